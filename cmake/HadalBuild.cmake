@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+# Compiler settings and the functions that every folder uses to declare its targets.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set_property(GLOBAL PROPERTY USE_FOLDERS ON)
+
+find_program(HADAL_CCACHE ccache)
+if(HADAL_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${HADAL_CCACHE}")
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${HADAL_CCACHE}")
+endif()
+find_program(HADAL_MOLD mold)
+if(HADAL_MOLD)
+  add_link_options($<$<COMPILE_LANGUAGE:CXX>:-fuse-ld=mold>)
+endif()
+
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-Wextra>
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter>
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wno-missing-field-initializers>)
+if(HADAL_SANITIZE)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HADAL_SANITIZE}> -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${HADAL_SANITIZE})
+endif()
+
+# hadal_library(NAME x HDRS a.h SRCS a.cc DEPS public_deps PRIVATE_DEPS private_deps)
+# Declares the static library hadal_x with the alias hadal::x. Sources are listed by name; without SRCS it is header-only.
+function(hadal_library)
+  cmake_parse_arguments(ARG "" "NAME" "HDRS;SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "hadal_library(${ARG_NAME}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
+  endif()
+  set(target hadal_${ARG_NAME})
+  if(ARG_SRCS)
+    add_library(${target} STATIC ${ARG_SRCS} ${ARG_HDRS})
+    target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")
+    target_link_libraries(${target} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
+  else()
+    add_library(${target} INTERFACE ${ARG_HDRS})
+    target_include_directories(${target} INTERFACE "${CMAKE_SOURCE_DIR}")
+    target_link_libraries(${target} INTERFACE ${ARG_DEPS})
+  endif()
+  add_library(hadal::${ARG_NAME} ALIAS ${target})
+endfunction()
+
+# hadal_binary(NAME x OUTPUT y SRCS main.cc DEPS libs)
+function(hadal_binary)
+  cmake_parse_arguments(ARG "" "NAME;OUTPUT" "SRCS;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS})
+  if(ARG_OUTPUT)
+    set_target_properties(${ARG_NAME} PROPERTIES OUTPUT_NAME ${ARG_OUTPUT} RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
+  endif()
+endfunction()
+
+# hadal_test(NAME x SRCS x_test.cc DEPS libs LABELS unit TIMEOUT 60 ENVIRONMENT A=b)
+# One CTest entry for each binary (discovery of single cases would start hundreds of processes).
+# Labels: unit, e2e, gpu, slow.
+function(hadal_test)
+  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENVIRONMENT" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
+  set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "HADAL_SOURCE_DIR=${CMAKE_SOURCE_DIR};${ARG_ENVIRONMENT}"
+    WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
+endfunction()
+
+# hadal_benchmark(NAME x SRCS bench_x.cc DEPS libs): Google Benchmark binary under benchmarks/ in the build folder.
+function(hadal_benchmark)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} benchmark::benchmark)
+endfunction()
