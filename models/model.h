@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/sampling_params.h"
+
+namespace hadal::models {
+
+// The engine's view of a model: plain data in, plain data out. Nothing here names a device, a tensor library or a text.
+
+// A token's entry in the penalty table of one row: how often the output holds it, and whether the prompt does.
+struct PenaltyEntry {
+  int32_t token_id = 0;
+  int32_t output_count = 0;
+  bool in_prompt = false;
+};
+
+// Asks for the logits of one input token and says what to do with them.
+struct SampleRow {
+  int32_t token_index = 0;                        // row in StepInput::token_ids whose logits are wanted
+  std::shared_ptr<const SamplingParams> params;   // null for a scoring row
+  uint64_t random_counter = 0;                    // position of the sampled token in its sequence; with params->seed
+                                                  // it fixes the random number, whatever else is in the batch
+  int32_t target_token = -1;                      // >= 0: score this token instead of sampling (prompt log-probabilities)
+  int32_t top_logprobs = -1;                      // -1: no log-probability wanted; 0..20: chosen plus that many best
+  std::vector<PenaltyEntry> penalties;            // only when params->HasPenalties()
+  std::vector<int32_t> forbidden_tokens;          // never sampled in this row (min_tokens: the end tokens)
+};
+
+// One forward step over any mix of prefill chunks and decode tokens. Sequences are ragged: sequence s owns the token rows
+// [query_start[s], query_start[s+1]), in position order. Every vector is host memory.
+struct StepInput {
+  std::vector<int32_t> token_ids;      // [tokens]
+  std::vector<int32_t> positions;      // [tokens] absolute position in the sequence, from 0
+  std::vector<int64_t> slot_mapping;   // [tokens] cache slot: block id * block_tokens + offset in the block
+  std::vector<int32_t> query_start;    // [sequences + 1]
+  std::vector<int32_t> context_lens;   // [sequences] tokens in the cache once this step has run
+  std::vector<int32_t> block_tables;   // [sequences, block_table_stride] block ids, padded with 0
+  int32_t block_table_stride = 0;
+  std::vector<SampleRow> samples;      // rows may repeat a token_index
+
+  int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
+  int32_t sequences() const { return static_cast<int32_t>(context_lens.size()); }
+};
+
+struct TokenLogprob {
+  int32_t token_id = 0;
+  float logprob = 0.0f;  // natural log, of the model's own distribution (temperature 1, before penalties and bias)
+};
+
+struct SampleResult {
+  int32_t token_id = -1;                // sampled, or the row's target_token
+  float logprob = 0.0f;                 // valid when the row asked for log-probabilities
+  std::vector<TokenLogprob> top;        // best first, ties by lower id; SampleRow::top_logprobs entries
+  bool faulty = false;                  // logits held NaN or no finite value: this row failed, the others did not
+};
+
+struct StepOutput {
+  std::vector<SampleResult> samples;    // [StepInput::samples]
+};
+
+// Handle of a launched step. Value type; 0 is never a launched step.
+struct StepHandle {
+  uint64_t id = 0;
+};
+
+// One paged cache of a model, for example the keys of all layers.
+struct KvCacheSpec {
+  std::string name;                     // "k", "v", "latent", "indexer"
+  int32_t layers = 0;                   // layers that own such a cache
+  int64_t bytes_per_token_layer = 0;
+};
+
+// What the engine must know about the cache: a block of `block_tokens` tokens costs block_tokens * bytes_per_token().
+struct KvLayout {
+  std::vector<KvCacheSpec> caches;
+  int64_t bytes_per_token() const {
+    int64_t bytes = 0;
+    for (const KvCacheSpec& cache : caches) bytes += cache.layers * cache.bytes_per_token_layer;
+    return bytes;
+  }
+};
+
+struct ModelInfo {
+  std::string name;                     // served name
+  std::string family;                   // "llama", "qwen2", "deepseek_v3", "null", ...
+  std::string dtype;                    // compute type: "bfloat16", "float16", "float32"
+  std::string fingerprint;              // hash of config and weights' headers: salt of the prefix cache, system_fingerprint
+  int32_t vocab_size = 0;               // rows of the embedding: ids at or above are invalid
+  int32_t max_model_len = 0;            // tokens, prompt plus output
+  int64_t parameter_count = 0;
+  int64_t weights_bytes = 0;            // on the device
+};
+
+// A loaded model. Owned by the process, used by one engine thread: Launch and Wait are called from that thread only; info()
+// and kv_layout() are immutable and may be read from any thread. The caches are allocated once, before the first Launch.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual const KvLayout& kv_layout() const = 0;
+
+  // Upper bound of device bytes that a step of that size needs beside weights and caches. Grows with both arguments.
+  virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;
+
+  // Allocates the caches: block ids 0..num_blocks-1. Called once. ResourceExhausted when the device refuses.
+  virtual absl::Status AllocateKvCache(int32_t num_blocks, int32_t block_tokens) = 0;
+
+  // Starts a step and returns at once; at most one step is in flight. InvalidArgument for an inconsistent input (nothing
+  // ran). The input is consumed.
+  virtual absl::StatusOr<StepHandle> Launch(StepInput input) = 0;
+
+  // Blocks until the step is done. An error means that the device failed as a whole; a single bad row is reported by
+  // SampleResult::faulty.
+  virtual absl::StatusOr<StepOutput> Wait(StepHandle handle) = 0;
+};
+
+}  // namespace hadal::models
