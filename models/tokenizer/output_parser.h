@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/tokenizer/chat_template.h"
+
+namespace hadal::tokenizer {
+
+// A new call (first delta of an index: `name` is set) or further text of its arguments.
+struct ToolCallDelta {
+  int index = 0;
+  std::string name;
+  std::string arguments;
+};
+
+struct ParsedDelta {
+  std::string reasoning;
+  std::string content;
+  std::vector<ToolCallDelta> tool_calls;
+
+  bool empty() const { return reasoning.empty() && content.empty() && tool_calls.empty(); }
+};
+
+// Splits generated text into reasoning, content and tool calls while it streams. Any cut of the text into chunks gives,
+// joined, what the uncut text gives: a suffix that may be the start of a marker is held back.
+// A block that is not a well-formed tool call is returned as content, unchanged.
+// Not thread-safe; one object for each choice of a request. Holds back at most one unfinished tool-call header
+// (kMaxHeaderBytes) or one partial marker.
+class OutputParser {
+ public:
+  struct Options {
+    // The prompt ended inside <think> (Prompt::reasoning_starts_open).
+    bool starts_in_reasoning = false;
+    // Recognise <think> ... </think>; false passes the markers on as content.
+    bool split_reasoning = true;
+    ToolSyntax tool_syntax = ToolSyntax::kNone;
+    // Newlines right after <think>, before </think> and after </think> belong to the markers.
+    bool trim_newlines = true;
+  };
+
+  explicit OutputParser(Options options);
+
+  ParsedDelta Push(std::string_view text);
+  // Everything held back. Nothing may be pushed afterwards.
+  ParsedDelta Finish();
+
+  // Calls whose name has been emitted so far; more than 0 makes the finish reason "tool_calls".
+  int tool_call_count() const { return tool_call_count_; }
+  bool in_reasoning() const { return state_ == State::kReasoning; }
+
+  static constexpr size_t kMaxHeaderBytes = 1024;
+
+ private:
+  enum class State { kStart, kReasoning, kAfterReasoning, kContent, kToolGap, kToolHeader, kToolArguments, kFinished };
+
+  void Run(bool last, ParsedDelta* out);
+  bool StepStart(bool last, ParsedDelta* out);
+  bool StepReasoning(bool last, ParsedDelta* out);
+  bool StepAfterReasoning(bool last, ParsedDelta* out);
+  bool StepContent(bool last, ParsedDelta* out);
+  bool StepToolGap(bool last, ParsedDelta* out);
+  bool StepToolHeader(bool last, ParsedDelta* out);
+  bool StepToolArguments(bool last, ParsedDelta* out);
+  void Consume(size_t bytes) { position_ += bytes; }
+  std::string_view Rest() const { return std::string_view(buffer_).substr(position_); }
+
+  Options options_;
+  State state_;
+  std::string buffer_;
+  size_t position_ = 0;          // start of the unread part of buffer_
+  std::string held_block_;       // opener and gap text of a tool block that has produced no call yet
+  size_t held_newlines_ = 0;     // newlines of the reasoning that may belong to </think>
+  bool reasoning_started_ = false;
+  bool fenced_ = false;          // arguments stand between ```json and ```
+  int tool_call_count_ = 0;
+};
+
+}  // namespace hadal::tokenizer
