@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/base/clock.h"
+
+#include <chrono>
+
+namespace hadal::base {
+namespace {
+
+class RealClock final : public Clock {
+ public:
+  // steady_clock since its own epoch, shown as absl::Time: a jump of the wall clock must not age any request.
+  absl::Time Now() const override {
+    return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  }
+};
+
+}  // namespace
+
+Clock* Clock::Real() {
+  static RealClock clock;
+  return &clock;
+}
+
+}  // namespace hadal::base

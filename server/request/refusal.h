@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace hadal::request {
+
+// Machine-readable reason of every answer that is not a success. The names go to clients, metrics and logs unchanged.
+enum class Reason {
+  kNone,
+  kConnectionQueueFull,    // CONNECTION_QUEUE_FULL
+  kQueueTokensFull,        // QUEUE_TOKENS_FULL
+  kGpuMemoryExhausted,     // GPU_MEMORY_EXHAUSTED
+  kModelLoading,           // MODEL_LOADING
+  kDraining,               // DRAINING
+  kDeviceFault,            // DEVICE_FAULT
+  kDeadlineExpired,        // DEADLINE_EXPIRED
+  kContextLengthExceeded,  // CONTEXT_LENGTH_EXCEEDED
+  kRequestNeverFits,       // REQUEST_NEVER_FITS
+  kInvalidRequest,         // INVALID_REQUEST: malformed
+  kOutOfRange,             // OUT_OF_RANGE: a value outside its documented range
+  kModelNotFound,          // MODEL_NOT_FOUND
+  kRouteNotFound,          // ROUTE_NOT_FOUND
+  kMethodNotAllowed,       // METHOD_NOT_ALLOWED
+  kUnauthenticated,        // UNAUTHENTICATED
+  kPermissionDenied,       // PERMISSION_DENIED
+  kTenantQuota,            // TENANT_QUOTA
+  kBodyTooLarge,           // BODY_TOO_LARGE
+  kHeadersTooLarge,        // HEADERS_TOO_LARGE
+  kUnsupported,            // UNSUPPORTED: known but not offered
+  kSlowReader,             // SLOW_READER
+  kCancelled,              // CANCELLED
+  kInternal,               // INTERNAL: this request alone failed
+};
+
+std::string_view ReasonName(Reason reason);
+
+// What a front end must know to answer; travels as payloads of an absl::Status so that no layer needs a second error type.
+struct ErrorDetail {
+  Reason reason = Reason::kNone;
+  std::optional<absl::Duration> retry_after;  // set exactly for refusals that a retry can help
+  std::string param;                          // the offending field of the request, or empty
+};
+
+// Status with code by the table of status_map.h for `reason`, the message, and the detail attached as a payload.
+absl::Status MakeError(Reason reason, std::string_view message, std::string_view param = {});
+absl::Status MakeRefusal(Reason reason, std::string_view message, absl::Duration retry_after);
+
+// Reads the detail back; a status without one is mapped from its code (Cancelled -> kCancelled, ..., else kInternal).
+ErrorDetail GetErrorDetail(const absl::Status& status);
+
+// The one table: how a reason shows on the wire.
+struct WireError {
+  absl::StatusCode code;        // equals the gRPC code number
+  int http_status;              // before --overload-http-status is applied
+  std::string_view error_type;  // OpenAI error object's "type"
+  bool capacity;                // --overload-http-status applies; retry hint belongs to it
+};
+const WireError& WireErrorFor(Reason reason);
+
+}  // namespace hadal::request
