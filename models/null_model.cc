@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/null_model.h"
+
+#include <algorithm>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace hadal::models {
+namespace {
+
+constexpr float kLogHalf = -0.69314718f;
+
+// Finaliser of SplitMix64: every input bit reaches every output bit.
+uint64_t Mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15ULL;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NullModel>> NullModel::Create(Options options) {
+  if (options.vocab_size < 2) {
+    return absl::InvalidArgumentError(absl::StrCat("null model: vocab_size is ", options.vocab_size, ", minimum 2"));
+  }
+  if (options.max_model_len < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("null model: max_model_len is ", options.max_model_len, ", minimum 1"));
+  }
+  if (options.bytes_per_token < 1 || options.workspace_bytes_per_token < 0) {
+    return absl::InvalidArgumentError("null model: bytes_per_token must be positive and workspace bytes not negative");
+  }
+  return std::unique_ptr<NullModel>(new NullModel(std::move(options)));
+}
+
+NullModel::NullModel(Options options) : options_(std::move(options)) {
+  info_.name = options_.name;
+  info_.family = "null";
+  info_.dtype = "none";
+  info_.fingerprint = "null";
+  info_.vocab_size = options_.vocab_size;
+  info_.max_model_len = options_.max_model_len;
+  kv_layout_.caches.push_back({"null", 1, options_.bytes_per_token});
+}
+
+int64_t NullModel::WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const {
+  return options_.workspace_bytes_per_token * max_tokens;
+}
+
+absl::Status NullModel::AllocateKvCache(int32_t num_blocks, int32_t block_tokens) {
+  if (checker_.has_value()) return absl::FailedPreconditionError("null model: the KV cache is already allocated");
+  if (num_blocks < 1 || block_tokens < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("null model: KV cache of ", num_blocks, " blocks of ", block_tokens, " tokens"));
+  }
+  checker_.emplace(StepLimits{.vocab_size = options_.vocab_size,
+                              .max_model_len = options_.max_model_len,
+                              .num_blocks = num_blocks,
+                              .block_tokens = block_tokens});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepHandle> NullModel::Launch(StepInput input) {
+  if (!checker_.has_value()) return absl::FailedPreconditionError("null model: Launch before AllocateKvCache");
+  if (in_flight_) return absl::FailedPreconditionError(absl::StrCat("null model: step ", launched_, " is in flight"));
+  if (absl::Status status = checker_->Check(input); !status.ok()) return status;
+  const std::chrono::nanoseconds latency = options_.step_latency + options_.latency_per_token * input.tokens();
+  if (latency.count() > 0) done_at_ = std::chrono::steady_clock::now() + latency;
+  input_ = std::move(input);
+  in_flight_ = true;
+  return StepHandle{++launched_};
+}
+
+absl::StatusOr<StepOutput> NullModel::Wait(StepHandle handle) {
+  if (!in_flight_ || handle.id != launched_) {
+    return absl::FailedPreconditionError(absl::StrCat("null model: step ", handle.id, " is not in flight"));
+  }
+  in_flight_ = false;
+  if (options_.step_latency.count() > 0 || options_.latency_per_token.count() > 0) std::this_thread::sleep_until(done_at_);
+  if (options_.fail_at_step >= 0 && launched_ == static_cast<uint64_t>(options_.fail_at_step) + 1) {
+    return absl::InternalError(absl::StrCat("null model: step ", options_.fail_at_step, " was told to fail"));
+  }
+  StepOutput output;
+  output.samples.reserve(input_.samples.size());
+  for (const SampleRow& row : input_.samples) output.samples.push_back(Sample(input_, row));
+  return output;
+}
+
+int32_t NullModel::NextToken(int32_t token, int32_t position) const {
+  const uint64_t key = (static_cast<uint64_t>(static_cast<uint32_t>(token)) << 32) | static_cast<uint32_t>(position);
+  return static_cast<int32_t>(Mix(key) % static_cast<uint64_t>(options_.vocab_size));
+}
+
+SampleResult NullModel::Sample(const StepInput& input, const SampleRow& row) const {
+  SampleResult result;
+  const int32_t token = input.token_ids[row.token_index];
+  if (token == options_.faulty_token) {
+    result.faulty = true;
+    return result;
+  }
+  const int32_t vocab = options_.vocab_size;
+  const int32_t best = NextToken(token, input.positions[row.token_index]);
+  const auto at_rung = [&](int32_t rung) { return static_cast<int32_t>((int64_t{best} + rung) % vocab); };
+  int32_t rung = 0;
+  if (row.target_token >= 0) {
+    rung = (row.target_token - best + vocab) % vocab;
+  } else {
+    const auto forbidden = [&](int32_t id) {
+      return std::find(row.forbidden_tokens.begin(), row.forbidden_tokens.end(), id) != row.forbidden_tokens.end();
+    };
+    while (rung < vocab && forbidden(at_rung(rung))) ++rung;
+    if (rung == vocab) {
+      result.faulty = true;  // nothing is left to sample
+      return result;
+    }
+  }
+  result.token_id = at_rung(rung);
+  if (row.top_logprobs < 0) return result;
+  result.logprob = kLogHalf * static_cast<float>(rung + 1);
+  const int32_t count = std::min(row.top_logprobs, vocab);
+  result.top.reserve(count);
+  for (int32_t i = 0; i < count; ++i) result.top.push_back({at_rung(i), kLogHalf * static_cast<float>(i + 1)});
+  return result;
+}
+
+}  // namespace hadal::models

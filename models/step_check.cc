@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/step_check.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace hadal::models {
+namespace {
+
+constexpr int32_t kMaxTopLogprobs = 20;
+
+template <typename... Parts>
+absl::Status Invalid(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat("step: ", parts...));
+}
+
+absl::Status CheckVectorSize(absl::string_view name, size_t found, size_t expected) {
+  if (found == expected) return absl::OkStatus();
+  return Invalid(name, " has ", found, " entries, expected ", expected);
+}
+
+}  // namespace
+
+StepChecker::StepChecker(const StepLimits& limits) : limits_(limits), writers_(limits.num_blocks) {}
+
+absl::Status StepChecker::Check(const StepInput& input) {
+  ++step_;
+  if (absl::Status status = CheckSizes(input); !status.ok()) return status;
+  for (int32_t s = 0; s < input.sequences(); ++s) {
+    if (absl::Status status = CheckSequence(input, s); !status.ok()) return status;
+  }
+  for (int32_t i = 0; i < static_cast<int32_t>(input.samples.size()); ++i) {
+    if (absl::Status status = CheckSample(input, i); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckSizes(const StepInput& input) const {
+  const size_t tokens = input.token_ids.size();
+  const size_t sequences = input.context_lens.size();
+  if (tokens == 0) return Invalid("token_ids is empty");
+  if (limits_.max_tokens > 0 && tokens > static_cast<size_t>(limits_.max_tokens)) {
+    return Invalid(tokens, " tokens, limit ", limits_.max_tokens);
+  }
+  if (limits_.max_sequences > 0 && sequences > static_cast<size_t>(limits_.max_sequences)) {
+    return Invalid(sequences, " sequences, limit ", limits_.max_sequences);
+  }
+  if (absl::Status s = CheckVectorSize("positions", input.positions.size(), tokens); !s.ok()) return s;
+  if (absl::Status s = CheckVectorSize("slot_mapping", input.slot_mapping.size(), tokens); !s.ok()) return s;
+  if (absl::Status s = CheckVectorSize("query_start", input.query_start.size(), sequences + 1); !s.ok()) return s;
+  if (input.block_table_stride < 1) return Invalid("block_table_stride is ", input.block_table_stride, ", minimum 1");
+  const size_t table_entries = sequences * static_cast<size_t>(input.block_table_stride);
+  if (absl::Status s = CheckVectorSize("block_tables", input.block_tables.size(), table_entries); !s.ok()) return s;
+  if (input.query_start.front() != 0) return Invalid("query_start[0] is ", input.query_start.front(), ", expected 0");
+  if (input.query_start.back() != input.tokens()) {
+    return Invalid("query_start ends at ", input.query_start.back(), ", expected ", tokens);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckSequence(const StepInput& input, int32_t sequence) {
+  const int32_t begin = input.query_start[sequence];
+  const int32_t end = input.query_start[sequence + 1];
+  // Both ends were not checked against each other before: a descending pair would index outside token_ids.
+  if (begin >= end || begin < 0 || end > input.tokens()) {
+    return Invalid("query_start[", sequence, "] is ", begin, " and the next is ", end, ": a sequence needs a token row");
+  }
+  const int32_t context_len = input.context_lens[sequence];
+  if (context_len > limits_.max_model_len) {
+    return Invalid("context_lens[", sequence, "] is ", context_len, ", limit ", limits_.max_model_len);
+  }
+  const int32_t first_position = context_len - (end - begin);
+  if (first_position < 0) {
+    return Invalid("context_lens[", sequence, "] is ", context_len, ", below its ", end - begin, " new tokens");
+  }
+  const int32_t used_blocks = (context_len + limits_.block_tokens - 1) / limits_.block_tokens;
+  if (used_blocks > input.block_table_stride) {
+    return Invalid("sequence ", sequence, " needs ", used_blocks, " blocks, block_table_stride is ",
+                   input.block_table_stride);
+  }
+  const int32_t* table = input.block_tables.data() + static_cast<int64_t>(sequence) * input.block_table_stride;
+  for (int32_t b = 0; b < used_blocks; ++b) {
+    if (table[b] < 0 || table[b] >= limits_.num_blocks) {
+      return Invalid("block_tables[", sequence, "][", b, "] is ", table[b], ", limit ", limits_.num_blocks);
+    }
+  }
+  for (int32_t t = begin; t < end; ++t) {
+    const int32_t token_id = input.token_ids[t];
+    if (token_id < 0 || token_id >= limits_.vocab_size) {
+      return Invalid("token_ids[", t, "] is ", token_id, ", limit ", limits_.vocab_size);
+    }
+    const int32_t position = first_position + (t - begin);
+    if (input.positions[t] != position) {
+      return Invalid("positions[", t, "] is ", input.positions[t], ", expected ", position);
+    }
+    const int32_t table_index = position / limits_.block_tokens;
+    const int32_t block = table[table_index];
+    const int64_t slot = static_cast<int64_t>(block) * limits_.block_tokens + position % limits_.block_tokens;
+    if (input.slot_mapping[t] != slot) {
+      return Invalid("slot_mapping[", t, "] is ", input.slot_mapping[t], ", expected ", slot);
+    }
+    BlockWriter& writer = writers_[block];
+    if (writer.step != step_) {
+      writer = {step_, sequence, table_index};
+    } else if (writer.sequence != sequence || writer.table_index != table_index) {
+      return Invalid("block ", block, " is written by sequence ", writer.sequence, " at block ", writer.table_index,
+                     " and by sequence ", sequence, " at block ", table_index);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckSample(const StepInput& input, int32_t sample) const {
+  const SampleRow& row = input.samples[sample];
+  if (row.token_index < 0 || row.token_index >= input.tokens()) {
+    return Invalid("samples[", sample, "].token_index is ", row.token_index, ", limit ", input.tokens());
+  }
+  if (row.target_token < -1 || row.target_token >= limits_.vocab_size) {
+    return Invalid("samples[", sample, "].target_token is ", row.target_token, ", limit ", limits_.vocab_size);
+  }
+  if (row.target_token < 0 && row.params == nullptr) return Invalid("samples[", sample, "] has neither params nor target");
+  if (row.top_logprobs < -1 || row.top_logprobs > kMaxTopLogprobs) {
+    return Invalid("samples[", sample, "].top_logprobs is ", row.top_logprobs, ", limit ", kMaxTopLogprobs);
+  }
+  for (const int32_t token : row.forbidden_tokens) {
+    if (token < 0 || token >= limits_.vocab_size) {
+      return Invalid("samples[", sample, "].forbidden_tokens holds ", token, ", limit ", limits_.vocab_size);
+    }
+  }
+  for (const PenaltyEntry& entry : row.penalties) {
+    if (entry.token_id < 0 || entry.token_id >= limits_.vocab_size) {
+      return Invalid("samples[", sample, "].penalties holds ", entry.token_id, ", limit ", limits_.vocab_size);
+    }
+  }
+  if (row.params == nullptr) return absl::OkStatus();
+  for (const auto& [token, bias] : row.params->logit_bias) {
+    if (token < 0 || token >= limits_.vocab_size || !std::isfinite(bias)) {
+      return Invalid("samples[", sample, "].logit_bias holds token ", token, " with bias ", bias, ", limit ",
+                     limits_.vocab_size);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "models/model.h"
+
+namespace hadal::models {
+
+// What a step may not exceed. All values are those of the model and of its allocated caches.
+struct StepLimits {
+  int32_t vocab_size = 0;     // token ids are in [0, vocab_size)
+  int32_t max_model_len = 0;  // positions are in [0, max_model_len)
+  int32_t num_blocks = 0;     // block ids are in [0, num_blocks)
+  int32_t block_tokens = 0;   // tokens in a block
+  int32_t max_tokens = 0;     // token rows of one step; 0 is no limit
+  int32_t max_sequences = 0;  // sequences of one step; 0 is no limit
+};
+
+// Verifies that a StepInput is consistent before anything runs on it, so that no kernel ever sees an index out of range.
+// A valid step: every vector has its stated size; every sequence owns at least one token row; its positions are consecutive
+// and end at context_len - 1; every slot is the one that the sequence's block table gives for that position; no two tokens
+// write the same slot; samples point to existing rows and name tokens of the vocabulary.
+// Thread-compatible: it keeps marks between calls so that a check costs no allocation. The cost is linear in the step.
+class StepChecker {
+ public:
+  explicit StepChecker(const StepLimits& limits);
+
+  // InvalidArgument names the vector, the index, the value and the limit.
+  absl::Status Check(const StepInput& input);
+
+  const StepLimits& limits() const { return limits_; }
+
+ private:
+  // Who writes into a block in the step being checked. Stale once `step` differs from step_.
+  struct BlockWriter {
+    uint64_t step = 0;
+    int32_t sequence = 0;
+    int32_t table_index = 0;
+  };
+
+  absl::Status CheckSizes(const StepInput& input) const;
+  absl::Status CheckSequence(const StepInput& input, int32_t sequence);
+  absl::Status CheckSample(const StepInput& input, int32_t sample) const;
+
+  StepLimits limits_;
+  uint64_t step_ = 0;
+  std::vector<BlockWriter> writers_;  // [num_blocks]
+};
+
+}  // namespace hadal::models

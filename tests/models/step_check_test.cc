@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/step_check.h"
+
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int32_t kBlockTokens = 4;
+constexpr int32_t kBlocksPerSequence = 3;
+
+StepLimits Limits() {
+  return {.vocab_size = 100, .max_model_len = 12, .num_blocks = 9, .block_tokens = kBlockTokens, .max_tokens = 12,
+          .max_sequences = 3};
+}
+
+// A prefill chunk that crosses a block border beside a decode token, with a sampled and a scored row.
+StepInput ValidStep() {
+  testing::StepBuilder builder(kBlockTokens, kBlocksPerSequence);
+  builder.Add(0, 3, {5, 6, 7, 8, 9}).Add(2, 7, {99});
+  builder.Sample();
+  builder.Score(1, 42);
+  return builder.Take();
+}
+
+TEST(StepChecker, AcceptsRaggedStep) {
+  StepChecker checker(Limits());
+  EXPECT_TRUE(checker.Check(ValidStep()).ok()) << checker.Check(ValidStep());
+}
+
+TEST(StepChecker, AcceptsTheSameBlocksInTheNextStep) {
+  StepChecker checker(Limits());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(checker.Check(ValidStep()).ok());
+}
+
+struct Fault {
+  std::string name;
+  std::function<void(StepInput&)> break_it;
+  std::string message;  // what the refusal must name
+};
+
+class StepCheckerFaults : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(StepCheckerFaults, AreRefusedByName) {
+  StepInput step = ValidStep();
+  GetParam().break_it(step);
+  StepChecker checker(Limits());
+  const absl::Status status = checker.Check(step);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, StepCheckerFaults,
+    ::testing::Values(
+        Fault{"NoTokens", [](StepInput& s) { s = StepInput{}; }, "token_ids is empty"},
+        Fault{"TokenAboveVocab", [](StepInput& s) { s.token_ids[2] = 100; }, "token_ids[2] is 100"},
+        Fault{"NegativeToken", [](StepInput& s) { s.token_ids[0] = -1; }, "token_ids[0] is -1"},
+        Fault{"ShortPositions", [](StepInput& s) { s.positions.pop_back(); }, "positions has 5"},
+        Fault{"ShortSlots", [](StepInput& s) { s.slot_mapping.pop_back(); }, "slot_mapping has 5"},
+        Fault{"PositionGap", [](StepInput& s) { s.positions[1] += 1; }, "positions[1] is 5, expected 4"},
+        Fault{"SlotOutsideTable", [](StepInput& s) { s.slot_mapping[0] = 1000; }, "slot_mapping[0] is 1000"},
+        Fault{"QueryStartNotAtZero", [](StepInput& s) { s.query_start[0] = 1; }, "query_start[0] is 1"},
+        Fault{"QueryStartDescends", [](StepInput& s) { s.query_start[1] = -7; }, "query_start[0]"},
+        Fault{"QueryStartBeyondEnd", [](StepInput& s) { s.query_start[1] = 70; }, "query_start[0]"},
+        Fault{"QueryStartShort", [](StepInput& s) { s.query_start.pop_back(); }, "query_start has 2"},
+        Fault{"ContextTooLong", [](StepInput& s) { s.context_lens[0] = 13; }, "context_lens[0] is 13, limit 12"},
+        Fault{"ContextShorterThanStep", [](StepInput& s) { s.context_lens[0] = 4; }, "below its 5 new tokens"},
+        Fault{"ContextNegative", [](StepInput& s) { s.context_lens[0] = -2147483647; }, "context_lens[0]"},
+        Fault{"BlockOutOfRange", [](StepInput& s) { s.block_tables[1] = 9; }, "block_tables[0][1] is 9, limit 9"},
+        Fault{"BlockNegative", [](StepInput& s) { s.block_tables[0] = -1; }, "block_tables[0][0] is -1"},
+        Fault{"TableTooNarrow",
+              [](StepInput& s) {
+                s.block_table_stride = 1;
+                s.block_tables.resize(2);
+              },
+              "needs 2 blocks"},
+        Fault{"StrideZero", [](StepInput& s) { s.block_table_stride = 0; }, "block_table_stride is 0"},
+        Fault{"TwoSequencesWriteOneBlock",
+              [](StepInput& s) {
+                s.block_tables[kBlocksPerSequence + 1] = 1;
+                s.slot_mapping[5] = 1 * kBlockTokens + 3;
+              },
+              "block 1 is written by sequence 0"},
+        Fault{"OneSequenceHoldsABlockTwice",
+              [](StepInput& s) {
+                s.block_tables[1] = 0;
+                for (int i = 1; i < 5; ++i) s.slot_mapping[i] -= kBlockTokens;
+              },
+              "block 0 is written by sequence 0 at block 0"},
+        Fault{"SampleRowOutOfRange", [](StepInput& s) { s.samples[0].token_index = 6; }, "samples[0].token_index is 6"},
+        Fault{"SampleWithoutParams", [](StepInput& s) { s.samples[0].params = nullptr; }, "neither params nor target"},
+        Fault{"TargetAboveVocab", [](StepInput& s) { s.samples[1].target_token = 100; }, "target_token is 100"},
+        Fault{"TooManyTopLogprobs", [](StepInput& s) { s.samples[0].top_logprobs = 21; }, "top_logprobs is 21"},
+        Fault{"ForbiddenAboveVocab", [](StepInput& s) { s.samples[0].forbidden_tokens = {100}; }, "forbidden_tokens"},
+        Fault{"PenaltyNegative", [](StepInput& s) { s.samples[0].penalties = {{-1, 1, true}}; }, "penalties holds -1"},
+        Fault{"TooManyTokens", [](StepInput& s) { s.token_ids.resize(13); }, "13 tokens, limit 12"},
+        Fault{"TooManySequences", [](StepInput& s) { s.context_lens.resize(4); }, "4 sequences, limit 3"}),
+    [](const ::testing::TestParamInfo<Fault>& info) { return info.param.name; });
+
+TEST(StepChecker, RefusesBiasThatIsNotANumber) {
+  StepInput step = ValidStep();
+  SamplingParams params;
+  params.logit_bias = {{3, std::numeric_limits<float>::quiet_NaN()}};
+  step.samples[0].params = std::make_shared<SamplingParams>(params);
+  StepChecker checker(Limits());
+  EXPECT_EQ(checker.Check(step).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace hadal::models
