@@ -57,9 +57,15 @@ function(hadal_binary)
   endif()
 endfunction()
 
+# What scripts/test builds with sanitizers: all tests that carry the label asan or tsan.
+add_custom_target(hadal_asan_tests)
+add_custom_target(hadal_tsan_tests)
+add_custom_target(hadal_gpu_tests)
+
 # hadal_test(NAME x SRCS x_test.cc DEPS libs LABELS unit TIMEOUT 60 ENVIRONMENT A=b)
 # One CTest entry for each binary (discovery of single cases would start hundreds of processes).
-# Labels: unit, e2e, gpu, slow.
+# Labels: unit, e2e, gpu, slow; asan and tsan mark what scripts/test runs under sanitizers too. A name with "mutation" or
+# "fuzz" gets the label asan, a test in tests/server/{engine,admission} the label tsan, without asking.
 function(hadal_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -68,6 +74,15 @@ function(hadal_test)
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()
+  if(ARG_NAME MATCHES "mutation|fuzz")
+    list(APPEND ARG_LABELS asan)
+  endif()
+  foreach(src ${ARG_SRCS})
+    if("${CMAKE_CURRENT_SOURCE_DIR}/${src}" MATCHES "/tests/server/(engine|admission)/")
+      list(APPEND ARG_LABELS tsan)
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES ARG_LABELS)
   add_executable(${ARG_NAME} ${ARG_SRCS})
   target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
@@ -75,6 +90,11 @@ function(hadal_test)
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
     ENVIRONMENT "HADAL_SOURCE_DIR=${CMAKE_SOURCE_DIR};${ARG_ENVIRONMENT}"
     WORKING_DIRECTORY "${CMAKE_BINARY_DIR}")
+  foreach(label asan tsan gpu)
+    if(label IN_LIST ARG_LABELS)
+      add_dependencies(hadal_${label}_tests ${ARG_NAME})
+    endif()
+  endforeach()
 endfunction()
 
 # hadal_benchmark(NAME x SRCS bench_x.cc DEPS libs): Google Benchmark binary under benchmarks/ in the build folder.
