@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/request/token_stream.h"
+#include "server/service/served_model.h"
+#include "server/service/text_stream.h"
+
+namespace hadal::service {
+
+struct Usage {
+  int32_t prompt_tokens = 0;
+  int32_t completion_tokens = 0;    // all choices, reasoning and stop tokens included
+  int32_t reasoning_tokens = 0;     // part of completion_tokens
+  int32_t cache_hit_tokens = 0;     // prompt tokens taken from the prefix cache
+  int32_t cache_miss_tokens() const { return prompt_tokens - cache_hit_tokens; }
+};
+
+// What is new since the last read.
+struct CallUpdate {
+  bool started = false;             // the engine has begun to run the request, now or earlier
+  std::vector<ScoredToken> prompt_scores;  // once, when prompt_logprobs was asked for: prompt tokens from the second on
+  std::vector<ChoiceDelta> deltas;  // at most one a choice, in choice order
+  bool done = false;                // nothing more will come; status and usage are final
+  absl::Status status;
+  Usage usage;
+
+  bool empty() const { return prompt_scores.empty() && deltas.empty() && !done; }
+};
+
+// A request between enqueueing and its last delta, seen from a front end. Destroying it cancels what still runs.
+// Not thread-safe, except where said; one front-end executor at a time uses it.
+class ActiveCall {
+ public:
+  struct Options {
+    std::shared_ptr<const ServedModel> model;
+    std::string request_id;
+    std::vector<int32_t> prompt_token_ids;
+    std::shared_ptr<request::TokenStream> stream;
+    std::shared_ptr<const StopStrings> stop;
+    TextStream::Options text;       // `choice` is set by ActiveCall
+    int32_t n = 1;
+    bool reasoning = false;         // answers may have a reasoning part: report reasoning tokens
+  };
+
+  explicit ActiveCall(Options options);
+  ~ActiveCall();
+  ActiveCall(const ActiveCall&) = delete;
+  ActiveCall& operator=(const ActiveCall&) = delete;
+
+  // `notify` runs on the engine thread whenever Read() may have something new, and at once when it already has: it may only
+  // post to the front end's own executor. Nullptr removes it; afterwards it does not run any more.
+  void SetNotify(std::function<void()> notify);
+  // Non-blocking. Tokens that piled up are merged into one delta a choice.
+  CallUpdate Read();
+  // The same, but waits for something to read (tests, synchronous callers).
+  CallUpdate ReadBlocking(absl::Duration timeout);
+  // Thread-safe. The engine frees everything within one step; Read() then ends with CANCELLED.
+  void Cancel();
+
+  const ServedModel& model() const { return *options_.model; }
+  const std::string& request_id() const { return options_.request_id; }
+  const std::vector<int32_t>& prompt_token_ids() const { return options_.prompt_token_ids; }
+  bool has_reasoning() const { return options_.reasoning; }
+  int32_t n() const { return options_.n; }
+
+ private:
+  CallUpdate Process(request::StreamBatch batch);
+
+  Options options_;
+  std::vector<std::unique_ptr<TextStream>> choices_;
+  bool started_ = false;
+  bool done_ = false;
+};
+
+}  // namespace hadal::service

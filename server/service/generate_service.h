@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "server/admission/admission.h"
+#include "server/base/clock.h"
+#include "server/request/refusal.h"
+#include "server/request/request.h"
+#include "server/service/active_call.h"
+#include "server/service/calls.h"
+#include "server/service/served_model.h"
+#include "server/service/worker_pool.h"
+
+namespace hadal::service {
+
+struct TokenizeCall {
+  std::string model;
+  std::string text;                                // used when `messages` is empty
+  std::vector<tokenizer::ChatMessage> messages;
+  std::vector<tokenizer::ChatTool> tools;
+  bool add_special_tokens = true;
+  bool add_generation_prompt = true;
+  std::optional<bool> thinking;
+};
+
+struct TokenizeResult {
+  std::vector<int32_t> token_ids;
+  std::shared_ptr<const ServedModel> model;
+};
+
+// The server's load at this moment.
+struct Load {
+  int32_t requests_running = 0;
+  int32_t requests_waiting = 0;
+  int32_t queue_limit_requests = 0;
+  int64_t queue_tokens = 0;
+  double kv_cache_usage_ratio = 0;
+  int64_t memory_budget_bytes = 0;
+  int64_t memory_committed_bytes = 0;
+  double predicted_wait_seconds = 0;
+  bool ready = false;
+  bool draining = false;
+};
+
+// One finished call, refused ones included, for metrics and the access log. No prompt, no text.
+struct CallRecord {
+  std::string_view protocol;                       // "http" or "grpc"
+  std::string_view route;                          // a fixed route name, never the client's path
+  std::string_view outcome;                        // ok, shed, error, invalid, cancelled
+  request::Reason reason = request::Reason::kNone;
+  request::Priority priority = request::Priority::kNormal;
+  int http_status = 0;                             // 0 on gRPC
+  int grpc_code = -1;                              // -1 on HTTP
+  std::string request_id;
+  Usage usage;
+  absl::Duration duration;                         // from the headers to the last byte
+  absl::Duration time_to_first_token = absl::InfiniteDuration();  // infinite: there was none
+};
+// The outcome label that belongs to a status.
+std::string_view OutcomeOf(const absl::Status& status);
+
+// What both front ends call. The way of a call: Admit on the I/O thread, then on a worker decode and Start*, then
+// ActiveCall on the front end's executor. Thread-safe; borrows what Options name.
+class GenerateService {
+ public:
+  struct Options {
+    admission::AdmissionController* admission = nullptr;
+    const ModelTable* models = nullptr;
+    base::Clock* clock = nullptr;
+    int worker_threads = 2;
+    size_t max_worker_jobs = 4096;
+    int32_t stream_capacity_tokens = 1024;         // unread tokens of one call before the engine pauses it
+    std::function<Load()> load;                    // cheap; from published counters
+    std::function<void(const CallRecord&)> on_call_done;  // called on front-end threads; must not block
+  };
+
+  explicit GenerateService(Options options);
+  ~GenerateService();
+
+  // Reserves a place before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
+  absl::StatusOr<admission::Ticket> Admit(const admission::Arrival& arrival);
+
+  // Validates, renders, tokenises, settles and enqueues; for worker threads. The ticket is given back on error.
+  absl::StatusOr<std::unique_ptr<ActiveCall>> StartChat(ChatCall call, admission::Ticket ticket);
+  absl::StatusOr<std::unique_ptr<ActiveCall>> StartGenerate(GenerateCall call, admission::Ticket ticket);
+
+  // For worker threads.
+  absl::StatusOr<TokenizeResult> Tokenize(const TokenizeCall& call) const;
+  absl::StatusOr<std::string> Detokenize(std::string_view model, absl::Span<const int32_t> token_ids,
+                                         bool skip_special_tokens) const;
+
+  // Cheap; any thread.
+  absl::StatusOr<ModelTable::Entry> FindModel(std::string_view name) const { return options_.models->Find(name); }
+  std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
+  Load GetLoad() const;
+  void Record(const CallRecord& record) const;
+  base::Clock& clock() const { return *options_.clock; }
+  WorkerPool& workers() { return workers_; }
+
+ private:
+  struct Prepared;
+  absl::StatusOr<std::unique_ptr<ActiveCall>> Enqueue(CallOptions options, Prepared prepared, admission::Ticket ticket);
+
+  Options options_;
+  WorkerPool workers_;
+};
+
+}  // namespace hadal::service

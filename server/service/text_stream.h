@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/tokenizer/detokenizer.h"
+#include "models/tokenizer/output_parser.h"
+#include "models/tokenizer/tokenizer.h"
+#include "server/request/token_stream.h"
+#include "server/service/stop_matcher.h"
+
+namespace hadal::service {
+
+// Why a choice ended, as the client sees it.
+enum class Finish : uint8_t { kNone, kStop, kLength, kToolCalls, kInsufficientSystemResource };
+// "stop", "length", "tool_calls", "insufficient_system_resource"; empty for kNone.
+std::string_view FinishName(Finish finish);
+
+struct ToolDelta {
+  int32_t index = 0;
+  std::string id;         // set in the first delta of a call
+  std::string name;       // set in the first delta of a call
+  std::string arguments;  // next piece of the JSON text
+};
+
+// One generated token with its log-probability; token bytes come from Tokenizer::TokenBytes.
+struct ScoredToken {
+  int32_t token_id = 0;
+  float logprob = 0.0f;
+  std::vector<request::TokenLogprob> top;
+  int64_t text_offset = 0;  // bytes of this choice's output text before the token
+  bool reasoning = false;   // the token belongs to the reasoning part
+};
+
+// What is new of one choice. Several tokens may have been merged.
+struct ChoiceDelta {
+  int32_t choice = 0;
+  std::string text;       // never half a UTF-8 character
+  std::string reasoning;
+  std::vector<ToolDelta> tool_calls;
+  std::vector<int32_t> token_ids;      // when asked for
+  std::vector<ScoredToken> logprobs;   // when asked for
+  Finish finish = Finish::kNone;       // set in the choice's last delta
+  std::string matched_stop;            // the stop string that ended it
+
+  bool empty() const {
+    return text.empty() && reasoning.empty() && tool_calls.empty() && token_ids.empty() && logprobs.empty() &&
+           finish == Finish::kNone;
+  }
+};
+
+// Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, cuts at stop strings, parses.
+// However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability) with the
+// delta that holds the end of its text; a token whose text lies wholly in or behind a matched stop string is not reported.
+// Not thread-safe; owns its state; the tokenizer must outlive it.
+class TextStream {
+ public:
+  struct Options {
+    bool skip_special_tokens = true;
+    bool parse = false;                           // chat: split into reasoning, content and tool calls
+    tokenizer::OutputParser::Options parser;      // used when `parse`
+    std::vector<int32_t> kept_special_tokens;     // special tokens the parser must see, sorted
+    bool token_ids = false;                       // fill ChoiceDelta::token_ids
+    bool logprobs = false;                        // fill ChoiceDelta::logprobs
+    std::string tool_call_id_prefix;              // ids are prefix + running number
+    int32_t choice = 0;
+  };
+
+  TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options);
+
+  // Appends to `delta`. Returns true when a stop string matched: the choice is finished, later tokens are ignored.
+  bool Push(request::TokenEvent&& event, ChoiceDelta* delta);
+  // The engine ended the choice: releases what was held back and sets delta->finish. No-op when already finished.
+  void End(Finish finish, ChoiceDelta* delta);
+
+  bool finished() const { return finished_; }
+  int32_t reasoning_tokens() const { return reasoning_tokens_; }
+
+ private:
+  struct HeldToken {
+    ScoredToken token;
+    size_t text_begin = 0;  // offsets in the choice's whole text
+    size_t text_end = 0;
+  };
+
+  // Passes text up to `end` (an offset in the whole text) to the parser or to the delta, with the tokens that end there.
+  void Release(size_t end, ChoiceDelta* delta);
+  void Emit(std::string_view text, ChoiceDelta* delta);
+  void Parse(tokenizer::ParsedDelta&& parsed, ChoiceDelta* delta);
+  void EmitToken(HeldToken&& held, ChoiceDelta* delta);
+
+  const tokenizer::Tokenizer* tokenizer_;
+  Options options_;
+  tokenizer::Detokenizer detokenizer_;
+  StopMatcher matcher_;
+  std::optional<tokenizer::OutputParser> parser_;
+  std::deque<HeldToken> held_tokens_;
+  std::string held_text_;       // text behind released_, not yet released
+  size_t released_ = 0;         // bytes of the whole text that were released
+  size_t total_ = 0;            // bytes of the whole text
+  int32_t reasoning_tokens_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace hadal::service
