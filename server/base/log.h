@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+
+namespace hadal::base {
+
+// Asynchronous log lines that never hold a caller up: lines go through a bounded queue to one writer thread; when the sink is
+// slow the oldest are dropped and counted (LogLinesDropped). Prompts and outputs must never be passed in.
+
+enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
+
+struct LogField {
+  std::string_view key;
+  std::variant<int64_t, double, std::string_view> value;
+};
+
+struct LogOptions {
+  bool json = false;                  // JSON lines on standard output; else text on standard error
+  LogLevel level = LogLevel::kInfo;
+};
+
+// Starts the writer. Called once, before threads exist; before it, and after ShutdownLogging, lines are discarded.
+void InitLogging(const LogOptions& options);
+// Writes what is queued and stops the writer.
+void ShutdownLogging();
+
+bool LogEnabled(LogLevel level);
+// Text form: `2026-11-20 14:23:45,123 WARN [component] message key=value`. Any thread.
+void Log(LogLevel level, std::string_view component, std::string_view message,
+         std::initializer_list<LogField> fields = {});
+
+uint64_t LogLinesDropped();
+
+}  // namespace hadal::base
