@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/ops/cast.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/gemm.h"
+#include "kernels/ops/grouped_gemm.h"
+#include "kernels/ops/kv_append.h"
+#include "kernels/ops/mla_attention.h"
+#include "kernels/ops/mla_prefill.h"
+#include "kernels/ops/moe_permute.h"
+#include "kernels/ops/moe_route.h"
+#include "kernels/ops/paged_attention.h"
+#include "kernels/ops/rms_norm.h"
+#include "kernels/ops/rope.h"
+#include "kernels/ops/sample.h"
+#include "kernels/ops/silu_mul.h"
+#include "kernels/tensor_view.h"
+
+namespace hadal::kernels {
+
+enum class DeviceKind { kCpu, kCuda };
+
+// Device memory in bytes. `total_bytes` is the budget when one is set.
+struct DeviceMemory {
+  int64_t total_bytes = 0;
+  int64_t used_bytes = 0;  // by this backend's buffers
+};
+
+class Backend;
+
+// Owns one allocation of a backend; gives it back when destroyed. Movable. The backend must outlive it, and work that
+// uses the memory must be finished (Synchronize) before it dies. Moving and destroying from any thread is safe.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(Backend* backend, void* data, int64_t bytes) : backend_(backend), data_(data), bytes_(bytes) {}
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    if (this != &other) {
+      Reset();
+      backend_ = std::exchange(other.backend_, nullptr);
+      data_ = std::exchange(other.data_, nullptr);
+      bytes_ = std::exchange(other.bytes_, 0);
+    }
+    return *this;
+  }
+  ~Buffer() { Reset(); }
+
+  void* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  void Reset();
+
+ private:
+  Backend* backend_ = nullptr;
+  void* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+// A place where arithmetic happens: memory, copies and one method per op (kernels/ops/<op>.h holds each contract).
+//
+// Ops are issued by one thread at a time and run in the order they were issued. On a device they are asynchronous: a call
+// returns once the work is queued, with parameter errors (InvalidArgument) at once and nothing queued then; a failure of
+// the device surfaces as Internal from a later call, at the latest from Synchronize or Download. On the CPU an op is done
+// when the call returns. Views given to an op must stay valid until the work is done; host spans only until the call
+// returns. Ops take their scratch memory from the backend.
+//
+// Allocate, Memory and the destruction of a Buffer may be called from any thread.
+class Backend {
+ public:
+  struct Options {
+    int32_t threads = 0;              // CPU compute threads, the caller's included; 0: one per core. Others ignore it
+    std::string isa = "auto";         // CPU: auto, portable, avx2, avx512, avx512_bf16, amx; others ignore it
+    int64_t memory_budget_bytes = 0;  // limit on buffers; 0: what the device has
+    int32_t device_index = 0;         // for devices that are numbered
+  };
+
+  virtual ~Backend() = default;
+
+  virtual absl::string_view name() const = 0;     // "cpu", "reference", "cuda"
+  virtual std::string description() const = 0;    // for the log: "cpu, amx, 2 threads"
+  virtual DeviceKind kind() const = 0;
+  // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
+  virtual bool host_accessible() const = 0;
+
+  // 64-byte aligned memory, contents undefined. 0 bytes is legal. ResourceExhausted names the size and the budget.
+  virtual absl::StatusOr<Buffer> Allocate(int64_t bytes) = 0;
+  virtual absl::StatusOr<DeviceMemory> Memory() = 0;
+
+  // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it returns.
+  virtual absl::Status Upload(void* device_target, const void* source, int64_t bytes) = 0;
+  virtual absl::Status Download(void* target, const void* device_source, int64_t bytes) = 0;
+  virtual absl::Status Copy(void* device_target, const void* device_source, int64_t bytes) = 0;
+  virtual absl::Status Zero(void* device_target, int64_t bytes) = 0;
+  // Waits until all issued work is done; reports the first failure since the last call.
+  virtual absl::Status Synchronize() = 0;
+
+  // The ops. Each checks its parameters, then runs; Do<Op> of a backend may rely on the checks.
+  absl::Status Embedding(const EmbeddingParams& params);
+  absl::Status RmsNorm(const RmsNormParams& params);
+  absl::Status Gemm(const GemmParams& params);
+  absl::Status BatchedGemm(const BatchedGemmParams& params);
+  absl::Status GroupedGemm(const GroupedGemmParams& params);
+  absl::Status Rope(const RopeParams& params);
+  absl::Status KvAppend(const KvAppendParams& params);
+  absl::Status SiluMul(const SiluMulParams& params);
+  absl::Status Cast(const CastParams& params);
+  absl::Status PagedAttention(const PagedAttentionParams& params);
+  absl::Status MlaAttention(const MlaAttentionParams& params);
+  absl::Status MlaGather(const MlaGatherParams& params);
+  absl::Status MlaPrefill(const MlaPrefillParams& params);
+  absl::Status MoeRoute(const MoeRouteParams& params);
+  absl::Status MoePermute(const MoePermuteParams& params);
+  absl::Status MoeUnpermute(const MoeUnpermuteParams& params);
+  absl::Status Sample(const SampleParams& params);
+
+ protected:
+  virtual absl::Status DoEmbedding(const EmbeddingParams& params) = 0;
+  virtual absl::Status DoRmsNorm(const RmsNormParams& params) = 0;
+  virtual absl::Status DoGemm(const GemmParams& params) = 0;
+  virtual absl::Status DoBatchedGemm(const BatchedGemmParams& params) = 0;
+  virtual absl::Status DoGroupedGemm(const GroupedGemmParams& params) = 0;
+  virtual absl::Status DoRope(const RopeParams& params) = 0;
+  virtual absl::Status DoKvAppend(const KvAppendParams& params) = 0;
+  virtual absl::Status DoSiluMul(const SiluMulParams& params) = 0;
+  virtual absl::Status DoCast(const CastParams& params) = 0;
+  virtual absl::Status DoPagedAttention(const PagedAttentionParams& params) = 0;
+  virtual absl::Status DoMlaAttention(const MlaAttentionParams& params) = 0;
+  virtual absl::Status DoMlaGather(const MlaGatherParams& params) = 0;
+  virtual absl::Status DoMlaPrefill(const MlaPrefillParams& params) = 0;
+  virtual absl::Status DoMoeRoute(const MoeRouteParams& params) = 0;
+  virtual absl::Status DoMoePermute(const MoePermuteParams& params) = 0;
+  virtual absl::Status DoMoeUnpermute(const MoeUnpermuteParams& params) = 0;
+  virtual absl::Status DoSample(const SampleParams& params) = 0;
+
+ private:
+  friend class Buffer;
+  // Takes back what Allocate gave. Any thread; must not fail.
+  virtual void Free(void* data, int64_t bytes) = 0;
+};
+
+inline void Buffer::Reset() {
+  if (backend_ != nullptr && data_ != nullptr) backend_->Free(data_, bytes_);
+  backend_ = nullptr;
+  data_ = nullptr;
+  bytes_ = 0;
+}
+
+// Names that CreateBackend knows in this build, in order of preference. A name is listed even when the machine lacks the
+// device; CreateBackend then says so.
+std::vector<std::string> BackendNames();
+
+// InvalidArgument: unknown name or bad option. FailedPrecondition: the machine lacks the device or the instruction set.
+absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, const Backend::Options& options);
+
+}  // namespace hadal::kernels

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Building blocks of the Check<Op> functions: each returns InvalidArgument that names the op, the view, what was expected
+// and what was found.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "kernels/tensor_view.h"
+
+namespace hadal::kernels {
+
+inline constexpr int64_t kAnySize = -1;
+
+// `view` is present with this rank and these sizes (kAnySize: any), and its last dimension is dense.
+absl::Status CheckShape(absl::string_view op, absl::string_view name, const TensorView& view,
+                        std::initializer_list<int64_t> sizes);
+// The same, and the view must be contiguous.
+absl::Status CheckContiguous(absl::string_view op, absl::string_view name, const TensorView& view,
+                             std::initializer_list<int64_t> sizes);
+absl::Status CheckDType(absl::string_view op, absl::string_view name, const TensorView& view, DType dtype);
+// One of f32, bf16, f16.
+absl::Status CheckComputeDType(absl::string_view op, absl::string_view name, const TensorView& view);
+absl::Status CheckPositive(absl::string_view op, absl::string_view name, int64_t value);
+
+// The first that fails, or OK.
+absl::Status FirstError(std::initializer_list<absl::Status> statuses);
+
+}  // namespace hadal::kernels
