@@ -71,10 +71,10 @@ absl::Status StepChecker::CheckSequence(const StepInput& input, int32_t sequence
   if (context_len > limits_.max_model_len) {
     return Invalid("context_lens[", sequence, "] is ", context_len, ", limit ", limits_.max_model_len);
   }
-  const int32_t first_position = context_len - (end - begin);
-  if (first_position < 0) {
+  if (context_len < end - begin) {
     return Invalid("context_lens[", sequence, "] is ", context_len, ", below its ", end - begin, " new tokens");
   }
+  const int32_t first_position = context_len - (end - begin);
   const int32_t used_blocks = (context_len + limits_.block_tokens - 1) / limits_.block_tokens;
   if (used_blocks > input.block_table_stride) {
     return Invalid("sequence ", sequence, " needs ", used_blocks, " blocks, block_table_stride is ",
