@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/api_keys.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/base/strings.h"
+#include "server/request/refusal.h"
+
+namespace hadal::service {
+namespace {
+
+using base::View;
+using request::MakeError;
+using request::Reason;
+
+// Time depends on the length of `given` alone.
+bool ConstantTimeEquals(std::string_view given, std::string_view secret) {
+  unsigned difference = given.size() == secret.size() ? 0 : 1;
+  for (size_t i = 0; i < given.size(); ++i) {
+    const char expected = secret.empty() ? '\0' : secret[i % secret.size()];
+    difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(expected);
+  }
+  return difference == 0;
+}
+
+}  // namespace
+
+std::optional<request::Priority> ParsePriority(std::string_view name) {
+  for (int i = 0; i < request::kNumPriorities; ++i) {
+    if (name == request::kPriorityNames[i]) return static_cast<request::Priority>(i);
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<ApiKeys> ApiKeys::Load(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  if (!file) return absl::InvalidArgumentError(absl::StrCat("--api-key-file: cannot read '", path, "'"));
+  return Parse(text.str(), path);
+}
+
+absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view file) {
+  ApiKeys keys;
+  int line_number = 0;
+  for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
+    ++line_number;
+    line = line.substr(0, line.find('#'));
+    const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    if (words.empty()) continue;
+    auto error = [&](std::string what) {
+      return absl::InvalidArgumentError(absl::StrCat(View(file), ":", line_number, ": ", what));
+    };
+    if (words.size() < 2 || words.size() > 3) {
+      return error(absl::StrCat("expected 'key tenant [class]', found ", words.size(), " words"));
+    }
+    Key key{words[0], words[1], request::Priority::kHigh};
+    if (words.size() == 3) {
+      const std::optional<request::Priority> cap = ParsePriority(words[2]);
+      if (!cap.has_value()) return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
+      key.cap = *cap;
+    }
+    for (const Key& other : keys.keys_) {
+      if (other.secret == key.secret) return error("the key is already given in an earlier line");
+    }
+    keys.keys_.push_back(std::move(key));
+  }
+  if (keys.empty()) return absl::InvalidArgumentError(absl::StrCat(View(file), ": holds no key"));
+  return keys;
+}
+
+absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
+                                             std::optional<request::Priority> wanted) const {
+  Caller caller;
+  if (keys_.empty()) {
+    caller.priority = wanted.value_or(request::Priority::kNormal);
+    return caller;
+  }
+  constexpr std::string_view kScheme = "bearer ";
+  if (authorization.empty()) {
+    return MakeError(Reason::kUnauthenticated, "no API key: send the header 'Authorization: Bearer KEY'");
+  }
+  if (!absl::StartsWithIgnoreCase(View(authorization), View(kScheme))) {
+    return MakeError(Reason::kUnauthenticated, "the Authorization header is not of the form 'Bearer KEY'");
+  }
+  authorization.remove_prefix(kScheme.size());
+  const Key* match = nullptr;
+  for (const Key& key : keys_) {
+    if (ConstantTimeEquals(authorization, key.secret)) match = &key;
+  }
+  if (match == nullptr) return MakeError(Reason::kUnauthenticated, "the API key is not known");
+  // Without a wish the call runs as normal, or lower where the key allows no more.
+  const request::Priority priority = wanted.value_or(std::max(request::Priority::kNormal, match->cap));
+  if (priority < match->cap) {
+    return MakeError(Reason::kPermissionDenied,
+                     absl::StrCat("class '", View(request::kPriorityNames[static_cast<int>(priority)]),
+                                  "' is above what the key allows, '",
+                                  View(request::kPriorityNames[static_cast<int>(match->cap)]), "'"),
+                     "priority");
+  }
+  caller.tenant = match->tenant;
+  caller.priority = priority;
+  return caller;
+}
+
+}  // namespace hadal::service

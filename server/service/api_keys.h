@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/request/request.h"
+
+namespace hadal::service {
+
+// Who calls, and what class the call runs in.
+struct Caller {
+  std::string tenant;
+  request::Priority priority = request::Priority::kNormal;
+};
+
+// Bearer keys of --api-key-file: one `key tenant [class]` a line, # starts a comment. `class` is the most urgent class that
+// the key may ask for (default: high). Immutable, thread-safe. Without keys everybody is the tenant "".
+class ApiKeys {
+ public:
+  ApiKeys() = default;
+  // InvalidArgument with file and line for a malformed or repeated key. Keys never appear in messages.
+  static absl::StatusOr<ApiKeys> Load(const std::string& path);
+  static absl::StatusOr<ApiKeys> Parse(std::string_view text, std::string_view file);
+
+  bool empty() const { return keys_.empty(); }
+
+  // `authorization` is the header's value ("Bearer KEY"), `wanted` the class asked for.
+  // UNAUTHENTICATED for a missing or unknown key; PERMISSION_DENIED for a class above the key's.
+  // Takes the same time for every key, so that answers do not tell how much of a key is right.
+  absl::StatusOr<Caller> Authenticate(std::string_view authorization, std::optional<request::Priority> wanted) const;
+
+ private:
+  struct Key {
+    std::string secret;
+    std::string tenant;
+    request::Priority cap = request::Priority::kHigh;
+  };
+  std::vector<Key> keys_;
+};
+
+// "high", "normal", "low", "batch"; nullopt for anything else.
+std::optional<request::Priority> ParsePriority(std::string_view name);
+
+}  // namespace hadal::service
