@@ -1,14 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/admission/admission_log.h"
+#include "server/admission/length_histogram.h"
+#include "server/admission/memory_ledger.h"
+#include "server/admission/priority_queue.h"
+#include "server/admission/retry_after.h"
+#include "server/base/clock.h"
+#include "server/base/sync.h"
+#include "server/request/refusal.h"
 #include "server/request/request.h"
+#include "server/request/wake_signal.h"
 
 namespace hadal::admission {
 
@@ -16,32 +31,184 @@ namespace hadal::admission {
 struct Arrival {
   request::Priority priority = request::Priority::kNormal;
   std::string tenant;
+  std::string request_id;
   int64_t body_bytes = 0;  // Content-Length, or gRPC message length; prompt tokens are estimated from it
 };
 
 class AdmissionController;
 
-// A counted place, and later a memory lease. Move-only RAII: whatever happens to the request, its destructor gives the place,
-// the queued tokens and the leased bytes back. Used by one thread at a time.
+// A counted place, and after Settle a memory lease. Move-only RAII: whatever happens to the request, its destructor gives the
+// place, the queued tokens and the leased bytes back. Used by one thread at a time; the controller must outlive it.
 class Ticket {
  public:
   Ticket() = default;  // empty: holds nothing
-  Ticket(Ticket&& other) noexcept;
+  Ticket(Ticket&& other) noexcept { *this = std::move(other); }
   Ticket& operator=(Ticket&& other) noexcept;
-  ~Ticket();
+  ~Ticket() { Release(); }
 
-  bool holds_place() const { return controller_ != nullptr; }
+  bool holds_place() const { return holds_place_; }
+  bool settled() const { return settled_; }
+  int64_t leased_bytes() const { return lease_.bytes(); }
 
-  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenising.
+  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenising. On an error the place
+  // is still held until the ticket dies.
   //   CONTEXT_LENGTH_EXCEEDED  prompt + max_tokens is over the model's context
   //   REQUEST_NEVER_FITS       more than the whole KV pool of the model
   //   GPU_MEMORY_EXHAUSTED     the predicted lease does not fit now; carries a retry hint
   absl::Status Settle(const request::Request& request, int model_index);
 
+  // The request starts to run: place and queued tokens go back, the lease stays.
+  void ReleasePlace();
+  // Gives everything back now.
+  void Release();
+
  private:
   friend class AdmissionController;
   AdmissionController* controller_ = nullptr;
-  uint64_t slot_ = 0;
+  request::Priority priority_ = request::Priority::kNormal;
+  bool holds_place_ = false;
+  bool settled_ = false;
+  int32_t model_index_ = -1;
+  int64_t body_bytes_ = 0;
+  int64_t queued_tokens_ = 0;  // counted against max_queue_tokens: the estimate, then the truth
+  MemoryLease lease_;
+};
+
+// What waits in a model's queue.
+struct QueuedRequest {
+  std::unique_ptr<request::Request> request;
+  Ticket ticket;
+  absl::Time enqueued;
+};
+
+// What admission must know about a served model.
+struct ModelLimits {
+  std::string name;
+  int32_t max_model_len = 0;   // tokens, prompt plus output
+  int32_t block_tokens = 0;    // tokens in a KV block; leases are whole blocks
+  int64_t block_bytes = 0;     // bytes of a KV block
+  KvPoolLedger* pool = nullptr;
+};
+
+// The only authority over who may enter: counts places, queued tokens and leased memory over all classes and models, and
+// owns the queues. "Waiting" are the requests that were admitted and do not run yet, those still being parsed included.
+// Every decision is O(1) under one short mutex; nothing is checked first and added later. Thread-safe.
+class AdmissionController {
+ public:
+  struct Options {
+    base::Clock* clock = base::Clock::Real();
+    int64_t max_queue_requests = 512;     // places over all classes; at least 1
+    int64_t max_queue_tokens = 0;         // queued prompt tokens over all classes; 0 is off
+    double initial_tokens_per_byte = 0.3; // first estimate of prompt tokens from body bytes
+    double output_quantile = 0.7;         // of the output lengths seen, used for leases
+    QueueOrder order;                     // classes in order, FIFO inside
+    uint64_t seed = 1;                    // jitter of the retry hints
+    LogSink log;                          // refusals, first a reason and second, then a count; empty: none
+    // Called for every TryAdmit, and for every refusal of TryAdmit and Settle, from any thread, without locks held;
+    // `prompt_tokens` is an estimate until Settle. Empty: none.
+    std::function<void(request::Priority, int64_t prompt_tokens)> on_attempt;
+    std::function<void(request::Priority, int64_t prompt_tokens, request::Reason, absl::Duration retry_after)> on_refused;
+  };
+
+  // InvalidArgument names the option that is out of range.
+  static absl::StatusOr<std::unique_ptr<AdmissionController>> Create(Options options);
+  ~AdmissionController();
+
+  // --- start-up ---
+  // Returns the model's index. Before the first TryAdmit that can be admitted (SetReady).
+  absl::StatusOr<int> AddModel(const ModelLimits& limits);
+  // Everything is refused with MODEL_LOADING until this is called. `remaining` is the loader's estimate, for the hint.
+  void SetLoading(absl::Duration remaining);
+  void SetReady();
+  // From now on everything new is refused with DRAINING. There is no way back.
+  void BeginDrain();
+  // From now on everything new is refused with DEVICE_FAULT.
+  void SetDeviceFault(std::string_view message);
+
+  // --- front ends ---
+  // Reserves a place before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
+  // DRAINING, MODEL_LOADING, DEVICE_FAULT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
+  absl::StatusOr<Ticket> TryAdmit(const Arrival& arrival);
+  // Queues a settled request. Consumes request and ticket if and only if it returns OK; it fails with DRAINING or
+  // DEVICE_FAULT when that began meanwhile, and with Internal for an empty or unsettled ticket. From OK on, the outcome
+  // arrives in request->stream.
+  absl::Status Enqueue(int model_index, std::unique_ptr<request::Request>&& request, Ticket&& ticket);
+
+  // --- engine side ---
+  // Raised with kEnqueued by Enqueue and handed to each queued stream; set once before the first Enqueue.
+  void SetWakeSignal(int model_index, std::shared_ptr<request::WakeSignal> wake);
+  // The request to start next, or nullopt. `may_start` sees the head and says whether there is room now; a false leaves it at
+  // the head: nobody overtakes it.
+  std::optional<QueuedRequest> Pop(int model_index, const std::function<bool(const request::Request&)>& may_start);
+  // Class of the head, or nullopt when nothing waits.
+  std::optional<request::Priority> HeadPriority(int model_index) const;
+  // Takes out everything that is cancelled or past its deadline at `now`; cheap when no deadline was reached and
+  // `look_for_cancelled` is false.
+  std::vector<QueuedRequest> TakeDead(int model_index, absl::Time now, bool look_for_cancelled);
+  // Takes out everything (drain, device fault).
+  std::vector<QueuedRequest> TakeAll(int model_index);
+  // Earliest deadline in the queue, InfiniteFuture when there is none.
+  absl::Time NextDeadline(int model_index) const;
+  // Queued in this model, without those still being parsed. Lock-free.
+  int64_t QueuedRequests(int model_index) const;
+  // Feeds the output-length histogram, once for each finished choice.
+  void RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens);
+  // Mean seconds until a running sequence ends, published by the engine for the hints; 0: unknown.
+  void PublishRunning(int model_index, int32_t running, double mean_remaining_seconds);
+
+  // --- load, for metrics and GetLoad ---
+  struct Load {
+    int64_t waiting = 0;
+    int64_t waiting_limit = 0;
+    int64_t waiting_tokens = 0;
+    int64_t waiting_tokens_limit = 0;
+    std::array<int64_t, request::kNumPriorities> waiting_by_class = {};
+    std::array<int64_t, request::kNumPriorities> tokens_by_class = {};
+    int64_t memory_capacity_bytes = 0;  // KV pools of all models
+    int64_t memory_leased_bytes = 0;
+    double departures_per_second = 0;
+    absl::Duration retry_after;         // a request refused now would be told this, before jitter
+    bool draining = false;
+    bool ready = false;
+  };
+  Load GetLoad() const;
+  bool draining() const { return state_.load(std::memory_order_acquire) == State::kDraining; }
+  const Options& options() const { return options_; }
+
+ private:
+  friend class Ticket;
+  enum class State : int { kLoading, kReady, kDraining, kDeviceFault };
+  struct ModelState;
+
+  explicit AdmissionController(Options options);
+
+  absl::Status Refuse(request::Reason reason, request::Priority priority, std::string message, std::string log_line,
+                      absl::Duration base_hint, LogFields fields) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status RefuseByState(State state, const Arrival& arrival);
+  absl::Status RefuseForMemory(int model_index, request::Priority priority, std::string_view request_id,
+                               int64_t required_bytes);
+  absl::Status CheckMemoryEarly(const Arrival& arrival, int64_t estimated_tokens);
+  absl::Duration QueueHintLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReturnPlace(request::Priority priority, int64_t tokens, bool started);
+  absl::Status SettleTicket(Ticket& ticket, const request::Request& request, int model_index);
+
+  const Options options_;
+  AdmissionLog log_;
+  std::atomic<State> state_{State::kLoading};
+
+  mutable base::Mutex mutex_;
+  int64_t places_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::array<int64_t, request::kNumPriorities> class_places_ ABSL_GUARDED_BY(mutex_) = {};
+  std::array<int64_t, request::kNumPriorities> class_tokens_ ABSL_GUARDED_BY(mutex_) = {};
+  double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
+  RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
+  PromiseLine queue_promises_ ABSL_GUARDED_BY(mutex_);
+  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
+  absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);  // expected
+  std::string fault_message_ ABSL_GUARDED_BY(mutex_);
+
+  std::vector<std::unique_ptr<ModelState>> models_;  // grows before SetReady only
 };
 
 }  // namespace hadal::admission

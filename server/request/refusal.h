@@ -36,10 +36,12 @@ enum class Reason {
   kUnsupported,            // UNSUPPORTED: known but not offered
   kSlowReader,             // SLOW_READER
   kCancelled,              // CANCELLED
+  kInsufficientSystemResource,  // INSUFFICIENT_SYSTEM_RESOURCE: running, but ended by a drain's time-out
   kInternal,               // INTERNAL: this request alone failed
 };
 
 std::string_view ReasonName(Reason reason);
+inline constexpr int kNumReasons = static_cast<int>(Reason::kInternal) + 1;
 
 // What a front end must know to answer; travels as payloads of an absl::Status so that no layer needs a second error type.
 struct ErrorDetail {
@@ -48,9 +50,14 @@ struct ErrorDetail {
   std::string param;                          // the offending field of the request, or empty
 };
 
-// Status with code by the table of status_map.h for `reason`, the message, and the detail attached as a payload.
+// The text that clients search busy answers for; every capacity refusal's message holds it.
+inline constexpr std::string_view kBusyText = "服务器繁忙请稍后重试";
+
+// Status with code by the table of status_map.cc for `reason`, the message, and the detail attached as a payload.
 absl::Status MakeError(Reason reason, std::string_view message, std::string_view param = {});
 absl::Status MakeRefusal(Reason reason, std::string_view message, absl::Duration retry_after);
+// MakeRefusal with the message "Server busy (服务器繁忙请稍后重试): DETAIL; retry in 2.4 s".
+absl::Status MakeBusy(Reason reason, std::string_view detail, absl::Duration retry_after);
 
 // Reads the detail back; a status without one is mapped from its code (Cancelled -> kCancelled, ..., else kInternal).
 ErrorDetail GetErrorDetail(const absl::Status& status);

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
-#include <optional>
-#include <string>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/base/sync.h"
+#include "server/request/wake_signal.h"
 
 namespace hadal::request {
 
@@ -46,47 +49,75 @@ struct StreamBatch {
   std::vector<TokenEvent> prompt_scores;  // [prompt - 1] once, when prompt_logprobs was asked for
   std::vector<TokenEvent> tokens;
   std::vector<ChoiceEnd> ends;
-  bool started = false;               // the request has left the queue: the engine runs it
-  bool closed = false;                // no more will come; `status` and `usage` are final
+  bool started = false;               // the request has left the queue: the engine runs it (stays true)
+  bool closed = false;                // no more will come; `status` and `usage` are final (stays true)
   absl::Status status;                // of the whole request
   StreamUsage usage;
 };
 
 // Bounded channel from the engine thread to one front-end consumer. Thread-safe. The producer never blocks: when
 // `capacity_tokens` unread tokens are pending, Writable() is false and the engine pauses the request's sequences until the
-// consumer has read. Dropping or cancelling the consumer end makes the engine free everything within one step.
-// The notify callback runs on the engine thread without locks held: it may only post work elsewhere. It is called when the
-// stream turns from empty to readable, and again when it closes.
+// consumer has read; what is in flight then still arrives, so at most 2 tokens a choice are pending above the capacity.
+// Dropping or cancelling the consumer end makes the engine free everything within one step.
+// The notify callback runs without locks held, on the engine thread (or inside SetNotify): it may only post work
+// elsewhere. It is called when the stream turns from empty to readable, and again when it closes.
 class TokenStream {
  public:
   explicit TokenStream(int32_t capacity_tokens) : capacity_tokens_(capacity_tokens) {}
+  TokenStream(const TokenStream&) = delete;
+  TokenStream& operator=(const TokenStream&) = delete;
 
   // --- consumer end (front end) ---
   // Registers the callback; called at once when something is already readable. Passing nullptr removes it, and after that
-  // call returned it does not run any more.
+  // call returned it does not run any more (unless the call was made from inside the callback).
   void SetNotify(std::function<void()> notify);
   // Takes everything pending; empty batch when nothing is.
   StreamBatch Read();
   // Blocks until something is readable or the time-out passes (tests and simple clients).
   StreamBatch ReadBlocking(absl::Duration timeout);
-  // The caller is gone or has enough: the engine ends the request with kCancelled.
+  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times, from any thread.
   void Cancel();
   // Ends one choice early, as after a stop string; the engine frees its sequence and ends it with kStop.
   void StopChoice(int32_t choice);
 
-  // --- producer end (engine thread) ---
+  // --- producer end (the queue, then the engine thread) ---
+  // Signal to raise when the consumer cancels, stops a choice or makes room in a full stream.
+  void SetProducerWake(std::shared_ptr<WakeSignal> wake);
   void MarkStarted();
   void PushPromptScores(std::vector<TokenEvent> scores);
   void PushToken(TokenEvent event);
   void EndChoice(ChoiceEnd end);
-  // Exactly once, last.
+  // Exactly once, last. Later pushes are a programmer's error and end the process.
   void Close(absl::Status status, StreamUsage usage);
-  bool Writable() const;
-  bool cancelled() const;
+  bool Writable() const { return pending_tokens_.load(std::memory_order_relaxed) < capacity_tokens_; }
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   // Choices that the consumer stopped since the last call.
   std::vector<int32_t> TakeStoppedChoices();
-  // Tokens pending, and since when the stream has been full (nullopt: it is not); for the slow-reader time-out.
-  std::optional<absl::Time> FullSince() const;
+
+ private:
+  // Marks the stream readable; true when it was empty before.
+  bool MarkReadable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CallNotify();
+  StreamBatch TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Wake(const std::shared_ptr<WakeSignal>& wake);
+
+  const int32_t capacity_tokens_;
+  std::atomic<int32_t> pending_tokens_{0};  // written under mutex_, read without it
+  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> has_stopped_choices_{false};
+
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  StreamBatch pending_ ABSL_GUARDED_BY(mutex_);
+  bool readable_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<int32_t> stopped_choices_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<WakeSignal> wake_ ABSL_GUARDED_BY(mutex_);
+
+  base::Mutex notify_mutex_;
+  base::CondVar notify_done_;
+  std::shared_ptr<const std::function<void()>> notify_ ABSL_GUARDED_BY(notify_mutex_);
+  int32_t notify_running_ ABSL_GUARDED_BY(notify_mutex_) = 0;
+  std::thread::id notify_thread_ ABSL_GUARDED_BY(notify_mutex_);
 };
 
 }  // namespace hadal::request

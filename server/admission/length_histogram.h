@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace hadal::admission {
+
+// Output lengths seen lately, in log-spaced buckets (four an octave) whose weights decay with every record, so that a change
+// of traffic shows after about a thousand answers. Not thread-safe.
+class LengthHistogram {
+ public:
+  void Record(int32_t tokens);
+  // Upper bound of the bucket that holds the q-quantile; -1 while fewer than kMinSamples were recorded.
+  int32_t Quantile(double q) const;
+  // Expected further tokens of an answer that already has `produced`; -1 when too few samples are that long.
+  double MeanRemaining(int32_t produced) const;
+
+  static constexpr int32_t kMinSamples = 16;
+
+ private:
+  static constexpr int kBuckets = 96;  // up to 2^24 tokens
+  static constexpr double kDecay = 0.999;
+  static int BucketOf(int32_t tokens);
+  static int32_t UpperBound(int bucket);
+
+  std::array<double, kBuckets> weights_ = {};
+  double total_ = 0;
+  int64_t samples_ = 0;
+};
+
+// Output tokens to reserve for one choice: min(max_tokens, q-quantile); half of max_tokens, rounded up, on a cold start.
+int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens);
+
+}  // namespace hadal::admission

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/sync.h"
+
+namespace hadal::admission {
+
+class KvPoolLedger;
+
+// Reserved bytes of one KV pool. Move-only RAII; an empty lease holds nothing. The pool must outlive it.
+class MemoryLease {
+ public:
+  MemoryLease() = default;
+  MemoryLease(MemoryLease&& other) noexcept;
+  MemoryLease& operator=(MemoryLease&& other) noexcept;
+  ~MemoryLease() { Release(); }
+
+  int64_t bytes() const { return bytes_; }
+  // Gives the bytes back now; later calls do nothing.
+  void Release();
+
+ private:
+  friend class KvPoolLedger;
+  MemoryLease(KvPoolLedger* pool, int64_t bytes) : pool_(pool), bytes_(bytes) {}
+  KvPoolLedger* pool_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+// The leases of one model's KV pool: a count of bytes that never exceeds the pool. Thread-safe and lock-free.
+class KvPoolLedger {
+ public:
+  explicit KvPoolLedger(int64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
+
+  // ResourceExhausted when fewer than `bytes` are free; then nothing is reserved. 0 is a valid, empty reservation.
+  absl::StatusOr<MemoryLease> TryLease(int64_t bytes);
+
+  int64_t capacity_bytes() const { return capacity_bytes_; }
+  int64_t leased_bytes() const { return leased_bytes_.load(std::memory_order_acquire); }
+  int64_t available_bytes() const { return capacity_bytes_ - leased_bytes(); }
+  int64_t active_leases() const { return active_leases_.load(std::memory_order_acquire); }
+
+ private:
+  friend class MemoryLease;
+  void Return(int64_t bytes);
+
+  const int64_t capacity_bytes_;
+  std::atomic<int64_t> leased_bytes_{0};
+  std::atomic<int64_t> active_leases_{0};
+};
+
+// What the server may use on a device and what it has committed: weights, workspace and KV pools, each by name. Thread-safe.
+// Own bytes are counted against an own budget, never a share of the device: other processes' memory is not ours to judge.
+// An unknown size is an error, never 0.
+class MemoryLedger {
+ public:
+  // InvalidArgument unless budget_bytes > 0.
+  static absl::StatusOr<std::unique_ptr<MemoryLedger>> Create(int64_t budget_bytes);
+
+  // Commits a fixed part for the life of the process. InvalidArgument for a negative size (an unknown one);
+  // ResourceExhausted, naming part, size and rest, when the budget would be exceeded.
+  absl::Status Commit(std::string_view name, int64_t bytes);
+  // Commits a KV pool; the pointer lives as long as the ledger.
+  absl::StatusOr<KvPoolLedger*> CommitKvPool(std::string_view name, int64_t bytes);
+
+  int64_t budget_bytes() const { return budget_bytes_; }
+  int64_t committed_bytes() const { return committed_bytes_.load(std::memory_order_acquire); }
+
+  struct Part {
+    std::string name;
+    int64_t bytes = 0;
+  };
+  std::vector<Part> parts() const;
+
+ private:
+  explicit MemoryLedger(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+
+  const int64_t budget_bytes_;
+  std::atomic<int64_t> committed_bytes_{0};
+  mutable base::Mutex mutex_;
+  std::vector<Part> parts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<KvPoolLedger>> pools_ ABSL_GUARDED_BY(mutex_);
+};
+
+// "6.2GB": 10^9 bytes with one decimal, as operators grep for it; MB, KB or bytes below that, so that a size above 0 never
+// reads as 0.0.
+std::string FormatBytes(int64_t bytes);
+
+}  // namespace hadal::admission

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "absl/time/time.h"
+
+namespace hadal::admission {
+
+inline constexpr absl::Duration kMinRetryAfter = absl::Seconds(1);
+inline constexpr absl::Duration kMaxRetryAfter = absl::Seconds(30);
+
+// Events a second, as a decayed average: an event's weight halves every `half_life`. Not thread-safe.
+class RateEstimator {
+ public:
+  explicit RateEstimator(absl::Duration half_life) : half_life_(half_life) {}
+  void Record(absl::Time now, double amount);
+  // 0 before the first event. Falls while nothing happens.
+  double PerSecond(absl::Time now) const;
+
+ private:
+  absl::Duration half_life_;
+  absl::Time start_ = absl::InfinitePast();   // of the measurement
+  absl::Time updated_ = absl::InfinitePast();
+  double weight_ = 0;
+};
+
+// What a hint is computed from.
+struct DrainState {
+  double departures_per_second = 0;    // places freed, measured; 0: none seen
+  double running = 0;                  // sequences running now
+  double mean_remaining_seconds = 0;   // until a running one ends; 0: unknown
+};
+// Places that become free a second: what was measured, else what the running sequences promise. 0: unknown.
+double DrainRate(const DrainState& state);
+
+// Time until `amount` (places or bytes) has been freed at `rate_per_second`. InfiniteDuration when the rate is 0.
+absl::Duration TimeToFree(double amount, double rate_per_second);
+
+// Hands out future capacity: each refused caller is told a time of its own, so that they do not all come back at once.
+// Plain arithmetic on one number: when the last promised unit becomes free. Not thread-safe.
+class PromiseLine {
+ public:
+  // Promises `amount` units freed at `rate_per_second`; the answer is the wait from now, or InfiniteDuration, with
+  // nothing promised, when that is past kMaxRetryAfter or the rate is unknown.
+  absl::Duration Promise(absl::Time now, double amount, double rate_per_second);
+  // The same without promising.
+  absl::Duration Peek(absl::Time now, double amount, double rate_per_second) const;
+
+ private:
+  absl::Time promised_until_ = absl::InfinitePast();
+};
+
+// The hint sent to a client for a computed wait. `unit_random` is uniform in [0, 1). Jitter is only added:
+//   finite wait    clamp(wait + unit_random * max(0.1 s, wait / 10), 1 s, 30 s), spread kept at the lower clamp
+//   infinite wait  20 s + unit_random * 10 s: capacity beyond the horizon, spread so that nobody returns in step
+absl::Duration HintFor(absl::Duration wait, double unit_random);
+
+}  // namespace hadal::admission
