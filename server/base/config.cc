@@ -207,9 +207,12 @@ absl::StatusOr<Values> ReadFile(const std::string& path, const std::vector<std::
 
 // HADAL_ variables that are no flags but known to scripts and tests.
 bool IsOtherVariable(std::string_view name) {
-  return name == "HADAL_DEMO_MODEL" || name == "HADAL_REQUIRE_GPU" || name == "HADAL_SOURCE_DIR" ||
-         name == "HADAL_BINARY" || name == "HADAL_CPU_ISA" || name == "HADAL_CONFIG" || name == "HADAL_CCACHE_DIR" ||
-         name == "HADAL_FUZZ_ITERATIONS" || name == "HADAL_DEEPSEEK_TOKENIZER";
+  static constexpr std::string_view kOthers[] = {
+      "HADAL_BINARY",  "HADAL_BUILD_DIR",          "HADAL_CCACHE_DIR",    "HADAL_CONFIG",
+      "HADAL_CPU_ISA", "HADAL_DEEPSEEK_TOKENIZER", "HADAL_DEMO_MODEL",    "HADAL_FUZZ_ITERATIONS",
+      "HADAL_PRESET",  "HADAL_REQUIRE_GPU",        "HADAL_SKIP_OS_CHECK", "HADAL_SOURCE_DIR",
+      "HADAL_VENV"};
+  return std::find(std::begin(kOthers), std::end(kOthers), name) != std::end(kOthers);
 }
 
 }  // namespace

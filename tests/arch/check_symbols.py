@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks with nm that compiled objects hold no symbol of a library their layer must not know: check_symbols.py BUILD_DIR.
+
+It sees what the include check cannot: a library that comes in through a third-party header or a link dependency.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+DEVICE = r"_ZN\w*5torch|_ZNK?2at\d|_ZNK?3c10\d|\bcuda[A-Z]\w+|\bcu(?:Ctx|Mem|Init|Device|Module|Stream)\w*|\bcublas\w+|\bcudnn\w+|\bnccl\w+"
+DNNL = r"\bdnnl_\w+|4dnnl\d"
+GRPC = r"4grpc\d|\bgrpc_\w+"
+PROTOBUF = r"6google8protobuf"
+JSON = r"8nlohmann|8simdjson"
+
+# folder of the build tree -> what its objects must not mention
+BANNED = {
+    "server": (DEVICE, DNNL),
+    "server/base": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "server/request": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "server/admission": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "server/engine": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "server/service": (DEVICE, DNNL, GRPC, PROTOBUF),
+    "server/http": (DEVICE, DNNL, GRPC, PROTOBUF),
+    "models": (DEVICE, DNNL, GRPC, PROTOBUF),
+    "kernels": (r"_ZN\w*5torch", GRPC, PROTOBUF, JSON),
+    "kernels/reference": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "kernels/cpu": (DEVICE, GRPC, PROTOBUF, JSON),
+    "client": (DEVICE, DNNL, JSON),
+}
+
+
+def folder_of(path):
+    """'server/engine/CMakeFiles/hadal_engine.dir/stop.cc.o' -> 'server/engine'; None for a folder without a rule."""
+    folder = path.split("/CMakeFiles/")[0]
+    matching = [name for name in BANNED if folder == name or folder.startswith(name + "/")]
+    return max(matching, key=len) if matching else None
+
+
+def find_banned(folder, symbols):
+    pattern = re.compile("|".join(BANNED[folder]))
+    return sorted({symbol for symbol in symbols if pattern.search(symbol)})
+
+
+def symbols_of(path):
+    out = subprocess.run(["nm", "--format=posix", str(path)], check=True, capture_output=True, text=True).stdout
+    return [line.split(" ", 1)[0] for line in out.splitlines() if line]
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    checked, problems = 0, []
+    for path in sorted(build.rglob("*.o")):
+        name = path.relative_to(build).as_posix()
+        folder = folder_of(name)
+        if folder is None:
+            continue
+        checked += 1
+        found = find_banned(folder, symbols_of(path))
+        problems += [f"{name}: {folder} must not know {symbol}" for symbol in found[:5]]
+    print("\n".join(problems))
+    print(f"{checked} objects checked, {len(problems)} problems")
+    return 1 if problems or checked == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The architecture checks themselves find what they are meant to find."""
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import check_docs  # noqa: E402
+import check_layers  # noqa: E402
+import check_symbols  # noqa: E402
+
+GOOD = "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n"
+
+
+class LayersTest(unittest.TestCase):
+    def problems(self, path, text):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            (root / path).parent.mkdir(parents=True)
+            (root / path).write_text(text, encoding="utf-8")
+            return list(check_layers.check_file(root, path))
+
+    def test_accepts_includes_along_the_arrows(self):
+        self.assertEqual([], self.problems("server/engine/a.h", GOOD + '#include "server/admission/admission.h"\n#include "models/model.h"\n'))
+        self.assertEqual([], self.problems("models/families/x/a.h", GOOD + '#include "kernels/backend.h"\n#include "models/blocks/mlp.h"\n'))
+        self.assertEqual([], self.problems("server/request/a.h", GOOD + '#include "models/sampling_params.h"\n'))
+
+    def test_refuses_includes_against_the_arrows(self):
+        for path, include in (
+            ("server/request/a.h", "server/engine/scheduler.h"),
+            ("server/engine/a.h", "server/service/calls.h"),
+            ("server/engine/a.h", "models/tokenizer/tokenizer.h"),
+            ("server/http/a.h", "server/rpc/grpc_server.h"),
+            ("server/rpc/a.h", "server/engine/engine.h"),
+            ("models/blocks/a.h", "server/base/clock.h"),
+            ("models/blocks/a.h", "kernels/cpu/cpu_backend.h"),
+            ("models/tokenizer/a.h", "models/loader/config.h"),
+            ("kernels/ops/a.h", "kernels/backend.h"),
+            ("kernels/cpu/a.h", "kernels/cuda/launch.h"),
+            ("client/a.h", "server/base/clock.h"),
+        ):
+            self.assertEqual(1, len(self.problems(path, GOOD + f'#include "{include}"\n')), f"{path} -> {include}")
+
+    def test_refuses_libraries_of_other_layers(self):
+        for path, include in (
+            ("server/engine/a.h", "grpcpp/grpcpp.h"),
+            ("server/engine/a.h", "nlohmann/json.hpp"),
+            ("server/main.h", "torch/torch.h"),
+            ("server/http/a.h", "hadal/v1/inference.pb.h"),
+            ("server/base/a.h", "cuda_runtime.h"),
+            ("kernels/ops/a.h", "dnnl.hpp"),
+            ("models/loader/a.h", "spdlog/spdlog.h"),
+        ):
+            self.assertEqual(1, len(self.problems(path, GOOD + f"#include <{include}>\n")), f"{path} -> {include}")
+
+    def test_refuses_device_conditionals_missing_headers_and_unknown_folders(self):
+        self.assertEqual(1, len(self.problems("models/blocks/a.h", GOOD + "#ifdef A\n#if defined(HADAL_CUDA)\n")))
+        self.assertEqual(2, len(self.problems("models/blocks/a.h", "int a;\n")))
+        self.assertEqual(1, len(self.problems("vendor/a.h", GOOD)))
+
+
+class SymbolsTest(unittest.TestCase):
+    def test_finds_banned_symbols(self):
+        self.assertEqual(["cudaMalloc"], check_symbols.find_banned("server", ["cudaMalloc", "_ZN5hadal3FooEv"]))
+        self.assertEqual(["_ZN5torch4onesEv"], check_symbols.find_banned("server", ["_ZN5torch4onesEv"]))
+        self.assertEqual(["dnnl_primitive_execute"], check_symbols.find_banned("server/engine", ["dnnl_primitive_execute"]))
+        self.assertEqual(["_ZN4grpc6StatusC1Ev"], check_symbols.find_banned("server/engine", ["_ZN4grpc6StatusC1Ev"]))
+        self.assertEqual(["_ZN6google8protobuf7MessageD2Ev"], check_symbols.find_banned("models", ["_ZN6google8protobuf7MessageD2Ev"]))
+
+    def test_lets_each_layer_use_its_own_libraries(self):
+        self.assertEqual([], check_symbols.find_banned("kernels/cpu", ["dnnl_primitive_execute"]))
+        self.assertEqual([], check_symbols.find_banned("server", ["_ZN4grpc6StatusC1Ev"]))
+
+    def test_takes_the_longest_matching_folder(self):
+        self.assertEqual("server/engine", check_symbols.folder_of("server/engine/CMakeFiles/hadal_engine.dir/a.cc.o"))
+        self.assertEqual("server", check_symbols.folder_of("server/CMakeFiles/hadal.dir/main.cc.o"))
+        self.assertEqual("models", check_symbols.folder_of("models/families/llama/CMakeFiles/x.dir/a.cc.o"))
+        self.assertIsNone(check_symbols.folder_of("tests/server/CMakeFiles/x.dir/a.cc.o"))
+
+
+class DocsTest(unittest.TestCase):
+    def problems(self, readme, name="a.md", text=""):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            (root / "README.md").write_text(readme, encoding="utf-8")
+            (root / name).write_text(text, encoding="utf-8")
+            return list(check_docs.check(root))
+
+    def test_accepts_a_short_readme_with_good_links(self):
+        self.assertEqual([], self.problems("[a](a.md) [b](https://example.com/x)\n"))
+
+    def test_refuses_long_readme_dead_link_and_machine_path(self):
+        self.assertEqual(1, len(self.problems("line\n" * 151)))
+        self.assertEqual(1, len(self.problems("[a](missing.md)\n")))
+        self.assertEqual(1, len(self.problems("ok\n", "a.py", "open('/wor" + "k/main/x')\n")))
+
+
+if __name__ == "__main__":
+    unittest.main()
