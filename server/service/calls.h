@@ -68,6 +68,7 @@ struct GenerateCall {
   CallOptions options;
   std::variant<std::string, std::vector<int32_t>> prompt;  // text, or token ids used as they are
   std::optional<std::string> suffix;        // fill in the middle; only with a text prompt
+  bool parse_special_tokens = false;        // literal control tokens in the text become control tokens
 };
 
 // INVALID_REQUEST or OUT_OF_RANGE with the field's name in ErrorDetail::param. Needs no model.

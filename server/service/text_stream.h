@@ -34,7 +34,7 @@ struct ScoredToken {
   int32_t token_id = 0;
   float logprob = 0.0f;
   std::vector<request::TokenLogprob> top;
-  int64_t text_offset = 0;  // bytes of this choice's output text before the token
+  int64_t text_offset = 0;  // characters of this choice's output text before the token
   bool reasoning = false;   // the token belongs to the reasoning part
 };
 
@@ -47,7 +47,6 @@ struct ChoiceDelta {
   std::vector<int32_t> token_ids;      // when asked for
   std::vector<ScoredToken> logprobs;   // when asked for
   Finish finish = Finish::kNone;       // set in the choice's last delta
-  std::string matched_stop;            // the stop string that ended it
 
   bool empty() const {
     return text.empty() && reasoning.empty() && tool_calls.empty() && token_ids.empty() && logprobs.empty() &&
@@ -74,12 +73,15 @@ class TextStream {
 
   TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options);
 
-  // Appends to `delta`. Returns true when a stop string matched: the choice is finished, later tokens are ignored.
+  // Appends to `delta`. Returns true when a stop string has matched: call End(Finish::kStop) then; later tokens are ignored.
   bool Push(request::TokenEvent&& event, ChoiceDelta* delta);
-  // The engine ended the choice: releases what was held back and sets delta->finish. No-op when already finished.
-  void End(Finish finish, ChoiceDelta* delta);
+  // No more tokens: releases what was held back and sets delta->finish. `stop_token` is the token that ended the choice, or
+  // -1: it counts, and is reported among the token ids, but has no text. No-op when already ended.
+  void End(Finish finish, int32_t stop_token, ChoiceDelta* delta);
 
   bool finished() const { return finished_; }
+  // Tokens taken up to the end, the stop token included; the part of them that was reasoning.
+  int32_t tokens() const { return tokens_; }
   int32_t reasoning_tokens() const { return reasoning_tokens_; }
 
  private:
@@ -89,21 +91,27 @@ class TextStream {
     size_t text_end = 0;
   };
 
-  // Passes text up to `end` (an offset in the whole text) to the parser or to the delta, with the tokens that end there.
+  // Appends to the held text and looks for a stop string; true when there is one.
+  bool Take(std::string_view text);
+  // Passes text up to `end` (an offset in the whole text) on, with the tokens that end there.
   void Release(size_t end, ChoiceDelta* delta);
-  void Emit(std::string_view text, ChoiceDelta* delta);
+  void EmitUpTo(size_t end, ChoiceDelta* delta);
   void Parse(tokenizer::ParsedDelta&& parsed, ChoiceDelta* delta);
-  void EmitToken(HeldToken&& held, ChoiceDelta* delta);
+  void PopToken(ChoiceDelta* delta);
 
   const tokenizer::Tokenizer* tokenizer_;
   Options options_;
   tokenizer::Detokenizer detokenizer_;
   StopMatcher matcher_;
+  StopMatcher::Result match_;
   std::optional<tokenizer::OutputParser> parser_;
   std::deque<HeldToken> held_tokens_;
-  std::string held_text_;       // text behind released_, not yet released
+  std::string held_text_;       // emitted_ bytes already passed on, then text not yet released
+  size_t emitted_ = 0;
   size_t released_ = 0;         // bytes of the whole text that were released
   size_t total_ = 0;            // bytes of the whole text
+  int64_t total_characters_ = 0;  // kept with log-probabilities only
+  int32_t tokens_ = 0;
   int32_t reasoning_tokens_ = 0;
   bool finished_ = false;
 };

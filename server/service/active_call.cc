@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/active_call.h"
+
+#include <string>
+#include <utility>
+
+namespace hadal::service {
+namespace {
+
+Finish FinishOf(request::FinishReason reason) {
+  switch (reason) {
+    case request::FinishReason::kStop: return Finish::kStop;
+    case request::FinishReason::kLength: return Finish::kLength;
+    default: return Finish::kInsufficientSystemResource;
+  }
+}
+
+}  // namespace
+
+ActiveCall::ActiveCall(Options options) : options_(std::move(options)) {
+  choices_.reserve(options_.n);
+  for (int32_t choice = 0; choice < options_.n; ++choice) {
+    TextStream::Options text = options_.text;
+    text.choice = choice;
+    if (choice > 0) text.tool_call_id_prefix += std::to_string(choice) + "_";
+    choices_.push_back(std::make_unique<TextStream>(*options_.model->tokenizer, options_.stop, std::move(text)));
+  }
+}
+
+ActiveCall::~ActiveCall() {
+  options_.stream->SetNotify(nullptr);
+  if (!done_) options_.stream->Cancel();
+}
+
+void ActiveCall::SetNotify(std::function<void()> notify) { options_.stream->SetNotify(std::move(notify)); }
+
+CallUpdate ActiveCall::Read() { return Process(options_.stream->Read()); }
+
+CallUpdate ActiveCall::ReadBlocking(absl::Duration timeout) { return Process(options_.stream->ReadBlocking(timeout)); }
+
+void ActiveCall::Cancel() { options_.stream->Cancel(); }
+
+CallUpdate ActiveCall::Process(request::StreamBatch batch) {
+  CallUpdate update;
+  started_ = started_ || batch.started || !batch.tokens.empty();
+  update.started = started_;
+  if (done_) return update;
+
+  for (request::TokenEvent& event : batch.prompt_scores) {
+    ScoredToken& score = update.prompt_scores.emplace_back();
+    score.token_id = event.token_id;
+    score.logprob = event.logprob;
+    score.top = std::move(event.top);
+  }
+
+  std::vector<ChoiceDelta> deltas(choices_.size());
+  for (request::TokenEvent& event : batch.tokens) {
+    const int32_t choice = event.choice;
+    if (choice < 0 || choice >= options_.n || choices_[choice]->finished()) continue;
+    if (choices_[choice]->Push(std::move(event), &deltas[choice])) {
+      choices_[choice]->End(Finish::kStop, /*stop_token=*/-1, &deltas[choice]);
+      options_.stream->StopChoice(choice);
+    }
+  }
+  for (const request::ChoiceEnd& end : batch.ends) {
+    if (end.choice < 0 || end.choice >= options_.n) continue;
+    // A failed or cancelled request is told by its status, not by a finish reason.
+    if (end.reason == request::FinishReason::kCancelled || end.reason == request::FinishReason::kError) continue;
+    choices_[end.choice]->End(FinishOf(end.reason), end.stop_token, &deltas[end.choice]);
+  }
+  if (batch.closed) {
+    done_ = true;
+    update.done = true;
+    update.status = batch.status;
+    update.usage.prompt_tokens = static_cast<int32_t>(options_.prompt_token_ids.size());
+    update.usage.cache_hit_tokens = batch.usage.cached_tokens;
+    for (size_t choice = 0; choice < choices_.size(); ++choice) {
+      if (batch.status.ok()) choices_[choice]->End(Finish::kInsufficientSystemResource, -1, &deltas[choice]);
+      update.usage.completion_tokens += choices_[choice]->tokens();
+      update.usage.reasoning_tokens += choices_[choice]->reasoning_tokens();
+    }
+  }
+  for (size_t choice = 0; choice < choices_.size(); ++choice) {
+    if (deltas[choice].empty()) continue;
+    deltas[choice].choice = static_cast<int32_t>(choice);
+    update.deltas.push_back(std::move(deltas[choice]));
+  }
+  return update;
+}
+
+}  // namespace hadal::service

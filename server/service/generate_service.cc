@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/generate_service.h"
+
+#include <algorithm>
+#include <array>
+#include <random>
+#include <utility>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "models/tokenizer/fim.h"
+#include "server/service/limits.h"
+
+namespace hadal::service {
+namespace {
+
+using request::MakeError;
+using request::Reason;
+
+// Markers that OutputParser must see even where special tokens are left out of the text.
+constexpr std::array<std::string_view, 10> kParserMarkers = {
+    "<think>", "</think>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>",
+    "<｜tool▁sep｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>", "｜DSML｜"};
+
+uint64_t RandomBits() {
+  thread_local std::mt19937_64 generator{std::random_device{}() ^ (uint64_t{std::random_device{}()} << 32)};
+  return generator();
+}
+
+// Prefix blocks are shared inside one (tenant, user, salt) only; 0 when the caller named none of them.
+uint64_t CacheSalt(const CallOptions& options) {
+  if (options.tenant.empty() && options.user.empty() && options.cache_salt.empty()) return 0;
+  static const uint64_t process_key = RandomBits();
+  return absl::HashOf(process_key, options.tenant, options.user, options.cache_salt) | 1;
+}
+
+// The tokenizer's and the template's own errors are the caller's.
+absl::Status AsInvalid(const absl::Status& status, std::string_view param) {
+  if (status.code() == absl::StatusCode::kInvalidArgument) {
+    return MakeError(Reason::kInvalidRequest, status.message(), param);
+  }
+  return MakeError(Reason::kInternal, status.message());
+}
+
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size) {
+      return MakeError(Reason::kInvalidRequest,
+                       absl::StrCat("`", param, "` holds the token id ", ids[i], " at position ", i,
+                                    "; the model's ids are 0 to ", vocab_size - 1),
+                       param);
+    }
+  }
+  return absl::OkStatus();
+}
+
+models::SamplingParams ResolveSampling(const SamplingOptions& options, const GenerationDefaults& defaults) {
+  models::SamplingParams params;
+  params.temperature = options.temperature.value_or(defaults.temperature.value_or(1.0f));
+  params.top_p = options.top_p.value_or(defaults.top_p.value_or(1.0f));
+  params.top_k = std::max(options.top_k.value_or(defaults.top_k.value_or(0)), 0);
+  params.min_p = options.min_p.value_or(0.0f);
+  params.repetition_penalty = options.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0f));
+  params.frequency_penalty = options.frequency_penalty.value_or(0.0f);
+  params.presence_penalty = options.presence_penalty.value_or(0.0f);
+  params.seed = options.seed.has_value() ? *options.seed : RandomBits();
+  params.logit_bias = options.logit_bias;
+  return params;
+}
+
+absl::StatusOr<tokenizer::Prompt> RenderChat(const ServedModel& model, absl::Span<const tokenizer::ChatMessage> messages,
+                                             const tokenizer::ChatOptions& options) {
+  if (!model.chat_template.ok()) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("the model \"", model.name, "\" cannot chat (", model.chat_template.status().message(),
+                                  "); use plain completions"),
+                     "messages");
+  }
+  absl::StatusOr<tokenizer::Prompt> prompt = model.chat_template->Render(messages, options);
+  if (!prompt.ok()) return AsInvalid(prompt.status(), "messages");
+  return prompt;
+}
+
+}  // namespace
+
+std::string_view OutcomeOf(const absl::Status& status) {
+  if (status.ok()) return "ok";
+  const Reason reason = request::GetErrorDetail(status).reason;
+  if (reason == Reason::kCancelled || reason == Reason::kSlowReader) return "cancelled";
+  const request::WireError& wire = request::WireErrorFor(reason);
+  if (wire.capacity || reason == Reason::kTenantQuota || wire.http_status == 503) return "shed";
+  return wire.http_status >= 500 ? "error" : "invalid";
+}
+
+// What differs between chat and plain generation once the prompt has been tokenised.
+struct GenerateService::Prepared {
+  std::shared_ptr<const ServedModel> model;
+  std::vector<int32_t> prompt;
+  std::string_view prompt_param;  // field to blame when the prompt is too long
+  bool chat = false;
+  bool reasoning = false;
+  tokenizer::OutputParser::Options parser;
+};
+
+GenerateService::GenerateService(Options options)
+    : options_(std::move(options)), workers_(options_.worker_threads, options_.max_worker_jobs) {}
+
+GenerateService::~GenerateService() { workers_.Stop(); }
+
+absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::Arrival& arrival) {
+  return options_.admission->TryAdmit(arrival);
+}
+
+absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartChat(ChatCall call, admission::Ticket ticket) {
+  if (absl::Status status = Validate(call); !status.ok()) return status;
+  absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
+  if (!entry.ok()) return entry.status();
+  const ServedModel& model = *entry->model;
+
+  tokenizer::ChatOptions options;
+  options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
+  options.tools = std::move(call.tools);
+  absl::StatusOr<tokenizer::Prompt> rendered = RenderChat(model, call.messages, options);
+  if (!rendered.ok()) return rendered.status();
+  absl::StatusOr<std::vector<int32_t>> ids = tokenizer::EncodePrompt(*model.tokenizer, *rendered);
+  if (!ids.ok()) return AsInvalid(ids.status(), "messages");
+
+  Prepared prepared;
+  prepared.model = std::move(entry->model);
+  prepared.prompt = *std::move(ids);
+  prepared.prompt_param = "messages";
+  prepared.chat = true;
+  prepared.reasoning = model.chat_template->has_reasoning();
+  prepared.parser.starts_in_reasoning = rendered->reasoning_starts_open;
+  prepared.parser.split_reasoning = prepared.reasoning;
+  if (!options.tools.empty()) prepared.parser.tool_syntax = model.chat_template->tool_syntax();
+  return Enqueue(std::move(call.options), std::move(prepared), std::move(ticket));
+}
+
+absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartGenerate(GenerateCall call, admission::Ticket ticket) {
+  if (absl::Status status = Validate(call); !status.ok()) return status;
+  absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
+  if (!entry.ok()) return entry.status();
+  const tokenizer::Tokenizer& tokenizer = *entry->model->tokenizer;
+
+  Prepared prepared;
+  prepared.model = entry->model;
+  prepared.prompt_param = "prompt";
+  if (auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) {
+    prepared.prompt = std::move(*ids);
+  } else {
+    const std::string& text = std::get<std::string>(call.prompt);
+    absl::StatusOr<std::vector<int32_t>> encoded =
+        call.suffix.has_value()
+            ? tokenizer::EncodeFim(tokenizer, text, *call.suffix)
+            : tokenizer.Encode(text, {.add_special_tokens = true, .allow_added_tokens = call.parse_special_tokens});
+    if (!encoded.ok()) return AsInvalid(encoded.status(), call.suffix.has_value() ? "suffix" : "prompt");
+    prepared.prompt = *std::move(encoded);
+  }
+  return Enqueue(std::move(call.options), std::move(prepared), std::move(ticket));
+}
+
+absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Enqueue(CallOptions options, Prepared prepared,
+                                                                     admission::Ticket ticket) {
+  const ServedModel& model = *prepared.model;
+  if (prepared.prompt.empty()) {
+    return MakeError(Reason::kInvalidRequest, absl::StrCat("`", prepared.prompt_param, "` is empty: there is no token"),
+                     prepared.prompt_param);
+  }
+  if (absl::Status status = CheckTokenIds(prepared.prompt, model.info.vocab_size, prepared.prompt_param); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = CheckTokenIds(options.stopping.stop_token_ids, model.info.vocab_size, "stop_token_ids");
+      !status.ok()) {
+    return status;
+  }
+  for (const auto& [token, bias] : options.sampling.logit_bias) {
+    if (absl::Status status = CheckTokenIds({token}, model.info.vocab_size, "logit_bias"); !status.ok()) return status;
+  }
+
+  const int64_t prompt_tokens = static_cast<int64_t>(prepared.prompt.size());
+  const int64_t context = model.info.max_model_len;
+  const int64_t left = context - prompt_tokens;
+  const int64_t asked = options.stopping.max_tokens.value_or(1);
+  if (asked > left) {
+    std::string message = absl::StrCat("This model's maximum context length is ", context, " tokens. ");
+    if (options.stopping.max_tokens.has_value()) {
+      absl::StrAppend(&message, "However, you requested ", prompt_tokens + asked, " tokens (", prompt_tokens, " in the ",
+                      prepared.prompt_param, ", ", asked, " in the completion). Please reduce the length of the ",
+                      prepared.prompt_param, " or completion.");
+    } else {
+      absl::StrAppend(&message, "However, your ", prepared.prompt_param, " resulted in ", prompt_tokens,
+                      " tokens. Please reduce the length of the ", prepared.prompt_param, ".");
+    }
+    return MakeError(Reason::kContextLengthExceeded, message, prepared.prompt_param);
+  }
+
+  auto request = std::make_unique<request::Request>();
+  request->id = options.request_id;
+  request->tenant = options.tenant;
+  request->priority = options.priority;
+  request->cache_salt = CacheSalt(options);
+  request->arrival = options.arrival;
+  request->deadline = options.deadline;
+  request->sampling = ResolveSampling(options.sampling, model.defaults);
+  request->n = options.n;
+  request->max_tokens = static_cast<int32_t>(options.stopping.max_tokens.value_or(left));
+  request->min_tokens = std::min(options.stopping.min_tokens, request->max_tokens);
+  request->ignore_eos = options.stopping.ignore_eos;
+  request->stop_token_ids = options.stopping.stop_token_ids;
+  if (!request->ignore_eos) {
+    const std::vector<int32_t>& eos_ids = model.tokenizer->eos_ids();
+    request->stop_token_ids.insert(request->stop_token_ids.end(), eos_ids.begin(), eos_ids.end());
+  }
+  request->top_logprobs = options.top_logprobs.value_or(-1);
+  request->prompt_logprobs = options.prompt_logprobs;
+  request->stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens);
+
+  ActiveCall::Options active;
+  active.model = prepared.model;
+  active.request_id = std::move(options.request_id);
+  active.stream = request->stream;
+  active.n = options.n;
+  active.reasoning = prepared.reasoning;
+  if (!options.stopping.stop.empty()) active.stop = std::make_shared<const StopStrings>(options.stopping.stop);
+  active.text.skip_special_tokens = options.skip_special_tokens;
+  active.text.parse = prepared.chat;
+  active.text.parser = prepared.parser;
+  active.text.token_ids = options.return_token_ids;
+  active.text.logprobs = options.top_logprobs.has_value();
+  if (prepared.chat) {
+    for (std::string_view marker : kParserMarkers) {
+      if (std::optional<int32_t> id = model.tokenizer->TokenId(marker)) active.text.kept_special_tokens.push_back(*id);
+    }
+    std::sort(active.text.kept_special_tokens.begin(), active.text.kept_special_tokens.end());
+    if (prepared.parser.tool_syntax != tokenizer::ToolSyntax::kNone) {
+      active.text.tool_call_id_prefix = absl::StrFormat("call_%016x", RandomBits());
+    }
+  }
+  request->prompt = prepared.prompt;
+  active.prompt_token_ids = std::move(prepared.prompt);
+
+  if (absl::Status status = ticket.Settle(*request, model.model_index); !status.ok()) return status;
+  auto call = std::make_unique<ActiveCall>(std::move(active));
+  if (absl::Status status = options_.admission->Enqueue(model.model_index, std::move(request), std::move(ticket));
+      !status.ok()) {
+    return status;
+  }
+  return call;
+}
+
+absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& call) const {
+  absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.model);
+  if (!entry.ok()) return entry.status();
+  const ServedModel& model = *entry->model;
+  absl::StatusOr<std::vector<int32_t>> ids;
+  if (call.messages.empty()) {
+    ids = model.tokenizer->Encode(call.text, {.add_special_tokens = call.add_special_tokens});
+    if (!ids.ok()) return AsInvalid(ids.status(), "prompt");
+  } else {
+    ChatCall chat;
+    chat.messages = call.messages;
+    chat.tools = call.tools;
+    if (absl::Status status = Validate(chat); !status.ok()) return status;
+    tokenizer::ChatOptions options;
+    options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
+    options.add_generation_prompt = call.add_generation_prompt;
+    options.tools = call.tools;
+    absl::StatusOr<tokenizer::Prompt> rendered = RenderChat(model, call.messages, options);
+    if (!rendered.ok()) return rendered.status();
+    ids = tokenizer::EncodePrompt(*model.tokenizer, *rendered);
+    if (!ids.ok()) return AsInvalid(ids.status(), "messages");
+  }
+  TokenizeResult result;
+  result.token_ids = *std::move(ids);
+  result.model = std::move(entry->model);
+  return result;
+}
+
+absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, absl::Span<const int32_t> token_ids,
+                                                        bool skip_special_tokens) const {
+  absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(model);
+  if (!entry.ok()) return entry.status();
+  if (absl::Status status = CheckTokenIds(token_ids, entry->model->info.vocab_size, "tokens"); !status.ok()) return status;
+  return entry->model->tokenizer->Decode(token_ids, skip_special_tokens);
+}
+
+Load GenerateService::GetLoad() const { return options_.load ? options_.load() : Load{}; }
+
+void GenerateService::Record(const CallRecord& record) const {
+  if (options_.on_call_done) options_.on_call_done(record);
+}
+
+}  // namespace hadal::service
