@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/service/calls.h"
 
-#include <cmath>
 #include <set>
 #include <string_view>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
 
@@ -21,12 +20,12 @@ absl::Status Invalid(std::string_view param, std::string_view message) {
 }
 
 absl::Status TooMany(std::string_view param, size_t found, size_t limit, std::string_view what) {
-  return Invalid(param, absl::StrCat("`", param, "` holds ", found, " ", what, "; at most ", limit, " are allowed"));
+  return Invalid(param, absl::StrCat("`", base::View(param), "` holds ", found, " ", base::View(what), "; at most ", limit, " are allowed"));
 }
 
 template <typename T>
 absl::Status OutOfRange(std::string_view param, T found, std::string_view range) {
-  return MakeError(Reason::kOutOfRange, absl::StrCat("`", param, "` is ", found, "; it must be ", range), param);
+  return MakeError(Reason::kOutOfRange, absl::StrCat("`", base::View(param), "` is ", found, "; it must be ", base::View(range)), param);
 }
 
 // NaN is outside every range.
@@ -89,7 +88,7 @@ absl::Status CheckStopping(const StopOptions& stopping) {
 
 absl::Status CheckLength(std::string_view param, const std::string& value, size_t limit) {
   if (value.size() <= limit) return absl::OkStatus();
-  return Invalid(param, absl::StrCat("`", param, "` has ", value.size(), " bytes; at most ", limit, " are allowed"));
+  return Invalid(param, absl::StrCat("`", base::View(param), "` has ", value.size(), " bytes; at most ", limit, " are allowed"));
 }
 
 absl::Status CheckOptions(const CallOptions& options) {
@@ -123,7 +122,7 @@ absl::Status CheckMessages(const std::vector<tokenizer::ChatMessage>& messages) 
       continue;
     }
     if (!open.empty()) {
-      return Invalid(path, absl::StrCat("`", path, "` comes before the tool call \"", open.begin()->substr(0, 64),
+      return Invalid(path, absl::StrCat("`", path, "` comes before the tool call \"", base::View(open.begin()->substr(0, 64)),
                                         "\" has been answered by a message of role tool"));
     }
     if (message.role != "system" && message.role != "developer" && message.role != "user" && message.role != "assistant") {

@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "models/tokenizer/fim.h"
+#include "server/base/log.h"
+#include "server/base/strings.h"
 #include "server/service/limits.h"
 
 namespace hadal::service {
@@ -38,16 +40,16 @@ uint64_t CacheSalt(const CallOptions& options) {
 // The tokenizer's and the template's own errors are the caller's.
 absl::Status AsInvalid(const absl::Status& status, std::string_view param) {
   if (status.code() == absl::StatusCode::kInvalidArgument) {
-    return MakeError(Reason::kInvalidRequest, status.message(), param);
+    return MakeError(Reason::kInvalidRequest, base::StdView(status.message()), param);
   }
-  return MakeError(Reason::kInternal, status.message());
+  return MakeError(Reason::kInternal, base::StdView(status.message()));
 }
 
 absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocab_size) {
       return MakeError(Reason::kInvalidRequest,
-                       absl::StrCat("`", param, "` holds the token id ", ids[i], " at position ", i,
+                       absl::StrCat("`", base::View(param), "` holds the token id ", ids[i], " at position ", i,
                                     "; the model's ids are 0 to ", vocab_size - 1),
                        param);
     }
@@ -165,7 +167,7 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Enqueue(CallOptions
                                                                      admission::Ticket ticket) {
   const ServedModel& model = *prepared.model;
   if (prepared.prompt.empty()) {
-    return MakeError(Reason::kInvalidRequest, absl::StrCat("`", prepared.prompt_param, "` is empty: there is no token"),
+    return MakeError(Reason::kInvalidRequest, absl::StrCat("`", base::View(prepared.prompt_param), "` is empty: there is no token"),
                      prepared.prompt_param);
   }
   if (absl::Status status = CheckTokenIds(prepared.prompt, model.info.vocab_size, prepared.prompt_param); !status.ok()) {
@@ -187,11 +189,11 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Enqueue(CallOptions
     std::string message = absl::StrCat("This model's maximum context length is ", context, " tokens. ");
     if (options.stopping.max_tokens.has_value()) {
       absl::StrAppend(&message, "However, you requested ", prompt_tokens + asked, " tokens (", prompt_tokens, " in the ",
-                      prepared.prompt_param, ", ", asked, " in the completion). Please reduce the length of the ",
-                      prepared.prompt_param, " or completion.");
+                      base::View(prepared.prompt_param), ", ", asked, " in the completion). Please reduce the length of the ",
+                      base::View(prepared.prompt_param), " or completion.");
     } else {
-      absl::StrAppend(&message, "However, your ", prepared.prompt_param, " resulted in ", prompt_tokens,
-                      " tokens. Please reduce the length of the ", prepared.prompt_param, ".");
+      absl::StrAppend(&message, "However, your ", base::View(prepared.prompt_param), " resulted in ", prompt_tokens,
+                      " tokens. Please reduce the length of the ", base::View(prepared.prompt_param), ".");
     }
     return MakeError(Reason::kContextLengthExceeded, message, prepared.prompt_param);
   }
@@ -289,7 +291,25 @@ absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, 
 Load GenerateService::GetLoad() const { return options_.load ? options_.load() : Load{}; }
 
 void GenerateService::Record(const CallRecord& record) const {
-  if (options_.on_call_done) options_.on_call_done(record);
+  const std::string code = record.http_status > 0 ? std::to_string(record.http_status) : "";
+  const std::string grpc_code = record.grpc_code >= 0 ? std::to_string(record.grpc_code) : "";
+  const std::string reason(record.reason == Reason::kNone ? "" : request::ReasonName(record.reason));
+  const std::string priority(request::kPriorityNames[static_cast<size_t>(record.priority)]);
+  if (options_.metrics != nullptr) {
+    options_.metrics->requests_total
+        .With({std::string(record.route), priority, code, grpc_code, std::string(record.outcome), reason})
+        .Increment();
+  }
+  if (base::LogEnabled(base::LogLevel::kDebug)) {
+    base::Log(base::LogLevel::kDebug, record.protocol, record.route,
+              {{"request_id", std::string_view(record.request_id)},
+               {"outcome", record.outcome},
+               {"code", std::string_view(record.http_status > 0 ? code : grpc_code)},
+               {"reason", std::string_view(reason)},
+               {"prompt_tokens", int64_t{record.usage.prompt_tokens}},
+               {"completion_tokens", int64_t{record.usage.completion_tokens}},
+               {"duration_ms", absl::ToDoubleMilliseconds(record.duration)}});
+  }
 }
 
 }  // namespace hadal::service

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "server/admission/admission.h"
 #include "server/base/clock.h"
+#include "server/base/metrics.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
 #include "server/service/active_call.h"
@@ -52,7 +53,7 @@ struct Load {
   bool draining = false;
 };
 
-// One finished call, refused ones included, for metrics and the access log. No prompt, no text.
+// One finished call, refused ones included, for the request counter and the access log. No prompt, no text.
 struct CallRecord {
   std::string_view protocol;                       // "http" or "grpc"
   std::string_view route;                          // a fixed route name, never the client's path
@@ -64,7 +65,6 @@ struct CallRecord {
   std::string request_id;
   Usage usage;
   absl::Duration duration;                         // from the headers to the last byte
-  absl::Duration time_to_first_token = absl::InfiniteDuration();  // infinite: there was none
 };
 // The outcome label that belongs to a status.
 std::string_view OutcomeOf(const absl::Status& status);
@@ -81,7 +81,7 @@ class GenerateService {
     size_t max_worker_jobs = 4096;
     int32_t stream_capacity_tokens = 1024;         // unread tokens of one call before the engine pauses it
     std::function<Load()> load;                    // cheap; from published counters
-    std::function<void(const CallRecord&)> on_call_done;  // called on front-end threads; must not block
+    base::Metrics* metrics = nullptr;              // hadal_requests_total is counted here; nullptr: not at all
   };
 
   explicit GenerateService(Options options);
@@ -103,6 +103,7 @@ class GenerateService {
   absl::StatusOr<ModelTable::Entry> FindModel(std::string_view name) const { return options_.models->Find(name); }
   std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
   Load GetLoad() const;
+  // Counts the call and writes a debug line about it.
   void Record(const CallRecord& record) const;
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }

@@ -5,12 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "server/base/strings.h"
 #include "server/request/refusal.h"
 
 namespace hadal::service {
 
 absl::Status ModelTable::Add(std::shared_ptr<const ServedModel> model) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   for (const auto& other : models_) {
     if (other->name == model->name) {
       return absl::AlreadyExistsError(absl::StrCat("two models are called \"", model->name, "\": give one another NAME="));
@@ -21,22 +22,22 @@ absl::Status ModelTable::Add(std::shared_ptr<const ServedModel> model) {
 }
 
 void ModelTable::AddAlias(std::string alias, std::string target, std::optional<bool> thinking) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   aliases_.insert_or_assign(std::move(alias), Alias{std::move(target), thinking});
 }
 
 void ModelTable::MarkComplete() {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   complete_ = true;
 }
 
 bool ModelTable::complete() const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   return complete_;
 }
 
 absl::StatusOr<ModelTable::Entry> ModelTable::Find(std::string_view name) const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   Entry entry;
   std::string_view wanted = name;
   // At most one step of alias, so that aliases cannot form a circle.
@@ -59,7 +60,7 @@ absl::StatusOr<ModelTable::Entry> ModelTable::Find(std::string_view name) const 
   if (!complete_) {
     return request::MakeRefusal(request::Reason::kModelLoading, "the model is still loading", absl::Seconds(1));
   }
-  std::string message = absl::StrCat("The model `", name, "` does not exist.");
+  std::string message = absl::StrCat("The model `", base::View(name.substr(0, 128)), "` does not exist.");
   if (!models_.empty()) {
     absl::StrAppend(&message, " Served:");
     for (size_t i = 0; i < models_.size() && i < 16; ++i) absl::StrAppend(&message, i == 0 ? " " : ", ", models_[i]->name);
@@ -68,7 +69,7 @@ absl::StatusOr<ModelTable::Entry> ModelTable::Find(std::string_view name) const 
 }
 
 std::vector<std::shared_ptr<const ServedModel>> ModelTable::List() const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   return models_;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,13 +11,12 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "models/model.h"
 #include "models/tokenizer/chat_template.h"
 #include "models/tokenizer/tokenizer.h"
+#include "server/base/sync.h"
 
 namespace hadal::service {
 
@@ -64,9 +65,9 @@ class ModelTable {
     std::optional<bool> thinking;
   };
 
-  mutable absl::Mutex mutex_;
+  mutable base::Mutex mutex_;
   std::vector<std::shared_ptr<const ServedModel>> models_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, Alias> aliases_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Alias, std::less<>> aliases_ ABSL_GUARDED_BY(mutex_);
   bool complete_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace hadal::service {
 
 std::string_view FinishName(Finish finish) {
@@ -129,7 +127,7 @@ void TextStream::Parse(tokenizer::ParsedDelta&& parsed, ChoiceDelta* delta) {
     }
     ToolDelta& tool = delta->tool_calls.emplace_back();
     tool.index = call.index;
-    if (!call.name.empty()) tool.id = absl::StrCat(options_.tool_call_id_prefix, call.index);
+    if (!call.name.empty()) tool.id = options_.tool_call_id_prefix + std::to_string(call.index);
     tool.name = std::move(call.name);
     tool.arguments = std::move(call.arguments);
   }

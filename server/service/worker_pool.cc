@@ -14,16 +14,18 @@ WorkerPool::WorkerPool(int threads, size_t max_queued) : max_queued_(max_queued)
 WorkerPool::~WorkerPool() { Stop(); }
 
 bool WorkerPool::TryPost(std::function<void()> job) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   if (stopping_ || jobs_.size() >= max_queued_) return false;
   jobs_.push_back(std::move(job));
+  changed_.NotifyOne();
   return true;
 }
 
 void WorkerPool::Stop() {
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     stopping_ = true;
+    changed_.NotifyAll();
   }
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
@@ -34,9 +36,8 @@ void WorkerPool::Run() {
   while (true) {
     std::function<void()> job;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(
-          +[](WorkerPool* pool) ABSL_NO_THREAD_SAFETY_ANALYSIS { return pool->stopping_ || !pool->jobs_.empty(); }, this));
+      base::MutexLock lock(&mutex_);
+      while (!stopping_ && jobs_.empty()) changed_.Wait(&mutex_);
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/sync.h"
 
 namespace hadal::service {
 
@@ -31,7 +31,8 @@ class WorkerPool {
   void Run();
 
   const size_t max_queued_;
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
+  base::CondVar changed_;
   std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
