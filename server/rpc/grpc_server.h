@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/service/api_keys.h"
+#include "server/service/generate_service.h"
+
+namespace hadal::rpc {
+
+// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a port of its own
+// or, already accepted, from the HTTP listener (one port for both). Thread-safe.
+class GrpcServer {
+ public:
+  struct Options {
+    service::GenerateService* service = nullptr;  // borrowed
+    const service::ApiKeys* keys = nullptr;       // borrowed
+    std::string host;                             // used with `port`
+    int port = -1;                                // -1: no port of its own; 0 picks one
+    int64_t max_message_bytes = 16 << 20;         // larger messages get RESOURCE_EXHAUSTED from gRPC itself
+    absl::Duration slow_reader_timeout = absl::Seconds(60);
+    int executor_threads = 1;
+  };
+
+  // Unavailable when the port cannot be bound.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const Options& options);
+  virtual ~GrpcServer() = default;
+
+  // Takes over an accepted, non-blocking socket from which nothing has been read.
+  virtual void Adopt(int fd) = 0;
+  // Bound port, -1 without one of its own.
+  virtual int port() const = 0;
+  // What grpc.health.v1 answers, for "" and for the service. Load never changes it.
+  virtual void SetServing(bool serving) = 0;
+  virtual int calls_in_progress() const = 0;
+  // Sends GOAWAY, waits for calls until the time-out, cancels the rest. Idempotent.
+  virtual void Shutdown(absl::Duration timeout) = 0;
+};
+
+}  // namespace hadal::rpc

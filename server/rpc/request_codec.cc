@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/request_codec.h"
+
+#include "server/request/refusal.h"
+
+namespace hadal::rpc {
+namespace {
+
+void DecodeSampling(const v1::SamplingParams& in, service::SamplingOptions* out) {
+  if (in.has_temperature()) out->temperature = in.temperature();
+  if (in.has_top_p()) out->top_p = in.top_p();
+  if (in.has_top_k()) out->top_k = in.top_k();
+  if (in.has_min_p()) out->min_p = in.min_p();
+  if (in.has_repetition_penalty()) out->repetition_penalty = in.repetition_penalty();
+  if (in.has_frequency_penalty()) out->frequency_penalty = in.frequency_penalty();
+  if (in.has_presence_penalty()) out->presence_penalty = in.presence_penalty();
+  if (in.has_seed()) out->seed = in.seed();
+  for (const auto& [token, bias] : in.logit_bias()) out->logit_bias.emplace_back(token, bias);
+}
+
+void DecodeStopping(const v1::StopConditions& in, service::StopOptions* out) {
+  if (in.has_max_tokens()) out->max_tokens = in.max_tokens();
+  out->min_tokens = in.min_tokens();
+  out->stop.assign(in.stop().begin(), in.stop().end());
+  out->stop_token_ids.assign(in.stop_token_ids().begin(), in.stop_token_ids().end());
+  out->ignore_eos = in.ignore_eos();
+}
+
+// Fields that ChatRequest and GenerateRequest share.
+template <typename Message>
+void DecodeCommon(const Message& in, service::CallOptions* out) {
+  out->model = in.model();
+  out->user = in.user();
+  out->cache_salt = in.cache_salt();
+  DecodeSampling(in.sampling(), &out->sampling);
+  DecodeStopping(in.stopping(), &out->stopping);
+  out->n = in.n() == 0 ? 1 : in.n();
+  if (in.has_logprobs()) out->top_logprobs = in.logprobs();
+  out->return_token_ids = in.return_token_ids();
+}
+
+tokenizer::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
+  tokenizer::ChatMessage out;
+  out.role = in.role();
+  out.content = in.content();
+  out.reasoning_content = in.reasoning_content();
+  out.tool_call_id = in.tool_call_id();
+  out.prefix = in.prefix();
+  for (const v1::ToolCall& call : in.tool_calls()) out.tool_calls.push_back({call.id(), call.name(), call.arguments()});
+  return out;
+}
+
+v1::FinishReason EncodeFinish(service::Finish finish) {
+  switch (finish) {
+    case service::Finish::kNone: return v1::FINISH_REASON_UNSPECIFIED;
+    case service::Finish::kStop: return v1::FINISH_REASON_STOP;
+    case service::Finish::kLength: return v1::FINISH_REASON_LENGTH;
+    case service::Finish::kToolCalls: return v1::FINISH_REASON_TOOL_CALLS;
+    case service::Finish::kInsufficientSystemResource: return v1::FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE;
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+void EncodeLogprob(int32_t token_id, float logprob, const tokenizer::Tokenizer& tokenizer, v1::Logprob* out) {
+  out->set_token_id(token_id);
+  out->set_token(std::string(tokenizer.TokenBytes(token_id)));
+  out->set_logprob(logprob);
+}
+
+void EncodeScored(const service::ScoredToken& in, const tokenizer::Tokenizer& tokenizer, v1::TokenLogprobs* out) {
+  EncodeLogprob(in.token_id, in.logprob, tokenizer, out->mutable_chosen());
+  for (const request::TokenLogprob& top : in.top) EncodeLogprob(top.token_id, top.logprob, tokenizer, out->add_top());
+}
+
+void EncodeDelta(const service::ChoiceDelta& in, const tokenizer::Tokenizer& tokenizer, v1::GenerateResponse* out) {
+  out->set_index(in.choice);
+  out->set_text(in.text);
+  out->set_reasoning(in.reasoning);
+  out->mutable_token_ids()->Add(in.token_ids.begin(), in.token_ids.end());
+  for (const service::ScoredToken& token : in.logprobs) EncodeScored(token, tokenizer, out->add_logprobs());
+  for (const service::ToolDelta& tool : in.tool_calls) {
+    v1::ToolCallDelta* delta = out->add_tool_calls();
+    delta->set_index(tool.index);
+    delta->set_id(tool.id);
+    delta->set_name(tool.name);
+    delta->set_arguments(tool.arguments);
+  }
+  out->set_finish_reason(EncodeFinish(in.finish));
+}
+
+}  // namespace
+
+std::optional<request::Priority> DecodePriority(v1::Priority priority) {
+  switch (priority) {
+    case v1::PRIORITY_HIGH: return request::Priority::kHigh;
+    case v1::PRIORITY_NORMAL: return request::Priority::kNormal;
+    case v1::PRIORITY_LOW: return request::Priority::kLow;
+    case v1::PRIORITY_BATCH: return request::Priority::kBatch;
+    default: return std::nullopt;
+  }
+}
+
+service::ChatCall DecodeChat(const v1::ChatRequest& message) {
+  service::ChatCall call;
+  DecodeCommon(message, &call.options);
+  for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
+  for (const v1::ToolDefinition& tool : message.tools()) {
+    call.tools.push_back({tool.name(), tool.description(), tool.parameters_json_schema()});
+  }
+  if (message.has_thinking()) call.thinking = message.thinking();
+  return call;
+}
+
+absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& message) {
+  service::GenerateCall call;
+  DecodeCommon(message, &call.options);
+  call.options.prompt_logprobs = message.echo_logprobs();
+  switch (message.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      call.prompt = message.text();
+      break;
+    case v1::GenerateRequest::kTokenIds:
+      call.prompt = std::vector<int32_t>(message.token_ids().ids().begin(), message.token_ids().ids().end());
+      break;
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      return request::MakeError(request::Reason::kInvalidRequest, "one of 'text' and 'token_ids' is required", "prompt");
+  }
+  return call;
+}
+
+service::TokenizeCall DecodeTokenize(const v1::TokenizeRequest& message) {
+  service::TokenizeCall call;
+  call.model = message.model();
+  call.text = message.text();
+  for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
+  if (message.has_add_special_tokens()) call.add_special_tokens = message.add_special_tokens();
+  if (message.has_thinking()) call.thinking = message.thinking();
+  return call;
+}
+
+void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool return_token_ids, bool first,
+                  std::vector<v1::GenerateResponse>* out) {
+  const tokenizer::Tokenizer& tokenizer = *call.model().tokenizer;
+  const size_t begin = out->size();
+  for (const service::ChoiceDelta& delta : update.deltas) EncodeDelta(delta, tokenizer, &out->emplace_back());
+  const bool finished = update.done && update.status.ok();
+  if (out->size() == begin && (finished || !update.prompt_scores.empty())) out->emplace_back();
+  if (out->size() == begin) return;
+
+  if (first) {
+    v1::GenerateResponse& head = (*out)[begin];
+    head.set_request_id(call.request_id());
+    head.set_model(call.model().name);
+    if (return_token_ids) {
+      head.mutable_prompt_token_ids()->Add(call.prompt_token_ids().begin(), call.prompt_token_ids().end());
+    }
+  }
+  for (const service::ScoredToken& token : update.prompt_scores) {
+    EncodeScored(token, tokenizer, (*out)[begin].add_prompt_logprobs());
+  }
+  if (finished) {
+    v1::Usage* usage = out->back().mutable_usage();
+    usage->set_prompt_tokens(update.usage.prompt_tokens);
+    usage->set_completion_tokens(update.usage.completion_tokens);
+    usage->set_reasoning_tokens(update.usage.reasoning_tokens);
+    usage->set_prompt_cache_hit_tokens(update.usage.cache_hit_tokens);
+    usage->set_prompt_cache_miss_tokens(update.usage.cache_miss_tokens());
+  }
+}
+
+void EncodeModels(const std::vector<std::shared_ptr<const service::ServedModel>>& models, v1::ListModelsResponse* out) {
+  for (const auto& model : models) {
+    v1::ModelInfo* info = out->add_models();
+    info->set_id(model->name);
+    info->set_family(model->info.family);
+    info->set_max_model_len(model->info.max_model_len);
+    info->set_parameters(model->info.parameter_count);
+    info->set_dtype(model->info.dtype);
+  }
+}
+
+void EncodeLoad(const service::Load& load, v1::GetLoadResponse* out) {
+  out->set_requests_running(load.requests_running);
+  out->set_requests_waiting(load.requests_waiting);
+  out->set_queue_limit_requests(load.queue_limit_requests);
+  out->set_queue_tokens(load.queue_tokens);
+  out->set_kv_cache_usage_ratio(load.kv_cache_usage_ratio);
+  out->set_memory_budget_bytes(load.memory_budget_bytes);
+  out->set_memory_committed_bytes(load.memory_committed_bytes);
+  out->set_predicted_wait_seconds(load.predicted_wait_seconds);
+  out->set_ready(load.ready);
+  out->set_draining(load.draining);
+}
+
+}  // namespace hadal::rpc

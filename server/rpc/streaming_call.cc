@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/streaming_call.h"
+
+#include "absl/strings/str_cat.h"
+#include "hadal/v1/inference.pb.h"
+#include "server/request/refusal.h"
+#include "server/rpc/request_codec.h"
+#include "server/rpc/status_codec.h"
+
+namespace hadal::rpc {
+namespace {
+
+using request::MakeError;
+using request::Reason;
+
+template <typename Message>
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* message) {
+  grpc::ByteBuffer copy(bytes);  // shares the slices
+  grpc::ProtoBufferReader reader(&copy);
+  if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("the message is not a valid ", message->GetTypeName()));
+  }
+  return absl::OkStatus();
+}
+
+grpc::ByteBuffer Serialize(const v1::GenerateResponse& message) {
+  // One slice a message: responses are small, and a single slice is the cheapest to send.
+  const size_t size = message.ByteSizeLong();
+  grpc_slice slice = grpc_slice_malloc(size);
+  message.SerializeWithCachedSizesToArray(GRPC_SLICE_START_PTR(slice));
+  grpc::Slice owned(slice, grpc::Slice::STEAL_REF);
+  return grpc::ByteBuffer(&owned, 1);
+}
+
+}  // namespace
+
+StreamingCall::StreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
+                             const grpc::ByteBuffer* message, std::string_view route)
+    : environment_(environment), context_(context), message_(message), route_(route) {}
+
+void StreamingCall::Admit() {
+  environment_->registry->Add(self_);
+  if (absl::Status status = ReadMetadata(*context_, environment_->service->clock(), &metadata_); !status.ok()) {
+    return FinishWith(status);
+  }
+  absl::StatusOr<service::Caller> caller = environment_->keys->Authenticate(metadata_.authorization, metadata_.priority);
+  if (!caller.ok()) return FinishWith(caller.status());
+  caller_ = *std::move(caller);
+
+  admission::Arrival arrival;
+  arrival.priority = caller_.priority;
+  arrival.tenant = caller_.tenant;
+  arrival.body_bytes = static_cast<int64_t>(message_->Length());
+  absl::StatusOr<admission::Ticket> ticket = environment_->service->Admit(arrival);
+  if (!ticket.ok()) return FinishWith(ticket.status());
+
+  // std::function wants a copyable job; the ticket is not.
+  auto shared_ticket = std::make_shared<admission::Ticket>(*std::move(ticket));
+  if (!environment_->service->workers().TryPost(
+          [self = shared_from_this(), shared_ticket] { self->DecodeOnWorker(std::move(*shared_ticket)); })) {
+    FinishWith(request::MakeRefusal(Reason::kConnectionQueueFull,
+                                    "Server busy (服务器繁忙请稍后重试): all workers are taken; retry in 1.0 s",
+                                    absl::Seconds(1)));
+  }
+}
+
+absl::Status StreamingCall::ApplyMetadata(std::optional<request::Priority> wanted, service::CallOptions* options) {
+  if (wanted.has_value() && !metadata_.priority.has_value()) {
+    absl::StatusOr<service::Caller> caller = environment_->keys->Authenticate(metadata_.authorization, wanted);
+    if (!caller.ok()) return caller.status();
+    caller_ = *std::move(caller);
+  }
+  options->request_id = metadata_.request_id;
+  options->tenant = caller_.tenant;
+  options->priority = caller_.priority;
+  options->arrival = metadata_.arrival;
+  options->deadline = metadata_.deadline;
+  return absl::OkStatus();
+}
+
+void StreamingCall::DecodeOnWorker(admission::Ticket ticket) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (cancelled_) ticket = admission::Ticket();
+  }
+  if (!ticket.holds_place()) return FinishWith(MakeError(Reason::kCancelled, "the caller went away"));
+  absl::StatusOr<std::unique_ptr<service::ActiveCall>> call = Decode(std::move(ticket));
+  if (!call.ok()) return FinishWith(call.status());
+  {
+    absl::MutexLock lock(&mutex_);
+    call_ = *std::move(call);
+    if (cancelled_) call_->Cancel();
+  }
+  std::weak_ptr<StreamingCall> weak = weak_from_this();
+  call_->SetNotify([weak] {
+    if (std::shared_ptr<StreamingCall> self = weak.lock()) self->SchedulePump();
+  });
+}
+
+void StreamingCall::SchedulePump() {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (pump_scheduled_ || finished_) return;
+    pump_scheduled_ = true;
+  }
+  environment_->executor->Post([self = shared_from_this()] { self->Pump(); });
+}
+
+void StreamingCall::Pump() {
+  const grpc::ByteBuffer* next = nullptr;
+  std::optional<absl::Status> end;
+  {
+    absl::MutexLock lock(&mutex_);
+    pump_scheduled_ = false;
+    // While a write is pending nothing is read: the token stream fills, and the engine pauses this request alone.
+    if (writing_ || finished_ || end_.has_value() || call_ == nullptr) return;
+    service::CallUpdate update = call_->Read();
+    if (time_to_first_token_ == absl::InfiniteDuration() && !update.deltas.empty()) {
+      time_to_first_token_ = environment_->service->clock().Now() - metadata_.arrival;
+    }
+    if (update.done) {
+      end_ = update.status;
+      usage_ = update.usage;
+    }
+    std::vector<v1::GenerateResponse> messages;
+    EncodeUpdate(update, *call_, return_token_ids_, first_, &messages);
+    if (!messages.empty()) first_ = false;
+    for (const v1::GenerateResponse& message : messages) outbox_.push_back(Serialize(message));
+    next = TakeNext();
+    if (next == nullptr) end = end_;
+  }
+  // gRPC is called without the lock: it may run a reaction before it returns.
+  if (next != nullptr) {
+    StartWrite(next);
+  } else if (end.has_value()) {
+    FinishWith(*end);
+  }
+}
+
+const grpc::ByteBuffer* StreamingCall::TakeNext() {
+  if (outbox_.empty()) return nullptr;
+  writing_ = true;
+  writing_since_ = environment_->service->clock().Now();
+  return &outbox_.front();
+}
+
+void StreamingCall::OnWriteDone(bool ok) {
+  const grpc::ByteBuffer* next = nullptr;
+  std::optional<absl::Status> end;
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    outbox_.pop_front();
+    if (!ok) {
+      // The transport is gone. OnCancel comes too, but the order is not promised.
+      outbox_.clear();
+      if (call_ != nullptr) call_->Cancel();
+      end_ = MakeError(stalled_ ? Reason::kSlowReader : Reason::kCancelled, "the stream was closed before its end");
+    }
+    next = TakeNext();
+    if (next == nullptr) end = end_;
+  }
+  if (next != nullptr) {
+    StartWrite(next);
+  } else if (end.has_value()) {
+    FinishWith(*end);
+  } else {
+    SchedulePump();
+  }
+}
+
+void StreamingCall::OnCancel() {
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  // The engine answers with CANCELLED, which Pump turns into Finish. Without a call the worker finishes.
+  if (call_ != nullptr) call_->Cancel();
+}
+
+void StreamingCall::DropIfStalled(absl::Time since) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!writing_ || stalled_ || finished_ || writing_since_ > since) return;
+    stalled_ = true;
+    if (call_ != nullptr) call_->Cancel();
+  }
+  context_->TryCancel();
+}
+
+void StreamingCall::FinishWith(const absl::Status& status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (finished_) return;
+    finished_ = true;
+  }
+  context_->AddTrailingMetadata("x-request-id", metadata_.request_id);
+  if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+  Record(status);
+  Finish(ToGrpcStatus(status, metadata_.request_id));
+}
+
+void StreamingCall::Record(const absl::Status& status) {
+  service::CallRecord record;
+  record.protocol = "grpc";
+  record.route = route_;
+  record.outcome = service::OutcomeOf(status);
+  record.reason = status.ok() ? Reason::kNone : request::GetErrorDetail(status).reason;
+  record.priority = caller_.priority;
+  record.grpc_code = status.ok() ? 0 : static_cast<int>(request::WireErrorFor(record.reason).code);
+  record.request_id = metadata_.request_id;
+  record.usage = usage_;
+  record.duration = environment_->service->clock().Now() - metadata_.arrival;
+  record.time_to_first_token = time_to_first_token_;
+  environment_->service->Record(record);
+}
+
+void StreamingCall::OnDone() {
+  environment_->registry->Remove(this);
+  std::unique_ptr<service::ActiveCall> call;
+  {
+    absl::MutexLock lock(&mutex_);
+    call = std::move(call_);
+  }
+  if (call != nullptr) call->SetNotify(nullptr);
+  call.reset();
+  self_.reset();
+}
+
+absl::StatusOr<std::unique_ptr<service::ActiveCall>> ChatStreamingCall::Decode(admission::Ticket ticket) {
+  v1::ChatRequest request;
+  if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
+  service::ChatCall call = DecodeChat(request);
+  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call.options); !status.ok()) return status;
+  return_token_ids_ = request.return_token_ids();
+  return environment().service->StartChat(std::move(call), std::move(ticket));
+}
+
+absl::StatusOr<std::unique_ptr<service::ActiveCall>> GenerateStreamingCall::Decode(admission::Ticket ticket) {
+  v1::GenerateRequest request;
+  if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
+  absl::StatusOr<service::GenerateCall> call = DecodeGenerate(request);
+  if (!call.ok()) return call.status();
+  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call->options); !status.ok()) return status;
+  return_token_ids_ = request.return_token_ids();
+  return environment().service->StartGenerate(*std::move(call), std::move(ticket));
+}
+
+}  // namespace hadal::rpc

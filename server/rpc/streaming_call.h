@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/rpc/call_context.h"
+#include "server/rpc/call_environment.h"
+
+namespace hadal::rpc {
+
+// One Chat or Generate call. Its life:
+//   1. Start (gRPC thread): metadata, key, place. A refusal ends here: the message is still bytes, nothing was sent.
+//   2. Decode (worker): parse, validate, render, tokenise, settle, enqueue.
+//   3. Pump (executor): whenever the engine has produced something and no write is pending, read it, encode, write.
+//   4. Finish: exactly once, with the status and its trailers.
+// A write that the client does not take stops reading from the token stream, so the engine pauses the request.
+// Owns itself from Start until OnDone; jobs and callbacks hold shared references. Thread-safe.
+class StreamingCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                      public std::enable_shared_from_this<StreamingCall> {
+ public:
+  // `message` is valid until OnDone; Start returns the reactor for gRPC.
+  template <typename Call>
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const CallEnvironment* environment,
+                                                           grpc::CallbackServerContext* context,
+                                                           const grpc::ByteBuffer* message) {
+    auto call = std::make_shared<Call>(environment, context, message);
+    call->self_ = call;
+    call->Admit();
+    return call.get();
+  }
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+  // Ends the call when a write has been pending since before `since`.
+  void DropIfStalled(absl::Time since);
+
+ protected:
+  StreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
+                const grpc::ByteBuffer* message, std::string_view route);
+
+  // Decodes the message and starts the call; on a worker thread.
+  virtual absl::StatusOr<std::unique_ptr<service::ActiveCall>> Decode(admission::Ticket ticket) = 0;
+
+  // Fills what the metadata says into the decoded options; PERMISSION_DENIED for a class above the key's.
+  absl::Status ApplyMetadata(std::optional<request::Priority> wanted, service::CallOptions* options);
+
+  const CallEnvironment& environment() const { return *environment_; }
+  const grpc::ByteBuffer& message() const { return *message_; }
+  bool return_token_ids_ = false;  // set by Decode
+
+ private:
+  void Admit();
+  void DecodeOnWorker(admission::Ticket ticket);
+  void SchedulePump();
+  void Pump();
+  // Marks the outbox's head as being written and returns it; nullptr when there is none.
+  const grpc::ByteBuffer* TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FinishWith(const absl::Status& status);
+  void Record(const absl::Status& status);
+
+  const CallEnvironment* const environment_;
+  grpc::CallbackServerContext* const context_;
+  const grpc::ByteBuffer* const message_;
+  const std::string_view route_;
+  std::shared_ptr<StreamingCall> self_;
+  CallMetadata metadata_;
+  service::Caller caller_;
+  service::Usage usage_;
+  absl::Duration time_to_first_token_ = absl::InfiniteDuration();
+
+  absl::Mutex mutex_;
+  std::unique_ptr<service::ActiveCall> call_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mutex_);
+  bool pump_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time writing_since_ ABSL_GUARDED_BY(mutex_);
+  bool first_ ABSL_GUARDED_BY(mutex_) = true;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stalled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // final status, sent when the outbox is empty
+};
+
+class ChatStreamingCall final : public StreamingCall {
+ public:
+  ChatStreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
+                    const grpc::ByteBuffer* message)
+      : StreamingCall(environment, context, message, "Chat") {}
+
+ private:
+  absl::StatusOr<std::unique_ptr<service::ActiveCall>> Decode(admission::Ticket ticket) override;
+};
+
+class GenerateStreamingCall final : public StreamingCall {
+ public:
+  GenerateStreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
+                        const grpc::ByteBuffer* message)
+      : StreamingCall(environment, context, message, "Generate") {}
+
+ private:
+  absl::StatusOr<std::unique_ptr<service::ActiveCall>> Decode(admission::Ticket ticket) override;
+};
+
+}  // namespace hadal::rpc
