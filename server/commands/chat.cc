@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+
+#include "client/client.h"
+#include "server/commands/commands.h"
+
+namespace hadal::commands {
+namespace {
+
+volatile std::sig_atomic_t g_interrupted = 0;
+
+// Writes the pieces of an answer as they come; the reasoning is dimmed on a terminal.
+class Printer {
+ public:
+  explicit Printer(bool terminal, bool show_reasoning) : terminal_(terminal), show_reasoning_(show_reasoning) {}
+
+  void Print(std::string_view reasoning, std::string_view text) {
+    if (!reasoning.empty() && show_reasoning_) {
+      if (!in_reasoning_ && terminal_) std::fputs("\033[2m", stdout);
+      in_reasoning_ = true;
+      std::fwrite(reasoning.data(), 1, reasoning.size(), stdout);
+    }
+    if (!text.empty()) {
+      if (in_reasoning_) {
+        std::fputs(terminal_ ? "\033[0m\n" : "\n", stdout);
+        in_reasoning_ = false;
+      }
+      if (!answered_) text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size()));
+      answered_ = answered_ || !text.empty();
+      std::fwrite(text.data(), 1, text.size(), stdout);
+    }
+    std::fflush(stdout);
+  }
+
+  void End() {
+    std::fputs(in_reasoning_ && terminal_ ? "\033[0m\n" : "\n", stdout);
+    std::fflush(stdout);
+  }
+
+ private:
+  const bool terminal_;
+  const bool show_reasoning_;
+  bool in_reasoning_ = false;
+  bool answered_ = false;
+};
+
+// Asks once; appends the answer to the history. False when the call failed.
+bool Ask(client::Client& client, client::ChatOptions& options, const std::string& question, bool terminal,
+         bool show_reasoning) {
+  options.messages.push_back({"user", question});
+  Printer printer(terminal, show_reasoning);
+  g_interrupted = 0;
+  const auto result = client.Chat(options, [&](std::string_view reasoning, std::string_view text) {
+    printer.Print(reasoning, text);
+    return g_interrupted == 0;
+  });
+  printer.End();
+  if (!result.ok()) {
+    options.messages.pop_back();
+    if (absl::IsCancelled(result.status())) {
+      std::fputs("(stopped)\n", stderr);
+      return true;
+    }
+    std::fprintf(stderr, "hadal chat: %s\n", std::string(result.status().message()).c_str());
+    return false;
+  }
+  if (result->finish_reason == "length") std::fputs("(cut: the token limit was reached)\n", stderr);
+  options.messages.push_back({"assistant", result->text});
+  return true;
+}
+
+}  // namespace
+
+int Chat(const std::vector<std::string>& args) {
+  CLI::App app{"hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
+               "over, /quit leaves, Ctrl-C stops an answer."};
+  client::ChannelOptions channel;
+  client::ChatOptions options;
+  std::string system;
+  std::string thinking;
+  std::vector<std::string> question;
+  bool hide_reasoning = false;
+  app.add_option("--server", channel.target, "host:port [127.0.0.1:8000]");
+  app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
+  app.add_option("--model", options.model, "model name [the server's first]");
+  app.add_option("--system", system, "system prompt");
+  app.add_option("--temperature", options.temperature, "0 to 2 [the model's default]")->check(CLI::Range(0.0, 2.0));
+  app.add_option("--max-tokens", options.max_tokens, "longest answer [what the context leaves]");
+  app.add_option("--thinking", thinking, "on or off [the model's default]")->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--priority", options.priority, "high, normal, low or batch [normal]");
+  app.add_flag("--hide-reasoning", hide_reasoning, "print the answer only");
+  app.add_option("question", question, "asked once instead of reading lines");
+  try {
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (!thinking.empty()) options.thinking = thinking == "on" ? 1 : 0;
+
+  struct sigaction action = {};
+  action.sa_handler = [](int) { g_interrupted = 1; };
+  sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: Ctrl-C at the prompt ends the read
+
+  const std::unique_ptr<client::Client> client = client::Client::Connect(channel);
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  const bool prompt = isatty(STDIN_FILENO) != 0;
+  auto start_over = [&] {
+    options.messages.clear();
+    if (!system.empty()) options.messages.push_back({"system", system});
+  };
+  start_over();
+  if (!question.empty()) {
+    std::string joined;
+    for (const std::string& word : question) joined += (joined.empty() ? "" : " ") + word;
+    return Ask(*client, options, joined, terminal, !hide_reasoning) ? 0 : 1;
+  }
+  bool failed = false;
+  std::string line;
+  while (true) {
+    if (prompt) std::fputs("> ", stdout), std::fflush(stdout);
+    if (!std::getline(std::cin, line) || line == "/quit") break;
+    if (line.empty()) continue;
+    if (line == "/new") {
+      start_over();
+      continue;
+    }
+    failed = !Ask(*client, options, line, terminal, !hide_reasoning);
+  }
+  if (prompt) std::fputs("\n", stdout);
+  return failed && !prompt ? 1 : 0;
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
+#include "server/commands/commands.h"
+
+namespace hadal::commands {
+
+int Version() {
+  std::printf("hadal %s (%s)\n", kVersion, __VERSION__);
+  return 0;
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "server/base/config.h"
+#include "server/commands/commands.h"
+
+namespace {
+
+constexpr char kUsage[] =
+    "hadal: inference server for DeepSeek models\n"
+    "\n"
+    "  hadal serve [flags]    serve models over gRPC and the OpenAI API (hadal serve --help)\n"
+    "  hadal plan [flags]     check a configuration and print its memory plan; loads nothing\n"
+    "  hadal chat [flags]     talk to a server in the terminal\n"
+    "  hadal health [flags]   exit code 0 when a server is up; for container health checks\n"
+    "  hadal version\n";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  namespace commands = hadal::commands;
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  if (args.empty() || args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+    std::fputs(kUsage, args.empty() ? stderr : stdout);
+    return args.empty() ? 2 : 0;
+  }
+  const std::string& command = args[0];
+  const std::vector<std::string> rest(args.begin() + 1, args.end());
+  if (command == "serve") return commands::Serve(rest);
+  if (command == "plan") return commands::Plan(rest);
+  if (command == "chat") return commands::Chat(rest);
+  if (command == "health") return commands::Health(rest);
+  if (command == "version" || command == "--version") return commands::Version();
+  const std::string nearest = hadal::base::NearestName(command, {"serve", "plan", "chat", "health", "version"});
+  std::fprintf(stderr, "hadal: unknown command '%s'%s\n", command.c_str(),
+               nearest.empty() ? "; see hadal --help" : ("; did you mean '" + nearest + "'?").c_str());
+  return 2;
+}
