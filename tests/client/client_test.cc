@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/client.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "absl/time/clock.h"
+#include "hadal/v1/inference.grpc.pb.h"
+
+namespace hadal::client {
+namespace {
+
+// Refuses the first `refusals` calls with a pushback, then answers "hello".
+class ScriptedServer final : public v1::Inference::Service {
+ public:
+  ScriptedServer(int refusals, std::string pushback_ms) : refusals_(refusals), pushback_ms_(std::move(pushback_ms)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~ScriptedServer() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  grpc::Status Chat(grpc::ServerContext* context, const v1::ChatRequest* request,
+                    grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    if (calls_++ < refusals_) {
+      context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
+    }
+    v1::GenerateResponse response;
+    response.set_text("hel");
+    writer->Write(response);
+    response.set_text("lo");
+    response.set_finish_reason(v1::FINISH_REASON_STOP);
+    writer->Write(response);
+    return fail_after_text_ ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost") : grpc::Status::OK;
+  }
+
+  std::string target() const { return "127.0.0.1:" + std::to_string(port_); }
+  int calls() const { return calls_; }
+  void FailAfterText() { fail_after_text_ = true; }
+
+ private:
+  const int refusals_;
+  const std::string pushback_ms_;
+  bool fail_after_text_ = false;
+  std::atomic<int> calls_{0};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+ChatOptions Question() {
+  ChatOptions options;
+  options.messages = {{"user", "hi"}};
+  return options;
+}
+
+constexpr auto kIgnore = [](std::string_view, std::string_view) { return true; };
+
+TEST(ClientTest, RetriesARefusalAfterTheServersTime) {
+  ScriptedServer server(2, "150");
+  auto client = Client::Connect({.target = server.target()});
+  const absl::Time start = absl::Now();
+  auto result = client->Chat(Question(), kIgnore);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->text, "hello");
+  EXPECT_EQ(result->finish_reason, "stop");
+  EXPECT_EQ(server.calls(), 3);
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(290));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+}
+
+TEST(ClientTest, DoesNotRetryWhenTheServerSaysSo) {
+  ScriptedServer server(1, "-1");
+  auto client = Client::Connect({.target = server.target()});
+  EXPECT_EQ(client->Chat(Question(), kIgnore).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 1);
+}
+
+TEST(ClientTest, DoesNotRetryAfterTheFirstText) {
+  ScriptedServer server(0, "1");
+  server.FailAfterText();
+  auto client = Client::Connect({.target = server.target()});
+  std::string seen;
+  auto result = client->Chat(Question(), [&](std::string_view, std::string_view text) {
+    seen += text;
+    return true;
+  });
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(seen, "hello");
+  EXPECT_EQ(server.calls(), 1);
+}
+
+TEST(ClientTest, OneAttemptMeansNoRetry) {
+  ScriptedServer server(1, "1");
+  auto client = Client::Connect({.target = server.target(), .max_attempts = 1});
+  EXPECT_EQ(client->Chat(Question(), kIgnore).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 1);
+}
+
+}  // namespace
+}  // namespace hadal::client
