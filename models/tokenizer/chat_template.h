@@ -67,7 +67,8 @@ class ChatTemplate {
   static absl::StatusOr<ChatTemplate> Detect(const Tokenizer& tokenizer);
   static absl::StatusOr<ChatTemplate> ForStyle(ChatStyle style, const Tokenizer& tokenizer);
 
-  // InvalidArgument for an unknown role, a prefix message that is not last, tools where the style has no syntax for them.
+  // InvalidArgument for an unknown role, a prefix message that is not last, tools where the style has no syntax for
+  // them.
   absl::StatusOr<Prompt> Render(absl::Span<const ChatMessage> messages, const ChatOptions& options) const;
 
   ChatStyle style() const { return style_; }

@@ -13,8 +13,10 @@ namespace hadal::tokenizer {
 // Whether the vocabulary has the fill-in-the-middle tokens.
 bool SupportsFim(const Tokenizer& tokenizer);
 
-// bos (when the tokenizer has one), <｜fim▁begin｜>, prefix, <｜fim▁hole｜>, suffix, <｜fim▁end｜>. Prefix and suffix are user
-// text: they never become control tokens. An empty suffix is allowed. InvalidArgument when the vocabulary lacks the tokens.
-absl::StatusOr<std::vector<int32_t>> EncodeFim(const Tokenizer& tokenizer, std::string_view prefix, std::string_view suffix);
+// bos (when the tokenizer has one), <｜fim▁begin｜>, prefix, <｜fim▁hole｜>, suffix, <｜fim▁end｜>. Prefix and suffix
+// are user text: they never become control tokens. An empty suffix is allowed. InvalidArgument when the vocabulary
+// lacks the tokens.
+absl::StatusOr<std::vector<int32_t>> EncodeFim(const Tokenizer& tokenizer, std::string_view prefix,
+                                               std::string_view suffix);
 
 }  // namespace hadal::tokenizer

@@ -71,11 +71,11 @@ class OutputParser {
   Options options_;
   State state_;
   std::string buffer_;
-  size_t position_ = 0;          // start of the unread part of buffer_
-  std::string held_block_;       // opener and gap text of a tool block that has produced no call yet
-  size_t held_newlines_ = 0;     // newlines of the reasoning that may belong to </think>
+  size_t position_ = 0;       // start of the unread part of buffer_
+  std::string held_block_;    // opener and gap text of a tool block that has produced no call yet
+  size_t held_newlines_ = 0;  // newlines of the reasoning that may belong to </think>
   bool reasoning_started_ = false;
-  bool fenced_ = false;          // arguments stand between ```json and ```
+  bool fenced_ = false;  // arguments stand between ```json and ```
   int tool_call_count_ = 0;
 };
 

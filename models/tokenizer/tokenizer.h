@@ -32,8 +32,8 @@ struct TextSegment {
 // Immutable and thread-safe after loading; shared by all streams of a model.
 class Tokenizer {
  public:
-  // Reads tokenizer.json (required), tokenizer_config.json and generation_config.json (optional) of a checkpoint folder.
-  // Errors name the file, the key, what was expected and what was found.
+  // Reads tokenizer.json (required), tokenizer_config.json and generation_config.json (optional) of a checkpoint
+  // folder. Errors name the file, the key, what was expected and what was found.
   static absl::StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::string& dir);
 
   // The same from memory; empty config texts mean "no such file".
@@ -49,8 +49,9 @@ class Tokenizer {
   // InvalidArgument for text that is not UTF-8 (names the byte offset) or longer than kMaxTextBytes.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, EncodeOptions options = {}) const;
 
-  // Encodes consecutive segments as one text: ordinary text on both sides of a segment border is merged as if it had been
-  // written in one piece, so templates whose literals are plain text ("User: ") give the ids of the rendered string.
+  // Encodes consecutive segments as one text: ordinary text on both sides of a segment border is merged as if it had
+  // been written in one piece, so templates whose literals are plain text ("User: ") give the ids of the rendered
+  // string.
   absl::StatusOr<std::vector<int32_t>> EncodeSegments(absl::Span<const TextSegment> segments,
                                                       bool add_special_tokens) const;
 
@@ -64,8 +65,9 @@ class Tokenizer {
   bool IsSpecial(int32_t id) const;
   // Listed in added_tokens.
   bool IsAdded(int32_t id) const;
-  // Special, or added with punctuation or a symbol in its content (<think>, <｜User｜>): what user text must never become.
-  // Added tokens made of letters, digits and spaces only (the letters ø ö ü ... of deepseek-llm) are ordinary text.
+  // Special, or added with punctuation or a symbol in its content (<think>, <｜User｜>): what user text must never
+  // become. Added tokens made of letters, digits and spaces only (the letters ø ö ü ... of deepseek-llm) are ordinary
+  // text.
   bool IsControl(int32_t id) const;
   // Whether some token has this id.
   bool IsValid(int32_t id) const;

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/tokenizer/added_tokens.h"
+
+#include <algorithm>
+
+#include "models/tokenizer/unicode.h"
+#include "models/tokenizer/utf8.h"
+
+namespace hadal::tokenizer {
+namespace {
+
+size_t SpaceBegin(std::string_view text) {
+  while (!text.empty()) {
+    const size_t last = LastCharacter(text);
+    int length = 0;
+    if (!(CharTable::Get()[DecodeUtf8(text.data() + last, &length)] & kSpace)) break;
+    text = text.substr(0, last);
+  }
+  return text.size();
+}
+
+size_t SpaceEnd(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    int length = 0;
+    if (!(CharTable::Get()[DecodeUtf8(text.data() + i, &length)] & kSpace)) break;
+    i += static_cast<size_t>(length);
+  }
+  return i;
+}
+
+bool IsSingleWord(std::string_view text, size_t begin, size_t end) {
+  int length = 0;
+  if (begin > 0 && IsWordCharacter(DecodeUtf8(text.data() + LastCharacter(text.substr(0, begin)), &length)))
+    return false;
+  return end == text.size() || !IsWordCharacter(DecodeUtf8(text.data() + end, &length));
+}
+
+}  // namespace
+
+int32_t AddedTokenMatcher::Child(int32_t node, char byte) const {
+  for (int32_t child = nodes_[node].child; child >= 0; child = nodes_[child].sibling) {
+    if (nodes_[child].byte == byte) return child;
+  }
+  return -1;
+}
+
+void AddedTokenMatcher::Add(const AddedToken& token, std::string_view literal) {
+  int32_t node = 0;
+  for (const char byte : literal) {
+    int32_t child = Child(node, byte);
+    if (child < 0) {
+      child = static_cast<int32_t>(nodes_.size());
+      nodes_.push_back({-1, -1, nodes_[node].child, byte});
+      nodes_[node].child = child;
+      if (node == 0) first_[static_cast<unsigned char>(byte)] = child;
+    }
+    node = child;
+  }
+  if (nodes_[node].token >= 0) return;  // two contents with one normal form: the first wins
+  nodes_[node].token = static_cast<int32_t>(tokens_.size());
+  tokens_.push_back({token.id, token.lstrip, token.rstrip, token.single_word});
+}
+
+int32_t AddedTokenMatcher::LongestAt(std::string_view text, size_t at, size_t* end) const {
+  int32_t node = first_[static_cast<unsigned char>(text[at])];
+  int32_t best = -1;
+  for (size_t i = at + 1; node > 0; ++i) {
+    if (nodes_[node].token >= 0) {
+      best = nodes_[node].token;
+      *end = i;
+    }
+    if (i == text.size()) break;
+    node = Child(node, text[i]);
+  }
+  return best;
+}
+
+void AddedTokenMatcher::Split(std::string_view text, absl::FunctionRef<void(std::string_view)> text_part,
+                              absl::FunctionRef<void(int32_t)> token) const {
+  size_t text_begin = 0;
+  size_t at = 0;
+  while (at < text.size()) {
+    if (first_[static_cast<unsigned char>(text[at])] == 0) {
+      ++at;
+      continue;
+    }
+    size_t end = 0;
+    const int32_t found = LongestAt(text, at, &end);
+    if (found < 0) {
+      ++at;
+      continue;
+    }
+    size_t begin = at;
+    at = end;  // the characters of a token that is then refused are not looked at again
+    const Token& t = tokens_[found];
+    if (t.single_word && !IsSingleWord(text, begin, end)) continue;
+    if (t.lstrip) begin = std::max(SpaceBegin(text.substr(0, begin)), text_begin);
+    if (t.rstrip) end += SpaceEnd(text.substr(end));
+    if (text_begin < begin) text_part(text.substr(text_begin, begin - text_begin));
+    token(t.id);
+    text_begin = end;
+  }
+  if (text_begin < text.size()) text_part(text.substr(text_begin));
+}
+
+}  // namespace hadal::tokenizer

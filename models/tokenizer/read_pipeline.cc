@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The normalizer, pre_tokenizer, post_processor and decoder of a tokenizer.json.
+#include <string>
+#include <utility>
+
+#include "models/tokenizer/concat.h"
+#include "models/tokenizer/known_patterns.h"
+#include "models/tokenizer/matcher.h"
+#include "models/tokenizer/status_macros.h"
+#include "models/tokenizer/tokenizer_parts.h"
+
+namespace hadal::tokenizer {
+namespace {
+
+constexpr int kMaxNesting = 16;
+constexpr size_t kMaxPatternBytes = 16384;
+constexpr size_t kMaxReplacementBytes = 64;
+constexpr size_t kMaxSteps = 64;
+
+// The members of a Sequence, stored under `key`.
+template <typename Visit>
+absl::Status ForEach(const JsonField& sequence, std::string_view key, Visit visit) {
+  HADAL_TOKENIZER_ASSIGN(const JsonField list, sequence.Get(key));
+  HADAL_TOKENIZER_ASSIGN(const simdjson::dom::array members, list.Array());
+  size_t i = 0;
+  for (const simdjson::dom::element element : members) {
+    if (i == kMaxSteps) return list.Error(Concat("more than ", kMaxSteps, " members"));
+    HADAL_TOKENIZER_RETURN_IF_ERROR(visit(list.At(element, Concat("[", i++, "]"))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Unsupported(const JsonField& field, std::string_view type, std::string_view supported) {
+  return field.Error(Concat("type \"", type, "\" is not supported (supported: ", supported, ")"));
+}
+
+absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, int depth) {
+  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  if (type == "Sequence") {
+    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    return ForEach(field, "normalizers",
+                   [&](const JsonField& member) { return ReadNormalizerStep(member, normalizer, depth + 1); });
+  }
+  if (type == "NFC") {
+    normalizer->AddNfc();
+    return absl::OkStatus();
+  }
+  if (type == "Prepend") {
+    HADAL_TOKENIZER_ASSIGN(const std::string_view text, field.StringAt("prepend"));
+    if (text.size() > kMaxReplacementBytes)
+      return field.Error(Concat("prepend is longer than ", kMaxReplacementBytes, " bytes"));
+    normalizer->AddPrepend(std::string(text));
+    return absl::OkStatus();
+  }
+  if (type == "Replace") {
+    HADAL_TOKENIZER_ASSIGN(const JsonField pattern, field.Get("pattern"));
+    HADAL_TOKENIZER_ASSIGN(const std::string_view from, pattern.StringAt("String"));
+    HADAL_TOKENIZER_ASSIGN(const std::string_view to, field.StringAt("content"));
+    if (from.empty() || to.size() > kMaxReplacementBytes) {
+      return field.Error(Concat("pattern must not be empty and content at most ", kMaxReplacementBytes, " bytes"));
+    }
+    normalizer->AddReplace(std::string(from), std::string(to));
+    return absl::OkStatus();
+  }
+  return Unsupported(field, type, "Sequence, NFC, Prepend, Replace");
+}
+
+absl::StatusOr<SplitBehavior> ReadBehavior(const JsonField& field) {
+  HADAL_TOKENIZER_ASSIGN(const JsonField behavior, field.Get("behavior"));
+  HADAL_TOKENIZER_ASSIGN(const std::string_view name, behavior.String());
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  return behavior.Expected("Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous");
+}
+
+absl::Status ReadSplit(const JsonField& field, Pretokenizer* pretokenizer) {
+  HADAL_TOKENIZER_ASSIGN(const SplitBehavior behavior, ReadBehavior(field));
+  HADAL_TOKENIZER_ASSIGN(const bool invert, field.BoolOr("invert", false));
+  HADAL_TOKENIZER_ASSIGN(const JsonField pattern, field.Get("pattern"));
+  HADAL_TOKENIZER_ASSIGN(const JsonField literal, pattern.Get("String"));
+  if (!literal.IsNull()) {
+    HADAL_TOKENIZER_ASSIGN(const std::string_view text, literal.String());
+    pretokenizer->AddSplit(MakeLiteralMatcher(text), behavior, invert);
+    return absl::OkStatus();
+  }
+  HADAL_TOKENIZER_ASSIGN(const JsonField regex, pattern.Get("Regex"));
+  HADAL_TOKENIZER_ASSIGN(const std::string_view text, regex.String());
+  if (text.size() > kMaxPatternBytes) {
+    return regex.Error(Concat("the pattern has ", text.size(), " bytes, the limit is ", kMaxPatternBytes));
+  }
+  absl::StatusOr<std::unique_ptr<Matcher>> matcher = MakeRegexMatcher(text);
+  if (!matcher.ok()) return regex.Error(std::string(matcher.status().message()));
+  pretokenizer->AddSplit(*std::move(matcher), behavior, invert);
+  return absl::OkStatus();
+}
+
+// *done is set by ByteLevel, behind which nothing may come: the text is bytes from there on.
+absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretokenizer, bool* done, int depth) {
+  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  if (*done) return field.Error(Concat("\"", type, "\" comes after ByteLevel, which must be the last"));
+  if (type == "Sequence") {
+    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    return ForEach(field, "pretokenizers", [&](const JsonField& member) {
+      return ReadPretokenizerStep(member, pretokenizer, done, depth + 1);
+    });
+  }
+  if (type == "Split") return ReadSplit(field, pretokenizer);
+  if (type == "Digits") {
+    HADAL_TOKENIZER_ASSIGN(const bool individual, field.BoolOr("individual_digits", false));
+    pretokenizer->AddSplit(MakeNumericMatcher(), individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous,
+                           false);
+    return absl::OkStatus();
+  }
+  if (type == "ByteLevel") {
+    HADAL_TOKENIZER_ASSIGN(const bool add_prefix_space, field.BoolOr("add_prefix_space", true));
+    HADAL_TOKENIZER_ASSIGN(const bool use_regex, field.BoolOr("use_regex", true));
+    if (add_prefix_space) pretokenizer->AddPrefixSpace();
+    if (use_regex) pretokenizer->AddSplit(MakeKnownPatternMatcher(kGpt2Pattern), SplitBehavior::kIsolated, false);
+    *done = true;
+    return absl::OkStatus();
+  }
+  return Unsupported(field, type, "Sequence, Split, Digits, ByteLevel");
+}
+
+// A TemplateProcessing: the special tokens before and behind the text.
+absl::Status ReadTemplate(const JsonField& field, TokenizerParts* parts) {
+  HADAL_TOKENIZER_ASSIGN(const JsonField special, field.Get("special_tokens"));
+  std::vector<int32_t> prefix, suffix;
+  int sequences = 0;
+  HADAL_TOKENIZER_RETURN_IF_ERROR(ForEach(field, "single", [&](const JsonField& piece) -> absl::Status {
+    HADAL_TOKENIZER_ASSIGN(const JsonField sequence, piece.Get("Sequence"));
+    if (!sequence.IsNull()) {
+      HADAL_TOKENIZER_ASSIGN(const std::string_view id, sequence.StringAt("id"));
+      return ++sequences == 1 && id == "A" ? absl::OkStatus()
+                                           : piece.Error("the sequence A must appear exactly once, B never");
+    }
+    HADAL_TOKENIZER_ASSIGN(const JsonField token, piece.Get("SpecialToken"));
+    HADAL_TOKENIZER_ASSIGN(const std::string_view name, token.StringAt("id"));
+    HADAL_TOKENIZER_ASSIGN(const JsonField entry, special.Get(name));
+    return ForEach(entry, "ids", [&](const JsonField& id_field) -> absl::Status {
+      HADAL_TOKENIZER_ASSIGN(const int64_t id, id_field.Integer());
+      if (id < 0 || id >= parts->vocabulary->size() || !parts->vocabulary->IsValid(static_cast<int32_t>(id))) {
+        return id_field.Expected("the id of a token");
+      }
+      (sequences == 0 ? prefix : suffix).push_back(static_cast<int32_t>(id));
+      return absl::OkStatus();
+    });
+  }));
+  if (sequences != 1) return field.Error("single: the sequence A must appear exactly once");
+  // Processors of a sequence wrap what the one before made.
+  parts->prefix_ids.insert(parts->prefix_ids.begin(), prefix.begin(), prefix.end());
+  parts->suffix_ids.insert(parts->suffix_ids.end(), suffix.begin(), suffix.end());
+  return absl::OkStatus();
+}
+
+absl::Status ReadPostProcessorStep(const JsonField& field, TokenizerParts* parts, int depth) {
+  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  if (type == "ByteLevel") return absl::OkStatus();  // moves offsets only
+  if (type == "TemplateProcessing") return ReadTemplate(field, parts);
+  if (type == "Sequence") {
+    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    return ForEach(field, "processors",
+                   [&](const JsonField& member) { return ReadPostProcessorStep(member, parts, depth + 1); });
+  }
+  return Unsupported(field, type, "Sequence, TemplateProcessing, ByteLevel");
+}
+
+absl::Status CheckDecoderStep(const JsonField& field, bool* byte_level, int depth) {
+  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  if (type == "ByteLevel") {
+    *byte_level = true;
+    return absl::OkStatus();
+  }
+  if (type == "Fuse") return absl::OkStatus();  // joining is what the byte level does anyway
+  if (type == "Sequence") {
+    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    return ForEach(field, "decoders",
+                   [&](const JsonField& member) { return CheckDecoderStep(member, byte_level, depth + 1); });
+  }
+  return Unsupported(field, type, "Sequence, ByteLevel, Fuse");
+}
+
+}  // namespace
+
+absl::Status ReadNormalizer(const JsonField& field, Normalizer* normalizer) {
+  return field.IsNull() ? absl::OkStatus() : ReadNormalizerStep(field, normalizer, 0);
+}
+
+absl::Status ReadPretokenizer(const JsonField& field, Pretokenizer* pretokenizer) {
+  if (field.IsNull()) return field.Expected("a pre-tokenizer that ends with ByteLevel");
+  bool done = false;
+  HADAL_TOKENIZER_RETURN_IF_ERROR(ReadPretokenizerStep(field, pretokenizer, &done, 0));
+  return done ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
+}
+
+absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts) {
+  return field.IsNull() ? absl::OkStatus() : ReadPostProcessorStep(field, parts, 0);
+}
+
+absl::Status CheckDecoder(const JsonField& field) {
+  if (field.IsNull()) return field.Expected("the decoder ByteLevel");
+  bool byte_level = false;
+  HADAL_TOKENIZER_RETURN_IF_ERROR(CheckDecoderStep(field, &byte_level, 0));
+  return byte_level ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
+}
+
+}  // namespace hadal::tokenizer

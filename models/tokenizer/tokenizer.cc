@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "models/tokenizer/concat.h"
+#include "models/tokenizer/status_macros.h"
+#include "models/tokenizer/tokenizer_parts.h"
+#include "models/tokenizer/utf8.h"
+
+namespace hadal::tokenizer {
+namespace {
+
+// Added tokens to look for. `before` are found in the text as it is, `after` in its normalised form.
+struct AddedTokenSet {
+  AddedTokenMatcher before;
+  AddedTokenMatcher after;
+
+  void Add(const AddedToken& token, const Normalizer& normalizer) {
+    if (!token.normalized) {
+      before.Add(token, token.content);
+      return;
+    }
+    const std::string normal = normalizer.Apply(token.content);
+    if (!normal.empty() && normal.size() <= AddedTokenMatcher::kMaxLiteralBytes) after.Add(token, normal);
+  }
+};
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file)
+    return required ? absl::StatusOr<std::string>(absl::NotFoundError(Concat(path, ": cannot be opened")))
+                    : std::string();
+  const std::streamoff size = file.tellg();
+  if (size < 0) return absl::InvalidArgumentError(Concat(path, ": is not a file that can be read"));
+  if (static_cast<uint64_t>(size) > kMaxTokenizerJsonBytes) {
+    return absl::InvalidArgumentError(Concat(path, ": ", size, " bytes, the limit is ", kMaxTokenizerJsonBytes));
+  }
+  std::string content(static_cast<size_t>(size), '\0');
+  file.seekg(0);
+  file.read(content.data(), size);
+  if (file.gcount() != size) return absl::DataLossError(Concat(path, ": read ", file.gcount(), " of ", size, " bytes"));
+  return content;
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  TokenizerParts parts;
+  TokenizerConfig config;
+  AddedTokenSet all_added;
+  AddedTokenSet plain_added;  // those that are ordinary text (see IsControl)
+  std::map<std::string, int32_t, std::less<>> added_ids;
+  std::optional<int32_t> bos_id;
+  std::optional<int32_t> eos_id;
+  std::vector<int32_t> eos_ids;
+
+  // State of one Encode call.
+  struct Run {
+    bool allow_control;
+    absl::Status status;
+    std::vector<int32_t> ids;
+    PretokenizeScratch pretokenize;
+    Bpe::Scratch bpe;
+  };
+
+  absl::Status Finish();
+  void EncodePieces(std::string_view normal, Run* run) const;
+  void EncodeNormalised(std::string_view text, const AddedTokenMatcher& added, Run* run) const;
+  void EncodeText(std::string_view text, const AddedTokenSet& added, Run* run) const;
+  absl::StatusOr<std::vector<int32_t>> Wrap(Run run, bool add_special_tokens) const;
+};
+
+absl::Status Tokenizer::Impl::Finish() {
+  const Vocabulary& vocabulary = *parts.vocabulary;
+  for (const AddedToken& token : parts.added_tokens) {
+    all_added.Add(token, parts.normalizer);
+    if (!vocabulary.HasFlag(token.id, Vocabulary::kControl)) plain_added.Add(token, parts.normalizer);
+    added_ids.emplace(token.content, token.id);
+  }
+  const auto named = [&](const std::string& name) -> std::optional<int32_t> {
+    if (name.empty()) return std::nullopt;
+    if (const auto it = added_ids.find(name); it != added_ids.end()) return it->second;
+    const int32_t id = vocabulary.Find(name);
+    return id >= 0 ? std::optional<int32_t>(id) : std::nullopt;
+  };
+  bos_id = named(config.bos_token);
+  eos_id = named(config.eos_token);
+  if (!bos_id &&
+      vocabulary.IsValid(static_cast<int32_t>(std::clamp<int64_t>(config.generation_bos_id, -1, INT32_MAX)))) {
+    bos_id = static_cast<int32_t>(config.generation_bos_id);
+    if (config.bos_token.empty()) config.bos_token = std::string(vocabulary.Bytes(*bos_id));
+  }
+  for (const int64_t id : config.generation_eos_ids) {
+    if (id < 0 || id > INT32_MAX)
+      return absl::InvalidArgumentError(Concat("generation_config.json: eos_token_id ", id, " is no token id"));
+    if (!eos_id && vocabulary.IsValid(static_cast<int32_t>(id))) {
+      eos_id = static_cast<int32_t>(id);
+      if (config.eos_token.empty()) config.eos_token = std::string(vocabulary.Bytes(*eos_id));
+    }
+    eos_ids.push_back(static_cast<int32_t>(id));
+  }
+  if (eos_id) eos_ids.push_back(*eos_id);
+  std::sort(eos_ids.begin(), eos_ids.end());
+  eos_ids.erase(std::unique(eos_ids.begin(), eos_ids.end()), eos_ids.end());
+
+  // The Llama classes of transformers take bos and eos from tokenizer_config.json and override tokenizer.json.
+  const bool llama_class = config.tokenizer_class.starts_with("Llama");
+  if (bos_id && config.add_bos_token && parts.prefix_ids.empty()) parts.prefix_ids = {*bos_id};
+  if (bos_id && llama_class && config.add_bos_token_given && !config.add_bos_token)
+    std::erase(parts.prefix_ids, *bos_id);
+  if (eos_id && config.add_eos_token && parts.suffix_ids.empty()) parts.suffix_ids = {*eos_id};
+  return absl::OkStatus();
+}
+
+void Tokenizer::Impl::EncodePieces(std::string_view normal, Run* run) const {
+  if (!run->status.ok()) return;
+  std::string_view text;
+  run->status = parts.pretokenizer.Run(normal, &run->pretokenize, &text);
+  if (!run->status.ok()) return;
+  for (const Match& piece : run->pretokenize.pieces) {
+    parts.bpe->Encode(text.substr(piece.begin, piece.end - piece.begin), run->allow_control, &run->bpe, &run->ids);
+  }
+}
+
+void Tokenizer::Impl::EncodeNormalised(std::string_view text, const AddedTokenMatcher& added, Run* run) const {
+  std::string buffer;
+  if (!parts.normalizer.IsIdentity()) {
+    buffer = parts.normalizer.Apply(text);
+    text = buffer;
+  }
+  if (added.empty()) {
+    EncodePieces(text, run);
+    return;
+  }
+  added.Split(
+      text, [&](std::string_view part) { EncodePieces(part, run); }, [&](int32_t id) { run->ids.push_back(id); });
+}
+
+void Tokenizer::Impl::EncodeText(std::string_view text, const AddedTokenSet& added, Run* run) const {
+  if (added.before.empty()) {
+    EncodeNormalised(text, added.after, run);
+    return;
+  }
+  added.before.Split(
+      text, [&](std::string_view part) { EncodeNormalised(part, added.after, run); },
+      [&](int32_t id) { run->ids.push_back(id); });
+}
+
+absl::StatusOr<std::vector<int32_t>> Tokenizer::Impl::Wrap(Run run, bool add_special_tokens) const {
+  if (!run.status.ok()) return run.status;
+  if (add_special_tokens) {
+    run.ids.insert(run.ids.begin(), parts.prefix_ids.begin(), parts.prefix_ids.end());
+    run.ids.insert(run.ids.end(), parts.suffix_ids.begin(), parts.suffix_ids.end());
+  }
+  return std::move(run.ids);
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+
+absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::string& dir) {
+  HADAL_TOKENIZER_ASSIGN(const std::string tokenizer, ReadFile(dir + "/tokenizer.json", true));
+  HADAL_TOKENIZER_ASSIGN(const std::string config, ReadFile(dir + "/tokenizer_config.json", false));
+  HADAL_TOKENIZER_ASSIGN(const std::string generation, ReadFile(dir + "/generation_config.json", false));
+  absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = FromJson(tokenizer, config, generation);
+  if (!loaded.ok()) return absl::Status(loaded.status().code(), Concat(dir, "/", loaded.status().message()));
+  // Newer checkpoints keep the template in a file of its own.
+  HADAL_TOKENIZER_ASSIGN(std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
+  if (!chat_template.empty()) const_cast<Tokenizer&>(**loaded).impl_->config.chat_template = std::move(chat_template);
+  return loaded;
+}
+
+absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json,
+                                                                     std::string_view tokenizer_config_json,
+                                                                     std::string_view generation_config_json) {
+  auto impl = std::make_unique<Impl>();
+  HADAL_TOKENIZER_ASSIGN(impl->parts, ParseTokenizerJson(tokenizer_json));
+  HADAL_TOKENIZER_RETURN_IF_ERROR(ParseTokenizerConfig(tokenizer_config_json, &impl->config));
+  HADAL_TOKENIZER_RETURN_IF_ERROR(ParseGenerationConfig(generation_config_json, &impl->config));
+  HADAL_TOKENIZER_RETURN_IF_ERROR(impl->Finish());
+  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
+  if (options.allow_added_tokens && !impl_->parts.normalizer.IsIdentity()) {
+    // Exactly Hugging Face's order: raw tokens, normalisation, normalised tokens. EncodeSegments joins before it
+    // normalises.
+    if (text.size() > kMaxTextBytes) return EncodeSegments({{text, false}}, false);
+    if (FindInvalidUtf8(text) != text.npos) return EncodeSegments({{text, false}}, false);
+    Impl::Run run{.allow_control = true};
+    impl_->EncodeText(text, impl_->all_added, &run);
+    return impl_->Wrap(std::move(run), options.add_special_tokens);
+  }
+  const TextSegment segment{text, options.allow_added_tokens};
+  return EncodeSegments(absl::MakeConstSpan(&segment, 1), options.add_special_tokens);
+}
+
+absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeSegments(absl::Span<const TextSegment> segments,
+                                                               bool add_special_tokens) const {
+  size_t total = 0;
+  for (const TextSegment& segment : segments) {
+    total += segment.text.size();
+    if (total > kMaxTextBytes) {
+      return absl::InvalidArgumentError(
+          Concat("text of more than ", kMaxTextBytes, " bytes cannot be tokenized at once"));
+    }
+    if (const size_t invalid = FindInvalidUtf8(segment.text); invalid != std::string_view::npos) {
+      return absl::InvalidArgumentError(
+          Concat("text is not valid UTF-8 at byte ", total - segment.text.size() + invalid));
+    }
+  }
+  const bool only_control =
+      std::all_of(segments.begin(), segments.end(), [](const TextSegment& s) { return s.control; });
+  Impl::Run run{.allow_control = only_control};
+  // Ordinary text waits here until a control token or the end, so that segments join. One segment alone is not copied.
+  std::string joined;
+  std::string_view waiting;
+  const auto append = [&](std::string_view text) {
+    if (waiting.empty()) {
+      waiting = text;
+      return;
+    }
+    if (waiting.data() != joined.data()) joined.assign(waiting);
+    joined.append(text);
+    waiting = joined;
+  };
+  const auto flush = [&] {
+    if (!waiting.empty()) impl_->EncodeText(waiting, impl_->plain_added, &run);
+    waiting = {};
+  };
+  const auto token = [&](int32_t id) {
+    flush();
+    run.ids.push_back(id);
+  };
+  for (const TextSegment& segment : segments) {
+    if (!segment.control) {
+      append(segment.text);
+      continue;
+    }
+    impl_->all_added.before.Split(
+        segment.text, [&](std::string_view part) { impl_->all_added.after.Split(part, append, token); }, token);
+  }
+  flush();
+  return impl_->Wrap(std::move(run), add_special_tokens);
+}
+
+std::string Tokenizer::Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const {
+  std::string bytes;
+  for (const int32_t id : ids) {
+    if (!skip_special_tokens || !IsSpecial(id)) bytes.append(TokenBytes(id));
+  }
+  std::string text;
+  text.reserve(bytes.size());
+  AppendReplacingInvalid(bytes, /*last=*/true, &text);
+  return text;
+}
+
+std::string_view Tokenizer::TokenBytes(int32_t id) const { return impl_->parts.vocabulary->Bytes(id); }
+bool Tokenizer::IsSpecial(int32_t id) const { return impl_->parts.vocabulary->HasFlag(id, Vocabulary::kSpecial); }
+bool Tokenizer::IsAdded(int32_t id) const { return impl_->parts.vocabulary->HasFlag(id, Vocabulary::kAdded); }
+bool Tokenizer::IsControl(int32_t id) const { return impl_->parts.vocabulary->HasFlag(id, Vocabulary::kControl); }
+bool Tokenizer::IsValid(int32_t id) const { return impl_->parts.vocabulary->IsValid(id); }
+
+std::optional<int32_t> Tokenizer::TokenId(std::string_view content) const {
+  if (const auto it = impl_->added_ids.find(content); it != impl_->added_ids.end()) return it->second;
+  const int32_t id = impl_->parts.vocabulary->Find(content);
+  return id >= 0 ? std::optional<int32_t>(id) : std::nullopt;
+}
+
+int32_t Tokenizer::vocab_size() const { return impl_->parts.vocabulary->size(); }
+std::optional<int32_t> Tokenizer::bos_id() const { return impl_->bos_id; }
+std::optional<int32_t> Tokenizer::eos_id() const { return impl_->eos_id; }
+const std::vector<int32_t>& Tokenizer::eos_ids() const { return impl_->eos_ids; }
+const std::string& Tokenizer::bos_token() const { return impl_->config.bos_token; }
+const std::string& Tokenizer::eos_token() const { return impl_->config.eos_token; }
+const std::string& Tokenizer::chat_template() const { return impl_->config.chat_template; }
+int64_t Tokenizer::model_max_length() const { return impl_->config.model_max_length; }
+
+}  // namespace hadal::tokenizer

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/tokenizer/added_tokens.h"
+#include "models/tokenizer/bpe.h"
+#include "models/tokenizer/json_fields.h"
+#include "models/tokenizer/normalizer.h"
+#include "models/tokenizer/pretokenizer.h"
+#include "models/tokenizer/vocabulary.h"
+
+namespace hadal::tokenizer {
+
+// What a tokenizer.json describes, ready to use.
+struct TokenizerParts {
+  std::unique_ptr<Vocabulary> vocabulary;
+  std::unique_ptr<Bpe> bpe;  // refers to *vocabulary
+  Normalizer normalizer;
+  Pretokenizer pretokenizer;
+  std::vector<AddedToken> added_tokens;
+  std::vector<int32_t> prefix_ids;  // what add_special_tokens puts before and behind the text
+  std::vector<int32_t> suffix_ids;
+};
+
+// What hadal reads of tokenizer_config.json and generation_config.json; absent values are empty.
+struct TokenizerConfig {
+  std::string bos_token;
+  std::string eos_token;
+  std::string unk_token;
+  std::string tokenizer_class;
+  std::string chat_template;
+  bool add_bos_token = false;
+  bool add_eos_token = false;
+  bool add_bos_token_given = false;
+  int64_t model_max_length = 0;
+  std::vector<int64_t> generation_eos_ids;
+  int64_t generation_bos_id = -1;
+};
+
+// Texts are at most kMaxTokenizerJsonBytes; every error is InvalidArgument and names file, key, expected and found.
+inline constexpr size_t kMaxTokenizerJsonBytes = size_t{256} << 20;
+absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json);
+absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config);
+absl::Status ParseGenerationConfig(std::string_view json, TokenizerConfig* config);
+
+// Parses `json` with `parser`, which owns the result; `file` names it in errors.
+absl::StatusOr<JsonField> ParseJsonText(std::string_view json, std::string_view file, simdjson::dom::parser* parser);
+
+// The parts of tokenizer.json, by key. `root` is the whole document.
+absl::Status ReadModel(const JsonField& root, TokenizerParts* parts);               // model, added_tokens
+absl::Status ReadNormalizer(const JsonField& field, Normalizer* normalizer);        // normalizer
+absl::Status ReadPretokenizer(const JsonField& field, Pretokenizer* pretokenizer);  // pre_tokenizer
+absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts);      // post_processor
+absl::Status CheckDecoder(const JsonField& field);                                  // decoder
+
+}  // namespace hadal::tokenizer
