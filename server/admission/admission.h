@@ -179,18 +179,30 @@ class AdmissionController {
   friend class Ticket;
   enum class State : int { kLoading, kReady, kDraining, kDeviceFault };
   struct ModelState;
+  // What a refusal is about.
+  struct Subject {
+    request::Priority priority;
+    std::string_view request_id;
+    int64_t prompt_tokens;
+  };
 
   explicit AdmissionController(Options options);
 
-  absl::Status Refuse(request::Reason reason, request::Priority priority, std::string message, std::string log_line,
-                      absl::Duration base_hint, LogFields fields) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status RefuseByState(State state, const Arrival& arrival);
-  absl::Status RefuseForMemory(int model_index, request::Priority priority, std::string_view request_id,
-                               int64_t required_bytes);
-  absl::Status CheckMemoryEarly(const Arrival& arrival, int64_t estimated_tokens);
-  absl::Duration QueueHintLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ReturnPlace(request::Priority priority, int64_t tokens, bool started);
+  absl::Status RefuseByState(State state, const Subject& subject);
+  absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes);
+  // Adds jitter, logs and counts the refusal and builds its status.
+  absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail, std::string_view log_line,
+                      absl::Duration hint, LogFields fields = {}, std::string_view component = "admission");
+  absl::Duration Jittered(absl::Duration wait);
+  absl::Status CheckMemoryEarly(const Subject& subject);
+  double DrainRateLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   absl::Status SettleTicket(Ticket& ticket, const request::Request& request, int model_index);
+  // Bytes to reserve for a request that may run.
+  int64_t LeaseBytes(ModelState& model, const request::Request& request);
+  void CorrectEstimate(Ticket& ticket, int64_t prompt_tokens);
+  void ReturnPlace(Ticket& ticket, bool started);
+  void ReturnLease(Ticket& ticket);
 
   const Options options_;
   AdmissionLog log_;

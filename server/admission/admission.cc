@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/admission.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/model_state.h"
+#include "server/base/check.h"
+#include "server/base/strings.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Reason;
+
+constexpr absl::Duration kDepartureHalfLife = absl::Seconds(10);
+constexpr absl::Duration kRestartTime = absl::Seconds(10);  // of a process whose device failed
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AdmissionController>> AdmissionController::Create(Options options) {
+  const auto invalid = [](absl::string_view name, auto value, absl::string_view rule) {
+    return absl::InvalidArgumentError(absl::StrCat("admission: ", name, " is ", value, ", must be ", rule));
+  };
+  if (options.max_queue_requests < 1) return invalid("max_queue_requests", options.max_queue_requests, "at least 1");
+  if (options.max_queue_tokens < 0) return invalid("max_queue_tokens", options.max_queue_tokens, "0 (off) or more");
+  if (!(options.initial_tokens_per_byte > 0)) {
+    return invalid("initial_tokens_per_byte", options.initial_tokens_per_byte, "above 0");
+  }
+  if (!(options.output_quantile > 0 && options.output_quantile <= 1)) {
+    return invalid("output_quantile", options.output_quantile, "in (0, 1]");
+  }
+  return std::unique_ptr<AdmissionController>(new AdmissionController(std::move(options)));
+}
+
+AdmissionController::AdmissionController(Options options)
+    : options_(std::move(options)),
+      log_(options_.log),
+      tokens_per_byte_(options_.initial_tokens_per_byte),
+      departures_(kDepartureHalfLife),
+      random_(options_.seed),
+      loaded_at_(options_.clock->Now()) {}
+
+AdmissionController::~AdmissionController() {
+  for (size_t i = 0; i < models_.size(); ++i) {
+    for (QueuedRequest& queued : TakeAll(static_cast<int>(i))) {
+      queued.request->stream->Close(request::MakeError(Reason::kDraining, "the server has stopped"), {});
+    }
+  }
+}
+
+absl::StatusOr<int> AdmissionController::AddModel(const ModelLimits& limits) {
+  if (limits.max_model_len < 1 || limits.block_tokens < 1 || limits.block_bytes < 1 || limits.pool == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("admission: model ", limits.name, " has context ",
+                                                   limits.max_model_len, ", block of ", limits.block_tokens, " tokens and ",
+                                                   limits.block_bytes, " bytes; all must be known"));
+  }
+  if (limits.pool->capacity_bytes() < limits.block_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("admission: the KV pool of model ", limits.name, " has ",
+                                                   limits.pool->capacity_bytes(), " bytes, less than one block of ",
+                                                   limits.block_bytes));
+  }
+  models_.push_back(std::make_unique<ModelState>(limits, options_.order));
+  return static_cast<int>(models_.size()) - 1;
+}
+
+void AdmissionController::SetLoading(absl::Duration remaining) {
+  base::MutexLock lock(&mutex_);
+  loaded_at_ = options_.clock->Now() + remaining;
+}
+
+void AdmissionController::SetReady() {
+  State loading = State::kLoading;  // a drain or a fault that came first stays
+  state_.compare_exchange_strong(loading, State::kReady);
+}
+
+void AdmissionController::BeginDrain() {
+  State current = state_.load();
+  while (current != State::kDeviceFault && !state_.compare_exchange_weak(current, State::kDraining)) {
+  }
+}
+
+void AdmissionController::SetDeviceFault(std::string_view message) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (fault_message_.empty()) fault_message_ = std::string(message);
+  }
+  state_.store(State::kDeviceFault);
+}
+
+absl::StatusOr<Ticket> AdmissionController::TryAdmit(const Arrival& arrival) {
+  const absl::Time now = options_.clock->Now();
+  const State state = state_.load(std::memory_order_acquire);
+  Subject subject{arrival.priority, arrival.request_id, 0};
+  Ticket ticket;
+  absl::Duration wait = absl::ZeroDuration();
+  Reason full = Reason::kNone;
+  int64_t found = 0;
+  {
+    base::MutexLock lock(&mutex_);
+    subject.prompt_tokens =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(arrival.body_bytes) * tokens_per_byte_));
+    if (state != State::kReady) {
+      full = Reason::kModelLoading;
+    } else if (places_ >= options_.max_queue_requests) {
+      full = Reason::kConnectionQueueFull;
+      found = places_;
+      wait = queue_promises_.Promise(now, 1, DrainRateLocked(now));
+    } else if (options_.max_queue_tokens > 0 && tokens_ > 0 &&
+               tokens_ + subject.prompt_tokens > options_.max_queue_tokens) {
+      // A prompt above the limit still enters an empty queue: else it could never be served.
+      full = Reason::kQueueTokensFull;
+      found = tokens_;
+      wait = queue_promises_.Promise(now, 1, DrainRateLocked(now));
+    } else {
+      const size_t rank = static_cast<size_t>(arrival.priority);
+      places_ += 1;
+      class_places_[rank] += 1;
+      tokens_ += subject.prompt_tokens;
+      class_tokens_[rank] += subject.prompt_tokens;
+      ticket.controller_ = this;
+      ticket.priority_ = arrival.priority;
+      ticket.holds_place_ = true;
+      ticket.body_bytes_ = arrival.body_bytes;
+      ticket.queued_tokens_ = subject.prompt_tokens;
+    }
+  }
+  if (options_.on_attempt) options_.on_attempt(arrival.priority, subject.prompt_tokens);
+  if (state != State::kReady) return RefuseByState(state, subject);
+  if (full == Reason::kConnectionQueueFull) {
+    const std::string places = absl::StrCat(found, "/", options_.max_queue_requests);
+    return Refuse(full, subject, absl::StrCat("queue full, ", places, " waiting"),
+                  absl::StrCat("CONNECTION_QUEUE_FULL: ", places, " pending connections"), Jittered(wait));
+  }
+  if (full == Reason::kQueueTokensFull) {
+    const std::string tokens = absl::StrCat(found, "/", options_.max_queue_tokens);
+    return Refuse(full, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
+                  absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), Jittered(wait));
+  }
+  // On a refusal the ticket dies here and gives its place back.
+  if (absl::Status status = CheckMemoryEarly(subject); !status.ok()) return status;
+  return ticket;
+}
+
+absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
+  // The model is not known yet, and the tokens are an estimate: refuse only what no model has room for now, though it could
+  // hold it when empty. What never fits is for Settle to say, which knows the truth.
+  int candidate = -1;
+  int64_t required = 0;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const ModelState& model = *models_[i];
+    const int64_t blocks = (subject.prompt_tokens + model.limits.block_tokens - 1) / model.limits.block_tokens;
+    if (blocks > model.pool_blocks()) continue;
+    const int64_t bytes = blocks * model.limits.block_bytes;
+    if (bytes <= model.limits.pool->available_bytes()) return absl::OkStatus();
+    if (candidate < 0 || bytes < required) {
+      candidate = static_cast<int>(i);
+      required = bytes;
+    }
+  }
+  if (candidate < 0) return absl::OkStatus();
+  return RefuseForMemory(candidate, subject, required);
+}
+
+absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes) {
+  ModelState& model = *models_[model_index];
+  const int64_t available = model.limits.pool->available_bytes();
+  const absl::Time now = options_.clock->Now();
+  absl::Duration wait;
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    double rate = model.released_bytes.PerSecond(now);
+    const double remaining_s = model.mean_remaining_seconds.load(std::memory_order_relaxed);
+    if (rate <= 0 && remaining_s > 0) rate = static_cast<double>(model.limits.pool->leased_bytes()) / remaining_s;
+    wait = model.memory_promises.Promise(now, static_cast<double>(required_bytes - available), rate);
+  }
+  LogFields fields;
+  fields.required_bytes = required_bytes;
+  fields.available_bytes = available;
+  const std::string need =
+      absl::StrCat("requires ", FormatBytes(required_bytes), " but only ", FormatBytes(available), " available");
+  return Refuse(Reason::kGpuMemoryExhausted, subject, absl::StrCat("GPU memory exhausted, request ", need),
+                absl::StrCat("GPU_MEMORY_EXHAUSTED: Request ", base::View(subject.request_id), " ", need),
+                Jittered(wait), std::move(fields), absl::StrCat("engine_", model_index));
+}
+
+absl::Status AdmissionController::RefuseByState(State state, const Subject& subject) {
+  const absl::Time now = options_.clock->Now();
+  if (state == State::kLoading) {
+    absl::Duration remaining;
+    {
+      base::MutexLock lock(&mutex_);
+      remaining = std::max(loaded_at_ - now, absl::ZeroDuration());
+    }
+    return Refuse(Reason::kModelLoading, subject, "the model is loading", "MODEL_LOADING: refused while the model loads",
+                  Jittered(std::min(remaining, kMaxRetryAfter)));
+  }
+  if (state == State::kDraining) {
+    return Refuse(Reason::kDraining, subject, "the server is shutting down", "DRAINING: refused while shutting down",
+                  Jittered(kMinRetryAfter));
+  }
+  return Refuse(Reason::kDeviceFault, subject, "the device has failed", "DEVICE_FAULT: refused after a device fault",
+                Jittered(kRestartTime));
+}
+
+absl::Duration AdmissionController::Jittered(absl::Duration wait) {
+  base::MutexLock lock(&mutex_);
+  return HintFor(wait, std::uniform_real_distribution<double>(0, 1)(random_));
+}
+
+absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, std::string_view detail,
+                                         std::string_view log_line, absl::Duration hint, LogFields fields,
+                                         std::string_view component) {
+  fields.reason = reason;
+  fields.request_id = std::string(subject.request_id);
+  fields.priority = subject.priority;
+  fields.retry_after_ms = absl::ToInt64Milliseconds(hint);
+  const bool memory = reason == Reason::kGpuMemoryExhausted;
+  log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning,
+               component, log_line, fields);
+  if (options_.on_refused) options_.on_refused(subject.priority, subject.prompt_tokens, reason, hint);
+  return request::MakeBusy(reason, detail, hint);
+}
+
+double AdmissionController::DrainRateLocked(absl::Time now) const {
+  DrainState drain;
+  drain.departures_per_second = departures_.PerSecond(now);
+  double remaining = 0;
+  for (const auto& model : models_) {
+    const int32_t running = model->running.load(std::memory_order_relaxed);
+    drain.running += running;
+    remaining += running * model->mean_remaining_seconds.load(std::memory_order_relaxed);
+  }
+  if (drain.running > 0) drain.mean_remaining_seconds = remaining / drain.running;
+  return DrainRate(drain);
+}
+
+AdmissionController::Load AdmissionController::GetLoad() const {
+  Load load;
+  const absl::Time now = options_.clock->Now();
+  const State state = state_.load(std::memory_order_acquire);
+  load.ready = state == State::kReady;
+  load.draining = state == State::kDraining;
+  load.waiting_limit = options_.max_queue_requests;
+  load.waiting_tokens_limit = options_.max_queue_tokens;
+  for (const auto& model : models_) {
+    load.memory_capacity_bytes += model->limits.pool->capacity_bytes();
+    load.memory_leased_bytes += model->limits.pool->leased_bytes();
+  }
+  base::MutexLock lock(&mutex_);
+  load.waiting = places_;
+  load.waiting_tokens = tokens_;
+  load.waiting_by_class = class_places_;
+  load.tokens_by_class = class_tokens_;
+  load.departures_per_second = departures_.PerSecond(now);
+  load.retry_after = HintFor(queue_promises_.Peek(now, 1, DrainRateLocked(now)), 0);
+  return load;
+}
+
+}  // namespace hadal::admission

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The queues behind the controller: what front ends put in and engines take out.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/admission.h"
+#include "server/admission/model_state.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Reason;
+
+int64_t DeadlineMicros(absl::Time deadline) {
+  return deadline == absl::InfiniteFuture() ? INT64_MAX : absl::ToUnixMicros(deadline);
+}
+
+}  // namespace
+
+absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request, Ticket&& ticket) {
+  if (model_index < 0 || model_index >= static_cast<int>(models_.size()) || request == nullptr ||
+      request->stream == nullptr || ticket.controller_ != this || !ticket.holds_place_ || !ticket.settled_ ||
+      ticket.model_index_ != model_index) {
+    return request::MakeError(Reason::kInternal, "Enqueue: needs a request with a stream and a ticket settled for its model");
+  }
+  ModelState& model = *models_[model_index];
+  const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size())};
+  State state;
+  {
+    base::MutexLock lock(&model.queue_mutex);
+    // Under the queue's lock: who finds the queue open here is seen by the TakeAll that follows BeginDrain.
+    state = state_.load(std::memory_order_acquire);
+    if (state == State::kReady) {
+      if (model.wake != nullptr) request->stream->SetProducerWake(model.wake);
+      const int64_t deadline_us = DeadlineMicros(request->deadline);
+      if (deadline_us < model.next_deadline_us.load(std::memory_order_relaxed)) {
+        model.next_deadline_us.store(deadline_us, std::memory_order_relaxed);
+      }
+      const request::Priority priority = request->priority;
+      const absl::Time now = options_.clock->Now();
+      model.queue.Push(priority, now, QueuedRequest{std::move(request), std::move(ticket), now});
+      model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
+    }
+  }
+  if (state != State::kReady) return RefuseByState(state, subject);
+  // kConsumer too: the stream may have been cancelled before it knew whom to tell.
+  if (model.wake != nullptr) model.wake->Notify(request::WakeSignal::kEnqueued | request::WakeSignal::kConsumer);
+  return absl::OkStatus();
+}
+
+void AdmissionController::SetWakeSignal(int model_index, std::shared_ptr<request::WakeSignal> wake) {
+  base::MutexLock lock(&models_[model_index]->queue_mutex);
+  models_[model_index]->wake = std::move(wake);
+}
+
+std::optional<QueuedRequest> AdmissionController::Pop(int model_index,
+                                                      const std::function<bool(const request::Request&)>& may_start) {
+  ModelState& model = *models_[model_index];
+  if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
+  base::MutexLock lock(&model.queue_mutex);
+  if (model.queue.empty() || !may_start(*model.queue.Head().request)) return std::nullopt;
+  QueuedRequest head = model.queue.PopHead();
+  model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
+  if (model.queue.empty()) model.next_deadline_us.store(INT64_MAX, std::memory_order_relaxed);
+  return head;
+}
+
+std::optional<request::Priority> AdmissionController::HeadPriority(int model_index) const {
+  ModelState& model = *models_[model_index];
+  if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
+  base::MutexLock lock(&model.queue_mutex);
+  return model.queue.HeadClass();
+}
+
+std::vector<QueuedRequest> AdmissionController::TakeDead(int model_index, absl::Time now, bool look_for_cancelled) {
+  std::vector<QueuedRequest> dead;
+  ModelState& model = *models_[model_index];
+  if (model.queued.load(std::memory_order_acquire) == 0) return dead;
+  const bool deadline_reached = absl::ToUnixMicros(now) >= model.next_deadline_us.load(std::memory_order_relaxed);
+  if (!deadline_reached && !look_for_cancelled) return dead;
+  base::MutexLock lock(&model.queue_mutex);
+  absl::Time next_deadline = absl::InfiniteFuture();
+  const auto is_dead = [&](const QueuedRequest& queued) {
+    if (queued.request->stream->cancelled() || queued.request->deadline <= now) return true;
+    next_deadline = std::min(next_deadline, queued.request->deadline);
+    return false;
+  };
+  model.queue.Extract(is_dead, dead);
+  model.next_deadline_us.store(DeadlineMicros(next_deadline), std::memory_order_relaxed);
+  model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
+  return dead;
+}
+
+std::vector<QueuedRequest> AdmissionController::TakeAll(int model_index) {
+  std::vector<QueuedRequest> all;
+  ModelState& model = *models_[model_index];
+  base::MutexLock lock(&model.queue_mutex);
+  model.queue.Extract([](const QueuedRequest&) { return true; }, all);
+  model.next_deadline_us.store(INT64_MAX, std::memory_order_relaxed);
+  model.queued.store(0, std::memory_order_release);
+  return all;
+}
+
+absl::Time AdmissionController::NextDeadline(int model_index) const {
+  const int64_t next_us = models_[model_index]->next_deadline_us.load(std::memory_order_relaxed);
+  return next_us == INT64_MAX ? absl::InfiniteFuture() : absl::FromUnixMicros(next_us);
+}
+
+int64_t AdmissionController::QueuedRequests(int model_index) const {
+  return models_[model_index]->queued.load(std::memory_order_acquire);
+}
+
+void AdmissionController::RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens) {
+  ModelState& model = *models_[model_index];
+  base::MutexLock lock(&model.stats_mutex);
+  model.lengths[static_cast<size_t>(priority)].Record(output_tokens);
+  model.all_lengths.Record(output_tokens);
+}
+
+void AdmissionController::PublishRunning(int model_index, int32_t running, double mean_remaining_seconds) {
+  models_[model_index]->running.store(running, std::memory_order_relaxed);
+  models_[model_index]->mean_remaining_seconds.store(mean_remaining_seconds, std::memory_order_relaxed);
+}
+
+}  // namespace hadal::admission

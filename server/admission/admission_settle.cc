@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// From reservation to queue: settling a ticket with the true size, and giving everything back.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/admission.h"
+#include "server/admission/model_state.h"
+#include "server/base/check.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Reason;
+
+constexpr double kEstimatorStep = 0.05;
+
+int64_t BlocksFor(int64_t tokens, int64_t block_tokens) { return (tokens + block_tokens - 1) / block_tokens; }
+
+// The last sampled token is never read back, so it needs no slot.
+int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int64_t>(output - 1, 0); }
+
+}  // namespace
+
+absl::Status AdmissionController::SettleTicket(Ticket& ticket, const request::Request& request, int model_index) {
+  if (model_index < 0 || model_index >= static_cast<int>(models_.size())) {
+    return request::MakeError(Reason::kInternal, absl::StrCat("Settle: model index ", model_index, " of ",
+                                                              models_.size()));
+  }
+  ModelState& model = *models_[model_index];
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  CorrectEstimate(ticket, prompt);
+  if (prompt < 1) return request::MakeError(Reason::kInvalidRequest, "the prompt has no tokens", "prompt");
+  if (request.max_tokens < 0 || request.n < 1) {
+    return request::MakeError(Reason::kInvalidRequest,
+                              absl::StrCat("max_tokens is ", request.max_tokens, " and n is ", request.n));
+  }
+  if (prompt + request.max_tokens > model.limits.max_model_len) {
+    return request::MakeError(
+        Reason::kContextLengthExceeded,
+        absl::StrCat("This model's maximum context length is ", model.limits.max_model_len, " tokens. The prompt has ",
+                     prompt, " and ", request.max_tokens, " more were requested."),
+        "max_tokens");
+  }
+  const int64_t blocks = BlocksFor(KvTokens(prompt, request.max_tokens), model.limits.block_tokens);
+  if (blocks > model.pool_blocks()) {
+    return request::MakeError(
+        Reason::kRequestNeverFits,
+        absl::StrCat("The request may need ", FormatBytes(blocks * model.limits.block_bytes),
+                     " of KV cache; this server has ", FormatBytes(model.limits.pool->capacity_bytes()),
+                     " in all. Shorten the prompt or lower max_tokens."),
+        "max_tokens");
+  }
+  const int64_t bytes = LeaseBytes(model, request);
+  absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes);
+  if (!lease.ok()) return RefuseForMemory(model_index, {request.priority, request.id, prompt}, bytes);
+  ticket.lease_ = *std::move(lease);
+  ticket.model_index_ = model_index;
+  ticket.settled_ = true;
+  return absl::OkStatus();
+}
+
+int64_t AdmissionController::LeaseBytes(ModelState& model, const request::Request& request) {
+  int32_t output = 0;
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    const LengthHistogram& own = model.lengths[static_cast<size_t>(request.priority)];
+    const bool cold = own.Quantile(options_.output_quantile) < 0;
+    output = PredictOutputTokens(cold ? model.all_lengths : own, options_.output_quantile, request.max_tokens);
+  }
+  // The full blocks of the prompt are shared by the choices; the rest each has for itself. At least the last prompt token is
+  // computed by each.
+  const int64_t block_tokens = model.limits.block_tokens;
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t one = BlocksFor(KvTokens(prompt, output), block_tokens);
+  const int64_t shared = (prompt - 1) / block_tokens;
+  const int64_t blocks = one + (request.n - 1) * (one - shared);
+  // Choices that do not fit side by side run one after the other, so more than the pool is never needed.
+  return std::min(blocks, model.pool_blocks()) * model.limits.block_bytes;
+}
+
+void AdmissionController::CorrectEstimate(Ticket& ticket, int64_t prompt_tokens) {
+  base::MutexLock lock(&mutex_);
+  const int64_t growth = prompt_tokens - ticket.queued_tokens_;
+  tokens_ += growth;
+  class_tokens_[static_cast<size_t>(ticket.priority_)] += growth;
+  ticket.queued_tokens_ = prompt_tokens;
+  if (ticket.body_bytes_ <= 0) return;
+  const double ratio = static_cast<double>(prompt_tokens) / static_cast<double>(ticket.body_bytes_);
+  tokens_per_byte_ += kEstimatorStep * (std::clamp(ratio, 0.001, 2.0) - tokens_per_byte_);
+}
+
+void AdmissionController::ReturnPlace(Ticket& ticket, bool started) {
+  base::MutexLock lock(&mutex_);
+  const size_t rank = static_cast<size_t>(ticket.priority_);
+  places_ -= 1;
+  class_places_[rank] -= 1;
+  tokens_ -= ticket.queued_tokens_;
+  class_tokens_[rank] -= ticket.queued_tokens_;
+  HADAL_CHECK(places_ >= 0 && tokens_ >= 0) << "places " << places_ << ", queued tokens " << tokens_;
+  ticket.queued_tokens_ = 0;
+  ticket.holds_place_ = false;
+  if (started) departures_.Record(options_.clock->Now(), 1);
+}
+
+void AdmissionController::ReturnLease(Ticket& ticket) {
+  const int64_t bytes = ticket.lease_.bytes();
+  ticket.lease_.Release();
+  if (bytes == 0) return;
+  ModelState& model = *models_[ticket.model_index_];
+  base::MutexLock lock(&model.stats_mutex);
+  model.released_bytes.Record(options_.clock->Now(), static_cast<double>(bytes));
+}
+
+}  // namespace hadal::admission

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/memory_ledger.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/base/check.h"
+#include "server/base/strings.h"
+
+namespace hadal::admission {
+
+MemoryLease::MemoryLease(MemoryLease&& other) noexcept
+    : pool_(std::exchange(other.pool_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+
+MemoryLease& MemoryLease::operator=(MemoryLease&& other) noexcept {
+  if (this != &other) {
+    Release();
+    pool_ = std::exchange(other.pool_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
+  return *this;
+}
+
+void MemoryLease::Release() {
+  if (pool_ != nullptr) std::exchange(pool_, nullptr)->Return(std::exchange(bytes_, 0));
+}
+
+absl::StatusOr<MemoryLease> KvPoolLedger::TryLease(int64_t bytes) {
+  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("lease of ", bytes, " bytes: size is unknown"));
+  int64_t leased = leased_bytes_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > capacity_bytes_ - leased) {
+      return absl::ResourceExhaustedError(absl::StrCat("lease of ", bytes, " bytes: only ", capacity_bytes_ - leased,
+                                                       " of ", capacity_bytes_, " available"));
+    }
+  } while (!leased_bytes_.compare_exchange_weak(leased, leased + bytes, std::memory_order_acq_rel));
+  active_leases_.fetch_add(1, std::memory_order_acq_rel);
+  return MemoryLease(this, bytes);
+}
+
+void KvPoolLedger::Return(int64_t bytes) {
+  const int64_t before = leased_bytes_.fetch_sub(bytes, std::memory_order_acq_rel);
+  HADAL_CHECK(before >= bytes) << "returned " << bytes << " of " << before << " leased bytes";
+  active_leases_.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+absl::StatusOr<std::unique_ptr<MemoryLedger>> MemoryLedger::Create(int64_t budget_bytes) {
+  if (budget_bytes <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("memory budget is ", budget_bytes, " bytes: it must be known"));
+  }
+  return std::unique_ptr<MemoryLedger>(new MemoryLedger(budget_bytes));
+}
+
+absl::Status MemoryLedger::Commit(std::string_view name, int64_t bytes) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("memory of ", base::View(name), " is unknown (", bytes, " bytes)"));
+  }
+  base::MutexLock lock(&mutex_);
+  const int64_t committed = committed_bytes_.load(std::memory_order_relaxed);
+  if (bytes > budget_bytes_ - committed) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        base::View(name), " needs ", FormatBytes(bytes), " but only ", FormatBytes(budget_bytes_ - committed),
+        " of the memory budget of ", FormatBytes(budget_bytes_), " are left"));
+  }
+  committed_bytes_.store(committed + bytes, std::memory_order_release);
+  parts_.push_back({std::string(name), bytes});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<KvPoolLedger*> MemoryLedger::CommitKvPool(std::string_view name, int64_t bytes) {
+  if (absl::Status status = Commit(name, bytes); !status.ok()) return status;
+  base::MutexLock lock(&mutex_);
+  return pools_.emplace_back(std::make_unique<KvPoolLedger>(bytes)).get();
+}
+
+std::vector<MemoryLedger::Part> MemoryLedger::parts() const {
+  base::MutexLock lock(&mutex_);
+  return parts_;
+}
+
+std::string FormatBytes(int64_t bytes) {
+  // The unit changes where one decimal would read as 0.0 of the next one.
+  const double value = static_cast<double>(bytes);
+  if (bytes >= 100'000'000) return absl::StrFormat("%.1fGB", value / 1e9);
+  if (bytes >= 100'000) return absl::StrFormat("%.1fMB", value / 1e6);
+  if (bytes >= 100) return absl::StrFormat("%.1fKB", value / 1e3);
+  return absl::StrCat(bytes, "B");
+}
+
+}  // namespace hadal::admission

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
+#include "server/admission/admission.h"
+#include "server/admission/model_state.h"
+
+namespace hadal::admission {
+
+Ticket& Ticket::operator=(Ticket&& other) noexcept {
+  if (this != &other) {
+    Release();
+    controller_ = std::exchange(other.controller_, nullptr);
+    priority_ = other.priority_;
+    holds_place_ = std::exchange(other.holds_place_, false);
+    settled_ = std::exchange(other.settled_, false);
+    model_index_ = std::exchange(other.model_index_, -1);
+    body_bytes_ = std::exchange(other.body_bytes_, 0);
+    queued_tokens_ = std::exchange(other.queued_tokens_, 0);
+    lease_ = std::move(other.lease_);
+  }
+  return *this;
+}
+
+absl::Status Ticket::Settle(const request::Request& request, int model_index) {
+  if (controller_ == nullptr || settled_) {
+    return request::MakeError(request::Reason::kInternal, "Settle: the ticket is empty or settled already");
+  }
+  return controller_->SettleTicket(*this, request, model_index);
+}
+
+void Ticket::ReleasePlace() {
+  if (holds_place_) controller_->ReturnPlace(*this, /*started=*/true);
+}
+
+void Ticket::Release() {
+  if (controller_ == nullptr) return;
+  if (holds_place_) controller_->ReturnPlace(*this, /*started=*/false);
+  controller_->ReturnLease(*this);
+  controller_ = nullptr;
+  settled_ = false;
+}
+
+}  // namespace hadal::admission

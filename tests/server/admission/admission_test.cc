@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/admission.h"
+
+#include <atomic>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/admission_fixture.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::GetErrorDetail;
+using request::Priority;
+using request::Reason;
+using hadal::testing::AdmissionFixture;
+
+absl::StatusOr<Ticket> Admit(AdmissionFixture& fixture, int64_t body_bytes = 0, Priority priority = Priority::kNormal) {
+  return fixture.controller->TryAdmit({priority, "", "req", body_bytes});
+}
+bool Always(const request::Request&) { return true; }
+
+TEST(AdmissionTest, OptionsAreChecked) {
+  AdmissionController::Options options;
+  options.max_queue_requests = 0;
+  EXPECT_EQ(AdmissionController::Create(options).status().message(),
+            "admission: max_queue_requests is 0, must be at least 1");
+  options.max_queue_requests = 1;
+  options.max_queue_tokens = -1;
+  EXPECT_FALSE(AdmissionController::Create(options).ok());
+}
+
+TEST(AdmissionTest, RefusesWhenThePlacesAreTaken) {
+  AdmissionFixture fixture(1000, 2);
+  auto first = Admit(fixture);
+  auto second = Admit(fixture);
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  auto third = Admit(fixture);
+  EXPECT_REASON(third, Reason::kConnectionQueueFull);
+  EXPECT_THAT(std::string(third.status().message()), ::testing::HasSubstr("服务器繁忙请稍后重试"));
+  EXPECT_THAT(std::string(third.status().message()), ::testing::HasSubstr("queue full, 2/2 waiting"));
+  const absl::Duration hint = *GetErrorDetail(third.status()).retry_after;
+  EXPECT_GE(hint, absl::Seconds(1));
+  EXPECT_LE(hint, absl::Seconds(30));
+  EXPECT_EQ(fixture.lines, std::vector<std::string>{"admission CONNECTION_QUEUE_FULL: 2/2 pending connections"});
+  EXPECT_GT(fixture.fields.retry_after_ms, 0);
+  first->Release();
+  EXPECT_OK(Admit(fixture));
+}
+
+TEST(AdmissionTest, BoundIsExactUnderABurstFromManyThreads) {
+  AdmissionFixture fixture(100000, 166);
+  std::atomic<int> refused{0};
+  std::vector<Ticket> tickets(300);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) {
+        auto ticket = Admit(fixture);
+        if (ticket.ok()) {
+          tickets[t * 50 + i] = *std::move(ticket);
+        } else {
+          ++refused;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(refused, 134);
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 166);
+  tickets.clear();
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
+}
+
+TEST(AdmissionTest, WaitingNeverExceedsTheBoundWhileTicketsComeAndGo) {
+  AdmissionFixture fixture(100000, 5);
+  std::atomic<int> held{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 3000; ++i) {
+        auto first = Admit(fixture);
+        auto second = Admit(fixture);
+        const int mine = first.ok() + second.ok();
+        ASSERT_LE(held.fetch_add(mine) + mine, 5);
+        held.fetch_sub(mine);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
+}
+
+TEST(AdmissionTest, StateComesBeforeEverything) {
+  AdmissionFixture fixture;
+  AdmissionController::Options options;
+  options.clock = &fixture.clock;
+  auto controller = *AdmissionController::Create(options);
+  controller->SetLoading(absl::Seconds(12));
+  auto loading = controller->TryAdmit({});
+  EXPECT_REASON(loading, Reason::kModelLoading);
+  EXPECT_GE(*GetErrorDetail(loading.status()).retry_after, absl::Seconds(12));
+  EXPECT_LE(*GetErrorDetail(loading.status()).retry_after, absl::Seconds(13.2));
+  controller->BeginDrain();
+  controller->SetReady();
+  auto draining = controller->TryAdmit({});
+  EXPECT_REASON(draining, Reason::kDraining);
+  EXPECT_LE(*GetErrorDetail(draining.status()).retry_after, absl::Seconds(2));
+  controller->SetDeviceFault("lost");
+  EXPECT_REASON(controller->TryAdmit({}), Reason::kDeviceFault);
+  EXPECT_EQ(controller->GetLoad().waiting, 0);
+}
+
+TEST(AdmissionTest, QueuedTokensAreEstimatedThenCorrected) {
+  AdmissionFixture fixture(100000, 512, /*max_queue_tokens=*/1000);
+  auto first = Admit(fixture, 2000);  // 0.3 tokens a byte
+  ASSERT_OK(first);
+  EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 600);
+  auto second = Admit(fixture, 2000);
+  EXPECT_REASON(second, Reason::kQueueTokensFull);
+  EXPECT_THAT(fixture.lines, ::testing::ElementsAre("admission QUEUE_TOKENS_FULL: 600/1000 pending tokens"));
+  auto request = AdmissionFixture::MakeRequest(200, 10);
+  ASSERT_OK(first->Settle(*request, 0));
+  EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 200);
+  auto third = Admit(fixture, 2000);  // the ratio seen, 0.1, has lowered the estimate
+  ASSERT_OK(third);
+  EXPECT_LT(fixture.controller->GetLoad().waiting_tokens, 800);
+}
+
+TEST(AdmissionTest, APromptAboveTheTokenLimitEntersAnEmptyQueue) {
+  AdmissionFixture fixture(1'000'000, 512, /*max_queue_tokens=*/100);
+  auto ticket = Admit(fixture, 10000);
+  ASSERT_OK(ticket);
+  EXPECT_REASON(Admit(fixture, 1), Reason::kQueueTokensFull);
+}
+
+TEST(AdmissionTest, SettleRefusesWhatCanNeverRun) {
+  AdmissionFixture fixture(/*blocks=*/10, 512, 0, /*max_model_len=*/50);
+  auto ticket = Admit(fixture);
+  const absl::Status too_long = ticket->Settle(*AdmissionFixture::MakeRequest(41, 10), 0);
+  EXPECT_REASON(too_long, Reason::kContextLengthExceeded);
+  EXPECT_EQ(too_long.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(GetErrorDetail(too_long).retry_after.has_value());
+  ticket = Admit(fixture);
+  EXPECT_REASON(ticket->Settle(*AdmissionFixture::MakeRequest(32, 10), 0), Reason::kRequestNeverFits);
+  ticket = Admit(fixture);
+  EXPECT_OK(ticket->Settle(*AdmissionFixture::MakeRequest(31, 10), 0));  // 40 tokens in the cache: all 10 blocks
+}
+
+TEST(AdmissionTest, LeaseIsThePromptAndThePredictedOutput) {
+  AdmissionFixture fixture;
+  auto ticket = Admit(fixture);
+  ASSERT_OK(ticket->Settle(*AdmissionFixture::MakeRequest(8, 16), 0));
+  // Cold: half of max_tokens, 8; 15 tokens need a slot: 4 blocks.
+  EXPECT_EQ(ticket->leased_bytes(), 4000);
+  EXPECT_EQ(fixture.pool.leased_bytes(), 4000);
+  for (int i = 0; i < 100; ++i) fixture.controller->RecordOutputLength(0, Priority::kNormal, 2);
+  auto learned = Admit(fixture);
+  ASSERT_OK(learned->Settle(*AdmissionFixture::MakeRequest(8, 16), 0));
+  EXPECT_EQ(learned->leased_bytes(), 3000);
+  ticket->Release();
+  learned->Release();
+  EXPECT_EQ(fixture.pool.leased_bytes(), 0);
+  EXPECT_EQ(fixture.pool.active_leases(), 0);
+}
+
+TEST(AdmissionTest, ChoicesShareThePromptsFullBlocks) {
+  AdmissionFixture fixture;
+  auto ticket = Admit(fixture);
+  auto request = AdmissionFixture::MakeRequest(9, 8);  // predicted 4: 12 slots, 3 blocks, 2 of them shared
+  request->n = 3;
+  ASSERT_OK(ticket->Settle(*request, 0));
+  EXPECT_EQ(ticket->leased_bytes(), (3 + 2 * 1) * 1000);
+}
+
+TEST(AdmissionTest, RefusesWhenMemoryWouldOverflow) {
+  AdmissionFixture fixture(/*blocks=*/10);
+  auto first = Admit(fixture);
+  ASSERT_OK(first->Settle(*AdmissionFixture::MakeRequest(24, 1), 0));
+  auto second = Admit(fixture);
+  auto request = AdmissionFixture::MakeRequest(20, 1);
+  request->id = "0x7f8a1c2b";
+  const absl::Status status = second->Settle(*request, 0);
+  EXPECT_REASON(status, Reason::kGpuMemoryExhausted);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("服务器繁忙请稍后重试"));
+  EXPECT_TRUE(GetErrorDetail(status).retry_after.has_value());
+  EXPECT_EQ(fixture.lines, std::vector<std::string>{
+                               "engine_0 GPU_MEMORY_EXHAUSTED: Request 0x7f8a1c2b requires 5.0KB but only 4.0KB available"});
+  EXPECT_EQ(fixture.fields.required_bytes, 5000);
+  EXPECT_EQ(fixture.fields.available_bytes, 4000);
+}
+
+TEST(AdmissionTest, RefusesForMemoryBeforeParsingWhenNoModelHasRoom) {
+  AdmissionFixture fixture(/*blocks=*/10);
+  auto first = Admit(fixture);
+  ASSERT_OK(first->Settle(*AdmissionFixture::MakeRequest(36, 1), 0));
+  const int64_t waiting = fixture.controller->GetLoad().waiting;
+  EXPECT_REASON(Admit(fixture, /*body_bytes=*/60), Reason::kGpuMemoryExhausted);  // about 18 tokens: 5 blocks
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, waiting) << "the refused place went back";
+  EXPECT_OK(Admit(fixture, /*body_bytes=*/400)) << "an estimate beyond the pool is for Settle to judge";
+}
+
+TEST(AdmissionTest, EnqueueConsumesIfAndOnlyIfOk) {
+  AdmissionFixture fixture;
+  auto request = AdmissionFixture::MakeRequest(4, 4);
+  auto ticket = Admit(fixture);
+  EXPECT_FALSE(fixture.controller->Enqueue(0, std::move(request), *std::move(ticket)).ok()) << "not settled";
+  ASSERT_NE(request, nullptr);
+  EXPECT_TRUE(ticket->holds_place());
+  ASSERT_OK(ticket->Settle(*request, 0));
+  EXPECT_FALSE(fixture.controller->Enqueue(1, std::move(request), *std::move(ticket)).ok()) << "no such model";
+  ASSERT_NE(request, nullptr);
+  ASSERT_OK(fixture.controller->Enqueue(0, std::move(request), *std::move(ticket)));
+  EXPECT_EQ(request, nullptr);
+  EXPECT_FALSE(ticket->holds_place());
+  EXPECT_EQ(fixture.controller->QueuedRequests(0), 1);
+
+  auto late = AdmissionFixture::MakeRequest(4, 4);
+  auto late_ticket = Admit(fixture);
+  ASSERT_OK(late_ticket->Settle(*late, 0));
+  fixture.controller->BeginDrain();
+  EXPECT_REASON(fixture.controller->Enqueue(0, std::move(late), *std::move(late_ticket)), Reason::kDraining);
+  ASSERT_NE(late, nullptr);
+  EXPECT_TRUE(late_ticket->holds_place());
+}
+
+TEST(AdmissionTest, EnqueueWakesTheEngineAndSoDoesTheStream) {
+  AdmissionFixture fixture;
+  auto wake = std::make_shared<request::WakeSignal>();
+  fixture.controller->SetWakeSignal(0, wake);
+  auto request = AdmissionFixture::MakeRequest(4, 4);
+  auto stream = request->stream;
+  ASSERT_OK(fixture.Submit(request));
+  EXPECT_NE(wake->Take() & request::WakeSignal::kEnqueued, 0u);
+  stream->Cancel();
+  EXPECT_NE(wake->Take() & request::WakeSignal::kConsumer, 0u);
+}
+
+TEST(AdmissionTest, PopsInClassOrderAndKeepsTheHeadWhenThereIsNoRoom) {
+  AdmissionFixture fixture;
+  for (Priority priority : {Priority::kLow, Priority::kHigh, Priority::kNormal}) {
+    auto request = AdmissionFixture::MakeRequest(4, 4, priority);
+    ASSERT_OK(fixture.Submit(request));
+  }
+  EXPECT_EQ(fixture.controller->HeadPriority(0), Priority::kHigh);
+  EXPECT_FALSE(fixture.controller->Pop(0, [](const request::Request&) { return false; }).has_value());
+  for (Priority priority : {Priority::kHigh, Priority::kNormal, Priority::kLow}) {
+    EXPECT_EQ(fixture.controller->Pop(0, Always)->request->priority, priority);
+  }
+  EXPECT_FALSE(fixture.controller->Pop(0, Always).has_value());
+}
+
+TEST(AdmissionTest, StartingReturnsThePlaceAndKeepsTheLease) {
+  AdmissionFixture fixture;
+  auto request = AdmissionFixture::MakeRequest(8, 8);
+  ASSERT_OK(fixture.Submit(request));
+  auto queued = fixture.controller->Pop(0, Always);
+  ASSERT_TRUE(queued.has_value());
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 1);
+  queued->ticket.ReleasePlace();
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
+  EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 0);
+  EXPECT_GT(fixture.pool.leased_bytes(), 0);
+  queued.reset();
+  EXPECT_EQ(fixture.pool.leased_bytes(), 0);
+}
+
+TEST(AdmissionTest, TakeDeadFindsTheExpiredAndTheCancelled) {
+  AdmissionFixture fixture;
+  auto expiring = AdmissionFixture::MakeRequest(4, 4);
+  expiring->deadline = fixture.clock.Now() + absl::Seconds(1);
+  auto cancelled = AdmissionFixture::MakeRequest(4, 4);
+  auto cancelled_stream = cancelled->stream;
+  auto alive = AdmissionFixture::MakeRequest(4, 4);
+  const std::string expiring_id = expiring->id;
+  ASSERT_OK(fixture.Submit(expiring));
+  ASSERT_OK(fixture.Submit(cancelled));
+  ASSERT_OK(fixture.Submit(alive));
+  EXPECT_TRUE(fixture.controller->TakeDead(0, fixture.clock.Now(), true).empty());
+  cancelled_stream->Cancel();
+  EXPECT_TRUE(fixture.controller->TakeDead(0, fixture.clock.Now(), false).empty());
+  EXPECT_EQ(fixture.controller->TakeDead(0, fixture.clock.Now(), true).size(), 1u);
+  EXPECT_EQ(fixture.controller->NextDeadline(0), fixture.clock.Now() + absl::Seconds(1));
+  fixture.clock.Advance(absl::Seconds(1));
+  auto dead = fixture.controller->TakeDead(0, fixture.clock.Now(), false);
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(dead[0].request->id, expiring_id);
+  EXPECT_EQ(fixture.controller->QueuedRequests(0), 1);
+  EXPECT_EQ(fixture.controller->NextDeadline(0), absl::InfiniteFuture());
+}
+
+TEST(AdmissionTest, RetryAfterFollowsTheMeasuredDrain) {
+  AdmissionFixture fixture(100000, 4);
+  // A scripted drain: two departures a second for 20 s.
+  for (int i = 0; i < 40; ++i) {
+    auto request = AdmissionFixture::MakeRequest(4, 4);
+    ASSERT_OK(fixture.Submit(request));
+    fixture.controller->Pop(0, Always)->ticket.ReleasePlace();
+    fixture.clock.Advance(absl::Milliseconds(500));
+  }
+  EXPECT_NEAR(fixture.controller->GetLoad().departures_per_second, 2, 0.2);
+  std::vector<Ticket> full;
+  for (int i = 0; i < 4; ++i) full.push_back(*Admit(fixture));
+  // The k-th refused caller is promised the k-th place: k / 2 seconds, plus up to a tenth.
+  for (int k = 1; k <= 20; ++k) {
+    const auto refused = Admit(fixture);
+    const double hint_s = absl::ToDoubleSeconds(*GetErrorDetail(refused.status()).retry_after);
+    const double exact_s = std::max(1.0, k / 2.0);
+    EXPECT_GE(hint_s, exact_s * 0.9) << k;
+    EXPECT_LE(hint_s, exact_s * 1.25 + 0.1) << k;
+  }
+  for (int i = 0; i < 100; ++i) {
+    const double hint_s = absl::ToDoubleSeconds(*GetErrorDetail(Admit(fixture).status()).retry_after);
+    EXPECT_GE(hint_s, 1);
+    EXPECT_LE(hint_s, 30);
+  }
+  // By now the horizon is sold out: surplus, spread over the last ten seconds.
+  const double surplus_s = absl::ToDoubleSeconds(*GetErrorDetail(Admit(fixture).status()).retry_after);
+  EXPECT_GE(surplus_s, 20);
+}
+
+TEST(AdmissionTest, MemoryHintFollowsTheReleasedBytes) {
+  AdmissionFixture fixture(/*blocks=*/101);  // one stays free, so that the check before parsing passes
+  std::vector<Ticket> held;
+  const auto lease = [&] {
+    auto ticket = Admit(fixture);
+    const absl::Status status = ticket->Settle(*AdmissionFixture::MakeRequest(40, 1), 0);  // 10 blocks
+    if (status.ok()) held.push_back(*std::move(ticket));
+    return status;
+  };
+  for (int i = 0; i < 10; ++i) ASSERT_OK(lease());
+  // A lease of 10 blocks comes free every 2 s; the refused one lacks 9.
+  for (int i = 0; i < 20; ++i) {
+    fixture.clock.Advance(absl::Seconds(2));
+    held.erase(held.begin());
+    ASSERT_OK(lease());
+  }
+  const absl::Status refused = lease();
+  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).retry_after), 1.9, 0.2);
+}
+
+TEST(AdmissionTest, WhatStillWaitsAtTheEndIsClosed) {
+  AdmissionFixture fixture;
+  auto request = AdmissionFixture::MakeRequest(4, 4);
+  auto stream = request->stream;
+  ASSERT_OK(fixture.Submit(request));
+  fixture.controller.reset();
+  const request::StreamBatch batch = stream->Read();
+  EXPECT_TRUE(batch.closed);
+  EXPECT_REASON(batch.status, Reason::kDraining);
+  EXPECT_EQ(fixture.pool.leased_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace hadal::admission

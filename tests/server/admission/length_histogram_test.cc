@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/length_histogram.h"
+
+#include "gtest/gtest.h"
+
+namespace hadal::admission {
+namespace {
+
+TEST(LengthHistogramTest, KnowsNothingBeforeEnoughSamples) {
+  LengthHistogram histogram;
+  for (int i = 0; i < LengthHistogram::kMinSamples - 1; ++i) histogram.Record(100);
+  EXPECT_EQ(histogram.Quantile(0.7), -1);
+  EXPECT_EQ(PredictOutputTokens(histogram, 0.7, 1001), 501) << "cold start: half of max_tokens, rounded up";
+  histogram.Record(100);
+  EXPECT_GE(histogram.Quantile(0.7), 100);
+}
+
+TEST(LengthHistogramTest, QuantileIsAnUpperBoundWithinABucket) {
+  LengthHistogram histogram;
+  for (int i = 1; i <= 1000; ++i) histogram.Record(i);
+  const int32_t q = histogram.Quantile(0.5);
+  EXPECT_GE(q, 500);
+  EXPECT_LE(q, 760) << "a bucket is at most 19 % wide; late records weigh more";
+}
+
+TEST(LengthHistogramTest, PredictionNeverExceedsMaxTokens) {
+  LengthHistogram histogram;
+  for (int i = 0; i < 100; ++i) histogram.Record(4000);
+  EXPECT_EQ(PredictOutputTokens(histogram, 0.7, 50), 50);
+  EXPECT_EQ(PredictOutputTokens(histogram, 0.7, 0), 0);
+}
+
+TEST(LengthHistogramTest, FollowsAChangeOfTraffic) {
+  LengthHistogram histogram;
+  for (int i = 0; i < 5000; ++i) histogram.Record(2000);
+  for (int i = 0; i < 3000; ++i) histogram.Record(20);
+  EXPECT_LE(histogram.Quantile(0.7), 24);
+}
+
+TEST(LengthHistogramTest, RemainingIsConditionedOnWhatWasProduced) {
+  LengthHistogram histogram;
+  for (int i = 0; i < 500; ++i) {
+    histogram.Record(10);
+    histogram.Record(1000);
+  }
+  EXPECT_LT(histogram.MeanRemaining(0), 700);
+  EXPECT_GT(histogram.MeanRemaining(100), 850);
+  EXPECT_EQ(histogram.MeanRemaining(100000), -1) << "nothing was ever so long";
+}
+
+TEST(LengthHistogramTest, AcceptsAnyLength) {
+  LengthHistogram histogram;
+  for (int i = 0; i < 20; ++i) {
+    histogram.Record(0);
+    histogram.Record(INT32_MAX);
+  }
+  EXPECT_GE(histogram.Quantile(0.99), 1);
+}
+
+}  // namespace
+}  // namespace hadal::admission
