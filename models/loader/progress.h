@@ -12,7 +12,7 @@ enum class LoadStage {
   kLoad,      // weights into memory that the backend computes with
 };
 
-// Bytes count tensor data as stored in the files (for dummy weights: as made); bytes_total is 0 while unknown.
+// Bytes count tensor data as stored in the files (dummy weights: 2 a value); bytes_total is 0 while unknown.
 struct LoadProgress {
   LoadStage stage = LoadStage::kOpen;
   int64_t bytes_done = 0;

@@ -36,7 +36,7 @@ struct RowRange {
 // wanted (host-accessible backend, same type, sufficient alignment, adjacent in the file when several are joined) is used
 // in place; all else is converted into a backend buffer.
 //
-// Conversions go through f32 and round once, to nearest, ties to even. f32, bf16, f16 and f64 are read, FP8 E4M3 with
+// Conversions go through f32 and round once, to nearest, ties to even. f32, bf16 and f16 are read, and FP8 E4M3 with
 // its block scales (dequantised in f32: value * scale). A finite value beyond the range of f16 is an error that names the
 // tensor and the value; infinities and NaN are kept.
 //

@@ -22,6 +22,9 @@ struct StoredTensor {
   std::shared_ptr<const SafetensorsFile> file;   // null for dummy weights
 };
 
+// What a value of dummy weights counts in progress and reports.
+inline constexpr int64_t kDummyBytesPerValue = 2;
+
 // What CheckTensors found beside the declared tensors.
 struct TensorReport {
   int64_t loaded_tensors = 0;

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "models/loader/config.h"
+#include "models/loader/json_fields.h"
+
+namespace hadal::loader {
+
+// One entry per architecture: a new family adds its parser here and its fields in a file of its own.
+struct FamilyParser {
+  const char* architecture;  // config.json's architectures[0]
+  const char* family;        // config.json's model_type
+  // Fills what the family defines, starting from the common fields. Errors go to the reader.
+  void (*parse)(FieldReader& fields, ModelConfig& config);
+};
+
+void ParseLlamaFields(FieldReader& fields, ModelConfig& config);
+void ParseQwen2Fields(FieldReader& fields, ModelConfig& config);
+void ParseDeepseekV3Fields(FieldReader& fields, ModelConfig& config);
+
+// Limits of what is accepted: far above any released model, low enough that no product overflows.
+inline constexpr int64_t kMaxLayers = 1024;
+inline constexpr int64_t kMaxHiddenSize = int64_t{1} << 20;
+inline constexpr int64_t kMaxIntermediateSize = int64_t{1} << 22;
+inline constexpr int64_t kMaxVocabSize = int64_t{1} << 24;
+inline constexpr int64_t kMaxHeads = int64_t{1} << 12;
+inline constexpr int64_t kMaxHeadDim = int64_t{1} << 13;
+inline constexpr int64_t kMaxLoraRank = int64_t{1} << 16;
+inline constexpr int64_t kMaxExperts = 4096;
+inline constexpr int64_t kMaxExpertsInAllLayers = int64_t{1} << 17;
+inline constexpr int64_t kMaxPositions = int64_t{1} << 24;
+inline constexpr int64_t kMaxParameters = int64_t{1} << 50;
+
+// Fields shared by families of decoder models.
+void ParseGqaFields(FieldReader& fields, ModelConfig& config);
+// rope_theta with rope_scaling {type | rope_type, ...}, or rope_parameters; `dim` is the rotated width of a head.
+void ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config);
+
+}  // namespace hadal::loader

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
+#include "models/loader/config_families.h"
+
+namespace hadal::loader {
+namespace {
+
+using kernels::RopeConfig;
+using kernels::RopeScaling;
+
+constexpr double kMaxFactor = 1e6;
+constexpr double kMaxTheta = 1e12;
+
+void ParseYarn(FieldReader& scaling, RopeConfig& rope, int64_t max_positions) {
+  rope.original_max_positions = scaling.IntOr("original_max_position_embeddings", max_positions, 1, kMaxPositions);
+  const double implied = static_cast<double>(max_positions) / static_cast<double>(rope.original_max_positions);
+  rope.factor = scaling.DoubleOr("factor", implied < 1.0 ? 1.0 : implied, 1.0, kMaxFactor);
+  // Like transformers: 0 stands for the default.
+  rope.beta_fast = scaling.DoubleOr("beta_fast", 32.0, 0.0, kMaxFactor);
+  if (rope.beta_fast == 0.0) rope.beta_fast = 32.0;
+  rope.beta_slow = scaling.DoubleOr("beta_slow", 1.0, 0.0, kMaxFactor);
+  if (rope.beta_slow == 0.0) rope.beta_slow = 1.0;
+  if (rope.beta_fast < rope.beta_slow) {
+    scaling.Fail("beta_fast", absl::StrCat("at least beta_slow, ", rope.beta_slow), absl::StrCat(rope.beta_fast));
+  }
+  rope.truncate = scaling.BoolOr("truncate", true);
+  rope.mscale = scaling.DoubleOr("mscale", 0.0, 0.0, 1e3);
+  rope.mscale_all_dim = scaling.DoubleOr("mscale_all_dim", 0.0, 0.0, 1e3);
+  rope.attention_factor = scaling.DoubleOr("attention_factor", 0.0, 1e-6, 1e3);
+}
+
+void ParseLlama3(FieldReader& scaling, RopeConfig& rope, int64_t max_positions) {
+  rope.original_max_positions = scaling.IntOr("original_max_position_embeddings", max_positions, 1, kMaxPositions);
+  rope.factor = scaling.Double("factor", 1.0, kMaxFactor);
+  rope.low_freq_factor = scaling.Double("low_freq_factor", 1e-3, kMaxFactor);
+  rope.high_freq_factor = scaling.Double("high_freq_factor", 1e-3, kMaxFactor);
+  if (scaling.status().ok() && rope.high_freq_factor <= rope.low_freq_factor) {
+    scaling.Fail("high_freq_factor", absl::StrCat("more than low_freq_factor, ", rope.low_freq_factor),
+                 absl::StrCat(rope.high_freq_factor));
+  }
+}
+
+void WarnUnused(FieldReader& scaling, absl::string_view path, std::vector<std::string>& warnings) {
+  static constexpr std::array<absl::string_view, 15> kKnown = {
+      "type",      "rope_type", "rope_theta", "factor",         "original_max_position_embeddings",
+      "beta_fast", "beta_slow", "truncate",   "mscale",         "mscale_all_dim",
+      "attention_factor", "low_freq_factor",  "high_freq_factor", "partial_rotary_factor", "finetuned"};
+  constexpr size_t kMaxWarnings = 16;
+  for (simdjson::dom::key_value_pair field : scaling.object()) {
+    if (warnings.size() >= kMaxWarnings) return;
+    const absl::string_view key = ToAbsl(field.key);
+    if (!absl::c_linear_search(kKnown, key)) {
+      warnings.push_back(absl::StrCat(scaling.file(), ": ", path, QuoteForError(key), " has no effect"));
+    }
+  }
+}
+
+}  // namespace
+
+void ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config) {
+  RopeConfig& rope = config.rope;
+  rope = RopeConfig();
+  rope.dim = dim;
+  rope.theta = fields.DoubleOr("rope_theta", 10000.0, 1.0, kMaxTheta);
+  double partial = fields.DoubleOr("partial_rotary_factor", 1.0, 0.0, 1.0);
+
+  // transformers lets a non-empty rope_scaling win over rope_parameters.
+  const char* key = "rope_scaling";
+  auto object = fields.OptionalObject(key);
+  if (!object || object->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
+  if (object && fields.status().ok()) {
+    const std::string path = absl::StrCat(key, ".");
+    FieldReader scaling(fields.file(), path, *object);
+    rope.theta = scaling.DoubleOr("rope_theta", rope.theta, 1.0, kMaxTheta);
+    partial = scaling.DoubleOr("partial_rotary_factor", partial, 0.0, 1.0);
+    std::string type = "default";
+    if (auto name = scaling.OptionalString("rope_type")) {
+      type = *name;
+    } else if (auto old_name = scaling.OptionalString("type")) {
+      type = *old_name;
+    }
+    if (type == "default") {
+      rope.scaling = RopeScaling::kNone;
+    } else if (type == "linear") {
+      rope.scaling = RopeScaling::kLinear;
+      rope.factor = scaling.Double("factor", 1.0, kMaxFactor);
+    } else if (type == "dynamic") {
+      rope.scaling = RopeScaling::kDynamic;
+      rope.factor = scaling.Double("factor", 1.0, kMaxFactor);
+      rope.original_max_positions = config.max_position_embeddings;
+      if (dim <= 2) scaling.Fail("rope_type", "a rotated width above 2 for dynamic", absl::StrCat(dim));
+    } else if (type == "llama3") {
+      rope.scaling = RopeScaling::kLlama3;
+      ParseLlama3(scaling, rope, config.max_position_embeddings);
+    } else if (type == "yarn") {
+      rope.scaling = RopeScaling::kYarn;
+      ParseYarn(scaling, rope, config.max_position_embeddings);
+      if (rope.theta <= 1.0) scaling.Fail("rope_theta", "more than 1 for yarn", absl::StrCat(rope.theta));
+    } else {
+      scaling.Unsupported("rope_type", absl::StrCat("hadal offers default, linear, dynamic, llama3 and yarn, found \"",
+                                                    QuoteForError(type), "\""));
+    }
+    WarnUnused(scaling, path, config.warnings);
+    fields.Adopt(scaling.status());
+  }
+  if (fields.status().ok() && partial != 1.0) {
+    fields.Unsupported("partial_rotary_factor", absl::StrCat("hadal rotates whole heads only, found ", partial));
+  }
+  if (fields.status().ok()) {
+    if (absl::Status status = kernels::CheckRopeConfig(rope); !status.ok()) {
+      fields.Adopt(absl::Status(status.code(), absl::StrCat(fields.file(), ": rope: ", status.message())));
+    }
+  }
+}
+
+}  // namespace hadal::loader

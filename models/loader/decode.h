@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "kernels/tensor_view.h"
+#include "models/loader/stored_dtype.h"
+
+namespace hadal::loader {
+
+// Stored values seen as a matrix [rows, columns], row-major, at any alignment. Borrows its memory. For E4M3, `scales` holds
+// one factor for each started block of rows and columns, row-major.
+struct StoredMatrix {
+  StoredDType dtype = StoredDType::kF32;  // F32, F16, BF16 or F8_E4M3
+  int64_t rows = 0;
+  int64_t columns = 0;
+  const std::byte* data = nullptr;
+  const float* scales = nullptr;
+  int64_t block_rows = 1;
+  int64_t block_columns = 1;
+};
+
+// A finite value that f16 cannot hold.
+struct RangeFault {
+  int64_t row = 0;
+  int64_t column = 0;
+  float value = 0.0f;
+};
+
+// Rows [begin, begin + count) to `out` [count, columns], contiguous, aligned for its type (f32, bf16, f16). One rounding, to
+// nearest, ties to even; infinities and NaN are kept. The first finite value beyond f16's range is returned; the rest of
+// `out` is then unspecified. Thread-safe.
+std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, kernels::DType out_dtype,
+                                     void* out);
+
+// Block scales as f32: F32 or F8_E8M0 bytes at any alignment.
+std::vector<float> DecodeScales(StoredDType dtype, const std::byte* data, int64_t count);
+
+// [rows, columns] to [columns, rows], elements of 2 or 4 bytes, no overlap.
+void Transpose(const void* source, int64_t rows, int64_t columns, int64_t element_bytes, void* target);
+
+}  // namespace hadal::loader

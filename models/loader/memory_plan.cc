@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/loader/memory_plan.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "models/loader/tensor_spec.h"
+
+namespace hadal::loader {
+namespace {
+
+using kernels::DType;
+using kernels::DTypeBytes;
+
+// Parameters of a part of the model: all of them, and those in matrices that one token multiplies with.
+struct Count {
+  int64_t all = 0;
+  int64_t active = 0;
+
+  Count& operator+=(const Count& other) {
+    all += other.all;
+    active += other.active;
+    return *this;
+  }
+};
+
+// The limits of ParseModelConfig keep every sum below 2^62.
+Count Matrix(int64_t out, int64_t in, bool bias) { return {out * in + (bias ? out : 0), out * in}; }
+Count Vector(int64_t size) { return {size, 0}; }
+
+Count Mlp(int64_t hidden, int64_t intermediate, bool bias) {
+  Count count = Matrix(intermediate, hidden, bias);
+  count += Matrix(intermediate, hidden, bias);
+  count += Matrix(hidden, intermediate, bias);
+  return count;
+}
+
+Count Attention(const ModelConfig& config) {
+  const AttentionConfig& attention = config.attention;
+  Count count;
+  if (!config.mla) {
+    const int64_t kv_rows = attention.kv_heads * attention.head_dim;
+    count += Matrix(attention.heads * attention.head_dim, config.hidden_size, attention.qkv_bias);
+    count += Matrix(kv_rows, config.hidden_size, attention.qkv_bias);
+    count += Matrix(kv_rows, config.hidden_size, attention.qkv_bias);
+    count += Matrix(config.hidden_size, attention.heads * attention.head_dim, attention.out_bias);
+    return count;
+  }
+  const MlaConfig& mla = *config.mla;
+  if (mla.q_lora_rank == 0) {
+    count += Matrix(attention.heads * mla.qk_head_dim(), config.hidden_size, false);
+  } else {
+    count += Matrix(mla.q_lora_rank, config.hidden_size, mla.bias);
+    count += Vector(mla.q_lora_rank);
+    count += Matrix(attention.heads * mla.qk_head_dim(), mla.q_lora_rank, false);
+  }
+  count += Matrix(mla.latent_dim(), config.hidden_size, mla.bias);
+  count += Vector(mla.kv_lora_rank);
+  count += Matrix(attention.heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, false);
+  count += Matrix(config.hidden_size, attention.heads * mla.v_head_dim, mla.bias);
+  return count;
+}
+
+Count Moe(const ModelConfig& config) {
+  const MoeConfig& moe = *config.moe;
+  Count count = Matrix(moe.routed_experts, config.hidden_size, false);
+  if (moe.correction_bias) count += Vector(moe.routed_experts);
+  const Count expert = Mlp(config.hidden_size, moe.intermediate_size, false);
+  count += Count{expert.all * moe.routed_experts, expert.active * moe.experts_per_token};
+  if (moe.shared_experts > 0) count += Mlp(config.hidden_size, moe.shared_intermediate_size(), false);
+  return count;
+}
+
+Count CountAll(const ModelConfig& config) {
+  const int64_t embedding = config.vocab_size * config.hidden_size;
+  Count count{config.tie_word_embeddings ? embedding : 2 * embedding, embedding};
+  const Count attention = Attention(config);
+  const Count dense = Mlp(config.hidden_size, config.intermediate_size, config.mlp_bias);
+  const Count moe = config.moe ? Moe(config) : Count();
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    count += attention;
+    count += Vector(2 * config.hidden_size);
+    count += config.IsMoeLayer(layer) ? moe : dense;
+  }
+  count += Vector(config.hidden_size);
+  return count;
+}
+
+// Parameters that are kept in f32 whatever the compute type.
+int64_t RouterBiasCount(const ModelConfig& config) {
+  if (!config.moe || !config.moe->correction_bias) return 0;
+  int64_t count = 0;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    if (config.IsMoeLayer(layer)) count += config.moe->routed_experts;
+  }
+  return count;
+}
+
+std::string Bytes(int64_t bytes) { return absl::StrFormat("%.2f GiB (%d bytes)", bytes / 1073741824.0, bytes); }
+
+absl::Status CheckOptions(const MemoryPlanOptions& options) {
+  auto error = [](absl::string_view name, absl::string_view expected, int64_t found) {
+    return absl::InvalidArgumentError(absl::StrCat("memory plan: ", name, ": expected ", expected, ", found ", found));
+  };
+  constexpr int64_t kMaxBytes = int64_t{1} << 56;
+  if (!kernels::IsComputeDType(options.compute_dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat("memory plan: compute_dtype: expected f32, bf16 or f16, found ",
+                                                   kernels::DTypeName(options.compute_dtype)));
+  }
+  if (options.block_tokens < 1 || options.block_tokens > 65536) {
+    return error("block_tokens", "an integer in [1, 65536]", options.block_tokens);
+  }
+  if (options.max_model_len < 0) return error("max_model_len", "at least 0 tokens", options.max_model_len);
+  for (auto [name, bytes] : {std::pair{"budget_bytes", options.budget_bytes},
+                             std::pair{"workspace_bytes", options.workspace_bytes},
+                             std::pair{"extra_weights_bytes", options.extra_weights_bytes}}) {
+    if (bytes < 0 || bytes > kMaxBytes) return error(name, absl::StrCat("an integer in [0, ", kMaxBytes, "]"), bytes);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t ParameterCount(const ModelConfig& config) { return CountAll(config).all; }
+
+int64_t ActiveParameterCount(const ModelConfig& config) { return CountAll(config).active; }
+
+int64_t WeightsBytes(const ModelConfig& config, DType compute_dtype) {
+  const int64_t router_bias = RouterBiasCount(config);
+  return (ParameterCount(config) - router_bias) * DTypeBytes(compute_dtype) +
+         router_bias * DTypeBytes(KeptDType(TensorRole::kRouterBias, compute_dtype));
+}
+
+int64_t KvBytesPerToken(const ModelConfig& config, DType kv_dtype) {
+  const int64_t values =
+      config.mla ? config.mla->latent_dim() : 2 * config.attention.kv_heads * config.attention.head_dim;
+  return config.layers * values * DTypeBytes(kv_dtype);
+}
+
+absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& config, const MemoryPlanOptions& options) {
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  MemoryPlan plan;
+  plan.max_model_len = options.max_model_len == 0 ? config.max_position_embeddings : options.max_model_len;
+  if (plan.max_model_len > config.max_position_embeddings) {
+    return absl::InvalidArgumentError(absl::StrCat("memory plan: max_model_len: expected at most the model's ",
+                                                   config.max_position_embeddings, " tokens, found ",
+                                                   plan.max_model_len));
+  }
+  plan.parameter_count = ParameterCount(config);
+  plan.active_parameter_count = ActiveParameterCount(config);
+  plan.weights_bytes = WeightsBytes(config, options.compute_dtype) + options.extra_weights_bytes;
+  plan.workspace_bytes = options.workspace_bytes;
+  plan.kv_bytes_per_token = KvBytesPerToken(config, options.kv_dtype);
+  plan.kv_bytes_per_block = plan.kv_bytes_per_token * options.block_tokens;
+  const int64_t blocks_for_longest = (plan.max_model_len + options.block_tokens - 1) / options.block_tokens;
+  plan.max_len_request_bytes = blocks_for_longest * plan.kv_bytes_per_block;
+  plan.budget_bytes = options.budget_bytes;
+  if (options.budget_bytes > 0) {
+    const int64_t free_bytes = options.budget_bytes - plan.weights_bytes - plan.workspace_bytes;
+    if (free_bytes < plan.kv_bytes_per_block) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("memory plan: weights need ", Bytes(plan.weights_bytes), ", workspace ",
+                       Bytes(plan.workspace_bytes), " and one block of cache ", Bytes(plan.kv_bytes_per_block),
+                       ", but the budget is ", Bytes(plan.budget_bytes)));
+    }
+    plan.kv_blocks = free_bytes / plan.kv_bytes_per_block;
+    plan.kv_tokens = plan.kv_blocks * options.block_tokens;
+  }
+  return plan;
+}
+
+std::string MemoryPlan::ToString() const {
+  std::string text = absl::StrFormat(
+      "parameters             %d (%d in matrices per token)\n"
+      "weights                %s\n"
+      "workspace              %s\n"
+      "cache per token        %d bytes\n"
+      "cache per block        %d bytes\n"
+      "longest request        %d tokens, %s of cache\n",
+      parameter_count, active_parameter_count, Bytes(weights_bytes), Bytes(workspace_bytes), kv_bytes_per_token,
+      kv_bytes_per_block, max_model_len, Bytes(max_len_request_bytes));
+  if (budget_bytes > 0) {
+    absl::StrAppendFormat(&text, "budget                 %s\ncache                  %d blocks, %d tokens\n",
+                          Bytes(budget_bytes), kv_blocks, kv_tokens);
+    if (kv_blocks * kv_bytes_per_block < max_len_request_bytes) {
+      absl::StrAppend(&text, "the longest request does not fit: lower --max-model-len or raise --memory-budget\n");
+    }
+  }
+  return text;
+}
+
+}  // namespace hadal::loader

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/loader/tensor_spec.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace hadal::loader {
+namespace {
+
+// Collects the tensors of one layer (or of the whole model) under a prefix.
+class SpecList {
+ public:
+  explicit SpecList(std::vector<TensorSpec>& specs) : specs_(specs) {}
+
+  void Add(std::string name, std::vector<int64_t> shape, TensorRole role = TensorRole::kMatrix) {
+    specs_.push_back({std::move(name), std::move(shape), role, false});
+  }
+  // A linear layer: name.weight [out, in] and, with a bias, name.bias [out].
+  void Linear(const std::string& name, int64_t out, int64_t in, bool bias) {
+    Add(absl::StrCat(name, ".weight"), {out, in});
+    if (bias) Add(absl::StrCat(name, ".bias"), {out}, TensorRole::kBias);
+  }
+  void Norm(const std::string& name, int64_t width) { Add(absl::StrCat(name, ".weight"), {width}, TensorRole::kNorm); }
+  // SwiGLU feed-forward part.
+  void Mlp(const std::string& name, int64_t hidden, int64_t intermediate, bool bias) {
+    Linear(absl::StrCat(name, ".gate_proj"), intermediate, hidden, bias);
+    Linear(absl::StrCat(name, ".up_proj"), intermediate, hidden, bias);
+    Linear(absl::StrCat(name, ".down_proj"), hidden, intermediate, bias);
+  }
+
+ private:
+  std::vector<TensorSpec>& specs_;
+};
+
+void AddGqa(SpecList& list, const ModelConfig& config, const std::string& prefix) {
+  const AttentionConfig& attention = config.attention;
+  const int64_t q_rows = attention.heads * attention.head_dim;
+  const int64_t kv_rows = attention.kv_heads * attention.head_dim;
+  list.Linear(absl::StrCat(prefix, "q_proj"), q_rows, config.hidden_size, attention.qkv_bias);
+  list.Linear(absl::StrCat(prefix, "k_proj"), kv_rows, config.hidden_size, attention.qkv_bias);
+  list.Linear(absl::StrCat(prefix, "v_proj"), kv_rows, config.hidden_size, attention.qkv_bias);
+  list.Linear(absl::StrCat(prefix, "o_proj"), config.hidden_size, q_rows, attention.out_bias);
+}
+
+void AddMla(SpecList& list, const ModelConfig& config, const std::string& prefix) {
+  const MlaConfig& mla = *config.mla;
+  const int64_t heads = config.attention.heads;
+  if (mla.q_lora_rank == 0) {
+    list.Linear(absl::StrCat(prefix, "q_proj"), heads * mla.qk_head_dim(), config.hidden_size, false);
+  } else {
+    list.Linear(absl::StrCat(prefix, "q_a_proj"), mla.q_lora_rank, config.hidden_size, mla.bias);
+    list.Norm(absl::StrCat(prefix, "q_a_layernorm"), mla.q_lora_rank);
+    list.Linear(absl::StrCat(prefix, "q_b_proj"), heads * mla.qk_head_dim(), mla.q_lora_rank, false);
+  }
+  list.Linear(absl::StrCat(prefix, "kv_a_proj_with_mqa"), mla.latent_dim(), config.hidden_size, mla.bias);
+  list.Norm(absl::StrCat(prefix, "kv_a_layernorm"), mla.kv_lora_rank);
+  list.Linear(absl::StrCat(prefix, "kv_b_proj"), heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, false);
+  list.Linear(absl::StrCat(prefix, "o_proj"), config.hidden_size, heads * mla.v_head_dim, mla.bias);
+}
+
+void AddMoe(SpecList& list, const ModelConfig& config, const std::string& prefix) {
+  const MoeConfig& moe = *config.moe;
+  list.Add(absl::StrCat(prefix, "gate.weight"), {moe.routed_experts, config.hidden_size}, TensorRole::kRouter);
+  if (moe.correction_bias) {
+    list.Add(absl::StrCat(prefix, "gate.e_score_correction_bias"), {moe.routed_experts}, TensorRole::kRouterBias);
+  }
+  for (int64_t expert = 0; expert < moe.routed_experts; ++expert) {
+    list.Mlp(absl::StrCat(prefix, "experts.", expert), config.hidden_size, moe.intermediate_size, false);
+  }
+  if (moe.shared_experts > 0) {
+    list.Mlp(absl::StrCat(prefix, "shared_experts"), config.hidden_size, moe.shared_intermediate_size(), false);
+  }
+}
+
+}  // namespace
+
+kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype) {
+  return role == TensorRole::kRouterBias ? kernels::DType::kF32 : compute_dtype;
+}
+
+std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config) {
+  std::vector<TensorSpec> specs;
+  SpecList list(specs);
+  list.Add("model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, TensorRole::kEmbedding);
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+    list.Norm(absl::StrCat(prefix, "input_layernorm"), config.hidden_size);
+    const std::string attention = absl::StrCat(prefix, "self_attn.");
+    config.mla ? AddMla(list, config, attention) : AddGqa(list, config, attention);
+    list.Norm(absl::StrCat(prefix, "post_attention_layernorm"), config.hidden_size);
+    if (config.IsMoeLayer(layer)) {
+      AddMoe(list, config, absl::StrCat(prefix, "mlp."));
+    } else {
+      list.Mlp(absl::StrCat(prefix, "mlp"), config.hidden_size, config.intermediate_size, config.mlp_bias);
+    }
+  }
+  list.Norm("model.norm", config.hidden_size);
+  if (!config.tie_word_embeddings) {
+    list.Add("lm_head.weight", {config.vocab_size, config.hidden_size}, TensorRole::kEmbedding);
+  }
+  return specs;
+}
+
+bool IsIgnorableTensor(const ModelConfig& config, absl::string_view name) {
+  if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
+  if (config.tie_word_embeddings && name == "lm_head.weight") return true;
+  if (!absl::ConsumePrefix(&name, "model.layers.")) return false;
+  const size_t dot = name.find('.');
+  int64_t layer = 0;
+  if (dot == name.npos || !absl::SimpleAtoi(name.substr(0, dot), &layer)) return false;
+  return layer >= config.layers && layer < config.layers + config.mtp_layers;
+}
+
+}  // namespace hadal::loader
