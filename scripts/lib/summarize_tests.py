@@ -18,7 +18,7 @@ class Totals:
 
     def add_case(self, name, case):
         skipped = case.find("skipped")
-        if case.find("failure") is not None or case.find("error") is not None:
+        if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
             self.failures.append(name)
         elif skipped is not None or case.get("status") in ("notrun", "disabled"):
             reason = "" if skipped is None else (skipped.get("message") or skipped.text or "")
