@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/gemm_tile.h"
+#include "kernels/cpu/rows.h"
+
+namespace hadal::kernels::cpu {
+
+void Gemm(Context& context, const GemmParams& p) {
+  const int64_t m = p.x.size(0), n = p.w.size(0), k = p.x.size(1);
+  if (m == 0 || n == 0) return;
+  const TensorView x = PreparedX(context, p.x, p.w.dtype);
+  context.pool.ParallelFor(n, ColumnGrain(context, m, n, k), [&](int64_t begin, int64_t end, int worker) {
+    GemmTile tile{x, p.w.Slice(0, begin, end - begin), {}, p.out.Slice(1, begin, end - begin), p.accumulate};
+    if (p.bias.present()) tile.bias = p.bias.Slice(0, begin, end - begin);
+    RunGemmTile(context, context.worker_scratch[worker], tile);
+  });
+}
+
+void GroupedGemm(Context& context, const GroupedGemmParams& p) {
+  const int64_t n = p.out.size(1), k = p.x.size(1), experts = p.weights.size(0);
+  if (p.x.size(0) == 0 || n == 0) return;
+  const int32_t* start = p.expert_start.as<const int32_t>();
+  const int64_t rows = start[experts] - start[0];
+  const TensorView x = PreparedX(context, p.x, p.weight_dtype);
+  const int64_t grain = std::min(n, ColumnGrain(context, std::max<int64_t>(1, rows / experts), n, k));
+  const int64_t pieces = (n + grain - 1) / grain;
+  context.pool.ParallelFor(experts * pieces, 1, [&](int64_t begin, int64_t end, int worker) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int64_t e = item / pieces, column = item % pieces * grain, first = start[e], m = start[e + 1] - first;
+      if (m <= 0) continue;
+      TensorView w(reinterpret_cast<const void*>(p.weights.as<const int64_t>()[e]), p.weight_dtype, {n, k});
+      if (p.weight_row_stride > 0) w.strides[0] = p.weight_row_stride;
+      const int64_t columns = std::min(grain, n - column);
+      RunGemmTile(context, context.worker_scratch[worker],
+                  {x.Slice(0, first, m), w.Slice(0, column, columns), {}, p.out.Slice(0, first, m).Slice(1, column, columns)});
+    }
+  });
+}
+
+}  // namespace hadal::kernels::cpu

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+
+namespace hadal::kernels::cpu {
+
+// Runs loops on a fixed set of threads; the calling thread works too, so `threads` = 1 starts none. Between loops the
+// workers look for new work for some microseconds, since ops follow each other closely, and then sleep: an idle pool
+// uses no processor time. Used by one thread at a time; loops do not nest.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(begin, end, worker) over [0, count) in pieces of at most `grain`, handed out in order to whoever is free.
+  // worker is in [0, threads()). Returns when all pieces are done; their writes are visible to the caller.
+  using Body = absl::FunctionRef<void(int64_t begin, int64_t end, int worker)>;
+  void ParallelFor(int64_t count, int64_t grain, Body body);
+
+ private:
+  void WorkerLoop(int worker);
+  void RunPieces(int worker);
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  int sleepers_ = 0;  // guarded by mutex_
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<bool> stop_{false};
+  // The current loop. Written before generation_ rises, read after.
+  const Body* body_ = nullptr;
+  int64_t count_ = 0;
+  int64_t grain_ = 1;
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> busy_{0};  // workers that have not finished the current loop
+};
+
+}  // namespace hadal::kernels::cpu
