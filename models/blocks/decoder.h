@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/embedding.h"
+#include "models/blocks/kv_cache.h"
+#include "models/blocks/layer_parts.h"
+#include "models/blocks/mla_plan.h"
+#include "models/blocks/network.h"
+#include "models/blocks/norm.h"
+
+namespace hadal::models {
+
+// The pre-norm decoder that most families share:
+//   h = embedding;  for each layer: h += attention(norm1(h)); h += feed_forward(norm2(h))
+// A family chooses the attention and feed-forward block of every layer. Ownership: the decoder owns blocks and caches.
+class Decoder : public Network {
+ public:
+  // Where a family says which blocks it is made of.
+  struct Parts {
+    std::vector<std::unique_ptr<PagedCache>> caches;
+    std::function<absl::StatusOr<std::unique_ptr<AttentionBlock>>(int64_t layer, const std::string& layer_name)> attention;
+    std::function<absl::StatusOr<std::unique_ptr<FeedForwardBlock>>(int64_t layer, const std::string& layer_name)>
+        feed_forward;
+    std::optional<MlaPlanner> mla_planner;  // families with latent attention
+  };
+
+  // Takes model.embed_tokens, model.layers.N.{input_layernorm, post_attention_layernorm}, model.norm, lm_head, and the
+  // blocks of every layer.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Load(const LoadContext& context, Parts parts);
+
+  // Upper bound of arena bytes that Forward takes, its result included, when no block of any layer takes more than
+  // `block_bytes`.
+  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens,
+                                int64_t block_bytes);
+
+  const KvLayout& kv_layout() const override { return kv_layout_; }
+  int64_t vocab_size() const override { return vocab_size_; }
+  int64_t hidden_size() const override { return hidden_size_; }
+  absl::Status AllocateKvCache(int32_t num_blocks, int32_t block_tokens) override;
+  void PlanStep(const StepInput& input, StepUpload& upload) override;
+  void BindStep(const StepUpload& upload, StepBatch& batch) override;
+  absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
+  absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
+                    const kernels::TensorView& logits) override;
+
+ private:
+  struct Layer {
+    RmsNorm input_norm;
+    std::unique_ptr<AttentionBlock> attention;
+    RmsNorm post_attention_norm;
+    std::unique_ptr<FeedForwardBlock> feed_forward;
+  };
+
+  Decoder(const LoadContext& context, Parts parts);
+
+  Parts parts_;
+  kernels::Backend& backend_;
+  kernels::DType dtype_;
+  int64_t vocab_size_;
+  int64_t hidden_size_;
+  KvLayout kv_layout_;
+  TokenEmbedding embedding_;
+  std::vector<Layer> layers_;
+  LmHead head_;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/gqa_attention.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+
+absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadContext& context, const std::string& name,
+                                                                 int64_t layer, std::shared_ptr<const RopeCache> rope,
+                                                                 const PagedCache* keys, const PagedCache* values) {
+  const loader::AttentionConfig& config = context.config.attention;
+  std::unique_ptr<GqaAttention> block(new GqaAttention());
+  block->heads_ = context.parallel.Share(config.heads);
+  block->kv_heads_ = context.parallel.Share(config.kv_heads);
+  block->head_dim_ = config.head_dim;
+  block->layer_ = layer;
+  block->scale_ = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
+  block->dtype_ = context.dtype();
+  HADAL_ASSIGN_OR_RETURN(
+      block->qkv_,
+      MergedLinear::Load(context, {absl::StrCat(name, ".q_proj"), absl::StrCat(name, ".k_proj"), absl::StrCat(name, ".v_proj")},
+                         config.qkv_bias));
+  HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"), config.out_bias));
+  block->rope_ = std::move(rope);
+  block->keys_ = keys;
+  block->values_ = values;
+  return block;
+}
+
+int64_t GqaAttention::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+  const loader::AttentionConfig& attention = config.attention;
+  return ArenaBytes(dtype, tokens * (attention.heads + 2 * attention.kv_heads) * attention.head_dim) +
+         ArenaBytes(dtype, tokens * attention.heads * attention.head_dim);
+}
+
+absl::Status GqaAttention::Forward(const ForwardContext& context, const kernels::TensorView& x,
+                                   const kernels::TensorView& out) const {
+  kernels::Backend& backend = context.backend;
+  const Arena::Scope scope(context.arena);
+  const int64_t tokens = x.size(0);
+  const int64_t q_width = heads_ * head_dim_;
+  const int64_t kv_width = kv_heads_ * head_dim_;
+
+  HADAL_ASSIGN_OR_RETURN(const kernels::TensorView qkv, context.arena.Take(dtype_, {tokens, q_width + 2 * kv_width}));
+  HADAL_RETURN_IF_ERROR(qkv_.Forward(backend, x, qkv));
+  const kernels::TensorView q = qkv.Slice(1, 0, q_width).SplitLast(head_dim_);                     // [tokens, heads, dim]
+  const kernels::TensorView k = qkv.Slice(1, q_width, kv_width).SplitLast(head_dim_);              // [tokens, kv, dim]
+  const kernels::TensorView v = qkv.Slice(1, q_width + kv_width, kv_width).SplitLast(head_dim_);   // [tokens, kv, dim]
+
+  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, q, k, kernels::RopeLayout::kHalfSplit));
+  HADAL_RETURN_IF_ERROR(backend.KvAppend({.k = k,
+                                          .v = v,
+                                          .k_cache = keys_->Layer(layer_),
+                                          .v_cache = values_->Layer(layer_),
+                                          .slot_mapping = context.batch.slot_mapping}));
+
+  HADAL_ASSIGN_OR_RETURN(const kernels::TensorView mixed, context.arena.Take(dtype_, {tokens, q_width}));
+  HADAL_RETURN_IF_ERROR(backend.PagedAttention({.q = q,
+                                                .k_cache = keys_->Layer(layer_),
+                                                .v_cache = values_->Layer(layer_),
+                                                .out = mixed.SplitLast(head_dim_),
+                                                .batch = context.batch.ragged,
+                                                .scale = scale_}));
+  return out_.Forward(backend, mixed, out);
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/kv_cache.h"
+#include "models/blocks/layer_parts.h"
+#include "models/blocks/linear.h"
+#include "models/blocks/rope_cache.h"
+
+namespace hadal::models {
+
+// Grouped-query attention with rotary positions (multi-head when kv_heads == heads, multi-query when it is 1), with or
+// without biases. Checkpoint names: `name`.{q,k,v,o}_proj. Immutable once loaded; borrows the caches.
+class GqaAttention : public AttentionBlock {
+ public:
+  static absl::StatusOr<std::unique_ptr<GqaAttention>> Load(const LoadContext& context, const std::string& name,
+                                                            int64_t layer, std::shared_ptr<const RopeCache> rope,
+                                                            const PagedCache* keys, const PagedCache* values);
+
+  absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
+                       const kernels::TensorView& out) const override;
+
+  // Upper bound of arena bytes taken by Forward.
+  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+
+ private:
+  GqaAttention() = default;
+
+  int64_t heads_ = 0;     // of this rank
+  int64_t kv_heads_ = 0;
+  int64_t head_dim_ = 0;
+  int64_t layer_ = 0;
+  float scale_ = 1.0f;
+  kernels::DType dtype_ = kernels::DType::kBF16;
+  MergedLinear qkv_;
+  Linear out_;
+  std::shared_ptr<const RopeCache> rope_;
+  const PagedCache* keys_ = nullptr;
+  const PagedCache* values_ = nullptr;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/blocks/context.h"
+
+namespace hadal::models {
+
+// One linear per expert, for rows that are sorted by expert. Each matrix stays where the loader put it (on the CPU inside
+// the mapped checkpoint); the op gets their addresses. With several names an expert's outputs lie side by side, as in
+// MergedLinear. Immutable once loaded; the backend must outlive it.
+class GroupedLinear {
+ public:
+  // Takes `prefix`.E.`part`.weight for experts 0..experts-1 and every part.
+  static absl::StatusOr<GroupedLinear> Load(const LoadContext& context, const std::string& prefix,
+                                            const std::vector<std::string>& parts, int64_t experts);
+
+  // x [rows, in], expert_start i32 [experts + 1], out [rows, sum of the parts' outputs].
+  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x,
+                       const kernels::TensorView& expert_start, const kernels::TensorView& out) const;
+
+ private:
+  struct Part {
+    int64_t out_features = 0;
+    kernels::TensorView addresses;  // i64 [experts] in addresses_
+  };
+
+  static absl::StatusOr<GroupedLinear> FromAddresses(const LoadContext& context, GroupedLinear grouped,
+                                                     const std::vector<std::vector<int64_t>>& addresses);
+
+  kernels::DType dtype_ = kernels::DType::kBF16;
+  std::vector<loader::LoadedTensor> weights_;
+  kernels::Buffer addresses_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/blocks/context.h"
+
+namespace hadal::models {
+
+// y = x * W^T (+ bias), W [out, in] as in the checkpoint. Immutable once loaded; copies share the weights.
+class Linear {
+ public:
+  Linear() = default;
+  explicit Linear(loader::LoadedTensor weight, loader::LoadedTensor bias = {})
+      : weight_(std::move(weight)), bias_(std::move(bias)) {}
+
+  // Takes `name`.weight and, with `bias`, `name`.bias.
+  static absl::StatusOr<Linear> Load(const LoadContext& context, const std::string& name, bool bias = false);
+
+  // x [rows, in], out [rows, out]; row strides are free.
+  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
+
+  int64_t out_features() const { return weight_.view.size(0); }
+  const kernels::TensorView& weight() const { return weight_.view; }
+
+ private:
+  loader::LoadedTensor weight_;
+  loader::LoadedTensor bias_;  // absent view when there is none
+};
+
+// Several linears of one input whose outputs lie side by side: q, k and v, or gate and up. Where weights can be used in
+// place (host-accessible backends) each stays in the mapped file and gets its own product; elsewhere they become one
+// matrix and one product. The output is the same either way.
+class MergedLinear {
+ public:
+  static absl::StatusOr<MergedLinear> Load(const LoadContext& context, const std::vector<std::string>& names,
+                                           bool bias = false);
+
+  // x [rows, in], out [rows, sum of the outputs].
+  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
+
+  int64_t out_features() const { return out_features_; }
+
+ private:
+  std::vector<Linear> parts_;
+  int64_t out_features_ = 0;
+};
+
+}  // namespace hadal::models

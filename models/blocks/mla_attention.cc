@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/mla_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "models/blocks/mla_plan.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::TensorView;
+
+// kv_b_proj [heads * (nope + v), c] seen as [heads, nope + v, c].
+TensorView ByHead(const TensorView& kv_b, int64_t heads) {
+  const int64_t rows = kv_b.size(0) / heads;
+  return TensorView(kv_b.data, kv_b.dtype, {heads, rows, kv_b.size(1)});
+}
+
+// [blocks, block_tokens, 1, width] without the heads' dimension.
+TensorView WithoutHeads(const TensorView& cache) {
+  return TensorView(cache.data, cache.dtype, {cache.size(0), cache.size(1), cache.size(3)});
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadContext& context, const std::string& name,
+                                                                 int64_t layer, std::shared_ptr<const RopeCache> rope,
+                                                                 const PagedCache* latents) {
+  const loader::ModelConfig& config = context.config;
+  const loader::MlaConfig& mla = *config.mla;
+  std::unique_ptr<MlaAttention> block(new MlaAttention(mla));
+  block->heads_ = context.parallel.Share(config.attention.heads);
+  block->layer_ = layer;
+  // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (deepseek-models.md 5.2).
+  block->scale_ = static_cast<float>(kernels::YarnSoftmaxScaleFactor(config.rope) /
+                                     std::sqrt(static_cast<double>(mla.qk_head_dim())));
+  block->dtype_ = context.dtype();
+  block->rope_layout_ = mla.rope_interleaved ? kernels::RopeLayout::kInterleaved : kernels::RopeLayout::kHalfSplit;
+  if (mla.q_lora_rank > 0) {
+    HADAL_ASSIGN_OR_RETURN(block->q_a_proj_, Linear::Load(context, absl::StrCat(name, ".q_a_proj"), mla.bias));
+    HADAL_ASSIGN_OR_RETURN(block->q_a_norm_,
+                           RmsNorm::Load(context, absl::StrCat(name, ".q_a_layernorm"), mla.latent_norm_eps));
+    HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_b_proj")));
+  } else {
+    HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_proj")));
+  }
+  HADAL_ASSIGN_OR_RETURN(block->kv_a_proj_, Linear::Load(context, absl::StrCat(name, ".kv_a_proj_with_mqa"), mla.bias));
+  HADAL_ASSIGN_OR_RETURN(block->kv_a_norm_,
+                         RmsNorm::Load(context, absl::StrCat(name, ".kv_a_layernorm"), mla.latent_norm_eps));
+  HADAL_ASSIGN_OR_RETURN(block->kv_b_proj_, Linear::Load(context, absl::StrCat(name, ".kv_b_proj")));
+  HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"), mla.bias));
+  block->rope_ = std::move(rope);
+  block->latents_ = latents;
+  return block;
+}
+
+int64_t MlaAttention::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+  const loader::MlaConfig& mla = *config.mla;
+  const int64_t heads = config.attention.heads;
+  const int64_t common = ArenaBytes(dtype, tokens * heads * mla.qk_head_dim()) + ArenaBytes(dtype, tokens * mla.q_lora_rank) +
+                         ArenaBytes(dtype, tokens * mla.latent_dim()) + ArenaBytes(dtype, tokens * heads * mla.v_head_dim);
+  const int64_t absorbed = 2 * ArenaBytes(dtype, tokens * heads * mla.kv_lora_rank);
+  const int64_t kv_tokens = MlaPlanner::kMaxExpansion * tokens;
+  const int64_t expanded = ArenaBytes(dtype, kv_tokens * mla.latent_dim()) +
+                           ArenaBytes(dtype, kv_tokens * heads * (mla.qk_nope_head_dim + mla.v_head_dim));
+  return common + std::max(absorbed, expanded);
+}
+
+absl::Status MlaAttention::ProjectQuery(const ForwardContext& context, const TensorView& x, const TensorView& q) const {
+  if (config_.q_lora_rank == 0) return q_proj_.Forward(context.backend, x, q);
+  const Arena::Scope scope(context.arena);
+  HADAL_ASSIGN_OR_RETURN(const TensorView low_rank, context.arena.Take(dtype_, {x.size(0), config_.q_lora_rank}));
+  HADAL_RETURN_IF_ERROR(q_a_proj_.Forward(context.backend, x, low_rank));
+  HADAL_RETURN_IF_ERROR(q_a_norm_.Forward(context.backend, low_rank, low_rank));
+  return q_proj_.Forward(context.backend, low_rank, q);
+}
+
+absl::Status MlaAttention::Forward(const ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  kernels::Backend& backend = context.backend;
+  const Arena::Scope scope(context.arena);
+  const int64_t tokens = x.size(0);
+  const int64_t rank = config_.kv_lora_rank;
+  const int64_t rope_dim = config_.qk_rope_head_dim;
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView q_rows, context.arena.Take(dtype_, {tokens, heads_ * config_.qk_head_dim()}));
+  HADAL_RETURN_IF_ERROR(ProjectQuery(context, x, q_rows));
+  const TensorView q = q_rows.SplitLast(config_.qk_head_dim());  // [tokens, heads, nope + rope]
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView latent, context.arena.Take(dtype_, {tokens, config_.latent_dim()}));
+  HADAL_RETURN_IF_ERROR(kv_a_proj_.Forward(backend, x, latent));
+  const TensorView compressed = latent.Slice(1, 0, rank);  // [tokens, rank]; the norm leaves the rope key alone
+  HADAL_RETURN_IF_ERROR(kv_a_norm_.Forward(backend, compressed, compressed));
+  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, q.Slice(2, config_.qk_nope_head_dim, rope_dim),
+                                     latent.Slice(1, rank, rope_dim).SplitLast(rope_dim), rope_layout_));
+  HADAL_RETURN_IF_ERROR(backend.KvAppend({.k = latent.SplitLast(config_.latent_dim()),
+                                          .k_cache = latents_->Layer(layer_),
+                                          .slot_mapping = context.batch.slot_mapping}));
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView mixed, context.arena.Take(dtype_, {tokens, heads_ * config_.v_head_dim}));
+  const TensorView mixed_heads = mixed.SplitLast(config_.v_head_dim);
+  for (const MlaRun& run : context.batch.mla_runs) {
+    const TensorView run_q = q.Slice(0, run.token_begin, run.token_count);
+    const TensorView run_mixed = mixed_heads.Slice(0, run.token_begin, run.token_count);
+    if (run.expanded) {
+      HADAL_RETURN_IF_ERROR(
+          Expanded(context, run, run_q, latent.Slice(0, run.token_begin, run.token_count), run_mixed));
+    } else {
+      HADAL_RETURN_IF_ERROR(Absorbed(context, run, run_q, run_mixed));
+    }
+  }
+  return out_.Forward(backend, mixed, out);
+}
+
+absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun& run, const TensorView& q,
+                                    const TensorView& mixed) const {
+  kernels::Backend& backend = context.backend;
+  const Arena::Scope scope(context.arena);
+  const TensorView up = ByHead(kv_b_proj_.weight(), heads_);
+  const int64_t nope = config_.qk_nope_head_dim;
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView q_lat,
+                         context.arena.Take(dtype_, {run.token_count, heads_, config_.kv_lora_rank}));
+  HADAL_RETURN_IF_ERROR(
+      backend.BatchedGemm({.x = q.Slice(2, 0, nope), .w = up.Slice(1, 0, nope), .out = q_lat, .transpose_w = true}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView o_lat,
+                         context.arena.Take(dtype_, {run.token_count, heads_, config_.kv_lora_rank}));
+  HADAL_RETURN_IF_ERROR(backend.MlaAttention({.q_lat = q_lat,
+                                              .q_pe = q.Slice(2, nope, config_.qk_rope_head_dim),
+                                              .cache = WithoutHeads(latents_->Layer(layer_)),
+                                              .o_lat = o_lat,
+                                              .batch = run.ragged,
+                                              .scale = scale_}));
+  return backend.BatchedGemm({.x = o_lat, .w = up.Slice(1, nope, config_.v_head_dim), .out = mixed});
+}
+
+absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun& run, const TensorView& q,
+                                    const TensorView& latent, const TensorView& mixed) const {
+  kernels::Backend& backend = context.backend;
+  const Arena::Scope scope(context.arena);
+  const int64_t nope = config_.qk_nope_head_dim;
+
+  TensorView source = latent;
+  if (run.cached_prefix) {
+    HADAL_ASSIGN_OR_RETURN(source, context.arena.Take(dtype_, {run.kv_tokens, config_.latent_dim()}));
+    HADAL_RETURN_IF_ERROR(backend.MlaGather({.cache = WithoutHeads(latents_->Layer(layer_)),
+                                             .kv_start = run.kv_start,
+                                             .latent = source,
+                                             .batch = run.ragged}));
+  }
+  const int64_t expanded_width = nope + config_.v_head_dim;
+  HADAL_ASSIGN_OR_RETURN(const TensorView kv_rows, context.arena.Take(dtype_, {run.kv_tokens, heads_ * expanded_width}));
+  HADAL_RETURN_IF_ERROR(kv_b_proj_.Forward(backend, source.Slice(1, 0, config_.kv_lora_rank), kv_rows));
+  const TensorView kv = kv_rows.SplitLast(expanded_width);  // [kv_tokens, heads, nope + v]
+  return backend.MlaPrefill({.q_nope = q.Slice(2, 0, nope),
+                             .q_pe = q.Slice(2, nope, config_.qk_rope_head_dim),
+                             .k_nope = kv.Slice(2, 0, nope),
+                             .k_pe = source.Slice(1, config_.kv_lora_rank, config_.qk_rope_head_dim),
+                             .v = kv.Slice(2, nope, config_.v_head_dim),
+                             .kv_start = run.kv_start,
+                             .out = mixed,
+                             .batch = run.ragged,
+                             .scale = scale_});
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/kv_cache.h"
+#include "models/blocks/layer_parts.h"
+#include "models/blocks/linear.h"
+#include "models/blocks/norm.h"
+#include "models/blocks/rope_cache.h"
+
+namespace hadal::models {
+
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1; DeepSeek-V3, arXiv:2412.19437, section 2.1.1).
+// The cache holds one row a token for all heads: the normalised latent (kv_lora_rank values) and the rotated rope key.
+// Checkpoint names: `name`.{q_proj | q_a_proj, q_a_layernorm, q_b_proj}, kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj,
+// o_proj. kv_b_proj is kept once: W_UK and W_UV of the absorbed form are strided views of its rows.
+// Immutable once loaded; borrows the cache.
+class MlaAttention : public AttentionBlock {
+ public:
+  static absl::StatusOr<std::unique_ptr<MlaAttention>> Load(const LoadContext& context, const std::string& name,
+                                                            int64_t layer, std::shared_ptr<const RopeCache> rope,
+                                                            const PagedCache* latents);
+
+  absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
+                       const kernels::TensorView& out) const override;
+
+  // Upper bound of arena bytes taken by Forward.
+  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+
+ private:
+  explicit MlaAttention(const loader::MlaConfig& config) : config_(config) {}
+
+  // x [tokens, hidden] -> q [tokens, heads * qk_head_dim]
+  absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
+                            const kernels::TensorView& q) const;
+  // q [run tokens, heads, qk_head_dim] -> mixed [run tokens, heads, v_head_dim], over the cache
+  absl::Status Absorbed(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& q,
+                        const kernels::TensorView& mixed) const;
+  // The same through expanded keys and values; `latent` [run tokens, latent_dim] are the run's own rows.
+  absl::Status Expanded(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& q,
+                        const kernels::TensorView& latent, const kernels::TensorView& mixed) const;
+
+  loader::MlaConfig config_;
+  int64_t heads_ = 0;  // of this rank
+  int64_t layer_ = 0;
+  float scale_ = 1.0f;
+  kernels::DType dtype_ = kernels::DType::kBF16;
+  kernels::RopeLayout rope_layout_ = kernels::RopeLayout::kInterleaved;
+  Linear q_proj_;  // the only query projection without q_lora_rank, else q_b_proj
+  Linear q_a_proj_;
+  RmsNorm q_a_norm_;
+  Linear kv_a_proj_;
+  RmsNorm kv_a_norm_;
+  Linear kv_b_proj_;
+  Linear out_;
+  std::shared_ptr<const RopeCache> rope_;
+  const PagedCache* latents_ = nullptr;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/blocks/context.h"
+#include "models/blocks/step_upload.h"
+#include "models/loader/config.h"
+#include "models/model.h"
+
+namespace hadal::models {
+
+// Which form of latent attention a sequence takes. kAuto compares the operations of both; the others force one, for tests
+// and measurements. Decode tokens always take the absorbed form.
+enum class MlaForm { kAuto, kAbsorbed, kExpanded };
+
+// Splits a step into runs of neighbouring sequences that attend in the same form (deepseek-models.md 5.5): absorbed for
+// decode and for short chunks behind a long prefix, expanded where the new tokens are many. Thread-compatible; one user at
+// a time. Its host arrays back the planned runs until the next Plan.
+class MlaPlanner {
+ public:
+  // A sequence is expanded only when its context is at most this many times its new tokens: bounds the workspace.
+  static constexpr int64_t kMaxExpansion = 2;
+
+  MlaPlanner(const loader::MlaConfig& config, MlaForm form) : config_(config), form_(form) {}
+
+  // Decides the runs and adds their arrays to the upload.
+  void Plan(const StepInput& input, StepUpload& upload);
+
+  // The runs with their device views, once the upload is committed. `step` is the whole step's batch.
+  const std::vector<MlaRun>& Bind(const StepUpload& upload, const kernels::RaggedBatch& step);
+
+ private:
+  struct Draft {
+    int32_t sequence_begin = 0;
+    int32_t sequence_count = 0;
+    std::vector<int32_t> query_start;  // rebased to 0
+    std::vector<int32_t> kv_start;     // expanded only
+    StepUpload::Handle query_start_handle;
+    StepUpload::Handle kv_start_handle;
+  };
+
+  bool Expand(int64_t new_tokens, int64_t context_tokens) const;
+
+  loader::MlaConfig config_;
+  MlaForm form_;
+  std::vector<Draft> drafts_;
+  std::vector<MlaRun> runs_;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/mlp.h"
+
+#include "absl/strings/str_cat.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+
+absl::StatusOr<std::unique_ptr<Mlp>> Mlp::Load(const LoadContext& context, const std::string& name, bool bias) {
+  std::unique_ptr<Mlp> block(new Mlp());
+  block->dtype_ = context.dtype();
+  HADAL_ASSIGN_OR_RETURN(
+      block->gate_up_,
+      MergedLinear::Load(context, {absl::StrCat(name, ".gate_proj"), absl::StrCat(name, ".up_proj")}, bias));
+  HADAL_ASSIGN_OR_RETURN(block->down_, Linear::Load(context, absl::StrCat(name, ".down_proj"), bias));
+  return block;
+}
+
+int64_t Mlp::WorkspaceBytes(int64_t intermediate_size, kernels::DType dtype, int64_t tokens) {
+  return ArenaBytes(dtype, tokens * 2 * intermediate_size);
+}
+
+absl::Status Mlp::Forward(const ForwardContext& context, const kernels::TensorView& x,
+                          const kernels::TensorView& out) const {
+  const Arena::Scope scope(context.arena);
+  const int64_t inner = gate_up_.out_features() / 2;
+  HADAL_ASSIGN_OR_RETURN(const kernels::TensorView gate_up, context.arena.Take(dtype_, {x.size(0), 2 * inner}));
+  HADAL_RETURN_IF_ERROR(gate_up_.Forward(context.backend, x, gate_up));
+  const kernels::TensorView gate = gate_up.Slice(1, 0, inner);
+  HADAL_RETURN_IF_ERROR(context.backend.SiluMul({.gate = gate, .up = gate_up.Slice(1, inner, inner), .out = gate}));
+  return down_.Forward(context.backend, gate, out);
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/layer_parts.h"
+#include "models/blocks/linear.h"
+
+namespace hadal::models {
+
+// SwiGLU: down(silu(gate(x)) * up(x)). Checkpoint names: `name`.{gate,up,down}_proj. Immutable once loaded.
+class Mlp : public FeedForwardBlock {
+ public:
+  static absl::StatusOr<std::unique_ptr<Mlp>> Load(const LoadContext& context, const std::string& name, bool bias);
+
+  absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
+                       const kernels::TensorView& out) const override;
+
+  // Upper bound of arena bytes taken by Forward.
+  static int64_t WorkspaceBytes(int64_t intermediate_size, kernels::DType dtype, int64_t tokens);
+
+ private:
+  Mlp() = default;
+
+  kernels::DType dtype_ = kernels::DType::kBF16;
+  MergedLinear gate_up_;
+  Linear down_;
+};
+
+}  // namespace hadal::models

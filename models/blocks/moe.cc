@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/moe.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::DType;
+using kernels::TensorView;
+
+kernels::MoeTopK TopKMethod(loader::RouterSelection selection) {
+  switch (selection) {
+    case loader::RouterSelection::kGreedy:
+      return kernels::MoeTopK::kGreedy;
+    case loader::RouterSelection::kGroupLimitedGreedy:
+      return kernels::MoeTopK::kGroupLimitedGreedy;
+    case loader::RouterSelection::kNoAuxTc:
+      return kernels::MoeTopK::kNoauxTc;
+  }
+  return kernels::MoeTopK::kGreedy;
+}
+
+// V2's two methods scale only weights that are not normalised; V3's scales always.
+float RoutedScaling(const loader::MoeConfig& config) {
+  const bool v2_normalised = config.selection != loader::RouterSelection::kNoAuxTc && config.norm_topk_prob;
+  return v2_normalised ? 1.0f : static_cast<float>(config.routed_scaling_factor);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Moe>> Moe::Load(const LoadContext& context, const std::string& name) {
+  const loader::MoeConfig& config = *context.config.moe;
+  std::unique_ptr<Moe> block(new Moe(config));
+  block->dtype_ = context.dtype();
+  HADAL_ASSIGN_OR_RETURN(block->router_, Linear::Load(context, absl::StrCat(name, ".gate")));
+  if (config.correction_bias) {
+    HADAL_ASSIGN_OR_RETURN(block->correction_bias_,
+                           context.loader.Load(absl::StrCat(name, ".gate.e_score_correction_bias"), DType::kF32));
+  }
+  const std::string experts = absl::StrCat(name, ".experts");
+  HADAL_ASSIGN_OR_RETURN(block->gate_up_,
+                         GroupedLinear::Load(context, experts, {"gate_proj", "up_proj"}, config.routed_experts));
+  HADAL_ASSIGN_OR_RETURN(block->down_, GroupedLinear::Load(context, experts, {"down_proj"}, config.routed_experts));
+  if (config.shared_experts > 0) {
+    HADAL_ASSIGN_OR_RETURN(block->shared_, Mlp::Load(context, absl::StrCat(name, ".shared_experts"), false));
+  }
+  return block;
+}
+
+int64_t Moe::WorkspaceBytes(const loader::ModelConfig& config, DType dtype, int64_t tokens) {
+  const loader::MoeConfig& moe = *config.moe;
+  const int64_t pairs = tokens * moe.experts_per_token;
+  const int64_t routing = ArenaBytes(DType::kF32, tokens * moe.routed_experts) + 3 * ArenaBytes(DType::kI32, pairs) +
+                          ArenaBytes(DType::kI32, moe.routed_experts + 1);
+  const int64_t routed =
+      2 * ArenaBytes(dtype, pairs * config.hidden_size) + ArenaBytes(dtype, pairs * 2 * moe.intermediate_size);
+  return routing + std::max(routed, Mlp::WorkspaceBytes(moe.shared_intermediate_size(), dtype, tokens));
+}
+
+absl::Status Moe::Route(const ForwardContext& context, const TensorView& x, const TensorView& ids,
+                        const TensorView& weights) const {
+  const Arena::Scope scope(context.arena);
+  HADAL_ASSIGN_OR_RETURN(const TensorView logits, context.arena.Take(DType::kF32, {x.size(0), config_.routed_experts}));
+  HADAL_RETURN_IF_ERROR(router_.Forward(context.backend, x, logits));
+  return context.backend.MoeRoute({.logits = logits,
+                                   .correction_bias = correction_bias_.view,
+                                   .ids = ids,
+                                   .weights = weights,
+                                   .scoring = config_.scoring == loader::RouterScoring::kSigmoid
+                                                  ? kernels::MoeScoring::kSigmoid
+                                                  : kernels::MoeScoring::kSoftmax,
+                                   .method = TopKMethod(config_.selection),
+                                   .n_group = config_.groups,
+                                   .topk_group = config_.groups_per_token,
+                                   .norm_topk_prob = config_.norm_topk_prob,
+                                   .routed_scaling = RoutedScaling(config_)});
+}
+
+absl::Status Moe::Forward(const ForwardContext& context, const TensorView& x, const TensorView& out) const {
+  kernels::Backend& backend = context.backend;
+  Arena& arena = context.arena;
+  const Arena::Scope scope(arena);
+  const int64_t tokens = x.size(0);
+  const int64_t hidden = x.size(1);
+  const int64_t top_k = config_.experts_per_token;
+  const int64_t pairs = tokens * top_k;
+  const int64_t inner = config_.intermediate_size;
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView ids, arena.Take(DType::kI32, {tokens, top_k}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView weights, arena.Take(DType::kF32, {tokens, top_k}));
+  HADAL_RETURN_IF_ERROR(Route(context, x, ids, weights));
+  if (shared_ != nullptr) HADAL_RETURN_IF_ERROR(shared_->Forward(context, x, out));
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView row_of, arena.Take(DType::kI32, {tokens, top_k}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView expert_start, arena.Take(DType::kI32, {config_.routed_experts + 1}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView x_sorted, arena.Take(dtype_, {pairs, hidden}));
+  HADAL_RETURN_IF_ERROR(
+      backend.MoePermute({.ids = ids, .x = x, .x_sorted = x_sorted, .row_of = row_of, .expert_start = expert_start}));
+
+  HADAL_ASSIGN_OR_RETURN(const TensorView gate_up, arena.Take(dtype_, {pairs, 2 * inner}));
+  HADAL_RETURN_IF_ERROR(gate_up_.Forward(backend, x_sorted, expert_start, gate_up));
+  const TensorView gate = gate_up.Slice(1, 0, inner);
+  HADAL_RETURN_IF_ERROR(backend.SiluMul({.gate = gate, .up = gate_up.Slice(1, inner, inner), .out = gate}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView y_sorted, arena.Take(dtype_, {pairs, hidden}));
+  HADAL_RETURN_IF_ERROR(down_.Forward(backend, gate, expert_start, y_sorted));
+  return backend.MoeUnpermute({.y_sorted = y_sorted,
+                               .row_of = row_of,
+                               .weights = weights,
+                               .addend = shared_ != nullptr ? out : TensorView(),
+                               .out = out});
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/grouped_linear.h"
+#include "models/blocks/layer_parts.h"
+#include "models/blocks/linear.h"
+#include "models/blocks/mlp.h"
+
+namespace hadal::models {
+
+// Mixture of experts with shared experts (deepseek-models.md 5.6): the router scores every expert in float32, each token
+// goes to its best few, their outputs are added with the router's weights, and the shared experts' output is added.
+// Checkpoint names: `name`.gate.weight, gate.e_score_correction_bias, experts.E.{gate,up,down}_proj, shared_experts.
+// Immutable once loaded.
+class Moe : public FeedForwardBlock {
+ public:
+  static absl::StatusOr<std::unique_ptr<Moe>> Load(const LoadContext& context, const std::string& name);
+
+  absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
+                       const kernels::TensorView& out) const override;
+
+  // Upper bound of arena bytes taken by Forward.
+  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+
+ private:
+  explicit Moe(const loader::MoeConfig& config) : config_(config) {}
+
+  // x [tokens, hidden] -> ids i32 and weights f32, [tokens, experts_per_token]
+  absl::Status Route(const ForwardContext& context, const kernels::TensorView& x, const kernels::TensorView& ids,
+                     const kernels::TensorView& weights) const;
+
+  loader::MoeConfig config_;
+  kernels::DType dtype_ = kernels::DType::kBF16;
+  Linear router_;
+  loader::LoadedTensor correction_bias_;  // absent view when there is none
+  GroupedLinear gate_up_;
+  GroupedLinear down_;
+  std::unique_ptr<Mlp> shared_;           // null without shared experts
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/norm.h"
+
+#include "absl/strings/str_cat.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+
+absl::StatusOr<RmsNorm> RmsNorm::Load(const LoadContext& context, const std::string& name, double eps) {
+  HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
+  return RmsNorm(std::move(weight), eps);
+}
+
+absl::Status RmsNorm::Forward(kernels::Backend& backend, const kernels::TensorView& x,
+                              const kernels::TensorView& out) const {
+  return backend.RmsNorm({.x = x, .weight = weight_.view, .out = out, .eps = eps_});
+}
+
+absl::Status RmsNorm::AddAndForward(kernels::Backend& backend, const kernels::TensorView& delta,
+                                    const kernels::TensorView& residual, const kernels::TensorView& out) const {
+  if (!delta.present()) return Forward(backend, residual, out);
+  return backend.RmsNorm({.x = delta, .residual = residual, .weight = weight_.view, .out = out, .eps = eps_});
+}
+
+absl::Status RmsNorm::Add(kernels::Backend& backend, const kernels::TensorView& delta,
+                          const kernels::TensorView& residual) {
+  return backend.RmsNorm({.x = delta, .residual = residual});
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "models/blocks/context.h"
+
+namespace hadal::models {
+
+// Root mean square norm over the last dimension. Immutable once loaded.
+class RmsNorm {
+ public:
+  RmsNorm() = default;
+  RmsNorm(loader::LoadedTensor weight, double eps) : weight_(std::move(weight)), eps_(static_cast<float>(eps)) {}
+
+  // Takes `name`.weight.
+  static absl::StatusOr<RmsNorm> Load(const LoadContext& context, const std::string& name, double eps);
+
+  // out = norm(x); out may be x.
+  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
+
+  // residual += delta; out = norm(residual). An absent delta adds nothing. Shapes [tokens, dim].
+  absl::Status AddAndForward(kernels::Backend& backend, const kernels::TensorView& delta,
+                             const kernels::TensorView& residual, const kernels::TensorView& out) const;
+
+  // residual += delta, and nothing else.
+  static absl::Status Add(kernels::Backend& backend, const kernels::TensorView& delta,
+                          const kernels::TensorView& residual);
+
+ private:
+  loader::LoadedTensor weight_;
+  float eps_ = 1e-6f;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/rope_cache.h"
+
+#include "models/blocks/arena.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+
+absl::StatusOr<std::shared_ptr<const RopeCache>> RopeCache::Create(kernels::Backend& backend,
+                                                                   const kernels::RopeConfig& config,
+                                                                   int64_t positions) {
+  HADAL_ASSIGN_OR_RETURN(const kernels::RopeTable table, kernels::BuildRopeTable(config, positions));
+  const int64_t table_bytes = ArenaBytes(kernels::DType::kF32, table.positions * table.half_dim);
+  auto cache = std::make_shared<RopeCache>();
+  HADAL_ASSIGN_OR_RETURN(cache->buffer_, backend.Allocate(2 * table_bytes));
+  char* base = static_cast<char*>(cache->buffer_.data());
+  cache->cos_ = kernels::TensorView(base, kernels::DType::kF32, {table.positions, table.half_dim});
+  cache->sin_ = kernels::TensorView(base + table_bytes, kernels::DType::kF32, {table.positions, table.half_dim});
+  HADAL_RETURN_IF_ERROR(backend.Upload(cache->cos_.data, table.cos.data(), cache->cos_.bytes()));
+  HADAL_RETURN_IF_ERROR(backend.Upload(cache->sin_.data, table.sin.data(), cache->sin_.bytes()));
+  return cache;
+}
+
+absl::Status RopeCache::Apply(kernels::Backend& backend, const kernels::TensorView& positions,
+                              const kernels::TensorView& q, const kernels::TensorView& k,
+                              kernels::RopeLayout layout) const {
+  return backend.Rope({.q = q, .k = k, .positions = positions, .cos = cos_, .sin = sin_, .layout = layout});
+}
+
+}  // namespace hadal::models

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/ops/rope_table.h"
+
+namespace hadal::models {
+
+// The cos and sin tables of a model on its device, shared by all layers. Immutable; the backend must outlive it.
+//
+// Dynamic NTK scaling has no natural meaning in a paged cache: the published rule picks the base from the length of the
+// whole prompt, and turns keys that are already cached by other angles than a longer prompt would. Here a token's angle
+// depends on its own position alone (the frequencies of a sequence that ends at it), so a key never changes once it is
+// cached, and chunking, batching and prefix reuse give the same numbers. Up to the trained length this is the published
+// rule exactly; beyond it, it is what decoding token by token gives.
+class RopeCache {
+ public:
+  // Tables for positions 0..positions-1.
+  static absl::StatusOr<std::shared_ptr<const RopeCache>> Create(kernels::Backend& backend,
+                                                                 const kernels::RopeConfig& config, int64_t positions);
+
+  // Rotates q and k in place, [tokens, heads, dim] each; either may be absent.
+  absl::Status Apply(kernels::Backend& backend, const kernels::TensorView& positions, const kernels::TensorView& q,
+                     const kernels::TensorView& k, kernels::RopeLayout layout) const;
+
+  static int64_t Bytes(const kernels::RopeConfig& config, int64_t positions) { return positions * config.dim * 4; }
+
+ private:
+  kernels::Buffer buffer_;
+  kernels::TensorView cos_;  // f32 [positions, dim / 2]
+  kernels::TensorView sin_;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "kernels/backend.h"
+
+namespace hadal::models {
+
+// Gathers the small integer arrays of a step on the host and brings them to the device in one copy. Both sides are reused
+// from step to step and only grow. Thread-compatible; the backend must outlive it.
+class StepUpload {
+ public:
+  // Names an array added since the last Clear.
+  struct Handle {
+    int64_t offset_bytes = 0;
+    kernels::DType dtype = kernels::DType::kI32;
+  };
+
+  explicit StepUpload(kernels::Backend* backend) : backend_(backend) {}
+
+  void Clear() { staging_.clear(); }
+  Handle Add(absl::Span<const int32_t> values);
+  Handle Add(absl::Span<const int64_t> values);
+
+  // Brings everything added to the device. The previous step's work must be finished.
+  absl::Status Commit();
+
+  // The device array, after Commit.
+  kernels::TensorView View(Handle handle, std::initializer_list<int64_t> shape) const;
+
+ private:
+  Handle AddBytes(const void* values, size_t bytes, kernels::DType dtype);
+
+  kernels::Backend* backend_;
+  std::vector<std::byte> staging_;
+  kernels::Buffer device_;
+};
+
+}  // namespace hadal::models

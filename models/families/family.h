@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/blocks/context.h"
+#include "models/blocks/mla_plan.h"
+#include "models/blocks/network.h"
+#include "models/loader/config.h"
+#include "models/loader/tensor_spec.h"
+
+namespace hadal::models {
+
+struct FamilyOptions {
+  int64_t max_model_len = 0;           // tokens; the rope tables cover them
+  MlaForm mla_form = MlaForm::kAuto;   // families with latent attention
+};
+
+// What a family is to the registry: four answers that need nothing but the configuration, and the way to load it. Each
+// folder of families/ defines one; models/registry.cc lists them.
+struct Family {
+  std::string name;
+
+  // Every tensor that Load takes, with its shape.
+  std::vector<loader::TensorSpec> (*tensors)(const loader::ModelConfig& config) = nullptr;
+
+  // Upper bound of arena bytes of a forward pass over that many tokens. Never shrinks with more tokens.
+  int64_t (*workspace_bytes)(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) = nullptr;
+
+  // The network with its weights; InvalidArgument for a configuration that the family does not offer.
+  absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;
+};
+
+}  // namespace hadal::models

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/model_runner.h"
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+
+ModelRunner::ModelRunner(ModelInfo info, std::unique_ptr<kernels::Backend> backend, std::unique_ptr<Network> network,
+                         StepBudget budget)
+    : info_(std::move(info)),
+      backend_(std::move(backend)),
+      budget_(budget),
+      executor_(backend_.get(), std::move(network), std::move(budget)),
+      kv_layout_(executor_.network().kv_layout()),
+      hidden_size_(executor_.network().hidden_size()),
+      worker_([this] { RunSteps(); }) {}
+
+ModelRunner::~ModelRunner() {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [this] { return state_ != State::kQueued; });
+    state_ = State::kStopping;
+  }
+  changed_.notify_all();
+  worker_.join();
+}
+
+int64_t ModelRunner::WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const {
+  return StepExecutor::WorkspaceBytes(budget_.network_workspace(max_tokens), hidden_size_, info_.vocab_size,
+                                      info_.max_model_len, max_tokens, max_sequences);
+}
+
+absl::Status ModelRunner::AllocateKvCache(int32_t num_blocks, int32_t block_tokens) {
+  if (checker_.has_value()) return absl::FailedPreconditionError("the KV cache is already allocated");
+  if (num_blocks < 1 || block_tokens < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("KV cache of ", num_blocks, " blocks of ", block_tokens, " tokens"));
+  }
+  HADAL_RETURN_IF_ERROR(executor_.Prepare());
+  HADAL_RETURN_IF_ERROR(executor_.network().AllocateKvCache(num_blocks, block_tokens));
+  checker_.emplace(StepLimits{.vocab_size = info_.vocab_size,
+                              .max_model_len = info_.max_model_len,
+                              .num_blocks = num_blocks,
+                              .block_tokens = block_tokens,
+                              .max_tokens = budget_.max_tokens,
+                              .max_sequences = budget_.max_sequences});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
+  if (!checker_.has_value()) return absl::FailedPreconditionError("Launch before AllocateKvCache");
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (state_ != State::kIdle) return absl::FailedPreconditionError(absl::StrCat("step ", launched_, " is in flight"));
+  }
+  HADAL_RETURN_IF_ERROR(checker_->Check(input));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    input_ = std::move(input);
+    state_ = State::kQueued;
+  }
+  changed_.notify_all();
+  return StepHandle{++launched_};
+}
+
+absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (state_ == State::kIdle || handle.id != launched_) {
+    return absl::FailedPreconditionError(absl::StrCat("step ", handle.id, " is not in flight"));
+  }
+  changed_.wait(lock, [this] { return state_ == State::kDone; });
+  state_ = State::kIdle;
+  absl::StatusOr<StepOutput> output = *std::move(output_);
+  output_.reset();
+  return output;
+}
+
+void ModelRunner::RunSteps() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return state_ == State::kQueued || state_ == State::kStopping; });
+    if (state_ == State::kStopping) return;
+    lock.unlock();
+    absl::StatusOr<StepOutput> output = RunStep(input_);
+    lock.lock();
+    output_ = std::move(output);
+    state_ = State::kDone;
+    changed_.notify_all();
+  }
+}
+
+absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
+  try {
+    absl::StatusOr<StepOutput> output = executor_.Run(input);
+    // The input was checked, so what a kernel refuses now is our own mistake, not the caller's.
+    if (!output.ok() && absl::IsInvalidArgument(output.status())) {
+      return absl::InternalError(absl::StrCat("step failed: ", output.status().message()));
+    }
+    return output;
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("step failed: ", error.what()));
+  }
+}
+
+}  // namespace hadal::models

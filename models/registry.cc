@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/registry.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "kernels/backend.h"
+#include "models/blocks/rope_cache.h"
+#include "models/families/deepseek_v3/deepseek_v3.h"
+#include "models/families/family.h"
+#include "models/families/llama/llama.h"
+#include "models/families/qwen2/qwen2.h"
+#include "models/loader/fingerprint.h"
+#include "models/loader/weights.h"
+#include "models/model_runner.h"
+#include "models/status_macros.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::DType;
+
+struct Registration {
+  const char* architecture;
+  const Family& (*family)();
+};
+
+// One line an architecture.
+constexpr Registration kRegistrations[] = {
+    {"DeepseekV3ForCausalLM", DeepseekV3Family},
+    {"LlamaForCausalLM", LlamaFamily},
+    {"Qwen2ForCausalLM", Qwen2Family},
+};
+
+constexpr uint64_t kDummySeed = 20240531;
+
+absl::StatusOr<const Family*> FindFamily(const std::string& architecture) {
+  for (const Registration& entry : kRegistrations) {
+    if (architecture == entry.architecture) return &entry.family();
+  }
+  return absl::UnimplementedError(absl::StrCat("architecture ", architecture, " is not offered; known are ",
+                                               absl::StrJoin(KnownArchitectures(), ", ")));
+}
+
+absl::StatusOr<DType> ChooseDType(const std::string& name, const loader::ModelConfig& config) {
+  if (name == "auto") return config.DefaultComputeDType();
+  if (name == "bfloat16") return DType::kBF16;
+  if (name == "float16") return DType::kF16;
+  if (name == "float32") return DType::kF32;
+  return absl::InvalidArgumentError(
+      absl::StrCat("dtype ", name, " is none of auto, bfloat16, float16, float32"));
+}
+
+const char* DTypeLongName(DType dtype) {
+  if (dtype == DType::kBF16) return "bfloat16";
+  return dtype == DType::kF16 ? "float16" : "float32";
+}
+
+absl::StatusOr<MlaForm> ChooseMlaForm(const std::string& name) {
+  if (name == "auto") return MlaForm::kAuto;
+  if (name == "absorbed") return MlaForm::kAbsorbed;
+  if (name == "expanded") return MlaForm::kExpanded;
+  return absl::InvalidArgumentError(absl::StrCat("mla_form ", name, " is none of auto, absorbed, expanded"));
+}
+
+absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const LoadOptions& options) {
+  kernels::Backend::Options backend_options;
+  backend_options.threads = options.threads;
+  backend_options.isa = options.isa;
+  backend_options.memory_budget_bytes = options.memory_budget_bytes;
+  if (options.device == "auto") {
+    for (const std::string& name : {std::string("cuda"), std::string("cpu")}) {
+      auto backend = kernels::CreateBackend(name, backend_options);
+      if (backend.ok() || name == "cpu") return backend;
+    }
+  }
+  absl::string_view name = options.device;
+  if (absl::ConsumePrefix(&name, "cuda:")) {
+    if (!absl::SimpleAtoi(name, &backend_options.device_index) || backend_options.device_index < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("device ", options.device, ": expected cuda:N"));
+    }
+    name = "cuda";
+  }
+  return kernels::CreateBackend(name, backend_options);
+}
+
+// Everything that is known before tensor data is read.
+struct Checkpoint {
+  loader::ModelConfig config;
+  const Family* family = nullptr;
+  DType dtype = DType::kBF16;
+  int32_t max_model_len = 0;
+  loader::WeightStore store;
+  loader::TensorReport report;
+};
+
+absl::Status CheckOptions(const LoadOptions& options) {
+  if (options.max_batch_tokens < 1 || options.max_batch_size < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_tokens is ", options.max_batch_tokens,
+                                                   " and max_batch_size is ", options.max_batch_size, ", minimum 1"));
+  }
+  if (options.max_model_len < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_model_len is ", options.max_model_len, ", minimum 1"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options) {
+  HADAL_RETURN_IF_ERROR(CheckOptions(options));
+  if (options.progress) options.progress({loader::LoadStage::kOpen, 0, 0});
+  HADAL_ASSIGN_OR_RETURN(loader::ModelConfig config, loader::ReadModelConfig(options.dir));
+  HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
+  HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
+  const int64_t longest = std::min<int64_t>(config.max_position_embeddings, std::numeric_limits<int32_t>::max());
+  if (options.max_model_len > longest) {
+    return absl::InvalidArgumentError(absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest,
+                                                   " (max_position_embeddings)"));
+  }
+  const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
+  const std::vector<loader::TensorSpec> specs = family->tensors(config);
+  if (options.load_format == LoadFormat::kDummy) {
+    loader::WeightStore store = loader::WeightStore::Dummy(specs, kDummySeed);
+    HADAL_ASSIGN_OR_RETURN(const loader::TensorReport report, loader::CheckTensors(store, config, specs));
+    return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report};
+  }
+  HADAL_ASSIGN_OR_RETURN(loader::WeightStore store, loader::WeightStore::Open(options.dir));
+  if (options.progress) options.progress({loader::LoadStage::kValidate, 0, 0});
+  HADAL_ASSIGN_OR_RETURN(const loader::TensorReport report, loader::CheckTensors(store, config, specs));
+  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report};
+}
+
+std::string ServedName(const LoadOptions& options) {
+  if (!options.name.empty()) return options.name;
+  std::filesystem::path path = std::filesystem::path(options.dir).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  return path.filename().string();
+}
+
+int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int64_t max_sequences) {
+  return StepExecutor::WorkspaceBytes(
+      checkpoint.family->workspace_bytes(checkpoint.config, checkpoint.dtype, max_tokens), checkpoint.config.hidden_size,
+      checkpoint.config.vocab_size, checkpoint.max_model_len, max_tokens, max_sequences);
+}
+
+}  // namespace
+
+std::vector<std::string> KnownArchitectures() {
+  std::vector<std::string> names;
+  for (const Registration& entry : kRegistrations) names.push_back(entry.architecture);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
+  HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options.mla_form));
+  HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
+  HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> backend, OpenDevice(options));
+  const loader::ModelConfig& config = checkpoint.config;
+  const DType dtype = checkpoint.dtype;
+
+  loader::WeightLoader::Options loader_options;
+  loader_options.compute_dtype = dtype;
+  loader_options.threads = options.threads;
+  loader_options.progress = options.progress;
+  loader_options.progress_total_bytes = checkpoint.report.loaded_bytes;
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<loader::WeightLoader> weight_loader,
+                         loader::WeightLoader::Create(checkpoint.store, config, backend.get(), loader_options));
+  const LoadContext context = {config, *weight_loader, *backend, ParallelContext{}};
+  HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
+                         checkpoint.family->load(context, {checkpoint.max_model_len, mla_form}));
+  HADAL_RETURN_IF_ERROR(backend->Synchronize());
+
+  ModelInfo info;
+  info.name = ServedName(options);
+  info.family = checkpoint.family->name;
+  info.dtype = DTypeLongName(dtype);
+  info.fingerprint = loader::Fingerprint(config, checkpoint.store);
+  info.vocab_size = static_cast<int32_t>(config.vocab_size);
+  info.max_model_len = checkpoint.max_model_len;
+  info.parameter_count = loader::ParameterCount(config);
+  info.weights_bytes = weight_loader->buffer_bytes() + weight_loader->zero_copy_bytes();
+
+  StepBudget budget;
+  budget.max_tokens = options.max_batch_tokens;
+  budget.max_sequences = options.max_batch_size;
+  budget.network_workspace = [config, dtype, family = checkpoint.family](int64_t tokens) {
+    return family->workspace_bytes(config, dtype, tokens);
+  };
+  return std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
+}
+
+absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_tokens) {
+  HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
+  LoadOptions device_options = options;
+  device_options.threads = 1;  // nothing is computed
+  device_options.memory_budget_bytes = 0;
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend, OpenDevice(device_options));
+
+  loader::MemoryPlanOptions plan_options;
+  plan_options.compute_dtype = checkpoint.dtype;
+  plan_options.kv_dtype = checkpoint.dtype;
+  plan_options.block_tokens = block_tokens;
+  plan_options.max_model_len = checkpoint.max_model_len;
+  plan_options.budget_bytes = options.memory_budget_bytes;
+  plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size);
+  plan_options.extra_weights_bytes = RopeCache::Bytes(checkpoint.config.rope, checkpoint.max_model_len);
+  ModelPlan plan;
+  HADAL_ASSIGN_OR_RETURN(plan.memory, loader::PlanMemory(checkpoint.config, plan_options));
+  plan.device = std::string(backend->name());
+  plan.dtype = DTypeLongName(checkpoint.dtype);
+  plan.config = std::move(checkpoint.config);
+  return plan;
+}
+
+}  // namespace hadal::models

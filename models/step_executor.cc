@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/step_executor.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "models/status_macros.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::DType;
+using kernels::TensorView;
+
+constexpr int64_t kFewestLogitRows = 16;
+// The narrowest block that the bound of the block tables reckons with.
+constexpr int64_t kFewestBlockTokens = 16;
+
+}  // namespace
+
+StepExecutor::StepExecutor(kernels::Backend* backend, std::unique_ptr<Network> network, StepBudget budget)
+    : backend_(backend), network_(std::move(network)), budget_(std::move(budget)), arena_(backend), upload_(backend) {}
+
+int64_t StepExecutor::LogitRows(int64_t tokens, int64_t sequences) {
+  return std::min(kMaxLogitRows, std::max({tokens, sequences, kFewestLogitRows}));
+}
+
+int64_t StepExecutor::ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
+                                    int64_t sequences) {
+  const int64_t rows = LogitRows(tokens, sequences);
+  // Hidden rows may be of any compute type: reckon with the widest.
+  return network_bytes + ArenaBytes(DType::kF32, rows * hidden_size) + ArenaBytes(DType::kF32, rows * vocab_size) +
+         SampleRows::ArenaBytesFor(rows);
+}
+
+int64_t StepExecutor::WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size,
+                                     int64_t max_model_len, int64_t max_tokens, int64_t max_sequences) {
+  // Ids, positions, slots and sample rows; block tables, lengths and starts, twice for latent attention.
+  const int64_t table_bytes = (max_model_len + kFewestBlockTokens - 1) / kFewestBlockTokens * 4;
+  const int64_t array_bytes = max_tokens * 32 + max_sequences * (table_bytes + 64) + 4096;
+  return ArenaBytesFor(network_bytes, hidden_size, vocab_size, max_tokens, max_sequences) + 2 * array_bytes;
+}
+
+absl::Status StepExecutor::Prepare() {
+  return arena_.Reserve(ArenaBytesFor(budget_.network_workspace(budget_.max_tokens), network_->hidden_size(),
+                                      network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
+}
+
+absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
+  const int64_t tokens = input.tokens();
+  const int64_t sequences = input.sequences();
+  row_ids_.clear();
+  for (const SampleRow& row : input.samples) row_ids_.push_back(row.token_index);
+
+  upload_.Clear();
+  const StepUpload::Handle slots = upload_.Add(absl::MakeConstSpan(input.slot_mapping));
+  const StepUpload::Handle ids = upload_.Add(absl::MakeConstSpan(input.token_ids));
+  const StepUpload::Handle positions = upload_.Add(absl::MakeConstSpan(input.positions));
+  const StepUpload::Handle starts = upload_.Add(absl::MakeConstSpan(input.query_start));
+  const StepUpload::Handle lengths = upload_.Add(absl::MakeConstSpan(input.context_lens));
+  const StepUpload::Handle tables = upload_.Add(absl::MakeConstSpan(input.block_tables));
+  const StepUpload::Handle rows = upload_.Add(absl::MakeConstSpan(row_ids_));
+  network_->PlanStep(input, upload_);
+  HADAL_RETURN_IF_ERROR(upload_.Commit());
+
+  StepBatch batch;
+  batch.token_ids = upload_.View(ids, {tokens});
+  batch.positions = upload_.View(positions, {tokens});
+  batch.slot_mapping = upload_.View(slots, {tokens});
+  batch.ragged = {.query_start = upload_.View(starts, {sequences + 1}),
+                  .context_lens = upload_.View(lengths, {sequences}),
+                  .block_tables = upload_.View(tables, {sequences, input.block_table_stride}),
+                  .host_query_start = input.query_start,
+                  .host_context_lens = input.context_lens};
+  network_->BindStep(upload_, batch);
+
+  const Arena::Scope scope(arena_);
+  HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, batch}));
+  StepOutput output;
+  output.samples.reserve(input.samples.size());
+  const TensorView row_ids = upload_.View(rows, {static_cast<int64_t>(row_ids_.size())});
+  const size_t slice = static_cast<size_t>(LogitRows(tokens, sequences));
+  for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
+    const size_t count = std::min(slice, input.samples.size() - begin);
+    HADAL_RETURN_IF_ERROR(SampleSlice(input, begin, count, row_ids, hidden, output));
+  }
+  HADAL_RETURN_IF_ERROR(backend_->Synchronize());
+  return output;
+}
+
+absl::Status StepExecutor::SampleSlice(const StepInput& input, size_t begin, size_t count, const TensorView& row_ids,
+                                       const TensorView& hidden, StepOutput& output) {
+  const Arena::Scope scope(arena_);
+  const int64_t rows = static_cast<int64_t>(count);
+  HADAL_ASSIGN_OR_RETURN(const TensorView chosen, arena_.Take(hidden.dtype, {rows, hidden.size(1)}));
+  HADAL_RETURN_IF_ERROR(backend_->Embedding(
+      {.ids = row_ids.Slice(0, static_cast<int64_t>(begin), rows), .table = hidden, .out = chosen}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
+  HADAL_RETURN_IF_ERROR(network_->Head(*backend_, chosen, logits));
+  return sample_rows_.Run(*backend_, arena_, absl::MakeConstSpan(input.samples).subspan(begin, count), logits, output);
+}
+
+}  // namespace hadal::models

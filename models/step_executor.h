@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "models/blocks/arena.h"
+#include "models/blocks/network.h"
+#include "models/blocks/step_upload.h"
+#include "models/model.h"
+#include "models/sample_rows.h"
+
+namespace hadal::models {
+
+// Upper bounds of a step, and of the memory that a forward pass needs for it.
+struct StepBudget {
+  int32_t max_tokens = 0;
+  int32_t max_sequences = 0;
+  std::function<int64_t(int64_t tokens)> network_workspace;  // Family::workspace_bytes of the loaded configuration
+};
+
+// Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the rows
+// that are sampled (in slices, so that scoring a whole chunk needs no more memory than sampling a batch), and samples.
+// The arena is reserved once for the largest step. Thread-compatible: one thread at a time. The backend must outlive it.
+class StepExecutor {
+ public:
+  // Rows of logits that are alive at once.
+  static constexpr int64_t kMaxLogitRows = 256;
+
+  StepExecutor(kernels::Backend* backend, std::unique_ptr<Network> network, StepBudget budget);
+
+  // Device bytes for a step of that size, beside weights and caches.
+  static int64_t WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t max_model_len,
+                                int64_t max_tokens, int64_t max_sequences);
+
+  // Reserves the arena for the largest step.
+  absl::Status Prepare();
+
+  // `input` has passed StepChecker.
+  absl::StatusOr<StepOutput> Run(const StepInput& input);
+
+  Network& network() { return *network_; }
+  const Arena& arena() const { return arena_; }
+
+ private:
+  static int64_t LogitRows(int64_t tokens, int64_t sequences);
+  static int64_t ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
+                               int64_t sequences);
+
+  absl::Status SampleSlice(const StepInput& input, size_t begin, size_t count, const kernels::TensorView& row_ids,
+                           const kernels::TensorView& hidden, StepOutput& output);
+
+  kernels::Backend* backend_;
+  std::unique_ptr<Network> network_;
+  StepBudget budget_;
+  Arena arena_;
+  StepUpload upload_;
+  SampleRows sample_rows_;
+  std::vector<int32_t> row_ids_;
+};
+
+}  // namespace hadal::models
