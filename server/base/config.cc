@@ -135,8 +135,8 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
       [c](const std::string& text) { return SetDevice(&c->device, text); });
   add("dtype", c->dtype, "compute type: auto (the checkpoint's half type), bfloat16, float16, float32",
       SetChoice(&c->dtype, {"auto", "bfloat16", "float16", "float32"}));
-  add("load-format", c->load_format, "auto, or dummy: random weights from config.json alone, for benchmarks",
-      SetChoice(&c->load_format, {"auto", "dummy"}));
+  add("load-format", c->load_format, "auto, dummy (random weights from config.json alone) or null (no arithmetic): for benchmarks",
+      SetChoice(&c->load_format, {"auto", "dummy", "null"}));
   add("threads", "cores", "CPU compute threads", SetInt(&c->threads, 1, 1024));
   add("memory-budget", "auto", "bytes for weights, workspace and KV cache, e.g. 24GiB", SetBytes(&c->memory_budget_bytes));
   add("max-model-len", "from config.json", "context limit in tokens", SetInt(&c->max_model_len, 1, 1 << 30));

@@ -28,7 +28,7 @@ struct ServerConfig {
   int grpc_port = -1;                       // -1: gRPC shares `port`
   std::string device = "auto";              // auto, cpu, cuda, cuda:N
   std::string dtype = "auto";               // auto, bfloat16, float16, float32
-  std::string load_format = "auto";         // auto, dummy
+  std::string load_format = "auto";         // auto, dummy, null
   int threads = 0;                          // CPU compute threads; 0: one for each core
   int64_t memory_budget_bytes = 0;          // 0: auto
   int max_model_len = 0;                    // 0: from config.json

@@ -151,6 +151,7 @@ Metrics::Metrics()
 }
 
 std::string Metrics::Expose() {
+  if (refresh_) refresh_();
   std::vector<prometheus::MetricFamily> out;
   out.reserve(64);
   AppendAll(out, requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,

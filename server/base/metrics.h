@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "server/base/metric_types.h"
@@ -30,8 +31,14 @@ struct Metrics {
       prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens, request_generation_tokens,
       rejection_latency, retry_after;
 
+  // Called at the start of Expose, to bring gauges up to date that mirror other state. Set once, before the first Expose.
+  void SetRefresh(std::function<void()> refresh) { refresh_ = std::move(refresh); }
+
   // Prometheus text format 0.0.4 of everything. Any thread; takes no lock that the engine or a front end holds for long.
   std::string Expose();
+
+ private:
+  std::function<void()> refresh_;
 };
 
 // Label value for a prompt of that many tokens.

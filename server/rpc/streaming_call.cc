@@ -53,6 +53,7 @@ void StreamingCall::Admit() {
   admission::Arrival arrival;
   arrival.priority = caller_.priority;
   arrival.tenant = caller_.tenant;
+  arrival.request_id = metadata_.request_id;
   arrival.body_bytes = static_cast<int64_t>(message_->Length());
   absl::StatusOr<admission::Ticket> ticket = environment_->service->Admit(arrival);
   if (!ticket.ok()) return FinishWith(ticket.status());
@@ -118,9 +119,6 @@ void StreamingCall::Pump() {
     // While a write is pending nothing is read: the token stream fills, and the engine pauses this request alone.
     if (writing_ || finished_ || end_.has_value() || call_ == nullptr) return;
     service::CallUpdate update = call_->Read();
-    if (time_to_first_token_ == absl::InfiniteDuration() && !update.deltas.empty()) {
-      time_to_first_token_ = environment_->service->clock().Now() - metadata_.arrival;
-    }
     if (update.done) {
       end_ = update.status;
       usage_ = update.usage;
@@ -212,7 +210,6 @@ void StreamingCall::Record(const absl::Status& status) {
   record.request_id = metadata_.request_id;
   record.usage = usage_;
   record.duration = environment_->service->clock().Now() - metadata_.arrival;
-  record.time_to_first_token = time_to_first_token_;
   environment_->service->Record(record);
 }
 

@@ -78,7 +78,6 @@ class StreamingCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   CallMetadata metadata_;
   service::Caller caller_;
   service::Usage usage_;
-  absl::Duration time_to_first_token_ = absl::InfiniteDuration();
 
   absl::Mutex mutex_;
   std::unique_ptr<service::ActiveCall> call_ ABSL_GUARDED_BY(mutex_);

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/app.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "models/null_model.h"
+#include "models/registry.h"
+#include "server/base/log.h"
+#include "server/base/strings.h"
+#include "server/commands/commands.h"
+#include "server/commands/demo_model.h"
+#include "server/commands/generation_defaults.h"
+#include "server/commands/memory_budget.h"
+
+namespace hadal::commands {
+namespace {
+
+constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
+
+admission::LogSink MakeLogSink() {
+  return [](admission::LogSeverity severity, std::string_view component, std::string_view message,
+            const admission::LogFields& fields) {
+    const base::LogLevel level = severity == admission::LogSeverity::kError     ? base::LogLevel::kError
+                                 : severity == admission::LogSeverity::kWarning ? base::LogLevel::kWarn
+                                                                                : base::LogLevel::kInfo;
+    if (fields.reason == request::Reason::kNone) return base::Log(level, component, message);
+    base::Log(level, component, message,
+              {{"reason", request::ReasonName(fields.reason)},
+               {"request_id", std::string_view(fields.request_id)},
+               {"class", request::kPriorityNames[static_cast<int>(fields.priority)]},
+               {"required_bytes", fields.required_bytes},
+               {"available_bytes", fields.available_bytes},
+               {"retry_after_ms", fields.retry_after_ms}});
+  };
+}
+
+bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+std::vector<base::ModelFlag> ModelFlags(const base::ServerConfig& config) {
+  if (!config.models.empty()) return config.models;
+  return {{"hadal-demo", DemoModelDir()}};
+}
+
+int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1u, 8u)); }
+
+}  // namespace
+
+// A model in memory, before its engine exists.
+struct App::Loaded {
+  std::shared_ptr<models::Model> model;
+  std::shared_ptr<service::ServedModel> served;
+};
+
+App::App(base::ServerConfig config)
+    : config_(std::move(config)),
+      model_flags_(ModelFlags(config_)),
+      engine_metrics_(&metrics_),
+      progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log_format != "json") {}
+
+App::~App() {
+  if (http_ != nullptr) http_->Stop();
+  if (grpc_ != nullptr) grpc_->Shutdown(absl::ZeroDuration());
+  for (auto& engine : engines_) engine->Stop();
+}
+
+absl::Status App::Start() {
+  if (!config_.api_key_file.empty()) {
+    absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
+    if (!keys.ok()) return keys.status();
+    keys_ = *std::move(keys);
+  }
+  if (keys_.empty() && !config_.insecure_public && !IsLoopback(config_.host)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--host=", config_.host, " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
+  }
+  metrics_.SetRefresh([this] { UpdateGauges(&metrics_, Sources()); });
+  metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+
+  admission::AdmissionController::Options options;
+  options.max_queue_requests = std::max(1, config_.max_queue_requests);
+  options.max_queue_tokens = config_.max_queue_tokens;
+  options.log = MakeLogSink();
+  CountAdmission(&metrics_, &options);
+  auto admission = admission::AdmissionController::Create(std::move(options));
+  if (!admission.ok()) return admission.status();
+  admission_ = *std::move(admission);
+  admission_->SetLoading(absl::Seconds(2));
+
+  service::GenerateService::Options service;
+  service.admission = admission_.get();
+  service.models = &models_;
+  service.clock = base::Clock::Real();
+  service.worker_threads = ServiceThreads();
+  service.load = [this] { return MakeLoad(Sources()); };
+  service.metrics = &metrics_;
+  service_ = std::make_unique<service::GenerateService>(std::move(service));
+
+  rpc::GrpcServer::Options grpc;
+  grpc.service = service_.get();
+  grpc.keys = &keys_;
+  grpc.host = config_.host;
+  grpc.port = config_.grpc_port == config_.port && config_.port != 0 ? -1 : config_.grpc_port;
+  grpc.max_message_bytes = config_.max_body_bytes;
+  grpc.slow_reader_timeout = config_.slow_reader_timeout;
+  auto grpc_server = rpc::GrpcServer::Start(grpc);
+  if (!grpc_server.ok()) return grpc_server.status();
+  grpc_ = *std::move(grpc_server);
+
+  http::HttpOptions http;
+  http.host = config_.host;
+  http.port = config_.port;
+  http.overload_http_status = config_.overload_http_status;
+  http.max_body_bytes = config_.max_body_bytes;
+  http.max_connections = config_.max_connections;
+  http.request_timeout = config_.request_timeout;
+  http.slow_reader_timeout = config_.slow_reader_timeout;
+  http.version = kVersion;
+  http::HttpServer::Dependencies dependencies;
+  dependencies.service = service_.get();
+  dependencies.keys = keys_;
+  dependencies.metrics = &metrics_;
+  dependencies.health = [this] { return Health(); };
+  if (config_.grpc_port < 0) {
+    dependencies.adopt_http2 = [this](int fd) { grpc_->Adopt(fd); };
+  }
+  auto http_server = http::HttpServer::Create(std::move(http), std::move(dependencies));
+  if (!http_server.ok()) return http_server.status();
+  http_ = *std::move(http_server);
+  http_->Start();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index) {
+  const absl::Time start = base::Clock::Real()->Now();
+  progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
+  // The tokenizer is parsed beside the weights: for a small model it is the longer part.
+  absl::StatusOr<std::shared_ptr<const tokenizer::Tokenizer>> tokenizer = absl::UnknownError("not loaded");
+  std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
+
+  absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
+  if (config_.load_format != "null") {
+    models::LoadOptions options;
+    options.dir = flag.dir;
+    options.name = flag.name;
+    options.device = config_.device;
+    options.dtype = config_.dtype;
+    options.load_format = config_.load_format == "dummy" ? models::LoadFormat::kDummy : models::LoadFormat::kAuto;
+    options.threads = config_.threads;
+    options.max_model_len = config_.max_model_len;
+    options.max_batch_tokens = config_.max_batch_tokens;
+    options.max_batch_size = config_.max_batch_size;
+    options.progress = [this](loader::LoadProgress progress) {
+      progress_.Update(progress.bytes_done, progress.bytes_total);
+      admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
+    };
+    model = models::LoadModel(options);
+  }
+  tokenizer_thread.join();
+  if (!tokenizer.ok()) return tokenizer.status();
+  if (config_.load_format == "null") {
+    models::NullModel::Options null;
+    null.name = flag.name;
+    null.vocab_size = (*tokenizer)->vocab_size();
+    if (config_.max_model_len > 0) null.max_model_len = config_.max_model_len;
+    absl::StatusOr<std::unique_ptr<models::NullModel>> created = models::NullModel::Create(null);
+    if (!created.ok()) return created.status();
+    model = *std::move(created);
+  }
+  if (!model.ok()) return model.status();
+  const models::ModelInfo& info = (*model)->info();
+  if ((*tokenizer)->vocab_size() > info.vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: tokenizer.json has ids up to %d, but the model's embedding has only %d rows", flag.dir,
+                        (*tokenizer)->vocab_size() - 1, info.vocab_size));
+  }
+
+  auto served = std::make_shared<service::ServedModel>();
+  served->name = flag.name;
+  served->info = info;
+  served->tokenizer = *tokenizer;
+  served->chat_template = tokenizer::ChatTemplate::Detect(**tokenizer);
+  absl::StatusOr<service::GenerationDefaults> defaults = ReadGenerationDefaults(flag.dir);
+  if (!defaults.ok()) return defaults.status();
+  served->defaults = *defaults;
+  served->model_index = index;
+  served->created_unix_s = absl::ToUnixSeconds(absl::Now());
+  metrics_.model_info.With({flag.name, info.family, info.dtype, config_.device}).Set(1);
+  base::Log(base::LogLevel::kInfo, "loader",
+            absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
+                            static_cast<double>(info.weights_bytes) / 1e9,
+                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start)));
+  return Loaded{*std::move(model), std::move(served)};
+}
+
+absl::Status App::StartEngines(std::vector<Loaded> loaded) {
+  int64_t budget = config_.memory_budget_bytes;
+  if (budget == 0) {
+    absl::StatusOr<int64_t> automatic = AutoMemoryBudget();
+    if (!automatic.ok()) return automatic.status();
+    budget = *automatic;
+    // Mapped weights are not in the available memory any more once they are loaded; the budget counts them.
+    for (const Loaded& one : loaded) budget += one.model->info().weights_bytes;
+  }
+  auto ledger = admission::MemoryLedger::Create(budget);
+  if (!ledger.ok()) return ledger.status();
+  memory_ = *std::move(ledger);
+  for (const Loaded& one : loaded) {
+    const std::string& name = one.served->name;
+    if (absl::Status status = memory_->Commit(absl::StrCat(name, " weights"), one.model->info().weights_bytes); !status.ok()) {
+      return status;
+    }
+    const int64_t workspace = one.model->WorkspaceBytes(config_.max_batch_tokens, config_.max_batch_size);
+    if (absl::Status status = memory_->Commit(absl::StrCat(name, " workspace"), workspace); !status.ok()) return status;
+  }
+  const int64_t rest = memory_->budget_bytes() - memory_->committed_bytes();
+  for (const Loaded& one : loaded) {
+    const models::ModelInfo& info = one.model->info();
+    KvShare share;
+    share.share_bytes = rest / static_cast<int64_t>(loaded.size());
+    share.bytes_per_token = one.model->kv_layout().bytes_per_token();
+    share.block_tokens = config_.kv_block_tokens;
+    share.max_batch_size = config_.max_batch_size;
+    share.max_model_len = info.max_model_len;
+    absl::StatusOr<int32_t> blocks = KvBlocks(info.name, share);
+    if (!blocks.ok()) return blocks.status();
+    const int64_t block_bytes = share.bytes_per_token * share.block_tokens;
+    auto pool = memory_->CommitKvPool(info.name, *blocks * block_bytes);
+    if (!pool.ok()) return pool.status();
+
+    admission::ModelLimits limits;
+    limits.name = info.name;
+    limits.max_model_len = info.max_model_len;
+    limits.block_tokens = config_.kv_block_tokens;
+    limits.block_bytes = block_bytes;
+    limits.pool = *pool;
+    absl::StatusOr<int> index = admission_->AddModel(limits);
+    if (!index.ok()) return index.status();
+
+    engine::EngineOptions options;
+    options.name = absl::StrCat("engine_", *index);
+    options.num_blocks = *blocks;
+    options.block_tokens = config_.kv_block_tokens;
+    options.max_batch_size = config_.max_batch_size;
+    options.max_batch_tokens = std::max(config_.max_batch_tokens, config_.max_batch_size);
+    options.batch_wait = absl::Microseconds(config_.batch_wait_us);
+    options.slow_reader_timeout = config_.slow_reader_timeout;
+    options.stall_timeout = config_.stall_timeout;
+    options.prefix_cache = config_.prefix_cache;
+    options.log = MakeLogSink();
+    options.observer = &engine_metrics_;
+    auto engine = engine::Engine::Create(std::move(options), one.model, admission_.get(), *index);
+    if (!engine.ok()) return engine.status();
+    engines_.push_back(*std::move(engine));
+    metrics_.kv_cache_info.With({absl::StrCat(config_.kv_block_tokens), absl::StrCat(*blocks)}).Set(1);
+    base::Log(base::LogLevel::kInfo, "main",
+              absl::StrFormat("%s: KV cache of %d blocks, %d tokens, %.2f GB; context %d tokens", info.name, *blocks,
+                              int64_t{*blocks} * config_.kv_block_tokens,
+                              static_cast<double>(*blocks * block_bytes) / 1e9, info.max_model_len));
+    if (int64_t{*blocks} * config_.kv_block_tokens < info.max_model_len) {
+      base::Log(base::LogLevel::kWarn, "main",
+                absl::StrCat(info.name, ": a request of the whole context does not fit into the KV cache; longer ones than ",
+                             int64_t{*blocks} * config_.kv_block_tokens,
+                             " tokens are refused. Raise --memory-budget or set --max-model-len"));
+    }
+    if (absl::Status status = models_.Add(one.served); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status App::Load(const std::function<bool()>& cancelled) {
+  std::vector<Loaded> loaded;
+  for (size_t i = 0; i < model_flags_.size(); ++i) {
+    absl::StatusOr<Loaded> one = LoadOne(model_flags_[i], static_cast<int>(i));
+    if (!one.ok()) {
+      progress_.End();
+      return one.status();
+    }
+    loaded.push_back(*std::move(one));
+    if (cancelled()) return absl::CancelledError("stopped while loading");
+  }
+  progress_.End();
+  if (absl::Status status = StartEngines(std::move(loaded)); !status.ok()) return status;
+  for (auto& engine : engines_) engine->Start();
+  models_.AddAlias("deepseek-chat", "", false);
+  models_.AddAlias("deepseek-reasoner", "", true);
+  models_.MarkComplete();
+  ready_.store(true, std::memory_order_release);
+  admission_->SetReady();
+  grpc_->SetServing(true);
+  base::Log(base::LogLevel::kInfo, "main", "ready");
+  return absl::OkStatus();
+}
+
+GaugeSources App::Sources() const {
+  GaugeSources sources;
+  sources.admission = admission_.get();
+  sources.draining = draining_.load(std::memory_order_acquire);
+  if (!ready_.load(std::memory_order_acquire)) return sources;
+  for (const auto& engine : engines_) sources.engines.push_back(engine.get());
+  sources.memory_budget_bytes = memory_->budget_bytes();
+  for (const admission::MemoryLedger::Part& part : memory_->parts()) sources.memory_fixed_bytes += part.bytes;
+  sources.memory_fixed_bytes -= admission_->GetLoad().memory_capacity_bytes;
+  sources.ready = !sources.draining && Failure().empty();
+  return sources;
+}
+
+http::HealthReport App::Health() const {
+  http::HealthReport report;
+  report.started = ready_.load(std::memory_order_acquire);
+  const bool draining = draining_.load(std::memory_order_acquire);
+  report.stage = !report.started ? "loading" : draining ? "draining" : "ready";
+  report.progress = report.started ? 1 : progress_.progress();
+  if (!report.started) {
+    report.message = "the model is loading";
+    return report;
+  }
+  for (const auto& engine : engines_) {
+    const engine::HealthSnapshot health = engine->Health();
+    if (health.live) continue;
+    report.live = false;
+    report.message = health.message;
+  }
+  const std::string failure = Failure();
+  if (!failure.empty()) {
+    report.stage = "device_fault";
+    report.message = failure;
+  }
+  report.ready = !draining && failure.empty();
+  return report;
+}
+
+std::string App::Failure() const {
+  if (!ready_.load(std::memory_order_acquire)) return "";
+  for (const auto& engine : engines_) {
+    if (engine->snapshot().device_fault) return absl::StrCat(engine->options().name, ": the device failed");
+  }
+  return "";
+}
+
+void App::Drain(const std::function<bool()>& hurry) {
+  draining_.store(true, std::memory_order_release);
+  grpc_->SetServing(false);
+  admission_->BeginDrain();
+  http_->BeginDrain();
+  std::atomic<bool> done{false};
+  // A second signal, or a fault, shortens the first time-out.
+  std::thread watcher([&] {
+    while (!done.load()) {
+      if (hurry()) {
+        for (auto& engine : engines_) engine->Drain(kHurriedDrain);
+        return;
+      }
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+  });
+  for (auto& engine : engines_) engine->Drain(config_.drain_timeout);
+  done.store(true);
+  watcher.join();
+  // What the engines have published still has to reach the clients.
+  http_->WaitIdle(absl::Seconds(2));
+  grpc_->Shutdown(absl::Seconds(2));
+  http_->Stop();
+  for (auto& engine : engines_) engine->Stop();
+}
+
+int App::grpc_port() const { return grpc_->port(); }
+
+}  // namespace hadal::commands

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/admission/admission.h"
+#include "server/admission/memory_ledger.h"
+#include "server/base/config.h"
+#include "server/base/metrics.h"
+#include "server/commands/load_progress.h"
+#include "server/commands/metrics_bridge.h"
+#include "server/engine/engine.h"
+#include "server/http/http_server.h"
+#include "server/rpc/grpc_server.h"
+#include "server/service/api_keys.h"
+#include "server/service/generate_service.h"
+
+namespace hadal::commands {
+
+// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads then, so that
+// health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for the main thread.
+class App {
+ public:
+  explicit App(base::ServerConfig config);
+  ~App();
+
+  // Reads keys, binds the ports, answers health. Errors name the flag.
+  absl::Status Start();
+  // Loads every model, then opens for requests. `cancelled` is asked between models.
+  absl::Status Load(const std::function<bool()>& cancelled);
+  // Takes nothing new, refuses what waits, lets running requests finish until the drain time-out or until `hurry` is true
+  // (then one more second), ends the rest, closes.
+  void Drain(const std::function<bool()>& hurry);
+  // A device fault or a closed listener: the process should end. Empty while all is well.
+  std::string Failure() const;
+
+  int port() const { return http_->port(); }
+  int grpc_port() const;
+
+ private:
+  struct Loaded;
+
+  absl::StatusOr<Loaded> LoadOne(const base::ModelFlag& flag, int index);
+  absl::Status StartEngines(std::vector<Loaded> loaded);
+  GaugeSources Sources() const;
+  http::HealthReport Health() const;
+
+  const base::ServerConfig config_;
+  const std::vector<base::ModelFlag> model_flags_;
+  base::Metrics metrics_;
+  EngineMetrics engine_metrics_;
+  LoadProgress progress_;
+  service::ApiKeys keys_;
+  std::unique_ptr<admission::AdmissionController> admission_;
+  std::unique_ptr<admission::MemoryLedger> memory_;
+  service::ModelTable models_;
+  std::unique_ptr<service::GenerateService> service_;
+  std::vector<std::unique_ptr<engine::Engine>> engines_;
+  std::unique_ptr<rpc::GrpcServer> grpc_;
+  std::unique_ptr<http::HttpServer> http_;
+
+  // Engines are complete and readable once `ready_` is true.
+  std::atomic<bool> ready_{false}, draining_{false};
+};
+
+}  // namespace hadal::commands

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+namespace hadal::commands {
+
+// The demo model's folder: HADAL_DEMO_MODEL, else models/demo beside the source that the program was built from, else the
+// installed share/hadal/demo beside the program.
+std::string DemoModelDir();
+
+}  // namespace hadal::commands

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/generation_defaults.h"
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+
+namespace hadal::commands {
+namespace {
+
+using nlohmann::json;
+
+constexpr uintmax_t kMaxFileBytes = 1 << 20;
+
+absl::Status Read(const json& config, const char* field, double min, double max, std::optional<float>* out) {
+  const auto it = config.find(field);
+  if (it == config.end() || it->is_null()) return absl::OkStatus();
+  if (!it->is_number() || it->get<double>() < min || it->get<double>() > max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("generation_config.json: ", field, ": expected a number from ", min, " to ", max));
+  }
+  *out = it->get<float>();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<service::GenerationDefaults> ReadGenerationDefaults(const std::string& dir) {
+  service::GenerationDefaults defaults;
+  const std::filesystem::path path = std::filesystem::path(dir) / "generation_config.json";
+  std::error_code missing;
+  const uintmax_t size = std::filesystem::file_size(path, missing);
+  if (missing) return defaults;
+  if (size > kMaxFileBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", size, " bytes; at most ", kMaxFileBytes, " are read"));
+  }
+  std::ifstream file(path);
+  const json config = json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
+  std::optional<float> top_k;
+  for (const absl::Status& status :
+       {Read(config, "temperature", 0, 2, &defaults.temperature), Read(config, "top_p", 0, 1, &defaults.top_p),
+        Read(config, "repetition_penalty", 0.01, 10, &defaults.repetition_penalty),
+        Read(config, "top_k", 0, 1 << 24, &top_k)}) {
+    if (!status.ok()) return status;
+  }
+  if (defaults.top_p == 0.0f) defaults.top_p.reset();
+  if (top_k.has_value()) defaults.top_k = static_cast<int32_t>(*top_k);
+  const auto do_sample = config.find("do_sample");
+  if (do_sample != config.end() && do_sample->is_boolean() && !do_sample->get<bool>()) defaults.temperature = 0.0f;
+  return defaults;
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+#include "server/base/metrics.h"
+
+namespace hadal::commands {
+
+// What /health/startup says while models load.
+struct StartupState {
+  std::string stage;      // "starting", "loading MODEL", "ready", "failed"
+  double progress = 0;    // 0..1
+  absl::Duration remaining;  // estimate; zero when unknown
+};
+
+// Shows how far loading is: a bar on a terminal, a log line a second otherwise, and a gauge in any case. Update may be called
+// from any thread, one at a time.
+class LoadProgress {
+ public:
+  LoadProgress(base::Metrics* metrics, bool terminal);
+
+  void Begin(const std::string& model, int index, int count);
+  // Bytes of the current model; total 0 while unknown.
+  void Update(int64_t bytes_done, int64_t bytes_total);
+  void End();
+
+  double progress() const { return progress_.load(std::memory_order_relaxed); }
+  // From the speed so far; zero when nothing is known yet.
+  absl::Duration Remaining() const;
+
+ private:
+  void Show(bool force);
+
+  base::Metrics* const metrics_;
+  const bool terminal_;
+  std::string model_;
+  int index_ = 0, count_ = 1;
+  int64_t done_ = 0, total_ = 0;
+  absl::Time started_, last_shown_;
+  std::atomic<double> progress_{0};
+  std::atomic<int64_t> remaining_ms_{0};
+};
+
+}  // namespace hadal::commands
