@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+os.environ.setdefault("HADAL_SOURCE_DIR", os.path.abspath(os.path.join(os.path.dirname(__file__), "../..")))
+
+from hadal_process import HadalProcess  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def stubs(tmp_path_factory):
+    """Python modules generated from proto/: (messages, services)."""
+    from grpc_tools import protoc
+
+    root = os.path.join(os.environ["HADAL_SOURCE_DIR"], "proto")
+    out = str(tmp_path_factory.mktemp("stubs"))
+    code = protoc.main(["protoc", f"-I{root}", f"--python_out={out}", f"--grpc_python_out={out}",
+                        "hadal/v1/inference.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"])
+    assert code == 0
+    sys.path.insert(0, out)
+    from google.rpc import error_details_pb2, status_pb2
+    from hadal.v1 import inference_pb2, inference_pb2_grpc
+
+    class Stubs:
+        pb = inference_pb2
+        services = inference_pb2_grpc
+        error_details = error_details_pb2
+        status = status_pb2
+
+    return Stubs
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server with the demo model for the tests of a module."""
+    with HadalProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def start_server():
+    """start_server(*flags, **options): a server of its own for one test, stopped at its end."""
+    running = []
+
+    def start(*flags, **options):
+        process = HadalProcess(*flags, **options)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.stop()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a real hadal process for end-to-end tests and stops it again."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+LISTENING = re.compile(r"hadal listening on http://(\S+):(\d+)")
+
+
+class HadalProcess:
+    """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
+
+    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0):
+        source = os.environ["HADAL_SOURCE_DIR"]
+        binary = os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
+        model = model or os.environ.get("HADAL_DEMO_MODEL", os.path.join(source, "models/demo"))
+        command = [binary, "serve", "--port=0", f"--model=hadal-demo={model}", "--log-format=text", *flags]
+        self.command = command
+        self.expect_exit = expect_exit
+        self.output = []
+        self.port = None
+        self._announced = threading.Event()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("HADAL_") or k == "HADAL_DEMO_MODEL"}
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        env={**clean, **(env or {})})
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._announced.wait(30) or self.port is None:
+            self.process.kill()
+            raise RuntimeError(f"no listening line from {' '.join(command)}:\n{self.text()}")
+        if wait_ready:
+            self.wait_ready()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.output.append(line)
+            match = LISTENING.search(line)
+            if match:
+                self.port = int(match.group(2))
+                self._announced.set()
+        self._announced.set()
+
+    def text(self):
+        return "".join(self.output)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self):
+        return f"127.0.0.1:{self.port}"
+
+    def get(self, path, timeout=5):
+        """(status, body) of a GET; error statuses are returned, not raised."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait_ready(self, timeout=60):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"hadal ended with {self.process.returncode}:\n{self.text()}")
+            if self.get("/health/ready")[0] == 200:
+                return time.monotonic() - self.started_at
+            time.sleep(0.01)
+        raise RuntimeError(f"not ready after {timeout} s:\n{self.text()}")
+
+    def metric(self, name):
+        """Sum of all series of a metric whose line starts with `name`, which may hold a label part."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(name) and line[len(name)] in " {":
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+    def wait_metric(self, name, value, timeout=10):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if self.metric(name) == value:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"{name} is {self.metric(name)}, expected {value}")
+
+    def wait_idle(self, timeout=10):
+        """Everything was given back: nothing runs or waits, no KV block is leased."""
+        for name in ("hadal_requests_running", "hadal_requests_waiting", 'hadal_kv_blocks{state="leased"}'):
+            self.wait_metric(name, 0, timeout)
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def stop(self, timeout=40):
+        if self.process.poll() is None:
+            self.signal()
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError(f"hadal did not end within {timeout} s after SIGTERM:\n{self.text()}")
+        self._reader.join(5)
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, error_type, error, trace):
+        code = self.stop()
+        if error_type is None and self.expect_exit is not None:
+            assert code == self.expect_exit, f"exit code {code}:\n{self.text()}"

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gRPC front with real grpcio stubs against a real server."""
+
+import json
+import threading
+import time
+
+import grpc
+import pytest
+
+RETRY = json.dumps({"methodConfig": [{
+    "name": [{"service": "hadal.v1.Inference"}],
+    "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "30s", "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"]}}]})
+
+
+def connect(server, stubs, retry=False):
+    options = [("grpc.service_config", RETRY)] if retry else [("grpc.enable_retries", 0)]
+    channel = grpc.insecure_channel(server.target, options=options)
+    return channel, stubs.services.InferenceStub(channel)
+
+
+def chat(stubs, text, **fields):
+    request = stubs.pb.ChatRequest(messages=[stubs.pb.ChatMessage(role="user", content=text)], **fields)
+    request.sampling.temperature = 0
+    return request
+
+
+def long_request(stubs, tokens=100000, text="count"):
+    """A generation that runs until it is cancelled or its context is full."""
+    request = stubs.pb.GenerateRequest(text=text)
+    request.stopping.ignore_eos = True
+    request.stopping.max_tokens = tokens
+    return request
+
+
+def details_of(error, stubs):
+    """ErrorInfo and RetryInfo of a failed call."""
+    metadata = {key: value for key, value in error.trailing_metadata()}
+    status = stubs.status.Status.FromString(metadata["grpc-status-details-bin"])
+    found = {}
+    for packed in status.details:
+        for kind in (stubs.error_details.ErrorInfo, stubs.error_details.RetryInfo):
+            if packed.Is(kind.DESCRIPTOR):
+                message = kind()
+                packed.Unpack(message)
+                found[kind.__name__] = message
+    return metadata, found
+
+
+def test_chat_streams_reasoning_answer_and_usage(server, stubs):
+    _, stub = connect(server, stubs)
+    responses = list(stub.Chat(chat(stubs, "17 + 25"), timeout=30))
+    assert "".join(r.text for r in responses).strip().endswith("42")
+    assert "".join(r.reasoning for r in responses)
+    last = responses[-1]
+    assert last.finish_reason == stubs.pb.FINISH_REASON_STOP
+    assert last.usage.prompt_tokens > 0 and last.usage.completion_tokens > 0
+    assert responses[0].request_id and responses[0].model == "hadal-demo"
+
+
+def test_token_ids_in_and_out_equal_text(server, stubs):
+    _, stub = connect(server, stubs)
+    ids = stub.Tokenize(stubs.pb.TokenizeRequest(text="17 + 25"), timeout=10).token_ids
+    assert stub.Detokenize(stubs.pb.DetokenizeRequest(token_ids=ids, skip_special_tokens=True), timeout=10).text == "17 + 25"
+
+    def run(**prompt):
+        request = stubs.pb.GenerateRequest(return_token_ids=True, **prompt)
+        request.sampling.temperature = 0
+        request.stopping.max_tokens = 12
+        responses = list(stub.Generate(request, timeout=30))
+        return list(responses[0].prompt_token_ids), [i for r in responses for i in r.token_ids]
+
+    by_text = run(text="17 + 25")
+    by_ids = run(token_ids=stubs.pb.TokenIds(ids=ids))
+    assert by_text == by_ids and list(ids) == by_text[0]
+
+
+def test_logprobs_of_prompt_and_output(server, stubs):
+    _, stub = connect(server, stubs)
+    request = stubs.pb.GenerateRequest(text="17 + 25", logprobs=3, echo_logprobs=True)
+    request.sampling.temperature = 0
+    request.stopping.max_tokens = 4
+    responses = list(stub.Generate(request, timeout=30))
+    prompt = [p for r in responses for p in r.prompt_logprobs]
+    output = [p for r in responses for p in r.logprobs]
+    assert len(prompt) == responses[-1].usage.prompt_tokens - 1
+    assert output and all(len(p.top) == 3 and p.chosen.logprob <= 0 for p in prompt + output)
+    assert all(p.chosen.token_id == p.top[0].token_id for p in output)  # greedy takes the best
+
+
+def test_n_choices_each_end(server, stubs):
+    _, stub = connect(server, stubs)
+    request = chat(stubs, "3 + 4", n=3)
+    request.sampling.temperature = 0.5
+    request.sampling.seed = 7
+    ends = [r.index for r in stub.Chat(request, timeout=30) if r.finish_reason]
+    assert sorted(ends) == [0, 1, 2]
+
+
+def test_stop_string_cuts_before_the_match(server, stubs):
+    _, stub = connect(server, stubs)
+    whole = "".join(r.text + r.reasoning for r in stub.Chat(chat(stubs, "17 + 25"), timeout=30))
+    assert "=" in whole
+    request = chat(stubs, "17 + 25")
+    request.stopping.stop.append("=")
+    responses = list(stub.Chat(request, timeout=30))
+    text = "".join(r.text + r.reasoning for r in responses)
+    assert "=" not in text and whole.startswith(text)
+    assert responses[-1].finish_reason == stubs.pb.FINISH_REASON_STOP
+
+
+@pytest.mark.parametrize("change, code, reason", [
+    (lambda r: setattr(r, "model", "nobody"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+    (lambda r: setattr(r.sampling, "temperature", 9), grpc.StatusCode.INVALID_ARGUMENT, "OUT_OF_RANGE"),
+    (lambda r: setattr(r.stopping, "max_tokens", 1 << 28), grpc.StatusCode.INVALID_ARGUMENT, "CONTEXT_LENGTH_EXCEEDED"),
+    (lambda r: r.ClearField("messages"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    (lambda r: setattr(r.messages[0], "role", "wizard"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    (lambda r: setattr(r, "n", 1000), grpc.StatusCode.INVALID_ARGUMENT, None),
+])
+def test_errors_carry_code_and_reason(server, stubs, change, code, reason):
+    _, stub = connect(server, stubs)
+    request = chat(stubs, "hi")
+    change(request)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(request, timeout=10))
+    assert caught.value.code() == code, caught.value.details()
+    metadata, found = details_of(caught.value, stubs)
+    assert found["ErrorInfo"].domain == "hadal"
+    assert reason is None or found["ErrorInfo"].reason == reason
+    assert metadata["grpc-retry-pushback-ms"] == "-1"
+    assert "RetryInfo" not in found
+
+
+def test_garbage_message_is_invalid_argument(server, stubs):
+    channel, _ = connect(server, stubs)
+    call = channel.unary_stream("/hadal.v1.Inference/Chat", request_serializer=lambda b: b, response_deserializer=lambda b: b)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call(b"\xff\xff\xff\xff", timeout=10))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_cancel_in_mid_stream_frees_everything(server, stubs):
+    _, stub = connect(server, stubs)
+    calls = [stub.Generate(long_request(stubs, 500)) for _ in range(4)]
+    for call in calls:
+        next(iter(call))
+    for call in calls:
+        call.cancel()
+    server.wait_idle()
+
+
+def test_deadline_ends_a_call(server, stubs):
+    _, stub = connect(server, stubs)
+    with pytest.raises(grpc.RpcError) as caught:
+        for _ in range(100):
+            list(stub.Generate(long_request(stubs, 900), timeout=0.02))
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    server.wait_idle()
+
+
+def test_health_reflection_models_and_load(server, stubs):
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+    channel, stub = connect(server, stubs)
+    health = health_pb2_grpc.HealthStub(channel)
+    for name in ("", "hadal.v1.Inference"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    assert "hadal.v1.Inference" in ProtoReflectionDescriptorDatabase(channel).get_services()
+    models = stub.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
+    assert [m.id for m in models] == ["hadal-demo"] and models[0].family == "deepseek_v3"
+    load = stub.GetLoad(stubs.pb.GetLoadRequest(), timeout=10)
+    assert load.ready and load.queue_limit_requests == 512 and load.memory_budget_bytes > load.memory_committed_bytes > 0
+
+
+class Occupied:
+    """Fills a server started with --max-batch-size=1 and a queue of `places`."""
+
+    def __init__(self, server, stubs, places):
+        self.channel, stub = connect(server, stubs)
+        self.calls = [stub.Generate(long_request(stubs, 700))]
+        next(iter(self.calls[0]))  # runs
+        for waiting in range(1, places + 1):
+            self.calls.append(stub.Generate(long_request(stubs, 700)))
+            server.wait_metric("hadal_requests_waiting", waiting)
+
+    def free(self):
+        for call in self.calls:
+            call.cancel()
+
+
+@pytest.fixture
+def slow_server(start_server):
+    # Null arithmetic is endless and fast; one sequence a step and a tiny stream keep it busy for long.
+    return start_server("--max-batch-size=1", "--max-queue-requests=2")
+
+
+def test_full_queue_is_refused_with_reason_hint_and_pushback(slow_server, stubs):
+    occupied = Occupied(slow_server, stubs, 2)
+    _, stub = connect(slow_server, stubs)
+    started = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(chat(stubs, "1 + 1"), timeout=10))
+    assert time.monotonic() - started < 0.5
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "服务器繁忙" in caught.value.details() and "2/2" in caught.value.details()
+    metadata, found = details_of(caught.value, stubs)
+    assert found["ErrorInfo"].reason == "CONNECTION_QUEUE_FULL"
+    hint = found["RetryInfo"].retry_delay.ToTimedelta().total_seconds()
+    assert 1 <= hint <= 30 and abs(int(metadata["grpc-retry-pushback-ms"]) - hint * 1000) <= 1
+    assert "CONNECTION_QUEUE_FULL: 2/2 pending connections" in slow_server.text()
+    occupied.free()
+    slow_server.wait_idle()
+
+
+def test_grpc_retries_a_refusal_by_itself(slow_server, stubs):
+    occupied = Occupied(slow_server, stubs, 2)
+    _, stub = connect(slow_server, stubs, retry=True)
+    threading.Timer(0.3, occupied.free).start()
+    responses = list(stub.Chat(chat(stubs, "2 + 2"), timeout=60))
+    assert "".join(r.text for r in responses).strip().endswith("4")
+    assert slow_server.metric('hadal_admission_rejections_total') >= 1
+
+
+def test_drain_finishes_running_and_refuses_new(start_server, stubs):
+    server = start_server("--drain-timeout=20s")
+    channel, stub = connect(server, stubs)
+    running = stub.Generate(long_request(stubs, 200))
+    first = next(running)
+    server.signal()
+    texts = [first.text] + [r.text for r in running]
+    assert running.code() == grpc.StatusCode.OK and "".join(texts)
+    assert server.stop() == 0
+
+
+def test_message_over_the_limit_is_refused(start_server, stubs):
+    server = start_server("--max-body=64KiB")
+    _, stub = connect(server, stubs)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Generate(stubs.pb.GenerateRequest(text="x" * 100000), timeout=10))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_api_keys_and_class_caps(start_server, stubs, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("secret-a tenant-a\nsecret-b tenant-b low\n")
+    server = start_server(f"--api-key-file={keys}")
+    _, stub = connect(server, stubs)
+
+    def code(**metadata):
+        try:
+            list(stub.Chat(chat(stubs, "1 + 1"), metadata=[(k.replace("_", "-"), v) for k, v in metadata.items()], timeout=30))
+            return grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            return error.code()
+
+    assert code() == grpc.StatusCode.UNAUTHENTICATED
+    assert code(authorization="Bearer wrong") == grpc.StatusCode.UNAUTHENTICATED
+    assert code(authorization="Bearer secret-a") == grpc.StatusCode.OK
+    assert code(authorization="Bearer secret-b") == grpc.StatusCode.OK
+    assert code(authorization="Bearer secret-b", x_hadal_priority="high") == grpc.StatusCode.PERMISSION_DENIED
+    assert "secret" not in server.text()
