@@ -74,16 +74,19 @@ class ChatTemplate {
   ChatStyle style() const { return style_; }
   ToolSyntax tool_syntax() const;
   // Whether ChatOptions::thinking changes the prompt.
-  bool has_thinking_switch() const;
+  bool has_thinking_switch() const { return has_thinking_switch_; }
   // Whether outputs may hold a reasoning part at all.
-  bool has_reasoning() const;
+  bool has_reasoning() const { return has_reasoning_; }
 
  private:
   ChatTemplate() = default;
   ChatStyle style_ = ChatStyle::kDeepSeekV3;
-  bool forces_think_ = false;  // R1: the generation prompt ends with <think>\n
   std::string bos_;
   std::string eos_;
+  std::string default_system_;  // ChatML: what the template says when there is no system message
+  bool forces_think_ = false;   // R1: the generation prompt ends with <think>\n
+  bool has_thinking_switch_ = false;
+  bool has_reasoning_ = false;
 };
 
 // Ids of a rendered prompt: literals may become control tokens, user text never does. The prompt carries its own bos.

@@ -55,16 +55,30 @@ class OutputParser {
   static constexpr size_t kMaxHeaderBytes = 1024;
 
  private:
-  enum class State { kStart, kReasoning, kAfterReasoning, kContent, kToolGap, kToolHeader, kToolArguments, kFinished };
+  enum class State {
+    kStart,  // nothing but space so far; <think> may come
+    kReasoning,
+    kAfterReasoning,  // newlines behind </think>
+    kContent,
+    kToolGap,     // inside a tool block, before a call or the end of the block
+    kToolHeader,  // behind the begin of a call, before its arguments
+    kToolArguments,
+  };
 
-  void Run(bool last, ParsedDelta* out);
-  bool StepStart(bool last, ParsedDelta* out);
+  // Each step consumes a part of Rest() and returns false when it needs more text. With `last` no more text comes.
+  bool Step(bool last, ParsedDelta* out);
+  bool StepStart(bool last);
   bool StepReasoning(bool last, ParsedDelta* out);
-  bool StepAfterReasoning(bool last, ParsedDelta* out);
+  bool StepAfterReasoning();
   bool StepContent(bool last, ParsedDelta* out);
   bool StepToolGap(bool last, ParsedDelta* out);
   bool StepToolHeader(bool last, ParsedDelta* out);
   bool StepToolArguments(bool last, ParsedDelta* out);
+
+  void EmitReasoning(std::string_view text, bool before_marker, ParsedDelta* out);
+  void EmitArguments(std::string_view text, ParsedDelta* out);
+  // The block is no tool call after all: gives back what was held of it as content.
+  bool GiveUpBlock(ParsedDelta* out);
   void Consume(size_t bytes) { position_ += bytes; }
   std::string_view Rest() const { return std::string_view(buffer_).substr(position_); }
 
@@ -72,10 +86,9 @@ class OutputParser {
   State state_;
   std::string buffer_;
   size_t position_ = 0;       // start of the unread part of buffer_
-  std::string held_block_;    // opener and gap text of a tool block that has produced no call yet
+  std::string held_block_;    // markers of a tool block that have not led to a call yet
   size_t held_newlines_ = 0;  // newlines of the reasoning that may belong to </think>
   bool reasoning_started_ = false;
-  bool fenced_ = false;  // arguments stand between ```json and ```
   int tool_call_count_ = 0;
 };
 

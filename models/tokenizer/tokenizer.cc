@@ -47,6 +47,18 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
   return content;
 }
 
+// `before`: bytes of the same request in front of `text`.
+absl::Status CheckText(std::string_view text, size_t before) {
+  if (text.size() > Tokenizer::kMaxTextBytes - std::min(before, Tokenizer::kMaxTextBytes)) {
+    return absl::InvalidArgumentError(
+        Concat("a text of ", before + text.size(), " bytes is above the limit of ", Tokenizer::kMaxTextBytes));
+  }
+  if (const size_t invalid = FindInvalidUtf8(text); invalid != std::string_view::npos) {
+    return absl::InvalidArgumentError(Concat("text is not valid UTF-8 at byte ", before + invalid));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -142,6 +154,7 @@ void Tokenizer::Impl::EncodeNormalised(std::string_view text, const AddedTokenMa
 }
 
 void Tokenizer::Impl::EncodeText(std::string_view text, const AddedTokenSet& added, Run* run) const {
+  if (text.empty()) return;
   if (added.before.empty()) {
     EncodeNormalised(text, added.after, run);
     return;
@@ -187,54 +200,26 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
-  if (options.allow_added_tokens && !impl_->parts.normalizer.IsIdentity()) {
-    // Exactly Hugging Face's order: raw tokens, normalisation, normalised tokens. EncodeSegments joins before it
-    // normalises.
-    if (text.size() > kMaxTextBytes) return EncodeSegments({{text, false}}, false);
-    if (FindInvalidUtf8(text) != text.npos) return EncodeSegments({{text, false}}, false);
-    Impl::Run run{.allow_control = true};
-    impl_->EncodeText(text, impl_->all_added, &run);
-    return impl_->Wrap(std::move(run), options.add_special_tokens);
-  }
-  const TextSegment segment{text, options.allow_added_tokens};
-  return EncodeSegments(absl::MakeConstSpan(&segment, 1), options.add_special_tokens);
+  HADAL_TOKENIZER_RETURN_IF_ERROR(CheckText(text, 0));
+  Impl::Run run{.allow_control = options.allow_added_tokens};
+  impl_->EncodeText(text, options.allow_added_tokens ? impl_->all_added : impl_->plain_added, &run);
+  return impl_->Wrap(std::move(run), options.add_special_tokens);
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeSegments(absl::Span<const TextSegment> segments,
                                                                bool add_special_tokens) const {
   size_t total = 0;
   for (const TextSegment& segment : segments) {
+    HADAL_TOKENIZER_RETURN_IF_ERROR(CheckText(segment.text, total));
     total += segment.text.size();
-    if (total > kMaxTextBytes) {
-      return absl::InvalidArgumentError(
-          Concat("text of more than ", kMaxTextBytes, " bytes cannot be tokenized at once"));
-    }
-    if (const size_t invalid = FindInvalidUtf8(segment.text); invalid != std::string_view::npos) {
-      return absl::InvalidArgumentError(
-          Concat("text is not valid UTF-8 at byte ", total - segment.text.size() + invalid));
-    }
   }
-  const bool only_control =
-      std::all_of(segments.begin(), segments.end(), [](const TextSegment& s) { return s.control; });
-  Impl::Run run{.allow_control = only_control};
-  // Ordinary text waits here until a control token or the end, so that segments join. One segment alone is not copied.
-  std::string joined;
-  std::string_view waiting;
-  const auto append = [&](std::string_view text) {
-    if (waiting.empty()) {
-      waiting = text;
-      return;
-    }
-    if (waiting.data() != joined.data()) joined.assign(waiting);
-    joined.append(text);
-    waiting = joined;
-  };
-  const auto flush = [&] {
-    if (!waiting.empty()) impl_->EncodeText(waiting, impl_->plain_added, &run);
-    waiting = {};
-  };
+  Impl::Run run{.allow_control = false};
+  // Ordinary text waits here until a control token or the end, so that segments join.
+  std::string waiting;
+  const auto append = [&](std::string_view text) { waiting.append(text); };
   const auto token = [&](int32_t id) {
-    flush();
+    impl_->EncodeText(waiting, impl_->plain_added, &run);
+    waiting.clear();
     run.ids.push_back(id);
   };
   for (const TextSegment& segment : segments) {
@@ -245,7 +230,7 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeSegments(absl::Span<const 
     impl_->all_added.before.Split(
         segment.text, [&](std::string_view part) { impl_->all_added.after.Split(part, append, token); }, token);
   }
-  flush();
+  impl_->EncodeText(waiting, impl_->plain_added, &run);
   return impl_->Wrap(std::move(run), add_special_tokens);
 }
 
