@@ -180,7 +180,9 @@ class Occupied:
 
     def __init__(self, server, stubs, places):
         self.channel, stub = connect(server, stubs)
-        self.calls = [stub.Generate(long_request(stubs, 700))]
+        first = long_request(stubs, 700)
+        first.n = 16  # one after the other: the batch has one place
+        self.calls = [stub.Generate(first)]
         next(iter(self.calls[0]))  # runs
         for waiting in range(1, places + 1):
             self.calls.append(stub.Generate(long_request(stubs, 700)))
@@ -193,7 +195,6 @@ class Occupied:
 
 @pytest.fixture
 def slow_server(start_server):
-    # Null arithmetic is endless and fast; one sequence a step and a tiny stream keep it busy for long.
     return start_server("--max-batch-size=1", "--max-queue-requests=2")
 
 
