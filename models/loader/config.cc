@@ -51,8 +51,8 @@ const FamilyParser* ChooseFamily(FieldReader& fields) {
     }
     return &family;
   }
-  fields.Unsupported("architectures", absl::StrCat("unknown architecture \"", QuoteForError(architectures[0]),
-                                                   "\"; known: ", known));
+  fields.Unsupported("architectures",
+                     absl::StrCat("unknown architecture \"", QuoteForError(architectures[0]), "\"; known: ", known));
   return nullptr;
 }
 
@@ -126,9 +126,7 @@ absl::Status AddGenerationEos(absl::string_view text, ModelConfig& config) {
 
 }  // namespace
 
-DType ModelConfig::DefaultComputeDType() const {
-  return checkpoint_dtype == DType::kF16 ? DType::kF16 : DType::kBF16;
-}
+DType ModelConfig::DefaultComputeDType() const { return checkpoint_dtype == DType::kF16 ? DType::kF16 : DType::kBF16; }
 
 std::vector<std::string> KnownArchitectures() {
   std::vector<std::string> names;

@@ -31,9 +31,9 @@ struct MlaConfig {
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
   int64_t v_head_dim = 0;
-  bool bias = false;               // q_a_proj, kv_a_proj_with_mqa and o_proj have a bias
-  bool rope_interleaved = true;    // stored order of the rope rows: pairs (2i, 2i+1), else (i, i + d/2)
-  double latent_norm_eps = 1e-6;   // of q_a_layernorm and kv_a_layernorm; transformers does not take rms_norm_eps here
+  bool bias = false;              // q_a_proj, kv_a_proj_with_mqa and o_proj have a bias
+  bool rope_interleaved = true;   // stored order of the rope rows: pairs (2i, 2i+1), else (i, i + d/2)
+  double latent_norm_eps = 1e-6;  // of q_a_layernorm and kv_a_layernorm; transformers does not take rms_norm_eps here
 
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
   int64_t latent_dim() const { return kv_lora_rank + qk_rope_head_dim; }  // cached values per token and layer
@@ -41,15 +41,15 @@ struct MlaConfig {
 
 enum class RouterScoring { kSoftmax, kSigmoid };
 enum class RouterSelection {
-  kGreedy,               // the k best scores
-  kGroupLimitedGreedy,   // groups ranked by their best score
-  kNoAuxTc,              // groups ranked by the sum of their two best corrected scores; correction bias for the choice only
+  kGreedy,              // the k best scores
+  kGroupLimitedGreedy,  // groups ranked by their best score
+  kNoAuxTc,  // groups ranked by the sum of their two best corrected scores; correction bias for the choice only
 };
 
 // Mixture of experts.
 struct MoeConfig {
   int64_t routed_experts = 0;
-  int64_t shared_experts = 0;      // fused into one MLP of shared_intermediate_size()
+  int64_t shared_experts = 0;  // fused into one MLP of shared_intermediate_size()
   int64_t experts_per_token = 0;
   int64_t intermediate_size = 0;   // of one expert
   int64_t first_dense_layers = 0;  // layers [0, n) have the dense MLP
@@ -60,7 +60,7 @@ struct MoeConfig {
   double routed_scaling_factor = 1.0;
   RouterScoring scoring = RouterScoring::kSoftmax;
   RouterSelection selection = RouterSelection::kGreedy;
-  bool correction_bias = false;    // mlp.gate.e_score_correction_bias exists
+  bool correction_bias = false;  // mlp.gate.e_score_correction_bias exists
 
   int64_t shared_intermediate_size() const { return shared_experts * intermediate_size; }
 };
@@ -96,7 +96,7 @@ struct ModelConfig {
 
   std::optional<kernels::DType> checkpoint_dtype;  // dtype or torch_dtype: f32, bf16 or f16
   std::vector<int32_t> bos_token_ids;
-  std::vector<int32_t> eos_token_ids;              // config.json's and generation_config.json's, without repeats
+  std::vector<int32_t> eos_token_ids;  // config.json's and generation_config.json's, without repeats
 
   std::vector<std::string> warnings;  // fields that were seen and have no effect here, one line each
   std::string source_text;            // config.json as read, for the fingerprint
@@ -112,8 +112,9 @@ struct ModelConfig {
 // Architectures that ParseModelConfig knows, sorted.
 std::vector<std::string> KnownArchitectures();
 
-// Parses config.json's text and, unless empty, generation_config.json's. `file` names it in errors. InvalidArgument says
-// file, field, expected and found; Unimplemented names what hadal does not offer (an architecture, sliding windows, ...).
+// Parses config.json's text and, unless empty, generation_config.json's. `file` names it in errors. InvalidArgument
+// says file, field, expected and found; Unimplemented names what hadal does not offer (an architecture, sliding
+// windows, ...).
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::string_view file = "config.json",
                                              absl::string_view generation_text = {});
 

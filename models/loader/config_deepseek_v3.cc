@@ -33,7 +33,8 @@ void ParseMla(FieldReader& fields, ModelConfig& config) {
 
 void CheckGroups(FieldReader& fields, const MoeConfig& moe) {
   if (moe.routed_experts % moe.groups != 0) {
-    fields.Fail("n_group", absl::StrCat("a divisor of n_routed_experts, ", moe.routed_experts), absl::StrCat(moe.groups));
+    fields.Fail("n_group", absl::StrCat("a divisor of n_routed_experts, ", moe.routed_experts),
+                absl::StrCat(moe.groups));
     return;
   }
   const int64_t group_experts = moe.routed_experts / moe.groups;
@@ -70,7 +71,8 @@ void ParseMoe(FieldReader& fields, ModelConfig& config) {
   moe.selection = RouterSelection::kNoAuxTc;
   moe.correction_bias = true;
   if (auto scoring = fields.OptionalString("scoring_func"); scoring && *scoring != "sigmoid") {
-    fields.Unsupported("scoring_func", absl::StrCat("deepseek_v3 has sigmoid, found \"", QuoteForError(*scoring), "\""));
+    fields.Unsupported("scoring_func",
+                       absl::StrCat("deepseek_v3 has sigmoid, found \"", QuoteForError(*scoring), "\""));
   }
   if (auto method = fields.OptionalString("topk_method"); method && *method != "noaux_tc") {
     fields.Unsupported("topk_method", absl::StrCat("deepseek_v3 has noaux_tc, found \"", QuoteForError(*method), "\""));

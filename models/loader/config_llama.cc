@@ -16,7 +16,8 @@ void ParseGqaFields(FieldReader& fields, ModelConfig& config) {
   if (fields.Has("head_dim")) {
     attention.head_dim = fields.Int("head_dim", 2, kMaxHeadDim);
   } else if (config.hidden_size % attention.heads != 0) {
-    fields.Fail("num_attention_heads", absl::StrCat("a divisor of hidden_size, ", config.hidden_size, ", without head_dim"),
+    fields.Fail("num_attention_heads",
+                absl::StrCat("a divisor of hidden_size, ", config.hidden_size, ", without head_dim"),
                 absl::StrCat(attention.heads));
   } else {
     attention.head_dim = config.hidden_size / attention.heads;

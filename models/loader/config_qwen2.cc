@@ -16,8 +16,8 @@ void ParseQwen2Fields(FieldReader& fields, ModelConfig& config) {
   }
   for (const std::string& type : fields.StringList("layer_types", kMaxLayers)) {
     if (type == "full_attention") continue;
-    fields.Unsupported("layer_types", absl::StrCat("hadal offers full_attention for qwen2 only, found \"",
-                                                   QuoteForError(type), "\""));
+    fields.Unsupported("layer_types",
+                       absl::StrCat("hadal offers full_attention for qwen2 only, found \"", QuoteForError(type), "\""));
     break;
   }
 }

@@ -44,10 +44,21 @@ void ParseLlama3(FieldReader& scaling, RopeConfig& rope, int64_t max_positions) 
 }
 
 void WarnUnused(FieldReader& scaling, absl::string_view path, std::vector<std::string>& warnings) {
-  static constexpr std::array<absl::string_view, 15> kKnown = {
-      "type",      "rope_type", "rope_theta", "factor",         "original_max_position_embeddings",
-      "beta_fast", "beta_slow", "truncate",   "mscale",         "mscale_all_dim",
-      "attention_factor", "low_freq_factor",  "high_freq_factor", "partial_rotary_factor", "finetuned"};
+  static constexpr std::array<absl::string_view, 15> kKnown = {"type",
+                                                               "rope_type",
+                                                               "rope_theta",
+                                                               "factor",
+                                                               "original_max_position_embeddings",
+                                                               "beta_fast",
+                                                               "beta_slow",
+                                                               "truncate",
+                                                               "mscale",
+                                                               "mscale_all_dim",
+                                                               "attention_factor",
+                                                               "low_freq_factor",
+                                                               "high_freq_factor",
+                                                               "partial_rotary_factor",
+                                                               "finetuned"};
   constexpr size_t kMaxWarnings = 16;
   for (simdjson::dom::key_value_pair field : scaling.object()) {
     if (warnings.size() >= kMaxWarnings) return;

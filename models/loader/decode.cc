@@ -119,7 +119,8 @@ void TransposeAs(const void* source, int64_t rows, int64_t columns, void* target
 
 }  // namespace
 
-std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, DType out_dtype, void* out) {
+std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, DType out_dtype,
+                                     void* out) {
   switch (out_dtype) {
     case DType::kBF16:
       return DecodeTo(matrix, begin, count, static_cast<BF16*>(out));

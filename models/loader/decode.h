@@ -11,8 +11,8 @@
 
 namespace hadal::loader {
 
-// Stored values seen as a matrix [rows, columns], row-major, at any alignment. Borrows its memory. For E4M3, `scales` holds
-// one factor for each started block of rows and columns, row-major.
+// Stored values seen as a matrix [rows, columns], row-major, at any alignment. Borrows its memory. For E4M3, `scales`
+// holds one factor for each started block of rows and columns, row-major.
 struct StoredMatrix {
   StoredDType dtype = StoredDType::kF32;  // F32, F16, BF16 or F8_E4M3
   int64_t rows = 0;
@@ -30,9 +30,9 @@ struct RangeFault {
   float value = 0.0f;
 };
 
-// Rows [begin, begin + count) to `out` [count, columns], contiguous, aligned for its type (f32, bf16, f16). One rounding, to
-// nearest, ties to even; infinities and NaN are kept. The first finite value beyond f16's range is returned; the rest of
-// `out` is then unspecified. Thread-safe.
+// Rows [begin, begin + count) to `out` [count, columns], contiguous, aligned for its type (f32, bf16, f16). One
+// rounding, to nearest, ties to even; infinities and NaN are kept. The first finite value beyond f16's range is
+// returned; the rest of `out` is then unspecified. Thread-safe.
 std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, kernels::DType out_dtype,
                                      void* out);
 

@@ -36,7 +36,8 @@ void Store(float value, kernels::DType dtype, uint8_t* out) {
 
 }  // namespace
 
-DummyValues::DummyValues(uint64_t seed, kernels::DType dtype) : seed_(seed), element_bytes_(kernels::DTypeBytes(dtype)) {
+DummyValues::DummyValues(uint64_t seed, kernels::DType dtype)
+    : seed_(seed), element_bytes_(kernels::DTypeBytes(dtype)) {
   values_.resize(static_cast<size_t>(kPeriod * element_bytes_));
   norms_.resize(values_.size());
   uint64_t state = seed;
@@ -54,7 +55,8 @@ void DummyValues::Fill(const TensorSpec& spec, int64_t begin, int64_t count, voi
   auto* target = static_cast<uint8_t*>(out);
   while (count > 0) {
     const int64_t run = std::min(count, kPeriod - position);
-    std::memcpy(target, &source[static_cast<size_t>(position * element_bytes_)], static_cast<size_t>(run * element_bytes_));
+    std::memcpy(target, &source[static_cast<size_t>(position * element_bytes_)],
+                static_cast<size_t>(run * element_bytes_));
     target += run * element_bytes_;
     count -= run;
     position = 0;

@@ -9,8 +9,9 @@
 
 namespace hadal::loader {
 
-// Seeded small random values for weights without a checkpoint: uniform in (-0.035, 0.035) (standard deviation 0.02), norms
-// around 1. A value depends on the seed, the tensor's name and its place alone. Immutable after construction, thread-safe.
+// Seeded small random values for weights without a checkpoint: uniform in (-0.035, 0.035) (standard deviation 0.02),
+// norms around 1. A value depends on the seed, the tensor's name and its place alone. Immutable after construction,
+// thread-safe.
 class DummyValues {
  public:
   // Values are rounded to `dtype` (f32, bf16, f16).

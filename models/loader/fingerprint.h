@@ -15,8 +15,9 @@ namespace hadal::loader {
 inline constexpr uint64_t kFnvOffset = 0xcbf29ce484222325ull;
 uint64_t Fnv1a(std::span<const std::byte> bytes, uint64_t seed = kFnvOffset);
 
-// Identifies a model's weights: "fp_" and 16 hexadecimal digits over config.json, all headers and 64 bytes each of up to
-// 256 tensors, so that two trainings of one shape differ although their headers agree. Stable across machines and runs.
+// Identifies a model's weights: "fp_" and 16 hexadecimal digits over config.json, all headers and 64 bytes each of up
+// to 256 tensors, so that two trainings of one shape differ although their headers agree. Stable across machines and
+// runs.
 std::string Fingerprint(const ModelConfig& config, const WeightStore& store);
 
 }  // namespace hadal::loader

@@ -32,7 +32,8 @@ absl::Status CheckNoRepeatedKeys(simdjson::dom::element element, absl::string_vi
           absl::StrCat(file, ": ", path, QuoteForError(ToAbsl(field.key)), ": expected each key once, found it twice"));
     }
     if (field.value.type() != element_type::OBJECT && field.value.type() != element_type::ARRAY) continue;
-    absl::Status status = CheckNoRepeatedKeys(field.value, file, absl::StrCat(path, QuoteForError(ToAbsl(field.key)), "."));
+    absl::Status status =
+        CheckNoRepeatedKeys(field.value, file, absl::StrCat(path, QuoteForError(ToAbsl(field.key)), "."));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

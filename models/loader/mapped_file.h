@@ -32,8 +32,8 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-// The whole content of a regular file of at most `limit_bytes`. NotFound, PermissionDenied, or InvalidArgument naming the
-// limit and the size.
+// The whole content of a regular file of at most `limit_bytes`. NotFound, PermissionDenied, or InvalidArgument naming
+// the limit and the size.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t limit_bytes);
 
 }  // namespace hadal::loader

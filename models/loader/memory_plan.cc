@@ -110,9 +110,9 @@ absl::Status CheckOptions(const MemoryPlanOptions& options) {
     return error("block_tokens", "an integer in [1, 65536]", options.block_tokens);
   }
   if (options.max_model_len < 0) return error("max_model_len", "at least 0 tokens", options.max_model_len);
-  for (auto [name, bytes] : {std::pair{"budget_bytes", options.budget_bytes},
-                             std::pair{"workspace_bytes", options.workspace_bytes},
-                             std::pair{"extra_weights_bytes", options.extra_weights_bytes}}) {
+  for (auto [name, bytes] :
+       {std::pair{"budget_bytes", options.budget_bytes}, std::pair{"workspace_bytes", options.workspace_bytes},
+        std::pair{"extra_weights_bytes", options.extra_weights_bytes}}) {
     if (bytes < 0 || bytes > kMaxBytes) return error(name, absl::StrCat("an integer in [0, ", kMaxBytes, "]"), bytes);
   }
   return absl::OkStatus();
@@ -157,10 +157,10 @@ absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& config, const MemoryPla
   if (options.budget_bytes > 0) {
     const int64_t free_bytes = options.budget_bytes - plan.weights_bytes - plan.workspace_bytes;
     if (free_bytes < plan.kv_bytes_per_block) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("memory plan: weights need ", Bytes(plan.weights_bytes), ", workspace ",
-                       Bytes(plan.workspace_bytes), " and one block of cache ", Bytes(plan.kv_bytes_per_block),
-                       ", but the budget is ", Bytes(plan.budget_bytes)));
+      return absl::ResourceExhaustedError(absl::StrCat("memory plan: weights need ", Bytes(plan.weights_bytes),
+                                                       ", workspace ", Bytes(plan.workspace_bytes),
+                                                       " and one block of cache ", Bytes(plan.kv_bytes_per_block),
+                                                       ", but the budget is ", Bytes(plan.budget_bytes)));
     }
     plan.kv_blocks = free_bytes / plan.kv_bytes_per_block;
     plan.kv_tokens = plan.kv_blocks * options.block_tokens;

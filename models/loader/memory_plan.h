@@ -16,24 +16,24 @@ struct MemoryPlanOptions {
   kernels::DType compute_dtype = kernels::DType::kBF16;
   kernels::DType kv_dtype = kernels::DType::kBF16;
   int64_t block_tokens = 64;
-  int64_t max_model_len = 0;       // tokens; 0: max_position_embeddings
-  int64_t budget_bytes = 0;        // weights, workspace and cache together; 0: plan without a budget
-  int64_t workspace_bytes = 0;     // what Model::WorkspaceBytes says
-  int64_t extra_weights_bytes = 0; // copies in another layout that the family makes
+  int64_t max_model_len = 0;        // tokens; 0: max_position_embeddings
+  int64_t budget_bytes = 0;         // weights, workspace and cache together; 0: plan without a budget
+  int64_t workspace_bytes = 0;      // what Model::WorkspaceBytes says
+  int64_t extra_weights_bytes = 0;  // copies in another layout that the family makes
 };
 
 // Where the memory goes. Plain data; nothing is allocated.
 struct MemoryPlan {
-  int64_t parameter_count = 0;             // main model; tied embeddings once; without multi-token prediction layers
-  int64_t active_parameter_count = 0;      // matrix parameters touched per decoded token (output head and router included)
-  int64_t weights_bytes = 0;               // in the compute type, extra copies included
+  int64_t parameter_count = 0;         // main model; tied embeddings once; without multi-token prediction layers
+  int64_t active_parameter_count = 0;  // matrix parameters touched per decoded token (output head and router included)
+  int64_t weights_bytes = 0;           // in the compute type, extra copies included
   int64_t workspace_bytes = 0;
   int64_t kv_bytes_per_token = 0;
   int64_t kv_bytes_per_block = 0;
   int64_t max_model_len = 0;
-  int64_t max_len_request_bytes = 0;       // cache of one request of max_model_len tokens, whole blocks
+  int64_t max_len_request_bytes = 0;  // cache of one request of max_model_len tokens, whole blocks
   int64_t budget_bytes = 0;
-  int64_t kv_blocks = 0;                   // that fit; 0 without a budget
+  int64_t kv_blocks = 0;  // that fit; 0 without a budget
   int64_t kv_tokens = 0;
 
   // Lines for a terminal.
@@ -49,8 +49,8 @@ int64_t WeightsBytes(const ModelConfig& config, kernels::DType compute_dtype);
 // Bytes of all layers' caches for one token.
 int64_t KvBytesPerToken(const ModelConfig& config, kernels::DType kv_dtype);
 
-// InvalidArgument for options out of range; ResourceExhausted, naming each part and the budget, when weights, workspace and
-// the cache of a single block do not fit.
+// InvalidArgument for options out of range; ResourceExhausted, naming each part and the budget, when weights, workspace
+// and the cache of a single block do not fit.
 absl::StatusOr<MemoryPlan> PlanMemory(const ModelConfig& config, const MemoryPlanOptions& options);
 
 }  // namespace hadal::loader

@@ -37,8 +37,8 @@ class EntryParser {
 
  private:
   absl::Status Error(const TensorEntry& entry, absl::string_view expected, absl::string_view found) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", QuoteForError(entry.name), "\": expected ",
-                                                   expected, ", found ", found));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, ": tensor \"", QuoteForError(entry.name), "\": expected ", expected, ", found ", found));
   }
 
   absl::Status ParseDType(simdjson::dom::object object, TensorEntry& entry) {
@@ -116,8 +116,8 @@ class EntryParser {
 absl::Status ParseMetadata(absl::string_view path, simdjson::dom::element value, SafetensorsHeader& header) {
   simdjson::dom::object object;
   if (value.get(object) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": __metadata__: expected an object, found ",
-                                                   DescribeJson(value)));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": __metadata__: expected an object, found ", DescribeJson(value)));
   }
   for (simdjson::dom::key_value_pair field : object) {
     std::string_view text;
@@ -140,17 +140,17 @@ absl::Status CheckCoverage(absl::string_view path, std::span<const std::byte> da
   const std::byte* expected = data.data();
   for (const TensorEntry& entry : tensors) {
     if (entry.bytes.data() != expected) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": tensor \"", QuoteForError(entry.name), "\": expected to begin at byte ", expected - data.data(),
-          " of the data, found ", entry.bytes.data() - data.data(),
-          entry.bytes.data() < expected ? " (it overlaps the one before)" : " (unused bytes before it)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": tensor \"", QuoteForError(entry.name), "\": expected to begin at byte ",
+                       expected - data.data(), " of the data, found ", entry.bytes.data() - data.data(),
+                       entry.bytes.data() < expected ? " (it overlaps the one before)" : " (unused bytes before it)"));
     }
     expected += entry.bytes.size();
   }
   const size_t covered = static_cast<size_t>(expected - data.data());
   if (covered != data.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": expected ", covered,
-                                                   " bytes of data after the header, found ", data.size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected ", covered, " bytes of data after the header, found ", data.size()));
   }
   return absl::OkStatus();
 }
@@ -165,8 +165,8 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> fi
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);
   if (length > kMaxSafetensorsHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": expected a header of at most ", kMaxSafetensorsHeaderBytes,
-                                                   " bytes, found ", length));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected a header of at most ", kMaxSafetensorsHeaderBytes, " bytes, found ", length));
   }
   if (length > file.size() - kLengthBytes) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": expected a header of at most the ",

@@ -41,13 +41,13 @@ struct SafetensorsHeader {
 };
 
 // Checks a whole file held in memory: header length, JSON (no key twice), types, shapes, offsets that cover the data
-// buffer exactly, without overlap or hole. Entries point into `file`. Errors name `path`, the tensor, expected and found.
-// Memory use is proportional to the header, time to its length; the data is not touched.
+// buffer exactly, without overlap or hole. Entries point into `file`. Errors name `path`, the tensor, expected and
+// found. Memory use is proportional to the header, time to its length; the data is not touched.
 absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> file, absl::string_view path);
 
-// A memory-mapped safetensors file. Immutable and thread-safe. Everything handed out points into the mapping, which lives
-// as long as this object: keep the shared_ptr beside each use. A file that shrinks while mapped raises SIGBUS when read,
-// as every mapping does: replace checkpoints by renaming, never in place.
+// A memory-mapped safetensors file. Immutable and thread-safe. Everything handed out points into the mapping, which
+// lives as long as this object: keep the shared_ptr beside each use. A file that shrinks while mapped raises SIGBUS
+// when read, as every mapping does: replace checkpoints by renaming, never in place.
 class SafetensorsFile {
  public:
   // NotFound, PermissionDenied, InvalidArgument (a directory, empty, or malformed).

@@ -22,10 +22,10 @@ absl::StatusOr<StoredTensor> FindScale(const WeightStore& store, const TensorEnt
   const std::vector<int64_t> expected = {started_blocks(weight.shape[0], fp8.block_rows),
                                          started_blocks(weight.shape[1], fp8.block_columns)};
   if (entry.shape != expected) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(scale->file->path(), ": tensor \"", QuoteForError(entry.name), "\": expected shape [",
-                     absl::StrJoin(expected, ", "), "] for blocks of [", fp8.block_rows, ", ", fp8.block_columns,
-                     "], found [", absl::StrJoin(entry.shape, ", "), "]"));
+    return absl::InvalidArgumentError(absl::StrCat(scale->file->path(), ": tensor \"", QuoteForError(entry.name),
+                                                   "\": expected shape [", absl::StrJoin(expected, ", "),
+                                                   "] for blocks of [", fp8.block_rows, ", ", fp8.block_columns,
+                                                   "], found [", absl::StrJoin(entry.shape, ", "), "]"));
   }
   if (entry.dtype != StoredDType::kF32 && entry.dtype != StoredDType::kF8E8M0) {
     return absl::InvalidArgumentError(absl::StrCat(scale->file->path(), ": tensor \"", QuoteForError(entry.name),

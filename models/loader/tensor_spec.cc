@@ -56,7 +56,8 @@ void AddMla(SpecList& list, const ModelConfig& config, const std::string& prefix
   }
   list.Linear(absl::StrCat(prefix, "kv_a_proj_with_mqa"), mla.latent_dim(), config.hidden_size, mla.bias);
   list.Norm(absl::StrCat(prefix, "kv_a_layernorm"), mla.kv_lora_rank);
-  list.Linear(absl::StrCat(prefix, "kv_b_proj"), heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, false);
+  list.Linear(absl::StrCat(prefix, "kv_b_proj"), heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank,
+              false);
   list.Linear(absl::StrCat(prefix, "o_proj"), config.hidden_size, heads * mla.v_head_dim, mla.bias);
 }
 

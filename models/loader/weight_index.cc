@@ -24,9 +24,9 @@ absl::StatusOr<std::map<std::string, std::string>> ParseWeightIndex(absl::string
     const bool plain = is_string && absl::EndsWith(shard, ".safetensors") && !absl::StartsWith(shard, ".") &&
                        shard.size() <= 255 && shard.find_first_of(absl::string_view("/\\\0", 3)) == shard.npos;
     if (!plain) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": weight_map: tensor \"", QuoteForError(ToAbsl(field.key)),
-                                                     "\": expected the name of a .safetensors file in this folder, found ",
-                                                     DescribeJson(field.value)));
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": weight_map: tensor \"", QuoteForError(ToAbsl(field.key)),
+          "\": expected the name of a .safetensors file in this folder, found ", DescribeJson(field.value)));
     }
     shards.emplace(field.key, name);
   }

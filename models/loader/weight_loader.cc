@@ -9,8 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "models/loader/decode.h"
 #include "models/loader/dummy_values.h"
-#include "models/loader/json_fields.h"
-#include "models/loader/scale.h"
+#include "models/loader/weight_sources.h"
 
 namespace hadal::loader {
 
@@ -24,39 +23,9 @@ constexpr int64_t kChunkBytes = int64_t{4} << 20;     // converted at once by on
 constexpr int64_t kParallelBytes = int64_t{8} << 20;  // smaller results are not worth threads
 constexpr int32_t kMaxThreads = 8;
 
-// A stored or dummy tensor as a matrix, with all that keeps its memory alive.
-struct Source {
-  std::string name;
-  std::string path;
-  std::vector<int64_t> shape;
-  StoredMatrix matrix;                          // data is null for dummy weights
-  std::shared_ptr<const SafetensorsFile> file;  // null for dummy weights
-  std::shared_ptr<const std::vector<float>> scales;
-  const TensorSpec* dummy = nullptr;            // owned by the store
-
-  int64_t row_bytes_stored() const {
-    return matrix.columns * (dummy != nullptr ? kDummyBytesPerValue : StoredDTypeBytes(matrix.dtype));
-  }
-};
-
-struct Piece {
-  Source source;
-  int64_t begin = 0;
-  int64_t count = 0;
-};
-
-// What is to be made: pieces one below the other.
-struct Assembly {
-  std::vector<Piece> pieces;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  bool vectors = true;  // all sources have rank 1 or 0
-  int64_t stored_bytes = 0;
-};
-
 // A run of rows of one piece that one thread converts.
 struct Chunk {
-  const Piece* piece = nullptr;
+  const WeightPiece* piece = nullptr;
   int64_t first = 0;  // of the source
   int64_t count = 0;
   int64_t target_row = 0;
@@ -76,7 +45,7 @@ TensorView MakeView(const void* data, DType dtype, const std::vector<int64_t>& s
   return view;
 }
 
-absl::Status RangeError(const Source& source, const RangeFault& fault) {
+absl::Status RangeError(const WeightSource& source, const RangeFault& fault) {
   return absl::InvalidArgumentError(
       absl::StrCat(source.path, ": tensor \"", source.name, "\": expected values within +-65504 for float16, found ",
                    fault.value, " at row ", fault.row, ", column ", fault.column, "; use bfloat16 or float32"));
@@ -100,101 +69,29 @@ struct WeightLoader::State {
 
   explicit State(WeightStore weights) : store(std::move(weights)) {}
 
-  absl::StatusOr<Source> Resolve(absl::string_view name) const;
-  absl::StatusOr<Assembly> Assemble(const std::vector<RowRange>& rows) const;
-  std::optional<LoadedTensor> TryInPlace(const Assembly& assembly, DType dtype, const std::vector<int64_t>& shape);
-  absl::StatusOr<LoadedTensor> Make(const Assembly& assembly, DType dtype, const std::vector<int64_t>& shape);
+  absl::StatusOr<WeightAssembly> Assemble(const std::vector<RowRange>& rows) const {
+    return loader::Assemble(store, fp8, rows);
+  }
+  std::optional<LoadedTensor> TryInPlace(const WeightAssembly& assembly, DType dtype,
+                                         const std::vector<int64_t>& shape);
+  absl::StatusOr<LoadedTensor> Make(const WeightAssembly& assembly, DType dtype, const std::vector<int64_t>& shape);
   absl::Status Convert(const Chunk& chunk, DType dtype, void* out) const;
-  absl::Status Write(const Assembly& assembly, DType dtype, std::byte* target);
+  absl::Status Write(const WeightAssembly& assembly, DType dtype, std::byte* target);
   absl::Status WriteChunk(const Chunk& chunk, DType dtype, std::byte* target, std::vector<std::byte>& staging);
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes, absl::string_view what);
   void Report(int64_t stored_bytes);
 };
 
-absl::StatusOr<Source> WeightLoader::State::Resolve(absl::string_view name) const {
-  Source source;
-  source.name = std::string(name);
-  if (const TensorSpec* spec = store.DummySpec(name)) {
-    source.path = "dummy weights";
-    source.shape = spec->shape;
-    source.dummy = spec;
-  } else {
-    auto stored = store.Get(name);
-    if (!stored.ok()) return stored.status();
-    const TensorEntry& entry = *stored->entry;
-    source.path = stored->file->path();
-    source.shape = entry.shape;
-    source.file = stored->file;
-    source.matrix.dtype = entry.dtype;
-    source.matrix.data = entry.bytes.data();
-    if (entry.dtype == StoredDType::kF8E4M3) {
-      if (!fp8) {
-        return absl::InvalidArgumentError(absl::StrCat(source.path, ": tensor \"", QuoteForError(name),
-                                                       "\": expected a quantization_config in config.json for dtype "
-                                                       "F8_E4M3, found none"));
-      }
-      auto scale = FindScale(store, entry, *fp8);
-      if (!scale.ok()) return scale.status();
-      source.scales = std::make_shared<const std::vector<float>>(
-          DecodeScales(scale->entry->dtype, scale->entry->bytes.data(), scale->entry->elements()));
-      source.matrix.scales = source.scales->data();
-      source.matrix.block_rows = fp8->block_rows;
-      source.matrix.block_columns = fp8->block_columns;
-    } else if (entry.dtype != StoredDType::kF32 && entry.dtype != StoredDType::kF16 &&
-               entry.dtype != StoredDType::kBF16) {
-      return absl::InvalidArgumentError(absl::StrCat(source.path, ": tensor \"", QuoteForError(name),
-                                                     "\": expected dtype F32, F16, BF16 or F8_E4M3, found ",
-                                                     StoredDTypeName(entry.dtype)));
-    }
-  }
-  source.matrix.rows = source.shape.empty() ? 1 : source.shape[0];
-  source.matrix.columns = 1;
-  for (size_t i = 1; i < source.shape.size(); ++i) source.matrix.columns *= source.shape[i];
-  return source;
-}
-
-absl::StatusOr<Assembly> WeightLoader::State::Assemble(const std::vector<RowRange>& rows) const {
-  if (rows.empty()) return absl::InvalidArgumentError("weights: expected rows to load, found none");
-  Assembly assembly;
-  for (const RowRange& range : rows) {
-    // Ranges of one tensor in a row share its source: permutations of rows would resolve it again and again.
-    std::optional<Source> source;
-    if (!assembly.pieces.empty() && assembly.pieces.back().source.name == range.name) {
-      source = assembly.pieces.back().source;
-    } else {
-      auto resolved = Resolve(range.name);
-      if (!resolved.ok()) return resolved.status();
-      source = *std::move(resolved);
-    }
-    const StoredMatrix& matrix = source->matrix;
-    const int64_t count = range.count < 0 ? matrix.rows - range.begin : range.count;
-    if (range.begin < 0 || count < 0 || range.begin > matrix.rows || count > matrix.rows - range.begin) {
-      return absl::OutOfRangeError(absl::StrCat(source->path, ": tensor \"", range.name, "\": expected rows within [0, ",
-                                                matrix.rows, "), found ", count, " from ", range.begin));
-    }
-    if (!assembly.pieces.empty() && matrix.columns != assembly.columns) {
-      return absl::InvalidArgumentError(absl::StrCat(source->path, ": tensor \"", range.name, "\": expected ",
-                                                     assembly.columns, " columns like the rows above, found ",
-                                                     matrix.columns));
-    }
-    assembly.columns = matrix.columns;
-    assembly.rows += count;
-    assembly.vectors &= source->shape.size() <= 1;
-    assembly.stored_bytes += count * source->row_bytes_stored();
-    assembly.pieces.push_back({*std::move(source), range.begin, count});
-  }
-  return assembly;
-}
-
-std::optional<LoadedTensor> WeightLoader::State::TryInPlace(const Assembly& assembly, DType dtype,
+std::optional<LoadedTensor> WeightLoader::State::TryInPlace(const WeightAssembly& assembly, DType dtype,
                                                             const std::vector<int64_t>& shape) {
   if (!options.allow_zero_copy || !backend->host_accessible()) return std::nullopt;
   const std::byte* begin = nullptr;
   const std::byte* end = nullptr;
-  const std::shared_ptr<const SafetensorsFile>& file = assembly.pieces.front().source.file;
-  for (const Piece& piece : assembly.pieces) {
-    const Source& source = piece.source;
-    if (source.file == nullptr || source.file != file || ToKernelDType(source.matrix.dtype) != dtype) return std::nullopt;
+  const std::shared_ptr<const SafetensorsFile>& file = assembly.pieces.front().source->file;
+  for (const WeightPiece& piece : assembly.pieces) {
+    const WeightSource& source = *piece.source;
+    if (source.file == nullptr || source.file != file || ToKernelDType(source.matrix.dtype) != dtype)
+      return std::nullopt;
     const std::byte* first = source.matrix.data + piece.begin * source.row_bytes_stored();
     if (begin == nullptr) begin = end = first;
     if (first != end) return std::nullopt;
@@ -217,7 +114,7 @@ absl::StatusOr<kernels::Buffer> WeightLoader::State::Allocate(int64_t bytes, abs
 }
 
 absl::Status WeightLoader::State::Convert(const Chunk& chunk, DType dtype, void* out) const {
-  const Source& source = chunk.piece->source;
+  const WeightSource& source = *chunk.piece->source;
   const StoredMatrix& matrix = source.matrix;
   if (source.dummy != nullptr) {
     const DummyValues& values = dtype == options.compute_dtype ? *dummy_compute : *dummy_f32;
@@ -230,7 +127,7 @@ absl::Status WeightLoader::State::Convert(const Chunk& chunk, DType dtype, void*
 
 absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, std::byte* target,
                                              std::vector<std::byte>& staging) {
-  const int64_t row_bytes = chunk.piece->source.matrix.columns * DTypeBytes(dtype);
+  const int64_t row_bytes = chunk.piece->source->matrix.columns * DTypeBytes(dtype);
   std::byte* out = target + chunk.target_row * row_bytes;
   if (backend->host_accessible()) return Convert(chunk, dtype, out);
   staging.resize(static_cast<size_t>(chunk.count * row_bytes));
@@ -239,12 +136,12 @@ absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, st
   return backend->Upload(out, staging.data(), chunk.count * row_bytes);
 }
 
-absl::Status WeightLoader::State::Write(const Assembly& assembly, DType dtype, std::byte* target) {
+absl::Status WeightLoader::State::Write(const WeightAssembly& assembly, DType dtype, std::byte* target) {
   const int64_t row_bytes = std::max<int64_t>(1, assembly.columns * DTypeBytes(dtype));
   const int64_t chunk_rows = std::max<int64_t>(1, kChunkBytes / row_bytes);
   std::vector<Chunk> chunks;
   int64_t target_row = 0;
-  for (const Piece& piece : assembly.pieces) {
+  for (const WeightPiece& piece : assembly.pieces) {
     for (int64_t done = 0; done < piece.count; done += chunk_rows) {
       const int64_t count = std::min(chunk_rows, piece.count - done);
       chunks.push_back({&piece, piece.begin + done, count, target_row});
@@ -274,23 +171,23 @@ absl::Status WeightLoader::State::Write(const Assembly& assembly, DType dtype, s
   return first_error;
 }
 
-absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const Assembly& assembly, DType dtype,
+absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& assembly, DType dtype,
                                                        const std::vector<int64_t>& shape) {
   if (!kernels::IsComputeDType(dtype)) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights: expected type f32, bf16 or f16, found ", kernels::DTypeName(dtype)));
   }
   if (shape.size() > static_cast<size_t>(TensorView::kMaxRank)) {
-    return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", assembly.pieces.front().source.name,
-                                                   "\": expected at most ", TensorView::kMaxRank,
-                                                   " dimensions, found ", shape.size()));
+    return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", assembly.pieces.front().source->name,
+                                                   "\": expected at most ", TensorView::kMaxRank, " dimensions, found ",
+                                                   shape.size()));
   }
   if (store.is_dummy() && dtype != options.compute_dtype && dtype != DType::kF32) {
     return absl::InvalidArgumentError("weights: dummy values are made in the compute type and f32 only");
   }
   std::optional<LoadedTensor> tensor = TryInPlace(assembly, dtype, shape);
   if (!tensor) {
-    auto buffer = Allocate(assembly.rows * assembly.columns * DTypeBytes(dtype), assembly.pieces.front().source.name);
+    auto buffer = Allocate(assembly.rows * assembly.columns * DTypeBytes(dtype), assembly.pieces.front().source->name);
     if (!buffer.ok()) return buffer.status();
     auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
     absl::Status status = Write(assembly, dtype, static_cast<std::byte*>(storage->data()));
@@ -342,7 +239,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::Load(absl::string_view name) { return
 absl::StatusOr<LoadedTensor> WeightLoader::Load(absl::string_view name, DType dtype) {
   auto assembly = state_->Assemble({{std::string(name), 0, -1}});
   if (!assembly.ok()) return assembly.status();
-  std::vector<int64_t> shape = assembly->pieces.front().source.shape;
+  std::vector<int64_t> shape = assembly->pieces.front().source->shape;
   if (shape.empty()) shape = {1};
   return state_->Make(*assembly, dtype, shape);
 }
@@ -372,39 +269,17 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadGroups(const std::vector<std::vec
     auto assembly = state_->Assemble(group);
     if (!assembly.ok()) return assembly.status();
     if (group_rows >= 0 && assembly->rows != group_rows) {
-      return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", group.front().name, "\": expected groups of ",
-                                                     group_rows, " rows, found ", assembly->rows));
+      return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", group.front().name,
+                                                     "\": expected groups of ", group_rows, " rows, found ",
+                                                     assembly->rows));
     }
     group_rows = assembly->rows;
     rows.insert(rows.end(), group.begin(), group.end());
   }
   auto assembly = state_->Assemble(rows);
   if (!assembly.ok()) return assembly.status();
-  return state_->Make(*assembly, compute_dtype(),
-                      {static_cast<int64_t>(groups.size()), group_rows, assembly->columns});
+  return state_->Make(*assembly, compute_dtype(), {static_cast<int64_t>(groups.size()), group_rows, assembly->columns});
 }
-
-namespace {
-
-absl::StatusOr<std::vector<RowRange>> HeadRows(const WeightStore& store, absl::string_view name, int64_t heads,
-                                               int64_t head_rows, int64_t first_row, int64_t width) {
-  auto shape = store.Shape(name);
-  if (!shape.ok()) return shape.status();
-  if (heads < 1 || head_rows < 1 || first_row < 0 || width < 1 || width > head_rows - first_row) {
-    return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", name, "\": expected a slice of each head's ",
-                                                   head_rows, " rows, found ", width, " from ", first_row));
-  }
-  if (shape->size() != 2 || (*shape)[0] % head_rows != 0 || (*shape)[0] / head_rows != heads) {
-    return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", name, "\": expected ", heads, " heads of ",
-                                                   head_rows, " rows, found ", shape->empty() ? 0 : (*shape)[0],
-                                                   " rows"));
-  }
-  std::vector<RowRange> rows;
-  for (int64_t head = 0; head < heads; ++head) rows.push_back({std::string(name), head * head_rows + first_row, width});
-  return rows;
-}
-
-}  // namespace
 
 absl::StatusOr<LoadedTensor> WeightLoader::LoadHeads(absl::string_view name, int64_t heads, int64_t head_rows,
                                                      int64_t first_row, int64_t width) {
@@ -430,7 +305,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view
   std::vector<std::byte> decoded(static_cast<size_t>(head_bytes));
   std::vector<std::byte> transposed(static_cast<size_t>(head_bytes));
   for (int64_t head = 0; head < heads; ++head) {
-    const Piece& piece = assembly->pieces[static_cast<size_t>(head)];
+    const WeightPiece& piece = assembly->pieces[static_cast<size_t>(head)];
     absl::Status status = state_->Convert({&piece, piece.begin, width, 0}, dtype, decoded.data());
     if (!status.ok()) return status;
     Transpose(decoded.data(), width, rank, DTypeBytes(dtype), transposed.data());

@@ -32,13 +32,13 @@ struct RowRange {
   int64_t count = -1;  // -1: all rows from begin
 };
 
-// Brings stored tensors into the backend's memory in the type that is computed with. A tensor that already lies there as
-// wanted (host-accessible backend, same type, sufficient alignment, adjacent in the file when several are joined) is used
-// in place; all else is converted into a backend buffer.
+// Brings stored tensors into the backend's memory in the type that is computed with. A tensor that already lies there
+// as wanted (host-accessible backend, same type, sufficient alignment, adjacent in the file when several are joined) is
+// used in place; all else is converted into a backend buffer.
 //
 // Conversions go through f32 and round once, to nearest, ties to even. f32, bf16 and f16 are read, and FP8 E4M3 with
-// its block scales (dequantised in f32: value * scale). A finite value beyond the range of f16 is an error that names the
-// tensor and the value; infinities and NaN are kept.
+// its block scales (dequantised in f32: value * scale). A finite value beyond the range of f16 is an error that names
+// the tensor and the value; infinities and NaN are kept.
 //
 // Thread-safe: several threads may load at once. The store is shared; the backend must outlive the loader.
 class WeightLoader {
@@ -72,15 +72,17 @@ class WeightLoader {
   // LoadRows of whole tensors.
   absl::StatusOr<LoadedTensor> LoadStacked(const std::vector<std::string>& names);
 
-  // [groups, rows, columns]: group g is LoadRows(groups[g]). For example gate and up of all experts: groups[e] = {gate_e,
-  // up_e}. All groups have the same number of rows.
+  // [groups, rows, columns]: group g is LoadRows(groups[g]). For example gate and up of all experts: groups[e] =
+  // {gate_e, up_e}. All groups have the same number of rows.
   absl::StatusOr<LoadedTensor> LoadGroups(const std::vector<std::vector<RowRange>>& groups);
 
   // [heads, rank, width] from kv_b_proj.weight-like [heads * head_rows, rank]: element (h, c, r) is stored row
-  // h * head_rows + first_row + r, column c. For example W_UK^T of latent attention: first_row 0, width qk_nope_head_dim.
+  // h * head_rows + first_row + r, column c. For example W_UK^T of latent attention: first_row 0, width
+  // qk_nope_head_dim.
   absl::StatusOr<LoadedTensor> LoadHeadsTransposed(absl::string_view name, int64_t heads, int64_t head_rows,
                                                    int64_t first_row, int64_t width);
-  // [heads, width, rank]: the same rows, not transposed. For example W_UV: first_row qk_nope_head_dim, width v_head_dim.
+  // [heads, width, rank]: the same rows, not transposed. For example W_UV: first_row qk_nope_head_dim, width
+  // v_head_dim.
   absl::StatusOr<LoadedTensor> LoadHeads(absl::string_view name, int64_t heads, int64_t head_rows, int64_t first_row,
                                          int64_t width);
 

@@ -50,11 +50,13 @@ absl::Status NoWeights(const std::string& directory) {
                        ": convert the checkpoint to safetensors first (transformers: model.save_pretrained)"));
     }
   }
-  return absl::NotFoundError(absl::StrCat(directory, ": expected ", kSingleFile, " or ", kIndexFile, ", found neither"));
+  return absl::NotFoundError(
+      absl::StrCat(directory, ": expected ", kSingleFile, " or ", kIndexFile, ", found neither"));
 }
 
 // `listed`: the index's map, or null for a single file.
-absl::Status AddFile(const std::string& path, const std::string& shard, const std::map<std::string, std::string>* listed,
+absl::Status AddFile(const std::string& path, const std::string& shard,
+                     const std::map<std::string, std::string>* listed,
                      std::vector<std::shared_ptr<const SafetensorsFile>>& files,
                      absl::flat_hash_map<std::string, StoredTensor>& tensors, int64_t& stored_bytes) {
   auto file = SafetensorsFile::Open(path);
@@ -72,11 +74,11 @@ absl::Status AddFile(const std::string& path, const std::string& shard, const st
     if (listed != nullptr) {
       auto in_index = listed->find(entry.name);
       if (in_index == listed->end() || in_index->second != shard) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(path, ": tensor \"", QuoteForError(entry.name), "\": expected ",
-                         in_index == listed->end() ? "an entry in the weight_map"
-                                                   : absl::StrCat("in ", in_index->second, " (weight_map)"),
-                         ", found in ", shard));
+        return absl::InvalidArgumentError(absl::StrCat(path, ": tensor \"", QuoteForError(entry.name), "\": expected ",
+                                                       in_index == listed->end()
+                                                           ? "an entry in the weight_map"
+                                                           : absl::StrCat("in ", in_index->second, " (weight_map)"),
+                                                       ", found in ", shard));
       }
     }
     stored_bytes += static_cast<int64_t>(entry.bytes.size());
@@ -110,8 +112,8 @@ absl::StatusOr<WeightStore> WeightStore::Open(const std::string& directory) {
                                                      "\": expected in this shard (", kIndexFile, "), found nowhere"));
     }
   } else if (Exists(single_path)) {
-    absl::Status status = AddFile(single_path, kSingleFile, nullptr, contents->files, contents->tensors,
-                                  contents->stored_bytes);
+    absl::Status status =
+        AddFile(single_path, kSingleFile, nullptr, contents->files, contents->tensors, contents->stored_bytes);
     if (!status.ok()) return status;
   } else {
     return NoWeights(directory);

@@ -18,8 +18,8 @@ namespace hadal::loader {
 
 // A tensor and the file it lies in.
 struct StoredTensor {
-  const TensorEntry* entry = nullptr;            // owned by `file`; null for dummy weights
-  std::shared_ptr<const SafetensorsFile> file;   // null for dummy weights
+  const TensorEntry* entry = nullptr;           // owned by `file`; null for dummy weights
+  std::shared_ptr<const SafetensorsFile> file;  // null for dummy weights
 };
 
 // What a value of dummy weights counts in progress and reports.
@@ -28,9 +28,9 @@ inline constexpr int64_t kDummyBytesPerValue = 2;
 // What CheckTensors found beside the declared tensors.
 struct TensorReport {
   int64_t loaded_tensors = 0;
-  int64_t loaded_bytes = 0;    // as stored, scales included
+  int64_t loaded_bytes = 0;  // as stored, scales included
   int64_t ignored_tensors = 0;
-  int64_t ignored_bytes = 0;   // as stored
+  int64_t ignored_bytes = 0;  // as stored
 };
 
 // The tensors of a checkpoint folder by name: model.safetensors, or the shards of model.safetensors.index.json. Opening
@@ -53,7 +53,7 @@ class WeightStore {
   bool Contains(absl::string_view name) const;
   std::vector<std::string> Names() const;  // sorted
   int64_t tensor_count() const;
-  int64_t stored_bytes() const;            // tensor data of all files
+  int64_t stored_bytes() const;  // tensor data of all files
 
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const;
   void Prefetch() const;
@@ -71,9 +71,9 @@ class WeightStore {
   std::shared_ptr<const Contents> contents_;
 };
 
-// Compares the store with what the family declares: every required tensor is there, in the declared shape and a type that
-// can be loaded, FP8 ones with their scales; every other tensor is ignorable. All missing and all unexpected tensors are
-// counted in one InvalidArgument, the first 20 of each listed. No tensor data is read.
+// Compares the store with what the family declares: every required tensor is there, in the declared shape and a type
+// that can be loaded, FP8 ones with their scales; every other tensor is ignorable. All missing and all unexpected
+// tensors are counted in one InvalidArgument, the first 20 of each listed. No tensor data is read.
 absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const ModelConfig& config,
                                           const std::vector<TensorSpec>& specs);
 

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "models/loader/config.h"
+#include "models/loader/decode.h"
+#include "models/loader/weight_loader.h"
+#include "models/loader/weights.h"
+
+namespace hadal::loader {
+
+// A stored or dummy tensor as a matrix, with all that keeps its memory alive.
+struct WeightSource {
+  std::string name;
+  std::string path;
+  std::vector<int64_t> shape;
+  StoredMatrix matrix;                          // data is null for dummy weights
+  std::shared_ptr<const SafetensorsFile> file;  // null for dummy weights
+  std::shared_ptr<const std::vector<float>> scales;
+  const TensorSpec* dummy = nullptr;  // owned by the store
+
+  int64_t row_bytes_stored() const {
+    return matrix.columns * (dummy != nullptr ? kDummyBytesPerValue : StoredDTypeBytes(matrix.dtype));
+  }
+};
+
+struct WeightPiece {
+  std::shared_ptr<const WeightSource> source;  // shared by the ranges of one tensor
+  int64_t begin = 0;
+  int64_t count = 0;
+};
+
+// What is to be made: pieces one below the other.
+struct WeightAssembly {
+  std::vector<WeightPiece> pieces;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  bool vectors = true;  // all sources have rank 1 or 0
+  int64_t stored_bytes = 0;
+};
+
+// Finds a tensor and, for FP8, its scales. NotFound or InvalidArgument name file, tensor, expected and found.
+absl::StatusOr<WeightSource> ResolveSource(const WeightStore& store, const std::optional<Fp8Config>& fp8,
+                                           absl::string_view name);
+
+// Resolves and checks all ranges: rows in range, equal column counts.
+absl::StatusOr<WeightAssembly> Assemble(const WeightStore& store, const std::optional<Fp8Config>& fp8,
+                                        const std::vector<RowRange>& rows);
+
+// The rows [h * head_rows + first_row, + width) of each head h; checks them against the tensor's shape.
+absl::StatusOr<std::vector<RowRange>> HeadRows(const WeightStore& store, absl::string_view name, int64_t heads,
+                                               int64_t head_rows, int64_t first_row, int64_t width);
+
+}  // namespace hadal::loader
