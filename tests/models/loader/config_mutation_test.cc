@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "models/loader/config.h"
+#include "models/loader/memory_plan.h"
+#include "models/loader/tensor_spec.h"
+#include "tests/models/loader/config_texts.h"
+#include "tests/models/loader/mutator.h"
+
+namespace hadal::loader {
+namespace {
+
+// What everything that builds on a parsed configuration relies on.
+void CheckInvariants(const ModelConfig& config) {
+  ASSERT_GE(config.layers, 1);
+  ASSERT_GE(config.attention.heads, 1);
+  ASSERT_EQ(config.attention.heads % config.attention.kv_heads, 0);
+  ASSERT_GE(config.rope.dim, 2);
+  ASSERT_EQ(config.rope.dim % 2, 0);
+  ASSERT_GE(config.rope.factor, 1.0);
+  for (int32_t id : config.eos_token_ids) ASSERT_LT(id, config.vocab_size);
+  if (config.moe) {
+    ASSERT_EQ(config.moe->routed_experts % config.moe->groups, 0);
+    ASSERT_LE(config.moe->experts_per_token, config.moe->routed_experts);
+  }
+  const int64_t parameters = ParameterCount(config);
+  ASSERT_GT(parameters, 0);
+  ASSERT_LE(parameters, int64_t{1} << 50);
+  ASSERT_LE(ActiveParameterCount(config), parameters + config.vocab_size * config.hidden_size);
+  ASSERT_GT(KvBytesPerToken(config, kernels::DType::kF32), 0);
+  if (config.layers * (config.moe ? config.moe->routed_experts : 1) <= 4096) {
+    ASSERT_LE(ExpectedTensors(config).size(), 4096u * 16);
+  }
+  auto plan = PlanMemory(config, MemoryPlanOptions());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+}
+
+TEST(ConfigMutationTest, NeverCrashesNorGrows) {
+  const char* const bases[] = {kDeepseekV3Config, kLlama8bConfig, kQwen15bConfig, kTinyLlamaConfig,
+                               kTinyDeepseekConfig};
+  Mutator mutator(20260711);
+  const int64_t iterations = FuzzIterations();
+  const int64_t rss_before = PeakRssBytes();
+  int64_t accepted = 0;
+  for (int64_t i = 0; i < iterations; ++i) {
+    const std::string text = mutator.Mutate(bases[static_cast<size_t>(i) % std::size(bases)]);
+    // Now and then the damage is in generation_config.json instead.
+    const bool generation = i % 16 == 0;
+    auto config = generation
+                      ? ParseModelConfig(kLlama8bConfig, "config.json", mutator.Mutate(R"({"eos_token_id":[1,2,3]})"))
+                      : ParseModelConfig(text);
+    if (config.ok()) {
+      ++accepted;
+      CheckInvariants(*config);
+      if (HasFatalFailure()) FAIL() << "iteration " << i << ": " << text;
+    } else {
+      EXPECT_FALSE(config.status().message().empty());
+      EXPECT_LT(config.status().message().size(), 4096u);
+    }
+  }
+  EXPECT_LT(PeakRssBytes() - rss_before, kAllowedGrowthBytes);
+  // The damage must reach deep: neither all nor none of it may pass.
+  EXPECT_GT(accepted, iterations / 100);
+  EXPECT_LT(accepted, iterations * 9 / 10);
+}
+
+}  // namespace
+}  // namespace hadal::loader

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/loader/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "absl/strings/str_format.h"
+#include "models/loader/tensor_spec.h"
+#include "tests/models/loader/config_texts.h"
+
+namespace hadal::loader {
+namespace {
+
+using kernels::DType;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+ModelConfig MustParse(const std::string& text) {
+  auto config = ParseModelConfig(text);
+  EXPECT_TRUE(config.ok()) << config.status();
+  return config.ok() ? *std::move(config) : ModelConfig();
+}
+
+// A row of published sizes; billions as published, KV bytes exact.
+struct Dense {
+  const char* name;
+  const char* architecture;
+  int64_t hidden, intermediate, layers, heads, kv_heads, vocab;
+  double parameters_b, active_b;
+  int64_t kv_bytes;
+};
+
+class PublishedSizesTest : public ::testing::TestWithParam<Dense> {};
+
+TEST_P(PublishedSizesTest, AreReproduced) {
+  const Dense& d = GetParam();
+  const ModelConfig config = MustParse(absl::StrFormat(
+      R"({"architectures":["%s"],"hidden_size":%d,"intermediate_size":%d,"num_hidden_layers":%d,
+          "num_attention_heads":%d,"num_key_value_heads":%d,"vocab_size":%d,"max_position_embeddings":4096})",
+      d.architecture, d.hidden, d.intermediate, d.layers, d.heads, d.kv_heads, d.vocab));
+  EXPECT_EQ(std::round(ParameterCount(config) / 1e6), std::round(d.parameters_b * 1e3));
+  EXPECT_EQ(std::round(ActiveParameterCount(config) / 1e6), std::round(d.active_b * 1e3));
+  EXPECT_EQ(KvBytesPerToken(config, DType::kBF16), d.kv_bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Dense, PublishedSizesTest,
+    ::testing::Values(
+        Dense{"llm-7b", "LlamaForCausalLM", 4096, 11008, 30, 32, 32, 102400, 6.910, 6.491, 491520},
+        Dense{"llm-67b", "LlamaForCausalLM", 8192, 22016, 95, 64, 8, 102400, 67.425, 66.585, 389120},
+        Dense{"coder-1.3b", "LlamaForCausalLM", 2048, 5504, 24, 16, 16, 32256, 1.346, 1.280, 196608},
+        Dense{"coder-5.7bmqa", "LlamaForCausalLM", 4096, 11008, 32, 32, 1, 32256, 5.700, 5.568, 16384},
+        Dense{"coder-6.7b", "LlamaForCausalLM", 4096, 11008, 32, 32, 32, 32256, 6.741, 6.608, 524288},
+        Dense{"coder-33b", "LlamaForCausalLM", 7168, 19200, 62, 56, 8, 32256, 33.343, 33.111, 253952},
+        Dense{"R1-Distill-Qwen-1.5B", "Qwen2ForCausalLM", 1536, 8960, 28, 12, 2, 151936, 1.777, 1.544, 28672},
+        Dense{"R1-Distill-Qwen-7B", "Qwen2ForCausalLM", 3584, 18944, 28, 28, 4, 152064, 7.616, 7.070, 57344},
+        Dense{"R1-Distill-Qwen-14B", "Qwen2ForCausalLM", 5120, 13824, 48, 40, 8, 152064, 14.770, 13.991, 196608},
+        Dense{"R1-Distill-Qwen-32B", "Qwen2ForCausalLM", 5120, 27648, 64, 40, 8, 152064, 32.764, 31.984, 262144},
+        Dense{"R1-Distill-Llama-8B", "LlamaForCausalLM", 4096, 14336, 32, 32, 8, 128256, 8.030, 7.505, 131072},
+        Dense{"R1-Distill-Llama-70B", "LlamaForCausalLM", 8192, 28672, 80, 64, 8, 128256, 70.554, 69.502, 327680}),
+    [](const auto& info) {
+      std::string name;
+      for (char c : std::string(info.param.name)) name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+      return name;
+    });
+
+TEST(ParameterCountTest, EqualsThePublishedCounts) {
+  EXPECT_EQ(ParameterCount(MustParse(kDeepseekV3Config)), 671'026'419'200);
+  EXPECT_EQ(ParameterCount(MustParse(kQwen15bConfig)), 1'777'088'000);
+  EXPECT_EQ(ParameterCount(MustParse(kLlama8bConfig)), 8'030'261'248);
+  EXPECT_NEAR(ActiveParameterCount(MustParse(kDeepseekV3Config)) / 1e9, 36.625, 0.0005);
+  EXPECT_EQ(KvBytesPerToken(MustParse(kDeepseekV3Config), DType::kBF16), 70'272);
+}
+
+TEST(ParameterCountTest, EqualsTheSumOverTheExpectedTensors) {
+  for (const char* text : {kTinyLlamaConfig, kTinyDeepseekConfig, kQwen15bConfig, kLlama8bConfig, kDeepseekV3Config}) {
+    ModelConfig config = MustParse(text);
+    for (bool biased : {false, true}) {
+      config.tie_word_embeddings = config.mlp_bias = config.attention.out_bias = biased;
+      if (config.mla) config.mla->bias = biased;
+      int64_t parameters = 0, bytes = 0;
+      for (const TensorSpec& spec : ExpectedTensors(config)) {
+        int64_t elements = 1;
+        for (int64_t size : spec.shape) elements *= size;
+        parameters += elements;
+        bytes += elements * kernels::DTypeBytes(KeptDType(spec.role, DType::kBF16));
+      }
+      EXPECT_EQ(ParameterCount(config), parameters) << text;
+      EXPECT_EQ(WeightsBytes(config, DType::kBF16), bytes) << text;
+    }
+  }
+}
+
+TEST(PlanMemoryTest, FillsTheBudgetWithBlocks) {
+  const ModelConfig config = MustParse(kQwen15bConfig);
+  MemoryPlanOptions options;
+  options.workspace_bytes = 1000;
+  options.extra_weights_bytes = 24;
+  options.max_model_len = 1000;
+  options.budget_bytes = int64_t{2} * 1'777'088'000 + 1024 + 28672 * 64 * 10 + 5;
+  auto plan = PlanMemory(config, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->weights_bytes, int64_t{2} * 1'777'088'000 + 24);
+  EXPECT_EQ(plan->kv_bytes_per_block, 28672 * 64);
+  EXPECT_EQ(plan->kv_blocks, 10);
+  EXPECT_EQ(plan->kv_tokens, 640);
+  EXPECT_EQ(plan->max_len_request_bytes, 16 * 28672 * 64);
+  EXPECT_THAT(plan->ToString(), AllOf(HasSubstr("1777088000"), HasSubstr("10 blocks, 640 tokens"),
+                                      HasSubstr("the longest request does not fit")));
+}
+
+TEST(PlanMemoryTest, RefusesWhatDoesNotFit) {
+  MemoryPlanOptions options;
+  options.budget_bytes = 1 << 20;
+  const absl::Status status = PlanMemory(MustParse(kQwen15bConfig), options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("weights need 3.31 GiB"), HasSubstr("(1048576 bytes)")));
+}
+
+TEST(PlanMemoryTest, RefusesOptionsOutOfRange) {
+  const ModelConfig config = MustParse(kTinyLlamaConfig);
+  auto code = [&](auto change) {
+    MemoryPlanOptions options;
+    change(options);
+    return PlanMemory(config, options).status().code();
+  };
+  EXPECT_EQ(code([](MemoryPlanOptions&) {}), absl::StatusCode::kOk);
+  constexpr auto kBad = absl::StatusCode::kInvalidArgument;
+  EXPECT_EQ(code([](MemoryPlanOptions& o) { o.block_tokens = 0; }), kBad);
+  EXPECT_EQ(code([](MemoryPlanOptions& o) { o.max_model_len = 65; }), kBad);
+  EXPECT_EQ(code([](MemoryPlanOptions& o) { o.budget_bytes = -1; }), kBad);
+  EXPECT_EQ(code([](MemoryPlanOptions& o) { o.workspace_bytes = INT64_MAX; }), kBad);
+  EXPECT_EQ(code([](MemoryPlanOptions& o) { o.compute_dtype = DType::kU8; }), kBad);
+}
+
+}  // namespace
+}  // namespace hadal::loader
