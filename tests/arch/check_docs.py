@@ -25,7 +25,9 @@ def text_files(root):
 def check(root):
     """Yields one message for each problem below root."""
     readme = root / "README.md"
-    if readme.is_file() and (lines := len(readme.read_text(encoding="utf-8").splitlines())) > README_LINES:
+    if not readme.is_file():
+        yield "README.md is missing"
+    elif (lines := len(readme.read_text(encoding="utf-8").splitlines())) > README_LINES:
         yield f"README.md: {lines} lines, at most {README_LINES}"
     for path in text_files(root):
         name = path.relative_to(root).as_posix()
