@@ -13,11 +13,13 @@ from hadal_process import HadalProcess  # noqa: E402
 @pytest.fixture(scope="session")
 def stubs(tmp_path_factory):
     """Python modules generated from proto/: (messages, services)."""
+    import grpc_tools
     from grpc_tools import protoc
 
     root = os.path.join(os.environ["HADAL_SOURCE_DIR"], "proto")
     out = str(tmp_path_factory.mktemp("stubs"))
-    code = protoc.main(["protoc", f"-I{root}", f"--python_out={out}", f"--grpc_python_out={out}",
+    known_types = os.path.join(os.path.dirname(grpc_tools.__file__), "_proto")
+    code = protoc.main(["protoc", f"-I{root}", f"-I{known_types}", f"--python_out={out}", f"--grpc_python_out={out}",
                         "hadal/v1/inference.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"])
     assert code == 0
     sys.path.insert(0, out)
