@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parity with Hugging Face transformers on tiny random checkpoints of every family, odd sizes included.
+
+Log-probabilities are compared at every prompt position and greedy continuations token by token, through the same Model
+contract that the engine uses (parity_tool.cc): ragged batches, chunked prefill, paged cache with shuffled blocks.
+
+The published routing rule fills masked expert groups with minus infinity. Some releases of transformers used 0.0, which can
+choose an expert of a masked group when biased scores are negative; test_reference_router_masks_with_minus_infinity makes
+sure that the installed one does not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+sys.path.insert(0, str(Path(__file__).parent))
+import parity_checkpoints  # noqa: E402
+from parity_checkpoints import CASES, VOCAB, case_named  # noqa: E402
+
+SOURCE = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build" / "release"))
+TOOL = BUILD / "hadal_parity_tool"
+
+GREEDY = 24
+LENGTHS = [1, 2, 3, 7, 16, 17, 33, 41]
+F32_TOLERANCE = 1e-3
+
+torch.set_num_threads(2)
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+def prompts():
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(2, VOCAB, (n,), generator=generator).tolist() for n in LENGTHS]
+
+
+PROMPTS = prompts()
+
+
+@pytest.fixture(scope="session")
+def tool():
+    if not TOOL.exists():
+        pytest.fail(f"{TOOL} is missing: build the target hadal_parity_tool")
+
+    def run(folder, runs, **options):
+        request = {"dir": str(folder), "runs": runs, "block_tokens": 5, "blocks": 200, **options}
+        done = subprocess.run([str(TOOL)], input=json.dumps(request), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["runs"]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """checkpoint(case) -> folder, written once a session."""
+    folders = {}
+
+    def get(case):
+        if case.name not in folders:
+            folders[case.name] = tmp_path_factory.mktemp(case.name)
+            parity_checkpoints.write(case, folders[case.name])
+        return folders[case.name]
+
+    return get
+
+
+class Reference:
+    """A model of transformers and what it says about the prompts."""
+
+    def __init__(self, folder, dtype):
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="eager", experts_implementation="eager").eval()
+        self.cache = {}
+        self.results = [{"prompt_logprobs": self.score(prompt)} for prompt in PROMPTS]
+
+    def logprobs(self, ids):
+        """[tokens, vocab] after each token. Cached: many runs ask for the same."""
+        key = tuple(ids)
+        if key not in self.cache:
+            self.cache[key] = self.forward(ids)
+        return self.cache[key]
+
+    @torch.no_grad()
+    def forward(self, ids):
+        return torch.log_softmax(self.model(torch.tensor([ids])).logits[0].float(), dim=-1)
+
+    def score(self, prompt):
+        logprobs = self.logprobs(prompt)
+        return [logprobs[i, prompt[i + 1]].item() for i in range(len(prompt) - 1)]
+
+    def greedy(self, prompt, tokens):
+        """What greedy decoding says after the prompt and each of `tokens` but the last: equal to `tokens` if and only if
+        greedy decoding gives them. One pass instead of one a token."""
+        logprobs = self.logprobs(prompt + tokens[:-1])
+        return logprobs[len(prompt) - 1:].argmax(dim=-1).tolist()
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint):
+    """reference(case, dtype), loaded and scored once a session."""
+    references = {}
+
+    def get(case, dtype):
+        key = (case.name, dtype)
+        if key not in references:
+            references[key] = Reference(checkpoint(case) / "reference", dtype)
+        return references[key]
+
+    return get
+
+
+def logprobs_of(results):
+    return torch.tensor([x for result in results for x in result["prompt_logprobs"]], dtype=torch.float64)
+
+
+def assert_equal_to(reference, results, what, prompts=PROMPTS):
+    for prompt, found in zip(prompts, results, strict=True):
+        expected = reference.score(prompt)
+        for i, (e, f) in enumerate(zip(expected, found["prompt_logprobs"], strict=True)):
+            assert abs(e - f) <= F32_TOLERANCE, f"{what}: prompt of {len(prompt)}, position {i}: expected {e}, found {f}"
+        assert len(found["tokens"]) == GREEDY
+        assert found["tokens"] == reference.greedy(prompt, found["tokens"]), f"{what}: prompt of {len(prompt)}"
+
+
+def forms_of(case):
+    return ["auto", "absorbed", "expanded"] if case.mla else ["auto"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_float32_equals_transformers(case, checkpoint, reference, tool):
+    """Alone, together, and in chunks; each form of latent attention."""
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "chunk": chunk, "together": together}
+            for together, chunk in [(False, 0), (True, 0), (True, 1), (True, 3), (True, 16), (False, 6)]]
+    for form in forms_of(case):
+        for run, results in zip(runs, tool(checkpoint(case) / "hadal", runs, dtype="float32", mla_form=form)):
+            what = f"mla_form {form}, chunk {run['chunk']}, together {run['together']}"
+            assert_equal_to(reference(case, torch.float32), results, what)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_half_precision_error_is_at_most_twice_transformers(case, checkpoint, reference, tool):
+    """The checkpoint's own half type (bf16 for FP8 and float32 ones), both measured against transformers in float32."""
+    dtype = torch.float16 if case.stored == torch.float16 else torch.bfloat16
+    exact = logprobs_of(reference(case, torch.float32).results)
+    theirs = logprobs_of(reference(case, dtype).results) - exact
+    runs = [{"prompts": PROMPTS, "chunk": chunk, "together": True} for chunk in (0, 5)]
+    for form in forms_of(case):
+        for run, results in zip(runs, tool(checkpoint(case) / "hadal", runs, mla_form=form)):
+            ours = logprobs_of(results) - exact
+            print(f"{case.name} {dtype} mla_form {form} chunk {run['chunk']}: mean error {ours.abs().mean():.5f} "
+                  f"(transformers {theirs.abs().mean():.5f}), largest {ours.abs().max():.5f} ({theirs.abs().max():.5f})")
+            assert ours.abs().mean() <= 2 * theirs.abs().mean()
+            assert ours.square().mean().sqrt() <= 2 * theirs.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["llama_mqa_linear_bias_tied", "qwen2_gqa", "deepseek_full_query",
+                                  "deepseek_yarn_lora_mtp"])
+def test_requests_do_not_see_each_other(name, dtype, checkpoint, tool):
+    """Eight at once give the tokens and log-probabilities of the same eight alone, up to rounding."""
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "together": together} for together in (True, False)]
+    together, alone = tool(checkpoint(case_named(name)) / "hadal", runs, dtype=dtype)
+    difference = (logprobs_of(together) - logprobs_of(alone)).abs()
+    if dtype == "float32":
+        assert difference.max() <= 1e-4
+        assert [r["tokens"] for r in together] == [r["tokens"] for r in alone]
+    else:
+        assert difference.mean() <= 0.02
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_bf16", "amx"])
+@pytest.mark.parametrize("name", ["qwen2_gqa", "deepseek_yarn_lora_mtp"])
+def test_every_instruction_set_gives_the_same_answer(name, isa, checkpoint, reference, tool):
+    case = case_named(name)
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "chunk": 16}]
+    try:
+        results = tool(checkpoint(case) / "hadal", runs, dtype="float32", isa=isa)
+    except AssertionError as error:
+        if "FAILED_PRECONDITION" in str(error):
+            pytest.skip(f"this machine lacks {isa}")
+        raise
+    assert_equal_to(reference(case, torch.float32), results[0], isa)
+
+
+def test_reference_backend_equals_transformers(checkpoint, reference, tool):
+    """The plain loops that kernel tests trust, as a whole model."""
+    case = case_named("deepseek_full_query")
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "chunk": 16}]
+    results = tool(checkpoint(case) / "hadal", runs, dtype="float32", device="reference")
+    assert_equal_to(reference(case, torch.float32), results[0], "reference backend")
+
+
+def test_reference_router_masks_with_minus_infinity():
+    config = transformers.DeepseekV3Config(**parity_checkpoints.DEEPSEEK)
+    router = transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3TopkRouter(config)
+    torch.manual_seed(3)
+    router.weight.data.normal_()
+    router.e_score_correction_bias.fill_(-2.0)  # every biased score is negative
+    x = torch.randn(200, config.hidden_size)
+    _, _, chosen = router(x)
+    biased = torch.sigmoid(x @ router.weight.T) - 2.0
+    groups = biased.view(200, config.n_group, -1).topk(2, dim=-1)[0].sum(-1).topk(config.topk_group, dim=-1)[1]
+    size = config.n_routed_experts // config.n_group
+    assert all(set((row // size).tolist()) <= set(group.tolist()) for row, group in zip(chosen, groups))
+
+
+def test_dummy_weights_run(checkpoint, tool):
+    """Random weights from config.json alone, for benchmarks: finite log-probabilities, and the same ones every time."""
+    folder = checkpoint(case_named("deepseek_yarn_lora_mtp")) / "hadal"
+    runs = [{"prompts": PROMPTS, "greedy": 4}]
+    first, second = (tool(folder, runs, load_format="dummy")[0] for _ in range(2))
+    assert first == second
+    assert torch.isfinite(logprobs_of(first)).all()
+
+
+def test_demo_model_equals_transformers(tool):
+    """The model that ships with hadal, as it is served."""
+    folder = SOURCE / "models" / "demo"
+    generator = torch.Generator().manual_seed(9)
+    vocab = json.loads((folder / "config.json").read_text())["vocab_size"]
+    demo_prompts = [torch.randint(3, vocab, (n,), generator=generator).tolist() for n in (4, 19, 50)]
+    results = tool(folder, [{"prompts": demo_prompts, "greedy": GREEDY}], dtype="float32")[0]
+    assert_equal_to(Reference(folder, torch.float32), results, "demo model", demo_prompts)
