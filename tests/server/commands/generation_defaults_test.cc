@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/generation_defaults.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace hadal::commands {
+namespace {
+
+absl::StatusOr<service::GenerationDefaults> Read(const std::string& text) {
+  const std::string dir = ::testing::TempDir() + "/generation_defaults";
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir + "/generation_config.json") << text;
+  return ReadGenerationDefaults(dir);
+}
+
+TEST(GenerationDefaultsTest, ReadsWhatIsThere) {
+  const auto defaults = Read(R"({"temperature": 0.6, "top_p": 0.95, "do_sample": true, "eos_token_id": [1, 2]})");
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_FLOAT_EQ(*defaults->temperature, 0.6f);
+  EXPECT_FLOAT_EQ(*defaults->top_p, 0.95f);
+  EXPECT_EQ(defaults->top_k, std::nullopt);
+}
+
+TEST(GenerationDefaultsTest, NoSamplingMeansGreedy) {
+  EXPECT_EQ(Read(R"({"do_sample": false, "temperature": 0.6})")->temperature, 0.0f);
+}
+
+TEST(GenerationDefaultsTest, NoFileMeansNoDefaults) {
+  const auto defaults = ReadGenerationDefaults("/nonexistent");
+  ASSERT_TRUE(defaults.ok());
+  EXPECT_EQ(defaults->temperature, std::nullopt);
+}
+
+TEST(GenerationDefaultsTest, BadValuesAreNamed) {
+  EXPECT_THAT(std::string(Read(R"({"temperature": "hot"})").status().message()), ::testing::HasSubstr("temperature"));
+  EXPECT_THAT(std::string(Read(R"({"top_p": 7})").status().message()), ::testing::HasSubstr("top_p"));
+  EXPECT_FALSE(Read("[1]").ok());
+  EXPECT_FALSE(Read("{").ok());
+}
+
+}  // namespace
+}  // namespace hadal::commands

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/request_codec.h"
+
+#include <gtest/gtest.h>
+
+
+#include "server/request/refusal.h"
+
+namespace hadal::rpc {
+namespace {
+
+TEST(RequestCodecTest, EveryChatFieldArrives) {
+  v1::ChatRequest message;
+  message.set_model("m");
+  message.set_n(3);
+  message.set_logprobs(5);
+  message.set_cache_salt("salt");
+  message.set_user("u");
+  message.set_thinking(false);
+  message.set_return_token_ids(true);
+  message.mutable_sampling()->set_temperature(0);
+  message.mutable_sampling()->set_top_p(0.9f);
+  message.mutable_sampling()->set_seed(42);
+  (*message.mutable_sampling()->mutable_logit_bias())[7] = -3;
+  message.mutable_stopping()->set_max_tokens(0);
+  message.mutable_stopping()->set_min_tokens(2);
+  message.mutable_stopping()->add_stop("END");
+  message.mutable_stopping()->add_stop_token_ids(9);
+  message.mutable_stopping()->set_ignore_eos(true);
+  v1::ChatMessage* user = message.add_messages();
+  user->set_role("user");
+  user->set_content("hi");
+  v1::ChatMessage* assistant = message.add_messages();
+  assistant->set_role("assistant");
+  assistant->set_prefix(true);
+  assistant->set_reasoning_content("because");
+  v1::ToolCall* call = assistant->add_tool_calls();
+  call->set_id("1");
+  call->set_name("f");
+  call->set_arguments("{}");
+  v1::ToolDefinition* tool = message.add_tools();
+  tool->set_name("f");
+  tool->set_parameters_json_schema("{}");
+
+  const service::ChatCall out = DecodeChat(message);
+  EXPECT_EQ(out.options.model, "m");
+  EXPECT_EQ(out.options.n, 3);
+  EXPECT_EQ(out.options.top_logprobs, 5);
+  EXPECT_EQ(out.options.cache_salt, "salt");
+  EXPECT_EQ(out.options.user, "u");
+  EXPECT_EQ(out.thinking, false);
+  EXPECT_TRUE(out.options.return_token_ids);
+  EXPECT_EQ(out.options.sampling.temperature, 0.0f);
+  EXPECT_EQ(out.options.sampling.top_p, 0.9f);
+  EXPECT_EQ(out.options.sampling.top_k, std::nullopt);
+  EXPECT_EQ(out.options.sampling.seed, 42u);
+  ASSERT_EQ(out.options.sampling.logit_bias.size(), 1u);
+  EXPECT_EQ(out.options.sampling.logit_bias[0], (std::pair<int32_t, float>(7, -3)));
+  EXPECT_EQ(out.options.stopping.max_tokens, 0);
+  EXPECT_EQ(out.options.stopping.min_tokens, 2);
+  EXPECT_EQ(out.options.stopping.stop, std::vector<std::string>{"END"});
+  EXPECT_EQ(out.options.stopping.stop_token_ids, std::vector<int32_t>{9});
+  EXPECT_TRUE(out.options.stopping.ignore_eos);
+  ASSERT_EQ(out.messages.size(), 2u);
+  EXPECT_TRUE(out.messages[1].prefix);
+  EXPECT_EQ(out.messages[1].reasoning_content, "because");
+  ASSERT_EQ(out.messages[1].tool_calls.size(), 1u);
+  ASSERT_EQ(out.tools.size(), 1u);
+}
+
+TEST(RequestCodecTest, WhatIsLeftOutStaysOpen) {
+  const service::ChatCall out = DecodeChat(v1::ChatRequest());
+  EXPECT_EQ(out.options.n, 1);
+  EXPECT_EQ(out.options.stopping.max_tokens, std::nullopt);
+  EXPECT_EQ(out.options.top_logprobs, std::nullopt);
+  EXPECT_EQ(out.thinking, std::nullopt);
+  EXPECT_EQ(DecodePriority(v1::PRIORITY_UNSPECIFIED), std::nullopt);
+  EXPECT_EQ(DecodePriority(static_cast<v1::Priority>(77)), std::nullopt);
+}
+
+TEST(RequestCodecTest, GenerateNeedsAPrompt) {
+  const auto missing = DecodeGenerate(v1::GenerateRequest());
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(request::GetErrorDetail(missing.status()).param, "prompt");
+  v1::GenerateRequest text;
+  text.set_text("");
+  EXPECT_TRUE(DecodeGenerate(text).ok());
+  v1::GenerateRequest ids;
+  ids.mutable_token_ids()->add_ids(5);
+  EXPECT_EQ(std::get<std::vector<int32_t>>(DecodeGenerate(ids)->prompt), std::vector<int32_t>{5});
+}
+
+}  // namespace
+}  // namespace hadal::rpc

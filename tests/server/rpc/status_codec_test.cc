@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/status_codec.h"
+
+#include <gtest/gtest.h>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/request/refusal.h"
+
+namespace hadal::rpc {
+namespace {
+
+using request::Reason;
+
+google::rpc::Status Details(const grpc::Status& status) {
+  google::rpc::Status details;
+  EXPECT_TRUE(details.ParseFromString(status.error_details()));
+  return details;
+}
+
+template <typename T>
+T Unpack(const google::rpc::Status& details) {
+  T message;
+  for (const auto& any : details.details()) {
+    if (any.UnpackTo(&message)) return message;
+  }
+  ADD_FAILURE() << "no " << message.GetTypeName();
+  return message;
+}
+
+TEST(StatusCodecTest, ARefusalCarriesReasonRetryInfoAndPushback) {
+  const absl::Status refusal =
+      request::MakeRefusal(Reason::kConnectionQueueFull, "queue full, 5/5 waiting", absl::Milliseconds(2345));
+  const grpc::Status status = ToGrpcStatus(refusal, "req-1");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  const google::rpc::Status details = Details(status);
+  const auto info = Unpack<google::rpc::ErrorInfo>(details);
+  EXPECT_EQ(info.reason(), "CONNECTION_QUEUE_FULL");
+  EXPECT_EQ(info.domain(), "hadal");
+  EXPECT_EQ(info.metadata().at("request_id"), "req-1");
+  const auto retry = Unpack<google::rpc::RetryInfo>(details);
+  EXPECT_EQ(retry.retry_delay().seconds(), 2);
+  EXPECT_EQ(retry.retry_delay().nanos(), 345000000);
+  EXPECT_EQ(RetryPushback(refusal), "2345");
+}
+
+TEST(StatusCodecTest, AnErrorOfTheCallerForbidsTheRetry) {
+  const absl::Status error = request::MakeError(Reason::kContextLengthExceeded, "too long", "messages");
+  const grpc::Status status = ToGrpcStatus(error, "req-2");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  const google::rpc::Status details = Details(status);
+  EXPECT_EQ(details.details_size(), 1);  // no RetryInfo
+  EXPECT_EQ(Unpack<google::rpc::ErrorInfo>(details).metadata().at("param"), "messages");
+  EXPECT_EQ(RetryPushback(error), "-1");
+}
+
+TEST(StatusCodecTest, AStatusWithoutDetailIsInternal) {
+  EXPECT_EQ(ToGrpcStatus(absl::UnknownError("x"), "r").error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_TRUE(ToGrpcStatus(absl::OkStatus(), "r").ok());
+}
+
+}  // namespace
+}  // namespace hadal::rpc
