@@ -42,17 +42,8 @@ void TransposedTile(const KernelTable& table, Scratch& scratch, const TensorView
 // out[rows, n] = x[rows, k] * w[n, k]^T for some columns.
 void PlainTile(const Context& context, Scratch& scratch, Scratch& x_scratch, const TensorView& x, const TensorView& w,
                const TensorView& out) {
-  if (x.dtype == DType::kF32 || UsesBf16Kernel(context, x.dtype, w.dtype)) {
-    RunGemmTile(context, scratch, {x, w, {}, out});
-    return;
-  }
-  const int64_t k = x.size(1);
-  float* rows = x_scratch.Get<float>(kRowTile * k);
-  for (int64_t i = 0; i < x.size(0); i += kRowTile) {
-    const int64_t count = std::min(kRowTile, x.size(0) - i);
-    for (int64_t r = 0; r < count; ++r) context.table.to_f32(x.dtype, Address(x, (i + r) * x.stride(0)), rows + r * k, k);
-    RunGemmTile(context, scratch, {TensorView(rows, DType::kF32, {count, k}), w, {}, out.Slice(0, i, count)});
-  }
+  const GemmPath path = ChooseGemmPath(context, x.dtype, w.dtype, x.size(0), x.size(1));
+  RunGemmTile(context, scratch, {PrepareXHere(context.table, x, path, x_scratch), w, {}, out});
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace hadal::kernels::cpu {
 void Gemm(Context& context, const GemmParams& p) {
   const int64_t m = p.x.size(0), n = p.w.size(0), k = p.x.size(1);
   if (m == 0 || n == 0) return;
-  const TensorView x = PreparedX(context, p.x, p.w.dtype);
+  const PreparedX x = PrepareX(context, p.x, ChooseGemmPath(context, p.x.dtype, p.w.dtype, m, k));
   context.pool.ParallelFor(n, ColumnGrain(context, m, n, k), [&](int64_t begin, int64_t end, int worker) {
     GemmTile tile{x, p.w.Slice(0, begin, end - begin), {}, p.out.Slice(1, begin, end - begin), p.accumulate};
     if (p.bias.present()) tile.bias = p.bias.Slice(0, begin, end - begin);
@@ -22,9 +22,8 @@ void GroupedGemm(Context& context, const GroupedGemmParams& p) {
   const int64_t n = p.out.size(1), k = p.x.size(1), experts = p.weights.size(0);
   if (p.x.size(0) == 0 || n == 0) return;
   const int32_t* start = p.expert_start.as<const int32_t>();
-  const int64_t rows = start[experts] - start[0];
-  const TensorView x = PreparedX(context, p.x, p.weight_dtype);
-  const int64_t grain = std::min(n, ColumnGrain(context, std::max<int64_t>(1, rows / experts), n, k));
+  const int64_t mean_rows = std::max<int64_t>(1, (start[experts] - start[0]) / experts);
+  const int64_t grain = std::min(n, ColumnGrain(context, mean_rows, n, k));
   const int64_t pieces = (n + grain - 1) / grain;
   context.pool.ParallelFor(experts * pieces, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t item = begin; item < end; ++item) {
@@ -33,8 +32,12 @@ void GroupedGemm(Context& context, const GroupedGemmParams& p) {
       TensorView w(reinterpret_cast<const void*>(p.weights.as<const int64_t>()[e]), p.weight_dtype, {n, k});
       if (p.weight_row_stride > 0) w.strides[0] = p.weight_row_stride;
       const int64_t columns = std::min(grain, n - column);
+      // Each piece prepares its expert's rows for itself: few rows an expert, so it is cheap beside the product.
+      const PreparedX x = PrepareXHere(context.table, p.x.Slice(0, first, m),
+                                       ChooseGemmPath(context, p.x.dtype, p.weight_dtype, m, k),
+                                       context.worker_scratch2[worker]);
       RunGemmTile(context, context.worker_scratch[worker],
-                  {x.Slice(0, first, m), w.Slice(0, column, columns), {}, p.out.Slice(0, first, m).Slice(1, column, columns)});
+                  {x, w.Slice(0, column, columns), {}, p.out.Slice(0, first, m).Slice(1, column, columns)});
     }
   });
 }

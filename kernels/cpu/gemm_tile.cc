@@ -3,13 +3,18 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/amx_gemm.h"
 #include "kernels/cpu/rows.h"
 
 namespace hadal::kernels::cpu {
 namespace {
 
-constexpr int64_t kRowTile = 64;      // rows of x per inner call: their results stay in the first-level cache
-constexpr int64_t kColumnPiece = 64;  // columns per piece at most
+constexpr int64_t kRowTile = 64;       // rows of x per inner call: their results stay in the first-level cache
+constexpr int64_t kColumnPiece = 64;   // columns per piece when weights stream from memory
+constexpr int64_t kWidePiece = 256;    // and when they are used for many rows of x
+constexpr int64_t kManyRows = 64;
+constexpr int64_t kAmxMinRows = 2;     // one row is bound by memory in any form
+constexpr int64_t kAmxMinDepth = 32;
 
 // Rounds the float32 results c[rows, n] to the output.
 void Finish(const KernelTable& table, const GemmTile& tile, int64_t first_row, int64_t rows, float* c, float* scratch) {
@@ -29,47 +34,81 @@ void Finish(const KernelTable& table, const GemmTile& tile, int64_t first_row, i
   }
 }
 
-}  // namespace
-
-bool UsesBf16Kernel(const Context& context, DType x, DType w) {
-  return x == DType::kBF16 && w == DType::kBF16 && context.table.gemm_bf16 != nullptr;
+void ConvertRows(const KernelTable& table, const TensorView& x, const TensorView& copy, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    table.to_f32(x.dtype, Address(x, i * x.stride(0)), copy.row<float>(i), x.size(1));
+  }
 }
 
-TensorView PreparedX(Context& context, const TensorView& x, DType w_dtype) {
-  if (x.dtype == DType::kF32 || UsesBf16Kernel(context, x.dtype, w_dtype)) return x;
+}  // namespace
+
+PreparedX PreparedX::Slice(int64_t begin, int64_t count) const {
+  PreparedX part{rows.Slice(0, begin, count), nullptr};
+  if (packed != nullptr) part.packed = packed + AmxPackedSize(begin, rows.size(1));
+  return part;
+}
+
+GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t m, int64_t k) {
+  if (x != DType::kBF16 || w != DType::kBF16 || context.table.gemm_bf16 == nullptr) return GemmPath::kFloat;
+  return context.isa == Isa::kAmx && m >= kAmxMinRows && k >= kAmxMinDepth ? GemmPath::kAmx : GemmPath::kBf16;
+}
+
+PreparedX PrepareX(Context& context, const TensorView& x, GemmPath path) {
   const int64_t m = x.size(0), k = x.size(1);
+  if (path == GemmPath::kAmx) {
+    BF16* packed = context.shared_scratch.Get<BF16>(AmxPackedSize(m, k));
+    context.pool.ParallelFor((m + 15) / 16, 2, [&](int64_t begin, int64_t end, int) {
+      AmxPack(x.as<const BF16>(), x.stride(0), m, k, begin, end, packed);
+    });
+    return {x, packed};
+  }
+  if (path == GemmPath::kBf16 || x.dtype == DType::kF32) return {x};
   const TensorView copy(context.shared_scratch.Get<float>(m * k), DType::kF32, {m, k});
-  context.pool.ParallelFor(m, RowGrain(k), [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      context.table.to_f32(x.dtype, Address(x, i * x.stride(0)), copy.row<float>(i), k);
-    }
-  });
-  return copy;
+  context.pool.ParallelFor(m, RowGrain(k),
+                           [&](int64_t begin, int64_t end, int) { ConvertRows(context.table, x, copy, begin, end); });
+  return {copy};
+}
+
+PreparedX PrepareXHere(const KernelTable& table, const TensorView& x, GemmPath path, Scratch& scratch) {
+  const int64_t m = x.size(0), k = x.size(1);
+  if (path == GemmPath::kAmx) {
+    BF16* packed = scratch.Get<BF16>(AmxPackedSize(m, k));
+    AmxPack(x.as<const BF16>(), x.stride(0), m, k, 0, (m + 15) / 16, packed);
+    return {x, packed};
+  }
+  if (path == GemmPath::kBf16 || x.dtype == DType::kF32) return {x};
+  const TensorView copy(scratch.Get<float>(m * k), DType::kF32, {m, k});
+  ConvertRows(table, x, copy, 0, m);
+  return {copy};
 }
 
 int64_t ColumnGrain(const Context& context, int64_t m, int64_t n, int64_t k) {
   // At least four pieces a worker for balance, and at least 32 K products a piece so that handing out costs nothing.
   const int64_t balanced = n / (4 * context.pool.threads());
-  const int64_t worthwhile = 32768 / std::max<int64_t>(1, m * k);
-  return std::clamp<int64_t>(balanced, std::clamp<int64_t>(worthwhile, 8, n + 8), std::max(kColumnPiece, worthwhile + 8)) /
-         8 * 8;
+  const int64_t worthwhile = std::clamp<int64_t>(32768 / std::max<int64_t>(1, m * k), 32, n + 32);
+  const int64_t most = std::max(worthwhile, m >= kManyRows ? kWidePiece : kColumnPiece);
+  return std::clamp(balanced, worthwhile, most) / 32 * 32;
 }
 
 void RunGemmTile(const Context& context, Scratch& scratch, const GemmTile& tile) {
   const KernelTable& table = context.table;
-  const int64_t m = tile.x.size(0), n = tile.w.size(0), k = tile.x.size(1);
+  const TensorView& x = tile.x.rows;
+  const int64_t m = x.size(0), n = tile.w.size(0), k = x.size(1);
   if (m == 0 || n == 0) return;
-  float* c = scratch.Get<float>((kRowTile + 1) * n);
-  for (int64_t i = 0; i < m; i += kRowTile) {
-    const int64_t rows = std::min(kRowTile, m - i);
-    if (tile.x.dtype == DType::kBF16) {
-      table.gemm_bf16(tile.x.row<const BF16>(i), tile.x.stride(0), tile.w.as<const BF16>(), tile.w.stride(0), c, n, rows, n,
-                      k);
+  const bool amx = tile.x.packed != nullptr;
+  const int64_t row_tile = std::min(m, amx ? kAmxMaxRows : kRowTile);
+  float* c = scratch.Get<float>((row_tile + 1) * n + (amx ? AmxScratchFloats(row_tile, n) : 0));
+  float* row = c + row_tile * n;
+  for (int64_t i = 0; i < m; i += row_tile) {
+    const int64_t rows = std::min(row_tile, m - i);
+    if (amx) {
+      AmxGemm(tile.x.packed, i, rows, k, tile.w.as<const BF16>(), tile.w.stride(0), n, c, n, row + n);
+    } else if (x.dtype == DType::kBF16) {
+      table.gemm_bf16(x.row<const BF16>(i), x.stride(0), tile.w.as<const BF16>(), tile.w.stride(0), c, n, rows, n, k);
     } else {
-      table.gemm_f32(tile.w.dtype, tile.x.row<const float>(i), tile.x.stride(0), tile.w.data, tile.w.stride(0), c, n, rows,
-                     n, k);
+      table.gemm_f32(tile.w.dtype, x.row<const float>(i), x.stride(0), tile.w.data, tile.w.stride(0), c, n, rows, n, k);
     }
-    Finish(table, tile, i, rows, c, c + kRowTile * n);
+    Finish(table, tile, i, rows, c, row);
   }
 }
 

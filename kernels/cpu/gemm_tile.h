@@ -8,20 +8,31 @@
 
 namespace hadal::kernels::cpu {
 
+// The rows of x in the form that the inner loops read.
+struct PreparedX {
+  TensorView rows;               // [m, k]: f32, or bf16 when multiplied as bf16
+  const BF16* packed = nullptr;  // the same in AMX order; rows is then used for its sizes only
+
+  // Rows [begin, begin + count); begin is a multiple of 16 when packed.
+  PreparedX Slice(int64_t begin, int64_t count) const;
+};
+
+// How a product of these types and sizes is computed.
+enum class GemmPath { kFloat, kBf16, kAmx };
+GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t m, int64_t k);
+
+// Brings x into that form: as it is, or converted into `scratch`, by all workers (Prepare) or the calling one.
+PreparedX PrepareX(Context& context, const TensorView& x, GemmPath path);
+PreparedX PrepareXHere(const KernelTable& table, const TensorView& x, GemmPath path, Scratch& scratch);
+
 // A matrix product over some output columns, as one worker does it: out[m, n] = x[m, k] * w[n, k]^T (+ bias) (+ out).
 struct GemmTile {
-  TensorView x;     // [m, k], of the type that PreparedX gives
+  PreparedX x;
   TensorView w;     // [n, k]
   TensorView bias;  // optional [n]
   TensorView out;   // [m, n]
   bool accumulate = false;
 };
-
-// True when rows of x are multiplied as bf16, without going through float32.
-bool UsesBf16Kernel(const Context& context, DType x, DType w);
-
-// x in the type the inner loops read: x itself, or a float32 copy in the context's shared scratch.
-TensorView PreparedX(Context& context, const TensorView& x, DType w_dtype);
 
 // Columns of w that one piece of work covers.
 int64_t ColumnGrain(const Context& context, int64_t m, int64_t n, int64_t k);
