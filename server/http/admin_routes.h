@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "server/http/error_answer.h"
+#include "server/http/http_server.h"
+#include "server/http/route.h"
+#include "server/service/served_model.h"
+
+namespace hadal::http {
+
+// GET /health/*: 200 or 503 with {"status","stage","progress","message"}.
+Answer HealthAnswer(const HealthReport& report, Route route);
+// GET /v1/models and /v1/models/{id}.
+Answer ModelsAnswer(const std::vector<std::shared_ptr<const service::ServedModel>>& models);
+Answer ModelAnswer(const service::ServedModel& model, std::string_view id);
+Answer VersionAnswer(std::string_view version);
+
+}  // namespace hadal::http

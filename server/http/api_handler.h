@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+
+#include "server/http/connection.h"
+
+namespace hadal::http {
+
+// Answers one request: finds the route, checks key and class, and hands calls to the service. Runs on the connection's
+// thread; what takes long runs on the service's workers meanwhile.
+boost::asio::awaitable<void> HandleRequest(Connection& connection);
+
+}  // namespace hadal::http

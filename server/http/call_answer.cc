@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/call_answer.h"
+
+#include "server/http/error_answer.h"
+#include "server/http/json_writer.h"
+
+namespace hadal::http {
+
+void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out) {
+  JsonWriter json(out);
+  json.BeginObject();
+  json.Key("prompt_tokens").Int(usage.prompt_tokens);
+  json.Key("completion_tokens").Int(usage.completion_tokens);
+  json.Key("total_tokens").Int(int64_t{usage.prompt_tokens} + usage.completion_tokens);
+  json.Key("prompt_cache_hit_tokens").Int(usage.cache_hit_tokens);
+  json.Key("prompt_cache_miss_tokens").Int(usage.cache_miss_tokens());
+  json.Key("prompt_tokens_details").BeginObject().Key("cached_tokens").Int(usage.cache_hit_tokens).EndObject();
+  if (reasoning) {
+    json.Key("completion_tokens_details").BeginObject().Key("reasoning_tokens").Int(usage.reasoning_tokens).EndObject();
+  }
+  json.EndObject();
+}
+
+std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id) {
+  const std::string_view bytes = tokenizer.TokenBytes(token_id);
+  std::string text = ToValidUtf8(bytes);
+  if (text == bytes) return text;
+  constexpr char kHex[] = "0123456789abcdef";
+  text = "bytes:";
+  for (const char byte : bytes) {
+    const auto value = static_cast<unsigned char>(byte);
+    text += {'\\', 'x', kHex[value >> 4], kHex[value & 15]};
+  }
+  return text;
+}
+
+void AppendTokenIds(const std::vector<int32_t>& ids, std::string* out) {
+  out->push_back('[');
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out->push_back(',');
+    AppendJsonNumber(int64_t{ids[i]}, out);
+  }
+  out->push_back(']');
+}
+
+std::string ErrorEvent(const absl::Status& status) { return "data: " + ErrorObject(status) + "\n\n"; }
+
+}  // namespace hadal::http

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/chat_codec.h"
+
+#include <simdjson.h>
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/request/refusal.h"
+#include "server/service/limits.h"
+
+namespace hadal::http {
+namespace {
+
+using base::View;
+using simdjson::dom::element;
+
+// A string, or an array of {"type": "text", "text": ...} parts, whose texts are joined.
+absl::Status ReadContent(const element& value, const std::string& path, std::string* out) {
+  if (value.is_string()) return ReadString(value, path, out);
+  simdjson::dom::array parts;
+  if (value.get_array().get(parts) != simdjson::SUCCESS) return WrongType(path, "a string or an array of text parts", value);
+  for (const element part : parts) {
+    simdjson::dom::object object;
+    if (part.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an array of text parts", part);
+    std::string type = "text", text;
+    for (const auto field : object) {
+      absl::Status status;
+      if (field.key == "type") status = ReadString(field.value, path + ".type", &type);
+      if (field.key == "text" && !field.value.is_null()) status = ReadString(field.value, path + ".text", &text);
+      if (!status.ok()) return status;
+    }
+    if (type != "text") {
+      return UnsupportedField(path, absl::StrCat("`", path, "` holds a part of type \"", type.substr(0, 32),
+                                                 "\"; this server takes text only"));
+    }
+    out->append(text);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadToolCall(const element& value, const std::string& path, tokenizer::ChatToolCall* call) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", value);
+  for (const auto field : object) {
+    if (field.value.is_null()) continue;
+    absl::Status status;
+    if (field.key == "id") status = ReadString(field.value, path + ".id", &call->id);
+    if (field.key == "function") {
+      simdjson::dom::object function;
+      if (field.value.get_object().get(function) != simdjson::SUCCESS) {
+        return WrongType(path + ".function", "an object", field.value);
+      }
+      for (const auto part : function) {
+        if (part.key == "name") status = ReadString(part.value, path + ".function.name", &call->name);
+        if (part.key == "arguments" && !part.value.is_null()) {
+          // Some clients send the arguments as an object instead of its text.
+          if (part.value.is_object()) {
+            call->arguments = simdjson::minify(part.value);
+          } else {
+            status = ReadString(part.value, path + ".function.arguments", &call->arguments);
+          }
+        }
+        if (!status.ok()) return status;
+      }
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMessage(const element& value, const std::string& path, tokenizer::ChatMessage* message) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", value);
+  bool has_content = false;
+  for (const auto field : object) {
+    if (field.value.is_null()) continue;
+    const std::string_view name = field.key;
+    absl::Status status;
+    if (name == "role") {
+      status = ReadString(field.value, path + ".role", &message->role);
+    } else if (name == "content") {
+      has_content = true;
+      status = ReadContent(field.value, path + ".content", &message->content);
+    } else if (name == "reasoning_content") {
+      status = ReadString(field.value, path + ".reasoning_content", &message->reasoning_content);
+    } else if (name == "name") {
+      status = ReadString(field.value, path + ".name", &message->name);
+    } else if (name == "tool_call_id") {
+      status = ReadString(field.value, path + ".tool_call_id", &message->tool_call_id);
+    } else if (name == "prefix") {
+      status = ReadBool(field.value, path + ".prefix", &message->prefix);
+    } else if (name == "tool_calls") {
+      simdjson::dom::array calls;
+      if (field.value.get_array().get(calls) != simdjson::SUCCESS) {
+        return WrongType(path + ".tool_calls", "an array", field.value);
+      }
+      for (const element call : calls) {
+        if (message->tool_calls.size() > service::kMaxToolCallsPerMessage) break;
+        status = ReadToolCall(call, path + ".tool_calls", &message->tool_calls.emplace_back());
+        if (!status.ok()) return status;
+      }
+    }
+    if (!status.ok()) return status;
+  }
+  if (message->role.empty()) return InvalidField(path + ".role", absl::StrCat("`", path, ".role` is missing"));
+  if (!has_content && message->role != "assistant") {
+    return InvalidField(path + ".content", absl::StrCat("`", path, ".content` is missing"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadThinking(const element& value, std::optional<bool>* thinking) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("thinking", "an object", value);
+  for (const auto field : object) {
+    if (field.key != "type") continue;
+    std::string type;
+    if (absl::Status status = ReadString(field.value, "thinking.type", &type); !status.ok()) return status;
+    if (type != "enabled" && type != "disabled" && type != "auto") {
+      return request::MakeError(request::Reason::kOutOfRange, "`thinking.type` must be \"enabled\" or \"disabled\"",
+                                "thinking.type");
+    }
+    if (type != "auto") *thinking = type == "enabled";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* thinking) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("chat_template_kwargs", "an object", value);
+  for (const auto field : object) {
+    if ((field.key != "thinking" && field.key != "enable_thinking") || field.value.is_null()) continue;
+    bool wanted = false;
+    if (absl::Status status = ReadBool(field.value, "chat_template_kwargs.thinking", &wanted); !status.ok()) return status;
+    *thinking = wanted;
+  }
+  return absl::OkStatus();
+}
+
+enum class ToolChoice { kDefault, kNone, kAuto, kForced };
+
+absl::Status ReadToolChoice(const element& value, ToolChoice* choice) {
+  if (value.is_object()) {
+    *choice = ToolChoice::kForced;
+    return absl::OkStatus();
+  }
+  std::string name;
+  if (absl::Status status = ReadString(value, "tool_choice", &name); !status.ok()) {
+    return WrongType("tool_choice", "a string or an object", value);
+  }
+  if (name == "none") {
+    *choice = ToolChoice::kNone;
+  } else if (name == "auto") {
+    *choice = ToolChoice::kAuto;
+  } else if (name == "required") {
+    *choice = ToolChoice::kForced;
+  } else {
+    return request::MakeError(request::Reason::kOutOfRange,
+                              "`tool_choice` must be \"none\", \"auto\", \"required\" or an object", "tool_choice");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ReadMessages(const element& value, std::vector<tokenizer::ChatMessage>* out) {
+  out->clear();
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("messages", "an array", value);
+  // Counted before anything is read: a million small messages are refused at no cost.
+  if (array.size() > service::kMaxMessages) {
+    return InvalidField("messages", absl::StrCat("`messages` holds ", array.size(), " messages; at most ",
+                                                 service::kMaxMessages, " are allowed"));
+  }
+  for (const element message : array) {
+    const std::string path = absl::StrCat("messages[", out->size(), "]");
+    if (absl::Status status = ReadMessage(message, path, &out->emplace_back()); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTools(const element& value, std::vector<tokenizer::ChatTool>* out) {
+  out->clear();
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("tools", "an array", value);
+  for (const element item : array) {
+    if (out->size() > service::kMaxTools) break;
+    const std::string path = absl::StrCat("tools[", out->size(), "]");
+    tokenizer::ChatTool& tool = out->emplace_back();
+    simdjson::dom::object object, function;
+    if (item.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", item);
+    std::string_view type;
+    if (object["type"].get_string().get(type) == simdjson::SUCCESS && type != "function") {
+      return UnsupportedField(path + ".type", absl::StrCat("`", path, ".type` must be \"function\""));
+    }
+    if (object["function"].get_object().get(function) != simdjson::SUCCESS) {
+      return InvalidField(path + ".function", absl::StrCat("`", path, ".function` must be an object"));
+    }
+    for (const auto field : function) {
+      if (field.value.is_null()) continue;
+      absl::Status status;
+      if (field.key == "name") status = ReadString(field.value, path + ".function.name", &tool.name);
+      if (field.key == "description") status = ReadString(field.value, path + ".function.description", &tool.description);
+      if (field.key == "parameters") {
+        if (!field.value.is_object()) return WrongType(path + ".function.parameters", "an object", field.value);
+        tool.parameters_json = simdjson::minify(field.value);
+      }
+      if (!status.ok()) return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool allow_prompt) {
+  ChatBody chat;
+  bool has_stream_options = false, logprobs = false;
+  ToolChoice tool_choice = ToolChoice::kDefault;
+  absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
+    absl::StatusOr<bool> common = ReadCommonField(name, value, &chat.call.options, &chat.answer);
+    if (!common.ok()) return common.status();
+    if (name == "stream_options") has_stream_options = true;
+    if (*common) return absl::OkStatus();
+    if (name == "messages") return ReadMessages(value, &chat.call.messages);
+    if (name == "prompt" && allow_prompt) {
+      tokenizer::ChatMessage message;
+      message.role = "user";
+      absl::Status status = ReadString(value, "prompt", &message.content);
+      if (status.ok() && chat.call.messages.empty()) chat.call.messages.push_back(std::move(message));
+      return status;
+    }
+    if (name == "logprobs") return ReadBool(value, name, &logprobs);
+    if (name == "top_logprobs") return ReadInt(value, name, &chat.call.options.top_logprobs);
+    if (name == "thinking") return ReadThinking(value, &chat.call.thinking);
+    if (name == "chat_template_kwargs") return ReadTemplateArguments(value, &chat.call.thinking);
+    if (name == "reasoning_effort") {
+      std::string effort;
+      absl::Status status = ReadString(value, name, &effort);
+      if (status.ok() && effort == "none") chat.call.thinking = false;
+      return status;
+    }
+    if (name == "tools") return ReadTools(value, &chat.call.tools);
+    if (name == "tool_choice") return ReadToolChoice(value, &tool_choice);
+    return absl::OkStatus();
+  });
+  if (!parsed.ok()) return parsed;
+  if (absl::Status status = CheckAnswerOptions(chat.answer, has_stream_options); !status.ok()) return status;
+  if (tool_choice == ToolChoice::kForced) {
+    return UnsupportedField("tool_choice",
+                            "`tool_choice` can be \"auto\" or \"none\": this server does not force a tool call yet");
+  }
+  if (tool_choice == ToolChoice::kNone) chat.call.tools.clear();
+  if (chat.call.options.top_logprobs.has_value() && !logprobs) {
+    return InvalidField("top_logprobs", "`top_logprobs` needs `logprobs` to be true");
+  }
+  if (logprobs && !chat.call.options.top_logprobs.has_value()) chat.call.options.top_logprobs = 0;
+  if (chat.call.options.stopping.max_tokens.has_value() && *chat.call.options.stopping.max_tokens < 1) {
+    return request::MakeError(request::Reason::kOutOfRange,
+                              absl::StrCat("`max_tokens` is ", *chat.call.options.stopping.max_tokens,
+                                           "; it must be 1 or more"),
+                              "max_tokens");
+  }
+  return chat;
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/http/common_codec.h"
+#include "server/service/calls.h"
+
+namespace hadal::http {
+
+struct ChatBody {
+  service::ChatCall call;
+  AnswerOptions answer;
+};
+
+// Decodes the body of POST /v1/chat/completions. `allow_prompt`: {"prompt": "..."} stands for one user message. Unknown
+// fields are ignored. Ranges are the service's business; here are types, and what this server does not offer.
+absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool allow_prompt);
+
+// "messages" and "tools", shared with /tokenize.
+absl::Status ReadMessages(const simdjson::dom::element& value, std::vector<tokenizer::ChatMessage>* out);
+absl::Status ReadTools(const simdjson::dom::element& value, std::vector<tokenizer::ChatTool>* out);
+
+}  // namespace hadal::http

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/common_codec.h"
+
+#include <simdjson.h>
+
+#include <charconv>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/request/refusal.h"
+#include "server/service/limits.h"
+
+namespace hadal::http {
+namespace {
+
+using simdjson::dom::element;
+
+absl::Status ReadStop(const element& value, std::vector<std::string>* out) {
+  out->clear();
+  if (value.is_string()) return ReadString(value, "stop", &out->emplace_back());
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("stop", "a string or an array of strings", value);
+  for (const element item : array) {
+    // One more than allowed is enough to be refused by the service's check.
+    if (out->size() > service::kMaxStopStrings) break;
+    if (absl::Status status = ReadString(item, "stop", &out->emplace_back()); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadStopTokenIds(const element& value, std::vector<int32_t>* out) {
+  out->clear();
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("stop_token_ids", "an array of integers", value);
+  for (const element item : array) {
+    if (out->size() > service::kMaxStopTokenIds) break;
+    if (absl::Status status = ReadInt(item, "stop_token_ids", &out->emplace_back()); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadLogitBias(const element& value, std::vector<std::pair<int32_t, float>>* out) {
+  out->clear();
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("logit_bias", "an object", value);
+  for (const auto field : object) {
+    if (out->size() > service::kMaxLogitBias) break;
+    int32_t token = 0;
+    const std::string_view key = field.key;
+    const auto parsed = std::from_chars(key.data(), key.data() + key.size(), token);
+    if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size()) {
+      return InvalidField("logit_bias", "`logit_bias` has a key that is not a token id");
+    }
+    std::optional<float> bias;
+    if (absl::Status status = ReadFloat(field.value, "logit_bias", &bias); !status.ok()) return status;
+    out->emplace_back(token, *bias);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadStreamOptions(const element& value, AnswerOptions* answer) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("stream_options", "an object", value);
+  for (const auto field : object) {
+    if (field.key != "include_usage" || field.value.is_null()) continue;
+    if (absl::Status status = ReadBool(field.value, "stream_options.include_usage", &answer->include_usage); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckResponseFormat(const element& value) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("response_format", "an object", value);
+  std::string type = "text";
+  for (const auto field : object) {
+    if (field.key == "type") {
+      if (absl::Status status = ReadString(field.value, "response_format.type", &type); !status.ok()) return status;
+    }
+  }
+  if (type == "text") return absl::OkStatus();
+  if (type == "json_object" || type == "json_schema") {
+    return UnsupportedField("response_format", "`response_format` of type " + type +
+                                                   " is not offered: this server does not constrain its output yet");
+  }
+  return request::MakeError(request::Reason::kOutOfRange,
+                            "`response_format.type` must be \"text\", \"json_object\" or \"json_schema\"",
+                            "response_format.type");
+}
+
+}  // namespace
+
+absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value, service::CallOptions* options,
+                                     AnswerOptions* answer) {
+  service::SamplingOptions& sampling = options->sampling;
+  service::StopOptions& stopping = options->stopping;
+  absl::Status status;
+  if (name == "model") {
+    status = ReadString(value, name, &options->model);
+  } else if (name == "stream") {
+    status = ReadBool(value, name, &answer->stream);
+  } else if (name == "stream_options") {
+    status = ReadStreamOptions(value, answer);
+  } else if (name == "max_tokens" || name == "max_completion_tokens") {
+    status = ReadInt(value, name, &stopping.max_tokens);
+  } else if (name == "min_tokens") {
+    status = ReadInt(value, name, &stopping.min_tokens);
+  } else if (name == "temperature") {
+    status = ReadFloat(value, name, &sampling.temperature);
+  } else if (name == "top_p") {
+    status = ReadFloat(value, name, &sampling.top_p);
+  } else if (name == "top_k") {
+    status = ReadInt(value, name, &sampling.top_k);
+  } else if (name == "min_p") {
+    status = ReadFloat(value, name, &sampling.min_p);
+  } else if (name == "repetition_penalty") {
+    status = ReadFloat(value, name, &sampling.repetition_penalty);
+  } else if (name == "frequency_penalty") {
+    status = ReadFloat(value, name, &sampling.frequency_penalty);
+  } else if (name == "presence_penalty") {
+    status = ReadFloat(value, name, &sampling.presence_penalty);
+  } else if (name == "seed") {
+    status = ReadSeed(value, name, &sampling.seed);
+  } else if (name == "logit_bias") {
+    status = ReadLogitBias(value, &sampling.logit_bias);
+  } else if (name == "stop") {
+    status = ReadStop(value, &stopping.stop);
+  } else if (name == "stop_token_ids") {
+    status = ReadStopTokenIds(value, &stopping.stop_token_ids);
+  } else if (name == "ignore_eos") {
+    status = ReadBool(value, name, &stopping.ignore_eos);
+  } else if (name == "n") {
+    status = ReadInt(value, name, &options->n);
+  } else if (name == "user" || name == "user_id") {
+    status = ReadString(value, name, &options->user);
+  } else if (name == "cache_salt") {
+    status = ReadString(value, name, &options->cache_salt);
+  } else if (name == "service_tier") {
+    status = ReadString(value, name, &answer->service_tier);
+  } else if (name == "return_token_ids") {
+    status = ReadBool(value, name, &answer->return_token_ids);
+    options->return_token_ids = answer->return_token_ids;
+  } else if (name == "skip_special_tokens") {
+    status = ReadBool(value, name, &options->skip_special_tokens);
+  } else if (name == "response_format") {
+    status = CheckResponseFormat(value);
+  } else {
+    return false;
+  }
+  if (!status.ok()) return status;
+  return true;
+}
+
+absl::Status CheckAnswerOptions(const AnswerOptions& answer, bool has_stream_options) {
+  if (has_stream_options && !answer.stream) {
+    return InvalidField("stream_options", "`stream_options` needs `stream` to be true");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<request::Priority>> PriorityOfTier(std::string_view service_tier) {
+  if (service_tier.empty() || service_tier == "auto" || service_tier == "default" || service_tier == "standard") {
+    return std::optional<request::Priority>();
+  }
+  if (service_tier == "priority") return std::optional(request::Priority::kHigh);
+  if (service_tier == "flex") return std::optional(request::Priority::kLow);
+  return request::MakeError(request::Reason::kOutOfRange,
+                            "`service_tier` must be \"auto\", \"default\", \"priority\" or \"flex\"", "service_tier");
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/connection.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+namespace {
+
+namespace asio = boost::asio;
+using request::MakeError;
+using request::Reason;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+// Unread body that is read on after an early answer, so that the connection can be kept.
+constexpr int64_t kMaxDiscardBytes = 1 << 20;
+// Bytes of a following request that are kept while one is answered.
+constexpr size_t kMaxPipelinedBytes = 64 << 10;
+// How often a client with such bytes pending is asked whether it is still there.
+constexpr auto kHangUpPoll = std::chrono::milliseconds(250);
+constexpr size_t kMaxRequestIdBytes = 128;
+
+// Chunk sizes are written into a fixed place in front of the piece; leading zeros are allowed.
+constexpr std::string_view kChunkPlace = "00000000\r\n";
+
+bool IsSaneId(std::string_view id) {
+  return !id.empty() && id.size() <= kMaxRequestIdBytes && std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
+           c == ':' || c == '/';
+  });
+}
+
+bool PeerHungUp(int fd) {
+  pollfd poll_fd{fd, POLLRDHUP, 0};
+  return ::poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+}  // namespace
+
+Connection::Connection(asio::ip::tcp::socket socket, ServerContext* context)
+    : socket_(std::move(socket)), context_(context), event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
+      watchdog_(socket_.get_executor()), watch_timer_(socket_.get_executor()) {}
+
+Connection::~Connection() = default;
+
+void Connection::Abort() {
+  aborted_ = true;
+  disconnected_ = true;
+  boost::system::error_code ignored;
+  socket_.cancel(ignored);
+  event_->Set();
+}
+
+void Connection::CloseIfIdle() {
+  if (idle_) Abort();
+}
+
+asio::awaitable<void> Connection::Run(Handler handler) {
+  bool first = true;
+  while (!aborted_) {
+    reader_ = std::make_unique<RequestReader>(RequestReader::Limits{
+        context_->options.max_header_bytes, context_->options.max_target_bytes, context_->options.max_body_bytes});
+    answered_ = false;
+    keep_alive_ = false;
+    if (!co_await ReadHead(first)) break;
+    first = false;
+    NameRequest();
+    keep_alive_ = reader_->state() != RequestReader::State::kError && head().keep_alive && !context_->draining.load();
+    co_await handler(*this);
+    StopWatching();
+    if (!answered_ || !keep_alive_ || aborted_ || disconnected_) break;
+    if (reader_->state() != RequestReader::State::kDone) break;
+    rest_ = reader_->TakeRest() + rest_;
+  }
+  boost::system::error_code ignored;
+  watchdog_.cancel();
+  watch_timer_.cancel();
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  socket_.close(ignored);
+}
+
+void Connection::NameRequest() {
+  const std::string& wanted = head().request_id;
+  request_id_ = IsSaneId(wanted)
+                    ? wanted
+                    : absl::StrFormat("req-%016x", context_->next_request.fetch_add(1, std::memory_order_relaxed));
+}
+
+asio::awaitable<bool> Connection::ReadHead(bool first) {
+  idle_ = rest_.empty();
+  if (idle_) {
+    // A kept connection may rest; the clock of the request starts with its first byte.
+    if (!first && context_->draining.load()) co_return false;
+    SetDeadline(first ? context_->options.request_timeout : context_->options.idle_timeout);
+    if (!co_await ReadSome()) co_return false;
+    idle_ = false;
+  }
+  SetDeadline(context_->options.request_timeout);
+  while (true) {
+    reader_->Feed(std::exchange(rest_, {}));
+    if (reader_->state() != RequestReader::State::kHead) break;
+    const bool more = co_await ReadSome();
+    if (more) continue;
+    if (timed_out_) {
+      timed_out_ = false;
+      Answer answer = ErrorAnswer(MakeError(Reason::kInvalidRequest, "the request's head did not arrive in time"), 503);
+      answer.status = 408;
+      co_await Send(std::move(answer));
+    }
+    co_return false;
+  }
+  ClearDeadline();
+  co_return true;
+}
+
+// Appends to rest_. False when the client is gone or the time is up.
+asio::awaitable<bool> Connection::ReadSome() {
+  auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
+  if (error || aborted_) co_return false;
+  rest_.append(read_buffer_.data(), size);
+  co_return true;
+}
+
+asio::awaitable<absl::StatusOr<std::string>> Connection::ReadBody() {
+  if (head().expect_continue && reader_->state() == RequestReader::State::kBody && rest_.empty()) {
+    if (!co_await Write("HTTP/1.1 100 Continue\r\n\r\n")) co_return MakeError(Reason::kCancelled, "the client is gone");
+  }
+  SetDeadline(context_->options.request_timeout);
+  reader_->Feed({});
+  while (reader_->state() == RequestReader::State::kBody) {
+    if (!co_await ReadSome()) {
+      if (!timed_out_) {
+        disconnected_ = true;
+        co_return MakeError(Reason::kCancelled, "the client is gone");
+      }
+      timed_out_ = false;
+      keep_alive_ = false;
+      co_return MakeError(Reason::kDeadlineExpired, "the request's body did not arrive in time");
+    }
+    reader_->Feed(std::exchange(rest_, {}));
+  }
+  ClearDeadline();
+  if (reader_->state() == RequestReader::State::kError) co_return reader_->error();
+  co_return reader_->TakeBody();
+}
+
+std::string Connection::AnswerHead(int status, std::string_view content_type, const Headers& headers) {
+  std::string text = absl::StrFormat("HTTP/1.1 %d ", status);
+  text.append(ReasonPhrase(status)).append("\r\n");
+  const auto add = [&](std::string_view name, std::string_view value) {
+    text.append(name).append(": ").append(value).append("\r\n");
+  };
+  if (!content_type.empty()) add("content-type", content_type);
+  if (!request_id_.empty()) add("x-request-id", request_id_);
+  for (const auto& [name, value] : headers) add(name, value);
+  add("server", context_->options.server_header);
+  if (!keep_alive_) {
+    add("connection", "close");
+  } else if (head().http_1_0) {
+    add("connection", "keep-alive");
+  }
+  return text;
+}
+
+asio::awaitable<void> Connection::Send(Answer answer) {
+  StopWatching();
+  answered_ = true;
+  const bool unread = reader_->state() == RequestReader::State::kBody || reader_->state() == RequestReader::State::kError;
+  bool discard = false;
+  if (reader_->state() == RequestReader::State::kBody) {
+    // A client that waits for 100 Continue may send the body or not: nobody can tell where the next request begins.
+    discard = keep_alive_ && !head().expect_continue && !head().chunked &&
+              head().content_length.value_or(0) - reader_->body_bytes() <= kMaxDiscardBytes;
+    if (!discard) keep_alive_ = false;
+  } else if (reader_->state() != RequestReader::State::kDone) {
+    keep_alive_ = false;
+  }
+
+  std::string text = AnswerHead(answer.status, answer.content_type, answer.headers);
+  text += absl::StrFormat("content-length: %d\r\n\r\n", answer.body.size());
+  if (head().method != "HEAD") text += answer.body;
+  if (!co_await Write(text)) co_return;
+  if (discard) {
+    reader_->DiscardBody();
+    SetDeadline(context_->options.request_timeout);
+    reader_->Feed({});
+    while (reader_->state() == RequestReader::State::kBody) {
+      if (!co_await ReadSome()) break;
+      reader_->Feed(std::exchange(rest_, {}));
+    }
+    ClearDeadline();
+  } else if (unread) {
+    co_await Linger();
+  }
+}
+
+// Closes our side and reads what still comes: closing with unread bytes would make the kernel reset the connection, and the
+// client would lose the answer.
+asio::awaitable<void> Connection::Linger() {
+  boost::system::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  SetDeadline(context_->options.linger_timeout);
+  while (!aborted_) {
+    auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
+    if (error) break;
+  }
+  ClearDeadline();
+}
+
+asio::awaitable<bool> Connection::BeginStream(std::string_view content_type) {
+  answered_ = true;
+  chunked_ = !head().http_1_0;
+  if (!chunked_) keep_alive_ = false;
+  std::string text = AnswerHead(
+      200, content_type, {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}});
+  text += chunked_ ? "transfer-encoding: chunked\r\n\r\n" : "\r\n";
+  co_return co_await Write(text);
+}
+
+asio::awaitable<bool> Connection::WriteStream(std::string* piece) {
+  if (piece->empty()) co_return true;
+  if (chunked_) {
+    constexpr char kHex[] = "0123456789abcdef";
+    size_t size = piece->size();
+    piece->insert(0, kChunkPlace);
+    for (size_t digit = 8; digit-- > 0; size >>= 4) (*piece)[digit] = kHex[size & 15];
+    piece->append("\r\n");
+  }
+  const bool sent = co_await Write(*piece);
+  piece->clear();
+  co_return sent;
+}
+
+asio::awaitable<void> Connection::EndStream(bool complete) {
+  if (!complete) keep_alive_ = false;
+  if (chunked_) co_await Write("0\r\n\r\n");
+}
+
+asio::awaitable<bool> Connection::Write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    if (aborted_) co_return false;
+    SetDeadline(context_->options.slow_reader_timeout);
+    auto [error, size] = co_await socket_.async_write_some(asio::buffer(bytes.data(), bytes.size()), kAwait);
+    if (error) {
+      write_timed_out_ = timed_out_;
+      keep_alive_ = false;
+      ClearDeadline();
+      co_return false;
+    }
+    bytes.remove_prefix(size);
+  }
+  ClearDeadline();
+  co_return true;
+}
+
+void Connection::SetDeadline(absl::Duration timeout) {
+  timed_out_ = false;
+  deadline_ = Clock::now() + absl::ToChronoMicroseconds(timeout);
+  if (!watchdog_armed_ || watchdog_.expiry() > deadline_) ArmWatchdog();
+}
+
+// One timer a connection, moved only when it fires: operations that end in time cost no timer.
+void Connection::ArmWatchdog() {
+  watchdog_armed_ = true;
+  watchdog_.expires_at(deadline_);
+  watchdog_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
+    const std::shared_ptr<Connection> self = weak.lock();
+    if (self == nullptr || error) return;
+    self->watchdog_armed_ = false;
+    if (self->deadline_ == Clock::time_point::max()) return;
+    if (self->deadline_ > Clock::now()) {
+      self->ArmWatchdog();
+      return;
+    }
+    self->deadline_ = Clock::time_point::max();
+    self->timed_out_ = true;
+    boost::system::error_code ignored;
+    self->socket_.cancel(ignored);
+  });
+}
+
+void Connection::WatchDisconnect() {
+  watching_ = true;
+  const uint64_t number = ++watch_number_;
+  socket_.async_wait(asio::ip::tcp::socket::wait_read,
+                     asio::bind_cancellation_slot(
+                         watch_cancel_.slot(), [weak = weak_from_this(), number](const boost::system::error_code& error) {
+                           const std::shared_ptr<Connection> self = weak.lock();
+                           if (self != nullptr && !error && self->watching_ && self->watch_number_ == number) self->OnReadable();
+                         }));
+}
+
+void Connection::OnReadable() {
+  const auto gone = [this] {
+    disconnected_ = true;
+    watching_ = false;
+    boost::system::error_code ignored;
+    socket_.cancel(ignored);  // a write that waits for this client ends too
+    event_->Set();
+  };
+  if (PeerHungUp(socket_.native_handle())) return gone();
+  if (rest_.size() < kMaxPipelinedBytes) {
+    const ssize_t size = ::recv(socket_.native_handle(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
+    if (size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) return gone();
+    if (size > 0) rest_.append(read_buffer_.data(), static_cast<size_t>(size));
+    return WatchDisconnect();
+  }
+  // The next requests wait in the socket: readiness says nothing any more, so ask now and then.
+  watch_timer_.expires_after(kHangUpPoll);
+  watch_timer_.async_wait([weak = weak_from_this(), number = watch_number_](const boost::system::error_code& error) {
+    const std::shared_ptr<Connection> self = weak.lock();
+    if (self != nullptr && !error && self->watching_ && self->watch_number_ == number) self->OnReadable();
+  });
+}
+
+void Connection::StopWatching() {
+  if (!watching_) return;
+  watching_ = false;
+  watch_timer_.cancel();
+  watch_cancel_.emit(asio::cancellation_type::all);
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/http/async_event.h"
+#include "server/http/error_answer.h"
+#include "server/http/http_server.h"
+#include "server/http/request_reader.h"
+
+namespace hadal::http {
+
+class Connection;
+
+// What all connections share. The counters are atomic; the rest does not change after the start.
+struct ServerContext {
+  HttpOptions options;
+  HttpServer::Dependencies dependencies;
+  std::atomic<bool> draining{false};
+  std::atomic<int64_t> active_calls{0};
+  std::atomic<int64_t> open_connections{0};
+  std::atomic<uint64_t> next_request{0};
+};
+
+// Answers one request of a connection, of which the head has been read.
+using Handler = std::function<boost::asio::awaitable<void>(Connection&)>;
+
+// One HTTP/1.1 connection: reads requests one after the other, lets the handler answer each, keeps the socket's time limits.
+// Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by pending operations.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(boost::asio::ip::tcp::socket socket, ServerContext* context);
+  ~Connection();
+
+  // Serves until the connection ends.
+  boost::asio::awaitable<void> Run(Handler handler);
+  // Ends everything now.
+  void Abort();
+  // Drain: ends it when no request is under way.
+  void CloseIfIdle();
+
+  // --- for the handler ---
+  const ServerContext& context() const { return *context_; }
+  ServerContext& mutable_context() { return *context_; }
+  const RequestHead& head() const { return reader_->head(); }
+  // The request that could not be read, or Ok.
+  const absl::Status& read_error() const { return reader_->error(); }
+  bool target_too_long() const { return reader_->target_too_long(); }
+  const std::string& request_id() const { return request_id_; }
+
+  // Reads the rest of the request, after 100 Continue when the client waits for it.
+  // CANCELLED: the client is gone. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
+  boost::asio::awaitable<absl::StatusOr<std::string>> ReadBody();
+  // From now on the event is set when the client has gone; disconnected() tells.
+  void WatchDisconnect();
+  bool disconnected() const { return disconnected_; }
+  // The last write failed because the client did not read in time.
+  bool write_timed_out() const { return write_timed_out_; }
+  AsyncEvent& event() { return *event_; }
+  std::shared_ptr<AsyncEvent> shared_event() { return event_; }
+
+  // A whole answer. An unread body is read on for a while, so that the client sees the answer and not a reset.
+  boost::asio::awaitable<void> Send(Answer answer);
+  // An answer in pieces. False: the client is gone or too slow; nothing more can be sent.
+  boost::asio::awaitable<bool> BeginStream(std::string_view content_type);
+  // `piece` is used up.
+  boost::asio::awaitable<bool> WriteStream(std::string* piece);
+  // `complete` false: the answer ended with an error, and the connection ends with it.
+  boost::asio::awaitable<void> EndStream(bool complete);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  boost::asio::awaitable<bool> ReadHead(bool first);
+  boost::asio::awaitable<bool> ReadSome();
+  boost::asio::awaitable<bool> Write(std::string_view bytes);
+  boost::asio::awaitable<void> Linger();
+  void SetDeadline(absl::Duration timeout);
+  void ClearDeadline() { deadline_ = Clock::time_point::max(); }
+  void ArmWatchdog();
+  void OnReadable();
+  void StopWatching();
+  std::string AnswerHead(int status, std::string_view content_type, const Headers& headers);
+  void NameRequest();
+
+  boost::asio::ip::tcp::socket socket_;
+  ServerContext* const context_;
+  std::shared_ptr<AsyncEvent> event_;
+  boost::asio::steady_timer watchdog_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  bool watchdog_armed_ = false;
+  bool timed_out_ = false;
+  bool write_timed_out_ = false;
+  bool aborted_ = false;
+
+  std::unique_ptr<RequestReader> reader_;
+  std::string rest_;                 // bytes behind the last request
+  std::string request_id_;
+  std::array<char, 8 << 10> read_buffer_;
+  bool idle_ = true;                 // between requests
+  bool answered_ = false;
+  bool keep_alive_ = true;
+  bool chunked_ = false;             // the stream under way
+
+  boost::asio::cancellation_signal watch_cancel_;
+  boost::asio::steady_timer watch_timer_;
+  bool watching_ = false;
+  uint64_t watch_number_ = 0;
+  bool disconnected_ = false;
+};
+
+}  // namespace hadal::http

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/error_answer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "server/base/strings.h"
+#include "server/http/json_writer.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+
+std::string ErrorObject(const absl::Status& status) {
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  std::string body;
+  JsonWriter json(&body);
+  json.BeginObject().Key("error").BeginObject();
+  json.Key("message").String(base::StdView(status.message()));
+  json.Key("type").String(request::WireErrorFor(detail.reason).error_type);
+  json.Key("param");
+  if (detail.param.empty()) {
+    json.Null();
+  } else {
+    json.String(detail.param);
+  }
+  json.Key("code").String(request::ReasonName(detail.reason));
+  json.EndObject().EndObject();
+  return body;
+}
+
+int HttpStatusOf(const absl::Status& status, int overload_http_status) {
+  const request::WireError& wire = request::WireErrorFor(request::GetErrorDetail(status).reason);
+  return wire.capacity ? overload_http_status : wire.http_status;
+}
+
+Answer ErrorAnswer(const absl::Status& status, int overload_http_status) {
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  Answer answer;
+  answer.status = HttpStatusOf(status, overload_http_status);
+  answer.body = ErrorObject(status);
+  if (detail.retry_after.has_value()) {
+    const int64_t ms = std::max<int64_t>(absl::ToInt64Milliseconds(*detail.retry_after), 1);
+    answer.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
+    answer.headers.emplace_back("retry-after-ms", std::to_string(ms));
+  }
+  answer.headers.emplace_back("x-should-retry", detail.retry_after.has_value() ? "true" : "false");
+  answer.headers.emplace_back("x-hadal-reason", request::ReasonName(detail.reason));
+  return answer;
+}
+
+std::string_view ReasonPhrase(int http_status) {
+  switch (http_status) {
+    case 100: return "Continue";
+    case 200: return "OK";
+    case 204: return "No Content";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 417: return "Expectation Failed";
+    case 422: return "Unprocessable Content";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 499: return "Client Closed Request";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    default: return "Status";
+  }
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace simdjson::dom {
+class element;
+class parser;
+}  // namespace simdjson::dom
+
+namespace hadal::http {
+
+// Readers of one JSON value into a field, used by the codecs. `path` is the field's name in messages and in the error's
+// "param". A value of the wrong type is OUT_OF_RANGE (422), as the hosted API answers; null means "left out".
+absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::string* out);
+absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::optional<std::string>* out);
+absl::Status ReadBool(const simdjson::dom::element& value, std::string_view path, bool* out);
+absl::Status ReadInt(const simdjson::dom::element& value, std::string_view path, int32_t* out);
+absl::Status ReadInt(const simdjson::dom::element& value, std::string_view path, std::optional<int32_t>* out);
+absl::Status ReadFloat(const simdjson::dom::element& value, std::string_view path, std::optional<float>* out);
+// Any integer; negative ones wrap.
+absl::Status ReadSeed(const simdjson::dom::element& value, std::string_view path, std::optional<uint64_t>* out);
+
+absl::Status WrongType(std::string_view path, std::string_view wanted, const simdjson::dom::element& found);
+// INVALID_REQUEST and UNSUPPORTED about a field.
+absl::Status InvalidField(std::string_view path, std::string_view message);
+absl::Status UnsupportedField(std::string_view path, std::string_view message);
+
+// Parses a body whose top level must be an object and calls `visit` for each field whose value is not null, in order; of
+// a repeated field the last one counts. INVALID_REQUEST (400) for text that is not JSON in UTF-8, nested deeper than
+// `max_depth`, or not an object. The elements live until the call returns. Any thread.
+absl::Status ParseObject(std::string_view body, int max_depth,
+                         const std::function<absl::Status(std::string_view name, const simdjson::dom::element& value)>& visit);
+
+}  // namespace hadal::http

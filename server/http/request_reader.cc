@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/request_reader.h"
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+namespace {
+
+namespace beast = boost::beast;
+namespace bhttp = boost::beast::http;
+using request::MakeError;
+using request::Reason;
+
+// Longest unfinished piece between the lines of a body: chunk headers and trailers.
+constexpr size_t kMaxPendingBytes = 64 << 10;
+// The body grows as bytes arrive; no announced length makes it larger at once.
+constexpr size_t kFirstReserveBytes = 64 << 10;
+
+std::string Value(const bhttp::request<bhttp::buffer_body>& message, std::string_view name) {
+  const auto found = message.find(beast::string_view(name.data(), name.size()));
+  return found == message.end() ? "" : std::string(found->value().data(), found->value().size());
+}
+
+}  // namespace
+
+struct RequestReader::Parser {
+  bhttp::request_parser<bhttp::buffer_body> parser;
+};
+
+RequestReader::RequestReader(const Limits& limits) : limits_(limits), parser_(std::make_unique<Parser>()) {
+  parser_->parser.header_limit(static_cast<std::uint32_t>(std::min<int64_t>(limits.header_bytes, UINT32_MAX)));
+  parser_->parser.body_limit(boost::none);  // counted here, so that one message tells limit and value
+  parser_->parser.eager(false);
+}
+
+RequestReader::~RequestReader() = default;
+
+void RequestReader::DiscardBody() {
+  discard_ = true;
+  body_.clear();
+  body_.shrink_to_fit();
+}
+
+void RequestReader::Fail(absl::Status error) {
+  state_ = State::kError;
+  error_ = std::move(error);
+}
+
+void RequestReader::Feed(std::string_view bytes) {
+  if (state_ == State::kError) return;
+  pending_.append(bytes);
+  if (state_ == State::kDone) return;
+  pending_.erase(0, Parse(pending_));
+  if ((state_ == State::kHead || state_ == State::kBody) && !stopped_behind_head_ &&
+      pending_.size() > std::max<size_t>(kMaxPendingBytes, limits_.header_bytes)) {
+    Fail(MakeError(Reason::kInvalidRequest, "a line of the request is longer than any limit allows"));
+  }
+}
+
+std::string RequestReader::TakeRest() { return std::exchange(pending_, {}); }
+
+size_t RequestReader::Parse(std::string_view bytes) {
+  stopped_behind_head_ = false;
+  auto& parser = parser_->parser;
+  size_t taken = 0;
+  char buffer[16 << 10];
+  while (taken < bytes.size()) {
+    parser.get().body().data = buffer;
+    parser.get().body().size = sizeof(buffer);
+    parser.get().body().more = true;
+    beast::error_code error;
+    const size_t used = parser.put(boost::asio::buffer(bytes.data() + taken, bytes.size() - taken), error);
+    taken += used;
+    const size_t received = sizeof(buffer) - parser.get().body().size;
+    if (state_ == State::kBody && received > 0) {
+      body_bytes_ += static_cast<int64_t>(received);
+      if (!discard_) {
+        if (body_bytes_ > limits_.body_bytes) {
+          Fail(MakeError(Reason::kBodyTooLarge,
+                         absl::StrCat("the body is larger than the limit of ", limits_.body_bytes, " bytes")));
+          return taken;
+        }
+        body_.append(buffer, received);
+      }
+    }
+    if (error == bhttp::error::need_buffer) error = {};
+    if (error == bhttp::error::need_more) {
+      if (used == 0) break;
+      continue;
+    }
+    if (error == bhttp::error::header_limit) {
+      Fail(MakeError(Reason::kHeadersTooLarge,
+                     absl::StrCat("the request's head is larger than the limit of ", limits_.header_bytes, " bytes")));
+      return taken;
+    }
+    if (error) {
+      Fail(MakeError(Reason::kInvalidRequest, absl::StrCat("not a valid HTTP/1.1 request: ", error.message())));
+      return taken;
+    }
+    if (state_ == State::kHead && parser.is_header_done()) {
+      FinishHead();
+      stopped_behind_head_ = true;
+      return taken;
+    }
+    if (parser.is_done()) {
+      state_ = State::kDone;
+      return taken;
+    }
+  }
+  return taken;
+}
+
+void RequestReader::FinishHead() {
+  auto& parser = parser_->parser;
+  const auto& message = parser.get();
+  head_.method = std::string(message.method_string());
+  head_.target = std::string(message.target());
+  head_.http_1_0 = message.version() < 11;
+  head_.keep_alive = parser.keep_alive();
+  head_.chunked = parser.chunked();
+  if (const auto length = parser.content_length(); length.has_value()) {
+    head_.content_length = static_cast<int64_t>(std::min<std::uint64_t>(*length, INT64_MAX));
+  }
+  head_.authorization = Value(message, "authorization");
+  head_.request_id = Value(message, "x-request-id");
+  head_.priority = Value(message, "x-hadal-priority");
+  head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
+  const std::string expect = Value(message, "expect");
+  head_.expect_continue = beast::iequals(expect, "100-continue") && !head_.http_1_0;
+
+  if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
+    Fail(MakeError(Reason::kInvalidRequest, "the header Expect may only be 100-continue"));
+  } else if (static_cast<int64_t>(head_.target.size()) > limits_.target_bytes) {
+    target_too_long_ = true;
+    Fail(MakeError(Reason::kHeadersTooLarge, absl::StrCat("the request target has ", head_.target.size(),
+                                                          " bytes; the limit is ", limits_.target_bytes)));
+  } else if (head_.content_length.has_value() && *head_.content_length > limits_.body_bytes) {
+    Fail(MakeError(Reason::kBodyTooLarge, absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ",
+                                                       limits_.body_bytes)));
+  } else {
+    state_ = parser.is_done() ? State::kDone : State::kBody;
+    if (head_.content_length.has_value()) {
+      body_.reserve(std::min<size_t>(static_cast<size_t>(*head_.content_length), kFirstReserveBytes));
+    }
+  }
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+
+namespace hadal::http {
+
+// What is known when the header fields have been read. Only fields that hadal looks at are kept.
+struct RequestHead {
+  std::string method;
+  std::string target;
+  bool http_1_0 = false;
+  bool keep_alive = true;
+  bool expect_continue = false;
+  bool chunked = false;
+  std::optional<int64_t> content_length;  // none: no body, or chunked
+  std::string authorization;
+  std::string request_id;     // x-request-id
+  std::string priority;       // x-hadal-priority
+  std::string deadline_ms;    // x-hadal-deadline-ms
+};
+
+// Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no time is
+// more kept than the head's limit, the body's limit and 64 KiB. Not thread-safe.
+class RequestReader {
+ public:
+  struct Limits {
+    int64_t header_bytes = 32 << 10;
+    int64_t target_bytes = 8 << 10;
+    int64_t body_bytes = 16 << 20;
+  };
+  enum class State { kHead, kBody, kDone, kError };
+
+  explicit RequestReader(const Limits& limits);
+  ~RequestReader();
+
+  // Takes bytes as they arrive. Stops behind the head (State::kBody), so that the caller can decide before the body is read:
+  // Feed, with or without more bytes, goes on then.
+  // Errors: INVALID_REQUEST (400), HEADERS_TOO_LARGE (431, 414 for the target), BODY_TOO_LARGE (413).
+  void Feed(std::string_view bytes);
+  // Bytes behind the end of the request: the next one's beginning. After State::kDone.
+  std::string TakeRest();
+
+  State state() const { return state_; }
+  const absl::Status& error() const { return error_; }
+  const RequestHead& head() const { return head_; }  // from State::kBody on
+  bool target_too_long() const { return target_too_long_; }
+
+  // Body bytes are counted, but not kept from now on.
+  void DiscardBody();
+  int64_t body_bytes() const { return body_bytes_; }
+  std::string TakeBody() { return std::move(body_); }
+
+ private:
+  struct Parser;
+
+  // Parses what it can and returns how many bytes that were.
+  size_t Parse(std::string_view bytes);
+  void FinishHead();
+  void Fail(absl::Status error);
+
+  const Limits limits_;
+  std::unique_ptr<Parser> parser_;
+  std::string pending_;  // bytes not parsed yet: an unfinished line, or what stands behind the request
+  State state_ = State::kHead;
+  absl::Status error_;
+  RequestHead head_;
+  std::string body_;
+  int64_t body_bytes_ = 0;
+  bool discard_ = false;
+  bool target_too_long_ = false;
+  bool stopped_behind_head_ = false;  // pending_ was not looked at yet
+};
+
+}  // namespace hadal::http

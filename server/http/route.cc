@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/route.h"
+
+#include <array>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+namespace {
+
+struct Row {
+  std::string_view path;
+  std::string_view method;
+  Route route;
+  std::string_view name;
+  bool api;  // also without /v1 and below /beta
+};
+
+constexpr std::array kRows = {
+    Row{"/chat/completions", "POST", Route::kChat, "/v1/chat/completions", true},
+    Row{"/chat", "POST", Route::kSimpleChat, "/v1/chat", true},
+    Row{"/completions", "POST", Route::kCompletions, "/v1/completions", true},
+    Row{"/models", "GET", Route::kModels, "/v1/models", true},
+    Row{"/tokenize", "POST", Route::kTokenize, "/tokenize", true},
+    Row{"/detokenize", "POST", Route::kDetokenize, "/detokenize", true},
+    Row{"/metrics", "GET", Route::kMetrics, "/metrics", false},
+    Row{"/health", "GET", Route::kHealthReady, "/health", false},
+    Row{"/health/live", "GET", Route::kHealthLive, "/health/live", false},
+    Row{"/health/ready", "GET", Route::kHealthReady, "/health/ready", false},
+    Row{"/health/startup", "GET", Route::kHealthStartup, "/health/startup", false},
+    Row{"/version", "GET", Route::kVersion, "/version", false},
+};
+constexpr Row kModelRow{"/models/", "GET", Route::kModel, "/v1/models/{id}", true};
+
+std::string_view StripPrefix(std::string_view path, std::string_view prefix) {
+  if (path.substr(0, prefix.size()) == prefix && path.substr(prefix.size(), 1) == "/") return path.substr(prefix.size());
+  return path;
+}
+
+// %XX sequences to bytes; nullopt for a broken one.
+std::optional<std::string> PercentDecode(std::string_view text) {
+  const auto hex = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded.push_back(text[i]);
+      continue;
+    }
+    if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0) return std::nullopt;
+    decoded.push_back(static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2])));
+    i += 2;
+  }
+  return decoded;
+}
+
+}  // namespace
+
+absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow) {
+  const std::string_view full_path = target.substr(0, target.find('?'));
+  std::string_view path = full_path;
+  if (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  const std::string_view api_path = StripPrefix(StripPrefix(path, "/beta"), "/v1");
+  const bool plain = api_path.size() == path.size();
+
+  std::string allowed;
+  const auto matches = [&](const Row& row, RouteMatch* match) {
+    if (method == row.method || (method == "HEAD" && row.method == "GET")) {
+      match->route = row.route;
+      match->name = row.name;
+      return true;
+    }
+    allowed = row.method == "GET" ? "GET, HEAD" : std::string(row.method);
+    return false;
+  };
+  RouteMatch match;
+  for (const Row& row : kRows) {
+    if (row.path == api_path && (row.api || plain) && matches(row, &match)) return match;
+  }
+  if (api_path.substr(0, kModelRow.path.size()) == kModelRow.path && api_path.size() > kModelRow.path.size() &&
+      matches(kModelRow, &match)) {
+    std::optional<std::string> id = PercentDecode(api_path.substr(kModelRow.path.size()));
+    if (!id.has_value()) return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");
+    match.parameter = *std::move(id);
+    return match;
+  }
+  const std::string shown(full_path.substr(0, 128));
+  if (!allowed.empty()) {
+    *allow = allowed;
+    return request::MakeError(request::Reason::kMethodNotAllowed,
+                              absl::StrCat(shown, " takes ", allowed, ", not ", base::View(method.substr(0, 16))));
+  }
+  return request::MakeError(request::Reason::kRouteNotFound,
+                            absl::StrCat("no route ", base::View(method.substr(0, 16)), " ", shown));
+}
+
+}  // namespace hadal::http
