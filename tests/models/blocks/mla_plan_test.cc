@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/blocks/mla_plan.h"
+
+#include <memory>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/backend.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using testing::StepBuilder;
+
+// DeepSeek-V3's widths.
+loader::MlaConfig V3() {
+  return {.q_lora_rank = 1536, .kv_lora_rank = 512, .qk_nope_head_dim = 128, .qk_rope_head_dim = 64, .v_head_dim = 128};
+}
+
+class MlaPlannerTest : public ::testing::Test {
+ protected:
+  MlaPlannerTest() : backend_(*kernels::CreateBackend("reference", {})), upload_(backend_.get()) {}
+
+  std::vector<MlaRun> Plan(StepInput step, MlaForm form = MlaForm::kAuto) {
+    step_ = std::move(step);
+    planner_ = std::make_unique<MlaPlanner>(V3(), form);
+    upload_.Clear();
+    const auto starts = upload_.Add(absl::MakeConstSpan(step_.query_start));
+    const auto lengths = upload_.Add(absl::MakeConstSpan(step_.context_lens));
+    const auto tables = upload_.Add(absl::MakeConstSpan(step_.block_tables));
+    planner_->Plan(step_, upload_);
+    EXPECT_TRUE(upload_.Commit().ok());
+    const int64_t sequences = step_.sequences();
+    kernels::RaggedBatch ragged{upload_.View(starts, {sequences + 1}), upload_.View(lengths, {sequences}),
+                                upload_.View(tables, {sequences, step_.block_table_stride}), step_.query_start,
+                                step_.context_lens};
+    return planner_->Bind(upload_, ragged);
+  }
+
+  static std::vector<int32_t> Tokens(int n) { return std::vector<int32_t>(n, 1); }
+
+  std::unique_ptr<kernels::Backend> backend_;
+  StepUpload upload_;
+  StepInput step_;
+  std::unique_ptr<MlaPlanner> planner_;
+};
+
+TEST_F(MlaPlannerTest, DecodeIsOneAbsorbedRun) {
+  StepBuilder builder(64, 40);
+  builder.Add(0, 1000, Tokens(1)).Add(1, 5, Tokens(1));
+  const auto runs = Plan(builder.Take(), MlaForm::kExpanded);  // even when expansion is asked for
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_FALSE(runs[0].expanded);
+  EXPECT_EQ(runs[0].token_count, 2);
+  EXPECT_EQ(runs[0].ragged.sequences(), 2);
+}
+
+TEST_F(MlaPlannerTest, APromptIsExpandedAndAShortChunkBehindItIsNot) {
+  StepBuilder prompt(64, 40);
+  prompt.Add(0, 0, Tokens(16));  // both forms project every token once; the expanded one has the cheaper pairs
+  EXPECT_TRUE(Plan(prompt.Take())[0].expanded);
+  StepBuilder chunk(64, 40);
+  chunk.Add(0, 16, Tokens(16));  // expansion would project the 16 cached ones again
+  EXPECT_FALSE(Plan(chunk.Take())[0].expanded);
+}
+
+TEST_F(MlaPlannerTest, AContextBeyondTheBoundIsNeverExpanded) {
+  StepBuilder builder(64, 40);
+  builder.Add(0, 600, Tokens(500));
+  EXPECT_FALSE(Plan(builder.Take(), MlaForm::kExpanded)[0].expanded);
+}
+
+TEST_F(MlaPlannerTest, MixedStepsSplitIntoRebasedRuns) {
+  StepBuilder builder(64, 40);
+  builder.Add(0, 100, Tokens(1)).Add(1, 7, Tokens(1));
+  builder.Add(2, 0, Tokens(400)).Add(3, 300, Tokens(512));
+  builder.Add(4, 9, Tokens(1));
+  const auto runs = Plan(builder.Take());
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_FALSE(runs[0].expanded);
+  EXPECT_EQ(runs[0].token_begin, 0);
+  EXPECT_EQ(runs[0].token_count, 2);
+
+  EXPECT_TRUE(runs[1].expanded);
+  EXPECT_EQ(runs[1].token_begin, 2);
+  EXPECT_EQ(runs[1].token_count, 912);
+  EXPECT_TRUE(runs[1].cached_prefix);
+  EXPECT_EQ(runs[1].kv_tokens, 400 + 812);
+  const kernels::RaggedBatch& ragged = runs[1].ragged;
+  EXPECT_EQ(std::vector<int32_t>(ragged.host_query_start.begin(), ragged.host_query_start.end()),
+            (std::vector<int32_t>{0, 400, 912}));
+  EXPECT_EQ(std::vector<int32_t>(ragged.host_context_lens.begin(), ragged.host_context_lens.end()),
+            (std::vector<int32_t>{400, 812}));
+  EXPECT_EQ(ragged.query_start.as<int32_t>()[2], 912);
+  EXPECT_EQ(ragged.context_lens.as<int32_t>()[0], 400);
+  EXPECT_EQ(ragged.block_tables.row<int32_t>(0)[0], 2 * 40);  // sequence 2's first block
+  EXPECT_EQ(runs[1].kv_start.as<int32_t>()[1], 400);
+  EXPECT_EQ(runs[1].kv_start.as<int32_t>()[2], 1212);
+
+  EXPECT_FALSE(runs[2].expanded);
+  EXPECT_EQ(runs[2].token_begin, 914);
+  EXPECT_EQ(runs[2].ragged.block_tables.row<int32_t>(0)[0], 4 * 40);
+  EXPECT_TRUE(kernels::CheckRaggedBatch("test", ragged, 912, 64).ok());
+}
+
+TEST_F(MlaPlannerTest, AFreshPromptNeedsNoGather) {
+  StepBuilder builder(64, 40);
+  builder.Add(0, 0, Tokens(800)).Add(1, 0, Tokens(700));
+  const auto runs = Plan(builder.Take());
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_TRUE(runs[0].expanded);
+  EXPECT_FALSE(runs[0].cached_prefix);
+  EXPECT_EQ(runs[0].kv_tokens, 1500);
+}
+
+}  // namespace
+}  // namespace hadal::models

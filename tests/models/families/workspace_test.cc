@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Family::workspace_bytes is a promise to the memory ledger: no step of that size may take more. Here every family runs
+// real steps in an arena, and the bytes it took at most are held against the promise.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/backend.h"
+#include "models/families/deepseek_v3/deepseek_v3.h"
+#include "models/families/llama/llama.h"
+#include "models/families/qwen2/qwen2.h"
+#include "models/loader/weights.h"
+#include "models/step_executor.h"
+#include "tests/models/families/tiny_configs.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using testing::StepBuilder;
+
+struct Shape {
+  std::string name;
+  const char* config;
+  const Family& (*family)();
+  MlaForm form = MlaForm::kAuto;
+};
+
+class WorkspaceTest : public ::testing::TestWithParam<Shape> {};
+
+TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
+  const Family& family = GetParam().family();
+  const auto config = loader::ParseModelConfig(GetParam().config);
+  ASSERT_TRUE(config.ok()) << config.status();
+  const kernels::DType dtype = kernels::DType::kF32;
+  int64_t last = 0;
+  for (const int32_t tokens : {1, 2, 63, 300}) {
+    auto backend = *kernels::CreateBackend("cpu", {.threads = 1});
+    auto weights = loader::WeightLoader::Create(loader::WeightStore::Dummy(family.tensors(*config), 1), *config,
+                                                backend.get(), {.compute_dtype = dtype});
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    auto network = family.load({*config, **weights, *backend, {}}, {512, GetParam().form});
+    ASSERT_TRUE(network.ok()) << network.status();
+    ASSERT_TRUE((*network)->AllocateKvCache(200, 16).ok());
+
+    const int64_t promised = family.workspace_bytes(*config, dtype, tokens);
+    EXPECT_GE(promised, last);
+    last = promised;
+    StepBudget budget{tokens, 2, [&](int64_t n) { return family.workspace_bytes(*config, dtype, n); }};
+    StepExecutor executor(backend.get(), *std::move(network), budget);
+    ASSERT_TRUE(executor.Prepare().ok());
+    // A fresh prompt, and the same again behind a cached prefix. No rows are sampled, so the arena holds the pass alone.
+    for (const int32_t cached : {0, tokens}) {
+      if (cached + tokens > 512) continue;
+      StepBuilder builder(16, 100);
+      builder.Add(0, cached, std::vector<int32_t>(tokens, 3));
+      const auto output = executor.Run(builder.Take());
+      ASSERT_TRUE(output.ok()) << output.status();
+    }
+    EXPECT_LE(executor.arena().peak_bytes(), promised) << tokens << " tokens";
+    EXPECT_GE(2 * executor.arena().peak_bytes(), promised / 2) << tokens << " tokens: the promise is far too large";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, WorkspaceTest,
+    ::testing::Values(Shape{"llama", testing::kTinyLlama, LlamaFamily}, Shape{"qwen2", testing::kTinyQwen2, Qwen2Family},
+                      Shape{"deepseek_v3_absorbed", testing::kTinyDeepseekV3, DeepseekV3Family, MlaForm::kAbsorbed},
+                      Shape{"deepseek_v3_expanded", testing::kTinyDeepseekV3, DeepseekV3Family, MlaForm::kExpanded}),
+    [](const ::testing::TestParamInfo<Shape>& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace hadal::models

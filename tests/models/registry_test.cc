@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/registry.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/models/families/tiny_configs.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A folder that holds a config.json and nothing else; removed at the end.
+class RegistryTest : public ::testing::Test {
+ protected:
+  RegistryTest() : dir_(std::filesystem::temp_directory_path() / ("hadal_registry_" + std::to_string(getpid()))) {
+    std::filesystem::create_directories(dir_ / "tiny-model");
+  }
+  ~RegistryTest() override { std::filesystem::remove_all(dir_); }
+
+  LoadOptions Dummy(const std::string& config) {
+    std::ofstream(dir_ / "tiny-model" / "config.json") << config;
+    LoadOptions options;
+    options.dir = (dir_ / "tiny-model").string();
+    options.device = "cpu";
+    options.threads = 1;
+    options.load_format = LoadFormat::kDummy;
+    return options;
+  }
+
+  std::filesystem::path dir_;
+};
+
+TEST_F(RegistryTest, LoadsEveryFamilyAndRunsAStep) {
+  const struct {
+    const char* config;
+    const char* family;
+    int64_t kv_bytes;
+  } cases[] = {{testing::kTinyLlama, "llama", 2 * 2 * 18 * 2},
+               {testing::kTinyQwen2, "qwen2", 2 * 2 * 2 * 12 * 2},
+               {testing::kTinyDeepseekV3, "deepseek_v3", 3 * (41 + 12) * 2}};
+  for (const auto& c : cases) {
+    auto model = LoadModel(Dummy(c.config));
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->info().family, c.family);
+    EXPECT_EQ((*model)->info().name, "tiny-model");
+    EXPECT_EQ((*model)->info().dtype, "bfloat16");
+    EXPECT_EQ((*model)->info().max_model_len, 512);
+    EXPECT_EQ((*model)->kv_layout().bytes_per_token(), c.kv_bytes);
+    ASSERT_TRUE((*model)->AllocateKvCache(4, 16).ok());
+    testing::StepBuilder builder(16, 4);
+    builder.Add(0, 0, {1, 2, 3}).Sample();
+    auto handle = (*model)->Launch(builder.Take());
+    ASSERT_TRUE(handle.ok()) << handle.status();
+    auto output = (*model)->Wait(*handle);
+    ASSERT_TRUE(output.ok()) << output.status();
+    EXPECT_FALSE(output->samples[0].faulty);
+    EXPECT_GE(output->samples[0].token_id, 0);
+  }
+}
+
+TEST_F(RegistryTest, PlanAgreesWithTheLoadedModel) {
+  for (const char* config : {testing::kTinyLlama, testing::kTinyQwen2, testing::kTinyDeepseekV3}) {
+    const LoadOptions options = Dummy(config);
+    auto plan = PlanModel(options, 16);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    auto model = LoadModel(options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ(plan->memory.parameter_count, (*model)->info().parameter_count);
+    EXPECT_EQ(plan->memory.kv_bytes_per_token, (*model)->kv_layout().bytes_per_token());
+    EXPECT_EQ(plan->memory.workspace_bytes, (*model)->WorkspaceBytes(options.max_batch_tokens, options.max_batch_size));
+    EXPECT_GE(plan->memory.weights_bytes, (*model)->info().weights_bytes);
+    EXPECT_EQ(plan->device, "cpu");
+    EXPECT_EQ(plan->dtype, "bfloat16");
+  }
+}
+
+TEST_F(RegistryTest, PlanDividesABudget) {
+  LoadOptions options = Dummy(testing::kTinyLlama);
+  options.max_batch_tokens = 64;
+  options.max_batch_size = 4;
+  auto plan = PlanModel(options, 16);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  options.memory_budget_bytes =
+      plan->memory.weights_bytes + plan->memory.workspace_bytes + 10 * plan->memory.kv_bytes_per_block + 1;
+  plan = PlanModel(options, 16);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->memory.kv_blocks, 10);
+  options.memory_budget_bytes = 1000;
+  EXPECT_EQ(PlanModel(options, 16).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(RegistryTest, RefusesWhatItDoesNotOffer) {
+  LoadOptions unknown = Dummy(R"({"architectures": ["MambaForCausalLM"], "model_type": "mamba"})");
+  EXPECT_EQ(LoadModel(unknown).status().code(), absl::StatusCode::kUnimplemented);
+
+  LoadOptions options = Dummy(testing::kTinyLlama);
+  options.dtype = "int4";
+  EXPECT_THAT(std::string(LoadModel(options).status().message()), HasSubstr("dtype int4"));
+  options = Dummy(testing::kTinyLlama);
+  options.max_model_len = 513;
+  EXPECT_THAT(std::string(LoadModel(options).status().message()), HasSubstr("max_model_len is 513, limit 512"));
+  options = Dummy(testing::kTinyLlama);
+  options.device = "abacus";
+  EXPECT_FALSE(LoadModel(options).ok());
+  options = Dummy(testing::kTinyLlama);
+  options.device = "cuda:x";
+  EXPECT_EQ(LoadModel(options).status().code(), absl::StatusCode::kInvalidArgument);
+  options = Dummy(testing::kTinyLlama);
+  options.max_batch_tokens = 0;
+  EXPECT_EQ(LoadModel(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(RegistryTest, AFolderWithoutWeightsIsNamed) {
+  LoadOptions options = Dummy(testing::kTinyLlama);
+  options.load_format = LoadFormat::kAuto;
+  const absl::Status status = LoadModel(options).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr("tiny-model"));
+}
+
+TEST_F(RegistryTest, ReportsProgressToTheEnd) {
+  LoadOptions options = Dummy(testing::kTinyDeepseekV3);
+  int64_t done = 0;
+  int64_t total = 0;
+  options.progress = [&](loader::LoadProgress progress) {
+    EXPECT_GE(progress.bytes_done, done);
+    done = progress.bytes_done;
+    total = progress.bytes_total;
+  };
+  ASSERT_TRUE(LoadModel(options).ok());
+  EXPECT_GT(total, 0);
+  EXPECT_EQ(done, total);
+}
+
+}  // namespace
+}  // namespace hadal::models
