@@ -53,8 +53,8 @@ AdmissionController::~AdmissionController() {
 absl::StatusOr<int> AdmissionController::AddModel(const ModelLimits& limits) {
   if (limits.max_model_len < 1 || limits.block_tokens < 1 || limits.block_bytes < 1 || limits.pool == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("admission: model ", limits.name, " has context ",
-                                                   limits.max_model_len, ", block of ", limits.block_tokens, " tokens and ",
-                                                   limits.block_bytes, " bytes; all must be known"));
+                                                   limits.max_model_len, ", block of ", limits.block_tokens,
+                                                   " tokens and ", limits.block_bytes, " bytes; all must be known"));
   }
   if (limits.pool->capacity_bytes() < limits.block_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("admission: the KV pool of model ", limits.name, " has ",
@@ -144,8 +144,8 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const Arrival& arrival) {
 }
 
 absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
-  // The model is not known yet, and the tokens are an estimate: refuse only what no model has room for now, though it could
-  // hold it when empty. What never fits is for Settle to say, which knows the truth.
+  // The model is not known yet, and the tokens are an estimate: refuse only what no model has room for now, though it
+  // could hold it when empty. What never fits is for Settle to say, which knows the truth.
   int candidate = -1;
   int64_t required = 0;
   for (size_t i = 0; i < models_.size(); ++i) {
@@ -193,8 +193,8 @@ absl::Status AdmissionController::RefuseByState(State state, const Subject& subj
       base::MutexLock lock(&mutex_);
       remaining = std::max(loaded_at_ - now, absl::ZeroDuration());
     }
-    return Refuse(Reason::kModelLoading, subject, "the model is loading", "MODEL_LOADING: refused while the model loads",
-                  Jittered(std::min(remaining, kMaxRetryAfter)));
+    return Refuse(Reason::kModelLoading, subject, "the model is loading",
+                  "MODEL_LOADING: refused while the model loads", Jittered(std::min(remaining, kMaxRetryAfter)));
   }
   if (state == State::kDraining) {
     return Refuse(Reason::kDraining, subject, "the server is shutting down", "DRAINING: refused while shutting down",
@@ -217,8 +217,8 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
   fields.priority = subject.priority;
   fields.retry_after_ms = absl::ToInt64Milliseconds(hint);
   const bool memory = reason == Reason::kGpuMemoryExhausted;
-  log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning,
-               component, log_line, fields);
+  log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning, component, log_line,
+               fields);
   if (options_.on_refused) options_.on_refused(subject.priority, subject.prompt_tokens, reason, hint);
   return request::MakeBusy(reason, detail, hint);
 }

@@ -37,8 +37,9 @@ struct Arrival {
 
 class AdmissionController;
 
-// A counted place, and after Settle a memory lease. Move-only RAII: whatever happens to the request, its destructor gives the
-// place, the queued tokens and the leased bytes back. Used by one thread at a time; the controller must outlive it.
+// A counted place, and after Settle a memory lease. Move-only RAII: whatever happens to the request, its destructor
+// gives the place, the queued tokens and the leased bytes back. Used by one thread at a time; the controller must
+// outlive it.
 class Ticket {
  public:
   Ticket() = default;  // empty: holds nothing
@@ -50,8 +51,8 @@ class Ticket {
   bool settled() const { return settled_; }
   int64_t leased_bytes() const { return lease_.bytes(); }
 
-  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenising. On an error the place
-  // is still held until the ticket dies.
+  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenising. On an error the
+  // place is still held until the ticket dies.
   //   CONTEXT_LENGTH_EXCEEDED  prompt + max_tokens is over the model's context
   //   REQUEST_NEVER_FITS       more than the whole KV pool of the model
   //   GPU_MEMORY_EXHAUSTED     the predicted lease does not fit now; carries a retry hint
@@ -84,30 +85,31 @@ struct QueuedRequest {
 // What admission must know about a served model.
 struct ModelLimits {
   std::string name;
-  int32_t max_model_len = 0;   // tokens, prompt plus output
-  int32_t block_tokens = 0;    // tokens in a KV block; leases are whole blocks
-  int64_t block_bytes = 0;     // bytes of a KV block
+  int32_t max_model_len = 0;  // tokens, prompt plus output
+  int32_t block_tokens = 0;   // tokens in a KV block; leases are whole blocks
+  int64_t block_bytes = 0;    // bytes of a KV block
   KvPoolLedger* pool = nullptr;
 };
 
-// The only authority over who may enter: counts places, queued tokens and leased memory over all classes and models, and
-// owns the queues. "Waiting" are the requests that were admitted and do not run yet, those still being parsed included.
-// Every decision is O(1) under one short mutex; nothing is checked first and added later. Thread-safe.
+// The only authority over who may enter: counts places, queued tokens and leased memory over all classes and models,
+// and owns the queues. "Waiting" are the requests that were admitted and do not run yet, those still being parsed
+// included. Every decision is O(1) under one short mutex; nothing is checked first and added later. Thread-safe.
 class AdmissionController {
  public:
   struct Options {
     base::Clock* clock = base::Clock::Real();
-    int64_t max_queue_requests = 512;     // places over all classes; at least 1
-    int64_t max_queue_tokens = 0;         // queued prompt tokens over all classes; 0 is off
-    double initial_tokens_per_byte = 0.3; // first estimate of prompt tokens from body bytes
-    double output_quantile = 0.7;         // of the output lengths seen, used for leases
-    QueueOrder order;                     // classes in order, FIFO inside
-    uint64_t seed = 1;                    // jitter of the retry hints
-    LogSink log;                          // refusals, first a reason and second, then a count; empty: none
+    int64_t max_queue_requests = 512;      // places over all classes; at least 1
+    int64_t max_queue_tokens = 0;          // queued prompt tokens over all classes; 0 is off
+    double initial_tokens_per_byte = 0.3;  // first estimate of prompt tokens from body bytes
+    double output_quantile = 0.7;          // of the output lengths seen, used for leases
+    QueueOrder order;                      // classes in order, FIFO inside
+    uint64_t seed = 1;                     // jitter of the retry hints
+    LogSink log;                           // refusals, first a reason and second, then a count; empty: none
     // Called for every TryAdmit, and for every refusal of TryAdmit and Settle, from any thread, without locks held;
     // `prompt_tokens` is an estimate until Settle. Empty: none.
     std::function<void(request::Priority, int64_t prompt_tokens)> on_attempt;
-    std::function<void(request::Priority, int64_t prompt_tokens, request::Reason, absl::Duration retry_after)> on_refused;
+    std::function<void(request::Priority, int64_t prompt_tokens, request::Reason, absl::Duration retry_after)>
+        on_refused;
   };
 
   // InvalidArgument names the option that is out of range.
@@ -137,8 +139,8 @@ class AdmissionController {
   // --- engine side ---
   // Raised with kEnqueued by Enqueue and handed to each queued stream; set once before the first Enqueue.
   void SetWakeSignal(int model_index, std::shared_ptr<request::WakeSignal> wake);
-  // The request to start next, or nullopt. `may_start` sees the head and says whether there is room now; a false leaves it at
-  // the head: nobody overtakes it.
+  // The request to start next, or nullopt. `may_start` sees the head and says whether there is room now; a false leaves
+  // it at the head: nobody overtakes it.
   std::optional<QueuedRequest> Pop(int model_index, const std::function<bool(const request::Request&)>& may_start);
   // Class of the head, or nullopt when nothing waits.
   std::optional<request::Priority> HeadPriority(int model_index) const;
@@ -167,7 +169,7 @@ class AdmissionController {
     int64_t memory_capacity_bytes = 0;  // KV pools of all models
     int64_t memory_leased_bytes = 0;
     double departures_per_second = 0;
-    absl::Duration retry_after;         // a request refused now would be told this, before jitter
+    absl::Duration retry_after;  // a request refused now would be told this, before jitter
     bool draining = false;
     bool ready = false;
   };
@@ -191,8 +193,9 @@ class AdmissionController {
   absl::Status RefuseByState(State state, const Subject& subject);
   absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes);
   // Adds jitter, logs and counts the refusal and builds its status.
-  absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail, std::string_view log_line,
-                      absl::Duration hint, LogFields fields = {}, std::string_view component = "admission");
+  absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
+                      std::string_view log_line, absl::Duration hint, LogFields fields = {},
+                      std::string_view component = "admission");
   absl::Duration Jittered(absl::Duration wait);
   absl::Status CheckMemoryEarly(const Subject& subject);
   double DrainRateLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

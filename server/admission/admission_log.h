@@ -25,10 +25,11 @@ struct LogFields {
 };
 enum class LogSeverity { kInfo, kWarning, kError };
 // Must return quickly and never block (the server's log drops when it is full). `component`: "admission", "engine_0".
-using LogSink = std::function<void(LogSeverity, std::string_view component, std::string_view message, const LogFields&)>;
+using LogSink =
+    std::function<void(LogSeverity, std::string_view component, std::string_view message, const LogFields&)>;
 
-// Writes the first line of a reason and second, then counts; the count is written with the first line of a later second as
-// "REASON: N more in the last S s". 30,000 refusals a second become two lines a second. Thread-safe.
+// Writes the first line of a reason and second, then counts; the count is written with the first line of a later second
+// as "REASON: N more in the last S s". 30,000 refusals a second become two lines a second. Thread-safe.
 class AdmissionLog {
  public:
   explicit AdmissionLog(LogSink sink) : sink_(std::move(sink)) {}

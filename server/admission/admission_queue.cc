@@ -18,11 +18,13 @@ int64_t DeadlineMicros(absl::Time deadline) {
 
 }  // namespace
 
-absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request, Ticket&& ticket) {
+absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request,
+                                          Ticket&& ticket) {
   if (model_index < 0 || model_index >= static_cast<int>(models_.size()) || request == nullptr ||
       request->stream == nullptr || ticket.controller_ != this || !ticket.holds_place_ || !ticket.settled_ ||
       ticket.model_index_ != model_index) {
-    return request::MakeError(Reason::kInternal, "Enqueue: needs a request with a stream and a ticket settled for its model");
+    return request::MakeError(Reason::kInternal,
+                              "Enqueue: needs a request with a stream and a ticket settled for its model");
   }
   ModelState& model = *models_[model_index];
   const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size())};

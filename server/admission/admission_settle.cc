@@ -24,8 +24,8 @@ int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int6
 
 absl::Status AdmissionController::SettleTicket(Ticket& ticket, const request::Request& request, int model_index) {
   if (model_index < 0 || model_index >= static_cast<int>(models_.size())) {
-    return request::MakeError(Reason::kInternal, absl::StrCat("Settle: model index ", model_index, " of ",
-                                                              models_.size()));
+    return request::MakeError(Reason::kInternal,
+                              absl::StrCat("Settle: model index ", model_index, " of ", models_.size()));
   }
   ModelState& model = *models_[model_index];
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
@@ -68,8 +68,8 @@ int64_t AdmissionController::LeaseBytes(ModelState& model, const request::Reques
     const bool cold = own.Quantile(options_.output_quantile) < 0;
     output = PredictOutputTokens(cold ? model.all_lengths : own, options_.output_quantile, request.max_tokens);
   }
-  // The full blocks of the prompt are shared by the choices; the rest each has for itself. At least the last prompt token is
-  // computed by each.
+  // The full blocks of the prompt are shared by the choices; the rest each has for itself. At least the last prompt
+  // token is computed by each.
   const int64_t block_tokens = model.limits.block_tokens;
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   const int64_t one = BlocksFor(KvTokens(prompt, output), block_tokens);

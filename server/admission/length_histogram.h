@@ -6,8 +6,8 @@
 
 namespace hadal::admission {
 
-// Output lengths seen lately, in log-spaced buckets (four an octave) whose weights decay with every record, so that a change
-// of traffic shows after about a thousand answers. Not thread-safe.
+// Output lengths seen lately, in log-spaced buckets (four an octave) whose weights decay with every record, so that a
+// change of traffic shows after about a thousand answers. Not thread-safe.
 class LengthHistogram {
  public:
   void Record(int32_t tokens);
@@ -29,7 +29,8 @@ class LengthHistogram {
   int64_t samples_ = 0;
 };
 
-// Output tokens to reserve for one choice: min(max_tokens, q-quantile); half of max_tokens, rounded up, on a cold start.
+// Output tokens to reserve for one choice: min(max_tokens, q-quantile); half of max_tokens, rounded up, on a cold
+// start.
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens);
 
 }  // namespace hadal::admission

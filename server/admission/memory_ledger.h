@@ -57,9 +57,9 @@ class KvPoolLedger {
   std::atomic<int64_t> active_leases_{0};
 };
 
-// What the server may use on a device and what it has committed: weights, workspace and KV pools, each by name. Thread-safe.
-// Own bytes are counted against an own budget, never a share of the device: other processes' memory is not ours to judge.
-// An unknown size is an error, never 0.
+// What the server may use on a device and what it has committed: weights, workspace and KV pools, each by name.
+// Thread-safe. Own bytes are counted against an own budget, never a share of the device: other processes' memory is not
+// ours to judge. An unknown size is an error, never 0.
 class MemoryLedger {
  public:
   // InvalidArgument unless budget_bytes > 0.
@@ -90,8 +90,8 @@ class MemoryLedger {
   std::vector<std::unique_ptr<KvPoolLedger>> pools_ ABSL_GUARDED_BY(mutex_);
 };
 
-// "6.2GB": 10^9 bytes with one decimal, as operators grep for it; MB, KB or bytes below that, so that a size above 0 never
-// reads as 0.0.
+// "6.2GB": 10^9 bytes with one decimal, as operators grep for it; MB, KB or bytes below that, so that a size above 0
+// never reads as 0.0.
 std::string FormatBytes(int64_t bytes);
 
 }  // namespace hadal::admission

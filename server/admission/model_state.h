@@ -9,8 +9,8 @@
 
 namespace hadal::admission {
 
-// What the controller keeps for each model. `limits` and `wake` are fixed before requests arrive; the locks are never held
-// together with the controller's own.
+// What the controller keeps for each model. `limits` and `wake` are fixed before requests arrive; the locks are never
+// held together with the controller's own.
 struct AdmissionController::ModelState {
   ModelState(const ModelLimits& model_limits, QueueOrder order) : limits(model_limits), queue(order) {}
 
@@ -21,8 +21,8 @@ struct AdmissionController::ModelState {
 
   base::Mutex queue_mutex;
   PriorityQueue<QueuedRequest> queue ABSL_GUARDED_BY(queue_mutex);
-  std::atomic<int64_t> queued{0};                         // queue.size(), to be read without the lock
-  std::atomic<int64_t> next_deadline_us{INT64_MAX};       // earliest in the queue, or earlier
+  std::atomic<int64_t> queued{0};                    // queue.size(), to be read without the lock
+  std::atomic<int64_t> next_deadline_us{INT64_MAX};  // earliest in the queue, or earlier
 
   base::Mutex stats_mutex;
   std::array<LengthHistogram, request::kNumPriorities> lengths ABSL_GUARDED_BY(stats_mutex);

@@ -11,15 +11,16 @@
 
 namespace hadal::admission {
 
-// Which class goes next. The head of each class competes with the key enqueue time + rank * class_step, the smallest wins,
-// ties go to the more urgent class. With the default, infinite step the classes are served strictly in order; a finite step
-// lets a waiting request age: it is overtaken only by more urgent ones that arrive within rank * class_step of it.
+// Which class goes next. The head of each class competes with the key enqueue time + rank * class_step, the smallest
+// wins, ties go to the more urgent class. With the default, infinite step the classes are served strictly in order; a
+// finite step lets a waiting request age: it is overtaken only by more urgent ones that arrive within rank * class_step
+// of it.
 struct QueueOrder {
   absl::Duration class_step = absl::InfiniteDuration();
 };
 
-// Requests in class order, FIFO inside a class. T is moved in and out. Not thread-safe; no bound of its own: the places are
-// counted by admission before anything gets here.
+// Requests in class order, FIFO inside a class. T is moved in and out. Not thread-safe; no bound of its own: the places
+// are counted by admission before anything gets here.
 template <typename T>
 class PriorityQueue {
  public:

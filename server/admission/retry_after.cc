@@ -23,8 +23,8 @@ void RateEstimator::Record(absl::Time now, double amount) {
 
 double RateEstimator::PerSecond(absl::Time now) const {
   if (start_ == absl::InfinitePast()) return 0;
-  // A constant rate r sums to r * half_life / ln 2 * (1 - decay since the start). At least a second is assumed to have been
-  // watched, so that the first event does not read as an enormous rate.
+  // A constant rate r sums to r * half_life / ln 2 * (1 - decay since the start). At least a second is assumed to have
+  // been watched, so that the first event does not read as an enormous rate.
   const double half_life_s = absl::ToDoubleSeconds(half_life_);
   const double watched = 1 - Decay(std::max(now - start_, absl::Seconds(1)), half_life_);
   return weight_ * Decay(now - updated_, half_life_) * std::log(2.0) / (half_life_s * watched);

@@ -18,16 +18,16 @@ class RateEstimator {
 
  private:
   absl::Duration half_life_;
-  absl::Time start_ = absl::InfinitePast();   // of the measurement
+  absl::Time start_ = absl::InfinitePast();  // of the measurement
   absl::Time updated_ = absl::InfinitePast();
   double weight_ = 0;
 };
 
 // What a hint is computed from.
 struct DrainState {
-  double departures_per_second = 0;    // places freed, measured; 0: none seen
-  double running = 0;                  // sequences running now
-  double mean_remaining_seconds = 0;   // until a running one ends; 0: unknown
+  double departures_per_second = 0;   // places freed, measured; 0: none seen
+  double running = 0;                 // sequences running now
+  double mean_remaining_seconds = 0;  // until a running one ends; 0: unknown
 };
 // Places that become free a second: what was measured, else what the running sequences promise. 0: unknown.
 double DrainRate(const DrainState& state);

@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -22,9 +21,10 @@ namespace hadal::engine {
 
 class StepLoop;
 
-// Serves one model: a thread of its own owns the scheduler, the KV blocks and every running sequence; nobody else touches
-// them. Requests come from the admission controller's queue and leave through their streams; each ends in exactly one
-// Close. Thread-safe. The admission controller must outlive the engine; the model handle is shared and held until Stop.
+// Serves one model: a thread of its own owns the scheduler, the KV blocks and every running sequence; nobody else
+// touches them. Requests come from the admission controller's queue and leave through their streams; each ends in
+// exactly one Close. Thread-safe. The admission controller must outlive the engine; the model handle is shared and held
+// until Stop.
 class Engine {
  public:
   // Allocates the model's KV cache (num_blocks blocks). `model_index` is AdmissionController::AddModel's answer.
@@ -35,10 +35,12 @@ class Engine {
   // Starts the engine thread; once.
   void Start();
   // Refuses what waits (DRAINING), lets the running requests finish for at most `timeout`, then ends the rest with
-  // INSUFFICIENT_SYSTEM_RESOURCE. Returns when nothing runs. Call AdmissionController::BeginDrain before. A second call
-  // from another thread shortens the first one's time-out.
-  void Drain(absl::Duration timeout);
-  // Ends everything at once and joins the thread. Idempotent.
+  // insufficient_system_resource (with DRAINING when no token was produced yet). True when nothing runs any more; false
+  // when the model did not come back from its step within stall_timeout after that: then Stop would hang, too, and the
+  // process should exit. Call AdmissionController::BeginDrain before. A second call from another thread can shorten the
+  // time-out.
+  bool Drain(absl::Duration timeout);
+  // Ends everything at once and joins the thread; waits for the step in flight. Idempotent.
   void Stop();
 
   // What the engine published last; never waits for the engine.
@@ -53,18 +55,21 @@ class Engine {
   Engine(EngineOptions options, std::shared_ptr<models::Model> model, admission::AdmissionController* admission,
          int model_index);
   void ThreadMain();
+  // Refuses and ends as Drain asks; true while draining.
+  bool ApplyDrain();
 
   const EngineOptions options_;
   const std::shared_ptr<models::Model> model_;
   admission::AdmissionController* const admission_;
+  const int model_index_;
   const std::shared_ptr<request::WakeSignal> wake_;
   const std::shared_ptr<PublishedState> published_;
   std::unique_ptr<StepLoop> loop_;
   std::atomic<bool> stop_{false};
-  std::atomic<int64_t> drain_deadline_us_{0};  // Clock time; 0: not draining
+  std::atomic<int64_t> drain_deadline_us_{INT64_MAX};  // Clock time; INT64_MAX: not draining
 
   base::Mutex mutex_;
-  base::CondVar stopped_changed_;
+  base::CondVar drained_changed_;
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

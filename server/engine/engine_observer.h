@@ -14,9 +14,9 @@ namespace hadal::engine {
 enum class Stage : uint8_t { kQueue, kPrefill, kDecode };
 
 struct StepFacts {
-  absl::Duration duration;       // Launch to the end of Wait
-  absl::Duration host;           // the engine's own work for it, outside Wait
-  int32_t tokens = 0;            // rows
+  absl::Duration duration;  // Launch to the end of Wait
+  absl::Duration host;      // the engine's own work for it, outside Wait
+  int32_t tokens = 0;       // rows
   int32_t sequences = 0;
   int32_t prefill_tokens = 0;
 };
@@ -26,22 +26,22 @@ struct RequestFacts {
   request::Reason reason = request::Reason::kNone;  // kNone: ended well
   Stage stage = Stage::kQueue;                      // where it ended
   request::StreamUsage usage;
-  absl::Duration queue_time;     // arrival to start
-  absl::Duration prefill_time;   // start to first token; zero when there was none
-  absl::Duration decode_time;    // first token to the end
-  absl::Duration total_time;     // arrival to the end
+  absl::Duration queue_time;    // arrival to start
+  absl::Duration prefill_time;  // start to first token; zero when there was none
+  absl::Duration decode_time;   // first token to the end
+  absl::Duration total_time;    // arrival to the end
 };
 
-// Told by the engine thread when a fact becomes true, so that metrics are counted where they happen. Implementations must
-// not block and not call back. Every method does nothing by default.
+// Told by the engine thread when a fact becomes true, so that metrics are counted where they happen. Implementations
+// must not block and not call back. Every method does nothing by default.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
   virtual void OnStep(const StepFacts&) {}
   virtual void OnStarted(request::Priority, absl::Duration queue_time) {}
   virtual void OnFirstToken(request::Priority, absl::Duration since_arrival) {}
-  virtual void OnTokens(int32_t tokens) {}                     // generated in one step
-  virtual void OnInterToken(absl::Duration) {}                 // once a step: time between tokens of a running sequence
+  virtual void OnTokens(int32_t tokens) {}      // generated in one step
+  virtual void OnInterToken(absl::Duration) {}  // once a step: time between tokens of a running sequence
   virtual void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) {}
   virtual void OnPreempted(int32_t lost_tokens) {}
   virtual void OnRecomputed(int32_t tokens) {}

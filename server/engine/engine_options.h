@@ -14,19 +14,19 @@ namespace hadal::engine {
 class EngineObserver;
 
 struct EngineOptions {
-  std::string name = "engine_0";           // in logs and as thread name
+  std::string name = "engine_0";  // in logs and as thread name
   base::Clock* clock = base::Clock::Real();
-  int32_t num_blocks = 0;                  // KV blocks of the pool; at least 1
-  int32_t block_tokens = 64;               // token slots in a block; 1..1024
-  int32_t max_batch_size = 256;            // sequences in a step
-  int32_t max_batch_tokens = 2048;         // tokens in a step; at least max_batch_size, so that decode always fits
-  absl::Duration batch_wait = absl::ZeroDuration();       // how long an idle engine waits to gather a first batch
-  absl::Duration slow_reader_timeout = absl::Seconds(30); // a stream full for so long is dropped (SLOW_READER)
-  absl::Duration stall_timeout = absl::Seconds(30);       // liveness: runnable work and no finished step for so long
-  int32_t max_preemptions = 2;             // of one sequence; then all its blocks are reserved before it runs again
+  int32_t num_blocks = 0;           // KV blocks of the pool; at least 1
+  int32_t block_tokens = 64;        // token slots in a block; 1..1024
+  int32_t max_batch_size = 256;     // sequences in a step
+  int32_t max_batch_tokens = 2048;  // tokens in a step; at least max_batch_size, so that decode always fits
+  absl::Duration batch_wait = absl::ZeroDuration();        // how long an idle engine waits to gather a first batch
+  absl::Duration slow_reader_timeout = absl::Seconds(30);  // a stream full for so long is dropped (SLOW_READER)
+  absl::Duration stall_timeout = absl::Seconds(30);        // liveness: runnable work and no finished step for so long
+  int32_t max_preemptions = 2;  // of one sequence; then all its blocks are reserved before it runs again
   bool prefix_cache = true;
-  admission::LogSink log;                  // empty: none
-  EngineObserver* observer = nullptr;      // not owned; outlives the engine; nullptr: none
+  admission::LogSink log;              // empty: none
+  EngineObserver* observer = nullptr;  // not owned; outlives the engine; nullptr: none
 
   // InvalidArgument names the option, the limit and the value.
   absl::Status Validate() const;

@@ -86,15 +86,14 @@ absl::Status MakeRefusal(Reason reason, std::string_view message, absl::Duration
 }
 
 absl::Status MakeBusy(Reason reason, std::string_view detail, absl::Duration retry_after) {
-  return MakeRefusal(reason,
-                     absl::StrFormat("Server busy (%s): %s; retry in %.1f s", kBusyText, detail,
-                                     absl::ToDoubleSeconds(retry_after)),
-                     retry_after);
+  return MakeRefusal(
+      reason,
+      absl::StrFormat("Server busy (%s): %s; retry in %.1f s", kBusyText, detail, absl::ToDoubleSeconds(retry_after)),
+      retry_after);
 }
 
 ErrorDetail GetErrorDetail(const absl::Status& status) {
-  const absl::optional<absl::Cord> payload =
-      status.GetPayload(absl::string_view(kDetailUrl.data(), kDetailUrl.size()));
+  const absl::optional<absl::Cord> payload = status.GetPayload(absl::string_view(kDetailUrl.data(), kDetailUrl.size()));
   if (payload.has_value()) {
     if (std::optional<ErrorDetail> detail = Decode(*payload)) return *std::move(detail);
   }

@@ -14,36 +14,37 @@ namespace hadal::request {
 // Machine-readable reason of every answer that is not a success. The names go to clients, metrics and logs unchanged.
 enum class Reason {
   kNone,
-  kConnectionQueueFull,    // CONNECTION_QUEUE_FULL
-  kQueueTokensFull,        // QUEUE_TOKENS_FULL
-  kGpuMemoryExhausted,     // GPU_MEMORY_EXHAUSTED
-  kModelLoading,           // MODEL_LOADING
-  kDraining,               // DRAINING
-  kDeviceFault,            // DEVICE_FAULT
-  kDeadlineExpired,        // DEADLINE_EXPIRED
-  kContextLengthExceeded,  // CONTEXT_LENGTH_EXCEEDED
-  kRequestNeverFits,       // REQUEST_NEVER_FITS
-  kInvalidRequest,         // INVALID_REQUEST: malformed
-  kOutOfRange,             // OUT_OF_RANGE: a value outside its documented range
-  kModelNotFound,          // MODEL_NOT_FOUND
-  kRouteNotFound,          // ROUTE_NOT_FOUND
-  kMethodNotAllowed,       // METHOD_NOT_ALLOWED
-  kUnauthenticated,        // UNAUTHENTICATED
-  kPermissionDenied,       // PERMISSION_DENIED
-  kTenantQuota,            // TENANT_QUOTA
-  kBodyTooLarge,           // BODY_TOO_LARGE
-  kHeadersTooLarge,        // HEADERS_TOO_LARGE
-  kUnsupported,            // UNSUPPORTED: known but not offered
-  kSlowReader,             // SLOW_READER
-  kCancelled,              // CANCELLED
+  kConnectionQueueFull,         // CONNECTION_QUEUE_FULL
+  kQueueTokensFull,             // QUEUE_TOKENS_FULL
+  kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
+  kModelLoading,                // MODEL_LOADING
+  kDraining,                    // DRAINING
+  kDeviceFault,                 // DEVICE_FAULT
+  kDeadlineExpired,             // DEADLINE_EXPIRED
+  kContextLengthExceeded,       // CONTEXT_LENGTH_EXCEEDED
+  kRequestNeverFits,            // REQUEST_NEVER_FITS
+  kInvalidRequest,              // INVALID_REQUEST: malformed
+  kOutOfRange,                  // OUT_OF_RANGE: a value outside its documented range
+  kModelNotFound,               // MODEL_NOT_FOUND
+  kRouteNotFound,               // ROUTE_NOT_FOUND
+  kMethodNotAllowed,            // METHOD_NOT_ALLOWED
+  kUnauthenticated,             // UNAUTHENTICATED
+  kPermissionDenied,            // PERMISSION_DENIED
+  kTenantQuota,                 // TENANT_QUOTA
+  kBodyTooLarge,                // BODY_TOO_LARGE
+  kHeadersTooLarge,             // HEADERS_TOO_LARGE
+  kUnsupported,                 // UNSUPPORTED: known but not offered
+  kSlowReader,                  // SLOW_READER
+  kCancelled,                   // CANCELLED
   kInsufficientSystemResource,  // INSUFFICIENT_SYSTEM_RESOURCE: running, but ended by a drain's time-out
-  kInternal,               // INTERNAL: this request alone failed
+  kInternal,                    // INTERNAL: this request alone failed
 };
 
 std::string_view ReasonName(Reason reason);
 inline constexpr int kNumReasons = static_cast<int>(Reason::kInternal) + 1;
 
-// What a front end must know to answer; travels as payloads of an absl::Status so that no layer needs a second error type.
+// What a front end must know to answer; travels as payloads of an absl::Status so that no layer needs a second error
+// type.
 struct ErrorDetail {
   Reason reason = Reason::kNone;
   std::optional<absl::Duration> retry_after;  // set exactly for refusals that a retry can help

@@ -22,29 +22,27 @@ inline constexpr std::array<std::string_view, kNumPriorities> kPriorityNames = {
 // What a caller asked for, decoded, validated and tokenised: no text, JSON or protobuf after this point.
 // Built by a front-end worker, then owned by the queue and by the engine thread. Not thread-safe; `stream` is.
 struct Request {
-  std::string id;                     // x-request-id; unique in the process
-  std::string tenant;                 // API key's tenant, or ""
+  std::string id;      // x-request-id; unique in the process
+  std::string tenant;  // API key's tenant, or ""
   Priority priority = Priority::kNormal;
-  uint64_t cache_salt = 0;            // prefix blocks are shared only between equal salts
-  absl::Time arrival;                 // Clock time at which the front end saw the call
+  uint64_t cache_salt = 0;  // prefix blocks are shared only between equal salts
+  absl::Time arrival;       // Clock time at which the front end saw the call
   absl::Time deadline = absl::InfiniteFuture();
 
-  std::vector<int32_t> prompt;        // token ids, at least one
-  models::SamplingParams sampling;    // choice i samples with seed + i
-  int32_t n = 1;                      // choices
-  int32_t max_tokens = 0;             // per choice; 0 only scores the prompt
+  std::vector<int32_t> prompt;      // token ids, at least one
+  models::SamplingParams sampling;  // choice i samples with seed + i
+  int32_t n = 1;                    // choices
+  int32_t max_tokens = 0;           // per choice; 0 only scores the prompt
   int32_t min_tokens = 0;
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;  // includes the end-of-sequence ids unless ignore_eos
-  int32_t top_logprobs = -1;          // -1 off; 0..20: chosen token's log-probability and that many best
-  bool prompt_logprobs = false;       // score every prompt token from the second on (top_logprobs alternatives)
+  int32_t top_logprobs = -1;            // -1 off; 0..20: chosen token's log-probability and that many best
+  bool prompt_logprobs = false;         // score every prompt token from the second on (top_logprobs alternatives)
 
   std::shared_ptr<TokenStream> stream;  // producer end is the engine's, consumer end the front end's
 
   // Tokens that the sequences may occupy at most: prompt once, outputs for each choice.
-  int64_t MaxTokens() const {
-    return static_cast<int64_t>(prompt.size()) + static_cast<int64_t>(n) * max_tokens;
-  }
+  int64_t MaxTokens() const { return static_cast<int64_t>(prompt.size()) + static_cast<int64_t>(n) * max_tokens; }
 };
 
 }  // namespace hadal::request

@@ -14,8 +14,8 @@ struct Row {
 
 using Code = absl::StatusCode;
 
-// The one table for both fronts. `capacity` rows follow --overload-http-status; loading, draining and a device fault stay
-// 503 whatever it says.
+// The one table for both fronts. `capacity` rows follow --overload-http-status; loading, draining and a device fault
+// stay 503 whatever it says.
 constexpr std::array kTable = {
     Row{Reason::kNone, "NONE", {Code::kOk, 200, "", false}},
     Row{Reason::kConnectionQueueFull, "CONNECTION_QUEUE_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},

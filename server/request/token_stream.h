@@ -27,7 +27,7 @@ struct TokenLogprob {
 struct TokenEvent {
   int32_t choice = 0;
   int32_t token_id = 0;
-  float logprob = 0.0f;               // valid when log-probabilities were asked for
+  float logprob = 0.0f;  // valid when log-probabilities were asked for
   std::vector<TokenLogprob> top;
 };
 
@@ -35,13 +35,13 @@ struct TokenEvent {
 struct ChoiceEnd {
   int32_t choice = 0;
   FinishReason reason = FinishReason::kNone;
-  int32_t stop_token = -1;            // token that ended it, when it was one
+  int32_t stop_token = -1;  // token that ended it, when it was one
 };
 
 struct StreamUsage {
   int32_t prompt_tokens = 0;
-  int32_t cached_tokens = 0;          // prompt tokens taken from the prefix cache
-  int32_t completion_tokens = 0;      // all choices, stop tokens included
+  int32_t cached_tokens = 0;      // prompt tokens taken from the prefix cache
+  int32_t completion_tokens = 0;  // all choices, stop tokens included
 };
 
 // What a consumer gets in one read, in order: prompt scores, tokens, ends, then the close.
@@ -49,18 +49,18 @@ struct StreamBatch {
   std::vector<TokenEvent> prompt_scores;  // [prompt - 1] once, when prompt_logprobs was asked for
   std::vector<TokenEvent> tokens;
   std::vector<ChoiceEnd> ends;
-  bool started = false;               // the request has left the queue: the engine runs it (stays true)
-  bool closed = false;                // no more will come; `status` and `usage` are final (stays true)
-  absl::Status status;                // of the whole request
+  bool started = false;  // the request has left the queue: the engine runs it (stays true)
+  bool closed = false;   // no more will come; `status` and `usage` are final (stays true)
+  absl::Status status;   // of the whole request
   StreamUsage usage;
 };
 
 // Bounded channel from the engine thread to one front-end consumer. Thread-safe. The producer never blocks: when
-// `capacity_tokens` unread tokens are pending, Writable() is false and the engine pauses the request's sequences until the
-// consumer has read; what is in flight then still arrives, so at most 2 tokens a choice are pending above the capacity.
-// Dropping or cancelling the consumer end makes the engine free everything within one step.
-// The notify callback runs without locks held, on the engine thread (or inside SetNotify): it may only post work
-// elsewhere. It is called when the stream turns from empty to readable, and again when it closes.
+// `capacity_tokens` unread tokens are pending, Writable() is false and the engine pauses the request's sequences until
+// the consumer has read; what is in flight then still arrives, so at most 2 tokens a choice are pending above the
+// capacity. Dropping or cancelling the consumer end makes the engine free everything within one step. The notify
+// callback runs without locks held, on the engine thread (or inside SetNotify): it may only post work elsewhere. It is
+// called when the stream turns from empty to readable, and again when it closes.
 class TokenStream {
  public:
   explicit TokenStream(int32_t capacity_tokens) : capacity_tokens_(capacity_tokens) {}
@@ -68,14 +68,15 @@ class TokenStream {
   TokenStream& operator=(const TokenStream&) = delete;
 
   // --- consumer end (front end) ---
-  // Registers the callback; called at once when something is already readable. Passing nullptr removes it, and after that
-  // call returned it does not run any more (unless the call was made from inside the callback).
+  // Registers the callback; called at once when something is already readable. Passing nullptr removes it, and after
+  // that call returned it does not run any more (unless the call was made from inside the callback).
   void SetNotify(std::function<void()> notify);
   // Takes everything pending; empty batch when nothing is.
   StreamBatch Read();
   // Blocks until something is readable or the time-out passes (tests and simple clients).
   StreamBatch ReadBlocking(absl::Duration timeout);
-  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times, from any thread.
+  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times, from any
+  // thread.
   void Cancel();
   // Ends one choice early, as after a stop string; the engine frees its sequence and ends it with kStop.
   void StopChoice(int32_t choice);

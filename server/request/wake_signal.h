@@ -8,13 +8,13 @@
 
 namespace hadal::request {
 
-// How other threads tell an engine thread that there is something to do. Thread-safe. Shared by the queue, by every stream
-// of the engine's requests and by the engine, so that a late cancel never meets a dead engine.
+// How other threads tell an engine thread that there is something to do. Thread-safe. Shared by the queue, by every
+// stream of the engine's requests and by the engine, so that a late cancel never meets a dead engine.
 class WakeSignal {
  public:
-  static constexpr uint32_t kEnqueued = 1;   // a request was queued
-  static constexpr uint32_t kConsumer = 2;   // a consumer cancelled, stopped a choice or made room in a full stream
-  static constexpr uint32_t kControl = 4;    // stop or drain was asked for
+  static constexpr uint32_t kEnqueued = 1;  // a request was queued
+  static constexpr uint32_t kConsumer = 2;  // a consumer cancelled, stopped a choice or made room in a full stream
+  static constexpr uint32_t kControl = 4;   // stop or drain was asked for
 
   // Adds the bits and wakes the waiter. Cheap when bits are set already.
   void Notify(uint32_t bits);

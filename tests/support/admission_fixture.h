@@ -59,8 +59,8 @@ class AdmissionFixture {
 
   FakeClock clock;
   admission::KvPoolLedger pool;
-  std::vector<std::string> lines;    // written by tests with one thread only
-  admission::LogFields fields;       // of the last line
+  std::vector<std::string> lines;  // written by tests with one thread only
+  admission::LogFields fields;     // of the last line
   std::unique_ptr<admission::AdmissionController> controller;
 };
 

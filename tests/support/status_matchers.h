@@ -19,7 +19,7 @@ const absl::Status& GetStatus(const absl::StatusOr<T>& status) {
 #define ASSERT_OK(expression) ASSERT_EQ(::hadal::testing::GetStatus(expression), absl::OkStatus())
 #define EXPECT_OK(expression) EXPECT_EQ(::hadal::testing::GetStatus(expression), absl::OkStatus())
 // The status carries that request::Reason.
-#define EXPECT_REASON(expression, expected)                                                                       \
-  EXPECT_EQ(::hadal::request::ReasonName(                                                                         \
-                ::hadal::request::GetErrorDetail(::hadal::testing::GetStatus(expression)).reason),                \
-            ::hadal::request::ReasonName(expected))
+#define EXPECT_REASON(expression, expected)                                                                           \
+  EXPECT_EQ(                                                                                                          \
+      ::hadal::request::ReasonName(::hadal::request::GetErrorDetail(::hadal::testing::GetStatus(expression)).reason), \
+      ::hadal::request::ReasonName(expected))

@@ -11,10 +11,10 @@
 namespace hadal::admission {
 namespace {
 
+using hadal::testing::AdmissionFixture;
 using request::GetErrorDetail;
 using request::Priority;
 using request::Reason;
-using hadal::testing::AdmissionFixture;
 
 absl::StatusOr<Ticket> Admit(AdmissionFixture& fixture, int64_t body_bytes = 0, Priority priority = Priority::kNormal) {
   return fixture.controller->TryAdmit({priority, "", "req", body_bytes});
@@ -187,8 +187,9 @@ TEST(AdmissionTest, RefusesWhenMemoryWouldOverflow) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("服务器繁忙请稍后重试"));
   EXPECT_TRUE(GetErrorDetail(status).retry_after.has_value());
-  EXPECT_EQ(fixture.lines, std::vector<std::string>{
-                               "engine_0 GPU_MEMORY_EXHAUSTED: Request 0x7f8a1c2b requires 5.0KB but only 4.0KB available"});
+  EXPECT_EQ(fixture.lines,
+            std::vector<std::string>{
+                "engine_0 GPU_MEMORY_EXHAUSTED: Request 0x7f8a1c2b requires 5.0KB but only 4.0KB available"});
   EXPECT_EQ(fixture.fields.required_bytes, 5000);
   EXPECT_EQ(fixture.fields.available_bytes, 4000);
 }

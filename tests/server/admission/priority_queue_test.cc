@@ -45,9 +45,9 @@ TEST(PriorityQueueTest, ExtractKeepsTheOrderOfTheRest) {
 
 TEST(PriorityQueueTest, AFiniteStepBoundsTheWaitOfALessUrgentClass) {
   PriorityQueue<std::string> queue(QueueOrder{absl::Seconds(8)});
-  queue.Push(Priority::kLow, At(0), "low");            // key 16
-  queue.Push(Priority::kHigh, At(15), "early high");   // key 15
-  queue.Push(Priority::kHigh, At(17), "late high");    // key 17
+  queue.Push(Priority::kLow, At(0), "low");           // key 16
+  queue.Push(Priority::kHigh, At(15), "early high");  // key 15
+  queue.Push(Priority::kHigh, At(17), "late high");   // key 17
   EXPECT_EQ(PopAll(queue), (std::vector<std::string>{"early high", "low", "late high"}));
 }
 

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "models/model.h"
+#include "server/engine/sequence.h"
+
+namespace hadal::engine {
+
+// The rows of one sequence in a step: tokens [start, start + count) of the sequence.
+struct PlanEntry {
+  Sequence* sequence = nullptr;
+  int32_t start = 0;
+  int32_t count = 0;
+  uint32_t epoch = 0;
+  bool samples = false;      // the last row's logits give the next token
+  int32_t scores = 0;        // leading rows that score the prompt token after them
+  bool dropped = false;      // the sequence ended or was preempted after planning
+  int32_t first_row = 0;     // in StepInput::token_ids
+  int32_t first_sample = 0;  // in StepInput::samples: `scores` of them, then the sampled one
+};
+
+// What one step will run, and the model's input for it.
+struct BatchPlan {
+  std::vector<PlanEntry> entries;
+  models::StepInput input;
+  int32_t tokens = 0;
+  int32_t prefill_tokens = 0;
+  int32_t sample_rows = 0;
+
+  bool empty() const { return tokens == 0; }
+};
+
+// Fills plan.input from its entries. Tokens that a step in flight is still to sample are left as 0; PatchInput sets
+// them.
+void BuildInput(int32_t block_tokens, BatchPlan& plan);
+// Sets what was unknown when the input was built: sampled tokens, penalties, forbidden tokens. All tokens must be known
+// now. Rebuilds the input without the dropped entries when there are any.
+void PatchInput(int32_t block_tokens, BatchPlan& plan);
+
+}  // namespace hadal::engine

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine/engine_options.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace hadal::engine {
+namespace {
+
+absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("engine: ", name, " is ", value, ", allowed ", low, " to ", high));
+}
+
+}  // namespace
+
+absl::Status EngineOptions::Validate() const {
+  for (const absl::Status& status : {
+           CheckRange("num_blocks", num_blocks, 1, int64_t{1} << 30),
+           CheckRange("block_tokens", block_tokens, 1, 1024),
+           CheckRange("max_batch_size", max_batch_size, 1, 65536),
+           CheckRange("max_batch_tokens", max_batch_tokens, max_batch_size, int64_t{1} << 24),
+           CheckRange("max_preemptions", max_preemptions, 0, 1000),
+           CheckRange("batch_wait in us", absl::ToInt64Microseconds(batch_wait), 0, 10'000'000),
+           CheckRange("slow_reader_timeout in ms", absl::ToInt64Milliseconds(slow_reader_timeout), 1, INT64_MAX),
+           CheckRange("stall_timeout in ms", absl::ToInt64Milliseconds(stall_timeout), 1, INT64_MAX),
+       }) {
+    if (!status.ok()) return status;
+  }
+  if (clock == nullptr) return absl::InvalidArgumentError("engine: clock is null");
+  return absl::OkStatus();
+}
+
+}  // namespace hadal::engine

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine/prefix_cache.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "server/base/check.h"
+
+namespace hadal::engine {
+namespace {
+
+// Finaliser of SplitMix64.
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+PrefixCache::PrefixCache(int32_t num_blocks, int32_t block_tokens, std::string_view fingerprint, bool enabled)
+    : block_tokens_(block_tokens),
+      enabled_(enabled),
+      seed_(std::hash<std::string_view>()(fingerprint)),
+      pool_(num_blocks),
+      nodes_(num_blocks) {
+  if (enabled_) by_hash_.reserve(num_blocks);
+}
+
+uint64_t PrefixCache::Hash(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const {
+  uint64_t hash = Mix(seed_ ^ Mix(parent + 0x9e3779b97f4a7c15ULL) ^ Mix(salt + 0x2545f4914f6cdd1dULL));
+  for (const int32_t token : tokens) {
+    hash = (hash ^ static_cast<uint32_t>(token)) * 0x9fb21c651e98df25ULL;
+    hash ^= hash >> 32;
+  }
+  return Mix(hash);
+}
+
+int32_t PrefixCache::Find(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const {
+  if (parent != 0) salt = 0;
+  const auto [begin, end] = by_hash_.equal_range(Hash(parent, salt, tokens));
+  for (auto it = begin; it != end; ++it) {
+    const Node& node = nodes_[it->second];
+    if (node.parent == parent && node.salt == salt && std::equal(tokens.begin(), tokens.end(), node.tokens.begin())) {
+      return it->second;
+    }
+  }
+  return -1;
+}
+
+PrefixCache::Lookup PrefixCache::Peek(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks) const {
+  Lookup lookup;
+  uint64_t parent = 0;
+  while (enabled_ && lookup.blocks < max_blocks) {
+    const int32_t block = Find(parent, salt, tokens.subspan(size_t{1} * lookup.blocks * block_tokens_, block_tokens_));
+    if (block < 0) break;
+    parent = nodes_[block].id;
+    ++lookup.blocks;
+    if (pool_.refs(block) == 0) ++lookup.parked;
+  }
+  return lookup;
+}
+
+void PrefixCache::Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks,
+                        std::vector<int32_t>& blocks, PrefixChain& chain) {
+  chain = PrefixChain();
+  while (enabled_ && chain.blocks < max_blocks) {
+    const int32_t block =
+        Find(chain.node, salt, tokens.subspan(size_t{1} * chain.blocks * block_tokens_, block_tokens_));
+    if (block < 0) break;
+    if (pool_.refs(block) == 0) {
+      Unlink(block);
+      pool_.Unpark(block);
+    } else {
+      pool_.AddRef(block);
+    }
+    blocks.push_back(block);
+    chain.node = nodes_[block].id;
+    ++chain.blocks;
+  }
+}
+
+void PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block) {
+  HADAL_CHECK(static_cast<int32_t>(tokens.size()) == block_tokens_) << tokens.size() << " tokens";
+  ++chain.blocks;
+  if (!enabled_ || chain.broken) return;
+  const int32_t existing = Find(chain.node, salt, tokens);
+  if (existing >= 0) {
+    chain.node = nodes_[existing].id;
+    return;
+  }
+  Node& node = nodes_[block];
+  if (node.id != 0) {  // cached under another chain already; cannot hold two places
+    chain.broken = true;
+    return;
+  }
+  node.id = next_id_++;
+  node.parent = chain.node;
+  node.salt = chain.node == 0 ? salt : 0;
+  node.tokens.assign(tokens.begin(), tokens.end());
+  node.hash = Hash(node.parent, node.salt, tokens);
+  by_hash_.emplace(node.hash, block);
+  chain.node = node.id;
+}
+
+void PrefixCache::Drop(int32_t block) {
+  Node& node = nodes_[block];
+  const auto [begin, end] = by_hash_.equal_range(node.hash);
+  for (auto it = begin; it != end; ++it) {
+    if (it->second == block) {
+      by_hash_.erase(it);
+      break;
+    }
+  }
+  node.id = 0;
+}
+
+void PrefixCache::Forget(int32_t block) {
+  if (nodes_[block].id == 0) return;
+  if (pool_.refs(block) == 0) {
+    Unlink(block);
+    pool_.FreeParked(block);
+  }
+  Drop(block);
+}
+
+int32_t PrefixCache::Allocate() {
+  if (pool_.free() == 0 && oldest_ >= 0) {
+    const int32_t victim = oldest_;
+    Unlink(victim);
+    Drop(victim);
+    pool_.FreeParked(victim);
+  }
+  return pool_.Allocate();
+}
+
+void PrefixCache::Release(std::vector<int32_t>& blocks) {
+  for (size_t i = blocks.size(); i-- > 0;) {
+    const int32_t block = blocks[i];
+    if (!pool_.Unref(block)) continue;
+    if (nodes_[block].id != 0) {
+      LinkNewest(block);
+    } else {
+      pool_.FreeParked(block);
+    }
+  }
+  blocks.clear();
+}
+
+void PrefixCache::LinkNewest(int32_t block) {
+  nodes_[block].older = newest_;
+  nodes_[block].newer = -1;
+  if (newest_ >= 0) nodes_[newest_].newer = block;
+  newest_ = block;
+  if (oldest_ < 0) oldest_ = block;
+}
+
+void PrefixCache::Unlink(int32_t block) {
+  Node& node = nodes_[block];
+  (node.older >= 0 ? nodes_[node.older].newer : oldest_) = node.newer;
+  (node.newer >= 0 ? nodes_[node.newer].older : newest_) = node.older;
+  node.older = node.newer = -1;
+}
+
+}  // namespace hadal::engine

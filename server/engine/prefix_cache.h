@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "server/engine/block_pool.h"
+
+namespace hadal::engine {
+
+// Where a sequence stands in the cache's chain of full blocks: the node of its last block that is in the cache.
+struct PrefixChain {
+  uint64_t node = 0;    // 0: the root
+  int32_t blocks = 0;   // full blocks up to and including that node
+  bool broken = false;  // a block could not be linked; later ones are not cached either
+};
+
+// Full KV blocks by the tokens they hold and everything before them, so that equal prefixes are computed once. The
+// chain of blocks is a trie: a node is found by (parent node, tokens of the block), hashed for speed and compared in
+// full, so two different prefixes are never confused. Roots differ by salt and model fingerprint. Blocks that nobody
+// uses stay in the cache, least recently used first out, and count as available. Owns the block pool. Owned by the
+// engine thread.
+class PrefixCache {
+ public:
+  // `enabled` false: nothing is ever cached, blocks are only counted.
+  PrefixCache(int32_t num_blocks, int32_t block_tokens, std::string_view fingerprint, bool enabled);
+
+  struct Lookup {
+    int32_t blocks = 0;  // leading blocks of the prompt that are cached
+    int32_t parked = 0;  // of these, the ones that nobody uses: taking them makes fewer available
+  };
+  // What Match would find among the first `max_blocks` blocks.
+  Lookup Peek(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks) const;
+  // Appends the cached leading blocks to `blocks`, each with a reference of the caller's, and sets `chain` to where
+  // they end.
+  void Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks, std::vector<int32_t>& blocks,
+             PrefixChain& chain);
+  // Registers `block`, in use by the caller and filled with `tokens` (a full block), as the next one of the chain. When
+  // an equal block is cached already, the chain continues there and `block` stays private.
+  void Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block);
+  // Takes a block out of the cache though it may be in use: its content is not to be trusted.
+  void Forget(int32_t block);
+
+  // A block for the caller, evicting the least recently used parked one when none is free; -1 when there is none.
+  int32_t Allocate();
+  // Gives the blocks of one sequence back, last block first, so that a chain is evicted from its end.
+  void Release(std::vector<int32_t>& blocks);
+
+  int32_t available() const { return pool_.free() + pool_.parked(); }
+  const BlockPool& pool() const { return pool_; }
+
+ private:
+  struct Node {
+    uint64_t id = 0;  // 0: the block is not cached
+    uint64_t parent = 0;
+    uint64_t salt = 0;  // of a first block; 0 in later ones
+    uint64_t hash = 0;
+    int32_t older = -1;  // LRU list of parked blocks
+    int32_t newer = -1;
+    std::vector<int32_t> tokens;
+  };
+
+  uint64_t Hash(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const;
+  // Block of that node, or -1.
+  int32_t Find(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const;
+  void LinkNewest(int32_t block);
+  void Unlink(int32_t block);
+  void Drop(int32_t block);
+
+  const int32_t block_tokens_;
+  const bool enabled_;
+  uint64_t seed_;
+  uint64_t next_id_ = 1;
+  BlockPool pool_;
+  std::vector<Node> nodes_;                             // [num_blocks]
+  std::unordered_multimap<uint64_t, int32_t> by_hash_;  // hash to block
+  int32_t oldest_ = -1;
+  int32_t newest_ = -1;
+};
+
+}  // namespace hadal::engine

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine/scheduler.h"
+
+#include <algorithm>
+
+namespace hadal::engine {
+namespace {
+
+EngineObserver* ObserverOrNone(EngineObserver* observer) {
+  static EngineObserver none;
+  return observer != nullptr ? observer : &none;
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const EngineOptions& options, const models::ModelInfo& info,
+                     admission::AdmissionController* admission, int model_index)
+    : options_(options),
+      info_(info),
+      admission_(admission),
+      model_index_(model_index),
+      observer_(ObserverOrNone(options.observer)),
+      cache_(options.num_blocks, options.block_tokens, info.fingerprint, options.prefix_cache),
+      now_(options.clock->Now()) {}
+
+Scheduler::~Scheduler() {
+  EndAll(request::MakeError(request::Reason::kInternal, "the engine has stopped"));
+  Publish();
+}
+
+// Class first, then who started first.
+bool Scheduler::StandbyOrder::operator()(const Sequence* a, const Sequence* b) const {
+  const auto rank = [](const Sequence* s) { return static_cast<int>(s->owner->request->priority); };
+  if (rank(a) != rank(b)) return rank(a) < rank(b);
+  return a->order < b->order;
+}
+
+bool Scheduler::Runnable() const {
+  if (admission_->QueuedRequests(model_index_) > 0) return true;
+  return requests_.size() > static_cast<size_t>(paused_requests_);
+}
+
+absl::Time Scheduler::NextTimer() const {
+  absl::Time next = std::min(next_deadline_, admission_->NextDeadline(model_index_));
+  if (gather_until_ > now_) next = std::min(next, gather_until_);
+  if (paused_requests_ > 0) {
+    for (const auto& request : requests_) {
+      if (request->paused()) next = std::min(next, request->paused_since + options_.slow_reader_timeout);
+    }
+  }
+  return next;
+}
+
+Scheduler::Counts Scheduler::counts() const {
+  Counts counts;
+  counts.requests = static_cast<int32_t>(requests_.size());
+  counts.running = static_cast<int32_t>(running_.size());
+  counts.standby = static_cast<int32_t>(standby_.size());
+  counts.paused = paused_requests_;
+  counts.free_blocks = cache_.pool().free();
+  counts.leased_blocks = cache_.pool().used();
+  counts.cached_blocks = cache_.pool().parked();
+  return counts;
+}
+
+double Scheduler::MeanRemainingTokens() const {
+  if (running_.empty()) return 0;
+  double tokens = 0;
+  // Half of what may still come: only a first guess, used until departures have been measured.
+  for (const Sequence* sequence : running_) tokens += (sequence->max_tokens - sequence->produced()) / 2.0;
+  return tokens / static_cast<double>(running_.size());
+}
+
+}  // namespace hadal::engine

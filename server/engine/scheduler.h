@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "models/model.h"
+#include "server/admission/admission.h"
+#include "server/engine/batch_plan.h"
+#include "server/engine/engine_observer.h"
+#include "server/engine/engine_options.h"
+#include "server/engine/prefix_cache.h"
+#include "server/engine/sequence.h"
+
+namespace hadal::engine {
+
+// Decides what each step runs and applies what it gave. Pure bookkeeping: it never blocks, never calls the model and
+// pushes nothing to a stream before Publish. Owned by the engine thread. A step goes through these phases, each in a
+// file of its own:
+//
+//   Retire   (scheduler_retire.cc)  what was cancelled, stopped, expired or not read ends; blocks go back
+//   Plan     (scheduler_plan.cc)    decode rows first, then prefill chunks, within the step's token limit
+//     start  (scheduler_start.cc)   preempted sequences, further choices and queued requests that have room
+//     preempt(scheduler_preempt.cc) blocks for a decode row when none is free
+//   Commit   (scheduler_commit.cc)  the step's tokens are appended, ended choices leave, full blocks enter the cache
+//   Publish  (scheduler_publish.cc) tokens and ends go to the streams
+//
+// Plan may be called while the step before is in flight: it takes for granted that every running sequence goes on.
+// Commit of that step then marks the rows of the plan whose sequences ended as dropped, and PatchInput leaves them out.
+class Scheduler {
+ public:
+  Scheduler(const EngineOptions& options, const models::ModelInfo& info, admission::AdmissionController* admission,
+            int model_index);
+  ~Scheduler();  // ends everything that still runs
+
+  // `consumers_changed`: a stream was cancelled, a choice stopped, or a full stream read since the last call.
+  void Retire(absl::Time now, bool consumers_changed);
+  // `start_new` false: nothing leaves the queue (drain).
+  BatchPlan Plan(absl::Time now, bool start_new);
+  // `next` is what was planned while `plan` ran.
+  void Commit(const BatchPlan& plan, const models::StepOutput& output, absl::Time now, BatchPlan& next);
+  void Publish();
+  // Frees what Publish closed. Not before the step that was in flight when it ended has been committed.
+  void ForgetClosed() { graveyard_.clear(); }
+
+  // Every request with rows in `plan` ends with that error; the others go on.
+  void FailStep(const BatchPlan& plan, const absl::Status& status, BatchPlan& next);
+  // Everything that runs ends with that error.
+  void EndAll(const absl::Status& status);
+  // Everything that runs ends with what it has so far (drain time-out).
+  void EndAllInsufficient();
+  // Everything in the queue ends with that error.
+  void EndWaiting(const absl::Status& status);
+
+  bool HasRequests() const { return !requests_.empty(); }
+  // Work that a step could advance, now or after the step in flight.
+  bool Runnable() const;
+  // When something will happen by time alone: a deadline, a slow reader's end, the end of gathering.
+  absl::Time NextTimer() const;
+
+  struct Counts {
+    int32_t requests = 0, running = 0, standby = 0, paused = 0;
+    int32_t free_blocks = 0, leased_blocks = 0, cached_blocks = 0;
+  };
+  Counts counts() const;
+  double MeanRemainingTokens() const;
+
+ private:
+  // Something to tell a stream, in order.
+  struct Outgoing {
+    enum class Kind : uint8_t { kStarted, kScores, kToken, kEnd, kClose };
+    Kind kind;
+    ActiveRequest* request;
+    request::TokenEvent token;
+    request::ChoiceEnd end;
+    absl::Status status;
+  };
+
+  // --- retire ---
+  void RetireQueued(absl::Time now, bool consumers_changed);
+  void RetireRunning(absl::Time now, bool consumers_changed);
+  void UpdatePaused(ActiveRequest& request, absl::Time now);
+  void CloseQueued(admission::QueuedRequest queued, const absl::Status& status, absl::Time now);
+  // Ends one choice; the request with it when it was the last.
+  void EndSequence(Sequence& sequence, request::FinishReason reason, int32_t stop_token);
+  void EndChoice(Sequence& sequence, request::FinishReason reason, int32_t stop_token);
+  // Ends the request now, open choices with `reason`.
+  void EndRequest(ActiveRequest& request, const absl::Status& status, request::FinishReason reason);
+  void CloseRequest(ActiveRequest& request, const absl::Status& status);
+  void ReleaseBlocks(Sequence& sequence);
+  void RemoveEnded();
+  Stage StageOf(const ActiveRequest& request) const;
+
+  // --- plan ---
+  void PlanDecode(BatchPlan& plan);
+  // `started_from`: index in running_ of the first sequence that started in this plan.
+  void PlanPrefill(size_t started_from, BatchPlan& plan);
+  void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
+  bool Schedulable(const Sequence& sequence) const;
+  // --- start ---
+  void StartSequences(absl::Time now, bool start_new, const BatchPlan& plan);
+  bool Gathering(absl::Time now);
+  // False when there is no room for it now.
+  bool StartFromStandby(Sequence& sequence);
+  bool StartFromQueue(absl::Time now);
+  void StartRequest(admission::QueuedRequest queued, absl::Time now);
+  absl::Status CheckRequest(const request::Request& request) const;
+  // The first standby sequence that may run once there is room, or null.
+  Sequence* NextStandby() const;
+  // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`.
+  bool HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
+               bool use_cache) const;
+  void Run(Sequence& sequence, absl::Time now);
+  int32_t ReserveTokens(const Sequence& sequence) const;
+  int32_t ActiveSequences() const;
+  // --- preempt ---
+  // A block for `needy`, taken from others if need be; false when `needy` itself was preempted.
+  bool EnsureBlock(Sequence& needy, BatchPlan& plan);
+  Sequence* ChooseVictim() const;
+  void Preempt(Sequence& victim, BatchPlan& plan);
+  // --- commit ---
+  void CommitEntry(const PlanEntry& entry, const models::StepOutput& output);
+  void FailRow(Sequence& sequence);
+  void CommitScores(const PlanEntry& entry, const models::StepOutput& output);
+  void CommitToken(Sequence& sequence, const models::SampleResult& result);
+  void CacheFullBlocks(Sequence& sequence);
+  static void DropEnded(BatchPlan& plan);
+  // --- publish ---
+  void PublishOne(Outgoing& out);
+  void PublishClose(ActiveRequest& request, const absl::Status& status);
+
+  struct StandbyOrder {
+    bool operator()(const Sequence* a, const Sequence* b) const;
+  };
+
+  int32_t BlocksFor(int32_t tokens) const { return (tokens + options_.block_tokens - 1) / options_.block_tokens; }
+
+  const EngineOptions& options_;
+  const models::ModelInfo& info_;
+  admission::AdmissionController* const admission_;
+  const int model_index_;
+  EngineObserver* const observer_;  // never null
+
+  PrefixCache cache_;
+  std::vector<std::unique_ptr<ActiveRequest>> requests_;
+  std::vector<Sequence*> running_;  // by start; ended ones are removed by RemoveEnded
+  std::set<Sequence*, StandbyOrder> standby_;
+  std::vector<Outgoing> outbox_;
+  std::vector<std::unique_ptr<ActiveRequest>> graveyard_;  // closed; freed when no plan can name them any more
+  bool ended_since_removal_ = false;                       // running_ holds sequences that do not run
+  bool preempted_in_plan_ = false;
+  uint64_t next_order_ = 1;
+  absl::Time now_;                                     // of the phase that runs
+  absl::Time next_deadline_ = absl::InfiniteFuture();  // of running requests, or earlier
+  absl::Time gather_until_ = absl::InfinitePast();
+  int32_t paused_requests_ = 0;
+};
+
+}  // namespace hadal::engine

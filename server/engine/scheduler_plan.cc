@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plan: one token of every decoding sequence first, then prefill chunks with what the step's token limit leaves.
+#include <algorithm>
+
+#include "server/engine/scheduler.h"
+
+namespace hadal::engine {
+
+BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
+  now_ = now;
+  BatchPlan plan;
+  plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
+  preempted_in_plan_ = false;
+  PlanDecode(plan);
+  RemoveEnded();
+  const size_t started_from = running_.size();
+  // What was just taken from some is not at once given to others.
+  if (!preempted_in_plan_) StartSequences(now, start_new, plan);
+  PlanPrefill(started_from, plan);
+  BuildInput(options_.block_tokens, plan);
+  return plan;
+}
+
+bool Scheduler::Schedulable(const Sequence& sequence) const {
+  return sequence.state == SequenceState::kRunning && !sequence.owner->paused() && !sequence.ends_by_length() &&
+         sequence.remaining() > 0;
+}
+
+void Scheduler::PlanDecode(BatchPlan& plan) {
+  // By index: preemption changes the state of entries, never the vector.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    ActiveRequest& request = *sequence.owner;
+    if (!request.ended && !request.paused() && !request.stream().Writable()) {
+      request.paused_since = now_;
+      ++paused_requests_;
+    }
+    if (sequence.remaining() != 1 || !Schedulable(sequence)) continue;
+    if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
+    if (EnsureBlock(sequence, plan)) AddEntry(sequence, 1, plan);
+  }
+}
+
+void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
+  // The most urgent class first, in it who started first.
+  std::vector<Sequence*> prefilling;
+  for (Sequence* sequence : running_) {
+    if (sequence->remaining() > 1 && Schedulable(*sequence)) prefilling.push_back(sequence);
+  }
+  // A sequence that started in this plan with one token left (its prompt was cached) has no row yet either.
+  for (size_t i = started_from; i < running_.size(); ++i) {
+    if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
+  }
+  std::stable_sort(prefilling.begin(), prefilling.end(), StandbyOrder());
+  for (Sequence* sequence : prefilling) {
+    const int32_t budget = options_.max_batch_tokens - plan.tokens;
+    if (budget <= 0 || static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
+    int32_t count = std::min(sequence->remaining(), budget);
+    // Every scored row needs logits of its own, and the model's workspace holds max_batch_size of them.
+    if (sequence->scoring()) count = std::min(count, options_.max_batch_size - plan.sample_rows);
+    if (count > 0) AddEntry(*sequence, count, plan);
+  }
+}
+
+void Scheduler::AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan) {
+  PlanEntry& entry = plan.entries.emplace_back();
+  entry.sequence = &sequence;
+  entry.start = sequence.scheduled;
+  entry.count = count;
+  entry.epoch = sequence.epoch;
+  const int32_t end = entry.start + count;
+  entry.samples = end == sequence.length() && sequence.produced() + sequence.pending_samples < sequence.max_tokens;
+  if (sequence.scoring() && entry.start == sequence.scored) {
+    // Row i scores prompt token i + 1; the prompt's last row has none to score.
+    entry.scores = std::max(0, std::min(end, sequence.prompt_tokens - 1) - entry.start);
+    sequence.scored += entry.scores;
+  }
+  sequence.scheduled = end;
+  if (entry.samples) ++sequence.pending_samples;
+  plan.tokens += count;
+  plan.sample_rows += entry.scores + (entry.samples ? 1 : 0);
+  if (end <= sequence.prompt_tokens || count > 1) plan.prefill_tokens += count;
+  const int32_t recomputed = std::min(end, sequence.recompute_until) - entry.start;
+  if (recomputed > 0) observer_->OnRecomputed(recomputed);
+}
+
+}  // namespace hadal::engine

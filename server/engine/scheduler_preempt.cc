@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Preempt: when a decode row finds no block, the sequence whose loss costs least gives its blocks back and computes its
+// tokens again later. Its tokens are kept, so the answer is the same.
+#include <tuple>
+
+#include "server/base/check.h"
+#include "server/engine/scheduler.h"
+
+namespace hadal::engine {
+
+bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
+  const size_t needed = static_cast<size_t>(BlocksFor(needy.scheduled + 1));
+  while (needy.blocks.size() < needed) {
+    const int32_t block = cache_.Allocate();
+    if (block >= 0) {
+      needy.blocks.push_back(block);
+      continue;
+    }
+    Sequence* victim = ChooseVictim();
+    // `needy` itself is a candidate: what is pinned holds all its blocks, what scores its prompt holds the prompt's.
+    HADAL_CHECK(victim != nullptr) << "no block is free and nobody can give one";
+    Preempt(*victim, plan);
+    if (victim == &needy) return false;
+  }
+  return true;
+}
+
+Sequence* Scheduler::ChooseVictim() const {
+  // Lowest class, then least work lost, then who started last.
+  const auto cost = [](const Sequence* s) {
+    return std::make_tuple(-static_cast<int>(s->owner->request->priority), s->scheduled,
+                           -static_cast<int64_t>(s->order));
+  };
+  Sequence* victim = nullptr;
+  for (Sequence* sequence : running_) {
+    if (sequence->state != SequenceState::kRunning || sequence->pinned || sequence->scoring()) continue;
+    if (victim == nullptr || cost(sequence) < cost(victim)) victim = sequence;
+  }
+  return victim;
+}
+
+void Scheduler::Preempt(Sequence& victim, BatchPlan& plan) {
+  for (PlanEntry& entry : plan.entries) {
+    if (entry.sequence != &victim || entry.dropped) continue;
+    entry.dropped = true;
+    plan.tokens -= entry.count;
+    if (entry.samples) {
+      --victim.pending_samples;
+      --plan.sample_rows;
+    }
+  }
+  observer_->OnPreempted(victim.computed);
+  victim.recompute_until = std::max(victim.recompute_until, victim.computed);
+  ReleaseBlocks(victim);
+  victim.computed = victim.scheduled = 0;
+  ++victim.epoch;
+  if (++victim.preemptions >= options_.max_preemptions) victim.pinned = true;
+  victim.state = SequenceState::kStandby;
+  standby_.insert(&victim);
+  ended_since_removal_ = true;  // it leaves running_
+  preempted_in_plan_ = true;
+}
+
+}  // namespace hadal::engine

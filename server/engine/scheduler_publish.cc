@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Publish: what the phases decided goes to the streams, in order. A request's ticket and lease go back before its
+// stream is closed, so that who sees the end also sees the room.
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/scheduler.h"
+#include "server/request/refusal.h"
+
+namespace hadal::engine {
+
+void Scheduler::Publish() {
+  for (Outgoing& out : outbox_) PublishOne(out);
+  outbox_.clear();
+}
+
+void Scheduler::PublishOne(Outgoing& out) {
+  request::TokenStream& stream = out.request->stream();
+  switch (out.kind) {
+    case Outgoing::Kind::kStarted:
+      stream.MarkStarted();
+      return;
+    case Outgoing::Kind::kScores:
+      stream.PushPromptScores(std::move(out.request->prompt_scores));
+      return;
+    case Outgoing::Kind::kToken:
+      stream.PushToken(std::move(out.token));
+      return;
+    case Outgoing::Kind::kEnd:
+      stream.EndChoice(out.end);
+      return;
+    case Outgoing::Kind::kClose:
+      PublishClose(*out.request, out.status);
+      return;
+  }
+}
+
+void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status) {
+  const absl::Time first = std::min(request.first_token, now_);
+  RequestFacts facts;
+  facts.priority = request.request->priority;
+  facts.reason = request::GetErrorDetail(status).reason;
+  facts.stage = StageOf(request);
+  facts.usage = request.usage;
+  facts.queue_time = request.started - request.request->arrival;
+  facts.prefill_time = first - request.started;
+  facts.decode_time = now_ - first;
+  facts.total_time = now_ - request.request->arrival;
+  request.ticket.Release();
+  request.stream().Close(status, request.usage);
+  observer_->OnEnded(facts);
+  // Plans may still name its sequences: it is freed by ForgetClosed.
+  const size_t index = request.index;
+  graveyard_.push_back(std::move(requests_[index]));
+  if (index + 1 != requests_.size()) {
+    requests_[index] = std::move(requests_.back());
+    requests_[index]->index = index;
+  }
+  requests_.pop_back();
+}
+
+}  // namespace hadal::engine

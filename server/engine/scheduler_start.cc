@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Start: preempted sequences, further choices of running requests, and queued requests, in class order, while there is
+// room.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/check.h"
+#include "server/engine/scheduler.h"
+#include "server/request/refusal.h"
+
+namespace hadal::engine {
+
+using request::Reason;
+
+namespace {
+
+int Rank(const request::Request& request) { return static_cast<int>(request.priority); }
+
+}  // namespace
+
+int32_t Scheduler::ActiveSequences() const {
+  if (paused_requests_ == 0) return static_cast<int32_t>(running_.size());
+  return static_cast<int32_t>(
+      std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
+}
+
+void Scheduler::StartSequences(absl::Time now, bool start_new, const BatchPlan& plan) {
+  if (standby_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
+  if (start_new && Gathering(now)) return;
+  int32_t active = ActiveSequences();
+  // Prompt tokens that are to be computed before a new sequence of a class gets its turn.
+  std::array<int64_t, request::kNumPriorities> backlog = {};
+  for (const Sequence* sequence : running_) {
+    if (sequence->remaining() > 1) backlog[Rank(*sequence->owner->request)] += sequence->remaining();
+  }
+  const auto has_turn = [&](int rank) {
+    int64_t before = plan.tokens;
+    for (int r = 0; r <= rank; ++r) before += backlog[r];
+    return before < options_.max_batch_tokens;
+  };
+  while (active < options_.max_batch_size) {
+    Sequence* standby = NextStandby();
+    const std::optional<request::Priority> head = start_new ? admission_->HeadPriority(model_index_) : std::nullopt;
+    if (standby == nullptr && !head.has_value()) break;
+    // In a class, what has run already goes before what waits. A blocked head blocks its class and those below.
+    const bool from_standby =
+        standby != nullptr && (!head.has_value() || Rank(*standby->owner->request) <= static_cast<int>(*head));
+    const int rank = from_standby ? Rank(*standby->owner->request) : static_cast<int>(*head);
+    if (!has_turn(rank)) break;
+    const size_t running_before = running_.size();
+    if (!(from_standby ? StartFromStandby(*standby) : StartFromQueue(now))) break;
+    for (size_t i = running_before; i < running_.size(); ++i) backlog[rank] += running_[i]->remaining();
+    active += static_cast<int32_t>(running_.size() - running_before);
+  }
+}
+
+bool Scheduler::Gathering(absl::Time now) {
+  if (options_.batch_wait <= absl::ZeroDuration() || !requests_.empty()) {
+    gather_until_ = absl::InfinitePast();
+    return false;
+  }
+  if (gather_until_ == absl::InfinitePast()) gather_until_ = now + options_.batch_wait;
+  if (now < gather_until_ && admission_->QueuedRequests(model_index_) < options_.max_batch_size) return true;
+  gather_until_ = absl::InfinitePast();
+  return false;
+}
+
+Sequence* Scheduler::NextStandby() const {
+  for (Sequence* sequence : standby_) {
+    if (sequence->owner->paused() || sequence->ends_by_length()) continue;
+    if (sequence->choice > 0) {
+      // The first choice computes the prompt; the others then find its blocks in the prefix cache.
+      if (sequence->max_tokens == 0) continue;
+      const Sequence& leader = *sequence->owner->choices[0];
+      const bool first_start = sequence->computed == 0 && sequence->preemptions == 0;
+      if (options_.prefix_cache && first_start && leader.state != SequenceState::kEnded &&
+          leader.computed < leader.prompt_tokens) {
+        continue;
+      }
+    }
+    return sequence;
+  }
+  return nullptr;
+}
+
+int32_t Scheduler::ReserveTokens(const Sequence& sequence) const {
+  if (!sequence.pinned) return sequence.length();
+  return sequence.prompt_tokens + std::max(sequence.max_tokens - 1, 0);
+}
+
+bool Scheduler::HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
+                        bool use_cache) const {
+  PrefixCache::Lookup hit;
+  if (use_cache) {
+    const int32_t known = std::min(static_cast<int32_t>(tokens.size()), length - 1);
+    hit = cache_.Peek(tokens, salt, known / options_.block_tokens);
+  }
+  // Beside others, a little is left free for their next tokens, so that a start is not followed by a preemption.
+  const int32_t running = static_cast<int32_t>(running_.size());
+  const int32_t watermark = std::min(running, cache_.pool().total() / 64);
+  return BlocksFor(reserve_tokens) - hit.blocks <= cache_.available() - hit.parked - watermark;
+}
+
+bool Scheduler::StartFromStandby(Sequence& sequence) {
+  const request::Request& request = *sequence.owner->request;
+  const bool use_cache = !sequence.scoring();
+  if (!HasRoom(sequence.tokens, sequence.length(), ReserveTokens(sequence), request.cache_salt, use_cache))
+    return false;
+  standby_.erase(&sequence);
+  Run(sequence, now_);
+  return true;
+}
+
+bool Scheduler::StartFromQueue(absl::Time now) {
+  const auto may_start = [this](const request::Request& request) {
+    if (!CheckRequest(request).ok()) return true;  // it is failed at once, so that the queue moves
+    const int32_t length = static_cast<int32_t>(request.prompt.size());
+    const int32_t reserve = options_.max_preemptions > 0 ? length : length + std::max(request.max_tokens - 1, 0);
+    return HasRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs);
+  };
+  std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, may_start);
+  if (!queued.has_value()) return false;
+  if (absl::Status status = CheckRequest(*queued->request); !status.ok()) {
+    CloseQueued(*std::move(queued), status, now);
+    return true;
+  }
+  StartRequest(*std::move(queued), now);
+  return true;
+}
+
+absl::Status Scheduler::CheckRequest(const request::Request& request) const {
+  // The front ends and admission have checked all of this; a request that slips through must not reach the model, where
+  // it would end the whole step.
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  if (prompt < 1 || request.n < 1 || request.max_tokens < 0 || prompt + request.max_tokens > info_.max_model_len) {
+    return request::MakeError(Reason::kInvalidRequest,
+                              absl::StrCat("prompt of ", prompt, " tokens, max_tokens ", request.max_tokens, ", n ",
+                                           request.n, ": outside the context of ", info_.max_model_len));
+  }
+  const int64_t kv_tokens = prompt + std::max(request.max_tokens - 1, 0);
+  if (kv_tokens > int64_t{1} * options_.num_blocks * options_.block_tokens) {
+    return request::MakeError(Reason::kRequestNeverFits,
+                              absl::StrCat("the request may need ", kv_tokens, " tokens of KV cache; the pool has ",
+                                           int64_t{1} * options_.num_blocks * options_.block_tokens));
+  }
+  for (const int32_t token : request.prompt) {
+    if (token < 0 || token >= info_.vocab_size) {
+      return request::MakeError(
+          Reason::kInvalidRequest,
+          absl::StrCat("prompt token ", token, " is outside the vocabulary of ", info_.vocab_size));
+    }
+  }
+  for (const auto& [token, bias] : request.sampling.logit_bias) {
+    if (token < 0 || token >= info_.vocab_size || !std::isfinite(bias)) {
+      return request::MakeError(Reason::kInvalidRequest, absl::StrCat("logit_bias of token ", token, " is ", bias));
+    }
+  }
+  if (request.top_logprobs < -1 || request.top_logprobs > 20) {
+    return request::MakeError(Reason::kInvalidRequest, absl::StrCat("top_logprobs is ", request.top_logprobs));
+  }
+  return absl::OkStatus();
+}
+
+void Scheduler::StartRequest(admission::QueuedRequest queued, absl::Time now) {
+  auto owned = std::make_unique<ActiveRequest>();
+  ActiveRequest& request = *owned;
+  request.request = std::move(queued.request);
+  request.ticket = std::move(queued.ticket);
+  request.ticket.ReleasePlace();
+  request.order = next_order_;
+  next_order_ += static_cast<uint64_t>(request.request->n);
+  request.index = requests_.size();
+  request.started = now;
+  request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
+  request.open_choices = request.request->n;
+  for (int32_t choice = 0; choice < request.request->n; ++choice) {
+    Sequence& sequence = *request.choices.emplace_back(std::make_unique<Sequence>(&request, choice, info_.vocab_size));
+    sequence.pinned = options_.max_preemptions == 0;
+    if (choice > 0) standby_.insert(&sequence);
+  }
+  requests_.push_back(std::move(owned));
+  next_deadline_ = std::min(next_deadline_, request.request->deadline);
+  outbox_.push_back({Outgoing::Kind::kStarted, &request, {}, {}, {}});
+  observer_->OnStarted(request.request->priority, now - request.request->arrival);
+  Run(*request.choices[0], now);
+}
+
+void Scheduler::Run(Sequence& sequence, absl::Time now) {
+  ActiveRequest& request = *sequence.owner;
+  sequence.chain = PrefixChain();
+  if (!sequence.scoring()) {
+    const int32_t known = std::min(static_cast<int32_t>(sequence.tokens.size()), sequence.length() - 1);
+    cache_.Match(sequence.tokens, request.request->cache_salt, known / options_.block_tokens, sequence.blocks,
+                 sequence.chain);
+  }
+  sequence.computed = sequence.scheduled = sequence.chain.blocks * options_.block_tokens;
+  if (sequence.preemptions == 0) {
+    const int32_t hit = std::min(sequence.computed, sequence.prompt_tokens);
+    observer_->OnPrefixLookup(sequence.prompt_tokens, hit);
+    if (sequence.choice == 0) request.usage.cached_tokens = hit;
+  }
+  const size_t blocks = static_cast<size_t>(BlocksFor(ReserveTokens(sequence)));
+  while (sequence.blocks.size() < blocks) {
+    const int32_t block = cache_.Allocate();
+    HADAL_CHECK(block >= 0) << "room was checked, but no block is available";
+    sequence.blocks.push_back(block);
+  }
+  sequence.state = SequenceState::kRunning;
+  running_.push_back(&sequence);
+}
+
+}  // namespace hadal::engine

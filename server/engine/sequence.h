@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/admission/admission.h"
+#include "server/engine/prefix_cache.h"
+#include "server/engine/sampling_state.h"
+#include "server/request/request.h"
+
+namespace hadal::engine {
+
+struct ActiveRequest;
+
+// kStandby: no blocks; a choice that has not started or was preempted.  kRunning: has blocks, takes part in steps.
+// kEnded: blocks given back; waits to be forgotten.
+enum class SequenceState : uint8_t { kStandby, kRunning, kEnded };
+
+// One choice of a request: its tokens and where its KV stands. Owned by its ActiveRequest, touched by the engine
+// thread.
+//
+//   tokens:    [ prompt ............ | output ..... ]        known
+//   computed:  [ in the cache ............ ]                 after the last finished step
+//   scheduled: [ in the cache once the launched and planned steps have run ... ]
+// length() counts tokens that those steps will sample, too; scheduled never passes length().
+struct Sequence {
+  Sequence(ActiveRequest* request, int32_t choice_index, int32_t vocab_size);
+
+  int32_t length() const { return static_cast<int32_t>(tokens.size()) + pending_samples; }
+  int32_t remaining() const { return length() - scheduled; }
+  int32_t produced() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens; }
+  // The steps under way bring it to its length limit: nothing more to schedule.
+  bool ends_by_length() const {
+    return max_tokens > 0 ? produced() + pending_samples >= max_tokens : scheduled >= prompt_tokens;
+  }
+  // Its prompt still has to be scored. Such a sequence is not preempted: half of the scores would be asked for twice.
+  bool scoring() const;
+
+  ActiveRequest* const owner;
+  const int32_t choice;
+  const int32_t prompt_tokens;
+  const int32_t max_tokens;
+  const uint64_t order;  // by start of the request, then by choice: who was first
+
+  SequenceState state = SequenceState::kStandby;
+  std::vector<int32_t> tokens;  // prompt, then output
+  std::vector<int32_t> blocks;  // block table
+  int32_t computed = 0;
+  int32_t scheduled = 0;
+  int32_t pending_samples = 0;  // tokens that launched or planned steps will sample: 0, 1 or 2
+  int32_t scored = 0;           // prompt tokens after the first whose score has been asked for
+  uint32_t epoch = 0;           // counts preemptions: rows planned before one say nothing about the cache after it
+  int32_t preemptions = 0;
+  int32_t recompute_until = 0;  // tokens below this were computed once before
+  bool pinned = false;          // holds every block it may ever need and is never preempted again
+  PrefixChain chain;            // full blocks that the prefix cache knows
+  SamplingState sampling;
+};
+
+// A request that has left the queue, until its stream is closed. Owned by the scheduler.
+struct ActiveRequest {
+  std::unique_ptr<request::Request> request;
+  admission::Ticket ticket;
+  uint64_t order = 0;
+  size_t index = 0;  // in Scheduler::requests_
+  std::vector<std::unique_ptr<Sequence>> choices;
+  int32_t open_choices = 0;
+  bool ended = false;
+  bool scores_sent = false;
+  request::StreamUsage usage;
+  std::vector<request::TokenEvent> prompt_scores;  // until all of them are there
+  absl::Time started;
+  absl::Time first_token = absl::InfiniteFuture();
+  absl::Time last_token = absl::InfinitePast();
+  absl::Time paused_since = absl::InfiniteFuture();  // its stream is full since then
+
+  bool paused() const { return paused_since != absl::InfiniteFuture(); }
+  request::TokenStream& stream() const { return *request->stream; }
+};
+
+}  // namespace hadal::engine

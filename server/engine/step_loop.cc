@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine/step_loop.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/engine/engine_observer.h"
+#include "server/request/refusal.h"
+
+namespace hadal::engine {
+namespace {
+
+using request::Reason;
+
+absl::Status DrainingStatus() {
+  return request::MakeBusy(Reason::kDraining, "the server is shutting down", absl::Seconds(1));
+}
+
+absl::Status FaultStatus() {
+  return request::MakeBusy(Reason::kDeviceFault, "the device has failed", absl::Seconds(10));
+}
+
+}  // namespace
+
+StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission::AdmissionController* admission,
+                   int model_index, std::shared_ptr<request::WakeSignal> wake,
+                   std::shared_ptr<PublishedState> published)
+    : options_(options),
+      model_(model),
+      admission_(admission),
+      model_index_(model_index),
+      published_(std::move(published)),
+      scheduler_(options_, model->info(), admission, model_index) {
+  admission_->SetWakeSignal(model_index_, std::move(wake));
+  published_->total_blocks.store(options_.num_blocks);
+  PublishState();
+}
+
+StepLoop::~StepLoop() { Abort(); }
+
+StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
+  round_started_ = options_.clock->Now();
+  scheduler_.Retire(round_started_, (signals & request::WakeSignal::kConsumer) != 0);
+  if (device_fault_) scheduler_.EndWaiting(FaultStatus());
+  if (draining_) scheduler_.EndWaiting(DrainingStatus());
+  BatchPlan next;
+  if (!device_fault_) next = scheduler_.Plan(round_started_, /*start_new=*/!draining_);
+  scheduler_.Publish();  // what was retired or started is told before the wait for the device
+  Round round;
+  round.progressed = in_flight_.has_value() || !next.empty();
+  if (in_flight_.has_value()) FinishStep(next);
+  if (!next.empty() && !device_fault_) LaunchStep(std::move(next));
+  scheduler_.Publish();
+  scheduler_.ForgetClosed();
+  PublishState();
+  round.wake_at = scheduler_.NextTimer();
+  return round;
+}
+
+void StepLoop::LaunchStep(BatchPlan plan) {
+  InFlight step;
+  step.launched = options_.clock->Now();
+  step.host = step.launched - round_started_;
+  // Before the call: a model that hangs in Launch must be seen, too.
+  published_->step_in_flight.store(true, std::memory_order_release);
+  if (published_->runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
+    published_->runnable_since_us.store(absl::ToUnixMicros(step.launched), std::memory_order_release);
+  }
+  absl::StatusOr<models::StepHandle> handle = model_->Launch(std::move(plan.input));
+  step.plan = std::move(plan);
+  if (handle.ok()) {
+    step.handle = *handle;
+    in_flight_.emplace(std::move(step));
+    return;
+  }
+  published_->step_in_flight.store(false, std::memory_order_release);
+  if (handle.status().code() == absl::StatusCode::kInvalidArgument) {
+    // Nothing ran, and the device is well: only these requests are lost.
+    BatchPlan none;
+    scheduler_.FailStep(step.plan, request::MakeError(Reason::kInternal, base::StdView(handle.status().message())),
+                        none);
+    return;
+  }
+  Fault(handle.status());
+}
+
+void StepLoop::FinishStep(BatchPlan& next) {
+  InFlight& step = *in_flight_;
+  const absl::Time before = options_.clock->Now();
+  absl::StatusOr<models::StepOutput> output = model_->Wait(step.handle);
+  const absl::Time now = options_.clock->Now();
+  published_->step_in_flight.store(false, std::memory_order_release);
+  if (output.ok() && static_cast<int32_t>(output->samples.size()) != step.plan.sample_rows) {
+    output = absl::InternalError(
+        absl::StrCat("step gave ", output->samples.size(), " samples, expected ", step.plan.sample_rows));
+  }
+  if (!output.ok()) {
+    in_flight_.reset();
+    next = BatchPlan();
+    Fault(output.status());
+    return;
+  }
+  scheduler_.Commit(step.plan, *output, now, next);
+  PatchInput(options_.block_tokens, next);
+  published_->steps.fetch_add(1, std::memory_order_relaxed);
+  published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
+  published_->last_step_duration_us.store(absl::ToInt64Microseconds(now - step.launched), std::memory_order_relaxed);
+  published_->last_step_us.store(absl::ToUnixMicros(now), std::memory_order_release);
+  const double seconds = absl::ToDoubleSeconds(now - step.launched);
+  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.95 * seconds_per_step_ + 0.05 * seconds;
+  if (options_.observer != nullptr) {
+    StepFacts facts;
+    facts.duration = now - step.launched;
+    facts.host = step.host + (before - round_started_);
+    facts.tokens = step.plan.tokens;
+    facts.sequences = static_cast<int32_t>(step.plan.entries.size());
+    facts.prefill_tokens = step.plan.prefill_tokens;
+    options_.observer->OnStep(facts);
+  }
+  in_flight_.reset();
+  round_started_ = now;
+}
+
+void StepLoop::Fault(const absl::Status& status) {
+  device_fault_ = true;
+  published_->device_fault.store(true, std::memory_order_release);
+  admission_->SetDeviceFault(base::StdView(status.message()));
+  if (options_.log) {
+    admission::LogFields fields;
+    fields.reason = Reason::kDeviceFault;
+    options_.log(admission::LogSeverity::kError, options_.name,
+                 absl::StrCat("DEVICE_FAULT: the model's step failed: ", status.message()), fields);
+  }
+  scheduler_.EndAll(FaultStatus());
+  scheduler_.EndWaiting(FaultStatus());
+}
+
+void StepLoop::EndRunning() {
+  scheduler_.EndAllInsufficient();
+  scheduler_.Publish();
+}
+
+void StepLoop::Abort() {
+  if (in_flight_.has_value()) {
+    (void)model_->Wait(in_flight_->handle);  // the device must be done with the cache before anything is freed
+    in_flight_.reset();
+  }
+  scheduler_.EndAll(DrainingStatus());
+  scheduler_.EndWaiting(DrainingStatus());
+  scheduler_.Publish();
+  scheduler_.ForgetClosed();
+  PublishState();
+}
+
+void StepLoop::PublishState() {
+  const Scheduler::Counts counts = scheduler_.counts();
+  PublishedState& state = *published_;
+  const auto set = [](auto& atomic, auto value) { atomic.store(value, std::memory_order_relaxed); };
+  set(state.running, counts.requests);
+  set(state.running_sequences, counts.running);
+  set(state.preempted_sequences, counts.standby);
+  set(state.paused_requests, counts.paused);
+  set(state.free_blocks, counts.free_blocks);
+  set(state.leased_blocks, counts.leased_blocks);
+  set(state.cached_blocks, counts.cached_blocks);
+  set(state.draining, draining_);
+  if (!device_fault_ && (in_flight_.has_value() || scheduler_.Runnable())) {
+    if (state.runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
+      set(state.runnable_since_us, absl::ToUnixMicros(options_.clock->Now()));
+    }
+  } else {
+    set(state.runnable_since_us, INT64_MIN);
+  }
+  admission_->PublishRunning(model_index_, counts.running, scheduler_.MeanRemainingTokens() * seconds_per_step_);
+}
+
+}  // namespace hadal::engine

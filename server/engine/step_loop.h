@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/time/time.h"
+#include "models/model.h"
+#include "server/admission/admission.h"
+#include "server/engine/engine_options.h"
+#include "server/engine/engine_snapshot.h"
+#include "server/engine/scheduler.h"
+#include "server/request/wake_signal.h"
+
+namespace hadal::engine {
+
+// The engine's loop, one round at a time, without a thread of its own: Engine calls it from its thread, tests from
+// theirs. One step is in flight while the next is planned:
+//
+//   Launch(n) -> [publish n-1, retire, plan n+1] -> Wait(n) -> commit n, patch plan n+1 -> Launch(n+1) -> ...
+//
+// Between Wait and Launch nothing happens but appending the sampled tokens and setting them in the input that is
+// already built.
+class StepLoop {
+ public:
+  // All but `model` and `admission` are kept by reference or shared; they outlive the loop.
+  StepLoop(const EngineOptions& options, models::Model* model, admission::AdmissionController* admission,
+           int model_index, std::shared_ptr<request::WakeSignal> wake, std::shared_ptr<PublishedState> published);
+  ~StepLoop();
+
+  struct Round {
+    bool progressed = false;                      // call again at once
+    absl::Time wake_at = absl::InfiniteFuture();  // else wait for a signal, at most until then
+  };
+  // One round; blocks only in the model's Wait. `signals` are WakeSignal bits taken before.
+  Round RunOnce(uint32_t signals);
+
+  // From now on nothing leaves the queue; what waits is refused with DRAINING.
+  void BeginDrain() { draining_ = true; }
+  // Ends what still runs (the drain's time is over).
+  void EndRunning();
+  // Ends everything with DRAINING, a step in flight included.
+  void Abort();
+  // Nothing runs and nothing is in flight.
+  bool idle() const { return !in_flight_.has_value() && !scheduler_.HasRequests(); }
+  bool device_fault() const { return device_fault_; }
+
+ private:
+  struct InFlight {
+    BatchPlan plan;
+    models::StepHandle handle;
+    absl::Time launched;
+    absl::Duration host;  // the engine's own time for it
+  };
+
+  void LaunchStep(BatchPlan plan);
+  void FinishStep(BatchPlan& next);
+  void Fault(const absl::Status& status);
+  void PublishState();
+
+  const EngineOptions& options_;
+  models::Model* const model_;
+  admission::AdmissionController* const admission_;
+  const int model_index_;
+  const std::shared_ptr<PublishedState> published_;
+  Scheduler scheduler_;
+  std::optional<InFlight> in_flight_;
+  bool draining_ = false;
+  bool device_fault_ = false;
+  absl::Time round_started_;
+  double seconds_per_step_ = 0;  // decayed average
+};
+
+}  // namespace hadal::engine

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fakes/scripted_model.h"
+
+#include <algorithm>
+
+namespace hadal::testing {
+namespace {
+
+uint64_t Mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15ULL;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+  return x ^ (x >> 31);
+}
+
+uint64_t HashContext(const std::vector<int32_t>& context) {
+  uint64_t hash = 1;
+  for (const int32_t token : context) hash = Mix(hash ^ static_cast<uint32_t>(token));
+  return hash;
+}
+
+}  // namespace
+
+ScriptedModel::ScriptedModel(Options options) : options_(options) {
+  info_.name = "scripted";
+  info_.family = "null";
+  info_.fingerprint = "scripted";
+  info_.vocab_size = options_.vocab_size;
+  info_.max_model_len = options_.max_model_len;
+  layout_.caches.push_back({"tokens", 1, 8});
+}
+
+absl::Status ScriptedModel::AllocateKvCache(int32_t num_blocks, int32_t block_tokens) {
+  block_tokens_ = block_tokens;
+  slots_.assign(static_cast<size_t>(num_blocks) * block_tokens, Slot());
+  checker_.emplace(models::StepLimits{.vocab_size = options_.vocab_size,
+                                      .max_model_len = options_.max_model_len,
+                                      .num_blocks = num_blocks,
+                                      .block_tokens = block_tokens,
+                                      .max_tokens = options_.max_tokens,
+                                      .max_sequences = options_.max_sequences});
+  return absl::OkStatus();
+}
+
+void ScriptedModel::Hold() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  held_ = true;
+}
+
+void ScriptedModel::LetGo() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  held_ = false;
+  condition_.notify_all();
+}
+
+absl::StatusOr<models::StepHandle> ScriptedModel::Launch(models::StepInput input) {
+  if (in_flight_) errors_.push_back("Launch while a step is in flight");
+  if (absl::Status status = checker_->Check(input); !status.ok()) {
+    errors_.push_back(std::string(status.message()));
+    return status;
+  }
+  if (on_launch) {
+    if (absl::Status status = on_launch(input); !status.ok()) return status;
+  }
+  ++launched_;
+  calls_.push_back("L" + std::to_string(launched_));
+  shapes_.push_back({input.tokens(), input.sequences(), static_cast<int32_t>(input.samples.size())});
+  rows_ += input.tokens();
+  input_ = std::move(input);
+  in_flight_ = true;
+  return models::StepHandle{launched_};
+}
+
+absl::StatusOr<models::StepOutput> ScriptedModel::Wait(models::StepHandle handle) {
+  calls_.push_back("W" + std::to_string(handle.id));
+  if (!in_flight_ || handle.id != launched_) errors_.push_back("Wait for a step that is not in flight");
+  in_flight_ = false;
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    condition_.wait(lock, [this] { return !held_; });
+  }
+  if (on_wait) {
+    if (absl::Status status = on_wait(); !status.ok()) return status;
+  }
+  Write();
+  models::StepOutput output;
+  for (const models::SampleRow& row : input_.samples) {
+    const auto& starts = input_.query_start;
+    const auto sequence = std::upper_bound(starts.begin(), starts.end(), row.token_index) - starts.begin() - 1;
+    output.samples.push_back(Sample(row, static_cast<int32_t>(sequence)));
+  }
+  return output;
+}
+
+void ScriptedModel::Write() {
+  for (int32_t i = 0; i < input_.tokens(); ++i)
+    slots_[input_.slot_mapping[i]] = {input_.token_ids[i], input_.positions[i]};
+}
+
+std::vector<int32_t> ScriptedModel::Context(int32_t sequence, int32_t length) {
+  std::vector<int32_t> context(length);
+  const int32_t* table = input_.block_tables.data() + static_cast<int64_t>(sequence) * input_.block_table_stride;
+  for (int32_t position = 0; position < length; ++position) {
+    const Slot& slot =
+        slots_[static_cast<int64_t>(table[position / block_tokens_]) * block_tokens_ + position % block_tokens_];
+    if (slot.position != position) {
+      errors_.push_back("slot of position " + std::to_string(position) + " holds position " +
+                        std::to_string(slot.position));
+    }
+    context[position] = slot.token;
+  }
+  return context;
+}
+
+models::SampleResult ScriptedModel::Sample(const models::SampleRow& row, int32_t sequence) {
+  models::SampleResult result;
+  const std::vector<int32_t> context = Context(sequence, input_.positions[row.token_index] + 1);
+  const int32_t scripted = script ? script(context) : -1;
+  if (scripted == kFaulty) {
+    result.faulty = true;
+    return result;
+  }
+  uint64_t hash = HashContext(context);
+  if (row.target_token >= 0) {
+    result.token_id = row.target_token;
+    result.logprob = -static_cast<float>((hash ^ static_cast<uint64_t>(row.target_token)) % 100) / 10.0f;
+    return result;
+  }
+  if (row.params->temperature > 0) hash = Mix(hash ^ row.params->seed) ^ Mix(row.random_counter);
+  for (const models::PenaltyEntry& entry : row.penalties) {
+    hash += Mix(static_cast<uint64_t>(entry.token_id)) * (entry.output_count * 2 + entry.in_prompt);
+  }
+  if (row.random_counter != context.size()) errors_.push_back("random_counter is not the sampled token's position");
+  result.token_id = scripted >= 0 ? scripted : static_cast<int32_t>(hash % options_.vocab_size);
+  const auto& forbidden = row.forbidden_tokens;
+  while (std::find(forbidden.begin(), forbidden.end(), result.token_id) != forbidden.end()) {
+    result.token_id = (result.token_id + 1) % options_.vocab_size;
+  }
+  result.logprob = -0.5f;
+  for (int32_t i = 0; i < row.top_logprobs; ++i) {
+    result.top.push_back({(result.token_id + i) % options_.vocab_size, -0.5f - static_cast<float>(i)});
+  }
+  return result;
+}
+
+int32_t ScriptedModel::NextToken(const std::vector<int32_t>& context) const {
+  const int32_t scripted = script ? script(context) : -1;
+  return scripted >= 0 ? scripted : static_cast<int32_t>(HashContext(context) % options_.vocab_size);
+}
+
+}  // namespace hadal::testing
