@@ -11,6 +11,17 @@ namespace {
 
 constexpr int32_t kMaxTopLogprobs = 20;
 
+// The ranges of models/sampling_params.h. A value outside would make the sample op refuse the whole step.
+const char* ParamOutOfRange(const SamplingParams& params) {
+  if (!(params.temperature >= 0.0f) || std::isinf(params.temperature)) return "temperature";
+  if (!(params.top_p > 0.0f && params.top_p <= 1.0f)) return "top_p";
+  if (!(params.min_p >= 0.0f && params.min_p <= 1.0f)) return "min_p";
+  if (!(params.repetition_penalty > 0.0f) || std::isinf(params.repetition_penalty)) return "repetition_penalty";
+  if (!std::isfinite(params.frequency_penalty)) return "frequency_penalty";
+  if (!std::isfinite(params.presence_penalty)) return "presence_penalty";
+  return nullptr;
+}
+
 template <typename... Parts>
 absl::Status Invalid(const Parts&... parts) {
   return absl::InvalidArgumentError(absl::StrCat("step: ", parts...));
@@ -135,6 +146,9 @@ absl::Status StepChecker::CheckSample(const StepInput& input, int32_t sample) co
     }
   }
   if (row.params == nullptr) return absl::OkStatus();
+  if (const char* field = ParamOutOfRange(*row.params); field != nullptr) {
+    return Invalid("samples[", sample, "].params.", field, " is outside its range");
+  }
   for (const auto& [token, bias] : row.params->logit_bias) {
     if (token < 0 || token >= limits_.vocab_size || !std::isfinite(bias)) {
       return Invalid("samples[", sample, "].logit_bias holds token ", token, " with bias ", bias, ", limit ",

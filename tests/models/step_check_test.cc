@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -106,13 +108,23 @@ INSTANTIATE_TEST_SUITE_P(
         Fault{"TooManySequences", [](StepInput& s) { s.context_lens.resize(4); }, "4 sequences, limit 3"}),
     [](const ::testing::TestParamInfo<Fault>& info) { return info.param.name; });
 
-TEST(StepChecker, RefusesBiasThatIsNotANumber) {
-  StepInput step = ValidStep();
-  SamplingParams params;
-  params.logit_bias = {{3, std::numeric_limits<float>::quiet_NaN()}};
-  step.samples[0].params = std::make_shared<SamplingParams>(params);
-  StepChecker checker(Limits());
-  EXPECT_EQ(checker.Check(step).code(), absl::StatusCode::kInvalidArgument);
+TEST(StepChecker, RefusesSamplingParametersOutsideTheirRange) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::pair<SamplingParams, std::string> bad[] = {
+      {{.temperature = -0.1f}, "temperature"},      {{.temperature = kNan}, "temperature"},
+      {{.top_p = 0.0f}, "top_p"},                   {{.top_p = 1.1f}, "top_p"},
+      {{.min_p = kNan}, "min_p"},                   {{.repetition_penalty = 0.0f}, "repetition_penalty"},
+      {{.frequency_penalty = kInfinity}, "frequency_penalty"}, {{.presence_penalty = kNan}, "presence_penalty"},
+      {{.logit_bias = {{3, kNan}}}, "logit_bias"},  {{.logit_bias = {{100, 1.0f}}}, "logit_bias"}};
+  for (const auto& [params, field] : bad) {
+    StepInput step = ValidStep();
+    step.samples[0].params = std::make_shared<SamplingParams>(params);
+    StepChecker checker(Limits());
+    const absl::Status status = checker.Check(step);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(field));
+  }
 }
 
 }  // namespace
