@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 
-DEVICE = r"_ZN\w*5torch|_ZNK?2at\d|_ZNK?3c10\d|\bcuda[A-Z]\w+|\bcu(?:Ctx|Mem|Init|Device|Module|Stream)\w*|\bcublas\w+|\bcudnn\w+|\bnccl\w+"
+DEVICE = r"N5torch\d|_ZNK?2at\d|_ZNK?3c10\d|\bcuda[A-Z]\w+|\bcu(?:Ctx|Mem|Init|Device|Module|Stream)\w*|\bcublas\w+|\bcudnn\w+|\bnccl\w+"
 DNNL = r"\bdnnl_\w+|4dnnl\d"
 GRPC = r"4grpc\d|\bgrpc_\w+"
 PROTOBUF = r"6google8protobuf"
@@ -24,7 +24,7 @@ BANNED = {
     "server/service": (DEVICE, DNNL, GRPC, PROTOBUF),
     "server/http": (DEVICE, DNNL, GRPC, PROTOBUF),
     "models": (DEVICE, DNNL, GRPC, PROTOBUF),
-    "kernels": (r"_ZN\w*5torch", GRPC, PROTOBUF, JSON),
+    "kernels": (r"N5torch\d", GRPC, PROTOBUF, JSON),
     "kernels/reference": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
     "kernels/cpu": (DEVICE, GRPC, PROTOBUF, JSON),
     "client": (DEVICE, DNNL, JSON),
@@ -38,14 +38,18 @@ def folder_of(path):
     return max(matching, key=len) if matching else None
 
 
-def find_banned(folder, symbols):
+def find_banned(folder, listing):
+    """The banned symbols in a listing with one symbol a line."""
     pattern = re.compile("|".join(BANNED[folder]))
-    return sorted({symbol for symbol in symbols if pattern.search(symbol)})
+    found = set()
+    for match in pattern.finditer(listing):
+        start = listing.rfind("\n", 0, match.start()) + 1
+        found.add(listing[start:].split("\n", 1)[0].split(" ", 1)[0])
+    return sorted(found)
 
 
 def symbols_of(path):
-    out = subprocess.run(["nm", "--format=posix", str(path)], check=True, capture_output=True, text=True).stdout
-    return [line.split(" ", 1)[0] for line in out.splitlines() if line]
+    return subprocess.run(["nm", "--format=just-symbols", str(path)], check=True, capture_output=True, text=True).stdout
 
 
 def main():
