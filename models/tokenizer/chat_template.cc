@@ -127,6 +127,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const Token
       // model.
       out.forces_think_ = text.empty() || Has(text, "<think>");
       out.has_reasoning_ = true;
+      out.strips_reasoning_ = true;
       break;
     case ChatStyle::kDeepSeekV31:
       out.has_thinking_switch_ = true;
@@ -136,6 +137,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const Token
       out.default_system_ = DefaultSystem(text);
       out.has_thinking_switch_ = Has(text, "enable_thinking");
       out.has_reasoning_ = has_think_token;
+      out.strips_reasoning_ = Has(text, "</think>");
       break;
     case ChatStyle::kDeepSeekV3:
     case ChatStyle::kDeepSeekV2:
@@ -166,7 +168,7 @@ absl::StatusOr<Prompt> ChatTemplate::Render(absl::Span<const ChatMessage> messag
                          .eos = eos_,
                          .default_system = default_system_,
                          .forces_think = forces_think_,
-                         .strips_reasoning = has_reasoning_,
+                         .strips_reasoning = strips_reasoning_,
                          .has_thinking_switch = has_thinking_switch_};
   PromptBuilder out;
   absl::Status status;

@@ -87,6 +87,7 @@ class ChatTemplate {
   bool forces_think_ = false;   // R1: the generation prompt ends with <think>\n
   bool has_thinking_switch_ = false;
   bool has_reasoning_ = false;
+  bool strips_reasoning_ = false;  // history turns lose everything up to </think>
 };
 
 // Ids of a rendered prompt: literals may become control tokens, user text never does. The prompt carries its own bos.

@@ -103,7 +103,7 @@ class PatternReader {
 
   std::optional<Ranges> ReadItem(bool first) {
     if (text_.empty() || text_[0] == '[' || text_[0] == '&') return std::nullopt;
-    if (text_[0] == '-' && !first) return std::nullopt;
+    if (text_[0] == '-' && !first && text_.substr(0, 2) != "-]") return std::nullopt;
     if (text_[0] == '\\') return ReadEscape();
     int length = 0;
     const char32_t c = DecodeUtf8(text_.data(), &length);

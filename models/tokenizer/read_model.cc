@@ -146,7 +146,7 @@ class ModelReader {
     }
     uint8_t flags = Vocabulary::kAdded;
     if (token.special) flags |= Vocabulary::kSpecial;
-    if (token.special || HasPunctuation(token.content)) flags |= Vocabulary::kControl;
+    if (token.special || IsMarkup(token.content)) flags |= Vocabulary::kControl;
     if ((flags & Vocabulary::kControl) && known >= 0 && vocabulary.Bytes(known).size() == 1) {
       return entry.Error(
           Concat("\"", token.content, "\" stands for a single byte and cannot be told from ordinary text"));
@@ -155,14 +155,18 @@ class ModelReader {
     return absl::OkStatus();
   }
 
-  static bool HasPunctuation(std::string_view text) {
-    for (size_t i = 0; i < text.size();) {
+  // Letters, digits and spaces, or a single character of any kind, are what people write; anything longer with a sign
+  // in it is markup.
+  static bool IsMarkup(std::string_view text) {
+    size_t characters = 0;
+    bool has_sign = false;
+    for (size_t i = 0; i < text.size(); ++characters) {
       int length = 0;
       const uint8_t bits = CharTable::Get()[DecodeUtf8(text.data() + i, &length)];
-      if (!(bits & (kLetter | kMark | kNumber | kSpace))) return true;
+      if (!(bits & (kLetter | kMark | kNumber | kSpace))) has_sign = true;
       i += static_cast<size_t>(length);
     }
-    return false;
+    return has_sign && characters > 1;
   }
 
   absl::Status ReadBpe(const JsonField& model) {

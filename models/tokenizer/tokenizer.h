@@ -65,9 +65,8 @@ class Tokenizer {
   bool IsSpecial(int32_t id) const;
   // Listed in added_tokens.
   bool IsAdded(int32_t id) const;
-  // Special, or added with punctuation or a symbol in its content (<think>, <｜User｜>): what user text must never
-  // become. Added tokens made of letters, digits and spaces only (the letters ø ö ü ... of deepseek-llm) are ordinary
-  // text.
+  // Special, or added with a punctuation mark or symbol in its content (<think>, <｜User｜>): what user text must never
+  // become. Other added tokens, and those of one character (ø ö ÷ ... of deepseek-llm), are ordinary text.
   bool IsControl(int32_t id) const;
   // Whether some token has this id.
   bool IsValid(int32_t id) const;

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes tests/data/tokenizer/: small tokenizers of every style, and what tokenizers and transformers make of texts and chats.
+
+The C++ tests compare with these files; test_tokenizer_parity.py compares many more strings live. Seeded: the same versions
+give the same files. Run: make_goldens.py [OUTPUT_DIR]
+"""
+import json
+import os
+import random
+import sys
+
+from tokenizers import Tokenizer, normalizers
+from transformers.utils.chat_template_utils import render_jinja_template
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import styles  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.normpath(os.path.join(HERE, "../../data/tokenizer"))
+BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Weather in a \"city\" – now",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "enum": ["Paris", "北京"]}, "days": {"type": "integer", "default": 1.5}},
+                "required": ["city"],
+                "additionalProperties": False,
+                "x": [1, -2, 1e20, 0.00001, 1e-05, 3.0, None, True, {}, []],
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "now", "description": "", "parameters": {}}},
+]
+
+
+def call(name, arguments):
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+CHATS = {
+    "single": [{"role": "user", "content": "1+1?"}],
+    "worked_example": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Bye"},
+    ],
+    "history_thinks": [
+        {"role": "user", "content": "Hi </think> there"},
+        {"role": "assistant", "content": "<think>\ngreet\n</think>\n\nHello."},
+        {"role": "user", "content": "  Bye\n"},
+    ],
+    "two_systems": [
+        {"role": "system", "content": "One."},
+        {"role": "system", "content": "Two."},
+        {"role": "user", "content": "你好，世界"},
+    ],
+    "ends_with_assistant": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
+}
+TOOL_CHATS = {
+    "one_call": [
+        {"role": "user", "content": "Paris?"},
+        {"role": "assistant", "content": "", "tool_calls": [call("get_weather", '{"city": "Paris"}')]},
+        {"role": "tool", "content": "sunny"},
+    ],
+    "two_rounds": [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Paris and 北京?"},
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [call("get_weather", '{"city":"Paris"}'), call("now", "{}")]},
+        {"role": "tool", "content": "sunny"},
+        {"role": "tool", "content": "12:00"},
+        {"role": "assistant", "content": "One more.", "tool_calls": [call("get_weather", '{"city": "北京"}')]},
+        {"role": "tool", "content": "rain"},
+        {"role": "assistant", "content": "Sunny, rain."},
+        {"role": "user", "content": "Thanks"},
+    ],
+}
+
+
+def chat_goldens():
+    out = []
+    for name in ("v3", "r1", "v31", "v2", "coder", "chatml", "llama3"):
+        with open(os.path.join(DATA, "templates", name + ".jinja"), encoding="utf-8") as file:
+            template = file.read()
+        chats = dict(CHATS)
+        if name in ("v3", "r1", "v31"):
+            chats.update(TOOL_CHATS)
+        if name in ("coder", "llama3", "chatml", "v2"):
+            chats.pop("two_systems")
+        for chat, messages in chats.items():
+            for generation in (True, False):
+                for thinking in (True, False) if name == "v31" else (True,):
+                    for tools in (None, TOOLS) if name == "v31" else (None,):
+                        text = render_jinja_template(
+                            conversations=[messages],
+                            tools=tools,
+                            chat_template=template,
+                            add_generation_prompt=generation,
+                            bos_token=BOS,
+                            eos_token=EOS,
+                            thinking=thinking,
+                        )[0][0]
+                        out.append(
+                            {
+                                "template": name,
+                                "chat": chat,
+                                "tools": tools is not None,
+                                "add_generation_prompt": generation,
+                                "thinking": thinking,
+                                "text": text,
+                            }
+                        )
+    return out
+
+
+def main(directory):
+    os.makedirs(directory, exist_ok=True)
+    encodings = {}
+    for name in styles.STYLES:
+        tokenizer = styles.train(name)
+        tokenizer.save(os.path.join(directory, name + ".tokenizer.json"), pretty=False)
+        texts = styles.strings(seed=11, count=60, special=name)
+        encodings[name] = [
+            {
+                "text": text,
+                "ids": tokenizer.encode(text, add_special_tokens=False).ids,
+                "ids_with_special": tokenizer.encode(text, add_special_tokens=True).ids,
+            }
+            for text in texts
+        ]
+    chats = chat_goldens()
+    deepseek = Tokenizer.from_file(os.path.join(directory, "deepseek_v3.tokenizer.json"))
+    for golden in chats:
+        golden["ids"] = deepseek.encode(golden["text"], add_special_tokens=False).ids
+    write(directory, "encodings.json", encodings)
+    write(directory, "chats.json", {"chats": {**CHATS, **TOOL_CHATS}, "tools": TOOLS, "goldens": chats})
+    marks = random.Random(3)
+    nfc = normalizers.NFC()
+    write(directory, "nfc.json", [[text, nfc.normalize_str(text)] for text in styles.combining_strings(marks, 300)])
+
+
+def write(directory, name, value):
+    with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, separators=(",", ":"))
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else DATA)
