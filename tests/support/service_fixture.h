@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/service/generate_service.h"
+#include "tests/support/demo_tokenizer.h"
+#include "tests/support/scripted_engine.h"
+
+namespace hadal::testing {
+
+// Service, admission and scripted engine with the demo tokenizer under the name "demo", all in one process.
+class ServiceFixture {
+ public:
+  struct Options {
+    int64_t max_queue_requests = 64;
+    int32_t max_model_len = 512;
+    int32_t stream_capacity_tokens = 1024;
+    int worker_threads = 2;
+    size_t max_worker_jobs = 256;
+    bool ready = true;
+  };
+
+  explicit ServiceFixture(ScriptedEngine::MakeScript script) : ServiceFixture(std::move(script), Options()) {}
+  ServiceFixture(ScriptedEngine::MakeScript script, Options options) : pool(int64_t{1} << 40) {
+    admission::AdmissionController::Options admission_options;
+    admission_options.max_queue_requests = options.max_queue_requests;
+    admission = *admission::AdmissionController::Create(std::move(admission_options));
+    admission->AddModel({"demo", options.max_model_len, 64, 1000, &pool}).value();
+    auto model = std::make_shared<service::ServedModel>();
+    model->name = "demo";
+    model->info.name = "demo";
+    model->info.family = "null";
+    model->info.dtype = "float32";
+    model->info.fingerprint = "fp_test";
+    model->info.vocab_size = DemoTokenizer()->vocab_size();
+    model->info.max_model_len = options.max_model_len;
+    model->tokenizer = DemoTokenizer();
+    model->chat_template = tokenizer::ChatTemplate::Detect(*model->tokenizer);
+    if (options.ready) {
+      models.Add(model).IgnoreError();
+      models.AddAlias("deepseek-chat", "", false);
+      models.MarkComplete();
+      admission->SetReady();
+    }
+    service::GenerateService::Options service_options;
+    service_options.admission = admission.get();
+    service_options.models = &models;
+    service_options.clock = base::Clock::Real();
+    service_options.worker_threads = options.worker_threads;
+    service_options.max_worker_jobs = options.max_worker_jobs;
+    service_options.stream_capacity_tokens = options.stream_capacity_tokens;
+    service_options.metrics = &metrics;
+    service = std::make_unique<service::GenerateService>(std::move(service_options));
+    engine = std::make_unique<ScriptedEngine>(admission.get(), std::move(script));
+  }
+  ~ServiceFixture() {
+    engine->Stop();
+    service.reset();
+  }
+
+  // A script that says `text` and then ends with the end-of-sequence token.
+  static ScriptedEngine::MakeScript Says(std::string text) {
+    return [tokens = DemoEncode(text)](const request::Request&) {
+      Script script;
+      script.tokens = tokens;
+      script.stop_token = 1;
+      return script;
+    };
+  }
+
+  // Everything was given back: no place, no token, no byte is held.
+  bool Empty() const {
+    const admission::AdmissionController::Load load = admission->GetLoad();
+    return load.waiting == 0 && load.waiting_tokens == 0 && load.memory_leased_bytes == 0;
+  }
+  bool WaitEmpty(absl::Duration timeout = absl::Seconds(5)) const {
+    for (int i = 0; i < absl::ToInt64Milliseconds(timeout); ++i) {
+      if (Empty() && engine->running() == 0) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return false;
+  }
+
+  base::Metrics metrics;
+  admission::KvPoolLedger pool;
+  service::ModelTable models;
+  std::unique_ptr<admission::AdmissionController> admission;
+  std::unique_ptr<service::GenerateService> service;
+  std::unique_ptr<ScriptedEngine> engine;
+};
+
+}  // namespace hadal::testing
