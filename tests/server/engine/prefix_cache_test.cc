@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/engine/prefix_cache.h"
+
+#include <numeric>
+#include <random>
+
+#include "gtest/gtest.h"
+
+namespace hadal::engine {
+namespace {
+
+std::vector<int32_t> Tokens(int32_t count, int32_t first = 0) {
+  std::vector<int32_t> tokens(count);
+  std::iota(tokens.begin(), tokens.end(), first);
+  return tokens;
+}
+
+// A sequence that takes blocks for its tokens, computes them, and registers the full ones.
+struct User {
+  std::vector<int32_t> blocks;
+  PrefixChain chain;
+
+  int32_t Fill(PrefixCache& cache, const std::vector<int32_t>& tokens, uint64_t salt = 0) {
+    cache.Match(tokens, salt, static_cast<int32_t>(tokens.size()) / 4, blocks, chain);
+    const int32_t hits = chain.blocks;
+    while (blocks.size() * 4 < tokens.size()) {
+      const int32_t block = cache.Allocate();
+      if (block < 0) break;
+      blocks.push_back(block);
+    }
+    while ((chain.blocks + 1) * 4 <= static_cast<int32_t>(tokens.size()) &&
+           chain.blocks < static_cast<int32_t>(blocks.size())) {
+      cache.Insert(chain, salt, absl::MakeConstSpan(tokens).subspan(chain.blocks * 4, 4), blocks[chain.blocks]);
+    }
+    return hits;
+  }
+};
+
+TEST(PrefixCacheTest, FindsWhatWasComputed) {
+  PrefixCache cache(10, 4, "model", true);
+  User first, second;
+  EXPECT_EQ(first.Fill(cache, Tokens(10)), 0);
+  EXPECT_EQ(second.Fill(cache, Tokens(10)), 2);
+  EXPECT_EQ(second.blocks[0], first.blocks[0]);
+  EXPECT_EQ(second.blocks[1], first.blocks[1]);
+  EXPECT_NE(second.blocks[2], first.blocks[2]) << "a block that is not full belongs to one";
+  EXPECT_EQ(cache.pool().used(), 4);
+  cache.Release(first.blocks);
+  EXPECT_EQ(cache.pool().used(), 3);
+  cache.Release(second.blocks);
+  EXPECT_EQ(cache.pool().used(), 0);
+  EXPECT_EQ(cache.pool().parked(), 2);
+  EXPECT_EQ(cache.available(), 10);
+  const auto peek = cache.Peek(Tokens(12), 0, 3);
+  EXPECT_EQ(peek.blocks, 2);
+  EXPECT_EQ(peek.parked, 2);
+}
+
+TEST(PrefixCacheTest, SaltsAndOpeningsDoNotMix) {
+  PrefixCache cache(20, 4, "model", true);
+  User a, b, c;
+  a.Fill(cache, Tokens(8), 1);
+  EXPECT_EQ(b.Fill(cache, Tokens(8), 2), 0);
+  // The same block of tokens after another opening is another block.
+  std::vector<int32_t> other = {90, 91, 92, 93, 4, 5, 6, 7};
+  EXPECT_EQ(c.Fill(cache, other, 1), 0);
+}
+
+TEST(PrefixCacheTest, EvictsTheLeastRecentlyUsedFromTheEndOfItsChain) {
+  PrefixCache cache(4, 4, "model", true);
+  User a, b;
+  a.Fill(cache, Tokens(8));
+  cache.Release(a.blocks);
+  b.Fill(cache, Tokens(8, 100));
+  cache.Release(b.blocks);
+  const int32_t block = cache.Allocate();  // evicts a's second block
+  EXPECT_GE(block, 0);
+  EXPECT_EQ(cache.Peek(Tokens(8), 0, 2).blocks, 1);
+  EXPECT_EQ(cache.Peek(Tokens(8, 100), 0, 2).blocks, 2);
+  // Use makes recent: a's first block outlives b's.
+  User again;
+  again.chain = PrefixChain();
+  cache.Match(Tokens(4), 0, 1, again.blocks, again.chain);
+  cache.Release(again.blocks);
+  cache.Allocate();
+  cache.Allocate();
+  EXPECT_EQ(cache.Peek(Tokens(8, 100), 0, 2).blocks, 0);
+  EXPECT_EQ(cache.Peek(Tokens(8), 0, 2).blocks, 1);
+}
+
+TEST(PrefixCacheTest, BlocksInUseAreNeverEvicted) {
+  PrefixCache cache(2, 4, "model", true);
+  User a;
+  a.Fill(cache, Tokens(8));
+  EXPECT_EQ(cache.Allocate(), -1);
+  EXPECT_EQ(cache.available(), 0);
+}
+
+TEST(PrefixCacheTest, ForgottenBlocksAreNotFound) {
+  PrefixCache cache(4, 4, "model", true);
+  User a;
+  a.Fill(cache, Tokens(8));
+  for (int32_t block : a.blocks) cache.Forget(block);
+  EXPECT_EQ(cache.Peek(Tokens(8), 0, 2).blocks, 0);
+  cache.Release(a.blocks);
+  EXPECT_EQ(cache.pool().free(), 4);
+  a.Fill(cache, Tokens(8));
+  const std::vector<int32_t> blocks = a.blocks;
+  cache.Release(a.blocks);
+  for (int32_t block : blocks) cache.Forget(block);
+  EXPECT_EQ(cache.pool().free(), 4);
+}
+
+TEST(PrefixCacheTest, OffMeansOff) {
+  PrefixCache cache(4, 4, "model", false);
+  User a, b;
+  a.Fill(cache, Tokens(8));
+  EXPECT_EQ(b.Fill(cache, Tokens(8)), 0);
+  cache.Release(a.blocks);
+  cache.Release(b.blocks);
+  EXPECT_EQ(cache.pool().free(), 4);
+}
+
+TEST(PrefixCacheTest, RandomUseKeepsTheAccounts) {
+  PrefixCache cache(24, 4, "model", true);
+  std::mt19937 random(3);
+  std::vector<User> users;
+  int64_t hits = 0;
+  for (int i = 0; i < 20000; ++i) {
+    if (random() % 2 == 0 && users.size() < 8) {
+      hits += users.emplace_back().Fill(cache, Tokens(1 + random() % 24, random() % 3), random() % 2);
+    } else if (!users.empty()) {
+      std::swap(users[random() % users.size()], users.back());
+      cache.Release(users.back().blocks);
+      users.pop_back();
+    }
+    if (random() % 50 == 0) cache.Forget(random() % 24);
+    const BlockPool& pool = cache.pool();
+    ASSERT_EQ(pool.free() + pool.used() + pool.parked(), 24);
+    ASSERT_GE(pool.parked(), 0);
+  }
+  EXPECT_GT(hits, 1000);
+  for (User& user : users) cache.Release(user.blocks);
+  EXPECT_EQ(cache.pool().used(), 0);
+}
+
+TEST(BlockPoolTest, CountsReferences) {
+  BlockPool pool(2);
+  const int32_t a = pool.Allocate();
+  EXPECT_EQ(a, 0);
+  pool.AddRef(a);
+  EXPECT_FALSE(pool.Unref(a));
+  EXPECT_TRUE(pool.Unref(a));
+  EXPECT_EQ(pool.parked(), 1);
+  pool.Unpark(a);
+  EXPECT_EQ(pool.used(), 1);
+  EXPECT_TRUE(pool.Unref(a));
+  pool.FreeParked(a);
+  EXPECT_EQ(pool.free(), 2);
+  pool.Allocate();
+  pool.Allocate();
+  EXPECT_EQ(pool.Allocate(), -1);
+}
+
+TEST(BlockPoolDeathTest, MisuseEndsTheProcess) {
+  BlockPool pool(1);
+  EXPECT_DEATH(pool.Unref(0), "not in use");
+  EXPECT_DEATH(pool.AddRef(0), "not in use");
+}
+
+}  // namespace
+}  // namespace hadal::engine
