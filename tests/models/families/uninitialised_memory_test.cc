@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Cache blocks are handed from request to request without being cleared, and a request with broken weights or inputs may
+// have left NaN in them. A kernel that multiplies a masked key by zero instead of skipping it would let that NaN reach
+// another request. Here every byte of fresh memory is NaN, and nothing of it may show.
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/backend.h"
+#include "models/families/deepseek_v3/deepseek_v3.h"
+#include "models/families/llama/llama.h"
+#include "models/families/qwen2/qwen2.h"
+#include "models/loader/weights.h"
+#include "models/step_executor.h"
+#include "tests/models/families/poisoned_backend.h"
+#include "tests/models/families/tiny_configs.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::DType;
+using testing::StepBuilder;
+
+struct Shape {
+  std::string name;
+  const char* config;
+  const Family& (*family)();
+  DType dtype;
+  MlaForm form = MlaForm::kAuto;
+};
+
+constexpr int32_t kBlockTokens = 16;
+constexpr int32_t kBlocksPerSequence = 8;
+
+std::vector<int32_t> Tokens(int count, int first) {
+  std::vector<int32_t> tokens(count);
+  for (int i = 0; i < count; ++i) tokens[i] = (first + 37 * i) % 307;
+  return tokens;
+}
+
+// Log-probabilities of a fixed program of steps: prompts, a chunk behind a prefix beside decode, decode at odd lengths.
+std::vector<float> RunProgram(const Shape& shape, int poison) {
+  const Family& family = shape.family();
+  const loader::ModelConfig config = *loader::ParseModelConfig(shape.config);
+  testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison);
+  auto weights = *loader::WeightLoader::Create(loader::WeightStore::Dummy(family.tensors(config), 1), config, &backend,
+                                               {.compute_dtype = shape.dtype});
+  auto network = *family.load({config, *weights, backend, {}}, {512, shape.form});
+  EXPECT_TRUE(network->AllocateKvCache(3 * kBlocksPerSequence, kBlockTokens).ok());
+  StepExecutor executor(&backend, std::move(network),
+                        {128, 3, [&](int64_t n) { return family.workspace_bytes(config, shape.dtype, n); }});
+  EXPECT_TRUE(executor.Prepare().ok());
+
+  std::vector<float> logprobs;
+  const auto run = [&](StepBuilder& builder) {
+    StepInput step = builder.Take();
+    for (int32_t t = 0; t < step.tokens(); ++t) {
+      SampleRow& row = step.samples.emplace_back();
+      row.token_index = t;
+      row.target_token = 5;
+      row.top_logprobs = 0;
+    }
+    const auto output = executor.Run(step);
+    ASSERT_TRUE(output.ok()) << output.status();
+    for (const SampleResult& row : output->samples) {
+      EXPECT_FALSE(row.faulty);
+      logprobs.push_back(row.logprob);
+    }
+  };
+  StepBuilder prompts(kBlockTokens, kBlocksPerSequence);
+  prompts.Add(0, 0, Tokens(37, 3)).Add(2, 0, Tokens(17, 90));
+  run(prompts);
+  StepBuilder mixed(kBlockTokens, kBlocksPerSequence);
+  mixed.Add(0, 37, Tokens(1, 8)).Add(1, 0, Tokens(1, 200)).Add(2, 17, Tokens(50, 4));
+  run(mixed);
+  StepBuilder decode(kBlockTokens, kBlocksPerSequence);
+  decode.Add(2, 67, Tokens(1, 8)).Add(1, 1, Tokens(1, 2)).Add(0, 38, Tokens(1, 4));
+  run(decode);
+  return logprobs;
+}
+
+class UninitialisedMemoryTest : public ::testing::TestWithParam<Shape> {};
+
+TEST_P(UninitialisedMemoryTest, HasNoInfluence) {
+  const std::vector<float> clean = RunProgram(GetParam(), 0);
+  const std::vector<float> poisoned = RunProgram(GetParam(), 0xff);
+  ASSERT_EQ(clean.size(), poisoned.size());
+  for (size_t i = 0; i < clean.size(); ++i) {
+    ASSERT_TRUE(std::isfinite(clean[i])) << i;
+    ASSERT_EQ(clean[i], poisoned[i]) << i;
+  }
+}
+
+std::vector<Shape> Shapes() {
+  std::vector<Shape> shapes;
+  for (const auto& [dtype, suffix] : {std::pair<DType, std::string>{DType::kF32, "f32"}, {DType::kBF16, "bf16"},
+                                      {DType::kF16, "f16"}}) {
+    shapes.push_back({"llama_" + suffix, testing::kTinyLlama, LlamaFamily, dtype});
+    shapes.push_back({"qwen2_" + suffix, testing::kTinyQwen2, Qwen2Family, dtype});
+    shapes.push_back({"absorbed_" + suffix, testing::kTinyDeepseekV3, DeepseekV3Family, dtype, MlaForm::kAbsorbed});
+    shapes.push_back({"expanded_" + suffix, testing::kTinyDeepseekV3, DeepseekV3Family, dtype, MlaForm::kExpanded});
+  }
+  return shapes;
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, UninitialisedMemoryTest, ::testing::ValuesIn(Shapes()),
+                         [](const ::testing::TestParamInfo<Shape>& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace hadal::models
