@@ -32,8 +32,8 @@ BANNED = {
 
 
 def folder_of(path):
-    """'server/engine/CMakeFiles/hadal_engine.dir/stop.cc.o' -> 'server/engine'; None for a folder without a rule."""
-    folder = path.split("/CMakeFiles/")[0]
+    """'kernels/CMakeFiles/hadal_kernels.dir/cpu/gemm.cc.o' -> 'kernels/cpu'; None for a folder without a rule."""
+    folder = re.sub(r"/CMakeFiles/[^/]+\.dir/", "/", path).rpartition("/")[0]
     matching = [name for name in BANNED if folder == name or folder.startswith(name + "/")]
     return max(matching, key=len) if matching else None
 

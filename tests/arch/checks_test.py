@@ -76,6 +76,7 @@ class SymbolsTest(unittest.TestCase):
         self.assertEqual("server/engine", check_symbols.folder_of("server/engine/CMakeFiles/hadal_engine.dir/a.cc.o"))
         self.assertEqual("server", check_symbols.folder_of("server/CMakeFiles/hadal.dir/main.cc.o"))
         self.assertEqual("models", check_symbols.folder_of("models/families/llama/CMakeFiles/x.dir/a.cc.o"))
+        self.assertEqual("kernels/cpu", check_symbols.folder_of("kernels/CMakeFiles/hadal_kernels.dir/cpu/isa.cc.o"))
         self.assertIsNone(check_symbols.folder_of("tests/server/CMakeFiles/x.dir/a.cc.o"))
 
 
