@@ -16,6 +16,7 @@
 #include "server/commands/load_progress.h"
 #include "server/commands/metrics_bridge.h"
 #include "server/engine/engine.h"
+#include "server/engine/engine_metrics.h"
 #include "server/http/http_server.h"
 #include "server/rpc/grpc_server.h"
 #include "server/service/api_keys.h"
@@ -54,7 +55,7 @@ class App {
   const base::ServerConfig config_;
   const std::vector<base::ModelFlag> model_flags_;
   base::Metrics metrics_;
-  EngineMetrics engine_metrics_;
+  engine::EngineMetrics engine_metrics_;
   LoadProgress progress_;
   service::ApiKeys keys_;
   std::unique_ptr<admission::AdmissionController> admission_;
