@@ -12,7 +12,7 @@ namespace hadal::kernels::cpu {
 // factor and is rearranged once. Results come out transposed and are turned back 16 x 16 at a time.
 
 // Rows of x that one call of AmxGemm takes at most.
-inline constexpr int64_t kAmxMaxRows = 256;
+inline constexpr int64_t kAmxMaxRows = 512;
 
 // Size of the rearranged x, in values.
 inline int64_t AmxPackedSize(int64_t m, int64_t k) { return (m + 15) / 16 * 16 * ((k + 31) / 32 * 32); }

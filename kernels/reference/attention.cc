@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "kernels/reference/element.h"
@@ -12,8 +13,8 @@
 namespace hadal::kernels::reference {
 
 void SoftmaxSum(int64_t keys, int64_t value_dim, const std::function<float(int64_t)>& score,
-                const std::function<float(int64_t, int64_t)>& value, const std::function<void(int64_t, float)>& store) {
-  std::vector<float> weights(keys), sums(value_dim, 0.0f);
+                const std::function<void(int64_t, float*)>& value, const std::function<void(int64_t, float)>& store) {
+  std::vector<float> weights(keys), sums(value_dim, 0.0f), row(value_dim);
   float largest = -std::numeric_limits<float>::infinity();
   for (int64_t j = 0; j < keys; ++j) {
     weights[j] = score(j);
@@ -23,7 +24,8 @@ void SoftmaxSum(int64_t keys, int64_t value_dim, const std::function<float(int64
   for (int64_t j = 0; j < keys; ++j) {
     weights[j] = std::exp(weights[j] - largest);
     total += weights[j];
-    for (int64_t d = 0; d < value_dim; ++d) sums[d] += weights[j] * value(j, d);
+    value(j, row.data());
+    for (int64_t d = 0; d < value_dim; ++d) sums[d] += weights[j] * row[d];
   }
   for (int64_t d = 0; d < value_dim; ++d) store(d, sums[d] / total);
 }
@@ -37,20 +39,19 @@ void ForEachQuery(const RaggedBatch& batch, const std::function<void(int64_t, in
 
 void PagedAttention(const PagedAttentionParams& p) {
   const int64_t block_tokens = p.k_cache.size(1), group = p.q.size(1) / p.k_cache.size(2);
-  std::vector<float> q(p.q.size(2));
+  std::vector<float> q(p.q.size(2)), key(p.q.size(2));
   ForEachQuery(p.batch, [&](int64_t s, int64_t row, int64_t keys) {
     const auto block = [&](int64_t position) {
       return p.batch.block_tables.as<const int32_t>()[Offset(p.batch.block_tables, s, position / block_tokens)];
     };
     for (int64_t h = 0; h < p.q.size(1); ++h) {
-      for (size_t d = 0; d < q.size(); ++d) q[d] = Load(p.q, row, h, d);
+      LoadRow(p.q, Offset(p.q, row, h, 0), q.size(), q.data());
       const auto score = [&](int64_t j) {
-        float sum = 0;
-        for (size_t d = 0; d < q.size(); ++d) sum += q[d] * Load(p.k_cache, block(j), j % block_tokens, h / group, d);
-        return sum * p.scale;
+        LoadRow(p.k_cache, Offset(p.k_cache, block(j), j % block_tokens, h / group, 0), key.size(), key.data());
+        return std::inner_product(q.begin(), q.end(), key.begin(), 0.0f) * p.scale;
       };
-      const auto value = [&](int64_t j, int64_t d) {
-        return Load(p.v_cache, block(j), j % block_tokens, h / group, d);
+      const auto value = [&](int64_t j, float* out) {
+        LoadRow(p.v_cache, Offset(p.v_cache, block(j), j % block_tokens, h / group, 0), p.v_cache.size(3), out);
       };
       SoftmaxSum(keys, p.v_cache.size(3), score, value,
                  [&](int64_t d, float result) { StoreAt(p.out, Offset(p.out, row, h, d), result); });

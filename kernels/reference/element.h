@@ -21,6 +21,11 @@ inline float LoadAt(const TensorView& view, int64_t offset) {
   }
 }
 
+// `count` dense values from `offset` on.
+inline void LoadRow(const TensorView& view, int64_t offset, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = LoadAt(view, offset + i);
+}
+
 inline void StoreAt(const TensorView& view, int64_t offset, float value) {
   switch (view.dtype) {
     case DType::kBF16:

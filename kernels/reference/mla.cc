@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <numeric>
+#include <vector>
+
 #include "kernels/reference/attention.h"
 #include "kernels/reference/element.h"
 #include "kernels/reference/reference_ops.h"
@@ -18,16 +21,16 @@ int64_t CacheRow(const RaggedBatch& batch, const TensorView& cache, int64_t sequ
 
 void MlaAttention(const MlaAttentionParams& p) {
   const int64_t c = p.q_lat.size(2), r = p.q_pe.size(2);
+  std::vector<float> q(c + r), key(c + r);
   ForEachQuery(p.batch, [&](int64_t s, int64_t row, int64_t keys) {
     for (int64_t h = 0; h < p.q_lat.size(1); ++h) {
+      LoadRow(p.q_lat, Offset(p.q_lat, row, h, 0), c, q.data());
+      LoadRow(p.q_pe, Offset(p.q_pe, row, h, 0), r, q.data() + c);
       const auto score = [&](int64_t j) {
-        const int64_t key = CacheRow(p.batch, p.cache, s, j);
-        float sum = 0;
-        for (int64_t d = 0; d < c; ++d) sum += Load(p.q_lat, row, h, d) * LoadAt(p.cache, key + d);
-        for (int64_t d = 0; d < r; ++d) sum += Load(p.q_pe, row, h, d) * LoadAt(p.cache, key + c + d);
-        return sum * p.scale;
+        LoadRow(p.cache, CacheRow(p.batch, p.cache, s, j), c + r, key.data());
+        return std::inner_product(q.begin(), q.end(), key.begin(), 0.0f) * p.scale;
       };
-      const auto value = [&](int64_t j, int64_t d) { return LoadAt(p.cache, CacheRow(p.batch, p.cache, s, j) + d); };
+      const auto value = [&](int64_t j, float* out) { LoadRow(p.cache, CacheRow(p.batch, p.cache, s, j), c, out); };
       SoftmaxSum(keys, c, score, value,
                  [&](int64_t d, float result) { StoreAt(p.o_lat, Offset(p.o_lat, row, h, d), result); });
     }
@@ -57,7 +60,8 @@ void MlaPrefill(const MlaPrefillParams& p) {
         return sum * p.scale;
       };
       SoftmaxSum(
-          keys, p.v.size(2), score, [&](int64_t j, int64_t d) { return Load(p.v, start + j, h, d); },
+          keys, p.v.size(2), score,
+          [&](int64_t j, float* out) { LoadRow(p.v, Offset(p.v, start + j, h, 0), p.v.size(2), out); },
           [&](int64_t d, float result) { StoreAt(p.out, Offset(p.out, row, h, d), result); });
     }
   });

@@ -43,7 +43,7 @@ TEST_P(GemmTest, MatchesForOddShapesOfEveryType) {
 }
 
 TEST_P(GemmTest, MatchesForLargeShapes) {
-  for (const Shape& s : {Shape{1, 300, 1536}, {9, 260, 1000}, {130, 190, 520}, {256, 129, 257}}) {
+  for (const Shape& s : {Shape{1, 300, 1536}, {9, 260, 1000}, {130, 190, 520}, {256, 129, 257}, {531, 41, 900}}) {
     SCOPED_TRACE(absl::StrCat(s.m, "x", s.n, "x", s.k));
     Compare<GemmParams>([&](Arena& a) { return Build(a, s, DType::kBF16, DType::kBF16, DType::kBF16); }, &Backend::Gemm,
                         SumTolerance(DType::kBF16, s.k));
