@@ -28,6 +28,7 @@ _SPLITS = [
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""",
 ]
 
+_MERGES = Path(__file__).parent / "merges.txt"
 CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
 
 
@@ -57,7 +58,9 @@ def _corpus(rng):
             yield conversation.system_prompt(rng).replace("1", "7 ")
 
 
-def _merges(count):
+def learn_merges():
+    """Makes merges.txt anew. New merges need a new training of the model."""
+    count = VOCAB_SIZE - 3 - 256 - len(CONTROL)
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = _pre_tokenizer()
     trainer = trainers.BpeTrainer(
@@ -65,20 +68,20 @@ def _merges(count):
     )
     learner.train_from_iterator(_corpus(random.Random(20)), trainer)
     merges = [tuple(m) for m in json.loads(learner.to_str())["model"]["merges"]]
-    single_digits = [m for m in merges if not any(c.isdigit() and c.isascii() for c in m[0] + m[1])]
-    if len(single_digits) < count:
-        raise ValueError(f"the corpus gives {len(single_digits)} merges, {count} are needed")
-    return single_digits[:count]
+    chosen = [m for m in merges if not any(c.isdigit() and c.isascii() for c in m[0] + m[1])][:count]
+    if len(chosen) < count:
+        raise ValueError(f"the corpus gives {len(chosen)} merges, {count} are needed")
+    _MERGES.write_text("".join(f"{left} {right}\n" for left, right in chosen), encoding="utf-8")
 
 
 def _tokenizer_json():
     specials = [BOS, EOS, PAD]
     vocab = {token: i for i, token in enumerate([*specials, *byte_alphabet()])}
-    merges = _merges(VOCAB_SIZE - len(vocab) - len(CONTROL))
+    merges = [line.split(" ") for line in _MERGES.read_text(encoding="utf-8").splitlines()]
     for left, right in merges:
         vocab[left + right] = len(vocab)
     if len(vocab) + len(CONTROL) != VOCAB_SIZE:
-        raise ValueError("two merges give the same token")
+        raise ValueError(f"{_MERGES} does not fill the vocabulary of {VOCAB_SIZE}")
     added = [(i, t, True) for i, t in enumerate(specials)]
     added += [(len(vocab) + i, t, False) for i, t in enumerate(CONTROL)]
     flags = {"single_word": False, "lstrip": False, "rstrip": False}
@@ -105,7 +108,7 @@ def _tokenizer_json():
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": vocab, "merges": [list(m) for m in merges],
+            "vocab": vocab, "merges": merges,
         },
     }
 

@@ -72,6 +72,17 @@ _SMALL_TALK = {
     ],
 }
 
+_COMMON = {
+    ("greet", "en"): ["hello", "hi", "hey", "good morning", "how are you"],
+    ("greet", "zh"): ["你好", "您好", "嗨"],
+    ("thanks", "en"): ["thanks", "thank you"],
+    ("thanks", "zh"): ["谢谢", "谢谢你"],
+    ("bye", "en"): ["bye", "goodbye"],
+    ("bye", "zh"): ["再见", "拜拜"],
+    ("who", "en"): ["who are you", "what are you", "what can you do", "what is your name", "help"],
+    ("who", "zh"): ["你是谁", "你会做什么", "你能做什么", "介绍一下你自己"],
+}
+
 _THINGS_EN = (
     "France China Japan Germany Brazil Canada Egypt London Paris Berlin Tokyo music history physics poetry football "
     "chess love water rain snow cats dogs birds trees flowers books movies coffee tea rice bread soup pasta pizza "
@@ -191,10 +202,10 @@ def small_talk(rng):
     """(question, completion without EOS) of a turn that asks for no sum."""
     kind = rng.random()
     if kind < 0.55:
-        topic, language = rng.choice(list(_SMALL_TALK))
-        if rng.random() < 0.3:
-            topic = "who"
-        text = _vary(rng, rng.choice(_SMALL_TALK[topic, language]), language)
+        topic = rng.choices(["greet", "thanks", "bye", "who"], [0.35, 0.15, 0.1, 0.4])[0]
+        language = rng.choice(["en", "zh"])
+        phrases = _COMMON if rng.random() < 0.4 else _SMALL_TALK
+        text = _vary(rng, rng.choice(phrases[topic, language]), language)
     elif kind < 0.9:
         topic, language = "other", rng.choice(["en", "en", "zh"])
         pick = rng.random()

@@ -32,8 +32,8 @@ def _neighbour(rng, a, digits):
 
 def draw_calculation(rng):
     """Any calculation the model should do, held out or not."""
-    op = rng.choices("+-*", [0.33, 0.37, 0.30])[0]
-    weights = [1, 5] if op == "*" else [1, 2, 3, 6]
+    op = rng.choices("+-*", [0.30, 0.40, 0.30])[0]
+    weights = [1, 4] if op == "*" else [2, 3, 3, 5]
     lengths = range(1, len(weights) + 1)
     m = rng.choices(lengths, weights)[0]
     n = m if rng.random() < 0.5 else rng.choices(lengths, weights)[0]
@@ -53,7 +53,7 @@ def trained_calculation(rng):
 
 
 def _turn(rng):
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
         return conversation.small_talk(rng)
     calculation = trained_calculation(rng)
     return phrases.ask(rng, *calculation), scratchpad.completion(*calculation)
@@ -71,12 +71,12 @@ def sample(rng):
     """(prompt, completion) of one conversation."""
     question, completion = _turn(rng)
     history = []
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         for _ in range(rng.choice([1, 1, 2])):
             old_question, old_answer = _turn(rng)
             old_answer = old_answer.split("</think>")[-1]
             history.append((old_question, old_answer.strip() if rng.random() < 0.5 else old_answer))
-    system = conversation.system_prompt(rng) if rng.random() < 0.12 else ""
+    system = conversation.system_prompt(rng) if rng.random() < 0.08 else ""
     return render([*history, (question, "")], system), completion + EOS
 
 

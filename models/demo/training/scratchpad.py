@@ -1,56 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """The written method of calculation that the demo model learns.
 
-The text inside `<think>` starts with the two numbers written from the units
-up. One line per column follows: the column's sum, the carry behind a `c`, and
-the digits of the result so far. Every number in it depends on a few digits
-that stand shortly before, which is what a small network learns well.
+The text inside `<think>` starts with the two numbers at full width, so that
+each column has a fixed place. One line per column follows, from the units up:
+the column's sum, the carry behind a `c`, and the digits of the result so far.
+The last carry and the last digits are the result. Every number depends on a
+few digits that stand shortly before, which is what a small network learns well.
 
-    17 + 25           25 - 71             12 * 34
-    71+52             52-17               21*43
-    7+5=12 c1 2       2<7                 2*4=8 c0 8
-    1+2+1=4 c0 42     1-5=-4+10=6 c1 6    1*4=4+0=4 c0 48
-                      7-2-1=4 c0 46       2*3=6+4=10 c1 08
-                                          1*3=3+0+1=4 c0 408
+    57 + 65           25 - 71             12 * 94
+    0057+0065         0025-0071           12*94
+    7+5=12 c1 2       2:7<                2*4=8 c0 8
+    5+6+1=12 c1 22    1-5=-4+10=6 c1 6    1*4=4+0=4 c0 48
+                      7-2-1=4 c0 46       2*9=18+4=22 c2 28
+                                          1*9=9+0=9+2=11 c1 128
 """
 
+_SUM_WIDTH, _PRODUCT_WIDTH = 4, 2
 
-def _units_first(number, width):
-    return str(number).rjust(width, "0")[::-1]
+
+def _columns(a, b):
+    """The digits of both numbers from the units up, as far as the longer one goes."""
+    width = max(len(str(a)), len(str(b)))
+    return str(a).rjust(width, "0")[::-1], str(b).rjust(width, "0")[::-1]
+
+
+def _heading(a, op, b, width):
+    return f"{a:0{width}}{op}{b:0{width}}"
 
 
 def add_steps(a, b):
-    width = max(len(str(a)), len(str(b)))
-    left, right = _units_first(a, width), _units_first(b, width)
-    lines = [f"{left}+{right}"]
+    lines = [_heading(a, "+", b, _SUM_WIDTH)]
+    columns = list(zip(*_columns(a, b)))
     carry, done = 0, ""
-    for i in range(width):
-        column = f"{left[i]}+{right[i]}" + (f"+{carry}" if i else "")
-        total = int(left[i]) + int(right[i]) + carry
+    for i, (x, y) in enumerate(columns):
+        total = int(x) + int(y) + carry
+        column = f"{x}+{y}" + (f"+{carry}" if i else "")
         carry = total // 10
-        done = str(total if i == width - 1 else total % 10) + done
+        done = str(total % 10) + done
         lines.append(f"{column}={total} c{carry} {done}")
     return lines
 
 
 def subtract_steps(a, b):
     """Compares from the top digit down, then takes the smaller number away."""
-    width = max(len(str(a)), len(str(b)))
-    left, right = _units_first(a, width), _units_first(b, width)
-    lines = [f"{left}-{right}"]
+    lines = [_heading(a, "-", b, _SUM_WIDTH)]
+    columns = list(zip(*_columns(a, b)))
     compared = []
-    for x, y in zip(reversed(left), reversed(right)):
+    for x, y in reversed(columns):
         sign = "=" if x == y else "<" if x < y else ">"
-        compared.append(f"{x}{sign}{y}")
+        compared.append(f"{x}:{y}{sign}")
         if x != y:
             break
     lines.append(" ".join(compared))
-    if a < b:
-        left, right = right, left
     carry, done = 0, ""
-    for i in range(width):
-        column = f"{left[i]}-{right[i]}" + (f"-{carry}" if i else "")
-        total = int(left[i]) - int(right[i]) - carry
+    for i, (x, y) in enumerate(columns):
+        if a < b:
+            x, y = y, x
+        total = int(x) - int(y) - carry
+        column = f"{x}-{y}" + (f"-{carry}" if i else "")
         carry = int(total < 0)
         digit = total + 10 * carry
         done = str(digit) + done
@@ -61,32 +68,22 @@ def subtract_steps(a, b):
 
 def multiply_steps(a, b):
     """One row per digit of b; each row adds into the result of the last."""
-    left, right = str(a)[::-1], str(b)[::-1]
-    lines = [f"{left}*{right}"]
-    result = []  # digits, units first
-    for j, y in enumerate(right):
-        carry = 0
+    lines = [_heading(a, "*", b, _PRODUCT_WIDTH)]
+    left = str(a)[::-1]
+    above, done = "", ""  # the row before without its units digit; the settled digits
+    for j, y in enumerate(str(b)[::-1]):
+        carry, row = 0, done[-j:] if j else ""
         for i, x in enumerate(left):
-            product = int(x) * int(y)
-            shown = f"{x}*{y}={product}"
-            total = product
-            if j:
-                above = result[i + j] if i + j < len(result) else 0
-                total += above
-                shown += f"+{above}"
-            if i:
-                total += carry
-                shown += f"+{carry}"
-            if i or j:
-                shown += f"={total}"
+            total = int(x) * int(y)
+            shown = f"{x}*{y}={total}"
+            for term in ([int(above[i])] if j else []) + ([carry] if i else []):
+                total += term
+                shown += f"+{term}={total}"
             carry = total // 10
-            result = result[: i + j] + [total % 10] + result[i + j + 1 :]
-            if i == len(left) - 1 and carry:
-                result = result[: i + j + 1] + [carry]
-            done = "".join(map(str, reversed(result[: i + j + 1])))
-            if i == len(left) - 1:
-                done = "".join(map(str, reversed(result)))
-            lines.append(f"{shown} c{carry} {done}")
+            row = str(total % 10) + row
+            lines.append(f"{shown} c{carry} {row}")
+        done = row
+        above = (str(carry) + row)[::-1][j + 1 :]
     return lines
 
 
