@@ -61,6 +61,7 @@ absl::StatusOr<int> AdmissionController::AddModel(const ModelLimits& limits) {
                                                    limits.pool->capacity_bytes(), " bytes, less than one block of ",
                                                    limits.block_bytes));
   }
+  base::MutexLock lock(&mutex_);  // GetLoad may be asked while models load
   models_.push_back(std::make_unique<ModelState>(limits, options_.order));
   return static_cast<int>(models_.size()) - 1;
 }
@@ -244,11 +245,11 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   load.draining = state == State::kDraining;
   load.waiting_limit = options_.max_queue_requests;
   load.waiting_tokens_limit = options_.max_queue_tokens;
+  base::MutexLock lock(&mutex_);
   for (const auto& model : models_) {
     load.memory_capacity_bytes += model->limits.pool->capacity_bytes();
     load.memory_leased_bytes += model->limits.pool->leased_bytes();
   }
-  base::MutexLock lock(&mutex_);
   load.waiting = places_;
   load.waiting_tokens = tokens_;
   load.waiting_by_class = class_places_;

@@ -223,7 +223,7 @@ class AdmissionController {
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);  // expected
   std::string fault_message_ ABSL_GUARDED_BY(mutex_);
 
-  std::vector<std::unique_ptr<ModelState>> models_;  // grows before SetReady only
+  std::vector<std::unique_ptr<ModelState>> models_;  // grows before SetReady only, under mutex_
 };
 
 }  // namespace hadal::admission

@@ -108,6 +108,7 @@ EngineSnapshot Engine::snapshot() const {
   snapshot.running_sequences = state.running_sequences;
   snapshot.preempted_sequences = state.preempted_sequences;
   snapshot.paused_requests = state.paused_requests;
+  snapshot.paused_sequences = state.paused_sequences;
   snapshot.free_blocks = state.free_blocks;
   snapshot.leased_blocks = state.leased_blocks;
   snapshot.cached_blocks = state.cached_blocks;

@@ -17,6 +17,7 @@ struct EngineSnapshot {
   int32_t running_sequences = 0;    // sequences with KV blocks
   int32_t preempted_sequences = 0;  // preempted, or further choices that have not started
   int32_t paused_requests = 0;      // their reader is slow
+  int32_t paused_sequences = 0;     // the sequences of those
   int32_t free_blocks = 0;          // hold nothing
   int32_t leased_blocks = 0;        // in use by sequences
   int32_t cached_blocks = 0;        // prefix cache only; given up when needed
@@ -39,7 +40,7 @@ struct HealthSnapshot {
 
 // The engine thread writes, anyone reads, nobody waits: single atomics, each the truth of its own at some moment.
 struct PublishedState {
-  std::atomic<int32_t> running{0}, running_sequences{0}, preempted_sequences{0}, paused_requests{0};
+  std::atomic<int32_t> running{0}, running_sequences{0}, preempted_sequences{0}, paused_requests{0}, paused_sequences{0};
   std::atomic<int32_t> free_blocks{0}, leased_blocks{0}, cached_blocks{0}, total_blocks{0};
   std::atomic<int64_t> steps{0}, last_step_tokens{0}, last_step_duration_us{0};
   std::atomic<int64_t> last_step_us{INT64_MIN};       // Clock time in microseconds since its epoch

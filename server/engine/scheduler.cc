@@ -55,6 +55,7 @@ Scheduler::Counts Scheduler::counts() const {
   Counts counts;
   counts.requests = static_cast<int32_t>(requests_.size());
   counts.running = static_cast<int32_t>(running_.size());
+  counts.active = ActiveSequences();
   counts.standby = static_cast<int32_t>(standby_.size());
   counts.paused = paused_requests_;
   counts.free_blocks = cache_.pool().free();

@@ -65,7 +65,7 @@ class Scheduler {
   absl::Time NextTimer() const;
 
   struct Counts {
-    int32_t requests = 0, running = 0, standby = 0, paused = 0;
+    int32_t requests = 0, running = 0, active = 0, standby = 0, paused = 0;
     int32_t free_blocks = 0, leased_blocks = 0, cached_blocks = 0;
   };
   Counts counts() const;

@@ -162,6 +162,7 @@ void StepLoop::PublishState() {
   set(state.running_sequences, counts.running);
   set(state.preempted_sequences, counts.standby);
   set(state.paused_requests, counts.paused);
+  set(state.paused_sequences, counts.running - counts.active);
   set(state.free_blocks, counts.free_blocks);
   set(state.leased_blocks, counts.leased_blocks);
   set(state.cached_blocks, counts.cached_blocks);
