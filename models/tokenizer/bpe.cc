@@ -10,20 +10,26 @@ namespace {
 
 size_t HashPair(uint32_t left, uint32_t right) {
   const uint64_t h = (uint64_t{left} << 32 | right) * 0x9E3779B97F4A7C15ull;
-  return static_cast<size_t>(h >> 24 ^ h >> 44);
+  return static_cast<size_t>(h >> 32);
 }
 
 }  // namespace
 
-void Bpe::ReserveMerges(size_t count) { merges_.assign(std::bit_ceil(count * 2 + 2), Merge{}); }
+void Bpe::ReserveMerges(size_t count) {
+  merges_.assign(std::bit_ceil(count * 2 + 2), Merge{});
+  merge_filter_.assign(std::bit_ceil(count * 16 + 64) / 64, 0);
+}
 
 bool Bpe::AddMerge(int32_t left, int32_t right, int32_t merged) {
   const auto l = static_cast<uint32_t>(left), r = static_cast<uint32_t>(right);
-  size_t i = HashPair(l, r) & (merges_.size() - 1);
+  const size_t hash = HashPair(l, r);
+  size_t i = hash & (merges_.size() - 1);
   for (; merges_[i].rank != kNoRank; i = (i + 1) & (merges_.size() - 1)) {
     if (merges_[i].left == l && merges_[i].right == r) return false;
   }
   merges_[i] = {l, r, static_cast<uint32_t>(merge_count_++), merged};
+  const size_t bit = hash & (merge_filter_.size() * 64 - 1);
+  merge_filter_[bit / 64] |= uint64_t{1} << (bit % 64);
   return true;
 }
 
@@ -46,7 +52,10 @@ void Bpe::Finish() {
 const Bpe::Merge& Bpe::FindMerge(int32_t left, int32_t right, bool allow_control) const {
   static const Merge kNone;
   const auto l = static_cast<uint32_t>(left), r = static_cast<uint32_t>(right);
-  for (size_t i = HashPair(l, r) & (merges_.size() - 1);; i = (i + 1) & (merges_.size() - 1)) {
+  const size_t hash = HashPair(l, r);
+  const size_t bit = hash & (merge_filter_.size() * 64 - 1);
+  if ((merge_filter_[bit / 64] >> (bit % 64) & 1) == 0) return kNone;
+  for (size_t i = hash & (merges_.size() - 1);; i = (i + 1) & (merges_.size() - 1)) {
     const Merge& merge = merges_[i];
     if (merge.rank == kNoRank) return merge;
     if (merge.left != l || merge.right != r) continue;

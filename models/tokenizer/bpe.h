@@ -64,7 +64,7 @@ class Bpe {
   enum TokenState : uint8_t { kUnknown, kOwnEncoding, kOtherEncoding };
 
   static constexpr uint32_t kNoRank = 0xFFFFFFFF;
-  static constexpr size_t kShortPiece = 48;
+  static constexpr size_t kShortPiece = 128;
 
   const Merge& FindMerge(int32_t left, int32_t right, bool allow_control) const;
   void InitialSymbols(std::string_view piece, std::vector<int32_t>* ids) const;
@@ -75,6 +75,8 @@ class Bpe {
   Options options_;
   int32_t byte_ids_[256];
   std::vector<Merge> merges_;  // open addressing, a power of two, at most half full
+  std::vector<uint64_t>
+      merge_filter_;  // a bit for each hash that a merge has: small enough for the cache, where merges_ is not
   size_t merge_count_ = 0;
   bool unique_merges_ = true;  // no two merges give the same token
   bool has_control_merges_ = false;
