@@ -10,26 +10,34 @@ constexpr int kRows = 3;     // rows of x that share a load of w: 12 sums, 4 wei
 constexpr int kColumns = 4;  // rows of w, that is columns of c, at a time
 constexpr int64_t kPrefetchBytes = 512;
 
+// The short loops over registers are unrolled by pragma: only then do the sums live in registers.
 // c[R, C] = x[R, k] * w[C, k]^T: R * C running sums stay in registers.
 template <typename T, int R, int C>
 void DotBlock(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t k) {
   __m256 sum[R][C];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) sum[r][j] = _mm256_setzero_ps();
   }
   int64_t l = 0;
   for (; l + kVec <= k; l += kVec) {
     __m256 weight[C];
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       weight[j] = Load(w + j * ldw + l);
-      if (R == 1) _mm_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + kPrefetchBytes, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + kPrefetchBytes, _MM_HINT_T0);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m256 value = Load(x + r * ldx + l);
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) sum[r][j] = _mm256_fmadd_ps(value, weight[j], sum[r][j]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       float total = Sum(sum[r][j]);
       for (int64_t t = l; t < k; ++t) total += x[r * ldx + t] * ToFloat(w[j * ldw + t]);
@@ -38,35 +46,42 @@ void DotBlock(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, in
   }
 }
 
-template <typename T, int R>
-void DotColumns(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t n, int64_t k) {
-  int64_t j = 0;
-  for (; j + kColumns <= n; j += kColumns) DotBlock<T, R, kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, k);
-  for (; j < n; ++j) DotBlock<T, R, 1>(x, ldx, w + j * ldw, ldw, c + j, ldc, k);
+// Rows of x inside columns of w: w comes from memory once, x stays in the cache.
+template <typename T, int C>
+void DotRows(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k) {
+  int64_t i = 0;
+  for (; i + kRows <= m; i += kRows) DotBlock<T, kRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+  if (m - i == 2) DotBlock<T, 2, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+  if (m - i == 1) DotBlock<T, 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
 }
 
 template <typename T>
 void Dot(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n, int64_t k) {
-  int64_t i = 0;
-  for (; i + kRows <= m; i += kRows) DotColumns<T, kRows>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, n, k);
-  if (m - i == 2) DotColumns<T, 2>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, n, k);
-  if (m - i == 1) DotColumns<T, 1>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, n, k);
+  int64_t j = 0;
+  for (; j + kColumns <= n; j += kColumns) DotRows<T, kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
+  for (; j < n; ++j) DotRows<T, 1>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
 }
 
 // c[R, V * 8] += a[R, k] * b[k, V * 8].
 template <int R, int V>
 void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t k) {
   __m256 sum[R][V];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[r][v] = Load(c + r * ldc + v * kVec);
   }
   for (int64_t l = 0; l < k; ++l) {
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m256 factor = _mm256_set1_ps(a[r * lda + l]);
+#pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sum[r][v] = _mm256_fmadd_ps(factor, Load(b + l * ldb + v * kVec), sum[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) Store(c + r * ldc + v * kVec, sum[r][v]);
   }
 }
@@ -77,6 +92,7 @@ void OuterColumns(const float* a, int64_t lda, const float* b, int64_t ldb, floa
   for (; j + 2 * kVec <= n; j += 2 * kVec) OuterBlock<R, 2>(a, lda, b + j, ldb, c + j, ldc, k);
   for (; j + kVec <= n; j += kVec) OuterBlock<R, 1>(a, lda, b + j, ldb, c + j, ldc, k);
   for (; j < n; ++j) {
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       float total = c[r * ldc + j];
       for (int64_t l = 0; l < k; ++l) total += a[r * lda + l] * b[l * ldb + j];

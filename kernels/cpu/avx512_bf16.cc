@@ -15,32 +15,41 @@ constexpr int64_t kPrefetchBytes = 1024;
 __m512bh LoadPairs(const BF16* p) { return (__m512bh)_mm512_loadu_si512(p); }
 __m512bh LoadPairs(const BF16* p, __mmask32 lanes) { return (__m512bh)_mm512_maskz_loadu_epi16(lanes, p); }
 
+// The short loops over registers are unrolled by pragma: only then do the sums live in registers.
 // c[R, C] = x[R, k] * w[C, k]^T by vdpbf16ps, which adds pairs of products to float32 sums.
 template <int R, int C>
 void DotBlock(const BF16* x, int64_t ldx, const BF16* w, int64_t ldw, float* c, int64_t ldc, int64_t k) {
   __m512 sum[R][kColumns];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < kColumns; ++j) sum[r][j] = _mm512_setzero_ps();
   }
   int64_t l = 0;
   for (; l + kPairVec <= k; l += kPairVec) {
     __m512bh weight[C];
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       weight[j] = LoadPairs(w + j * ldw + l);
       _mm_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + kPrefetchBytes, _MM_HINT_T0);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512bh value = LoadPairs(x + r * ldx + l);
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], value, weight[j]);
     }
   }
   if (l < k) {
     const __mmask32 lanes = (1u << (k - l)) - 1;
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512bh value = LoadPairs(x + r * ldx + l, lanes);
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) sum[r][j] = _mm512_dpbf16_ps(sum[r][j], value, LoadPairs(w + j * ldw + l, lanes));
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const __m128 sums = SumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
     if (C == 4) {

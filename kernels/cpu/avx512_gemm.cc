@@ -10,32 +10,41 @@ constexpr int kRows = 6;     // rows of x that share a load of w
 constexpr int kColumns = 4;  // rows of w, that is columns of c, at a time
 constexpr int64_t kPrefetchBytes = 512;
 
+// The short loops over registers are unrolled by pragma: only then do the sums live in registers.
 // c[R, C] = x[R, k] * w[C, k]^T: R * C running sums stay in registers.
 template <typename T, int R, int C>
 void DotBlock(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t k) {
   __m512 sum[R][kColumns];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int j = 0; j < kColumns; ++j) sum[r][j] = _mm512_setzero_ps();
   }
   int64_t l = 0;
   for (; l + kVec <= k; l += kVec) {
     __m512 weight[C];
+#pragma GCC unroll 8
     for (int j = 0; j < C; ++j) {
       weight[j] = Load(w + j * ldw + l);
-      if (R == 1) _mm_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + kPrefetchBytes, _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + kPrefetchBytes, _MM_HINT_T0);
     }
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512 value = Load(x + r * ldx + l);
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) sum[r][j] = _mm512_fmadd_ps(value, weight[j], sum[r][j]);
     }
   }
   if (l < k) {
     const __mmask16 lanes = FirstLanes(k - l);
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512 value = Load(x + r * ldx + l, lanes);
+#pragma GCC unroll 8
       for (int j = 0; j < C; ++j) sum[r][j] = _mm512_fmadd_ps(value, Load(w + j * ldw + l, lanes), sum[r][j]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     const __m128 sums = SumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
     if (C == 4) {
@@ -46,39 +55,32 @@ void DotBlock(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, in
   }
 }
 
-template <typename T, int R>
-void DotColumns(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t n, int64_t k) {
-  int64_t j = 0;
-  for (; j + kColumns <= n; j += kColumns) DotBlock<T, R, kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, k);
-  for (; j < n; ++j) DotBlock<T, R, 1>(x, ldx, w + j * ldw, ldw, c + j, ldc, k);
+// Rows of x inside columns of w: w comes from memory once, x stays in the cache.
+template <typename T, int C>
+void DotRows(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k) {
+  int64_t i = 0;
+  for (; i + kRows <= m; i += kRows) DotBlock<T, kRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+  switch (m - i) {
+    case 5:
+      return DotBlock<T, 5, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+    case 4:
+      return DotBlock<T, 4, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+    case 3:
+      return DotBlock<T, 3, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+    case 2:
+      return DotBlock<T, 2, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+    case 1:
+      return DotBlock<T, 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
+    default:
+      return;
+  }
 }
 
 template <typename T>
 void Dot(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n, int64_t k) {
-  for (int64_t i = 0; i < m; i += kRows) {
-    const float* rows = x + i * ldx;
-    float* out = c + i * ldc;
-    switch (m - i) {
-      case 1:
-        DotColumns<T, 1>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-      case 2:
-        DotColumns<T, 2>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-      case 3:
-        DotColumns<T, 3>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-      case 4:
-        DotColumns<T, 4>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-      case 5:
-        DotColumns<T, 5>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-      default:
-        DotColumns<T, kRows>(rows, ldx, w, ldw, out, ldc, n, k);
-        break;
-    }
-  }
+  int64_t j = 0;
+  for (; j + kColumns <= n; j += kColumns) DotRows<T, kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
+  for (; j < n; ++j) DotRows<T, 1>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
 }
 
 // c[R, V * 16] += a[R, k] * b[k, V * 16]; `last` masks the last register.
@@ -86,18 +88,25 @@ template <int R, int V>
 void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t k, __mmask16 last) {
   __m512 sum[R][V];
   const auto lanes = [&](int v) { return v == V - 1 ? last : static_cast<__mmask16>(0xFFFF); };
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) sum[r][v] = Load(c + r * ldc + v * kVec, lanes(v));
   }
   for (int64_t l = 0; l < k; ++l) {
     __m512 row[V];
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) row[v] = Load(b + l * ldb + v * kVec, lanes(v));
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const __m512 factor = _mm512_set1_ps(a[r * lda + l]);
+#pragma GCC unroll 8
       for (int v = 0; v < V; ++v) sum[r][v] = _mm512_fmadd_ps(factor, row[v], sum[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) Store(c + r * ldc + v * kVec, sum[r][v], lanes(v));
   }
 }

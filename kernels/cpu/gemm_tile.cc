@@ -13,6 +13,8 @@ constexpr int64_t kRowTile = 64;       // rows of x per inner call: their result
 constexpr int64_t kColumnPiece = 64;   // columns per piece when weights stream from memory
 constexpr int64_t kWidePiece = 256;    // and when they are used for many rows of x
 constexpr int64_t kManyRows = 64;
+constexpr int64_t kFewRows = 12;       // rows of x that fit the second-level cache whatever k is
+constexpr int64_t kDepthPart = 2048;   // values of k at a time for more rows
 constexpr int64_t kAmxMinRows = 2;     // one row is bound by memory in any form
 constexpr int64_t kAmxMinDepth = 32;
 
@@ -31,6 +33,23 @@ void Finish(const KernelTable& table, const GemmTile& tile, int64_t first_row, i
       table.add(sums, scratch, sums, n);
     }
     table.from_f32(tile.out.dtype, sums, out, n);
+  }
+}
+
+// c[rows, n] = x[rows, k] * w[n, k]^T, in parts of k that leave the rows of x in the second-level cache. `more` holds
+// another rows * n floats.
+void MultiplyRows(const KernelTable& table, const TensorView& x, const TensorView& w, float* c, float* more) {
+  const int64_t rows = x.size(0), n = w.size(0), k = x.size(1);
+  const int64_t part = rows > kFewRows ? kDepthPart : std::max<int64_t>(k, 1);
+  for (int64_t l = 0; l == 0 || l < k; l += part) {
+    const TensorView xs = x.Slice(1, l, std::min(part, k - l)), ws = w.Slice(1, l, std::min(part, k - l));
+    float* out = l == 0 ? c : more;
+    if (x.dtype == DType::kBF16) {
+      table.gemm_bf16(xs.as<const BF16>(), x.stride(0), ws.as<const BF16>(), w.stride(0), out, n, rows, n, xs.size(1));
+    } else {
+      table.gemm_f32(w.dtype, xs.as<const float>(), x.stride(0), ws.data, w.stride(0), out, n, rows, n, xs.size(1));
+    }
+    if (l > 0) table.add(c, more, c, rows * n);
   }
 }
 
@@ -97,18 +116,16 @@ void RunGemmTile(const Context& context, Scratch& scratch, const GemmTile& tile)
   if (m == 0 || n == 0) return;
   const bool amx = tile.x.packed != nullptr;
   const int64_t row_tile = std::min(m, amx ? kAmxMaxRows : kRowTile);
-  float* c = scratch.Get<float>((row_tile + 1) * n + (amx ? AmxScratchFloats(row_tile, n) : 0));
-  float* row = c + row_tile * n;
+  float* c = scratch.Get<float>((row_tile + 1) * n + (amx ? AmxScratchFloats(row_tile, n) : row_tile * n));
+  float* more = c + row_tile * n;
   for (int64_t i = 0; i < m; i += row_tile) {
     const int64_t rows = std::min(row_tile, m - i);
     if (amx) {
-      AmxGemm(tile.x.packed, i, rows, k, tile.w.as<const BF16>(), tile.w.stride(0), n, c, n, row + n);
-    } else if (x.dtype == DType::kBF16) {
-      table.gemm_bf16(x.row<const BF16>(i), x.stride(0), tile.w.as<const BF16>(), tile.w.stride(0), c, n, rows, n, k);
+      AmxGemm(tile.x.packed, i, rows, k, tile.w.as<const BF16>(), tile.w.stride(0), n, c, n, more);
     } else {
-      table.gemm_f32(tile.w.dtype, x.row<const float>(i), x.stride(0), tile.w.data, tile.w.stride(0), c, n, rows, n, k);
+      MultiplyRows(table, x.Slice(0, i, rows), tile.w, c, more);
     }
-    Finish(table, tile, i, rows, c, row);
+    Finish(table, tile, i, rows, c, more);
   }
 }
 
