@@ -13,10 +13,30 @@ namespace {
 
 bool Has(std::string_view text, std::string_view what) { return text.find(what) != text.npos; }
 
+// Whether the text has V3.1's variable "thinking", which is not R1's optional "enable_thinking".
+bool HasThinkingVariable(std::string_view text) {
+  constexpr std::string_view kOther = "enable_";
+  for (size_t at = text.find("thinking"); at != text.npos; at = text.find("thinking", at + 1)) {
+    if (!text.substr(0, at).ends_with(kOther)) return true;
+  }
+  return false;
+}
+
+// Whether the text opens <think> somewhere without closing it at once (an empty block is how thinking is switched off).
+bool OpensThink(std::string_view text) {
+  for (size_t at = text.find("<think>"); at != text.npos; at = text.find("<think>", at + 1)) {
+    std::string_view rest = text.substr(at + 7);
+    while (rest.starts_with("\\n") || rest.starts_with("\n")) rest.remove_prefix(rest[0] == '\n' ? 1 : 2);
+    if (!rest.starts_with("</think>")) return true;
+  }
+  return false;
+}
+
 // The style of a template's text, by the literals only that generation has.
 std::optional<ChatStyle> StyleOfTemplate(std::string_view text) {
   if (Has(text, "<｜User｜>") && Has(text, "<｜Assistant｜>")) {
-    if (Has(text, "</think>") && Has(text, "thinking")) return ChatStyle::kDeepSeekV31;  // the variable of both modes
+    if (Has(text, "</think>") && HasThinkingVariable(text))
+      return ChatStyle::kDeepSeekV31;  // the variable of both modes
     if (Has(text, "<think>") || Has(text, "</think>")) return ChatStyle::kDeepSeekR1;
     return ChatStyle::kDeepSeekV3;
   }
@@ -120,12 +140,15 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const Token
   out.style_ = style;
   out.bos_ = tokenizer.bos_token();
   out.eos_ = tokenizer.eos_token();
+  // V3.2 and later write calls in a markup of their own, which is not rendered here: such checkpoints chat without
+  // tools.
+  out.has_tools_ = !Has(text, "DSML");
   const bool has_think_token = tokenizer.TokenId("<think>").has_value();
   switch (style) {
     case ChatStyle::kDeepSeekR1:
       // Without a text of its own the form that always thinks; the first and the 0528 release leave <think> to the
       // model.
-      out.forces_think_ = text.empty() || Has(text, "<think>");
+      out.forces_think_ = text.empty() || OpensThink(text);
       out.has_reasoning_ = true;
       out.strips_reasoning_ = true;
       break;
@@ -149,6 +172,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const Token
 }
 
 ToolSyntax ChatTemplate::tool_syntax() const {
+  if (!has_tools_) return ToolSyntax::kNone;
   switch (style_) {
     case ChatStyle::kDeepSeekV3:
     case ChatStyle::kDeepSeekR1:

@@ -87,6 +87,7 @@ class ChatTemplate {
   bool forces_think_ = false;   // R1: the generation prompt ends with <think>\n
   bool has_thinking_switch_ = false;
   bool has_reasoning_ = false;
+  bool has_tools_ = true;
   bool strips_reasoning_ = false;  // history turns lose everything up to </think>
 };
 

@@ -100,6 +100,29 @@ TEST(ChatTemplateTest, DetectsTheGeneration) {
   EXPECT_FALSE(Detected("v3").has_reasoning());
 }
 
+TEST(ChatTemplateTest, TellsTheReleasesOfR1FromV31) {
+  const auto detect = [](const std::string& tail) {
+    return *ChatTemplate::Detect(
+        *WithTemplate("{{ '<｜User｜>' + c.split('</think>')[-1] + '<｜Assistant｜>' }}" + tail));
+  };
+  const ChatMessage user{.role = "user", .content = "Hi"};
+  const auto ends = [&](const ChatTemplate& chat) {
+    const std::string text = chat.Render(absl::MakeConstSpan(&user, 1), {})->Text();
+    return text.substr(text.rfind("<｜Assistant｜>"));
+  };
+  // The first release and 0528 leave <think> to the model, even where thinking can be switched off by an empty block.
+  EXPECT_EQ(ends(detect("")), "<｜Assistant｜>");
+  const ChatTemplate optional =
+      detect("{% if enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}");
+  EXPECT_EQ(optional.style(), ChatStyle::kDeepSeekR1);
+  EXPECT_EQ(ends(optional), "<｜Assistant｜>");
+  EXPECT_EQ(ends(detect("{{ '<think>\\n' }}")), "<｜Assistant｜><think>\n");
+  const ChatTemplate later = detect("{% if not thinking %}{{ '</think>' }}{% else %}{{ '<think>' }}{% endif %}");
+  EXPECT_EQ(later.style(), ChatStyle::kDeepSeekV31);
+  EXPECT_EQ(later.tool_syntax(), ToolSyntax::kDeepSeekV31);
+  EXPECT_EQ(detect("{% set dsml = '｜DSML｜' %}{{ thinking }}").tool_syntax(), ToolSyntax::kNone);
+}
+
 TEST(ChatTemplateTest, FallsBackToTheVocabularyOrSaysThereIsNone) {
   EXPECT_EQ(ChatTemplate::Detect(*LoadTokenizer("deepseek_v3"))->style(), ChatStyle::kDeepSeekV31);
   EXPECT_EQ(ChatTemplate::Detect(*LoadTokenizer("qwen2"))->style(), ChatStyle::kChatMl);
