@@ -92,10 +92,11 @@ absl::Status Detokenize(const service::GenerateService& service, const std::stri
 // /tokenize and /detokenize: no place in the queue is needed, the workers' bounded queue is the limit.
 asio::awaitable<void> HandleTokens(Connection& connection, const RouteMatch& route, absl::Time arrival) {
   service::GenerateService& service = *connection.context().dependencies.service;
-  absl::StatusOr<std::string> body = co_await connection.ReadBody();
+  std::string body;
+  const absl::Status read = co_await connection.ReadBody(&body);
   if (connection.disconnected()) co_return;
-  if (!body.ok()) {
-    co_await Refuse(connection, route.name, arrival, body.status());
+  if (!read.ok()) {
+    co_await Refuse(connection, route.name, arrival, read);
     co_return;
   }
   connection.WatchDisconnect();
@@ -103,8 +104,8 @@ asio::awaitable<void> HandleTokens(Connection& connection, const RouteMatch& rou
   absl::Status status;
   const int max_depth = connection.context().options.max_json_depth;
   const bool ran = co_await RunOnWorker(connection, [&] {
-    status = route.route == Route::kTokenize ? Tokenize(service, *body, max_depth, &answer)
-                                             : Detokenize(service, *body, max_depth, &answer);
+    status = route.route == Route::kTokenize ? Tokenize(service, body, max_depth, &answer)
+                                             : Detokenize(service, body, max_depth, &answer);
   });
   if (connection.disconnected()) co_return;
   if (!ran) status = WorkersBusy();

@@ -90,20 +90,20 @@ asio::awaitable<void> CallRun::Run() {
     co_await Refuse(ticket.status());
     co_return;
   }
-  absl::StatusOr<std::string> body = co_await connection_.ReadBody();
-  if (!body.ok()) {
+  std::string body;
+  const absl::Status read = co_await connection_.ReadBody(&body);
+  if (!read.ok()) {
     ticket->Release();
     if (connection_.disconnected()) {
-      Record(body.status(), 499);
+      Record(read, 499);
     } else {
-      co_await Refuse(body.status());
+      co_await Refuse(read);
     }
     co_return;
   }
   connection_.WatchDisconnect();
-  const bool ran = co_await RunOnWorker(connection_, [&] { Start(*body, *std::move(ticket)); });
-  body->clear();
-  body->shrink_to_fit();
+  const bool ran = co_await RunOnWorker(connection_, [&] { Start(body, *std::move(ticket)); });
+  body = std::string();
   if (!ran) {
     ticket->Release();
     started_.status = WorkersBusy();

@@ -64,7 +64,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
   // CANCELLED: the client is gone. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
-  boost::asio::awaitable<absl::StatusOr<std::string>> ReadBody();
+  boost::asio::awaitable<absl::Status> ReadBody(std::string* body);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
