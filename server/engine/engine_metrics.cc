@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/time/clock.h"
+
 namespace hadal::engine {
 namespace {
 
@@ -33,6 +35,7 @@ EngineMetrics::EngineMetrics(base::Metrics* metrics)
       decode_time_(metrics_.decode_time.Get()),
       step_duration_(metrics_.step_duration.Get()),
       step_tokens_(metrics_.step_tokens.Get()),
+      last_step_(metrics_.last_step_timestamp_seconds.Get()),
       prompt_tokens_(metrics_.request_prompt_tokens.Get()),
       generated_tokens_(metrics_.request_generation_tokens.Get()),
       prompt_total_(metrics_.prompt_tokens.Get()),
@@ -53,6 +56,7 @@ EngineMetrics::EngineMetrics(base::Metrics* metrics)
 void EngineMetrics::OnStep(const StepFacts& facts) {
   step_duration_.Observe(absl::ToDoubleSeconds(facts.duration));
   step_tokens_.Observe(facts.tokens);
+  last_step_.Set(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
 }
 
 void EngineMetrics::OnStarted(request::Priority priority, absl::Duration queue_time) {
@@ -107,6 +111,7 @@ void EngineMetrics::OnEnded(const RequestFacts& facts) {
   prompt_tokens_.Observe(facts.usage.prompt_tokens);
   generated_tokens_.Observe(facts.usage.completion_tokens);
   duration_[Index(facts.priority)]->Observe(absl::ToDoubleSeconds(facts.total_time));
+  if (facts.usage.completion_tokens == 0) return;
   prefill_time_.Observe(absl::ToDoubleSeconds(facts.prefill_time));
   decode_time_.Observe(absl::ToDoubleSeconds(facts.decode_time));
   if (facts.usage.completion_tokens > 1) {

@@ -37,6 +37,7 @@ class EngineMetrics final : public EngineObserver {
   base::Histogram& decode_time_;
   base::Histogram& step_duration_;
   base::Histogram& step_tokens_;
+  base::Gauge& last_step_;
   base::Histogram& prompt_tokens_;
   base::Histogram& generated_tokens_;
   base::Counter& prompt_total_;
