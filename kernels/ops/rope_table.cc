@@ -18,7 +18,8 @@ std::vector<float> BaseFrequencies(double theta, int64_t dim) {
   std::vector<float> frequencies(dim / 2);
   for (int64_t i = 0; i < dim / 2; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(dim);
-    frequencies[i] = 1.0f / static_cast<float>(std::pow(theta, static_cast<double>(exponent)));
+    const double base = static_cast<float>(theta);
+    frequencies[i] = 1.0f / static_cast<float>(std::pow(base, static_cast<double>(exponent)));
   }
   return frequencies;
 }
