@@ -2,6 +2,8 @@
 #include "kernels/cpu/sample_draw.h"
 
 #include <algorithm>
+#include <bit>
+#include <vector>
 
 #include "kernels/ops/philox.h"
 
@@ -38,17 +40,27 @@ int32_t DrawFromAll(const SampleRowParams& row, const float* weights, int64_t n)
   return static_cast<int32_t>(last);
 }
 
-// Keeps in ids[0, n) what top-p keeps; returns how many. The ids are sorted by value then.
+// Weights are in [0, 1]; the upper half of their bits is their bucket, so that buckets are in order of weight.
+constexpr int64_t kBuckets = 0x3F80 + 1;
+int64_t Bucket(float weight) { return std::bit_cast<uint32_t>(weight) >> 16; }
+
+// Keeps in ids[0, n) what top-p keeps and returns how many; the order of the ids changes. Whole buckets are taken from the
+// heaviest down; only the one in which top_p is reached has to be sorted.
 int64_t KeepTopP(float top_p, const float* z, const float* weights, int32_t* ids, int64_t n) {
-  const double total = Sum(weights, ids, n);
-  // Tokens lighter than this weigh less than 1 - top_p together, so the kept ones are among the others.
-  const double negligible = (1.0 - top_p) * total / static_cast<double>(n);
-  int64_t candidates = std::partition(ids, ids + n, [&](int32_t id) { return weights[id] >= negligible; }) - ids;
-  std::sort(ids, ids + candidates, [&](int32_t a, int32_t b) { return z[a] != z[b] ? z[a] > z[b] : a < b; });
-  double sum = 0;
-  int64_t kept = 0;
-  while (kept < candidates && sum < top_p * total) sum += weights[ids[kept++]];
-  return std::max<int64_t>(kept, 1);
+  std::vector<double> sums(kBuckets, 0.0);
+  for (int64_t i = 0; i < n; ++i) sums[Bucket(weights[ids[i]])] += weights[ids[i]];
+  double total = 0, sum = 0;
+  for (double bucket : sums) total += bucket;
+  const double target = top_p * total;
+  int64_t last = kBuckets - 1;
+  while (last > 0 && sum + sums[last] < target) sum += sums[last--];
+  int32_t* const heavier_end = std::partition(ids, ids + n, [&](int32_t id) { return Bucket(weights[id]) > last; });
+  int32_t* const last_end =
+      std::partition(heavier_end, ids + n, [&](int32_t id) { return Bucket(weights[id]) == last; });
+  std::sort(heavier_end, last_end, [&](int32_t a, int32_t b) { return z[a] != z[b] ? z[a] > z[b] : a < b; });
+  int32_t* kept = heavier_end;
+  while (kept < last_end && sum < target) sum += weights[*kept++];
+  return std::max<int64_t>(kept - ids, 1);
 }
 
 }  // namespace
