@@ -3,17 +3,19 @@
 #include "absl/strings/str_join.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace hadal::kernels {
 
-std::vector<std::string> BackendNames() { return {"cpu", "reference"}; }
+std::vector<std::string> BackendNames() { return {"cuda", "cpu", "reference"}; }
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, const Backend::Options& options) {
   if (options.memory_budget_bytes < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("memory_budget_bytes: expected 0 or more, found ", options.memory_budget_bytes));
   }
+  if (name == "cuda") return CreateCudaBackend(options);
   if (name == "cpu") return CreateCpuBackend(options);
   if (name == "reference") return CreateReferenceBackend(options);
   return absl::InvalidArgumentError(

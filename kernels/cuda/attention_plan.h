@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The attention ops in the terms of the generic kernel (launch.h). Host arithmetic only.
+#pragma once
+
+#include "kernels/cuda/launch.h"
+#include "kernels/ops/mla_attention.h"
+#include "kernels/ops/mla_prefill.h"
+#include "kernels/ops/paged_attention.h"
+
+namespace hadal::kernels::cuda {
+
+AttentionLaunch PlanPagedAttention(const PagedAttentionParams& params);
+AttentionLaunch PlanMlaAttention(const MlaAttentionParams& params);
+AttentionLaunch PlanMlaPrefill(const MlaPrefillParams& params);
+
+}  // namespace hadal::kernels::cuda

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/cuda/gemm_plan.h"
+#include "kernels/cuda/launch.h"
+
+namespace hadal::kernels::cuda {
+
+// Dense products by cuBLASLt with float32 accumulation (no TF32, no reduction in half types). The algorithm of a shape is
+// asked for once and kept. Owns its handle and workspace; used by one thread at a time, on one stream.
+class CublasGemm {
+ public:
+  static absl::StatusOr<std::unique_ptr<CublasGemm>> Create(Stream stream);
+  virtual ~CublasGemm() = default;
+
+  // Queues the product. False: cuBLASLt has no algorithm for this shape, nothing was queued.
+  virtual absl::StatusOr<bool> Run(const GemmPlan& plan) = 0;
+};
+
+}  // namespace hadal::kernels::cuda

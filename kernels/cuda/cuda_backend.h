@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+
+namespace hadal::kernels {
+
+// The ops on one NVIDIA GPU: own kernels, cuBLASLt for products and FlashInfer for attention where they take the shape.
+// FailedPrecondition: this build holds no CUDA code, or the machine has no GPU that it runs on.
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Options& options);
+
+}  // namespace hadal::kernels

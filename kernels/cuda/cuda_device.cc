@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cuda_device.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/check.h"
+
+namespace hadal::kernels::cuda {
+namespace {
+
+constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;    // of one staged copy
+constexpr int64_t kReservedBytes = int64_t{1} << 30;    // of the device, for scratch and libraries, without a budget
+constexpr int64_t kScratchUnitBytes = int64_t{1} << 20;
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+cudaStream_t Native(Stream stream) { return static_cast<cudaStream_t>(stream); }
+
+absl::Status CheckBytes(const char* call, int64_t bytes) {
+  if (bytes >= 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(call, ": expected bytes >= 0, found ", bytes));
+}
+
+}  // namespace
+
+absl::Status CudaError(int code, const char* call, const char* file, int line) {
+  const char* tail = std::strstr(file, "kernels/cuda/");
+  const auto error = static_cast<cudaError_t>(code);
+  const std::string text = absl::StrCat("cuda: ", call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error), " (",
+                                        tail != nullptr ? tail : file, ":", line, ")");
+  return error == cudaErrorMemoryAllocation ? absl::ResourceExhaustedError(text) : absl::InternalError(text);
+}
+
+absl::Status CudaDevice::Open(const Options& options) {
+  if (options.device_index < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("cuda: device_index: expected 0 or more, found ", options.device_index));
+  }
+  int count = 0;
+  if (const cudaError_t found = cudaGetDeviceCount(&count); found != cudaSuccess) {
+    cudaGetLastError();  // not sticky: a later attempt may work
+    return absl::FailedPreconditionError(absl::StrCat("cuda: no usable GPU: ", cudaGetErrorString(found)));
+  }
+  if (options.device_index >= count) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cuda: expected a device below ", count, " (the number of GPUs), found ", options.device_index));
+  }
+  cudaDeviceProp properties = {};
+  HADAL_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, options.device_index));
+  device_ = options.device_index;
+  if (absl::Status s = Enter(); !s.ok()) return s;
+  if (const int missing = FindKernelImage(); missing != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cuda: ", properties.name, " has compute capability ", properties.major, ".", properties.minor,
+        ", for which this build holds no code: ", cudaGetErrorString(static_cast<cudaError_t>(missing))));
+  }
+  description_ = absl::StrCat("cuda:", device_, ", ", properties.name, ", compute capability ", properties.major, ".",
+                              properties.minor);
+  max_shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
+  size_t free_bytes = 0, total_bytes = 0;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
+  const int64_t usable = static_cast<int64_t>(free_bytes);
+  limit_bytes_ = options.memory_budget_bytes > 0 ? options.memory_budget_bytes
+                                                 : std::max(usable - kReservedBytes, usable / 2);
+  cudaStream_t stream = nullptr;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  stream_ = stream;
+  void* staging = nullptr;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaMallocHost(&staging, kStagingBytes));
+  staging_ = static_cast<char*>(staging);
+  return absl::OkStatus();
+}
+
+// Failures on the way out have nobody to be told to.
+CudaDevice::~CudaDevice() {
+  if (device_ < 0) return;
+  cudaSetDevice(device_);
+  if (stream_ != nullptr) cudaStreamSynchronize(Native(stream_));
+  for (void* event : staged_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
+  for (void* event : idle_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
+  if (staging_ != nullptr) cudaFreeHost(staging_);
+  if (scratch_ != nullptr) cudaFree(scratch_);
+  if (stream_ != nullptr) cudaStreamDestroy(Native(stream_));
+}
+
+absl::Status CudaDevice::Enter() {
+  HADAL_CUDA_RETURN_IF_ERROR(cudaSetDevice(device_));
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::CheckShared(absl::string_view op, int64_t bytes) const {
+  if (bytes <= max_shared_bytes_) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(op, ": expected a shape that needs at most ", max_shared_bytes_,
+                                                 " bytes of shared memory, found one that needs ", bytes));
+}
+
+absl::Status CudaDevice::Noted(absl::Status status) {
+  if (!status.ok() && !absl::IsInvalidArgument(status) && first_failure_.ok()) first_failure_ = status;
+  return status;
+}
+
+absl::StatusOr<Buffer> CudaDevice::Allocate(int64_t bytes) {
+  if (absl::Status s = CheckBytes("allocate", bytes); !s.ok()) return s;
+  if (bytes == 0) return Buffer();
+  int64_t used = used_bytes_.load(std::memory_order_relaxed);
+  do {
+    if (bytes > limit_bytes_ - used) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("allocate: ", bytes, " bytes asked for, ", limit_bytes_ - used, " of ", limit_bytes_, " left"));
+    }
+  } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+  void* data = nullptr;
+  cudaError_t allocated = cudaSetDevice(device_);
+  if (allocated == cudaSuccess) allocated = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (allocated != cudaSuccess) {
+    cudaGetLastError();  // a refused allocation is not sticky
+    used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    return CudaError(allocated, absl::StrCat("cudaMalloc of ", bytes, " bytes").c_str(), __FILE__, __LINE__);
+  }
+  return Buffer(this, data, bytes);
+}
+
+void CudaDevice::Free(void* data, int64_t bytes) {
+  cudaSetDevice(device_);
+  cudaFree(data);  // waits for the device, so queued work still finds the memory
+  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+absl::StatusOr<DeviceMemory> CudaDevice::Memory() {
+  return DeviceMemory{limit_bytes_, used_bytes_.load(std::memory_order_relaxed)};
+}
+
+absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
+  if (bytes <= scratch_bytes_) return scratch_;
+  if (absl::Status s = Enter(); !s.ok()) return s;
+  if (scratch_ != nullptr) HADAL_CUDA_RETURN_IF_ERROR(cudaFree(scratch_));  // waits for work that uses it
+  scratch_ = nullptr;
+  scratch_bytes_ = 0;
+  void* data = nullptr;
+  const int64_t wanted = RoundUp(bytes, kScratchUnitBytes);
+  if (const cudaError_t allocated = cudaMalloc(&data, static_cast<size_t>(wanted)); allocated != cudaSuccess) {
+    cudaGetLastError();
+    return CudaError(allocated, absl::StrCat("cudaMalloc of ", wanted, " bytes of scratch").c_str(), __FILE__, __LINE__);
+  }
+  scratch_ = static_cast<char*>(data);
+  scratch_bytes_ = wanted;
+  return scratch_;
+}
+
+absl::Status CudaDevice::WaitForOldestStaged() {
+  const auto event = static_cast<cudaEvent_t>(staged_events_.front());
+  HADAL_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(event));
+  staged_events_.pop_front();
+  staging_plan_.ReleaseOldest();
+  idle_events_.push_back(event);
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::Stage(char* device_target, const char* source, int64_t bytes) {
+  const int64_t taken = RoundUp(bytes, 256);
+  while (!staging_plan_.Fits(taken)) {
+    if (absl::Status s = WaitForOldestStaged(); !s.ok()) return s;
+  }
+  if (idle_events_.empty()) {
+    cudaEvent_t fresh = nullptr;
+    HADAL_CUDA_RETURN_IF_ERROR(cudaEventCreateWithFlags(&fresh, cudaEventDisableTiming));
+    idle_events_.push_back(fresh);
+  }
+  char* pinned = staging_ + staging_plan_.Take(taken);
+  const auto event = static_cast<cudaEvent_t>(idle_events_.front());
+  idle_events_.pop_front();
+  staged_events_.push_back(event);  // in step with the plan, also when the copy fails
+  std::memcpy(pinned, source, static_cast<size_t>(bytes));
+  HADAL_CUDA_RETURN_IF_ERROR(
+      cudaMemcpyAsync(device_target, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, Native(stream_)));
+  HADAL_CUDA_RETURN_IF_ERROR(cudaEventRecord(event, Native(stream_)));
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
+  if (absl::Status s = CheckBytes("upload", bytes); !s.ok()) return s;
+  if (absl::Status s = Enter(); !s.ok()) return Noted(s);
+  const std::lock_guard<std::mutex> lock(staging_mutex_);
+  for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
+    absl::Status s = Stage(static_cast<char*>(device_target) + done, static_cast<const char*>(source) + done,
+                           std::min(kMaxPieceBytes, bytes - done));
+    if (!s.ok()) return Noted(s);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::Download(void* target, const void* device_source, int64_t bytes) {
+  if (absl::Status s = CheckBytes("download", bytes); !s.ok()) return s;
+  if (bytes == 0) return absl::OkStatus();
+  const auto run = [&]() -> absl::Status {
+    if (absl::Status s = Enter(); !s.ok()) return s;
+    HADAL_CUDA_RETURN_IF_ERROR(
+        cudaMemcpyAsync(target, device_source, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, Native(stream_)));
+    HADAL_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(Native(stream_)));
+    return absl::OkStatus();
+  };
+  return Noted(run());
+}
+
+absl::Status CudaDevice::Copy(void* device_target, const void* device_source, int64_t bytes) {
+  if (absl::Status s = CheckBytes("copy", bytes); !s.ok()) return s;
+  if (bytes == 0) return absl::OkStatus();
+  const auto run = [&]() -> absl::Status {
+    if (absl::Status s = Enter(); !s.ok()) return s;
+    HADAL_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(device_target, device_source, static_cast<size_t>(bytes),
+                                               cudaMemcpyDeviceToDevice, Native(stream_)));
+    return absl::OkStatus();
+  };
+  return Noted(run());
+}
+
+absl::Status CudaDevice::Zero(void* device_target, int64_t bytes) {
+  if (absl::Status s = CheckBytes("zero", bytes); !s.ok()) return s;
+  if (bytes == 0) return absl::OkStatus();
+  const auto run = [&]() -> absl::Status {
+    if (absl::Status s = Enter(); !s.ok()) return s;
+    HADAL_CUDA_RETURN_IF_ERROR(cudaMemsetAsync(device_target, 0, static_cast<size_t>(bytes), Native(stream_)));
+    return absl::OkStatus();
+  };
+  return Noted(run());
+}
+
+absl::Status CudaDevice::Synchronize() {
+  const auto run = [&]() -> absl::Status {
+    if (absl::Status s = Enter(); !s.ok()) return s;
+    HADAL_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(Native(stream_)));
+    return absl::OkStatus();
+  };
+  const absl::Status now = run();
+  absl::Status first = first_failure_;
+  first_failure_ = absl::OkStatus();
+  return first.ok() ? now : first;
+}
+
+}  // namespace hadal::kernels::cuda

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What all kernels share: elements of a view as floats, reductions over a block, launches. Threads of a block talk through
+// shared memory and __syncthreads only, so that results have one order of additions and the kernels also run on the
+// emulator of tests/kernels/cuda.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/view.h"
+
+namespace hadal::kernels::cuda {
+
+__device__ inline float ToF32(float value) { return value; }
+__device__ inline float ToF32(__nv_bfloat16 value) { return __bfloat162float(value); }
+__device__ inline float ToF32(__half value) { return __half2float(value); }
+
+__device__ inline float LoadAt(const View& view, int64_t offset) {
+  switch (view.dtype) {
+    case DType::kBF16:
+      return ToF32(static_cast<const __nv_bfloat16*>(view.data)[offset]);
+    case DType::kF16:
+      return ToF32(static_cast<const __half*>(view.data)[offset]);
+    default:
+      return static_cast<const float*>(view.data)[offset];
+  }
+}
+
+__device__ inline void StoreAt(const View& view, int64_t offset, float value) {
+  switch (view.dtype) {
+    case DType::kBF16:
+      static_cast<__nv_bfloat16*>(view.data)[offset] = __float2bfloat16_rn(value);
+      break;
+    case DType::kF16:
+      static_cast<__half*>(view.data)[offset] = __float2half_rn(value);
+      break;
+    default:
+      static_cast<float*>(view.data)[offset] = value;
+      break;
+  }
+}
+
+__device__ inline float RoundTo(DType dtype, float value) {
+  if (dtype == DType::kBF16) return ToF32(__float2bfloat16_rn(value));
+  if (dtype == DType::kF16) return ToF32(__float2half_rn(value));
+  return value;
+}
+
+struct Add {
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+
+struct Larger {
+  // NaN loses, as in std::max(largest, value).
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+};
+
+// Dynamic shared memory of the block, 16-byte aligned.
+__device__ inline unsigned char* SharedMemory() {
+  extern __shared__ __align__(16) unsigned char hadal_shared_memory[];
+  return hadal_shared_memory;
+}
+
+// Combines one value from every thread; all threads get the result. `scratch` holds blockDim.x values, and blockDim.x is
+// a power of two. The order of combination is fixed.
+template <typename T, typename Combine>
+__device__ T BlockReduce(T value, T* scratch, Combine combine) {
+  scratch[threadIdx.x] = value;
+  __syncthreads();
+  for (unsigned width = blockDim.x / 2; width > 0; width /= 2) {
+    if (threadIdx.x < width) scratch[threadIdx.x] = combine(scratch[threadIdx.x], scratch[threadIdx.x + width]);
+    __syncthreads();
+  }
+  const T result = scratch[0];
+  __syncthreads();
+  return result;
+}
+
+// Sum of the values of the threads before this one; *total is the sum of all. `scratch` holds blockDim.x values.
+template <typename T>
+__device__ T BlockExclusiveSum(T value, T* scratch, T* total) {
+  scratch[threadIdx.x] = value;
+  __syncthreads();
+  for (unsigned distance = 1; distance < blockDim.x; distance *= 2) {
+    const T before = threadIdx.x >= distance ? scratch[threadIdx.x - distance] : T(0);
+    __syncthreads();
+    scratch[threadIdx.x] += before;
+    __syncthreads();
+  }
+  *total = scratch[blockDim.x - 1];
+  const T exclusive = threadIdx.x > 0 ? scratch[threadIdx.x - 1] : T(0);
+  __syncthreads();
+  return exclusive;
+}
+
+// Last index i of a rising array with starts[i] <= row < starts[i + 1], among `count` ranges that cover `row`.
+__device__ inline int64_t FindRange(const int32_t* starts, int64_t count, int64_t row) {
+  int64_t low = 0, high = count;  // starts[low] <= row < starts[high]
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (starts[middle] <= row) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// Launches `blocks` one-dimensional blocks; none: no launch. Returns a cudaError_t.
+template <typename... Expected, typename... Actual>
+int Launch(Stream stream, void (*kernel)(Expected...), int64_t blocks, int threads, int64_t shared_bytes, Actual... args) {
+  if (blocks <= 0) return cudaSuccess;
+  if (blocks > kMaxGridBlocks) return cudaErrorInvalidConfiguration;
+  if (shared_bytes > kDefaultSharedBytes) {
+    const cudaError_t raised = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    if (raised != cudaSuccess) return raised;
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(blocks), 1, 1);
+  config.blockDim = dim3(static_cast<unsigned>(threads), 1, 1);
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
+  config.stream = static_cast<cudaStream_t>(stream);
+  const cudaError_t launched = cudaLaunchKernelEx(&config, kernel, static_cast<Expected>(args)...);
+  return launched != cudaSuccess ? launched : cudaGetLastError();
+}
+
+// Blocks of `kThreads` for a loop over `count` items that each thread walks with the stride of the grid.
+inline int64_t GridStrideBlocks(int64_t count) {
+  const int64_t blocks = (count + kThreads - 1) / kThreads;
+  return blocks < kMaxGridStrideBlocks ? blocks : kMaxGridStrideBlocks;
+}
+
+// for (int64_t i : the items of this thread)
+#define HADAL_GRID_STRIDE(i, count)                                                                  \
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, i##_step = int64_t{gridDim.x} * blockDim.x; i < (count); \
+       i += i##_step)
+
+}  // namespace hadal::kernels::cuda

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/gemm_plan.h"
+
+#include <algorithm>
+
+namespace hadal::kernels::cuda {
+namespace {
+
+// A leading dimension for rows of `width` elements; of a single row the stride has no meaning. 0: rows overlap.
+int64_t LeadingDimension(int64_t rows, int64_t stride, int64_t width) {
+  if (rows <= 1) return std::max<int64_t>(stride, width);
+  return stride >= width ? stride : 0;
+}
+
+bool TypesPair(DType x, DType w, DType out) { return x == w && (out == x || out == DType::kF32); }
+
+bool Complete(const GemmShape& s) {
+  return s.m >= 1 && s.n >= 1 && s.k >= 1 && s.batch >= 1 && s.x_row > 0 && s.w_row > 0 && s.out_row > 0;
+}
+
+void FillAlignments(GemmPlan& plan) {
+  GemmShape& s = plan.shape;
+  s.x_alignment = CommonAlignment(plan.x, s.in, s.x_batch);
+  s.w_alignment = CommonAlignment(plan.w, s.in, s.w_batch);
+  s.out_alignment = CommonAlignment(plan.out, s.out, s.out_batch);
+  s.bias_alignment = s.has_bias ? CommonAlignment(plan.bias, s.out, 0) : 0;
+}
+
+}  // namespace
+
+int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride) {
+  const uint64_t bits = reinterpret_cast<uintptr_t>(data) | static_cast<uint64_t>(batch_stride * DTypeBytes(dtype));
+  int32_t alignment = 1;
+  while (alignment < 256 && bits % (2 * alignment) == 0) alignment *= 2;
+  return alignment;
+}
+
+std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
+  if (!TypesPair(p.x.dtype, p.w.dtype, p.out.dtype)) return std::nullopt;
+  if (p.bias.present() && p.bias.dtype != p.out.dtype) return std::nullopt;
+  GemmPlan plan;
+  GemmShape& s = plan.shape;
+  s.in = p.x.dtype;
+  s.out = p.out.dtype;
+  s.has_bias = p.bias.present();
+  s.accumulate = p.accumulate;
+  s.m = p.x.size(0);
+  s.n = p.w.size(0);
+  s.k = p.x.size(1);
+  s.x_row = LeadingDimension(s.m, p.x.stride(0), s.k);
+  s.w_row = LeadingDimension(s.n, p.w.stride(0), s.k);
+  s.out_row = LeadingDimension(s.m, p.out.stride(0), s.n);
+  if (!Complete(s)) return std::nullopt;
+  plan.x = p.x.data;
+  plan.w = p.w.data;
+  plan.bias = p.bias.data;
+  plan.out = p.out.data;
+  FillAlignments(plan);
+  return plan;
+}
+
+std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
+  if (!TypesPair(p.x.dtype, p.w.dtype, p.out.dtype)) return std::nullopt;
+  GemmPlan plan;
+  GemmShape& s = plan.shape;
+  s.in = p.x.dtype;
+  s.out = p.out.dtype;
+  s.transposed_w = p.transpose_w;
+  s.m = p.x.size(0);
+  s.batch = p.x.size(1);
+  s.k = p.x.size(2);
+  s.n = p.out.size(2);
+  s.x_row = LeadingDimension(s.m, p.x.stride(0), s.k);
+  s.w_row = LeadingDimension(p.w.size(1), p.w.stride(1), p.w.size(2));
+  s.out_row = LeadingDimension(s.m, p.out.stride(0), s.n);
+  if (!Complete(s)) return std::nullopt;
+  if (s.batch > 1) {
+    s.x_batch = p.x.stride(1);
+    s.w_batch = p.w.stride(0);
+    s.out_batch = p.out.stride(1);
+  }
+  plan.x = p.x.data;
+  plan.w = p.w.data;
+  plan.out = p.out.data;
+  FillAlignments(plan);
+  return plan;
+}
+
+}  // namespace hadal::kernels::cuda

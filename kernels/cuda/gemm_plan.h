@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+
+#include "kernels/ops/gemm.h"
+#include "kernels/tensor_view.h"
+
+namespace hadal::kernels::cuda {
+
+// Shape of a product as cuBLASLt sees it, apart from the addresses: what its choice of an algorithm depends on. Rows are
+// the ops' rows; row strides (leading dimensions) and batch strides count elements; alignments are in bytes, 2^i <= 256.
+struct GemmShape {
+  DType in = DType::kF32;  // of x and w
+  DType out = DType::kF32;
+  bool has_bias = false;   // of type `out`
+  bool accumulate = false;
+  bool transposed_w = false;
+  int64_t m = 0, n = 0, k = 0, batch = 1;
+  int64_t x_row = 0, w_row = 0, out_row = 0;
+  int64_t x_batch = 0, w_batch = 0, out_batch = 0;
+  int32_t x_alignment = 0, w_alignment = 0, out_alignment = 0, bias_alignment = 0;
+
+  auto operator<=>(const GemmShape&) const = default;
+};
+
+struct GemmPlan {
+  GemmShape shape;
+  const void* x = nullptr;
+  const void* w = nullptr;
+  const void* bias = nullptr;
+  void* out = nullptr;
+};
+
+// Nothing when cuBLASLt cannot take the product: x and w of different types, an output type it does not pair with them, a
+// bias of another type than the output, k = 0, rows that overlap. Then the generic kernel serves. m, n and batch >= 1.
+std::optional<GemmPlan> PlanGemm(const GemmParams& params);
+std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
+
+// Largest power of two up to 256 that divides the address and, in bytes, the strides that move it.
+int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride);
+
+}  // namespace hadal::kernels::cuda

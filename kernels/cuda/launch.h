@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernels' launchers, in plain C++: host code is compiled by the host compiler and knows the device only by this
+// header. Every launcher queues work on `stream` and returns a cudaError_t as an int (0: queued). Parameters have passed
+// the Check function of the op; launchers do nothing for empty inputs.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/view.h"
+
+namespace hadal::kernels::cuda {
+
+using Stream = void*;  // a cudaStream_t
+
+inline constexpr int kThreads = 256;
+inline constexpr int64_t kMaxGridBlocks = 2147483647;  // grid dimension x of every device since 2012
+inline constexpr int64_t kMaxGridStrideBlocks = 4096;
+inline constexpr int64_t kDefaultSharedBytes = 48 * 1024;  // more needs cudaFuncSetAttribute
+
+// 0 if this build holds code for the current device.
+int FindKernelImage();
+
+// ---- Elementwise (elementwise.cu) ----
+int LaunchEmbedding(Stream stream, const int32_t* ids, int64_t tokens, View table, View out);
+int LaunchCast(Stream stream, View in, View out);  // right-aligned views
+int LaunchSiluMul(Stream stream, View gate, View up, View out);
+int LaunchRope(Stream stream, View x, const int32_t* positions, View cos, const float* sin, bool interleaved);
+// One of k and v. slots: i32 or i64.
+int LaunchKvAppend(Stream stream, View rows, View cache, View slots);
+
+// ---- Norm (rms_norm.cu) ----
+struct RmsNormLaunch {
+  View x, residual, weight, out;  // x, residual, out: [rows, heads, dim]
+  bool has_residual = false, has_out = false;
+  float eps = 0;
+};
+int LaunchRmsNorm(Stream stream, const RmsNormLaunch& launch);
+
+// ---- Products without cuBLAS (generic_gemm.cu) ----
+// out[b, i, j] = sum over l of x[b, i, l] * w[b, j, l] (or w[b, l, j]), any types, any strides, float32 sums.
+struct GenericGemmLaunch {
+  View x, w, bias, out;  // data and dtype; strides below
+  bool has_bias = false, accumulate = false, transposed_w = false;
+  int64_t batch = 1, m = 0, n = 0, k = 0;
+  int64_t x_batch = 0, x_row = 0, w_batch = 0, w_row = 0, out_batch = 0, out_row = 0;
+  // Grouped: rows [expert_start[e], expert_start[e + 1]) use the matrix at weights[e]; m is the number of rows.
+  const int32_t* expert_start = nullptr;
+  const int64_t* weights = nullptr;
+  int64_t experts = 0;
+};
+int64_t GenericGemmBlocks(const GenericGemmLaunch& launch);
+int LaunchGenericGemm(Stream stream, const GenericGemmLaunch& launch);
+
+// ---- Attention without FlashInfer (attention.cu) ----
+// One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA and
+// both forms of MLA. Element (token, head, d) of part X of sequence s, position p:
+//   paged (table != null): X + table[s][p / block_tokens] * X_block + (p % block_tokens) * X_token + (head / group) * X_head + d
+//   dense:                 X + (kv_start[s] + p) * X_token + (head / group) * X_head + d
+struct AttentionLaunch {
+  View q_a, q_b, out;  // [tokens, heads, dim]
+  const void *key_a = nullptr, *key_b = nullptr, *value = nullptr;
+  DType kv_dtype = DType::kF32;
+  int64_t a_block = 0, a_token = 0, a_head = 0;
+  int64_t b_block = 0, b_token = 0, b_head = 0;
+  int64_t v_block = 0, v_token = 0, v_head = 0;
+  int64_t a_dim = 0, b_dim = 0, v_dim = 0;
+  int64_t tokens = 0, heads = 0, group = 1, sequences = 0;
+  const int32_t* query_start = nullptr;
+  const int32_t* context_lens = nullptr;
+  const int32_t* table = nullptr;
+  int64_t table_stride = 0, block_tokens = 0;
+  const int32_t* kv_start = nullptr;
+  float scale = 1;
+};
+int64_t AttentionSharedBytes(int64_t key_dim, int64_t value_dim);
+int LaunchAttention(Stream stream, const AttentionLaunch& launch);
+int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences, const int32_t* table,
+                    int64_t table_stride);
+
+// ---- Mixture of experts (moe.cu) ----
+struct MoeRouteLaunch {
+  View logits;
+  const float* correction_bias = nullptr;
+  int32_t* ids = nullptr;
+  float* weights = nullptr;
+  int64_t tokens = 0, experts = 0, top_k = 0, n_group = 1, topk_group = 1;
+  bool sigmoid = false, mask_groups = false, group_by_two = false, masked_weights = false, norm = false;
+  float scaling = 1;
+};
+int64_t MoeRouteSharedBytes(int64_t experts, int64_t groups, int64_t top_k);
+int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& launch);
+int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted, int32_t* row_of,
+                     int32_t* expert_start, int64_t experts);
+int64_t MoeUnpermuteSharedBytes(int64_t top_k);
+int LaunchMoeUnpermute(Stream stream, View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k, View addend,
+                       bool has_addend, View out);
+
+// ---- Sampling (sample.cu) ----
+// One row, as the device reads it; built by sample_rows.h.
+struct SampleRow {
+  float temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
+  int32_t top_k, target_token, top_logprobs;
+  int32_t in_order;  // 1: an id appears twice in a list, so it must be applied one after another
+  uint64_t seed, random_counter;
+  int64_t first_penalty, penalties, first_bias, biases, first_mask_word;  // offsets into the lists; mask: -1 for none
+};
+struct SampleToken {  // an entry of SamplePenalty or SampleBias
+  int32_t token_id;
+  int32_t output_count;
+  int32_t in_prompt;
+  float bias;
+};
+struct SampleLaunch {
+  View logits;  // f32 [rows, vocab]
+  const SampleRow* rows = nullptr;       // device
+  const SampleToken* tokens = nullptr;   // device
+  const uint32_t* mask_words = nullptr;  // device
+  float* adjusted = nullptr;             // device [rows, vocab]
+  double* likelihood = nullptr;          // device [rows, vocab]
+  int64_t first_row = 0, row_count = 0;  // rows of this launch; adjusted and likelihood start at first_row
+  int32_t* out_tokens = nullptr;
+  float* out_logprobs = nullptr;
+  int32_t* out_top_tokens = nullptr;
+  float* out_top_logprobs = nullptr;
+  int64_t top_columns = 0;
+  int32_t* out_status = nullptr;
+};
+int SampleThreads(int64_t vocab);
+int LaunchSample(Stream stream, const SampleLaunch& launch);
+
+}  // namespace hadal::kernels::cuda
