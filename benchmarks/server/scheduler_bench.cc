@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine's own speed: the whole loop (queue, scheduler, KV blocks, streams) on one thread over a model that computes
+// nothing. Consumers read on the same thread, so every token is paid for once.
+//
+// Usage: scheduler_bench [--sequences N] [--prompt N] [--output N] [--requests N] [--block-tokens N]
+// Writes one JSON object of metrics and settings; scheduler_bench.py adds machine and date.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "models/null_model.h"
+#include "server/admission/admission.h"
+#include "server/engine/engine_observer.h"
+#include "server/engine/step_loop.h"
+
+namespace hadal {
+namespace {
+
+struct Settings {
+  int sequences = 256;
+  int prompt = 128;
+  int output = 512;
+  int requests = 1024;
+  int block_tokens = 64;
+};
+
+// Host time of full decode steps: between the end of one step and the launch of the next.
+class Watch : public engine::EngineObserver {
+ public:
+  explicit Watch(int sequences) : sequences_(sequences) {}
+  void OnStep(const engine::StepFacts& facts) override {
+    if (facts.sequences == sequences_ && facts.prefill_tokens == 0) {
+      host_us_.push_back(absl::ToDoubleMicroseconds(facts.host));
+    }
+  }
+  double Percentile(double p) {
+    if (host_us_.empty()) return 0;
+    const size_t index = std::min(host_us_.size() - 1, static_cast<size_t>(p * static_cast<double>(host_us_.size())));
+    std::nth_element(host_us_.begin(), host_us_.begin() + index, host_us_.end());
+    return host_us_[index];
+  }
+  size_t steps() const { return host_us_.size(); }
+
+ private:
+  const int sequences_;
+  std::vector<double> host_us_;
+};
+
+// The null model with a stopwatch, so that its own cost can be told from the engine's.
+class TimedModel : public models::Model {
+ public:
+  explicit TimedModel(std::unique_ptr<models::NullModel> model) : model_(std::move(model)) {}
+  const models::ModelInfo& info() const override { return model_->info(); }
+  const models::KvLayout& kv_layout() const override { return model_->kv_layout(); }
+  int64_t WorkspaceBytes(int32_t t, int32_t s) const override { return model_->WorkspaceBytes(t, s); }
+  absl::Status AllocateKvCache(int32_t n, int32_t b) override { return model_->AllocateKvCache(n, b); }
+  absl::StatusOr<models::StepHandle> Launch(models::StepInput input) override {
+    const auto start = std::chrono::steady_clock::now();
+    auto handle = model_->Launch(std::move(input));
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return handle;
+  }
+  absl::StatusOr<models::StepOutput> Wait(models::StepHandle handle) override {
+    const auto start = std::chrono::steady_clock::now();
+    auto output = model_->Wait(handle);
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return output;
+  }
+  double seconds() const { return seconds_; }
+
+ private:
+  std::unique_ptr<models::NullModel> model_;
+  double seconds_ = 0;
+};
+
+bool Submit(admission::AdmissionController& controller, const Settings& settings, int index,
+            std::vector<std::shared_ptr<request::TokenStream>>& streams) {
+  auto request = std::make_unique<request::Request>();
+  request->id = std::to_string(index);
+  request->arrival = base::Clock::Real()->Now();
+  request->prompt.resize(settings.prompt);
+  for (int i = 0; i < settings.prompt; ++i) request->prompt[i] = (index * 7919 + i * 31) % 32000;
+  request->max_tokens = settings.output;
+  request->stop_token_ids = {0};
+  request->ignore_eos = true;
+  request->stream = std::make_shared<request::TokenStream>(1024);
+  auto stream = request->stream;
+  auto ticket = controller.TryAdmit({request->priority, "", request->id, settings.prompt * 4});
+  if (!ticket.ok()) return false;
+  if (!ticket->Settle(*request, 0).ok()) return false;
+  if (!controller.Enqueue(0, std::move(request), *std::move(ticket)).ok()) return false;
+  streams.push_back(std::move(stream));
+  return true;
+}
+
+int Run(const Settings& settings) {
+  const int blocks = settings.sequences * 2 * ((settings.prompt + settings.output) / settings.block_tokens + 2);
+  admission::KvPoolLedger pool(int64_t{blocks} * 1000);
+  admission::AdmissionController::Options admission_options;
+  auto controller = *admission::AdmissionController::Create(std::move(admission_options));
+  controller->AddModel({"null", 131072, settings.block_tokens, 1000, &pool}).value();
+  controller->SetReady();
+
+  Watch watch(settings.sequences);
+  engine::EngineOptions options;
+  options.num_blocks = blocks;
+  options.block_tokens = settings.block_tokens;
+  options.max_batch_size = settings.sequences;
+  options.max_batch_tokens = std::max(2048, settings.sequences);
+  options.observer = &watch;
+  TimedModel model(*models::NullModel::Create({}));
+  if (!model.AllocateKvCache(blocks, settings.block_tokens).ok()) return 1;
+  auto wake = std::make_shared<request::WakeSignal>();
+  engine::StepLoop loop(options, &model, controller.get(), 0, wake, std::make_shared<engine::PublishedState>());
+
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  int submitted = 0;
+  int64_t tokens = 0;
+  int64_t finished = 0;
+  int64_t rounds = 0;
+  const auto start = std::chrono::steady_clock::now();
+  while (finished < settings.requests) {
+    // The queue always holds a few, so that a place in the batch is filled at once.
+    while (submitted < settings.requests && controller->QueuedRequests(0) < 16) {
+      if (!Submit(*controller, settings, submitted, streams)) break;
+      ++submitted;
+    }
+    loop.RunOnce(wake->Take());
+    if (++rounds % 8 != 0 && submitted < settings.requests) continue;
+    for (size_t i = 0; i < streams.size();) {
+      const request::StreamBatch batch = streams[i]->Read();
+      tokens += static_cast<int64_t>(batch.tokens.size());
+      if (!batch.closed) {
+        ++i;
+        continue;
+      }
+      if (!batch.status.ok()) {
+        std::fprintf(stderr, "request failed: %s\n", batch.status.ToString().c_str());
+        return 1;
+      }
+      ++finished;
+      streams[i] = std::move(streams.back());
+      streams.pop_back();
+    }
+  }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double engine_seconds = seconds - model.seconds();
+  std::printf(
+      "{\"metrics\": {\"tokens_per_s\": %.0f, \"tokens_per_s_without_model\": %.0f, \"host_step_us_p50\": %.1f, "
+      "\"host_step_us_p99\": %.1f, \"null_model_share_ratio\": %.3f, \"wall_s\": %.3f, \"full_steps\": %zu}, "
+      "\"settings\": {\"sequences\": %d, \"prompt_tokens\": %d, \"output_tokens\": %d, \"requests\": %d, "
+      "\"block_tokens\": %d, \"threads\": 1}}\n",
+      static_cast<double>(tokens) / seconds, static_cast<double>(tokens) / engine_seconds, watch.Percentile(0.5),
+      watch.Percentile(0.99), model.seconds() / seconds, seconds, watch.steps(), settings.sequences, settings.prompt,
+      settings.output, settings.requests, settings.block_tokens);
+  return 0;
+}
+
+}  // namespace
+}  // namespace hadal
+
+int main(int argc, char** argv) {
+  hadal::Settings settings;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const int value = std::atoi(argv[i + 1]);
+    int* target = std::strcmp(argv[i], "--sequences") == 0      ? &settings.sequences
+                  : std::strcmp(argv[i], "--prompt") == 0       ? &settings.prompt
+                  : std::strcmp(argv[i], "--output") == 0       ? &settings.output
+                  : std::strcmp(argv[i], "--requests") == 0     ? &settings.requests
+                  : std::strcmp(argv[i], "--block-tokens") == 0 ? &settings.block_tokens
+                                                                : nullptr;
+    if (target == nullptr || value < 1) {
+      std::fprintf(stderr, "scheduler_bench: bad argument %s %s\n", argv[i], argv[i + 1]);
+      return 2;
+    }
+    *target = value;
+  }
+  return hadal::Run(settings);
+}
