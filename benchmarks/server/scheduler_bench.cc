@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's own speed: the whole loop (queue, scheduler, KV blocks, streams) on one thread over a model that computes
-// nothing. Consumers read on the same thread, so every token is paid for once.
+// The engine's own speed: the whole loop (queue, scheduler, KV blocks, streams) on one thread over a model that
+// computes nothing. Consumers read on the same thread, so every token is paid for once.
 //
 // Usage: scheduler_bench [--sequences N] [--prompt N] [--output N] [--requests N] [--block-tokens N]
 // Writes one JSON object of metrics and settings; scheduler_bench.py adds machine and date.
@@ -28,26 +28,26 @@ struct Settings {
   int block_tokens = 64;
 };
 
-// Host time of full decode steps: between the end of one step and the launch of the next.
+// The engine's time for each full decode step: what the device waits for, and what is hidden behind its work.
 class Watch : public engine::EngineObserver {
  public:
   explicit Watch(int sequences) : sequences_(sequences) {}
   void OnStep(const engine::StepFacts& facts) override {
     if (facts.sequences == sequences_ && facts.prefill_tokens == 0) {
-      host_us_.push_back(absl::ToDoubleMicroseconds(facts.host));
+      gap_us.push_back(absl::ToDoubleMicroseconds(facts.gap));
+      overlapped_us.push_back(absl::ToDoubleMicroseconds(facts.overlapped));
     }
   }
-  double Percentile(double p) {
-    if (host_us_.empty()) return 0;
-    const size_t index = std::min(host_us_.size() - 1, static_cast<size_t>(p * static_cast<double>(host_us_.size())));
-    std::nth_element(host_us_.begin(), host_us_.begin() + index, host_us_.end());
-    return host_us_[index];
+  static double Percentile(std::vector<double>& values, double p) {
+    if (values.empty()) return 0;
+    const size_t index = std::min(values.size() - 1, static_cast<size_t>(p * static_cast<double>(values.size())));
+    std::nth_element(values.begin(), values.begin() + index, values.end());
+    return values[index];
   }
-  size_t steps() const { return host_us_.size(); }
+  std::vector<double> gap_us, overlapped_us;
 
  private:
   const int sequences_;
-  std::vector<double> host_us_;
 };
 
 // The null model with a stopwatch, so that its own cost can be told from the engine's.
@@ -150,13 +150,16 @@ int Run(const Settings& settings) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const double engine_seconds = seconds - model.seconds();
   std::printf(
-      "{\"metrics\": {\"tokens_per_s\": %.0f, \"tokens_per_s_without_model\": %.0f, \"host_step_us_p50\": %.1f, "
-      "\"host_step_us_p99\": %.1f, \"null_model_share_ratio\": %.3f, \"wall_s\": %.3f, \"full_steps\": %zu}, "
+      "{\"metrics\": {\"tokens_per_s\": %.0f, \"tokens_per_s_without_model\": %.0f, \"host_gap_us_p50\": %.1f, "
+      "\"host_gap_us_p99\": %.1f, \"host_overlapped_us_p50\": %.1f, \"host_overlapped_us_p99\": %.1f, "
+      "\"null_model_share_ratio\": %.3f, \"wall_s\": %.3f, \"full_steps\": %zu}, "
       "\"settings\": {\"sequences\": %d, \"prompt_tokens\": %d, \"output_tokens\": %d, \"requests\": %d, "
       "\"block_tokens\": %d, \"threads\": 1}}\n",
-      static_cast<double>(tokens) / seconds, static_cast<double>(tokens) / engine_seconds, watch.Percentile(0.5),
-      watch.Percentile(0.99), model.seconds() / seconds, seconds, watch.steps(), settings.sequences, settings.prompt,
-      settings.output, settings.requests, settings.block_tokens);
+      static_cast<double>(tokens) / seconds, static_cast<double>(tokens) / engine_seconds,
+      Watch::Percentile(watch.gap_us, 0.5), Watch::Percentile(watch.gap_us, 0.99),
+      Watch::Percentile(watch.overlapped_us, 0.5), Watch::Percentile(watch.overlapped_us, 0.99),
+      model.seconds() / seconds, seconds, watch.gap_us.size(), settings.sequences, settings.prompt, settings.output,
+      settings.requests, settings.block_tokens);
   return 0;
 }
 

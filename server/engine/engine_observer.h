@@ -14,9 +14,10 @@ namespace hadal::engine {
 enum class Stage : uint8_t { kQueue, kPrefill, kDecode };
 
 struct StepFacts {
-  absl::Duration duration;  // Launch to the end of Wait
-  absl::Duration host;      // the engine's own work for it, outside Wait
-  int32_t tokens = 0;       // rows
+  absl::Duration duration;    // Launch to the end of Wait
+  absl::Duration gap;         // the engine's work before its launch that nothing else hid: the device waited for it
+  absl::Duration overlapped;  // the engine's work while it computed: publishing the step before, planning the next
+  int32_t tokens = 0;         // rows
   int32_t sequences = 0;
   int32_t prefill_tokens = 0;
 };

@@ -41,12 +41,13 @@ StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission
 StepLoop::~StepLoop() { Abort(); }
 
 StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
-  round_started_ = options_.clock->Now();
-  scheduler_.Retire(round_started_, (signals & request::WakeSignal::kConsumer) != 0);
+  const absl::Time now = options_.clock->Now();
+  if (!in_flight_.has_value()) gap_started_ = now;
+  scheduler_.Retire(now, (signals & request::WakeSignal::kConsumer) != 0);
   if (device_fault_) scheduler_.EndWaiting(FaultStatus());
   if (draining_) scheduler_.EndWaiting(DrainingStatus());
   BatchPlan next;
-  if (!device_fault_) next = scheduler_.Plan(round_started_, /*start_new=*/!draining_);
+  if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
   scheduler_.Publish();  // what was retired or started is told before the wait for the device
   Round round;
   round.progressed = in_flight_.has_value() || !next.empty();
@@ -62,7 +63,7 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
 void StepLoop::LaunchStep(BatchPlan plan) {
   InFlight step;
   step.launched = options_.clock->Now();
-  step.host = step.launched - round_started_;
+  step.gap = step.launched - gap_started_;
   // Before the call: a model that hangs in Launch must be seen, too.
   published_->step_in_flight.store(true, std::memory_order_release);
   if (published_->runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
@@ -72,6 +73,7 @@ void StepLoop::LaunchStep(BatchPlan plan) {
   step.plan = std::move(plan);
   if (handle.ok()) {
     step.handle = *handle;
+    step.launch_returned = options_.clock->Now();
     in_flight_.emplace(std::move(step));
     return;
   }
@@ -113,14 +115,15 @@ void StepLoop::FinishStep(BatchPlan& next) {
   if (options_.observer != nullptr) {
     StepFacts facts;
     facts.duration = now - step.launched;
-    facts.host = step.host + (before - round_started_);
+    facts.gap = step.gap;
+    facts.overlapped = before - step.launch_returned;
     facts.tokens = step.plan.tokens;
     facts.sequences = static_cast<int32_t>(step.plan.entries.size());
     facts.prefill_tokens = step.plan.prefill_tokens;
     options_.observer->OnStep(facts);
   }
   in_flight_.reset();
-  round_started_ = now;
+  gap_started_ = now;
 }
 
 void StepLoop::Fault(const absl::Status& status) {

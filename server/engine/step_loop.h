@@ -50,7 +50,8 @@ class StepLoop {
     BatchPlan plan;
     models::StepHandle handle;
     absl::Time launched;
-    absl::Duration host;  // the engine's own time for it
+    absl::Duration gap;
+    absl::Time launch_returned;
   };
 
   void LaunchStep(BatchPlan plan);
@@ -67,7 +68,7 @@ class StepLoop {
   std::optional<InFlight> in_flight_;
   bool draining_ = false;
   bool device_fault_ = false;
-  absl::Time round_started_;
+  absl::Time gap_started_;       // end of the last Wait, or start of the round when nothing was in flight
   double seconds_per_step_ = 0;  // decayed average
 };
 
