@@ -43,7 +43,7 @@ double LengthHistogram::MeanRemaining(int32_t produced) const {
 
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens) {
   const int32_t quantile = histogram.Quantile(q);
-  if (quantile < 0) return max_tokens / 2 + max_tokens % 2;
+  if (quantile < 0) return std::min(max_tokens / 2 + max_tokens % 2, kColdStartTokens);
   return std::min(max_tokens, quantile);
 }
 

@@ -225,7 +225,7 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     share.share_bytes = rest / static_cast<int64_t>(loaded.size());
     share.bytes_per_token = one.model->kv_layout().bytes_per_token();
     share.block_tokens = config_.kv_block_tokens;
-    share.max_batch_size = config_.max_batch_size;
+    share.max_requests = int64_t{config_.max_batch_size} + config_.max_queue_requests;
     share.max_model_len = info.max_model_len;
     absl::StatusOr<int32_t> blocks = KvBlocks(info.name, share);
     if (!blocks.ok()) return blocks.status();

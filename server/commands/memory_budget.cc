@@ -51,7 +51,7 @@ absl::StatusOr<int64_t> AutoMemoryBudget() {
 absl::StatusOr<int32_t> KvBlocks(const std::string& model, const KvShare& share) {
   const int64_t block_bytes = share.bytes_per_token * share.block_tokens;
   const int64_t per_sequence = (int64_t{share.max_model_len} + share.block_tokens - 1) / share.block_tokens;
-  const int64_t useful = per_sequence * share.max_batch_size;
+  const int64_t useful = per_sequence * std::min(share.max_requests, int64_t{1} << 24);
   const int64_t affordable = share.share_bytes / std::max<int64_t>(block_bytes, 1);
   const int64_t blocks = std::min({useful, affordable, int64_t{std::numeric_limits<int32_t>::max()}});
   if (blocks < 1) {

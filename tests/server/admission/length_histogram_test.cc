@@ -11,6 +11,7 @@ TEST(LengthHistogramTest, KnowsNothingBeforeEnoughSamples) {
   for (int i = 0; i < LengthHistogram::kMinSamples - 1; ++i) histogram.Record(100);
   EXPECT_EQ(histogram.Quantile(0.7), -1);
   EXPECT_EQ(PredictOutputTokens(histogram, 0.7, 1001), 501) << "cold start: half of max_tokens, rounded up";
+  EXPECT_EQ(PredictOutputTokens(histogram, 0.7, 131072), kColdStartTokens) << "but no more than a usual answer";
   histogram.Record(100);
   EXPECT_GE(histogram.Quantile(0.7), 100);
 }

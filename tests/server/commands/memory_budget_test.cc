@@ -12,15 +12,15 @@ KvShare Share(int64_t bytes) {
   share.share_bytes = bytes;
   share.bytes_per_token = 1000;
   share.block_tokens = 64;
-  share.max_batch_size = 4;
+  share.max_requests = 4;
   share.max_model_len = 100;
   return share;
 }
 
 TEST(MemoryBudgetTest, TheBudgetBoundsTheBlocks) { EXPECT_EQ(*KvBlocks("m", Share(64000 * 3 + 63999)), 3); }
 
-TEST(MemoryBudgetTest, NoMoreBlocksThanTheBatchesCanUse) {
-  EXPECT_EQ(*KvBlocks("m", Share(int64_t{1} << 40)), 2 * 4);  // 100 tokens are two blocks, four sequences
+TEST(MemoryBudgetTest, NoMoreBlocksThanRequestsCanUse) {
+  EXPECT_EQ(*KvBlocks("m", Share(int64_t{1} << 40)), 2 * 4);  // 100 tokens are two blocks, four requests
 }
 
 TEST(MemoryBudgetTest, TooLittleForOneBlockIsRefusedWithTheNumbers) {
