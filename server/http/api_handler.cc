@@ -93,15 +93,14 @@ absl::Status Detokenize(const service::GenerateService& service, const std::stri
 asio::awaitable<void> HandleTokens(Connection& connection, const RouteMatch& route, absl::Time arrival) {
   service::GenerateService& service = *connection.context().dependencies.service;
   std::string body;
-  const absl::Status read = co_await connection.ReadBody(&body);
+  absl::Status status = co_await connection.ReadBody(&body);
   if (connection.disconnected()) co_return;
-  if (!read.ok()) {
-    co_await Refuse(connection, route.name, arrival, read);
+  if (!status.ok()) {
+    co_await Refuse(connection, route.name, arrival, std::move(status));
     co_return;
   }
   connection.WatchDisconnect();
   Answer answer;
-  absl::Status status;
   const int max_depth = connection.context().options.max_json_depth;
   const bool ran = co_await RunOnWorker(connection, [&] {
     status = route.route == Route::kTokenize ? Tokenize(service, body, max_depth, &answer)

@@ -91,19 +91,20 @@ asio::awaitable<void> CallRun::Run() {
     co_return;
   }
   std::string body;
-  const absl::Status read = co_await connection_.ReadBody(&body);
+  absl::Status read = co_await connection_.ReadBody(&body);
   if (!read.ok()) {
     ticket->Release();
     if (connection_.disconnected()) {
       Record(read, 499);
     } else {
-      co_await Refuse(read);
+      co_await Refuse(std::move(read));
     }
     co_return;
   }
   connection_.WatchDisconnect();
   const bool ran = co_await RunOnWorker(connection_, [&] { Start(body, *std::move(ticket)); });
-  body = std::string();
+  body.clear();
+  body.shrink_to_fit();
   if (!ran) {
     ticket->Release();
     started_.status = WorkersBusy();
@@ -244,9 +245,11 @@ asio::awaitable<void> CallRun::Answer() {
     if (!out.empty()) {
       if (!streaming_) {
         streaming_ = true;
-        if (!co_await connection_.BeginStream("text/event-stream; charset=utf-8")) break;
+        const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8");
+        if (!begun) break;
       }
-      if (!co_await connection_.WriteStream(&out)) break;
+      const bool sent = co_await connection_.WriteStream(&out);
+      if (!sent) break;
       keep_alive_at = std::chrono::steady_clock::now() + interval;
     }
     if (done) {
@@ -297,7 +300,8 @@ asio::awaitable<void> CallRun::Fail(absl::Status status, std::string* out) {
   }
   Record(status, 200);
   out->append(ErrorEvent(status));
-  if (co_await connection_.WriteStream(out)) co_await connection_.EndStream(/*complete=*/false);
+  const bool sent = co_await connection_.WriteStream(out);
+  if (sent) co_await connection_.EndStream(/*complete=*/false);
 }
 
 asio::awaitable<void> CallRun::Refuse(absl::Status status) {

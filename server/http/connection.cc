@@ -72,7 +72,8 @@ asio::awaitable<void> Connection::Run(Handler handler) {
         context_->options.max_header_bytes, context_->options.max_target_bytes, context_->options.max_body_bytes});
     answered_ = false;
     keep_alive_ = false;
-    if (!co_await ReadHead(first)) break;
+    const bool has_head = co_await ReadHead(first);
+    if (!has_head) break;
     first = false;
     NameRequest();
     keep_alive_ = reader_->state() != RequestReader::State::kError && head().keep_alive && !context_->draining.load();
@@ -102,7 +103,8 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
     // A kept connection may rest; the clock of the request starts with its first byte.
     if (!first && context_->draining.load()) co_return false;
     SetDeadline(first ? context_->options.request_timeout : context_->options.idle_timeout);
-    if (!co_await ReadSome()) co_return false;
+    const bool begun = co_await ReadSome();
+    if (!begun) co_return false;
     idle_ = false;
   }
   SetDeadline(context_->options.request_timeout);
@@ -131,14 +133,10 @@ asio::awaitable<bool> Connection::ReadSome() {
   co_return true;
 }
 
-// The results go through named variables: g++ 12 reads `this` from an uninitialised frame when the awaited call stands in the
-// condition and the coroutine returns a StatusOr<std::string>.
 asio::awaitable<absl::Status> Connection::ReadBody(std::string* body) {
-  const bool wants_continue =
-      head().expect_continue && reader_->state() == RequestReader::State::kBody && rest_.empty();
-  if (wants_continue) {
-    const bool written = co_await Write("HTTP/1.1 100 Continue\r\n\r\n");
-    if (!written) co_return MakeError(Reason::kCancelled, "the client is gone");
+  if (head().expect_continue && reader_->state() == RequestReader::State::kBody && rest_.empty()) {
+    const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n");
+    if (!sent) co_return MakeError(Reason::kCancelled, "the client is gone");
   }
   SetDeadline(context_->options.request_timeout);
   reader_->Feed({});
@@ -196,13 +194,15 @@ asio::awaitable<void> Connection::Send(Answer answer) {
   std::string text = AnswerHead(answer.status, answer.content_type, answer.headers);
   text += absl::StrFormat("content-length: %d\r\n\r\n", answer.body.size());
   if (head().method != "HEAD") text += answer.body;
-  if (!co_await Write(text)) co_return;
+  const bool sent = co_await Write(text);
+  if (!sent) co_return;
   if (discard) {
     reader_->DiscardBody();
     SetDeadline(context_->options.request_timeout);
     reader_->Feed({});
     while (reader_->state() == RequestReader::State::kBody) {
-      if (!co_await ReadSome()) break;
+      const bool more = co_await ReadSome();
+      if (!more) break;
       reader_->Feed(std::exchange(rest_, {}));
     }
     ClearDeadline();

@@ -15,7 +15,6 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/http/async_event.h"
 #include "server/http/error_answer.h"
@@ -39,6 +38,9 @@ struct ServerContext {
 // Answers one request of a connection, of which the head has been read.
 using Handler = std::function<boost::asio::awaitable<void>(Connection&)>;
 
+// GCC 12 miscompiles a coroutine with a co_await inside the condition of an if or a loop (its frame is laid out in two ways):
+// here and in the handlers the result always goes into a variable first; tests/arch checks it.
+//
 // One HTTP/1.1 connection: reads requests one after the other, lets the handler answer each, keeps the socket's time limits.
 // Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by pending operations.
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -73,6 +75,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   AsyncEvent& event() { return *event_; }
   std::shared_ptr<AsyncEvent> shared_event() { return event_; }
 
+  // The answer will be the connection's last.
+  void CloseAfterAnswer() { keep_alive_ = false; }
   // A whole answer. An unread body is read on for a while, so that the client sees the answer and not a reset.
   boost::asio::awaitable<void> Send(Answer answer);
   // An answer in pieces. False: the client is gone or too slow; nothing more can be sent.

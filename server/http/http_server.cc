@@ -234,6 +234,7 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
   const absl::Status status = request::MakeBusy(
       request::Reason::kConnectionQueueFull,
       absl::StrFormat("%d/%d connections", context.open_connections.load(), context.options.max_connections), absl::Seconds(1));
+  connection.CloseAfterAnswer();
   co_await connection.Send(ErrorAnswer(status, context.options.overload_http_status));
 }
 

@@ -54,6 +54,11 @@ class LayersTest(unittest.TestCase):
         ):
             self.assertEqual(1, len(self.problems(path, GOOD + f"#include <{include}>\n")), f"{path} -> {include}")
 
+    def test_refuses_awaits_in_conditions(self):
+        self.assertEqual(1, len(self.problems("server/http/a.h", GOOD + "  if (!co_await Write(text)) co_return;\n")))
+        self.assertEqual(1, len(self.problems("server/http/a.h", GOOD + "  while (more && co_await Read()) {\n")))
+        self.assertEqual([], self.problems("server/http/a.h", GOOD + "  if (sent) co_await End(true);\n  x = co_await F();\n"))
+
     def test_refuses_device_conditionals_missing_headers_and_unknown_folders(self):
         self.assertEqual(1, len(self.problems("models/blocks/a.h", GOOD + "#ifdef A\n#if defined(HADAL_CUDA)\n")))
         self.assertEqual(2, len(self.problems("models/blocks/a.h", "int a;\n")))
