@@ -43,15 +43,15 @@ absl::Duration TimeToFree(double amount, double rate_per_second) {
 }
 
 absl::Duration PromiseLine::Peek(absl::Time now, double amount, double rate_per_second) const {
+  if (rate_per_second <= 0) return kUnknownWait;
   const absl::Duration own = TimeToFree(amount, rate_per_second);
-  if (own == absl::InfiniteDuration()) return own;
   const absl::Duration wait = std::max(promised_until_, now) - now + own;
   return wait > kMaxRetryAfter ? absl::InfiniteDuration() : wait;
 }
 
 absl::Duration PromiseLine::Promise(absl::Time now, double amount, double rate_per_second) {
   const absl::Duration wait = Peek(now, amount, rate_per_second);
-  if (wait != absl::InfiniteDuration()) promised_until_ = now + wait;
+  if (rate_per_second > 0 && wait != absl::InfiniteDuration()) promised_until_ = now + wait;
   return wait;
 }
 

@@ -7,6 +7,8 @@ namespace hadal::admission {
 
 inline constexpr absl::Duration kMinRetryAfter = absl::Seconds(1);
 inline constexpr absl::Duration kMaxRetryAfter = absl::Seconds(30);
+// Told while nothing has been measured yet, as in the first moments after the start.
+inline constexpr absl::Duration kUnknownWait = absl::Seconds(2);
 
 // Events a second, as a decayed average: an event's weight halves every `half_life`. Not thread-safe.
 class RateEstimator {
@@ -39,8 +41,8 @@ absl::Duration TimeToFree(double amount, double rate_per_second);
 // Plain arithmetic on one number: when the last promised unit becomes free. Not thread-safe.
 class PromiseLine {
  public:
-  // Promises `amount` units freed at `rate_per_second`; the answer is the wait from now, or InfiniteDuration, with
-  // nothing promised, when that is past kMaxRetryAfter or the rate is unknown.
+  // Promises `amount` units freed at `rate_per_second`; the answer is the wait from now. Nothing is promised, and the
+  // answer is InfiniteDuration, when that is past kMaxRetryAfter, and kUnknownWait when the rate is 0: unknown.
   absl::Duration Promise(absl::Time now, double amount, double rate_per_second);
   // The same without promising.
   absl::Duration Peek(absl::Time now, double amount, double rate_per_second) const;

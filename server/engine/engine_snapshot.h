@@ -40,7 +40,8 @@ struct HealthSnapshot {
 
 // The engine thread writes, anyone reads, nobody waits: single atomics, each the truth of its own at some moment.
 struct PublishedState {
-  std::atomic<int32_t> running{0}, running_sequences{0}, preempted_sequences{0}, paused_requests{0}, paused_sequences{0};
+  std::atomic<int32_t> running{0}, running_sequences{0}, preempted_sequences{0}, paused_requests{0},
+      paused_sequences{0};
   std::atomic<int32_t> free_blocks{0}, leased_blocks{0}, cached_blocks{0}, total_blocks{0};
   std::atomic<int64_t> steps{0}, last_step_tokens{0}, last_step_duration_us{0};
   std::atomic<int64_t> last_step_us{INT64_MIN};       // Clock time in microseconds since its epoch

@@ -36,8 +36,9 @@ bool Scheduler::StandbyOrder::operator()(const Sequence* a, const Sequence* b) c
 }
 
 bool Scheduler::Runnable() const {
-  if (admission_->QueuedRequests(model_index_) > 0) return true;
-  return requests_.size() > static_cast<size_t>(paused_requests_);
+  if (ActiveSequences() > 0) return true;
+  if (no_room_ && paused_requests_ > 0) return false;
+  return admission_->QueuedRequests(model_index_) > 0 || NextStandby() != nullptr;
 }
 
 absl::Time Scheduler::NextTimer() const {
@@ -45,7 +46,10 @@ absl::Time Scheduler::NextTimer() const {
   if (gather_until_ > now_) next = std::min(next, gather_until_);
   if (paused_requests_ > 0) {
     for (const auto& request : requests_) {
-      if (request->paused()) next = std::min(next, request->paused_since + options_.slow_reader_timeout);
+      if (!request->paused()) continue;
+      next = std::min(next, request->paused_since + options_.slow_reader_timeout);
+      const absl::Time stalled = request->paused_since + kStalledReader;
+      if (no_room_ && stalled > now_) next = std::min(next, stalled);
     }
   }
   return next;

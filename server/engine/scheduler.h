@@ -20,6 +20,9 @@
 
 namespace hadal::engine {
 
+// A reader that has not read a full stream for so long may lose its blocks to requests that have none.
+inline constexpr absl::Duration kStalledReader = absl::Seconds(1);
+
 // Decides what each step runs and applies what it gave. Pure bookkeeping: it never blocks, never calls the model and
 // pushes nothing to a stream before Publish. Owned by the engine thread. A step goes through these phases, each in a
 // file of its own:
@@ -59,7 +62,8 @@ class Scheduler {
   void EndWaiting(const absl::Status& status);
 
   bool HasRequests() const { return !requests_.empty(); }
-  // Work that a step could advance, now or after the step in flight.
+  // Work that a step could advance, now or after the step in flight. What waits for a slow reader, or for the blocks
+  // that one holds, is not.
   bool Runnable() const;
   // When something will happen by time alone: a deadline, a slow reader's end, the end of gathering.
   absl::Time NextTimer() const;
@@ -104,7 +108,7 @@ class Scheduler {
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
   bool Schedulable(const Sequence& sequence) const;
   // --- start ---
-  void StartSequences(absl::Time now, bool start_new, const BatchPlan& plan);
+  void StartSequences(absl::Time now, bool start_new, BatchPlan& plan);
   bool Gathering(absl::Time now);
   // False when there is no room for it now.
   bool StartFromStandby(Sequence& sequence);
@@ -124,6 +128,8 @@ class Scheduler {
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);
   Sequence* ChooseVictim() const;
   void Preempt(Sequence& victim, BatchPlan& plan);
+  // Takes the blocks of a request whose reader has stalled, so that another can start; false when there is none.
+  bool PreemptPaused(BatchPlan& plan);
   // --- commit ---
   void CommitEntry(const PlanEntry& entry, const models::StepOutput& output);
   void FailRow(Sequence& sequence);
@@ -155,6 +161,7 @@ class Scheduler {
   std::vector<std::unique_ptr<ActiveRequest>> graveyard_;  // closed; freed when no plan can name them any more
   bool ended_since_removal_ = false;                       // running_ holds sequences that do not run
   bool preempted_in_plan_ = false;
+  bool no_room_ = false;  // the last plan could not start what is next for want of blocks
   uint64_t next_order_ = 1;
   absl::Time now_;                                     // of the phase that runs
   absl::Time next_deadline_ = absl::InfiniteFuture();  // of running requests, or earlier

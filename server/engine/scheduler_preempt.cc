@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Preempt: when a decode row finds no block, the sequence whose loss costs least gives its blocks back and computes its
 // tokens again later. Its tokens are kept, so the answer is the same.
+#include <algorithm>
 #include <tuple>
 
 #include "server/base/check.h"
 #include "server/engine/scheduler.h"
 
 namespace hadal::engine {
+namespace {
+
+bool MayBePreempted(const Sequence& sequence) {
+  return sequence.state == SequenceState::kRunning && !sequence.pinned && !sequence.scoring();
+}
+
+// Lowest class, then least work lost, then who started last.
+bool CostsLess(const Sequence& a, const Sequence* b) {
+  const auto cost = [](const Sequence& s) {
+    return std::make_tuple(-static_cast<int>(s.owner->request->priority), s.scheduled, -static_cast<int64_t>(s.order));
+  };
+  return b == nullptr || cost(a) < cost(*b);
+}
+
+}  // namespace
 
 bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
   const size_t needed = static_cast<size_t>(BlocksFor(needy.scheduled + 1));
@@ -26,17 +42,23 @@ bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
 }
 
 Sequence* Scheduler::ChooseVictim() const {
-  // Lowest class, then least work lost, then who started last.
-  const auto cost = [](const Sequence* s) {
-    return std::make_tuple(-static_cast<int>(s->owner->request->priority), s->scheduled,
-                           -static_cast<int64_t>(s->order));
-  };
   Sequence* victim = nullptr;
   for (Sequence* sequence : running_) {
-    if (sequence->state != SequenceState::kRunning || sequence->pinned || sequence->scoring()) continue;
-    if (victim == nullptr || cost(sequence) < cost(victim)) victim = sequence;
+    if (MayBePreempted(*sequence) && CostsLess(*sequence, victim)) victim = sequence;
   }
   return victim;
+}
+
+bool Scheduler::PreemptPaused(BatchPlan& plan) {
+  if (paused_requests_ == 0) return false;
+  Sequence* victim = nullptr;
+  for (Sequence* sequence : running_) {
+    const bool stalled = now_ - sequence->owner->paused_since >= kStalledReader;
+    if (stalled && MayBePreempted(*sequence) && CostsLess(*sequence, victim)) victim = sequence;
+  }
+  if (victim == nullptr) return false;
+  Preempt(*victim, plan);
+  return true;
 }
 
 void Scheduler::Preempt(Sequence& victim, BatchPlan& plan) {

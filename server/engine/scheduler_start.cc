@@ -27,7 +27,8 @@ int32_t Scheduler::ActiveSequences() const {
       std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
 }
 
-void Scheduler::StartSequences(absl::Time now, bool start_new, const BatchPlan& plan) {
+void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
+  no_room_ = false;
   if (standby_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
   if (start_new && Gathering(now)) return;
   int32_t active = ActiveSequences();
@@ -51,7 +52,11 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, const BatchPlan& 
     const int rank = from_standby ? Rank(*standby->owner->request) : static_cast<int>(*head);
     if (!has_turn(rank)) break;
     const size_t running_before = running_.size();
-    if (!(from_standby ? StartFromStandby(*standby) : StartFromQueue(now))) break;
+    if (!(from_standby ? StartFromStandby(*standby) : StartFromQueue(now))) {
+      if (PreemptPaused(plan)) continue;
+      no_room_ = true;
+      break;
+    }
     for (size_t i = running_before; i < running_.size(); ++i) backlog[rank] += running_[i]->remaining();
     active += static_cast<int32_t>(running_.size() - running_before);
   }

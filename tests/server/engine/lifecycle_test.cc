@@ -181,6 +181,34 @@ TEST(LifecycleTest, ManyPausedReadersLeaveTheBatchToOthers) {
   EXPECT_EQ(got.tokens.at(0), f.Expected(LoopFixture::Prompt(6, 9), 10));
 }
 
+TEST(LifecycleTest, StalledReadersLoseTheirBlocksToOthers) {
+  LoopFixture f({.blocks = 10, .ledger_blocks = 1000});
+  std::vector<std::shared_ptr<request::TokenStream>> slow;
+  for (int i = 0; i < 2; ++i) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(14, i), 20);
+    request->stream = std::make_shared<request::TokenStream>(2);
+    slow.push_back(f.Submit(std::move(request)));
+  }
+  f.RunUntilIdle();
+  EXPECT_EQ(f.state().paused_requests, 2);
+  auto other = f.Submit(LoopFixture::Prompt(12, 9), 8);
+  f.RunUntilIdle();
+  EXPECT_FALSE(other->Read().started) << "a short pause costs nobody anything";
+  EXPECT_EQ(f.state().runnable_since_us, INT64_MIN) << "waiting for readers is not being stuck";
+  EXPECT_LE(f.round.wake_at, f.admission.clock.Now() + absl::Seconds(1));
+  f.admission.clock.Advance(absl::Seconds(1));
+  Received got = f.Finish(other);
+  EXPECT_EQ(got.tokens.at(0), f.Expected(LoopFixture::Prompt(12, 9), 8));
+  // The slow ones lose nothing but time.
+  std::vector<Received> answers(2);
+  for (int round = 0; round < 60; ++round) {
+    for (int i = 0; i < 2; ++i) answers[i].Read(*slow[i]);
+    f.RunUntilIdle();
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(answers[i].tokens[0], f.Expected(LoopFixture::Prompt(14, i), 20)) << i;
+  f.ExpectEmpty();
+}
+
 TEST(LifecycleTest, AnExpiredRequestIsNeverPrefilled) {
   LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
   auto running = f.Submit(LoopFixture::Prompt(4), 30);
