@@ -12,6 +12,12 @@ constexpr std::chrono::microseconds kSpin(30);
 // The caller waits for stragglers actively at first: pieces are short.
 constexpr int kSpinsBeforeYield = 4096;
 
+constexpr int kLoopShift = 32;
+constexpr uint64_t kOpen = uint64_t{1} << 31;
+constexpr uint64_t kInside = kOpen - 1;
+
+uint64_t LoopNumber(uint64_t gate) { return gate >> kLoopShift; }
+
 void Relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -28,7 +34,7 @@ ThreadPool::~ThreadPool() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_.store(true, std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
+    gate_.fetch_add(uint64_t{1} << kLoopShift, std::memory_order_release);
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -45,16 +51,17 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   count_ = count;
   grain_ = grain;
   next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   bool sleeping;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    generation_.fetch_add(1, std::memory_order_release);
+    const uint64_t loop = LoopNumber(gate_.load(std::memory_order_relaxed)) + 1;
+    gate_.store(loop << kLoopShift | kOpen, std::memory_order_release);
     sleeping = sleepers_ > 0;
   }
   if (sleeping) wake_.notify_all();
   RunPieces(0);
-  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+  gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  for (int spins = 0; (gate_.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
     if (spins < kSpinsBeforeYield) {
       Relax();
     } else {
@@ -73,19 +80,25 @@ void ThreadPool::RunPieces(int worker) {
 
 void ThreadPool::WorkerLoop(int worker) {
   uint64_t seen = 0;
+  const auto is_new = [&] { return LoopNumber(gate_.load(std::memory_order_acquire)) != seen; };
   for (;;) {
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
-    while (generation_.load(std::memory_order_acquire) == seen && std::chrono::steady_clock::now() < deadline) Relax();
-    if (generation_.load(std::memory_order_acquire) == seen) {
+    while (!is_new() && std::chrono::steady_clock::now() < deadline) Relax();
+    if (!is_new()) {
       std::unique_lock<std::mutex> lock(mutex_);
       ++sleepers_;
-      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+      wake_.wait(lock, is_new);
       --sleepers_;
     }
-    seen = generation_.load(std::memory_order_acquire);
     if (stop_.load(std::memory_order_relaxed)) return;
-    RunPieces(worker);
-    busy_.fetch_sub(1, std::memory_order_release);
+    uint64_t gate = gate_.load(std::memory_order_acquire);
+    seen = LoopNumber(gate);
+    while ((gate & kOpen) != 0 && LoopNumber(gate) == seen) {
+      if (!gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) continue;
+      RunPieces(worker);
+      gate_.fetch_sub(1, std::memory_order_release);
+      break;
+    }
   }
 }
 

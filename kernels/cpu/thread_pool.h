@@ -25,7 +25,8 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(begin, end, worker) over [0, count) in pieces of at most `grain`, handed out in order to whoever is free.
-  // worker is in [0, threads()). Returns when all pieces are done; their writes are visible to the caller.
+  // worker is in [0, threads()). Returns when all pieces are done; their writes are visible to the caller. A worker that
+  // wakes too late to get a piece is not waited for.
   using Body = absl::FunctionRef<void(int64_t begin, int64_t end, int worker)>;
   void ParallelFor(int64_t count, int64_t grain, Body body);
 
@@ -37,14 +38,14 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable wake_;
   int sleepers_ = 0;  // guarded by mutex_
-  std::atomic<uint64_t> generation_{0};
   std::atomic<bool> stop_{false};
-  // The current loop. Written before generation_ rises, read after.
+  // Who may work on the current loop: its number in the upper half, then whether it is open, then the workers inside.
+  std::atomic<uint64_t> gate_{0};
+  // The current loop. Changed only while the gate is closed and nobody is inside.
   const Body* body_ = nullptr;
   int64_t count_ = 0;
   int64_t grain_ = 1;
   std::atomic<int64_t> next_{0};
-  std::atomic<int> busy_{0};  // workers that have not finished the current loop
 };
 
 }  // namespace hadal::kernels::cpu

@@ -33,12 +33,19 @@ const std::vector<Batch>& Batches() {
   return batches;
 }
 
+// Blocks for all contexts, and two that nobody owns.
+int64_t BlocksFor(const Batch& batch, int64_t block_tokens) {
+  int64_t blocks = 2;
+  for (int32_t context : batch.contexts) blocks += (context + block_tokens - 1) / block_tokens;
+  return blocks;
+}
+
 class AttentionTest : public OpTest {};
 HADAL_INSTANTIATE_OP_TEST(AttentionTest);
 
 PagedAttentionParams BuildPaged(Arena& a, const Batch& batch, DType q, DType cache, int64_t heads, int64_t kv_heads,
                                 int64_t head_dim, int64_t v_dim) {
-  const int64_t block_tokens = 16, blocks = 160;
+  const int64_t block_tokens = 16, blocks = BlocksFor(batch, block_tokens);
   int64_t tokens = 0;
   for (int32_t count : batch.queries) tokens += count;
   return {.q = a.Random(q, {tokens, heads, head_dim}, 1.0f, 2),
@@ -144,13 +151,14 @@ TEST_P(AttentionTest, MlaMatches) {
         int64_t tokens = 0;
         for (int32_t count : batch.queries) tokens += count;
         if (tokens * heads > 300) continue;  // keeps the reference fast
+        const int64_t blocks = BlocksFor(batch, 16);
         Compare<MlaAttentionParams>(
             [&](Arena& a) {
               return MlaAttentionParams{.q_lat = a.Random(dtype, {tokens, heads, 40}, 1.0f, 3),
                                         .q_pe = a.Random(dtype, {tokens, heads, 8}),
-                                        .cache = a.Random(dtype, {160, 16, 48}),
+                                        .cache = a.Random(dtype, {blocks, 16, 48}),
                                         .o_lat = a.Output(dtype, {tokens, heads, 40}, 1),
-                                        .batch = a.Ragged(batch.queries, batch.contexts, 16, 160),
+                                        .batch = a.Ragged(batch.queries, batch.contexts, 16, blocks),
                                         .scale = 0.2f};
             },
             &Backend::MlaAttention, ValueTolerance(dtype));
