@@ -180,21 +180,29 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::stri
   HADAL_TOKENIZER_ASSIGN(const std::string tokenizer, ReadFile(dir + "/tokenizer.json", true));
   HADAL_TOKENIZER_ASSIGN(const std::string config, ReadFile(dir + "/tokenizer_config.json", false));
   HADAL_TOKENIZER_ASSIGN(const std::string generation, ReadFile(dir + "/generation_config.json", false));
-  absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = FromJson(tokenizer, config, generation);
-  if (!loaded.ok()) return absl::Status(loaded.status().code(), Concat(dir, "/", loaded.status().message()));
   // Newer checkpoints keep the template in a file of its own.
-  HADAL_TOKENIZER_ASSIGN(std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
-  if (!chat_template.empty()) const_cast<Tokenizer&>(**loaded).impl_->config.chat_template = std::move(chat_template);
+  HADAL_TOKENIZER_ASSIGN(const std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
+  absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = Build(tokenizer, config, generation, chat_template);
+  if (!loaded.ok())
+    return absl::Status(loaded.status().code(), Concat(dir, "/", std::string(loaded.status().message())));
   return loaded;
 }
 
 absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json,
                                                                      std::string_view tokenizer_config_json,
                                                                      std::string_view generation_config_json) {
+  return Build(tokenizer_json, tokenizer_config_json, generation_config_json, {});
+}
+
+absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Build(std::string_view tokenizer_json,
+                                                                  std::string_view tokenizer_config_json,
+                                                                  std::string_view generation_config_json,
+                                                                  std::string_view chat_template) {
   auto impl = std::make_unique<Impl>();
   HADAL_TOKENIZER_ASSIGN(impl->parts, ParseTokenizerJson(tokenizer_json));
   HADAL_TOKENIZER_RETURN_IF_ERROR(ParseTokenizerConfig(tokenizer_config_json, &impl->config));
   HADAL_TOKENIZER_RETURN_IF_ERROR(ParseGenerationConfig(generation_config_json, &impl->config));
+  if (!chat_template.empty()) impl->config.chat_template = chat_template;
   HADAL_TOKENIZER_RETURN_IF_ERROR(impl->Finish());
   return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
 }

@@ -32,8 +32,8 @@ struct TextSegment {
 // Immutable and thread-safe after loading; shared by all streams of a model.
 class Tokenizer {
  public:
-  // Reads tokenizer.json (required), tokenizer_config.json and generation_config.json (optional) of a checkpoint
-  // folder. Errors name the file, the key, what was expected and what was found.
+  // Reads tokenizer.json (required), tokenizer_config.json, generation_config.json and chat_template.jinja (optional)
+  // of a checkpoint folder. Errors name the file, the key, what was expected and what was found.
   static absl::StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::string& dir);
 
   // The same from memory; empty config texts mean "no such file".
@@ -91,6 +91,11 @@ class Tokenizer {
 
  private:
   struct Impl;
+  // `chat_template` replaces the one of the config unless it is empty.
+  static absl::StatusOr<std::shared_ptr<const Tokenizer>> Build(std::string_view tokenizer_json,
+                                                                std::string_view tokenizer_config_json,
+                                                                std::string_view generation_config_json,
+                                                                std::string_view chat_template);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

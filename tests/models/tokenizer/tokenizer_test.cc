@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -192,6 +193,21 @@ TEST(TokenizerTest, ManyThreadsShareOneObject) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+TEST(TokenizerTest, ATemplateFileReplacesTheOneOfTheConfig) {
+  const std::string dir = ::testing::TempDir() + "hadal_tokenizer_template";
+  std::filesystem::create_directories(dir);
+  const auto write = [&](const char* name, const std::string& text) { std::ofstream(dir + "/" + name) << text; };
+  write("tokenizer.json", ReadData("deepseek_v3.tokenizer.json"));
+  write("tokenizer_config.json", R"({"chat_template": "old"})");
+  EXPECT_EQ((*Tokenizer::Load(dir))->chat_template(), "old");
+  write("chat_template.jinja", "new");
+  EXPECT_EQ((*Tokenizer::Load(dir))->chat_template(), "new");
+  write("tokenizer_config.json", "{");
+  EXPECT_THAT(std::string(Tokenizer::Load(dir).status().message()),
+              HasSubstr(dir + "/tokenizer_config.json: not valid JSON"));
+  std::filesystem::remove_all(dir);
 }
 
 TEST(TokenizerTest, LoadsACheckpointFolderOrNamesTheMissingFile) {
