@@ -11,15 +11,17 @@
 namespace hadal::models::testing {
 
 // Another backend whose fresh memory holds `poison` bytes. 0xff makes every float type NaN, so a result that depends on
-// memory nobody wrote shows.
+// memory nobody wrote shows. With `pretend_device` it claims that host memory is out of its reach: weights are then joined
+// and uploaded as for a GPU.
 class PoisonedBackend : public kernels::Backend {
  public:
-  PoisonedBackend(std::unique_ptr<kernels::Backend> inner, int poison) : inner_(std::move(inner)), poison_(poison) {}
+  PoisonedBackend(std::unique_ptr<kernels::Backend> inner, int poison, bool pretend_device = false)
+      : inner_(std::move(inner)), poison_(poison), pretend_device_(pretend_device) {}
 
   absl::string_view name() const override { return inner_->name(); }
   std::string description() const override { return inner_->description(); }
   kernels::DeviceKind kind() const override { return inner_->kind(); }
-  bool host_accessible() const override { return inner_->host_accessible(); }
+  bool host_accessible() const override { return !pretend_device_ && inner_->host_accessible(); }
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes) override {
     auto buffer = inner_->Allocate(bytes);
     if (buffer.ok() && bytes > 0) std::memset(buffer->data(), poison_, bytes);
@@ -59,6 +61,7 @@ class PoisonedBackend : public kernels::Backend {
 
   std::unique_ptr<kernels::Backend> inner_;
   int poison_;
+  bool pretend_device_;
 };
 
 }  // namespace hadal::models::testing

@@ -4,6 +4,7 @@
 // have left NaN in them. A kernel that multiplies a masked key by zero instead of skipping it would let that NaN reach
 // another request. Here every byte of fresh memory is NaN, and nothing of it may show.
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -45,10 +46,10 @@ std::vector<int32_t> Tokens(int count, int first) {
 }
 
 // Log-probabilities of a fixed program of steps: prompts, a chunk behind a prefix beside decode, decode at odd lengths.
-std::vector<float> RunProgram(const Shape& shape, int poison) {
+std::vector<float> RunProgram(const Shape& shape, int poison, bool pretend_device = false) {
   const Family& family = shape.family();
   const loader::ModelConfig config = *loader::ParseModelConfig(shape.config);
-  testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison);
+  testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison, pretend_device);
   auto weights = *loader::WeightLoader::Create(loader::WeightStore::Dummy(family.tensors(config), 1), config, &backend,
                                                {.compute_dtype = shape.dtype});
   auto network = *family.load({config, *weights, backend, {}}, {512, shape.form});
@@ -85,16 +86,27 @@ std::vector<float> RunProgram(const Shape& shape, int poison) {
   return logprobs;
 }
 
-class UninitialisedMemoryTest : public ::testing::TestWithParam<Shape> {};
+class MemoryTest : public ::testing::TestWithParam<Shape> {};
 
-TEST_P(UninitialisedMemoryTest, HasNoInfluence) {
+TEST_P(MemoryTest, UninitialisedBytesHaveNoInfluence) {
   const std::vector<float> clean = RunProgram(GetParam(), 0);
   const std::vector<float> poisoned = RunProgram(GetParam(), 0xff);
   ASSERT_EQ(clean.size(), poisoned.size());
+  // The positions must matter, or the comparison says nothing.
+  const auto [lowest, highest] = std::minmax_element(clean.begin(), clean.end());
+  ASSERT_GT(*highest - *lowest, 0.05f);
   for (size_t i = 0; i < clean.size(); ++i) {
     ASSERT_TRUE(std::isfinite(clean[i])) << i;
     ASSERT_EQ(clean[i], poisoned[i]) << i;
   }
+}
+
+TEST_P(MemoryTest, WeightsThatWereJoinedAndUploadedGiveTheSame) {
+  const std::vector<float> in_place = RunProgram(GetParam(), 0xff);
+  const std::vector<float> uploaded = RunProgram(GetParam(), 0xff, true);
+  ASSERT_EQ(in_place.size(), uploaded.size());
+  const double tolerance = GetParam().dtype == DType::kF32 ? 1e-4 : 0.15;
+  for (size_t i = 0; i < in_place.size(); ++i) ASSERT_NEAR(in_place[i], uploaded[i], tolerance) << i;
 }
 
 std::vector<Shape> Shapes() {
@@ -109,7 +121,7 @@ std::vector<Shape> Shapes() {
   return shapes;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, UninitialisedMemoryTest, ::testing::ValuesIn(Shapes()),
+INSTANTIATE_TEST_SUITE_P(Families, MemoryTest, ::testing::ValuesIn(Shapes()),
                          [](const ::testing::TestParamInfo<Shape>& info) { return info.param.name; });
 
 }  // namespace
