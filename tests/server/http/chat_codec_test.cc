@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/chat_codec.h"
+
+#include "gtest/gtest.h"
+#include "server/http/completion_codec.h"
+#include "tests/support/status_matchers.h"
+
+namespace hadal::http {
+namespace {
+
+using request::Reason;
+
+constexpr int kDepth = 64;
+constexpr std::string_view kMessages = R"("messages":[{"role":"user","content":"x"}])";
+
+absl::StatusOr<ChatBody> Decode(std::string_view fields) {
+  return DecodeChat("{" + std::string(kMessages) + (fields.empty() ? "" : ",") + std::string(fields) + "}", kDepth, false);
+}
+
+TEST(ChatCodecTest, ReadsEveryField) {
+  const auto chat = Decode(
+      R"("model":"m","stream":true,"stream_options":{"include_usage":true,"x":1},"max_tokens":5,"min_tokens":2,)"
+      R"("temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"repetition_penalty":1.1,"frequency_penalty":-1,)"
+      R"("presence_penalty":1,"seed":-7,"logit_bias":{"5":1.5,"6":-100},"stop":["a","b"],"stop_token_ids":[1,2],)"
+      R"("ignore_eos":true,"n":2,"user":"u","cache_salt":"s","service_tier":"flex","return_token_ids":true,)"
+      R"("skip_special_tokens":false,"logprobs":true,"top_logprobs":3,"thinking":{"type":"disabled"},)"
+      R"("tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}}])");
+  ASSERT_OK(chat);
+  const service::CallOptions& options = chat->call.options;
+  EXPECT_EQ(options.model, "m");
+  EXPECT_TRUE(chat->answer.stream);
+  EXPECT_TRUE(chat->answer.include_usage);
+  EXPECT_TRUE(chat->answer.return_token_ids);
+  EXPECT_EQ(chat->answer.service_tier, "flex");
+  EXPECT_EQ(options.stopping.max_tokens, 5);
+  EXPECT_EQ(options.stopping.min_tokens, 2);
+  EXPECT_EQ(options.sampling.temperature, 0.5f);
+  EXPECT_EQ(options.sampling.top_p, 0.9f);
+  EXPECT_EQ(options.sampling.top_k, 40);
+  EXPECT_EQ(options.sampling.min_p, 0.1f);
+  EXPECT_EQ(options.sampling.repetition_penalty, 1.1f);
+  EXPECT_EQ(options.sampling.frequency_penalty, -1.0f);
+  EXPECT_EQ(options.sampling.presence_penalty, 1.0f);
+  EXPECT_EQ(options.sampling.seed, static_cast<uint64_t>(-7));
+  EXPECT_EQ(options.sampling.logit_bias.size(), 2u);
+  EXPECT_EQ(options.stopping.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(options.stopping.stop_token_ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_TRUE(options.stopping.ignore_eos);
+  EXPECT_FALSE(options.skip_special_tokens);
+  EXPECT_EQ(options.n, 2);
+  EXPECT_EQ(options.user, "u");
+  EXPECT_EQ(options.cache_salt, "s");
+  EXPECT_EQ(options.top_logprobs, 3);
+  EXPECT_EQ(chat->call.thinking, false);
+  ASSERT_EQ(chat->call.tools.size(), 1u);
+  EXPECT_EQ(chat->call.tools[0].parameters_json, R"({"type":"object"})");
+}
+
+TEST(ChatCodecTest, AlternativeSpellings) {
+  EXPECT_EQ(Decode(R"("max_completion_tokens":9)")->call.options.stopping.max_tokens, 9);
+  EXPECT_EQ(Decode(R"("max_tokens":16.0)")->call.options.stopping.max_tokens, 16);
+  EXPECT_EQ(Decode(R"("stop":"x")")->call.options.stopping.stop, (std::vector<std::string>{"x"}));
+  EXPECT_EQ(Decode(R"("user_id":"u")")->call.options.user, "u");
+  EXPECT_EQ(Decode(R"("chat_template_kwargs":{"thinking":true})")->call.thinking, true);
+  EXPECT_EQ(Decode(R"("reasoning_effort":"none")")->call.thinking, false);
+  EXPECT_FALSE(Decode(R"("reasoning_effort":"high")")->call.thinking.has_value());
+  EXPECT_EQ(Decode(R"("logprobs":true)")->call.options.top_logprobs, 0);
+  EXPECT_TRUE(Decode(R"("tools":[{"function":{"name":"f"}}],"tool_choice":"none")")->call.tools.empty());
+  // Of a repeated field the last one counts.
+  EXPECT_EQ(Decode(R"("n":2,"n":3)")->call.options.n, 3);
+}
+
+TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
+  for (const auto& [fields, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"("model":1)", "model"},
+           {R"("stream":"yes")", "stream"},
+           {R"("stream":true,"stream_options":1)", "stream_options"},
+           {R"("max_tokens":"5")", "max_tokens"},
+           {R"("max_tokens":1.5)", "max_tokens"},
+           {R"("max_tokens":99999999999)", "max_tokens"},
+           {R"("max_tokens":18446744073709551615)", "max_tokens"},
+           {R"("max_tokens":0)", "max_tokens"},
+           {R"("temperature":"hot")", "temperature"},
+           {R"("temperature":true)", "temperature"},
+           {R"("seed":1.5)", "seed"},
+           {R"("stop":5)", "stop"},
+           {R"("stop":[5])", "stop"},
+           {R"("stop_token_ids":["a"])", "stop_token_ids"},
+           {R"("logit_bias":[])", "logit_bias"},
+           {R"("logit_bias":{"1":"x"})", "logit_bias"},
+           {R"("n":"1")", "n"},
+           {R"("logprobs":2)", "logprobs"},
+           {R"("thinking":true)", "thinking"},
+           {R"("thinking":{"type":"maybe"})", "thinking.type"},
+           {R"("tools":{})", "tools"},
+           {R"("tool_choice":5)", "tool_choice"},
+           {R"("tool_choice":"maybe")", "tool_choice"},
+           {R"("response_format":"json")", "response_format"},
+           {R"("response_format":{"type":"xml"})", "response_format.type"},
+           {R"("return_token_ids":1)", "return_token_ids"},
+       }) {
+    const absl::Status status = Decode(fields).status();
+    EXPECT_REASON(status, Reason::kOutOfRange) << fields;
+    EXPECT_EQ(request::GetErrorDetail(status).param, param) << fields;
+  }
+}
+
+TEST(ChatCodecTest, TellsMalformedAndUnsupportedApart) {
+  for (const char* fields : {R"("top_logprobs":2)", R"("stream_options":{"include_usage":true})", R"("logit_bias":{"a":1})",
+                             R"("tools":[{"type":"function"}])", R"("messages":[{"content":"x"}])",
+                             R"("messages":[{"role":"user"}])"}) {
+    EXPECT_REASON(Decode(fields), Reason::kInvalidRequest) << fields;
+  }
+  for (const char* fields :
+       {R"("response_format":{"type":"json_object"})", R"("response_format":{"type":"json_schema","json_schema":{}})",
+        R"("tool_choice":"required")", R"("tool_choice":{"type":"function","function":{"name":"f"}})",
+        R"("tools":[{"type":"retrieval"}])", R"("messages":[{"role":"user","content":[{"type":"image_url"}]}])"}) {
+    EXPECT_REASON(Decode(fields), Reason::kUnsupported) << fields;
+  }
+}
+
+TEST(ChatCodecTest, MessagesInEveryShape) {
+  const auto chat = DecodeChat(
+      R"({"messages":[{"role":"system","content":"s","name":"n"},{"role":"user","content":[{"type":"text","text":"a"},)"
+      R"({"type":"text","text":"b"}]},{"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[{"id":"c1",)"
+      R"("type":"function","function":{"name":"f","arguments":"{\"a\":1}"}},{"id":"c2","function":{"name":"g",)"
+      R"("arguments":{"b":2}}}]},{"role":"tool","tool_call_id":"c1","content":"1"},{"role":"assistant","content":"t","prefix":true}]})",
+      kDepth, false);
+  ASSERT_OK(chat);
+  const auto& messages = chat->call.messages;
+  ASSERT_EQ(messages.size(), 5u);
+  EXPECT_EQ(messages[1].content, "ab");
+  EXPECT_EQ(messages[2].reasoning_content, "r");
+  ASSERT_EQ(messages[2].tool_calls.size(), 2u);
+  EXPECT_EQ(messages[2].tool_calls[0].arguments, R"({"a":1})");
+  EXPECT_EQ(messages[2].tool_calls[1].arguments, R"({"b":2})");
+  EXPECT_EQ(messages[3].tool_call_id, "c1");
+  EXPECT_TRUE(messages[4].prefix);
+}
+
+TEST(ChatCodecTest, ManyMessagesAreRefusedBeforeTheyAreRead) {
+  std::string body = R"({"messages":[)";
+  for (int i = 0; i < 100000; ++i) body += i == 0 ? "1" : ",1";
+  body += "]}";
+  const absl::Status status = DecodeChat(body, kDepth, false).status();
+  EXPECT_REASON(status, Reason::kInvalidRequest);
+  EXPECT_NE(status.message().find("100000"), absl::string_view::npos) << status;
+}
+
+TEST(ChatCodecTest, OneParserServesBodiesOfAllSizes) {
+  for (const size_t size : {size_t{10}, size_t{3} << 20, size_t{20}, size_t{100000}}) {
+    const auto chat =
+        DecodeChat(R"({"messages":[{"role":"user","content":")" + std::string(size, 'x') + "\"}]}", kDepth, false);
+    ASSERT_OK(chat);
+    EXPECT_EQ(chat->call.messages[0].content.size(), size);
+  }
+  EXPECT_REASON(DecodeChat("", kDepth, false), Reason::kInvalidRequest);
+  EXPECT_REASON(DecodeChat("{", kDepth, false), Reason::kInvalidRequest);
+  EXPECT_REASON(DecodeChat("{} {}", kDepth, false), Reason::kInvalidRequest);
+}
+
+TEST(CompletionCodecTest, DefaultsAndLimits) {
+  const auto plain = DecodeCompletion(R"({"prompt":"a"})", kDepth);
+  ASSERT_OK(plain);
+  EXPECT_EQ(plain->call.options.stopping.max_tokens, 16);
+  EXPECT_FALSE(plain->call.options.top_logprobs.has_value());
+  EXPECT_TRUE(DecodeCompletion(R"({"prompt":"a","echo":true,"logprobs":0})", kDepth)->call.options.prompt_logprobs);
+  EXPECT_EQ(DecodeCompletion(R"({"prompt":"a","max_tokens":0})", kDepth)->call.options.stopping.max_tokens, 0);
+  const absl::Status status = DecodeCompletion(R"({"prompt":"a","logprobs":21})", kDepth).status();
+  EXPECT_EQ(request::GetErrorDetail(status).param, "logprobs");
+  EXPECT_REASON(DecodeCompletion("{}", kDepth), Reason::kInvalidRequest);
+  EXPECT_REASON(DecodeCompletion(R"({"prompt":["a","b"],"n":100})", kDepth), Reason::kInvalidRequest);
+  std::string many = R"({"prompt":["a")";
+  for (int i = 0; i < 200; ++i) many += ",\"a\"";
+  EXPECT_REASON(DecodeCompletion(many + "]}", kDepth), Reason::kInvalidRequest);
+}
+
+}  // namespace
+}  // namespace hadal::http

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/request_reader.h"
+
+#include <random>
+
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+
+namespace hadal::http {
+namespace {
+
+using request::Reason;
+using State = RequestReader::State;
+
+constexpr std::string_view kPost =
+    "POST /v1/x HTTP/1.1\r\nHost: h\r\nX-Request-Id: r1\r\nauthorization: Bearer k\r\nX-Hadal-Priority: low\r\n"
+    "x-hadal-deadline-ms: 5\r\nContent-Length: 5\r\n\r\nhello";
+
+RequestReader Reader(RequestReader::Limits limits = {}) { return RequestReader(limits); }
+
+TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
+  RequestReader reader = Reader();
+  reader.Feed(std::string(kPost) + "GET /next");
+  ASSERT_EQ(reader.state(), State::kBody);
+  EXPECT_EQ(reader.body_bytes(), 0);
+  const RequestHead& head = reader.head();
+  EXPECT_EQ(head.method, "POST");
+  EXPECT_EQ(head.target, "/v1/x");
+  EXPECT_EQ(head.request_id, "r1");
+  EXPECT_EQ(head.authorization, "Bearer k");
+  EXPECT_EQ(head.priority, "low");
+  EXPECT_EQ(head.deadline_ms, "5");
+  EXPECT_EQ(head.content_length, 5);
+  EXPECT_TRUE(head.keep_alive);
+  reader.Feed({});
+  ASSERT_EQ(reader.state(), State::kDone);
+  EXPECT_EQ(reader.TakeBody(), "hello");
+  EXPECT_EQ(reader.TakeRest(), "GET /next");
+}
+
+TEST(RequestReaderTest, AnyCutGivesTheSameRequest) {
+  const std::string chunked =
+      "POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=\"1\"\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: x\r\n\r\n";
+  std::mt19937 random(9);
+  for (const std::string& bytes : {std::string(kPost), chunked}) {
+    for (int round = 0; round < 300; ++round) {
+      RequestReader reader = Reader();
+      std::string_view rest = bytes;
+      while (!rest.empty()) {
+        const size_t size = std::min<size_t>(1 + random() % 9, rest.size());
+        reader.Feed(rest.substr(0, size));
+        rest.remove_prefix(size);
+        if (random() % 4 == 0) reader.Feed({});
+      }
+      reader.Feed({});
+      ASSERT_EQ(reader.state(), State::kDone) << reader.error();
+      ASSERT_EQ(reader.TakeBody(), "hello");
+      ASSERT_EQ(reader.TakeRest(), "");
+    }
+  }
+}
+
+TEST(RequestReaderTest, RequestsWithoutBodyAreDoneAtOnce) {
+  RequestReader reader = Reader();
+  reader.Feed("GET /a HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(reader.state(), State::kDone);
+  EXPECT_TRUE(reader.head().http_1_0);
+  EXPECT_FALSE(reader.head().keep_alive);
+}
+
+TEST(RequestReaderTest, LimitsHoldWhileBytesArrive) {
+  RequestReader::Limits limits;
+  limits.header_bytes = 200;
+  limits.target_bytes = 50;
+  limits.body_bytes = 10;
+
+  RequestReader head = Reader(limits);
+  head.Feed("GET / HTTP/1.1\r\nx: " + std::string(300, 'x'));
+  EXPECT_EQ(head.state(), State::kError);
+  EXPECT_REASON(head.error(), Reason::kHeadersTooLarge);
+
+  RequestReader target = Reader(limits);
+  target.Feed("GET /" + std::string(60, 't') + " HTTP/1.1\r\n\r\n");
+  EXPECT_REASON(target.error(), Reason::kHeadersTooLarge);
+  EXPECT_TRUE(target.target_too_long());
+
+  RequestReader announced = Reader(limits);
+  announced.Feed("POST / HTTP/1.1\r\nContent-Length: 11\r\n\r\n");
+  EXPECT_REASON(announced.error(), Reason::kBodyTooLarge);
+
+  RequestReader huge = Reader(limits);
+  huge.Feed("POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+  EXPECT_EQ(huge.state(), State::kError);
+
+  RequestReader counted = Reader(limits);
+  counted.Feed("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n");
+  EXPECT_EQ(counted.state(), State::kBody);
+  counted.Feed("8\r\n12345678\r\n");
+  EXPECT_REASON(counted.error(), Reason::kBodyTooLarge);
+}
+
+TEST(RequestReaderTest, ADiscardedBodyIsCountedAndNotKept) {
+  RequestReader reader = Reader();
+  reader.Feed("POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+  reader.DiscardBody();
+  for (int i = 0; i < 100; ++i) reader.Feed(std::string(1000, 'x'));
+  EXPECT_EQ(reader.state(), State::kDone);
+  EXPECT_EQ(reader.body_bytes(), 100000);
+  EXPECT_EQ(reader.TakeBody(), "");
+}
+
+TEST(RequestReaderTest, EndlessChunkHeadersEnd) {
+  RequestReader reader = Reader();
+  reader.Feed("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;");
+  for (int i = 0; i < 1000 && reader.state() != State::kError; ++i) reader.Feed(std::string(1000, 'e'));
+  EXPECT_EQ(reader.state(), State::kError);
+}
+
+TEST(RequestReaderTest, RefusesUnknownExpectations) {
+  RequestReader reader = Reader();
+  reader.Feed("POST / HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n");
+  EXPECT_REASON(reader.error(), Reason::kInvalidRequest);
+}
+
+}  // namespace
+}  // namespace hadal::http
