@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/grpc_server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -32,6 +33,8 @@ class GrpcServerImpl final : public GrpcServer {
   absl::Status Listen() {
     static std::once_flag plugins;
     std::call_once(plugins, [] {
+      // A client's malformed bytes are answered; they must not write lines to standard error as well.
+      google::protobuf::SetLogHandler(nullptr);
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/grpc_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/server/rpc/grpc_fixture.h"
+
+namespace hadal::rpc {
+namespace {
+
+using ::hadal::testing::GrpcFixture;
+using ::hadal::testing::Script;
+using ::hadal::testing::ServiceFixture;
+
+ServiceFixture::Options Queue(int64_t places) {
+  ServiceFixture::Options options;
+  options.max_queue_requests = places;
+  return options;
+}
+
+Script Endless(const request::Request&) {
+  Script script;
+  script.tokens = {10, 11, 12};
+  script.endless = true;
+  script.token_delay = std::chrono::microseconds(200);
+  return script;
+}
+
+Script Hold(const request::Request&) {
+  Script script;
+  script.hold = true;
+  return script;
+}
+
+TEST(GrpcServerTest, StreamsTheAnswerAndItsUsage) {
+  GrpcFixture fixture(ServiceFixture::Says("hello there"));
+  const GrpcFixture::Reply reply = fixture.Chat(GrpcFixture::Hello());
+  ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
+  std::string text;
+  for (const auto& message : reply.messages) text += message.reasoning() + message.text();
+  EXPECT_EQ(text, "hello there");
+  EXPECT_TRUE(reply.messages.back().has_usage());
+  EXPECT_EQ(reply.messages.front().model(), "demo");
+  EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
+TEST(GrpcServerTest, AFullQueueRefusesBeforeTheMessageIsParsed) {
+  GrpcFixture fixture(Hold, {.service = Queue(1)});
+  fixture.base.engine->Pause(true);
+  grpc::ClientContext context;
+  auto waiting = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  while (fixture.base.admission->GetLoad().waiting == 0) std::this_thread::yield();
+  // Even garbage is refused for the queue, not for its content.
+  v1::ChatRequest nonsense;
+  nonsense.set_n(-5);
+  const GrpcFixture::Reply reply = fixture.Chat(nonsense);
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(reply.status.error_message(), ::testing::HasSubstr("服务器繁忙"));
+  ASSERT_EQ(reply.trailers.count("grpc-retry-pushback-ms"), 1u);
+  EXPECT_GE(std::stoi(reply.trailers.find("grpc-retry-pushback-ms")->second), 1000);
+  context.TryCancel();
+  waiting->Finish();
+  EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
+TEST(GrpcServerTest, CancelGivesEverythingBackInEveryState) {
+  for (const bool paused : {true, false}) {
+    GrpcFixture fixture(Endless);
+    fixture.base.engine->Pause(paused);
+    std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+    std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>> readers;
+    for (int i = 0; i < 8; ++i) {
+      contexts.push_back(std::make_unique<grpc::ClientContext>());
+      readers.push_back(fixture.stub->Chat(contexts.back().get(), GrpcFixture::Hello()));
+    }
+    v1::GenerateResponse message;
+    if (!paused) readers.front()->Read(&message);
+    for (auto& context : contexts) context->TryCancel();
+    for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+    EXPECT_TRUE(fixture.base.WaitEmpty());
+    for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_EQ(fixture.server->calls_in_progress(), 0);
+  }
+}
+
+TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
+  ServiceFixture::Options service;
+  service.max_model_len = 1 << 20;
+  service.stream_capacity_tokens = 64;
+  GrpcFixture fixture(
+      [](const request::Request& request) {
+        Script script = Endless(request);
+        script.token_delay = {};
+        return script;
+      },
+      {.service = service, .slow_reader_timeout = absl::Milliseconds(500)});
+  v1::ChatRequest endless = GrpcFixture::Hello();
+  endless.mutable_stopping()->set_max_tokens(1 << 19);
+  endless.set_logprobs(20);  // large messages fill the flow-control window soon
+  grpc::ClientContext context;
+  auto stalled = fixture.stub->Chat(&context, endless);
+  const GrpcFixture::Reply other = fixture.Chat(GrpcFixture::Hello());
+  EXPECT_TRUE(other.status.ok()) << other.status.error_message();
+  EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));  // dropped though nobody cancelled
+  context.TryCancel();  // the client would wait for somebody to read what has arrived
+  stalled->Finish();
+}
+
+TEST(GrpcServerTest, KeysAreCheckedBeforeAPlaceIsTaken) {
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.keys = "k tenant low\n"});
+  EXPECT_EQ(fixture.Chat(GrpcFixture::Hello()).status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(fixture.Chat(GrpcFixture::Hello(), {{"authorization", "Bearer k"}, {"x-hadal-priority", "high"}})
+                .status.error_code(),
+            grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello(), {{"authorization", "Bearer k"}}).status.ok());
+  EXPECT_EQ(fixture.base.admission->GetLoad().waiting, 0);
+}
+
+TEST(GrpcServerTest, ShutdownEndsRunningCalls) {
+  GrpcFixture fixture(Hold);
+  grpc::ClientContext context;
+  auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  while (fixture.base.engine->running() == 0) std::this_thread::yield();
+  fixture.server->Shutdown(absl::Milliseconds(50));
+  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
+}  // namespace
+}  // namespace hadal::rpc
