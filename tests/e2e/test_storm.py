@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A storm of 2,000 requests through both fronts, most of them cut off at a random moment: afterwards everything is accounted for.
+
+HADAL_STORM_REQUESTS sets another number, for long runs.
+"""
+
+import json
+import os
+import random
+import socket
+import threading
+import time
+
+import grpc
+
+REQUESTS = int(os.environ.get("HADAL_STORM_REQUESTS", "2000"))
+THREADS = 16
+
+
+class Counts:
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.values = {}
+
+    def add(self, key):
+        with self.lock:
+            self.values[key] = self.values.get(key, 0) + 1
+
+
+def http_call(server, rng, counts):
+    body = json.dumps({"messages": [{"role": "user", "content": f"{rng.randrange(10000)} + {rng.randrange(10000)}"}],
+                       "max_tokens": rng.choice([1, 20, 200]), "stream": rng.random() < 0.7, "n": rng.choice([1, 1, 3])}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    message = head + body
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        fate = rng.random()
+        if fate < 0.1:  # gone in the middle of the request
+            connection.sendall(message[:rng.randrange(len(message))])
+            return counts.add("http cut request")
+        connection.sendall(message)
+        if fate < 0.7:  # gone at some moment of the answer
+            time.sleep(rng.random() * 0.05)
+            if rng.random() < 0.5:  # reset instead of an orderly end
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+            return counts.add("http cut answer")
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200") or answer.startswith(b"HTTP/1.1 503"), answer[:200]
+        counts.add("http " + answer[9:12].decode())
+
+
+def grpc_call(stub, stubs, rng, counts):
+    request = stubs.pb.ChatRequest(n=rng.choice([1, 1, 2]))
+    request.messages.add(role="user", content=f"{rng.randrange(100)} * {rng.randrange(100)}")
+    request.stopping.max_tokens = rng.choice([1, 20, 200])
+    fate = rng.random()
+    call = stub.Chat(request, timeout=0.05 * rng.random() if fate < 0.2 else 30)
+    try:
+        if fate < 0.4:
+            time.sleep(rng.random() * 0.03)
+            call.cancel()
+        for index, _ in enumerate(call):
+            if fate < 0.7 and index >= 2:
+                call.cancel()
+        counts.add("grpc ok")
+    except grpc.RpcError as error:
+        assert error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE), error
+        counts.add(f"grpc {error.code().name}")
+
+
+def test_nothing_is_lost_in_a_storm_of_cancels(start_server, stubs):
+    server = start_server("--max-queue-requests=64", "--max-batch-size=32", "--memory-budget=64MiB")
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target, options=[("grpc.enable_retries", 0)]))
+    counts, failures = Counts(), []
+
+    def run(number):
+        rng = random.Random(number)
+        for _ in range(REQUESTS // THREADS):
+            try:
+                if rng.random() < 0.5:
+                    http_call(server, rng, counts)
+                else:
+                    grpc_call(stub, stubs, rng, counts)
+            except Exception as error:  # pylint: disable=broad-except
+                failures.append(repr(error))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(600)
+    print(counts.values)
+    assert not failures, failures[:5]
+    assert sum(counts.values.values()) == REQUESTS // THREADS * THREADS
+    server.wait_idle(30)
+    # It still works, and says so.
+    assert server.get("/health/live")[0] == 200
+    request = stubs.pb.ChatRequest()
+    request.messages.add(role="user", content="1 + 1")
+    assert list(stub.Chat(request, timeout=30))[-1].usage.completion_tokens > 0
