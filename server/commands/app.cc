@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -70,6 +71,13 @@ App::~App() {
 }
 
 absl::Status App::Start() {
+  for (const base::ModelFlag& flag : model_flags_) {
+    std::error_code error;
+    if (!std::filesystem::exists(std::filesystem::path(flag.dir) / "config.json", error)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--model: '", flag.dir, "' is no checkpoint folder: it has no config.json"));
+    }
+  }
   if (!config_.api_key_file.empty()) {
     absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
     if (!keys.ok()) return keys.status();
