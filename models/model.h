@@ -23,27 +23,27 @@ struct PenaltyEntry {
 
 // Asks for the logits of one input token and says what to do with them.
 struct SampleRow {
-  int32_t token_index = 0;                        // row in StepInput::token_ids whose logits are wanted
-  std::shared_ptr<const SamplingParams> params;   // null for a scoring row
-  uint64_t random_counter = 0;                    // position of the sampled token in its sequence; with params->seed
-                                                  // it fixes the random number, whatever else is in the batch
-  int32_t target_token = -1;                      // >= 0: score this token instead of sampling (prompt log-probabilities)
-  int32_t top_logprobs = -1;                      // -1: no log-probability wanted; 0..20: chosen plus that many best
-  std::vector<PenaltyEntry> penalties;            // only when params->HasPenalties()
-  std::vector<int32_t> forbidden_tokens;          // never sampled in this row (min_tokens: the end tokens)
+  int32_t token_index = 0;                       // row in StepInput::token_ids whose logits are wanted
+  std::shared_ptr<const SamplingParams> params;  // null for a scoring row
+  uint64_t random_counter = 0;                   // position of the sampled token in its sequence; with params->seed
+                                                 // it fixes the random number, whatever else is in the batch
+  int32_t target_token = -1;              // >= 0: score this token instead of sampling (prompt log-probabilities)
+  int32_t top_logprobs = -1;              // -1: no log-probability wanted; 0..20: chosen plus that many best
+  std::vector<PenaltyEntry> penalties;    // only when params->HasPenalties()
+  std::vector<int32_t> forbidden_tokens;  // never sampled in this row (min_tokens: the end tokens)
 };
 
-// One forward step over any mix of prefill chunks and decode tokens. Sequences are ragged: sequence s owns the token rows
-// [query_start[s], query_start[s+1]), in position order. Every vector is host memory.
+// One forward step over any mix of prefill chunks and decode tokens. Sequences are ragged: sequence s owns the token
+// rows [query_start[s], query_start[s+1]), in position order. Every vector is host memory.
 struct StepInput {
-  std::vector<int32_t> token_ids;      // [tokens]
-  std::vector<int32_t> positions;      // [tokens] absolute position in the sequence, from 0
-  std::vector<int64_t> slot_mapping;   // [tokens] cache slot: block id * block_tokens + offset in the block
-  std::vector<int32_t> query_start;    // [sequences + 1]
-  std::vector<int32_t> context_lens;   // [sequences] tokens in the cache once this step has run
-  std::vector<int32_t> block_tables;   // [sequences, block_table_stride] block ids, padded with 0
+  std::vector<int32_t> token_ids;     // [tokens]
+  std::vector<int32_t> positions;     // [tokens] absolute position in the sequence, from 0
+  std::vector<int64_t> slot_mapping;  // [tokens] cache slot: block id * block_tokens + offset in the block
+  std::vector<int32_t> query_start;   // [sequences + 1]
+  std::vector<int32_t> context_lens;  // [sequences] tokens in the cache once this step has run
+  std::vector<int32_t> block_tables;  // [sequences, block_table_stride] block ids, padded with 0
   int32_t block_table_stride = 0;
-  std::vector<SampleRow> samples;      // rows may repeat a token_index
+  std::vector<SampleRow> samples;  // rows may repeat a token_index
 
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t sequences() const { return static_cast<int32_t>(context_lens.size()); }
@@ -55,14 +55,14 @@ struct TokenLogprob {
 };
 
 struct SampleResult {
-  int32_t token_id = -1;                // sampled, or the row's target_token
-  float logprob = 0.0f;                 // valid when the row asked for log-probabilities
-  std::vector<TokenLogprob> top;        // best first, ties by lower id; SampleRow::top_logprobs entries
-  bool faulty = false;                  // logits held NaN or no finite value: this row failed, the others did not
+  int32_t token_id = -1;          // sampled, or the row's target_token
+  float logprob = 0.0f;           // valid when the row asked for log-probabilities
+  std::vector<TokenLogprob> top;  // best first, ties by lower id; SampleRow::top_logprobs entries
+  bool faulty = false;            // logits held NaN or no finite value: this row failed, the others did not
 };
 
 struct StepOutput {
-  std::vector<SampleResult> samples;    // [StepInput::samples]
+  std::vector<SampleResult> samples;  // [StepInput::samples]
 };
 
 // Handle of a launched step. Value type; 0 is never a launched step.
@@ -72,8 +72,8 @@ struct StepHandle {
 
 // One paged cache of a model, for example the keys of all layers.
 struct KvCacheSpec {
-  std::string name;                     // "k", "v", "latent", "indexer"
-  int32_t layers = 0;                   // layers that own such a cache
+  std::string name;    // "k", "v", "latent", "indexer"
+  int32_t layers = 0;  // layers that own such a cache
   int64_t bytes_per_token_layer = 0;
 };
 
@@ -88,18 +88,19 @@ struct KvLayout {
 };
 
 struct ModelInfo {
-  std::string name;                     // served name
-  std::string family;                   // "llama", "qwen2", "deepseek_v3", "null", ...
-  std::string dtype;                    // compute type: "bfloat16", "float16", "float32"
-  std::string fingerprint;              // hash of config and weights' headers: salt of the prefix cache, system_fingerprint
-  int32_t vocab_size = 0;               // rows of the embedding: ids at or above are invalid
-  int32_t max_model_len = 0;            // tokens, prompt plus output
+  std::string name;           // served name
+  std::string family;         // "llama", "qwen2", "deepseek_v3", "null", ...
+  std::string dtype;          // compute type: "bfloat16", "float16", "float32"
+  std::string fingerprint;    // hash of config and weights' headers: salt of the prefix cache, system_fingerprint
+  int32_t vocab_size = 0;     // rows of the embedding: ids at or above are invalid
+  int32_t max_model_len = 0;  // tokens, prompt plus output
   int64_t parameter_count = 0;
-  int64_t weights_bytes = 0;            // on the device
+  int64_t weights_bytes = 0;  // on the device
 };
 
-// A loaded model. Owned by the process, used by one engine thread: Launch and Wait are called from that thread only; info()
-// and kv_layout() are immutable and may be read from any thread. The caches are allocated once, before the first Launch.
+// A loaded model. Owned by the process, used by one engine thread: Launch and Wait are called from that thread only;
+// info() and kv_layout() are immutable and may be read from any thread. The caches are allocated once, before the first
+// Launch.
 class Model {
  public:
   virtual ~Model() = default;
@@ -113,8 +114,8 @@ class Model {
   // Allocates the caches: block ids 0..num_blocks-1. Called once. ResourceExhausted when the device refuses.
   virtual absl::Status AllocateKvCache(int32_t num_blocks, int32_t block_tokens) = 0;
 
-  // Starts a step and returns at once; at most one step is in flight. InvalidArgument for an inconsistent input (nothing
-  // ran). The input is consumed.
+  // Starts a step and returns at once; at most one step is in flight. InvalidArgument for an inconsistent input
+  // (nothing ran). The input is consumed.
   virtual absl::StatusOr<StepHandle> Launch(StepInput input) = 0;
 
   // Blocks until the step is done. An error means that the device failed as a whole; a single bad row is reported by

@@ -18,8 +18,8 @@
 namespace hadal::models {
 
 // A loaded model: checks each step, then lets a thread of its own run it, so that Launch returns at once and the engine
-// plans while the device computes. Launch, Wait and AllocateKvCache are for one thread, as Model says. The destructor waits
-// for a step in flight. Owns the backend and the network.
+// plans while the device computes. Launch, Wait and AllocateKvCache are for one thread, as Model says. The destructor
+// waits for a step in flight. Owns the backend and the network.
 class ModelRunner : public Model {
  public:
   ModelRunner(ModelInfo info, std::unique_ptr<kernels::Backend> backend, std::unique_ptr<Network> network,
@@ -33,12 +33,12 @@ class ModelRunner : public Model {
   // Also reserves the workspace of the largest step.
   absl::Status AllocateKvCache(int32_t num_blocks, int32_t block_tokens) override;
 
-  // InvalidArgument also for more tokens or sequences than the model was loaded for; FailedPrecondition before the caches
-  // are allocated or while a step is in flight.
+  // InvalidArgument also for more tokens or sequences than the model was loaded for; FailedPrecondition before the
+  // caches are allocated or while a step is in flight.
   absl::StatusOr<StepHandle> Launch(StepInput input) override;
 
-  // FailedPrecondition for a handle that is not in flight. After a failure of the device the model may be used again; the
-  // contents of the cache slots that the failed step wrote are unknown.
+  // FailedPrecondition for a handle that is not in flight. After a failure of the device the model may be used again;
+  // the contents of the cache slots that the failed step wrote are unknown.
   absl::StatusOr<StepOutput> Wait(StepHandle handle) override;
 
   kernels::Backend& backend() { return *backend_; }

@@ -29,7 +29,8 @@ absl::StatusOr<std::unique_ptr<NullModel>> NullModel::Create(Options options) {
     return absl::InvalidArgumentError(absl::StrCat("null model: vocab_size is ", options.vocab_size, ", minimum 2"));
   }
   if (options.max_model_len < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("null model: max_model_len is ", options.max_model_len, ", minimum 1"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("null model: max_model_len is ", options.max_model_len, ", minimum 1"));
   }
   if (options.bytes_per_token < 1 || options.workspace_bytes_per_token < 0) {
     return absl::InvalidArgumentError("null model: bytes_per_token must be positive and workspace bytes not negative");
@@ -80,7 +81,8 @@ absl::StatusOr<StepOutput> NullModel::Wait(StepHandle handle) {
     return absl::FailedPreconditionError(absl::StrCat("null model: step ", handle.id, " is not in flight"));
   }
   in_flight_ = false;
-  if (options_.step_latency.count() > 0 || options_.latency_per_token.count() > 0) std::this_thread::sleep_until(done_at_);
+  if (options_.step_latency.count() > 0 || options_.latency_per_token.count() > 0)
+    std::this_thread::sleep_until(done_at_);
   if (options_.fail_at_step >= 0 && launched_ == static_cast<uint64_t>(options_.fail_at_step) + 1) {
     return absl::InternalError(absl::StrCat("null model: step ", options_.fail_at_step, " was told to fail"));
   }

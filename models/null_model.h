@@ -12,23 +12,23 @@
 
 namespace hadal::models {
 
-// A model without weights and without arithmetic: the next token is a hash of the row's input token and position. It obeys
-// the whole Model contract, so the engine, its benchmarks and load tests run on it exactly as on a real model.
-// The "distribution" of a row is a ladder of halves: the hashed token has probability 1/2, the following id 1/4, and so on,
-// wrapping at the vocabulary. Sampling takes the first rung that is not forbidden; temperature, penalties and bias are
-// accepted and change nothing. Thread-compatible: one engine thread, as Model says.
+// A model without weights and without arithmetic: the next token is a hash of the row's input token and position. It
+// obeys the whole Model contract, so the engine, its benchmarks and load tests run on it exactly as on a real model.
+// The "distribution" of a row is a ladder of halves: the hashed token has probability 1/2, the following id 1/4, and so
+// on, wrapping at the vocabulary. Sampling takes the first rung that is not forbidden; temperature, penalties and bias
+// are accepted and change nothing. Thread-compatible: one engine thread, as Model says.
 class NullModel : public Model {
  public:
   struct Options {
     std::string name = "null";
-    int32_t vocab_size = 32000;           // 2 and more
-    int32_t max_model_len = 131072;       // tokens
-    int64_t bytes_per_token = 1024;       // what KvLayout claims; nothing is allocated for it
+    int32_t vocab_size = 32000;      // 2 and more
+    int32_t max_model_len = 131072;  // tokens
+    int64_t bytes_per_token = 1024;  // what KvLayout claims; nothing is allocated for it
     int64_t workspace_bytes_per_token = 0;
-    std::chrono::microseconds step_latency{0};       // a step takes that long from Launch to the end of Wait
-    std::chrono::nanoseconds latency_per_token{0};   // and that much more for each token row
-    int32_t faulty_token = -1;            // a row whose input token is this id comes back faulty; -1 is never
-    int64_t fail_at_step = -1;            // Wait of this step (from 0) returns Internal once; -1 is never
+    std::chrono::microseconds step_latency{0};      // a step takes that long from Launch to the end of Wait
+    std::chrono::nanoseconds latency_per_token{0};  // and that much more for each token row
+    int32_t faulty_token = -1;                      // a row whose input token is this id comes back faulty; -1 is never
+    int64_t fail_at_step = -1;                      // Wait of this step (from 0) returns Internal once; -1 is never
   };
 
   // InvalidArgument when an option is out of its range.

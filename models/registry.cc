@@ -53,8 +53,7 @@ absl::StatusOr<DType> ChooseDType(const std::string& name, const loader::ModelCo
   if (name == "bfloat16") return DType::kBF16;
   if (name == "float16") return DType::kF16;
   if (name == "float32") return DType::kF32;
-  return absl::InvalidArgumentError(
-      absl::StrCat("dtype ", name, " is none of auto, bfloat16, float16, float32"));
+  return absl::InvalidArgumentError(absl::StrCat("dtype ", name, " is none of auto, bfloat16, float16, float32"));
 }
 
 const char* DTypeLongName(DType dtype) {
@@ -119,8 +118,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
   const int64_t longest = std::min<int64_t>(config.max_position_embeddings, std::numeric_limits<int32_t>::max());
   if (options.max_model_len > longest) {
-    return absl::InvalidArgumentError(absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest,
-                                                   " (max_position_embeddings)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
   }
   const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
   const std::vector<loader::TensorSpec> specs = family->tensors(config);
@@ -144,8 +143,8 @@ std::string ServedName(const LoadOptions& options) {
 
 int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int64_t max_sequences) {
   return StepExecutor::WorkspaceBytes(
-      checkpoint.family->workspace_bytes(checkpoint.config, checkpoint.dtype, max_tokens), checkpoint.config.hidden_size,
-      checkpoint.config.vocab_size, checkpoint.max_model_len, max_tokens, max_sequences);
+      checkpoint.family->workspace_bytes(checkpoint.config, checkpoint.dtype, max_tokens),
+      checkpoint.config.hidden_size, checkpoint.config.vocab_size, checkpoint.max_model_len, max_tokens, max_sequences);
 }
 
 }  // namespace

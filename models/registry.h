@@ -20,31 +20,32 @@ enum class LoadFormat {
 };
 
 struct LoadOptions {
-  std::string dir;                 // checkpoint folder: config.json and *.safetensors
-  std::string name;                // served name; empty: the folder's name
-  std::string device = "auto";     // auto, cpu, cuda, cuda:N, reference
-  std::string dtype = "auto";      // auto (the checkpoint's half type), bfloat16, float16, float32
+  std::string dir;              // checkpoint folder: config.json and *.safetensors
+  std::string name;             // served name; empty: the folder's name
+  std::string device = "auto";  // auto, cpu, cuda, cuda:N, reference
+  std::string dtype = "auto";   // auto (the checkpoint's half type), bfloat16, float16, float32
   LoadFormat load_format = LoadFormat::kAuto;
-  int32_t threads = 0;             // CPU compute threads; 0: one per core
-  std::string isa = "auto";        // CPU instruction set, see kernels::Backend::Options
-  int64_t memory_budget_bytes = 0; // limit on device buffers; 0: what the device has
-  int32_t max_model_len = 0;       // tokens, at most the configuration's; 0: the configuration's
-  int32_t max_batch_tokens = 2048; // most tokens of one step
-  int32_t max_batch_size = 256;    // most sequences of one step
-  std::string mla_form = "auto";   // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
+  int32_t threads = 0;                    // CPU compute threads; 0: one per core
+  std::string isa = "auto";               // CPU instruction set, see kernels::Backend::Options
+  int64_t memory_budget_bytes = 0;        // limit on device buffers; 0: what the device has
+  int32_t max_model_len = 0;              // tokens, at most the configuration's; 0: the configuration's
+  int32_t max_batch_tokens = 2048;        // most tokens of one step
+  int32_t max_batch_size = 256;           // most sequences of one step
+  std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
   loader::LoadProgressCallback progress;  // may be empty
 };
 
-// Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong, what
-// was expected and what was found: InvalidArgument (a bad option or checkpoint), NotFound (a file), Unimplemented (an
-// architecture or feature that is not offered), FailedPrecondition (the device is not there), ResourceExhausted (memory).
+// Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong,
+// what was expected and what was found: InvalidArgument (a bad option or checkpoint), NotFound (a file), Unimplemented
+// (an architecture or feature that is not offered), FailedPrecondition (the device is not there), ResourceExhausted
+// (memory).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options);
 
 // What would be loaded, from config.json and the headers of the weights alone.
 struct ModelPlan {
   loader::ModelConfig config;
-  std::string device;      // the device that "auto" chose
-  std::string dtype;       // the compute type that "auto" chose
+  std::string device;  // the device that "auto" chose
+  std::string dtype;   // the compute type that "auto" chose
   loader::MemoryPlan memory;
 };
 

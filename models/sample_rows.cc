@@ -24,7 +24,9 @@ float AsFloat(int32_t bits) {
 
 }  // namespace
 
-int64_t SampleRows::ArenaBytesFor(int64_t rows) { return ArenaBytes(DType::kI32, rows * (kFixedColumns + 2 * kMaxTop)); }
+int64_t SampleRows::ArenaBytesFor(int64_t rows) {
+  return ArenaBytes(DType::kI32, rows * (kFixedColumns + 2 * kMaxTop));
+}
 
 void SampleRows::Translate(absl::Span<const SampleRow> rows) {
   size_t penalties = 0;

@@ -12,12 +12,12 @@
 
 namespace hadal::models {
 
-// Turns the engine's sample rows into the sample op's terms and its results back. Scratch vectors are reused from call to
-// call, so a step in the steady state allocates only what its output holds. Thread-compatible.
+// Turns the engine's sample rows into the sample op's terms and its results back. Scratch vectors are reused from call
+// to call, so a step in the steady state allocates only what its output holds. Thread-compatible.
 class SampleRows {
  public:
-  // Samples or scores each row of `logits` (f32 [rows, vocab]) and appends one result a row to `output`. Takes its device
-  // outputs from the arena: at most ArenaBytesFor(rows).
+  // Samples or scores each row of `logits` (f32 [rows, vocab]) and appends one result a row to `output`. Takes its
+  // device outputs from the arena: at most ArenaBytesFor(rows).
   absl::Status Run(kernels::Backend& backend, Arena& arena, absl::Span<const SampleRow> rows,
                    const kernels::TensorView& logits, StepOutput& output);
 

@@ -9,8 +9,8 @@
 // The two early returns of fallible code, for .cc files of models/ where a forward pass is a list of fallible ops.
 
 // Returns the status of `expr` from the calling function unless it is OK.
-#define HADAL_RETURN_IF_ERROR(expr)                            \
-  do {                                                         \
+#define HADAL_RETURN_IF_ERROR(expr)                                                    \
+  do {                                                                                 \
     if (::absl::Status hadal_status = (expr); !hadal_status.ok()) return hadal_status; \
   } while (false)
 

@@ -76,7 +76,8 @@ absl::Status StepChecker::CheckSequence(const StepInput& input, int32_t sequence
   const int32_t end = input.query_start[sequence + 1];
   // Both ends were not checked against each other before: a descending pair would index outside token_ids.
   if (begin >= end || begin < 0 || end > input.tokens()) {
-    return Invalid("query_start[", sequence, "] is ", begin, " and the next is ", end, ": a sequence needs a token row");
+    return Invalid("query_start[", sequence, "] is ", begin, " and the next is ", end,
+                   ": a sequence needs a token row");
   }
   const int32_t context_len = input.context_lens[sequence];
   if (context_len > limits_.max_model_len) {
@@ -131,7 +132,8 @@ absl::Status StepChecker::CheckSample(const StepInput& input, int32_t sample) co
   if (row.target_token < -1 || row.target_token >= limits_.vocab_size) {
     return Invalid("samples[", sample, "].target_token is ", row.target_token, ", limit ", limits_.vocab_size);
   }
-  if (row.target_token < 0 && row.params == nullptr) return Invalid("samples[", sample, "] has neither params nor target");
+  if (row.target_token < 0 && row.params == nullptr)
+    return Invalid("samples[", sample, "] has neither params nor target");
   if (row.top_logprobs < -1 || row.top_logprobs > kMaxTopLogprobs) {
     return Invalid("samples[", sample, "].top_logprobs is ", row.top_logprobs, ", limit ", kMaxTopLogprobs);
   }

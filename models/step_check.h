@@ -19,10 +19,10 @@ struct StepLimits {
   int32_t max_sequences = 0;  // sequences of one step; 0 is no limit
 };
 
-// Verifies that a StepInput is consistent before anything runs on it, so that no kernel ever sees an index out of range.
-// A valid step: every vector has its stated size; every sequence owns at least one token row; its positions are consecutive
-// and end at context_len - 1; every slot is the one that the sequence's block table gives for that position; no two tokens
-// write the same slot; samples point to existing rows and name tokens of the vocabulary.
+// Verifies that a StepInput is consistent before anything runs on it, so that no kernel ever sees an index out of
+// range. A valid step: every vector has its stated size; every sequence owns at least one token row; its positions are
+// consecutive and end at context_len - 1; every slot is the one that the sequence's block table gives for that
+// position; no two tokens write the same slot; samples point to existing rows and name tokens of the vocabulary.
 // Thread-compatible: it keeps marks between calls so that a check costs no allocation. The cost is linear in the step.
 class StepChecker {
  public:

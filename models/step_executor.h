@@ -23,9 +23,10 @@ struct StepBudget {
   std::function<int64_t(int64_t tokens)> network_workspace;  // Family::workspace_bytes of the loaded configuration
 };
 
-// Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the rows
-// that are sampled (in slices, so that scoring a whole chunk needs no more memory than sampling a batch), and samples.
-// The arena is reserved once for the largest step. Thread-compatible: one thread at a time. The backend must outlive it.
+// Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the
+// rows that are sampled (in slices, so that scoring a whole chunk needs no more memory than sampling a batch), and
+// samples. The arena is reserved once for the largest step. Thread-compatible: one thread at a time. The backend must
+// outlive it.
 class StepExecutor {
  public:
   // Rows of logits that are alive at once.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where the time of a model step goes: runs prefill and decode steps of a checkpoint folder (config.json suffices: weights
-// are random) and prints one JSON object with the time of each op and what is left outside of all ops.
+// Where the time of a model step goes: runs prefill and decode steps of a checkpoint folder (config.json suffices:
+// weights are random) and prints one JSON object with the time of each op and what is left outside of all ops.
 //
 //   build/release/benchmarks/models/step_profile DIR [prefill_tokens [decode_sequences [context_tokens [steps]]]]
 
@@ -73,8 +73,10 @@ class TimedBackend : public kernels::Backend {
     ++entry.calls;
     return status;
   }
-#define HADAL_TIMED(Op) \
-  absl::Status Do##Op(const kernels::Op##Params& p) override { return Timed(#Op, [&] { return inner_->Op(p); }); }
+#define HADAL_TIMED(Op)                                        \
+  absl::Status Do##Op(const kernels::Op##Params& p) override { \
+    return Timed(#Op, [&] { return inner_->Op(p); });          \
+  }
   HADAL_TIMED(Embedding)
   HADAL_TIMED(RmsNorm)
   HADAL_TIMED(BatchedGemm)
@@ -117,7 +119,8 @@ StepInput MakeStep(int32_t sequences, int32_t new_tokens, int32_t cached, int32_
     }
     input.query_start.push_back(input.tokens());
     input.context_lens.push_back(cached + new_tokens);
-    for (int32_t b = 0; b < input.block_table_stride; ++b) input.block_tables.push_back(s * input.block_table_stride + b);
+    for (int32_t b = 0; b < input.block_table_stride; ++b)
+      input.block_tables.push_back(s * input.block_table_stride + b);
     SampleRow& row = input.samples.emplace_back();
     row.token_index = input.tokens() - 1;
     row.params = std::make_shared<SamplingParams>(SamplingParams{.temperature = 0.0f});
@@ -180,8 +183,8 @@ absl::Status Main(const std::string& dir, int32_t prefill, int32_t sequences, in
     StepInput step = MakeStep(1, count, done, kBlockTokens, vocab);
     HADAL_RETURN_IF_ERROR(executor.Run(step).status());
   }
-  HADAL_RETURN_IF_ERROR(
-      Profile("prefill", executor, backend, MakeStep(1, prefill, 0, kBlockTokens, vocab), std::max(1, steps / 5), false));
+  HADAL_RETURN_IF_ERROR(Profile("prefill", executor, backend, MakeStep(1, prefill, 0, kBlockTokens, vocab),
+                                std::max(1, steps / 5), false));
   HADAL_RETURN_IF_ERROR(
       Profile("decode", executor, backend, MakeStep(sequences, 1, context, kBlockTokens, vocab), steps, true));
   std::printf("}\n");

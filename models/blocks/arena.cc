@@ -31,8 +31,8 @@ absl::StatusOr<kernels::TensorView> Arena::Take(kernels::DType dtype, std::initi
   for (const int64_t size : shape) elements *= size;
   const int64_t bytes = ArenaBytes(dtype, elements);
   if (bytes > buffer_.bytes() - used_bytes_) {
-    return absl::ResourceExhaustedError(absl::StrCat("workspace: ", bytes, " bytes wanted, ", used_bytes_, " of ",
-                                                     buffer_.bytes(), " in use"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("workspace: ", bytes, " bytes wanted, ", used_bytes_, " of ", buffer_.bytes(), " in use"));
   }
   const kernels::TensorView view(static_cast<char*>(buffer_.data()) + used_bytes_, dtype, shape);
   used_bytes_ += bytes;

@@ -13,8 +13,8 @@ namespace hadal::models {
 // Bytes that Arena::Take uses for `elements` elements: rounded up so that every view is aligned.
 int64_t ArenaBytes(kernels::DType dtype, int64_t elements);
 
-// A stack of short-lived tensors in one device buffer: the activations of a step. Nothing is allocated while a step runs.
-// Thread-compatible; the backend must outlive it.
+// A stack of short-lived tensors in one device buffer: the activations of a step. Nothing is allocated while a step
+// runs. Thread-compatible; the backend must outlive it.
 class Arena {
  public:
   explicit Arena(kernels::Backend* backend) : backend_(backend) {}
@@ -22,8 +22,8 @@ class Arena {
   // Makes room for at least `bytes`, dropping what was in it. Work that uses the old memory must be finished.
   absl::Status Reserve(int64_t bytes);
 
-  // An uninitialised contiguous tensor, valid until the scope that was open at the time ends. ResourceExhausted when the
-  // reserved bytes do not suffice (then a WorkspaceBytes of some block is wrong).
+  // An uninitialised contiguous tensor, valid until the scope that was open at the time ends. ResourceExhausted when
+  // the reserved bytes do not suffice (then a WorkspaceBytes of some block is wrong).
   absl::StatusOr<kernels::TensorView> Take(kernels::DType dtype, std::initializer_list<int64_t> shape);
 
   int64_t capacity_bytes() const { return buffer_.bytes(); }

@@ -26,7 +26,8 @@ class Decoder : public Network {
   // Where a family says which blocks it is made of.
   struct Parts {
     std::vector<std::unique_ptr<PagedCache>> caches;
-    std::function<absl::StatusOr<std::unique_ptr<AttentionBlock>>(int64_t layer, const std::string& layer_name)> attention;
+    std::function<absl::StatusOr<std::unique_ptr<AttentionBlock>>(int64_t layer, const std::string& layer_name)>
+        attention;
     std::function<absl::StatusOr<std::unique_ptr<FeedForwardBlock>>(int64_t layer, const std::string& layer_name)>
         feed_forward;
     std::optional<MlaPlanner> mla_planner;  // families with latent attention

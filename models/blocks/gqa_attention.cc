@@ -20,10 +20,10 @@ absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadConte
   block->layer_ = layer;
   block->scale_ = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   block->dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(
-      block->qkv_,
-      MergedLinear::Load(context, {absl::StrCat(name, ".q_proj"), absl::StrCat(name, ".k_proj"), absl::StrCat(name, ".v_proj")},
-                         config.qkv_bias));
+  HADAL_ASSIGN_OR_RETURN(block->qkv_, MergedLinear::Load(context,
+                                                         {absl::StrCat(name, ".q_proj"), absl::StrCat(name, ".k_proj"),
+                                                          absl::StrCat(name, ".v_proj")},
+                                                         config.qkv_bias));
   HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"), config.out_bias));
   block->rope_ = std::move(rope);
   block->keys_ = keys;
@@ -47,9 +47,9 @@ absl::Status GqaAttention::Forward(const ForwardContext& context, const kernels:
 
   HADAL_ASSIGN_OR_RETURN(const kernels::TensorView qkv, context.arena.Take(dtype_, {tokens, q_width + 2 * kv_width}));
   HADAL_RETURN_IF_ERROR(qkv_.Forward(backend, x, qkv));
-  const kernels::TensorView q = qkv.Slice(1, 0, q_width).SplitLast(head_dim_);                     // [tokens, heads, dim]
-  const kernels::TensorView k = qkv.Slice(1, q_width, kv_width).SplitLast(head_dim_);              // [tokens, kv, dim]
-  const kernels::TensorView v = qkv.Slice(1, q_width + kv_width, kv_width).SplitLast(head_dim_);   // [tokens, kv, dim]
+  const kernels::TensorView q = qkv.Slice(1, 0, q_width).SplitLast(head_dim_);         // [tokens, heads, dim]
+  const kernels::TensorView k = qkv.Slice(1, q_width, kv_width).SplitLast(head_dim_);  // [tokens, kv, dim]
+  const kernels::TensorView v = qkv.Slice(1, q_width + kv_width, kv_width).SplitLast(head_dim_);  // [tokens, kv, dim]
 
   HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, q, k, kernels::RopeLayout::kHalfSplit));
   HADAL_RETURN_IF_ERROR(backend.KvAppend({.k = k,

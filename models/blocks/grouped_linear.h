@@ -11,9 +11,9 @@
 
 namespace hadal::models {
 
-// One linear per expert, for rows that are sorted by expert. Each matrix stays where the loader put it (on the CPU inside
-// the mapped checkpoint); the op gets their addresses. With several names an expert's outputs lie side by side, as in
-// MergedLinear. Immutable once loaded; the backend must outlive it.
+// One linear per expert, for rows that are sorted by expert. Each matrix stays where the loader put it (on the CPU
+// inside the mapped checkpoint); the op gets their addresses. With several names an expert's outputs lie side by side,
+// as in MergedLinear. Immutable once loaded; the backend must outlive it.
 class GroupedLinear {
  public:
   // Takes `prefix`.E.`part`.weight for experts 0..experts-1 and every part.
@@ -21,8 +21,8 @@ class GroupedLinear {
                                             const std::vector<std::string>& parts, int64_t experts);
 
   // x [rows, in], expert_start i32 [experts + 1], out [rows, sum of the parts' outputs].
-  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x,
-                       const kernels::TensorView& expert_start, const kernels::TensorView& out) const;
+  absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& expert_start,
+                       const kernels::TensorView& out) const;
 
  private:
   struct Part {

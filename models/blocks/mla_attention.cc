@@ -61,8 +61,9 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
 int64_t MlaAttention::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   const loader::MlaConfig& mla = *config.mla;
   const int64_t heads = config.attention.heads;
-  const int64_t common = ArenaBytes(dtype, tokens * heads * mla.qk_head_dim()) + ArenaBytes(dtype, tokens * mla.q_lora_rank) +
-                         ArenaBytes(dtype, tokens * mla.latent_dim()) + ArenaBytes(dtype, tokens * heads * mla.v_head_dim);
+  const int64_t common = ArenaBytes(dtype, tokens * heads * mla.qk_head_dim()) +
+                         ArenaBytes(dtype, tokens * mla.q_lora_rank) + ArenaBytes(dtype, tokens * mla.latent_dim()) +
+                         ArenaBytes(dtype, tokens * heads * mla.v_head_dim);
   const int64_t absorbed = 2 * ArenaBytes(dtype, tokens * heads * mla.kv_lora_rank);
   const int64_t kv_tokens = MlaPlanner::kMaxExpansion * tokens;
   const int64_t expanded = ArenaBytes(dtype, kv_tokens * mla.latent_dim()) +
@@ -152,7 +153,8 @@ absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun&
                                              .batch = run.ragged}));
   }
   const int64_t expanded_width = nope + config_.v_head_dim;
-  HADAL_ASSIGN_OR_RETURN(const TensorView kv_rows, context.arena.Take(dtype_, {run.kv_tokens, heads_ * expanded_width}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView kv_rows,
+                         context.arena.Take(dtype_, {run.kv_tokens, heads_ * expanded_width}));
   HADAL_RETURN_IF_ERROR(kv_b_proj_.Forward(backend, source.Slice(1, 0, config_.kv_lora_rank), kv_rows));
   const TensorView kv = kv_rows.SplitLast(expanded_width);  // [kv_tokens, heads, nope + v]
   return backend.MlaPrefill({.q_nope = q.Slice(2, 0, nope),

@@ -14,11 +14,11 @@
 
 namespace hadal::models {
 
-// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1; DeepSeek-V3, arXiv:2412.19437, section 2.1.1).
-// The cache holds one row a token for all heads: the normalised latent (kv_lora_rank values) and the rotated rope key.
-// Checkpoint names: `name`.{q_proj | q_a_proj, q_a_layernorm, q_b_proj}, kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj,
-// o_proj. kv_b_proj is kept once: W_UK and W_UV of the absorbed form are strided views of its rows.
-// Immutable once loaded; borrows the cache.
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1; DeepSeek-V3, arXiv:2412.19437,
+// section 2.1.1). The cache holds one row a token for all heads: the normalised latent (kv_lora_rank values) and the
+// rotated rope key. Checkpoint names: `name`.{q_proj | q_a_proj, q_a_layernorm, q_b_proj}, kv_a_proj_with_mqa,
+// kv_a_layernorm, kv_b_proj, o_proj. kv_b_proj is kept once: W_UK and W_UV of the absorbed form are strided views of
+// its rows. Immutable once loaded; borrows the cache.
 class MlaAttention : public AttentionBlock {
  public:
   static absl::StatusOr<std::unique_ptr<MlaAttention>> Load(const LoadContext& context, const std::string& name,

@@ -11,13 +11,13 @@
 
 namespace hadal::models {
 
-// Which form of latent attention a sequence takes. kAuto compares the operations of both; the others force one, for tests
-// and measurements. Decode tokens always take the absorbed form.
+// Which form of latent attention a sequence takes. kAuto compares the operations of both; the others force one, for
+// tests and measurements. Decode tokens always take the absorbed form.
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
 // Splits a step into runs of neighbouring sequences that attend in the same form (deepseek-models.md 5.5): absorbed for
-// decode and for short chunks behind a long prefix, expanded where the new tokens are many. Thread-compatible; one user at
-// a time. Its host arrays back the planned runs until the next Plan.
+// decode and for short chunks behind a long prefix, expanded where the new tokens are many. Thread-compatible; one user
+// at a time. Its host arrays back the planned runs until the next Plan.
 class MlaPlanner {
  public:
   // A sequence is expanded only when its context is at most this many times its new tokens: bounds the workspace.

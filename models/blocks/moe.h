@@ -13,10 +13,10 @@
 
 namespace hadal::models {
 
-// Mixture of experts with shared experts (deepseek-models.md 5.6): the router scores every expert in float32, each token
-// goes to its best few, their outputs are added with the router's weights, and the shared experts' output is added.
-// Checkpoint names: `name`.gate.weight, gate.e_score_correction_bias, experts.E.{gate,up,down}_proj, shared_experts.
-// Immutable once loaded.
+// Mixture of experts with shared experts (deepseek-models.md 5.6): the router scores every expert in float32, each
+// token goes to its best few, their outputs are added with the router's weights, and the shared experts' output is
+// added. Checkpoint names: `name`.gate.weight, gate.e_score_correction_bias, experts.E.{gate,up,down}_proj,
+// shared_experts. Immutable once loaded.
 class Moe : public FeedForwardBlock {
  public:
   static absl::StatusOr<std::unique_ptr<Moe>> Load(const LoadContext& context, const std::string& name);
@@ -40,7 +40,7 @@ class Moe : public FeedForwardBlock {
   loader::LoadedTensor correction_bias_;  // absent view when there is none
   GroupedLinear gate_up_;
   GroupedLinear down_;
-  std::unique_ptr<Mlp> shared_;           // null without shared experts
+  std::unique_ptr<Mlp> shared_;  // null without shared experts
 };
 
 }  // namespace hadal::models

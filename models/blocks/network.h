@@ -11,8 +11,8 @@
 
 namespace hadal::models {
 
-// A family's forward pass, as the model runner sees it: weights, caches and the order of the blocks. Used by one thread at
-// a time; the backend must outlive it.
+// A family's forward pass, as the model runner sees it: weights, caches and the order of the blocks. Used by one thread
+// at a time; the backend must outlive it.
 class Network {
  public:
   virtual ~Network() = default;
@@ -29,8 +29,8 @@ class Network {
   // Puts the views of what PlanStep added into the batch.
   virtual void BindStep(const StepUpload& upload, StepBatch& batch) = 0;
 
-  // Runs all layers. The result [tokens, hidden], before the final norm, lies in the caller's arena scope. Takes at most
-  // the bytes that the family's workspace_bytes says (families/family.h).
+  // Runs all layers. The result [tokens, hidden], before the final norm, lies in the caller's arena scope. Takes at
+  // most the bytes that the family's workspace_bytes says (families/family.h).
   virtual absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) = 0;
 
   // Final norm and output matrix for chosen rows of Forward's result. hidden [rows, hidden] is overwritten; logits f32

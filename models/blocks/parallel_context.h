@@ -5,8 +5,8 @@
 
 namespace hadal::models {
 
-// Which part of every layer this process computes. Blocks take their share of heads, experts and columns through it, so a
-// second rank changes no block's shape arithmetic.
+// Which part of every layer this process computes. Blocks take their share of heads, experts and columns through it, so
+// a second rank changes no block's shape arithmetic.
 struct ParallelContext {
   int32_t rank = 0;        // [0, world_size)
   int32_t world_size = 1;  // processes that share the model

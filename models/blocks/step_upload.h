@@ -12,8 +12,8 @@
 
 namespace hadal::models {
 
-// Gathers the small integer arrays of a step on the host and brings them to the device in one copy. Both sides are reused
-// from step to step and only grow. Thread-compatible; the backend must outlive it.
+// Gathers the small integer arrays of a step on the host and brings them to the device in one copy. Both sides are
+// reused from step to step and only grow. Thread-compatible; the backend must outlive it.
 class StepUpload {
  public:
   // Names an array added since the last Clear.

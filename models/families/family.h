@@ -16,8 +16,8 @@
 namespace hadal::models {
 
 struct FamilyOptions {
-  int64_t max_model_len = 0;           // tokens; the rope tables cover them
-  MlaForm mla_form = MlaForm::kAuto;   // families with latent attention
+  int64_t max_model_len = 0;          // tokens; the rope tables cover them
+  MlaForm mla_form = MlaForm::kAuto;  // families with latent attention
 };
 
 // What a family is to the registry: four answers that need nothing but the configuration, and the way to load it. Each

@@ -11,14 +11,14 @@
 
 namespace hadal::models::testing {
 
-// A network on a host-accessible backend whose logits are known: after token t, token (t + 1) % vocab has logit 2 and every
-// other token 0. Some tokens are special: see the constants. One value a hidden row: the token id.
+// A network on a host-accessible backend whose logits are known: after token t, token (t + 1) % vocab has logit 2 and
+// every other token 0. Some tokens are special: see the constants. One value a hidden row: the token id.
 class FakeNetwork : public Network {
  public:
   static constexpr int32_t kVocab = 50;
-  static constexpr int32_t kNanToken = 40;        // its row's logits are all NaN
-  static constexpr int32_t kFailingToken = 41;    // a step that holds it fails
-  static constexpr int32_t kThrowingToken = 42;   // a step that holds it throws
+  static constexpr int32_t kNanToken = 40;       // its row's logits are all NaN
+  static constexpr int32_t kFailingToken = 41;   // a step that holds it fails
+  static constexpr int32_t kThrowingToken = 42;  // a step that holds it throws
 
   FakeNetwork() { kv_layout_.caches.push_back({"fake", 2, 100}); }
 

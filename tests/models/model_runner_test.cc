@@ -204,7 +204,8 @@ TEST_F(ModelRunnerTest, AFullDeviceIsAnErrorNotACrash) {
 
 TEST_F(ModelRunnerTest, WorkspaceGrowsWithBothArguments) {
   int64_t last = 0;
-  for (const auto& [tokens, sequences] : std::vector<std::pair<int, int>>{{1, 1}, {8, 1}, {8, 8}, {500, 8}, {500, 300}}) {
+  for (const auto& [tokens, sequences] :
+       std::vector<std::pair<int, int>>{{1, 1}, {8, 1}, {8, 8}, {500, 8}, {500, 300}}) {
     const int64_t bytes = runner_->WorkspaceBytes(tokens, sequences);
     EXPECT_GT(bytes, last);
     last = bytes;

@@ -20,7 +20,11 @@ constexpr int32_t kBlockTokens = 4;
 constexpr int32_t kBlocksPerSequence = 3;
 
 StepLimits Limits() {
-  return {.vocab_size = 100, .max_model_len = 12, .num_blocks = 9, .block_tokens = kBlockTokens, .max_tokens = 12,
+  return {.vocab_size = 100,
+          .max_model_len = 12,
+          .num_blocks = 9,
+          .block_tokens = kBlockTokens,
+          .max_tokens = 12,
           .max_sequences = 3};
 }
 
@@ -103,7 +107,11 @@ INSTANTIATE_TEST_SUITE_P(
         Fault{"TargetAboveVocab", [](StepInput& s) { s.samples[1].target_token = 100; }, "target_token is 100"},
         Fault{"TooManyTopLogprobs", [](StepInput& s) { s.samples[0].top_logprobs = 21; }, "top_logprobs is 21"},
         Fault{"ForbiddenAboveVocab", [](StepInput& s) { s.samples[0].forbidden_tokens = {100}; }, "forbidden_tokens"},
-        Fault{"PenaltyNegative", [](StepInput& s) { s.samples[0].penalties = {{-1, 1, true}}; }, "penalties holds -1"},
+        Fault{"PenaltyNegative",
+              [](StepInput& s) {
+                s.samples[0].penalties = {{-1, 1, true}};
+              },
+              "penalties holds -1"},
         Fault{"TooManyTokens", [](StepInput& s) { s.token_ids.resize(13); }, "13 tokens, limit 12"},
         Fault{"TooManySequences", [](StepInput& s) { s.context_lens.resize(4); }, "4 sequences, limit 3"}),
     [](const ::testing::TestParamInfo<Fault>& info) { return info.param.name; });
@@ -111,12 +119,16 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(StepChecker, RefusesSamplingParametersOutsideTheirRange) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const std::pair<SamplingParams, std::string> bad[] = {
-      {{.temperature = -0.1f}, "temperature"},      {{.temperature = kNan}, "temperature"},
-      {{.top_p = 0.0f}, "top_p"},                   {{.top_p = 1.1f}, "top_p"},
-      {{.min_p = kNan}, "min_p"},                   {{.repetition_penalty = 0.0f}, "repetition_penalty"},
-      {{.frequency_penalty = kInfinity}, "frequency_penalty"}, {{.presence_penalty = kNan}, "presence_penalty"},
-      {{.logit_bias = {{3, kNan}}}, "logit_bias"},  {{.logit_bias = {{100, 1.0f}}}, "logit_bias"}};
+  const std::pair<SamplingParams, std::string> bad[] = {{{.temperature = -0.1f}, "temperature"},
+                                                        {{.temperature = kNan}, "temperature"},
+                                                        {{.top_p = 0.0f}, "top_p"},
+                                                        {{.top_p = 1.1f}, "top_p"},
+                                                        {{.min_p = kNan}, "min_p"},
+                                                        {{.repetition_penalty = 0.0f}, "repetition_penalty"},
+                                                        {{.frequency_penalty = kInfinity}, "frequency_penalty"},
+                                                        {{.presence_penalty = kNan}, "presence_penalty"},
+                                                        {{.logit_bias = {{3, kNan}}}, "logit_bias"},
+                                                        {{.logit_bias = {{100, 1.0f}}}, "logit_bias"}};
   for (const auto& [params, field] : bad) {
     StepInput step = ValidStep();
     step.samples[0].params = std::make_shared<SamplingParams>(params);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Loads a checkpoint folder and scores prompts and greedy continuations on it, through nothing but the Model contract: the
-// C++ half of the parity tests (test_parity.py). One JSON object on stdin, one on stdout.
+// Loads a checkpoint folder and scores prompts and greedy continuations on it, through nothing but the Model contract:
+// the C++ half of the parity tests (test_parity.py). One JSON object on stdin, one on stdout.
 //
 //   in:  {"dir", "device", "dtype", "isa", "mla_form", "load_format", "threads", "block_tokens", "max_batch_tokens",
 //         "runs": [{"prompts": [[id, ...], ...], "greedy": 24, "chunk": 0, "together": true, "top": 0}, ...]}
@@ -77,7 +77,8 @@ class BlockPool {
 
 class Driver {
  public:
-  Driver(Model& model, int32_t blocks, int32_t block_tokens) : model_(model), pool_(blocks), block_tokens_(block_tokens) {}
+  Driver(Model& model, int32_t blocks, int32_t block_tokens)
+      : model_(model), pool_(blocks), block_tokens_(block_tokens) {}
 
   absl::Status Run(std::vector<Sequence>& sequences, const RunOptions& options) {
     for (Sequence& sequence : sequences) {

@@ -23,7 +23,8 @@ absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadCont
 
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
   const loader::ModelConfig& config = context.config;
-  if (!config.mla.has_value()) return absl::InvalidArgumentError("deepseek_v3: the configuration has no latent attention");
+  if (!config.mla.has_value())
+    return absl::InvalidArgumentError("deepseek_v3: the configuration has no latent attention");
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context.backend, config.rope, options.max_model_len));
   Decoder::Parts parts;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Cache blocks are handed from request to request without being cleared, and a request with broken weights or inputs may
-// have left NaN in them. A kernel that multiplies a masked key by zero instead of skipping it would let that NaN reach
-// another request. Here every byte of fresh memory is NaN, and nothing of it may show.
+// Cache blocks are handed from request to request without being cleared, and a request with broken weights or inputs
+// may have left NaN in them. A kernel that multiplies a masked key by zero instead of skipping it would let that NaN
+// reach another request. Here every byte of fresh memory is NaN, and nothing of it may show.
 
 #include <algorithm>
 #include <cmath>
@@ -111,8 +111,8 @@ TEST_P(MemoryTest, WeightsThatWereJoinedAndUploadedGiveTheSame) {
 
 std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
-  for (const auto& [dtype, suffix] : {std::pair<DType, std::string>{DType::kF32, "f32"}, {DType::kBF16, "bf16"},
-                                      {DType::kF16, "f16"}}) {
+  for (const auto& [dtype, suffix] :
+       {std::pair<DType, std::string>{DType::kF32, "f32"}, {DType::kBF16, "bf16"}, {DType::kF16, "f16"}}) {
     shapes.push_back({"llama_" + suffix, testing::kTinyLlama, LlamaFamily, dtype});
     shapes.push_back({"qwen2_" + suffix, testing::kTinyQwen2, Qwen2Family, dtype});
     shapes.push_back({"absorbed_" + suffix, testing::kTinyDeepseekV3, DeepseekV3Family, dtype, MlaForm::kAbsorbed});

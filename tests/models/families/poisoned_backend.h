@@ -11,8 +11,8 @@
 namespace hadal::models::testing {
 
 // Another backend whose fresh memory holds `poison` bytes. 0xff makes every float type NaN, so a result that depends on
-// memory nobody wrote shows. With `pretend_device` it claims that host memory is out of its reach: weights are then joined
-// and uploaded as for a GPU.
+// memory nobody wrote shows. With `pretend_device` it claims that host memory is out of its reach: weights are then
+// joined and uploaded as for a GPU.
 class PoisonedBackend : public kernels::Backend {
  public:
   PoisonedBackend(std::unique_ptr<kernels::Backend> inner, int poison, bool pretend_device = false)
@@ -29,7 +29,9 @@ class PoisonedBackend : public kernels::Backend {
   }
   absl::StatusOr<kernels::DeviceMemory> Memory() override { return inner_->Memory(); }
   absl::Status Upload(void* to, const void* from, int64_t bytes) override { return inner_->Upload(to, from, bytes); }
-  absl::Status Download(void* to, const void* from, int64_t bytes) override { return inner_->Download(to, from, bytes); }
+  absl::Status Download(void* to, const void* from, int64_t bytes) override {
+    return inner_->Download(to, from, bytes);
+  }
   absl::Status Copy(void* to, const void* from, int64_t bytes) override { return inner_->Copy(to, from, bytes); }
   absl::Status Zero(void* to, int64_t bytes) override { return inner_->Zero(to, bytes); }
   absl::Status Synchronize() override { return inner_->Synchronize(); }

@@ -4,11 +4,13 @@
 namespace hadal::models::testing {
 
 // config.json of tiny models with awkward sizes, for tests on dummy weights.
-inline constexpr char kTinyLlama[] = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 307,
+inline constexpr char kTinyLlama[] =
+    R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 307,
   "hidden_size": 70, "intermediate_size": 139, "num_hidden_layers": 2, "num_attention_heads": 5, "num_key_value_heads": 1,
   "head_dim": 18, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "torch_dtype": "bfloat16"})";
 
-inline constexpr char kTinyQwen2[] = R"({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 307,
+inline constexpr char kTinyQwen2[] =
+    R"({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 307,
   "hidden_size": 72, "intermediate_size": 131, "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
   "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
   "torch_dtype": "bfloat16"})";

@@ -53,7 +53,8 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
     StepBudget budget{tokens, 2, [&](int64_t n) { return family.workspace_bytes(*config, dtype, n); }};
     StepExecutor executor(backend.get(), *std::move(network), budget);
     ASSERT_TRUE(executor.Prepare().ok());
-    // A fresh prompt, and the same again behind a cached prefix. No rows are sampled, so the arena holds the pass alone.
+    // A fresh prompt, and the same again behind a cached prefix. No rows are sampled, so the arena holds the pass
+    // alone.
     for (const int32_t cached : {0, tokens}) {
       if (cached + tokens > 512) continue;
       StepBuilder builder(16, 100);
@@ -68,7 +69,8 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
 
 INSTANTIATE_TEST_SUITE_P(
     Families, WorkspaceTest,
-    ::testing::Values(Shape{"llama", testing::kTinyLlama, LlamaFamily}, Shape{"qwen2", testing::kTinyQwen2, Qwen2Family},
+    ::testing::Values(Shape{"llama", testing::kTinyLlama, LlamaFamily},
+                      Shape{"qwen2", testing::kTinyQwen2, Qwen2Family},
                       Shape{"deepseek_v3_absorbed", testing::kTinyDeepseekV3, DeepseekV3Family, MlaForm::kAbsorbed},
                       Shape{"deepseek_v3_expanded", testing::kTinyDeepseekV3, DeepseekV3Family, MlaForm::kExpanded}),
     [](const ::testing::TestParamInfo<Shape>& info) { return info.param.name; });
