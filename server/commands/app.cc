@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
@@ -367,9 +368,16 @@ void App::Drain(const std::function<bool()>& hurry) {
       absl::SleepFor(absl::Milliseconds(20));
     }
   });
-  for (auto& engine : engines_) engine->Drain(config_.drain_timeout);
+  bool hung = false;
+  for (auto& engine : engines_) hung = !engine->Drain(config_.drain_timeout) || hung;
   done.store(true);
   watcher.join();
+  if (hung) {
+    // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
+    base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
+    base::ShutdownLogging();
+    std::_Exit(4);
+  }
   // What the engines have published still has to reach the clients.
   http_->WaitIdle(absl::Seconds(2));
   grpc_->Shutdown(absl::Seconds(2));
