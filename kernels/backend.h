@@ -68,11 +68,11 @@ class Buffer {
 
 // A place where arithmetic happens: memory, copies and one method per op (kernels/ops/<op>.h holds each contract).
 //
-// Ops are issued by one thread at a time and run in the order they were issued. On a device they are asynchronous: a call
-// returns once the work is queued, with parameter errors (InvalidArgument) at once and nothing queued then; a failure of
-// the device surfaces as Internal from a later call, at the latest from Synchronize or Download. On the CPU an op is done
-// when the call returns. Views given to an op must stay valid until the work is done; host spans only until the call
-// returns. Ops take their scratch memory from the backend.
+// Ops are issued by one thread at a time and run in the order they were issued. On a device they are asynchronous: a
+// call returns once the work is queued, with parameter errors (InvalidArgument) at once and nothing queued then; a
+// failure of the device surfaces as Internal from a later call, at the latest from Synchronize or Download. On the CPU
+// an op is done when the call returns. Views given to an op must stay valid until the work is done; host spans only
+// until the call returns. Ops take their scratch memory from the backend.
 //
 // Allocate, Memory and the destruction of a Buffer may be called from any thread.
 class Backend {
@@ -86,8 +86,8 @@ class Backend {
 
   virtual ~Backend() = default;
 
-  virtual absl::string_view name() const = 0;     // "cpu", "reference", "cuda"
-  virtual std::string description() const = 0;    // for the log: "cpu, amx, 2 threads"
+  virtual absl::string_view name() const = 0;   // "cpu", "reference", "cuda"
+  virtual std::string description() const = 0;  // for the log: "cpu, amx, 2 threads"
   virtual DeviceKind kind() const = 0;
   // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
   virtual bool host_accessible() const = 0;
@@ -96,7 +96,8 @@ class Backend {
   virtual absl::StatusOr<Buffer> Allocate(int64_t bytes) = 0;
   virtual absl::StatusOr<DeviceMemory> Memory() = 0;
 
-  // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it returns.
+  // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it
+  // returns.
   virtual absl::Status Upload(void* device_target, const void* source, int64_t bytes) = 0;
   virtual absl::Status Download(void* target, const void* device_source, int64_t bytes) = 0;
   virtual absl::Status Copy(void* device_target, const void* device_source, int64_t bytes) = 0;
@@ -155,8 +156,8 @@ inline void Buffer::Reset() {
   bytes_ = 0;
 }
 
-// Names that CreateBackend knows in this build, in order of preference. A name is listed even when the machine lacks the
-// device; CreateBackend then says so.
+// Names that CreateBackend knows in this build, in order of preference. A name is listed even when the machine lacks
+// the device; CreateBackend then says so.
 std::vector<std::string> BackendNames();
 
 // InvalidArgument: unknown name or bad option. FailedPrecondition: the machine lacks the device or the instruction set.

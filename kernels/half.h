@@ -23,9 +23,7 @@ struct F16 {
 
 inline float ToFloat(float value) { return value; }
 
-inline float ToFloat(BF16 value) {
-  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
-}
+inline float ToFloat(BF16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
 
 inline float ToFloat(F16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
@@ -94,7 +92,7 @@ inline uint8_t FloatToF8E4M3(float value) {
   const uint8_t sign = static_cast<uint8_t>((bits >> 24) & 0x80u);
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   if (magnitude >= 0x43F00000u) return sign | 0x7Fu;  // >= 480, infinity, NaN
-  if (magnitude < 0x3C800000u) {  // below 2^-6: adding 2^14 rounds at 2^-9
+  if (magnitude < 0x3C800000u) {                      // below 2^-6: adding 2^14 rounds at 2^-9
     const float shifted = std::bit_cast<float>(magnitude) + 16384.0f;
     return sign | static_cast<uint8_t>(std::bit_cast<uint32_t>(shifted) - 0x46800000u);
   }

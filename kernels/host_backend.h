@@ -8,8 +8,9 @@
 
 namespace hadal::kernels {
 
-// What backends on host memory share: allocation against a budget, and copies that are plain memory copies. Work is done
-// when a call returns, so Synchronize has nothing to wait for. Memory functions are thread-safe; see Backend for the rest.
+// What backends on host memory share: allocation against a budget, and copies that are plain memory copies. Work is
+// done when a call returns, so Synchronize has nothing to wait for. Memory functions are thread-safe; see Backend for
+// the rest.
 class HostBackend : public Backend {
  public:
   explicit HostBackend(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}

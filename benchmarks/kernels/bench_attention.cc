@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attention at the shapes of a 1.5B qwen2 model (12 heads, 2 kv heads of 128) and of DeepSeek-V2-Lite and V3 (latent 512 + 64,
-// 16 and 128 heads), and the sampler over their vocabularies.
+// Attention at the shapes of a 1.5B qwen2 model (12 heads, 2 kv heads of 128) and of DeepSeek-V2-Lite and V3 (latent
+// 512 + 64, 16 and 128 heads), and the sampler over their vocabularies.
 //
 //   gflop_s   both products of visible query-key pairs
 //   cache_gb_s  bytes of cache that the contexts hold, a second

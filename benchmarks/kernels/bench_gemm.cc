@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Linear layers of a 1.5B qwen2 model (hidden 1536, intermediate 8960, vocabulary 151936) at decode and prefill row counts.
+// Linear layers of a 1.5B qwen2 model (hidden 1536, intermediate 8960, vocabulary 151936) at decode and prefill row
+// counts.
 //
 //   gb_s      bytes of weights read a second; the weights rotate through a buffer larger than the caches
 //   gflop_s   2 * m * n * k a second

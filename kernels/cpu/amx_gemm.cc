@@ -11,11 +11,11 @@
 namespace hadal::kernels::cpu {
 namespace {
 
-constexpr int64_t kTile = 16;          // rows and columns of a tile of sums
-constexpr int64_t kDepth = 32;         // values of k in a tile of factors
+constexpr int64_t kTile = 16;   // rows and columns of a tile of sums
+constexpr int64_t kDepth = 32;  // values of k in a tile of factors
 constexpr int64_t kTileValues = kTile * kDepth;
 constexpr int64_t kTileSums = kTile * kTile;
-constexpr int64_t kTileBytes = 64;     // one row of a tile
+constexpr int64_t kTileBytes = 64;       // one row of a tile
 constexpr int64_t kMaxCopiedDepth = 48;  // tiles of k whose weights are copied together at a time
 constexpr int64_t kMinCopiedDepth = 16;
 constexpr int64_t kCacheTiles = 768;   // tiles of x that stay in the second-level cache, 1 KiB each
@@ -72,10 +72,11 @@ struct Weights {
   int64_t depth_step;  // values between tiles along k
 };
 
-// sums[N tiles of n, M tiles of m] (+)= weights * x over `depth` tiles of k. x tiles lie one after another along k, tiles of
-// sums one after another along m with `n_step` floats between those along n.
+// sums[N tiles of n, M tiles of m] (+)= weights * x over `depth` tiles of k. x tiles lie one after another along k,
+// tiles of sums one after another along m with `n_step` floats between those along n.
 template <int N, int M>
-void TileBlock(const Weights& w, const BF16* x, int64_t x_step, int64_t depth, float* sums, int64_t n_step, bool first) {
+void TileBlock(const Weights& w, const BF16* x, int64_t x_step, int64_t depth, float* sums, int64_t n_step,
+               bool first) {
   if (first) {
     _tile_zero(0);
     if (M > 1) _tile_zero(1);
@@ -144,10 +145,12 @@ void Panel(const Weights& w, int64_t tiles, const BF16* x, int64_t x_step, int64
   int64_t t = 0;
   for (; t + 2 <= x_tiles; t += 2) {
     next.Prefetch(t / 2, x_tiles / 2);
-    (tiles == 2 ? TileBlock<2, 2> : TileBlock<1, 2>)(w, x + t * x_step, x_step, depth, sums + t * kTileSums, n_step, first);
+    (tiles == 2 ? TileBlock<2, 2> : TileBlock<1, 2>)(w, x + t * x_step, x_step, depth, sums + t * kTileSums, n_step,
+                                                     first);
   }
   if (t < x_tiles) {
-    (tiles == 2 ? TileBlock<2, 1> : TileBlock<1, 1>)(w, x + t * x_step, x_step, depth, sums + t * kTileSums, n_step, first);
+    (tiles == 2 ? TileBlock<2, 1> : TileBlock<1, 1>)(w, x + t * x_step, x_step, depth, sums + t * kTileSums, n_step,
+                                                     first);
   }
 }
 
@@ -166,7 +169,9 @@ void TransposeSums(const float* sums, int64_t n_step, float* c, int64_t ldc, int
   }
 }
 
-int64_t SumFloats(int64_t m, int64_t n) { return (n + 2 * kTile - 1) / (2 * kTile) * (2 * kTile) * ((m + 15) / 16 * 16); }
+int64_t SumFloats(int64_t m, int64_t n) {
+  return (n + 2 * kTile - 1) / (2 * kTile) * (2 * kTile) * ((m + 15) / 16 * 16);
+}
 
 }  // namespace
 
@@ -192,8 +197,8 @@ int64_t AmxScratchFloats(int64_t m, int64_t n) {
   return SumFloats(std::min(m, kAmxMaxRows), n) + 2 * kMaxCopiedDepth * kTileValues / 2 + 64;
 }
 
-void AmxGemm(const BF16* packed, int64_t first_row, int64_t m, int64_t k, const BF16* w, int64_t ldw, int64_t n, float* c,
-             int64_t ldc, float* scratch) {
+void AmxGemm(const BF16* packed, int64_t first_row, int64_t m, int64_t k, const BF16* w, int64_t ldw, int64_t n,
+             float* c, int64_t ldc, float* scratch) {
   ConfigureTiles();
   const int64_t depth = (k + kDepth - 1) / kDepth, whole_depth = k / kDepth;
   const int64_t x_tiles = (m + kTile - 1) / kTile, x_step = depth * kTileValues, n_step = x_tiles * kTileSums;
@@ -217,11 +222,11 @@ void AmxGemm(const BF16* packed, int64_t first_row, int64_t m, int64_t k, const 
       for (int64_t s = 0; s < step; s += copied_depth) {
         const int64_t part = std::min(copied_depth, step - s);
         const int64_t next_row = j + 2 * kTile;
-        const NextWeights next{weights + s * kDepth + 2 * kTile * ldw, ldw, std::clamp<int64_t>(n - next_row, 0, 2 * kTile),
-                               part};
+        const NextWeights next{weights + s * kDepth + 2 * kTile * ldw, ldw,
+                               std::clamp<int64_t>(n - next_row, 0, 2 * kTile), part};
         CopyWeights(weights + s * kDepth, ldw, rows, k - (d + s) * kDepth, tiles, part, copy);
-        Panel({copy, kTileBytes, part * kTileValues, kTileValues}, tiles, x_part + s * kTileValues, x_step, x_tiles, part,
-              sums_part, n_step, d + s == 0, next);
+        Panel({copy, kTileBytes, part * kTileValues, kTileValues}, tiles, x_part + s * kTileValues, x_step, x_tiles,
+              part, sums_part, n_step, d + s == 0, next);
       }
     }
     d += step;

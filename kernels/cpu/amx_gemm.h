@@ -23,9 +23,9 @@ void AmxPack(const BF16* x, int64_t ldx, int64_t m, int64_t k, int64_t begin, in
 // Scratch floats for AmxGemm over n columns.
 int64_t AmxScratchFloats(int64_t m, int64_t n);
 
-// c[m, n] = x[first_row .. first_row + m, k] * w[n, k]^T with x packed by AmxPack; first_row is a multiple of 16 and m at
-// most kAmxMaxRows.
-void AmxGemm(const BF16* packed, int64_t first_row, int64_t m, int64_t k, const BF16* w, int64_t ldw, int64_t n, float* c,
-             int64_t ldc, float* scratch);
+// c[m, n] = x[first_row .. first_row + m, k] * w[n, k]^T with x packed by AmxPack; first_row is a multiple of 16 and m
+// at most kAmxMaxRows.
+void AmxGemm(const BF16* packed, int64_t first_row, int64_t m, int64_t k, const BF16* w, int64_t ldw, int64_t n,
+             float* c, int64_t ldc, float* scratch);
 
 }  // namespace hadal::kernels::cpu

@@ -55,7 +55,8 @@ void SoftmaxRow(const KernelTable& table, float* scores, int64_t n, TileState& s
 }
 
 // One item: all its key blocks, into state.
-void RunItem(const KernelTable& table, const AttentionSource& source, const Item& item, float* memory, TileState& state) {
+void RunItem(const KernelTable& table, const AttentionSource& source, const Item& item, float* memory,
+             TileState& state) {
   const int64_t heads = GroupHeads(source, item.group), rows = item.tokens * heads;
   const int64_t key_dim = source.key_dim, value_dim = source.value_dim;
   float* queries = memory;
@@ -73,8 +74,8 @@ void RunItem(const KernelTable& table, const AttentionSource& source, const Item
     // Tokens before this one see none of the block's keys.
     const int64_t skipped = std::clamp<int64_t>(first - item.visible + 1, 0, item.tokens);
     const int64_t begin = skipped * heads;
-    table.gemm_nt(queries + begin * key_dim, key_dim, keys, key_dim, scores + begin * kKeyBlock, kKeyBlock, rows - begin,
-                  count, key_dim);
+    table.gemm_nt(queries + begin * key_dim, key_dim, keys, key_dim, scores + begin * kKeyBlock, kKeyBlock,
+                  rows - begin, count, key_dim);
     int64_t ready = begin;  // rows from here see the whole block and share one product
     for (int64_t t = skipped; t < item.tokens; ++t) {
       const int64_t seen = std::min(count, item.visible + t - first);
@@ -87,8 +88,8 @@ void RunItem(const KernelTable& table, const AttentionSource& source, const Item
                     value_dim, heads, value_dim, seen);
       ready = (t + 1) * heads;
     }
-    table.gemm_nn(scores + ready * kKeyBlock, kKeyBlock, values, value_stride, state.sums + ready * value_dim, value_dim,
-                  rows - ready, value_dim, count);
+    table.gemm_nn(scores + ready * kKeyBlock, kKeyBlock, values, value_stride, state.sums + ready * value_dim,
+                  value_dim, rows - ready, value_dim, count);
   }
 }
 
@@ -119,7 +120,7 @@ void Merge(const KernelTable& table, const TileState& from, TileState& into, int
 }
 
 struct Plan {
-  std::vector<Item> items;   // the parts of one split tile are neighbours
+  std::vector<Item> items;  // the parts of one split tile are neighbours
   int64_t partial_floats = 0;
   int64_t max_rows = 0;
 };
@@ -131,7 +132,8 @@ Plan MakePlan(const RaggedBatch& batch, const AttentionSource& source, int threa
     const int64_t tokens = batch.host_query_start[s + 1] - batch.host_query_start[s];
     tiles += (tokens + tile_tokens - 1) / tile_tokens * source.groups;
   }
-  const int64_t wanted_splits = tiles >= 4 * threads || threads == 1 ? 1 : (4 * threads + tiles - 1) / std::max<int64_t>(tiles, 1);
+  const int64_t wanted_splits =
+      tiles >= 4 * threads || threads == 1 ? 1 : (4 * threads + tiles - 1) / std::max<int64_t>(tiles, 1);
   Plan plan;
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const int64_t begin = batch.host_query_start[s], end = batch.host_query_start[s + 1];
@@ -183,7 +185,8 @@ void RunAttention(Context& context, const RaggedBatch& batch, const AttentionSou
   if (source.heads == 0 || source.value_dim == 0) return;
   const Plan plan = MakePlan(batch, source, context.pool.threads());
   float* partials = context.shared_scratch.Get<float>(plan.partial_floats);
-  const int64_t work_floats = plan.max_rows * (source.key_dim + kKeyBlock) + kKeyBlock * (source.key_dim + source.value_dim);
+  const int64_t work_floats =
+      plan.max_rows * (source.key_dim + kKeyBlock) + kKeyBlock * (source.key_dim + source.value_dim);
   const int64_t state_floats = TileState::Floats(plan.max_rows, source.value_dim);
   context.pool.ParallelFor(static_cast<int64_t>(plan.items.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     float* memory = context.worker_scratch[worker].Get<float>(state_floats + work_floats);

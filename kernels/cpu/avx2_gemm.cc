@@ -87,7 +87,8 @@ void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float*
 }
 
 template <int R>
-void OuterColumns(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t n, int64_t k) {
+void OuterColumns(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t n,
+                  int64_t k) {
   int64_t j = 0;
   for (; j + 2 * kVec <= n; j += 2 * kVec) OuterBlock<R, 2>(a, lda, b + j, ldb, c + j, ldc, k);
   for (; j + kVec <= n; j += kVec) OuterBlock<R, 1>(a, lda, b + j, ldb, c + j, ldc, k);
@@ -115,8 +116,8 @@ void Avx2GemmNn(const float* a, int64_t lda, const float* b, int64_t ldb, float*
   for (; i < m; ++i) OuterColumns<1>(a + i * lda, lda, b, ldb, c + i * ldc, ldc, n, k);
 }
 
-void Avx2GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc, int64_t m,
-                 int64_t n, int64_t k) {
+void Avx2GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc,
+                 int64_t m, int64_t n, int64_t k) {
   if (w_dtype == DType::kBF16) return Dot(x, ldx, static_cast<const BF16*>(w), ldw, c, ldc, m, n, k);
   if (w_dtype == DType::kF16) return Dot(x, ldx, static_cast<const F16*>(w), ldw, c, ldc, m, n, k);
   Dot(x, ldx, static_cast<const float*>(w), ldw, c, ldc, m, n, k);

@@ -10,10 +10,10 @@ namespace hadal::kernels::cpu {
 
 // The matrix entries of the AVX2 kernel table; see KernelTable for what they compute.
 void Avx2GemmNt(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t m, int64_t n,
-                  int64_t k);
+                int64_t k);
 void Avx2GemmNn(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t m, int64_t n,
-                  int64_t k);
-void Avx2GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc, int64_t m,
-                   int64_t n, int64_t k);
+                int64_t k);
+void Avx2GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc,
+                 int64_t m, int64_t n, int64_t k);
 
 }  // namespace hadal::kernels::cpu

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Vector helpers for the files compiled for AVX2, and for those alone: everything is local to the including file, so that
-// no AVX2 code can be linked into a caller for other machines.
+// Vector helpers for the files compiled for AVX2, and for those alone: everything is local to the including file, so
+// that no AVX2 code can be linked into a caller for other machines.
 #pragma once
 
 #include <immintrin.h>
@@ -26,7 +26,8 @@ constexpr int kVec = 8;  // floats in a register
 
 [[maybe_unused]] inline void Store(float* p, __m256 value) { _mm256_storeu_ps(p, value); }
 [[maybe_unused]] inline void Store(F16* p, __m256 value) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 // Round to nearest even; NaN stays NaN.
 [[maybe_unused]] inline void Store(BF16* p, __m256 value) {
@@ -53,8 +54,8 @@ constexpr int kVec = 8;  // floats in a register
   const __m256 huge = _mm256_cmp_ps(x, _mm256_set1_ps(88.72f), _CMP_GT_OQ);
   // max and min return their second operand when one is NaN.
   const __m256 in = _mm256_min_ps(_mm256_set1_ps(88.72f), _mm256_max_ps(_mm256_set1_ps(-87.3f), x));
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(in, _mm256_set1_ps(1.44269504f)),
-                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 n =
+      _mm256_round_ps(_mm256_mul_ps(in, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), in);  // ln 2 in two parts
   r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
   // Cephes expf: exp(r) = 1 + r + r^2 p(r) on |r| <= ln 2 / 2.

@@ -7,8 +7,8 @@
 namespace hadal::kernels::cpu {
 namespace {
 
-constexpr int kRows = 6;         // rows of x that share a load of w
-constexpr int kColumns = 4;      // rows of w, that is columns of c, at a time
+constexpr int kRows = 6;            // rows of x that share a load of w
+constexpr int kColumns = 4;         // rows of w, that is columns of c, at a time
 constexpr int kPairVec = 2 * kVec;  // bf16 values in a register
 constexpr int64_t kPrefetchBytes = 1024;
 

@@ -85,7 +85,8 @@ void Dot(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t
 
 // c[R, V * 16] += a[R, k] * b[k, V * 16]; `last` masks the last register.
 template <int R, int V>
-void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t k, __mmask16 last) {
+void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t k,
+                __mmask16 last) {
   __m512 sum[R][V];
   const auto lanes = [&](int v) { return v == V - 1 ? last : static_cast<__mmask16>(0xFFFF); };
 #pragma GCC unroll 8
@@ -112,7 +113,8 @@ void OuterBlock(const float* a, int64_t lda, const float* b, int64_t ldb, float*
 }
 
 template <int R>
-void OuterColumns(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t n, int64_t k) {
+void OuterColumns(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t n,
+                  int64_t k) {
   int64_t j = 0;
   for (; j + 4 * kVec <= n; j += 4 * kVec) OuterBlock<R, 4>(a, lda, b + j, ldb, c + j, ldc, k, 0xFFFF);
   for (; j < n; j += kVec) OuterBlock<R, 1>(a, lda, b + j, ldb, c + j, ldc, k, FirstLanes(n - j));
@@ -133,8 +135,8 @@ void Avx512GemmNn(const float* a, int64_t lda, const float* b, int64_t ldb, floa
   if (i < m) OuterColumns<1>(a + i * lda, lda, b, ldb, c + i * ldc, ldc, n, k);
 }
 
-void Avx512GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc, int64_t m,
-                   int64_t n, int64_t k) {
+void Avx512GemmF32(DType w_dtype, const float* x, int64_t ldx, const void* w, int64_t ldw, float* c, int64_t ldc,
+                   int64_t m, int64_t n, int64_t k) {
   if (w_dtype == DType::kBF16) return Dot(x, ldx, static_cast<const BF16*>(w), ldw, c, ldc, m, n, k);
   if (w_dtype == DType::kF16) return Dot(x, ldx, static_cast<const F16*>(w), ldw, c, ldc, m, n, k);
   Dot(x, ldx, static_cast<const float*>(w), ldw, c, ldc, m, n, k);

@@ -45,8 +45,7 @@ inline __m512 Load(const T* p, __mmask16 lanes) {
   const __m512i bits = _mm512_castps_si512(value);
   const __m512i high = _mm512_srli_epi32(bits, 16);
   const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  __m512i rounded =
-      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
+  __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
   const __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
   rounded = _mm512_mask_or_epi32(rounded, nan, high, _mm512_set1_epi32(0x40));
   return _mm512_cvtepi32_epi16(rounded);
@@ -84,9 +83,7 @@ inline void Store(T* p, __m512 value, __mmask16 lanes) {
 
 // Sums of four registers, in lanes 0..3.
 [[maybe_unused]] inline __m128 SumFour(__m512 a, __m512 b, __m512 c, __m512 d) {
-  const auto fold = [](__m512 v) {
-    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-  };
+  const auto fold = [](__m512 v) { return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); };
   const __m256 ab = _mm256_hadd_ps(fold(a), fold(b)), cd = _mm256_hadd_ps(fold(c), fold(d));
   const __m256 all = _mm256_hadd_ps(ab, cd);
   return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));

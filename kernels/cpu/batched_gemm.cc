@@ -61,7 +61,8 @@ void BatchedGemm(Context& context, const BatchedGemmParams& p) {
       if (p.transpose_w) {
         TransposedTile(context.table, scratch, Head(p.x, h), p.w.At(h).Slice(1, column, columns), out);
       } else {
-        PlainTile(context, scratch, context.worker_scratch2[worker], Head(p.x, h), p.w.At(h).Slice(0, column, columns), out);
+        PlainTile(context, scratch, context.worker_scratch2[worker], Head(p.x, h), p.w.At(h).Slice(0, column, columns),
+                  out);
       }
     }
   });

@@ -11,18 +11,22 @@
 
 namespace hadal::kernels::cpu {
 
-// What the CPU ops work with: threads, inner loops, and memory that is kept between ops. Owned by the CPU backend, used by
-// one op at a time.
+// What the CPU ops work with: threads, inner loops, and memory that is kept between ops. Owned by the CPU backend, used
+// by one op at a time.
 struct Context {
   Context(Isa chosen_isa, int thread_count)
-      : isa(chosen_isa), table(TableFor(chosen_isa)), pool(thread_count), worker_scratch(pool.threads()), worker_scratch2(pool.threads()) {}
+      : isa(chosen_isa),
+        table(TableFor(chosen_isa)),
+        pool(thread_count),
+        worker_scratch(pool.threads()),
+        worker_scratch2(pool.threads()) {}
 
   const Isa isa;
   const KernelTable& table;
   ThreadPool pool;
   std::vector<Scratch> worker_scratch;   // one each: [pool.threads()]
   std::vector<Scratch> worker_scratch2;  // a second, for ops whose helpers use the first
-  Scratch shared_scratch;               // for what all workers read, filled by the caller or in a loop before
+  Scratch shared_scratch;                // for what all workers read, filled by the caller or in a loop before
 };
 
 }  // namespace hadal::kernels::cpu

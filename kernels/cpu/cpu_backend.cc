@@ -106,7 +106,8 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCpuBackend(const Backend::Options
   absl::StatusOr<cpu::Isa> isa = cpu::ChooseIsa(options.isa);
   if (!isa.ok()) return isa.status();
   if (options.threads < 0 || options.threads > kMaxThreads) {
-    return absl::InvalidArgumentError(absl::StrCat("cpu threads: expected 0 to ", kMaxThreads, ", found ", options.threads));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cpu threads: expected 0 to ", kMaxThreads, ", found ", options.threads));
   }
   const int cores = std::clamp<int>(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxThreads);
   return std::unique_ptr<Backend>(

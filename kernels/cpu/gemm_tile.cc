@@ -9,13 +9,13 @@
 namespace hadal::kernels::cpu {
 namespace {
 
-constexpr int64_t kRowTile = 64;       // rows of x per inner call: their results stay in the first-level cache
-constexpr int64_t kColumnPiece = 64;   // columns per piece when weights stream from memory
-constexpr int64_t kWidePiece = 256;    // and when they are used for many rows of x
+constexpr int64_t kRowTile = 64;      // rows of x per inner call: their results stay in the first-level cache
+constexpr int64_t kColumnPiece = 64;  // columns per piece when weights stream from memory
+constexpr int64_t kWidePiece = 256;   // and when they are used for many rows of x
 constexpr int64_t kManyRows = 64;
-constexpr int64_t kFewRows = 12;       // rows of x that fit the second-level cache whatever k is
-constexpr int64_t kDepthPart = 2048;   // values of k at a time for more rows
-constexpr int64_t kAmxMinRows = 2;     // one row is bound by memory in any form
+constexpr int64_t kFewRows = 12;      // rows of x that fit the second-level cache whatever k is
+constexpr int64_t kDepthPart = 2048;  // values of k at a time for more rows
+constexpr int64_t kAmxMinRows = 2;    // one row is bound by memory in any form
 constexpr int64_t kAmxMinDepth = 32;
 
 // Rounds the float32 results c[rows, n] to the output.

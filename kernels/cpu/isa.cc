@@ -70,8 +70,8 @@ absl::StatusOr<Isa> ChooseIsa(absl::string_view name) {
     return absl::FailedPreconditionError(
         absl::StrCat("cpu isa: this machine lacks ", name, "; its best is ", IsaName(DetectIsa())));
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "cpu isa: expected auto, portable, avx2, avx512, avx512_bf16 or amx, found ", name));
+  return absl::InvalidArgumentError(
+      absl::StrCat("cpu isa: expected auto, portable, avx2, avx512, avx512_bf16 or amx, found ", name));
 }
 
 }  // namespace hadal::kernels::cpu

@@ -18,8 +18,8 @@ char* CacheRow(const RaggedBatch& batch, const TensorView& cache, int64_t sequen
 }
 
 // Two halves of a query, side by side and scaled.
-void LoadQuery(const KernelTable& table, const TensorView& a, const TensorView& b, float scale, int64_t token, int64_t head,
-               float* out) {
+void LoadQuery(const KernelTable& table, const TensorView& a, const TensorView& b, float scale, int64_t token,
+               int64_t head, float* out) {
   table.to_f32(a.dtype, Address(a, token * a.stride(0) + head * a.stride(1)), out, a.size(2));
   table.to_f32(b.dtype, Address(b, token * b.stride(0) + head * b.stride(1)), out + a.size(2), b.size(2));
   table.scale(scale, out, out, a.size(2) + b.size(2));
@@ -66,13 +66,14 @@ void MlaGather(Context& context, const MlaGatherParams& p) {
   const int64_t width = p.cache.size(2);
   const int32_t* kv_start = p.kv_start.as<const int32_t>();
   for (int64_t s = 0; s < p.batch.sequences(); ++s) {
-    context.pool.ParallelFor(p.batch.host_context_lens[s], RowGrain(width), [&](int64_t begin, int64_t end, int worker) {
-      float* scratch = context.worker_scratch[worker].Get<float>(width);
-      for (int64_t j = begin; j < end; ++j) {
-        ConvertRow(context.table, p.cache.dtype, CacheRow(p.batch, p.cache, s, j), p.latent.dtype,
-                   Address(p.latent, (kv_start[s] + j) * p.latent.stride(0)), width, scratch);
-      }
-    });
+    context.pool.ParallelFor(
+        p.batch.host_context_lens[s], RowGrain(width), [&](int64_t begin, int64_t end, int worker) {
+          float* scratch = context.worker_scratch[worker].Get<float>(width);
+          for (int64_t j = begin; j < end; ++j) {
+            ConvertRow(context.table, p.cache.dtype, CacheRow(p.batch, p.cache, s, j), p.latent.dtype,
+                       Address(p.latent, (kv_start[s] + j) * p.latent.stride(0)), width, scratch);
+          }
+        });
   }
 }
 

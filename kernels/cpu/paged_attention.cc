@@ -25,7 +25,8 @@ void PagedAttention(Context& context, const PagedAttentionParams& p) {
       table.scale(p.scale, row, row, head_dim);
     }
   };
-  const auto load_keys = [&](int64_t sequence, int64_t group, int64_t first, int64_t count, float* keys, float* values) {
+  const auto load_keys = [&](int64_t sequence, int64_t group, int64_t first, int64_t count, float* keys,
+                             float* values) {
     for (int64_t j = 0; j < count; ++j) {
       const int64_t block = Block(p.batch, sequence, first + j, block_tokens), offset = (first + j) % block_tokens;
       const auto at = [&](const TensorView& cache) {

@@ -83,7 +83,8 @@ void SiluMul(const float* gate, const float* up, float* out, int64_t n) {
 }
 
 template <typename T>
-void GemmRows(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n, int64_t k) {
+void GemmRows(const float* x, int64_t ldx, const T* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
+              int64_t k) {
   for (int64_t j = 0; j < n; ++j) {
     for (int64_t i = 0; i < m; ++i) c[i * ldc + j] = Dot(x + i * ldx, w + j * ldw, k);
   }

@@ -37,17 +37,18 @@ void RotateToken(const KernelTable& table, const RopeParams& p, const TensorView
 void Rope(Context& context, const RopeParams& p) {
   const int64_t half = p.cos.size(1);
   const int64_t heads = (p.q.present() ? p.q.size(1) : 0) + (p.k.present() ? p.k.size(1) : 0);
-  context.pool.ParallelFor(p.positions.size(0), RowGrain(heads * half * 2), [&](int64_t begin, int64_t end, int worker) {
-    float* scratch = context.worker_scratch[worker].Get<float>(2 * half);
-    for (int64_t t = begin; t < end; ++t) {
-      const int32_t position = p.positions.as<const int32_t>()[t];
-      if (position < 0 || position >= p.cos.size(0)) continue;
-      const float* cos = p.cos.as<const float>() + position * half;
-      const float* sin = p.sin.as<const float>() + position * half;
-      if (p.q.present()) RotateToken(context.table, p, p.q, t, cos, sin, scratch);
-      if (p.k.present()) RotateToken(context.table, p, p.k, t, cos, sin, scratch);
-    }
-  });
+  context.pool.ParallelFor(p.positions.size(0), RowGrain(heads * half * 2),
+                           [&](int64_t begin, int64_t end, int worker) {
+                             float* scratch = context.worker_scratch[worker].Get<float>(2 * half);
+                             for (int64_t t = begin; t < end; ++t) {
+                               const int32_t position = p.positions.as<const int32_t>()[t];
+                               if (position < 0 || position >= p.cos.size(0)) continue;
+                               const float* cos = p.cos.as<const float>() + position * half;
+                               const float* sin = p.sin.as<const float>() + position * half;
+                               if (p.q.present()) RotateToken(context.table, p, p.q, t, cos, sin, scratch);
+                               if (p.k.present()) RotateToken(context.table, p, p.k, t, cos, sin, scratch);
+                             }
+                           });
 }
 
 }  // namespace hadal::kernels::cpu

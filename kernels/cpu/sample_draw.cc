@@ -44,8 +44,8 @@ int32_t DrawFromAll(const SampleRowParams& row, const float* weights, int64_t n)
 constexpr int64_t kBuckets = 0x3F80 + 1;
 int64_t Bucket(float weight) { return std::bit_cast<uint32_t>(weight) >> 16; }
 
-// Keeps in ids[0, n) what top-p keeps and returns how many; the order of the ids changes. Whole buckets are taken from the
-// heaviest down; only the one in which top_p is reached has to be sorted.
+// Keeps in ids[0, n) what top-p keeps and returns how many; the order of the ids changes. Whole buckets are taken from
+// the heaviest down; only the one in which top_p is reached has to be sorted.
 int64_t KeepTopP(float top_p, const float* z, const float* weights, int32_t* ids, int64_t n) {
   std::vector<double> sums(kBuckets, 0.0);
   for (int64_t i = 0; i < n; ++i) sums[Bucket(weights[ids[i]])] += weights[ids[i]];

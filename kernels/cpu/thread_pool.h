@@ -24,9 +24,9 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) over [0, count) in pieces of at most `grain`, handed out in order to whoever is free.
-  // worker is in [0, threads()). Returns when all pieces are done; their writes are visible to the caller. A worker that
-  // wakes too late to get a piece is not waited for.
+  // Calls body(begin, end, worker) over [0, count) in pieces of at most `grain`, handed out in order to whoever is
+  // free. worker is in [0, threads()). Returns when all pieces are done; their writes are visible to the caller. A
+  // worker that wakes too late to get a piece is not waited for.
   using Body = absl::FunctionRef<void(int64_t begin, int64_t end, int worker)>;
   void ParallelFor(int64_t count, int64_t grain, Body body);
 

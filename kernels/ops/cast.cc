@@ -19,7 +19,8 @@ absl::Status CheckCast(const CastParams& p) {
   }
   for (const TensorView* view : {&p.in, &p.out}) {
     if (view->size(view->rank - 1) > 1 && view->stride(view->rank - 1) != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("cast: expected a dense last dimension, found ", view->DebugString()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("cast: expected a dense last dimension, found ", view->DebugString()));
     }
     if (view->numel() > 0 && view->data == nullptr) return absl::InvalidArgumentError("cast: a view has no memory");
   }

@@ -6,8 +6,9 @@
 
 namespace hadal::kernels {
 
-// out = round(in), a strided copy with a change of type between f32, bf16 and f16. Same shape, any rank up to 4, strides
-// free except the last. No overlap, except out = in with the same type and strides. Exact (round to nearest even).
+// out = round(in), a strided copy with a change of type between f32, bf16 and f16. Same shape, any rank up to 4,
+// strides free except the last. No overlap, except out = in with the same type and strides. Exact (round to nearest
+// even).
 struct CastParams {
   TensorView in;
   TensorView out;  // written

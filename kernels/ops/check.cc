@@ -16,8 +16,10 @@ std::string ShapeText(std::initializer_list<int64_t> sizes) {
   return text + "]";
 }
 
-absl::Status Mismatch(absl::string_view op, absl::string_view name, const std::string& expected, const TensorView& view) {
-  return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, ": expected ", expected, ", found ", view.DebugString()));
+absl::Status Mismatch(absl::string_view op, absl::string_view name, const std::string& expected,
+                      const TensorView& view) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(op, ": ", name, ": expected ", expected, ", found ", view.DebugString()));
 }
 
 }  // namespace
@@ -33,7 +35,8 @@ absl::Status CheckShape(absl::string_view op, absl::string_view name, const Tens
     ++i;
   }
   if (!good) return Mismatch(op, name, ShapeText(sizes), view);
-  if (view.sizes[rank - 1] > 1 && view.strides[rank - 1] != 1) return Mismatch(op, name, "a dense last dimension", view);
+  if (view.sizes[rank - 1] > 1 && view.strides[rank - 1] != 1)
+    return Mismatch(op, name, "a dense last dimension", view);
   if (view.numel() > 0 && view.data == nullptr) return Mismatch(op, name, "memory", view);
   return absl::OkStatus();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Building blocks of the Check<Op> functions: each returns InvalidArgument that names the op, the view, what was expected
-// and what was found.
+// Building blocks of the Check<Op> functions: each returns InvalidArgument that names the op, the view, what was
+// expected and what was found.
 #pragma once
 
 #include <cstdint>

@@ -64,8 +64,8 @@ absl::Status DequantFp8(const DequantFp8Params& params) { return DequantFp8Rows(
 absl::Status DequantFp8Rows(const DequantFp8Params& p, int64_t begin_row, int64_t end_row) {
   if (absl::Status s = CheckDequantFp8(p); !s.ok()) return s;
   if (begin_row < 0 || begin_row > end_row || end_row > p.q.size(0)) {
-    return absl::InvalidArgumentError(absl::StrCat("dequant_fp8: expected rows within 0..", p.q.size(0), ", found ",
-                                                   begin_row, "..", end_row));
+    return absl::InvalidArgumentError(
+        absl::StrCat("dequant_fp8: expected rows within 0..", p.q.size(0), ", found ", begin_row, "..", end_row));
   }
   switch (p.out.dtype) {
     case DType::kF32:

@@ -22,21 +22,21 @@ absl::Status CheckGemm(const GemmParams& p) {
       return s;
     }
   }
-  return FirstError(
-      {CheckShape(op, "out", p.out, {p.x.size(0), p.w.size(0)}), CheckComputeDType(op, "out", p.out)});
+  return FirstError({CheckShape(op, "out", p.out, {p.x.size(0), p.w.size(0)}), CheckComputeDType(op, "out", p.out)});
 }
 
 absl::Status CheckBatchedGemm(const BatchedGemmParams& p) {
   const char* op = "batched_gemm";
-  if (absl::Status s =
-          FirstError({CheckShape(op, "x", p.x, {kAnySize, kAnySize, kAnySize}), CheckComputeDType(op, "x", p.x),
-                      CheckShape(op, "out", p.out, {kAnySize, kAnySize, kAnySize}), CheckComputeDType(op, "out", p.out)});
+  if (absl::Status s = FirstError(
+          {CheckShape(op, "x", p.x, {kAnySize, kAnySize, kAnySize}), CheckComputeDType(op, "x", p.x),
+           CheckShape(op, "out", p.out, {kAnySize, kAnySize, kAnySize}), CheckComputeDType(op, "out", p.out)});
       !s.ok()) {
     return s;
   }
   const int64_t tokens = p.x.size(0), heads = p.x.size(1), k = p.x.size(2), n = p.out.size(2);
-  return FirstError({CheckShape(op, "out", p.out, {tokens, heads, n}), CheckComputeDType(op, "w", p.w),
-                     p.transpose_w ? CheckShape(op, "w", p.w, {heads, k, n}) : CheckShape(op, "w", p.w, {heads, n, k})});
+  return FirstError(
+      {CheckShape(op, "out", p.out, {tokens, heads, n}), CheckComputeDType(op, "w", p.w),
+       p.transpose_w ? CheckShape(op, "w", p.w, {heads, k, n}) : CheckShape(op, "w", p.w, {heads, n, k})});
 }
 
 }  // namespace hadal::kernels

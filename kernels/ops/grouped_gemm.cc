@@ -19,8 +19,8 @@ absl::Status CheckGroupedGemm(const GroupedGemmParams& p) {
         absl::StrCat("grouped_gemm: weight_dtype: expected f32, bf16 or f16, found ", DTypeName(p.weight_dtype)));
   }
   if (p.weight_row_stride != 0 && p.weight_row_stride < p.x.size(1)) {
-    return absl::InvalidArgumentError(absl::StrCat("grouped_gemm: weight_row_stride: expected 0 or at least ", p.x.size(1),
-                                                   ", found ", p.weight_row_stride));
+    return absl::InvalidArgumentError(absl::StrCat("grouped_gemm: weight_row_stride: expected 0 or at least ",
+                                                   p.x.size(1), ", found ", p.weight_row_stride));
   }
   return FirstError({CheckContiguous(op, "expert_start", p.expert_start, {p.weights.size(0) + 1}),
                      CheckDType(op, "expert_start", p.expert_start, DType::kI32),

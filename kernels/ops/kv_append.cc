@@ -18,9 +18,9 @@ absl::Status CheckKvAppend(const KvAppendParams& p) {
       !s.ok()) {
     return s;
   }
-  if (absl::Status s =
-          FirstError({CheckShape(op, "k_cache", p.k_cache, {kAnySize, kAnySize, p.k.size(1), p.k.size(2)}),
-                      CheckComputeDType(op, "k_cache", p.k_cache), CheckPositive(op, "block_tokens", p.k_cache.size(1))});
+  if (absl::Status s = FirstError({CheckShape(op, "k_cache", p.k_cache, {kAnySize, kAnySize, p.k.size(1), p.k.size(2)}),
+                                   CheckComputeDType(op, "k_cache", p.k_cache),
+                                   CheckPositive(op, "block_tokens", p.k_cache.size(1))});
       !s.ok()) {
     return s;
   }
@@ -28,8 +28,8 @@ absl::Status CheckKvAppend(const KvAppendParams& p) {
     return absl::InvalidArgumentError("kv_append: v and v_cache: expected both or none");
   }
   if (!p.v.present()) return absl::OkStatus();
-  if (absl::Status s = FirstError(
-          {CheckShape(op, "v", p.v, {p.k.size(0), p.k.size(1), kAnySize}), CheckComputeDType(op, "v", p.v)});
+  if (absl::Status s =
+          FirstError({CheckShape(op, "v", p.v, {p.k.size(0), p.k.size(1), kAnySize}), CheckComputeDType(op, "v", p.v)});
       !s.ok()) {
     return s;
   }

@@ -7,8 +7,8 @@
 namespace hadal::kernels {
 
 // Writes the new keys and values of a step into the paged caches: row t goes to block slot / block_tokens, offset
-// slot % block_tokens, with slot = slot_mapping[t]. A slot outside [0, blocks * block_tokens) is skipped (padding is -1);
-// no slot appears twice. One row per token for every cache kind:
+// slot % block_tokens, with slot = slot_mapping[t]. A slot outside [0, blocks * block_tokens) is skipped (padding is
+// -1); no slot appears twice. One row per token for every cache kind:
 //   GQA:  two calls' worth in one, (k, k_cache) and (v, v_cache), each [tokens, kv_heads, head_dim]
 //   MLA:  k = latent [tokens, 1, kv_lora] into k_cache, v = rope key [tokens, 1, rope] into v_cache, where k_cache and
 //         v_cache are the two column ranges of one latent cache [blocks, block_tokens, 1, kv_lora + rope] (Slice)

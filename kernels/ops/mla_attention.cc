@@ -7,8 +7,8 @@ namespace hadal::kernels {
 
 absl::Status CheckMlaAttention(const MlaAttentionParams& p) {
   const char* op = "mla_attention";
-  if (absl::Status s = FirstError({CheckShape(op, "q_lat", p.q_lat, {kAnySize, kAnySize, kAnySize}),
-                                   CheckComputeDType(op, "q_lat", p.q_lat)});
+  if (absl::Status s = FirstError(
+          {CheckShape(op, "q_lat", p.q_lat, {kAnySize, kAnySize, kAnySize}), CheckComputeDType(op, "q_lat", p.q_lat)});
       !s.ok()) {
     return s;
   }
@@ -18,9 +18,9 @@ absl::Status CheckMlaAttention(const MlaAttentionParams& p) {
       !s.ok()) {
     return s;
   }
-  if (absl::Status s = FirstError({CheckShape(op, "cache", p.cache, {kAnySize, kAnySize, c + p.q_pe.size(2)}),
-                                   CheckComputeDType(op, "cache", p.cache),
-                                   CheckPositive(op, "block_tokens", p.cache.size(1))});
+  if (absl::Status s =
+          FirstError({CheckShape(op, "cache", p.cache, {kAnySize, kAnySize, c + p.q_pe.size(2)}),
+                      CheckComputeDType(op, "cache", p.cache), CheckPositive(op, "block_tokens", p.cache.size(1))});
       !s.ok()) {
     return s;
   }

@@ -7,8 +7,9 @@
 
 namespace hadal::kernels {
 
-// Multi-head latent attention in the absorbed form (DeepSeek-V2, arXiv:2405.04434, section 2.1; deepseek-models.md 5.5):
-// all heads share one key, the cached latent with its rope part, and the value is the latent itself.
+// Multi-head latent attention in the absorbed form (DeepSeek-V2, arXiv:2405.04434, section 2.1;
+// deepseek-models.md 5.5): all heads share one key, the cached latent with its rope part, and the value is the latent
+// itself.
 //
 //   score    = scale * (q_lat[t, h] . cache[p][:c] + q_pe[t, h] . cache[p][c:])
 //   o_lat[t, h] = sum_p softmax_p(score) * cache[p][:c],   p = 0..position(t)

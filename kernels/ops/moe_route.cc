@@ -8,18 +8,17 @@ namespace hadal::kernels {
 
 absl::Status CheckMoeRoute(const MoeRouteParams& p) {
   const char* op = "moe_route";
-  if (absl::Status s = FirstError({CheckShape(op, "logits", p.logits, {kAnySize, kAnySize}),
-                                   CheckDType(op, "logits", p.logits, DType::kF32),
-                                   CheckContiguous(op, "ids", p.ids, {p.logits.size(0), kAnySize}),
-                                   CheckDType(op, "ids", p.ids, DType::kI32)});
+  if (absl::Status s = FirstError(
+          {CheckShape(op, "logits", p.logits, {kAnySize, kAnySize}), CheckDType(op, "logits", p.logits, DType::kF32),
+           CheckContiguous(op, "ids", p.ids, {p.logits.size(0), kAnySize}), CheckDType(op, "ids", p.ids, DType::kI32)});
       !s.ok()) {
     return s;
   }
   const int64_t experts = p.logits.size(1), top_k = p.ids.size(1);
-  if (absl::Status s = FirstError({CheckContiguous(op, "weights", p.weights, {p.logits.size(0), top_k}),
-                                   CheckDType(op, "weights", p.weights, DType::kF32),
-                                   CheckPositive(op, "top_k", top_k), CheckPositive(op, "n_group", p.n_group),
-                                   CheckPositive(op, "topk_group", p.topk_group)});
+  if (absl::Status s =
+          FirstError({CheckContiguous(op, "weights", p.weights, {p.logits.size(0), top_k}),
+                      CheckDType(op, "weights", p.weights, DType::kF32), CheckPositive(op, "top_k", top_k),
+                      CheckPositive(op, "n_group", p.n_group), CheckPositive(op, "topk_group", p.topk_group)});
       !s.ok()) {
     return s;
   }
@@ -38,8 +37,7 @@ absl::Status CheckMoeRoute(const MoeRouteParams& p) {
                                                    " experts and topk_group <= n_group, found n_group ", p.n_group,
                                                    ", topk_group ", p.topk_group));
   }
-  const int64_t candidates =
-      p.method == MoeTopK::kGreedy ? experts : p.topk_group * (experts / p.n_group);
+  const int64_t candidates = p.method == MoeTopK::kGreedy ? experts : p.topk_group * (experts / p.n_group);
   if (top_k > candidates) {
     return absl::InvalidArgumentError(
         absl::StrCat("moe_route: expected top_k of at most ", candidates, " eligible experts, found ", top_k));

@@ -20,7 +20,8 @@ enum class MoeTopK {
 //
 //   p = softmax(l) or sigmoid(l);  b = p + correction_bias (kNoauxTc with a bias) or p
 //   restrict b to topk_group of n_group groups (n_group > 1); ids = top_k of b, best first
-//   w = p at ids (kGroupLimitedGreedy: the masked p);  norm_topk_prob: w = w / (sum(w) + 1e-20);  w = w * routed_scaling
+//   w = p at ids (kGroupLimitedGreedy: the masked p);  norm_topk_prob: w = w / (sum(w) + 1e-20);  w = w *
+//   routed_scaling
 //
 // Ties go to the lower index, for groups and for experts. The V2 rule "scale only when not normalised" is the caller's:
 // it passes routed_scaling 1. A NaN score sorts below every number, so ids are valid and distinct for any input; the

@@ -19,10 +19,12 @@ absl::Status CheckRaggedBatch(absl::string_view op, const RaggedBatch& batch, in
     return s;
   }
   if (static_cast<int64_t>(batch.host_query_start.size()) != sequences + 1) {
-    return bad(absl::StrCat("host_query_start: expected ", sequences + 1, " values, found ", batch.host_query_start.size()));
+    return bad(
+        absl::StrCat("host_query_start: expected ", sequences + 1, " values, found ", batch.host_query_start.size()));
   }
   if (batch.host_query_start[0] != 0 || batch.tokens() != tokens) {
-    return bad(absl::StrCat("query_start: expected 0..", tokens, ", found ", batch.host_query_start[0], "..", batch.tokens()));
+    return bad(
+        absl::StrCat("query_start: expected 0..", tokens, ", found ", batch.host_query_start[0], "..", batch.tokens()));
   }
   if (block_tokens > 0) {
     if (absl::Status s = FirstError({CheckShape(op, "block_tables", batch.block_tables, {sequences, kAnySize}),
@@ -36,7 +38,8 @@ absl::Status CheckRaggedBatch(absl::string_view op, const RaggedBatch& batch, in
     const int64_t context = batch.host_context_lens[i];
     if (queries < 0) return bad(absl::StrCat("query_start falls after sequence ", i));
     if (context < queries) {
-      return bad(absl::StrCat("sequence ", i, ": context of ", context, " tokens is shorter than its ", queries, " queries"));
+      return bad(
+          absl::StrCat("sequence ", i, ": context of ", context, " tokens is shorter than its ", queries, " queries"));
     }
     if (block_tokens > 0 && (context + block_tokens - 1) / block_tokens > batch.block_tables.size(1)) {
       return bad(absl::StrCat("sequence ", i, ": context of ", context, " tokens needs more than the ",

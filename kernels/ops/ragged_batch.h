@@ -14,8 +14,8 @@ namespace hadal::kernels {
 // [query_start[s], query_start[s+1]); they are its newest tokens, so query row i of n has position
 // context_lens[s] - n + i and sees the keys of positions 0..that (causal). A sequence without query rows is legal.
 //
-// Token position p of sequence s lies in cache block block_tables[s][p / block_tokens] at offset p % block_tokens. Block
-// ids are the engine's own and are trusted; entries past the context are not read.
+// Token position p of sequence s lies in cache block block_tables[s][p / block_tokens] at offset p % block_tokens.
+// Block ids are the engine's own and are trusted; entries past the context are not read.
 //
 // The host copies hold the same values as the device arrays. They let any device plan its launch without reading back,
 // and they are what the Check functions validate. They need to live until the call returns.

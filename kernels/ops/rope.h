@@ -16,8 +16,8 @@ enum class RopeLayout {
 // first d values of each head are rotated, the rest stay. To rotate a later part pass a Slice of the last dimension.
 //
 // q and k are f32, bf16 or f16 with free strides except the last; either may be absent. A position outside the tables
-// leaves its row unchanged: the tables must cover the model's length. Tolerance: f32 1e-6, half types 1 unit in the last
-// place (contraction to fused multiply-add).
+// leaves its row unchanged: the tables must cover the model's length. Tolerance: f32 1e-6, half types 1 unit in the
+// last place (contraction to fused multiply-add).
 struct RopeParams {
   TensorView q;          // [tokens, heads, dim], optional, read and written
   TensorView k;          // [tokens, kv_heads, dim], optional, read and written

@@ -44,7 +44,8 @@ void ScaleLlama3(const RopeConfig& config, std::vector<float>& frequencies) {
 void ScaleYarn(const RopeConfig& config, std::vector<float>& frequencies) {
   const double dim = static_cast<double>(config.dim);
   const auto correction = [&](double rotations) {
-    return dim * std::log(config.original_max_positions / (rotations * 2 * std::numbers::pi)) / (2 * std::log(config.theta));
+    return dim * std::log(config.original_max_positions / (rotations * 2 * std::numbers::pi)) /
+           (2 * std::log(config.theta));
   };
   double low = correction(config.beta_fast), high = correction(config.beta_slow);
   if (config.truncate) {
@@ -100,7 +101,8 @@ std::vector<float> RopeInverseFrequencies(const RopeConfig& config, int64_t sequ
   double theta = config.theta;
   if (config.scaling == RopeScaling::kDynamic && sequence_tokens > config.original_max_positions) {
     const double stretch = config.factor * static_cast<double>(sequence_tokens) / config.original_max_positions;
-    theta *= std::pow(stretch - (config.factor - 1), static_cast<double>(config.dim) / static_cast<double>(config.dim - 2));
+    theta *=
+        std::pow(stretch - (config.factor - 1), static_cast<double>(config.dim) / static_cast<double>(config.dim - 2));
   }
   std::vector<float> frequencies = BaseFrequencies(theta, config.dim);
   if (config.scaling == RopeScaling::kLinear) {

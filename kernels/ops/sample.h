@@ -42,7 +42,7 @@ struct SampleRowParams {
 
 // Row status.
 inline constexpr int32_t kSampleOk = 0;
-inline constexpr int32_t kSampleBadLogits = 1;     // NaN, +infinity, or no finite logit
+inline constexpr int32_t kSampleBadLogits = 1;       // NaN, +infinity, or no finite logit
 inline constexpr int32_t kSampleNothingAllowed = 2;  // mask and biases forbid every token
 
 inline constexpr int32_t kMaxTopLogprobs = 64;
@@ -59,8 +59,9 @@ inline constexpr int32_t kMaxTopLogprobs = 64;
 //
 // logits are not changed. `rows` and what it points to is consumed before the call returns. Zero rows: no work.
 // Errors: a value outside its range, a token id outside [0, vocab), a short mask; nothing is written then.
-// Tolerance against the reference: greedy tokens exact on exact logits; logprobs 1e-4 absolute; a draw may differ where u
-// lies within 1e-5 of a step of the cumulative distribution, and where a value lies that near to a top-p or min-p bound.
+// Tolerance against the reference: greedy tokens exact on exact logits; logprobs 1e-4 absolute; a draw may differ where
+// u lies within 1e-5 of a step of the cumulative distribution, and where a value lies that near to a top-p or min-p
+// bound.
 struct SampleParams {
   TensorView logits;  // f32 [rows, vocab], row stride free
   absl::Span<const SampleRowParams> rows;

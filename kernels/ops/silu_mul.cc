@@ -13,7 +13,8 @@ absl::Status CheckSiluMul(const SiluMulParams& p) {
     return s;
   }
   return FirstError({CheckShape(op, "up", p.up, {p.gate.size(0), p.gate.size(1)}), CheckComputeDType(op, "up", p.up),
-                     CheckShape(op, "out", p.out, {p.gate.size(0), p.gate.size(1)}), CheckComputeDType(op, "out", p.out)});
+                     CheckShape(op, "out", p.out, {p.gate.size(0), p.gate.size(1)}),
+                     CheckComputeDType(op, "out", p.out)});
 }
 
 }  // namespace hadal::kernels

@@ -48,7 +48,9 @@ inline float RoundTo(DType dtype, float value) {
 
 inline int64_t Offset(const TensorView& v, int64_t i) { return i * v.stride(0); }
 inline int64_t Offset(const TensorView& v, int64_t i, int64_t j) { return i * v.stride(0) + j * v.stride(1); }
-inline int64_t Offset(const TensorView& v, int64_t i, int64_t j, int64_t k) { return Offset(v, i, j) + k * v.stride(2); }
+inline int64_t Offset(const TensorView& v, int64_t i, int64_t j, int64_t k) {
+  return Offset(v, i, j) + k * v.stride(2);
+}
 inline int64_t Offset(const TensorView& v, int64_t i, int64_t j, int64_t k, int64_t l) {
   return Offset(v, i, j, k) + l * v.stride(3);
 }

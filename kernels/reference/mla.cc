@@ -55,7 +55,8 @@ void MlaPrefill(const MlaPrefillParams& p) {
     for (int64_t h = 0; h < p.q_nope.size(1); ++h) {
       const auto score = [&](int64_t j) {
         float sum = 0;
-        for (int64_t d = 0; d < p.q_nope.size(2); ++d) sum += Load(p.q_nope, row, h, d) * Load(p.k_nope, start + j, h, d);
+        for (int64_t d = 0; d < p.q_nope.size(2); ++d)
+          sum += Load(p.q_nope, row, h, d) * Load(p.k_nope, start + j, h, d);
         for (int64_t d = 0; d < p.q_pe.size(2); ++d) sum += Load(p.q_pe, row, h, d) * Load(p.k_pe, start + j, d);
         return sum * p.scale;
       };

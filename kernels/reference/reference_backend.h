@@ -7,7 +7,8 @@
 
 namespace hadal::kernels {
 
-// The reference loops behind the Backend interface: one thread, no scratch, slow. For tests and for narrowing down a fault.
+// The reference loops behind the Backend interface: one thread, no scratch, slow. For tests and for narrowing down a
+// fault.
 std::unique_ptr<Backend> CreateReferenceBackend(const Backend::Options& options);
 
 }  // namespace hadal::kernels

@@ -120,11 +120,18 @@ TensorView Arena::Add(DType dtype, const std::vector<int64_t>& sizes, int64_t ro
 }
 
 TensorView Arena::Random(DType dtype, std::vector<int64_t> sizes, float scale, int64_t row_padding) {
-  std::normal_distribution<float> normal(0.0f, scale);
-  return Add(dtype, sizes, row_padding, false, [&](int64_t) { return normal(random_); });
+  const auto uniform = [this] {
+    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<float>(random_ >> 40) * 0x1p-24f;
+  };
+  // The sum of four uniform numbers has variance 1/3.
+  const float factor = scale * std::sqrt(3.0f);
+  return Add(dtype, sizes, row_padding, false,
+             [&](int64_t) { return factor * ((uniform() + uniform()) + (uniform() + uniform()) - 2.0f); });
 }
 
-TensorView Arena::Values(DType dtype, std::vector<int64_t> sizes, const std::vector<float>& values, int64_t row_padding) {
+TensorView Arena::Values(DType dtype, std::vector<int64_t> sizes, const std::vector<float>& values,
+                         int64_t row_padding) {
   return Add(dtype, sizes, row_padding, false, [&](int64_t i) { return values[i]; });
 }
 
@@ -150,8 +157,8 @@ void Arena::AlsoWritten(const TensorView& view) {
   }
 }
 
-RaggedBatch Arena::Ragged(const std::vector<int32_t>& queries, const std::vector<int32_t>& contexts, int64_t block_tokens,
-                          int64_t blocks) {
+RaggedBatch Arena::Ragged(const std::vector<int32_t>& queries, const std::vector<int32_t>& contexts,
+                          int64_t block_tokens, int64_t blocks) {
   const int64_t sequences = static_cast<int64_t>(contexts.size());
   std::vector<int32_t>& starts = host_ints_.emplace_back(1, 0);
   for (int32_t count : queries) starts.push_back(starts.back() + count);
@@ -219,7 +226,8 @@ void Arena::ExpectLike(Arena& reference, const Tolerance& tolerance) {
       }
     }
     EXPECT_TRUE(bytes == tensor.initial) << tensor.name
-                                         << (tensor.written ? ": written outside its elements" : ": an input was changed");
+                                         << (tensor.written ? ": written outside its elements"
+                                                            : ": an input was changed");
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs one op on the reference and on a backend under test with the same inputs, and compares everything: results within
-// a tolerance, NaN with NaN, inputs unchanged, and no byte outside the outputs touched.
+// Runs one op on the reference and on a backend under test with the same inputs, and compares everything: results
+// within a tolerance, NaN with NaN, inputs unchanged, and no byte outside the outputs touched.
 #pragma once
 
 #include <cmath>
@@ -23,7 +23,7 @@ inline constexpr DType kComputeDTypes[] = {DType::kF32, DType::kBF16, DType::kF1
 
 // A backend configuration that tests run on.
 struct Variant {
-  std::string name;     // for the test's name: "cpu_avx2"
+  std::string name;  // for the test's name: "cpu_avx2"
   std::string backend;
   Backend::Options options;
 };
@@ -49,8 +49,8 @@ class Arena {
  public:
   explicit Arena(Backend* backend) : backend_(backend) {}
 
-  // Normally distributed values (mean 0, deviation `scale`), rounded to the type. `row_padding` elements between rows of
-  // the last dimension.
+  // Bell-shaped values (mean 0, deviation `scale`, at most 3.5 deviations), rounded to the type. `row_padding` elements
+  // between rows of the last dimension.
   TensorView Random(DType dtype, std::vector<int64_t> sizes, float scale = 1.0f, int64_t row_padding = 0);
   // Given values, row-major.
   TensorView Values(DType dtype, std::vector<int64_t> sizes, const std::vector<float>& values, int64_t row_padding = 0);
@@ -90,7 +90,7 @@ class Arena {
   Backend* backend_;
   std::deque<Tensor> tensors_;
   std::deque<std::vector<int32_t>> host_ints_;
-  std::mt19937 random_{12345};
+  uint64_t random_ = 12345;
 };
 
 // Test fixture: `backend()` is the one under test, null when the machine lacks it (the test has been skipped then).

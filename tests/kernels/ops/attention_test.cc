@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// paged_attention, mla_attention, mla_gather and mla_prefill: every backend against the reference, the reference against
-// a naive softmax in double precision, and the absorbed form against the naive one.
+// paged_attention, mla_attention, mla_gather and mla_prefill: every backend against the reference, the reference
+// against a naive softmax in double precision, and the absorbed form against the naive one.
 #include "tests/kernels/op_harness.h"
 
 namespace hadal::kernels {
@@ -67,8 +67,8 @@ TEST_P(AttentionTest, PagedMatches) {
 }
 
 TEST_P(AttentionTest, PagedMatchesForOddHeads) {
-  for (const auto& [heads, kv_heads, head_dim, v_dim] :
-       std::vector<std::array<int64_t, 4>>{{1, 1, 1, 1}, {5, 5, 7, 3}, {14, 2, 64, 64}, {12, 1, 80, 33}, {2, 2, 128, 128}}) {
+  for (const auto& [heads, kv_heads, head_dim, v_dim] : std::vector<std::array<int64_t, 4>>{
+           {1, 1, 1, 1}, {5, 5, 7, 3}, {14, 2, 64, 64}, {12, 1, 80, 33}, {2, 2, 128, 128}}) {
     SCOPED_TRACE(absl::StrCat("heads ", heads, "/", kv_heads, " dims ", head_dim, ", ", v_dim));
     const Batch batch{"", {1, 21}, {90, 40}};
     Compare<PagedAttentionParams>(
@@ -201,7 +201,8 @@ TEST_P(AttentionTest, MlaPrefillMatches) {
       SCOPED_TRACE(DTypeName(dtype));
       Compare<MlaPrefillParams>(
           [&](Arena& a) {
-            const TensorView kv = a.Random(dtype, {193, heads, 24 + 17});  // keys and values side by side, as kv_b_proj gives
+            const TensorView kv =
+                a.Random(dtype, {193, heads, 24 + 17});  // keys and values side by side, as kv_b_proj gives
             const TensorView q = a.Random(dtype, {72, heads, 24 + 9});
             return MlaPrefillParams{.q_nope = q.Slice(2, 0, 24),
                                     .q_pe = q.Slice(2, 24, 9),
@@ -223,25 +224,28 @@ TEST_P(AttentionTest, AbsorbedAndNaiveFormsAgree) {
   Backend& b = *backend();
   Arena a(&b);
   const int64_t heads = 2, n = 12, r = 6, c = 20, vd = 10, context = 33, queries = 5;
-  const TensorView q_nope = a.Random(DType::kF32, {queries, heads, n}), q_pe = a.Random(DType::kF32, {queries, heads, r});
+  const TensorView q_nope = a.Random(DType::kF32, {queries, heads, n}),
+                   q_pe = a.Random(DType::kF32, {queries, heads, r});
   const TensorView w = a.Random(DType::kF32, {heads, n + vd, c}, 0.3f);
   const TensorView cache = a.Random(DType::kF32, {5, 8, c + r});
   const RaggedBatch batch = a.Ragged({5}, {33}, 8, 5);
   const TensorView kv_start = a.Ints({2}, {0, 33});
-  const TensorView q_lat = a.Output(DType::kF32, {queries, heads, c}), o_lat = a.Output(DType::kF32, {queries, heads, c});
+  const TensorView q_lat = a.Output(DType::kF32, {queries, heads, c}),
+                   o_lat = a.Output(DType::kF32, {queries, heads, c});
   const TensorView absorbed = a.Output(DType::kF32, {queries, heads, vd});
   ASSERT_EQ(b.BatchedGemm({.x = q_nope, .w = w.Slice(1, 0, n), .out = q_lat, .transpose_w = true}), absl::OkStatus());
   ASSERT_EQ(b.MlaAttention({q_lat, q_pe, cache, o_lat, batch, 0.4f}), absl::OkStatus());
   ASSERT_EQ(b.BatchedGemm({.x = o_lat, .w = w.Slice(1, n, vd), .out = absorbed}), absl::OkStatus());
 
-  const TensorView latent = a.Output(DType::kF32, {context, c + r}), kv = a.Output(DType::kF32, {context, heads * (n + vd)});
+  const TensorView latent = a.Output(DType::kF32, {context, c + r}),
+                   kv = a.Output(DType::kF32, {context, heads * (n + vd)});
   const TensorView naive = a.Output(DType::kF32, {queries, heads, vd});
   const TensorView flat_w(w.data, DType::kF32, {heads * (n + vd), c});
   ASSERT_EQ(b.MlaGather({cache, kv_start, latent, batch}), absl::OkStatus());
   ASSERT_EQ(b.Gemm({.x = latent.Slice(1, 0, c), .w = flat_w, .bias = {}, .out = kv}), absl::OkStatus());
   const TensorView split = kv.SplitLast(n + vd);
-  ASSERT_EQ(b.MlaPrefill({q_nope, q_pe, split.Slice(2, 0, n), latent.Slice(1, c, r), split.Slice(2, n, vd), kv_start, naive,
-                          batch, 0.4f}),
+  ASSERT_EQ(b.MlaPrefill({q_nope, q_pe, split.Slice(2, 0, n), latent.Slice(1, c, r), split.Slice(2, n, vd), kv_start,
+                          naive, batch, 0.4f}),
             absl::OkStatus());
   const auto left = a.Read(absorbed), right = a.Read(naive);
   for (size_t i = 0; i < left.size(); ++i) EXPECT_NEAR(left[i], right[i], 1e-4);

@@ -199,7 +199,8 @@ TEST_P(ElementwiseTest, SiluMulMatches) {
 TEST_P(ElementwiseTest, SiluMulSurvivesExtremes) {
   Compare<SiluMulParams>(
       [&](Arena& a) {
-        const std::vector<float> gate = {-200.0f, -88.0f, -30.0f, -0.0f, 1e-20f, 88.0f, 200.0f, INFINITY, NAN, 3e38f, -3e38f};
+        const std::vector<float> gate = {-200.0f, -88.0f,   -30.0f, -0.0f, 1e-20f, 88.0f,
+                                         200.0f,  INFINITY, NAN,    3e38f, -3e38f};
         const int64_t n = static_cast<int64_t>(gate.size());
         return SiluMulParams{.gate = a.Values(DType::kF32, {1, n}, gate),
                              .up = a.Values(DType::kF32, {1, n}, std::vector<float>(n, 0.5f)),
@@ -209,8 +210,9 @@ TEST_P(ElementwiseTest, SiluMulSurvivesExtremes) {
 }
 
 TEST_P(ElementwiseTest, CastRoundsToNearestEvenAndKeepsSpecialValues) {
-  std::vector<float> values = {0.0f,    -0.0f,   1.00390625f, 1.01171875f, 65504.0f, 65519.9f, 65520.0f, 1e-8f,   2.98e-8f,
-                               6.1e-5f, 5.9e-8f, INFINITY,    -INFINITY,   NAN,      3.4e38f,  -1e-40f,  1.0005f, 1.00049f};
+  std::vector<float> values = {0.0f,      -0.0f, 1.00390625f, 1.01171875f, 65504.0f, 65519.9f,
+                               65520.0f,  1e-8f, 2.98e-8f,    6.1e-5f,     5.9e-8f,  INFINITY,
+                               -INFINITY, NAN,   3.4e38f,     -1e-40f,     1.0005f,  1.00049f};
   for (int i = 0; i < 50; ++i) values.push_back(std::ldexp(1.0f + static_cast<float>(i) / 64.0f, i - 25));
   for (DType from : kComputeDTypes) {
     for (DType to : kComputeDTypes) {
@@ -221,7 +223,9 @@ TEST_P(ElementwiseTest, CastRoundsToNearestEvenAndKeepsSpecialValues) {
           },
           &Backend::Cast, {});
       Compare<CastParams>(
-          [&](Arena& a) { return CastParams{.in = a.Random(from, {2, 3, 2, 13}), .out = a.Output(to, {2, 3, 2, 13}, 1)}; },
+          [&](Arena& a) {
+            return CastParams{.in = a.Random(from, {2, 3, 2, 13}), .out = a.Output(to, {2, 3, 2, 13}, 1)};
+          },
           &Backend::Cast, {});
     }
   }

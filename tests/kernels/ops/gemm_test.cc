@@ -10,7 +10,7 @@ struct Shape {
   int64_t m, n, k;
 };
 
-// For normally distributed operands, |x||w| sums to about 0.64 k (see ops/gemm.h).
+// For operands of deviation 1, |x||w| sums to about 0.64 k (see ops/gemm.h).
 Tolerance SumTolerance(DType out, int64_t k) {
   const float sum = 0.64f * static_cast<float>(k) + 1.0f;
   if (out == DType::kBF16) return {1e-5f * sum, 8e-3f};
@@ -54,8 +54,11 @@ TEST_P(GemmTest, MixesTypes) {
   for (DType x : kComputeDTypes) {
     for (DType w : kComputeDTypes) {
       SCOPED_TRACE(absl::StrCat(DTypeName(x), " times ", DTypeName(w)));
-      Compare<GemmParams>([&](Arena& a) { return Build(a, {5, 19, 77}, x, w, DType::kF32); }, &Backend::Gemm,
-                          SumTolerance(DType::kF32, 77));
+      Compare<GemmParams>(
+          [&](Arena& a) {
+            return Build(a, {5, 19, 77}, x, w, DType::kF32);
+          },
+          &Backend::Gemm, SumTolerance(DType::kF32, 77));
     }
   }
 }
@@ -126,10 +129,11 @@ TEST_P(GemmTest, BatchedMatchesInBothOrientations) {
             [&](Arena& a) {
               const int64_t k = 19, n = transpose ? 270 : 23;
               const TensorView x = a.Random(dtype, {tokens, 3, k + 4});  // a part of wider heads
-              return BatchedGemmParams{.x = x.Slice(2, 0, k),
-                                       .w = transpose ? a.Random(dtype, {3, k, n}) : a.Random(dtype, {3, n, k}, 1.0f, 1),
-                                       .out = a.Output(dtype, {tokens, 3, n}, 2),
-                                       .transpose_w = transpose};
+              return BatchedGemmParams{
+                  .x = x.Slice(2, 0, k),
+                  .w = transpose ? a.Random(dtype, {3, k, n}) : a.Random(dtype, {3, n, k}, 1.0f, 1),
+                  .out = a.Output(dtype, {tokens, 3, n}, 2),
+                  .transpose_w = transpose};
             },
             &Backend::BatchedGemm, SumTolerance(dtype, 19));
       }

@@ -84,7 +84,8 @@ TEST_P(MoeTest, RoutingMatches) {
   struct Shape {
     int64_t experts, top_k, n_group, topk_group;
   };
-  for (const Shape& s : {Shape{256, 8, 8, 4}, {160, 6, 8, 3}, {64, 6, 1, 1}, {8, 2, 4, 2}, {5, 5, 1, 1}, {1, 1, 1, 1}}) {
+  for (const Shape& s :
+       {Shape{256, 8, 8, 4}, {160, 6, 8, 3}, {64, 6, 1, 1}, {8, 2, 4, 2}, {5, 5, 1, 1}, {1, 1, 1, 1}}) {
     for (MoeTopK method : {MoeTopK::kGreedy, MoeTopK::kGroupLimitedGreedy, MoeTopK::kNoauxTc}) {
       for (MoeScoring scoring : {MoeScoring::kSoftmax, MoeScoring::kSigmoid}) {
         for (int64_t tokens : {0, 1, 17}) {

@@ -11,39 +11,59 @@ namespace hadal::kernels {
 namespace {
 
 RopeConfig V3() {
-  return {.scaling = RopeScaling::kYarn, .dim = 64, .theta = 1e4, .factor = 40, .original_max_positions = 4096,
-          .mscale = 1, .mscale_all_dim = 1};
+  return {.scaling = RopeScaling::kYarn,
+          .dim = 64,
+          .theta = 1e4,
+          .factor = 40,
+          .original_max_positions = 4096,
+          .mscale = 1,
+          .mscale_all_dim = 1};
 }
 
 RopeConfig Llama3() {
-  return {.scaling = RopeScaling::kLlama3, .dim = 128, .theta = 5e5, .factor = 8, .original_max_positions = 8192,
-          .low_freq_factor = 1, .high_freq_factor = 4};
+  return {.scaling = RopeScaling::kLlama3,
+          .dim = 128,
+          .theta = 5e5,
+          .factor = 8,
+          .original_max_positions = 8192,
+          .low_freq_factor = 1,
+          .high_freq_factor = 4};
 }
 
-void ExpectFrequencies(const RopeConfig& config, const std::vector<std::pair<int, double>>& expected, int64_t tokens = 0) {
+void ExpectFrequencies(const RopeConfig& config, const std::vector<std::pair<int, double>>& expected,
+                       int64_t tokens = 0) {
   const std::vector<float> f = RopeInverseFrequencies(config, tokens);
   ASSERT_EQ(static_cast<int64_t>(f.size()), config.dim / 2);
   for (const auto& [i, value] : expected) EXPECT_NEAR(f[i], value, 3e-7 * value) << "frequency " << i;
 }
 
 TEST(RopeTableTest, YarnBlendsFrequencies) {
-  ExpectFrequencies(V3(), {{0, 1.0}, {10, 0.0562341325}, {11, 0.0390069266}, {16, 0.0055}, {22, 1.77827941e-4},
-                           {23, 3.33380358e-5}, {31, 3.33380358e-6}});
-  ExpectFrequencies({.scaling = RopeScaling::kYarn, .dim = 128, .theta = 1e6, .factor = 4, .original_max_positions = 32768},
-                    {{23, 6.97830585e-3}, {24, 5.37532149e-3}, {31, 8.02959728e-4}, {40, 4.44569853e-5}});
-  ExpectFrequencies({.scaling = RopeScaling::kYarn, .dim = 64, .theta = 160000, .factor = 16, .original_max_positions = 65536},
-                    {{15, 3.63553858e-3}, {16, 0.002265625}, {20, 2.96977778e-4}, {24, 1.953125e-5}, {31, 5.68052904e-7}});
+  ExpectFrequencies(V3(), {{0, 1.0},
+                           {10, 0.0562341325},
+                           {11, 0.0390069266},
+                           {16, 0.0055},
+                           {22, 1.77827941e-4},
+                           {23, 3.33380358e-5},
+                           {31, 3.33380358e-6}});
+  ExpectFrequencies(
+      {.scaling = RopeScaling::kYarn, .dim = 128, .theta = 1e6, .factor = 4, .original_max_positions = 32768},
+      {{23, 6.97830585e-3}, {24, 5.37532149e-3}, {31, 8.02959728e-4}, {40, 4.44569853e-5}});
+  ExpectFrequencies(
+      {.scaling = RopeScaling::kYarn, .dim = 64, .theta = 160000, .factor = 16, .original_max_positions = 65536},
+      {{15, 3.63553858e-3}, {16, 0.002265625}, {20, 2.96977778e-4}, {24, 1.953125e-5}, {31, 5.68052904e-7}});
 }
 
 TEST(RopeTableTest, Llama3InterpolatesBetweenWavelengths) {
-  ExpectFrequencies(Llama3(), {{28, 3.21144599e-3}, {29, 2.16657076e-3}, {32, 5.24846161e-4}, {35, 9.55621235e-5},
-                               {63, 3.06892599e-7}});
+  ExpectFrequencies(
+      Llama3(),
+      {{28, 3.21144599e-3}, {29, 2.16657076e-3}, {32, 5.24846161e-4}, {35, 9.55621235e-5}, {63, 3.06892599e-7}});
 }
 
 TEST(RopeTableTest, LinearDividesAndDynamicStretchesBeyondTheLimit) {
   ExpectFrequencies({.scaling = RopeScaling::kLinear, .dim = 64, .theta = 1e5, .factor = 4},
                     {{1, 0.1744576394557953}, {16, 0.0007905694656}, {31, 3.5825317e-06}});
-  const RopeConfig dynamic{.scaling = RopeScaling::kDynamic, .dim = 64, .theta = 1e4, .factor = 2, .original_max_positions = 4096};
+  const RopeConfig dynamic{
+      .scaling = RopeScaling::kDynamic, .dim = 64, .theta = 1e4, .factor = 2, .original_max_positions = 4096};
   ExpectFrequencies(dynamic, {{1, 0.7341540455818176}, {16, 0.007121888920664787}, {31, 6.908808427397162e-05}}, 6001);
   EXPECT_EQ(RopeInverseFrequencies(dynamic, 4096), RopeInverseFrequencies({.dim = 64, .theta = 1e4}));
 }
@@ -68,15 +88,18 @@ TEST(RopeTableTest, TablesHoldCosinesTimesTheAttentionFactor) {
   };
   check(V3(), 12345, 0, 0.11143578588962555, -0.9937716126441956);
   check(V3(), 12345, 22, -0.584683358669281, 0.8112615942955017);
-  const RopeConfig qwen3{.scaling = RopeScaling::kYarn, .dim = 128, .theta = 1e6, .factor = 4, .original_max_positions = 32768};
+  const RopeConfig qwen3{
+      .scaling = RopeScaling::kYarn, .dim = 128, .theta = 1e6, .factor = 4, .original_max_positions = 32768};
   check(qwen3, 100000, 40, -0.30007457733154297, -1.0983771085739136);
   check(Llama3(), 100000, 35, -0.9913749098777771, -0.13105636835098267);
-  const RopeConfig dynamic{.scaling = RopeScaling::kDynamic, .dim = 64, .theta = 1e4, .factor = 2, .original_max_positions = 4096};
+  const RopeConfig dynamic{
+      .scaling = RopeScaling::kDynamic, .dim = 64, .theta = 1e4, .factor = 2, .original_max_positions = 4096};
   check(dynamic, 6000, 16, 0.3144088685512543, -0.9492876529693604);
 }
 
 TEST(RopeTableTest, RefusesWhatCannotBe) {
-  EXPECT_EQ(BuildRopeTable({.dim = 63}, 4).status().message(), "rope: dim: expected an even number from 2 to 4096, found 63");
+  EXPECT_EQ(BuildRopeTable({.dim = 63}, 4).status().message(),
+            "rope: dim: expected an even number from 2 to 4096, found 63");
   EXPECT_FALSE(BuildRopeTable({.dim = 64, .theta = NAN}, 4).ok());
   EXPECT_FALSE(BuildRopeTable({.scaling = RopeScaling::kLinear, .dim = 64, .factor = 0.5}, 4).ok());
   EXPECT_FALSE(BuildRopeTable({.scaling = RopeScaling::kYarn, .dim = 64, .factor = 4}, 4).ok());  // no original limit

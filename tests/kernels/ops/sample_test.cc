@@ -16,7 +16,8 @@ struct Sampled {
 
 class SampleTest : public OpTest {
  protected:
-  Sampled Run(const std::vector<std::vector<float>>& logits, const std::vector<SampleRowParams>& rows, int64_t top = 3) {
+  Sampled Run(const std::vector<std::vector<float>>& logits, const std::vector<SampleRowParams>& rows,
+              int64_t top = 3) {
     Arena a(backend());
     const int64_t n = static_cast<int64_t>(rows.size()), vocab = static_cast<int64_t>(logits[0].size());
     std::vector<float> flat;
@@ -120,7 +121,8 @@ TEST_P(SampleTest, MaskAndBiasForbid) {
 
 TEST_P(SampleTest, AFaultyRowEndsAlone) {
   const std::vector<float> nan = {1, NAN, 2, 3}, all_low(4, -INFINITY), high = {1, INFINITY, 2, 3};
-  const Sampled s = Run({kLogits, nan, all_low, high, kLogits}, std::vector<SampleRowParams>(5, {.temperature = 0, .top_logprobs = 1}));
+  const Sampled s = Run({kLogits, nan, all_low, high, kLogits},
+                        std::vector<SampleRowParams>(5, {.temperature = 0, .top_logprobs = 1}));
   EXPECT_EQ(s.status, (std::vector<double>{0, kSampleBadLogits, kSampleBadLogits, kSampleBadLogits, 0}));
   EXPECT_EQ(s.tokens, (std::vector<double>{1, -1, -1, -1, 1}));
   EXPECT_NEAR(s.logprobs[4], std::log(0.4), 1e-5);
@@ -140,7 +142,8 @@ TEST_P(SampleTest, MatchesOnALargeVocabulary) {
   const std::vector<SampleBias> biases = {{10, 4.0f}};
   std::vector<SampleRowParams> rows;
   for (uint64_t i = 0; i < 24; ++i) {
-    SampleRowParams row{.temperature = 0.3f + 0.1f * static_cast<float>(i), .seed = i * 99, .random_counter = i, .top_logprobs = 5};
+    SampleRowParams row{
+        .temperature = 0.3f + 0.1f * static_cast<float>(i), .seed = i * 99, .random_counter = i, .top_logprobs = 5};
     if (i % 3 == 1) row.top_k = 40;
     if (i % 4 == 1) row.top_p = 0.95f;
     if (i % 5 == 1) row.min_p = 0.05f;
