@@ -15,3 +15,15 @@ find_package(CUDAToolkit 13.0 REQUIRED)
 set(CMAKE_CUDA_STANDARD 17)  # what CMake 3.25 can ask of nvcc
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+
+# FlashInfer's headers come with a CCCL that is newer than the toolkit's, so its folders stand first. They are -isystem for the
+# host compiler's warnings; nvcc puts its own CCCL behind every folder that is named.
+set(HADAL_FLASHINFER "${HADAL_THIRD_PARTY}/flashinfer")
+if(NOT EXISTS "${HADAL_FLASHINFER}/include/flashinfer/attention/mla.cuh")
+  message(FATAL_ERROR "HADAL_CUDA needs the FlashInfer headers in ${HADAL_FLASHINFER}: run scripts/bootstrap --cuda")
+endif()
+add_library(hadal_flashinfer INTERFACE)
+target_include_directories(hadal_flashinfer SYSTEM INTERFACE
+  "${HADAL_FLASHINFER}/cccl/libcudacxx/include" "${HADAL_FLASHINFER}/cccl/thrust" "${HADAL_FLASHINFER}/cccl/cub"
+  "${HADAL_FLASHINFER}/include" "${HADAL_FLASHINFER}/cutlass/include")
+target_compile_options(hadal_flashinfer INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr>)

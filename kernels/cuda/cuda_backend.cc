@@ -9,6 +9,8 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/cuda/flash_attention.h"
 #include "kernels/cuda/gemm_plan.h"
 #include "kernels/cuda/sample_rows.h"
 
@@ -106,6 +108,12 @@ class CudaBackend final : public CudaDevice {
   }
 
   absl::Status DoGroupedGemm(const GroupedGemmParams& p) override {
+    if (std::optional<CutlassGroupedLaunch> grouped = PlanGroupedGemm(p); grouped.has_value() && HaveCutlass()) {
+      absl::StatusOr<char*> scratch = Scratch(CutlassGroupedBytes(grouped->experts));
+      if (!scratch.ok()) return Noted(scratch.status());
+      grouped->workspace = *scratch;
+      return Queue([&] { return LaunchCutlassGrouped(stream(), *grouped); }, "grouped_gemm");
+    }
     GenericGemmLaunch launch;
     launch.x = ToView(p.x);
     launch.w.dtype = p.weight_dtype;
@@ -155,10 +163,14 @@ class CudaBackend final : public CudaDevice {
   }
 
   absl::Status DoPagedAttention(const PagedAttentionParams& p) override {
+    if (absl::StatusOr<bool> done = flash_.TryPaged(p); !done.ok() || *done) return Noted(done.status());
     return Attend("paged_attention", PlanPagedAttention(p));
   }
 
-  absl::Status DoMlaAttention(const MlaAttentionParams& p) override { return Attend("mla_attention", PlanMlaAttention(p)); }
+  absl::Status DoMlaAttention(const MlaAttentionParams& p) override {
+    if (absl::StatusOr<bool> done = flash_.TryMla(p); !done.ok() || *done) return Noted(done.status());
+    return Attend("mla_attention", PlanMlaAttention(p));
+  }
 
   absl::Status DoMlaPrefill(const MlaPrefillParams& p) override { return Attend("mla_prefill", PlanMlaPrefill(p)); }
 
@@ -288,6 +300,7 @@ class CudaBackend final : public CudaDevice {
   }
 
   std::unique_ptr<CublasGemm> cublas_;
+  FlashAttention flash_{this};
   SampleRows sample_rows_;
 };
 

@@ -60,6 +60,7 @@ absl::Status CudaDevice::Open(const Options& options) {
   description_ = absl::StrCat("cuda:", device_, ", ", properties.name, ", compute capability ", properties.major, ".",
                               properties.minor);
   max_shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
+  multiprocessors_ = properties.multiProcessorCount;
   size_t free_bytes = 0, total_bytes = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
   const int64_t usable = static_cast<int64_t>(free_bytes);

@@ -36,14 +36,9 @@ class CudaDevice : public Backend {
   absl::Status Zero(void* device_target, int64_t bytes) override;
   absl::Status Synchronize() override;
 
- protected:
-  CudaDevice() = default;
-
-  // Before anything else. FailedPrecondition when there is no such device or none of the code runs on it.
-  absl::Status Open(const Options& options);
-
+  // ---- For the ops of kernels/cuda ----
   Stream stream() const { return stream_; }
-  int64_t max_shared_bytes() const { return max_shared_bytes_; }
+  int64_t multiprocessors() const { return multiprocessors_; }
 
   // Device memory of at least `bytes` for the op that is being issued, 256-byte aligned; the next op may reuse it. One
   // piece an op: a second call may move it.
@@ -55,6 +50,12 @@ class CudaDevice : public Backend {
   // Remembers the first failure for Synchronize and passes it on.
   absl::Status Noted(absl::Status status);
 
+ protected:
+  CudaDevice() = default;
+
+  // Before anything else. FailedPrecondition when there is no such device or none of the code runs on it.
+  absl::Status Open(const Options& options);
+
  private:
   void Free(void* data, int64_t bytes) override;
   absl::Status Stage(char* device_target, const char* source, int64_t bytes);
@@ -63,7 +64,7 @@ class CudaDevice : public Backend {
   int device_ = -1;
   Stream stream_ = nullptr;
   std::string description_;
-  int64_t max_shared_bytes_ = 0;
+  int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
   int64_t limit_bytes_ = 0;
   std::atomic<int64_t> used_bytes_{0};
 

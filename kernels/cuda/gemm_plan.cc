@@ -86,4 +86,29 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
   return plan;
 }
 
+std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& p) {
+  constexpr int64_t kVector = 8, kLargest = int64_t{1} << 30;  // elements; CUTLASS counts sizes in 32 bits
+  const DType dtype = p.x.dtype;
+  if ((dtype != DType::kBF16 && dtype != DType::kF16) || p.weight_dtype != dtype || p.out.dtype != dtype) return std::nullopt;
+  CutlassGroupedLaunch launch;
+  launch.dtype = dtype;
+  launch.x = p.x.data;
+  launch.out = p.out.data;
+  launch.n = p.out.size(1);
+  launch.k = p.x.size(1);
+  launch.experts = p.weights.size(0);
+  launch.x_row = p.x.stride(0);
+  launch.w_row = p.weight_row_stride > 0 ? p.weight_row_stride : launch.k;
+  launch.out_row = p.out.stride(0);
+  launch.expert_start = p.expert_start.as<const int32_t>();
+  launch.weights = p.weights.as<const int64_t>();
+  if (p.x.size(0) < 1 || launch.n < 1 || launch.k < 1 || launch.experts < 1) return std::nullopt;
+  for (int64_t value : {launch.n, launch.k, launch.x_row, launch.w_row, launch.out_row}) {
+    if (value % kVector != 0 || value > kLargest) return std::nullopt;
+  }
+  if (launch.x_row < launch.k || launch.w_row < launch.k || launch.out_row < launch.n) return std::nullopt;
+  if (CommonAlignment(launch.x, dtype, 0) < 16 || CommonAlignment(launch.out, dtype, 0) < 16) return std::nullopt;
+  return launch;
+}
+
 }  // namespace hadal::kernels::cuda

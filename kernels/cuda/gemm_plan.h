@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/cuda/cutlass_grouped.h"
 #include "kernels/ops/gemm.h"
+#include "kernels/ops/grouped_gemm.h"
 #include "kernels/tensor_view.h"
 
 namespace hadal::kernels::cuda {
@@ -38,6 +40,10 @@ struct GemmPlan {
 // bias of another type than the output, k = 0, rows that overlap. Then the generic kernel serves. m, n and batch >= 1.
 std::optional<GemmPlan> PlanGemm(const GemmParams& params);
 std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
+
+// Nothing when CUTLASS's grouped product cannot take the call: types that differ or are not 16 bits wide, rows that do not
+// start at multiples of 16 bytes, nothing to do.
+std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& params);
 
 // Largest power of two up to 256 that divides the address and, in bytes, the strides that move it.
 int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride);

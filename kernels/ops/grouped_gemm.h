@@ -14,7 +14,8 @@ namespace hadal::kernels {
 // checkpoint). weights[e] is the device address of expert e's row-major [n, k] matrix of type weight_dtype with
 // weight_row_stride elements between rows; all of one shape. The address of an expert without rows is not followed.
 // Rows outside [expert_start[0], expert_start[experts]) are left alone. Types, rounding and tolerance as for gemm.
-// out must not overlap x.
+// A device may need addresses that are multiples of 16 when n, k and all row strides are multiples of 8; one that is not then
+// fails the device (Internal). out must not overlap x.
 struct GroupedGemmParams {
   TensorView x;             // [rows, k], row stride free
   TensorView expert_start;  // i32 [experts + 1], contiguous, rising, last <= rows (trusted: moe_permute made it)

@@ -36,6 +36,7 @@ struct cudaDeviceProp {
   char name[256];
   int major, minor;
   size_t sharedMemPerBlockOptin;
+  int multiProcessorCount;
 };
 struct cudaFuncAttributes {};
 struct cudaLaunchConfig_t {

@@ -147,6 +147,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated GPU");
   properties->major = 9;
   properties->sharedMemPerBlockOptin = 232448;
+  properties->multiProcessorCount = 1;
   return cudaSuccess;
 }
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/flash_plan.h"
+
+#include <limits>
+
+namespace hadal::kernels::cuda {
+namespace {
+
+constexpr int64_t kVectorBytes = 16;  // of FlashInfer's loads and stores
+
+bool HalfType(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16; }
+
+// Every row starts at a multiple of 16 bytes, and strides fit 32 bits. The stride of a dimension of size 1 is not used.
+bool Aligned(const TensorView& view) {
+  if (reinterpret_cast<uintptr_t>(view.data) % kVectorBytes != 0) return false;
+  for (int d = 0; d + 1 < view.rank; ++d) {
+    if (view.sizes[d] <= 1) continue;
+    if (view.strides[d] < 0 || view.strides[d] > std::numeric_limits<int32_t>::max()) return false;
+    if (view.strides[d] * DTypeBytes(view.dtype) % kVectorBytes != 0) return false;
+  }
+  return true;
+}
+
+bool FitsInt32(int64_t value) { return value <= std::numeric_limits<int32_t>::max(); }
+
+}  // namespace
+
+std::optional<FlashPages> ListPages(const RaggedBatch& batch, int64_t block_tokens) {
+  FlashPages pages;
+  pages.first_page.push_back(0);
+  int64_t sum = 0;
+  for (int32_t context : batch.host_context_lens) {
+    const int64_t count = (context + block_tokens - 1) / block_tokens;
+    sum += count;
+    // FlashInfer counts token positions of the whole list in 32 bits.
+    if (!FitsInt32(sum * block_tokens)) return std::nullopt;
+    pages.first_page.push_back(static_cast<int32_t>(sum));
+    pages.last_page_tokens.push_back(count == 0 ? 0 : static_cast<int32_t>(context - (count - 1) * block_tokens));
+  }
+  return pages;
+}
+
+std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& p) {
+  const DType dtype = p.q.dtype;
+  const int64_t head_dim = p.q.size(2);
+  if (!HalfType(dtype) || p.k_cache.dtype != dtype || p.out.dtype != dtype) return std::nullopt;
+  if ((head_dim != 64 && head_dim != 128) || p.v_cache.size(3) != head_dim) return std::nullopt;
+  if (p.batch.tokens() == 0 || p.q.size(1) == 0) return std::nullopt;
+  if (!p.out.contiguous() || p.out.data == p.q.data) return std::nullopt;
+  if (!Aligned(p.q) || !Aligned(p.k_cache) || !Aligned(p.v_cache) || !Aligned(p.out)) return std::nullopt;
+  FlashPagedLaunch launch;
+  launch.dtype = dtype;
+  launch.head_dim = head_dim;
+  launch.q = p.q.data;
+  launch.k = p.k_cache.data;
+  launch.v = p.v_cache.data;
+  launch.out = p.out.data;
+  launch.tokens = p.q.size(0);
+  launch.heads = p.q.size(1);
+  launch.kv_heads = p.k_cache.size(2);
+  launch.sequences = p.batch.sequences();
+  launch.block_tokens = p.k_cache.size(1);
+  launch.q_token = p.q.stride(0);
+  launch.q_head = p.q.stride(1);
+  for (int d = 0; d < 3; ++d) {
+    launch.k_strides[d] = p.k_cache.stride(d);
+    launch.v_strides[d] = p.v_cache.stride(d);
+  }
+  launch.query_start = p.batch.query_start.as<const int32_t>();
+  launch.host_query_start = p.batch.host_query_start.data();
+  launch.scale = p.scale;
+  return launch;
+}
+
+std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p) {
+  const DType dtype = p.q_lat.dtype;
+  const int64_t latent = p.q_lat.size(2);
+  if (!HalfType(dtype) || p.cache.dtype != dtype || p.o_lat.dtype != dtype) return std::nullopt;
+  if (latent != kFlashMlaLatent || p.q_pe.size(2) != kFlashMlaRope) return std::nullopt;
+  if (p.batch.tokens() == 0 || p.q_lat.size(1) == 0) return std::nullopt;
+  if (!FitsInt32(p.q_lat.size(0) * p.q_lat.size(1))) return std::nullopt;  // packed rows are counted in 32 bits
+  if (!Aligned(p.q_lat) || !Aligned(p.q_pe) || !Aligned(p.cache) || !Aligned(p.o_lat)) return std::nullopt;
+  FlashMlaLaunch launch;
+  launch.dtype = dtype;
+  launch.q_lat = p.q_lat.data;
+  launch.q_pe = p.q_pe.data;
+  launch.cache = p.cache.data;
+  launch.rope_key = p.cache.Slice(2, latent, kFlashMlaRope).data;
+  launch.out = p.o_lat.data;
+  launch.heads = p.q_lat.size(1);
+  launch.sequences = p.batch.sequences();
+  launch.block_tokens = p.cache.size(1);
+  launch.q_lat_token = p.q_lat.stride(0);
+  launch.q_lat_head = p.q_lat.stride(1);
+  launch.q_pe_token = p.q_pe.stride(0);
+  launch.q_pe_head = p.q_pe.stride(1);
+  launch.cache_block = p.cache.stride(0);
+  launch.cache_token = p.cache.stride(1);
+  launch.out_token = p.o_lat.stride(0);
+  launch.out_head = p.o_lat.stride(1);
+  launch.host_query_start = p.batch.host_query_start.data();
+  launch.host_context_lens = p.batch.host_context_lens.data();
+  launch.scale = p.scale;
+  return launch;
+}
+
+int64_t FlashMlaWorkBound(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors) {
+  constexpr int64_t kTile = 64;
+  int64_t tiles = 0;
+  for (int64_t s = 0; s < batch.sequences(); ++s) {
+    const int64_t rows = (int64_t{batch.host_query_start[s + 1]} - batch.host_query_start[s]) * heads;
+    tiles += (rows + kTile - 1) / kTile;
+  }
+  return tiles + multiprocessors;  // splitting the keys adds at most one piece a cluster
+}
+
+}  // namespace hadal::kernels::cuda

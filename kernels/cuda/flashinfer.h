@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FlashInfer's attention kernels in plain C++; flash_plan.h says what they take. A call is planned (host), its lists are
+// put on the device, then it runs. Functions return a cudaError_t as an int; *message explains one that is not CUDA's own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/cuda/launch.h"
+
+namespace hadal::kernels::cuda {
+
+inline constexpr int64_t kFlashMlaLatent = 512, kFlashMlaRope = 64;
+inline constexpr int64_t kFlashMlaMaxWork = 16384;  // of FlashInfer's MLAPlan
+
+// False where FlashInfer is not compiled in (beside the emulator of the tests).
+bool HaveFlashInfer();
+
+// page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence.
+int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page, int64_t sequences,
+                    int64_t pages, int32_t* page_indices);
+
+struct FlashPagedLaunch {
+  DType dtype = DType::kBF16;
+  int64_t head_dim = 0;
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  void* out = nullptr;  // contiguous [tokens, heads, head_dim]
+  int64_t tokens = 0, heads = 0, kv_heads = 0, sequences = 0, block_tokens = 0;
+  int64_t q_token = 0, q_head = 0;
+  int64_t k_strides[3] = {}, v_strides[3] = {};  // block, token, head
+  const int32_t* query_start = nullptr;       // device
+  const int32_t* host_query_start = nullptr;
+  float scale = 1;
+  // Filled in by the backend.
+  const int32_t* host_first_page = nullptr;
+  const int32_t *first_page = nullptr, *last_page_tokens = nullptr, *page_indices = nullptr;  // device
+  void *float_workspace = nullptr, *int_workspace = nullptr;                                   // device
+  void* host_int_workspace = nullptr;  // as large as int_workspace
+  int64_t float_bytes = 0, int_bytes = 0;
+};
+int FlashPagedWorkspace(const FlashPagedLaunch& launch, int64_t* float_bytes, int64_t* int_bytes, std::string* message);
+int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, std::string* message);
+
+struct FlashMlaLaunch {
+  DType dtype = DType::kBF16;
+  const void *q_lat = nullptr, *q_pe = nullptr, *cache = nullptr, *rope_key = nullptr;
+  void* out = nullptr;
+  int64_t heads = 0, sequences = 0, block_tokens = 0;
+  int64_t q_lat_token = 0, q_lat_head = 0, q_pe_token = 0, q_pe_head = 0, cache_block = 0, cache_token = 0;
+  int64_t out_token = 0, out_head = 0;
+  const int32_t *host_query_start = nullptr, *host_context_lens = nullptr;
+  float scale = 1;
+  // Filled in by the backend.
+  const int32_t* host_first_page = nullptr;
+  const int32_t* page_indices = nullptr;                      // device
+  void *float_workspace = nullptr, *int_workspace = nullptr;  // device
+  void* host_int_workspace = nullptr;
+  int64_t float_bytes = 0, int_bytes = 0;
+};
+// Bytes of the workspaces on a device with so many multiprocessors.
+int64_t FlashMlaFloatBytes(int64_t multiprocessors);
+int64_t FlashMlaIntBytes(int64_t multiprocessors);
+
+// What a plan decides; `offsets` are FlashInfer's.
+struct FlashMlaPlan {
+  int64_t values[18] = {};
+  int64_t used_int_bytes = 0;  // of the host workspace: to be copied to int_workspace before the run
+};
+int PlanFlashMlaRun(const FlashMlaLaunch& launch, FlashMlaPlan* plan, std::string* message);
+int RunFlashMla(Stream stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan, std::string* message);
+
+}  // namespace hadal::kernels::cuda

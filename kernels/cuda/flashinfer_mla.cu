@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FlashInfer throws on what it does not take; nothing leaves this file but an error code and a text.
+#include <cuda_runtime.h>
+
+#include <exception>
+#include <limits>
+#include <vector>
+
+#include <flashinfer/attention/scheduler.cuh>
+
+#include "kernels/cuda/flashinfer.h"
+
+namespace hadal::kernels::cuda {
+
+cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan);
+cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan);
+
+// As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers and
+// five of one number for each multiprocessor.
+int64_t FlashMlaFloatBytes(int64_t multiprocessors) {
+  constexpr int64_t kRows = 128;
+  return 2 * multiprocessors * kRows * (2 * kFlashMlaLatent + int64_t{sizeof(float)}) + 64;
+}
+
+int64_t FlashMlaIntBytes(int64_t multiprocessors) {
+  return (9 * kFlashMlaMaxWork + 5 * multiprocessors) * int64_t{sizeof(int32_t)} + 14 * 16;
+}
+
+int PlanFlashMlaRun(const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* message) {
+  try {
+    ::flashinfer::MLAPlanInfo info = {};
+    size_t used = 0;
+    const cudaError_t planned = ::flashinfer::MLAPlan<int32_t>(
+        p.float_workspace, static_cast<size_t>(p.float_bytes), p.int_workspace, p.host_int_workspace,
+        static_cast<size_t>(p.int_bytes), info, used, const_cast<int32_t*>(p.host_query_start),
+        const_cast<int32_t*>(p.host_first_page), const_cast<int32_t*>(p.host_context_lens), static_cast<uint32_t>(p.sequences),
+        static_cast<uint32_t>(p.heads), static_cast<uint32_t>(kFlashMlaLatent), /*causal=*/true, nullptr);
+    if (planned != cudaSuccess) return planned;
+    const std::vector<int64_t> values = info.ToVector();
+    if (values.size() != sizeof(plan->values) / sizeof(plan->values[0])) {
+      *message = "FlashInfer's plan has another length than expected";
+      return cudaErrorUnknown;
+    }
+    for (size_t i = 0; i < values.size(); ++i) plan->values[i] = values[i];
+    plan->used_int_bytes = static_cast<int64_t>(used);
+    return cudaSuccess;
+  } catch (const std::exception& e) {
+    *message = e.what();
+    return cudaErrorUnknown;
+  }
+}
+
+int RunFlashMla(Stream stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string* message) {
+  const auto native = static_cast<cudaStream_t>(stream);
+  try {
+    ::flashinfer::MLAPlanInfo info = {};
+    info.FromVector(std::vector<int64_t>(std::begin(plan.values), std::end(plan.values)));
+    return p.dtype == DType::kBF16 ? RunFlashMlaBf16(native, p, info) : RunFlashMlaF16(native, p, info);
+  } catch (const std::exception& e) {
+    *message = e.what();
+    return cudaErrorUnknown;
+  }
+}
+
+}  // namespace hadal::kernels::cuda

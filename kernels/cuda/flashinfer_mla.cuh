@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FlashInfer's multi-head latent attention (FA2 form, causal, latent 512 + rope 64) for one type.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <flashinfer/attention/mla.cuh>
+#include <flashinfer/attention/scheduler.cuh>
+
+#include "kernels/cuda/flashinfer.h"
+
+namespace hadal::kernels::cuda {
+
+template <typename T>
+cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const ::flashinfer::MLAPlanInfo& plan) {
+  using Params = ::flashinfer::MLAParams<T, T, T, int32_t>;
+  const auto at = [&p](int64_t offset) { return ::flashinfer::GetPtrFromBaseOffset<int32_t>(p.int_workspace, offset); };
+  const auto data = [](const void* pointer) { return static_cast<T*>(const_cast<void*>(pointer)); };
+  Params params = {};
+  params.q_nope = data(p.q_lat);
+  params.q_pe = data(p.q_pe);
+  params.ckv = data(p.cache);
+  params.kpe = data(p.rope_key);
+  params.final_o = static_cast<T*>(p.out);
+  params.final_lse = nullptr;
+  params.partial_o = ::flashinfer::GetPtrFromBaseOffset<T>(p.float_workspace, plan.partial_o_offset);
+  params.partial_lse = ::flashinfer::GetPtrFromBaseOffset<float>(p.float_workspace, plan.partial_lse_offset);
+  params.q_indptr = at(plan.q_indptr_offset);
+  params.kv_indptr = at(plan.kv_indptr_offset);
+  params.partial_indptr = at(plan.partial_indptr_offset);
+  params.merge_packed_offset_start = at(plan.merge_packed_offset_start_offset);
+  params.merge_packed_offset_end = at(plan.merge_packed_offset_end_offset);
+  params.merge_partial_packed_offset_start = at(plan.merge_partial_packed_offset_start_offset);
+  params.merge_partial_packed_offset_end = at(plan.merge_partial_packed_offset_end_offset);
+  params.merge_partial_stride = at(plan.merge_partial_stride_offset);
+  params.q_len = at(plan.q_len_offset);
+  params.kv_len = at(plan.kv_len_offset);
+  params.q_start = at(plan.q_start_offset);
+  params.kv_start = at(plan.kv_start_offset);
+  params.kv_end = at(plan.kv_end_offset);
+  params.work_indptr = at(plan.work_indptr_offset);
+  params.kv_indices = const_cast<int32_t*>(p.page_indices);
+  params.block_size = ::flashinfer::uint_fastdiv(static_cast<uint32_t>(p.block_tokens));
+  params.num_heads = ::flashinfer::uint_fastdiv(static_cast<uint32_t>(p.heads));
+  params.q_nope_stride_n = static_cast<uint32_t>(p.q_lat_token);
+  params.q_nope_stride_h = static_cast<uint32_t>(p.q_lat_head);
+  params.q_pe_stride_n = static_cast<uint32_t>(p.q_pe_token);
+  params.q_pe_stride_h = static_cast<uint32_t>(p.q_pe_head);
+  params.ckv_stride_page = params.kpe_stride_page = static_cast<uint32_t>(p.cache_block);
+  params.ckv_stride_n = params.kpe_stride_n = static_cast<uint32_t>(p.cache_token);
+  params.o_stride_n = static_cast<uint32_t>(p.out_token);
+  params.o_stride_h = static_cast<uint32_t>(p.out_head);
+  params.sm_scale = p.scale;
+  params.ckv_scale = 1.0f;
+  params.kpe_scale = 1.0f;
+  params.return_lse_base_on_e = false;
+  return ::flashinfer::mla::BatchMLAPagedAttention<::flashinfer::MaskMode::kCausal, kFlashMlaLatent, kFlashMlaRope>(
+      params, static_cast<uint32_t>(plan.num_blks_x), static_cast<uint32_t>(plan.num_blks_y), stream);
+}
+
+}  // namespace hadal::kernels::cuda

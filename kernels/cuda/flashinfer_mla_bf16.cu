@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/flashinfer_mla.cuh"
+
+namespace hadal::kernels::cuda {
+
+cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan) {
+  return RunFlashMlaAs<__nv_bfloat16>(stream, launch, plan);
+}
+
+}  // namespace hadal::kernels::cuda

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/flashinfer_paged.cuh"
+
+namespace hadal::kernels::cuda {
+
+cudaError_t RunFlashPagedF16Dim128(cudaStream_t stream, const FlashPagedLaunch& launch) {
+  return RunFlashPagedAs<__half, 128>(stream, launch);
+}
+
+}  // namespace hadal::kernels::cuda

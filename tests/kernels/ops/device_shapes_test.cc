@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The shapes of real models, dense and aligned: what a device hands to its libraries (cuBLASLt, FlashInfer) rather than to its
+// own kernels, which the other tests reach through odd sizes and padding.
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "tests/kernels/op_harness.h"
+
+namespace hadal::kernels {
+namespace {
+
+constexpr DType kHalfTypes[] = {DType::kBF16, DType::kF16};
+
+Tolerance AttentionTolerance(DType dtype) { return dtype == DType::kBF16 ? Tolerance{2e-2f, 1e-2f} : Tolerance{3e-3f, 2e-3f}; }
+
+Tolerance SumTolerance(DType out, int64_t k) {
+  const float sum = 0.64f * static_cast<float>(k) + 1.0f;
+  if (out == DType::kBF16) return {1e-5f * sum, 8e-3f};
+  if (out == DType::kF16) return {1e-5f * sum, 1e-3f};
+  return {2e-6f * sum, 1e-5f};
+}
+
+struct Batch {
+  const char* name;
+  std::vector<int32_t> queries, contexts;
+};
+
+const std::vector<Batch>& Batches() {
+  static const std::vector<Batch> batches = {
+      {"decode", {1, 1, 1, 1}, {1, 64, 65, 300}},
+      {"long decode", {1}, {1100}},
+      {"chunk after a prefix", {40}, {170}},
+      {"mixed, one sequence idle", {1, 0, 70, 1, 3}, {200, 9, 70, 1, 66}},
+  };
+  return batches;
+}
+
+int64_t Tokens(const Batch& batch) {
+  int64_t tokens = 0;
+  for (int32_t count : batch.queries) tokens += count;
+  return tokens;
+}
+
+class DeviceShapesTest : public OpTest {};
+HADAL_INSTANTIATE_OP_TEST(DeviceShapesTest);
+
+TEST_P(DeviceShapesTest, PagedAttention) {
+  constexpr int64_t kBlockTokens = 64, kBlocks = 24;
+  for (const Batch& batch : Batches()) {
+    for (DType dtype : kHalfTypes) {
+      for (const auto& [heads, kv_heads, dim] : std::vector<std::array<int64_t, 3>>{{4, 2, 64}, {6, 1, 128}}) {
+        SCOPED_TRACE(absl::StrCat(batch.name, " ", DTypeName(dtype), " heads ", heads, "/", kv_heads, " dim ", dim));
+        Compare<PagedAttentionParams>(
+            [&](Arena& a) {
+              return PagedAttentionParams{.q = a.Random(dtype, {Tokens(batch), heads, dim}),
+                                          .k_cache = a.Random(dtype, {kBlocks, kBlockTokens, kv_heads, dim}),
+                                          .v_cache = a.Random(dtype, {kBlocks, kBlockTokens, kv_heads, dim}),
+                                          .out = a.Output(dtype, {Tokens(batch), heads, dim}),
+                                          .batch = a.Ragged(batch.queries, batch.contexts, kBlockTokens, kBlocks),
+                                          .scale = 1.0f / std::sqrt(static_cast<float>(dim))};
+            },
+            &Backend::PagedAttention, AttentionTolerance(dtype));
+      }
+    }
+  }
+}
+
+TEST_P(DeviceShapesTest, MlaAttention) {
+  constexpr int64_t kBlockTokens = 64, kBlocks = 24, kLatent = 512, kRope = 64, kHeads = 3;
+  for (const Batch& batch : Batches()) {
+    for (DType dtype : kHalfTypes) {
+      SCOPED_TRACE(absl::StrCat(batch.name, " ", DTypeName(dtype)));
+      Compare<MlaAttentionParams>(
+          [&](Arena& a) {
+            return MlaAttentionParams{.q_lat = a.Random(dtype, {Tokens(batch), kHeads, kLatent}),
+                                      .q_pe = a.Random(dtype, {Tokens(batch), kHeads, kRope}),
+                                      .cache = a.Random(dtype, {kBlocks, kBlockTokens, kLatent + kRope}),
+                                      .o_lat = a.Output(dtype, {Tokens(batch), kHeads, kLatent}),
+                                      .batch = a.Ragged(batch.queries, batch.contexts, kBlockTokens, kBlocks),
+                                      .scale = 1.0f / std::sqrt(static_cast<float>(kLatent + kRope))};
+          },
+          &Backend::MlaAttention, AttentionTolerance(dtype));
+    }
+  }
+}
+
+TEST_P(DeviceShapesTest, GemmWithBiasAndAccumulation) {
+  for (DType in : kComputeDTypes) {
+    for (DType out : {in, DType::kF32}) {
+      for (int64_t m : {1, 8, 72}) {
+        for (int variant = 0; variant < 4; ++variant) {
+          SCOPED_TRACE(absl::StrCat(DTypeName(in), " to ", DTypeName(out), " m ", m, " variant ", variant));
+          Compare<GemmParams>(
+              [&](Arena& a) {
+                GemmParams p;
+                p.x = a.Random(in, {m, 128});
+                p.w = a.Random(in, {64, 128});
+                if (variant & 1) p.bias = a.Random(out, {64});
+                p.accumulate = (variant & 2) != 0;
+                p.out = p.accumulate ? a.Random(out, {m, 64}) : a.Output(out, {m, 64});
+                if (p.accumulate) a.AlsoWritten(p.out);
+                return p;
+              },
+              &Backend::Gemm, SumTolerance(out, 128));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(DeviceShapesTest, BatchedGemmOfAbsorbedProjections) {
+  constexpr int64_t kHeads = 4, kNope = 128, kLatent = 512;
+  for (DType dtype : kComputeDTypes) {
+    for (int64_t tokens : {1, 24}) {
+      for (bool transpose : {true, false}) {
+        SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " tokens ", tokens, transpose ? " into" : " out of", " the latent"));
+        Compare<BatchedGemmParams>(
+            [&](Arena& a) {
+              // One kv_b_proj holds the rows of keys and values: [heads, nope + v, latent].
+              const TensorView kv_b = a.Random(dtype, {kHeads, 2 * kNope, kLatent});
+              return BatchedGemmParams{.x = a.Random(dtype, {tokens, kHeads, transpose ? kNope : kLatent}),
+                                       .w = kv_b.Slice(1, transpose ? 0 : kNope, kNope),
+                                       .out = a.Output(dtype, {tokens, kHeads, transpose ? kLatent : kNope}),
+                                       .transpose_w = transpose};
+            },
+            &Backend::BatchedGemm, SumTolerance(dtype, transpose ? kNope : kLatent));
+      }
+    }
+  }
+}
+
+TEST_P(DeviceShapesTest, GroupedGemmOfManyExperts) {
+  constexpr int64_t kExperts = 6, kHidden = 128, kInter = 192;
+  for (DType dtype : kComputeDTypes) {
+    SCOPED_TRACE(DTypeName(dtype));
+    Compare<GroupedGemmParams>(
+        [&](Arena& a) {
+          const TensorView weights = a.Random(dtype, {kExperts, kInter, kHidden});
+          std::vector<int64_t> addresses;
+          for (int64_t e = 0; e < kExperts; ++e) addresses.push_back(Arena::Address(weights.At(e)));
+          const TensorView list = a.Longs({kExperts}, addresses);
+          return GroupedGemmParams{.x = a.Random(dtype, {150, kHidden}),
+                                   .expert_start = a.Ints({kExperts + 1}, {0, 1, 1, 130, 131, 149, 150}),
+                                   .weights = list,
+                                   .out = a.Output(dtype, {150, kInter}),
+                                   .weight_dtype = dtype};
+        },
+        &Backend::GroupedGemm, SumTolerance(dtype, kHidden));
+  }
+}
+
+}  // namespace
+}  // namespace hadal::kernels
