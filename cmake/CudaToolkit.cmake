@@ -15,6 +15,7 @@ find_package(CUDAToolkit 13.0 REQUIRED)
 set(CMAKE_CUDA_STANDARD 17)  # what CMake 3.25 can ask of nvcc
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # one runtime for kernels and host code
 
 # FlashInfer's headers come with a CCCL that is newer than the toolkit's, so its folders stand first. They are -isystem for the
 # host compiler's warnings; nvcc puts its own CCCL behind every folder that is named.

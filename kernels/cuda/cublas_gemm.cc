@@ -17,8 +17,9 @@ namespace hadal::kernels::cuda {
 
 absl::Status CublasError(int code, const char* call, const char* file, int line) {
   const char* tail = std::strstr(file, "kernels/cuda/");
-  const std::string text = absl::StrCat("cublasLt: ", call, ": ", cublasLtGetStatusString(static_cast<cublasStatus_t>(code)), " (",
-                                        tail != nullptr ? tail : file, ":", line, ")");
+  const char* name = cublasLtGetStatusString(static_cast<cublasStatus_t>(code));
+  const std::string text =
+      absl::StrCat("cublasLt: ", call, ": ", name, " (", tail != nullptr ? tail : file, ":", line, ")");
   return code == CUBLAS_STATUS_ALLOC_FAILED ? absl::ResourceExhaustedError(text) : absl::InternalError(text);
 }
 
@@ -58,7 +59,8 @@ struct Descriptors {
   Layout w, x, out;
 };
 
-absl::Status MakeLayout(Layout& layout, DType dtype, int64_t rows, int64_t columns, int64_t leading, int64_t batch, int64_t stride) {
+absl::Status MakeLayout(Layout& layout, DType dtype, int64_t rows, int64_t columns, int64_t leading, int64_t batch,
+                        int64_t stride) {
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatrixLayoutCreate(layout.address(), NativeType(dtype), static_cast<uint64_t>(rows),
                                                           static_cast<uint64_t>(columns), leading));
   if (batch > 1) {
@@ -149,7 +151,9 @@ class LtGemm final : public CublasGemm {
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle_, d.operation.get(), d.w.get(), d.x.get(), d.out.get(), d.out.get(),
                                        preference.get(), 1, &result, &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return std::optional<cublasLtMatmulAlgo_t>();
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+      return std::optional<cublasLtMatmulAlgo_t>();
+    }
     HADAL_CUBLAS_RETURN_IF_ERROR(status);
     if (count == 0 || result.state != CUBLAS_STATUS_SUCCESS) return std::optional<cublasLtMatmulAlgo_t>();
     return std::optional<cublasLtMatmulAlgo_t>(result.algo);

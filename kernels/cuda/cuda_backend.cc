@@ -49,8 +49,11 @@ class CudaBackend final : public CudaDevice {
 
  protected:
   absl::Status DoEmbedding(const EmbeddingParams& p) override {
-    return Queue([&] { return LaunchEmbedding(stream(), p.ids.as<const int32_t>(), p.ids.size(0), ToView(p.table), ToView(p.out)); },
-                 "embedding");
+    return Queue(
+        [&] {
+          return LaunchEmbedding(stream(), p.ids.as<const int32_t>(), p.ids.size(0), ToView(p.table), ToView(p.out));
+        },
+        "embedding");
   }
 
   absl::Status DoRmsNorm(const RmsNormParams& p) override {
@@ -221,8 +224,8 @@ class CudaBackend final : public CudaDevice {
     const View addend = p.addend.present() ? ToView(p.addend) : View();
     return Queue(
         [&] {
-          return LaunchMoeUnpermute(stream(), ToView(p.y_sorted), p.row_of.as<const int32_t>(), p.weights.as<const float>(), top_k,
-                                    addend, p.addend.present(), ToView(p.out));
+          return LaunchMoeUnpermute(stream(), ToView(p.y_sorted), p.row_of.as<const int32_t>(),
+                                    p.weights.as<const float>(), top_k, addend, p.addend.present(), ToView(p.out));
         },
         "moe_unpermute");
   }

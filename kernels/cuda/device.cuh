@@ -142,7 +142,7 @@ inline int64_t GridStrideBlocks(int64_t count) {
 
 // for (int64_t i : the items of this thread)
 #define HADAL_GRID_STRIDE(i, count)                                                                  \
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, i##_step = int64_t{gridDim.x} * blockDim.x; i < (count); \
-       i += i##_step)
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, i##_step = int64_t{gridDim.x} * blockDim.x; \
+       i < (count); i += i##_step)
 
 }  // namespace hadal::kernels::cuda

@@ -21,7 +21,8 @@ namespace hadal::kernels::cuda {
 template <typename T, uint32_t kHeadDim>
 cudaError_t RunFlashPagedAs(cudaStream_t stream, const FlashPagedLaunch& p) {
   using Params = ::flashinfer::BatchPrefillPagedParams<T, T, T, int32_t>;
-  using Variant = ::flashinfer::DefaultAttention</*custom_mask=*/false, /*sliding_window=*/false, /*soft_cap=*/false, /*alibi=*/false>;
+  using Variant = ::flashinfer::DefaultAttention</*custom_mask=*/false, /*sliding_window=*/false, /*soft_cap=*/false,
+                                                  /*alibi=*/false>;
   ::flashinfer::PrefillPlanInfo plan;
   const cudaError_t planned = ::flashinfer::PrefillPlan<int32_t>(
       p.float_workspace, static_cast<size_t>(p.float_bytes), p.int_workspace, p.host_int_workspace,
@@ -34,8 +35,8 @@ cudaError_t RunFlashPagedAs(cudaStream_t stream, const FlashPagedLaunch& p) {
 
   const ::flashinfer::paged_kv_t<T, int32_t> pages(
       static_cast<uint32_t>(p.kv_heads), static_cast<uint32_t>(p.block_tokens), kHeadDim, static_cast<uint32_t>(p.sequences),
-      ::flashinfer::QKVLayout::kNHD, static_cast<T*>(const_cast<void*>(p.k)), static_cast<T*>(const_cast<void*>(p.v)), p.k_strides,
-      p.v_strides, const_cast<int32_t*>(p.page_indices), const_cast<int32_t*>(p.first_page),
+      ::flashinfer::QKVLayout::kNHD, static_cast<T*>(const_cast<void*>(p.k)), static_cast<T*>(const_cast<void*>(p.v)),
+      p.k_strides, p.v_strides, const_cast<int32_t*>(p.page_indices), const_cast<int32_t*>(p.first_page),
       const_cast<int32_t*>(p.last_page_tokens));
   Params params(static_cast<T*>(const_cast<void*>(p.q)), pages, /*maybe_custom_mask=*/nullptr,
                 const_cast<int32_t*>(p.query_start), /*maybe_mask_indptr=*/nullptr, /*maybe_q_rope_offset=*/nullptr,

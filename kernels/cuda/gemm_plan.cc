@@ -6,6 +6,9 @@
 namespace hadal::kernels::cuda {
 namespace {
 
+// The choice of an algorithm is told the alignment of the matrices, not that of the bias.
+constexpr int32_t kBiasAlignment = 16;
+
 // A leading dimension for rows of `width` elements; of a single row the stride has no meaning. 0: rows overlap.
 int64_t LeadingDimension(int64_t rows, int64_t stride, int64_t width) {
   if (rows <= 1) return std::max<int64_t>(stride, width);
@@ -56,6 +59,7 @@ std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
   plan.bias = p.bias.data;
   plan.out = p.out.data;
   FillAlignments(plan);
+  if (s.has_bias && s.bias_alignment < kBiasAlignment) return std::nullopt;
   return plan;
 }
 

@@ -37,7 +37,7 @@ struct GemmPlan {
 };
 
 // Nothing when cuBLASLt cannot take the product: x and w of different types, an output type it does not pair with them, a
-// bias of another type than the output, k = 0, rows that overlap. Then the generic kernel serves. m, n and batch >= 1.
+// bias of another type than the output or off 16 bytes, k = 0, rows that overlap. Then the generic kernel serves.
 std::optional<GemmPlan> PlanGemm(const GemmParams& params);
 std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
 

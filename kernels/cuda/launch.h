@@ -55,8 +55,8 @@ int LaunchGenericGemm(Stream stream, const GenericGemmLaunch& launch);
 // ---- Attention without FlashInfer (attention.cu) ----
 // One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA and
 // both forms of MLA. Element (token, head, d) of part X of sequence s, position p:
-//   paged (table != null): X + table[s][p / block_tokens] * X_block + (p % block_tokens) * X_token + (head / group) * X_head + d
-//   dense:                 X + (kv_start[s] + p) * X_token + (head / group) * X_head + d
+//   paged (table): X + table[s][p / block_tokens] * X_block + (p % block_tokens) * X_token + (head / group) * X_head + d
+//   dense:         X + (kv_start[s] + p) * X_token + (head / group) * X_head + d
 struct AttentionLaunch {
   View q_a, q_b, out;  // [tokens, heads, dim]
   const void *key_a = nullptr, *key_b = nullptr, *value = nullptr;

@@ -80,7 +80,7 @@ TEST(GemmPlanTest, ReadsShapeStridesAndAlignment) {
   x.strides[0] = 96;
   const auto plan = PlanGemm({.x = x,
                               .w = TensorView(Address(4096), DType::kBF16, {8, 64}),
-                              .bias = TensorView(Address(4096 + 2), DType::kBF16, {8}),
+                              .bias = TensorView(Address(4096 + 16), DType::kBF16, {8}),
                               .out = TensorView(Address(4096), DType::kBF16, {3, 8}),
                               .accumulate = true});
   ASSERT_TRUE(plan.has_value());
@@ -91,7 +91,7 @@ TEST(GemmPlanTest, ReadsShapeStridesAndAlignment) {
   EXPECT_EQ(plan->shape.out_row, 8);
   EXPECT_EQ(plan->shape.x_alignment, 32);
   EXPECT_EQ(plan->shape.w_alignment, 256);
-  EXPECT_EQ(plan->shape.bias_alignment, 2);
+  EXPECT_EQ(plan->shape.bias_alignment, 16);
   EXPECT_TRUE(plan->shape.has_bias);
   EXPECT_TRUE(plan->shape.accumulate);
 }
@@ -102,6 +102,10 @@ TEST(GemmPlanTest, LeavesWhatCublasCannotTake) {
                .bias = TensorView(Address(256), DType::kF32, {8}),
                .out = TensorView(Address(256), DType::kBF16, {3, 8})};
   EXPECT_FALSE(PlanGemm(p).has_value());  // a bias of another type
+  p.bias = TensorView(Address(256), DType::kBF16, {8});
+  EXPECT_TRUE(PlanGemm(p).has_value());
+  p.bias.data = Address(264);
+  EXPECT_FALSE(PlanGemm(p).has_value());  // a bias that vector loads cannot read
   p.bias = {};
   EXPECT_TRUE(PlanGemm(p).has_value());
   p.x.strides[0] = 32;  // rows overlap
