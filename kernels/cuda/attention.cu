@@ -59,7 +59,8 @@ __global__ void AttentionKernel(AttentionLaunch p) {
     const float new_largest = fmaxf(largest, BlockReduce(score, scratch, Larger()));
     const float weight = position < keys ? expf(score - new_largest) : 0.0f;
     probability[tid] = weight;
-    const float weights = BlockReduce(weight, scratch, Add());  // its barriers also publish probability and value_offset
+    const float weights =
+        BlockReduce(weight, scratch, Add());  // its barriers also publish probability and value_offset
     const float shrink = expf(largest - new_largest);
     const int64_t in_tile = keys - base < kKeysAtOnce ? keys - base : kKeysAtOnce;
     for (int64_t d = tid; d < p.v_dim; d += kKeysAtOnce) {
@@ -77,8 +78,8 @@ __global__ void AttentionKernel(AttentionLaunch p) {
 }
 
 // One block a row of the result, in turns.
-__global__ void MlaGatherKernel(View cache, View latent, const int32_t* kv_start, int64_t sequences, const int32_t* table,
-                                int64_t table_stride) {
+__global__ void MlaGatherKernel(View cache, View latent, const int32_t* kv_start, int64_t sequences,
+                                const int32_t* table, int64_t table_stride) {
   const int64_t block_tokens = cache.size[1], dim = cache.size[2];
   for (int64_t row = blockIdx.x; row < latent.size[0]; row += gridDim.x) {
     const int64_t sequence = FindRange(kv_start, sequences, row);
@@ -104,11 +105,11 @@ int LaunchAttention(Stream stream, const AttentionLaunch& p) {
   return Launch(stream, AttentionKernel<float>, blocks, kKeysAtOnce, shared, p);
 }
 
-int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences, const int32_t* table,
-                    int64_t table_stride) {
+int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences,
+                    const int32_t* table, int64_t table_stride) {
   const int64_t rows = latent.size[0] < kMaxGridBlocks ? latent.size[0] : kMaxGridBlocks;
-  return Launch(stream, MlaGatherKernel, latent.size[1] > 0 ? rows : 0, 128, 0, cache, latent, kv_start, sequences, table,
-                table_stride);
+  return Launch(stream, MlaGatherKernel, latent.size[1] > 0 ? rows : 0, 128, 0, cache, latent, kv_start, sequences,
+                table, table_stride);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -14,14 +14,14 @@ absl::Status CublasError(int code, const char* call, const char* file, int line)
 }  // namespace hadal::kernels::cuda
 
 // Return the error of a call that gives a cudaError_t (or an int of that meaning), or a cublasStatus_t.
-#define HADAL_CUDA_RETURN_IF_ERROR(call)                                                       \
-  do {                                                                                         \
-    const int hadal_code = static_cast<int>(call);                                             \
+#define HADAL_CUDA_RETURN_IF_ERROR(call)                                                                  \
+  do {                                                                                                    \
+    const int hadal_code = static_cast<int>(call);                                                        \
     if (hadal_code != 0) return ::hadal::kernels::cuda::CudaError(hadal_code, #call, __FILE__, __LINE__); \
   } while (false)
 
-#define HADAL_CUBLAS_RETURN_IF_ERROR(call)                                                     \
-  do {                                                                                         \
-    const int hadal_code = static_cast<int>(call);                                             \
+#define HADAL_CUBLAS_RETURN_IF_ERROR(call)                                                                  \
+  do {                                                                                                      \
+    const int hadal_code = static_cast<int>(call);                                                          \
     if (hadal_code != 0) return ::hadal::kernels::cuda::CublasError(hadal_code, #call, __FILE__, __LINE__); \
   } while (false)

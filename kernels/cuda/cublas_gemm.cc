@@ -61,14 +61,14 @@ struct Descriptors {
 
 absl::Status MakeLayout(Layout& layout, DType dtype, int64_t rows, int64_t columns, int64_t leading, int64_t batch,
                         int64_t stride) {
-  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatrixLayoutCreate(layout.address(), NativeType(dtype), static_cast<uint64_t>(rows),
-                                                          static_cast<uint64_t>(columns), leading));
+  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatrixLayoutCreate(
+      layout.address(), NativeType(dtype), static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), leading));
   if (batch > 1) {
     const int32_t count = static_cast<int32_t>(batch);
     HADAL_CUBLAS_RETURN_IF_ERROR(
         cublasLtMatrixLayoutSetAttribute(layout.get(), CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count)));
-    HADAL_CUBLAS_RETURN_IF_ERROR(
-        cublasLtMatrixLayoutSetAttribute(layout.get(), CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof(stride)));
+    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatrixLayoutSetAttribute(
+        layout.get(), CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof(stride)));
   }
   return absl::OkStatus();
 }
@@ -77,26 +77,29 @@ absl::Status Describe(const GemmPlan& plan, Descriptors& d) {
   const GemmShape& s = plan.shape;
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescCreate(d.operation.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t w_operation = s.transposed_w ? CUBLAS_OP_N : CUBLAS_OP_T;
-  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_TRANSA, &w_operation,
-                                                              sizeof(w_operation)));
+  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_TRANSA,
+                                                              &w_operation, sizeof(w_operation)));
   if (s.has_bias) {
     const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     const cudaDataType_t type = NativeType(s.out);
     HADAL_CUBLAS_RETURN_IF_ERROR(
         cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)));
-    HADAL_CUBLAS_RETURN_IF_ERROR(
-        cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &plan.bias, sizeof(plan.bias)));
+    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                                &plan.bias, sizeof(plan.bias)));
     HADAL_CUBLAS_RETURN_IF_ERROR(
         cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type)));
   }
   const int64_t w_rows = s.transposed_w ? s.n : s.k, w_columns = s.transposed_w ? s.k : s.n;
-  if (absl::Status status = MakeLayout(d.w, s.in, w_rows, w_columns, s.w_row, s.batch, s.w_batch); !status.ok()) return status;
+  if (absl::Status status = MakeLayout(d.w, s.in, w_rows, w_columns, s.w_row, s.batch, s.w_batch); !status.ok())
+    return status;
   if (absl::Status status = MakeLayout(d.x, s.in, s.k, s.m, s.x_row, s.batch, s.x_batch); !status.ok()) return status;
   return MakeLayout(d.out, s.out, s.n, s.m, s.out_row, s.batch, s.out_batch);
 }
 
-absl::Status SetPreference(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
+absl::Status SetPreference(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attribute,
+                           const auto& value) {
+  HADAL_CUBLAS_RETURN_IF_ERROR(
+      cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof(value)));
   return absl::OkStatus();
 }
 
@@ -126,9 +129,9 @@ class LtGemm final : public CublasGemm {
     }
     if (!found->second.has_value()) return false;
     const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
-    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x, d.x.get(), &beta,
-                                                plan.out, d.out.get(), plan.out, d.out.get(), &*found->second, workspace_,
-                                                kWorkspaceBytes, stream_));
+    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x,
+                                                d.x.get(), &beta, plan.out, d.out.get(), plan.out, d.out.get(),
+                                                &*found->second, workspace_, kWorkspaceBytes, stream_));
     return true;
   }
 
@@ -143,7 +146,8 @@ class LtGemm final : public CublasGemm {
           SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(s.w_alignment)),
           SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(s.x_alignment)),
           SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(s.out_alignment)),
-          SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(s.out_alignment))}) {
+          SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+                        static_cast<uint32_t>(s.out_alignment))}) {
       if (!status.ok()) return status;
     }
     cublasLtMatmulHeuristicResult_t result = {};

@@ -9,8 +9,8 @@
 
 namespace hadal::kernels::cuda {
 
-// Dense products by cuBLASLt with float32 accumulation (no TF32, no reduction in half types). The algorithm of a shape is
-// asked for once and kept. Owns its handle and workspace; used by one thread at a time, on one stream.
+// Dense products by cuBLASLt with float32 accumulation (no TF32, no reduction in half types). The algorithm of a shape
+// is asked for once and kept. Owns its handle and workspace; used by one thread at a time, on one stream.
 class CublasGemm {
  public:
   static absl::StatusOr<std::unique_ptr<CublasGemm>> Create(Stream stream);

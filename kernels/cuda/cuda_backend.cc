@@ -181,7 +181,8 @@ class CudaBackend final : public CudaDevice {
     return Queue(
         [&] {
           return LaunchMlaGather(stream(), ToView(p.cache), ToView(p.latent), p.kv_start.as<const int32_t>(),
-                                 p.batch.sequences(), p.batch.block_tables.as<const int32_t>(), p.batch.block_tables.stride(0));
+                                 p.batch.sequences(), p.batch.block_tables.as<const int32_t>(),
+                                 p.batch.block_tables.stride(0));
         },
         "mla_gather");
   }
@@ -241,7 +242,8 @@ class CudaBackend final : public CudaDevice {
   absl::Status Queue(Launcher launcher, const char* op) {
     if (absl::Status s = Enter(); !s.ok()) return Noted(s);
     const int error = launcher();
-    return error == 0 ? absl::OkStatus() : Noted(CudaError(error, absl::StrCat("launch of ", op).c_str(), __FILE__, __LINE__));
+    return error == 0 ? absl::OkStatus()
+                      : Noted(CudaError(error, absl::StrCat("launch of ", op).c_str(), __FILE__, __LINE__));
   }
 
   absl::StatusOr<bool> TryCublas(const std::optional<GemmPlan>& plan) {
@@ -262,9 +264,7 @@ class CudaBackend final : public CudaDevice {
   absl::Status SampleRowsOf(const SampleParams& p) {
     const int64_t rows = p.logits.size(0), vocab = p.logits.size(1);
     sample_rows_.Build(p.rows, vocab);
-    const auto bytes_of = [](const auto& list) {
-      return static_cast<int64_t>(list.size() * sizeof(*list.data()));
-    };
+    const auto bytes_of = [](const auto& list) { return static_cast<int64_t>(list.size() * sizeof(*list.data())); };
     const int64_t row_bytes = bytes_of(sample_rows_.rows()), token_bytes = bytes_of(sample_rows_.tokens());
     const int64_t mask_bytes = bytes_of(sample_rows_.mask_words());
     const int64_t each = vocab * static_cast<int64_t>(sizeof(float) + sizeof(double));

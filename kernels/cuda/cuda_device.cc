@@ -12,8 +12,8 @@
 namespace hadal::kernels::cuda {
 namespace {
 
-constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;    // of one staged copy
-constexpr int64_t kReservedBytes = int64_t{1} << 30;    // of the device, for scratch and libraries, without a budget
+constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;  // of one staged copy
+constexpr int64_t kReservedBytes = int64_t{1} << 30;  // of the device, for scratch and libraries, without a budget
 constexpr int64_t kScratchUnitBytes = int64_t{1} << 20;
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -30,14 +30,15 @@ absl::Status CheckBytes(const char* call, int64_t bytes) {
 absl::Status CudaError(int code, const char* call, const char* file, int line) {
   const char* tail = std::strstr(file, "kernels/cuda/");
   const auto error = static_cast<cudaError_t>(code);
-  const std::string text = absl::StrCat("cuda: ", call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error), " (",
-                                        tail != nullptr ? tail : file, ":", line, ")");
+  const std::string text = absl::StrCat("cuda: ", call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error),
+                                        " (", tail != nullptr ? tail : file, ":", line, ")");
   return error == cudaErrorMemoryAllocation ? absl::ResourceExhaustedError(text) : absl::InternalError(text);
 }
 
 absl::Status CudaDevice::Open(const Options& options) {
   if (options.device_index < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("cuda: device_index: expected 0 or more, found ", options.device_index));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cuda: device_index: expected 0 or more, found ", options.device_index));
   }
   int count = 0;
   if (const cudaError_t found = cudaGetDeviceCount(&count); found != cudaSuccess) {
@@ -53,9 +54,9 @@ absl::Status CudaDevice::Open(const Options& options) {
   device_ = options.device_index;
   if (absl::Status s = Enter(); !s.ok()) return s;
   if (const int missing = FindKernelImage(); missing != 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cuda: ", properties.name, " has compute capability ", properties.major, ".", properties.minor,
-        ", for which this build holds no code: ", cudaGetErrorString(static_cast<cudaError_t>(missing))));
+    return absl::FailedPreconditionError(
+        absl::StrCat("cuda: ", properties.name, " has compute capability ", properties.major, ".", properties.minor,
+                     ", for which this build holds no code: ", cudaGetErrorString(static_cast<cudaError_t>(missing))));
   }
   description_ = absl::StrCat("cuda:", device_, ", ", properties.name, ", compute capability ", properties.major, ".",
                               properties.minor);
@@ -64,8 +65,8 @@ absl::Status CudaDevice::Open(const Options& options) {
   size_t free_bytes = 0, total_bytes = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
   const int64_t usable = static_cast<int64_t>(free_bytes);
-  limit_bytes_ = options.memory_budget_bytes > 0 ? options.memory_budget_bytes
-                                                 : std::max(usable - kReservedBytes, usable / 2);
+  limit_bytes_ =
+      options.memory_budget_bytes > 0 ? options.memory_budget_bytes : std::max(usable - kReservedBytes, usable / 2);
   cudaStream_t stream = nullptr;
   HADAL_CUDA_RETURN_IF_ERROR(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   stream_ = stream;
@@ -144,7 +145,8 @@ absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
   const int64_t wanted = RoundUp(bytes, kScratchUnitBytes);
   if (const cudaError_t allocated = cudaMalloc(&data, static_cast<size_t>(wanted)); allocated != cudaSuccess) {
     cudaGetLastError();
-    return CudaError(allocated, absl::StrCat("cudaMalloc of ", wanted, " bytes of scratch").c_str(), __FILE__, __LINE__);
+    return CudaError(allocated, absl::StrCat("cudaMalloc of ", wanted, " bytes of scratch").c_str(), __FILE__,
+                     __LINE__);
   }
   scratch_ = static_cast<char*>(data);
   scratch_bytes_ = wanted;

@@ -16,9 +16,9 @@ namespace hadal::kernels::cuda {
 
 // Memory, copies and the one stream of a CUDA device: what the backend's ops stand on.
 //
-// Buffers come from cudaMalloc and count against the budget; scratch, staging and library workspaces do not, so without a
-// budget a part of the device stays reserved for them. Allocate, Memory and Free may be called from any thread, the rest
-// by one thread at a time.
+// Buffers come from cudaMalloc and count against the budget; scratch, staging and library workspaces do not, so without
+// a budget a part of the device stays reserved for them. Allocate, Memory and Free may be called from any thread, the
+// rest by one thread at a time.
 class CudaDevice : public Backend {
  public:
   ~CudaDevice() override;
@@ -70,7 +70,7 @@ class CudaDevice : public Backend {
 
   std::mutex staging_mutex_;
   StagingPlan staging_plan_{kStagingBytes};
-  char* staging_ = nullptr;         // pinned, kStagingBytes
+  char* staging_ = nullptr;          // pinned, kStagingBytes
   std::deque<void*> staged_events_;  // cudaEvent_t of each region of the plan
   std::deque<void*> idle_events_;
 

@@ -7,8 +7,8 @@
 
 namespace hadal::kernels::cuda {
 
-// One product an expert on the tensor cores, by CUTLASS's grouped GEMM (headers that come with FlashInfer). The number of rows
-// of each expert is read on the device. gemm_plan.h says what it takes.
+// One product an expert on the tensor cores, by CUTLASS's grouped GEMM (headers that come with FlashInfer). The number
+// of rows of each expert is read on the device. gemm_plan.h says what it takes.
 struct CutlassGroupedLaunch {
   DType dtype = DType::kBF16;  // of x, the weights and out
   const void* x = nullptr;

@@ -41,7 +41,8 @@ __global__ void SiluMulKernel(View gate, View up, View out, int64_t count) {
   }
 }
 
-__global__ void RopeKernel(View x, const int32_t* positions, View cos, const float* sin, bool interleaved, int64_t count) {
+__global__ void RopeKernel(View x, const int32_t* positions, View cos, const float* sin, bool interleaved,
+                           int64_t count) {
   const int64_t half = cos.size[1], heads = x.size[1];
   HADAL_GRID_STRIDE(i, count) {
     const int64_t pair = i % half, h = i / half % heads, t = i / half / heads;
@@ -62,10 +63,11 @@ __global__ void KvAppendKernel(View rows, View cache, View slots, int64_t count)
   const int64_t heads = rows.size[1], dim = rows.size[2], block_tokens = cache.size[1];
   HADAL_GRID_STRIDE(i, count) {
     const int64_t j = i % dim, h = i / dim % heads, t = i / dim / heads;
-    const int64_t slot =
-        slots.dtype == DType::kI64 ? static_cast<const int64_t*>(slots.data)[t] : static_cast<const int32_t*>(slots.data)[t];
+    const int64_t slot = slots.dtype == DType::kI64 ? static_cast<const int64_t*>(slots.data)[t]
+                                                    : static_cast<const int32_t*>(slots.data)[t];
     if (slot < 0 || slot >= cache.size[0] * block_tokens) continue;
-    const int64_t to = slot / block_tokens * cache.stride[0] + slot % block_tokens * cache.stride[1] + h * cache.stride[2] + j;
+    const int64_t to =
+        slot / block_tokens * cache.stride[0] + slot % block_tokens * cache.stride[1] + h * cache.stride[2] + j;
     StoreAt(cache, to, LoadAt(rows, t * rows.stride[0] + h * rows.stride[1] + j));
   }
 }

@@ -91,7 +91,8 @@ absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p) {
   std::string message;
   const int planned = PlanFlashMlaRun(*launch, &plan, &message);
   if (absl::Status s = FlashError(planned, message, "plan of mla attention", __LINE__); !s.ok()) return s;
-  if (absl::Status s = device_.Upload(pieces->int_workspace, host_workspace_.data(), plan.used_int_bytes); !s.ok()) return s;
+  if (absl::Status s = device_.Upload(pieces->int_workspace, host_workspace_.data(), plan.used_int_bytes); !s.ok())
+    return s;
   const int ran = RunFlashMla(device_.stream(), *launch, plan, &message);
   if (absl::Status s = FlashError(ran, message, "mla attention", __LINE__); !s.ok()) return s;
   return true;

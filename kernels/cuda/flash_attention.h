@@ -26,10 +26,11 @@ class FlashAttention {
     int32_t *first_page, *last_page_tokens, *page_indices;
     char *int_workspace, *float_workspace;
   };
-  absl::StatusOr<Pieces> Prepare(const RaggedBatch& batch, const FlashPages& pages, int64_t int_bytes, int64_t float_bytes);
+  absl::StatusOr<Pieces> Prepare(const RaggedBatch& batch, const FlashPages& pages, int64_t int_bytes,
+                                 int64_t float_bytes);
 
   CudaDevice& device_;
-  std::vector<int32_t> lists_;         // what is uploaded for the pages
+  std::vector<int32_t> lists_;  // what is uploaded for the pages
   std::vector<char> host_workspace_;
 };
 

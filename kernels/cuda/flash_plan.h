@@ -13,20 +13,21 @@
 
 namespace hadal::kernels::cuda {
 
-// The pages of a batch in FlashInfer's terms: those of sequence s are [first_page[s], first_page[s + 1]) of one list, and
-// the last of them holds last_page_tokens[s] tokens.
+// The pages of a batch in FlashInfer's terms: those of sequence s are [first_page[s], first_page[s + 1]) of one list,
+// and the last of them holds last_page_tokens[s] tokens.
 struct FlashPages {
   std::vector<int32_t> first_page;        // [sequences + 1]
   std::vector<int32_t> last_page_tokens;  // [sequences]
   int64_t pages() const { return first_page.back(); }
 };
 
-// InvalidArgument cannot happen: the batch has passed its check. Nothing when there are more pages than an int32 counts.
+// InvalidArgument cannot happen: the batch has passed its check. Nothing when there are more pages than an int32
+// counts.
 std::optional<FlashPages> ListPages(const RaggedBatch& batch, int64_t block_tokens);
 
 // The launch without its device lists, or nothing when FlashInfer has no kernel for it: then the generic kernel serves.
-// Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides below 2^32; paged attention with heads of
-// 64 or 128, out contiguous and apart from q; MLA with 512 + 64.
+// Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides below 2^32; paged attention with heads
+// of 64 or 128, out contiguous and apart from q; MLA with 512 + 64.
 std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& params);
 std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& params);
 

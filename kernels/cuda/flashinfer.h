@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FlashInfer's attention kernels in plain C++; flash_plan.h says what they take. A call is planned (host), its lists are
-// put on the device, then it runs. Functions return a cudaError_t as an int; *message explains one that is not CUDA's own.
+// FlashInfer's attention kernels in plain C++; flash_plan.h says what they take. A call is planned (host), its lists
+// are put on the device, then it runs. Functions return a cudaError_t as an int; *message explains one that is not
+// CUDA's own.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ inline constexpr int64_t kFlashMlaMaxWork = 16384;  // of FlashInfer's MLAPlan
 bool HaveFlashInfer();
 
 // page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence.
-int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page, int64_t sequences,
-                    int64_t pages, int32_t* page_indices);
+int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
+                    int64_t sequences, int64_t pages, int32_t* page_indices);
 
 struct FlashPagedLaunch {
   DType dtype = DType::kBF16;
@@ -29,13 +30,13 @@ struct FlashPagedLaunch {
   int64_t tokens = 0, heads = 0, kv_heads = 0, sequences = 0, block_tokens = 0;
   int64_t q_token = 0, q_head = 0;
   int64_t k_strides[3] = {}, v_strides[3] = {};  // block, token, head
-  const int32_t* query_start = nullptr;       // device
+  const int32_t* query_start = nullptr;          // device
   const int32_t* host_query_start = nullptr;
   float scale = 1;
   // Filled in by the backend.
   const int32_t* host_first_page = nullptr;
   const int32_t *first_page = nullptr, *last_page_tokens = nullptr, *page_indices = nullptr;  // device
-  void *float_workspace = nullptr, *int_workspace = nullptr;                                   // device
+  void *float_workspace = nullptr, *int_workspace = nullptr;                                  // device
   void* host_int_workspace = nullptr;  // as large as int_workspace
   int64_t float_bytes = 0, int_bytes = 0;
 };

@@ -93,7 +93,8 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
 std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& p) {
   constexpr int64_t kVector = 8, kLargest = int64_t{1} << 30;  // elements; CUTLASS counts sizes in 32 bits
   const DType dtype = p.x.dtype;
-  if ((dtype != DType::kBF16 && dtype != DType::kF16) || p.weight_dtype != dtype || p.out.dtype != dtype) return std::nullopt;
+  if ((dtype != DType::kBF16 && dtype != DType::kF16) || p.weight_dtype != dtype || p.out.dtype != dtype)
+    return std::nullopt;
   CutlassGroupedLaunch launch;
   launch.dtype = dtype;
   launch.x = p.x.data;

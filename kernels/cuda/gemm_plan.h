@@ -12,12 +12,13 @@
 
 namespace hadal::kernels::cuda {
 
-// Shape of a product as cuBLASLt sees it, apart from the addresses: what its choice of an algorithm depends on. Rows are
-// the ops' rows; row strides (leading dimensions) and batch strides count elements; alignments are in bytes, 2^i <= 256.
+// Shape of a product as cuBLASLt sees it, apart from the addresses: what its choice of an algorithm depends on. Rows
+// are the ops' rows; row strides (leading dimensions) and batch strides count elements; alignments are in bytes, 2^i <=
+// 256.
 struct GemmShape {
   DType in = DType::kF32;  // of x and w
   DType out = DType::kF32;
-  bool has_bias = false;   // of type `out`
+  bool has_bias = false;  // of type `out`
   bool accumulate = false;
   bool transposed_w = false;
   int64_t m = 0, n = 0, k = 0, batch = 1;
@@ -36,13 +37,13 @@ struct GemmPlan {
   void* out = nullptr;
 };
 
-// Nothing when cuBLASLt cannot take the product: x and w of different types, an output type it does not pair with them, a
-// bias of another type than the output or off 16 bytes, k = 0, rows that overlap. Then the generic kernel serves.
+// Nothing when cuBLASLt cannot take the product: x and w of different types, an output type it does not pair with them,
+// a bias of another type than the output or off 16 bytes, k = 0, rows that overlap. Then the generic kernel serves.
 std::optional<GemmPlan> PlanGemm(const GemmParams& params);
 std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
 
-// Nothing when CUTLASS's grouped product cannot take the call: types that differ or are not 16 bits wide, rows that do not
-// start at multiples of 16 bytes, nothing to do.
+// Nothing when CUTLASS's grouped product cannot take the call: types that differ or are not 16 bits wide, rows that do
+// not start at multiples of 16 bytes, nothing to do.
 std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& params);
 
 // Largest power of two up to 256 that divides the address and, in bytes, the strides that move it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products for what cuBLASLt does not take: mixed types, odd alignment, weights by address. Tiles of 16 x 16 outputs, one
-// thread an output, both operands staged through shared memory as floats.
+// Products for what cuBLASLt does not take: mixed types, odd alignment, weights by address. Tiles of 16 x 16 outputs,
+// one thread an output, both operands staged through shared memory as floats.
 #include "kernels/cuda/device.cuh"
 
 namespace hadal::kernels::cuda {
@@ -41,8 +41,7 @@ __global__ void GenericGemmKernel(GenericGemmLaunch p) {
   float sum = 0;
   for (int64_t k_begin = 0; k_begin < p.k; k_begin += kTile) {
     const int64_t x_k = k_begin + tx;
-    x_tile[ty * kPitch + tx] =
-        row < row_end && x_k < p.k ? LoadAt(p.x, batch * p.x_batch + row * p.x_row + x_k) : 0.0f;
+    x_tile[ty * kPitch + tx] = row < row_end && x_k < p.k ? LoadAt(p.x, batch * p.x_batch + row * p.x_row + x_k) : 0.0f;
     // w_tile[column in tile][k in tile]; read so that neighbouring threads read neighbouring elements.
     const int w_column = p.transposed_w ? tx : ty, w_k = p.transposed_w ? ty : tx;
     const int64_t j = column_begin + w_column, l = k_begin + w_k;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The kernels' launchers, in plain C++: host code is compiled by the host compiler and knows the device only by this
-// header. Every launcher queues work on `stream` and returns a cudaError_t as an int (0: queued). Parameters have passed
-// the Check function of the op; launchers do nothing for empty inputs.
+// header. Every launcher queues work on `stream` and returns a cudaError_t as an int (0: queued). Parameters have
+// passed the Check function of the op; launchers do nothing for empty inputs.
 #pragma once
 
 #include <cstdint>
@@ -53,10 +53,10 @@ int64_t GenericGemmBlocks(const GenericGemmLaunch& launch);
 int LaunchGenericGemm(Stream stream, const GenericGemmLaunch& launch);
 
 // ---- Attention without FlashInfer (attention.cu) ----
-// One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA and
-// both forms of MLA. Element (token, head, d) of part X of sequence s, position p:
-//   paged (table): X + table[s][p / block_tokens] * X_block + (p % block_tokens) * X_token + (head / group) * X_head + d
-//   dense:         X + (kv_start[s] + p) * X_token + (head / group) * X_head + d
+// One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA
+// and both forms of MLA. Element (token, head, d) of part X of sequence s, position p:
+//   paged (table): X + table[s][p / block_tokens] * X_block + (p % block_tokens) * X_token + (head / group) * X_head +
+//   d dense:         X + (kv_start[s] + p) * X_token + (head / group) * X_head + d
 struct AttentionLaunch {
   View q_a, q_b, out;  // [tokens, heads, dim]
   const void *key_a = nullptr, *key_b = nullptr, *value = nullptr;
@@ -75,8 +75,8 @@ struct AttentionLaunch {
 };
 int64_t AttentionSharedBytes(int64_t key_dim, int64_t value_dim);
 int LaunchAttention(Stream stream, const AttentionLaunch& launch);
-int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences, const int32_t* table,
-                    int64_t table_stride);
+int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences,
+                    const int32_t* table, int64_t table_stride);
 
 // ---- Mixture of experts (moe.cu) ----
 struct MoeRouteLaunch {
@@ -90,11 +90,11 @@ struct MoeRouteLaunch {
 };
 int64_t MoeRouteSharedBytes(int64_t experts, int64_t groups, int64_t top_k);
 int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& launch);
-int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted, int32_t* row_of,
-                     int32_t* expert_start, int64_t experts);
+int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted,
+                     int32_t* row_of, int32_t* expert_start, int64_t experts);
 int64_t MoeUnpermuteSharedBytes(int64_t top_k);
-int LaunchMoeUnpermute(Stream stream, View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k, View addend,
-                       bool has_addend, View out);
+int LaunchMoeUnpermute(Stream stream, View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k,
+                       View addend, bool has_addend, View out);
 
 // ---- Sampling (sample.cu) ----
 // One row, as the device reads it; built by sample_rows.h.
@@ -112,7 +112,7 @@ struct SampleToken {  // an entry of SamplePenalty or SampleBias
   float bias;
 };
 struct SampleLaunch {
-  View logits;  // f32 [rows, vocab]
+  View logits;                           // f32 [rows, vocab]
   const SampleRow* rows = nullptr;       // device
   const SampleToken* tokens = nullptr;   // device
   const uint32_t* mask_words = nullptr;  // device

@@ -5,8 +5,8 @@
 namespace hadal::kernels::cuda {
 namespace {
 
-__global__ void ListPagesKernel(const int32_t* table, int64_t table_stride, const int32_t* first_page, int64_t sequences,
-                                int64_t pages, int32_t* page_indices) {
+__global__ void ListPagesKernel(const int32_t* table, int64_t table_stride, const int32_t* first_page,
+                                int64_t sequences, int64_t pages, int32_t* page_indices) {
   HADAL_GRID_STRIDE(i, pages) {
     const int64_t sequence = FindRange(first_page, sequences, i);
     page_indices[i] = table[sequence * table_stride + i - first_page[sequence]];
@@ -15,10 +15,10 @@ __global__ void ListPagesKernel(const int32_t* table, int64_t table_stride, cons
 
 }  // namespace
 
-int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page, int64_t sequences,
-                    int64_t pages, int32_t* page_indices) {
-  return Launch(stream, ListPagesKernel, GridStrideBlocks(pages), kThreads, 0, table, table_stride, first_page, sequences, pages,
-                page_indices);
+int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
+                    int64_t sequences, int64_t pages, int32_t* page_indices) {
+  return Launch(stream, ListPagesKernel, GridStrideBlocks(pages), kThreads, 0, table, table_stride, first_page,
+                sequences, pages, page_indices);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -157,8 +157,8 @@ __global__ void ScatterRowsKernel(View x, View x_sorted, const int32_t* row_of, 
 }
 
 // One block a token. Shared: the token's choices in the order of their rows.
-__global__ void MoeUnpermuteKernel(View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k, View addend,
-                                   bool has_addend, View out) {
+__global__ void MoeUnpermuteKernel(View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k,
+                                   View addend, bool has_addend, View out) {
   int32_t* order = reinterpret_cast<int32_t*>(SharedMemory());
   const int64_t token = blockIdx.x, hidden = out.size[1];
   const int32_t* rows = row_of + token * top_k;
@@ -187,10 +187,11 @@ int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& p) {
   return Launch(stream, MoeRouteKernel, p.tokens, kRouteThreads, MoeRouteSharedBytes(p.experts, p.n_group, p.top_k), p);
 }
 
-int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted, int32_t* row_of,
-                     int32_t* expert_start, int64_t experts) {
+int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted,
+                     int32_t* row_of, int32_t* expert_start, int64_t experts) {
   const int64_t pairs = tokens * top_k, count = pairs * x.size[1], shared = kThreads * int64_t{sizeof(int32_t)};
-  if (int error = Launch(stream, CountKernel, experts, kThreads, shared, ids, pairs, expert_start); error != 0) return error;
+  if (int error = Launch(stream, CountKernel, experts, kThreads, shared, ids, pairs, expert_start); error != 0)
+    return error;
   if (int error = Launch(stream, StartKernel, 1, 1, 0, expert_start, experts); error != 0) return error;
   if (pairs == 0) return 0;
   if (int error = Launch(stream, RankKernel, experts, kThreads, shared, ids, pairs, expert_start, row_of); error != 0) {
@@ -201,10 +202,10 @@ int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t 
 
 int64_t MoeUnpermuteSharedBytes(int64_t top_k) { return top_k * int64_t{sizeof(int32_t)}; }
 
-int LaunchMoeUnpermute(Stream stream, View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k, View addend,
-                       bool has_addend, View out) {
-  return Launch(stream, MoeUnpermuteKernel, out.size[0], kThreads, MoeUnpermuteSharedBytes(top_k), y_sorted, row_of, weights,
-                top_k, addend, has_addend, out);
+int LaunchMoeUnpermute(Stream stream, View y_sorted, const int32_t* row_of, const float* weights, int64_t top_k,
+                       View addend, bool has_addend, View out) {
+  return Launch(stream, MoeUnpermuteKernel, out.size[0], kThreads, MoeUnpermuteSharedBytes(top_k), y_sorted, row_of,
+                weights, top_k, addend, has_addend, out);
 }
 
 }  // namespace hadal::kernels::cuda

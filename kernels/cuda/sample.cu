@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampling, one block a row: the steps and their order are those of kernels/ops/sample.h. Cuts are found without sorting,
-// as a bound on the value plus a number of tokens at that very value (lowest ids first). Every sum has one order, so a
-// row's result does not depend on its neighbours.
+// Sampling, one block a row: the steps and their order are those of kernels/ops/sample.h. Cuts are found without
+// sorting, as a bound on the value plus a number of tokens at that very value (lowest ids first). Every sum has one
+// order, so a row's result does not depend on its neighbours.
 #include "kernels/cuda/device.cuh"
 
 namespace hadal::kernels::cuda {
@@ -170,7 +170,8 @@ __device__ Cut TopPCut(const float* z, const double* likelihood, int64_t vocab, 
 }
 
 // Inverse of the cumulative distribution in id order.
-__device__ int32_t DrawToken(const double* likelihood, int64_t vocab, double uniform, double* scratch, int32_t* result) {
+__device__ int32_t DrawToken(const double* likelihood, int64_t vocab, double uniform, double* scratch,
+                             int32_t* result) {
   const int64_t begin = ChunkBegin(vocab, threadIdx.x), end = ChunkBegin(vocab, threadIdx.x + 1);
   double own = 0;
   for (int64_t t = begin; t < end; ++t) own += likelihood[t];
@@ -266,7 +267,8 @@ __global__ void SampleKernel(SampleLaunch p) {
     if (best.value == -INFINITY) {
       status = kNothingAllowed;
     } else {
-      token = row.temperature == 0 ? best.id : Draw(row, z, vocab, best.value, p.likelihood + local * vocab, scratch, result);
+      token = row.temperature == 0 ? best.id
+                                   : Draw(row, z, vocab, best.value, p.likelihood + local * vocab, scratch, result);
     }
   }
   if (threadIdx.x == 0) {

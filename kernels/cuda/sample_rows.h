@@ -10,8 +10,8 @@
 
 namespace hadal::kernels::cuda {
 
-// The rows of a sample call as the device reads them: fixed records, and one list for all tokens and all mask words. Keeps
-// its memory between calls. Not thread-safe.
+// The rows of a sample call as the device reads them: fixed records, and one list for all tokens and all mask words.
+// Keeps its memory between calls. Not thread-safe.
 class SampleRows {
  public:
   // Row parameters must have passed CheckSample.

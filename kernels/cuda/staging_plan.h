@@ -6,8 +6,9 @@
 
 namespace hadal::kernels::cuda {
 
-// Where in a ring of pinned memory the next upload is staged. Regions are taken and given back in one order, so a region
-// is free again when it is the oldest and its copy is done. Offsets only, no memory: not thread-safe, the owner locks.
+// Where in a ring of pinned memory the next upload is staged. Regions are taken and given back in one order, so a
+// region is free again when it is the oldest and its copy is done. Offsets only, no memory: not thread-safe, the owner
+// locks.
 class StagingPlan {
  public:
   explicit StagingPlan(int64_t capacity_bytes) : capacity_(capacity_bytes) {}
@@ -26,7 +27,7 @@ class StagingPlan {
   int64_t Place(int64_t bytes) const;
 
   const int64_t capacity_;
-  int64_t next_ = 0;            // end of the newest region
+  int64_t next_ = 0;             // end of the newest region
   std::deque<int64_t> regions_;  // where each region begins, oldest first
 };
 

@@ -7,8 +7,8 @@
 
 namespace hadal::kernels::cuda {
 
-// A TensorView as kernels take it: plain data, passed by value. Dimensions beyond the rank have size 1 and stride 0. The
-// last dimension of the tensor is dense (the Check functions see to that), so its stride is not looked at.
+// A TensorView as kernels take it: plain data, passed by value. Dimensions beyond the rank have size 1 and stride 0.
+// The last dimension of the tensor is dense (the Check functions see to that), so its stride is not looked at.
 struct View {
   void* data = nullptr;
   DType dtype = DType::kF32;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The shapes of real models, dense and aligned: what a device hands to its libraries (cuBLASLt, FlashInfer) rather than to its
-// own kernels, which the other tests reach through odd sizes and padding.
+// The shapes of real models, dense and aligned: what a device hands to its libraries (cuBLASLt, FlashInfer) rather than
+// to its own kernels, which the other tests reach through odd sizes and padding.
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -12,7 +12,9 @@ namespace {
 
 constexpr DType kHalfTypes[] = {DType::kBF16, DType::kF16};
 
-Tolerance AttentionTolerance(DType dtype) { return dtype == DType::kBF16 ? Tolerance{2e-2f, 1e-2f} : Tolerance{3e-3f, 2e-3f}; }
+Tolerance AttentionTolerance(DType dtype) {
+  return dtype == DType::kBF16 ? Tolerance{2e-2f, 1e-2f} : Tolerance{3e-3f, 2e-3f};
+}
 
 Tolerance SumTolerance(DType out, int64_t k) {
   const float sum = 0.64f * static_cast<float>(k) + 1.0f;
@@ -114,7 +116,8 @@ TEST_P(DeviceShapesTest, BatchedGemmOfAbsorbedProjections) {
   for (DType dtype : kComputeDTypes) {
     for (int64_t tokens : {1, 24}) {
       for (bool transpose : {true, false}) {
-        SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " tokens ", tokens, transpose ? " into" : " out of", " the latent"));
+        SCOPED_TRACE(
+            absl::StrCat(DTypeName(dtype), " tokens ", tokens, transpose ? " into" : " out of", " the latent"));
         Compare<BatchedGemmParams>(
             [&](Arena& a) {
               // One kv_b_proj holds the rows of keys and values: [heads, nope + v, latent].

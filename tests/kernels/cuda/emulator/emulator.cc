@@ -77,7 +77,7 @@ void Enter() {
 void Prepare(unsigned index) {
   unsigned char* top = stacks.data() + (index + 1) * kStackBytes;
   void** slot = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t{15});
-  *--slot = nullptr;                           // where Enter would return to; keeps its frame aligned
+  *--slot = nullptr;                          // where Enter would return to; keeps its frame aligned
   *--slot = reinterpret_cast<void*>(&Enter);  // popped by ret
   for (int i = 0; i < 6; ++i) *--slot = nullptr;
   threads[index] = {slot, false};
@@ -103,7 +103,8 @@ void RunBlock() {
 }  // namespace
 
 cudaError_t RunGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
-  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 || config.dynamicSmemBytes > kSharedBytes) {
+  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
+      config.dynamicSmemBytes > kSharedBytes) {
     return cudaErrorInvalidConfiguration;
   }
   threads.resize(config.blockDim.x);
