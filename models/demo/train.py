@@ -28,7 +28,7 @@ from training.network import Network
 from training.optimizer import Muon, split_parameters
 
 
-def schedule(progress, step, warmup=100):
+def schedule(progress, step, warmup):
     """Share of the peak learning rate: warm-up, flat, then down to 2 % by a cosine from 10 % of the run on."""
     decay = max(0.0, (progress - 0.1) / 0.9)
     return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, decay))))
@@ -74,6 +74,7 @@ def parse_arguments():
     parser.add_argument("--tokens", type=int, default=2048, help="tokens per step, padding included")
     parser.add_argument("--lr", type=float, default=0.02, help="peak rate of Muon")
     parser.add_argument("--adam-lr", type=float, default=0.003, help="peak rate of AdamW")
+    parser.add_argument("--warmup", type=int, default=100, help="steps of rising rate")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--export-every", type=float, default=5, help="minutes between exports")
@@ -106,7 +107,7 @@ def main():
         progress = max(step / args.steps, minutes / args.minutes)
         if progress >= 1:
             break
-        rate = schedule(progress, step)
+        rate = schedule(progress, step, args.warmup)
         ids, targets = next(batches)
         loss, right = loss_of(network, ids, targets)
         loss.backward()

@@ -32,11 +32,13 @@ def _neighbour(rng, a, digits):
 
 def draw_calculation(rng):
     """Any calculation the model should do, held out or not."""
-    op = rng.choices("+-*", [0.30, 0.40, 0.30])[0]
-    weights = [1, 4] if op == "*" else [2, 3, 3, 5]
-    lengths = range(1, len(weights) + 1)
-    m = rng.choices(lengths, weights)[0]
-    n = m if rng.random() < 0.5 else rng.choices(lengths, weights)[0]
+    op = rng.choices("+-*", [0.25, 0.40, 0.35])[0]
+    if op == "*":
+        m, n = rng.choices([(1, 1), (1, 2), (2, 1), (2, 2)], [0.05, 0.15, 0.15, 0.65])[0]
+    else:
+        weights = [2, 3, 3, 5]
+        m = rng.choices(range(1, 5), weights)[0]
+        n = m if rng.random() < 0.4 else rng.choices(range(1, 5), weights)[0]
     a, b = _number(rng, m), _number(rng, n)
     if op != "*" and rng.random() < 0.12:
         b = _neighbour(rng, a, m)
@@ -53,7 +55,7 @@ def trained_calculation(rng):
 
 
 def _turn(rng):
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         return conversation.small_talk(rng)
     calculation = trained_calculation(rng)
     return phrases.ask(rng, *calculation), scratchpad.completion(*calculation)

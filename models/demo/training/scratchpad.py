@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The written method of calculation that the demo model learns.
 
-The text inside `<think>` starts with the two numbers at full width, so that
-each column has a fixed place. One line per column follows, from the units up:
-the column's sum, the carry behind a `c`, and the digits of the result so far.
-The last carry and the last digits are the result. Every number depends on a
-few digits that stand shortly before, which is what a small network learns well.
+The text inside `<think>` starts with the two numbers at full width. One line
+per column follows, from the units up: the column's sum, the carry behind a
+`c`, and the digits of the result so far. The last carry and the last digits
+are the result, without leading zeros. Numbers of every length take the same
+lines, so each digit that a line needs stands in a fixed place.
 
-    57 + 65           25 - 71             12 * 94
-    0057+0065         0025-0071           12*94
-    7+5=12 c1 2       2:7<                2*4=8 c0 8
-    5+6+1=12 c1 22    1-5=-4+10=6 c1 6    1*4=4+0=4 c0 48
-                      7-2-1=4 c0 46       2*9=18+4=22 c2 28
-                                          1*9=9+0=9+2=11 c1 128
+    57 + 65              25 - 71              12 * 94
+    0057+0065            0025-0071            12*94
+    7+5=12 c1 2          0:0= 0:0= 2:7<       2*4=8 c0 8
+    5+6+1=12 c1 22       1-5=-4+10=6 c1 6     1*4=4+0=4 c0 48
+    0+0+1=1 c0 122       7-2-1=4 c0 46        2*9=18+4=22 c2 28
+    0+0+0=0 c0 0122      0-0-0=0 c0 046       1*9=9+0=9+2=11 c1 128
+                         0-0-0=0 c0 0046
 """
 
 _SUM_WIDTH, _PRODUCT_WIDTH = 4, 2
 
 
 def _columns(a, b):
-    """The digits of both numbers from the units up, as far as the longer one goes."""
-    width = max(len(str(a)), len(str(b)))
-    return str(a).rjust(width, "0")[::-1], str(b).rjust(width, "0")[::-1]
+    """The pairs of digits, from the units up."""
+    return list(zip(f"{a:0{_SUM_WIDTH}}"[::-1], f"{b:0{_SUM_WIDTH}}"[::-1]))
 
 
 def _heading(a, op, b, width):
@@ -30,9 +30,8 @@ def _heading(a, op, b, width):
 
 def add_steps(a, b):
     lines = [_heading(a, "+", b, _SUM_WIDTH)]
-    columns = list(zip(*_columns(a, b)))
     carry, done = 0, ""
-    for i, (x, y) in enumerate(columns):
+    for i, (x, y) in enumerate(_columns(a, b)):
         total = int(x) + int(y) + carry
         column = f"{x}+{y}" + (f"+{carry}" if i else "")
         carry = total // 10
@@ -44,7 +43,7 @@ def add_steps(a, b):
 def subtract_steps(a, b):
     """Compares from the top digit down, then takes the smaller number away."""
     lines = [_heading(a, "-", b, _SUM_WIDTH)]
-    columns = list(zip(*_columns(a, b)))
+    columns = _columns(a, b)
     compared = []
     for x, y in reversed(columns):
         sign = "=" if x == y else "<" if x < y else ">"
@@ -67,11 +66,11 @@ def subtract_steps(a, b):
 
 
 def multiply_steps(a, b):
-    """One row per digit of b; each row adds into the result of the last."""
+    """Always two rows of two columns, zeros included; the second row adds into the result of the first."""
     lines = [_heading(a, "*", b, _PRODUCT_WIDTH)]
-    left = str(a)[::-1]
+    left, right = f"{a:02}"[::-1], f"{b:02}"[::-1]
     above, done = "", ""  # the row before without its units digit; the settled digits
-    for j, y in enumerate(str(b)[::-1]):
+    for j, y in enumerate(right):
         carry, row = 0, done[-j:] if j else ""
         for i, x in enumerate(left):
             total = int(x) * int(y)
