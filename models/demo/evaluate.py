@@ -26,7 +26,7 @@ QUESTIONS = HERE / "heldout.jsonl"
 SHARES = {"+": 170, "-": 170, "*": 160}
 
 
-def held_out_questions(seed=500):
+def held_out_questions(seed):
     """Calculations that training never draws, in the shares above, lengths and wordings as in training."""
     rng = random.Random(seed)
     left, taken = dict(SHARES), set()
@@ -79,6 +79,7 @@ def main():
     parser.add_argument("--model", default=str(HERE), help="checkpoint folder")
     parser.add_argument("--questions", default=str(QUESTIONS))
     parser.add_argument("--write-questions", action="store_true")
+    parser.add_argument("--seed", type=int, default=500, help="of the written questions")
     parser.add_argument("--sample", action="store_true")
     parser.add_argument("--context", action="store_true")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
@@ -87,7 +88,7 @@ def main():
     parser.add_argument("--ask", nargs="*", help="print the answers to these questions instead")
     args = parser.parse_args()
     if args.write_questions:
-        lines = [json.dumps(q, ensure_ascii=False) + "\n" for q in held_out_questions()]
+        lines = [json.dumps(q, ensure_ascii=False) + "\n" for q in held_out_questions(args.seed)]
         Path(args.questions).write_text("".join(lines), encoding="utf-8")
         return
 

@@ -29,8 +29,8 @@ from training.optimizer import Muon, split_parameters
 
 
 def schedule(progress, step, warmup):
-    """Share of the peak learning rate: warm-up, flat, then down to 2 % by a cosine from 10 % of the run on."""
-    decay = max(0.0, (progress - 0.1) / 0.9)
+    """Share of the peak learning rate: warm-up, flat, then down to 2 % by a cosine from 30 % of the run on."""
+    decay = max(0.0, (progress - 0.3) / 0.7)
     return min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, decay))))
 
 
