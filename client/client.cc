@@ -16,11 +16,16 @@ namespace {
 
 std::string FinishName(v1::FinishReason reason) {
   switch (reason) {
-    case v1::FINISH_REASON_STOP: return "stop";
-    case v1::FINISH_REASON_LENGTH: return "length";
-    case v1::FINISH_REASON_TOOL_CALLS: return "tool_calls";
-    case v1::FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: return "insufficient_system_resource";
-    default: return "";
+    case v1::FINISH_REASON_STOP:
+      return "stop";
+    case v1::FINISH_REASON_LENGTH:
+      return "length";
+    case v1::FINISH_REASON_TOOL_CALLS:
+      return "tool_calls";
+    case v1::FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE:
+      return "insufficient_system_resource";
+    default:
+      return "";
   }
 }
 
@@ -59,7 +64,8 @@ class ClientImpl final : public Client {
     while (reader->Read(&response)) {
       result.text += response.text();
       result.reasoning += response.reasoning();
-      if (response.finish_reason() != v1::FINISH_REASON_UNSPECIFIED) result.finish_reason = FinishName(response.finish_reason());
+      if (response.finish_reason() != v1::FINISH_REASON_UNSPECIFIED)
+        result.finish_reason = FinishName(response.finish_reason());
       if (response.has_usage()) {
         result.prompt_tokens = response.usage().prompt_tokens();
         result.completion_tokens = response.usage().completion_tokens();

@@ -13,12 +13,12 @@
 namespace hadal::client {
 
 // How a channel retries. A refusal for capacity is repeated by gRPC itself: after the time that the server names
-// (grpc-retry-pushback-ms), else with exponential back-off and full jitter. Only calls that were not admitted are repeated:
-// once a token has arrived a failure is final. Hedging is off.
+// (grpc-retry-pushback-ms), else with exponential back-off and full jitter. Only calls that were not admitted are
+// repeated: once a token has arrived a failure is final. Hedging is off.
 struct ChannelOptions {
   std::string target = "127.0.0.1:8000";  // host:port
-  std::string api_key;                     // sent as a bearer key when not empty
-  int max_attempts = 5;                    // 1 switches retries off; gRPC counts more than 5 as 5
+  std::string api_key;                    // sent as a bearer key when not empty
+  int max_attempts = 5;                   // 1 switches retries off; gRPC counts more than 5 as 5
   absl::Duration initial_backoff = absl::Milliseconds(500);
   absl::Duration max_backoff = absl::Seconds(30);
   absl::Duration deadline = absl::Minutes(60);  // of a whole call, all attempts together
@@ -33,18 +33,18 @@ struct Message {
 };
 
 struct ChatOptions {
-  std::string model;                       // empty: the server's first
+  std::string model;  // empty: the server's first
   std::vector<Message> messages;
-  double temperature = -1;                 // negative: the checkpoint's default
-  int max_tokens = 0;                      // 0: what the context leaves
-  int thinking = -1;                       // 1 on, 0 off, -1 the template's default
-  std::string priority;                    // high, normal, low, batch; empty: normal
+  double temperature = -1;  // negative: the checkpoint's default
+  int max_tokens = 0;       // 0: what the context leaves
+  int thinking = -1;        // 1 on, 0 off, -1 the template's default
+  std::string priority;     // high, normal, low, batch; empty: normal
 };
 
 struct ChatResult {
   std::string text;
   std::string reasoning;
-  std::string finish_reason;               // "stop", "length", ...
+  std::string finish_reason;  // "stop", "length", ...
   int prompt_tokens = 0;
   int completion_tokens = 0;
 };
@@ -55,10 +55,10 @@ class Client {
   static std::unique_ptr<Client> Connect(const ChannelOptions& options);
   virtual ~Client() = default;
 
-  // Streams an answer: `on_delta(reasoning, text)` for each piece, on the calling thread; returning false cancels the call.
-  // Errors carry the server's message; Cancelled when on_delta said so.
-  virtual absl::StatusOr<ChatResult> Chat(
-      const ChatOptions& options, const std::function<bool(std::string_view, std::string_view)>& on_delta) = 0;
+  // Streams an answer: `on_delta(reasoning, text)` for each piece, on the calling thread; returning false cancels the
+  // call. Errors carry the server's message; Cancelled when on_delta said so.
+  virtual absl::StatusOr<ChatResult> Chat(const ChatOptions& options,
+                                          const std::function<bool(std::string_view, std::string_view)>& on_delta) = 0;
 };
 
 }  // namespace hadal::client

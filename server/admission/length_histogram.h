@@ -29,9 +29,9 @@ class LengthHistogram {
   int64_t samples_ = 0;
 };
 
-// Output tokens to reserve for one choice: min(max_tokens, q-quantile). On a cold start half of max_tokens, rounded up, but no
-// more than kColdStartTokens: callers that leave max_tokens out mean the whole context, and a lease of that size for each would
-// refuse nearly everybody. Too short a guess is mended by preemption.
+// Output tokens to reserve for one choice: min(max_tokens, q-quantile). On a cold start half of max_tokens, rounded up,
+// but no more than kColdStartTokens: callers that leave max_tokens out mean the whole context, and a lease of that size
+// for each would refuse nearly everybody. Too short a guess is mended by preemption.
 inline constexpr int32_t kColdStartTokens = 1024;
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens);
 

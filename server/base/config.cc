@@ -127,7 +127,8 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
     return options.back();
   };
   add("model", "the demo model", "[NAME=]DIR: Hugging Face checkpoint folder; repeatable",
-      [c](const std::string& text) { return AddModel(&c->models, text); }).repeatable = true;
+      [c](const std::string& text) { return AddModel(&c->models, text); })
+      .repeatable = true;
   add("host", c->host, "address to listen on", SetText(&c->host));
   add("port", "8000", "one port for gRPC and HTTP; 0 picks one and prints it", SetInt(&c->port, 0, 65535));
   add("grpc-port", "same as --port", "a port of its own for gRPC", SetInt(&c->grpc_port, 0, 65535));
@@ -135,10 +136,12 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
       [c](const std::string& text) { return SetDevice(&c->device, text); });
   add("dtype", c->dtype, "compute type: auto (the checkpoint's half type), bfloat16, float16, float32",
       SetChoice(&c->dtype, {"auto", "bfloat16", "float16", "float32"}));
-  add("load-format", c->load_format, "auto, dummy (random weights from config.json alone) or null (no arithmetic): for benchmarks",
+  add("load-format", c->load_format,
+      "auto, dummy (random weights from config.json alone) or null (no arithmetic): for benchmarks",
       SetChoice(&c->load_format, {"auto", "dummy", "null"}));
   add("threads", "cores", "CPU compute threads", SetInt(&c->threads, 1, 1024));
-  add("memory-budget", "auto", "bytes for weights, workspace and KV cache, e.g. 24GiB", SetBytes(&c->memory_budget_bytes));
+  add("memory-budget", "auto", "bytes for weights, workspace and KV cache, e.g. 24GiB",
+      SetBytes(&c->memory_budget_bytes));
   add("max-model-len", "from config.json", "context limit in tokens", SetInt(&c->max_model_len, 1, 1 << 30));
   add("kv-block-tokens", "64", "tokens in a KV block", SetInt(&c->kv_block_tokens, 1, 4096));
   add("max-batch-size", "256", "sequences in a step", SetInt(&c->max_batch_size, 1, 65536));
@@ -164,7 +167,8 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
   add("max-body", "16MiB", "largest request body", SetBytes(&c->max_body_bytes));
   add("max-connections", "4096", "open client connections at most", SetInt(&c->max_connections, 1, 1 << 20));
   add("api-key-file", "none", "bearer keys, one 'key tenant [class]' a line", SetText(&c->api_key_file));
-  add("insecure-public", "false", "allow a public address without API keys", SetBool(&c->insecure_public)).is_switch = true;
+  add("insecure-public", "false", "allow a public address without API keys", SetBool(&c->insecure_public)).is_switch =
+      true;
   add("mps", c->mps, "CUDA MPS: auto, require or off", SetChoice(&c->mps, {"auto", "require", "off"}));
   add("prefix-cache", "true", "share KV blocks of equal prompt prefixes", SetBool(&c->prefix_cache));
   add("log-format", "text on a terminal, else json", "auto, text or json",
@@ -180,7 +184,8 @@ std::string EnvironmentName(const std::string& flag) {
 
 std::string Unknown(std::string_view what, std::string_view name, const std::vector<std::string>& known) {
   const std::string nearest = NearestName(name, known);
-  return absl::StrCat("unknown ", View(what), " '", View(name), "'", nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
+  return absl::StrCat("unknown ", View(what), " '", View(name), "'",
+                      nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
 }
 
 // Texts given for each flag by one source.
@@ -258,7 +263,8 @@ absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, cons
   const std::vector<std::string> extras = app.remaining();
   if (!extras.empty()) {
     std::string_view extra = extras.front();
-    if (!extra.starts_with("--")) return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", View(extra), "'"));
+    if (!extra.starts_with("--"))
+      return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", View(extra), "'"));
     extra.remove_prefix(2);
     return absl::InvalidArgumentError(Unknown("flag", extra.substr(0, extra.find('=')), names));
   }

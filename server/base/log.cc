@@ -28,10 +28,14 @@ std::atomic<State*> g_state{nullptr};
 
 std::string_view LevelName(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "DEBUG";
-    case LogLevel::kInfo: return "INFO";
-    case LogLevel::kWarn: return "WARN";
-    default: return "ERROR";
+    case LogLevel::kDebug:
+      return "DEBUG";
+    case LogLevel::kInfo:
+      return "INFO";
+    case LogLevel::kWarn:
+      return "WARN";
+    default:
+      return "ERROR";
   }
 }
 
@@ -56,7 +60,7 @@ struct AppendValue {
   bool json;
   void operator()(int64_t value) const { absl::StrAppend(&out, value); }
   void operator()(double value) const { absl::StrAppend(&out, value); }
-  void operator()(std::string_view value) const { 
+  void operator()(std::string_view value) const {
     if (json) {
       AppendJsonString(out, value);
     } else {
@@ -84,8 +88,8 @@ std::string JsonLine(LogLevel level, std::string_view component, std::string_vie
 std::string TextLine(LogLevel level, std::string_view component, std::string_view message,
                      std::initializer_list<LogField> fields, absl::Time now) {
   std::string line = absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", now, absl::LocalTimeZone()),
-                                  absl::StrFormat(",%03d ", absl::ToUnixMillis(now) % 1000), View(LevelName(level)), " [",
-                                  View(component), "] ", View(message));
+                                  absl::StrFormat(",%03d ", absl::ToUnixMillis(now) % 1000), View(LevelName(level)),
+                                  " [", View(component), "] ", View(message));
   for (const LogField& field : fields) {
     absl::StrAppend(&line, " ", View(field.key), "=");
     std::visit(AppendValue{line, false}, field.value);
@@ -105,8 +109,8 @@ void InitLogging(const LogOptions& options) {
   } else {
     sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   }
-  state->logger = std::make_shared<spdlog::async_logger>("hadal", sink, state->pool,
-                                                         spdlog::async_overflow_policy::overrun_oldest);
+  state->logger =
+      std::make_shared<spdlog::async_logger>("hadal", sink, state->pool, spdlog::async_overflow_policy::overrun_oldest);
   state->logger->set_pattern("%v");
   state->logger->set_level(spdlog::level::trace);
   state->logger->flush_on(spdlog::level::trace);
@@ -123,8 +127,7 @@ bool LogEnabled(LogLevel level) {
   return state != nullptr && level >= state->options.level;
 }
 
-void Log(LogLevel level, std::string_view component, std::string_view message,
-         std::initializer_list<LogField> fields) {
+void Log(LogLevel level, std::string_view component, std::string_view message, std::initializer_list<LogField> fields) {
   const State* state = g_state.load(std::memory_order_acquire);
   if (state == nullptr || level < state->options.level) return;
   const absl::Time now = absl::Now();

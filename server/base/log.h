@@ -12,8 +12,8 @@
 
 namespace hadal::base {
 
-// Asynchronous log lines that never hold a caller up: lines go through a bounded queue to one writer thread; when the sink is
-// slow the oldest are dropped and counted (LogLinesDropped). Prompts and outputs must never be passed in.
+// Asynchronous log lines that never hold a caller up: lines go through a bounded queue to one writer thread; when the
+// sink is slow the oldest are dropped and counted (LogLinesDropped). Prompts and outputs must never be passed in.
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
 
@@ -23,7 +23,7 @@ struct LogField {
 };
 
 struct LogOptions {
-  bool json = false;                  // JSON lines on standard output; else text on standard error
+  bool json = false;  // JSON lines on standard output; else text on standard error
   LogLevel level = LogLevel::kInfo;
 };
 

@@ -63,14 +63,17 @@ class Histogram {
 using LabelValues = std::vector<std::string>;
 
 // One metric name with its label names and series. Series are created once and never removed, so references stay valid.
-// With() takes a short lock when called; hot paths keep the reference. At most `max_series` series exist: later label values
-// are counted under "other" in every label, so that no client can grow the text.
+// With() takes a short lock when called; hot paths keep the reference. At most `max_series` series exist: later label
+// values are counted under "other" in every label, so that no client can grow the text.
 template <typename T>
 class Family {
  public:
   Family(std::string name, std::string help, std::vector<std::string> labels, std::vector<double> bounds = {},
          size_t max_series = 1000)
-      : name_(std::move(name)), help_(std::move(help)), labels_(std::move(labels)), bounds_(std::move(bounds)),
+      : name_(std::move(name)),
+        help_(std::move(help)),
+        labels_(std::move(labels)),
+        bounds_(std::move(bounds)),
         max_series_(max_series) {
     if (labels_.empty()) With({});
   }

@@ -8,14 +8,15 @@ namespace hadal::base {
 namespace {
 
 // Bucket series follow what operators know from vLLM, extended below where a step is faster than their first bucket.
-const std::vector<double> kFirstTokenBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75,
-                                                1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
-const std::vector<double> kTokenTimeBuckets = {.0005, .001, .002, .003, .004, .005, .0075, .01, .015, .02, .025, .03, .05,
-                                               .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 10};
-const std::vector<double> kDurationBuckets = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20,
+const std::vector<double> kFirstTokenBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                                1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+const std::vector<double> kTokenTimeBuckets = {.0005, .001, .002, .003, .004, .005, .0075, .01, .015,
+                                               .02,   .025, .03,  .05,  .075, .1,   .15,   .2,  .3,
+                                               .4,    .5,   .75,  1,    2.5,  5,    10};
+const std::vector<double> kDurationBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                               30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
-const std::vector<double> kTokenCountBuckets = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000,
-                                                10000, 20000, 50000, 100000, 200000};
+const std::vector<double> kTokenCountBuckets = {1,    2,    5,    10,    20,    50,    100,    200,   500,
+                                                1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 const std::vector<double> kStepTokenBuckets = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 const std::vector<double> kRejectionBuckets = {.00005, .0001, .0002, .0005, .001, .002, .005, .01, .05, .1, 1};
 const std::vector<double> kRetryAfterBuckets = {1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 25, 30};
@@ -31,7 +32,9 @@ void Create(Family<T>& family, const std::vector<std::string>& values) {
 void SetValue(prometheus::ClientMetric& out, prometheus::MetricType, const Counter& metric) {
   out.counter.value = static_cast<double>(metric.Value());
 }
-void SetValue(prometheus::ClientMetric& out, prometheus::MetricType, const Gauge& metric) { out.gauge.value = metric.Value(); }
+void SetValue(prometheus::ClientMetric& out, prometheus::MetricType, const Gauge& metric) {
+  out.gauge.value = metric.Value();
+}
 void SetValue(prometheus::ClientMetric& out, prometheus::MetricType, const Histogram& metric) {
   const std::vector<uint64_t> counts = metric.BucketCounts();
   uint64_t cumulative = 0;
@@ -76,8 +79,10 @@ Metrics::Metrics()
       runnable_requests("hadal_runnable_requests", "Running requests that could make progress now.", {}),
       queue_depth("hadal_queue_depth", "Requests waiting, by class.", {"class"}),
       queue_tokens("hadal_queue_tokens", "Prompt tokens waiting, by class.", {"class"}),
-      predicted_wait_seconds("hadal_predicted_wait_seconds", "Expected time in the queue of an arrival now.", {"class"}),
-      offered_load_ratio("hadal_offered_load_ratio", "Arrivals, refused ones included, over departures (last 10 s).", {}),
+      predicted_wait_seconds("hadal_predicted_wait_seconds", "Expected time in the queue of an arrival now.",
+                             {"class"}),
+      offered_load_ratio("hadal_offered_load_ratio", "Arrivals, refused ones included, over departures (last 10 s).",
+                         {}),
       open_connections("hadal_open_connections", "Open client connections.", {"protocol"}),
       kv_cache_usage_ratio("hadal_kv_cache_usage_ratio", "Share of KV blocks that running sequences hold.", {}),
       kv_blocks("hadal_kv_blocks", "KV blocks by state.", {"state"}),
@@ -94,8 +99,10 @@ Metrics::Metrics()
       mps_fault("hadal_mps_fault", "1 after a fatal fault of the shared device.", {}),
       requests_total("hadal_requests_total", "Finished requests.",
                      {"route", "class", "http_code", "grpc_code", "outcome", "reason"}),
-      admission_attempts("hadal_admission_attempts_total", "Requests that asked for a place.", {"class", "length_class"}),
-      admission_rejections("hadal_admission_rejections_total", "Requests refused.", {"class", "length_class", "reason"}),
+      admission_attempts("hadal_admission_attempts_total", "Requests that asked for a place.",
+                         {"class", "length_class"}),
+      admission_rejections("hadal_admission_rejections_total", "Requests refused.",
+                           {"class", "length_class", "reason"}),
       prompt_tokens("hadal_prompt_tokens_total", "Prompt tokens of started requests.", {}),
       generation_tokens("hadal_generation_tokens_total", "Tokens generated.", {}),
       wasted_tokens("hadal_wasted_tokens_total", "Computed tokens that nobody received.", {"cause"}),
@@ -107,18 +114,20 @@ Metrics::Metrics()
       cancellations("hadal_cancellations_total", "Requests cancelled by their caller.", {"stage"}),
       slow_readers("hadal_slow_readers_total", "Streams dropped because the client did not read.", {}),
       log_dropped("hadal_log_dropped_total", "Log lines dropped because the sink was slow.", {}),
-      time_to_first_token("hadal_time_to_first_token_seconds", "Arrival to first token.", {"class"}, kFirstTokenBuckets),
+      time_to_first_token("hadal_time_to_first_token_seconds", "Arrival to first token.", {"class"},
+                          kFirstTokenBuckets),
       inter_token_latency("hadal_inter_token_latency_seconds", "Time between two tokens of a sequence.", {},
                           kTokenTimeBuckets),
-      time_per_output_token("hadal_time_per_output_token_seconds", "Mean time per token after the first, by request.", {},
-                            kTokenTimeBuckets),
+      time_per_output_token("hadal_time_per_output_token_seconds", "Mean time per token after the first, by request.",
+                            {}, kTokenTimeBuckets),
       request_duration("hadal_request_duration_seconds", "Arrival to end.", {"class"}, kDurationBuckets),
       queue_time("hadal_queue_time_seconds", "Arrival to start.", {"class"}, kFirstTokenBuckets),
       prefill_time("hadal_prefill_time_seconds", "Start to first token.", {}, kFirstTokenBuckets),
       decode_time("hadal_decode_time_seconds", "First token to end.", {}, kDurationBuckets),
       step_duration("hadal_step_duration_seconds", "Launch to end of a model step.", {}, kTokenTimeBuckets),
       step_tokens("hadal_step_tokens", "Tokens of a model step.", {}, kStepTokenBuckets),
-      request_prompt_tokens("hadal_request_prompt_tokens", "Prompt length of finished requests.", {}, kTokenCountBuckets),
+      request_prompt_tokens("hadal_request_prompt_tokens", "Prompt length of finished requests.", {},
+                            kTokenCountBuckets),
       request_generation_tokens("hadal_request_generation_tokens", "Output length of finished requests.", {},
                                 kTokenCountBuckets),
       rejection_latency("hadal_rejection_latency_seconds", "Last byte of the headers to the refusal.", {},
@@ -155,14 +164,14 @@ std::string Metrics::Expose() {
   std::vector<prometheus::MetricFamily> out;
   out.reserve(64);
   AppendAll(out, requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,
-            predicted_wait_seconds, offered_load_ratio, open_connections, kv_cache_usage_ratio, kv_blocks, kv_cache_info,
-            memory_budget_bytes, memory_committed_bytes, ready, draining, last_step_timestamp_seconds,
+            predicted_wait_seconds, offered_load_ratio, open_connections, kv_cache_usage_ratio, kv_blocks,
+            kv_cache_info, memory_budget_bytes, memory_committed_bytes, ready, draining, last_step_timestamp_seconds,
             model_load_progress_ratio, build_info, model_info, mps_enabled, mps_fault, requests_total,
             admission_attempts, admission_rejections, prompt_tokens, generation_tokens, wasted_tokens,
             recomputed_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens, deadline_misses, cancellations,
             slow_readers, log_dropped, time_to_first_token, inter_token_latency, time_per_output_token,
-            request_duration, queue_time, prefill_time, decode_time, step_duration, step_tokens,
-            request_prompt_tokens, request_generation_tokens, rejection_latency, retry_after);
+            request_duration, queue_time, prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens,
+            request_generation_tokens, rejection_latency, retry_after);
   return prometheus::TextSerializer().Serialize(out);
 }
 

@@ -9,8 +9,9 @@
 namespace hadal::base {
 
 // Every metric that hadal exports, by purpose. One instance a process, created before anything else; all members are
-// thread-safe, and updating one costs an atomic operation. docs/metrics.md explains each; k8s/ and alerts use the names.
-// Class labels are "high", "normal", "low", "batch"; length classes are "256", "1k", "4k", "16k", "more" prompt tokens.
+// thread-safe, and updating one costs an atomic operation. docs/metrics.md explains each; k8s/ and alerts use the
+// names. Class labels are "high", "normal", "low", "batch"; length classes are "256", "1k", "4k", "16k", "more" prompt
+// tokens.
 struct Metrics {
   Metrics();
 
@@ -31,10 +32,12 @@ struct Metrics {
       prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens, request_generation_tokens,
       rejection_latency, retry_after;
 
-  // Called at the start of Expose, to bring gauges up to date that mirror other state. Set once, before the first Expose.
+  // Called at the start of Expose, to bring gauges up to date that mirror other state. Set once, before the first
+  // Expose.
   void SetRefresh(std::function<void()> refresh) { refresh_ = std::move(refresh); }
 
-  // Prometheus text format 0.0.4 of everything. Any thread; takes no lock that the engine or a front end holds for long.
+  // Prometheus text format 0.0.4 of everything. Any thread; takes no lock that the engine or a front end holds for
+  // long.
   std::string Expose();
 
  private:

@@ -7,7 +7,8 @@
 
 namespace hadal::base {
 
-// Debian builds Abseil with a string_view of its own; its functions do not take std::string_view. Free conversion, both ways.
+// Debian builds Abseil with a string_view of its own; its functions do not take std::string_view. Free conversion, both
+// ways.
 inline absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 inline std::string_view StdView(absl::string_view text) { return {text.data(), text.size()}; }
 

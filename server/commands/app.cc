@@ -85,8 +85,9 @@ absl::Status App::Start() {
     keys_ = *std::move(keys);
   }
   if (keys_.empty() && !config_.insecure_public && !IsLoopback(config_.host)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--host=", config_.host, " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--host=", config_.host,
+                     " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
   }
   metrics_.SetRefresh([this] { UpdateGauges(&metrics_, Sources()); });
   metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
@@ -221,7 +222,8 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
   memory_ = *std::move(ledger);
   for (const Loaded& one : loaded) {
     const std::string& name = one.served->name;
-    if (absl::Status status = memory_->Commit(absl::StrCat(name, " weights"), one.model->info().weights_bytes); !status.ok()) {
+    if (absl::Status status = memory_->Commit(absl::StrCat(name, " weights"), one.model->info().weights_bytes);
+        !status.ok()) {
       return status;
     }
     const int64_t workspace = one.model->WorkspaceBytes(config_.max_batch_tokens, config_.max_batch_size);
@@ -272,10 +274,11 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
                               int64_t{*blocks} * config_.kv_block_tokens,
                               static_cast<double>(*blocks * block_bytes) / 1e9, info.max_model_len));
     if (int64_t{*blocks} * config_.kv_block_tokens < info.max_model_len) {
-      base::Log(base::LogLevel::kWarn, "main",
-                absl::StrCat(info.name, ": a request of the whole context does not fit into the KV cache; longer ones than ",
-                             int64_t{*blocks} * config_.kv_block_tokens,
-                             " tokens are refused. Raise --memory-budget or set --max-model-len"));
+      base::Log(
+          base::LogLevel::kWarn, "main",
+          absl::StrCat(info.name, ": a request of the whole context does not fit into the KV cache; longer ones than ",
+                       int64_t{*blocks} * config_.kv_block_tokens,
+                       " tokens are refused. Raise --memory-budget or set --max-model-len"));
     }
     if (absl::Status status = models_.Add(one.served); !status.ok()) return status;
   }

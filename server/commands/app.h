@@ -24,8 +24,8 @@
 
 namespace hadal::commands {
 
-// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads then, so that
-// health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for the main thread.
+// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads then, so
+// that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for the main thread.
 class App {
  public:
   explicit App(base::ServerConfig config);
@@ -35,8 +35,8 @@ class App {
   absl::Status Start();
   // Loads every model, then opens for requests. `cancelled` is asked between models.
   absl::Status Load(const std::function<bool()>& cancelled);
-  // Takes nothing new, refuses what waits, lets running requests finish until the drain time-out or until `hurry` is true
-  // (then one more second), ends the rest, closes.
+  // Takes nothing new, refuses what waits, lets running requests finish until the drain time-out or until `hurry` is
+  // true (then one more second), ends the rest, closes.
   void Drain(const std::function<bool()>& hurry);
   // A device fault or a closed listener: the process should end. Empty while all is well.
   std::string Failure() const;

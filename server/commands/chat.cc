@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <CLI/CLI.hpp>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
@@ -77,8 +77,9 @@ bool Ask(client::Client& client, client::ChatOptions& options, const std::string
 }  // namespace
 
 int Chat(const std::vector<std::string>& args) {
-  CLI::App app{"hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
-               "over, /quit leaves, Ctrl-C stops an answer."};
+  CLI::App app{
+      "hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
+      "over, /quit leaves, Ctrl-C stops an answer."};
   client::ChannelOptions channel;
   client::ChatOptions options;
   std::string system;

@@ -6,8 +6,8 @@
 
 namespace hadal::commands {
 
-// The subcommands of `hadal`. Each takes the arguments after its name and returns the process's exit code: 0 for success, 1
-// for a failure that was explained in one line on standard error, 2 for wrong usage.
+// The subcommands of `hadal`. Each takes the arguments after its name and returns the process's exit code: 0 for
+// success, 1 for a failure that was explained in one line on standard error, 2 for wrong usage.
 
 int Serve(const std::vector<std::string>& args);   // serve.cc
 int Plan(const std::vector<std::string>& args);    // plan.cc: memory plan of a configuration, loads no weights

@@ -34,7 +34,8 @@ absl::StatusOr<service::GenerationDefaults> ReadGenerationDefaults(const std::st
   const uintmax_t size = std::filesystem::file_size(path, missing);
   if (missing) return defaults;
   if (size > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", size, " bytes; at most ", kMaxFileBytes, " are read"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(), ": ", size, " bytes; at most ", kMaxFileBytes, " are read"));
   }
   std::ifstream file(path);
   const json config = json::parse(file, nullptr, /*allow_exceptions=*/false);

@@ -41,9 +41,9 @@ absl::StatusOr<int64_t> AvailableHostMemory() {
 absl::StatusOr<int64_t> AutoMemoryBudget() {
   absl::StatusOr<int64_t> available = AvailableHostMemory();
   if (!available.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--memory-budget=auto: the available memory is unknown (", available.status().message(),
-                     "); give the bytes, for example --memory-budget=8GiB"));
+    return absl::InvalidArgumentError(absl::StrCat("--memory-budget=auto: the available memory is unknown (",
+                                                   available.status().message(),
+                                                   "); give the bytes, for example --memory-budget=8GiB"));
   }
   return *available / 10 * 6;
 }
@@ -55,10 +55,11 @@ absl::StatusOr<int32_t> KvBlocks(const std::string& model, const KvShare& share)
   const int64_t affordable = share.share_bytes / std::max<int64_t>(block_bytes, 1);
   const int64_t blocks = std::min({useful, affordable, int64_t{std::numeric_limits<int32_t>::max()}});
   if (blocks < 1) {
-    return absl::ResourceExhaustedError(absl::StrFormat(
-        "model '%s': no memory is left for the KV cache: %d bytes remain of the budget, one block of %d tokens needs %d; "
-        "raise --memory-budget or lower --max-batch-tokens",
-        model, share.share_bytes, share.block_tokens, block_bytes));
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("model '%s': no memory is left for the KV cache: %d bytes remain of the budget, one block of "
+                        "%d tokens needs %d; "
+                        "raise --memory-budget or lower --max-batch-tokens",
+                        model, share.share_bytes, share.block_tokens, block_bytes));
   }
   return static_cast<int32_t>(blocks);
 }

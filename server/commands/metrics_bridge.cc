@@ -27,7 +27,8 @@ void CountAdmission(base::Metrics* metrics, admission::AdmissionController::Opti
   options->on_refused = [metrics](request::Priority priority, int64_t prompt_tokens, request::Reason reason,
                                   absl::Duration retry_after) {
     metrics->admission_rejections
-        .With({ClassName(priority), std::string(base::LengthClass(prompt_tokens)), std::string(request::ReasonName(reason))})
+        .With({ClassName(priority), std::string(base::LengthClass(prompt_tokens)),
+               std::string(request::ReasonName(reason))})
         .Increment();
     metrics->retry_after.With({ClassName(priority)}).Observe(absl::ToDoubleSeconds(retry_after));
   };
@@ -41,7 +42,8 @@ void UpdateGauges(base::Metrics* metrics, const GaugeSources& sources) {
   metrics->ready.Get().Set(load.ready ? 1 : 0);
   metrics->draining.Get().Set(load.draining ? 1 : 0);
   for (int i = 0; i < request::kNumPriorities; ++i) {
-    metrics->predicted_wait_seconds.With({ClassName(static_cast<request::Priority>(i))}).Set(load.predicted_wait_seconds);
+    metrics->predicted_wait_seconds.With({ClassName(static_cast<request::Priority>(i))})
+        .Set(load.predicted_wait_seconds);
   }
   const uint64_t dropped = base::LogLinesDropped();
   const uint64_t counted = metrics->log_dropped.Get().Value();
@@ -64,8 +66,9 @@ service::Load MakeLoad(const GaugeSources& sources) {
       total_blocks > 0 ? static_cast<double>(leased_blocks) / static_cast<double>(total_blocks) : 0;
   load.memory_budget_bytes = sources.memory_budget_bytes;
   load.memory_committed_bytes = sources.memory_fixed_bytes + admission.memory_leased_bytes;
-  load.predicted_wait_seconds =
-      admission.departures_per_second > 0 ? static_cast<double>(admission.waiting) / admission.departures_per_second : 0;
+  load.predicted_wait_seconds = admission.departures_per_second > 0
+                                    ? static_cast<double>(admission.waiting) / admission.departures_per_second
+                                    : 0;
   load.ready = sources.ready;
   load.draining = sources.draining;
   return load;

@@ -19,7 +19,7 @@ struct GaugeSources {
   const admission::AdmissionController* admission = nullptr;
   std::vector<const engine::Engine*> engines;
   int64_t memory_budget_bytes = 0;
-  int64_t memory_fixed_bytes = 0;   // weights and workspace
+  int64_t memory_fixed_bytes = 0;  // weights and workspace
   bool ready = false;
   bool draining = false;
 };

@@ -30,8 +30,8 @@ void InstallSignalHandlers() {
 base::LogOptions MakeLogOptions(const base::ServerConfig& config) {
   base::LogOptions options;
   options.json = config.log_format == "json" || (config.log_format == "auto" && isatty(STDERR_FILENO) == 0);
-  options.level = config.log_level == "debug"  ? base::LogLevel::kDebug
-                  : config.log_level == "warn" ? base::LogLevel::kWarn
+  options.level = config.log_level == "debug"   ? base::LogLevel::kDebug
+                  : config.log_level == "warn"  ? base::LogLevel::kWarn
                   : config.log_level == "error" ? base::LogLevel::kError
                                                 : base::LogLevel::kInfo;
   return options;
@@ -45,8 +45,10 @@ int Fail(const absl::Status& status) {
 
 // The line that people and scripts wait for.
 void Announce(const App& app, const base::ServerConfig& config) {
-  const std::string host = config.host.find(':') == std::string::npos ? config.host : absl::StrCat("[", config.host, "]");
-  const std::string grpc = app.grpc_port() < 0 ? "gRPC on the same port" : absl::StrCat("gRPC on port ", app.grpc_port());
+  const std::string host =
+      config.host.find(':') == std::string::npos ? config.host : absl::StrCat("[", config.host, "]");
+  const std::string grpc =
+      app.grpc_port() < 0 ? "gRPC on the same port" : absl::StrCat("gRPC on port ", app.grpc_port());
   std::printf("hadal listening on http://%s:%d (%s)\n", host.c_str(), app.port(), grpc.c_str());
   std::fflush(stdout);
 }

@@ -10,13 +10,19 @@ void AppendModel(const service::ServedModel& model, std::string_view id, JsonWri
   json->BeginObject().Key("id").String(id).Key("object").String("model");
   json->Key("created").Int(model.created_unix_s).Key("owned_by").String("hadal");
   json->Key("root").String(model.name).Key("family").String(model.info.family).Key("dtype").String(model.info.dtype);
-  json->Key("max_model_len").Int(model.info.max_model_len).Key("parameters").Int(model.info.parameter_count).EndObject();
+  json->Key("max_model_len")
+      .Int(model.info.max_model_len)
+      .Key("parameters")
+      .Int(model.info.parameter_count)
+      .EndObject();
 }
 
 }  // namespace
 
 Answer HealthAnswer(const HealthReport& report, Route route) {
-  const bool good = route == Route::kHealthLive ? report.live : route == Route::kHealthStartup ? report.started : report.ready;
+  const bool good = route == Route::kHealthLive      ? report.live
+                    : route == Route::kHealthStartup ? report.started
+                                                     : report.ready;
   Answer answer;
   answer.status = good ? 200 : 503;
   answer.headers.emplace_back("cache-control", "no-store");

@@ -22,7 +22,8 @@ namespace asio = boost::asio;
 using request::MakeError;
 using request::Reason;
 
-void Record(Connection& connection, std::string_view route, absl::Time arrival, const absl::Status& status, int http_status) {
+void Record(Connection& connection, std::string_view route, absl::Time arrival, const absl::Status& status,
+            int http_status) {
   service::GenerateService& service = *connection.context().dependencies.service;
   service::CallRecord record;
   record.protocol = "http";
@@ -80,7 +81,8 @@ absl::Status Tokenize(const service::GenerateService& service, const std::string
   return absl::OkStatus();
 }
 
-absl::Status Detokenize(const service::GenerateService& service, const std::string& body, int max_depth, Answer* answer) {
+absl::Status Detokenize(const service::GenerateService& service, const std::string& body, int max_depth,
+                        Answer* answer) {
   absl::StatusOr<DetokenizeBody> decoded = DecodeDetokenize(body, max_depth);
   if (!decoded.ok()) return decoded.status();
   absl::StatusOr<std::string> text = service.Detokenize(decoded->model, decoded->tokens, decoded->skip_special_tokens);
@@ -137,14 +139,17 @@ std::optional<Answer> AdminAnswer(Connection& connection, const RouteMatch& matc
       answer.body = context.dependencies.metrics->Expose();
       return answer;
     }
-    case Route::kVersion: return VersionAnswer(context.options.version);
-    case Route::kModels: return ModelsAnswer(service.ListModels());
+    case Route::kVersion:
+      return VersionAnswer(context.options.version);
+    case Route::kModels:
+      return ModelsAnswer(service.ListModels());
     case Route::kModel: {
       absl::StatusOr<service::ModelTable::Entry> entry = service.FindModel(match.parameter);
       if (!entry.ok()) return ErrorAnswer(entry.status(), context.options.overload_http_status);
       return ModelAnswer(*entry->model, match.parameter);
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -158,7 +163,8 @@ absl::StatusOr<absl::Time> ParseDeadline(std::string_view milliseconds, absl::Ti
   int64_t value = 0;
   const auto parsed = std::from_chars(milliseconds.data(), milliseconds.data() + milliseconds.size(), value);
   if (parsed.ec != std::errc() || parsed.ptr != milliseconds.data() + milliseconds.size() || value < 1) {
-    return MakeError(Reason::kOutOfRange, "the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more",
+    return MakeError(Reason::kOutOfRange,
+                     "the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more",
                      "x-hadal-deadline-ms");
   }
   return arrival + absl::Milliseconds(value);

@@ -14,15 +14,15 @@ namespace hadal::http {
 
 // What every chunk and every whole answer repeats.
 struct AnswerHead {
-  std::string id;                // "chatcmpl-..." or "cmpl-..."
+  std::string id;  // "chatcmpl-..." or "cmpl-..."
   int64_t created_unix_s = 0;
-  std::string model;             // as the caller named it
+  std::string model;  // as the caller named it
   std::string fingerprint;
 };
 
 // Turns what calls deliver into the body of an OpenAI answer, whole or as server-sent events. An HTTP request may hold
-// several calls (completions with several prompts): their choices follow each other. Not thread-safe; the calls must outlive
-// it. Costs less than 4 us a token (benchmarks/server/bench_sse_encode.cc).
+// several calls (completions with several prompts): their choices follow each other. Not thread-safe; the calls must
+// outlive it. Costs less than 4 us a token (benchmarks/server/bench_sse_encode.cc).
 class CallAnswer {
  public:
   virtual ~CallAnswer() = default;
@@ -38,10 +38,10 @@ std::unique_ptr<CallAnswer> MakeChatStream(const AnswerHead& head, const AnswerO
 std::unique_ptr<CallAnswer> MakeChatAnswer(const AnswerHead& head, const AnswerOptions& options, const Calls& calls);
 
 // Completions with `echo` give the prompt back in front of the text: prompt i as text, empty vector without echo.
-std::unique_ptr<CallAnswer> MakeCompletionStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                                                 std::vector<std::string> echo, bool logprobs);
-std::unique_ptr<CallAnswer> MakeCompletionAnswer(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                                                 std::vector<std::string> echo, bool logprobs);
+std::unique_ptr<CallAnswer> MakeCompletionStream(const AnswerHead& head, const AnswerOptions& options,
+                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs);
+std::unique_ptr<CallAnswer> MakeCompletionAnswer(const AnswerHead& head, const AnswerOptions& options,
+                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs);
 
 // --- pieces that chat and completions share ---
 void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out);

@@ -264,7 +264,8 @@ asio::awaitable<void> CallRun::Answer() {
   // The client is gone or does not read: everything ends with the calls.
   started_.calls.clear();
   const bool slow = connection_.write_timed_out();
-  Record(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled, slow ? "the client does not read" : "the client is gone"),
+  Record(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled,
+                   slow ? "the client does not read" : "the client is gone"),
          streaming_ ? 200 : 499);
 }
 

@@ -55,7 +55,8 @@ void AppendLogprobs(const std::vector<ScoredToken>& tokens, const tokenizer::Tok
 // The same events for every choice: head, then role, reasoning, content, tool calls, end.
 class ChatStream : public CallAnswer {
  public:
-  ChatStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls) : options_(options), calls_(calls) {
+  ChatStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls)
+      : options_(options), calls_(calls) {
     prefix_ = "data: ";
     JsonWriter json(&prefix_);
     json.BeginObject().Key("id").String(head.id).Key("object").String("chat.completion.chunk");
@@ -99,7 +100,8 @@ class ChatStream : public CallAnswer {
   }
 
   // What belongs to tokens goes with the first event of a delta that has text.
-  void EndEvent(ChoiceDelta& delta, const tokenizer::Tokenizer& tokenizer, std::string_view finish, std::string* out) const {
+  void EndEvent(ChoiceDelta& delta, const tokenizer::Tokenizer& tokenizer, std::string_view finish,
+                std::string* out) const {
     if (delta.logprobs.empty()) {
       out->append(",\"logprobs\":null");
     } else {

@@ -21,7 +21,8 @@ using simdjson::dom::element;
 absl::Status ReadContent(const element& value, const std::string& path, std::string* out) {
   if (value.is_string()) return ReadString(value, path, out);
   simdjson::dom::array parts;
-  if (value.get_array().get(parts) != simdjson::SUCCESS) return WrongType(path, "a string or an array of text parts", value);
+  if (value.get_array().get(parts) != simdjson::SUCCESS)
+    return WrongType(path, "a string or an array of text parts", value);
   for (const element part : parts) {
     simdjson::dom::object object;
     if (part.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an array of text parts", part);
@@ -134,7 +135,8 @@ absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* th
   for (const auto field : object) {
     if ((field.key != "thinking" && field.key != "enable_thinking") || field.value.is_null()) continue;
     bool wanted = false;
-    if (absl::Status status = ReadBool(field.value, "chat_template_kwargs.thinking", &wanted); !status.ok()) return status;
+    if (absl::Status status = ReadBool(field.value, "chat_template_kwargs.thinking", &wanted); !status.ok())
+      return status;
     *thinking = wanted;
   }
   return absl::OkStatus();
@@ -203,7 +205,8 @@ absl::Status ReadTools(const element& value, std::vector<tokenizer::ChatTool>* o
       if (field.value.is_null()) continue;
       absl::Status status;
       if (field.key == "name") status = ReadString(field.value, path + ".function.name", &tool.name);
-      if (field.key == "description") status = ReadString(field.value, path + ".function.description", &tool.description);
+      if (field.key == "description")
+        status = ReadString(field.value, path + ".function.description", &tool.description);
       if (field.key == "parameters") {
         if (!field.value.is_object()) return WrongType(path + ".function.parameters", "an object", field.value);
         tool.parameters_json = simdjson::minify(field.value);
@@ -257,10 +260,10 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
   }
   if (logprobs && !chat.call.options.top_logprobs.has_value()) chat.call.options.top_logprobs = 0;
   if (chat.call.options.stopping.max_tokens.has_value() && *chat.call.options.stopping.max_tokens < 1) {
-    return request::MakeError(request::Reason::kOutOfRange,
-                              absl::StrCat("`max_tokens` is ", *chat.call.options.stopping.max_tokens,
-                                           "; it must be 1 or more"),
-                              "max_tokens");
+    return request::MakeError(
+        request::Reason::kOutOfRange,
+        absl::StrCat("`max_tokens` is ", *chat.call.options.stopping.max_tokens, "; it must be 1 or more"),
+        "max_tokens");
   }
   return chat;
 }

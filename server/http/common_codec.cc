@@ -19,7 +19,8 @@ absl::Status ReadStop(const element& value, std::vector<std::string>* out) {
   out->clear();
   if (value.is_string()) return ReadString(value, "stop", &out->emplace_back());
   simdjson::dom::array array;
-  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("stop", "a string or an array of strings", value);
+  if (value.get_array().get(array) != simdjson::SUCCESS)
+    return WrongType("stop", "a string or an array of strings", value);
   for (const element item : array) {
     // One more than allowed is enough to be refused by the service's check.
     if (out->size() > service::kMaxStopStrings) break;
@@ -31,7 +32,8 @@ absl::Status ReadStop(const element& value, std::vector<std::string>* out) {
 absl::Status ReadStopTokenIds(const element& value, std::vector<int32_t>* out) {
   out->clear();
   simdjson::dom::array array;
-  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("stop_token_ids", "an array of integers", value);
+  if (value.get_array().get(array) != simdjson::SUCCESS)
+    return WrongType("stop_token_ids", "an array of integers", value);
   for (const element item : array) {
     if (out->size() > service::kMaxStopTokenIds) break;
     if (absl::Status status = ReadInt(item, "stop_token_ids", &out->emplace_back()); !status.ok()) return status;
@@ -63,7 +65,8 @@ absl::Status ReadStreamOptions(const element& value, AnswerOptions* answer) {
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("stream_options", "an object", value);
   for (const auto field : object) {
     if (field.key != "include_usage" || field.value.is_null()) continue;
-    if (absl::Status status = ReadBool(field.value, "stream_options.include_usage", &answer->include_usage); !status.ok()) {
+    if (absl::Status status = ReadBool(field.value, "stream_options.include_usage", &answer->include_usage);
+        !status.ok()) {
       return status;
     }
   }

@@ -15,9 +15,9 @@ namespace hadal::http {
 // How a call is to be answered: what the service does not need to know.
 struct AnswerOptions {
   bool stream = false;
-  bool include_usage = false;      // stream_options.include_usage
+  bool include_usage = false;  // stream_options.include_usage
   bool return_token_ids = false;
-  std::string service_tier;        // "" when the body names none
+  std::string service_tier;  // "" when the body names none
 };
 
 // Reads a field that chat and plain completions share. False: the field is not one of them.

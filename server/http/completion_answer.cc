@@ -30,7 +30,8 @@ class LogprobLists {
     }
     logprobs_.Float(score->logprob);
     tops_.BeginObject();
-    for (const request::TokenLogprob& top : score->top) tops_.Key(TokenText(tokenizer, top.token_id)).Float(top.logprob);
+    for (const request::TokenLogprob& top : score->top)
+      tops_.Key(TokenText(tokenizer, top.token_id)).Float(top.logprob);
     tops_.EndObject();
   }
 
@@ -49,8 +50,8 @@ class LogprobLists {
 
 class CompletionBase : public CallAnswer {
  public:
-  CompletionBase(const AnswerHead& head, const AnswerOptions& options, const Calls& calls, std::vector<std::string> echo,
-                 bool logprobs)
+  CompletionBase(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
+                 std::vector<std::string> echo, bool logprobs)
       : head_(head), options_(options), calls_(calls), echo_(std::move(echo)), logprobs_(logprobs) {}
 
  protected:
@@ -85,8 +86,8 @@ class CompletionBase : public CallAnswer {
 
 class CompletionStream : public CompletionBase {
  public:
-  CompletionStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls, std::vector<std::string> echo,
-                   bool logprobs)
+  CompletionStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
+                   std::vector<std::string> echo, bool logprobs)
       : CompletionBase(head, options, calls, std::move(echo), logprobs), started_(ChoiceCount()) {
     prefix_ = "data: ";
     JsonWriter json(&prefix_);
@@ -105,8 +106,8 @@ class CompletionStream : public CompletionBase {
       Start(call_index, delta.choice, {}, out);
       LogprobLists lists;
       if (logprobs_) AddScores(call_index, delta.logprobs, &lists);
-      Event(ChoiceIndex(call_index, delta.choice), delta.text, &lists, service::FinishName(delta.finish), delta.token_ids,
-            nullptr, out);
+      Event(ChoiceIndex(call_index, delta.choice), delta.text, &lists, service::FinishName(delta.finish),
+            delta.token_ids, nullptr, out);
     }
   }
 
@@ -133,7 +134,8 @@ class CompletionStream : public CompletionBase {
   }
 
   void Event(size_t index, std::string_view text, LogprobLists* lists, std::string_view finish,
-             const std::vector<int32_t>& token_ids, const std::vector<int32_t>* prompt_token_ids, std::string* out) const {
+             const std::vector<int32_t>& token_ids, const std::vector<int32_t>* prompt_token_ids,
+             std::string* out) const {
     out->append(prefix_).append("[{\"index\":");
     AppendJsonNumber(static_cast<int64_t>(index), out);
     out->append(",\"text\":");
@@ -168,9 +170,10 @@ class CompletionStream : public CompletionBase {
 
 class CompletionWhole : public CompletionBase {
  public:
-  CompletionWhole(const AnswerHead& head, const AnswerOptions& options, const Calls& calls, std::vector<std::string> echo,
-                  bool logprobs)
-      : CompletionBase(head, options, calls, std::move(echo), logprobs), choices_(ChoiceCount()),
+  CompletionWhole(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
+                  std::vector<std::string> echo, bool logprobs)
+      : CompletionBase(head, options, calls, std::move(echo), logprobs),
+        choices_(ChoiceCount()),
         prompt_scores_(calls.size()) {}
 
   void Add(size_t call_index, CallUpdate&& update, std::string* out) override {
@@ -231,13 +234,13 @@ class CompletionWhole : public CompletionBase {
 
 }  // namespace
 
-std::unique_ptr<CallAnswer> MakeCompletionStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                                                 std::vector<std::string> echo, bool logprobs) {
+std::unique_ptr<CallAnswer> MakeCompletionStream(const AnswerHead& head, const AnswerOptions& options,
+                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs) {
   return std::make_unique<CompletionStream>(head, options, calls, std::move(echo), logprobs);
 }
 
-std::unique_ptr<CallAnswer> MakeCompletionAnswer(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                                                 std::vector<std::string> echo, bool logprobs) {
+std::unique_ptr<CallAnswer> MakeCompletionAnswer(const AnswerHead& head, const AnswerOptions& options,
+                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs) {
   return std::make_unique<CompletionWhole>(head, options, calls, std::move(echo), logprobs);
 }
 

@@ -28,7 +28,8 @@ absl::Status ReadTokenIds(const simdjson::dom::array& array, std::string_view pa
 
 absl::Status ReadPrompts(const element& value, std::vector<PromptValue>* out) {
   out->clear();
-  constexpr std::string_view kWanted = "a string, an array of strings, an array of token ids or an array of such arrays";
+  constexpr std::string_view kWanted =
+      "a string, an array of strings, an array of token ids or an array of such arrays";
   if (value.is_string()) {
     std::string text;
     if (absl::Status status = ReadString(value, "prompt", &text); !status.ok()) return status;
@@ -91,16 +92,19 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
   if (best_of.has_value() && *best_of != 1 && *best_of != options.n) {
     return UnsupportedField("best_of", "`best_of` above `n` is not offered: ask for `n` choices and choose yourself");
   }
-  if (options.top_logprobs.has_value() && (*options.top_logprobs < 0 || *options.top_logprobs > service::kMaxTopLogprobs)) {
+  if (options.top_logprobs.has_value() &&
+      (*options.top_logprobs < 0 || *options.top_logprobs > service::kMaxTopLogprobs)) {
     return request::MakeError(
         request::Reason::kOutOfRange,
-        absl::StrCat("`logprobs` is ", *options.top_logprobs, "; it must be from 0 to ", service::kMaxTopLogprobs), "logprobs");
+        absl::StrCat("`logprobs` is ", *options.top_logprobs, "; it must be from 0 to ", service::kMaxTopLogprobs),
+        "logprobs");
   }
   if (completion.echo && completion.call.suffix.has_value()) {
     return InvalidField("suffix", "`suffix` and `echo` exclude each other");
   }
   if (completion.prompts.size() * static_cast<size_t>(std::max(options.n, 1)) > service::kMaxPromptsPerCall) {
-    return InvalidField("n", absl::StrCat("`prompt` and `n` ask for more than ", service::kMaxPromptsPerCall, " choices"));
+    return InvalidField("n",
+                        absl::StrCat("`prompt` and `n` ask for more than ", service::kMaxPromptsPerCall, " choices"));
   }
   options.prompt_logprobs = completion.echo && options.top_logprobs.has_value();
   if (!options.stopping.max_tokens.has_value()) options.stopping.max_tokens = kDefaultMaxTokens;

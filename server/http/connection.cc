@@ -35,8 +35,8 @@ constexpr std::string_view kChunkPlace = "00000000\r\n";
 
 bool IsSaneId(std::string_view id) {
   return !id.empty() && id.size() <= kMaxRequestIdBytes && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.' ||
-           c == ':' || c == '/';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.' || c == ':' || c == '/';
   });
 }
 
@@ -48,8 +48,11 @@ bool PeerHungUp(int fd) {
 }  // namespace
 
 Connection::Connection(asio::ip::tcp::socket socket, ServerContext* context)
-    : socket_(std::move(socket)), context_(context), event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
-      watchdog_(socket_.get_executor()), watch_timer_(socket_.get_executor()) {}
+    : socket_(std::move(socket)),
+      context_(context),
+      event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
+      watchdog_(socket_.get_executor()),
+      watch_timer_(socket_.get_executor()) {}
 
 Connection::~Connection() = default;
 
@@ -180,7 +183,8 @@ std::string Connection::AnswerHead(int status, std::string_view content_type, co
 asio::awaitable<void> Connection::Send(Answer answer) {
   StopWatching();
   answered_ = true;
-  const bool unread = reader_->state() == RequestReader::State::kBody || reader_->state() == RequestReader::State::kError;
+  const bool unread =
+      reader_->state() == RequestReader::State::kBody || reader_->state() == RequestReader::State::kError;
   bool discard = false;
   if (reader_->state() == RequestReader::State::kBody) {
     // A client that waits for 100 Continue may send the body or not: nobody can tell where the next request begins.
@@ -211,8 +215,8 @@ asio::awaitable<void> Connection::Send(Answer answer) {
   }
 }
 
-// Closes our side and reads what still comes: closing with unread bytes would make the kernel reset the connection, and the
-// client would lose the answer.
+// Closes our side and reads what still comes: closing with unread bytes would make the kernel reset the connection, and
+// the client would lose the answer.
 asio::awaitable<void> Connection::Linger() {
   boost::system::error_code ignored;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
@@ -228,8 +232,7 @@ asio::awaitable<bool> Connection::BeginStream(std::string_view content_type) {
   answered_ = true;
   chunked_ = !head().http_1_0;
   if (!chunked_) keep_alive_ = false;
-  std::string text = AnswerHead(
-      200, content_type, {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}});
+  std::string text = AnswerHead(200, content_type, {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}});
   text += chunked_ ? "transfer-encoding: chunked\r\n\r\n" : "\r\n";
   co_return co_await Write(text);
 }
@@ -300,11 +303,12 @@ void Connection::WatchDisconnect() {
   watching_ = true;
   const uint64_t number = ++watch_number_;
   socket_.async_wait(asio::ip::tcp::socket::wait_read,
-                     asio::bind_cancellation_slot(
-                         watch_cancel_.slot(), [weak = weak_from_this(), number](const boost::system::error_code& error) {
-                           const std::shared_ptr<Connection> self = weak.lock();
-                           if (self != nullptr && !error && self->watching_ && self->watch_number_ == number) self->OnReadable();
-                         }));
+                     asio::bind_cancellation_slot(watch_cancel_.slot(), [weak = weak_from_this(), number](
+                                                                            const boost::system::error_code& error) {
+                       const std::shared_ptr<Connection> self = weak.lock();
+                       if (self != nullptr && !error && self->watching_ && self->watch_number_ == number)
+                         self->OnReadable();
+                     }));
 }
 
 void Connection::OnReadable() {

@@ -38,11 +38,12 @@ struct ServerContext {
 // Answers one request of a connection, of which the head has been read.
 using Handler = std::function<boost::asio::awaitable<void>(Connection&)>;
 
-// GCC 12 miscompiles a coroutine with a co_await inside the condition of an if or a loop (its frame is laid out in two ways):
-// here and in the handlers the result always goes into a variable first; tests/arch checks it.
+// GCC 12 miscompiles a coroutine with a co_await inside the condition of an if or a loop (its frame is laid out in two
+// ways): here and in the handlers the result always goes into a variable first; tests/arch checks it.
 //
-// One HTTP/1.1 connection: reads requests one after the other, lets the handler answer each, keeps the socket's time limits.
-// Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by pending operations.
+// One HTTP/1.1 connection: reads requests one after the other, lets the handler answer each, keeps the socket's time
+// limits. Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by pending
+// operations.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(boost::asio::ip::tcp::socket socket, ServerContext* context);
@@ -112,13 +113,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool aborted_ = false;
 
   std::unique_ptr<RequestReader> reader_;
-  std::string rest_;                 // bytes behind the last request
+  std::string rest_;  // bytes behind the last request
   std::string request_id_;
   std::array<char, 8 << 10> read_buffer_;
-  bool idle_ = true;                 // between requests
+  bool idle_ = true;  // between requests
   bool answered_ = false;
   bool keep_alive_ = true;
-  bool chunked_ = false;             // the stream under way
+  bool chunked_ = false;  // the stream under way
 
   boost::asio::cancellation_signal watch_cancel_;
   boost::asio::steady_timer watch_timer_;

@@ -23,8 +23,8 @@ struct Answer {
 // {"error":{"message","type","param","code"}} of a status, by the table of request/refusal.h.
 std::string ErrorObject(const absl::Status& status);
 
-// The status as a whole answer: HTTP status (capacity refusals become `overload_http_status`), error object, Retry-After,
-// retry-after-ms, x-should-retry and x-hadal-reason.
+// The status as a whole answer: HTTP status (capacity refusals become `overload_http_status`), error object,
+// Retry-After, retry-after-ms, x-should-retry and x-hadal-reason.
 Answer ErrorAnswer(const absl::Status& status, int overload_http_status);
 int HttpStatusOf(const absl::Status& status, int overload_http_status);
 

@@ -42,7 +42,8 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-// Connections above max_connections that are still looked at: health and metrics are answered, the others are told why not.
+// Connections above max_connections that are still looked at: health and metrics are answered, the others are told why
+// not.
 constexpr int64_t kReservedConnections = 256;
 // Pause after an accept that failed, for example for want of file descriptors.
 constexpr auto kAcceptPause = std::chrono::milliseconds(50);
@@ -65,7 +66,8 @@ class HttpServer::Impl {
   Impl(HttpOptions options, Dependencies dependencies) {
     context_.options = std::move(options);
     context_.dependencies = std::move(dependencies);
-    for (int i = 0; i < std::max(context_.options.io_threads, 1) + 1; ++i) threads_.push_back(std::make_unique<IoThread>());
+    for (int i = 0; i < std::max(context_.options.io_threads, 1) + 1; ++i)
+      threads_.push_back(std::make_unique<IoThread>());
   }
 
   absl::Status Listen();
@@ -91,8 +93,8 @@ class HttpServer::Impl {
   std::vector<std::unique_ptr<IoThread>> threads_;  // [0] is the reserved one
   std::unique_ptr<tcp::acceptor> acceptor_;
   int port_ = 0;
-  size_t next_thread_ = 0;                       // on the reserved thread only
-  std::unordered_set<tcp::socket*> looking_;     // on the reserved thread only: connections not told apart yet
+  size_t next_thread_ = 0;                    // on the reserved thread only
+  std::unordered_set<tcp::socket*> looking_;  // on the reserved thread only: connections not told apart yet
   std::atomic<bool> stopping_{false};
   bool started_ = false;
 
@@ -145,7 +147,8 @@ asio::awaitable<void> HttpServer::Impl::Accept() {
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (context_.open_connections.load() >= context_.options.max_connections + kReservedConnections) continue;  // closes it
+    if (context_.open_connections.load() >= context_.options.max_connections + kReservedConnections)
+      continue;  // closes it
     CountConnection(1);
     asio::co_spawn(reserved().context, Admit(std::move(socket)), asio::detached);
   }
@@ -233,7 +236,8 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
   const ServerContext& context = connection.context();
   const absl::Status status = request::MakeBusy(
       request::Reason::kConnectionQueueFull,
-      absl::StrFormat("%d/%d connections", context.open_connections.load(), context.options.max_connections), absl::Seconds(1));
+      absl::StrFormat("%d/%d connections", context.open_connections.load(), context.options.max_connections),
+      absl::Seconds(1));
   connection.CloseAfterAnswer();
   co_await connection.Send(ErrorAnswer(status, context.options.overload_http_status));
 }
@@ -263,7 +267,8 @@ void HttpServer::Impl::BeginDrain() {
 }
 
 bool HttpServer::Impl::WaitIdle(absl::Duration timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(std::min(timeout, absl::Hours(24)));
+  const auto deadline =
+      std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(std::min(timeout, absl::Hours(24)));
   while (context_.active_calls.load() > 0) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(5));

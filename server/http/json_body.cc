@@ -25,14 +25,21 @@ constexpr size_t kKeptCapacityBytes = 1 << 20;
 
 std::string_view TypeName(element_type type) {
   switch (type) {
-    case element_type::ARRAY: return "an array";
-    case element_type::OBJECT: return "an object";
+    case element_type::ARRAY:
+      return "an array";
+    case element_type::OBJECT:
+      return "an object";
     case element_type::INT64:
-    case element_type::UINT64: return "an integer";
-    case element_type::DOUBLE: return "a number";
-    case element_type::STRING: return "a string";
-    case element_type::BOOL: return "a boolean";
-    case element_type::NULL_VALUE: return "null";
+    case element_type::UINT64:
+      return "an integer";
+    case element_type::DOUBLE:
+      return "a number";
+    case element_type::STRING:
+      return "a string";
+    case element_type::BOOL:
+      return "a boolean";
+    case element_type::NULL_VALUE:
+      return "null";
   }
   return "something else";
 }
@@ -41,7 +48,8 @@ std::string_view TypeName(element_type type) {
 
 absl::Status WrongType(std::string_view path, std::string_view wanted, const element& found) {
   return MakeError(Reason::kOutOfRange,
-                   absl::StrCat("`", View(path), "` must be ", View(wanted), ", not ", View(TypeName(found.type()))), path);
+                   absl::StrCat("`", View(path), "` must be ", View(wanted), ", not ", View(TypeName(found.type()))),
+                   path);
 }
 
 absl::Status InvalidField(std::string_view path, std::string_view message) {
@@ -82,7 +90,8 @@ absl::Status ReadInt(const element& value, std::string_view path, int32_t* out) 
     integer = static_cast<int64_t>(number);
   }
   if (integer < std::numeric_limits<int32_t>::min() || integer > std::numeric_limits<int32_t>::max()) {
-    return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` is ", integer, ", which no limit allows"), path);
+    return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` is ", integer, ", which no limit allows"),
+                     path);
   }
   *out = static_cast<int32_t>(integer);
   return absl::OkStatus();
@@ -97,7 +106,8 @@ absl::Status ReadInt(const element& value, std::string_view path, std::optional<
 
 absl::Status ReadFloat(const element& value, std::string_view path, std::optional<float>* out) {
   double number = 0;
-  if (!value.is_number() || value.get_double().get(number) != simdjson::SUCCESS) return WrongType(path, "a number", value);
+  if (!value.is_number() || value.get_double().get(number) != simdjson::SUCCESS)
+    return WrongType(path, "a number", value);
   *out = static_cast<float>(number);
   return absl::OkStatus();
 }
@@ -130,9 +140,11 @@ absl::Status ParseObject(std::string_view body, int max_depth,
   }
   if (error == simdjson::SUCCESS) error = parser->parse(body.data(), body.size()).get(root);
   if (error == simdjson::MEMALLOC) return MakeError(Reason::kInternal, "out of memory while parsing the body");
-  if (error == simdjson::EMPTY) return MakeError(Reason::kInvalidRequest, "the body is empty; a JSON object is expected");
+  if (error == simdjson::EMPTY)
+    return MakeError(Reason::kInvalidRequest, "the body is empty; a JSON object is expected");
   if (error == simdjson::DEPTH_ERROR) {
-    return MakeError(Reason::kInvalidRequest, absl::StrCat("the body's JSON is nested deeper than ", max_depth, " levels"));
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("the body's JSON is nested deeper than ", max_depth, " levels"));
   }
   if (error != simdjson::SUCCESS) {
     return MakeError(Reason::kInvalidRequest,

@@ -34,10 +34,11 @@ absl::Status WrongType(std::string_view path, std::string_view wanted, const sim
 absl::Status InvalidField(std::string_view path, std::string_view message);
 absl::Status UnsupportedField(std::string_view path, std::string_view message);
 
-// Parses a body whose top level must be an object and calls `visit` for each field whose value is not null, in order; of
-// a repeated field the last one counts. INVALID_REQUEST (400) for text that is not JSON in UTF-8, nested deeper than
+// Parses a body whose top level must be an object and calls `visit` for each field whose value is not null, in order;
+// of a repeated field the last one counts. INVALID_REQUEST (400) for text that is not JSON in UTF-8, nested deeper than
 // `max_depth`, or not an object. The elements live until the call returns. Any thread.
-absl::Status ParseObject(std::string_view body, int max_depth,
-                         const std::function<absl::Status(std::string_view name, const simdjson::dom::element& value)>& visit);
+absl::Status ParseObject(
+    std::string_view body, int max_depth,
+    const std::function<absl::Status(std::string_view name, const simdjson::dom::element& value)>& visit);
 
 }  // namespace hadal::http

@@ -7,7 +7,8 @@
 
 namespace hadal::http {
 
-// Appends `text` as a quoted JSON string. Invalid UTF-8 becomes U+FFFD, so that the output is JSON whatever the input is.
+// Appends `text` as a quoted JSON string. Invalid UTF-8 becomes U+FFFD, so that the output is JSON whatever the input
+// is.
 void AppendJsonString(std::string_view text, std::string* out);
 // Numbers as JSON; NaN and infinities, which JSON cannot say, become -9999 (the API's "not known").
 void AppendJsonNumber(double value, std::string* out);
@@ -17,7 +18,8 @@ void AppendJsonNumber(int64_t value, std::string* out);
 // Text with every invalid UTF-8 sequence replaced by U+FFFD per maximal subpart.
 std::string ToValidUtf8(std::string_view bytes);
 
-// Writes nested JSON without building a tree: commas are put where they belong. Appends to `out`, which must outlive it.
+// Writes nested JSON without building a tree: commas are put where they belong. Appends to `out`, which must outlive
+// it.
 class JsonWriter {
  public:
   explicit JsonWriter(std::string* out) : out_(out) {}

@@ -142,8 +142,8 @@ void RequestReader::FinishHead() {
     Fail(MakeError(Reason::kHeadersTooLarge, absl::StrCat("the request target has ", head_.target.size(),
                                                           " bytes; the limit is ", limits_.target_bytes)));
   } else if (head_.content_length.has_value() && *head_.content_length > limits_.body_bytes) {
-    Fail(MakeError(Reason::kBodyTooLarge, absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ",
-                                                       limits_.body_bytes)));
+    Fail(MakeError(Reason::kBodyTooLarge,
+                   absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", limits_.body_bytes)));
   } else {
     state_ = parser.is_done() ? State::kDone : State::kBody;
     if (head_.content_length.has_value()) {

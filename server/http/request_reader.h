@@ -22,13 +22,13 @@ struct RequestHead {
   bool chunked = false;
   std::optional<int64_t> content_length;  // none: no body, or chunked
   std::string authorization;
-  std::string request_id;     // x-request-id
-  std::string priority;       // x-hadal-priority
-  std::string deadline_ms;    // x-hadal-deadline-ms
+  std::string request_id;   // x-request-id
+  std::string priority;     // x-hadal-priority
+  std::string deadline_ms;  // x-hadal-deadline-ms
 };
 
-// Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no time is
-// more kept than the head's limit, the body's limit and 64 KiB. Not thread-safe.
+// Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no
+// time is more kept than the head's limit, the body's limit and 64 KiB. Not thread-safe.
 class RequestReader {
  public:
   struct Limits {
@@ -41,9 +41,9 @@ class RequestReader {
   explicit RequestReader(const Limits& limits);
   ~RequestReader();
 
-  // Takes bytes as they arrive. Stops behind the head (State::kBody), so that the caller can decide before the body is read:
-  // Feed, with or without more bytes, goes on then.
-  // Errors: INVALID_REQUEST (400), HEADERS_TOO_LARGE (431, 414 for the target), BODY_TOO_LARGE (413).
+  // Takes bytes as they arrive. Stops behind the head (State::kBody), so that the caller can decide before the body is
+  // read: Feed, with or without more bytes, goes on then. Errors: INVALID_REQUEST (400), HEADERS_TOO_LARGE (431, 414
+  // for the target), BODY_TOO_LARGE (413).
   void Feed(std::string_view bytes);
   // Bytes behind the end of the request: the next one's beginning. After State::kDone.
   std::string TakeRest();

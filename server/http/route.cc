@@ -36,7 +36,8 @@ constexpr std::array kRows = {
 constexpr Row kModelRow{"/models/", "GET", Route::kModel, "/v1/models/{id}", true};
 
 std::string_view StripPrefix(std::string_view path, std::string_view prefix) {
-  if (path.substr(0, prefix.size()) == prefix && path.substr(prefix.size(), 1) == "/") return path.substr(prefix.size());
+  if (path.substr(0, prefix.size()) == prefix && path.substr(prefix.size(), 1) == "/")
+    return path.substr(prefix.size());
   return path;
 }
 
@@ -87,7 +88,8 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   if (api_path.substr(0, kModelRow.path.size()) == kModelRow.path && api_path.size() > kModelRow.path.size() &&
       matches(kModelRow, &match)) {
     std::optional<std::string> id = PercentDecode(api_path.substr(kModelRow.path.size()));
-    if (!id.has_value()) return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");
+    if (!id.has_value())
+      return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");
     match.parameter = *std::move(id);
     return match;
   }

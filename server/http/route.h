@@ -9,28 +9,29 @@
 namespace hadal::http {
 
 enum class Route {
-  kChat,          // POST /v1/chat/completions
-  kSimpleChat,    // POST /v1/chat: the same, and {"prompt": "..."}
-  kCompletions,   // POST /v1/completions
-  kModels,        // GET /v1/models
-  kModel,         // GET /v1/models/{id}
-  kTokenize,      // POST /tokenize
-  kDetokenize,    // POST /detokenize
-  kMetrics,       // GET /metrics
-  kHealthLive,    // GET /health/live
-  kHealthReady,   // GET /health/ready, /health
-  kHealthStartup, // GET /health/startup
-  kVersion,       // GET /version
+  kChat,           // POST /v1/chat/completions
+  kSimpleChat,     // POST /v1/chat: the same, and {"prompt": "..."}
+  kCompletions,    // POST /v1/completions
+  kModels,         // GET /v1/models
+  kModel,          // GET /v1/models/{id}
+  kTokenize,       // POST /tokenize
+  kDetokenize,     // POST /detokenize
+  kMetrics,        // GET /metrics
+  kHealthLive,     // GET /health/live
+  kHealthReady,    // GET /health/ready, /health
+  kHealthStartup,  // GET /health/startup
+  kVersion,        // GET /version
 };
 
 struct RouteMatch {
   Route route = Route::kVersion;
-  std::string_view name;   // fixed name for metrics and logs; never what the client wrote
-  std::string parameter;   // decoded {id}
+  std::string_view name;  // fixed name for metrics and logs; never what the client wrote
+  std::string parameter;  // decoded {id}
 };
 
 // Looks a request up. API routes also answer without /v1 and below /beta, because clients append paths freely. A HEAD
-// request matches where GET does. ROUTE_NOT_FOUND (404), or METHOD_NOT_ALLOWED (405) with `allow` set to the header's value.
+// request matches where GET does. ROUTE_NOT_FOUND (404), or METHOD_NOT_ALLOWED (405) with `allow` set to the header's
+// value.
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow);
 
 // Name under which requests without a route are counted.

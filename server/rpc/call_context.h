@@ -17,10 +17,10 @@ namespace hadal::rpc {
 // What a call's metadata says, read before its message is.
 struct CallMetadata {
   std::string authorization;
-  std::string request_id;                          // the client's x-request-id when it is sane, else a new one
-  std::optional<request::Priority> priority;       // x-hadal-priority
+  std::string request_id;                     // the client's x-request-id when it is sane, else a new one
+  std::optional<request::Priority> priority;  // x-hadal-priority
   absl::Time arrival;
-  absl::Time deadline = absl::InfiniteFuture();    // in the clock's time
+  absl::Time deadline = absl::InfiniteFuture();  // in the clock's time
 };
 
 // INVALID_REQUEST for an unknown x-hadal-priority; id and times are filled in even then.

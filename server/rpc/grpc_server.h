@@ -12,8 +12,8 @@
 
 namespace hadal::rpc {
 
-// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a port of its own
-// or, already accepted, from the HTTP listener (one port for both). Thread-safe.
+// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a port of its
+// own or, already accepted, from the HTTP listener (one port for both). Thread-safe.
 class GrpcServer {
  public:
   struct Options {

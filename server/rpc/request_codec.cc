@@ -52,11 +52,16 @@ tokenizer::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
 
 v1::FinishReason EncodeFinish(service::Finish finish) {
   switch (finish) {
-    case service::Finish::kNone: return v1::FINISH_REASON_UNSPECIFIED;
-    case service::Finish::kStop: return v1::FINISH_REASON_STOP;
-    case service::Finish::kLength: return v1::FINISH_REASON_LENGTH;
-    case service::Finish::kToolCalls: return v1::FINISH_REASON_TOOL_CALLS;
-    case service::Finish::kInsufficientSystemResource: return v1::FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE;
+    case service::Finish::kNone:
+      return v1::FINISH_REASON_UNSPECIFIED;
+    case service::Finish::kStop:
+      return v1::FINISH_REASON_STOP;
+    case service::Finish::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case service::Finish::kToolCalls:
+      return v1::FINISH_REASON_TOOL_CALLS;
+    case service::Finish::kInsufficientSystemResource:
+      return v1::FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }
@@ -92,11 +97,16 @@ void EncodeDelta(const service::ChoiceDelta& in, const tokenizer::Tokenizer& tok
 
 std::optional<request::Priority> DecodePriority(v1::Priority priority) {
   switch (priority) {
-    case v1::PRIORITY_HIGH: return request::Priority::kHigh;
-    case v1::PRIORITY_NORMAL: return request::Priority::kNormal;
-    case v1::PRIORITY_LOW: return request::Priority::kLow;
-    case v1::PRIORITY_BATCH: return request::Priority::kBatch;
-    default: return std::nullopt;
+    case v1::PRIORITY_HIGH:
+      return request::Priority::kHigh;
+    case v1::PRIORITY_NORMAL:
+      return request::Priority::kNormal;
+    case v1::PRIORITY_LOW:
+      return request::Priority::kLow;
+    case v1::PRIORITY_BATCH:
+      return request::Priority::kBatch;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -123,7 +133,8 @@ absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& 
       call.prompt = std::vector<int32_t>(message.token_ids().ids().begin(), message.token_ids().ids().end());
       break;
     case v1::GenerateRequest::PROMPT_NOT_SET:
-      return request::MakeError(request::Reason::kInvalidRequest, "one of 'text' and 'token_ids' is required", "prompt");
+      return request::MakeError(request::Reason::kInvalidRequest, "one of 'text' and 'token_ids' is required",
+                                "prompt");
   }
   return call;
 }

@@ -20,8 +20,7 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* message) {
   grpc::ByteBuffer copy(bytes);  // shares the slices
   grpc::ProtoBufferReader reader(&copy);
   if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the message is not a valid ", message->GetTypeName()));
+    return MakeError(Reason::kInvalidRequest, absl::StrCat("the message is not a valid ", message->GetTypeName()));
   }
   return absl::OkStatus();
 }
@@ -46,7 +45,8 @@ void StreamingCall::Admit() {
   if (absl::Status status = ReadMetadata(*context_, environment_->service->clock(), &metadata_); !status.ok()) {
     return FinishWith(status);
   }
-  absl::StatusOr<service::Caller> caller = environment_->keys->Authenticate(metadata_.authorization, metadata_.priority);
+  absl::StatusOr<service::Caller> caller =
+      environment_->keys->Authenticate(metadata_.authorization, metadata_.priority);
   if (!caller.ok()) return FinishWith(caller.status());
   caller_ = *std::move(caller);
 
@@ -229,7 +229,8 @@ absl::StatusOr<std::unique_ptr<service::ActiveCall>> ChatStreamingCall::Decode(a
   v1::ChatRequest request;
   if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
   service::ChatCall call = DecodeChat(request);
-  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call.options); !status.ok()) return status;
+  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call.options); !status.ok())
+    return status;
   return_token_ids_ = request.return_token_ids();
   return environment().service->StartChat(std::move(call), std::move(ticket));
 }
@@ -239,7 +240,8 @@ absl::StatusOr<std::unique_ptr<service::ActiveCall>> GenerateStreamingCall::Deco
   if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
   absl::StatusOr<service::GenerateCall> call = DecodeGenerate(request);
   if (!call.ok()) return call.status();
-  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call->options); !status.ok()) return status;
+  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call->options); !status.ok())
+    return status;
   return_token_ids_ = request.return_token_ids();
   return environment().service->StartGenerate(*std::move(call), std::move(ticket));
 }

@@ -88,7 +88,7 @@ class StreamingCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool first_ ABSL_GUARDED_BY(mutex_) = true;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stalled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // Finish was called
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // final status, sent when the outbox is empty
 };
 

@@ -9,9 +9,12 @@ namespace {
 
 Finish FinishOf(request::FinishReason reason) {
   switch (reason) {
-    case request::FinishReason::kStop: return Finish::kStop;
-    case request::FinishReason::kLength: return Finish::kLength;
-    default: return Finish::kInsufficientSystemResource;
+    case request::FinishReason::kStop:
+      return Finish::kStop;
+    case request::FinishReason::kLength:
+      return Finish::kLength;
+    default:
+      return Finish::kInsufficientSystemResource;
   }
 }
 

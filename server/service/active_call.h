@@ -17,18 +17,18 @@ namespace hadal::service {
 
 struct Usage {
   int32_t prompt_tokens = 0;
-  int32_t completion_tokens = 0;    // all choices, reasoning and stop tokens included
-  int32_t reasoning_tokens = 0;     // part of completion_tokens
-  int32_t cache_hit_tokens = 0;     // prompt tokens taken from the prefix cache
+  int32_t completion_tokens = 0;  // all choices, reasoning and stop tokens included
+  int32_t reasoning_tokens = 0;   // part of completion_tokens
+  int32_t cache_hit_tokens = 0;   // prompt tokens taken from the prefix cache
   int32_t cache_miss_tokens() const { return prompt_tokens - cache_hit_tokens; }
 };
 
 // What is new since the last read.
 struct CallUpdate {
-  bool started = false;             // the engine has begun to run the request, now or earlier
+  bool started = false;                    // the engine has begun to run the request, now or earlier
   std::vector<ScoredToken> prompt_scores;  // once, when prompt_logprobs was asked for: prompt tokens from the second on
-  std::vector<ChoiceDelta> deltas;  // at most one a choice, in choice order
-  bool done = false;                // nothing more will come; status and usage are final
+  std::vector<ChoiceDelta> deltas;         // at most one a choice, in choice order
+  bool done = false;                       // nothing more will come; status and usage are final
   absl::Status status;
   Usage usage;
 
@@ -45,9 +45,9 @@ class ActiveCall {
     std::vector<int32_t> prompt_token_ids;
     std::shared_ptr<request::TokenStream> stream;
     std::shared_ptr<const StopStrings> stop;
-    TextStream::Options text;       // `choice` is set by ActiveCall
+    TextStream::Options text;  // `choice` is set by ActiveCall
     int32_t n = 1;
-    bool reasoning = false;         // answers may have a reasoning part: report reasoning tokens
+    bool reasoning = false;  // answers may have a reasoning part: report reasoning tokens
   };
 
   explicit ActiveCall(Options options);
@@ -55,8 +55,8 @@ class ActiveCall {
   ActiveCall(const ActiveCall&) = delete;
   ActiveCall& operator=(const ActiveCall&) = delete;
 
-  // `notify` runs on the engine thread whenever Read() may have something new, and at once when it already has: it may only
-  // post to the front end's own executor. Nullptr removes it; afterwards it does not run any more.
+  // `notify` runs on the engine thread whenever Read() may have something new, and at once when it already has: it may
+  // only post to the front end's own executor. Nullptr removes it; afterwards it does not run any more.
   void SetNotify(std::function<void()> notify);
   // Non-blocking. Tokens that piled up are merged into one delta a choice.
   CallUpdate Read();

@@ -61,7 +61,8 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
     Key key{words[0], words[1], request::Priority::kHigh};
     if (words.size() == 3) {
       const std::optional<request::Priority> cap = ParsePriority(words[2]);
-      if (!cap.has_value()) return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
+      if (!cap.has_value())
+        return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
       key.cap = *cap;
     }
     for (const Key& other : keys.keys_) {

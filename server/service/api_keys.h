@@ -18,8 +18,8 @@ struct Caller {
   request::Priority priority = request::Priority::kNormal;
 };
 
-// Bearer keys of --api-key-file: one `key tenant [class]` a line, # starts a comment. `class` is the most urgent class that
-// the key may ask for (default: high). Immutable, thread-safe. Without keys everybody is the tenant "".
+// Bearer keys of --api-key-file: one `key tenant [class]` a line, # starts a comment. `class` is the most urgent class
+// that the key may ask for (default: high). Immutable, thread-safe. Without keys everybody is the tenant "".
 class ApiKeys {
  public:
   ApiKeys() = default;

@@ -20,12 +20,14 @@ absl::Status Invalid(std::string_view param, std::string_view message) {
 }
 
 absl::Status TooMany(std::string_view param, size_t found, size_t limit, std::string_view what) {
-  return Invalid(param, absl::StrCat("`", base::View(param), "` holds ", found, " ", base::View(what), "; at most ", limit, " are allowed"));
+  return Invalid(param, absl::StrCat("`", base::View(param), "` holds ", found, " ", base::View(what), "; at most ",
+                                     limit, " are allowed"));
 }
 
 template <typename T>
 absl::Status OutOfRange(std::string_view param, T found, std::string_view range) {
-  return MakeError(Reason::kOutOfRange, absl::StrCat("`", base::View(param), "` is ", found, "; it must be ", base::View(range)), param);
+  return MakeError(Reason::kOutOfRange,
+                   absl::StrCat("`", base::View(param), "` is ", found, "; it must be ", base::View(range)), param);
 }
 
 // NaN is outside every range.
@@ -43,8 +45,8 @@ absl::Status CheckSampling(const SamplingOptions& sampling) {
            CheckFloat("min_p", sampling.min_p, 0, false, 1, "from 0 to 1"),
            CheckFloat("repetition_penalty", sampling.repetition_penalty, 0, true, kMaxRepetitionPenalty,
                       "above 0 and at most 10"),
-           CheckFloat("frequency_penalty", sampling.frequency_penalty, -kMaxFrequencyPenalty, false, kMaxFrequencyPenalty,
-                      "from -2 to 2"),
+           CheckFloat("frequency_penalty", sampling.frequency_penalty, -kMaxFrequencyPenalty, false,
+                      kMaxFrequencyPenalty, "from -2 to 2"),
            CheckFloat("presence_penalty", sampling.presence_penalty, -kMaxFrequencyPenalty, false, kMaxFrequencyPenalty,
                       "from -2 to 2"),
        }) {
@@ -88,18 +90,20 @@ absl::Status CheckStopping(const StopOptions& stopping) {
 
 absl::Status CheckLength(std::string_view param, const std::string& value, size_t limit) {
   if (value.size() <= limit) return absl::OkStatus();
-  return Invalid(param, absl::StrCat("`", base::View(param), "` has ", value.size(), " bytes; at most ", limit, " are allowed"));
+  return Invalid(
+      param, absl::StrCat("`", base::View(param), "` has ", value.size(), " bytes; at most ", limit, " are allowed"));
 }
 
 absl::Status CheckOptions(const CallOptions& options) {
-  if (options.n < 1 || options.n > kMaxChoices) return OutOfRange("n", options.n, absl::StrCat("from 1 to ", kMaxChoices));
+  if (options.n < 1 || options.n > kMaxChoices)
+    return OutOfRange("n", options.n, absl::StrCat("from 1 to ", kMaxChoices));
   if (options.top_logprobs.has_value() && (*options.top_logprobs < 0 || *options.top_logprobs > kMaxTopLogprobs)) {
     return OutOfRange("top_logprobs", *options.top_logprobs, absl::StrCat("from 0 to ", kMaxTopLogprobs));
   }
-  for (const absl::Status& status : {
-           CheckLength("model", options.model, kMaxModelNameBytes), CheckLength("user", options.user, kMaxUserBytes),
-           CheckLength("cache_salt", options.cache_salt, kMaxUserBytes), CheckSampling(options.sampling),
-           CheckStopping(options.stopping)}) {
+  for (const absl::Status& status :
+       {CheckLength("model", options.model, kMaxModelNameBytes), CheckLength("user", options.user, kMaxUserBytes),
+        CheckLength("cache_salt", options.cache_salt, kMaxUserBytes), CheckSampling(options.sampling),
+        CheckStopping(options.stopping)}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -122,16 +126,19 @@ absl::Status CheckMessages(const std::vector<tokenizer::ChatMessage>& messages) 
       continue;
     }
     if (!open.empty()) {
-      return Invalid(path, absl::StrCat("`", path, "` comes before the tool call \"", base::View(open.begin()->substr(0, 64)),
-                                        "\" has been answered by a message of role tool"));
+      return Invalid(path,
+                     absl::StrCat("`", path, "` comes before the tool call \"", base::View(open.begin()->substr(0, 64)),
+                                  "\" has been answered by a message of role tool"));
     }
-    if (message.role != "system" && message.role != "developer" && message.role != "user" && message.role != "assistant") {
+    if (message.role != "system" && message.role != "developer" && message.role != "user" &&
+        message.role != "assistant") {
       return Invalid(absl::StrCat(path, ".role"),
                      absl::StrCat("`", path, ".role` is \"", message.role.substr(0, 64),
                                   "\"; it must be system, developer, user, assistant or tool"));
     }
     if (message.prefix && (message.role != "assistant" || i + 1 != messages.size())) {
-      return Invalid(absl::StrCat(path, ".prefix"), "`prefix` belongs to the last message, and that must be an assistant's");
+      return Invalid(absl::StrCat(path, ".prefix"),
+                     "`prefix` belongs to the last message, and that must be an assistant's");
     }
     if (message.tool_calls.size() > kMaxToolCallsPerMessage) {
       return TooMany(absl::StrCat(path, ".tool_calls"), message.tool_calls.size(), kMaxToolCallsPerMessage, "calls");
@@ -157,7 +164,8 @@ absl::Status CheckTools(const std::vector<tokenizer::ChatTool>& tools) {
                                         " are allowed"));
     }
     for (char c : name) {
-      if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.') {
+      if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+          c == '.') {
         continue;
       }
       return Invalid(path, absl::StrCat("`", path, "` may hold letters, digits, _, - and . only"));

@@ -15,43 +15,43 @@
 
 namespace hadal::service {
 
-// What a front end decoded from JSON or protobuf, before any meaning was checked. Plain data. A field that the caller left
-// out is nullopt or empty; Validate() checks limits and ranges once for both fronts.
+// What a front end decoded from JSON or protobuf, before any meaning was checked. Plain data. A field that the caller
+// left out is nullopt or empty; Validate() checks limits and ranges once for both fronts.
 
 struct SamplingOptions {
-  std::optional<float> temperature;         // [0, 2]
-  std::optional<float> top_p;               // (0, 1]
-  std::optional<int32_t> top_k;             // >= 0; 0 is off, and so is -1
-  std::optional<float> min_p;               // [0, 1]
-  std::optional<float> repetition_penalty;  // (0, 10]
-  std::optional<float> frequency_penalty;   // [-2, 2]
-  std::optional<float> presence_penalty;    // [-2, 2]
-  std::optional<uint64_t> seed;             // random when left out
+  std::optional<float> temperature;                   // [0, 2]
+  std::optional<float> top_p;                         // (0, 1]
+  std::optional<int32_t> top_k;                       // >= 0; 0 is off, and so is -1
+  std::optional<float> min_p;                         // [0, 1]
+  std::optional<float> repetition_penalty;            // (0, 10]
+  std::optional<float> frequency_penalty;             // [-2, 2]
+  std::optional<float> presence_penalty;              // [-2, 2]
+  std::optional<uint64_t> seed;                       // random when left out
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id to [-100, 100]
 };
 
 struct StopOptions {
-  std::optional<int32_t> max_tokens;        // >= 0; left out: what the context leaves
-  int32_t min_tokens = 0;                   // >= 0, at most max_tokens
-  std::vector<std::string> stop;            // the text ends before the first match
+  std::optional<int32_t> max_tokens;  // >= 0; left out: what the context leaves
+  int32_t min_tokens = 0;             // >= 0, at most max_tokens
+  std::vector<std::string> stop;      // the text ends before the first match
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
 };
 
 // Common to chat and plain generation.
 struct CallOptions {
-  std::string model;                        // empty: the first model served
-  std::string request_id;                   // unique; the front end makes one when the caller sent none
-  std::string tenant;                       // of the API key, or ""
-  std::string user;                         // end user within the tenant: isolates the prefix cache
-  std::string cache_salt;                   // further isolation on the caller's wish
+  std::string model;       // empty: the first model served
+  std::string request_id;  // unique; the front end makes one when the caller sent none
+  std::string tenant;      // of the API key, or ""
+  std::string user;        // end user within the tenant: isolates the prefix cache
+  std::string cache_salt;  // further isolation on the caller's wish
   request::Priority priority = request::Priority::kNormal;
-  absl::Time arrival;                       // GenerateService::clock() time
+  absl::Time arrival;  // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();
   SamplingOptions sampling;
   StopOptions stopping;
-  int32_t n = 1;                            // 1..16
-  std::optional<int32_t> top_logprobs;      // 0..20; left out: no log-probabilities
+  int32_t n = 1;                        // 1..16
+  std::optional<int32_t> top_logprobs;  // 0..20; left out: no log-probabilities
   bool prompt_logprobs = false;
   bool return_token_ids = false;
   bool skip_special_tokens = true;
@@ -60,15 +60,15 @@ struct CallOptions {
 struct ChatCall {
   CallOptions options;
   std::vector<tokenizer::ChatMessage> messages;
-  std::vector<tokenizer::ChatTool> tools;   // empty when tool_choice is "none"
-  std::optional<bool> thinking;             // left out: the alias's, else the template's own
+  std::vector<tokenizer::ChatTool> tools;  // empty when tool_choice is "none"
+  std::optional<bool> thinking;            // left out: the alias's, else the template's own
 };
 
 struct GenerateCall {
   CallOptions options;
   std::variant<std::string, std::vector<int32_t>> prompt;  // text, or token ids used as they are
-  std::optional<std::string> suffix;        // fill in the middle; only with a text prompt
-  bool parse_special_tokens = false;        // literal control tokens in the text become control tokens
+  std::optional<std::string> suffix;                       // fill in the middle; only with a text prompt
+  bool parse_special_tokens = false;                       // literal control tokens in the text become control tokens
 };
 
 // INVALID_REQUEST or OUT_OF_RANGE with the field's name in ErrorDetail::param. Needs no model.

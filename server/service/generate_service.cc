@@ -21,9 +21,16 @@ using request::MakeError;
 using request::Reason;
 
 // Markers that OutputParser must see even where special tokens are left out of the text.
-constexpr std::array<std::string_view, 10> kParserMarkers = {
-    "<think>", "</think>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>",
-    "<｜tool▁sep｜>", "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>", "｜DSML｜"};
+constexpr std::array<std::string_view, 10> kParserMarkers = {"<think>",
+                                                             "</think>",
+                                                             "<｜tool▁calls▁begin｜>",
+                                                             "<｜tool▁calls▁end｜>",
+                                                             "<｜tool▁call▁begin｜>",
+                                                             "<｜tool▁call▁end｜>",
+                                                             "<｜tool▁sep｜>",
+                                                             "<｜tool▁outputs▁begin｜>",
+                                                             "<｜tool▁outputs▁end｜>",
+                                                             "｜DSML｜"};
 
 uint64_t RandomBits() {
   thread_local std::mt19937_64 generator{std::random_device{}() ^ (uint64_t{std::random_device{}()} << 32)};
@@ -71,12 +78,13 @@ models::SamplingParams ResolveSampling(const SamplingOptions& options, const Gen
   return params;
 }
 
-absl::StatusOr<tokenizer::Prompt> RenderChat(const ServedModel& model, absl::Span<const tokenizer::ChatMessage> messages,
+absl::StatusOr<tokenizer::Prompt> RenderChat(const ServedModel& model,
+                                             absl::Span<const tokenizer::ChatMessage> messages,
                                              const tokenizer::ChatOptions& options) {
   if (!model.chat_template.ok()) {
     return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the model \"", model.name, "\" cannot chat (", model.chat_template.status().message(),
-                                  "); use plain completions"),
+                     absl::StrCat("the model \"", model.name, "\" cannot chat (",
+                                  model.chat_template.status().message(), "); use plain completions"),
                      "messages");
   }
   absl::StatusOr<tokenizer::Prompt> prompt = model.chat_template->Render(messages, options);
@@ -140,7 +148,8 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartChat(ChatCall 
   return Enqueue(std::move(call.options), std::move(prepared), std::move(ticket));
 }
 
-absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartGenerate(GenerateCall call, admission::Ticket ticket) {
+absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartGenerate(GenerateCall call,
+                                                                           admission::Ticket ticket) {
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
@@ -167,10 +176,12 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Enqueue(CallOptions
                                                                      admission::Ticket ticket) {
   const ServedModel& model = *prepared.model;
   if (prepared.prompt.empty()) {
-    return MakeError(Reason::kInvalidRequest, absl::StrCat("`", base::View(prepared.prompt_param), "` is empty: there is no token"),
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("`", base::View(prepared.prompt_param), "` is empty: there is no token"),
                      prepared.prompt_param);
   }
-  if (absl::Status status = CheckTokenIds(prepared.prompt, model.info.vocab_size, prepared.prompt_param); !status.ok()) {
+  if (absl::Status status = CheckTokenIds(prepared.prompt, model.info.vocab_size, prepared.prompt_param);
+      !status.ok()) {
     return status;
   }
   if (absl::Status status = CheckTokenIds(options.stopping.stop_token_ids, model.info.vocab_size, "stop_token_ids");
@@ -188,9 +199,10 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Enqueue(CallOptions
   if (asked > left) {
     std::string message = absl::StrCat("This model's maximum context length is ", context, " tokens. ");
     if (options.stopping.max_tokens.has_value()) {
-      absl::StrAppend(&message, "However, you requested ", prompt_tokens + asked, " tokens (", prompt_tokens, " in the ",
-                      base::View(prepared.prompt_param), ", ", asked, " in the completion). Please reduce the length of the ",
-                      base::View(prepared.prompt_param), " or completion.");
+      absl::StrAppend(&message, "However, you requested ", prompt_tokens + asked, " tokens (", prompt_tokens,
+                      " in the ", base::View(prepared.prompt_param), ", ", asked,
+                      " in the completion). Please reduce the length of the ", base::View(prepared.prompt_param),
+                      " or completion.");
     } else {
       absl::StrAppend(&message, "However, your ", base::View(prepared.prompt_param), " resulted in ", prompt_tokens,
                       " tokens. Please reduce the length of the ", base::View(prepared.prompt_param), ".");
@@ -284,7 +296,8 @@ absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, 
                                                         bool skip_special_tokens) const {
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(model);
   if (!entry.ok()) return entry.status();
-  if (absl::Status status = CheckTokenIds(token_ids, entry->model->info.vocab_size, "tokens"); !status.ok()) return status;
+  if (absl::Status status = CheckTokenIds(token_ids, entry->model->info.vocab_size, "tokens"); !status.ok())
+    return status;
   return entry->model->tokenizer->Decode(token_ids, skip_special_tokens);
 }
 

@@ -26,7 +26,7 @@ namespace hadal::service {
 
 struct TokenizeCall {
   std::string model;
-  std::string text;                                // used when `messages` is empty
+  std::string text;  // used when `messages` is empty
   std::vector<tokenizer::ChatMessage> messages;
   std::vector<tokenizer::ChatTool> tools;
   bool add_special_tokens = true;
@@ -55,16 +55,16 @@ struct Load {
 
 // One finished call, refused ones included, for the request counter and the access log. No prompt, no text.
 struct CallRecord {
-  std::string_view protocol;                       // "http" or "grpc"
-  std::string_view route;                          // a fixed route name, never the client's path
-  std::string_view outcome;                        // ok, shed, error, invalid, cancelled
+  std::string_view protocol;  // "http" or "grpc"
+  std::string_view route;     // a fixed route name, never the client's path
+  std::string_view outcome;   // ok, shed, error, invalid, cancelled
   request::Reason reason = request::Reason::kNone;
   request::Priority priority = request::Priority::kNormal;
-  int http_status = 0;                             // 0 on gRPC
-  int grpc_code = -1;                              // -1 on HTTP
+  int http_status = 0;  // 0 on gRPC
+  int grpc_code = -1;   // -1 on HTTP
   std::string request_id;
   Usage usage;
-  absl::Duration duration;                         // from the headers to the last byte
+  absl::Duration duration;  // from the headers to the last byte
 };
 // The outcome label that belongs to a status.
 std::string_view OutcomeOf(const absl::Status& status);
@@ -79,9 +79,9 @@ class GenerateService {
     base::Clock* clock = nullptr;
     int worker_threads = 2;
     size_t max_worker_jobs = 4096;
-    int32_t stream_capacity_tokens = 1024;         // unread tokens of one call before the engine pauses it
-    std::function<Load()> load;                    // cheap; from published counters
-    base::Metrics* metrics = nullptr;              // hadal_requests_total is counted here; nullptr: not at all
+    int32_t stream_capacity_tokens = 1024;  // unread tokens of one call before the engine pauses it
+    std::function<Load()> load;             // cheap; from published counters
+    base::Metrics* metrics = nullptr;       // hadal_requests_total is counted here; nullptr: not at all
   };
 
   explicit GenerateService(Options options);

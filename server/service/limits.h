@@ -18,12 +18,12 @@ inline constexpr size_t kMaxStopTokenIds = 16;
 inline constexpr int32_t kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr float kMaxLogitBiasValue = 100.0f;
-inline constexpr size_t kMaxPromptsPerCall = 128;      // OpenAI completions: "prompt" as a list
-inline constexpr size_t kMaxUserBytes = 512;           // user, user_id, cache_salt
+inline constexpr size_t kMaxPromptsPerCall = 128;  // OpenAI completions: "prompt" as a list
+inline constexpr size_t kMaxUserBytes = 512;       // user, user_id, cache_salt
 inline constexpr size_t kMaxModelNameBytes = 512;
 inline constexpr size_t kMaxToolNameBytes = 64;
 inline constexpr float kMaxTemperature = 2.0f;
 inline constexpr float kMaxRepetitionPenalty = 10.0f;
-inline constexpr float kMaxFrequencyPenalty = 2.0f;    // and presence_penalty; both also down to -2
+inline constexpr float kMaxFrequencyPenalty = 2.0f;  // and presence_penalty; both also down to -2
 
 }  // namespace hadal::service

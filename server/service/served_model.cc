@@ -14,7 +14,8 @@ absl::Status ModelTable::Add(std::shared_ptr<const ServedModel> model) {
   base::MutexLock lock(&mutex_);
   for (const auto& other : models_) {
     if (other->name == model->name) {
-      return absl::AlreadyExistsError(absl::StrCat("two models are called \"", model->name, "\": give one another NAME="));
+      return absl::AlreadyExistsError(
+          absl::StrCat("two models are called \"", model->name, "\": give one another NAME="));
     }
   }
   models_.push_back(std::move(model));
@@ -63,7 +64,8 @@ absl::StatusOr<ModelTable::Entry> ModelTable::Find(std::string_view name) const 
   std::string message = absl::StrCat("The model `", base::View(name.substr(0, 128)), "` does not exist.");
   if (!models_.empty()) {
     absl::StrAppend(&message, " Served:");
-    for (size_t i = 0; i < models_.size() && i < 16; ++i) absl::StrAppend(&message, i == 0 ? " " : ", ", models_[i]->name);
+    for (size_t i = 0; i < models_.size() && i < 16; ++i)
+      absl::StrAppend(&message, i == 0 ? " " : ", ", models_[i]->name);
   }
   return request::MakeError(request::Reason::kModelNotFound, message, "model");
 }

@@ -30,12 +30,12 @@ struct GenerationDefaults {
 
 // What the front ends need of a loaded model. Immutable after it was added to the table.
 struct ServedModel {
-  std::string name;                         // served name
+  std::string name;  // served name
   models::ModelInfo info;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   absl::StatusOr<tokenizer::ChatTemplate> chat_template = absl::NotFoundError("no chat template");
   GenerationDefaults defaults;
-  int model_index = 0;                      // which engine: the index that admission and Ticket::Settle take
+  int model_index = 0;  // which engine: the index that admission and Ticket::Settle take
   int64_t created_unix_s = 0;
 };
 
@@ -44,14 +44,15 @@ class ModelTable {
  public:
   struct Entry {
     std::shared_ptr<const ServedModel> model;
-    std::optional<bool> thinking;           // set by an alias such as deepseek-reasoner
+    std::optional<bool> thinking;  // set by an alias such as deepseek-reasoner
   };
 
   // AlreadyExists for a name in use.
   absl::Status Add(std::shared_ptr<const ServedModel> model);
   // `alias` answers as `target` (empty: the default model); a served model of that name wins.
   void AddAlias(std::string alias, std::string target, std::optional<bool> thinking = std::nullopt);
-  // Everything that was to be loaded is there: unknown names are MODEL_NOT_FOUND from now on, before that MODEL_LOADING.
+  // Everything that was to be loaded is there: unknown names are MODEL_NOT_FOUND from now on, before that
+  // MODEL_LOADING.
   void MarkComplete();
   bool complete() const;
 

@@ -28,8 +28,8 @@ class StopStrings {
   struct Node {
     std::vector<Edge> edges;
     int32_t fail = 0;
-    int32_t depth = 0;      // bytes of the text that may be the start of a stop string
-    int32_t match = -1;     // longest stop string that ends here
+    int32_t depth = 0;   // bytes of the text that may be the start of a stop string
+    int32_t match = -1;  // longest stop string that ends here
   };
   int32_t Step(int32_t node, uint8_t byte) const;
 
@@ -37,15 +37,15 @@ class StopStrings {
   std::vector<Node> nodes_;
 };
 
-// Looks for the first stop string in a text that arrives in pieces. The match that ends first wins, of those the longest.
-// O(1) amortised a byte. Not thread-safe.
+// Looks for the first stop string in a text that arrives in pieces. The match that ends first wins, of those the
+// longest. O(1) amortised a byte. Not thread-safe.
 class StopMatcher {
  public:
   explicit StopMatcher(std::shared_ptr<const StopStrings> strings) : strings_(std::move(strings)) {}
 
   struct Result {
     bool matched = false;
-    size_t match_begin = 0;   // offset in the whole text
+    size_t match_begin = 0;  // offset in the whole text
     int32_t string_index = -1;
   };
   // Nothing may be fed after a match.

@@ -8,17 +8,24 @@ namespace hadal::service {
 
 std::string_view FinishName(Finish finish) {
   switch (finish) {
-    case Finish::kNone: return "";
-    case Finish::kStop: return "stop";
-    case Finish::kLength: return "length";
-    case Finish::kToolCalls: return "tool_calls";
-    case Finish::kInsufficientSystemResource: return "insufficient_system_resource";
+    case Finish::kNone:
+      return "";
+    case Finish::kStop:
+      return "stop";
+    case Finish::kLength:
+      return "length";
+    case Finish::kToolCalls:
+      return "tool_calls";
+    case Finish::kInsufficientSystemResource:
+      return "insufficient_system_resource";
   }
   return "";
 }
 
 TextStream::TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options)
-    : tokenizer_(&tokenizer), options_(std::move(options)), detokenizer_(tokenizer, /*skip_special_tokens=*/false),
+    : tokenizer_(&tokenizer),
+      options_(std::move(options)),
+      detokenizer_(tokenizer, /*skip_special_tokens=*/false),
       matcher_(std::move(stop)) {
   if (options_.parse) parser_.emplace(options_.parser);
 }
@@ -27,8 +34,9 @@ bool TextStream::Push(request::TokenEvent&& event, ChoiceDelta* delta) {
   if (finished_) return true;
   ++tokens_;
   const int32_t id = event.token_id;
-  const bool skipped = options_.skip_special_tokens && tokenizer_->IsSpecial(id) &&
-                       !std::binary_search(options_.kept_special_tokens.begin(), options_.kept_special_tokens.end(), id);
+  const bool skipped =
+      options_.skip_special_tokens && tokenizer_->IsSpecial(id) &&
+      !std::binary_search(options_.kept_special_tokens.begin(), options_.kept_special_tokens.end(), id);
   HeldToken held;
   held.token.token_id = id;
   held.token.logprob = event.logprob;

@@ -41,12 +41,12 @@ struct ScoredToken {
 // What is new of one choice. Several tokens may have been merged.
 struct ChoiceDelta {
   int32_t choice = 0;
-  std::string text;       // never half a UTF-8 character
+  std::string text;  // never half a UTF-8 character
   std::string reasoning;
   std::vector<ToolDelta> tool_calls;
-  std::vector<int32_t> token_ids;      // when asked for
-  std::vector<ScoredToken> logprobs;   // when asked for
-  Finish finish = Finish::kNone;       // set in the choice's last delta
+  std::vector<int32_t> token_ids;     // when asked for
+  std::vector<ScoredToken> logprobs;  // when asked for
+  Finish finish = Finish::kNone;      // set in the choice's last delta
 
   bool empty() const {
     return text.empty() && reasoning.empty() && tool_calls.empty() && token_ids.empty() && logprobs.empty() &&
@@ -55,28 +55,29 @@ struct ChoiceDelta {
 };
 
 // Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, cuts at stop strings, parses.
-// However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability) with the
-// delta that holds the end of its text; a token whose text lies wholly in or behind a matched stop string is not reported.
-// Not thread-safe; owns its state; the tokenizer must outlive it.
+// However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability)
+// with the delta that holds the end of its text; a token whose text lies wholly in or behind a matched stop string is
+// not reported. Not thread-safe; owns its state; the tokenizer must outlive it.
 class TextStream {
  public:
   struct Options {
     bool skip_special_tokens = true;
-    bool parse = false;                           // chat: split into reasoning, content and tool calls
-    tokenizer::OutputParser::Options parser;      // used when `parse`
-    std::vector<int32_t> kept_special_tokens;     // special tokens the parser must see, sorted
-    bool token_ids = false;                       // fill ChoiceDelta::token_ids
-    bool logprobs = false;                        // fill ChoiceDelta::logprobs
-    std::string tool_call_id_prefix;              // ids are prefix + running number
+    bool parse = false;                        // chat: split into reasoning, content and tool calls
+    tokenizer::OutputParser::Options parser;   // used when `parse`
+    std::vector<int32_t> kept_special_tokens;  // special tokens the parser must see, sorted
+    bool token_ids = false;                    // fill ChoiceDelta::token_ids
+    bool logprobs = false;                     // fill ChoiceDelta::logprobs
+    std::string tool_call_id_prefix;           // ids are prefix + running number
     int32_t choice = 0;
   };
 
   TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options);
 
-  // Appends to `delta`. Returns true when a stop string has matched: call End(Finish::kStop) then; later tokens are ignored.
+  // Appends to `delta`. Returns true when a stop string has matched: call End(Finish::kStop) then; later tokens are
+  // ignored.
   bool Push(request::TokenEvent&& event, ChoiceDelta* delta);
-  // No more tokens: releases what was held back and sets delta->finish. `stop_token` is the token that ended the choice, or
-  // -1: it counts, and is reported among the token ids, but has no text. No-op when already ended.
+  // No more tokens: releases what was held back and sets delta->finish. `stop_token` is the token that ended the
+  // choice, or -1: it counts, and is reported among the token ids, but has no text. No-op when already ended.
   void End(Finish finish, int32_t stop_token, ChoiceDelta* delta);
 
   bool finished() const { return finished_; }
@@ -106,10 +107,10 @@ class TextStream {
   StopMatcher::Result match_;
   std::optional<tokenizer::OutputParser> parser_;
   std::deque<HeldToken> held_tokens_;
-  std::string held_text_;       // emitted_ bytes already passed on, then text not yet released
+  std::string held_text_;  // emitted_ bytes already passed on, then text not yet released
   size_t emitted_ = 0;
-  size_t released_ = 0;         // bytes of the whole text that were released
-  size_t total_ = 0;            // bytes of the whole text
+  size_t released_ = 0;           // bytes of the whole text that were released
+  size_t total_ = 0;              // bytes of the whole text
   int64_t total_characters_ = 0;  // kept with log-probabilities only
   int32_t tokens_ = 0;
   int32_t reasoning_tokens_ = 0;

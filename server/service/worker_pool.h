@@ -12,8 +12,8 @@
 
 namespace hadal::service {
 
-// Threads for work that is too long for an I/O thread: parsing, rendering, tokenising. The queue is bounded; a full pool
-// refuses, it never blocks. Thread-safe. The destructor runs what is queued, then joins.
+// Threads for work that is too long for an I/O thread: parsing, rendering, tokenising. The queue is bounded; a full
+// pool refuses, it never blocks. Thread-safe. The destructor runs what is queued, then joins.
 class WorkerPool {
  public:
   // At least one thread; at most `max_queued` jobs wait.

@@ -17,7 +17,7 @@
 namespace hadal::testing {
 
 struct HttpReply {
-  int status = 0;           // 0: the connection ended before a whole answer came
+  int status = 0;  // 0: the connection ended before a whole answer came
   std::string head;
   std::string body;
 
@@ -71,10 +71,12 @@ class RawHttpClient {
                              std::string_view headers = {}) {
     std::string text(method);
     text.append(" ").append(path).append(" HTTP/1.1\r\nHost: test\r\n").append(headers);
-    if (!body.empty() || method == "POST") text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
+    if (!body.empty() || method == "POST")
+      text.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
     return text.append("\r\n").append(body);
   }
-  HttpReply Do(std::string_view method, std::string_view path, std::string_view body = {}, std::string_view headers = {}) {
+  HttpReply Do(std::string_view method, std::string_view path, std::string_view body = {},
+               std::string_view headers = {}) {
     if (!Send(Request(method, path, body, headers))) return {};
     return Read();
   }

@@ -18,18 +18,18 @@ namespace hadal::testing {
 
 // What the scripted engine does with a request.
 struct Script {
-  std::vector<int32_t> tokens;          // delivered one by one, for every choice
+  std::vector<int32_t> tokens;  // delivered one by one, for every choice
   request::FinishReason finish = request::FinishReason::kStop;
   int32_t stop_token = -1;
-  absl::Status status;                  // of the whole request, after the tokens; not OK: no choice ends
-  bool endless = false;                 // tokens are repeated until max_tokens or the cancellation
-  bool hold = false;                    // no token ever: waits for the cancellation
+  absl::Status status;   // of the whole request, after the tokens; not OK: no choice ends
+  bool endless = false;  // tokens are repeated until max_tokens or the cancellation
+  bool hold = false;     // no token ever: waits for the cancellation
   std::chrono::microseconds token_delay{0};
   int32_t cached_tokens = 0;
 };
 
-// Stands where the engine stands: takes requests out of the queue of model 0 on a thread of its own and answers each by its
-// script, with the engine's manners: one Close, a full stream is paused, a cancelled one ends, max_tokens holds.
+// Stands where the engine stands: takes requests out of the queue of model 0 on a thread of its own and answers each by
+// its script, with the engine's manners: one Close, a full stream is paused, a cancelled one ends, max_tokens holds.
 class ScriptedEngine {
  public:
   using MakeScript = std::function<Script(const request::Request&)>;
@@ -156,7 +156,8 @@ class ScriptedEngine {
     event.token_id = token;
     if (request.top_logprobs >= 0) {
       event.logprob = -0.5f;
-      for (int32_t i = 0; i < request.top_logprobs; ++i) event.top.push_back({token + i, -0.5f - static_cast<float>(i)});
+      for (int32_t i = 0; i < request.top_logprobs; ++i)
+        event.top.push_back({token + i, -0.5f - static_cast<float>(i)});
     }
     return event;
   }

@@ -16,8 +16,10 @@ TEST(MetricsTest, SeriesExistAsZeroFromTheStart) {
   const std::string text = metrics.Expose();
   EXPECT_THAT(text, HasSubstr("hadal_requests_waiting 0"));
   EXPECT_THAT(text, HasSubstr("hadal_kv_cache_usage_ratio 0"));
-  EXPECT_THAT(text, HasSubstr(
-                        "hadal_admission_rejections_total{class=\"high\",length_class=\"256\",reason=\"GPU_MEMORY_EXHAUSTED\"} 0"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "hadal_admission_rejections_total{class=\"high\",length_class=\"256\",reason=\"GPU_MEMORY_EXHAUSTED\"} 0"));
   EXPECT_THAT(text, HasSubstr("hadal_time_to_first_token_seconds_count{class=\"low\"} 0"));
 }
 

@@ -14,7 +14,8 @@ constexpr int kDepth = 64;
 constexpr std::string_view kMessages = R"("messages":[{"role":"user","content":"x"}])";
 
 absl::StatusOr<ChatBody> Decode(std::string_view fields) {
-  return DecodeChat("{" + std::string(kMessages) + (fields.empty() ? "" : ",") + std::string(fields) + "}", kDepth, false);
+  return DecodeChat("{" + std::string(kMessages) + (fields.empty() ? "" : ",") + std::string(fields) + "}", kDepth,
+                    false);
 }
 
 TEST(ChatCodecTest, ReadsEveryField) {
@@ -106,9 +107,9 @@ TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
 }
 
 TEST(ChatCodecTest, TellsMalformedAndUnsupportedApart) {
-  for (const char* fields : {R"("top_logprobs":2)", R"("stream_options":{"include_usage":true})", R"("logit_bias":{"a":1})",
-                             R"("tools":[{"type":"function"}])", R"("messages":[{"content":"x"}])",
-                             R"("messages":[{"role":"user"}])"}) {
+  for (const char* fields :
+       {R"("top_logprobs":2)", R"("stream_options":{"include_usage":true})", R"("logit_bias":{"a":1})",
+        R"("tools":[{"type":"function"}])", R"("messages":[{"content":"x"}])", R"("messages":[{"role":"user"}])"}) {
     EXPECT_REASON(Decode(fields), Reason::kInvalidRequest) << fields;
   }
   for (const char* fields :

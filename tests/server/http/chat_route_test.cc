@@ -62,7 +62,8 @@ TEST(ChatRouteTest, WholeAnswerHasOpenAiShape) {
   EXPECT_TRUE(choice["logprobs"].is_null());
   const json& usage = body["usage"];
   EXPECT_EQ(usage["total_tokens"], usage["prompt_tokens"].get<int>() + usage["completion_tokens"].get<int>());
-  EXPECT_EQ(usage["prompt_cache_hit_tokens"].get<int>() + usage["prompt_cache_miss_tokens"].get<int>(), usage["prompt_tokens"]);
+  EXPECT_EQ(usage["prompt_cache_hit_tokens"].get<int>() + usage["prompt_cache_miss_tokens"].get<int>(),
+            usage["prompt_tokens"]);
   EXPECT_GT(usage["completion_tokens_details"]["reasoning_tokens"].get<int>(), 0);
   EXPECT_TRUE(fixture.base.WaitEmpty());
 }
@@ -101,7 +102,8 @@ TEST(ChatRouteTest, StreamHasRoleDeltasFinishUsageAndDone) {
 
 TEST(ChatRouteTest, WithoutTheOptionChunksHaveNoUsage) {
   HttpFixture fixture(ServiceFixture::Says("</think>x"));
-  for (const json& event : HttpFixture::Events(fixture.Do("POST", "/v1/chat/completions", Ask(R"("stream":true)")).body)) {
+  for (const json& event :
+       HttpFixture::Events(fixture.Do("POST", "/v1/chat/completions", Ask(R"("stream":true)")).body)) {
     EXPECT_FALSE(event.contains("usage"));
     EXPECT_FALSE(event["choices"].empty());
   }
@@ -139,7 +141,8 @@ TEST(ChatRouteTest, ChoicesLogprobsAndTokenIds) {
     }
     if (!choice["logprobs"].is_null()) {
       scored[index] += choice["logprobs"]["content"].size();
-      if (choice["logprobs"].contains("reasoning_content")) scored[index] += choice["logprobs"]["reasoning_content"].size();
+      if (choice["logprobs"].contains("reasoning_content"))
+        scored[index] += choice["logprobs"]["reasoning_content"].size();
     }
   }
   for (int i = 0; i < 2; ++i) {
@@ -149,9 +152,9 @@ TEST(ChatRouteTest, ChoicesLogprobsAndTokenIds) {
 }
 
 TEST(ChatRouteTest, ToolCallsHaveIdsAndTheirFinishReason) {
-  HttpFixture fixture(
-      ServiceFixture::Says("</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
-                           "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"));
+  HttpFixture fixture(ServiceFixture::Says(
+      "</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
+      "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"));
   const std::string tools =
       R"("tools":[{"type":"function","function":{"name":"add","parameters":{"type":"object","properties":{}}}}])";
   const HttpReply reply = fixture.Do("POST", "/v1/chat/completions", Ask(tools));
@@ -167,7 +170,8 @@ TEST(ChatRouteTest, ToolCallsHaveIdsAndTheirFinishReason) {
   EXPECT_EQ(call["id"].get<std::string>().substr(0, 5), "call_");
 
   std::string name, arguments;
-  for (const json& event : HttpFixture::Events(fixture.Do("POST", "/v1/chat/completions", Ask(tools + R"(,"stream":true)")).body)) {
+  for (const json& event :
+       HttpFixture::Events(fixture.Do("POST", "/v1/chat/completions", Ask(tools + R"(,"stream":true)")).body)) {
     const json& delta = event["choices"][0]["delta"];
     if (!delta.contains("tool_calls")) continue;
     const json& function = delta["tool_calls"][0]["function"];
@@ -312,7 +316,8 @@ TEST(ChatRouteTest, AStormOfBrokenOffCallsLeavesNothingBehind) {
     if (random() % 2) client.ReadMore(static_cast<int>(random() % 4));
   }
   EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));
-  EXPECT_TRUE(fixture.WaitFor([&] { return fixture.server->active_calls() == 0 && fixture.server->open_connections() == 0; }));
+  EXPECT_TRUE(
+      fixture.WaitFor([&] { return fixture.server->active_calls() == 0 && fixture.server->open_connections() == 0; }));
 }
 
 }  // namespace

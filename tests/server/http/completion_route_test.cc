@@ -48,8 +48,9 @@ TEST(CompletionRouteTest, SeveralPromptsGiveTheirChoicesInOrder) {
   for (const bool stream : {false, true}) {
     const std::string body = std::string(R"({"prompt":["a","b",)") + std::to_string(0) + "]}";
     EXPECT_EQ(fixture.Do("POST", "/v1/completions", body).status, 422);  // strings and numbers mixed
-    const HttpReply reply = fixture.Do(
-        "POST", "/v1/completions", std::string(R"({"prompt":["a","b","c"],"n":2,"stream":)") + (stream ? "true}" : "false}"));
+    const HttpReply reply =
+        fixture.Do("POST", "/v1/completions",
+                   std::string(R"({"prompt":["a","b","c"],"n":2,"stream":)") + (stream ? "true}" : "false}"));
     ASSERT_EQ(reply.status, 200) << reply.body;
     std::vector<std::string> texts(6);
     if (stream) {
@@ -104,7 +105,8 @@ TEST(CompletionRouteTest, EchoAndLogprobsScoreThePrompt) {
 
   std::string text;
   size_t tokens = 0;
-  for (const json& event : HttpFixture::Events(fixture.Do("POST", "/v1/completions", request + R"(,"stream":true})").body)) {
+  for (const json& event :
+       HttpFixture::Events(fixture.Do("POST", "/v1/completions", request + R"(,"stream":true})").body)) {
     text += event["choices"][0]["text"].get<std::string>();
     if (!event["choices"][0]["logprobs"].is_null()) tokens += event["choices"][0]["logprobs"]["tokens"].size();
   }

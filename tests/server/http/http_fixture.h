@@ -43,7 +43,8 @@ class HttpFixture {
   ~HttpFixture() { server->Stop(); }
 
   int port() const { return server->port(); }
-  HttpReply Do(std::string_view method, std::string_view path, std::string_view body = {}, std::string_view headers = {}) {
+  HttpReply Do(std::string_view method, std::string_view path, std::string_view body = {},
+               std::string_view headers = {}) {
     RawHttpClient client(port());
     return client.Do(method, path, body, headers);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seeded mutations of request bytes and JSON bodies: never a crash, a hang or a limit passed. HADAL_FUZZ_ITERATIONS sets
-// their number (default 12,000 for each test that runs on the codecs; a tenth of it goes through a whole server).
+// Seeded mutations of request bytes and JSON bodies: never a crash, a hang or a limit passed. HADAL_FUZZ_ITERATIONS
+// sets their number (default 12,000 for each test that runs on the codecs; a tenth of it goes through a whole server).
 #include <cstdlib>
 #include <random>
 
@@ -42,22 +42,60 @@ const std::vector<std::string>& Bodies() {
 
 // One to eight changes: flipped, inserted, removed or repeated bytes, and pieces that parsers care about.
 std::string Mutate(std::string text, std::mt19937* random) {
-  static const std::vector<std::string> kPieces = {
-      "{", "}", "[", "]", "\"", ":", ",", "null", "true", "-1", "1e999", "-0", "99999999999999999999", "\\u0000", "\\ud800",
-      "\xff", "\xf0\x9f", "\r\n", "\r\n\r\n", "\n", " ", "0\r\n\r\n", "Content-Length: 7\r\n", "Transfer-Encoding: chunked\r\n",
-      "Expect: 100-continue\r\n", "Connection: close\r\n", "ffffffffffffffff\r\n", "%zz", "HTTP/1.1", "[[[[[[[[[[[[[[[[",
-      std::string(1, '\0'), std::string(300, 'a'), std::string(100, '[')};
+  static const std::vector<std::string> kPieces = {"{",
+                                                   "}",
+                                                   "[",
+                                                   "]",
+                                                   "\"",
+                                                   ":",
+                                                   ",",
+                                                   "null",
+                                                   "true",
+                                                   "-1",
+                                                   "1e999",
+                                                   "-0",
+                                                   "99999999999999999999",
+                                                   "\\u0000",
+                                                   "\\ud800",
+                                                   "\xff",
+                                                   "\xf0\x9f",
+                                                   "\r\n",
+                                                   "\r\n\r\n",
+                                                   "\n",
+                                                   " ",
+                                                   "0\r\n\r\n",
+                                                   "Content-Length: 7\r\n",
+                                                   "Transfer-Encoding: chunked\r\n",
+                                                   "Expect: 100-continue\r\n",
+                                                   "Connection: close\r\n",
+                                                   "ffffffffffffffff\r\n",
+                                                   "%zz",
+                                                   "HTTP/1.1",
+                                                   "[[[[[[[[[[[[[[[[",
+                                                   std::string(1, '\0'),
+                                                   std::string(300, 'a'),
+                                                   std::string(100, '[')};
   for (int change = static_cast<int>((*random)() % 8); change >= 0; --change) {
     const size_t at = text.empty() ? 0 : (*random)() % text.size();
     switch ((*random)() % 6) {
       case 0:
         if (!text.empty()) text[at] = static_cast<char>((*random)());
         break;
-      case 1: text.insert(at, 1, static_cast<char>((*random)())); break;
-      case 2: text.erase(at, 1 + (*random)() % 12); break;
-      case 3: text.insert(at, kPieces[(*random)() % kPieces.size()]); break;
-      case 4: text.insert(at, text.substr((*random)() % (text.size() + 1), (*random)() % 60)); break;
-      case 5: text.resize(at); break;
+      case 1:
+        text.insert(at, 1, static_cast<char>((*random)()));
+        break;
+      case 2:
+        text.erase(at, 1 + (*random)() % 12);
+        break;
+      case 3:
+        text.insert(at, kPieces[(*random)() % kPieces.size()]);
+        break;
+      case 4:
+        text.insert(at, text.substr((*random)() % (text.size() + 1), (*random)() % 60));
+        break;
+      case 5:
+        text.resize(at);
+        break;
     }
   }
   return text;
@@ -88,9 +126,11 @@ TEST(HttpMutationTest, BodiesDecodeOrAreRefused) {
 }
 
 std::string Head(size_t body_bytes, std::mt19937* random) {
-  static const std::vector<std::string> kTargets = {"/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize",
-                                                    "/v1/models/demo", "/health/live", "/v1/chat"};
-  std::string head = ((*random)() % 5 == 0 ? "GET " : "POST ") + kTargets[(*random)() % kTargets.size()] + " HTTP/1.1\r\nHost: t\r\n";
+  static const std::vector<std::string> kTargets = {
+      "/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize",
+      "/v1/models/demo",      "/health/live",    "/v1/chat"};
+  std::string head =
+      ((*random)() % 5 == 0 ? "GET " : "POST ") + kTargets[(*random)() % kTargets.size()] + " HTTP/1.1\r\nHost: t\r\n";
   if ((*random)() % 3 == 0) head += "x-request-id: r\r\nx-hadal-priority: low\r\n";
   return head + "Content-Length: " + std::to_string(body_bytes) + "\r\n\r\n";
 }
@@ -109,8 +149,10 @@ std::string Chunked(std::string_view body, std::mt19937* random) {
 std::string MutatedRequest(std::mt19937* random) {
   const std::string& body = Bodies()[(*random)() % Bodies().size()];
   switch ((*random)() % 3) {
-    case 0: return Mutate(Head(body.size(), random) + body, random);
-    case 1: return Mutate(Chunked(body, random), random);
+    case 0:
+      return Mutate(Head(body.size(), random) + body, random);
+    case 1:
+      return Mutate(Chunked(body, random), random);
     default: {
       const std::string mutated = Mutate(body, random);
       return Head(mutated.size(), random) + mutated;

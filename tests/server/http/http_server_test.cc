@@ -61,10 +61,11 @@ TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
   EXPECT_EQ(HttpFixture::Json(range)["error"]["param"], "temperature");
   ExpectError(fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":100000})"), 400,
               "CONTEXT_LENGTH_EXCEEDED");
-  ExpectError(fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}})"),
+  ExpectError(fixture.Do("POST", kChat,
+                         R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}})"),
               501, "UNSUPPORTED");
-  ExpectError(fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"tool_choice":"required"})"), 501,
-              "UNSUPPORTED");
+  ExpectError(fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"tool_choice":"required"})"),
+              501, "UNSUPPORTED");
   ExpectError(fixture.Do("POST", kChat, kAsk, "x-hadal-priority: urgent\r\n"), 422, "OUT_OF_RANGE");
   ExpectError(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: soon\r\n"), 422, "OUT_OF_RANGE");
   EXPECT_TRUE(fixture.base.WaitEmpty());
@@ -73,7 +74,8 @@ TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
 TEST(HttpServerTest, JsonDepthIsBounded) {
   HttpFixture fixture(ServiceFixture::Says("</think>x"));
   const auto nested = [](int levels) {
-    return R"({"messages":[{"role":"user","content":"x"}],"metadata":)" + std::string(levels, '[') + std::string(levels, ']') + "}";
+    return R"({"messages":[{"role":"user","content":"x"}],"metadata":)" + std::string(levels, '[') +
+           std::string(levels, ']') + "}";
   };
   EXPECT_EQ(fixture.Do("POST", kChat, nested(50)).status, 200);
   ExpectError(fixture.Do("POST", kChat, nested(100)), 400, "INVALID_REQUEST");
@@ -195,10 +197,11 @@ TEST(HttpServerTest, HeadersAndTargetAreBounded) {
 
 TEST(HttpServerTest, BrokenRequestsGet400) {
   HttpFixture fixture(ServiceFixture::Says("x"));
-  for (const char* bytes : {"NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-                            "POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-                            "POST /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                            "GET /x HTTP/1.1\r\nbad header\r\n\r\n"}) {
+  for (const char* bytes :
+       {"NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "POST /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /x HTTP/1.1\r\nbad header\r\n\r\n"}) {
     RawHttpClient client(fixture.port());
     client.Send(bytes);
     EXPECT_EQ(client.Read().status, 400) << bytes;
@@ -234,9 +237,10 @@ TEST(HttpServerTest, KeepAliveAndPipelining) {
   RawHttpClient client(fixture.port());
   for (int i = 0; i < 3; ++i) EXPECT_EQ(client.Do("POST", kChat, kAsk).status, 200);
   // Three requests in one write, the middle one a stream: the answers come in order.
-  std::string three = RawHttpClient::Request("GET", "/version") +
-                      RawHttpClient::Request("POST", kChat, R"({"stream":true,"messages":[{"role":"user","content":"x"}]})") +
-                      RawHttpClient::Request("GET", "/v1/models");
+  std::string three =
+      RawHttpClient::Request("GET", "/version") +
+      RawHttpClient::Request("POST", kChat, R"({"stream":true,"messages":[{"role":"user","content":"x"}]})") +
+      RawHttpClient::Request("GET", "/v1/models");
   client.Send(three);
   EXPECT_NE(client.Read().body.find("version"), std::string::npos);
   EXPECT_NE(client.Read().body.find("[DONE]"), std::string::npos);
@@ -257,7 +261,8 @@ TEST(HttpServerTest, Http10StreamsEndWithTheConnection) {
   HttpFixture fixture(ServiceFixture::Says("</think>42"));
   const std::string body = R"({"stream":true,"messages":[{"role":"user","content":"x"}]})";
   RawHttpClient client(fixture.port());
-  client.Send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  client.Send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+              body);
   const HttpReply reply = client.Read();
   EXPECT_EQ(reply.status, 200);
   EXPECT_EQ(reply.Header("transfer-encoding"), "");
@@ -373,20 +378,25 @@ TEST(HttpServerTest, KeysDecideWhoMayAskAndInWhichClass) {
   const std::string one = "Authorization: Bearer secret-one\r\n";
   EXPECT_EQ(fixture.Do("POST", kChat, kAsk, one).status, 200);
   EXPECT_EQ(fixture.Do("POST", kChat, kAsk, one + "x-hadal-priority: high\r\n").status, 200);
-  EXPECT_EQ(fixture.Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})", one).status, 200);
-  EXPECT_EQ(fixture.Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})",
-                       one + "x-hadal-priority: batch\r\n")
+  EXPECT_EQ(
+      fixture.Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})", one).status,
+      200);
+  EXPECT_EQ(fixture
+                .Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})",
+                    one + "x-hadal-priority: batch\r\n")
                 .status,
             200);
   EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "Authorization: Bearer secret-low\r\n").status, 200);
   fixture.base.engine->Stop();
   using request::Priority;
-  EXPECT_EQ(classes, (std::vector<Priority>{Priority::kNormal, Priority::kHigh, Priority::kLow, Priority::kBatch, Priority::kLow}));
+  EXPECT_EQ(classes, (std::vector<Priority>{Priority::kNormal, Priority::kHigh, Priority::kLow, Priority::kBatch,
+                                            Priority::kLow}));
 }
 
 TEST(HttpServerTest, RequestIdsAreEchoedWhenSane) {
   HttpFixture fixture(ServiceFixture::Says("</think>x"));
-  EXPECT_EQ(fixture.Do("GET", "/version", "", "x-request-id: trace:12/ab_c.d\r\n").Header("x-request-id"), "trace:12/ab_c.d");
+  EXPECT_EQ(fixture.Do("GET", "/version", "", "x-request-id: trace:12/ab_c.d\r\n").Header("x-request-id"),
+            "trace:12/ab_c.d");
   const std::string own = fixture.Do("GET", "/version", "", "x-request-id: a b\r\n").Header("x-request-id");
   EXPECT_EQ(own.substr(0, 4), "req-");
   EXPECT_NE(fixture.Do("GET", "/version").Header("x-request-id"), own);

@@ -24,8 +24,8 @@ TEST(JsonWriterTest, EscapesWhatJsonCannotHold) {
 
 TEST(JsonWriterTest, ReplacesInvalidUtf8ByMaximalSubparts) {
   EXPECT_EQ(Quoted("a\xff z"), "\"a\uFFFD z\"");
-  EXPECT_EQ(Quoted("\xe6\xb7"), "\"\uFFFD\"");                // cut character: one replacement
-  EXPECT_EQ(Quoted("\xc0\x80"), "\"\uFFFD\uFFFD\"");          // overlong
+  EXPECT_EQ(Quoted("\xe6\xb7"), "\"\uFFFD\"");                  // cut character: one replacement
+  EXPECT_EQ(Quoted("\xc0\x80"), "\"\uFFFD\uFFFD\"");            // overlong
   EXPECT_EQ(Quoted("\xed\xa0\x80"), "\"\uFFFD\uFFFD\uFFFD\"");  // surrogate
   EXPECT_EQ(Quoted("\xf5\x80"), "\"\uFFFD\uFFFD\"");
   EXPECT_EQ(ToValidUtf8("\xf0\x9f\x98"), "\uFFFD");

@@ -40,7 +40,8 @@ TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
 
 TEST(RequestReaderTest, AnyCutGivesTheSameRequest) {
   const std::string chunked =
-      "POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=\"1\"\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: x\r\n\r\n";
+      "POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=\"1\"\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: "
+      "x\r\n\r\n";
   std::mt19937 random(9);
   for (const std::string& bytes : {std::string(kPost), chunked}) {
     for (int round = 0; round < 300; ++round) {

@@ -81,12 +81,24 @@ std::string Mutate(std::string bytes, std::mt19937_64& random) {
   for (int i = 0; i < edits; ++i) {
     const size_t at = bytes.empty() ? 0 : random() % bytes.size();
     switch (random() % 6) {
-      case 0: if (!bytes.empty()) bytes[at] = static_cast<char>(random()); break;
-      case 1: if (!bytes.empty()) bytes[at] ^= static_cast<char>(1 << (random() % 8)); break;
-      case 2: bytes.insert(at, 1 + random() % 4, static_cast<char>(random())); break;
-      case 3: if (!bytes.empty()) bytes.erase(at, 1 + random() % 8); break;
-      case 4: bytes.resize(at); break;
-      case 5: if (!bytes.empty()) bytes += bytes.substr(at); break;
+      case 0:
+        if (!bytes.empty()) bytes[at] = static_cast<char>(random());
+        break;
+      case 1:
+        if (!bytes.empty()) bytes[at] ^= static_cast<char>(1 << (random() % 8));
+        break;
+      case 2:
+        bytes.insert(at, 1 + random() % 4, static_cast<char>(random()));
+        break;
+      case 3:
+        if (!bytes.empty()) bytes.erase(at, 1 + random() % 8);
+        break;
+      case 4:
+        bytes.resize(at);
+        break;
+      case 5:
+        if (!bytes.empty()) bytes += bytes.substr(at);
+        break;
     }
     if (bytes.size() > 4096) bytes.resize(4096);
   }
@@ -107,7 +119,8 @@ TEST(GrpcMutationTest, NoMessageCrashesHangsOrLeaks) {
     ++codes[status.error_code()];
     ASSERT_NE(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED) << "iteration " << i << " hung in " << method;
     ASSERT_NE(status.error_code(), grpc::StatusCode::UNKNOWN) << "iteration " << i << ": " << status.error_message();
-    ASSERT_NE(status.error_code(), grpc::StatusCode::UNAVAILABLE) << "iteration " << i << ": " << status.error_message();
+    ASSERT_NE(status.error_code(), grpc::StatusCode::UNAVAILABLE)
+        << "iteration " << i << ": " << status.error_message();
   }
   EXPECT_GT(codes[grpc::StatusCode::OK], iterations / 20) << "the mutations must reach the engine too";
   EXPECT_GT(codes[grpc::StatusCode::INVALID_ARGUMENT], iterations / 20);

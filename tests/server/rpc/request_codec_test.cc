@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-
 #include "server/request/refusal.h"
 
 namespace hadal::rpc {

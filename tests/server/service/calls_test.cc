@@ -70,8 +70,14 @@ TEST(CallsTest, RefusesEachValueOutsideItsRange) {
       {"repetition_penalty", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.repetition_penalty = INFINITY; }},
       {"frequency_penalty", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.frequency_penalty = 2.5f; }},
       {"presence_penalty", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.presence_penalty = -3.0f; }},
-      {"logit_bias", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.logit_bias = {{1, 101.0f}}; }},
-      {"logit_bias", Reason::kInvalidRequest, [](CallOptions& o) { o.sampling.logit_bias.assign(kMaxLogitBias + 1, {1, 0}); }},
+      {"logit_bias", Reason::kOutOfRange,
+       [](CallOptions& o) {
+         o.sampling.logit_bias = {{1, 101.0f}};
+       }},
+      {"logit_bias", Reason::kInvalidRequest,
+       [](CallOptions& o) {
+         o.sampling.logit_bias.assign(kMaxLogitBias + 1, {1, 0});
+       }},
       {"max_tokens", Reason::kOutOfRange, [](CallOptions& o) { o.stopping.max_tokens = -1; }},
       {"min_tokens", Reason::kOutOfRange, [](CallOptions& o) { o.stopping.min_tokens = -1; }},
       {"min_tokens", Reason::kOutOfRange,
@@ -81,7 +87,8 @@ TEST(CallsTest, RefusesEachValueOutsideItsRange) {
        }},
       {"stop", Reason::kInvalidRequest, [](CallOptions& o) { o.stopping.stop.assign(kMaxStopStrings + 1, "x"); }},
       {"stop", Reason::kInvalidRequest, [](CallOptions& o) { o.stopping.stop = {""}; }},
-      {"stop", Reason::kInvalidRequest, [](CallOptions& o) { o.stopping.stop = {std::string(kMaxStopStringBytes + 1, 'x')}; }},
+      {"stop", Reason::kInvalidRequest,
+       [](CallOptions& o) { o.stopping.stop = {std::string(kMaxStopStringBytes + 1, 'x')}; }},
       {"stop_token_ids", Reason::kInvalidRequest,
        [](CallOptions& o) { o.stopping.stop_token_ids.assign(kMaxStopTokenIds + 1, 1); }},
       {"user", Reason::kInvalidRequest, [](CallOptions& o) { o.user.assign(kMaxUserBytes + 1, 'u'); }},

@@ -55,7 +55,8 @@ TEST(StopMatcherTest, AgreesWithSearchForAnyCut) {
   std::mt19937 random(7);
   const auto word = [&](int max) {
     std::string text;
-    for (int i = static_cast<int>(random() % max) + 1; i > 0; --i) text.push_back(static_cast<char>('a' + random() % 3));
+    for (int i = static_cast<int>(random() % max) + 1; i > 0; --i)
+      text.push_back(static_cast<char>('a' + random() % 3));
     return text;
   };
   for (int round = 0; round < 3000; ++round) {

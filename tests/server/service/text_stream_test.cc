@@ -14,7 +14,8 @@ using hadal::testing::DemoEncode;
 using hadal::testing::DemoTokenizer;
 
 TextStream MakeStream(TextStream::Options options, std::vector<std::string> stop = {}) {
-  return TextStream(*DemoTokenizer(), stop.empty() ? nullptr : std::make_shared<const StopStrings>(stop), std::move(options));
+  return TextStream(*DemoTokenizer(), stop.empty() ? nullptr : std::make_shared<const StopStrings>(stop),
+                    std::move(options));
 }
 
 // All deltas joined into one.
@@ -66,7 +67,8 @@ TEST(TextStreamTest, NeverEmitsHalfACharacter) {
     event.token_id = id;
     delta = {};
     stream.Push(std::move(event), &delta);
-    EXPECT_TRUE(delta.text.empty() || delta.text == "😀" || delta.text == "深" || delta.text == "海" || delta.text == "深海")
+    EXPECT_TRUE(delta.text.empty() || delta.text == "😀" || delta.text == "深" || delta.text == "海" ||
+                delta.text == "深海")
         << delta.text;
   }
 }
@@ -157,8 +159,10 @@ TEST(TextStreamTest, TurnsToolCallsIntoDeltasAndTheirFinish) {
   options.tool_call_id_prefix = "call_x";
   TextStream stream = MakeStream(options);
   const ChoiceDelta joined = RunTokens(
-      stream, DemoEncode("Let me see.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
-                         "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"));
+      stream,
+      DemoEncode(
+          "Let me see.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
+          "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"));
   ASSERT_EQ(joined.tool_calls.size(), 1u);
   EXPECT_EQ(joined.tool_calls[0].name, "add");
   EXPECT_EQ(joined.tool_calls[0].arguments, "{\"a\": 1}");
