@@ -81,9 +81,7 @@ Metrics::Metrics()
       queue_tokens("hadal_queue_tokens", "Prompt tokens waiting, by class.", {"class"}),
       predicted_wait_seconds("hadal_predicted_wait_seconds", "Expected time in the queue of an arrival now.",
                              {"class"}),
-      offered_load_ratio("hadal_offered_load_ratio", "Arrivals, refused ones included, over departures (last 10 s).",
-                         {}),
-      open_connections("hadal_open_connections", "Open client connections.", {"protocol"}),
+      open_connections("hadal_open_connections", "Open HTTP client connections.", {"protocol"}),
       kv_cache_usage_ratio("hadal_kv_cache_usage_ratio", "Share of KV blocks that running sequences hold.", {}),
       kv_blocks("hadal_kv_blocks", "KV blocks by state.", {"state"}),
       kv_cache_info("hadal_kv_cache_info", "Constant 1; shape of the KV cache.", {"block_size", "num_gpu_blocks"}),
@@ -136,7 +134,7 @@ Metrics::Metrics()
   Create(queue_depth, kClasses);
   Create(queue_tokens, kClasses);
   Create(predicted_wait_seconds, kClasses);
-  Create(open_connections, {"http", "grpc"});
+  Create(open_connections, {"http"});
   Create(kv_blocks, {"free", "leased", "cached"});
   Create(wasted_tokens, {"cancelled", "preempted", "slow_reader", "deadline", "error"});
   Create(preemptions, {"recompute"});
@@ -164,7 +162,7 @@ std::string Metrics::Expose() {
   std::vector<prometheus::MetricFamily> out;
   out.reserve(64);
   AppendAll(out, requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,
-            predicted_wait_seconds, offered_load_ratio, open_connections, kv_cache_usage_ratio, kv_blocks,
+            predicted_wait_seconds, open_connections, kv_cache_usage_ratio, kv_blocks,
             kv_cache_info, memory_budget_bytes, memory_committed_bytes, ready, draining, last_step_timestamp_seconds,
             model_load_progress_ratio, build_info, model_info, mps_enabled, mps_fault, requests_total,
             admission_attempts, admission_rejections, prompt_tokens, generation_tokens, wasted_tokens,

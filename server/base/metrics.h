@@ -17,7 +17,7 @@ struct Metrics {
 
   // Load.
   Family<Gauge> requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,
-      predicted_wait_seconds, offered_load_ratio, open_connections;
+      predicted_wait_seconds, open_connections;
   // Memory.
   Family<Gauge> kv_cache_usage_ratio, kv_blocks, kv_cache_info, memory_budget_bytes, memory_committed_bytes;
   // State.

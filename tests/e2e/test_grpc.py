@@ -69,12 +69,13 @@ def test_token_ids_in_and_out_equal_text(server, stubs):
         request = stubs.pb.GenerateRequest(return_token_ids=True, **prompt)
         request.sampling.temperature = 0
         request.stopping.max_tokens = 12
+        request.stopping.ignore_eos = True  # the demo model may have nothing to add to a bare sum
         responses = list(stub.Generate(request, timeout=30))
         return list(responses[0].prompt_token_ids), [i for r in responses for i in r.token_ids]
 
     by_text = run(text="17 + 25")
     by_ids = run(token_ids=stubs.pb.TokenIds(ids=ids))
-    assert by_text == by_ids and list(ids) == by_text[0]
+    assert by_text == by_ids and list(ids) == by_text[0] and len(by_text[1]) == 12
 
 
 def test_logprobs_of_prompt_and_output(server, stubs):
@@ -82,6 +83,7 @@ def test_logprobs_of_prompt_and_output(server, stubs):
     request = stubs.pb.GenerateRequest(text="17 + 25", logprobs=3, echo_logprobs=True)
     request.sampling.temperature = 0
     request.stopping.max_tokens = 4
+    request.stopping.ignore_eos = True
     responses = list(stub.Generate(request, timeout=30))
     prompt = [p for r in responses for p in r.prompt_logprobs]
     output = [p for r in responses for p in r.logprobs]
