@@ -99,6 +99,16 @@ absl::Status SetDevice(std::string* target, const std::string& text) {
   return absl::OkStatus();
 }
 
+absl::Status SetLoadFormat(std::string* target, const std::string& text) {
+  const bool timed = text.starts_with("null:") && ParseDuration(text.substr(5)).ok();
+  if (text != "auto" && text != "dummy" && text != "null" && !timed) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected auto, dummy, null or null:STEP_TIME such as null:5ms, found '", text, "'"));
+  }
+  *target = text;
+  return absl::OkStatus();
+}
+
 absl::Status AddModel(std::vector<ModelFlag>* models, const std::string& text) {
   const size_t equals = text.find('=');
   const bool named = equals != std::string::npos && text.find('/') > equals;
@@ -137,8 +147,8 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
   add("dtype", c->dtype, "compute type: auto (the checkpoint's half type), bfloat16, float16, float32",
       SetChoice(&c->dtype, {"auto", "bfloat16", "float16", "float32"}));
   add("load-format", c->load_format,
-      "auto, dummy (random weights from config.json alone) or null (no arithmetic): for benchmarks",
-      SetChoice(&c->load_format, {"auto", "dummy", "null"}));
+      "auto, dummy (random weights from config.json alone) or null[:STEP_TIME] (no arithmetic): for benchmarks",
+      [c](const std::string& text) { return SetLoadFormat(&c->load_format, text); });
   add("threads", "cores", "CPU compute threads", SetInt(&c->threads, 1, 1024));
   add("memory-budget", "auto", "bytes for weights, workspace and KV cache, e.g. 24GiB",
       SetBytes(&c->memory_budget_bytes));

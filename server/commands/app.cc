@@ -154,7 +154,8 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
 
   absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
-  if (config_.load_format != "null") {
+  const bool null_model = config_.load_format.starts_with("null");
+  if (!null_model) {
     models::LoadOptions options;
     options.dir = flag.dir;
     options.name = flag.name;
@@ -173,10 +174,13 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   }
   tokenizer_thread.join();
   if (!tokenizer.ok()) return tokenizer.status();
-  if (config_.load_format == "null") {
+  if (null_model) {
     models::NullModel::Options null;
     null.name = flag.name;
     null.vocab_size = (*tokenizer)->vocab_size();
+    if (const size_t colon = config_.load_format.find(':'); colon != std::string::npos) {
+      null.step_latency = absl::ToChronoMicroseconds(*base::ParseDuration(config_.load_format.substr(colon + 1)));
+    }
     if (config_.max_model_len > 0) null.max_model_len = config_.max_model_len;
     absl::StatusOr<std::unique_ptr<models::NullModel>> created = models::NullModel::Create(null);
     if (!created.ok()) return created.status();

@@ -74,6 +74,12 @@ TEST(ConfigTest, ModelsTakeANameOrTheFoldersName) {
   EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
 }
 
+TEST(ConfigTest, TheNullFormatTakesAStepTime) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null:20ms"})->config.load_format, "null:20ms");
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=null:soon"}).ok());
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=nul"}).ok());
+}
+
 TEST(ConfigTest, ParsesSizesAndDurations) {
   EXPECT_EQ(*ParseBytes("24GiB"), int64_t{24} << 30);
   EXPECT_EQ(*ParseBytes("1.5 GB"), 1500000000);
