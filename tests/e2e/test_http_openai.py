@@ -294,7 +294,7 @@ def test_leaving_a_whole_answer_frees_everything(server):
 @pytest.fixture
 def full_server(start_server):
     """A server whose batch has one place, taken for long, and whose queue has two."""
-    server = start_server("--max-batch-size=1", "--max-queue-requests=2")
+    server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=2")
     # Three choices one after the other; their lease leaves memory for two more requests.
     sock = send_raw(server, "/v1/chat/completions", {**LONG, "stream": True, "n": 3})
     read_until(sock, b"data: ")
@@ -345,7 +345,7 @@ def test_the_clients_own_retries_succeed_once_there_is_room(full_server):
 
 
 def test_queued_streams_get_their_answer(start_server):
-    server = start_server("--max-batch-size=1")
+    server = start_server("--load-format=null:1ms", "--max-model-len=2048", "--max-batch-size=1")
     first = send_raw(server, "/v1/chat/completions", {**SHORTER, "stream": True})
     read_until(first, b"data: ")
     second = send_raw(server, "/v1/chat/completions", {"messages": ASK, "temperature": 0, "stream": True, "max_tokens": 5})
