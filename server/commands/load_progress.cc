@@ -36,7 +36,7 @@ void LoadProgress::Update(int64_t bytes_done, int64_t bytes_total) {
   if (progress > 0.01) {
     remaining_ms_.store(absl::ToInt64Milliseconds(elapsed * ((1 - progress) / progress)), std::memory_order_relaxed);
   }
-  Show(false);
+  Show();
 }
 
 void LoadProgress::End() {
@@ -51,10 +51,10 @@ absl::Duration LoadProgress::Remaining() const {
   return absl::Milliseconds(remaining_ms_.load(std::memory_order_relaxed));
 }
 
-void LoadProgress::Show(bool force) {
+void LoadProgress::Show() {
   const absl::Time now = base::Clock::Real()->Now();
   const absl::Duration period = terminal_ ? absl::Milliseconds(100) : absl::Seconds(1);
-  if (!force && now - last_shown_ < period) return;
+  if (now - last_shown_ < period) return;
   last_shown_ = now;
   const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 0;
   if (terminal_) {

@@ -10,13 +10,6 @@
 
 namespace hadal::commands {
 
-// What /health/startup says while models load.
-struct StartupState {
-  std::string stage;         // "starting", "loading MODEL", "ready", "failed"
-  double progress = 0;       // 0..1
-  absl::Duration remaining;  // estimate; zero when unknown
-};
-
 // Shows how far loading is: a bar on a terminal, a log line a second otherwise, and a gauge in any case. Update may be
 // called from any thread, one at a time.
 class LoadProgress {
@@ -33,7 +26,7 @@ class LoadProgress {
   absl::Duration Remaining() const;
 
  private:
-  void Show(bool force);
+  void Show();
 
   base::Metrics* const metrics_;
   const bool terminal_;

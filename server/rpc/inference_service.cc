@@ -33,9 +33,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* c
     return reactor;
   }
   if (!environment_->service->workers().TryPost([finish, work = std::move(work)] { finish(work()); })) {
-    finish(request::MakeRefusal(request::Reason::kConnectionQueueFull,
-                                "Server busy (服务器繁忙请稍后重试): all workers are taken; retry in 1.0 s",
-                                absl::Seconds(1)));
+    finish(request::MakeBusy(request::Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
   }
   return reactor;
 }

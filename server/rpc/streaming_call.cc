@@ -62,9 +62,7 @@ void StreamingCall::Admit() {
   auto shared_ticket = std::make_shared<admission::Ticket>(*std::move(ticket));
   if (!environment_->service->workers().TryPost(
           [self = shared_from_this(), shared_ticket] { self->DecodeOnWorker(std::move(*shared_ticket)); })) {
-    FinishWith(request::MakeRefusal(Reason::kConnectionQueueFull,
-                                    "Server busy (服务器繁忙请稍后重试): all workers are taken; retry in 1.0 s",
-                                    absl::Seconds(1)));
+    FinishWith(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
   }
 }
 
