@@ -122,9 +122,8 @@ int Main(int argc, char** argv) {
     if (name == "person" || name == "invoice") tools.push_back({name, prepared});
   }
   specs["tools_v31"] =
-      ToolSpec(**tokenizer, tokenizer::ToolSyntax::kDeepSeekV31, tools, ToolUse::kMust, true, Reasoning::kNone);
-  specs["tools_v32"] =
-      ToolSpec(**tokenizer, tokenizer::ToolSyntax::kDsmlV32, tools, ToolUse::kMust, true, Reasoning::kNone);
+      ToolSpec(**tokenizer, chat::ToolSyntax::kDeepSeekV31, tools, ToolUse::kMust, true, Reasoning::kNone);
+  specs["tools_v32"] = ToolSpec(**tokenizer, chat::ToolSyntax::kDsmlV32, tools, ToolUse::kMust, true, Reasoning::kNone);
   Times all;
   for (const auto& [name, spec] : specs) {
     begin = CpuMicroseconds();

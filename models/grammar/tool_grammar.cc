@@ -12,7 +12,7 @@
 namespace hadal::grammar {
 namespace {
 
-using tokenizer::ToolMarkup;
+using chat::ToolMarkup;
 
 std::string Group(const char* type, const std::vector<std::string>& elements) {
   return absl::StrCat(R"({"type":")", type, R"(","elements":[)", absl::StrJoin(elements, ","), "]}");
@@ -80,9 +80,9 @@ class ToolFormats {
 
 }  // namespace
 
-GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, tokenizer::ToolSyntax syntax,
+GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syntax,
                      const std::vector<GrammarTool>& tools, ToolUse use, bool several, Reasoning reasoning) {
-  const ToolMarkup& markup = tokenizer::ToolMarkupOf(syntax);
+  const ToolMarkup& markup = chat::ToolMarkupOf(syntax);
   const ToolFormats formats(tokenizer, markup, tools);
   GrammarSpec spec;
   spec.reasoning = reasoning;
@@ -99,7 +99,7 @@ GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, tokenizer::ToolSynta
   if (opener.has_value() && IsMatchedById(tokenizer, *opener)) {
     // The other markers mean nothing outside a block.
     std::vector<int32_t> others;
-    for (const std::string_view marker : tokenizer::ParserMarkers()) {
+    for (const std::string_view marker : chat::ParserMarkers()) {
       const std::optional<int32_t> id = tokenizer.TokenId(marker);
       if (id.has_value() && id != opener && IsMatchedById(tokenizer, *id)) others.push_back(*id);
     }

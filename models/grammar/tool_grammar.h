@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "models/chat/tool_syntax.h"
 #include "models/grammar/grammar_compiler.h"
-#include "models/tokenizer/tool_syntax.h"
 
 namespace hadal::grammar {
 
@@ -21,7 +21,7 @@ enum class ToolUse : uint8_t {
 
 // The answer as `syntax` writes tool calls, the arguments of each call under its tool's schema. `several`: a block may
 // hold more than one call. At least one tool; `syntax` is not kNone.
-GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, tokenizer::ToolSyntax syntax,
+GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syntax,
                      const std::vector<GrammarTool>& tools, ToolUse use, bool several, Reasoning reasoning);
 
 }  // namespace hadal::grammar

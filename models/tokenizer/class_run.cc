@@ -7,19 +7,19 @@
 #include <optional>
 #include <utility>
 
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
 
-using Ranges = std::vector<CodePointRange>;
+using Ranges = std::vector<unicode::CodePointRange>;
 
 // A set of code points: a bit each for the basic plane, ranges above.
 class CodePointSet {
  public:
   explicit CodePointSet(const Ranges& ranges) {
-    for (const CodePointRange& range : ranges) {
+    for (const unicode::CodePointRange& range : ranges) {
       for (uint32_t c = range.first; c <= range.last && c < 0x10000; ++c) plane_.set(c);
       if (range.last >= 0x10000) above_.push_back({std::max(range.first, 0x10000u), range.last});
     }
@@ -39,7 +39,7 @@ Ranges Complement(Ranges ranges) {
   std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   Ranges out;
   uint32_t next = 0;
-  for (const CodePointRange& range : ranges) {
+  for (const unicode::CodePointRange& range : ranges) {
     if (range.first > next) out.push_back({next, range.first - 1});
     next = std::max(next, range.last + 1);
   }
@@ -106,7 +106,7 @@ class PatternReader {
     if (text_[0] == '-' && !first && text_.substr(0, 2) != "-]") return std::nullopt;
     if (text_[0] == '\\') return ReadEscape();
     int length = 0;
-    const char32_t c = DecodeUtf8(text_.data(), &length);
+    const char32_t c = unicode::DecodeUtf8(text_.data(), &length);
     text_.remove_prefix(length);
     return Ranges{{c, c}};
   }
@@ -118,11 +118,11 @@ class PatternReader {
     if (c == 'r') return Ranges{{'\r', '\r'}};
     if (c == 'n') return Ranges{{'\n', '\n'}};
     if (c == 't') return Ranges{{'\t', '\t'}};
-    if (c == 's') return SpaceRanges();
+    if (c == 's') return unicode::SpaceRanges();
     if (c == 'p') {
       const size_t close = text_.find('}');
       if (!Skip("{") || close == text_.npos) return std::nullopt;
-      Ranges ranges = CategoryRanges(text_.substr(0, close - 1));
+      Ranges ranges = unicode::CategoryRanges(text_.substr(0, close - 1));
       text_.remove_prefix(close);
       if (ranges.empty()) return std::nullopt;
       return ranges;
@@ -145,12 +145,12 @@ class ClassRunMatcher final : public Matcher {
   absl::Status FindMatches(std::string_view text, std::vector<Match>* matches) const override {
     const char* begin = text.data();
     const char* end = begin + text.size();
-    const CharTable& table = CharTable::Get();
+    const unicode::CharTable& table = unicode::CharTable::Get();
     for (const char* p = begin; p < end;) {
       int length = 0;
-      const char32_t c = DecodeUtf8(p, &length);
+      const char32_t c = unicode::DecodeUtf8(p, &length);
       const bool is_prefix =
-          prefix_ == Prefix::kAnySpace ? (table[c] & kSpace) != 0 : prefix_ == Prefix::kBlank && c == ' ';
+          prefix_ == Prefix::kAnySpace ? (table[c] & unicode::kSpace) != 0 : prefix_ == Prefix::kBlank && c == ' ';
       const char* match_end = is_prefix ? RunEnd(p + length, end) : nullptr;
       if (match_end == nullptr) match_end = RunEnd(p, end);
       if (match_end == nullptr) {
@@ -168,7 +168,7 @@ class ClassRunMatcher final : public Matcher {
     const char* start = p;
     for (int count = 0; p < end && (max_count_ == 0 || count < max_count_); ++count) {
       int length = 0;
-      if (!set_.Contains(DecodeUtf8(p, &length))) break;
+      if (!set_.Contains(unicode::DecodeUtf8(p, &length))) break;
       p += length;
     }
     return p == start ? nullptr : p;

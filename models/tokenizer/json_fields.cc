@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/tokenizer/json_fields.h"
 
-#include "models/tokenizer/concat.h"
+#include "models/concat.h"
 
 namespace hadal::tokenizer {
 
@@ -12,10 +12,10 @@ namespace {
 // Cut at a character, so that the message stays valid UTF-8.
 std::string Quoted(std::string_view text) {
   constexpr size_t kShown = 60;
-  if (text.size() <= kShown) return Concat("the string \"", text, "\"");
+  if (text.size() <= kShown) return models::Concat("the string \"", text, "\"");
   size_t end = kShown;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return Concat("the string \"", text.substr(0, end), "...\"");
+  return models::Concat("the string \"", text.substr(0, end), "...\"");
 }
 
 }  // namespace
@@ -28,11 +28,11 @@ std::string JsonField::Describe() const {
     case element_type::OBJECT:
       return "an object";
     case element_type::INT64:
-      return Concat("the number ", int64_t(element_));
+      return models::Concat("the number ", int64_t(element_));
     case element_type::UINT64:
-      return Concat("the number ", uint64_t(element_));
+      return models::Concat("the number ", uint64_t(element_));
     case element_type::DOUBLE:
-      return Concat("the number ", double(element_));
+      return models::Concat("the number ", double(element_));
     case element_type::STRING:
       return Quoted(element_.get_string().value_unsafe());
     case element_type::BOOL:
@@ -44,21 +44,21 @@ std::string JsonField::Describe() const {
 }
 
 absl::Status JsonField::Error(std::string_view what) const {
-  return absl::InvalidArgumentError(Concat(path_, path_.back() == ':' ? " " : ": ", what));
+  return absl::InvalidArgumentError(models::Concat(path_, path_.back() == ':' ? " " : ": ", what));
 }
 
 absl::Status JsonField::Expected(std::string_view what) const {
-  return Error(Concat("expected ", what, ", found ", Describe()));
+  return Error(models::Concat("expected ", what, ", found ", Describe()));
 }
 
 JsonField JsonField::At(simdjson::dom::element element, std::string_view suffix) const {
-  return JsonField(element, Concat(path_, suffix));
+  return JsonField(element, models::Concat(path_, suffix));
 }
 
 absl::StatusOr<JsonField> JsonField::Get(std::string_view key) const {
   if (!IsObject()) return Expected("an object");
   simdjson::dom::element member;
-  const std::string path = Concat(path_, path_.back() == ':' ? " " : ".", key);
+  const std::string path = models::Concat(path_, path_.back() == ':' ? " " : ".", key);
   if (element_.at_key(key).get(member) != simdjson::SUCCESS) return JsonField(path);
   return JsonField(member, path);
 }

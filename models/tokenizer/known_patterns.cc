@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 
@@ -27,11 +27,19 @@ const std::string_view kTrailingSpacePattern = "\\s+$";
 
 namespace {
 
+using unicode::kLetter;
+using unicode::kMark;
+using unicode::kNewline;
+using unicode::kNumber;
+using unicode::kPunctuation;
+using unicode::kSpace;
+using unicode::kSymbol;
+
 // A text with the class bits of the character under a pointer. At the end of the text no bit is set and the length is
 // 0.
 class Cursor {
  public:
-  Cursor(const char* at, const char* end) : table_(&CharTable::Get()), at_(at), end_(end) { Load(); }
+  Cursor(const char* at, const char* end) : table_(&unicode::CharTable::Get()), at_(at), end_(end) { Load(); }
 
   bool Has(uint8_t bits) const { return (bits_ & bits) != 0; }
   bool AtEnd() const { return at_ == end_; }
@@ -52,10 +60,10 @@ class Cursor {
       length_ = 0;
       return;
     }
-    bits_ = (*table_)[DecodeUtf8(at_, &length_)];
+    bits_ = (*table_)[unicode::DecodeUtf8(at_, &length_)];
   }
 
-  const CharTable* table_;
+  const unicode::CharTable* table_;
   const char* at_;
   const char* end_;
   uint8_t bits_ = 0;
@@ -206,7 +214,7 @@ class RuleMatcher final : public Matcher {
     for (const char* p = begin; p < end;) {
       const char* match_end = Rule::MatchAt(p, end);
       if (match_end == nullptr) {
-        p += Utf8Length(static_cast<unsigned char>(*p));
+        p += unicode::Utf8Length(static_cast<unsigned char>(*p));
         continue;
       }
       matches->push_back({static_cast<uint32_t>(p - begin), static_cast<uint32_t>(match_end - begin)});

@@ -6,8 +6,8 @@
 
 #include "models/tokenizer/class_run.h"
 #include "models/tokenizer/known_patterns.h"
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -31,11 +31,11 @@ class LiteralMatcher final : public Matcher {
 class NumericMatcher final : public Matcher {
  public:
   absl::Status FindMatches(std::string_view text, std::vector<Match>* matches) const override {
-    const CharTable& table = CharTable::Get();
+    const unicode::CharTable& table = unicode::CharTable::Get();
     for (size_t i = 0; i < text.size();) {
       int length = 0;
-      const char32_t c = DecodeUtf8(text.data() + i, &length);
-      if (table[c] & (kNumber | kExtraNumber)) {
+      const char32_t c = unicode::DecodeUtf8(text.data() + i, &length);
+      if (table[c] & (unicode::kNumber | unicode::kExtraNumber)) {
         matches->push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(i + length)});
       }
       i += length;

@@ -2,7 +2,7 @@
 #include "models/tokenizer/normalizer.h"
 
 #include "absl/strings/str_replace.h"
-#include "models/tokenizer/concat.h"
+#include "models/tokenizer/unicode/nfc.h"
 
 namespace hadal::tokenizer {
 
@@ -11,7 +11,7 @@ std::string Normalizer::Apply(std::string_view text) const {
   for (const Step& step : steps_) {
     switch (step.kind) {
       case Kind::kNfc:
-        current = ToNfc(current);
+        current = unicode::ToNfc(current);
         break;
       case Kind::kPrepend:
         if (!current.empty()) current.insert(0, step.first);

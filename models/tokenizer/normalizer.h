@@ -33,7 +33,4 @@ class Normalizer {
   std::vector<Step> steps_;
 };
 
-// Unicode normalisation form C with the tables of nfc_tables.h.
-std::string ToNfc(std::string_view text);
-
 }  // namespace hadal::tokenizer

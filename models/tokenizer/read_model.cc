@@ -5,12 +5,12 @@
 #include <unordered_map>
 #include <utility>
 
+#include "models/concat.h"
+#include "models/status_macros.h"
 #include "models/tokenizer/byte_alphabet.h"
-#include "models/tokenizer/concat.h"
-#include "models/tokenizer/status_macros.h"
 #include "models/tokenizer/tokenizer_parts.h"
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -30,35 +30,35 @@ class ModelReader {
   ModelReader(const JsonField& root, TokenizerParts* parts) : root_(root), parts_(parts) {}
 
   absl::Status Read() {
-    HADAL_TOKENIZER_ASSIGN(const JsonField model, root_.Get("model"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField model, root_.Get("model"));
     if (!model.IsObject()) return model.Expected("an object");
-    HADAL_TOKENIZER_RETURN_IF_ERROR(CheckKind(model));
-    HADAL_TOKENIZER_RETURN_IF_ERROR(ReadVocabulary(model));
-    HADAL_TOKENIZER_RETURN_IF_ERROR(ReadAddedTokens());
+    HADAL_RETURN_IF_ERROR(CheckKind(model));
+    HADAL_RETURN_IF_ERROR(ReadVocabulary(model));
+    HADAL_RETURN_IF_ERROR(ReadAddedTokens());
     return ReadBpe(model);
   }
 
  private:
   absl::Status CheckKind(const JsonField& model) {
-    HADAL_TOKENIZER_ASSIGN(const JsonField type, model.Get("type"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField type, model.Get("type"));
     if (!type.IsNull()) {
-      HADAL_TOKENIZER_ASSIGN(const std::string_view name, type.String());
+      HADAL_ASSIGN_OR_RETURN(const std::string_view name, type.String());
       if (name != "BPE") return type.Expected("\"BPE\" (no other model is supported)");
     }
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      HADAL_TOKENIZER_ASSIGN(const JsonField field, model.Get(key));
+      HADAL_ASSIGN_OR_RETURN(const JsonField field, model.Get(key));
       if (field.IsNull()) continue;
-      HADAL_TOKENIZER_ASSIGN(const std::string_view text, field.String());
+      HADAL_ASSIGN_OR_RETURN(const std::string_view text, field.String());
       if (!text.empty()) return field.Expected("null or \"\" (not supported)");
     }
-    HADAL_TOKENIZER_ASSIGN(const JsonField dropout, model.Get("dropout"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField dropout, model.Get("dropout"));
     if (!dropout.IsNull()) return dropout.Expected("null (dropout is for training)");
     return absl::OkStatus();
   }
 
   absl::Status ReadVocabulary(const JsonField& model) {
-    HADAL_TOKENIZER_ASSIGN(const JsonField field, model.Get("vocab"));
-    HADAL_TOKENIZER_ASSIGN(const simdjson::dom::object vocab, field.Object());
+    HADAL_ASSIGN_OR_RETURN(const JsonField field, model.Get("vocab"));
+    HADAL_ASSIGN_OR_RETURN(const simdjson::dom::object vocab, field.Object());
     size_t tokens = 0;
     size_t bytes = 0;
     for (const auto& [key, value] : vocab) {
@@ -71,19 +71,20 @@ class ModelReader {
     for (const auto& [key, value] : vocab) {
       int64_t id = 0;
       if (value.get_int64().get(id) != simdjson::SUCCESS) {
-        return field.At(value, Concat("[\"", key, "\"]")).Expected("an integer");
+        return field.At(value, models::Concat("[\"", key, "\"]")).Expected("an integer");
       }
       if (key.empty() || key.size() > kMaxTokenBytes) {
-        return field.Error(Concat("token ", id, " has ", key.size(), " bytes; allowed are 1 to ", kMaxTokenBytes));
+        return field.Error(
+            models::Concat("token ", id, " has ", key.size(), " bytes; allowed are 1 to ", kMaxTokenBytes));
       }
-      HADAL_TOKENIZER_RETURN_IF_ERROR(CheckId(field, key, id));
+      HADAL_RETURN_IF_ERROR(CheckId(field, key, id));
       const bool reachable = AlphabetToBytes(key, &bytes_);
       const int32_t token_id = static_cast<int32_t>(id);
       if (reachable ? parts_->vocabulary->Find(bytes_) >= 0 : !others_.emplace(key, token_id).second) {
-        return field.Error(Concat("token \"", key, "\" is listed twice"));
+        return field.Error(models::Concat("token \"", key, "\" is listed twice"));
       }
       if (!parts_->vocabulary->Add(token_id, reachable ? std::string_view(bytes_) : key, reachable)) {
-        return field.Error(Concat("id ", id, " is used twice, once by \"", key, "\""));
+        return field.Error(models::Concat("id ", id, " is used twice, once by \"", key, "\""));
       }
     }
     if (tokens == 0) return field.Error("holds no token");
@@ -92,8 +93,8 @@ class ModelReader {
 
   absl::Status CheckId(const JsonField& field, std::string_view content, int64_t id) const {
     if (id >= 0 && id < id_limit_) return absl::OkStatus();
-    return field.Error(Concat("token \"", content.substr(0, 60), "\" has the id ", id,
-                              "; for this number of tokens it must be 0 to ", id_limit_ - 1));
+    return field.Error(models::Concat("token \"", content.substr(0, 60), "\" has the id ", id,
+                                      "; for this number of tokens it must be 0 to ", id_limit_ - 1));
   }
 
   // Id of a token string as the file writes it, or -1.
@@ -104,31 +105,32 @@ class ModelReader {
   }
 
   absl::Status ReadAddedTokens() {
-    HADAL_TOKENIZER_ASSIGN(const JsonField field, root_.Get("added_tokens"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField field, root_.Get("added_tokens"));
     if (field.IsNull()) return absl::OkStatus();
-    HADAL_TOKENIZER_ASSIGN(const simdjson::dom::array list, field.Array());
+    HADAL_ASSIGN_OR_RETURN(const simdjson::dom::array list, field.Array());
     std::unordered_map<std::string_view, int32_t> seen;
     size_t i = 0;
     for (const simdjson::dom::element element : list) {
-      const JsonField entry = field.At(element, Concat("[", i++, "]"));
+      const JsonField entry = field.At(element, models::Concat("[", i++, "]"));
       AddedToken token;
-      HADAL_TOKENIZER_ASSIGN(const std::string_view content, entry.StringAt("content"));
-      HADAL_TOKENIZER_ASSIGN(const JsonField id_field, entry.Get("id"));
-      HADAL_TOKENIZER_ASSIGN(const int64_t id, id_field.Integer());
-      HADAL_TOKENIZER_ASSIGN(token.special, entry.BoolOr("special", false));
-      HADAL_TOKENIZER_ASSIGN(token.normalized, entry.BoolOr("normalized", !token.special));
-      HADAL_TOKENIZER_ASSIGN(token.lstrip, entry.BoolOr("lstrip", false));
-      HADAL_TOKENIZER_ASSIGN(token.rstrip, entry.BoolOr("rstrip", false));
-      HADAL_TOKENIZER_ASSIGN(token.single_word, entry.BoolOr("single_word", false));
+      HADAL_ASSIGN_OR_RETURN(const std::string_view content, entry.StringAt("content"));
+      HADAL_ASSIGN_OR_RETURN(const JsonField id_field, entry.Get("id"));
+      HADAL_ASSIGN_OR_RETURN(const int64_t id, id_field.Integer());
+      HADAL_ASSIGN_OR_RETURN(token.special, entry.BoolOr("special", false));
+      HADAL_ASSIGN_OR_RETURN(token.normalized, entry.BoolOr("normalized", !token.special));
+      HADAL_ASSIGN_OR_RETURN(token.lstrip, entry.BoolOr("lstrip", false));
+      HADAL_ASSIGN_OR_RETURN(token.rstrip, entry.BoolOr("rstrip", false));
+      HADAL_ASSIGN_OR_RETURN(token.single_word, entry.BoolOr("single_word", false));
       if (content.empty() || content.size() > AddedTokenMatcher::kMaxLiteralBytes) {
-        return entry.Error(
-            Concat("content has ", content.size(), " bytes; allowed are 1 to ", AddedTokenMatcher::kMaxLiteralBytes));
+        return entry.Error(models::Concat("content has ", content.size(), " bytes; allowed are 1 to ",
+                                          AddedTokenMatcher::kMaxLiteralBytes));
       }
-      HADAL_TOKENIZER_RETURN_IF_ERROR(CheckId(entry, content, id));
+      HADAL_RETURN_IF_ERROR(CheckId(entry, content, id));
       token.content = content;
       token.id = static_cast<int32_t>(id);
-      if (!seen.emplace(content, token.id).second) return entry.Error(Concat("\"", content, "\" is listed twice"));
-      HADAL_TOKENIZER_RETURN_IF_ERROR(Register(entry, token));
+      if (!seen.emplace(content, token.id).second)
+        return entry.Error(models::Concat("\"", content, "\" is listed twice"));
+      HADAL_RETURN_IF_ERROR(Register(entry, token));
       parts_->added_tokens.push_back(std::move(token));
     }
     return absl::OkStatus();
@@ -139,17 +141,17 @@ class ModelReader {
     Vocabulary& vocabulary = *parts_->vocabulary;
     if (known >= 0 && known != token.id) {
       return entry.Error(
-          Concat("\"", token.content, "\" has the id ", token.id, " here and ", known, " in model.vocab"));
+          models::Concat("\"", token.content, "\" has the id ", token.id, " here and ", known, " in model.vocab"));
     }
     if (known < 0 && !vocabulary.Add(token.id, token.content, /*searchable=*/false)) {
-      return entry.Error(Concat("the id ", token.id, " of \"", token.content, "\" belongs to another token"));
+      return entry.Error(models::Concat("the id ", token.id, " of \"", token.content, "\" belongs to another token"));
     }
     uint8_t flags = Vocabulary::kAdded;
     if (token.special) flags |= Vocabulary::kSpecial;
     if (token.special || IsMarkup(token.content)) flags |= Vocabulary::kControl;
     if ((flags & Vocabulary::kControl) && known >= 0 && vocabulary.Bytes(known).size() == 1) {
       return entry.Error(
-          Concat("\"", token.content, "\" stands for a single byte and cannot be told from ordinary text"));
+          models::Concat("\"", token.content, "\" stands for a single byte and cannot be told from ordinary text"));
     }
     vocabulary.SetFlags(token.id, flags);
     return absl::OkStatus();
@@ -162,8 +164,8 @@ class ModelReader {
     bool has_sign = false;
     for (size_t i = 0; i < text.size(); ++characters) {
       int length = 0;
-      const uint8_t bits = CharTable::Get()[DecodeUtf8(text.data() + i, &length)];
-      if (!(bits & (kLetter | kMark | kNumber | kSpace))) has_sign = true;
+      const uint8_t bits = unicode::CharTable::Get()[unicode::DecodeUtf8(text.data() + i, &length)];
+      if (!(bits & (unicode::kLetter | unicode::kMark | unicode::kNumber | unicode::kSpace))) has_sign = true;
       i += static_cast<size_t>(length);
     }
     return has_sign && characters > 1;
@@ -171,21 +173,21 @@ class ModelReader {
 
   absl::Status ReadBpe(const JsonField& model) {
     Bpe::Options options;
-    HADAL_TOKENIZER_ASSIGN(options.ignore_merges, model.BoolOr("ignore_merges", false));
-    HADAL_TOKENIZER_ASSIGN(options.fuse_unk, model.BoolOr("fuse_unk", false));
-    HADAL_TOKENIZER_ASSIGN(const JsonField unk, model.Get("unk_token"));
+    HADAL_ASSIGN_OR_RETURN(options.ignore_merges, model.BoolOr("ignore_merges", false));
+    HADAL_ASSIGN_OR_RETURN(options.fuse_unk, model.BoolOr("fuse_unk", false));
+    HADAL_ASSIGN_OR_RETURN(const JsonField unk, model.Get("unk_token"));
     if (!unk.IsNull()) {
-      HADAL_TOKENIZER_ASSIGN(const std::string_view text, unk.String());
+      HADAL_ASSIGN_OR_RETURN(const std::string_view text, unk.String());
       options.unk_id = FindWritten(text);
       for (const AddedToken& token : parts_->added_tokens) {
         if (token.content == text) options.unk_id = token.id;
       }
-      if (options.unk_id < 0) return unk.Error(Concat("\"", text, "\" is not in the vocabulary"));
+      if (options.unk_id < 0) return unk.Error(models::Concat("\"", text, "\" is not in the vocabulary"));
     }
     parts_->bpe = std::make_unique<Bpe>(parts_->vocabulary.get(), options);
-    HADAL_TOKENIZER_RETURN_IF_ERROR(ReadMerges(model));
+    HADAL_RETURN_IF_ERROR(ReadMerges(model));
     parts_->bpe->Finish();
-    HADAL_TOKENIZER_ASSIGN(const bool byte_fallback, model.BoolOr("byte_fallback", false));
+    HADAL_ASSIGN_OR_RETURN(const bool byte_fallback, model.BoolOr("byte_fallback", false));
     if (byte_fallback && !HasAllBytes()) {
       return model.Error(
           "byte_fallback is true and the vocabulary lacks bytes; only byte-level vocabularies are supported");
@@ -201,8 +203,8 @@ class ModelReader {
   }
 
   absl::Status ReadMerges(const JsonField& model) {
-    HADAL_TOKENIZER_ASSIGN(const JsonField field, model.Get("merges"));
-    HADAL_TOKENIZER_ASSIGN(const simdjson::dom::array list, field.Array());
+    HADAL_ASSIGN_OR_RETURN(const JsonField field, model.Get("merges"));
+    HADAL_ASSIGN_OR_RETURN(const simdjson::dom::array list, field.Array());
     size_t count = 0;  // size() of a simdjson array saturates, so count
     for ([[maybe_unused]] const simdjson::dom::element element : list) ++count;
     parts_->bpe->ReserveMerges(count);
@@ -210,19 +212,19 @@ class ModelReader {
     for (const simdjson::dom::element element : list) {
       std::string_view parts[2];
       if (!SplitMerge(element, parts)) {
-        return field.At(element, Concat("[", i, "]")).Expected("\"LEFT RIGHT\" or [\"LEFT\", \"RIGHT\"]");
+        return field.At(element, models::Concat("[", i, "]")).Expected("\"LEFT RIGHT\" or [\"LEFT\", \"RIGHT\"]");
       }
       int32_t ids[2];
       for (int side = 0; side < 2; ++side) {
         ids[side] = FindWritten(parts[side]);
-        if (ids[side] < 0) return MergeError(field, i, Concat("\"", parts[side], "\" is not in model.vocab"));
+        if (ids[side] < 0) return MergeError(field, i, models::Concat("\"", parts[side], "\" is not in model.vocab"));
       }
       joined_.assign(parts[0]);
       joined_.append(parts[1]);
       const int32_t merged = FindWritten(joined_);
-      if (merged < 0) return MergeError(field, i, Concat("the result \"", joined_, "\" is not in model.vocab"));
+      if (merged < 0) return MergeError(field, i, models::Concat("the result \"", joined_, "\" is not in model.vocab"));
       if (!parts_->bpe->AddMerge(ids[0], ids[1], merged)) {
-        return MergeError(field, i, Concat("\"", parts[0], "\" and \"", parts[1], "\" are merged twice"));
+        return MergeError(field, i, models::Concat("\"", parts[0], "\" and \"", parts[1], "\" are merged twice"));
       }
       ++i;
     }
@@ -230,7 +232,7 @@ class ModelReader {
   }
 
   static absl::Status MergeError(const JsonField& field, size_t i, std::string_view what) {
-    return absl::InvalidArgumentError(Concat(field.path(), "[", i, "]: ", what));
+    return absl::InvalidArgumentError(models::Concat(field.path(), "[", i, "]: ", what));
   }
 
   static bool SplitMerge(const simdjson::dom::element& element, std::string_view parts[2]) {

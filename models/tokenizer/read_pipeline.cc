@@ -3,10 +3,10 @@
 #include <string>
 #include <utility>
 
-#include "models/tokenizer/concat.h"
+#include "models/concat.h"
+#include "models/status_macros.h"
 #include "models/tokenizer/known_patterns.h"
 #include "models/tokenizer/matcher.h"
-#include "models/tokenizer/status_macros.h"
 #include "models/tokenizer/tokenizer_parts.h"
 
 namespace hadal::tokenizer {
@@ -20,24 +20,24 @@ constexpr size_t kMaxSteps = 64;
 // The members of a Sequence, stored under `key`.
 template <typename Visit>
 absl::Status ForEach(const JsonField& sequence, std::string_view key, Visit visit) {
-  HADAL_TOKENIZER_ASSIGN(const JsonField list, sequence.Get(key));
-  HADAL_TOKENIZER_ASSIGN(const simdjson::dom::array members, list.Array());
+  HADAL_ASSIGN_OR_RETURN(const JsonField list, sequence.Get(key));
+  HADAL_ASSIGN_OR_RETURN(const simdjson::dom::array members, list.Array());
   size_t i = 0;
   for (const simdjson::dom::element element : members) {
-    if (i == kMaxSteps) return list.Error(Concat("more than ", kMaxSteps, " members"));
-    HADAL_TOKENIZER_RETURN_IF_ERROR(visit(list.At(element, Concat("[", i++, "]"))));
+    if (i == kMaxSteps) return list.Error(models::Concat("more than ", kMaxSteps, " members"));
+    HADAL_RETURN_IF_ERROR(visit(list.At(element, models::Concat("[", i++, "]"))));
   }
   return absl::OkStatus();
 }
 
 absl::Status Unsupported(const JsonField& field, std::string_view type, std::string_view supported) {
-  return field.Error(Concat("type \"", type, "\" is not supported (supported: ", supported, ")"));
+  return field.Error(models::Concat("type \"", type, "\" is not supported (supported: ", supported, ")"));
 }
 
 absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, int depth) {
-  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (type == "Sequence") {
-    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "normalizers",
                    [&](const JsonField& member) { return ReadNormalizerStep(member, normalizer, depth + 1); });
   }
@@ -46,18 +46,19 @@ absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, 
     return absl::OkStatus();
   }
   if (type == "Prepend") {
-    HADAL_TOKENIZER_ASSIGN(const std::string_view text, field.StringAt("prepend"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view text, field.StringAt("prepend"));
     if (text.size() > kMaxReplacementBytes)
-      return field.Error(Concat("prepend is longer than ", kMaxReplacementBytes, " bytes"));
+      return field.Error(models::Concat("prepend is longer than ", kMaxReplacementBytes, " bytes"));
     normalizer->AddPrepend(std::string(text));
     return absl::OkStatus();
   }
   if (type == "Replace") {
-    HADAL_TOKENIZER_ASSIGN(const JsonField pattern, field.Get("pattern"));
-    HADAL_TOKENIZER_ASSIGN(const std::string_view from, pattern.StringAt("String"));
-    HADAL_TOKENIZER_ASSIGN(const std::string_view to, field.StringAt("content"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField pattern, field.Get("pattern"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view from, pattern.StringAt("String"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view to, field.StringAt("content"));
     if (from.empty() || to.size() > kMaxReplacementBytes) {
-      return field.Error(Concat("pattern must not be empty and content at most ", kMaxReplacementBytes, " bytes"));
+      return field.Error(
+          models::Concat("pattern must not be empty and content at most ", kMaxReplacementBytes, " bytes"));
     }
     normalizer->AddReplace(std::string(from), std::string(to));
     return absl::OkStatus();
@@ -66,8 +67,8 @@ absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, 
 }
 
 absl::StatusOr<SplitBehavior> ReadBehavior(const JsonField& field) {
-  HADAL_TOKENIZER_ASSIGN(const JsonField behavior, field.Get("behavior"));
-  HADAL_TOKENIZER_ASSIGN(const std::string_view name, behavior.String());
+  HADAL_ASSIGN_OR_RETURN(const JsonField behavior, field.Get("behavior"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view name, behavior.String());
   if (name == "Isolated") return SplitBehavior::kIsolated;
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
@@ -77,19 +78,19 @@ absl::StatusOr<SplitBehavior> ReadBehavior(const JsonField& field) {
 }
 
 absl::Status ReadSplit(const JsonField& field, Pretokenizer* pretokenizer) {
-  HADAL_TOKENIZER_ASSIGN(const SplitBehavior behavior, ReadBehavior(field));
-  HADAL_TOKENIZER_ASSIGN(const bool invert, field.BoolOr("invert", false));
-  HADAL_TOKENIZER_ASSIGN(const JsonField pattern, field.Get("pattern"));
-  HADAL_TOKENIZER_ASSIGN(const JsonField literal, pattern.Get("String"));
+  HADAL_ASSIGN_OR_RETURN(const SplitBehavior behavior, ReadBehavior(field));
+  HADAL_ASSIGN_OR_RETURN(const bool invert, field.BoolOr("invert", false));
+  HADAL_ASSIGN_OR_RETURN(const JsonField pattern, field.Get("pattern"));
+  HADAL_ASSIGN_OR_RETURN(const JsonField literal, pattern.Get("String"));
   if (!literal.IsNull()) {
-    HADAL_TOKENIZER_ASSIGN(const std::string_view text, literal.String());
+    HADAL_ASSIGN_OR_RETURN(const std::string_view text, literal.String());
     pretokenizer->AddSplit(MakeLiteralMatcher(text), behavior, invert);
     return absl::OkStatus();
   }
-  HADAL_TOKENIZER_ASSIGN(const JsonField regex, pattern.Get("Regex"));
-  HADAL_TOKENIZER_ASSIGN(const std::string_view text, regex.String());
+  HADAL_ASSIGN_OR_RETURN(const JsonField regex, pattern.Get("Regex"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view text, regex.String());
   if (text.size() > kMaxPatternBytes) {
-    return regex.Error(Concat("the pattern has ", text.size(), " bytes, the limit is ", kMaxPatternBytes));
+    return regex.Error(models::Concat("the pattern has ", text.size(), " bytes, the limit is ", kMaxPatternBytes));
   }
   absl::StatusOr<std::unique_ptr<Matcher>> matcher = MakeRegexMatcher(text);
   if (!matcher.ok()) return regex.Error(std::string(matcher.status().message()));
@@ -99,24 +100,24 @@ absl::Status ReadSplit(const JsonField& field, Pretokenizer* pretokenizer) {
 
 // *done is set by ByteLevel, behind which nothing may come: the text is bytes from there on.
 absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretokenizer, bool* done, int depth) {
-  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
-  if (*done) return field.Error(Concat("\"", type, "\" comes after ByteLevel, which must be the last"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
+  if (*done) return field.Error(models::Concat("\"", type, "\" comes after ByteLevel, which must be the last"));
   if (type == "Sequence") {
-    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "pretokenizers", [&](const JsonField& member) {
       return ReadPretokenizerStep(member, pretokenizer, done, depth + 1);
     });
   }
   if (type == "Split") return ReadSplit(field, pretokenizer);
   if (type == "Digits") {
-    HADAL_TOKENIZER_ASSIGN(const bool individual, field.BoolOr("individual_digits", false));
+    HADAL_ASSIGN_OR_RETURN(const bool individual, field.BoolOr("individual_digits", false));
     pretokenizer->AddSplit(MakeNumericMatcher(), individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous,
                            false);
     return absl::OkStatus();
   }
   if (type == "ByteLevel") {
-    HADAL_TOKENIZER_ASSIGN(const bool add_prefix_space, field.BoolOr("add_prefix_space", true));
-    HADAL_TOKENIZER_ASSIGN(const bool use_regex, field.BoolOr("use_regex", true));
+    HADAL_ASSIGN_OR_RETURN(const bool add_prefix_space, field.BoolOr("add_prefix_space", true));
+    HADAL_ASSIGN_OR_RETURN(const bool use_regex, field.BoolOr("use_regex", true));
     if (add_prefix_space) pretokenizer->AddPrefixSpace();
     if (use_regex) pretokenizer->AddSplit(MakeKnownPatternMatcher(kGpt2Pattern), SplitBehavior::kIsolated, false);
     *done = true;
@@ -127,21 +128,21 @@ absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretoken
 
 // A TemplateProcessing: the special tokens before and behind the text.
 absl::Status ReadTemplate(const JsonField& field, TokenizerParts* parts) {
-  HADAL_TOKENIZER_ASSIGN(const JsonField special, field.Get("special_tokens"));
+  HADAL_ASSIGN_OR_RETURN(const JsonField special, field.Get("special_tokens"));
   std::vector<int32_t> prefix, suffix;
   int sequences = 0;
-  HADAL_TOKENIZER_RETURN_IF_ERROR(ForEach(field, "single", [&](const JsonField& piece) -> absl::Status {
-    HADAL_TOKENIZER_ASSIGN(const JsonField sequence, piece.Get("Sequence"));
+  HADAL_RETURN_IF_ERROR(ForEach(field, "single", [&](const JsonField& piece) -> absl::Status {
+    HADAL_ASSIGN_OR_RETURN(const JsonField sequence, piece.Get("Sequence"));
     if (!sequence.IsNull()) {
-      HADAL_TOKENIZER_ASSIGN(const std::string_view id, sequence.StringAt("id"));
+      HADAL_ASSIGN_OR_RETURN(const std::string_view id, sequence.StringAt("id"));
       return ++sequences == 1 && id == "A" ? absl::OkStatus()
                                            : piece.Error("the sequence A must appear exactly once, B never");
     }
-    HADAL_TOKENIZER_ASSIGN(const JsonField token, piece.Get("SpecialToken"));
-    HADAL_TOKENIZER_ASSIGN(const std::string_view name, token.StringAt("id"));
-    HADAL_TOKENIZER_ASSIGN(const JsonField entry, special.Get(name));
+    HADAL_ASSIGN_OR_RETURN(const JsonField token, piece.Get("SpecialToken"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view name, token.StringAt("id"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField entry, special.Get(name));
     return ForEach(entry, "ids", [&](const JsonField& id_field) -> absl::Status {
-      HADAL_TOKENIZER_ASSIGN(const int64_t id, id_field.Integer());
+      HADAL_ASSIGN_OR_RETURN(const int64_t id, id_field.Integer());
       if (id < 0 || id >= parts->vocabulary->size() || !parts->vocabulary->IsValid(static_cast<int32_t>(id))) {
         return id_field.Expected("the id of a token");
       }
@@ -157,11 +158,11 @@ absl::Status ReadTemplate(const JsonField& field, TokenizerParts* parts) {
 }
 
 absl::Status ReadPostProcessorStep(const JsonField& field, TokenizerParts* parts, int depth) {
-  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (type == "ByteLevel") return absl::OkStatus();  // moves offsets only
   if (type == "TemplateProcessing") return ReadTemplate(field, parts);
   if (type == "Sequence") {
-    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "processors",
                    [&](const JsonField& member) { return ReadPostProcessorStep(member, parts, depth + 1); });
   }
@@ -169,14 +170,14 @@ absl::Status ReadPostProcessorStep(const JsonField& field, TokenizerParts* parts
 }
 
 absl::Status CheckDecoderStep(const JsonField& field, bool* byte_level, int depth) {
-  HADAL_TOKENIZER_ASSIGN(const std::string_view type, field.StringAt("type"));
+  HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (type == "ByteLevel") {
     *byte_level = true;
     return absl::OkStatus();
   }
   if (type == "Fuse") return absl::OkStatus();  // joining is what the byte level does anyway
   if (type == "Sequence") {
-    if (depth == kMaxNesting) return field.Error(Concat("more than ", kMaxNesting, " nested sequences"));
+    if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "decoders",
                    [&](const JsonField& member) { return CheckDecoderStep(member, byte_level, depth + 1); });
   }
@@ -192,7 +193,7 @@ absl::Status ReadNormalizer(const JsonField& field, Normalizer* normalizer) {
 absl::Status ReadPretokenizer(const JsonField& field, Pretokenizer* pretokenizer) {
   if (field.IsNull()) return field.Expected("a pre-tokenizer that ends with ByteLevel");
   bool done = false;
-  HADAL_TOKENIZER_RETURN_IF_ERROR(ReadPretokenizerStep(field, pretokenizer, &done, 0));
+  HADAL_RETURN_IF_ERROR(ReadPretokenizerStep(field, pretokenizer, &done, 0));
   return done ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
 }
 
@@ -203,7 +204,7 @@ absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts) {
 absl::Status CheckDecoder(const JsonField& field) {
   if (field.IsNull()) return field.Expected("the decoder ByteLevel");
   bool byte_level = false;
-  HADAL_TOKENIZER_RETURN_IF_ERROR(CheckDecoderStep(field, &byte_level, 0));
+  HADAL_RETURN_IF_ERROR(CheckDecoderStep(field, &byte_level, 0));
   return byte_level ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
 }
 

@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "models/tokenizer/concat.h"
+#include "models/concat.h"
 #include "models/tokenizer/matcher.h"
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -29,7 +29,7 @@ std::string EngineError(int code, OnigErrorInfo* info) {
 
 std::string ClassText(std::string_view category, bool negated) {
   std::string out = negated ? "[^" : "[";
-  for (const CodePointRange& range : CategoryRanges(category)) {
+  for (const unicode::CodePointRange& range : unicode::CategoryRanges(category)) {
     absl::StrAppendFormat(&out, "\\x{%X}-\\x{%X}", range.first, range.last);
   }
   return out + "]";
@@ -54,7 +54,7 @@ std::string WithOwnCategories(std::string_view pattern) {
         negated = !negated;
         name.remove_prefix(1);
       }
-      if (name != "Cs" && !CategoryRanges(name).empty()) {
+      if (name != "Cs" && !unicode::CategoryRanges(name).empty()) {
         out += ClassText(name, negated);
         i = close;
         continue;
@@ -89,14 +89,15 @@ class EngineMatcher final : public Matcher {
                                                ONIG_OPTION_NONE, param.get());
       if (found == ONIG_MISMATCH) break;
       if (found < 0) {
-        return absl::InvalidArgumentError(Concat("split pattern ", pattern_, " fails on a text of ", text.size(),
-                                                 " bytes at byte ", position, ": ", EngineError(found, nullptr)));
+        return absl::InvalidArgumentError(models::Concat("split pattern ", pattern_, " fails on a text of ",
+                                                         text.size(), " bytes at byte ", position, ": ",
+                                                         EngineError(found, nullptr)));
       }
       const auto match_begin = static_cast<size_t>(region->beg[0]);
       const auto match_end = static_cast<size_t>(region->end[0]);
       if (match_begin == match_end && match_end == last_end) {
         // An empty match right behind the last one does not count; go on one character later.
-        position += position < text.size() ? Utf8Length(static_cast<unsigned char>(text[position])) : 1;
+        position += position < text.size() ? unicode::Utf8Length(static_cast<unsigned char>(text[position])) : 1;
         continue;
       }
       matches->push_back({static_cast<uint32_t>(match_begin), static_cast<uint32_t>(match_end)});
@@ -126,7 +127,7 @@ absl::StatusOr<std::unique_ptr<Matcher>> MakeEngineMatcher(std::string_view patt
       onig_new(&regex, begin, begin + rewritten.size(), ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_RUBY, &info);
   if (code != ONIG_NORMAL) {
     return absl::InvalidArgumentError(
-        Concat("split pattern ", pattern, " does not compile: ", EngineError(code, &info)));
+        models::Concat("split pattern ", pattern, " does not compile: ", EngineError(code, &info)));
   }
   return std::make_unique<EngineMatcher>(regex, pattern);
 }

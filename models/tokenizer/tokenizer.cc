@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "absl/functional/function_ref.h"
-#include "models/tokenizer/concat.h"
-#include "models/tokenizer/status_macros.h"
+#include "models/concat.h"
+#include "models/status_macros.h"
 #include "models/tokenizer/tokenizer_parts.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -33,17 +33,19 @@ struct AddedTokenSet {
 absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file)
-    return required ? absl::StatusOr<std::string>(absl::NotFoundError(Concat(path, ": cannot be opened")))
+    return required ? absl::StatusOr<std::string>(absl::NotFoundError(models::Concat(path, ": cannot be opened")))
                     : std::string();
   const std::streamoff size = file.tellg();
-  if (size < 0) return absl::InvalidArgumentError(Concat(path, ": is not a file that can be read"));
+  if (size < 0) return absl::InvalidArgumentError(models::Concat(path, ": is not a file that can be read"));
   if (static_cast<uint64_t>(size) > kMaxTokenizerJsonBytes) {
-    return absl::InvalidArgumentError(Concat(path, ": ", size, " bytes, the limit is ", kMaxTokenizerJsonBytes));
+    return absl::InvalidArgumentError(
+        models::Concat(path, ": ", size, " bytes, the limit is ", kMaxTokenizerJsonBytes));
   }
   std::string content(static_cast<size_t>(size), '\0');
   file.seekg(0);
   file.read(content.data(), size);
-  if (file.gcount() != size) return absl::DataLossError(Concat(path, ": read ", file.gcount(), " of ", size, " bytes"));
+  if (file.gcount() != size)
+    return absl::DataLossError(models::Concat(path, ": read ", file.gcount(), " of ", size, " bytes"));
   return content;
 }
 
@@ -51,10 +53,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
 absl::Status CheckText(std::string_view text, size_t before) {
   if (text.size() > Tokenizer::kMaxTextBytes - std::min(before, Tokenizer::kMaxTextBytes)) {
     return absl::InvalidArgumentError(
-        Concat("a text of ", before + text.size(), " bytes is above the limit of ", Tokenizer::kMaxTextBytes));
+        models::Concat("a text of ", before + text.size(), " bytes is above the limit of ", Tokenizer::kMaxTextBytes));
   }
-  if (const size_t invalid = FindInvalidUtf8(text); invalid != std::string_view::npos) {
-    return absl::InvalidArgumentError(Concat("text is not valid UTF-8 at byte ", before + invalid));
+  if (const size_t invalid = unicode::FindInvalidUtf8(text); invalid != std::string_view::npos) {
+    return absl::InvalidArgumentError(models::Concat("text is not valid UTF-8 at byte ", before + invalid));
   }
   return absl::OkStatus();
 }
@@ -109,7 +111,7 @@ absl::Status Tokenizer::Impl::Finish() {
   }
   for (const int64_t id : config.generation_eos_ids) {
     if (id < 0 || id > INT32_MAX)
-      return absl::InvalidArgumentError(Concat("generation_config.json: eos_token_id ", id, " is no token id"));
+      return absl::InvalidArgumentError(models::Concat("generation_config.json: eos_token_id ", id, " is no token id"));
     if (!eos_id && vocabulary.IsValid(static_cast<int32_t>(id))) {
       eos_id = static_cast<int32_t>(id);
       if (config.eos_token.empty()) config.eos_token = std::string(vocabulary.Bytes(*eos_id));
@@ -177,14 +179,14 @@ Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::string& dir) {
-  HADAL_TOKENIZER_ASSIGN(const std::string tokenizer, ReadFile(dir + "/tokenizer.json", true));
-  HADAL_TOKENIZER_ASSIGN(const std::string config, ReadFile(dir + "/tokenizer_config.json", false));
-  HADAL_TOKENIZER_ASSIGN(const std::string generation, ReadFile(dir + "/generation_config.json", false));
+  HADAL_ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(dir + "/tokenizer.json", true));
+  HADAL_ASSIGN_OR_RETURN(const std::string config, ReadFile(dir + "/tokenizer_config.json", false));
+  HADAL_ASSIGN_OR_RETURN(const std::string generation, ReadFile(dir + "/generation_config.json", false));
   // Newer checkpoints keep the template in a file of its own.
-  HADAL_TOKENIZER_ASSIGN(const std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
+  HADAL_ASSIGN_OR_RETURN(const std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
   absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = Build(tokenizer, config, generation, chat_template);
   if (!loaded.ok())
-    return absl::Status(loaded.status().code(), Concat(dir, "/", std::string(loaded.status().message())));
+    return absl::Status(loaded.status().code(), models::Concat(dir, "/", std::string(loaded.status().message())));
   return loaded;
 }
 
@@ -199,16 +201,16 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Build(std::string_vi
                                                                   std::string_view generation_config_json,
                                                                   std::string_view chat_template) {
   auto impl = std::make_unique<Impl>();
-  HADAL_TOKENIZER_ASSIGN(impl->parts, ParseTokenizerJson(tokenizer_json));
-  HADAL_TOKENIZER_RETURN_IF_ERROR(ParseTokenizerConfig(tokenizer_config_json, &impl->config));
-  HADAL_TOKENIZER_RETURN_IF_ERROR(ParseGenerationConfig(generation_config_json, &impl->config));
+  HADAL_ASSIGN_OR_RETURN(impl->parts, ParseTokenizerJson(tokenizer_json));
+  HADAL_RETURN_IF_ERROR(ParseTokenizerConfig(tokenizer_config_json, &impl->config));
+  HADAL_RETURN_IF_ERROR(ParseGenerationConfig(generation_config_json, &impl->config));
   if (!chat_template.empty()) impl->config.chat_template = chat_template;
-  HADAL_TOKENIZER_RETURN_IF_ERROR(impl->Finish());
+  HADAL_RETURN_IF_ERROR(impl->Finish());
   return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
-  HADAL_TOKENIZER_RETURN_IF_ERROR(CheckText(text, 0));
+  HADAL_RETURN_IF_ERROR(CheckText(text, 0));
   Impl::Run run{.allow_control = options.allow_added_tokens};
   impl_->EncodeText(text, options.allow_added_tokens ? impl_->all_added : impl_->plain_added, &run);
   return impl_->Wrap(std::move(run), options.add_special_tokens);
@@ -218,7 +220,7 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeSegments(absl::Span<const 
                                                                bool add_special_tokens) const {
   size_t total = 0;
   for (const TextSegment& segment : segments) {
-    HADAL_TOKENIZER_RETURN_IF_ERROR(CheckText(segment.text, total));
+    HADAL_RETURN_IF_ERROR(CheckText(segment.text, total));
     total += segment.text.size();
   }
   Impl::Run run{.allow_control = false};
@@ -249,7 +251,7 @@ std::string Tokenizer::Decode(absl::Span<const int32_t> ids, bool skip_special_t
   }
   std::string text;
   text.reserve(bytes.size());
-  AppendReplacingInvalid(bytes, /*last=*/true, &text);
+  unicode::AppendReplacingInvalid(bytes, /*last=*/true, &text);
   return text;
 }
 

@@ -52,14 +52,14 @@ std::vector<base::ModelFlag> ModelFlags(const base::ServerConfig& config) {
 // The style that chats are rendered in, and in the log by what it was chosen. A checkpoint that cannot chat is served
 // all the same: chat requests are told why.
 absl::Status ChooseChatTemplate(const std::string& wanted, service::ServedModel* served) {
-  using tokenizer::ChatTemplate;
+  using chat::ChatTemplate;
   if (wanted == "auto") {
     served->chat_template = ChatTemplate::Detect(*served->tokenizer, served->info.family);
   } else {
-    const std::optional<tokenizer::ChatStyle> style = tokenizer::ChatStyleFromName(wanted);
+    const std::optional<chat::ChatStyle> style = chat::ChatStyleFromName(wanted);
     if (!style.has_value()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", tokenizer::ChatStyleNames()));
+          absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", chat::ChatStyleNames()));
     }
     served->chat_template = ChatTemplate::ForStyle(*style, *served->tokenizer);
   }
@@ -71,7 +71,7 @@ absl::Status ChooseChatTemplate(const std::string& wanted, service::ServedModel*
   const bool guessed = served->chat_template->origin() == "the vocabulary";
   base::Log(guessed ? base::LogLevel::kWarn : base::LogLevel::kInfo, "loader",
             absl::StrCat(served->name, ": chats are rendered as ",
-                         base::View(tokenizer::ChatStyleName(served->chat_template->style())), ", by ",
+                         base::View(chat::ChatStyleName(served->chat_template->style())), ", by ",
                          base::View(served->chat_template->origin()),
                          guessed ? ", for want of a template; --chat-template overrides this" : ""));
   return absl::OkStatus();

@@ -42,7 +42,7 @@ absl::Status ReadContent(const element& value, const std::string& path, std::str
   return absl::OkStatus();
 }
 
-absl::Status ReadToolFunction(const element& value, const std::string& path, tokenizer::ChatToolCall* call) {
+absl::Status ReadToolFunction(const element& value, const std::string& path, chat::ChatToolCall* call) {
   simdjson::dom::object function;
   if (value.get_object().get(function) != simdjson::SUCCESS) return WrongType(path, "an object", value);
   for (const auto part : function) {
@@ -62,7 +62,7 @@ absl::Status ReadToolFunction(const element& value, const std::string& path, tok
   return absl::OkStatus();
 }
 
-absl::Status ReadToolCall(const element& value, const std::string& path, tokenizer::ChatToolCall* call) {
+absl::Status ReadToolCall(const element& value, const std::string& path, chat::ChatToolCall* call) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", value);
   for (const auto field : object) {
@@ -78,7 +78,7 @@ absl::Status ReadToolCall(const element& value, const std::string& path, tokeniz
   return absl::OkStatus();
 }
 
-absl::Status ReadMessage(const element& value, const std::string& path, tokenizer::ChatMessage* message) {
+absl::Status ReadMessage(const element& value, const std::string& path, chat::ChatMessage* message) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", value);
   bool has_content = false;
@@ -181,7 +181,7 @@ absl::Status ReadToolChoice(const element& value, service::ChatCall* call, bool*
 
 }  // namespace
 
-absl::Status ReadMessages(const element& value, std::vector<tokenizer::ChatMessage>* out) {
+absl::Status ReadMessages(const element& value, std::vector<chat::ChatMessage>* out) {
   out->clear();
   simdjson::dom::array array;
   if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("messages", "an array", value);
@@ -197,7 +197,7 @@ absl::Status ReadMessages(const element& value, std::vector<tokenizer::ChatMessa
   return absl::OkStatus();
 }
 
-absl::Status ReadTools(const element& value, std::vector<tokenizer::ChatTool>* out, std::vector<bool>* strict) {
+absl::Status ReadTools(const element& value, std::vector<chat::ChatTool>* out, std::vector<bool>* strict) {
   out->clear();
   if (strict != nullptr) strict->clear();
   simdjson::dom::array array;
@@ -205,7 +205,7 @@ absl::Status ReadTools(const element& value, std::vector<tokenizer::ChatTool>* o
   for (const element item : array) {
     if (out->size() > service::kMaxTools) break;
     const std::string path = absl::StrCat("tools[", out->size(), "]");
-    tokenizer::ChatTool& tool = out->emplace_back();
+    chat::ChatTool& tool = out->emplace_back();
     bool is_strict = false;
     simdjson::dom::object object, function;
     if (item.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", item);
@@ -245,7 +245,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     if (*common) return absl::OkStatus();
     if (name == "messages") return ReadMessages(value, &chat.call.messages);
     if (name == "prompt" && allow_prompt) {
-      tokenizer::ChatMessage message;
+      chat::ChatMessage message;
       message.role = "user";
       absl::Status status = ReadString(value, "prompt", &message.content);
       if (status.ok() && chat.call.messages.empty()) chat.call.messages.push_back(std::move(message));

@@ -20,9 +20,9 @@ struct ChatBody {
 absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool allow_prompt);
 
 // "messages" and "tools", shared with /tokenize.
-absl::Status ReadMessages(const simdjson::dom::element& value, std::vector<tokenizer::ChatMessage>* out);
+absl::Status ReadMessages(const simdjson::dom::element& value, std::vector<chat::ChatMessage>* out);
 // `strict` gets a flag for each tool; null when nobody asks.
-absl::Status ReadTools(const simdjson::dom::element& value, std::vector<tokenizer::ChatTool>* out,
+absl::Status ReadTools(const simdjson::dom::element& value, std::vector<chat::ChatTool>* out,
                        std::vector<bool>* strict = nullptr);
 
 }  // namespace hadal::http

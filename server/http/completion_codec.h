@@ -30,8 +30,8 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
 struct TokenizeBody {
   std::string model;
   std::string prompt;
-  std::vector<tokenizer::ChatMessage> messages;
-  std::vector<tokenizer::ChatTool> tools;
+  std::vector<chat::ChatMessage> messages;
+  std::vector<chat::ChatTool> tools;
   bool add_special_tokens = true;
   bool add_generation_prompt = true;
   bool return_token_strs = false;

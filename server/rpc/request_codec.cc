@@ -56,8 +56,8 @@ void DecodeTools(const v1::ChatRequest& in, service::ChatCall* call) {
   if (in.has_parallel_tool_calls()) call->parallel_tool_calls = in.parallel_tool_calls();
 }
 
-tokenizer::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
-  tokenizer::ChatMessage out;
+chat::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
+  chat::ChatMessage out;
   out.role = in.role();
   out.content = in.content();
   out.reasoning_content = in.reasoning_content();

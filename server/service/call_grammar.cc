@@ -58,7 +58,7 @@ absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel&
   const bool named = call.tool_choice == ToolChoice::kNamed;
   std::vector<grammar::GrammarTool> tools;
   for (size_t i = 0; i < call.tools.size(); ++i) {
-    const tokenizer::ChatTool& tool = call.tools[i];
+    const chat::ChatTool& tool = call.tools[i];
     if (named && tool.name != call.tool_name) continue;
     const bool strict = i < call.strict_tools.size() && call.strict_tools[i];
     std::string schema(tool.parameters_json.empty() ? kNoParameters : std::string_view(tool.parameters_json));
@@ -83,7 +83,7 @@ absl::Status CheckChoice(const ChatCall& call) {
   if (call.tool_choice == ToolChoice::kAuto) return absl::OkStatus();
   if (call.tools.empty()) return Invalid("tool_choice", "`tool_choice` asks for a tool call, but there are no `tools`");
   if (call.tool_choice != ToolChoice::kNamed) return absl::OkStatus();
-  for (const tokenizer::ChatTool& tool : call.tools) {
+  for (const chat::ChatTool& tool : call.tools) {
     if (tool.name == call.tool_name) return absl::OkStatus();
   }
   return Invalid("tool_choice", absl::StrCat("`tool_choice` names \"", call.tool_name.substr(0, 64),

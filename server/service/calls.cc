@@ -114,7 +114,7 @@ bool KnownRole(std::string_view role) {
 }
 
 // The calls of one message; their ids join `open`.
-absl::Status CheckToolCalls(const tokenizer::ChatMessage& message, const std::string& path,
+absl::Status CheckToolCalls(const chat::ChatMessage& message, const std::string& path,
                             std::set<std::string_view>* open) {
   if (message.tool_calls.empty()) return absl::OkStatus();
   const std::string calls = absl::StrCat(path, ".tool_calls");
@@ -126,7 +126,7 @@ absl::Status CheckToolCalls(const tokenizer::ChatMessage& message, const std::st
     return TooMany(calls, message.tool_calls.size(), kMaxToolCallsPerMessage, "calls");
   }
   for (size_t i = 0; i < message.tool_calls.size(); ++i) {
-    const tokenizer::ChatToolCall& call = message.tool_calls[i];
+    const chat::ChatToolCall& call = message.tool_calls[i];
     const std::string here = absl::StrCat(calls, "[", i, "]");
     if (call.name.empty()) {
       return Invalid(here + ".function.name", absl::StrCat("`", here, ".function.name` is missing"));
@@ -140,7 +140,7 @@ absl::Status CheckToolCalls(const tokenizer::ChatMessage& message, const std::st
   return absl::OkStatus();
 }
 
-absl::Status CheckToolMessage(const tokenizer::ChatMessage& message, const std::string& path,
+absl::Status CheckToolMessage(const chat::ChatMessage& message, const std::string& path,
                               std::set<std::string_view>* open) {
   const std::string param = absl::StrCat(path, ".tool_call_id");
   if (message.tool_call_id.empty()) return Invalid(param, absl::StrCat("`", param, "` is missing"));
@@ -150,7 +150,7 @@ absl::Status CheckToolMessage(const tokenizer::ChatMessage& message, const std::
 }
 
 // Each tool message answers a call of the assistant turn before it, and no call stays open when the talk goes on.
-absl::Status CheckMessages(const std::vector<tokenizer::ChatMessage>& messages) {
+absl::Status CheckMessages(const std::vector<chat::ChatMessage>& messages) {
   if (messages.empty()) return Invalid("messages", "`messages` is empty: at least one message is needed");
   if (messages.size() > kMaxMessages) return TooMany("messages", messages.size(), kMaxMessages, "messages");
   std::set<std::string_view> open;
@@ -159,7 +159,7 @@ absl::Status CheckMessages(const std::vector<tokenizer::ChatMessage>& messages) 
                         "\" has been answered by a message of role tool");
   };
   for (size_t i = 0; i < messages.size(); ++i) {
-    const tokenizer::ChatMessage& message = messages[i];
+    const chat::ChatMessage& message = messages[i];
     const std::string path = absl::StrCat("messages[", i, "]");
     if (message.role == "tool") {
       if (absl::Status status = CheckToolMessage(message, path, &open); !status.ok()) return status;
@@ -181,7 +181,7 @@ absl::Status CheckMessages(const std::vector<tokenizer::ChatMessage>& messages) 
   return absl::OkStatus();
 }
 
-absl::Status CheckTools(const std::vector<tokenizer::ChatTool>& tools) {
+absl::Status CheckTools(const std::vector<chat::ChatTool>& tools) {
   if (tools.size() > kMaxTools) return TooMany("tools", tools.size(), kMaxTools, "tools");
   for (size_t i = 0; i < tools.size(); ++i) {
     const std::string path = absl::StrCat("tools[", i, "].function.name");
@@ -204,7 +204,7 @@ absl::Status CheckTools(const std::vector<tokenizer::ChatTool>& tools) {
 }  // namespace
 
 absl::Status SetReasoningEffort(std::string_view effort, ChatCall* call) {
-  using tokenizer::ReasoningEffort;
+  using chat::ReasoningEffort;
   if (effort == "none") {
     call->thinking = false;
   } else if (effort == "minimal" || effort == "low") {

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "models/tokenizer/chat_template.h"
+#include "models/chat/chat_template.h"
 #include "server/request/request.h"
 
 namespace hadal::service {
@@ -71,14 +71,14 @@ enum class ToolChoice : uint8_t { kAuto, kRequired, kNamed };
 
 struct ChatCall {
   CallOptions options;
-  std::vector<tokenizer::ChatMessage> messages;
-  std::vector<tokenizer::ChatTool> tools;  // empty when tool_choice is "none"
-  std::vector<bool> strict_tools;          // of each tool: its arguments must follow its schema; may be shorter
+  std::vector<chat::ChatMessage> messages;
+  std::vector<chat::ChatTool> tools;  // empty when tool_choice is "none"
+  std::vector<bool> strict_tools;     // of each tool: its arguments must follow its schema; may be shorter
   ToolChoice tool_choice = ToolChoice::kAuto;
   std::string tool_name;            // kNamed
   bool parallel_tool_calls = true;  // false: a call that is forced or strict comes alone
-  std::optional<bool> thinking;            // left out: the alias's, else the template's own
-  tokenizer::ReasoningEffort reasoning_effort = tokenizer::ReasoningEffort::kDefault;
+  std::optional<bool> thinking;     // left out: the alias's, else the template's own
+  chat::ReasoningEffort reasoning_effort = chat::ReasoningEffort::kDefault;
 };
 
 struct GenerateCall {

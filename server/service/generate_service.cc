@@ -8,7 +8,7 @@
 #include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/tokenizer/fim.h"
+#include "models/chat/fim.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/service/limits.h"
@@ -65,22 +65,21 @@ models::SamplingParams ResolveSampling(const SamplingOptions& options, const Gen
   return params;
 }
 
-absl::StatusOr<tokenizer::Prompt> RenderChat(const ServedModel& model,
-                                             absl::Span<const tokenizer::ChatMessage> messages,
-                                             const tokenizer::ChatOptions& options) {
+absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<const chat::ChatMessage> messages,
+                                        const chat::ChatOptions& options) {
   if (!model.chat_template.ok()) {
     return MakeError(Reason::kInvalidRequest,
                      absl::StrCat("the model \"", model.name, "\" cannot chat (",
                                   model.chat_template.status().message(), "); use plain completions"),
                      "messages");
   }
-  if (!options.tools.empty() && model.chat_template->tool_syntax() == tokenizer::ToolSyntax::kNone) {
+  if (!options.tools.empty() && model.chat_template->tool_syntax() == chat::ToolSyntax::kNone) {
     return MakeError(Reason::kInvalidRequest,
                      absl::StrCat("the model \"", model.name, "\" has no tools: its chat template ",
-                                  base::View(tokenizer::ChatStyleName(model.chat_template->style())), " knows none"),
+                                  base::View(chat::ChatStyleName(model.chat_template->style())), " knows none"),
                      "tools");
   }
-  absl::StatusOr<tokenizer::Prompt> prompt = model.chat_template->Render(messages, options);
+  absl::StatusOr<chat::Prompt> prompt = model.chat_template->Render(messages, options);
   if (!prompt.ok()) return AsInvalid(prompt.status(), "messages");
   return prompt;
 }
@@ -125,14 +124,14 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
   if (!entry.ok()) return entry.status();
   const ServedModel& model = *entry->model;
 
-  tokenizer::ChatOptions options;
+  chat::ChatOptions options;
   options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
   options.reasoning_effort = call.reasoning_effort;
   options.tools = call.tools;
   options.response_schema_json = call.options.response_format.schema_json;
-  absl::StatusOr<tokenizer::Prompt> rendered = RenderChat(model, call.messages, options);
+  absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
   if (!rendered.ok()) return rendered.status();
-  absl::StatusOr<std::vector<int32_t>> ids = tokenizer::EncodePrompt(*model.tokenizer, *rendered);
+  absl::StatusOr<std::vector<int32_t>> ids = chat::EncodePrompt(*model.tokenizer, *rendered);
   if (!ids.ok()) return AsInvalid(ids.status(), "messages");
 
   auto prepared = std::make_unique<PreparedCall>();
@@ -173,7 +172,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateC
     const std::string& text = std::get<std::string>(call.prompt);
     absl::StatusOr<std::vector<int32_t>> encoded =
         call.suffix.has_value()
-            ? tokenizer::EncodeFim(tokenizer, text, *call.suffix)
+            ? chat::EncodeFim(tokenizer, text, *call.suffix)
             : tokenizer.Encode(text, {.add_special_tokens = true, .allow_added_tokens = call.parse_special_tokens});
     if (!encoded.ok()) return AsInvalid(encoded.status(), call.suffix.has_value() ? "suffix" : "prompt");
     prepared->prompt_ = *std::move(encoded);
@@ -292,11 +291,11 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   active.text.token_ids = options.return_token_ids;
   active.text.logprobs = options.top_logprobs.has_value();
   if (prepared.chat_) {
-    for (std::string_view marker : tokenizer::ParserMarkers()) {
+    for (std::string_view marker : chat::ParserMarkers()) {
       if (std::optional<int32_t> id = model.tokenizer->TokenId(marker)) active.text.kept_special_tokens.push_back(*id);
     }
     std::sort(active.text.kept_special_tokens.begin(), active.text.kept_special_tokens.end());
-    if (prepared.parser_.tool_syntax != tokenizer::ToolSyntax::kNone) {
+    if (prepared.parser_.tool_syntax != chat::ToolSyntax::kNone) {
       active.text.tool_call_id_prefix = absl::StrFormat("call_%016x", RandomBits());
     }
   }
@@ -325,13 +324,13 @@ absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& cal
     chat.messages = call.messages;
     chat.tools = call.tools;
     if (absl::Status status = Validate(chat); !status.ok()) return status;
-    tokenizer::ChatOptions options;
+    chat::ChatOptions options;
     options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
     options.add_generation_prompt = call.add_generation_prompt;
     options.tools = call.tools;
-    absl::StatusOr<tokenizer::Prompt> rendered = RenderChat(model, call.messages, options);
+    absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
     if (!rendered.ok()) return rendered.status();
-    ids = tokenizer::EncodePrompt(*model.tokenizer, *rendered);
+    ids = chat::EncodePrompt(*model.tokenizer, *rendered);
     if (!ids.ok()) return AsInvalid(ids.status(), "messages");
   }
   TokenizeResult result;

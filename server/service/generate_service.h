@@ -29,8 +29,8 @@ namespace hadal::service {
 struct TokenizeCall {
   std::string model;
   std::string text;  // used when `messages` is empty
-  std::vector<tokenizer::ChatMessage> messages;
-  std::vector<tokenizer::ChatTool> tools;
+  std::vector<chat::ChatMessage> messages;
+  std::vector<chat::ChatTool> tools;
   bool add_special_tokens = true;
   bool add_generation_prompt = true;
   std::optional<bool> thinking;
@@ -143,7 +143,7 @@ class PreparedCall {
   std::string_view prompt_param_;  // field to blame when the prompt is too long
   bool chat_ = false;
   bool reasoning_ = false;
-  tokenizer::OutputParser::Options parser_;
+  chat::OutputParser::Options parser_;
   std::shared_ptr<PendingGrammar> grammar_;
   std::string grammar_param_;  // field to blame when it cannot be compiled
 };

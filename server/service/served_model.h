@@ -13,9 +13,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "models/chat/chat_template.h"
 #include "models/grammar/grammar_compiler.h"
 #include "models/model.h"
-#include "models/tokenizer/chat_template.h"
 #include "models/tokenizer/tokenizer.h"
 #include "server/base/sync.h"
 
@@ -34,7 +34,7 @@ struct ServedModel {
   std::string name;  // served name
   models::ModelInfo info;
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
-  absl::StatusOr<tokenizer::ChatTemplate> chat_template = absl::NotFoundError("no chat template");
+  absl::StatusOr<chat::ChatTemplate> chat_template = absl::NotFoundError("no chat template");
   GenerationDefaults defaults;
   // For answers that follow a schema.
   absl::StatusOr<std::shared_ptr<const grammar::GrammarCompiler>> grammar_compiler =

@@ -125,10 +125,10 @@ void TextStream::EmitUpTo(size_t end, ChoiceDelta* delta) {
   released_ = end;
 }
 
-void TextStream::Parse(tokenizer::ParsedDelta&& parsed, ChoiceDelta* delta) {
+void TextStream::Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta) {
   delta->text += parsed.content;
   delta->reasoning += parsed.reasoning;
-  for (tokenizer::ToolCallDelta& call : parsed.tool_calls) {
+  for (chat::ToolCallDelta& call : parsed.tool_calls) {
     if (call.name.empty() && !delta->tool_calls.empty() && delta->tool_calls.back().index == call.index) {
       delta->tool_calls.back().arguments += call.arguments;
       continue;

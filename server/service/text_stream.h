@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "models/chat/output_parser.h"
 #include "models/tokenizer/detokenizer.h"
-#include "models/tokenizer/output_parser.h"
 #include "models/tokenizer/tokenizer.h"
 #include "server/request/token_stream.h"
 #include "server/service/stop_matcher.h"
@@ -63,7 +63,7 @@ class TextStream {
   struct Options {
     bool skip_special_tokens = true;
     bool parse = false;                        // chat: split into reasoning, content and tool calls
-    tokenizer::OutputParser::Options parser;   // used when `parse`
+    chat::OutputParser::Options parser;        // used when `parse`
     std::vector<int32_t> kept_special_tokens;  // special tokens the parser must see, sorted
     bool token_ids = false;                    // fill ChoiceDelta::token_ids
     bool logprobs = false;                     // fill ChoiceDelta::logprobs
@@ -100,7 +100,7 @@ class TextStream {
   // Passes text up to `end` (an offset in the whole text) on, with the tokens that end there.
   void Release(size_t end, ChoiceDelta* delta);
   void EmitUpTo(size_t end, ChoiceDelta* delta);
-  void Parse(tokenizer::ParsedDelta&& parsed, ChoiceDelta* delta);
+  void Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta);
   void PopToken(ChoiceDelta* delta);
 
   const tokenizer::Tokenizer* tokenizer_;
@@ -108,7 +108,7 @@ class TextStream {
   tokenizer::Detokenizer detokenizer_;
   StopMatcher matcher_;
   StopMatcher::Result match_;
-  std::optional<tokenizer::OutputParser> parser_;
+  std::optional<chat::OutputParser> parser_;
   std::deque<HeldToken> held_tokens_;
   std::string held_text_;  // emitted_ bytes already passed on, then text not yet released
   size_t emitted_ = 0;

@@ -24,6 +24,7 @@ JSON = ("nlohmann/", "simdjson")
 HTTP = ("boost/beast", "boost/asio")
 SERVER_LIBRARIES = GRPC + HTTP + ("spdlog/", "prometheus/", "CLI/")
 MODEL_VIEW = ("models/model.h", "models/kv_layout.h", "models/sampling_params.h", "models/token_grammar.h")
+MODEL_UTIL = ("models/concat.h", "models/status_macros.h")
 
 # path prefix -> (our headers it may include, outside headers it may not include)
 RULES = {
@@ -35,8 +36,10 @@ RULES = {
     "kernels/cuda/": (("kernels/cuda/", "kernels/ops/", "kernels/*.h"), TORCH + DNNL + JSON + SERVER_LIBRARIES),
     "models/": (("models/", "kernels/*.h", "kernels/ops/"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
     "models/loader/": (("models/loader/", "models/*.h", "kernels/*.h", "kernels/ops/"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
-    "models/tokenizer/": (("models/tokenizer/",), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
-    "models/grammar/": (("models/grammar/", "models/tokenizer/", "models/*.h"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
+    "models/tokenizer/": (("models/tokenizer/", *MODEL_UTIL), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
+    "models/tokenizer/unicode/": (("models/tokenizer/unicode/",), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
+    "models/chat/": (("models/chat/", "models/tokenizer/", *MODEL_UTIL), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
+    "models/grammar/": (("models/grammar/", "models/chat/", "models/tokenizer/", "models/*.h"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
     "models/blocks/": (("models/blocks/", "models/loader/", "models/*.h", "kernels/*.h", "kernels/ops/"),
                        TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "models/families/": (("models/families/", "models/blocks/", "models/loader/", "models/*.h", "kernels/*.h", "kernels/ops/"),
@@ -47,11 +50,11 @@ RULES = {
     "server/engine/": (("server/engine/", "server/admission/", "server/request/", "server/base/") + MODEL_VIEW,
                        TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/service/": (("server/service/", "server/admission/", "server/request/", "server/base/", "models/registry.h",
-                         "models/grammar/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
-    "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/tokenizer/") +
-                    MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
+                         "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
+    "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",
+                     "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
     "server/http/": (("server/http/", "server/service/", "server/admission/", "server/request/", "server/base/",
-                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
+                      "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
     "server/": (("server/", "models/", "kernels/*.h", "client/"), TORCH + CUDA + DNNL),  # main.cc and the subcommands wire everything
     "client/": (("client/",), TORCH + CUDA + DNNL + JSON + HTTP),
 }

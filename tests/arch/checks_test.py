@@ -36,6 +36,8 @@ class LayersTest(unittest.TestCase):
             ("models/blocks/a.h", "server/base/clock.h"),
             ("models/blocks/a.h", "kernels/cpu/cpu_backend.h"),
             ("models/tokenizer/a.h", "models/loader/config.h"),
+            ("models/tokenizer/a.h", "models/chat/chat_template.h"),
+            ("models/tokenizer/unicode/a.h", "models/tokenizer/tokenizer.h"),
             ("kernels/ops/a.h", "kernels/backend.h"),
             ("kernels/cpu/a.h", "kernels/cuda/launch.h"),
             ("client/a.h", "server/base/clock.h"),

@@ -10,7 +10,7 @@ import grpc
 import openai
 import pytest
 
-sys.path.insert(0, os.path.join(os.environ["HADAL_SOURCE_DIR"], "tests/models/tokenizer"))
+sys.path.insert(0, os.path.join(os.environ["HADAL_SOURCE_DIR"], "tests/models/chat"))
 import dsml_encoders  # noqa: E402
 
 TOOLS = [

@@ -22,7 +22,7 @@ class ServiceFixture {
     int worker_threads = 2;
     size_t max_worker_jobs = 256;
     bool ready = true;
-    std::optional<tokenizer::ChatStyle> chat_style;  // left out: the demo model's
+    std::optional<chat::ChatStyle> chat_style;  // left out: the demo model's
     service::GrammarService::Options grammars = {};
   };
 
@@ -42,8 +42,8 @@ class ServiceFixture {
     model->info.max_model_len = options.max_model_len;
     model->tokenizer = DemoTokenizer();
     model->chat_template = options.chat_style.has_value()
-                               ? tokenizer::ChatTemplate::ForStyle(*options.chat_style, *model->tokenizer)
-                               : tokenizer::ChatTemplate::Detect(*model->tokenizer);
+                               ? chat::ChatTemplate::ForStyle(*options.chat_style, *model->tokenizer)
+                               : chat::ChatTemplate::Detect(*model->tokenizer);
     model->grammar_compiler = grammar::GrammarCompiler::Create(model->tokenizer, model->info.vocab_size);
     if (options.ready) {
       models.Add(model).IgnoreError();

@@ -5,13 +5,13 @@
 #include <utility>
 #include <vector>
 
-#include "models/tokenizer/chat_template.h"
+#include "models/chat/chat_template.h"
 
 namespace hadal::testing {
 
 // What a model of one generation says when it reasons, answers and calls two tools, and what a client must get.
 struct ToolCallScript {
-  tokenizer::ChatStyle style;
+  chat::ChatStyle style;
   std::string output;
   std::string reasoning = "Look it up – 北京.";
   std::string content = "One moment.";
@@ -19,7 +19,7 @@ struct ToolCallScript {
 };
 
 inline std::vector<ToolCallScript> ToolCallScripts() {
-  using tokenizer::ChatStyle;
+  using chat::ChatStyle;
   const std::string head = "Look it up – 北京.</think>One moment.";
   const auto dsml = [&](const std::string& block) {
     return head + "\n\n<｜DSML｜" + block +

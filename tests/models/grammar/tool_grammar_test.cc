@@ -10,7 +10,7 @@
 namespace hadal::grammar {
 namespace {
 
-using tokenizer::ToolSyntax;
+using chat::ToolSyntax;
 
 constexpr int32_t kEnd = 1;
 

@@ -9,8 +9,8 @@
 
 #include "models/tokenizer/class_run.h"
 #include "models/tokenizer/known_patterns.h"
-#include "models/tokenizer/unicode.h"
-#include "models/tokenizer/utf8.h"
+#include "models/tokenizer/unicode/unicode.h"
+#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -49,11 +49,11 @@ class TextSource {
       case 0: {
         char32_t c = random_() % 0x110000;
         if (c >= 0xD800 && c < 0xE000) c = 'x';
-        AppendUtf8(c, text);
+        unicode::AppendUtf8(c, text);
         break;
       }
       case 1:
-        AppendUtf8(random_() % 0x80, text);
+        unicode::AppendUtf8(random_() % 0x80, text);
         break;
       default:
         *text += kParts[random_() % std::size(kParts)];
@@ -88,7 +88,7 @@ TEST_P(ScannerTest, AgreesOnEveryCodePoint) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     text += "a ";
-    AppendUtf8(c, &text);
+    unicode::AppendUtf8(c, &text);
     if (text.size() > 4096 || c == 0x10FFFF) {
       ASSERT_EQ(Show(text, Matches(*scanner, text)), Show(text, Matches(**engine, text)));
       text.clear();
@@ -150,19 +150,19 @@ TEST(MatcherTest, NumericCharactersIncludeTheNewestOnes) {
 }
 
 TEST(UnicodeTest, RangesOfGroupsCoverTheirCategories) {
-  const CharTable& table = CharTable::Get();
+  const unicode::CharTable& table = unicode::CharTable::Get();
   size_t letters = 0;
-  for (const CodePointRange& range : CategoryRanges("L")) {
+  for (const unicode::CodePointRange& range : unicode::CategoryRanges("L")) {
     letters += range.last - range.first + 1;
-    EXPECT_TRUE(table[range.first] & kLetter);
-    EXPECT_TRUE(table[range.last] & kLetter);
+    EXPECT_TRUE(table[range.first] & unicode::kLetter);
+    EXPECT_TRUE(table[range.last] & unicode::kLetter);
   }
   EXPECT_EQ(letters, 141028u);  // Unicode 16
-  EXPECT_TRUE(CategoryRanges("Xx").empty());
-  EXPECT_TRUE(CategoryRanges("").empty());
-  EXPECT_TRUE(IsWordCharacter('_'));
-  EXPECT_TRUE(IsWordCharacter(U'中'));
-  EXPECT_FALSE(IsWordCharacter('-'));
+  EXPECT_TRUE(unicode::CategoryRanges("Xx").empty());
+  EXPECT_TRUE(unicode::CategoryRanges("").empty());
+  EXPECT_TRUE(unicode::IsWordCharacter('_'));
+  EXPECT_TRUE(unicode::IsWordCharacter(U'中'));
+  EXPECT_FALSE(unicode::IsWordCharacter('-'));
 }
 
 }  // namespace

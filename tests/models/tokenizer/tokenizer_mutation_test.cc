@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <random>
 
-#include "models/tokenizer/chat_template.h"
-#include "models/tokenizer/utf8.h"
+#include "models/chat/chat_template.h"
+#include "models/tokenizer/unicode/utf8.h"
 #include "tests/models/tokenizer/test_data.h"
 
 namespace hadal::tokenizer {
@@ -117,14 +117,14 @@ void CheckThatItWorks(const Tokenizer& tokenizer) {
       const auto ids = tokenizer.Encode(text, {.add_special_tokens = true, .allow_added_tokens = allow});
       if (!ids.ok()) continue;
       for (const int32_t id : *ids) ASSERT_TRUE(tokenizer.IsValid(id));
-      ASSERT_EQ(FindInvalidUtf8(tokenizer.Decode(*ids, true)), std::string::npos);
+      ASSERT_EQ(unicode::FindInvalidUtf8(tokenizer.Decode(*ids, true)), std::string::npos);
     }
   }
   ASSERT_LT(tokenizer.vocab_size(), 1 << 20) << "tables are bounded by what the file holds";
-  const auto chat = ChatTemplate::Detect(tokenizer);
-  if (chat.ok()) {
-    const ChatMessage message{.role = "user", .content = "ab"};
-    const auto prompt = chat->Render(absl::MakeConstSpan(&message, 1), {});
+  const auto chat_template = chat::ChatTemplate::Detect(tokenizer);
+  if (chat_template.ok()) {
+    const chat::ChatMessage message{.role = "user", .content = "ab"};
+    const auto prompt = chat_template->Render(absl::MakeConstSpan(&message, 1), {});
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_TRUE(EncodePrompt(tokenizer, *prompt).status().code() != absl::StatusCode::kInternal);
   }

@@ -67,7 +67,7 @@ TEST(ChatCodecTest, AlternativeSpellings) {
   EXPECT_EQ(Decode(R"("chat_template_kwargs":{"thinking":true})")->call.thinking, true);
   EXPECT_EQ(Decode(R"("reasoning_effort":"none")")->call.thinking, false);
   EXPECT_FALSE(Decode(R"("reasoning_effort":"high")")->call.thinking.has_value());
-  EXPECT_EQ(Decode(R"("reasoning_effort":"max")")->call.reasoning_effort, tokenizer::ReasoningEffort::kMax);
+  EXPECT_EQ(Decode(R"("reasoning_effort":"max")")->call.reasoning_effort, chat::ReasoningEffort::kMax);
   EXPECT_EQ(Decode(R"("logprobs":true)")->call.options.top_logprobs, 0);
   EXPECT_TRUE(Decode(R"("tools":[{"function":{"name":"f"}}],"tool_choice":"none")")->call.tools.empty());
   // Of a repeated field the last one counts.

@@ -20,7 +20,7 @@ constexpr std::string_view kTools =
     R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}},)"
     R"({"type":"function","function":{"name":"now"}}])";
 
-HttpFixture::Options WithStyle(tokenizer::ChatStyle style) {
+HttpFixture::Options WithStyle(chat::ChatStyle style) {
   HttpFixture::Options options;
   options.service.chat_style = style;
   options.service.max_model_len = 4096;
@@ -119,7 +119,7 @@ TEST(ToolCallRouteTest, WithoutToolsTheMarkupStaysText) {
 
 TEST(ToolCallRouteTest, MalformedCallsStayTextAndAreCounted) {
   const std::string text = "Sure.\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\nnow please";
-  HttpFixture fixture(ServiceFixture::Says("hm</think>" + text), WithStyle(tokenizer::ChatStyle::kDeepSeekV4));
+  HttpFixture fixture(ServiceFixture::Says("hm</think>" + text), WithStyle(chat::ChatStyle::kDeepSeekV4));
   const json choice = HttpFixture::Json(fixture.Do("POST", "/v1/chat/completions", Ask(kTools)))["choices"][0];
   EXPECT_EQ(choice["finish_reason"], "stop");
   EXPECT_EQ(choice["message"]["content"], text);
@@ -128,8 +128,7 @@ TEST(ToolCallRouteTest, MalformedCallsStayTextAndAreCounted) {
 }
 
 // The prompt that a request becomes, as text.
-std::string PromptOf(tokenizer::ChatStyle style, const std::string& body,
-                     std::string_view path = "/v1/chat/completions") {
+std::string PromptOf(chat::ChatStyle style, const std::string& body, std::string_view path = "/v1/chat/completions") {
   std::vector<int32_t> prompt;
   HttpFixture fixture(
       [&](const request::Request& request) {
@@ -148,18 +147,18 @@ TEST(ToolCallRouteTest, AToolLoopGoesBackIntoThePrompt) {
       R"("messages":[{"role":"user","content":"2+3?"},{"role":"assistant","content":null,"reasoning_content":"Use add.",)"
       R"("tool_calls":[{"id":"c1","type":"function","function":{"name":"add","arguments":"{\"a\": 2}"}}]},)"
       R"({"role":"tool","tool_call_id":"c1","content":"5"}]})";
-  const std::string v4 = PromptOf(tokenizer::ChatStyle::kDeepSeekV4, loop);
+  const std::string v4 = PromptOf(chat::ChatStyle::kDeepSeekV4, loop);
   EXPECT_NE(v4.find("\n{\"name\": \"add\", \"strict\": false, \"parameters\": {\"a\": 1.0}}\n"), v4.npos) << v4;
   EXPECT_NE(v4.find("<｜User｜>2+3?<｜Assistant｜><think>Use add.</think>\n\n<｜DSML｜tool_calls>\n"), v4.npos) << v4;
   EXPECT_TRUE(v4.ends_with("<｜User｜><tool_result>5</tool_result><｜Assistant｜><think>")) << v4;
-  const std::string v32 = PromptOf(tokenizer::ChatStyle::kDeepSeekV32, loop);
+  const std::string v32 = PromptOf(chat::ChatStyle::kDeepSeekV32, loop);
   EXPECT_TRUE(v32.ends_with("<function_results>\n<result>5</result>\n</function_results>\n\n<think>")) << v32;
-  const std::string v31 = PromptOf(tokenizer::ChatStyle::kDeepSeekV31, loop);
+  const std::string v31 = PromptOf(chat::ChatStyle::kDeepSeekV31, loop);
   EXPECT_TRUE(v31.ends_with("<｜tool▁output▁begin｜>5<｜tool▁output▁end｜>")) << v31;
 }
 
 TEST(ToolCallRouteTest, ThinkingEffortAndPrefixReachThePrompt) {
-  using tokenizer::ChatStyle;
+  using chat::ChatStyle;
   const auto v4 = [](std::string_view more) { return PromptOf(ChatStyle::kDeepSeekV4, Ask(more)); };
   EXPECT_TRUE(v4(R"("thinking":{"type":"disabled"})").ends_with("<｜Assistant｜></think>"));
   EXPECT_TRUE(v4(R"("chat_template_kwargs":{"thinking":false})").ends_with("<｜Assistant｜></think>"));
@@ -174,7 +173,7 @@ TEST(ToolCallRouteTest, ThinkingEffortAndPrefixReachThePrompt) {
 }
 
 TEST(ToolCallRouteTest, RefusesWhatAGenerationCannotDo) {
-  HttpFixture fixture(ServiceFixture::Says("x"), WithStyle(tokenizer::ChatStyle::kDeepSeekV2));
+  HttpFixture fixture(ServiceFixture::Says("x"), WithStyle(chat::ChatStyle::kDeepSeekV2));
   const HttpReply tools = fixture.Do("POST", "/v1/chat/completions", Ask(kTools));
   EXPECT_EQ(tools.status, 400);
   EXPECT_EQ(HttpFixture::Json(tools)["error"]["param"], "tools");

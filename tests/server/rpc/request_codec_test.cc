@@ -44,7 +44,7 @@ TEST(RequestCodecTest, EveryChatFieldArrives) {
   message.set_reasoning_effort("xhigh");
 
   const service::ChatCall out = *DecodeChat(message);
-  EXPECT_EQ(out.reasoning_effort, tokenizer::ReasoningEffort::kMax);
+  EXPECT_EQ(out.reasoning_effort, chat::ReasoningEffort::kMax);
   EXPECT_EQ(out.options.model, "m");
   EXPECT_EQ(out.options.n, 3);
   EXPECT_EQ(out.options.top_logprobs, 5);

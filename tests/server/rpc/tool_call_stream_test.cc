@@ -14,7 +14,7 @@ using ::hadal::testing::ServiceFixture;
 using ::hadal::testing::ToolCallScript;
 using ::hadal::testing::ToolCallScripts;
 
-ServiceFixture::Options WithStyle(tokenizer::ChatStyle style) {
+ServiceFixture::Options WithStyle(chat::ChatStyle style) {
   ServiceFixture::Options options;
   options.chat_style = style;
   options.max_model_len = 4096;
@@ -63,7 +63,7 @@ TEST(ToolCallStreamTest, DeltasJoinToReasoningContentAndCalls) {
 
 // Sends the request and gives the prompt it became, as text.
 template <typename Send>
-std::string PromptOf(tokenizer::ChatStyle style, Send send) {
+std::string PromptOf(chat::ChatStyle style, Send send) {
   std::vector<int32_t> prompt;
   GrpcFixture fixture(
       [&](const request::Request& request) {
@@ -89,7 +89,7 @@ TEST(ToolCallStreamTest, AToolLoopAndTheEffortReachThePrompt) {
   result->set_role("tool");
   result->set_tool_call_id("c1");
   result->set_content("12:00");
-  const std::string prompt = PromptOf(tokenizer::ChatStyle::kDeepSeekV4, [&](GrpcFixture& fixture) {
+  const std::string prompt = PromptOf(chat::ChatStyle::kDeepSeekV4, [&](GrpcFixture& fixture) {
     const GrpcFixture::Reply reply = fixture.Chat(request);
     EXPECT_TRUE(reply.status.ok()) << reply.status.error_message();
   });
@@ -101,7 +101,7 @@ TEST(ToolCallStreamTest, AToolLoopAndTheEffortReachThePrompt) {
       "<think>"))
       << prompt;
   request.mutable_messages(2)->set_tool_call_id("c2");
-  GrpcFixture fixture(ServiceFixture::Says("x"), {.service = WithStyle(tokenizer::ChatStyle::kDeepSeekV4)});
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.service = WithStyle(chat::ChatStyle::kDeepSeekV4)});
   EXPECT_EQ(fixture.Chat(request).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
@@ -109,7 +109,7 @@ TEST(ToolCallStreamTest, SuffixFillsInTheMiddle) {
   v1::GenerateRequest request;
   request.set_text("def f(");
   request.set_suffix("): pass");
-  const std::string prompt = PromptOf(tokenizer::ChatStyle::kDeepSeekV3, [&](GrpcFixture& fixture) {
+  const std::string prompt = PromptOf(chat::ChatStyle::kDeepSeekV3, [&](GrpcFixture& fixture) {
     grpc::ClientContext context;
     auto reader = fixture.stub->Generate(&context, request);
     for (v1::GenerateResponse message; reader->Read(&message);) {

@@ -22,7 +22,7 @@ constexpr char kStrictSchema[] =
 class CallGrammarTest : public ::testing::Test {
  protected:
   CallGrammarTest() : fixture(ServiceFixture::Says("x")), model(fixture.models.Find("")->model) {
-    tokenizer::ChatMessage message;
+    chat::ChatMessage message;
     message.role = "user";
     message.content = "hi";
     call.messages = {message};
@@ -37,7 +37,7 @@ class CallGrammarTest : public ::testing::Test {
     EXPECT_THAT(std::string(got.status().message()), HasSubstr(about));
   }
   void AddTool(const std::string& name, const std::string& schema, bool strict) {
-    tokenizer::ChatTool tool;
+    chat::ChatTool tool;
     tool.name = name;
     tool.parameters_json = schema;
     call.tools.push_back(tool);

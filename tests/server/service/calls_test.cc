@@ -14,8 +14,8 @@ namespace {
 
 using request::Reason;
 
-tokenizer::ChatMessage Message(std::string role, std::string content) {
-  tokenizer::ChatMessage message;
+chat::ChatMessage Message(std::string role, std::string content) {
+  chat::ChatMessage message;
   message.role = std::move(role);
   message.content = std::move(content);
   return message;
@@ -180,7 +180,7 @@ TEST(CallsTest, NamesWhatIsWrongWithToolMessages) {
 }
 
 TEST(CallsTest, KnowsTheNamesOfReasoningEfforts) {
-  using tokenizer::ReasoningEffort;
+  using chat::ReasoningEffort;
   const auto effort = [](std::string_view name) {
     ChatCall call;
     EXPECT_OK(SetReasoningEffort(name, &call)) << name;

@@ -16,7 +16,7 @@ using request::Reason;
 
 ChatCall AskSum() {
   ChatCall call;
-  tokenizer::ChatMessage message;
+  chat::ChatMessage message;
   message.role = "user";
   message.content = "17 + 25";
   call.messages = {message};

@@ -155,7 +155,7 @@ TEST(TextStreamTest, SplitsReasoningAndCountsItsTokens) {
 TEST(TextStreamTest, TurnsToolCallsIntoDeltasAndTheirFinish) {
   TextStream::Options options;
   options.parse = true;
-  options.parser.tool_syntax = tokenizer::ToolSyntax::kDeepSeekV3;
+  options.parser.tool_syntax = chat::ToolSyntax::kDeepSeekV3;
   options.tool_call_id_prefix = "call_x";
   TextStream stream = MakeStream(options);
   const ChoiceDelta joined = RunTokens(

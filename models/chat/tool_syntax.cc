@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/chat/tool_syntax.h"
+
+namespace hadal::chat {
+namespace {
+
+constexpr ToolMarkup kNoMarkup;
+
+constexpr ToolMarkup kV3{
+    .opener = "<｜tool▁calls▁begin｜>",
+    .block_begin = "<｜tool▁calls▁begin｜>",
+    .call_begin = "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
+    .name_end = "\n```json\n",
+    .call_end = "\n```<｜tool▁call▁end｜>",
+    .call_separator = "\n",
+    .block_end = "<｜tool▁calls▁end｜>",
+};
+
+constexpr ToolMarkup kV31{
+    .opener = "<｜tool▁calls▁begin｜>",
+    .block_begin = "<｜tool▁calls▁begin｜>",
+    .call_begin = "<｜tool▁call▁begin｜>",
+    .name_end = "<｜tool▁sep｜>",
+    .call_end = "<｜tool▁call▁end｜>",
+    .block_end = "<｜tool▁calls▁end｜>",
+};
+
+constexpr ToolMarkup kV32{
+    .opener = "<｜DSML｜function_calls>",
+    .lead = "\n\n",
+    .block_begin = "<｜DSML｜function_calls>\n",
+    .call_begin = "<｜DSML｜invoke name=\"",
+    .name_end = "\">\n",
+    .call_end = "\n</｜DSML｜invoke>",
+    .call_separator = "\n",
+    .block_end = "\n</｜DSML｜function_calls>",
+    .arguments = ToolMarkup::Arguments::kParameters,
+    .parameter_begin = "<｜DSML｜parameter name=\"",
+    .parameter_type_string = "\" string=\"true\">",
+    .parameter_type_json = "\" string=\"false\">",
+    .parameter_end = "</｜DSML｜parameter>",
+    .parameter_separator = "\n",
+};
+
+constexpr ToolMarkup MakeV4() {
+  ToolMarkup markup = kV32;
+  markup.opener = "<｜DSML｜tool_calls>";
+  markup.block_begin = "<｜DSML｜tool_calls>\n";
+  markup.block_end = "\n</｜DSML｜tool_calls>";
+  return markup;
+}
+constexpr ToolMarkup kV4 = MakeV4();
+
+constexpr ToolMarkup kHermesMarkup{
+    .opener = "<tool_call>",
+    .lead = "\n",
+    .call_begin = "<tool_call>\n{\"name\": \"",
+    .name_end = "\", \"arguments\": ",
+    .call_end = "}\n</tool_call>",
+    .call_separator = "\n",
+};
+
+constexpr std::string_view kMarkers[] = {
+    kThinkBegin,
+    kThinkEnd,
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁calls▁end｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁call▁end｜>",
+    "<｜tool▁sep｜>",
+    "<｜tool▁outputs▁begin｜>",
+    "<｜tool▁outputs▁end｜>",
+    "｜DSML｜",
+    "<tool_call>",
+    "</tool_call>",
+};
+
+}  // namespace
+
+const ToolMarkup& ToolMarkupOf(ToolSyntax syntax) {
+  switch (syntax) {
+    case ToolSyntax::kNone:
+      break;
+    case ToolSyntax::kDeepSeekV3:
+      return kV3;
+    case ToolSyntax::kDeepSeekV31:
+      return kV31;
+    case ToolSyntax::kDsmlV32:
+      return kV32;
+    case ToolSyntax::kDsmlV4:
+      return kV4;
+    case ToolSyntax::kHermes:
+      return kHermesMarkup;
+  }
+  return kNoMarkup;
+}
+
+absl::Span<const std::string_view> ParserMarkers() { return kMarkers; }
+
+}  // namespace hadal::chat
