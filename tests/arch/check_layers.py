@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that includes point along the arrows of docs/architecture: check_layers.py SOURCE_DIR.
+"""Checks that includes point along the arrows of docs/architecture: check_layers.py [SOURCE_DIR].
 
 Each folder lists which of our headers it may include and which outside headers it may not. The rule with the longest
-matching path counts. A file outside every rule is an error, so that a new folder gets a rule.
+matching path counts. A file outside every rule is an error, so that a new folder gets a rule. Without SOURCE_DIR the repository of this script is checked.
 """
 import pathlib
 import re
@@ -115,7 +115,7 @@ def source_files(root):
 
 
 def main():
-    root = pathlib.Path(sys.argv[1])
+    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
     files = list(source_files(root))
     problems = [message for path in files for message in check_file(root, path)]
     print("\n".join(problems))
