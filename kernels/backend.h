@@ -10,25 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "kernels/ops/cast.h"
-#include "kernels/ops/compress_pool.h"
-#include "kernels/ops/embedding.h"
-#include "kernels/ops/gemm.h"
-#include "kernels/ops/grouped_gemm.h"
-#include "kernels/ops/hybrid_attention.h"
-#include "kernels/ops/hyper_connection.h"
-#include "kernels/ops/index_top_k.h"
-#include "kernels/ops/kv_append.h"
-#include "kernels/ops/layer_norm.h"
-#include "kernels/ops/mla_attention.h"
-#include "kernels/ops/mla_prefill.h"
-#include "kernels/ops/moe_permute.h"
-#include "kernels/ops/moe_route.h"
-#include "kernels/ops/paged_attention.h"
-#include "kernels/ops/rms_norm.h"
-#include "kernels/ops/rope.h"
-#include "kernels/ops/sample.h"
-#include "kernels/ops/silu_mul.h"
+#include "kernels/ops.h"
 #include "kernels/tensor_view.h"
 
 namespace hadal::kernels {
@@ -110,55 +92,17 @@ class Backend {
   // Waits until all issued work is done; reports the first failure since the last call.
   virtual absl::Status Synchronize() = 0;
 
-  // The ops. Each checks its parameters, then runs; Do<Op> of a backend may rely on the checks.
-  absl::Status Embedding(const EmbeddingParams& params);
-  absl::Status RmsNorm(const RmsNormParams& params);
-  absl::Status LayerNorm(const LayerNormParams& params);
-  absl::Status Gemm(const GemmParams& params);
-  absl::Status BatchedGemm(const BatchedGemmParams& params);
-  absl::Status GroupedGemm(const GroupedGemmParams& params);
-  absl::Status Rope(const RopeParams& params);
-  absl::Status KvAppend(const KvAppendParams& params);
-  absl::Status SiluMul(const SiluMulParams& params);
-  absl::Status Cast(const CastParams& params);
-  absl::Status PagedAttention(const PagedAttentionParams& params);
-  absl::Status MlaAttention(const MlaAttentionParams& params);
-  absl::Status MlaGather(const MlaGatherParams& params);
-  absl::Status MlaPrefill(const MlaPrefillParams& params);
-  absl::Status IndexTopK(const IndexTopKParams& params);
-  absl::Status HybridAttention(const HybridAttentionParams& params);
-  absl::Status CompressPool(const CompressPoolParams& params);
-  absl::Status HyperCollapse(const HyperCollapseParams& params);
-  absl::Status HyperExpand(const HyperExpandParams& params);
-  absl::Status MoeRoute(const MoeRouteParams& params);
-  absl::Status MoePermute(const MoePermuteParams& params);
-  absl::Status MoeUnpermute(const MoeUnpermuteParams& params);
-  absl::Status Sample(const SampleParams& params);
+  // The ops: absl::Status Gemm(const GemmParams& params), and so on for each row of kernels/ops.h. Each checks its
+  // parameters, then runs.
+#define HADAL_OP_METHOD(Op) absl::Status Op(const Op##Params& params);
+  HADAL_FOR_EACH_OP(HADAL_OP_METHOD)
+#undef HADAL_OP_METHOD
 
  protected:
-  virtual absl::Status DoEmbedding(const EmbeddingParams& params) = 0;
-  virtual absl::Status DoRmsNorm(const RmsNormParams& params) = 0;
-  virtual absl::Status DoLayerNorm(const LayerNormParams& params) = 0;
-  virtual absl::Status DoGemm(const GemmParams& params) = 0;
-  virtual absl::Status DoBatchedGemm(const BatchedGemmParams& params) = 0;
-  virtual absl::Status DoGroupedGemm(const GroupedGemmParams& params) = 0;
-  virtual absl::Status DoRope(const RopeParams& params) = 0;
-  virtual absl::Status DoKvAppend(const KvAppendParams& params) = 0;
-  virtual absl::Status DoSiluMul(const SiluMulParams& params) = 0;
-  virtual absl::Status DoCast(const CastParams& params) = 0;
-  virtual absl::Status DoPagedAttention(const PagedAttentionParams& params) = 0;
-  virtual absl::Status DoMlaAttention(const MlaAttentionParams& params) = 0;
-  virtual absl::Status DoMlaGather(const MlaGatherParams& params) = 0;
-  virtual absl::Status DoMlaPrefill(const MlaPrefillParams& params) = 0;
-  virtual absl::Status DoIndexTopK(const IndexTopKParams& params) = 0;
-  virtual absl::Status DoHybridAttention(const HybridAttentionParams& params) = 0;
-  virtual absl::Status DoCompressPool(const CompressPoolParams& params) = 0;
-  virtual absl::Status DoHyperCollapse(const HyperCollapseParams& params) = 0;
-  virtual absl::Status DoHyperExpand(const HyperExpandParams& params) = 0;
-  virtual absl::Status DoMoeRoute(const MoeRouteParams& params) = 0;
-  virtual absl::Status DoMoePermute(const MoePermuteParams& params) = 0;
-  virtual absl::Status DoMoeUnpermute(const MoeUnpermuteParams& params) = 0;
-  virtual absl::Status DoSample(const SampleParams& params) = 0;
+  // What a backend implements: DoGemm, and so on. May rely on the checks.
+#define HADAL_OP_VIRTUAL(Op) virtual absl::Status Do##Op(const Op##Params& params) = 0;
+  HADAL_FOR_EACH_OP(HADAL_OP_VIRTUAL)
+#undef HADAL_OP_VIRTUAL
 
  private:
   friend class Buffer;

@@ -14,11 +14,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/backend.h"
+#include "kernels/uniform_backend.h"
 #include "models/families/family.h"
 #include "models/loader/weights.h"
 #include "models/registry.h"
@@ -35,7 +36,7 @@ double Milliseconds(Clock::time_point begin) {
 }
 
 // Passes every op on to another backend and adds up the time of each.
-class TimedBackend : public kernels::Backend {
+class TimedBackend : public kernels::UniformBackend<TimedBackend> {
  public:
   explicit TimedBackend(std::unique_ptr<kernels::Backend> inner) : inner_(std::move(inner)) {}
 
@@ -63,49 +64,23 @@ class TimedBackend : public kernels::Backend {
   absl::Status Zero(void* target, int64_t bytes) override { return inner_->Zero(target, bytes); }
   absl::Status Synchronize() override { return inner_->Synchronize(); }
 
- protected:
-  template <typename Call>
-  absl::Status Timed(const char* op, Call call) {
+ private:
+  friend kernels::UniformBackend<TimedBackend>;
+
+  template <typename Params>
+  absl::Status RunOp(const Params& params) {
+    std::string name = kernels::OpTraits<Params>::kName;
+    if constexpr (std::is_same_v<Params, kernels::GemmParams>) {
+      name += " " + std::to_string(params.w.size(0)) + "x" + std::to_string(params.w.size(1));
+    }
     const Clock::time_point begin = Clock::now();
-    const absl::Status status = call();
-    Entry& entry = times[op];
+    const absl::Status status = (inner_.get()->*kernels::OpTraits<Params>::kMethod)(params);
+    Entry& entry = times[name];
     entry.milliseconds += Milliseconds(begin);
     ++entry.calls;
     return status;
   }
-#define HADAL_TIMED(Op)                                        \
-  absl::Status Do##Op(const kernels::Op##Params& p) override { \
-    return Timed(#Op, [&] { return inner_->Op(p); });          \
-  }
-  HADAL_TIMED(Embedding)
-  HADAL_TIMED(RmsNorm)
-  HADAL_TIMED(BatchedGemm)
-  HADAL_TIMED(GroupedGemm)
-  HADAL_TIMED(Rope)
-  HADAL_TIMED(KvAppend)
-  HADAL_TIMED(SiluMul)
-  HADAL_TIMED(Cast)
-  HADAL_TIMED(PagedAttention)
-  HADAL_TIMED(MlaAttention)
-  HADAL_TIMED(MlaGather)
-  HADAL_TIMED(MlaPrefill)
-  HADAL_TIMED(LayerNorm)
-  HADAL_TIMED(IndexTopK)
-  HADAL_TIMED(HybridAttention)
-  HADAL_TIMED(CompressPool)
-  HADAL_TIMED(HyperCollapse)
-  HADAL_TIMED(HyperExpand)
-  HADAL_TIMED(MoeRoute)
-  HADAL_TIMED(MoePermute)
-  HADAL_TIMED(MoeUnpermute)
-  HADAL_TIMED(Sample)
-#undef HADAL_TIMED
-  absl::Status DoGemm(const kernels::GemmParams& p) override {
-    const std::string op = "Gemm " + std::to_string(p.w.size(0)) + "x" + std::to_string(p.w.size(1));
-    return Timed(op.c_str(), [&] { return inner_->Gemm(p); });
-  }
 
- private:
   void Free(void* data, int64_t bytes) override {}  // buffers belong to the inner backend
 
   std::unique_ptr<kernels::Backend> inner_;

@@ -27,98 +27,13 @@ class CpuBackend final : public HostBackend {
   }
 
  protected:
-  absl::Status DoEmbedding(const EmbeddingParams& params) override {
-    cpu::Embedding(context_, params);
-    return absl::OkStatus();
+#define HADAL_RUN_OP(Op)                                   \
+  absl::Status Do##Op(const Op##Params& params) override { \
+    cpu::Op(context_, params);                             \
+    return absl::OkStatus();                               \
   }
-  absl::Status DoRmsNorm(const RmsNormParams& params) override {
-    cpu::RmsNorm(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoLayerNorm(const LayerNormParams& params) override {
-    cpu::LayerNorm(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoGemm(const GemmParams& params) override {
-    cpu::Gemm(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoBatchedGemm(const BatchedGemmParams& params) override {
-    cpu::BatchedGemm(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoGroupedGemm(const GroupedGemmParams& params) override {
-    cpu::GroupedGemm(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoRope(const RopeParams& params) override {
-    cpu::Rope(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoKvAppend(const KvAppendParams& params) override {
-    cpu::KvAppend(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoSiluMul(const SiluMulParams& params) override {
-    cpu::SiluMul(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoCast(const CastParams& params) override {
-    cpu::Cast(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoPagedAttention(const PagedAttentionParams& params) override {
-    cpu::PagedAttention(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMlaAttention(const MlaAttentionParams& params) override {
-    cpu::MlaAttention(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMlaGather(const MlaGatherParams& params) override {
-    cpu::MlaGather(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMlaPrefill(const MlaPrefillParams& params) override {
-    cpu::MlaPrefill(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoIndexTopK(const IndexTopKParams& params) override {
-    cpu::IndexTopK(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoHybridAttention(const HybridAttentionParams& params) override {
-    cpu::HybridAttention(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoCompressPool(const CompressPoolParams& params) override {
-    cpu::CompressPool(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoHyperCollapse(const HyperCollapseParams& params) override {
-    cpu::HyperCollapse(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoHyperExpand(const HyperExpandParams& params) override {
-    cpu::HyperExpand(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMoeRoute(const MoeRouteParams& params) override {
-    cpu::MoeRoute(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMoePermute(const MoePermuteParams& params) override {
-    cpu::MoePermute(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoMoeUnpermute(const MoeUnpermuteParams& params) override {
-    cpu::MoeUnpermute(context_, params);
-    return absl::OkStatus();
-  }
-  absl::Status DoSample(const SampleParams& params) override {
-    cpu::Sample(context_, params);
-    return absl::OkStatus();
-  }
+  HADAL_FOR_EACH_OP(HADAL_RUN_OP)
+#undef HADAL_RUN_OP
 
  private:
   cpu::Context context_;

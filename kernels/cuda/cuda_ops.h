@@ -26,29 +26,9 @@ class CudaBackend final : public CudaDevice {
   ~CudaBackend() override;
 
  protected:
-  absl::Status DoEmbedding(const EmbeddingParams& p) override;
-  absl::Status DoRmsNorm(const RmsNormParams& p) override;
-  absl::Status DoLayerNorm(const LayerNormParams& p) override;
-  absl::Status DoGemm(const GemmParams& p) override;
-  absl::Status DoBatchedGemm(const BatchedGemmParams& p) override;
-  absl::Status DoGroupedGemm(const GroupedGemmParams& p) override;
-  absl::Status DoRope(const RopeParams& p) override;
-  absl::Status DoKvAppend(const KvAppendParams& p) override;
-  absl::Status DoSiluMul(const SiluMulParams& p) override;
-  absl::Status DoCast(const CastParams& p) override;
-  absl::Status DoPagedAttention(const PagedAttentionParams& p) override;
-  absl::Status DoMlaAttention(const MlaAttentionParams& p) override;
-  absl::Status DoMlaPrefill(const MlaPrefillParams& p) override;
-  absl::Status DoMlaGather(const MlaGatherParams& p) override;
-  absl::Status DoIndexTopK(const IndexTopKParams& p) override;
-  absl::Status DoHybridAttention(const HybridAttentionParams& p) override;
-  absl::Status DoCompressPool(const CompressPoolParams& p) override;
-  absl::Status DoHyperCollapse(const HyperCollapseParams& p) override;
-  absl::Status DoHyperExpand(const HyperExpandParams& p) override;
-  absl::Status DoMoeRoute(const MoeRouteParams& p) override;
-  absl::Status DoMoePermute(const MoePermuteParams& p) override;
-  absl::Status DoMoeUnpermute(const MoeUnpermuteParams& p) override;
-  absl::Status DoSample(const SampleParams& p) override;
+#define HADAL_DECLARE_OP(Op) absl::Status Do##Op(const Op##Params& params) override;
+  HADAL_FOR_EACH_OP(HADAL_DECLARE_OP)
+#undef HADAL_DECLARE_OP
 
  private:
   // Runs a launcher on this device; a failure names the op.

@@ -6,13 +6,13 @@
 #include <cstring>
 #include <string>
 
-#include "kernels/backend.h"
+#include "kernels/uniform_backend.h"
 
 namespace hadal::loader {
 
 // Memory without arithmetic: allocates and copies, counts what lives. With host_accessible false it stands for a device
 // whose memory only Upload reaches.
-class HostBackend : public kernels::Backend {
+class HostBackend : public kernels::UniformBackend<HostBackend> {
  public:
   explicit HostBackend(bool host_accessible = true, int64_t budget_bytes = int64_t{1} << 34)
       : host_accessible_(host_accessible), budget_bytes_(budget_bytes) {}
@@ -50,33 +50,13 @@ class HostBackend : public kernels::Backend {
   int64_t used_bytes() const { return used_bytes_; }
   std::atomic<int> uploads{0};
 
- protected:
-  absl::Status DoEmbedding(const kernels::EmbeddingParams&) override { return None(); }
-  absl::Status DoRmsNorm(const kernels::RmsNormParams&) override { return None(); }
-  absl::Status DoLayerNorm(const kernels::LayerNormParams&) override { return None(); }
-  absl::Status DoGemm(const kernels::GemmParams&) override { return None(); }
-  absl::Status DoBatchedGemm(const kernels::BatchedGemmParams&) override { return None(); }
-  absl::Status DoGroupedGemm(const kernels::GroupedGemmParams&) override { return None(); }
-  absl::Status DoRope(const kernels::RopeParams&) override { return None(); }
-  absl::Status DoKvAppend(const kernels::KvAppendParams&) override { return None(); }
-  absl::Status DoSiluMul(const kernels::SiluMulParams&) override { return None(); }
-  absl::Status DoCast(const kernels::CastParams&) override { return None(); }
-  absl::Status DoPagedAttention(const kernels::PagedAttentionParams&) override { return None(); }
-  absl::Status DoMlaAttention(const kernels::MlaAttentionParams&) override { return None(); }
-  absl::Status DoMlaGather(const kernels::MlaGatherParams&) override { return None(); }
-  absl::Status DoMlaPrefill(const kernels::MlaPrefillParams&) override { return None(); }
-  absl::Status DoIndexTopK(const kernels::IndexTopKParams&) override { return None(); }
-  absl::Status DoHybridAttention(const kernels::HybridAttentionParams&) override { return None(); }
-  absl::Status DoCompressPool(const kernels::CompressPoolParams&) override { return None(); }
-  absl::Status DoHyperCollapse(const kernels::HyperCollapseParams&) override { return None(); }
-  absl::Status DoHyperExpand(const kernels::HyperExpandParams&) override { return None(); }
-  absl::Status DoMoeRoute(const kernels::MoeRouteParams&) override { return None(); }
-  absl::Status DoMoePermute(const kernels::MoePermuteParams&) override { return None(); }
-  absl::Status DoMoeUnpermute(const kernels::MoeUnpermuteParams&) override { return None(); }
-  absl::Status DoSample(const kernels::SampleParams&) override { return None(); }
-
  private:
-  static absl::Status None() { return absl::UnimplementedError("the host backend has no arithmetic"); }
+  friend kernels::UniformBackend<HostBackend>;
+
+  template <typename Params>
+  absl::Status RunOp(const Params&) {
+    return absl::UnimplementedError("the host backend has no arithmetic");
+  }
   void Free(void* data, int64_t bytes) override {
     std::free(data);
     used_bytes_ -= bytes;
