@@ -44,12 +44,16 @@ struct Started {
 // One generating request, alive as long as its coroutine.
 class CallRun {
  public:
-  CallRun(Connection& connection, CallContext context) : connection_(connection), context_(std::move(context)) {
+  CallRun(Connection& connection, CallContext context)
+      : connection_(connection),
+        context_(std::move(context)),
+        notifier_(std::make_shared<request::Notifier>([event = connection.shared_event()] { event->PostSet(); })) {
     priority_ = context_.caller.priority;
     // Clients may send the same id twice: inside the process a number makes it unique.
     internal_id_ = absl::StrFormat("%s-%x", connection.request_id(),
                                    connection.mutable_context().next_request.fetch_add(1, std::memory_order_relaxed));
   }
+  ~CallRun() { notifier_->Disconnect(); }
 
   asio::awaitable<void> Run();
 
@@ -76,6 +80,7 @@ class CallRun {
 
   Connection& connection_;
   CallContext context_;
+  const std::shared_ptr<request::Notifier> notifier_;
   request::Priority priority_;
   std::string internal_id_;
   // Between Prepare and Start: the calls, and the place that each of them holds.
@@ -161,7 +166,7 @@ void CallRun::Prepare(const std::string& body, admission::Ticket ticket) {
 void CallRun::Start() {
   for (size_t i = 0; i < prepared_.size() && started_.status.ok(); ++i) {
     absl::StatusOr<std::unique_ptr<service::ActiveCall>> call =
-        service().Start(std::move(prepared_[i]), std::move(tickets_[i]));
+        service().Start(std::move(prepared_[i]), std::move(tickets_[i]), notifier_);
     started_.status = call.status();
     if (call.ok()) started_.calls.push_back(*std::move(call));
   }
@@ -267,9 +272,6 @@ asio::awaitable<void> CallRun::Answer() {
   }
   call_done_.assign(calls.size(), false);
   finished_choices_.assign(calls.size(), 0);
-  for (const auto& call : calls) {
-    call->SetNotify([event = connection_.shared_event()] { event->PostSet(); });
-  }
 
   const auto interval = absl::ToChronoMicroseconds(connection_.context().options.keep_alive_interval);
   auto keep_alive_at = std::chrono::steady_clock::now() + interval;

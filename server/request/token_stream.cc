@@ -7,39 +7,8 @@
 
 namespace hadal::request {
 
-void TokenStream::SetNotify(std::function<void()> notify) {
-  bool call = false;
-  {
-    base::MutexLock lock(&notify_mutex_);
-    call = notify != nullptr;
-    notify_ = call ? std::make_shared<const std::function<void()>>(std::move(notify)) : nullptr;
-    // From inside the callback there is nothing to wait for: the caller is the call that runs.
-    while (notify_running_ > 0 && notify_thread_ != std::this_thread::get_id()) notify_done_.Wait(&notify_mutex_);
-  }
-  if (!call) return;
-  {
-    base::MutexLock lock(&mutex_);
-    call = readable_;
-  }
-  if (call) CallNotify();
-}
-
-void TokenStream::CallNotify() {
-  std::shared_ptr<const std::function<void()>> notify;
-  {
-    base::MutexLock lock(&notify_mutex_);
-    if (notify_ == nullptr) return;
-    // One call at a time, so that removal knows whom to wait for.
-    while (notify_running_ > 0 && notify_thread_ != std::this_thread::get_id()) notify_done_.Wait(&notify_mutex_);
-    if (notify_ == nullptr) return;
-    notify = notify_;
-    ++notify_running_;
-    notify_thread_ = std::this_thread::get_id();
-  }
-  (*notify)();
-  base::MutexLock lock(&notify_mutex_);
-  --notify_running_;
-  notify_done_.NotifyAll();
+void TokenStream::NotifyConsumer() {
+  if (notifier_ != nullptr) notifier_->Notify();
 }
 
 StreamBatch TokenStream::TakeLocked() {
@@ -119,44 +88,44 @@ bool TokenStream::MarkReadable() {
 }
 
 void TokenStream::MarkStarted() {
-  bool call = false;
+  bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
-    call = MarkReadable();
+    was_empty = MarkReadable();
     pending_.started = true;
   }
-  if (call) CallNotify();
+  if (was_empty) NotifyConsumer();
 }
 
 void TokenStream::PushPromptScores(std::vector<TokenEvent> scores) {
-  bool call = false;
+  bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
-    call = MarkReadable();
+    was_empty = MarkReadable();
     pending_.prompt_scores = std::move(scores);
   }
-  if (call) CallNotify();
+  if (was_empty) NotifyConsumer();
 }
 
 void TokenStream::PushToken(TokenEvent event) {
-  bool call = false;
+  bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
-    call = MarkReadable();
+    was_empty = MarkReadable();
     pending_.tokens.push_back(std::move(event));
     pending_tokens_.fetch_add(1, std::memory_order_relaxed);
   }
-  if (call) CallNotify();
+  if (was_empty) NotifyConsumer();
 }
 
 void TokenStream::EndChoice(ChoiceEnd end) {
-  bool call = false;
+  bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
-    call = MarkReadable();
+    was_empty = MarkReadable();
     pending_.ends.push_back(end);
   }
-  if (call) CallNotify();
+  if (was_empty) NotifyConsumer();
 }
 
 void TokenStream::Close(absl::Status status, StreamUsage usage) {
@@ -168,7 +137,7 @@ void TokenStream::Close(absl::Status status, StreamUsage usage) {
     pending_.usage = usage;
     wake_.reset();
   }
-  CallNotify();
+  NotifyConsumer();
 }
 
 std::vector<int32_t> TokenStream::TakeStoppedChoices() {

@@ -3,15 +3,15 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/sync.h"
+#include "server/request/notifier.h"
 #include "server/request/wake_signal.h"
 
 namespace hadal::request {
@@ -58,19 +58,17 @@ struct StreamBatch {
 // Bounded channel from the engine thread to one front-end consumer. Thread-safe. The producer never blocks: when
 // `capacity_tokens` unread tokens are pending, Writable() is false and the engine pauses the request's sequences until
 // the consumer has read; what is in flight then still arrives, so at most 2 tokens a choice are pending above the
-// capacity. Dropping or cancelling the consumer end makes the engine free everything within one step. The notify
-// callback runs without locks held, on the engine thread (or inside SetNotify): it may only post work elsewhere. It is
-// called when the stream turns from empty to readable, and again when it closes.
+// capacity. Dropping or cancelling the consumer end makes the engine free everything within one step.
 class TokenStream {
  public:
-  explicit TokenStream(int32_t capacity_tokens) : capacity_tokens_(capacity_tokens) {}
+  // `notifier`, which several streams may share, is notified on the producer's thread when the stream turns from empty
+  // to readable, and again when it closes. Null: nobody is told.
+  explicit TokenStream(int32_t capacity_tokens, std::shared_ptr<Notifier> notifier = nullptr)
+      : capacity_tokens_(capacity_tokens), notifier_(std::move(notifier)) {}
   TokenStream(const TokenStream&) = delete;
   TokenStream& operator=(const TokenStream&) = delete;
 
   // --- consumer end (front end) ---
-  // Registers the callback; called at once when something is already readable. Passing nullptr removes it, and after
-  // that call returned it does not run any more (unless the call was made from inside the callback).
-  void SetNotify(std::function<void()> notify);
   // Takes everything pending; empty batch when nothing is.
   StreamBatch Read();
   // Blocks until something is readable or the time-out passes (tests and simple clients).
@@ -98,11 +96,12 @@ class TokenStream {
  private:
   // Marks the stream readable; true when it was empty before.
   bool MarkReadable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void CallNotify();
+  void NotifyConsumer();
   StreamBatch TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void Wake(const std::shared_ptr<WakeSignal>& wake);
 
   const int32_t capacity_tokens_;
+  const std::shared_ptr<Notifier> notifier_;
   std::atomic<int32_t> pending_tokens_{0};  // written under mutex_, read without it
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> has_stopped_choices_{false};
@@ -113,12 +112,6 @@ class TokenStream {
   bool readable_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<int32_t> stopped_choices_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<WakeSignal> wake_ ABSL_GUARDED_BY(mutex_);
-
-  base::Mutex notify_mutex_;
-  base::CondVar notify_done_;
-  std::shared_ptr<const std::function<void()>> notify_ ABSL_GUARDED_BY(notify_mutex_);
-  int32_t notify_running_ ABSL_GUARDED_BY(notify_mutex_) = 0;
-  std::thread::id notify_thread_ ABSL_GUARDED_BY(notify_mutex_);
 };
 
 }  // namespace hadal::request

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/base/sync.h"
 #include "server/rpc/call_executor.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
@@ -25,7 +25,7 @@ class CallRegistry {
   int size() const;
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable base::Mutex mutex_;
   std::map<StreamingCall*, std::weak_ptr<StreamingCall>> calls_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -9,17 +9,17 @@ CallExecutor::CallExecutor(int threads) {
 
 CallExecutor::~CallExecutor() {
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     stopping_ = true;
-    wake_.SignalAll();
+    wake_.NotifyAll();
   }
   for (std::thread& thread : threads_) thread.join();
 }
 
 void CallExecutor::Post(std::function<void()> job) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   jobs_.push_back(std::move(job));
-  if (idle_ > 0) wake_.Signal();
+  if (idle_ > 0) wake_.NotifyOne();
 }
 
 void CallExecutor::Run() {
@@ -27,7 +27,7 @@ void CallExecutor::Run() {
   std::deque<std::function<void()>> taken;
   while (true) {
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(&mutex_);
       while (jobs_.empty()) {
         if (stopping_) return;
         ++idle_;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/sync.h"
 
 namespace hadal::rpc {
 
@@ -25,11 +25,11 @@ class CallExecutor {
  private:
   void Run();
 
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   std::deque<std::function<void()>> jobs_ ABSL_GUARDED_BY(mutex_);
   int idle_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::CondVar wake_;
+  base::CondVar wake_;
   std::vector<std::thread> threads_;
 };
 

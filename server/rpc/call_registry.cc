@@ -7,19 +7,19 @@
 namespace hadal::rpc {
 
 void CallRegistry::Add(const std::shared_ptr<StreamingCall>& call) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   calls_.emplace(call.get(), call);
 }
 
 void CallRegistry::Remove(StreamingCall* call) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   calls_.erase(call);
 }
 
 void CallRegistry::DropStalled(absl::Time since) {
   std::vector<std::shared_ptr<StreamingCall>> calls;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     for (const auto& [key, weak] : calls_) {
       if (std::shared_ptr<StreamingCall> call = weak.lock()) calls.push_back(std::move(call));
     }
@@ -28,7 +28,7 @@ void CallRegistry::DropStalled(absl::Time since) {
 }
 
 int CallRegistry::size() const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   return static_cast<int>(calls_.size());
 }
 

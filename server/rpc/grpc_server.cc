@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "server/base/sync.h"
 #include "server/rpc/inference_service.h"
 
 namespace hadal::rpc {
@@ -73,8 +73,12 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   void Shutdown(absl::Duration timeout) override {
-    if (server_ == nullptr || stop_.HasBeenNotified()) return;
-    stop_.Notify();
+    {
+      base::MutexLock lock(&mutex_);
+      if (server_ == nullptr || stopping_) return;
+      stopping_ = true;
+      stop_.NotifyAll();
+    }
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
     server_->Wait();
   }
@@ -82,9 +86,16 @@ class GrpcServerImpl final : public GrpcServer {
  private:
   void SweepStalled() {
     const absl::Duration period = std::min(absl::Seconds(1), options_.slow_reader_timeout / 4);
-    while (!stop_.WaitForNotificationWithTimeout(std::max(period, absl::Milliseconds(10)))) {
+    while (!Stopped(std::max(period, absl::Milliseconds(10)))) {
       registry_.DropStalled(options_.service->clock().Now() - options_.slow_reader_timeout);
     }
+  }
+
+  // Waits for the time or for Shutdown, whichever comes first.
+  bool Stopped(absl::Duration timeout) {
+    base::MutexLock lock(&mutex_);
+    if (!stopping_) stop_.WaitFor(&mutex_, timeout);
+    return stopping_;
   }
 
   const Options options_;
@@ -94,7 +105,10 @@ class GrpcServerImpl final : public GrpcServer {
   InferenceService inference_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = -1;
-  absl::Notification stop_;
+
+  base::Mutex mutex_;
+  base::CondVar stop_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread sweeper_;
 };
 

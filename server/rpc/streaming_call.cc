@@ -38,16 +38,20 @@ grpc::ByteBuffer Serialize(const v1::GenerateResponse& message) {
 
 StreamingCall::StreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
                              const grpc::ByteBuffer* message, std::string_view route)
-    : environment_(environment), context_(context), message_(message), route_(route) {}
+    : environment_(environment),
+      context_(context),
+      message_(message),
+      route_(route),
+      notifier_(std::make_shared<request::Notifier>([this] { SchedulePump(); })) {}
 
 void StreamingCall::Admit() {
   environment_->registry->Add(self_);
   if (absl::Status status = ReadMetadata(*context_, environment_->service->clock(), &metadata_); !status.ok()) {
-    return FinishWith(status);
+    return End(status);
   }
   absl::StatusOr<service::Caller> caller =
       environment_->keys->Authenticate(metadata_.authorization, metadata_.priority);
-  if (!caller.ok()) return FinishWith(caller.status());
+  if (!caller.ok()) return End(caller.status());
   caller_ = *std::move(caller);
 
   admission::Arrival arrival;
@@ -56,13 +60,13 @@ void StreamingCall::Admit() {
   arrival.request_id = metadata_.request_id;
   arrival.body_bytes = static_cast<int64_t>(message_->Length());
   absl::StatusOr<admission::Ticket> ticket = environment_->service->Admit(arrival);
-  if (!ticket.ok()) return FinishWith(ticket.status());
+  if (!ticket.ok()) return End(ticket.status());
 
   // std::function wants a copyable job; the ticket is not.
   auto shared_ticket = std::make_shared<admission::Ticket>(*std::move(ticket));
   if (!environment_->service->workers().TryPost(
           [self = shared_from_this(), shared_ticket] { self->DecodeOnWorker(std::move(*shared_ticket)); })) {
-    FinishWith(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
+    End(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
   }
 }
 
@@ -82,12 +86,12 @@ absl::Status StreamingCall::ApplyMetadata(std::optional<request::Priority> wante
 
 void StreamingCall::DecodeOnWorker(admission::Ticket ticket) {
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     if (cancelled_) ticket = admission::Ticket();
   }
-  if (!ticket.holds_place()) return FinishWith(MakeError(Reason::kCancelled, "the caller went away"));
+  if (!ticket.holds_place()) return End(MakeError(Reason::kCancelled, "the caller went away"));
   absl::StatusOr<std::unique_ptr<service::PreparedCall>> prepared = Decode();
-  if (!prepared.ok()) return FinishWith(prepared.status());
+  if (!prepared.ok()) return End(prepared.status());
   service::PendingGrammar* const grammar = (*prepared)->grammar();
   if (grammar == nullptr || grammar->ready()) return StartOnWorker(*std::move(prepared), std::move(ticket));
   // std::function wants copyable state.
@@ -99,47 +103,39 @@ void StreamingCall::DecodeOnWorker(admission::Ticket ticket) {
   grammar->OnReady([self = shared_from_this(), waiting] {
     auto start = [self, waiting] { self->StartOnWorker(std::move(waiting->call), std::move(waiting->ticket)); };
     if (self->environment_->service->workers().TryPost(std::move(start))) return;
-    self->FinishWith(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
+    self->End(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
   });
 }
 
 void StreamingCall::StartOnWorker(std::unique_ptr<service::PreparedCall> prepared, admission::Ticket ticket) {
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     if (cancelled_) ticket = admission::Ticket();
   }
-  if (!ticket.holds_place()) return FinishWith(MakeError(Reason::kCancelled, "the caller went away"));
+  if (!ticket.holds_place()) return End(MakeError(Reason::kCancelled, "the caller went away"));
   absl::StatusOr<std::unique_ptr<service::ActiveCall>> call =
-      environment_->service->Start(std::move(prepared), std::move(ticket));
-  if (!call.ok()) return FinishWith(call.status());
+      environment_->service->Start(std::move(prepared), std::move(ticket), notifier_);
+  if (!call.ok()) return End(call.status());
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     call_ = *std::move(call);
     if (cancelled_) call_->Cancel();
   }
-  std::weak_ptr<StreamingCall> weak = weak_from_this();
-  call_->SetNotify([weak] {
-    if (std::shared_ptr<StreamingCall> self = weak.lock()) self->SchedulePump();
-  });
+  // What was notified before call_ was there has read nothing.
+  SchedulePump();
 }
 
 void StreamingCall::SchedulePump() {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (pump_scheduled_ || finished_) return;
-    pump_scheduled_ = true;
-  }
+  if (pump_scheduled_.exchange(true, std::memory_order_acq_rel)) return;
   environment_->executor->Post([self = shared_from_this()] { self->Pump(); });
 }
 
 void StreamingCall::Pump() {
-  const grpc::ByteBuffer* next = nullptr;
-  std::optional<absl::Status> end;
+  pump_scheduled_.exchange(false, std::memory_order_acq_rel);
   {
-    absl::MutexLock lock(&mutex_);
-    pump_scheduled_ = false;
+    base::MutexLock lock(&mutex_);
     // While a write is pending nothing is read: the token stream fills, and the engine pauses this request alone.
-    if (writing_ || finished_ || end_.has_value() || call_ == nullptr) return;
+    if (writing_ || end_.has_value() || call_ == nullptr) return;
     service::CallUpdate update = call_->Read();
     if (update.done) {
       end_ = update.status;
@@ -149,29 +145,39 @@ void StreamingCall::Pump() {
     EncodeUpdate(update, *call_, return_token_ids_, first_, &messages);
     if (!messages.empty()) first_ = false;
     for (const v1::GenerateResponse& message : messages) outbox_.push_back(Serialize(message));
-    next = TakeNext();
-    if (next == nullptr) end = end_;
   }
-  // gRPC is called without the lock: it may run a reaction before it returns.
-  if (next != nullptr) {
-    StartWrite(next);
-  } else if (end.has_value()) {
-    FinishWith(*end);
-  }
+  Advance();
 }
 
-const grpc::ByteBuffer* StreamingCall::TakeNext() {
-  if (outbox_.empty()) return nullptr;
-  writing_ = true;
-  writing_since_ = environment_->service->clock().Now();
-  return &outbox_.front();
+void StreamingCall::Advance() {
+  const grpc::ByteBuffer* next = nullptr;
+  absl::Status end;
+  {
+    base::MutexLock lock(&mutex_);
+    if (writing_ || finished_) return;
+    if (!outbox_.empty()) {
+      writing_ = true;
+      writing_since_ = environment_->service->clock().Now();
+      next = &outbox_.front();
+    } else if (end_.has_value() && !cancelling_) {
+      finished_ = true;
+      end = *end_;
+    } else {
+      return;
+    }
+  }
+  // gRPC is called without the lock: it may run a reaction before it returns. Until Finish there is no OnDone, so this
+  // object is alive.
+  if (next != nullptr) {
+    StartWrite(next);
+  } else {
+    FinishWith(end);
+  }
 }
 
 void StreamingCall::OnWriteDone(bool ok) {
-  const grpc::ByteBuffer* next = nullptr;
-  std::optional<absl::Status> end;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(&mutex_);
     writing_ = false;
     outbox_.pop_front();
     if (!ok) {
@@ -180,20 +186,13 @@ void StreamingCall::OnWriteDone(bool ok) {
       if (call_ != nullptr) call_->Cancel();
       end_ = MakeError(stalled_ ? Reason::kSlowReader : Reason::kCancelled, "the stream was closed before its end");
     }
-    next = TakeNext();
-    if (next == nullptr) end = end_;
+    if (outbox_.empty() && !end_.has_value()) return SchedulePump();
   }
-  if (next != nullptr) {
-    StartWrite(next);
-  } else if (end.has_value()) {
-    FinishWith(*end);
-  } else {
-    SchedulePump();
-  }
+  Advance();
 }
 
 void StreamingCall::OnCancel() {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(&mutex_);
   cancelled_ = true;
   // The engine answers with CANCELLED, which Pump turns into Finish. Without a call the worker finishes.
   if (call_ != nullptr) call_->Cancel();
@@ -201,20 +200,31 @@ void StreamingCall::OnCancel() {
 
 void StreamingCall::DropIfStalled(absl::Time since) {
   {
-    absl::MutexLock lock(&mutex_);
-    if (!writing_ || stalled_ || finished_ || writing_since_ > since) return;
+    base::MutexLock lock(&mutex_);
+    if (!writing_ || stalled_ || writing_since_ > since) return;
     stalled_ = true;
+    cancelling_ = true;
     if (call_ != nullptr) call_->Cancel();
   }
+  // The context lives until OnDone, which comes after Finish, which waits for cancelling_.
   context_->TryCancel();
+  {
+    base::MutexLock lock(&mutex_);
+    cancelling_ = false;
+  }
+  Advance();
+}
+
+void StreamingCall::End(absl::Status status) {
+  {
+    base::MutexLock lock(&mutex_);
+    end_ = std::move(status);
+  }
+  Advance();
 }
 
 void StreamingCall::FinishWith(const absl::Status& status) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (finished_) return;
-    finished_ = true;
-  }
+  notifier_->Disconnect();
   context_->AddTrailingMetadata("x-request-id", metadata_.request_id);
   if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
   Record(status);
@@ -237,13 +247,6 @@ void StreamingCall::Record(const absl::Status& status) {
 
 void StreamingCall::OnDone() {
   environment_->registry->Remove(this);
-  std::unique_ptr<service::ActiveCall> call;
-  {
-    absl::MutexLock lock(&mutex_);
-    call = std::move(call_);
-  }
-  if (call != nullptr) call->SetNotify(nullptr);
-  call.reset();
   self_.reset();
 }
 

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <deque>
 #include <memory>
 #include <string>
@@ -12,7 +13,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/sync.h"
+#include "server/request/notifier.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/call_environment.h"
 
@@ -68,8 +70,9 @@ class StreamingCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void StartOnWorker(std::unique_ptr<service::PreparedCall> prepared, admission::Ticket ticket);
   void SchedulePump();
   void Pump();
-  // Marks the outbox's head as being written and returns it; nullptr when there is none.
-  const grpc::ByteBuffer* TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The one place that goes on with gRPC: starts the next write, or finishes when all is written and the end is known.
+  void Advance();
+  void End(absl::Status status);
   void FinishWith(const absl::Status& status);
   void Record(const absl::Status& status);
 
@@ -81,16 +84,19 @@ class StreamingCall : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   CallMetadata metadata_;
   service::Caller caller_;
   service::Usage usage_;
+  // Disconnected before Finish, so that the engine does not meet a call that gRPC has given back.
+  const std::shared_ptr<request::Notifier> notifier_;
+  std::atomic<bool> pump_scheduled_{false};
 
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   std::unique_ptr<service::ActiveCall> call_ ABSL_GUARDED_BY(mutex_);
   std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mutex_);
-  bool pump_scheduled_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time writing_since_ ABSL_GUARDED_BY(mutex_);
   bool first_ ABSL_GUARDED_BY(mutex_) = true;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool stalled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;          // TryCancel uses the context: Finish waits
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // Finish was called
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // final status, sent when the outbox is empty
 };

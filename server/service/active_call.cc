@@ -41,11 +41,8 @@ ActiveCall::ActiveCall(Options options) : options_(std::move(options)) {
 }
 
 ActiveCall::~ActiveCall() {
-  options_.stream->SetNotify(nullptr);
   if (!done_) options_.stream->Cancel();
 }
-
-void ActiveCall::SetNotify(std::function<void()> notify) { options_.stream->SetNotify(std::move(notify)); }
 
 CallUpdate ActiveCall::Read() { return Process(options_.stream->Read()); }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -58,10 +57,8 @@ class ActiveCall {
   ActiveCall(const ActiveCall&) = delete;
   ActiveCall& operator=(const ActiveCall&) = delete;
 
-  // `notify` runs on the engine thread whenever Read() may have something new, and at once when it already has: it may
-  // only post to the front end's own executor. Nullptr removes it; afterwards it does not run any more.
-  void SetNotify(std::function<void()> notify);
-  // Non-blocking. Tokens that piled up are merged into one delta a choice.
+  // Non-blocking; the stream's notifier tells when there is something new. Tokens that piled up are merged into one
+  // delta a choice.
   CallUpdate Read();
   // The same, but waits for something to read (tests, synchronous callers).
   CallUpdate ReadBlocking(absl::Duration timeout);

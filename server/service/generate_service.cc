@@ -213,7 +213,8 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartGenerate(Gener
 }
 
 absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_ptr<PreparedCall> call,
-                                                                   admission::Ticket ticket) {
+                                                                   admission::Ticket ticket,
+                                                                   std::shared_ptr<request::Notifier> notifier) {
   PreparedCall& prepared = *call;
   CallOptions& options = prepared.options_;
   const ServedModel& model = *prepared.model_;
@@ -276,7 +277,7 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
     if (!grammar.ok()) return ForParam(grammar.status(), prepared.grammar_param_);
     request->grammar = *std::move(grammar);
   }
-  request->stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens);
+  request->stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens, std::move(notifier));
 
   ActiveCall::Options active;
   active.model = prepared.model_;

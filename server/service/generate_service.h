@@ -15,6 +15,7 @@
 #include "server/admission/admission.h"
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
+#include "server/request/notifier.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
 #include "server/service/active_call.h"
@@ -101,7 +102,10 @@ class GenerateService {
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(GenerateCall call);
   // Settles and enqueues; for worker threads. Waits for a grammar that is not ready. The ticket is given back on error.
-  absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket);
+  // `notifier` tells that the call may have something new to read, also before Start has returned; null: nobody is
+  // told.
+  absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket,
+                                                    std::shared_ptr<request::Notifier> notifier = nullptr);
   // Both in one, for callers that may wait.
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartChat(ChatCall call, admission::Ticket ticket);
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartGenerate(GenerateCall call, admission::Ticket ticket);

@@ -254,7 +254,8 @@ TEST(EngineTest, StormFromManyThreads) {
       for (int i = 0; i < 500; ++i) {
         auto request =
             AdmissionFixture::MakeRequest(1 + random() % 40, 1 + random() % 30, static_cast<Priority>(random() % 4));
-        request->stream = std::make_shared<request::TokenStream>(2 + random() % 8);
+        auto notifier = std::make_shared<request::Notifier>([&notified] { ++notified; });
+        request->stream = std::make_shared<request::TokenStream>(2 + random() % 8, notifier);
         if (random() % 10 == 0) request->n = 2;
         if (random() % 10 == 0) request->deadline = base::Clock::Real()->Now() + absl::Milliseconds(random() % 20);
         auto stream = request->stream;
@@ -263,7 +264,6 @@ TEST(EngineTest, StormFromManyThreads) {
           continue;
         }
         ++admitted;
-        stream->SetNotify([&notified] { ++notified; });
         if (random() % 4 == 0) {
           std::this_thread::sleep_for(std::chrono::microseconds(random() % 2000));
           stream->Cancel();
@@ -273,7 +273,7 @@ TEST(EngineTest, StormFromManyThreads) {
           const request::StreamBatch batch = stream->ReadBlocking(absl::Seconds(20));
           if (batch.closed) break;
         }
-        stream->SetNotify(nullptr);
+        notifier->Disconnect();
         ++closed;
       }
     });
