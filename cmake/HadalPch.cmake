@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Precompiled headers. Parsing the standard library and Abseil takes longer than compiling most of our files, so targets share
+# a few sets of library headers. Our own headers are in none of them, and sources include what they use all the same: the
+# clang stage of scripts/test compiles them without.
+option(HADAL_PCH "Precompile library headers" ON)
+
+set(HADAL_PCH_CORE
+  <algorithm> <atomic> <cstdint> <functional> <map> <memory> <optional> <string> <string_view> <utility> <variant> <vector>
+  <absl/status/status.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <absl/strings/string_view.h> <absl/types/span.h>)
+set(HADAL_PCH_SERVER ${HADAL_PCH_CORE}
+  <deque> <thread> <absl/strings/str_format.h> <absl/time/clock.h> <absl/time/time.h>)
+set(HADAL_PCH_HTTP ${HADAL_PCH_SERVER}
+  <boost/asio.hpp>)
+set(HADAL_PCH_GRPC ${HADAL_PCH_SERVER}
+  <grpcpp/grpcpp.h> <grpcpp/support/server_callback.h>)
+set(HADAL_PCH_TEST ${HADAL_PCH_SERVER}
+  <gmock/gmock.h> <gtest/gtest.h>)
+
+# hadal_pch(SET EXECUTABLE libs...): the carrier of one set. GCC takes a precompiled header only for the -fPIC or -fPIE that
+# it was made with, so code of libraries and of executables cannot share one.
+function(hadal_pch set)
+  cmake_parse_arguments(ARG "EXECUTABLE" "" "" ${ARGN})
+  string(TOUPPER ${set} headers)
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/pch/${set}.cc" CONTENT "// Carries the precompiled headers of this set.\n")
+  add_library(hadal_pch_${set} OBJECT "${CMAKE_BINARY_DIR}/pch/${set}.cc")
+  if(ARG_EXECUTABLE)
+    set_target_properties(hadal_pch_${set} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(hadal_pch_${set} PRIVATE -fPIE)
+  endif()
+  target_link_libraries(hadal_pch_${set} PRIVATE ${ARG_UNPARSED_ARGUMENTS})
+  target_precompile_headers(hadal_pch_${set} PRIVATE ${HADAL_PCH_${headers}})
+endfunction()
+
+# hadal_use_pch(TARGET SET): CORE, SERVER, HTTP, GRPC for libraries, TEST for test programs; NONE for neither.
+function(hadal_use_pch target set)
+  if(NOT HADAL_PCH OR set STREQUAL "NONE")
+    return()
+  endif()
+  string(TOLOWER ${set} carrier)
+  target_precompile_headers(${target} REUSE_FROM hadal_pch_${carrier})
+endfunction()
+
+if(HADAL_PCH)
+  hadal_pch(core absl::status absl::statusor absl::strings absl::span)
+  if(HADAL_SERVER)
+    hadal_pch(server absl::status absl::statusor absl::strings absl::str_format absl::time absl::span)
+    hadal_pch(http absl::status absl::statusor absl::strings absl::str_format absl::time absl::span Boost::headers Threads::Threads)
+    hadal_pch(grpc absl::status absl::statusor absl::strings absl::str_format absl::time absl::span gRPC::grpc++)
+  endif()
+  if(HADAL_TESTS)
+    hadal_pch(test EXECUTABLE absl::status absl::statusor absl::strings absl::str_format absl::time absl::span GTest::gmock GTest::gtest)
+  endif()
+endif()
