@@ -29,6 +29,7 @@ use_ccache() {
   export CCACHE_DIR=${CCACHE_DIR:-${HADAL_CCACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hadal/ccache}}
   export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
   export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+  export CCACHE_INODECACHE=1  # else the precompiled headers, 100 MB each, are hashed for every source
   mkdir -p "$CCACHE_DIR" 2>/dev/null || unset CCACHE_DIR
 }
 
