@@ -182,7 +182,6 @@ std::vector<Option> MakeOptions(ServerConfig* c) {
   add("api-key-file", "none", "bearer keys, one 'key tenant [class]' a line", SetText(&c->api_key_file));
   add("insecure-public", "false", "allow a public address without API keys", SetBool(&c->insecure_public)).is_switch =
       true;
-  add("mps", c->mps, "CUDA MPS: auto, require or off", SetChoice(&c->mps, {"auto", "require", "off"}));
   add("prefix-cache", "true", "share KV blocks of equal prompt prefixes", SetBool(&c->prefix_cache));
   add("grammar-threads", "2", "JSON schemas compiled at a time", SetInt(&c->grammar_threads, 1, 64));
   add("grammar-time-limit", "5s", "longest time to compile a JSON schema", SetDuration(&c->grammar_time_limit));

@@ -49,7 +49,6 @@ struct ServerConfig {
   int max_connections = 4096;
   std::string api_key_file;
   bool insecure_public = false;  // bind a public address without keys
-  std::string mps = "auto";      // auto, require, off
   bool prefix_cache = true;
   int grammar_threads = 2;                               // schemas compiled at a time
   absl::Duration grammar_time_limit = absl::Seconds(5);  // for one of them

@@ -18,7 +18,6 @@ const std::vector<double> kDurationBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5, 
 const std::vector<double> kTokenCountBuckets = {1,    2,    5,    10,    20,    50,    100,    200,   500,
                                                 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
 const std::vector<double> kStepTokenBuckets = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
-const std::vector<double> kRejectionBuckets = {.00005, .0001, .0002, .0005, .001, .002, .005, .01, .05, .1, 1};
 const std::vector<double> kMaskBuckets = {.000001, .000002, .000005, .00001, .00002, .00005,
                                           .0001,   .0002,   .0005,   .001,   .01};
 const std::vector<double> kRetryAfterBuckets = {1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 25, 30};
@@ -96,8 +95,6 @@ Metrics::Metrics()
       model_load_progress_ratio("hadal_model_load_progress_ratio", "Share of the load that is done.", {}),
       build_info("hadal_build_info", "Constant 1; what was built.", {"version", "compiler"}),
       model_info("hadal_model_info", "Constant 1; what is served.", {"model", "family", "dtype", "device"}),
-      mps_enabled("hadal_mps_enabled", "1 when the process is a client of CUDA MPS.", {}),
-      mps_fault("hadal_mps_fault", "1 after a fatal fault of the shared device.", {}),
       requests_total("hadal_requests_total", "Finished requests.",
                      {"route", "class", "http_code", "grpc_code", "outcome", "reason"}),
       admission_attempts("hadal_admission_attempts_total", "Requests that asked for a place.",
@@ -135,8 +132,6 @@ Metrics::Metrics()
                             kTokenCountBuckets),
       request_generation_tokens("hadal_request_generation_tokens", "Output length of finished requests.", {},
                                 kTokenCountBuckets),
-      rejection_latency("hadal_rejection_latency_seconds", "Last byte of the headers to the refusal.", {},
-                        kRejectionBuckets),
       retry_after("hadal_retry_after_seconds", "Retry hints given.", {"class"}, kRetryAfterBuckets),
       grammar_compile("hadal_grammar_compile_seconds", "Time to compile a grammar.", {}, kFirstTokenBuckets),
       grammar_mask("hadal_grammar_mask_seconds", "Time to make the token mask of one sequence.", {}, kMaskBuckets) {
@@ -176,13 +171,12 @@ std::string Metrics::Expose() {
   AppendAll(out, requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,
             predicted_wait_seconds, open_connections, kv_cache_usage_ratio, kv_blocks, kv_window_blocks, kv_cache_info,
             memory_budget_bytes, memory_committed_bytes, ready, draining, last_step_timestamp_seconds,
-            model_load_progress_ratio, build_info, model_info, mps_enabled, mps_fault, requests_total,
-            admission_attempts, admission_rejections, prompt_tokens, generation_tokens, wasted_tokens,
-            recomputed_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens, deadline_misses, cancellations,
-            slow_readers, log_dropped, tool_calls, time_to_first_token, inter_token_latency, time_per_output_token,
-            request_duration, queue_time, prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens,
-            request_generation_tokens, rejection_latency, retry_after, grammar_requests, grammar_cache_bytes,
-            grammar_compile, grammar_mask);
+            model_load_progress_ratio, build_info, model_info, requests_total, admission_attempts, admission_rejections,
+            prompt_tokens, generation_tokens, wasted_tokens, recomputed_tokens, preemptions, prefix_query_tokens,
+            prefix_hit_tokens, deadline_misses, cancellations, slow_readers, log_dropped, tool_calls,
+            time_to_first_token, inter_token_latency, time_per_output_token, request_duration, queue_time, prefill_time,
+            decode_time, step_duration, step_tokens, request_prompt_tokens, request_generation_tokens, retry_after,
+            grammar_requests, grammar_cache_bytes, grammar_compile, grammar_mask);
   return prometheus::TextSerializer().Serialize(out);
 }
 

@@ -22,8 +22,7 @@ struct Metrics {
   Family<Gauge> kv_cache_usage_ratio, kv_blocks, kv_window_blocks, kv_cache_info, memory_budget_bytes,
       memory_committed_bytes;
   // State.
-  Family<Gauge> ready, draining, last_step_timestamp_seconds, model_load_progress_ratio, build_info, model_info,
-      mps_enabled, mps_fault;
+  Family<Gauge> ready, draining, last_step_timestamp_seconds, model_load_progress_ratio, build_info, model_info;
   // Counters.
   Family<Counter> requests_total, admission_attempts, admission_rejections, prompt_tokens, generation_tokens,
       wasted_tokens, recomputed_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens, deadline_misses,
@@ -32,7 +31,7 @@ struct Metrics {
   // Histograms.
   Family<Histogram> time_to_first_token, inter_token_latency, time_per_output_token, request_duration, queue_time,
       prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens, request_generation_tokens,
-      rejection_latency, retry_after, grammar_compile, grammar_mask;
+      retry_after, grammar_compile, grammar_mask;
 
   // Called at the start of Expose, to bring gauges up to date that mirror other state. Set once, before the first
   // Expose.
