@@ -37,10 +37,12 @@ absl::StatusOr<std::unique_ptr<AdmissionController>> AdmissionController::Create
 AdmissionController::AdmissionController(Options options)
     : options_(std::move(options)),
       log_(options_.log),
+      metrics_(options_.metrics),
       tokens_per_byte_(options_.initial_tokens_per_byte),
       departures_(kDepartureHalfLife),
       random_(options_.seed),
-      loaded_at_(options_.clock->Now()) {}
+      loaded_at_(options_.clock->Now()),
+      levels_(options_.metrics, [this] { metrics_.ExportLoad(GetLoad()); }) {}
 
 AdmissionController::~AdmissionController() {
   for (size_t i = 0; i < models_.size(); ++i) {
@@ -127,7 +129,7 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const Arrival& arrival) {
       ticket.queued_tokens_ = subject.prompt_tokens;
     }
   }
-  if (options_.on_attempt) options_.on_attempt(arrival.priority, subject.prompt_tokens);
+  metrics_.CountAttempt(arrival.priority, subject.prompt_tokens);
   if (state != State::kReady) return RefuseByState(state, subject);
   if (full == Reason::kConnectionQueueFull) {
     const std::string places = absl::StrCat(found, "/", options_.max_queue_requests);
@@ -220,7 +222,7 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
   const bool memory = reason == Reason::kGpuMemoryExhausted;
   log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning, component, log_line,
                fields);
-  if (options_.on_refused) options_.on_refused(subject.priority, subject.prompt_tokens, reason, hint);
+  metrics_.CountRefusal(subject.priority, subject.prompt_tokens, reason, hint);
   return request::MakeBusy(reason, detail, hint);
 }
 
@@ -255,6 +257,9 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   load.waiting_by_class = class_places_;
   load.tokens_by_class = class_tokens_;
   load.departures_per_second = departures_.PerSecond(now);
+  if (load.departures_per_second > 0) {
+    load.predicted_wait_seconds = static_cast<double>(places_) / load.departures_per_second;
+  }
   load.retry_after = HintFor(queue_promises_.Peek(now, 1, DrainRateLocked(now)), 0);
   return load;
 }

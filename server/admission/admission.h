@@ -14,12 +14,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/admission/admission_load.h"
 #include "server/admission/admission_log.h"
+#include "server/admission/admission_metrics.h"
 #include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
 #include "server/admission/retry_after.h"
 #include "server/base/clock.h"
+#include "server/base/metrics.h"
 #include "server/base/sync.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
@@ -98,18 +101,14 @@ class AdmissionController {
  public:
   struct Options {
     base::Clock* clock = base::Clock::Real();
-    int64_t max_queue_requests = 512;      // places over all classes; at least 1
-    int64_t max_queue_tokens = 0;          // queued prompt tokens over all classes; 0 is off
-    double initial_tokens_per_byte = 0.3;  // first estimate of prompt tokens from body bytes
-    double output_quantile = 0.7;          // of the output lengths seen, used for leases
-    QueueOrder order;                      // classes in order, FIFO inside
-    uint64_t seed = 1;                     // jitter of the retry hints
-    LogSink log;                           // refusals, first a reason and second, then a count; empty: none
-    // Called for every TryAdmit, and for every refusal of TryAdmit and Settle, from any thread, without locks held;
-    // `prompt_tokens` is an estimate until Settle. Empty: none.
-    std::function<void(request::Priority, int64_t prompt_tokens)> on_attempt;
-    std::function<void(request::Priority, int64_t prompt_tokens, request::Reason, absl::Duration retry_after)>
-        on_refused;
+    int64_t max_queue_requests = 512;         // places over all classes; at least 1
+    int64_t max_queue_tokens = 0;             // queued prompt tokens over all classes; 0 is off
+    double initial_tokens_per_byte = 0.3;     // first estimate of prompt tokens from body bytes
+    double output_quantile = 0.7;             // of the output lengths seen, used for leases
+    QueueOrder order;                         // classes in order, FIFO inside
+    uint64_t seed = 1;                        // jitter of the retry hints
+    LogSink log;                              // refusals, first a reason and second, then a count; empty: none
+    base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
   };
 
   // InvalidArgument names the option that is out of range.
@@ -159,20 +158,7 @@ class AdmissionController {
   void PublishRunning(int model_index, int32_t running, double mean_remaining_seconds);
 
   // --- load, for metrics and GetLoad ---
-  struct Load {
-    int64_t waiting = 0;
-    int64_t waiting_limit = 0;
-    int64_t waiting_tokens = 0;
-    int64_t waiting_tokens_limit = 0;
-    std::array<int64_t, request::kNumPriorities> waiting_by_class = {};
-    std::array<int64_t, request::kNumPriorities> tokens_by_class = {};
-    int64_t memory_capacity_bytes = 0;  // KV pools of all models
-    int64_t memory_leased_bytes = 0;
-    double departures_per_second = 0;
-    absl::Duration retry_after;  // a request refused now would be told this, before jitter
-    bool draining = false;
-    bool ready = false;
-  };
+  using Load = AdmissionLoad;
   Load GetLoad() const;
   bool draining() const { return state_.load(std::memory_order_acquire) == State::kDraining; }
   const Options& options() const { return options_; }
@@ -209,6 +195,7 @@ class AdmissionController {
 
   const Options options_;
   AdmissionLog log_;
+  AdmissionMetrics metrics_;
   std::atomic<State> state_{State::kLoading};
 
   mutable base::Mutex mutex_;
@@ -224,6 +211,7 @@ class AdmissionController {
   std::string fault_message_ ABSL_GUARDED_BY(mutex_);
 
   std::vector<std::unique_ptr<ModelState>> models_;  // grows before SetReady only, under mutex_
+  base::MetricCollector levels_;                     // reads the members above
 };
 
 }  // namespace hadal::admission

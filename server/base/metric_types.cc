@@ -17,8 +17,9 @@ uint64_t Counter::Value() const {
   return sum;
 }
 
-Histogram::Histogram(std::vector<double> upper_bounds)
-    : upper_bounds_(std::move(upper_bounds)), counts_(new std::atomic<uint64_t>[upper_bounds_.size() + 1]) {
+Histogram::Histogram(std::span<const double> upper_bounds)
+    : upper_bounds_(upper_bounds.begin(), upper_bounds.end()),
+      counts_(new std::atomic<uint64_t>[upper_bounds_.size() + 1]) {
   for (size_t i = 0; i <= upper_bounds_.size(); ++i) counts_[i].store(0, std::memory_order_relaxed);
 }
 

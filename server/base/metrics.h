@@ -2,50 +2,158 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <memory>
+#include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "server/base/metric_types.h"
+#include "server/base/sync.h"
+
+namespace prometheus {
+struct MetricFamily;
+}
 
 namespace hadal::base {
 
-// Every metric that hadal exports, by purpose. One instance a process, created before anything else; all members are
-// thread-safe, and updating one costs an atomic operation. docs/metrics.md explains each; k8s/ and alerts use the
-// names. Class labels are "high", "normal", "low", "batch"; length classes are "256", "1k", "4k", "16k", "more" prompt
-// tokens.
-struct Metrics {
-  Metrics();
+class MetricRegistry;
 
-  // Load.
-  Family<Gauge> requests_waiting, requests_running, runnable_requests, queue_depth, queue_tokens,
-      predicted_wait_seconds, open_connections;
-  // Memory.
-  Family<Gauge> kv_cache_usage_ratio, kv_blocks, kv_window_blocks, kv_cache_info, memory_budget_bytes,
-      memory_committed_bytes;
-  // State.
-  Family<Gauge> ready, draining, last_step_timestamp_seconds, model_load_progress_ratio, build_info, model_info;
-  // Counters.
-  Family<Counter> requests_total, admission_attempts, admission_rejections, prompt_tokens, generation_tokens,
-      wasted_tokens, recomputed_tokens, preemptions, prefix_query_tokens, prefix_hit_tokens, deadline_misses,
-      cancellations, slow_readers, log_dropped, tool_calls, grammar_requests;
-  Family<Gauge> grammar_cache_bytes;
-  // Histograms.
-  Family<Histogram> time_to_first_token, inter_token_latency, time_per_output_token, request_duration, queue_time,
-      prefill_time, decode_time, step_duration, step_tokens, request_prompt_tokens, request_generation_tokens,
-      retry_after, grammar_compile, grammar_mask;
+using LabelValues = std::vector<std::string>;
 
-  // Called at the start of Expose, to bring gauges up to date that mirror other state. Set once, before the first
-  // Expose.
-  void SetRefresh(std::function<void()> refresh) { refresh_ = std::move(refresh); }
+// What a metric is called and means. Names are an interface: docs/metrics.md lists them, k8s/ and alerts use them.
+struct MetricSpec {
+  std::string name;
+  std::string help;
+  std::vector<std::string> labels = {};
+  // Values of `labels` whose series exist as 0 from the start. A metric without labels has one series.
+  std::vector<LabelValues> series = {};
+  std::span<const double> buckets = {};  // of a histogram: ascending upper bounds; +Inf is implied
+  // Label values beyond so many are counted under "other" in every label, so that no client can grow the text.
+  size_t max_series = 1000;
+};
 
-  // Prometheus text format 0.0.4 of everything. Any thread; takes no lock that the engine or a front end holds for
-  // long.
+// What the registry sees of a Family.
+class MetricFamily {
+ public:
+  virtual ~MetricFamily() = default;
+  virtual const std::string& name() const = 0;
+  virtual prometheus::MetricFamily Collect() const = 0;
+};
+
+// Walks the metrics of a process for a scrape. It knows no metric by name: each part declares a struct of families
+// next to its code, and constructing that struct registers them. Thread-safe; outlives what is registered in it.
+class MetricRegistry {
+ public:
+  MetricRegistry() = default;
+  MetricRegistry(const MetricRegistry&) = delete;
+  MetricRegistry& operator=(const MetricRegistry&) = delete;
+
+  // Runs the collectors, then writes every family as Prometheus text format 0.0.4, in the order of registration.
   std::string Expose();
 
  private:
-  std::function<void()> refresh_;
+  template <typename T>
+  friend class Family;
+  friend class MetricCollector;
+  using Collect = std::function<void()>;
+
+  void Add(const MetricFamily* family);
+  void Remove(const MetricFamily* family);
+  void Add(const Collect* collect);
+  void Remove(const Collect* collect);
+
+  Mutex mutex_;  // held during a scrape; updating a metric never takes it
+  std::vector<const MetricFamily*> families_ ABSL_GUARDED_BY(mutex_);
+  std::vector<const Collect*> collectors_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Label value for a prompt of that many tokens.
-std::string_view LengthClass(int64_t prompt_tokens);
+// Brings gauges that mirror other state up to date: calls `collect` at the start of every Expose until it is
+// destroyed, one call at a time. `collect` creates and destroys no families or collectors.
+class MetricCollector {
+ public:
+  // `registry` may be null: then `collect` is never called.
+  MetricCollector(MetricRegistry* registry, std::function<void()> collect)
+      : registry_(registry), collect_(std::move(collect)) {
+    if (registry_ != nullptr) registry_->Add(&collect_);
+  }
+  ~MetricCollector() {
+    if (registry_ != nullptr) registry_->Remove(&collect_);
+  }
+  MetricCollector(const MetricCollector&) = delete;
+  MetricCollector& operator=(const MetricCollector&) = delete;
+
+ private:
+  MetricRegistry* const registry_;
+  const std::function<void()> collect_;
+};
+
+// One metric with its series. T is Counter, Gauge or Histogram. Series are created once and never removed, so
+// references stay valid while the family lives. Thread-safe.
+template <typename T>
+class Family final : public MetricFamily {
+ public:
+  // Registers itself until it is destroyed; the name must not be registered yet. `registry` may be null: then the
+  // metric is counted and not exported.
+  Family(MetricRegistry* registry, MetricSpec spec) : registry_(registry), spec_(std::move(spec)) {
+    if (spec_.labels.empty()) spec_.series = {{}};
+    for (const LabelValues& values : spec_.series) declared_.push_back(&With(values));
+    if (registry_ != nullptr) registry_->Add(this);
+  }
+  ~Family() override {
+    if (registry_ != nullptr) registry_->Remove(this);
+  }
+  Family(const Family&) = delete;
+  Family& operator=(const Family&) = delete;
+
+  // The only series of a metric without labels. Lock-free.
+  T& Get() { return At(0); }
+  // The series that stands at `index` in MetricSpec::series. Lock-free.
+  T& At(size_t index) { return *declared_[index]; }
+  // The series with these label values. Takes a short lock; not for the engine's steps.
+  T& With(const LabelValues& values) {
+    MutexLock lock(&mutex_);
+    auto it = series_.find(values);
+    if (it != series_.end()) return *it->second;
+    if (series_.size() >= spec_.max_series) {
+      return *series_.try_emplace(LabelValues(spec_.labels.size(), "other"), Make()).first->second;
+    }
+    return *series_.emplace(values, Make()).first->second;
+  }
+
+  const std::string& name() const override { return spec_.name; }
+  prometheus::MetricFamily Collect() const override;
+
+ private:
+  std::unique_ptr<T> Make() const {
+    if constexpr (std::is_same_v<T, Histogram>) {
+      return std::make_unique<T>(spec_.buckets);
+    } else {
+      return std::make_unique<T>();
+    }
+  }
+
+  MetricRegistry* const registry_;
+  MetricSpec spec_;
+  std::vector<T*> declared_;  // of spec_.series
+  mutable Mutex mutex_;
+  std::map<LabelValues, std::unique_ptr<T>> series_ ABSL_GUARDED_BY(mutex_);
+};
+
+// MetricSpec::series of one label.
+template <typename Range>
+std::vector<LabelValues> SeriesOf(const Range& values) {
+  std::vector<LabelValues> series;
+  for (const auto& value : values) series.push_back({std::string(value)});
+  return series;
+}
+
+// Bounds for times that callers wait: for a first token, in a queue, for a grammar. They follow vLLM's, extended at
+// the lower end.
+inline constexpr double kWaitBuckets[] = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                          1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
 
 }  // namespace hadal::base

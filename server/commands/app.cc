@@ -117,18 +117,18 @@ absl::Status App::Start() {
         absl::StrCat("--host=", config_.host,
                      " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
   }
-  metrics_.SetRefresh([this] { UpdateGauges(&metrics_, Sources()); });
-  metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+  server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
 
   admission::AdmissionController::Options options;
   options.max_queue_requests = std::max(1, config_.max_queue_requests);
   options.max_queue_tokens = config_.max_queue_tokens;
   options.log = MakeLogSink();
-  CountAdmission(&metrics_, &options);
+  options.metrics = &metrics_;
   auto admission = admission::AdmissionController::Create(std::move(options));
   if (!admission.ok()) return admission.status();
   admission_ = *std::move(admission);
   admission_->SetLoading(absl::Seconds(2));
+  server_metrics_.Watch([this] { return MakeLoad(Sources()); });
 
   service::GenerateService::Options service;
   service.admission = admission_.get();
@@ -237,7 +237,7 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   served->grammar_compiler = grammar::GrammarCompiler::Create(*tokenizer, info.vocab_size);
   served->model_index = index;
   served->created_unix_s = absl::ToUnixSeconds(absl::Now());
-  metrics_.model_info.With({flag.name, info.family, info.dtype, config_.device}).Set(1);
+  server_metrics_.model_info.With({flag.name, info.family, info.dtype, config_.device}).Set(1);
   base::Log(base::LogLevel::kInfo, "loader",
             absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
                             static_cast<double>(info.weights_bytes) / 1e9,
@@ -316,7 +316,6 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     auto engine = engine::Engine::Create(std::move(options), one.model, admission_.get(), *index);
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
-    metrics_.kv_cache_info.With({absl::StrCat(*block_tokens), absl::StrCat(size->blocks)}).Set(1);
     if (*block_tokens != config_.kv_block_tokens) {
       base::Log(
           base::LogLevel::kInfo, "main",
@@ -368,8 +367,8 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
   return absl::OkStatus();
 }
 
-GaugeSources App::Sources() const {
-  GaugeSources sources;
+LoadSources App::Sources() const {
+  LoadSources sources;
   sources.admission = admission_.get();
   sources.draining = draining_.load(std::memory_order_acquire);
   if (!ready_.load(std::memory_order_acquire)) return sources;

@@ -14,7 +14,8 @@
 #include "server/base/config.h"
 #include "server/base/metrics.h"
 #include "server/commands/load_progress.h"
-#include "server/commands/metrics_bridge.h"
+#include "server/commands/server_load.h"
+#include "server/commands/server_metrics.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
 #include "server/http/http_server.h"
@@ -49,12 +50,13 @@ class App {
 
   absl::StatusOr<Loaded> LoadOne(const base::ModelFlag& flag, int index);
   absl::Status StartEngines(std::vector<Loaded> loaded);
-  GaugeSources Sources() const;
+  LoadSources Sources() const;
   http::HealthReport Health() const;
 
   const base::ServerConfig config_;
   const std::vector<base::ModelFlag> model_flags_;
-  base::Metrics metrics_;
+  base::MetricRegistry metrics_;
+  ServerMetrics server_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;
   LoadProgress progress_;
   service::ApiKeys keys_;

@@ -14,7 +14,8 @@ constexpr int kBarCells = 30;
 
 }  // namespace
 
-LoadProgress::LoadProgress(base::Metrics* metrics, bool terminal) : metrics_(metrics), terminal_(terminal) {}
+LoadProgress::LoadProgress(base::MetricRegistry* metrics, bool terminal)
+    : ratio_(metrics, {"hadal_model_load_progress_ratio", "Share of the load that is done."}), terminal_(terminal) {}
 
 void LoadProgress::Begin(const std::string& model, int index, int count) {
   model_ = model;
@@ -31,7 +32,7 @@ void LoadProgress::Update(int64_t bytes_done, int64_t bytes_total) {
   const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 0;
   const double progress = (index_ + share) / count_;
   progress_.store(progress, std::memory_order_relaxed);
-  metrics_->model_load_progress_ratio.Get().Set(progress);
+  ratio_.Get().Set(progress);
   const absl::Duration elapsed = base::Clock::Real()->Now() - started_;
   if (progress > 0.01) {
     remaining_ms_.store(absl::ToInt64Milliseconds(elapsed * ((1 - progress) / progress)), std::memory_order_relaxed);
@@ -42,7 +43,7 @@ void LoadProgress::Update(int64_t bytes_done, int64_t bytes_total) {
 void LoadProgress::End() {
   progress_.store(1, std::memory_order_relaxed);
   remaining_ms_.store(0, std::memory_order_relaxed);
-  metrics_->model_load_progress_ratio.Get().Set(1);
+  ratio_.Get().Set(1);
   // The bar is erased: what is left on the terminal is the log line that says how long it took.
   if (terminal_) std::fputs("\r\033[K", stderr);
 }

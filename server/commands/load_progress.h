@@ -14,7 +14,8 @@ namespace hadal::commands {
 // called from any thread, one at a time.
 class LoadProgress {
  public:
-  LoadProgress(base::Metrics* metrics, bool terminal);
+  // `metrics` outlives it.
+  LoadProgress(base::MetricRegistry* metrics, bool terminal);
 
   void Begin(const std::string& model, int index, int count);
   // Bytes of the current model; total 0 while unknown.
@@ -28,7 +29,7 @@ class LoadProgress {
  private:
   void Show();
 
-  base::Metrics* const metrics_;
+  base::Family<base::Gauge> ratio_;
   const bool terminal_;
   std::string model_;
   int index_ = 0, count_ = 1;

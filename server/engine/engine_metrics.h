@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
+#include <memory>
+#include <vector>
 
-#include "server/admission/admission.h"
+#include "absl/base/thread_annotations.h"
 #include "server/base/metrics.h"
+#include "server/base/sync.h"
 #include "server/engine/engine_observer.h"
-#include "server/engine/engine_snapshot.h"
 
 namespace hadal::engine {
 
-// Counts what engines report. References to every series are taken once, so an update is one atomic operation and no
-// lock. Thread-safe; one instance serves all engines. `metrics` must outlive it.
+// The metrics of all engines of a process: counts what they report, and sums up what they publish when somebody
+// scrapes. An update is one atomic operation and no lock. Thread-safe; `registry` must outlive it.
 class EngineMetrics final : public EngineObserver {
  public:
-  explicit EngineMetrics(base::Metrics* metrics);
+  explicit EngineMetrics(base::MetricRegistry* registry) : registry_(registry) {}
 
+  void OnCreated(const EngineOptions& options, std::shared_ptr<const PublishedState> state) override;
   void OnStep(const StepFacts& facts) override;
   void OnMasks(const MaskFacts& facts) override;
   void OnStarted(request::Priority priority, absl::Duration queue_time) override;
@@ -28,37 +30,134 @@ class EngineMetrics final : public EngineObserver {
   void OnEnded(const RequestFacts& facts) override;
 
  private:
-  using ClassHistograms = std::array<base::Histogram*, request::kNumPriorities>;
+  using Counter = base::Family<base::Counter>;
+  using Gauge = base::Family<base::Gauge>;
+  using Histogram = base::Family<base::Histogram>;
 
-  base::Metrics& metrics_;
-  ClassHistograms first_token_, queue_time_, duration_;
-  base::Histogram& inter_token_;
-  base::Histogram& time_per_token_;
-  base::Histogram& prefill_time_;
-  base::Histogram& decode_time_;
-  base::Histogram& step_duration_;
-  base::Histogram& step_tokens_;
-  base::Histogram& mask_;
-  base::Gauge& last_step_;
-  base::Histogram& prompt_tokens_;
-  base::Histogram& generated_tokens_;
-  base::Counter& prompt_total_;
-  base::Counter& generated_total_;
-  base::Counter& recomputed_;
-  base::Counter& preemptions_;
-  base::Counter& prefix_query_;
-  base::Counter& prefix_hit_;
-  base::Counter& slow_readers_;
-  std::array<base::Counter*, 2> cancellations_, deadline_misses_;  // [queue, running]
-  base::Counter& wasted_cancelled_;
-  base::Counter& wasted_preempted_;
-  base::Counter& wasted_slow_reader_;
-  base::Counter& wasted_deadline_;
-  base::Counter& wasted_error_;
+  // Bounds follow what operators know from vLLM, extended below where a step is faster than their first bucket.
+  static constexpr double kTokenTimeBuckets[] = {.0005, .001, .002, .003, .004, .005, .0075, .01, .015,
+                                                 .02,   .025, .03,  .05,  .075, .1,   .15,   .2,  .3,
+                                                 .4,    .5,   .75,  1,    2.5,  5,    10};
+  static constexpr double kDurationBuckets[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                                                30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+  static constexpr double kTokenCountBuckets[] = {1,    2,    5,    10,    20,    50,    100,    200,   500,
+                                                  1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000};
+  static constexpr double kStepTokenBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+  static constexpr double kMaskBuckets[] = {.000001, .000002, .000005, .00001, .00002, .00005,
+                                            .0001,   .0002,   .0005,   .001,   .01};
+  // Order of the series of `wasted_`, `cancellations_` and `deadline_misses_`, and of the two kinds of blocks.
+  enum Cause : size_t { kCancelled, kPreempted, kSlowReader, kDeadline, kError };
+  enum Where : size_t { kInQueue, kRunning };
+  enum BlockState : size_t { kFree, kLeased, kCached };
+
+  void ExportLevels();
+
+  base::MetricRegistry* const registry_;
+
+  // Levels, read from what the engines publish.
+  Gauge requests_running_{registry_, {"hadal_requests_running", "Requests that the engine runs."}};
+  Gauge requests_runnable_{registry_, {"hadal_runnable_requests", "Running requests that could make progress now."}};
+  Gauge kv_usage_{registry_, {"hadal_kv_cache_usage_ratio", "Share of KV blocks that running sequences hold."}};
+  Gauge kv_blocks_{registry_,
+                   {.name = "hadal_kv_blocks",
+                    .help = "KV blocks by state.",
+                    .labels = {"state"},
+                    .series = {{"free"}, {"leased"}, {"cached"}}}};
+  Gauge kv_window_blocks_{registry_,
+                          {.name = "hadal_kv_window_blocks",
+                           .help = "Window blocks by state; 0 for models without a window.",
+                           .labels = {"state"},
+                           .series = {{"free"}, {"leased"}, {"cached"}}}};
+  Gauge kv_cache_info_{registry_,
+                       {.name = "hadal_kv_cache_info",
+                        .help = "Constant 1; shape of the KV cache.",
+                        .labels = {"block_size", "num_gpu_blocks"}}};
+
+  // Steps.
+  Gauge last_step_{registry_, {"hadal_last_step_timestamp_seconds", "Unix time at which the last step ended."}};
+  Histogram step_duration_{
+      registry_,
+      {.name = "hadal_step_duration_seconds", .help = "Launch to end of a model step.", .buckets = kTokenTimeBuckets}};
+  Histogram step_tokens_{
+      registry_, {.name = "hadal_step_tokens", .help = "Tokens of a model step.", .buckets = kStepTokenBuckets}};
+  Histogram mask_time_{registry_,
+                       {.name = "hadal_grammar_mask_seconds",
+                        .help = "Time to make the token mask of one sequence.",
+                        .buckets = kMaskBuckets}};
+
+  // Tokens.
+  Counter prompt_tokens_{registry_, {"hadal_prompt_tokens_total", "Prompt tokens of started requests."}};
+  Counter generation_tokens_{registry_, {"hadal_generation_tokens_total", "Tokens generated."}};
+  Counter wasted_{registry_,
+                  {.name = "hadal_wasted_tokens_total",
+                   .help = "Computed tokens that nobody received.",
+                   .labels = {"cause"},
+                   .series = {{"cancelled"}, {"preempted"}, {"slow_reader"}, {"deadline"}, {"error"}}}};
+  Counter recomputed_{registry_, {"hadal_recomputed_tokens_total", "Tokens computed again after preemption."}};
+  Counter preemptions_{registry_,
+                       {.name = "hadal_preemptions_total",
+                        .help = "Sequences that gave their blocks back while running.",
+                        .labels = {"kind"},
+                        .series = {{"recompute"}}}};
+  Counter prefix_query_{registry_,
+                        {"hadal_prefix_cache_query_tokens_total", "Prompt tokens looked up in the prefix cache."}};
+  Counter prefix_hit_{registry_, {"hadal_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache."}};
+
+  // Requests.
+  Counter deadline_misses_{registry_,
+                           {.name = "hadal_deadline_misses_total",
+                            .help = "Requests whose deadline passed.",
+                            .labels = {"stage"},
+                            .series = {{"queue"}, {"running"}}}};
+  Counter cancellations_{registry_,
+                         {.name = "hadal_cancellations_total",
+                          .help = "Requests cancelled by their caller.",
+                          .labels = {"stage"},
+                          .series = {{"queue"}, {"running"}}}};
+  Counter slow_readers_{registry_, {"hadal_slow_readers_total", "Streams dropped because the client did not read."}};
+  Histogram first_token_{registry_,
+                         {.name = "hadal_time_to_first_token_seconds",
+                          .help = "Arrival to first token.",
+                          .labels = {"class"},
+                          .series = base::SeriesOf(request::kPriorityNames),
+                          .buckets = base::kWaitBuckets}};
+  Histogram inter_token_{registry_,
+                         {.name = "hadal_inter_token_latency_seconds",
+                          .help = "Time between two tokens of a sequence.",
+                          .buckets = kTokenTimeBuckets}};
+  Histogram time_per_token_{registry_,
+                            {.name = "hadal_time_per_output_token_seconds",
+                             .help = "Mean time per token after the first, by request.",
+                             .buckets = kTokenTimeBuckets}};
+  Histogram duration_{registry_,
+                      {.name = "hadal_request_duration_seconds",
+                       .help = "Arrival to end.",
+                       .labels = {"class"},
+                       .series = base::SeriesOf(request::kPriorityNames),
+                       .buckets = kDurationBuckets}};
+  Histogram queue_time_{registry_,
+                        {.name = "hadal_queue_time_seconds",
+                         .help = "Arrival to start.",
+                         .labels = {"class"},
+                         .series = base::SeriesOf(request::kPriorityNames),
+                         .buckets = base::kWaitBuckets}};
+  Histogram prefill_time_{
+      registry_,
+      {.name = "hadal_prefill_time_seconds", .help = "Start to first token.", .buckets = base::kWaitBuckets}};
+  Histogram decode_time_{
+      registry_, {.name = "hadal_decode_time_seconds", .help = "First token to end.", .buckets = kDurationBuckets}};
+  Histogram prompt_length_{registry_,
+                           {.name = "hadal_request_prompt_tokens",
+                            .help = "Prompt length of finished requests.",
+                            .buckets = kTokenCountBuckets}};
+  Histogram output_length_{registry_,
+                           {.name = "hadal_request_generation_tokens",
+                            .help = "Output length of finished requests.",
+                            .buckets = kTokenCountBuckets}};
+
+  base::Mutex mutex_;
+  std::vector<std::shared_ptr<const PublishedState>> engines_ ABSL_GUARDED_BY(mutex_);
+  base::MetricCollector levels_{registry_, [this] { ExportLevels(); }};
 };
-
-// Sets the level gauges from what engine and admission published; called when metrics are read. Sums over `engines`.
-void ExportLevels(absl::Span<const EngineSnapshot> engines, const admission::AdmissionController::Load& load,
-                  base::Metrics& metrics);
 
 }  // namespace hadal::engine

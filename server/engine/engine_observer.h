@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "absl/time/time.h"
 #include "server/request/refusal.h"
@@ -9,6 +10,9 @@
 #include "server/request/token_stream.h"
 
 namespace hadal::engine {
+
+struct EngineOptions;
+struct PublishedState;
 
 // Where a request was when something happened to it.
 enum class Stage : uint8_t { kQueue, kPrefill, kDecode };
@@ -39,11 +43,13 @@ struct RequestFacts {
   absl::Duration total_time;    // arrival to the end
 };
 
-// Told by the engine thread when a fact becomes true, so that metrics are counted where they happen. Implementations
-// must not block and not call back. Every method does nothing by default.
+// Told by an engine, all but OnCreated on its thread, when a fact becomes true, so that metrics are counted where they
+// happen. Implementations must not block and not call back. Every method does nothing by default.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
+  // An engine was made, by the thread that makes it. `state` is what it publishes; it may be kept and read.
+  virtual void OnCreated(const EngineOptions&, std::shared_ptr<const PublishedState> state) {}
   virtual void OnStep(const StepFacts&) {}
   virtual void OnMasks(const MaskFacts&) {}
   virtual void OnStarted(request::Priority, absl::Duration queue_time) {}

@@ -38,6 +38,7 @@ StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission
   published_->total_blocks.store(options_.num_blocks);
   published_->total_window_blocks.store(options_.num_window_blocks);
   PublishState();
+  if (options_.observer != nullptr) options_.observer->OnCreated(options_, published_);
 }
 
 StepLoop::~StepLoop() { Abort(); }

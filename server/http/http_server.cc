@@ -32,6 +32,7 @@
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
 #include "server/http/error_answer.h"
+#include "server/http/http_metrics.h"
 #include "server/http/listener.h"
 #include "server/request/refusal.h"
 
@@ -63,9 +64,8 @@ struct IoThread {
 
 class HttpServer::Impl {
  public:
-  Impl(HttpOptions options, Dependencies dependencies) {
-    context_.options = std::move(options);
-    context_.dependencies = std::move(dependencies);
+  Impl(HttpOptions options, Dependencies dependencies)
+      : context_{std::move(options), std::move(dependencies)}, metrics_(context_.dependencies.metrics) {
     for (int i = 0; i < std::max(context_.options.io_threads, 1) + 1; ++i)
       threads_.push_back(std::make_unique<IoThread>());
   }
@@ -90,6 +90,7 @@ class HttpServer::Impl {
   void CountConnection(int by);
 
   ServerContext context_;
+  HttpMetrics metrics_;
   std::vector<std::unique_ptr<IoThread>> threads_;  // [0] is the reserved one
   std::unique_ptr<tcp::acceptor> acceptor_;
   int port_ = 0;
@@ -132,9 +133,7 @@ void HttpServer::Impl::Start() {
 
 void HttpServer::Impl::CountConnection(int by) {
   context_.open_connections.fetch_add(by);
-  if (context_.dependencies.metrics != nullptr) {
-    context_.dependencies.metrics->open_connections.With({"http"}).Add(by);
-  }
+  metrics_.open_connections.At(0).Add(by);
 }
 
 asio::awaitable<void> HttpServer::Impl::Accept() {

@@ -54,7 +54,7 @@ class HttpServer {
   struct Dependencies {
     service::GenerateService* service = nullptr;
     service::ApiKeys keys;
-    base::Metrics* metrics = nullptr;  // /metrics and the connection gauge; nullptr: 404, none
+    base::MetricRegistry* metrics = nullptr;  // what /metrics shows, its own included; nullptr: nothing, 503
     std::function<HealthReport()> health;
     // Takes a connected socket that began with the HTTP/2 preface, nothing of it read, non-blocking; owns it from then
     // on. Empty: such connections are answered with 400.

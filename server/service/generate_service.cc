@@ -84,7 +84,7 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
   return prompt;
 }
 
-GrammarService::Options WithMetrics(GrammarService::Options options, base::Metrics* metrics) {
+GrammarService::Options WithMetrics(GrammarService::Options options, base::MetricRegistry* metrics) {
   options.metrics = metrics;
   return options;
 }
@@ -109,6 +109,7 @@ std::string_view OutcomeOf(const absl::Status& status) {
 
 GenerateService::GenerateService(Options options)
     : options_(std::move(options)),
+      metrics_(options_.metrics),
       workers_(options_.worker_threads, options_.max_worker_jobs),
       grammars_(WithMetrics(options_.grammars, options_.metrics)) {}
 
@@ -184,7 +185,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateC
 absl::Status GenerateService::Compile(absl::StatusOr<std::optional<CallGrammar>> wanted, PreparedCall* call,
                                       const ServedModel& model) {
   if (!wanted.ok()) {
-    if (options_.metrics != nullptr) options_.metrics->grammar_requests.With({"refused"}).Increment();
+    grammars_.CountRefused();
     return wanted.status();
   }
   if (!wanted->has_value()) return absl::OkStatus();
@@ -351,19 +352,16 @@ absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, 
 
 Load GenerateService::GetLoad() const { return options_.load ? options_.load() : Load{}; }
 
-void GenerateService::Record(const CallRecord& record) const {
+void GenerateService::Record(const CallRecord& record) {
   const std::string code = record.http_status > 0 ? std::to_string(record.http_status) : "";
   const std::string grpc_code = record.grpc_code >= 0 ? std::to_string(record.grpc_code) : "";
   const std::string reason(record.reason == Reason::kNone ? "" : request::ReasonName(record.reason));
   const std::string priority(request::kPriorityNames[static_cast<size_t>(record.priority)]);
-  if (options_.metrics != nullptr) {
-    options_.metrics->requests_total
-        .With({std::string(record.route), priority, code, grpc_code, std::string(record.outcome), reason})
-        .Increment();
-    if (record.usage.tool_calls > 0) options_.metrics->tool_calls.With({"given"}).Increment(record.usage.tool_calls);
-    if (record.usage.broken_tool_blocks > 0) {
-      options_.metrics->tool_calls.With({"malformed"}).Increment(record.usage.broken_tool_blocks);
-    }
+  metrics_.requests.With({std::string(record.route), priority, code, grpc_code, std::string(record.outcome), reason})
+      .Increment();
+  if (record.usage.tool_calls > 0) metrics_.tool_calls.At(CallMetrics::kGiven).Increment(record.usage.tool_calls);
+  if (record.usage.broken_tool_blocks > 0) {
+    metrics_.tool_calls.At(CallMetrics::kMalformed).Increment(record.usage.broken_tool_blocks);
   }
   if (base::LogEnabled(base::LogLevel::kDebug)) {
     base::Log(base::LogLevel::kDebug, record.protocol, record.route,

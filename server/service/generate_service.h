@@ -20,6 +20,7 @@
 #include "server/request/request.h"
 #include "server/service/active_call.h"
 #include "server/service/call_grammar.h"
+#include "server/service/call_metrics.h"
 #include "server/service/calls.h"
 #include "server/service/grammar_service.h"
 #include "server/service/served_model.h"
@@ -86,10 +87,10 @@ class GenerateService {
     base::Clock* clock = nullptr;
     int worker_threads = 2;
     size_t max_worker_jobs = 4096;
-    int32_t stream_capacity_tokens = 1024;  // unread tokens of one call before the engine pauses it
-    std::function<Load()> load;             // cheap; from published counters
-    base::Metrics* metrics = nullptr;       // of finished calls; nullptr: not counted
-    GrammarService::Options grammars;       // its metrics are those above
+    int32_t stream_capacity_tokens = 1024;    // unread tokens of one call before the engine pauses it
+    std::function<Load()> load;               // cheap; from published counters
+    base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
+    GrammarService::Options grammars;         // its metrics are those above
   };
 
   explicit GenerateService(Options options);
@@ -120,7 +121,7 @@ class GenerateService {
   std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
   Load GetLoad() const;
   // Counts the call and writes a debug line about it.
-  void Record(const CallRecord& record) const;
+  void Record(const CallRecord& record);
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
 
@@ -129,6 +130,7 @@ class GenerateService {
   absl::Status Compile(absl::StatusOr<std::optional<CallGrammar>> wanted, PreparedCall* call, const ServedModel& model);
 
   Options options_;
+  CallMetrics metrics_;
   WorkerPool workers_;
   GrammarService grammars_;  // ends first: what waits for a grammar is told on the workers
 };

@@ -14,7 +14,8 @@ namespace hadal::service {
 
 using request::Reason;
 
-GrammarService::GrammarService(Options options) : options_(std::move(options)), cache_(options_.cache_bytes) {
+GrammarService::GrammarService(Options options)
+    : options_(std::move(options)), metrics_(options_.metrics), cache_(options_.cache_bytes) {
   for (int i = 0; i < std::max(options_.threads, 1); ++i) threads_.emplace_back([this] { Work(); });
   threads_.emplace_back([this] { Watch(); });
 }
@@ -28,10 +29,6 @@ GrammarService::~GrammarService() {
   }
   for (std::thread& thread : threads_) thread.join();
   for (const auto& job : queue_) job->pending->Set(Busy());
-}
-
-void GrammarService::Count(const char* result) const {
-  if (options_.metrics != nullptr) options_.metrics->grammar_requests.With({result}).Increment();
 }
 
 PendingGrammar::Result GrammarService::TooSlow() const {
@@ -50,18 +47,18 @@ std::shared_ptr<PendingGrammar> GrammarService::Get(const std::string& model_nam
   std::string key = absl::StrCat(model_name, "\n", spec.Key());
   base::MutexLock lock(&mutex_);
   if (auto cached = cache_.Find(key); cached != nullptr) {
-    Count("hit");
+    Count(GrammarMetrics::kHit);
     return std::make_shared<PendingGrammar>(PendingGrammar::Result(std::move(cached)));
   }
   if (const auto found = jobs_.find(key); found != jobs_.end()) {
-    Count(found->second->late ? "too_slow" : "joined");
+    Count(found->second->late ? GrammarMetrics::kTooSlow : GrammarMetrics::kJoined);
     return found->second->pending;  // of a late one: the refusal
   }
   if (stopping_ || queue_.size() >= options_.max_waiting) {
-    Count("busy");
+    Count(GrammarMetrics::kBusy);
     return std::make_shared<PendingGrammar>(Busy());
   }
-  Count("miss");
+  Count(GrammarMetrics::kMiss);
   auto job = std::make_shared<Job>();
   job->key = std::move(key);
   job->compiler = std::move(compiler);
@@ -90,20 +87,17 @@ void GrammarService::Work() {
     }
     const Clock::time_point start = Clock::now();
     absl::StatusOr<std::shared_ptr<const grammar::CompiledGrammar>> compiled = job->compiler->Compile(job->spec);
-    if (options_.metrics != nullptr) {
-      options_.metrics->grammar_compile.Get().Observe(std::chrono::duration<double>(Clock::now() - start).count());
-    }
+    metrics_.compile_time.Get().Observe(std::chrono::duration<double>(Clock::now() - start).count());
     {
       base::MutexLock lock(&mutex_);
       jobs_.erase(job->key);
       if (compiled.ok()) cache_.Insert(job->key, *compiled);
-      if (options_.metrics != nullptr)
-        options_.metrics->grammar_cache_bytes.Get().Set(static_cast<double>(cache_.bytes()));
+      metrics_.cache_bytes.Get().Set(static_cast<double>(cache_.bytes()));
     }
     if (compiled.ok()) {
       job->pending->Set(PendingGrammar::Result(*std::move(compiled)));
     } else {
-      Count("refused");
+      Count(GrammarMetrics::kRefused);
       job->pending->Set(request::MakeError(Reason::kInvalidRequest,
                                            absl::StrCat("it cannot be compiled: ", compiled.status().message())));
     }
@@ -137,7 +131,7 @@ void GrammarService::Watch() {
         jobs_.erase(job->key);
       }
     }
-    Count(ran ? "too_slow" : "busy");
+    Count(ran ? GrammarMetrics::kTooSlow : GrammarMetrics::kBusy);
     job->pending->Set(ran ? TooSlow() : Busy());
   }
 }

@@ -17,6 +17,7 @@
 #include "server/base/metrics.h"
 #include "server/base/sync.h"
 #include "server/service/grammar_cache.h"
+#include "server/service/grammar_metrics.h"
 #include "server/service/pending_grammar.h"
 
 namespace hadal::service {
@@ -32,7 +33,7 @@ class GrammarService {
     absl::Duration time_limit = absl::Seconds(5);  // from the call; above: 400 when it ran, 503 when it waited
     int64_t cache_bytes = int64_t{64} << 20;       // of compiled grammars that nobody uses
     grammar::SchemaLimits limits;                  // of one schema
-    base::Metrics* metrics = nullptr;              // may be null
+    base::MetricRegistry* metrics = nullptr;       // outlives the service; nullptr: not exported
   };
 
   explicit GrammarService(Options options);
@@ -43,6 +44,9 @@ class GrammarService {
   std::shared_ptr<PendingGrammar> Get(const std::string& model_name,
                                       std::shared_ptr<const grammar::GrammarCompiler> compiler,
                                       grammar::GrammarSpec spec);
+
+  // Counts a grammar that was refused before it got here.
+  void CountRefused() { metrics_.requests.At(GrammarMetrics::kRefused).Increment(); }
 
   const Options& options() const { return options_; }
   int64_t cached_bytes() const;
@@ -61,11 +65,12 @@ class GrammarService {
 
   void Work();
   void Watch();
-  void Count(const char* result) const;
+  void Count(GrammarMetrics::Result result) { metrics_.requests.At(result).Increment(); }
   PendingGrammar::Result TooSlow() const;
   PendingGrammar::Result Busy() const;
 
   const Options options_;
+  GrammarMetrics metrics_;
   mutable base::Mutex mutex_;
   base::CondVar work_, watch_;
   GrammarCache cache_ ABSL_GUARDED_BY(mutex_);

@@ -24,6 +24,7 @@ class AdmissionFixture {
       : pool(blocks * kBlockBytes) {
     admission::AdmissionController::Options options;
     options.clock = &clock;
+    options.metrics = &metrics;
     options.max_queue_requests = max_queue_requests;
     options.max_queue_tokens = max_queue_tokens;
     options.log = [this](admission::LogSeverity, std::string_view component, std::string_view message,
@@ -58,6 +59,7 @@ class AdmissionFixture {
   }
 
   FakeClock clock;
+  base::MetricRegistry metrics;
   admission::KvPoolLedger pool;
   std::vector<std::string> lines;  // written by tests with one thread only
   admission::LogFields fields;     // of the last line

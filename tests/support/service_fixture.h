@@ -91,7 +91,7 @@ class ServiceFixture {
     return false;
   }
 
-  base::Metrics metrics;
+  base::MetricRegistry metrics;
   admission::KvPoolLedger pool;
   service::ModelTable models;
   std::unique_ptr<admission::AdmissionController> admission;

@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
+#include "tests/support/metric_value.h"
 #include "tests/support/tool_call_scripts.h"
 
 namespace hadal::http {
@@ -11,6 +12,7 @@ namespace {
 
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
+using hadal::testing::MetricValue;
 using hadal::testing::ServiceFixture;
 using hadal::testing::ToolCallScript;
 using hadal::testing::ToolCallScripts;
@@ -19,6 +21,9 @@ using nlohmann::json;
 constexpr std::string_view kTools =
     R"("tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}},)"
     R"({"type":"function","function":{"name":"now"}}])";
+
+constexpr std::string_view kGiven = "hadal_tool_calls_total{outcome=\"given\"}";
+constexpr std::string_view kMalformed = "hadal_tool_calls_total{outcome=\"malformed\"}";
 
 HttpFixture::Options WithStyle(chat::ChatStyle style) {
   HttpFixture::Options options;
@@ -50,7 +55,7 @@ TEST(ToolCallRouteTest, WholeAnswersHoldReasoningContentAndCalls) {
     }
     EXPECT_NE(calls[0]["id"], calls[1]["id"]);
     EXPECT_TRUE(fixture.base.WaitEmpty());
-    EXPECT_TRUE(fixture.WaitFor([&] { return fixture.base.metrics.tool_calls.With({"given"}).Value() == 2; }));
+    EXPECT_TRUE(fixture.WaitFor([&] { return MetricValue(fixture.base.metrics, kGiven) == 2; }));
   }
 }
 
@@ -123,8 +128,8 @@ TEST(ToolCallRouteTest, MalformedCallsStayTextAndAreCounted) {
   const json choice = HttpFixture::Json(fixture.Do("POST", "/v1/chat/completions", Ask(kTools)))["choices"][0];
   EXPECT_EQ(choice["finish_reason"], "stop");
   EXPECT_EQ(choice["message"]["content"], text);
-  EXPECT_TRUE(fixture.WaitFor([&] { return fixture.base.metrics.tool_calls.With({"malformed"}).Value() == 1; }));
-  EXPECT_EQ(fixture.base.metrics.tool_calls.With({"given"}).Value(), 0);
+  EXPECT_TRUE(fixture.WaitFor([&] { return MetricValue(fixture.base.metrics, kMalformed) == 1; }));
+  EXPECT_EQ(MetricValue(fixture.base.metrics, kGiven), 0);
 }
 
 // The prompt that a request becomes, as text.

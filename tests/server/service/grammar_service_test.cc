@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "server/request/refusal.h"
 #include "tests/support/demo_tokenizer.h"
+#include "tests/support/metric_value.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::service {
@@ -62,11 +63,11 @@ class GrammarServiceTest : public ::testing::Test {
     return service.Get(model, compiler, Spec(format));
   }
   double Counted(const std::string& result) {
-    return static_cast<double>(metrics.grammar_requests.With({result}).Value());
+    return hadal::testing::MetricValue(metrics, "hadal_grammar_requests_total{result=\"" + result + "\"}");
   }
   GrammarService::Options Options() { return {.metrics = &metrics}; }
 
-  base::Metrics metrics;
+  base::MetricRegistry metrics;
   std::shared_ptr<FakeCompiler> compiler = std::make_shared<FakeCompiler>();
 };
 

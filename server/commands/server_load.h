@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
+#include <cstdint>
 #include <vector>
 
 #include "server/admission/admission.h"
-#include "server/base/metrics.h"
 #include "server/engine/engine.h"
 #include "server/service/generate_service.h"
 
 namespace hadal::commands {
 
-// Makes admission count attempts and refusals.
-void CountAdmission(base::Metrics* metrics, admission::AdmissionController::Options* options);
-
-// What gauges are read from when somebody scrapes.
-struct GaugeSources {
+// Where the server's load is read from; borrowed.
+struct LoadSources {
   const admission::AdmissionController* admission = nullptr;
   std::vector<const engine::Engine*> engines;
   int64_t memory_budget_bytes = 0;
@@ -23,9 +19,8 @@ struct GaugeSources {
   bool ready = false;
   bool draining = false;
 };
-void UpdateGauges(base::Metrics* metrics, const GaugeSources& sources);
 
-// The same facts for GetLoad.
-service::Load MakeLoad(const GaugeSources& sources);
+// The load at this moment, for GetLoad and the metrics. Waits for nothing but the admission controller's short lock.
+service::Load MakeLoad(const LoadSources& sources);
 
 }  // namespace hadal::commands

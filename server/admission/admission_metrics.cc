@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/admission_metrics.h"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hadal::admission {
+namespace {
+
+struct LengthClass {
+  int64_t most_tokens;
+  const char* name;
+};
+constexpr std::array<LengthClass, 5> kLengthClasses = {
+    {{256, "256"}, {1024, "1k"}, {4096, "4k"}, {16384, "16k"}, {INT64_MAX, "more"}}};
+
+size_t LengthClassOf(int64_t prompt_tokens) {
+  size_t index = 0;
+  while (prompt_tokens > kLengthClasses[index].most_tokens) ++index;
+  return index;
+}
+
+size_t Index(request::Priority priority) { return static_cast<size_t>(priority); }
+
+}  // namespace
+
+std::vector<base::LabelValues> AdmissionMetrics::AttemptSeries() {
+  std::vector<base::LabelValues> series;
+  for (std::string_view priority : request::kPriorityNames) {
+    for (const LengthClass& length : kLengthClasses) series.push_back({std::string(priority), length.name});
+  }
+  return series;
+}
+
+std::vector<base::LabelValues> AdmissionMetrics::RejectionSeries() {
+  std::vector<base::LabelValues> series;
+  for (const base::LabelValues& attempt : AttemptSeries()) {
+    for (const request::Reason reason : {request::Reason::kConnectionQueueFull, request::Reason::kQueueTokensFull,
+                                         request::Reason::kGpuMemoryExhausted}) {
+      series.push_back({attempt[0], attempt[1], std::string(request::ReasonName(reason))});
+    }
+  }
+  return series;
+}
+
+void AdmissionMetrics::CountAttempt(request::Priority priority, int64_t prompt_tokens) {
+  attempts_.At(Index(priority) * kLengthClasses.size() + LengthClassOf(prompt_tokens)).Increment();
+}
+
+void AdmissionMetrics::CountRefusal(request::Priority priority, int64_t prompt_tokens, request::Reason reason,
+                                    absl::Duration retry_after) {
+  rejections_
+      .With({std::string(request::kPriorityNames[Index(priority)]), kLengthClasses[LengthClassOf(prompt_tokens)].name,
+             std::string(request::ReasonName(reason))})
+      .Increment();
+  retry_after_.At(Index(priority)).Observe(absl::ToDoubleSeconds(retry_after));
+}
+
+void AdmissionMetrics::ExportLoad(const AdmissionLoad& load) {
+  requests_waiting_.Get().Set(static_cast<double>(load.waiting));
+  for (size_t i = 0; i < request::kNumPriorities; ++i) {
+    queue_depth_.At(i).Set(static_cast<double>(load.waiting_by_class[i]));
+    queue_tokens_.At(i).Set(static_cast<double>(load.tokens_by_class[i]));
+    predicted_wait_.At(i).Set(load.predicted_wait_seconds);
+  }
+}
+
+}  // namespace hadal::admission

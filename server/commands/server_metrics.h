@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "server/base/metrics.h"
+#include "server/service/generate_service.h"
+
+namespace hadal::commands {
+
+// The metrics of the server as a whole. Thread-safe; `registry` outlives it.
+class ServerMetrics {
+ public:
+  explicit ServerMetrics(base::MetricRegistry* registry) : registry(registry) {}
+
+  // From now on scrapes read the state out of `load`, which is cheap and outlives this. Once, before the first scrape.
+  void Watch(std::function<service::Load()> load);
+
+  base::MetricRegistry* const registry;
+
+  base::Family<base::Gauge> build_info{
+      registry, {.name = "hadal_build_info", .help = "Constant 1; what was built.", .labels = {"version", "compiler"}}};
+  base::Family<base::Gauge> model_info{registry,
+                                       {.name = "hadal_model_info",
+                                        .help = "Constant 1; what is served.",
+                                        .labels = {"model", "family", "dtype", "device"}}};
+
+ private:
+  void Export(const service::Load& load);
+
+  base::Family<base::Gauge> ready_{registry, {"hadal_ready", "1 when the server takes requests."}};
+  base::Family<base::Gauge> draining_{registry,
+                                      {"hadal_draining", "1 while the server finishes and takes nothing new."}};
+  base::Family<base::Gauge> memory_budget_{registry,
+                                           {"hadal_memory_budget_bytes", "Bytes the server may use on the device."}};
+  base::Family<base::Gauge> memory_committed_{
+      registry, {"hadal_memory_committed_bytes", "Bytes of weights, workspace and leased KV cache."}};
+  base::Family<base::Counter> log_dropped_{registry,
+                                           {"hadal_log_dropped_total", "Log lines dropped because the sink was slow."}};
+  std::optional<base::MetricCollector> state_;
+};
+
+}  // namespace hadal::commands

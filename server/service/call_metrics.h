@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "server/base/metrics.h"
+
+namespace hadal::service {
+
+// What is counted of finished calls, over both fronts. Thread-safe; `registry` may be null, else it outlives this.
+struct CallMetrics {
+  explicit CallMetrics(base::MetricRegistry* registry) : registry(registry) {}
+
+  base::MetricRegistry* const registry;
+
+  base::Family<base::Counter> requests{registry,
+                                       {.name = "hadal_requests_total",
+                                        .help = "Finished requests.",
+                                        .labels = {"route", "class", "http_code", "grpc_code", "outcome", "reason"},
+                                        .series = {{"/v1/chat/completions", "normal", "", "", "ok", ""},
+                                                   {"/v1/chat/completions", "normal", "", "", "shed", ""},
+                                                   {"/v1/chat/completions", "normal", "", "", "error", ""},
+                                                   {"/v1/chat/completions", "normal", "", "", "invalid", ""},
+                                                   {"/v1/chat/completions", "normal", "", "", "cancelled", ""}}}};
+
+  enum ToolCall : size_t { kGiven, kMalformed };
+  base::Family<base::Counter> tool_calls{registry,
+                                         {.name = "hadal_tool_calls_total",
+                                          .help = "Tool calls that models wrote: given to clients, or malformed.",
+                                          .labels = {"outcome"},
+                                          .series = {{"given"}, {"malformed"}}}};
+};
+
+}  // namespace hadal::service

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/metrics.md says what a scrape shows, and what happens to requests moves the metrics that it should."""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import threading
+
+import grpc
+import pytest
+
+ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+
+# What the scenario below does not move, and why.
+UNMOVED = {
+    "hadal_kv_window_blocks": "the model has no windowed cache",
+    "hadal_draining": "the server is not asked to end",
+    "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
+    "hadal_preemptions_total": "needs a KV cache that is too small",
+    "hadal_slow_readers_total": "every client reads",
+    "hadal_log_dropped_total": "the log keeps up",
+}
+
+
+def parse(text):
+    """{family: (kind, {label names}, sum of the values)} of the text format; a histogram counts its observations."""
+    families = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name not in families, f"{name} is exposed twice"
+            families[name] = (kind, [], 0.0)
+        elif line and not line.startswith("#"):
+            series, labels, value = re.fullmatch(r'([a-z_:]+)(?:\{(.*)\})? (\S+)', line).groups()
+            name = series if series in families else re.sub(r"_(bucket|sum|count)$", "", series)
+            kind, known, total = families[name]
+            names = [n for n in re.findall(r'(\w+)="', labels or "") if (kind, n) != ("histogram", "le")]
+            assert not known or names == known, line
+            if kind != "histogram" or series.endswith("_count"):
+                total += float(value)
+            families[name] = (kind, names, total)
+    return families
+
+
+def documented():
+    """{family: (kind, [label names])} of docs/metrics.md."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", (ROOT / "docs/metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return {name: (kind, [] if labels == "-" else labels.split(", ")) for name, kind, labels in rows}
+
+
+def post(server, body, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+@pytest.fixture(scope="module")
+def scrapes(stubs):
+    """Scrapes of a server that takes calls over both fronts: during a full queue, and at the end."""
+    from hadal_process import HadalProcess
+
+    ask = {"messages": [{"role": "user", "content": "What is 17 + 25? " * 20}], "max_tokens": 4}
+    tool = {"type": "function", "function": {"name": "add", "strict": True, "parameters": {
+        "type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}}}
+    with HadalProcess("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
+                      "--kv-block-tokens=16", "--chat-template=deepseek-v3.2") as server:
+        assert post(server, ask) == 200
+        assert post(server, ask) == 200  # the same prompt: from the prefix cache
+        assert post(server, {**ask, "max_tokens": 200, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}) == 200
+
+        stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
+        endless = stubs.pb.GenerateRequest(text="count")
+        endless.stopping.ignore_eos = True
+        endless.stopping.max_tokens = 1500
+        occupant = stub.Generate(endless)
+        next(iter(occupant))
+        waiting = threading.Thread(target=post, args=(server, ask, {"x-hadal-deadline-ms": "1000"}))
+        waiting.start()
+        server.wait_metric("hadal_requests_waiting", 1)
+        assert post(server, ask) == 503
+        full = parse(server.get("/metrics")[1])
+        waiting.join()
+        server.wait_metric('hadal_deadline_misses_total{stage="queue"}', 1)
+        occupant.cancel()
+        server.wait_idle()
+        server.wait_metric('hadal_cancellations_total{stage="running"}', 1)
+        yield full, parse(server.get("/metrics")[1])
+
+
+def test_a_scrape_shows_what_is_documented(scrapes):
+    _, end = scrapes
+    exposed = {name: (kind, labels) for name, (kind, labels, _) in end.items()}
+    assert len(exposed) > 40
+    assert exposed == documented()
+
+
+def test_what_should_move_has_moved(scrapes):
+    moved = {name for scrape in scrapes for name, (_, _, total) in scrape.items() if total != 0}
+    assert moved == set(documented()) - set(UNMOVED)
