@@ -12,6 +12,13 @@ class RealClock final : public Clock {
   absl::Time Now() const override {
     return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
   }
+
+  bool WaitUntil(CondVar* condition, Mutex* mutex, absl::Time deadline) const override
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const absl::Duration left = deadline - Now();
+    if (left > absl::ZeroDuration()) condition->WaitFor(mutex, left);
+    return Now() < deadline;
+  }
 };
 
 }  // namespace

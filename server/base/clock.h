@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/sync.h"
 
 namespace hadal::base {
 
@@ -12,6 +14,9 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual absl::Time Now() const = 0;
+  // CondVar::Wait until this clock shows `deadline`; false when it does. InfiniteFuture is allowed.
+  virtual bool WaitUntil(CondVar* condition, Mutex* mutex, absl::Time deadline) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) = 0;
 
   // Monotonic system clock; lives for the whole process.
   static Clock* Real();

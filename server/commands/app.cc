@@ -23,8 +23,6 @@
 namespace hadal::commands {
 namespace {
 
-constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
-
 admission::LogSink MakeLogSink() {
   return [](admission::LogSeverity severity, std::string_view component, std::string_view message,
             const admission::LogFields& fields) {
@@ -87,8 +85,9 @@ struct App::Loaded {
   std::shared_ptr<service::ServedModel> served;
 };
 
-App::App(base::ServerConfig config)
+App::App(base::ServerConfig config, std::function<void()> on_failure)
     : config_(std::move(config)),
+      on_failure_(std::move(on_failure)),
       model_flags_(ModelFlags(config_)),
       engine_metrics_(&metrics_),
       progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log_format != "json") {}
@@ -313,6 +312,7 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     options.prefix_cache = config_.prefix_cache;
     options.log = MakeLogSink();
     options.observer = &engine_metrics_;
+    options.on_fault = on_failure_;
     auto engine = engine::Engine::Create(std::move(options), one.model, admission_.get(), *index);
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
@@ -413,26 +413,14 @@ std::string App::Failure() const {
   return "";
 }
 
-void App::Drain(const std::function<bool()>& hurry) {
+void App::Drain(absl::Duration timeout) {
   draining_.store(true, std::memory_order_release);
   grpc_->SetServing(false);
   admission_->BeginDrain();
   http_->BeginDrain();
-  std::atomic<bool> done{false};
-  // A second signal, or a fault, shortens the first time-out.
-  std::thread watcher([&] {
-    while (!done.load()) {
-      if (hurry()) {
-        for (auto& engine : engines_) engine->Drain(kHurriedDrain);
-        return;
-      }
-      absl::SleepFor(absl::Milliseconds(20));
-    }
-  });
+  for (auto& engine : engines_) engine->BeginDrain(timeout);
   bool hung = false;
-  for (auto& engine : engines_) hung = !engine->Drain(config_.drain_timeout) || hung;
-  done.store(true);
-  watcher.join();
+  for (auto& engine : engines_) hung = !engine->WaitDrained() || hung;
   if (hung) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
     base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
@@ -444,6 +432,10 @@ void App::Drain(const std::function<bool()>& hurry) {
   grpc_->Shutdown(absl::Seconds(2));
   http_->Stop();
   for (auto& engine : engines_) engine->Stop();
+}
+
+void App::ShortenDrain(absl::Duration timeout) {
+  for (auto& engine : engines_) engine->BeginDrain(timeout);
 }
 
 int App::grpc_port() const { return grpc_->port(); }

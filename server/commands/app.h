@@ -26,19 +26,22 @@
 namespace hadal::commands {
 
 // The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads then, so
-// that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for the main thread.
+// that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for one thread at a
+// time.
 class App {
  public:
-  explicit App(base::ServerConfig config);
+  // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.
+  App(base::ServerConfig config, std::function<void()> on_failure);
   ~App();
 
   // Reads keys, binds the ports, answers health. Errors name the flag.
   absl::Status Start();
   // Loads every model, then opens for requests. `cancelled` is asked between models.
   absl::Status Load(const std::function<bool()>& cancelled);
-  // Takes nothing new, refuses what waits, lets running requests finish until the drain time-out or until `hurry` is
-  // true (then one more second), ends the rest, closes.
-  void Drain(const std::function<bool()>& hurry);
+  // Takes nothing new, refuses what waits, lets running requests finish for at most `timeout`, ends the rest, closes.
+  void Drain(absl::Duration timeout);
+  // From another thread, while Drain runs: at most `timeout` from now.
+  void ShortenDrain(absl::Duration timeout);
   // A device fault or a closed listener: the process should end. Empty while all is well.
   std::string Failure() const;
 
@@ -54,6 +57,7 @@ class App {
   http::HealthReport Health() const;
 
   const base::ServerConfig config_;
+  const std::function<void()> on_failure_;
   const std::vector<base::ModelFlag> model_flags_;
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};

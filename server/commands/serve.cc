@@ -11,21 +11,13 @@
 #include "server/base/log.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
+#include "server/commands/stop_events.h"
 
 namespace hadal::commands {
 namespace {
 
-std::atomic<int> g_signals{0};
-
-void OnSignal(int) { g_signals.fetch_add(1); }
-
-void InstallSignalHandlers() {
-  struct sigaction action = {};
-  action.sa_handler = OnSignal;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-}
+// What is left of a drain after a second signal, or when a device has failed.
+constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
 
 base::LogOptions MakeLogOptions(const base::ServerConfig& config) {
   base::LogOptions options;
@@ -53,6 +45,24 @@ void Announce(const App& app, const base::ServerConfig& config) {
   std::fflush(stdout);
 }
 
+// Drains on a thread of its own, so that a second signal can shorten it.
+void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
+  std::atomic<bool> drained{false};
+  std::thread drain([&] {
+    app.Drain(timeout);
+    drained.store(true);
+    events.Notify();
+  });
+  bool shortened = false;
+  while (!drained.load()) {
+    events.Wait();
+    if (events.signals() < 2 || shortened) continue;
+    shortened = true;
+    app.ShortenDrain(kHurriedDrain);
+  }
+  drain.join();
+}
+
 }  // namespace
 
 int Serve(const std::vector<std::string>& args) {
@@ -70,32 +80,33 @@ int Serve(const std::vector<std::string>& args) {
     return 0;
   }
   const base::ServerConfig& config = parsed->config;
-  InstallSignalHandlers();
+  std::signal(SIGPIPE, SIG_IGN);
+  absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
+  if (!events.ok()) return Fail(events.status());
   base::InitLogging(MakeLogOptions(config));
 
-  App app(config);
+  App app(config, [&events] { (*events)->Notify(); });
   if (absl::Status status = app.Start(); !status.ok()) return Fail(status);
   Announce(app, config);
-  if (absl::Status status = app.Load([] { return g_signals.load() > 0; }); !status.ok()) {
-    if (g_signals.load() > 0) {
+  if (absl::Status status = app.Load([&events] { return (*events)->signals() > 0; }); !status.ok()) {
+    if ((*events)->signals() > 0) {
       base::ShutdownLogging();
       return 0;
     }
     return Fail(status);
   }
-  while (g_signals.load() == 0) {
-    // A signal ends the pause early; a fault is seen within the period.
-    usleep(200 * 1000);
+  while ((*events)->signals() == 0) {
     if (const std::string failure = app.Failure(); !failure.empty()) {
       base::Log(base::LogLevel::kError, "main", failure);
-      app.Drain([] { return true; });
+      app.Drain(kHurriedDrain);
       base::ShutdownLogging();
       std::fprintf(stderr, "hadal: %s\n", failure.c_str());
       return 3;
     }
+    (*events)->Wait();
   }
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");
-  app.Drain([] { return g_signals.load() > 1; });
+  DrainUntilSignal(app, config.drain_timeout, **events);
   base::Log(base::LogLevel::kInfo, "main", "drained: bye");
   base::ShutdownLogging();
   return 0;

@@ -29,6 +29,7 @@ struct BatchPlan {
   int32_t tokens = 0;
   int32_t prefill_tokens = 0;
   int32_t sample_rows = 0;
+  bool preempted = false;  // blocks were taken from a sequence, so nothing waiting was started
 
   bool empty() const { return tokens == 0; }
 };

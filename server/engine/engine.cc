@@ -10,12 +10,6 @@
 #include "server/engine/step_loop.h"
 
 namespace hadal::engine {
-namespace {
-
-// Nothing is waited for longer than this without looking again; signals and timers come earlier.
-constexpr absl::Duration kLongestSleep = absl::Seconds(1);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options, std::shared_ptr<models::Model> model,
                                                        admission::AdmissionController* admission, int model_index) {
@@ -56,24 +50,23 @@ void Engine::ThreadMain() {
     const bool draining = ApplyDrain();
     const StepLoop::Round round = loop_->RunOnce(signals | wake_->Take());
     signals = 0;
-    if (draining && loop_->idle()) {
-      base::MutexLock lock(&mutex_);
-      drained_ = true;
-      drained_changed_.NotifyAll();
-    }
+    if (draining && loop_->idle()) SetDrained();
     if (round.progressed) continue;
-    const absl::Time now = options_.clock->Now();
-    absl::Duration sleep = std::min(kLongestSleep, round.wake_at - now);
+    absl::Time wake_at = round.wake_at;
     const int64_t drain_deadline_us = drain_deadline_us_.load(std::memory_order_acquire);
     if (drain_deadline_us != INT64_MAX && !loop_->idle()) {
-      sleep = std::min(sleep, absl::FromUnixMicros(drain_deadline_us) - now);
+      wake_at = std::min(wake_at, absl::FromUnixMicros(drain_deadline_us));
     }
-    signals = wake_->Wait(sleep);
+    signals = wake_->Wait(wake_at - options_.clock->Now());
   }
   loop_->Abort();
+  SetDrained();
+}
+
+void Engine::SetDrained() {
   base::MutexLock lock(&mutex_);
   drained_ = true;
-  drained_changed_.NotifyAll();
+  drain_changed_.NotifyAll();
 }
 
 bool Engine::ApplyDrain() {
@@ -84,19 +77,23 @@ bool Engine::ApplyDrain() {
   return true;
 }
 
-bool Engine::Drain(absl::Duration timeout) {
-  if (!thread_.joinable()) return true;
+void Engine::BeginDrain(absl::Duration timeout) {
   const int64_t mine_us = absl::ToUnixMicros(options_.clock->Now() + timeout);
   int64_t current_us = drain_deadline_us_.load();
   while (mine_us < current_us && !drain_deadline_us_.compare_exchange_weak(current_us, mine_us)) {
   }
   wake_->Notify(request::WakeSignal::kControl);
   base::MutexLock lock(&mutex_);
-  // Watched on the engine's clock, so that it also ends in tests with a virtual one.
+  drain_changed_.NotifyAll();
+}
+
+bool Engine::WaitDrained() {
+  if (!thread_.joinable()) return true;
+  base::MutexLock lock(&mutex_);
   while (!drained_) {
     const absl::Time give_up = absl::FromUnixMicros(drain_deadline_us_.load()) + options_.stall_timeout;
     if (options_.clock->Now() >= give_up) return false;
-    drained_changed_.WaitFor(&mutex_, absl::Milliseconds(50));
+    options_.clock->WaitUntil(&drain_changed_, &mutex_, give_up);
   }
   return true;
 }

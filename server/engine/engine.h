@@ -35,11 +35,12 @@ class Engine {
   // Starts the engine thread; once.
   void Start();
   // Refuses what waits (DRAINING), lets the running requests finish for at most `timeout`, then ends the rest with
-  // insufficient_system_resource (with DRAINING when no token was produced yet). True when nothing runs any more; false
-  // when the model did not come back from its step within stall_timeout after that: then Stop would hang, too, and the
-  // process should exit. Call AdmissionController::BeginDrain before. A second call from another thread can shorten the
-  // time-out.
-  bool Drain(absl::Duration timeout);
+  // insufficient_system_resource (with DRAINING when no token was produced yet). Returns at once. A later call can only
+  // shorten the time-out. Call AdmissionController::BeginDrain before.
+  void BeginDrain(absl::Duration timeout);
+  // Waits for the end of the drain. True when nothing runs any more; false when the model did not come back from its
+  // step within stall_timeout after the drain's time-out: then Stop would hang, too, and the process should exit.
+  bool WaitDrained();
   // Ends everything at once and joins the thread; waits for the step in flight. Idempotent.
   void Stop();
 
@@ -55,6 +56,7 @@ class Engine {
   Engine(EngineOptions options, std::shared_ptr<models::Model> model, admission::AdmissionController* admission,
          int model_index);
   void ThreadMain();
+  void SetDrained();
   // Refuses and ends as Drain asks; true while draining.
   bool ApplyDrain();
 
@@ -69,7 +71,7 @@ class Engine {
   std::atomic<int64_t> drain_deadline_us_{INT64_MAX};  // Clock time; INT64_MAX: not draining
 
   base::Mutex mutex_;
-  base::CondVar drained_changed_;
+  base::CondVar drain_changed_;  // drained_, or an earlier drain_deadline_us_
   bool drained_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -30,6 +31,7 @@ struct EngineOptions {
   int32_t max_preemptions = 2;  // of one sequence; then all its blocks are reserved before it runs again
   bool prefix_cache = true;
   admission::LogSink log;              // empty: none
+  std::function<void()> on_fault;      // called once, on the engine's thread, when the device has failed; may be empty
   EngineObserver* observer = nullptr;  // not owned; outlives the engine; nullptr: none
 
   // InvalidArgument names the option, the limit and the value.

@@ -171,7 +171,6 @@ class Scheduler {
   std::vector<Outgoing> outbox_;
   std::vector<std::unique_ptr<ActiveRequest>> graveyard_;  // closed; freed when no plan can name them any more
   bool ended_since_removal_ = false;                       // running_ holds sequences that do not run
-  bool preempted_in_plan_ = false;
   bool no_room_ = false;  // the last plan could not start what is next for want of blocks
   uint64_t next_order_ = 1;
   absl::Time now_;                                     // of the phase that runs

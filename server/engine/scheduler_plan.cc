@@ -11,12 +11,11 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   now_ = now;
   BatchPlan plan;
   plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
-  preempted_in_plan_ = false;
   PlanDecode(plan);
   RemoveEnded();
   const size_t started_from = running_.size();
   // What was just taken from some is not at once given to others.
-  if (!preempted_in_plan_) StartSequences(now, start_new, plan);
+  if (!plan.preempted) StartSequences(now, start_new, plan);
   PlanPrefill(started_from, plan);
   BuildInput(shape_, plan);
   return plan;

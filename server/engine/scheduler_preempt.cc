@@ -80,7 +80,7 @@ void Scheduler::Preempt(Sequence& victim, BatchPlan& plan) {
   victim.state = SequenceState::kStandby;
   standby_.insert(&victim);
   ended_since_removal_ = true;  // it leaves running_
-  preempted_in_plan_ = true;
+  plan.preempted = true;
 }
 
 }  // namespace hadal::engine

@@ -53,7 +53,8 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
   scheduler_.Publish();  // what was retired or started is told before the wait for the device
   Round round;
-  round.progressed = in_flight_.has_value() || !next.empty();
+  // What a preemption has freed is given out by the next plan.
+  round.progressed = in_flight_.has_value() || !next.empty() || next.preempted;
   if (in_flight_.has_value()) FinishStep(next);
   if (!next.empty() && !device_fault_) LaunchStep(std::move(next));
   scheduler_.Publish();
@@ -143,6 +144,7 @@ void StepLoop::Fault(const absl::Status& status) {
   }
   scheduler_.EndAll(FaultStatus());
   scheduler_.EndWaiting(FaultStatus());
+  if (options_.on_fault) options_.on_fault();
 }
 
 void StepLoop::EndRunning() {

@@ -371,22 +371,10 @@ void CallRun::Record(const absl::Status& status, int http_status) {
   service().Record(record);
 }
 
-// Counts the call as active while it is alive.
-class ActiveMark {
- public:
-  explicit ActiveMark(std::atomic<int64_t>* counter) : counter_(counter) { counter_->fetch_add(1); }
-  ~ActiveMark() { counter_->fetch_sub(1); }
-  ActiveMark(const ActiveMark&) = delete;
-  ActiveMark& operator=(const ActiveMark&) = delete;
-
- private:
-  std::atomic<int64_t>* const counter_;
-};
-
 }  // namespace
 
 asio::awaitable<void> HandleCall(Connection& connection, CallContext context) {
-  const ActiveMark mark(&connection.mutable_context().active_calls);
+  const base::ActiveCount::Scope active(&connection.mutable_context().active_calls);
   CallRun run(connection, std::move(context));
   co_await run.Run();
 }

@@ -116,6 +116,7 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
 
 // Appends to rest_. False when the client is gone or the time is up.
 asio::awaitable<bool> Connection::ReadSome() {
+  if (aborted_) co_return false;
   auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
   if (error || aborted_) co_return false;
   rest_.append(read_buffer_.data(), size);

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/base/active_count.h"
 #include "server/http/async_event.h"
 #include "server/http/error_answer.h"
 #include "server/http/http_server.h"
@@ -25,13 +26,13 @@ namespace hadal::http {
 
 class Connection;
 
-// What all connections share. The counters are atomic; the rest does not change after the start.
+// What all connections share. Counters and flags are thread-safe; the rest does not change after the start.
 struct ServerContext {
   HttpOptions options;
   HttpServer::Dependencies dependencies;
   std::atomic<bool> draining{false};
-  std::atomic<int64_t> active_calls{0};
-  std::atomic<int64_t> open_connections{0};
+  base::ActiveCount active_calls;
+  base::ActiveCount open_connections;
   std::atomic<uint64_t> next_request{0};
 };
 
@@ -51,7 +52,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Serves until the connection ends.
   boost::asio::awaitable<void> Run(Handler handler);
-  // Ends everything now.
+  // Ends everything now: what waits is cancelled, and nothing new is begun.
   void Abort();
   // Drain: ends it when no request is under way.
   void CloseIfIdle();

@@ -27,8 +27,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/sync.h"
 #include "server/base/strings.h"
-#include "server/base/sync.h"
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
 #include "server/http/error_answer.h"
@@ -87,7 +87,8 @@ class HttpServer::Impl {
   static asio::awaitable<void> RefuseConnection(Connection& connection);
   // Runs a connection on the thread it belongs to; called there.
   void Serve(IoThread& thread, tcp::socket socket, bool refuse);
-  void CountConnection(int by);
+  void BeginConnection();
+  void EndConnection();
 
   ServerContext context_;
   HttpMetrics metrics_;
@@ -131,9 +132,15 @@ void HttpServer::Impl::Start() {
   }
 }
 
-void HttpServer::Impl::CountConnection(int by) {
-  context_.open_connections.fetch_add(by);
-  metrics_.open_connections.At(0).Add(by);
+void HttpServer::Impl::BeginConnection() {
+  context_.open_connections.Add();
+  metrics_.open_connections.At(0).Add(1);
+}
+
+// The last thing that a connection does: Stop waits for it.
+void HttpServer::Impl::EndConnection() {
+  metrics_.open_connections.At(0).Add(-1);
+  context_.open_connections.Done();
 }
 
 asio::awaitable<void> HttpServer::Impl::Accept() {
@@ -146,9 +153,9 @@ asio::awaitable<void> HttpServer::Impl::Accept() {
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (context_.open_connections.load() >= context_.options.max_connections + kReservedConnections)
+    if (context_.open_connections.value() >= context_.options.max_connections + kReservedConnections)
       continue;  // closes it
-    CountConnection(1);
+    BeginConnection();
     asio::co_spawn(reserved().context, Admit(std::move(socket)), asio::detached);
   }
 }
@@ -189,18 +196,19 @@ asio::awaitable<void> HttpServer::Impl::Admit(tcp::socket socket) {
     if (!error && *looking) socket.close(none);
   });
   looking_.insert(&socket);
+  if (stopping_.load()) socket.close(ignored);
   const FirstBytes kind = co_await Look(socket);
   looking_.erase(&socket);
   *looking = false;
   limit.cancel();
 
   if (kind == FirstBytes::kUndecided || !socket.is_open()) {
-    CountConnection(-1);
+    EndConnection();
     co_return;
   }
   if (kind == FirstBytes::kHttp2 && context_.dependencies.adopt_http2) {
     const int fd = socket.release(ignored);
-    CountConnection(-1);
+    EndConnection();
     if (ignored) co_return;
     ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
     context_.dependencies.adopt_http2(fd);
@@ -210,12 +218,12 @@ asio::awaitable<void> HttpServer::Impl::Admit(tcp::socket socket) {
     Serve(reserved(), std::move(socket), /*refuse=*/false);
     co_return;
   }
-  const bool refuse = context_.open_connections.load() > context_.options.max_connections;
+  const bool refuse = context_.open_connections.value() > context_.options.max_connections;
   IoThread& thread = *threads_[1 + next_thread_++ % (threads_.size() - 1)];
   const tcp protocol = socket.local_endpoint(ignored).protocol();
   const int fd = socket.release(ignored);
   if (ignored) {
-    CountConnection(-1);
+    EndConnection();
     co_return;
   }
   asio::post(thread.context, [this, &thread, protocol, fd, refuse] {
@@ -224,7 +232,7 @@ asio::awaitable<void> HttpServer::Impl::Admit(tcp::socket socket) {
     moved.assign(protocol, fd, error);
     if (error) {
       ::close(fd);
-      CountConnection(-1);
+      EndConnection();
       return;
     }
     Serve(thread, std::move(moved), refuse);
@@ -235,7 +243,7 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
   const ServerContext& context = connection.context();
   const absl::Status status = request::MakeBusy(
       request::Reason::kConnectionQueueFull,
-      absl::StrFormat("%d/%d connections", context.open_connections.load(), context.options.max_connections),
+      absl::StrFormat("%d/%d connections", context.open_connections.value(), context.options.max_connections),
       absl::Seconds(1));
   connection.CloseAfterAnswer();
   co_await connection.Send(ErrorAnswer(status, context.options.overload_http_status));
@@ -251,7 +259,7 @@ void HttpServer::Impl::Serve(IoThread& thread, tcp::socket socket, bool refuse) 
       thread.context, [connection, handler = std::move(handler)]() { return connection->Run(handler); },
       [this, &thread, connection](std::exception_ptr) {
         thread.connections.erase(connection.get());
-        CountConnection(-1);
+        EndConnection();
       });
 }
 
@@ -265,15 +273,7 @@ void HttpServer::Impl::BeginDrain() {
   }
 }
 
-bool HttpServer::Impl::WaitIdle(absl::Duration timeout) {
-  const auto deadline =
-      std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(std::min(timeout, absl::Hours(24)));
-  while (context_.active_calls.load() > 0) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
+bool HttpServer::Impl::WaitIdle(absl::Duration timeout) { return context_.active_calls.WaitZero(timeout); }
 
 void HttpServer::Impl::Stop() {
   base::MutexLock lock(&mutex_);
@@ -286,15 +286,13 @@ void HttpServer::Impl::Stop() {
     acceptor_->close(ignored);
     for (tcp::socket* socket : looking_) socket->close(ignored);
   });
-  // Handed over between two looks at the sets: repeated until every connection has ended.
-  while (context_.open_connections.load() > 0) {
-    for (auto& thread : threads_) {
-      asio::post(thread->context, [io = thread.get()] {
-        for (Connection* connection : io->connections) connection->Abort();
-      });
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  // A connection that reaches its thread after this finds stopping_ set.
+  for (auto& thread : threads_) {
+    asio::post(thread->context, [io = thread.get()] {
+      for (Connection* connection : io->connections) connection->Abort();
+    });
   }
+  context_.open_connections.WaitZero(absl::InfiniteDuration());
   for (auto& thread : threads_) {
     thread->work.reset();
     thread->context.stop();
@@ -321,7 +319,7 @@ int HttpServer::port() const { return impl_->port(); }
 void HttpServer::BeginDrain() { impl_->BeginDrain(); }
 bool HttpServer::WaitIdle(absl::Duration timeout) { return impl_->WaitIdle(timeout); }
 void HttpServer::Stop() { impl_->Stop(); }
-int64_t HttpServer::active_calls() const { return impl_->context().active_calls.load(); }
-int64_t HttpServer::open_connections() const { return impl_->context().open_connections.load(); }
+int64_t HttpServer::active_calls() const { return impl_->context().active_calls.value(); }
+int64_t HttpServer::open_connections() const { return impl_->context().open_connections.value(); }
 
 }  // namespace hadal::http

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/sync.h"
+#include "server/base/notification.h"
 #include "server/rpc/inference_service.h"
 
 namespace hadal::rpc {
@@ -73,12 +73,7 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   void Shutdown(absl::Duration timeout) override {
-    {
-      base::MutexLock lock(&mutex_);
-      if (server_ == nullptr || stopping_) return;
-      stopping_ = true;
-      stop_.NotifyAll();
-    }
+    if (server_ == nullptr || !stop_.Notify()) return;
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
     server_->Wait();
   }
@@ -86,16 +81,9 @@ class GrpcServerImpl final : public GrpcServer {
  private:
   void SweepStalled() {
     const absl::Duration period = std::min(absl::Seconds(1), options_.slow_reader_timeout / 4);
-    while (!Stopped(std::max(period, absl::Milliseconds(10)))) {
+    while (!stop_.WaitFor(std::max(period, absl::Milliseconds(10)))) {
       registry_.DropStalled(options_.service->clock().Now() - options_.slow_reader_timeout);
     }
-  }
-
-  // Waits for the time or for Shutdown, whichever comes first.
-  bool Stopped(absl::Duration timeout) {
-    base::MutexLock lock(&mutex_);
-    if (!stopping_) stop_.WaitFor(&mutex_, timeout);
-    return stopping_;
   }
 
   const Options options_;
@@ -105,10 +93,7 @@ class GrpcServerImpl final : public GrpcServer {
   InferenceService inference_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = -1;
-
-  base::Mutex mutex_;
-  base::CondVar stop_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  base::Notification stop_;
   std::thread sweeper_;
 };
 

@@ -9,7 +9,7 @@ import re
 import sys
 
 SOURCES = (".h", ".cc", ".cu", ".cuh")
-TOP_FOLDERS = ("kernels", "models", "server", "client")
+TOP_FOLDERS = ("base", "kernels", "models", "server", "client")
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
 # g++ 12 lays the frame of such a coroutine out in two ways and reads another field for `this`.
 AWAIT_IN_CONDITION = re.compile(r"\b(?:if|while)\b.*\bco_await\b.*\)")
@@ -26,8 +26,11 @@ SERVER_LIBRARIES = GRPC + HTTP + ("spdlog/", "prometheus/", "CLI/")
 MODEL_VIEW = ("models/model.h", "models/kv_layout.h", "models/sampling_params.h", "models/token_grammar.h")
 MODEL_UTIL = ("models/concat.h", "models/status_macros.h")
 
+# The locks of base/ are for every folder.
+EVERYWHERE = ("base/",)
 # path prefix -> (our headers it may include, outside headers it may not include)
 RULES = {
+    "base/": (("base/",), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/": (("kernels/",), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/ops/": (("kernels/ops/", "kernels/tensor_view.h", "kernels/half.h", "kernels/dtype.h"),
                      TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
@@ -98,7 +101,7 @@ def check_file(root, path):
             continue
         include = match.group(2)
         if include.split("/")[0] in TOP_FOLDERS or include.startswith("tests/"):
-            if not allowed(include, ours):
+            if not allowed(include, ours + EVERYWHERE):
                 yield f"{path}:{number}: {prefix} may not include {include}"
         elif include.startswith(banned):
             yield f"{path}:{number}: {prefix} may not include <{include}>"

@@ -406,6 +406,28 @@ def test_sigterm_drains(start_server):
     assert server.process.wait(30) == 0
 
 
+def test_a_second_signal_shortens_the_drain(start_server):
+    server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--drain-timeout=60s")
+    sock = send_raw(server, "/v1/chat/completions", {**LONG, "stream": True})  # 30 s when nobody interferes
+    data = read_until(sock, b"data: ")
+    server.signal(signal.SIGTERM)
+    server.wait_metric("hadal_draining", 1)
+    assert server.process.poll() is None
+    second_at = time.monotonic()
+    server.signal(signal.SIGINT)
+    while more := sock.recv(65536):
+        data += more
+    assert b"insufficient_system_resource" in data
+    assert server.process.wait(30) == 0
+    assert 0.5 < time.monotonic() - second_at < 10
+
+
+def test_a_signal_while_loading_ends_the_process(start_server):
+    server = start_server(wait_ready=False)
+    server.signal(signal.SIGINT)
+    assert server.process.wait(30) == 0
+
+
 def test_a_drain_that_takes_too_long_says_so(start_server):
     server = start_server("--drain-timeout=200ms")
     sock = send_raw(server, "/v1/chat/completions", {**LONG, "stream": True, "n": 8})

@@ -136,6 +136,10 @@ class LoopFixture {
 
   engine::StepLoop::Round Round() {
     round = loop->RunOnce(wake->Take());
+    if (!round.progressed && round.wake_at > admission.clock.Now()) {
+      EXPECT_FALSE(loop->RunOnce(0).progressed)
+          << "there was work left, and nothing would have woken the engine for it";
+    }
     CheckAccounts();
     return round;
   }

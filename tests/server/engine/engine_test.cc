@@ -164,10 +164,9 @@ TEST(EngineTest, DrainFinishesWhatRuns) {
   server.engine->Start();
   while (server.engine->snapshot().running < 13) std::this_thread::yield();
   server.controller->BeginDrain();
-  auto drained = std::async(std::launch::async, [&] { return server.engine->Drain(absl::Seconds(20)); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  server.engine->BeginDrain(absl::Seconds(20));
   server.model->LetGo();
-  EXPECT_TRUE(drained.get());
+  EXPECT_TRUE(server.engine->WaitDrained());
   int finished = 0, refused = 0;
   for (auto& stream : streams) {
     const request::StreamBatch batch = ReadAll(*stream);
@@ -191,7 +190,8 @@ TEST(EngineTest, DrainTimeOutCutsLongAnswers) {
   auto stream = server.Start(5, 7000);
   while (server.engine->snapshot().steps < 5) std::this_thread::yield();
   server.controller->BeginDrain();
-  EXPECT_TRUE(server.engine->Drain(absl::Milliseconds(1)));
+  server.engine->BeginDrain(absl::Milliseconds(1));
+  EXPECT_TRUE(server.engine->WaitDrained());
   const request::StreamBatch batch = ReadAll(*stream);
   ASSERT_TRUE(batch.closed);
   ASSERT_EQ(batch.ends.size(), 1u);
@@ -206,7 +206,8 @@ TEST(EngineTest, DrainGivesUpOnAModelThatHangs) {
   auto stream = server.Start(5, 4);
   while (!server.engine->snapshot().step_in_flight) std::this_thread::yield();
   server.controller->BeginDrain();
-  auto drained = std::async(std::launch::async, [&] { return server.engine->Drain(absl::Seconds(5)); });
+  server.engine->BeginDrain(absl::Seconds(5));
+  auto drained = std::async(std::launch::async, [&] { return server.engine->WaitDrained(); });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   clock.Advance(absl::Seconds(36));
   EXPECT_FALSE(drained.get());

@@ -10,6 +10,7 @@ namespace {
 using hadal::testing::LoopFixture;
 using hadal::testing::Received;
 using request::FinishReason;
+using request::Priority;
 using request::Reason;
 
 TEST(LifecycleTest, CancelInTheQueue) {
@@ -207,6 +208,29 @@ TEST(LifecycleTest, StalledReadersLoseTheirBlocksToOthers) {
   }
   for (int i = 0; i < 2; ++i) EXPECT_EQ(answers[i].tokens[0], f.Expected(LoopFixture::Prompt(14, i), 20)) << i;
   f.ExpectEmpty();
+}
+
+TEST(LifecycleTest, WhatAPreemptionFreesIsGivenOutInTheNextRound) {
+  LoopFixture f({.blocks = 9, .ledger_blocks = 1000, .prefix_cache = false});
+  const auto submit_slow = [&](int32_t prompt, Priority priority) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(prompt, prompt), 20, priority);
+    request->stream = std::make_shared<request::TokenStream>(2);
+    return f.Submit(std::move(request));
+  };
+  auto urgent = submit_slow(16, Priority::kHigh);
+  auto other = submit_slow(14, Priority::kLow);
+  f.RunUntilIdle();
+  ASSERT_EQ(f.state().paused_requests, 2);
+  ASSERT_EQ(f.state().free_blocks, 0);
+  auto small = f.Submit(LoopFixture::Prompt(3, 9), 2, Priority::kNormal);
+  f.RunUntilIdle();
+  ASSERT_FALSE(small->Read().started);
+  // Its next token needs a block that only itself can give: nothing runs then, but the small one has room.
+  Received got;
+  got.Read(*other);
+  f.RunUntilIdle();
+  ASSERT_EQ(f.observer.preemptions, 1);
+  EXPECT_TRUE(small->Read().closed);
 }
 
 TEST(LifecycleTest, AnExpiredRequestIsNeverPrefilled) {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/base/active_count.h"
+
+#include "server/base/clock.h"
+
+namespace hadal::base {
+
+void ActiveCount::Add() {
+  MutexLock lock(&mutex_);
+  ++value_;
+}
+
+void ActiveCount::Done() {
+  MutexLock lock(&mutex_);
+  if (--value_ == 0) zero_.NotifyAll();
+}
+
+int64_t ActiveCount::value() const {
+  MutexLock lock(&mutex_);
+  return value_;
+}
+
+bool ActiveCount::WaitZero(absl::Duration timeout) const {
+  const absl::Time deadline = Clock::Real()->Now() + timeout;
+  MutexLock lock(&mutex_);
+  while (value_ > 0 && Clock::Real()->WaitUntil(&zero_, &mutex_, deadline)) {
+  }
+  return value_ == 0;
+}
+
+}  // namespace hadal::base

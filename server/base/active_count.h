@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "base/sync.h"
+
+namespace hadal::base {
+
+// How many of something are under way, for those who wait until none is left. Thread-safe. May be destroyed as soon as
+// WaitZero has returned true, as long as nobody calls Add again.
+class ActiveCount {
+ public:
+  void Add();
+  void Done();
+  int64_t value() const;
+  // True when nothing is under way, at once or within the time-out.
+  bool WaitZero(absl::Duration timeout) const;
+
+  // Counts one while it is alive.
+  class Scope {
+   public:
+    explicit Scope(ActiveCount* count) : count_(count) { count_->Add(); }
+    ~Scope() { count_->Done(); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    ActiveCount* const count_;
+  };
+
+ private:
+  mutable Mutex mutex_;
+  mutable CondVar zero_;
+  int64_t value_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace hadal::base

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/stop_events.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+
+namespace hadal::commands {
+
+absl::StatusOr<std::unique_ptr<StopEvents>> StopEvents::Create() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  const int signal_fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signal_fd < 0) return absl::ErrnoToStatus(errno, "signalfd");
+  const int notify_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (notify_fd < 0) {
+    const absl::Status status = absl::ErrnoToStatus(errno, "eventfd");
+    ::close(signal_fd);
+    return status;
+  }
+  return std::unique_ptr<StopEvents>(new StopEvents(signal_fd, notify_fd));
+}
+
+StopEvents::~StopEvents() {
+  ::close(signal_fd_);
+  ::close(notify_fd_);
+}
+
+void StopEvents::Notify() {
+  // Fails only when the counter is full, and then the descriptor is readable already.
+  (void)::eventfd_write(notify_fd_, 1);
+}
+
+int StopEvents::signals() {
+  signalfd_siginfo info;
+  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) ++signals_;
+  return signals_;
+}
+
+void StopEvents::Wait() {
+  std::array<pollfd, 2> fds = {pollfd{signal_fd_, POLLIN, 0}, pollfd{notify_fd_, POLLIN, 0}};
+  while (::poll(fds.data(), fds.size(), -1) < 0 && errno == EINTR) {
+  }
+  eventfd_t taken;
+  if ((fds[1].revents & POLLIN) != 0) (void)::eventfd_read(notify_fd_, &taken);
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/stop_events.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <thread>
+
+namespace hadal::commands {
+namespace {
+
+TEST(StopEventsTest, CountsSignalsInsteadOfEnding) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  EXPECT_EQ(events->signals(), 0);
+  ::kill(::getpid(), SIGTERM);
+  events->Wait();
+  EXPECT_EQ(events->signals(), 1);
+  ::kill(::getpid(), SIGINT);
+  events->Wait();
+  EXPECT_EQ(events->signals(), 2);
+  EXPECT_EQ(events->signals(), 2) << "asking again counts nothing twice";
+}
+
+TEST(StopEventsTest, ASignalBeforeTheWaitIsNotLost) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  ::kill(::getpid(), SIGTERM);
+  std::thread late([&] { events->Wait(); });
+  late.join();
+  EXPECT_EQ(events->signals(), 1);
+}
+
+TEST(StopEventsTest, NotifyEndsOneWait) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  events->Notify();
+  events->Notify();  // both before the wait: one wake-up
+  events->Wait();
+  std::thread later([&] { events->Notify(); });
+  events->Wait();
+  later.join();
+  EXPECT_EQ(events->signals(), 0);
+}
+
+}  // namespace
+}  // namespace hadal::commands
