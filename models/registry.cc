@@ -12,17 +12,17 @@
 #include "absl/strings/strip.h"
 #include "kernels/backend.h"
 #include "models/blocks/rope_cache.h"
+#include "models/checkpoint/deepseek_v4_tensors.h"
+#include "models/checkpoint/fingerprint.h"
+#include "models/checkpoint/weights.h"
 #include "models/families/family.h"
-#include "models/loader/deepseek_v4_tensors.h"
-#include "models/loader/fingerprint.h"
-#include "models/loader/weights.h"
 #include "models/model_runner.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
 
 #define HADAL_FAMILY(Name, ...) const Family& Name##Family();
-#include "models/loader/families.def"
+#include "models/config/families.def"
 #undef HADAL_FAMILY
 
 namespace {
@@ -36,13 +36,13 @@ struct Registration {
 
 constexpr Registration kRegistrations[] = {
 #define HADAL_FAMILY(Name, architecture, ...) {architecture, Name##Family},
-#include "models/loader/families.def"
+#include "models/config/families.def"
 #undef HADAL_FAMILY
 };
 
 constexpr uint64_t kDummySeed = 20240531;
 
-absl::StatusOr<DType> ChooseDType(const std::string& name, const loader::ModelConfig& config) {
+absl::StatusOr<DType> ChooseDType(const std::string& name, const config::ModelConfig& config) {
   if (name == "auto") return config.DefaultComputeDType();
   if (name == "bfloat16") return DType::kBF16;
   if (name == "float16") return DType::kF16;
@@ -85,12 +85,12 @@ absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const LoadOptions& 
 
 // Everything that is known before tensor data is read.
 struct Checkpoint {
-  loader::ModelConfig config;
+  config::ModelConfig config;
   const Family* family = nullptr;
   DType dtype = DType::kBF16;
   int32_t max_model_len = 0;
-  loader::WeightStore store;
-  loader::TensorReport report;
+  checkpoint::WeightStore store;
+  checkpoint::TensorReport report;
 };
 
 absl::Status CheckOptions(const LoadOptions& options) {
@@ -107,8 +107,8 @@ absl::Status CheckOptions(const LoadOptions& options) {
 // A folder without weights is opened as with dummy ones when `may_lack_weights`.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_lack_weights = false) {
   HADAL_RETURN_IF_ERROR(CheckOptions(options));
-  if (options.progress) options.progress({loader::LoadStage::kOpen, 0, 0});
-  HADAL_ASSIGN_OR_RETURN(loader::ModelConfig config, loader::ReadModelConfig(options.dir));
+  if (options.progress) options.progress({checkpoint::LoadStage::kOpen, 0, 0});
+  HADAL_ASSIGN_OR_RETURN(config::ModelConfig config, config::ReadModelConfig(options.dir));
   HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
   HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
   const int64_t longest = std::min<int64_t>(config.max_position_embeddings, std::numeric_limits<int32_t>::max());
@@ -117,18 +117,18 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
         absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
   }
   const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
-  const std::vector<loader::TensorSpec> specs = family->tensors(config);
+  const std::vector<checkpoint::TensorSpec> specs = family->tensors(config);
   bool dummy = options.load_format == LoadFormat::kDummy;
-  absl::StatusOr<loader::WeightStore> stored = absl::NotFoundError("");
+  absl::StatusOr<checkpoint::WeightStore> stored = absl::NotFoundError("");
   if (!dummy) {
-    stored = loader::WeightStore::Open(options.dir);
-    dummy = may_lack_weights && absl::IsNotFound(stored.status()) && !loader::WeightStore::HasWeights(options.dir);
+    stored = checkpoint::WeightStore::Open(options.dir);
+    dummy = may_lack_weights && absl::IsNotFound(stored.status()) && !checkpoint::WeightStore::HasWeights(options.dir);
   }
-  if (dummy) stored = loader::WeightStore::Dummy(specs, kDummySeed);
-  HADAL_ASSIGN_OR_RETURN(loader::WeightStore store, std::move(stored));
-  if (config.v4_attention) store = store.With(loader::DeepseekV4SavedName);
-  if (options.progress) options.progress({loader::LoadStage::kValidate, 0, 0});
-  HADAL_ASSIGN_OR_RETURN(const loader::TensorReport report, loader::CheckTensors(store, config, specs));
+  if (dummy) stored = checkpoint::WeightStore::Dummy(specs, kDummySeed);
+  HADAL_ASSIGN_OR_RETURN(checkpoint::WeightStore store, std::move(stored));
+  if (config.v4_attention) store = store.With(checkpoint::DeepseekV4SavedName);
+  if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
+  HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report, checkpoint::CheckTensors(store, config, specs));
   return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report};
 }
 
@@ -167,16 +167,16 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options.mla_form));
   HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> backend, OpenDevice(options));
-  const loader::ModelConfig& config = checkpoint.config;
+  const config::ModelConfig& config = checkpoint.config;
   const DType dtype = checkpoint.dtype;
 
-  loader::WeightLoader::Options loader_options;
+  checkpoint::WeightLoader::Options loader_options;
   loader_options.compute_dtype = dtype;
   loader_options.threads = options.threads;
   loader_options.progress = options.progress;
   loader_options.progress_total_bytes = checkpoint.report.loaded_bytes;
-  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<loader::WeightLoader> weight_loader,
-                         loader::WeightLoader::Create(checkpoint.store, config, backend.get(), loader_options));
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<checkpoint::WeightLoader> weight_loader,
+                         checkpoint::WeightLoader::Create(checkpoint.store, config, backend.get(), loader_options));
   const LoadContext context = {config, *weight_loader, *backend, ParallelContext{}};
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                          checkpoint.family->load(context, {checkpoint.max_model_len, mla_form}));
@@ -186,10 +186,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   info.name = ServedName(options);
   info.family = checkpoint.family->name;
   info.dtype = DTypeLongName(dtype);
-  info.fingerprint = loader::Fingerprint(config, checkpoint.store);
+  info.fingerprint = checkpoint::Fingerprint(config, checkpoint.store);
   info.vocab_size = static_cast<int32_t>(config.vocab_size);
   info.max_model_len = checkpoint.max_model_len;
-  info.parameter_count = loader::ParameterCount(config);
+  info.parameter_count = plan::ParameterCount(config);
   info.weights_bytes = weight_loader->buffer_bytes() + weight_loader->zero_copy_bytes();
 
   StepBudget budget;
@@ -218,7 +218,7 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   device_options.memory_budget_bytes = 0;
   HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend, OpenDevice(device_options));
 
-  loader::MemoryPlanOptions plan_options;
+  plan::MemoryPlanOptions plan_options;
   plan_options.compute_dtype = checkpoint.dtype;
   plan_options.kv_layout = checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype);
   plan_options.block_tokens = block_tokens;
@@ -236,7 +236,7 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   plan_options.left_aside_bytes = checkpoint.report.ignored_bytes;
   ModelPlan plan;
   plan.has_weights = !checkpoint.store.is_dummy();
-  HADAL_ASSIGN_OR_RETURN(plan.memory, loader::PlanMemory(checkpoint.config, plan_options));
+  HADAL_ASSIGN_OR_RETURN(plan.memory, plan::PlanMemory(checkpoint.config, plan_options));
   plan.device = std::string(backend->name());
   plan.dtype = DTypeLongName(checkpoint.dtype);
   plan.config = std::move(checkpoint.config);

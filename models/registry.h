@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "models/loader/config.h"
-#include "models/loader/memory_plan.h"
-#include "models/loader/progress.h"
+#include "models/checkpoint/progress.h"
+#include "models/config/config.h"
 #include "models/model.h"
+#include "models/plan/memory_plan.h"
 
 namespace hadal::models {
 
@@ -28,14 +28,14 @@ struct LoadOptions {
   std::string device = "auto";  // auto, cpu, cuda, cuda:N, reference
   std::string dtype = "auto";   // auto (the checkpoint's half type), bfloat16, float16, float32
   LoadFormat load_format = LoadFormat::kAuto;
-  int32_t threads = 0;                    // CPU compute threads; 0: one per core
-  std::string isa = "auto";               // CPU instruction set, see kernels::Backend::Options
-  int64_t memory_budget_bytes = 0;        // limit on device buffers; 0: what the device has
-  int32_t max_model_len = 0;              // tokens, at most the configuration's; 0: the configuration's
-  int32_t max_batch_tokens = 2048;        // most tokens of one step
-  int32_t max_batch_size = 256;           // most sequences of one step
-  std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
-  loader::LoadProgressCallback progress;  // may be empty
+  int32_t threads = 0;              // CPU compute threads; 0: one per core
+  std::string isa = "auto";         // CPU instruction set, see kernels::Backend::Options
+  int64_t memory_budget_bytes = 0;  // limit on device buffers; 0: what the device has
+  int32_t max_model_len = 0;        // tokens, at most the configuration's; 0: the configuration's
+  int32_t max_batch_tokens = 2048;  // most tokens of one step
+  int32_t max_batch_size = 256;     // most sequences of one step
+  std::string mla_form = "auto";    // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
+  checkpoint::LoadProgressCallback progress;  // may be empty
 };
 
 // Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong,
@@ -50,11 +50,11 @@ absl::StatusOr<int64_t> DeviceMemoryBytes(const LoadOptions& options);
 
 // What would be loaded, from config.json and the headers of the weights alone.
 struct ModelPlan {
-  loader::ModelConfig config;
+  config::ModelConfig config;
   std::string device;        // the device that "auto" chose
   std::string dtype;         // the compute type that "auto" chose
   bool has_weights = false;  // false: planned from config.json alone
-  loader::MemoryPlan memory;
+  plan::MemoryPlan memory;
 };
 
 // Checks everything that LoadModel would check short of reading tensor data, and plans the memory; a folder that holds

@@ -20,8 +20,8 @@
 
 #include "absl/status/status.h"
 #include "kernels/uniform_backend.h"
+#include "models/checkpoint/weights.h"
 #include "models/families/family.h"
-#include "models/loader/weights.h"
 #include "models/registry.h"
 #include "models/status_macros.h"
 #include "models/step_executor.h"
@@ -137,14 +137,14 @@ absl::Status Profile(const char* name, StepExecutor& executor, TimedBackend& bac
 }
 
 absl::Status Main(const std::string& dir, int32_t prefill, int32_t sequences, int32_t context, int steps) {
-  HADAL_ASSIGN_OR_RETURN(const loader::ModelConfig config, loader::ReadModelConfig(dir));
+  HADAL_ASSIGN_OR_RETURN(const config::ModelConfig config, config::ReadModelConfig(dir));
   HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
   const kernels::DType dtype = config.DefaultComputeDType();
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> cpu, kernels::CreateBackend("cpu", {}));
   TimedBackend backend(std::move(cpu));
   HADAL_ASSIGN_OR_RETURN(const auto weights,
-                         loader::WeightLoader::Create(loader::WeightStore::Dummy(family->tensors(config), 1), config,
-                                                      &backend, {.compute_dtype = dtype}));
+                         checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family->tensors(config), 1),
+                                                          config, &backend, {.compute_dtype = dtype}));
   constexpr int32_t kBlockTokens = 64;
   const int32_t longest = prefill + context;
   HADAL_ASSIGN_OR_RETURN(auto network, family->load({config, *weights, backend, {}}, {longest}));

@@ -9,16 +9,16 @@
 #include "kernels/ops/ragged_batch.h"
 #include "models/blocks/arena.h"
 #include "models/blocks/parallel_context.h"
-#include "models/loader/config.h"
-#include "models/loader/weight_loader.h"
+#include "models/checkpoint/weight_loader.h"
+#include "models/config/config.h"
 
 namespace hadal::models {
 
 // What a block needs to take its weights. Borrowed for the duration of a Load call, except the backend, which outlives
 // every block.
 struct LoadContext {
-  const loader::ModelConfig& config;
-  loader::WeightLoader& loader;
+  const config::ModelConfig& config;
+  checkpoint::WeightLoader& loader;
   kernels::Backend& backend;
   ParallelContext parallel;
 

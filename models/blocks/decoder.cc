@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const LoadContext& contex
   return decoder;
 }
 
-int64_t Decoder::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens,
+int64_t Decoder::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens,
                                 int64_t block_bytes) {
   // The residual stream, a block's input and its output.
   return 3 * ArenaBytes(dtype, tokens * config.hidden_size) + block_bytes;

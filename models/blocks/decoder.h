@@ -40,7 +40,7 @@ class Decoder : public Network {
 
   // Upper bound of arena bytes that Forward takes, its result included, when no block of any layer takes more than
   // `block_bytes`.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens,
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens,
                                 int64_t block_bytes);
 
   const KvLayout& kv_layout() const override { return kv_layout_; }

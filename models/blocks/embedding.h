@@ -20,10 +20,10 @@ class TokenEmbedding {
   // ids i32 [tokens], out [tokens, hidden].
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& ids, const kernels::TensorView& out) const;
 
-  const loader::LoadedTensor& table() const { return table_; }
+  const checkpoint::LoadedTensor& table() const { return table_; }
 
  private:
-  loader::LoadedTensor table_;
+  checkpoint::LoadedTensor table_;
 };
 
 // Hidden states to logits: final norm, then the output matrix (the embedding's own when they are tied).

@@ -14,7 +14,7 @@ absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadCont
   return Mlp::Load(context, name, context.config.mlp_bias);
 }
 
-int64_t FeedForwardWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+int64_t FeedForwardWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   const int64_t dense = Mlp::WorkspaceBytes(config.intermediate_size, dtype, tokens);
   return config.moe.has_value() ? std::max(dense, Moe::WorkspaceBytes(config, dtype, tokens)) : dense;
 }

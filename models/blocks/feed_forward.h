@@ -16,6 +16,6 @@ absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadCont
                                                                   const std::string& name);
 
 // Upper bound of arena bytes that the block of any layer takes.
-int64_t FeedForwardWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+int64_t FeedForwardWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
 }  // namespace hadal::models

@@ -12,7 +12,7 @@ namespace hadal::models {
 absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadContext& context, const std::string& name,
                                                                  int64_t layer, std::shared_ptr<const RopeCache> rope,
                                                                  const PagedCache* keys, const PagedCache* values) {
-  const loader::AttentionConfig& config = context.config.attention;
+  const config::AttentionConfig& config = context.config.attention;
   std::unique_ptr<GqaAttention> block(new GqaAttention());
   block->heads_ = context.parallel.Share(config.heads);
   block->kv_heads_ = context.parallel.Share(config.kv_heads);
@@ -36,8 +36,8 @@ absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadConte
   return block;
 }
 
-int64_t GqaAttention::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  const loader::AttentionConfig& attention = config.attention;
+int64_t GqaAttention::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+  const config::AttentionConfig& attention = config.attention;
   return ArenaBytes(dtype, tokens * (attention.heads + 2 * attention.kv_heads) * attention.head_dim) +
          ArenaBytes(dtype, tokens * attention.heads * attention.head_dim);
 }

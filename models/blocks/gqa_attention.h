@@ -28,7 +28,7 @@ class GqaAttention : public AttentionBlock {
                        const kernels::TensorView& out) const override;
 
   // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
   GqaAttention() = default;

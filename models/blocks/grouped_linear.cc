@@ -26,18 +26,18 @@ absl::StatusOr<GroupedLinear> GroupedLinear::Load(const LoadContext& context, co
     for (const std::string& part : parts) {
       std::vector<int64_t>& list = addresses.emplace_back();
       for (int64_t e = 0; e < experts; ++e) {
-        HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weight, context.loader.Load(WeightName(prefix, e, part)));
+        HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(WeightName(prefix, e, part)));
         list.push_back(Address(weight.view));
         grouped.weights_.push_back(std::move(weight));
       }
       grouped.parts_.push_back({grouped.weights_.back().view.size(0), {}});
     }
   } else {
-    std::vector<std::vector<loader::RowRange>> groups(experts);
+    std::vector<std::vector<checkpoint::RowRange>> groups(experts);
     for (int64_t e = 0; e < experts; ++e) {
       for (const std::string& part : parts) groups[e].push_back({WeightName(prefix, e, part)});
     }
-    HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weights, context.loader.LoadGroups(groups));  // [experts, out, in]
+    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weights, context.loader.LoadGroups(groups));  // [experts, out, in]
     std::vector<int64_t>& list = addresses.emplace_back();
     for (int64_t e = 0; e < experts; ++e) list.push_back(Address(weights.view.At(e)));
     grouped.parts_.push_back({weights.view.size(1), {}});

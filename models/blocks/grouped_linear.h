@@ -34,7 +34,7 @@ class GroupedLinear {
                                                      const std::vector<std::vector<int64_t>>& addresses);
 
   kernels::DType dtype_ = kernels::DType::kBF16;
-  std::vector<loader::LoadedTensor> weights_;
+  std::vector<checkpoint::LoadedTensor> weights_;
   kernels::Buffer addresses_;
   std::vector<Part> parts_;
 };

@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<Indexer>> Indexer::Load(const LoadContext& contex
   return indexer;
 }
 
-int64_t Indexer::WorkspaceBytes(const loader::IndexerConfig& config, DType dtype, int64_t tokens) {
+int64_t Indexer::WorkspaceBytes(const config::IndexerConfig& config, DType dtype, int64_t tokens) {
   return std::max(
       ArenaBytes(dtype, tokens * config.head_dim),
       ArenaBytes(dtype, tokens * config.heads * config.head_dim) + ArenaBytes(DType::kF32, tokens * config.heads));

@@ -39,12 +39,12 @@ class Indexer {
                       const kernels::TensorView& q_latent, const kernels::TensorView& selected) const;
 
   // Upper bound of arena bytes taken by either call over that many tokens.
-  static int64_t WorkspaceBytes(const loader::IndexerConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::IndexerConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
-  explicit Indexer(const loader::IndexerConfig& config) : config_(config) {}
+  explicit Indexer(const config::IndexerConfig& config) : config_(config) {}
 
-  loader::IndexerConfig config_;
+  config::IndexerConfig config_;
   int64_t layer_ = 0;
   kernels::DType dtype_ = kernels::DType::kBF16;
   Linear query_;

@@ -9,8 +9,8 @@
 namespace hadal::models {
 
 absl::StatusOr<Linear> Linear::Load(const LoadContext& context, const std::string& name, bool bias) {
-  HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
-  loader::LoadedTensor bias_values;
+  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
+  checkpoint::LoadedTensor bias_values;
   if (bias) {
     HADAL_ASSIGN_OR_RETURN(bias_values, context.loader.Load(absl::StrCat(name, ".bias")));
   }
@@ -37,8 +37,8 @@ absl::StatusOr<MergedLinear> MergedLinear::Load(const LoadContext& context, cons
       weights.push_back(absl::StrCat(name, ".weight"));
       biases.push_back(absl::StrCat(name, ".bias"));
     }
-    HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weight, context.loader.LoadStacked(weights));
-    loader::LoadedTensor bias_values;
+    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.LoadStacked(weights));
+    checkpoint::LoadedTensor bias_values;
     if (bias) {
       HADAL_ASSIGN_OR_RETURN(bias_values, context.loader.LoadStacked(biases));
     }

@@ -16,7 +16,7 @@ namespace hadal::models {
 class Linear {
  public:
   Linear() = default;
-  explicit Linear(loader::LoadedTensor weight, loader::LoadedTensor bias = {})
+  explicit Linear(checkpoint::LoadedTensor weight, checkpoint::LoadedTensor bias = {})
       : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
   // Takes `name`.weight and, with `bias`, `name`.bias.
@@ -29,8 +29,8 @@ class Linear {
   const kernels::TensorView& weight() const { return weight_.view; }
 
  private:
-  loader::LoadedTensor weight_;
-  loader::LoadedTensor bias_;  // absent view when there is none
+  checkpoint::LoadedTensor weight_;
+  checkpoint::LoadedTensor bias_;  // absent view when there is none
 };
 
 // Several linears of one input whose outputs lie side by side: q, k and v, or gate and up. Where weights can be used in

@@ -26,8 +26,8 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
                                                                  int64_t layer, std::shared_ptr<const RopeCache> rope,
                                                                  const PagedCache* latents,
                                                                  std::unique_ptr<Indexer> indexer) {
-  const loader::ModelConfig& config = context.config;
-  const loader::MlaConfig& mla = *config.mla;
+  const config::ModelConfig& config = context.config;
+  const config::MlaConfig& mla = *config.mla;
   std::unique_ptr<MlaAttention> block(new MlaAttention(mla));
   block->heads_ = context.parallel.Share(config.attention.heads);
   block->layer_ = layer;
@@ -55,8 +55,8 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
   return block;
 }
 
-int64_t MlaAttention::WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  const loader::MlaConfig& mla = *config.mla;
+int64_t MlaAttention::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+  const config::MlaConfig& mla = *config.mla;
   const int64_t heads = config.attention.heads;
   const int64_t common = ArenaBytes(dtype, tokens * heads * mla.qk_head_dim()) +
                          ArenaBytes(dtype, tokens * mla.q_lora_rank) + ArenaBytes(dtype, tokens * mla.latent_dim()) +

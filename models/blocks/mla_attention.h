@@ -35,10 +35,10 @@ class MlaAttention : public AttentionBlock {
                        const kernels::TensorView& out) const override;
 
   // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
-  explicit MlaAttention(const loader::MlaConfig& config) : config_(config) {}
+  explicit MlaAttention(const config::MlaConfig& config) : config_(config) {}
 
   // x [tokens, hidden] -> q [tokens, heads * qk_head_dim] through q_latent [tokens, q_lora_rank], absent without one
   absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
@@ -55,7 +55,7 @@ class MlaAttention : public AttentionBlock {
   absl::Status Expanded(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& q,
                         const kernels::TensorView& latent, const kernels::TensorView& mixed) const;
 
-  loader::MlaConfig config_;
+  config::MlaConfig config_;
   int64_t heads_ = 0;  // of this rank
   int64_t layer_ = 0;
   float scale_ = 1.0f;

@@ -6,7 +6,7 @@
 
 #include "models/blocks/context.h"
 #include "models/blocks/step_upload.h"
-#include "models/loader/config.h"
+#include "models/config/config.h"
 #include "models/model.h"
 
 namespace hadal::models {
@@ -26,7 +26,7 @@ class MlaPlanner {
   static constexpr int64_t kMaxExpansion = 2;
 
   // `indexer_top_k`: positions that a query keeps; 0 without an indexer.
-  MlaPlanner(const loader::MlaConfig& config, MlaForm form, int64_t indexer_top_k = 0)
+  MlaPlanner(const config::MlaConfig& config, MlaForm form, int64_t indexer_top_k = 0)
       : config_(config), form_(form), indexer_top_k_(indexer_top_k) {}
 
   // Decides the runs and adds their arrays to the upload.
@@ -47,7 +47,7 @@ class MlaPlanner {
 
   bool Expand(int64_t new_tokens, int64_t context_tokens) const;
 
-  loader::MlaConfig config_;
+  config::MlaConfig config_;
   MlaForm form_;
   int64_t indexer_top_k_;
   std::vector<Draft> drafts_;

@@ -13,33 +13,33 @@ namespace {
 using kernels::DType;
 using kernels::TensorView;
 
-kernels::MoeTopK TopKMethod(loader::RouterSelection selection) {
+kernels::MoeTopK TopKMethod(config::RouterSelection selection) {
   switch (selection) {
-    case loader::RouterSelection::kGreedy:
+    case config::RouterSelection::kGreedy:
       return kernels::MoeTopK::kGreedy;
-    case loader::RouterSelection::kGroupLimitedGreedy:
+    case config::RouterSelection::kGroupLimitedGreedy:
       return kernels::MoeTopK::kGroupLimitedGreedy;
-    case loader::RouterSelection::kNoAuxTc:
+    case config::RouterSelection::kNoAuxTc:
       return kernels::MoeTopK::kNoauxTc;
   }
   return kernels::MoeTopK::kGreedy;
 }
 
-kernels::MoeScoring Scoring(loader::RouterScoring scoring) {
+kernels::MoeScoring Scoring(config::RouterScoring scoring) {
   switch (scoring) {
-    case loader::RouterScoring::kSoftmax:
+    case config::RouterScoring::kSoftmax:
       return kernels::MoeScoring::kSoftmax;
-    case loader::RouterScoring::kSigmoid:
+    case config::RouterScoring::kSigmoid:
       return kernels::MoeScoring::kSigmoid;
-    case loader::RouterScoring::kSqrtSoftplus:
+    case config::RouterScoring::kSqrtSoftplus:
       return kernels::MoeScoring::kSqrtSoftplus;
   }
   return kernels::MoeScoring::kSoftmax;
 }
 
 // V2's two methods scale only weights that are not normalised; V3's scales always.
-float RoutedScaling(const loader::MoeConfig& config) {
-  const bool v2_normalised = config.selection != loader::RouterSelection::kNoAuxTc && config.norm_topk_prob;
+float RoutedScaling(const config::MoeConfig& config) {
+  const bool v2_normalised = config.selection != config::RouterSelection::kNoAuxTc && config.norm_topk_prob;
   return v2_normalised ? 1.0f : static_cast<float>(config.routed_scaling_factor);
 }
 
@@ -47,7 +47,7 @@ float RoutedScaling(const loader::MoeConfig& config) {
 
 absl::StatusOr<std::unique_ptr<Moe>> Moe::Load(const LoadContext& context, const std::string& name,
                                                const MoeOptions& options) {
-  const loader::MoeConfig& config = *context.config.moe;
+  const config::MoeConfig& config = *context.config.moe;
   std::unique_ptr<Moe> block(new Moe(config));
   block->dtype_ = context.dtype();
   HADAL_ASSIGN_OR_RETURN(block->router_, Linear::Load(context, absl::StrCat(name, ".gate")));
@@ -71,8 +71,8 @@ absl::StatusOr<std::unique_ptr<Moe>> Moe::Load(const LoadContext& context, const
   return block;
 }
 
-int64_t Moe::WorkspaceBytes(const loader::ModelConfig& config, DType dtype, int64_t tokens) {
-  const loader::MoeConfig& moe = *config.moe;
+int64_t Moe::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
+  const config::MoeConfig& moe = *config.moe;
   const int64_t pairs = tokens * moe.experts_per_token;
   const int64_t routing = ArenaBytes(DType::kF32, tokens * moe.routed_experts) + 3 * ArenaBytes(DType::kI32, pairs) +
                           ArenaBytes(DType::kI32, moe.routed_experts + 1);

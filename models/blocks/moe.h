@@ -33,20 +33,20 @@ class Moe : public FeedForwardBlock {
                        const kernels::TensorView& out) const override;
 
   // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
-  explicit Moe(const loader::MoeConfig& config) : config_(config) {}
+  explicit Moe(const config::MoeConfig& config) : config_(config) {}
 
   // x [tokens, hidden] -> ids i32 and weights f32, [tokens, experts_per_token]
   absl::Status Route(const ForwardContext& context, const kernels::TensorView& x, const kernels::TensorView& ids,
                      const kernels::TensorView& weights) const;
 
-  loader::MoeConfig config_;
+  config::MoeConfig config_;
   kernels::DType dtype_ = kernels::DType::kBF16;
   Linear router_;
-  loader::LoadedTensor correction_bias_;  // absent view when there is none
-  loader::LoadedTensor expert_table_;     // i32 [vocab, experts_per_token] with hash routing
+  checkpoint::LoadedTensor correction_bias_;  // absent view when there is none
+  checkpoint::LoadedTensor expert_table_;     // i32 [vocab, experts_per_token] with hash routing
   GroupedLinear gate_up_;
   GroupedLinear down_;
   std::unique_ptr<Mlp> shared_;  // null without shared experts

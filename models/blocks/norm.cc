@@ -8,7 +8,7 @@ namespace hadal::models {
 
 absl::StatusOr<RmsNorm> RmsNorm::Load(const LoadContext& context, const std::string& name, double eps,
                                       NormProduct product) {
-  HADAL_ASSIGN_OR_RETURN(loader::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
+  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
   return RmsNorm(std::move(weight), eps, product);
 }
 

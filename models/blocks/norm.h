@@ -18,7 +18,7 @@ enum class NormProduct { kRounded, kFloat32 };
 class RmsNorm {
  public:
   RmsNorm() = default;
-  RmsNorm(loader::LoadedTensor weight, double eps, NormProduct product = NormProduct::kRounded)
+  RmsNorm(checkpoint::LoadedTensor weight, double eps, NormProduct product = NormProduct::kRounded)
       : weight_(std::move(weight)), eps_(static_cast<float>(eps)), product_(product) {}
 
   // Takes `name`.weight.
@@ -37,7 +37,7 @@ class RmsNorm {
                           const kernels::TensorView& residual);
 
  private:
-  loader::LoadedTensor weight_;
+  checkpoint::LoadedTensor weight_;
   float eps_ = 1e-6f;
   NormProduct product_ = NormProduct::kRounded;
 };
@@ -52,8 +52,8 @@ class LayerNorm {
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
 
  private:
-  loader::LoadedTensor weight_;
-  loader::LoadedTensor bias_;
+  checkpoint::LoadedTensor weight_;
+  checkpoint::LoadedTensor bias_;
   float eps_ = 1e-6f;
 };
 

@@ -10,8 +10,8 @@
 #include "models/blocks/context.h"
 #include "models/blocks/mla_plan.h"
 #include "models/blocks/network.h"
-#include "models/loader/config.h"
-#include "models/loader/tensor_spec.h"
+#include "models/checkpoint/tensor_spec.h"
+#include "models/config/config.h"
 
 namespace hadal::models {
 
@@ -21,18 +21,18 @@ struct FamilyOptions {
 };
 
 // What a family is to the registry: five answers that need nothing but the configuration, and the way to load it. Each
-// folder of families/ defines one; models/loader/families.def lists them.
+// folder of families/ defines one; models/config/families.def lists them.
 struct Family {
   std::string name;
 
   // Every tensor that Load takes, with its shape.
-  std::vector<loader::TensorSpec> (*tensors)(const loader::ModelConfig& config) = nullptr;
+  std::vector<checkpoint::TensorSpec> (*tensors)(const config::ModelConfig& config) = nullptr;
 
   // The caches that Load makes, in that compute type.
-  KvLayout (*kv_layout)(const loader::ModelConfig& config, kernels::DType dtype) = nullptr;
+  KvLayout (*kv_layout)(const config::ModelConfig& config, kernels::DType dtype) = nullptr;
 
   // Upper bound of arena bytes of a forward pass over that many tokens. Never shrinks with more tokens.
-  int64_t (*workspace_bytes)(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) = nullptr;
+  int64_t (*workspace_bytes)(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) = nullptr;
 
   // The network with its weights; InvalidArgument for a configuration that the family does not offer.
   absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;

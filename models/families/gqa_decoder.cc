@@ -16,7 +16,7 @@ namespace hadal::models {
 namespace {
 
 // The share of one rank.
-std::vector<CacheShape> Caches(const loader::ModelConfig& config, kernels::DType dtype,
+std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype,
                                const ParallelContext& parallel) {
   const int32_t layers = static_cast<int32_t>(config.layers);
   const int64_t kv_heads = parallel.Share(config.attention.kv_heads);
@@ -26,12 +26,12 @@ std::vector<CacheShape> Caches(const loader::ModelConfig& config, kernels::DType
 
 }  // namespace
 
-KvLayout GqaDecoderKvLayout(const loader::ModelConfig& config, kernels::DType dtype) {
+KvLayout GqaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype) {
   return LayoutOf(Caches(config, dtype, ParallelContext{}));
 }
 
 absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& context, const FamilyOptions& options) {
-  const loader::ModelConfig& config = context.config;
+  const config::ModelConfig& config = context.config;
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context.backend, config.rope, options.max_model_len));
   Decoder::Parts parts;
@@ -49,7 +49,7 @@ absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& conte
   return Decoder::Load(context, std::move(parts));
 }
 
-int64_t GqaDecoderWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+int64_t GqaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   return Decoder::WorkspaceBytes(
       config, dtype, tokens,
       std::max(GqaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));

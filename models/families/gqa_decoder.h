@@ -14,8 +14,8 @@ namespace hadal::models {
 // (deepseek-models.md 5.3, 5.4).
 absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& context, const FamilyOptions& options);
 
-KvLayout GqaDecoderKvLayout(const loader::ModelConfig& config, kernels::DType dtype);
+KvLayout GqaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype);
 
-int64_t GqaDecoderWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+int64_t GqaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
 }  // namespace hadal::models

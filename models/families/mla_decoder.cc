@@ -26,7 +26,7 @@ absl::StatusOr<std::unique_ptr<AttentionBlock>> LoadAttention(const LoadContext&
 }
 
 // One row a token for all heads: every rank holds the whole caches.
-std::vector<CacheShape> Caches(const loader::ModelConfig& config, kernels::DType dtype) {
+std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype) {
   const int32_t layers = static_cast<int32_t>(config.layers);
   std::vector<CacheShape> caches = {{"latent", layers, 1, config.mla->latent_dim(), dtype}};
   if (config.indexer.has_value()) caches.push_back({"index_keys", layers, 1, config.indexer->head_dim, dtype});
@@ -35,12 +35,12 @@ std::vector<CacheShape> Caches(const loader::ModelConfig& config, kernels::DType
 
 }  // namespace
 
-KvLayout MlaDecoderKvLayout(const loader::ModelConfig& config, kernels::DType dtype) {
+KvLayout MlaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype) {
   return LayoutOf(Caches(config, dtype));
 }
 
 absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& context, const FamilyOptions& options) {
-  const loader::ModelConfig& config = context.config;
+  const config::ModelConfig& config = context.config;
   if (!config.mla.has_value())
     return absl::InvalidArgumentError(absl::StrCat(config.family, ": the configuration has no latent attention"));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& conte
   return Decoder::Load(context, std::move(parts));
 }
 
-int64_t MlaDecoderWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+int64_t MlaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   return Decoder::WorkspaceBytes(
       config, dtype, tokens,
       std::max(MlaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));

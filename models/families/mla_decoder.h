@@ -14,8 +14,8 @@ namespace hadal::models {
 // 5.5 to 5.7).
 absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& context, const FamilyOptions& options);
 
-KvLayout MlaDecoderKvLayout(const loader::ModelConfig& config, kernels::DType dtype);
+KvLayout MlaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype);
 
-int64_t MlaDecoderWorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+int64_t MlaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
 }  // namespace hadal::models

@@ -197,7 +197,7 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
     options.max_model_len = config_.max_model_len;
     options.max_batch_tokens = config_.max_batch_tokens;
     options.max_batch_size = config_.max_batch_size;
-    options.progress = [this](loader::LoadProgress progress) {
+    options.progress = [this](checkpoint::LoadProgress progress) {
       progress_.Update(progress.bytes_done, progress.bytes_total);
       admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
     };

@@ -35,7 +35,7 @@ class LayersTest(unittest.TestCase):
             ("server/rpc/a.h", "server/engine/engine.h"),
             ("models/blocks/a.h", "server/base/clock.h"),
             ("models/blocks/a.h", "kernels/cpu/cpu_backend.h"),
-            ("models/tokenizer/a.h", "models/loader/config.h"),
+            ("models/tokenizer/a.h", "models/config/config.h"),
             ("models/tokenizer/a.h", "models/chat/chat_template.h"),
             ("models/tokenizer/unicode/a.h", "models/tokenizer/tokenizer.h"),
             ("kernels/ops/a.h", "kernels/backend.h"),
@@ -52,7 +52,7 @@ class LayersTest(unittest.TestCase):
             ("server/http/a.h", "hadal/v1/inference.pb.h"),
             ("server/base/a.h", "cuda_runtime.h"),
             ("kernels/ops/a.h", "dnnl.hpp"),
-            ("models/loader/a.h", "spdlog/spdlog.h"),
+            ("models/config/a.h", "spdlog/spdlog.h"),
         ):
             self.assertEqual(1, len(self.problems(path, GOOD + f"#include <{include}>\n")), f"{path} -> {include}")
 

@@ -81,10 +81,10 @@ TEST_F(RegistryTest, CachesWhatTheAttentionNeeds) {
 TEST_F(RegistryTest, EveryArchitectureHasATinyConfiguration) {
   std::vector<std::string> tested;
   for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
-    tested.push_back(loader::ParseModelConfig(tiny.config)->architecture);
+    tested.push_back(config::ParseModelConfig(tiny.config)->architecture);
   }
   EXPECT_THAT(tested, ::testing::UnorderedElementsAreArray(KnownArchitectures()));
-  EXPECT_THAT(loader::KnownArchitectures(), ::testing::UnorderedElementsAreArray(KnownArchitectures()));
+  EXPECT_THAT(config::KnownArchitectures(), ::testing::UnorderedElementsAreArray(KnownArchitectures()));
 }
 
 TEST_F(RegistryTest, PlanAgreesWithTheLoadedModel) {
@@ -176,7 +176,7 @@ TEST_F(RegistryTest, ReportsProgressToTheEnd) {
   LoadOptions options = Dummy(testing::kTinyDeepseekV3);
   int64_t done = 0;
   int64_t total = 0;
-  options.progress = [&](loader::LoadProgress progress) {
+  options.progress = [&](checkpoint::LoadProgress progress) {
     EXPECT_GE(progress.bytes_done, done);
     done = progress.bytes_done;
     total = progress.bytes_total;

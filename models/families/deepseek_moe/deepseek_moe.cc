@@ -7,7 +7,7 @@ namespace hadal::models {
 
 const Family& DeepseekMoeFamily() {
   static const Family family = {.name = "deepseek_moe",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = GqaDecoderKvLayout,
                                 .workspace_bytes = GqaDecoderWorkspaceBytes,
                                 .load = LoadGqaDecoder};

@@ -7,7 +7,7 @@ namespace hadal::models {
 
 const Family& DeepseekV2Family() {
   static const Family family = {.name = "deepseek_v2",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = MlaDecoderKvLayout,
                                 .workspace_bytes = MlaDecoderWorkspaceBytes,
                                 .load = LoadMlaDecoder};

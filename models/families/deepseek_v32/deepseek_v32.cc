@@ -7,7 +7,7 @@ namespace hadal::models {
 
 const Family& DeepseekV32Family() {
   static const Family family = {.name = "deepseek_v32",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = MlaDecoderKvLayout,
                                 .workspace_bytes = MlaDecoderWorkspaceBytes,
                                 .load = LoadMlaDecoder};

@@ -11,22 +11,22 @@
 namespace hadal::models {
 namespace {
 
+using config::V4AttentionKind;
 using kernels::DType;
 using kernels::TensorView;
-using loader::V4AttentionKind;
 
-V4Compressor::Shape CompressorShape(const loader::V4AttentionConfig& config, bool overlapping) {
+V4Compressor::Shape CompressorShape(const config::V4AttentionConfig& config, bool overlapping) {
   return {.width = config.head_dim, .rotated = config.rope_head_dim, .overlapping = overlapping};
 }
 
-bool HasLayers(const loader::ModelConfig& config, V4AttentionKind kind) {
+bool HasLayers(const config::ModelConfig& config, V4AttentionKind kind) {
   const std::vector<V4AttentionKind>& layers = config.v4_attention->layers;
   return std::find(layers.begin(), layers.end(), kind) != layers.end();
 }
 
 }  // namespace
 
-V4Attention::V4Attention(const loader::ModelConfig& config, int64_t layer, const Shared& shared)
+V4Attention::V4Attention(const config::ModelConfig& config, int64_t layer, const Shared& shared)
     : config_(*config.v4_attention),
       kind_(config_.layers[static_cast<size_t>(layer)]),
       layer_(layer),
@@ -62,8 +62,8 @@ absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext
   return block;
 }
 
-int64_t V4Attention::WorkspaceBytes(const loader::ModelConfig& config, DType dtype, int64_t tokens) {
-  const loader::V4AttentionConfig& attention = *config.v4_attention;
+int64_t V4Attention::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
+  const config::V4AttentionConfig& attention = *config.v4_attention;
   const int64_t heads_bytes = ArenaBytes(dtype, tokens * config.attention.heads * attention.head_dim);
   int64_t compressing = 0;
   int64_t selected = 0;

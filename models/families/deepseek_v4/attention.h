@@ -44,10 +44,10 @@ class V4Attention : public AttentionBlock {
                        const kernels::TensorView& out) const override;
 
   // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
-  V4Attention(const loader::ModelConfig& config, int64_t layer, const Shared& shared);
+  V4Attention(const config::ModelConfig& config, int64_t layer, const Shared& shared);
 
   // x [tokens, hidden] -> q [tokens, heads * head_dim], normalised and rotated; q_low [tokens, q_lora_rank] on the way.
   absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
@@ -60,8 +60,8 @@ class V4Attention : public AttentionBlock {
   // The rotated part of [tokens, heads, head_dim].
   kernels::TensorView Rotated(const kernels::TensorView& by_head) const;
 
-  loader::V4AttentionConfig config_;
-  loader::V4AttentionKind kind_;
+  config::V4AttentionConfig config_;
+  config::V4AttentionKind kind_;
   int64_t layer_;
   int64_t heads_;
   int64_t selected_ = 0;  // entries of a query in sparse layers
@@ -74,8 +74,8 @@ class V4Attention : public AttentionBlock {
   Linear q_b_;
   Linear kv_;
   RmsNorm kv_norm_;
-  loader::LoadedTensor sink_;   // f32 [heads]
-  loader::LoadedTensor out_a_;  // [o_groups * o_lora_rank, heads / o_groups * head_dim]
+  checkpoint::LoadedTensor sink_;   // f32 [heads]
+  checkpoint::LoadedTensor out_a_;  // [o_groups * o_lora_rank, heads / o_groups * head_dim]
   Linear out_b_;
   V4Compressor compressor_;           // sparse and heavy layers
   std::optional<V4Indexer> indexer_;  // sparse layers

@@ -9,17 +9,17 @@
 namespace hadal::models {
 namespace {
 
+using config::V4AttentionKind;
 using kernels::DType;
 using kernels::TensorView;
-using loader::V4AttentionKind;
 
-int32_t CountLayers(const loader::V4AttentionConfig& attention, V4AttentionKind kind) {
+int32_t CountLayers(const config::V4AttentionConfig& attention, V4AttentionKind kind) {
   return static_cast<int32_t>(std::count(attention.layers.begin(), attention.layers.end(), kind));
 }
 
 // Absent when no layer has such a cache.
-std::optional<CacheShape> ShapeOf(V4Cache cache, const loader::ModelConfig& config, DType dtype) {
-  const loader::V4AttentionConfig& attention = *config.v4_attention;
+std::optional<CacheShape> ShapeOf(V4Cache cache, const config::ModelConfig& config, DType dtype) {
+  const config::V4AttentionConfig& attention = *config.v4_attention;
   const int32_t sparse = CountLayers(attention, V4AttentionKind::kSparse);
   const int32_t heavy = CountLayers(attention, V4AttentionKind::kHeavy);
   const auto sparse_ratio = static_cast<int32_t>(attention.sparse_ratio);
@@ -54,7 +54,7 @@ std::optional<CacheShape> ShapeOf(V4Cache cache, const loader::ModelConfig& conf
 
 }  // namespace
 
-std::vector<CacheShape> V4CacheShapes(const loader::ModelConfig& config, DType dtype) {
+std::vector<CacheShape> V4CacheShapes(const config::ModelConfig& config, DType dtype) {
   std::vector<CacheShape> shapes;
   for (size_t i = 0; i < kV4Caches; ++i) {
     if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) shapes.push_back(*std::move(shape));
@@ -62,22 +62,22 @@ std::vector<CacheShape> V4CacheShapes(const loader::ModelConfig& config, DType d
   return shapes;
 }
 
-int32_t V4WindowTokens(const loader::ModelConfig& config) {
-  const loader::V4AttentionConfig& attention = *config.v4_attention;
+int32_t V4WindowTokens(const config::ModelConfig& config) {
+  const config::V4AttentionConfig& attention = *config.v4_attention;
   int64_t tokens = attention.sliding_window;
   if (CountLayers(attention, V4AttentionKind::kSparse) > 0) tokens = std::max(tokens, 2 * attention.sparse_ratio);
   if (CountLayers(attention, V4AttentionKind::kHeavy) > 0) tokens = std::max(tokens, attention.heavy_ratio);
   return static_cast<int32_t>(tokens);
 }
 
-int32_t V4SparseInputSpacing(const loader::ModelConfig& config) {
-  const loader::V4AttentionConfig& attention = *config.v4_attention;
+int32_t V4SparseInputSpacing(const config::ModelConfig& config) {
+  const config::V4AttentionConfig& attention = *config.v4_attention;
   const int64_t needed = 2 * attention.sparse_ratio;
   const bool heavy = CountLayers(attention, V4AttentionKind::kHeavy) > 0;
   return heavy && attention.heavy_ratio % needed == 0 ? static_cast<int32_t>(attention.heavy_ratio / needed) : 1;
 }
 
-V4Caches::V4Caches(const loader::ModelConfig& config, DType dtype) {
+V4Caches::V4Caches(const config::ModelConfig& config, DType dtype) {
   for (size_t i = 0; i < kV4Caches; ++i) {
     if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) {
       caches_[i] = std::make_unique<PagedCache>(*std::move(shape));

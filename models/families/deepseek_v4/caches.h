@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "models/blocks/kv_cache.h"
-#include "models/loader/config.h"
+#include "models/config/config.h"
 
 namespace hadal::models {
 
@@ -27,19 +27,19 @@ enum class V4Cache {
 inline constexpr size_t kV4Caches = 7;
 
 // Those that the configuration's layers use, in the order of V4Cache.
-std::vector<CacheShape> V4CacheShapes(const loader::ModelConfig& config, kernels::DType dtype);
+std::vector<CacheShape> V4CacheShapes(const config::ModelConfig& config, kernels::DType dtype);
 
 // How far back windowed rows are read: the sliding window, a heavy group, and a sparse group with the one before it.
-int32_t V4WindowTokens(const loader::ModelConfig& config);
+int32_t V4WindowTokens(const config::ModelConfig& config);
 
 // An entry of a sparse layer pools two groups, so that of each block only that many rows are needed: one for so many of
 // its tokens. Blocks hold whole heavy groups; without heavy layers this is 1.
-int32_t V4SparseInputSpacing(const loader::ModelConfig& config);
+int32_t V4SparseInputSpacing(const config::ModelConfig& config);
 
 // Owns the caches. Thread-compatible.
 class V4Caches {
  public:
-  V4Caches(const loader::ModelConfig& config, kernels::DType dtype);
+  V4Caches(const config::ModelConfig& config, kernels::DType dtype);
 
   absl::Status Allocate(kernels::Backend& backend, const KvCacheSize& size);
 

@@ -52,7 +52,7 @@ class V4Compressor {
   Shape shape_;
   kernels::DType dtype_ = kernels::DType::kBF16;
   MergedLinear value_gate_;
-  loader::LoadedTensor position_bias_;  // f32 [ratio, channels]
+  checkpoint::LoadedTensor position_bias_;  // f32 [ratio, channels]
   RmsNorm norm_;
   std::shared_ptr<const RopeCache> rope_;
 };

@@ -7,7 +7,7 @@
 namespace hadal::models {
 namespace {
 
-KvLayout Layout(const loader::ModelConfig& config, kernels::DType dtype) {
+KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) {
   return LayoutOf(V4CacheShapes(config, dtype), V4WindowTokens(config));
 }
 
@@ -19,7 +19,7 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 const Family& DeepseekV4Family() {
   static const Family family = {.name = "deepseek_v4",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = Layout,
                                 .workspace_bytes = V4Network::WorkspaceBytes,
                                 .load = Load};

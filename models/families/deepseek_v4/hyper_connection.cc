@@ -10,7 +10,7 @@ using kernels::DType;
 using kernels::TensorView;
 
 absl::StatusOr<HyperConnection> HyperConnection::Load(const LoadContext& context, const std::string& name) {
-  const loader::HyperConnectionConfig& config = *context.config.hyper_connections;
+  const config::HyperConnectionConfig& config = *context.config.hyper_connections;
   HyperConnection connection;
   HADAL_ASSIGN_OR_RETURN(connection.fn_, context.loader.Load(absl::StrCat(name, "_fn"), DType::kF32));
   HADAL_ASSIGN_OR_RETURN(connection.base_, context.loader.Load(absl::StrCat(name, "_base"), DType::kF32));
@@ -21,7 +21,7 @@ absl::StatusOr<HyperConnection> HyperConnection::Load(const LoadContext& context
   return connection;
 }
 
-int64_t HyperConnection::WorkspaceBytes(const loader::ModelConfig& config, int64_t tokens) {
+int64_t HyperConnection::WorkspaceBytes(const config::ModelConfig& config, int64_t tokens) {
   const int64_t streams = config.hyper_connections->streams;
   return ArenaBytes(DType::kF32, tokens * (2 + streams) * streams);
 }

@@ -28,12 +28,12 @@ class HyperConnection {
                         const kernels::TensorView& out, const Mix& mix) const;
 
   // Upper bound of arena bytes taken by Collapse.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, int64_t tokens);
 
  private:
-  loader::LoadedTensor fn_;     // [(2 + streams) * streams, streams * hidden]; the last collapse has `streams` rows
-  loader::LoadedTensor base_;   // [rows of fn]
-  loader::LoadedTensor scale_;  // [3]; the last collapse has one
+  checkpoint::LoadedTensor fn_;     // [(2 + streams) * streams, streams * hidden]; the last collapse has `streams` rows
+  checkpoint::LoadedTensor base_;   // [rows of fn]
+  checkpoint::LoadedTensor scale_;  // [3]; the last collapse has one
   int64_t sinkhorn_iterations_ = 1;
   float eps_ = 0;
   float norm_eps_ = 0;

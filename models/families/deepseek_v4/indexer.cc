@@ -13,7 +13,7 @@ namespace {
 using kernels::DType;
 using kernels::TensorView;
 
-V4Compressor::Shape CompressorShape(const loader::ModelConfig& config) {
+V4Compressor::Shape CompressorShape(const config::ModelConfig& config) {
   return {.width = config.indexer->head_dim, .rotated = config.v4_attention->rope_head_dim, .overlapping = true};
 }
 
@@ -34,13 +34,13 @@ absl::StatusOr<V4Indexer> V4Indexer::Load(const LoadContext& context, const std:
   return block;
 }
 
-int64_t V4Indexer::SelectedEntries(const loader::ModelConfig& config) {
+int64_t V4Indexer::SelectedEntries(const config::ModelConfig& config) {
   const int64_t longest = config.max_position_embeddings / config.v4_attention->sparse_ratio;
   return std::max<int64_t>(1, std::min(config.indexer->top_k, longest));
 }
 
-int64_t V4Indexer::WorkspaceBytes(const loader::ModelConfig& config, DType dtype, int64_t tokens) {
-  const loader::IndexerConfig& indexer = *config.indexer;
+int64_t V4Indexer::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
+  const config::IndexerConfig& indexer = *config.indexer;
   const int64_t scoring =
       ArenaBytes(dtype, tokens * indexer.heads * indexer.head_dim) + ArenaBytes(DType::kF32, tokens * indexer.heads);
   return std::max(scoring, V4Compressor::WorkspaceBytes(CompressorShape(config), dtype, tokens));

@@ -28,13 +28,13 @@ class V4Indexer {
                        const V4Compressor::Target& target, const kernels::TensorView& selected) const;
 
   // Entries that a query keeps: index_topk, or what the longest sequence has when that is less.
-  static int64_t SelectedEntries(const loader::ModelConfig& config);
+  static int64_t SelectedEntries(const config::ModelConfig& config);
 
   // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
  private:
-  loader::IndexerConfig config_;
+  config::IndexerConfig config_;
   int64_t ratio_ = 1;
   int64_t rotated_ = 0;
   kernels::DType dtype_ = kernels::DType::kBF16;

@@ -47,7 +47,7 @@ absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context
 }
 
 absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& context, const FamilyOptions& options) {
-  const loader::ModelConfig& config = context.config;
+  const config::ModelConfig& config = context.config;
   if (!config.v4_attention || !config.hyper_connections || !config.moe) {
     return absl::InvalidArgumentError(
         "deepseek_v4: the configuration lacks its attention, hyper-connections or experts");
@@ -73,7 +73,7 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
   return network;
 }
 
-int64_t V4Network::WorkspaceBytes(const loader::ModelConfig& config, DType dtype, int64_t tokens) {
+int64_t V4Network::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
   const int64_t n = config.hyper_connections->streams;
   // The result, a sublayer's input and output; the streams; post and comb.
   const int64_t rows = 3 * ArenaBytes(dtype, tokens * config.hidden_size) +

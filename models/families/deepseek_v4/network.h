@@ -28,7 +28,7 @@ class V4Network : public Network {
   static absl::StatusOr<std::unique_ptr<V4Network>> Load(const LoadContext& context, const FamilyOptions& options);
 
   // Upper bound of arena bytes that Forward takes, its result included.
-  static int64_t WorkspaceBytes(const loader::ModelConfig& config, kernels::DType dtype, int64_t tokens);
+  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
 
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t vocab_size() const override { return vocab_size_; }

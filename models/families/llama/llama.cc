@@ -7,7 +7,7 @@ namespace hadal::models {
 
 const Family& LlamaFamily() {
   static const Family family = {.name = "llama",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = GqaDecoderKvLayout,
                                 .workspace_bytes = GqaDecoderWorkspaceBytes,
                                 .load = LoadGqaDecoder};

@@ -7,7 +7,7 @@ namespace hadal::models {
 
 const Family& Qwen2Family() {
   static const Family family = {.name = "qwen2",
-                                .tensors = loader::ExpectedTensors,
+                                .tensors = checkpoint::ExpectedTensors,
                                 .kv_layout = GqaDecoderKvLayout,
                                 .workspace_bytes = GqaDecoderWorkspaceBytes,
                                 .load = LoadGqaDecoder};

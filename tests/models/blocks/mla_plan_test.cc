@@ -14,7 +14,7 @@ namespace {
 using testing::StepBuilder;
 
 // DeepSeek-V3's widths.
-loader::MlaConfig V3() {
+config::MlaConfig V3() {
   return {.q_lora_rank = 1536, .kv_lora_rank = 512, .qk_nope_head_dim = 128, .qk_rope_head_dim = 64, .v_head_dim = 128};
 }
 

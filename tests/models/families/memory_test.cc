@@ -13,8 +13,8 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "models/checkpoint/weights.h"
 #include "models/families/family.h"
-#include "models/loader/weights.h"
 #include "models/registry.h"
 #include "models/step_executor.h"
 #include "tests/models/families/poisoned_backend.h"
@@ -45,11 +45,11 @@ std::vector<int32_t> Tokens(int count, int first) {
 
 // Log-probabilities of a fixed program of steps: prompts, a chunk behind a prefix beside decode, decode at odd lengths.
 std::vector<float> RunProgram(const Shape& shape, int poison, bool pretend_device = false) {
-  const loader::ModelConfig config = *loader::ParseModelConfig(shape.config);
+  const config::ModelConfig config = *config::ParseModelConfig(shape.config);
   const Family& family = **FindFamily(config.architecture);
   testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison, pretend_device);
-  auto weights = *loader::WeightLoader::Create(loader::WeightStore::Dummy(family.tensors(config), 1), config, &backend,
-                                               {.compute_dtype = shape.dtype});
+  auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(config), 1), config,
+                                                   &backend, {.compute_dtype = shape.dtype});
   auto network = *family.load({config, *weights, backend, {}}, {512, shape.form});
   const bool windowed = network->kv_layout().window_tokens > 0;
   EXPECT_TRUE(
@@ -116,7 +116,7 @@ std::vector<Shape> Shapes() {
     for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
       const std::string name = std::string(tiny.name) + "_" + suffix;
       shapes.push_back({name, tiny.config, dtype});
-      if (!loader::ParseModelConfig(tiny.config)->mla.has_value()) continue;
+      if (!config::ParseModelConfig(tiny.config)->mla.has_value()) continue;
       shapes.push_back({name + "_absorbed", tiny.config, dtype, MlaForm::kAbsorbed});
       shapes.push_back({name + "_expanded", tiny.config, dtype, MlaForm::kExpanded});
     }

@@ -10,8 +10,8 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "models/checkpoint/weights.h"
 #include "models/families/family.h"
-#include "models/loader/weights.h"
 #include "models/registry.h"
 #include "models/step_executor.h"
 #include "tests/models/families/tiny_configs.h"
@@ -31,15 +31,15 @@ struct Shape {
 class WorkspaceTest : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
-  const auto config = loader::ParseModelConfig(GetParam().config);
+  const auto config = config::ParseModelConfig(GetParam().config);
   ASSERT_TRUE(config.ok()) << config.status();
   const Family& family = **FindFamily(config->architecture);
   const kernels::DType dtype = kernels::DType::kF32;
   int64_t last = 0;
   for (const int32_t tokens : {1, 2, 63, 300}) {
     auto backend = *kernels::CreateBackend("cpu", {.threads = 1});
-    auto weights = loader::WeightLoader::Create(loader::WeightStore::Dummy(family.tensors(*config), 1), *config,
-                                                backend.get(), {.compute_dtype = dtype});
+    auto weights = checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(*config), 1), *config,
+                                                    backend.get(), {.compute_dtype = dtype});
     ASSERT_TRUE(weights.ok()) << weights.status();
     auto network = family.load({*config, **weights, *backend, {}}, {512, GetParam().form});
     ASSERT_TRUE(network.ok()) << network.status();
@@ -70,7 +70,7 @@ std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
   for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
     shapes.push_back({tiny.name, tiny.config});
-    if (!loader::ParseModelConfig(tiny.config)->mla.has_value()) continue;
+    if (!config::ParseModelConfig(tiny.config)->mla.has_value()) continue;
     shapes.push_back({std::string(tiny.name) + "_absorbed", tiny.config, MlaForm::kAbsorbed});
     shapes.push_back({std::string(tiny.name) + "_expanded", tiny.config, MlaForm::kExpanded});
   }

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/checkpoint/weight_loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "models/checkpoint/decode.h"
+#include "models/checkpoint/dummy_values.h"
+#include "models/checkpoint/expert_table.h"
+#include "models/checkpoint/weight_sources.h"
+
+namespace hadal::checkpoint {
+
+using kernels::DType;
+using kernels::DTypeBytes;
+using kernels::TensorView;
+
+namespace {
+
+constexpr int64_t kChunkBytes = int64_t{4} << 20;     // converted at once by one thread, and one upload
+constexpr int64_t kParallelBytes = int64_t{8} << 20;  // smaller results are not worth threads
+constexpr int32_t kMaxThreads = 8;
+
+// A run of rows of one piece that one thread converts.
+struct Chunk {
+  const WeightPiece* piece = nullptr;
+  int64_t first = 0;  // of the source
+  int64_t count = 0;
+  int64_t target_row = 0;
+};
+
+TensorView MakeView(const void* data, DType dtype, const std::vector<int64_t>& shape) {
+  TensorView view;
+  view.data = const_cast<void*>(data);
+  view.dtype = dtype;
+  view.rank = static_cast<int>(shape.size());
+  int64_t stride = 1;
+  for (int i = view.rank - 1; i >= 0; --i) {
+    view.sizes[i] = shape[static_cast<size_t>(i)];
+    view.strides[i] = stride;
+    stride *= view.sizes[i];
+  }
+  return view;
+}
+
+absl::Status RangeError(const WeightSource& source, const RangeFault& fault) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(source.path, ": tensor \"", source.name, "\": expected values within +-65504 for float16, found ",
+                   fault.value, " at row ", fault.row, ", column ", fault.column, "; use bfloat16 or float32"));
+}
+
+}  // namespace
+
+struct WeightLoader::State {
+  WeightStore store;
+  std::optional<config::Fp8Config> fp8;
+  kernels::Backend* backend = nullptr;
+  Options options;
+  int32_t threads = 1;
+  std::unique_ptr<const DummyValues> dummy_compute;
+  std::unique_ptr<const DummyValues> dummy_f32;
+
+  std::mutex mutex;  // uploads, the progress callback and bytes_done
+  int64_t bytes_done = 0;
+  std::atomic<int64_t> buffer_bytes{0};
+  std::atomic<int64_t> zero_copy_bytes{0};
+
+  explicit State(WeightStore weights) : store(std::move(weights)) {}
+
+  absl::StatusOr<WeightAssembly> Assemble(const std::vector<RowRange>& rows) const {
+    return checkpoint::Assemble(store, fp8, rows);
+  }
+  std::optional<LoadedTensor> TryInPlace(const WeightAssembly& assembly, DType dtype,
+                                         const std::vector<int64_t>& shape);
+  absl::StatusOr<LoadedTensor> Make(const WeightAssembly& assembly, DType dtype, const std::vector<int64_t>& shape);
+  absl::Status Convert(const Chunk& chunk, DType dtype, void* out) const;
+  absl::Status Write(const WeightAssembly& assembly, DType dtype, std::byte* target);
+  absl::Status WriteChunk(const Chunk& chunk, DType dtype, std::byte* target, std::vector<std::byte>& staging);
+  absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes, absl::string_view what);
+  void Report(int64_t stored_bytes);
+};
+
+std::optional<LoadedTensor> WeightLoader::State::TryInPlace(const WeightAssembly& assembly, DType dtype,
+                                                            const std::vector<int64_t>& shape) {
+  if (!options.allow_zero_copy || !backend->host_accessible()) return std::nullopt;
+  const std::byte* begin = nullptr;
+  const std::byte* end = nullptr;
+  const std::shared_ptr<const SafetensorsFile>& file = assembly.pieces.front().source->file;
+  for (const WeightPiece& piece : assembly.pieces) {
+    const WeightSource& source = *piece.source;
+    if (source.file == nullptr || source.file != file || ToKernelDType(source.matrix.dtype) != dtype)
+      return std::nullopt;
+    const std::byte* first = source.matrix.data + piece.begin * source.row_bytes_stored();
+    if (begin == nullptr) begin = end = first;
+    if (first != end) return std::nullopt;
+    end += piece.count * source.row_bytes_stored();
+  }
+  const int64_t alignment = std::max(options.zero_copy_alignment_bytes, DTypeBytes(dtype));
+  if (reinterpret_cast<uintptr_t>(begin) % static_cast<uintptr_t>(alignment) != 0) return std::nullopt;
+  zero_copy_bytes += end - begin;
+  return LoadedTensor{MakeView(begin, dtype, shape), file, true};
+}
+
+absl::StatusOr<kernels::Buffer> WeightLoader::State::Allocate(int64_t bytes, absl::string_view what) {
+  auto buffer = backend->Allocate(bytes);
+  if (!buffer.ok()) {
+    return absl::Status(buffer.status().code(),
+                        absl::StrCat("weights: tensor \"", what, "\": ", buffer.status().message()));
+  }
+  buffer_bytes += bytes;
+  return buffer;
+}
+
+absl::Status WeightLoader::State::Convert(const Chunk& chunk, DType dtype, void* out) const {
+  const WeightSource& source = *chunk.piece->source;
+  const StoredMatrix& matrix = source.matrix;
+  if (source.dummy != nullptr) {
+    const DummyValues& values = dtype == options.compute_dtype ? *dummy_compute : *dummy_f32;
+    values.Fill(*source.dummy, chunk.first * matrix.columns, chunk.count * matrix.columns, out);
+    return absl::OkStatus();
+  }
+  if (auto fault = DecodeRows(matrix, chunk.first, chunk.count, dtype, out)) return RangeError(source, *fault);
+  return absl::OkStatus();
+}
+
+absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, std::byte* target,
+                                             std::vector<std::byte>& staging) {
+  const int64_t row_bytes = chunk.piece->source->matrix.columns * DTypeBytes(dtype);
+  std::byte* out = target + chunk.target_row * row_bytes;
+  if (backend->host_accessible()) return Convert(chunk, dtype, out);
+  staging.resize(static_cast<size_t>(chunk.count * row_bytes));
+  if (absl::Status status = Convert(chunk, dtype, staging.data()); !status.ok()) return status;
+  std::lock_guard<std::mutex> lock(mutex);
+  return backend->Upload(out, staging.data(), chunk.count * row_bytes);
+}
+
+absl::Status WeightLoader::State::Write(const WeightAssembly& assembly, DType dtype, std::byte* target) {
+  const int64_t row_bytes = std::max<int64_t>(1, assembly.columns * DTypeBytes(dtype));
+  const int64_t chunk_rows = std::max<int64_t>(1, kChunkBytes / row_bytes);
+  std::vector<Chunk> chunks;
+  int64_t target_row = 0;
+  for (const WeightPiece& piece : assembly.pieces) {
+    for (int64_t done = 0; done < piece.count; done += chunk_rows) {
+      const int64_t count = std::min(chunk_rows, piece.count - done);
+      chunks.push_back({&piece, piece.begin + done, count, target_row});
+      target_row += count;
+    }
+  }
+  std::atomic<size_t> next{0};
+  std::mutex status_mutex;
+  absl::Status first_error;
+  auto work = [&] {
+    std::vector<std::byte> staging;
+    for (size_t i = next++; i < chunks.size(); i = next++) {
+      if (absl::Status status = WriteChunk(chunks[i], dtype, target, staging); !status.ok()) {
+        std::lock_guard<std::mutex> lock(status_mutex);
+        first_error.Update(status);
+        next = chunks.size();
+      }
+    }
+  };
+  std::vector<std::thread> helpers;
+  if (assembly.rows * row_bytes >= kParallelBytes) {
+    const size_t wanted = std::min<size_t>(static_cast<size_t>(threads), chunks.size());
+    for (size_t i = 1; i < wanted; ++i) helpers.emplace_back(work);
+  }
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  return first_error;
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& assembly, DType dtype,
+                                                       const std::vector<int64_t>& shape) {
+  if (!kernels::IsComputeDType(dtype)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights: expected type f32, bf16 or f16, found ", kernels::DTypeName(dtype)));
+  }
+  if (shape.size() > static_cast<size_t>(TensorView::kMaxRank)) {
+    return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", assembly.pieces.front().source->name,
+                                                   "\": expected at most ", TensorView::kMaxRank, " dimensions, found ",
+                                                   shape.size()));
+  }
+  if (store.is_dummy() && dtype != options.compute_dtype && dtype != DType::kF32) {
+    return absl::InvalidArgumentError("weights: dummy values are made in the compute type and f32 only");
+  }
+  std::optional<LoadedTensor> tensor = TryInPlace(assembly, dtype, shape);
+  if (!tensor) {
+    auto buffer = Allocate(assembly.rows * assembly.columns * DTypeBytes(dtype), assembly.pieces.front().source->name);
+    if (!buffer.ok()) return buffer.status();
+    auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
+    absl::Status status = Write(assembly, dtype, static_cast<std::byte*>(storage->data()));
+    if (!status.ok()) return status;
+    const void* data = storage->data();
+    tensor = LoadedTensor{MakeView(data, dtype, shape), std::move(storage), false};
+  }
+  Report(assembly.stored_bytes);
+  return *std::move(tensor);
+}
+
+void WeightLoader::State::Report(int64_t stored_bytes) {
+  std::lock_guard<std::mutex> lock(mutex);
+  bytes_done += stored_bytes;
+  if (options.progress) options.progress({LoadStage::kLoad, bytes_done, options.progress_total_bytes});
+}
+
+WeightLoader::WeightLoader(std::unique_ptr<State> state) : state_(std::move(state)) {}
+WeightLoader::~WeightLoader() = default;
+
+absl::StatusOr<std::unique_ptr<WeightLoader>> WeightLoader::Create(WeightStore store, const config::ModelConfig& config,
+                                                                   kernels::Backend* backend, Options options) {
+  if (backend == nullptr) return absl::InvalidArgumentError("weights: expected a backend, found none");
+  if (!kernels::IsComputeDType(options.compute_dtype)) {
+    return absl::InvalidArgumentError(absl::StrCat("weights: compute type: expected f32, bf16 or f16, found ",
+                                                   kernels::DTypeName(options.compute_dtype)));
+  }
+  auto state = std::make_unique<State>(std::move(store));
+  state->fp8 = config.fp8;
+  state->backend = backend;
+  const int32_t cores = static_cast<int32_t>(std::thread::hardware_concurrency());
+  state->threads = std::clamp(options.threads > 0 ? options.threads : cores, 1, kMaxThreads);
+  if (state->store.is_dummy()) {
+    state->dummy_compute = std::make_unique<DummyValues>(state->store.dummy_seed(), options.compute_dtype);
+    state->dummy_f32 = std::make_unique<DummyValues>(state->store.dummy_seed(), DType::kF32);
+  }
+  state->options = std::move(options);
+  return std::unique_ptr<WeightLoader>(new WeightLoader(std::move(state)));
+}
+
+DType WeightLoader::compute_dtype() const { return state_->options.compute_dtype; }
+kernels::Backend* WeightLoader::backend() const { return state_->backend; }
+const WeightStore& WeightLoader::store() const { return state_->store; }
+int64_t WeightLoader::buffer_bytes() const { return state_->buffer_bytes; }
+int64_t WeightLoader::zero_copy_bytes() const { return state_->zero_copy_bytes; }
+
+absl::StatusOr<LoadedTensor> WeightLoader::Load(absl::string_view name) { return Load(name, compute_dtype()); }
+
+absl::StatusOr<LoadedTensor> WeightLoader::Load(absl::string_view name, DType dtype) {
+  auto assembly = state_->Assemble({{std::string(name), 0, -1}});
+  if (!assembly.ok()) return assembly.status();
+  std::vector<int64_t> shape = assembly->pieces.front().source->shape;
+  if (shape.empty()) shape = {1};
+  return state_->Make(*assembly, dtype, shape);
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadRows(const std::vector<RowRange>& rows) {
+  return LoadRows(rows, compute_dtype());
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadRows(const std::vector<RowRange>& rows, DType dtype) {
+  auto assembly = state_->Assemble(rows);
+  if (!assembly.ok()) return assembly.status();
+  std::vector<int64_t> shape = {assembly->rows};
+  if (!assembly->vectors) shape.push_back(assembly->columns);
+  return state_->Make(*assembly, dtype, shape);
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadStacked(const std::vector<std::string>& names) {
+  std::vector<RowRange> rows;
+  for (const std::string& name : names) rows.push_back({name, 0, -1});
+  return LoadRows(rows);
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadGroups(const std::vector<std::vector<RowRange>>& groups) {
+  std::vector<RowRange> rows;
+  int64_t group_rows = -1;
+  for (const std::vector<RowRange>& group : groups) {
+    auto assembly = state_->Assemble(group);
+    if (!assembly.ok()) return assembly.status();
+    if (group_rows >= 0 && assembly->rows != group_rows) {
+      return absl::InvalidArgumentError(absl::StrCat("weights: tensor \"", group.front().name,
+                                                     "\": expected groups of ", group_rows, " rows, found ",
+                                                     assembly->rows));
+    }
+    group_rows = assembly->rows;
+    rows.insert(rows.end(), group.begin(), group.end());
+  }
+  auto assembly = state_->Assemble(rows);
+  if (!assembly.ok()) return assembly.status();
+  return state_->Make(*assembly, compute_dtype(), {static_cast<int64_t>(groups.size()), group_rows, assembly->columns});
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadExpertTable(absl::string_view name, int64_t experts) {
+  auto table = ReadExpertTable(state_->store, name, experts);
+  if (!table.ok()) return table.status();
+  const auto bytes = static_cast<int64_t>(table->experts.size() * sizeof(int32_t));
+  auto buffer = state_->Allocate(bytes, name);
+  if (!buffer.ok()) return buffer.status();
+  auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
+  {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    absl::Status status = state_->backend->Upload(storage->data(), table->experts.data(), bytes);
+    if (!status.ok()) return status;
+  }
+  state_->Report(table->stored_bytes);
+  const void* data = storage->data();
+  return LoadedTensor{MakeView(data, DType::kI32, table->shape), std::move(storage), false};
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadHeads(absl::string_view name, int64_t heads, int64_t head_rows,
+                                                     int64_t first_row, int64_t width) {
+  auto rows = HeadRows(state_->store, name, heads, head_rows, first_row, width);
+  if (!rows.ok()) return rows.status();
+  auto assembly = state_->Assemble(*rows);
+  if (!assembly.ok()) return assembly.status();
+  return state_->Make(*assembly, compute_dtype(), {heads, width, assembly->columns});
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view name, int64_t heads, int64_t head_rows,
+                                                               int64_t first_row, int64_t width) {
+  auto rows = HeadRows(state_->store, name, heads, head_rows, first_row, width);
+  if (!rows.ok()) return rows.status();
+  auto assembly = state_->Assemble(*rows);
+  if (!assembly.ok()) return assembly.status();
+  const DType dtype = compute_dtype();
+  const int64_t rank = assembly->columns;
+  const int64_t head_bytes = width * rank * DTypeBytes(dtype);
+  auto buffer = state_->Allocate(heads * head_bytes, name);
+  if (!buffer.ok()) return buffer.status();
+  auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
+  std::vector<std::byte> decoded(static_cast<size_t>(head_bytes));
+  std::vector<std::byte> transposed(static_cast<size_t>(head_bytes));
+  for (int64_t head = 0; head < heads; ++head) {
+    const WeightPiece& piece = assembly->pieces[static_cast<size_t>(head)];
+    absl::Status status = state_->Convert({&piece, piece.begin, width, 0}, dtype, decoded.data());
+    if (!status.ok()) return status;
+    Transpose(decoded.data(), width, rank, DTypeBytes(dtype), transposed.data());
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    status = state_->backend->Upload(static_cast<std::byte*>(storage->data()) + head * head_bytes, transposed.data(),
+                                     head_bytes);
+    if (!status.ok()) return status;
+  }
+  state_->Report(assembly->stored_bytes);
+  const void* data = storage->data();
+  return LoadedTensor{MakeView(data, dtype, {heads, rank, width}), std::move(storage), false};
+}
+
+}  // namespace hadal::checkpoint

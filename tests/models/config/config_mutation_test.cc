@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "models/checkpoint/tensor_spec.h"
+#include "models/config/config.h"
+#include "models/plan/memory_plan.h"
+#include "tests/models/config/config_texts.h"
+#include "tests/models/config/mutator.h"
+
+namespace hadal::config {
+namespace {
+
+// What everything that builds on a parsed configuration relies on.
+void CheckInvariants(const ModelConfig& config) {
+  ASSERT_GE(config.layers, 1);
+  ASSERT_GE(config.attention.heads, 1);
+  ASSERT_EQ(config.attention.heads % config.attention.kv_heads, 0);
+  ASSERT_GE(config.rope.dim, 2);
+  ASSERT_EQ(config.rope.dim % 2, 0);
+  ASSERT_GE(config.rope.factor, 1.0);
+  for (int32_t id : config.eos_token_ids) ASSERT_LT(id, config.vocab_size);
+  if (config.moe) {
+    ASSERT_EQ(config.moe->routed_experts % config.moe->groups, 0);
+    ASSERT_LE(config.moe->experts_per_token, config.moe->routed_experts);
+  }
+  if (config.v4_attention) {
+    const V4AttentionConfig& attention = *config.v4_attention;
+    ASSERT_EQ(static_cast<int64_t>(attention.layers.size()), config.layers);
+    ASSERT_EQ(config.attention.heads % attention.o_groups, 0);
+    ASSERT_LE(attention.rope_head_dim, attention.head_dim);
+    ASSERT_EQ(attention.compress_rope.dim, attention.rope_head_dim);
+    ASSERT_TRUE(config.moe.has_value() && config.hyper_connections.has_value());
+    ASSERT_LE(config.moe->hash_layers, config.layers);
+    for (V4AttentionKind kind : attention.layers) {
+      ASSERT_TRUE(kind != V4AttentionKind::kSparse || config.indexer.has_value());
+    }
+  }
+  const int64_t parameters = plan::ParameterCount(config);
+  ASSERT_GT(parameters, 0);
+  ASSERT_LE(parameters, int64_t{1} << 50);
+  ASSERT_LE(plan::ActiveParameterCount(config), parameters + config.vocab_size * config.hidden_size);
+  if (config.layers * (config.moe ? config.moe->routed_experts : 1) <= 4096) {
+    ASSERT_LE(checkpoint::ExpectedTensors(config).size(), 4096u * 16);
+  }
+  auto plan = plan::PlanMemory(config, plan::MemoryPlanOptions());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+}
+
+TEST(ConfigMutationTest, NeverCrashesNorGrows) {
+  const char* const bases[] = {kDeepseekV3Config,     kLlama8bConfig,      kQwen15bConfig,
+                               kTinyLlamaConfig,      kTinyDeepseekConfig, kDeepseekV4FlashConfig,
+                               kTinyDeepseekV4Config, kTinyQwen3Config,    kTinyDeepseekMoeConfig,
+                               kTinyDeepseekV2Config, kDeepseekV32Config,  kTinyDeepseekV32Config};
+  Mutator mutator(20260711);
+  const int64_t iterations = FuzzIterations();
+  const int64_t rss_before = PeakRssBytes();
+  int64_t accepted = 0;
+  for (int64_t i = 0; i < iterations; ++i) {
+    const std::string text = mutator.Mutate(bases[static_cast<size_t>(i) % std::size(bases)]);
+    // Now and then the damage is in generation_config.json instead.
+    const bool generation = i % 16 == 0;
+    auto config = generation
+                      ? ParseModelConfig(kLlama8bConfig, "config.json", mutator.Mutate(R"({"eos_token_id":[1,2,3]})"))
+                      : ParseModelConfig(text);
+    if (config.ok()) {
+      ++accepted;
+      CheckInvariants(*config);
+      if (HasFatalFailure()) FAIL() << "iteration " << i << ": " << text;
+    } else {
+      EXPECT_FALSE(config.status().message().empty());
+      EXPECT_LT(config.status().message().size(), 4096u);
+    }
+  }
+  EXPECT_LT(PeakRssBytes() - rss_before, kAllowedGrowthBytes);
+  // The damage must reach deep: neither all nor none of it may pass.
+  EXPECT_GT(accepted, iterations / 100);
+  EXPECT_LT(accepted, iterations * 9 / 10);
+}
+
+}  // namespace
+}  // namespace hadal::config
