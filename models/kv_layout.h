@@ -29,16 +29,16 @@ struct KvCacheSize {
   int32_t window_blocks = 0;  // 0 exactly when KvLayout::window_tokens is 0
 };
 
-// What the engine must know about a model's caches. Two pools of blocks hold them, of the same number of tokens a
-// block: the kept pool, whose blocks hold their tokens' entries as long as the sequence lives, and the window pool,
-// whose blocks may be given away once they lie behind the window. Entry j of a cache with r tokens an entry lies in the
-// block of token j * r, at offset (j * r % block_tokens) / r. Plain data.
+// What the engine must know about a model's caches. Two pools of blocks hold them, with the same number of tokens per
+// block: the full-attention KV pool, whose blocks hold their tokens' entries as long as the sequence lives, and the
+// window pool, whose blocks may be reused once they are out of the window. Entry j of a cache with r tokens per entry
+// lies in the block of token j * r, at offset (j * r % block_tokens) / r. Plain data.
 struct KvLayout {
   std::vector<KvCacheSpec> caches;
   // > 0 when some cache is windowed: a query at position t reads windowed entries of t - window_tokens + 1 .. t.
   int32_t window_tokens = 0;
 
-  // Of the kept caches, rounded up; block_bytes is exact.
+  // Of the full-attention caches, rounded up; block_bytes is exact.
   int64_t bytes_per_token() const {
     const int64_t tokens = block_tokens_multiple();
     return (block_bytes(static_cast<int32_t>(tokens)) + tokens - 1) / tokens;
@@ -85,19 +85,19 @@ struct KvLayout {
   // of the rest and at most as many again, windows for reuse, and kept blocks of what remains. `blocks` is 0 when not
   // even one fits.
   KvCacheSize Divide(int64_t bytes, int32_t block_tokens, int64_t max_sequences, int64_t max_tokens) const {
-    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
     KvCacheSize size = {.block_tokens = block_tokens};
-    const int64_t needed = std::min(window_blocks_for(block_tokens, max_sequences, max_tokens), kMost);
+    const int64_t needed = std::min(window_blocks_for(block_tokens, max_sequences, max_tokens), kMax);
     const int64_t window_bytes = window_block_bytes(block_tokens);
     int64_t rest = bytes - needed * window_bytes;
     size.window_blocks = static_cast<int32_t>(needed);
     if (rest <= 0) return size;
     if (const int64_t spare = rest - block_bytes(block_tokens); window_bytes > 0 && spare > 0) {
-      const int64_t reusable = std::min({spare / 8 / window_bytes, needed, kMost - needed});
+      const int64_t reusable = std::min({spare / 8 / window_bytes, needed, kMax - needed});
       size.window_blocks += static_cast<int32_t>(reusable);
       rest -= reusable * window_bytes;
     }
-    size.blocks = static_cast<int32_t>(std::min(rest / std::max<int64_t>(block_bytes(block_tokens), 1), kMost));
+    size.blocks = static_cast<int32_t>(std::min(rest / std::max<int64_t>(block_bytes(block_tokens), 1), kMax));
     return size;
   }
 

@@ -92,7 +92,7 @@ bool Submit(admission::AdmissionController& controller, const Settings& settings
   auto stream = request->stream;
   auto ticket = controller.TryAdmit({request->priority, "", request->id, settings.prompt * 4});
   if (!ticket.ok()) return false;
-  if (!ticket->Settle(*request, 0).ok()) return false;
+  if (!ticket->Finalize(*request, 0).ok()) return false;
   if (!controller.Enqueue(0, std::move(request), *std::move(ticket)).ok()) return false;
   streams.push_back(std::move(stream));
   return true;

@@ -46,7 +46,7 @@ AdmissionController::AdmissionController(Options options)
 
 AdmissionController::~AdmissionController() {
   for (size_t i = 0; i < models_.size(); ++i) {
-    for (QueuedRequest& queued : TakeAll(static_cast<int>(i))) {
+    for (QueuedRequest& queued : DrainQueue(static_cast<int>(i))) {
       queued.request->stream->Close(request::MakeError(Reason::kDraining, "the server has stopped"), {});
     }
   }
@@ -92,10 +92,10 @@ void AdmissionController::SetDeviceFault(std::string_view message) {
   state_.store(State::kDeviceFault);
 }
 
-absl::StatusOr<Ticket> AdmissionController::TryAdmit(const Arrival& arrival) {
+absl::StatusOr<Ticket> AdmissionController::TryAdmit(const AdmissionRequest& request) {
   const absl::Time now = options_.clock->Now();
   const State state = state_.load(std::memory_order_acquire);
-  Subject subject{arrival.priority, arrival.request_id, 0};
+  Subject subject{request.priority, request.request_id, 0};
   Ticket ticket;
   absl::Duration wait = absl::ZeroDuration();
   Reason full = Reason::kNone;
@@ -103,52 +103,52 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const Arrival& arrival) {
   {
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
-        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(arrival.body_bytes) * tokens_per_byte_));
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
     if (state != State::kReady) {
       full = Reason::kModelLoading;
-    } else if (places_ >= options_.max_queue_requests) {
+    } else if (slots_ >= options_.max_queue_requests) {
       full = Reason::kConnectionQueueFull;
-      found = places_;
-      wait = queue_promises_.Promise(now, 1, DrainRateLocked(now));
+      found = slots_;
+      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
     } else if (options_.max_queue_tokens > 0 && tokens_ > 0 &&
                tokens_ + subject.prompt_tokens > options_.max_queue_tokens) {
       // A prompt above the limit still enters an empty queue: else it could never be served.
       full = Reason::kQueueTokensFull;
       found = tokens_;
-      wait = queue_promises_.Promise(now, 1, DrainRateLocked(now));
+      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
     } else {
-      const size_t rank = static_cast<size_t>(arrival.priority);
-      places_ += 1;
-      class_places_[rank] += 1;
+      const size_t rank = static_cast<size_t>(request.priority);
+      slots_ += 1;
+      class_slots_[rank] += 1;
       tokens_ += subject.prompt_tokens;
       class_tokens_[rank] += subject.prompt_tokens;
       ticket.controller_ = this;
-      ticket.priority_ = arrival.priority;
-      ticket.holds_place_ = true;
-      ticket.body_bytes_ = arrival.body_bytes;
+      ticket.priority_ = request.priority;
+      ticket.holds_slot_ = true;
+      ticket.body_bytes_ = request.body_bytes;
       ticket.queued_tokens_ = subject.prompt_tokens;
     }
   }
-  metrics_.CountAttempt(arrival.priority, subject.prompt_tokens);
+  metrics_.CountAttempt(request.priority, subject.prompt_tokens);
   if (state != State::kReady) return RefuseByState(state, subject);
   if (full == Reason::kConnectionQueueFull) {
-    const std::string places = absl::StrCat(found, "/", options_.max_queue_requests);
-    return Refuse(full, subject, absl::StrCat("queue full, ", places, " waiting"),
-                  absl::StrCat("CONNECTION_QUEUE_FULL: ", places, " pending connections"), Jittered(wait));
+    const std::string slots = absl::StrCat(found, "/", options_.max_queue_requests);
+    return Refuse(full, subject, absl::StrCat("queue full, ", slots, " waiting"),
+                  absl::StrCat("CONNECTION_QUEUE_FULL: ", slots, " pending connections"), Jittered(wait));
   }
   if (full == Reason::kQueueTokensFull) {
     const std::string tokens = absl::StrCat(found, "/", options_.max_queue_tokens);
     return Refuse(full, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
                   absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), Jittered(wait));
   }
-  // On a refusal the ticket dies here and gives its place back.
+  // On a refusal the ticket is destroyed here and returns its slot.
   if (absl::Status status = CheckMemoryEarly(subject); !status.ok()) return status;
   return ticket;
 }
 
 absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
-  // The model is not known yet, and the tokens are an estimate: refuse only what no model has room for now, though it
-  // could hold it when empty. What never fits is for Settle to say, which knows the truth.
+  // The model is not known yet, and the tokens are an estimate: refuse only what every model lacks room for now,
+  // although one could hold it when empty. What can never fit is refused by Finalize, which knows the exact size.
   int candidate = -1;
   int64_t required = 0;
   for (size_t i = 0; i < models_.size(); ++i) {
@@ -176,7 +176,7 @@ absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject
     double rate = model.released_bytes.PerSecond(now);
     const double remaining_s = model.mean_remaining_seconds.load(std::memory_order_relaxed);
     if (rate <= 0 && remaining_s > 0) rate = static_cast<double>(model.limits.pool->leased_bytes()) / remaining_s;
-    wait = model.memory_promises.Promise(now, static_cast<double>(required_bytes - available), rate);
+    wait = model.memory_reservations.Reserve(now, static_cast<double>(required_bytes - available), rate);
   }
   LogFields fields;
   fields.required_bytes = required_bytes;
@@ -252,15 +252,15 @@ AdmissionController::Load AdmissionController::GetLoad() const {
     load.memory_capacity_bytes += model->limits.pool->capacity_bytes();
     load.memory_leased_bytes += model->limits.pool->leased_bytes();
   }
-  load.waiting = places_;
+  load.waiting = slots_;
   load.waiting_tokens = tokens_;
-  load.waiting_by_class = class_places_;
+  load.waiting_by_class = class_slots_;
   load.tokens_by_class = class_tokens_;
   load.departures_per_second = departures_.PerSecond(now);
   if (load.departures_per_second > 0) {
-    load.predicted_wait_seconds = static_cast<double>(places_) / load.departures_per_second;
+    load.predicted_wait_seconds = static_cast<double>(slots_) / load.departures_per_second;
   }
-  load.retry_after = HintFor(queue_promises_.Peek(now, 1, DrainRateLocked(now)), 0);
+  load.retry_after = HintFor(queue_reservations_.Peek(now, 1, DrainRateLocked(now)), 0);
   return load;
 }
 

@@ -31,7 +31,7 @@
 namespace hadal::admission {
 
 // What a front end knows when headers and body size are known and nothing has been parsed yet.
-struct Arrival {
+struct AdmissionRequest {
   request::Priority priority = request::Priority::kNormal;
   std::string tenant;
   std::string request_id;
@@ -40,9 +40,9 @@ struct Arrival {
 
 class AdmissionController;
 
-// A counted place, and after Settle a memory lease. Move-only RAII: whatever happens to the request, its destructor
-// gives the place, the queued tokens and the leased bytes back. Used by one thread at a time; the controller must
-// outlive it.
+// A queue slot, and after Finalize a memory lease. Move-only RAII: whatever happens to the request, its
+// destructor returns the slot, the queued tokens and the leased bytes. Used by one thread at a time; the
+// controller must outlive it.
 class Ticket {
  public:
   Ticket() = default;  // empty: holds nothing
@@ -50,31 +50,31 @@ class Ticket {
   Ticket& operator=(Ticket&& other) noexcept;
   ~Ticket() { Release(); }
 
-  bool holds_place() const { return holds_place_; }
-  bool settled() const { return settled_; }
+  bool holds_slot() const { return holds_slot_; }
+  bool finalized() const { return finalized_; }
   int64_t leased_bytes() const { return lease_.bytes(); }
 
-  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenising. On an error the
-  // place is still held until the ticket dies.
+  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenizing. On an error the
+  // ticket keeps its slot until it is destroyed.
   //   CONTEXT_LENGTH_EXCEEDED  prompt + max_tokens is over the model's context
   //   REQUEST_NEVER_FITS       more than the whole KV pool of the model
   //   GPU_MEMORY_EXHAUSTED     the predicted lease does not fit now; carries a retry hint
-  absl::Status Settle(const request::Request& request, int model_index);
+  absl::Status Finalize(const request::Request& request, int model_index);
 
-  // The request starts to run: place and queued tokens go back, the lease stays.
-  void ReleasePlace();
-  // Gives everything back now.
+  // The request starts to run: returns slot and queued tokens, keeps the lease.
+  void ReleaseSlot();
+  // Returns everything now.
   void Release();
 
  private:
   friend class AdmissionController;
   AdmissionController* controller_ = nullptr;
   request::Priority priority_ = request::Priority::kNormal;
-  bool holds_place_ = false;
-  bool settled_ = false;
+  bool holds_slot_ = false;
+  bool finalized_ = false;
   int32_t model_index_ = -1;
   int64_t body_bytes_ = 0;
-  int64_t queued_tokens_ = 0;  // counted against max_queue_tokens: the estimate, then the truth
+  int64_t queued_tokens_ = 0;  // counted against max_queue_tokens: first estimated, then exact
   MemoryLease lease_;
 };
 
@@ -94,14 +94,14 @@ struct ModelLimits {
   KvPoolLedger* pool = nullptr;
 };
 
-// The only authority over who may enter: counts places, queued tokens and leased memory over all classes and models,
-// and owns the queues. "Waiting" are the requests that were admitted and do not run yet, those still being parsed
-// included. Every decision is O(1) under one short mutex; nothing is checked first and added later. Thread-safe.
+// The only authority over who may enter: counts queue slots, queued tokens and leased memory over all classes and
+// models, and owns the queues. "Waiting" are the requests that were admitted and do not run yet, including those still
+// being parsed. Every decision is O(1) under one short mutex; checking and counting are one step. Thread-safe.
 class AdmissionController {
  public:
   struct Options {
     base::Clock* clock = base::Clock::Real();
-    int64_t max_queue_requests = 512;         // places over all classes; at least 1
+    int64_t max_queue_requests = 512;         // slots over all classes; at least 1
     int64_t max_queue_tokens = 0;             // queued prompt tokens over all classes; 0 is off
     double initial_tokens_per_byte = 0.3;     // first estimate of prompt tokens from body bytes
     double output_quantile = 0.7;             // of the output lengths seen, used for leases
@@ -127,11 +127,11 @@ class AdmissionController {
   void SetDeviceFault(std::string_view message);
 
   // --- front ends ---
-  // Reserves a place before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
+  // Reserves a slot before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
   // DRAINING, MODEL_LOADING, DEVICE_FAULT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
-  absl::StatusOr<Ticket> TryAdmit(const Arrival& arrival);
-  // Queues a settled request. Consumes request and ticket if and only if it returns OK; it fails with DRAINING or
-  // DEVICE_FAULT when that began meanwhile, and with Internal for an empty or unsettled ticket. From OK on, the outcome
+  absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
+  // Queues a request with a finalized ticket. Consumes both if and only if it returns OK; fails with DRAINING or
+  // DEVICE_FAULT when that began meanwhile, and with Internal for an empty or unfinalized ticket. After OK the outcome
   // arrives in request->stream.
   absl::Status Enqueue(int model_index, std::unique_ptr<request::Request>&& request, Ticket&& ticket);
 
@@ -143,14 +143,14 @@ class AdmissionController {
   std::optional<QueuedRequest> Pop(int model_index, const std::function<bool(const request::Request&)>& may_start);
   // Class of the head, or nullopt when nothing waits.
   std::optional<request::Priority> HeadPriority(int model_index) const;
-  // Takes out everything that is cancelled or past its deadline at `now`; cheap when no deadline was reached and
+  // Removes and returns what is cancelled or past its deadline at `now`; cheap when no deadline was reached and
   // `look_for_cancelled` is false.
-  std::vector<QueuedRequest> TakeDead(int model_index, absl::Time now, bool look_for_cancelled);
-  // Takes out everything (drain, device fault).
-  std::vector<QueuedRequest> TakeAll(int model_index);
+  std::vector<QueuedRequest> RemoveExpired(int model_index, absl::Time now, bool look_for_cancelled);
+  // Removes and returns everything (drain, device fault).
+  std::vector<QueuedRequest> DrainQueue(int model_index);
   // Earliest deadline in the queue, InfiniteFuture when there is none.
   absl::Time NextDeadline(int model_index) const;
-  // Queued in this model, without those still being parsed. Lock-free.
+  // Requests in this model's queue, not counting those still being parsed. Lock-free.
   int64_t QueuedRequests(int model_index) const;
   // Feeds the output-length histogram, once for each finished choice.
   void RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens);
@@ -186,11 +186,11 @@ class AdmissionController {
   absl::Status CheckMemoryEarly(const Subject& subject);
   double DrainRateLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  absl::Status SettleTicket(Ticket& ticket, const request::Request& request, int model_index);
+  absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // Bytes to reserve for a request that may run.
   int64_t LeaseBytes(ModelState& model, const request::Request& request);
   void CorrectEstimate(Ticket& ticket, int64_t prompt_tokens);
-  void ReturnPlace(Ticket& ticket, bool started);
+  void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
 
   const Options options_;
@@ -199,13 +199,13 @@ class AdmissionController {
   std::atomic<State> state_{State::kLoading};
 
   mutable base::Mutex mutex_;
-  int64_t places_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t slots_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::array<int64_t, request::kNumPriorities> class_places_ ABSL_GUARDED_BY(mutex_) = {};
+  std::array<int64_t, request::kNumPriorities> class_slots_ ABSL_GUARDED_BY(mutex_) = {};
   std::array<int64_t, request::kNumPriorities> class_tokens_ ABSL_GUARDED_BY(mutex_) = {};
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
-  PromiseLine queue_promises_ ABSL_GUARDED_BY(mutex_);
+  RetryReservations queue_reservations_ ABSL_GUARDED_BY(mutex_);
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);  // expected
   std::string fault_message_ ABSL_GUARDED_BY(mutex_);

@@ -14,7 +14,7 @@
 
 namespace hadal::admission {
 
-// Beside the text of a log line, for the JSON form. 0 and empty: not known.
+// The fields of a log line in the JSON format, besides its text. 0 and empty: not known.
 struct LogFields {
   request::Reason reason = request::Reason::kNone;
   std::string request_id;

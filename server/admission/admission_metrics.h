@@ -17,7 +17,7 @@ class AdmissionMetrics {
  public:
   explicit AdmissionMetrics(base::MetricRegistry* registry) : registry_(registry) {}
 
-  // A request asked for a place. Lock-free.
+  // A request asked for a queue slot. Lock-free.
   void CountAttempt(request::Priority priority, int64_t prompt_tokens);
   void CountRefusal(request::Priority priority, int64_t prompt_tokens, request::Reason reason,
                     absl::Duration retry_after);
@@ -52,7 +52,7 @@ class AdmissionMetrics {
                                              .series = base::SeriesOf(request::kPriorityNames)}};
   base::Family<base::Counter> attempts_{registry_,
                                         {.name = "hadal_admission_attempts_total",
-                                         .help = "Requests that asked for a place.",
+                                         .help = "Requests that asked for a queue slot.",
                                          .labels = {"class", "length_class"},
                                          .series = AttemptSeries()}};
   base::Family<base::Counter> rejections_{registry_,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The queues behind the controller: what front ends put in and engines take out.
+// The queues of the controller: front ends push, engines pop.
 #include <algorithm>
 #include <utility>
 
@@ -21,17 +21,17 @@ int64_t DeadlineMicros(absl::Time deadline) {
 absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request,
                                           Ticket&& ticket) {
   if (model_index < 0 || model_index >= static_cast<int>(models_.size()) || request == nullptr ||
-      request->stream == nullptr || ticket.controller_ != this || !ticket.holds_place_ || !ticket.settled_ ||
+      request->stream == nullptr || ticket.controller_ != this || !ticket.holds_slot_ || !ticket.finalized_ ||
       ticket.model_index_ != model_index) {
     return request::MakeError(Reason::kInternal,
-                              "Enqueue: needs a request with a stream and a ticket settled for its model");
+                              "Enqueue: needs a request with a stream and a ticket finalized for its model");
   }
   ModelState& model = *models_[model_index];
   const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size())};
   State state;
   {
     base::MutexLock lock(&model.queue_mutex);
-    // Under the queue's lock: who finds the queue open here is seen by the TakeAll that follows BeginDrain.
+    // Under the queue's lock: the DrainQueue after BeginDrain sees every request that found the queue open here.
     state = state_.load(std::memory_order_acquire);
     if (state == State::kReady) {
       if (model.wake != nullptr) request->stream->SetProducerWake(model.wake);
@@ -75,26 +75,27 @@ std::optional<request::Priority> AdmissionController::HeadPriority(int model_ind
   return model.queue.HeadClass();
 }
 
-std::vector<QueuedRequest> AdmissionController::TakeDead(int model_index, absl::Time now, bool look_for_cancelled) {
-  std::vector<QueuedRequest> dead;
+std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, absl::Time now,
+                                                              bool look_for_cancelled) {
+  std::vector<QueuedRequest> expired;
   ModelState& model = *models_[model_index];
-  if (model.queued.load(std::memory_order_acquire) == 0) return dead;
+  if (model.queued.load(std::memory_order_acquire) == 0) return expired;
   const bool deadline_reached = absl::ToUnixMicros(now) >= model.next_deadline_us.load(std::memory_order_relaxed);
-  if (!deadline_reached && !look_for_cancelled) return dead;
+  if (!deadline_reached && !look_for_cancelled) return expired;
   base::MutexLock lock(&model.queue_mutex);
   absl::Time next_deadline = absl::InfiniteFuture();
-  const auto is_dead = [&](const QueuedRequest& queued) {
+  const auto is_expired = [&](const QueuedRequest& queued) {
     if (queued.request->stream->cancelled() || queued.request->deadline <= now) return true;
     next_deadline = std::min(next_deadline, queued.request->deadline);
     return false;
   };
-  model.queue.Extract(is_dead, dead);
+  model.queue.Extract(is_expired, expired);
   model.next_deadline_us.store(DeadlineMicros(next_deadline), std::memory_order_relaxed);
   model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
-  return dead;
+  return expired;
 }
 
-std::vector<QueuedRequest> AdmissionController::TakeAll(int model_index) {
+std::vector<QueuedRequest> AdmissionController::DrainQueue(int model_index) {
   std::vector<QueuedRequest> all;
   ModelState& model = *models_[model_index];
   base::MutexLock lock(&model.queue_mutex);

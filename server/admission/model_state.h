@@ -28,7 +28,7 @@ struct AdmissionController::ModelState {
   std::array<LengthHistogram, request::kNumPriorities> lengths ABSL_GUARDED_BY(stats_mutex);
   LengthHistogram all_lengths ABSL_GUARDED_BY(stats_mutex);  // for a class that has too few of its own
   RateEstimator released_bytes ABSL_GUARDED_BY(stats_mutex){absl::Seconds(10)};
-  PromiseLine memory_promises ABSL_GUARDED_BY(stats_mutex);
+  RetryReservations memory_reservations ABSL_GUARDED_BY(stats_mutex);
 
   std::atomic<int32_t> running{0};
   std::atomic<double> mean_remaining_seconds{0};

@@ -19,8 +19,8 @@ struct QueueOrder {
   absl::Duration class_step = absl::InfiniteDuration();
 };
 
-// Requests in class order, FIFO inside a class. T is moved in and out. Not thread-safe; no bound of its own: the places
-// are counted by admission before anything gets here.
+// Requests in class order, FIFO inside a class. T is moved in and out. Not thread-safe; no bound of its own: admission
+// counts slots before anything gets here.
 template <typename T>
 class PriorityQueue {
  public:

@@ -42,16 +42,16 @@ absl::Duration TimeToFree(double amount, double rate_per_second) {
   return absl::Seconds(amount / rate_per_second);
 }
 
-absl::Duration PromiseLine::Peek(absl::Time now, double amount, double rate_per_second) const {
+absl::Duration RetryReservations::Peek(absl::Time now, double amount, double rate_per_second) const {
   if (rate_per_second <= 0) return kUnknownWait;
   const absl::Duration own = TimeToFree(amount, rate_per_second);
-  const absl::Duration wait = std::max(promised_until_, now) - now + own;
+  const absl::Duration wait = std::max(reserved_until_, now) - now + own;
   return wait > kMaxRetryAfter ? absl::InfiniteDuration() : wait;
 }
 
-absl::Duration PromiseLine::Promise(absl::Time now, double amount, double rate_per_second) {
+absl::Duration RetryReservations::Reserve(absl::Time now, double amount, double rate_per_second) {
   const absl::Duration wait = Peek(now, amount, rate_per_second);
-  if (rate_per_second > 0 && wait != absl::InfiniteDuration()) promised_until_ = now + wait;
+  if (rate_per_second > 0 && wait != absl::InfiniteDuration()) reserved_until_ = now + wait;
   return wait;
 }
 

@@ -11,8 +11,8 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     Release();
     controller_ = std::exchange(other.controller_, nullptr);
     priority_ = other.priority_;
-    holds_place_ = std::exchange(other.holds_place_, false);
-    settled_ = std::exchange(other.settled_, false);
+    holds_slot_ = std::exchange(other.holds_slot_, false);
+    finalized_ = std::exchange(other.finalized_, false);
     model_index_ = std::exchange(other.model_index_, -1);
     body_bytes_ = std::exchange(other.body_bytes_, 0);
     queued_tokens_ = std::exchange(other.queued_tokens_, 0);
@@ -21,23 +21,23 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
   return *this;
 }
 
-absl::Status Ticket::Settle(const request::Request& request, int model_index) {
-  if (controller_ == nullptr || settled_) {
-    return request::MakeError(request::Reason::kInternal, "Settle: the ticket is empty or settled already");
+absl::Status Ticket::Finalize(const request::Request& request, int model_index) {
+  if (controller_ == nullptr || finalized_) {
+    return request::MakeError(request::Reason::kInternal, "Finalize: the ticket is empty or already finalized");
   }
-  return controller_->SettleTicket(*this, request, model_index);
+  return controller_->FinalizeTicket(*this, request, model_index);
 }
 
-void Ticket::ReleasePlace() {
-  if (holds_place_) controller_->ReturnPlace(*this, /*started=*/true);
+void Ticket::ReleaseSlot() {
+  if (holds_slot_) controller_->ReturnSlot(*this, /*started=*/true);
 }
 
 void Ticket::Release() {
   if (controller_ == nullptr) return;
-  if (holds_place_) controller_->ReturnPlace(*this, /*started=*/false);
+  if (holds_slot_) controller_->ReturnSlot(*this, /*started=*/false);
   controller_->ReturnLease(*this);
   controller_ = nullptr;
-  settled_ = false;
+  finalized_ = false;
 }
 
 }  // namespace hadal::admission

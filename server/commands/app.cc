@@ -281,7 +281,7 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     const absl::StatusOr<models::KvCacheSize> size = KvPools(info.name, share);
     if (!size.ok()) return size.status();
     const int64_t block_bytes = share.layout.block_bytes(*block_tokens);
-    // Requests lease kept blocks; windows come with the place in the batch.
+    // Requests lease full-attention KV blocks; window blocks belong to the slots of the batch.
     const int64_t window_bytes = size->window_blocks * share.layout.window_block_bytes(*block_tokens);
     if (window_bytes > 0) {
       absl::Status status = memory_->Commit(absl::StrCat(info.name, " windows"), window_bytes);

@@ -40,8 +40,8 @@ struct BlockShape {
   int32_t window_tokens = 0;  // KvLayout::window_tokens
 };
 
-// Fills plan.input from its entries. Tokens that a step in flight is still to sample are left as 0; PatchInput sets
-// them.
+// Fills plan.input from its entries. Tokens that a step in flight is still to sample are left as 0;
+// PatchInput sets them.
 void BuildInput(const BlockShape& shape, BatchPlan& plan);
 // Sets what was unknown when the input was built: sampled tokens, penalties, forbidden tokens. All tokens must be known
 // now. Rebuilds the input without the dropped entries when there are any.

@@ -6,8 +6,8 @@
 
 namespace hadal::engine {
 
-// The parked blocks of a pool in the order of their last use: a linked list over block ids, every operation in constant
-// time and without allocation. Owned by the engine thread.
+// The evictable blocks of a pool in the order of their last use: a linked list over block ids, every operation in
+// constant time and without allocation. Owned by the engine thread.
 class BlockLru {
  public:
   explicit BlockLru(int32_t num_blocks) : links_(num_blocks) {}

@@ -31,13 +31,13 @@ bool BlockPool::Unref(int32_t block) {
   return true;
 }
 
-void BlockPool::Unpark(int32_t block) {
+void BlockPool::Reacquire(int32_t block) {
   HADAL_CHECK(refs_[block] == 0) << "block " << block << " is in use";
   refs_[block] = 1;
   ++used_;
 }
 
-void BlockPool::FreeParked(int32_t block) {
+void BlockPool::AddToFreeList(int32_t block) {
   HADAL_CHECK(refs_[block] == 0) << "block " << block << " is in use";
   free_.push_back(block);
 }

@@ -25,7 +25,7 @@ PrefixCache::PrefixCache(const Options& options)
       seed_(std::hash<std::string_view>()(options.fingerprint)),
       pool_(options.num_blocks),
       nodes_(options.num_blocks),
-      parked_(options.num_blocks) {
+      evictable_(options.num_blocks) {
   if (enabled_) by_hash_.reserve(options.num_blocks);
 }
 
@@ -59,7 +59,7 @@ PrefixCache::Lookup PrefixCache::Peek(absl::Span<const int32_t> tokens, uint64_t
     if (block < 0) break;
     parent = nodes_[block].id;
     ++lookup.blocks;
-    if (pool_.refs(block) == 0) ++lookup.parked;
+    if (pool_.refs(block) == 0) ++lookup.evictable;
     if (windows_ == nullptr) continue;
     windows = windows_->Holds(parent) ? windows + 1 : 0;
     if (windows >= std::min(lookup.blocks, windows_->blocks_for_hit())) usable = lookup;
@@ -81,8 +81,8 @@ void PrefixCache::Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t
         Find(chain.node, salt, tokens.subspan(size_t{1} * chain.blocks * block_tokens_, block_tokens_));
     if (block < 0) break;
     if (pool_.refs(block) == 0) {
-      parked_.Remove(block);
-      pool_.Unpark(block);
+      evictable_.Remove(block);
+      pool_.Reacquire(block);
     } else {
       pool_.AddRef(block);
     }
@@ -103,7 +103,7 @@ void PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int
     return;
   }
   Node& node = nodes_[block];
-  if (node.id != 0) {  // cached under another chain already; cannot hold two places
+  if (node.id != 0) {  // already cached under another chain; cannot be in two
     chain.broken = true;
     return;
   }
@@ -132,18 +132,18 @@ void PrefixCache::Drop(int32_t block) {
 void PrefixCache::Forget(int32_t block) {
   if (nodes_[block].id == 0) return;
   if (pool_.refs(block) == 0) {
-    parked_.Remove(block);
-    pool_.FreeParked(block);
+    evictable_.Remove(block);
+    pool_.AddToFreeList(block);
   }
   Drop(block);
 }
 
 int32_t PrefixCache::Allocate() {
-  if (pool_.free() == 0 && parked_.oldest() >= 0) {
-    const int32_t victim = parked_.oldest();
-    parked_.Remove(victim);
+  if (pool_.free() == 0 && evictable_.oldest() >= 0) {
+    const int32_t victim = evictable_.oldest();
+    evictable_.Remove(victim);
     Drop(victim);
-    pool_.FreeParked(victim);
+    pool_.AddToFreeList(victim);
   }
   return pool_.Allocate();
 }
@@ -153,9 +153,9 @@ void PrefixCache::Release(std::vector<int32_t>& blocks) {
     const int32_t block = blocks[i];
     if (!pool_.Unref(block)) continue;
     if (nodes_[block].id != 0) {
-      parked_.PushNewest(block);
+      evictable_.PushNewest(block);
     } else {
-      pool_.FreeParked(block);
+      pool_.AddToFreeList(block);
     }
   }
   blocks.clear();

@@ -22,10 +22,10 @@ struct PrefixChain {
 
 // Full KV blocks by the tokens they hold and everything before them, so that equal prefixes are computed once. The
 // chain of blocks is a trie: a node is found by (parent node, tokens of the block), hashed for speed and compared in
-// full, so two different prefixes are never confused. Roots differ by salt and model fingerprint. Blocks that nobody
-// uses stay in the cache, least recently used first out, and count as available. With a window cache a prefix can be
-// used only up to where the windows before its end are cached, too; a longer one is shortened to such a place. Owns the
-// block pool. Owned by the engine thread.
+// full, so two different prefixes are never confused. Roots differ by salt and model fingerprint. Unused
+// blocks stay in the cache, evicted in LRU order, and count as available. With a window cache a prefix can be used only
+// up to a block before which the windows are cached, too; a longer hit is shortened to it. Owns the block pool. Owned
+// by the engine thread.
 class PrefixCache {
  public:
   struct Options {
@@ -38,8 +38,8 @@ class PrefixCache {
   explicit PrefixCache(const Options& options);
 
   struct Lookup {
-    int32_t blocks = 0;  // leading blocks of the prompt that are cached
-    int32_t parked = 0;  // of these, the ones that nobody uses: taking them makes fewer available
+    int32_t blocks = 0;     // leading blocks of the prompt that are cached
+    int32_t evictable = 0;  // of these, unused ones: taking them makes fewer available
   };
   // What Match would find among the first `max_blocks` blocks.
   Lookup Peek(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks) const;
@@ -50,15 +50,15 @@ class PrefixCache {
   // Registers `block`, in use by the caller and filled with `tokens` (a full block), as the next one of the chain. When
   // an equal block is cached already, the chain continues there and `block` stays private.
   void Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block);
-  // Takes a block out of the cache though it may be in use: its content is not to be trusted.
+  // Removes a block from the cache although it may be in use: its content must not be trusted.
   void Forget(int32_t block);
 
-  // A block for the caller, evicting the least recently used parked one when none is free; -1 when there is none.
+  // A block for the caller, evicting the least recently used one when none is free; -1 when there is none.
   int32_t Allocate();
-  // Gives the blocks of one sequence back, last block first, so that a chain is evicted from its end.
+  // Returns the blocks of one sequence, last block first, so that a chain is evicted from its end.
   void Release(std::vector<int32_t>& blocks);
 
-  int32_t available() const { return pool_.free() + pool_.parked(); }
+  int32_t available() const { return pool_.free() + pool_.evictable(); }
   const BlockPool& pool() const { return pool_; }
 
  private:
@@ -83,7 +83,7 @@ class PrefixCache {
   BlockPool pool_;
   std::vector<Node> nodes_;                             // [num_blocks]
   std::unordered_multimap<uint64_t, int32_t> by_hash_;  // hash to block
-  BlockLru parked_;
+  BlockLru evictable_;
 };
 
 }  // namespace hadal::engine

@@ -39,7 +39,7 @@ Scheduler::~Scheduler() {
 }
 
 // Class first, then who started first.
-bool Scheduler::StandbyOrder::operator()(const Sequence* a, const Sequence* b) const {
+bool Scheduler::WaitingOrder::operator()(const Sequence* a, const Sequence* b) const {
   const auto rank = [](const Sequence* s) { return static_cast<int>(s->owner->request->priority); };
   if (rank(a) != rank(b)) return rank(a) < rank(b);
   return a->order < b->order;
@@ -48,7 +48,7 @@ bool Scheduler::StandbyOrder::operator()(const Sequence* a, const Sequence* b) c
 bool Scheduler::Runnable() const {
   if (ActiveSequences() > 0) return true;
   if (no_room_ && paused_requests_ > 0) return false;
-  return admission_->QueuedRequests(model_index_) > 0 || NextStandby() != nullptr;
+  return admission_->QueuedRequests(model_index_) > 0 || NextWaiting() != nullptr;
 }
 
 absl::Time Scheduler::NextTimer() const {
@@ -70,14 +70,14 @@ Scheduler::Counts Scheduler::counts() const {
   counts.requests = static_cast<int32_t>(requests_.size());
   counts.running = static_cast<int32_t>(running_.size());
   counts.active = ActiveSequences();
-  counts.standby = static_cast<int32_t>(standby_.size());
+  counts.waiting = static_cast<int32_t>(waiting_.size());
   counts.paused = paused_requests_;
   counts.free_blocks = cache_.pool().free();
   counts.leased_blocks = cache_.pool().used();
-  counts.cached_blocks = cache_.pool().parked();
+  counts.cached_blocks = cache_.pool().evictable();
   counts.free_window_blocks = windows_.pool().free();
   counts.leased_window_blocks = windows_.pool().used();
-  counts.cached_window_blocks = windows_.pool().parked();
+  counts.cached_window_blocks = windows_.pool().evictable();
   return counts;
 }
 

@@ -51,8 +51,8 @@ class Scheduler {
   // `next` is what was planned while `plan` ran.
   void Commit(const BatchPlan& plan, const models::StepOutput& output, absl::Time now, BatchPlan& next);
   void Publish();
-  // Frees what Publish closed. Not before the step that was in flight when it ended has been committed.
-  void ForgetClosed() { graveyard_.clear(); }
+  // Deletes what Publish closed. Not before the step that was in flight when it ended has been committed.
+  void DeleteClosed() { pending_deletion_.clear(); }
   // The patch between Commit and Launch.
   void Patch(BatchPlan& plan) const { PatchInput(shape_, plan); }
 
@@ -63,7 +63,7 @@ class Scheduler {
   // Everything that runs ends with what it has so far (drain time-out).
   void EndAllInsufficient();
   // Everything in the queue ends with that error.
-  void EndWaiting(const absl::Status& status);
+  void EndQueued(const absl::Status& status);
 
   bool HasRequests() const { return !requests_.empty(); }
   // Work that a step could advance, now or after the step in flight. What waits for a slow reader, or for the blocks
@@ -73,7 +73,7 @@ class Scheduler {
   absl::Time NextTimer() const;
 
   struct Counts {
-    int32_t requests = 0, running = 0, active = 0, standby = 0, paused = 0;
+    int32_t requests = 0, running = 0, active = 0, waiting = 0, paused = 0;
     int32_t free_blocks = 0, leased_blocks = 0, cached_blocks = 0;
     int32_t free_window_blocks = 0, leased_window_blocks = 0, cached_window_blocks = 0;
   };
@@ -118,17 +118,17 @@ class Scheduler {
   void StartSequences(absl::Time now, bool start_new, BatchPlan& plan);
   bool Gathering(absl::Time now);
   // False when there is no room for it now.
-  bool StartFromStandby(Sequence& sequence);
+  bool StartWaiting(Sequence& sequence);
   bool StartFromQueue(absl::Time now);
   void StartRequest(admission::QueuedRequest queued, absl::Time now);
   absl::Status CheckRequest(const request::Request& request) const;
-  // The first standby sequence that may run once there is room, or null.
-  Sequence* NextStandby() const;
+  // The first waiting sequence that may run once there is room, or null.
+  Sequence* NextWaiting() const;
   // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`.
   bool HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
                bool use_cache) const;
-  // Window blocks come with a place among the running.
-  bool WindowPlaceFree() const;
+  // Every running sequence has its window blocks.
+  bool CanReserveWindow() const;
   void Run(Sequence& sequence, absl::Time now);
   int32_t ReserveTokens(const Sequence& sequence) const;
   int32_t ActiveSequences() const;
@@ -150,7 +150,7 @@ class Scheduler {
   void PublishOne(Outgoing& out);
   void PublishClose(ActiveRequest& request, const absl::Status& status);
 
-  struct StandbyOrder {
+  struct WaitingOrder {
     bool operator()(const Sequence* a, const Sequence* b) const;
   };
 
@@ -167,11 +167,12 @@ class Scheduler {
   PrefixCache cache_;
   std::vector<std::unique_ptr<ActiveRequest>> requests_;
   std::vector<Sequence*> running_;  // by start; ended ones are removed by RemoveEnded
-  std::set<Sequence*, StandbyOrder> standby_;
+  std::set<Sequence*, WaitingOrder> waiting_;
   std::vector<Outgoing> outbox_;
-  std::vector<std::unique_ptr<ActiveRequest>> graveyard_;  // closed; freed when no plan can name them any more
-  bool ended_since_removal_ = false;                       // running_ holds sequences that do not run
-  bool no_room_ = false;  // the last plan could not start what is next for want of blocks
+  // Closed; deleted when no plan refers to them any more.
+  std::vector<std::unique_ptr<ActiveRequest>> pending_deletion_;
+  bool ended_since_removal_ = false;  // running_ holds sequences that do not run
+  bool no_room_ = false;              // the last plan could not start what is next for lack of blocks
   uint64_t next_order_ = 1;
   absl::Time now_;                                     // of the phase that runs
   absl::Time next_deadline_ = absl::InfiniteFuture();  // of running requests, or earlier

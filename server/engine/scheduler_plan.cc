@@ -40,7 +40,7 @@ void Scheduler::PlanDecode(BatchPlan& plan) {
     if (!EnsureBlock(sequence, plan)) continue;
     if (windows_.enabled()) {
       const int32_t covered = windows_.Extend(sequence.window, sequence.scheduled + 1);
-      HADAL_CHECK(covered == sequence.scheduled + 1) << "a decode row found no window block in its own place";
+      HADAL_CHECK(covered == sequence.scheduled + 1) << "a decode row found no window block in its reservation";
     }
     AddEntry(sequence, 1, plan);
   }
@@ -56,7 +56,7 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
   for (size_t i = started_from; i < running_.size(); ++i) {
     if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
   }
-  std::stable_sort(prefilling.begin(), prefilling.end(), StandbyOrder());
+  std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());
   for (Sequence* sequence : prefilling) {
     const int32_t budget = options_.max_batch_tokens - plan.tokens;
     if (budget <= 0 || static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;

@@ -11,7 +11,7 @@ namespace hadal::engine {
 namespace {
 
 bool MayBePreempted(const Sequence& sequence) {
-  return sequence.state == SequenceState::kRunning && !sequence.pinned && !sequence.scoring();
+  return sequence.state == SequenceState::kRunning && !sequence.non_preemptible && !sequence.scoring();
 }
 
 // Lowest class, then least work lost, then who started last.
@@ -33,7 +33,8 @@ bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
       continue;
     }
     Sequence* victim = ChooseVictim();
-    // `needy` itself is a candidate: what is pinned holds all its blocks, what scores its prompt holds the prompt's.
+    // `needy` itself is a candidate: a non-preemptible sequence holds all its blocks, a scoring one those
+    // of its prompt.
     HADAL_CHECK(victim != nullptr) << "no block is free and nobody can give one";
     Preempt(*victim, plan);
     if (victim == &needy) return false;
@@ -76,9 +77,9 @@ void Scheduler::Preempt(Sequence& victim, BatchPlan& plan) {
   ReleaseBlocks(victim);
   victim.computed = victim.scheduled = 0;
   ++victim.epoch;
-  if (++victim.preemptions >= options_.max_preemptions) victim.pinned = true;
-  victim.state = SequenceState::kStandby;
-  standby_.insert(&victim);
+  if (++victim.preemptions >= options_.max_preemptions) victim.non_preemptible = true;
+  victim.state = SequenceState::kWaiting;
+  waiting_.insert(&victim);
   ended_since_removal_ = true;  // it leaves running_
   plan.preempted = true;
 }

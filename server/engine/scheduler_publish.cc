@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Publish: what the phases decided goes to the streams, in order. A request's ticket and lease go back before its
-// stream is closed, so that who sees the end also sees the room.
+// Publish: what the phases decided goes to the streams, in order. A request's ticket and lease are returned before its
+// stream is closed, so that whoever sees the end can rely on the room.
 #include <algorithm>
 #include <utility>
 
@@ -49,9 +49,9 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
   request.ticket.Release();
   request.stream().Close(status, request.usage);
   observer_->OnEnded(facts);
-  // Plans may still name its sequences: it is freed by ForgetClosed.
+  // Plans may still refer to its sequences: DeleteClosed frees it.
   const size_t index = request.index;
-  graveyard_.push_back(std::move(requests_[index]));
+  pending_deletion_.push_back(std::move(requests_[index]));
   if (index + 1 != requests_.size()) {
     requests_[index] = std::move(requests_.back());
     requests_[index]->index = index;

@@ -31,7 +31,7 @@ void Scheduler::Retire(absl::Time now, bool consumers_changed) {
 }
 
 void Scheduler::RetireQueued(absl::Time now, bool consumers_changed) {
-  for (admission::QueuedRequest& queued : admission_->TakeDead(model_index_, now, consumers_changed)) {
+  for (admission::QueuedRequest& queued : admission_->RemoveExpired(model_index_, now, consumers_changed)) {
     const bool cancelled = queued.request->stream->cancelled();
     CloseQueued(std::move(queued), cancelled ? CancelledStatus() : ExpiredStatus("in the queue"), now);
   }
@@ -52,9 +52,9 @@ void Scheduler::CloseQueued(admission::QueuedRequest queued, const absl::Status&
   observer_->OnEnded(facts);
 }
 
-void Scheduler::EndWaiting(const absl::Status& status) {
+void Scheduler::EndQueued(const absl::Status& status) {
   if (admission_->QueuedRequests(model_index_) == 0) return;
-  for (admission::QueuedRequest& queued : admission_->TakeAll(model_index_))
+  for (admission::QueuedRequest& queued : admission_->DrainQueue(model_index_))
     CloseQueued(std::move(queued), status, now_);
 }
 
@@ -97,7 +97,7 @@ void Scheduler::UpdatePaused(ActiveRequest& request, absl::Time now) {
 }
 
 void Scheduler::EndSequence(Sequence& sequence, FinishReason reason, int32_t stop_token) {
-  if (sequence.state == SequenceState::kStandby) standby_.erase(&sequence);
+  if (sequence.state == SequenceState::kWaiting) waiting_.erase(&sequence);
   sequence.state = SequenceState::kEnded;
   ended_since_removal_ = true;
   ReleaseBlocks(sequence);

@@ -29,7 +29,7 @@ int32_t Scheduler::ActiveSequences() const {
 
 void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
   no_room_ = false;
-  if (standby_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
+  if (waiting_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
   if (start_new && Gathering(now)) return;
   int32_t active = ActiveSequences();
   // Prompt tokens that are to be computed before a new sequence of a class gets its turn.
@@ -43,16 +43,17 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     return before < options_.max_batch_tokens;
   };
   while (active < options_.max_batch_size) {
-    Sequence* standby = NextStandby();
+    Sequence* waiting = NextWaiting();
     const std::optional<request::Priority> head = start_new ? admission_->HeadPriority(model_index_) : std::nullopt;
-    if (standby == nullptr && !head.has_value()) break;
-    // In a class, what has run already goes before what waits. A blocked head blocks its class and those below.
-    const bool from_standby =
-        standby != nullptr && (!head.has_value() || Rank(*standby->owner->request) <= static_cast<int>(*head));
-    const int rank = from_standby ? Rank(*standby->owner->request) : static_cast<int>(*head);
+    if (waiting == nullptr && !head.has_value()) break;
+    // In a class, sequences that already ran go before queued requests. A blocked head blocks its class and
+    // those below.
+    const bool from_waiting =
+        waiting != nullptr && (!head.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(*head));
+    const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(*head);
     if (!has_turn(rank)) break;
     const size_t running_before = running_.size();
-    if (!(from_standby ? StartFromStandby(*standby) : StartFromQueue(now))) {
+    if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(now))) {
       if (PreemptPaused(plan)) continue;
       no_room_ = true;
       break;
@@ -73,8 +74,8 @@ bool Scheduler::Gathering(absl::Time now) {
   return false;
 }
 
-Sequence* Scheduler::NextStandby() const {
-  for (Sequence* sequence : standby_) {
+Sequence* Scheduler::NextWaiting() const {
+  for (Sequence* sequence : waiting_) {
     if (sequence->owner->paused() || sequence->ends_by_length()) continue;
     if (sequence->choice > 0) {
       // The first choice computes the prompt; the others then find its blocks in the prefix cache.
@@ -92,37 +93,38 @@ Sequence* Scheduler::NextStandby() const {
 }
 
 int32_t Scheduler::ReserveTokens(const Sequence& sequence) const {
-  if (!sequence.pinned) return sequence.length();
+  if (!sequence.non_preemptible) return sequence.length();
   return sequence.prompt_tokens + std::max(sequence.max_tokens - 1, 0);
 }
 
-bool Scheduler::WindowPlaceFree() const {
-  if (static_cast<int64_t>(running_.size()) < windows_.places()) return true;
-  // The batch has a place for each of its sequences, but paused ones keep theirs. Some may just have been preempted.
-  return std::count_if(running_.begin(), running_.end(),
-                       [](const Sequence* s) { return s->state == SequenceState::kRunning; }) < windows_.places();
+bool Scheduler::CanReserveWindow() const {
+  if (static_cast<int64_t>(running_.size()) < windows_.max_sequences()) return true;
+  // Every sequence of a batch has its window blocks, but paused ones keep theirs. Some may just have been preempted.
+  return std::count_if(running_.begin(), running_.end(), [](const Sequence* s) {
+           return s->state == SequenceState::kRunning;
+         }) < windows_.max_sequences();
 }
 
 bool Scheduler::HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
                         bool use_cache) const {
-  if (!WindowPlaceFree()) return false;
+  if (!CanReserveWindow()) return false;
   PrefixCache::Lookup hit;
   if (use_cache) {
     const int32_t known = std::min(static_cast<int32_t>(tokens.size()), length - 1);
     hit = cache_.Peek(tokens, salt, known / options_.block_tokens);
   }
-  // Beside others, a little is left free for their next tokens, so that a start is not followed by a preemption.
+  // While others run, some blocks stay free for their next tokens, so that a start is not followed by a preemption.
   const int32_t running = static_cast<int32_t>(running_.size());
   const int32_t watermark = std::min(running, cache_.pool().total() / 64);
-  return BlocksFor(reserve_tokens) - hit.blocks <= cache_.available() - hit.parked - watermark;
+  return BlocksFor(reserve_tokens) - hit.blocks <= cache_.available() - hit.evictable - watermark;
 }
 
-bool Scheduler::StartFromStandby(Sequence& sequence) {
+bool Scheduler::StartWaiting(Sequence& sequence) {
   const request::Request& request = *sequence.owner->request;
   const bool use_cache = !sequence.scoring();
   if (!HasRoom(sequence.tokens, sequence.length(), ReserveTokens(sequence), request.cache_salt, use_cache))
     return false;
-  standby_.erase(&sequence);
+  waiting_.erase(&sequence);
   Run(sequence, now_);
   return true;
 }
@@ -182,7 +184,7 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, absl::Time now) {
   ActiveRequest& request = *owned;
   request.request = std::move(queued.request);
   request.ticket = std::move(queued.ticket);
-  request.ticket.ReleasePlace();
+  request.ticket.ReleaseSlot();
   request.order = next_order_;
   next_order_ += static_cast<uint64_t>(request.request->n);
   request.index = requests_.size();
@@ -191,8 +193,8 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, absl::Time now) {
   request.open_choices = request.request->n;
   for (int32_t choice = 0; choice < request.request->n; ++choice) {
     Sequence& sequence = *request.choices.emplace_back(std::make_unique<Sequence>(&request, choice, info_.vocab_size));
-    sequence.pinned = options_.max_preemptions == 0;
-    if (choice > 0) standby_.insert(&sequence);
+    sequence.non_preemptible = options_.max_preemptions == 0;
+    if (choice > 0) waiting_.insert(&sequence);
   }
   requests_.push_back(std::move(owned));
   next_deadline_ = std::min(next_deadline_, request.request->deadline);

@@ -18,12 +18,12 @@ namespace hadal::engine {
 
 struct ActiveRequest;
 
-// kStandby: no blocks; a choice that has not started or was preempted.  kRunning: has blocks, takes part in steps.
-// kEnded: blocks given back; waits to be forgotten.
-enum class SequenceState : uint8_t { kStandby, kRunning, kEnded };
+// kWaiting: no blocks; a choice that has not started, or was preempted.  kRunning: has blocks, takes part in steps.
+// kEnded: blocks returned; waits to be deleted.
+enum class SequenceState : uint8_t { kWaiting, kRunning, kEnded };
 
-// One choice of a request: its tokens and where its KV stands. Owned by its ActiveRequest, touched by the engine
-// thread.
+// One choice of a request: its tokens and where its KV stands. Owned by its ActiveRequest, touched by the
+// engine thread.
 //
 //   tokens:    [ prompt ............ | output ..... ]        known
 //   computed:  [ in the cache ............ ]                 after the last finished step
@@ -48,7 +48,7 @@ struct Sequence {
   const int32_t max_tokens;
   const uint64_t order;  // by start of the request, then by choice: who was first
 
-  SequenceState state = SequenceState::kStandby;
+  SequenceState state = SequenceState::kWaiting;
   std::vector<int32_t> tokens;  // prompt, then output
   std::vector<int32_t> blocks;  // block table
   WindowTable window;           // the same of the window pool; empty when the model has no window
@@ -58,9 +58,9 @@ struct Sequence {
   int32_t scored = 0;           // prompt tokens after the first whose score has been asked for
   uint32_t epoch = 0;           // counts preemptions: rows planned before one say nothing about the cache after it
   int32_t preemptions = 0;
-  int32_t recompute_until = 0;  // tokens below this were computed once before
-  bool pinned = false;          // holds every block it may ever need and is never preempted again
-  PrefixChain chain;            // full blocks that the prefix cache knows
+  int32_t recompute_until = 0;   // tokens below this were computed once before
+  bool non_preemptible = false;  // holds every block it may ever need and is never preempted again
+  PrefixChain chain;             // full blocks that the prefix cache knows
   SamplingState sampling;
   std::unique_ptr<models::TokenConstraint> constraint;  // null without a grammar; has accepted every output token
   absl::Status constraint_error;                        // why the constraint gave no mask

@@ -47,8 +47,8 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   const absl::Time now = options_.clock->Now();
   if (!in_flight_.has_value()) gap_started_ = now;
   scheduler_.Retire(now, (signals & request::WakeSignal::kConsumer) != 0);
-  if (device_fault_) scheduler_.EndWaiting(FaultStatus());
-  if (draining_) scheduler_.EndWaiting(DrainingStatus());
+  if (device_fault_) scheduler_.EndQueued(FaultStatus());
+  if (draining_) scheduler_.EndQueued(DrainingStatus());
   BatchPlan next;
   if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
   scheduler_.Publish();  // what was retired or started is told before the wait for the device
@@ -58,7 +58,7 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   if (in_flight_.has_value()) FinishStep(next);
   if (!next.empty() && !device_fault_) LaunchStep(std::move(next));
   scheduler_.Publish();
-  scheduler_.ForgetClosed();
+  scheduler_.DeleteClosed();
   PublishState();
   round.wake_at = scheduler_.NextTimer();
   return round;
@@ -143,7 +143,7 @@ void StepLoop::Fault(const absl::Status& status) {
                  absl::StrCat("DEVICE_FAULT: the model's step failed: ", status.message()), fields);
   }
   scheduler_.EndAll(FaultStatus());
-  scheduler_.EndWaiting(FaultStatus());
+  scheduler_.EndQueued(FaultStatus());
   if (options_.on_fault) options_.on_fault();
 }
 
@@ -158,9 +158,9 @@ void StepLoop::Abort() {
     in_flight_.reset();
   }
   scheduler_.EndAll(DrainingStatus());
-  scheduler_.EndWaiting(DrainingStatus());
+  scheduler_.EndQueued(DrainingStatus());
   scheduler_.Publish();
-  scheduler_.ForgetClosed();
+  scheduler_.DeleteClosed();
   PublishState();
 }
 
@@ -170,7 +170,7 @@ void StepLoop::PublishState() {
   const auto set = [](auto& atomic, auto value) { atomic.store(value, std::memory_order_relaxed); };
   set(state.running, counts.requests);
   set(state.running_sequences, counts.running);
-  set(state.preempted_sequences, counts.standby);
+  set(state.preempted_sequences, counts.waiting);
   set(state.paused_requests, counts.paused);
   set(state.paused_sequences, counts.running - counts.active);
   set(state.free_blocks, counts.free_blocks);

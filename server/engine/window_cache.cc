@@ -19,15 +19,15 @@ WindowCache::WindowCache(const Options& options)
       // A query at the hit's end reads window_tokens - 1 tokens before it, and the hit ends at a block's end.
       for_hit_(options.window_tokens > 0 ? (options.window_tokens + options.block_tokens - 2) / options.block_tokens
                                          : 0),
-      places_(std::numeric_limits<int32_t>::max()),
+      max_sequences_(std::numeric_limits<int32_t>::max()),
       pool_(options.blocks),
-      parked_(options.blocks),
+      evictable_(options.blocks),
       nodes_(options.blocks, 0) {
   if (!enabled()) return;
   const int64_t for_chunks = Layout(options).window_blocks_for(options.block_tokens, 0, options.max_batch_tokens);
-  places_ = static_cast<int32_t>(std::max<int64_t>(0, options.blocks - for_chunks) / per_sequence_);
-  excess_limit_ = options.blocks - places_ * per_sequence_;
-  HADAL_CHECK(places_ > 0) << options.blocks << " window blocks are none's place";
+  max_sequences_ = static_cast<int32_t>(std::max<int64_t>(0, options.blocks - for_chunks) / per_sequence_);
+  excess_limit_ = options.blocks - max_sequences_ * per_sequence_;
+  HADAL_CHECK(max_sequences_ > 0) << options.blocks << " window blocks are not enough for one sequence";
 }
 
 int32_t WindowCache::FirstColumn(int32_t position) const {
@@ -35,14 +35,14 @@ int32_t WindowCache::FirstColumn(int32_t position) const {
 }
 
 int32_t WindowCache::Allocate() {
-  if (pool_.free() == 0 && parked_.oldest() >= 0) {
-    const int32_t victim = parked_.oldest();
-    parked_.Remove(victim);
+  if (pool_.free() == 0 && evictable_.oldest() >= 0) {
+    const int32_t victim = evictable_.oldest();
+    evictable_.Remove(victim);
     Drop(victim);
-    pool_.FreeParked(victim);
+    pool_.AddToFreeList(victim);
   }
   const int32_t block = pool_.Allocate();
-  // Places and the room for chunks together are the pool; a shared block only leaves more.
+  // Reservations and the room for chunks add up to the pool; a shared block only leaves more.
   HADAL_CHECK(block >= 0) << "a running sequence found no window block";
   return block;
 }
@@ -58,8 +58,8 @@ void WindowCache::Adopt(WindowTable& table, uint64_t node) {
   HADAL_CHECK(it != by_node_.end()) << "node " << node << " has no window";
   const int32_t block = it->second;
   if (pool_.refs(block) == 0) {
-    parked_.Remove(block);
-    pool_.Unpark(block);
+    evictable_.Remove(block);
+    pool_.Reacquire(block);
   } else {
     pool_.AddRef(block);
   }
@@ -104,8 +104,8 @@ void WindowCache::Forget(uint64_t node) {
   const int32_t block = it->second;
   Drop(block);
   if (pool_.refs(block) > 0) return;
-  parked_.Remove(block);
-  pool_.FreeParked(block);
+  evictable_.Remove(block);
+  pool_.AddToFreeList(block);
 }
 
 void WindowCache::Forget(WindowTable& table) {
@@ -122,9 +122,9 @@ void WindowCache::Release(WindowTable& table) {
 void WindowCache::Unref(int32_t block) {
   if (!pool_.Unref(block)) return;
   if (nodes_[block] != 0) {
-    parked_.PushNewest(block);
+    evictable_.PushNewest(block);
   } else {
-    pool_.FreeParked(block);
+    pool_.AddToFreeList(block);
   }
 }
 

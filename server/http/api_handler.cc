@@ -91,7 +91,7 @@ absl::Status Detokenize(const service::GenerateService& service, const std::stri
   return absl::OkStatus();
 }
 
-// /tokenize and /detokenize: no place in the queue is needed, the workers' bounded queue is the limit.
+// /tokenize and /detokenize: no queue slot is needed, the workers' bounded queue is the limit.
 asio::awaitable<void> HandleTokens(Connection& connection, const RouteMatch& route, absl::Time arrival) {
   service::GenerateService& service = *connection.context().dependencies.service;
   std::string body;

@@ -60,7 +60,7 @@ class CallRun {
  private:
   asio::awaitable<void> Refuse(absl::Status status);
   void Record(const absl::Status& status, int http_status);
-  admission::Arrival ArrivalOf(int64_t body_bytes) const;
+  admission::AdmissionRequest ArrivalOf(int64_t body_bytes) const;
 
   // On a worker.
   void Prepare(const std::string& body, admission::Ticket ticket);
@@ -83,7 +83,7 @@ class CallRun {
   const std::shared_ptr<request::Notifier> notifier_;
   request::Priority priority_;
   std::string internal_id_;
-  // Between Prepare and Start: the calls, and the place that each of them holds.
+  // Between Prepare and Start: the calls, and the queue slot that each of them holds.
   std::vector<std::unique_ptr<service::PreparedCall>> prepared_;
   std::vector<admission::Ticket> tickets_;
   Started started_;
@@ -136,8 +136,8 @@ asio::awaitable<void> CallRun::Run() {
   co_await Answer();
 }
 
-admission::Arrival CallRun::ArrivalOf(int64_t body_bytes) const {
-  admission::Arrival arrival;
+admission::AdmissionRequest CallRun::ArrivalOf(int64_t body_bytes) const {
+  admission::AdmissionRequest arrival;
   arrival.priority = priority_;
   arrival.tenant = context_.caller.tenant;
   arrival.request_id = internal_id_;
@@ -232,7 +232,7 @@ absl::Status CallRun::PrepareCompletion(const std::string& body, admission::Tick
   started_.logprobs = completion->call.options.top_logprobs.has_value();
   const bool skip_special_tokens = completion->call.options.skip_special_tokens;
   for (size_t i = 0; i < completion->prompts.size(); ++i) {
-    // The place taken for the body serves the first prompt; each further prompt needs one of its own.
+    // The slot reserved for the body serves the first prompt; each further prompt needs one of its own.
     if (i > 0) {
       absl::StatusOr<admission::Ticket> next =
           service().Admit(ArrivalOf(static_cast<int64_t>(body.size() / completion->prompts.size())));

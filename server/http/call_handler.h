@@ -19,7 +19,7 @@ struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-// Chat and plain completions. Reserves a place before the body is read; the outcome is recorded with the service.
+// Chat and plain completions. Reserves a queue slot before the body is read; the outcome is recorded with the service.
 boost::asio::awaitable<void> HandleCall(Connection& connection, CallContext context);
 
 // Runs `job` on a worker and waits for it on the connection's thread; false when the workers' queue is full. The job is

@@ -9,7 +9,7 @@
 namespace hadal::request {
 
 // How other threads tell an engine thread that there is something to do. Thread-safe. Shared by the queue, by every
-// stream of the engine's requests and by the engine, so that a late cancel never meets a dead engine.
+// stream of the engine's requests and by the engine, so that a late cancel never reaches a destroyed engine.
 class WakeSignal {
  public:
   static constexpr uint32_t kEnqueued = 1;  // a request was queued

@@ -8,7 +8,7 @@
 
 namespace hadal::rpc {
 
-// hadal.v1.Inference. Chat and Generate are registered raw, so that a place is reserved while the message is still
+// hadal.v1.Inference. Chat and Generate are registered raw, so that a queue slot is reserved while the message is still
 // bytes; the short calls are ordinary. Thread-safe.
 using InferenceServiceBase = v1::Inference::WithRawCallbackMethod_Chat<
     v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::WithCallbackMethod_Tokenize<
@@ -34,8 +34,8 @@ class InferenceService final : public InferenceServiceBase {
                                     v1::GetLoadResponse* response) override;
 
  private:
-  // Authenticates, then runs `work` on a worker thread (or at once when `short_work`) and finishes the call with its
-  // status.
+  // Authenticates, then runs `work` on a worker thread (or at once when `short_work`) and finishes the call
+  // with its status.
   grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, bool short_work,
                                   std::function<absl::Status()> work);
 

@@ -54,7 +54,7 @@ void StreamingCall::Admit() {
   if (!caller.ok()) return End(caller.status());
   caller_ = *std::move(caller);
 
-  admission::Arrival arrival;
+  admission::AdmissionRequest arrival;
   arrival.priority = caller_.priority;
   arrival.tenant = caller_.tenant;
   arrival.request_id = metadata_.request_id;
@@ -89,7 +89,7 @@ void StreamingCall::DecodeOnWorker(admission::Ticket ticket) {
     base::MutexLock lock(&mutex_);
     if (cancelled_) ticket = admission::Ticket();
   }
-  if (!ticket.holds_place()) return End(MakeError(Reason::kCancelled, "the caller went away"));
+  if (!ticket.holds_slot()) return End(MakeError(Reason::kCancelled, "the caller went away"));
   absl::StatusOr<std::unique_ptr<service::PreparedCall>> prepared = Decode();
   if (!prepared.ok()) return End(prepared.status());
   service::PendingGrammar* const grammar = (*prepared)->grammar();
@@ -112,7 +112,7 @@ void StreamingCall::StartOnWorker(std::unique_ptr<service::PreparedCall> prepare
     base::MutexLock lock(&mutex_);
     if (cancelled_) ticket = admission::Ticket();
   }
-  if (!ticket.holds_place()) return End(MakeError(Reason::kCancelled, "the caller went away"));
+  if (!ticket.holds_slot()) return End(MakeError(Reason::kCancelled, "the caller went away"));
   absl::StatusOr<std::unique_ptr<service::ActiveCall>> call =
       environment_->service->Start(std::move(prepared), std::move(ticket), notifier_);
   if (!call.ok()) return End(call.status());

@@ -21,10 +21,11 @@
 namespace hadal::rpc {
 
 // One Chat or Generate call. Its life:
-//   1. Start (gRPC thread): metadata, key, place. A refusal ends here: the message is still bytes, nothing was sent.
+//   1. Start (gRPC thread): metadata, key, queue slot. A refusal ends here: the message is still bytes, nothing was
+//   sent.
 //   2. Decode (worker): parse, validate, render, tokenise. A grammar that is still to be compiled is waited for without
 //   a
-//      thread; then (worker): settle, enqueue.
+//      thread; then (worker): finalize, enqueue.
 //   3. Pump (executor): whenever the engine has produced something and no write is pending, read it, encode, write.
 //   4. Finish: exactly once, with the status and its trailers.
 // A write that the client does not take stops reading from the token stream, so the engine pauses the request.

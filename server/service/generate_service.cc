@@ -115,7 +115,7 @@ GenerateService::GenerateService(Options options)
 
 GenerateService::~GenerateService() { workers_.Stop(); }
 
-absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::Arrival& arrival) {
+absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::AdmissionRequest& arrival) {
   return options_.admission->TryAdmit(arrival);
 }
 
@@ -304,7 +304,7 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   request->prompt = prepared.prompt_;
   active.prompt_token_ids = std::move(prepared.prompt_);
 
-  if (absl::Status status = ticket.Settle(*request, model.model_index); !status.ok()) return status;
+  if (absl::Status status = ticket.Finalize(*request, model.model_index); !status.ok()) return status;
   auto started = std::make_unique<ActiveCall>(std::move(active));
   if (absl::Status status = options_.admission->Enqueue(model.model_index, std::move(request), std::move(ticket));
       !status.ok()) {

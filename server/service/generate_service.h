@@ -96,15 +96,15 @@ class GenerateService {
   explicit GenerateService(Options options);
   ~GenerateService();
 
-  // Reserves a place before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
-  absl::StatusOr<admission::Ticket> Admit(const admission::Arrival& arrival);
+  // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
+  absl::StatusOr<admission::Ticket> Admit(const admission::AdmissionRequest& arrival);
 
   // Validates, renders, tokenises, and has the call's grammar compiled; for worker threads.
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(GenerateCall call);
-  // Settles and enqueues; for worker threads. Waits for a grammar that is not ready. The ticket is given back on error.
-  // `notifier` tells that the call may have something new to read, also before Start has returned; null: nobody is
-  // told.
+  // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. The ticket is
+  // returned on error. `notifier` tells that the call may have something new to read, also before Start has returned;
+  // null: nobody is told.
   absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket,
                                                     std::shared_ptr<request::Notifier> notifier = nullptr);
   // Both in one, for callers that may wait.

@@ -39,7 +39,7 @@ struct ServedModel {
   // For answers that follow a schema.
   absl::StatusOr<std::shared_ptr<const grammar::GrammarCompiler>> grammar_compiler =
       absl::NotFoundError("this model has no grammar compiler");
-  int model_index = 0;  // which engine: the index that admission and Ticket::Settle take
+  int model_index = 0;  // which engine: the index that admission and Ticket::Finalize take
   int64_t created_unix_s = 0;
 };
 
@@ -55,8 +55,8 @@ class ModelTable {
   absl::Status Add(std::shared_ptr<const ServedModel> model);
   // `alias` answers as `target` (empty: the default model); a served model of that name wins.
   void AddAlias(std::string alias, std::string target, std::optional<bool> thinking = std::nullopt);
-  // Everything that was to be loaded is there: unknown names are MODEL_NOT_FOUND from now on, before that
-  // MODEL_LOADING.
+  // Everything that was to be loaded is there: unknown names are MODEL_NOT_FOUND from now on, before
+  // that MODEL_LOADING.
   void MarkComplete();
   bool complete() const;
 

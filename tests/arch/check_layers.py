@@ -2,7 +2,8 @@
 """Checks that includes point along the arrows of docs/architecture: check_layers.py [SOURCE_DIR].
 
 Each folder lists which of our headers it may include and which outside headers it may not. The rule with the longest
-matching path counts. A file outside every rule is an error, so that a new folder gets a rule. Without SOURCE_DIR the repository of this script is checked.
+matching path counts. A file outside every rule is an error, so that a new folder gets a rule. Without SOURCE_DIR the
+repository of this script is checked.
 """
 import pathlib
 import re

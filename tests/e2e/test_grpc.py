@@ -180,13 +180,13 @@ def test_health_reflection_models_and_load(server, stubs):
 
 
 class Occupied:
-    """Fills a server started with --max-batch-size=1 and a queue of `places`."""
+    """Fills a server started with --max-batch-size=1 and a queue of `slots`."""
 
-    def __init__(self, server, stubs, places):
+    def __init__(self, server, stubs, slots):
         self.channel, stub = connect(server, stubs)
         self.calls = [stub.Generate(long_request(stubs, 1500))]
         next(iter(self.calls[0]))  # runs
-        for waiting in range(1, places + 1):
+        for waiting in range(1, slots + 1):
             self.calls.append(stub.Generate(long_request(stubs, 1500)))
             server.wait_metric("hadal_requests_waiting", waiting)
 
@@ -197,7 +197,7 @@ class Occupied:
 
 @pytest.fixture
 def slow_server(start_server):
-    # A step of 20 ms and one sequence at a time: a long request holds its place for half a minute.
+    # A step of 20 ms and one sequence at a time: a long request holds its slot for half a minute.
     return start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=2")
 
 

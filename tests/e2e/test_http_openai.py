@@ -293,7 +293,7 @@ def test_leaving_a_whole_answer_frees_everything(server):
 
 @pytest.fixture
 def full_server(start_server):
-    """A server whose batch has one place, taken for long, and whose queue has two."""
+    """A server whose batch has one slot, taken for long, and whose queue has two."""
     server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=2")
     # Three choices one after the other; their lease leaves memory for two more requests.
     sock = send_raw(server, "/v1/chat/completions", {**LONG, "stream": True, "n": 3})

@@ -28,7 +28,7 @@ class ScriptedModel : public models::Model {
     int32_t max_tokens = 0;  // rows of a step, checked; 0: any
     int32_t max_sequences = 0;
     int32_t window_tokens = 0;     // 0: no windowed cache
-    int32_t tokens_per_entry = 1;  // of the kept cache: blocks must hold a multiple of it
+    int32_t tokens_per_entry = 1;  // of the full-attention cache: blocks must hold a multiple of it
   };
   explicit ScriptedModel(Options options);
   ScriptedModel() : ScriptedModel(Options()) {}

@@ -127,7 +127,7 @@ class Server {
     request->stream = std::make_shared<request::TokenStream>(1 << 20);
     std::shared_ptr<request::TokenStream> stream = request->stream;
     HADAL_ASSIGN_OR_RETURN(admission::Ticket ticket, admission_->TryAdmit({request->priority, "", request->id, 0}));
-    HADAL_RETURN_IF_ERROR(ticket.Settle(*request, 0));
+    HADAL_RETURN_IF_ERROR(ticket.Finalize(*request, 0));
     HADAL_RETURN_IF_ERROR(admission_->Enqueue(0, std::move(request), std::move(ticket)));
     return stream;
   }

@@ -54,7 +54,7 @@ class AdmissionFixture {
     request->arrival = clock.Now();
     auto ticket = controller->TryAdmit({request->priority, request->tenant, request->id, 0});
     if (!ticket.ok()) return ticket.status();
-    if (absl::Status status = ticket->Settle(*request, 0); !status.ok()) return status;
+    if (absl::Status status = ticket->Finalize(*request, 0); !status.ok()) return status;
     return controller->Enqueue(0, std::move(request), *std::move(ticket));
   }
 

@@ -64,14 +64,14 @@ class ScriptedEngine {
   void Run() {
     while (!stop_.load()) {
       bool busy = false;
-      for (admission::QueuedRequest& dead : admission_->TakeDead(0, absl::InfinitePast(), true)) {
+      for (admission::QueuedRequest& expired : admission_->RemoveExpired(0, absl::InfinitePast(), true)) {
         ++cancelled_;
-        dead.request->stream->Close(request::MakeError(request::Reason::kCancelled, "cancelled in the queue"), {});
+        expired.request->stream->Close(request::MakeError(request::Reason::kCancelled, "cancelled in the queue"), {});
       }
       while (!paused_.load()) {
         auto queued = admission_->Pop(0, [](const request::Request&) { return true; });
         if (!queued.has_value()) break;
-        queued->ticket.ReleasePlace();
+        queued->ticket.ReleaseSlot();
         Running one;
         one.script = script_(*queued->request);
         one.choices.resize(queued->request->n);
@@ -86,7 +86,7 @@ class ScriptedEngine {
       if (!busy) std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
     for (auto& one : running_) Close(*one, request::MakeError(request::Reason::kDraining, "stopped"));
-    for (admission::QueuedRequest& left : admission_->TakeAll(0)) {
+    for (admission::QueuedRequest& left : admission_->DrainQueue(0)) {
       left.request->stream->Close(request::MakeError(request::Reason::kDraining, "stopped"), {});
     }
   }

@@ -78,7 +78,7 @@ class ServiceFixture {
     };
   }
 
-  // Everything was given back: no place, no token, no byte is held.
+  // Everything was given back: no slot, no token, no byte is held.
   bool Empty() const {
     const admission::AdmissionController::Load load = admission->GetLoad();
     return load.waiting == 0 && load.waiting_tokens == 0 && load.memory_leased_bytes == 0;

@@ -62,7 +62,7 @@ TEST(AdmissionMetricsTest, LevelsFollowTheQueue) {
   EXPECT_EQ(MetricValue(f.metrics, R"(hadal_queue_depth{class="low"})"), 1);
   EXPECT_EQ(MetricValue(f.metrics, R"(hadal_queue_depth{class="high"})"), 0);
   EXPECT_EQ(MetricValue(f.metrics, R"(hadal_queue_tokens{class="low"})"), 9);
-  f.controller->TakeAll(0);
+  f.controller->DrainQueue(0);
   EXPECT_EQ(MetricValue(f.metrics, "hadal_requests_waiting"), 0);
   EXPECT_EQ(MetricValue(f.metrics, R"(hadal_queue_tokens{class="low"})"), 0);
 }

@@ -122,7 +122,7 @@ TEST(AdmissionTest, QueuedTokensAreEstimatedThenCorrected) {
   EXPECT_REASON(second, Reason::kQueueTokensFull);
   EXPECT_THAT(fixture.lines, ::testing::ElementsAre("admission QUEUE_TOKENS_FULL: 600/1000 pending tokens"));
   auto request = AdmissionFixture::MakeRequest(200, 10);
-  ASSERT_OK(first->Settle(*request, 0));
+  ASSERT_OK(first->Finalize(*request, 0));
   EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 200);
   auto third = Admit(fixture, 2000);  // the ratio seen, 0.1, has lowered the estimate
   ASSERT_OK(third);
@@ -136,29 +136,29 @@ TEST(AdmissionTest, APromptAboveTheTokenLimitEntersAnEmptyQueue) {
   EXPECT_REASON(Admit(fixture, 1), Reason::kQueueTokensFull);
 }
 
-TEST(AdmissionTest, SettleRefusesWhatCanNeverRun) {
+TEST(AdmissionTest, FinalizeRefusesWhatCanNeverRun) {
   AdmissionFixture fixture(/*blocks=*/10, 512, 0, /*max_model_len=*/50);
   auto ticket = Admit(fixture);
-  const absl::Status too_long = ticket->Settle(*AdmissionFixture::MakeRequest(41, 10), 0);
+  const absl::Status too_long = ticket->Finalize(*AdmissionFixture::MakeRequest(41, 10), 0);
   EXPECT_REASON(too_long, Reason::kContextLengthExceeded);
   EXPECT_EQ(too_long.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(GetErrorDetail(too_long).retry_after.has_value());
   ticket = Admit(fixture);
-  EXPECT_REASON(ticket->Settle(*AdmissionFixture::MakeRequest(32, 10), 0), Reason::kRequestNeverFits);
+  EXPECT_REASON(ticket->Finalize(*AdmissionFixture::MakeRequest(32, 10), 0), Reason::kRequestNeverFits);
   ticket = Admit(fixture);
-  EXPECT_OK(ticket->Settle(*AdmissionFixture::MakeRequest(31, 10), 0));  // 40 tokens in the cache: all 10 blocks
+  EXPECT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(31, 10), 0));  // 40 tokens in the cache: all 10 blocks
 }
 
 TEST(AdmissionTest, LeaseIsThePromptAndThePredictedOutput) {
   AdmissionFixture fixture;
   auto ticket = Admit(fixture);
-  ASSERT_OK(ticket->Settle(*AdmissionFixture::MakeRequest(8, 16), 0));
+  ASSERT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(8, 16), 0));
   // Cold: half of max_tokens, 8; 15 tokens need a slot: 4 blocks.
   EXPECT_EQ(ticket->leased_bytes(), 4000);
   EXPECT_EQ(fixture.pool.leased_bytes(), 4000);
   for (int i = 0; i < 100; ++i) fixture.controller->RecordOutputLength(0, Priority::kNormal, 2);
   auto learned = Admit(fixture);
-  ASSERT_OK(learned->Settle(*AdmissionFixture::MakeRequest(8, 16), 0));
+  ASSERT_OK(learned->Finalize(*AdmissionFixture::MakeRequest(8, 16), 0));
   EXPECT_EQ(learned->leased_bytes(), 3000);
   ticket->Release();
   learned->Release();
@@ -171,18 +171,18 @@ TEST(AdmissionTest, ChoicesShareThePromptsFullBlocks) {
   auto ticket = Admit(fixture);
   auto request = AdmissionFixture::MakeRequest(9, 8);  // predicted 4: 12 slots, 3 blocks, 2 of them shared
   request->n = 3;
-  ASSERT_OK(ticket->Settle(*request, 0));
+  ASSERT_OK(ticket->Finalize(*request, 0));
   EXPECT_EQ(ticket->leased_bytes(), (3 + 2 * 1) * 1000);
 }
 
 TEST(AdmissionTest, RefusesWhenMemoryWouldOverflow) {
   AdmissionFixture fixture(/*blocks=*/10);
   auto first = Admit(fixture);
-  ASSERT_OK(first->Settle(*AdmissionFixture::MakeRequest(24, 1), 0));
+  ASSERT_OK(first->Finalize(*AdmissionFixture::MakeRequest(24, 1), 0));
   auto second = Admit(fixture);
   auto request = AdmissionFixture::MakeRequest(20, 1);
   request->id = "0x7f8a1c2b";
-  const absl::Status status = second->Settle(*request, 0);
+  const absl::Status status = second->Finalize(*request, 0);
   EXPECT_REASON(status, Reason::kGpuMemoryExhausted);
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("服务器繁忙请稍后重试"));
@@ -197,35 +197,35 @@ TEST(AdmissionTest, RefusesWhenMemoryWouldOverflow) {
 TEST(AdmissionTest, RefusesForMemoryBeforeParsingWhenNoModelHasRoom) {
   AdmissionFixture fixture(/*blocks=*/10);
   auto first = Admit(fixture);
-  ASSERT_OK(first->Settle(*AdmissionFixture::MakeRequest(36, 1), 0));
+  ASSERT_OK(first->Finalize(*AdmissionFixture::MakeRequest(36, 1), 0));
   const int64_t waiting = fixture.controller->GetLoad().waiting;
   EXPECT_REASON(Admit(fixture, /*body_bytes=*/60), Reason::kGpuMemoryExhausted);  // about 18 tokens: 5 blocks
-  EXPECT_EQ(fixture.controller->GetLoad().waiting, waiting) << "the refused place went back";
-  EXPECT_OK(Admit(fixture, /*body_bytes=*/400)) << "an estimate beyond the pool is for Settle to judge";
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, waiting) << "the refused request returned its slot";
+  EXPECT_OK(Admit(fixture, /*body_bytes=*/400)) << "an estimate beyond the pool is for Finalize to judge";
 }
 
 TEST(AdmissionTest, EnqueueConsumesIfAndOnlyIfOk) {
   AdmissionFixture fixture;
   auto request = AdmissionFixture::MakeRequest(4, 4);
   auto ticket = Admit(fixture);
-  EXPECT_FALSE(fixture.controller->Enqueue(0, std::move(request), *std::move(ticket)).ok()) << "not settled";
+  EXPECT_FALSE(fixture.controller->Enqueue(0, std::move(request), *std::move(ticket)).ok()) << "not finalized";
   ASSERT_NE(request, nullptr);
-  EXPECT_TRUE(ticket->holds_place());
-  ASSERT_OK(ticket->Settle(*request, 0));
+  EXPECT_TRUE(ticket->holds_slot());
+  ASSERT_OK(ticket->Finalize(*request, 0));
   EXPECT_FALSE(fixture.controller->Enqueue(1, std::move(request), *std::move(ticket)).ok()) << "no such model";
   ASSERT_NE(request, nullptr);
   ASSERT_OK(fixture.controller->Enqueue(0, std::move(request), *std::move(ticket)));
   EXPECT_EQ(request, nullptr);
-  EXPECT_FALSE(ticket->holds_place());
+  EXPECT_FALSE(ticket->holds_slot());
   EXPECT_EQ(fixture.controller->QueuedRequests(0), 1);
 
   auto late = AdmissionFixture::MakeRequest(4, 4);
   auto late_ticket = Admit(fixture);
-  ASSERT_OK(late_ticket->Settle(*late, 0));
+  ASSERT_OK(late_ticket->Finalize(*late, 0));
   fixture.controller->BeginDrain();
   EXPECT_REASON(fixture.controller->Enqueue(0, std::move(late), *std::move(late_ticket)), Reason::kDraining);
   ASSERT_NE(late, nullptr);
-  EXPECT_TRUE(late_ticket->holds_place());
+  EXPECT_TRUE(late_ticket->holds_slot());
 }
 
 TEST(AdmissionTest, EnqueueWakesTheEngineAndSoDoesTheStream) {
@@ -261,7 +261,7 @@ TEST(AdmissionTest, StartingReturnsThePlaceAndKeepsTheLease) {
   auto queued = fixture.controller->Pop(0, Always);
   ASSERT_TRUE(queued.has_value());
   EXPECT_EQ(fixture.controller->GetLoad().waiting, 1);
-  queued->ticket.ReleasePlace();
+  queued->ticket.ReleaseSlot();
   EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
   EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 0);
   EXPECT_GT(fixture.pool.leased_bytes(), 0);
@@ -269,7 +269,7 @@ TEST(AdmissionTest, StartingReturnsThePlaceAndKeepsTheLease) {
   EXPECT_EQ(fixture.pool.leased_bytes(), 0);
 }
 
-TEST(AdmissionTest, TakeDeadFindsTheExpiredAndTheCancelled) {
+TEST(AdmissionTest, RemoveExpiredFindsTheExpiredAndTheCancelled) {
   AdmissionFixture fixture;
   auto expiring = AdmissionFixture::MakeRequest(4, 4);
   expiring->deadline = fixture.clock.Now() + absl::Seconds(1);
@@ -280,15 +280,15 @@ TEST(AdmissionTest, TakeDeadFindsTheExpiredAndTheCancelled) {
   ASSERT_OK(fixture.Submit(expiring));
   ASSERT_OK(fixture.Submit(cancelled));
   ASSERT_OK(fixture.Submit(alive));
-  EXPECT_TRUE(fixture.controller->TakeDead(0, fixture.clock.Now(), true).empty());
+  EXPECT_TRUE(fixture.controller->RemoveExpired(0, fixture.clock.Now(), true).empty());
   cancelled_stream->Cancel();
-  EXPECT_TRUE(fixture.controller->TakeDead(0, fixture.clock.Now(), false).empty());
-  EXPECT_EQ(fixture.controller->TakeDead(0, fixture.clock.Now(), true).size(), 1u);
+  EXPECT_TRUE(fixture.controller->RemoveExpired(0, fixture.clock.Now(), false).empty());
+  EXPECT_EQ(fixture.controller->RemoveExpired(0, fixture.clock.Now(), true).size(), 1u);
   EXPECT_EQ(fixture.controller->NextDeadline(0), fixture.clock.Now() + absl::Seconds(1));
   fixture.clock.Advance(absl::Seconds(1));
-  auto dead = fixture.controller->TakeDead(0, fixture.clock.Now(), false);
-  ASSERT_EQ(dead.size(), 1u);
-  EXPECT_EQ(dead[0].request->id, expiring_id);
+  auto expired = fixture.controller->RemoveExpired(0, fixture.clock.Now(), false);
+  ASSERT_EQ(expired.size(), 1u);
+  EXPECT_EQ(expired[0].request->id, expiring_id);
   EXPECT_EQ(fixture.controller->QueuedRequests(0), 1);
   EXPECT_EQ(fixture.controller->NextDeadline(0), absl::InfiniteFuture());
 }
@@ -299,13 +299,13 @@ TEST(AdmissionTest, RetryAfterFollowsTheMeasuredDrain) {
   for (int i = 0; i < 40; ++i) {
     auto request = AdmissionFixture::MakeRequest(4, 4);
     ASSERT_OK(fixture.Submit(request));
-    fixture.controller->Pop(0, Always)->ticket.ReleasePlace();
+    fixture.controller->Pop(0, Always)->ticket.ReleaseSlot();
     fixture.clock.Advance(absl::Milliseconds(500));
   }
   EXPECT_NEAR(fixture.controller->GetLoad().departures_per_second, 2, 0.2);
   std::vector<Ticket> full;
   for (int i = 0; i < 4; ++i) full.push_back(*Admit(fixture));
-  // The k-th refused caller is promised the k-th place: k / 2 seconds, plus up to a tenth.
+  // The k-th refused caller reserves the k-th slot: k / 2 seconds, plus up to a tenth.
   for (int k = 1; k <= 20; ++k) {
     const auto refused = Admit(fixture);
     const double hint_s = absl::ToDoubleSeconds(*GetErrorDetail(refused.status()).retry_after);
@@ -328,7 +328,7 @@ TEST(AdmissionTest, MemoryHintFollowsTheReleasedBytes) {
   std::vector<Ticket> held;
   const auto lease = [&] {
     auto ticket = Admit(fixture);
-    const absl::Status status = ticket->Settle(*AdmissionFixture::MakeRequest(40, 1), 0);  // 10 blocks
+    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(40, 1), 0);  // 10 blocks
     if (status.ok()) held.push_back(*std::move(ticket));
     return status;
   };

@@ -49,22 +49,22 @@ TEST(TimeToFreeTest, DividesAndKnowsTheUnknown) {
   EXPECT_EQ(TimeToFree(1, 0), absl::InfiniteDuration());
 }
 
-TEST(PromiseLineTest, GivesEachCallerATimeOfItsOwn) {
-  PromiseLine line;
-  EXPECT_EQ(line.Promise(kStart, 1, 2), absl::Seconds(0.5));
-  EXPECT_EQ(line.Promise(kStart, 1, 2), absl::Seconds(1));
-  EXPECT_EQ(line.Promise(kStart, 1, 2), absl::Seconds(1.5));
-  EXPECT_EQ(line.Peek(kStart, 1, 2), absl::Seconds(2));
-  EXPECT_EQ(line.Promise(kStart + absl::Seconds(100), 1, 2), absl::Seconds(0.5)) << "old promises are over";
+TEST(RetryReservationsTest, GivesEachCallerATimeOfItsOwn) {
+  RetryReservations reservations;
+  EXPECT_EQ(reservations.Reserve(kStart, 1, 2), absl::Seconds(0.5));
+  EXPECT_EQ(reservations.Reserve(kStart, 1, 2), absl::Seconds(1));
+  EXPECT_EQ(reservations.Reserve(kStart, 1, 2), absl::Seconds(1.5));
+  EXPECT_EQ(reservations.Peek(kStart, 1, 2), absl::Seconds(2));
+  EXPECT_EQ(reservations.Reserve(kStart + absl::Seconds(100), 1, 2), absl::Seconds(0.5)) << "old reservations are over";
 }
 
-TEST(PromiseLineTest, PromisesNothingBeyondTheHorizon) {
-  PromiseLine line;
-  for (int i = 0; i < 30; ++i) EXPECT_NE(line.Promise(kStart, 1, 1), absl::InfiniteDuration());
-  EXPECT_EQ(line.Promise(kStart, 1, 1), absl::InfiniteDuration());
-  EXPECT_EQ(line.Promise(kStart, 1, 0), kUnknownWait) << "nothing has been measured";
+TEST(RetryReservationsTest, ReservesNothingBeyondTheHorizon) {
+  RetryReservations reservations;
+  for (int i = 0; i < 30; ++i) EXPECT_NE(reservations.Reserve(kStart, 1, 1), absl::InfiniteDuration());
+  EXPECT_EQ(reservations.Reserve(kStart, 1, 1), absl::InfiniteDuration());
+  EXPECT_EQ(reservations.Reserve(kStart, 1, 0), kUnknownWait) << "nothing has been measured";
   // The surplus took nothing: a second later there is room for one again.
-  EXPECT_EQ(line.Promise(kStart + absl::Seconds(1), 1, 1), absl::Seconds(30));
+  EXPECT_EQ(reservations.Reserve(kStart + absl::Seconds(1), 1, 1), absl::Seconds(30));
 }
 
 TEST(HintForTest, OnlyAddsAndStaysInRange) {

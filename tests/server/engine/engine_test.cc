@@ -53,7 +53,7 @@ struct Server {
     request->arrival = controller->options().clock->Now();
     auto ticket = controller->TryAdmit({request->priority, "", request->id, 0});
     if (!ticket.ok()) return ticket.status();
-    if (absl::Status status = ticket->Settle(*request, 0); !status.ok()) return status;
+    if (absl::Status status = ticket->Finalize(*request, 0); !status.ok()) return status;
     return controller->Enqueue(0, std::move(request), *std::move(ticket));
   }
   std::shared_ptr<request::TokenStream> Start(int32_t prompt_tokens, int32_t max_tokens) {
@@ -242,8 +242,8 @@ TEST(EngineTest, ABurstOfThreeHundredAgainstAPausedEngineIsRefusedExactly) {
   for (auto& stream : streams) EXPECT_EQ(ReadAll(*stream).tokens.size(), 5u);
 }
 
-// Callers, cancellers and readers on threads of their own. Meant for ThreadSanitizer; the accounts are checked by
-// ~Server.
+// Callers, cancellers and readers on threads of their own. Meant for ThreadSanitizer; the accounts are
+// checked by ~Server.
 TEST(EngineTest, StormFromManyThreads) {
   Server server(300, base::Clock::Real(), 64);
   server.engine->Start();

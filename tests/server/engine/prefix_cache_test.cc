@@ -50,11 +50,11 @@ TEST(PrefixCacheTest, FindsWhatWasComputed) {
   EXPECT_EQ(cache.pool().used(), 3);
   cache.Release(second.blocks);
   EXPECT_EQ(cache.pool().used(), 0);
-  EXPECT_EQ(cache.pool().parked(), 2);
+  EXPECT_EQ(cache.pool().evictable(), 2);
   EXPECT_EQ(cache.available(), 10);
   const auto peek = cache.Peek(Tokens(12), 0, 3);
   EXPECT_EQ(peek.blocks, 2);
-  EXPECT_EQ(peek.parked, 2);
+  EXPECT_EQ(peek.evictable, 2);
 }
 
 TEST(PrefixCacheTest, SaltsAndOpeningsDoNotMix) {
@@ -137,8 +137,8 @@ TEST(PrefixCacheTest, RandomUseKeepsTheAccounts) {
     }
     if (random() % 50 == 0) cache.Forget(random() % 24);
     const BlockPool& pool = cache.pool();
-    ASSERT_EQ(pool.free() + pool.used() + pool.parked(), 24);
-    ASSERT_GE(pool.parked(), 0);
+    ASSERT_EQ(pool.free() + pool.used() + pool.evictable(), 24);
+    ASSERT_GE(pool.evictable(), 0);
   }
   EXPECT_GT(hits, 1000);
   for (User& user : users) cache.Release(user.blocks);
@@ -152,11 +152,11 @@ TEST(BlockPoolTest, CountsReferences) {
   pool.AddRef(a);
   EXPECT_FALSE(pool.Unref(a));
   EXPECT_TRUE(pool.Unref(a));
-  EXPECT_EQ(pool.parked(), 1);
-  pool.Unpark(a);
+  EXPECT_EQ(pool.evictable(), 1);
+  pool.Reacquire(a);
   EXPECT_EQ(pool.used(), 1);
   EXPECT_TRUE(pool.Unref(a));
-  pool.FreeParked(a);
+  pool.AddToFreeList(a);
   EXPECT_EQ(pool.free(), 2);
   pool.Allocate();
   pool.Allocate();

@@ -24,11 +24,11 @@ WindowCache Cache(int32_t sequences, bool reuse = true, int32_t extra = 0) {
 
 TEST(WindowCacheTest, EverySequenceOwnsAPlace) {
   WindowCache cache = Cache(2);
-  EXPECT_EQ(cache.places(), 2);
+  EXPECT_EQ(cache.max_sequences(), 2);
   EXPECT_EQ(cache.blocks_per_sequence(), kPerSequence);
   EXPECT_EQ(cache.blocks_for_hit(), 2);
   WindowTable greedy, modest;
-  EXPECT_EQ(cache.Extend(greedy, 100), (kPerSequence + kForChunks) * 4) << "a chunk gets what is no place's";
+  EXPECT_EQ(cache.Extend(greedy, 100), (kPerSequence + kForChunks) * 4) << "a chunk gets what is not reserved";
   EXPECT_EQ(cache.Extend(modest, 100), kPerSequence * 4);
   EXPECT_EQ(cache.pool().free(), 0);
   cache.Advance(greedy, 28);  // reads from 23 on: columns 5 and 6
@@ -62,7 +62,7 @@ TEST(WindowCacheTest, RegisteredBlocksCanBeAdopted) {
   const std::vector<int32_t> blocks = first.blocks;
   for (int32_t column = 0; column < 3; ++column) cache.Register(first, column, 100 + column);
   cache.Release(first);
-  EXPECT_EQ(cache.pool().parked(), 3);
+  EXPECT_EQ(cache.pool().evictable(), 3);
   WindowTable second;
   WindowCache::StartAt(second, 1);
   cache.Adopt(second, 101);
@@ -88,7 +88,7 @@ TEST(WindowCacheTest, TheLeastRecentlyUsedWindowGoesFirst) {
   WindowTable again;
   cache.Adopt(again, 1);  // now node 2 has been idle for longer
   cache.Release(again);
-  cache.Extend(table, 24);  // 6 of 7: one parked block must go
+  cache.Extend(table, 24);  // 6 of 7: one evictable block must go
   EXPECT_TRUE(cache.Holds(1));
   EXPECT_FALSE(cache.Holds(2));
   cache.Release(table);
@@ -104,7 +104,7 @@ TEST(WindowCacheTest, ForgottenWindowsAreNotFound) {
   EXPECT_FALSE(cache.Holds(3));
   cache.Forget(1);
   cache.Advance(table, 20);
-  EXPECT_EQ(cache.pool().parked(), 1);
+  EXPECT_EQ(cache.pool().evictable(), 1);
   cache.Forget(table);
   EXPECT_FALSE(cache.Holds(2));
   EXPECT_EQ(cache.pool().free(), cache.pool().total());
@@ -129,7 +129,7 @@ TEST(WindowCacheTest, RandomUseKeepsTheAccountsAndEveryPlace) {
   uint64_t node = 0;
   for (int i = 0; i < 50000; ++i) {
     const int action = static_cast<int>(random() % 8);
-    if (action == 0 && static_cast<int32_t>(users.size()) < cache.places()) {
+    if (action == 0 && static_cast<int32_t>(users.size()) < cache.max_sequences()) {
       User& user = users.emplace_back();
       const uint64_t start = node < 8 ? 0 : node - random() % 8;
       if (start > 1 && cache.Holds(start) && cache.Holds(start - 1)) {
@@ -159,7 +159,7 @@ TEST(WindowCacheTest, RandomUseKeepsTheAccountsAndEveryPlace) {
       }
     }
     const BlockPool& pool = cache.pool();
-    ASSERT_EQ(pool.free() + pool.used() + pool.parked(), pool.total());
+    ASSERT_EQ(pool.free() + pool.used() + pool.evictable(), pool.total());
   }
   for (User& user : users) cache.Release(user.table);
   EXPECT_EQ(cache.pool().used(), 0);

@@ -63,10 +63,10 @@ TEST(WindowTest, AHitIsShortenedToWhereItsWindowIsLeft) {
   LoopFixture::Config config = Config();
   config.max_batch_size = 1;
   config.max_batch_tokens = 64;
-  LoopFixture f(config);  // 3 blocks of the place and 2 * 16 for chunks
+  LoopFixture f(config);  // 3 reserved blocks and 2 * 16 for chunks
   const std::vector<int32_t> prompt = LoopFixture::Prompt(61), opening(prompt.begin(), prompt.begin() + 25);
   f.Finish(f.Submit(prompt, 1));
-  // Others push its windows out, but not those before token 24, which are used again and again. All kept blocks stay.
+  // Others push its windows out, but not those before token 24, which are used again and again. All KV blocks stay.
   for (int i = 0; i < 14; ++i) {
     f.Finish(f.Submit(LoopFixture::Prompt(14, 20 + i), 2));
     EXPECT_EQ(f.Finish(f.Submit(opening, 1)).usage.cached_tokens, 24);
@@ -108,7 +108,7 @@ TEST(WindowTest, APreemptedSequenceComesBackToTheSameTokens) {
   f.ExpectEmpty();
 }
 
-// Paused requests have no place in the batch, but they keep their windows: who wants to start waits for one of them.
+// Paused requests have no slot in the batch, but keep their windows: a request that is to start waits for one of them.
 TEST(WindowTest, AStalledReaderGivesItsWindowToTheNext) {
   LoopFixture::Config config = Config();
   config.max_batch_size = 2;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seeded mutations of gRPC messages against a running server: never a crash, a hang or a leaked place.
+// Seeded mutations of gRPC messages against a running server: never a crash, a hang or a leaked queue slot.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

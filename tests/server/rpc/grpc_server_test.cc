@@ -15,9 +15,9 @@ using ::hadal::testing::GrpcFixture;
 using ::hadal::testing::Script;
 using ::hadal::testing::ServiceFixture;
 
-ServiceFixture::Options Queue(int64_t places) {
+ServiceFixture::Options Queue(int64_t slots) {
   ServiceFixture::Options options;
-  options.max_queue_requests = places;
+  options.max_queue_requests = slots;
   return options;
 }
 

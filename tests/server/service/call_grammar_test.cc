@@ -113,7 +113,7 @@ TEST_F(CallGrammarTest, RefusesWhatCannotGoTogether) {
 }
 
 admission::Ticket TicketOf(ServiceFixture& fixture) {
-  admission::Arrival arrival;
+  admission::AdmissionRequest arrival;
   arrival.body_bytes = 100;
   return *fixture.service->Admit(arrival);
 }

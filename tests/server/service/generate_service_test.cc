@@ -33,7 +33,7 @@ GenerateCall Complete(std::string text, int32_t max_tokens = 32) {
 }
 
 admission::Ticket TicketOf(ServiceFixture& fixture) {
-  admission::Arrival arrival;
+  admission::AdmissionRequest arrival;
   arrival.body_bytes = 100;
   return *fixture.service->Admit(arrival);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From reservation to queue: settling a ticket with the true size, and giving everything back.
+// From reservation to queue: finalizing a ticket with the true size, and returning what it holds.
 #include <algorithm>
 #include <utility>
 
@@ -22,10 +22,10 @@ int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int6
 
 }  // namespace
 
-absl::Status AdmissionController::SettleTicket(Ticket& ticket, const request::Request& request, int model_index) {
+absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index) {
   if (model_index < 0 || model_index >= static_cast<int>(models_.size())) {
     return request::MakeError(Reason::kInternal,
-                              absl::StrCat("Settle: model index ", model_index, " of ", models_.size()));
+                              absl::StrCat("Finalize: model index ", model_index, " of ", models_.size()));
   }
   ModelState& model = *models_[model_index];
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
@@ -56,7 +56,7 @@ absl::Status AdmissionController::SettleTicket(Ticket& ticket, const request::Re
   if (!lease.ok()) return RefuseForMemory(model_index, {request.priority, request.id, prompt}, bytes);
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
-  ticket.settled_ = true;
+  ticket.finalized_ = true;
   return absl::OkStatus();
 }
 
@@ -90,16 +90,16 @@ void AdmissionController::CorrectEstimate(Ticket& ticket, int64_t prompt_tokens)
   tokens_per_byte_ += kEstimatorStep * (std::clamp(ratio, 0.001, 2.0) - tokens_per_byte_);
 }
 
-void AdmissionController::ReturnPlace(Ticket& ticket, bool started) {
+void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   base::MutexLock lock(&mutex_);
   const size_t rank = static_cast<size_t>(ticket.priority_);
-  places_ -= 1;
-  class_places_[rank] -= 1;
+  slots_ -= 1;
+  class_slots_[rank] -= 1;
   tokens_ -= ticket.queued_tokens_;
   class_tokens_[rank] -= ticket.queued_tokens_;
-  HADAL_CHECK(places_ >= 0 && tokens_ >= 0) << "places " << places_ << ", queued tokens " << tokens_;
+  HADAL_CHECK(slots_ >= 0 && tokens_ >= 0) << "slots " << slots_ << ", queued tokens " << tokens_;
   ticket.queued_tokens_ = 0;
-  ticket.holds_place_ = false;
+  ticket.holds_slot_ = false;
   if (started) departures_.Record(options_.clock->Now(), 1);
 }
 
