@@ -108,6 +108,18 @@ function(hadal_test)
   endforeach()
 endfunction()
 
+# hadal_test_objects(NAME x SRCS x_test.cc DEPS libs): test sources that several programs take as $<TARGET_OBJECTS:x>, compiled once.
+function(hadal_test_objects)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_library(${ARG_NAME} OBJECT ${ARG_SRCS})
+  # As in a program, so that the test set of precompiled headers fits.
+  set_target_properties(${ARG_NAME} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${ARG_NAME} PRIVATE -fPIE)
+  target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock)
+  hadal_use_pch(${ARG_NAME} TEST)
+endfunction()
+
 # hadal_benchmark(NAME x SRCS bench_x.cc DEPS libs): Google Benchmark binary under benchmarks/ in the build folder.
 function(hadal_benchmark)
   cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
