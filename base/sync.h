@@ -11,9 +11,9 @@
 namespace hadal::base {
 
 // The locks of every folder: the standard library's, with annotations that clang's thread-safety analysis checks
-// (scripts/check-threads). A member that a Mutex protects says so with ABSL_GUARDED_BY. They are pthread locks inside,
-// which ThreadSanitizer follows; it cannot see the order that an absl::Mutex makes, because Debian's Abseil is built
-// without it.
+// (scripts/lib/thread_safety.py). A member that a Mutex protects says so with ABSL_GUARDED_BY. They are pthread locks
+// inside, which ThreadSanitizer follows; it cannot see the order that an absl::Mutex makes, because Debian's Abseil is
+// built without it.
 
 // A lock of one owner, not recursive. Locked through MutexLock.
 class ABSL_LOCKABLE Mutex {

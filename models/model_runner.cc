@@ -21,11 +21,11 @@ ModelRunner::ModelRunner(ModelInfo info, std::unique_ptr<kernels::Backend> backe
 
 ModelRunner::~ModelRunner() {
   {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [this] { return state_ != State::kQueued; });
+    base::MutexLock lock(&mutex_);
+    while (state_ == State::kQueued) changed_.Wait(&mutex_);
     state_ = State::kStopping;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   worker_.join();
 }
 
@@ -53,25 +53,25 @@ absl::Status ModelRunner::AllocateKvCache(const KvCacheSize& size) {
 absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
   if (!checker_.has_value()) return absl::FailedPreconditionError("Launch before AllocateKvCache");
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    base::MutexLock lock(&mutex_);
     if (state_ != State::kIdle) return absl::FailedPreconditionError(absl::StrCat("step ", launched_, " is in flight"));
   }
   HADAL_RETURN_IF_ERROR(checker_->Check(input));
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    base::MutexLock lock(&mutex_);
     input_ = std::move(input);
     state_ = State::kQueued;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   return StepHandle{++launched_};
 }
 
 absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
-  std::unique_lock<std::mutex> lock(mutex_);
+  base::MutexLock lock(&mutex_);
   if (state_ == State::kIdle || handle.id != launched_) {
     return absl::FailedPreconditionError(absl::StrCat("step ", handle.id, " is not in flight"));
   }
-  changed_.wait(lock, [this] { return state_ == State::kDone; });
+  while (state_ != State::kDone) changed_.Wait(&mutex_);
   state_ = State::kIdle;
   absl::StatusOr<StepOutput> output = *std::move(output_);
   output_.reset();
@@ -79,16 +79,17 @@ absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
 }
 
 void ModelRunner::RunSteps() {
-  std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return state_ == State::kQueued || state_ == State::kStopping; });
-    if (state_ == State::kStopping) return;
-    lock.unlock();
+    {
+      base::MutexLock lock(&mutex_);
+      while (state_ != State::kQueued && state_ != State::kStopping) changed_.Wait(&mutex_);
+      if (state_ == State::kStopping) return;
+    }
     absl::StatusOr<StepOutput> output = RunStep(input_);
-    lock.lock();
+    base::MutexLock lock(&mutex_);
     output_ = std::move(output);
     state_ = State::kDone;
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 }
 

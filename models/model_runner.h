@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/sync.h"
 #include "kernels/backend.h"
 #include "models/model.h"
 #include "models/step_check.h"
@@ -57,12 +57,12 @@ class ModelRunner : public Model {
   const int64_t hidden_size_;
   std::optional<StepChecker> checker_;  // set by AllocateKvCache
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  State state_ = State::kIdle;                        // guarded by mutex_
-  StepInput input_;                                   // the worker's while kQueued
-  std::optional<absl::StatusOr<StepOutput>> output_;  // the worker's while kQueued
-  uint64_t launched_ = 0;                             // the engine thread's
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kIdle;
+  std::optional<absl::StatusOr<StepOutput>> output_ ABSL_GUARDED_BY(mutex_);
+  StepInput input_;        // the worker's while kQueued
+  uint64_t launched_ = 0;  // the engine thread's
   std::thread worker_;
 };
 

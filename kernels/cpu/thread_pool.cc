@@ -32,11 +32,11 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    base::MutexLock lock(&mutex_);
     stop_.store(true, std::memory_order_relaxed);
     gate_.fetch_add(uint64_t{1} << kLoopShift, std::memory_order_release);
   }
-  wake_.notify_all();
+  wake_.NotifyAll();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -53,12 +53,12 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain, Body body) {
   next_.store(0, std::memory_order_relaxed);
   bool sleeping;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    base::MutexLock lock(&mutex_);
     const uint64_t loop = LoopNumber(gate_.load(std::memory_order_relaxed)) + 1;
     gate_.store(loop << kLoopShift | kOpen, std::memory_order_release);
     sleeping = sleepers_ > 0;
   }
-  if (sleeping) wake_.notify_all();
+  if (sleeping) wake_.NotifyAll();
   RunPieces(0);
   gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
   for (int spins = 0; (gate_.load(std::memory_order_acquire) & kInside) != 0; ++spins) {
@@ -85,9 +85,9 @@ void ThreadPool::WorkerLoop(int worker) {
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
     while (!is_new() && std::chrono::steady_clock::now() < deadline) Relax();
     if (!is_new()) {
-      std::unique_lock<std::mutex> lock(mutex_);
+      base::MutexLock lock(&mutex_);
       ++sleepers_;
-      wake_.wait(lock, is_new);
+      while (!is_new()) wake_.Wait(&mutex_);
       --sleepers_;
     }
     if (stop_.load(std::memory_order_relaxed)) return;

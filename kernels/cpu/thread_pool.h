@@ -2,13 +2,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
+#include "base/sync.h"
 
 namespace hadal::kernels::cpu {
 
@@ -35,9 +35,9 @@ class ThreadPool {
   void RunPieces(int worker);
 
   std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  int sleepers_ = 0;  // guarded by mutex_
+  base::Mutex mutex_;
+  base::CondVar wake_;
+  int sleepers_ ABSL_GUARDED_BY(mutex_) = 0;
   std::atomic<bool> stop_{false};
   // Who may work on the current loop: its number in the upper half, then whether it is open, then the workers inside.
   std::atomic<uint64_t> gate_{0};

@@ -6,7 +6,9 @@
 #include <optional>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "base/sync.h"
 #include "models/checkpoint/decode.h"
 #include "models/checkpoint/dummy_values.h"
 #include "models/checkpoint/expert_table.h"
@@ -63,8 +65,8 @@ struct WeightLoader::State {
   std::unique_ptr<const DummyValues> dummy_compute;
   std::unique_ptr<const DummyValues> dummy_f32;
 
-  std::mutex mutex;  // uploads, the progress callback and bytes_done
-  int64_t bytes_done = 0;
+  base::Mutex mutex;  // one upload, and one call of options.progress, at a time
+  int64_t bytes_done ABSL_GUARDED_BY(mutex) = 0;
   std::atomic<int64_t> buffer_bytes{0};
   std::atomic<int64_t> zero_copy_bytes{0};
 
@@ -133,7 +135,7 @@ absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, st
   if (backend->host_accessible()) return Convert(chunk, dtype, out);
   staging.resize(static_cast<size_t>(chunk.count * row_bytes));
   if (absl::Status status = Convert(chunk, dtype, staging.data()); !status.ok()) return status;
-  std::lock_guard<std::mutex> lock(mutex);
+  base::MutexLock lock(&mutex);
   return backend->Upload(out, staging.data(), chunk.count * row_bytes);
 }
 
@@ -150,13 +152,13 @@ absl::Status WeightLoader::State::Write(const WeightAssembly& assembly, DType dt
     }
   }
   std::atomic<size_t> next{0};
-  std::mutex status_mutex;
+  base::Mutex status_mutex;
   absl::Status first_error;
   auto work = [&] {
     std::vector<std::byte> staging;
     for (size_t i = next++; i < chunks.size(); i = next++) {
       if (absl::Status status = WriteChunk(chunks[i], dtype, target, staging); !status.ok()) {
-        std::lock_guard<std::mutex> lock(status_mutex);
+        base::MutexLock lock(&status_mutex);
         first_error.Update(status);
         next = chunks.size();
       }
@@ -201,7 +203,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& ass
 }
 
 void WeightLoader::State::Report(int64_t stored_bytes) {
-  std::lock_guard<std::mutex> lock(mutex);
+  base::MutexLock lock(&mutex);
   bytes_done += stored_bytes;
   if (options.progress) options.progress({LoadStage::kLoad, bytes_done, options.progress_total_bytes});
 }
@@ -290,7 +292,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadExpertTable(absl::string_view nam
   if (!buffer.ok()) return buffer.status();
   auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
   {
-    std::lock_guard<std::mutex> lock(state_->mutex);
+    base::MutexLock lock(&state_->mutex);
     absl::Status status = state_->backend->Upload(storage->data(), table->experts.data(), bytes);
     if (!status.ok()) return status;
   }
@@ -327,7 +329,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view
     absl::Status status = state_->Convert({&piece, piece.begin, width, 0}, dtype, decoded.data());
     if (!status.ok()) return status;
     Transpose(decoded.data(), width, rank, DTypeBytes(dtype), transposed.data());
-    std::lock_guard<std::mutex> lock(state_->mutex);
+    base::MutexLock lock(&state_->mutex);
     status = state_->backend->Upload(static_cast<std::byte*>(storage->data()) + head * head_bytes, transposed.data(),
                                      head_bytes);
     if (!status.ok()) return status;

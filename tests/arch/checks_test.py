@@ -8,6 +8,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_docs  # noqa: E402
 import check_layers  # noqa: E402
+import check_locks  # noqa: E402
 import check_symbols  # noqa: E402
 
 GOOD = "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n"
@@ -25,6 +26,7 @@ class LayersTest(unittest.TestCase):
         self.assertEqual([], self.problems("server/engine/a.h", GOOD + '#include "server/admission/admission.h"\n#include "models/model.h"\n'))
         self.assertEqual([], self.problems("models/families/x/a.h", GOOD + '#include "kernels/backend.h"\n#include "models/blocks/mlp.h"\n'))
         self.assertEqual([], self.problems("server/request/a.h", GOOD + '#include "models/sampling_params.h"\n'))
+        self.assertEqual([], self.problems("kernels/cpu/a.h", GOOD + '#include "base/sync.h"\n'))
 
     def test_refuses_includes_against_the_arrows(self):
         for path, include in (
@@ -41,6 +43,7 @@ class LayersTest(unittest.TestCase):
             ("kernels/ops/a.h", "kernels/backend.h"),
             ("kernels/cpu/a.h", "kernels/cuda/launch.h"),
             ("client/a.h", "server/base/clock.h"),
+            ("base/a.h", "server/base/clock.h"),
         ):
             self.assertEqual(1, len(self.problems(path, GOOD + f'#include "{include}"\n')), f"{path} -> {include}")
 
@@ -65,6 +68,24 @@ class LayersTest(unittest.TestCase):
         self.assertEqual(1, len(self.problems("models/blocks/a.h", GOOD + "#ifdef A\n#if defined(HADAL_CUDA)\n")))
         self.assertEqual(2, len(self.problems("models/blocks/a.h", "int a;\n")))
         self.assertEqual(1, len(self.problems("vendor/a.h", GOOD)))
+
+
+class LocksTest(unittest.TestCase):
+    def test_accepts_our_locks_and_words_in_comments(self):
+        self.assertEqual([], list(check_locks.check_file("server/a.h", "  base::Mutex mutex_;  // not a std::mutex\n  std::once_flag once_;\n")))
+
+    def test_refuses_other_locks(self):
+        for line in ("absl::Mutex mutex_;", "absl::MutexLock lock(&m);", "absl::ReaderMutexLock lock(&m);", "absl::Notification done_;",
+                     "std::mutex mutex_;", "std::shared_mutex m;", "std::lock_guard<std::mutex> lock(m);",
+                     "std::condition_variable_any changed_;"):
+            self.assertEqual(1, len(list(check_locks.check_file("server/http/a.cc", line + "\n"))), line)
+
+    def test_refuses_sleeps_except_where_one_is_explained(self):
+        for line in ("absl::SleepFor(absl::Seconds(1));", "std::this_thread::sleep_for(pause);", "usleep(200);"):
+            self.assertEqual(1, len(list(check_locks.check_file("server/http/a.cc", line))), line)
+        for path in check_locks.SLEEPERS:
+            self.assertEqual([], list(check_locks.check_file(path, "std::this_thread::sleep_until(done);")))
+            self.assertTrue((pathlib.Path(__file__).parents[2] / path).is_file(), path)
 
 
 class SymbolsTest(unittest.TestCase):

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clang's thread-safety analysis of the product's sources: thread_safety.py BUILD_DIR JOBS.
+
+Takes the sources and their flags from BUILD_DIR/compile_commands.json, keeps those that include base/sync.h, also through
+other headers of ours, and lets clang check their annotations without generating code. Ninja runs it, so that only what
+changed is checked again; stamps and the build file are in BUILD_DIR/thread-safety.
+"""
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+SYNC = "base/sync.h"
+FOLDERS = ("base", "kernels", "models", "server", "client")
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+# libstdc++ 12 asks for GCC's macro before it declares std::coroutine_handle.
+FLAGS = ["-fsyntax-only", "-Wno-everything", "-Wthread-safety", "-Wthread-safety-beta", "-Werror=thread-safety", "-Werror=thread-safety-beta",
+         "-D__cpp_impl_coroutine=201902L"]
+NINJA = """\
+rule check
+  command = clang++ $flags -MD -MF $out.d -MT $out $in && touch $out
+  depfile = $out.d
+  deps = gcc
+  description = Checking $in
+"""
+
+
+class Includes:
+    """Which of our files a file includes, also through others."""
+
+    def __init__(self, root):
+        self.root = root
+        self.known = {}
+
+    def of(self, name):
+        if name not in self.known:
+            self.known[name] = set()  # ends a cycle
+            path = self.root / name
+            direct = INCLUDE.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
+            self.known[name] = set(direct).union(*(self.of(include) for include in direct))
+        return self.known[name]
+
+
+def clang_flags(command):
+    """The part of a g++ command line that says how to read the source."""
+    arguments = shlex.split(command)
+    kept = []
+    for argument, following in zip(arguments, arguments[1:] + [""]):
+        if argument == "-isystem":
+            kept += [argument, following]
+        elif argument.startswith(("-I", "-D", "-std=", "-m")):
+            kept.append(argument)
+    return kept
+
+
+def sources(root, database):
+    """(path below root, flags) of each source that is to be checked."""
+    includes = Includes(root)
+    for entry in database:
+        path = pathlib.Path(entry["file"])
+        if not path.is_relative_to(root) or path.suffix != ".cc":
+            continue
+        name = path.relative_to(root).as_posix()
+        if name.split("/")[0] in FOLDERS and SYNC in includes.of(name):
+            yield name, clang_flags(entry["command"])
+
+
+def check(root, build, jobs):
+    """Ninja's exit status and what it printed."""
+    database = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
+    folder = build / "thread-safety"
+    folder.mkdir(exist_ok=True)
+    lines = [NINJA]
+    chosen = sorted(sources(root, database))
+    for name, flags in chosen:
+        lines.append(f"build {name}.checked: check {root / name}\n  flags = {shlex.join(FLAGS + flags)}\n")
+    text = "".join(lines)
+    build_file = folder / "build.ninja"
+    if not build_file.is_file() or build_file.read_text(encoding="utf-8") != text:
+        build_file.write_text(text, encoding="utf-8")
+    for parent in {(folder / name).parent for name, _ in chosen}:
+        parent.mkdir(parents=True, exist_ok=True)
+    ninja = subprocess.run(["ninja", "-C", str(folder), "-j", str(jobs), "-k", "0"], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
+    return ninja.returncode, ninja.stdout, len(chosen)
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    code, output, count = check(root, pathlib.Path(sys.argv[1]).resolve(), int(sys.argv[2]))
+    if code != 0:
+        print(output)
+    print(f"{count} sources with locks checked")
+    return 1 if code != 0 or count == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
