@@ -9,8 +9,8 @@
 
 namespace hadal::kernels {
 
-// Pools groups of `ratio` tokens into one entry each (DeepSeek-V4, arXiv:2606.19348, sections 2.3.1 and 2.3.2;
-// deepseek-models.md 5.9.3), before norm and rotation. Every token has a value row u and a gate row g;
+// Pools groups of `ratio` tokens into one entry each (DeepSeek-V4, arXiv:2606.19348, sections 2.3.1 and
+// 2.3.2), before norm and rotation. Every token has a value row u and a gate row g;
 // entry j of a sequence, for each channel apart:
 //
 //   out[c] = sum_i softmax_i(g_i[c] + position_bias[p_i mod ratio][c]) * u_i[c],   p_i = ratio * j .. ratio * j + ratio

@@ -8,7 +8,7 @@
 
 namespace hadal::kernels {
 
-// Block-quantised FP8 weights to a compute type, on the host, at load (deepseek-models.md 3.3):
+// Block-quantised FP8 weights to a compute type, on the host, at load (DeepSeek-V3, arXiv:2412.19437, section 3.3.2):
 //   out[i, j] = round(float(q[i, j]) * scale[i / block, j / block])
 // The checkpoint calls the scale `weight_scale_inv`; it is multiplied. Edges are ragged: the last block of each
 // dimension may be short. Exact: one product in float32, one rounding. NaN codes stay NaN.

@@ -6,8 +6,8 @@
 
 namespace hadal::kernels {
 
-// out[m, n] = x[m, k] * w[n, k]^T (+ bias[n]) (+ out when accumulate), the linear layer of a checkpoint as it is
-// stored.
+// out[m, n] = x[m, k] * w[n, k]^T (+ bias[n]) (+ out when accumulate), the linear layer of a checkpoint as
+// it is stored.
 //
 // x, w, bias and out are f32, bf16 or f16 in any combination; products of the stored values are summed in float32 and
 // rounded once to out. (Mixed types are widened, never narrowed.)
@@ -26,8 +26,8 @@ struct GemmParams {
 absl::Status CheckGemm(const GemmParams& params);
 
 // out[t, h, :] = w[h] * x[t, h, :] for each head h: the absorbed projections of multi-head latent attention
-// (deepseek-models.md 5.5). w[h] is [n, k]: with W_UV rows of kv_b_proj it is used as stored; for q_lat = q_nope * W_UK
-// set `transpose_w`, and w[h] is read as [k, n].
+// (DeepSeek-V2, arXiv:2405.04434, section 2.1.2). w[h] is [n, k]: with W_UV rows of kv_b_proj it is used as stored; for
+// q_lat = q_nope * W_UK set `transpose_w`, and w[h] is read as [k, n].
 //
 // Types, rounding and tolerance as for gemm. All strides but the last of x, w and out are free; the last dimension of
 // each is dense. out must not overlap x or w.

@@ -9,7 +9,7 @@
 
 namespace hadal::kernels {
 
-// Attention of DeepSeek-V4 (arXiv:2606.19348, section 2.3; deepseek-models.md 5.9.2): all heads share one vector that
+// Attention of DeepSeek-V4 (arXiv:2606.19348, section 2.3): all heads share one vector that
 // is key and value. The query at position t sees the rows of the last window_tokens positions, its own included, and
 // compressed entries that each stand for tokens_per_entry tokens. With a the scores and m their maximum:
 //

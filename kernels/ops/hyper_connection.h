@@ -8,7 +8,7 @@
 
 namespace hadal::kernels {
 
-// Manifold-constrained hyper-connections (DeepSeek-V4, arXiv:2606.19348, section 2.2; deepseek-models.md 5.9.1): the
+// Manifold-constrained hyper-connections (DeepSeek-V4, arXiv:2606.19348, section 2.2): the
 // residual state of a token is n streams X of `hidden` values. Before a sublayer they are collapsed into its input,
 // after it its output is spread over them. All in float32, one rounding to out and streams.
 

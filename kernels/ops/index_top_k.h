@@ -9,8 +9,8 @@
 
 namespace hadal::kernels {
 
-// The lightning indexer of sparse attention (DeepSeek-V3.2, arXiv:2512.02556, section 2.1; deepseek-models.md 5.7 and
-// 5.9.4): which cached entries each query attends to.
+// The lightning indexer of sparse attention (DeepSeek-V3.2, arXiv:2512.02556, section 2.1; DeepSeek-V4,
+// arXiv:2606.19348, section 2.3.1): which cached entries each query attends to.
 //
 //   I[t, j]        = sum_h weights[t, h] * relu(q[t, h] . keys[j])      in float32, relu(NaN) = 0
 //   selected[t, :] = the top_k visible entries of largest I[t, :] in rising order of j, then -1

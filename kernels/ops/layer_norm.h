@@ -6,7 +6,8 @@
 
 namespace hadal::kernels {
 
-// Layer norm over the last dimension (Ba et al., arXiv:1607.06450): of the indexer's keys (deepseek-models.md 5.7).
+// Layer norm over the last dimension (Ba et al., arXiv:1607.06450): of the indexer's keys
+// (DeepSeek-V3.2, arXiv:2512.02556, section 2.1).
 //
 //   out = round_out((x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps) * weight + bias)     in float32
 //

@@ -7,15 +7,14 @@
 
 namespace hadal::kernels {
 
-// Multi-head latent attention in the absorbed form (DeepSeek-V2, arXiv:2405.04434, section 2.1;
-// deepseek-models.md 5.5): all heads share one key, the cached latent with its rope part, and the value is the latent
-// itself.
+// Multi-head latent attention in the absorbed form (DeepSeek-V2, arXiv:2405.04434, section 2.1): all heads share one
+// key, the cached latent with its rope part, and the value is the latent itself.
 //
 //   score    = scale * (q_lat[t, h] . cache[p][:c] + q_pe[t, h] . cache[p][c:])
 //   o_lat[t, h] = sum_p softmax_p(score) * cache[p][:c],   p = 0..position(t)
 //
-// With `selected` (sparse attention, deepseek-models.md 5.7) p runs over the positions that row t lists instead: at
-// least one, none behind position(t), each once, then -1 to the end; index_top_k makes such lists.
+// With `selected` (sparse attention, arXiv:2512.02556, section 2.1) p runs over the positions that row t lists instead:
+// at least one, none behind position(t), each once, then -1 to the end; index_top_k makes such lists.
 //
 // Any mix of prefill chunks and decode tokens; this step's rows are already in the cache. Scores, softmax and sums in
 // float32, one rounding to o_lat. Types f32, bf16, f16; strides free except the last dimension of each. o_lat must not

@@ -9,9 +9,9 @@
 namespace hadal::kernels {
 
 // Copies the cached latent rows of each sequence, positions 0..context_lens[s]-1, one after another into a dense
-// matrix: row kv_start[s] + p of `latent` is the row of position p. The input of kv_b_proj before mla_prefill. Only the
-// batch's context_lens and block_tables matter. kv_start is the running sum of context_lens. Types f32, bf16, f16;
-// exact.
+// matrix: row kv_start[s] + p of `latent` is the row of position p. The input of kv_b_proj before mla_prefill.
+// Only the batch's context_lens and block_tables matter. kv_start is the running sum of context_lens. Types f32,
+// bf16, f16; exact.
 struct MlaGatherParams {
   TensorView cache;     // [blocks, block_tokens, c + r]
   TensorView kv_start;  // i32 [sequences + 1], contiguous
@@ -21,8 +21,8 @@ struct MlaGatherParams {
 
 absl::Status CheckMlaGather(const MlaGatherParams& params);
 
-// Multi-head latent attention in the naive form, for prefill (deepseek-models.md 5.5): keys and values expanded for
-// every head, the rope key shared by all heads.
+// Multi-head latent attention in the naive form, for prefill (DeepSeek-V2, arXiv:2405.04434, section 2.1): keys and
+// values expanded for every head, the rope key shared by all heads.
 //
 //   score     = scale * (q_nope[t, h] . k_nope[j, h] + q_pe[t, h] . k_pe[j])
 //   out[t, h] = sum_j softmax_j(score) * v[j, h],   j = kv_start[s] .. kv_start[s] + position(t)

@@ -15,7 +15,8 @@ enum class MoeTopK {
   kNoauxTc,             // score + bias for the choice; groups by the sum of their two best, others -inf (V3)
 };
 
-// Chooses experts and their weights for each token (deepseek-models.md 5.6), all in float32:
+// Chooses experts and their weights for each token (DeepSeekMoE, arXiv:2401.06066; DeepSeek-V3, arXiv:2412.19437,
+// section 2.1.2), all in float32:
 //
 //   p = softmax(l), sigmoid(l) or sqrt(softplus(l));  b = p + correction_bias (kNoauxTc with a bias) or p
 //   restrict b to topk_group of n_group groups (n_group > 1); ids = top_k of b, best first

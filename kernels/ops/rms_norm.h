@@ -6,7 +6,8 @@
 
 namespace hadal::kernels {
 
-// Root mean square norm over the last dimension, rounded as in the Hugging Face classes (deepseek-models.md 5.1):
+// Root mean square norm over the last dimension, rounded as in the Hugging Face classes (Zhang and
+// Sennrich, arXiv:1910.07467):
 //
 //   residual present:  s = round_r(residual + x), stored to residual; else s = x
 //   r   = s * rsqrt(mean(s^2) + eps)        in float32

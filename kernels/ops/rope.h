@@ -11,10 +11,10 @@ enum class RopeLayout {
   kInterleaved,  // pairs (x[2i], x[2i + 1]): the MLA rope part of V2 and V3
 };
 
-// Rotary position embedding, in place (deepseek-models.md 5.2): for each pair (a, b) with c, s from the tables' row
-// positions[t], (a, b) := (a*c - b*s, b*c + a*s), computed in float32, rounded once. d = 2 * columns of the tables; the
-// first d values of each head are rotated, the rest stay. To rotate a later part pass a Slice of the last dimension.
-// `inverse` rotates back: s is negated.
+// Rotary position embedding, in place (Su et al., arXiv:2104.09864): for each pair (a, b) with c, s from the tables'
+// row positions[t], (a, b) := (a*c - b*s, b*c + a*s), computed in float32, rounded once. d = 2 * columns of the tables;
+// the first d values of each head are rotated, the rest stay. To rotate a later part pass a Slice of the last
+// dimension. `inverse` rotates back: s is negated.
 //
 // q and k are f32, bf16 or f16 with free strides except the last; either may be absent. A position outside the tables
 // leaves its row unchanged: the tables must cover the model's length. Tolerance: f32 1e-6, half types 1 unit in the

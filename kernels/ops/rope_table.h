@@ -11,15 +11,15 @@ namespace hadal::kernels {
 
 enum class RopeScaling { kNone, kLinear, kDynamic, kLlama3, kYarn };
 
-// What config.json says about rotary embeddings. Formulas: deepseek-models.md 5.2; the numbers agree with the float32
-// tables of Hugging Face transformers.
+// What config.json says about rotary embeddings. YaRN: Peng et al., arXiv:2309.00071; the numbers agree with the
+// float32 tables of Hugging Face transformers.
 struct RopeConfig {
   RopeScaling scaling = RopeScaling::kNone;
   int64_t dim = 0;  // rotated values per head, even
   double theta = 10000.0;
   double factor = 1.0;  // linear, dynamic, llama3, yarn; >= 1
-  // Position limit before scaling: llama3 and yarn's original_max_position_embeddings, dynamic's
-  // max_position_embeddings.
+  // Position limit before scaling: llama3 and yarn's original_max_position_embeddings,
+  // dynamic's max_position_embeddings.
   int64_t original_max_positions = 0;
   double low_freq_factor = 1.0;   // llama3
   double high_freq_factor = 4.0;  // llama3

@@ -6,7 +6,7 @@
 
 namespace hadal::kernels {
 
-// SwiGLU's middle: out = round(gate / (1 + exp(-gate)) * up), in float32, rounded once (deepseek-models.md 5.1; the
+// SwiGLU's middle: out = round(gate / (1 + exp(-gate)) * up), in float32, rounded once (Shazeer, arXiv:2002.05202; the
 // rounding of silu before the product that the Hugging Face classes add is within tolerance). With a limit L > 0 gate
 // is cut to min(gate, L) and up to [-L, L] first (5.9.5); NaN stays NaN.
 //

@@ -14,7 +14,7 @@
 
 namespace hadal::models {
 
-// The lightning indexer of DeepSeek-V3.2 (arXiv:2512.02556, section 2.1; deepseek-models.md 5.7): a small attention
+// The lightning indexer of DeepSeek-V3.2 (arXiv:2512.02556, section 2.1): a small attention
 // without values whose scores say which positions the layer's latent attention looks at. Queries come from the
 // normalised q latent, keys from the layer's input; the first qk_rope_head_dim values of both are rotated half-split,
 // unlike the main attention. The published Hadamard transform and FP8 rounding of both are left out, as in the

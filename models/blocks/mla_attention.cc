@@ -31,7 +31,8 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
   std::unique_ptr<MlaAttention> block(new MlaAttention(mla));
   block->heads_ = context.parallel.Share(config.attention.heads);
   block->layer_ = layer;
-  // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (deepseek-models.md 5.2).
+  // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (arXiv:2309.00071,
+  // section 3.4).
   block->scale_ = static_cast<float>(kernels::MlaSoftmaxScaleFactor(config.rope) /
                                      std::sqrt(static_cast<double>(mla.qk_head_dim())));
   block->dtype_ = context.dtype();

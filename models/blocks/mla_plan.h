@@ -16,10 +16,10 @@ namespace hadal::models {
 // whose context exceeds what it keeps.
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
-// Splits a step into runs of neighbouring sequences that attend in the same form (deepseek-models.md 5.5): absorbed for
-// decode and for short chunks behind a long prefix, expanded where the new tokens are many. With an indexer, a sequence
-// of more than its top_k tokens is sparse: a choice is needed, and only the absorbed form reads single positions.
-// Thread-compatible; one user at a time. Its host arrays back the planned runs until the next Plan.
+// Splits a step into runs of neighbouring sequences that attend in the same form (arXiv:2405.04434, section 2.1):
+// absorbed for decode and for short chunks behind a long prefix, expanded where the new tokens are many. With an
+// indexer, a sequence of more than its top_k tokens is sparse: a choice is needed, and only the absorbed form reads
+// single positions. Thread-compatible; one user at a time. Its host arrays back the planned runs until the next Plan.
 class MlaPlanner {
  public:
   // A sequence is expanded only when its context is at most this many times its new tokens: bounds the workspace.

@@ -17,11 +17,11 @@ namespace hadal::models {
 struct MoeOptions {
   SwigluNames swiglu;
   std::string correction_bias = "gate.e_score_correction_bias";
-  bool hash_routing = false;  // experts from gate.tid2eid, no correction bias (deepseek-models.md 5.6, V4)
+  bool hash_routing = false;  // experts from gate.tid2eid, no correction bias (first layers of V4)
 };
 
-// Mixture of experts with shared experts (deepseek-models.md 5.6): the router scores every expert in float32, each
-// token goes to its best few, their outputs are added with the router's weights, and the shared experts' output is
+// Mixture of experts with shared experts (DeepSeekMoE, arXiv:2401.06066): the router scores every expert in float32,
+// each token goes to its best few, their outputs are added with the router's weights, and the shared experts' output is
 // added. Checkpoint names: `name`.gate.weight, gate.e_score_correction_bias, experts.E.{gate,up,down}_proj,
 // shared_experts; or those of `options`. Immutable once loaded.
 class Moe : public FeedForwardBlock {

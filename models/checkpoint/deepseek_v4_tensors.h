@@ -10,7 +10,7 @@
 
 namespace hadal::checkpoint {
 
-// DeepSeek-V4's tensors under their published names (deepseek-models.md 4.4): no "model." prefix, w1 gate, w3 up, w2
+// DeepSeek-V4's tensors under their published names: no "model." prefix, w1 gate, w3 up, w2
 // down. The configuration has v4_attention, hyper_connections and moe, and an indexer when a layer is sparse.
 
 // The whole model.
@@ -22,7 +22,7 @@ struct DeepseekV4Totals {
   int64_t active = 0;      // in matrices that one token multiplies with
 };
 DeepseekV4Totals CountDeepseekV4(const config::ModelConfig& config);
-// One block for multi-token prediction as the preview checkpoints hold it (deepseek-models.md 5.9.7): mtp.0.*.
+// One block for multi-token prediction as the preview checkpoints hold it: mtp.0.*.
 int64_t DeepseekV4MtpParameters(const config::ModelConfig& config);
 // Bytes held for a compute type. The configuration has been accepted by ParseModelConfig.
 int64_t DeepseekV4WeightsBytes(const config::ModelConfig& config, kernels::DType compute_dtype);

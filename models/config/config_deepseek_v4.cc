@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// DeepSeek-V4 (deepseek-models.md 2.4): the fields of the published config.json, and those that transformers 5 writes
+// DeepSeek-V4 (arXiv:2606.19348): the fields of the published config.json, and those that transformers 5 writes
 // in their place (layer_types and compress_rates, mlp_layer_types, partial_rotary_factor, rope_parameters of two
 // parts).
 #include <algorithm>

@@ -10,8 +10,7 @@
 namespace hadal::models {
 
 // Grouped-query attention and a feed-forward part, dense or experts, in every layer: llama, qwen2, qwen3 and
-// deepseek_moe, which differ in what their configuration says about biases, head norms, rotary scaling and experts
-// (deepseek-models.md 5.3, 5.4).
+// deepseek_moe, which differ in what their configuration says about biases, head norms, rotary scaling and experts.
 absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& context, const FamilyOptions& options);
 
 KvLayout GqaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype);

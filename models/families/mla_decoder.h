@@ -10,8 +10,7 @@
 namespace hadal::models {
 
 // Latent attention and a feed-forward part, dense or experts, in every layer: deepseek_v2 and deepseek_v3, which differ
-// in how their routers score and choose, and, where the configuration has an indexer, deepseek_v32 (deepseek-models.md
-// 5.5 to 5.7).
+// in how their routers score and choose, and, where the configuration has an indexer, deepseek_v32.
 absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& context, const FamilyOptions& options);
 
 KvLayout MlaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype);

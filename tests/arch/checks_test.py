@@ -121,8 +121,12 @@ class DocsTest(unittest.TestCase):
 
     def test_refuses_long_readme_dead_link_and_machine_path(self):
         self.assertEqual(1, len(self.problems("line\n" * 151)))
-        self.assertEqual(1, len(self.problems("[a](missing.md)\n")))
+        self.assertEqual(2, len(self.problems("[a](missing.md)\n")))  # a link that leads nowhere, and a citation
         self.assertEqual(1, len(self.problems("ok\n", "a.py", "open('/wor" + "k/main/x')\n")))
+
+    def test_a_cited_page_exists(self):
+        self.assertEqual([], self.problems("As `a.md` says.\n"))
+        self.assertEqual(1, len(self.problems("As `missing.md` 5.5 says.\n")))
 
 
 if __name__ == "__main__":

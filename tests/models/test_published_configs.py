@@ -27,7 +27,7 @@ class Row:
     stands_for: str = ""  # other checkpoints with these sizes
 
 
-# deepseek-models.md 7.1. V3.2's index keys are cached in bf16 here: 256 bytes a token and layer instead of 132.
+# Parameters and cache sizes of the published models. V3.2's index keys are cached in bf16 here: 256 bytes a token and layer instead of 132.
 ROWS = [
     Row("deepseek-llm-7b", 6.910, 6.491, 491520, "deepseek-math-7b"),
     Row("deepseek-llm-67b", 67.425, 66.585, 389120),

@@ -5,7 +5,7 @@
 
 namespace hadal::models {
 
-// DeepseekV2ForCausalLM: V2, V2-Lite, V2.5, Coder-V2, Coder-V2-Lite (deepseek-models.md 2.2, 4.3, 5.5, 5.6). Latent
+// DeepseekV2ForCausalLM: V2, V2-Lite, V2.5, Coder-V2, Coder-V2-Lite (arXiv:2405.04434). Latent
 // attention; a dense SwiGLU in the first layers, then experts chosen by softmax, among all or within the groups that
 // hold the best ones, beside shared ones.
 const Family& DeepseekV2Family();

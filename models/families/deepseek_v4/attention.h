@@ -20,7 +20,7 @@
 
 namespace hadal::models {
 
-// DeepSeek-V4's attention (arXiv:2606.19348, section 2.3; deepseek-models.md 5.9.2): low-rank queries, one vector a
+// DeepSeek-V4's attention (arXiv:2606.19348, section 2.3): low-rank queries, one vector a
 // token that is key and value of all heads, a sliding window, compressed entries of older tokens, a sink per head, and
 // a grouped low-rank output projection. As in transformers, without the FP8 rounding of keys that the published code
 // simulates. Checkpoint names: `name`.{wq_a, q_norm, wq_b, wkv, kv_norm, attn_sink, wo_a, wo_b}, compressor, indexer.

@@ -15,9 +15,9 @@
 
 namespace hadal::models {
 
-// Pools groups of tokens into cached entries (deepseek-models.md 5.9.3): values and gates of the newest tokens are kept
-// in a windowed cache; when a group is complete its entry is pooled from them, normalised, rotated to the position of
-// its first token and kept. Checkpoint names: `name`.wkv, wgate, ape, norm. Immutable once loaded.
+// Pools groups of tokens into cached entries (arXiv:2606.19348, section 2.3): values and gates of the newest tokens are
+// kept in a windowed cache; when a group is complete its entry is pooled from them, normalised, rotated to the position
+// of its first token and kept. Checkpoint names: `name`.wkv, wgate, ape, norm. Immutable once loaded.
 class V4Compressor {
  public:
   struct Shape {

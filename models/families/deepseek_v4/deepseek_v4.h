@@ -5,7 +5,7 @@
 
 namespace hadal::models {
 
-// DeepseekV4ForCausalLM: V4-Flash, V4-Pro and their refreshes (deepseek-models.md 2.4, 4.4, 5.9). Hyper-connections
+// DeepseekV4ForCausalLM: V4-Flash, V4-Pro and their refreshes (arXiv:2606.19348). Hyper-connections
 // around every sublayer; attention over a sliding window and compressed entries, chosen by an indexer or all of them;
 // experts in every layer, in the first ones chosen by the token itself. mtp.* is left aside.
 const Family& DeepseekV4Family();

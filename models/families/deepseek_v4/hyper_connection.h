@@ -10,8 +10,8 @@
 
 namespace hadal::models {
 
-// A sublayer's connection to the residual streams, or the last collapse before the output norm (deepseek-models.md
-// 5.9.1). Checkpoint names: `name`_fn, `name`_base, `name`_scale, all kept in float32. Immutable once loaded.
+// A sublayer's connection to the residual streams, or the last collapse before the output norm (arXiv:2606.19348,
+// section 2.2). Checkpoint names: `name`_fn, `name`_base, `name`_scale, all kept in float32. Immutable once loaded.
 class HyperConnection {
  public:
   // How the sublayer's output goes back to the streams.

@@ -14,7 +14,7 @@
 
 namespace hadal::models {
 
-// Chooses the compressed entries that each query of a sparse layer attends to (deepseek-models.md 5.9.4), with a
+// Chooses the compressed entries that each query of a sparse layer attends to (arXiv:2606.19348, section 2.3.1), with a
 // compressor and keys of its own. As in transformers, without the Hadamard transform and the FP4 rounding that the
 // published code adds. Checkpoint names: `name`.wq_b, weights_proj, compressor.*. Immutable once loaded.
 class V4Indexer {

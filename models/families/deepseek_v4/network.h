@@ -18,7 +18,7 @@
 
 namespace hadal::models {
 
-// DeepSeek-V4 (deepseek-models.md 5.9): the residual state of a token is several streams. Each sublayer takes a mixture
+// DeepSeek-V4 (arXiv:2606.19348): the residual state of a token is several streams. Each sublayer takes a mixture
 // of them and gives its output back to all; a last collapse before the output norm makes one of them.
 //   X = copies of the embedding
 //   for each layer and each of attention, feed-forward: in, mix = collapse(X); X = expand(sublayer(norm(in)), X, mix)

@@ -5,7 +5,7 @@
 
 namespace hadal::models {
 
-// LlamaForCausalLM: deepseek-llm, deepseek-coder, deepseek-math, R1-Distill-Llama (deepseek-models.md 2.1, 4.1, 5.3).
+// LlamaForCausalLM: deepseek-llm, deepseek-coder, deepseek-math, R1-Distill-Llama.
 const Family& LlamaFamily();
 
 }  // namespace hadal::models

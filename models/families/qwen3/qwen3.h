@@ -5,7 +5,7 @@
 
 namespace hadal::models {
 
-// Qwen3ForCausalLM: R1-0528-Qwen3-8B (deepseek-models.md 2.1, 4.1, 5.3). Grouped-query attention with a norm over every
+// Qwen3ForCausalLM: R1-0528-Qwen3-8B. Grouped-query attention with a norm over every
 // query and key head before the rotation; dense SwiGLU.
 const Family& Qwen3Family();
 

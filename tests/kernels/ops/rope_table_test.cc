@@ -82,7 +82,7 @@ TEST(RopeTableTest, SoftmaxScaleCorrectionsOfReleasedModels) {
   EXPECT_EQ(MlaSoftmaxScaleFactor(linear), 1.0);
 }
 
-// deepseek-models.md 6.2, trap 13: the published attn_factor undoes what YaRN multiplies cos and sin with.
+// R1-0528-Qwen3-8B: the published attn_factor undoes what YaRN multiplies cos and sin with.
 TEST(RopeTableTest, AttnFactorOfQwen3CancelsTheDerivedFactor) {
   RopeConfig qwen3{.scaling = RopeScaling::kYarn,
                    .dim = 128,

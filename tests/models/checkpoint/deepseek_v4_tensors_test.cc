@@ -31,7 +31,7 @@ struct Expected {
   TensorRole role;
 };
 
-// The table of deepseek-models.md 4.4 for V4-Flash.
+// The names and shapes of the published V4-Flash checkpoint.
 TEST(DeepseekV4TensorsTest, AreThePublishedNamesAndShapes) {
   std::map<std::string, TensorSpec> specs;
   for (TensorSpec& spec : ExpectedTensors(MustParse(config::kDeepseekV4FlashConfig))) specs[spec.name] = spec;

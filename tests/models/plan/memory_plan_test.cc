@@ -133,7 +133,7 @@ TEST(PlanMemoryTest, FillsTheBudgetWithBlocks) {
 }
 
 TEST(ParameterCountTest, CountsMultiTokenPredictionApart) {
-  // 11.61 B of block and 1.85 B of copied embedding and head (deepseek-models.md 7.1).
+  // 11.61 B of block and 1.85 B of copied embedding and head, as the published checkpoint holds them.
   EXPECT_NEAR(MtpParameterCount(MustParse(config::kDeepseekV3Config)) / 1e9, 11.61 + 1.85, 0.01);
   EXPECT_EQ(MtpParameterCount(MustParse(config::kLlama8bConfig)), 0);
   // 6.61 B: 257 experts of 25.17 M, two projections of 16.8 M, attention 107 M, router 1 M.
