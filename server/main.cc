@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "server/base/config.h"
+#include "server/base/nearest_name.h"
 #include "server/commands/commands.h"
 
 namespace {

@@ -17,6 +17,7 @@
 #include "server/admission/admission_load.h"
 #include "server/admission/admission_log.h"
 #include "server/admission/admission_metrics.h"
+#include "server/admission/admission_options.h"
 #include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
@@ -99,17 +100,7 @@ struct ModelLimits {
 // being parsed. Every decision is O(1) under one short mutex; checking and counting are one step. Thread-safe.
 class AdmissionController {
  public:
-  struct Options {
-    base::Clock* clock = base::Clock::Real();
-    int64_t max_queue_requests = 512;         // slots over all classes; at least 1
-    int64_t max_queue_tokens = 0;             // queued prompt tokens over all classes; 0 is off
-    double initial_tokens_per_byte = 0.3;     // first estimate of prompt tokens from body bytes
-    double output_quantile = 0.7;             // of the output lengths seen, used for leases
-    QueueOrder order;                         // classes in order, FIFO inside
-    uint64_t seed = 1;                        // jitter of the retry hints
-    LogSink log;                              // refusals, first a reason and second, then a count; empty: none
-    base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
-  };
+  using Options = AdmissionOptions;
 
   // InvalidArgument names the option that is out of range.
   static absl::StatusOr<std::unique_ptr<AdmissionController>> Create(Options options);

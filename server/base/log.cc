@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/base/log_options.h"
 #include "server/base/strings.h"
 
 namespace hadal::base {
@@ -22,7 +23,8 @@ constexpr size_t kQueueLines = 8192;
 struct State {
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
-  LogOptions options;
+  bool json = false;
+  LogLevel level = LogLevel::kInfo;
 };
 std::atomic<State*> g_state{nullptr};
 
@@ -101,10 +103,11 @@ std::string TextLine(LogLevel level, std::string_view component, std::string_vie
 
 void InitLogging(const LogOptions& options) {
   auto state = std::make_unique<State>();
-  state->options = options;
+  state->json = options.json();
+  state->level = options.level;
   state->pool = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
   spdlog::sink_ptr sink;
-  if (options.json) {
+  if (state->json) {
     sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
   } else {
     sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
@@ -124,15 +127,15 @@ void ShutdownLogging() {
 
 bool LogEnabled(LogLevel level) {
   const State* state = g_state.load(std::memory_order_acquire);
-  return state != nullptr && level >= state->options.level;
+  return state != nullptr && level >= state->level;
 }
 
 void Log(LogLevel level, std::string_view component, std::string_view message, std::initializer_list<LogField> fields) {
   const State* state = g_state.load(std::memory_order_acquire);
-  if (state == nullptr || level < state->options.level) return;
+  if (state == nullptr || level < state->level) return;
   const absl::Time now = absl::Now();
-  state->logger->log(spdlog::level::info, state->options.json ? JsonLine(level, component, message, fields, now)
-                                                              : TextLine(level, component, message, fields, now));
+  state->logger->log(spdlog::level::info, state->json ? JsonLine(level, component, message, fields, now)
+                                                      : TextLine(level, component, message, fields, now));
 }
 
 uint64_t LogLinesDropped() {

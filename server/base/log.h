@@ -22,10 +22,7 @@ struct LogField {
   std::variant<int64_t, double, std::string_view> value;
 };
 
-struct LogOptions {
-  bool json = false;  // JSON lines on standard output; else text on standard error
-  LogLevel level = LogLevel::kInfo;
-};
+struct LogOptions;
 
 // Starts the writer. Called once, before threads exist; before it, and after ShutdownLogging, lines are discarded.
 void InitLogging(const LogOptions& options);

@@ -42,8 +42,8 @@ admission::LogSink MakeLogSink() {
 
 bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
 
-std::vector<base::ModelFlag> ModelFlags(const base::ServerConfig& config) {
-  if (!config.models.empty()) return config.models;
+std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
+  if (!config.model.models.empty()) return config.model.models;
   return {{"hadal-demo", DemoModelDir()}};
 }
 
@@ -85,12 +85,12 @@ struct App::Loaded {
   std::shared_ptr<service::ServedModel> served;
 };
 
-App::App(base::ServerConfig config, std::function<void()> on_failure)
+App::App(ServerConfig config, std::function<void()> on_failure)
     : config_(std::move(config)),
       on_failure_(std::move(on_failure)),
       model_flags_(ModelFlags(config_)),
       engine_metrics_(&metrics_),
-      progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log_format != "json") {}
+      progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log.format != base::LogFormat::kJson) {}
 
 App::~App() {
   if (http_ != nullptr) http_->Stop();
@@ -99,7 +99,7 @@ App::~App() {
 }
 
 absl::Status App::Start() {
-  for (const base::ModelFlag& flag : model_flags_) {
+  for (const ModelFlag& flag : model_flags_) {
     std::error_code error;
     if (!std::filesystem::exists(std::filesystem::path(flag.dir) / "config.json", error)) {
       return absl::InvalidArgumentError(
@@ -111,16 +111,15 @@ absl::Status App::Start() {
     if (!keys.ok()) return keys.status();
     keys_ = *std::move(keys);
   }
-  if (keys_.empty() && !config_.insecure_public && !IsLoopback(config_.host)) {
+  if (keys_.empty() && !config_.insecure_public && !IsLoopback(config_.front.host)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--host=", config_.host,
+        absl::StrCat("--host=", config_.front.host,
                      " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
   }
   server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
 
-  admission::AdmissionController::Options options;
-  options.max_queue_requests = std::max(1, config_.max_queue_requests);
-  options.max_queue_tokens = config_.max_queue_tokens;
+  admission::AdmissionOptions options = config_.admission;
+  options.max_queue_requests = std::max<int64_t>(1, options.max_queue_requests);
   options.log = MakeLogSink();
   options.metrics = &metrics_;
   auto admission = admission::AdmissionController::Create(std::move(options));
@@ -136,38 +135,21 @@ absl::Status App::Start() {
   service.worker_threads = ServiceThreads();
   service.load = [this] { return MakeLoad(Sources()); };
   service.metrics = &metrics_;
-  service.grammars.threads = config_.grammar_threads;
-  service.grammars.time_limit = config_.grammar_time_limit;
-  service.grammars.cache_bytes = config_.grammar_cache_bytes;
-  service.grammars.limits.max_bytes = config_.grammar_max_schema_bytes;
+  service.grammars = config_.grammar;
   service_ = std::make_unique<service::GenerateService>(std::move(service));
 
-  rpc::GrpcServer::Options grpc;
-  grpc.service = service_.get();
-  grpc.keys = &keys_;
-  grpc.host = config_.host;
-  grpc.port = config_.grpc_port == config_.port && config_.port != 0 ? -1 : config_.grpc_port;
-  grpc.max_message_bytes = config_.max_body_bytes;
-  grpc.slow_reader_timeout = config_.slow_reader_timeout;
-  auto grpc_server = rpc::GrpcServer::Start(grpc);
+  auto grpc_server = rpc::GrpcServer::Start(config_.grpc, service_.get(), &keys_);
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
 
-  http::HttpOptions http;
-  http.host = config_.host;
-  http.port = config_.port;
-  http.overload_http_status = config_.overload_http_status;
-  http.max_body_bytes = config_.max_body_bytes;
-  http.max_connections = config_.max_connections;
-  http.request_timeout = config_.request_timeout;
-  http.slow_reader_timeout = config_.slow_reader_timeout;
+  http::HttpOptions http = config_.http;
   http.version = kVersion;
   http::HttpServer::Dependencies dependencies;
   dependencies.service = service_.get();
   dependencies.keys = keys_;
   dependencies.metrics = &metrics_;
   dependencies.health = [this] { return Health(); };
-  if (config_.grpc_port < 0) {
+  if (config_.grpc.port < 0) {
     dependencies.adopt_http2 = [this](int fd) { grpc_->Adopt(fd); };
   }
   auto http_server = http::HttpServer::Create(std::move(http), std::move(dependencies));
@@ -177,7 +159,7 @@ absl::Status App::Start() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index) {
+absl::StatusOr<App::Loaded> App::LoadOne(const ModelFlag& flag, int index) {
   const absl::Time start = base::Clock::Real()->Now();
   progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
   // The tokenizer is parsed beside the weights: for a small model it is the longer part.
@@ -185,18 +167,13 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
 
   absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
-  const bool null_model = config_.load_format.starts_with("null");
-  if (!null_model) {
-    models::LoadOptions options;
+  const std::optional<absl::Duration>& null_step_time = config_.model.null_step_time;
+  if (!null_step_time.has_value()) {
+    models::LoadOptions options = config_.model.load;
     options.dir = flag.dir;
     options.name = flag.name;
-    options.device = config_.device;
-    options.dtype = config_.dtype;
-    options.load_format = config_.load_format == "dummy" ? models::LoadFormat::kDummy : models::LoadFormat::kAuto;
-    options.threads = config_.threads;
-    options.max_model_len = config_.max_model_len;
-    options.max_batch_tokens = config_.max_batch_tokens;
-    options.max_batch_size = config_.max_batch_size;
+    options.max_batch_tokens = config_.engine.max_batch_tokens;
+    options.max_batch_size = config_.engine.max_batch_size;
     options.progress = [this](checkpoint::LoadProgress progress) {
       progress_.Update(progress.bytes_done, progress.bytes_total);
       admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
@@ -205,14 +182,12 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   }
   tokenizer_thread.join();
   if (!tokenizer.ok()) return tokenizer.status();
-  if (null_model) {
+  if (null_step_time.has_value()) {
     models::NullModel::Options null;
     null.name = flag.name;
     null.vocab_size = (*tokenizer)->vocab_size();
-    if (const size_t colon = config_.load_format.find(':'); colon != std::string::npos) {
-      null.step_latency = absl::ToChronoMicroseconds(*base::ParseDuration(config_.load_format.substr(colon + 1)));
-    }
-    if (config_.max_model_len > 0) null.max_model_len = config_.max_model_len;
+    null.step_latency = absl::ToChronoMicroseconds(*null_step_time);
+    if (config_.model.load.max_model_len > 0) null.max_model_len = config_.model.load.max_model_len;
     absl::StatusOr<std::unique_ptr<models::NullModel>> created = models::NullModel::Create(null);
     if (!created.ok()) return created.status();
     model = *std::move(created);
@@ -229,14 +204,14 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
   served->name = flag.name;
   served->info = info;
   served->tokenizer = *tokenizer;
-  if (absl::Status status = ChooseChatTemplate(config_.chat_template, served.get()); !status.ok()) return status;
+  if (absl::Status status = ChooseChatTemplate(config_.model.chat_template, served.get()); !status.ok()) return status;
   absl::StatusOr<service::GenerationDefaults> defaults = ReadGenerationDefaults(flag.dir);
   if (!defaults.ok()) return defaults.status();
   served->defaults = *defaults;
   served->grammar_compiler = grammar::GrammarCompiler::Create(*tokenizer, info.vocab_size);
   served->model_index = index;
   served->created_unix_s = absl::ToUnixSeconds(absl::Now());
-  server_metrics_.model_info.With({flag.name, info.family, info.dtype, config_.device}).Set(1);
+  server_metrics_.model_info.With({flag.name, info.family, info.dtype, config_.model.load.device}).Set(1);
   base::Log(base::LogLevel::kInfo, "loader",
             absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
                             static_cast<double>(info.weights_bytes) / 1e9,
@@ -245,9 +220,9 @@ absl::StatusOr<App::Loaded> App::LoadOne(const base::ModelFlag& flag, int index)
 }
 
 absl::Status App::StartEngines(std::vector<Loaded> loaded) {
-  int64_t budget = config_.memory_budget_bytes;
+  int64_t budget = config_.model.memory_budget_bytes;
   if (budget == 0) {
-    absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config_.device);
+    absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config_.model.load.device);
     if (!automatic.ok()) return automatic.status();
     budget = *automatic;
     // Weights are not in the available memory any more once they are loaded; the budget counts them.
@@ -262,7 +237,7 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
         !status.ok()) {
       return status;
     }
-    const int64_t workspace = one.model->WorkspaceBytes(config_.max_batch_tokens, config_.max_batch_size);
+    const int64_t workspace = one.model->WorkspaceBytes(config_.engine.max_batch_tokens, config_.engine.max_batch_size);
     if (absl::Status status = memory_->Commit(absl::StrCat(name, " workspace"), workspace); !status.ok()) return status;
   }
   const int64_t rest = memory_->budget_bytes() - memory_->committed_bytes();
@@ -271,13 +246,13 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     KvShare share;
     share.share_bytes = rest / static_cast<int64_t>(loaded.size());
     share.layout = one.model->kv_layout();
-    absl::StatusOr<int32_t> block_tokens = KvBlockTokens(info.name, share.layout, config_.kv_block_tokens);
+    absl::StatusOr<int32_t> block_tokens = KvBlockTokens(info.name, share.layout, config_.engine.block_tokens);
     if (!block_tokens.ok()) return block_tokens.status();
     share.block_tokens = *block_tokens;
-    share.max_requests = int64_t{config_.max_batch_size} + config_.max_queue_requests;
+    share.max_requests = int64_t{config_.engine.max_batch_size} + config_.admission.max_queue_requests;
     share.max_model_len = info.max_model_len;
-    share.max_batch_size = config_.max_batch_size;
-    share.max_batch_tokens = std::max(config_.max_batch_tokens, config_.max_batch_size);
+    share.max_batch_size = config_.engine.max_batch_size;
+    share.max_batch_tokens = std::max(config_.engine.max_batch_tokens, config_.engine.max_batch_size);
     const absl::StatusOr<models::KvCacheSize> size = KvPools(info.name, share);
     if (!size.ok()) return size.status();
     const int64_t block_bytes = share.layout.block_bytes(*block_tokens);
@@ -299,28 +274,23 @@ absl::Status App::StartEngines(std::vector<Loaded> loaded) {
     absl::StatusOr<int> index = admission_->AddModel(limits);
     if (!index.ok()) return index.status();
 
-    engine::EngineOptions options;
+    engine::EngineOptions options = config_.engine;
     options.name = absl::StrCat("engine_", *index);
     options.num_blocks = size->blocks;
     options.num_window_blocks = size->window_blocks;
     options.block_tokens = *block_tokens;
-    options.max_batch_size = config_.max_batch_size;
     options.max_batch_tokens = share.max_batch_tokens;
-    options.batch_wait = absl::Microseconds(config_.batch_wait_us);
-    options.slow_reader_timeout = config_.slow_reader_timeout;
-    options.stall_timeout = config_.stall_timeout;
-    options.prefix_cache = config_.prefix_cache;
     options.log = MakeLogSink();
     options.observer = &engine_metrics_;
     options.on_fault = on_failure_;
     auto engine = engine::Engine::Create(std::move(options), one.model, admission_.get(), *index);
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
-    if (*block_tokens != config_.kv_block_tokens) {
+    if (*block_tokens != config_.engine.block_tokens) {
       base::Log(
           base::LogLevel::kInfo, "main",
           absl::StrFormat("%s: KV blocks of %d tokens instead of %d, so that they hold whole entries of its caches",
-                          info.name, *block_tokens, config_.kv_block_tokens));
+                          info.name, *block_tokens, config_.engine.block_tokens));
     }
     base::Log(base::LogLevel::kInfo, "main",
               absl::StrFormat("%s: KV cache of %d blocks, %d tokens, %.2f GB; context %d tokens", info.name,

@@ -11,9 +11,9 @@
 #include "absl/status/statusor.h"
 #include "server/admission/admission.h"
 #include "server/admission/memory_ledger.h"
-#include "server/base/config.h"
 #include "server/base/metrics.h"
 #include "server/commands/load_progress.h"
+#include "server/commands/server_config.h"
 #include "server/commands/server_load.h"
 #include "server/commands/server_metrics.h"
 #include "server/engine/engine.h"
@@ -31,7 +31,7 @@ namespace hadal::commands {
 class App {
  public:
   // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.
-  App(base::ServerConfig config, std::function<void()> on_failure);
+  App(ServerConfig config, std::function<void()> on_failure);
   ~App();
 
   // Reads keys, binds the ports, answers health. Errors name the flag.
@@ -51,14 +51,14 @@ class App {
  private:
   struct Loaded;
 
-  absl::StatusOr<Loaded> LoadOne(const base::ModelFlag& flag, int index);
+  absl::StatusOr<Loaded> LoadOne(const ModelFlag& flag, int index);
   absl::Status StartEngines(std::vector<Loaded> loaded);
   LoadSources Sources() const;
   http::HealthReport Health() const;
 
-  const base::ServerConfig config_;
+  const ServerConfig config_;
   const std::function<void()> on_failure_;
-  const std::vector<base::ModelFlag> model_flags_;
+  const std::vector<ModelFlag> model_flags_;
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;

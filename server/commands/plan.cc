@@ -2,50 +2,46 @@
 #include <cstdio>
 
 #include "models/registry.h"
-#include "server/base/config.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
 #include "server/commands/memory_budget.h"
+#include "server/commands/server_config.h"
 
 namespace hadal::commands {
 
 int Plan(const std::vector<std::string>& args) {
-  absl::StatusOr<base::ParsedConfig> parsed = base::ParseServerConfig("plan", args);
+  absl::StatusOr<ParsedConfig> parsed = ParseServerConfig("plan", args);
   if (!parsed.ok()) {
     std::fprintf(stderr, "hadal plan: %s\n", std::string(parsed.status().message()).c_str());
     return 2;
   }
-  if (!parsed->help.empty()) {
-    std::fputs(parsed->help.c_str(), stdout);
+  if (!parsed->flags.help.empty()) {
+    std::fputs(parsed->flags.help.c_str(), stdout);
     return 0;
   }
-  const base::ServerConfig& config = parsed->config;
-  std::vector<base::ModelFlag> flags = config.models;
+  const ServerConfig& config = parsed->config;
+  std::vector<ModelFlag> flags = config.model.models;
   if (flags.empty()) flags.push_back({"hadal-demo", DemoModelDir()});
-  int64_t budget = config.memory_budget_bytes;
+  int64_t budget = config.model.memory_budget_bytes;
   if (budget == 0) {
-    absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config.device);
+    absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config.model.load.device);
     if (automatic.ok()) budget = *automatic;
   }
   int exit_code = 0;
-  for (const base::ModelFlag& flag : flags) {
-    models::LoadOptions options;
+  for (const ModelFlag& flag : flags) {
+    models::LoadOptions options = config.model.load;
     options.dir = flag.dir;
     options.name = flag.name;
-    options.device = config.device;
-    options.dtype = config.dtype;
-    options.load_format = config.load_format == "dummy" ? models::LoadFormat::kDummy : models::LoadFormat::kAuto;
     options.memory_budget_bytes = budget / static_cast<int64_t>(flags.size());
-    options.max_model_len = config.max_model_len;
-    options.max_batch_tokens = config.max_batch_tokens;
-    options.max_batch_size = config.max_batch_size;
-    absl::StatusOr<models::ModelPlan> plan = models::PlanModel(options, config.kv_block_tokens);
+    options.max_batch_tokens = config.engine.max_batch_tokens;
+    options.max_batch_size = config.engine.max_batch_size;
+    absl::StatusOr<models::ModelPlan> plan = models::PlanModel(options, config.engine.block_tokens);
     if (!plan.ok()) {
       std::fprintf(stderr, "hadal plan: %s: %s\n", flag.name.c_str(), std::string(plan.status().message()).c_str());
       exit_code = 1;
       if (!absl::IsResourceExhausted(plan.status())) continue;
       options.memory_budget_bytes = 0;  // too large for here: say what it would need
-      plan = models::PlanModel(options, config.kv_block_tokens);
+      plan = models::PlanModel(options, config.engine.block_tokens);
       if (!plan.ok()) continue;
     }
     std::printf("%s on %s in %s%s\n%s", flag.name.c_str(), plan->device.c_str(), plan->dtype.c_str(),

@@ -22,7 +22,7 @@ absl::Status EngineOptions::Validate() const {
            CheckRange("max_batch_tokens", max_batch_tokens, max_batch_size, int64_t{1} << 24),
            CheckRange("max_preemptions", max_preemptions, 0, 1000),
            CheckRange("batch_wait in us", absl::ToInt64Microseconds(batch_wait), 0, 10'000'000),
-           CheckRange("slow_reader_timeout in ms", absl::ToInt64Milliseconds(slow_reader_timeout), 1, INT64_MAX),
+           CheckRange("slow_reader_timeout in ms", absl::ToInt64Milliseconds(stream.slow_reader_timeout), 1, INT64_MAX),
            CheckRange("stall_timeout in ms", absl::ToInt64Milliseconds(stall_timeout), 1, INT64_MAX),
        }) {
     if (!status.ok()) return status;

@@ -9,6 +9,9 @@
 #include "absl/time/time.h"
 #include "server/admission/admission_log.h"
 #include "server/base/clock.h"
+#include "server/base/flag_set.h"
+#include "server/base/flag_values.h"
+#include "server/request/stream_options.h"
 
 namespace hadal::engine {
 
@@ -25,14 +28,31 @@ struct EngineOptions {
   int32_t block_tokens = 64;        // token slots in a block; 1..kMaxBlockTokens
   int32_t max_batch_size = 256;     // sequences in a step
   int32_t max_batch_tokens = 2048;  // tokens in a step; at least max_batch_size, so that decode always fits
-  absl::Duration batch_wait = absl::ZeroDuration();        // how long an idle engine waits to gather a first batch
-  absl::Duration slow_reader_timeout = absl::Seconds(30);  // a stream full for so long is dropped (SLOW_READER)
-  absl::Duration stall_timeout = absl::Seconds(30);        // liveness: runnable work and no finished step for so long
+  absl::Duration batch_wait = absl::ZeroDuration();  // how long an idle engine waits to gather a first batch
+  request::StreamOptions stream;
+  absl::Duration stall_timeout = absl::Seconds(30);  // liveness: runnable work and no finished step for so long
   int32_t max_preemptions = 2;  // of one sequence; then all its blocks are reserved before it runs again
   bool prefix_cache = true;
   admission::LogSink log;              // empty: none
   std::function<void()> on_fault;      // called once, on the engine's thread, when the device has failed; may be empty
   EngineObserver* observer = nullptr;  // not owned; outlives the engine; nullptr: none
+
+  // `stream` registers its own.
+  void AddFlags(base::FlagSet* flags) {
+    flags->AddInt("kv-block-tokens", &block_tokens, {1, 4096}, "tokens in a KV block");
+    flags->AddInt("max-batch-size", &max_batch_size, {1, 65536}, "sequences in a step");
+    flags->AddInt("max-batch-tokens", &max_batch_tokens, {1, 1 << 20}, "tokens in a step");
+    flags->Add({.name = "batch-wait-us",
+                .help = "how long an idle engine waits to gather a batch",
+                .default_text = std::to_string(absl::ToInt64Microseconds(batch_wait)),
+                .set = [this](const std::string& text) {
+                  const absl::StatusOr<int64_t> us = base::ParseInt(text, 0, 10'000'000);
+                  if (us.ok()) batch_wait = absl::Microseconds(*us);
+                  return us.status();
+                }});
+    flags->AddDuration("stall-timeout", &stall_timeout, "liveness fails when runnable work makes no step for so long");
+    flags->AddBool("prefix-cache", &prefix_cache, "share KV blocks of equal prompt prefixes");
+  }
 
   // InvalidArgument names the option, the limit and the value.
   absl::Status Validate() const;

@@ -57,7 +57,7 @@ absl::Time Scheduler::NextTimer() const {
   if (paused_requests_ > 0) {
     for (const auto& request : requests_) {
       if (!request->paused()) continue;
-      next = std::min(next, request->paused_since + options_.slow_reader_timeout);
+      next = std::min(next, request->paused_since + options_.stream.slow_reader_timeout);
       const absl::Time stalled = request->paused_since + kStalledReader;
       if (no_room_ && stalled > now_) next = std::min(next, stalled);
     }

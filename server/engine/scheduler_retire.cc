@@ -88,7 +88,7 @@ void Scheduler::UpdatePaused(ActiveRequest& request, absl::Time now) {
   if (request.stream().Writable()) {
     request.paused_since = absl::InfiniteFuture();
     --paused_requests_;
-  } else if (now - request.paused_since >= options_.slow_reader_timeout) {
+  } else if (now - request.paused_since >= options_.stream.slow_reader_timeout) {
     EndRequest(request,
                request::MakeError(Reason::kSlowReader, absl::StrCat("the client has not read its stream for ",
                                                                     absl::FormatDuration(now - request.paused_since))),

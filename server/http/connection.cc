@@ -64,8 +64,9 @@ void Connection::CloseIfIdle() {
 asio::awaitable<void> Connection::Run(Handler handler) {
   bool first = true;
   while (!aborted_) {
-    reader_ = std::make_unique<RequestReader>(RequestReader::Limits{
-        context_->options.max_header_bytes, context_->options.max_target_bytes, context_->options.max_body_bytes});
+    reader_ = std::make_unique<RequestReader>(RequestReader::Limits{context_->options.max_header_bytes,
+                                                                    context_->options.max_target_bytes,
+                                                                    context_->options.front.max_body_bytes});
     answered_ = false;
     keep_alive_ = false;
     const bool has_head = co_await ReadHead(first);
@@ -246,7 +247,7 @@ asio::awaitable<void> Connection::EndStream(bool complete) {
 asio::awaitable<bool> Connection::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     if (aborted_) co_return false;
-    SetDeadline(context_->options.slow_reader_timeout);
+    SetDeadline(context_->options.front.stream.slow_reader_timeout);
     auto [error, size] = co_await socket_.async_write_some(asio::buffer(bytes.data(), bytes.size()), kAwait);
     if (error) {
       write_timed_out_ = timed_out_;

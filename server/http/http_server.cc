@@ -105,7 +105,7 @@ class HttpServer::Impl {
 };
 
 absl::Status HttpServer::Impl::Listen() {
-  const std::string host = context_.options.host == "localhost" ? "127.0.0.1" : context_.options.host;
+  const std::string host = context_.options.front.host == "localhost" ? "127.0.0.1" : context_.options.front.host;
   boost::system::error_code error;
   const auto address = asio::ip::make_address(host, error);
   if (error) return absl::InvalidArgumentError(absl::StrCat("--host ", host, " is not an IP address"));

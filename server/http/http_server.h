@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/metrics.h"
+#include "server/http/http_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 
@@ -23,26 +24,6 @@ struct HealthReport {
   std::string stage;     // "loading", "ready", "draining", "device_fault", ...
   double progress = 0;   // share of the load that is done, 0..1
   std::string message;   // why not live or not ready; empty when there is nothing to say
-};
-
-struct HttpOptions {
-  std::string host = "127.0.0.1";
-  int port = 8000;                      // 0 picks one; HttpServer::port() tells it
-  int io_threads = 1;                   // beside the reserved one
-  int overload_http_status = 503;       // 503 or 429 for refusals for capacity
-  int64_t max_header_bytes = 32 << 10;  // request line and header fields: 431
-  int64_t max_target_bytes = 8 << 10;   // 414
-  int64_t max_body_bytes = 16 << 20;    // 413, before it is read whole
-  int max_json_depth = 64;              // nesting of a body
-  int max_connections = 4096;
-  absl::Duration request_timeout = absl::Seconds(60);  // for headers, and again for the body, to arrive
-  absl::Duration idle_timeout = absl::Seconds(75);     // of a kept connection between requests
-  absl::Duration slow_reader_timeout =
-      absl::Seconds(60);  // a write that makes no progress for so long drops the client
-  absl::Duration keep_alive_interval = absl::Seconds(10);  // SSE comments while nothing else is sent
-  absl::Duration linger_timeout = absl::Seconds(2);        // reading on after a refusal, so that the client sees it
-  std::string version = "0.1.0";                           // for GET /version
-  std::string server_header = "hadal";
 };
 
 // The HTTP/1.1 front and the listener of the one port. One reserved thread accepts, tells gRPC from HTTP by the first

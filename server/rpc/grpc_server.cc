@@ -19,10 +19,11 @@ namespace {
 
 class GrpcServerImpl final : public GrpcServer {
  public:
-  explicit GrpcServerImpl(const Options& options)
-      : options_(options),
-        executor_(options.executor_threads),
-        environment_{options.service, options.keys, &executor_, &registry_},
+  GrpcServerImpl(GrpcOptions options, service::GenerateService* service, const service::ApiKeys* keys)
+      : options_(std::move(options)),
+        service_(service),
+        executor_(options_.executor_threads),
+        environment_{service, keys, &executor_, &registry_},
         inference_(&environment_) {}
 
   ~GrpcServerImpl() override {
@@ -40,7 +41,7 @@ class GrpcServerImpl final : public GrpcServer {
     });
     grpc::ServerBuilder builder;
     builder.RegisterService(&inference_);
-    builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(options_.max_message_bytes, INT32_MAX)));
+    builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(options_.front.max_body_bytes, INT32_MAX)));
     // Default clients ping every 10 to 30 s, also without calls; connections are renewed so that new replicas get
     // traffic.
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
@@ -49,13 +50,13 @@ class GrpcServerImpl final : public GrpcServer {
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 60 * 60 * 1000);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     if (options_.port >= 0) {
-      builder.AddListeningPort(absl::StrCat(options_.host, ":", options_.port), grpc::InsecureServerCredentials(),
+      builder.AddListeningPort(absl::StrCat(options_.front.host, ":", options_.port), grpc::InsecureServerCredentials(),
                                &port_);
     }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || (options_.port >= 0 && port_ <= 0)) {
       return absl::UnavailableError(
-          absl::StrCat("cannot listen for gRPC on ", options_.host, ":", options_.port, "; is the port in use?"));
+          absl::StrCat("cannot listen for gRPC on ", options_.front.host, ":", options_.port, "; is the port in use?"));
     }
     SetServing(false);
     sweeper_ = std::thread([this] { SweepStalled(); });
@@ -80,13 +81,14 @@ class GrpcServerImpl final : public GrpcServer {
 
  private:
   void SweepStalled() {
-    const absl::Duration period = std::min(absl::Seconds(1), options_.slow_reader_timeout / 4);
+    const absl::Duration period = std::min(absl::Seconds(1), options_.front.stream.slow_reader_timeout / 4);
     while (!stop_.WaitFor(std::max(period, absl::Milliseconds(10)))) {
-      registry_.DropStalled(options_.service->clock().Now() - options_.slow_reader_timeout);
+      registry_.DropStalled(service_->clock().Now() - options_.front.stream.slow_reader_timeout);
     }
   }
 
-  const Options options_;
+  const GrpcOptions options_;
+  service::GenerateService* const service_;
   CallRegistry registry_;
   CallExecutor executor_;
   CallEnvironment environment_;
@@ -99,8 +101,9 @@ class GrpcServerImpl final : public GrpcServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Options& options) {
-  auto server = std::make_unique<GrpcServerImpl>(options);
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcOptions options, service::GenerateService* service,
+                                                              const service::ApiKeys* keys) {
+  auto server = std::make_unique<GrpcServerImpl>(std::move(options), service, keys);
   if (absl::Status status = server->Listen(); !status.ok()) return status;
   return server;
 }

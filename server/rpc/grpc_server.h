@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/rpc/grpc_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 
@@ -16,18 +15,9 @@ namespace hadal::rpc {
 // own or, already accepted, from the HTTP listener (one port for both). Thread-safe.
 class GrpcServer {
  public:
-  struct Options {
-    service::GenerateService* service = nullptr;  // borrowed
-    const service::ApiKeys* keys = nullptr;       // borrowed
-    std::string host;                             // used with `port`
-    int port = -1;                                // -1: no port of its own; 0 picks one
-    int64_t max_message_bytes = 16 << 20;         // larger messages get RESOURCE_EXHAUSTED from gRPC itself
-    absl::Duration slow_reader_timeout = absl::Seconds(60);
-    int executor_threads = 1;
-  };
-
-  // Unavailable when the port cannot be bound.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(const Options& options);
+  // Borrows service and keys. Unavailable when the port cannot be bound.
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcOptions options, service::GenerateService* service,
+                                                           const service::ApiKeys* keys);
   virtual ~GrpcServer() = default;
 
   // Takes over an accepted, non-blocking socket from which nothing has been read.

@@ -11,13 +11,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/time/time.h"
 #include "models/grammar/grammar_compiler.h"
-#include "models/grammar/schema_limits.h"
-#include "server/base/metrics.h"
 #include "server/base/sync.h"
 #include "server/service/grammar_cache.h"
 #include "server/service/grammar_metrics.h"
+#include "server/service/grammar_options.h"
 #include "server/service/pending_grammar.h"
 
 namespace hadal::service {
@@ -27,14 +25,7 @@ namespace hadal::service {
 // exceeds the time limit is answered as refused, goes on, and its result serves later calls. Thread-safe.
 class GrammarService {
  public:
-  struct Options {
-    int threads = 2;                               // compilations at a time
-    size_t max_waiting = 64;                       // grammars that wait for a thread; more are refused as busy
-    absl::Duration time_limit = absl::Seconds(5);  // from the call; above: 400 when it ran, 503 when it waited
-    int64_t cache_bytes = int64_t{64} << 20;       // of compiled grammars that nobody uses
-    grammar::SchemaLimits limits;                  // of one schema
-    base::MetricRegistry* metrics = nullptr;       // outlives the service; nullptr: not exported
-  };
+  using Options = GrammarOptions;
 
   explicit GrammarService(Options options);
   ~GrammarService();  // waits for the compilations that run

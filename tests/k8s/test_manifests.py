@@ -153,7 +153,7 @@ def test_metrics_of_the_autoscaler_are_exported():
 
 def test_queue_target_leaves_room_to_grow():
     """A target near the queue's bound would let the autoscaler add few pods at a time, because the signal saturates."""
-    source = (ROOT / "server/base/config.h").read_text(encoding="utf-8")
+    source = (ROOT / "server/admission/admission_options.h").read_text(encoding="utf-8")
     limit = int(re.search(r"max_queue_requests = (\d+)", source).group(1))
     metrics = {m["pods"]["metric"]["name"]: m["pods"]["target"] for m in load("overlays/hpa/hpa.yaml")[0]["spec"]["metrics"]}
     assert int(metrics["hadal_requests_waiting"]["averageValue"]) <= limit / 8

@@ -100,7 +100,7 @@ class LoopFixture {
     options.max_batch_tokens = config.max_batch_tokens;
     options.max_preemptions = config.max_preemptions;
     options.batch_wait = config.batch_wait;
-    options.slow_reader_timeout = config.slow_reader_timeout;
+    options.stream.slow_reader_timeout = config.slow_reader_timeout;
     options.prefix_cache = config.prefix_cache;
     options.observer = &observer;
     EXPECT_OK(options.Validate());

@@ -279,7 +279,7 @@ TEST(ChatRouteTest, ASlowReaderIsDroppedAndNobodyElseWaits) {
   HttpFixture::Options options;
   options.service.max_model_len = 1 << 22;
   options.service.stream_capacity_tokens = 64;
-  options.http.slow_reader_timeout = absl::Milliseconds(300);
+  options.http.front.stream.slow_reader_timeout = absl::Milliseconds(300);
   HttpFixture fixture(Endless(std::chrono::microseconds(0)), options);
   RawHttpClient slow(fixture.port(), /*receive_buffer_bytes=*/2048);
   slow.Send(RawHttpClient::Request("POST", "/v1/chat/completions", Ask(R"("stream":true)")));

@@ -168,7 +168,7 @@ TEST(HttpServerTest, LoadingAndDrainingStay503) {
 
 TEST(HttpServerTest, BodyTooLargeIsRefusedBeforeItIsReadWhole) {
   HttpFixture::Options options;
-  options.http.max_body_bytes = 1000;
+  options.http.front.max_body_bytes = 1000;
   HttpFixture fixture(ServiceFixture::Says("</think>x"), options);
   RawHttpClient announced(fixture.port());
   announced.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 1001\r\n\r\n");
@@ -467,9 +467,9 @@ TEST(HttpServerTest, CreateTellsWhatIsWrong) {
   HttpServer::Dependencies dependencies;
   dependencies.service = fixture.base.service.get();
   HttpOptions options;
-  options.host = "not-an-address";
+  options.front.host = "not-an-address";
   EXPECT_FALSE(HttpServer::Create(options, dependencies).ok());
-  options.host = "127.0.0.1";
+  options.front.host = "127.0.0.1";
   options.port = fixture.port();
   const absl::Status taken = HttpServer::Create(options, dependencies).status();
   EXPECT_NE(taken.message().find(std::to_string(fixture.port())), absl::string_view::npos) << taken;

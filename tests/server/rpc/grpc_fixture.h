@@ -22,19 +22,16 @@ class GrpcFixture {
   struct Options {
     ServiceFixture::Options service;
     std::string keys;  // lines of a key file
-    absl::Duration slow_reader_timeout = absl::Seconds(60);
+    request::StreamOptions stream;
   };
 
   explicit GrpcFixture(ScriptedEngine::MakeScript script) : GrpcFixture(std::move(script), Options()) {}
   GrpcFixture(ScriptedEngine::MakeScript script, Options options) : base(std::move(script), options.service) {
     if (!options.keys.empty()) keys = service::ApiKeys::Parse(options.keys, "keys").value();
-    rpc::GrpcServer::Options server_options;
-    server_options.service = base.service.get();
-    server_options.keys = &keys;
-    server_options.host = "127.0.0.1";
+    rpc::GrpcOptions server_options;
     server_options.port = 0;
-    server_options.slow_reader_timeout = options.slow_reader_timeout;
-    server = rpc::GrpcServer::Start(server_options).value();
+    server_options.front.stream = options.stream;
+    server = rpc::GrpcServer::Start(server_options, base.service.get(), &keys).value();
     channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(server->port()), grpc::InsecureChannelCredentials());
     stub = v1::Inference::NewStub(channel);
   }

@@ -96,7 +96,7 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
         script.token_delay = {};
         return script;
       },
-      {.service = service, .slow_reader_timeout = absl::Milliseconds(500)});
+      {.service = service, .stream = {.slow_reader_timeout = absl::Milliseconds(500)}});
   v1::ChatRequest endless = GrpcFixture::Hello();
   endless.mutable_stopping()->set_max_tokens(1 << 19);
   endless.set_logprobs(20);  // large messages fill the flow-control window soon

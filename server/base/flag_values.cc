@@ -1,35 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
+#include "server/base/flag_values.h"
+
 #include <array>
 #include <cmath>
-#include <limits>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/base/config.h"
 #include "server/base/strings.h"
 
 namespace hadal::base {
-namespace {
 
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
-    }
+absl::StatusOr<int64_t> ParseInt(std::string_view text, int64_t min, int64_t max) {
+  int64_t value = 0;
+  if (!absl::SimpleAtoi(View(text), &value) || value < min || value > max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected a whole number from ", min, " to ", max, ", found '", View(text), "'"));
   }
-  return row[b.size()];
+  return value;
 }
-
-}  // namespace
 
 absl::StatusOr<int64_t> ParseBytes(std::string_view text) {
   struct Unit {
@@ -77,17 +67,20 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
   return duration;
 }
 
-std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
-  std::string best;
-  size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    const size_t distance = EditDistance(name, candidate);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
-    }
+std::string BytesText(int64_t bytes) {
+  static constexpr const char* kUnits[] = {"", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < std::size(kUnits)) {
+    bytes /= 1024;
+    ++unit;
   }
-  return best;
+  return absl::StrCat(bytes, kUnits[unit]);
+}
+
+std::string DurationText(absl::Duration duration) {
+  // absl::FormatDuration says "1m30s" and "1m0s".
+  const int64_t seconds = absl::ToInt64Seconds(duration);
+  return duration == absl::Seconds(seconds) ? absl::StrCat(seconds, "s") : absl::FormatDuration(duration);
 }
 
 }  // namespace hadal::base

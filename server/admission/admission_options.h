@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "server/admission/admission_log.h"
+#include "server/admission/priority_queue.h"
+#include "server/base/clock.h"
+#include "server/base/flag_set.h"
+#include "server/base/metrics.h"
+
+namespace hadal::admission {
+
+struct AdmissionOptions {
+  base::Clock* clock = base::Clock::Real();
+  int64_t max_queue_requests = 512;         // slots over all classes; at least 1
+  int64_t max_queue_tokens = 0;             // queued prompt tokens over all classes; 0 is off
+  double initial_tokens_per_byte = 0.3;     // first estimate of prompt tokens from body bytes
+  double output_quantile = 0.7;             // of the output lengths seen, used for leases
+  QueueOrder order;                         // classes in order, FIFO inside
+  uint64_t seed = 1;                        // jitter of the retry hints
+  LogSink log;                              // refusals, first a reason and second, then a count; empty: none
+  base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
+
+  void AddFlags(base::FlagSet* flags) {
+    flags->AddInt("max-queue-requests", &max_queue_requests, {0, std::numeric_limits<int>::max()},
+                  "requests waiting at most, over all classes");
+    flags->AddInt("max-queue-tokens", &max_queue_tokens, {0, std::numeric_limits<int64_t>::max()},
+                  "prompt tokens waiting at most; 0 is off");
+  }
+};
+
+}  // namespace hadal::admission

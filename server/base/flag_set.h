@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace hadal::base {
+
+// One setting: its names, and how its text becomes a member of somebody's options.
+struct Flag {
+  std::string name;  // without dashes in front
+  std::string help;
+  std::string default_text;                                  // for --help and --print-config
+  std::function<absl::Status(const std::string& text)> set;  // called once for each text that was given
+  bool is_switch = false;                                    // --name alone means true
+  bool repeatable = false;
+};
+
+enum class ValueSource { kDefault, kFile, kEnvironment, kFlag };
+
+// What FlagSet::Parse found, apart from the values it has set.
+struct ParsedFlags {
+  struct Value {
+    std::string text;
+    ValueSource source = ValueSource::kDefault;
+  };
+  std::map<std::string, Value> values;  // what is in effect, by flag name
+  bool print_config = false;            // --print-config
+  std::string help;                     // not empty: --help was asked for; print it and exit 0
+
+  // The effective configuration as TOML, each line with where its value came from.
+  std::string ToToml() const;
+};
+
+// The settings of a program. Knows none by name: each part registers the flags of its own options, whose values at that
+// time are the defaults. A flag is also a variable in the environment and a key in --config FILE.toml; the first of
+// flag, environment, file, default wins. Not thread-safe. The options that flags point to must outlive Parse.
+class FlagSet {
+ public:
+  struct Environment {
+    std::string prefix;               // "HADAL_": --max-body is HADAL_MAX_BODY
+    std::vector<std::string> others;  // variables with that prefix that are no flags
+  };
+  explicit FlagSet(Environment environment) : environment_(std::move(environment)) {}
+
+  struct Range {
+    int64_t min, max;  // inclusive
+  };
+  // `default_text` stands for a default that says nothing by itself, such as 0 for "cores".
+  template <typename Int>
+  void AddInt(std::string name, Int* target, Range range, std::string help, std::string default_text = "");
+  void AddText(std::string name, std::string* target, std::string help, std::string default_text = "");
+  void AddChoice(std::string name, std::string* target, std::vector<std::string> choices, std::string help);
+  template <typename Enum>
+  void AddEnum(std::string name, Enum* target, std::vector<std::pair<std::string, Enum>> choices, std::string help,
+               std::string default_text = "");
+  void AddBool(std::string name, bool* target, std::string help);
+  void AddSwitch(std::string name, bool* target, std::string help);
+  // "auto" sets 0.
+  void AddBytes(std::string name, int64_t* target, std::string help, std::string default_text = "");
+  void AddDuration(std::string name, absl::Duration* target, std::string help);
+  // Anything else.
+  void Add(Flag flag) { flags_.push_back(std::move(flag)); }
+
+  // Sets what the arguments (after the subcommand), the environment and the file say. InvalidArgument names the flag,
+  // variable or key, what it accepts and what was found; unknown names come with the nearest known one. `program` is
+  // what --help begins with.
+  absl::StatusOr<ParsedFlags> Parse(std::string_view program, const std::vector<std::string>& args) const;
+
+ private:
+  void AddInt64(std::string name, std::function<void(int64_t)> set, Range range, std::string help,
+                std::string default_text);
+  static absl::Status NoChoice(const std::vector<std::string>& choices, const std::string& text);
+
+  const Environment environment_;
+  std::vector<Flag> flags_;
+};
+
+template <typename Int>
+void FlagSet::AddInt(std::string name, Int* target, Range range, std::string help, std::string default_text) {
+  if (default_text.empty()) default_text = std::to_string(*target);
+  AddInt64(
+      std::move(name), [target](int64_t value) { *target = static_cast<Int>(value); }, range, std::move(help),
+      std::move(default_text));
+}
+
+template <typename Enum>
+void FlagSet::AddEnum(std::string name, Enum* target, std::vector<std::pair<std::string, Enum>> choices,
+                      std::string help, std::string default_text) {
+  std::vector<std::string> names;
+  for (const auto& [choice, value] : choices) {
+    names.push_back(choice);
+    if (default_text.empty() && value == *target) default_text = choice;
+  }
+  Add({std::move(name), std::move(help), std::move(default_text),
+       [target, names, choices = std::move(choices)](const std::string& text) -> absl::Status {
+         for (const auto& [choice, value] : choices) {
+           if (text != choice) continue;
+           *target = value;
+           return absl::OkStatus();
+         }
+         return NoChoice(names, text);
+       }});
+}
+
+}  // namespace hadal::base

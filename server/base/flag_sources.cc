@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/base/flag_sources.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "server/base/nearest_name.h"
+#include "server/base/strings.h"
+
+namespace hadal::base {
+namespace {
+
+bool Contains(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string Unknown(std::string_view what, std::string_view name, const std::vector<std::string>& known) {
+  const std::string nearest = NearestName(name, known);
+  return absl::StrCat("unknown ", View(what), " '", View(name), "'",
+                      nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
+}
+
+void Declare(const Flag& flag, CLI::App* app) {
+  const std::string description = absl::StrCat(flag.help, " [", flag.default_text, "]");
+  const std::string name = "--" + flag.name;
+  if (flag.is_switch) {
+    app->add_flag_function(
+        name + "{true}", [](int64_t) {}, description);
+    return;
+  }
+  CLI::Option* option = app->add_option_function<std::vector<std::string>>(
+      name, [](const std::vector<std::string>&) {}, description);
+  option->expected(1)->multi_option_policy(flag.repeatable ? CLI::MultiOptionPolicy::TakeAll
+                                                           : CLI::MultiOptionPolicy::TakeLast);
+  option->type_name(absl::AsciiStrToUpper(flag.name.substr(flag.name.rfind('-') + 1)));
+}
+
+// Fills `arguments`, `file_name`, `print_config` and `help`.
+absl::Status ReadArguments(std::string_view program, const std::vector<Flag>& flags,
+                           const std::vector<std::string>& names, const std::vector<std::string>& args,
+                           GivenValues* given) {
+  CLI::App app{std::string(program)};
+  app.set_help_flag();  // our own, so that the caller prints it
+  app.allow_extras();
+  bool help = false;
+  app.add_flag("-h,--help", help, "print this help");
+  app.add_flag("--print-config", given->print_config, "print the effective configuration with its sources and exit");
+  app.add_option("--config", given->file_name, "TOML file; unknown keys are refused");
+  for (const Flag& flag : flags) Declare(flag, &app);
+  try {
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
+  } catch (const CLI::Error& error) {
+    return absl::InvalidArgumentError(error.what());
+  }
+  if (help) {
+    given->help = app.help();
+    return absl::OkStatus();
+  }
+  const std::vector<std::string> extras = app.remaining();
+  if (!extras.empty()) {
+    std::string_view extra = extras.front();
+    if (!extra.starts_with("--")) {
+      return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", View(extra), "'"));
+    }
+    extra.remove_prefix(2);
+    return absl::InvalidArgumentError(Unknown("flag", extra.substr(0, extra.find('=')), names));
+  }
+  for (const Flag& flag : flags) {
+    const CLI::Option* option = app.get_option("--" + flag.name);
+    if (option->count() > 0) given->arguments[flag.name] = option->results();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FlagTexts> ReadEnvironment(const std::vector<std::string>& names, const std::string& prefix,
+                                          const std::vector<std::string>& other_variables) {
+  FlagTexts texts;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (!text.starts_with(prefix)) continue;
+    const std::string_view variable = text.substr(0, text.find('='));
+    const std::string flag =
+        absl::StrReplaceAll(absl::AsciiStrToLower(View(variable.substr(prefix.size()))), {{"_", "-"}});
+    if (Contains(names, flag)) {
+      texts[flag] = {std::string(text.substr(variable.size() + 1))};
+    } else if (!Contains(other_variables, variable)) {
+      std::vector<std::string> variables;
+      for (const std::string& name : names) variables.push_back(VariableName(prefix, name));
+      return absl::InvalidArgumentError(Unknown("variable", variable, variables));
+    }
+  }
+  return texts;
+}
+
+absl::StatusOr<FlagTexts> ReadFile(const std::string& path, const std::vector<std::string>& names) {
+  FlagTexts texts;
+  if (!std::filesystem::is_regular_file(path)) {
+    return absl::InvalidArgumentError(absl::StrCat("--config: no file '", path, "'"));
+  }
+  try {
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
+      const std::string key = absl::StrReplaceAll(item.fullname(), {{"_", "-"}});
+      if (!Contains(names, key)) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ": ", Unknown("key", item.fullname(), names)));
+      }
+      texts[key] = item.inputs;
+    }
+  } catch (const CLI::Error& error) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.what()));
+  }
+  return texts;
+}
+
+}  // namespace
+
+std::string VariableName(std::string_view prefix, std::string_view flag) {
+  return absl::StrCat(View(prefix), absl::StrReplaceAll(absl::AsciiStrToUpper(View(flag)), {{"-", "_"}}));
+}
+
+absl::StatusOr<GivenValues> ReadSources(std::string_view program, const std::vector<Flag>& flags,
+                                        const std::vector<std::string>& args, const std::string& prefix,
+                                        const std::vector<std::string>& other_variables) {
+  std::vector<std::string> names = {"config"};
+  for (const Flag& flag : flags) names.push_back(flag.name);
+  GivenValues given;
+  given.prefix = prefix;
+  if (absl::Status status = ReadArguments(program, flags, names, args, &given); !status.ok()) return status;
+  if (!given.help.empty()) return given;
+  absl::StatusOr<FlagTexts> environment = ReadEnvironment(names, prefix, other_variables);
+  if (!environment.ok()) return environment.status();
+  given.environment = *std::move(environment);
+  if (const auto config = given.environment.find("config");
+      given.file_name.empty() && config != given.environment.end()) {
+    given.file_name = config->second.front();
+  }
+  if (!given.file_name.empty()) {
+    absl::StatusOr<FlagTexts> file = ReadFile(given.file_name, names);
+    if (!file.ok()) return file.status();
+    given.file = *std::move(file);
+  }
+  return given;
+}
+
+}  // namespace hadal::base

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "models/registry.h"
+#include "server/base/flag_set.h"
+
+namespace hadal::commands {
+
+// One --model flag: NAME=DIR, or DIR with the folder's name.
+struct ModelFlag {
+  std::string name;
+  std::string dir;
+};
+
+// Which models are served, and how they are loaded.
+struct ModelOptions {
+  std::vector<ModelFlag> models;                 // empty: the demo model
+  models::LoadOptions load;                      // of each; `dir` and `name` are the model's
+  std::optional<absl::Duration> null_step_time;  // set: models compute nothing, and a step takes so long
+  std::string chat_template = "auto";            // auto, or the name of a style that every model is served with
+  int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
+
+  void AddFlags(base::FlagSet* flags) {
+    flags->Add({.name = "model",
+                .help = "[NAME=]DIR: Hugging Face checkpoint folder; repeatable",
+                .default_text = "the demo model",
+                .set = [this](const std::string& text) { return AddModel(text); },
+                .repeatable = true});
+    flags->Add({.name = "device",
+                .help = "auto, cpu, cuda or cuda:N",
+                .default_text = load.device,
+                .set = [this](const std::string& text) { return SetDevice(text); }});
+    flags->AddChoice("dtype", &load.dtype, {"auto", "bfloat16", "float16", "float32"},
+                     "compute type: auto (the checkpoint's half type), bfloat16, float16, float32");
+    flags->Add({.name = "load-format",
+                .help = "auto, dummy (random weights from config.json alone) or null[:STEP_TIME] (no arithmetic): for "
+                        "benchmarks",
+                .default_text = "auto",
+                .set = [this](const std::string& text) { return SetLoadFormat(text); }});
+    flags->AddText("chat-template", &chat_template,
+                   "auto (the checkpoint's generation) or a style to render chats with, such as deepseek-v3.1");
+    flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");
+    flags->AddBytes("memory-budget", &memory_budget_bytes, "bytes for weights, workspace and KV cache, e.g. 24GiB",
+                    "auto");
+    flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
+  }
+
+ private:
+  absl::Status AddModel(const std::string& text);
+  absl::Status SetDevice(const std::string& text);
+  absl::Status SetLoadFormat(const std::string& text);
+};
+
+}  // namespace hadal::commands

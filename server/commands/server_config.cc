@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/server_config.h"
+
+#include <utility>
+
+namespace hadal::commands {
+namespace {
+
+// Variables of scripts, tests and libraries of ours that are no flags.
+const std::vector<std::string>& OtherVariables() {
+  static const auto* const names = new std::vector<std::string>{
+      "HADAL_BINARY",  "HADAL_BUILD_DIR",          "HADAL_CCACHE_DIR",    "HADAL_CONFIG",
+      "HADAL_CPU_ISA", "HADAL_DEEPSEEK_TOKENIZER", "HADAL_DEMO_MODEL",    "HADAL_FUZZ_ITERATIONS",
+      "HADAL_PRESET",  "HADAL_REQUIRE_GPU",        "HADAL_SKIP_OS_CHECK", "HADAL_SOURCE_DIR",
+      "HADAL_VENV"};
+  return *names;
+}
+
+}  // namespace
+
+void ServerConfig::AddFlags(base::FlagSet* flags) {
+  model.AddFlags(flags);
+  engine.AddFlags(flags);
+  admission.AddFlags(flags);
+  front.stream.AddFlags(flags);
+  flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may finish after SIGTERM");
+  grammar.AddFlags(flags);
+  front.AddFlags(flags);
+  http.AddFlags(flags);
+  grpc.AddFlags(flags);
+  flags->AddText("api-key-file", &api_key_file, "bearer keys, one 'key tenant [class]' a line", "none");
+  flags->AddSwitch("insecure-public", &insecure_public, "allow a public address without API keys");
+  log.AddFlags(flags);
+}
+
+absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, const std::vector<std::string>& args) {
+  ParsedConfig parsed;
+  ServerConfig& config = parsed.config;
+  base::FlagSet flags({.prefix = "HADAL_", .others = OtherVariables()});
+  config.AddFlags(&flags);
+  absl::StatusOr<base::ParsedFlags> values = flags.Parse("hadal " + std::string(subcommand), args);
+  if (!values.ok()) return values.status();
+  parsed.flags = *std::move(values);
+  config.engine.stream = config.front.stream;
+  config.http.front = config.front;
+  config.grpc.front = config.front;
+  if (config.grpc.port == config.http.port && config.http.port != 0) config.grpc.port = -1;  // they share it
+  return parsed;
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/admission/admission_options.h"
+#include "server/base/flag_set.h"
+#include "server/base/log_options.h"
+#include "server/commands/model_options.h"
+#include "server/engine/engine_options.h"
+#include "server/http/http_options.h"
+#include "server/rpc/grpc_options.h"
+#include "server/service/front_options.h"
+#include "server/service/grammar_options.h"
+
+namespace hadal::commands {
+
+// Everything that `hadal serve` and `hadal plan` can be told: the options of each part, which also say what the flags
+// are called. docs/configuration.md explains them.
+struct ServerConfig {
+  ModelOptions model;
+  engine::EngineOptions engine;
+  admission::AdmissionOptions admission;
+  service::GrammarOptions grammar;
+  service::FrontOptions front;  // parsing copies it into the parts that hold it, too
+  http::HttpOptions http;
+  rpc::GrpcOptions grpc;
+  base::LogOptions log;
+  std::string api_key_file;
+  bool insecure_public = false;  // a public address without keys
+  absl::Duration drain_timeout = absl::Seconds(30);
+
+  void AddFlags(base::FlagSet* flags);
+};
+
+struct ParsedConfig {
+  ServerConfig config;
+  base::ParsedFlags flags;
+};
+
+// Parses the arguments after the subcommand, the HADAL_ variables and the file that --config names. Errors as of
+// base::FlagSet::Parse.
+absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, const std::vector<std::string>& args);
+
+}  // namespace hadal::commands

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "server/base/flag_set.h"
+#include "server/service/front_options.h"
+
+namespace hadal::http {
+
+struct HttpOptions {
+  service::FrontOptions front;
+  int port = 8000;                      // 0 picks one; HttpServer::port() tells it
+  int io_threads = 1;                   // besides the reserved one
+  int overload_http_status = 503;       // 503 or 429 for refusals for capacity
+  int64_t max_header_bytes = 32 << 10;  // request line and header fields: 431
+  int64_t max_target_bytes = 8 << 10;   // 414
+  int max_json_depth = 64;              // nesting of a body
+  int max_connections = 4096;
+  absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive
+  absl::Duration idle_timeout = absl::Seconds(75);         // of a kept connection between requests
+  absl::Duration keep_alive_interval = absl::Seconds(10);  // SSE comments while nothing else is sent
+  absl::Duration linger_timeout = absl::Seconds(2);        // reading on after a refusal, so that the client sees it
+  std::string version = "0.1.0";                           // for GET /version
+  std::string server_header = "hadal";
+
+  // `front` registers its own.
+  void AddFlags(base::FlagSet* flags) {
+    flags->AddInt("port", &port, {0, 65535}, "one port for gRPC and HTTP; 0 picks one and prints it");
+    flags->Add({.name = "overload-http-status",
+                .help = "HTTP status of capacity refusals: 503 or 429",
+                .default_text = std::to_string(overload_http_status),
+                .set = [this](const std::string& text) -> absl::Status {
+                  if (text != "503" && text != "429") {
+                    return absl::InvalidArgumentError(absl::StrCat("expected 503 or 429, found '", text, "'"));
+                  }
+                  overload_http_status = text == "503" ? 503 : 429;
+                  return absl::OkStatus();
+                }});
+    flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
+    flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "open client connections at most");
+  }
+};
+
+}  // namespace hadal::http

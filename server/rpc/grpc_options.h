@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "server/base/flag_set.h"
+#include "server/service/front_options.h"
+
+namespace hadal::rpc {
+
+struct GrpcOptions {
+  service::FrontOptions front;
+  int port = -1;  // -1: no port of its own; 0 picks one
+  int executor_threads = 1;
+
+  // `front` registers its own.
+  void AddFlags(base::FlagSet* flags) {
+    flags->AddInt("grpc-port", &port, {0, 65535}, "a port of its own for gRPC", "same as --port");
+  }
+};
+
+}  // namespace hadal::rpc

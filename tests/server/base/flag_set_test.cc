@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/base/flag_set.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+
+namespace hadal::base {
+namespace {
+
+using ::testing::HasSubstr;
+
+enum class Shape { kRound, kSquare };
+
+// Options as a part of the server has them, and a set that holds their flags.
+class FlagSetTest : public ::testing::Test {
+ protected:
+  FlagSetTest() {
+    flags.AddInt("slots", &slots, {1, 10}, "places");
+    flags.AddInt("threads", &threads, {1, 64}, "workers", "cores");
+    flags.AddText("label", &label, "a text");
+    flags.AddChoice("unit", &unit, {"metre", "foot"}, "a choice");
+    flags.AddEnum("shape", &shape, {{"round", Shape::kRound}, {"square", Shape::kSquare}}, "an enumeration");
+    flags.AddBool("cache", &cache, "keep things");
+    flags.AddSwitch("verbose", &verbose, "say more");
+    flags.AddBytes("max-size", &size, "a size");
+    flags.AddDuration("time-limit", &limit, "a time");
+    flags.Add({.name = "add",
+               .help = "appends",
+               .default_text = "nothing",
+               .set = [this](const std::string& text) -> absl::Status {
+                 added.push_back(text);
+                 return absl::OkStatus();
+               },
+               .repeatable = true});
+  }
+  ~FlagSetTest() override {
+    for (const std::string& variable : variables) unsetenv(variable.c_str());
+  }
+  void SetVariable(const std::string& name, const std::string& value) {
+    variables.push_back(name);
+    setenv(name.c_str(), value.c_str(), 1);
+  }
+  std::string Error(const std::vector<std::string>& args) {
+    const absl::StatusOr<ParsedFlags> parsed = flags.Parse("program", args);
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(parsed.status().message());
+  }
+  static std::string WriteToml(const std::string& text) {
+    const std::string path = ::testing::TempDir() + "/hadal_flag_set_test.toml";
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  int slots = 4;
+  int32_t threads = 0;
+  std::string label = "plain", unit = "metre";
+  Shape shape = Shape::kSquare;
+  bool cache = true, verbose = false;
+  int64_t size = 16 << 20;
+  absl::Duration limit = absl::Seconds(90);
+  std::vector<std::string> added;
+  std::vector<std::string> variables;
+  FlagSet flags{{.prefix = "FLAGTEST_", .others = {"FLAGTEST_TOOL"}}};
+};
+
+TEST_F(FlagSetTest, EachKindSetsItsOption) {
+  const auto parsed = flags.Parse(
+      "program", {"--slots=7", "--threads", "3", "--label=a b", "--unit=foot", "--shape=round", "--cache=false",
+                  "--verbose", "--max-size=1KiB", "--time-limit=250ms", "--add=x", "--add", "y"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(slots, 7);
+  EXPECT_EQ(threads, 3);
+  EXPECT_EQ(label, "a b");
+  EXPECT_EQ(unit, "foot");
+  EXPECT_EQ(shape, Shape::kRound);
+  EXPECT_FALSE(cache);
+  EXPECT_TRUE(verbose);
+  EXPECT_EQ(size, 1024);
+  EXPECT_EQ(limit, absl::Milliseconds(250));
+  EXPECT_EQ(added, (std::vector<std::string>{"x", "y"}));
+}
+
+TEST_F(FlagSetTest, DefaultsAreTheOptionsOwnValues) {
+  const auto parsed = flags.Parse("program", {});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(slots, 4);
+  EXPECT_EQ(parsed->ToToml(),
+            "add = \"nothing\"  # default\n"
+            "cache = \"true\"  # default\n"
+            "label = \"plain\"  # default\n"
+            "max-size = \"16MiB\"  # default\n"
+            "shape = \"square\"  # default\n"
+            "slots = \"4\"  # default\n"
+            "threads = \"cores\"  # default\n"
+            "time-limit = \"90s\"  # default\n"
+            "unit = \"metre\"  # default\n"
+            "verbose = \"false\"  # default\n");
+}
+
+TEST_F(FlagSetTest, FlagBeatsEnvironmentBeatsFile) {
+  const std::string path = WriteToml("slots = 1\nmax-size = \"2KiB\"\nmax_size = \"3KiB\"\ntime_limit = \"1s\"\n");
+  SetVariable("FLAGTEST_SLOTS", "2");
+  SetVariable("FLAGTEST_TIME_LIMIT", "2s");
+  const auto parsed = flags.Parse("program", {"--slots=3", "--config", path});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(slots, 3);
+  EXPECT_EQ(limit, absl::Seconds(2));
+  EXPECT_EQ(size, 3 << 10);
+  EXPECT_EQ(parsed->values.at("slots").source, ValueSource::kFlag);
+  EXPECT_EQ(parsed->values.at("time-limit").source, ValueSource::kEnvironment);
+  EXPECT_EQ(parsed->values.at("max-size").source, ValueSource::kFile);
+  EXPECT_EQ(parsed->values.at("label").source, ValueSource::kDefault);
+  EXPECT_THAT(parsed->ToToml(), HasSubstr("slots = \"3\"  # flag\n"));
+}
+
+TEST_F(FlagSetTest, TheFileCanComeFromTheEnvironment) {
+  SetVariable("FLAGTEST_CONFIG", WriteToml("label = \"from the file\"\n"));
+  ASSERT_TRUE(flags.Parse("program", {}).ok());
+  EXPECT_EQ(label, "from the file");
+  EXPECT_EQ(Error({"--config=/nowhere.toml"}), "--config: no file '/nowhere.toml'");
+}
+
+TEST_F(FlagSetTest, UnknownNamesAreRefusedWithTheNearestKnown) {
+  EXPECT_EQ(Error({"--slotz=3"}), "unknown flag 'slotz'; did you mean 'slots'?");
+  EXPECT_EQ(Error({"extra"}), "unexpected argument 'extra'");
+  const std::string path = WriteToml("lable = 1\n");
+  EXPECT_EQ(Error({"--config", path}), path + ": unknown key 'lable'; did you mean 'label'?");
+  SetVariable("FLAGTEST_TOOL", "not ours");
+  EXPECT_TRUE(flags.Parse("program", {}).ok());
+  SetVariable("FLAGTEST_SLOT", "1");
+  EXPECT_EQ(Error({}), "unknown variable 'FLAGTEST_SLOT'; did you mean 'FLAGTEST_SLOTS'?");
+}
+
+TEST_F(FlagSetTest, ErrorsNameWhereTheValueCameFrom) {
+  EXPECT_EQ(Error({"--slots", "11"}), "--slots: expected a whole number from 1 to 10, found '11'");
+  EXPECT_EQ(Error({"--unit=mile"}), "--unit: expected one of metre, foot, found 'mile'");
+  EXPECT_EQ(Error({"--shape=oval"}), "--shape: expected one of round, square, found 'oval'");
+  EXPECT_EQ(Error({"--cache=perhaps"}), "--cache: expected true or false, found 'perhaps'");
+  const std::string path = WriteToml("time-limit = \"soon\"\n");
+  EXPECT_THAT(Error({"--config", path}), HasSubstr(path + ": time-limit: expected a duration"));
+  SetVariable("FLAGTEST_MAX_SIZE", "big");
+  EXPECT_THAT(Error({}), HasSubstr("FLAGTEST_MAX_SIZE: expected a size"));
+}
+
+TEST_F(FlagSetTest, HelpShowsEachFlagWithItsDefault) {
+  const auto parsed = flags.Parse("program", {"--help"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_THAT(parsed->help, HasSubstr("program"));
+  EXPECT_THAT(parsed->help, HasSubstr("a size [16MiB]"));
+  EXPECT_THAT(parsed->help, HasSubstr("workers [cores]"));
+  EXPECT_TRUE(flags.Parse("program", {"--print-config"})->print_config);
+}
+
+}  // namespace
+}  // namespace hadal::base

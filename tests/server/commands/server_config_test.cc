@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/server_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace hadal::commands {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string WriteToml(const std::string& text) {
+  const std::string path = ::testing::TempDir() + "/hadal_server_config_test.toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(ServerConfigTest, DefaultsMatchTheDocumentedOnes) {
+  auto parsed = ParseServerConfig("serve", {});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->config.http.port, 8000);
+  EXPECT_EQ(parsed->config.front.host, "127.0.0.1");
+  EXPECT_EQ(parsed->config.admission.max_queue_requests, 512);
+  EXPECT_EQ(parsed->config.drain_timeout, absl::Seconds(30));
+  EXPECT_TRUE(parsed->config.model.models.empty());
+}
+
+TEST(ServerConfigTest, FlagBeatsEnvironmentBeatsFile) {
+  const std::string path = WriteToml("port = 1000\nmax-batch-size = 7\nmax_batch_tokens = 99\n");
+  setenv("HADAL_PORT", "2000", 1);
+  setenv("HADAL_MAX_BATCH_SIZE", "8", 1);
+  auto parsed = ParseServerConfig("serve", {"--port=3000", "--config", path});
+  unsetenv("HADAL_PORT");
+  unsetenv("HADAL_MAX_BATCH_SIZE");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->config.http.port, 3000);
+  EXPECT_EQ(parsed->config.engine.max_batch_size, 8);
+  EXPECT_EQ(parsed->config.engine.max_batch_tokens, 99);
+  EXPECT_EQ(parsed->flags.values["port"].source, base::ValueSource::kFlag);
+  EXPECT_EQ(parsed->flags.values["max-batch-size"].source, base::ValueSource::kEnvironment);
+  EXPECT_EQ(parsed->flags.values["max-batch-tokens"].source, base::ValueSource::kFile);
+  EXPECT_THAT(parsed->flags.ToToml(), HasSubstr("port = \"3000\"  # flag"));
+}
+
+TEST(ServerConfigTest, UnknownNamesAreRefusedWithTheNearestKnown) {
+  auto flag = ParseServerConfig("serve", {"--max-batch-sise=3"});
+  EXPECT_THAT(std::string(flag.status().message()), HasSubstr("did you mean 'max-batch-size'"));
+  auto key = ParseServerConfig("serve", {"--config", WriteToml("prot = 1\n")});
+  EXPECT_THAT(std::string(key.status().message()), HasSubstr("did you mean 'port'"));
+  setenv("HADAL_PROT", "1", 1);
+  auto variable = ParseServerConfig("serve", {});
+  unsetenv("HADAL_PROT");
+  EXPECT_THAT(std::string(variable.status().message()), HasSubstr("did you mean 'HADAL_PORT'"));
+}
+
+TEST(ServerConfigTest, RangeErrorsNameFlagLimitAndValue) {
+  auto parsed = ParseServerConfig("serve", {"--port", "70000"});
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("--port"));
+  EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("65535"));
+  EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("70000"));
+}
+
+TEST(ServerConfigTest, ModelsTakeANameOrTheFoldersName) {
+  auto parsed = ParseServerConfig("serve", {"--model", "r1=/m/one", "--model", "/m/two/"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  ASSERT_EQ(parsed->config.model.models.size(), 2u);
+  EXPECT_EQ(parsed->config.model.models[0].name, "r1");
+  EXPECT_EQ(parsed->config.model.models[0].dir, "/m/one");
+  EXPECT_EQ(parsed->config.model.models[1].name, "two");
+  EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
+}
+
+TEST(ServerConfigTest, TheNullFormatTakesAStepTime) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null:20ms"})->config.model.null_step_time,
+            absl::Milliseconds(20));
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null"})->config.model.null_step_time, absl::ZeroDuration());
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=dummy"})->config.model.load.load_format,
+            models::LoadFormat::kDummy);
+  EXPECT_FALSE(ParseServerConfig("serve", {})->config.model.null_step_time.has_value());
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=null:soon"}).ok());
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=nul"}).ok());
+}
+
+TEST(ServerConfigTest, WhatSeveralPartsShareReachesAll) {
+  auto parsed = ParseServerConfig("serve", {"--slow-reader-timeout=7s", "--host=::1", "--max-body=1KiB"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const ServerConfig& config = parsed->config;
+  EXPECT_EQ(config.engine.stream.slow_reader_timeout, absl::Seconds(7));
+  for (const service::FrontOptions& front : {config.http.front, config.grpc.front}) {
+    EXPECT_EQ(front.stream.slow_reader_timeout, absl::Seconds(7));
+    EXPECT_EQ(front.host, "::1");
+    EXPECT_EQ(front.max_body_bytes, 1024);
+  }
+}
+
+TEST(ServerConfigTest, APortForBothIsNoPortOfItsOwn) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--port=7000", "--grpc-port=7000"})->config.grpc.port, -1);
+  EXPECT_EQ(ParseServerConfig("serve", {"--port=7000", "--grpc-port=7001"})->config.grpc.port, 7001);
+  EXPECT_EQ(ParseServerConfig("serve", {"--port=0", "--grpc-port=0"})->config.grpc.port, 0);
+}
+
+TEST(ServerConfigTest, CapacityRefusalsAreOneOfTwoStatuses) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--overload-http-status=429"})->config.http.overload_http_status, 429);
+  EXPECT_EQ(ParseServerConfig("serve", {"--overload-http-status=500"}).status().message(),
+            "--overload-http-status: expected 503 or 429, found '500'");
+}
+
+}  // namespace
+}  // namespace hadal::commands
