@@ -96,6 +96,7 @@ function(hadal_test)
   add_executable(${ARG_NAME} ${ARG_SRCS})
   target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  target_compile_options(${ARG_NAME} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-pthread>)  # as the precompiled headers
   hadal_use_pch(${ARG_NAME} TEST)
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
@@ -114,7 +115,7 @@ function(hadal_test_objects)
   add_library(${ARG_NAME} OBJECT ${ARG_SRCS})
   # As in a program, so that the test set of precompiled headers fits.
   set_target_properties(${ARG_NAME} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(${ARG_NAME} PRIVATE -fPIE)
+  target_compile_options(${ARG_NAME} PRIVATE -fPIE -pthread)
   target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock)
   hadal_use_pch(${ARG_NAME} TEST)
