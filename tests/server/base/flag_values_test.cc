@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "server/base/nearest_name.h"
-
 namespace hadal::base {
 namespace {
 
@@ -38,11 +36,6 @@ TEST(FlagValuesTest, TextsParseBack) {
   EXPECT_EQ(DurationText(absl::Seconds(90)), "90s");
   EXPECT_EQ(DurationText(absl::Milliseconds(1500)), "1.5s");
   EXPECT_EQ(DurationText(absl::Milliseconds(5)), "5ms");
-}
-
-TEST(FlagValuesTest, NearestNameIsEmptyWhenNothingIsNear) {
-  EXPECT_EQ(NearestName("prot", {"host", "port"}), "port");
-  EXPECT_EQ(NearestName("completely-different", {"host", "port"}), "");
 }
 
 }  // namespace

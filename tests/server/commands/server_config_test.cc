@@ -64,27 +64,6 @@ TEST(ServerConfigTest, RangeErrorsNameFlagLimitAndValue) {
   EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("70000"));
 }
 
-TEST(ServerConfigTest, ModelsTakeANameOrTheFoldersName) {
-  auto parsed = ParseServerConfig("serve", {"--model", "r1=/m/one", "--model", "/m/two/"});
-  ASSERT_TRUE(parsed.ok()) << parsed.status();
-  ASSERT_EQ(parsed->config.model.models.size(), 2u);
-  EXPECT_EQ(parsed->config.model.models[0].name, "r1");
-  EXPECT_EQ(parsed->config.model.models[0].dir, "/m/one");
-  EXPECT_EQ(parsed->config.model.models[1].name, "two");
-  EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
-}
-
-TEST(ServerConfigTest, TheNullFormatTakesAStepTime) {
-  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null:20ms"})->config.model.null_step_time,
-            absl::Milliseconds(20));
-  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null"})->config.model.null_step_time, absl::ZeroDuration());
-  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=dummy"})->config.model.load.load_format,
-            models::LoadFormat::kDummy);
-  EXPECT_FALSE(ParseServerConfig("serve", {})->config.model.null_step_time.has_value());
-  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=null:soon"}).ok());
-  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=nul"}).ok());
-}
-
 TEST(ServerConfigTest, WhatSeveralPartsShareReachesAll) {
   auto parsed = ParseServerConfig("serve", {"--slow-reader-timeout=7s", "--host=::1", "--max-body=1KiB"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/model_options.h"
+
+#include <gtest/gtest.h>
+
+#include "server/commands/server_config.h"
+
+namespace hadal::commands {
+namespace {
+
+TEST(ModelOptionsTest, ModelsTakeANameOrTheFoldersName) {
+  auto parsed = ParseServerConfig("serve", {"--model", "r1=/m/one", "--model", "/m/two/"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  ASSERT_EQ(parsed->config.model.models.size(), 2u);
+  EXPECT_EQ(parsed->config.model.models[0].name, "r1");
+  EXPECT_EQ(parsed->config.model.models[0].dir, "/m/one");
+  EXPECT_EQ(parsed->config.model.models[1].name, "two");
+  EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
+}
+
+TEST(ModelOptionsTest, TheNullFormatTakesAStepTime) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null:20ms"})->config.model.null_step_time,
+            absl::Milliseconds(20));
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null"})->config.model.null_step_time, absl::ZeroDuration());
+  EXPECT_EQ(ParseServerConfig("serve", {"--load-format=dummy"})->config.model.load.load_format,
+            models::LoadFormat::kDummy);
+  EXPECT_FALSE(ParseServerConfig("serve", {})->config.model.null_step_time.has_value());
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=null:soon"}).ok());
+  EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=nul"}).ok());
+}
+
+TEST(ModelOptionsTest, DevicesMayHaveANumber) {
+  EXPECT_EQ(ParseServerConfig("serve", {"--device=cuda:3"})->config.model.load.device, "cuda:3");
+  EXPECT_EQ(ParseServerConfig("serve", {"--device=cuda:x"}).status().message(),
+            "--device: expected auto, cpu, cuda or cuda:N, found 'cuda:x'");
+}
+
+}  // namespace
+}  // namespace hadal::commands
