@@ -161,7 +161,7 @@ void TransposeSums(const float* sums, int64_t n_step, float* c, int64_t ldc, int
       __m512i block[16];
       for (int r = 0; r < 16; ++r) block[r] = _mm512_loadu_si512(sums + j / kTile * n_step + i * kTile + r * kTile);
       Transpose(block);
-      const __mmask16 lanes = FirstLanes(n - j);
+      const __mmask16 lanes = Avx512Vec::FirstLanes(n - j);
       for (int r = 0; r < std::min<int64_t>(kTile, m - i); ++r) {
         _mm512_mask_storeu_epi32(c + (i + r) * ldc + j, lanes, block[r]);
       }

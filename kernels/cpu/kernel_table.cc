@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/kernel_table.h"
 
+#include "kernels/cpu/isa.h"
+
 namespace hadal::kernels::cpu {
 
 const KernelTable& TableFor(Isa isa) {

@@ -3,13 +3,12 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/isa.h"
 #include "kernels/half.h"
 #include "kernels/tensor_view.h"
 
 namespace hadal::kernels::cpu {
 
-// The inner loops, one implementation per instruction set. All work on dense rows of `n` values without alignment
+// The inner loops, compiled for each instruction set. All work on dense rows of `n` values without alignment
 // demands; n may be 0. Sums may be taken in any order; NaN in, NaN out. An entry that an instruction set does not
 // improve is that of the set below it.
 struct KernelTable {
@@ -37,6 +36,8 @@ struct KernelTable {
   void (*gemm_bf16)(const BF16* x, int64_t ldx, const BF16* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
                     int64_t k);
 };
+
+enum class Isa;  // isa.h; this header stays narrow, since files for an instruction set include it
 
 // The table for an instruction set that the machine has.
 const KernelTable& TableFor(Isa isa);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks with nm that compiled objects hold no symbol of a library their layer must not know: check_symbols.py BUILD_DIR.
 
-It sees what the include check cannot: a library that comes in through a third-party header or a link dependency.
+It sees what the include check cannot: a library that comes in through a third-party header or a link dependency. It also checks
+that objects compiled for an instruction set define no weak function: the linker might give it to callers on other machines.
 """
 import pathlib
 import re
@@ -30,6 +31,9 @@ BANNED = {
     "client": (DEVICE, DNNL, JSON),
 }
 
+# compiled with flags that not every machine understands
+INSTRUCTION_SET_OBJECT = re.compile(r"/cpu/(avx|amx)[^/]*\.o$")
+
 
 def folder_of(path):
     """'kernels/CMakeFiles/hadal_kernels.dir/cpu/gemm.cc.o' -> 'kernels/cpu'; None for a folder without a rule."""
@@ -48,6 +52,11 @@ def find_banned(folder, listing):
     return sorted(found)
 
 
+def find_weak_functions(listing):
+    """The weak functions that a listing of nm --format=posix (name, type, address) defines."""
+    return sorted(line.split()[0] for line in listing.splitlines() if line.split()[1:2] == ["W"])
+
+
 def symbols_of(path):
     return subprocess.run(["nm", "--format=just-symbols", str(path)], check=True, capture_output=True, text=True).stdout
 
@@ -63,6 +72,9 @@ def main():
         checked += 1
         found = find_banned(folder, symbols_of(path))
         problems += [f"{name}: {folder} must not know {symbol}" for symbol in found[:5]]
+        if INSTRUCTION_SET_OBJECT.search(name):
+            listing = subprocess.run(["nm", "--format=posix", str(path)], check=True, capture_output=True, text=True).stdout
+            problems += [f"{name}: must be local, or be kept out: {symbol}" for symbol in find_weak_functions(listing)[:5]]
     print("\n".join(problems))
     print(f"{checked} objects checked, {len(problems)} problems")
     return 1 if problems or checked == 0 else 0

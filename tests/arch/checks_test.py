@@ -100,6 +100,12 @@ class SymbolsTest(unittest.TestCase):
         self.assertEqual([], check_symbols.find_banned("kernels/cpu", "dnnl_primitive_execute"))
         self.assertEqual([], check_symbols.find_banned("server", "_ZN4grpc6StatusC1Ev"))
 
+    def test_finds_weak_functions(self):
+        listing = "_ZN5local1fEv t 0 10\n_ZN5table3GetEv T 0 10\n_ZSt3minIlERKT_S2_S2_ W 0 10\nDW.ref.__gxx_personality_v0 V 0 8\nmemmove U\n"
+        self.assertEqual(["_ZSt3minIlERKT_S2_S2_"], check_symbols.find_weak_functions(listing))
+        self.assertTrue(check_symbols.INSTRUCTION_SET_OBJECT.search("kernels/CMakeFiles/hadal_kernels_cpu.dir/cpu/avx512_bf16.cc.o"))
+        self.assertFalse(check_symbols.INSTRUCTION_SET_OBJECT.search("kernels/CMakeFiles/hadal_kernels_cpu.dir/cpu/portable.cc.o"))
+
     def test_takes_the_longest_matching_folder(self):
         self.assertEqual("server/engine", check_symbols.folder_of("server/engine/CMakeFiles/hadal_engine.dir/a.cc.o"))
         self.assertEqual("server", check_symbols.folder_of("server/CMakeFiles/hadal.dir/main.cc.o"))
