@@ -246,7 +246,6 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   load.ready = state == State::kReady;
   load.draining = state == State::kDraining;
   load.waiting_limit = options_.max_queue_requests;
-  load.waiting_tokens_limit = options_.max_queue_tokens;
   base::MutexLock lock(&mutex_);
   for (const auto& model : models_) {
     load.memory_capacity_bytes += model->limits.pool->capacity_bytes();
@@ -260,7 +259,6 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   if (load.departures_per_second > 0) {
     load.predicted_wait_seconds = static_cast<double>(slots_) / load.departures_per_second;
   }
-  load.retry_after = HintFor(queue_reservations_.Peek(now, 1, DrainRateLocked(now)), 0);
   return load;
 }
 

@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 
-#include "absl/time/time.h"
 #include "server/request/request.h"
 
 namespace hadal::admission {
@@ -14,14 +13,12 @@ struct AdmissionLoad {
   int64_t waiting = 0;
   int64_t waiting_limit = 0;
   int64_t waiting_tokens = 0;
-  int64_t waiting_tokens_limit = 0;
   std::array<int64_t, request::kNumPriorities> waiting_by_class = {};
   std::array<int64_t, request::kNumPriorities> tokens_by_class = {};
   int64_t memory_capacity_bytes = 0;  // KV pools of all models
   int64_t memory_leased_bytes = 0;
   double departures_per_second = 0;
   double predicted_wait_seconds = 0;  // of an arrival now; 0 while no departure was seen
-  absl::Duration retry_after;         // a request refused now would be told this, before jitter
   bool draining = false;
   bool ready = false;
 };
