@@ -9,36 +9,16 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
-#include "models/null_model.h"
-#include "models/registry.h"
 #include "server/base/log.h"
-#include "server/base/strings.h"
+#include "server/commands/admission_log_sink.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
-#include "server/commands/generation_defaults.h"
+#include "server/commands/engine_factory.h"
 #include "server/commands/memory_budget.h"
+#include "server/commands/memory_planner.h"
 
 namespace hadal::commands {
 namespace {
-
-admission::LogSink MakeLogSink() {
-  return [](admission::LogSeverity severity, std::string_view component, std::string_view message,
-            const admission::LogFields& fields) {
-    const base::LogLevel level = severity == admission::LogSeverity::kError     ? base::LogLevel::kError
-                                 : severity == admission::LogSeverity::kWarning ? base::LogLevel::kWarn
-                                                                                : base::LogLevel::kInfo;
-    if (fields.reason == request::Reason::kNone) return base::Log(level, component, message);
-    base::Log(level, component, message,
-              {{"reason", request::ReasonName(fields.reason)},
-               {"request_id", std::string_view(fields.request_id)},
-               {"class", request::kPriorityNames[static_cast<int>(fields.priority)]},
-               {"required_bytes", fields.required_bytes},
-               {"available_bytes", fields.available_bytes},
-               {"retry_after_ms", fields.retry_after_ms}});
-  };
-}
 
 bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
 
@@ -47,43 +27,9 @@ std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
   return {{"hadal-demo", DemoModelDir()}};
 }
 
-// The style that chats are rendered in, and in the log by what it was chosen. A checkpoint that cannot chat is served
-// all the same: chat requests are told why.
-absl::Status ChooseChatTemplate(const std::string& wanted, service::ServedModel* served) {
-  using chat::ChatTemplate;
-  if (wanted == "auto") {
-    served->chat_template = ChatTemplate::Detect(*served->tokenizer, served->info.family);
-  } else {
-    const std::optional<chat::ChatStyle> style = chat::ChatStyleFromName(wanted);
-    if (!style.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", chat::ChatStyleNames()));
-    }
-    served->chat_template = ChatTemplate::ForStyle(*style, *served->tokenizer);
-  }
-  if (!served->chat_template.ok()) {
-    base::Log(base::LogLevel::kWarn, "loader",
-              absl::StrCat(served->name, ": ", served->chat_template.status().message()));
-    return absl::OkStatus();
-  }
-  const bool guessed = served->chat_template->origin() == "the vocabulary";
-  base::Log(guessed ? base::LogLevel::kWarn : base::LogLevel::kInfo, "loader",
-            absl::StrCat(served->name, ": chats are rendered as ",
-                         base::View(chat::ChatStyleName(served->chat_template->style())), ", by ",
-                         base::View(served->chat_template->origin()),
-                         guessed ? ", for want of a template; --chat-template overrides this" : ""));
-  return absl::OkStatus();
-}
-
 int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1u, 8u)); }
 
 }  // namespace
-
-// A model in memory, before its engine exists.
-struct App::Loaded {
-  std::shared_ptr<models::Model> model;
-  std::shared_ptr<service::ServedModel> served;
-};
 
 App::App(ServerConfig config, std::function<void()> on_failure)
     : config_(std::move(config)),
@@ -99,6 +45,16 @@ App::~App() {
 }
 
 absl::Status App::Start() {
+  server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+  if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
+  if (absl::Status status = LoadKeys(); !status.ok()) return status;
+  if (absl::Status status = CreateAdmission(); !status.ok()) return status;
+  CreateService();
+  if (absl::Status status = StartGrpc(); !status.ok()) return status;
+  return StartHttp();
+}
+
+absl::Status App::CheckModelFolders() const {
   for (const ModelFlag& flag : model_flags_) {
     std::error_code error;
     if (!std::filesystem::exists(std::filesystem::path(flag.dir) / "config.json", error)) {
@@ -106,6 +62,10 @@ absl::Status App::Start() {
           absl::StrCat("--model: '", flag.dir, "' is no checkpoint folder: it has no config.json"));
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status App::LoadKeys() {
   if (!config_.api_key_file.empty()) {
     absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
     if (!keys.ok()) return keys.status();
@@ -116,8 +76,10 @@ absl::Status App::Start() {
         absl::StrCat("--host=", config_.front.host,
                      " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
   }
-  server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+  return absl::OkStatus();
+}
 
+absl::Status App::CreateAdmission() {
   admission::AdmissionOptions options = config_.admission;
   options.max_queue_requests = std::max<int64_t>(1, options.max_queue_requests);
   options.log = MakeLogSink();
@@ -127,7 +89,10 @@ absl::Status App::Start() {
   admission_ = *std::move(admission);
   admission_->SetLoading(absl::Seconds(2));
   server_metrics_.Watch([this] { return MakeLoad(Sources()); });
+  return absl::OkStatus();
+}
 
+void App::CreateService() {
   service::GenerateService::Options service;
   service.admission = admission_.get();
   service.models = &models_;
@@ -137,11 +102,16 @@ absl::Status App::Start() {
   service.metrics = &metrics_;
   service.grammars = config_.grammar;
   service_ = std::make_unique<service::GenerateService>(std::move(service));
+}
 
+absl::Status App::StartGrpc() {
   auto grpc_server = rpc::GrpcServer::Start(config_.grpc, service_.get(), &keys_);
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
+  return absl::OkStatus();
+}
 
+absl::Status App::StartHttp() {
   http::HttpOptions http = config_.http;
   http.version = kVersion;
   http::HttpServer::Dependencies dependencies;
@@ -159,164 +129,64 @@ absl::Status App::Start() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<App::Loaded> App::LoadOne(const ModelFlag& flag, int index) {
-  const absl::Time start = base::Clock::Real()->Now();
+absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index) {
   progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
-  // The tokenizer is parsed beside the weights: for a small model it is the longer part.
-  absl::StatusOr<std::shared_ptr<const tokenizer::Tokenizer>> tokenizer = absl::UnknownError("not loaded");
-  std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
-
-  absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
-  const std::optional<absl::Duration>& null_step_time = config_.model.null_step_time;
-  if (!null_step_time.has_value()) {
-    models::LoadOptions options = config_.model.load;
-    options.dir = flag.dir;
-    options.name = flag.name;
-    options.max_batch_tokens = config_.engine.max_batch_tokens;
-    options.max_batch_size = config_.engine.max_batch_size;
-    options.progress = [this](checkpoint::LoadProgress progress) {
-      progress_.Update(progress.bytes_done, progress.bytes_total);
-      admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
-    };
-    model = models::LoadModel(options);
-  }
-  tokenizer_thread.join();
-  if (!tokenizer.ok()) return tokenizer.status();
-  if (null_step_time.has_value()) {
-    models::NullModel::Options null;
-    null.name = flag.name;
-    null.vocab_size = (*tokenizer)->vocab_size();
-    null.step_latency = absl::ToChronoMicroseconds(*null_step_time);
-    if (config_.model.load.max_model_len > 0) null.max_model_len = config_.model.load.max_model_len;
-    absl::StatusOr<std::unique_ptr<models::NullModel>> created = models::NullModel::Create(null);
-    if (!created.ok()) return created.status();
-    model = *std::move(created);
-  }
-  if (!model.ok()) return model.status();
-  const models::ModelInfo& info = (*model)->info();
-  if ((*tokenizer)->vocab_size() > info.vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: tokenizer.json has ids up to %d, but the model's embedding has only %d rows", flag.dir,
-                        (*tokenizer)->vocab_size() - 1, info.vocab_size));
-  }
-
-  auto served = std::make_shared<service::ServedModel>();
-  served->name = flag.name;
-  served->info = info;
-  served->tokenizer = *tokenizer;
-  if (absl::Status status = ChooseChatTemplate(config_.model.chat_template, served.get()); !status.ok()) return status;
-  absl::StatusOr<service::GenerationDefaults> defaults = ReadGenerationDefaults(flag.dir);
-  if (!defaults.ok()) return defaults.status();
-  served->defaults = *defaults;
-  served->grammar_compiler = grammar::GrammarCompiler::Create(*tokenizer, info.vocab_size);
-  served->model_index = index;
-  served->created_unix_s = absl::ToUnixSeconds(absl::Now());
+  absl::StatusOr<LoadedModel> loaded = LoadServedModel(config_, flag, index, [this](checkpoint::LoadProgress progress) {
+    progress_.Update(progress.bytes_done, progress.bytes_total);
+    admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
+  });
+  if (!loaded.ok()) return loaded.status();
+  const models::ModelInfo& info = loaded->model->info();
   server_metrics_.model_info.With({flag.name, info.family, info.dtype, config_.model.load.device}).Set(1);
-  base::Log(base::LogLevel::kInfo, "loader",
-            absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
-                            static_cast<double>(info.weights_bytes) / 1e9,
-                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start)));
-  return Loaded{*std::move(model), std::move(served)};
+  return loaded;
 }
 
-absl::Status App::StartEngines(std::vector<Loaded> loaded) {
+absl::Status App::CreateLedger(const std::vector<LoadedModel>& loaded) {
   int64_t budget = config_.model.memory_budget_bytes;
   if (budget == 0) {
     absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config_.model.load.device);
     if (!automatic.ok()) return automatic.status();
     budget = *automatic;
-    // Weights are not in the available memory any more once they are loaded; the budget counts them.
-    for (const Loaded& one : loaded) budget += one.model->info().weights_bytes;
+    // Loaded weights are not in the available memory any more; the budget counts them.
+    for (const LoadedModel& one : loaded) budget += one.model->info().weights_bytes;
   }
   auto ledger = admission::MemoryLedger::Create(budget);
   if (!ledger.ok()) return ledger.status();
   memory_ = *std::move(ledger);
-  for (const Loaded& one : loaded) {
-    const std::string& name = one.served->name;
-    if (absl::Status status = memory_->Commit(absl::StrCat(name, " weights"), one.model->info().weights_bytes);
-        !status.ok()) {
-      return status;
-    }
-    const int64_t workspace = one.model->WorkspaceBytes(config_.engine.max_batch_tokens, config_.engine.max_batch_size);
-    if (absl::Status status = memory_->Commit(absl::StrCat(name, " workspace"), workspace); !status.ok()) return status;
-  }
-  const int64_t rest = memory_->budget_bytes() - memory_->committed_bytes();
-  for (const Loaded& one : loaded) {
+  return absl::OkStatus();
+}
+
+absl::Status App::CreateEngines(const std::vector<LoadedModel>& loaded) {
+  if (absl::Status status = CreateLedger(loaded); !status.ok()) return status;
+  std::vector<ModelMemory> models;
+  for (const LoadedModel& one : loaded) {
     const models::ModelInfo& info = one.model->info();
-    KvShare share;
-    share.share_bytes = rest / static_cast<int64_t>(loaded.size());
-    share.layout = one.model->kv_layout();
-    absl::StatusOr<int32_t> block_tokens = KvBlockTokens(info.name, share.layout, config_.engine.block_tokens);
-    if (!block_tokens.ok()) return block_tokens.status();
-    share.block_tokens = *block_tokens;
-    share.max_requests = int64_t{config_.engine.max_batch_size} + config_.admission.max_queue_requests;
-    share.max_model_len = info.max_model_len;
-    share.max_batch_size = config_.engine.max_batch_size;
-    share.max_batch_tokens = std::max(config_.engine.max_batch_tokens, config_.engine.max_batch_size);
-    const absl::StatusOr<models::KvCacheSize> size = KvPools(info.name, share);
-    if (!size.ok()) return size.status();
-    const int64_t block_bytes = share.layout.block_bytes(*block_tokens);
-    // Requests lease full-attention KV blocks; window blocks belong to the slots of the batch.
-    const int64_t window_bytes = size->window_blocks * share.layout.window_block_bytes(*block_tokens);
-    if (window_bytes > 0) {
-      absl::Status status = memory_->Commit(absl::StrCat(info.name, " windows"), window_bytes);
-      if (!status.ok()) return status;
-    }
-    auto pool = memory_->CommitKvPool(info.name, size->blocks * block_bytes);
-    if (!pool.ok()) return pool.status();
+    models.push_back({info.name, info.weights_bytes,
+                      one.model->WorkspaceBytes(config_.engine.max_batch_tokens, config_.engine.max_batch_size),
+                      info.max_model_len, one.model->kv_layout()});
+  }
+  const ServingLimits limits = {config_.engine.block_tokens, config_.engine.max_batch_size,
+                                config_.engine.max_batch_tokens, config_.admission.max_queue_requests};
+  absl::StatusOr<std::vector<CachePlan>> caches = PlanCaches(models, limits, memory_.get());
+  if (!caches.ok()) return caches.status();
 
-    admission::ModelLimits limits;
-    limits.name = info.name;
-    limits.max_model_len = info.max_model_len;
-    limits.block_tokens = *block_tokens;
-    limits.block_bytes = block_bytes;
-    limits.pool = *pool;
-    absl::StatusOr<int> index = admission_->AddModel(limits);
-    if (!index.ok()) return index.status();
-
-    engine::EngineOptions options = config_.engine;
-    options.name = absl::StrCat("engine_", *index);
-    options.num_blocks = size->blocks;
-    options.num_window_blocks = size->window_blocks;
-    options.block_tokens = *block_tokens;
-    options.max_batch_tokens = share.max_batch_tokens;
-    options.log = MakeLogSink();
-    options.observer = &engine_metrics_;
-    options.on_fault = on_failure_;
-    auto engine = engine::Engine::Create(std::move(options), one.model, admission_.get(), *index);
+  engine::EngineOptions options = config_.engine;
+  options.log = MakeLogSink();
+  options.observer = &engine_metrics_;
+  options.on_fault = on_failure_;
+  for (size_t i = 0; i < loaded.size(); ++i) {
+    auto engine = CreateEngine(options, loaded[i].model, (*caches)[i], admission_.get());
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
-    if (*block_tokens != config_.engine.block_tokens) {
-      base::Log(
-          base::LogLevel::kInfo, "main",
-          absl::StrFormat("%s: KV blocks of %d tokens instead of %d, so that they hold whole entries of its caches",
-                          info.name, *block_tokens, config_.engine.block_tokens));
-    }
-    base::Log(base::LogLevel::kInfo, "main",
-              absl::StrFormat("%s: KV cache of %d blocks, %d tokens, %.2f GB; context %d tokens", info.name,
-                              size->blocks, int64_t{size->blocks} * *block_tokens,
-                              static_cast<double>(size->blocks * block_bytes) / 1e9, info.max_model_len));
-    if (window_bytes > 0) {
-      base::Log(base::LogLevel::kInfo, "main",
-                absl::StrFormat("%s: window cache of %d blocks, %.2f GB", info.name, size->window_blocks,
-                                static_cast<double>(window_bytes) / 1e9));
-    }
-    if (int64_t{size->blocks} * *block_tokens < info.max_model_len) {
-      base::Log(
-          base::LogLevel::kWarn, "main",
-          absl::StrCat(info.name, ": a request of the whole context does not fit into the KV cache; longer ones than ",
-                       int64_t{size->blocks} * *block_tokens,
-                       " tokens are refused. Raise --memory-budget or set --max-model-len"));
-    }
-    if (absl::Status status = models_.Add(one.served); !status.ok()) return status;
+    if (absl::Status status = models_.Add(loaded[i].served); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::Status App::Load(const std::function<bool()>& cancelled) {
-  std::vector<Loaded> loaded;
+  std::vector<LoadedModel> loaded;
   for (size_t i = 0; i < model_flags_.size(); ++i) {
-    absl::StatusOr<Loaded> one = LoadOne(model_flags_[i], static_cast<int>(i));
+    absl::StatusOr<LoadedModel> one = LoadOne(model_flags_[i], static_cast<int>(i));
     if (!one.ok()) {
       progress_.End();
       return one.status();
@@ -325,7 +195,7 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
     if (cancelled()) return absl::CancelledError("stopped while loading");
   }
   progress_.End();
-  if (absl::Status status = StartEngines(std::move(loaded)); !status.ok()) return status;
+  if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;
   for (auto& engine : engines_) engine->Start();
   models_.AddAlias("deepseek-chat", "", false);
   models_.AddAlias("deepseek-reasoner", "", true);

@@ -13,6 +13,7 @@
 #include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
 #include "server/commands/load_progress.h"
+#include "server/commands/model_loading.h"
 #include "server/commands/server_config.h"
 #include "server/commands/server_load.h"
 #include "server/commands/server_metrics.h"
@@ -49,10 +50,18 @@ class App {
   int grpc_port() const;
 
  private:
-  struct Loaded;
+  // --- Start ---
+  absl::Status CheckModelFolders() const;
+  absl::Status LoadKeys();
+  absl::Status CreateAdmission();
+  void CreateService();
+  absl::Status StartGrpc();
+  absl::Status StartHttp();
+  // --- Load ---
+  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index);
+  absl::Status CreateLedger(const std::vector<LoadedModel>& loaded);
+  absl::Status CreateEngines(const std::vector<LoadedModel>& loaded);
 
-  absl::StatusOr<Loaded> LoadOne(const ModelFlag& flag, int index);
-  absl::Status StartEngines(std::vector<Loaded> loaded);
   LoadSources Sources() const;
   http::HealthReport Health() const;
 

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/admission_log_sink.h"
+
+#include <string_view>
+
+#include "server/base/log.h"
+
+namespace hadal::commands {
+
+admission::LogSink MakeLogSink() {
+  return [](admission::LogSeverity severity, std::string_view component, std::string_view message,
+            const admission::LogFields& fields) {
+    const base::LogLevel level = severity == admission::LogSeverity::kError     ? base::LogLevel::kError
+                                 : severity == admission::LogSeverity::kWarning ? base::LogLevel::kWarn
+                                                                                : base::LogLevel::kInfo;
+    if (fields.reason == request::Reason::kNone) return base::Log(level, component, message);
+    base::Log(level, component, message,
+              {{"reason", request::ReasonName(fields.reason)},
+               {"request_id", std::string_view(fields.request_id)},
+               {"class", request::kPriorityNames[static_cast<int>(fields.priority)]},
+               {"required_bytes", fields.required_bytes},
+               {"available_bytes", fields.available_bytes},
+               {"retry_after_ms", fields.retry_after_ms}});
+  };
+}
+
+}  // namespace hadal::commands

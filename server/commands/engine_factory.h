@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "models/model.h"
+#include "server/admission/admission.h"
+#include "server/commands/memory_planner.h"
+#include "server/engine/engine.h"
+
+namespace hadal::commands {
+
+// Makes the engine of a loaded model, not started yet: announces the model to `admission`, allocates its caches as
+// planned, and logs their size. `options` are those of every engine; name and cache sizes are set here, from `caches`
+// and the index that admission gives. `admission` outlives the engine.
+absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptions options,
+                                                             std::shared_ptr<models::Model> model,
+                                                             const CachePlan& caches,
+                                                             admission::AdmissionController* admission);
+
+}  // namespace hadal::commands

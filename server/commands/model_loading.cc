@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/model_loading.h"
+
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "models/null_model.h"
+#include "models/registry.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/base/strings.h"
+#include "server/commands/generation_defaults.h"
+
+namespace hadal::commands {
+namespace {
+
+// The style that chats are rendered in, and in the log by what it was chosen.
+absl::Status ChooseChatTemplate(const std::string& wanted, service::ServedModel* served) {
+  using chat::ChatTemplate;
+  if (wanted == "auto") {
+    served->chat_template = ChatTemplate::Detect(*served->tokenizer, served->info.family);
+  } else {
+    const std::optional<chat::ChatStyle> style = chat::ChatStyleFromName(wanted);
+    if (!style.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", chat::ChatStyleNames()));
+    }
+    served->chat_template = ChatTemplate::ForStyle(*style, *served->tokenizer);
+  }
+  if (!served->chat_template.ok()) {
+    base::Log(base::LogLevel::kWarn, "loader",
+              absl::StrCat(served->name, ": ", served->chat_template.status().message()));
+    return absl::OkStatus();
+  }
+  const bool guessed = served->chat_template->origin() == "the vocabulary";
+  base::Log(guessed ? base::LogLevel::kWarn : base::LogLevel::kInfo, "loader",
+            absl::StrCat(served->name, ": chats are rendered as ",
+                         base::View(chat::ChatStyleName(served->chat_template->style())), ", by ",
+                         base::View(served->chat_template->origin()),
+                         guessed ? ", for lack of a template; --chat-template overrides this" : ""));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<models::Model>> LoadWeights(const ServerConfig& config, const ModelFlag& flag,
+                                                           std::function<void(checkpoint::LoadProgress)> progress) {
+  models::LoadOptions options = config.model.load;
+  options.dir = flag.dir;
+  options.name = flag.name;
+  options.max_batch_tokens = config.engine.max_batch_tokens;
+  options.max_batch_size = config.engine.max_batch_size;
+  options.progress = std::move(progress);
+  return models::LoadModel(options);
+}
+
+absl::StatusOr<std::unique_ptr<models::Model>> MakeNullModel(const ServerConfig& config, const ModelFlag& flag,
+                                                             int32_t vocab_size) {
+  models::NullModel::Options options;
+  options.name = flag.name;
+  options.vocab_size = vocab_size;
+  options.step_latency = absl::ToChronoMicroseconds(*config.model.null_step_time);
+  if (config.model.load.max_model_len > 0) options.max_model_len = config.model.load.max_model_len;
+  absl::StatusOr<std::unique_ptr<models::NullModel>> model = models::NullModel::Create(options);
+  if (!model.ok()) return model.status();
+  return *std::move(model);
+}
+
+absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
+    const ServerConfig& config, const ModelFlag& flag, int index, const models::ModelInfo& info,
+    std::shared_ptr<const tokenizer::Tokenizer> tokenizer) {
+  if (tokenizer->vocab_size() > info.vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: tokenizer.json has ids up to %d, but the model's embedding has only %d rows", flag.dir,
+                        tokenizer->vocab_size() - 1, info.vocab_size));
+  }
+  auto served = std::make_shared<service::ServedModel>();
+  served->name = flag.name;
+  served->info = info;
+  served->tokenizer = tokenizer;
+  if (absl::Status status = ChooseChatTemplate(config.model.chat_template, served.get()); !status.ok()) return status;
+  absl::StatusOr<service::GenerationDefaults> defaults = ReadGenerationDefaults(flag.dir);
+  if (!defaults.ok()) return defaults.status();
+  served->defaults = *defaults;
+  served->grammar_compiler = grammar::GrammarCompiler::Create(std::move(tokenizer), info.vocab_size);
+  served->model_index = index;
+  served->created_unix_s = absl::ToUnixSeconds(absl::Now());
+  return served;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
+                                            std::function<void(checkpoint::LoadProgress)> progress) {
+  const absl::Time start = base::Clock::Real()->Now();
+  // The tokenizer is parsed while the weights are read: for a small model it is the longer part.
+  absl::StatusOr<std::shared_ptr<const tokenizer::Tokenizer>> tokenizer = absl::UnknownError("not loaded");
+  std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
+  const bool null_model = config.model.null_step_time.has_value();
+  absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
+  if (!null_model) model = LoadWeights(config, flag, std::move(progress));
+  tokenizer_thread.join();
+  if (!tokenizer.ok()) return tokenizer.status();
+  if (null_model) model = MakeNullModel(config, flag, (*tokenizer)->vocab_size());
+  if (!model.ok()) return model.status();
+
+  const models::ModelInfo& info = (*model)->info();
+  absl::StatusOr<std::shared_ptr<service::ServedModel>> served =
+      MakeServedModel(config, flag, index, info, *std::move(tokenizer));
+  if (!served.ok()) return served.status();
+  base::Log(base::LogLevel::kInfo, "loader",
+            absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
+                            static_cast<double>(info.weights_bytes) / 1e9,
+                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start)));
+  return LoadedModel{*std::move(model), *std::move(served)};
+}
+
+}  // namespace hadal::commands

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "models/checkpoint/progress.h"
+#include "models/model.h"
+#include "server/commands/server_config.h"
+#include "server/service/served_model.h"
+
+namespace hadal::commands {
+
+// A model in memory, before its engine exists.
+struct LoadedModel {
+  std::shared_ptr<models::Model> model;
+  std::shared_ptr<service::ServedModel> served;
+};
+
+// Loads what `flag` names: weights (or a null model), tokenizer, chat template and generation defaults. `index` is the
+// model's position among the --model flags, `progress` is called from loading threads, one at a time. Errors name the
+// file, or the flag. A checkpoint that cannot chat is loaded all the same: chat requests are told why.
+absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
+                                            std::function<void(checkpoint::LoadProgress)> progress);
+
+}  // namespace hadal::commands
