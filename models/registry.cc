@@ -12,18 +12,16 @@
 #include "absl/strings/strip.h"
 #include "kernels/backend.h"
 #include "models/blocks/rope_cache.h"
-#include "models/checkpoint/deepseek_v4_tensors.h"
 #include "models/checkpoint/fingerprint.h"
 #include "models/checkpoint/weights.h"
+#include "models/families/deepseek_v4/deepseek_v4.h"
 #include "models/families/family.h"
+#include "models/families/gqa_decoder.h"
+#include "models/families/mla_decoder.h"
 #include "models/model_runner.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
-
-#define HADAL_FAMILY(Name, ...) const Family& Name##Family();
-#include "models/config/families.def"
-#undef HADAL_FAMILY
 
 namespace {
 
@@ -31,14 +29,17 @@ using kernels::DType;
 
 struct Registration {
   const char* architecture;
-  const Family& (*family)();
+  Family family;
 };
 
-constexpr Registration kRegistrations[] = {
-#define HADAL_FAMILY(Name, architecture, ...) {architecture, Name##Family},
+const std::vector<Registration>& Registrations() {
+  static const auto* registrations = new std::vector<Registration>{
+#define HADAL_FAMILY(name, architecture, model_type, parser, dense_mlp, network) {architecture, network##Family(name)},
 #include "models/config/families.def"
 #undef HADAL_FAMILY
-};
+  };
+  return *registrations;
+}
 
 constexpr uint64_t kDummySeed = 20240531;
 
@@ -126,7 +127,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   }
   if (dummy) stored = checkpoint::WeightStore::Dummy(specs, kDummySeed);
   HADAL_ASSIGN_OR_RETURN(checkpoint::WeightStore store, std::move(stored));
-  if (config.v4_attention) store = store.With(checkpoint::DeepseekV4SavedName);
+  if (family->other_tensor_name != nullptr) store = store.With(family->other_tensor_name);
   if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
   HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report, checkpoint::CheckTensors(store, config, specs));
   return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report};
@@ -150,14 +151,14 @@ int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int
 
 std::vector<std::string> KnownArchitectures() {
   std::vector<std::string> names;
-  for (const Registration& entry : kRegistrations) names.push_back(entry.architecture);
+  for (const Registration& entry : Registrations()) names.push_back(entry.architecture);
   std::sort(names.begin(), names.end());
   return names;
 }
 
 absl::StatusOr<const Family*> FindFamily(absl::string_view architecture) {
-  for (const Registration& entry : kRegistrations) {
-    if (architecture == entry.architecture) return &entry.family();
+  for (const Registration& entry : Registrations()) {
+    if (architecture == entry.architecture) return &entry.family;
   }
   return absl::UnimplementedError(absl::StrCat("architecture ", architecture, " is not offered; known are ",
                                                absl::StrJoin(KnownArchitectures(), ", ")));

@@ -19,8 +19,8 @@ using kernels::DType;
 constexpr int64_t kMaxConfigBytes = int64_t{4} << 20;
 
 constexpr FamilyParser kFamilies[] = {
-#define HADAL_FAMILY(Name, architecture, model_type, dense_mlp) \
-  {architecture, model_type, Parse##Name##Fields, dense_mlp},
+#define HADAL_FAMILY(name, architecture, model_type, parser, dense_mlp, network) \
+  {architecture, model_type, Parse##parser##Fields, dense_mlp},
 #include "models/config/families.def"
 #undef HADAL_FAMILY
 };

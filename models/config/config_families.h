@@ -6,7 +6,7 @@
 
 namespace hadal::config {
 
-// A line of families.def, as the parser of config.json sees it.
+// A row of families.def, as the parser of config.json sees it.
 struct FamilyParser {
   const char* architecture;  // config.json's architectures[0]
   const char* family;        // config.json's model_type
@@ -15,7 +15,8 @@ struct FamilyParser {
   bool dense_mlp;  // intermediate_size is required
 };
 
-#define HADAL_FAMILY(Name, ...) void Parse##Name##Fields(FieldReader& fields, ModelConfig& config);
+#define HADAL_FAMILY(name, architecture, model_type, parser, ...) \
+  void Parse##parser##Fields(FieldReader& fields, ModelConfig& config);
 #include "models/config/families.def"
 #undef HADAL_FAMILY
 

@@ -11,6 +11,7 @@
 #include "models/blocks/mla_plan.h"
 #include "models/blocks/network.h"
 #include "models/checkpoint/tensor_spec.h"
+#include "models/checkpoint/weights.h"
 #include "models/config/config.h"
 
 namespace hadal::models {
@@ -20,13 +21,16 @@ struct FamilyOptions {
   MlaForm mla_form = MlaForm::kAuto;  // families with latent attention
 };
 
-// What a family is to the registry: five answers that need nothing but the configuration, and the way to load it. Each
-// folder of families/ defines one; models/config/families.def lists them.
+// What a family is to the registry: answers that need nothing but the configuration, and the way to load it.
+// models/config/families.def lists the families; those that share a network differ in what their configuration says.
 struct Family {
   std::string name;
 
   // Every tensor that Load takes, with its shape.
   std::vector<checkpoint::TensorSpec> (*tensors)(const config::ModelConfig& config) = nullptr;
+
+  // Another name that a checkpoint may have a tensor under; null: none.
+  checkpoint::OtherTensorName other_tensor_name = nullptr;
 
   // The caches that Load makes, in that compute type.
   KvLayout (*kv_layout)(const config::ModelConfig& config, kernels::DType dtype) = nullptr;

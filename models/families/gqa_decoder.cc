@@ -24,13 +24,11 @@ std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType
           {"v", layers, kv_heads, config.attention.head_dim, dtype}};
 }
 
-}  // namespace
-
-KvLayout GqaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype) {
+KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) {
   return LayoutOf(Caches(config, dtype, ParallelContext{}));
 }
 
-absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& context, const FamilyOptions& options) {
+absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
   const config::ModelConfig& config = context.config;
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context.backend, config.rope, options.max_model_len));
@@ -49,10 +47,20 @@ absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& conte
   return Decoder::Load(context, std::move(parts));
 }
 
-int64_t GqaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   return Decoder::WorkspaceBytes(
       config, dtype, tokens,
       std::max(GqaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));
+}
+
+}  // namespace
+
+Family GqaDecoderFamily(std::string name) {
+  return {.name = std::move(name),
+          .tensors = checkpoint::ExpectedTensors,
+          .kv_layout = Layout,
+          .workspace_bytes = WorkspaceBytes,
+          .load = Load};
 }
 
 }  // namespace hadal::models

@@ -33,13 +33,9 @@ std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType
   return caches;
 }
 
-}  // namespace
+KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) { return LayoutOf(Caches(config, dtype)); }
 
-KvLayout MlaDecoderKvLayout(const config::ModelConfig& config, kernels::DType dtype) {
-  return LayoutOf(Caches(config, dtype));
-}
-
-absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& context, const FamilyOptions& options) {
+absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
   const config::ModelConfig& config = context.config;
   if (!config.mla.has_value())
     return absl::InvalidArgumentError(absl::StrCat(config.family, ": the configuration has no latent attention"));
@@ -61,10 +57,20 @@ absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& conte
   return Decoder::Load(context, std::move(parts));
 }
 
-int64_t MlaDecoderWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
+int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
   return Decoder::WorkspaceBytes(
       config, dtype, tokens,
       std::max(MlaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));
+}
+
+}  // namespace
+
+Family MlaDecoderFamily(std::string name) {
+  return {.name = std::move(name),
+          .tensors = checkpoint::ExpectedTensors,
+          .kv_layout = Layout,
+          .workspace_bytes = WorkspaceBytes,
+          .load = Load};
 }
 
 }  // namespace hadal::models

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/families/deepseek_v4/deepseek_v4.h"
 
+#include <utility>
+
+#include "models/checkpoint/deepseek_v4_tensors.h"
 #include "models/families/deepseek_v4/caches.h"
 #include "models/families/deepseek_v4/network.h"
 
@@ -17,13 +20,13 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 }  // namespace
 
-const Family& DeepseekV4Family() {
-  static const Family family = {.name = "deepseek_v4",
-                                .tensors = checkpoint::ExpectedTensors,
-                                .kv_layout = Layout,
-                                .workspace_bytes = V4Network::WorkspaceBytes,
-                                .load = Load};
-  return family;
+Family DeepseekV4Family(std::string name) {
+  return {.name = std::move(name),
+          .tensors = checkpoint::ExpectedTensors,
+          .other_tensor_name = checkpoint::DeepseekV4SavedName,
+          .kv_layout = Layout,
+          .workspace_bytes = V4Network::WorkspaceBytes,
+          .load = Load};
 }
 
 }  // namespace hadal::models

@@ -6,7 +6,7 @@
 
 #include "models/checkpoint/tensor_spec.h"
 #include "models/config/config.h"
-#include "models/families/deepseek_v32/deepseek_v32.h"
+#include "models/families/mla_decoder.h"
 #include "models/plan/memory_plan.h"
 #include "tests/models/config/config_texts.h"
 
@@ -46,7 +46,7 @@ TEST(DeepseekV32ConfigTest, CountsThePublishedParametersAndCacheBytes) {
             671'026'419'200 + 61 * (64 * 128 * 1536 + 128 * 7168 + 2 * 128 + int64_t{64} * 7168));
   EXPECT_EQ(std::round(plan::ParameterCount(config) / 1e6), 671'878);
   EXPECT_NEAR(plan::ActiveParameterCount(config) / 1e9, 37.476, 0.0005);
-  EXPECT_EQ(models::DeepseekV32Family().kv_layout(config, kernels::DType::kBF16).bytes_per_token(),
+  EXPECT_EQ(models::MlaDecoderFamily("deepseek_v32").kv_layout(config, kernels::DType::kBF16).bytes_per_token(),
             70'272 + 61 * 128 * 2);
 }
 

@@ -8,19 +8,17 @@
 
 #include "absl/strings/str_format.h"
 #include "models/checkpoint/tensor_spec.h"
-#include "models/families/deepseek_v3/deepseek_v3.h"
-#include "models/families/llama/llama.h"
-#include "models/families/qwen2/qwen2.h"
+#include "models/families/gqa_decoder.h"
+#include "models/families/mla_decoder.h"
 #include "tests/models/config/config_texts.h"
 
 namespace hadal::plan {
 namespace {
 
 using kernels::DType;
-using models::DeepseekV3Family;
+using models::GqaDecoderFamily;
 using models::KvLayout;
-using models::LlamaFamily;
-using models::Qwen2Family;
+using models::MlaDecoderFamily;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -49,7 +47,7 @@ TEST_P(PublishedSizesTest, AreReproduced) {
       d.architecture, d.hidden, d.intermediate, d.layers, d.heads, d.kv_heads, d.vocab));
   EXPECT_EQ(std::round(ParameterCount(config) / 1e6), std::round(d.parameters_b * 1e3));
   EXPECT_EQ(std::round(ActiveParameterCount(config) / 1e6), std::round(d.active_b * 1e3));
-  EXPECT_EQ(LlamaFamily().kv_layout(config, DType::kBF16).bytes_per_token(), d.kv_bytes);
+  EXPECT_EQ(GqaDecoderFamily("llama").kv_layout(config, DType::kBF16).bytes_per_token(), d.kv_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -78,7 +76,9 @@ TEST(ParameterCountTest, EqualsThePublishedCounts) {
   EXPECT_EQ(ParameterCount(MustParse(config::kQwen15bConfig)), 1'777'088'000);
   EXPECT_EQ(ParameterCount(MustParse(config::kLlama8bConfig)), 8'030'261'248);
   EXPECT_NEAR(ActiveParameterCount(MustParse(config::kDeepseekV3Config)) / 1e9, 36.625, 0.0005);
-  EXPECT_EQ(DeepseekV3Family().kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16).bytes_per_token(), 70'272);
+  EXPECT_EQ(
+      MlaDecoderFamily("deepseek_v3").kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16).bytes_per_token(),
+      70'272);
 }
 
 TEST(ParameterCountTest, EqualsThePublishedCountsOfV4) {
@@ -116,7 +116,7 @@ TEST(ParameterCountTest, EqualsTheSumOverTheExpectedTensors) {
 TEST(PlanMemoryTest, FillsTheBudgetWithBlocks) {
   const config::ModelConfig config = MustParse(config::kQwen15bConfig);
   MemoryPlanOptions options;
-  options.kv_layout = Qwen2Family().kv_layout(config, DType::kBF16);
+  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(config, DType::kBF16);
   options.workspace_bytes = 1000;
   options.extra_weights_bytes = 24;
   options.max_model_len = 1000;
@@ -145,7 +145,7 @@ TEST(ParameterCountTest, CountsMultiTokenPredictionApart) {
 
 TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
   MemoryPlanOptions options;
-  options.kv_layout = Qwen2Family().kv_layout(MustParse(config::kQwen15bConfig), DType::kBF16);
+  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(MustParse(config::kQwen15bConfig), DType::kBF16);
   options.workspace_bytes = int64_t{1} << 30;
   auto plan = PlanMemory(MustParse(config::kQwen15bConfig), options);
   ASSERT_TRUE(plan.ok()) << plan.status();
@@ -158,7 +158,7 @@ TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
                                       ::testing::Not(HasSubstr("left aside"))));
 
   options = MemoryPlanOptions();
-  options.kv_layout = DeepseekV3Family().kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16);
+  options.kv_layout = MlaDecoderFamily("deepseek_v3").kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16);
   options.left_aside_tensors = 3;
   options.left_aside_bytes = 4096;
   plan = PlanMemory(MustParse(config::kDeepseekV3Config), options);
@@ -173,7 +173,7 @@ TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
 TEST(PlanMemoryTest, RefusesWhatDoesNotFit) {
   const config::ModelConfig config = MustParse(config::kQwen15bConfig);
   MemoryPlanOptions options;
-  options.kv_layout = Qwen2Family().kv_layout(config, DType::kBF16);
+  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(config, DType::kBF16);
   options.budget_bytes = 1 << 20;
   const absl::Status status = PlanMemory(config, options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
