@@ -25,9 +25,9 @@ struct AdmissionOptions {
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddInt("max-queue-requests", &max_queue_requests, {0, std::numeric_limits<int>::max()},
-                  "requests waiting at most, over all classes");
+                  "maximum waiting requests, across all classes");
     flags->AddInt("max-queue-tokens", &max_queue_tokens, {0, std::numeric_limits<int64_t>::max()},
-                  "prompt tokens waiting at most; 0 is off");
+                  "maximum waiting prompt tokens; 0 means no limit");
   }
 };
 

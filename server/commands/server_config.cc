@@ -23,7 +23,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   engine.AddFlags(flags);
   admission.AddFlags(flags);
   front.stream.AddFlags(flags);
-  flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may finish after SIGTERM");
+  flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may take to finish after SIGTERM");
   grammar.AddFlags(flags);
   front.AddFlags(flags);
   http.AddFlags(flags);

@@ -39,18 +39,19 @@ struct EngineOptions {
 
   // `stream` registers its own.
   void AddFlags(base::FlagSet* flags) {
-    flags->AddInt("kv-block-tokens", &block_tokens, {1, 4096}, "tokens in a KV block");
-    flags->AddInt("max-batch-size", &max_batch_size, {1, 65536}, "sequences in a step");
-    flags->AddInt("max-batch-tokens", &max_batch_tokens, {1, 1 << 20}, "tokens in a step");
+    flags->AddInt("kv-block-tokens", &block_tokens, {1, 4096}, "tokens per KV block");
+    flags->AddInt("max-batch-size", &max_batch_size, {1, 65536}, "maximum sequences per step");
+    flags->AddInt("max-batch-tokens", &max_batch_tokens, {1, 1 << 20}, "maximum tokens per step");
     flags->Add({.name = "batch-wait-us",
-                .help = "how long an idle engine waits to gather a batch",
+                .help = "how long an idle engine waits to fill a batch, in microseconds",
                 .default_text = std::to_string(absl::ToInt64Microseconds(batch_wait)),
                 .set = [this](const std::string& text) {
                   const absl::StatusOr<int64_t> us = base::ParseInt(text, 0, 10'000'000);
                   if (us.ok()) batch_wait = absl::Microseconds(*us);
                   return us.status();
                 }});
-    flags->AddDuration("stall-timeout", &stall_timeout, "liveness fails when runnable work makes no step for so long");
+    flags->AddDuration("stall-timeout", &stall_timeout,
+                       "liveness fails when runnable work completes no step for this long");
     flags->AddBool("prefix-cache", &prefix_cache, "share KV blocks of equal prompt prefixes");
   }
 

@@ -30,7 +30,7 @@ struct HttpOptions {
 
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {
-    flags->AddInt("port", &port, {0, 65535}, "one port for gRPC and HTTP; 0 picks one and prints it");
+    flags->AddInt("port", &port, {0, 65535}, "one port for gRPC and HTTP; 0 picks a free one and prints it");
     flags->Add({.name = "overload-http-status",
                 .help = "HTTP status of capacity refusals: 503 or 429",
                 .default_text = std::to_string(overload_http_status),
@@ -42,7 +42,7 @@ struct HttpOptions {
                   return absl::OkStatus();
                 }});
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
-    flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "open client connections at most");
+    flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "maximum open client connections");
   }
 };
 

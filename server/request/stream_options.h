@@ -8,12 +8,12 @@ namespace hadal::request {
 
 // What engine and fronts agree on about a stream that its client does not read.
 struct StreamOptions {
-  // A stream that stays full, or a write that makes no progress, for so long ends the call (SLOW_READER).
+  // A stream that stays full, or a write that makes no progress, for this long ends the call (SLOW_READER).
   absl::Duration slow_reader_timeout = absl::Seconds(60);
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddDuration("slow-reader-timeout", &slow_reader_timeout,
-                       "how long a stream may be full before it is dropped");
+                       "how long a stream may stay full before it is dropped");
   }
 };
 

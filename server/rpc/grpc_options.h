@@ -8,12 +8,12 @@ namespace hadal::rpc {
 
 struct GrpcOptions {
   service::FrontOptions front;
-  int port = -1;  // -1: no port of its own; 0 picks one
+  int port = -1;  // -1: no separate port; 0 picks a free one
   int executor_threads = 1;
 
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {
-    flags->AddInt("grpc-port", &port, {0, 65535}, "a port of its own for gRPC", "same as --port");
+    flags->AddInt("grpc-port", &port, {0, 65535}, "a separate port for gRPC", "same as --port");
   }
 };
 

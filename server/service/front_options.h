@@ -17,7 +17,7 @@ struct FrontOptions {
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddText("host", &host, "address to listen on");
-    flags->AddBytes("max-body", &max_body_bytes, "largest request body");
+    flags->AddBytes("max-body", &max_body_bytes, "maximum size of a request body");
   }
 };
 

@@ -20,10 +20,10 @@ struct GrammarOptions {
   base::MetricRegistry* metrics = nullptr;       // outlives the service; nullptr: not exported
 
   void AddFlags(base::FlagSet* flags) {
-    flags->AddInt("grammar-threads", &threads, {1, 64}, "JSON schemas compiled at a time");
-    flags->AddDuration("grammar-time-limit", &time_limit, "longest time to compile a JSON schema");
-    flags->AddBytes("grammar-cache", &cache_bytes, "memory for compiled JSON schemas that are kept");
-    flags->AddBytes("grammar-max-schema", &limits.max_bytes, "largest JSON schema");
+    flags->AddInt("grammar-threads", &threads, {1, 64}, "JSON schemas compiled concurrently");
+    flags->AddDuration("grammar-time-limit", &time_limit, "maximum time to compile a JSON schema");
+    flags->AddBytes("grammar-cache", &cache_bytes, "memory for the cache of compiled JSON schemas");
+    flags->AddBytes("grammar-max-schema", &limits.max_bytes, "maximum size of a JSON schema");
   }
 };
 
