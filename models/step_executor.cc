@@ -13,9 +13,9 @@ namespace {
 using kernels::DType;
 using kernels::TensorView;
 
-constexpr int64_t kFewestLogitRows = 16;
-// The narrowest block that the bound of the block tables reckons with.
-constexpr int64_t kFewestBlockTokens = 16;
+constexpr int64_t kMinLogitRows = 16;
+// The smallest block that the bound of the block tables accounts for.
+constexpr int64_t kMinBlockTokens = 16;
 
 }  // namespace
 
@@ -23,13 +23,13 @@ StepExecutor::StepExecutor(kernels::Backend* backend, std::unique_ptr<Network> n
     : backend_(backend), network_(std::move(network)), budget_(std::move(budget)), arena_(backend), upload_(backend) {}
 
 int64_t StepExecutor::LogitRows(int64_t tokens, int64_t sequences) {
-  return std::min(kMaxLogitRows, std::max({tokens, sequences, kFewestLogitRows}));
+  return std::min(kMaxLogitRows, std::max({tokens, sequences, kMinLogitRows}));
 }
 
 int64_t StepExecutor::ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
                                     int64_t sequences) {
   const int64_t rows = LogitRows(tokens, sequences);
-  // Hidden rows may be of any compute type: reckon with the widest.
+  // Hidden rows may be of any compute type: account for the widest.
   return network_bytes + ArenaBytes(DType::kF32, rows * hidden_size) + ArenaBytes(DType::kF32, rows * vocab_size) +
          SampleRows::ArenaBytesFor(rows);
 }
@@ -38,7 +38,7 @@ int64_t StepExecutor::WorkspaceBytes(int64_t network_bytes, int64_t hidden_size,
                                      int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
                                      int64_t max_sequences) {
   // Ids, positions, slots and sample rows; block tables, lengths and starts, twice for latent attention.
-  const int64_t table_bytes = (max_model_len + kFewestBlockTokens - 1) / kFewestBlockTokens * 4;
+  const int64_t table_bytes = (max_model_len + kMinBlockTokens - 1) / kMinBlockTokens * 4;
   const int64_t array_bytes = max_tokens * 32 + max_sequences * (table_bytes + 64) + 4096;
   const int64_t window_bytes = kv_layout.window_tokens > 0 ? max_tokens * 8 + max_sequences * table_bytes : 0;
   return ArenaBytesFor(network_bytes, hidden_size, vocab_size, max_tokens, max_sequences) +

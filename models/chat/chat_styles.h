@@ -9,7 +9,7 @@
 #include "models/chat/chat_template.h"
 #include "models/chat/prompt_builder.h"
 
-// The renderers behind ChatTemplate, one for each kind of prompt. Messages are validated before: known roles, prefix
+// The renderers of ChatTemplate, one for each kind of prompt. Messages are validated before: known roles, prefix
 // only on a last assistant message, tools only where the style has a syntax for them.
 namespace hadal::chat {
 
@@ -21,7 +21,7 @@ struct StyleInput {
   std::string_view default_system;
   ToolSyntax tool_syntax = ToolSyntax::kNone;
   bool forces_think = false;
-  bool opens_after_user = false;  // <｜Assistant｜> stands behind every user message
+  bool opens_after_user = false;  // <｜Assistant｜> follows every user message
   bool joins_results = false;     // no line break between the results of tools
   bool strips_reasoning = false;  // history turns lose everything up to </think>
   bool has_thinking_switch = false;

@@ -66,7 +66,7 @@ absl::Status CheckMessages(absl::Span<const ChatMessage> messages, const ChatOpt
   return absl::OkStatus();
 }
 
-// The messages with the tool messages behind each assistant message in the order of its calls; empty when they are so
+// The messages with the tool messages after each assistant message in the order of its calls; empty when they are so
 // already. Unknown ids keep their place at the front.
 std::vector<ChatMessage> WithResultsInCallOrder(absl::Span<const ChatMessage> messages) {
   std::vector<ChatMessage> out;
@@ -148,8 +148,8 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const token
       break;
     case ChatStyle::kDeepSeekR1:
       out.tool_syntax_ = ToolSyntax::kDeepSeekV3;
-      // Without a text of its own the form that always thinks; the first and the 0528 release leave <think> to the
-      // model.
+      // Without a text of its own the form that always thinks; the first and the 0528 release leave <think>
+      // to the model.
       out.forces_think_ = text.empty() || OpensThink(text);
       out.opens_after_user_ = AnswersOpenAfterUser(text);
       out.joins_results_ = JoinsResults(text);

@@ -47,8 +47,8 @@ struct ChatOptions {
   bool add_generation_prompt = true;
   ReasoningEffort reasoning_effort = ReasoningEffort::kDefault;
   std::vector<ChatTool> tools;
-  // JSON schema that the answer is to follow, shown to the generations that have a place for it (V3.2, V4); may be
-  // empty.
+  // JSON schema that the answer is to follow, shown to the generations that have a place for it (V3.2, V4);
+  // may be empty.
   std::string response_schema_json = {};
 };
 
@@ -95,8 +95,8 @@ class ChatTemplate {
   absl::StatusOr<Prompt> Render(absl::Span<const ChatMessage> messages, const ChatOptions& options) const;
 
   ChatStyle style() const { return style_; }
-  // What Detect went by: "the checkpoint's template", "the model family" or "the vocabulary"; "the caller" for
-  // ForStyle.
+  // What Detect went by: "the checkpoint's template", "the model family" or "the vocabulary"; "the caller"
+  // for ForStyle.
   std::string_view origin() const { return origin_; }
   ToolSyntax tool_syntax() const { return tool_syntax_; }
   // Whether ChatOptions::thinking changes the prompt.
@@ -113,7 +113,7 @@ class ChatTemplate {
   std::string eos_;
   std::string default_system_;     // ChatML: what the template says when there is no system message
   bool forces_think_ = false;      // R1: the generation prompt ends with <think>\n
-  bool opens_after_user_ = false;  // V3-0324, R1-0528: <｜Assistant｜> stands behind every user message
+  bool opens_after_user_ = false;  // V3-0324, R1-0528: <｜Assistant｜> follows every user message
   bool joins_results_ = false;     // R1: no line break between the results of tools
   bool has_thinking_switch_ = false;
   bool has_reasoning_ = false;

@@ -108,7 +108,7 @@ class DsmlBlockParser : public ToolBlockParser {
     TagReader tag(rest);
     tag.Literal(kInvokeBegin).Spaces(1).Literal("name=").Quoted(&name).Spaces(0).Literal(">");
     if (tag.match() == Match::kYes) {
-      // The call counts once what stands behind its tag makes sense.
+      // The call counts once what follows its tag makes sense.
       name_ = name;
       call_started_ = false;
       keys_.clear();

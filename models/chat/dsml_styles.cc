@@ -240,7 +240,7 @@ class DsmlRenderer {
     out_->SetReasoningOpen(Last(i) && Thinks(i));
   }
 
-  // V3.2 has a turn for results: one block behind the calls, then the marker of the mode.
+  // V3.2 has a turn for results: one block after the calls, then the marker of the mode.
   void AddResult(const ChatMessage& message, size_t i) {
     const bool first = i == 0 || turns_[i - 1].kind != Kind::kTool;
     if (first) out_->Control("\n\n<function_results>");

@@ -68,7 +68,7 @@ class HermesBlockParser : public ToolBlockParser {
     }
     Call call;
     if (!ReadCall(rest.substr(0, end), &call)) {
-      // All of it is content, so that the next block begins behind this one.
+      // All of it is content, so that the next block begins after this one.
       *used = end == rest.npos ? rest.size() : end + kEnd.size();
       held_.append(rest.substr(0, *used));
       return Step::kBroken;

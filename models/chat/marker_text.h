@@ -12,7 +12,7 @@ inline constexpr std::string_view kSpaces = " \t\r\n";
 
 inline size_t CountSpaces(std::string_view text) { return std::min(text.find_first_not_of(kSpaces), text.size()); }
 
-// Length of the longest end of `text` that is the begin of `marker`, but not all of it.
+// Length of the longest end of `text` that is the beginning of `marker`, but not all of it.
 inline size_t PartialAtEnd(std::string_view text, std::string_view marker) {
   for (size_t n = std::min(text.size(), marker.size() - 1); n > 0; --n) {
     if (text.substr(text.size() - n) == marker.substr(0, n)) return n;
@@ -20,7 +20,7 @@ inline size_t PartialAtEnd(std::string_view text, std::string_view marker) {
   return 0;
 }
 
-// Whether more text could complete `marker` from the begin of `text`.
+// Whether more text could complete `marker` from the beginning of `text`.
 inline bool CouldBecome(std::string_view text, std::string_view marker) {
   return text.size() < marker.size() && marker.starts_with(text);
 }

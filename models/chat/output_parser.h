@@ -29,7 +29,7 @@ struct ParsedDelta {
 
 // Splits generated text into reasoning, content and tool calls while it streams. Any cut of the text into chunks gives,
 // joined, what the uncut text gives: a suffix that may be the start of a marker is held back.
-// A block that is not a well-formed tool call is returned as content, unchanged, and so is the rest of a block behind
+// A block that is not a well-formed tool call is returned as content, unchanged, and so is the rest of a block after
 // the first thing in it that makes no sense; calls that were given stay given, with the arguments as far as they came.
 // Not thread-safe; one object for each choice of a request. Holds back at most one partial marker with the newlines
 // before it, or what ToolBlockParser holds.
@@ -61,7 +61,7 @@ class OutputParser : private ToolCallSink {
   enum class State {
     kStart,  // nothing but space so far; <think> may come
     kReasoning,
-    kAfterReasoning,  // newlines behind </think>
+    kAfterReasoning,  // newlines after </think>
     kContent,
     kToolBlock,
   };

@@ -38,7 +38,7 @@ class SeparatorBlockParser : public ToolBlockParser {
  private:
   enum class State {
     kGap,     // before a call or the end of the block
-    kHeader,  // behind the begin of a call, before its arguments
+    kHeader,  // after the beginning of a call, before its arguments
     kArguments,
   };
 
@@ -63,7 +63,7 @@ class SeparatorBlockParser : public ToolBlockParser {
 
   Step ParseHeader(std::string_view rest, bool last, size_t* used, ToolCallSink* out) {
     std::string_view window = rest.substr(0, kMaxHeaderBytes);
-    // A call that ends before its header does is none, whatever may come behind it.
+    // A call that ends before its header does is none, whatever may follow it.
     const size_t call_end = window.find(kCallEnd);
     window = window.substr(0, call_end);
     std::string_view name;

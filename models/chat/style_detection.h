@@ -19,7 +19,7 @@ std::optional<DetectedStyle> DetectStyle(const tokenizer::Tokenizer& tokenizer, 
 // Traits of a template's text.
 bool OpensThink(std::string_view text);            // writes <think> without closing it at once
 bool AnswersOpenAfterUser(std::string_view text);  // writes <｜Assistant｜> in one expression with the user's text
-// R1: writes the results of tools one behind the other, without the line break of V3 and the distills.
+// R1: writes the results of tools one after the other, without the line break of V3 and the distills.
 bool JoinsResults(std::string_view text);
 std::string_view DefaultSystem(std::string_view text);  // Qwen: what the template says when the client gives no system
 

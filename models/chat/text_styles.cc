@@ -46,7 +46,7 @@ absl::Status RenderDeepSeekV2(const StyleInput& input, PromptBuilder* out) {
       out->Control(input.eos);
     }
   }
-  // No space behind the colon: the model writes it.
+  // No space after the colon: the model writes it.
   if (input.options->add_generation_prompt) out->Control("Assistant:");
   return absl::OkStatus();
 }

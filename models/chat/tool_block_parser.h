@@ -19,7 +19,7 @@ class ToolCallSink {
   virtual void AddArguments(std::string_view json) = 0;
 };
 
-// Parses one block of tool calls, from behind its opener to its end, while the text grows. What it gives does not
+// Parses one block of tool calls, from after its opener to its end, while the text grows. What it gives does not
 // depend on how the text was cut. Not thread-safe; owns its state. Holds back one unfinished tag of at most
 // kMaxHeaderBytes, one value that only counts as a whole, or one partial marker.
 class ToolBlockParser {

@@ -12,7 +12,7 @@
 namespace hadal::checkpoint {
 
 // Stored values seen as a matrix [rows, columns], row-major, at any alignment. Borrows its memory. E4M3 and packed E2M1
-// have one factor for each started block of rows and columns, row-major.
+// have one scale per block of rows and columns (ceil-divided), row-major.
 struct StoredMatrix {
   StoredDType dtype = StoredDType::kF32;  // F32, F16, BF16, F8_E4M3, or I8: two E2M1 a byte, low nibble first
   int64_t rows = 0;

@@ -37,7 +37,7 @@ bool IsQuantizedDType(StoredDType dtype);
 // when the configuration does not announce it.
 absl::StatusOr<BlockFormat> QuantizedFormat(const TensorEntry& weight, const std::optional<config::Fp8Config>& fp8);
 
-// The factors, from whichever shard holds them: F8_E8M0, for FP8 also F32, one for each started block. NotFound when
+// The scales, from whichever shard holds them: F8_E8M0, for FP8 also F32, one per block (ceil-divided). NotFound when
 // there are none, InvalidArgument (file, tensor, expected, found) when they do not fit or lie under both names. Their
 // values are not read.
 absl::StatusOr<StoredTensor> FindScale(const WeightStore& store, const TensorEntry& weight, const BlockFormat& format);

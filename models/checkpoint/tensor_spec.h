@@ -41,7 +41,7 @@ kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype);
 // its own (deepseek_v4_tensors.h).
 std::vector<TensorSpec> ExpectedTensors(const config::ModelConfig& config);
 
-// Tensors that may be in a checkpoint and are left aside: rotary_emb.inv_freq of old ones, lm_head.weight of tied ones
+// Tensors that may be in a checkpoint and are ignored: rotary_emb.inv_freq of old ones, lm_head.weight of tied ones
 // and the layers for multi-token prediction (mtp.* of DeepSeek-V4).
 bool IsIgnorableTensor(const config::ModelConfig& config, absl::string_view name);
 

@@ -54,9 +54,9 @@ enum class V4AttentionKind {
   kHeavy,    // and every entry of heavy_ratio tokens
 };
 
-// DeepSeek-V4's attention: one key-value head of head_dim, whose last rope_head_dim values are rotated, is key and
-// value of all AttentionConfig::heads; the output projection has o_groups groups of heads and o_lora_rank values a
-// group.
+// DeepSeek-V4's attention: one key-value head of head_dim, whose last rope_head_dim values are rotated, is key
+// and value of all AttentionConfig::heads; the output projection has o_groups groups of heads and o_lora_rank
+// values a group.
 struct V4AttentionConfig {
   int64_t q_lora_rank = 0;
   int64_t head_dim = 0;
@@ -137,7 +137,7 @@ struct ModelConfig {
   std::optional<Fp8Config> fp8;
   kernels::RopeConfig rope;
 
-  int64_t mtp_layers = 0;  // layers [layers, layers + mtp_layers) may be in the files; they are left aside
+  int64_t mtp_layers = 0;  // layers [layers, layers + mtp_layers) may be in the files; they are ignored
 
   std::optional<kernels::DType> checkpoint_dtype;  // dtype or torch_dtype: f32, bf16 or f16
   std::vector<int32_t> bos_token_ids;

@@ -96,7 +96,7 @@ void ParseRates(FieldReader& fields, V4AttentionConfig& attention) {
   }
 }
 
-// One entry a layer; the published lists go on with the layers for multi-token prediction, which are left aside.
+// One entry a layer; the published lists go on with the layers for multi-token prediction, which are ignored.
 std::vector<V4AttentionKind> ParseRatios(FieldReader& fields, const V4AttentionConfig& attention, int64_t layers) {
   std::vector<V4AttentionKind> kinds;
   const std::vector<int32_t> ratios = fields.IntList("compress_ratios", 0, kMaxRatio, kMaxLayers + kMaxMtpLayers);

@@ -48,7 +48,7 @@ class Compiler final : public GrammarCompiler {
     Reasoning reasoning = spec.reasoning;
     std::string format = spec.format;
     if (reasoning != Reasoning::kNone) {
-      // Generations put up to two line breaks behind </think>; the output parser takes them away again.
+      // Generations put up to two line breaks after </think>; the output parser takes them away again.
       format = absl::StrCat(R"({"type":"sequence","elements":[{"type":"regex","pattern":"\\n{0,2}"},)", format, "]}");
       if (!vocabulary_->think_end.has_value() || !vocabulary_->think_begin.has_value()) {
         format = BehindReasoningText(format, reasoning);

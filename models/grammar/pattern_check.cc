@@ -106,7 +106,7 @@ class Scanner {
   }
 
   void Class() {
-    const size_t end = text_.find(']', at_ + 2);  // a ] right behind [ is a member
+    const size_t end = text_.find(']', at_ + 2);  // a ] right after [ is a member
     if (end == std::string_view::npos) {
       problem_ = "a [ has no ]";
       return;
@@ -187,7 +187,7 @@ class Scanner {
   const std::string_view text_;
   size_t at_ = 0;
   std::string out_;
-  Part last_;                      // what a quantifier stands behind
+  Part last_;                      // what a quantifier follows
   std::vector<Part> open_ = {{}};  // the whole, then the open groups
   std::string problem_;
 };

@@ -16,7 +16,7 @@ struct PatternCheck {
   int states = 0;        // characters, repetitions written out
 };
 
-// Whether a JSON Schema "pattern" can be followed exactly. Refused are, beside what the compiler has no rule for
+// Whether a JSON Schema "pattern" can be followed exactly. Refused are, besides what the compiler has no rule for
 // (look-around, backreferences, word boundaries, \p{..}):
 //   - anchors anywhere but at the begin and end of the whole or of an alternative;
 //   - quotes, backslashes and control characters that are meant literally: inside a JSON string they are written
@@ -30,8 +30,8 @@ struct PatternCheck {
 // quantifier lazy is dropped.
 PatternCheck CheckPattern(std::string_view pattern);
 
-// The pattern of a "format" that needs one of its own, because the compiler's is slow or allows too much; "" for
-// others.
+// The pattern of a "format" that needs one of its own, because the compiler's is slow or allows too much;
+// "" for others.
 std::string_view PatternOfFormat(std::string_view format);
 
 }  // namespace hadal::grammar

@@ -63,7 +63,7 @@ absl::Status SchemaReader::Count(int* counter, int64_t add, int limit, std::stri
   return absl::OkStatus();
 }
 
-// Definitions may stand at the root only, beside anything.
+// Definitions may stand at the root only, next to anything.
 bool SchemaReader::IsDefinitions(const Json& schema, std::string_view keyword) const {
   return &schema == root_ && (keyword == "$defs" || keyword == "$def" || keyword == "definitions");
 }
@@ -198,8 +198,8 @@ absl::StatusOr<Json> SchemaReader::ReadBranches(const Json& schema, const char* 
   return Json{{"anyOf", std::move(out)}};
 }
 
-// Branches exclude each other when they are of different types, or objects that require a property with different
-// constants.
+// Branches exclude each other when they are of different types, or objects that require a property with
+// different constants.
 absl::Status SchemaReader::CheckOneOf(const Json& branches, const std::string& place) const {
   const auto resolve = [&](const Json& branch) -> const Json& {
     if (!branch.contains("$ref") || branch["$ref"] == "#") return branch;

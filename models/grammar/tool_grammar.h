@@ -15,7 +15,7 @@ struct GrammarTool {
 };
 
 enum class ToolUse : uint8_t {
-  kMay,   // free text, and a tool block where the model opens one; nothing behind the block
+  kMay,   // free text, and a tool block where the model opens one; nothing after the block
   kMust,  // a tool block and nothing else
 };
 

@@ -12,7 +12,7 @@
 
 namespace hadal::grammar {
 
-// What the matcher must know of a tokenizer beside xgrammar's own tables. Immutable.
+// What the matcher must know of a tokenizer besides xgrammar's own tables. Immutable.
 struct VocabularyInfo {
   xgrammar::TokenizerInfo tokens;
   int32_t vocab_size = 0;

@@ -246,7 +246,7 @@ std::string MemoryPlan::ToString() const {
       parameter_count, active_parameter_count, Bytes(weights_bytes), Bytes(workspace_bytes), kv_bytes_per_token,
       kv_bytes_per_block, block_tokens, max_model_len, Bytes(max_len_request_bytes));
   if (mtp_parameter_count > 0 || left_aside_tensors > 0) {
-    absl::StrAppendFormat(&text, "left aside             %d parameters of multi-token prediction", mtp_parameter_count);
+    absl::StrAppendFormat(&text, "ignored                %d parameters of multi-token prediction", mtp_parameter_count);
     if (left_aside_tensors > 0) {
       absl::StrAppendFormat(&text, "; %d tensors, %s in the files", left_aside_tensors, Bytes(left_aside_bytes));
     }

@@ -39,7 +39,7 @@ struct DeviceFit {
 struct MemoryPlan {
   int64_t parameter_count = 0;         // main model; tied embeddings once; without multi-token prediction layers
   int64_t active_parameter_count = 0;  // matrix parameters touched per decoded token (output head and router included)
-  int64_t mtp_parameter_count = 0;     // of layers for multi-token prediction, which are left aside
+  int64_t mtp_parameter_count = 0;     // of layers for multi-token prediction, which are ignored
   int64_t left_aside_tensors = 0;      // in the files; 0 without files
   int64_t left_aside_bytes = 0;        // as stored
   int64_t weights_bytes = 0;           // in the compute type, extra copies included

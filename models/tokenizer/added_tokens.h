@@ -21,8 +21,8 @@ struct AddedToken {
   bool single_word = false;
 };
 
-// Finds added tokens in text: leftmost, and of those that start at one place the longest. Immutable after Add;
-// thread-safe.
+// Finds added tokens in text: leftmost, and of those that start at one place the longest. Immutable after
+// Add; thread-safe.
 class AddedTokenMatcher {
  public:
   // `literal` is what to look for (the content, or its normalised form); not empty, at most kMaxLiteralBytes.
@@ -30,7 +30,7 @@ class AddedTokenMatcher {
   bool empty() const { return tokens_.empty(); }
 
   // Calls `text_part` and `token` for the stretches of `text` in order. lstrip and rstrip widen a token over the spaces
-  // beside it; a single_word token next to a word character is left as text.
+  // next to it; a single_word token next to a word character is left as text.
   void Split(std::string_view text, absl::FunctionRef<void(std::string_view)> text_part,
              absl::FunctionRef<void(int32_t)> token) const;
 

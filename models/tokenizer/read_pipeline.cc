@@ -98,7 +98,7 @@ absl::Status ReadSplit(const JsonField& field, Pretokenizer* pretokenizer) {
   return absl::OkStatus();
 }
 
-// *done is set by ByteLevel, behind which nothing may come: the text is bytes from there on.
+// *done is set by ByteLevel, after which nothing may come: the text is bytes from there on.
 absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretokenizer, bool* done, int depth) {
   HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (*done) return field.Error(models::Concat("\"", type, "\" comes after ByteLevel, which must be the last"));
@@ -126,7 +126,7 @@ absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretoken
   return Unsupported(field, type, "Sequence, Split, Digits, ByteLevel");
 }
 
-// A TemplateProcessing: the special tokens before and behind the text.
+// A TemplateProcessing: the special tokens before and after the text.
 absl::Status ReadTemplate(const JsonField& field, TokenizerParts* parts) {
   HADAL_ASSIGN_OR_RETURN(const JsonField special, field.Get("special_tokens"));
   std::vector<int32_t> prefix, suffix;

@@ -35,9 +35,9 @@ std::string ClassText(std::string_view category, bool negated) {
   return out + "]";
 }
 
-// Writes \p{..} of general categories out as code points, so that the result does not depend on the Unicode version
-// that the installed engine carries. Nested brackets are a union in this syntax, so the same text serves inside a
-// class.
+// Writes \p{..} of general categories out as code points, so that the result does not depend on the Unicode
+// version that the installed engine carries. Nested brackets are a union in this syntax, so the same text serves
+// inside a class.
 std::string WithOwnCategories(std::string_view pattern) {
   std::string out;
   for (size_t i = 0; i < pattern.size(); ++i) {
@@ -96,7 +96,7 @@ class EngineMatcher final : public Matcher {
       const auto match_begin = static_cast<size_t>(region->beg[0]);
       const auto match_end = static_cast<size_t>(region->end[0]);
       if (match_begin == match_end && match_end == last_end) {
-        // An empty match right behind the last one does not count; go on one character later.
+        // An empty match right after the last one does not count; go on one character later.
         position += position < text.size() ? unicode::Utf8Length(static_cast<unsigned char>(text[position])) : 1;
         continue;
       }

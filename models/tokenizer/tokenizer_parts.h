@@ -24,7 +24,7 @@ struct TokenizerParts {
   Normalizer normalizer;
   Pretokenizer pretokenizer;
   std::vector<AddedToken> added_tokens;
-  std::vector<int32_t> prefix_ids;  // what add_special_tokens puts before and behind the text
+  std::vector<int32_t> prefix_ids;  // what add_special_tokens puts before and after the text
   std::vector<int32_t> suffix_ids;
 };
 

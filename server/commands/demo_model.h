@@ -5,8 +5,8 @@
 
 namespace hadal::commands {
 
-// The demo model's folder: HADAL_DEMO_MODEL, else models/demo beside the source that the program was built from, else
-// the installed share/hadal/demo beside the program.
+// The demo model's folder: HADAL_DEMO_MODEL, else models/demo next to the source that the program was built from, else
+// the installed share/hadal/demo next to the program.
 std::string DemoModelDir();
 
 }  // namespace hadal::commands

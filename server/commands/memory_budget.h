@@ -12,9 +12,9 @@ namespace hadal::commands {
 // What the machine (and the container's limit) leaves, in bytes; NotFound when that cannot be told.
 absl::StatusOr<int64_t> AvailableHostMemory();
 
-// The budget for `--memory-budget=auto` on that device (as --device says), beside what is loaded already: what the
-// device has left; on the CPU 60 % of what is available, so that the page cache of mapped weights and the neighbours
-// keep room.
+// The budget for `--memory-budget=auto` on that device (as --device says), in addition to what is loaded already: what
+// the device has left; on the CPU 60 % of what is available, so that the page cache of mapped weights and the
+// neighbours keep room.
 absl::StatusOr<int64_t> AutoMemoryBudget(const std::string& device);
 
 // Tokens in a KV block of that model: `wanted`, rounded up so that a block holds whole entries of every cache.

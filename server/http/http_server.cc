@@ -33,7 +33,7 @@
 #include "server/http/connection.h"
 #include "server/http/error_answer.h"
 #include "server/http/http_metrics.h"
-#include "server/http/listener.h"
+#include "server/http/protocol_sniffer.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {
@@ -43,14 +43,14 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-// Connections above max_connections that are still looked at: health and metrics are answered, the others are told why
-// not.
+// Connections above max_connections that are still looked at: health and metrics are answered, the others are
+// told why not.
 constexpr int64_t kReservedConnections = 256;
-// Pause after an accept that failed, for example for want of file descriptors.
+// Pause after an accept that failed, for example for lack of file descriptors.
 constexpr auto kAcceptPause = std::chrono::milliseconds(50);
 // First and longest pause before looking again at a connection whose first bytes do not tell yet what it is.
-constexpr auto kFirstLook = std::chrono::milliseconds(1);
-constexpr auto kLongestLook = std::chrono::milliseconds(100);
+constexpr auto kFirstPeekDelay = std::chrono::milliseconds(1);
+constexpr auto kMaxPeekDelay = std::chrono::milliseconds(100);
 
 // An I/O thread and the connections that live on it.
 struct IoThread {
@@ -83,7 +83,7 @@ class HttpServer::Impl {
 
   asio::awaitable<void> Accept();
   asio::awaitable<void> Admit(tcp::socket socket);
-  asio::awaitable<FirstBytes> Look(tcp::socket& socket);
+  asio::awaitable<Protocol> PeekSocket(tcp::socket& socket);
   static asio::awaitable<void> RefuseConnection(Connection& connection);
   // Runs a connection on the thread it belongs to; called there.
   void Serve(IoThread& thread, tcp::socket socket, bool refuse);
@@ -161,26 +161,26 @@ asio::awaitable<void> HttpServer::Impl::Accept() {
 }
 
 // Waits until the first bytes tell what the connection is, without taking them out of the socket.
-asio::awaitable<FirstBytes> HttpServer::Impl::Look(tcp::socket& socket) {
-  std::array<char, kClassifyBytes> bytes;
+asio::awaitable<Protocol> HttpServer::Impl::PeekSocket(tcp::socket& socket) {
+  std::array<char, kPeekBytes> bytes;
   asio::steady_timer pause(reserved().context);
-  auto wait = std::chrono::duration_cast<std::chrono::steady_clock::duration>(kFirstLook);
+  auto wait = std::chrono::duration_cast<std::chrono::steady_clock::duration>(kFirstPeekDelay);
   while (true) {
     const ssize_t size = ::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     if (size > 0) {
-      const FirstBytes kind = Classify({bytes.data(), static_cast<size_t>(size)});
-      if (kind != FirstBytes::kUndecided) co_return kind;
+      const Protocol kind = PeekProtocol({bytes.data(), static_cast<size_t>(size)});
+      if (kind != Protocol::kUndecided) co_return kind;
       // Readiness says nothing while bytes are left in the socket: look again after a pause.
       pause.expires_after(wait);
-      wait = std::min<std::chrono::steady_clock::duration>(wait * 2, kLongestLook);
+      wait = std::min<std::chrono::steady_clock::duration>(wait * 2, kMaxPeekDelay);
       co_await pause.async_wait(kAwait);
     } else if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
       auto [error] = co_await socket.async_wait(tcp::socket::wait_read, kAwait);
-      if (error) co_return FirstBytes::kUndecided;
+      if (error) co_return Protocol::kUndecided;
     } else {
-      co_return FirstBytes::kUndecided;  // closed
+      co_return Protocol::kUndecided;  // closed
     }
-    if (!socket.is_open() || !acceptor_->is_open()) co_return FirstBytes::kUndecided;
+    if (!socket.is_open() || !acceptor_->is_open()) co_return Protocol::kUndecided;
   }
 }
 
@@ -197,16 +197,16 @@ asio::awaitable<void> HttpServer::Impl::Admit(tcp::socket socket) {
   });
   looking_.insert(&socket);
   if (stopping_.load()) socket.close(ignored);
-  const FirstBytes kind = co_await Look(socket);
+  const Protocol kind = co_await PeekSocket(socket);
   looking_.erase(&socket);
   *looking = false;
   limit.cancel();
 
-  if (kind == FirstBytes::kUndecided || !socket.is_open()) {
+  if (kind == Protocol::kUndecided || !socket.is_open()) {
     EndConnection();
     co_return;
   }
-  if (kind == FirstBytes::kHttp2 && context_.dependencies.adopt_http2) {
+  if (kind == Protocol::kHttp2 && context_.dependencies.adopt_http2) {
     const int fd = socket.release(ignored);
     EndConnection();
     if (ignored) co_return;
@@ -214,7 +214,7 @@ asio::awaitable<void> HttpServer::Impl::Admit(tcp::socket socket) {
     context_.dependencies.adopt_http2(fd);
     co_return;
   }
-  if (kind == FirstBytes::kReserved) {
+  if (kind == Protocol::kReserved) {
     Serve(reserved(), std::move(socket), /*refuse=*/false);
     co_return;
   }

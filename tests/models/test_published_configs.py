@@ -101,7 +101,7 @@ def test_plan_gives_the_published_numbers(row):
         else:
             assert number(rf"on {gib} GiB +does not fit: .*\((\d+) bytes\)", text) == fixed + block_bytes
     mtp = config_of(row).get("num_nextn_predict_layers", 0)
-    assert ("left aside" in text) == (mtp > 0)
+    assert ("ignored" in text) == (mtp > 0)
 
 
 @by_name

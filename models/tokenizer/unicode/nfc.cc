@@ -93,7 +93,7 @@ void AppendNormalized(std::string_view text, std::vector<Character>* buffer, std
     if (starter != static_cast<size_t>(-1)) {
       const bool adjacent = starter + 1 == kept;
       const uint8_t last_class = adjacent ? 0 : characters[kept - 1].combining_class;
-      // Blocked unless directly behind the starter or of a higher class than the character before.
+      // Blocked unless directly after the starter or of a higher class than the character before.
       if (adjacent || last_class < c.combining_class) {
         if (const char32_t composed = Compose(characters[starter].code_point, c.code_point)) {
           characters[starter].code_point = composed;

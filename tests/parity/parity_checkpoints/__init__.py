@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiny random checkpoints of every family, written to disk as published ones are: old-style config.json, one tensor an
-expert, FP8 with ragged blocks, layers for multi-token prediction that must be left aside.
+expert, FP8 with ragged blocks, layers for multi-token prediction that must be ignored.
 
 A family is one module in `families/` that defines FAMILY; it is found by being there."""
 
