@@ -50,6 +50,13 @@ class HadalProcess:
     def text(self):
         return "".join(self.output)
 
+    def wait_text(self, wanted, timeout=5):
+        """The log is written by a thread of its own: a line may come later than the answer that it is about."""
+        deadline = time.monotonic() + timeout
+        while wanted not in self.text():
+            assert time.monotonic() < deadline, f"{wanted!r} is not in the output:\n{self.text()}"
+            time.sleep(0.01)
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"

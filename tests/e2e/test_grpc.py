@@ -214,7 +214,7 @@ def test_full_queue_is_refused_with_reason_hint_and_pushback(slow_server, stubs)
     assert found["ErrorInfo"].reason == "CONNECTION_QUEUE_FULL"
     hint = found["RetryInfo"].retry_delay.ToTimedelta().total_seconds()
     assert 1 <= hint <= 30 and abs(int(metadata["grpc-retry-pushback-ms"]) - hint * 1000) <= 1
-    assert "CONNECTION_QUEUE_FULL: 2/2 pending connections" in slow_server.text()
+    slow_server.wait_text("CONNECTION_QUEUE_FULL: 2/2 pending connections")
     occupied.free()
     slow_server.wait_idle()
 
