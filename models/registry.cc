@@ -11,7 +11,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "kernels/backend.h"
-#include "models/blocks/rope_cache.h"
 #include "models/checkpoint/fingerprint.h"
 #include "models/checkpoint/weights.h"
 #include "models/families/deepseek_v4/deepseek_v4.h"
@@ -178,7 +177,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   loader_options.progress_total_bytes = checkpoint.report.loaded_bytes;
   HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<checkpoint::WeightLoader> weight_loader,
                          checkpoint::WeightLoader::Create(checkpoint.store, config, backend.get(), loader_options));
-  const LoadContext context = {config, *weight_loader, *backend, ParallelContext{}};
+  const LoadContext context = {config, *weight_loader, *backend};
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                          checkpoint.family->load(context, {checkpoint.max_model_len, mla_form}));
   HADAL_RETURN_IF_ERROR(backend->Synchronize());
@@ -228,11 +227,7 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   plan_options.max_model_len = checkpoint.max_model_len;
   plan_options.budget_bytes = options.memory_budget_bytes;
   plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size);
-  plan_options.extra_weights_bytes = RopeCache::Bytes(checkpoint.config.rope, checkpoint.max_model_len);
-  if (checkpoint.config.v4_attention) {
-    plan_options.extra_weights_bytes +=
-        RopeCache::Bytes(checkpoint.config.v4_attention->compress_rope, checkpoint.max_model_len);
-  }
+  plan_options.extra_weights_bytes = checkpoint.family->table_bytes(checkpoint.config, checkpoint.max_model_len);
   plan_options.left_aside_tensors = checkpoint.report.ignored_tensors;
   plan_options.left_aside_bytes = checkpoint.report.ignored_bytes;
   ModelPlan plan;

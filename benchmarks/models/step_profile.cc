@@ -147,7 +147,7 @@ absl::Status Main(const std::string& dir, int32_t prefill, int32_t sequences, in
                                                           config, &backend, {.compute_dtype = dtype}));
   constexpr int32_t kBlockTokens = 64;
   const int32_t longest = prefill + context;
-  HADAL_ASSIGN_OR_RETURN(auto network, family->load({config, *weights, backend, {}}, {longest}));
+  HADAL_ASSIGN_OR_RETURN(auto network, family->load({config, *weights, backend}, {longest}));
   const int32_t blocks = std::max(sequences, 1) * ((longest + kBlockTokens - 1) / kBlockTokens);
   HADAL_RETURN_IF_ERROR(network->AllocateKvCache({blocks, kBlockTokens}));
   StepExecutor executor(&backend, std::move(network),

@@ -8,7 +8,6 @@
 #include "kernels/backend.h"
 #include "kernels/ops/ragged_batch.h"
 #include "models/blocks/arena.h"
-#include "models/blocks/parallel_context.h"
 #include "models/checkpoint/weight_loader.h"
 #include "models/config/config.h"
 
@@ -20,7 +19,6 @@ struct LoadContext {
   const config::ModelConfig& config;
   checkpoint::WeightLoader& loader;
   kernels::Backend& backend;
-  ParallelContext parallel;
 
   kernels::DType dtype() const { return loader.compute_dtype(); }
 };

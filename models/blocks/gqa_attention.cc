@@ -14,8 +14,8 @@ absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadConte
                                                                  const PagedCache* keys, const PagedCache* values) {
   const config::AttentionConfig& config = context.config.attention;
   std::unique_ptr<GqaAttention> block(new GqaAttention());
-  block->heads_ = context.parallel.Share(config.heads);
-  block->kv_heads_ = context.parallel.Share(config.kv_heads);
+  block->heads_ = config.heads;
+  block->kv_heads_ = config.kv_heads;
   block->head_dim_ = config.head_dim;
   block->layer_ = layer;
   block->scale_ = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));

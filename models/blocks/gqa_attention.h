@@ -33,7 +33,7 @@ class GqaAttention : public AttentionBlock {
  private:
   GqaAttention() = default;
 
-  int64_t heads_ = 0;  // of this rank
+  int64_t heads_ = 0;
   int64_t kv_heads_ = 0;
   int64_t head_dim_ = 0;
   int64_t layer_ = 0;

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
   const config::ModelConfig& config = context.config;
   const config::MlaConfig& mla = *config.mla;
   std::unique_ptr<MlaAttention> block(new MlaAttention(mla));
-  block->heads_ = context.parallel.Share(config.attention.heads);
+  block->heads_ = config.attention.heads;
   block->layer_ = layer;
   // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (arXiv:2309.00071,
   // section 3.4).

@@ -56,7 +56,7 @@ class MlaAttention : public AttentionBlock {
                         const kernels::TensorView& latent, const kernels::TensorView& mixed) const;
 
   config::MlaConfig config_;
-  int64_t heads_ = 0;  // of this rank
+  int64_t heads_ = 0;
   int64_t layer_ = 0;
   float scale_ = 1.0f;
   kernels::DType dtype_ = kernels::DType::kBF16;

@@ -38,6 +38,9 @@ struct Family {
   // Upper bound of arena bytes of a forward pass over that many tokens. Never shrinks with more tokens.
   int64_t (*workspace_bytes)(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) = nullptr;
 
+  // Bytes of the tables that Load makes alongside the weights, for positions below `max_model_len`.
+  int64_t (*table_bytes)(const config::ModelConfig& config, int64_t max_model_len) = nullptr;
+
   // The network with its weights; InvalidArgument for a configuration that the family does not offer.
   absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;
 };

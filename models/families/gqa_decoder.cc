@@ -10,30 +10,26 @@
 #include "models/blocks/decoder.h"
 #include "models/blocks/feed_forward.h"
 #include "models/blocks/gqa_attention.h"
+#include "models/blocks/rope_cache.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
 namespace {
 
-// The share of one rank.
-std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype,
-                               const ParallelContext& parallel) {
+std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype) {
   const int32_t layers = static_cast<int32_t>(config.layers);
-  const int64_t kv_heads = parallel.Share(config.attention.kv_heads);
-  return {{"k", layers, kv_heads, config.attention.head_dim, dtype},
-          {"v", layers, kv_heads, config.attention.head_dim, dtype}};
+  return {{"k", layers, config.attention.kv_heads, config.attention.head_dim, dtype},
+          {"v", layers, config.attention.kv_heads, config.attention.head_dim, dtype}};
 }
 
-KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) {
-  return LayoutOf(Caches(config, dtype, ParallelContext{}));
-}
+KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) { return LayoutOf(Caches(config, dtype)); }
 
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
   const config::ModelConfig& config = context.config;
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context.backend, config.rope, options.max_model_len));
   Decoder::Parts parts;
-  for (CacheShape& shape : Caches(config, context.dtype(), context.parallel)) {
+  for (CacheShape& shape : Caches(config, context.dtype())) {
     parts.caches.push_back(std::make_unique<PagedCache>(std::move(shape)));
   }
   const PagedCache* keys = parts.caches[0].get();
@@ -53,6 +49,10 @@ int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, 
       std::max(GqaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));
 }
 
+int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
+  return RopeCache::Bytes(config.rope, max_model_len);
+}
+
 }  // namespace
 
 Family GqaDecoderFamily(std::string name) {
@@ -60,6 +60,7 @@ Family GqaDecoderFamily(std::string name) {
           .tensors = checkpoint::ExpectedTensors,
           .kv_layout = Layout,
           .workspace_bytes = WorkspaceBytes,
+          .table_bytes = TableBytes,
           .load = Load};
 }
 

@@ -10,6 +10,7 @@
 #include "models/blocks/decoder.h"
 #include "models/blocks/feed_forward.h"
 #include "models/blocks/mla_attention.h"
+#include "models/blocks/rope_cache.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -25,7 +26,7 @@ absl::StatusOr<std::unique_ptr<AttentionBlock>> LoadAttention(const LoadContext&
   return MlaAttention::Load(context, name, layer, std::move(rope), latents, std::move(indexer));
 }
 
-// One row a token for all heads: every rank holds the whole caches.
+// One row a token for all heads.
 std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype) {
   const int32_t layers = static_cast<int32_t>(config.layers);
   std::vector<CacheShape> caches = {{"latent", layers, 1, config.mla->latent_dim(), dtype}};
@@ -63,6 +64,10 @@ int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, 
       std::max(MlaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));
 }
 
+int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
+  return RopeCache::Bytes(config.rope, max_model_len);
+}
+
 }  // namespace
 
 Family MlaDecoderFamily(std::string name) {
@@ -70,6 +75,7 @@ Family MlaDecoderFamily(std::string name) {
           .tensors = checkpoint::ExpectedTensors,
           .kv_layout = Layout,
           .workspace_bytes = WorkspaceBytes,
+          .table_bytes = TableBytes,
           .load = Load};
 }
 

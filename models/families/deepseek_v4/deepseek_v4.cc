@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "models/blocks/rope_cache.h"
 #include "models/checkpoint/deepseek_v4_tensors.h"
 #include "models/families/deepseek_v4/caches.h"
 #include "models/families/deepseek_v4/network.h"
@@ -18,6 +19,11 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
   return V4Network::Load(context, options);
 }
 
+int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
+  return RopeCache::Bytes(config.rope, max_model_len) +
+         RopeCache::Bytes(config.v4_attention->compress_rope, max_model_len);
+}
+
 }  // namespace
 
 Family DeepseekV4Family(std::string name) {
@@ -26,6 +32,7 @@ Family DeepseekV4Family(std::string name) {
           .other_tensor_name = checkpoint::DeepseekV4SavedName,
           .kv_layout = Layout,
           .workspace_bytes = V4Network::WorkspaceBytes,
+          .table_bytes = TableBytes,
           .load = Load};
 }
 

@@ -50,7 +50,7 @@ std::vector<float> RunProgram(const Shape& shape, int poison, bool pretend_devic
   testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison, pretend_device);
   auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(config), 1), config,
                                                    &backend, {.compute_dtype = shape.dtype});
-  auto network = *family.load({config, *weights, backend, {}}, {512, shape.form});
+  auto network = *family.load({config, *weights, backend}, {512, shape.form});
   const bool windowed = network->kv_layout().window_tokens > 0;
   EXPECT_TRUE(
       network->AllocateKvCache({3 * kBlocksPerSequence, kBlockTokens, windowed ? 3 * kBlocksPerSequence : 0}).ok());

@@ -41,7 +41,7 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
     auto weights = checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(*config), 1), *config,
                                                     backend.get(), {.compute_dtype = dtype});
     ASSERT_TRUE(weights.ok()) << weights.status();
-    auto network = family.load({*config, **weights, *backend, {}}, {512, GetParam().form});
+    auto network = family.load({*config, **weights, *backend}, {512, GetParam().form});
     ASSERT_TRUE(network.ok()) << network.status();
     const bool windowed = (*network)->kv_layout().window_tokens > 0;
     ASSERT_TRUE((*network)->AllocateKvCache({200, 16, windowed ? 200 : 0}).ok());
