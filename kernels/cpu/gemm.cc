@@ -32,7 +32,7 @@ void GroupedGemm(Context& context, const GroupedGemmParams& p) {
       TensorView w(reinterpret_cast<const void*>(p.weights.as<const int64_t>()[e]), p.weight_dtype, {n, k});
       if (p.weight_row_stride > 0) w.strides[0] = p.weight_row_stride;
       const int64_t columns = std::min(grain, n - column);
-      // Each piece prepares its expert's rows for itself: few rows an expert, so it is cheap beside the product.
+      // Each piece prepares its expert's rows for itself: few rows an expert, so it costs little next to the product.
       const PreparedX x =
           PrepareXHere(context.table, p.x.Slice(0, first, m), ChooseGemmPath(context, p.x.dtype, p.weight_dtype, m, k),
                        context.worker_scratch2[worker]);

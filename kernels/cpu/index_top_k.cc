@@ -31,8 +31,8 @@ struct Tile {
 
 // Entries that a query sees, by its row.
 int64_t Visible(const IndexTopKParams& p, int64_t sequence, int64_t row) {
-  const int64_t behind = p.batch.host_query_start[sequence + 1] - row - 1;
-  return (p.batch.host_context_lens[sequence] - behind) / p.tokens_per_entry;
+  const int64_t later_rows = p.batch.host_query_start[sequence + 1] - row - 1;
+  return (p.batch.host_context_lens[sequence] - later_rows) / p.tokens_per_entry;
 }
 
 // Lists every visible entry of the rows that need no choice, and cuts the others into tiles.

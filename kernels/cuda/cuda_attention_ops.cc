@@ -17,12 +17,12 @@ absl::Status CudaBackend::Attend(const char* op, const AttentionLaunch& launch) 
 }
 
 absl::Status CudaBackend::DoPagedAttention(const PagedAttentionParams& p) {
-  if (absl::StatusOr<bool> done = flash_.TryPaged(p); !done.ok() || *done) return Noted(done.status());
+  if (absl::StatusOr<bool> done = flash_.TryPaged(p); !done.ok() || *done) return RecordError(done.status());
   return Attend("paged_attention", PlanPagedAttention(p));
 }
 
 absl::Status CudaBackend::DoMlaAttention(const MlaAttentionParams& p) {
-  if (absl::StatusOr<bool> done = flash_.TryMla(p); !done.ok() || *done) return Noted(done.status());
+  if (absl::StatusOr<bool> done = flash_.TryMla(p); !done.ok() || *done) return RecordError(done.status());
   return Attend("mla_attention", PlanMlaAttention(p));
 }
 
@@ -45,7 +45,7 @@ absl::Status CudaBackend::DoIndexTopK(const IndexTopKParams& p) {
   if (rows == 0) return absl::OkStatus();
   const int64_t at_once = std::clamp<int64_t>(kScoreScratchBytes / std::max<int64_t>(row_bytes, 1), 1, rows);
   absl::StatusOr<char*> scratch = Scratch(at_once * row_bytes);
-  if (!scratch.ok()) return Noted(scratch.status());
+  if (!scratch.ok()) return RecordError(scratch.status());
   launch.scores = reinterpret_cast<float*>(*scratch);
   for (launch.first_row = 0; launch.first_row < rows; launch.first_row += at_once) {
     launch.row_count = std::min(at_once, rows - launch.first_row);

@@ -48,9 +48,9 @@ absl::Status CudaBackend::DoLayerNorm(const LayerNormParams& p) {
 
 absl::StatusOr<bool> CudaBackend::TryCublas(const std::optional<GemmPlan>& plan) {
   if (!plan.has_value()) return false;
-  if (absl::Status s = Enter(); !s.ok()) return Noted(s);
+  if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
   absl::StatusOr<bool> done = cublas_->Run(*plan);
-  if (!done.ok()) return Noted(done.status());
+  if (!done.ok()) return RecordError(done.status());
   return done;
 }
 
@@ -97,7 +97,7 @@ absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
 absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
   if (std::optional<CutlassGroupedLaunch> grouped = PlanGroupedGemm(p); grouped.has_value() && HaveCutlass()) {
     absl::StatusOr<char*> scratch = Scratch(CutlassGroupedBytes(grouped->experts));
-    if (!scratch.ok()) return Noted(scratch.status());
+    if (!scratch.ok()) return RecordError(scratch.status());
     grouped->workspace = *scratch;
     return Queue([&] { return LaunchCutlassGrouped(stream(), *grouped); }, "grouped_gemm");
   }

@@ -99,7 +99,7 @@ absl::Status CudaDevice::CheckShared(absl::string_view op, int64_t bytes) const 
                                                  " bytes of shared memory, found one that needs ", bytes));
 }
 
-absl::Status CudaDevice::Noted(absl::Status status) {
+absl::Status CudaDevice::RecordError(absl::Status status) {
   if (!status.ok() && !absl::IsInvalidArgument(status) && first_failure_.ok()) first_failure_ = status;
   return status;
 }
@@ -185,12 +185,12 @@ absl::Status CudaDevice::Stage(char* device_target, const char* source, int64_t 
 
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   if (absl::Status s = CheckBytes("upload", bytes); !s.ok()) return s;
-  if (absl::Status s = Enter(); !s.ok()) return Noted(s);
+  if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
   const std::lock_guard<std::mutex> lock(staging_mutex_);
   for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
     absl::Status s = Stage(static_cast<char*>(device_target) + done, static_cast<const char*>(source) + done,
                            std::min(kMaxPieceBytes, bytes - done));
-    if (!s.ok()) return Noted(s);
+    if (!s.ok()) return RecordError(s);
   }
   return absl::OkStatus();
 }
@@ -205,7 +205,7 @@ absl::Status CudaDevice::Download(void* target, const void* device_source, int64
     HADAL_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(Native(stream_)));
     return absl::OkStatus();
   };
-  return Noted(run());
+  return RecordError(run());
 }
 
 absl::Status CudaDevice::Copy(void* device_target, const void* device_source, int64_t bytes) {
@@ -217,7 +217,7 @@ absl::Status CudaDevice::Copy(void* device_target, const void* device_source, in
                                                cudaMemcpyDeviceToDevice, Native(stream_)));
     return absl::OkStatus();
   };
-  return Noted(run());
+  return RecordError(run());
 }
 
 absl::Status CudaDevice::Zero(void* device_target, int64_t bytes) {
@@ -228,7 +228,7 @@ absl::Status CudaDevice::Zero(void* device_target, int64_t bytes) {
     HADAL_CUDA_RETURN_IF_ERROR(cudaMemsetAsync(device_target, 0, static_cast<size_t>(bytes), Native(stream_)));
     return absl::OkStatus();
   };
-  return Noted(run());
+  return RecordError(run());
 }
 
 absl::Status CudaDevice::Synchronize() {

@@ -48,7 +48,7 @@ class CudaDevice : public Backend {
   // InvalidArgument when a kernel would need more shared memory in a block than the device has.
   absl::Status CheckShared(absl::string_view op, int64_t bytes) const;
   // Remembers the first failure for Synchronize and passes it on.
-  absl::Status Noted(absl::Status status);
+  absl::Status RecordError(absl::Status status);
 
  protected:
   CudaDevice() = default;

@@ -34,10 +34,10 @@ class CudaBackend final : public CudaDevice {
   // Runs a launcher on this device; a failure names the op.
   template <typename Launcher>
   absl::Status Queue(Launcher launcher, const char* op) {
-    if (absl::Status s = Enter(); !s.ok()) return Noted(s);
+    if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
     const int error = launcher();
     return error == 0 ? absl::OkStatus()
-                      : Noted(CudaError(error, absl::StrCat("launch of ", op).c_str(), __FILE__, __LINE__));
+                      : RecordError(CudaError(error, absl::StrCat("launch of ", op).c_str(), __FILE__, __LINE__));
   }
 
   // False: cuBLASLt does not take this product.

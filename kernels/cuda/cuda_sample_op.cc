@@ -56,7 +56,7 @@ absl::Status CudaBackend::SampleRowsOf(const SampleParams& p) {
 
 absl::Status CudaBackend::DoSample(const SampleParams& p) {
   if (p.rows.empty()) return absl::OkStatus();
-  return Noted(SampleRowsOf(p));
+  return RecordError(SampleRowsOf(p));
 }
 
 }  // namespace hadal::kernels::cuda

@@ -23,7 +23,7 @@ struct CutlassGroupedLaunch {
 // Lists of CUTLASS for so many experts: problem size, three pointers and three strides each.
 constexpr int64_t CutlassGroupedBytes(int64_t experts) { return experts * (6 * 8 + 3 * 4); }
 
-// False where CUTLASS is not compiled in (beside the emulator of the tests).
+// False where CUTLASS is not compiled in (in the emulator of the tests).
 bool HaveCutlass();
 
 // A cudaError_t.

@@ -38,9 +38,9 @@ absl::StatusOr<FlashAttention::Pieces> FlashAttention::Prepare(const RaggedBatch
   pieces.int_workspace = *scratch + ints_at;
   pieces.float_workspace = *scratch + floats_at;
   if (absl::Status s = device_.Upload(pieces.first_page, lists_.data(), list_bytes); !s.ok()) return s;
-  HADAL_CUDA_RETURN_IF_ERROR(LaunchListPages(device_.stream(), batch.block_tables.as<const int32_t>(),
-                                             batch.block_tables.stride(0), pieces.first_page, sequences, pages.pages(),
-                                             pieces.page_indices));
+  HADAL_CUDA_RETURN_IF_ERROR(LaunchBuildPageIndices(device_.stream(), batch.block_tables.as<const int32_t>(),
+                                                    batch.block_tables.stride(0), pieces.first_page, sequences,
+                                                    pages.pages(), pieces.page_indices));
   return pieces;
 }
 
@@ -48,7 +48,7 @@ absl::StatusOr<bool> FlashAttention::TryPaged(const PagedAttentionParams& p) {
   if (!HaveFlashInfer()) return false;
   std::optional<FlashPagedLaunch> launch = PlanFlashPaged(p);
   if (!launch.has_value()) return false;
-  const std::optional<FlashPages> pages = ListPages(p.batch, p.k_cache.size(1));
+  const std::optional<FlashPages> pages = PlanPages(p.batch, p.k_cache.size(1));
   if (!pages.has_value()) return false;
   if (absl::Status s = device_.Enter(); !s.ok()) return s;
   launch->host_first_page = pages->first_page.data();
@@ -74,7 +74,7 @@ absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p) {
   std::optional<FlashMlaLaunch> launch = PlanFlashMla(p);
   if (!launch.has_value()) return false;
   if (FlashMlaWorkBound(p.batch, launch->heads, device_.multiprocessors()) > kFlashMlaMaxWork) return false;
-  const std::optional<FlashPages> pages = ListPages(p.batch, p.cache.size(1));
+  const std::optional<FlashPages> pages = PlanPages(p.batch, p.cache.size(1));
   if (!pages.has_value()) return false;
   if (absl::Status s = device_.Enter(); !s.ok()) return s;
   launch->int_bytes = FlashMlaIntBytes(device_.multiprocessors());

@@ -25,7 +25,7 @@ bool FitsInt32(int64_t value) { return value <= std::numeric_limits<int32_t>::ma
 
 }  // namespace
 
-std::optional<FlashPages> ListPages(const RaggedBatch& batch, int64_t block_tokens) {
+std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_tokens) {
   FlashPages pages;
   pages.first_page.push_back(0);
   int64_t sum = 0;

@@ -23,7 +23,7 @@ struct FlashPages {
 
 // InvalidArgument cannot happen: the batch has passed its check. Nothing when there are more pages than an int32
 // counts.
-std::optional<FlashPages> ListPages(const RaggedBatch& batch, int64_t block_tokens);
+std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_tokens);
 
 // The launch without its device lists, or nothing when FlashInfer has no kernel for it: then the generic kernel serves.
 // Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides below 2^32; paged attention with heads

@@ -15,12 +15,12 @@ namespace hadal::kernels::cuda {
 inline constexpr int64_t kFlashMlaLatent = 512, kFlashMlaRope = 64;
 inline constexpr int64_t kFlashMlaMaxWork = 16384;  // of FlashInfer's MLAPlan
 
-// False where FlashInfer is not compiled in (beside the emulator of the tests).
+// False where FlashInfer is not compiled in (in the emulator of the tests).
 bool HaveFlashInfer();
 
 // page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence.
-int LaunchListPages(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
-                    int64_t sequences, int64_t pages, int32_t* page_indices);
+int LaunchBuildPageIndices(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
+                           int64_t sequences, int64_t pages, int32_t* page_indices);
 
 struct FlashPagedLaunch {
   DType dtype = DType::kBF16;

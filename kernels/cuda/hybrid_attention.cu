@@ -23,7 +23,7 @@ __device__ Visible VisibleTo(const HybridAttentionLaunch& p, int64_t row) {
   return v;
 }
 
-// Address of a key; null for an empty place of the selection.
+// Address of a key; null for an empty slot of the selection.
 template <typename T>
 __device__ const T* KeyOf(const HybridAttentionLaunch& p, const Visible& v, int64_t row, int64_t i) {
   if (i < v.window) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The indexer's scores, one thread an entry, and the choice of the best, one block a query.
-#include "kernels/cuda/cut.cuh"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/top_k_threshold.cuh"
 
 namespace hadal::kernels::cuda {
 namespace {
@@ -59,21 +59,21 @@ __global__ void IndexSelectKernel(IndexTopKLaunch p) {
     return;
   }
   const float* scores = p.scores + (row - p.first_row) * p.score_columns;
-  const Cut cut = TopKCut(scores, visible, p.top_k, scratch);
+  const Threshold threshold = TopKThreshold(scores, visible, p.top_k, scratch);
   const int64_t begin = ChunkBegin(visible, threadIdx.x), end = ChunkBegin(visible, threadIdx.x + 1);
   int64_t ties = 0, above = 0, all = 0;
   for (int64_t j = begin; j < end; ++j) {
     const uint32_t key = Key(scores[j]);
-    ties += key == cut.bound ? 1 : 0;
-    above += key > cut.bound ? 1 : 0;
+    ties += key == threshold.key ? 1 : 0;
+    above += key > threshold.key ? 1 : 0;
   }
   ties = BlockExclusiveSum(ties, scratch, &all);  // before this thread's chunk
   above = BlockExclusiveSum(above, scratch, &all);
-  int64_t out = above + (ties < cut.ties ? ties : cut.ties);
+  int64_t out = above + (ties < threshold.ties ? ties : threshold.ties);
   for (int64_t j = begin; j < end; ++j) {
     const uint32_t key = Key(scores[j]);
-    const bool tie = key == cut.bound;
-    if (key > cut.bound || (tie && ties < cut.ties)) selected[out++] = static_cast<int32_t>(j);
+    const bool tie = key == threshold.key;
+    if (key > threshold.key || (tie && ties < threshold.ties)) selected[out++] = static_cast<int32_t>(j);
     if (tie) ++ties;
   }
 }

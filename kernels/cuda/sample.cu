@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampling, one block a row: the steps and their order are those of kernels/ops/sample.h. Cuts are found without
-// sorting, as a bound on the value plus a number of tokens at that very value (lowest ids first). Every sum has one
-// order, so a row's result does not depend on its neighbours.
-#include "kernels/cuda/cut.cuh"
+// Sampling, one block a row: the steps and their order are those of kernels/ops/sample.h. The thresholds of
+// top-k and top-p are found without sorting (top_k_threshold.cuh). Every sum has one order, so a row's result does not
+// depend on its neighbours.
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/top_k_threshold.cuh"
+#include "kernels/ops/philox.h"
+#include "kernels/ops/sample_status.h"
 
 namespace hadal::kernels::cuda {
 namespace {
-
-constexpr int32_t kOk = 0, kBadLogits = 1, kNothingAllowed = 2;  // as in kernels/ops/sample.h
 
 struct Token {
   float value;
@@ -83,16 +83,17 @@ __device__ void Adjust(const SampleLaunch& p, const SampleRow& row, const float*
   __syncthreads();
 }
 
-// Zeroes the likelihood of tokens outside the cut.
-__device__ void ApplyCut(const float* z, int64_t vocab, const Cut& cut, double* likelihood, int64_t* scratch) {
+// Zeroes the likelihood of tokens that the threshold excludes.
+__device__ void ApplyThreshold(const float* z, int64_t vocab, const Threshold& threshold, double* likelihood,
+                               int64_t* scratch) {
   const int64_t begin = ChunkBegin(vocab, threadIdx.x), end = ChunkBegin(vocab, threadIdx.x + 1);
   int64_t ties = 0, all = 0;
-  for (int64_t t = begin; t < end; ++t) ties += Key(z[t]) == cut.bound ? 1 : 0;
+  for (int64_t t = begin; t < end; ++t) ties += Key(z[t]) == threshold.key ? 1 : 0;
   ties = BlockExclusiveSum(ties, scratch, &all);
   for (int64_t t = begin; t < end; ++t) {
     const uint32_t key = Key(z[t]);
-    const bool tie = key == cut.bound;
-    if (key < cut.bound || (tie && ties >= cut.ties)) likelihood[t] = 0;
+    const bool tie = key == threshold.key;
+    if (key < threshold.key || (tie && ties >= threshold.ties)) likelihood[t] = 0;
     if (tie) ++ties;
   }
   __syncthreads();
@@ -104,8 +105,9 @@ __device__ double SumAbove(const float* z, const double* likelihood, int64_t voc
   return BlockReduce(sum, scratch, Add());
 }
 
-// The best tokens whose likelihood reaches the share top_p of the whole; the token that reaches it is in.
-__device__ Cut TopPCut(const float* z, const double* likelihood, int64_t vocab, double top_p, double* scratch) {
+// Keeps the best tokens whose likelihood reaches the share top_p of the whole; the token that reaches it is in.
+__device__ Threshold TopPThreshold(const float* z, const double* likelihood, int64_t vocab, double top_p,
+                                   double* scratch) {
   double total = 0;
   for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) total += likelihood[t];
   total = BlockReduce(total, scratch, Add());
@@ -130,7 +132,7 @@ __device__ Cut TopPCut(const float* z, const double* likelihood, int64_t vocab, 
   for (unsigned i = 0; i < blockDim.x; ++i) each = scratch[i] > each ? scratch[i] : each;
   __syncthreads();
   const double ties = each > 0 ? ceil((target - above) / each) : 1;
-  return Cut{high, ties < 1 ? 1 : ties > static_cast<double>(vocab) ? vocab : static_cast<int64_t>(ties)};
+  return Threshold{high, ties < 1 ? 1 : ties > static_cast<double>(vocab) ? vocab : static_cast<int64_t>(ties)};
 }
 
 // Inverse of the cumulative distribution in id order.
@@ -172,26 +174,6 @@ __device__ int32_t DrawToken(const double* likelihood, int64_t vocab, double uni
   return token;
 }
 
-// Philox4x32-10 as in kernels/ops/philox.h.
-__device__ double Uniform(uint64_t seed, uint64_t counter) {
-  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
-  uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
-    const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
-    const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    const uint32_t n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c1 = static_cast<uint32_t>(p1);
-    c3 = static_cast<uint32_t>(p0);
-    c0 = n0;
-    c2 = n2;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  const uint64_t bits = (static_cast<uint64_t>(c0) << 32 | c1) >> 11;
-  return static_cast<double>(bits) * (1.0 / 9007199254740992.0);
-}
-
 __device__ int32_t Draw(const SampleRow& row, const float* z, int64_t vocab, float best, double* likelihood,
                         unsigned char* scratch, int32_t* result) {
   for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
@@ -200,15 +182,16 @@ __device__ int32_t Draw(const SampleRow& row, const float* z, int64_t vocab, flo
   __syncthreads();
   int64_t* counts = reinterpret_cast<int64_t*>(scratch);
   double* sums = reinterpret_cast<double*>(scratch);
-  if (row.top_k > 0 && row.top_k < vocab) ApplyCut(z, vocab, TopKCut(z, vocab, row.top_k, counts), likelihood, counts);
-  if (row.top_p < 1) ApplyCut(z, vocab, TopPCut(z, likelihood, vocab, row.top_p, sums), likelihood, counts);
+  if (row.top_k > 0 && row.top_k < vocab)
+    ApplyThreshold(z, vocab, TopKThreshold(z, vocab, row.top_k, counts), likelihood, counts);
+  if (row.top_p < 1) ApplyThreshold(z, vocab, TopPThreshold(z, likelihood, vocab, row.top_p, sums), likelihood, counts);
   if (row.min_p > 0) {
     for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
       if (likelihood[t] < static_cast<double>(row.min_p)) likelihood[t] = 0;
     }
     __syncthreads();
   }
-  return DrawToken(likelihood, vocab, Uniform(row.seed, row.random_counter), sums, result);
+  return DrawToken(likelihood, vocab, SampleUniform(row.seed, row.random_counter), sums, result);
 }
 
 __global__ void SampleKernel(SampleLaunch p) {
@@ -220,16 +203,16 @@ __global__ void SampleKernel(SampleLaunch p) {
   const SampleRow row = p.rows[index];
   float* z = p.adjusted + local * vocab;
 
-  int32_t status = kOk, token = -1;
+  int32_t status = kSampleOk, token = -1;
   if (!GoodLogits(logits, vocab, reinterpret_cast<int32_t*>(scratch))) {
-    status = kBadLogits;
+    status = kSampleBadLogits;
   } else if (row.target_token >= 0) {
     token = row.target_token;
   } else {
     Adjust(p, row, logits, vocab, z);
     const Token best = NextBest(z, vocab, Token{0, -1}, token_scratch);
     if (best.value == -INFINITY) {
-      status = kNothingAllowed;
+      status = kSampleNothingAllowed;
     } else {
       token = row.temperature == 0 ? best.id
                                    : Draw(row, z, vocab, best.value, p.likelihood + local * vocab, scratch, result);
@@ -245,7 +228,7 @@ __global__ void SampleKernel(SampleLaunch p) {
     p.out_top_logprobs[index * p.top_columns + j] = 0;
   }
   __syncthreads();
-  if (status != kOk || row.top_logprobs < 0) return;  // the same for all threads
+  if (status != kSampleOk || row.top_logprobs < 0) return;  // the same for all threads
 
   Token best = NextBest(logits, vocab, Token{0, -1}, token_scratch);
   double sum = 0;

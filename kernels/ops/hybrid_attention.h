@@ -20,7 +20,7 @@ namespace hadal::kernels {
 //      entries j of selected[t] (-1: none), or without selected all with (j + 1) * tokens_per_entry <= t + 1
 //
 // The sink only enters the denominator. Rows and entries of this step are already in the caches. Two sets of block
-// tables: window_batch's for the rows (columns wholly behind the window are not read), `batch`'s for the entries, entry
+// tables: window_batch's for the rows (columns wholly before the window are not read), `batch`'s for the entries, entry
 // j in block table[j * r / block_tokens] at offset (j * r % block_tokens) / r with r = tokens_per_entry. Both describe
 // the same queries. Selected entries are trusted to be visible and distinct.
 // q, caches and out are f32, bf16 or f16, both caches of one type; strides are free except the last dimension of each.

@@ -14,7 +14,7 @@ namespace hadal::kernels {
 //   o_lat[t, h] = sum_p softmax_p(score) * cache[p][:c],   p = 0..position(t)
 //
 // With `selected` (sparse attention, arXiv:2512.02556, section 2.1) p runs over the positions that row t lists instead:
-// at least one, none behind position(t), each once, then -1 to the end; index_top_k makes such lists.
+// at least one, none after position(t), each once, then -1 to the end; index_top_k makes such lists.
 //
 // Any mix of prefill chunks and decode tokens; this step's rows are already in the cache. Scores, softmax and sums in
 // float32, one rounding to o_lat. Types f32, bf16, f16; strides free except the last dimension of each. o_lat must not

@@ -2,6 +2,7 @@
 //
 // Philox4x32-10, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): the
 // n-th random number is a pure function of key and counter, so it needs no state and no order.
+// Everything is constexpr, so that device code can call it too.
 #pragma once
 
 #include <array>
@@ -9,7 +10,7 @@
 
 namespace hadal::kernels {
 
-inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
+constexpr std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
   uint32_t c0 = static_cast<uint32_t>(counter_low), c1 = static_cast<uint32_t>(counter_low >> 32);
   uint32_t c2 = static_cast<uint32_t>(counter_high), c3 = static_cast<uint32_t>(counter_high >> 32);
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
@@ -29,7 +30,7 @@ inline std::array<uint32_t, 4> Philox4x32(uint64_t key, uint64_t counter_low, ui
 }
 
 // Uniform in [0, 1) with 53 bits.
-inline double SampleUniform(uint64_t seed, uint64_t counter) {
+constexpr double SampleUniform(uint64_t seed, uint64_t counter) {
   const auto words = Philox4x32(seed, counter, 0);
   const uint64_t bits = (static_cast<uint64_t>(words[0]) << 32 | words[1]) >> 11;
   return static_cast<double>(bits) * 0x1p-53;

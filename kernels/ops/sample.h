@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "kernels/ops/sample_status.h"
 #include "kernels/tensor_view.h"
 
 namespace hadal::kernels {
@@ -39,11 +40,6 @@ struct SampleRowParams {
   absl::Span<const SampleBias> biases;
   absl::Span<const uint32_t> allowed_mask;  // bit t % 32 of word t / 32: token t may be sampled; empty: all may
 };
-
-// Row status.
-inline constexpr int32_t kSampleOk = 0;
-inline constexpr int32_t kSampleBadLogits = 1;       // NaN, +infinity, or no finite logit
-inline constexpr int32_t kSampleNothingAllowed = 2;  // mask and biases forbid every token
 
 inline constexpr int32_t kMaxTopLogprobs = 64;
 

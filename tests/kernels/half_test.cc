@@ -10,7 +10,7 @@ namespace hadal::kernels {
 namespace {
 
 // Checks a format against exact arithmetic: every code converts back to itself, and every midpoint between neighbours
-// and the values beside it round as they should.
+// and the values next to it round as they should.
 template <typename Encode, typename Decode>
 void ExpectNearestEven(uint32_t codes, uint32_t sign, Encode encode, Decode decode) {
   for (uint32_t code = 0; code + 1 < codes; ++code) {

@@ -80,11 +80,11 @@ TEST(CudaDeviceTest, ShapesBeyondSharedMemoryAreRefusedWithTheLimit) {
   EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
 }
 
-TEST(ListPagesTest, FlattensTheTablesOfSequencesWithPages) {
+TEST(BuildPageIndicesTest, FlattensTheTablesOfSequencesWithPages) {
   const int32_t table[] = {7, 8, 9, 1, 2, 3, 4, 5, 6};  // three sequences, three columns
   const int32_t first_page[] = {0, 2, 2, 5};            // the second has none
   int32_t pages[6] = {-1, -1, -1, -1, -1, -1};
-  ASSERT_EQ(cuda::LaunchListPages(nullptr, table, 3, first_page, 3, 5, pages), 0);
+  ASSERT_EQ(cuda::LaunchBuildPageIndices(nullptr, table, 3, first_page, 3, 5, pages), 0);
   EXPECT_THAT(pages, ::testing::ElementsAre(7, 8, 4, 5, 6, -1));
 }
 

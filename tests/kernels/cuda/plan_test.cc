@@ -182,7 +182,7 @@ struct OwnedBatch {
 
 TEST(FlashPlanTest, ListsThePagesOfEverySequence) {
   const OwnedBatch b({0, 1, 1, 4}, {64, 0, 65});
-  const auto pages = ListPages(b.batch, 64);
+  const auto pages = PlanPages(b.batch, 64);
   ASSERT_TRUE(pages.has_value());
   EXPECT_EQ(pages->first_page, (std::vector<int32_t>{0, 1, 1, 3}));
   EXPECT_EQ(pages->last_page_tokens, (std::vector<int32_t>{64, 0, 1}));
@@ -191,7 +191,7 @@ TEST(FlashPlanTest, ListsThePagesOfEverySequence) {
 
 TEST(FlashPlanTest, RefusesMorePositionsThan32BitsCount) {
   const OwnedBatch b({0, 1, 2}, {2000000000, 2000000000});
-  EXPECT_FALSE(ListPages(b.batch, 64).has_value());
+  EXPECT_FALSE(PlanPages(b.batch, 64).has_value());
 }
 
 PagedAttentionParams Paged(const OwnedBatch& b, DType dtype, int64_t dim) {

@@ -58,7 +58,7 @@ HADAL_INSTANTIATE_OP_TEST(HybridAttentionTest);
 TEST_P(HybridAttentionTest, SeesTheWindowTheEntriesAndTheSink) {
   Arena a(backend());
   // 6 tokens in blocks of 4, a window of 3: the last two queries see positions 2..4 and 3..5. The column that lies
-  // wholly behind the window names a block of NaN.
+  // wholly before the window names a block of NaN.
   HybridAttentionParams p{
       .q = a.Values(DType::kF32, {2, 1, 1}, {0, 0}),
       .window = a.Values(DType::kF32, {3, 4, 1}, {NAN, NAN, 4, 8, 16, 32, NAN, NAN, NAN, NAN, NAN, NAN}),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stands in for cuBLASLt beside the emulator: it takes no shape, so that every product runs on the generic kernel.
+// Stands in for cuBLASLt in the emulator: it takes no shape, so that every product runs on the generic kernel.
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"

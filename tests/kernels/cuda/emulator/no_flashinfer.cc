@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stands in for FlashInfer and CUTLASS beside the emulator: attention and grouped products run on the generic kernels.
+// Stands in for FlashInfer and CUTLASS in the emulator: attention and grouped products run on the generic kernels.
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/cutlass_grouped.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The k largest of many values without sorting, by the threads of a block: a bound on the value plus a number of
-// values at that very bound, lowest indices first. NaN must not occur.
+// The k largest of many values without sorting, by the threads of a block: a threshold on the value plus a number
+// of values at that very threshold, lowest indices first. NaN must not occur.
 #pragma once
 
 #include "kernels/cuda/device.cuh"
@@ -14,14 +14,14 @@ __device__ inline uint32_t Key(float value) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
-// Values with key > bound, and the first `ties` values with key == bound.
-struct Cut {
-  uint32_t bound;
+// Keeps the values with a larger key, and the first `ties` values with this key.
+struct Threshold {
+  uint32_t key;
   int64_t ties;
 };
 
-// Smallest bound such that fewer than top_k values lie above it.
-__device__ inline Cut TopKCut(const float* z, int64_t count, int64_t top_k, int64_t* scratch) {
+// The smallest key such that fewer than top_k values lie above it.
+__device__ inline Threshold TopKThreshold(const float* z, int64_t count, int64_t top_k, int64_t* scratch) {
   uint32_t low = 0, high = 0xFFFFFFFFu;  // `high` always satisfies the condition
   int64_t above_high = 0;
   while (low < high) {
@@ -36,7 +36,7 @@ __device__ inline Cut TopKCut(const float* z, int64_t count, int64_t top_k, int6
       low = middle + 1;
     }
   }
-  return Cut{high, top_k - above_high};
+  return Threshold{high, top_k - above_high};
 }
 
 // Indices are dealt to the threads in contiguous chunks, so that prefix sums run in their order.
