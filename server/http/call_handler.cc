@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/call_handler.h"
 
-#include <algorithm>
 #include <atomic>
-#include <boost/asio/post.hpp>
 #include <chrono>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "server/http/call_answer.h"
-#include "server/http/chat_codec.h"
-#include "server/http/completion_codec.h"
+#include "server/http/call_body.h"
 #include "server/request/refusal.h"
+#include "server/service/call_pipeline.h"
 
 namespace hadal::http {
 namespace {
@@ -20,391 +18,203 @@ namespace {
 namespace asio = boost::asio;
 using request::MakeError;
 using request::Reason;
+using service::CallPipeline;
 
 // Body size that admission assumes for a chunked body.
 constexpr int64_t kAssumedChunkedBytes = 4096;
-constexpr auto kGrammarPoll = std::chrono::milliseconds(2);
-constexpr absl::Duration kWorkersBusyRetry = absl::Seconds(1);
 
 int64_t UnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// What the worker makes of a body.
-struct Started {
-  absl::Status status;
-  Calls calls;
-  AnswerHead head;
-  AnswerOptions options;
-  bool chat = false;
-  bool logprobs = false;
-  std::vector<std::string> echo;
-};
+// Clients may send the same id twice: inside the process a number makes it unique.
+std::string UniqueId(Connection& connection) {
+  return absl::StrFormat("%s-%x", connection.request_id(),
+                         connection.mutable_context().next_request.fetch_add(1, std::memory_order_relaxed));
+}
 
-// One generating request, alive as long as its coroutine.
+// One generating request, alive as long as its coroutine; on the connection's thread only.
 class CallRun {
  public:
-  CallRun(Connection& connection, CallContext context)
-      : connection_(connection),
-        context_(std::move(context)),
-        notifier_(std::make_shared<request::Notifier>([event = connection.shared_event()] { event->PostSet(); })) {
-    priority_ = context_.caller.priority;
-    // Clients may send the same id twice: inside the process a number makes it unique.
-    internal_id_ = absl::StrFormat("%s-%x", connection.request_id(),
-                                   connection.mutable_context().next_request.fetch_add(1, std::memory_order_relaxed));
-  }
-  ~CallRun() { notifier_->Disconnect(); }
+  CallRun(Connection& connection, Route route, service::CallInfo info, bool priority_from_header);
+  // Does nothing when the answer has been sent.
+  ~CallRun() { FinishUnanswered(); }
 
   asio::awaitable<void> Run();
 
  private:
-  asio::awaitable<void> Refuse(absl::Status status);
-  void Record(const absl::Status& status, int http_status);
-  admission::AdmissionRequest ArrivalOf(int64_t body_bytes) const;
-
-  // On a worker.
-  void Prepare(const std::string& body, admission::Ticket ticket);
-  absl::Status PrepareChat(const std::string& body);
-  absl::Status PrepareCompletion(const std::string& body, admission::Ticket ticket);
-  void Start();
-  absl::Status FillOptions(const AnswerOptions& answer, service::CallOptions* options);
-
-  // Back on the connection's thread.
-  asio::awaitable<void> WaitForGrammars();
+  void Submit(std::string body);
+  std::unique_ptr<CallAnswer> MakeAnswer() const;
   asio::awaitable<void> Answer();
-  // Takes what the calls have; returns the failure that ends the answer, or Ok.
-  absl::Status ReadCalls(CallAnswer* answer, std::string* out);
-  asio::awaitable<void> Fail(absl::Status status, std::string* out);
-
-  service::GenerateService& service() const { return *connection_.context().dependencies.service; }
+  asio::awaitable<void> SendWhole(std::string body);
+  // Sends what is in `out`, the head first; false when the client is gone or does not read.
+  asio::awaitable<bool> WritePiece(std::string* out);
+  asio::awaitable<void> Fail(std::string out);
+  asio::awaitable<void> Refuse(absl::Status status);
+  void FinishUnanswered();
 
   Connection& connection_;
-  CallContext context_;
-  const std::shared_ptr<request::Notifier> notifier_;
-  request::Priority priority_;
-  std::string internal_id_;
-  // Between Prepare and Start: the calls, and the queue slot that each of them holds.
-  std::vector<std::unique_ptr<service::PreparedCall>> prepared_;
-  std::vector<admission::Ticket> tickets_;
-  Started started_;
-  std::vector<bool> call_done_;
-  std::vector<int32_t> finished_choices_;
-  service::Usage usage_;
+  const Route route_;
+  const bool priority_from_header_;
+  const std::string id_;
+  const std::shared_ptr<CallPipeline> pipeline_;
+  // Written by the worker that decodes, read once the calls run. Shared, because that worker may outlive this object.
+  const std::shared_ptr<AnswerPlan> plan_ = std::make_shared<AnswerPlan>();
   bool streaming_ = false;  // the head of a stream has been sent
 };
 
+CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, bool priority_from_header)
+    : connection_(connection),
+      route_(route),
+      priority_from_header_(priority_from_header),
+      id_(info.request_id),
+      pipeline_(CallPipeline::Create(connection.context().dependencies.service, std::move(info),
+                                     [event = connection.shared_event()] { event->PostSet(); })) {}
+
 asio::awaitable<void> CallRun::Run() {
   const RequestHead& head = connection_.head();
-  absl::StatusOr<admission::Ticket> ticket =
-      service().Admit(ArrivalOf(head.content_length.value_or(head.chunked ? kAssumedChunkedBytes : 0)));
-  if (!ticket.ok()) {
-    co_await Refuse(ticket.status());
+  absl::Status admitted = pipeline_->Admit(head.content_length.value_or(head.chunked ? kAssumedChunkedBytes : 0));
+  if (!admitted.ok()) {
+    co_await Refuse(std::move(admitted));
     co_return;
   }
   std::string body;
   absl::Status read = co_await connection_.ReadBody(&body);
+  if (connection_.disconnected()) co_return;
   if (!read.ok()) {
-    ticket->Release();
-    if (connection_.disconnected()) {
-      Record(read, 499);
-    } else {
-      co_await Refuse(std::move(read));
-    }
+    co_await Refuse(std::move(read));
     co_return;
   }
   connection_.WatchDisconnect();
-  bool ran = co_await RunOnWorker(connection_, [&] { Prepare(body, *std::move(ticket)); });
-  body.clear();
-  body.shrink_to_fit();
-  if (ran && !prepared_.empty()) {
-    co_await WaitForGrammars();
-    ran = co_await RunOnWorker(connection_, [&] { Start(); });
-    tickets_.clear();
+  Submit(std::move(body));
+  while (pipeline_->progress() == CallPipeline::Progress::kPreparing) {
+    co_await connection_.event().Wait();
+    if (connection_.disconnected()) co_return;
   }
-  if (!ran) {
-    ticket->Release();
-    started_.status = WorkersBusy();
-  }
-  if (connection_.disconnected()) {
-    Record(MakeError(Reason::kCancelled, "the client is gone"), 499);
-    co_return;
-  }
-  if (!started_.status.ok()) {
-    co_await Refuse(started_.status);
+  if (pipeline_->progress() == CallPipeline::Progress::kEnded) {
+    co_await Refuse(pipeline_->status());
     co_return;
   }
   co_await Answer();
 }
 
-admission::AdmissionRequest CallRun::ArrivalOf(int64_t body_bytes) const {
-  admission::AdmissionRequest arrival;
-  arrival.priority = priority_;
-  arrival.tenant = context_.caller.tenant;
-  arrival.request_id = internal_id_;
-  arrival.body_bytes = body_bytes;
-  return arrival;
+void CallRun::Submit(std::string body) {
+  const ServerContext& context = connection_.context();
+  pipeline_->Submit([body = std::move(body), route = route_, max_depth = context.options.max_json_depth,
+                     priority_from_header = priority_from_header_, plan = plan_,
+                     service = context.dependencies.service]() -> absl::StatusOr<service::DecodedRequest> {
+    absl::StatusOr<CallBody> decoded = DecodeCallBody(body, route, max_depth, priority_from_header, *service);
+    if (!decoded.ok()) return decoded.status();
+    *plan = std::move(decoded->plan);
+    return std::move(decoded->request);
+  });
 }
 
-// Calls without a grammar, or with one that is known, start at once; the others stay in prepared_.
-void CallRun::Prepare(const std::string& body, admission::Ticket ticket) {
-  started_.chat = context_.route.route != Route::kCompletions;
-  if (started_.chat) {
-    started_.status = PrepareChat(body);
-    tickets_.push_back(std::move(ticket));
-  } else {
-    started_.status = PrepareCompletion(body, std::move(ticket));
+std::unique_ptr<CallAnswer> CallRun::MakeAnswer() const {
+  const Calls& calls = pipeline_->calls();
+  const service::ServedModel& model = calls.front()->model();
+  AnswerHead head;
+  head.id = (plan_->chat ? "chatcmpl-" : "cmpl-") + id_;
+  head.created_unix_s = UnixSeconds();
+  head.model = plan_->model.empty() ? model.name : plan_->model;
+  head.fingerprint = model.info.fingerprint;
+  const AnswerOptions& options = plan_->options;
+  if (plan_->chat) {
+    return options.stream ? MakeChatStream(head, options, calls) : MakeChatAnswer(head, options, calls);
   }
-  if (!started_.status.ok()) {
-    prepared_.clear();
-    tickets_.clear();
-    return;
-  }
-  const auto waits = [](const auto& call) { return call->grammar() != nullptr && !call->grammar()->ready(); };
-  if (std::none_of(prepared_.begin(), prepared_.end(), waits)) Start();
-}
-
-void CallRun::Start() {
-  for (size_t i = 0; i < prepared_.size() && started_.status.ok(); ++i) {
-    absl::StatusOr<std::unique_ptr<service::ActiveCall>> call =
-        service().Start(std::move(prepared_[i]), std::move(tickets_[i]), notifier_);
-    started_.status = call.status();
-    if (call.ok()) started_.calls.push_back(*std::move(call));
-  }
-  prepared_.clear();
-  tickets_.clear();
-  if (!started_.status.ok()) {
-    started_.calls.clear();
-    return;
-  }
-  const service::ServedModel& model = started_.calls.front()->model();
-  started_.head.id = (started_.chat ? "chatcmpl-" : "cmpl-") + internal_id_;
-  started_.head.created_unix_s = UnixSeconds();
-  if (started_.head.model.empty()) started_.head.model = model.name;
-  started_.head.fingerprint = model.info.fingerprint;
-}
-
-// Looks again and again instead of being called back: the compiling threads may outlive this connection's.
-asio::awaitable<void> CallRun::WaitForGrammars() {
-  for (const auto& call : prepared_) {
-    if (call->grammar() == nullptr) continue;
-    while (!call->grammar()->ready() && !connection_.disconnected()) {
-      co_await connection_.event().Wait(AsyncEvent::TimePoint::clock::now() + kGrammarPoll);
-    }
-  }
-}
-
-absl::Status CallRun::FillOptions(const AnswerOptions& answer, service::CallOptions* options) {
-  if (!context_.priority_from_header && !answer.service_tier.empty()) {
-    absl::StatusOr<std::optional<request::Priority>> wanted = PriorityOfTier(answer.service_tier);
-    if (!wanted.ok()) return wanted.status();
-    if (wanted->has_value()) {
-      absl::StatusOr<service::Caller> caller =
-          connection_.context().dependencies.keys.Authenticate(connection_.head().authorization, *wanted);
-      if (!caller.ok()) return caller.status();
-      priority_ = caller->priority;
-    }
-  }
-  options->request_id = internal_id_;
-  options->tenant = context_.caller.tenant;
-  options->priority = priority_;
-  options->arrival = context_.arrival;
-  options->deadline = context_.deadline;
-  started_.options = answer;
-  started_.head.model = options->model;
-  return absl::OkStatus();
-}
-
-absl::Status CallRun::PrepareChat(const std::string& body) {
-  absl::StatusOr<ChatBody> chat = DecodeChat(body, connection_.context().options.max_json_depth,
-                                             /*allow_prompt=*/context_.route.route == Route::kSimpleChat);
-  if (!chat.ok()) return chat.status();
-  if (absl::Status status = FillOptions(chat->answer, &chat->call.options); !status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<service::PreparedCall>> call = service().Prepare(std::move(chat->call));
-  if (!call.ok()) return call.status();
-  prepared_.push_back(*std::move(call));
-  return absl::OkStatus();
-}
-
-absl::Status CallRun::PrepareCompletion(const std::string& body, admission::Ticket ticket) {
-  absl::StatusOr<CompletionBody> completion = DecodeCompletion(body, connection_.context().options.max_json_depth);
-  if (!completion.ok()) return completion.status();
-  if (absl::Status status = FillOptions(completion->answer, &completion->call.options); !status.ok()) return status;
-  started_.logprobs = completion->call.options.top_logprobs.has_value();
-  const bool skip_special_tokens = completion->call.options.skip_special_tokens;
-  for (size_t i = 0; i < completion->prompts.size(); ++i) {
-    // The slot reserved for the body serves the first prompt; each further prompt needs one of its own.
-    if (i > 0) {
-      absl::StatusOr<admission::Ticket> next =
-          service().Admit(ArrivalOf(static_cast<int64_t>(body.size() / completion->prompts.size())));
-      if (!next.ok()) return next.status();
-      ticket = *std::move(next);
-    }
-    service::GenerateCall call = completion->call;
-    if (i > 0) call.options.request_id = absl::StrFormat("%s-%d", internal_id_, i);
-    const auto* text = std::get_if<std::string>(&completion->prompts[i]);
-    const bool echo_ids = completion->echo && text == nullptr;
-    if (completion->echo && text != nullptr) started_.echo.push_back(*text);
-    if (echo_ids) {
-      absl::StatusOr<std::string> decoded = service().Detokenize(
-          call.options.model, std::get<std::vector<int32_t>>(completion->prompts[i]), skip_special_tokens);
-      if (!decoded.ok()) return decoded.status();
-      started_.echo.push_back(*std::move(decoded));
-    }
-    call.prompt = std::move(completion->prompts[i]);
-    absl::StatusOr<std::unique_ptr<service::PreparedCall>> prepared = service().Prepare(std::move(call));
-    if (!prepared.ok()) return prepared.status();
-    prepared_.push_back(*std::move(prepared));
-    tickets_.push_back(std::move(ticket));
-  }
-  return absl::OkStatus();
+  return options.stream ? MakeCompletionStream(head, options, calls, plan_->echo, plan_->logprobs)
+                        : MakeCompletionAnswer(head, options, calls, plan_->echo, plan_->logprobs);
 }
 
 asio::awaitable<void> CallRun::Answer() {
-  const Calls& calls = started_.calls;
-  const bool stream = started_.options.stream;
-  std::unique_ptr<CallAnswer> answer;
-  if (started_.chat) {
-    answer = stream ? MakeChatStream(started_.head, started_.options, calls)
-                    : MakeChatAnswer(started_.head, started_.options, calls);
-  } else {
-    answer = stream ? MakeCompletionStream(started_.head, started_.options, calls, started_.echo, started_.logprobs)
-                    : MakeCompletionAnswer(started_.head, started_.options, calls, started_.echo, started_.logprobs);
-  }
-  call_done_.assign(calls.size(), false);
-  finished_choices_.assign(calls.size(), 0);
-
+  const bool stream = plan_->options.stream;
+  const std::unique_ptr<CallAnswer> answer = MakeAnswer();
   const auto interval = absl::ToChronoMicroseconds(connection_.context().options.keep_alive_interval);
   auto keep_alive_at = std::chrono::steady_clock::now() + interval;
   std::string out;
   while (true) {
-    absl::Status failure = ReadCalls(answer.get(), &out);
-    if (!failure.ok()) {
-      co_await Fail(std::move(failure), &out);
+    const CallPipeline::Progress progress =
+        pipeline_->Read([&](size_t index, const service::ActiveCall&, service::CallUpdate&& update) {
+          if (update.status.ok()) answer->Add(index, std::move(update), &out);
+        });
+    const bool done = progress == CallPipeline::Progress::kEnded;
+    if (done && !pipeline_->status().ok()) {
+      co_await Fail(std::move(out));
       co_return;
     }
-    const bool done = std::find(call_done_.begin(), call_done_.end(), false) == call_done_.end();
-    if (done) answer->Finish(usage_, &out);
+    if (done) answer->Finish(pipeline_->usage(), &out);
     if (done && !stream) {
-      Record(absl::OkStatus(), 200);
-      http::Answer whole;
-      whole.body = std::move(out);
-      co_await connection_.Send(std::move(whole));
+      co_await SendWhole(std::move(out));
       co_return;
     }
     if (!out.empty()) {
-      if (!streaming_) {
-        streaming_ = true;
-        const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8");
-        if (!begun) break;
-      }
-      const bool sent = co_await connection_.WriteStream(&out);
-      if (!sent) break;
+      const bool sent = co_await WritePiece(&out);
+      if (!sent) co_return;
       keep_alive_at = std::chrono::steady_clock::now() + interval;
     }
     if (done) {
-      Record(absl::OkStatus(), 200);
+      pipeline_->Finish(absl::OkStatus(), 200);
       co_await connection_.EndStream(/*complete=*/true);
       co_return;
     }
     const bool woken = co_await connection_.event().Wait(stream ? keep_alive_at : AsyncEvent::TimePoint::max());
-    if (connection_.disconnected()) break;
+    if (connection_.disconnected()) co_return;
     if (!woken && stream) out = kKeepAliveEvent;
   }
-  // The client is gone or does not read: everything ends with the calls.
-  started_.calls.clear();
-  const bool slow = connection_.write_timed_out();
-  Record(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled,
-                   slow ? "the client does not read" : "the client is gone"),
-         streaming_ ? 200 : 499);
 }
 
-absl::Status CallRun::ReadCalls(CallAnswer* answer, std::string* out) {
-  for (size_t i = 0; i < started_.calls.size(); ++i) {
-    if (call_done_[i]) continue;
-    service::CallUpdate update = started_.calls[i]->Read();
-    if (update.empty()) continue;
-    for (const service::ChoiceDelta& delta : update.deltas) {
-      if (delta.finish != service::Finish::kNone) ++finished_choices_[i];
-    }
-    if (update.done) {
-      call_done_[i] = true;
-      usage_ += update.usage;
-      // Ended by a drain's time-out, but every choice says so itself: the client gets what there is.
-      const bool told = finished_choices_[i] == started_.calls[i]->n() &&
-                        request::GetErrorDetail(update.status).reason == Reason::kInsufficientSystemResource;
-      if (!update.status.ok() && !told) return update.status;
-    }
-    answer->Add(i, std::move(update), out);
-  }
-  return absl::OkStatus();
+asio::awaitable<void> CallRun::SendWhole(std::string body) {
+  pipeline_->Finish(absl::OkStatus(), 200);
+  http::Answer whole;
+  whole.body = std::move(body);
+  co_await connection_.Send(std::move(whole));
 }
 
-asio::awaitable<void> CallRun::Fail(absl::Status status, std::string* out) {
-  started_.calls.clear();
+asio::awaitable<bool> CallRun::WritePiece(std::string* out) {
   if (!streaming_) {
-    co_await Refuse(std::move(status));
+    streaming_ = true;
+    const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8");
+    if (!begun) co_return false;
+  }
+  const bool sent = co_await connection_.WriteStream(out);
+  co_return sent;
+}
+
+// A call has failed. A stream that has begun is ended with the error as its last event, after what other calls gave.
+asio::awaitable<void> CallRun::Fail(std::string out) {
+  const absl::Status status = pipeline_->status();
+  if (!streaming_) {
+    co_await Refuse(status);
     co_return;
   }
-  Record(status, 200);
-  out->append(ErrorEvent(status));
-  const bool sent = co_await connection_.WriteStream(out);
+  pipeline_->Finish(status, 200);
+  out.append(ErrorEvent(status));
+  const bool sent = co_await connection_.WriteStream(&out);
   if (sent) co_await connection_.EndStream(/*complete=*/false);
 }
 
 asio::awaitable<void> CallRun::Refuse(absl::Status status) {
   http::Answer answer = ErrorAnswer(status, connection_.context().options.overload_http_status);
-  Record(status, answer.status);
+  pipeline_->Finish(status, answer.status);
   co_await connection_.Send(std::move(answer));
 }
 
-void CallRun::Record(const absl::Status& status, int http_status) {
-  service::CallRecord record;
-  record.protocol = "http";
-  record.route = context_.route.name;
-  record.outcome = service::OutcomeOf(status);
-  record.reason = status.ok() ? Reason::kNone : request::GetErrorDetail(status).reason;
-  record.priority = priority_;
-  record.http_status = http_status;
-  record.request_id = internal_id_;
-  record.usage = usage_;
-  record.duration = service().clock().Now() - context_.arrival;
-  service().Record(record);
+// The client is gone or does not read.
+void CallRun::FinishUnanswered() {
+  const bool slow = connection_.write_timed_out();
+  pipeline_->Finish(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled,
+                              slow ? "the client does not read" : "the client is gone"),
+                    streaming_ ? 200 : 499);
 }
 
 }  // namespace
 
-asio::awaitable<void> HandleCall(Connection& connection, CallContext context) {
+asio::awaitable<void> HandleCall(Connection& connection, Route route, service::CallInfo info,
+                                 bool priority_from_header) {
   const base::ActiveCount::Scope active(&connection.mutable_context().active_calls);
-  CallRun run(connection, std::move(context));
+  info.request_id = UniqueId(connection);
+  CallRun run(connection, route, std::move(info), priority_from_header);
   co_await run.Run();
-}
-
-asio::awaitable<bool> RunOnWorker(Connection& connection, std::function<void()> job) {
-  struct State {
-    std::atomic<bool> abandoned{false};
-    bool done = false;  // on the connection's thread
-  };
-  const auto state = std::make_shared<State>();
-  // The event moves on into the posted handler: when that has run, the worker holds nothing of this thread any more.
-  const bool posted = connection.context().dependencies.service->workers().TryPost(
-      [state, event = connection.shared_event(), job = std::move(job)]() mutable {
-        if (!state->abandoned.load()) job();
-        const asio::any_io_executor executor = event->executor();
-        asio::post(executor, [state, event = std::move(event)] {
-          state->done = true;
-          event->Set();
-        });
-      });
-  if (!posted) co_return false;
-  while (!state->done) {
-    co_await connection.event().Wait();
-    if (connection.disconnected()) state->abandoned.store(true);
-  }
-  co_return true;
-}
-
-absl::Status WorkersBusy() {
-  return request::MakeBusy(Reason::kConnectionQueueFull, "too many requests are being read", kWorkersBusyRetry);
 }
 
 }  // namespace hadal::http

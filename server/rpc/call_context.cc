@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/call_context.h"
 
+#include <optional>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/base/strings.h"
@@ -19,24 +22,29 @@ std::string_view Find(const grpc::CallbackServerContext& context, const char* ke
 
 }  // namespace
 
-absl::Status ReadMetadata(const grpc::CallbackServerContext& context, const base::Clock& clock, CallMetadata* out) {
-  out->arrival = clock.Now();
-  out->authorization = Find(context, "authorization");
-  out->request_id = request::RequestIdFor(Find(context, "x-request-id"));
+absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
+                      std::string_view route, CallMetadata* out) {
+  service::CallInfo& info = out->info;
+  info.protocol = service::Protocol::kGrpc;
+  info.route = route;
+  info.arrival = environment.service->clock().Now();
+  info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
   const auto deadline = context.deadline();
   if (deadline != std::chrono::system_clock::time_point::max()) {
-    out->deadline = out->arrival + (absl::FromChrono(deadline) - absl::Now());
+    info.deadline = info.arrival + (absl::FromChrono(deadline) - absl::Now());
   }
-  const std::string_view priority = Find(context, "x-hadal-priority");
-  if (!priority.empty()) {
-    out->priority = service::ParsePriority(priority);
-    if (!out->priority.has_value()) {
-      return request::MakeError(
-          request::Reason::kInvalidRequest,
-          absl::StrCat("x-hadal-priority: expected high, normal, low or batch, found '", base::View(priority), "'"),
-          "x-hadal-priority");
-    }
+  const std::string_view name = Find(context, "x-hadal-priority");
+  const std::optional<request::Priority> priority = service::ParsePriority(name);
+  if (!name.empty() && !priority.has_value()) {
+    return request::MakeError(
+        request::Reason::kInvalidRequest,
+        absl::StrCat("x-hadal-priority: expected high, normal, low or batch, found '", base::View(name), "'"),
+        "x-hadal-priority");
   }
+  out->has_priority = priority.has_value();
+  absl::StatusOr<service::Caller> caller = environment.keys->Authenticate(Find(context, "authorization"), priority);
+  if (!caller.ok()) return caller.status();
+  info.caller = *std::move(caller);
   return absl::OkStatus();
 }
 

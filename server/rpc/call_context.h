@@ -3,27 +3,23 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <optional>
-#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
-#include "server/base/clock.h"
-#include "server/request/request.h"
+#include "server/rpc/call_environment.h"
+#include "server/service/call_record.h"
 
 namespace hadal::rpc {
 
 // What a call's metadata says, read before its message is.
 struct CallMetadata {
-  std::string authorization;
-  std::string request_id;                     // the client's x-request-id when it is sane, else a new one
-  std::optional<request::Priority> priority;  // x-hadal-priority
-  absl::Time arrival;
-  absl::Time deadline = absl::InfiniteFuture();  // in the clock's time
+  service::CallInfo info;     // with the client's x-request-id when it is sane, else a new one
+  bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
 };
 
-// INVALID_REQUEST for an unknown x-hadal-priority; id and times are filled in even then.
-absl::Status ReadMetadata(const grpc::CallbackServerContext& context, const base::Clock& clock, CallMetadata* out);
+// Reads the metadata and checks the key. Whatever comes back, `out->info` is good enough for the call's record.
+// INVALID_REQUEST for an unknown x-hadal-priority; else as ApiKeys::Authenticate.
+absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
+                      std::string_view route, CallMetadata* out);
 
 }  // namespace hadal::rpc

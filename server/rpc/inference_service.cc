@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/inference_service.h"
 
-#include "server/request/refusal.h"
+#include <utility>
+
 #include "server/rpc/call_context.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/status_codec.h"
@@ -11,29 +12,31 @@ namespace hadal::rpc {
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Chat(grpc::CallbackServerContext* context,
                                                                    const grpc::ByteBuffer* message) {
-  return StreamingCall::Start<ChatStreamingCall>(environment_, context, message);
+  return StreamingCall::Start(environment_, context, message, "Chat", &DecodeChatMessage);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(grpc::CallbackServerContext* context,
                                                                        const grpc::ByteBuffer* message) {
-  return StreamingCall::Start<GenerateStreamingCall>(environment_, context, message);
+  return StreamingCall::Start(environment_, context, message, "Generate", &DecodeGenerateMessage);
 }
 
-grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* context, bool short_work,
-                                                  std::function<absl::Status()> work) {
+grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* context, std::string_view route,
+                                                  bool short_work, std::function<absl::Status()> work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   CallMetadata metadata;
-  absl::Status status = ReadMetadata(*context, environment_->service->clock(), &metadata);
-  if (status.ok()) status = environment_->keys->Authenticate(metadata.authorization, metadata.priority).status();
-  auto finish = [reactor, id = metadata.request_id](const absl::Status& result) {
-    reactor->Finish(ToGrpcStatus(result, id));
+  const absl::Status status = OpenCall(*context, *environment_, route, &metadata);
+  auto finish = [reactor, service = environment_->service,
+                 info = std::move(metadata.info)](const absl::Status& result) {
+    const grpc::Status wire = ToGrpcStatus(result, info.request_id);
+    service->Record(info, {.status = result, .code = static_cast<int>(wire.error_code())});
+    reactor->Finish(wire);
   };
   if (!status.ok() || short_work) {
     finish(status.ok() ? work() : status);
     return reactor;
   }
   if (!environment_->service->workers().TryPost([finish, work = std::move(work)] { finish(work()); })) {
-    finish(request::MakeBusy(request::Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
+    finish(service::WorkersBusy());
   }
   return reactor;
 }
@@ -41,7 +44,7 @@ grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const v1::TokenizeRequest* request,
                                                      v1::TokenizeResponse* response) {
-  return Unary(context, /*short_work=*/false, [this, request, response]() -> absl::Status {
+  return Unary(context, "Tokenize", /*short_work=*/false, [this, request, response]() -> absl::Status {
     absl::StatusOr<service::TokenizeResult> result = environment_->service->Tokenize(DecodeTokenize(*request));
     if (!result.ok()) return result.status();
     response->mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
@@ -53,7 +56,7 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
-  return Unary(context, /*short_work=*/false, [this, request, response]() -> absl::Status {
+  return Unary(context, "Detokenize", /*short_work=*/false, [this, request, response]() -> absl::Status {
     absl::StatusOr<std::string> text = environment_->service->Detokenize(
         request->model(), absl::MakeConstSpan(request->token_ids().data(), request->token_ids_size()),
         request->skip_special_tokens());
@@ -66,7 +69,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerContext* context,
                                                        const v1::ListModelsRequest* request,
                                                        v1::ListModelsResponse* response) {
-  return Unary(context, /*short_work=*/true, [this, response] {
+  return Unary(context, "ListModels", /*short_work=*/true, [this, response] {
     EncodeModels(environment_->service->ListModels(), response);
     return absl::OkStatus();
   });
@@ -74,7 +77,7 @@ grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerConte
 
 grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
                                                     const v1::GetLoadRequest* request, v1::GetLoadResponse* response) {
-  return Unary(context, /*short_work=*/true, [this, response] {
+  return Unary(context, "GetLoad", /*short_work=*/true, [this, response] {
     EncodeLoad(environment_->service->GetLoad(), response);
     return absl::OkStatus();
   });

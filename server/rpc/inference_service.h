@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string_view>
 
 #include "hadal/v1/inference.grpc.pb.h"
 #include "server/rpc/call_environment.h"
@@ -34,9 +35,9 @@ class InferenceService final : public InferenceServiceBase {
                                     v1::GetLoadResponse* response) override;
 
  private:
-  // Authenticates, then runs `work` on a worker thread (or at once when `short_work`) and finishes the call
-  // with its status.
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, bool short_work,
+  // Authenticates, then runs `work` on a worker thread (or at once when `short_work`), records the call and finishes it
+  // with the status.
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, std::string_view route, bool short_work,
                                   std::function<absl::Status()> work);
 
   const CallEnvironment* const environment_;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/request_codec.h"
 
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 #include "server/request/refusal.h"
 
 namespace hadal::rpc {
@@ -67,6 +72,31 @@ chat::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
   return out;
 }
 
+template <typename Message>
+absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* message) {
+  grpc::ByteBuffer copy(bytes);  // shares the slices
+  grpc::ProtoBufferReader reader(&copy);
+  if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
+    return request::MakeError(request::Reason::kInvalidRequest,
+                              absl::StrCat("the message is not a valid ", message->GetTypeName()));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Message, typename Call>
+absl::StatusOr<service::DecodedRequest> DecodeBytes(const grpc::ByteBuffer& bytes, bool priority_in_metadata,
+                                                    absl::StatusOr<Call> (*decode)(const Message&)) {
+  Message message;
+  if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
+  absl::StatusOr<Call> call = decode(message);
+  if (!call.ok()) return call.status();
+  service::DecodedRequest request;
+  request.body_bytes = static_cast<int64_t>(bytes.Length());
+  if (!priority_in_metadata) request.priority = DecodePriority(message.priority());
+  request.calls.emplace_back(*std::move(call));
+  return request;
+}
+
 v1::FinishReason EncodeFinish(service::Finish finish) {
   switch (finish) {
     case service::Finish::kNone:
@@ -127,6 +157,15 @@ std::optional<request::Priority> DecodePriority(v1::Priority priority) {
   }
 }
 
+absl::StatusOr<service::DecodedRequest> DecodeChatMessage(const grpc::ByteBuffer& message, bool priority_in_metadata) {
+  return DecodeBytes(message, priority_in_metadata, &DecodeChat);
+}
+
+absl::StatusOr<service::DecodedRequest> DecodeGenerateMessage(const grpc::ByteBuffer& message,
+                                                              bool priority_in_metadata) {
+  return DecodeBytes(message, priority_in_metadata, &DecodeGenerate);
+}
+
 absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message) {
   service::ChatCall call;
   DecodeCommon(message, &call.options);
@@ -169,7 +208,7 @@ service::TokenizeCall DecodeTokenize(const v1::TokenizeRequest& message) {
   return call;
 }
 
-void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool return_token_ids, bool first,
+void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool first,
                   std::vector<v1::GenerateResponse>* out) {
   const tokenizer::Tokenizer& tokenizer = *call.model().tokenizer;
   const size_t begin = out->size();
@@ -182,7 +221,7 @@ void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& 
     v1::GenerateResponse& head = (*out)[begin];
     head.set_request_id(call.request_id());
     head.set_model(call.model().name);
-    if (return_token_ids) {
+    if (call.returns_token_ids()) {
       head.mutable_prompt_token_ids()->Add(call.prompt_token_ids().begin(), call.prompt_token_ids().end());
     }
   }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
+
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "hadal/v1/inference.pb.h"
 #include "server/service/active_call.h"
+#include "server/service/call_pipeline.h"
 #include "server/service/calls.h"
 #include "server/service/generate_service.h"
 
@@ -13,6 +16,12 @@ namespace hadal::rpc {
 
 // Protobuf to the service's plain structs and back. Decoding only translates; ranges and limits are the service's.
 // What comes from the call itself (request id, tenant, arrival, deadline, class cap) is filled in by the caller.
+
+// The bytes of a ChatRequest or GenerateRequest as a request of one call; for StreamingCall. INVALID_REQUEST when they
+// are no such message. `priority_in_metadata`: the message's own class does not count.
+absl::StatusOr<service::DecodedRequest> DecodeChatMessage(const grpc::ByteBuffer& message, bool priority_in_metadata);
+absl::StatusOr<service::DecodedRequest> DecodeGenerateMessage(const grpc::ByteBuffer& message,
+                                                              bool priority_in_metadata);
 
 absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message);
 // INVALID_REQUEST when no prompt is set.
@@ -23,7 +32,7 @@ std::optional<request::Priority> DecodePriority(v1::Priority priority);
 
 // Appends the messages that carry an update: one for each choice that has something new. `first` marks the call's first
 // message (prompt ids, request id, model); the last one carries the usage when `update.done` without error.
-void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool return_token_ids, bool first,
+void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool first,
                   std::vector<v1::GenerateResponse>* out);
 void EncodeModels(const std::vector<std::shared_ptr<const service::ServedModel>>& models, v1::ListModelsResponse* out);
 void EncodeLoad(const service::Load& load, v1::GetLoadResponse* out);

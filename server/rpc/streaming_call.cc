@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/streaming_call.h"
 
-#include <grpcpp/support/proto_buffer_reader.h>
+#include <utility>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "hadal/v1/inference.pb.h"
 #include "server/request/refusal.h"
+#include "server/rpc/call_context.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/status_codec.h"
 
@@ -14,16 +15,7 @@ namespace {
 
 using request::MakeError;
 using request::Reason;
-
-template <typename Message>
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* message) {
-  grpc::ByteBuffer copy(bytes);  // shares the slices
-  grpc::ProtoBufferReader reader(&copy);
-  if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
-    return MakeError(Reason::kInvalidRequest, absl::StrCat("the message is not a valid ", message->GetTypeName()));
-  }
-  return absl::OkStatus();
-}
+using service::CallPipeline;
 
 grpc::ByteBuffer Serialize(const v1::GenerateResponse& message) {
   // One slice a message: responses are small, and a single slice is the cheapest to send.
@@ -36,93 +28,28 @@ grpc::ByteBuffer Serialize(const v1::GenerateResponse& message) {
 
 }  // namespace
 
-StreamingCall::StreamingCall(const CallEnvironment* environment, grpc::CallbackServerContext* context,
-                             const grpc::ByteBuffer* message, std::string_view route)
-    : environment_(environment),
-      context_(context),
-      message_(message),
-      route_(route),
-      notifier_(std::make_shared<request::Notifier>([this] { SchedulePump(); })) {}
-
-void StreamingCall::Admit() {
-  environment_->registry->Add(self_);
-  if (absl::Status status = ReadMetadata(*context_, environment_->service->clock(), &metadata_); !status.ok()) {
-    return End(status);
-  }
-  absl::StatusOr<service::Caller> caller =
-      environment_->keys->Authenticate(metadata_.authorization, metadata_.priority);
-  if (!caller.ok()) return End(caller.status());
-  caller_ = *std::move(caller);
-
-  admission::AdmissionRequest arrival;
-  arrival.priority = caller_.priority;
-  arrival.tenant = caller_.tenant;
-  arrival.request_id = metadata_.request_id;
-  arrival.body_bytes = static_cast<int64_t>(message_->Length());
-  absl::StatusOr<admission::Ticket> ticket = environment_->service->Admit(arrival);
-  if (!ticket.ok()) return End(ticket.status());
-
-  // std::function wants a copyable job; the ticket is not.
-  auto shared_ticket = std::make_shared<admission::Ticket>(*std::move(ticket));
-  if (!environment_->service->workers().TryPost(
-          [self = shared_from_this(), shared_ticket] { self->DecodeOnWorker(std::move(*shared_ticket)); })) {
-    End(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
-  }
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamingCall::Start(const CallEnvironment* environment,
+                                                                 grpc::CallbackServerContext* context,
+                                                                 const grpc::ByteBuffer* message,
+                                                                 std::string_view route, DecodeMessage decode) {
+  std::shared_ptr<StreamingCall> call(new StreamingCall(environment, context));
+  call->self_ = call;
+  environment->registry->Add(call);
+  call->Admit(message, route, decode);
+  return call.get();
 }
 
-absl::Status StreamingCall::ApplyMetadata(std::optional<request::Priority> wanted, service::CallOptions* options) {
-  if (wanted.has_value() && !metadata_.priority.has_value()) {
-    absl::StatusOr<service::Caller> caller = environment_->keys->Authenticate(metadata_.authorization, wanted);
-    if (!caller.ok()) return caller.status();
-    caller_ = *std::move(caller);
-  }
-  options->request_id = metadata_.request_id;
-  options->tenant = caller_.tenant;
-  options->priority = caller_.priority;
-  options->arrival = metadata_.arrival;
-  options->deadline = metadata_.deadline;
-  return absl::OkStatus();
-}
-
-void StreamingCall::DecodeOnWorker(admission::Ticket ticket) {
-  {
-    base::MutexLock lock(&mutex_);
-    if (cancelled_) ticket = admission::Ticket();
-  }
-  if (!ticket.holds_slot()) return End(MakeError(Reason::kCancelled, "the caller went away"));
-  absl::StatusOr<std::unique_ptr<service::PreparedCall>> prepared = Decode();
-  if (!prepared.ok()) return End(prepared.status());
-  service::PendingGrammar* const grammar = (*prepared)->grammar();
-  if (grammar == nullptr || grammar->ready()) return StartOnWorker(*std::move(prepared), std::move(ticket));
-  // std::function wants copyable state.
-  struct Waiting {
-    std::unique_ptr<service::PreparedCall> call;
-    admission::Ticket ticket;
-  };
-  auto waiting = std::make_shared<Waiting>(Waiting{*std::move(prepared), std::move(ticket)});
-  grammar->OnReady([self = shared_from_this(), waiting] {
-    auto start = [self, waiting] { self->StartOnWorker(std::move(waiting->call), std::move(waiting->ticket)); };
-    if (self->environment_->service->workers().TryPost(std::move(start))) return;
-    self->End(request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1)));
+void StreamingCall::Admit(const grpc::ByteBuffer* message, std::string_view route, DecodeMessage decode) {
+  CallMetadata metadata;
+  absl::Status status = OpenCall(*context_, *environment_, route, &metadata);
+  request_id_ = metadata.info.request_id;
+  pipeline_ = CallPipeline::Create(environment_->service, std::move(metadata.info), [this] { SchedulePump(); });
+  if (status.ok()) status = pipeline_->Admit(static_cast<int64_t>(message->Length()));
+  if (!status.ok()) return End(std::move(status));
+  // The message is valid as long as this runs: the pipeline ends after it, and only then comes Finish.
+  pipeline_->Submit([message, decode, priority_in_metadata = metadata.has_priority] {
+    return decode(*message, priority_in_metadata);
   });
-}
-
-void StreamingCall::StartOnWorker(std::unique_ptr<service::PreparedCall> prepared, admission::Ticket ticket) {
-  {
-    base::MutexLock lock(&mutex_);
-    if (cancelled_) ticket = admission::Ticket();
-  }
-  if (!ticket.holds_slot()) return End(MakeError(Reason::kCancelled, "the caller went away"));
-  absl::StatusOr<std::unique_ptr<service::ActiveCall>> call =
-      environment_->service->Start(std::move(prepared), std::move(ticket), notifier_);
-  if (!call.ok()) return End(call.status());
-  {
-    base::MutexLock lock(&mutex_);
-    call_ = *std::move(call);
-    if (cancelled_) call_->Cancel();
-  }
-  // What was notified before call_ was there has read nothing.
-  SchedulePump();
 }
 
 void StreamingCall::SchedulePump() {
@@ -135,16 +62,15 @@ void StreamingCall::Pump() {
   {
     base::MutexLock lock(&mutex_);
     // While a write is pending nothing is read: the token stream fills, and the engine pauses this request alone.
-    if (writing_ || end_.has_value() || call_ == nullptr) return;
-    service::CallUpdate update = call_->Read();
-    if (update.done) {
-      end_ = update.status;
-      usage_ = update.usage;
-    }
+    if (writing_ || end_.has_value()) return;
     std::vector<v1::GenerateResponse> messages;
-    EncodeUpdate(update, *call_, return_token_ids_, first_, &messages);
+    const CallPipeline::Progress progress = pipeline_->Read(
+        [&messages, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
+          EncodeUpdate(update, call, first, &messages);
+        });
     if (!messages.empty()) first_ = false;
     for (const v1::GenerateResponse& message : messages) outbox_.push_back(Serialize(message));
+    if (progress == CallPipeline::Progress::kEnded) end_ = pipeline_->status();
   }
   Advance();
 }
@@ -166,8 +92,7 @@ void StreamingCall::Advance() {
       return;
     }
   }
-  // gRPC is called without the lock: it may run a reaction before it returns. Until Finish there is no OnDone, so this
-  // object is alive.
+  // gRPC is called without the lock: it may run a reaction before it returns.
   if (next != nullptr) {
     StartWrite(next);
   } else {
@@ -176,6 +101,8 @@ void StreamingCall::Advance() {
 }
 
 void StreamingCall::OnWriteDone(bool ok) {
+  if (!ok) pipeline_->Cancel();
+  bool read_on = false;
   {
     base::MutexLock lock(&mutex_);
     writing_ = false;
@@ -183,20 +110,19 @@ void StreamingCall::OnWriteDone(bool ok) {
     if (!ok) {
       // The transport is gone. OnCancel comes too, but the order is not promised.
       outbox_.clear();
-      if (call_ != nullptr) call_->Cancel();
       end_ = MakeError(stalled_ ? Reason::kSlowReader : Reason::kCancelled, "the stream was closed before its end");
     }
-    if (outbox_.empty() && !end_.has_value()) return SchedulePump();
+    read_on = outbox_.empty() && !end_.has_value();
   }
-  Advance();
+  if (read_on) {
+    SchedulePump();
+  } else {
+    Advance();
+  }
 }
 
-void StreamingCall::OnCancel() {
-  base::MutexLock lock(&mutex_);
-  cancelled_ = true;
-  // The engine answers with CANCELLED, which Pump turns into Finish. Without a call the worker finishes.
-  if (call_ != nullptr) call_->Cancel();
-}
+// The pipeline ends with CANCELLED, which Pump turns into Finish.
+void StreamingCall::OnCancel() { pipeline_->Cancel(); }
 
 void StreamingCall::DropIfStalled(absl::Time since) {
   {
@@ -204,9 +130,8 @@ void StreamingCall::DropIfStalled(absl::Time since) {
     if (!writing_ || stalled_ || writing_since_ > since) return;
     stalled_ = true;
     cancelling_ = true;
-    if (call_ != nullptr) call_->Cancel();
   }
-  // The context lives until OnDone, which comes after Finish, which waits for cancelling_.
+  pipeline_->Cancel();
   context_->TryCancel();
   {
     base::MutexLock lock(&mutex_);
@@ -224,52 +149,16 @@ void StreamingCall::End(absl::Status status) {
 }
 
 void StreamingCall::FinishWith(const absl::Status& status) {
-  notifier_->Disconnect();
-  context_->AddTrailingMetadata("x-request-id", metadata_.request_id);
+  const grpc::Status wire = ToGrpcStatus(status, request_id_);
+  pipeline_->Finish(status, static_cast<int>(wire.error_code()));
+  context_->AddTrailingMetadata("x-request-id", request_id_);
   if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
-  Record(status);
-  Finish(ToGrpcStatus(status, metadata_.request_id));
-}
-
-void StreamingCall::Record(const absl::Status& status) {
-  service::CallRecord record;
-  record.protocol = "grpc";
-  record.route = route_;
-  record.outcome = service::OutcomeOf(status);
-  record.reason = status.ok() ? Reason::kNone : request::GetErrorDetail(status).reason;
-  record.priority = caller_.priority;
-  record.grpc_code = status.ok() ? 0 : static_cast<int>(request::WireErrorFor(record.reason).code);
-  record.request_id = metadata_.request_id;
-  record.usage = usage_;
-  record.duration = environment_->service->clock().Now() - metadata_.arrival;
-  environment_->service->Record(record);
+  Finish(wire);
 }
 
 void StreamingCall::OnDone() {
   environment_->registry->Remove(this);
   self_.reset();
-}
-
-absl::StatusOr<std::unique_ptr<service::PreparedCall>> ChatStreamingCall::Decode() {
-  v1::ChatRequest request;
-  if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
-  absl::StatusOr<service::ChatCall> call = DecodeChat(request);
-  if (!call.ok()) return call.status();
-  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call->options); !status.ok())
-    return status;
-  return_token_ids_ = request.return_token_ids();
-  return environment().service->Prepare(*std::move(call));
-}
-
-absl::StatusOr<std::unique_ptr<service::PreparedCall>> GenerateStreamingCall::Decode() {
-  v1::GenerateRequest request;
-  if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
-  absl::StatusOr<service::GenerateCall> call = DecodeGenerate(request);
-  if (!call.ok()) return call.status();
-  if (absl::Status status = ApplyMetadata(DecodePriority(request.priority()), &call->options); !status.ok())
-    return status;
-  return_token_ids_ = request.return_token_ids();
-  return environment().service->Prepare(*std::move(call));
 }
 
 }  // namespace hadal::rpc

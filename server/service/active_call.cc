@@ -84,8 +84,10 @@ CallUpdate ActiveCall::Process(request::StreamBatch batch) {
     update.status = batch.status;
     update.usage.prompt_tokens = static_cast<int32_t>(options_.prompt_token_ids.size());
     update.usage.cache_hit_tokens = batch.usage.cached_tokens;
+    update.every_choice_finished = true;
     for (size_t choice = 0; choice < choices_.size(); ++choice) {
       if (batch.status.ok()) choices_[choice]->End(Finish::kInsufficientSystemResource, -1, &deltas[choice]);
+      update.every_choice_finished = update.every_choice_finished && choices_[choice]->finished();
       update.usage.completion_tokens += choices_[choice]->tokens();
       update.usage.reasoning_tokens += choices_[choice]->reasoning_tokens();
       update.usage.tool_calls += choices_[choice]->tool_calls();

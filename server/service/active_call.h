@@ -31,6 +31,7 @@ struct CallUpdate {
   std::vector<ScoredToken> prompt_scores;  // once, when prompt_logprobs was asked for: prompt tokens from the second on
   std::vector<ChoiceDelta> deltas;         // at most one a choice, in choice order
   bool done = false;                       // nothing more will come; status and usage are final
+  bool every_choice_finished = false;      // with `done`: each choice has given a finish reason
   absl::Status status;
   Usage usage;
 
@@ -68,6 +69,7 @@ class ActiveCall {
   const ServedModel& model() const { return *options_.model; }
   const std::string& request_id() const { return options_.request_id; }
   const std::vector<int32_t>& prompt_token_ids() const { return options_.prompt_token_ids; }
+  bool returns_token_ids() const { return options_.text.token_ids; }
   bool has_reasoning() const { return options_.reasoning; }
   int32_t n() const { return options_.n; }
 

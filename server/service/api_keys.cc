@@ -36,6 +36,18 @@ std::optional<request::Priority> ParsePriority(std::string_view name) {
   return std::nullopt;
 }
 
+absl::Status Caller::AskFor(request::Priority wanted) {
+  if (wanted < max_priority) {
+    return MakeError(Reason::kPermissionDenied,
+                     absl::StrCat("class '", View(request::kPriorityNames[static_cast<int>(wanted)]),
+                                  "' is above what the key allows, '",
+                                  View(request::kPriorityNames[static_cast<int>(max_priority)]), "'"),
+                     "priority");
+  }
+  priority = wanted;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ApiKeys> ApiKeys::Load(const std::string& path) {
   std::ifstream file(path);
   std::stringstream text;
@@ -94,17 +106,11 @@ absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
     if (ConstantTimeEquals(authorization, key.secret)) match = &key;
   }
   if (match == nullptr) return MakeError(Reason::kUnauthenticated, "the API key is not known");
+  caller.tenant = match->tenant;
+  caller.max_priority = match->cap;
   // Without a wish the call runs as normal, or lower where the key allows no more.
   const request::Priority priority = wanted.value_or(std::max(request::Priority::kNormal, match->cap));
-  if (priority < match->cap) {
-    return MakeError(Reason::kPermissionDenied,
-                     absl::StrCat("class '", View(request::kPriorityNames[static_cast<int>(priority)]),
-                                  "' is above what the key allows, '",
-                                  View(request::kPriorityNames[static_cast<int>(match->cap)]), "'"),
-                     "priority");
-  }
-  caller.tenant = match->tenant;
-  caller.priority = priority;
+  if (absl::Status status = caller.AskFor(priority); !status.ok()) return status;
   return caller;
 }
 

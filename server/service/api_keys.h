@@ -16,6 +16,10 @@ namespace hadal::service {
 struct Caller {
   std::string tenant;
   request::Priority priority = request::Priority::kNormal;
+  request::Priority max_priority = request::Priority::kHigh;  // the most urgent class that the key allows
+
+  // Changes the class. PERMISSION_DENIED for one above the key's; it stays as it was then.
+  absl::Status AskFor(request::Priority wanted);
 };
 
 // Bearer keys of --api-key-file: one `key tenant [class]` a line, # starts a comment. `class` is the most urgent class

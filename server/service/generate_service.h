@@ -21,8 +21,10 @@
 #include "server/service/active_call.h"
 #include "server/service/call_grammar.h"
 #include "server/service/call_metrics.h"
+#include "server/service/call_record.h"
 #include "server/service/calls.h"
 #include "server/service/grammar_service.h"
+#include "server/service/prepared_call.h"
 #include "server/service/served_model.h"
 #include "server/service/worker_pool.h"
 
@@ -57,28 +59,11 @@ struct Load {
   bool draining = false;
 };
 
-// One finished call, refused ones included, for the request counter and the access log. No prompt, no text.
-struct CallRecord {
-  std::string_view protocol;  // "http" or "grpc"
-  std::string_view route;     // a fixed route name, never the client's path
-  std::string_view outcome;   // ok, shed, error, invalid, cancelled
-  request::Reason reason = request::Reason::kNone;
-  request::Priority priority = request::Priority::kNormal;
-  int http_status = 0;  // 0 on gRPC
-  int grpc_code = -1;   // -1 on HTTP
-  std::string request_id;
-  Usage usage;
-  absl::Duration duration;  // from the headers to the last byte
-};
-// The outcome label that belongs to a status.
-std::string_view OutcomeOf(const absl::Status& status);
+// The refusal of a full worker queue.
+absl::Status WorkersBusy();
 
-// A call that has been validated, rendered and tokenised. What may still be missing is its grammar. Not thread-safe.
-class PreparedCall;
-
-// What both front ends call. The way of a call: Admit on the I/O thread, then on a worker decode and Prepare, wait for
-// PreparedCall's grammar without holding the worker, then on a worker Start, then ActiveCall on the front end's
-// executor. Thread-safe; borrows what Options name.
+// The steps of a call; CallPipeline takes them in order for both front ends. Short calls are made directly.
+// Thread-safe; borrows what Options name.
 class GenerateService {
  public:
   struct Options {
@@ -120,8 +105,8 @@ class GenerateService {
   absl::StatusOr<ModelTable::Entry> FindModel(std::string_view name) const { return options_.models->Find(name); }
   std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
   Load GetLoad() const;
-  // Counts the call and writes a debug line about it.
-  void Record(const CallRecord& record);
+  // Every request of either front is recorded here, once, when it has been answered; sets the outcome's duration.
+  void Record(const CallInfo& info, CallOutcome outcome);
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
 
@@ -133,25 +118,6 @@ class GenerateService {
   CallMetrics metrics_;
   WorkerPool workers_;
   GrammarService grammars_;  // ends first: what waits for a grammar is told on the workers
-};
-
-class PreparedCall {
- public:
-  // Null when there is nothing to wait for.
-  PendingGrammar* grammar() const { return grammar_.get(); }
-
- private:
-  friend class GenerateService;
-
-  CallOptions options_;
-  std::shared_ptr<const ServedModel> model_;
-  std::vector<int32_t> prompt_;
-  std::string_view prompt_param_;  // field to blame when the prompt is too long
-  bool chat_ = false;
-  bool reasoning_ = false;
-  chat::OutputParser::Options parser_;
-  std::shared_ptr<PendingGrammar> grammar_;
-  std::string grammar_param_;  // field to blame when it cannot be compiled
 };
 
 }  // namespace hadal::service

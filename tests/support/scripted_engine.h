@@ -21,9 +21,10 @@ struct Script {
   std::vector<int32_t> tokens;  // delivered one by one, for every choice
   request::FinishReason finish = request::FinishReason::kStop;
   int32_t stop_token = -1;
-  absl::Status status;   // of the whole request, after the tokens; not OK: no choice ends
-  bool endless = false;  // tokens are repeated until max_tokens or the cancellation
-  bool hold = false;     // no token ever: waits for the cancellation
+  absl::Status status;                 // of the whole request, after the tokens
+  bool finish_despite_status = false;  // a status that is not OK: choices end with `finish` all the same; else without
+  bool endless = false;                // tokens are repeated until max_tokens or the cancellation
+  bool hold = false;                   // no token ever: waits for the cancellation
   std::chrono::microseconds token_delay{0};
   int32_t cached_tokens = 0;
 };
@@ -127,7 +128,7 @@ class ScriptedEngine {
       const bool out_of_script = !one.script.endless && state.next >= one.script.tokens.size();
       if (static_cast<int32_t>(state.next) >= request.max_tokens) {
         End(one, choice, request::FinishReason::kLength, -1);
-      } else if (out_of_script && one.script.status.ok()) {
+      } else if (out_of_script && (one.script.status.ok() || one.script.finish_despite_status)) {
         End(one, choice, one.script.finish, one.script.stop_token);
       } else if (out_of_script) {
         state.ended = true;

@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::http {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 using hadal::testing::DemoEncode;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
+using hadal::testing::MetricValue;
 using hadal::testing::RawHttpClient;
 using hadal::testing::Script;
 using hadal::testing::ServiceFixture;
@@ -427,6 +429,55 @@ TEST(HttpServerTest, ModelsVersionAndMetrics) {
   EXPECT_EQ(metrics.Header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_NE(metrics.body.find("hadal_requests_total{route=\"/v1/chat/completions\",class=\"normal\",http_code=\"200\""),
             std::string::npos);
+}
+
+TEST(HttpServerTest, EveryRequestButProbesIsRecordedOnce) {
+  HttpFixture fixture(ServiceFixture::Says("</think>x"));
+  fixture.Do("POST", kChat, kAsk);
+  fixture.Do("POST", kChat, "{not json");
+  fixture.Do("POST", "/tokenize", R"({"prompt":"x"})");
+  fixture.Do("POST", "/detokenize", R"({"tokens":[-1]})");
+  fixture.Do("GET", "/v1/models");
+  fixture.Do("GET", "/v1/models/nobody");
+  fixture.Do("GET", "/nothing");
+  fixture.Do("GET", "/health/live");
+  fixture.Do("GET", "/version");
+  // A client that leaves before its answer, with and without a pipeline.
+  std::atomic<bool> release{false};
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(fixture.base.service->workers().TryPost([&] {
+      while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }));
+  }
+  for (const auto& [path, body] : {std::pair{kChat, kAsk}, std::pair{std::string_view("/tokenize"), kAsk}}) {
+    RawHttpClient gone(fixture.port());
+    gone.Send(RawHttpClient::Request("POST", path, body));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.Empty(); })) << "a slot is kept for a client that has gone";
+  release.store(true);
+  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.server->open_connections() == 0; }));
+  const auto finished = [](std::string_view route, std::string_view code, std::string_view outcome,
+                           std::string_view reason) {
+    std::string series = "hadal_requests_total{route=\"";
+    series.append(route).append("\",class=\"normal\",http_code=\"").append(code).append("\",grpc_code=\"\",outcome=\"");
+    return series.append(outcome).append("\",reason=\"").append(reason).append("\"}");
+  };
+  std::vector<std::string> expected = {
+      finished(kChat, "200", "ok", ""),
+      finished(kChat, "400", "invalid", "INVALID_REQUEST"),
+      finished(kChat, "499", "cancelled", "CANCELLED"),
+      finished("/tokenize", "200", "ok", ""),
+      finished("/tokenize", "499", "cancelled", "CANCELLED"),
+      finished("/detokenize", "400", "invalid", "INVALID_REQUEST"),
+      finished("/v1/models", "200", "ok", ""),
+      finished("/v1/models/{id}", "404", "invalid", "MODEL_NOT_FOUND"),
+      finished("unknown", "404", "invalid", "ROUTE_NOT_FOUND"),
+  };
+  for (const std::string& series : expected) EXPECT_EQ(MetricValue(fixture.base.metrics, series), 1) << series;
+  const std::string scrape = fixture.base.metrics.Expose();
+  EXPECT_EQ(scrape.find("route=\"/health"), std::string::npos);
+  EXPECT_EQ(scrape.find("route=\"/version"), std::string::npos);
 }
 
 TEST(HttpServerTest, Http2ConnectionsAreHandedOnUntouched) {

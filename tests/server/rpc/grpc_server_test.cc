@@ -7,11 +7,13 @@
 #include <thread>
 
 #include "tests/server/rpc/grpc_fixture.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::rpc {
 namespace {
 
 using ::hadal::testing::GrpcFixture;
+using ::hadal::testing::MetricValue;
 using ::hadal::testing::Script;
 using ::hadal::testing::ServiceFixture;
 
@@ -117,6 +119,53 @@ TEST(GrpcServerTest, KeysAreCheckedBeforeAPlaceIsTaken) {
             grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello(), {{"authorization", "Bearer k"}}).status.ok());
   EXPECT_EQ(fixture.base.admission->GetLoad().waiting, 0);
+}
+
+// The series of one finished request in class normal.
+std::string Finished(std::string_view route, std::string_view code, std::string_view outcome, std::string_view reason) {
+  std::string series = "hadal_requests_total{route=\"";
+  series.append(route).append("\",class=\"normal\",http_code=\"\",grpc_code=\"").append(code);
+  series.append("\",outcome=\"").append(outcome).append("\",reason=\"").append(reason).append("\"}");
+  return series;
+}
+
+TEST(GrpcServerTest, EveryCallIsRecordedOnce) {
+  GrpcFixture fixture(ServiceFixture::Says("x"));
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
+  v1::ChatRequest nonsense;
+  nonsense.set_n(-5);
+  EXPECT_FALSE(fixture.Chat(nonsense).status.ok());
+  {
+    grpc::ClientContext context;
+    v1::TokenizeRequest request;
+    v1::TokenizeResponse response;
+    request.set_text("1 + 1");
+    EXPECT_TRUE(fixture.stub->Tokenize(&context, request, &response).ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::DetokenizeRequest request;
+    v1::DetokenizeResponse response;
+    request.add_token_ids(-1);
+    EXPECT_FALSE(fixture.stub->Detokenize(&context, request, &response).ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::ListModelsResponse response;
+    EXPECT_TRUE(fixture.stub->ListModels(&context, {}, &response).ok());
+  }
+  {
+    grpc::ClientContext context;
+    context.AddMetadata("x-hadal-priority", "urgent");
+    v1::GetLoadResponse response;
+    EXPECT_FALSE(fixture.stub->GetLoad(&context, {}, &response).ok());
+  }
+  for (const std::string& series :
+       {Finished("Chat", "0", "ok", ""), Finished("Chat", "3", "invalid", "OUT_OF_RANGE"),
+        Finished("Tokenize", "0", "ok", ""), Finished("Detokenize", "3", "invalid", "INVALID_REQUEST"),
+        Finished("ListModels", "0", "ok", ""), Finished("GetLoad", "3", "invalid", "INVALID_REQUEST")}) {
+    EXPECT_EQ(MetricValue(fixture.base.metrics, series), 1) << series;
+  }
 }
 
 TEST(GrpcServerTest, ShutdownEndsRunningCalls) {

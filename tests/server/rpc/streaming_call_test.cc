@@ -95,7 +95,7 @@ TEST(StreamingCallTest, StalledCallsAreDroppedWhileTheyEnd) {
   ServiceFixture::Options service;
   service.max_queue_requests = 4096;
   GrpcFixture fixture(ServiceFixture::Says("</think>a b c d e f g h"),
-                      {.service = service, .slow_reader_timeout = absl::ZeroDuration()});
+                      {.service = service, .stream = {.slow_reader_timeout = absl::ZeroDuration()}});
   std::vector<std::thread> clients;
   for (int t = 0; t < 4; ++t) {
     clients.emplace_back([&] {

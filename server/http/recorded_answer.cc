@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/recorded_answer.h"
+
+#include <utility>
+
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+
+namespace asio = boost::asio;
+
+service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
+  service::CallInfo info;
+  info.protocol = service::Protocol::kHttp;
+  info.route = route;
+  info.request_id = connection.request_id();
+  info.arrival = connection.context().dependencies.service->clock().Now();
+  return info;
+}
+
+asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status, Answer answer) {
+  connection.context().dependencies.service->Record(info, {.status = std::move(status), .code = answer.status});
+  co_await connection.Send(std::move(answer));
+}
+
+asio::awaitable<void> Refuse(Connection& connection, service::CallInfo info, absl::Status status, Headers headers) {
+  Answer answer = ErrorAnswer(status, connection.context().options.overload_http_status);
+  for (auto& header : headers) answer.headers.push_back(std::move(header));
+  co_await SendRecorded(connection, std::move(info), std::move(status), std::move(answer));
+}
+
+void RecordGone(const Connection& connection, const service::CallInfo& info) {
+  connection.context().dependencies.service->Record(
+      info, {.status = request::MakeError(request::Reason::kCancelled, "the client is gone"), .code = 499});
+}
+
+}  // namespace hadal::http

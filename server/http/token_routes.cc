@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/token_routes.h"
+
+#include <atomic>
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "server/http/call_answer.h"
+#include "server/http/completion_codec.h"
+#include "server/http/json_writer.h"
+#include "server/http/recorded_answer.h"
+
+namespace hadal::http {
+namespace {
+
+namespace asio = boost::asio;
+
+absl::Status Tokenize(const service::GenerateService& service, const std::string& body, int max_depth, Answer* answer) {
+  absl::StatusOr<TokenizeBody> decoded = DecodeTokenize(body, max_depth);
+  if (!decoded.ok()) return decoded.status();
+  service::TokenizeCall call;
+  call.model = std::move(decoded->model);
+  call.text = std::move(decoded->prompt);
+  call.messages = std::move(decoded->messages);
+  call.tools = std::move(decoded->tools);
+  call.add_special_tokens = decoded->add_special_tokens;
+  call.add_generation_prompt = decoded->add_generation_prompt;
+  call.thinking = decoded->thinking;
+  absl::StatusOr<service::TokenizeResult> result = service.Tokenize(call);
+  if (!result.ok()) return result.status();
+  std::string ids;
+  AppendTokenIds(result->token_ids, &ids);
+  JsonWriter json(&answer->body);
+  json.BeginObject().Key("count").Int(static_cast<int64_t>(result->token_ids.size()));
+  json.Key("max_model_len").Int(result->model->info.max_model_len).Key("tokens").Raw(ids).Key("token_strs");
+  if (decoded->return_token_strs) {
+    json.BeginArray();
+    for (const int32_t id : result->token_ids) json.String(TokenText(*result->model->tokenizer, id));
+    json.EndArray();
+  } else {
+    json.Null();
+  }
+  json.EndObject();
+  return absl::OkStatus();
+}
+
+absl::Status Detokenize(const service::GenerateService& service, const std::string& body, int max_depth,
+                        Answer* answer) {
+  absl::StatusOr<DetokenizeBody> decoded = DecodeDetokenize(body, max_depth);
+  if (!decoded.ok()) return decoded.status();
+  absl::StatusOr<std::string> text = service.Detokenize(decoded->model, decoded->tokens, decoded->skip_special_tokens);
+  if (!text.ok()) return text.status();
+  JsonWriter(&answer->body).BeginObject().Key("prompt").String(*text).EndObject();
+  return absl::OkStatus();
+}
+
+// Runs `job` on a worker and waits for it on the connection's thread; false when the workers' queue is full. The job is
+// left out when the client has gone before it began.
+asio::awaitable<bool> RunOnWorker(Connection& connection, std::function<void()> job) {
+  struct State {
+    std::atomic<bool> abandoned{false};
+    bool done = false;  // on the connection's thread
+  };
+  const auto state = std::make_shared<State>();
+  // The event moves on into the posted handler: when that has run, the worker holds nothing of this thread any more.
+  const bool posted = connection.context().dependencies.service->workers().TryPost(
+      [state, event = connection.shared_event(), job = std::move(job)]() mutable {
+        if (!state->abandoned.load()) job();
+        const asio::any_io_executor executor = event->executor();
+        asio::post(executor, [state, event = std::move(event)] {
+          state->done = true;
+          event->Set();
+        });
+      });
+  if (!posted) co_return false;
+  while (!state->done) {
+    co_await connection.event().Wait();
+    if (connection.disconnected()) state->abandoned.store(true);
+  }
+  co_return true;
+}
+
+}  // namespace
+
+asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info) {
+  service::GenerateService& service = *connection.context().dependencies.service;
+  std::string body;
+  absl::Status status = co_await connection.ReadBody(&body);
+  if (connection.disconnected()) {
+    RecordGone(connection, info);
+    co_return;
+  }
+  if (!status.ok()) {
+    co_await Refuse(connection, std::move(info), std::move(status));
+    co_return;
+  }
+  connection.WatchDisconnect();
+  Answer answer;
+  const int max_depth = connection.context().options.max_json_depth;
+  const bool ran = co_await RunOnWorker(connection, [&] {
+    status = route == Route::kTokenize ? Tokenize(service, body, max_depth, &answer)
+                                       : Detokenize(service, body, max_depth, &answer);
+  });
+  if (!ran) status = service::WorkersBusy();
+  if (connection.disconnected()) {
+    RecordGone(connection, info);
+  } else if (!status.ok()) {
+    co_await Refuse(connection, std::move(info), std::move(status));
+  } else {
+    co_await SendRecorded(connection, std::move(info), absl::OkStatus(), std::move(answer));
+  }
+}
+
+}  // namespace hadal::http

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/admission/admission.h"
+#include "server/base/sync.h"
+#include "server/request/notifier.h"
+#include "server/service/active_call.h"
+#include "server/service/call_record.h"
+#include "server/service/calls.h"
+#include "server/service/generate_service.h"
+
+namespace hadal::service {
+
+// A request's bytes as plain calls.
+struct DecodedRequest {
+  std::vector<std::variant<ChatCall, GenerateCall>> calls;  // one, or one for each prompt of a completions body
+  std::optional<request::Priority> priority;                // the class that the body asks for and the headers do not
+  int64_t body_bytes = 0;                                   // further calls' prompts are estimated from their share
+};
+
+// One request of a generating route, between its headers and its record. Both fronts use it the same way and keep only
+// bytes: they parse them into calls, encode updates into them, and write them.
+//
+//   front's I/O thread   Create, Admit      a queue slot, or a refusal before anything is read
+//                        Submit
+//   worker                                  decode, validate, render, tokenise
+//   none                                    a grammar that is being compiled is waited for without a thread
+//   worker                                  true size, memory lease, into the queue
+//   engine                                  runs the calls; notifies
+//   front's executor     Read               until kEnded
+//                        Finish             exactly one record; everything is given back
+//
+// A request may hold several calls. The first runs in the slot taken by Admit, the others each reserve one of their
+// own while they are prepared, and the first failure ends the request.
+//
+// Ownership: shared by the front and by the jobs that it has on workers and compile threads. A job never touches the
+// front: it owns what it works on, leaves it here, and notifies. What arrives after the end is dropped.
+//
+// Notifications: `notify` runs on whichever thread has news, under the notifier's lock, so it may only post to the
+// front's executor. The front then calls Read. It is there before any producer is, and after Finish it neither runs nor
+// exists.
+//
+// Cancel, from any thread, by what the request does just then:
+//   waits for a worker or a grammar   ends at once; the slot is free when Cancel returns
+//   a worker decodes or starts it     ends when that worker is through, which is bounded work
+//   runs                              the engine ends it within one step; Read delivers the rest, then the end
+//   has ended                         nothing
+//
+// The end comes once: from a refusal, a failed step, a cancellation, or the calls' last updates. Errors keep reason and
+// retry hint: full worker queue CONNECTION_QUEUE_FULL, client gone CANCELLED, all others those of GenerateService.
+class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
+ public:
+  // Runs on a worker and owns what it reads. Destroyed before the front is told of the end.
+  using Decode = std::function<absl::StatusOr<DecodedRequest>()>;
+  enum class Progress : uint8_t { kPreparing, kRunning, kEnded };
+
+  // `service` is borrowed; its destructor waits for the jobs of every pipeline.
+  static std::shared_ptr<CallPipeline> Create(GenerateService* service, CallInfo info, std::function<void()> notify);
+
+  // Reserves a queue slot for a body of that many bytes, before it is parsed. O(1).
+  absl::Status Admit(int64_t body_bytes);
+  // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
+  void Submit(Decode decode);
+  // The client is gone or has enough. Thread-safe, any number of times.
+  void Cancel();
+
+  // What Read would return, without reading.
+  Progress progress() const;
+  // Hands what is new to `take`: the call's number, the call, and an update that is not empty. Not from two threads at
+  // a time; `take` must not call the pipeline. An update with an error is the last one.
+  Progress Read(absl::FunctionRef<void(size_t index, const ActiveCall& call, CallUpdate&& update)> take);
+  // The calls, from kRunning until Finish; they do not change.
+  const std::vector<std::unique_ptr<ActiveCall>>& calls() const;
+  // Of the calls that have ended.
+  Usage usage() const;
+  // How the request ended; from kEnded on.
+  absl::Status status() const;
+
+  // The front has told the client, or cannot: records the request with the status and the code that the client was
+  // given, cancels what still runs, frees the rest. Later calls do nothing.
+  void Finish(const absl::Status& status, int code);
+
+ private:
+  // In order; each may also go to kEnded.
+  enum class State : uint8_t {
+    kCreated,
+    kAdmitted,
+    kDecodeQueued,  // waits for a worker
+    kDecoding,      // a worker has what was pending
+    kCompiling,     // waits for grammars
+    kStartQueued,   // waits for a worker
+    kStarting,      // a worker has what was pending
+    kRunning,
+    kEnded,
+  };
+  // A call on its way to the queue, with its slot.
+  struct Admitted {
+    std::unique_ptr<PreparedCall> call;  // null until it is decoded
+    admission::Ticket ticket;
+  };
+  // What the next step needs. Taken out under the lock, freed without it.
+  struct Pending {
+    Decode decode;
+    std::vector<Admitted> admitted;
+  };
+
+  CallPipeline(GenerateService* service, CallInfo info, std::function<void()> notify);
+
+  // One state further; false when the request has ended meanwhile.
+  bool Advance(State to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Progress ProgressLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Pending EndLocked(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void End(absl::Status status);
+
+  // Runs a step on a worker.
+  void Post(void (CallPipeline::*step)());
+  void DecodeOnWorker();
+  // Validates and prepares every call; reserves slots for all but the first.
+  absl::Status Prepare(DecodedRequest decoded, CallInfo* info, std::vector<Admitted>* admitted);
+  // Goes on when no grammar is missing, else comes back when the missing one is there.
+  void AwaitGrammars(bool on_worker);
+  void StartOnWorker();
+
+  GenerateService* const service_;
+  const std::shared_ptr<request::Notifier> notifier_;
+
+  mutable base::Mutex mutex_;
+  CallInfo info_ ABSL_GUARDED_BY(mutex_);
+  State state_ ABSL_GUARDED_BY(mutex_) = State::kCreated;
+  Pending pending_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<ActiveCall>> calls_ ABSL_GUARDED_BY(mutex_);
+  std::vector<bool> call_ended_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // while a worker had what was pending
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  Usage usage_ ABSL_GUARDED_BY(mutex_);
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace hadal::service

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/service/active_call.h"
+#include "server/service/api_keys.h"
+#include "server/service/call_metrics.h"
+
+namespace hadal::service {
+
+enum class Protocol : uint8_t { kHttp, kGrpc };
+
+// What a front knows of a request once its headers are there.
+struct CallInfo {
+  Protocol protocol = Protocol::kHttp;
+  std::string_view route;  // a fixed route name, never the client's path
+  std::string request_id;
+  Caller caller;       // in the class that the headers ask for; the body may change it
+  absl::Time arrival;  // GenerateService::clock() time
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// How a request ended.
+struct CallOutcome {
+  absl::Status status;
+  int code = 0;  // HTTP status or gRPC code that the client was given
+  Usage usage;
+  absl::Duration duration;  // from the headers to the last byte
+};
+
+// Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no text.
+// Thread-safe.
+void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* metrics);
+
+// The outcome label that belongs to a status: ok, shed, error, invalid or cancelled.
+std::string_view OutcomeOf(const absl::Status& status);
+
+}  // namespace hadal::service

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/prepared_call.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/base/strings.h"
+#include "server/request/refusal.h"
+
+namespace hadal::service {
+namespace {
+
+using request::MakeError;
+using request::Reason;
+
+uint64_t RandomBits() {
+  thread_local std::mt19937_64 generator{std::random_device{}() ^ (uint64_t{std::random_device{}()} << 32)};
+  return generator();
+}
+
+// Prefix blocks are shared inside one (tenant, user, salt) only; 0 when the caller named none of them.
+uint64_t CacheSalt(const CallOptions& options) {
+  if (options.tenant.empty() && options.user.empty() && options.cache_salt.empty()) return 0;
+  static const uint64_t process_key = RandomBits();
+  return absl::HashOf(process_key, options.tenant, options.user, options.cache_salt) | 1;
+}
+
+models::SamplingParams ResolveSampling(const SamplingOptions& options, const GenerationDefaults& defaults) {
+  models::SamplingParams params;
+  params.temperature = options.temperature.value_or(defaults.temperature.value_or(1.0f));
+  params.top_p = options.top_p.value_or(defaults.top_p.value_or(1.0f));
+  params.top_k = std::max(options.top_k.value_or(defaults.top_k.value_or(0)), 0);
+  params.min_p = options.min_p.value_or(0.0f);
+  params.repetition_penalty = options.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0f));
+  params.frequency_penalty = options.frequency_penalty.value_or(0.0f);
+  params.presence_penalty = options.presence_penalty.value_or(0.0f);
+  params.seed = options.seed.has_value() ? *options.seed : RandomBits();
+  params.logit_bias = options.logit_bias;
+  return params;
+}
+
+// A grammar is shared by calls that asked for it in different fields.
+absl::Status ForParam(const absl::Status& status, const std::string& param) {
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  if (detail.retry_after.has_value()) return status;
+  return MakeError(detail.reason, absl::StrCat("`", param, "`: ", status.message()), param);
+}
+
+int64_t ContextLeft(const PreparedCall& call) {
+  return call.model->info.max_model_len - static_cast<int64_t>(call.prompt.size());
+}
+
+absl::Status CheckLength(const PreparedCall& call) {
+  const std::optional<int32_t>& max_tokens = call.options.stopping.max_tokens;
+  const int64_t asked = max_tokens.value_or(1);
+  if (asked <= ContextLeft(call)) return absl::OkStatus();
+  const int64_t prompt_tokens = static_cast<int64_t>(call.prompt.size());
+  const absl::string_view param = base::View(call.prompt_param);
+  std::string message =
+      absl::StrCat("This model's maximum context length is ", call.model->info.max_model_len, " tokens. ");
+  if (max_tokens.has_value()) {
+    absl::StrAppend(&message, "However, you requested ", prompt_tokens + asked, " tokens (", prompt_tokens, " in the ",
+                    param, ", ", asked, " in the completion). Please reduce the length of the ", param,
+                    " or completion.");
+  } else {
+    absl::StrAppend(&message, "However, your ", param, " resulted in ", prompt_tokens,
+                    " tokens. Please reduce the length of the ", param, ".");
+  }
+  return MakeError(Reason::kContextLengthExceeded, message, call.prompt_param);
+}
+
+// Special tokens that the output parser must see, sorted.
+std::vector<int32_t> ParserTokens(const tokenizer::Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  for (std::string_view marker : chat::ParserMarkers()) {
+    if (std::optional<int32_t> id = tokenizer.TokenId(marker)) ids.push_back(*id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+}  // namespace
+
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size) {
+      return MakeError(Reason::kInvalidRequest,
+                       absl::StrCat("`", base::View(param), "` holds the token id ", ids[i], " at position ", i,
+                                    "; the model's ids are 0 to ", vocab_size - 1),
+                       param);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCall(const PreparedCall& call) {
+  const int32_t vocab_size = call.model->info.vocab_size;
+  if (call.prompt.empty()) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("`", base::View(call.prompt_param), "` is empty: there is no token"),
+                     call.prompt_param);
+  }
+  if (absl::Status status = CheckTokenIds(call.prompt, vocab_size, call.prompt_param); !status.ok()) return status;
+  if (absl::Status status = CheckTokenIds(call.options.stopping.stop_token_ids, vocab_size, "stop_token_ids");
+      !status.ok()) {
+    return status;
+  }
+  for (const auto& [token, bias] : call.options.sampling.logit_bias) {
+    if (absl::Status status = CheckTokenIds({token}, vocab_size, "logit_bias"); !status.ok()) return status;
+  }
+  return CheckLength(call);
+}
+
+absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
+                                                               std::shared_ptr<request::TokenStream> stream) {
+  const CallOptions& options = call.options;
+  auto request = std::make_unique<request::Request>();
+  request->id = options.request_id;
+  request->tenant = options.tenant;
+  request->priority = options.priority;
+  request->cache_salt = CacheSalt(options);
+  request->arrival = options.arrival;
+  request->deadline = options.deadline;
+  request->prompt = call.prompt;
+  request->sampling = ResolveSampling(options.sampling, call.model->defaults);
+  request->n = options.n;
+  request->max_tokens = static_cast<int32_t>(options.stopping.max_tokens.value_or(ContextLeft(call)));
+  request->min_tokens = std::min(options.stopping.min_tokens, request->max_tokens);
+  request->ignore_eos = options.stopping.ignore_eos;
+  request->stop_token_ids = options.stopping.stop_token_ids;
+  if (!request->ignore_eos) {
+    const std::vector<int32_t>& eos_ids = call.model->tokenizer->eos_ids();
+    request->stop_token_ids.insert(request->stop_token_ids.end(), eos_ids.begin(), eos_ids.end());
+  }
+  request->top_logprobs = options.top_logprobs.value_or(-1);
+  request->prompt_logprobs = options.prompt_logprobs;
+  if (call.grammar != nullptr) {
+    PendingGrammar::Result grammar = call.grammar->Wait();
+    if (!grammar.ok()) return ForParam(grammar.status(), call.grammar_param);
+    request->grammar = *std::move(grammar);
+  }
+  request->stream = std::move(stream);
+  return request;
+}
+
+ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::TokenStream> stream) {
+  CallOptions& options = call.options;
+  ActiveCall::Options active;
+  active.model = call.model;
+  active.request_id = std::move(options.request_id);
+  active.prompt_token_ids = std::move(call.prompt);
+  active.stream = std::move(stream);
+  active.n = options.n;
+  active.reasoning = call.reasoning;
+  if (!options.stopping.stop.empty()) active.stop = std::make_shared<const StopStrings>(options.stopping.stop);
+  active.text.skip_special_tokens = options.skip_special_tokens;
+  active.text.parse = call.chat;
+  active.text.parser = call.parser;
+  active.text.token_ids = options.return_token_ids;
+  active.text.logprobs = options.top_logprobs.has_value();
+  if (call.chat) {
+    active.text.kept_special_tokens = ParserTokens(*call.model->tokenizer);
+    if (call.parser.tool_syntax != chat::ToolSyntax::kNone) {
+      active.text.tool_call_id_prefix = absl::StrFormat("call_%016x", RandomBits());
+    }
+  }
+  return active;
+}
+
+}  // namespace hadal::service

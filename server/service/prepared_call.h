@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "server/request/request.h"
+#include "server/service/active_call.h"
+#include "server/service/calls.h"
+#include "server/service/pending_grammar.h"
+#include "server/service/served_model.h"
+
+namespace hadal::service {
+
+// A call that has been validated, rendered and tokenised. What may still be missing is its grammar. Plain data, filled
+// by GenerateService::Prepare.
+struct PreparedCall {
+  CallOptions options;
+  std::shared_ptr<const ServedModel> model;
+  std::vector<int32_t> prompt;
+  std::string_view prompt_param;  // field to blame when the prompt is too long
+  bool chat = false;
+  bool reasoning = false;  // answers may have a reasoning part
+  chat::OutputParser::Options parser;
+  std::shared_ptr<PendingGrammar> grammar;  // null when the answer is free
+  std::string grammar_param;                // field to blame when it cannot be compiled
+};
+
+// What only the model can tell: ids inside the vocabulary, a prompt that is not empty, and room in the context for what
+// was asked. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
+absl::Status CheckCall(const PreparedCall& call);
+
+// The engine's form of a call that passed CheckCall. Waits for the grammar; its error names the field that asked for
+// it.
+absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
+                                                               std::shared_ptr<request::TokenStream> stream);
+
+// The front end's form of the same call; uses it up.
+ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::TokenStream> stream);
+
+// INVALID_REQUEST for an id outside the vocabulary, with its place in the field `param`.
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param);
+
+}  // namespace hadal::service
