@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Precompiled headers. Parsing the standard library and Abseil takes longer than compiling most of our files, so targets share
-# a few sets of library headers. Our own headers are in none of them, and sources include what they use all the same: the
-# clang stage of scripts/test compiles them without.
+# a few sets of library headers. Our own headers are in none of them, and sources include what they use all the same: the tsan
+# preset compiles the server without.
 option(HADAL_PCH "Precompile library headers" ON)
 
 set(HADAL_PCH_CORE
