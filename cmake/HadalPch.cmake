@@ -31,6 +31,8 @@ function(hadal_pch set)
   target_precompile_headers(hadal_pch_${set} PRIVATE ${HADAL_PCH_${headers}})
 endfunction()
 
+# GCC also wants the optimisation level that the headers were made with (it crashes over another one): sources with options of
+# their own take none.
 # hadal_use_pch(TARGET SET): CORE, SERVER, HTTP, GRPC for libraries, TEST for test programs; NONE for neither.
 function(hadal_use_pch target set)
   if(NOT HADAL_PCH OR set STREQUAL "NONE")
