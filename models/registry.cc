@@ -12,11 +12,13 @@
 #include "absl/strings/strip.h"
 #include "kernels/backend.h"
 #include "models/checkpoint/fingerprint.h"
+#include "models/checkpoint/weight_loader.h"
 #include "models/checkpoint/weights.h"
 #include "models/families/deepseek_v4/deepseek_v4.h"
 #include "models/families/family.h"
 #include "models/families/gqa_decoder.h"
 #include "models/families/mla_decoder.h"
+#include "models/families/network_outline.h"
 #include "models/model_runner.h"
 #include "models/status_macros.h"
 
@@ -91,6 +93,7 @@ struct Checkpoint {
   int32_t max_model_len = 0;
   checkpoint::WeightStore store;
   checkpoint::TensorReport report;
+  std::shared_ptr<NetworkOutline> outline;
 };
 
 absl::Status CheckOptions(const LoadOptions& options) {
@@ -117,7 +120,13 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
         absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
   }
   const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
-  const std::vector<checkpoint::TensorSpec> specs = family->tensors(config);
+  absl::StatusOr<std::shared_ptr<NetworkOutline>> recorded = NetworkOutline::Create(*family, config, dtype);
+  if (!recorded.ok()) {
+    return absl::Status(recorded.status().code(),
+                        absl::StrCat(options.dir, "/config.json: ", recorded.status().message()));
+  }
+  const std::shared_ptr<NetworkOutline> outline = *std::move(recorded);
+  const std::vector<checkpoint::TensorSpec>& specs = outline->tensors();
   bool dummy = options.load_format == LoadFormat::kDummy;
   absl::StatusOr<checkpoint::WeightStore> stored = absl::NotFoundError("");
   if (!dummy) {
@@ -129,7 +138,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   if (family->other_tensor_name != nullptr) store = store.With(family->other_tensor_name);
   if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
   HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report, checkpoint::CheckTensors(store, config, specs));
-  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report};
+  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(outline)};
 }
 
 std::string ServedName(const LoadOptions& options) {
@@ -189,7 +198,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   info.fingerprint = checkpoint::Fingerprint(config, checkpoint.store);
   info.vocab_size = static_cast<int32_t>(config.vocab_size);
   info.max_model_len = checkpoint.max_model_len;
-  info.parameter_count = plan::ParameterCount(config);
+  info.parameter_count = checkpoint.outline->totals().parameters;
   info.weights_bytes = weight_loader->buffer_bytes() + weight_loader->zero_copy_bytes();
 
   StepBudget budget;
@@ -219,7 +228,8 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<kernels::Backend> backend, OpenDevice(device_options));
 
   plan::MemoryPlanOptions plan_options;
-  plan_options.compute_dtype = checkpoint.dtype;
+  plan_options.parameters = checkpoint.outline->totals();
+  plan_options.mtp_parameters = checkpoint.outline->mtp_parameters();
   plan_options.kv_layout = checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype);
   plan_options.block_tokens = block_tokens;
   plan_options.max_sequences = options.max_batch_size;

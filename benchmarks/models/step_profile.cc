@@ -20,8 +20,10 @@
 
 #include "absl/status/status.h"
 #include "kernels/uniform_backend.h"
+#include "models/checkpoint/weight_loader.h"
 #include "models/checkpoint/weights.h"
 #include "models/families/family.h"
+#include "models/families/network_outline.h"
 #include "models/registry.h"
 #include "models/status_macros.h"
 #include "models/step_executor.h"
@@ -142,9 +144,10 @@ absl::Status Main(const std::string& dir, int32_t prefill, int32_t sequences, in
   const kernels::DType dtype = config.DefaultComputeDType();
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> cpu, kernels::CreateBackend("cpu", {}));
   TimedBackend backend(std::move(cpu));
+  HADAL_ASSIGN_OR_RETURN(const auto outline, NetworkOutline::Create(*family, config, dtype));
   HADAL_ASSIGN_OR_RETURN(const auto weights,
-                         checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family->tensors(config), 1),
-                                                          config, &backend, {.compute_dtype = dtype}));
+                         checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(outline->tensors(), 1), config,
+                                                          &backend, {.compute_dtype = dtype}));
   constexpr int32_t kBlockTokens = 64;
   const int32_t longest = prefill + context;
   HADAL_ASSIGN_OR_RETURN(auto network, family->load({config, *weights, backend}, {longest}));

@@ -8,16 +8,16 @@
 #include "kernels/backend.h"
 #include "kernels/ops/ragged_batch.h"
 #include "models/blocks/arena.h"
-#include "models/checkpoint/weight_loader.h"
+#include "models/checkpoint/parameter_loader.h"
 #include "models/config/config.h"
 
 namespace hadal::models {
 
-// What a block needs to take its weights. Borrowed for the duration of a Load call, except the backend, which outlives
-// every block.
+// What a block needs to take its parameters, each declared by shape and role. Borrowed for the duration of a Load call,
+// except the backend, which outlives every block.
 struct LoadContext {
   const config::ModelConfig& config;
-  checkpoint::WeightLoader& loader;
+  checkpoint::ParameterLoader& loader;
   kernels::Backend& backend;
 
   kernels::DType dtype() const { return loader.compute_dtype(); }

@@ -23,14 +23,16 @@ Decoder::Decoder(const LoadContext& context, Parts parts)
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const LoadContext& context, Parts parts) {
   std::unique_ptr<Decoder> decoder(new Decoder(context, std::move(parts)));
   const double eps = context.config.rms_norm_eps;
+  const int64_t hidden = context.config.hidden_size;
   HADAL_ASSIGN_OR_RETURN(decoder->embedding_, TokenEmbedding::Load(context, "model.embed_tokens"));
   for (int64_t i = 0; i < context.config.layers; ++i) {
     const std::string name = absl::StrCat("model.layers.", i);
     Layer& layer = decoder->layers_.emplace_back();
-    HADAL_ASSIGN_OR_RETURN(layer.input_norm, RmsNorm::Load(context, absl::StrCat(name, ".input_layernorm"), eps));
+    HADAL_ASSIGN_OR_RETURN(layer.input_norm,
+                           RmsNorm::Load(context, absl::StrCat(name, ".input_layernorm"), hidden, eps));
     HADAL_ASSIGN_OR_RETURN(layer.attention, decoder->parts_.attention(i, name));
     HADAL_ASSIGN_OR_RETURN(layer.post_attention_norm,
-                           RmsNorm::Load(context, absl::StrCat(name, ".post_attention_layernorm"), eps));
+                           RmsNorm::Load(context, absl::StrCat(name, ".post_attention_layernorm"), hidden, eps));
     HADAL_ASSIGN_OR_RETURN(layer.feed_forward, decoder->parts_.feed_forward(i, name));
   }
   HADAL_ASSIGN_OR_RETURN(decoder->head_, LmHead::Load(context, "model.norm", "lm_head", decoder->embedding_));

@@ -11,7 +11,7 @@ namespace hadal::models {
 absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadContext& context, int64_t layer,
                                                                   const std::string& name) {
   if (context.config.IsMoeLayer(layer)) return Moe::Load(context, name);
-  return Mlp::Load(context, name, context.config.mlp_bias);
+  return Mlp::Load(context, name, context.config.intermediate_size, context.config.mlp_bias);
 }
 
 int64_t FeedForwardWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {

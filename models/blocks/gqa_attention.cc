@@ -20,15 +20,20 @@ absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadConte
   block->layer_ = layer;
   block->scale_ = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)));
   block->dtype_ = context.dtype();
+  const int64_t hidden = context.config.hidden_size;
+  const int64_t q_width = config.heads * config.head_dim;
+  const int64_t kv_width = config.kv_heads * config.head_dim;
   HADAL_ASSIGN_OR_RETURN(block->qkv_, MergedLinear::Load(context,
-                                                         {absl::StrCat(name, ".q_proj"), absl::StrCat(name, ".k_proj"),
-                                                          absl::StrCat(name, ".v_proj")},
-                                                         config.qkv_bias));
-  HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"), config.out_bias));
+                                                         {{absl::StrCat(name, ".q_proj"), q_width},
+                                                          {absl::StrCat(name, ".k_proj"), kv_width},
+                                                          {absl::StrCat(name, ".v_proj"), kv_width}},
+                                                         {.in = hidden, .bias = config.qkv_bias}));
+  HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"),
+                                                   {.out = hidden, .in = q_width, .bias = config.out_bias}));
   if (config.qk_norm) {
     const double eps = context.config.rms_norm_eps;
-    HADAL_ASSIGN_OR_RETURN(block->q_norm_, RmsNorm::Load(context, absl::StrCat(name, ".q_norm"), eps));
-    HADAL_ASSIGN_OR_RETURN(block->k_norm_, RmsNorm::Load(context, absl::StrCat(name, ".k_norm"), eps));
+    HADAL_ASSIGN_OR_RETURN(block->q_norm_, RmsNorm::Load(context, absl::StrCat(name, ".q_norm"), config.head_dim, eps));
+    HADAL_ASSIGN_OR_RETURN(block->k_norm_, RmsNorm::Load(context, absl::StrCat(name, ".k_norm"), config.head_dim, eps));
   }
   block->rope_ = std::move(rope);
   block->keys_ = keys;

@@ -11,14 +11,17 @@ namespace {
 
 int64_t Address(const kernels::TensorView& view) { return static_cast<int64_t>(reinterpret_cast<intptr_t>(view.data)); }
 
-std::string WeightName(const std::string& prefix, int64_t expert, const std::string& part) {
-  return absl::StrCat(prefix, ".", expert, ".", part, ".weight");
+checkpoint::TensorSpec Weight(const std::string& prefix, int64_t expert, const std::string& part,
+                              const GroupedLinear::Shape& shape) {
+  return {
+      absl::StrCat(prefix, ".", expert, ".", part, ".weight"), {shape.out, shape.in}, checkpoint::TensorRole::kExpert};
 }
 
 }  // namespace
 
 absl::StatusOr<GroupedLinear> GroupedLinear::Load(const LoadContext& context, const std::string& prefix,
-                                                  const std::vector<std::string>& parts, int64_t experts) {
+                                                  const std::vector<std::string>& parts, const Shape& shape) {
+  const int64_t experts = shape.experts;
   GroupedLinear grouped;
   grouped.dtype_ = context.dtype();
   std::vector<std::vector<int64_t>> addresses;  // [parts][experts]
@@ -26,18 +29,18 @@ absl::StatusOr<GroupedLinear> GroupedLinear::Load(const LoadContext& context, co
     for (const std::string& part : parts) {
       std::vector<int64_t>& list = addresses.emplace_back();
       for (int64_t e = 0; e < experts; ++e) {
-        HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(WeightName(prefix, e, part)));
+        HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Take(Weight(prefix, e, part, shape)));
         list.push_back(Address(weight.view));
         grouped.weights_.push_back(std::move(weight));
       }
-      grouped.parts_.push_back({grouped.weights_.back().view.size(0), {}});
+      grouped.parts_.push_back({shape.out, {}});
     }
   } else {
-    std::vector<std::vector<checkpoint::RowRange>> groups(experts);
+    std::vector<std::vector<checkpoint::TensorSpec>> groups(experts);
     for (int64_t e = 0; e < experts; ++e) {
-      for (const std::string& part : parts) groups[e].push_back({WeightName(prefix, e, part)});
+      for (const std::string& part : parts) groups[e].push_back(Weight(prefix, e, part, shape));
     }
-    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weights, context.loader.LoadGroups(groups));  // [experts, out, in]
+    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weights, context.loader.TakeGroups(groups));  // [experts, out, in]
     std::vector<int64_t>& list = addresses.emplace_back();
     for (int64_t e = 0; e < experts; ++e) list.push_back(Address(weights.view.At(e)));
     grouped.parts_.push_back({weights.view.size(1), {}});

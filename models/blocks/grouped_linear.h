@@ -16,9 +16,16 @@ namespace hadal::models {
 // as in MergedLinear. Immutable once loaded; the backend must outlive it.
 class GroupedLinear {
  public:
-  // Takes `prefix`.E.`part`.weight for experts 0..experts-1 and every part.
+  // The matrices of one expert: [out, in] each.
+  struct Shape {
+    int64_t experts = 0;
+    int64_t out = 0;
+    int64_t in = 0;
+  };
+
+  // Takes `prefix`.E.`part`.weight for every expert E and every part.
   static absl::StatusOr<GroupedLinear> Load(const LoadContext& context, const std::string& prefix,
-                                            const std::vector<std::string>& parts, int64_t experts);
+                                            const std::vector<std::string>& parts, const Shape& shape);
 
   // x [rows, in], expert_start i32 [experts + 1], out [rows, sum of the parts' outputs].
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& expert_start,

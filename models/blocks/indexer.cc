@@ -20,13 +20,20 @@ constexpr double kKeyNormEps = 1e-6;  // not in config.json
 absl::StatusOr<std::unique_ptr<Indexer>> Indexer::Load(const LoadContext& context, const std::string& name,
                                                        int64_t layer, std::shared_ptr<const RopeCache> rope,
                                                        const PagedCache* keys) {
-  std::unique_ptr<Indexer> indexer(new Indexer(*context.config.indexer));
+  const config::IndexerConfig& config = *context.config.indexer;
+  const int64_t hidden = context.config.hidden_size;
+  const int64_t q_rank = context.config.mla->q_lora_rank;
+  std::unique_ptr<Indexer> indexer(new Indexer(config));
   indexer->layer_ = layer;
   indexer->dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(indexer->query_, Linear::Load(context, absl::StrCat(name, ".wq_b")));
-  HADAL_ASSIGN_OR_RETURN(indexer->key_, Linear::Load(context, absl::StrCat(name, ".wk")));
-  HADAL_ASSIGN_OR_RETURN(indexer->key_norm_, LayerNorm::Load(context, absl::StrCat(name, ".k_norm"), kKeyNormEps));
-  HADAL_ASSIGN_OR_RETURN(indexer->weights_, Linear::Load(context, absl::StrCat(name, ".weights_proj")));
+  HADAL_ASSIGN_OR_RETURN(indexer->query_, Linear::Load(context, absl::StrCat(name, ".wq_b"),
+                                                       {.out = config.heads * config.head_dim, .in = q_rank}));
+  HADAL_ASSIGN_OR_RETURN(indexer->key_,
+                         Linear::Load(context, absl::StrCat(name, ".wk"), {.out = config.head_dim, .in = hidden}));
+  HADAL_ASSIGN_OR_RETURN(indexer->key_norm_,
+                         LayerNorm::Load(context, absl::StrCat(name, ".k_norm"), config.head_dim, kKeyNormEps));
+  HADAL_ASSIGN_OR_RETURN(indexer->weights_, Linear::Load(context, absl::StrCat(name, ".weights_proj"),
+                                                         {.out = config.heads, .in = hidden}));
   indexer->rope_ = std::move(rope);
   indexer->keys_ = keys;
   return indexer;

@@ -8,13 +8,25 @@
 
 namespace hadal::models {
 
-absl::StatusOr<Linear> Linear::Load(const LoadContext& context, const std::string& name, bool bias) {
-  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
-  checkpoint::LoadedTensor bias_values;
-  if (bias) {
-    HADAL_ASSIGN_OR_RETURN(bias_values, context.loader.Load(absl::StrCat(name, ".bias")));
+namespace {
+
+checkpoint::TensorSpec Weight(const std::string& name, const LinearSpec& spec) {
+  return {absl::StrCat(name, ".weight"), {spec.out, spec.in}, spec.role};
+}
+
+checkpoint::TensorSpec Bias(const std::string& name, const LinearSpec& spec) {
+  return {absl::StrCat(name, ".bias"), {spec.out}, checkpoint::TensorRole::kBias};
+}
+
+}  // namespace
+
+absl::StatusOr<Linear> Linear::Load(const LoadContext& context, const std::string& name, const LinearSpec& spec) {
+  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Take(Weight(name, spec)));
+  checkpoint::LoadedTensor bias;
+  if (spec.bias) {
+    HADAL_ASSIGN_OR_RETURN(bias, context.loader.Take(Bias(name, spec)));
   }
-  return Linear(std::move(weight), std::move(bias_values));
+  return Linear(std::move(weight), std::move(bias));
 }
 
 absl::Status Linear::Forward(kernels::Backend& backend, const kernels::TensorView& x,
@@ -22,29 +34,29 @@ absl::Status Linear::Forward(kernels::Backend& backend, const kernels::TensorVie
   return backend.Gemm({.x = x, .w = weight_.view, .bias = bias_.view, .out = out});
 }
 
-absl::StatusOr<MergedLinear> MergedLinear::Load(const LoadContext& context, const std::vector<std::string>& names,
-                                                bool bias) {
+absl::StatusOr<MergedLinear> MergedLinear::Load(const LoadContext& context, const std::vector<Part>& parts,
+                                                LinearSpec common) {
   MergedLinear merged;
-  if (context.backend.host_accessible()) {
-    for (const std::string& name : names) {
-      HADAL_ASSIGN_OR_RETURN(Linear part, Linear::Load(context, name, bias));
-      merged.parts_.push_back(std::move(part));
+  std::vector<checkpoint::TensorSpec> weights;
+  std::vector<checkpoint::TensorSpec> biases;
+  for (const Part& part : parts) {
+    merged.out_features_ += part.out;
+    common.out = part.out;
+    if (context.backend.host_accessible()) {
+      HADAL_ASSIGN_OR_RETURN(Linear linear, Linear::Load(context, part.name, common));
+      merged.parts_.push_back(std::move(linear));
+    } else {
+      weights.push_back(Weight(part.name, common));
+      biases.push_back(Bias(part.name, common));
     }
-  } else {
-    std::vector<std::string> weights;
-    std::vector<std::string> biases;
-    for (const std::string& name : names) {
-      weights.push_back(absl::StrCat(name, ".weight"));
-      biases.push_back(absl::StrCat(name, ".bias"));
-    }
-    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.LoadStacked(weights));
-    checkpoint::LoadedTensor bias_values;
-    if (bias) {
-      HADAL_ASSIGN_OR_RETURN(bias_values, context.loader.LoadStacked(biases));
-    }
-    merged.parts_.emplace_back(std::move(weight), std::move(bias_values));
   }
-  for (const Linear& part : merged.parts_) merged.out_features_ += part.out_features();
+  if (context.backend.host_accessible()) return merged;
+  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.TakeStacked(weights));
+  checkpoint::LoadedTensor bias;
+  if (common.bias) {
+    HADAL_ASSIGN_OR_RETURN(bias, context.loader.TakeStacked(biases));
+  }
+  merged.parts_.emplace_back(std::move(weight), std::move(bias));
   return merged;
 }
 

@@ -12,6 +12,14 @@
 
 namespace hadal::models {
 
+// What a linear is, but for its name: W [out, in].
+struct LinearSpec {
+  int64_t out = 0;
+  int64_t in = 0;
+  bool bias = false;
+  checkpoint::TensorRole role = checkpoint::TensorRole::kMatrix;
+};
+
 // y = x * W^T (+ bias), W [out, in] as in the checkpoint. Immutable once loaded; copies share the weights.
 class Linear {
  public:
@@ -19,8 +27,8 @@ class Linear {
   explicit Linear(checkpoint::LoadedTensor weight, checkpoint::LoadedTensor bias = {})
       : weight_(std::move(weight)), bias_(std::move(bias)) {}
 
-  // Takes `name`.weight and, with `bias`, `name`.bias.
-  static absl::StatusOr<Linear> Load(const LoadContext& context, const std::string& name, bool bias = false);
+  // Takes `name`.weight and, with a bias, `name`.bias.
+  static absl::StatusOr<Linear> Load(const LoadContext& context, const std::string& name, const LinearSpec& spec);
 
   // x [rows, in], out [rows, out]; row strides are free.
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
@@ -38,8 +46,15 @@ class Linear {
 // matrix and one product. The output is the same either way.
 class MergedLinear {
  public:
-  static absl::StatusOr<MergedLinear> Load(const LoadContext& context, const std::vector<std::string>& names,
-                                           bool bias = false);
+  // One of the merged linears: its name and its own outputs.
+  struct Part {
+    std::string name;
+    int64_t out = 0;
+  };
+
+  // `common`: what the parts share; its `out` is not read.
+  static absl::StatusOr<MergedLinear> Load(const LoadContext& context, const std::vector<Part>& parts,
+                                           LinearSpec common);
 
   // x [rows, in], out [rows, sum of the outputs].
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;

@@ -37,19 +37,30 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
                                      std::sqrt(static_cast<double>(mla.qk_head_dim())));
   block->dtype_ = context.dtype();
   block->rope_layout_ = mla.rope_interleaved ? kernels::RopeLayout::kInterleaved : kernels::RopeLayout::kHalfSplit;
+  const int64_t hidden = config.hidden_size;
+  const int64_t q_width = config.attention.heads * mla.qk_head_dim();
   if (mla.q_lora_rank > 0) {
-    HADAL_ASSIGN_OR_RETURN(block->q_a_proj_, Linear::Load(context, absl::StrCat(name, ".q_a_proj"), mla.bias));
-    HADAL_ASSIGN_OR_RETURN(block->q_a_norm_,
-                           RmsNorm::Load(context, absl::StrCat(name, ".q_a_layernorm"), mla.latent_norm_eps));
-    HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_b_proj")));
+    HADAL_ASSIGN_OR_RETURN(block->q_a_proj_, Linear::Load(context, absl::StrCat(name, ".q_a_proj"),
+                                                          {.out = mla.q_lora_rank, .in = hidden, .bias = mla.bias}));
+    HADAL_ASSIGN_OR_RETURN(block->q_a_norm_, RmsNorm::Load(context, absl::StrCat(name, ".q_a_layernorm"),
+                                                           mla.q_lora_rank, mla.latent_norm_eps));
+    HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_b_proj"),
+                                                        {.out = q_width, .in = mla.q_lora_rank}));
   } else {
-    HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_proj")));
+    HADAL_ASSIGN_OR_RETURN(block->q_proj_,
+                           Linear::Load(context, absl::StrCat(name, ".q_proj"), {.out = q_width, .in = hidden}));
   }
-  HADAL_ASSIGN_OR_RETURN(block->kv_a_proj_, Linear::Load(context, absl::StrCat(name, ".kv_a_proj_with_mqa"), mla.bias));
-  HADAL_ASSIGN_OR_RETURN(block->kv_a_norm_,
-                         RmsNorm::Load(context, absl::StrCat(name, ".kv_a_layernorm"), mla.latent_norm_eps));
-  HADAL_ASSIGN_OR_RETURN(block->kv_b_proj_, Linear::Load(context, absl::StrCat(name, ".kv_b_proj")));
-  HADAL_ASSIGN_OR_RETURN(block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"), mla.bias));
+  HADAL_ASSIGN_OR_RETURN(block->kv_a_proj_, Linear::Load(context, absl::StrCat(name, ".kv_a_proj_with_mqa"),
+                                                         {.out = mla.latent_dim(), .in = hidden, .bias = mla.bias}));
+  HADAL_ASSIGN_OR_RETURN(block->kv_a_norm_, RmsNorm::Load(context, absl::StrCat(name, ".kv_a_layernorm"),
+                                                          mla.kv_lora_rank, mla.latent_norm_eps));
+  HADAL_ASSIGN_OR_RETURN(
+      block->kv_b_proj_,
+      Linear::Load(context, absl::StrCat(name, ".kv_b_proj"),
+                   {.out = config.attention.heads * (mla.qk_nope_head_dim + mla.v_head_dim), .in = mla.kv_lora_rank}));
+  HADAL_ASSIGN_OR_RETURN(
+      block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"),
+                                {.out = hidden, .in = config.attention.heads * mla.v_head_dim, .bias = mla.bias}));
   block->rope_ = std::move(rope);
   block->latents_ = latents;
   block->indexer_ = std::move(indexer);

@@ -6,15 +6,19 @@
 
 namespace hadal::models {
 
-absl::StatusOr<std::unique_ptr<Mlp>> Mlp::Load(const LoadContext& context, const std::string& name, bool bias,
-                                               const SwigluNames& names, double limit) {
+absl::StatusOr<std::unique_ptr<Mlp>> Mlp::Load(const LoadContext& context, const std::string& name,
+                                               int64_t intermediate_size, bool bias, const SwigluNames& names,
+                                               double limit) {
   std::unique_ptr<Mlp> block(new Mlp());
+  const int64_t hidden = context.config.hidden_size;
   block->dtype_ = context.dtype();
   block->limit_ = static_cast<float>(limit);
-  HADAL_ASSIGN_OR_RETURN(
-      block->gate_up_,
-      MergedLinear::Load(context, {absl::StrCat(name, ".", names.gate), absl::StrCat(name, ".", names.up)}, bias));
-  HADAL_ASSIGN_OR_RETURN(block->down_, Linear::Load(context, absl::StrCat(name, ".", names.down), bias));
+  HADAL_ASSIGN_OR_RETURN(block->gate_up_, MergedLinear::Load(context,
+                                                             {{absl::StrCat(name, ".", names.gate), intermediate_size},
+                                                              {absl::StrCat(name, ".", names.up), intermediate_size}},
+                                                             {.in = hidden, .bias = bias}));
+  HADAL_ASSIGN_OR_RETURN(block->down_, Linear::Load(context, absl::StrCat(name, ".", names.down),
+                                                    {.out = hidden, .in = intermediate_size, .bias = bias}));
   return block;
 }
 

@@ -22,8 +22,9 @@ struct SwigluNames {
 // (MoeConfig::swiglu_limit). Checkpoint names: `name`.{gate,up,down}_proj or `names`. Immutable once loaded.
 class Mlp : public FeedForwardBlock {
  public:
-  static absl::StatusOr<std::unique_ptr<Mlp>> Load(const LoadContext& context, const std::string& name, bool bias,
-                                                   const SwigluNames& names = {}, double limit = 0);
+  static absl::StatusOr<std::unique_ptr<Mlp>> Load(const LoadContext& context, const std::string& name,
+                                                   int64_t intermediate_size, bool bias, const SwigluNames& names = {},
+                                                   double limit = 0);
 
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;

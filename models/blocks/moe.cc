@@ -49,24 +49,37 @@ absl::StatusOr<std::unique_ptr<Moe>> Moe::Load(const LoadContext& context, const
                                                const MoeOptions& options) {
   const config::MoeConfig& config = *context.config.moe;
   std::unique_ptr<Moe> block(new Moe(config));
+  const int64_t hidden = context.config.hidden_size;
   block->dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(block->router_, Linear::Load(context, absl::StrCat(name, ".gate")));
+  HADAL_ASSIGN_OR_RETURN(
+      block->router_,
+      Linear::Load(context, absl::StrCat(name, ".gate"),
+                   {.out = config.routed_experts, .in = hidden, .role = checkpoint::TensorRole::kRouter}));
   if (options.hash_routing) {
     HADAL_ASSIGN_OR_RETURN(block->expert_table_,
-                           context.loader.LoadExpertTable(absl::StrCat(name, ".gate.tid2eid"), config.routed_experts));
+                           context.loader.TakeExpertTable({absl::StrCat(name, ".gate.tid2eid"),
+                                                           {context.config.vocab_size, config.experts_per_token},
+                                                           checkpoint::TensorRole::kExpertTable},
+                                                          config.routed_experts));
   } else if (config.correction_bias) {
     HADAL_ASSIGN_OR_RETURN(block->correction_bias_,
-                           context.loader.Load(absl::StrCat(name, ".", options.correction_bias), DType::kF32));
+                           context.loader.Take({absl::StrCat(name, ".", options.correction_bias),
+                                                {config.routed_experts},
+                                                checkpoint::TensorRole::kRouterBias}));
   }
   const std::string experts = absl::StrCat(name, ".experts");
   HADAL_ASSIGN_OR_RETURN(
       block->gate_up_,
-      GroupedLinear::Load(context, experts, {options.swiglu.gate, options.swiglu.up}, config.routed_experts));
-  HADAL_ASSIGN_OR_RETURN(block->down_,
-                         GroupedLinear::Load(context, experts, {options.swiglu.down}, config.routed_experts));
+      GroupedLinear::Load(context, experts, {options.swiglu.gate, options.swiglu.up},
+                          {.experts = config.routed_experts, .out = config.intermediate_size, .in = hidden}));
+  HADAL_ASSIGN_OR_RETURN(
+      block->down_,
+      GroupedLinear::Load(context, experts, {options.swiglu.down},
+                          {.experts = config.routed_experts, .out = hidden, .in = config.intermediate_size}));
   if (config.shared_experts > 0) {
-    HADAL_ASSIGN_OR_RETURN(block->shared_, Mlp::Load(context, absl::StrCat(name, ".shared_experts"), false,
-                                                     options.swiglu, config.swiglu_limit));
+    HADAL_ASSIGN_OR_RETURN(block->shared_,
+                           Mlp::Load(context, absl::StrCat(name, ".shared_experts"), config.shared_intermediate_size(),
+                                     false, options.swiglu, config.swiglu_limit));
   }
   return block;
 }

@@ -6,9 +6,10 @@
 
 namespace hadal::models {
 
-absl::StatusOr<RmsNorm> RmsNorm::Load(const LoadContext& context, const std::string& name, double eps,
+absl::StatusOr<RmsNorm> RmsNorm::Load(const LoadContext& context, const std::string& name, int64_t width, double eps,
                                       NormProduct product) {
-  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Load(absl::StrCat(name, ".weight")));
+  HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight,
+                         context.loader.Take({absl::StrCat(name, ".weight"), {width}, checkpoint::TensorRole::kNorm}));
   return RmsNorm(std::move(weight), eps, product);
 }
 
@@ -34,10 +35,13 @@ absl::Status RmsNorm::Add(kernels::Backend& backend, const kernels::TensorView& 
   return backend.RmsNorm({.x = delta, .residual = residual});
 }
 
-absl::StatusOr<LayerNorm> LayerNorm::Load(const LoadContext& context, const std::string& name, double eps) {
+absl::StatusOr<LayerNorm> LayerNorm::Load(const LoadContext& context, const std::string& name, int64_t width,
+                                          double eps) {
   LayerNorm norm;
-  HADAL_ASSIGN_OR_RETURN(norm.weight_, context.loader.Load(absl::StrCat(name, ".weight")));
-  HADAL_ASSIGN_OR_RETURN(norm.bias_, context.loader.Load(absl::StrCat(name, ".bias")));
+  HADAL_ASSIGN_OR_RETURN(norm.weight_,
+                         context.loader.Take({absl::StrCat(name, ".weight"), {width}, checkpoint::TensorRole::kNorm}));
+  HADAL_ASSIGN_OR_RETURN(norm.bias_,
+                         context.loader.Take({absl::StrCat(name, ".bias"), {width}, checkpoint::TensorRole::kBias}));
   norm.eps_ = static_cast<float>(eps);
   return norm;
 }

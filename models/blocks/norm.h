@@ -21,8 +21,8 @@ class RmsNorm {
   RmsNorm(checkpoint::LoadedTensor weight, double eps, NormProduct product = NormProduct::kRounded)
       : weight_(std::move(weight)), eps_(static_cast<float>(eps)), product_(product) {}
 
-  // Takes `name`.weight.
-  static absl::StatusOr<RmsNorm> Load(const LoadContext& context, const std::string& name, double eps,
+  // Takes `name`.weight, [width].
+  static absl::StatusOr<RmsNorm> Load(const LoadContext& context, const std::string& name, int64_t width, double eps,
                                       NormProduct product = NormProduct::kRounded);
 
   // out = norm(x); out may be x.
@@ -45,8 +45,8 @@ class RmsNorm {
 // Layer norm over the last dimension. Immutable once loaded.
 class LayerNorm {
  public:
-  // Takes `name`.weight and `name`.bias.
-  static absl::StatusOr<LayerNorm> Load(const LoadContext& context, const std::string& name, double eps);
+  // Takes `name`.weight and `name`.bias, [width].
+  static absl::StatusOr<LayerNorm> Load(const LoadContext& context, const std::string& name, int64_t width, double eps);
 
   // out = norm(x), [rows, dim]; out may be x.
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;

@@ -13,33 +13,32 @@ namespace hadal::checkpoint {
 
 // What a tensor is for: decides the values of dummy weights and the type it is kept in.
 enum class TensorRole {
-  kMatrix,       // [out, in]; may be stored as block-quantised FP8
-  kEmbedding,    // [vocab, hidden]; never quantised
-  kNorm,         // near 1
-  kBias,         // near 0
-  kRouter,       // router matrix; never quantised
-  kRouterBias,   // choice correction; kept in f32
-  kExpert,       // [out, in] of a routed expert; as kMatrix, or packed FP4 where the configuration says so
-  kPlainMatrix,  // [out, in]; never quantised
-  kFloat32,      // kept in f32
-  kExpertTable,  // [vocab, experts per token]: expert numbers by token id; kept in i32
+  kMatrix,         // [out, in]; may be stored as block-quantised FP8
+  kEmbedding,      // [vocab, hidden]; never quantised
+  kOutputHead,     // the same where it is multiplied with, also when it is the embedding as well
+  kNorm,           // near 1
+  kBias,           // near 0
+  kRouter,         // router matrix; never quantised
+  kRouterBias,     // choice correction; kept in f32
+  kExpert,         // [out, in] of a routed expert; as kMatrix, or packed FP4 where the configuration says so
+  kPlainMatrix,    // [out, in]; never quantised
+  kFloat32,        // kept in f32
+  kFloat32Matrix,  // [out, in]; kept in f32
+  kExpertTable,    // [vocab, experts per token]: expert numbers by token id; kept in i32
 };
 
-// A tensor that a family needs.
+// A parameter as a block declares it where it takes it (parameter_loader.h).
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
   TensorRole role = TensorRole::kMatrix;
   bool optional = false;
+
+  int64_t elements() const;
 };
 
 // The type a tensor of this role is kept in for a compute type.
 kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype);
-
-// All tensors that the configuration calls for, in layer order, under the names of Hugging Face checkpoints
-// (model.embed_tokens.weight, model.layers.N...., model.norm.weight, lm_head.weight unless tied) or, for DeepSeek-V4,
-// its own (deepseek_v4_tensors.h).
-std::vector<TensorSpec> ExpectedTensors(const config::ModelConfig& config);
 
 // Tensors that may be in a checkpoint and are ignored: rotary_emb.inv_freq of old ones, lm_head.weight of tied ones
 // and the layers for multi-token prediction (mtp.* of DeepSeek-V4).

@@ -48,6 +48,12 @@ TensorView MakeView(const void* data, DType dtype, const std::vector<int64_t>& s
   return view;
 }
 
+std::vector<RowRange> WholeTensors(const std::vector<TensorSpec>& specs) {
+  std::vector<RowRange> ranges;
+  for (const TensorSpec& spec : specs) ranges.push_back({spec.name});
+  return ranges;
+}
+
 absl::Status RangeError(const WeightSource& source, const RangeFault& fault) {
   return absl::InvalidArgumentError(
       absl::StrCat(source.path, ": tensor \"", source.name, "\": expected values within +-65504 for float16, found ",
@@ -236,6 +242,24 @@ kernels::Backend* WeightLoader::backend() const { return state_->backend; }
 const WeightStore& WeightLoader::store() const { return state_->store; }
 int64_t WeightLoader::buffer_bytes() const { return state_->buffer_bytes; }
 int64_t WeightLoader::zero_copy_bytes() const { return state_->zero_copy_bytes; }
+
+absl::StatusOr<LoadedTensor> WeightLoader::Take(const TensorSpec& spec) {
+  return Load(spec.name, KeptDType(spec.role, compute_dtype()));
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::TakeStacked(const std::vector<TensorSpec>& specs) {
+  return LoadRows(WholeTensors(specs), KeptDType(specs.front().role, compute_dtype()));
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::TakeGroups(const std::vector<std::vector<TensorSpec>>& groups) {
+  std::vector<std::vector<RowRange>> ranges;
+  for (const std::vector<TensorSpec>& group : groups) ranges.push_back(WholeTensors(group));
+  return LoadGroups(ranges);
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::TakeExpertTable(const TensorSpec& spec, int64_t experts) {
+  return LoadExpertTable(spec.name, experts);
+}
 
 absl::StatusOr<LoadedTensor> WeightLoader::Load(absl::string_view name) { return Load(name, compute_dtype()); }
 

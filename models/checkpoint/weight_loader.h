@@ -11,18 +11,11 @@
 #include "absl/strings/string_view.h"
 #include "kernels/backend.h"
 #include "kernels/tensor_view.h"
+#include "models/checkpoint/parameter_loader.h"
 #include "models/checkpoint/progress.h"
 #include "models/checkpoint/weights.h"
 
 namespace hadal::checkpoint {
-
-// A tensor that the backend can compute with, and what keeps its memory alive (a file mapping or a backend buffer).
-// Contiguous, read-only. Copyable; the memory goes when the last copy goes. The backend must outlive it.
-struct LoadedTensor {
-  kernels::TensorView view;
-  std::shared_ptr<const void> storage;
-  bool zero_copy = false;  // the view lies in the file's mapping
-};
 
 // Rows [begin, begin + count) of a stored tensor, seen as [shape[0], product of the rest].
 struct RowRange {
@@ -40,7 +33,7 @@ struct RowRange {
 // is an error that names the tensor and the value; infinities and NaN are kept.
 //
 // Thread-safe: several threads may load at once. The store is shared; the backend must outlive the loader.
-class WeightLoader {
+class WeightLoader : public ParameterLoader {
  public:
   struct Options {
     kernels::DType compute_dtype = kernels::DType::kBF16;
@@ -54,11 +47,17 @@ class WeightLoader {
   // InvalidArgument for a compute type that is none of f32, bf16, f16.
   static absl::StatusOr<std::unique_ptr<WeightLoader>> Create(WeightStore store, const config::ModelConfig& config,
                                                               kernels::Backend* backend, Options options);
-  ~WeightLoader();
+  ~WeightLoader() override;
 
-  kernels::DType compute_dtype() const;
+  kernels::DType compute_dtype() const override;
   kernels::Backend* backend() const;
   const WeightStore& store() const;
+
+  // Declared parameters, as CheckTensors has found them in the store.
+  absl::StatusOr<LoadedTensor> Take(const TensorSpec& spec) override;
+  absl::StatusOr<LoadedTensor> TakeStacked(const std::vector<TensorSpec>& specs) override;
+  absl::StatusOr<LoadedTensor> TakeGroups(const std::vector<std::vector<TensorSpec>>& groups) override;
+  absl::StatusOr<LoadedTensor> TakeExpertTable(const TensorSpec& spec, int64_t experts) override;
 
   // The tensor in its stored shape, in the compute type or in `dtype` (f32, bf16, f16).
   absl::StatusOr<LoadedTensor> Load(absl::string_view name);

@@ -9,7 +9,6 @@
 #include "models/config/config_families.h"
 #include "models/config/json_fields.h"
 #include "models/mapped_file.h"
-#include "models/plan/memory_plan.h"
 
 namespace hadal::config {
 namespace {
@@ -139,11 +138,6 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
   ParseCommon(fields, family->dense_mlp, config);
   if (fields.status().ok()) family->parse(fields, config);
   if (!fields.status().ok()) return fields.status();
-  // The limits of single fields keep this sum below 2^62.
-  if (const int64_t parameters = plan::ParameterCount(config); parameters > kMaxParameters) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": expected sizes that make at most ", kMaxParameters,
-                                                   " parameters, found ", parameters, " or more"));
-  }
   if (!generation_text.empty()) {
     if (absl::Status status = AddGenerationEos(generation_text, config); !status.ok()) return status;
   }

@@ -31,7 +31,6 @@ inline constexpr int64_t kMaxLoraRank = int64_t{1} << 16;
 inline constexpr int64_t kMaxExperts = 4096;
 inline constexpr int64_t kMaxExpertsInAllLayers = int64_t{1} << 17;
 inline constexpr int64_t kMaxPositions = int64_t{1} << 24;
-inline constexpr int64_t kMaxParameters = int64_t{1} << 50;
 
 inline constexpr int64_t kMaxMtpLayers = 64;
 inline constexpr double kMaxRopeTheta = 1e12;

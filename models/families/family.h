@@ -4,13 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "models/blocks/context.h"
 #include "models/blocks/mla_plan.h"
 #include "models/blocks/network.h"
-#include "models/checkpoint/tensor_spec.h"
 #include "models/checkpoint/weights.h"
 #include "models/config/config.h"
 
@@ -26,9 +24,6 @@ struct FamilyOptions {
 struct Family {
   std::string name;
 
-  // Every tensor that Load takes, with its shape.
-  std::vector<checkpoint::TensorSpec> (*tensors)(const config::ModelConfig& config) = nullptr;
-
   // Another name that a checkpoint may have a tensor under; null: none.
   checkpoint::OtherTensorName other_tensor_name = nullptr;
 
@@ -40,6 +35,11 @@ struct Family {
 
   // Bytes of the tables that Load makes alongside the weights, for positions below `max_model_len`.
   int64_t (*table_bytes)(const config::ModelConfig& config, int64_t max_model_len) = nullptr;
+
+  // Makes a configuration of one layer that of a block for multi-token prediction; null: nothing to change. And whether
+  // such a block comes with copies of embedding and head.
+  void (*make_mtp_block)(config::ModelConfig& config) = nullptr;
+  bool mtp_has_embedding = true;
 
   // The network with its weights; InvalidArgument for a configuration that the family does not offer.
   absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;

@@ -57,7 +57,6 @@ int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
 
 Family GqaDecoderFamily(std::string name) {
   return {.name = std::move(name),
-          .tensors = checkpoint::ExpectedTensors,
           .kv_layout = Layout,
           .workspace_bytes = WorkspaceBytes,
           .table_bytes = TableBytes,

@@ -72,7 +72,6 @@ int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
 
 Family MlaDecoderFamily(std::string name) {
   return {.name = std::move(name),
-          .tensors = checkpoint::ExpectedTensors,
           .kv_layout = Layout,
           .workspace_bytes = WorkspaceBytes,
           .table_bytes = TableBytes,

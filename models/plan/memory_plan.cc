@@ -5,115 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "models/checkpoint/deepseek_v4_tensors.h"
-#include "models/checkpoint/tensor_spec.h"
 
 namespace hadal::plan {
 namespace {
-
-using kernels::DType;
-using kernels::DTypeBytes;
 
 constexpr int64_t kMaxBlockTokens = 65536;
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kDeviceBytes[] = {80 * kGiB, 141 * kGiB};  // H100, H200
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
-
-// Parameters of a part of the model: all of them, and those in matrices that one token multiplies with.
-struct Count {
-  int64_t all = 0;
-  int64_t active = 0;
-
-  Count& operator+=(const Count& other) {
-    all += other.all;
-    active += other.active;
-    return *this;
-  }
-};
-
-// The limits of ParseModelConfig keep every sum below 2^62.
-Count Matrix(int64_t out, int64_t in, bool bias) { return {out * in + (bias ? out : 0), out * in}; }
-Count Vector(int64_t size) { return {size, 0}; }
-
-Count Mlp(int64_t hidden, int64_t intermediate, bool bias) {
-  Count count = Matrix(intermediate, hidden, bias);
-  count += Matrix(intermediate, hidden, bias);
-  count += Matrix(hidden, intermediate, bias);
-  return count;
-}
-
-Count Attention(const config::ModelConfig& config) {
-  const config::AttentionConfig& attention = config.attention;
-  Count count;
-  if (!config.mla) {
-    const int64_t kv_rows = attention.kv_heads * attention.head_dim;
-    count += Matrix(attention.heads * attention.head_dim, config.hidden_size, attention.qkv_bias);
-    count += Matrix(kv_rows, config.hidden_size, attention.qkv_bias);
-    count += Matrix(kv_rows, config.hidden_size, attention.qkv_bias);
-    count += Matrix(config.hidden_size, attention.heads * attention.head_dim, attention.out_bias);
-    if (attention.qk_norm) count += Vector(2 * attention.head_dim);
-    return count;
-  }
-  const config::MlaConfig& mla = *config.mla;
-  if (mla.q_lora_rank == 0) {
-    count += Matrix(attention.heads * mla.qk_head_dim(), config.hidden_size, false);
-  } else {
-    count += Matrix(mla.q_lora_rank, config.hidden_size, mla.bias);
-    count += Vector(mla.q_lora_rank);
-    count += Matrix(attention.heads * mla.qk_head_dim(), mla.q_lora_rank, false);
-  }
-  count += Matrix(mla.latent_dim(), config.hidden_size, mla.bias);
-  count += Vector(mla.kv_lora_rank);
-  count += Matrix(attention.heads * (mla.qk_nope_head_dim + mla.v_head_dim), mla.kv_lora_rank, false);
-  count += Matrix(config.hidden_size, attention.heads * mla.v_head_dim, mla.bias);
-  if (config.indexer) {
-    const config::IndexerConfig& indexer = *config.indexer;
-    count += Matrix(indexer.heads * indexer.head_dim, mla.q_lora_rank, false);
-    count += Matrix(indexer.head_dim, config.hidden_size, false);
-    count += Vector(2 * indexer.head_dim);
-    count += Matrix(indexer.heads, config.hidden_size, false);
-  }
-  return count;
-}
-
-Count Moe(const config::ModelConfig& config) {
-  const config::MoeConfig& moe = *config.moe;
-  Count count = Matrix(moe.routed_experts, config.hidden_size, false);
-  if (moe.correction_bias) count += Vector(moe.routed_experts);
-  const Count expert = Mlp(config.hidden_size, moe.intermediate_size, false);
-  count += Count{expert.all * moe.routed_experts, expert.active * moe.experts_per_token};
-  if (moe.shared_experts > 0) count += Mlp(config.hidden_size, moe.shared_intermediate_size(), false);
-  return count;
-}
-
-Count CountAll(const config::ModelConfig& config) {
-  if (config.v4_attention) {
-    const checkpoint::DeepseekV4Totals totals = checkpoint::CountDeepseekV4(config);
-    return {totals.parameters, totals.active};
-  }
-  const int64_t embedding = config.vocab_size * config.hidden_size;
-  Count count{config.tie_word_embeddings ? embedding : 2 * embedding, embedding};
-  const Count attention = Attention(config);
-  const Count dense = Mlp(config.hidden_size, config.intermediate_size, config.mlp_bias);
-  const Count moe = config.moe ? Moe(config) : Count();
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    count += attention;
-    count += Vector(2 * config.hidden_size);
-    count += config.IsMoeLayer(layer) ? moe : dense;
-  }
-  count += Vector(config.hidden_size);
-  return count;
-}
-
-// Parameters that are kept in f32 whatever the compute type.
-int64_t RouterBiasCount(const config::ModelConfig& config) {
-  if (!config.moe || !config.moe->correction_bias) return 0;
-  int64_t count = 0;
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    if (config.IsMoeLayer(layer)) count += config.moe->routed_experts;
-  }
-  return count;
-}
 
 std::string Bytes(int64_t bytes) { return absl::StrFormat("%.2f GiB (%d bytes)", bytes / 1073741824.0, bytes); }
 
@@ -131,10 +30,6 @@ absl::Status CheckOptions(const MemoryPlanOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("memory plan: ", name, ": expected ", expected, ", found ", found));
   };
   constexpr int64_t kMaxBytes = int64_t{1} << 56;
-  if (!kernels::IsComputeDType(options.compute_dtype)) {
-    return absl::InvalidArgumentError(absl::StrCat("memory plan: compute_dtype: expected f32, bf16 or f16, found ",
-                                                   kernels::DTypeName(options.compute_dtype)));
-  }
   if (options.block_tokens < 1 || options.block_tokens > kMaxBlockTokens) {
     return error("block_tokens", absl::StrCat("an integer in [1, ", kMaxBlockTokens, "]"), options.block_tokens);
   }
@@ -157,30 +52,6 @@ absl::Status CheckOptions(const MemoryPlanOptions& options) {
 
 }  // namespace
 
-int64_t ParameterCount(const config::ModelConfig& config) { return CountAll(config).all; }
-
-int64_t MtpParameterCount(const config::ModelConfig& config) {
-  if (config.mtp_layers == 0) return 0;
-  if (config.v4_attention) return config.mtp_layers * checkpoint::DeepseekV4MtpParameters(config);
-  const int64_t hidden = config.hidden_size;
-  Count layer = Attention(config);
-  layer += config.moe ? Moe(config) : Mlp(hidden, config.intermediate_size, config.mlp_bias);
-  layer += Vector(2 * hidden);                 // the block's norms
-  layer += Vector(3 * hidden);                 // enorm, hnorm, shared_head.norm
-  layer += Matrix(hidden, 2 * hidden, false);  // eh_proj
-  layer += Vector(2 * config.vocab_size * hidden);
-  return config.mtp_layers * layer.all;
-}
-
-int64_t ActiveParameterCount(const config::ModelConfig& config) { return CountAll(config).active; }
-
-int64_t WeightsBytes(const config::ModelConfig& config, DType compute_dtype) {
-  if (config.v4_attention) return checkpoint::DeepseekV4WeightsBytes(config, compute_dtype);
-  const int64_t router_bias = RouterBiasCount(config);
-  return (ParameterCount(config) - router_bias) * DTypeBytes(compute_dtype) +
-         router_bias * DTypeBytes(checkpoint::KeptDType(checkpoint::TensorRole::kRouterBias, compute_dtype));
-}
-
 absl::StatusOr<MemoryPlan> PlanMemory(const config::ModelConfig& config, const MemoryPlanOptions& options) {
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   MemoryPlan plan;
@@ -190,12 +61,12 @@ absl::StatusOr<MemoryPlan> PlanMemory(const config::ModelConfig& config, const M
                                                    config.max_position_embeddings, " tokens, found ",
                                                    plan.max_model_len));
   }
-  plan.parameter_count = ParameterCount(config);
-  plan.active_parameter_count = ActiveParameterCount(config);
-  plan.mtp_parameter_count = MtpParameterCount(config);
+  plan.parameter_count = options.parameters.parameters;
+  plan.active_parameter_count = options.parameters.active;
+  plan.mtp_parameter_count = options.mtp_parameters;
   plan.left_aside_tensors = options.left_aside_tensors;
   plan.left_aside_bytes = options.left_aside_bytes;
-  plan.weights_bytes = WeightsBytes(config, options.compute_dtype) + options.extra_weights_bytes;
+  plan.weights_bytes = options.parameters.bytes + options.extra_weights_bytes;
   plan.workspace_bytes = options.workspace_bytes;
   const models::KvLayout& layout = options.kv_layout;
   const int32_t block_tokens = layout.round_block_tokens(static_cast<int32_t>(options.block_tokens));

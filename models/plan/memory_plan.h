@@ -8,23 +8,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/tensor_view.h"
+#include "models/checkpoint/recording_loader.h"
 #include "models/config/config.h"
 #include "models/kv_layout.h"
 
 namespace hadal::plan {
 
 struct MemoryPlanOptions {
-  kernels::DType compute_dtype = kernels::DType::kBF16;
-  models::KvLayout kv_layout;       // what Family::kv_layout says for the cache type
-  int64_t block_tokens = 64;        // rounded up to the layout's multiple
-  int64_t max_sequences = 1;        // of one step: so many windows are held
-  int64_t max_step_tokens = 0;      // of one step: prompt chunks hold windowed entries beside the windows
-  int64_t max_model_len = 0;        // tokens; 0: max_position_embeddings
-  int64_t budget_bytes = 0;         // weights, workspace and cache together; 0: plan without a budget
-  int64_t workspace_bytes = 0;      // what Model::WorkspaceBytes says
-  int64_t extra_weights_bytes = 0;  // copies in another layout that the family makes
-  int64_t left_aside_tensors = 0;   // what TensorReport says of the files
+  checkpoint::ParameterTotals parameters;  // what models::NetworkOutline says
+  int64_t mtp_parameters = 0;              // the same, of layers for multi-token prediction
+  models::KvLayout kv_layout;              // what Family::kv_layout says for the cache type
+  int64_t block_tokens = 64;               // rounded up to the layout's multiple
+  int64_t max_sequences = 1;               // of one step: so many windows are held
+  int64_t max_step_tokens = 0;             // of one step: prompt chunks hold windowed entries beside the windows
+  int64_t max_model_len = 0;               // tokens; 0: max_position_embeddings
+  int64_t budget_bytes = 0;                // weights, workspace and cache together; 0: plan without a budget
+  int64_t workspace_bytes = 0;             // what Model::WorkspaceBytes says
+  int64_t extra_weights_bytes = 0;         // copies in another layout that the family makes
+  int64_t left_aside_tensors = 0;          // what TensorReport says of the files
   int64_t left_aside_bytes = 0;
 };
 
@@ -60,16 +61,6 @@ struct MemoryPlan {
   // Lines for a terminal.
   std::string ToString() const;
 };
-
-// Parameters of the main model, from the configuration alone.
-int64_t ParameterCount(const config::ModelConfig& config);
-// Parameters of the layers for multi-token prediction that num_nextn_predict_layers announces, their copies of
-// embedding and head included (V3 has them, V4 has not).
-int64_t MtpParameterCount(const config::ModelConfig& config);
-// Matrix parameters that one decoded token touches: no embedding row, no norms and biases, chosen experts only.
-int64_t ActiveParameterCount(const config::ModelConfig& config);
-// Bytes of weights held for a compute type.
-int64_t WeightsBytes(const config::ModelConfig& config, kernels::DType compute_dtype);
 
 // InvalidArgument for options out of range; ResourceExhausted, naming each part and the budget, when weights, workspace
 // windows and the cache of a single block do not fit.

@@ -16,7 +16,10 @@ using kernels::DType;
 using kernels::TensorView;
 
 V4Compressor::Shape CompressorShape(const config::V4AttentionConfig& config, bool overlapping) {
-  return {.width = config.head_dim, .rotated = config.rope_head_dim, .overlapping = overlapping};
+  return {.ratio = overlapping ? config.sparse_ratio : config.heavy_ratio,
+          .width = config.head_dim,
+          .rotated = config.rope_head_dim,
+          .overlapping = overlapping};
 }
 
 bool HasLayers(const config::ModelConfig& config, V4AttentionKind kind) {
@@ -39,17 +42,29 @@ absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext
                                                                int64_t layer, const Shared& shared) {
   const double eps = context.config.rms_norm_eps;
   std::unique_ptr<V4Attention> block(new V4Attention(context.config, layer, shared));
+  const config::V4AttentionConfig& config = block->config_;
+  const int64_t hidden = context.config.hidden_size;
+  const int64_t heads = context.config.attention.heads;
+  const int64_t width = heads * config.head_dim;
+  const int64_t q_rank = config.q_lora_rank;
+  const int64_t out_rank = config.o_groups * config.o_lora_rank;
   block->dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(block->q_a_, Linear::Load(context, absl::StrCat(name, ".wq_a")));
+  HADAL_ASSIGN_OR_RETURN(block->q_a_,
+                         Linear::Load(context, absl::StrCat(name, ".wq_a"), {.out = q_rank, .in = hidden}));
   HADAL_ASSIGN_OR_RETURN(block->q_norm_,
-                         RmsNorm::Load(context, absl::StrCat(name, ".q_norm"), eps, NormProduct::kFloat32));
-  HADAL_ASSIGN_OR_RETURN(block->q_b_, Linear::Load(context, absl::StrCat(name, ".wq_b")));
-  HADAL_ASSIGN_OR_RETURN(block->kv_, Linear::Load(context, absl::StrCat(name, ".wkv")));
-  HADAL_ASSIGN_OR_RETURN(block->kv_norm_,
-                         RmsNorm::Load(context, absl::StrCat(name, ".kv_norm"), eps, NormProduct::kFloat32));
-  HADAL_ASSIGN_OR_RETURN(block->sink_, context.loader.Load(absl::StrCat(name, ".attn_sink"), DType::kF32));
-  HADAL_ASSIGN_OR_RETURN(block->out_a_, context.loader.Load(absl::StrCat(name, ".wo_a.weight")));
-  HADAL_ASSIGN_OR_RETURN(block->out_b_, Linear::Load(context, absl::StrCat(name, ".wo_b")));
+                         RmsNorm::Load(context, absl::StrCat(name, ".q_norm"), q_rank, eps, NormProduct::kFloat32));
+  HADAL_ASSIGN_OR_RETURN(block->q_b_, Linear::Load(context, absl::StrCat(name, ".wq_b"), {.out = width, .in = q_rank}));
+  HADAL_ASSIGN_OR_RETURN(block->kv_,
+                         Linear::Load(context, absl::StrCat(name, ".wkv"), {.out = config.head_dim, .in = hidden}));
+  HADAL_ASSIGN_OR_RETURN(block->kv_norm_, RmsNorm::Load(context, absl::StrCat(name, ".kv_norm"), config.head_dim, eps,
+                                                        NormProduct::kFloat32));
+  HADAL_ASSIGN_OR_RETURN(
+      block->sink_, context.loader.Take({absl::StrCat(name, ".attn_sink"), {heads}, checkpoint::TensorRole::kFloat32}));
+  HADAL_ASSIGN_OR_RETURN(block->out_a_, context.loader.Take({absl::StrCat(name, ".wo_a.weight"),
+                                                             {out_rank, width / config.o_groups},
+                                                             checkpoint::TensorRole::kMatrix}));
+  HADAL_ASSIGN_OR_RETURN(block->out_b_,
+                         Linear::Load(context, absl::StrCat(name, ".wo_b"), {.out = hidden, .in = out_rank}));
   if (block->kind_ == V4AttentionKind::kSliding) return block;
   const bool sparse = block->kind_ == V4AttentionKind::kSparse;
   HADAL_ASSIGN_OR_RETURN(block->compressor_,

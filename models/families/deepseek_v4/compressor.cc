@@ -14,13 +14,18 @@ using kernels::TensorView;
 absl::StatusOr<V4Compressor> V4Compressor::Load(const LoadContext& context, const std::string& name, const Shape& shape,
                                                 std::shared_ptr<const RopeCache> rope) {
   V4Compressor block;
+  const int64_t channels = Channels(shape);
   block.shape_ = shape;
   block.dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(block.value_gate_,
-                         MergedLinear::Load(context, {absl::StrCat(name, ".wkv"), absl::StrCat(name, ".wgate")}));
-  HADAL_ASSIGN_OR_RETURN(block.position_bias_, context.loader.Load(absl::StrCat(name, ".ape"), DType::kF32));
-  HADAL_ASSIGN_OR_RETURN(block.norm_, RmsNorm::Load(context, absl::StrCat(name, ".norm"), context.config.rms_norm_eps,
-                                                    NormProduct::kFloat32));
+  HADAL_ASSIGN_OR_RETURN(
+      block.value_gate_,
+      MergedLinear::Load(context, {{absl::StrCat(name, ".wkv"), channels}, {absl::StrCat(name, ".wgate"), channels}},
+                         {.in = context.config.hidden_size, .role = checkpoint::TensorRole::kPlainMatrix}));
+  HADAL_ASSIGN_OR_RETURN(
+      block.position_bias_,
+      context.loader.Take({absl::StrCat(name, ".ape"), {shape.ratio, channels}, checkpoint::TensorRole::kFloat32}));
+  HADAL_ASSIGN_OR_RETURN(block.norm_, RmsNorm::Load(context, absl::StrCat(name, ".norm"), shape.width,
+                                                    context.config.rms_norm_eps, NormProduct::kFloat32));
   block.rope_ = std::move(rope);
   return block;
 }

@@ -21,6 +21,7 @@ namespace hadal::models {
 class V4Compressor {
  public:
   struct Shape {
+    int64_t ratio = 0;         // tokens that make an entry
     int64_t width = 0;         // values of an entry
     int64_t rotated = 0;       // of them, the last
     bool overlapping = false;  // entries pool the group before theirs as well (sparse layers)

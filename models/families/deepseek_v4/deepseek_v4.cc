@@ -24,15 +24,19 @@ int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
          RopeCache::Bytes(config.v4_attention->compress_rope, max_model_len);
 }
 
+// The preview checkpoints hold a sliding layer with a correction bias.
+void MakeMtpBlock(config::ModelConfig& config) { config.v4_attention->layers = {config::V4AttentionKind::kSliding}; }
+
 }  // namespace
 
 Family DeepseekV4Family(std::string name) {
   return {.name = std::move(name),
-          .tensors = checkpoint::ExpectedTensors,
           .other_tensor_name = checkpoint::DeepseekV4SavedName,
           .kv_layout = Layout,
           .workspace_bytes = V4Network::WorkspaceBytes,
           .table_bytes = TableBytes,
+          .make_mtp_block = MakeMtpBlock,
+          .mtp_has_embedding = false,
           .load = Load};
 }
 

@@ -9,12 +9,19 @@ namespace hadal::models {
 using kernels::DType;
 using kernels::TensorView;
 
-absl::StatusOr<HyperConnection> HyperConnection::Load(const LoadContext& context, const std::string& name) {
+absl::StatusOr<HyperConnection> HyperConnection::Load(const LoadContext& context, const std::string& name, Use use) {
   const config::HyperConnectionConfig& config = *context.config.hyper_connections;
+  // Values for the way in, the way out and the matrix between the streams; the last collapse has the way in alone.
+  const int64_t rows = use == Use::kSublayer ? (2 + config.streams) * config.streams : config.streams;
   HyperConnection connection;
-  HADAL_ASSIGN_OR_RETURN(connection.fn_, context.loader.Load(absl::StrCat(name, "_fn"), DType::kF32));
-  HADAL_ASSIGN_OR_RETURN(connection.base_, context.loader.Load(absl::StrCat(name, "_base"), DType::kF32));
-  HADAL_ASSIGN_OR_RETURN(connection.scale_, context.loader.Load(absl::StrCat(name, "_scale"), DType::kF32));
+  HADAL_ASSIGN_OR_RETURN(connection.fn_, context.loader.Take({absl::StrCat(name, "_fn"),
+                                                              {rows, config.streams * context.config.hidden_size},
+                                                              checkpoint::TensorRole::kFloat32Matrix}));
+  HADAL_ASSIGN_OR_RETURN(connection.base_,
+                         context.loader.Take({absl::StrCat(name, "_base"), {rows}, checkpoint::TensorRole::kFloat32}));
+  HADAL_ASSIGN_OR_RETURN(connection.scale_, context.loader.Take({absl::StrCat(name, "_scale"),
+                                                                 {use == Use::kSublayer ? int64_t{3} : int64_t{1}},
+                                                                 checkpoint::TensorRole::kFloat32}));
   connection.sinkhorn_iterations_ = config.sinkhorn_iterations;
   connection.eps_ = static_cast<float>(config.eps);
   connection.norm_eps_ = static_cast<float>(context.config.rms_norm_eps);

@@ -14,13 +14,15 @@ namespace hadal::models {
 // section 2.2). Checkpoint names: `name`_fn, `name`_base, `name`_scale, all kept in float32. Immutable once loaded.
 class HyperConnection {
  public:
+  enum class Use { kSublayer, kLastCollapse };
+
   // How the sublayer's output goes back to the streams.
   struct Mix {
     kernels::TensorView post;  // f32 [tokens, streams]
     kernels::TensorView comb;  // f32 [tokens, streams, streams]
   };
 
-  static absl::StatusOr<HyperConnection> Load(const LoadContext& context, const std::string& name);
+  static absl::StatusOr<HyperConnection> Load(const LoadContext& context, const std::string& name, Use use);
 
   // streams [tokens, streams, hidden], contiguous -> out [tokens, hidden]. Fills `mix`, except for the last collapse,
   // which passes absent views.

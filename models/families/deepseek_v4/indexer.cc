@@ -14,7 +14,10 @@ using kernels::DType;
 using kernels::TensorView;
 
 V4Compressor::Shape CompressorShape(const config::ModelConfig& config) {
-  return {.width = config.indexer->head_dim, .rotated = config.v4_attention->rope_head_dim, .overlapping = true};
+  return {.ratio = config.v4_attention->sparse_ratio,
+          .width = config.indexer->head_dim,
+          .rotated = config.v4_attention->rope_head_dim,
+          .overlapping = true};
 }
 
 }  // namespace
@@ -26,8 +29,13 @@ absl::StatusOr<V4Indexer> V4Indexer::Load(const LoadContext& context, const std:
   block.ratio_ = context.config.v4_attention->sparse_ratio;
   block.rotated_ = context.config.v4_attention->rope_head_dim;
   block.dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(block.query_, Linear::Load(context, absl::StrCat(name, ".wq_b")));
-  HADAL_ASSIGN_OR_RETURN(block.head_weights_, Linear::Load(context, absl::StrCat(name, ".weights_proj")));
+  HADAL_ASSIGN_OR_RETURN(block.query_, Linear::Load(context, absl::StrCat(name, ".wq_b"),
+                                                    {.out = block.config_.heads * block.config_.head_dim,
+                                                     .in = context.config.v4_attention->q_lora_rank}));
+  HADAL_ASSIGN_OR_RETURN(block.head_weights_, Linear::Load(context, absl::StrCat(name, ".weights_proj"),
+                                                           {.out = block.config_.heads,
+                                                            .in = context.config.hidden_size,
+                                                            .role = checkpoint::TensorRole::kPlainMatrix}));
   HADAL_ASSIGN_OR_RETURN(block.compressor_, V4Compressor::Load(context, absl::StrCat(name, ".compressor"),
                                                                CompressorShape(context.config), rope));
   block.rope_ = std::move(rope);

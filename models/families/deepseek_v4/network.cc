@@ -29,16 +29,19 @@ absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context
                                                       const V4Attention::Shared& shared) {
   const std::string name = absl::StrCat("layers.", number);
   const double eps = context.config.rms_norm_eps;
+  const int64_t hidden = context.config.hidden_size;
   Layer layer;
-  HADAL_ASSIGN_OR_RETURN(layer.attention_frame.connection,
-                         HyperConnection::Load(context, absl::StrCat(name, ".hc_attn")));
+  HADAL_ASSIGN_OR_RETURN(
+      layer.attention_frame.connection,
+      HyperConnection::Load(context, absl::StrCat(name, ".hc_attn"), HyperConnection::Use::kSublayer));
   HADAL_ASSIGN_OR_RETURN(layer.attention_frame.norm,
-                         RmsNorm::Load(context, absl::StrCat(name, ".attn_norm"), eps, NormProduct::kFloat32));
+                         RmsNorm::Load(context, absl::StrCat(name, ".attn_norm"), hidden, eps, NormProduct::kFloat32));
   HADAL_ASSIGN_OR_RETURN(layer.attention, V4Attention::Load(context, absl::StrCat(name, ".attn"), number, shared));
-  HADAL_ASSIGN_OR_RETURN(layer.feed_forward_frame.connection,
-                         HyperConnection::Load(context, absl::StrCat(name, ".hc_ffn")));
+  HADAL_ASSIGN_OR_RETURN(
+      layer.feed_forward_frame.connection,
+      HyperConnection::Load(context, absl::StrCat(name, ".hc_ffn"), HyperConnection::Use::kSublayer));
   HADAL_ASSIGN_OR_RETURN(layer.feed_forward_frame.norm,
-                         RmsNorm::Load(context, absl::StrCat(name, ".ffn_norm"), eps, NormProduct::kFloat32));
+                         RmsNorm::Load(context, absl::StrCat(name, ".ffn_norm"), hidden, eps, NormProduct::kFloat32));
   HADAL_ASSIGN_OR_RETURN(layer.feed_forward, Moe::Load(context, absl::StrCat(name, ".ffn"),
                                                        {.swiglu = {.gate = "w1", .up = "w3", .down = "w2"},
                                                         .correction_bias = "gate.bias",
@@ -67,7 +70,8 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
     HADAL_ASSIGN_OR_RETURN(Layer layer, LoadLayer(context, i, shared));
     network->layers_.push_back(std::move(layer));
   }
-  HADAL_ASSIGN_OR_RETURN(network->last_collapse_, HyperConnection::Load(context, "hc_head"));
+  HADAL_ASSIGN_OR_RETURN(network->last_collapse_,
+                         HyperConnection::Load(context, "hc_head", HyperConnection::Use::kLastCollapse));
   HADAL_ASSIGN_OR_RETURN(network->head_,
                          LmHead::Load(context, "norm", "head", network->embedding_, NormProduct::kFloat32));
   return network;

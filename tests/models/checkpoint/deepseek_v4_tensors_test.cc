@@ -12,11 +12,13 @@
 #include "tests/models/checkpoint/checkpoint_builder.h"
 #include "tests/models/checkpoint/host_backend.h"
 #include "tests/models/config/config_texts.h"
+#include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
 using kernels::DType;
+using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
@@ -38,17 +40,17 @@ TEST(DeepseekV4TensorsTest, AreThePublishedNamesAndShapes) {
   using R = TensorRole;
   const std::map<std::string, Expected> expected = {
       {"embed.weight", {{129280, 4096}, R::kEmbedding}},
-      {"head.weight", {{129280, 4096}, R::kEmbedding}},
+      {"head.weight", {{129280, 4096}, R::kOutputHead}},
       {"norm.weight", {{4096}, R::kNorm}},
-      {"hc_head_fn", {{4, 16384}, R::kFloat32}},
+      {"hc_head_fn", {{4, 16384}, R::kFloat32Matrix}},
       {"hc_head_base", {{4}, R::kFloat32}},
       {"hc_head_scale", {{1}, R::kFloat32}},
       {"layers.2.attn_norm.weight", {{4096}, R::kNorm}},
       {"layers.2.ffn_norm.weight", {{4096}, R::kNorm}},
-      {"layers.2.hc_attn_fn", {{24, 16384}, R::kFloat32}},
+      {"layers.2.hc_attn_fn", {{24, 16384}, R::kFloat32Matrix}},
       {"layers.2.hc_attn_base", {{24}, R::kFloat32}},
       {"layers.2.hc_attn_scale", {{3}, R::kFloat32}},
-      {"layers.2.hc_ffn_fn", {{24, 16384}, R::kFloat32}},
+      {"layers.2.hc_ffn_fn", {{24, 16384}, R::kFloat32Matrix}},
       {"layers.2.attn.wq_a.weight", {{1024, 4096}, R::kMatrix}},
       {"layers.2.attn.q_norm.weight", {{1024}, R::kNorm}},
       {"layers.2.attn.wq_b.weight", {{32768, 1024}, R::kMatrix}},

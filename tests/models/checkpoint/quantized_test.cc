@@ -11,11 +11,13 @@
 #include "tests/models/checkpoint/weight_loader_fixture.h"
 #include "tests/models/config/config_texts.h"
 #include "tests/models/config/mutator.h"
+#include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
 using kernels::DType;
+using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 

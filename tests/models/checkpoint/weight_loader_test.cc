@@ -12,11 +12,13 @@
 #include "models/checkpoint/decode.h"
 #include "tests/models/checkpoint/weight_loader_fixture.h"
 #include "tests/models/config/config_texts.h"
+#include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
 using kernels::DType;
+using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 

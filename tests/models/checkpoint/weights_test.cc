@@ -5,13 +5,14 @@
 #include <gtest/gtest.h>
 
 #include "models/checkpoint/fingerprint.h"
-#include "models/plan/memory_plan.h"
 #include "tests/models/checkpoint/checkpoint_builder.h"
 #include "tests/models/config/config_texts.h"
+#include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
+using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -130,7 +131,7 @@ TEST(CheckTensorsTest, AcceptsCompleteCheckpoints) {
     auto report = Check(FullCheckpoint(config), config);
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->loaded_tensors, static_cast<int64_t>(ExpectedTensors(config).size()));
-    EXPECT_EQ(report->loaded_bytes, plan::ParameterCount(config) * 4);
+    EXPECT_EQ(report->loaded_bytes, models::testing::Outline(config)->totals().parameters * 4);
     EXPECT_EQ(report->ignored_tensors, 0);
   }
 }

@@ -7,8 +7,8 @@
 #include "models/checkpoint/tensor_spec.h"
 #include "models/config/config.h"
 #include "models/families/mla_decoder.h"
-#include "models/plan/memory_plan.h"
 #include "tests/models/config/config_texts.h"
+#include "tests/models/outline.h"
 
 namespace hadal::config {
 namespace {
@@ -41,11 +41,11 @@ TEST(DeepseekV32ConfigTest, ReadsThePublishedFields) {
 
 TEST(DeepseekV32ConfigTest, CountsThePublishedParametersAndCacheBytes) {
   const ModelConfig config = MustParse(kDeepseekV32Config);
+  const checkpoint::ParameterTotals totals = models::testing::Outline(config)->totals();
   // DeepSeek-V3's and, in 61 layers, wq_b, wk, k_norm and weights_proj.
-  EXPECT_EQ(plan::ParameterCount(config),
-            671'026'419'200 + 61 * (64 * 128 * 1536 + 128 * 7168 + 2 * 128 + int64_t{64} * 7168));
-  EXPECT_EQ(std::round(plan::ParameterCount(config) / 1e6), 671'878);
-  EXPECT_NEAR(plan::ActiveParameterCount(config) / 1e9, 37.476, 0.0005);
+  EXPECT_EQ(totals.parameters, 671'026'419'200 + 61 * (64 * 128 * 1536 + 128 * 7168 + 2 * 128 + int64_t{64} * 7168));
+  EXPECT_EQ(std::round(totals.parameters / 1e6), 671'878);
+  EXPECT_NEAR(totals.active / 1e9, 37.476, 0.0005);
   EXPECT_EQ(models::MlaDecoderFamily("deepseek_v32").kv_layout(config, kernels::DType::kBF16).bytes_per_token(),
             70'272 + 61 * 128 * 2);
 }
@@ -53,7 +53,7 @@ TEST(DeepseekV32ConfigTest, CountsThePublishedParametersAndCacheBytes) {
 TEST(DeepseekV32ConfigTest, NamesTheIndexersTensors) {
   const ModelConfig config = MustParse(kDeepseekV32Config);
   std::vector<std::string> found;
-  for (const checkpoint::TensorSpec& spec : checkpoint::ExpectedTensors(config)) {
+  for (const checkpoint::TensorSpec& spec : models::testing::ExpectedTensors(config)) {
     if (spec.name.find("layers.60.self_attn.indexer.") == std::string::npos) continue;
     std::string line = spec.name.substr(std::string("model.layers.60.self_attn.indexer.").size());
     for (int64_t size : spec.shape) line += " " + std::to_string(size);

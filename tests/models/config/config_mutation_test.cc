@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "models/checkpoint/tensor_spec.h"
 #include "models/config/config.h"
 #include "models/plan/memory_plan.h"
 #include "tests/models/config/config_texts.h"
 #include "tests/models/config/mutator.h"
+#include "tests/models/outline.h"
 
 namespace hadal::config {
 namespace {
@@ -35,12 +35,20 @@ void CheckInvariants(const ModelConfig& config) {
       ASSERT_TRUE(kind != V4AttentionKind::kSparse || config.indexer.has_value());
     }
   }
-  const int64_t parameters = plan::ParameterCount(config);
-  ASSERT_GT(parameters, 0);
-  ASSERT_LE(parameters, int64_t{1} << 50);
-  ASSERT_LE(plan::ActiveParameterCount(config), parameters + config.vocab_size * config.hidden_size);
   if (config.layers * (config.moe ? config.moe->routed_experts : 1) <= 4096) {
-    ASSERT_LE(checkpoint::ExpectedTensors(config).size(), 4096u * 16);
+    const auto family = models::FindFamily(config.architecture);
+    ASSERT_TRUE(family.ok()) << family.status();
+    const auto outline = models::NetworkOutline::Create(**family, config, kernels::DType::kBF16);
+    if (!outline.ok()) {
+      // More than 2^50 parameters, which no single field's limit excludes.
+      ASSERT_EQ(outline.status().code(), absl::StatusCode::kInvalidArgument) << outline.status();
+    } else {
+      const checkpoint::ParameterTotals& totals = (*outline)->totals();
+      ASSERT_GT(totals.parameters, 0);
+      ASSERT_LE(totals.parameters, int64_t{1} << 50);
+      ASSERT_LE(totals.active, totals.parameters + config.vocab_size * config.hidden_size);
+      ASSERT_LE((*outline)->tensors().size(), 4096u * 16);
+    }
   }
   auto plan = plan::PlanMemory(config, plan::MemoryPlanOptions());
   ASSERT_TRUE(plan.ok()) << plan.status();

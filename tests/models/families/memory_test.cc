@@ -13,12 +13,14 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "models/checkpoint/weight_loader.h"
 #include "models/checkpoint/weights.h"
 #include "models/families/family.h"
 #include "models/registry.h"
 #include "models/step_executor.h"
 #include "tests/models/families/poisoned_backend.h"
 #include "tests/models/families/tiny_configs.h"
+#include "tests/models/outline.h"
 #include "tests/models/step_builder.h"
 
 namespace hadal::models {
@@ -48,8 +50,8 @@ std::vector<float> RunProgram(const Shape& shape, int poison, bool pretend_devic
   const config::ModelConfig config = *config::ParseModelConfig(shape.config);
   const Family& family = **FindFamily(config.architecture);
   testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison, pretend_device);
-  auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(config), 1), config,
-                                                   &backend, {.compute_dtype = shape.dtype});
+  auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(testing::ExpectedTensors(config), 1),
+                                                   config, &backend, {.compute_dtype = shape.dtype});
   auto network = *family.load({config, *weights, backend}, {512, shape.form});
   const bool windowed = network->kv_layout().window_tokens > 0;
   EXPECT_TRUE(

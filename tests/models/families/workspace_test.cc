@@ -10,11 +10,13 @@
 
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
+#include "models/checkpoint/weight_loader.h"
 #include "models/checkpoint/weights.h"
 #include "models/families/family.h"
 #include "models/registry.h"
 #include "models/step_executor.h"
 #include "tests/models/families/tiny_configs.h"
+#include "tests/models/outline.h"
 #include "tests/models/step_builder.h"
 
 namespace hadal::models {
@@ -38,8 +40,9 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
   int64_t last = 0;
   for (const int32_t tokens : {1, 2, 63, 300}) {
     auto backend = *kernels::CreateBackend("cpu", {.threads = 1});
-    auto weights = checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(family.tensors(*config), 1), *config,
-                                                    backend.get(), {.compute_dtype = dtype});
+    auto weights =
+        checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(testing::ExpectedTensors(*config), 1), *config,
+                                         backend.get(), {.compute_dtype = dtype});
     ASSERT_TRUE(weights.ok()) << weights.status();
     auto network = family.load({*config, **weights, *backend}, {512, GetParam().form});
     ASSERT_TRUE(network.ok()) << network.status();

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/checkpoint/recording_loader.h"
+#include "models/families/family.h"
+
+namespace hadal::models {
+
+// What a family makes of a configuration, known without a checkpoint or a device: its own Load, run with a recording
+// loader on a backend without memory. Immutable, thread-safe.
+class NetworkOutline {
+ public:
+  // InvalidArgument for a configuration that the family does not offer or that makes more than 2^50 parameters.
+  static absl::StatusOr<std::shared_ptr<NetworkOutline>> Create(const Family& family, const config::ModelConfig& config,
+                                                                kernels::DType dtype);
+
+  // Every tensor that Load takes, under the names of the checkpoint, in the order of loading.
+  const std::vector<checkpoint::TensorSpec>& tensors() const { return loader_.specs(); }
+  // Of the main model; tied embeddings once; without layers for multi-token prediction.
+  const checkpoint::ParameterTotals& totals() const { return totals_; }
+  // In the layers for multi-token prediction that num_nextn_predict_layers announces, with their copies of embedding
+  // and head where the family has them.
+  int64_t mtp_parameters() const { return mtp_parameters_; }
+
+ private:
+  explicit NetworkOutline(kernels::DType dtype) : loader_(dtype) {}
+
+  checkpoint::RecordingLoader loader_;
+  checkpoint::ParameterTotals totals_;
+  int64_t mtp_parameters_ = 0;
+};
+
+}  // namespace hadal::models
