@@ -24,6 +24,9 @@ add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-
 if(HADAL_SANITIZE)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HADAL_SANITIZE}> -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HADAL_SANITIZE})
+  if(HADAL_SANITIZE MATCHES "thread")
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)  # Asio's fences come beside its locks
+  endif()
 endif()
 
 # hadal_library(NAME x HDRS a.h SRCS a.cc DEPS public_deps PRIVATE_DEPS private_deps PCH set)
@@ -72,7 +75,7 @@ add_custom_target(hadal_gpu_tests)
 # hadal_test(NAME x SRCS x_test.cc DEPS libs LABELS unit TIMEOUT 60 ENVIRONMENT A=b)
 # One CTest entry for each binary (discovery of single cases would start hundreds of processes).
 # Labels: unit, e2e, gpu, slow; asan and tsan mark what scripts/test runs under sanitizers too. A name with "mutation" or
-# "fuzz" gets the label asan, a test in tests/server/{engine,admission} the label tsan, without asking.
+# "fuzz" gets the label asan, a test in tests/server/{engine,admission,request} the label tsan, without asking.
 function(hadal_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -88,7 +91,7 @@ function(hadal_test)
     list(APPEND ARG_LABELS asan)
   endif()
   foreach(src ${ARG_SRCS})
-    if("${CMAKE_CURRENT_SOURCE_DIR}/${src}" MATCHES "/tests/server/(engine|admission)/")
+    if("${CMAKE_CURRENT_SOURCE_DIR}/${src}" MATCHES "/tests/server/(engine|admission|request)/")
       list(APPEND ARG_LABELS tsan)
     endif()
   endforeach()

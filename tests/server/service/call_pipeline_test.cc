@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <future>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/base/notification.h"
 #include "tests/support/service_fixture.h"
 #include "tests/support/status_matchers.h"
 
@@ -34,16 +35,15 @@ class Gate {
  public:
   void Wait() {
     waiting_.store(true);
-    opened_.wait();
+    open_.WaitFor(absl::InfiniteDuration());
   }
-  void Open() { open_.set_value(); }
+  void Open() { open_.Notify(); }
   void AwaitVisitor() const {
     while (!waiting_.load()) std::this_thread::yield();
   }
 
  private:
-  std::promise<void> open_;
-  std::shared_future<void> opened_ = open_.get_future().share();
+  base::Notification open_;  // ThreadSanitizer cannot see the order that std::future makes
   std::atomic<bool> waiting_{false};
 };
 
@@ -189,8 +189,8 @@ TEST(CallPipelineTest, ADecodeErrorIsTheEndAndTheDecoderIsGoneByThen) {
 }
 
 TEST(CallPipelineTest, AFullWorkerQueueRefuses) {
+  Gate gate;  // outlives the workers
   ServiceFixture fixture(ServiceFixture::Says("x"), OneWorker(1));
-  Gate gate;
   ASSERT_TRUE(fixture.service->workers().TryPost([&] { gate.Wait(); }));
   gate.AwaitVisitor();
   ASSERT_TRUE(fixture.service->workers().TryPost([] {}));
@@ -204,8 +204,8 @@ TEST(CallPipelineTest, AFullWorkerQueueRefuses) {
 }
 
 TEST(CallPipelineTest, CancelledBeforeAWorkerHasItEndsAtOnce) {
+  Gate gate;  // outlives the workers
   ServiceFixture fixture(ServiceFixture::Says("x"), OneWorker());
-  Gate gate;
   ASSERT_TRUE(fixture.service->workers().TryPost([&] { gate.Wait(); }));
   Front front(fixture);
   std::atomic<bool> decoded{false};
@@ -223,9 +223,9 @@ TEST(CallPipelineTest, CancelledBeforeAWorkerHasItEndsAtOnce) {
 }
 
 TEST(CallPipelineTest, CancelledWhileDecodingEndsAfterTheDecoder) {
+  Gate gate;  // outlives the workers
   ServiceFixture fixture(ServiceFixture::Says("x"));
   Front front(fixture);
-  Gate gate;
   front.AdmitAndSubmit([&]() -> absl::StatusOr<DecodedRequest> {
     gate.Wait();
     return Prompts({"a"});
@@ -263,8 +263,8 @@ TEST(CallPipelineTest, CancelledBeforeItIsSubmittedTakesNoWorker) {
 }
 
 TEST(CallPipelineTest, AFrontThatFinishesIsNeverToldAgain) {
+  Gate gate;  // outlives the workers
   ServiceFixture fixture(Hold);
-  Gate gate;
   Front decoding(fixture), running(fixture);
   decoding.AdmitAndSubmit([&]() -> absl::StatusOr<DecodedRequest> {
     gate.Wait();
@@ -384,9 +384,9 @@ TEST(CallPipelineTest, ChoicesThatADrainHasEndedCompleteAnHttpAnswerOnly) {
 }
 
 TEST(CallPipelineTest, DrainingIsRefusedAtEveryStep) {
+  Gate gate;  // outlives the workers
   ServiceFixture fixture(ServiceFixture::Says("x"));
   Front decoding(fixture), late(fixture);
-  Gate gate;
   decoding.AdmitAndSubmit([&]() -> absl::StatusOr<DecodedRequest> {
     gate.Wait();
     return Prompts({"a"});
@@ -476,10 +476,10 @@ TEST_F(CallPipelineGrammarTest, CancelledWhileItWaitsEndsAtOnce) {
   front.AdmitAndSubmit(Json());
   compiler->gate.AwaitVisitor();
   // The worker leaves the call to the grammar soon after it has asked for it.
-  Gate idle;
-  while (!fixture.service->workers().TryPost([&] { idle.Wait(); })) std::this_thread::yield();
-  idle.AwaitVisitor();
-  idle.Open();
+  const auto idle = std::make_shared<Gate>();  // the worker keeps it, too
+  while (!fixture.service->workers().TryPost([idle] { idle->Wait(); })) std::this_thread::yield();
+  idle->AwaitVisitor();
+  idle->Open();
   front.pipeline->Cancel();
   EXPECT_TRUE(fixture.Empty());
   EXPECT_REASON(front.ReadToEnd(), Reason::kCancelled);
@@ -490,14 +490,14 @@ TEST_F(CallPipelineGrammarTest, AFullWorkerQueueAfterTheWaitRefuses) {
   Front front(fixture);
   front.AdmitAndSubmit(Json());
   compiler->gate.AwaitVisitor();
-  Gate busy;
-  while (!fixture.service->workers().TryPost([&] { busy.Wait(); })) std::this_thread::yield();
-  busy.AwaitVisitor();
+  const auto busy = std::make_shared<Gate>();  // the worker keeps it, too
+  while (!fixture.service->workers().TryPost([busy] { busy->Wait(); })) std::this_thread::yield();
+  busy->AwaitVisitor();
   ASSERT_TRUE(fixture.service->workers().TryPost([] {}));
   Open();
   EXPECT_REASON(front.ReadToEnd(), Reason::kConnectionQueueFull);
   EXPECT_TRUE(fixture.Empty());
-  busy.Open();
+  busy->Open();
 }
 
 // --- all at once ---
