@@ -149,10 +149,10 @@ std::string ServedName(const LoadOptions& options) {
 }
 
 int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int64_t max_sequences) {
-  return StepExecutor::WorkspaceBytes(
-      checkpoint.family->workspace_bytes(checkpoint.config, checkpoint.dtype, max_tokens),
-      checkpoint.config.hidden_size, checkpoint.config.vocab_size, checkpoint.max_model_len,
-      checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype), max_tokens, max_sequences);
+  return StepExecutor::WorkspaceBytes(checkpoint.outline->WorkspaceBytes(max_tokens), checkpoint.config.hidden_size,
+                                      checkpoint.config.vocab_size, checkpoint.max_model_len,
+                                      checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype), max_tokens,
+                                      max_sequences);
 }
 
 }  // namespace
@@ -204,9 +204,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   StepBudget budget;
   budget.max_tokens = options.max_batch_tokens;
   budget.max_sequences = options.max_batch_size;
-  budget.network_workspace = [config, dtype, family = checkpoint.family](int64_t tokens) {
-    return family->workspace_bytes(config, dtype, tokens);
-  };
+  budget.network_workspace = [outline = checkpoint.outline](int64_t tokens) { return outline->WorkspaceBytes(tokens); };
   return std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
 }
 

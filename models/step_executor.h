@@ -20,7 +20,7 @@ namespace hadal::models {
 struct StepBudget {
   int32_t max_tokens = 0;
   int32_t max_sequences = 0;
-  std::function<int64_t(int64_t tokens)> network_workspace;  // Family::workspace_bytes of the loaded configuration
+  std::function<int64_t(int64_t tokens)> network_workspace;  // NetworkOutline::WorkspaceBytes
 };
 
 // Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the

@@ -155,7 +155,7 @@ absl::Status Main(const std::string& dir, int32_t prefill, int32_t sequences, in
   HADAL_RETURN_IF_ERROR(network->AllocateKvCache({blocks, kBlockTokens}));
   StepExecutor executor(&backend, std::move(network),
                         {std::max(prefill, sequences), std::max(sequences, 1),
-                         [&](int64_t tokens) { return family->workspace_bytes(config, dtype, tokens); }});
+                         [&](int64_t tokens) { return outline->WorkspaceBytes(tokens); }});
   HADAL_RETURN_IF_ERROR(executor.Prepare());
   const int32_t vocab = static_cast<int32_t>(config.vocab_size);
   std::printf("{\n  \"device\": \"%s\",\n", backend.description().c_str());

@@ -42,12 +42,6 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const LoadContext& contex
   return decoder;
 }
 
-int64_t Decoder::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens,
-                                int64_t block_bytes) {
-  // The residual stream, a block's input and its output.
-  return 3 * ArenaBytes(dtype, tokens * config.hidden_size) + block_bytes;
-}
-
 absl::Status Decoder::AllocateKvCache(const KvCacheSize& size) {
   for (const std::unique_ptr<PagedCache>& cache : parts_.caches) {
     HADAL_RETURN_IF_ERROR(cache->Allocate(backend_, size));
@@ -61,6 +55,16 @@ void Decoder::PlanStep(const StepInput& input, StepUpload& upload) {
 
 void Decoder::BindStep(const StepUpload& upload, StepBatch& batch) {
   if (parts_.mla_planner.has_value()) batch.mla_runs = parts_.mla_planner->Bind(upload, batch.ragged);
+}
+
+absl::Status Decoder::VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
+  if (!parts_.mla_planner.has_value()) return visit(batch);
+  for (const MlaRun& run : parts_.mla_planner->WorstRuns(batch)) {
+    StepBatch step = batch;
+    step.mla_runs = absl::MakeConstSpan(&run, 1);
+    HADAL_RETURN_IF_ERROR(visit(step));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<TensorView> Decoder::Forward(const ForwardContext& context) {

@@ -38,17 +38,14 @@ class Decoder : public Network {
   // blocks of every layer.
   static absl::StatusOr<std::unique_ptr<Decoder>> Load(const LoadContext& context, Parts parts);
 
-  // Upper bound of arena bytes that Forward takes, its result included, when no block of any layer takes more than
-  // `block_bytes`.
-  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens,
-                                int64_t block_bytes);
-
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t hidden_size() const override { return hidden_size_; }
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
   void PlanStep(const StepInput& input, StepUpload& upload) override;
   void BindStep(const StepUpload& upload, StepBatch& batch) override;
+  absl::Status VisitWorstSteps(const StepBatch& batch,
+                               absl::FunctionRef<absl::Status(const StepBatch&)> visit) override;
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
   absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
                     const kernels::TensorView& logits) override;

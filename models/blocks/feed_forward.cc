@@ -14,9 +14,4 @@ absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadCont
   return Mlp::Load(context, name, context.config.intermediate_size, context.config.mlp_bias);
 }
 
-int64_t FeedForwardWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  const int64_t dense = Mlp::WorkspaceBytes(config.intermediate_size, dtype, tokens);
-  return config.moe.has_value() ? std::max(dense, Moe::WorkspaceBytes(config, dtype, tokens)) : dense;
-}
-
 }  // namespace hadal::models

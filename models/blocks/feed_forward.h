@@ -15,7 +15,4 @@ namespace hadal::models {
 absl::StatusOr<std::unique_ptr<FeedForwardBlock>> LoadFeedForward(const LoadContext& context, int64_t layer,
                                                                   const std::string& name);
 
-// Upper bound of arena bytes that the block of any layer takes.
-int64_t FeedForwardWorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
-
 }  // namespace hadal::models

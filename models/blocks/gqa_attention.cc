@@ -41,12 +41,6 @@ absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadConte
   return block;
 }
 
-int64_t GqaAttention::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  const config::AttentionConfig& attention = config.attention;
-  return ArenaBytes(dtype, tokens * (attention.heads + 2 * attention.kv_heads) * attention.head_dim) +
-         ArenaBytes(dtype, tokens * attention.heads * attention.head_dim);
-}
-
 absl::Status GqaAttention::Forward(const ForwardContext& context, const kernels::TensorView& x,
                                    const kernels::TensorView& out) const {
   kernels::Backend& backend = context.backend;

@@ -39,12 +39,6 @@ absl::StatusOr<std::unique_ptr<Indexer>> Indexer::Load(const LoadContext& contex
   return indexer;
 }
 
-int64_t Indexer::WorkspaceBytes(const config::IndexerConfig& config, DType dtype, int64_t tokens) {
-  return std::max(
-      ArenaBytes(dtype, tokens * config.head_dim),
-      ArenaBytes(dtype, tokens * config.heads * config.head_dim) + ArenaBytes(DType::kF32, tokens * config.heads));
-}
-
 absl::Status Indexer::AppendKeys(const ForwardContext& context, const TensorView& x) const {
   kernels::Backend& backend = context.backend;
   const Arena::Scope scope(context.arena);

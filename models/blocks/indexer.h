@@ -38,9 +38,6 @@ class Indexer {
   absl::Status Select(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& x,
                       const kernels::TensorView& q_latent, const kernels::TensorView& selected) const;
 
-  // Upper bound of arena bytes taken by either call over that many tokens.
-  static int64_t WorkspaceBytes(const config::IndexerConfig& config, kernels::DType dtype, int64_t tokens);
-
  private:
   explicit Indexer(const config::IndexerConfig& config) : config_(config) {}
 

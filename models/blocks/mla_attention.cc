@@ -67,22 +67,6 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadConte
   return block;
 }
 
-int64_t MlaAttention::WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  const config::MlaConfig& mla = *config.mla;
-  const int64_t heads = config.attention.heads;
-  const int64_t common = ArenaBytes(dtype, tokens * heads * mla.qk_head_dim()) +
-                         ArenaBytes(dtype, tokens * mla.q_lora_rank) + ArenaBytes(dtype, tokens * mla.latent_dim()) +
-                         ArenaBytes(dtype, tokens * heads * mla.v_head_dim);
-  const int64_t absorbed = 2 * ArenaBytes(dtype, tokens * heads * mla.kv_lora_rank);
-  const int64_t kv_tokens = MlaPlanner::kMaxExpansion * tokens;
-  const int64_t expanded = ArenaBytes(dtype, kv_tokens * mla.latent_dim()) +
-                           ArenaBytes(dtype, kv_tokens * heads * (mla.qk_nope_head_dim + mla.v_head_dim));
-  if (!config.indexer.has_value()) return common + std::max(absorbed, expanded);
-  const int64_t indexer = Indexer::WorkspaceBytes(*config.indexer, dtype, tokens);
-  const int64_t sparse = ArenaBytes(kernels::DType::kI32, tokens * config.indexer->top_k) + std::max(indexer, absorbed);
-  return common + std::max({sparse, absorbed, expanded});
-}
-
 absl::Status MlaAttention::ProjectQuery(const ForwardContext& context, const TensorView& x, const TensorView& q_latent,
                                         const TensorView& q) const {
   if (config_.q_lora_rank == 0) return q_proj_.Forward(context.backend, x, q);

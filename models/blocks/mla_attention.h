@@ -34,9 +34,6 @@ class MlaAttention : public AttentionBlock {
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;
 
-  // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
-
  private:
   explicit MlaAttention(const config::MlaConfig& config) : config_(config) {}
 

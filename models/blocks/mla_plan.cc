@@ -48,6 +48,26 @@ void MlaPlanner::Plan(const StepInput& input, StepUpload& upload) {
   }
 }
 
+std::vector<MlaRun> MlaPlanner::WorstRuns(const StepBatch& batch) {
+  MlaRun absorbed;
+  absorbed.token_count = static_cast<int32_t>(batch.tokens());
+  absorbed.ragged = batch.ragged;
+  std::vector<MlaRun> runs = {absorbed};
+  if (indexer_top_k_ > 0) {
+    runs.push_back(absorbed);
+    runs.back().sparse = true;
+  }
+  MlaRun expanded = absorbed;
+  expanded.expanded = true;
+  expanded.cached_prefix = true;
+  expanded.kv_tokens = kMaxExpansion * batch.tokens();
+  worst_context_ = {static_cast<int32_t>(expanded.kv_tokens)};
+  expanded.ragged.host_context_lens = absl::MakeConstSpan(worst_context_);
+  expanded.kv_start = batch.ragged.query_start;  // of the same shape
+  runs.push_back(expanded);
+  return runs;
+}
+
 const std::vector<MlaRun>& MlaPlanner::Bind(const StepUpload& upload, const kernels::RaggedBatch& step) {
   for (size_t i = 0; i < runs_.size(); ++i) {
     const Draft& draft = drafts_[i];

@@ -32,6 +32,10 @@ class MlaPlanner {
   // Decides the runs and adds their arrays to the upload.
   void Plan(const StepInput& input, StepUpload& upload);
 
+  // The steps that take the most memory, as runs over all tokens of `batch`, one sequence without memory: absorbed,
+  // sparse with an indexer, and expanded with the longest contexts that Plan lets through.
+  std::vector<MlaRun> WorstRuns(const StepBatch& batch);
+
   // The runs with their device views, once the upload is committed. `step` is the whole step's batch.
   const std::vector<MlaRun>& Bind(const StepUpload& upload, const kernels::RaggedBatch& step);
 
@@ -52,6 +56,7 @@ class MlaPlanner {
   int64_t indexer_top_k_;
   std::vector<Draft> drafts_;
   std::vector<MlaRun> runs_;
+  std::vector<int32_t> worst_context_;  // backs the expanded run of WorstRuns
 };
 
 }  // namespace hadal::models

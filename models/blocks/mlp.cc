@@ -22,10 +22,6 @@ absl::StatusOr<std::unique_ptr<Mlp>> Mlp::Load(const LoadContext& context, const
   return block;
 }
 
-int64_t Mlp::WorkspaceBytes(int64_t intermediate_size, kernels::DType dtype, int64_t tokens) {
-  return ArenaBytes(dtype, tokens * 2 * intermediate_size);
-}
-
 absl::Status Mlp::Forward(const ForwardContext& context, const kernels::TensorView& x,
                           const kernels::TensorView& out) const {
   const Arena::Scope scope(context.arena);

@@ -29,9 +29,6 @@ class Mlp : public FeedForwardBlock {
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;
 
-  // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(int64_t intermediate_size, kernels::DType dtype, int64_t tokens);
-
  private:
   Mlp() = default;
 

@@ -84,16 +84,6 @@ absl::StatusOr<std::unique_ptr<Moe>> Moe::Load(const LoadContext& context, const
   return block;
 }
 
-int64_t Moe::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
-  const config::MoeConfig& moe = *config.moe;
-  const int64_t pairs = tokens * moe.experts_per_token;
-  const int64_t routing = ArenaBytes(DType::kF32, tokens * moe.routed_experts) + 3 * ArenaBytes(DType::kI32, pairs) +
-                          ArenaBytes(DType::kI32, moe.routed_experts + 1);
-  const int64_t routed =
-      2 * ArenaBytes(dtype, pairs * config.hidden_size) + ArenaBytes(dtype, pairs * 2 * moe.intermediate_size);
-  return routing + std::max(routed, Mlp::WorkspaceBytes(moe.shared_intermediate_size(), dtype, tokens));
-}
-
 absl::Status Moe::Route(const ForwardContext& context, const TensorView& x, const TensorView& ids,
                         const TensorView& weights) const {
   const Arena::Scope scope(context.arena);

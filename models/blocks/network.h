@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "models/blocks/context.h"
@@ -29,8 +30,16 @@ class Network {
   // Puts the views of what PlanStep added into the batch.
   virtual void BindStep(const StepUpload& upload, StepBatch& batch) = 0;
 
+  // Calls `visit` with the steps that take the most of the arena, among all steps of batch.tokens() tokens: completes
+  // `batch`, one sequence whose arrays have no memory, as BindStep does. Every other step of as many or fewer tokens
+  // takes no more than one of them. Instead of PlanStep and BindStep, on a backend without memory.
+  virtual absl::Status VisitWorstSteps(const StepBatch& batch,
+                                       absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
+    return visit(batch);
+  }
+
   // Runs all layers. The result [tokens, hidden], before the final norm, lies in the caller's arena scope. Takes at
-  // most the bytes that the family's workspace_bytes says (families/family.h).
+  // most the bytes that one of the worst steps takes.
   virtual absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) = 0;
 
   // Final norm and output matrix for chosen rows of Forward's result. hidden [rows, hidden] is overwritten; logits f32

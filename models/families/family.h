@@ -30,9 +30,6 @@ struct Family {
   // The caches that Load makes, in that compute type.
   KvLayout (*kv_layout)(const config::ModelConfig& config, kernels::DType dtype) = nullptr;
 
-  // Upper bound of arena bytes of a forward pass over that many tokens. Never shrinks with more tokens.
-  int64_t (*workspace_bytes)(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) = nullptr;
-
   // Bytes of the tables that Load makes alongside the weights, for positions below `max_model_len`.
   int64_t (*table_bytes)(const config::ModelConfig& config, int64_t max_model_len) = nullptr;
 

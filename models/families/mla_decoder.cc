@@ -58,12 +58,6 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
   return Decoder::Load(context, std::move(parts));
 }
 
-int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens) {
-  return Decoder::WorkspaceBytes(
-      config, dtype, tokens,
-      std::max(MlaAttention::WorkspaceBytes(config, dtype, tokens), FeedForwardWorkspaceBytes(config, dtype, tokens)));
-}
-
 int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
   return RopeCache::Bytes(config.rope, max_model_len);
 }
@@ -71,11 +65,7 @@ int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
 }  // namespace
 
 Family MlaDecoderFamily(std::string name) {
-  return {.name = std::move(name),
-          .kv_layout = Layout,
-          .workspace_bytes = WorkspaceBytes,
-          .table_bytes = TableBytes,
-          .load = Load};
+  return {.name = std::move(name), .kv_layout = Layout, .table_bytes = TableBytes, .load = Load};
 }
 
 }  // namespace hadal::models

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/families/network_outline.h"
 
-#include "models/blocks/meta_backend.h"
+#include "models/blocks/arena.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -12,11 +12,17 @@ using checkpoint::ParameterTotals;
 using checkpoint::RecordingLoader;
 using checkpoint::TensorRole;
 using checkpoint::TensorSpec;
+using kernels::DType;
+using kernels::TensorView;
 
-absl::Status Record(const Family& family, const config::ModelConfig& config, RecordingLoader& loader) {
-  MetaBackend backend;
+constexpr int64_t kBlockTokens = 64;
+constexpr int64_t kMaxMeasuredTokens = int64_t{1} << 29;  // lengths of contexts are i32
+constexpr int64_t kUnboundedBytes = int64_t{1} << 60;
+
+absl::StatusOr<std::unique_ptr<Network>> Record(const Family& family, const config::ModelConfig& config,
+                                                RecordingLoader& loader, MetaBackend& backend) {
   // Tables for positions are no parameters: one row will do.
-  return family.load({config, loader, backend}, {.max_model_len = 1}).status();
+  return family.load({config, loader, backend}, {.max_model_len = 1});
 }
 
 ParameterTotals Count(const config::ModelConfig& config, const RecordingLoader& loader) {
@@ -32,8 +38,9 @@ absl::StatusOr<int64_t> CountMtpBlock(const Family& family, config::ModelConfig 
   config.tie_word_embeddings = false;
   if (config.moe.has_value()) config.moe->first_dense_layers = config.moe->hash_layers = 0;
   if (family.make_mtp_block != nullptr) family.make_mtp_block(config);
-  RecordingLoader loader(kernels::DType::kBF16);
-  HADAL_RETURN_IF_ERROR(Record(family, config, loader));
+  RecordingLoader loader(DType::kBF16);
+  MetaBackend backend;
+  HADAL_RETURN_IF_ERROR(Record(family, config, loader, backend).status());
   int64_t parameters = 2 * config.hidden_size + 2 * config.hidden_size * config.hidden_size;
   for (const TensorSpec& spec : loader.specs()) {
     const bool embedding = spec.role == TensorRole::kEmbedding || spec.role == TensorRole::kOutputHead;
@@ -48,13 +55,53 @@ absl::StatusOr<std::shared_ptr<NetworkOutline>> NetworkOutline::Create(const Fam
                                                                        const config::ModelConfig& config,
                                                                        kernels::DType dtype) {
   std::shared_ptr<NetworkOutline> outline(new NetworkOutline(dtype));
-  HADAL_RETURN_IF_ERROR(Record(family, config, outline->loader_));
+  HADAL_ASSIGN_OR_RETURN(outline->network_, Record(family, config, outline->loader_, outline->backend_));
+  const KvLayout& layout = outline->network_->kv_layout();
+  outline->block_tokens_ = layout.round_block_tokens(kBlockTokens);
+  HADAL_RETURN_IF_ERROR(
+      outline->network_->AllocateKvCache({.blocks = 1,
+                                          .block_tokens = static_cast<int32_t>(outline->block_tokens_),
+                                          .window_blocks = layout.window_tokens > 0 ? 1 : 0}));
+  HADAL_RETURN_IF_ERROR(outline->Measure(1).status());
   outline->totals_ = Count(config, outline->loader_);
   if (config.mtp_layers > 0) {
     HADAL_ASSIGN_OR_RETURN(const int64_t block, CountMtpBlock(family, config));
     outline->mtp_parameters_ = config.mtp_layers * block;
   }
   return outline;
+}
+
+absl::StatusOr<int64_t> NetworkOutline::Measure(int64_t tokens) {
+  const std::vector<int32_t> query_start = {0, static_cast<int32_t>(tokens)};
+  const std::vector<int32_t> context_lens = {static_cast<int32_t>(tokens)};
+  HADAL_ASSIGN_OR_RETURN(const kernels::Buffer arrays, backend_.Allocate(1));
+  const auto array = [&](DType dtype, std::initializer_list<int64_t> shape) {
+    return TensorView(arrays.data(), dtype, shape);
+  };
+  StepBatch batch;
+  batch.token_ids = array(DType::kI32, {tokens});
+  batch.positions = array(DType::kI32, {tokens});
+  batch.slot_mapping = array(DType::kI64, {tokens});
+  batch.ragged = {.query_start = array(DType::kI32, {2}),
+                  .context_lens = array(DType::kI32, {1}),
+                  .block_tables = array(DType::kI32, {1, MlaPlanner::kMaxExpansion * tokens / block_tokens_ + 1}),
+                  .host_query_start = query_start,
+                  .host_context_lens = context_lens};
+  batch.window_slot_mapping = batch.slot_mapping;
+  batch.window_ragged = batch.ragged;
+  Arena arena(&backend_);
+  HADAL_RETURN_IF_ERROR(arena.Reserve(kUnboundedBytes));
+  HADAL_RETURN_IF_ERROR(network_->VisitWorstSteps(batch, [&](const StepBatch& step) {
+    const Arena::Scope scope(arena);
+    return network_->Forward({backend_, arena, step}).status();
+  }));
+  return arena.peak_bytes();
+}
+
+int64_t NetworkOutline::WorkspaceBytes(int64_t tokens) {
+  // Create has measured a step, so shapes agree.
+  if (tokens <= kMaxMeasuredTokens) return Measure(tokens).value();
+  return Measure(kMaxMeasuredTokens).value() * (tokens / kMaxMeasuredTokens + 1);
 }
 
 }  // namespace hadal::models

@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "models/blocks/meta_backend.h"
 #include "models/checkpoint/recording_loader.h"
 #include "models/families/family.h"
 
 namespace hadal::models {
 
 // What a family makes of a configuration, known without a checkpoint or a device: its own Load, run with a recording
-// loader on a backend without memory. Immutable, thread-safe.
+// loader, and its Forward, both on a backend without memory. Owns a network without values, a few MB at most.
+// Thread-compatible.
 class NetworkOutline {
  public:
   // InvalidArgument for a configuration that the family does not offer or that makes more than 2^50 parameters.
@@ -27,12 +29,20 @@ class NetworkOutline {
   // and head where the family has them.
   int64_t mtp_parameters() const { return mtp_parameters_; }
 
+  // Upper bound of arena bytes of a forward pass over that many tokens: what the worst steps of that size take. Never
+  // shrinks with more tokens.
+  int64_t WorkspaceBytes(int64_t tokens);
+
  private:
   explicit NetworkOutline(kernels::DType dtype) : loader_(dtype) {}
+  absl::StatusOr<int64_t> Measure(int64_t tokens);
 
+  MetaBackend backend_;
   checkpoint::RecordingLoader loader_;
   checkpoint::ParameterTotals totals_;
   int64_t mtp_parameters_ = 0;
+  std::unique_ptr<Network> network_;
+  int64_t block_tokens_ = 0;
 };
 
 }  // namespace hadal::models

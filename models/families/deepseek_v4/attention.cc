@@ -22,11 +22,6 @@ V4Compressor::Shape CompressorShape(const config::V4AttentionConfig& config, boo
           .overlapping = overlapping};
 }
 
-bool HasLayers(const config::ModelConfig& config, V4AttentionKind kind) {
-  const std::vector<V4AttentionKind>& layers = config.v4_attention->layers;
-  return std::find(layers.begin(), layers.end(), kind) != layers.end();
-}
-
 }  // namespace
 
 V4Attention::V4Attention(const config::ModelConfig& config, int64_t layer, const Shared& shared)
@@ -75,25 +70,6 @@ absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext
                          V4Indexer::Load(context, absl::StrCat(name, ".indexer"), shared.compress_rope));
   block->selected_ = V4Indexer::SelectedEntries(context.config);
   return block;
-}
-
-int64_t V4Attention::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
-  const config::V4AttentionConfig& attention = *config.v4_attention;
-  const int64_t heads_bytes = ArenaBytes(dtype, tokens * config.attention.heads * attention.head_dim);
-  int64_t compressing = 0;
-  int64_t selected = 0;
-  if (HasLayers(config, V4AttentionKind::kHeavy)) {
-    compressing = V4Compressor::WorkspaceBytes(CompressorShape(attention, false), dtype, tokens);
-  }
-  if (HasLayers(config, V4AttentionKind::kSparse)) {
-    selected = ArenaBytes(DType::kI32, tokens * V4Indexer::SelectedEntries(config));
-    compressing = std::max({compressing, V4Indexer::WorkspaceBytes(config, dtype, tokens),
-                            V4Compressor::WorkspaceBytes(CompressorShape(attention, true), dtype, tokens)});
-  }
-  const int64_t window = ArenaBytes(dtype, tokens * attention.head_dim);
-  const int64_t output = ArenaBytes(dtype, tokens * attention.o_groups * attention.o_lora_rank);
-  return ArenaBytes(dtype, tokens * attention.q_lora_rank) + 2 * heads_bytes +
-         std::max({window, selected + compressing, output});
 }
 
 TensorView V4Attention::Rotated(const TensorView& by_head) const {

@@ -30,11 +30,6 @@ absl::StatusOr<V4Compressor> V4Compressor::Load(const LoadContext& context, cons
   return block;
 }
 
-int64_t V4Compressor::WorkspaceBytes(const Shape& shape, DType dtype, int64_t tokens) {
-  return ArenaBytes(DType::kF32, tokens * 2 * Channels(shape)) + ArenaBytes(DType::kF32, tokens * shape.width) +
-         ArenaBytes(dtype, tokens * shape.width);
-}
-
 absl::Status V4Compressor::Forward(const ForwardContext& context, const TensorView& x, const Target& target) const {
   const Arena::Scope scope(context.arena);
   const int64_t channels = Channels(shape_);

@@ -41,9 +41,6 @@ class V4Compressor {
   // x [tokens, hidden].
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x, const Target& target) const;
 
-  // Upper bound of arena bytes taken by Forward. A step completes at most as many entries as it has tokens.
-  static int64_t WorkspaceBytes(const Shape& shape, kernels::DType dtype, int64_t tokens);
-
  private:
   // Pools, normalises, rotates and keeps the entries; rows [tokens, 2, channels] are this step's values and gates.
   absl::Status MakeEntries(const ForwardContext& context, const kernels::TensorView& rows, const Target& target) const;

@@ -33,7 +33,6 @@ Family DeepseekV4Family(std::string name) {
   return {.name = std::move(name),
           .other_tensor_name = checkpoint::DeepseekV4SavedName,
           .kv_layout = Layout,
-          .workspace_bytes = V4Network::WorkspaceBytes,
           .table_bytes = TableBytes,
           .make_mtp_block = MakeMtpBlock,
           .mtp_has_embedding = false,

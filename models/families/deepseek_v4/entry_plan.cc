@@ -41,6 +41,15 @@ const EntryBatch& EntryPlanner::Bind(const StepUpload& upload) {
   return batch_;
 }
 
+void EntryPlanner::BindWorst(const StepBatch& batch, int64_t block_tokens) {
+  // Arrays of the step that have the shapes and types wanted.
+  batch_ = {.sequences = batch.token_ids,
+            .numbers = batch.token_ids,
+            .positions = batch.positions,
+            .slots = batch.slot_mapping,
+            .block_tokens = block_tokens};
+}
+
 void CyclePlanner::Plan(const StepInput& input, int64_t block_tokens, StepUpload& upload) {
   slots_.clear();
   const int64_t rows = block_tokens / spacing_;

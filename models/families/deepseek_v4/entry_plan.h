@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "models/blocks/context.h"
 #include "models/blocks/step_upload.h"
 #include "models/model.h"
 
@@ -30,6 +31,9 @@ class EntryPlanner {
   void Plan(const StepInput& input, int64_t block_tokens, StepUpload& upload);
   // The arrays on the device, once the upload is committed; until the next step.
   const EntryBatch& Bind(const StepUpload& upload);
+  // Instead of Plan and Bind, for arrays without memory: every token of the step completes an entry, as when many
+  // sequences decode at once.
+  void BindWorst(const StepBatch& batch, int64_t block_tokens);
 
   const EntryBatch& entries() const { return batch_; }
 
@@ -52,6 +56,8 @@ class CyclePlanner {
 
   // Adds the step's array to the upload. spacing divides block_tokens.
   void Plan(const StepInput& input, int64_t block_tokens, StepUpload& upload);
+  // Instead of Plan and Bind, for arrays without memory.
+  void BindWorst(const StepBatch& batch) { view_ = batch.slot_mapping; }
   void Bind(const StepUpload& upload) { view_ = upload.View(handle_, {static_cast<int64_t>(slots_.size())}); }
 
   // i64 [tokens]: window block id * rows of a block + row, or -1.

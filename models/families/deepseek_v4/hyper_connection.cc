@@ -28,11 +28,6 @@ absl::StatusOr<HyperConnection> HyperConnection::Load(const LoadContext& context
   return connection;
 }
 
-int64_t HyperConnection::WorkspaceBytes(const config::ModelConfig& config, int64_t tokens) {
-  const int64_t streams = config.hyper_connections->streams;
-  return ArenaBytes(DType::kF32, tokens * (2 + streams) * streams);
-}
-
 absl::Status HyperConnection::Collapse(const ForwardContext& context, const TensorView& streams, const TensorView& out,
                                        const Mix& mix) const {
   const Arena::Scope scope(context.arena);

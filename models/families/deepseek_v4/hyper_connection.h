@@ -29,9 +29,6 @@ class HyperConnection {
   absl::Status Collapse(const ForwardContext& context, const kernels::TensorView& streams,
                         const kernels::TensorView& out, const Mix& mix) const;
 
-  // Upper bound of arena bytes taken by Collapse.
-  static int64_t WorkspaceBytes(const config::ModelConfig& config, int64_t tokens);
-
  private:
   checkpoint::LoadedTensor fn_;     // [(2 + streams) * streams, streams * hidden]; the last collapse has `streams` rows
   checkpoint::LoadedTensor base_;   // [rows of fn]

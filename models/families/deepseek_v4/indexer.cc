@@ -47,13 +47,6 @@ int64_t V4Indexer::SelectedEntries(const config::ModelConfig& config) {
   return std::max<int64_t>(1, std::min(config.indexer->top_k, longest));
 }
 
-int64_t V4Indexer::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
-  const config::IndexerConfig& indexer = *config.indexer;
-  const int64_t scoring =
-      ArenaBytes(dtype, tokens * indexer.heads * indexer.head_dim) + ArenaBytes(DType::kF32, tokens * indexer.heads);
-  return std::max(scoring, V4Compressor::WorkspaceBytes(CompressorShape(config), dtype, tokens));
-}
-
 absl::Status V4Indexer::Forward(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
                                 const V4Compressor::Target& target, const TensorView& selected) const {
   kernels::Backend& backend = context.backend;

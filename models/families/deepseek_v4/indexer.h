@@ -30,9 +30,6 @@ class V4Indexer {
   // Entries that a query keeps: index_topk, or what the longest sequence has when that is less.
   static int64_t SelectedEntries(const config::ModelConfig& config);
 
-  // Upper bound of arena bytes taken by Forward.
-  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
-
  private:
   config::IndexerConfig config_;
   int64_t ratio_ = 1;

@@ -77,17 +77,6 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
   return network;
 }
 
-int64_t V4Network::WorkspaceBytes(const config::ModelConfig& config, DType dtype, int64_t tokens) {
-  const int64_t n = config.hyper_connections->streams;
-  // The result, a sublayer's input and output; the streams; post and comb.
-  const int64_t rows = 3 * ArenaBytes(dtype, tokens * config.hidden_size) +
-                       ArenaBytes(dtype, tokens * n * config.hidden_size) + ArenaBytes(DType::kF32, tokens * n) +
-                       ArenaBytes(DType::kF32, tokens * n * n);
-  return rows +
-         std::max({HyperConnection::WorkspaceBytes(config, tokens), V4Attention::WorkspaceBytes(config, dtype, tokens),
-                   Moe::WorkspaceBytes(config, dtype, tokens)});
-}
-
 absl::Status V4Network::AllocateKvCache(const KvCacheSize& size) {
   block_tokens_ = size.block_tokens;
   return caches_.Allocate(backend_, size);
@@ -103,6 +92,14 @@ void V4Network::BindStep(const StepUpload& upload, StepBatch& batch) {
   sparse_entries_.Bind(upload);
   heavy_entries_.Bind(upload);
   sparse_inputs_.Bind(upload);
+}
+
+absl::Status V4Network::VisitWorstSteps(const StepBatch& batch,
+                                        absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
+  sparse_entries_.BindWorst(batch, block_tokens_);
+  heavy_entries_.BindWorst(batch, block_tokens_);
+  sparse_inputs_.BindWorst(batch);
+  return visit(batch);
 }
 
 absl::StatusOr<V4Network::Buffers> V4Network::TakeBuffers(const ForwardContext& context) const {

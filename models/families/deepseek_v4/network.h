@@ -27,15 +27,14 @@ class V4Network : public Network {
   // Takes embed, norm, head, hc_head_* and layers.N.{attn_norm, attn, ffn_norm, ffn, hc_attn_*, hc_ffn_*}.
   static absl::StatusOr<std::unique_ptr<V4Network>> Load(const LoadContext& context, const FamilyOptions& options);
 
-  // Upper bound of arena bytes that Forward takes, its result included.
-  static int64_t WorkspaceBytes(const config::ModelConfig& config, kernels::DType dtype, int64_t tokens);
-
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t hidden_size() const override { return hidden_size_; }
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
   void PlanStep(const StepInput& input, StepUpload& upload) override;
   void BindStep(const StepUpload& upload, StepBatch& batch) override;
+  absl::Status VisitWorstSteps(const StepBatch& batch,
+                               absl::FunctionRef<absl::Status(const StepBatch&)> visit) override;
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
   absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
                     const kernels::TensorView& logits) override;

@@ -49,15 +49,15 @@ std::vector<int32_t> Tokens(int count, int first) {
 std::vector<float> RunProgram(const Shape& shape, int poison, bool pretend_device = false) {
   const config::ModelConfig config = *config::ParseModelConfig(shape.config);
   const Family& family = **FindFamily(config.architecture);
+  const auto outline = *NetworkOutline::Create(family, config, shape.dtype);
   testing::PoisonedBackend backend(*kernels::CreateBackend("cpu", {.threads = 2}), poison, pretend_device);
-  auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(testing::ExpectedTensors(config), 1),
-                                                   config, &backend, {.compute_dtype = shape.dtype});
+  auto weights = *checkpoint::WeightLoader::Create(checkpoint::WeightStore::Dummy(outline->tensors(), 1), config,
+                                                   &backend, {.compute_dtype = shape.dtype});
   auto network = *family.load({config, *weights, backend}, {512, shape.form});
   const bool windowed = network->kv_layout().window_tokens > 0;
   EXPECT_TRUE(
       network->AllocateKvCache({3 * kBlocksPerSequence, kBlockTokens, windowed ? 3 * kBlocksPerSequence : 0}).ok());
-  StepExecutor executor(&backend, std::move(network),
-                        {128, 3, [&](int64_t n) { return family.workspace_bytes(config, shape.dtype, n); }});
+  StepExecutor executor(&backend, std::move(network), {128, 3, [&](int64_t n) { return outline->WorkspaceBytes(n); }});
   EXPECT_TRUE(executor.Prepare().ok());
 
   std::vector<float> logprobs;

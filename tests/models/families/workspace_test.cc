@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Family::workspace_bytes is a promise to the memory ledger: no step of that size may take more. Here every family runs
-// real steps in an arena, and the bytes it took at most are held against the promise.
+// NetworkOutline::WorkspaceBytes is a promise to the memory ledger: no step of that size may take more. Here every
+// family runs real steps in an arena, and the bytes it took at most are held against the promise.
 
 #include <memory>
 #include <string>
@@ -37,6 +37,7 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
   ASSERT_TRUE(config.ok()) << config.status();
   const Family& family = **FindFamily(config->architecture);
   const kernels::DType dtype = kernels::DType::kF32;
+  const auto outline = *NetworkOutline::Create(family, *config, dtype);
   int64_t last = 0;
   for (const int32_t tokens : {1, 2, 63, 300}) {
     auto backend = *kernels::CreateBackend("cpu", {.threads = 1});
@@ -49,10 +50,10 @@ TEST_P(WorkspaceTest, NoStepTakesMoreThanPromised) {
     const bool windowed = (*network)->kv_layout().window_tokens > 0;
     ASSERT_TRUE((*network)->AllocateKvCache({200, 16, windowed ? 200 : 0}).ok());
 
-    const int64_t promised = family.workspace_bytes(*config, dtype, tokens);
+    const int64_t promised = outline->WorkspaceBytes(tokens);
     EXPECT_GE(promised, last);
     last = promised;
-    StepBudget budget{tokens, 2, [&](int64_t n) { return family.workspace_bytes(*config, dtype, n); }};
+    StepBudget budget{tokens, 2, [&](int64_t n) { return outline->WorkspaceBytes(n); }};
     StepExecutor executor(backend.get(), *std::move(network), budget);
     ASSERT_TRUE(executor.Prepare().ok());
     // A fresh prompt, and the same again behind a cached prefix. No rows are sampled, so the arena holds the pass
