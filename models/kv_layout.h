@@ -73,8 +73,8 @@ struct KvLayout {
     return (int64_t{window_tokens} + block_tokens - 1) / block_tokens + 1;
   }
 
-  // Window blocks with which that many sequences can always decode, beside prompt chunks of `max_tokens` in each of the
-  // two steps that are in flight and planned.
+  // Window blocks with which that many sequences can always decode, next to prompt chunks of `max_tokens` in each of
+  // the two steps that are in flight and planned.
   int64_t window_blocks_for(int32_t block_tokens, int64_t max_sequences, int64_t max_tokens) const {
     if (window_tokens == 0) return 0;
     return max_sequences * window_blocks_per_sequence(block_tokens) +

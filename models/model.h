@@ -102,7 +102,7 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual const KvLayout& kv_layout() const = 0;
 
-  // Upper bound of device bytes that a step of that size needs beside weights and caches. Grows with both arguments.
+  // Upper bound of device bytes that a step of that size needs besides weights and caches. Grows with both arguments.
   virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;
 
   // Allocates the caches. Called once. InvalidArgument when the size does not fit the layout, ResourceExhausted when

@@ -34,7 +34,7 @@ class StepExecutor {
 
   StepExecutor(kernels::Backend* backend, std::unique_ptr<Network> network, StepBudget budget);
 
-  // Device bytes for a step of that size, beside weights and caches.
+  // Device bytes for a step of that size, besides weights and caches.
   static int64_t WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t max_model_len,
                                 const KvLayout& kv_layout, int64_t max_tokens, int64_t max_sequences);
 

@@ -46,7 +46,7 @@ struct SafetensorsHeader {
 absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> file, absl::string_view path);
 
 // A memory-mapped safetensors file. Immutable and thread-safe. Everything handed out points into the mapping, which
-// lives as long as this object: keep the shared_ptr beside each use. A file that shrinks while mapped raises SIGBUS
+// lives as long as this object: keep the shared_ptr with each use. A file that shrinks while mapped raises SIGBUS
 // when read, as every mapping does: replace checkpoints by renaming, never in place.
 class SafetensorsFile {
  public:

@@ -28,7 +28,7 @@ inline constexpr int64_t kDummyBytesPerValue = 2;
 // Another name of a tensor; empty for none.
 using OtherTensorName = std::string (*)(absl::string_view name);
 
-// What CheckTensors found beside the declared tensors.
+// What CheckTensors found besides the declared tensors.
 struct TensorReport {
   int64_t loaded_tensors = 0;
   int64_t loaded_bytes = 0;  // as stored, scales included

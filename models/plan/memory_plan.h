@@ -20,7 +20,7 @@ struct MemoryPlanOptions {
   models::KvLayout kv_layout;              // what Family::kv_layout says for the cache type
   int64_t block_tokens = 64;               // rounded up to the layout's multiple
   int64_t max_sequences = 1;               // of one step: so many windows are held
-  int64_t max_step_tokens = 0;             // of one step: prompt chunks hold windowed entries beside the windows
+  int64_t max_step_tokens = 0;             // of one step: prompt chunks hold windowed entries besides the windows
   int64_t max_model_len = 0;               // tokens; 0: max_position_embeddings
   int64_t budget_bytes = 0;                // weights, workspace and cache together; 0: plan without a budget
   int64_t workspace_bytes = 0;             // what Model::WorkspaceBytes says

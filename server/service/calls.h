@@ -39,7 +39,7 @@ struct StopOptions {
   bool ignore_eos = false;
 };
 
-// What the answer must be, beside text.
+// What the answer must be, besides text.
 struct ResponseFormat {
   enum class Kind : uint8_t { kText, kJsonObject, kJsonSchema };
   Kind kind = Kind::kText;
