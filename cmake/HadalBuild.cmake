@@ -25,7 +25,7 @@ if(HADAL_SANITIZE)
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${HADAL_SANITIZE}> -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HADAL_SANITIZE})
   if(HADAL_SANITIZE MATCHES "thread")
-    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)  # Asio's fences come beside its locks
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)  # GCC warns of Asio's fences; its locks order them, too
   endif()
 endif()
 

@@ -31,9 +31,8 @@ function(hadal_pch set)
   target_precompile_headers(hadal_pch_${set} PRIVATE ${HADAL_PCH_${headers}})
 endfunction()
 
-# GCC also wants the optimisation level that the headers were made with (it crashes over another one): sources with options of
-# their own take none.
-# hadal_use_pch(TARGET SET): CORE, SERVER, HTTP, GRPC for libraries, TEST for test programs; NONE for neither.
+# hadal_use_pch(TARGET SET): CORE, SERVER, HTTP or GRPC for libraries, TEST for test programs, NONE for no precompiled headers.
+# GCC 12 crashes over headers that were made at another optimisation level: sources with options of their own take none.
 function(hadal_use_pch target set)
   if(NOT HADAL_PCH OR set STREQUAL "NONE")
     return()
