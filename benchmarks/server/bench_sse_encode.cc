@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cost of a generated token in the HTTP front: read from the stream, detokenised, parsed, encoded as server-sent events.
-// Argument: tokens that have piled up at each read (1: every token becomes an event of its own).
-// Run in the source folder, or with HADAL_SOURCE_DIR set: the demo model's tokenizer is used.
+// Cost of a generated token in the HTTP front: read from the stream, detokenised, parsed, encoded as server-sent
+// events. Argument: tokens that have piled up at each read (1: every token becomes an event of its own). Run in the
+// source folder, or with HADAL_SOURCE_DIR set: the demo model's tokenizer is used.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "models/tokenizer/tokenizer.h"
-#include "server/http/call_answer.h"
+#include "server/http/response_encoder.h"
 #include "server/service/active_call.h"
 
 namespace {
@@ -29,7 +29,8 @@ void RunStream(benchmark::State& state, bool chat, int top_logprobs) {
     state.SkipWithError("models/demo was not found: run in the source folder");
     return;
   }
-  const std::vector<int32_t> tokens = tokenizer->Encode("The sum of 17 and 25 is 42, 十七加二十五等于四十二。 ").value();
+  const std::vector<int32_t> tokens =
+      tokenizer->Encode("The sum of 17 and 25 is 42, 十七加二十五等于四十二。 ").value();
   const int merged = static_cast<int>(state.range(0));
   auto model = std::make_shared<service::ServedModel>();
   model->name = "demo";
@@ -43,9 +44,10 @@ void RunStream(benchmark::State& state, bool chat, int top_logprobs) {
   options.text.logprobs = top_logprobs >= 0;
   http::Calls calls;
   calls.push_back(std::make_unique<service::ActiveCall>(std::move(options)));
-  const http::AnswerHead head{"chatcmpl-0123456789abcdef", 1790000000, "demo", "fp_0123456789abcdef"};
-  std::unique_ptr<http::CallAnswer> answer =
-      chat ? http::MakeChatStream(head, {}, calls) : http::MakeCompletionStream(head, {}, calls, {}, top_logprobs >= 0);
+  const http::ResponseHead head{"chatcmpl-0123456789abcdef", 1790000000, "demo", "fp_0123456789abcdef"};
+  std::unique_ptr<http::ResponseEncoder> encoder =
+      chat ? http::MakeChatStreamEncoder(head, {}, calls)
+           : http::MakeCompletionStreamEncoder(head, {}, calls, {}, top_logprobs >= 0);
   std::string out;
   size_t next = 0;
   int64_t bytes = 0;
@@ -57,7 +59,7 @@ void RunStream(benchmark::State& state, bool chat, int top_logprobs) {
       for (int top = 0; top < top_logprobs; ++top) event.top.push_back({event.token_id, -0.25f});
       stream->PushToken(std::move(event));
     }
-    answer->Add(0, calls[0]->Read(), &out);
+    encoder->Add(0, calls[0]->Read(), &out);
     bytes += static_cast<int64_t>(out.size());
     out.clear();
   }

@@ -19,41 +19,41 @@ void AppendModel(const service::ServedModel& model, std::string_view id, JsonWri
 
 }  // namespace
 
-Answer HealthAnswer(const HealthReport& report, Route route) {
+Response HealthResponse(const HealthReport& report, Route route) {
   const bool good = route == Route::kHealthLive      ? report.live
                     : route == Route::kHealthStartup ? report.started
                                                      : report.ready;
-  Answer answer;
-  answer.status = good ? 200 : 503;
-  answer.headers.emplace_back("cache-control", "no-store");
-  JsonWriter json(&answer.body);
+  Response response;
+  response.status = good ? 200 : 503;
+  response.headers.emplace_back("cache-control", "no-store");
+  JsonWriter json(&response.body);
   json.BeginObject().Key("status").String(good ? "ok" : "unavailable").Key("stage").String(report.stage);
   json.Key("progress").Double(report.progress);
   if (!report.message.empty()) json.Key("message").String(report.message);
   json.EndObject();
-  return answer;
+  return response;
 }
 
-Answer ModelsAnswer(const std::vector<std::shared_ptr<const service::ServedModel>>& models) {
-  Answer answer;
-  JsonWriter json(&answer.body);
+Response ModelsResponse(const std::vector<std::shared_ptr<const service::ServedModel>>& models) {
+  Response response;
+  JsonWriter json(&response.body);
   json.BeginObject().Key("object").String("list").Key("data").BeginArray();
   for (const auto& model : models) AppendModel(*model, model->name, &json);
   json.EndArray().EndObject();
-  return answer;
+  return response;
 }
 
-Answer ModelAnswer(const service::ServedModel& model, std::string_view id) {
-  Answer answer;
-  JsonWriter json(&answer.body);
+Response ModelResponse(const service::ServedModel& model, std::string_view id) {
+  Response response;
+  JsonWriter json(&response.body);
   AppendModel(model, id, &json);
-  return answer;
+  return response;
 }
 
-Answer VersionAnswer(std::string_view version) {
-  Answer answer;
-  JsonWriter(&answer.body).BeginObject().Key("version").String(version).EndObject();
-  return answer;
+Response VersionResponse(std::string_view version) {
+  Response response;
+  JsonWriter(&response.body).BeginObject().Key("version").String(version).EndObject();
+  return response;
 }
 
 }  // namespace hadal::http

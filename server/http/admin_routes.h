@@ -5,18 +5,18 @@
 #include <string_view>
 #include <vector>
 
-#include "server/http/error_answer.h"
 #include "server/http/http_server.h"
+#include "server/http/response.h"
 #include "server/http/route.h"
 #include "server/service/served_model.h"
 
 namespace hadal::http {
 
 // GET /health/*: 200 or 503 with {"status","stage","progress","message"}.
-Answer HealthAnswer(const HealthReport& report, Route route);
+Response HealthResponse(const HealthReport& report, Route route);
 // GET /v1/models and /v1/models/{id}.
-Answer ModelsAnswer(const std::vector<std::shared_ptr<const service::ServedModel>>& models);
-Answer ModelAnswer(const service::ServedModel& model, std::string_view id);
-Answer VersionAnswer(std::string_view version);
+Response ModelsResponse(const std::vector<std::shared_ptr<const service::ServedModel>>& models);
+Response ModelResponse(const service::ServedModel& model, std::string_view id);
+Response VersionResponse(std::string_view version);
 
 }  // namespace hadal::http

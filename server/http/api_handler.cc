@@ -7,7 +7,7 @@
 
 #include "server/http/admin_routes.h"
 #include "server/http/call_handler.h"
-#include "server/http/recorded_answer.h"
+#include "server/http/recorded_response.h"
 #include "server/http/route.h"
 #include "server/http/token_routes.h"
 #include "server/request/refusal.h"
@@ -21,50 +21,50 @@ using request::Reason;
 
 // 431, 414, 413 and broken requests: the reader knows what is wrong.
 asio::awaitable<void> RefuseUnread(Connection& connection, const service::CallInfo& info) {
-  Answer answer = ErrorAnswer(connection.read_error(), connection.context().options.overload_http_status);
-  if (connection.target_too_long()) answer.status = 414;
-  co_await SendRecorded(connection, info, connection.read_error(), std::move(answer));
+  Response response = ErrorResponse(connection.read_error(), connection.context().options.overload_http_status);
+  if (connection.target_too_long()) response.status = 414;
+  co_await SendRecorded(connection, info, connection.read_error(), std::move(response));
 }
 
 // Health, metrics and version: for machines that ask all the time, so they are not recorded. nullopt: another route.
-std::optional<Answer> ProbeAnswer(const ServerContext& context, Route route) {
+std::optional<Response> ProbeResponse(const ServerContext& context, Route route) {
   switch (route) {
     case Route::kHealthLive:
     case Route::kHealthReady:
     case Route::kHealthStartup: {
       HealthReport report;
       if (context.dependencies.health) report = context.dependencies.health();
-      return HealthAnswer(report, route);
+      return HealthResponse(report, route);
     }
     case Route::kMetrics: {
       if (context.dependencies.metrics == nullptr) {
-        return ErrorAnswer(MakeError(Reason::kRouteNotFound, "metrics are switched off"), 503);
+        return ErrorResponse(MakeError(Reason::kRouteNotFound, "metrics are switched off"), 503);
       }
-      Answer answer;
-      answer.content_type = "text/plain; version=0.0.4; charset=utf-8";
-      answer.body = context.dependencies.metrics->Expose();
-      return answer;
+      Response response;
+      response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+      response.body = context.dependencies.metrics->Expose();
+      return response;
     }
     case Route::kVersion:
-      return VersionAnswer(context.options.version);
+      return VersionResponse(context.options.version);
     default:
       return std::nullopt;
   }
 }
 
-absl::StatusOr<Answer> Models(const service::GenerateService& service, const RouteMatch& match) {
-  if (match.route == Route::kModels) return ModelsAnswer(service.ListModels());
+absl::StatusOr<Response> Models(const service::GenerateService& service, const RouteMatch& match) {
+  if (match.route == Route::kModels) return ModelsResponse(service.ListModels());
   absl::StatusOr<service::ModelTable::Entry> entry = service.FindModel(match.parameter);
   if (!entry.ok()) return entry.status();
-  return ModelAnswer(*entry->model, match.parameter);
+  return ModelResponse(*entry->model, match.parameter);
 }
 
 asio::awaitable<void> HandleModels(Connection& connection, const RouteMatch& match, const service::CallInfo& info) {
-  absl::StatusOr<Answer> answer = Models(*connection.context().dependencies.service, match);
-  if (answer.ok()) {
-    co_await SendRecorded(connection, info, absl::OkStatus(), *std::move(answer));
+  absl::StatusOr<Response> response = Models(*connection.context().dependencies.service, match);
+  if (response.ok()) {
+    co_await SendRecorded(connection, info, absl::OkStatus(), *std::move(response));
   } else {
-    co_await Refuse(connection, info, answer.status());
+    co_await Refuse(connection, info, response.status());
   }
 }
 
@@ -99,8 +99,8 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
   info.route = match->name;
-  if (std::optional<Answer> answer = ProbeAnswer(context, match->route); answer.has_value()) {
-    co_await connection.Send(*std::move(answer));
+  if (std::optional<Response> response = ProbeResponse(context, match->route); response.has_value()) {
+    co_await connection.Send(*std::move(response));
     co_return;
   }
 

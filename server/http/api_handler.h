@@ -7,7 +7,7 @@
 
 namespace hadal::http {
 
-// Answers one request: finds the route, checks key and class, and hands calls to the service. Runs on the connection's
+// Handles one request: finds the route, checks key and class, and hands calls to the service. Runs on the connection's
 // thread; what takes long runs on the service's workers meanwhile.
 boost::asio::awaitable<void> HandleRequest(Connection& connection);
 

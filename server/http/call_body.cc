@@ -15,7 +15,7 @@ absl::Status DecodeChatCalls(std::string_view body, Route route, int max_json_de
   absl::StatusOr<ChatBody> chat = DecodeChat(body, max_json_depth, /*allow_prompt=*/route == Route::kSimpleChat);
   if (!chat.ok()) return chat.status();
   out->plan.chat = true;
-  out->plan.options = std::move(chat->answer);
+  out->plan.options = std::move(chat->response);
   out->plan.model = chat->call.options.model;
   out->request.calls.emplace_back(std::move(chat->call));
   return absl::OkStatus();
@@ -26,7 +26,7 @@ absl::Status DecodeCompletionCalls(std::string_view body, int max_json_depth, co
   absl::StatusOr<CompletionBody> completion = DecodeCompletion(body, max_json_depth);
   if (!completion.ok()) return completion.status();
   const service::CallOptions& options = completion->call.options;
-  out->plan.options = std::move(completion->answer);
+  out->plan.options = std::move(completion->response);
   out->plan.model = options.model;
   out->plan.logprobs = options.top_logprobs.has_value();
   for (PromptValue& prompt : completion->prompts) {

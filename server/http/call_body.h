@@ -12,10 +12,10 @@
 
 namespace hadal::http {
 
-// How the calls of a body are to be answered.
-struct AnswerPlan {
+// How the response to a body's calls is encoded.
+struct ResponsePlan {
   bool chat = false;
-  AnswerOptions options;
+  ResponseOptions options;
   std::string model;              // as the caller named it; may be empty
   bool logprobs = false;          // completions
   std::vector<std::string> echo;  // completions that give the prompt back: each prompt as text
@@ -23,7 +23,7 @@ struct AnswerPlan {
 
 struct CallBody {
   service::DecodedRequest request;
-  AnswerPlan plan;
+  ResponsePlan plan;
 };
 
 // Decodes the body of a generating route: one call for chat, one for each prompt of plain completions. For worker

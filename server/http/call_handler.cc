@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "server/http/call_answer.h"
 #include "server/http/call_body.h"
+#include "server/http/response_encoder.h"
 #include "server/request/refusal.h"
 #include "server/service/call_pipeline.h"
 
@@ -37,21 +37,21 @@ std::string UniqueId(Connection& connection) {
 class CallRun {
  public:
   CallRun(Connection& connection, Route route, service::CallInfo info, bool priority_from_header);
-  // Does nothing when the answer has been sent.
-  ~CallRun() { FinishUnanswered(); }
+  // Does nothing when the response has been sent.
+  ~CallRun() { FinishAbandoned(); }
 
   asio::awaitable<void> Run();
 
  private:
   void Submit(std::string body);
-  std::unique_ptr<CallAnswer> MakeAnswer() const;
-  asio::awaitable<void> Answer();
+  std::unique_ptr<ResponseEncoder> MakeEncoder() const;
+  asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
   // Sends what is in `out`, the head first; false when the client is gone or does not read.
   asio::awaitable<bool> WritePiece(std::string* out);
   asio::awaitable<void> Fail(std::string out);
   asio::awaitable<void> Refuse(absl::Status status);
-  void FinishUnanswered();
+  void FinishAbandoned();
 
   Connection& connection_;
   const Route route_;
@@ -59,7 +59,7 @@ class CallRun {
   const std::string id_;
   const std::shared_ptr<CallPipeline> pipeline_;
   // Written by the worker that decodes, read once the calls run. Shared, because that worker may outlive this object.
-  const std::shared_ptr<AnswerPlan> plan_ = std::make_shared<AnswerPlan>();
+  const std::shared_ptr<ResponsePlan> plan_ = std::make_shared<ResponsePlan>();
   bool streaming_ = false;  // the head of a stream has been sent
 };
 
@@ -95,7 +95,7 @@ asio::awaitable<void> CallRun::Run() {
     co_await Refuse(pipeline_->status());
     co_return;
   }
-  co_await Answer();
+  co_await Respond();
 }
 
 void CallRun::Submit(std::string body) {
@@ -110,39 +110,39 @@ void CallRun::Submit(std::string body) {
   });
 }
 
-std::unique_ptr<CallAnswer> CallRun::MakeAnswer() const {
+std::unique_ptr<ResponseEncoder> CallRun::MakeEncoder() const {
   const Calls& calls = pipeline_->calls();
   const service::ServedModel& model = calls.front()->model();
-  AnswerHead head;
+  ResponseHead head;
   head.id = (plan_->chat ? "chatcmpl-" : "cmpl-") + id_;
   head.created_unix_s = UnixSeconds();
   head.model = plan_->model.empty() ? model.name : plan_->model;
   head.fingerprint = model.info.fingerprint;
-  const AnswerOptions& options = plan_->options;
+  const ResponseOptions& options = plan_->options;
   if (plan_->chat) {
-    return options.stream ? MakeChatStream(head, options, calls) : MakeChatAnswer(head, options, calls);
+    return options.stream ? MakeChatStreamEncoder(head, options, calls) : MakeChatEncoder(head, options, calls);
   }
-  return options.stream ? MakeCompletionStream(head, options, calls, plan_->echo, plan_->logprobs)
-                        : MakeCompletionAnswer(head, options, calls, plan_->echo, plan_->logprobs);
+  return options.stream ? MakeCompletionStreamEncoder(head, options, calls, plan_->echo, plan_->logprobs)
+                        : MakeCompletionEncoder(head, options, calls, plan_->echo, plan_->logprobs);
 }
 
-asio::awaitable<void> CallRun::Answer() {
+asio::awaitable<void> CallRun::Respond() {
   const bool stream = plan_->options.stream;
-  const std::unique_ptr<CallAnswer> answer = MakeAnswer();
+  const std::unique_ptr<ResponseEncoder> encoder = MakeEncoder();
   const auto interval = absl::ToChronoMicroseconds(connection_.context().options.keep_alive_interval);
   auto keep_alive_at = std::chrono::steady_clock::now() + interval;
   std::string out;
   while (true) {
     const CallPipeline::Progress progress =
         pipeline_->Read([&](size_t index, const service::ActiveCall&, service::CallUpdate&& update) {
-          if (update.status.ok()) answer->Add(index, std::move(update), &out);
+          if (update.status.ok()) encoder->Add(index, std::move(update), &out);
         });
     const bool done = progress == CallPipeline::Progress::kEnded;
     if (done && !pipeline_->status().ok()) {
       co_await Fail(std::move(out));
       co_return;
     }
-    if (done) answer->Finish(pipeline_->usage(), &out);
+    if (done) encoder->Finish(pipeline_->usage(), &out);
     if (done && !stream) {
       co_await SendWhole(std::move(out));
       co_return;
@@ -165,7 +165,7 @@ asio::awaitable<void> CallRun::Answer() {
 
 asio::awaitable<void> CallRun::SendWhole(std::string body) {
   pipeline_->Finish(absl::OkStatus(), 200);
-  http::Answer whole;
+  Response whole;
   whole.body = std::move(body);
   co_await connection_.Send(std::move(whole));
 }
@@ -194,13 +194,13 @@ asio::awaitable<void> CallRun::Fail(std::string out) {
 }
 
 asio::awaitable<void> CallRun::Refuse(absl::Status status) {
-  http::Answer answer = ErrorAnswer(status, connection_.context().options.overload_http_status);
-  pipeline_->Finish(status, answer.status);
-  co_await connection_.Send(std::move(answer));
+  Response response = ErrorResponse(status, connection_.context().options.overload_http_status);
+  pipeline_->Finish(status, response.status);
+  co_await connection_.Send(std::move(response));
 }
 
 // The client is gone or does not read.
-void CallRun::FinishUnanswered() {
+void CallRun::FinishAbandoned() {
   const bool slow = connection_.write_timed_out();
   pipeline_->Finish(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled,
                               slow ? "the client does not read" : "the client is gone"),

@@ -239,7 +239,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
   ChatBody chat;
   bool has_stream_options = false, logprobs = false, no_tools = false;
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
-    absl::StatusOr<bool> common = ReadCommonField(name, value, &chat.call.options, &chat.answer);
+    absl::StatusOr<bool> common = ReadCommonField(name, value, &chat.call.options, &chat.response);
     if (!common.ok()) return common.status();
     if (name == "stream_options") has_stream_options = true;
     if (*common) return absl::OkStatus();
@@ -266,7 +266,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     return absl::OkStatus();
   });
   if (!parsed.ok()) return parsed;
-  if (absl::Status status = CheckAnswerOptions(chat.answer, has_stream_options); !status.ok()) return status;
+  if (absl::Status status = CheckResponseOptions(chat.response, has_stream_options); !status.ok()) return status;
   if (no_tools) {
     chat.call.tools.clear();
     chat.call.strict_tools.clear();

@@ -12,7 +12,7 @@ namespace hadal::http {
 
 struct ChatBody {
   service::ChatCall call;
-  AnswerOptions answer;
+  ResponseOptions response;
 };
 
 // Decodes the body of POST /v1/chat/completions. `allow_prompt`: {"prompt": "..."} stands for one user message. Unknown

@@ -60,12 +60,12 @@ absl::Status ReadLogitBias(const element& value, std::vector<std::pair<int32_t, 
   return absl::OkStatus();
 }
 
-absl::Status ReadStreamOptions(const element& value, AnswerOptions* answer) {
+absl::Status ReadStreamOptions(const element& value, ResponseOptions* response) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("stream_options", "an object", value);
   for (const auto field : object) {
     if (field.key != "include_usage" || field.value.is_null()) continue;
-    if (absl::Status status = ReadBool(field.value, "stream_options.include_usage", &answer->include_usage);
+    if (absl::Status status = ReadBool(field.value, "stream_options.include_usage", &response->include_usage);
         !status.ok()) {
       return status;
     }
@@ -126,16 +126,16 @@ absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* f
 }  // namespace
 
 absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value, service::CallOptions* options,
-                                     AnswerOptions* answer) {
+                                     ResponseOptions* response) {
   service::SamplingOptions& sampling = options->sampling;
   service::StopOptions& stopping = options->stopping;
   absl::Status status;
   if (name == "model") {
     status = ReadString(value, name, &options->model);
   } else if (name == "stream") {
-    status = ReadBool(value, name, &answer->stream);
+    status = ReadBool(value, name, &response->stream);
   } else if (name == "stream_options") {
-    status = ReadStreamOptions(value, answer);
+    status = ReadStreamOptions(value, response);
   } else if (name == "max_tokens" || name == "max_completion_tokens") {
     status = ReadInt(value, name, &stopping.max_tokens);
   } else if (name == "min_tokens") {
@@ -171,10 +171,10 @@ absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value
   } else if (name == "cache_salt") {
     status = ReadString(value, name, &options->cache_salt);
   } else if (name == "service_tier") {
-    status = ReadString(value, name, &answer->service_tier);
+    status = ReadString(value, name, &response->service_tier);
   } else if (name == "return_token_ids") {
-    status = ReadBool(value, name, &answer->return_token_ids);
-    options->return_token_ids = answer->return_token_ids;
+    status = ReadBool(value, name, &response->return_token_ids);
+    options->return_token_ids = response->return_token_ids;
   } else if (name == "skip_special_tokens") {
     status = ReadBool(value, name, &options->skip_special_tokens);
   } else if (name == "response_format") {
@@ -186,8 +186,8 @@ absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value
   return true;
 }
 
-absl::Status CheckAnswerOptions(const AnswerOptions& answer, bool has_stream_options) {
-  if (has_stream_options && !answer.stream) {
+absl::Status CheckResponseOptions(const ResponseOptions& response, bool has_stream_options) {
+  if (has_stream_options && !response.stream) {
     return InvalidField("stream_options", "`stream_options` needs `stream` to be true");
   }
   return absl::OkStatus();

@@ -12,8 +12,8 @@
 
 namespace hadal::http {
 
-// How a call is to be answered: what the service does not need to know.
-struct AnswerOptions {
+// What shapes the response and the service does not need to know.
+struct ResponseOptions {
   bool stream = false;
   bool include_usage = false;  // stream_options.include_usage
   bool return_token_ids = false;
@@ -22,10 +22,10 @@ struct AnswerOptions {
 
 // Reads a field that chat and plain completions share. False: the field is not one of them.
 absl::StatusOr<bool> ReadCommonField(std::string_view name, const simdjson::dom::element& value,
-                                     service::CallOptions* options, AnswerOptions* answer);
+                                     service::CallOptions* options, ResponseOptions* response);
 
 // What can only be checked once every field has been read.
-absl::Status CheckAnswerOptions(const AnswerOptions& answer, bool has_stream_options);
+absl::Status CheckResponseOptions(const ResponseOptions& response, bool has_stream_options);
 
 // Class of an OpenAI service_tier: priority, default or auto, flex; unknown names are OUT_OF_RANGE.
 absl::StatusOr<std::optional<request::Priority>> PriorityOfTier(std::string_view service_tier);

@@ -75,7 +75,7 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
     // `logprobs` is a number here and must be seen before the shared fields are.
     if (name == "logprobs") return ReadInt(value, name, &options.top_logprobs);
-    absl::StatusOr<bool> common = ReadCommonField(name, value, &options, &completion.answer);
+    absl::StatusOr<bool> common = ReadCommonField(name, value, &options, &completion.response);
     if (!common.ok()) return common.status();
     if (name == "stream_options") has_stream_options = true;
     if (*common) return absl::OkStatus();
@@ -87,7 +87,7 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
     return absl::OkStatus();
   });
   if (!parsed.ok()) return parsed;
-  if (absl::Status status = CheckAnswerOptions(completion.answer, has_stream_options); !status.ok()) return status;
+  if (absl::Status status = CheckResponseOptions(completion.response, has_stream_options); !status.ok()) return status;
   if (completion.prompts.empty()) return InvalidField("prompt", "`prompt` is missing");
   if (best_of.has_value() && *best_of != 1 && *best_of != options.n) {
     return UnsupportedField("best_of", "`best_of` above `n` is not offered: ask for `n` choices and choose yourself");

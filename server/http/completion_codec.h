@@ -20,7 +20,7 @@ struct CompletionBody {
   service::GenerateCall call;        // without its prompt
   std::vector<PromptValue> prompts;  // one call each; at least one
   bool echo = false;
-  AnswerOptions answer;
+  ResponseOptions response;
 };
 
 // Decodes the body of POST /v1/completions. "prompt" is a text, an array of texts, an array of token ids or an array of

@@ -23,9 +23,9 @@ using request::MakeError;
 using request::Reason;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-// Unread body that is read on after an early answer, so that the connection can be kept.
+// Unread body that is read on after an early response, so that the connection can be kept.
 constexpr int64_t kMaxDiscardBytes = 1 << 20;
-// Bytes of a following request that are kept while one is answered.
+// Bytes of the following request that are kept while one is being served.
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
 // How often a client with such bytes pending is asked whether it is still there.
 constexpr auto kHangUpPoll = std::chrono::milliseconds(250);
@@ -67,7 +67,7 @@ asio::awaitable<void> Connection::Run(Handler handler) {
     reader_ = std::make_unique<RequestReader>(RequestReader::Limits{context_->options.max_header_bytes,
                                                                     context_->options.max_target_bytes,
                                                                     context_->options.front.max_body_bytes});
-    answered_ = false;
+    responded_ = false;
     keep_alive_ = false;
     const bool has_head = co_await ReadHead(first);
     if (!has_head) break;
@@ -76,7 +76,7 @@ asio::awaitable<void> Connection::Run(Handler handler) {
     keep_alive_ = reader_->state() != RequestReader::State::kError && head().keep_alive && !context_->draining.load();
     co_await handler(*this);
     StopWatching();
-    if (!answered_ || !keep_alive_ || aborted_ || disconnected_) break;
+    if (!responded_ || !keep_alive_ || aborted_ || disconnected_) break;
     if (reader_->state() != RequestReader::State::kDone) break;
     rest_ = reader_->TakeRest() + rest_;
   }
@@ -105,9 +105,10 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
     if (more) continue;
     if (timed_out_) {
       timed_out_ = false;
-      Answer answer = ErrorAnswer(MakeError(Reason::kInvalidRequest, "the request's head did not arrive in time"), 503);
-      answer.status = 408;
-      co_await Send(std::move(answer));
+      Response response =
+          ErrorResponse(MakeError(Reason::kInvalidRequest, "the request's head did not arrive in time"), 503);
+      response.status = 408;
+      co_await Send(std::move(response));
     }
     co_return false;
   }
@@ -150,7 +151,7 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string* body) {
   co_return absl::OkStatus();
 }
 
-std::string Connection::AnswerHead(int status, std::string_view content_type, const Headers& headers) {
+std::string Connection::FormatHead(int status, std::string_view content_type, const Headers& headers) {
   std::string text = absl::StrFormat("HTTP/1.1 %d ", status);
   text.append(ReasonPhrase(status)).append("\r\n");
   const auto add = [&](std::string_view name, std::string_view value) {
@@ -168,9 +169,9 @@ std::string Connection::AnswerHead(int status, std::string_view content_type, co
   return text;
 }
 
-asio::awaitable<void> Connection::Send(Answer answer) {
+asio::awaitable<void> Connection::Send(Response response) {
   StopWatching();
-  answered_ = true;
+  responded_ = true;
   const bool unread =
       reader_->state() == RequestReader::State::kBody || reader_->state() == RequestReader::State::kError;
   bool discard = false;
@@ -183,9 +184,9 @@ asio::awaitable<void> Connection::Send(Answer answer) {
     keep_alive_ = false;
   }
 
-  std::string text = AnswerHead(answer.status, answer.content_type, answer.headers);
-  text += absl::StrFormat("content-length: %d\r\n\r\n", answer.body.size());
-  if (head().method != "HEAD") text += answer.body;
+  std::string text = FormatHead(response.status, response.content_type, response.headers);
+  text += absl::StrFormat("content-length: %d\r\n\r\n", response.body.size());
+  if (head().method != "HEAD") text += response.body;
   const bool sent = co_await Write(text);
   if (!sent) co_return;
   if (discard) {
@@ -204,7 +205,7 @@ asio::awaitable<void> Connection::Send(Answer answer) {
 }
 
 // Closes our side and reads what still comes: closing with unread bytes would make the kernel reset the connection, and
-// the client would lose the answer.
+// the client would lose the response.
 asio::awaitable<void> Connection::Linger() {
   boost::system::error_code ignored;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
@@ -217,10 +218,10 @@ asio::awaitable<void> Connection::Linger() {
 }
 
 asio::awaitable<bool> Connection::BeginStream(std::string_view content_type) {
-  answered_ = true;
+  responded_ = true;
   chunked_ = !head().http_1_0;
   if (!chunked_) keep_alive_ = false;
-  std::string text = AnswerHead(200, content_type, {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}});
+  std::string text = FormatHead(200, content_type, {{"cache-control", "no-cache"}, {"x-accel-buffering", "no"}});
   text += chunked_ ? "transfer-encoding: chunked\r\n\r\n" : "\r\n";
   co_return co_await Write(text);
 }

@@ -18,9 +18,9 @@
 #include "absl/time/time.h"
 #include "server/base/active_count.h"
 #include "server/http/async_event.h"
-#include "server/http/error_answer.h"
 #include "server/http/http_server.h"
 #include "server/http/request_reader.h"
+#include "server/http/response.h"
 
 namespace hadal::http {
 
@@ -36,15 +36,15 @@ struct ServerContext {
   std::atomic<uint64_t> next_request{0};
 };
 
-// Answers one request of a connection, of which the head has been read.
+// Handles one request of a connection, of which the head has been read.
 using Handler = std::function<boost::asio::awaitable<void>(Connection&)>;
 
 // GCC 12 miscompiles a coroutine with a co_await inside the condition of an if or a loop (its frame is laid out in two
 // ways): here and in the handlers the result always goes into a variable first; tests/arch checks it.
 //
-// One HTTP/1.1 connection: reads requests one after the other, lets the handler answer each, keeps the socket's time
-// limits. Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by pending
-// operations.
+// One HTTP/1.1 connection: reads requests one after the other, lets the handler respond to each, keeps the socket's
+// time limits. Lives on one I/O thread, and only that thread touches it. Held by shared_ptr: by its coroutine and by
+// pending operations.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(boost::asio::ip::tcp::socket socket, ServerContext* context);
@@ -77,15 +77,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   AsyncEvent& event() { return *event_; }
   std::shared_ptr<AsyncEvent> shared_event() { return event_; }
 
-  // The answer will be the connection's last.
-  void CloseAfterAnswer() { keep_alive_ = false; }
-  // A whole answer. An unread body is read on for a while, so that the client sees the answer and not a reset.
-  boost::asio::awaitable<void> Send(Answer answer);
-  // An answer in pieces. False: the client is gone or too slow; nothing more can be sent.
+  // The response will be the connection's last.
+  void CloseAfterResponse() { keep_alive_ = false; }
+  // A complete response. An unread body is read on for a while, so that the client sees the response and not a reset.
+  boost::asio::awaitable<void> Send(Response response);
+  // A response in pieces. False: the client is gone or too slow; nothing more can be sent.
   boost::asio::awaitable<bool> BeginStream(std::string_view content_type);
   // `piece` is used up.
   boost::asio::awaitable<bool> WriteStream(std::string* piece);
-  // `complete` false: the answer ended with an error, and the connection ends with it.
+  // `complete` false: the response ended with an error, and the connection ends with it.
   boost::asio::awaitable<void> EndStream(bool complete);
 
  private:
@@ -100,7 +100,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ArmWatchdog();
   void OnReadable();
   void StopWatching();
-  std::string AnswerHead(int status, std::string_view content_type, const Headers& headers);
+  std::string FormatHead(int status, std::string_view content_type, const Headers& headers);
 
   boost::asio::ip::tcp::socket socket_;
   ServerContext* const context_;
@@ -117,7 +117,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string request_id_;
   std::array<char, 8 << 10> read_buffer_;
   bool idle_ = true;  // between requests
-  bool answered_ = false;
+  bool responded_ = false;
   bool keep_alive_ = true;
   bool chunked_ = false;  // the stream under way
 

@@ -31,9 +31,9 @@
 #include "server/base/strings.h"
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
-#include "server/http/error_answer.h"
 #include "server/http/http_metrics.h"
 #include "server/http/protocol_sniffer.h"
+#include "server/http/response.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {
@@ -245,8 +245,8 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
       request::Reason::kConnectionQueueFull,
       absl::StrFormat("%d/%d connections", context.open_connections.value(), context.options.max_connections),
       absl::Seconds(1));
-  connection.CloseAfterAnswer();
-  co_await connection.Send(ErrorAnswer(status, context.options.overload_http_status));
+  connection.CloseAfterResponse();
+  co_await connection.Send(ErrorResponse(status, context.options.overload_http_status));
 }
 
 void HttpServer::Impl::Serve(IoThread& thread, tcp::socket socket, bool refuse) {

@@ -49,15 +49,15 @@ class HttpServer {
   void Start();
   int port() const;
 
-  // From now on answers close their connections, and idle ones are closed. New requests are still read, so that they
+  // From now on responses close their connections, and idle ones are closed. New requests are still read, so that they
   // get the refusal of the admission controller.
   void BeginDrain();
-  // Waits until no call is being answered; false when the time-out passed.
+  // Waits until no call is in flight; false when the time-out passed.
   bool WaitIdle(absl::Duration timeout);
   // Closes everything, cancels what still runs, joins the threads. Idempotent.
   void Stop();
 
-  // Calls being answered and connections open, at this moment.
+  // Calls in flight and open connections, at this moment.
   int64_t active_calls() const;
   int64_t open_connections() const;
 

@@ -8,17 +8,18 @@
 #include <string>
 #include <utility>
 
-#include "server/http/call_answer.h"
 #include "server/http/completion_codec.h"
 #include "server/http/json_writer.h"
-#include "server/http/recorded_answer.h"
+#include "server/http/recorded_response.h"
+#include "server/http/response_encoder.h"
 
 namespace hadal::http {
 namespace {
 
 namespace asio = boost::asio;
 
-absl::Status Tokenize(const service::GenerateService& service, const std::string& body, int max_depth, Answer* answer) {
+absl::Status Tokenize(const service::GenerateService& service, const std::string& body, int max_depth,
+                      Response* response) {
   absl::StatusOr<TokenizeBody> decoded = DecodeTokenize(body, max_depth);
   if (!decoded.ok()) return decoded.status();
   service::TokenizeCall call;
@@ -33,7 +34,7 @@ absl::Status Tokenize(const service::GenerateService& service, const std::string
   if (!result.ok()) return result.status();
   std::string ids;
   AppendTokenIds(result->token_ids, &ids);
-  JsonWriter json(&answer->body);
+  JsonWriter json(&response->body);
   json.BeginObject().Key("count").Int(static_cast<int64_t>(result->token_ids.size()));
   json.Key("max_model_len").Int(result->model->info.max_model_len).Key("tokens").Raw(ids).Key("token_strs");
   if (decoded->return_token_strs) {
@@ -48,12 +49,12 @@ absl::Status Tokenize(const service::GenerateService& service, const std::string
 }
 
 absl::Status Detokenize(const service::GenerateService& service, const std::string& body, int max_depth,
-                        Answer* answer) {
+                        Response* response) {
   absl::StatusOr<DetokenizeBody> decoded = DecodeDetokenize(body, max_depth);
   if (!decoded.ok()) return decoded.status();
   absl::StatusOr<std::string> text = service.Detokenize(decoded->model, decoded->tokens, decoded->skip_special_tokens);
   if (!text.ok()) return text.status();
-  JsonWriter(&answer->body).BeginObject().Key("prompt").String(*text).EndObject();
+  JsonWriter(&response->body).BeginObject().Key("prompt").String(*text).EndObject();
   return absl::OkStatus();
 }
 
@@ -98,11 +99,11 @@ asio::awaitable<void> HandleTokens(Connection& connection, Route route, service:
     co_return;
   }
   connection.WatchDisconnect();
-  Answer answer;
+  Response response;
   const int max_depth = connection.context().options.max_json_depth;
   const bool ran = co_await RunOnWorker(connection, [&] {
-    status = route == Route::kTokenize ? Tokenize(service, body, max_depth, &answer)
-                                       : Detokenize(service, body, max_depth, &answer);
+    status = route == Route::kTokenize ? Tokenize(service, body, max_depth, &response)
+                                       : Detokenize(service, body, max_depth, &response);
   });
   if (!ran) status = service::WorkersBusy();
   if (connection.disconnected()) {
@@ -110,7 +111,7 @@ asio::awaitable<void> HandleTokens(Connection& connection, Route route, service:
   } else if (!status.ok()) {
     co_await Refuse(connection, std::move(info), std::move(status));
   } else {
-    co_await SendRecorded(connection, std::move(info), absl::OkStatus(), std::move(answer));
+    co_await SendRecorded(connection, std::move(info), absl::OkStatus(), std::move(response));
   }
 }
 

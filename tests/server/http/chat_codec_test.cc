@@ -29,10 +29,10 @@ TEST(ChatCodecTest, ReadsEveryField) {
   ASSERT_OK(chat);
   const service::CallOptions& options = chat->call.options;
   EXPECT_EQ(options.model, "m");
-  EXPECT_TRUE(chat->answer.stream);
-  EXPECT_TRUE(chat->answer.include_usage);
-  EXPECT_TRUE(chat->answer.return_token_ids);
-  EXPECT_EQ(chat->answer.service_tier, "flex");
+  EXPECT_TRUE(chat->response.stream);
+  EXPECT_TRUE(chat->response.include_usage);
+  EXPECT_TRUE(chat->response.return_token_ids);
+  EXPECT_EQ(chat->response.service_tier, "flex");
   EXPECT_EQ(options.stopping.max_tokens, 5);
   EXPECT_EQ(options.stopping.min_tokens, 2);
   EXPECT_EQ(options.sampling.temperature, 0.5f);
@@ -118,7 +118,7 @@ TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
   }
 }
 
-TEST(ChatCodecTest, ReadsWhatConstrainsTheAnswer) {
+TEST(ChatCodecTest, ReadsWhatConstrainsTheOutput) {
   using Kind = service::ResponseFormat::Kind;
   EXPECT_EQ(Decode(R"("response_format":{"type":"text"})")->call.options.response_format.kind, Kind::kText);
   EXPECT_EQ(Decode(R"("response_format":{"type":"json_object"})")->call.options.response_format.kind,

@@ -86,7 +86,7 @@ TEST(RequestCodecTest, SuffixAsksToFillInTheMiddle) {
   EXPECT_EQ(DecodeGenerate(message)->suffix, "): pass");
 }
 
-TEST(RequestCodecTest, ReadsWhatConstrainsTheAnswer) {
+TEST(RequestCodecTest, ReadsWhatConstrainsTheOutput) {
   v1::ChatRequest chat;
   v1::ToolDefinition* tool = chat.add_tools();
   tool->set_name("f");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <utility>
 
-#include "server/http/call_answer.h"
 #include "server/http/json_writer.h"
+#include "server/http/response_encoder.h"
 
 namespace hadal::http {
 namespace {
@@ -53,9 +53,9 @@ void AppendLogprobs(const std::vector<ScoredToken>& tokens, const tokenizer::Tok
 }
 
 // The same events for every choice: head, then role, reasoning, content, tool calls, end.
-class ChatStream : public CallAnswer {
+class ChatStreamEncoder : public ResponseEncoder {
  public:
-  ChatStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls)
+  ChatStreamEncoder(const ResponseHead& head, const ResponseOptions& options, const Calls& calls)
       : options_(options), calls_(calls) {
     prefix_ = "data: ";
     JsonWriter json(&prefix_);
@@ -160,16 +160,16 @@ class ChatStream : public CallAnswer {
     }
   }
 
-  const AnswerOptions options_;
+  const ResponseOptions options_;
   const Calls& calls_;
   std::string prefix_;  // up to and with "choices":
   std::string suffix_;
   std::vector<bool> started_;
 };
 
-class ChatWhole : public CallAnswer {
+class ChatEncoder : public ResponseEncoder {
  public:
-  ChatWhole(const AnswerHead& head, const AnswerOptions& options, const Calls& calls)
+  ChatEncoder(const ResponseHead& head, const ResponseOptions& options, const Calls& calls)
       : head_(head), options_(options), calls_(calls), choices_(calls.empty() ? 0 : calls.front()->n()) {}
 
   void Add(size_t call_index, CallUpdate&& update, std::string* out) override {
@@ -248,20 +248,22 @@ class ChatWhole : public CallAnswer {
     json->EndObject();
   }
 
-  const AnswerHead head_;
-  const AnswerOptions options_;
+  const ResponseHead head_;
+  const ResponseOptions options_;
   const Calls& calls_;
   std::vector<ChoiceDelta> choices_;
 };
 
 }  // namespace
 
-std::unique_ptr<CallAnswer> MakeChatStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls) {
-  return std::make_unique<ChatStream>(head, options, calls);
+std::unique_ptr<ResponseEncoder> MakeChatStreamEncoder(const ResponseHead& head, const ResponseOptions& options,
+                                                       const Calls& calls) {
+  return std::make_unique<ChatStreamEncoder>(head, options, calls);
 }
 
-std::unique_ptr<CallAnswer> MakeChatAnswer(const AnswerHead& head, const AnswerOptions& options, const Calls& calls) {
-  return std::make_unique<ChatWhole>(head, options, calls);
+std::unique_ptr<ResponseEncoder> MakeChatEncoder(const ResponseHead& head, const ResponseOptions& options,
+                                                 const Calls& calls) {
+  return std::make_unique<ChatEncoder>(head, options, calls);
 }
 
 }  // namespace hadal::http

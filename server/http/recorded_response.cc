@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/http/recorded_answer.h"
+#include "server/http/recorded_response.h"
 
 #include <utility>
 
@@ -18,15 +18,16 @@ service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
   return info;
 }
 
-asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status, Answer answer) {
-  connection.context().dependencies.service->Record(info, {.status = std::move(status), .code = answer.status});
-  co_await connection.Send(std::move(answer));
+asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status,
+                                   Response response) {
+  connection.context().dependencies.service->Record(info, {.status = std::move(status), .code = response.status});
+  co_await connection.Send(std::move(response));
 }
 
 asio::awaitable<void> Refuse(Connection& connection, service::CallInfo info, absl::Status status, Headers headers) {
-  Answer answer = ErrorAnswer(status, connection.context().options.overload_http_status);
-  for (auto& header : headers) answer.headers.push_back(std::move(header));
-  co_await SendRecorded(connection, std::move(info), std::move(status), std::move(answer));
+  Response response = ErrorResponse(status, connection.context().options.overload_http_status);
+  for (auto& header : headers) response.headers.push_back(std::move(header));
+  co_await SendRecorded(connection, std::move(info), std::move(status), std::move(response));
 }
 
 void RecordGone(const Connection& connection, const service::CallInfo& info) {

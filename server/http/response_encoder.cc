@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/http/call_answer.h"
+#include "server/http/response_encoder.h"
 
-#include "server/http/error_answer.h"
 #include "server/http/json_writer.h"
+#include "server/http/response.h"
 
 namespace hadal::http {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/http/error_answer.h"
+#include "server/http/response.h"
 
 #include <algorithm>
 #include <cmath>
@@ -34,19 +34,19 @@ int HttpStatusOf(const absl::Status& status, int overload_http_status) {
   return wire.capacity ? overload_http_status : wire.http_status;
 }
 
-Answer ErrorAnswer(const absl::Status& status, int overload_http_status) {
+Response ErrorResponse(const absl::Status& status, int overload_http_status) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
-  Answer answer;
-  answer.status = HttpStatusOf(status, overload_http_status);
-  answer.body = ErrorObject(status);
+  Response response;
+  response.status = HttpStatusOf(status, overload_http_status);
+  response.body = ErrorObject(status);
   if (detail.retry_after.has_value()) {
     const int64_t ms = std::max<int64_t>(absl::ToInt64Milliseconds(*detail.retry_after), 1);
-    answer.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
-    answer.headers.emplace_back("retry-after-ms", std::to_string(ms));
+    response.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
+    response.headers.emplace_back("retry-after-ms", std::to_string(ms));
   }
-  answer.headers.emplace_back("x-should-retry", detail.retry_after.has_value() ? "true" : "false");
-  answer.headers.emplace_back("x-hadal-reason", request::ReasonName(detail.reason));
-  return answer;
+  response.headers.emplace_back("x-should-retry", detail.retry_after.has_value() ? "true" : "false");
+  response.headers.emplace_back("x-hadal-reason", request::ReasonName(detail.reason));
+  return response;
 }
 
 std::string_view ReasonPhrase(int http_status) {

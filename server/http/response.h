@@ -12,8 +12,8 @@ namespace hadal::http {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
-// A whole answer with a body of known length.
-struct Answer {
+// A complete response with a body of known length.
+struct Response {
   int status = 200;
   std::string content_type = "application/json";
   Headers headers;
@@ -23,9 +23,9 @@ struct Answer {
 // {"error":{"message","type","param","code"}} of a status, by the table of request/refusal.h.
 std::string ErrorObject(const absl::Status& status);
 
-// The status as a whole answer: HTTP status (capacity refusals become `overload_http_status`), error object,
+// The status as a response: HTTP status (capacity refusals become `overload_http_status`), error object,
 // Retry-After, retry-after-ms, x-should-retry and x-hadal-reason.
-Answer ErrorAnswer(const absl::Status& status, int overload_http_status);
+Response ErrorResponse(const absl::Status& status, int overload_http_status);
 int HttpStatusOf(const absl::Status& status, int overload_http_status);
 
 // Reason phrase of a status line.

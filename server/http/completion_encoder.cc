@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "models/tokenizer/detokenizer.h"
-#include "server/http/call_answer.h"
 #include "server/http/json_writer.h"
+#include "server/http/response_encoder.h"
 
 namespace hadal::http {
 namespace {
@@ -48,10 +48,10 @@ class LogprobLists {
   JsonWriter tokens_{&tokens_text_}, logprobs_{&logprobs_text_}, tops_{&tops_text_}, offsets_{&offsets_text_};
 };
 
-class CompletionBase : public CallAnswer {
+class CompletionEncoderBase : public ResponseEncoder {
  public:
-  CompletionBase(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                 std::vector<std::string> echo, bool logprobs)
+  CompletionEncoderBase(const ResponseHead& head, const ResponseOptions& options, const Calls& calls,
+                        std::vector<std::string> echo, bool logprobs)
       : head_(head), options_(options), calls_(calls), echo_(std::move(echo)), logprobs_(logprobs) {}
 
  protected:
@@ -77,18 +77,18 @@ class CompletionBase : public CallAnswer {
   size_t ChoiceIndex(size_t call_index, int32_t choice) const { return call_index * calls_.front()->n() + choice; }
   size_t ChoiceCount() const { return calls_.size() * calls_.front()->n(); }
 
-  const AnswerHead head_;
-  const AnswerOptions options_;
+  const ResponseHead head_;
+  const ResponseOptions options_;
   const Calls& calls_;
   const std::vector<std::string> echo_;
   const bool logprobs_;
 };
 
-class CompletionStream : public CompletionBase {
+class CompletionStreamEncoder : public CompletionEncoderBase {
  public:
-  CompletionStream(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                   std::vector<std::string> echo, bool logprobs)
-      : CompletionBase(head, options, calls, std::move(echo), logprobs), started_(ChoiceCount()) {
+  CompletionStreamEncoder(const ResponseHead& head, const ResponseOptions& options, const Calls& calls,
+                          std::vector<std::string> echo, bool logprobs)
+      : CompletionEncoderBase(head, options, calls, std::move(echo), logprobs), started_(ChoiceCount()) {
     prefix_ = "data: ";
     JsonWriter json(&prefix_);
     json.BeginObject().Key("id").String(head.id).Key("object").String("text_completion");
@@ -168,11 +168,11 @@ class CompletionStream : public CompletionBase {
   std::vector<bool> started_;
 };
 
-class CompletionWhole : public CompletionBase {
+class CompletionEncoder : public CompletionEncoderBase {
  public:
-  CompletionWhole(const AnswerHead& head, const AnswerOptions& options, const Calls& calls,
-                  std::vector<std::string> echo, bool logprobs)
-      : CompletionBase(head, options, calls, std::move(echo), logprobs),
+  CompletionEncoder(const ResponseHead& head, const ResponseOptions& options, const Calls& calls,
+                    std::vector<std::string> echo, bool logprobs)
+      : CompletionEncoderBase(head, options, calls, std::move(echo), logprobs),
         choices_(ChoiceCount()),
         prompt_scores_(calls.size()) {}
 
@@ -234,14 +234,16 @@ class CompletionWhole : public CompletionBase {
 
 }  // namespace
 
-std::unique_ptr<CallAnswer> MakeCompletionStream(const AnswerHead& head, const AnswerOptions& options,
-                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs) {
-  return std::make_unique<CompletionStream>(head, options, calls, std::move(echo), logprobs);
+std::unique_ptr<ResponseEncoder> MakeCompletionStreamEncoder(const ResponseHead& head, const ResponseOptions& options,
+                                                             const Calls& calls, std::vector<std::string> echo,
+                                                             bool logprobs) {
+  return std::make_unique<CompletionStreamEncoder>(head, options, calls, std::move(echo), logprobs);
 }
 
-std::unique_ptr<CallAnswer> MakeCompletionAnswer(const AnswerHead& head, const AnswerOptions& options,
-                                                 const Calls& calls, std::vector<std::string> echo, bool logprobs) {
-  return std::make_unique<CompletionWhole>(head, options, calls, std::move(echo), logprobs);
+std::unique_ptr<ResponseEncoder> MakeCompletionEncoder(const ResponseHead& head, const ResponseOptions& options,
+                                                       const Calls& calls, std::vector<std::string> echo,
+                                                       bool logprobs) {
+  return std::make_unique<CompletionEncoder>(head, options, calls, std::move(echo), logprobs);
 }
 
 }  // namespace hadal::http
