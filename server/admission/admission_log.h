@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
 

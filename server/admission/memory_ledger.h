@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 
 namespace hadal::admission {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "base/sync.h"
 #include "server/base/metric_types.h"
-#include "server/base/sync.h"
 
 namespace prometheus {
 struct MetricFamily;

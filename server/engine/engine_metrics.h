@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "base/sync.h"
 #include "server/base/metrics.h"
-#include "server/base/sync.h"
 #include "server/engine/engine_observer.h"
 
 namespace hadal::engine {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 
 namespace hadal::engine {
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 
 namespace hadal::request {
 

@@ -10,7 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 #include "server/request/notifier.h"
 #include "server/request/wake_signal.h"
 

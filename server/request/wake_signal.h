@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 
 namespace hadal::request {
 

@@ -6,7 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 #include "server/rpc/call_executor.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"

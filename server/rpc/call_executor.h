@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 
 namespace hadal::rpc {
 

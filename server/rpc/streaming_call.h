@@ -14,7 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/base/sync.h"
+#include "base/sync.h"
 #include "server/rpc/call_environment.h"
 #include "server/service/call_pipeline.h"
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "base/sync.h"
 #include "models/grammar/grammar_compiler.h"
-#include "server/base/sync.h"
 #include "server/service/grammar_cache.h"
 #include "server/service/grammar_metrics.h"
 #include "server/service/grammar_options.h"

@@ -8,8 +8,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "base/sync.h"
 #include "models/token_grammar.h"
-#include "server/base/sync.h"
 
 namespace hadal::service {
 

@@ -13,11 +13,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/sync.h"
 #include "models/chat/chat_template.h"
 #include "models/grammar/grammar_compiler.h"
 #include "models/model.h"
 #include "models/tokenizer/tokenizer.h"
-#include "server/base/sync.h"
 
 namespace hadal::service {
 
