@@ -9,10 +9,11 @@
 
 namespace hadal::models {
 
-absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadContext& context, const std::string& name,
-                                                                 int64_t layer, std::shared_ptr<const RopeCache> rope,
+absl::StatusOr<std::unique_ptr<GqaAttention>> GqaAttention::Load(const LoadContext& context,
+                                                                 const config::GqaConfig& config,
+                                                                 const std::string& name, int64_t layer,
+                                                                 std::shared_ptr<const RopeCache> rope,
                                                                  const PagedCache* keys, const PagedCache* values) {
-  const config::AttentionConfig& config = context.config.attention;
   std::unique_ptr<GqaAttention> block(new GqaAttention());
   block->heads_ = config.heads;
   block->kv_heads_ = config.kv_heads;
@@ -66,14 +67,14 @@ absl::Status GqaAttention::Forward(const ForwardContext& context, const kernels:
                                           .v_cache = values_->Layer(layer_),
                                           .slot_mapping = context.batch.slot_mapping}));
 
-  HADAL_ASSIGN_OR_RETURN(const kernels::TensorView mixed, context.arena.Take(dtype_, {tokens, q_width}));
+  HADAL_ASSIGN_OR_RETURN(const kernels::TensorView attn_output, context.arena.Take(dtype_, {tokens, q_width}));
   HADAL_RETURN_IF_ERROR(backend.PagedAttention({.q = q,
                                                 .k_cache = keys_->Layer(layer_),
                                                 .v_cache = values_->Layer(layer_),
-                                                .out = mixed.SplitLast(head_dim_),
+                                                .out = attn_output.SplitLast(head_dim_),
                                                 .batch = context.batch.ragged,
                                                 .scale = scale_}));
-  return out_.Forward(backend, mixed, out);
+  return out_.Forward(backend, attn_output, out);
 }
 
 }  // namespace hadal::models

@@ -20,8 +20,9 @@ namespace hadal::models {
 // `name`.{q,k,v,o}_proj, `name`.{q,k}_norm. Immutable once loaded; borrows the caches.
 class GqaAttention : public AttentionBlock {
  public:
-  static absl::StatusOr<std::unique_ptr<GqaAttention>> Load(const LoadContext& context, const std::string& name,
-                                                            int64_t layer, std::shared_ptr<const RopeCache> rope,
+  static absl::StatusOr<std::unique_ptr<GqaAttention>> Load(const LoadContext& context, const config::GqaConfig& config,
+                                                            const std::string& name, int64_t layer,
+                                                            std::shared_ptr<const RopeCache> rope,
                                                             const PagedCache* keys, const PagedCache* values);
 
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,

@@ -17,17 +17,16 @@ constexpr double kKeyNormEps = 1e-6;  // not in config.json
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Indexer>> Indexer::Load(const LoadContext& context, const std::string& name,
-                                                       int64_t layer, std::shared_ptr<const RopeCache> rope,
-                                                       const PagedCache* keys) {
-  const config::IndexerConfig& config = *context.config.indexer;
+absl::StatusOr<std::unique_ptr<Indexer>> Indexer::Load(const LoadContext& context, const config::MlaConfig& mla,
+                                                       const std::string& name, int64_t layer,
+                                                       std::shared_ptr<const RopeCache> rope, const PagedCache* keys) {
+  const config::IndexerConfig& config = *mla.indexer;
   const int64_t hidden = context.config.hidden_size;
-  const int64_t q_rank = context.config.mla->q_lora_rank;
   std::unique_ptr<Indexer> indexer(new Indexer(config));
   indexer->layer_ = layer;
   indexer->dtype_ = context.dtype();
   HADAL_ASSIGN_OR_RETURN(indexer->query_, Linear::Load(context, absl::StrCat(name, ".wq_b"),
-                                                       {.out = config.heads * config.head_dim, .in = q_rank}));
+                                                       {.out = config.heads * config.head_dim, .in = mla.q_lora_rank}));
   HADAL_ASSIGN_OR_RETURN(indexer->key_,
                          Linear::Load(context, absl::StrCat(name, ".wk"), {.out = config.head_dim, .in = hidden}));
   HADAL_ASSIGN_OR_RETURN(indexer->key_norm_,

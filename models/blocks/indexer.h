@@ -23,9 +23,10 @@ namespace hadal::models {
 // Checkpoint names: `name`.{wq_b, wk, k_norm, weights_proj}. Immutable once loaded; borrows the cache.
 class Indexer {
  public:
-  static absl::StatusOr<std::unique_ptr<Indexer>> Load(const LoadContext& context, const std::string& name,
-                                                       int64_t layer, std::shared_ptr<const RopeCache> rope,
-                                                       const PagedCache* keys);
+  // `mla` has an indexer.
+  static absl::StatusOr<std::unique_ptr<Indexer>> Load(const LoadContext& context, const config::MlaConfig& mla,
+                                                       const std::string& name, int64_t layer,
+                                                       std::shared_ptr<const RopeCache> rope, const PagedCache* keys);
 
   int64_t top_k() const { return config_.top_k; }
 

@@ -22,48 +22,49 @@ TensorView ByHead(const TensorView& kv_b, int64_t heads) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadContext& context, const std::string& name,
-                                                                 int64_t layer, std::shared_ptr<const RopeCache> rope,
-                                                                 const PagedCache* latents,
-                                                                 std::unique_ptr<Indexer> indexer) {
-  const config::ModelConfig& config = context.config;
-  const config::MlaConfig& mla = *config.mla;
-  std::unique_ptr<MlaAttention> block(new MlaAttention(mla));
-  block->heads_ = config.attention.heads;
+absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(
+    const LoadContext& context, const config::MlaConfig& config, const std::string& name, int64_t layer,
+    std::shared_ptr<const RopeCache> rope, const PagedCache* latents, const PagedCache* index_keys) {
+  std::unique_ptr<MlaAttention> block(new MlaAttention(config));
   block->layer_ = layer;
   // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (arXiv:2309.00071,
   // section 3.4).
   block->scale_ = static_cast<float>(kernels::MlaSoftmaxScaleFactor(config.rope) /
-                                     std::sqrt(static_cast<double>(mla.qk_head_dim())));
+                                     std::sqrt(static_cast<double>(config.qk_head_dim())));
   block->dtype_ = context.dtype();
-  block->rope_layout_ = mla.rope_interleaved ? kernels::RopeLayout::kInterleaved : kernels::RopeLayout::kHalfSplit;
-  const int64_t hidden = config.hidden_size;
-  const int64_t q_width = config.attention.heads * mla.qk_head_dim();
-  if (mla.q_lora_rank > 0) {
-    HADAL_ASSIGN_OR_RETURN(block->q_a_proj_, Linear::Load(context, absl::StrCat(name, ".q_a_proj"),
-                                                          {.out = mla.q_lora_rank, .in = hidden, .bias = mla.bias}));
+  block->rope_layout_ = config.rope_interleaved ? kernels::RopeLayout::kInterleaved : kernels::RopeLayout::kHalfSplit;
+  const int64_t hidden = context.config.hidden_size;
+  const int64_t q_width = config.heads * config.qk_head_dim();
+  if (config.q_lora_rank > 0) {
+    HADAL_ASSIGN_OR_RETURN(block->q_a_proj_,
+                           Linear::Load(context, absl::StrCat(name, ".q_a_proj"),
+                                        {.out = config.q_lora_rank, .in = hidden, .bias = config.bias}));
     HADAL_ASSIGN_OR_RETURN(block->q_a_norm_, RmsNorm::Load(context, absl::StrCat(name, ".q_a_layernorm"),
-                                                           mla.q_lora_rank, mla.latent_norm_eps));
+                                                           config.q_lora_rank, config.latent_norm_eps));
     HADAL_ASSIGN_OR_RETURN(block->q_proj_, Linear::Load(context, absl::StrCat(name, ".q_b_proj"),
-                                                        {.out = q_width, .in = mla.q_lora_rank}));
+                                                        {.out = q_width, .in = config.q_lora_rank}));
   } else {
     HADAL_ASSIGN_OR_RETURN(block->q_proj_,
                            Linear::Load(context, absl::StrCat(name, ".q_proj"), {.out = q_width, .in = hidden}));
   }
-  HADAL_ASSIGN_OR_RETURN(block->kv_a_proj_, Linear::Load(context, absl::StrCat(name, ".kv_a_proj_with_mqa"),
-                                                         {.out = mla.latent_dim(), .in = hidden, .bias = mla.bias}));
+  HADAL_ASSIGN_OR_RETURN(block->kv_a_proj_,
+                         Linear::Load(context, absl::StrCat(name, ".kv_a_proj_with_mqa"),
+                                      {.out = config.latent_dim(), .in = hidden, .bias = config.bias}));
   HADAL_ASSIGN_OR_RETURN(block->kv_a_norm_, RmsNorm::Load(context, absl::StrCat(name, ".kv_a_layernorm"),
-                                                          mla.kv_lora_rank, mla.latent_norm_eps));
+                                                          config.kv_lora_rank, config.latent_norm_eps));
   HADAL_ASSIGN_OR_RETURN(
       block->kv_b_proj_,
       Linear::Load(context, absl::StrCat(name, ".kv_b_proj"),
-                   {.out = config.attention.heads * (mla.qk_nope_head_dim + mla.v_head_dim), .in = mla.kv_lora_rank}));
-  HADAL_ASSIGN_OR_RETURN(
-      block->out_, Linear::Load(context, absl::StrCat(name, ".o_proj"),
-                                {.out = hidden, .in = config.attention.heads * mla.v_head_dim, .bias = mla.bias}));
+                   {.out = config.heads * (config.qk_nope_head_dim + config.v_head_dim), .in = config.kv_lora_rank}));
+  HADAL_ASSIGN_OR_RETURN(block->out_,
+                         Linear::Load(context, absl::StrCat(name, ".o_proj"),
+                                      {.out = hidden, .in = config.heads * config.v_head_dim, .bias = config.bias}));
+  if (config.indexer.has_value()) {
+    HADAL_ASSIGN_OR_RETURN(block->indexer_,
+                           Indexer::Load(context, config, absl::StrCat(name, ".indexer"), layer, rope, index_keys));
+  }
   block->rope_ = std::move(rope);
   block->latents_ = latents;
-  block->indexer_ = std::move(indexer);
   return block;
 }
 
@@ -82,7 +83,8 @@ absl::Status MlaAttention::Forward(const ForwardContext& context, const TensorVi
   const int64_t rank = config_.kv_lora_rank;
   const int64_t rope_dim = config_.qk_rope_head_dim;
 
-  HADAL_ASSIGN_OR_RETURN(const TensorView q_rows, context.arena.Take(dtype_, {tokens, heads_ * config_.qk_head_dim()}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView q_rows,
+                         context.arena.Take(dtype_, {tokens, config_.heads * config_.qk_head_dim()}));
   TensorView q_latent;
   if (config_.q_lora_rank > 0) {
     HADAL_ASSIGN_OR_RETURN(q_latent, context.arena.Take(dtype_, {tokens, config_.q_lora_rank}));
@@ -101,46 +103,48 @@ absl::Status MlaAttention::Forward(const ForwardContext& context, const TensorVi
                                           .slot_mapping = context.batch.slot_mapping}));
   if (indexer_ != nullptr) HADAL_RETURN_IF_ERROR(indexer_->AppendKeys(context, x));
 
-  HADAL_ASSIGN_OR_RETURN(const TensorView mixed, context.arena.Take(dtype_, {tokens, heads_ * config_.v_head_dim}));
-  const TensorView mixed_heads = mixed.SplitLast(config_.v_head_dim);
+  HADAL_ASSIGN_OR_RETURN(const TensorView attn_output,
+                         context.arena.Take(dtype_, {tokens, config_.heads * config_.v_head_dim}));
+  const TensorView output_by_head = attn_output.SplitLast(config_.v_head_dim);
   for (const MlaRun& run : context.batch.mla_runs) {
     const TensorView run_q = q.Slice(0, run.token_begin, run.token_count);
-    const TensorView run_mixed = mixed_heads.Slice(0, run.token_begin, run.token_count);
+    const TensorView run_output = output_by_head.Slice(0, run.token_begin, run.token_count);
     if (run.expanded) {
       HADAL_RETURN_IF_ERROR(
-          Expanded(context, run, run_q, latent.Slice(0, run.token_begin, run.token_count), run_mixed));
+          Expanded(context, run, run_q, latent.Slice(0, run.token_begin, run.token_count), run_output));
     } else if (run.sparse) {
       HADAL_RETURN_IF_ERROR(Sparse(context, run, x.Slice(0, run.token_begin, run.token_count),
-                                   q_latent.Slice(0, run.token_begin, run.token_count), run_q, run_mixed));
+                                   q_latent.Slice(0, run.token_begin, run.token_count), run_q, run_output));
     } else {
-      HADAL_RETURN_IF_ERROR(Absorbed(context, run, run_q, TensorView(), run_mixed));
+      HADAL_RETURN_IF_ERROR(Absorbed(context, run, run_q, TensorView(), run_output));
     }
   }
-  return out_.Forward(backend, mixed, out);
+  return out_.Forward(backend, attn_output, out);
 }
 
 absl::Status MlaAttention::Sparse(const ForwardContext& context, const MlaRun& run, const TensorView& x,
-                                  const TensorView& q_latent, const TensorView& q, const TensorView& mixed) const {
+                                  const TensorView& q_latent, const TensorView& q,
+                                  const TensorView& attn_output) const {
   const Arena::Scope scope(context.arena);
   HADAL_ASSIGN_OR_RETURN(const TensorView selected,
                          context.arena.Take(kernels::DType::kI32, {run.token_count, indexer_->top_k()}));
   HADAL_RETURN_IF_ERROR(indexer_->Select(context, run, x, q_latent, selected));
-  return Absorbed(context, run, q, selected, mixed);
+  return Absorbed(context, run, q, selected, attn_output);
 }
 
 absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun& run, const TensorView& q,
-                                    const TensorView& selected, const TensorView& mixed) const {
+                                    const TensorView& selected, const TensorView& attn_output) const {
   kernels::Backend& backend = context.backend;
   const Arena::Scope scope(context.arena);
-  const TensorView up = ByHead(kv_b_proj_.weight(), heads_);
+  const TensorView up = ByHead(kv_b_proj_.weight(), config_.heads);
   const int64_t nope = config_.qk_nope_head_dim;
 
   HADAL_ASSIGN_OR_RETURN(const TensorView q_lat,
-                         context.arena.Take(dtype_, {run.token_count, heads_, config_.kv_lora_rank}));
+                         context.arena.Take(dtype_, {run.token_count, config_.heads, config_.kv_lora_rank}));
   HADAL_RETURN_IF_ERROR(
       backend.BatchedGemm({.x = q.Slice(2, 0, nope), .w = up.Slice(1, 0, nope), .out = q_lat, .transpose_w = true}));
   HADAL_ASSIGN_OR_RETURN(const TensorView o_lat,
-                         context.arena.Take(dtype_, {run.token_count, heads_, config_.kv_lora_rank}));
+                         context.arena.Take(dtype_, {run.token_count, config_.heads, config_.kv_lora_rank}));
   HADAL_RETURN_IF_ERROR(backend.MlaAttention({.q_lat = q_lat,
                                               .q_pe = q.Slice(2, nope, config_.qk_rope_head_dim),
                                               .cache = WithoutHeads(latents_->Layer(layer_)),
@@ -148,11 +152,11 @@ absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun&
                                               .batch = run.ragged,
                                               .scale = scale_,
                                               .selected = selected}));
-  return backend.BatchedGemm({.x = o_lat, .w = up.Slice(1, nope, config_.v_head_dim), .out = mixed});
+  return backend.BatchedGemm({.x = o_lat, .w = up.Slice(1, nope, config_.v_head_dim), .out = attn_output});
 }
 
 absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun& run, const TensorView& q,
-                                    const TensorView& latent, const TensorView& mixed) const {
+                                    const TensorView& latent, const TensorView& attn_output) const {
   kernels::Backend& backend = context.backend;
   const Arena::Scope scope(context.arena);
   const int64_t nope = config_.qk_nope_head_dim;
@@ -167,7 +171,7 @@ absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun&
   }
   const int64_t expanded_width = nope + config_.v_head_dim;
   HADAL_ASSIGN_OR_RETURN(const TensorView kv_rows,
-                         context.arena.Take(dtype_, {run.kv_tokens, heads_ * expanded_width}));
+                         context.arena.Take(dtype_, {run.kv_tokens, config_.heads * expanded_width}));
   HADAL_RETURN_IF_ERROR(kv_b_proj_.Forward(backend, source.Slice(1, 0, config_.kv_lora_rank), kv_rows));
   const TensorView kv = kv_rows.SplitLast(expanded_width);  // [kv_tokens, heads, nope + v]
   return backend.MlaPrefill({.q_nope = q.Slice(2, 0, nope),
@@ -176,7 +180,7 @@ absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun&
                              .k_pe = source.Slice(1, config_.kv_lora_rank, config_.qk_rope_head_dim),
                              .v = kv.Slice(2, nope, config_.v_head_dim),
                              .kv_start = run.kv_start,
-                             .out = mixed,
+                             .out = attn_output,
                              .batch = run.ragged,
                              .scale = scale_});
 }

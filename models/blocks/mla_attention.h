@@ -26,10 +26,11 @@ namespace hadal::models {
 // the caches.
 class MlaAttention : public AttentionBlock {
  public:
-  static absl::StatusOr<std::unique_ptr<MlaAttention>> Load(const LoadContext& context, const std::string& name,
-                                                            int64_t layer, std::shared_ptr<const RopeCache> rope,
-                                                            const PagedCache* latents,
-                                                            std::unique_ptr<Indexer> indexer = nullptr);
+  // `index_keys` is null exactly when the configuration has no indexer.
+  static absl::StatusOr<std::unique_ptr<MlaAttention>> Load(const LoadContext& context, const config::MlaConfig& config,
+                                                            const std::string& name, int64_t layer,
+                                                            std::shared_ptr<const RopeCache> rope,
+                                                            const PagedCache* latents, const PagedCache* index_keys);
 
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;
@@ -40,20 +41,19 @@ class MlaAttention : public AttentionBlock {
   // x [tokens, hidden] -> q [tokens, heads * qk_head_dim] through q_latent [tokens, q_lora_rank], absent without one
   absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
                             const kernels::TensorView& q_latent, const kernels::TensorView& q) const;
-  // q [run tokens, heads, qk_head_dim] -> mixed [run tokens, heads, v_head_dim], over the cache; `selected` is absent
-  // or lists the positions, i32 [run tokens, top_k]
+  // q [run tokens, heads, qk_head_dim] -> attn_output [run tokens, heads, v_head_dim], over the cache; `selected` is
+  // absent or lists the positions, i32 [run tokens, top_k]
   absl::Status Absorbed(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& q,
-                        const kernels::TensorView& selected, const kernels::TensorView& mixed) const;
+                        const kernels::TensorView& selected, const kernels::TensorView& attn_output) const;
   // The same over the indexer's choice; x [run tokens, hidden], q_latent [run tokens, q_lora_rank].
   absl::Status Sparse(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& x,
                       const kernels::TensorView& q_latent, const kernels::TensorView& q,
-                      const kernels::TensorView& mixed) const;
+                      const kernels::TensorView& attn_output) const;
   // The same through expanded keys and values; `latent` [run tokens, latent_dim] are the run's own rows.
   absl::Status Expanded(const ForwardContext& context, const MlaRun& run, const kernels::TensorView& q,
-                        const kernels::TensorView& latent, const kernels::TensorView& mixed) const;
+                        const kernels::TensorView& latent, const kernels::TensorView& attn_output) const;
 
   config::MlaConfig config_;
-  int64_t heads_ = 0;
   int64_t layer_ = 0;
   float scale_ = 1.0f;
   kernels::DType dtype_ = kernels::DType::kBF16;

@@ -20,7 +20,7 @@ void MlaPlanner::Plan(const StepInput& input, StepUpload& upload) {
   for (int32_t s = 0; s < input.sequences(); ++s) {
     const int32_t new_tokens = input.query_start[s + 1] - input.query_start[s];
     const int32_t context_tokens = input.context_lens[s];
-    const bool sparse = indexer_top_k_ > 0 && context_tokens > indexer_top_k_;
+    const bool sparse = config_.indexer.has_value() && context_tokens > config_.indexer->top_k;
     const bool expanded = !sparse && Expand(new_tokens, context_tokens);
     if (runs_.empty() || runs_.back().expanded != expanded || runs_.back().sparse != sparse) {
       Draft& draft = drafts_.emplace_back();
@@ -53,7 +53,7 @@ std::vector<MlaRun> MlaPlanner::WorstRuns(const StepBatch& batch) {
   absorbed.token_count = static_cast<int32_t>(batch.tokens());
   absorbed.ragged = batch.ragged;
   std::vector<MlaRun> runs = {absorbed};
-  if (indexer_top_k_ > 0) {
+  if (config_.indexer.has_value()) {
     runs.push_back(absorbed);
     runs.back().sparse = true;
   }

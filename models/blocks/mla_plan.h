@@ -17,7 +17,7 @@ namespace hadal::models {
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
 // Splits a step into runs of neighbouring sequences that attend in the same form (arXiv:2405.04434, section 2.1):
-// absorbed for decode and for short chunks behind a long prefix, expanded where the new tokens are many. With an
+// absorbed for decode and for short chunks after a long prefix, expanded where the new tokens are many. With an
 // indexer, a sequence of more than its top_k tokens is sparse: a choice is needed, and only the absorbed form reads
 // single positions. Thread-compatible; one user at a time. Its host arrays back the planned runs until the next Plan.
 class MlaPlanner {
@@ -25,9 +25,7 @@ class MlaPlanner {
   // A sequence is expanded only when its context is at most this many times its new tokens: bounds the workspace.
   static constexpr int64_t kMaxExpansion = 2;
 
-  // `indexer_top_k`: positions that a query keeps; 0 without an indexer.
-  MlaPlanner(const config::MlaConfig& config, MlaForm form, int64_t indexer_top_k = 0)
-      : config_(config), form_(form), indexer_top_k_(indexer_top_k) {}
+  MlaPlanner(const config::MlaConfig& config, MlaForm form) : config_(config), form_(form) {}
 
   // Decides the runs and adds their arrays to the upload.
   void Plan(const StepInput& input, StepUpload& upload);
@@ -53,7 +51,6 @@ class MlaPlanner {
 
   config::MlaConfig config_;
   MlaForm form_;
-  int64_t indexer_top_k_;
   std::vector<Draft> drafts_;
   std::vector<MlaRun> runs_;
   std::vector<int32_t> worst_context_;  // backs the expanded run of WorstRuns

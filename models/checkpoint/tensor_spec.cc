@@ -24,7 +24,7 @@ kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype) {
 
 bool IsIgnorableTensor(const config::ModelConfig& config, absl::string_view name) {
   if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
-  if (config.v4_attention) return IsDeepseekV4MtpTensor(name);
+  if (std::holds_alternative<config::HybridAttentionConfig>(config.attention)) return IsDeepseekV4MtpTensor(name);
   if (config.tie_word_embeddings && name == "lm_head.weight") return true;
   if (!absl::ConsumePrefix(&name, "model.layers.")) return false;
   const size_t dot = name.find('.');

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,20 +15,27 @@
 
 namespace hadal::config {
 
-// Multi-head attention with shared key-value heads. With latent attention (ModelConfig::mla) `heads` counts its heads,
-// kv_heads equals it and head_dim is 0; with ModelConfig::v4_attention `heads` counts the query heads,
-// kv_heads is 1 and head_dim is 0.
-struct AttentionConfig {
+// Grouped-query attention: multi-head when kv_heads equals heads, multi-query when it is 1.
+struct GqaConfig {
   int64_t heads = 0;
   int64_t kv_heads = 0;   // divides heads
   int64_t head_dim = 0;   // even
   bool qkv_bias = false;  // q_proj, k_proj and v_proj have a bias
   bool out_bias = false;  // o_proj has a bias
   bool qk_norm = false;   // q_norm and k_norm over head_dim (Qwen3)
+  kernels::RopeConfig rope;
+};
+
+// Lightning indexer of sparse attention (DeepSeek-V3.2 and V4): what a query attends to.
+struct IndexerConfig {
+  int64_t heads = 0;     // index_n_heads
+  int64_t head_dim = 0;  // index_head_dim, at least the rotated width
+  int64_t top_k = 0;     // index_topk: keys (V3.2) or compressed entries (V4) that a query keeps
 };
 
 // Multi-head latent attention (DeepSeek-V2, section 2.1). Widths count values.
 struct MlaConfig {
+  int64_t heads = 0;
   int64_t q_lora_rank = 0;  // 0: one full q_proj instead of q_a_proj, q_a_layernorm, q_b_proj
   int64_t kv_lora_rank = 0;
   int64_t qk_nope_head_dim = 0;
@@ -36,39 +44,41 @@ struct MlaConfig {
   bool bias = false;              // q_a_proj, kv_a_proj_with_mqa and o_proj have a bias
   bool rope_interleaved = true;   // stored order of the rope rows: pairs (2i, 2i+1), else (i, i + d/2)
   double latent_norm_eps = 1e-6;  // of q_a_layernorm and kv_a_layernorm; transformers does not take rms_norm_eps here
+  kernels::RopeConfig rope;
+  std::optional<IndexerConfig> indexer;  // DeepSeek-V3.2
 
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
   int64_t latent_dim() const { return kv_lora_rank + qk_rope_head_dim; }  // cached values per token and layer
 };
 
-// Lightning indexer of sparse attention (DeepSeek-V3.2 and V4): which keys a query attends to.
-struct IndexerConfig {
-  int64_t heads = 0;     // index_n_heads
-  int64_t head_dim = 0;  // index_head_dim, at least the rotated width
-  int64_t top_k = 0;     // index_topk: keys (V3.2) or compressed entries (V4) that a query keeps
+// What a layer of hybrid attention reads besides its window (arXiv:2606.19348, section 2.3).
+enum class HybridLayer {
+  kSliding,  // nothing
+  kCsa,      // compressed sparse attention: the entries that an indexer chooses
+  kHca,      // heavily compressed attention: every entry
 };
 
-enum class V4AttentionKind {
-  kSliding,  // the last sliding_window tokens only
-  kSparse,   // and the indexer's choice of entries that each stand for sparse_ratio tokens
-  kHeavy,    // and every entry of heavy_ratio tokens
-};
-
-// DeepSeek-V4's attention: one key-value head of head_dim, whose last rope_head_dim values are rotated, is key
-// and value of all AttentionConfig::heads; the output projection has o_groups groups of heads and o_lora_rank
-// values a group.
-struct V4AttentionConfig {
+// DeepSeek-V4's hybrid attention. One key-value head of head_dim, whose last rope_head_dim values are rotated, is key
+// and value of all heads; each layer reads a sliding window and perhaps compressed entries of older tokens. The output
+// projection has o_groups groups of heads and o_lora_rank values a group.
+struct HybridAttentionConfig {
+  int64_t heads = 0;
   int64_t q_lora_rank = 0;
   int64_t head_dim = 0;
   int64_t rope_head_dim = 0;  // even, at most head_dim
   int64_t o_groups = 0;       // divides heads
   int64_t o_lora_rank = 0;
-  int64_t sliding_window = 0;           // tokens, the query's own included
-  std::vector<V4AttentionKind> layers;  // [layers]
-  int64_t sparse_ratio = 4;             // tokens per compressed entry
-  int64_t heavy_ratio = 128;
-  kernels::RopeConfig compress_rope;  // of the sparse and heavy layers; ModelConfig::rope is the sliding layers'
+  int64_t sliding_window = 0;            // tokens, the query's own included
+  std::vector<HybridLayer> layers;       // [ModelConfig::layers]
+  int64_t csa_ratio = 4;                 // tokens per compressed entry in CSA layers
+  int64_t hca_ratio = 128;               // the same in HCA layers; not csa_ratio
+  std::optional<IndexerConfig> indexer;  // of CSA layers; there whenever a layer is one
+  kernels::RopeConfig sliding_rope;      // of sliding layers
+  kernels::RopeConfig compressed_rope;   // of CSA and HCA layers
 };
+
+// The attention of all layers: exactly one kind, with everything that it needs.
+using AttentionConfig = std::variant<GqaConfig, MlaConfig, HybridAttentionConfig>;
 
 // Hyper-connections (DeepSeek-V4): `streams` residual streams, mixed by a matrix that `sinkhorn_iterations` rounds make
 // doubly stochastic.
@@ -106,11 +116,11 @@ struct MoeConfig {
   int64_t shared_intermediate_size() const { return shared_experts * intermediate_size; }
 };
 
-// Block-quantised FP8 weights: X.weight is E4M3; X.weight_scale_inv or, in V4, X.scale holds one factor a block.
+// Block-quantised FP8 weights: X.weight is E4M3; X.weight_scale_inv or, in V4, X.scale holds one scale a block.
 struct Fp8Config {
   int64_t block_rows = 128;
   int64_t block_columns = 128;
-  bool fp4_experts = false;  // routed experts are packed E2M1 with one factor per row and 32 columns (V4)
+  bool fp4_experts = false;  // routed experts are packed E2M1 with one scale per row and 32 columns (V4)
 };
 
 // A checkpoint's config.json (with the end tokens of generation_config.json), checked: every number is in range and
@@ -129,13 +139,9 @@ struct ModelConfig {
   bool mlp_bias = false;             // gate_proj, up_proj and down_proj have a bias
 
   AttentionConfig attention;
-  std::optional<MlaConfig> mla;
-  std::optional<IndexerConfig> indexer;
-  std::optional<V4AttentionConfig> v4_attention;
   std::optional<HyperConnectionConfig> hyper_connections;
   std::optional<MoeConfig> moe;
   std::optional<Fp8Config> fp8;
-  kernels::RopeConfig rope;
 
   int64_t mtp_layers = 0;  // layers [layers, layers + mtp_layers) may be in the files; they are ignored
 

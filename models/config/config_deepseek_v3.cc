@@ -40,8 +40,7 @@ void ParseMoe(FieldReader& fields, ModelConfig& config) {
 }  // namespace
 
 void ParseDeepseekV3Fields(FieldReader& fields, ModelConfig& config) {
-  ParseMlaFields(fields, config);
-  config.mla->rope_interleaved = fields.BoolOr("rope_interleave", !fields.HasKey("rope_interleave"));
+  ParseMlaFields(fields, config).rope_interleaved = fields.BoolOr("rope_interleave", !fields.HasKey("rope_interleave"));
   ParseMoe(fields, config);
   const char* mtp_key = fields.Has("num_nextn_predict_layers") ? "num_nextn_predict_layers" : "num_mtp_layers";
   config.mtp_layers = fields.IntOr(mtp_key, 1, 0, 64);

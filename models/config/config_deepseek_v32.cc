@@ -5,8 +5,7 @@
 namespace hadal::config {
 namespace {
 
-void ParseIndexer(FieldReader& fields, ModelConfig& config) {
-  const MlaConfig& mla = *config.mla;
+void ParseIndexer(FieldReader& fields, MlaConfig& mla) {
   if (mla.q_lora_rank == 0) {
     fields.Fail("q_lora_rank", "an integer (the indexer's queries come from the q latent)", "null");
   }
@@ -18,7 +17,7 @@ void ParseIndexer(FieldReader& fields, ModelConfig& config) {
     fields.Fail("index_head_dim", absl::StrCat("at least qk_rope_head_dim, ", mla.qk_rope_head_dim),
                 absl::StrCat(indexer.head_dim));
   }
-  config.indexer = indexer;
+  mla.indexer = indexer;
 }
 
 // What transformers 5 writes about the layers; it may only repeat what the other fields say.
@@ -49,10 +48,11 @@ void CheckLayerLists(FieldReader& fields, const ModelConfig& config) {
 void ParseDeepseekV32Fields(FieldReader& fields, ModelConfig& config) {
   ParseDeepseekV3Fields(fields, config);
   if (!fields.status().ok()) return;
-  if (!config.mla->rope_interleaved) {
+  MlaConfig& mla = std::get<MlaConfig>(config.attention);
+  if (!mla.rope_interleaved) {
     fields.Unsupported("rope_interleave", "deepseek_v32 rotates neighbouring pairs, found false");
   }
-  ParseIndexer(fields, config);
+  ParseIndexer(fields, mla);
   if (fields.status().ok()) CheckLayerLists(fields, config);
 }
 

@@ -45,7 +45,7 @@ int64_t RotatedWidth(int64_t head_dim, double partial) {
 }
 
 // partial_rotary_factor must mean the rotated width that is known already.
-void CheckPartial(FieldReader& fields, const V4AttentionConfig& attention) {
+void CheckPartial(FieldReader& fields, const HybridAttentionConfig& attention) {
   if (!fields.Has("partial_rotary_factor")) return;
   const double partial = fields.Double("partial_rotary_factor", 0.0, 1.0);
   const int64_t width = RotatedWidth(attention.head_dim, partial);
@@ -55,7 +55,7 @@ void CheckPartial(FieldReader& fields, const V4AttentionConfig& attention) {
               absl::StrCat(partial, ", ", width, " values"));
 }
 
-void ParseWidths(FieldReader& fields, const AttentionConfig& heads, V4AttentionConfig& attention) {
+void ParseWidths(FieldReader& fields, HybridAttentionConfig& attention) {
   attention.q_lora_rank = fields.Int("q_lora_rank", 1, kMaxLoraRank);
   attention.head_dim = fields.Int("head_dim", 2, kMaxHeadDim);
   const char* rope_key = "qk_rope_head_dim";
@@ -74,31 +74,31 @@ void ParseWidths(FieldReader& fields, const AttentionConfig& heads, V4AttentionC
   }
   if (fields.status().ok()) CheckPartial(fields, attention);
   attention.o_groups = fields.Int("o_groups", 1, kMaxHeads);
-  if (fields.status().ok() && heads.heads % attention.o_groups != 0) {
-    fields.Fail("o_groups", absl::StrCat("a divisor of num_attention_heads, ", heads.heads),
+  if (fields.status().ok() && attention.heads % attention.o_groups != 0) {
+    fields.Fail("o_groups", absl::StrCat("a divisor of num_attention_heads, ", attention.heads),
                 absl::StrCat(attention.o_groups));
   }
   attention.o_lora_rank = fields.Int("o_lora_rank", 1, kMaxLoraRank);
   attention.sliding_window = fields.Int("sliding_window", 1, kMaxWindow);
 }
 
-void ParseRates(FieldReader& fields, V4AttentionConfig& attention) {
-  attention.sparse_ratio = fields.IntOr("compress_rate_csa", attention.sparse_ratio, 2, kMaxRatio);
-  attention.heavy_ratio = fields.IntOr("compress_rate_hca", attention.heavy_ratio, 2, kMaxRatio);
+void ParseRates(FieldReader& fields, HybridAttentionConfig& attention) {
+  attention.csa_ratio = fields.IntOr("compress_rate_csa", attention.csa_ratio, 2, kMaxRatio);
+  attention.hca_ratio = fields.IntOr("compress_rate_hca", attention.hca_ratio, 2, kMaxRatio);
   if (auto object = fields.OptionalObject("compress_rates"); object && fields.status().ok()) {
     FieldReader rates(fields.file(), "compress_rates.", *object);
-    attention.sparse_ratio = rates.IntOr("compressed_sparse_attention", attention.sparse_ratio, 2, kMaxRatio);
-    attention.heavy_ratio = rates.IntOr("heavily_compressed_attention", attention.heavy_ratio, 2, kMaxRatio);
+    attention.csa_ratio = rates.IntOr("compressed_sparse_attention", attention.csa_ratio, 2, kMaxRatio);
+    attention.hca_ratio = rates.IntOr("heavily_compressed_attention", attention.hca_ratio, 2, kMaxRatio);
     fields.Adopt(rates.status());
   }
-  if (fields.status().ok() && attention.sparse_ratio == attention.heavy_ratio) {
-    fields.Fail("compress_rates", "two rates", absl::StrCat("twice ", attention.sparse_ratio));
+  if (fields.status().ok() && attention.csa_ratio == attention.hca_ratio) {
+    fields.Fail("compress_rates", "two rates", absl::StrCat("twice ", attention.csa_ratio));
   }
 }
 
 // One entry a layer; the published lists go on with the layers for multi-token prediction, which are ignored.
-std::vector<V4AttentionKind> ParseRatios(FieldReader& fields, const V4AttentionConfig& attention, int64_t layers) {
-  std::vector<V4AttentionKind> kinds;
+std::vector<HybridLayer> ParseRatios(FieldReader& fields, const HybridAttentionConfig& attention, int64_t layers) {
+  std::vector<HybridLayer> kinds;
   const std::vector<int32_t> ratios = fields.IntList("compress_ratios", 0, kMaxRatio, kMaxLayers + kMaxMtpLayers);
   const auto count = static_cast<int64_t>(ratios.size());
   if (fields.status().ok() && (count < layers || count > layers + kMaxMtpLayers)) {
@@ -109,14 +109,14 @@ std::vector<V4AttentionKind> ParseRatios(FieldReader& fields, const V4AttentionC
   if (!fields.status().ok()) return kinds;
   for (int64_t ratio : ratios) {
     if (ratio == 0) {
-      kinds.push_back(V4AttentionKind::kSliding);
-    } else if (ratio == attention.sparse_ratio) {
-      kinds.push_back(V4AttentionKind::kSparse);
-    } else if (ratio == attention.heavy_ratio) {
-      kinds.push_back(V4AttentionKind::kHeavy);
+      kinds.push_back(HybridLayer::kSliding);
+    } else if (ratio == attention.csa_ratio) {
+      kinds.push_back(HybridLayer::kCsa);
+    } else if (ratio == attention.hca_ratio) {
+      kinds.push_back(HybridLayer::kHca);
     } else {
-      fields.Unsupported("compress_ratios", absl::StrCat("hadal offers 0, ", attention.sparse_ratio, " and ",
-                                                         attention.heavy_ratio, ", found ", ratio));
+      fields.Unsupported("compress_ratios", absl::StrCat("hadal offers 0, ", attention.csa_ratio, " and ",
+                                                         attention.hca_ratio, ", found ", ratio));
       return {};
     }
   }
@@ -124,8 +124,8 @@ std::vector<V4AttentionKind> ParseRatios(FieldReader& fields, const V4AttentionC
   return kinds;
 }
 
-std::vector<V4AttentionKind> ParseLayerTypes(FieldReader& fields, int64_t layers) {
-  std::vector<V4AttentionKind> kinds;
+std::vector<HybridLayer> ParseLayerTypes(FieldReader& fields, int64_t layers) {
+  std::vector<HybridLayer> kinds;
   const std::vector<std::string> types = fields.StringList("layer_types", kMaxLayers);
   if (fields.status().ok() && static_cast<int64_t>(types.size()) != layers) {
     fields.Fail("layer_types", absl::StrCat("one for each of ", layers, " layers"), absl::StrCat(types.size()));
@@ -133,11 +133,11 @@ std::vector<V4AttentionKind> ParseLayerTypes(FieldReader& fields, int64_t layers
   if (!fields.status().ok()) return kinds;
   for (const std::string& type : types) {
     if (type == "sliding_attention") {
-      kinds.push_back(V4AttentionKind::kSliding);
+      kinds.push_back(HybridLayer::kSliding);
     } else if (type == "compressed_sparse_attention") {
-      kinds.push_back(V4AttentionKind::kSparse);
+      kinds.push_back(HybridLayer::kCsa);
     } else if (type == "heavily_compressed_attention") {
-      kinds.push_back(V4AttentionKind::kHeavy);
+      kinds.push_back(HybridLayer::kHca);
     } else {
       fields.Unsupported("layer_types", absl::StrCat("hadal offers sliding_attention, compressed_sparse_attention and "
                                                      "heavily_compressed_attention, found \"",
@@ -148,7 +148,7 @@ std::vector<V4AttentionKind> ParseLayerTypes(FieldReader& fields, int64_t layers
   return kinds;
 }
 
-void ParseKinds(FieldReader& fields, int64_t layers, V4AttentionConfig& attention) {
+void ParseKinds(FieldReader& fields, int64_t layers, HybridAttentionConfig& attention) {
   const bool ratios = fields.Has("compress_ratios");
   const bool types = fields.Has("layer_types");
   if (!ratios && !types) {
@@ -158,17 +158,17 @@ void ParseKinds(FieldReader& fields, int64_t layers, V4AttentionConfig& attentio
   }
   if (types) attention.layers = ParseLayerTypes(fields, layers);
   if (!ratios || !fields.status().ok()) return;
-  std::vector<V4AttentionKind> kinds = ParseRatios(fields, attention, layers);
+  std::vector<HybridLayer> kinds = ParseRatios(fields, attention, layers);
   if (fields.status().ok() && types && kinds != attention.layers) {
     fields.Fail("compress_ratios", "the same as layer_types", "another list");
   }
   attention.layers = std::move(kinds);
 }
 
-void ParseIndexer(FieldReader& fields, const V4AttentionConfig& attention, ModelConfig& config) {
-  const bool sparse =
-      std::find(attention.layers.begin(), attention.layers.end(), V4AttentionKind::kSparse) != attention.layers.end();
-  if (!sparse && !fields.Has("index_n_heads")) return;
+void ParseIndexer(FieldReader& fields, HybridAttentionConfig& attention) {
+  const bool csa =
+      std::find(attention.layers.begin(), attention.layers.end(), HybridLayer::kCsa) != attention.layers.end();
+  if (!csa && !fields.Has("index_n_heads")) return;
   IndexerConfig indexer;
   indexer.heads = fields.Int("index_n_heads", 1, kMaxHeads);
   indexer.head_dim = fields.Int("index_head_dim", 2, kMaxHeadDim);
@@ -177,13 +177,15 @@ void ParseIndexer(FieldReader& fields, const V4AttentionConfig& attention, Model
     fields.Fail("index_head_dim", absl::StrCat("at least qk_rope_head_dim, ", attention.rope_head_dim),
                 absl::StrCat(indexer.head_dim));
   }
-  config.indexer = indexer;
+  attention.indexer = indexer;
 }
 
 // Only YaRN without a magnitude correction is known of this family; other kinds would be guesses.
-void ParsePart(FieldReader& part, absl::string_view path, bool compressed, RopeConfig& rope, ModelConfig& config) {
+void ParsePart(FieldReader& part, absl::string_view path, bool compressed, HybridAttentionConfig& attention,
+               ModelConfig& config) {
+  RopeConfig& rope = compressed ? attention.compressed_rope : attention.sliding_rope;
   ParseRopeScaling(part, path, rope, config);
-  CheckPartial(part, *config.v4_attention);
+  CheckPartial(part, attention);
   const bool yarn = rope.scaling == RopeScaling::kYarn;
   if (part.status().ok() && rope.scaling != RopeScaling::kNone && !(compressed && yarn)) {
     part.Unsupported("rope_type", compressed ? "deepseek_v4 has default or yarn for compressed layers, found another"
@@ -192,7 +194,7 @@ void ParsePart(FieldReader& part, absl::string_view path, bool compressed, RopeC
 }
 
 // rope_parameters {main, compress} of transformers.
-void ParseTwoRopes(FieldReader& both, ModelConfig& config) {
+void ParseTwoRopes(FieldReader& both, HybridAttentionConfig& attention, ModelConfig& config) {
   for (const char* key : {"main", "compress"}) {
     const bool compressed = absl::string_view(key) == "compress";
     auto object = both.OptionalObject(key);
@@ -202,9 +204,9 @@ void ParseTwoRopes(FieldReader& both, ModelConfig& config) {
     }
     const std::string path = absl::StrCat("rope_parameters.", key, ".");
     FieldReader part(both.file(), path, *object);
-    RopeConfig& rope = compressed ? config.v4_attention->compress_rope : config.rope;
+    RopeConfig& rope = compressed ? attention.compressed_rope : attention.sliding_rope;
     rope.theta = part.Double("rope_theta", 1.0, kMaxRopeTheta);
-    ParsePart(part, path, compressed, rope, config);
+    ParsePart(part, path, compressed, attention, config);
     // transformers would scale cos and sin here, DeepSeek's own code does not.
     if (part.status().ok() && rope.scaling == RopeScaling::kYarn && !part.Has("attention_factor")) {
       part.Fail("attention_factor", "a number (1 for DeepSeek's checkpoints)", "nothing");
@@ -213,39 +215,40 @@ void ParseTwoRopes(FieldReader& both, ModelConfig& config) {
   }
 }
 
-void ParseRopes(FieldReader& fields, ModelConfig& config) {
-  V4AttentionConfig& attention = *config.v4_attention;
-  RopeConfig& main = config.rope;
-  RopeConfig& compress = attention.compress_rope;
-  main.dim = compress.dim = attention.rope_head_dim;
+void ParseRopes(FieldReader& fields, HybridAttentionConfig& attention, ModelConfig& config) {
+  RopeConfig& sliding = attention.sliding_rope;
+  RopeConfig& compressed = attention.compressed_rope;
+  sliding.dim = compressed.dim = attention.rope_head_dim;
   const char* key = "rope_scaling";
   auto object = fields.OptionalObject(key);
   if (!object || object->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
   if (object && fields.status().ok() && FieldReader(fields.file(), "", *object).Has("main")) {
     FieldReader both(fields.file(), absl::StrCat(key, "."), *object);
-    ParseTwoRopes(both, config);
+    ParseTwoRopes(both, attention, config);
     fields.Adopt(both.status());
   } else {
-    main.theta = fields.Double("rope_theta", 1.0, kMaxRopeTheta);
-    compress.theta = fields.Double("compress_rope_theta", 1.0, kMaxRopeTheta);
+    sliding.theta = fields.Double("rope_theta", 1.0, kMaxRopeTheta);
+    compressed.theta = fields.Double("compress_rope_theta", 1.0, kMaxRopeTheta);
     if (object && fields.status().ok()) {
       const std::string path = absl::StrCat(key, ".");
       FieldReader scaling(fields.file(), path, *object);
-      ParsePart(scaling, path, /*compressed=*/true, compress, config);
+      ParsePart(scaling, path, /*compressed=*/true, attention, config);
       // transformers takes the two fields outside and not this one.
-      const double theta = scaling.DoubleOr("rope_theta", main.theta, 1.0, kMaxRopeTheta);
-      if (scaling.status().ok() && theta != main.theta && theta != compress.theta) {
+      const double theta = scaling.DoubleOr("rope_theta", sliding.theta, 1.0, kMaxRopeTheta);
+      if (scaling.status().ok() && theta != sliding.theta && theta != compressed.theta) {
         scaling.Fail("rope_theta",
-                     absl::StrCat("rope_theta or compress_rope_theta, ", main.theta, " or ", compress.theta),
+                     absl::StrCat("rope_theta or compress_rope_theta, ", sliding.theta, " or ", compressed.theta),
                      absl::StrCat(theta));
       }
       // The reference does not scale cos and sin (5.9.2).
-      if (compress.scaling == RopeScaling::kYarn && !scaling.Has("attention_factor")) compress.attention_factor = 1.0;
+      if (compressed.scaling == RopeScaling::kYarn && !scaling.Has("attention_factor")) {
+        compressed.attention_factor = 1.0;
+      }
       fields.Adopt(scaling.status());
     }
   }
-  CheckRope(fields, main);
-  CheckRope(fields, compress);
+  CheckRope(fields, sliding);
+  CheckRope(fields, compressed);
 }
 
 // mlp_layer_types as num_hash_layers: hash_moe first, then moe.
@@ -314,17 +317,16 @@ void ParseMoe(FieldReader& fields, ModelConfig& config) {
 }  // namespace
 
 void ParseDeepseekV4Fields(FieldReader& fields, ModelConfig& config) {
-  config.attention.heads = fields.Int("num_attention_heads", 1, kMaxHeads);
-  config.attention.kv_heads = 1;
+  HybridAttentionConfig& attention = config.attention.emplace<HybridAttentionConfig>();
+  attention.heads = fields.Int("num_attention_heads", 1, kMaxHeads);
   ExpectOne(fields, "num_key_value_heads", "one key-value head");
   RefuseTrue(fields, "attention_bias", "no biases");
   RefuseTrue(fields, "mlp_bias", "no biases");
   RefuseTrue(fields, "tie_word_embeddings", "a head of its own");
-  V4AttentionConfig& attention = config.v4_attention.emplace();
-  ParseWidths(fields, config.attention, attention);
+  ParseWidths(fields, attention);
   ParseRates(fields, attention);
   ParseKinds(fields, config.layers, attention);
-  if (fields.status().ok()) ParseIndexer(fields, attention, config);
+  if (fields.status().ok()) ParseIndexer(fields, attention);
   HyperConnectionConfig hyper;
   hyper.streams = fields.Int("hc_mult", 1, kMaxStreams);
   hyper.sinkhorn_iterations = fields.Int("hc_sinkhorn_iters", 1, kMaxSinkhornIterations);
@@ -332,7 +334,7 @@ void ParseDeepseekV4Fields(FieldReader& fields, ModelConfig& config) {
   config.hyper_connections = hyper;
   if (fields.status().ok()) ParseMoe(fields, config);
   config.mtp_layers = fields.IntOr("num_nextn_predict_layers", 1, 0, kMaxMtpLayers);
-  if (fields.status().ok()) ParseRopes(fields, config);
+  if (fields.status().ok()) ParseRopes(fields, attention, config);
 }
 
 }  // namespace hadal::config

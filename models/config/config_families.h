@@ -37,14 +37,14 @@ inline constexpr double kMaxRopeTheta = 1e12;
 
 // quantization_config and expert_dtype.
 void ParseQuantization(FieldReader& fields, ModelConfig& config);
-// Fields shared by families of decoder models: attention with its rotation.
-void ParseGqaFields(FieldReader& fields, ModelConfig& config);
-void ParseMlaFields(FieldReader& fields, ModelConfig& config);
+// Fields that families share: attention with its rotation. What they return is the new config.attention.
+GqaConfig& ParseGqaFields(FieldReader& fields, ModelConfig& config);
+MlaConfig& ParseMlaFields(FieldReader& fields, ModelConfig& config);
 // Refuses groups that do not divide the experts or cannot hold the chosen ones, and more experts over all layers than
 // any checkpoint has. `min_group_experts`: how many a group's rank is made of.
 void CheckMoeFields(FieldReader& fields, const ModelConfig& config, const MoeConfig& moe, int64_t min_group_experts);
 // rope_theta with rope_scaling {type | rope_type, ...}, or rope_parameters; `dim` is the rotated width of a head.
-void ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config);
+kernels::RopeConfig ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config);
 // The kind of scaling and its numbers from an object with rope_type (or type). `rope` has dim and theta. Fields of the
 // object without effect become warnings with `path` before their names. `original_positions` stands for a missing
 // original_max_position_embeddings; 0: max_position_embeddings does.

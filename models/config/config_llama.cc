@@ -4,11 +4,11 @@
 
 namespace hadal::config {
 
-void ParseGqaFields(FieldReader& fields, ModelConfig& config) {
-  AttentionConfig& attention = config.attention;
+GqaConfig& ParseGqaFields(FieldReader& fields, ModelConfig& config) {
+  GqaConfig& attention = config.attention.emplace<GqaConfig>();
   attention.heads = fields.Int("num_attention_heads", 1, kMaxHeads);
   attention.kv_heads = fields.IntOr("num_key_value_heads", attention.heads, 1, kMaxHeads);
-  if (!fields.status().ok()) return;
+  if (!fields.status().ok()) return attention;
   if (attention.heads % attention.kv_heads != 0) {
     fields.Fail("num_key_value_heads", absl::StrCat("a divisor of num_attention_heads, ", attention.heads),
                 absl::StrCat(attention.kv_heads));
@@ -29,12 +29,13 @@ void ParseGqaFields(FieldReader& fields, ModelConfig& config) {
   if (fields.status().ok() && attention.head_dim % 2 != 0) {
     fields.Fail("head_dim", "an even number (rotary pairs)", absl::StrCat(attention.head_dim));
   }
-  if (fields.status().ok()) ParseRopeFields(fields, attention.head_dim, config);
+  if (fields.status().ok()) attention.rope = ParseRopeFields(fields, attention.head_dim, config);
+  return attention;
 }
 
 void ParseLlamaFields(FieldReader& fields, ModelConfig& config) {
-  ParseGqaFields(fields, config);
-  config.attention.qkv_bias = config.attention.out_bias = fields.BoolOr("attention_bias", false);
+  GqaConfig& attention = ParseGqaFields(fields, config);
+  attention.qkv_bias = attention.out_bias = fields.BoolOr("attention_bias", false);
   config.mlp_bias = fields.BoolOr("mlp_bias", false);
 }
 

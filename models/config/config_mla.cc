@@ -4,15 +4,14 @@
 
 namespace hadal::config {
 
-void ParseMlaFields(FieldReader& fields, ModelConfig& config) {
-  AttentionConfig& attention = config.attention;
-  attention.heads = attention.kv_heads = fields.Int("num_attention_heads", 1, kMaxHeads);
-  const int64_t kv_heads = fields.IntOr("num_key_value_heads", attention.heads, 1, kMaxHeads);
-  if (fields.status().ok() && kv_heads != attention.heads) {
-    fields.Fail("num_key_value_heads", absl::StrCat("num_attention_heads, ", attention.heads, " (latent attention)"),
+MlaConfig& ParseMlaFields(FieldReader& fields, ModelConfig& config) {
+  MlaConfig& mla = config.attention.emplace<MlaConfig>();
+  mla.heads = fields.Int("num_attention_heads", 1, kMaxHeads);
+  const int64_t kv_heads = fields.IntOr("num_key_value_heads", mla.heads, 1, kMaxHeads);
+  if (fields.status().ok() && kv_heads != mla.heads) {
+    fields.Fail("num_key_value_heads", absl::StrCat("num_attention_heads, ", mla.heads, " (latent attention)"),
                 absl::StrCat(kv_heads));
   }
-  MlaConfig mla;
   // A missing field is not taken for null: the two mean different tensors.
   if (!fields.HasKey("q_lora_rank")) {
     fields.Fail("q_lora_rank", "an integer, or null for a full q_proj", "nothing");
@@ -26,8 +25,8 @@ void ParseMlaFields(FieldReader& fields, ModelConfig& config) {
   if (fields.status().ok() && mla.qk_rope_head_dim % 2 != 0) {
     fields.Fail("qk_rope_head_dim", "an even number (rotary pairs)", absl::StrCat(mla.qk_rope_head_dim));
   }
-  config.mla = mla;
-  if (fields.status().ok()) ParseRopeFields(fields, mla.qk_rope_head_dim, config);
+  if (fields.status().ok()) mla.rope = ParseRopeFields(fields, mla.qk_rope_head_dim, config);
+  return mla;
 }
 
 }  // namespace hadal::config

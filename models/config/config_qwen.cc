@@ -25,18 +25,16 @@ void RefuseSlidingWindows(FieldReader& fields, const ModelConfig& config) {
 }  // namespace
 
 void ParseQwen2Fields(FieldReader& fields, ModelConfig& config) {
-  ParseGqaFields(fields, config);
-  config.attention.qkv_bias = true;
-  config.attention.out_bias = false;
+  ParseGqaFields(fields, config).qkv_bias = true;
   RefuseSlidingWindows(fields, config);
 }
 
 void ParseQwen3Fields(FieldReader& fields, ModelConfig& config) {
   // transformers takes 128 for a missing head_dim whatever the other sizes are; the published files name it.
   if (!fields.Has("head_dim")) fields.Fail("head_dim", "an integer (qwen3 does not derive it)", "nothing");
-  ParseGqaFields(fields, config);
-  config.attention.qkv_bias = config.attention.out_bias = fields.BoolOr("attention_bias", false);
-  config.attention.qk_norm = true;
+  GqaConfig& attention = ParseGqaFields(fields, config);
+  attention.qkv_bias = attention.out_bias = fields.BoolOr("attention_bias", false);
+  attention.qk_norm = true;
   RefuseSlidingWindows(fields, config);
 }
 

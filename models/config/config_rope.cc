@@ -123,9 +123,8 @@ void CheckRope(FieldReader& fields, const RopeConfig& rope) {
   }
 }
 
-void ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config) {
-  RopeConfig& rope = config.rope;
-  rope = RopeConfig();
+RopeConfig ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config) {
+  RopeConfig rope;
   rope.dim = dim;
   rope.theta = fields.DoubleOr("rope_theta", 10000.0, 1.0, kMaxRopeTheta);
   double partial = fields.DoubleOr("partial_rotary_factor", 1.0, 0.0, 1.0);
@@ -154,6 +153,7 @@ void ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config) {
     fields.Unsupported("partial_rotary_factor", absl::StrCat("hadal rotates whole heads only, found ", partial));
   }
   CheckRope(fields, rope);
+  return rope;
 }
 
 }  // namespace hadal::config

@@ -33,8 +33,8 @@ MoeConfig ParseSoftmaxMoe(FieldReader& fields, const ModelConfig& config) {
 }  // namespace
 
 void ParseDeepseekMoeFields(FieldReader& fields, ModelConfig& config) {
-  ParseGqaFields(fields, config);
-  config.attention.qkv_bias = config.attention.out_bias = fields.BoolOr("attention_bias", false);
+  GqaConfig& attention = ParseGqaFields(fields, config);
+  attention.qkv_bias = attention.out_bias = fields.BoolOr("attention_bias", false);
   if (!HasExperts(fields)) return;
   const MoeConfig moe = ParseSoftmaxMoe(fields, config);
   if (!fields.status().ok()) return;

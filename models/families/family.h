@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <variant>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "models/blocks/context.h"
 #include "models/blocks/mla_plan.h"
 #include "models/blocks/network.h"
@@ -41,5 +43,13 @@ struct Family {
   // The network with its weights; InvalidArgument for a configuration that the family does not offer.
   absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;
 };
+
+// The attention that a network computes; InvalidArgument when the configuration has another.
+template <typename Attention>
+absl::StatusOr<const Attention*> AttentionOf(const config::ModelConfig& config) {
+  if (const auto* attention = std::get_if<Attention>(&config.attention)) return attention;
+  return absl::InvalidArgumentError(
+      absl::StrCat(config.family, ": the configuration has another attention than the family's network"));
+}
 
 }  // namespace hadal::models

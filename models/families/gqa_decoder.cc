@@ -18,24 +18,25 @@ namespace {
 
 std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype) {
   const int32_t layers = static_cast<int32_t>(config.layers);
-  return {{"k", layers, config.attention.kv_heads, config.attention.head_dim, dtype},
-          {"v", layers, config.attention.kv_heads, config.attention.head_dim, dtype}};
+  const auto& attention = std::get<config::GqaConfig>(config.attention);
+  return {{"k", layers, attention.kv_heads, attention.head_dim, dtype},
+          {"v", layers, attention.kv_heads, attention.head_dim, dtype}};
 }
 
 KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) { return LayoutOf(Caches(config, dtype)); }
 
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
-  const config::ModelConfig& config = context.config;
+  HADAL_ASSIGN_OR_RETURN(const config::GqaConfig* attention, AttentionOf<config::GqaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
-                         RopeCache::Create(context.backend, config.rope, options.max_model_len));
+                         RopeCache::Create(context.backend, attention->rope, options.max_model_len));
   Decoder::Parts parts;
-  for (CacheShape& shape : Caches(config, context.dtype())) {
+  for (CacheShape& shape : Caches(context.config, context.dtype())) {
     parts.caches.push_back(std::make_unique<PagedCache>(std::move(shape)));
   }
   const PagedCache* keys = parts.caches[0].get();
   const PagedCache* values = parts.caches[1].get();
-  parts.attention = [&context, rope, keys, values](int64_t layer, const std::string& name) {
-    return GqaAttention::Load(context, absl::StrCat(name, ".self_attn"), layer, rope, keys, values);
+  parts.attention = [&context, attention, rope, keys, values](int64_t layer, const std::string& name) {
+    return GqaAttention::Load(context, *attention, absl::StrCat(name, ".self_attn"), layer, rope, keys, values);
   };
   parts.feed_forward = [&context](int64_t layer, const std::string& name) {
     return LoadFeedForward(context, layer, absl::StrCat(name, ".mlp"));
@@ -44,7 +45,7 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 }
 
 int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
-  return RopeCache::Bytes(config.rope, max_model_len);
+  return RopeCache::Bytes(std::get<config::GqaConfig>(config.attention).rope, max_model_len);
 }
 
 }  // namespace

@@ -16,41 +16,30 @@
 namespace hadal::models {
 namespace {
 
-absl::StatusOr<std::unique_ptr<AttentionBlock>> LoadAttention(const LoadContext& context, const std::string& name,
-                                                              int64_t layer, std::shared_ptr<const RopeCache> rope,
-                                                              const PagedCache* latents, const PagedCache* index_keys) {
-  std::unique_ptr<Indexer> indexer;
-  if (index_keys != nullptr) {
-    HADAL_ASSIGN_OR_RETURN(indexer, Indexer::Load(context, absl::StrCat(name, ".indexer"), layer, rope, index_keys));
-  }
-  return MlaAttention::Load(context, name, layer, std::move(rope), latents, std::move(indexer));
-}
-
 // One row a token for all heads.
 std::vector<CacheShape> Caches(const config::ModelConfig& config, kernels::DType dtype) {
   const int32_t layers = static_cast<int32_t>(config.layers);
-  std::vector<CacheShape> caches = {{"latent", layers, 1, config.mla->latent_dim(), dtype}};
-  if (config.indexer.has_value()) caches.push_back({"index_keys", layers, 1, config.indexer->head_dim, dtype});
+  const auto& attention = std::get<config::MlaConfig>(config.attention);
+  std::vector<CacheShape> caches = {{"latent", layers, 1, attention.latent_dim(), dtype}};
+  if (attention.indexer.has_value()) caches.push_back({"index_keys", layers, 1, attention.indexer->head_dim, dtype});
   return caches;
 }
 
 KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) { return LayoutOf(Caches(config, dtype)); }
 
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
-  const config::ModelConfig& config = context.config;
-  if (!config.mla.has_value())
-    return absl::InvalidArgumentError(absl::StrCat(config.family, ": the configuration has no latent attention"));
+  HADAL_ASSIGN_OR_RETURN(const config::MlaConfig* attention, AttentionOf<config::MlaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
-                         RopeCache::Create(context.backend, config.rope, options.max_model_len));
+                         RopeCache::Create(context.backend, attention->rope, options.max_model_len));
   Decoder::Parts parts;
-  for (CacheShape& shape : Caches(config, context.dtype())) {
+  for (CacheShape& shape : Caches(context.config, context.dtype())) {
     parts.caches.push_back(std::make_unique<PagedCache>(std::move(shape)));
   }
   const PagedCache* latents = parts.caches[0].get();
-  const PagedCache* index_keys = config.indexer.has_value() ? parts.caches[1].get() : nullptr;
-  parts.mla_planner.emplace(*config.mla, options.mla_form, config.indexer.has_value() ? config.indexer->top_k : 0);
-  parts.attention = [&context, rope, latents, index_keys](int64_t layer, const std::string& name) {
-    return LoadAttention(context, absl::StrCat(name, ".self_attn"), layer, rope, latents, index_keys);
+  const PagedCache* index_keys = attention->indexer.has_value() ? parts.caches[1].get() : nullptr;
+  parts.mla_planner.emplace(*attention, options.mla_form);
+  parts.attention = [&context, attention, rope, latents, index_keys](int64_t layer, const std::string& name) {
+    return MlaAttention::Load(context, *attention, absl::StrCat(name, ".self_attn"), layer, rope, latents, index_keys);
   };
   parts.feed_forward = [&context](int64_t layer, const std::string& name) {
     return LoadFeedForward(context, layer, absl::StrCat(name, ".mlp"));
@@ -59,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 }
 
 int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
-  return RopeCache::Bytes(config.rope, max_model_len);
+  return RopeCache::Bytes(std::get<config::MlaConfig>(config.attention).rope, max_model_len);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ LENGTHS = [127, 128, 129, 300, 520]
 
 @pytest.fixture(scope="module")
 def case():
-    config = deepseek_v4.BASE | dict(sliding_window=128, compress_rates={deepseek_v4.SPARSE: 4, deepseek_v4.HEAVY: 128},
+    config = deepseek_v4.BASE | dict(sliding_window=128, compress_rates={deepseek_v4.CSA: 4, deepseek_v4.HCA: 128},
                                      index_topk=20, max_position_embeddings=1024)
     return dataclasses.replace(case_named("v4_mixed"), name="v4_published_ratios", config=config, seed=71)
 

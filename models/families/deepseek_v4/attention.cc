@@ -11,12 +11,12 @@
 namespace hadal::models {
 namespace {
 
-using config::V4AttentionKind;
+using config::HybridLayer;
 using kernels::DType;
 using kernels::TensorView;
 
-V4Compressor::Shape CompressorShape(const config::V4AttentionConfig& config, bool overlapping) {
-  return {.ratio = overlapping ? config.sparse_ratio : config.heavy_ratio,
+V4Compressor::Shape CompressorShape(const config::HybridAttentionConfig& config, bool overlapping) {
+  return {.ratio = overlapping ? config.csa_ratio : config.hca_ratio,
           .width = config.head_dim,
           .rotated = config.rope_head_dim,
           .overlapping = overlapping};
@@ -24,23 +24,22 @@ V4Compressor::Shape CompressorShape(const config::V4AttentionConfig& config, boo
 
 }  // namespace
 
-V4Attention::V4Attention(const config::ModelConfig& config, int64_t layer, const Shared& shared)
-    : config_(*config.v4_attention),
+V4Attention::V4Attention(const config::HybridAttentionConfig& config, int64_t layer, const Shared& shared)
+    : config_(config),
       kind_(config_.layers[static_cast<size_t>(layer)]),
       layer_(layer),
-      heads_(config.attention.heads),
-      eps_(static_cast<float>(config.rms_norm_eps)),
       shared_(shared),
-      rope_(kind_ == V4AttentionKind::kSliding ? shared.window_rope : shared.compress_rope) {}
+      rope_(kind_ == HybridLayer::kSliding ? shared.sliding_rope : shared.compressed_rope) {}
 
-absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext& context, const std::string& name,
-                                                               int64_t layer, const Shared& shared) {
+absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext& context,
+                                                               const config::HybridAttentionConfig& config,
+                                                               const std::string& name, int64_t layer,
+                                                               const Shared& shared) {
   const double eps = context.config.rms_norm_eps;
-  std::unique_ptr<V4Attention> block(new V4Attention(context.config, layer, shared));
-  const config::V4AttentionConfig& config = block->config_;
+  std::unique_ptr<V4Attention> block(new V4Attention(config, layer, shared));
+  block->eps_ = static_cast<float>(eps);
   const int64_t hidden = context.config.hidden_size;
-  const int64_t heads = context.config.attention.heads;
-  const int64_t width = heads * config.head_dim;
+  const int64_t width = config.heads * config.head_dim;
   const int64_t q_rank = config.q_lora_rank;
   const int64_t out_rank = config.o_groups * config.o_lora_rank;
   block->dtype_ = context.dtype();
@@ -54,21 +53,21 @@ absl::StatusOr<std::unique_ptr<V4Attention>> V4Attention::Load(const LoadContext
   HADAL_ASSIGN_OR_RETURN(block->kv_norm_, RmsNorm::Load(context, absl::StrCat(name, ".kv_norm"), config.head_dim, eps,
                                                         NormProduct::kFloat32));
   HADAL_ASSIGN_OR_RETURN(
-      block->sink_, context.loader.Take({absl::StrCat(name, ".attn_sink"), {heads}, checkpoint::TensorRole::kFloat32}));
+      block->sink_,
+      context.loader.Take({absl::StrCat(name, ".attn_sink"), {config.heads}, checkpoint::TensorRole::kFloat32}));
   HADAL_ASSIGN_OR_RETURN(block->out_a_, context.loader.Take({absl::StrCat(name, ".wo_a.weight"),
                                                              {out_rank, width / config.o_groups},
                                                              checkpoint::TensorRole::kMatrix}));
   HADAL_ASSIGN_OR_RETURN(block->out_b_,
                          Linear::Load(context, absl::StrCat(name, ".wo_b"), {.out = hidden, .in = out_rank}));
-  if (block->kind_ == V4AttentionKind::kSliding) return block;
-  const bool sparse = block->kind_ == V4AttentionKind::kSparse;
-  HADAL_ASSIGN_OR_RETURN(block->compressor_,
-                         V4Compressor::Load(context, absl::StrCat(name, ".compressor"),
-                                            CompressorShape(block->config_, sparse), shared.compress_rope));
-  if (!sparse) return block;
+  if (block->kind_ == HybridLayer::kSliding) return block;
+  const bool csa = block->kind_ == HybridLayer::kCsa;
+  HADAL_ASSIGN_OR_RETURN(block->compressor_, V4Compressor::Load(context, absl::StrCat(name, ".compressor"),
+                                                                CompressorShape(config, csa), shared.compressed_rope));
+  if (!csa) return block;
   HADAL_ASSIGN_OR_RETURN(block->indexer_,
-                         V4Indexer::Load(context, absl::StrCat(name, ".indexer"), shared.compress_rope));
-  block->selected_ = V4Indexer::SelectedEntries(context.config);
+                         V4Indexer::Load(context, config, absl::StrCat(name, ".indexer"), shared.compressed_rope));
+  block->selected_ = V4Indexer::SelectedEntries(config, context.config.max_position_embeddings);
   return block;
 }
 
@@ -102,43 +101,43 @@ absl::Status V4Attention::AppendWindow(const ForwardContext& context, const Tens
 }
 
 absl::Status V4Attention::Attend(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
-                                 const TensorView& q, const TensorView& mixed) const {
+                                 const TensorView& q, const TensorView& attn_output) const {
   const Arena::Scope scope(context.arena);
   const V4Caches& caches = *shared_.caches;
   kernels::HybridAttentionParams params = {.q = q,
                                            .window = caches.Rows(V4Cache::kWindow, layer_),
                                            .sink = sink_.view,
-                                           .out = mixed,
+                                           .out = attn_output,
                                            .window_batch = context.batch.window_ragged,
                                            .batch = context.batch.ragged,
                                            .window_tokens = config_.sliding_window,
                                            .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
-  if (kind_ == V4AttentionKind::kHeavy) {
+  if (kind_ == HybridLayer::kHca) {
     HADAL_RETURN_IF_ERROR(compressor_.Forward(context, x,
-                                              {.entries = shared_.heavy_entries->entries(),
-                                               .inputs = caches.Layer(V4Cache::kHeavyInputs, layer_),
+                                              {.entries = shared_.hca_entries->entries(),
+                                               .inputs = caches.Layer(V4Cache::kHcaInputs, layer_),
                                                .input_slots = context.batch.window_slot_mapping,
-                                               .cache = caches.Layer(V4Cache::kHeavy, layer_)}));
-    params.entries = caches.Rows(V4Cache::kHeavy, layer_);
-    params.tokens_per_entry = config_.heavy_ratio;
+                                               .cache = caches.Layer(V4Cache::kHca, layer_)}));
+    params.entries = caches.Rows(V4Cache::kHca, layer_);
+    params.tokens_per_entry = config_.hca_ratio;
   }
-  if (kind_ == V4AttentionKind::kSparse) {
-    const EntryBatch& entries = shared_.sparse_entries->entries();
-    const TensorView& slots = shared_.sparse_inputs->slots();
+  if (kind_ == HybridLayer::kCsa) {
+    const EntryBatch& entries = shared_.csa_entries->entries();
+    const TensorView& slots = shared_.csa_inputs->slots();
     HADAL_ASSIGN_OR_RETURN(params.selected, context.arena.Take(DType::kI32, {x.size(0), selected_}));
     HADAL_RETURN_IF_ERROR(compressor_.Forward(context, x,
                                               {.entries = entries,
-                                               .inputs = caches.Layer(V4Cache::kSparseInputs, layer_),
+                                               .inputs = caches.Layer(V4Cache::kCsaInputs, layer_),
                                                .input_slots = slots,
-                                               .cache = caches.Layer(V4Cache::kSparse, layer_)}));
+                                               .cache = caches.Layer(V4Cache::kCsa, layer_)}));
     HADAL_RETURN_IF_ERROR(indexer_->Forward(context, x, q_low,
                                             {.entries = entries,
                                              .inputs = caches.Layer(V4Cache::kIndexInputs, layer_),
                                              .input_slots = slots,
                                              .cache = caches.Layer(V4Cache::kIndexKeys, layer_)},
                                             params.selected));
-    params.entries = caches.Rows(V4Cache::kSparse, layer_);
-    params.tokens_per_entry = config_.sparse_ratio;
+    params.entries = caches.Rows(V4Cache::kCsa, layer_);
+    params.tokens_per_entry = config_.csa_ratio;
   }
   return context.backend.HybridAttention(params);
 }
@@ -149,20 +148,20 @@ absl::Status V4Attention::Forward(const ForwardContext& context, const TensorVie
   const Arena::Scope scope(arena);
   const int64_t tokens = x.size(0);
   HADAL_ASSIGN_OR_RETURN(const TensorView q_low, arena.Take(dtype_, {tokens, config_.q_lora_rank}));
-  HADAL_ASSIGN_OR_RETURN(const TensorView q, arena.Take(dtype_, {tokens, heads_ * config_.head_dim}));
-  HADAL_ASSIGN_OR_RETURN(const TensorView mixed, arena.Take(dtype_, {tokens, heads_ * config_.head_dim}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView q, arena.Take(dtype_, {tokens, config_.heads * config_.head_dim}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView attn_output, arena.Take(dtype_, {tokens, config_.heads * config_.head_dim}));
   HADAL_RETURN_IF_ERROR(ProjectQuery(context, x, q_low, q));
   HADAL_RETURN_IF_ERROR(AppendWindow(context, x));
-  const TensorView mixed_heads = mixed.SplitLast(config_.head_dim);
-  HADAL_RETURN_IF_ERROR(Attend(context, x, q_low, q.SplitLast(config_.head_dim), mixed_heads));
+  const TensorView output_by_head = attn_output.SplitLast(config_.head_dim);
+  HADAL_RETURN_IF_ERROR(Attend(context, x, q_low, q.SplitLast(config_.head_dim), output_by_head));
   // Values are keys and so were rotated to their positions; turned back by the query's position they are relative to
   // it.
-  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, Rotated(mixed_heads), {},
+  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, Rotated(output_by_head), {},
                                      kernels::RopeLayout::kInterleaved, /*inverse=*/true));
   HADAL_ASSIGN_OR_RETURN(const TensorView low, arena.Take(dtype_, {tokens, config_.o_groups * config_.o_lora_rank}));
-  const int64_t group_width = heads_ / config_.o_groups * config_.head_dim;
+  const int64_t group_width = config_.heads / config_.o_groups * config_.head_dim;
   HADAL_RETURN_IF_ERROR(backend.BatchedGemm(
-      {.x = mixed.SplitLast(group_width),
+      {.x = attn_output.SplitLast(group_width),
        .w = TensorView(out_a_.view.data, out_a_.view.dtype, {config_.o_groups, config_.o_lora_rank, group_width}),
        .out = low.SplitLast(config_.o_lora_rank)}));
   return out_b_.Forward(backend, low, out);

@@ -29,40 +29,41 @@ class V4Attention : public AttentionBlock {
  public:
   // What all layers share.
   struct Shared {
-    std::shared_ptr<const RopeCache> window_rope;    // of sliding layers
-    std::shared_ptr<const RopeCache> compress_rope;  // of the others
+    std::shared_ptr<const RopeCache> sliding_rope;     // of sliding layers
+    std::shared_ptr<const RopeCache> compressed_rope;  // of CSA and HCA layers
     const V4Caches* caches = nullptr;
-    const EntryPlanner* sparse_entries = nullptr;
-    const EntryPlanner* heavy_entries = nullptr;
-    const CyclePlanner* sparse_inputs = nullptr;
+    const EntryPlanner* csa_entries = nullptr;
+    const EntryPlanner* hca_entries = nullptr;
+    const CyclePlanner* csa_inputs = nullptr;
   };
 
-  static absl::StatusOr<std::unique_ptr<V4Attention>> Load(const LoadContext& context, const std::string& name,
-                                                           int64_t layer, const Shared& shared);
+  static absl::StatusOr<std::unique_ptr<V4Attention>> Load(const LoadContext& context,
+                                                           const config::HybridAttentionConfig& config,
+                                                           const std::string& name, int64_t layer,
+                                                           const Shared& shared);
 
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;
 
  private:
-  V4Attention(const config::ModelConfig& config, int64_t layer, const Shared& shared);
+  V4Attention(const config::HybridAttentionConfig& config, int64_t layer, const Shared& shared);
 
   // x [tokens, hidden] -> q [tokens, heads * head_dim], normalised and rotated; q_low [tokens, q_lora_rank] on the way.
   absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
                             const kernels::TensorView& q_low, const kernels::TensorView& q) const;
   // Puts this step's keys into the window.
   absl::Status AppendWindow(const ForwardContext& context, const kernels::TensorView& x) const;
-  // Completes entries and attends: q -> mixed [tokens, heads, head_dim].
+  // Completes entries and attends: q -> attn_output [tokens, heads, head_dim].
   absl::Status Attend(const ForwardContext& context, const kernels::TensorView& x, const kernels::TensorView& q_low,
-                      const kernels::TensorView& q, const kernels::TensorView& mixed) const;
+                      const kernels::TensorView& q, const kernels::TensorView& attn_output) const;
   // The rotated part of [tokens, heads, head_dim].
   kernels::TensorView Rotated(const kernels::TensorView& by_head) const;
 
-  config::V4AttentionConfig config_;
-  config::V4AttentionKind kind_;
+  config::HybridAttentionConfig config_;
+  config::HybridLayer kind_;
   int64_t layer_;
-  int64_t heads_;
-  int64_t selected_ = 0;  // entries of a query in sparse layers
-  float eps_;
+  int64_t selected_ = 0;  // entries of a query in CSA layers
+  float eps_ = 0;
   kernels::DType dtype_ = kernels::DType::kBF16;
   Shared shared_;
   std::shared_ptr<const RopeCache> rope_;
@@ -74,8 +75,8 @@ class V4Attention : public AttentionBlock {
   checkpoint::LoadedTensor sink_;   // f32 [heads]
   checkpoint::LoadedTensor out_a_;  // [o_groups * o_lora_rank, heads / o_groups * head_dim]
   Linear out_b_;
-  V4Compressor compressor_;           // sparse and heavy layers
-  std::optional<V4Indexer> indexer_;  // sparse layers
+  V4Compressor compressor_;           // CSA and HCA layers
+  std::optional<V4Indexer> indexer_;  // CSA layers
 };
 
 }  // namespace hadal::models

@@ -9,44 +9,43 @@
 namespace hadal::models {
 namespace {
 
-using config::V4AttentionKind;
+using config::HybridLayer;
 using kernels::DType;
 using kernels::TensorView;
 
-int32_t CountLayers(const config::V4AttentionConfig& attention, V4AttentionKind kind) {
-  return static_cast<int32_t>(std::count(attention.layers.begin(), attention.layers.end(), kind));
+int32_t CountLayers(const config::HybridAttentionConfig& config, HybridLayer kind) {
+  return static_cast<int32_t>(std::count(config.layers.begin(), config.layers.end(), kind));
 }
 
 // Absent when no layer has such a cache.
-std::optional<CacheShape> ShapeOf(V4Cache cache, const config::ModelConfig& config, DType dtype) {
-  const config::V4AttentionConfig& attention = *config.v4_attention;
-  const int32_t sparse = CountLayers(attention, V4AttentionKind::kSparse);
-  const int32_t heavy = CountLayers(attention, V4AttentionKind::kHeavy);
-  const auto sparse_ratio = static_cast<int32_t>(attention.sparse_ratio);
-  const auto heavy_ratio = static_cast<int32_t>(attention.heavy_ratio);
+std::optional<CacheShape> ShapeOf(V4Cache cache, const config::HybridAttentionConfig& config, DType dtype) {
+  const int32_t csa = CountLayers(config, HybridLayer::kCsa);
+  const int32_t hca = CountLayers(config, HybridLayer::kHca);
+  const auto csa_ratio = static_cast<int32_t>(config.csa_ratio);
+  const auto hca_ratio = static_cast<int32_t>(config.hca_ratio);
   const int64_t index_dim = config.indexer ? config.indexer->head_dim : 0;
   CacheShape shape;
   switch (cache) {
     case V4Cache::kWindow:
-      shape = {"window", static_cast<int32_t>(config.layers), 1, attention.head_dim, dtype, 1, true};
+      shape = {"window", static_cast<int32_t>(config.layers.size()), 1, config.head_dim, dtype, 1, true};
       break;
-    case V4Cache::kSparse:
-      shape = {"compressed_sparse", sparse, 1, attention.head_dim, dtype, sparse_ratio, false};
+    case V4Cache::kCsa:
+      shape = {"csa_entries", csa, 1, config.head_dim, dtype, csa_ratio, false};
       break;
     case V4Cache::kIndexKeys:
-      shape = {"index_keys", sparse, 1, index_dim, dtype, sparse_ratio, false};
+      shape = {"index_keys", csa, 1, index_dim, dtype, csa_ratio, false};
       break;
-    case V4Cache::kHeavy:
-      shape = {"compressed_heavy", heavy, 1, attention.head_dim, dtype, heavy_ratio, false};
+    case V4Cache::kHca:
+      shape = {"hca_entries", hca, 1, config.head_dim, dtype, hca_ratio, false};
       break;
-    case V4Cache::kSparseInputs:
-      shape = {"sparse_inputs", sparse, 2, 2 * attention.head_dim, DType::kF32, V4SparseInputSpacing(config), true};
+    case V4Cache::kCsaInputs:
+      shape = {"csa_inputs", csa, 2, 2 * config.head_dim, DType::kF32, V4CsaInputSpacing(config), true};
       break;
     case V4Cache::kIndexInputs:
-      shape = {"index_inputs", sparse, 2, 2 * index_dim, DType::kF32, V4SparseInputSpacing(config), true};
+      shape = {"index_inputs", csa, 2, 2 * index_dim, DType::kF32, V4CsaInputSpacing(config), true};
       break;
-    case V4Cache::kHeavyInputs:
-      shape = {"heavy_inputs", heavy, 2, attention.head_dim, DType::kF32, 1, true};
+    case V4Cache::kHcaInputs:
+      shape = {"hca_inputs", hca, 2, config.head_dim, DType::kF32, 1, true};
       break;
   }
   return shape.layers > 0 ? std::optional(shape) : std::nullopt;
@@ -54,7 +53,7 @@ std::optional<CacheShape> ShapeOf(V4Cache cache, const config::ModelConfig& conf
 
 }  // namespace
 
-std::vector<CacheShape> V4CacheShapes(const config::ModelConfig& config, DType dtype) {
+std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, DType dtype) {
   std::vector<CacheShape> shapes;
   for (size_t i = 0; i < kV4Caches; ++i) {
     if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) shapes.push_back(*std::move(shape));
@@ -62,28 +61,26 @@ std::vector<CacheShape> V4CacheShapes(const config::ModelConfig& config, DType d
   return shapes;
 }
 
-int32_t V4WindowTokens(const config::ModelConfig& config) {
-  const config::V4AttentionConfig& attention = *config.v4_attention;
-  int64_t tokens = attention.sliding_window;
-  if (CountLayers(attention, V4AttentionKind::kSparse) > 0) tokens = std::max(tokens, 2 * attention.sparse_ratio);
-  if (CountLayers(attention, V4AttentionKind::kHeavy) > 0) tokens = std::max(tokens, attention.heavy_ratio);
+int32_t V4WindowTokens(const config::HybridAttentionConfig& config) {
+  int64_t tokens = config.sliding_window;
+  if (CountLayers(config, HybridLayer::kCsa) > 0) tokens = std::max(tokens, 2 * config.csa_ratio);
+  if (CountLayers(config, HybridLayer::kHca) > 0) tokens = std::max(tokens, config.hca_ratio);
   return static_cast<int32_t>(tokens);
 }
 
-int32_t V4SparseInputSpacing(const config::ModelConfig& config) {
-  const config::V4AttentionConfig& attention = *config.v4_attention;
-  const int64_t needed = 2 * attention.sparse_ratio;
-  const bool heavy = CountLayers(attention, V4AttentionKind::kHeavy) > 0;
-  return heavy && attention.heavy_ratio % needed == 0 ? static_cast<int32_t>(attention.heavy_ratio / needed) : 1;
+int32_t V4CsaInputSpacing(const config::HybridAttentionConfig& config) {
+  const int64_t needed = 2 * config.csa_ratio;
+  const bool hca = CountLayers(config, HybridLayer::kHca) > 0;
+  return hca && config.hca_ratio % needed == 0 ? static_cast<int32_t>(config.hca_ratio / needed) : 1;
 }
 
-V4Caches::V4Caches(const config::ModelConfig& config, DType dtype) {
+V4Caches::V4Caches(const config::HybridAttentionConfig& config, DType dtype) {
   for (size_t i = 0; i < kV4Caches; ++i) {
     if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) {
       caches_[i] = std::make_unique<PagedCache>(*std::move(shape));
     }
   }
-  const std::vector<V4AttentionKind>& kinds = config.v4_attention->layers;
+  const std::vector<HybridLayer>& kinds = config.layers;
   for (auto kind = kinds.begin(); kind != kinds.end(); ++kind) {
     ordinals_.push_back(std::count(kinds.begin(), kind, *kind));
   }

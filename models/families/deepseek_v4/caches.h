@@ -12,34 +12,34 @@
 
 namespace hadal::models {
 
-// The caches of DeepSeek-V4. A compressed entry is kept for good. What an entry is made from, and the keys of the
-// sliding window, are rows of single tokens that only the newest tokens need: they lie in windowed caches, are the same
-// however a prompt is cut into steps, and need no state of a sequence.
+// The caches of DeepSeek-V4. A compressed entry lives as long as its sequence. What an entry is made from, and the keys
+// of the sliding window, are rows of single tokens that only the newest tokens need: they lie in windowed caches, are
+// the same however a prompt is cut into steps, and need no state of a sequence.
 enum class V4Cache {
-  kWindow,        // every layer: the key, normalised and rotated, [1, head_dim]
-  kSparse,        // sparse layers: entries of sparse_ratio tokens, [1, head_dim]
-  kIndexKeys,     // sparse layers: the indexer's entries, [1, index_head_dim]
-  kHeavy,         // heavy layers: entries of heavy_ratio tokens, [1, head_dim]
-  kSparseInputs,  // float32 values and gates that the entries pool, [2, 2 * head_dim]; a cycle of rows in each block
-  kIndexInputs,   // the same for the indexer's entries, [2, 2 * index_head_dim]
-  kHeavyInputs,   // the same for heavy layers, [2, head_dim]; of every token
+  kWindow,       // every layer: the key, normalised and rotated, [1, head_dim]
+  kCsa,          // CSA layers: entries of csa_ratio tokens, [1, head_dim]
+  kIndexKeys,    // CSA layers: the indexer's entries, [1, index_head_dim]
+  kHca,          // HCA layers: entries of hca_ratio tokens, [1, head_dim]
+  kCsaInputs,    // float32 values and gates that the entries pool, [2, 2 * head_dim]; a cycle of rows in each block
+  kIndexInputs,  // the same for the indexer's entries, [2, 2 * index_head_dim]
+  kHcaInputs,    // the same for HCA layers, [2, head_dim]; of every token
 };
 inline constexpr size_t kV4Caches = 7;
 
 // Those that the configuration's layers use, in the order of V4Cache.
-std::vector<CacheShape> V4CacheShapes(const config::ModelConfig& config, kernels::DType dtype);
+std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, kernels::DType dtype);
 
-// How far back windowed rows are read: the sliding window, a heavy group, and a sparse group with the one before it.
-int32_t V4WindowTokens(const config::ModelConfig& config);
+// How far back windowed rows are read: the sliding window, an HCA group, and a CSA group with the one before it.
+int32_t V4WindowTokens(const config::HybridAttentionConfig& config);
 
-// An entry of a sparse layer pools two groups, so that of each block only that many rows are needed: one for so many of
-// its tokens. Blocks hold whole heavy groups; without heavy layers this is 1.
-int32_t V4SparseInputSpacing(const config::ModelConfig& config);
+// A CSA entry pools two groups, so a block needs no more rows than two groups have tokens. This is the number of tokens
+// of a block for each row. Blocks hold whole HCA groups; without HCA layers it is 1.
+int32_t V4CsaInputSpacing(const config::HybridAttentionConfig& config);
 
 // Owns the caches. Thread-compatible.
 class V4Caches {
  public:
-  V4Caches(const config::ModelConfig& config, kernels::DType dtype);
+  V4Caches(const config::HybridAttentionConfig& config, kernels::DType dtype);
 
   absl::Status Allocate(kernels::Backend& backend, const KvCacheSize& size);
 

@@ -24,7 +24,7 @@ class V4Compressor {
     int64_t ratio = 0;         // tokens that make an entry
     int64_t width = 0;         // values of an entry
     int64_t rotated = 0;       // of them, the last
-    bool overlapping = false;  // entries pool the group before theirs as well (sparse layers)
+    bool overlapping = false;  // entries pool the group before theirs as well (CSA)
   };
 
   static absl::StatusOr<V4Compressor> Load(const LoadContext& context, const std::string& name, const Shape& shape,

@@ -12,7 +12,8 @@ namespace hadal::models {
 namespace {
 
 KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) {
-  return LayoutOf(V4CacheShapes(config, dtype), V4WindowTokens(config));
+  const auto& attention = std::get<config::HybridAttentionConfig>(config.attention);
+  return LayoutOf(V4CacheShapes(attention, dtype), V4WindowTokens(attention));
 }
 
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
@@ -20,12 +21,15 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 }
 
 int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
-  return RopeCache::Bytes(config.rope, max_model_len) +
-         RopeCache::Bytes(config.v4_attention->compress_rope, max_model_len);
+  const auto& attention = std::get<config::HybridAttentionConfig>(config.attention);
+  return RopeCache::Bytes(attention.sliding_rope, max_model_len) +
+         RopeCache::Bytes(attention.compressed_rope, max_model_len);
 }
 
 // The preview checkpoints hold a sliding layer with a correction bias.
-void MakeMtpBlock(config::ModelConfig& config) { config.v4_attention->layers = {config::V4AttentionKind::kSliding}; }
+void MakeMtpBlock(config::ModelConfig& config) {
+  std::get<config::HybridAttentionConfig>(config.attention).layers = {config::HybridLayer::kSliding};
+}
 
 }  // namespace
 

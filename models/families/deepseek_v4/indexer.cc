@@ -13,37 +13,37 @@ namespace {
 using kernels::DType;
 using kernels::TensorView;
 
-V4Compressor::Shape CompressorShape(const config::ModelConfig& config) {
-  return {.ratio = config.v4_attention->sparse_ratio,
+V4Compressor::Shape CompressorShape(const config::HybridAttentionConfig& config) {
+  return {.ratio = config.csa_ratio,
           .width = config.indexer->head_dim,
-          .rotated = config.v4_attention->rope_head_dim,
+          .rotated = config.rope_head_dim,
           .overlapping = true};
 }
 
 }  // namespace
 
-absl::StatusOr<V4Indexer> V4Indexer::Load(const LoadContext& context, const std::string& name,
-                                          std::shared_ptr<const RopeCache> rope) {
+absl::StatusOr<V4Indexer> V4Indexer::Load(const LoadContext& context, const config::HybridAttentionConfig& config,
+                                          const std::string& name, std::shared_ptr<const RopeCache> rope) {
   V4Indexer block;
-  block.config_ = *context.config.indexer;
-  block.ratio_ = context.config.v4_attention->sparse_ratio;
-  block.rotated_ = context.config.v4_attention->rope_head_dim;
+  block.config_ = *config.indexer;
+  block.ratio_ = config.csa_ratio;
+  block.rotated_ = config.rope_head_dim;
   block.dtype_ = context.dtype();
-  HADAL_ASSIGN_OR_RETURN(block.query_, Linear::Load(context, absl::StrCat(name, ".wq_b"),
-                                                    {.out = block.config_.heads * block.config_.head_dim,
-                                                     .in = context.config.v4_attention->q_lora_rank}));
+  HADAL_ASSIGN_OR_RETURN(block.query_,
+                         Linear::Load(context, absl::StrCat(name, ".wq_b"),
+                                      {.out = block.config_.heads * block.config_.head_dim, .in = config.q_lora_rank}));
   HADAL_ASSIGN_OR_RETURN(block.head_weights_, Linear::Load(context, absl::StrCat(name, ".weights_proj"),
                                                            {.out = block.config_.heads,
                                                             .in = context.config.hidden_size,
                                                             .role = checkpoint::TensorRole::kPlainMatrix}));
-  HADAL_ASSIGN_OR_RETURN(block.compressor_, V4Compressor::Load(context, absl::StrCat(name, ".compressor"),
-                                                               CompressorShape(context.config), rope));
+  HADAL_ASSIGN_OR_RETURN(block.compressor_,
+                         V4Compressor::Load(context, absl::StrCat(name, ".compressor"), CompressorShape(config), rope));
   block.rope_ = std::move(rope);
   return block;
 }
 
-int64_t V4Indexer::SelectedEntries(const config::ModelConfig& config) {
-  const int64_t longest = config.max_position_embeddings / config.v4_attention->sparse_ratio;
+int64_t V4Indexer::SelectedEntries(const config::HybridAttentionConfig& config, int64_t max_positions) {
+  const int64_t longest = max_positions / config.csa_ratio;
   return std::max<int64_t>(1, std::min(config.indexer->top_k, longest));
 }
 

@@ -14,13 +14,14 @@
 
 namespace hadal::models {
 
-// Chooses the compressed entries that each query of a sparse layer attends to (arXiv:2606.19348, section 2.3.1), with a
+// Chooses the compressed entries that each query of a CSA layer attends to (arXiv:2606.19348, section 2.3.1), with a
 // compressor and keys of its own. As in transformers, without the Hadamard transform and the FP4 rounding that the
 // published code adds. Checkpoint names: `name`.wq_b, weights_proj, compressor.*. Immutable once loaded.
 class V4Indexer {
  public:
-  static absl::StatusOr<V4Indexer> Load(const LoadContext& context, const std::string& name,
-                                        std::shared_ptr<const RopeCache> rope);
+  // `config` has an indexer.
+  static absl::StatusOr<V4Indexer> Load(const LoadContext& context, const config::HybridAttentionConfig& config,
+                                        const std::string& name, std::shared_ptr<const RopeCache> rope);
 
   // x [tokens, hidden], q_low [tokens, q_lora_rank] normalised, `target` for its own compressor -> selected i32
   // [tokens, SelectedEntries]: visible entries, -1 where there are fewer.
@@ -28,7 +29,7 @@ class V4Indexer {
                        const V4Compressor::Target& target, const kernels::TensorView& selected) const;
 
   // Entries that a query keeps: index_topk, or what the longest sequence has when that is less.
-  static int64_t SelectedEntries(const config::ModelConfig& config);
+  static int64_t SelectedEntries(const config::HybridAttentionConfig& config, int64_t max_positions);
 
  private:
   config::IndexerConfig config_;

@@ -13,19 +13,20 @@ namespace hadal::models {
 using kernels::DType;
 using kernels::TensorView;
 
-V4Network::V4Network(const LoadContext& context)
+V4Network::V4Network(const LoadContext& context, const config::HybridAttentionConfig& attention)
     : backend_(context.backend),
       dtype_(context.dtype()),
       vocab_size_(context.config.vocab_size),
       hidden_size_(context.config.hidden_size),
       streams_(context.config.hyper_connections->streams),
-      kv_layout_(LayoutOf(V4CacheShapes(context.config, context.dtype()), V4WindowTokens(context.config))),
-      caches_(context.config, context.dtype()),
-      sparse_entries_(context.config.v4_attention->sparse_ratio),
-      heavy_entries_(context.config.v4_attention->heavy_ratio),
-      sparse_inputs_(V4SparseInputSpacing(context.config)) {}
+      kv_layout_(LayoutOf(V4CacheShapes(attention, context.dtype()), V4WindowTokens(attention))),
+      caches_(attention, context.dtype()),
+      csa_entries_(attention.csa_ratio),
+      hca_entries_(attention.hca_ratio),
+      csa_inputs_(V4CsaInputSpacing(attention)) {}
 
-absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context, int64_t number,
+absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context,
+                                                      const config::HybridAttentionConfig& attention, int64_t number,
                                                       const V4Attention::Shared& shared) {
   const std::string name = absl::StrCat("layers.", number);
   const double eps = context.config.rms_norm_eps;
@@ -36,7 +37,8 @@ absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context
       HyperConnection::Load(context, absl::StrCat(name, ".hc_attn"), HyperConnection::Use::kSublayer));
   HADAL_ASSIGN_OR_RETURN(layer.attention_frame.norm,
                          RmsNorm::Load(context, absl::StrCat(name, ".attn_norm"), hidden, eps, NormProduct::kFloat32));
-  HADAL_ASSIGN_OR_RETURN(layer.attention, V4Attention::Load(context, absl::StrCat(name, ".attn"), number, shared));
+  HADAL_ASSIGN_OR_RETURN(layer.attention,
+                         V4Attention::Load(context, attention, absl::StrCat(name, ".attn"), number, shared));
   HADAL_ASSIGN_OR_RETURN(
       layer.feed_forward_frame.connection,
       HyperConnection::Load(context, absl::StrCat(name, ".hc_ffn"), HyperConnection::Use::kSublayer));
@@ -51,23 +53,25 @@ absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context
 
 absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& context, const FamilyOptions& options) {
   const config::ModelConfig& config = context.config;
-  if (!config.v4_attention || !config.hyper_connections || !config.moe) {
-    return absl::InvalidArgumentError(
-        "deepseek_v4: the configuration lacks its attention, hyper-connections or experts");
+  HADAL_ASSIGN_OR_RETURN(const config::HybridAttentionConfig* attention,
+                         AttentionOf<config::HybridAttentionConfig>(config));
+  if (!config.hyper_connections || !config.moe) {
+    return absl::InvalidArgumentError("deepseek_v4: the configuration lacks its hyper-connections or experts");
   }
-  std::unique_ptr<V4Network> network(new V4Network(context));
-  V4Attention::Shared shared = {.window_rope = nullptr,
-                                .compress_rope = nullptr,
+  std::unique_ptr<V4Network> network(new V4Network(context, *attention));
+  V4Attention::Shared shared = {.sliding_rope = nullptr,
+                                .compressed_rope = nullptr,
                                 .caches = &network->caches_,
-                                .sparse_entries = &network->sparse_entries_,
-                                .heavy_entries = &network->heavy_entries_,
-                                .sparse_inputs = &network->sparse_inputs_};
-  HADAL_ASSIGN_OR_RETURN(shared.window_rope, RopeCache::Create(context.backend, config.rope, options.max_model_len));
-  HADAL_ASSIGN_OR_RETURN(shared.compress_rope,
-                         RopeCache::Create(context.backend, config.v4_attention->compress_rope, options.max_model_len));
+                                .csa_entries = &network->csa_entries_,
+                                .hca_entries = &network->hca_entries_,
+                                .csa_inputs = &network->csa_inputs_};
+  HADAL_ASSIGN_OR_RETURN(shared.sliding_rope,
+                         RopeCache::Create(context.backend, attention->sliding_rope, options.max_model_len));
+  HADAL_ASSIGN_OR_RETURN(shared.compressed_rope,
+                         RopeCache::Create(context.backend, attention->compressed_rope, options.max_model_len));
   HADAL_ASSIGN_OR_RETURN(network->embedding_, TokenEmbedding::Load(context, "embed"));
   for (int64_t i = 0; i < config.layers; ++i) {
-    HADAL_ASSIGN_OR_RETURN(Layer layer, LoadLayer(context, i, shared));
+    HADAL_ASSIGN_OR_RETURN(Layer layer, LoadLayer(context, *attention, i, shared));
     network->layers_.push_back(std::move(layer));
   }
   HADAL_ASSIGN_OR_RETURN(network->last_collapse_,
@@ -83,22 +87,22 @@ absl::Status V4Network::AllocateKvCache(const KvCacheSize& size) {
 }
 
 void V4Network::PlanStep(const StepInput& input, StepUpload& upload) {
-  sparse_entries_.Plan(input, block_tokens_, upload);
-  heavy_entries_.Plan(input, block_tokens_, upload);
-  sparse_inputs_.Plan(input, block_tokens_, upload);
+  csa_entries_.Plan(input, block_tokens_, upload);
+  hca_entries_.Plan(input, block_tokens_, upload);
+  csa_inputs_.Plan(input, block_tokens_, upload);
 }
 
 void V4Network::BindStep(const StepUpload& upload, StepBatch& batch) {
-  sparse_entries_.Bind(upload);
-  heavy_entries_.Bind(upload);
-  sparse_inputs_.Bind(upload);
+  csa_entries_.Bind(upload);
+  hca_entries_.Bind(upload);
+  csa_inputs_.Bind(upload);
 }
 
 absl::Status V4Network::VisitWorstSteps(const StepBatch& batch,
                                         absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
-  sparse_entries_.BindWorst(batch, block_tokens_);
-  heavy_entries_.BindWorst(batch, block_tokens_);
-  sparse_inputs_.BindWorst(batch);
+  csa_entries_.BindWorst(batch, block_tokens_);
+  hca_entries_.BindWorst(batch, block_tokens_);
+  csa_inputs_.BindWorst(batch);
   return visit(batch);
 }
 

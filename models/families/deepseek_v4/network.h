@@ -59,9 +59,10 @@ class V4Network : public Network {
     HyperConnection::Mix mix;
   };
 
-  explicit V4Network(const LoadContext& context);
+  V4Network(const LoadContext& context, const config::HybridAttentionConfig& attention);
 
-  static absl::StatusOr<Layer> LoadLayer(const LoadContext& context, int64_t layer, const V4Attention::Shared& shared);
+  static absl::StatusOr<Layer> LoadLayer(const LoadContext& context, const config::HybridAttentionConfig& attention,
+                                         int64_t layer, const V4Attention::Shared& shared);
   absl::StatusOr<Buffers> TakeBuffers(const ForwardContext& context) const;
   template <typename Block>
   static absl::Status RunSublayer(const ForwardContext& context, const Sublayer& frame, const Block& block,
@@ -74,9 +75,9 @@ class V4Network : public Network {
   int64_t streams_;
   KvLayout kv_layout_;
   V4Caches caches_;
-  EntryPlanner sparse_entries_;
-  EntryPlanner heavy_entries_;
-  CyclePlanner sparse_inputs_;
+  EntryPlanner csa_entries_;
+  EntryPlanner hca_entries_;
+  CyclePlanner csa_inputs_;
   int64_t block_tokens_ = 0;
   TokenEmbedding embedding_;
   std::vector<Layer> layers_;

@@ -24,7 +24,9 @@ class MlaPlannerTest : public ::testing::Test {
 
   std::vector<MlaRun> Plan(StepInput step, MlaForm form = MlaForm::kAuto, int64_t indexer_top_k = 0) {
     step_ = std::move(step);
-    planner_ = std::make_unique<MlaPlanner>(V3(), form, indexer_top_k);
+    config::MlaConfig config = V3();
+    if (indexer_top_k > 0) config.indexer = config::IndexerConfig{.top_k = indexer_top_k};
+    planner_ = std::make_unique<MlaPlanner>(config, form);
     upload_.Clear();
     const auto starts = upload_.Add(absl::MakeConstSpan(step_.query_start));
     const auto lengths = upload_.Add(absl::MakeConstSpan(step_.context_lens));

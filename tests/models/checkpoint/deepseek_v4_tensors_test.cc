@@ -11,22 +11,17 @@
 #include "models/checkpoint/weights.h"
 #include "tests/models/checkpoint/checkpoint_builder.h"
 #include "tests/models/checkpoint/host_backend.h"
-#include "tests/models/config/config_texts.h"
+#include "tests/models/config/parsing.h"
 #include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
+using config::MustParse;
 using kernels::DType;
 using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-config::ModelConfig MustParse(const std::string& text) {
-  auto config = config::ParseModelConfig(text);
-  EXPECT_TRUE(config.ok()) << config.status();
-  return config.ok() ? *std::move(config) : config::ModelConfig();
-}
 
 struct Expected {
   std::vector<int64_t> shape;

@@ -6,23 +6,18 @@
 
 #include "models/checkpoint/fingerprint.h"
 #include "tests/models/checkpoint/checkpoint_builder.h"
-#include "tests/models/config/config_texts.h"
+#include "tests/models/config/parsing.h"
 #include "tests/models/outline.h"
 
 namespace hadal::checkpoint {
 namespace {
 
+using config::MustParse;
 using models::testing::ExpectedTensors;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-config::ModelConfig MustParse(const std::string& text) {
-  auto config = config::ParseModelConfig(text);
-  EXPECT_TRUE(config.ok()) << config.status();
-  return config.ok() ? *std::move(config) : config::ModelConfig();
-}
 
 std::string Tensors(const std::vector<std::pair<std::string, float>>& tensors) {
   SafetensorsBuilder builder;

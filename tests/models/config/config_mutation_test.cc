@@ -10,30 +10,48 @@
 namespace hadal::config {
 namespace {
 
+void CheckRope(const kernels::RopeConfig& rope) {
+  ASSERT_GE(rope.dim, 2);
+  ASSERT_EQ(rope.dim % 2, 0);
+  ASSERT_GE(rope.factor, 1.0);
+}
+
+void CheckAttention(const ModelConfig&, const GqaConfig& attention) {
+  ASSERT_GE(attention.heads, 1);
+  ASSERT_EQ(attention.heads % attention.kv_heads, 0);
+  CheckRope(attention.rope);
+}
+
+void CheckAttention(const ModelConfig&, const MlaConfig& attention) {
+  ASSERT_GE(attention.heads, 1);
+  ASSERT_EQ(attention.rope.dim, attention.qk_rope_head_dim);
+  CheckRope(attention.rope);
+}
+
+void CheckAttention(const ModelConfig& config, const HybridAttentionConfig& attention) {
+  ASSERT_GE(attention.heads, 1);
+  ASSERT_EQ(static_cast<int64_t>(attention.layers.size()), config.layers);
+  ASSERT_EQ(attention.heads % attention.o_groups, 0);
+  ASSERT_LE(attention.rope_head_dim, attention.head_dim);
+  ASSERT_EQ(attention.sliding_rope.dim, attention.rope_head_dim);
+  ASSERT_EQ(attention.compressed_rope.dim, attention.rope_head_dim);
+  CheckRope(attention.sliding_rope);
+  CheckRope(attention.compressed_rope);
+  ASSERT_TRUE(config.moe.has_value() && config.hyper_connections.has_value());
+  ASSERT_LE(config.moe->hash_layers, config.layers);
+  for (HybridLayer kind : attention.layers) {
+    ASSERT_TRUE(kind != HybridLayer::kCsa || attention.indexer.has_value());
+  }
+}
+
 // What everything that builds on a parsed configuration relies on.
 void CheckInvariants(const ModelConfig& config) {
   ASSERT_GE(config.layers, 1);
-  ASSERT_GE(config.attention.heads, 1);
-  ASSERT_EQ(config.attention.heads % config.attention.kv_heads, 0);
-  ASSERT_GE(config.rope.dim, 2);
-  ASSERT_EQ(config.rope.dim % 2, 0);
-  ASSERT_GE(config.rope.factor, 1.0);
+  std::visit([&](const auto& attention) { CheckAttention(config, attention); }, config.attention);
   for (int32_t id : config.eos_token_ids) ASSERT_LT(id, config.vocab_size);
   if (config.moe) {
     ASSERT_EQ(config.moe->routed_experts % config.moe->groups, 0);
     ASSERT_LE(config.moe->experts_per_token, config.moe->routed_experts);
-  }
-  if (config.v4_attention) {
-    const V4AttentionConfig& attention = *config.v4_attention;
-    ASSERT_EQ(static_cast<int64_t>(attention.layers.size()), config.layers);
-    ASSERT_EQ(config.attention.heads % attention.o_groups, 0);
-    ASSERT_LE(attention.rope_head_dim, attention.head_dim);
-    ASSERT_EQ(attention.compress_rope.dim, attention.rope_head_dim);
-    ASSERT_TRUE(config.moe.has_value() && config.hyper_connections.has_value());
-    ASSERT_LE(config.moe->hash_layers, config.layers);
-    for (V4AttentionKind kind : attention.layers) {
-      ASSERT_TRUE(kind != V4AttentionKind::kSparse || config.indexer.has_value());
-    }
   }
   if (config.layers * (config.moe ? config.moe->routed_experts : 1) <= 4096) {
     const auto family = models::FindFamily(config.architecture);

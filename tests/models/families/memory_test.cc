@@ -118,7 +118,7 @@ std::vector<Shape> Shapes() {
     for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
       const std::string name = std::string(tiny.name) + "_" + suffix;
       shapes.push_back({name, tiny.config, dtype});
-      if (!config::ParseModelConfig(tiny.config)->mla.has_value()) continue;
+      if (!std::holds_alternative<config::MlaConfig>(config::ParseModelConfig(tiny.config)->attention)) continue;
       shapes.push_back({name + "_absorbed", tiny.config, dtype, MlaForm::kAbsorbed});
       shapes.push_back({name + "_expanded", tiny.config, dtype, MlaForm::kExpanded});
     }

@@ -74,7 +74,7 @@ std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
   for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
     shapes.push_back({tiny.name, tiny.config});
-    if (!config::ParseModelConfig(tiny.config)->mla.has_value()) continue;
+    if (!std::holds_alternative<config::MlaConfig>(config::ParseModelConfig(tiny.config)->attention)) continue;
     shapes.push_back({std::string(tiny.name) + "_absorbed", tiny.config, MlaForm::kAbsorbed});
     shapes.push_back({std::string(tiny.name) + "_expanded", tiny.config, MlaForm::kExpanded});
   }

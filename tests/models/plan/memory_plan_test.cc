@@ -9,12 +9,13 @@
 #include "absl/strings/str_format.h"
 #include "models/families/gqa_decoder.h"
 #include "models/families/mla_decoder.h"
-#include "tests/models/config/config_texts.h"
+#include "tests/models/config/parsing.h"
 #include "tests/models/outline.h"
 
 namespace hadal::plan {
 namespace {
 
+using config::MustParse;
 using kernels::DType;
 using models::GqaDecoderFamily;
 using models::KvLayout;
@@ -22,12 +23,6 @@ using models::MlaDecoderFamily;
 using models::testing::Outline;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-config::ModelConfig MustParse(const std::string& text) {
-  auto config = config::ParseModelConfig(text);
-  EXPECT_TRUE(config.ok()) << config.status();
-  return config.ok() ? *std::move(config) : config::ModelConfig();
-}
 
 int64_t Parameters(const config::ModelConfig& config) { return Outline(config)->totals().parameters; }
 int64_t ActiveParameters(const config::ModelConfig& config) { return Outline(config)->totals().active; }
@@ -173,7 +168,7 @@ TEST(PlanMemoryTest, RefusesWhatDoesNotFit) {
 
 // A kept cache with an entry every 4 tokens, one every 128, and 100 bytes a token that only a window of 130 needs.
 KvLayout WindowedLayout() {
-  return {{{"sparse", 3, 40, 4, false}, {"heavy", 2, 64, 128, false}, {"window", 1, 100, 1, true}}, 130};
+  return {{{"csa", 3, 40, 4, false}, {"hca", 2, 64, 128, false}, {"window", 1, 100, 1, true}}, 130};
 }
 
 TEST(PlanMemoryTest, CountsCompressedAndWindowedCaches) {

@@ -11,15 +11,15 @@ from ..case import VOCAB, YARN, Case
 from ..family import Family
 from ..fp4 import quantise_fp4
 
-SLIDING, SPARSE, HEAVY = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
+SLIDING, CSA, HCA = "sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention"
 
 # The window is shorter than the prompts, and the longest of them have more entries than the indexer keeps. Entries that no
 # index head likes score exactly 0 and tie, and torch.topk takes any of them: with many heads that is rare.
 BASE = dict(vocab_size=VOCAB, hidden_size=72, moe_intermediate_size=43, num_hidden_layers=4, num_attention_heads=5,
             num_key_value_heads=1, head_dim=24, qk_rope_head_dim=6, q_lora_rank=37, o_groups=5, o_lora_rank=9,
             n_routed_experts=7, n_shared_experts=1, num_experts_per_tok=3, num_hash_layers=1, routed_scaling_factor=1.5,
-            swiglu_limit=1.0, sliding_window=7, layer_types=[SLIDING, SPARSE, HEAVY, SPARSE],
-            compress_rates={SPARSE: 4, HEAVY: 8}, index_n_heads=11, index_head_dim=14, index_topk=3, hc_mult=4,
+            swiglu_limit=1.0, sliding_window=7, layer_types=[SLIDING, CSA, HCA, CSA],
+            compress_rates={CSA: 4, HCA: 8}, index_n_heads=11, index_head_dim=14, index_topk=3, hc_mult=4,
             hc_sinkhorn_iters=20, hc_eps=1e-6, rope_theta=10000.0, compress_rope_theta=160000.0,
             max_position_embeddings=128, rms_norm_eps=1e-6, bos_token_id=0, eos_token_id=1, tie_word_embeddings=False,
             num_nextn_predict_layers=0)
@@ -30,14 +30,14 @@ WIDE = BASE | dict(hidden_size=160, moe_intermediate_size=96, num_attention_head
 CASES = [
     Case("v4_mixed", 61, BASE),
     Case("v4_yarn_three_streams_f16_new_config", 65,
-         BASE | dict(hc_mult=3, hc_sinkhorn_iters=3, layer_types=[HEAVY, SPARSE, SLIDING], num_hidden_layers=3,
+         BASE | dict(hc_mult=3, hc_sinkhorn_iters=3, layer_types=[HCA, CSA, SLIDING], num_hidden_layers=3,
                      num_hash_layers=0, num_attention_heads=6, o_groups=2,
                      rope_parameters=YARN), stored=torch.float16, new_style_config=True),
     Case("v4_yarn_two_hash_layers", 63,
-         BASE | dict(num_hash_layers=2, sliding_window=16, compress_rates={SPARSE: 2, HEAVY: 16}, index_topk=5,
-                     layer_types=[HEAVY, HEAVY, SPARSE, SLIDING], rope_parameters=YARN | {"factor": 16.0}), mtp_layers=1),
+         BASE | dict(num_hash_layers=2, sliding_window=16, compress_rates={CSA: 2, HCA: 16}, index_topk=5,
+                     layer_types=[HCA, HCA, CSA, SLIDING], rope_parameters=YARN | {"factor": 16.0}), mtp_layers=1),
     Case("v4_fp8", 69, WIDE, fp8_block=(128, 128), fp8_scale_fmt="ue8m0", fp8_scale_dtype=torch.float8_e8m0fnu),
-    Case("v4_fp8_fp4_experts", 66, WIDE | dict(layer_types=[SPARSE, HEAVY, SLIDING, SPARSE]), fp8_block=(128, 128),
+    Case("v4_fp8_fp4_experts", 66, WIDE | dict(layer_types=[CSA, HCA, SLIDING, CSA]), fp8_block=(128, 128),
          fp8_scale_fmt="ue8m0", fp8_scale_dtype=torch.float8_e8m0fnu, extra={"expert_dtype": "fp4"}),
     Case("v4_sliding_only_f32", 64, BASE | dict(num_hidden_layers=2, layer_types=[SLIDING, SLIDING]), stored=torch.float32),
 ]
