@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/utf8.h"
 
 namespace hadal::config {
 namespace {
@@ -43,10 +44,8 @@ absl::Status CheckNoRepeatedKeys(simdjson::dom::element element, absl::string_vi
 
 std::string QuoteForError(absl::string_view text) {
   constexpr size_t kShown = 100;
-  if (text.size() <= kShown) return absl::Utf8SafeCHexEscape(text);
-  size_t end = kShown;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u) --end;
-  return absl::StrCat(absl::Utf8SafeCHexEscape(text.substr(0, end)), "...");
+  const absl::string_view shown = ToAbsl(base::Utf8Prefix(ToStd(text), kShown));
+  return absl::StrCat(absl::Utf8SafeCHexEscape(shown), shown.size() < text.size() ? "..." : "");
 }
 
 std::string DescribeJson(simdjson::dom::element element) {

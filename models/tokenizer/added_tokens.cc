@@ -3,17 +3,17 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
 
 size_t SpaceBegin(std::string_view text) {
   while (!text.empty()) {
-    const size_t last = unicode::LastCharacter(text);
+    const size_t last = base::LastCharacter(text);
     int length = 0;
-    if (!(unicode::CharTable::Get()[unicode::DecodeUtf8(text.data() + last, &length)] & unicode::kSpace)) break;
+    if (!(unicode::CharTable::Get()[base::DecodeUtf8(text.data() + last, &length)] & unicode::kSpace)) break;
     text = text.substr(0, last);
   }
   return text.size();
@@ -23,7 +23,7 @@ size_t SpaceEnd(std::string_view text) {
   size_t i = 0;
   while (i < text.size()) {
     int length = 0;
-    if (!(unicode::CharTable::Get()[unicode::DecodeUtf8(text.data() + i, &length)] & unicode::kSpace)) break;
+    if (!(unicode::CharTable::Get()[base::DecodeUtf8(text.data() + i, &length)] & unicode::kSpace)) break;
     i += static_cast<size_t>(length);
   }
   return i;
@@ -31,10 +31,10 @@ size_t SpaceEnd(std::string_view text) {
 
 bool IsSingleWord(std::string_view text, size_t begin, size_t end) {
   int length = 0;
-  if (begin > 0 && unicode::IsWordCharacter(
-                       unicode::DecodeUtf8(text.data() + unicode::LastCharacter(text.substr(0, begin)), &length)))
+  if (begin > 0 &&
+      unicode::IsWordCharacter(base::DecodeUtf8(text.data() + base::LastCharacter(text.substr(0, begin)), &length)))
     return false;
-  return end == text.size() || !unicode::IsWordCharacter(unicode::DecodeUtf8(text.data() + end, &length));
+  return end == text.size() || !unicode::IsWordCharacter(base::DecodeUtf8(text.data() + end, &length));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -19,7 +19,7 @@ struct Alphabet {
     for (int b = 0; b < 256; ++b) {
       const bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
       const char32_t c = printable ? static_cast<char32_t>(b) : next++;
-      unicode::AppendUtf8(c, &characters[static_cast<size_t>(b)]);
+      base::AppendUtf8(c, &characters[static_cast<size_t>(b)]);
       bytes[c] = static_cast<int16_t>(b);
     }
   }
@@ -37,7 +37,7 @@ bool AlphabetToBytes(std::string_view text, std::string* bytes) {
   bytes->clear();
   for (size_t i = 0; i < text.size();) {
     int length = 0;
-    const char32_t c = unicode::DecodeUtf8(text.data() + i, &length);
+    const char32_t c = base::DecodeUtf8(text.data() + i, &length);
     if (c >= alphabet.bytes.size() || alphabet.bytes[c] < 0) return false;
     bytes->push_back(static_cast<char>(alphabet.bytes[c]));
     i += static_cast<size_t>(length);

@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/utf8.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -106,7 +106,7 @@ class PatternReader {
     if (text_[0] == '-' && !first && text_.substr(0, 2) != "-]") return std::nullopt;
     if (text_[0] == '\\') return ReadEscape();
     int length = 0;
-    const char32_t c = unicode::DecodeUtf8(text_.data(), &length);
+    const char32_t c = base::DecodeUtf8(text_.data(), &length);
     text_.remove_prefix(length);
     return Ranges{{c, c}};
   }
@@ -148,7 +148,7 @@ class ClassRunMatcher final : public Matcher {
     const unicode::CharTable& table = unicode::CharTable::Get();
     for (const char* p = begin; p < end;) {
       int length = 0;
-      const char32_t c = unicode::DecodeUtf8(p, &length);
+      const char32_t c = base::DecodeUtf8(p, &length);
       const bool is_prefix =
           prefix_ == Prefix::kAnySpace ? (table[c] & unicode::kSpace) != 0 : prefix_ == Prefix::kBlank && c == ' ';
       const char* match_end = is_prefix ? RunEnd(p + length, end) : nullptr;
@@ -168,7 +168,7 @@ class ClassRunMatcher final : public Matcher {
     const char* start = p;
     for (int count = 0; p < end && (max_count_ == 0 || count < max_count_); ++count) {
       int length = 0;
-      if (!set_.Contains(unicode::DecodeUtf8(p, &length))) break;
+      if (!set_.Contains(base::DecodeUtf8(p, &length))) break;
       p += length;
     }
     return p == start ? nullptr : p;

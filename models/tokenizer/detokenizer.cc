@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/tokenizer/detokenizer.h"
 
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 
 namespace hadal::tokenizer {
 
@@ -9,13 +9,13 @@ std::string Detokenizer::Append(int32_t id) {
   if (skip_special_tokens_ && tokenizer_->IsSpecial(id)) return {};
   tail_.append(tokenizer_->TokenBytes(id));
   std::string text;
-  tail_.erase(0, unicode::AppendReplacingInvalid(tail_, /*last=*/false, &text));
+  tail_.erase(0, base::AppendReplacingInvalid(tail_, /*last=*/false, &text));
   return text;
 }
 
 std::string Detokenizer::Flush() {
   std::string text;
-  unicode::AppendReplacingInvalid(tail_, /*last=*/true, &text);
+  base::AppendReplacingInvalid(tail_, /*last=*/true, &text);
   tail_.clear();
   return text;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/tokenizer/json_fields.h"
 
+#include "base/utf8.h"
 #include "models/concat.h"
 
 namespace hadal::tokenizer {
@@ -9,13 +10,10 @@ using simdjson::dom::element_type;
 
 namespace {
 
-// Cut at a character, so that the message stays valid UTF-8.
 std::string Quoted(std::string_view text) {
   constexpr size_t kShown = 60;
-  if (text.size() <= kShown) return models::Concat("the string \"", text, "\"");
-  size_t end = kShown;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return models::Concat("the string \"", text.substr(0, end), "...\"");
+  const std::string_view shown = base::Utf8Prefix(text, kShown);
+  return models::Concat("the string \"", shown, shown.size() < text.size() ? "...\"" : "\"");
 }
 
 }  // namespace

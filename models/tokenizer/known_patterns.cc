@@ -4,8 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "base/utf8.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 
@@ -60,7 +60,7 @@ class Cursor {
       length_ = 0;
       return;
     }
-    bits_ = (*table_)[unicode::DecodeUtf8(at_, &length_)];
+    bits_ = (*table_)[base::DecodeUtf8(at_, &length_)];
   }
 
   const unicode::CharTable* table_;
@@ -214,7 +214,7 @@ class RuleMatcher final : public Matcher {
     for (const char* p = begin; p < end;) {
       const char* match_end = Rule::MatchAt(p, end);
       if (match_end == nullptr) {
-        p += unicode::Utf8Length(static_cast<unsigned char>(*p));
+        p += base::Utf8Length(static_cast<unsigned char>(*p));
         continue;
       }
       matches->push_back({static_cast<uint32_t>(p - begin), static_cast<uint32_t>(match_end - begin)});

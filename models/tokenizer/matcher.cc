@@ -4,10 +4,10 @@
 #include <string>
 #include <utility>
 
+#include "base/utf8.h"
 #include "models/tokenizer/class_run.h"
 #include "models/tokenizer/known_patterns.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -34,7 +34,7 @@ class NumericMatcher final : public Matcher {
     const unicode::CharTable& table = unicode::CharTable::Get();
     for (size_t i = 0; i < text.size();) {
       int length = 0;
-      const char32_t c = unicode::DecodeUtf8(text.data() + i, &length);
+      const char32_t c = base::DecodeUtf8(text.data() + i, &length);
       if (table[c] & (unicode::kNumber | unicode::kExtraNumber)) {
         matches->push_back({static_cast<uint32_t>(i), static_cast<uint32_t>(i + length)});
       }

@@ -5,12 +5,12 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/utf8.h"
 #include "models/concat.h"
 #include "models/status_macros.h"
 #include "models/tokenizer/byte_alphabet.h"
 #include "models/tokenizer/tokenizer_parts.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -164,7 +164,7 @@ class ModelReader {
     bool has_sign = false;
     for (size_t i = 0; i < text.size(); ++characters) {
       int length = 0;
-      const uint8_t bits = unicode::CharTable::Get()[unicode::DecodeUtf8(text.data() + i, &length)];
+      const uint8_t bits = unicode::CharTable::Get()[base::DecodeUtf8(text.data() + i, &length)];
       if (!(bits & (unicode::kLetter | unicode::kMark | unicode::kNumber | unicode::kSpace))) has_sign = true;
       i += static_cast<size_t>(length);
     }

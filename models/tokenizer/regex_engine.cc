@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "base/utf8.h"
 #include "models/concat.h"
 #include "models/tokenizer/matcher.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -97,7 +97,7 @@ class EngineMatcher final : public Matcher {
       const auto match_end = static_cast<size_t>(region->end[0]);
       if (match_begin == match_end && match_end == last_end) {
         // An empty match right after the last one does not count; go on one character later.
-        position += position < text.size() ? unicode::Utf8Length(static_cast<unsigned char>(text[position])) : 1;
+        position += position < text.size() ? base::Utf8Length(static_cast<unsigned char>(text[position])) : 1;
         continue;
       }
       matches->push_back({static_cast<uint32_t>(match_begin), static_cast<uint32_t>(match_end)});

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "absl/functional/function_ref.h"
+#include "base/utf8.h"
 #include "models/concat.h"
 #include "models/status_macros.h"
 #include "models/tokenizer/tokenizer_parts.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -55,7 +55,7 @@ absl::Status CheckText(std::string_view text, size_t before) {
     return absl::InvalidArgumentError(
         models::Concat("a text of ", before + text.size(), " bytes is above the limit of ", Tokenizer::kMaxTextBytes));
   }
-  if (const size_t invalid = unicode::FindInvalidUtf8(text); invalid != std::string_view::npos) {
+  if (const size_t invalid = base::FindInvalidUtf8(text); invalid != std::string_view::npos) {
     return absl::InvalidArgumentError(models::Concat("text is not valid UTF-8 at byte ", before + invalid));
   }
   return absl::OkStatus();
@@ -251,7 +251,7 @@ std::string Tokenizer::Decode(absl::Span<const int32_t> ids, bool skip_special_t
   }
   std::string text;
   text.reserve(bytes.size());
-  unicode::AppendReplacingInvalid(bytes, /*last=*/true, &text);
+  base::AppendReplacingInvalid(bytes, /*last=*/true, &text);
   return text;
 }
 

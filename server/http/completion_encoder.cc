@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
 #include "models/tokenizer/detokenizer.h"
 #include "server/http/json_writer.h"
 #include "server/http/response_encoder.h"
@@ -12,10 +12,6 @@ namespace {
 using service::CallUpdate;
 using service::ChoiceDelta;
 using service::ScoredToken;
-
-int64_t Characters(std::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
-}
 
 // The four parallel lists of OpenAI's completion logprobs.
 class LogprobLists {
@@ -64,12 +60,12 @@ class CompletionEncoderBase : public ResponseEncoder {
     const std::vector<int32_t>& ids = call.prompt_token_ids();
     for (size_t i = 0; i < ids.size(); ++i) {
       lists->Add(tokenizer, ids[i], i > 0 && i <= scores.size() ? &scores[i - 1] : nullptr, offset);
-      offset += Characters(detokenizer.Append(ids[i]));
+      offset += base::CountCharacters(detokenizer.Append(ids[i]));
     }
   }
 
   void AddScores(size_t call_index, const std::vector<ScoredToken>& scores, LogprobLists* lists) const {
-    const int64_t base = echo_.empty() ? 0 : Characters(echo_[call_index]);
+    const int64_t base = echo_.empty() ? 0 : base::CountCharacters(echo_[call_index]);
     const tokenizer::Tokenizer& tokenizer = *calls_[call_index]->model().tokenizer;
     for (const ScoredToken& score : scores) lists->Add(tokenizer, score.token_id, &score, base + score.text_offset);
   }

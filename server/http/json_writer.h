@@ -7,19 +7,14 @@
 
 namespace hadal::http {
 
-// Appends `text` as a quoted JSON string. Invalid UTF-8 becomes U+FFFD, so that the output is JSON whatever the input
-// is.
+// Appends `text` as a quoted JSON string. Invalid UTF-8 becomes U+FFFD, so that the output is JSON for any input.
 void AppendJsonString(std::string_view text, std::string* out);
-// Numbers as JSON; NaN and infinities, which JSON cannot say, become -9999 (the API's "not known").
+// Numbers as JSON; NaN and infinities, which JSON cannot express, become -9999 (the API's "not known").
 void AppendJsonNumber(double value, std::string* out);
 void AppendJsonNumber(float value, std::string* out);
 void AppendJsonNumber(int64_t value, std::string* out);
 
-// Text with every invalid UTF-8 sequence replaced by U+FFFD per maximal subpart.
-std::string ToValidUtf8(std::string_view bytes);
-
-// Writes nested JSON without building a tree: commas are put where they belong. Appends to `out`, which must outlive
-// it.
+// Writes nested JSON without building a tree and sets the commas. Appends to `out`, which must outlive it.
 class JsonWriter {
  public:
   explicit JsonWriter(std::string* out) : out_(out) {}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/response_encoder.h"
 
+#include "base/utf8.h"
 #include "server/http/json_writer.h"
 #include "server/http/response.h"
 
@@ -23,7 +24,7 @@ void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out) 
 
 std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id) {
   const std::string_view bytes = tokenizer.TokenBytes(token_id);
-  std::string text = ToValidUtf8(bytes);
+  std::string text = base::ToValidUtf8(bytes);
   if (text == bytes) return text;
   constexpr char kHex[] = "0123456789abcdef";
   text = "bytes:";

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace hadal::service {
 
 std::string_view FinishName(Finish finish) {
@@ -62,9 +64,7 @@ bool TextStream::Take(std::string_view text) {
   match_ = matcher_.Feed(text);
   held_text_ += text;
   total_ += text.size();
-  if (options_.logprobs) {
-    total_characters_ += std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
-  }
+  if (options_.logprobs) total_characters_ += base::CountCharacters(text);
   return match_.matched;
 }
 

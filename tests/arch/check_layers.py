@@ -27,7 +27,7 @@ SERVER_LIBRARIES = GRPC + HTTP + ("spdlog/", "prometheus/", "CLI/")
 MODEL_VIEW = ("models/model.h", "models/kv_layout.h", "models/sampling_params.h", "models/token_grammar.h")
 MODEL_UTIL = ("models/concat.h", "models/status_macros.h")
 
-# The locks of base/ are for every folder.
+# base/ (locks, UTF-8) is for every folder.
 EVERYWHERE = ("base/",)
 # path prefix -> (our headers it may include, outside headers it may not include)
 RULES = {

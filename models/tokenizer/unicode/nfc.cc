@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/utf8.h"
 #include "models/tokenizer/unicode/nfc_tables.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::unicode {
 namespace {
@@ -75,7 +75,7 @@ void AppendNormalized(std::string_view text, std::vector<Character>* buffer, std
   characters.clear();
   for (size_t i = 0; i < text.size();) {
     int length = 0;
-    AppendDecomposed(DecodeUtf8(text.data() + i, &length), &characters);
+    AppendDecomposed(base::DecodeUtf8(text.data() + i, &length), &characters);
     i += static_cast<size_t>(length);
   }
   for (size_t i = 0; i < characters.size();) {
@@ -104,7 +104,7 @@ void AppendNormalized(std::string_view text, std::vector<Character>* buffer, std
     if (c.combining_class == 0) starter = kept;
     characters[kept++] = c;
   }
-  for (size_t i = 0; i < kept; ++i) AppendUtf8(characters[i].code_point, out);
+  for (size_t i = 0; i < kept; ++i) base::AppendUtf8(characters[i].code_point, out);
 }
 
 // Whether the character stays as it is and takes no part in what precedes it: below U+0300 that is every character.
@@ -120,7 +120,7 @@ std::string ToNfc(std::string_view text) {
   size_t previous = 0;  // begin of the last inert character
   for (size_t i = 0; i < text.size();) {
     int length = 0;
-    if (IsInert(DecodeUtf8(text.data() + i, &length))) {
+    if (IsInert(base::DecodeUtf8(text.data() + i, &length))) {
       previous = i;
       i += static_cast<size_t>(length);
       continue;
@@ -129,7 +129,8 @@ std::string ToNfc(std::string_view text) {
     const size_t begin = std::max(previous, done);
     out.append(text.substr(done, begin - done));
     size_t end = i;
-    while (end < text.size() && !IsInert(DecodeUtf8(text.data() + end, &length))) end += static_cast<size_t>(length);
+    while (end < text.size() && !IsInert(base::DecodeUtf8(text.data() + end, &length)))
+      end += static_cast<size_t>(length);
     AppendNormalized(text.substr(begin, end - begin), &buffer, &out);
     done = previous = i = end;
   }

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 #include "tests/models/tokenizer/test_data.h"
 
 namespace hadal::tokenizer {
@@ -48,7 +48,7 @@ TEST(DetokenizerTest, OutputsJoinToTheDecodedText) {
         std::string text;
         for (const int32_t id : ids) {
           const std::string part = detokenizer.Append(id);
-          ASSERT_EQ(unicode::FindInvalidUtf8(part), std::string::npos);
+          ASSERT_EQ(base::FindInvalidUtf8(part), std::string::npos);
           ASSERT_LE(detokenizer.pending_bytes(), 3u);
           text += part;
         }

@@ -7,10 +7,10 @@
 
 #include <random>
 
+#include "base/utf8.h"
 #include "models/tokenizer/class_run.h"
 #include "models/tokenizer/known_patterns.h"
 #include "models/tokenizer/unicode/unicode.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -49,11 +49,11 @@ class TextSource {
       case 0: {
         char32_t c = random_() % 0x110000;
         if (c >= 0xD800 && c < 0xE000) c = 'x';
-        unicode::AppendUtf8(c, text);
+        base::AppendUtf8(c, text);
         break;
       }
       case 1:
-        unicode::AppendUtf8(random_() % 0x80, text);
+        base::AppendUtf8(random_() % 0x80, text);
         break;
       default:
         *text += kParts[random_() % std::size(kParts)];
@@ -88,7 +88,7 @@ TEST_P(ScannerTest, AgreesOnEveryCodePoint) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     text += "a ";
-    unicode::AppendUtf8(c, &text);
+    base::AppendUtf8(c, &text);
     if (text.size() > 4096 || c == 0x10FFFF) {
       ASSERT_EQ(Show(text, Matches(*scanner, text)), Show(text, Matches(**engine, text)));
       text.clear();

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/utf8.h"
 #include "models/chat/chat_template.h"
-#include "models/tokenizer/unicode/utf8.h"
 #include "tests/models/tokenizer/test_data.h"
 
 namespace hadal::tokenizer {
@@ -117,7 +117,7 @@ void CheckThatItWorks(const Tokenizer& tokenizer) {
       const auto ids = tokenizer.Encode(text, {.add_special_tokens = true, .allow_added_tokens = allow});
       if (!ids.ok()) continue;
       for (const int32_t id : *ids) ASSERT_TRUE(tokenizer.IsValid(id));
-      ASSERT_EQ(unicode::FindInvalidUtf8(tokenizer.Decode(*ids, true)), std::string::npos);
+      ASSERT_EQ(base::FindInvalidUtf8(tokenizer.Decode(*ids, true)), std::string::npos);
     }
   }
   ASSERT_LT(tokenizer.vocab_size(), 1 << 20) << "tables are bounded by what the file holds";

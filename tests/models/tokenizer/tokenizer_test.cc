@@ -102,7 +102,9 @@ TEST(TokenizerTest, SegmentsJoinAsOneText) {
   EXPECT_EQ(ids.back(), *tokenizer->TokenId("<think>"));
   // A control token cannot be assembled across a border either.
   const TextSegment halves[] = {{"<thi", true}, {"nk>", false}};
-  for (const int32_t id : *tokenizer->EncodeSegments(halves, false)) EXPECT_FALSE(tokenizer->IsControl(id));
+  const absl::StatusOr<Ids> across = tokenizer->EncodeSegments(halves, false);
+  ASSERT_TRUE(across.ok()) << across.status();
+  for (const int32_t id : *across) EXPECT_FALSE(tokenizer->IsControl(id));
 }
 
 TEST(TokenizerTest, RefusesInvalidUtf8WithItsPlace) {

@@ -5,6 +5,7 @@
 #include <limits>
 #include <random>
 
+#include "base/utf8.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 
@@ -28,7 +29,7 @@ TEST(JsonWriterTest, ReplacesInvalidUtf8ByMaximalSubparts) {
   EXPECT_EQ(Quoted("\xc0\x80"), "\"\uFFFD\uFFFD\"");            // overlong
   EXPECT_EQ(Quoted("\xed\xa0\x80"), "\"\uFFFD\uFFFD\uFFFD\"");  // surrogate
   EXPECT_EQ(Quoted("\xf5\x80"), "\"\uFFFD\uFFFD\"");
-  EXPECT_EQ(ToValidUtf8("\xf0\x9f\x98"), "\uFFFD");
+  EXPECT_EQ(base::ToValidUtf8("\xf0\x9f\x98"), "\uFFFD");
 }
 
 TEST(JsonWriterTest, RandomBytesAlwaysGiveJson) {
@@ -38,7 +39,7 @@ TEST(JsonWriterTest, RandomBytesAlwaysGiveJson) {
     for (char& c : bytes) c = static_cast<char>(random());
     const nlohmann::json parsed = nlohmann::json::parse(Quoted(bytes), nullptr, false);
     ASSERT_TRUE(parsed.is_string());
-    ASSERT_EQ(parsed.get<std::string>(), ToValidUtf8(bytes));
+    ASSERT_EQ(parsed.get<std::string>(), base::ToValidUtf8(bytes));
   }
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 
 #include <gtest/gtest.h>
 
-namespace hadal::unicode {
+namespace hadal::base {
 namespace {
 
 std::string Replace(std::string_view bytes) {
   std::string out;
   EXPECT_EQ(AppendReplacingInvalid(bytes, true, &out), bytes.size());
+  EXPECT_EQ(ToValidUtf8(bytes), out);
   return out;
 }
 
@@ -41,6 +42,19 @@ TEST(Utf8Test, LeavesAnUnfinishedCharacterUnlessLast) {
   EXPECT_EQ(out, "a\uFFFD");
 }
 
+TEST(Utf8Test, CountsCharacters) {
+  EXPECT_EQ(CountCharacters(""), 0);
+  EXPECT_EQ(CountCharacters("a\u00e9\u4e2d\U0010FFFF"), 4);
+}
+
+TEST(Utf8Test, CutsBetweenCharacters) {
+  EXPECT_EQ(Utf8Prefix("abc", 3), "abc");
+  EXPECT_EQ(Utf8Prefix("abc", 2), "ab");
+  EXPECT_EQ(Utf8Prefix("a\u4e2d", 4), "a\u4e2d");
+  EXPECT_EQ(Utf8Prefix("a\u4e2d", 3), "a");
+  EXPECT_EQ(Utf8Prefix("\u4e2d", 2), "");
+}
+
 TEST(Utf8Test, EncodesAndDecodesEveryLength) {
   for (const char32_t c : {U'\x7F', U'\x80', U'\u07FF', U'\u0800', U'\uFFFF', U'\U00010000', U'\U0010FFFF'}) {
     std::string text;
@@ -53,4 +67,4 @@ TEST(Utf8Test, EncodesAndDecodesEveryLength) {
 }
 
 }  // namespace
-}  // namespace hadal::unicode
+}  // namespace hadal::base

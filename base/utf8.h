@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace hadal::unicode {
+namespace hadal::base {
 
 // Length of the character whose first byte is `lead`; valid UTF-8 only.
 inline int Utf8Length(unsigned char lead) { return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4; }
@@ -39,6 +39,12 @@ inline size_t LastCharacter(std::string_view text) {
 
 void AppendUtf8(char32_t code_point, std::string* out);
 
+// Characters (code points) in `text`; valid UTF-8 only.
+int64_t CountCharacters(std::string_view text);
+
+// The longest prefix of at most `max_bytes` that does not cut a character in two; valid UTF-8 only.
+std::string_view Utf8Prefix(std::string_view text, size_t max_bytes);
+
 // Byte offset of the first invalid sequence, or npos for valid UTF-8 (no surrogates, nothing above U+10FFFF).
 size_t FindInvalidUtf8(std::string_view text);
 
@@ -47,4 +53,7 @@ size_t FindInvalidUtf8(std::string_view text);
 // most 3 are left.
 size_t AppendReplacingInvalid(std::string_view bytes, bool last, std::string* out);
 
-}  // namespace hadal::unicode
+// All of `bytes`, as above.
+std::string ToValidUtf8(std::string_view bytes);
+
+}  // namespace hadal::base

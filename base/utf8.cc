@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 
+#include <algorithm>
 #include <cstring>
 
-namespace hadal::unicode {
+namespace hadal::base {
 namespace {
 
 struct Sequence {
@@ -39,6 +40,8 @@ Sequence NextSequence(const unsigned char* p, size_t size) {
   return {length, true, true};
 }
 
+bool IsContinuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
 size_t AsciiRun(const char* p, size_t size) {
   size_t i = 0;
   while (i + 8 <= size) {
@@ -69,6 +72,17 @@ void AppendUtf8(char32_t c, std::string* out) {
     out->push_back(static_cast<char>(0x80 | (c >> 6 & 0x3F)));
     out->push_back(static_cast<char>(0x80 | (c & 0x3F)));
   }
+}
+
+int64_t CountCharacters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(), [](char byte) { return !IsContinuation(byte); });
+}
+
+std::string_view Utf8Prefix(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  size_t end = max_bytes;
+  while (end > 0 && IsContinuation(text[end])) --end;
+  return text.substr(0, end);
 }
 
 size_t FindInvalidUtf8(std::string_view text) {
@@ -102,4 +116,11 @@ size_t AppendReplacingInvalid(std::string_view bytes, bool last, std::string* ou
   return i;
 }
 
-}  // namespace hadal::unicode
+std::string ToValidUtf8(std::string_view bytes) {
+  std::string text;
+  text.reserve(bytes.size());
+  AppendReplacingInvalid(bytes, /*last=*/true, &text);
+  return text;
+}
+
+}  // namespace hadal::base
