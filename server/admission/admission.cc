@@ -248,7 +248,6 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   load.waiting_limit = options_.max_queue_requests;
   base::MutexLock lock(&mutex_);
   for (const auto& model : models_) {
-    load.memory_capacity_bytes += model->limits.pool->capacity_bytes();
     load.memory_leased_bytes += model->limits.pool->leased_bytes();
   }
   load.waiting = slots_;

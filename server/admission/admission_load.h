@@ -15,8 +15,7 @@ struct AdmissionLoad {
   int64_t waiting_tokens = 0;
   std::array<int64_t, request::kNumPriorities> waiting_by_class = {};
   std::array<int64_t, request::kNumPriorities> tokens_by_class = {};
-  int64_t memory_capacity_bytes = 0;  // KV pools of all models
-  int64_t memory_leased_bytes = 0;
+  int64_t memory_leased_bytes = 0;  // of the KV pools of all models
   double departures_per_second = 0;
   double predicted_wait_seconds = 0;  // of an arrival now; 0 while no departure was seen
   bool draining = false;

@@ -45,11 +45,20 @@ void KvPoolLedger::Return(int64_t bytes) {
   active_leases_.fetch_sub(1, std::memory_order_acq_rel);
 }
 
-absl::StatusOr<std::unique_ptr<MemoryLedger>> MemoryLedger::Create(int64_t budget_bytes) {
+MemoryLedger::MemoryLedger(int64_t budget_bytes, base::MetricRegistry* metrics)
+    : budget_bytes_(budget_bytes),
+      budget_(metrics, {"hadal_memory_budget_bytes", "Bytes the server may use on the device."}),
+      used_(metrics, {"hadal_memory_committed_bytes", "Bytes of weights, workspace and leased KV cache."}),
+      collector_(metrics, [this] { used_.Get().Set(static_cast<double>(used_bytes())); }) {
+  budget_.Get().Set(static_cast<double>(budget_bytes));
+}
+
+absl::StatusOr<std::unique_ptr<MemoryLedger>> MemoryLedger::Create(int64_t budget_bytes,
+                                                                   base::MetricRegistry* metrics) {
   if (budget_bytes <= 0) {
     return absl::InvalidArgumentError(absl::StrCat("memory budget is ", budget_bytes, " bytes: it must be known"));
   }
-  return std::unique_ptr<MemoryLedger>(new MemoryLedger(budget_bytes));
+  return std::unique_ptr<MemoryLedger>(new MemoryLedger(budget_bytes, metrics));
 }
 
 absl::Status MemoryLedger::Commit(std::string_view name, int64_t bytes) {
@@ -72,6 +81,13 @@ absl::StatusOr<KvPoolLedger*> MemoryLedger::CommitKvPool(std::string_view name, 
   if (absl::Status status = Commit(name, bytes); !status.ok()) return status;
   base::MutexLock lock(&mutex_);
   return pools_.emplace_back(std::make_unique<KvPoolLedger>(bytes)).get();
+}
+
+int64_t MemoryLedger::used_bytes() const {
+  base::MutexLock lock(&mutex_);
+  int64_t used = committed_bytes_.load(std::memory_order_relaxed);
+  for (const auto& pool : pools_) used -= pool->available_bytes();
+  return used;
 }
 
 std::vector<MemoryLedger::Part> MemoryLedger::parts() const {

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/sync.h"
+#include "server/base/metrics.h"
 
 namespace hadal::admission {
 
@@ -58,12 +59,13 @@ class KvPoolLedger {
 };
 
 // What the server may use on a device and what it has committed: weights, workspace and KV pools, each by name.
-// Thread-safe. Own bytes are counted against an own budget, never a share of the device: other processes' memory is not
-// ours to judge. An unknown size is an error, never 0.
+// Thread-safe. The server's own bytes are counted against its own budget, never against a share of the device: other
+// processes' memory is not ours to judge. An unknown size is an error, never 0.
 class MemoryLedger {
  public:
-  // InvalidArgument unless budget_bytes > 0.
-  static absl::StatusOr<std::unique_ptr<MemoryLedger>> Create(int64_t budget_bytes);
+  // InvalidArgument unless budget_bytes > 0. `metrics` outlives the ledger; nullptr: not exported.
+  static absl::StatusOr<std::unique_ptr<MemoryLedger>> Create(int64_t budget_bytes,
+                                                              base::MetricRegistry* metrics = nullptr);
 
   // Commits a fixed part for the life of the process. InvalidArgument for a negative size (an unknown one);
   // ResourceExhausted, naming part, size and rest, when the budget would be exceeded.
@@ -72,7 +74,10 @@ class MemoryLedger {
   absl::StatusOr<KvPoolLedger*> CommitKvPool(std::string_view name, int64_t bytes);
 
   int64_t budget_bytes() const { return budget_bytes_; }
+  // All parts, KV pools as a whole.
   int64_t committed_bytes() const { return committed_bytes_.load(std::memory_order_acquire); }
+  // The fixed parts, and what is leased of the KV pools.
+  int64_t used_bytes() const;
 
   struct Part {
     std::string name;
@@ -81,13 +86,17 @@ class MemoryLedger {
   std::vector<Part> parts() const;
 
  private:
-  explicit MemoryLedger(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+  MemoryLedger(int64_t budget_bytes, base::MetricRegistry* metrics);
 
   const int64_t budget_bytes_;
   std::atomic<int64_t> committed_bytes_{0};
   mutable base::Mutex mutex_;
   std::vector<Part> parts_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<KvPoolLedger>> pools_ ABSL_GUARDED_BY(mutex_);
+
+  base::Family<base::Gauge> budget_;
+  base::Family<base::Gauge> used_;
+  base::MetricCollector collector_;
 };
 
 // "6.2GB": 10^9 bytes with one decimal, as operators grep for it; MB, KB or bytes below that, so that a size above 0

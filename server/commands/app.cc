@@ -150,7 +150,7 @@ absl::Status App::CreateLedger(const std::vector<LoadedModel>& loaded) {
     // Loaded weights are not in the available memory any more; the budget counts them.
     for (const LoadedModel& one : loaded) budget += one.model->info().weights_bytes;
   }
-  auto ledger = admission::MemoryLedger::Create(budget);
+  auto ledger = admission::MemoryLedger::Create(budget, &metrics_);
   if (!ledger.ok()) return ledger.status();
   memory_ = *std::move(ledger);
   return absl::OkStatus();
@@ -213,9 +213,7 @@ LoadSources App::Sources() const {
   sources.draining = draining_.load(std::memory_order_acquire);
   if (!ready_.load(std::memory_order_acquire)) return sources;
   for (const auto& engine : engines_) sources.engines.push_back(engine.get());
-  sources.memory_budget_bytes = memory_->budget_bytes();
-  for (const admission::MemoryLedger::Part& part : memory_->parts()) sources.memory_fixed_bytes += part.bytes;
-  sources.memory_fixed_bytes -= admission_->GetLoad().memory_capacity_bytes;
+  sources.memory = memory_.get();
   sources.ready = !sources.draining && Failure().empty();
   return sources;
 }

@@ -16,10 +16,11 @@ service::Load MakeLoad(const LoadSources& sources) {
   load.requests_waiting = static_cast<int32_t>(admission.waiting);
   load.queue_limit_requests = static_cast<int32_t>(admission.waiting_limit);
   load.queue_tokens = admission.waiting_tokens;
-  load.kv_cache_usage_ratio =
-      total_blocks > 0 ? static_cast<double>(leased_blocks) / static_cast<double>(total_blocks) : 0;
-  load.memory_budget_bytes = sources.memory_budget_bytes;
-  load.memory_committed_bytes = sources.memory_fixed_bytes + admission.memory_leased_bytes;
+  load.kv_cache_usage_ratio = engine::KvUsageRatio(leased_blocks, total_blocks);
+  if (sources.memory != nullptr) {
+    load.memory_budget_bytes = sources.memory->budget_bytes();
+    load.memory_committed_bytes = sources.memory->used_bytes();
+  }
   load.predicted_wait_seconds = admission.predicted_wait_seconds;
   load.ready = sources.ready;
   load.draining = sources.draining;

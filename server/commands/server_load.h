@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "server/admission/admission.h"
+#include "server/admission/memory_ledger.h"
 #include "server/engine/engine.h"
 #include "server/service/generate_service.h"
 
@@ -14,8 +14,7 @@ namespace hadal::commands {
 struct LoadSources {
   const admission::AdmissionController* admission = nullptr;
   std::vector<const engine::Engine*> engines;
-  int64_t memory_budget_bytes = 0;
-  int64_t memory_fixed_bytes = 0;  // weights and workspace
+  const admission::MemoryLedger* memory = nullptr;  // null until the models are loaded
   bool ready = false;
   bool draining = false;
 };

@@ -14,8 +14,6 @@ void ServerMetrics::Watch(std::function<service::Load()> load) {
 void ServerMetrics::Export(const service::Load& load) {
   ready_.Get().Set(load.ready ? 1 : 0);
   draining_.Get().Set(load.draining ? 1 : 0);
-  memory_budget_.Get().Set(static_cast<double>(load.memory_budget_bytes));
-  memory_committed_.Get().Set(static_cast<double>(load.memory_committed_bytes));
   const uint64_t dropped = base::LogLinesDropped();
   const uint64_t counted = log_dropped_.Get().Value();
   if (dropped > counted) log_dropped_.Get().Increment(dropped - counted);

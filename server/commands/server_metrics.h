@@ -9,12 +9,12 @@
 
 namespace hadal::commands {
 
-// The metrics of the server as a whole. Thread-safe; `registry` outlives it.
+// The metrics of the process: what it is, whether it is ready, and its log. Thread-safe; `registry` outlives it.
 class ServerMetrics {
  public:
   explicit ServerMetrics(base::MetricRegistry* registry) : registry(registry) {}
 
-  // From now on scrapes read the state out of `load`, which is cheap and outlives this. Once, before the first scrape.
+  // From now on scrapes read the state from `load`, which is cheap and outlives this. Once, before the first scrape.
   void Watch(std::function<service::Load()> load);
 
   base::MetricRegistry* const registry;
@@ -32,10 +32,6 @@ class ServerMetrics {
   base::Family<base::Gauge> ready_{registry, {"hadal_ready", "1 when the server takes requests."}};
   base::Family<base::Gauge> draining_{registry,
                                       {"hadal_draining", "1 while the server finishes and takes nothing new."}};
-  base::Family<base::Gauge> memory_budget_{registry,
-                                           {"hadal_memory_budget_bytes", "Bytes the server may use on the device."}};
-  base::Family<base::Gauge> memory_committed_{
-      registry, {"hadal_memory_committed_bytes", "Bytes of weights, workspace and leased KV cache."}};
   base::Family<base::Counter> log_dropped_{registry,
                                            {"hadal_log_dropped_total", "Log lines dropped because the sink was slow."}};
   std::optional<base::MetricCollector> state_;

@@ -25,8 +25,8 @@ void EngineMetrics::OnCreated(const EngineOptions& options, std::shared_ptr<cons
 }
 
 void EngineMetrics::ExportLevels() {
-  double running = 0, runnable = 0, free = 0, leased = 0, cached = 0, total = 0;
-  double free_windows = 0, leased_windows = 0, cached_windows = 0;
+  int64_t running = 0, runnable = 0, free = 0, leased = 0, cached = 0, total = 0;
+  int64_t free_windows = 0, leased_windows = 0, cached_windows = 0;
   {
     base::MutexLock lock(&mutex_);
     for (const auto& engine : engines_) {
@@ -43,7 +43,7 @@ void EngineMetrics::ExportLevels() {
   }
   requests_running_.Get().Set(running);
   requests_runnable_.Get().Set(runnable);
-  kv_usage_.Get().Set(total > 0 ? leased / total : 0);
+  kv_usage_.Get().Set(KvUsageRatio(leased, total));
   kv_blocks_.At(kFree).Set(free);
   kv_blocks_.At(kLeased).Set(leased);
   kv_blocks_.At(kCached).Set(cached);

@@ -36,6 +36,11 @@ struct EngineSnapshot {
   bool device_fault = false;
 };
 
+// Share of the KV blocks that sequences hold; 0 when there are no blocks.
+inline double KvUsageRatio(int64_t leased_blocks, int64_t total_blocks) {
+  return total_blocks > 0 ? static_cast<double>(leased_blocks) / static_cast<double>(total_blocks) : 0;
+}
+
 struct HealthSnapshot {
   bool live = true;
   absl::Duration since_progress;  // 0 when nothing is runnable

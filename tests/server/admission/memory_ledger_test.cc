@@ -4,11 +4,14 @@
 #include <thread>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::admission {
 namespace {
+
+using ::testing::HasSubstr;
 
 TEST(MemoryLedgerTest, UnknownIsAnError) {
   EXPECT_EQ(MemoryLedger::Create(0).status().code(), absl::StatusCode::kInvalidArgument);
@@ -29,6 +32,22 @@ TEST(MemoryLedgerTest, CommitsUpToTheBudgetAndNamesWhatDidNotFit) {
   EXPECT_EQ(status.message(), "workspace needs 1.5GB but only 1.0GB of the memory budget of 10.0GB are left");
   EXPECT_EQ((*ledger)->committed_bytes(), 9'000'000'000);
   EXPECT_EQ((*ledger)->parts().size(), 2u);
+}
+
+TEST(MemoryLedgerTest, ExportsItsBudgetAndWhatIsUsedOfIt) {
+  base::MetricRegistry registry;
+  auto ledger = MemoryLedger::Create(1000, &registry);
+  ASSERT_OK(ledger);
+  ASSERT_OK((*ledger)->Commit("weights", 500));
+  auto pool = (*ledger)->CommitKvPool("KV cache", 400);
+  ASSERT_OK(pool);
+  auto lease = (*pool)->TryLease(30);
+  ASSERT_OK(lease);
+  EXPECT_EQ((*ledger)->used_bytes(), 530);
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_budget_bytes 1000\n"));
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_committed_bytes 530\n"));
+  lease->Release();
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_committed_bytes 500\n"));
 }
 
 TEST(KvPoolLedgerTest, LeaseReturnsItsBytesExactlyOnce) {
