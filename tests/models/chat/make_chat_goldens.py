@@ -83,39 +83,48 @@ TOOL_CHATS = {
 }
 
 
+def rendered(folder, name, chats, thinking="thinking", both_ways=False, tools=(None,)):
+    """What transformers renders with the template `name`: each chat with and without a generation prompt and with each of `tools`.
+    `both_ways`: also with `thinking`, the template's switch, false."""
+    with open(os.path.join(folder, name + ".jinja"), encoding="utf-8") as file:
+        template = file.read()
+    out = []
+    for chat, messages in chats.items():
+        for generation in (True, False):
+            for thinks in (True, False) if both_ways else (True,):
+                for offered in tools:
+                    text = render_jinja_template(
+                        conversations=[messages],
+                        tools=offered,
+                        chat_template=template,
+                        add_generation_prompt=generation,
+                        bos_token=BOS,
+                        eos_token=EOS,
+                        **{thinking: thinks},
+                    )[0][0]
+                    out.append(
+                        {
+                            "template": name,
+                            "chat": chat,
+                            "tools": offered is not None,
+                            "add_generation_prompt": generation,
+                            "thinking": thinks,
+                            "text": text,
+                        }
+                    )
+    return out
+
+
 def chat_goldens():
     out = []
     for name in ("v3", "r1", "v31", "v2", "coder", "chatml", "llama3"):
-        with open(os.path.join(DATA, "templates", name + ".jinja"), encoding="utf-8") as file:
-            template = file.read()
         chats = dict(CHATS)
         if name in ("v3", "r1", "v31"):
             chats.update(TOOL_CHATS)
         if name in ("coder", "llama3", "chatml", "v2"):
             chats.pop("two_systems")
-        for chat, messages in chats.items():
-            for generation in (True, False):
-                for thinking in (True, False) if name == "v31" else (True,):
-                    for tools in (None, TOOLS) if name == "v31" else (None,):
-                        text = render_jinja_template(
-                            conversations=[messages],
-                            tools=tools,
-                            chat_template=template,
-                            add_generation_prompt=generation,
-                            bos_token=BOS,
-                            eos_token=EOS,
-                            thinking=thinking,
-                        )[0][0]
-                        out.append(
-                            {
-                                "template": name,
-                                "chat": chat,
-                                "tools": tools is not None,
-                                "add_generation_prompt": generation,
-                                "thinking": thinking,
-                                "text": text,
-                            }
-                        )
+        tools = (None, TOOLS) if name == "v31" else (None,)
+        out += rendered(os.path.join(DATA, "templates"), name, chats, both_ways=name == "v31", tools=tools)
     return out
 
 

@@ -13,13 +13,10 @@ The templates are no part of this repository. Run: make_published_goldens.py FOL
   v31.jinja         deepseek-ai/DeepSeek-V3.1, V3.1-Terminus and V3.2-Exp
   qwen3.jinja       Qwen/Qwen3-8B
 """
-import json
 import os
 import sys
 
-from transformers.utils.chat_template_utils import render_jinja_template
-
-from make_chat_goldens import BOS, CHATS, DATA, EOS, TOOL_CHATS, TOOLS, call
+from make_chat_goldens import CHATS, DATA, TOOL_CHATS, TOOLS, call, rendered, write
 
 MORE = {
     "two_users": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
@@ -67,38 +64,12 @@ THINKING = {"v31": "thinking", "qwen3": "enable_thinking"}
 def main(folder, output):
     goldens = []
     for name in ("v2", "v2_5", "v3", "v3_0324", "r1", "r1_0528", "r1_distill", "v31", "qwen3"):
-        with open(os.path.join(folder, name + ".jinja"), encoding="utf-8") as file:
-            template = file.read()
         chats = {**CHATS, **TOOL_CHATS, **MORE, **(REASONED if name == "qwen3" else {})}
-        for chat, messages in chats.items():
-            if chat in SKIPPED.get(name, ()):
-                continue
-            for generation in (True, False):
-                for thinking in (True, False) if name in THINKING else (True,):
-                    for tools in (None, TOOLS) if name == "qwen3" else (None,):
-                        text = render_jinja_template(
-                            conversations=[messages],
-                            tools=tools,
-                            chat_template=template,
-                            add_generation_prompt=generation,
-                            bos_token=BOS,
-                            eos_token=EOS,
-                            **({THINKING[name]: thinking} if name in THINKING else {}),
-                        )[0][0]
-                        goldens.append(
-                            {
-                                "template": name,
-                                "chat": chat,
-                                "tools": tools is not None,
-                                "add_generation_prompt": generation,
-                                "thinking": thinking,
-                                "text": text,
-                            }
-                        )
-    with open(output, "w", encoding="utf-8") as file:
-        data = {"chats": {**CHATS, **TOOL_CHATS, **MORE, **REASONED}, "tools": TOOLS, "goldens": goldens}
-        json.dump(data, file, ensure_ascii=False, separators=(",", ":"))
-        file.write("\n")
+        chats = {chat: messages for chat, messages in chats.items() if chat not in SKIPPED.get(name, ())}
+        tools = (None, TOOLS) if name == "qwen3" else (None,)
+        goldens += rendered(folder, name, chats, THINKING.get(name, "thinking"), both_ways=name in THINKING, tools=tools)
+    data = {"chats": {**CHATS, **TOOL_CHATS, **MORE, **REASONED}, "tools": TOOLS, "goldens": goldens}
+    write(os.path.dirname(output) or ".", os.path.basename(output), data)
 
 
 if __name__ == "__main__":
