@@ -104,7 +104,6 @@ void EngineMetrics::OnEnded(const RequestFacts& facts) {
       wasted_.At(kDeadline).Increment(computed);
       break;
     case request::Reason::kSlowReader:
-      slow_readers_.Get().Increment();
       wasted_.At(kSlowReader).Increment(computed);
       break;
     default:

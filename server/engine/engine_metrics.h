@@ -114,7 +114,6 @@ class EngineMetrics final : public EngineObserver {
                           .help = "Requests cancelled by their caller.",
                           .labels = {"stage"},
                           .series = {{"queue"}, {"running"}}}};
-  Counter slow_readers_{registry_, {"hadal_slow_readers_total", "Streams dropped because the client did not read."}};
   Histogram first_token_{registry_,
                          {.name = "hadal_time_to_first_token_seconds",
                           .help = "Arrival to first token.",

@@ -72,6 +72,9 @@ absl::StatusOr<absl::Time> ParseDeadline(std::string_view milliseconds, absl::Ti
   if (milliseconds.empty()) return absl::InfiniteFuture();
   int64_t value = 0;
   const auto parsed = std::from_chars(milliseconds.data(), milliseconds.data() + milliseconds.size(), value);
+  const bool too_large = parsed.ec == std::errc::result_out_of_range && milliseconds.front() != '-' &&
+                         parsed.ptr == milliseconds.data() + milliseconds.size();
+  if (too_large) return absl::InfiniteFuture();
   if (parsed.ec != std::errc() || parsed.ptr != milliseconds.data() + milliseconds.size() || value < 1) {
     return MakeError(Reason::kOutOfRange,
                      "the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more",

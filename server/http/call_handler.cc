@@ -168,6 +168,7 @@ asio::awaitable<void> CallRun::SendWhole(std::string body) {
   Response whole;
   whole.body = std::move(body);
   co_await connection_.Send(std::move(whole));
+  if (connection_.write_timed_out()) connection_.context().dependencies.service->CountSlowReader();
 }
 
 asio::awaitable<bool> CallRun::WritePiece(std::string* out) {

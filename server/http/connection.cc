@@ -49,6 +49,12 @@ Connection::Connection(asio::ip::tcp::socket socket, ServerContext* context)
 
 Connection::~Connection() = default;
 
+std::string Connection::client_address() const {
+  boost::system::error_code error;
+  const asio::ip::tcp::endpoint client = socket_.remote_endpoint(error);
+  return error ? "" : client.address().to_string();
+}
+
 void Connection::Abort() {
   aborted_ = true;
   disconnected_ = true;

@@ -65,6 +65,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const absl::Status& read_error() const { return reader_->error(); }
   bool target_too_long() const { return reader_->target_too_long(); }
   const std::string& request_id() const { return request_id_; }
+  // The client's IP address; "" when it was gone before it could be asked for.
+  std::string client_address() const;
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
   // CANCELLED: the client is gone. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.

@@ -14,6 +14,7 @@ service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
   info.protocol = service::Protocol::kHttp;
   info.route = route;
   info.request_id = connection.request_id();
+  info.address = connection.client_address();
   info.arrival = connection.context().dependencies.service->clock().Now();
   return info;
 }

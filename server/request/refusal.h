@@ -16,6 +16,7 @@ enum class Reason {
   kNone,
   kConnectionQueueFull,         // CONNECTION_QUEUE_FULL
   kQueueTokensFull,             // QUEUE_TOKENS_FULL
+  kGrammarQueueFull,            // GRAMMAR_QUEUE_FULL: too many schemas wait to be compiled
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
   kModelLoading,                // MODEL_LOADING
   kDraining,                    // DRAINING

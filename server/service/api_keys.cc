@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/service/api_keys.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -25,6 +26,19 @@ bool ConstantTimeEquals(std::string_view given, std::string_view secret) {
     difference |= static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(expected);
   }
   return difference == 0;
+}
+
+// The words of a line. A word that begins with # begins a comment; inside a word # is a character like any other, so
+// that a name such as team#7 neither loses its end nor what stands behind it.
+std::vector<std::string> Words(absl::string_view line) {
+  std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+  const auto comment = std::find_if(words.begin(), words.end(), [](const std::string& word) { return word[0] == '#'; });
+  words.erase(comment, words.end());
+  return words;
+}
+
+bool IsPrintableAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
 }  // namespace
@@ -61,8 +75,7 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
   int line_number = 0;
   for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
     ++line_number;
-    line = line.substr(0, line.find('#'));
-    const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    const std::vector<std::string> words = Words(line);
     if (words.empty()) continue;
     auto error = [&](std::string what) {
       return absl::InvalidArgumentError(absl::StrCat(View(file), ":", line_number, ": ", what));
@@ -70,6 +83,7 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
     if (words.size() < 2 || words.size() > 3) {
       return error(absl::StrCat("expected 'key tenant [class]', found ", words.size(), " words"));
     }
+    if (!IsPrintableAscii(words[0])) return error("the key holds characters that are not printable ASCII");
     Key key{words[0], words[1], request::Priority::kHigh};
     if (words.size() == 3) {
       const std::optional<request::Priority> cap = ParsePriority(words[2]);

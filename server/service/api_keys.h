@@ -22,12 +22,14 @@ struct Caller {
   absl::Status AskFor(request::Priority wanted);
 };
 
-// Bearer keys of --api-key-file: one `key tenant [class]` a line, # starts a comment. `class` is the most urgent class
-// that the key may ask for (default: high). Immutable, thread-safe. Without keys everybody is the tenant "".
+// Bearer keys of --api-key-file: one `key tenant [class]` a line. A # at the start of a line or after white space
+// starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask for (default:
+// high). Immutable, thread-safe. Without keys everybody is the tenant "".
 class ApiKeys {
  public:
   ApiKeys() = default;
-  // InvalidArgument with file and line for a malformed or repeated key. Keys never appear in messages.
+  // InvalidArgument with file, line and what is wrong for a malformed line or a repeated key: a line that cannot be
+  // read as it was meant never gives more rights. Keys never appear in messages.
   static absl::StatusOr<ApiKeys> Load(const std::string& path);
   static absl::StatusOr<ApiKeys> Parse(std::string_view text, std::string_view file);
 

@@ -21,6 +21,9 @@ struct CallMetrics {
                                                    {"/v1/chat/completions", "normal", "", "", "invalid", ""},
                                                    {"/v1/chat/completions", "normal", "", "", "cancelled", ""}}}};
 
+  base::Family<base::Counter> slow_readers{
+      registry, {"hadal_slow_readers_total", "Responses given up because the client did not read."}};
+
   enum ToolCall : size_t { kGiven, kMalformed };
   base::Family<base::Counter> tool_calls{registry,
                                          {.name = "hadal_tool_calls_total",

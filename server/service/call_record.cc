@@ -28,6 +28,9 @@ void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* m
   metrics->requests
       .With({std::string(info.route), priority, http ? code : "", http ? "" : code, std::string(label), reason})
       .Increment();
+  if (!outcome.status.ok() && request::GetErrorDetail(outcome.status).reason == Reason::kSlowReader) {
+    metrics->slow_readers.Get().Increment();
+  }
   if (usage.tool_calls > 0) metrics->tool_calls.At(CallMetrics::kGiven).Increment(usage.tool_calls);
   if (usage.broken_tool_blocks > 0) {
     metrics->tool_calls.At(CallMetrics::kMalformed).Increment(usage.broken_tool_blocks);

@@ -20,8 +20,9 @@ struct CallInfo {
   Protocol protocol = Protocol::kHttp;
   std::string_view route;  // a fixed route name, never the client's path
   std::string request_id;
-  Caller caller;       // in the class that the headers ask for; the body may change it
-  absl::Time arrival;  // GenerateService::clock() time
+  std::string address;  // of the client, without its port; "" when unknown
+  Caller caller;        // in the class that the headers ask for; the body may change it
+  absl::Time arrival;   // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();
 };
 

@@ -107,6 +107,8 @@ class GenerateService {
   Load GetLoad() const;
   // Every request of either front is recorded here, once, when it has been answered; sets the outcome's duration.
   void Record(const CallInfo& info, CallOutcome outcome);
+  // A response that had been recorded as given was not taken: the client does not read.
+  void CountSlowReader() { metrics_.slow_readers.Get().Increment(); }
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
 

@@ -4,23 +4,30 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "models/grammar/grammar_compiler.h"
 
 namespace hadal::service {
 
-// Compiled grammars by key, the least recently used ones dropped above a number of bytes. Those in use live on with
+// Compiled grammars by key, and the refusals of those that cannot be compiled or took too long, so that nobody has them
+// compiled again and again. The least recently used are dropped above a number of bytes. Grammars in use live on with
 // their users. Not thread-safe.
 class GrammarCache {
  public:
+  using Result = absl::StatusOr<std::shared_ptr<const grammar::CompiledGrammar>>;
+
   explicit GrammarCache(int64_t max_bytes) : max_bytes_(max_bytes) {}
 
-  // Null when unknown. A hit is the most recent use.
-  std::shared_ptr<const grammar::CompiledGrammar> Find(const std::string& key);
-  // A grammar larger than the whole cache is not kept.
-  void Insert(const std::string& key, std::shared_ptr<const grammar::CompiledGrammar> grammar);
+  // Nullopt when unknown or expired at `now`. A hit is the most recent use.
+  std::optional<Result> Find(const std::string& key, absl::Time now);
+  // Keeps a result until `expires` and replaces an older one. False for one that is larger than the whole cache: it is
+  // not kept.
+  bool Insert(const std::string& key, Result result, absl::Time expires = absl::InfiniteFuture());
 
   int64_t bytes() const { return bytes_; }
   size_t size() const { return entries_.size(); }
@@ -28,14 +35,18 @@ class GrammarCache {
  private:
   struct Entry {
     std::string key;
-    std::shared_ptr<const grammar::CompiledGrammar> grammar;
+    Result result;
     int64_t bytes;
+    absl::Time expires;
   };
+  using Entries = std::list<Entry>;
+
+  void Erase(Entries::iterator entry);
 
   const int64_t max_bytes_;
   int64_t bytes_ = 0;
-  std::list<Entry> entries_;  // most recent first
-  std::unordered_map<std::string, std::list<Entry>::iterator> by_key_;
+  Entries entries_;  // most recent first
+  std::unordered_map<std::string, Entries::iterator> by_key_;
 };
 
 }  // namespace hadal::service

@@ -18,13 +18,14 @@ struct GrammarMetrics {
     kRefused,  // not supported
     kTooSlow,
     kBusy,
+    kKnownRefusal,  // refused before, and not compiled again
   };
   base::Family<base::Counter> requests{
       registry,
       {.name = "hadal_grammar_requests_total",
        .help = "Grammars asked for, by how it went.",
        .labels = {"result"},
-       .series = {{"hit"}, {"miss"}, {"joined"}, {"refused"}, {"too_slow"}, {"busy"}}}};
+       .series = {{"hit"}, {"miss"}, {"joined"}, {"refused"}, {"too_slow"}, {"busy"}, {"known_refusal"}}}};
   base::Family<base::Gauge> cache_bytes{registry,
                                         {"hadal_grammar_cache_bytes", "Bytes of compiled grammars that are kept."}};
   base::Family<base::Histogram> compile_time{

@@ -4,19 +4,33 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
 namespace hadal::service {
 
+namespace {
+
 using request::Reason;
+
+// Compilations beyond their time limit that go on without holding a lane.
+constexpr int kSpareLanes = 6;
+// What one client may have of the lanes and of the queue, as a divisor.
+constexpr int kShare = 4;
+// How long a refusal for slowness is believed when the grammar itself could not be kept; the machine may have been
+// busy.
+constexpr absl::Duration kSlowMemory = absl::Minutes(10);
+
+}  // namespace
 
 GrammarService::GrammarService(Options options)
     : options_(std::move(options)), metrics_(options_.metrics), cache_(options_.cache_bytes) {
-  for (int i = 0; i < std::max(options_.threads, 1); ++i) threads_.emplace_back([this] { Work(); });
+  for (int i = 0; i < std::max(options_.threads, 1) + kSpareLanes; ++i) threads_.emplace_back([this] { Work(); });
   threads_.emplace_back([this] { Watch(); });
 }
 
@@ -28,48 +42,98 @@ GrammarService::~GrammarService() {
     watch_.NotifyAll();
   }
   for (std::thread& thread : threads_) thread.join();
-  for (const auto& job : queue_) job->pending->Set(Busy());
+  for (const auto& job : queue_) job->pending->Set(Busy("the server stops"));
 }
 
-PendingGrammar::Result GrammarService::TooSlow() const {
+absl::Status GrammarService::TooSlow() const {
   return request::MakeError(Reason::kInvalidRequest,
                             absl::StrCat("compiling it took longer than ", absl::FormatDuration(options_.time_limit),
                                          ": simplify the schema"));
 }
 
-PendingGrammar::Result GrammarService::Busy() const {
-  return request::MakeBusy(Reason::kConnectionQueueFull, "too many schemas are being compiled", absl::Seconds(1));
+absl::Status GrammarService::Busy(std::string_view why) const {
+  return request::MakeBusy(Reason::kGrammarQueueFull, why, absl::Seconds(1));
 }
 
 std::shared_ptr<PendingGrammar> GrammarService::Get(const std::string& model_name,
                                                     std::shared_ptr<const grammar::GrammarCompiler> compiler,
-                                                    grammar::GrammarSpec spec) {
+                                                    grammar::GrammarSpec spec, const std::string& client) {
+  const auto refused = [](absl::Status status) {
+    return std::make_shared<PendingGrammar>(PendingGrammar::Result(std::move(status)));
+  };
   std::string key = absl::StrCat(model_name, "\n", spec.Key());
   base::MutexLock lock(&mutex_);
-  if (auto cached = cache_.Find(key); cached != nullptr) {
-    Count(GrammarMetrics::kHit);
-    return std::make_shared<PendingGrammar>(PendingGrammar::Result(std::move(cached)));
+  if (std::optional<GrammarCache::Result> known = cache_.Find(key, absl::Now()); known.has_value()) {
+    Count(known->ok() ? GrammarMetrics::kHit : GrammarMetrics::kKnownRefusal);
+    return std::make_shared<PendingGrammar>(PendingGrammar::Result(*std::move(known)));
   }
   if (const auto found = jobs_.find(key); found != jobs_.end()) {
     Count(found->second->late ? GrammarMetrics::kTooSlow : GrammarMetrics::kJoined);
     return found->second->pending;  // of a late one: the refusal
   }
-  if (stopping_ || queue_.size() >= options_.max_waiting) {
+  const size_t share = std::max<size_t>(1, options_.max_waiting / kShare);
+  const auto mine = shares_.find(client);
+  if (stopping_ || queue_.size() >= options_.max_waiting || (mine != shares_.end() && mine->second.waiting >= share)) {
     Count(GrammarMetrics::kBusy);
-    return std::make_shared<PendingGrammar>(Busy());
+    return refused(queue_.size() >= options_.max_waiting
+                       ? Busy(absl::StrCat(queue_.size(), "/", options_.max_waiting, " schemas wait to be compiled"))
+                       : Busy(absl::StrCat("this client has ", share, "/", share, " schemas waiting to be compiled")));
   }
   Count(GrammarMetrics::kMiss);
   auto job = std::make_shared<Job>();
   job->key = std::move(key);
+  job->client = client;
   job->compiler = std::move(compiler);
   job->spec = std::move(spec);
   job->deadline = Clock::now() + absl::ToChronoMicroseconds(options_.time_limit);
   jobs_[job->key] = job;
+  ++shares_[client].waiting;
   queue_.push_back(job);
   watched_.push_back(job);
   work_.NotifyOne();
   watch_.NotifyOne();
   return job->pending;
+}
+
+std::shared_ptr<GrammarService::Job> GrammarService::TakeLocked() {
+  const int threads = std::max(options_.threads, 1);
+  if (lanes_used_ >= threads) return nullptr;
+  const int share = std::max(1, (threads + kSpareLanes) / kShare);
+  for (auto next = queue_.begin(); next != queue_.end(); ++next) {
+    Share& mine = shares_[(*next)->client];
+    if (mine.running >= share) continue;
+    std::shared_ptr<Job> job = std::move(*next);
+    queue_.erase(next);
+    --mine.waiting;
+    ++mine.running;
+    ++lanes_used_;
+    job->running = true;
+    return job;
+  }
+  return nullptr;
+}
+
+void GrammarService::LeaveLocked(const Job& job) {
+  jobs_.erase(job.key);
+  const auto mine = shares_.find(job.client);
+  if (job.running) {
+    --mine->second.running;
+    --(job.spare ? spares_used_ : lanes_used_);
+    work_.NotifyAll();  // one may have waited for the lane, another for the client's share
+  } else {
+    --mine->second.waiting;
+  }
+  if (mine->second.running == 0 && mine->second.waiting == 0) shares_.erase(mine);
+}
+
+void GrammarService::KeepLocked(const Job& job, const GrammarCache::Result& compiled) {
+  if (compiled.ok()) {
+    const bool kept = cache_.Insert(job.key, compiled);
+    if (!kept && job.late) cache_.Insert(job.key, TooSlow(), absl::Now() + kSlowMemory);
+  } else {
+    cache_.Insert(job.key, compiled);
+  }
+  metrics_.cache_bytes.Get().Set(static_cast<double>(cache_.bytes()));
 }
 
 void GrammarService::Work() {
@@ -79,28 +143,23 @@ void GrammarService::Work() {
     std::shared_ptr<Job> job;
     {
       base::MutexLock lock(&mutex_);
-      while (!stopping_ && queue_.empty()) work_.Wait(&mutex_);
-      if (stopping_) return;
-      job = std::move(queue_.front());
-      queue_.pop_front();
-      job->running = true;
+      while (!stopping_ && (job = TakeLocked()) == nullptr) work_.Wait(&mutex_);
+      if (job == nullptr) return;
     }
     const Clock::time_point start = Clock::now();
-    absl::StatusOr<std::shared_ptr<const grammar::CompiledGrammar>> compiled = job->compiler->Compile(job->spec);
+    GrammarCache::Result compiled = job->compiler->Compile(job->spec);
     metrics_.compile_time.Get().Observe(std::chrono::duration<double>(Clock::now() - start).count());
+    if (!compiled.ok()) {
+      compiled = request::MakeError(Reason::kInvalidRequest,
+                                    absl::StrCat("it cannot be compiled: ", compiled.status().message()));
+      Count(GrammarMetrics::kRefused);
+    }
     {
       base::MutexLock lock(&mutex_);
-      jobs_.erase(job->key);
-      if (compiled.ok()) cache_.Insert(job->key, *compiled);
-      metrics_.cache_bytes.Get().Set(static_cast<double>(cache_.bytes()));
+      KeepLocked(*job, compiled);
+      LeaveLocked(*job);
     }
-    if (compiled.ok()) {
-      job->pending->Set(PendingGrammar::Result(*std::move(compiled)));
-    } else {
-      Count(GrammarMetrics::kRefused);
-      job->pending->Set(request::MakeError(Reason::kInvalidRequest,
-                                           absl::StrCat("it cannot be compiled: ", compiled.status().message())));
-    }
+    job->pending->Set(std::move(compiled));
   }
 }
 
@@ -126,13 +185,19 @@ void GrammarService::Watch() {
       ran = job->running;
       if (ran) {
         job->late = true;  // stays among the jobs until it is done, so that nobody starts it again
+        if (spares_used_ < kSpareLanes) {
+          job->spare = true;
+          ++spares_used_;
+          --lanes_used_;
+          work_.NotifyAll();
+        }
       } else {
         std::erase(queue_, job);
-        jobs_.erase(job->key);
+        LeaveLocked(*job);
       }
     }
     Count(ran ? GrammarMetrics::kTooSlow : GrammarMetrics::kBusy);
-    job->pending->Set(ran ? TooSlow() : Busy());
+    job->pending->Set(ran ? TooSlow() : Busy("the schema waited too long to be compiled"));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -21,8 +22,14 @@
 namespace hadal::service {
 
 // Compiles grammars on threads of its own, so that neither the engine nor a front end's worker waits. Equal grammars
-// are compiled once, also when they are asked for at the same time. A compilation cannot be interrupted: one that
-// exceeds the time limit is answered as refused, goes on, and its result serves later calls. Thread-safe.
+// are compiled once, also when they are asked for at the same time.
+//
+// A compilation cannot be interrupted: one that exceeds the time limit is answered as refused and goes on in a spare
+// lane, so that its lane is free for others. Its result serves later calls; when it is too large to be kept, the
+// refusal is. Refused grammars are not compiled again either.
+//
+// Each client (its tenant, else its address) has a share: a quarter of the lanes and of the queue. What is beyond it
+// waits or is refused, so that a client's slow schemas cost that client only. Thread-safe.
 class GrammarService {
  public:
   using Options = GrammarOptions;
@@ -31,10 +38,11 @@ class GrammarService {
   ~GrammarService();  // waits for the compilations that run
 
   // The grammar of `spec` for the tokens of the model `model_name`. Returns at once. Results: the grammar;
-  // INVALID_REQUEST when it cannot be compiled or took too long; CONNECTION_QUEUE_FULL when too much is being compiled.
+  // INVALID_REQUEST when it cannot be compiled or took too long; GRAMMAR_QUEUE_FULL when too much waits, of `client` or
+  // of all, or it waited for too long.
   std::shared_ptr<PendingGrammar> Get(const std::string& model_name,
                                       std::shared_ptr<const grammar::GrammarCompiler> compiler,
-                                      grammar::GrammarSpec spec);
+                                      grammar::GrammarSpec spec, const std::string& client);
 
   // Counts a grammar that was refused before it got here.
   void CountRefused() { metrics_.requests.At(GrammarMetrics::kRefused).Increment(); }
@@ -46,19 +54,31 @@ class GrammarService {
   using Clock = std::chrono::steady_clock;
   struct Job {
     std::string key;
+    std::string client;
     std::shared_ptr<const grammar::GrammarCompiler> compiler;
     grammar::GrammarSpec spec;
     std::shared_ptr<PendingGrammar> pending = std::make_shared<PendingGrammar>();
     Clock::time_point deadline;
     bool running = false;
     bool late = false;
+    bool spare = false;  // has moved to a spare lane
+  };
+  // Jobs of one client.
+  struct Share {
+    size_t waiting = 0;
+    int running = 0;
   };
 
   void Work();
+  // The next job to run, null when there is none or no lane for it.
+  std::shared_ptr<Job> TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Keeps the result of a job that ran, for later calls.
+  void KeepLocked(const Job& job, const GrammarCache::Result& compiled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveLocked(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Watch();
   void Count(GrammarMetrics::Result result) { metrics_.requests.At(result).Increment(); }
-  PendingGrammar::Result TooSlow() const;
-  PendingGrammar::Result Busy() const;
+  absl::Status TooSlow() const;
+  absl::Status Busy(std::string_view why) const;
 
   const Options options_;
   GrammarMetrics metrics_;
@@ -68,6 +88,9 @@ class GrammarService {
   std::deque<std::shared_ptr<Job>> queue_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<Job>> watched_ ABSL_GUARDED_BY(mutex_);                    // by deadline
   std::unordered_map<std::string, std::shared_ptr<Job>> jobs_ ABSL_GUARDED_BY(mutex_);  // waiting or running
+  std::unordered_map<std::string, Share> shares_ ABSL_GUARDED_BY(mutex_);               // of clients with jobs
+  int lanes_used_ ABSL_GUARDED_BY(mutex_) = 0;                                          // at most options_.threads
+  int spares_used_ ABSL_GUARDED_BY(mutex_) = 0;                                         // at most kSpareLanes
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };

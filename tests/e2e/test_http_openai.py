@@ -368,6 +368,7 @@ def test_a_slow_reader_is_dropped_and_others_are_served(start_server):
     assert post(server, "/v1/chat/completions", {"messages": ASK, "max_tokens": 20, "temperature": 0})[0] == 200
     assert time.monotonic() - before < 20
     server.wait_idle(timeout=60)
+    server.wait_metric("hadal_slow_readers_total", 1)
     sock.close()
 
 

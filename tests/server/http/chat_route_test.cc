@@ -4,6 +4,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::http {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 using hadal::testing::DemoEncode;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
+using hadal::testing::MetricValue;
 using hadal::testing::RawHttpClient;
 using hadal::testing::Script;
 using hadal::testing::ServiceFixture;
@@ -289,6 +291,8 @@ TEST(ChatRouteTest, ASlowReaderIsDroppedAndNobodyElseWaits) {
   EXPECT_EQ(other.status, 200);
   EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));
   EXPECT_EQ(fixture.base.engine->cancelled(), 1);
+  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.server->active_calls() == 0; }));
+  EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_slow_readers_total"), 1);
 }
 
 TEST(ChatRouteTest, StopCancelsWhatRuns) {

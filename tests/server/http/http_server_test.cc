@@ -511,6 +511,11 @@ TEST(HttpServerTest, DeadlinesReachTheRequest) {
   });
   EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: 2500\r\n").status, 200);
   EXPECT_EQ(left_ms.load(), 2500);
+  // More milliseconds than a number holds are no deadline, not one that has passed.
+  for (const std::string huge : {"9223372036854775807", "99999999999999999999"}) {
+    EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: " + huge + "\r\n").status, 200) << huge;
+    EXPECT_GT(left_ms.load(), int64_t{1} << 60) << huge;
+  }
 }
 
 TEST(HttpServerTest, CreateTellsWhatIsWrong) {

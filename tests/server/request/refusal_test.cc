@@ -67,6 +67,7 @@ TEST(StatusMapTest, FollowsTheDocumentedTable) {
   };
   expect(Reason::kConnectionQueueFull, Code::kUnavailable, 503);
   expect(Reason::kQueueTokensFull, Code::kUnavailable, 503);
+  expect(Reason::kGrammarQueueFull, Code::kUnavailable, 503);
   expect(Reason::kGpuMemoryExhausted, Code::kUnavailable, 503);
   expect(Reason::kModelLoading, Code::kUnavailable, 503);
   expect(Reason::kDraining, Code::kUnavailable, 503);

@@ -27,7 +27,8 @@ struct FakeGrammar : grammar::CompiledGrammar {
   int64_t size;
 };
 
-// Compiles formats that begin with "slow" only once they are let go; "bad" is refused; a number is the grammar's size.
+// Compiles formats that begin with "slow" only once they are let go, to `slow_size` bytes; "bad" is refused; a number
+// is the grammar's size.
 class FakeCompiler : public grammar::GrammarCompiler {
  public:
   absl::StatusOr<std::shared_ptr<const grammar::CompiledGrammar>> Compile(
@@ -36,7 +37,8 @@ class FakeCompiler : public grammar::GrammarCompiler {
     std::unique_lock<std::mutex> lock(mutex);
     if (spec.format.starts_with("slow")) changed.wait(lock, [&] { return let_go; });
     if (spec.format == "bad") return absl::InvalidArgumentError("no such thing");
-    const int64_t size = std::isdigit(spec.format[0]) ? std::stoll(spec.format) : 10;
+    int64_t size = std::isdigit(spec.format[0]) ? std::stoll(spec.format) : 10;
+    if (spec.format.starts_with("slow")) size = slow_size;
     return std::make_shared<const FakeGrammar>(size);
   }
   const tokenizer::Tokenizer& tokenizer() const override { return *hadal::testing::DemoTokenizer(); }
@@ -51,6 +53,7 @@ class FakeCompiler : public grammar::GrammarCompiler {
   mutable std::mutex mutex;
   mutable std::condition_variable changed;
   mutable bool let_go = false;
+  int64_t slow_size = 10;
 };
 
 grammar::GrammarSpec Spec(std::string format) { return {std::move(format), grammar::Reasoning::kNone, false}; }
@@ -59,8 +62,8 @@ class GrammarServiceTest : public ::testing::Test {
  protected:
   ~GrammarServiceTest() override { compiler->LetGo(); }
   std::shared_ptr<PendingGrammar> Get(GrammarService& service, const std::string& format,
-                                      const std::string& model = "m") {
-    return service.Get(model, compiler, Spec(format));
+                                      const std::string& model = "m", const std::string& client = "c") {
+    return service.Get(model, compiler, Spec(format), client);
   }
   double Counted(const std::string& result) {
     return hadal::testing::MetricValue(metrics, "hadal_grammar_requests_total{result=\"" + result + "\"}");
@@ -90,7 +93,7 @@ TEST_F(GrammarServiceTest, EqualGrammarsAreCompiledOnce) {
 TEST_F(GrammarServiceTest, ModelsAndReasoningAreKeptApart) {
   GrammarService service(Options());
   const auto a = *Get(service, "x", "a")->Wait(), b = *Get(service, "x", "b")->Wait();
-  const auto open = *service.Get("a", compiler, {"x", grammar::Reasoning::kOpen, false})->Wait();
+  const auto open = *service.Get("a", compiler, {"x", grammar::Reasoning::kOpen, false}, "c")->Wait();
   EXPECT_NE(a, b);
   EXPECT_NE(a, open);
   EXPECT_EQ(compiler->compiled, 3);
@@ -142,23 +145,80 @@ TEST_F(GrammarServiceTest, TooManyAreRefusedAsBusy) {
   GrammarService service(options);
   const auto running = Get(service, "slow");
   while (compiler->compiled == 0) absl::SleepFor(absl::Milliseconds(1));
-  const auto waiting = Get(service, "a");
-  Get(service, "b");
-  const auto refused = Get(service, "c")->Wait();
-  EXPECT_EQ(request::GetErrorDetail(refused.status()).reason, Reason::kConnectionQueueFull);
+  absl::SleepFor(absl::Milliseconds(200));  // so that the others' time is not up together with its own
+  const auto waiting = Get(service, "a", "m", "first");
+  Get(service, "b", "m", "second");
+  const auto refused = Get(service, "c", "m", "third")->Wait();
+  EXPECT_EQ(request::GetErrorDetail(refused.status()).reason, Reason::kGrammarQueueFull);
   EXPECT_TRUE(request::GetErrorDetail(refused.status()).retry_after.has_value());
-  // The one that only waited is not to blame for the time.
-  EXPECT_EQ(request::GetErrorDetail(waiting->Wait().status()).reason, Reason::kConnectionQueueFull);
+  // The slow one moves to a spare lane; those that only waited get its place.
+  EXPECT_OK(waiting->Wait());
   EXPECT_EQ(request::GetErrorDetail(running->Wait().status()).reason, Reason::kInvalidRequest);
   compiler->LetGo();
   EXPECT_OK(Get(service, "d")->Wait());
 }
 
-TEST_F(GrammarServiceTest, ACompilersRefusalIsTheCallers) {
+TEST_F(GrammarServiceTest, ACompilersRefusalIsTheCallersAndRemembered) {
   GrammarService service(Options());
-  const auto refused = Get(service, "bad")->Wait();
-  EXPECT_EQ(request::GetErrorDetail(refused.status()).reason, Reason::kInvalidRequest);
-  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("no such thing"));
+  for (int i = 0; i < 3; ++i) {
+    const auto refused = Get(service, "bad")->Wait();
+    EXPECT_EQ(request::GetErrorDetail(refused.status()).reason, Reason::kInvalidRequest);
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("no such thing"));
+  }
+  EXPECT_EQ(compiler->compiled, 1);
+  EXPECT_EQ(Counted("refused"), 1);
+  EXPECT_EQ(Counted("known_refusal"), 2);
+}
+
+TEST_F(GrammarServiceTest, WhatWasTooSlowAndCannotBeKeptIsNotCompiledAgain) {
+  GrammarService::Options options = Options();
+  options.time_limit = absl::Milliseconds(50);
+  options.cache_bytes = 1000;
+  compiler->slow_size = 5000;
+  GrammarService service(options);
+  EXPECT_FALSE(Get(service, "slow")->Wait().ok());
+  compiler->LetGo();
+  for (int i = 0; i < 5000 && Counted("known_refusal") == 0; ++i) {
+    absl::SleepFor(absl::Milliseconds(1));
+    const auto again = Get(service, "slow")->Wait();
+    EXPECT_EQ(request::GetErrorDetail(again.status()).reason, Reason::kInvalidRequest);
+    EXPECT_THAT(std::string(again.status().message()), HasSubstr("longer than 50ms"));
+  }
+  EXPECT_EQ(Counted("known_refusal"), 1);
+  EXPECT_EQ(compiler->compiled, 1);
+}
+
+TEST_F(GrammarServiceTest, SixClientsWithSlowSchemasDoNotShutOutTheOthers) {
+  GrammarService::Options options = Options();
+  options.time_limit = absl::Milliseconds(200);
+  GrammarService service(options);
+  for (int client = 0; client < 6; client += 2) {  // two lanes: two at a time
+    const std::string first = std::to_string(client), second = std::to_string(client + 1);
+    const auto a = Get(service, "slow" + first, "m", first), b = Get(service, "slow" + second, "m", second);
+    EXPECT_EQ(request::GetErrorDetail(a->Wait().status()).reason, Reason::kInvalidRequest);
+    EXPECT_EQ(request::GetErrorDetail(b->Wait().status()).reason, Reason::kInvalidRequest);
+  }
+  EXPECT_EQ(compiler->compiled, 6);
+  EXPECT_OK(Get(service, "quick", "m", "other")->Wait());
+  compiler->LetGo();  // the service waits for them
+}
+
+TEST_F(GrammarServiceTest, AClientHoldsNoMoreThanItsShare) {
+  GrammarService::Options options = Options();
+  options.max_waiting = 8;
+  options.time_limit = absl::Milliseconds(300);
+  GrammarService service(options);
+  std::vector<std::shared_ptr<PendingGrammar>> flood;
+  for (int i = 0; i < 20; ++i) flood.push_back(Get(service, "slow" + std::to_string(i), "m", "flood"));
+  const auto refused = flood.back()->Wait();
+  EXPECT_EQ(request::GetErrorDetail(refused.status()).reason, Reason::kGrammarQueueFull);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("this client has 2/2 schemas"));
+  for (int round = 0; round < 3; ++round) {
+    absl::SleepFor(absl::Milliseconds(320));
+    for (int i = 0; i < 20; ++i) Get(service, "slow" + std::to_string(100 * round + i), "m", "flood");
+    EXPECT_OK(Get(service, "quick" + std::to_string(round), "m", "other")->Wait());
+  }
+  compiler->LetGo();
 }
 
 TEST_F(GrammarServiceTest, CallbacksRunOnceEachAndAtOnceWhenReady) {

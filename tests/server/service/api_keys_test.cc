@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/api_keys.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "server/request/refusal.h"
+#include "tests/support/status_matchers.h"
+
+namespace hadal::service {
+namespace {
+
+using request::Priority;
+using request::Reason;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Caller CallerOf(const ApiKeys& keys, std::string_view key) {
+  return keys.Authenticate("Bearer " + std::string(key), std::nullopt).value();
+}
+
+std::string ErrorOf(std::string_view text) {
+  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse(text, "keys");
+  EXPECT_EQ(keys.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(keys.status().message());
+}
+
+TEST(ApiKeysTest, ReadsTenantsAndClasses) {
+  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("one acme\n  two\tguests   low\r\n\n", "keys");
+  ASSERT_OK(keys);
+  EXPECT_EQ(CallerOf(*keys, "one").tenant, "acme");
+  EXPECT_EQ(CallerOf(*keys, "one").max_priority, Priority::kHigh);
+  EXPECT_EQ(CallerOf(*keys, "two").tenant, "guests");
+  EXPECT_EQ(CallerOf(*keys, "two").max_priority, Priority::kLow);
+}
+
+TEST(ApiKeysTest, ACommentBeginsWithALineOrBehindASpace) {
+  const absl::StatusOr<ApiKeys> keys =
+      ApiKeys::Parse("# all keys\n  # more\none acme low # for tests\ntwo guests #x\n", "keys");
+  ASSERT_OK(keys);
+  EXPECT_EQ(CallerOf(*keys, "one").max_priority, Priority::kLow);
+  EXPECT_EQ(CallerOf(*keys, "two").tenant, "guests");
+}
+
+TEST(ApiKeysTest, AHashInsideAWordIsPartOfIt) {
+  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("key1 team#7 low\nk#2 team batch\n", "keys");
+  ASSERT_OK(keys);
+  EXPECT_EQ(CallerOf(*keys, "key1").tenant, "team#7");
+  EXPECT_EQ(CallerOf(*keys, "key1").max_priority, Priority::kLow);
+  EXPECT_EQ(request::GetErrorDetail(keys->Authenticate("Bearer key1", Priority::kHigh).status()).reason,
+            Reason::kPermissionDenied);
+  EXPECT_EQ(CallerOf(*keys, "k#2").max_priority, Priority::kBatch);
+  EXPECT_EQ(request::GetErrorDetail(keys->Authenticate("Bearer k", std::nullopt).status()).reason,
+            Reason::kUnauthenticated);
+}
+
+TEST(ApiKeysTest, AMalformedLineIsNamedAndKeysAreNot) {
+  EXPECT_THAT(ErrorOf("one acme\nsecret\n"),
+              AllOf(HasSubstr("keys:2: "), HasSubstr("found 1 words"), Not(HasSubstr("secret"))));
+  EXPECT_THAT(ErrorOf("secret acme low extra\n"), AllOf(HasSubstr("keys:1: "), HasSubstr("found 4 words")));
+  EXPECT_THAT(ErrorOf("secret acme low#\n"), AllOf(HasSubstr("keys:1: "), HasSubstr("unknown class 'low#'")));
+  EXPECT_THAT(ErrorOf("secret acme urgent\n"), HasSubstr("known are high, normal, low, batch"));
+  EXPECT_THAT(ErrorOf("secret acme\nsecret guests low\n"), AllOf(HasSubstr("keys:2: "), HasSubstr("earlier line")));
+  EXPECT_THAT(ErrorOf("\xEF\xBB\xBFsecret acme\n"), AllOf(HasSubstr("keys:1: "), HasSubstr("not printable ASCII")));
+  EXPECT_THAT(ErrorOf("# nothing\n"), HasSubstr("holds no key"));
+}
+
+}  // namespace
+}  // namespace hadal::service
