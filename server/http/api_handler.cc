@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/http/admin_routes.h"
 #include "server/http/call_handler.h"
 #include "server/http/recorded_response.h"
@@ -19,11 +20,56 @@ namespace asio = boost::asio;
 using request::MakeError;
 using request::Reason;
 
+// Bytes of a client's header that messages repeat.
+constexpr size_t kShownOriginBytes = 128;
+constexpr size_t kShownCodingBytes = 32;
+
 // 431, 414, 413 and broken requests: the reader knows what is wrong.
 asio::awaitable<void> RefuseUnread(Connection& connection, const service::CallInfo& info) {
   Response response = ErrorResponse(connection.read_error(), connection.context().options.overload_http_status);
   if (connection.target_too_long()) response.status = 414;
   co_await SendRecorded(connection, info, connection.read_error(), std::move(response));
+}
+
+// What a route takes, for OPTIONS: from a browser before a page's request (preflight), or from anybody. Without a key,
+// because a browser sends none here.
+asio::awaitable<void> HandleOptions(Connection& connection, const service::CallInfo& info) {
+  const RequestHead& head = connection.head();
+  const CorsPolicy& cors = connection.context().options.cors;
+  std::string allow = "GET, HEAD, POST, OPTIONS";
+  if (head.target != "*") {
+    const absl::StatusOr<RouteMatch> match = FindRoute(head.method, head.target, &allow);
+    if (request::GetErrorDetail(match.status()).reason != Reason::kMethodNotAllowed) {
+      co_await Refuse(connection, info, match.status());
+      co_return;
+    }
+  }
+  Response response;
+  response.status = 204;
+  response.content_type.clear();
+  response.headers.emplace_back("allow", allow);
+  if (!head.origin.empty() && !head.cors_method.empty()) {
+    if (!cors.Allows(head.origin)) {
+      co_await Refuse(connection, info,
+                      MakeError(Reason::kPermissionDenied,
+                                absl::StrCat("pages of ", head.origin.substr(0, kShownOriginBytes),
+                                             " may not ask this server; --cors-origins names those that may")));
+      co_return;
+    }
+    cors.AddToPreflight(allow, head.cors_headers, &response.headers);
+  }
+  co_await SendRecorded(connection, info, absl::OkStatus(), std::move(response));
+}
+
+asio::awaitable<void> RefuseCoding(Connection& connection, const service::CallInfo& info) {
+  Headers headers;
+  headers.emplace_back("accept-encoding", "identity");
+  co_await Refuse(connection, info,
+                  MakeError(Reason::kUnsupportedMediaType,
+                            absl::StrCat("the body's Content-Encoding is ",
+                                         connection.head().content_encoding.substr(0, kShownCodingBytes),
+                                         "; bodies are taken as they are, not compressed")),
+                  std::move(headers));
 }
 
 // Health, metrics and version: for machines that ask all the time, so they are not recorded. nullopt: another route.
@@ -93,6 +139,10 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
   const RequestHead& head = connection.head();
+  if (head.method == "OPTIONS") {
+    co_await HandleOptions(connection, info);
+    co_return;
+  }
   std::string allow;
   absl::StatusOr<RouteMatch> match = FindRoute(head.method, head.target, &allow);
   if (!match.ok()) {
@@ -122,6 +172,10 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
   info.caller = *std::move(caller);
+  if (!head.content_encoding.empty()) {
+    co_await RefuseCoding(connection, info);
+    co_return;
+  }
 
   switch (match->route) {
     case Route::kModels:

@@ -166,6 +166,9 @@ std::string Connection::FormatHead(int status, std::string_view content_type, co
   if (!content_type.empty()) add("content-type", content_type);
   if (!request_id_.empty()) add("x-request-id", request_id_);
   for (const auto& [name, value] : headers) add(name, value);
+  Headers cors;
+  context_->options.cors.AddTo(head().origin, &cors);
+  for (const auto& [name, value] : cors) add(name, value);
   add("server", context_->options.server_header);
   if (!keep_alive_) {
     add("connection", "close");
@@ -191,7 +194,8 @@ asio::awaitable<void> Connection::Send(Response response) {
   }
 
   std::string text = FormatHead(response.status, response.content_type, response.headers);
-  text += absl::StrFormat("content-length: %d\r\n\r\n", response.body.size());
+  if (response.status != 204) text += absl::StrFormat("content-length: %d\r\n", response.body.size());
+  text += "\r\n";
   if (head().method != "HEAD") text += response.body;
   const bool sent = co_await Write(text);
   if (!sent) co_return;

@@ -8,11 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/base/flag_set.h"
+#include "server/http/cors.h"
 #include "server/service/front_options.h"
 
 namespace hadal::http {
 
 struct HttpOptions {
+  static constexpr std::string_view kDefaultCorsOrigins = "localhost";
+
   service::FrontOptions front;
   int port = 8000;                      // 0 picks one; HttpServer::port() tells it
   int io_threads = 1;                   // besides the reserved one
@@ -21,6 +24,7 @@ struct HttpOptions {
   int64_t max_target_bytes = 8 << 10;   // 414
   int max_json_depth = 64;              // nesting of a body
   int max_connections = 4096;
+  CorsPolicy cors = CorsPolicy::Parse(kDefaultCorsOrigins).value();
   absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive
   absl::Duration idle_timeout = absl::Seconds(75);         // of a kept connection between requests
   absl::Duration keep_alive_interval = absl::Seconds(10);  // SSE comments while nothing else is sent
@@ -39,6 +43,15 @@ struct HttpOptions {
                     return absl::InvalidArgumentError(absl::StrCat("expected 503 or 429, found '", text, "'"));
                   }
                   overload_http_status = text == "503" ? 503 : 429;
+                  return absl::OkStatus();
+                }});
+    flags->Add({.name = "cors-origins",
+                .help = "web pages that may ask: a list of origins, localhost or *; empty for none",
+                .default_text = std::string(kDefaultCorsOrigins),
+                .set = [this](const std::string& text) -> absl::Status {
+                  absl::StatusOr<CorsPolicy> policy = CorsPolicy::Parse(text);
+                  if (!policy.ok()) return policy.status();
+                  cors = *std::move(policy);
                   return absl::OkStatus();
                 }});
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");

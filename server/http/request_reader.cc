@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/http/request_target.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {
@@ -23,9 +25,52 @@ constexpr size_t kMaxPendingBytes = 64 << 10;
 // The body grows as bytes arrive; no announced length makes it larger at once.
 constexpr size_t kFirstReserveBytes = 64 << 10;
 
-std::string Value(const bhttp::request<bhttp::buffer_body>& message, std::string_view name) {
+using Message = bhttp::request<bhttp::buffer_body>;
+
+std::string Value(const Message& message, std::string_view name) {
   const auto found = message.find(beast::string_view(name.data(), name.size()));
   return found == message.end() ? "" : std::string(found->value().data(), found->value().size());
+}
+
+// Where the body ends must be said once, in a way that every reader understands alike. The parser has checked the
+// numbers, and that no Content-Length stands beside chunked.
+absl::Status CheckFraming(const Message& message) {
+  const size_t codings = message.count(bhttp::field::transfer_encoding);
+  if (codings > 0) {
+    const std::string coding = Value(message, "transfer-encoding");
+    if (codings > 1 || !beast::iequals(coding, "chunked")) {
+      return MakeError(Reason::kInvalidRequest,
+                       absl::StrCat("Transfer-Encoding may only be chunked, given once; found '", coding, "'",
+                                    codings > 1 ? " and more" : ""));
+    }
+    if (message.version() < 11) {
+      return MakeError(Reason::kInvalidRequest, "an HTTP/1.0 request cannot have a Transfer-Encoding");
+    }
+  }
+  if (message.count(bhttp::field::content_length) > 1 ||
+      Value(message, "content-length").find(',') != std::string::npos) {
+    return MakeError(Reason::kInvalidRequest, "Content-Length is given more than once");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckHost(const Message& message) {
+  const size_t hosts = message.count(bhttp::field::host);
+  if (hosts > 1 || (hosts == 0 && message.version() >= 11)) {
+    return MakeError(Reason::kInvalidRequest,
+                     absl::StrCat("a request needs exactly one Host header; this one has ", hosts));
+  }
+  const std::string host = Value(message, "host");
+  if (host.empty() || IsAuthority(host)) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest, "the Host header names no valid host");
+}
+
+std::string FirstContentCoding(const Message& message) {
+  const auto [begin, end] = message.equal_range(bhttp::field::content_encoding);
+  for (auto it = begin; it != end; ++it) {
+    if (!beast::iequals(it->value(), "identity")) return std::string(it->value());
+  }
+  return "";
 }
 
 }  // namespace
@@ -57,11 +102,28 @@ void RequestReader::Feed(std::string_view bytes) {
   if (state_ == State::kError) return;
   pending_.append(bytes);
   if (state_ == State::kDone) return;
+  if (state_ == State::kHead && HasFoldedLine(bytes.size())) {
+    Fail(MakeError(Reason::kInvalidRequest, "a header field goes on in the next line; such folding is obsolete"));
+    return;
+  }
   pending_.erase(0, Parse(pending_));
   if ((state_ == State::kHead || state_ == State::kBody) && !stopped_behind_head_ &&
       pending_.size() > std::max<size_t>(kMaxPendingBytes, limits_.header_bytes)) {
     Fail(MakeError(Reason::kInvalidRequest, "a line of the request is longer than any limit allows"));
   }
+}
+
+// The parser would take such lines and join them. It keeps a field in pending_ until the line behind it has begun.
+bool RequestReader::HasFoldedLine(size_t added) const {
+  constexpr std::string_view kEnd = "\r\n";
+  const size_t known = pending_.size() - added;
+  for (size_t at = pending_.find(kEnd, known - std::min(known, kEnd.size()));
+       at != std::string::npos && at + kEnd.size() < pending_.size(); at = pending_.find(kEnd, at + kEnd.size())) {
+    const char next = pending_[at + kEnd.size()];
+    if (next == ' ' || next == '\t') return true;
+    if (next == '\r') return false;  // the empty line: what follows is the body
+  }
+  return false;
 }
 
 std::string RequestReader::TakeRest() { return std::exchange(pending_, {}); }
@@ -121,7 +183,7 @@ void RequestReader::FinishHead() {
   auto& parser = parser_->parser;
   const auto& message = parser.get();
   head_.method = std::string(message.method_string());
-  head_.target = std::string(message.target());
+  const std::string target(message.target());
   head_.http_1_0 = message.version() < 11;
   head_.keep_alive = parser.keep_alive();
   head_.chunked = parser.chunked();
@@ -132,15 +194,25 @@ void RequestReader::FinishHead() {
   head_.request_id = Value(message, "x-request-id");
   head_.priority = Value(message, "x-hadal-priority");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
+  head_.content_encoding = FirstContentCoding(message);
+  head_.origin = Value(message, "origin");
+  head_.cors_method = Value(message, "access-control-request-method");
+  head_.cors_headers = Value(message, "access-control-request-headers");
   const std::string expect = Value(message, "expect");
   head_.expect_continue = beast::iequals(expect, "100-continue") && !head_.http_1_0;
 
+  if (absl::Status framing = CheckFraming(message); !framing.ok()) return Fail(std::move(framing));
+  if (static_cast<int64_t>(target.size()) > limits_.target_bytes) {
+    target_too_long_ = true;
+    return Fail(MakeError(Reason::kHeadersTooLarge, absl::StrCat("the request target has ", target.size(),
+                                                                 " bytes; the limit is ", limits_.target_bytes)));
+  }
+  absl::StatusOr<std::string> path = PathOfTarget(head_.method, target);
+  if (!path.ok()) return Fail(path.status());
+  head_.target = *std::move(path);
+  if (absl::Status host = CheckHost(message); !host.ok()) return Fail(std::move(host));
   if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
     Fail(MakeError(Reason::kInvalidRequest, "the header Expect may only be 100-continue"));
-  } else if (static_cast<int64_t>(head_.target.size()) > limits_.target_bytes) {
-    target_too_long_ = true;
-    Fail(MakeError(Reason::kHeadersTooLarge, absl::StrCat("the request target has ", head_.target.size(),
-                                                          " bytes; the limit is ", limits_.target_bytes)));
   } else if (head_.content_length.has_value() && *head_.content_length > limits_.body_bytes) {
     Fail(MakeError(Reason::kBodyTooLarge,
                    absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", limits_.body_bytes)));

@@ -15,20 +15,27 @@ namespace hadal::http {
 // What is known when the header fields have been read. Only fields that hadal looks at are kept.
 struct RequestHead {
   std::string method;
-  std::string target;
+  std::string target;  // path and query, whatever form the request's target has; "*" for OPTIONS *
   bool http_1_0 = false;
   bool keep_alive = true;
   bool expect_continue = false;
   bool chunked = false;
   std::optional<int64_t> content_length;  // none: no body, or chunked
   std::string authorization;
-  std::string request_id;   // x-request-id
-  std::string priority;     // x-hadal-priority
-  std::string deadline_ms;  // x-hadal-deadline-ms
+  std::string request_id;        // x-request-id
+  std::string priority;          // x-hadal-priority
+  std::string deadline_ms;       // x-hadal-deadline-ms
+  std::string content_encoding;  // the first one that is not identity
+  std::string origin;            // the web page's, of a browser
+  std::string cors_method;       // access-control-request-method
+  std::string cors_headers;      // access-control-request-headers
 };
 
 // Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no
-// time is more kept than the head's limit, the body's limit and 64 KiB. Not thread-safe.
+// time is more kept than the head's limit, the body's limit and 64 KiB. Stricter than RFC 9112 asks wherever two
+// readers could disagree about where a request ends: folded lines, a Transfer-Encoding other than chunked, one beside a
+// Content-Length, a repeated Content-Length, and not exactly one Host are errors. After an error nobody can tell where
+// the next request begins: the connection has to end. Not thread-safe.
 class RequestReader {
  public:
   struct Limits {
@@ -63,6 +70,8 @@ class RequestReader {
 
   // Parses what it can and returns how many bytes that were.
   size_t Parse(std::string_view bytes);
+  // True when pending_, of which `added` bytes are new, has a field that goes on in the next line.
+  bool HasFoldedLine(size_t added) const;
   void FinishHead();
   void Fail(absl::Status error);
 

@@ -73,6 +73,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "Content Too Large";
     case 414:
       return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
     case 417:
       return "Expectation Failed";
     case 422:

@@ -78,7 +78,7 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
       match->name = row.name;
       return true;
     }
-    allowed = row.method == "GET" ? "GET, HEAD" : std::string(row.method);
+    allowed = row.method == "GET" ? "GET, HEAD, OPTIONS" : absl::StrCat(base::View(row.method), ", OPTIONS");
     return false;
   };
   RouteMatch match;

@@ -34,6 +34,7 @@ enum class Reason {
   kTenantQuota,                 // TENANT_QUOTA
   kBodyTooLarge,                // BODY_TOO_LARGE
   kHeadersTooLarge,             // HEADERS_TOO_LARGE
+  kUnsupportedMediaType,        // UNSUPPORTED_MEDIA_TYPE: a compressed body
   kUnsupported,                 // UNSUPPORTED: known but not offered
   kSlowReader,                  // SLOW_READER
   kCancelled,                   // CANCELLED

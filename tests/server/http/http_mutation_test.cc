@@ -136,7 +136,7 @@ std::string Head(size_t body_bytes, std::mt19937* random) {
 }
 
 std::string Chunked(std::string_view body, std::mt19937* random) {
-  std::string text = "POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  std::string text = "POST /v1/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
   while (!body.empty()) {
     const size_t size = std::min<size_t>(1 + (*random)() % 15, body.size());
     text += "0123456789abcdef"[size];

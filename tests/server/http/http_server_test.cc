@@ -48,8 +48,8 @@ TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
   ExpectError(fixture.Do("POST", "/v2/chat/completions", kAsk), 404, "ROUTE_NOT_FOUND");
   const HttpReply method = fixture.Do("GET", kChat);
   ExpectError(method, 405, "METHOD_NOT_ALLOWED");
-  EXPECT_EQ(method.Header("allow"), "POST");
-  EXPECT_EQ(fixture.Do("DELETE", "/v1/models").Header("allow"), "GET, HEAD");
+  EXPECT_EQ(method.Header("allow"), "POST, OPTIONS");
+  EXPECT_EQ(fixture.Do("DELETE", "/v1/models").Header("allow"), "GET, HEAD, OPTIONS");
   ExpectError(fixture.Do("POST", kChat, "{not json"), 400, "INVALID_REQUEST");
   ExpectError(fixture.Do("POST", kChat, "[]"), 400, "INVALID_REQUEST");
   ExpectError(fixture.Do("POST", kChat, ""), 400, "INVALID_REQUEST");
@@ -204,10 +204,10 @@ TEST(HttpServerTest, HeadersAndTargetAreBounded) {
 TEST(HttpServerTest, BrokenRequestsGet400) {
   HttpFixture fixture(ServiceFixture::Says("x"));
   for (const char* bytes :
-       {"NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        "POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        "POST /x HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "GET /x HTTP/1.1\r\nbad header\r\n\r\n"}) {
+       {"NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: t\r\nbad header\r\n\r\n"}) {
     RawHttpClient client(fixture.port());
     client.Send(bytes);
     EXPECT_EQ(client.Read().status, 400) << bytes;

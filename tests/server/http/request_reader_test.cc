@@ -3,7 +3,9 @@
 
 #include <random>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "server/base/strings.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::http {
@@ -40,7 +42,8 @@ TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
 
 TEST(RequestReaderTest, AnyCutGivesTheSameRequest) {
   const std::string chunked =
-      "POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;ext=\"1\"\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: "
+      "POST /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n2;ext=\"1\"\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: "
       "x\r\n\r\n";
   std::mt19937 random(9);
   for (const std::string& bytes : {std::string(kPost), chunked}) {
@@ -76,25 +79,25 @@ TEST(RequestReaderTest, LimitsHoldWhileBytesArrive) {
   limits.body_bytes = 10;
 
   RequestReader head = Reader(limits);
-  head.Feed("GET / HTTP/1.1\r\nx: " + std::string(300, 'x'));
+  head.Feed("GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(300, 'x'));
   EXPECT_EQ(head.state(), State::kError);
   EXPECT_REASON(head.error(), Reason::kHeadersTooLarge);
 
   RequestReader target = Reader(limits);
-  target.Feed("GET /" + std::string(60, 't') + " HTTP/1.1\r\n\r\n");
+  target.Feed("GET /" + std::string(60, 't') + " HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_REASON(target.error(), Reason::kHeadersTooLarge);
   EXPECT_TRUE(target.target_too_long());
 
   RequestReader announced = Reader(limits);
-  announced.Feed("POST / HTTP/1.1\r\nContent-Length: 11\r\n\r\n");
+  announced.Feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n");
   EXPECT_REASON(announced.error(), Reason::kBodyTooLarge);
 
   RequestReader huge = Reader(limits);
-  huge.Feed("POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+  huge.Feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n");
   EXPECT_EQ(huge.state(), State::kError);
 
   RequestReader counted = Reader(limits);
-  counted.Feed("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n");
+  counted.Feed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n");
   EXPECT_EQ(counted.state(), State::kBody);
   counted.Feed("8\r\n12345678\r\n");
   EXPECT_REASON(counted.error(), Reason::kBodyTooLarge);
@@ -102,7 +105,7 @@ TEST(RequestReaderTest, LimitsHoldWhileBytesArrive) {
 
 TEST(RequestReaderTest, ADiscardedBodyIsCountedAndNotKept) {
   RequestReader reader = Reader();
-  reader.Feed("POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
+  reader.Feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
   reader.DiscardBody();
   for (int i = 0; i < 100; ++i) reader.Feed(std::string(1000, 'x'));
   EXPECT_EQ(reader.state(), State::kDone);
@@ -112,14 +115,69 @@ TEST(RequestReaderTest, ADiscardedBodyIsCountedAndNotKept) {
 
 TEST(RequestReaderTest, EndlessChunkHeadersEnd) {
   RequestReader reader = Reader();
-  reader.Feed("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;");
+  reader.Feed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;");
   for (int i = 0; i < 1000 && reader.state() != State::kError; ++i) reader.Feed(std::string(1000, 'e'));
   EXPECT_EQ(reader.state(), State::kError);
 }
 
+// Each way to make two readers disagree about where a request ends.
+TEST(RequestReaderTest, FramingInDoubtIsAnError) {
+  for (const std::string_view fields :
+       {"Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: gzip\r\n", "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding:\r\n", "Transfer-Encoding: gzip\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: gzip\r\n", "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5, 5\r\n", "x: a\r\n b\r\n", "x: a\r\n\tb\r\nContent-Length: 5\r\n", " x: a\r\n"}) {
+    RequestReader reader = Reader();
+    reader.Feed(absl::StrCat("POST / HTTP/1.1\r\nHost: h\r\n", base::View(fields), "\r\nhello"));
+    EXPECT_EQ(reader.state(), State::kError) << fields;
+    EXPECT_REASON(reader.error(), Reason::kInvalidRequest);
+    // One byte at a time gives the same.
+    RequestReader slow = Reader();
+    for (const char byte : absl::StrCat("POST / HTTP/1.1\r\nHost: h\r\n", base::View(fields), "\r\nhello"))
+      slow.Feed(std::string_view(&byte, 1));
+    EXPECT_EQ(slow.state(), State::kError) << fields;
+  }
+}
+
+TEST(RequestReaderTest, ABodyMayLookLikeAFoldedField) {
+  RequestReader reader = Reader();
+  reader.Feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\na\r\n b\r\n\t");
+  reader.Feed({});
+  ASSERT_EQ(reader.state(), State::kDone) << reader.error();
+  EXPECT_EQ(reader.TakeBody(), "a\r\n b\r\n\t");
+}
+
+TEST(RequestReaderTest, NeedsExactlyOneValidHost) {
+  for (const std::string_view fields : {"", "Host: a\r\nHost: a\r\n", "Host: a b\r\n", "Host: a, b\r\n",
+                                        "Host: http://a\r\n", "Host: u@a\r\n", "Host: a:99999999\r\n"}) {
+    RequestReader reader = Reader();
+    reader.Feed(absl::StrCat("GET /x HTTP/1.1\r\n", base::View(fields), "\r\n"));
+    EXPECT_EQ(reader.state(), State::kError) << fields;
+  }
+  for (const std::string_view fields : {"Host:\r\n", "Host: a.b:80\r\n", "Host: [::1]:8000\r\n"}) {
+    RequestReader reader = Reader();
+    reader.Feed(absl::StrCat("GET /x HTTP/1.1\r\n", base::View(fields), "\r\n"));
+    EXPECT_EQ(reader.state(), State::kDone) << fields << reader.error();
+  }
+}
+
+TEST(RequestReaderTest, ReadsWhatBrowsersSay) {
+  RequestReader reader = Reader();
+  reader.Feed(
+      "OPTIONS http://h/v1/x?y HTTP/1.1\r\nHost: h\r\nOrigin: http://o\r\nAccess-Control-Request-Method: POST\r\n"
+      "Access-Control-Request-Headers: a,b\r\nContent-Encoding: identity\r\nContent-Encoding: GZip\r\n\r\n");
+  ASSERT_EQ(reader.state(), State::kDone) << reader.error();
+  EXPECT_EQ(reader.head().target, "/v1/x?y");
+  EXPECT_EQ(reader.head().origin, "http://o");
+  EXPECT_EQ(reader.head().cors_method, "POST");
+  EXPECT_EQ(reader.head().cors_headers, "a,b");
+  EXPECT_EQ(reader.head().content_encoding, "GZip");
+}
+
 TEST(RequestReaderTest, RefusesUnknownExpectations) {
   RequestReader reader = Reader();
-  reader.Feed("POST / HTTP/1.1\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n");
+  reader.Feed("POST / HTTP/1.1\r\nHost: h\r\nExpect: miracles\r\nContent-Length: 1\r\n\r\n");
   EXPECT_REASON(reader.error(), Reason::kInvalidRequest);
 }
 
