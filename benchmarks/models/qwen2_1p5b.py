@@ -71,8 +71,17 @@ class Hadal:
             thread.start()
         for thread in threads:
             thread.join()
-        begin, end = max(t[0] for t in times), min(t[-1] for t in times)
-        return sum(sum(1 for moment in t if begin < moment <= end) for t in times) / (end - begin)
+        return decode_rate(times)
+
+
+def decode_rate(times):
+    """Tokens per second while every sequence decodes, from the moments at which each sequence's tokens came."""
+    if not all(times):
+        raise SystemExit(f"{sum(not t for t in times)} of {len(times)} sequences gave no token")
+    begin, end = max(t[0] for t in times), min(t[-1] for t in times)
+    if end <= begin:
+        raise SystemExit(f"no decode rate: one sequence began {begin - end:.3f} s after another had ended")
+    return sum(sum(1 for moment in t if begin < moment <= end) for t in times) / (end - begin)
 
 
 class LlamaCpp:

@@ -7,6 +7,12 @@
 #include "base/utf8.h"
 
 namespace hadal::service {
+namespace {
+
+// So many tokens without text wait with the text before them; a character can be split over as many.
+constexpr int kMaxTextlessWait = 4;
+
+}  // namespace
 
 std::string_view FinishName(Finish finish) {
   switch (finish) {
@@ -45,6 +51,7 @@ bool TextStream::Push(request::TokenEvent&& event, ChoiceDelta* delta) {
   held.token.top = std::move(event.top);
   held.token.text_offset = total_characters_;
   held.text_begin = total_;
+  textless_tokens_ = skipped || tokenizer_->TokenBytes(id).empty() ? textless_tokens_ + 1 : 0;
   if (!skipped) {
     const std::string text = detokenizer_.Append(id);
     const bool matched = Take(text);
@@ -57,6 +64,10 @@ bool TextStream::Push(request::TokenEvent&& event, ChoiceDelta* delta) {
     held_tokens_.push_back(std::move(held));
   }
   Release(total_ - matcher_.held(), delta);
+  // Their text waits on, but nothing says that it goes on: the tokens would wait until the end.
+  if (textless_tokens_ > kMaxTextlessWait) {
+    while (!held_tokens_.empty()) PopToken(in_reasoning(), delta);
+  }
   return false;
 }
 
@@ -72,10 +83,7 @@ void TextStream::End(Finish finish, int32_t stop_token, ChoiceDelta* delta) {
   if (finished_) return;
   if (!match_.matched) Take(detokenizer_.Flush());
   const auto pop_rest = [&](size_t before) {
-    while (!held_tokens_.empty() && held_tokens_.front().text_begin < before) {
-      held_tokens_.front().token.reasoning = parser_.has_value() && parser_->in_reasoning();
-      PopToken(delta);
-    }
+    while (!held_tokens_.empty() && held_tokens_.front().text_begin < before) PopToken(in_reasoning(), delta);
   };
   if (match_.matched) {
     finish = Finish::kStop;
@@ -101,10 +109,9 @@ void TextStream::End(Finish finish, int32_t stop_token, ChoiceDelta* delta) {
 
 void TextStream::Release(size_t end, ChoiceDelta* delta) {
   while (!held_tokens_.empty() && held_tokens_.front().text_end <= end) {
-    const bool reasoning_before = parser_.has_value() && parser_->in_reasoning();
+    const bool reasoning_before = in_reasoning();
     EmitUpTo(held_tokens_.front().text_end, delta);
-    held_tokens_.front().token.reasoning = reasoning_before || (parser_.has_value() && parser_->in_reasoning());
-    PopToken(delta);
+    PopToken(reasoning_before || in_reasoning(), delta);
   }
   EmitUpTo(end, delta);
   if (emitted_ > 0) {
@@ -141,8 +148,9 @@ void TextStream::Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta) {
   }
 }
 
-void TextStream::PopToken(ChoiceDelta* delta) {
+void TextStream::PopToken(bool reasoning, ChoiceDelta* delta) {
   ScoredToken& token = held_tokens_.front().token;
+  token.reasoning = reasoning;
   if (token.reasoning) ++reasoning_tokens_;
   if (options_.token_ids) delta->token_ids.push_back(token.token_id);
   if (options_.logprobs) delta->logprobs.push_back(std::move(token));

@@ -57,7 +57,10 @@ struct ChoiceDelta {
 // Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, cuts at stop strings, parses.
 // However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability)
 // with the delta that holds the end of its text; a token whose text lies wholly in or behind a matched stop string is
-// not reported. Not thread-safe; owns its state; the tokenizer must outlive it.
+// not reported. Tokens without text (skipped special tokens, ids that the tokenizer does not know) may follow text that
+// is held back, half a character or the beginning of a stop string; after some of them the tokens are reported ahead of
+// their text, so that a stream never falls silent while tokens come. Not thread-safe; owns its state; the tokenizer
+// must outlive it.
 class TextStream {
  public:
   struct Options {
@@ -101,7 +104,9 @@ class TextStream {
   void Release(size_t end, ChoiceDelta* delta);
   void EmitUpTo(size_t end, ChoiceDelta* delta);
   void Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta);
-  void PopToken(ChoiceDelta* delta);
+  // Reports the first held token.
+  void PopToken(bool reasoning, ChoiceDelta* delta);
+  bool in_reasoning() const { return parser_.has_value() && parser_->in_reasoning(); }
 
   const tokenizer::Tokenizer* tokenizer_;
   Options options_;
@@ -115,6 +120,7 @@ class TextStream {
   size_t released_ = 0;           // bytes of the whole text that were released
   size_t total_ = 0;              // bytes of the whole text
   int64_t total_characters_ = 0;  // kept with log-probabilities only
+  int textless_tokens_ = 0;       // since the last token with text
   int32_t tokens_ = 0;
   int32_t reasoning_tokens_ = 0;
   bool finished_ = false;

@@ -26,6 +26,7 @@ struct Script {
   bool endless = false;                // tokens are repeated until max_tokens or the cancellation
   bool hold = false;                   // no token ever: waits for the cancellation
   std::chrono::microseconds token_delay{0};
+  std::shared_ptr<const std::atomic<int>> allowed;  // each choice gets at most so many tokens, and its end after more
   int32_t cached_tokens = 0;
 };
 
@@ -120,6 +121,8 @@ class ScriptedEngine {
     }
     const auto now = std::chrono::steady_clock::now();
     if (now < one.next_at || !stream.Writable()) return false;
+    if (one.script.allowed != nullptr && static_cast<int>(one.choices[0].next) >= one.script.allowed->load())
+      return false;
     one.next_at = now + one.script.token_delay;
     for (const int32_t stopped : stream.TakeStoppedChoices()) End(one, stopped, request::FinishReason::kStop, -1);
     for (int32_t choice = 0; choice < request.n; ++choice) {

@@ -135,6 +135,65 @@ TEST(TextStreamTest, LeavesSpecialTokensOutUnlessAskedFor) {
   EXPECT_EQ(RunTokens(keeping, tokens).text, "a<｜end▁of▁sentence｜>b");
 }
 
+// Pushes tokens; at most `max_wait` of them may be unreported at any time. The joined delta, the end excluded.
+ChoiceDelta PushEach(TextStream& stream, const std::vector<int32_t>& tokens, size_t max_wait) {
+  ChoiceDelta joined;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    ChoiceDelta delta;
+    request::TokenEvent event;
+    event.token_id = tokens[i];
+    if (stream.Push(std::move(event), &delta)) stream.End(Finish::kStop, -1, &delta);
+    Join(std::move(delta), &joined);
+    EXPECT_LE(i + 1 - joined.token_ids.size(), max_wait) << "after token " << i;
+  }
+  return joined;
+}
+
+// A skipped special token, or an id that no token has: neither ends an unfinished character.
+TEST(TextStreamTest, TokensWithoutTextDoNotWaitForACharacter) {
+  const std::vector<int32_t> character = DemoEncode("\U0001F600");
+  ASSERT_GT(character.size(), 1u);
+  const int32_t special = DemoEncode("<｜end▁of▁sentence｜>").front();
+  for (const int32_t textless : {special, DemoTokenizer()->vocab_size() + 100}) {
+    TextStream::Options options;
+    options.token_ids = true;
+    options.logprobs = true;
+    TextStream stream = MakeStream(options);
+    std::vector<int32_t> tokens = {character.front()};
+    tokens.insert(tokens.end(), 40, textless);
+    ChoiceDelta joined = PushEach(stream, tokens, 5);
+    EXPECT_EQ(joined.text, "");
+    Join(PushEach(stream, {character.begin() + 1, character.end()}, character.size()), &joined);
+    EXPECT_EQ(joined.text, "\U0001F600");
+    tokens.insert(tokens.end(), character.begin() + 1, character.end());
+    EXPECT_EQ(joined.token_ids, tokens);
+    EXPECT_EQ(joined.logprobs.size(), tokens.size());
+  }
+}
+
+TEST(TextStreamTest, TokensWithoutTextDoNotWaitForAStopString) {
+  TextStream::Options options;
+  options.token_ids = true;
+  TextStream stream = MakeStream(options, {"12"});
+  std::vector<int32_t> tokens = DemoEncode("1");
+  tokens.insert(tokens.end(), 40, DemoTokenizer()->vocab_size());
+  EXPECT_EQ(PushEach(stream, tokens, 5).text, "");
+  ChoiceDelta last = PushEach(stream, DemoEncode("2"), 1);
+  EXPECT_EQ(last.text, "");
+  EXPECT_EQ(last.finish, Finish::kStop);
+}
+
+// Few of them change nothing: a token comes with its text, and none of a stop string.
+TEST(TextStreamTest, AFewTokensWithoutTextWaitWithTheTextBeforeThem) {
+  TextStream::Options options;
+  options.token_ids = true;
+  TextStream stream = MakeStream(options, {"12"});
+  std::vector<int32_t> tokens = DemoEncode("1");
+  tokens.insert(tokens.end(), 4, DemoTokenizer()->vocab_size());
+  tokens.push_back(DemoEncode("2").front());
+  EXPECT_TRUE(RunTokens(stream, tokens).token_ids.empty());
+}
+
 TEST(TextStreamTest, SplitsReasoningAndCountsItsTokens) {
   TextStream::Options options;
   options.parse = true;
