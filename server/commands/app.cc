@@ -105,7 +105,9 @@ void App::CreateService() {
 }
 
 absl::Status App::StartGrpc() {
-  auto grpc_server = rpc::GrpcServer::Start(config_.grpc, service_.get(), &keys_);
+  rpc::GrpcOptions grpc = config_.grpc;
+  grpc.metrics = &metrics_;
+  auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_);
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
   return absl::OkStatus();

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
@@ -22,17 +21,21 @@ std::string_view Find(const grpc::CallbackServerContext& context, const char* ke
 
 }  // namespace
 
+absl::Duration TimeLeft(gpr_timespec deadline) {
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return absl::InfiniteDuration();
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
+}
+
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view route, CallMetadata* out) {
+                      std::string_view address, bool needs_key, CallMetadata* out) {
   service::CallInfo& info = out->info;
   info.protocol = service::Protocol::kGrpc;
-  info.route = route;
+  info.address = address;
   info.arrival = environment.service->clock().Now();
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
-  const auto deadline = context.deadline();
-  if (deadline != std::chrono::system_clock::time_point::max()) {
-    info.deadline = info.arrival + (absl::FromChrono(deadline) - absl::Now());
-  }
+  info.deadline = info.arrival + TimeLeft(context.raw_deadline());
+  if (!needs_key) return absl::OkStatus();
   const std::string_view name = Find(context, "x-hadal-priority");
   const std::optional<request::Priority> priority = service::ParsePriority(name);
   if (!name.empty() && !priority.has_value()) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/rpc/call_environment.h"
 #include "server/service/call_record.h"
 
@@ -17,9 +19,14 @@ struct CallMetadata {
   bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
 };
 
-// Reads the metadata and checks the key. Whatever comes back, `out->info` is good enough for the call's record.
-// INVALID_REQUEST for an unknown x-hadal-priority; else as ApiKeys::Authenticate.
+// Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,
+// `out->info` is good enough for the call's record. `address`: of the client. INVALID_REQUEST for an unknown
+// x-hadal-priority; else as ApiKeys::Authenticate.
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view route, CallMetadata* out);
+                      std::string_view address, bool needs_key, CallMetadata* out);
+
+// What is left of a gRPC deadline, infinite without one. A time-out of centuries does not fit the library's time
+// points, which overflow into the past.
+absl::Duration TimeLeft(gpr_timespec deadline);
 
 }  // namespace hadal::rpc

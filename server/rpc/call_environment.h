@@ -3,30 +3,41 @@
 
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
 #include "server/rpc/call_executor.h"
+#include "server/rpc/connection_table.h"
+#include "server/rpc/grpc_metrics.h"
+#include "server/rpc/pending_calls.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 
 namespace hadal::rpc {
 
-class StreamingCall;
+class HealthStatus;
+class ServerCall;
 
-// Calls in progress, so that writes that a client does not take can be found. Thread-safe; keeps no call alive.
+// Calls in progress, so that those that wait for their client for too long can be found. Thread-safe; keeps no call
+// alive.
 class CallRegistry {
  public:
-  void Add(const std::shared_ptr<StreamingCall>& call);
-  void Remove(StreamingCall* call);
-  // Ends each call whose write has been pending since before `since`.
-  void DropStalled(absl::Time since);
+  void Add(const std::shared_ptr<ServerCall>& call);
+  void Remove(ServerCall* call);
+  std::vector<std::shared_ptr<ServerCall>> List() const;
   int size() const;
 
  private:
   mutable base::Mutex mutex_;
-  std::map<StreamingCall*, std::weak_ptr<StreamingCall>> calls_ ABSL_GUARDED_BY(mutex_);
+  std::map<ServerCall*, std::weak_ptr<ServerCall>> calls_ ABSL_GUARDED_BY(mutex_);
+};
+
+// How long a call waits for its client.
+struct CallLimits {
+  absl::Duration message_timeout;      // for its message
+  absl::Duration slow_reader_timeout;  // for a message of ours to be taken
 };
 
 // What every call needs; owned by GrpcServer, outlives the calls.
@@ -35,6 +46,13 @@ struct CallEnvironment {
   const service::ApiKeys* keys = nullptr;
   CallExecutor* executor = nullptr;
   CallRegistry* registry = nullptr;
+  ConnectionTable* connections = nullptr;
+  PendingCalls* pending_calls = nullptr;  // of callers with a key, until their message is there
+  PendingCalls* public_calls = nullptr;   // of everybody's methods, until they end
+  HealthStatus* health = nullptr;
+  GrpcMetrics* metrics = nullptr;
+  CallLimits limits;
+  int max_connection_calls = 0;  // open calls of one connection; beyond them it is closed
 };
 
 }  // namespace hadal::rpc

@@ -2,9 +2,8 @@
 #include "server/rpc/grpc_server.h"
 
 #include <google/protobuf/stubs/logging.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
 
 #include <mutex>
@@ -12,18 +11,49 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/notification.h"
+#include "server/rpc/health_call.h"
 #include "server/rpc/inference_service.h"
+#include "server/rpc/server_call.h"
+#include "server/rpc/tcp_listener.h"
 
 namespace hadal::rpc {
 namespace {
+
+// Calls that a connection may have open beyond its streams: those that have ended on the wire and are being cleared
+// away, and those of clients that have not seen the limit yet.
+constexpr int kStreamSlack = 128;
+constexpr absl::Duration kMaxSweepPeriod = absl::Milliseconds(250);
+// Default clients ping every 10 to 30 s, also without calls.
+constexpr int kMinPingIntervalMs = 10 * 1000;
+// A client that does not answer within kKeepAliveTimeoutMs is gone.
+constexpr int kKeepAliveMs = 60 * 1000;
+constexpr int kKeepAliveTimeoutMs = 20 * 1000;
+constexpr int kMaxIdleMs = 5 * 60 * 1000;
+// Connections are renewed so that new replicas get traffic.
+constexpr int kMaxConnectionAgeMs = 10 * 60 * 1000;
+constexpr int kMaxConnectionGraceMs = 60 * 60 * 1000;
+constexpr int kMaxMetadataBytes = 16 << 10;
 
 class GrpcServerImpl final : public GrpcServer {
  public:
   GrpcServerImpl(GrpcOptions options, service::GenerateService* service, const service::ApiKeys* keys)
       : options_(std::move(options)),
-        service_(service),
+        metrics_(options_.metrics),
+        connections_(options_.max_connections, &metrics_),
+        pending_calls_(options_.max_pending_calls, &metrics_.pending_calls.Get()),
+        public_calls_(options_.max_pending_calls, nullptr),
         executor_(options_.executor_threads),
-        environment_{service, keys, &executor_, &registry_},
+        environment_{.service = service,
+                     .keys = keys,
+                     .executor = &executor_,
+                     .registry = &registry_,
+                     .connections = &connections_,
+                     .pending_calls = &pending_calls_,
+                     .public_calls = &public_calls_,
+                     .health = &health_,
+                     .metrics = &metrics_,
+                     .limits = {options_.message_timeout, options_.front.stream.slow_reader_timeout},
+                     .max_connection_calls = options_.max_streams + kStreamSlack},
         inference_(&environment_) {}
 
   ~GrpcServerImpl() override {
@@ -32,69 +62,90 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   absl::Status Listen() {
-    static std::once_flag plugins;
-    std::call_once(plugins, [] {
+    static std::once_flag protobuf;
+    std::call_once(protobuf, [] {
       // A client's malformed bytes are answered; they must not write lines to standard error as well.
       google::protobuf::SetLogHandler(nullptr);
-      grpc::EnableDefaultHealthCheckService(true);
-      grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     });
     grpc::ServerBuilder builder;
-    builder.RegisterService(&inference_);
-    builder.SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(options_.front.max_body_bytes, INT32_MAX)));
-    // Default clients ping every 10 to 30 s, also without calls; connections are renewed so that new replicas get
-    // traffic.
-    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, 10 * 60 * 1000);
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 60 * 60 * 1000);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    if (options_.port >= 0) {
-      builder.AddListeningPort(absl::StrCat(options_.front.host, ":", options_.port), grpc::InsecureServerCredentials(),
-                               &port_);
-    }
+    builder.RegisterCallbackGenericService(&inference_);
+    SetLimits(&builder);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || (options_.port >= 0 && port_ <= 0)) {
-      return absl::UnavailableError(
-          absl::StrCat("cannot listen for gRPC on ", options_.front.host, ":", options_.port, "; is the port in use?"));
-    }
-    SetServing(false);
-    sweeper_ = std::thread([this] { SweepStalled(); });
+    if (server_ == nullptr) return absl::UnavailableError("the gRPC server does not start");
+    sweeper_ = std::thread([this] { Sweep(); });
+    if (options_.port < 0) return absl::OkStatus();
+    // The library would accept any number of connections.
+    auto listener = TcpListener::Start(options_.front.host, options_.port, [this](int fd) { Adopt(fd); });
+    if (!listener.ok()) return listener.status();
+    listener_ = *std::move(listener);
     return absl::OkStatus();
   }
 
-  void Adopt(int fd) override { grpc::AddInsecureChannelFromFd(server_.get(), fd); }
-  int port() const override { return options_.port >= 0 ? port_ : -1; }
-  int calls_in_progress() const override { return registry_.size(); }
-
-  void SetServing(bool serving) override {
-    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-    health->SetServingStatus("", serving);
-    health->SetServingStatus("hadal.v1.Inference", serving);
+  void Adopt(int fd) override {
+    if (!connections_.Add(fd)) return RefuseConnection(fd);
+    grpc::AddInsecureChannelFromFd(server_.get(), fd);
   }
+  int port() const override { return listener_ == nullptr ? -1 : listener_->port(); }
+  int calls_in_progress() const override { return registry_.size(); }
+  void SetServing(bool serving) override { health_.Set(serving); }
 
   void Shutdown(absl::Duration timeout) override {
     if (server_ == nullptr || !stop_.Notify()) return;
+    if (listener_ != nullptr) listener_->Stop();
+    // What only waits for its client would hold up the others' end.
+    for (const std::shared_ptr<ServerCall>& call : registry_.List()) call->StopWaiting();
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
     server_->Wait();
   }
 
  private:
-  void SweepStalled() {
-    const absl::Duration period = std::min(absl::Seconds(1), options_.front.stream.slow_reader_timeout / 4);
-    while (!stop_.WaitFor(std::max(period, absl::Milliseconds(10)))) {
-      registry_.DropStalled(service_->clock().Now() - options_.front.stream.slow_reader_timeout);
+  void SetLimits(grpc::ServerBuilder* builder) const {
+    grpc::ResourceQuota quota("hadal");
+    quota.Resize(static_cast<size_t>(options_.memory_bytes));
+    builder->SetResourceQuota(quota);
+    builder->SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(options_.front.max_body_bytes, INT32_MAX)));
+    const std::pair<const char*, int> arguments[] = {
+        {GRPC_ARG_MAX_CONCURRENT_STREAMS, options_.max_streams},
+        {GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes},
+        // A compressed message is of any size once it is inflated, and only then would its size be checked.
+        {GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE},
+        {GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0},
+        {GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0},
+        // The window of a stream that nobody reads stays at 64 KiB; a message that is read gets the window it needs.
+        {GRPC_ARG_HTTP2_BDP_PROBE, 0},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMs},
+        {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+        {GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs},
+        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepAliveTimeoutMs},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAgeMs},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kMaxConnectionGraceMs},
+    };
+    for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);
+  }
+
+  void Sweep() {
+    const absl::Duration shortest = std::min(options_.front.stream.slow_reader_timeout, options_.message_timeout);
+    const absl::Duration period = std::clamp(shortest / 4, absl::Milliseconds(10), kMaxSweepPeriod);
+    while (!stop_.WaitFor(period)) {
+      connections_.Sweep();
+      const absl::Time now = environment_.service->clock().Now();
+      for (const std::shared_ptr<ServerCall>& call : registry_.List()) call->Sweep(now);
     }
   }
 
   const GrpcOptions options_;
-  service::GenerateService* const service_;
+  GrpcMetrics metrics_;
+  ConnectionTable connections_;
+  PendingCalls pending_calls_;
+  PendingCalls public_calls_;
+  HealthStatus health_;
   CallRegistry registry_;
   CallExecutor executor_;
   CallEnvironment environment_;
   InferenceService inference_;
   std::unique_ptr<grpc::Server> server_;
-  int port_ = -1;
+  std::unique_ptr<TcpListener> listener_;
   base::Notification stop_;
   std::thread sweeper_;
 };

@@ -1,86 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/inference_service.h"
 
+#include <map>
+#include <memory>
+#include <string_view>
 #include <utility>
 
-#include "server/rpc/call_context.h"
+#include "hadal/v1/inference.pb.h"
+#include "server/rpc/health_call.h"
+#include "server/rpc/message_codec.h"
+#include "server/rpc/reflection_call.h"
 #include "server/rpc/request_codec.h"
-#include "server/rpc/status_codec.h"
 #include "server/rpc/streaming_call.h"
+#include "server/rpc/unary_call.h"
 
 namespace hadal::rpc {
+namespace {
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Chat(grpc::CallbackServerContext* context,
-                                                                   const grpc::ByteBuffer* message) {
-  return StreamingCall::Start(environment_, context, message, "Chat", &DecodeChatMessage);
+using Context = grpc::GenericCallbackServerContext;
+using MakeCall = std::shared_ptr<ServerCall> (*)(const CallEnvironment* environment, Context* context);
+using Runs = UnaryCall::Runs;
+
+// A method that works on decoded messages.
+template <typename Request, typename ResponseMessage>
+using Method = absl::Status (*)(service::GenerateService& service, const Request& request, ResponseMessage* response);
+
+template <typename Request, typename ResponseMessage>
+std::shared_ptr<ServerCall> MakeUnary(const CallEnvironment* environment, Context* context, std::string_view route,
+                                      Runs runs, Method<Request, ResponseMessage> method) {
+  return std::make_shared<UnaryCall>(
+      environment, context, route, Access::kKey, runs,
+      [service = environment->service, method](const grpc::ByteBuffer& bytes) -> absl::StatusOr<grpc::ByteBuffer> {
+        Request request;
+        ResponseMessage response;
+        if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
+        if (absl::Status status = method(*service, request, &response); !status.ok()) return status;
+        return Serialize(response);
+      });
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(grpc::CallbackServerContext* context,
-                                                                       const grpc::ByteBuffer* message) {
-  return StreamingCall::Start(environment_, context, message, "Generate", &DecodeGenerateMessage);
+absl::Status Tokenize(service::GenerateService& service, const v1::TokenizeRequest& request,
+                      v1::TokenizeResponse* response) {
+  absl::StatusOr<service::TokenizeResult> result = service.Tokenize(DecodeTokenize(request));
+  if (!result.ok()) return result.status();
+  response->mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
+  response->set_max_model_len(result->model->info.max_model_len);
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* InferenceService::Unary(grpc::CallbackServerContext* context, std::string_view route,
-                                                  bool short_work, std::function<absl::Status()> work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  CallMetadata metadata;
-  const absl::Status status = OpenCall(*context, *environment_, route, &metadata);
-  auto finish = [reactor, service = environment_->service,
-                 info = std::move(metadata.info)](const absl::Status& result) {
-    const grpc::Status wire = ToGrpcStatus(result, info.request_id);
-    service->Record(info, {.status = result, .code = static_cast<int>(wire.error_code())});
-    reactor->Finish(wire);
+absl::Status Detokenize(service::GenerateService& service, const v1::DetokenizeRequest& request,
+                        v1::DetokenizeResponse* response) {
+  absl::StatusOr<std::string> text =
+      service.Detokenize(request.model(), absl::MakeConstSpan(request.token_ids().data(), request.token_ids_size()),
+                         request.skip_special_tokens());
+  if (!text.ok()) return text.status();
+  response->set_text(*std::move(text));
+  return absl::OkStatus();
+}
+
+absl::Status ListModels(service::GenerateService& service, const v1::ListModelsRequest&,
+                        v1::ListModelsResponse* response) {
+  EncodeModels(service.ListModels(), response);
+  return absl::OkStatus();
+}
+
+absl::Status GetLoad(service::GenerateService& service, const v1::GetLoadRequest&, v1::GetLoadResponse* response) {
+  EncodeLoad(service.GetLoad(), response);
+  return absl::OkStatus();
+}
+
+template <typename Call>
+std::shared_ptr<ServerCall> Make(const CallEnvironment* environment, Context* context) {
+  return std::make_shared<Call>(environment, context);
+}
+
+const std::map<std::string_view, MakeCall>& Methods() {
+  static const auto* const methods = new std::map<std::string_view, MakeCall>{
+      {"/hadal.v1.Inference/Chat",
+       [](const CallEnvironment* environment, Context* context) -> std::shared_ptr<ServerCall> {
+         return std::make_shared<StreamingCall>(environment, context, "Chat", &DecodeChatMessage);
+       }},
+      {"/hadal.v1.Inference/Generate",
+       [](const CallEnvironment* environment, Context* context) -> std::shared_ptr<ServerCall> {
+         return std::make_shared<StreamingCall>(environment, context, "Generate", &DecodeGenerateMessage);
+       }},
+      {"/hadal.v1.Inference/Tokenize",
+       [](const CallEnvironment* environment, Context* context) {
+         return MakeUnary(environment, context, "Tokenize", Runs::kOnWorker, &Tokenize);
+       }},
+      {"/hadal.v1.Inference/Detokenize",
+       [](const CallEnvironment* environment, Context* context) {
+         return MakeUnary(environment, context, "Detokenize", Runs::kOnWorker, &Detokenize);
+       }},
+      {"/hadal.v1.Inference/ListModels",
+       [](const CallEnvironment* environment, Context* context) {
+         return MakeUnary(environment, context, "ListModels", Runs::kAtOnce, &ListModels);
+       }},
+      {"/hadal.v1.Inference/GetLoad",
+       [](const CallEnvironment* environment, Context* context) {
+         return MakeUnary(environment, context, "GetLoad", Runs::kAtOnce, &GetLoad);
+       }},
+      {"/grpc.health.v1.Health/Check", &Make<HealthCheck>},
+      {"/grpc.health.v1.Health/Watch", &Make<HealthWatch>},
+      {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &Make<ReflectionCall>},
+      {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &Make<ReflectionCall>},
   };
-  if (!status.ok() || short_work) {
-    finish(status.ok() ? work() : status);
-    return reactor;
-  }
-  if (!environment_->service->workers().TryPost([finish, work = std::move(work)] { finish(work()); })) {
-    finish(service::WorkersBusy());
-  }
-  return reactor;
+  return *methods;
 }
 
-grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
-                                                     const v1::TokenizeRequest* request,
-                                                     v1::TokenizeResponse* response) {
-  return Unary(context, "Tokenize", /*short_work=*/false, [this, request, response]() -> absl::Status {
-    absl::StatusOr<service::TokenizeResult> result = environment_->service->Tokenize(DecodeTokenize(*request));
-    if (!result.ok()) return result.status();
-    response->mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
-    response->set_max_model_len(result->model->info.max_model_len);
-    return absl::OkStatus();
-  });
-}
+}  // namespace
 
-grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
-                                                       const v1::DetokenizeRequest* request,
-                                                       v1::DetokenizeResponse* response) {
-  return Unary(context, "Detokenize", /*short_work=*/false, [this, request, response]() -> absl::Status {
-    absl::StatusOr<std::string> text = environment_->service->Detokenize(
-        request->model(), absl::MakeConstSpan(request->token_ids().data(), request->token_ids_size()),
-        request->skip_special_tokens());
-    if (!text.ok()) return text.status();
-    response->set_text(*std::move(text));
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerContext* context,
-                                                       const v1::ListModelsRequest* request,
-                                                       v1::ListModelsResponse* response) {
-  return Unary(context, "ListModels", /*short_work=*/true, [this, response] {
-    EncodeModels(environment_->service->ListModels(), response);
-    return absl::OkStatus();
-  });
-}
-
-grpc::ServerUnaryReactor* InferenceService::GetLoad(grpc::CallbackServerContext* context,
-                                                    const v1::GetLoadRequest* request, v1::GetLoadResponse* response) {
-  return Unary(context, "GetLoad", /*short_work=*/true, [this, response] {
-    EncodeLoad(environment_->service->GetLoad(), response);
-    return absl::OkStatus();
-  });
+grpc::ServerGenericBidiReactor* InferenceService::CreateReactor(Context* context) {
+  const auto method = Methods().find(context->method());
+  const MakeCall make = method == Methods().end() ? &Make<UnknownCall> : method->second;
+  return ServerCall::Start(make(environment_, context));
 }
 
 }  // namespace hadal::rpc

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/request_codec.h"
 
-#include <grpcpp/support/proto_buffer_reader.h>
-
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/request/refusal.h"
+#include "server/rpc/message_codec.h"
 
 namespace hadal::rpc {
 namespace {
@@ -70,17 +68,6 @@ chat::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
   out.prefix = in.prefix();
   for (const v1::ToolCall& call : in.tool_calls()) out.tool_calls.push_back({call.id(), call.name(), call.arguments()});
   return out;
-}
-
-template <typename Message>
-absl::Status ParseMessage(const grpc::ByteBuffer& bytes, Message* message) {
-  grpc::ByteBuffer copy(bytes);  // shares the slices
-  grpc::ProtoBufferReader reader(&copy);
-  if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
-    return request::MakeError(request::Reason::kInvalidRequest,
-                              absl::StrCat("the message is not a valid ", message->GetTypeName()));
-  }
-  return absl::OkStatus();
 }
 
 template <typename Message, typename Call>

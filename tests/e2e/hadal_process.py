@@ -58,6 +58,11 @@ class HadalProcess:
             time.sleep(0.01)
 
     @property
+    def grpc_port(self):
+        """The port of its own that gRPC has with --grpc-port."""
+        return int(re.search(r"gRPC on port (\d+)", self.text()).group(1))
+
+    @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 

@@ -387,6 +387,19 @@ def test_keys_and_classes(start_server, tmp_path):
     assert server.get("/v1/models")[0] == 401 and server.get("/health/ready")[0] == 200
 
 
+def test_a_hash_inside_a_name_hides_nothing(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("# teams\nkey1 team#7 low  # until May\n")
+    server = start_server(f"--api-key-file={keys}")
+    low = openai.OpenAI(base_url=server.url + "/v1", api_key="key1", max_retries=0)
+    assert low.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=1)
+    with pytest.raises(openai.PermissionDeniedError):
+        low.chat.completions.create(model="hadal-demo", messages=ASK, extra_headers={"x-hadal-priority": "normal"})
+    keys.write_text("key1 team#7 low\nkey2\n")
+    with pytest.raises(RuntimeError, match=r"keys:2: expected 'key tenant \[class\]', found 1 words"):
+        start_server(f"--api-key-file={keys}")
+
+
 def test_sigterm_drains(start_server):
     server = start_server("--drain-timeout=60s")
     kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -23,12 +23,14 @@ class GrpcFixture {
     ServiceFixture::Options service;
     std::string keys;  // lines of a key file
     request::StreamOptions stream;
+    rpc::GrpcOptions server = {};  // port, metrics and stream are the fixture's
   };
 
   explicit GrpcFixture(ScriptedEngine::MakeScript script) : GrpcFixture(std::move(script), Options()) {}
   GrpcFixture(ScriptedEngine::MakeScript script, Options options) : base(std::move(script), options.service) {
     if (!options.keys.empty()) keys = service::ApiKeys::Parse(options.keys, "keys").value();
-    rpc::GrpcOptions server_options;
+    rpc::GrpcOptions server_options = options.server;
+    server_options.metrics = &base.metrics;
     server_options.port = 0;
     server_options.front.stream = options.stream;
     server = rpc::GrpcServer::Start(server_options, base.service.get(), &keys).value();

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/connection_table.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+
+namespace hadal::rpc {
+namespace {
+
+// The inode of an open socket, 0 for any other descriptor.
+ino_t SocketOf(int fd) {
+  struct stat info;
+  return ::fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode) ? info.st_ino : 0;
+}
+
+std::string AddressOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof(text));
+  } else if (address.ss_family == AF_INET6) {
+    ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr, text, sizeof(text));
+  }
+  return text;
+}
+
+}  // namespace
+
+Connection::Connection(int fd) : fd_(fd), socket_(SocketOf(fd)), address_(AddressOf(fd)) {}
+
+bool Connection::open() const { return socket_ != 0 && SocketOf(fd_) == socket_; }
+
+bool Connection::BeginCall(int max_calls) { return calls_.fetch_add(1, std::memory_order_relaxed) < max_calls; }
+
+bool Connection::Disconnect() {
+  if (disconnected_.exchange(true)) return false;
+  if (open()) ::shutdown(fd_, SHUT_RDWR);
+  return true;
+}
+
+bool ConnectionTable::Add(int fd) {
+  auto connection = std::make_shared<Connection>(fd);
+  base::MutexLock lock(&mutex_);
+  if (static_cast<int>(connections_.size()) >= max_connections_) SweepLocked();
+  if (static_cast<int>(connections_.size()) >= max_connections_) {
+    metrics_->refusals.At(GrpcMetrics::kConnections).Increment();
+    return false;
+  }
+  // The name that gRPC gives to a peer that it got as a descriptor.
+  connections_.insert_or_assign(absl::StrCat("fd:", fd), std::move(connection));
+  metrics_->connections.Get().Set(static_cast<double>(connections_.size()));
+  return true;
+}
+
+std::shared_ptr<Connection> ConnectionTable::Find(std::string_view peer) const {
+  base::MutexLock lock(&mutex_);
+  const auto found = connections_.find(peer);
+  return found == connections_.end() ? nullptr : found->second;
+}
+
+void ConnectionTable::Sweep() {
+  base::MutexLock lock(&mutex_);
+  SweepLocked();
+}
+
+void ConnectionTable::SweepLocked() {
+  std::erase_if(connections_, [](const auto& entry) { return !entry.second->open(); });
+  metrics_->connections.Get().Set(static_cast<double>(connections_.size()));
+}
+
+void RefuseConnection(int fd) {
+  // Empty SETTINGS; GOAWAY of stream 0 with last stream 0, ENHANCE_YOUR_CALM, and a text for the client's error.
+  constexpr char kFrames[] =
+      "\0\0\0\4\0\0\0\0\0"
+      "\0\0\x1c\7\0\0\0\0\0"
+      "\0\0\0\0\0\0\0\xb"
+      "too many connections";
+  static_assert(sizeof(kFrames) - 1 == 9 + 9 + 0x1c);
+  (void)::send(fd, kFrames, sizeof(kFrames) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  ::shutdown(fd, SHUT_WR);
+  // Closing with unread bytes would reset the connection, and the client would lose the frames.
+  char sink[4096];
+  for (int i = 0; i < 16 && ::recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0; ++i) continue;
+  ::close(fd);
+}
+
+}  // namespace hadal::rpc

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "base/sync.h"
+#include "server/rpc/grpc_metrics.h"
+
+namespace hadal::rpc {
+
+// A connection that gRPC has taken over. Thread-safe.
+class Connection {
+ public:
+  // `fd` is a connected socket. It stays gRPC's: it is looked at, and closed by nobody here.
+  explicit Connection(int fd);
+
+  // Whether the descriptor still stands for the socket that it was created with. gRPC does not tell when it closes one.
+  bool open() const;
+  // The client's IP address, or "" when it was gone already.
+  const std::string& address() const { return address_; }
+
+  // Counts a call. False when more than `max_calls` would be open.
+  bool BeginCall(int max_calls);
+  void EndCall() { calls_.fetch_sub(1, std::memory_order_relaxed); }
+  // Ends the connection with all its calls. False when that was done before.
+  bool Disconnect();
+
+ private:
+  const int fd_;
+  ino_t socket_ = 0;
+  std::string address_;
+  std::atomic<int> calls_{0};
+  std::atomic<bool> disconnected_{false};
+};
+
+// The open connections of the gRPC front. The library limits streams only for clients that have acknowledged its
+// settings, and connections not at all. Thread-safe.
+class ConnectionTable {
+ public:
+  // `metrics` is borrowed.
+  ConnectionTable(int max_connections, GrpcMetrics* metrics) : max_connections_(max_connections), metrics_(metrics) {}
+
+  // Remembers a socket that gRPC is about to take over. False when there are too many connections.
+  bool Add(int fd);
+  // The connection of a call, by gRPC's name of its peer; null for one that is not known.
+  std::shared_ptr<Connection> Find(std::string_view peer) const;
+  // Forgets those that gRPC has closed.
+  void Sweep();
+
+ private:
+  void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const int max_connections_;
+  GrpcMetrics* const metrics_;
+  mutable base::Mutex mutex_;
+  std::map<std::string, std::shared_ptr<Connection>, std::less<>> connections_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Tells a client with HTTP/2 frames that its connection is not wanted, and closes the socket.
+void RefuseConnection(int fd);
+
+}  // namespace hadal::rpc

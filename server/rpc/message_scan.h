@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/zero_copy_stream.h>
+
+#include "absl/status/status.h"
+
+namespace hadal::rpc {
+
+// Counts what a serialized message of this type holds, before it is parsed: a field of two bytes becomes an object of
+// a hundred. INVALID_REQUEST with the field's name for a repeated field above its limit (service/limits.h), for more
+// than kMaxUnknownFields fields that the type does not have, and for bytes that are no such message. Uses up the
+// stream; allocates nothing.
+absl::Status ScanMessage(const google::protobuf::Descriptor& type, google::protobuf::io::ZeroCopyInputStream* bytes);
+
+// Fields of a message and of those within it that its type does not have; newer clients send a few.
+inline constexpr int kMaxUnknownFields = 256;
+
+}  // namespace hadal::rpc

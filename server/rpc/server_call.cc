@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/server_call.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/request/refusal.h"
+#include "server/rpc/status_codec.h"
+
+namespace hadal::rpc {
+namespace {
+
+using request::MakeError;
+using request::Reason;
+
+// A reset and the client's own end of the stream look alike to a read that waits. What follows within this time tells.
+constexpr absl::Duration kResetGrace = absl::Milliseconds(100);
+// The client's reset at its deadline and our own clock meet at about the same time.
+constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
+
+}  // namespace
+
+ServerCall::ServerCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context,
+                       std::string_view route, Access access)
+    : environment_(environment), context_(context), access_(access) {
+  metadata_.info.route = route;
+}
+
+grpc::ServerGenericBidiReactor* ServerCall::Start(std::shared_ptr<ServerCall> call) {
+  ServerCall* const reactor = call.get();
+  reactor->self_ = std::move(call);
+  reactor->Begin();
+  return reactor;
+}
+
+void ServerCall::Begin() {
+  environment_->registry->Add(self_);
+  connection_ = environment_->connections->Find(context_->peer());
+  absl::Status status = CheckLimits();
+  if (status.ok()) status = CheckRoute();
+  const absl::Status opened = OpenCall(*context_, *environment_, connection_ == nullptr ? "" : connection_->address(),
+                                       access_ == Access::kKey, &metadata_);
+  if (status.ok()) status = opened;
+  if (!status.ok()) return End(std::move(status));
+  StartWaiting();
+}
+
+absl::Status ServerCall::CheckLimits() {
+  // A client that keeps to the server's settings never gets here: its streams beyond the limit wait on its side.
+  if (connection_ != nullptr && !connection_->BeginCall(environment_->max_connection_calls)) {
+    if (connection_->Disconnect()) environment_->metrics->refusals.At(GrpcMetrics::kStreams).Increment();
+    return MakeError(Reason::kCancelled, "the connection has more streams than it may");
+  }
+  return absl::OkStatus();
+}
+
+void ServerCall::StartWaiting() {
+  PendingCalls* const pending = access_ == Access::kPublic ? environment_->public_calls : environment_->pending_calls;
+  PendingCalls::Place place = pending->TryTake();
+  if (!place.taken()) {
+    environment_->metrics->refusals.At(GrpcMetrics::kPendingCalls).Increment();
+    return End(request::MakeBusy(Reason::kConnectionQueueFull,
+                                 absl::StrCat(pending->limit(), "/", pending->limit(), " calls wait for their message"),
+                                 absl::Seconds(1)));
+  }
+  {
+    base::MutexLock lock(&mutex_);
+    place_ = std::move(place);
+    waiting_since_ = environment_->service->clock().Now();
+  }
+  StartRead(&message_);
+}
+
+bool ServerCall::StopWaitingLocked() {
+  if (waiting_since_ == absl::InfiniteFuture()) return false;
+  waiting_since_ = absl::InfiniteFuture();
+  half_closed_ = absl::InfiniteFuture();
+  // Public calls may stay open for as long as their client likes: they keep their place.
+  if (access_ != Access::kPublic) place_ = {};
+  return true;
+}
+
+void ServerCall::ReadNext() {
+  {
+    base::MutexLock lock(&mutex_);
+    if (end_.has_value() || finished_) return;
+    waiting_since_ = environment_->service->clock().Now();
+  }
+  StartRead(&message_);
+}
+
+void ServerCall::OnReadDone(bool ok) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (end_.has_value()) return;
+    if (!ok) {
+      // Sweep ends the call, unless it turns out to have been reset.
+      half_closed_ = environment_->service->clock().Now();
+      return;
+    }
+    if (!StopWaitingLocked()) return;
+  }
+  OnMessage(std::exchange(message_, {}));
+}
+
+void ServerCall::OnHalfClose() {
+  End(MakeError(Reason::kInvalidRequest, "the call was ended by its client before a message was sent"));
+}
+
+void ServerCall::Send(std::vector<grpc::ByteBuffer> messages) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (end_.has_value()) return;
+    for (grpc::ByteBuffer& message : messages) outbox_.push_back(std::move(message));
+  }
+  Advance();
+}
+
+void ServerCall::End(absl::Status status) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (end_.has_value()) return;
+    StopWaitingLocked();
+    end_ = std::move(status);
+  }
+  Advance();
+}
+
+bool ServerCall::ready() const {
+  base::MutexLock lock(&mutex_);
+  return !writing_ && !end_.has_value();
+}
+
+void ServerCall::Advance() {
+  const grpc::ByteBuffer* next = nullptr;
+  absl::Status end;
+  {
+    base::MutexLock lock(&mutex_);
+    if (writing_ || finished_) return;
+    if (!outbox_.empty()) {
+      writing_ = true;
+      writing_since_ = environment_->service->clock().Now();
+      next = &outbox_.front();
+    } else if (end_.has_value() && !cancelling_) {
+      finished_ = true;
+      end = *end_;
+    } else {
+      return;
+    }
+  }
+  // gRPC is called without the lock: it may run a reaction before it returns.
+  if (next != nullptr) {
+    StartWrite(next);
+  } else {
+    FinishWith(end);
+  }
+}
+
+void ServerCall::OnWriteDone(bool ok) {
+  if (!ok) Abort(CancelledStatus());  // the transport is gone; OnCancel comes too, but the order is not promised
+  bool written = false;
+  {
+    base::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!outbox_.empty()) outbox_.pop_front();
+    written = outbox_.empty() && !end_.has_value();
+  }
+  if (written) {
+    OnWritten();
+  } else {
+    Advance();
+  }
+}
+
+absl::Status ServerCall::CancelledStatus() const {
+  if (environment_->service->clock().Now() >= info().deadline - kDeadlineSlack) {
+    return MakeError(Reason::kDeadlineExpired, "the call's deadline has passed");
+  }
+  return MakeError(Reason::kCancelled, "the client is gone");
+}
+
+void ServerCall::OnCancel() { Abort(CancelledStatus()); }
+
+// Whatever the call was to end with, its client does not get it.
+void ServerCall::Abort(absl::Status status) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (aborted_ || finished_) return;
+    aborted_ = true;
+    StopWaitingLocked();
+    end_ = std::move(status);
+    // The head is gRPC's until its write is done.
+    if (!outbox_.empty()) outbox_.erase(outbox_.begin() + (writing_ ? 1 : 0), outbox_.end());
+  }
+  OnAbort();
+  Advance();
+}
+
+void ServerCall::Sweep(absl::Time now) {
+  const CallLimits& limits = environment_->limits;
+  bool late = false, half_closed = false, stalled = false;
+  {
+    base::MutexLock lock(&mutex_);
+    if (finished_ || aborted_) return;
+    late = now - waiting_since_ > limits.message_timeout;
+    half_closed = now - half_closed_ > kResetGrace;
+    stalled = writing_ && now - writing_since_ > limits.slow_reader_timeout;
+    if (stalled) cancelling_ = true;
+  }
+  if (half_closed) {
+    OnHalfClose();
+  } else if (late) {
+    environment_->metrics->refusals.At(GrpcMetrics::kMessageTimeout).Increment();
+    End(MakeError(Reason::kDeadlineExpired, absl::StrCat("the call's message did not arrive within ",
+                                                         absl::FormatDuration(limits.message_timeout))));
+  } else if (stalled) {
+    Abort(MakeError(Reason::kSlowReader, "the client does not read"));
+    context_->TryCancel();
+    {
+      base::MutexLock lock(&mutex_);
+      cancelling_ = false;
+    }
+    Advance();
+  }
+}
+
+void ServerCall::StopWaiting() {
+  {
+    base::MutexLock lock(&mutex_);
+    // A public call has its place until it ends.
+    if (waiting_since_ == absl::InfiniteFuture() && !place_.taken()) return;
+  }
+  End(request::MakeRefusal(Reason::kDraining, "the server stops", absl::Seconds(1)));
+}
+
+void ServerCall::FinishWith(const absl::Status& status) {
+  const std::string& request_id = info().request_id;
+  const grpc::Status wire = ToGrpcStatus(status, request_id);
+  OnEnd(status, static_cast<int>(wire.error_code()));
+  context_->AddTrailingMetadata("x-request-id", request_id);
+  if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+  Finish(wire);
+}
+
+void ServerCall::OnEnd(const absl::Status& status, int code) {
+  if (access_ == Access::kKey) environment_->service->Record(info(), {.status = status, .code = code});
+}
+
+void ServerCall::OnDone() {
+  {
+    base::MutexLock lock(&mutex_);
+    place_ = {};
+  }
+  if (connection_ != nullptr) connection_->EndCall();
+  environment_->registry->Remove(this);
+  self_.reset();
+}
+
+}  // namespace hadal::rpc

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/sync.h"
+#include "server/rpc/call_context.h"
+#include "server/rpc/call_environment.h"
+
+namespace hadal::rpc {
+
+// Who may make a call, and what is recorded of it.
+enum class Access : uint8_t {
+  kKey,     // needs a key when the server has keys; recorded as a request
+  kPublic,  // for everybody, as health and metrics are over HTTP; not recorded
+};
+
+// One call, from its first headers to its end. Every method of the server begins here, so that nothing is taken from a
+// client before it was looked at:
+//   1. Start (gRPC thread): limits, metadata and key. A refusal ends the call here; its message was never asked for.
+//   2. OnMessage (gRPC thread): the message is there. One that does not come in time ends the call.
+//   3. Send, End (any thread): what is sent is written in order, one message at a time; the status comes last. Nothing
+//      goes out before the first Send or End: a refused call stays retryable for the gRPC library.
+// A client that is gone, or does not take a message in time, ends the call from outside: OnAbort.
+//
+// Owns itself from Start until OnDone; whoever works for it holds a reference. gRPC frees the context after OnDone,
+// which comes after Finish: Finish waits for whoever uses it. Thread-safe.
+class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_shared_from_this<ServerCall> {
+ public:
+  // Returns the reactor for gRPC.
+  static grpc::ServerGenericBidiReactor* Start(std::shared_ptr<ServerCall> call);
+  ~ServerCall() override = default;
+
+  void OnReadDone(bool ok) final;
+  void OnWriteDone(bool ok) final;
+  void OnCancel() final;
+  void OnDone() final;
+
+  // Ends the call when its message is late, or a write has been pending for longer than the limit.
+  void Sweep(absl::Time now);
+  // The server stops: ends the call when it waits for a message.
+  void StopWaiting();
+
+ protected:
+  // `environment` outlives the call, `context` is valid until OnDone, `route` is a fixed name.
+  ServerCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context, std::string_view route,
+             Access access);
+
+  // A refusal that needs no look at the metadata.
+  virtual absl::Status CheckRoute() const { return absl::OkStatus(); }
+  // The call's message; further ones only after ReadNext.
+  virtual void OnMessage(grpc::ByteBuffer message) = 0;
+  // The client has ended its side instead of sending a message.
+  virtual void OnHalfClose();
+  // Everything sent has been written, and the call goes on.
+  virtual void OnWritten() {}
+  // Nothing can be sent any more; the call ends by itself.
+  virtual void OnAbort() {}
+  // Just before the status goes out, once: frees and records. `code` is what the client is told.
+  virtual void OnEnd(const absl::Status& status, int code);
+
+  void ReadNext();
+  void Send(std::vector<grpc::ByteBuffer> messages);
+  // The status goes out when everything sent has been written. The first one counts.
+  void End(absl::Status status);
+  // Whether a message that is sent now would go out at once.
+  bool ready() const;
+
+  const CallEnvironment& environment() const { return *environment_; }
+  const service::CallInfo& info() const { return metadata_.info; }
+  bool has_priority() const { return metadata_.has_priority; }
+
+ private:
+  void Begin();
+  absl::Status CheckLimits();
+  void StartWaiting();
+  // Ends the wait for a message; false when it has ended already.
+  bool StopWaitingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Abort(absl::Status status);
+  absl::Status CancelledStatus() const;
+  // The next write, or Finish once the end is known and everything has been written.
+  void Advance();
+  void FinishWith(const absl::Status& status);
+
+  const CallEnvironment* const environment_;
+  grpc::GenericCallbackServerContext* const context_;
+  const Access access_;
+  std::shared_ptr<ServerCall> self_;
+  CallMetadata metadata_;
+  std::shared_ptr<Connection> connection_;
+  grpc::ByteBuffer message_;  // gRPC's while a read is pending
+
+  mutable base::Mutex mutex_;
+  absl::Time waiting_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // for a message; infinite: for none
+  absl::Time half_closed_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  PendingCalls::Place place_ ABSL_GUARDED_BY(mutex_);
+  std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mutex_);
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the outbox's head
+  absl::Time writing_since_ ABSL_GUARDED_BY(mutex_);
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;          // TryCancel uses the context: Finish waits
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // Finish was called
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // final status, sent when the outbox is empty
+};
+
+}  // namespace hadal::rpc

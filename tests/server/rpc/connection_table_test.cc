@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/connection_table.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tests/support/metric_value.h"
+
+namespace hadal::rpc {
+namespace {
+
+using ::hadal::testing::MetricValue;
+
+// A TCP connection over the loop-back.
+class SocketPair {
+ public:
+  SocketPair() {
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener, 1), 0);
+    EXPECT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    client = ::socket(AF_INET, SOCK_STREAM, 0);
+    EXPECT_EQ(::connect(client, reinterpret_cast<sockaddr*>(&address), size), 0);
+    server = ::accept(listener, nullptr, nullptr);
+    ::close(listener);
+  }
+  ~SocketPair() {
+    CloseServer();
+    ::close(client);
+  }
+  void CloseServer() {
+    if (server >= 0) ::close(server);
+    server = -1;
+  }
+  // What arrives at the client until the end or a pause.
+  std::string Received() const {
+    std::string all;
+    pollfd event{client, POLLIN, 0};
+    char buffer[1024];
+    while (::poll(&event, 1, 1000) > 0) {
+      const ssize_t size = ::recv(client, buffer, sizeof(buffer), 0);
+      if (size <= 0) break;
+      all.append(buffer, static_cast<size_t>(size));
+    }
+    return all;
+  }
+
+  int client = -1;
+  int server = -1;
+};
+
+TEST(ConnectionTableTest, RefusesMoreThanItsLimitUntilOneIsClosed) {
+  base::MetricRegistry registry;
+  GrpcMetrics metrics(&registry);
+  ConnectionTable table(2, &metrics);
+  SocketPair a, b, c;
+  EXPECT_TRUE(table.Add(a.server));
+  EXPECT_TRUE(table.Add(b.server));
+  EXPECT_FALSE(table.Add(c.server));
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_refusals_total{limit=\"connections\"}"), 1);
+  a.CloseServer();
+  EXPECT_TRUE(table.Add(c.server));
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
+}
+
+TEST(ConnectionTableTest, AReusedDescriptorIsAnotherConnection) {
+  GrpcMetrics metrics(nullptr);
+  ConnectionTable table(2, &metrics);
+  SocketPair a, b;
+  ASSERT_TRUE(table.Add(a.server));
+  const std::string peer = absl::StrCat("fd:", a.server);
+  const std::shared_ptr<Connection> first = table.Find(peer);
+  ASSERT_NE(first, nullptr);
+  EXPECT_TRUE(first->open());
+  EXPECT_EQ(first->address(), "127.0.0.1");
+  ASSERT_EQ(::dup2(b.server, a.server), a.server);  // closes a's socket; the number stands for b's now
+  EXPECT_FALSE(first->open());
+  first->Disconnect();  // nobody else's connection
+  EXPECT_EQ(::send(b.server, "x", 1, MSG_NOSIGNAL), 1);
+  table.Sweep();
+  EXPECT_EQ(table.Find(peer), nullptr);
+  ASSERT_TRUE(table.Add(a.server));
+  EXPECT_NE(table.Find(peer), first);
+}
+
+TEST(ConnectionTableTest, CountsCallsAndCutsOffTheirConnection) {
+  SocketPair pair;
+  Connection connection(pair.server);
+  EXPECT_TRUE(connection.BeginCall(2));
+  EXPECT_TRUE(connection.BeginCall(2));
+  EXPECT_FALSE(connection.BeginCall(2));
+  connection.EndCall();
+  connection.EndCall();
+  EXPECT_TRUE(connection.BeginCall(2));
+  EXPECT_TRUE(connection.Disconnect());
+  EXPECT_FALSE(connection.Disconnect());
+  EXPECT_EQ(pair.Received(), "");  // closed
+}
+
+TEST(ConnectionTableTest, ARefusedClientIsToldWhy) {
+  SocketPair pair;
+  EXPECT_EQ(::send(pair.client, "PRI * HTTP/2.0", 14, MSG_NOSIGNAL), 14);
+  RefuseConnection(std::exchange(pair.server, -1));
+  const std::string received = pair.Received();
+  ASSERT_GE(received.size(), 9u + 17u);
+  EXPECT_EQ(received[3], 4);        // SETTINGS
+  EXPECT_EQ(received[9 + 3], 7);    // GOAWAY
+  EXPECT_EQ(received[9 + 16], 11);  // ENHANCE_YOUR_CALM
+  EXPECT_EQ(received.substr(9 + 17), "too many connections");
+}
+
+}  // namespace
+}  // namespace hadal::rpc

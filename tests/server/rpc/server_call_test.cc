@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls whose client sends no message, and how each ends.
+#include "server/rpc/server_call.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/server/rpc/grpc_fixture.h"
+#include "tests/support/metric_value.h"
+
+namespace hadal::rpc {
+namespace {
+
+using ::hadal::testing::GrpcFixture;
+using ::hadal::testing::MetricValue;
+using ::hadal::testing::Script;
+using ::hadal::testing::ServiceFixture;
+using ::testing::HasSubstr;
+
+constexpr char kChat[] = "/hadal.v1.Inference/Chat";
+constexpr char kWatch[] = "/grpc.health.v1.Health/Watch";
+
+Script Hold(const request::Request&) {
+  Script script;
+  script.hold = true;
+  return script;
+}
+
+// A client's call that has sent its headers and nothing else.
+class SilentCall {
+ public:
+  SilentCall(GrpcFixture& fixture, const std::string& method, const std::string& key = "") : stub_(fixture.channel) {
+    if (!key.empty()) context.AddMetadata("authorization", "Bearer " + key);
+    stream_ = stub_.PrepareCall(&context, method, &queue_);
+    stream_->StartCall(this);
+    Next();
+  }
+  ~SilentCall() {
+    context.TryCancel();
+    if (!finished_) Finish();
+    queue_.Shutdown();
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_.Next(&tag, &ok)) continue;
+  }
+
+  void HalfClose() {
+    stream_->WritesDone(this);
+    Next();
+  }
+  // Waits for the server's end of the call.
+  grpc::Status Finish() {
+    finished_ = true;
+    grpc::Status status;
+    stream_->Finish(&status, this);
+    Next();
+    return status;
+  }
+
+  grpc::ClientContext context;
+
+ private:
+  void Next() {
+    void* tag = nullptr;
+    bool ok = false;
+    const auto limit = std::chrono::system_clock::now() + std::chrono::seconds(20);
+    EXPECT_EQ(queue_.AsyncNext(&tag, &ok, limit), grpc::CompletionQueue::GOT_EVENT);
+  }
+
+  grpc::CompletionQueue queue_;
+  grpc::GenericStub stub_;
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
+  bool finished_ = false;
+};
+
+double Finished(GrpcFixture& fixture, std::string_view route, int code, std::string_view outcome,
+                std::string_view reason) {
+  const std::string series = "hadal_requests_total{route=\"" + std::string(route) +
+                             "\",class=\"normal\",http_code=\"\",grpc_code=\"" + std::to_string(code) +
+                             "\",outcome=\"" + std::string(outcome) + "\",reason=\"" + std::string(reason) + "\"}";
+  return MetricValue(fixture.base.metrics, series);
+}
+
+bool WaitPending(GrpcFixture& fixture, double calls) {
+  for (int i = 0; i < 5000; ++i) {
+    if (MetricValue(fixture.base.metrics, "hadal_grpc_pending_calls") == calls) return true;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  return false;
+}
+
+bool WaitNoCall(GrpcFixture& fixture) {
+  for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  return fixture.server->calls_in_progress() == 0;
+}
+
+TEST(ServerCallTest, TheKeyIsCheckedBeforeAMessageIsThere) {
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.keys = "k tenant\n"});
+  EXPECT_EQ(SilentCall(fixture, kChat).Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(SilentCall(fixture, "/hadal.v1.Inference/Tokenize", "wrong").Finish().error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+  SilentCall known(fixture, kChat, "k");
+  EXPECT_TRUE(WaitPending(fixture, 1));
+  EXPECT_EQ(fixture.base.admission->GetLoad().waiting, 0) << "no queue slot without a message";
+}
+
+TEST(ServerCallTest, UnknownMethodsAreRefusedAtOnce) {
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.keys = "k tenant\n"});
+  EXPECT_EQ(SilentCall(fixture, "/no.such.Service/Method").Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(SilentCall(fixture, "/hadal.v1.Inference/Sing").Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(Finished(fixture, "unknown", 12, "error", "UNSUPPORTED"), 2);
+}
+
+TEST(ServerCallTest, AMessageThatDoesNotComeEndsTheCall) {
+  rpc::GrpcOptions options;
+  options.message_timeout = absl::Milliseconds(100);
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
+  const grpc::Status status = SilentCall(fixture, kChat).Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(status.error_message(), HasSubstr("within 100ms"));
+  EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_grpc_refusals_total{limit=\"message_timeout\"}"), 1);
+  EXPECT_EQ(Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED"), 1);
+  EXPECT_TRUE(WaitPending(fixture, 0));
+  EXPECT_TRUE(WaitNoCall(fixture));
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
+}
+
+TEST(ServerCallTest, CallsThatWaitForTheirMessageHaveALimit) {
+  rpc::GrpcOptions options;
+  options.max_pending_calls = 2;
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
+  auto a = std::make_unique<SilentCall>(fixture, kChat);
+  SilentCall b(fixture, kChat), watch(fixture, kWatch);  // health has places of its own
+  ASSERT_TRUE(WaitPending(fixture, 2));
+  const GrpcFixture::Reply refused = fixture.Chat(GrpcFixture::Hello());
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("2/2 calls wait"));
+  EXPECT_EQ(refused.trailers.count("grpc-retry-pushback-ms"), 1u);
+  a.reset();
+  ASSERT_TRUE(WaitPending(fixture, 1));
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
+}
+
+TEST(ServerCallTest, EachEndBeforeTheMessageHasItsOwnReason) {
+  GrpcFixture fixture(ServiceFixture::Says("x"));
+  {
+    SilentCall reset(fixture, kChat);
+    ASSERT_TRUE(WaitPending(fixture, 1));
+    reset.context.TryCancel();
+    EXPECT_EQ(reset.Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  ASSERT_TRUE(WaitNoCall(fixture));
+  EXPECT_EQ(Finished(fixture, "Chat", 1, "cancelled", "CANCELLED"), 1);
+  SilentCall half_closed(fixture, kChat);
+  half_closed.HalfClose();
+  EXPECT_EQ(half_closed.Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Finished(fixture, "Chat", 3, "invalid", "INVALID_REQUEST"), 1);
+}
+
+TEST(ServerCallTest, ADeadlineIsNoCancellation) {
+  GrpcFixture fixture(Hold);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(fixture.base.WaitEmpty());
+  ASSERT_TRUE(WaitNoCall(fixture));
+  EXPECT_EQ(Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED"), 1);
+}
+
+TEST(ServerCallTest, ShutdownDoesNotWaitForSilentCalls) {
+  GrpcFixture fixture(ServiceFixture::Says("x"));
+  std::vector<std::unique_ptr<SilentCall>> calls;
+  for (int i = 0; i < 20; ++i) calls.push_back(std::make_unique<SilentCall>(fixture, i % 2 ? kChat : kWatch));
+  ASSERT_TRUE(WaitPending(fixture, 10));
+  const absl::Time begin = absl::Now();
+  fixture.server->Shutdown(absl::Seconds(20));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(2));
+  for (size_t i = 1; i < calls.size(); i += 2) {  // the others have a response that nobody reads
+    EXPECT_EQ(calls[i]->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
+TEST(ServerCallTest, CallsBeyondAConnectionsLimitWaitAtTheClient) {
+  rpc::GrpcOptions options;
+  options.max_streams = 4;
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
+  // This client keeps to the setting: its fifth call waits on its side.
+  std::vector<std::unique_ptr<SilentCall>> calls;
+  for (int i = 0; i < 4; ++i) calls.push_back(std::make_unique<SilentCall>(fixture, kChat));
+  ASSERT_TRUE(WaitPending(fixture, 4));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+  auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_EQ(fixture.server->calls_in_progress(), 4);
+  EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_grpc_refusals_total{limit=\"streams\"}"), 0);
+}
+
+}  // namespace
+}  // namespace hadal::rpc
