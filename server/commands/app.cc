@@ -46,6 +46,7 @@ App::~App() {
 
 absl::Status App::Start() {
   server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+  if (absl::Status status = config_.front.Validate(); !status.ok()) return status;
   if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
@@ -101,6 +102,7 @@ void App::CreateService() {
   service.load = [this] { return MakeLoad(Sources()); };
   service.metrics = &metrics_;
   service.grammars = config_.grammar;
+  service.bodies = {.max_bytes = config_.front.BodyBytesInFlight(), .max_uploads = config_.http.max_connections};
   service_ = std::make_unique<service::GenerateService>(std::move(service));
 }
 

@@ -18,10 +18,12 @@ enum class Reason {
   kQueueTokensFull,             // QUEUE_TOKENS_FULL
   kGrammarQueueFull,            // GRAMMAR_QUEUE_FULL: too many schemas wait to be compiled
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
+  kBodyBudgetFull,              // BODY_BUDGET_FULL: bodies in flight, of all or of this sender
   kModelLoading,                // MODEL_LOADING
   kDraining,                    // DRAINING
   kDeviceFault,                 // DEVICE_FAULT
   kDeadlineExpired,             // DEADLINE_EXPIRED
+  kRequestTimeout,              // REQUEST_TIMEOUT: the request did not arrive in time
   kContextLengthExceeded,       // CONTEXT_LENGTH_EXCEEDED
   kRequestNeverFits,            // REQUEST_NEVER_FITS
   kInvalidRequest,              // INVALID_REQUEST: malformed

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "server/base/flag_set.h"
 #include "server/request/stream_options.h"
 
@@ -11,13 +13,32 @@ namespace hadal::service {
 
 // What both fronts share.
 struct FrontOptions {
-  std::string host = "127.0.0.1";     // address to listen on
-  int64_t max_body_bytes = 16 << 20;  // of a request; HTTP answers 413, gRPC RESOURCE_EXHAUSTED
+  std::string host = "127.0.0.1";        // address to listen on
+  int64_t max_body_bytes = 16 << 20;     // of a request; HTTP answers 413, gRPC RESOURCE_EXHAUSTED
+  int64_t max_body_bytes_in_flight = 0;  // of all requests together; 0: 16 times max_body_bytes
   request::StreamOptions stream;
+
+  // The limit that 0 stands for, too.
+  int64_t BodyBytesInFlight() const {
+    return max_body_bytes_in_flight > 0 ? max_body_bytes_in_flight : 16 * max_body_bytes;
+  }
+
+  // InvalidArgument names the flags that do not go together.
+  absl::Status Validate() const {
+    // One sender may take half of the memory for bodies (BodyBudget): the largest body must fit in there.
+    if (max_body_bytes < 1 || max_body_bytes > BodyBytesInFlight() / 2) {
+      return absl::InvalidArgumentError(absl::StrCat("--max-body-bytes-in-flight is ", BodyBytesInFlight(),
+                                                     " and --max-body is ", max_body_bytes,
+                                                     "; it must be at least twice --max-body, which must be above 0"));
+    }
+    return absl::OkStatus();
+  }
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddText("host", &host, "address to listen on");
     flags->AddBytes("max-body", &max_body_bytes, "maximum size of a request body");
+    flags->AddBytes("max-body-bytes-in-flight", &max_body_bytes_in_flight,
+                    "memory for request bodies that are arriving or wait to be parsed", "16 times --max-body");
   }
 };
 

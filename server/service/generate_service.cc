@@ -41,7 +41,8 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
   return prompt;
 }
 
-GrammarService::Options WithMetrics(GrammarService::Options options, base::MetricRegistry* metrics) {
+template <typename PartOptions>
+PartOptions WithMetrics(PartOptions options, base::MetricRegistry* metrics) {
   options.metrics = metrics;
   return options;
 }
@@ -55,6 +56,7 @@ absl::Status WorkersBusy() {
 GenerateService::GenerateService(Options options)
     : options_(std::move(options)),
       metrics_(options_.metrics),
+      bodies_(WithMetrics(options_.bodies, options_.metrics)),
       workers_(options_.worker_threads, options_.max_worker_jobs),
       grammars_(WithMetrics(options_.grammars, options_.metrics)) {}
 

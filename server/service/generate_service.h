@@ -19,6 +19,7 @@
 #include "server/request/refusal.h"
 #include "server/request/request.h"
 #include "server/service/active_call.h"
+#include "server/service/body_budget.h"
 #include "server/service/call_grammar.h"
 #include "server/service/call_metrics.h"
 #include "server/service/call_record.h"
@@ -76,6 +77,7 @@ class GenerateService {
     std::function<Load()> load;               // cheap; from published counters
     base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
     GrammarService::Options grammars;         // its metrics are those above
+    BodyBudget::Options bodies;               // the same
   };
 
   explicit GenerateService(Options options);
@@ -111,6 +113,8 @@ class GenerateService {
   void CountSlowReader() { metrics_.slow_readers.Get().Increment(); }
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
+  // Every body that a front holds in memory is leased here.
+  BodyBudget& bodies() { return bodies_; }
 
  private:
   // Begins to compile what the call needs.
@@ -118,6 +122,7 @@ class GenerateService {
 
   Options options_;
   CallMetrics metrics_;
+  BodyBudget bodies_;  // outlives the workers, whose jobs hold leases
   WorkerPool workers_;
   GrammarService grammars_;  // ends first: what waits for a grammar is told on the workers
 };

@@ -16,6 +16,9 @@ ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).pa
 # What the scenario below does not move, and why.
 UNMOVED = {
     "hadal_kv_window_blocks": "the model has no windowed cache",
+    "hadal_body_bytes_in_flight": "every body arrives whole and is parsed at once",
+    "hadal_body_rejections_total": "the bodies are few and small",
+    "hadal_body_uploads": "every body arrives whole",
     "hadal_draining": "the server is not asked to end",
     "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
     "hadal_preemptions_total": "needs a KV cache that is too small",

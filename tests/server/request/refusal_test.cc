@@ -69,10 +69,12 @@ TEST(StatusMapTest, FollowsTheDocumentedTable) {
   expect(Reason::kQueueTokensFull, Code::kUnavailable, 503);
   expect(Reason::kGrammarQueueFull, Code::kUnavailable, 503);
   expect(Reason::kGpuMemoryExhausted, Code::kUnavailable, 503);
+  expect(Reason::kBodyBudgetFull, Code::kUnavailable, 503);
   expect(Reason::kModelLoading, Code::kUnavailable, 503);
   expect(Reason::kDraining, Code::kUnavailable, 503);
   expect(Reason::kDeviceFault, Code::kUnavailable, 503);
   expect(Reason::kDeadlineExpired, Code::kDeadlineExceeded, 504);
+  expect(Reason::kRequestTimeout, Code::kDeadlineExceeded, 408);
   expect(Reason::kContextLengthExceeded, Code::kInvalidArgument, 400);
   expect(Reason::kRequestNeverFits, Code::kInvalidArgument, 400);
   expect(Reason::kInvalidRequest, Code::kInvalidArgument, 400);
