@@ -93,6 +93,14 @@ void AdmissionController::SetDeviceFault(std::string_view message) {
 }
 
 absl::StatusOr<Ticket> AdmissionController::TryAdmit(const AdmissionRequest& request) {
+  return Decide(request, /*take=*/true);
+}
+
+absl::Status AdmissionController::CheckRoom(const AdmissionRequest& request) {
+  return Decide(request, /*take=*/false).status();
+}
+
+absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& request, bool take) {
   const absl::Time now = options_.clock->Now();
   const State state = state_.load(std::memory_order_acquire);
   Subject subject{request.priority, request.request_id, 0};
@@ -116,7 +124,7 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const AdmissionRequest& req
       full = Reason::kQueueTokensFull;
       found = tokens_;
       wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
-    } else {
+    } else if (take) {
       const size_t rank = static_cast<size_t>(request.priority);
       slots_ += 1;
       class_slots_[rank] += 1;
@@ -129,7 +137,7 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const AdmissionRequest& req
       ticket.queued_tokens_ = subject.prompt_tokens;
     }
   }
-  metrics_.CountAttempt(request.priority, subject.prompt_tokens);
+  if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
   if (state != State::kReady) return RefuseByState(state, subject);
   if (full == Reason::kConnectionQueueFull) {
     const std::string slots = absl::StrCat(found, "/", options_.max_queue_requests);
@@ -142,7 +150,10 @@ absl::StatusOr<Ticket> AdmissionController::TryAdmit(const AdmissionRequest& req
                   absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), Jittered(wait));
   }
   // On a refusal the ticket is destroyed here and returns its slot.
-  if (absl::Status status = CheckMemoryEarly(subject); !status.ok()) return status;
+  if (absl::Status status = CheckMemoryEarly(subject); !status.ok()) {
+    if (!take) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
+    return status;
+  }
   return ticket;
 }
 

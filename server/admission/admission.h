@@ -121,6 +121,9 @@ class AdmissionController {
   // Reserves a slot before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
   // DRAINING, MODEL_LOADING, DEVICE_FAULT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
+  // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
+  // and logged as TryAdmit's.
+  absl::Status CheckRoom(const AdmissionRequest& request);
   // Queues a request with a finalized ticket. Consumes both if and only if it returns OK; fails with DRAINING or
   // DEVICE_FAULT when that began meanwhile, and with Internal for an empty or unfinalized ticket. After OK the outcome
   // arrives in request->stream.
@@ -167,6 +170,8 @@ class AdmissionController {
 
   explicit AdmissionController(Options options);
 
+  // TryAdmit; without `take` the ticket of a success is empty, and only a refusal is counted.
+  absl::StatusOr<Ticket> Decide(const AdmissionRequest& request, bool take);
   absl::Status RefuseByState(State state, const Subject& subject);
   absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes);
   // Adds jitter, logs and counts the refusal and builds its status.

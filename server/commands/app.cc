@@ -27,7 +27,8 @@ std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
   return {{"hadal-demo", DemoModelDir()}};
 }
 
-int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1u, 8u)); }
+// At least two: one of them never takes a long text.
+int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 2u, 8u)); }
 
 }  // namespace
 

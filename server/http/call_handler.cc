@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_format.h"
 #include "server/http/call_body.h"
+#include "server/http/recorded_response.h"
 #include "server/http/response_encoder.h"
 #include "server/request/refusal.h"
 #include "server/service/call_pipeline.h"
@@ -43,7 +44,7 @@ class CallRun {
   asio::awaitable<void> Run();
 
  private:
-  void Submit(std::string body);
+  void Submit(RequestBody body);
   std::unique_ptr<ResponseEncoder> MakeEncoder() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
@@ -57,6 +58,7 @@ class CallRun {
   const Route route_;
   const bool priority_from_header_;
   const std::string id_;
+  const std::string sender_;
   const std::shared_ptr<CallPipeline> pipeline_;
   // Written by the worker that decodes, read once the calls run. Shared, because that worker may outlive this object.
   const std::shared_ptr<ResponsePlan> plan_ = std::make_shared<ResponsePlan>();
@@ -68,21 +70,24 @@ CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, bo
       route_(route),
       priority_from_header_(priority_from_header),
       id_(info.request_id),
+      sender_(SenderOf(connection, info)),
       pipeline_(CallPipeline::Create(connection.context().dependencies.service, std::move(info),
                                      [event = connection.shared_event()] { event->PostSet(); })) {}
 
 asio::awaitable<void> CallRun::Run() {
   const RequestHead& head = connection_.head();
-  absl::Status admitted = pipeline_->Admit(head.content_length.value_or(head.chunked ? kAssumedChunkedBytes : 0));
-  if (!admitted.ok()) {
-    co_await Refuse(std::move(admitted));
+  absl::Status status = pipeline_->CheckRoom(head.content_length.value_or(head.chunked ? kAssumedChunkedBytes : 0));
+  if (!status.ok()) {
+    co_await Refuse(std::move(status));
     co_return;
   }
-  std::string body;
-  absl::Status read = co_await connection_.ReadBody(&body);
+  RequestBody body;
+  status = co_await connection_.ReadBody(sender_, &body);
   if (connection_.disconnected()) co_return;
-  if (!read.ok()) {
-    co_await Refuse(std::move(read));
+  // A slot is taken by a body that is there: none waits for bytes.
+  if (status.ok()) status = pipeline_->Admit(static_cast<int64_t>(body.text.size()));
+  if (!status.ok()) {
+    co_await Refuse(std::move(status));
     co_return;
   }
   connection_.WatchDisconnect();
@@ -98,12 +103,14 @@ asio::awaitable<void> CallRun::Run() {
   co_await Respond();
 }
 
-void CallRun::Submit(std::string body) {
+void CallRun::Submit(RequestBody body) {
   const ServerContext& context = connection_.context();
-  pipeline_->Submit([body = std::move(body), route = route_, max_depth = context.options.max_json_depth,
-                     priority_from_header = priority_from_header_, plan = plan_,
+  // Shared because the pipeline's function must be copyable; the pipeline destroys it once it has run.
+  pipeline_->Submit([body = std::make_shared<const RequestBody>(std::move(body)), route = route_,
+                     max_depth = context.options.max_json_depth, priority_from_header = priority_from_header_,
+                     plan = plan_,
                      service = context.dependencies.service]() -> absl::StatusOr<service::DecodedRequest> {
-    absl::StatusOr<CallBody> decoded = DecodeCallBody(body, route, max_depth, priority_from_header, *service);
+    absl::StatusOr<CallBody> decoded = DecodeCallBody(body->text, route, max_depth, priority_from_header, *service);
     if (!decoded.ok()) return decoded.status();
     *plan = std::move(decoded->plan);
     return std::move(decoded->request);

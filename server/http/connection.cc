@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "server/http/sender.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 
@@ -30,8 +31,23 @@ constexpr size_t kMaxPipelinedBytes = 64 << 10;
 // How often a client with such bytes pending is asked whether it is still there.
 constexpr auto kHangUpPoll = std::chrono::milliseconds(250);
 
+absl::Status BodyTimeout(int64_t bytes, absl::Duration elapsed, const BodyPace::Limits& limits) {
+  return MakeError(
+      Reason::kRequestTimeout,
+      absl::StrFormat("the request's body did not arrive in time: %d bytes in %.1f s; it must bring a byte "
+                      "every %.1f s and %d bytes a second, and be complete within %.0f s",
+                      bytes, absl::ToDoubleSeconds(elapsed), absl::ToDoubleSeconds(limits.stall_timeout),
+                      limits.min_bytes_per_second, absl::ToDoubleSeconds(limits.total_timeout)));
+}
+
 // Chunk sizes are written into a fixed place in front of the piece; leading zeros are allowed.
 constexpr std::string_view kChunkPlace = "00000000\r\n";
+
+std::string NetworkOf(const asio::ip::tcp::socket& socket) {
+  boost::system::error_code error;
+  const asio::ip::tcp::endpoint peer = socket.remote_endpoint(error);
+  return error ? "unknown" : http::NetworkOf(peer.address());
+}
 
 bool PeerHungUp(int fd) {
   pollfd poll_fd{fd, POLLRDHUP, 0};
@@ -43,6 +59,7 @@ bool PeerHungUp(int fd) {
 Connection::Connection(asio::ip::tcp::socket socket, ServerContext* context)
     : socket_(std::move(socket)),
       context_(context),
+      network_(NetworkOf(socket_)),
       event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
       watchdog_(socket_.get_executor()),
       watch_timer_(socket_.get_executor()) {}
@@ -111,10 +128,8 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
     if (more) continue;
     if (timed_out_) {
       timed_out_ = false;
-      Response response =
-          ErrorResponse(MakeError(Reason::kInvalidRequest, "the request's head did not arrive in time"), 503);
-      response.status = 408;
-      co_await Send(std::move(response));
+      co_await Send(
+          ErrorResponse(MakeError(Reason::kRequestTimeout, "the request's head did not arrive in time"), 503));
     }
     co_return false;
   }
@@ -131,29 +146,44 @@ asio::awaitable<bool> Connection::ReadSome() {
   co_return true;
 }
 
-asio::awaitable<absl::Status> Connection::ReadBody(std::string* body) {
+asio::awaitable<bool> Connection::ReadMoreBody(const BodyPace& pace) {
+  SetDeadline(pace.Deadline(reader_->body_bytes(), Clock::now()));
+  const bool more = co_await ReadSome();
+  ClearDeadline();
+  if (more) reader_->Feed(std::exchange(rest_, {}));
+  co_return more;
+}
+
+asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, RequestBody* body) {
+  absl::StatusOr<service::BodyBudget::Lease> lease = context_->dependencies.service->bodies().Open(sender);
+  if (!lease.ok()) co_return lease.status();
   if (head().expect_continue && reader_->state() == RequestReader::State::kBody && rest_.empty()) {
     const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n");
     if (!sent) co_return MakeError(Reason::kCancelled, "the client is gone");
   }
-  SetDeadline(context_->options.request_timeout);
+  const Clock::time_point begin = Clock::now();
+  const BodyPace pace(context_->options.BodyLimits(), begin);
   reader_->Feed({});
-  while (reader_->state() == RequestReader::State::kBody) {
-    const bool more = co_await ReadSome();
-    if (!more) {
-      if (!timed_out_) {
-        disconnected_ = true;
-        co_return MakeError(Reason::kCancelled, "the client is gone");
-      }
-      timed_out_ = false;
-      keep_alive_ = false;
-      co_return MakeError(Reason::kDeadlineExpired, "the request's body did not arrive in time");
+  while (reader_->state() != RequestReader::State::kError) {
+    if (absl::Status status = lease->Resize(reader_->held_bytes()); !status.ok()) {
+      reader_->DiscardBody();
+      co_return status;
     }
-    reader_->Feed(std::exchange(rest_, {}));
+    if (reader_->state() == RequestReader::State::kDone) break;
+    const bool more = co_await ReadMoreBody(pace);
+    if (more) continue;
+    if (!timed_out_) {
+      disconnected_ = true;
+      co_return MakeError(Reason::kCancelled, "the client is gone");
+    }
+    timed_out_ = false;
+    keep_alive_ = false;
+    reader_->DiscardBody();
+    co_return BodyTimeout(reader_->body_bytes(), absl::FromChrono(Clock::now() - begin), pace.limits());
   }
-  ClearDeadline();
   if (reader_->state() == RequestReader::State::kError) co_return reader_->error();
-  *body = reader_->TakeBody();
+  lease->Arrived();
+  *body = {*std::move(lease), reader_->TakeBody()};
   co_return absl::OkStatus();
 }
 
@@ -201,14 +231,12 @@ asio::awaitable<void> Connection::Send(Response response) {
   if (!sent) co_return;
   if (discard) {
     reader_->DiscardBody();
-    SetDeadline(context_->options.request_timeout);
+    const BodyPace pace(context_->options.BodyLimits(), Clock::now());
     reader_->Feed({});
     while (reader_->state() == RequestReader::State::kBody) {
-      const bool more = co_await ReadSome();
+      const bool more = co_await ReadMoreBody(pace);
       if (!more) break;
-      reader_->Feed(std::exchange(rest_, {}));
     }
-    ClearDeadline();
   } else if (unread) {
     co_await Linger();
   }
@@ -272,9 +300,9 @@ asio::awaitable<bool> Connection::Write(std::string_view bytes) {
   co_return true;
 }
 
-void Connection::SetDeadline(absl::Duration timeout) {
+void Connection::SetDeadline(Clock::time_point deadline) {
   timed_out_ = false;
-  deadline_ = Clock::now() + absl::ToChronoMicroseconds(timeout);
+  deadline_ = deadline;
   if (!watchdog_armed_ || watchdog_.expiry() > deadline_) ArmWatchdog();
 }
 

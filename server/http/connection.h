@@ -19,6 +19,7 @@
 #include "server/base/active_count.h"
 #include "server/http/async_event.h"
 #include "server/http/http_server.h"
+#include "server/http/request_body.h"
 #include "server/http/request_reader.h"
 #include "server/http/response.h"
 
@@ -67,10 +68,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::string& request_id() const { return request_id_; }
   // The client's IP address; "" when it was gone before it could be asked for.
   std::string client_address() const;
+  // The network that the client comes from (NetworkOf).
+  const std::string& network() const { return network_; }
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
-  // CANCELLED: the client is gone. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
-  boost::asio::awaitable<absl::Status> ReadBody(std::string* body);
+  // `sender` answers for its bytes (SenderName). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do not come.
+  // BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
+  boost::asio::awaitable<absl::Status> ReadBody(std::string_view sender, RequestBody* body);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
@@ -95,9 +99,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::awaitable<bool> ReadHead(bool first);
   boost::asio::awaitable<bool> ReadSome();
+  // More of the body, by the deadline of its pace.
+  boost::asio::awaitable<bool> ReadMoreBody(const BodyPace& pace);
   boost::asio::awaitable<bool> Write(std::string_view bytes);
   boost::asio::awaitable<void> Linger();
-  void SetDeadline(absl::Duration timeout);
+  void SetDeadline(absl::Duration timeout) { SetDeadline(Clock::now() + absl::ToChronoMicroseconds(timeout)); }
+  void SetDeadline(Clock::time_point deadline);
   void ClearDeadline() { deadline_ = Clock::time_point::max(); }
   void ArmWatchdog();
   void OnReadable();
@@ -106,6 +113,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::asio::ip::tcp::socket socket_;
   ServerContext* const context_;
+  const std::string network_;
   std::shared_ptr<AsyncEvent> event_;
   boost::asio::steady_timer watchdog_;
   Clock::time_point deadline_ = Clock::time_point::max();

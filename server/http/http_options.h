@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/base/flag_set.h"
+#include "server/http/body_pace.h"
 #include "server/http/cors.h"
 #include "server/service/front_options.h"
 
@@ -25,12 +26,16 @@ struct HttpOptions {
   int max_json_depth = 64;              // nesting of a body
   int max_connections = 4096;
   CorsPolicy cors = CorsPolicy::Parse(kDefaultCorsOrigins).value();
-  absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive
+  absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive: 408
+  absl::Duration body_stall_timeout = absl::Seconds(5);    // of a body that brings no byte, or less than the rate: 408
+  int64_t min_body_rate = 1 << 10;                         // bytes a second, after the stall time-out; 0: any
   absl::Duration idle_timeout = absl::Seconds(75);         // of a kept connection between requests
   absl::Duration keep_alive_interval = absl::Seconds(10);  // SSE comments while nothing else is sent
   absl::Duration linger_timeout = absl::Seconds(2);        // reading on after a refusal, so that the client sees it
   std::string version = "0.1.0";                           // for GET /version
   std::string server_header = "hadal";
+
+  BodyPace::Limits BodyLimits() const { return {body_stall_timeout, min_body_rate, request_timeout}; }
 
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {
@@ -55,6 +60,8 @@ struct HttpOptions {
                   return absl::OkStatus();
                 }});
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
+    flags->AddDuration("body-stall-timeout", &body_stall_timeout, "how long a body may arrive without a byte");
+    flags->AddBytes("min-body-rate", &min_body_rate, "least bytes a second of a body, after the stall time-out");
     flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "maximum open client connections");
   }
 };

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "server/http/sender.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {
@@ -17,6 +18,10 @@ service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
   info.address = connection.client_address();
   info.arrival = connection.context().dependencies.service->clock().Now();
   return info;
+}
+
+std::string SenderOf(const Connection& connection, const service::CallInfo& info) {
+  return SenderName(info.caller.tenant, connection.network());
 }
 
 asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status,

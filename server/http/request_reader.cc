@@ -23,7 +23,14 @@ using request::Reason;
 // Longest unfinished piece between the lines of a body: chunk headers and trailers.
 constexpr size_t kMaxPendingBytes = 64 << 10;
 // The body grows as bytes arrive; no announced length makes it larger at once.
-constexpr size_t kFirstReserveBytes = 64 << 10;
+constexpr int64_t kFirstReserveBytes = 64 << 10;
+
+// From this on doubling reaches the length with nothing to spare.
+size_t FirstReserve(int64_t length) {
+  int64_t divisor = 1;
+  while (length / divisor > kFirstReserveBytes) divisor *= 2;
+  return static_cast<size_t>((length + divisor - 1) / divisor);
+}
 
 using Message = bhttp::request<bhttp::buffer_body>;
 
@@ -219,7 +226,7 @@ void RequestReader::FinishHead() {
   } else {
     state_ = parser.is_done() ? State::kDone : State::kBody;
     if (head_.content_length.has_value()) {
-      body_.reserve(std::min<size_t>(static_cast<size_t>(*head_.content_length), kFirstReserveBytes));
+      body_.reserve(FirstReserve(*head_.content_length));
     }
   }
 }

@@ -63,6 +63,8 @@ class RequestReader {
   // Body bytes are counted, but not kept from now on.
   void DiscardBody();
   int64_t body_bytes() const { return body_bytes_; }
+  // Memory that the body takes. Grows by doubling, and ends at the announced length.
+  int64_t held_bytes() const { return static_cast<int64_t>(body_.capacity()); }
   std::string TakeBody() { return std::move(body_); }
 
  private:

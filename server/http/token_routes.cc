@@ -18,9 +18,9 @@ namespace {
 
 namespace asio = boost::asio;
 
-absl::Status Tokenize(const service::GenerateService& service, const std::string& body, int max_depth,
-                      Response* response) {
-  absl::StatusOr<TokenizeBody> decoded = DecodeTokenize(body, max_depth);
+absl::Status Tokenize(const service::GenerateService& service, RequestBody* body, int max_depth, Response* response) {
+  absl::StatusOr<TokenizeBody> decoded = DecodeTokenize(body->text, max_depth);
+  std::string().swap(body->text);
   if (!decoded.ok()) return decoded.status();
   service::TokenizeCall call;
   call.model = std::move(decoded->model);
@@ -48,9 +48,9 @@ absl::Status Tokenize(const service::GenerateService& service, const std::string
   return absl::OkStatus();
 }
 
-absl::Status Detokenize(const service::GenerateService& service, const std::string& body, int max_depth,
-                        Response* response) {
-  absl::StatusOr<DetokenizeBody> decoded = DecodeDetokenize(body, max_depth);
+absl::Status Detokenize(const service::GenerateService& service, RequestBody* body, int max_depth, Response* response) {
+  absl::StatusOr<DetokenizeBody> decoded = DecodeDetokenize(body->text, max_depth);
+  std::string().swap(body->text);
   if (!decoded.ok()) return decoded.status();
   absl::StatusOr<std::string> text = service.Detokenize(decoded->model, decoded->tokens, decoded->skip_special_tokens);
   if (!text.ok()) return text.status();
@@ -58,9 +58,19 @@ absl::Status Detokenize(const service::GenerateService& service, const std::stri
   return absl::OkStatus();
 }
 
+// The body is freed as soon as it has been parsed. Its lease then stands for the response, which can be larger and is
+// kept as long as the client takes to read it.
+absl::Status Convert(const service::GenerateService& service, Route route, RequestBody* body, int max_depth,
+                     Response* response) {
+  absl::Status status = route == Route::kTokenize ? Tokenize(service, body, max_depth, response)
+                                                  : Detokenize(service, body, max_depth, response);
+  if (status.ok()) status = body->lease.Resize(static_cast<int64_t>(response->body.capacity()));
+  return status;
+}
+
 // Runs `job` on a worker and waits for it on the connection's thread; false when the workers' queue is full. The job is
 // left out when the client has gone before it began.
-asio::awaitable<bool> RunOnWorker(Connection& connection, std::function<void()> job) {
+asio::awaitable<bool> RunOnWorker(Connection& connection, service::WorkerPool::Lane lane, std::function<void()> job) {
   struct State {
     std::atomic<bool> abandoned{false};
     bool done = false;  // on the connection's thread
@@ -75,7 +85,8 @@ asio::awaitable<bool> RunOnWorker(Connection& connection, std::function<void()> 
           state->done = true;
           event->Set();
         });
-      });
+      },
+      lane);
   if (!posted) co_return false;
   while (!state->done) {
     co_await connection.event().Wait();
@@ -88,8 +99,8 @@ asio::awaitable<bool> RunOnWorker(Connection& connection, std::function<void()> 
 
 asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info) {
   service::GenerateService& service = *connection.context().dependencies.service;
-  std::string body;
-  absl::Status status = co_await connection.ReadBody(&body);
+  RequestBody body;
+  absl::Status status = co_await connection.ReadBody(SenderOf(connection, info), &body);
   if (connection.disconnected()) {
     RecordGone(connection, info);
     co_return;
@@ -101,10 +112,9 @@ asio::awaitable<void> HandleTokens(Connection& connection, Route route, service:
   connection.WatchDisconnect();
   Response response;
   const int max_depth = connection.context().options.max_json_depth;
-  const bool ran = co_await RunOnWorker(connection, [&] {
-    status = route == Route::kTokenize ? Tokenize(service, body, max_depth, &response)
-                                       : Detokenize(service, body, max_depth, &response);
-  });
+  const auto lane = service::WorkerPool::LaneFor(static_cast<int64_t>(body.text.size()));
+  const bool ran =
+      co_await RunOnWorker(connection, lane, [&] { status = Convert(service, route, &body, max_depth, &response); });
   if (!ran) status = service::WorkersBusy();
   if (connection.disconnected()) {
     RecordGone(connection, info);

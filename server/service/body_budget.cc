@@ -79,7 +79,8 @@ absl::Status BodyBudget::Lease::Resize(int64_t bytes) {
     base::MutexLock lock(&budget_->mutex_);
     free = budget_->options_.max_bytes - budget_->bytes_;
     held = sender_->second.bytes;
-    if (more < 0 || held + more <= free - more) {
+    const bool small = bytes <= budget_->options_.small_body_bytes && more <= free;
+    if (more < 0 || small || held + more <= free - more) {
       sender_->second.bytes += more;
       budget_->bytes_ += more;
       bytes_ = bytes;

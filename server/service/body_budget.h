@@ -23,7 +23,8 @@ namespace hadal::service {
 //   - all senders together stay within the limit;
 //   - no sender holds more than is left for all others: one sender alone can take half of the limit, the next one
 //     half of what is left, so that a newcomer finds room. (Dynamic thresholds, as switches share packet buffers:
-//     Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.)
+//     Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.) Small bodies need room in the whole only:
+//     behind a proxy without keys all clients are one sender, and ordinary requests must pass beside large ones.
 //
 // A refusal is BODY_BUDGET_FULL with a retry hint. Thread-safe; O(log senders) under one short lock.
 class BodyBudget {
@@ -39,6 +40,7 @@ class BodyBudget {
   struct Options {
     int64_t max_bytes = int64_t{256} << 20;
     int64_t max_uploads = 4096;
+    int64_t small_body_bytes = 64 << 10;
     base::MetricRegistry* metrics = nullptr;  // outlives the budget; nullptr: not exported
   };
 

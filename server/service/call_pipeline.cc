@@ -77,6 +77,15 @@ void CallPipeline::End(absl::Status status) {
   notifier_->Notify();
 }
 
+absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
+  admission::AdmissionRequest request;
+  {
+    base::MutexLock lock(&mutex_);
+    request = AdmissionOf(info_, body_bytes);
+  }
+  return service_->CheckRoom(request);
+}
+
 absl::Status CallPipeline::Admit(int64_t body_bytes) {
   admission::AdmissionRequest request;
   {
@@ -87,21 +96,24 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   if (!ticket.ok()) return ticket.status();
   base::MutexLock lock(&mutex_);
   if (!Advance(State::kAdmitted)) return Cancelled();
+  lane_ = WorkerPool::LaneFor(body_bytes);
   pending_.admitted.push_back({nullptr, *std::move(ticket)});
   return absl::OkStatus();
 }
 
 void CallPipeline::Submit(Decode decode) {
+  WorkerPool::Lane lane;
   {
     base::MutexLock lock(&mutex_);
     if (!Advance(State::kDecodeQueued)) return;
     pending_.decode = std::move(decode);
+    lane = lane_;
   }
-  Post(&CallPipeline::DecodeOnWorker);
+  Post(&CallPipeline::DecodeOnWorker, lane);
 }
 
-void CallPipeline::Post(void (CallPipeline::*step)()) {
-  const bool posted = service_->workers().TryPost([self = shared_from_this(), step] { (self.get()->*step)(); });
+void CallPipeline::Post(void (CallPipeline::*step)(), WorkerPool::Lane lane) {
+  const bool posted = service_->workers().TryPost([self = shared_from_this(), step] { (self.get()->*step)(); }, lane);
   if (!posted) End(WorkersBusy());
 }
 
@@ -173,7 +185,7 @@ void CallPipeline::AwaitGrammars(bool on_worker) {
   } else if (on_worker) {
     StartOnWorker();
   } else {
-    Post(&CallPipeline::StartOnWorker);
+    Post(&CallPipeline::StartOnWorker, WorkerPool::Lane::kShort);
   }
 }
 

@@ -32,7 +32,8 @@ struct DecodedRequest {
 // One request of a generating route, between its headers and its record. Both fronts use it the same way and keep only
 // bytes: they parse them into calls, encode updates into them, and write them.
 //
-//   front's I/O thread   Create, Admit      a queue slot, or a refusal before anything is read
+//   front's I/O thread   Create, CheckRoom  a refusal before anything is read
+//                        Admit              a queue slot, once the body is there: no slot waits for bytes
 //                        Submit
 //   worker                                  decode, validate, render, tokenise
 //   none                                    a grammar that is being compiled is waited for without a thread
@@ -68,6 +69,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // `service` is borrowed; its destructor waits for the jobs of every pipeline.
   static std::shared_ptr<CallPipeline> Create(GenerateService* service, CallInfo info, std::function<void()> notify);
 
+  // Whether Admit would succeed now; takes nothing. O(1).
+  absl::Status CheckRoom(int64_t body_bytes);
   // Reserves a queue slot for a body of that many bytes, before it is parsed. O(1).
   absl::Status Admit(int64_t body_bytes);
   // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
@@ -124,7 +127,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   void End(absl::Status status);
 
   // Runs a step on a worker.
-  void Post(void (CallPipeline::*step)());
+  void Post(void (CallPipeline::*step)(), WorkerPool::Lane lane);
   void DecodeOnWorker();
   // Validates and prepares every call; reserves slots for all but the first.
   absl::Status Prepare(DecodedRequest decoded, CallInfo* info, std::vector<Admitted>* admitted);
@@ -137,6 +140,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   mutable base::Mutex mutex_;
   CallInfo info_ ABSL_GUARDED_BY(mutex_);
+  WorkerPool::Lane lane_ ABSL_GUARDED_BY(mutex_) = WorkerPool::Lane::kShort;  // of decoding
   State state_ ABSL_GUARDED_BY(mutex_) = State::kCreated;
   Pending pending_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<ActiveCall>> calls_ ABSL_GUARDED_BY(mutex_);

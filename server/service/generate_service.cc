@@ -62,6 +62,10 @@ GenerateService::GenerateService(Options options)
 
 GenerateService::~GenerateService() { workers_.Stop(); }
 
+absl::Status GenerateService::CheckRoom(const admission::AdmissionRequest& arrival) {
+  return options_.admission->CheckRoom(arrival);
+}
+
 absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::AdmissionRequest& arrival) {
   return options_.admission->TryAdmit(arrival);
 }

@@ -83,6 +83,8 @@ class GenerateService {
   explicit GenerateService(Options options);
   ~GenerateService();
 
+  // Whether Admit would succeed now; the same refusals. Takes nothing.
+  absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
   absl::StatusOr<admission::Ticket> Admit(const admission::AdmissionRequest& arrival);
 

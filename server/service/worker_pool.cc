@@ -7,17 +7,25 @@
 namespace hadal::service {
 
 WorkerPool::WorkerPool(int threads, size_t max_queued) : max_queued_(max_queued) {
-  threads_.reserve(std::max(threads, 1));
-  for (int i = 0; i < std::max(threads, 1); ++i) threads_.emplace_back([this] { Run(); });
+  const int count = std::max(threads, 1);
+  threads_.reserve(count);
+  for (int i = 0; i < count; ++i) {
+    threads_.emplace_back([this, takes_long = i < std::max(count / 2, 1)] { Run(takes_long); });
+  }
 }
 
 WorkerPool::~WorkerPool() { Stop(); }
 
-bool WorkerPool::TryPost(std::function<void()> job) {
+bool WorkerPool::TryPost(std::function<void()> job, Lane lane) {
   base::MutexLock lock(&mutex_);
-  if (stopping_ || jobs_.size() >= max_queued_) return false;
-  jobs_.push_back(std::move(job));
-  changed_.NotifyOne();
+  if (stopping_ || queue(lane).size() >= max_queued_) return false;
+  queue(lane).push_back(std::move(job));
+  // Any thread can serve a short job, only some a long one.
+  if (lane == Lane::kShort) {
+    changed_.NotifyOne();
+  } else {
+    changed_.NotifyAll();
+  }
   return true;
 }
 
@@ -32,15 +40,32 @@ void WorkerPool::Stop() {
   }
 }
 
-void WorkerPool::Run() {
+WorkerPool::Queue* WorkerPool::NextQueue(bool takes_long) {
+  const bool has_short = !queue(Lane::kShort).empty();
+  if (takes_long && !queue(Lane::kLong).empty()) {
+    if (!has_short) return &queue(Lane::kLong);
+    // Both wait: in turn, so that neither starves.
+    long_is_next_ = !long_is_next_;
+    return &queue(long_is_next_ ? Lane::kShort : Lane::kLong);
+  }
+  return has_short ? &queue(Lane::kShort) : nullptr;
+}
+
+void WorkerPool::Run(bool takes_long) {
   while (true) {
     std::function<void()> job;
     {
       base::MutexLock lock(&mutex_);
-      while (!stopping_ && jobs_.empty()) changed_.Wait(&mutex_);
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
+      Queue* next = NextQueue(takes_long);
+      while (next == nullptr && !stopping_) {
+        changed_.Wait(&mutex_);
+        next = NextQueue(takes_long);
+      }
+      if (next == nullptr) return;
+      job = std::move(next->front());
+      next->pop_front();
+      // This thread may have been woken for a short job that another one must take now.
+      if (!queue(Lane::kShort).empty()) changed_.NotifyOne();
     }
     job();
   }

@@ -24,6 +24,7 @@ class ServiceFixture {
     bool ready = true;
     std::optional<chat::ChatStyle> chat_style;  // left out: the demo model's
     service::GrammarService::Options grammars = {};
+    service::BodyBudget::Options bodies = {};
   };
 
   explicit ServiceFixture(ScriptedEngine::MakeScript script) : ServiceFixture(std::move(script), Options()) {}
@@ -60,6 +61,7 @@ class ServiceFixture {
     service_options.stream_capacity_tokens = options.stream_capacity_tokens;
     service_options.metrics = &metrics;
     service_options.grammars = options.grammars;
+    service_options.bodies = options.bodies;
     service = std::make_unique<service::GenerateService>(std::move(service_options));
     engine = std::make_unique<ScriptedEngine>(admission.get(), std::move(script));
   }

@@ -28,6 +28,18 @@ TEST(AdmissionMetricsTest, CountsAttemptsAndRefusalsByClassAndLength) {
   EXPECT_EQ(MetricValue(f.metrics, R"(hadal_retry_after_seconds_count{class="low"})"), 1);
 }
 
+TEST(AdmissionMetricsTest, AskingForRoomIsAnAttemptOnlyWhenItIsRefused) {
+  AdmissionFixture f(/*blocks=*/1000, /*max_queue_requests=*/1);
+  const AdmissionRequest request{Priority::kNormal, "", "a", /*body_bytes=*/100};
+  ASSERT_OK(f.controller->CheckRoom(request));
+  constexpr const char* kAttempts = R"(hadal_admission_attempts_total{class="normal",length_class="256"})";
+  EXPECT_EQ(MetricValue(f.metrics, kAttempts), 0);
+  const auto ticket = f.controller->TryAdmit(request);
+  ASSERT_OK(ticket);
+  EXPECT_FALSE(f.controller->CheckRoom(request).ok());
+  EXPECT_EQ(MetricValue(f.metrics, kAttempts), 2);
+}
+
 TEST(AdmissionMetricsTest, LengthClassesIncludeTheirBound) {
   base::MetricRegistry registry;
   AdmissionMetrics metrics(&registry);

@@ -50,6 +50,17 @@ TEST(AdmissionTest, RefusesWhenThePlacesAreTaken) {
   EXPECT_OK(Admit(fixture));
 }
 
+TEST(AdmissionTest, AskingForRoomTakesNothing) {
+  AdmissionFixture fixture(1000, 1);
+  for (int i = 0; i < 3; ++i) EXPECT_OK(fixture.controller->CheckRoom({Priority::kNormal, "", "req", 100}));
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
+  auto ticket = Admit(fixture);
+  ASSERT_OK(ticket);
+  EXPECT_REASON(fixture.controller->CheckRoom({Priority::kNormal, "", "req", 100}), Reason::kConnectionQueueFull);
+  ticket->Release();
+  EXPECT_OK(fixture.controller->CheckRoom({Priority::kNormal, "", "req", 100}));
+}
+
 TEST(AdmissionTest, BoundIsExactUnderABurstFromManyThreads) {
   AdmissionFixture fixture(100000, 166);
   std::atomic<int> refused{0};

@@ -72,6 +72,26 @@ TEST(RequestReaderTest, RequestsWithoutBodyAreDoneAtOnce) {
   EXPECT_FALSE(reader.head().keep_alive);
 }
 
+TEST(RequestReaderTest, AnAnnouncedBodyTakesWhatHasArrivedAndEndsAtItsLength) {
+  constexpr int64_t kLength = (9 << 20) + 12345;
+  RequestReader reader = Reader();
+  reader.Feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(kLength) + "\r\n\r\n");
+  ASSERT_EQ(reader.state(), State::kBody);
+  EXPECT_LE(reader.held_bytes(), 64 << 10);
+  int64_t sent = 0;
+  while (sent < kLength) {
+    const int64_t size = std::min<int64_t>(8000, kLength - sent);
+    reader.Feed(std::string(static_cast<size_t>(size), 'x'));
+    sent += size;
+    ASSERT_GE(reader.held_bytes(), sent);
+    ASSERT_LE(reader.held_bytes(), std::max<int64_t>(2 * sent, 64 << 10));
+  }
+  ASSERT_EQ(reader.state(), State::kDone);
+  EXPECT_LE(reader.held_bytes(), kLength + 1024);
+  reader.DiscardBody();
+  EXPECT_LT(reader.held_bytes(), 64);
+}
+
 TEST(RequestReaderTest, LimitsHoldWhileBytesArrive) {
   RequestReader::Limits limits;
   limits.header_bytes = 200;

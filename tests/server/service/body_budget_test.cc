@@ -18,7 +18,7 @@ using hadal::testing::MetricValue;
 using request::Reason;
 
 TEST(BodyBudgetTest, BytesComeBackWhateverHappensToTheLease) {
-  BodyBudget budget({.max_bytes = 1000});
+  BodyBudget budget({.max_bytes = 1000, .small_body_bytes = 0});
   {
     BodyBudget::Lease lease = budget.Open("a").value();
     ASSERT_OK(lease.Resize(400));
@@ -40,7 +40,7 @@ TEST(BodyBudgetTest, BytesComeBackWhateverHappensToTheLease) {
 }
 
 TEST(BodyBudgetTest, ARefusedResizeKeepsWhatWasHeldAndTellsTheLimit) {
-  BodyBudget budget({.max_bytes = 1000});
+  BodyBudget budget({.max_bytes = 1000, .small_body_bytes = 0});
   BodyBudget::Lease lease = budget.Open("a").value();
   ASSERT_OK(lease.Resize(300));
   const absl::Status refused = lease.Resize(1200);
@@ -54,7 +54,7 @@ TEST(BodyBudgetTest, ARefusedResizeKeepsWhatWasHeldAndTellsTheLimit) {
 }
 
 TEST(BodyBudgetTest, OneSenderLeavesRoomForTheNext) {
-  BodyBudget budget({.max_bytes = 1000});
+  BodyBudget budget({.max_bytes = 1000, .small_body_bytes = 0});
   std::vector<BodyBudget::Lease> leases;
   const auto take = [&](std::string_view sender) {
     int64_t taken = 0;
@@ -73,8 +73,24 @@ TEST(BodyBudgetTest, OneSenderLeavesRoomForTheNext) {
   EXPECT_EQ(take("second"), 500);
 }
 
+TEST(BodyBudgetTest, SmallBodiesNeedRoomInTheWholeOnly) {
+  BodyBudget budget({.max_bytes = 1000, .small_body_bytes = 100});
+  BodyBudget::Lease large = budget.Open("proxy").value();
+  ASSERT_OK(large.Resize(500));
+  std::vector<BodyBudget::Lease> small;
+  for (int i = 0; i < 5; ++i) {
+    small.push_back(budget.Open("proxy").value());
+    ASSERT_OK(small.back().Resize(100));
+  }
+  BodyBudget::Lease last = budget.Open("other").value();
+  EXPECT_REASON(last.Resize(1), Reason::kBodyBudgetFull);
+  small.pop_back();
+  EXPECT_REASON(last.Resize(101), Reason::kBodyBudgetFull);
+  ASSERT_OK(last.Resize(100));
+}
+
 TEST(BodyBudgetTest, UploadsAreSharedUntilTheyHaveArrived) {
-  BodyBudget budget({.max_bytes = 1000, .max_uploads = 8});
+  BodyBudget budget({.max_bytes = 1000, .max_uploads = 8, .small_body_bytes = 0});
   std::vector<BodyBudget::Lease> leases;
   for (int i = 0; i < 4; ++i) leases.push_back(budget.Open("greedy").value());
   EXPECT_REASON(budget.Open("greedy").status(), Reason::kBodyBudgetFull);
@@ -95,7 +111,7 @@ TEST(BodyBudgetTest, EverySenderMayOpenOne) {
 
 TEST(BodyBudgetTest, MetricsShowBytesUploadsAndRefusals) {
   base::MetricRegistry metrics;
-  BodyBudget budget({.max_bytes = 100, .max_uploads = 2, .metrics = &metrics});
+  BodyBudget budget({.max_bytes = 100, .max_uploads = 2, .small_body_bytes = 0, .metrics = &metrics});
   BodyBudget::Lease lease = budget.Open("a").value();
   ASSERT_OK(lease.Resize(40));
   EXPECT_EQ(MetricValue(metrics, "hadal_body_bytes_in_flight"), 40);
