@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_field.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -23,7 +23,7 @@ int64_t EntryAt(const TensorEntry& entry, int64_t index) {
 
 absl::Status Bad(absl::string_view path, absl::string_view name, absl::string_view expected, absl::string_view found) {
   return absl::InvalidArgumentError(
-      absl::StrCat(path, ": tensor \"", config::QuoteForError(name), "\": expected ", expected, ", found ", found));
+      absl::StrCat(path, ": tensor \"", json::QuoteForError(name), "\": expected ", expected, ", found ", found));
 }
 
 // Neighbouring tokens get overlapping groups, so that all experts are in use.

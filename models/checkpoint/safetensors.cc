@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/fingerprint.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_document.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -27,7 +27,7 @@ class EntryParser {
     entry.name = std::string(name);
     if (name.empty()) return Error(entry, "a name", "an empty one");
     simdjson::dom::object object;
-    if (value.get(object) != simdjson::SUCCESS) return Error(entry, "an object", config::DescribeJson(value));
+    if (value.get(object) != simdjson::SUCCESS) return Error(entry, "an object", json::DescribeJson(value));
     if (absl::Status status = ParseDType(object, entry); !status.ok()) return status;
     uint64_t bytes = 0;
     if (absl::Status status = ParseShape(object, entry, bytes); !status.ok()) return status;
@@ -37,7 +37,7 @@ class EntryParser {
 
  private:
   absl::Status Error(const TensorEntry& entry, absl::string_view expected, absl::string_view found) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", config::QuoteForError(entry.name),
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor \"", json::QuoteForError(entry.name),
                                                    "\": expected ", expected, ", found ", found));
   }
 
@@ -45,11 +45,11 @@ class EntryParser {
     simdjson::dom::element element;
     if (object.at_key("dtype").get(element) != simdjson::SUCCESS) return Error(entry, "a dtype", "none");
     std::string_view name;
-    if (element.get(name) != simdjson::SUCCESS) return Error(entry, "a dtype name", config::DescribeJson(element));
-    const std::optional<StoredDType> dtype = ParseStoredDType(config::ToAbsl(name));
+    if (element.get(name) != simdjson::SUCCESS) return Error(entry, "a dtype name", json::DescribeJson(element));
+    const std::optional<StoredDType> dtype = ParseStoredDType(json::ToAbsl(name));
     if (!dtype) {
       return Error(entry, "a known dtype (F64, F32, F16, BF16, I64..I8, U64..U8, BOOL, F8_E4M3, F8_E5M2, F8_E8M0)",
-                   config::DescribeJson(element));
+                   json::DescribeJson(element));
     }
     entry.dtype = *dtype;
     return absl::OkStatus();
@@ -59,14 +59,14 @@ class EntryParser {
     simdjson::dom::element element;
     if (object.at_key("shape").get(element) != simdjson::SUCCESS) return Error(entry, "a shape", "none");
     simdjson::dom::array array;
-    if (element.get(array) != simdjson::SUCCESS) return Error(entry, "a shape list", config::DescribeJson(element));
+    if (element.get(array) != simdjson::SUCCESS) return Error(entry, "a shape list", json::DescribeJson(element));
     // Zeros count as 1 in `span`, so that no product over part of the shape can overflow either.
     uint64_t span = static_cast<uint64_t>(StoredDTypeBytes(entry.dtype));
     bool empty = false;
     for (simdjson::dom::element item : array) {
       int64_t size = 0;
       if (item.type() != simdjson::dom::element_type::INT64 || item.get(size) != simdjson::SUCCESS || size < 0) {
-        return Error(entry, "sizes of at least 0 in shape", config::DescribeJson(item));
+        return Error(entry, "sizes of at least 0 in shape", json::DescribeJson(item));
       }
       if (entry.shape.size() == kMaxTensorRank) {
         return Error(entry, absl::StrCat("at most ", kMaxTensorRank, " dimensions"), "more");
@@ -87,13 +87,13 @@ class EntryParser {
     if (object.at_key("data_offsets").get(element) != simdjson::SUCCESS) return Error(entry, "data_offsets", "none");
     simdjson::dom::array array;
     if (element.get(array) != simdjson::SUCCESS || array.size() != 2) {
-      return Error(entry, "data_offsets [begin, end]", config::DescribeJson(element));
+      return Error(entry, "data_offsets [begin, end]", json::DescribeJson(element));
     }
     uint64_t offsets[2] = {0, 0};
     size_t index = 0;
     for (simdjson::dom::element item : array) {
       if (item.type() == simdjson::dom::element_type::DOUBLE || item.get(offsets[index]) != simdjson::SUCCESS) {
-        return Error(entry, "data_offsets of at least 0", config::DescribeJson(item));
+        return Error(entry, "data_offsets of at least 0", json::DescribeJson(item));
       }
       ++index;
     }
@@ -117,14 +117,14 @@ absl::Status ParseMetadata(absl::string_view path, simdjson::dom::element value,
   simdjson::dom::object object;
   if (value.get(object) != simdjson::SUCCESS) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": __metadata__: expected an object, found ", config::DescribeJson(value)));
+        absl::StrCat(path, ": __metadata__: expected an object, found ", json::DescribeJson(value)));
   }
   for (simdjson::dom::key_value_pair field : object) {
     std::string_view text;
     if (field.value.get(text) != simdjson::SUCCESS) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": __metadata__.",
-                                                     config::QuoteForError(config::ToAbsl(field.key)),
-                                                     ": expected a string, found ", config::DescribeJson(field.value)));
+                                                     json::QuoteForError(json::ToAbsl(field.key)),
+                                                     ": expected a string, found ", json::DescribeJson(field.value)));
     }
     header.metadata.emplace(field.key, text);
   }
@@ -142,7 +142,7 @@ absl::Status CheckCoverage(absl::string_view path, std::span<const std::byte> da
   for (const TensorEntry& entry : tensors) {
     if (entry.bytes.data() != expected) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, ": tensor \"", config::QuoteForError(entry.name), "\": expected to begin at byte ",
+          absl::StrCat(path, ": tensor \"", json::QuoteForError(entry.name), "\": expected to begin at byte ",
                        expected - data.data(), " of the data, found ", entry.bytes.data() - data.data(),
                        entry.bytes.data() < expected ? " (it overlaps the one before)" : " (unused bytes before it)"));
     }
@@ -180,14 +180,15 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> fi
     return absl::InvalidArgumentError(absl::StrCat(path, ": expected a header that begins with '{'"));
   }
   const absl::string_view text(reinterpret_cast<const char*>(header_bytes.data()), header_bytes.size());
-  auto document = config::JsonDocument::Parse(text, path);
+  auto document = json::JsonDocument::Parse(text, path);
   if (!document.ok()) return document.status();
 
   SafetensorsHeader header;
   header.header_hash = Fnv1a(header_bytes);
   header.data_offset = static_cast<int64_t>(kLengthBytes + length);
   EntryParser parser(path, data);
-  for (simdjson::dom::key_value_pair field : (*document)->root()) {
+  const simdjson::dom::object entries = *(*document)->root().Object();
+  for (const simdjson::dom::key_value_pair field : entries) {
     if (field.key == "__metadata__") {
       if (absl::Status status = ParseMetadata(path, field.value, header); !status.ok()) return status;
       continue;

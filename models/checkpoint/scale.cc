@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "models/checkpoint/decode.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_field.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -19,13 +19,13 @@ constexpr int kE8M0Bias = 127;
 
 absl::Status Bad(const StoredTensor& tensor, absl::string_view expected, absl::string_view found) {
   return absl::InvalidArgumentError(absl::StrCat(tensor.file->path(), ": tensor \"",
-                                                 config::QuoteForError(tensor.entry->name), "\": expected ", expected,
+                                                 json::QuoteForError(tensor.entry->name), "\": expected ", expected,
                                                  ", found ", found));
 }
 
 absl::Status BadWeight(const TensorEntry& weight, absl::string_view expected, absl::string_view found) {
   return absl::InvalidArgumentError(
-      absl::StrCat("tensor \"", config::QuoteForError(weight.name), "\": expected ", expected, ", found ", found));
+      absl::StrCat("tensor \"", json::QuoteForError(weight.name), "\": expected ", expected, ", found ", found));
 }
 
 }  // namespace
@@ -64,11 +64,11 @@ absl::StatusOr<StoredTensor> FindScale(const WeightStore& store, const TensorEnt
   for (const std::string& name : ScaleNames(weight.name)) {
     if (!store.Contains(name)) continue;
     if (scale.ok())
-      return Bad(*scale, "its factors under one name", absl::StrCat("\"", config::QuoteForError(name), "\" too"));
+      return Bad(*scale, "its factors under one name", absl::StrCat("\"", json::QuoteForError(name), "\" too"));
     scale = store.Get(name);
   }
   if (!scale.ok()) {
-    return absl::NotFoundError(absl::StrCat(store.directory(), ": tensor \"", config::QuoteForError(weight.name),
+    return absl::NotFoundError(absl::StrCat(store.directory(), ": tensor \"", json::QuoteForError(weight.name),
                                             "\": expected its factors as ",
                                             absl::StrJoin(ScaleNames(weight.name), " or "), ", found none"));
   }

@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "models/checkpoint/scale.h"
 #include "models/checkpoint/weights.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_field.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -74,7 +74,7 @@ class Checker {
           ++report_.ignored_tensors;
           report_.ignored_bytes += static_cast<int64_t>(entry.bytes.size());
         } else {
-          unexpected_.Add(config::QuoteForError(entry.name));
+          unexpected_.Add(json::QuoteForError(entry.name));
           fused_experts_ |= IsFusedExperts(entry.name);
         }
       }

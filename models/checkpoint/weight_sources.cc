@@ -3,7 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/scale.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_field.h"
 
 namespace hadal::checkpoint {
 namespace {
@@ -55,7 +55,7 @@ absl::StatusOr<WeightSource> ResolveSource(const WeightStore& store, const std::
     if (IsQuantizedDType(entry.dtype)) {
       if (absl::Status status = ResolveQuantized(store, *stored, fp8, source); !status.ok()) return status;
     } else if (!IsPlainFloat(entry.dtype)) {
-      return absl::InvalidArgumentError(absl::StrCat(source.path, ": tensor \"", config::QuoteForError(name),
+      return absl::InvalidArgumentError(absl::StrCat(source.path, ": tensor \"", json::QuoteForError(name),
                                                      "\": expected dtype F32, F16, BF16 or F8_E4M3, found ",
                                                      DescribeStoredDType(entry.dtype)));
     }

@@ -10,7 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "models/checkpoint/weight_index.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_field.h"
 #include "models/mapped_file.h"
 
 namespace hadal::checkpoint {
@@ -67,7 +67,7 @@ absl::Status AddFile(const std::string& path, const std::string& shard,
   for (const TensorEntry& entry : (*file)->tensors()) {
     auto [it, inserted] = tensors.emplace(entry.name, StoredTensor{&entry, *file});
     if (!inserted) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": tensor \"", config::QuoteForError(entry.name),
+      return absl::InvalidArgumentError(absl::StrCat(path, ": tensor \"", json::QuoteForError(entry.name),
                                                      "\": expected in one shard, found in ", it->second.file->path(),
                                                      " too"));
     }
@@ -75,7 +75,7 @@ absl::Status AddFile(const std::string& path, const std::string& shard,
       auto in_index = listed->find(entry.name);
       if (in_index == listed->end() || in_index->second != shard) {
         return absl::InvalidArgumentError(
-            absl::StrCat(path, ": tensor \"", config::QuoteForError(entry.name), "\": expected ",
+            absl::StrCat(path, ": tensor \"", json::QuoteForError(entry.name), "\": expected ",
                          in_index == listed->end() ? "an entry in the weight_map"
                                                    : absl::StrCat("in ", in_index->second, " (weight_map)"),
                          ", found in ", shard));
@@ -108,9 +108,8 @@ absl::StatusOr<WeightStore> WeightStore::Open(const std::string& directory) {
     }
     for (const auto& [tensor, shard] : *listed) {
       if (contents->tensors.contains(tensor)) continue;
-      return absl::InvalidArgumentError(absl::StrCat(directory, "/", shard, ": tensor \"",
-                                                     config::QuoteForError(tensor), "\": expected in this shard (",
-                                                     kIndexFile, "), found nowhere"));
+      return absl::InvalidArgumentError(absl::StrCat(directory, "/", shard, ": tensor \"", json::QuoteForError(tensor),
+                                                     "\": expected in this shard (", kIndexFile, "), found nowhere"));
     }
   } else if (Exists(single_path)) {
     absl::Status status =
@@ -163,7 +162,7 @@ absl::StatusOr<StoredTensor> WeightStore::Get(absl::string_view name) const {
   if (it == contents_->tensors.end() && other_name_ != nullptr) it = contents_->tensors.find(other_name_(name));
   if (it != contents_->tensors.end()) return it->second;
   return absl::NotFoundError(
-      absl::StrCat(contents_->directory, ": tensor \"", config::QuoteForError(name), "\" is missing"));
+      absl::StrCat(contents_->directory, ": tensor \"", json::QuoteForError(name), "\" is missing"));
 }
 
 bool WeightStore::Contains(absl::string_view name) const {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "models/config/config_families.h"
-#include "models/config/json_fields.h"
+#include "models/json/json_document.h"
 #include "models/mapped_file.h"
 
 namespace hadal::config {
@@ -100,9 +100,9 @@ void ParseCommon(FieldReader& fields, bool dense_mlp, ModelConfig& config) {
 
 absl::Status AddGenerationEos(absl::string_view text, ModelConfig& config) {
   constexpr absl::string_view kFile = "generation_config.json";
-  auto document = JsonDocument::Parse(text, kFile);
+  auto document = json::JsonDocument::Parse(text, kFile);
   if (!document.ok()) return document.status();
-  FieldReader fields(kFile, "", (*document)->root());
+  FieldReader fields((*document)->root());
   const std::vector<int32_t> eos = fields.IntList("eos_token_id", 0, config.vocab_size - 1);
   if (!fields.status().ok()) return fields.status();
   for (int32_t id : eos) {
@@ -127,9 +127,9 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
     return absl::InvalidArgumentError(
         absl::StrCat(file, ": expected at most ", kMaxConfigBytes, " bytes, found ", text.size()));
   }
-  auto document = JsonDocument::Parse(text, file);
+  auto document = json::JsonDocument::Parse(text, file);
   if (!document.ok()) return document.status();
-  FieldReader fields(file, "", (*document)->root());
+  FieldReader fields((*document)->root());
   ModelConfig config;
   const FamilyParser* family = ChooseFamily(fields);
   if (family == nullptr) return fields.status();

@@ -86,7 +86,7 @@ void ParseRates(FieldReader& fields, HybridAttentionConfig& attention) {
   attention.csa_ratio = fields.IntOr("compress_rate_csa", attention.csa_ratio, 2, kMaxRatio);
   attention.hca_ratio = fields.IntOr("compress_rate_hca", attention.hca_ratio, 2, kMaxRatio);
   if (auto object = fields.OptionalObject("compress_rates"); object && fields.status().ok()) {
-    FieldReader rates(fields.file(), "compress_rates.", *object);
+    FieldReader rates(*object);
     attention.csa_ratio = rates.IntOr("compressed_sparse_attention", attention.csa_ratio, 2, kMaxRatio);
     attention.hca_ratio = rates.IntOr("heavily_compressed_attention", attention.hca_ratio, 2, kMaxRatio);
     fields.Adopt(rates.status());
@@ -181,10 +181,9 @@ void ParseIndexer(FieldReader& fields, HybridAttentionConfig& attention) {
 }
 
 // Only YaRN without a magnitude correction is known of this family; other kinds would be guesses.
-void ParsePart(FieldReader& part, absl::string_view path, bool compressed, HybridAttentionConfig& attention,
-               ModelConfig& config) {
+void ParsePart(FieldReader& part, bool compressed, HybridAttentionConfig& attention, ModelConfig& config) {
   RopeConfig& rope = compressed ? attention.compressed_rope : attention.sliding_rope;
-  ParseRopeScaling(part, path, rope, config);
+  ParseRopeScaling(part, rope, config);
   CheckPartial(part, attention);
   const bool yarn = rope.scaling == RopeScaling::kYarn;
   if (part.status().ok() && rope.scaling != RopeScaling::kNone && !(compressed && yarn)) {
@@ -202,11 +201,10 @@ void ParseTwoRopes(FieldReader& both, HybridAttentionConfig& attention, ModelCon
       both.Fail(key, "an object", "nothing");
       return;
     }
-    const std::string path = absl::StrCat("rope_parameters.", key, ".");
-    FieldReader part(both.file(), path, *object);
+    FieldReader part(*object);
     RopeConfig& rope = compressed ? attention.compressed_rope : attention.sliding_rope;
     rope.theta = part.Double("rope_theta", 1.0, kMaxRopeTheta);
-    ParsePart(part, path, compressed, attention, config);
+    ParsePart(part, compressed, attention, config);
     // transformers would scale cos and sin here, DeepSeek's own code does not.
     if (part.status().ok() && rope.scaling == RopeScaling::kYarn && !part.Has("attention_factor")) {
       part.Fail("attention_factor", "a number (1 for DeepSeek's checkpoints)", "nothing");
@@ -221,18 +219,17 @@ void ParseRopes(FieldReader& fields, HybridAttentionConfig& attention, ModelConf
   sliding.dim = compressed.dim = attention.rope_head_dim;
   const char* key = "rope_scaling";
   auto object = fields.OptionalObject(key);
-  if (!object || object->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
-  if (object && fields.status().ok() && FieldReader(fields.file(), "", *object).Has("main")) {
-    FieldReader both(fields.file(), absl::StrCat(key, "."), *object);
+  if (!object || object->Object()->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
+  if (object && fields.status().ok() && FieldReader(*object).Has("main")) {
+    FieldReader both(*object);
     ParseTwoRopes(both, attention, config);
     fields.Adopt(both.status());
   } else {
     sliding.theta = fields.Double("rope_theta", 1.0, kMaxRopeTheta);
     compressed.theta = fields.Double("compress_rope_theta", 1.0, kMaxRopeTheta);
     if (object && fields.status().ok()) {
-      const std::string path = absl::StrCat(key, ".");
-      FieldReader scaling(fields.file(), path, *object);
-      ParsePart(scaling, path, /*compressed=*/true, attention, config);
+      FieldReader scaling(*object);
+      ParsePart(scaling, /*compressed=*/true, attention, config);
       // transformers takes the two fields outside and not this one.
       const double theta = scaling.DoubleOr("rope_theta", sliding.theta, 1.0, kMaxRopeTheta);
       if (scaling.status().ok() && theta != sliding.theta && theta != compressed.theta) {

@@ -2,9 +2,12 @@
 #pragma once
 
 #include "models/config/config.h"
-#include "models/config/json_fields.h"
+#include "models/json/field_reader.h"
 
 namespace hadal::config {
+
+using json::FieldReader;
+using json::QuoteForError;
 
 // A row of families.def, as the parser of config.json sees it.
 struct FamilyParser {
@@ -46,9 +49,9 @@ void CheckMoeFields(FieldReader& fields, const ModelConfig& config, const MoeCon
 // rope_theta with rope_scaling {type | rope_type, ...}, or rope_parameters; `dim` is the rotated width of a head.
 kernels::RopeConfig ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config);
 // The kind of scaling and its numbers from an object with rope_type (or type). `rope` has dim and theta. Fields of the
-// object without effect become warnings with `path` before their names. `original_positions` stands for a missing
-// original_max_position_embeddings; 0: max_position_embeddings does.
-void ParseRopeScaling(FieldReader& scaling, absl::string_view path, kernels::RopeConfig& rope, ModelConfig& config,
+// object without effect become warnings. `original_positions` stands for a missing original_max_position_embeddings;
+// 0: max_position_embeddings does.
+void ParseRopeScaling(FieldReader& scaling, kernels::RopeConfig& rope, ModelConfig& config,
                       int64_t original_positions = 0);
 // Adopts what kernels::CheckRopeConfig finds.
 void CheckRope(FieldReader& fields, const kernels::RopeConfig& rope);

@@ -56,7 +56,7 @@ void ParseQuantization(FieldReader& fields, ModelConfig& config) {
     fields.Fail("quantization_config", "an object beside expert_dtype \"fp4\"", "nothing");
   }
   if (!object || !fields.status().ok()) return;
-  FieldReader quant(fields.file(), "quantization_config.", *object);
+  FieldReader quant(*object);
   const std::string method = quant.OptionalString("quant_method").value_or("");
   if (quant.status().ok() && method != "fp8") RefuseMethod(quant, method);
   ExpectString(quant, "fmt", "e4m3", "");

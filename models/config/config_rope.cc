@@ -51,12 +51,13 @@ void ParseLlama3(FieldReader& scaling, RopeConfig& rope, int64_t original_positi
 void RefuseNested(FieldReader& scaling) {
   for (simdjson::dom::key_value_pair field : scaling.object()) {
     if (field.value.type() != simdjson::dom::element_type::OBJECT) continue;
-    scaling.Unsupported(QuoteForError(ToAbsl(field.key)), "hadal offers one rotation for all layers, found an object");
+    scaling.Unsupported(QuoteForError(json::ToAbsl(field.key)),
+                        "hadal offers one rotation for all layers, found an object");
     return;
   }
 }
 
-void WarnUnused(FieldReader& scaling, absl::string_view path, std::vector<std::string>& warnings) {
+void WarnUnused(const FieldReader& scaling, std::vector<std::string>& warnings) {
   static constexpr std::array<absl::string_view, 16> kKnown = {"type",
                                                                "rope_type",
                                                                "rope_theta",
@@ -76,17 +77,16 @@ void WarnUnused(FieldReader& scaling, absl::string_view path, std::vector<std::s
   constexpr size_t kMaxWarnings = 16;
   for (simdjson::dom::key_value_pair field : scaling.object()) {
     if (warnings.size() >= kMaxWarnings) return;
-    const absl::string_view key = ToAbsl(field.key);
+    const absl::string_view key = json::ToAbsl(field.key);
     if (!absl::c_linear_search(kKnown, key)) {
-      warnings.push_back(absl::StrCat(scaling.file(), ": ", path, QuoteForError(key), " has no effect"));
+      warnings.push_back(absl::StrCat(scaling.PathOf(QuoteForError(key)), " has no effect"));
     }
   }
 }
 
 }  // namespace
 
-void ParseRopeScaling(FieldReader& scaling, absl::string_view path, RopeConfig& rope, ModelConfig& config,
-                      int64_t original_positions) {
+void ParseRopeScaling(FieldReader& scaling, RopeConfig& rope, ModelConfig& config, int64_t original_positions) {
   if (original_positions == 0) original_positions = config.max_position_embeddings;
   const char* key = scaling.Has("rope_type") ? "rope_type" : "type";
   const std::string type = scaling.OptionalString(key).value_or("default");
@@ -112,14 +112,14 @@ void ParseRopeScaling(FieldReader& scaling, absl::string_view path, RopeConfig& 
   }
   if (rope.scaling != RopeScaling::kNone) rope.mscale_all_dim = scaling.DoubleOr("mscale_all_dim", 0.0, 0.0, 1e3);
   RefuseNested(scaling);
-  WarnUnused(scaling, path, config.warnings);
+  WarnUnused(scaling, config.warnings);
 }
 
 void CheckRope(FieldReader& fields, const RopeConfig& rope) {
   if (!fields.status().ok()) return;
   if (rope.theta <= 1.0) return fields.Fail("rope_theta", "more than 1", absl::StrCat(rope.theta));
   if (absl::Status status = kernels::CheckRopeConfig(rope); !status.ok()) {
-    fields.Adopt(absl::Status(status.code(), absl::StrCat(fields.file(), ": rope: ", status.message())));
+    fields.Adopt(absl::Status(status.code(), absl::StrCat(fields.PathOf("rope"), ": ", status.message())));
   }
 }
 
@@ -132,19 +132,18 @@ RopeConfig ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config
   // transformers lets a non-empty rope_scaling win over rope_parameters.
   const char* key = "rope_scaling";
   auto object = fields.OptionalObject(key);
-  if (!object || object->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
+  if (!object || object->Object()->size() == 0) object = fields.OptionalObject(key = "rope_parameters");
   if (object && fields.status().ok()) {
-    const std::string path = absl::StrCat(key, ".");
-    FieldReader scaling(fields.file(), path, *object);
+    FieldReader scaling(*object);
     rope.theta = scaling.DoubleOr("rope_theta", rope.theta, 1.0, kMaxRopeTheta);
     partial = scaling.DoubleOr("partial_rotary_factor", partial, 0.0, 1.0);
     // transformers 5 also reads this field beside rope_scaling, and lets it win in some families only: it is taken when
     // it stands alone, and two values that differ have no one meaning.
     const int64_t outer = fields.IntOr(kOriginalKey, 0, 1, kMaxPositions);
-    ParseRopeScaling(scaling, path, rope, config, outer);
+    ParseRopeScaling(scaling, rope, config, outer);
     const bool has_original = rope.scaling == RopeScaling::kYarn || rope.scaling == RopeScaling::kLlama3;
     if (outer != 0 && has_original && scaling.status().ok() && rope.original_max_positions != outer) {
-      fields.Fail(kOriginalKey, absl::StrCat("the same as ", path, kOriginalKey, ", ", rope.original_max_positions),
+      fields.Fail(kOriginalKey, absl::StrCat("the same as ", key, ".", kOriginalKey, ", ", rope.original_max_positions),
                   absl::StrCat(outer));
     }
     fields.Adopt(scaling.status());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "models/concat.h"
+#include "models/json/json_document.h"
 #include "models/status_macros.h"
 
 namespace hadal::tokenizer {
@@ -41,25 +42,17 @@ absl::Status ReadChatTemplate(const JsonField& root, std::string* text) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<JsonField> ParseJsonText(std::string_view json, std::string_view file, simdjson::dom::parser* parser) {
-  if (json.size() > kMaxTokenizerJsonBytes) {
-    return absl::InvalidArgumentError(
-        models::Concat(file, ": ", json.size(), " bytes, the limit is ", kMaxTokenizerJsonBytes));
-  }
-  simdjson::dom::element root;
-  const simdjson::error_code error = parser->parse(json.data(), json.size(), true).get(root);
-  if (error != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(models::Concat(file, ": not valid JSON: ", simdjson::error_message(error)));
-  }
-  return JsonField(root, models::Concat(file, ":"));
+// The readers below check what they read, and a vocabulary has too many keys to check them twice.
+absl::StatusOr<std::unique_ptr<json::JsonDocument>> Parse(std::string_view text, absl::string_view file) {
+  return json::JsonDocument::Parse(json::ToAbsl(text), file,
+                                   {.max_bytes = kMaxTokenizerJsonBytes, .max_depth = 1024, .repeated_keys = true});
 }
 
+}  // namespace
+
 absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json) {
-  simdjson::dom::parser parser;
-  HADAL_ASSIGN_OR_RETURN(const JsonField root, ParseJsonText(json, "tokenizer.json", &parser));
-  if (!root.IsObject()) return root.Expected("an object");
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<json::JsonDocument> document, Parse(json, "tokenizer.json"));
+  const JsonField root = document->root();
   TokenizerParts parts;
   HADAL_ASSIGN_OR_RETURN(const JsonField normalizer, root.Get("normalizer"));
   HADAL_RETURN_IF_ERROR(ReadNormalizer(normalizer, &parts.normalizer));
@@ -75,8 +68,8 @@ absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json) {
 
 absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config) {
   if (json.empty()) return absl::OkStatus();
-  simdjson::dom::parser parser;
-  HADAL_ASSIGN_OR_RETURN(const JsonField root, ParseJsonText(json, "tokenizer_config.json", &parser));
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<json::JsonDocument> document, Parse(json, "tokenizer_config.json"));
+  const JsonField root = document->root();
   HADAL_RETURN_IF_ERROR(ReadTokenName(root, "bos_token", &config->bos_token));
   HADAL_RETURN_IF_ERROR(ReadTokenName(root, "eos_token", &config->eos_token));
   HADAL_RETURN_IF_ERROR(ReadChatTemplate(root, &config->chat_template));
@@ -98,8 +91,8 @@ absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config
 
 absl::Status ParseGenerationConfig(std::string_view json, TokenizerConfig* config) {
   if (json.empty()) return absl::OkStatus();
-  simdjson::dom::parser parser;
-  HADAL_ASSIGN_OR_RETURN(const JsonField root, ParseJsonText(json, "generation_config.json", &parser));
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<json::JsonDocument> document, Parse(json, "generation_config.json"));
+  const JsonField root = document->root();
   HADAL_ASSIGN_OR_RETURN(const JsonField bos, root.Get("bos_token_id"));
   if (!bos.IsNull() && !bos.IsArray()) {
     HADAL_ASSIGN_OR_RETURN(config->generation_bos_id, bos.Integer());

@@ -8,14 +8,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "models/json/json_field.h"
 #include "models/tokenizer/added_tokens.h"
 #include "models/tokenizer/bpe.h"
-#include "models/tokenizer/json_fields.h"
 #include "models/tokenizer/normalizer.h"
 #include "models/tokenizer/pretokenizer.h"
 #include "models/tokenizer/vocabulary.h"
 
 namespace hadal::tokenizer {
+
+using json::JsonField;
 
 // What a tokenizer.json describes, ready to use.
 struct TokenizerParts {
@@ -48,9 +50,6 @@ inline constexpr size_t kMaxTokenizerJsonBytes = size_t{256} << 20;
 absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json);
 absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config);
 absl::Status ParseGenerationConfig(std::string_view json, TokenizerConfig* config);
-
-// Parses `json` with `parser`, which owns the result; `file` names it in errors.
-absl::StatusOr<JsonField> ParseJsonText(std::string_view json, std::string_view file, simdjson::dom::parser* parser);
 
 // The parts of tokenizer.json, by key. `root` is the whole document.
 absl::Status ReadModel(const JsonField& root, TokenizerParts* parts);               // model, added_tokens

@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{
             "TemplateToken", "/post_processor",
             R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {"x": {"ids": [77]}}})",
-            "expected the id of a token, found the number 77"},
+            "expected the id of a token, found 77"},
         Case{"Decoder", "/decoder", R"({"type": "WordPiece"})", "decoder: type \"WordPiece\" is not supported"},
         Case{"NoDecoder", "/decoder", "null", "decoder: expected the decoder ByteLevel, found null"}),
     [](const auto& info) { return info.param.name; });

@@ -1,114 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/config/json_fields.h"
+#include "models/json/field_reader.h"
 
 #include <cmath>
 
-#include "absl/container/flat_hash_set.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "base/utf8.h"
 
-namespace hadal::config {
-namespace {
+namespace hadal::json {
 
 using simdjson::dom::element_type;
 
-std::string_view ToStd(absl::string_view text) { return {text.data(), text.size()}; }
-
-// The parser limits the depth, the text limits the rest.
-absl::Status CheckNoRepeatedKeys(simdjson::dom::element element, absl::string_view file, const std::string& path) {
-  if (element.type() == element_type::ARRAY) {
-    for (simdjson::dom::element item : simdjson::dom::array(element)) {
-      if (item.type() != element_type::OBJECT && item.type() != element_type::ARRAY) continue;
-      if (absl::Status status = CheckNoRepeatedKeys(item, file, path); !status.ok()) return status;
-    }
-    return absl::OkStatus();
-  }
-  if (element.type() != element_type::OBJECT) return absl::OkStatus();
-  absl::flat_hash_set<std::string_view> seen;
-  for (simdjson::dom::key_value_pair field : simdjson::dom::object(element)) {
-    if (!seen.insert(field.key).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(file, ": ", path, QuoteForError(ToAbsl(field.key)), ": expected each key once, found it twice"));
-    }
-    if (field.value.type() != element_type::OBJECT && field.value.type() != element_type::ARRAY) continue;
-    absl::Status status =
-        CheckNoRepeatedKeys(field.value, file, absl::StrCat(path, QuoteForError(ToAbsl(field.key)), "."));
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-std::string QuoteForError(absl::string_view text) {
-  constexpr size_t kShown = 100;
-  const absl::string_view shown = ToAbsl(base::Utf8Prefix(ToStd(text), kShown));
-  return absl::StrCat(absl::Utf8SafeCHexEscape(shown), shown.size() < text.size() ? "..." : "");
-}
-
-std::string DescribeJson(simdjson::dom::element element) {
-  switch (element.type()) {
-    case element_type::ARRAY:
-      return "an array";
-    case element_type::OBJECT:
-      return "an object";
-    case element_type::INT64:
-      return absl::StrCat(int64_t{element});
-    case element_type::UINT64:
-      return absl::StrCat(uint64_t{element});
-    case element_type::DOUBLE: {
-      // 32.0 is not an integer, and must not look like one where an integer is expected.
-      std::string text = absl::StrFormat("%g", double{element});
-      if (text.find_first_not_of("-0123456789") == text.npos) text += ".0";
-      return text;
-    }
-    case element_type::STRING:
-      return absl::StrCat("\"", QuoteForError(ToAbsl(element)), "\"");
-    case element_type::BOOL:
-      return bool{element} ? "true" : "false";
-    case element_type::NULL_VALUE:
-      return "null";
-  }
-  return "something else";
-}
-
-absl::StatusOr<std::unique_ptr<JsonDocument>> JsonDocument::Parse(absl::string_view text, absl::string_view file) {
-  auto document = std::unique_ptr<JsonDocument>(new JsonDocument());
-  document->text_ = simdjson::padded_string(ToStd(text));
-  if (document->parser_.allocate(text.size(), kMaxJsonDepth) != simdjson::SUCCESS) {
-    return absl::ResourceExhaustedError(absl::StrCat(file, ": no memory for parsing ", text.size(), " bytes of JSON"));
-  }
-  simdjson::dom::element root;
-  if (auto error = document->parser_.parse(document->text_).get(root); error != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": expected valid JSON, found: ", simdjson::error_message(error)));
-  }
-  if (root.get(document->root_) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": expected a JSON object at the top, found ", DescribeJson(root)));
-  }
-  if (absl::Status status = CheckNoRepeatedKeys(root, file, ""); !status.ok()) return status;
-  return document;
-}
-
 void FieldReader::Fail(absl::string_view key, absl::string_view expected, absl::string_view found) {
-  status_.Update(
-      absl::InvalidArgumentError(absl::StrCat(file_, ": ", path_, key, ": expected ", expected, ", found ", found)));
+  status_.Update(absl::InvalidArgumentError(absl::StrCat(PathOf(key), ": expected ", expected, ", found ", found)));
 }
 
 void FieldReader::Unsupported(absl::string_view key, absl::string_view message) {
-  status_.Update(absl::UnimplementedError(absl::StrCat(file_, ": ", path_, key, ": ", message)));
+  status_.Update(absl::UnimplementedError(absl::StrCat(PathOf(key), ": ", message)));
 }
 
 bool FieldReader::HasKey(absl::string_view key) const {
-  return object_.at_key(ToStd(key)).error() == simdjson::SUCCESS;
+  return object().at_key(ToStd(key)).error() == simdjson::SUCCESS;
 }
 
 std::optional<simdjson::dom::element> FieldReader::Find(absl::string_view key) const {
   simdjson::dom::element element;
-  if (object_.at_key(ToStd(key)).get(element) != simdjson::SUCCESS || element.is_null()) return std::nullopt;
+  if (object().at_key(ToStd(key)).get(element) != simdjson::SUCCESS || element.is_null()) return std::nullopt;
   return element;
 }
 
@@ -173,15 +89,14 @@ std::optional<std::string> FieldReader::OptionalString(absl::string_view key) {
   return std::string(value);
 }
 
-std::optional<simdjson::dom::object> FieldReader::OptionalObject(absl::string_view key) {
+std::optional<JsonField> FieldReader::OptionalObject(absl::string_view key) {
   auto element = Find(key);
   if (!element) return std::nullopt;
-  simdjson::dom::object value;
-  if (element->get(value) != simdjson::SUCCESS) {
+  if (!element->is_object()) {
     Fail(key, "an object", DescribeJson(*element));
     return std::nullopt;
   }
-  return value;
+  return *object_.Get(ToStd(key));
 }
 
 std::vector<int32_t> FieldReader::IntList(absl::string_view key, int64_t min, int64_t max, size_t limit) {
@@ -224,4 +139,4 @@ std::vector<std::string> FieldReader::StringList(absl::string_view key, size_t l
   return values;
 }
 
-}  // namespace hadal::config
+}  // namespace hadal::json

@@ -1,64 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/tokenizer/json_fields.h"
+#include "models/json/json_field.h"
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/utf8.h"
-#include "models/concat.h"
 
-namespace hadal::tokenizer {
+namespace hadal::json {
 
 using simdjson::dom::element_type;
 
-namespace {
-
-std::string Quoted(std::string_view text) {
-  constexpr size_t kShown = 60;
-  const std::string_view shown = base::Utf8Prefix(text, kShown);
-  return models::Concat("the string \"", shown, shown.size() < text.size() ? "...\"" : "\"");
+std::string QuoteForError(absl::string_view text) {
+  constexpr size_t kShown = 100;
+  const absl::string_view shown = ToAbsl(base::Utf8Prefix(ToStd(text), kShown));
+  return absl::StrCat(absl::Utf8SafeCHexEscape(shown), shown.size() < text.size() ? "..." : "");
 }
 
-}  // namespace
-
-std::string JsonField::Describe() const {
-  if (!present_) return "nothing";
-  switch (element_.type()) {
+std::string DescribeJson(simdjson::dom::element element) {
+  switch (element.type()) {
     case element_type::ARRAY:
       return "an array";
     case element_type::OBJECT:
       return "an object";
     case element_type::INT64:
-      return models::Concat("the number ", int64_t(element_));
+      return absl::StrCat(int64_t{element});
     case element_type::UINT64:
-      return models::Concat("the number ", uint64_t(element_));
-    case element_type::DOUBLE:
-      return models::Concat("the number ", double(element_));
+      return absl::StrCat(uint64_t{element});
+    case element_type::DOUBLE: {
+      // 32.0 is not an integer, and must not look like one where an integer is expected.
+      std::string text = absl::StrFormat("%g", double{element});
+      if (text.find_first_not_of("-0123456789") == text.npos) text += ".0";
+      return text;
+    }
     case element_type::STRING:
-      return Quoted(element_.get_string().value_unsafe());
+      return absl::StrCat("\"", QuoteForError(ToAbsl(element)), "\"");
     case element_type::BOOL:
-      return bool(element_) ? "true" : "false";
+      return bool{element} ? "true" : "false";
     case element_type::NULL_VALUE:
       return "null";
   }
-  return "an unknown value";
+  return "something else";
 }
 
+JsonField JsonField::Root(simdjson::dom::element element, std::string_view file) {
+  return JsonField(element, absl::StrCat(ToAbsl(file), ":"));
+}
+
+std::string JsonField::PathOf(std::string_view key) const {
+  return absl::StrCat(path_, IsRoot() ? " " : ".", ToAbsl(key));
+}
+
+std::string JsonField::Describe() const { return present_ ? DescribeJson(element_) : "nothing"; }
+
 absl::Status JsonField::Error(std::string_view what) const {
-  return absl::InvalidArgumentError(models::Concat(path_, path_.back() == ':' ? " " : ": ", what));
+  return absl::InvalidArgumentError(absl::StrCat(path_, IsRoot() ? " " : ": ", ToAbsl(what)));
 }
 
 absl::Status JsonField::Expected(std::string_view what) const {
-  return Error(models::Concat("expected ", what, ", found ", Describe()));
+  return Error(absl::StrCat("expected ", ToAbsl(what), ", found ", Describe()));
 }
 
 JsonField JsonField::At(simdjson::dom::element element, std::string_view suffix) const {
-  return JsonField(element, models::Concat(path_, suffix));
+  return JsonField(element, absl::StrCat(path_, ToAbsl(suffix)));
 }
 
 absl::StatusOr<JsonField> JsonField::Get(std::string_view key) const {
   if (!IsObject()) return Expected("an object");
   simdjson::dom::element member;
-  const std::string path = models::Concat(path_, path_.back() == ':' ? " " : ".", key);
-  if (element_.at_key(key).get(member) != simdjson::SUCCESS) return JsonField(path);
-  return JsonField(member, path);
+  if (element_.at_key(key).get(member) != simdjson::SUCCESS) return JsonField(PathOf(key));
+  return JsonField(member, PathOf(key));
 }
 
 absl::StatusOr<std::string_view> JsonField::String() const {
@@ -100,4 +110,4 @@ absl::StatusOr<std::string_view> JsonField::StringAt(std::string_view key) const
   return field->String();
 }
 
-}  // namespace hadal::tokenizer
+}  // namespace hadal::json
