@@ -7,10 +7,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace hadal::rpc {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 // The inode of an open socket, 0 for any other descriptor.
 ino_t SocketOf(int fd) {
@@ -39,6 +43,16 @@ bool Connection::open() const { return socket_ != 0 && SocketOf(fd_) == socket_;
 
 bool Connection::BeginCall(int max_calls) { return calls_.fetch_add(1, std::memory_order_relaxed) < max_calls; }
 
+void Connection::EndCall() {
+  idle_since_.store(Clock::now(), std::memory_order_relaxed);
+  calls_.fetch_sub(1, std::memory_order_release);
+}
+
+Clock::time_point Connection::idle_since() const {
+  if (calls_.load(std::memory_order_acquire) > 0) return Clock::time_point::max();
+  return idle_since_.load(std::memory_order_relaxed);
+}
+
 bool Connection::Disconnect() {
   if (disconnected_.exchange(true)) return false;
   if (open()) ::shutdown(fd_, SHUT_RDWR);
@@ -48,8 +62,9 @@ bool Connection::Disconnect() {
 bool ConnectionTable::Add(int fd) {
   auto connection = std::make_shared<Connection>(fd);
   base::MutexLock lock(&mutex_);
-  if (static_cast<int>(connections_.size()) >= max_connections_) SweepLocked();
-  if (static_cast<int>(connections_.size()) >= max_connections_) {
+  if (full()) SweepLocked();
+  if (full()) CloseIdleLocked();
+  if (full()) {
     metrics_->refusals.At(GrpcMetrics::kConnections).Increment();
     return false;
   }
@@ -73,6 +88,15 @@ void ConnectionTable::Sweep() {
 void ConnectionTable::SweepLocked() {
   std::erase_if(connections_, [](const auto& entry) { return !entry.second->open(); });
   metrics_->connections.Get().Set(static_cast<double>(connections_.size()));
+}
+
+void ConnectionTable::CloseIdleLocked() {
+  const auto longest = std::min_element(connections_.begin(), connections_.end(), [](const auto& a, const auto& b) {
+    return a.second->idle_since() < b.second->idle_since();
+  });
+  if (longest->second->idle_since() == Clock::time_point::max()) return;
+  longest->second->Disconnect();
+  connections_.erase(longest);
 }
 
 void RefuseConnection(int fd) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,7 +29,9 @@ class Connection {
 
   // Counts a call. False when more than `max_calls` would be open.
   bool BeginCall(int max_calls);
-  void EndCall() { calls_.fetch_sub(1, std::memory_order_relaxed); }
+  void EndCall();
+  // Since when it has had no call; the future while it has one.
+  std::chrono::steady_clock::time_point idle_since() const;
   // Ends the connection with all its calls. False when that was done before.
   bool Disconnect();
 
@@ -37,6 +40,7 @@ class Connection {
   ino_t socket_ = 0;
   std::string address_;
   std::atomic<int> calls_{0};
+  std::atomic<std::chrono::steady_clock::time_point> idle_since_{std::chrono::steady_clock::now()};
   std::atomic<bool> disconnected_{false};
 };
 
@@ -47,7 +51,8 @@ class ConnectionTable {
   // `metrics` is borrowed.
   ConnectionTable(int max_connections, GrpcMetrics* metrics) : max_connections_(max_connections), metrics_(metrics) {}
 
-  // Remembers a socket that gRPC is about to take over. False when there are too many connections.
+  // Remembers a socket that gRPC is about to take over. When there are too many connections, the one that has been
+  // without a call for the longest makes room: its client connects again when it needs to. False when all have calls.
   bool Add(int fd);
   // The connection of a call, by gRPC's name of its peer; null for one that is not known.
   std::shared_ptr<Connection> Find(std::string_view peer) const;
@@ -56,6 +61,10 @@ class ConnectionTable {
 
  private:
   void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CloseIdleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return static_cast<int>(connections_.size()) >= max_connections_;
+  }
 
   const int max_connections_;
   GrpcMetrics* const metrics_;

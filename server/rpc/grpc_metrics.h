@@ -17,7 +17,7 @@ struct GrpcMetrics {
       registry, {"hadal_grpc_pending_calls", "gRPC calls whose message has not arrived yet."}};
 
   enum Limit : size_t {
-    kConnections,     // a connection that was one too many was closed
+    kConnections,     // a connection was refused: there are too many, and all have calls
     kStreams,         // a connection was closed: its client opened more streams than it may
     kPendingCalls,    // a call was refused: too many wait for their message
     kMessageTimeout,  // a call was ended: its message did not come

@@ -293,6 +293,25 @@ def test_equal_schemas_are_compiled_once(client, bias, dummy):
     assert dummy.metric("hadal_grammar_mask_seconds_count") == before, "no masks without a grammar"
 
 
+def test_a_schema_that_was_too_slow_is_not_compiled_again(start_server):
+    # too slow for the limit, and too large to be kept in the cache once it is there
+    server = start_server("--load-format=dummy", "--grammar-time-limit=10ms", "--grammar-cache=16KiB")
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+    item = obj(a=STRING, b=SMALL)
+    schema = obj(**{f"p{i}": {"type": "array", "items": item, "maxItems": 9} for i in range(20)})
+    known = 'hadal_grammar_requests_total{result="known_refusal"}'
+    deadline = time.monotonic() + 30
+    while server.metric(known) < 5:
+        assert time.monotonic() < deadline
+        with pytest.raises(openai.APIStatusError) as caught:
+            client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=1, response_format=response_format(schema))
+        assert caught.value.status_code in (400, 503), "503 when it had to wait for a thread"
+        time.sleep(0.05)
+    assert caught.value.status_code == 400 and "longer than 10ms" in caught.value.message
+    assert server.metric("hadal_grammar_compile_seconds_count") == 1
+    assert client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=1)
+
+
 def test_the_trained_model_answers_as_an_object():
     from hadal_process import HadalProcess
 

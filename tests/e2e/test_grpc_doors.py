@@ -185,8 +185,13 @@ def test_pending_calls_have_a_limit(start_server, stubs):
 def test_connections_have_a_limit(start_server, stubs, own_port):
     server = start_server("--grpc-max-connections=4", *(["--grpc-port=0"] if own_port else []))
     port = server.grpc_port if own_port else server.port
+    idle = [H2Client(port) for _ in range(10)]  # they make room for each other
     clients = [H2Client(port) for _ in range(4)]
+    for client in clients:
+        client.open_stream(CHAT)
+    server.wait_metric("hadal_grpc_pending_calls", 4)
     server.wait_metric("hadal_grpc_connections", 4)
+    assert server.metric("hadal_grpc_refusals_total") == 0 and len(idle) == 10
     refused = H2Client(port)
     assert refused.read_until(lambda: refused.closed or refused.goaway is not None, 5)
     assert refused.goaway in (None, b"too many connections")

@@ -60,6 +60,10 @@ class SocketPair {
   int server = -1;
 };
 
+std::shared_ptr<Connection> Find(const ConnectionTable& table, const SocketPair& pair) {
+  return table.Find(absl::StrCat("fd:", pair.server));
+}
+
 TEST(ConnectionTableTest, RefusesMoreThanItsLimitUntilOneIsClosed) {
   base::MetricRegistry registry;
   GrpcMetrics metrics(&registry);
@@ -67,12 +71,32 @@ TEST(ConnectionTableTest, RefusesMoreThanItsLimitUntilOneIsClosed) {
   SocketPair a, b, c;
   EXPECT_TRUE(table.Add(a.server));
   EXPECT_TRUE(table.Add(b.server));
+  EXPECT_TRUE(Find(table, a)->BeginCall(10));
+  EXPECT_TRUE(Find(table, b)->BeginCall(10));
   EXPECT_FALSE(table.Add(c.server));
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_refusals_total{limit=\"connections\"}"), 1);
   a.CloseServer();
   EXPECT_TRUE(table.Add(c.server));
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
+}
+
+TEST(ConnectionTableTest, TheOneThatIsIdleForTheLongestMakesRoom) {
+  base::MetricRegistry registry;
+  GrpcMetrics metrics(&registry);
+  ConnectionTable table(3, &metrics);
+  SocketPair busy, older, newer, next;
+  for (const SocketPair* pair : {&busy, &older, &newer}) ASSERT_TRUE(table.Add(pair->server));
+  for (const SocketPair* pair : {&busy, &newer, &older}) ASSERT_TRUE(Find(table, *pair)->BeginCall(10));
+  Find(table, older)->EndCall();
+  Find(table, newer)->EndCall();
+  EXPECT_TRUE(table.Add(next.server));
+  EXPECT_EQ(older.Received(), "");  // closed
+  EXPECT_EQ(Find(table, older), nullptr);
+  EXPECT_NE(Find(table, newer), nullptr);
+  EXPECT_NE(Find(table, busy), nullptr);
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 3);
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_refusals_total{limit=\"connections\"}"), 0);
 }
 
 TEST(ConnectionTableTest, AReusedDescriptorIsAnotherConnection) {

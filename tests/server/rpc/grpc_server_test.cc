@@ -37,6 +37,14 @@ Script Hold(const request::Request&) {
   return script;
 }
 
+// The series of one finished request in class normal.
+std::string Finished(std::string_view route, std::string_view code, std::string_view outcome, std::string_view reason) {
+  std::string series = "hadal_requests_total{route=\"";
+  series.append(route).append("\",class=\"normal\",http_code=\"\",grpc_code=\"").append(code);
+  series.append("\",outcome=\"").append(outcome).append("\",reason=\"").append(reason).append("\"}");
+  return series;
+}
+
 TEST(GrpcServerTest, StreamsTheAnswerAndItsUsage) {
   GrpcFixture fixture(ServiceFixture::Says("hello there"));
   const GrpcFixture::Reply reply = fixture.Chat(GrpcFixture::Hello());
@@ -109,6 +117,9 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
   EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));  // dropped though nobody cancelled
   context.TryCancel();  // the client would wait for somebody to read what has arrived
   stalled->Finish();
+  for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_slow_readers_total"), 1);
+  EXPECT_EQ(MetricValue(fixture.base.metrics, Finished("Chat", "1", "cancelled", "SLOW_READER")), 1);
 }
 
 TEST(GrpcServerTest, KeysAreCheckedBeforeAPlaceIsTaken) {
@@ -119,14 +130,6 @@ TEST(GrpcServerTest, KeysAreCheckedBeforeAPlaceIsTaken) {
             grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello(), {{"authorization", "Bearer k"}}).status.ok());
   EXPECT_EQ(fixture.base.admission->GetLoad().waiting, 0);
-}
-
-// The series of one finished request in class normal.
-std::string Finished(std::string_view route, std::string_view code, std::string_view outcome, std::string_view reason) {
-  std::string series = "hadal_requests_total{route=\"";
-  series.append(route).append("\",class=\"normal\",http_code=\"\",grpc_code=\"").append(code);
-  series.append("\",outcome=\"").append(outcome).append("\",reason=\"").append(reason).append("\"}");
-  return series;
 }
 
 TEST(GrpcServerTest, EveryCallIsRecordedOnce) {
