@@ -72,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"ModelType", "/model/type", R"("Unigram")", "model.type: expected \"BPE\""},
         Case{"Vocab", "/model/vocab", "[]", "model.vocab: expected an object, found an array"},
         Case{"EmptyVocab", "/model/vocab", "{}", "model.vocab: holds no token"},
-        Case{"TokenId", "/model/vocab/a", R"("0")", "model.vocab[\"a\"]: expected an integer, found the string"},
+        Case{"TokenId", "/model/vocab/a", R"("0")", "model.vocab[\"a\"]: expected an integer, found \"0\""},
         Case{"NegativeId", "/model/vocab/a", "-1", "has the id -1"},
         Case{"HugeId", "/model/vocab/a", "2000000000", "has the id 2000000000"},
         Case{"IdTwice", "/model/vocab/a", "1", "id 1 is used twice"},
