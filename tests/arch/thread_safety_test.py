@@ -43,10 +43,12 @@ class ThreadSafetyTest(unittest.TestCase):
     def write(self, name, text):
         (self.root / name).write_text(text, encoding="utf-8")
 
-    def check(self, *functions, includes='#include "server/account.h"\n'):
+    def check(self, *functions, includes='#include "server/account.h"\n', options=""):
         self.write("server/account.cc", includes + "".join(functions))
-        command = f"g++ -I{self.root} -O2 -fno-such-flag-of-clang -std=c++20 -o account.o -c {self.root}/server/account.cc"
-        database = [{"directory": str(self.root), "command": command, "file": str(self.root / "server/account.cc")}]
+        database = []
+        for file in ("server/account.cc", "build/carrier.cc"):
+            command = f"g++ -I{self.root} -O2 -fno-such-flag-of-clang -std=c++20 {options} -o file.o -c {self.root}/{file}"
+            database.append({"directory": str(self.root), "command": command, "file": str(self.root / file)})
         self.write("build/compile_commands.json", json.dumps(database))
         return thread_safety.check(self.root, self.root / "build", 1)
 
@@ -75,6 +77,17 @@ class ThreadSafetyTest(unittest.TestCase):
         code, output, _ = self.check(LOCKED_READ, LOCKED_ADD)
         self.assertNotEqual(0, code)
         self.assertIn("writing variable 'balance_'", output)
+
+    def test_precompiles_the_headers_that_the_build_does(self):
+        (self.root / "build/set.dir").mkdir()
+        self.write("build/set.dir/cmake_pch.hxx", "#include <string>\n")
+        options = f"-include {self.root}/build/set.dir/cmake_pch.hxx"
+        name = "std::string Name() { return {}; }\n"  # nothing else includes <string>
+        code, output, count = self.check(LOCKED_READ, LOCKED_ADD, name, options=options)
+        self.assertEqual((0, 1), (code, count), output)
+        self.assertTrue((self.root / "build/thread-safety/set.dir.pch").is_file())
+        code, output, _ = self.check("int Account::balance() const { return balance_; }\n", LOCKED_ADD, options=options)
+        self.assertIn("requires holding mutex 'mutex_'", output)
 
     def test_leaves_sources_without_locks_alone(self):
         self.assertEqual(0, self.check("int x = y;\n", includes="")[2])
