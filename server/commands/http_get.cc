@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/http_get.h"
+
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+
+namespace hadal::commands {
+namespace {
+
+constexpr size_t kMaxReplyBytes = size_t{1} << 20;
+
+absl::Status SystemError(int error) { return absl::UnavailableError(std::strerror(error)); }
+
+class Socket {
+ public:
+  explicit Socket(int fd) : fd_(fd) {}
+  ~Socket() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Socket& operator=(Socket&&) = delete;
+  int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+absl::Status WaitFor(const Socket& socket, short events, absl::Time deadline) {
+  while (true) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) return absl::DeadlineExceededError("timed out");
+    pollfd wanted = {socket.fd(), events, 0};
+    const int64_t left_ms = std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 1 << 30);
+    const int ready = ::poll(&wanted, 1, static_cast<int>(left_ms));
+    if (ready > 0) return absl::OkStatus();
+    if (ready < 0 && errno != EINTR) return SystemError(errno);
+  }
+}
+
+absl::StatusOr<Socket> ConnectTo(const addrinfo& address, absl::Time deadline) {
+  Socket socket(::socket(address.ai_family, address.ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, address.ai_protocol));
+  if (socket.fd() < 0) return SystemError(errno);
+  if (::connect(socket.fd(), address.ai_addr, address.ai_addrlen) == 0) return socket;
+  if (errno != EINPROGRESS) return SystemError(errno);
+  if (absl::Status status = WaitFor(socket, POLLOUT, deadline); !status.ok()) return status;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error != 0) return SystemError(error);
+  return socket;
+}
+
+// The first address of the name that takes the connection.
+absl::StatusOr<Socket> Connect(const std::string& host, const std::string& port, absl::Time deadline) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &list);
+  if (error != 0) return absl::UnavailableError(::gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> addresses(list, &::freeaddrinfo);
+  absl::Status last = absl::UnavailableError("the name has no address");
+  for (const addrinfo* address = addresses.get(); address != nullptr; address = address->ai_next) {
+    absl::StatusOr<Socket> socket = ConnectTo(*address, deadline);
+    if (socket.ok()) return socket;
+    last = socket.status();
+  }
+  return last;
+}
+
+absl::Status Send(const Socket& socket, absl::string_view bytes, absl::Time deadline) {
+  while (!bytes.empty()) {
+    const ssize_t sent = ::send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<size_t>(sent));
+    } else if (errno == EAGAIN) {
+      if (absl::Status status = WaitFor(socket, POLLOUT, deadline); !status.ok()) return status;
+    } else if (errno != EINTR) {
+      return SystemError(errno);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The response in `bytes`; nullopt while more must come. `ended`: nothing more comes.
+absl::StatusOr<std::optional<HttpReply>> ParseReply(absl::string_view bytes, bool ended) {
+  const size_t head_end = bytes.find("\r\n\r\n");
+  if (head_end == bytes.npos) {
+    if (ended) return absl::UnavailableError("the connection ended before a response");
+    return std::nullopt;
+  }
+  HttpReply reply;
+  std::optional<size_t> length;
+  for (absl::string_view line : absl::StrSplit(bytes.substr(0, head_end), "\r\n")) {
+    if (reply.status == 0) {
+      const bool http = absl::ConsumePrefix(&line, "HTTP/1.");
+      if (!http || line.size() < 5 || !absl::SimpleAtoi(line.substr(2, 3), &reply.status) || reply.status < 100) {
+        return absl::UnavailableError("what came is no HTTP response");
+      }
+    } else if (absl::StartsWithIgnoreCase(line, "content-length:")) {
+      if (!absl::SimpleAtoi(line.substr(line.find(':') + 1), &length.emplace())) {
+        return absl::UnavailableError("the response has no valid content-length");
+      }
+    }
+  }
+  const absl::string_view body = bytes.substr(head_end + 4);
+  if (length.has_value() ? body.size() < *length : !ended) {
+    if (ended) return absl::UnavailableError("the connection ended within a response");
+    return std::nullopt;
+  }
+  reply.body = std::string(body.substr(0, length.value_or(body.size())));
+  return reply;
+}
+
+}  // namespace
+
+absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& port, absl::string_view path,
+                                  absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  absl::StatusOr<Socket> socket = Connect(host, port, deadline);
+  if (!socket.ok()) return socket.status();
+  const std::string request =
+      absl::StrCat("GET ", path, " HTTP/1.1\r\nhost: ", host, ":", port, "\r\nconnection: close\r\n\r\n");
+  if (absl::Status status = Send(*socket, request, deadline); !status.ok()) return status;
+
+  std::string received;
+  char buffer[4096];
+  while (received.size() <= kMaxReplyBytes) {
+    const ssize_t size = ::recv(socket->fd(), buffer, sizeof(buffer), 0);
+    if (size < 0 && errno == EAGAIN) {
+      if (absl::Status status = WaitFor(*socket, POLLIN, deadline); !status.ok()) return status;
+      continue;
+    }
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return SystemError(errno);
+    received.append(buffer, static_cast<size_t>(size));
+    absl::StatusOr<std::optional<HttpReply>> reply = ParseReply(received, /*ended=*/size == 0);
+    if (!reply.ok()) return reply.status();
+    if (reply->has_value()) return **std::move(reply);
+  }
+  return absl::UnavailableError(absl::StrCat("the response is longer than ", kMaxReplyBytes, " bytes"));
+}
+
+}  // namespace hadal::commands

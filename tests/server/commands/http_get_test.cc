@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/commands/http_get.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hadal::commands {
+namespace {
+
+using ::testing::StartsWith;
+
+// Takes one connection, reads its request, sends `reply`, and keeps the connection open when `stay` is set until the
+// client has closed it.
+class OneShotServer {
+ public:
+  OneShotServer(std::string_view reply, bool stay) {
+    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_, 1), 0);
+    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = std::to_string(ntohs(address.sin_port));
+    thread_ = std::thread([this, reply = std::string(reply), stay] { Serve(reply, stay); });
+  }
+  ~OneShotServer() {
+    thread_.join();
+    ::close(listener_);
+  }
+
+  const std::string& port() const { return port_; }
+
+ private:
+  void Serve(const std::string& reply, bool stay) {
+    const int connection = ::accept(listener_, nullptr, nullptr);
+    std::string request;
+    char buffer[1024];
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const ssize_t size = ::recv(connection, buffer, sizeof(buffer), 0);
+      if (size <= 0) break;
+      request.append(buffer, static_cast<size_t>(size));
+    }
+    EXPECT_THAT(request, StartsWith("GET /health/live HTTP/1.1\r\nhost: "));
+    EXPECT_EQ(::send(connection, reply.data(), reply.size(), MSG_NOSIGNAL), static_cast<ssize_t>(reply.size()));
+    while (stay && ::recv(connection, buffer, sizeof(buffer), 0) > 0) {
+    }
+    ::close(connection);
+  }
+
+  int listener_ = -1;
+  std::string port_;
+  std::thread thread_;
+};
+
+absl::StatusOr<HttpReply> Get(std::string_view reply, bool stay, absl::Duration timeout = absl::Seconds(20)) {
+  OneShotServer server(reply, stay);
+  return HttpGet("127.0.0.1", server.port(), "/health/live", timeout);
+}
+
+TEST(HttpGetTest, ReadsAsMuchAsTheLengthSaysAndNeedsNoEndOfTheConnection) {
+  const auto reply = Get("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 7\r\n\r\nloading", /*stay=*/true);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->status, 503);
+  EXPECT_EQ(reply->body, "loading");
+}
+
+TEST(HttpGetTest, ReadsToTheEndOfTheConnectionWithoutALength) {
+  const auto reply = Get("HTTP/1.1 200 OK\r\n\r\nfine", /*stay=*/false);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->status, 200);
+  EXPECT_EQ(reply->body, "fine");
+}
+
+TEST(HttpGetTest, SaysWhyThereIsNoResponse) {
+  EXPECT_EQ(Get("", false).status().message(), "the connection ended before a response");
+  EXPECT_EQ(Get("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfine", false).status().message(),
+            "the connection ended within a response");
+  EXPECT_EQ(Get("SSH-2.0-OpenSSH\r\n\r\n", false).status().message(), "what came is no HTTP response");
+  EXPECT_EQ(Get("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", false).status().message(),
+            "the response has no valid content-length");
+  EXPECT_EQ(Get("HTTP/1.1 200 OK\r\n\r\n" + std::string(2 << 20, 'x'), true).status().message(),
+            "the response is longer than 1048576 bytes");
+}
+
+TEST(HttpGetTest, EndsWhenTheTimeHasPassed) {
+  const absl::Status status = Get("HTTP/1.1 200 OK\r\n", /*stay=*/true, absl::Milliseconds(50)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(HttpGetTest, NobodyListens) {
+  std::string port;
+  {
+    OneShotServer server("", false);
+    port = server.port();
+    EXPECT_FALSE(HttpGet("127.0.0.1", port, "/health/live", absl::Seconds(20)).ok());
+  }
+  const absl::Status status = HttpGet("127.0.0.1", port, "/health/live", absl::Seconds(20)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(status.message(), "Connection refused");
+}
+
+}  // namespace
+}  // namespace hadal::commands
