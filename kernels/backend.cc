@@ -1,12 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/backend.h"
 
-namespace hadal::kernels {
+#include "absl/strings/str_cat.h"
 
-#define HADAL_CHECK_AND_RUN(Op)                                \
-  absl::Status Backend::Op(const Op##Params& params) {         \
-    if (absl::Status s = Check##Op(params); !s.ok()) return s; \
-    return Do##Op(params);                                     \
+namespace hadal::kernels {
+namespace {
+
+WeightScheme SchemeOf(const WeightView& weight) { return weight.scheme; }
+WeightScheme SchemeOf(const GroupedWeightView& weight) { return weight.each.scheme; }
+
+// For all ops at once, so that no kernel meets a scheme that it does not know.
+template <typename Params>
+absl::Status CheckSupport(const Backend& backend, absl::string_view op, const Params& params) {
+  if constexpr (requires { SchemeOf(params.w); }) {
+    const WeightScheme scheme = SchemeOf(params.w);
+    if (!backend.SupportsWeights(scheme)) {
+      return absl::UnimplementedError(absl::StrCat("backend ", backend.name(), ": ", op,
+                                                   " has no kernel for weights of scheme ", WeightSchemeName(scheme)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+#define HADAL_CHECK_AND_RUN(Op)                                               \
+  absl::Status Backend::Op(const Op##Params& params) {                        \
+    if (absl::Status s = Check##Op(params); !s.ok()) return s;                \
+    if (absl::Status s = CheckSupport(*this, #Op, params); !s.ok()) return s; \
+    return Do##Op(params);                                                    \
   }
 HADAL_FOR_EACH_OP(HADAL_CHECK_AND_RUN)
 #undef HADAL_CHECK_AND_RUN

@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "kernels/ops.h"
 #include "kernels/tensor_view.h"
+#include "kernels/weight_view.h"
 
 namespace hadal::kernels {
 
@@ -78,6 +79,8 @@ class Backend {
   virtual DeviceKind kind() const = 0;
   // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
   virtual bool host_accessible() const = 0;
+  // Whether the ops have kernels for weights of this scheme; every backend has them for plain ones.
+  virtual bool SupportsWeights(WeightScheme scheme) const { return scheme == WeightScheme::kPlain; }
 
   // 64-byte aligned memory, contents undefined. 0 bytes is legal. ResourceExhausted names the size and the budget.
   virtual absl::StatusOr<Buffer> Allocate(int64_t bytes) = 0;
@@ -93,7 +96,7 @@ class Backend {
   virtual absl::Status Synchronize() = 0;
 
   // The ops: absl::Status Gemm(const GemmParams& params), and so on for each row of kernels/ops.h. Each checks its
-  // parameters, then runs.
+  // parameters, then runs. Unimplemented names a weight's scheme for which this backend has no kernels.
 #define HADAL_OP_METHOD(Op) absl::Status Op(const Op##Params& params);
   HADAL_FOR_EACH_OP(HADAL_OP_METHOD)
 #undef HADAL_OP_METHOD

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 namespace hadal::kernels {
 
@@ -58,16 +59,10 @@ struct TensorView {
 
   // Row-major, contiguous.
   TensorView(const void* memory, DType type, std::initializer_list<int64_t> shape)
-      : data(const_cast<void*>(memory)), dtype(type) {
-    for (int64_t size : shape) {
-      if (rank < kMaxRank) sizes[rank++] = size;
-    }
-    int64_t stride = 1;
-    for (int i = rank - 1; i >= 0; --i) {
-      strides[i] = stride;
-      stride *= sizes[i];
-    }
-  }
+      : TensorView(memory, type, shape.begin(), shape.end()) {}
+  // The same from a list; sizes beyond kMaxRank are ignored.
+  TensorView(const void* memory, DType type, const std::vector<int64_t>& shape)
+      : TensorView(memory, type, shape.data(), shape.data() + shape.size()) {}
 
   bool present() const { return rank > 0; }
   int64_t size(int i) const { return sizes[i]; }
@@ -134,6 +129,17 @@ struct TensorView {
 
   // "bf16 [3, 64] strides [128, 1]".
   std::string DebugString() const;
+
+ private:
+  TensorView(const void* memory, DType type, const int64_t* begin, const int64_t* end)
+      : data(const_cast<void*>(memory)), dtype(type) {
+    for (; begin != end && rank < kMaxRank; ++begin) sizes[rank++] = *begin;
+    int64_t stride = 1;
+    for (int i = rank - 1; i >= 0; --i) {
+      strides[i] = stride;
+      stride *= sizes[i];
+    }
+  }
 };
 
 }  // namespace hadal::kernels

@@ -34,6 +34,9 @@ class UniformBackend : public Base {
  public:
   using Base::Base;
 
+  // It runs no kernels itself.
+  bool SupportsWeights(WeightScheme) const override { return true; }
+
  protected:
 #define HADAL_RUN_OP(Op) \
   absl::Status Do##Op(const Op##Params& params) override { return static_cast<Self*>(this)->RunOp(params); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Linear layers of a 1.5B qwen2 model (hidden 1536, intermediate 8960, vocabulary 151936) at decode and prefill row
-// counts.
+// counts, and the experts of DeepSeek-V2-Lite (64 of 1408 x 2048, 6 a token).
 //
 //   gb_s      bytes of weights read a second; the weights rotate through a buffer larger than the caches
 //   gflop_s   2 * m * n * k a second
@@ -88,7 +88,7 @@ void Linear(benchmark::State& state, DType dtype) {
   int64_t next = 0;
   for (auto _ : state) {
     const absl::Status status = backend.Gemm({.x = TensorView(x.data(), dtype, {m, k}),
-                                              .w = TensorView(pool + next * bytes, dtype, {n, k}),
+                                              .w = WeightView::Plain(TensorView(pool + next * bytes, dtype, {n, k})),
                                               .bias = {},
                                               .out = TensorView(out.data(), dtype, {m, n})});
     if (!status.ok()) state.SkipWithError(status.ToString().c_str());
@@ -112,10 +112,46 @@ void Shapes(benchmark::internal::Benchmark* b) {
   }
 }
 
+// `tokens` spread evenly over the experts. gb_s counts the experts that have rows.
+void Bf16Experts(benchmark::State& state) {
+  constexpr int64_t kExperts = 64, kTopK = 6, n = 1408, k = 2048;
+  const int64_t rows = state.range(0) * kTopK;
+  Backend& backend = TheBackend();
+  char* pool = WeightPool();
+  const int64_t bytes = n * k * DTypeBytes(DType::kBF16);
+  std::vector<int64_t> addresses;
+  std::vector<int32_t> start = {0};
+  for (int64_t e = 0; e < kExperts; ++e) {
+    addresses.push_back(reinterpret_cast<int64_t>(pool + e * bytes));
+    start.push_back(static_cast<int32_t>(rows * (e + 1) / kExperts));
+  }
+  Buffer x = *backend.Allocate(rows * k * 2), out = *backend.Allocate(rows * n * 2);
+  (void)backend.Copy(x.data(), pool, x.bytes());
+  for (auto _ : state) {
+    const absl::Status status =
+        backend.GroupedGemm({.x = TensorView(x.data(), DType::kBF16, {rows, k}),
+                             .expert_start = TensorView(start.data(), DType::kI32, {kExperts + 1}),
+                             .w = {.values = TensorView(addresses.data(), DType::kI64, {kExperts}),
+                                   .scales = {},
+                                   .each = WeightView::Plain(TensorView(pool, DType::kBF16, {n, k}))},
+                             .out = TensorView(out.data(), DType::kBF16, {rows, n})});
+    if (!status.ok()) state.SkipWithError(status.ToString().c_str());
+  }
+  const double read = static_cast<double>(std::min(rows, kExperts) * bytes) * static_cast<double>(state.iterations());
+  state.counters["gb_s"] = benchmark::Counter(read / 1e9, benchmark::Counter::kIsRate);
+  state.counters["bw_share"] = benchmark::Counter(read / 1e9 / ReadBandwidth(), benchmark::Counter::kIsRate);
+}
+
 void Bf16Linear(benchmark::State& state) { Linear(state, DType::kBF16); }
 void F16Linear(benchmark::State& state) { Linear(state, DType::kF16); }
 BENCHMARK(Bf16Linear)->Apply(Shapes);
 BENCHMARK(F16Linear)->Apply(Shapes);
+BENCHMARK(Bf16Experts)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond)
+    ->ArgName("tokens")
+    ->RangeMultiplier(8)
+    ->Range(1, 512);
 
 }  // namespace
 }  // namespace hadal::kernels

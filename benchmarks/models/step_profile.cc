@@ -73,7 +73,7 @@ class TimedBackend : public kernels::UniformBackend<TimedBackend> {
   absl::Status RunOp(const Params& params) {
     std::string name = kernels::OpTraits<Params>::kName;
     if constexpr (std::is_same_v<Params, kernels::GemmParams>) {
-      name += " " + std::to_string(params.w.size(0)) + "x" + std::to_string(params.w.size(1));
+      name += " " + std::to_string(params.w.out_features()) + "x" + std::to_string(params.w.in_features());
     }
     const Clock::time_point begin = Clock::now();
     const absl::Status status = (inner_.get()->*kernels::OpTraits<Params>::kMethod)(params);

@@ -49,6 +49,7 @@ void PlainTile(const Context& context, Scratch& scratch, Scratch& x_scratch, con
 }  // namespace
 
 void BatchedGemm(Context& context, const BatchedGemmParams& p) {
+  const TensorView& w = p.w.values;
   const int64_t heads = p.x.size(1), n = p.out.size(2);
   if (p.x.size(0) == 0 || n == 0) return;
   const int64_t pieces = (n + kColumnTile - 1) / kColumnTile;
@@ -59,9 +60,9 @@ void BatchedGemm(Context& context, const BatchedGemmParams& p) {
       const TensorView out = Head(p.out, h).Slice(1, column, columns);
       Scratch& scratch = context.worker_scratch[worker];
       if (p.transpose_w) {
-        TransposedTile(context.table, scratch, Head(p.x, h), p.w.At(h).Slice(1, column, columns), out);
+        TransposedTile(context.table, scratch, Head(p.x, h), w.At(h).Slice(1, column, columns), out);
       } else {
-        PlainTile(context, scratch, context.worker_scratch2[worker], Head(p.x, h), p.w.At(h).Slice(0, column, columns),
+        PlainTile(context, scratch, context.worker_scratch2[worker], Head(p.x, h), w.At(h).Slice(0, column, columns),
                   out);
       }
     }

@@ -55,30 +55,32 @@ absl::StatusOr<bool> CudaBackend::TryCublas(const std::optional<GemmPlan>& plan)
 }
 
 absl::Status CudaBackend::DoGemm(const GemmParams& p) {
+  const TensorView& w = p.w.values;
   if (p.out.numel() == 0) return absl::OkStatus();
   if (absl::StatusOr<bool> done = TryCublas(PlanGemm(p)); !done.ok() || *done) return done.status();
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
-  launch.w = ToView(p.w);
+  launch.w = ToView(w);
   launch.out = ToView(p.out);
   launch.has_bias = p.bias.present();
   if (launch.has_bias) launch.bias = ToView(p.bias);
   launch.accumulate = p.accumulate;
   launch.m = p.x.size(0);
-  launch.n = p.w.size(0);
+  launch.n = w.size(0);
   launch.k = p.x.size(1);
   launch.x_row = p.x.stride(0);
-  launch.w_row = p.w.stride(0);
+  launch.w_row = w.stride(0);
   launch.out_row = p.out.stride(0);
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "gemm");
 }
 
 absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
+  const TensorView& w = p.w.values;
   if (p.out.numel() == 0) return absl::OkStatus();
   if (absl::StatusOr<bool> done = TryCublas(PlanBatchedGemm(p)); !done.ok() || *done) return done.status();
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
-  launch.w = ToView(p.w);
+  launch.w = ToView(w);
   launch.out = ToView(p.out);
   launch.transposed_w = p.transpose_w;
   launch.m = p.x.size(0);
@@ -87,8 +89,8 @@ absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
   launch.n = p.out.size(2);
   launch.x_row = p.x.stride(0);
   launch.x_batch = p.x.stride(1);
-  launch.w_batch = p.w.stride(0);
-  launch.w_row = p.w.stride(1);
+  launch.w_batch = w.stride(0);
+  launch.w_row = w.stride(1);
   launch.out_row = p.out.stride(0);
   launch.out_batch = p.out.stride(1);
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "batched_gemm");
@@ -103,17 +105,17 @@ absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
   }
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
-  launch.w.dtype = p.weight_dtype;
+  launch.w = ToView(p.w.each.values);
   launch.out = ToView(p.out);
   launch.m = p.x.size(0);
   launch.n = p.out.size(1);
   launch.k = p.x.size(1);
   launch.x_row = p.x.stride(0);
-  launch.w_row = p.weight_row_stride > 0 ? p.weight_row_stride : launch.k;
+  launch.w_row = p.w.each.values.stride(0);
   launch.out_row = p.out.stride(0);
   launch.expert_start = p.expert_start.as<const int32_t>();
-  launch.weights = p.weights.as<const int64_t>();
-  launch.experts = p.weights.size(0);
+  launch.weights = p.w.values.as<const int64_t>();
+  launch.experts = p.w.experts();
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "grouped_gemm");
 }
 

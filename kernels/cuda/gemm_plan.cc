@@ -39,7 +39,8 @@ int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride) {
 }
 
 std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
-  if (!TypesPair(p.x.dtype, p.w.dtype, p.out.dtype)) return std::nullopt;
+  const TensorView& w = p.w.values;
+  if (!TypesPair(p.x.dtype, w.dtype, p.out.dtype)) return std::nullopt;
   if (p.bias.present() && p.bias.dtype != p.out.dtype) return std::nullopt;
   GemmPlan plan;
   GemmShape& s = plan.shape;
@@ -48,14 +49,14 @@ std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
   s.has_bias = p.bias.present();
   s.accumulate = p.accumulate;
   s.m = p.x.size(0);
-  s.n = p.w.size(0);
+  s.n = w.size(0);
   s.k = p.x.size(1);
   s.x_row = LeadingDimension(s.m, p.x.stride(0), s.k);
-  s.w_row = LeadingDimension(s.n, p.w.stride(0), s.k);
+  s.w_row = LeadingDimension(s.n, w.stride(0), s.k);
   s.out_row = LeadingDimension(s.m, p.out.stride(0), s.n);
   if (!Complete(s)) return std::nullopt;
   plan.x = p.x.data;
-  plan.w = p.w.data;
+  plan.w = w.data;
   plan.bias = p.bias.data;
   plan.out = p.out.data;
   FillAlignments(plan);
@@ -64,7 +65,8 @@ std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
 }
 
 std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
-  if (!TypesPair(p.x.dtype, p.w.dtype, p.out.dtype)) return std::nullopt;
+  const TensorView& w = p.w.values;
+  if (!TypesPair(p.x.dtype, w.dtype, p.out.dtype)) return std::nullopt;
   GemmPlan plan;
   GemmShape& s = plan.shape;
   s.in = p.x.dtype;
@@ -75,16 +77,16 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
   s.k = p.x.size(2);
   s.n = p.out.size(2);
   s.x_row = LeadingDimension(s.m, p.x.stride(0), s.k);
-  s.w_row = LeadingDimension(p.w.size(1), p.w.stride(1), p.w.size(2));
+  s.w_row = LeadingDimension(w.size(1), w.stride(1), w.size(2));
   s.out_row = LeadingDimension(s.m, p.out.stride(0), s.n);
   if (!Complete(s)) return std::nullopt;
   if (s.batch > 1) {
     s.x_batch = p.x.stride(1);
-    s.w_batch = p.w.stride(0);
+    s.w_batch = w.stride(0);
     s.out_batch = p.out.stride(1);
   }
   plan.x = p.x.data;
-  plan.w = p.w.data;
+  plan.w = w.data;
   plan.out = p.out.data;
   FillAlignments(plan);
   return plan;
@@ -92,21 +94,21 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
 
 std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& p) {
   constexpr int64_t kVector = 8, kLargest = int64_t{1} << 30;  // elements; CUTLASS counts sizes in 32 bits
+  const TensorView& w = p.w.each.values;
   const DType dtype = p.x.dtype;
-  if ((dtype != DType::kBF16 && dtype != DType::kF16) || p.weight_dtype != dtype || p.out.dtype != dtype)
-    return std::nullopt;
+  if ((dtype != DType::kBF16 && dtype != DType::kF16) || w.dtype != dtype || p.out.dtype != dtype) return std::nullopt;
   CutlassGroupedLaunch launch;
   launch.dtype = dtype;
   launch.x = p.x.data;
   launch.out = p.out.data;
   launch.n = p.out.size(1);
   launch.k = p.x.size(1);
-  launch.experts = p.weights.size(0);
+  launch.experts = p.w.experts();
   launch.x_row = p.x.stride(0);
-  launch.w_row = p.weight_row_stride > 0 ? p.weight_row_stride : launch.k;
+  launch.w_row = LeadingDimension(launch.n, w.stride(0), launch.k);
   launch.out_row = p.out.stride(0);
   launch.expert_start = p.expert_start.as<const int32_t>();
-  launch.weights = p.weights.as<const int64_t>();
+  launch.weights = p.w.values.as<const int64_t>();
   if (p.x.size(0) < 1 || launch.n < 1 || launch.k < 1 || launch.experts < 1) return std::nullopt;
   for (int64_t value : {launch.n, launch.k, launch.x_row, launch.w_row, launch.out_row}) {
     if (value % kVector != 0 || value > kLargest) return std::nullopt;

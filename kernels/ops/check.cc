@@ -22,6 +22,15 @@ absl::Status Mismatch(absl::string_view op, absl::string_view name, const std::s
       absl::StrCat(op, ": ", name, ": expected ", expected, ", found ", view.DebugString()));
 }
 
+absl::Status CheckAddresses(absl::string_view op, absl::string_view name, const TensorView& list, int64_t experts) {
+  return FirstError({CheckContiguous(op, name, list, {experts}), CheckDType(op, name, list, DType::kI64)});
+}
+
+absl::Status CheckAbsent(absl::string_view op, absl::string_view name, const TensorView& view, const char* reason) {
+  if (!view.present()) return absl::OkStatus();
+  return Mismatch(op, name, absl::StrCat("none ", reason), view);
+}
+
 }  // namespace
 
 absl::Status CheckShape(absl::string_view op, absl::string_view name, const TensorView& view,
@@ -56,6 +65,27 @@ absl::Status CheckDType(absl::string_view op, absl::string_view name, const Tens
 absl::Status CheckComputeDType(absl::string_view op, absl::string_view name, const TensorView& view) {
   if (!IsComputeDType(view.dtype)) return Mismatch(op, name, "f32, bf16 or f16", view);
   return absl::OkStatus();
+}
+
+absl::Status CheckWeight(absl::string_view op, absl::string_view name, const WeightView& weight,
+                         std::initializer_list<int64_t> sizes) {
+  if (absl::Status s = CheckShape(op, name, weight.values, sizes); !s.ok()) return s;
+  switch (weight.scheme) {
+    case WeightScheme::kPlain:
+      return FirstError({CheckComputeDType(op, name, weight.values),
+                         CheckAbsent(op, absl::StrCat(name, ".scales"), weight.scales, "with scheme plain")});
+  }
+  return absl::InvalidArgumentError(absl::StrCat(op, ": ", name, ": unknown scheme ", static_cast<int>(weight.scheme)));
+}
+
+absl::Status CheckGroupedWeight(absl::string_view op, absl::string_view name, const GroupedWeightView& weight,
+                                int64_t in_features) {
+  if (absl::Status s = CheckAddresses(op, absl::StrCat(name, ".values"), weight.values, kAnySize); !s.ok()) return s;
+  const std::string scales = absl::StrCat(name, ".scales");
+  return FirstError({weight.each.scales.present()
+                         ? CheckAddresses(op, scales, weight.scales, weight.experts())
+                         : CheckAbsent(op, scales, weight.scales, "for weights without scales"),
+                     CheckWeight(op, absl::StrCat(name, ".each"), weight.each, {kAnySize, in_features})});
 }
 
 absl::Status CheckPositive(absl::string_view op, absl::string_view name, int64_t value) {

@@ -11,18 +11,15 @@ absl::Status CheckGemm(const GemmParams& p) {
       !s.ok()) {
     return s;
   }
-  if (absl::Status s = FirstError({CheckShape(op, "w", p.w, {kAnySize, p.x.size(1)}), CheckComputeDType(op, "w", p.w)});
-      !s.ok()) {
-    return s;
-  }
+  if (absl::Status s = CheckWeight(op, "w", p.w, {kAnySize, p.x.size(1)}); !s.ok()) return s;
+  const int64_t n = p.w.out_features();
   if (p.bias.present()) {
-    if (absl::Status s =
-            FirstError({CheckShape(op, "bias", p.bias, {p.w.size(0)}), CheckComputeDType(op, "bias", p.bias)});
+    if (absl::Status s = FirstError({CheckShape(op, "bias", p.bias, {n}), CheckComputeDType(op, "bias", p.bias)});
         !s.ok()) {
       return s;
     }
   }
-  return FirstError({CheckShape(op, "out", p.out, {p.x.size(0), p.w.size(0)}), CheckComputeDType(op, "out", p.out)});
+  return FirstError({CheckShape(op, "out", p.out, {p.x.size(0), n}), CheckComputeDType(op, "out", p.out)});
 }
 
 absl::Status CheckBatchedGemm(const BatchedGemmParams& p) {
@@ -34,9 +31,9 @@ absl::Status CheckBatchedGemm(const BatchedGemmParams& p) {
     return s;
   }
   const int64_t tokens = p.x.size(0), heads = p.x.size(1), k = p.x.size(2), n = p.out.size(2);
+  const int64_t rows = p.transpose_w ? k : n, columns = p.transpose_w ? n : k;
   return FirstError(
-      {CheckShape(op, "out", p.out, {tokens, heads, n}), CheckComputeDType(op, "w", p.w),
-       p.transpose_w ? CheckShape(op, "w", p.w, {heads, k, n}) : CheckShape(op, "w", p.w, {heads, n, k})});
+      {CheckShape(op, "out", p.out, {tokens, heads, n}), CheckWeight(op, "w", p.w, {heads, rows, columns})});
 }
 
 }  // namespace hadal::kernels

@@ -5,24 +5,21 @@
 
 #include "absl/status/status.h"
 #include "kernels/tensor_view.h"
+#include "kernels/weight_view.h"
 
 namespace hadal::kernels {
 
 // One gemm per expert over rows sorted by expert: out[r] = W_e * x[r] for expert_start[e] <= r < expert_start[e+1].
 //
-// The weights are given by address, so that each expert's matrix stays where it is (on the CPU: inside the mapped
-// checkpoint). weights[e] is the device address of expert e's row-major [n, k] matrix of type weight_dtype with
-// weight_row_stride elements between rows; all of one shape. The address of an expert without rows is not followed.
-// Rows outside [expert_start[0], expert_start[experts]) are left alone. Types, rounding and tolerance as for gemm.
-// A device may need addresses that are multiples of 16 when n, k and all row strides are multiples of 8; one that is not then
-// fails the device (Internal). out must not overlap x.
+// The weights are given by address (GroupedWeightView); the address of an expert without rows is not followed. Rows
+// outside [expert_start[0], expert_start[experts]) are left alone. Types, strides, rounding and tolerance as for gemm.
+// A device may need addresses that are multiples of 16 when n, k and all row strides are multiples of 8; one that is
+// not then fails the device (Internal). out must not overlap x.
 struct GroupedGemmParams {
   TensorView x;             // [rows, k], row stride free
   TensorView expert_start;  // i32 [experts + 1], contiguous, rising, last <= rows (trusted: moe_permute made it)
-  TensorView weights;       // i64 [experts], contiguous: addresses
+  GroupedWeightView w;      // experts of [n, k]
   TensorView out;           // [rows, n], written, row stride free
-  DType weight_dtype = DType::kBF16;
-  int64_t weight_row_stride = 0;  // 0: k
 };
 
 absl::Status CheckGroupedGemm(const GroupedGemmParams& params);

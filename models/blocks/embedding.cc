@@ -19,7 +19,7 @@ absl::StatusOr<TokenEmbedding> TokenEmbedding::Load(const LoadContext& context, 
 
 absl::Status TokenEmbedding::Forward(kernels::Backend& backend, const kernels::TensorView& ids,
                                      const kernels::TensorView& out) const {
-  return backend.Embedding({.ids = ids, .table = table_.view, .out = out});
+  return backend.Embedding({.ids = ids, .table = table_.view(), .out = out});
 }
 
 absl::StatusOr<LmHead> LmHead::Load(const LoadContext& context, const std::string& norm_name,

@@ -9,7 +9,8 @@
 namespace hadal::models {
 namespace {
 
-int64_t Address(const kernels::TensorView& view) { return static_cast<int64_t>(reinterpret_cast<intptr_t>(view.data)); }
+using kernels::TensorView;
+using kernels::WeightView;
 
 checkpoint::TensorSpec Weight(const std::string& prefix, int64_t expert, const std::string& part,
                               const GroupedLinear::Shape& shape) {
@@ -21,58 +22,63 @@ checkpoint::TensorSpec Weight(const std::string& prefix, int64_t expert, const s
 
 absl::StatusOr<GroupedLinear> GroupedLinear::Load(const LoadContext& context, const std::string& prefix,
                                                   const std::vector<std::string>& parts, const Shape& shape) {
-  const int64_t experts = shape.experts;
   GroupedLinear grouped;
-  grouped.dtype_ = context.dtype();
-  std::vector<std::vector<int64_t>> addresses;  // [parts][experts]
+  std::vector<std::vector<WeightView>> weights;  // [parts][experts]
   if (context.backend.host_accessible()) {
     for (const std::string& part : parts) {
-      std::vector<int64_t>& list = addresses.emplace_back();
-      for (int64_t e = 0; e < experts; ++e) {
+      std::vector<WeightView>& experts = weights.emplace_back();
+      for (int64_t e = 0; e < shape.experts; ++e) {
         HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weight, context.loader.Take(Weight(prefix, e, part, shape)));
-        list.push_back(Address(weight.view));
+        experts.push_back(weight.weight);
         grouped.weights_.push_back(std::move(weight));
       }
-      grouped.parts_.push_back({shape.out, {}});
     }
   } else {
-    std::vector<std::vector<checkpoint::TensorSpec>> groups(experts);
-    for (int64_t e = 0; e < experts; ++e) {
+    std::vector<std::vector<checkpoint::TensorSpec>> groups(shape.experts);
+    for (int64_t e = 0; e < shape.experts; ++e) {
       for (const std::string& part : parts) groups[e].push_back(Weight(prefix, e, part, shape));
     }
-    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor weights, context.loader.TakeGroups(groups));  // [experts, out, in]
-    std::vector<int64_t>& list = addresses.emplace_back();
-    for (int64_t e = 0; e < experts; ++e) list.push_back(Address(weights.view.At(e)));
-    grouped.parts_.push_back({weights.view.size(1), {}});
-    grouped.weights_.push_back(std::move(weights));
+    HADAL_ASSIGN_OR_RETURN(checkpoint::LoadedTensor joined, context.loader.TakeGroups(groups));  // [experts, out, in]
+    std::vector<WeightView>& experts = weights.emplace_back();
+    for (int64_t e = 0; e < shape.experts; ++e) experts.push_back(joined.weight.At(e));
+    grouped.weights_.push_back(std::move(joined));
   }
-  return FromAddresses(context, std::move(grouped), addresses);
-}
-
-absl::StatusOr<GroupedLinear> GroupedLinear::FromAddresses(const LoadContext& context, GroupedLinear grouped,
-                                                           const std::vector<std::vector<int64_t>>& addresses) {
-  const int64_t experts = static_cast<int64_t>(addresses[0].size());
-  const int64_t bytes = experts * kernels::DTypeBytes(kernels::DType::kI64);
-  HADAL_ASSIGN_OR_RETURN(grouped.addresses_,
-                         context.backend.Allocate(bytes * static_cast<int64_t>(grouped.parts_.size())));
-  for (size_t i = 0; i < grouped.parts_.size(); ++i) {
-    char* target = static_cast<char*>(grouped.addresses_.data()) + static_cast<int64_t>(i) * bytes;
-    HADAL_RETURN_IF_ERROR(context.backend.Upload(target, addresses[i].data(), bytes));
-    grouped.parts_[i].addresses = kernels::TensorView(target, kernels::DType::kI64, {experts});
-  }
+  HADAL_RETURN_IF_ERROR(grouped.ListAddresses(context.backend, weights));
   return grouped;
 }
 
-absl::Status GroupedLinear::Forward(kernels::Backend& backend, const kernels::TensorView& x,
-                                    const kernels::TensorView& expert_start, const kernels::TensorView& out) const {
+absl::Status GroupedLinear::ListAddresses(kernels::Backend& backend,
+                                          const std::vector<std::vector<WeightView>>& parts) {
+  size_t count = 0;
+  for (const std::vector<WeightView>& experts : parts) {
+    count += experts.size() * (experts.front().scales.present() ? 2 : 1);
+  }
+  const auto bytes = static_cast<int64_t>(count * sizeof(int64_t));
+  HADAL_ASSIGN_OR_RETURN(addresses_, backend.Allocate(bytes));
+  std::vector<int64_t> addresses;
+  // Appends the list of one operand and returns where it will lie on the device.
+  const auto list = [&](const std::vector<WeightView>& experts, TensorView WeightView::*operand) {
+    if (!(experts.front().*operand).present()) return TensorView();
+    const int64_t* begin = static_cast<const int64_t*>(addresses_.data()) + addresses.size();
+    for (const WeightView& weight : experts) addresses.push_back(reinterpret_cast<intptr_t>((weight.*operand).data));
+    return TensorView(begin, kernels::DType::kI64, {static_cast<int64_t>(experts.size())});
+  };
+  for (const std::vector<WeightView>& experts : parts) {
+    parts_.push_back({.values = list(experts, &WeightView::values),
+                      .scales = list(experts, &WeightView::scales),
+                      .each = experts.front()});
+  }
+  return backend.Upload(addresses_.data(), addresses.data(), bytes);
+}
+
+absl::Status GroupedLinear::Forward(kernels::Backend& backend, const TensorView& x, const TensorView& expert_start,
+                                    const TensorView& out) const {
   int64_t column = 0;
-  for (const Part& part : parts_) {
-    HADAL_RETURN_IF_ERROR(backend.GroupedGemm({.x = x,
-                                               .expert_start = expert_start,
-                                               .weights = part.addresses,
-                                               .out = out.Slice(1, column, part.out_features),
-                                               .weight_dtype = dtype_}));
-    column += part.out_features;
+  for (const kernels::GroupedWeightView& part : parts_) {
+    const int64_t columns = part.each.out_features();
+    HADAL_RETURN_IF_ERROR(
+        backend.GroupedGemm({.x = x, .expert_start = expert_start, .w = part, .out = out.Slice(1, column, columns)}));
+    column += columns;
   }
   return absl::OkStatus();
 }

@@ -32,18 +32,12 @@ class GroupedLinear {
                        const kernels::TensorView& out) const;
 
  private:
-  struct Part {
-    int64_t out_features = 0;
-    kernels::TensorView addresses;  // i64 [experts] in addresses_
-  };
+  // Puts the addresses of each part's weights on the device and fills parts_.
+  absl::Status ListAddresses(kernels::Backend& backend, const std::vector<std::vector<kernels::WeightView>>& parts);
 
-  static absl::StatusOr<GroupedLinear> FromAddresses(const LoadContext& context, GroupedLinear grouped,
-                                                     const std::vector<std::vector<int64_t>>& addresses);
-
-  kernels::DType dtype_ = kernels::DType::kBF16;
   std::vector<checkpoint::LoadedTensor> weights_;
   kernels::Buffer addresses_;
-  std::vector<Part> parts_;
+  std::vector<kernels::GroupedWeightView> parts_;  // their lists lie in addresses_
 };
 
 }  // namespace hadal::models

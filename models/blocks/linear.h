@@ -33,8 +33,8 @@ class Linear {
   // x [rows, in], out [rows, out]; row strides are free.
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
 
-  int64_t out_features() const { return weight_.view.size(0); }
-  const kernels::TensorView& weight() const { return weight_.view; }
+  int64_t out_features() const { return weight_.weight.out_features(); }
+  const kernels::WeightView& weight() const { return weight_.weight; }
 
  private:
   checkpoint::LoadedTensor weight_;

@@ -10,17 +10,8 @@
 #include "models/status_macros.h"
 
 namespace hadal::models {
-namespace {
 
 using kernels::TensorView;
-
-// kv_b_proj [heads * (nope + v), c] seen as [heads, nope + v, c].
-TensorView ByHead(const TensorView& kv_b, int64_t heads) {
-  const int64_t rows = kv_b.size(0) / heads;
-  return TensorView(kv_b.data, kv_b.dtype, {heads, rows, kv_b.size(1)});
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(
     const LoadContext& context, const config::MlaConfig& config, const std::string& name, int64_t layer,
@@ -136,13 +127,13 @@ absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun&
                                     const TensorView& selected, const TensorView& attn_output) const {
   kernels::Backend& backend = context.backend;
   const Arena::Scope scope(context.arena);
-  const TensorView up = ByHead(kv_b_proj_.weight(), config_.heads);
+  const kernels::WeightView up = kv_b_proj_.weight().SplitRows(config_.heads);  // [heads, nope + v, kv_lora_rank]
   const int64_t nope = config_.qk_nope_head_dim;
 
   HADAL_ASSIGN_OR_RETURN(const TensorView q_lat,
                          context.arena.Take(dtype_, {run.token_count, config_.heads, config_.kv_lora_rank}));
   HADAL_RETURN_IF_ERROR(
-      backend.BatchedGemm({.x = q.Slice(2, 0, nope), .w = up.Slice(1, 0, nope), .out = q_lat, .transpose_w = true}));
+      backend.BatchedGemm({.x = q.Slice(2, 0, nope), .w = up.Rows(0, nope), .out = q_lat, .transpose_w = true}));
   HADAL_ASSIGN_OR_RETURN(const TensorView o_lat,
                          context.arena.Take(dtype_, {run.token_count, config_.heads, config_.kv_lora_rank}));
   HADAL_RETURN_IF_ERROR(backend.MlaAttention({.q_lat = q_lat,
@@ -152,7 +143,7 @@ absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun&
                                               .batch = run.ragged,
                                               .scale = scale_,
                                               .selected = selected}));
-  return backend.BatchedGemm({.x = o_lat, .w = up.Slice(1, nope, config_.v_head_dim), .out = attn_output});
+  return backend.BatchedGemm({.x = o_lat, .w = up.Rows(nope, config_.v_head_dim), .out = attn_output});
 }
 
 absl::Status MlaAttention::Expanded(const ForwardContext& context, const MlaRun& run, const TensorView& q,

@@ -89,10 +89,10 @@ absl::Status Moe::Route(const ForwardContext& context, const TensorView& x, cons
   const Arena::Scope scope(context.arena);
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, context.arena.Take(DType::kF32, {x.size(0), config_.routed_experts}));
   HADAL_RETURN_IF_ERROR(router_.Forward(context.backend, x, logits));
-  const bool hashed = expert_table_.view.present();
+  const bool hashed = expert_table_.view().present();
   return context.backend.MoeRoute({.logits = logits,
-                                   .correction_bias = correction_bias_.view,
-                                   .expert_table = expert_table_.view,
+                                   .correction_bias = correction_bias_.view(),
+                                   .expert_table = expert_table_.view(),
                                    .token_ids = hashed ? context.batch.token_ids : TensorView(),
                                    .ids = ids,
                                    .weights = weights,

@@ -15,8 +15,11 @@ absl::StatusOr<RmsNorm> RmsNorm::Load(const LoadContext& context, const std::str
 
 absl::Status RmsNorm::Forward(kernels::Backend& backend, const kernels::TensorView& x,
                               const kernels::TensorView& out) const {
-  return backend.RmsNorm(
-      {.x = x, .weight = weight_.view, .out = out, .eps = eps_, .float32_product = product_ == NormProduct::kFloat32});
+  return backend.RmsNorm({.x = x,
+                          .weight = weight_.view(),
+                          .out = out,
+                          .eps = eps_,
+                          .float32_product = product_ == NormProduct::kFloat32});
 }
 
 absl::Status RmsNorm::AddAndForward(kernels::Backend& backend, const kernels::TensorView& delta,
@@ -24,7 +27,7 @@ absl::Status RmsNorm::AddAndForward(kernels::Backend& backend, const kernels::Te
   if (!delta.present()) return Forward(backend, residual, out);
   return backend.RmsNorm({.x = delta,
                           .residual = residual,
-                          .weight = weight_.view,
+                          .weight = weight_.view(),
                           .out = out,
                           .eps = eps_,
                           .float32_product = product_ == NormProduct::kFloat32});
@@ -48,7 +51,7 @@ absl::StatusOr<LayerNorm> LayerNorm::Load(const LoadContext& context, const std:
 
 absl::Status LayerNorm::Forward(kernels::Backend& backend, const kernels::TensorView& x,
                                 const kernels::TensorView& out) const {
-  return backend.LayerNorm({.x = x, .weight = weight_.view, .bias = bias_.view, .out = out, .eps = eps_});
+  return backend.LayerNorm({.x = x, .weight = weight_.view(), .bias = bias_.view(), .out = out, .eps = eps_});
 }
 
 }  // namespace hadal::models

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/tensor_view.h"
+#include "kernels/weight_view.h"
 #include "models/checkpoint/tensor_spec.h"
 
 namespace hadal::checkpoint {
@@ -13,9 +13,11 @@ namespace hadal::checkpoint {
 // A tensor that the backend can compute with, and what keeps its memory alive (a file mapping or a backend buffer).
 // Contiguous, read-only. Copyable; the memory goes when the last copy goes. The backend must outlive it.
 struct LoadedTensor {
-  kernels::TensorView view;
+  kernels::WeightView weight;  // plain for all that is no matrix: norms, biases, tables
   std::shared_ptr<const void> storage;
-  bool zero_copy = false;  // the view lies in the file's mapping
+  bool zero_copy = false;  // the values lie in the file's mapping
+
+  const kernels::TensorView& view() const { return weight.values; }
 };
 
 // Where the blocks of a network take their parameters from. A block declares each one where it takes it, and nowhere
@@ -27,7 +29,7 @@ class ParameterLoader {
 
   virtual kernels::DType compute_dtype() const = 0;
 
-  // The parameter in its declared shape, in KeptDType of its role.
+  // The parameter in its declared shape, as KeptWeight of its role.
   virtual absl::StatusOr<LoadedTensor> Take(const TensorSpec& spec) = 0;
 
   // Matrices of equal columns one below the other, [sum of rows, columns], or vectors end to end. One role for all.

@@ -6,7 +6,6 @@
 namespace hadal::checkpoint {
 namespace {
 
-using kernels::DTypeBytes;
 using kernels::TensorView;
 
 // Views of recorded parameters point here: not null, since a null view is an absent one.
@@ -49,16 +48,9 @@ absl::Status RecordingLoader::Record(const TensorSpec& spec) {
 }
 
 LoadedTensor RecordingLoader::WithoutMemory(TensorRole role, const std::vector<int64_t>& shape) const {
-  LoadedTensor tensor;
-  TensorView& view = tensor.view;
-  view.data = const_cast<char*>(&kNoMemory);
-  view.dtype = KeptDType(role, compute_dtype_);
-  view.rank = static_cast<int>(shape.size());
-  int64_t stride = 1;
-  for (int i = view.rank - 1; i >= 0; --i) {
-    view.sizes[i] = shape[static_cast<size_t>(i)];
-    view.strides[i] = stride;
-    stride *= view.sizes[i];
+  LoadedTensor tensor{.weight = KeptWeight(role, shape, compute_dtype_)};
+  for (TensorView* part : {&tensor.weight.values, &tensor.weight.scales}) {
+    if (part->present()) part->data = const_cast<char*>(&kNoMemory);
   }
   return tensor;
 }
@@ -100,7 +92,7 @@ ParameterTotals CountParameters(const std::vector<TensorSpec>& specs, kernels::D
   for (const TensorSpec& spec : specs) {
     const int64_t elements = spec.elements();
     totals.parameters += elements;
-    totals.bytes += elements * DTypeBytes(KeptDType(spec.role, compute_dtype));
+    totals.bytes += KeptWeight(spec.role, spec.shape, compute_dtype).bytes();
     if (spec.role == TensorRole::kExpert) {
       expert_elements += elements;
     } else if (IsMultiplied(spec.role)) {

@@ -22,6 +22,10 @@ kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype) {
   return compute_dtype;
 }
 
+kernels::WeightView KeptWeight(TensorRole role, const std::vector<int64_t>& shape, kernels::DType compute_dtype) {
+  return kernels::WeightView::Plain(kernels::TensorView(nullptr, KeptDType(role, compute_dtype), shape));
+}
+
 bool IsIgnorableTensor(const config::ModelConfig& config, absl::string_view name) {
   if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
   if (std::holds_alternative<config::HybridAttentionConfig>(config.attention)) return IsDeepseekV4MtpTensor(name);

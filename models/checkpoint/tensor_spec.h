@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "kernels/tensor_view.h"
+#include "kernels/weight_view.h"
 #include "models/config/config.h"
 
 namespace hadal::checkpoint {
@@ -39,6 +39,10 @@ struct TensorSpec {
 
 // The type a tensor of this role is kept in for a compute type.
 kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype);
+
+// How a tensor of this role and shape is kept for a compute type: its scheme, with contiguous values and scales that
+// have no memory yet (null).
+kernels::WeightView KeptWeight(TensorRole role, const std::vector<int64_t>& shape, kernels::DType compute_dtype);
 
 // Tensors that may be in a checkpoint and are ignored: rotary_emb.inv_freq of old ones, lm_head.weight of tied ones
 // and the layers for multi-token prediction (mtp.* of DeepSeek-V4).

@@ -19,6 +19,7 @@ namespace hadal::checkpoint {
 using kernels::DType;
 using kernels::DTypeBytes;
 using kernels::TensorView;
+using kernels::WeightView;
 
 namespace {
 
@@ -33,20 +34,6 @@ struct Chunk {
   int64_t count = 0;
   int64_t target_row = 0;
 };
-
-TensorView MakeView(const void* data, DType dtype, const std::vector<int64_t>& shape) {
-  TensorView view;
-  view.data = const_cast<void*>(data);
-  view.dtype = dtype;
-  view.rank = static_cast<int>(shape.size());
-  int64_t stride = 1;
-  for (int i = view.rank - 1; i >= 0; --i) {
-    view.sizes[i] = shape[static_cast<size_t>(i)];
-    view.strides[i] = stride;
-    stride *= view.sizes[i];
-  }
-  return view;
-}
 
 std::vector<RowRange> WholeTensors(const std::vector<TensorSpec>& specs) {
   std::vector<RowRange> ranges;
@@ -109,7 +96,7 @@ std::optional<LoadedTensor> WeightLoader::State::TryInPlace(const WeightAssembly
   const int64_t alignment = std::max(options.zero_copy_alignment_bytes, DTypeBytes(dtype));
   if (reinterpret_cast<uintptr_t>(begin) % static_cast<uintptr_t>(alignment) != 0) return std::nullopt;
   zero_copy_bytes += end - begin;
-  return LoadedTensor{MakeView(begin, dtype, shape), file, true};
+  return LoadedTensor{WeightView::Plain(TensorView(begin, dtype, shape)), file, true};
 }
 
 absl::StatusOr<kernels::Buffer> WeightLoader::State::Allocate(int64_t bytes, absl::string_view what) {
@@ -202,7 +189,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& ass
     absl::Status status = Write(assembly, dtype, static_cast<std::byte*>(storage->data()));
     if (!status.ok()) return status;
     const void* data = storage->data();
-    tensor = LoadedTensor{MakeView(data, dtype, shape), std::move(storage), false};
+    tensor = LoadedTensor{WeightView::Plain(TensorView(data, dtype, shape)), std::move(storage), false};
   }
   Report(assembly.stored_bytes);
   return *std::move(tensor);
@@ -322,7 +309,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadExpertTable(absl::string_view nam
   }
   state_->Report(table->stored_bytes);
   const void* data = storage->data();
-  return LoadedTensor{MakeView(data, DType::kI32, table->shape), std::move(storage), false};
+  return LoadedTensor{WeightView::Plain(TensorView(data, DType::kI32, table->shape)), std::move(storage), false};
 }
 
 absl::StatusOr<LoadedTensor> WeightLoader::LoadHeads(absl::string_view name, int64_t heads, int64_t head_rows,
@@ -360,7 +347,7 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view
   }
   state_->Report(assembly->stored_bytes);
   const void* data = storage->data();
-  return LoadedTensor{MakeView(data, dtype, {heads, rank, width}), std::move(storage), false};
+  return LoadedTensor{WeightView::Plain(TensorView(data, dtype, {heads, rank, width})), std::move(storage), false};
 }
 
 }  // namespace hadal::checkpoint

@@ -33,7 +33,7 @@ EVERYWHERE = ("base/",)
 RULES = {
     "base/": (("base/",), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/": (("kernels/",), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
-    "kernels/ops/": (("kernels/ops/", "kernels/tensor_view.h", "kernels/half.h", "kernels/dtype.h"),
+    "kernels/ops/": (("kernels/ops/", "kernels/tensor_view.h", "kernels/weight_view.h", "kernels/half.h"),
                      TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/reference/": (("kernels/reference/", "kernels/ops/", "kernels/*.h"), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/cpu/": (("kernels/cpu/", "kernels/ops/", "kernels/*.h"), TORCH + CUDA + JSON + SERVER_LIBRARIES),

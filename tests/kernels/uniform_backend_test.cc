@@ -22,7 +22,12 @@ class RecordingBackend final : public UniformBackend<RecordingBackend, HostBacke
   absl::string_view name() const override { return "recording"; }
   std::string description() const override { return "recording"; }
 
+  bool SupportsWeights(WeightScheme scheme) const override {
+    return has_kernels && UniformBackend::SupportsWeights(scheme);
+  }
+
   std::vector<std::string> ops;
+  bool has_kernels = true;
 
  private:
   friend UniformBackend<RecordingBackend, HostBackend>;
@@ -55,6 +60,35 @@ TEST(UniformBackendTest, RunsCheckedOpsThroughOneFunction) {
   EXPECT_EQ(backend.Cast({row, other}), absl::OkStatus());
   EXPECT_EQ(backend.SiluMul({row, row, other}), absl::OkStatus());
   EXPECT_THAT(backend.ops, ElementsAre("Cast", "SiluMul"));
+}
+
+TEST(UniformBackendTest, AWeightWhoseSchemeHasNoKernelIsRefusedByName) {
+  RecordingBackend backend;
+  const std::vector<float> values(64);
+  const std::vector<int64_t> addresses(2);
+  const TensorView rows(values.data(), DType::kF32, {3, 4}), heads(values.data(), DType::kF32, {3, 2, 4});
+  const WeightView matrix = WeightView::Plain(TensorView(values.data(), DType::kF32, {4, 4}));
+  const GemmParams gemm{.x = rows, .w = matrix, .bias = {}, .out = rows};
+  const BatchedGemmParams batched{
+      .x = heads, .w = WeightView::Plain(TensorView(values.data(), DType::kF32, {2, 4, 4})), .out = heads};
+  const GroupedGemmParams grouped{
+      .x = rows,
+      .expert_start = TensorView(values.data(), DType::kI32, {3}),
+      .w = {.values = TensorView(addresses.data(), DType::kI64, {2}), .scales = {}, .each = matrix},
+      .out = rows};
+  for (const bool has_kernels : {true, false}) {
+    backend.has_kernels = has_kernels;
+    const auto expected = [&](const char* op) {
+      return has_kernels ? absl::OkStatus()
+                         : absl::UnimplementedError(std::string("backend recording: ") + op +
+                                                    " has no kernel for weights of scheme plain");
+    };
+    EXPECT_EQ(backend.Gemm(gemm), expected("Gemm"));
+    EXPECT_EQ(backend.BatchedGemm(batched), expected("BatchedGemm"));
+    EXPECT_EQ(backend.GroupedGemm(grouped), expected("GroupedGemm"));
+    EXPECT_EQ(backend.Cast({rows, rows}), absl::OkStatus());
+  }
+  EXPECT_THAT(backend.ops, ElementsAre("Gemm", "BatchedGemm", "GroupedGemm", "Cast", "Cast"));
 }
 
 }  // namespace

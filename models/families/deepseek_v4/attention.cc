@@ -106,7 +106,7 @@ absl::Status V4Attention::Attend(const ForwardContext& context, const TensorView
   const V4Caches& caches = *shared_.caches;
   kernels::HybridAttentionParams params = {.q = q,
                                            .window = caches.Rows(V4Cache::kWindow, layer_),
-                                           .sink = sink_.view,
+                                           .sink = sink_.view(),
                                            .out = attn_output,
                                            .window_batch = context.batch.window_ragged,
                                            .batch = context.batch.ragged,
@@ -159,11 +159,9 @@ absl::Status V4Attention::Forward(const ForwardContext& context, const TensorVie
   HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, Rotated(output_by_head), {},
                                      kernels::RopeLayout::kInterleaved, /*inverse=*/true));
   HADAL_ASSIGN_OR_RETURN(const TensorView low, arena.Take(dtype_, {tokens, config_.o_groups * config_.o_lora_rank}));
-  const int64_t group_width = config_.heads / config_.o_groups * config_.head_dim;
-  HADAL_RETURN_IF_ERROR(backend.BatchedGemm(
-      {.x = attn_output.SplitLast(group_width),
-       .w = TensorView(out_a_.view.data, out_a_.view.dtype, {config_.o_groups, config_.o_lora_rank, group_width}),
-       .out = low.SplitLast(config_.o_lora_rank)}));
+  HADAL_RETURN_IF_ERROR(backend.BatchedGemm({.x = attn_output.SplitLast(out_a_.weight.in_features()),
+                                             .w = out_a_.weight.SplitRows(config_.o_groups),
+                                             .out = low.SplitLast(config_.o_lora_rank)}));
   return out_b_.Forward(backend, low, out);
 }
 

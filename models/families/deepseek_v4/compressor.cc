@@ -49,7 +49,7 @@ absl::Status V4Compressor::MakeEntries(const ForwardContext& context, const Tens
   HADAL_ASSIGN_OR_RETURN(const TensorView pooled, context.arena.Take(DType::kF32, {entries, width}));
   HADAL_RETURN_IF_ERROR(backend.CompressPool({.rows = target.inputs,
                                               .step_rows = rows,
-                                              .position_bias = position_bias_.view,
+                                              .position_bias = position_bias_.view(),
                                               .sequences = target.entries.sequences,
                                               .entries = target.entries.numbers,
                                               .out = pooled,

@@ -32,14 +32,14 @@ absl::Status HyperConnection::Collapse(const ForwardContext& context, const Tens
                                        const Mix& mix) const {
   const Arena::Scope scope(context.arena);
   const int64_t tokens = streams.size(0);
-  HADAL_ASSIGN_OR_RETURN(const TensorView mixes, context.arena.Take(DType::kF32, {tokens, fn_.view.size(0)}));
+  HADAL_ASSIGN_OR_RETURN(const TensorView mixes, context.arena.Take(DType::kF32, {tokens, fn_.weight.out_features()}));
   // The norm of the streams is one factor of a token, so it can follow the product.
   const TensorView flat(streams.data, streams.dtype, {tokens, streams.size(1) * streams.size(2)});
-  HADAL_RETURN_IF_ERROR(context.backend.Gemm({.x = flat, .w = fn_.view, .out = mixes}));
+  HADAL_RETURN_IF_ERROR(context.backend.Gemm({.x = flat, .w = fn_.weight, .out = mixes}));
   return context.backend.HyperCollapse({.streams = streams,
                                         .mixes = mixes,
-                                        .base = base_.view,
-                                        .scale = scale_.view,
+                                        .base = base_.view(),
+                                        .scale = scale_.view(),
                                         .out = out,
                                         .post = mix.post,
                                         .comb = mix.comb,

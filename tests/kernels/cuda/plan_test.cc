@@ -63,7 +63,7 @@ TEST(StagingPlanTest, LiveRegionsNeverOverlap) {
 TEST(GemmPlanTest, TakesEqualTypesWithTheirOwnOrFloatOutput) {
   const auto plan = [](DType x, DType w, DType out) {
     return PlanGemm({.x = TensorView(Address(256), x, {3, 64}),
-                     .w = TensorView(Address(256), w, {8, 64}),
+                     .w = WeightView::Plain(TensorView(Address(256), w, {8, 64})),
                      .bias = {},
                      .out = TensorView(Address(256), out, {3, 8})})
         .has_value();
@@ -79,7 +79,7 @@ TEST(GemmPlanTest, ReadsShapeStridesAndAlignment) {
   TensorView x(Address(4096 + 32), DType::kBF16, {3, 64});
   x.strides[0] = 96;
   const auto plan = PlanGemm({.x = x,
-                              .w = TensorView(Address(4096), DType::kBF16, {8, 64}),
+                              .w = WeightView::Plain(TensorView(Address(4096), DType::kBF16, {8, 64})),
                               .bias = TensorView(Address(4096 + 16), DType::kBF16, {8}),
                               .out = TensorView(Address(4096), DType::kBF16, {3, 8}),
                               .accumulate = true});
@@ -98,7 +98,7 @@ TEST(GemmPlanTest, ReadsShapeStridesAndAlignment) {
 
 TEST(GemmPlanTest, LeavesWhatCublasCannotTake) {
   GemmParams p{.x = TensorView(Address(256), DType::kBF16, {3, 64}),
-               .w = TensorView(Address(256), DType::kBF16, {8, 64}),
+               .w = WeightView::Plain(TensorView(Address(256), DType::kBF16, {8, 64})),
                .bias = TensorView(Address(256), DType::kF32, {8}),
                .out = TensorView(Address(256), DType::kBF16, {3, 8})};
   EXPECT_FALSE(PlanGemm(p).has_value());  // a bias of another type
@@ -111,7 +111,7 @@ TEST(GemmPlanTest, LeavesWhatCublasCannotTake) {
   p.x.strides[0] = 32;  // rows overlap
   EXPECT_FALSE(PlanGemm(p).has_value());
   p.x = TensorView(Address(256), DType::kBF16, {3, 0});
-  p.w = TensorView(Address(256), DType::kBF16, {8, 0});
+  p.w = WeightView::Plain(TensorView(Address(256), DType::kBF16, {8, 0}));
   EXPECT_FALSE(PlanGemm(p).has_value());  // k = 0: only the bias is left
 }
 
@@ -119,7 +119,7 @@ TEST(GemmPlanTest, ASingleRowsStrideDoesNotMatter) {
   TensorView x(Address(256), DType::kF32, {1, 64});
   x.strides[0] = 1;
   const auto plan = PlanGemm({.x = x,
-                              .w = TensorView(Address(256), DType::kF32, {8, 64}),
+                              .w = WeightView::Plain(TensorView(Address(256), DType::kF32, {8, 64})),
                               .bias = {},
                               .out = TensorView(Address(256), DType::kF32, {1, 8})});
   ASSERT_TRUE(plan.has_value());
@@ -129,7 +129,7 @@ TEST(GemmPlanTest, ASingleRowsStrideDoesNotMatter) {
 TEST(GemmPlanTest, HeadsAreTheBatchOfAbsorbedProjections) {
   const TensorView kv_b(Address(256), DType::kBF16, {4, 48, 512});
   const auto plan = PlanBatchedGemm({.x = TensorView(Address(256), DType::kBF16, {7, 4, 16}),
-                                     .w = kv_b.Slice(1, 0, 16),
+                                     .w = WeightView::Plain(kv_b).Rows(0, 16),
                                      .out = TensorView(Address(256), DType::kBF16, {7, 4, 512}),
                                      .transpose_w = true});
   ASSERT_TRUE(plan.has_value());
@@ -151,9 +151,10 @@ TEST(GemmPlanTest, GroupedProductsNeedOneHalfTypeAndAlignedRows) {
   const auto plan = [](DType x, DType w, int64_t k, uintptr_t address) {
     return PlanGroupedGemm({.x = TensorView(Address(address), x, {10, k}),
                             .expert_start = TensorView(Address(256), DType::kI32, {5}),
-                            .weights = TensorView(Address(256), DType::kI64, {4}),
-                            .out = TensorView(Address(256), x, {10, 48}),
-                            .weight_dtype = w});
+                            .w = {.values = TensorView(Address(256), DType::kI64, {4}),
+                                  .scales = {},
+                                  .each = WeightView::Plain(TensorView(Address(256), w, {48, k}))},
+                            .out = TensorView(Address(256), x, {10, 48})});
   };
   const auto good = plan(DType::kBF16, DType::kBF16, 64, 4096);
   ASSERT_TRUE(good.has_value());

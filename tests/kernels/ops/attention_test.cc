@@ -194,23 +194,23 @@ TEST_P(AttentionTest, AbsorbedAndNaiveFormsAgree) {
   const int64_t heads = 2, n = 12, r = 6, c = 20, vd = 10, context = 33, queries = 5;
   const TensorView q_nope = a.Random(DType::kF32, {queries, heads, n}),
                    q_pe = a.Random(DType::kF32, {queries, heads, r});
-  const TensorView w = a.Random(DType::kF32, {heads, n + vd, c}, 0.3f);
+  const WeightView kv_b = WeightView::Plain(a.Random(DType::kF32, {heads * (n + vd), c}, 0.3f));
+  const WeightView w = kv_b.SplitRows(heads);
   const TensorView cache = a.Random(DType::kF32, {5, 8, c + r});
   const RaggedBatch batch = a.Ragged({5}, {33}, 8, 5);
   const TensorView kv_start = a.Ints({2}, {0, 33});
   const TensorView q_lat = a.Output(DType::kF32, {queries, heads, c}),
                    o_lat = a.Output(DType::kF32, {queries, heads, c});
   const TensorView absorbed = a.Output(DType::kF32, {queries, heads, vd});
-  ASSERT_EQ(b.BatchedGemm({.x = q_nope, .w = w.Slice(1, 0, n), .out = q_lat, .transpose_w = true}), absl::OkStatus());
+  ASSERT_EQ(b.BatchedGemm({.x = q_nope, .w = w.Rows(0, n), .out = q_lat, .transpose_w = true}), absl::OkStatus());
   ASSERT_EQ(b.MlaAttention({q_lat, q_pe, cache, o_lat, batch, 0.4f}), absl::OkStatus());
-  ASSERT_EQ(b.BatchedGemm({.x = o_lat, .w = w.Slice(1, n, vd), .out = absorbed}), absl::OkStatus());
+  ASSERT_EQ(b.BatchedGemm({.x = o_lat, .w = w.Rows(n, vd), .out = absorbed}), absl::OkStatus());
 
   const TensorView latent = a.Output(DType::kF32, {context, c + r}),
                    kv = a.Output(DType::kF32, {context, heads * (n + vd)});
   const TensorView naive = a.Output(DType::kF32, {queries, heads, vd});
-  const TensorView flat_w(w.data, DType::kF32, {heads * (n + vd), c});
   ASSERT_EQ(b.MlaGather({cache, kv_start, latent, batch}), absl::OkStatus());
-  ASSERT_EQ(b.Gemm({.x = latent.Slice(1, 0, c), .w = flat_w, .bias = {}, .out = kv}), absl::OkStatus());
+  ASSERT_EQ(b.Gemm({.x = latent.Slice(1, 0, c), .w = kv_b, .bias = {}, .out = kv}), absl::OkStatus());
   const TensorView split = kv.SplitLast(n + vd);
   ASSERT_EQ(b.MlaPrefill({q_nope, q_pe, split.Slice(2, 0, n), latent.Slice(1, c, r), split.Slice(2, n, vd), kv_start,
                           naive, batch, 0.4f}),

@@ -97,7 +97,7 @@ TEST_P(DeviceShapesTest, GemmWithBiasAndAccumulation) {
               [&](Arena& a) {
                 GemmParams p;
                 p.x = a.Random(in, {m, 128});
-                p.w = a.Random(in, {64, 128});
+                p.w = WeightView::Plain(a.Random(in, {64, 128}));
                 if (variant & 1) p.bias = a.Random(out, {64});
                 p.accumulate = (variant & 2) != 0;
                 p.out = p.accumulate ? a.Random(out, {m, 64}) : a.Output(out, {m, 64});
@@ -123,7 +123,7 @@ TEST_P(DeviceShapesTest, BatchedGemmOfAbsorbedProjections) {
               // One kv_b_proj holds the rows of keys and values: [heads, nope + v, latent].
               const TensorView kv_b = a.Random(dtype, {kHeads, 2 * kNope, kLatent});
               return BatchedGemmParams{.x = a.Random(dtype, {tokens, kHeads, transpose ? kNope : kLatent}),
-                                       .w = kv_b.Slice(1, transpose ? 0 : kNope, kNope),
+                                       .w = WeightView::Plain(kv_b).Rows(transpose ? 0 : kNope, kNope),
                                        .out = a.Output(dtype, {tokens, kHeads, transpose ? kLatent : kNope}),
                                        .transpose_w = transpose};
             },
@@ -139,15 +139,14 @@ TEST_P(DeviceShapesTest, GroupedGemmOfManyExperts) {
     SCOPED_TRACE(DTypeName(dtype));
     Compare<GroupedGemmParams>(
         [&](Arena& a) {
-          const TensorView weights = a.Random(dtype, {kExperts, kInter, kHidden});
+          const WeightView weights = WeightView::Plain(a.Random(dtype, {kExperts, kInter, kHidden}));
           std::vector<int64_t> addresses;
-          for (int64_t e = 0; e < kExperts; ++e) addresses.push_back(Arena::Address(weights.At(e)));
+          for (int64_t e = 0; e < kExperts; ++e) addresses.push_back(Arena::Address(weights.At(e).values));
           const TensorView list = a.Longs({kExperts}, addresses);
           return GroupedGemmParams{.x = a.Random(dtype, {150, kHidden}),
                                    .expert_start = a.Ints({kExperts + 1}, {0, 1, 1, 130, 131, 149, 150}),
-                                   .weights = list,
-                                   .out = a.Output(dtype, {150, kInter}),
-                                   .weight_dtype = dtype};
+                                   .w = {.values = list, .scales = {}, .each = weights.At(0)},
+                                   .out = a.Output(dtype, {150, kInter})};
         },
         &Backend::GroupedGemm, SumTolerance(dtype, kHidden));
   }

@@ -20,7 +20,7 @@ Tolerance SumTolerance(DType out, int64_t k) {
 
 GemmParams Build(Arena& a, const Shape& s, DType x, DType w, DType out) {
   return {.x = a.Random(x, {s.m, s.k}, 1.0f, 3),
-          .w = a.Random(w, {s.n, s.k}, 1.0f, 5),
+          .w = WeightView::Plain(a.Random(w, {s.n, s.k}, 1.0f, 5)),
           .bias = {},
           .out = a.Output(out, {s.m, s.n}, 2)};
 }
@@ -100,7 +100,7 @@ TEST_P(GemmTest, NanStaysInItsRow) {
           std::vector<float> x(3 * 40, 1.0f);
           x[41] = NAN;
           return GemmParams{.x = a.Values(dtype, {3, 40}, x),
-                            .w = a.Random(dtype, {20, 40}),
+                            .w = WeightView::Plain(a.Random(dtype, {20, 40})),
                             .bias = {},
                             .out = a.Output(dtype, {3, 20})};
         },
@@ -113,7 +113,7 @@ TEST_P(GemmTest, IntegersAreExact) {
   Arena a(backend());
   const TensorView out = a.Output(DType::kF32, {2, 3});
   ASSERT_EQ(backend()->Gemm({.x = a.Values(DType::kBF16, {2, 2}, {1, 2, 3, 4}),
-                             .w = a.Values(DType::kBF16, {3, 2}, {1, 0, 0, 1, 5, -6}),
+                             .w = WeightView::Plain(a.Values(DType::kBF16, {3, 2}, {1, 0, 0, 1, 5, -6})),
                              .bias = {},
                              .out = out}),
             absl::OkStatus());
@@ -131,7 +131,7 @@ TEST_P(GemmTest, BatchedMatchesInBothOrientations) {
               const TensorView x = a.Random(dtype, {tokens, 3, k + 4});  // a part of wider heads
               return BatchedGemmParams{
                   .x = x.Slice(2, 0, k),
-                  .w = transpose ? a.Random(dtype, {3, k, n}) : a.Random(dtype, {3, n, k}, 1.0f, 1),
+                  .w = WeightView::Plain(transpose ? a.Random(dtype, {3, k, n}) : a.Random(dtype, {3, n, k}, 1.0f, 1)),
                   .out = a.Output(dtype, {tokens, 3, n}, 2),
                   .transpose_w = transpose};
             },
@@ -146,7 +146,7 @@ TEST_P(GemmTest, BatchedMixesTypes) {
     Compare<BatchedGemmParams>(
         [&](Arena& a) {
           return BatchedGemmParams{.x = a.Random(x, {40, 2, 33}),
-                                   .w = a.Random(DType::kBF16, {2, 9, 33}),
+                                   .w = WeightView::Plain(a.Random(DType::kBF16, {2, 9, 33})),
                                    .out = a.Output(DType::kF32, {40, 2, 9})};
         },
         &Backend::BatchedGemm, SumTolerance(DType::kF32, 33));
@@ -159,22 +159,24 @@ TEST_P(GemmTest, GroupedTakesEachExpertsWeights) {
     const auto build = [&](Arena& a) {
       GroupedGemmParams p{.x = a.Random(dtype, {9, 50}, 1.0f, 2),
                           .expert_start = a.Ints({5}, {1, 3, 3, 8, 9}),  // row 0 belongs to nobody, expert 1 has no row
-                          .weights = {},
-                          .out = a.Random(dtype, {9, 70}, 1.0f, 1),
-                          .weight_dtype = dtype,
-                          .weight_row_stride = 53};
+                          .w = {},
+                          .out = a.Random(dtype, {9, 70}, 1.0f, 1)};
       a.AlsoWritten(p.out);
       return p;
     };
-    const auto weights = [&](Arena& a, std::vector<int64_t>& addresses) {
-      for (int e = 0; e < 4; ++e) addresses.push_back(e == 1 ? 0 : Arena::Address(a.Random(dtype, {70, 50}, 1.0f, 3)));
+    const auto weights = [&](Arena& a) {
+      GroupedWeightView w;
+      std::vector<int64_t> addresses;
+      for (int e = 0; e < 4; ++e) {
+        if (e != 1) w.each = WeightView::Plain(a.Random(dtype, {70, 50}, 1.0f, 3));
+        addresses.push_back(e == 1 ? 0 : Arena::Address(w.each.values));
+      }
+      w.values = a.Longs({4}, addresses);
+      return w;
     };
-    std::vector<int64_t> expected_addresses, actual_addresses;
     GroupedGemmParams expected_params = build(expected), actual_params = build(actual);
-    weights(expected, expected_addresses);
-    weights(actual, actual_addresses);
-    expected_params.weights = expected.Longs({4}, expected_addresses);
-    actual_params.weights = actual.Longs({4}, actual_addresses);
+    expected_params.w = weights(expected);
+    actual_params.w = weights(actual);
     ASSERT_EQ(reference()->GroupedGemm(expected_params), absl::OkStatus());
     ASSERT_EQ(backend()->GroupedGemm(actual_params), absl::OkStatus());
     ASSERT_EQ(backend()->Synchronize(), absl::OkStatus());
@@ -185,10 +187,67 @@ TEST_P(GemmTest, GroupedTakesEachExpertsWeights) {
 TEST_P(GemmTest, RefusesDisagreeingShapes) {
   Arena a(backend());
   const absl::Status status = backend()->Gemm({.x = a.Random(DType::kF32, {2, 8}),
-                                               .w = a.Random(DType::kF32, {3, 9}),
+                                               .w = WeightView::Plain(a.Random(DType::kF32, {3, 9})),
                                                .bias = {},
                                                .out = a.Output(DType::kF32, {2, 3})});
   EXPECT_EQ(status.message(), "gemm: w: expected [any, 8], found f32 [3, 9]");
+}
+
+// What CheckWeight says of a weight must come from every op that takes one.
+TEST_P(GemmTest, RefusesScalesThatTheSchemeDoesNotHave) {
+  Arena a(backend());
+  const WeightView plain = WeightView::Plain(a.Random(DType::kBF16, {2, 3, 8}));
+  WeightView scaled = plain;
+  scaled.scales = a.Random(DType::kF32, {2, 3});
+  const TensorView x = a.Random(DType::kF32, {4, 8}), out = a.Output(DType::kF32, {4, 3});
+  const TensorView x_heads = a.Random(DType::kF32, {4, 2, 8}), out_heads = a.Output(DType::kF32, {4, 2, 3});
+  const TensorView start = a.Ints({3}, {0, 2, 4});
+  const TensorView addresses = a.Longs({2}, {Arena::Address(plain.At(0).values), Arena::Address(plain.At(1).values)});
+
+  const absl::Status gemm = backend()->Gemm({.x = x, .w = scaled.At(1), .bias = {}, .out = out});
+  EXPECT_EQ(gemm, absl::InvalidArgumentError("gemm: w.scales: expected none with scheme plain, found f32 [3]"));
+  EXPECT_EQ(backend()->BatchedGemm({.x = x_heads, .w = scaled, .out = out_heads}),
+            absl::InvalidArgumentError("batched_gemm: w.scales: expected none with scheme plain, found f32 [2, 3]"));
+  const auto grouped = [&](const GroupedWeightView& w) {
+    return backend()->GroupedGemm({.x = x, .expert_start = start, .w = w, .out = out});
+  };
+  EXPECT_EQ(grouped({.values = addresses, .scales = addresses, .each = scaled.At(1)}),
+            absl::InvalidArgumentError("grouped_gemm: w.each.scales: expected none with scheme plain, found f32 [3]"));
+  EXPECT_EQ(grouped({.values = addresses, .scales = {}, .each = scaled.At(1)}),
+            absl::InvalidArgumentError("grouped_gemm: w.scales: expected [2], found absent"));
+  EXPECT_EQ(
+      grouped({.values = addresses, .scales = addresses, .each = plain.At(1)}),
+      absl::InvalidArgumentError("grouped_gemm: w.scales: expected none for weights without scales, found i64 [2]"));
+  EXPECT_EQ(grouped({.values = addresses, .scales = {}, .each = plain.At(1)}), absl::OkStatus());
+  EXPECT_EQ(backend()->Synchronize(), absl::OkStatus());
+}
+
+TEST_P(GemmTest, RefusesAnUnknownScheme) {
+  Arena a(backend());
+  WeightView w = WeightView::Plain(a.Random(DType::kF32, {3, 8}));
+  w.scheme = static_cast<WeightScheme>(200);
+  EXPECT_EQ(
+      backend()->Gemm({.x = a.Random(DType::kF32, {2, 8}), .w = w, .bias = {}, .out = a.Output(DType::kF32, {2, 3})}),
+      absl::InvalidArgumentError("gemm: w: unknown scheme 200"));
+}
+
+TEST_P(GemmTest, GroupedChecksTheListAndEachWeight) {
+  Arena a(backend());
+  const TensorView x = a.Random(DType::kF32, {4, 8}), start = a.Ints({3}, {0, 2, 4});
+  const TensorView values = a.Longs({2}, {0, 0});
+  const auto refusal = [&](const GroupedWeightView& w, const TensorView& out) {
+    return std::string(backend()->GroupedGemm({.x = x, .expert_start = start, .w = w, .out = out}).message());
+  };
+  const TensorView out = a.Output(DType::kF32, {4, 3});
+  const WeightView each = WeightView::Plain(a.Random(DType::kF32, {3, 8}));
+  EXPECT_EQ(refusal({.values = values, .scales = {}, .each = WeightView::Plain(a.Random(DType::kF32, {3, 9}))}, out),
+            "grouped_gemm: w.each: expected [any, 8], found f32 [3, 9]");
+  EXPECT_EQ(refusal({.values = a.Ints({2}, {0, 0}), .scales = {}, .each = each}, out),
+            "grouped_gemm: w.values: expected i64, found i32 [2]");
+  EXPECT_EQ(refusal({.values = a.Longs({3}, {0, 0, 0}), .scales = {}, .each = each}, out),
+            "grouped_gemm: expert_start: expected [4], found i32 [3]");
+  EXPECT_EQ(refusal({.values = values, .scales = {}, .each = each}, a.Output(DType::kF32, {4, 5})),
+            "grouped_gemm: out: expected [4, 3], found f32 [4, 5]");
 }
 
 }  // namespace

@@ -195,10 +195,10 @@ TEST_F(TinyV4Test, LoadsTheExpertTable) {
   auto loader = Loader(Open());
   auto table = loader->LoadExpertTable("layers.0.ffn.gate.tid2eid", 5);
   ASSERT_TRUE(table.ok()) << table.status();
-  ASSERT_EQ(table->view.dtype, DType::kI32);
-  ASSERT_EQ(table->view.sizes[0], 11);
-  ASSERT_EQ(table->view.sizes[1], 2);
-  for (int64_t i = 0; i < 22; ++i) EXPECT_EQ(table->view.as<int32_t>()[i], i % 5);
+  ASSERT_EQ(table->view().dtype, DType::kI32);
+  ASSERT_EQ(table->view().sizes[0], 11);
+  ASSERT_EQ(table->view().sizes[1], 2);
+  for (int64_t i = 0; i < 22; ++i) EXPECT_EQ(table->view().as<int32_t>()[i], i % 5);
   EXPECT_EQ(loader->buffer_bytes(), 88);
   EXPECT_THAT(loader->LoadExpertTable("layers.1.ffn.gate.bias", 5).status().message(), HasSubstr("2 dimensions"));
   EXPECT_THAT(loader->LoadExpertTable("norm.weight", 5).status().message(), HasSubstr("\"norm.weight\""));
@@ -226,7 +226,7 @@ TEST_F(TinyV4Test, MakesDummyTablesInRange) {
   ASSERT_TRUE(table.ok()) << table.status();
   std::set<int32_t> used;
   for (int64_t token = 0; token < 11; ++token) {
-    const int32_t* row = table->view.as<int32_t>() + token * 2;
+    const int32_t* row = table->view().as<int32_t>() + token * 2;
     EXPECT_NE(row[0], row[1]);
     used.insert(row, row + 2);
   }

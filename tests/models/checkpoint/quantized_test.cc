@@ -63,7 +63,10 @@ TEST_P(Fp8Test, EqualsAPlainLoop) {
     }
   }
   Open(DType::kF32);
-  EXPECT_EQ(Floats(Must(loader_->Load("x.weight"))), expected);
+  const LoadedTensor tensor = Must(loader_->Load("x.weight"));
+  EXPECT_EQ(Floats(tensor), expected);
+  EXPECT_EQ(tensor.weight.scheme, kernels::WeightScheme::kPlain);  // the scales are in the values
+  EXPECT_FALSE(tensor.weight.scales.present());
   // A slice that starts inside a block.
   const LoadedTensor slice = Must(loader_->LoadRows({{"x.weight", c.rows / 2, -1}}));
   EXPECT_EQ(Floats(slice), std::vector<float>(expected.begin() + c.rows / 2 * c.columns, expected.end()));
@@ -291,13 +294,13 @@ TEST_F(WeightLoaderTest, DequantisesExpertsInBoundedMemory) {
   builder_ = SafetensorsBuilder();
   const int64_t before = config::PeakRssBytes();
   const LoadedTensor tensor = Must(loader_->LoadGroups(groups));
-  EXPECT_EQ(tensor.view.numel(), kExperts * kRows * kColumns);
+  EXPECT_EQ(tensor.view().numel(), kExperts * kRows * kColumns);
   int64_t wrong = 0;
-  for (int64_t i = 0; i < tensor.view.numel(); ++i) {
-    wrong += kernels::ToFloat(tensor.view.as<kernels::BF16>()[i]) != (i % 2 == 0 ? 0.5f : 1.0f);
+  for (int64_t i = 0; i < tensor.view().numel(); ++i) {
+    wrong += kernels::ToFloat(tensor.view().as<kernels::BF16>()[i]) != (i % 2 == 0 ? 0.5f : 1.0f);
   }
   EXPECT_EQ(wrong, 0);
-  const int64_t result = tensor.view.bytes(), file = kExperts * kRows * (kColumns / 2 + kColumns / 32);
+  const int64_t result = tensor.view().bytes(), file = kExperts * kRows * (kColumns / 2 + kColumns / 32);
   EXPECT_LT(config::PeakRssBytes() - before, result + file + (int64_t{32} << 20));
 }
 

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 
 std::vector<int64_t> Shape(const absl::StatusOr<LoadedTensor>& tensor) {
   EXPECT_TRUE(tensor.ok()) << tensor.status();
-  const TensorView& view = tensor->view;
+  const TensorView& view = tensor->view();
   EXPECT_TRUE(view.present());
   return {view.sizes.begin(), view.sizes.begin() + view.rank};
 }
@@ -31,11 +31,26 @@ TEST(RecordingLoaderTest, GivesShapesAndTypesAndKeepsTheDeclarations) {
               ElementsAre(2, 3, 5));
   const auto table = loader.TakeExpertTable({"j", {11, 2}, TensorRole::kExpertTable}, 4);
   EXPECT_THAT(Shape(table), ElementsAre(11, 2));
-  EXPECT_EQ(table->view.dtype, DType::kI32);
-  EXPECT_EQ(loader.Take({"k", {3}, TensorRole::kFloat32})->view.dtype, DType::kF32);
+  EXPECT_EQ(table->view().dtype, DType::kI32);
+  EXPECT_EQ(loader.Take({"k", {3}, TensorRole::kFloat32})->view().dtype, DType::kF32);
   std::string names;
   for (const TensorSpec& spec : loader.specs()) names += spec.name;
   EXPECT_EQ(names, "abcdefghijk");
+}
+
+TEST(RecordingLoaderTest, WeightsAreWhatTheTotalsCount) {
+  const TensorSpec matrix{"a", {3, 5}, TensorRole::kMatrix}, router{"b", {4, 5}, TensorRole::kRouter},
+      bias{"c", {4}, TensorRole::kRouterBias};
+  RecordingLoader loader(DType::kBF16);
+  int64_t bytes = 0;
+  for (const TensorSpec& spec : {matrix, router, bias}) {
+    const kernels::WeightView weight = loader.Take(spec)->weight;
+    EXPECT_EQ(weight.scheme, kernels::WeightScheme::kPlain);
+    EXPECT_FALSE(weight.scales.present());
+    bytes += weight.bytes();
+  }
+  EXPECT_EQ(bytes, 2 * (15 + 20) + 4 * 4);
+  EXPECT_EQ(CountParameters(loader.specs(), DType::kBF16, 1, 1).bytes, bytes);
 }
 
 TEST(RecordingLoaderTest, StopsAtSizesBeyondAnyMemory) {

@@ -91,9 +91,9 @@ TEST(SafetensorsMutationTest, NeverCrashesNorGrows) {
     ASSERT_TRUE(loader.ok());
     for (const std::string& name : store->Names()) {
       auto tensor = (*loader)->Load(name);
-      EXPECT_LE(tensor.ok() ? tensor->view.bytes() : 0, 4096);
+      EXPECT_LE(tensor.ok() ? tensor->view().bytes() : 0, 4096);
       auto table = (*loader)->LoadExpertTable(name, 4);
-      EXPECT_LE(table.ok() ? table->view.bytes() : 0, 4096);
+      EXPECT_LE(table.ok() ? table->view().bytes() : 0, 4096);
     }
   }
   EXPECT_EQ(backend.used_bytes(), 0);

@@ -38,24 +38,24 @@ class WeightLoaderTest : public ::testing::Test {
 
   static std::vector<float> Floats(const LoadedTensor& tensor) {
     std::vector<float> values;
-    EXPECT_TRUE(tensor.view.contiguous());
-    for (int64_t i = 0; i < tensor.view.numel(); ++i) {
-      switch (tensor.view.dtype) {
+    EXPECT_TRUE(tensor.view().contiguous());
+    for (int64_t i = 0; i < tensor.view().numel(); ++i) {
+      switch (tensor.view().dtype) {
         case kernels::DType::kBF16:
-          values.push_back(kernels::ToFloat(tensor.view.as<kernels::BF16>()[i]));
+          values.push_back(kernels::ToFloat(tensor.view().as<kernels::BF16>()[i]));
           break;
         case kernels::DType::kF16:
-          values.push_back(kernels::ToFloat(tensor.view.as<kernels::F16>()[i]));
+          values.push_back(kernels::ToFloat(tensor.view().as<kernels::F16>()[i]));
           break;
         default:
-          values.push_back(tensor.view.as<float>()[i]);
+          values.push_back(tensor.view().as<float>()[i]);
       }
     }
     return values;
   }
 
   static std::vector<int64_t> Shape(const LoadedTensor& tensor) {
-    return {tensor.view.sizes.begin(), tensor.view.sizes.begin() + tensor.view.rank};
+    return {tensor.view().sizes.begin(), tensor.view().sizes.begin() + tensor.view().rank};
   }
 
   TempDir dir_;

@@ -28,7 +28,7 @@ TEST_F(WeightLoaderTest, UsesTensorsInPlaceWhenTheyFit) {
   const LoadedTensor tensor = Must(loader_->Load("w"));
   EXPECT_TRUE(tensor.zero_copy);
   EXPECT_EQ(Shape(tensor), (std::vector<int64_t>{3, 4}));
-  EXPECT_EQ(tensor.view.data, static_cast<const void*>(loader_->store().Get("w")->entry->bytes.data()));
+  EXPECT_EQ(tensor.view().data, static_cast<const void*>(loader_->store().Get("w")->entry->bytes.data()));
   EXPECT_EQ(host_.used_bytes(), 0);
   EXPECT_EQ(loader_->zero_copy_bytes(), 24);
 }
@@ -48,7 +48,7 @@ TEST_F(WeightLoaderTest, CopiesWhenMisaligned) {
   Open(DType::kBF16);
   const LoadedTensor tensor = Must(loader_->Load("w"));
   EXPECT_FALSE(tensor.zero_copy);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(tensor.view.data) % 64, 0u);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(tensor.view().data) % 64, 0u);
   EXPECT_EQ(Floats(tensor), (std::vector<float>{1, 2, 3, 4, 5}));
   EXPECT_EQ(Floats(Must(loader_->Load("v", DType::kF32))), (std::vector<float>{6, 7}));
 }
@@ -206,10 +206,10 @@ TEST_F(WeightLoaderTest, ConvertsLargeTensorsOnSeveralThreads) {
     Open(DType::kBF16, options);
     // Twice stacked: 12 MB, above the size from which threads are used.
     const LoadedTensor tensor = Must(loader_->LoadStacked({"w", "w"}));
-    ASSERT_EQ(tensor.view.numel(), 6'000'000);
+    ASSERT_EQ(tensor.view().numel(), 6'000'000);
     int64_t wrong = 0;
     for (size_t i = 0; i < 6'000'000; ++i) {
-      wrong += tensor.view.as<kernels::BF16>()[i].bits != kernels::ToBF16(values[i % 3'000'000]).bits;
+      wrong += tensor.view().as<kernels::BF16>()[i].bits != kernels::ToBF16(values[i % 3'000'000]).bits;
     }
     EXPECT_EQ(wrong, 0);
   }
