@@ -15,7 +15,7 @@ namespace hadal::base {
 // inside, which ThreadSanitizer follows; it cannot see the order that an absl::Mutex makes, because Debian's Abseil is
 // built without it.
 
-// A lock of one owner, not recursive. Locked through MutexLock.
+// A mutex, not recursive. Locked through MutexLock.
 class ABSL_LOCKABLE Mutex {
  public:
   Mutex() = default;
@@ -42,7 +42,7 @@ class ABSL_SCOPED_LOCKABLE MutexLock {
   Mutex* const mutex_;
 };
 
-// Condition variable of a Mutex. A wait may end without cause, so it stands in a loop that asks for the condition.
+// Condition variable of a Mutex. Wake-ups may be spurious, so a wait belongs in a loop that checks the condition.
 // Time-outs are measured on the monotonic clock; an infinite one is allowed.
 class CondVar {
  public:

@@ -9,14 +9,14 @@
 
 namespace hadal::base {
 
-// How many of something are under way, for those who wait until none is left. Thread-safe. May be destroyed as soon as
+// Counts operations in progress, so that others can wait until there are none. Thread-safe. May be destroyed as soon as
 // WaitZero has returned true, as long as nobody calls Add again.
 class ActiveCount {
  public:
   void Add();
   void Done();
   int64_t value() const;
-  // True when nothing is under way, at once or within the time-out.
+  // True when nothing is in progress, at once or within the time-out.
   bool WaitZero(absl::Duration timeout) const;
 
   // Counts one while it is alive.

@@ -14,7 +14,7 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual absl::Time Now() const = 0;
-  // CondVar::Wait until this clock shows `deadline`; false when it does. InfiniteFuture is allowed.
+  // CondVar::Wait until this clock reaches `deadline`; false when it has. InfiniteFuture is allowed.
   virtual bool WaitUntil(CondVar* condition, Mutex* mutex, absl::Time deadline) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) = 0;
 

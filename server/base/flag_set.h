@@ -15,7 +15,7 @@
 
 namespace hadal::base {
 
-// One setting: its names, and how its text becomes a member of somebody's options.
+// One setting: its name, and how its text is stored in a member of an options struct.
 struct Flag {
   std::string name;  // without dashes in front
   std::string help;
@@ -41,8 +41,8 @@ struct ParsedFlags {
   std::string ToToml() const;
 };
 
-// The settings of a program. Knows none by name: each part registers the flags of its own options, whose values at that
-// time are the defaults. A flag is also a variable in the environment and a key in --config FILE.toml; the first of
+// The settings of a program. It knows no flag by name: each part registers those of its own options, whose values at
+// that time are the defaults. A flag is also an environment variable and a key in --config FILE.toml; the first of
 // flag, environment, file, default wins. Not thread-safe. The options that flags point to must outlive Parse.
 class FlagSet {
  public:
@@ -55,7 +55,7 @@ class FlagSet {
   struct Range {
     int64_t min, max;  // inclusive
   };
-  // `default_text` stands for a default that says nothing by itself, such as 0 for "cores".
+  // `default_text` is shown for a default that does not explain itself, such as "cores" for 0.
   template <typename Int>
   void AddInt(std::string name, Int* target, Range range, std::string help, std::string default_text = "");
   void AddText(std::string name, std::string* target, std::string help, std::string default_text = "");

@@ -23,8 +23,8 @@ struct GivenValues {
   std::string help;  // not empty: --help was asked for, and nothing else was read
 };
 
-// Reads the arguments, then the variables that begin with `prefix` and stand not in `other_variables`, then the file
-// that one of them names. InvalidArgument for a name that no flag has, and for text that cannot be read.
+// Reads the arguments, then the variables that begin with `prefix` and are not in `other_variables`, then the file that
+// one of them names. InvalidArgument for a name that no flag has, and for text that cannot be read.
 absl::StatusOr<GivenValues> ReadSources(std::string_view program, const std::vector<Flag>& flags,
                                         const std::vector<std::string>& args, const std::string& prefix,
                                         const std::vector<std::string>& other_variables);

@@ -12,7 +12,7 @@
 
 namespace hadal::base {
 
-// Asynchronous log lines that never hold a caller up: lines go through a bounded queue to one writer thread; when the
+// Asynchronous log lines that never block the caller: lines go through a bounded queue to one writer thread; when the
 // sink is slow the oldest are dropped and counted (LogLinesDropped). Prompts and outputs must never be passed in.
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };

@@ -25,7 +25,7 @@ class Counter {
   std::array<Cell, kShards> shards_;
 };
 
-// A level. Thread-safe and lock-free.
+// A value that goes up and down. Thread-safe and lock-free.
 class Gauge {
  public:
   void Set(double value) { value_.store(value, std::memory_order_relaxed); }
@@ -45,7 +45,7 @@ class Histogram {
   void ObserveMany(double value, uint64_t count);
 
   const std::vector<double>& upper_bounds() const { return upper_bounds_; }
-  // Counts of each bucket alone, +Inf last; not cumulative.
+  // The count of each bucket, not cumulative; +Inf last.
   std::vector<uint64_t> BucketCounts() const;
   double Sum() const { return sum_.load(std::memory_order_relaxed); }
 

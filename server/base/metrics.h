@@ -32,7 +32,7 @@ struct MetricSpec {
   // Values of `labels` whose series exist as 0 from the start. A metric without labels has one series.
   std::vector<LabelValues> series = {};
   std::span<const double> buckets = {};  // of a histogram: ascending upper bounds; +Inf is implied
-  // Label values beyond so many are counted under "other" in every label, so that no client can grow the text.
+  // Series beyond this many are counted as one with "other" in every label, so that no client can grow the text.
   size_t max_series = 1000;
 };
 
@@ -111,7 +111,7 @@ class Family final : public MetricFamily {
 
   // The only series of a metric without labels. Lock-free.
   T& Get() { return At(0); }
-  // The series that stands at `index` in MetricSpec::series. Lock-free.
+  // The series at `index` of MetricSpec::series. Lock-free.
   T& At(size_t index) { return *declared_[index]; }
   // The series with these label values. Takes a short lock; not for the engine's steps.
   T& With(const LabelValues& values) {

@@ -7,7 +7,7 @@
 
 namespace hadal::base {
 
-// The candidate with the smallest edit distance, or "" when none is near.
+// The candidate with the smallest edit distance, or "" when none is close.
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace hadal::base

@@ -8,11 +8,11 @@
 
 namespace hadal::base {
 
-// Something that happens once, and those who wait for it. What was done before Notify is seen after a WaitFor that
-// returned true. Thread-safe.
+// A one-time event that threads can wait for. What was done before Notify is visible after a WaitFor that returned
+// true. Thread-safe.
 class Notification {
  public:
-  // False when it has happened before.
+  // False when it had happened before.
   bool Notify() {
     MutexLock lock(&mutex_);
     if (notified_) return false;

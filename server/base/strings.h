@@ -7,8 +7,8 @@
 
 namespace hadal::base {
 
-// Debian builds Abseil with a string_view of its own; its functions do not take std::string_view. Free conversion, both
-// ways.
+// Debian builds Abseil with its own string_view, and its functions do not take std::string_view. Both
+// conversions are free.
 inline absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 inline std::string_view StdView(absl::string_view text) { return {text.data(), text.size()}; }
 

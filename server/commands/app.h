@@ -26,9 +26,9 @@
 
 namespace hadal::commands {
 
-// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads then, so
-// that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for one thread at a
-// time.
+// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads
+// then, so that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for one
+// thread at a time.
 class App {
  public:
   // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.

@@ -42,8 +42,8 @@ struct ParsedConfig {
   base::ParsedFlags flags;
 };
 
-// Parses the arguments after the subcommand, the HADAL_ variables and the file that --config names. Errors as of
-// base::FlagSet::Parse.
+// Parses the arguments after the subcommand, the HADAL_ variables and the file that --config names. Errors as
+// of base::FlagSet::Parse.
 absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, const std::vector<std::string>& args);
 
 }  // namespace hadal::commands

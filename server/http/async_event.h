@@ -13,8 +13,8 @@
 
 namespace hadal::http {
 
-// Something happened: one coroutine waits, anyone may tell. Events between two waits count as one. Held by shared_ptr;
-// the executor's context must outlive it.
+// An event that one coroutine waits for and any thread may set. Events between two waits count as one. Held by
+// shared_ptr; the executor's context must outlive it.
 class AsyncEvent : public std::enable_shared_from_this<AsyncEvent> {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;

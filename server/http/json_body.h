@@ -19,7 +19,7 @@ class parser;
 namespace hadal::http {
 
 // Readers of one JSON value into a field, used by the codecs. `path` is the field's name in messages and in the error's
-// "param". A value of the wrong type is OUT_OF_RANGE (422), as the hosted API answers; null means "left out".
+// "param". A value of the wrong type is OUT_OF_RANGE (422), as in the hosted API; null means "left out".
 absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::string* out);
 absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::optional<std::string>* out);
 absl::Status ReadBool(const simdjson::dom::element& value, std::string_view path, bool* out);

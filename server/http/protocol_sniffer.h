@@ -10,7 +10,7 @@ namespace hadal::http {
 enum class Protocol {
   kUndecided,  // could still become anything: more bytes are needed
   kHttp2,      // gRPC
-  kReserved,   // HTTP/1.1 for health or metrics: answered on the reserved thread
+  kReserved,   // HTTP/1.1 for health or metrics: served on the reserved thread
   kHttp1,      // everything else
 };
 

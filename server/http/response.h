@@ -20,7 +20,7 @@ struct Response {
   std::string body;
 };
 
-// {"error":{"message","type","param","code"}} of a status, by the table of request/refusal.h.
+// {"error":{"message","type","param","code"}} for a status, by the table of request/refusal.h.
 std::string ErrorObject(const absl::Status& status);
 
 // The status as a response: HTTP status (capacity refusals become `overload_http_status`), error object,

@@ -29,9 +29,9 @@ struct RouteMatch {
   std::string parameter;  // decoded {id}
 };
 
-// Looks a request up. API routes also answer without /v1 and below /beta, because clients append paths freely. A HEAD
-// request matches where GET does. ROUTE_NOT_FOUND (404), or METHOD_NOT_ALLOWED (405) with `allow` set to the header's
-// value.
+// Looks a request up. API routes also match without /v1 and below /beta, because clients append paths freely. A HEAD
+// request matches where GET does. ROUTE_NOT_FOUND (404), or METHOD_NOT_ALLOWED (405) with `allow` set to the
+// header's value.
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow);
 
 // Name under which requests without a route are counted.

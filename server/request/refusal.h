@@ -11,7 +11,7 @@
 
 namespace hadal::request {
 
-// Machine-readable reason of every answer that is not a success. The names go to clients, metrics and logs unchanged.
+// Machine-readable reason of every response that is not a success. The names go to clients, metrics and logs unchanged.
 enum class Reason {
   kNone,
   kConnectionQueueFull,         // CONNECTION_QUEUE_FULL
@@ -47,15 +47,15 @@ enum class Reason {
 std::string_view ReasonName(Reason reason);
 inline constexpr int kNumReasons = static_cast<int>(Reason::kInternal) + 1;
 
-// What a front end must know to answer; travels as payloads of an absl::Status so that no layer needs a second error
-// type.
+// What a front end needs for its response; carried as payloads of an absl::Status, so that no layer needs
+// another error type.
 struct ErrorDetail {
   Reason reason = Reason::kNone;
-  std::optional<absl::Duration> retry_after;  // set exactly for refusals that a retry can help
+  std::optional<absl::Duration> retry_after;  // set if and only if a retry can help
   std::string param;                          // the offending field of the request, or empty
 };
 
-// The text that clients search busy answers for; every capacity refusal's message holds it.
+// The text by which clients recognise a busy server; every capacity refusal's message contains it.
 inline constexpr std::string_view kBusyText = "服务器繁忙请稍后重试";
 
 // Status with code by the table of status_map.cc for `reason`, the message, and the detail attached as a payload.
@@ -67,7 +67,7 @@ absl::Status MakeBusy(Reason reason, std::string_view detail, absl::Duration ret
 // Reads the detail back; a status without one is mapped from its code (Cancelled -> kCancelled, ..., else kInternal).
 ErrorDetail GetErrorDetail(const absl::Status& status);
 
-// The one table: how a reason shows on the wire.
+// How a reason appears on the wire; status_map.cc has the one table.
 struct WireError {
   absl::StatusCode code;        // equals the gRPC code number
   int http_status;              // before --overload-http-status is applied

@@ -6,7 +6,7 @@
 
 namespace hadal::request {
 
-// What engine and fronts agree on about a stream that its client does not read.
+// How engine and fronts treat a stream that its client does not read.
 struct StreamOptions {
   // A stream that stays full, or a write that makes no progress, for this long ends the call (SLOW_READER).
   absl::Duration slow_reader_timeout = absl::Seconds(60);

@@ -31,7 +31,7 @@ struct TokenEvent {
   std::vector<TokenLogprob> top;
 };
 
-// One choice came to its end. A stop token is not delivered as a TokenEvent; it is named here.
+// The end of one choice. A stop token is not delivered as a TokenEvent; it is named here.
 struct ChoiceEnd {
   int32_t choice = 0;
   FinishReason reason = FinishReason::kNone;
@@ -73,8 +73,8 @@ class TokenStream {
   StreamBatch Read();
   // Blocks until something is readable or the time-out passes (tests and simple clients).
   StreamBatch ReadBlocking(absl::Duration timeout);
-  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times, from any
-  // thread.
+  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times,
+  // from any thread.
   void Cancel();
   // Ends one choice early, as after a stop string; the engine frees its sequence and ends it with kStop.
   void StopChoice(int32_t choice);
@@ -86,7 +86,7 @@ class TokenStream {
   void PushPromptScores(std::vector<TokenEvent> scores);
   void PushToken(TokenEvent event);
   void EndChoice(ChoiceEnd end);
-  // Exactly once, last. Later pushes are a programmer's error and end the process.
+  // Exactly once, last. Later pushes are a programming error and end the process.
   void Close(absl::Status status, StreamUsage usage);
   bool Writable() const { return pending_tokens_.load(std::memory_order_relaxed) < capacity_tokens_; }
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }

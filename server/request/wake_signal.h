@@ -8,7 +8,7 @@
 
 namespace hadal::request {
 
-// How other threads tell an engine thread that there is something to do. Thread-safe. Shared by the queue, by every
+// Wakes an engine thread when another thread has something for it to do. Thread-safe. Shared by the queue, by every
 // stream of the engine's requests and by the engine, so that a late cancel never reaches a destroyed engine.
 class WakeSignal {
  public:

@@ -20,7 +20,7 @@ struct Usage {
   int32_t reasoning_tokens = 0;   // part of completion_tokens
   int32_t cache_hit_tokens = 0;   // prompt tokens taken from the prefix cache
   int32_t tool_calls = 0;
-  int32_t broken_tool_blocks = 0;  // began as tool calls and made no sense: given as text
+  int32_t broken_tool_blocks = 0;  // began as tool calls but were malformed: delivered as text
   int32_t cache_miss_tokens() const { return prompt_tokens - cache_hit_tokens; }
   Usage& operator+=(const Usage& other);
 };
@@ -29,8 +29,8 @@ struct Usage {
 struct CallUpdate {
   bool started = false;                    // the engine has begun to run the request, now or earlier
   std::vector<ScoredToken> prompt_scores;  // once, when prompt_logprobs was asked for: prompt tokens from the second on
-  std::vector<ChoiceDelta> deltas;         // at most one a choice, in choice order
-  bool done = false;                       // nothing more will come; status and usage are final
+  std::vector<ChoiceDelta> deltas;         // at most one per choice, in choice order
+  bool done = false;                       // nothing more follows; status and usage are final
   bool every_choice_finished = false;      // with `done`: each choice has given a finish reason
   absl::Status status;
   Usage usage;
@@ -50,7 +50,7 @@ class ActiveCall {
     std::shared_ptr<const StopStrings> stop;
     TextStream::Options text;  // `choice` is set by ActiveCall
     int32_t n = 1;
-    bool reasoning = false;  // answers may have a reasoning part: report reasoning tokens
+    bool reasoning = false;  // the output may have a reasoning part: report reasoning tokens
   };
 
   explicit ActiveCall(Options options);
@@ -58,8 +58,8 @@ class ActiveCall {
   ActiveCall(const ActiveCall&) = delete;
   ActiveCall& operator=(const ActiveCall&) = delete;
 
-  // Non-blocking; the stream's notifier tells when there is something new. Tokens that piled up are merged into one
-  // delta a choice.
+  // Non-blocking; the stream's notifier tells when there is something new. Tokens that have accumulated are merged into
+  // one delta per choice.
   CallUpdate Read();
   // The same, but waits for something to read (tests, synchronous callers).
   CallUpdate ReadBlocking(absl::Duration timeout);

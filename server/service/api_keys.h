@@ -22,7 +22,7 @@ struct Caller {
   absl::Status AskFor(request::Priority wanted);
 };
 
-// Bearer keys of --api-key-file: one `key tenant [class]` a line. A # at the start of a line or after white space
+// Bearer keys of --api-key-file: one `key tenant [class]` per line. A # at the start of a line or after white space
 // starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask for (default:
 // high). Immutable, thread-safe. Without keys everybody is the tenant "".
 class ApiKeys {
@@ -37,7 +37,7 @@ class ApiKeys {
 
   // `authorization` is the header's value ("Bearer KEY"), `wanted` the class asked for.
   // UNAUTHENTICATED for a missing or unknown key; PERMISSION_DENIED for a class above the key's.
-  // Takes the same time for every key, so that answers do not tell how much of a key is right.
+  // Takes the same time for every key, so that timing does not reveal how much of a key is right.
   absl::StatusOr<Caller> Authenticate(std::string_view authorization, std::optional<request::Priority> wanted) const;
 
  private:

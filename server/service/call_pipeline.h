@@ -36,7 +36,7 @@ struct DecodedRequest {
 //                        Admit              a queue slot, once the body is there: no slot waits for bytes
 //                        Submit
 //   worker                                  decode, validate, render, tokenise
-//   none                                    a grammar that is being compiled is waited for without a thread
+//   no thread                               waits for a grammar that is being compiled
 //   worker                                  true size, memory lease, into the queue
 //   engine                                  runs the calls; notifies
 //   front's executor     Read               until kEnded
@@ -49,12 +49,12 @@ struct DecodedRequest {
 // front: it owns what it works on, leaves it here, and notifies. What arrives after the end is dropped.
 //
 // Notifications: `notify` runs on whichever thread has news, under the notifier's lock, so it may only post to the
-// front's executor. The front then calls Read. It is there before any producer is, and after Finish it neither runs nor
-// exists.
+// front's executor. The front then calls Read. It is set before any producer exists, and after Finish it neither runs
+// nor exists.
 //
-// Cancel, from any thread, by what the request does just then:
+// Cancel, from any thread, depending on what the request is doing:
 //   waits for a worker or a grammar   ends at once; the slot is free when Cancel returns
-//   a worker decodes or starts it     ends when that worker is through, which is bounded work
+//   a worker decodes or starts it     ends when that worker is done, which is bounded work
 //   runs                              the engine ends it within one step; Read delivers the rest, then the end
 //   has ended                         nothing
 //
@@ -75,7 +75,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   absl::Status Admit(int64_t body_bytes);
   // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
   void Submit(Decode decode);
-  // The client is gone or has enough. Thread-safe, any number of times.
+  // The client is gone or wants no more. Thread-safe, any number of times.
   void Cancel();
 
   // What Read would return, without reading.

@@ -34,8 +34,8 @@ struct CallOutcome {
   absl::Duration duration;  // from the headers to the last byte
 };
 
-// Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no text.
-// Thread-safe.
+// Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no
+// text. Thread-safe.
 void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* metrics);
 
 // The outcome label that belongs to a status: ok, shed, error, invalid or cancelled.

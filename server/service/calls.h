@@ -16,7 +16,7 @@
 
 namespace hadal::service {
 
-// What a front end decoded from JSON or protobuf, before any meaning was checked. Plain data. A field that the caller
+// What a front end decoded from JSON or protobuf, before any of it was validated. Plain data. A field that the caller
 // left out is nullopt or empty; Validate() checks limits and ranges once for both fronts.
 
 struct SamplingOptions {
@@ -39,7 +39,7 @@ struct StopOptions {
   bool ignore_eos = false;
 };
 
-// What the answer must be, besides text.
+// What the output must be.
 struct ResponseFormat {
   enum class Kind : uint8_t { kText, kJsonObject, kJsonSchema };
   Kind kind = Kind::kText;
@@ -53,7 +53,7 @@ struct CallOptions {
   std::string tenant;      // of the API key, or ""
   std::string client;      // whose share of what is short this counts against: the tenant, else the address
   std::string user;        // end user within the tenant: isolates the prefix cache
-  std::string cache_salt;  // further isolation on the caller's wish
+  std::string cache_salt;  // further isolation at the caller's request
   request::Priority priority = request::Priority::kNormal;
   absl::Time arrival;  // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();

@@ -109,7 +109,7 @@ class GenerateService {
   absl::StatusOr<ModelTable::Entry> FindModel(std::string_view name) const { return options_.models->Find(name); }
   std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
   Load GetLoad() const;
-  // Every request of either front is recorded here, once, when it has been answered; sets the outcome's duration.
+  // Records a request of either front, once, after its response; sets the outcome's duration.
   void Record(const CallInfo& info, CallOutcome outcome);
   // A response that had been recorded as given was not taken: the client does not read.
   void CountSlowReader() { metrics_.slow_readers.Get().Increment(); }

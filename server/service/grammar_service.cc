@@ -22,8 +22,8 @@ using request::Reason;
 constexpr int kSpareLanes = 6;
 // What one client may have of the lanes and of the queue, as a divisor.
 constexpr int kShare = 4;
-// How long a refusal for slowness is believed when the grammar itself could not be kept; the machine may have been
-// busy.
+// How long a refusal for slowness is believed when the grammar itself could not be kept; the machine may
+// have been busy.
 constexpr absl::Duration kSlowMemory = absl::Minutes(10);
 
 }  // namespace

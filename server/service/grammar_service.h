@@ -24,7 +24,7 @@ namespace hadal::service {
 // Compiles grammars on threads of its own, so that neither the engine nor a front end's worker waits. Equal grammars
 // are compiled once, also when they are asked for at the same time.
 //
-// A compilation cannot be interrupted: one that exceeds the time limit is answered as refused and goes on in a spare
+// A compilation cannot be interrupted: one that exceeds the time limit is reported as refused and goes on in a spare
 // lane, so that its lane is free for others. Its result serves later calls; when it is too large to be kept, the
 // refusal is. Refused grammars are not compiled again either.
 //

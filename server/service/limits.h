@@ -6,8 +6,8 @@
 
 namespace hadal::service {
 
-// What one call may ask for; the same on both fronts. Counts over a limit are answered INVALID_REQUEST (400), numbers
-// outside their documented range OUT_OF_RANGE (422).
+// What one call may ask for; the same on both fronts. Counts above a limit are INVALID_REQUEST (400), numbers outside
+// their documented range OUT_OF_RANGE (422).
 inline constexpr size_t kMaxMessages = 2048;
 inline constexpr size_t kMaxTools = 128;
 inline constexpr size_t kMaxToolCallsPerMessage = 128;

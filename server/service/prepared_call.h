@@ -26,9 +26,9 @@ struct PreparedCall {
   std::vector<int32_t> prompt;
   std::string_view prompt_param;  // field to blame when the prompt is too long
   bool chat = false;
-  bool reasoning = false;  // answers may have a reasoning part
+  bool reasoning = false;  // the output may have a reasoning part
   chat::OutputParser::Options parser;
-  std::shared_ptr<PendingGrammar> grammar;  // null when the answer is free
+  std::shared_ptr<PendingGrammar> grammar;  // null when the output is unconstrained
   std::string grammar_param;                // field to blame when it cannot be compiled
 };
 
@@ -36,8 +36,8 @@ struct PreparedCall {
 // was asked. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
 absl::Status CheckCall(const PreparedCall& call);
 
-// The engine's form of a call that passed CheckCall. Waits for the grammar; its error names the field that asked for
-// it.
+// The engine's form of a call that passed CheckCall. Waits for the grammar; its error names the field that
+// asked for it.
 absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
                                                                std::shared_ptr<request::TokenStream> stream);
 

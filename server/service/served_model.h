@@ -36,7 +36,7 @@ struct ServedModel {
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   absl::StatusOr<chat::ChatTemplate> chat_template = absl::NotFoundError("no chat template");
   GenerationDefaults defaults;
-  // For answers that follow a schema.
+  // For output that follows a schema.
   absl::StatusOr<std::shared_ptr<const grammar::GrammarCompiler>> grammar_compiler =
       absl::NotFoundError("this model has no grammar compiler");
   int model_index = 0;  // which engine: the index that admission and Ticket::Finalize take
@@ -53,10 +53,10 @@ class ModelTable {
 
   // AlreadyExists for a name in use.
   absl::Status Add(std::shared_ptr<const ServedModel> model);
-  // `alias` answers as `target` (empty: the default model); a served model of that name wins.
+  // `alias` stands for `target` (empty: the default model); a served model of that name wins.
   void AddAlias(std::string alias, std::string target, std::optional<bool> thinking = std::nullopt);
-  // Everything that was to be loaded is there: unknown names are MODEL_NOT_FOUND from now on, before
-  // that MODEL_LOADING.
+  // All models are loaded. Unknown names are MODEL_LOADING before this,
+  // and MODEL_NOT_FOUND from now on.
   void MarkComplete();
   bool complete() const;
 

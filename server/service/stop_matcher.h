@@ -13,7 +13,7 @@ namespace hadal::service {
 // A set of stop strings compiled into an Aho-Corasick automaton. Immutable; shared by the choices of a call.
 class StopStrings {
  public:
-  // Empty strings are left out. Memory is proportional to the strings' total length.
+  // Empty strings are ignored. Memory is proportional to the strings' total length.
   explicit StopStrings(const std::vector<std::string>& strings);
 
   bool empty() const { return strings_.empty(); }
@@ -38,7 +38,7 @@ class StopStrings {
 };
 
 // Looks for the first stop string in a text that arrives in pieces. The match that ends first wins, of those the
-// longest. O(1) amortised a byte. Not thread-safe.
+// longest. O(1) amortised per byte. Not thread-safe.
 class StopMatcher {
  public:
   explicit StopMatcher(std::shared_ptr<const StopStrings> strings) : strings_(std::move(strings)) {}

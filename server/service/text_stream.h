@@ -56,7 +56,7 @@ struct ChoiceDelta {
 
 // Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, cuts at stop strings, parses.
 // However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability)
-// with the delta that holds the end of its text; a token whose text lies wholly in or behind a matched stop string is
+// with the delta that holds the end of its text; a token whose text lies wholly in or after a matched stop string is
 // not reported. Tokens without text (skipped special tokens, ids that the tokenizer does not know) may follow text that
 // is held back, half a character or the beginning of a stop string; after some of them the tokens are reported ahead of
 // their text, so that a stream never falls silent while tokens come. Not thread-safe; owns its state; the tokenizer
@@ -76,8 +76,8 @@ class TextStream {
 
   TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options);
 
-  // Appends to `delta`. Returns true when a stop string has matched: call End(Finish::kStop) then; later tokens are
-  // ignored.
+  // Appends to `delta`. Returns true when a stop string has matched: call End(Finish::kStop) then; later tokens
+  // are ignored.
   bool Push(request::TokenEvent&& event, ChoiceDelta* delta);
   // No more tokens: releases what was held back and sets delta->finish. `stop_token` is the token that ended the
   // choice, or -1: it counts, and is reported among the token ids, but has no text. No-op when already ended.
@@ -87,7 +87,7 @@ class TextStream {
   // Tokens taken up to the end, the stop token included; the part of them that was reasoning.
   int32_t tokens() const { return tokens_; }
   int32_t reasoning_tokens() const { return reasoning_tokens_; }
-  // Calls that were given, and blocks of them that stayed text because they made no sense.
+  // Calls that were delivered, and blocks that stayed text because they were malformed.
   int32_t tool_calls() const { return parser_.has_value() ? parser_->tool_call_count() : 0; }
   int32_t broken_tool_blocks() const { return parser_.has_value() ? parser_->broken_block_count() : 0; }
 
