@@ -28,7 +28,7 @@ bool InRanges(const std::vector<unicode::CodePointRange>& ranges, char32_t c) {
 }  // namespace
 
 size_t CharacterLength(std::string_view text, size_t at) {
-  return static_cast<size_t>(unicode::Utf8Length(static_cast<unsigned char>(text[at])));
+  return static_cast<size_t>(base::Utf8Length(static_cast<unsigned char>(text[at])));
 }
 
 size_t CountCharacters(std::string_view text) {

@@ -32,7 +32,7 @@ void ForEachCharacter(std::string_view text, Visit visit);
 
 }  // namespace hadal::jinja
 
-#include "models/tokenizer/unicode/utf8.h"
+#include "base/utf8.h"
 
 namespace hadal::jinja {
 
@@ -40,7 +40,7 @@ template <typename Visit>
 void ForEachCharacter(std::string_view text, Visit visit) {
   for (size_t at = 0; at < text.size();) {
     int length = 0;
-    const char32_t c = unicode::DecodeUtf8(text.data() + at, &length);
+    const char32_t c = base::DecodeUtf8(text.data() + at, &length);
     const size_t end = at + static_cast<size_t>(length);
     if (!visit(c, at, end)) return;
     at = end;

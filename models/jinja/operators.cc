@@ -264,7 +264,7 @@ Value FoldCase(Runtime* run, const Value& value) {
   if (text == nullptr || !run->SpendBytes(text->size())) return value;
   std::string folded;
   ForEachCharacter(text->bytes(), [&](char32_t c, size_t, size_t) {
-    unicode::AppendUtf8(ToLower(c), &folded);
+    base::AppendUtf8(ToLower(c), &folded);
     return true;
   });
   return run->Text(MarkedText(std::move(folded), false));

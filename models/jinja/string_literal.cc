@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/utf8.h"
 #include "models/concat.h"
 #include "models/jinja/lexer.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::jinja {
 namespace {
@@ -66,7 +66,7 @@ absl::StatusOr<std::string> DecodeStringLiteral(std::string_view body) {
       if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
         return absl::InvalidArgumentError("an escape in a string names no character");
       }
-      unicode::AppendUtf8(code, &out);
+      base::AppendUtf8(code, &out);
     } else if (letter >= '0' && letter <= '7') {
       char32_t code = 0;
       size_t n = 0;
@@ -74,7 +74,7 @@ absl::StatusOr<std::string> DecodeStringLiteral(std::string_view body) {
         code = code * 8 + static_cast<char32_t>(body[i + n] - '0');
       }
       i += n - 1;
-      unicode::AppendUtf8(code, &out);
+      base::AppendUtf8(code, &out);
     } else if (letter == 'N') {
       return absl::InvalidArgumentError("\\N{...} is not supported in a string; use \\u");
     } else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/jinja/template.h"
 
+#include "base/utf8.h"
 #include "models/concat.h"
 #include "models/jinja/interpreter.h"
 #include "models/jinja/parser.h"
-#include "models/tokenizer/unicode/utf8.h"
 
 namespace hadal::jinja {
 
@@ -16,7 +16,7 @@ absl::StatusOr<std::shared_ptr<const Template>> Template::Compile(std::string_vi
     return absl::InvalidArgumentError(
         models::Concat(name, ": the chat template has ", source.size(), " bytes, the limit is ", kMaxSourceBytes));
   }
-  if (const size_t at = unicode::FindInvalidUtf8(source); at != source.npos) {
+  if (const size_t at = base::FindInvalidUtf8(source); at != source.npos) {
     return absl::InvalidArgumentError(models::Concat(name, ": the chat template is not UTF-8 at byte ", at));
   }
   absl::StatusOr<Program> program = Parse(source);

@@ -12,7 +12,7 @@ bool StripsAt(const MarkedText& text, size_t at, size_t length, const MarkedText
   const std::string_view character = text.bytes().substr(at, length);
   if (chars != nullptr) return HasCharacter(chars->bytes(), character);
   int unused = 0;
-  return IsSpace(unicode::DecodeUtf8(character.data(), &unused));
+  return IsSpace(base::DecodeUtf8(character.data(), &unused));
 }
 
 // Runs of what is no space: [begin, end).
@@ -66,7 +66,7 @@ MarkedText Strip(const MarkedText& text, const MarkedText* chars, bool front, bo
     begin += length;
   }
   while (back && end > begin) {
-    const size_t last = unicode::LastCharacter(text.bytes().substr(0, end));
+    const size_t last = base::LastCharacter(text.bytes().substr(0, end));
     if (!StripsAt(text, last, end - last, chars)) break;
     end = last;
   }

@@ -42,7 +42,7 @@ MarkedText MapCharacters(const MarkedText& text, Map map) {
       out.AppendSlice(text, begin, end);
     } else {
       std::string bytes;
-      unicode::AppendUtf8(mapped, &bytes);
+      base::AppendUtf8(mapped, &bytes);
       out.Append(bytes, text.IsInput(begin));
     }
     return true;
