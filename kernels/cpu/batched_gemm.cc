@@ -42,7 +42,7 @@ void TransposedTile(const KernelTable& table, Scratch& scratch, const TensorView
 // out[rows, n] = x[rows, k] * w[n, k]^T for some columns.
 void PlainTile(const Context& context, Scratch& scratch, Scratch& x_scratch, const TensorView& x, const TensorView& w,
                const TensorView& out) {
-  const GemmPath path = ChooseGemmPath(context, x.dtype, w.dtype, x.size(0), x.size(1));
+  const GemmPath path = ChooseGemmPath(context, x.dtype, w.dtype, x.size(1));
   RunGemmTile(context, scratch, {PrepareXHere(context.table, x, path, x_scratch), w, {}, out});
 }
 

@@ -11,7 +11,7 @@ void Gemm(Context& context, const GemmParams& p) {
   const TensorView& w = p.w.values;
   const int64_t m = p.x.size(0), n = w.size(0), k = p.x.size(1);
   if (m == 0 || n == 0) return;
-  const PreparedX x = PrepareX(context, p.x, ChooseGemmPath(context, p.x.dtype, w.dtype, m, k));
+  const PreparedX x = PrepareX(context, p.x, ChooseGemmPath(context, p.x.dtype, w.dtype, k));
   context.pool.ParallelFor(n, ColumnGrain(context, m, n, k), [&](int64_t begin, int64_t end, int worker) {
     GemmTile tile{x, w.Slice(0, begin, end - begin), {}, p.out.Slice(1, begin, end - begin), p.accumulate};
     if (p.bias.present()) tile.bias = p.bias.Slice(0, begin, end - begin);
@@ -34,7 +34,7 @@ void GroupedGemm(Context& context, const GroupedGemmParams& p) {
       const int64_t columns = std::min(grain, n - column);
       // Each piece prepares its expert's rows for itself: few rows an expert, so it costs little next to the product.
       const PreparedX x =
-          PrepareXHere(context.table, p.x.Slice(0, first, m), ChooseGemmPath(context, p.x.dtype, w.dtype, m, k),
+          PrepareXHere(context.table, p.x.Slice(0, first, m), ChooseGemmPath(context, p.x.dtype, w.dtype, k),
                        context.worker_scratch2[worker]);
       RunGemmTile(context, context.worker_scratch[worker],
                   {x, w.Slice(0, column, columns), {}, p.out.Slice(0, first, m).Slice(1, column, columns)});

@@ -13,9 +13,6 @@ constexpr int64_t kRowTile = 64;      // rows of x per inner call: their results
 constexpr int64_t kColumnPiece = 64;  // columns per piece when weights stream from memory
 constexpr int64_t kWidePiece = 256;   // and when they are used for many rows of x
 constexpr int64_t kManyRows = 64;
-constexpr int64_t kFewRows = 12;      // rows of x that fit the second-level cache whatever k is
-constexpr int64_t kDepthPart = 2048;  // values of k at a time for more rows
-constexpr int64_t kAmxMinRows = 2;    // one row is bound by memory in any form
 constexpr int64_t kAmxMinDepth = 32;
 
 // Rounds the float32 results c[rows, n] to the output.
@@ -36,20 +33,13 @@ void Finish(const KernelTable& table, const GemmTile& tile, int64_t first_row, i
   }
 }
 
-// c[rows, n] = x[rows, k] * w[n, k]^T, in parts of k that leave the rows of x in the second-level cache. `more` holds
-// another rows * n floats.
-void MultiplyRows(const KernelTable& table, const TensorView& x, const TensorView& w, float* c, float* more) {
+// c[rows, n] = x[rows, k] * w[n, k]^T, but for AMX.
+void MultiplyRows(const KernelTable& table, const TensorView& x, const TensorView& w, float* c, int64_t ldc) {
   const int64_t rows = x.size(0), n = w.size(0), k = x.size(1);
-  const int64_t part = rows > kFewRows ? kDepthPart : std::max<int64_t>(k, 1);
-  for (int64_t l = 0; l == 0 || l < k; l += part) {
-    const TensorView xs = x.Slice(1, l, std::min(part, k - l)), ws = w.Slice(1, l, std::min(part, k - l));
-    float* out = l == 0 ? c : more;
-    if (x.dtype == DType::kBF16) {
-      table.gemm_bf16(xs.as<const BF16>(), x.stride(0), ws.as<const BF16>(), w.stride(0), out, n, rows, n, xs.size(1));
-    } else {
-      table.gemm_f32(w.dtype, xs.as<const float>(), x.stride(0), ws.data, w.stride(0), out, n, rows, n, xs.size(1));
-    }
-    if (l > 0) table.add(c, more, c, rows * n);
+  if (x.dtype == DType::kBF16) {
+    table.gemm_bf16(x.as<const BF16>(), x.stride(0), w.as<const BF16>(), w.stride(0), c, ldc, rows, n, k);
+  } else {
+    table.gemm_f32(w.dtype, x.as<const float>(), x.stride(0), w.data, w.stride(0), c, ldc, rows, n, k);
   }
 }
 
@@ -67,9 +57,9 @@ PreparedX PreparedX::Slice(int64_t begin, int64_t count) const {
   return part;
 }
 
-GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t m, int64_t k) {
+GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t k) {
   if (x != DType::kBF16 || w != DType::kBF16 || context.table.gemm_bf16 == nullptr) return GemmPath::kFloat;
-  return context.isa == Isa::kAmx && m >= kAmxMinRows && k >= kAmxMinDepth ? GemmPath::kAmx : GemmPath::kBf16;
+  return context.isa == Isa::kAmx && k >= kAmxMinDepth ? GemmPath::kAmx : GemmPath::kBf16;
 }
 
 PreparedX PrepareX(Context& context, const TensorView& x, GemmPath path) {
@@ -116,14 +106,14 @@ void RunGemmTile(const Context& context, Scratch& scratch, const GemmTile& tile)
   if (m == 0 || n == 0) return;
   const bool amx = tile.x.packed != nullptr;
   const int64_t row_tile = std::min(m, amx ? kAmxMaxRows : kRowTile);
-  float* c = scratch.Get<float>((row_tile + 1) * n + (amx ? AmxScratchFloats(row_tile, n) : row_tile * n));
+  float* c = scratch.Get<float>((row_tile + 1) * n + (amx ? AmxScratchFloats(row_tile, n) : 0));
   float* more = c + row_tile * n;
   for (int64_t i = 0; i < m; i += row_tile) {
     const int64_t rows = std::min(row_tile, m - i);
     if (amx) {
       AmxGemm(tile.x.packed, i, rows, k, tile.w.as<const BF16>(), tile.w.stride(0), n, c, n, more);
     } else {
-      MultiplyRows(table, x.Slice(0, i, rows), tile.w, c, more);
+      MultiplyRows(table, x.Slice(0, i, rows), tile.w, c, n);
     }
     Finish(table, tile, i, rows, c, more);
   }
@@ -140,12 +130,8 @@ void MultiplyTile(const Context& context, Scratch& scratch, const PreparedX& x, 
     const int64_t rows = std::min(row_tile, m - i);
     if (x.packed != nullptr) {
       AmxGemm(x.packed, i, rows, k, w.as<const BF16>(), w.stride(0), n, c + i * ldc, ldc, more);
-    } else if (x.rows.dtype == DType::kBF16) {
-      table.gemm_bf16(x.rows.row<const BF16>(i), x.rows.stride(0), w.as<const BF16>(), w.stride(0), c + i * ldc, ldc,
-                      rows, n, k);
     } else {
-      table.gemm_f32(w.dtype, x.rows.row<const float>(i), x.rows.stride(0), w.data, w.stride(0), c + i * ldc, ldc, rows,
-                     n, k);
+      MultiplyRows(table, x.rows.Slice(0, i, rows), w, c + i * ldc, ldc);
     }
   }
 }

@@ -17,9 +17,10 @@ struct PreparedX {
   PreparedX Slice(int64_t begin, int64_t count) const;
 };
 
-// How a product of these types and sizes is computed.
+// How a product of these types over k values is computed. The number of rows has no say: a row gets the same sums, to
+// the last bit, alone and next to others.
 enum class GemmPath { kFloat, kBf16, kAmx };
-GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t m, int64_t k);
+GemmPath ChooseGemmPath(const Context& context, DType x, DType w, int64_t k);
 
 // Brings x into that form: as it is, or converted into `scratch`, by all workers (Prepare) or the calling one.
 PreparedX PrepareX(Context& context, const TensorView& x, GemmPath path);

@@ -74,7 +74,7 @@ void ScoreRange(Context& context, const IndexTopKParams& p, const Tile& tile, in
   const int64_t heads = p.q.size(1), dim = p.q.size(2), rows = tile.tokens * heads, block_entries = p.keys.size(1);
   const int32_t* blocks = p.batch.block_tables.as<const int32_t>() + tile.sequence * p.batch.block_tables.stride(0);
   const TensorView q = Queries(p, tile);
-  const PreparedX queries = PrepareXHere(context.table, q, ChooseGemmPath(context, q.dtype, p.keys.dtype, rows, dim),
+  const PreparedX queries = PrepareXHere(context.table, q, ChooseGemmPath(context, q.dtype, p.keys.dtype, dim),
                                          context.worker_scratch2[worker]);
   float* products = context.worker_scratch3[worker].Get<float>(rows * kKeyBlock);
   for (int64_t first = begin, count = 0; first < end; first += count) {

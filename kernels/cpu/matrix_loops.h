@@ -32,7 +32,9 @@ struct FloatProduct {
   static typename V::Register MulAdd(Factor x, Factor w, typename V::Register sum) { return V::MulAdd(x, w, sum); }
 };
 
-// c[m, n] = x[m, k] * w[n, k]^T for a product P as above.
+// c[m, n] = x[m, k] * w[n, k]^T for a product P as above. A sum over k is made of parts of kDepthPart values, added in
+// order, and each part of sums by lane; this order holds for every m and n, so that a row's results do not depend on
+// its company.
 template <typename P>
 struct DotLoops {
   using V = typename P::Vec;
@@ -40,34 +42,57 @@ struct DotLoops {
   using W = typename P::W;
   static constexpr int kColumns = 4;  // rows of w, that is columns of c, at a time
 
+  static constexpr int64_t kDepthPart = 2048;  // so that many rows of x stay in the second-level cache
+  static constexpr int64_t kFewRows = 12;      // these do whatever k is
+
   static void Run(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
                   int64_t k) {
-    int64_t j = 0;
-    for (; j + kColumns <= n; j += kColumns) Columns<kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
-    for (; j < n; ++j) Columns<1>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, k);
+    if (m <= kFewRows) {  // each row of w is read from end to end, as it lies in memory
+      int64_t j = 0;
+      for (; j + kColumns <= n; j += kColumns) Parts<kColumns>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, kColumns, k);
+      for (; j < n; ++j) Parts<1>(x, ldx, w + j * ldw, ldw, c + j, ldc, m, 1, k);
+    } else {
+      Parts<kColumns>(x, ldx, w, ldw, c, ldc, m, n, k);
+    }
   }
 
  private:
-  // Rows of x inside columns of w: w comes from memory once, x stays in the cache.
+  // The parts of k one after another, for all m rows and, C at a time, n columns.
   template <int C>
-  static void Columns(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k) {
+  static void Parts(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
+                    int64_t k) {
+    for (int64_t l = 0; l == 0 || l < k; l += kDepthPart) {
+      const int64_t part = k - l < kDepthPart ? k - l : kDepthPart;
+      int64_t j = 0;
+      for (; j + C <= n; j += C) Columns<C>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0);
+      for (; j < n; ++j) Columns<1>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0);
+    }
+  }
+
+  // Rows of x inside columns of w: w comes from memory once, x stays in the cache. `add`: to what c holds.
+  template <int C>
+  static void Columns(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k,
+                      bool add) {
     int64_t i = 0;
-    for (; i + V::kDotRows <= m; i += V::kDotRows) Block<V::kDotRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k);
-    LastRows<V::kDotRows - 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, m - i, k);
+    for (; i + V::kDotRows <= m; i += V::kDotRows) {
+      Block<V::kDotRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k, add);
+    }
+    LastRows<V::kDotRows - 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, m - i, k, add);
   }
 
   // The last m rows, R at most.
   template <int R, int C>
-  static void LastRows(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k) {
+  static void LastRows(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k,
+                       bool add) {
     if constexpr (R > 0) {
-      if (m == R) return Block<R, C>(x, ldx, w, ldw, c, ldc, k);
-      LastRows<R - 1, C>(x, ldx, w, ldw, c, ldc, m, k);
+      if (m == R) return Block<R, C>(x, ldx, w, ldw, c, ldc, k, add);
+      LastRows<R - 1, C>(x, ldx, w, ldw, c, ldc, m, k, add);
     }
   }
 
   // R rows and C columns: R * C running sums stay in registers.
   template <int R, int C>
-  static void Block(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t k) {
+  static void Block(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t k, bool add) {
     typename V::Register sum[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -100,7 +125,12 @@ struct DotLoops {
       }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) V::StoreSums(sum[r], c + r * ldc);
+    for (int r = 0; r < R; ++r) {
+      float sums[C];
+      V::StoreSums(sum[r], add ? sums : c + r * ldc);
+      if (!add) continue;
+      for (int j = 0; j < C; ++j) c[r * ldc + j] += sums[j];
+    }
   }
 };
 
