@@ -57,7 +57,9 @@ const char* DTypeLongName(DType dtype) {
   return dtype == DType::kF16 ? "float16" : "float32";
 }
 
-absl::StatusOr<MlaForm> ChooseMlaForm(const std::string& name) {
+absl::StatusOr<MlaForm> ChooseMlaForm(const LoadOptions& options) {
+  const std::string& name = options.mla_form;
+  if (options.batch_invariant && name == "auto") return MlaForm::kAbsorbed;
   if (name == "auto") return MlaForm::kAuto;
   if (name == "absorbed") return MlaForm::kAbsorbed;
   if (name == "expanded") return MlaForm::kExpanded;
@@ -173,9 +175,13 @@ absl::StatusOr<const Family*> FindFamily(absl::string_view architecture) {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
-  HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options.mla_form));
+  HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options));
   HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> backend, OpenDevice(options));
+  if (options.batch_invariant && backend->kind() != kernels::DeviceKind::kCpu) {
+    return absl::UnimplementedError(
+        absl::StrCat("batch_invariant is not offered on the device ", backend->name(), ", only on the CPU"));
+  }
   const config::ModelConfig& config = checkpoint.config;
   const DType dtype = checkpoint.dtype;
 

@@ -33,9 +33,8 @@ void GroupedGemm(Context& context, const GroupedGemmParams& p) {
       const TensorView w = p.w.At(e).values;
       const int64_t columns = std::min(grain, n - column);
       // Each piece prepares its expert's rows for itself: few rows an expert, so it costs little next to the product.
-      const PreparedX x =
-          PrepareXHere(context.table, p.x.Slice(0, first, m), ChooseGemmPath(context, p.x.dtype, w.dtype, k),
-                       context.worker_scratch2[worker]);
+      const PreparedX x = PrepareXHere(context.table, p.x.Slice(0, first, m),
+                                       ChooseGemmPath(context, p.x.dtype, w.dtype, k), context.worker_scratch2[worker]);
       RunGemmTile(context, context.worker_scratch[worker],
                   {x, w.Slice(0, column, columns), {}, p.out.Slice(0, first, m).Slice(1, column, columns)});
     }

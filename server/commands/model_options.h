@@ -46,6 +46,8 @@ struct ModelOptions {
                 .set = [this](const std::string& text) { return SetLoadFormat(text); }});
     flags->AddText("chat-template", &chat_template,
                    "auto (the checkpoint's generation) or a style to render chats with, such as deepseek-v3.1");
+    flags->AddSwitch("batch-invariant", &load.batch_invariant,
+                     "latent attention in one form, so that a row is the same to the last bit in every batch (CPU)");
     flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");
     flags->AddBytes("memory-budget", &memory_budget_bytes, "bytes for weights, workspace and KV cache, e.g. 24GiB",
                     "auto");
