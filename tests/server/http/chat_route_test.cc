@@ -10,6 +10,7 @@ namespace hadal::http {
 namespace {
 
 using hadal::testing::DemoEncode;
+using hadal::testing::Holds;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
 using hadal::testing::MetricValue;
@@ -22,14 +23,6 @@ constexpr std::string_view kAsk = R"({"model":"demo","messages":[{"role":"user",
 
 std::string Ask(std::string_view more) {
   return std::string(R"({"model":"demo","messages":[{"role":"user","content":"17 + 25"}],)").append(more).append("}");
-}
-
-testing::ScriptedEngine::MakeScript Holds() {
-  return [](const request::Request&) {
-    Script script;
-    script.hold = true;
-    return script;
-  };
 }
 
 testing::ScriptedEngine::MakeScript Endless(std::chrono::microseconds delay) {

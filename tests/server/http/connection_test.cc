@@ -9,19 +9,14 @@
 namespace hadal::http {
 namespace {
 
+using hadal::testing::ExpectError;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
+using hadal::testing::kAsk;
+using hadal::testing::kChat;
 using hadal::testing::MetricValue;
 using hadal::testing::RawHttpClient;
 using hadal::testing::ServiceFixture;
-
-constexpr std::string_view kChat = "/v1/chat/completions";
-constexpr std::string_view kAsk = R"({"messages":[{"role":"user","content":"17 + 25"}]})";
-
-void ExpectError(const HttpReply& reply, int status, std::string_view code) {
-  EXPECT_EQ(reply.status, status) << reply.body;
-  EXPECT_EQ(reply.Header("x-hadal-reason"), code);
-}
 
 std::string HalfBody(int64_t announced, size_t sent) {
   return "POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(announced) + "\r\n\r\n" +

@@ -74,4 +74,29 @@ class HttpFixture {
   std::unique_ptr<http::HttpServer> server;
 };
 
+inline constexpr std::string_view kChat = "/v1/chat/completions";
+inline constexpr std::string_view kAsk = R"({"messages":[{"role":"user","content":"17 + 25"}]})";
+
+// Requests that run until they are cancelled.
+inline ScriptedEngine::MakeScript Holds() {
+  return [](const request::Request&) {
+    Script script;
+    script.hold = true;
+    return script;
+  };
+}
+
+// An error object with that status and code; all four members are there.
+inline void ExpectError(const HttpReply& reply, int status, std::string_view code) {
+  EXPECT_EQ(reply.status, status) << reply.body;
+  const nlohmann::json body = HttpFixture::Json(reply);
+  ASSERT_TRUE(body.contains("error")) << reply.head << reply.body;
+  EXPECT_EQ(body["error"]["code"], std::string(code));
+  EXPECT_TRUE(body["error"]["message"].is_string());
+  EXPECT_TRUE(body["error"]["type"].is_string());
+  EXPECT_TRUE(body["error"].contains("param"));
+  EXPECT_EQ(reply.Header("x-hadal-reason"), std::string(code));
+  EXPECT_FALSE(reply.Header("x-should-retry").empty());
+}
+
 }  // namespace hadal::testing

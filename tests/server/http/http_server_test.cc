@@ -1,46 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection layer: limits, refusals, keep-alive, health under load, keys, drain.
+// The connection layer: errors, keep-alive, limits, health under load, HTTP/2.
 #include "server/http/http_server.h"
 
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
-#include "tests/support/metric_value.h"
 
 namespace hadal::http {
 namespace {
 
-using hadal::testing::DemoEncode;
+using hadal::testing::ExpectError;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
-using hadal::testing::MetricValue;
+using hadal::testing::kAsk;
+using hadal::testing::kChat;
 using hadal::testing::RawHttpClient;
-using hadal::testing::Script;
 using hadal::testing::ServiceFixture;
-using nlohmann::json;
-
-constexpr std::string_view kChat = "/v1/chat/completions";
-constexpr std::string_view kAsk = R"({"messages":[{"role":"user","content":"17 + 25"}]})";
-
-testing::ScriptedEngine::MakeScript Holds() {
-  return [](const request::Request&) {
-    Script script;
-    script.hold = true;
-    return script;
-  };
-}
-
-// An error object with that status and code; all four members are there.
-void ExpectError(const HttpReply& reply, int status, std::string_view code) {
-  EXPECT_EQ(reply.status, status) << reply.body;
-  const json body = HttpFixture::Json(reply);
-  ASSERT_TRUE(body.contains("error")) << reply.head << reply.body;
-  EXPECT_EQ(body["error"]["code"], std::string(code));
-  EXPECT_TRUE(body["error"]["message"].is_string());
-  EXPECT_TRUE(body["error"]["type"].is_string());
-  EXPECT_TRUE(body["error"].contains("param"));
-  EXPECT_EQ(reply.Header("x-hadal-reason"), std::string(code));
-  EXPECT_FALSE(reply.Header("x-should-retry").empty());
-}
 
 TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
   HttpFixture fixture(ServiceFixture::Says("x"));
@@ -97,98 +71,6 @@ TEST(HttpServerTest, UnknownFieldsAndNullsAreIgnored) {
   EXPECT_EQ(reply.status, 200) << reply.body;
 }
 
-TEST(HttpServerTest, QueueFullIsRefusedBeforeTheBodyIsRead) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kChat, kAsk));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
-
-  RawHttpClient client(fixture.port());
-  client.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n");  // and no body
-  const HttpReply reply = client.Read();
-  ExpectError(reply, 503, "CONNECTION_QUEUE_FULL");
-  EXPECT_EQ(reply.Header("x-should-retry"), "true");
-  EXPECT_GE(std::stoi(reply.Header("retry-after")), 1);
-  EXPECT_LE(std::stoi(reply.Header("retry-after")), 30);
-  EXPECT_GE(std::stoi(reply.Header("retry-after-ms")), 1000);
-  EXPECT_NE(reply.body.find("服务器繁忙"), std::string::npos);
-  EXPECT_EQ(reply.Header("connection"), "");  // the body is small: the connection is kept
-  client.Send(std::string(100000, 'x'));
-  EXPECT_EQ(client.Do("GET", "/v1/models").status, 200);
-
-  // A large announced body ends the connection, but the answer arrives although the body is being sent.
-  RawHttpClient large(fixture.port());
-  large.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 8000000\r\n\r\n");
-  large.Send(std::string(4000000, 'x'));
-  const HttpReply closing = large.Read();
-  ExpectError(closing, 503, "CONNECTION_QUEUE_FULL");
-  EXPECT_EQ(closing.Header("connection"), "close");
-}
-
-TEST(HttpServerTest, OverloadStatusCanBe429) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  options.http.overload_http_status = 429;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kChat, kAsk));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
-  const HttpReply reply = fixture.Do("POST", kChat, kAsk);
-  ExpectError(reply, 429, "CONNECTION_QUEUE_FULL");
-  EXPECT_FALSE(reply.Header("retry-after").empty());
-}
-
-TEST(HttpServerTest, LoadingAndDrainingStay503) {
-  HttpFixture::Options options;
-  options.service.ready = false;
-  options.http.overload_http_status = 429;
-  HttpFixture loading(ServiceFixture::Says("x"), options);
-  ExpectError(loading.Do("POST", kChat, kAsk), 503, "MODEL_LOADING");
-  EXPECT_EQ(loading.Do("GET", "/health/live").status, 200);
-  EXPECT_EQ(loading.Do("GET", "/health/ready").status, 503);
-  EXPECT_EQ(loading.Do("GET", "/health").status, 503);
-  const HttpReply startup = loading.Do("GET", "/health/startup");
-  EXPECT_EQ(startup.status, 503);
-  EXPECT_EQ(HttpFixture::Json(startup)["stage"], "loading");
-  EXPECT_EQ(HttpFixture::Json(startup)["progress"], 0.5);
-
-  HttpFixture draining(ServiceFixture::Says("x"));
-  RawHttpClient idle(draining.port());
-  ASSERT_EQ(idle.Do("GET", "/v1/models").status, 200);
-  draining.base.admission->BeginDrain();
-  draining.server->BeginDrain();
-  EXPECT_TRUE(idle.WaitClosed());
-  const HttpReply refused = draining.Do("POST", kChat, kAsk);
-  ExpectError(refused, 503, "DRAINING");
-  EXPECT_EQ(refused.Header("connection"), "close");
-  EXPECT_TRUE(draining.server->WaitIdle(absl::Seconds(1)));
-}
-
-TEST(HttpServerTest, BodyTooLargeIsRefusedBeforeItIsReadWhole) {
-  HttpFixture::Options options;
-  options.http.front.max_body_bytes = 1000;
-  HttpFixture fixture(ServiceFixture::Says("</think>x"), options);
-  RawHttpClient announced(fixture.port());
-  announced.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 1001\r\n\r\n");
-  ExpectError(announced.Read(), 413, "BODY_TOO_LARGE");
-
-  RawHttpClient chunked(fixture.port());
-  chunked.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
-  for (int i = 0; i < 3; ++i) chunked.Send("190\r\n" + std::string(400, ' ') + "\r\n");  // no end in sight
-  ExpectError(chunked.Read(), 413, "BODY_TOO_LARGE");
-  EXPECT_TRUE(fixture.base.WaitEmpty());
-
-  RawHttpClient good(fixture.port());
-  good.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
-  for (const char c : kAsk) good.Send(std::string("1\r\n") + c + "\r\n");
-  good.Send("0\r\n\r\n");
-  EXPECT_EQ(good.Read().status, 200);
-}
-
 TEST(HttpServerTest, HeadersAndTargetAreBounded) {
   HttpFixture::Options options;
   options.http.max_header_bytes = 4096;
@@ -213,29 +95,6 @@ TEST(HttpServerTest, BrokenRequestsGet400) {
     EXPECT_EQ(client.Read().status, 400) << bytes;
     EXPECT_TRUE(client.WaitClosed(8000));
   }
-}
-
-TEST(HttpServerTest, ContinueIsSentAfterAdmissionOnly) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  HttpFixture fixture(ServiceFixture::Says("</think>42"), options);
-  const std::string head = "POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: " +
-                           std::to_string(kAsk.size()) + "\r\n\r\n";
-  RawHttpClient client(fixture.port());
-  client.Send(head);
-  ASSERT_TRUE(client.WaitFor("HTTP/1.1 100 Continue\r\n\r\n"));
-  client.Send(kAsk);
-  EXPECT_EQ(client.Read().status, 200);
-
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kChat, kAsk));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
-  RawHttpClient refused(fixture.port());
-  refused.Send(head);
-  const HttpReply reply = refused.Read();
-  EXPECT_EQ(reply.status, 503);
-  EXPECT_EQ(reply.Header("connection"), "close");
 }
 
 TEST(HttpServerTest, KeepAliveAndPipelining) {
@@ -340,146 +199,6 @@ TEST(HttpServerTest, HealthAndMetricsAnswerWhileIoThreadAndWorkersAreBusy) {
   for (auto& client : clients) EXPECT_EQ(client->Read().status, 200);
 }
 
-TEST(HttpServerTest, AFullWorkerQueueRefuses) {
-  HttpFixture::Options options;
-  options.service.worker_threads = 1;
-  options.service.max_worker_jobs = 1;
-  HttpFixture fixture(ServiceFixture::Says("</think>x"), options);
-  std::atomic<bool> release{false}, begun{false};
-  ASSERT_TRUE(fixture.base.service->workers().TryPost([&] {
-    begun.store(true);
-    while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }));
-  ASSERT_TRUE(fixture.WaitFor([&] { return begun.load(); }));
-  ASSERT_TRUE(fixture.base.service->workers().TryPost([] {}));
-  ExpectError(fixture.Do("POST", kChat, kAsk), 503, "CONNECTION_QUEUE_FULL");
-  ExpectError(fixture.Do("POST", "/tokenize", R"({"prompt":"x"})"), 503, "CONNECTION_QUEUE_FULL");
-  release.store(true);
-  EXPECT_TRUE(fixture.base.WaitEmpty());
-}
-
-TEST(HttpServerTest, KeysDecideWhoMayAskAndInWhichClass) {
-  std::vector<request::Priority> classes;
-  HttpFixture::Options options;
-  options.keys = "secret-one acme\nsecret-low guests low\n";
-  HttpFixture fixture(
-      [&](const request::Request& request) {
-        classes.push_back(request.priority);
-        return Script{};
-      },
-      options);
-  const HttpReply missing = fixture.Do("POST", kChat, kAsk);
-  ExpectError(missing, 401, "UNAUTHENTICATED");
-  EXPECT_EQ(missing.Header("www-authenticate"), "Bearer");
-  ExpectError(fixture.Do("POST", kChat, kAsk, "Authorization: Bearer secret-onf\r\n"), 401, "UNAUTHENTICATED");
-  ExpectError(fixture.Do("POST", kChat, kAsk, "Authorization: Bearer secret-low\r\nx-hadal-priority: high\r\n"), 403,
-              "PERMISSION_DENIED");
-  ExpectError(fixture.Do("POST", kChat, R"({"service_tier":"priority","messages":[{"role":"user","content":"x"}]})",
-                         "Authorization: Bearer secret-low\r\n"),
-              403, "PERMISSION_DENIED");
-  ExpectError(fixture.Do("GET", "/v1/models"), 401, "UNAUTHENTICATED");
-  EXPECT_EQ(fixture.Do("GET", "/health/live").status, 200);
-  EXPECT_EQ(fixture.Do("GET", "/metrics").status, 200);
-
-  const std::string one = "Authorization: Bearer secret-one\r\n";
-  EXPECT_EQ(fixture.Do("POST", kChat, kAsk, one).status, 200);
-  EXPECT_EQ(fixture.Do("POST", kChat, kAsk, one + "x-hadal-priority: high\r\n").status, 200);
-  EXPECT_EQ(
-      fixture.Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})", one).status,
-      200);
-  EXPECT_EQ(fixture
-                .Do("POST", kChat, R"({"service_tier":"flex","messages":[{"role":"user","content":"x"}]})",
-                    one + "x-hadal-priority: batch\r\n")
-                .status,
-            200);
-  EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "Authorization: Bearer secret-low\r\n").status, 200);
-  fixture.base.engine->Stop();
-  using request::Priority;
-  EXPECT_EQ(classes, (std::vector<Priority>{Priority::kNormal, Priority::kHigh, Priority::kLow, Priority::kBatch,
-                                            Priority::kLow}));
-}
-
-TEST(HttpServerTest, RequestIdsAreEchoedWhenSane) {
-  HttpFixture fixture(ServiceFixture::Says("</think>x"));
-  EXPECT_EQ(fixture.Do("GET", "/version", "", "x-request-id: trace:12/ab_c.d\r\n").Header("x-request-id"),
-            "trace:12/ab_c.d");
-  const std::string own = fixture.Do("GET", "/version", "", "x-request-id: a b\r\n").Header("x-request-id");
-  EXPECT_EQ(own.substr(0, 4), "req-");
-  EXPECT_NE(fixture.Do("GET", "/version").Header("x-request-id"), own);
-}
-
-TEST(HttpServerTest, ModelsVersionAndMetrics) {
-  HttpFixture fixture(ServiceFixture::Says("</think>x"));
-  const json models = HttpFixture::Json(fixture.Do("GET", "/v1/models"));
-  EXPECT_EQ(models["object"], "list");
-  EXPECT_EQ(models["data"][0]["id"], "demo");
-  EXPECT_EQ(models["data"][0]["object"], "model");
-  EXPECT_EQ(models["data"][0]["max_model_len"], 512);
-  EXPECT_EQ(HttpFixture::Json(fixture.Do("GET", "/v1/models/d%65mo"))["id"], "demo");
-  EXPECT_EQ(fixture.Do("GET", "/models").status, 200);
-  EXPECT_EQ(fixture.Do("GET", "/beta/v1/models").status, 200);
-  ExpectError(fixture.Do("GET", "/v1/models/nobody"), 404, "MODEL_NOT_FOUND");
-  RawHttpClient head(fixture.port());
-  head.Send(RawHttpClient::Request("HEAD", "/health/live"));
-  EXPECT_EQ(head.Read(5000, /*head_only=*/true).status, 200);
-  EXPECT_EQ(head.Do("GET", "/version").status, 200);  // no body was sent for HEAD
-
-  fixture.Do("POST", kChat, kAsk);
-  const HttpReply metrics = fixture.Do("GET", "/metrics");
-  EXPECT_EQ(metrics.Header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-  EXPECT_NE(metrics.body.find("hadal_requests_total{route=\"/v1/chat/completions\",class=\"normal\",http_code=\"200\""),
-            std::string::npos);
-}
-
-TEST(HttpServerTest, EveryRequestButProbesIsRecordedOnce) {
-  HttpFixture fixture(ServiceFixture::Says("</think>x"));
-  fixture.Do("POST", kChat, kAsk);
-  fixture.Do("POST", kChat, "{not json");
-  fixture.Do("POST", "/tokenize", R"({"prompt":"x"})");
-  fixture.Do("POST", "/detokenize", R"({"tokens":[-1]})");
-  fixture.Do("GET", "/v1/models");
-  fixture.Do("GET", "/v1/models/nobody");
-  fixture.Do("GET", "/nothing");
-  fixture.Do("GET", "/health/live");
-  fixture.Do("GET", "/version");
-  // A client that leaves before its answer, with and without a pipeline.
-  std::atomic<bool> release{false};
-  for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(fixture.base.service->workers().TryPost([&] {
-      while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }));
-  }
-  for (const auto& [path, body] : {std::pair{kChat, kAsk}, std::pair{std::string_view("/tokenize"), kAsk}}) {
-    RawHttpClient gone(fixture.port());
-    gone.Send(RawHttpClient::Request("POST", path, body));
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.Empty(); })) << "a slot is kept for a client that has gone";
-  release.store(true);
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.server->open_connections() == 0; }));
-  const auto finished = [](std::string_view route, std::string_view code, std::string_view outcome,
-                           std::string_view reason) {
-    std::string series = "hadal_requests_total{route=\"";
-    series.append(route).append("\",class=\"normal\",http_code=\"").append(code).append("\",grpc_code=\"\",outcome=\"");
-    return series.append(outcome).append("\",reason=\"").append(reason).append("\"}");
-  };
-  std::vector<std::string> expected = {
-      finished(kChat, "200", "ok", ""),
-      finished(kChat, "400", "invalid", "INVALID_REQUEST"),
-      finished(kChat, "499", "cancelled", "CANCELLED"),
-      finished("/tokenize", "200", "ok", ""),
-      finished("/tokenize", "499", "cancelled", "CANCELLED"),
-      finished("/detokenize", "400", "invalid", "INVALID_REQUEST"),
-      finished("/v1/models", "200", "ok", ""),
-      finished("/v1/models/{id}", "404", "invalid", "MODEL_NOT_FOUND"),
-      finished("unknown", "404", "invalid", "ROUTE_NOT_FOUND"),
-  };
-  for (const std::string& series : expected) EXPECT_EQ(MetricValue(fixture.base.metrics, series), 1) << series;
-  const std::string scrape = fixture.base.metrics.Expose();
-  EXPECT_EQ(scrape.find("route=\"/health"), std::string::npos);
-  EXPECT_EQ(scrape.find("route=\"/version"), std::string::npos);
-}
-
 TEST(HttpServerTest, Http2ConnectionsAreHandedOnUntouched) {
   std::atomic<int> adopted{-1};
   HttpFixture::Options options;
@@ -501,21 +220,6 @@ TEST(HttpServerTest, Http2ConnectionsAreHandedOnUntouched) {
   EXPECT_EQ(std::string_view(bytes, static_cast<size_t>(size)), kPreface);
   ::close(adopted.load());
   EXPECT_TRUE(client.WaitClosed());
-}
-
-TEST(HttpServerTest, DeadlinesReachTheRequest) {
-  std::atomic<int64_t> left_ms{0};
-  HttpFixture fixture([&](const request::Request& request) {
-    left_ms.store(absl::ToInt64Milliseconds(request.deadline - request.arrival));
-    return Script{};
-  });
-  EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: 2500\r\n").status, 200);
-  EXPECT_EQ(left_ms.load(), 2500);
-  // More milliseconds than a number holds are no deadline, not one that has passed.
-  for (const std::string huge : {"9223372036854775807", "99999999999999999999"}) {
-    EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: " + huge + "\r\n").status, 200) << huge;
-    EXPECT_GT(left_ms.load(), int64_t{1} << 60) << huge;
-  }
 }
 
 TEST(HttpServerTest, CreateTellsWhatIsWrong) {
