@@ -8,8 +8,8 @@
 
 namespace hadal::rpc {
 
-// Places for calls that cost memory and are no requests yet: those whose message has not arrived. Thread-safe; outlives
-// its places.
+// Slots for calls that cost memory before they are requests: those whose message has not arrived. Thread-safe; outlives
+// its slots.
 class PendingCalls {
  public:
   // At most `limit` at a time. `gauge` shows how many there are; it may be null, else it outlives this.
@@ -18,16 +18,16 @@ class PendingCalls {
   PendingCalls& operator=(const PendingCalls&) = delete;
 
   // Given back when it is destroyed.
-  class Place {
+  class Slot {
    public:
-    Place() = default;
-    Place(Place&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)) {}
-    Place& operator=(Place&& other) noexcept {
+    Slot() = default;
+    Slot(Slot&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)) {}
+    Slot& operator=(Slot&& other) noexcept {
       std::swap(owner_, other.owner_);
-      Place freed(std::move(other));
+      Slot freed(std::move(other));
       return *this;
     }
-    ~Place() {
+    ~Slot() {
       if (owner_ != nullptr) owner_->Change(-1);
     }
 
@@ -35,17 +35,17 @@ class PendingCalls {
 
    private:
     friend class PendingCalls;
-    explicit Place(PendingCalls* owner) : owner_(owner) {}
+    explicit Slot(PendingCalls* owner) : owner_(owner) {}
     PendingCalls* owner_ = nullptr;
   };
 
   // Not taken when there is none left.
-  [[nodiscard]] Place TryTake() {
+  [[nodiscard]] Slot TryTake() {
     if (Change(1) > limit_) {
       Change(-1);
-      return Place();
+      return Slot();
     }
-    return Place(this);
+    return Slot(this);
   }
   int limit() const { return limit_; }
   int taken() const { return taken_.load(std::memory_order_relaxed); }

@@ -57,8 +57,8 @@ absl::Status ServerCall::CheckLimits() {
 
 void ServerCall::StartWaiting() {
   PendingCalls* const pending = access_ == Access::kPublic ? environment_->public_calls : environment_->pending_calls;
-  PendingCalls::Place place = pending->TryTake();
-  if (!place.taken()) {
+  PendingCalls::Slot slot = pending->TryTake();
+  if (!slot.taken()) {
     environment_->metrics->refusals.At(GrpcMetrics::kPendingCalls).Increment();
     return End(request::MakeBusy(Reason::kConnectionQueueFull,
                                  absl::StrCat(pending->limit(), "/", pending->limit(), " calls wait for their message"),
@@ -66,7 +66,7 @@ void ServerCall::StartWaiting() {
   }
   {
     base::MutexLock lock(&mutex_);
-    place_ = std::move(place);
+    slot_ = std::move(slot);
     waiting_since_ = environment_->service->clock().Now();
   }
   StartRead(&message_);
@@ -76,8 +76,8 @@ bool ServerCall::StopWaitingLocked() {
   if (waiting_since_ == absl::InfiniteFuture()) return false;
   waiting_since_ = absl::InfiniteFuture();
   half_closed_ = absl::InfiniteFuture();
-  // Public calls may stay open for as long as their client likes: they keep their place.
-  if (access_ != Access::kPublic) place_ = {};
+  // Public calls may stay open for as long as their client likes: they keep their slot.
+  if (access_ != Access::kPublic) slot_ = {};
   return true;
 }
 
@@ -228,8 +228,8 @@ void ServerCall::Sweep(absl::Time now) {
 void ServerCall::StopWaiting() {
   {
     base::MutexLock lock(&mutex_);
-    // A public call has its place until it ends.
-    if (waiting_since_ == absl::InfiniteFuture() && !place_.taken()) return;
+    // A public call has its slot until it ends.
+    if (waiting_since_ == absl::InfiniteFuture() && !slot_.taken()) return;
   }
   End(request::MakeRefusal(Reason::kDraining, "the server stops", absl::Seconds(1)));
 }
@@ -250,7 +250,7 @@ void ServerCall::OnEnd(const absl::Status& status, int code) {
 void ServerCall::OnDone() {
   {
     base::MutexLock lock(&mutex_);
-    place_ = {};
+    slot_ = {};
   }
   if (connection_ != nullptr) connection_->EndCall();
   environment_->registry->Remove(this);

@@ -104,7 +104,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   mutable base::Mutex mutex_;
   absl::Time waiting_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // for a message; infinite: for none
   absl::Time half_closed_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
-  PendingCalls::Place place_ ABSL_GUARDED_BY(mutex_);
+  PendingCalls::Slot slot_ ABSL_GUARDED_BY(mutex_);
   std::deque<grpc::ByteBuffer> outbox_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the outbox's head
   absl::Time writing_since_ ABSL_GUARDED_BY(mutex_);

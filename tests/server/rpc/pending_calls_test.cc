@@ -11,14 +11,14 @@ namespace {
 
 TEST(PendingCallsTest, PlacesAreLimitedAndGivenBackOnce) {
   PendingCalls calls(2, nullptr);
-  std::optional<PendingCalls::Place> a(calls.TryTake());
-  PendingCalls::Place b = calls.TryTake();
+  std::optional<PendingCalls::Slot> a(calls.TryTake());
+  PendingCalls::Slot b = calls.TryTake();
   EXPECT_TRUE(a->taken());
   EXPECT_TRUE(b.taken());
   EXPECT_FALSE(calls.TryTake().taken());
   EXPECT_EQ(calls.taken(), 2);
-  PendingCalls::Place moved = std::move(b);
-  EXPECT_FALSE(b.taken());  // NOLINT(bugprone-use-after-move): what a moved-from place says is promised
+  PendingCalls::Slot moved = std::move(b);
+  EXPECT_FALSE(b.taken());  // NOLINT(bugprone-use-after-move): what a moved-from slot says is promised
   EXPECT_EQ(calls.taken(), 2);
   a.reset();
   EXPECT_EQ(calls.taken(), 1);

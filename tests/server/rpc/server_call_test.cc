@@ -135,7 +135,7 @@ TEST(ServerCallTest, CallsThatWaitForTheirMessageHaveALimit) {
   options.max_pending_calls = 2;
   GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
   auto a = std::make_unique<SilentCall>(fixture, kChat);
-  SilentCall b(fixture, kChat), watch(fixture, kWatch);  // health has places of its own
+  SilentCall b(fixture, kChat), watch(fixture, kWatch);  // health has slots of its own
   ASSERT_TRUE(WaitPending(fixture, 2));
   const GrpcFixture::Reply refused = fixture.Chat(GrpcFixture::Hello());
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE);
