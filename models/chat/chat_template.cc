@@ -231,11 +231,12 @@ absl::StatusOr<Prompt> ChatTemplate::Render(absl::Span<const ChatMessage> messag
   return out.Take();
 }
 
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const tokenizer::Tokenizer& tokenizer, const Prompt& prompt) {
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const tokenizer::Tokenizer& tokenizer, const Prompt& prompt,
+                                                  size_t max_tokens) {
   std::vector<tokenizer::TextSegment> segments;
   segments.reserve(prompt.pieces.size());
   for (const Prompt::Piece& piece : prompt.pieces) segments.push_back({piece.text, piece.control});
-  return tokenizer.EncodeSegments(segments, /*add_special_tokens=*/false);
+  return tokenizer.EncodeSegments(segments, /*add_special_tokens=*/false, max_tokens);
 }
 
 }  // namespace hadal::chat

@@ -121,6 +121,8 @@ class ChatTemplate {
 };
 
 // Ids of a rendered prompt: literals may become control tokens, user text never does. The prompt carries its own bos.
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const tokenizer::Tokenizer& tokenizer, const Prompt& prompt);
+// OutOfRange for more than `max_tokens`.
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const tokenizer::Tokenizer& tokenizer, const Prompt& prompt,
+                                                  size_t max_tokens = tokenizer::EncodeOptions::kAnyNumber);
 
 }  // namespace hadal::chat

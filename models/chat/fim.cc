@@ -17,7 +17,7 @@ bool SupportsFim(const tokenizer::Tokenizer& tokenizer) {
 }
 
 absl::StatusOr<std::vector<int32_t>> EncodeFim(const tokenizer::Tokenizer& tokenizer, std::string_view prefix,
-                                               std::string_view suffix) {
+                                               std::string_view suffix, size_t max_tokens) {
   for (const std::string_view token : {kBegin, kHole, kEnd}) {
     if (!tokenizer.TokenId(token)) {
       return absl::InvalidArgumentError(
@@ -26,7 +26,8 @@ absl::StatusOr<std::vector<int32_t>> EncodeFim(const tokenizer::Tokenizer& token
   }
   const tokenizer::TextSegment segments[] = {
       {kBegin, true}, {prefix, false}, {kHole, true}, {suffix, false}, {kEnd, true}};
-  absl::StatusOr<std::vector<int32_t>> ids = tokenizer.EncodeSegments(segments, /*add_special_tokens=*/false);
+  absl::StatusOr<std::vector<int32_t>> ids =
+      tokenizer.EncodeSegments(segments, /*add_special_tokens=*/false, max_tokens);
   if (ids.ok() && tokenizer.bos_id()) ids->insert(ids->begin(), *tokenizer.bos_id());
   return ids;
 }

@@ -6,6 +6,16 @@
 
 namespace hadal::tokenizer {
 
+size_t Normalizer::MaxShrinking() const {
+  size_t shrinking = 1;
+  for (const Step& step : steps_) {
+    // U+1FBE U+0308 U+0341, 7 bytes, becomes U+0390 of 2; no other character is shortened more.
+    if (step.kind == Kind::kNfc) shrinking *= 4;
+    if (step.kind == Kind::kReplace && step.first.size() > step.second.size()) return 0;
+  }
+  return shrinking;
+}
+
 std::string Normalizer::Apply(std::string_view text) const {
   std::string current(text);
   for (const Step& step : steps_) {

@@ -20,6 +20,9 @@ class Normalizer {
   // No steps: Apply would return its input.
   bool IsIdentity() const { return steps_.empty(); }
 
+  // Apply makes no text shorter than its bytes divided by this; 0: by any amount.
+  size_t MaxShrinking() const;
+
   // `text` is valid UTF-8. Time is linear, but n log n in runs of combining marks.
   std::string Apply(std::string_view text) const;
 

@@ -65,6 +65,11 @@ void Pretokenizer::AddSplit(std::unique_ptr<Matcher> matcher, SplitBehavior beha
   steps_.push_back({std::move(matcher), behavior, invert});
 }
 
+bool Pretokenizer::RemovesText() const {
+  return std::any_of(steps_.begin(), steps_.end(),
+                     [](const auto& step) { return step.behavior == SplitBehavior::kRemoved; });
+}
+
 void Pretokenizer::AddPrefixSpace() { steps_.push_back({nullptr, SplitBehavior::kIsolated, false}); }
 
 absl::Status Pretokenizer::Run(std::string_view input, PretokenizeScratch* scratch, std::string_view* text) const {

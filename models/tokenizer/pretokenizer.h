@@ -32,6 +32,9 @@ class Pretokenizer {
   // use_regex is an AddSplit of kGpt2Pattern after it.
   void AddPrefixSpace();
 
+  // Some step leaves matches out of the pieces.
+  bool RemovesText() const;
+
   // Sets *text to the text the pieces point into (`input`, or scratch->prefixed) and scratch->pieces to the non-empty
   // pieces.
   absl::Status Run(std::string_view input, PretokenizeScratch* scratch, std::string_view* text) const;

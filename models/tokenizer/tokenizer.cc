@@ -30,6 +30,10 @@ struct AddedTokenSet {
   }
 };
 
+absl::Status TooManyTokens(size_t max_tokens) {
+  return absl::OutOfRangeError(models::Concat("the text has more than ", max_tokens, " tokens"));
+}
+
 absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file)
@@ -72,10 +76,12 @@ struct Tokenizer::Impl {
   std::optional<int32_t> bos_id;
   std::optional<int32_t> eos_id;
   std::vector<int32_t> eos_ids;
+  size_t max_bytes_per_token = 0;
 
   // State of one Encode call.
   struct Run {
     bool allow_control;
+    size_t max_tokens;
     absl::Status status;
     std::vector<int32_t> ids;
     PretokenizeScratch pretokenize;
@@ -83,6 +89,7 @@ struct Tokenizer::Impl {
   };
 
   absl::Status Finish();
+  size_t MaxBytesPerToken() const;
   void EncodePieces(std::string_view normal, Run* run) const;
   void EncodeNormalised(std::string_view text, const AddedTokenMatcher& added, Run* run) const;
   void EncodeText(std::string_view text, const AddedTokenSet& added, Run* run) const;
@@ -128,7 +135,22 @@ absl::Status Tokenizer::Impl::Finish() {
   if (bos_id && llama_class && config.add_bos_token_given && !config.add_bos_token)
     std::erase(parts.prefix_ids, *bos_id);
   if (eos_id && config.add_eos_token && parts.suffix_ids.empty()) parts.suffix_ids = {*eos_id};
+  max_bytes_per_token = MaxBytesPerToken();
   return absl::OkStatus();
+}
+
+size_t Tokenizer::Impl::MaxBytesPerToken() const {
+  const size_t shrinking = parts.normalizer.MaxShrinking();
+  bool keeps_all = shrinking > 0 && !parts.pretokenizer.RemovesText();
+  for (int byte = 0; byte < 256; ++byte) keeps_all = keeps_all && parts.bpe->ByteId(static_cast<uint8_t>(byte)) >= 0;
+  // Such tokens swallow the spaces beside them.
+  for (const AddedToken& token : parts.added_tokens) keeps_all = keeps_all && !token.lstrip && !token.rstrip;
+  if (!keeps_all) return 0;
+  size_t longest = 1;
+  for (int32_t id = 0; id < parts.vocabulary->size(); ++id) {
+    longest = std::max(longest, parts.vocabulary->Bytes(id).size());
+  }
+  return longest * shrinking;
 }
 
 void Tokenizer::Impl::EncodePieces(std::string_view normal, Run* run) const {
@@ -137,6 +159,10 @@ void Tokenizer::Impl::EncodePieces(std::string_view normal, Run* run) const {
   run->status = parts.pretokenizer.Run(normal, &run->pretokenize, &text);
   if (!run->status.ok()) return;
   for (const Match& piece : run->pretokenize.pieces) {
+    if (run->ids.size() > run->max_tokens) {
+      run->status = TooManyTokens(run->max_tokens);
+      return;
+    }
     parts.bpe->Encode(text.substr(piece.begin, piece.end - piece.begin), run->allow_control, &run->bpe, &run->ids);
   }
 }
@@ -168,6 +194,7 @@ void Tokenizer::Impl::EncodeText(std::string_view text, const AddedTokenSet& add
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Impl::Wrap(Run run, bool add_special_tokens) const {
   if (!run.status.ok()) return run.status;
+  if (run.ids.size() > run.max_tokens) return TooManyTokens(run.max_tokens);
   if (add_special_tokens) {
     run.ids.insert(run.ids.begin(), parts.prefix_ids.begin(), parts.prefix_ids.end());
     run.ids.insert(run.ids.end(), parts.suffix_ids.begin(), parts.suffix_ids.end());
@@ -211,19 +238,19 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Build(std::string_vi
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text, EncodeOptions options) const {
   HADAL_RETURN_IF_ERROR(CheckText(text, 0));
-  Impl::Run run{.allow_control = options.allow_added_tokens};
+  Impl::Run run{.allow_control = options.allow_added_tokens, .max_tokens = options.max_tokens};
   impl_->EncodeText(text, options.allow_added_tokens ? impl_->all_added : impl_->plain_added, &run);
   return impl_->Wrap(std::move(run), options.add_special_tokens);
 }
 
 absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeSegments(absl::Span<const TextSegment> segments,
-                                                               bool add_special_tokens) const {
+                                                               bool add_special_tokens, size_t max_tokens) const {
   size_t total = 0;
   for (const TextSegment& segment : segments) {
     HADAL_RETURN_IF_ERROR(CheckText(segment.text, total));
     total += segment.text.size();
   }
-  Impl::Run run{.allow_control = false};
+  Impl::Run run{.allow_control = false, .max_tokens = max_tokens};
   // Ordinary text waits here until a control token or the end, so that segments join.
   std::string waiting;
   const auto append = [&](std::string_view text) { waiting.append(text); };
@@ -274,6 +301,7 @@ const std::vector<int32_t>& Tokenizer::eos_ids() const { return impl_->eos_ids; 
 const std::string& Tokenizer::bos_token() const { return impl_->config.bos_token; }
 const std::string& Tokenizer::eos_token() const { return impl_->config.eos_token; }
 const std::string& Tokenizer::chat_template() const { return impl_->config.chat_template; }
+size_t Tokenizer::max_bytes_per_token() const { return impl_->max_bytes_per_token; }
 int64_t Tokenizer::model_max_length() const { return impl_->config.model_max_length; }
 
 }  // namespace hadal::tokenizer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,10 @@ struct EncodeOptions {
   // true: literal text such as "<think>" or "<｜User｜>" becomes the control token, as in Hugging Face `tokenizers`.
   // false: user text never becomes a control token (see Tokenizer::IsControl); such text is encoded byte by byte.
   bool allow_added_tokens = false;
+  // Encoding ends with OutOfRange as soon as there are more; what add_special_tokens adds is not counted.
+  size_t max_tokens = kAnyNumber;
+
+  static constexpr size_t kAnyNumber = std::numeric_limits<size_t>::max();
 };
 
 // A stretch of a prompt. `control` marks literals of a template, in which added tokens are recognised;
@@ -52,8 +57,9 @@ class Tokenizer {
   // Encodes consecutive segments as one text: ordinary text on both sides of a segment border is merged as if it had
   // been written in one piece, so templates whose literals are plain text ("User: ") give the ids of the rendered
   // string.
-  absl::StatusOr<std::vector<int32_t>> EncodeSegments(absl::Span<const TextSegment> segments,
-                                                      bool add_special_tokens) const;
+  // `max_tokens` as in EncodeOptions.
+  absl::StatusOr<std::vector<int32_t>> EncodeSegments(absl::Span<const TextSegment> segments, bool add_special_tokens,
+                                                      size_t max_tokens = EncodeOptions::kAnyNumber) const;
 
   // Bytes of all tokens, invalid UTF-8 replaced by U+FFFD per maximal subpart. Ids outside the vocabulary give nothing.
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const;
@@ -86,6 +92,10 @@ class Tokenizer {
   const std::string& chat_template() const;
   // 0 when tokenizer_config.json has none (or one of the absurdly large placeholders).
   int64_t model_max_length() const;
+
+  // No text gives fewer tokens than its bytes divided by this. 0: nothing is promised, because something in
+  // tokenizer.json can leave text out.
+  size_t max_bytes_per_token() const;
 
   static constexpr size_t kMaxTextBytes = size_t{1} << 30;
 

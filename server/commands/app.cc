@@ -13,6 +13,7 @@
 #include "server/commands/admission_log_sink.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
+#include "server/commands/descriptor_limit.h"
 #include "server/commands/engine_factory.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/memory_planner.h"
@@ -25,6 +26,19 @@ bool IsLoopback(const std::string& host) { return host == "localhost" || host ==
 std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
   if (!config.model.models.empty()) return config.model.models;
   return {{"hadal-demo", DemoModelDir()}};
+}
+
+// The connections that the process's descriptors allow; a warning when those are fewer than the flag says.
+absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections) {
+  const absl::StatusOr<DescriptorPlan> plan = PlanDescriptors(max_connections, grpc_connections);
+  if (!plan.ok()) return plan.status();
+  if (plan->limit < plan->needed) {
+    base::Log(base::LogLevel::kWarn, "main",
+              absl::StrCat("ulimit -n is ", plan->limit, ", but --max-connections=", max_connections,
+                           " and --grpc-max-connections=", grpc_connections, " need ", plan->needed,
+                           " descriptors: at most ", plan->max_connections, " HTTP clients stay connected"));
+  }
+  return static_cast<int>(plan->max_connections);
 }
 
 // At least two: one of them never takes a long text.
@@ -119,6 +133,9 @@ absl::Status App::StartGrpc() {
 absl::Status App::StartHttp() {
   http::HttpOptions http = config_.http;
   http.version = kVersion;
+  absl::StatusOr<int> connections = AffordableConnections(http.max_connections, config_.grpc.max_connections);
+  if (!connections.ok()) return connections.status();
+  http.max_connections = *connections;
   http::HttpServer::Dependencies dependencies;
   dependencies.service = service_.get();
   dependencies.keys = keys_;

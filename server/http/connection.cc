@@ -8,11 +8,11 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "server/http/sender.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 
@@ -43,12 +43,6 @@ absl::Status BodyTimeout(int64_t bytes, absl::Duration elapsed, const BodyPace::
 // Chunk sizes are written into a fixed place in front of the piece; leading zeros are allowed.
 constexpr std::string_view kChunkPlace = "00000000\r\n";
 
-std::string NetworkOf(const asio::ip::tcp::socket& socket) {
-  boost::system::error_code error;
-  const asio::ip::tcp::endpoint peer = socket.remote_endpoint(error);
-  return error ? "unknown" : http::NetworkOf(peer.address());
-}
-
 bool PeerHungUp(int fd) {
   pollfd poll_fd{fd, POLLRDHUP, 0};
   return ::poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
@@ -56,10 +50,11 @@ bool PeerHungUp(int fd) {
 
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, ServerContext* context)
-    : socket_(std::move(socket)),
+Connection::Connection(Listener::Accepted accepted, ServerContext* context)
+    : socket_(std::move(accepted.socket)),
+      place_(std::move(accepted.place)),
       context_(context),
-      network_(NetworkOf(socket_)),
+      network_(std::move(accepted.network)),
       event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
       watchdog_(socket_.get_executor()),
       watch_timer_(socket_.get_executor()) {}
@@ -70,6 +65,14 @@ std::string Connection::client_address() const {
   boost::system::error_code error;
   const asio::ip::tcp::endpoint client = socket_.remote_endpoint(error);
   return error ? "" : client.address().to_string();
+}
+
+void Connection::KeepPlace() {
+  place_.SetClose([weak = weak_from_this(), executor = socket_.get_executor()] {
+    asio::post(executor, [weak] {
+      if (const std::shared_ptr<Connection> self = weak.lock()) self->Abort();
+    });
+  });
 }
 
 void Connection::Abort() {
@@ -115,11 +118,14 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
   if (idle_) {
     // A kept connection may rest; the clock of the request starts with its first byte.
     if (!first && context_->draining.load()) co_return false;
+    // The first bytes of a connection have been seen already.
+    place_.Enter(first ? ConnectionTable::Phase::kHead : ConnectionTable::Phase::kIdle, Clock::now());
     SetDeadline(first ? context_->options.request_timeout : context_->options.idle_timeout);
     const bool begun = co_await ReadSome();
     if (!begun) co_return false;
     idle_ = false;
   }
+  place_.Enter(ConnectionTable::Phase::kHead, Clock::now());
   SetDeadline(context_->options.request_timeout);
   while (true) {
     reader_->Feed(std::exchange(rest_, {}));
@@ -134,6 +140,7 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
     co_return false;
   }
   ClearDeadline();
+  place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   co_return true;
 }
 
@@ -143,6 +150,7 @@ asio::awaitable<bool> Connection::ReadSome() {
   auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
   if (error || aborted_) co_return false;
   rest_.append(read_buffer_.data(), size);
+  place_.Touch(Clock::now());
   co_return true;
 }
 
@@ -155,7 +163,10 @@ asio::awaitable<bool> Connection::ReadMoreBody(const BodyPace& pace) {
 }
 
 asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, RequestBody* body) {
-  absl::StatusOr<service::BodyBudget::Lease> lease = context_->dependencies.service->bodies().Open(sender);
+  reader_->Feed({});
+  service::BodyBudget& bodies = context_->dependencies.service->bodies();
+  absl::StatusOr<service::BodyBudget::Lease> lease =
+      reader_->state() == RequestReader::State::kDone ? bodies.OpenArrived(sender) : bodies.Open(sender);
   if (!lease.ok()) co_return lease.status();
   if (head().expect_continue && reader_->state() == RequestReader::State::kBody && rest_.empty()) {
     const bool sent = co_await Write("HTTP/1.1 100 Continue\r\n\r\n");
@@ -163,7 +174,7 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, Requ
   }
   const Clock::time_point begin = Clock::now();
   const BodyPace pace(context_->options.BodyLimits(), begin);
-  reader_->Feed({});
+  place_.Enter(ConnectionTable::Phase::kBody, begin);
   while (reader_->state() != RequestReader::State::kError) {
     if (absl::Status status = lease->Resize(reader_->held_bytes()); !status.ok()) {
       reader_->DiscardBody();
@@ -181,6 +192,7 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, Requ
     reader_->DiscardBody();
     co_return BodyTimeout(reader_->body_bytes(), absl::FromChrono(Clock::now() - begin), pace.limits());
   }
+  place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   if (reader_->state() == RequestReader::State::kError) co_return reader_->error();
   lease->Arrived();
   *body = {*std::move(lease), reader_->TakeBody()};
@@ -227,8 +239,10 @@ asio::awaitable<void> Connection::Send(Response response) {
   if (response.status != 204) text += absl::StrFormat("content-length: %d\r\n", response.body.size());
   text += "\r\n";
   if (head().method != "HEAD") text += response.body;
+  place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   const bool sent = co_await Write(text);
   if (!sent) co_return;
+  place_.Enter(ConnectionTable::Phase::kClosing, Clock::now());
   if (discard) {
     reader_->DiscardBody();
     const BodyPace pace(context_->options.BodyLimits(), Clock::now());

@@ -19,6 +19,7 @@
 #include "server/base/active_count.h"
 #include "server/http/async_event.h"
 #include "server/http/http_server.h"
+#include "server/http/listener.h"
 #include "server/http/request_body.h"
 #include "server/http/request_reader.h"
 #include "server/http/response.h"
@@ -48,13 +49,17 @@ using Handler = std::function<boost::asio::awaitable<void>(Connection&)>;
 // pending operations.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(boost::asio::ip::tcp::socket socket, ServerContext* context);
+  // `accepted.socket` belongs to the connection's thread.
+  Connection(Listener::Accepted accepted, ServerContext* context);
   ~Connection();
 
   // Serves until the connection ends.
   boost::asio::awaitable<void> Run(Handler handler);
   // Ends everything now: what waits is cancelled, and nothing new is begun.
   void Abort();
+  // From now on the connection gives way when another needs its place; until LeavePlace, the last thing of its life.
+  void KeepPlace();
+  void LeavePlace() { place_.Release(); }
   // Drain: ends it when no request is under way.
   void CloseIfIdle();
 
@@ -112,6 +117,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string FormatHead(int status, std::string_view content_type, const Headers& headers);
 
   boost::asio::ip::tcp::socket socket_;
+  ConnectionTable::Handle place_;
   ServerContext* const context_;
   const std::string network_;
   std::shared_ptr<AsyncEvent> event_;

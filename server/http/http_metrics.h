@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
+
 #include "server/base/metrics.h"
 
 namespace hadal::http {
+
+// What a connection does, as metrics call it; see ConnectionTable::Phase.
+inline constexpr std::string_view kConnectionPhases[] = {"silent", "idle", "head", "body", "busy", "closing"};
 
 // The metrics of the listener. Thread-safe; `registry` may be null, else it outlives this.
 struct HttpMetrics {
@@ -16,6 +21,13 @@ struct HttpMetrics {
                                               .help = "Open HTTP client connections.",
                                               .labels = {"protocol"},
                                               .series = {{"http"}}}};
+  base::Family<base::Counter> evicted{registry,
+                                      {.name = "hadal_connections_evicted_total",
+                                       .help = "HTTP connections closed to make room for others, by what they did.",
+                                       .labels = {"phase"},
+                                       .series = base::SeriesOf(kConnectionPhases)}};
+  base::Family<base::Counter> accept_failures{
+      registry, {"hadal_accept_failures_total", "Connections that could not be accepted, as for lack of descriptors."}};
 };
 
 }  // namespace hadal::http

@@ -15,6 +15,9 @@
 namespace hadal::http {
 
 struct HttpOptions {
+  // Connections above max_connections that are still looked at: health and metrics are answered, the others are told
+  // why not.
+  static constexpr int64_t kReservedConnections = 256;
   static constexpr std::string_view kDefaultCorsOrigins = "localhost";
 
   service::FrontOptions front;

@@ -16,6 +16,12 @@ std::string NetworkOf(const boost::asio::ip::address& address) {
   return boost::asio::ip::address_v6(bytes).to_string() + "/64";
 }
 
+std::string NetworkOf(const boost::asio::ip::tcp::socket& socket) {
+  boost::system::error_code error;
+  const boost::asio::ip::tcp::endpoint peer = socket.remote_endpoint(error);
+  return error ? "unknown" : NetworkOf(peer.address());
+}
+
 std::string SenderName(std::string_view tenant, std::string_view network) {
   std::string name = tenant.empty() ? "network " : "tenant ";
   return name.append(tenant.empty() ? network : tenant);

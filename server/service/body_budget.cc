@@ -32,6 +32,20 @@ absl::Status BodyBudget::Refuse(Refusal refusal, std::string_view detail) {
   return request::MakeBusy(request::Reason::kBodyBudgetFull, detail, kRetryAfter);
 }
 
+BodyBudget::Lease BodyBudget::NewLease(std::string_view sender) {
+  const auto known = senders_.find(sender);
+  Lease lease;
+  lease.budget_ = this;
+  lease.sender_ = known == senders_.end() ? senders_.emplace(std::string(sender), Sender{}).first : known;
+  lease.sender_->second.leases += 1;
+  return lease;
+}
+
+BodyBudget::Lease BodyBudget::OpenArrived(std::string_view sender) {
+  base::MutexLock lock(&mutex_);
+  return NewLease(sender);
+}
+
 absl::StatusOr<BodyBudget::Lease> BodyBudget::Open(std::string_view sender) {
   int64_t held = 0;
   {
@@ -40,11 +54,8 @@ absl::StatusOr<BodyBudget::Lease> BodyBudget::Open(std::string_view sender) {
     held = known == senders_.end() ? 0 : known->second.uploads;
     // The first upload of a sender always enters: connections are bounded elsewhere.
     if (held == 0 || held + 1 <= options_.max_uploads - uploads_ - 1) {
-      Lease lease;
-      lease.budget_ = this;
-      lease.sender_ = known == senders_.end() ? senders_.emplace(std::string(sender), Sender{}).first : known;
+      Lease lease = NewLease(sender);
       lease.upload_ = true;
-      lease.sender_->second.leases += 1;
       lease.sender_->second.uploads += 1;
       uploads_ += 1;
       return lease;

@@ -73,8 +73,11 @@ class BodyBudget {
   BodyBudget(const BodyBudget&) = delete;
   BodyBudget& operator=(const BodyBudget&) = delete;
 
-  // Counts one upload, of no bytes yet. `sender` is who sends: a tenant, or an address when there are no keys.
+  // For a body that begins to arrive: counts one upload, of no bytes yet. `sender` is who sends: a tenant, or an
+  // address when there are no keys.
   absl::StatusOr<Lease> Open(std::string_view sender);
+  // For a body that is there: no upload, and no bytes before Resize. Never refused.
+  Lease OpenArrived(std::string_view sender);
 
   const Options& options() const { return options_; }
   int64_t bytes() const;
@@ -82,6 +85,7 @@ class BodyBudget {
  private:
   enum Refusal : size_t { kBytes, kSenderBytes, kSenderUploads };
 
+  Lease NewLease(std::string_view sender) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Refuse(Refusal refusal, std::string_view detail);
   void Drop(Lease& lease);
 

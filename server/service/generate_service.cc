@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/service/generate_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,11 +16,55 @@ using request::MakeError;
 using request::Reason;
 
 // The tokenizer's and the template's own errors are the caller's.
-absl::Status AsInvalid(const absl::Status& status, std::string_view param) {
+absl::Status AsInvalid(const absl::Status& status, const ServedModel& model, std::string_view param) {
+  if (status.code() == absl::StatusCode::kOutOfRange) {
+    return ContextExceeded(model, param, absl::StrCat("resulted in more than ", model.info.max_model_len, " tokens"));
+  }
   if (status.code() == absl::StatusCode::kInvalidArgument) {
     return MakeError(Reason::kInvalidRequest, base::StdView(status.message()), param);
   }
   return MakeError(Reason::kInternal, base::StdView(status.message()));
+}
+
+size_t TextBytes(const chat::Prompt& prompt) {
+  size_t bytes = 0;
+  for (const chat::Prompt::Piece& piece : prompt.pieces) bytes += piece.text.size();
+  return bytes;
+}
+
+// Tokenises a text that must fit into the model's context, and ends as soon as it does not.
+absl::StatusOr<std::vector<int32_t>> EncodeChat(const ServedModel& model, const chat::Prompt& prompt) {
+  if (absl::Status status = CheckTextFits(model, TextBytes(prompt), "messages"); !status.ok()) return status;
+  absl::StatusOr<std::vector<int32_t>> ids =
+      chat::EncodePrompt(*model.tokenizer, prompt, static_cast<size_t>(model.info.max_model_len));
+  if (!ids.ok()) return AsInvalid(ids.status(), model, "messages");
+  return ids;
+}
+
+absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const GenerateCall& call) {
+  const std::string& text = std::get<std::string>(call.prompt);
+  const size_t max_tokens = static_cast<size_t>(model.info.max_model_len);
+  const std::string_view param = call.suffix.has_value() ? "suffix" : "prompt";
+  const size_t bytes = text.size() + (call.suffix.has_value() ? call.suffix->size() : 0);
+  if (absl::Status status = CheckTextFits(model, bytes, param); !status.ok()) return status;
+  absl::StatusOr<std::vector<int32_t>> ids =
+      call.suffix.has_value() ? chat::EncodeFim(*model.tokenizer, text, *call.suffix, max_tokens)
+                              : model.tokenizer->Encode(text, {.add_special_tokens = true,
+                                                               .allow_added_tokens = call.parse_special_tokens,
+                                                               .max_tokens = max_tokens});
+  if (!ids.ok()) return AsInvalid(ids.status(), model, param);
+  return ids;
+}
+
+// What is only tokenised may be longer than the context, within limits.h.
+absl::Status CheckTokenizable(const ServedModel& model, size_t text_bytes, std::string_view param) {
+  const size_t limit = std::max(
+      kMaxTokenizeBytes, kMaxTokenizeBytesPerContextToken * static_cast<size_t>(std::max(model.info.max_model_len, 0)));
+  if (text_bytes <= limit) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("`", base::View(param), "` came to ", text_bytes, " bytes; at most ", limit,
+                                " can be tokenised in one call"),
+                   param);
 }
 
 absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<const chat::ChatMessage> messages,
@@ -37,7 +82,7 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
                      "tools");
   }
   absl::StatusOr<chat::Prompt> prompt = model.chat_template->Render(messages, options);
-  if (!prompt.ok()) return AsInvalid(prompt.status(), "messages");
+  if (!prompt.ok()) return AsInvalid(prompt.status(), model, "messages");
   return prompt;
 }
 
@@ -83,8 +128,8 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
   options.response_schema_json = call.options.response_format.schema_json;
   absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
   if (!rendered.ok()) return rendered.status();
-  absl::StatusOr<std::vector<int32_t>> ids = chat::EncodePrompt(*model.tokenizer, *rendered);
-  if (!ids.ok()) return AsInvalid(ids.status(), "messages");
+  absl::StatusOr<std::vector<int32_t>> ids = EncodeChat(model, *rendered);
+  if (!ids.ok()) return ids.status();
 
   auto prepared = std::make_unique<PreparedCall>();
   const TextBegin begin{.in_reasoning = rendered->reasoning_starts_open,
@@ -110,7 +155,6 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateC
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
-  const tokenizer::Tokenizer& tokenizer = *entry->model->tokenizer;
 
   auto prepared = std::make_unique<PreparedCall>();
   const ServedModel& model = *entry->model;
@@ -121,12 +165,8 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateC
   if (auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) {
     prepared->prompt = std::move(*ids);
   } else {
-    const std::string& text = std::get<std::string>(call.prompt);
-    absl::StatusOr<std::vector<int32_t>> encoded =
-        call.suffix.has_value()
-            ? chat::EncodeFim(tokenizer, text, *call.suffix)
-            : tokenizer.Encode(text, {.add_special_tokens = true, .allow_added_tokens = call.parse_special_tokens});
-    if (!encoded.ok()) return AsInvalid(encoded.status(), call.suffix.has_value() ? "suffix" : "prompt");
+    absl::StatusOr<std::vector<int32_t>> encoded = EncodeText(model, call);
+    if (!encoded.ok()) return encoded.status();
     prepared->prompt = *std::move(encoded);
   }
   prepared->options = std::move(call.options);
@@ -187,8 +227,9 @@ absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& cal
   const ServedModel& model = *entry->model;
   absl::StatusOr<std::vector<int32_t>> ids;
   if (call.messages.empty()) {
+    if (absl::Status status = CheckTokenizable(model, call.text.size(), "prompt"); !status.ok()) return status;
     ids = model.tokenizer->Encode(call.text, {.add_special_tokens = call.add_special_tokens});
-    if (!ids.ok()) return AsInvalid(ids.status(), "prompt");
+    if (!ids.ok()) return AsInvalid(ids.status(), model, "prompt");
   } else {
     ChatCall chat;
     chat.messages = call.messages;
@@ -200,8 +241,9 @@ absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& cal
     options.tools = call.tools;
     absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
     if (!rendered.ok()) return rendered.status();
+    if (absl::Status status = CheckTokenizable(model, TextBytes(*rendered), "messages"); !status.ok()) return status;
     ids = chat::EncodePrompt(*model.tokenizer, *rendered);
-    if (!ids.ok()) return AsInvalid(ids.status(), "messages");
+    if (!ids.ok()) return AsInvalid(ids.status(), model, "messages");
   }
   TokenizeResult result;
   result.token_ids = *std::move(ids);

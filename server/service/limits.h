@@ -19,7 +19,10 @@ inline constexpr int32_t kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxLogitBias = 1024;
 inline constexpr float kMaxLogitBiasValue = 100.0f;
 inline constexpr size_t kMaxPromptsPerCall = 128;  // OpenAI completions: "prompt" as a list
-inline constexpr size_t kMaxUserBytes = 512;       // user, user_id, cache_salt
+// Texts that are only tokenised: so much, or so much for each token of the model's context, whichever is more.
+inline constexpr size_t kMaxTokenizeBytes = size_t{1} << 20;
+inline constexpr size_t kMaxTokenizeBytesPerContextToken = 16;
+inline constexpr size_t kMaxUserBytes = 512;  // user, user_id, cache_salt
 inline constexpr size_t kMaxModelNameBytes = 512;
 inline constexpr size_t kMaxToolNameBytes = 64;
 inline constexpr float kMaxTemperature = 2.0f;

@@ -85,6 +85,23 @@ std::vector<int32_t> ParserTokens(const tokenizer::Tokenizer& tokenizer) {
 
 }  // namespace
 
+absl::Status ContextExceeded(const ServedModel& model, std::string_view param, std::string_view found) {
+  return MakeError(Reason::kContextLengthExceeded,
+                   absl::StrCat("This model's maximum context length is ", model.info.max_model_len,
+                                " tokens. However, your ", base::View(param), " ", base::View(found),
+                                ". Please reduce the length of the ", base::View(param), "."),
+                   param);
+}
+
+absl::Status CheckTextFits(const ServedModel& model, size_t text_bytes, std::string_view param) {
+  const size_t token_bytes = model.tokenizer->max_bytes_per_token();
+  if (token_bytes == 0 || text_bytes / token_bytes <= static_cast<size_t>(model.info.max_model_len)) {
+    return absl::OkStatus();
+  }
+  return ContextExceeded(model, param,
+                         absl::StrCat("came to ", text_bytes, " bytes, and a token holds at most ", token_bytes));
+}
+
 absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocab_size) {

@@ -32,6 +32,12 @@ struct PreparedCall {
   std::string grammar_param;                // field to blame when it cannot be compiled
 };
 
+// CONTEXT_LENGTH_EXCEEDED about the field `param`; `found` continues "your messages ...".
+absl::Status ContextExceeded(const ServedModel& model, std::string_view param, std::string_view found);
+
+// Refuses a text that the context cannot hold whatever its tokens are, from its bytes alone.
+absl::Status CheckTextFits(const ServedModel& model, size_t text_bytes, std::string_view param);
+
 // What only the model can tell: ids inside the vocabulary, a prompt that is not empty, and room in the context for what
 // was asked. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
 absl::Status CheckCall(const PreparedCall& call);

@@ -3,6 +3,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -16,7 +17,8 @@ LISTENING = re.compile(r"hadal listening on http://(\S+):(\d+)")
 class HadalProcess:
     """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
 
-    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0):
+    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None):
+        """`open_files`: (soft, hard) limit of file descriptors."""
         source = os.environ["HADAL_SOURCE_DIR"]
         binary = os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
         model = model or os.environ.get("HADAL_DEMO_MODEL", os.path.join(source, "models/demo"))
@@ -29,7 +31,8 @@ class HadalProcess:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HADAL_") or k == "HADAL_DEMO_MODEL"}
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        env={**clean, **(env or {})})
+                                        env={**clean, **(env or {})},
+                                        preexec_fn=open_files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, open_files)))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if not self._announced.wait(30) or self.port is None:
@@ -103,6 +106,10 @@ class HadalProcess:
                 return
             time.sleep(0.02)
         raise AssertionError(f"{name} is {self.metric(name)}, expected {value}")
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
 
     def wait_idle(self, timeout=10):
         """Everything was given back: nothing runs or waits, no KV block is leased."""

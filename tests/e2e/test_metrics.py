@@ -19,6 +19,8 @@ UNMOVED = {
     "hadal_body_bytes_in_flight": "every body arrives whole and is parsed at once",
     "hadal_body_rejections_total": "the bodies are few and small",
     "hadal_body_uploads": "every body arrives whole",
+    "hadal_connections_evicted_total": "the connections are few",
+    "hadal_accept_failures_total": "there are descriptors",
     "hadal_draining": "the server is not asked to end",
     "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
     "hadal_preemptions_total": "needs a KV cache that is too small",

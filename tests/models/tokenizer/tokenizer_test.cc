@@ -20,6 +20,21 @@ using Ids = std::vector<int32_t>;
 
 constexpr EncodeOptions kLikeHuggingFace{.allow_added_tokens = true};
 
+TEST(TokenizerTest, EncodingEndsWhenThereAreTooManyTokens) {
+  const auto tokenizer = LoadTokenizer("deepseek_v3");
+  ASSERT_NE(tokenizer, nullptr);
+  const std::string text = "one two three four five six seven";
+  const size_t count = tokenizer->Encode(text)->size();
+  ASSERT_GT(count, 3u);
+  EXPECT_TRUE(tokenizer->Encode(text, {.max_tokens = count}).ok());
+  const absl::Status status = tokenizer->Encode(text, {.max_tokens = count - 1}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("more than " + std::to_string(count - 1) + " tokens"));
+  const TextSegment segments[] = {{text, false}};
+  EXPECT_TRUE(tokenizer->EncodeSegments(segments, false, count).ok());
+  EXPECT_EQ(tokenizer->EncodeSegments(segments, false, 1).status().code(), absl::StatusCode::kOutOfRange);
+}
+
 class StyleTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(StyleTest, EncodesAsTokenizersDoes) {
@@ -34,6 +49,24 @@ TEST_P(StyleTest, EncodesAsTokenizersDoes) {
     EXPECT_EQ(*ids, golden.at("ids").get<Ids>()) << golden.at("text");
     const auto with_special = tokenizer->Encode(text, {.add_special_tokens = true, .allow_added_tokens = true});
     EXPECT_EQ(*with_special, golden.at("ids_with_special").get<Ids>()) << golden.at("text");
+  }
+}
+
+TEST_P(StyleTest, NoTextHasFewerTokensThanItsBytesAllow) {
+  const auto tokenizer = LoadTokenizer(GetParam());
+  ASSERT_NE(tokenizer, nullptr);
+  const size_t most = tokenizer->max_bytes_per_token();
+  if (most == 0) GTEST_SKIP() << "this tokenizer leaves text out";
+  std::vector<std::string> texts = {std::string(5000, ' '), std::string(5000, '='), std::string(5000, '\n')};
+  for (const nlohmann::json& golden : ReadJson("encodings.json").at(GetParam())) texts.push_back(golden.at("text"));
+  // What NFC shortens most.
+  std::string spelled;
+  for (int i = 0; i < 1000; ++i) spelled += "\u1FBE\u0308\u0341\u212A";
+  texts.push_back(spelled);
+  for (const std::string& text : texts) {
+    const auto ids = tokenizer->Encode(text, kLikeHuggingFace);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_GE(ids->size() * most, text.size()) << text.substr(0, 100);
   }
 }
 

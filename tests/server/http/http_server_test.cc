@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The connection layer: errors, keep-alive, limits, health under load, HTTP/2.
+// The server over HTTP/1.1: errors, keep-alive, limits of time and size.
 #include "server/http/http_server.h"
 
 #include "gtest/gtest.h"
@@ -155,71 +155,6 @@ TEST(HttpServerTest, SlowHeadsAndBodiesRunOutOfTime) {
   EXPECT_TRUE(idle.WaitClosed(3000));
   EXPECT_TRUE(fixture.base.WaitEmpty());
   EXPECT_TRUE(fixture.WaitFor([&] { return fixture.server->open_connections() == 0; }));
-}
-
-TEST(HttpServerTest, ConnectionsAreBoundedAndHealthStillAnswers) {
-  HttpFixture::Options options;
-  options.http.max_connections = 4;
-  HttpFixture fixture(ServiceFixture::Says("x"), options);
-  std::vector<std::unique_ptr<RawHttpClient>> clients;
-  for (int i = 0; i < 4; ++i) {
-    clients.push_back(std::make_unique<RawHttpClient>(fixture.port()));
-    ASSERT_EQ(clients.back()->Do("GET", "/v1/models").status, 200);
-  }
-  const HttpReply refused = fixture.Do("GET", "/v1/models");
-  ExpectError(refused, 503, "CONNECTION_QUEUE_FULL");
-  EXPECT_EQ(refused.Header("connection"), "close");
-  EXPECT_EQ(fixture.Do("GET", "/health/live").status, 200);
-  EXPECT_EQ(fixture.Do("GET", "/metrics").status, 200);
-  clients.clear();
-  EXPECT_TRUE(fixture.WaitFor([&] { return fixture.Do("GET", "/v1/models").status == 200; }));
-}
-
-TEST(HttpServerTest, HealthAndMetricsAnswerWhileIoThreadAndWorkersAreBusy) {
-  HttpFixture::Options options;
-  options.service.worker_threads = 1;
-  HttpFixture fixture(ServiceFixture::Says("</think>x"), options);
-  // The only worker is held, and the I/O thread has calls that wait for it.
-  std::atomic<bool> release{false};
-  ASSERT_TRUE(fixture.base.service->workers().TryPost([&] {
-    while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }));
-  std::vector<std::unique_ptr<RawHttpClient>> clients;
-  for (int i = 0; i < 20; ++i) {
-    clients.push_back(std::make_unique<RawHttpClient>(fixture.port()));
-    clients.back()->Send(RawHttpClient::Request("POST", kChat, kAsk));
-  }
-  for (int i = 0; i < 20; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(fixture.Do("GET", i % 2 ? "/health/live" : "/metrics").status, 200);
-    // Generous, for machines under load; the goal is 10 ms.
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(500));
-  }
-  release.store(true);
-  for (auto& client : clients) EXPECT_EQ(client->Read().status, 200);
-}
-
-TEST(HttpServerTest, Http2ConnectionsAreHandedOnUntouched) {
-  std::atomic<int> adopted{-1};
-  HttpFixture::Options options;
-  options.adopt_http2 = [&](int fd) { adopted.store(fd); };
-  HttpFixture fixture(ServiceFixture::Says("x"), options);
-  constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-  RawHttpClient client(fixture.port());
-  // The preface may come in pieces.
-  client.Send(kPreface.substr(0, 1));
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  client.Send(kPreface.substr(1, 9));
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  client.Send(kPreface.substr(10));
-  ASSERT_TRUE(fixture.WaitFor([&] { return adopted.load() >= 0; }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  char bytes[64];
-  const ssize_t size = ::recv(adopted.load(), bytes, sizeof(bytes), MSG_DONTWAIT);
-  ASSERT_GT(size, 0);
-  EXPECT_EQ(std::string_view(bytes, static_cast<size_t>(size)), kPreface);
-  ::close(adopted.load());
-  EXPECT_TRUE(client.WaitClosed());
 }
 
 TEST(HttpServerTest, CreateTellsWhatIsWrong) {

@@ -102,6 +102,18 @@ TEST(BodyBudgetTest, UploadsAreSharedUntilTheyHaveArrived) {
   ASSERT_OK(budget.Open("greedy"));
 }
 
+TEST(BodyBudgetTest, ABodyThatIsThereIsNoUpload) {
+  BodyBudget budget({.max_bytes = 1000, .max_uploads = 1, .small_body_bytes = 0});
+  const BodyBudget::Lease upload = budget.Open("a").value();
+  BodyBudget::Lease there = budget.OpenArrived("a");
+  ASSERT_OK(there.Resize(100));
+  there.Arrived();
+  EXPECT_EQ(budget.bytes(), 100);
+  EXPECT_REASON(there.Resize(501), Reason::kBodyBudgetFull);
+  there.Release();
+  EXPECT_EQ(budget.bytes(), 0);
+}
+
 TEST(BodyBudgetTest, EverySenderMayOpenOne) {
   BodyBudget budget({.max_bytes = 1000, .max_uploads = 1});
   const BodyBudget::Lease one = budget.Open("a").value();

@@ -32,6 +32,42 @@ GenerateCall Complete(std::string text, int32_t max_tokens = 32) {
   return call;
 }
 
+TEST(GenerateServiceTest, ATextThatCannotFitIsRefusedBeforeItIsTokenised) {
+  ServiceFixture fixture(ServiceFixture::Says("x"));
+  const size_t token_bytes = DemoTokenizer()->max_bytes_per_token();
+  ASSERT_GT(token_bytes, 0u);
+  const std::string huge(512 * token_bytes + token_bytes, ' ');
+  const absl::Status bytes = fixture.service->Prepare(Complete(huge)).status();
+  EXPECT_REASON(bytes, Reason::kContextLengthExceeded);
+  EXPECT_NE(bytes.message().find("maximum context length is 512 tokens"), absl::string_view::npos) << bytes;
+  EXPECT_NE(bytes.message().find(std::to_string(huge.size()) + " bytes"), absl::string_view::npos) << bytes;
+  // Fewer bytes, still too many tokens: tokenising ends early.
+  std::string words;
+  for (int i = 0; i < 600; ++i) words += "1 ";
+  ASSERT_LT(words.size(), 512 * token_bytes);
+  const absl::Status tokens = fixture.service->Prepare(Complete(words)).status();
+  EXPECT_REASON(tokens, Reason::kContextLengthExceeded);
+  EXPECT_NE(tokens.message().find("resulted in more than 512 tokens"), absl::string_view::npos) << tokens;
+  ChatCall chat = AskSum();
+  chat.messages[0].content = huge;
+  EXPECT_REASON(fixture.service->Prepare(chat).status(), Reason::kContextLengthExceeded);
+  chat.messages[0].content = words;
+  EXPECT_REASON(fixture.service->Prepare(chat).status(), Reason::kContextLengthExceeded);
+}
+
+TEST(GenerateServiceTest, TokenizeTakesTextsAboveTheContextUpToItsOwnLimit) {
+  ServiceFixture fixture(ServiceFixture::Says("x"));
+  TokenizeCall call;
+  call.text = std::string(1 << 20, '1');
+  const absl::StatusOr<TokenizeResult> result = fixture.service->Tokenize(call);
+  ASSERT_OK(result);
+  EXPECT_GT(result->token_ids.size(), 512u);
+  call.text += '1';
+  const absl::Status refused = fixture.service->Tokenize(call).status();
+  EXPECT_REASON(refused, Reason::kInvalidRequest);
+  EXPECT_NE(refused.message().find("came to 1048577 bytes; at most 1048576"), absl::string_view::npos) << refused;
+}
+
 admission::Ticket TicketOf(ServiceFixture& fixture) {
   admission::AdmissionRequest arrival;
   arrival.body_bytes = 100;

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/connection_table.h"
+
+#include <unordered_map>
+#include <utility>
+
+namespace hadal::http {
+
+ConnectionTable::Handle& ConnectionTable::Handle::operator=(Handle&& other) noexcept {
+  if (this != &other) {
+    Release();
+    table_ = std::exchange(other.table_, nullptr);
+    entry_ = other.entry_;
+  }
+  return *this;
+}
+
+void ConnectionTable::Handle::SetClose(std::function<void()> close) {
+  if (table_ == nullptr) return;
+  base::MutexLock lock(&table_->mutex_);
+  entry_->close = std::move(close);
+}
+
+void ConnectionTable::Handle::Enter(Phase phase, TimePoint now) {
+  if (table_ == nullptr) return;
+  base::MutexLock lock(&table_->mutex_);
+  entry_->phase = phase;
+  entry_->since = now;
+}
+
+void ConnectionTable::Handle::Touch(TimePoint now) {
+  if (table_ == nullptr) return;
+  base::MutexLock lock(&table_->mutex_);
+  entry_->since = now;
+}
+
+void ConnectionTable::Handle::Release() {
+  if (table_ == nullptr) return;
+  std::function<void()> freed;  // without the lock: what it holds may have a destructor
+  base::MutexLock lock(&table_->mutex_);
+  freed = std::move(entry_->close);
+  if (entry_->evicted) table_->ending_ -= 1;
+  table_->entries_.erase(entry_);
+  table_ = nullptr;
+}
+
+ConnectionTable::Handle ConnectionTable::Add(std::string network, std::function<void()> close, TimePoint now) {
+  Handle handle;
+  base::MutexLock lock(&mutex_);
+  handle.table_ = this;
+  handle.entry_ = entries_.insert(entries_.end(), Entry{std::move(network), std::move(close), now});
+  return handle;
+}
+
+int64_t ConnectionTable::ending() const {
+  base::MutexLock lock(&mutex_);
+  return ending_;
+}
+
+bool ConnectionTable::HoldsNoRequest(const Entry& entry, TimePoint now) {
+  return entry.phase == Phase::kSilent || entry.phase == Phase::kClosing ||
+         (entry.phase == Phase::kIdle && entry.since + kMinWait <= now);
+}
+
+bool ConnectionTable::WaitsForBytes(const Entry& entry, TimePoint now) {
+  return (entry.phase == Phase::kHead || entry.phase == Phase::kBody) && entry.since + kMinWait <= now;
+}
+
+ConnectionTable::Entries::iterator ConnectionTable::Choose(TimePoint now) {
+  Entries::iterator oldest = entries_.end();
+  const auto consider = [&](Entries::iterator it) {
+    if (oldest == entries_.end() || it->since < oldest->since) oldest = it;
+  };
+  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+    if (!it->evicted && HoldsNoRequest(*it, now)) consider(it);
+  }
+  if (oldest != entries_.end()) return oldest;
+
+  const auto waits = [&](const Entry& entry) { return !entry.evicted && WaitsForBytes(entry, now); };
+  std::unordered_map<std::string_view, int64_t> waiting;
+  std::string_view most;
+  for (const Entry& entry : entries_) {
+    if (waits(entry) && ++waiting[entry.network] > waiting[most]) most = entry.network;
+  }
+  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+    if (waits(*it) && it->network == most) consider(it);
+  }
+  return oldest;
+}
+
+bool ConnectionTable::MakeRoom(TimePoint now) {
+  std::function<void()> close;
+  {
+    base::MutexLock lock(&mutex_);
+    const Entries::iterator chosen = Choose(now);
+    if (chosen == entries_.end()) return false;
+    chosen->evicted = true;
+    ending_ += 1;
+    metrics_->evicted.At(static_cast<size_t>(chosen->phase)).Increment();
+    close = std::exchange(chosen->close, nullptr);
+  }
+  close();
+  return true;
+}
+
+}  // namespace hadal::http

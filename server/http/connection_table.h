@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "base/sync.h"
+#include "server/http/http_metrics.h"
+
+namespace hadal::http {
+
+// What each open connection is doing, so that one that only waits gives way when there are too many. In this order:
+//   1. silent and closing ones, and those idle for kMinWait: they hold no request. The one that has been so for
+//   longest.
+//   2. those in the middle of a head or a body without a byte for kMinWait: of the network that has most of them, the
+//   one
+//      that has waited longest.
+// Busy ones never, nor clients that send one request after the other. Thread-safe; outlives its handles.
+class ConnectionTable {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  // In the order of kConnectionPhases.
+  enum class Phase : uint8_t {
+    kSilent,   // has not sent a byte that tells what it is
+    kIdle,     // kept, between requests
+    kHead,     // a head is arriving
+    kBody,     // a body is arriving
+    kBusy,     // a request is being answered
+    kClosing,  // its last response has been sent; what still comes is read away
+  };
+  static constexpr std::chrono::seconds kMinWait{1};
+
+ private:
+  struct Entry {
+    std::string network;
+    std::function<void()> close;
+    TimePoint since;
+    Phase phase = Phase::kSilent;
+    bool evicted = false;
+  };
+  using Entries = std::list<Entry>;
+
+ public:
+  // A connection's place. Move-only RAII; used by one thread at a time.
+  class Handle {
+   public:
+    Handle() = default;  // no place: everything below does nothing
+    Handle(Handle&& other) noexcept { *this = std::move(other); }
+    Handle& operator=(Handle&& other) noexcept;
+    ~Handle() { Release(); }
+
+    // From now on `close` ends the connection, instead of the one that was given first.
+    void SetClose(std::function<void()> close);
+    void Enter(Phase phase, TimePoint now);
+    // A byte has come.
+    void Touch(TimePoint now);
+    void Release();
+
+   private:
+    friend class ConnectionTable;
+    ConnectionTable* table_ = nullptr;
+    Entries::iterator entry_;
+  };
+
+  explicit ConnectionTable(HttpMetrics* metrics) : metrics_(metrics) {}
+
+  // `network` is where the client comes from (NetworkOf). `close` is called by MakeRoom, on its thread and at most
+  // once; it may find the connection gone.
+  Handle Add(std::string network, std::function<void()> close, TimePoint now);
+
+  // Ends one connection by the rules above; false when none gives way. Its place is free once it has been closed.
+  bool MakeRoom(TimePoint now);
+  // Connections that have been told to end and have not ended.
+  int64_t ending() const;
+
+ private:
+  static bool HoldsNoRequest(const Entry& entry, TimePoint now);
+  static bool WaitsForBytes(const Entry& entry, TimePoint now);
+  // The connection that gives way, or end().
+  Entries::iterator Choose(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  HttpMetrics* const metrics_;
+  mutable base::Mutex mutex_;
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  int64_t ending_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace hadal::http
