@@ -28,19 +28,24 @@ T LoadUnaligned(const std::byte* source) {
 
 bool OverflowsF16(float value) { return std::fabs(value) >= kF16Overflow && std::isfinite(value); }
 
-// Converts `count` values made by `value(i)`. Returns the index of the first that f16 cannot hold, or -1.
+struct SpanFault {
+  int64_t index = 0;
+  float value = 0.0f;
+};
+
+// Converts `count` values made by `value(i)`. Returns the first that f16 cannot hold.
 template <typename Out, typename ValueAt>
-int64_t ConvertSpan(int64_t count, ValueAt value, Out* out) {
+std::optional<SpanFault> ConvertSpan(int64_t count, ValueAt value, Out* out) {
   bool overflow = false;
   for (int64_t i = 0; i < count; ++i) {
     const float x = value(i);
     if constexpr (std::is_same_v<Out, F16>) overflow |= OverflowsF16(x);
     out[i] = kernels::FromFloat<Out>(x);
   }
-  if (!overflow) return -1;
+  if (!overflow) return std::nullopt;
   int64_t i = 0;
   while (!OverflowsF16(value(i))) ++i;
-  return i;
+  return SpanFault{i, value(i)};
 }
 
 template <typename In, typename Out>
@@ -52,9 +57,9 @@ std::optional<RangeFault> DecodePlain(const StoredMatrix& matrix, int64_t begin,
     return std::nullopt;
   } else {
     auto value = [source](int64_t i) { return kernels::ToFloat(LoadUnaligned<In>(source + i * sizeof(In))); };
-    const int64_t fault = ConvertSpan(values, value, out);
-    if (fault < 0) return std::nullopt;
-    return RangeFault{begin + fault / matrix.columns, fault % matrix.columns, value(fault)};
+    const std::optional<SpanFault> fault = ConvertSpan(values, value, out);
+    if (!fault) return std::nullopt;
+    return RangeFault{begin + fault->index / matrix.columns, fault->index % matrix.columns, fault->value};
   }
 }
 
@@ -68,23 +73,9 @@ const std::array<float, 256>& E4M3Table() {
 }
 
 template <typename Out>
-std::optional<RangeFault> DecodeE4M3(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out) {
-  const std::array<float, 256>& table = E4M3Table();
-  const int64_t scale_columns = matrix.columns / matrix.block_columns + (matrix.columns % matrix.block_columns != 0);
-  for (int64_t row = begin; row < begin + count; ++row) {
-    const float* scales = matrix.scales + row / matrix.block_rows * scale_columns;
-    const auto* source = reinterpret_cast<const uint8_t*>(matrix.data) + row * matrix.columns;
-    Out* target = out + (row - begin) * matrix.columns;
-    for (int64_t block = 0; block < scale_columns; ++block) {
-      const int64_t first = block * matrix.block_columns;
-      const int64_t width = std::min(matrix.block_columns, matrix.columns - first);
-      const float scale = scales[block];
-      auto value = [&, first, scale](int64_t i) { return table[source[first + i]] * scale; };
-      const int64_t fault = ConvertSpan(width, value, target + first);
-      if (fault >= 0) return RangeFault{row, first + fault, value(fault)};
-    }
-  }
-  return std::nullopt;
+std::optional<SpanFault> DecodeE4M3Block(const uint8_t* codes, float scale, int64_t width, Out* out) {
+  const auto value = [codes, scale, &table = E4M3Table()](int64_t i) { return table[codes[i]] * scale; };
+  return ConvertSpan(width, value, out);
 }
 
 const std::array<float, 16>& E2M1Table() {
@@ -97,33 +88,39 @@ const std::array<float, 16>& E2M1Table() {
 }
 
 template <typename Out>
-std::optional<RangeFault> DecodePackedE2M1(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out) {
-  const std::array<float, 16>& table = E2M1Table();
-  const int64_t scale_columns = matrix.columns / matrix.block_columns + (matrix.columns % matrix.block_columns != 0);
+std::optional<SpanFault> DecodeE2M1Block(const uint8_t* pairs, float scale, int64_t width, Out* out) {
+  const auto code_value = [scale, &table = E2M1Table()](int64_t code) {
+    return table[static_cast<size_t>(code)] * scale;
+  };
+  // The 16 values of this scale first: fewer conversions than values.
+  std::array<Out, 16> values;
+  if (!ConvertSpan(16, code_value, values.data())) {
+    for (int64_t i = 0; i < width / 2; ++i) {
+      out[2 * i] = values[pairs[i] & 15u];
+      out[2 * i + 1] = values[pairs[i] >> 4];
+    }
+    return std::nullopt;
+  }
+  const auto value = [&](int64_t i) { return code_value((i & 1) == 0 ? pairs[i >> 1] & 15u : pairs[i >> 1] >> 4); };
+  return ConvertSpan(width, value, out);
+}
+
+// Decodes rows block by block: decode(codes, scale, width, out) for each run of `width` values that share a scale, with
+// the number of the scale in the matrix.
+template <int kValuesPerByte, typename Out, typename DecodeBlock>
+std::optional<RangeFault> DecodeBlocks(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out,
+                                       DecodeBlock decode) {
+  const int64_t blocks = matrix.columns / matrix.block_columns + (matrix.columns % matrix.block_columns != 0);
   for (int64_t row = begin; row < begin + count; ++row) {
-    const std::byte* scales = matrix.scale_codes + row / matrix.block_rows * scale_columns;
-    const auto* source = reinterpret_cast<const uint8_t*>(matrix.data) + row * (matrix.columns / 2);
-    Out* target = out + (row - begin) * matrix.columns;
-    for (int64_t block = 0; block < scale_columns; ++block) {
+    const auto* codes = reinterpret_cast<const uint8_t*>(matrix.data) + row * (matrix.columns / kValuesPerByte);
+    const int64_t first_scale = row / matrix.block_rows * blocks;
+    for (int64_t block = 0; block < blocks; ++block) {
       const int64_t first = block * matrix.block_columns;
       const int64_t width = std::min(matrix.block_columns, matrix.columns - first);
-      const float scale = kernels::E8M0ToFloat(static_cast<uint8_t>(scales[block]));
-      const uint8_t* pairs = source + first / 2;
-      // The 16 values of this factor first: fewer conversions than values.
-      std::array<Out, 16> values;
-      auto code_value = [&table, scale](int64_t code) { return table[static_cast<size_t>(code)] * scale; };
-      if (ConvertSpan(16, code_value, values.data()) < 0) {
-        for (int64_t i = 0; i < width / 2; ++i) {
-          target[first + 2 * i] = values[pairs[i] & 15u];
-          target[first + 2 * i + 1] = values[pairs[i] >> 4];
-        }
-        continue;
+      Out* target = out + (row - begin) * matrix.columns + first;
+      if (const auto fault = decode(codes + first / kValuesPerByte, first_scale + block, width, target)) {
+        return RangeFault{row, first + fault->index, fault->value};
       }
-      auto value = [&, pairs](int64_t i) {
-        return code_value((i & 1) == 0 ? pairs[i >> 1] & 15u : pairs[i >> 1] >> 4);
-      };
-      const int64_t fault = ConvertSpan(width, value, target + first);
-      if (fault >= 0) return RangeFault{row, first + fault, value(fault)};
     }
   }
   return std::nullopt;
@@ -139,9 +136,16 @@ std::optional<RangeFault> DecodeTo(const StoredMatrix& matrix, int64_t begin, in
     case StoredDType::kBF16:
       return DecodePlain<BF16, Out>(matrix, begin, count, out);
     case StoredDType::kI8:
-      return DecodePackedE2M1<Out>(matrix, begin, count, out);
+      return DecodeBlocks<2>(
+          matrix, begin, count, out, [&](const uint8_t* pairs, int64_t scale, int64_t width, Out* target) {
+            return DecodeE2M1Block(pairs, kernels::E8M0ToFloat(static_cast<uint8_t>(matrix.scale_codes[scale])), width,
+                                   target);
+          });
     default:
-      return DecodeE4M3<Out>(matrix, begin, count, out);
+      return DecodeBlocks<1>(matrix, begin, count, out,
+                             [&](const uint8_t* codes, int64_t scale, int64_t width, Out* target) {
+                               return DecodeE4M3Block(codes, matrix.scales[scale], width, target);
+                             });
   }
 }
 
