@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
 #include "models/grammar/json_format.h"
 #include "models/grammar/json_schema.h"
 #include "models/grammar/tool_grammar.h"
@@ -86,7 +87,7 @@ absl::Status CheckChoice(const ChatCall& call) {
   for (const chat::ChatTool& tool : call.tools) {
     if (tool.name == call.tool_name) return absl::OkStatus();
   }
-  return Invalid("tool_choice", absl::StrCat("`tool_choice` names \"", call.tool_name.substr(0, 64),
+  return Invalid("tool_choice", absl::StrCat("`tool_choice` names \"", base::View(base::Utf8Prefix(call.tool_name, 64)),
                                              "\", which is none of the `tools`"));
 }
 

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
@@ -18,6 +19,9 @@ using request::Reason;
 absl::Status Invalid(std::string_view param, std::string_view message) {
   return MakeError(Reason::kInvalidRequest, message, param);
 }
+
+// What the client wrote, cut for a message.
+absl::string_view Shown(std::string_view text) { return base::View(base::Utf8Prefix(text, 64)); }
 
 absl::Status TooMany(std::string_view param, size_t found, size_t limit, std::string_view what) {
   return Invalid(param, absl::StrCat("`", base::View(param), "` holds ", found, " ", base::View(what), "; at most ",
@@ -133,8 +137,7 @@ absl::Status CheckToolCalls(const chat::ChatMessage& message, const std::string&
     }
     if (call.id.empty()) return Invalid(here + ".id", absl::StrCat("`", here, ".id` is missing"));
     if (!open->insert(call.id).second) {
-      return Invalid(here + ".id",
-                     absl::StrCat("`", here, ".id` is \"", call.id.substr(0, 64), "\", as another call's is"));
+      return Invalid(here + ".id", absl::StrCat("`", here, ".id` is \"", Shown(call.id), "\", as another call's is"));
     }
   }
   return absl::OkStatus();
@@ -145,17 +148,18 @@ absl::Status CheckToolMessage(const chat::ChatMessage& message, const std::strin
   const std::string param = absl::StrCat(path, ".tool_call_id");
   if (message.tool_call_id.empty()) return Invalid(param, absl::StrCat("`", param, "` is missing"));
   if (open->erase(message.tool_call_id) > 0) return absl::OkStatus();
-  return Invalid(param, absl::StrCat("`", path, "` answers the tool call \"", message.tool_call_id.substr(0, 64),
+  return Invalid(param, absl::StrCat("`", path, "` answers the tool call \"", Shown(message.tool_call_id),
                                      "\", which is not an open call of the assistant message before it"));
 }
 
-// Each tool message answers a call of the assistant turn before it, and no call stays open when the talk goes on.
+// Each tool message answers a call of the assistant turn before it, and no call stays open when the conversation goes
+// on.
 absl::Status CheckMessages(const std::vector<chat::ChatMessage>& messages) {
   if (messages.empty()) return Invalid("messages", "`messages` is empty: at least one message is needed");
   if (messages.size() > kMaxMessages) return TooMany("messages", messages.size(), kMaxMessages, "messages");
   std::set<std::string_view> open;
   const auto unanswered = [&](const std::string& where) {
-    return absl::StrCat(where, " before the tool call \"", base::View(open.begin()->substr(0, 64)),
+    return absl::StrCat(where, " before the tool call \"", Shown(*open.begin()),
                         "\" has been answered by a message of role tool");
   };
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -168,7 +172,7 @@ absl::Status CheckMessages(const std::vector<chat::ChatMessage>& messages) {
     if (!open.empty()) return Invalid(path, unanswered(absl::StrCat("`", path, "` comes")));
     if (!KnownRole(message.role)) {
       return Invalid(absl::StrCat(path, ".role"),
-                     absl::StrCat("`", path, ".role` is \"", message.role.substr(0, 64),
+                     absl::StrCat("`", path, ".role` is \"", Shown(message.role),
                                   "\"; it must be system, developer, user, assistant or tool"));
     }
     if (message.prefix && (message.role != "assistant" || i + 1 != messages.size())) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/utf8.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -61,7 +62,7 @@ absl::StatusOr<ModelTable::Entry> ModelTable::Find(std::string_view name) const 
   if (!complete_) {
     return request::MakeRefusal(request::Reason::kModelLoading, "the model is still loading", absl::Seconds(1));
   }
-  std::string message = absl::StrCat("The model `", base::View(name.substr(0, 128)), "` does not exist.");
+  std::string message = absl::StrCat("The model `", base::View(base::Utf8Prefix(name, 128)), "` does not exist.");
   if (!models_.empty()) {
     absl::StrAppend(&message, " Served:");
     for (size_t i = 0; i < models_.size() && i < 16; ++i)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "base/utf8.h"
 #include "gtest/gtest.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
@@ -126,7 +127,16 @@ TEST(CallsTest, RefusesMessagesThatNoTemplateCanRender) {
   EXPECT_OK(Validate(prefix));
 }
 
-TEST(CallsTest, EveryToolCallIsAnsweredOnceBeforeTheTalkGoesOn) {
+TEST(CallsTest, MessagesCutWhatTheClientWroteBetweenCharacters) {
+  ChatCall call = GoodChat();
+  call.messages[1].role = std::string(63, 'x') + "\u00e9";
+  const absl::Status status = Validate(call);
+  const std::string message(status.message());
+  EXPECT_EQ(base::FindInvalidUtf8(message), std::string::npos) << message;
+  EXPECT_NE(message.find("\"" + std::string(63, 'x') + "\";"), std::string::npos) << message;
+}
+
+TEST(CallsTest, EveryToolCallIsAnsweredOnceBeforeTheConversationGoesOn) {
   ChatCall call = GoodChat();
   call.messages.push_back(Message("assistant", ""));
   call.messages.back().tool_calls = {{"call_1", "add", "{}"}, {"call_2", "add", "{}"}};
