@@ -64,13 +64,8 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
   const StepUpload::Handle lengths = upload_.Add(absl::MakeConstSpan(input.context_lens));
   const StepUpload::Handle tables = upload_.Add(absl::MakeConstSpan(input.block_tables));
   const StepUpload::Handle rows = upload_.Add(absl::MakeConstSpan(row_ids_));
-  const bool windowed = network_->kv_layout().window_tokens > 0;
-  StepUpload::Handle window_slots, window_tables;
-  if (windowed) {
-    window_slots = upload_.Add(absl::MakeConstSpan(input.window_slot_mapping));
-    window_tables = upload_.Add(absl::MakeConstSpan(input.window_block_tables));
-  }
-  network_->PlanStep(input, upload_);
+  StepPlanner* planner = network_->step_planner();
+  if (planner != nullptr) planner->Plan(input, upload_);
   HADAL_RETURN_IF_ERROR(upload_.Commit());
 
   StepBatch batch;
@@ -82,12 +77,7 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
                   .block_tables = upload_.View(tables, {sequences, input.block_table_stride}),
                   .host_query_start = input.query_start,
                   .host_context_lens = input.context_lens};
-  if (windowed) {
-    batch.window_slot_mapping = upload_.View(window_slots, {tokens});
-    batch.window_ragged = batch.ragged;
-    batch.window_ragged.block_tables = upload_.View(window_tables, {sequences, input.block_table_stride});
-  }
-  network_->BindStep(upload_, batch);
+  if (planner != nullptr) planner->Bind(upload_, batch);
 
   const Arena::Scope scope(arena_);
   HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, batch}));

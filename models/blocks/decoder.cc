@@ -49,24 +49,6 @@ absl::Status Decoder::AllocateKvCache(const KvCacheSize& size) {
   return absl::OkStatus();
 }
 
-void Decoder::PlanStep(const StepInput& input, StepUpload& upload) {
-  if (parts_.mla_planner.has_value()) parts_.mla_planner->Plan(input, upload);
-}
-
-void Decoder::BindStep(const StepUpload& upload, StepBatch& batch) {
-  if (parts_.mla_planner.has_value()) batch.mla_runs = parts_.mla_planner->Bind(upload, batch.ragged);
-}
-
-absl::Status Decoder::VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
-  if (!parts_.mla_planner.has_value()) return visit(batch);
-  for (const MlaRun& run : parts_.mla_planner->WorstRuns(batch)) {
-    StepBatch step = batch;
-    step.mla_runs = absl::MakeConstSpan(&run, 1);
-    HADAL_RETURN_IF_ERROR(visit(step));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<TensorView> Decoder::Forward(const ForwardContext& context) {
   kernels::Backend& backend = context.backend;
   const int64_t tokens = context.batch.tokens();

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,7 +11,6 @@
 #include "models/blocks/embedding.h"
 #include "models/blocks/kv_cache.h"
 #include "models/blocks/layer_parts.h"
-#include "models/blocks/mla_plan.h"
 #include "models/blocks/network.h"
 #include "models/blocks/norm.h"
 
@@ -31,7 +29,7 @@ class Decoder : public Network {
         attention;
     std::function<absl::StatusOr<std::unique_ptr<FeedForwardBlock>>(int64_t layer, const std::string& layer_name)>
         feed_forward;
-    std::optional<MlaPlanner> mla_planner;  // families with latent attention
+    std::unique_ptr<StepPlanner> planner;  // null: the blocks need none
   };
 
   // Takes model.embed_tokens, model.layers.N.{input_layernorm, post_attention_layernorm}, model.norm, lm_head, and the
@@ -42,10 +40,7 @@ class Decoder : public Network {
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t hidden_size() const override { return hidden_size_; }
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
-  void PlanStep(const StepInput& input, StepUpload& upload) override;
-  void BindStep(const StepUpload& upload, StepBatch& batch) override;
-  absl::Status VisitWorstSteps(const StepBatch& batch,
-                               absl::FunctionRef<absl::Status(const StepBatch&)> visit) override;
+  StepPlanner* step_planner() override { return parts_.planner.get(); }
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
   absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
                     const kernels::TensorView& logits) override;

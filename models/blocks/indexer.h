@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "models/blocks/kv_cache.h"
 #include "models/blocks/linear.h"
+#include "models/blocks/mla_plan.h"
 #include "models/blocks/norm.h"
 #include "models/blocks/rope_cache.h"
 

@@ -6,16 +6,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "models/blocks/mla_plan.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
 
 using kernels::TensorView;
 
-absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(
-    const LoadContext& context, const config::MlaConfig& config, const std::string& name, int64_t layer,
-    std::shared_ptr<const RopeCache> rope, const PagedCache* latents, const PagedCache* index_keys) {
+absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(const LoadContext& context,
+                                                                 const config::MlaConfig& config,
+                                                                 const std::string& name, int64_t layer,
+                                                                 std::shared_ptr<const RopeCache> rope,
+                                                                 const MlaPlanner* planner, const PagedCache* latents,
+                                                                 const PagedCache* index_keys) {
   std::unique_ptr<MlaAttention> block(new MlaAttention(config));
   block->layer_ = layer;
   // YaRN's magnitude correction acts on the softmax scale, squared; the tables carry none (arXiv:2309.00071,
@@ -55,6 +57,7 @@ absl::StatusOr<std::unique_ptr<MlaAttention>> MlaAttention::Load(
                            Indexer::Load(context, config, absl::StrCat(name, ".indexer"), layer, rope, index_keys));
   }
   block->rope_ = std::move(rope);
+  block->planner_ = planner;
   block->latents_ = latents;
   return block;
 }
@@ -97,7 +100,7 @@ absl::Status MlaAttention::Forward(const ForwardContext& context, const TensorVi
   HADAL_ASSIGN_OR_RETURN(const TensorView attn_output,
                          context.arena.Take(dtype_, {tokens, config_.heads * config_.v_head_dim}));
   const TensorView output_by_head = attn_output.SplitLast(config_.v_head_dim);
-  for (const MlaRun& run : context.batch.mla_runs) {
+  for (const MlaRun& run : planner_->runs()) {
     const TensorView run_q = q.Slice(0, run.token_begin, run.token_count);
     const TensorView run_output = output_by_head.Slice(0, run.token_begin, run.token_count);
     if (run.expanded) {

@@ -10,6 +10,7 @@
 #include "models/blocks/kv_cache.h"
 #include "models/blocks/layer_parts.h"
 #include "models/blocks/linear.h"
+#include "models/blocks/mla_plan.h"
 #include "models/blocks/norm.h"
 #include "models/blocks/rope_cache.h"
 
@@ -23,14 +24,15 @@ namespace hadal::models {
 //
 // With an indexer (DeepSeek-V3.2, `name`.indexer) queries whose context is longer than its top_k attend to the
 // positions that it chooses; shorter sequences need no choice and take the dense forms. Immutable once loaded; borrows
-// the caches.
+// planner and caches.
 class MlaAttention : public AttentionBlock {
  public:
-  // `index_keys` is null exactly when the configuration has no indexer.
+  // Runs as `planner` says; `index_keys` is null exactly when the configuration has no indexer.
   static absl::StatusOr<std::unique_ptr<MlaAttention>> Load(const LoadContext& context, const config::MlaConfig& config,
                                                             const std::string& name, int64_t layer,
                                                             std::shared_ptr<const RopeCache> rope,
-                                                            const PagedCache* latents, const PagedCache* index_keys);
+                                                            const MlaPlanner* planner, const PagedCache* latents,
+                                                            const PagedCache* index_keys);
 
   absl::Status Forward(const ForwardContext& context, const kernels::TensorView& x,
                        const kernels::TensorView& out) const override;
@@ -66,6 +68,7 @@ class MlaAttention : public AttentionBlock {
   Linear kv_b_proj_;
   Linear out_;
   std::shared_ptr<const RopeCache> rope_;
+  const MlaPlanner* planner_ = nullptr;
   const PagedCache* latents_ = nullptr;
   std::unique_ptr<Indexer> indexer_;  // null: every query sees everything before it
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/blocks/mla_plan.h"
 
+#include "models/status_macros.h"
+
 namespace hadal::models {
 
 bool MlaPlanner::Expand(int64_t new_tokens, int64_t context_tokens) const {
@@ -48,27 +50,8 @@ void MlaPlanner::Plan(const StepInput& input, StepUpload& upload) {
   }
 }
 
-std::vector<MlaRun> MlaPlanner::WorstRuns(const StepBatch& batch) {
-  MlaRun absorbed;
-  absorbed.token_count = static_cast<int32_t>(batch.tokens());
-  absorbed.ragged = batch.ragged;
-  std::vector<MlaRun> runs = {absorbed};
-  if (config_.indexer.has_value()) {
-    runs.push_back(absorbed);
-    runs.back().sparse = true;
-  }
-  MlaRun expanded = absorbed;
-  expanded.expanded = true;
-  expanded.cached_prefix = true;
-  expanded.kv_tokens = kMaxExpansion * batch.tokens();
-  worst_context_ = {static_cast<int32_t>(expanded.kv_tokens)};
-  expanded.ragged.host_context_lens = absl::MakeConstSpan(worst_context_);
-  expanded.kv_start = batch.ragged.query_start;  // of the same shape
-  runs.push_back(expanded);
-  return runs;
-}
-
-const std::vector<MlaRun>& MlaPlanner::Bind(const StepUpload& upload, const kernels::RaggedBatch& step) {
+void MlaPlanner::Bind(const StepUpload& upload, const StepBatch& batch) {
+  const kernels::RaggedBatch& step = batch.ragged;
   for (size_t i = 0; i < runs_.size(); ++i) {
     const Draft& draft = drafts_[i];
     MlaRun& run = runs_[i];
@@ -82,7 +65,31 @@ const std::vector<MlaRun>& MlaPlanner::Bind(const StepUpload& upload, const kern
     }
     if (run.expanded) run.kv_start = upload.View(draft.kv_start_handle, {draft.sequence_count + 1});
   }
-  return runs_;
+}
+
+absl::Status MlaPlanner::VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status()> run) {
+  MlaRun absorbed;
+  absorbed.token_count = static_cast<int32_t>(batch.tokens());
+  absorbed.ragged = batch.ragged;
+  runs_ = {absorbed};
+  HADAL_RETURN_IF_ERROR(run());
+  if (config_.indexer.has_value()) {
+    runs_[0].sparse = true;
+    HADAL_RETURN_IF_ERROR(run());
+  }
+  MlaRun expanded = absorbed;
+  expanded.expanded = true;
+  expanded.cached_prefix = true;
+  expanded.kv_tokens = kMaxExpansion * batch.tokens();
+  expanded.kv_start = batch.ragged.query_start;  // of the same shape
+  const int32_t context_tokens = static_cast<int32_t>(expanded.kv_tokens);
+  expanded.ragged.host_context_lens = absl::MakeConstSpan(&context_tokens, 1);
+  kernels::TensorView& tables = expanded.ragged.block_tables;
+  tables = kernels::TensorView(tables.data, tables.dtype, {1, kMaxExpansion * tables.size(1)});
+  runs_ = {expanded};
+  const absl::Status status = run();
+  runs_.clear();  // they refer to this call's arrays
+  return status;
 }
 
 }  // namespace hadal::models

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/blocks/context.h"
-#include "models/blocks/step_upload.h"
+#include "absl/types/span.h"
+#include "kernels/ops/ragged_batch.h"
+#include "models/blocks/step_planner.h"
 #include "models/config/config.h"
-#include "models/model.h"
 
 namespace hadal::models {
 
@@ -16,26 +16,38 @@ namespace hadal::models {
 // whose context exceeds what it keeps.
 enum class MlaForm { kAuto, kAbsorbed, kExpanded };
 
+// How the new tokens of some neighbouring sequences attend in a latent-attention layer. Decided once a step, for all
+// layers.
+struct MlaRun {
+  int32_t token_begin = 0;  // rows of the step
+  int32_t token_count = 0;
+  bool expanded = false;         // keys and values expanded for every head; else the absorbed form
+  bool sparse = false;           // absorbed, over the positions that the layer's indexer lists
+  bool cached_prefix = false;    // expanded: some sequence has older tokens, so latents come from the cache
+  int64_t kv_tokens = 0;         // expanded: sum of the contexts
+  kernels::RaggedBatch ragged;   // rows from 0
+  kernels::TensorView kv_start;  // expanded: i32 [sequences + 1]
+};
+
 // Splits a step into runs of neighbouring sequences that attend in the same form (arXiv:2405.04434, section 2.1):
 // absorbed for decode and for short chunks after a long prefix, expanded where the new tokens are many. With an
 // indexer, a sequence of more than its top_k tokens is sparse: a choice is needed, and only the absorbed form reads
 // single positions. Thread-compatible; one user at a time. Its host arrays back the planned runs until the next Plan.
-class MlaPlanner {
+class MlaPlanner : public StepPlanner {
  public:
   // A sequence is expanded only when its context is at most this many times its new tokens: bounds the workspace.
   static constexpr int64_t kMaxExpansion = 2;
 
   MlaPlanner(const config::MlaConfig& config, MlaForm form) : config_(config), form_(form) {}
 
-  // Decides the runs and adds their arrays to the upload.
-  void Plan(const StepInput& input, StepUpload& upload);
+  void Plan(const StepInput& input, StepUpload& upload) override;
+  void Bind(const StepUpload& upload, const StepBatch& batch) override;
+  // All tokens in one run: absorbed, sparse with an indexer, and expanded with the longest context that Plan lets
+  // through.
+  absl::Status VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status()> run) override;
 
-  // The steps that take the most memory, as runs over all tokens of `batch`, one sequence without memory: absorbed,
-  // sparse with an indexer, and expanded with the longest contexts that Plan lets through.
-  std::vector<MlaRun> WorstRuns(const StepBatch& batch);
-
-  // The runs with their device views, once the upload is committed. `step` is the whole step's batch.
-  const std::vector<MlaRun>& Bind(const StepUpload& upload, const kernels::RaggedBatch& step);
+  // Of the step that was bound last: together they cover its tokens in order.
+  absl::Span<const MlaRun> runs() const { return runs_; }
 
  private:
   struct Draft {
@@ -53,7 +65,6 @@ class MlaPlanner {
   MlaForm form_;
   std::vector<Draft> drafts_;
   std::vector<MlaRun> runs_;
-  std::vector<int32_t> worst_context_;  // backs the expanded run of WorstRuns
 };
 
 }  // namespace hadal::models

@@ -37,9 +37,12 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
   }
   const PagedCache* latents = parts.caches[0].get();
   const PagedCache* index_keys = attention->indexer.has_value() ? parts.caches[1].get() : nullptr;
-  parts.mla_planner.emplace(*attention, options.mla_form);
-  parts.attention = [&context, attention, rope, latents, index_keys](int64_t layer, const std::string& name) {
-    return MlaAttention::Load(context, *attention, absl::StrCat(name, ".self_attn"), layer, rope, latents, index_keys);
+  auto mla_planner = std::make_unique<MlaPlanner>(*attention, options.mla_form);
+  const MlaPlanner* planner = mla_planner.get();
+  parts.planner = std::move(mla_planner);
+  parts.attention = [&context, attention, rope, planner, latents, index_keys](int64_t layer, const std::string& name) {
+    return MlaAttention::Load(context, *attention, absl::StrCat(name, ".self_attn"), layer, rope, planner, latents,
+                              index_keys);
   };
   parts.feed_forward = [&context](int64_t layer, const std::string& name) {
     return LoadFeedForward(context, layer, absl::StrCat(name, ".mlp"));

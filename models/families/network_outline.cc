@@ -84,17 +84,17 @@ absl::StatusOr<int64_t> NetworkOutline::Measure(int64_t tokens) {
   batch.slot_mapping = array(DType::kI64, {tokens});
   batch.ragged = {.query_start = array(DType::kI32, {2}),
                   .context_lens = array(DType::kI32, {1}),
-                  .block_tables = array(DType::kI32, {1, MlaPlanner::kMaxExpansion * tokens / block_tokens_ + 1}),
+                  .block_tables = array(DType::kI32, {1, tokens / block_tokens_ + 1}),
                   .host_query_start = query_start,
                   .host_context_lens = context_lens};
-  batch.window_slot_mapping = batch.slot_mapping;
-  batch.window_ragged = batch.ragged;
   Arena arena(&backend_);
   HADAL_RETURN_IF_ERROR(arena.Reserve(kUnboundedBytes));
-  HADAL_RETURN_IF_ERROR(network_->VisitWorstSteps(batch, [&](const StepBatch& step) {
+  const auto run = [&] {
     const Arena::Scope scope(arena);
-    return network_->Forward({backend_, arena, step}).status();
-  }));
+    return network_->Forward({backend_, arena, batch}).status();
+  };
+  StepPlanner* planner = network_->step_planner();
+  HADAL_RETURN_IF_ERROR(planner == nullptr ? run() : planner->VisitWorstSteps(batch, run));
   return arena.peak_bytes();
 }
 

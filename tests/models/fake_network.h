@@ -14,14 +14,14 @@ namespace hadal::models::testing {
 
 // A network on a host-accessible backend whose logits are known: after token t, token (t + 1) % vocab has logit 2 and
 // every other token 0. Some tokens are special: see the constants. One value a hidden row: the token id.
-class FakeNetwork : public Network {
+class FakeNetwork : public Network, private StepPlanner {
  public:
   static constexpr int32_t kVocab = 50;
   static constexpr int32_t kNanToken = 40;       // its row's logits are all NaN
   static constexpr int32_t kFailingToken = 41;   // a step that holds it fails
   static constexpr int32_t kThrowingToken = 42;  // a step that holds it throws
 
-  // With a window, Forward checks that the window arrays have arrived and match window_slots and window_tables.
+  // With a window, Forward checks that the window arrays that it has uploaded have arrived.
   explicit FakeNetwork(int32_t window_tokens = 0) {
     kv_layout_.caches.push_back({.name = "fake", .layers = 2, .bytes_per_entry_layer = 100});
     if (window_tokens == 0) return;
@@ -35,22 +35,13 @@ class FakeNetwork : public Network {
   absl::Status AllocateKvCache(const KvCacheSize& size) override {
     return size.blocks > 1000 ? absl::ResourceExhaustedError("fake device is full") : absl::OkStatus();
   }
-  void PlanStep(const StepInput& input, StepUpload& upload) override {
-    ids_ = input.token_ids;
-    window_slots_ = input.window_slot_mapping;
-    window_tables_ = input.window_block_tables;
-  }
-  void BindStep(const StepUpload& upload, StepBatch& batch) override {}
+  StepPlanner* step_planner() override { return this; }
 
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override {
     if (kv_layout_.window_tokens > 0) {
-      const StepBatch& batch = context.batch;
-      const kernels::TensorView& slots = batch.window_slot_mapping;
-      const kernels::TensorView& tables = batch.window_ragged.block_tables;
-      if (!std::equal(window_slots_.begin(), window_slots_.end(), slots.as<int64_t>()) ||
-          !std::equal(window_tables_.begin(), window_tables_.end(), tables.as<int32_t>()) ||
-          tables.size(0) != batch.ragged.block_tables.size(0) ||
-          batch.window_ragged.query_start.data != batch.ragged.query_start.data) {
+      if (!std::equal(window_slots_.begin(), window_slots_.end(), slots_view_.as<int64_t>()) ||
+          !std::equal(window_tables_.begin(), window_tables_.end(), tables_view_.as<int32_t>()) ||
+          tables_view_.size(0) != context.batch.ragged.block_tables.size(0)) {
         return absl::InternalError("the window arrays did not arrive");
       }
     }
@@ -82,10 +73,27 @@ class FakeNetwork : public Network {
   std::atomic<int64_t> max_head_rows{0};
 
  private:
+  void Plan(const StepInput& input, StepUpload& upload) override {
+    ids_ = input.token_ids;
+    window_slots_ = input.window_slot_mapping;
+    window_tables_ = input.window_block_tables;
+    slots_handle_ = upload.Add(absl::MakeConstSpan(window_slots_));
+    tables_handle_ = upload.Add(absl::MakeConstSpan(window_tables_));
+  }
+  void Bind(const StepUpload& upload, const StepBatch& batch) override {
+    const auto tokens = static_cast<int64_t>(window_slots_.size());
+    const int64_t sequences = batch.ragged.sequences();
+    slots_view_ = upload.View(slots_handle_, {tokens});
+    tables_view_ = upload.View(tables_handle_, {sequences, static_cast<int64_t>(window_tables_.size()) / sequences});
+  }
+  absl::Status VisitWorstSteps(const StepBatch&, absl::FunctionRef<absl::Status()> run) override { return run(); }
+
   KvLayout kv_layout_;
   std::vector<int32_t> ids_;
   std::vector<int64_t> window_slots_;
   std::vector<int32_t> window_tables_;
+  StepUpload::Handle slots_handle_, tables_handle_;
+  kernels::TensorView slots_view_, tables_view_;
 };
 
 }  // namespace hadal::models::testing

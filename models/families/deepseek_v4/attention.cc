@@ -97,42 +97,46 @@ absl::Status V4Attention::AppendWindow(const ForwardContext& context, const Tens
       rope_->Apply(backend, context.batch.positions, Rotated(by_head), {}, kernels::RopeLayout::kInterleaved));
   return backend.KvAppend({.k = by_head,
                            .k_cache = shared_.caches->Layer(V4Cache::kWindow, layer_),
-                           .slot_mapping = context.batch.window_slot_mapping});
+                           .slot_mapping = shared_.planner->window_slots()});
 }
 
 absl::Status V4Attention::Attend(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
                                  const TensorView& q, const TensorView& attn_output) const {
   const Arena::Scope scope(context.arena);
   const V4Caches& caches = *shared_.caches;
+  const V4StepPlanner& planner = *shared_.planner;
   kernels::HybridAttentionParams params = {.q = q,
                                            .window = caches.Rows(V4Cache::kWindow, layer_),
                                            .sink = sink_.view(),
                                            .out = attn_output,
-                                           .window_batch = context.batch.window_ragged,
+                                           .window_batch = planner.window(),
                                            .batch = context.batch.ragged,
                                            .window_tokens = config_.sliding_window,
                                            .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
   if (kind_ == HybridLayer::kHca) {
     HADAL_RETURN_IF_ERROR(compressor_.Forward(context, x,
-                                              {.entries = shared_.hca_entries->entries(),
+                                              {.entries = planner.hca_entries(),
                                                .inputs = caches.Layer(V4Cache::kHcaInputs, layer_),
-                                               .input_slots = context.batch.window_slot_mapping,
+                                               .window = planner.window(),
+                                               .input_slots = planner.window_slots(),
                                                .cache = caches.Layer(V4Cache::kHca, layer_)}));
     params.entries = caches.Rows(V4Cache::kHca, layer_);
     params.tokens_per_entry = config_.hca_ratio;
   }
   if (kind_ == HybridLayer::kCsa) {
-    const EntryBatch& entries = shared_.csa_entries->entries();
-    const TensorView& slots = shared_.csa_inputs->slots();
+    const EntryBatch& entries = planner.csa_entries();
+    const TensorView& slots = planner.csa_input_slots();
     HADAL_ASSIGN_OR_RETURN(params.selected, context.arena.Take(DType::kI32, {x.size(0), selected_}));
     HADAL_RETURN_IF_ERROR(compressor_.Forward(context, x,
                                               {.entries = entries,
                                                .inputs = caches.Layer(V4Cache::kCsaInputs, layer_),
+                                               .window = planner.window(),
                                                .input_slots = slots,
                                                .cache = caches.Layer(V4Cache::kCsa, layer_)}));
     HADAL_RETURN_IF_ERROR(indexer_->Forward(context, x, q_low,
                                             {.entries = entries,
                                              .inputs = caches.Layer(V4Cache::kIndexInputs, layer_),
+                                             .window = planner.window(),
                                              .input_slots = slots,
                                              .cache = caches.Layer(V4Cache::kIndexKeys, layer_)},
                                             params.selected));

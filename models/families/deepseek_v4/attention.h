@@ -15,8 +15,8 @@
 #include "models/blocks/rope_cache.h"
 #include "models/families/deepseek_v4/caches.h"
 #include "models/families/deepseek_v4/compressor.h"
-#include "models/families/deepseek_v4/entry_plan.h"
 #include "models/families/deepseek_v4/indexer.h"
+#include "models/families/deepseek_v4/step_planner.h"
 
 namespace hadal::models {
 
@@ -24,7 +24,7 @@ namespace hadal::models {
 // token that is key and value of all heads, a sliding window, compressed entries of older tokens, a sink per head, and
 // a grouped low-rank output projection. As in transformers, without the FP8 rounding of keys that the published code
 // simulates. Checkpoint names: `name`.{wq_a, q_norm, wq_b, wkv, kv_norm, attn_sink, wo_a, wo_b}, compressor, indexer.
-// Immutable once loaded; borrows caches and entry planners.
+// Immutable once loaded; borrows caches and planner.
 class V4Attention : public AttentionBlock {
  public:
   // What all layers share.
@@ -32,9 +32,7 @@ class V4Attention : public AttentionBlock {
     std::shared_ptr<const RopeCache> sliding_rope;     // of sliding layers
     std::shared_ptr<const RopeCache> compressed_rope;  // of CSA and HCA layers
     const V4Caches* caches = nullptr;
-    const EntryPlanner* csa_entries = nullptr;
-    const EntryPlanner* hca_entries = nullptr;
-    const CyclePlanner* csa_inputs = nullptr;
+    const V4StepPlanner* planner = nullptr;
   };
 
   static absl::StatusOr<std::unique_ptr<V4Attention>> Load(const LoadContext& context,

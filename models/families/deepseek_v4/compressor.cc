@@ -53,7 +53,7 @@ absl::Status V4Compressor::MakeEntries(const ForwardContext& context, const Tens
                                               .sequences = target.entries.sequences,
                                               .entries = target.entries.numbers,
                                               .out = pooled,
-                                              .batch = context.batch.window_ragged,
+                                              .batch = target.window,
                                               .block_tokens = target.entries.block_tokens,
                                               .overlap = shape_.overlapping}));
   HADAL_ASSIGN_OR_RETURN(const TensorView rounded, context.arena.Take(dtype_, {entries, width}));

@@ -32,10 +32,11 @@ class V4Compressor {
 
   // What Forward works on in one layer.
   struct Target {
-    const EntryBatch& entries;        // of this step
-    kernels::TensorView inputs;       // windowed cache [blocks, rows of a block, 2, channels], written
-    kernels::TensorView input_slots;  // i64 [tokens] where this step's values and gates go; -1: nowhere
-    kernels::TensorView cache;        // [blocks, entries of a block, 1, width], written
+    const EntryBatch& entries;           // of this step
+    kernels::TensorView inputs;          // windowed cache [blocks, rows of a block, 2, channels], written
+    const kernels::RaggedBatch& window;  // of this step, with the block tables of `inputs`
+    kernels::TensorView input_slots;     // i64 [tokens] where this step's values and gates go; -1: nowhere
+    kernels::TensorView cache;           // [blocks, entries of a block, 1, width], written
   };
 
   // x [tokens, hidden].

@@ -31,14 +31,13 @@ void EntryPlanner::Plan(const StepInput& input, int64_t block_tokens, StepUpload
   slots_handle_ = upload.Add(absl::MakeConstSpan(slots_));
 }
 
-const EntryBatch& EntryPlanner::Bind(const StepUpload& upload) {
+void EntryPlanner::Bind(const StepUpload& upload) {
   const int64_t count = static_cast<int64_t>(sequences_.size());
   batch_ = {.sequences = upload.View(sequences_handle_, {count}),
             .numbers = upload.View(numbers_handle_, {count}),
             .positions = upload.View(positions_handle_, {count}),
             .slots = upload.View(slots_handle_, {count}),
             .block_tokens = block_tokens_};
-  return batch_;
 }
 
 void EntryPlanner::BindWorst(const StepBatch& batch, int64_t block_tokens) {

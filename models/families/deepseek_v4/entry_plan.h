@@ -29,12 +29,13 @@ class EntryPlanner {
 
   // Adds the step's arrays to the upload. ratio divides block_tokens.
   void Plan(const StepInput& input, int64_t block_tokens, StepUpload& upload);
-  // The arrays on the device, once the upload is committed; until the next step.
-  const EntryBatch& Bind(const StepUpload& upload);
+  // Takes the arrays on the device, once the upload is committed.
+  void Bind(const StepUpload& upload);
   // Instead of Plan and Bind, for arrays without memory: every token of the step completes an entry, as when many
   // sequences decode at once.
   void BindWorst(const StepBatch& batch, int64_t block_tokens);
 
+  // Of the step that was bound last.
   const EntryBatch& entries() const { return batch_; }
 
  private:

@@ -21,9 +21,7 @@ V4Network::V4Network(const LoadContext& context, const config::HybridAttentionCo
       streams_(context.config.hyper_connections->streams),
       kv_layout_(LayoutOf(V4CacheShapes(attention, context.dtype()), V4WindowTokens(attention))),
       caches_(attention, context.dtype()),
-      csa_entries_(attention.csa_ratio),
-      hca_entries_(attention.hca_ratio),
-      csa_inputs_(V4CsaInputSpacing(attention)) {}
+      planner_(attention) {}
 
 absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context,
                                                       const config::HybridAttentionConfig& attention, int64_t number,
@@ -59,12 +57,8 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
     return absl::InvalidArgumentError("deepseek_v4: the configuration lacks its hyper-connections or experts");
   }
   std::unique_ptr<V4Network> network(new V4Network(context, *attention));
-  V4Attention::Shared shared = {.sliding_rope = nullptr,
-                                .compressed_rope = nullptr,
-                                .caches = &network->caches_,
-                                .csa_entries = &network->csa_entries_,
-                                .hca_entries = &network->hca_entries_,
-                                .csa_inputs = &network->csa_inputs_};
+  V4Attention::Shared shared = {
+      .sliding_rope = nullptr, .compressed_rope = nullptr, .caches = &network->caches_, .planner = &network->planner_};
   HADAL_ASSIGN_OR_RETURN(shared.sliding_rope,
                          RopeCache::Create(context.backend, attention->sliding_rope, options.max_model_len));
   HADAL_ASSIGN_OR_RETURN(shared.compressed_rope,
@@ -82,28 +76,8 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
 }
 
 absl::Status V4Network::AllocateKvCache(const KvCacheSize& size) {
-  block_tokens_ = size.block_tokens;
+  planner_.set_block_tokens(size.block_tokens);
   return caches_.Allocate(backend_, size);
-}
-
-void V4Network::PlanStep(const StepInput& input, StepUpload& upload) {
-  csa_entries_.Plan(input, block_tokens_, upload);
-  hca_entries_.Plan(input, block_tokens_, upload);
-  csa_inputs_.Plan(input, block_tokens_, upload);
-}
-
-void V4Network::BindStep(const StepUpload& upload, StepBatch& batch) {
-  csa_entries_.Bind(upload);
-  hca_entries_.Bind(upload);
-  csa_inputs_.Bind(upload);
-}
-
-absl::Status V4Network::VisitWorstSteps(const StepBatch& batch,
-                                        absl::FunctionRef<absl::Status(const StepBatch&)> visit) {
-  csa_entries_.BindWorst(batch, block_tokens_);
-  hca_entries_.BindWorst(batch, block_tokens_);
-  csa_inputs_.BindWorst(batch);
-  return visit(batch);
 }
 
 absl::StatusOr<V4Network::Buffers> V4Network::TakeBuffers(const ForwardContext& context) const {

@@ -12,8 +12,8 @@
 #include "models/blocks/norm.h"
 #include "models/families/deepseek_v4/attention.h"
 #include "models/families/deepseek_v4/caches.h"
-#include "models/families/deepseek_v4/entry_plan.h"
 #include "models/families/deepseek_v4/hyper_connection.h"
+#include "models/families/deepseek_v4/step_planner.h"
 #include "models/families/family.h"
 
 namespace hadal::models {
@@ -31,10 +31,7 @@ class V4Network : public Network {
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t hidden_size() const override { return hidden_size_; }
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
-  void PlanStep(const StepInput& input, StepUpload& upload) override;
-  void BindStep(const StepUpload& upload, StepBatch& batch) override;
-  absl::Status VisitWorstSteps(const StepBatch& batch,
-                               absl::FunctionRef<absl::Status(const StepBatch&)> visit) override;
+  StepPlanner* step_planner() override { return &planner_; }
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
   absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
                     const kernels::TensorView& logits) override;
@@ -75,10 +72,7 @@ class V4Network : public Network {
   int64_t streams_;
   KvLayout kv_layout_;
   V4Caches caches_;
-  EntryPlanner csa_entries_;
-  EntryPlanner hca_entries_;
-  CyclePlanner csa_inputs_;
-  int64_t block_tokens_ = 0;
+  V4StepPlanner planner_;
   TokenEmbedding embedding_;
   std::vector<Layer> layers_;
   HyperConnection last_collapse_;

@@ -34,10 +34,11 @@ class MlaPlannerTest : public ::testing::Test {
     planner_->Plan(step_, upload_);
     EXPECT_TRUE(upload_.Commit().ok());
     const int64_t sequences = step_.sequences();
-    kernels::RaggedBatch ragged{upload_.View(starts, {sequences + 1}), upload_.View(lengths, {sequences}),
-                                upload_.View(tables, {sequences, step_.block_table_stride}), step_.query_start,
-                                step_.context_lens};
-    return planner_->Bind(upload_, ragged);
+    StepBatch batch;
+    batch.ragged = {upload_.View(starts, {sequences + 1}), upload_.View(lengths, {sequences}),
+                    upload_.View(tables, {sequences, step_.block_table_stride}), step_.query_start, step_.context_lens};
+    planner_->Bind(upload_, batch);
+    return {planner_->runs().begin(), planner_->runs().end()};
   }
 
   static std::vector<int32_t> Tokens(int n) { return std::vector<int32_t>(n, 1); }
@@ -58,7 +59,7 @@ TEST_F(MlaPlannerTest, DecodeIsOneAbsorbedRun) {
   EXPECT_EQ(runs[0].ragged.sequences(), 2);
 }
 
-TEST_F(MlaPlannerTest, APromptIsExpandedAndAShortChunkBehindItIsNot) {
+TEST_F(MlaPlannerTest, APromptIsExpandedAndAShortChunkAfterItIsNot) {
   StepBuilder prompt(64, 40);
   prompt.Add(0, 0, Tokens(16));  // both forms project every token once; the expanded one has the cheaper pairs
   EXPECT_TRUE(Plan(prompt.Take())[0].expanded);
@@ -129,6 +130,39 @@ TEST_F(MlaPlannerTest, AFreshPromptNeedsNoGather) {
   EXPECT_TRUE(runs[0].expanded);
   EXPECT_FALSE(runs[0].cached_prefix);
   EXPECT_EQ(runs[0].kv_tokens, 1500);
+}
+
+TEST_F(MlaPlannerTest, WorstStepsAreEachFormOverAllTokens) {
+  const std::vector<int32_t> query_start = {0, 100}, context_lens = {100};
+  StepBatch batch;
+  batch.token_ids = kernels::TensorView(nullptr, kernels::DType::kI32, {100});
+  batch.ragged.query_start = kernels::TensorView(nullptr, kernels::DType::kI32, {2});
+  batch.ragged.block_tables = kernels::TensorView(nullptr, kernels::DType::kI32, {1, 3});
+  batch.ragged.host_query_start = query_start;
+  batch.ragged.host_context_lens = context_lens;
+  for (const bool indexer : {false, true}) {
+    config::MlaConfig config = V3();
+    if (indexer) config.indexer = config::IndexerConfig{.top_k = 4};
+    MlaPlanner planner(config, MlaForm::kAuto);
+    std::vector<MlaRun> worst;
+    ASSERT_TRUE(planner
+                    .VisitWorstSteps(batch,
+                                     [&] {
+                                       EXPECT_EQ(planner.runs().size(), 1u);
+                                       worst.push_back(planner.runs()[0]);
+                                       EXPECT_EQ(worst.back().token_count, 100);
+                                       EXPECT_EQ(worst.back().ragged.host_context_lens[0],
+                                                 worst.back().expanded ? 200 : 100);
+                                       return absl::OkStatus();
+                                     })
+                    .ok());
+    ASSERT_EQ(worst.size(), indexer ? 3u : 2u);
+    EXPECT_TRUE(!worst.front().expanded && !worst.front().sparse);
+    EXPECT_EQ(worst[1].sparse, indexer);
+    EXPECT_TRUE(worst.back().expanded && worst.back().cached_prefix);
+    EXPECT_EQ(worst.back().kv_tokens, MlaPlanner::kMaxExpansion * 100);
+    EXPECT_EQ(worst.back().ragged.block_tables.size(1), MlaPlanner::kMaxExpansion * 3);
+  }
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ class EntryPlanTest : public ::testing::Test {
     StepUpload upload(backend_.get());
     planner.Plan(input, kBlockTokens, upload);
     EXPECT_TRUE(upload.Commit().ok());
-    const EntryBatch& batch = planner.Bind(upload);
+    planner.Bind(upload);
+    const EntryBatch& batch = planner.entries();
     std::vector<Entry> entries;
     for (int64_t i = 0; i < batch.count(); ++i) {
       entries.push_back({batch.sequences.as<const int32_t>()[i], batch.numbers.as<const int32_t>()[i],
