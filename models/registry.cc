@@ -122,7 +122,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
         absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
   }
   const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
-  absl::StatusOr<std::shared_ptr<NetworkOutline>> recorded = NetworkOutline::Create(*family, config, dtype);
+  absl::StatusOr<std::shared_ptr<NetworkOutline>> recorded =
+      NetworkOutline::Create(*family, config, dtype, max_model_len);
   if (!recorded.ok()) {
     return absl::Status(recorded.status().code(),
                         absl::StrCat(options.dir, "/config.json: ", recorded.status().message()));
@@ -139,7 +140,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   HADAL_ASSIGN_OR_RETURN(checkpoint::WeightStore store, std::move(stored));
   if (family->other_tensor_name != nullptr) store = store.With(family->other_tensor_name);
   if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
-  HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report, checkpoint::CheckTensors(store, config, specs));
+  HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report,
+                         checkpoint::CheckTensors(store, config, specs, family->is_mtp_tensor));
   return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(outline)};
 }
 
@@ -153,8 +155,7 @@ std::string ServedName(const LoadOptions& options) {
 int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int64_t max_sequences) {
   return StepExecutor::WorkspaceBytes(checkpoint.outline->WorkspaceBytes(max_tokens), checkpoint.config.hidden_size,
                                       checkpoint.config.vocab_size, checkpoint.max_model_len,
-                                      checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype), max_tokens,
-                                      max_sequences);
+                                      checkpoint.outline->kv_layout(), max_tokens, max_sequences);
 }
 
 }  // namespace
@@ -234,14 +235,14 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   plan::MemoryPlanOptions plan_options;
   plan_options.parameters = checkpoint.outline->totals();
   plan_options.mtp_parameters = checkpoint.outline->mtp_parameters();
-  plan_options.kv_layout = checkpoint.family->kv_layout(checkpoint.config, checkpoint.dtype);
+  plan_options.kv_layout = checkpoint.outline->kv_layout();
   plan_options.block_tokens = block_tokens;
   plan_options.max_sequences = options.max_batch_size;
   plan_options.max_step_tokens = options.max_batch_tokens;
   plan_options.max_model_len = checkpoint.max_model_len;
   plan_options.budget_bytes = options.memory_budget_bytes;
   plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size);
-  plan_options.extra_weights_bytes = checkpoint.family->table_bytes(checkpoint.config, checkpoint.max_model_len);
+  plan_options.extra_weights_bytes = checkpoint.outline->table_bytes();
   plan_options.left_aside_tensors = checkpoint.report.ignored_tensors;
   plan_options.left_aside_bytes = checkpoint.report.ignored_bytes;
   ModelPlan plan;

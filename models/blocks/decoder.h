@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,6 +24,12 @@ class Decoder : public Network {
  public:
   // Where a family says which blocks it is made of.
   struct Parts {
+    // A cache of the layers, for their blocks to borrow; it lives as long as the decoder.
+    const PagedCache* AddCache(CacheShape shape) {
+      caches.push_back(std::make_unique<PagedCache>(std::move(shape)));
+      return caches.back().get();
+    }
+
     std::vector<std::unique_ptr<PagedCache>> caches;
     int32_t window_tokens = 0;  // of the windowed caches among them
     std::function<absl::StatusOr<std::unique_ptr<AttentionBlock>>(int64_t layer, const std::string& layer_name)>

@@ -13,7 +13,7 @@
 
 namespace hadal::models {
 
-// What one paged cache of a family looks like. A family lists its caches once, for Family::kv_layout and for Load.
+// What one paged cache of a family looks like.
 struct CacheShape {
   std::string name;
   int32_t layers = 0;  // layers that own such a cache
@@ -32,8 +32,8 @@ struct CacheShape {
 KvLayout LayoutOf(absl::Span<const CacheShape> shapes, int32_t window_tokens = 0);
 
 // One paged cache of all layers, for example the keys: per layer [blocks, block_tokens / tokens_per_entry, heads,
-// width], with the blocks of the kept pool or of the window pool. Each layer has a buffer of its own, so that no single
-// allocation needs all the memory in one piece. Thread-compatible.
+// width], with the blocks of the full-attention KV pool or of the window pool. Each layer has a buffer of its own, so
+// that no single allocation needs all the memory in one piece. Thread-compatible.
 class PagedCache {
  public:
   explicit PagedCache(CacheShape shape) : shape_(std::move(shape)) {}

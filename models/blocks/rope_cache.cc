@@ -6,16 +6,19 @@
 
 namespace hadal::models {
 
-absl::StatusOr<std::shared_ptr<const RopeCache>> RopeCache::Create(kernels::Backend& backend,
+absl::StatusOr<std::shared_ptr<const RopeCache>> RopeCache::Create(const LoadContext& context,
                                                                    const kernels::RopeConfig& config,
                                                                    int64_t positions) {
-  HADAL_ASSIGN_OR_RETURN(const kernels::RopeTable table, kernels::BuildRopeTable(config, positions));
-  const int64_t table_bytes = ArenaBytes(kernels::DType::kF32, table.positions * table.half_dim);
+  kernels::Backend& backend = context.backend;
+  const int64_t half_dim = config.dim / 2;
+  const int64_t table_bytes = ArenaBytes(kernels::DType::kF32, positions * half_dim);
   auto cache = std::make_shared<RopeCache>();
   HADAL_ASSIGN_OR_RETURN(cache->buffer_, backend.Allocate(2 * table_bytes));
   char* base = static_cast<char*>(cache->buffer_.data());
-  cache->cos_ = kernels::TensorView(base, kernels::DType::kF32, {table.positions, table.half_dim});
-  cache->sin_ = kernels::TensorView(base + table_bytes, kernels::DType::kF32, {table.positions, table.half_dim});
+  cache->cos_ = kernels::TensorView(base, kernels::DType::kF32, {positions, half_dim});
+  cache->sin_ = kernels::TensorView(base + table_bytes, kernels::DType::kF32, {positions, half_dim});
+  if (!context.loader.DeclareTable(cache->cos_.bytes() + cache->sin_.bytes())) return cache;
+  HADAL_ASSIGN_OR_RETURN(const kernels::RopeTable table, kernels::BuildRopeTable(config, positions));
   HADAL_RETURN_IF_ERROR(backend.Upload(cache->cos_.data, table.cos.data(), cache->cos_.bytes()));
   HADAL_RETURN_IF_ERROR(backend.Upload(cache->sin_.data, table.sin.data(), cache->sin_.bytes()));
   return cache;

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/ops/rope_table.h"
+#include "models/blocks/context.h"
 
 namespace hadal::models {
 
@@ -20,15 +21,13 @@ namespace hadal::models {
 // rule exactly; beyond it, it is what decoding token by token gives.
 class RopeCache {
  public:
-  // Tables for positions 0..positions-1.
-  static absl::StatusOr<std::shared_ptr<const RopeCache>> Create(kernels::Backend& backend,
+  // Tables for positions 0..positions-1, declared to the loader.
+  static absl::StatusOr<std::shared_ptr<const RopeCache>> Create(const LoadContext& context,
                                                                  const kernels::RopeConfig& config, int64_t positions);
 
   // Rotates q and k in place, [tokens, heads, dim] each; either may be absent. `inverse` rotates back.
   absl::Status Apply(kernels::Backend& backend, const kernels::TensorView& positions, const kernels::TensorView& q,
                      const kernels::TensorView& k, kernels::RopeLayout layout, bool inverse = false) const;
-
-  static int64_t Bytes(const kernels::RopeConfig& config, int64_t positions) { return positions * config.dim * 4; }
 
  private:
   kernels::Buffer buffer_;

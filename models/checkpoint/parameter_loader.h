@@ -22,7 +22,7 @@ struct LoadedTensor {
 
 // Where the blocks of a network take their parameters from. A block declares each one where it takes it, and nowhere
 // else: WeightLoader brings the values, RecordingLoader collects the declarations, from which follow the tensors that
-// a checkpoint must hold, the counts of parameters and the bytes of weights.
+// a checkpoint must hold, the counts of parameters and the bytes of weights and tables.
 class ParameterLoader {
  public:
   virtual ~ParameterLoader() = default;
@@ -40,6 +40,10 @@ class ParameterLoader {
 
   // A kExpertTable, as i32. InvalidArgument names the token and the value when an entry is no expert in [0, experts).
   virtual absl::StatusOr<LoadedTensor> TakeExpertTable(const TensorSpec& spec, int64_t experts) = 0;
+
+  // Declares memory that a block keeps besides its parameters and fills itself, for example rotary tables. False when
+  // declarations are only collected: then nobody reads what would be filled in.
+  virtual bool DeclareTable(int64_t bytes) = 0;
 };
 
 }  // namespace hadal::checkpoint

@@ -21,12 +21,17 @@ class RecordingLoader : public ParameterLoader {
   explicit RecordingLoader(kernels::DType compute_dtype) : compute_dtype_(compute_dtype) {}
 
   const std::vector<TensorSpec>& specs() const { return specs_; }
+  int64_t table_bytes() const { return table_bytes_; }
 
   kernels::DType compute_dtype() const override { return compute_dtype_; }
   absl::StatusOr<LoadedTensor> Take(const TensorSpec& spec) override;
   absl::StatusOr<LoadedTensor> TakeStacked(const std::vector<TensorSpec>& specs) override;
   absl::StatusOr<LoadedTensor> TakeGroups(const std::vector<std::vector<TensorSpec>>& groups) override;
   absl::StatusOr<LoadedTensor> TakeExpertTable(const TensorSpec& spec, int64_t experts) override;
+  bool DeclareTable(int64_t bytes) override {
+    table_bytes_ += bytes;
+    return false;
+  }
 
  private:
   absl::Status Record(const TensorSpec& spec);
@@ -35,6 +40,7 @@ class RecordingLoader : public ParameterLoader {
   kernels::DType compute_dtype_;
   std::vector<TensorSpec> specs_;
   int64_t elements_ = 0;
+  int64_t table_bytes_ = 0;
 };
 
 // What declarations add up to.

@@ -29,6 +29,11 @@ std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("
 
 bool MayBeQuantized(TensorRole role) { return role == TensorRole::kMatrix || role == TensorRole::kExpert; }
 
+// May be in a checkpoint, whatever the family.
+bool IsLeftOver(const config::ModelConfig& config, absl::string_view name) {
+  return absl::EndsWith(name, ".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight");
+}
+
 // All experts of a layer in one tensor, the layout of transformers 5's modules.
 bool IsFusedExperts(absl::string_view name) {
   return absl::EndsWith(name, ".experts.gate_up_proj") || absl::EndsWith(name, ".experts.down_proj");
@@ -36,7 +41,8 @@ bool IsFusedExperts(absl::string_view name) {
 
 class Checker {
  public:
-  Checker(const WeightStore& store, const config::ModelConfig& config) : store_(store), config_(config) {}
+  Checker(const WeightStore& store, const config::ModelConfig& config, MtpTensorTest is_mtp_tensor)
+      : store_(store), config_(config), is_mtp_tensor_(is_mtp_tensor) {}
 
   void CheckSpec(const TensorSpec& spec) {
     if (store_.is_dummy()) return CheckDummySpec(spec);
@@ -70,7 +76,7 @@ class Checker {
     for (const auto& file : store_.files()) {
       for (const TensorEntry& entry : file->tensors()) {
         if (declared_.contains(entry.name)) continue;
-        if (IsIgnorableTensor(config_, entry.name)) {
+        if (IsLeftOver(config_, entry.name) || is_mtp_tensor_(config_, entry.name)) {
           ++report_.ignored_tensors;
           report_.ignored_bytes += static_cast<int64_t>(entry.bytes.size());
         } else {
@@ -160,6 +166,7 @@ class Checker {
 
   const WeightStore& store_;
   const config::ModelConfig& config_;
+  const MtpTensorTest is_mtp_tensor_;
   TensorReport report_;
   absl::flat_hash_set<std::string> declared_;
   Findings missing_;
@@ -171,8 +178,8 @@ class Checker {
 }  // namespace
 
 absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config::ModelConfig& config,
-                                          const std::vector<TensorSpec>& specs) {
-  Checker checker(store, config);
+                                          const std::vector<TensorSpec>& specs, MtpTensorTest is_mtp_tensor) {
+  Checker checker(store, config, is_mtp_tensor);
   for (const TensorSpec& spec : specs) checker.CheckSpec(spec);
   checker.CheckRest();
   return checker.Result();

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/checkpoint/tensor_spec.h"
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/strip.h"
-#include "models/checkpoint/deepseek_v4_tensors.h"
 
 namespace hadal::checkpoint {
 
@@ -26,10 +24,7 @@ kernels::WeightView KeptWeight(TensorRole role, const std::vector<int64_t>& shap
   return kernels::WeightView::Plain(kernels::TensorView(nullptr, KeptDType(role, compute_dtype), shape));
 }
 
-bool IsIgnorableTensor(const config::ModelConfig& config, absl::string_view name) {
-  if (absl::EndsWith(name, ".rotary_emb.inv_freq")) return true;
-  if (std::holds_alternative<config::HybridAttentionConfig>(config.attention)) return IsDeepseekV4MtpTensor(name);
-  if (config.tie_word_embeddings && name == "lm_head.weight") return true;
+bool IsMtpLayerTensor(const config::ModelConfig& config, absl::string_view name) {
   if (!absl::ConsumePrefix(&name, "model.layers.")) return false;
   const size_t dot = name.find('.');
   int64_t layer = 0;

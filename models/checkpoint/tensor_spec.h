@@ -44,8 +44,10 @@ kernels::DType KeptDType(TensorRole role, kernels::DType compute_dtype);
 // have no memory yet (null).
 kernels::WeightView KeptWeight(TensorRole role, const std::vector<int64_t>& shape, kernels::DType compute_dtype);
 
-// Tensors that may be in a checkpoint and are ignored: rotary_emb.inv_freq of old ones, lm_head.weight of tied ones
-// and the layers for multi-token prediction (mtp.* of DeepSeek-V4).
-bool IsIgnorableTensor(const config::ModelConfig& config, absl::string_view name);
+// Whether a tensor of that name belongs to the layers for multi-token prediction, which are ignored.
+using MtpTensorTest = bool (*)(const config::ModelConfig& config, absl::string_view name);
+
+// The MtpTensorTest of most families: model.layers.N with N from `layers` up to `layers` + `mtp_layers`.
+bool IsMtpLayerTensor(const config::ModelConfig& config, absl::string_view name);
 
 }  // namespace hadal::checkpoint

@@ -58,6 +58,7 @@ class WeightLoader : public ParameterLoader {
   absl::StatusOr<LoadedTensor> TakeStacked(const std::vector<TensorSpec>& specs) override;
   absl::StatusOr<LoadedTensor> TakeGroups(const std::vector<std::vector<TensorSpec>>& groups) override;
   absl::StatusOr<LoadedTensor> TakeExpertTable(const TensorSpec& spec, int64_t experts) override;
+  bool DeclareTable(int64_t) override { return true; }
 
   // The tensor in its stored shape, in the compute type or in `dtype` (f32, bf16, f16).
   absl::StatusOr<LoadedTensor> Load(absl::string_view name);

@@ -82,9 +82,11 @@ class WeightStore {
 };
 
 // Compares the store with what the family declares: every required tensor is there, in the declared shape and a type
-// that can be loaded, FP8 ones with their scales; every other tensor is ignorable. All missing and all unexpected
-// tensors are counted in one InvalidArgument, the first 20 of each listed. No tensor data is read.
+// that can be loaded, FP8 ones with their scales. Of the other tensors these are ignored: those that `is_mtp_tensor` is
+// true of, rotary_emb.inv_freq of old checkpoints, and lm_head.weight where embeddings are tied. All missing and all
+// unexpected tensors are counted in one InvalidArgument, the first 20 of each listed. No tensor data is read.
 absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config::ModelConfig& config,
-                                          const std::vector<TensorSpec>& specs);
+                                          const std::vector<TensorSpec>& specs,
+                                          MtpTensorTest is_mtp_tensor = IsMtpLayerTensor);
 
 }  // namespace hadal::checkpoint

@@ -21,27 +21,24 @@ struct FamilyOptions {
   MlaForm mla_form = MlaForm::kAuto;  // families with latent attention
 };
 
-// What a family is to the registry: answers that need nothing but the configuration, and the way to load it.
+// What a family is to the registry: the way to load its network, and what no network says about a checkpoint.
 // models/config/families.def lists the families; those that share a network differ in what their configuration says.
 struct Family {
   std::string name;
 
+  // The network with its weights; InvalidArgument for a configuration that the family does not offer. Parameters,
+  // caches and tables are declared in here and nowhere else: NetworkOutline runs it without values to learn them.
+  absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;
+
   // Another name that a checkpoint may have a tensor under; null: none.
   checkpoint::OtherTensorName other_tensor_name = nullptr;
 
-  // The caches that Load makes, in that compute type.
-  KvLayout (*kv_layout)(const config::ModelConfig& config, kernels::DType dtype) = nullptr;
-
-  // Bytes of the tables that Load makes alongside the weights, for positions below `max_model_len`.
-  int64_t (*table_bytes)(const config::ModelConfig& config, int64_t max_model_len) = nullptr;
-
-  // Makes a configuration of one layer that of a block for multi-token prediction; null: nothing to change. And whether
-  // such a block comes with copies of embedding and head.
+  // Layers for multi-token prediction, which are counted and ignored. How their tensors are told from others, what
+  // makes a configuration of one layer that of such a layer (null: nothing), and whether one comes with copies of
+  // embedding and head.
+  checkpoint::MtpTensorTest is_mtp_tensor = checkpoint::IsMtpLayerTensor;
   void (*make_mtp_block)(config::ModelConfig& config) = nullptr;
   bool mtp_has_embedding = true;
-
-  // The network with its weights; InvalidArgument for a configuration that the family does not offer.
-  absl::StatusOr<std::unique_ptr<Network>> (*load)(const LoadContext& context, const FamilyOptions& options) = nullptr;
 };
 
 // The attention that a network computes; InvalidArgument when the configuration has another.

@@ -19,12 +19,6 @@ constexpr int64_t kBlockTokens = 64;
 constexpr int64_t kMaxMeasuredTokens = int64_t{1} << 29;  // lengths of contexts are i32
 constexpr int64_t kUnboundedBytes = int64_t{1} << 60;
 
-absl::StatusOr<std::unique_ptr<Network>> Record(const Family& family, const config::ModelConfig& config,
-                                                RecordingLoader& loader, MetaBackend& backend) {
-  // Tables for positions are no parameters: one row will do.
-  return family.load({config, loader, backend}, {.max_model_len = 1});
-}
-
 ParameterTotals Count(const config::ModelConfig& config, const RecordingLoader& loader) {
   if (!config.moe.has_value()) return CountParameters(loader.specs(), loader.compute_dtype(), 1, 1);
   return CountParameters(loader.specs(), loader.compute_dtype(), config.moe->experts_per_token,
@@ -40,7 +34,7 @@ absl::StatusOr<int64_t> CountMtpBlock(const Family& family, config::ModelConfig 
   if (family.make_mtp_block != nullptr) family.make_mtp_block(config);
   RecordingLoader loader(DType::kBF16);
   MetaBackend backend;
-  HADAL_RETURN_IF_ERROR(Record(family, config, loader, backend).status());
+  HADAL_RETURN_IF_ERROR(family.load({config, loader, backend}, {.max_model_len = 1}).status());
   int64_t parameters = 2 * config.hidden_size + 2 * config.hidden_size * config.hidden_size;
   for (const TensorSpec& spec : loader.specs()) {
     const bool embedding = spec.role == TensorRole::kEmbedding || spec.role == TensorRole::kOutputHead;
@@ -53,9 +47,11 @@ absl::StatusOr<int64_t> CountMtpBlock(const Family& family, config::ModelConfig 
 
 absl::StatusOr<std::shared_ptr<NetworkOutline>> NetworkOutline::Create(const Family& family,
                                                                        const config::ModelConfig& config,
-                                                                       kernels::DType dtype) {
+                                                                       kernels::DType dtype, int64_t max_model_len) {
+  if (max_model_len == 0) max_model_len = config.max_position_embeddings;
   std::shared_ptr<NetworkOutline> outline(new NetworkOutline(dtype));
-  HADAL_ASSIGN_OR_RETURN(outline->network_, Record(family, config, outline->loader_, outline->backend_));
+  HADAL_ASSIGN_OR_RETURN(outline->network_,
+                         family.load({config, outline->loader_, outline->backend_}, {.max_model_len = max_model_len}));
   const KvLayout& layout = outline->network_->kv_layout();
   outline->block_tokens_ = layout.round_block_tokens(kBlockTokens);
   HADAL_RETURN_IF_ERROR(

@@ -17,9 +17,10 @@ namespace hadal::models {
 // Thread-compatible.
 class NetworkOutline {
  public:
-  // InvalidArgument for a configuration that the family does not offer or that makes more than 2^50 parameters.
+  // `max_model_len`: tokens; 0: the configuration's. InvalidArgument for a configuration that the family does not offer
+  // or that makes more than 2^50 parameters.
   static absl::StatusOr<std::shared_ptr<NetworkOutline>> Create(const Family& family, const config::ModelConfig& config,
-                                                                kernels::DType dtype);
+                                                                kernels::DType dtype, int64_t max_model_len = 0);
 
   // Every tensor that Load takes, under the names of the checkpoint, in the order of loading.
   const std::vector<checkpoint::TensorSpec>& tensors() const { return loader_.specs(); }
@@ -28,6 +29,11 @@ class NetworkOutline {
   // In the layers for multi-token prediction that num_nextn_predict_layers announces, with their copies of embedding
   // and head where the family has them.
   int64_t mtp_parameters() const { return mtp_parameters_; }
+
+  // The caches that the network allocates.
+  const KvLayout& kv_layout() const { return network_->kv_layout(); }
+  // Bytes that the network keeps besides its parameters and caches.
+  int64_t table_bytes() const { return loader_.table_bytes(); }
 
   // Upper bound of arena bytes of a forward pass over that many tokens: what the worst steps of that size take. Never
   // shrinks with more tokens.

@@ -17,14 +17,14 @@ namespace hadal::plan {
 struct MemoryPlanOptions {
   checkpoint::ParameterTotals parameters;  // what models::NetworkOutline says
   int64_t mtp_parameters = 0;              // the same, of layers for multi-token prediction
-  models::KvLayout kv_layout;              // what Family::kv_layout says for the cache type
+  models::KvLayout kv_layout;              // what models::NetworkOutline says
   int64_t block_tokens = 64;               // rounded up to the layout's multiple
   int64_t max_sequences = 1;               // of one step: so many windows are held
   int64_t max_step_tokens = 0;             // of one step: prompt chunks hold windowed entries besides the windows
   int64_t max_model_len = 0;               // tokens; 0: max_position_embeddings
   int64_t budget_bytes = 0;                // weights, workspace and cache together; 0: plan without a budget
   int64_t workspace_bytes = 0;             // what Model::WorkspaceBytes says
-  int64_t extra_weights_bytes = 0;         // copies in another layout that the family makes
+  int64_t extra_weights_bytes = 0;         // tables that the network keeps besides its parameters
   int64_t left_aside_tensors = 0;          // what TensorReport says of the files
   int64_t left_aside_bytes = 0;
 };

@@ -3,27 +3,14 @@
 
 #include <utility>
 
-#include "models/blocks/rope_cache.h"
-#include "models/checkpoint/deepseek_v4_tensors.h"
-#include "models/families/deepseek_v4/caches.h"
 #include "models/families/deepseek_v4/network.h"
+#include "models/families/deepseek_v4/tensor_names.h"
 
 namespace hadal::models {
 namespace {
 
-KvLayout Layout(const config::ModelConfig& config, kernels::DType dtype) {
-  const auto& attention = std::get<config::HybridAttentionConfig>(config.attention);
-  return LayoutOf(V4CacheShapes(attention, dtype), V4WindowTokens(attention));
-}
-
 absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
   return V4Network::Load(context, options);
-}
-
-int64_t TableBytes(const config::ModelConfig& config, int64_t max_model_len) {
-  const auto& attention = std::get<config::HybridAttentionConfig>(config.attention);
-  return RopeCache::Bytes(attention.sliding_rope, max_model_len) +
-         RopeCache::Bytes(attention.compressed_rope, max_model_len);
 }
 
 // The preview checkpoints hold a sliding layer with a correction bias.
@@ -35,12 +22,11 @@ void MakeMtpBlock(config::ModelConfig& config) {
 
 Family DeepseekV4Family(std::string name) {
   return {.name = std::move(name),
-          .other_tensor_name = checkpoint::DeepseekV4SavedName,
-          .kv_layout = Layout,
-          .table_bytes = TableBytes,
+          .load = Load,
+          .other_tensor_name = V4SavedName,
+          .is_mtp_tensor = IsV4MtpTensor,
           .make_mtp_block = MakeMtpBlock,
-          .mtp_has_embedding = false,
-          .load = Load};
+          .mtp_has_embedding = false};
 }
 
 }  // namespace hadal::models

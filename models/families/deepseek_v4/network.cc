@@ -60,9 +60,9 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
   V4Attention::Shared shared = {
       .sliding_rope = nullptr, .compressed_rope = nullptr, .caches = &network->caches_, .planner = &network->planner_};
   HADAL_ASSIGN_OR_RETURN(shared.sliding_rope,
-                         RopeCache::Create(context.backend, attention->sliding_rope, options.max_model_len));
+                         RopeCache::Create(context, attention->sliding_rope, options.max_model_len));
   HADAL_ASSIGN_OR_RETURN(shared.compressed_rope,
-                         RopeCache::Create(context.backend, attention->compressed_rope, options.max_model_len));
+                         RopeCache::Create(context, attention->compressed_rope, options.max_model_len));
   HADAL_ASSIGN_OR_RETURN(network->embedding_, TokenEmbedding::Load(context, "embed"));
   for (int64_t i = 0; i < config.layers; ++i) {
     HADAL_ASSIGN_OR_RETURN(Layer layer, LoadLayer(context, *attention, i, shared));

@@ -6,7 +6,6 @@
 
 #include "models/checkpoint/tensor_spec.h"
 #include "models/config/config.h"
-#include "models/families/mla_decoder.h"
 #include "tests/models/config/parsing.h"
 #include "tests/models/outline.h"
 
@@ -37,8 +36,7 @@ TEST(DeepseekV32ConfigTest, CountsThePublishedParametersAndCacheBytes) {
   EXPECT_EQ(totals.parameters, 671'026'419'200 + 61 * (64 * 128 * 1536 + 128 * 7168 + 2 * 128 + int64_t{64} * 7168));
   EXPECT_EQ(std::round(totals.parameters / 1e6), 671'878);
   EXPECT_NEAR(totals.active / 1e9, 37.476, 0.0005);
-  EXPECT_EQ(models::MlaDecoderFamily("deepseek_v32").kv_layout(config, kernels::DType::kBF16).bytes_per_token(),
-            70'272 + 61 * 128 * 2);
+  EXPECT_EQ(models::testing::Outline(config)->kv_layout().bytes_per_token(), 70'272 + 61 * 128 * 2);
 }
 
 TEST(DeepseekV32ConfigTest, NamesTheIndexersTensors) {
@@ -52,9 +50,9 @@ TEST(DeepseekV32ConfigTest, NamesTheIndexersTensors) {
   }
   EXPECT_THAT(found, ::testing::ElementsAre("wq_b.weight 8192 1536", "wk.weight 128 7168", "k_norm.weight 128",
                                             "k_norm.bias 128", "weights_proj.weight 64 7168"));
-  EXPECT_TRUE(checkpoint::IsIgnorableTensor(config, "model.layers.61.self_attn.indexer.wq_b.weight"));
-  EXPECT_TRUE(checkpoint::IsIgnorableTensor(config, "model.layers.61.self_attn.indexer.wq_b.weight_scale_inv"));
-  EXPECT_FALSE(checkpoint::IsIgnorableTensor(config, "model.layers.60.self_attn.indexer.wq_b.weight"));
+  EXPECT_TRUE(checkpoint::IsMtpLayerTensor(config, "model.layers.61.self_attn.indexer.wq_b.weight"));
+  EXPECT_TRUE(checkpoint::IsMtpLayerTensor(config, "model.layers.61.self_attn.indexer.wq_b.weight_scale_inv"));
+  EXPECT_FALSE(checkpoint::IsMtpLayerTensor(config, "model.layers.60.self_attn.indexer.wq_b.weight"));
 }
 
 TEST(DeepseekV32ConfigTest, TakesLayerListsThatRepeatTheOtherFields) {

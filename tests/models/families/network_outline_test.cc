@@ -42,5 +42,20 @@ TEST(NetworkOutlineTest, CountsTiedEmbeddingsOnceAndAsMultiplied) {
   EXPECT_EQ((*one)->totals().bytes, 4 * (*one)->totals().parameters);
 }
 
+TEST(NetworkOutlineTest, DeclaresRotaryTablesForThePositionsAskedFor) {
+  const auto llama = config::ParseModelConfig(config::kTinyLlamaConfig);    // heads of 4 values
+  const auto v4 = config::ParseModelConfig(config::kTinyDeepseekV4Config);  // 4 of 10 values rotated, at two bases
+  ASSERT_TRUE(llama.ok() && v4.ok());
+  const auto table_bytes = [](const config::ModelConfig& config, int64_t max_model_len) {
+    const auto outline =
+        NetworkOutline::Create(**FindFamily(config.architecture), config, kernels::DType::kBF16, max_model_len);
+    EXPECT_TRUE(outline.ok()) << outline.status();
+    return (*outline)->table_bytes();
+  };
+  EXPECT_EQ(table_bytes(*llama, 10), 10 * 4 * 4);
+  EXPECT_EQ(table_bytes(*llama, 0), llama->max_position_embeddings * 4 * 4);
+  EXPECT_EQ(table_bytes(*v4, 10), 2 * 10 * 4 * 4);
+}
+
 }  // namespace
 }  // namespace hadal::models

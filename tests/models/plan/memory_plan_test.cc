@@ -7,8 +7,6 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
-#include "models/families/gqa_decoder.h"
-#include "models/families/mla_decoder.h"
 #include "tests/models/config/parsing.h"
 #include "tests/models/outline.h"
 
@@ -16,10 +14,7 @@ namespace hadal::plan {
 namespace {
 
 using config::MustParse;
-using kernels::DType;
-using models::GqaDecoderFamily;
 using models::KvLayout;
-using models::MlaDecoderFamily;
 using models::testing::Outline;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -56,7 +51,7 @@ TEST_P(PublishedSizesTest, AreReproduced) {
       d.architecture, d.hidden, d.intermediate, d.layers, d.heads, d.kv_heads, d.vocab));
   EXPECT_EQ(std::round(Parameters(config) / 1e6), std::round(d.parameters_b * 1e3));
   EXPECT_EQ(std::round(ActiveParameters(config) / 1e6), std::round(d.active_b * 1e3));
-  EXPECT_EQ(GqaDecoderFamily("llama").kv_layout(config, DType::kBF16).bytes_per_token(), d.kv_bytes);
+  EXPECT_EQ(Outline(config)->kv_layout().bytes_per_token(), d.kv_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -85,9 +80,7 @@ TEST(ParameterCountTest, EqualsThePublishedCounts) {
   EXPECT_EQ(Parameters(MustParse(config::kQwen15bConfig)), 1'777'088'000);
   EXPECT_EQ(Parameters(MustParse(config::kLlama8bConfig)), 8'030'261'248);
   EXPECT_NEAR(ActiveParameters(MustParse(config::kDeepseekV3Config)) / 1e9, 36.625, 0.0005);
-  EXPECT_EQ(
-      MlaDecoderFamily("deepseek_v3").kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16).bytes_per_token(),
-      70'272);
+  EXPECT_EQ(Outline(MustParse(config::kDeepseekV3Config))->kv_layout().bytes_per_token(), 70'272);
 }
 
 TEST(ParameterCountTest, EqualsThePublishedCountsOfV4) {
@@ -102,7 +95,7 @@ TEST(ParameterCountTest, EqualsThePublishedCountsOfV4) {
 TEST(PlanMemoryTest, FillsTheBudgetWithBlocks) {
   const config::ModelConfig config = MustParse(config::kQwen15bConfig);
   MemoryPlanOptions options = OptionsFor(config);
-  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(config, DType::kBF16);
+  options.kv_layout = Outline(config)->kv_layout();
   options.workspace_bytes = 1000;
   options.extra_weights_bytes = 24;
   options.max_model_len = 1000;
@@ -131,7 +124,7 @@ TEST(ParameterCountTest, CountsMultiTokenPredictionApart) {
 
 TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
   MemoryPlanOptions options = OptionsFor(MustParse(config::kQwen15bConfig));
-  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(MustParse(config::kQwen15bConfig), DType::kBF16);
+  options.kv_layout = Outline(MustParse(config::kQwen15bConfig))->kv_layout();
   options.workspace_bytes = int64_t{1} << 30;
   auto plan = PlanMemory(MustParse(config::kQwen15bConfig), options);
   ASSERT_TRUE(plan.ok()) << plan.status();
@@ -144,7 +137,7 @@ TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
               AllOf(HasSubstr("on 80 GiB              fits, with a cache of "), ::testing::Not(HasSubstr("ignored"))));
 
   options = OptionsFor(MustParse(config::kDeepseekV3Config));
-  options.kv_layout = MlaDecoderFamily("deepseek_v3").kv_layout(MustParse(config::kDeepseekV3Config), DType::kBF16);
+  options.kv_layout = Outline(MustParse(config::kDeepseekV3Config))->kv_layout();
   options.left_aside_tensors = 3;
   options.left_aside_bytes = 4096;
   plan = PlanMemory(MustParse(config::kDeepseekV3Config), options);
@@ -159,7 +152,7 @@ TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
 TEST(PlanMemoryTest, RefusesWhatDoesNotFit) {
   const config::ModelConfig config = MustParse(config::kQwen15bConfig);
   MemoryPlanOptions options = OptionsFor(config);
-  options.kv_layout = GqaDecoderFamily("qwen2").kv_layout(config, DType::kBF16);
+  options.kv_layout = Outline(config)->kv_layout();
   options.budget_bytes = 1 << 20;
   const absl::Status status = PlanMemory(config, options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);

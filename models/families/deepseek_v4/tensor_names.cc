@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/checkpoint/deepseek_v4_tensors.h"
+#include "models/families/deepseek_v4/tensor_names.h"
 
 #include <algorithm>
 #include <iterator>
@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
-namespace hadal::checkpoint {
+namespace hadal::models {
 namespace {
 
 // Parts of a stage of multi-token prediction: the first word of what follows "mtp.STAGE.".
@@ -22,7 +22,7 @@ constexpr int64_t kMaxMtpStages = 64;
 
 }  // namespace
 
-bool IsDeepseekV4MtpTensor(absl::string_view name) {
+bool IsV4MtpTensor(const config::ModelConfig&, absl::string_view name) {
   if (!absl::ConsumePrefix(&name, "mtp.")) return false;
   size_t dot = name.find('.');
   int64_t stage = 0;
@@ -33,7 +33,7 @@ bool IsDeepseekV4MtpTensor(absl::string_view name) {
   return std::find(std::begin(kMtpParts), std::end(kMtpParts), part) != std::end(kMtpParts);
 }
 
-std::string DeepseekV4SavedName(absl::string_view name) {
+std::string V4SavedName(absl::string_view name) {
   if (name == "head.weight") return std::string(name);
   if (name == "embed.weight") return "model.embed_tokens.weight";
   if (absl::ConsumePrefix(&name, "hc_head_")) return absl::StrCat("model.hc_head.hc_", name);
@@ -41,4 +41,4 @@ std::string DeepseekV4SavedName(absl::string_view name) {
   return absl::StrCat("model.", name);
 }
 
-}  // namespace hadal::checkpoint
+}  // namespace hadal::models
