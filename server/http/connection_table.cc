@@ -67,14 +67,15 @@ bool ConnectionTable::WaitsForBytes(const Entry& entry, TimePoint now) {
 }
 
 ConnectionTable::Entries::iterator ConnectionTable::Choose(TimePoint now) {
-  Entries::iterator oldest = entries_.end();
+  const Entries::iterator none = entries_.end();
+  Entries::iterator oldest = none;
   const auto consider = [&](Entries::iterator it) {
-    if (oldest == entries_.end() || it->since < oldest->since) oldest = it;
+    if (oldest == none || it->since < oldest->since) oldest = it;
   };
   for (auto it = entries_.begin(); it != entries_.end(); ++it) {
     if (!it->evicted && HoldsNoRequest(*it, now)) consider(it);
   }
-  if (oldest != entries_.end()) return oldest;
+  if (oldest != none) return oldest;
 
   const auto waits = [&](const Entry& entry) { return !entry.evicted && WaitsForBytes(entry, now); };
   std::unordered_map<std::string_view, int64_t> waiting;
