@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "base/utf8.h"
 
 namespace hadal::grammar {
 namespace {
@@ -40,7 +41,8 @@ bool HoldsOnlyWholeNumbers(const Json& value) {
 }  // namespace
 
 absl::Status SchemaError(const std::string& place, std::string_view message) {
-  return absl::InvalidArgumentError(absl::StrCat(place, ": ", View(message)));
+  // What place and message quote of the schema may be cut within a character.
+  return absl::InvalidArgumentError(base::ToValidUtf8(absl::StrCat(place, ": ", View(message))));
 }
 
 std::string Place(const std::string& place, std::string_view key) {

@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
+
 namespace hadal::grammar {
 namespace {
 
@@ -146,6 +148,16 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
     const std::string problem = Problem(bad.schema);
     EXPECT_THAT(problem, StartsWith(bad.place + (bad.place.ends_with('/') ? "" : ": "))) << bad.schema;
     EXPECT_THAT(problem, HasSubstr(bad.about)) << bad.schema;
+  }
+}
+
+TEST(PrepareSchema, ProblemsAreValidUtf8HoweverTheyAreCut) {
+  const std::string name = std::string(127, 'x') + "\u00e9";
+  for (const std::string& schema : {R"({"$ref": ")" + name + R"("})", R"({"type": ")" + name.substr(65) + R"("})",
+                                    R"({"type": "object", "properties": {")" + name + R"(": {"type": 1}}})"}) {
+    const std::string problem = Problem(schema);
+    EXPECT_EQ(base::FindInvalidUtf8(problem), std::string::npos) << problem;
+    EXPECT_THAT(problem, HasSubstr("\uFFFD"));
   }
 }
 
