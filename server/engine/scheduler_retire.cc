@@ -32,7 +32,8 @@ void Scheduler::Retire(absl::Time now, bool consumers_changed) {
 
 void Scheduler::RetireQueued(absl::Time now, bool consumers_changed) {
   for (admission::QueuedRequest& queued : admission_->RemoveExpired(model_index_, now, consumers_changed)) {
-    const bool cancelled = queued.request->stream->cancelled();
+    // A front cancels what its client gives up at the deadline: that is a missed deadline, too.
+    const bool cancelled = queued.request->stream->cancelled() && queued.request->deadline > now;
     CloseQueued(std::move(queued), cancelled ? CancelledStatus() : ExpiredStatus("in the queue"), now);
   }
 }
@@ -65,12 +66,12 @@ void Scheduler::RetireRunning(absl::Time now, bool consumers_changed) {
   for (const auto& owned : requests_) {
     ActiveRequest& request = *owned;
     if (request.ended) continue;
-    if (request.stream().cancelled()) {
-      EndRequest(request, CancelledStatus(), FinishReason::kCancelled);
-      continue;
-    }
     if (request.request->deadline <= now) {
       EndRequest(request, ExpiredStatus("while it ran"), FinishReason::kError);
+      continue;
+    }
+    if (request.stream().cancelled()) {
+      EndRequest(request, CancelledStatus(), FinishReason::kCancelled);
       continue;
     }
     if (deadline_reached) next_deadline_ = std::min(next_deadline_, request.request->deadline);

@@ -70,7 +70,7 @@ CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, bo
       route_(route),
       priority_from_header_(priority_from_header),
       id_(info.request_id),
-      sender_(SenderOf(connection, info)),
+      sender_(service::SenderOf(info)),
       pipeline_(CallPipeline::Create(connection.context().dependencies.service, std::move(info),
                                      [event = connection.shared_event()] { event->PostSet(); })) {}
 

@@ -61,12 +61,6 @@ Connection::Connection(Listener::Accepted accepted, ServerContext* context)
 
 Connection::~Connection() = default;
 
-std::string Connection::client_address() const {
-  boost::system::error_code error;
-  const asio::ip::tcp::endpoint client = socket_.remote_endpoint(error);
-  return error ? "" : client.address().to_string();
-}
-
 void Connection::KeepPlace() {
   place_.SetClose([weak = weak_from_this(), executor = socket_.get_executor()] {
     asio::post(executor, [weak] {

@@ -71,14 +71,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const absl::Status& read_error() const { return reader_->error(); }
   bool target_too_long() const { return reader_->target_too_long(); }
   const std::string& request_id() const { return request_id_; }
-  // The client's IP address; "" when it was gone before it could be asked for.
-  std::string client_address() const;
-  // The network that the client comes from (NetworkOf).
+  // The network that the client comes from (base::NetworkOf).
   const std::string& network() const { return network_; }
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
-  // `sender` answers for its bytes (SenderName). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do not come.
-  // BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
+  // `sender` answers for its bytes (service::SenderOf). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do
+  // not come. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
   boost::asio::awaitable<absl::Status> ReadBody(std::string_view sender, RequestBody* body);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();

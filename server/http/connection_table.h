@@ -71,8 +71,8 @@ class ConnectionTable {
 
   explicit ConnectionTable(HttpMetrics* metrics) : metrics_(metrics) {}
 
-  // `network` is where the client comes from (NetworkOf). `close` is called by MakeRoom, on its thread and at most
-  // once; it may find the connection gone.
+  // `network` is where the client comes from (base::PeerNetwork). `close` is called by MakeRoom, on its thread and at
+  // most once; it may find the connection gone.
   Handle Add(std::string network, std::function<void()> close, TimePoint now);
 
   // Ends one connection by the rules above; false when none gives way. Its place is free once it has been closed.

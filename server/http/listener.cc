@@ -17,8 +17,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
+#include "server/base/network.h"
 #include "server/base/strings.h"
-#include "server/http/sender.h"
 
 namespace hadal::http {
 namespace {
@@ -165,7 +165,7 @@ asio::awaitable<void> Listener::Look(Socket socket, bool scarce) {
   boost::system::error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   Accepted accepted{.socket = Socket(*context_)};
-  accepted.network = NetworkOf(socket);
+  accepted.network = base::PeerNetwork(socket.native_handle());
   // Everything that closes the socket runs on this thread, and only while it is being looked at.
   const auto close = [&socket] {
     boost::system::error_code none;

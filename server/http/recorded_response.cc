@@ -3,7 +3,6 @@
 
 #include <utility>
 
-#include "server/http/sender.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {
@@ -15,13 +14,9 @@ service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
   info.protocol = service::Protocol::kHttp;
   info.route = route;
   info.request_id = connection.request_id();
-  info.address = connection.client_address();
+  info.network = connection.network();
   info.arrival = connection.context().dependencies.service->clock().Now();
   return info;
-}
-
-std::string SenderOf(const Connection& connection, const service::CallInfo& info) {
-  return SenderName(info.caller.tenant, connection.network());
 }
 
 asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status,

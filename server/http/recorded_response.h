@@ -17,9 +17,6 @@ namespace hadal::http {
 // What is known of the connection's request, arriving now. The caller is filled in when the key has been checked.
 service::CallInfo InfoOf(const Connection& connection, std::string_view route);
 
-// Who answers for the body's bytes: the caller's tenant, else the connection's network.
-std::string SenderOf(const Connection& connection, const service::CallInfo& info);
-
 // Records the request with the response's HTTP status and sends the response.
 boost::asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo info, absl::Status status,
                                           Response response);

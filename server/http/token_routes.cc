@@ -100,7 +100,7 @@ asio::awaitable<bool> RunOnWorker(Connection& connection, service::WorkerPool::L
 asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info) {
   service::GenerateService& service = *connection.context().dependencies.service;
   RequestBody body;
-  absl::Status status = co_await connection.ReadBody(SenderOf(connection, info), &body);
+  absl::Status status = co_await connection.ReadBody(service::SenderOf(info), &body);
   if (connection.disconnected()) {
     RecordGone(connection, info);
     co_return;

@@ -28,10 +28,10 @@ absl::Duration TimeLeft(gpr_timespec deadline) {
 }
 
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view address, bool needs_key, CallMetadata* out) {
+                      std::string_view network, bool needs_key, CallMetadata* out) {
   service::CallInfo& info = out->info;
   info.protocol = service::Protocol::kGrpc;
-  info.address = address;
+  info.network = network;
   info.arrival = environment.service->clock().Now();
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
   info.deadline = info.arrival + TimeLeft(context.raw_deadline());

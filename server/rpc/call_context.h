@@ -20,10 +20,10 @@ struct CallMetadata {
 };
 
 // Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,
-// `out->info` is good enough for the call's record. `address`: of the client. INVALID_REQUEST for an unknown
+// `out->info` is good enough for the call's record. `network`: of the client. INVALID_REQUEST for an unknown
 // x-hadal-priority; else as ApiKeys::Authenticate.
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view address, bool needs_key, CallMetadata* out);
+                      std::string_view network, bool needs_key, CallMetadata* out);
 
 // What is left of a gRPC deadline, infinite without one. A time-out of centuries does not fit the library's time
 // points, which overflow into the past.

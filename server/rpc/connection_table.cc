@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/connection_table.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +8,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/network.h"
 
 namespace hadal::rpc {
 namespace {
@@ -22,22 +21,9 @@ ino_t SocketOf(int fd) {
   return ::fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode) ? info.st_ino : 0;
 }
 
-std::string AddressOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof(address);
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
-  char text[INET6_ADDRSTRLEN] = "";
-  if (address.ss_family == AF_INET) {
-    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text, sizeof(text));
-  } else if (address.ss_family == AF_INET6) {
-    ::inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr, text, sizeof(text));
-  }
-  return text;
-}
-
 }  // namespace
 
-Connection::Connection(int fd) : fd_(fd), socket_(SocketOf(fd)), address_(AddressOf(fd)) {}
+Connection::Connection(int fd) : fd_(fd), socket_(SocketOf(fd)), network_(base::PeerNetwork(fd)) {}
 
 bool Connection::open() const { return socket_ != 0 && SocketOf(fd_) == socket_; }
 

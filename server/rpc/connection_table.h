@@ -24,8 +24,8 @@ class Connection {
 
   // Whether the descriptor still stands for the socket that it was created with. gRPC does not tell when it closes one.
   bool open() const;
-  // The client's IP address, or "" when it was gone already.
-  const std::string& address() const { return address_; }
+  // The network that the client comes from (base::NetworkOf), "unknown" when it was gone already.
+  const std::string& network() const { return network_; }
 
   // Counts a call. False when more than `max_calls` would be open.
   bool BeginCall(int max_calls);
@@ -38,7 +38,7 @@ class Connection {
  private:
   const int fd_;
   ino_t socket_ = 0;
-  std::string address_;
+  std::string network_;
   std::atomic<int> calls_{0};
   std::atomic<std::chrono::steady_clock::time_point> idle_since_{std::chrono::steady_clock::now()};
   std::atomic<bool> disconnected_{false};

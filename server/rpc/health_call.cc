@@ -59,9 +59,9 @@ void HealthStatus::Remove(HealthWatch* watch) {
   watches_.erase(watch);
 }
 
-void HealthCheck::OnMessage(grpc::ByteBuffer message) {
+void HealthCheck::OnMessage(CallMessage message) {
   HealthCheckRequest request;
-  if (absl::Status status = ParseMessage(message, &request); !status.ok()) return End(std::move(status));
+  if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   if (!IsOurs(request.service())) {
     return End(request::MakeError(request::Reason::kRouteNotFound, "the server has no such service", "service"));
   }
@@ -69,9 +69,9 @@ void HealthCheck::OnMessage(grpc::ByteBuffer message) {
   End(absl::OkStatus());
 }
 
-void HealthWatch::OnMessage(grpc::ByteBuffer message) {
+void HealthWatch::OnMessage(CallMessage message) {
   HealthCheckRequest request;
-  if (absl::Status status = ParseMessage(message, &request); !status.ok()) return End(std::move(status));
+  if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   {
     base::MutexLock lock(&update_mutex_);
     known_ = IsOurs(request.service());

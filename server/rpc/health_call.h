@@ -37,7 +37,7 @@ class HealthCheck final : public ServerCall {
       : ServerCall(environment, context, "Check", Access::kPublic) {}
 
  private:
-  void OnMessage(grpc::ByteBuffer message) override;
+  void OnMessage(CallMessage message) override;
 };
 
 // grpc.health.v1.Health/Watch: the status now and whenever it changes. A client that does not read misses changes, and
@@ -51,7 +51,7 @@ class HealthWatch final : public ServerCall {
   void Update();
 
  private:
-  void OnMessage(grpc::ByteBuffer message) override;
+  void OnMessage(CallMessage message) override;
   void Push();
   void OnWritten() override { Update(); }
   void OnEnd(const absl::Status& status, int code) override;

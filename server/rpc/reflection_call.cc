@@ -74,9 +74,9 @@ ServerReflectionResponse Answer(const ServerReflectionRequest& request) {
 
 }  // namespace
 
-void ReflectionCall::OnMessage(grpc::ByteBuffer message) {
+void ReflectionCall::OnMessage(CallMessage message) {
   ServerReflectionRequest request;
-  if (absl::Status status = ParseMessage(message, &request); !status.ok()) return End(std::move(status));
+  if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   std::vector<grpc::ByteBuffer> messages;
   messages.push_back(Serialize(Answer(request)));
   Send(std::move(messages));

@@ -13,7 +13,7 @@ class ReflectionCall final : public ServerCall {
       : ServerCall(environment, context, "ServerReflectionInfo", Access::kPublic) {}
 
  private:
-  void OnMessage(grpc::ByteBuffer message) override;
+  void OnMessage(CallMessage message) override;
   void OnWritten() override { ReadNext(); }
   void OnHalfClose() override { End(absl::OkStatus()); }
 };

@@ -18,6 +18,8 @@ using request::Reason;
 constexpr absl::Duration kResetGrace = absl::Milliseconds(100);
 // The client's reset at its deadline and our own clock meet at about the same time.
 constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
+// The largest message of health and reflection: a name.
+constexpr int64_t kMaxPublicBytes = 4096;
 
 }  // namespace
 
@@ -39,9 +41,11 @@ void ServerCall::Begin() {
   connection_ = environment_->connections->Find(context_->peer());
   absl::Status status = CheckLimits();
   if (status.ok()) status = CheckRoute();
-  const absl::Status opened = OpenCall(*context_, *environment_, connection_ == nullptr ? "" : connection_->address(),
-                                       access_ == Access::kKey, &metadata_);
+  const absl::Status opened =
+      OpenCall(*context_, *environment_, connection_ == nullptr ? "unknown" : connection_->network(),
+               access_ == Access::kKey, &metadata_);
   if (status.ok()) status = opened;
+  if (status.ok()) status = OnOpened();
   if (!status.ok()) return End(std::move(status));
   StartWaiting();
 }
@@ -101,7 +105,25 @@ void ServerCall::OnReadDone(bool ok) {
     }
     if (!StopWaitingLocked()) return;
   }
-  OnMessage(std::exchange(message_, {}));
+  absl::StatusOr<CallMessage> message = Lease(std::exchange(message_, {}));
+  if (!message.ok()) return End(message.status());
+  OnMessage(*std::move(message));
+}
+
+absl::StatusOr<CallMessage> ServerCall::Lease(grpc::ByteBuffer bytes) const {
+  const auto size = static_cast<int64_t>(bytes.Length());
+  if (access_ == Access::kPublic) {
+    // Health answers also when no memory is left for bodies.
+    if (size <= kMaxPublicBytes) return CallMessage{{}, std::move(bytes)};
+    return MakeError(Reason::kBodyTooLarge,
+                     absl::StrCat("the message has ", size, " bytes; this method takes at most ", kMaxPublicBytes));
+  }
+  absl::StatusOr<service::BodyBudget::Lease> lease =
+      environment_->service->bodies().Open(service::SenderOf(metadata_.info));
+  if (!lease.ok()) return lease.status();
+  if (absl::Status status = lease->Resize(size); !status.ok()) return status;
+  lease->Arrived();
+  return CallMessage{*std::move(lease), std::move(bytes)};
 }
 
 void ServerCall::OnHalfClose() {
@@ -212,8 +234,8 @@ void ServerCall::Sweep(absl::Time now) {
     OnHalfClose();
   } else if (late) {
     environment_->metrics->refusals.At(GrpcMetrics::kMessageTimeout).Increment();
-    End(MakeError(Reason::kDeadlineExpired, absl::StrCat("the call's message did not arrive within ",
-                                                         absl::FormatDuration(limits.message_timeout))));
+    End(MakeError(Reason::kRequestTimeout, absl::StrCat("the call's message did not arrive within ",
+                                                        absl::FormatDuration(limits.message_timeout))));
   } else if (stalled) {
     Abort(MakeError(Reason::kSlowReader, "the client does not read"));
     context_->TryCancel();

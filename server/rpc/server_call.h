@@ -13,12 +13,21 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/call_environment.h"
+#include "server/service/body_budget.h"
 
 namespace hadal::rpc {
+
+// A call's message in memory with the lease of its bytes; freed together, so it is dropped as soon as it has been
+// parsed. Move-only.
+struct CallMessage {
+  service::BodyBudget::Lease lease;
+  grpc::ByteBuffer bytes;
+};
 
 // Who may make a call, and what is recorded of it.
 enum class Access : uint8_t {
@@ -29,7 +38,8 @@ enum class Access : uint8_t {
 // One call, from its first headers to its end. Every method of the server begins here, so that nothing is taken from a
 // client before it was looked at:
 //   1. Start (gRPC thread): limits, metadata and key. A refusal ends the call here; its message was never asked for.
-//   2. OnMessage (gRPC thread): the message is there. One that does not come in time ends the call.
+//   2. OnMessage (gRPC thread): the message is there, and its bytes are leased. One that does not come in time ends the
+//      call.
 //   3. Send, End (any thread): what is sent is written in order, one message at a time; the status comes last. Nothing
 //      goes out before the first Send or End: a refused call stays retryable for the gRPC library.
 // A client that is gone, or does not take a message in time, ends the call from outside: OnAbort.
@@ -59,8 +69,10 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
 
   // A refusal that needs no look at the metadata.
   virtual absl::Status CheckRoute() const { return absl::OkStatus(); }
+  // The key is good: a refusal before the message is asked for.
+  virtual absl::Status OnOpened() { return absl::OkStatus(); }
   // The call's message; further ones only after ReadNext.
-  virtual void OnMessage(grpc::ByteBuffer message) = 0;
+  virtual void OnMessage(CallMessage message) = 0;
   // The client has ended its side instead of sending a message.
   virtual void OnHalfClose();
   // Everything sent has been written, and the call goes on.
@@ -85,6 +97,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   void Begin();
   absl::Status CheckLimits();
   void StartWaiting();
+  absl::StatusOr<CallMessage> Lease(grpc::ByteBuffer bytes) const;
   // Ends the wait for a message; false when it has ended already.
   bool StopWaitingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Abort(absl::Status status);

@@ -12,19 +12,17 @@ namespace hadal::rpc {
 
 using service::CallPipeline;
 
-void StreamingCall::OnMessage(grpc::ByteBuffer message) {
-  std::shared_ptr<CallPipeline> pipeline =
-      CallPipeline::Create(environment().service, info(), [this] { SchedulePump(); });
-  {
-    base::MutexLock lock(&pipeline_mutex_);
-    if (ended_) return;
-    pipeline_ = pipeline;
-  }
-  const absl::Status status = pipeline->Admit(static_cast<int64_t>(message.Length()));
+absl::Status StreamingCall::OnOpened() {
+  pipeline_ = CallPipeline::Create(environment().service, info(), [this] { SchedulePump(); });
+  return pipeline_->CheckRoom(/*body_bytes=*/0);
+}
+
+void StreamingCall::OnMessage(CallMessage message) {
+  const absl::Status status = pipeline_->Admit(static_cast<int64_t>(message.bytes.Length()));
   if (!status.ok()) return End(status);
-  pipeline->Submit([message = std::move(message), decode = decode_, priority_in_metadata = has_priority()] {
-    return decode(message, priority_in_metadata);
-  });
+  // Shared because the pipeline's function must be copyable; the pipeline destroys it once it has run.
+  pipeline_->Submit([message = std::make_shared<const CallMessage>(std::move(message)), decode = decode_,
+                     priority_in_metadata = has_priority()] { return decode(message->bytes, priority_in_metadata); });
 }
 
 void StreamingCall::SchedulePump() {
@@ -38,8 +36,7 @@ void StreamingCall::Pump() {
   // While a write is pending nothing is read: the token stream fills, and the engine pauses this request alone.
   if (!ready()) return;
   std::vector<v1::GenerateResponse> responses;
-  const std::shared_ptr<CallPipeline> pipeline = this->pipeline();
-  const CallPipeline::Progress progress = pipeline->Read(
+  const CallPipeline::Progress progress = pipeline_->Read(
       [&responses, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
         EncodeUpdate(update, call, first, &responses);
       });
@@ -47,25 +44,16 @@ void StreamingCall::Pump() {
   std::vector<grpc::ByteBuffer> messages;
   for (const v1::GenerateResponse& response : responses) messages.push_back(Serialize(response));
   if (!messages.empty()) Send(std::move(messages));
-  if (progress == CallPipeline::Progress::kEnded) End(pipeline->status());
-}
-
-std::shared_ptr<CallPipeline> StreamingCall::pipeline() const {
-  base::MutexLock lock(&pipeline_mutex_);
-  return pipeline_;
+  if (progress == CallPipeline::Progress::kEnded) End(pipeline_->status());
 }
 
 void StreamingCall::OnAbort() {
-  if (const auto pipeline = this->pipeline(); pipeline != nullptr) pipeline->Cancel();
+  if (pipeline_ != nullptr) pipeline_->Cancel();
 }
 
 void StreamingCall::OnEnd(const absl::Status& status, int code) {
-  {
-    base::MutexLock lock(&pipeline_mutex_);
-    ended_ = true;
-  }
-  if (const auto pipeline = this->pipeline(); pipeline != nullptr) return pipeline->Finish(status, code);
-  ServerCall::OnEnd(status, code);
+  if (pipeline_ == nullptr) return ServerCall::OnEnd(status, code);
+  pipeline_->Finish(status, code);
 }
 
 }  // namespace hadal::rpc

@@ -14,8 +14,9 @@
 namespace hadal::rpc {
 
 // One Chat or Generate call: its bytes. Everything between them is service::CallPipeline's.
-//   1. OnMessage (gRPC thread): a queue slot. A refusal ends here: the message is still bytes, nothing was sent.
-//   2. Pump (executor): whenever the pipeline has news and no write is pending: read, encode, send.
+//   1. OnOpened (gRPC thread): is there room? No queue slot waits for bytes.
+//   2. OnMessage (gRPC thread): a queue slot. A refusal ends here: the message is still bytes, nothing was sent.
+//   3. Pump (executor): whenever the pipeline has news and no write is pending: read, encode, send.
 // A write that the client does not take stops reading from the pipeline, so the engine pauses the request.
 class StreamingCall final : public ServerCall {
  public:
@@ -28,22 +29,18 @@ class StreamingCall final : public ServerCall {
       : ServerCall(environment, context, route, Access::kKey), decode_(decode) {}
 
  private:
-  void OnMessage(grpc::ByteBuffer message) override;
+  absl::Status OnOpened() override;
+  void OnMessage(CallMessage message) override;
   void OnWritten() override { SchedulePump(); }
   void OnAbort() override;
   void OnEnd(const absl::Status& status, int code) override;
   void SchedulePump();
   void Pump();
 
-  // Null until the message is there.
-  std::shared_ptr<service::CallPipeline> pipeline() const;
-
   const DecodeMessage decode_;
   std::atomic<bool> pump_scheduled_{false};
 
-  mutable base::Mutex pipeline_mutex_;
-  std::shared_ptr<service::CallPipeline> pipeline_ ABSL_GUARDED_BY(pipeline_mutex_);
-  bool ended_ ABSL_GUARDED_BY(pipeline_mutex_) = false;
+  std::shared_ptr<service::CallPipeline> pipeline_;  // set by OnOpened, before anybody else knows the call
 
   base::Mutex pump_mutex_;  // one pump at a time
   bool first_ ABSL_GUARDED_BY(pump_mutex_) = true;

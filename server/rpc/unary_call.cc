@@ -8,11 +8,14 @@
 
 namespace hadal::rpc {
 
-void UnaryCall::OnMessage(grpc::ByteBuffer message) {
-  if (runs_ == Runs::kAtOnce) return Reply(message);
-  const bool posted =
-      environment().service->workers().TryPost([self = std::static_pointer_cast<UnaryCall>(shared_from_this()),
-                                                message = std::move(message)] { self->Reply(message); });
+void UnaryCall::OnMessage(CallMessage message) {
+  if (runs_ == Runs::kAtOnce) return Reply(message.bytes);
+  const auto lane = service::WorkerPool::LaneFor(static_cast<int64_t>(message.bytes.Length()));
+  // Shared because the pool's jobs must be copyable.
+  const bool posted = environment().service->workers().TryPost(
+      [self = std::static_pointer_cast<UnaryCall>(shared_from_this()),
+       message = std::make_shared<const CallMessage>(std::move(message))] { self->Reply(message->bytes); },
+      lane);
   if (!posted) End(service::WorkersBusy());
 }
 

@@ -22,7 +22,7 @@ class UnaryCall final : public ServerCall {
       : ServerCall(environment, context, route, access), runs_(runs), work_(std::move(work)) {}
 
  private:
-  void OnMessage(grpc::ByteBuffer message) override;
+  void OnMessage(CallMessage message) override;
   void Reply(const grpc::ByteBuffer& message);
 
   const Runs runs_;
@@ -36,7 +36,7 @@ class UnknownCall final : public ServerCall {
 
  private:
   absl::Status CheckRoute() const override;
-  void OnMessage(grpc::ByteBuffer) override {}
+  void OnMessage(CallMessage) override {}
 };
 
 }  // namespace hadal::rpc

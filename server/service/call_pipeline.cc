@@ -26,7 +26,7 @@ admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes
 void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->request_id = index == 0 ? info.request_id : absl::StrFormat("%s-%d", info.request_id, index);
   options->tenant = info.caller.tenant;
-  options->client = info.caller.tenant.empty() ? info.address : info.caller.tenant;
+  options->sender = SenderOf(info);
   options->priority = info.caller.priority;
   options->arrival = info.arrival;
   options->deadline = info.deadline;

@@ -8,6 +8,11 @@ namespace hadal::service {
 
 using request::Reason;
 
+std::string SenderOf(const CallInfo& info) {
+  const std::string& tenant = info.caller.tenant;
+  return tenant.empty() ? "network " + info.network : "tenant " + tenant;
+}
+
 std::string_view OutcomeOf(const absl::Status& status) {
   if (status.ok()) return "ok";
   const Reason reason = request::GetErrorDetail(status).reason;

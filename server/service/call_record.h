@@ -20,11 +20,14 @@ struct CallInfo {
   Protocol protocol = Protocol::kHttp;
   std::string_view route;  // a fixed route name, never the client's path
   std::string request_id;
-  std::string address;  // of the client, without its port; "" when unknown
+  std::string network;  // that the client comes from (base::NetworkOf)
   Caller caller;        // in the class that the headers ask for; the body may change it
   absl::Time arrival;   // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();
 };
+
+// Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.
+std::string SenderOf(const CallInfo& info);
 
 // How a request ended.
 struct CallOutcome {

@@ -51,7 +51,7 @@ struct CallOptions {
   std::string model;       // empty: the first model served
   std::string request_id;  // unique; the front end makes one when the caller sent none
   std::string tenant;      // of the API key, or ""
-  std::string client;      // whose share of what is short this counts against: the tenant, else the address
+  std::string sender;      // who answers for what the call takes of something shared (SenderOf)
   std::string user;        // end user within the tenant: isolates the prefix cache
   std::string cache_salt;  // further isolation at the caller's request
   request::Priority priority = request::Priority::kNormal;

@@ -186,7 +186,7 @@ absl::Status GenerateService::Compile(absl::StatusOr<std::optional<CallGrammar>>
                                   "\" cannot follow a grammar: ", model.grammar_compiler.status().message()),
                      (*wanted)->param);
   }
-  call->grammar = grammars_.Get(model.name, *model.grammar_compiler, std::move((*wanted)->spec), call->options.client);
+  call->grammar = grammars_.Get(model.name, *model.grammar_compiler, std::move((*wanted)->spec), call->options.sender);
   call->grammar_param = std::move((*wanted)->param);
   return absl::OkStatus();
 }

@@ -28,7 +28,7 @@ namespace hadal::service {
 // lane, so that its lane is free for others. Its result serves later calls; when it is too large to be kept, the
 // refusal is. Refused grammars are not compiled again either.
 //
-// Each client (its tenant, else its address) has a share: a quarter of the lanes and of the queue. What is beyond it
+// Each client (its tenant, else its network) has a share: a quarter of the lanes and of the queue. What is beyond it
 // waits or is refused, so that a client's slow schemas cost that client only. Thread-safe.
 class GrammarService {
  public:

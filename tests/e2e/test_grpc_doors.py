@@ -157,7 +157,7 @@ def test_a_message_that_does_not_come_ends_its_call(start_server):
     assert 0.9 < time.monotonic() - begun < 2.5
     assert server.metric('hadal_grpc_refusals_total{limit="message_timeout"}') == 1
     assert server.metric('hadal_requests_total{route="Chat",class="normal",http_code="",grpc_code="4",'
-                         'outcome="error",reason="DEADLINE_EXPIRED"}') == 1
+                         'outcome="invalid",reason="REQUEST_TIMEOUT"}') == 1
     client.close()
 
 

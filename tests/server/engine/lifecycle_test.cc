@@ -261,6 +261,27 @@ TEST(LifecycleTest, ADeadlineEndsARunningRequest) {
   f.ExpectEmpty();
 }
 
+// A client gives up at its deadline, and its front cancels what it asked for.
+TEST(LifecycleTest, WhatIsCancelledAtItsDeadlineHasMissedIt) {
+  LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 2; ++i) {  // the first runs, the second waits
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(4, i), 50);
+    request->deadline = f.admission.clock.Now() + absl::Seconds(20);
+    streams.push_back(f.Submit(std::move(request)));
+  }
+  f.Round();
+  f.admission.clock.Advance(absl::Seconds(20));
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+  for (const auto& stream : streams) {
+    Received got;
+    got.Read(*stream);
+    EXPECT_REASON(got.status, Reason::kDeadlineExpired);
+  }
+  f.ExpectEmpty();
+}
+
 TEST(LifecycleTest, DrainRefusesTheWaitingAndFinishesTheRunning) {
   LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
   auto running = f.Submit(LoopFixture::Prompt(4), 10);

@@ -108,7 +108,7 @@ TEST(ConnectionTableTest, AReusedDescriptorIsAnotherConnection) {
   const std::shared_ptr<Connection> first = table.Find(peer);
   ASSERT_NE(first, nullptr);
   EXPECT_TRUE(first->open());
-  EXPECT_EQ(first->address(), "127.0.0.1");
+  EXPECT_EQ(first->network(), "127.0.0.1");
   ASSERT_EQ(::dup2(b.server, a.server), a.server);  // closes a's socket; the number stands for b's now
   EXPECT_FALSE(first->open());
   first->Disconnect();  // nobody else's connection

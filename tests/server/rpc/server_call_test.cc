@@ -124,7 +124,7 @@ TEST(ServerCallTest, AMessageThatDoesNotComeEndsTheCall) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_THAT(status.error_message(), HasSubstr("within 100ms"));
   EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_grpc_refusals_total{limit=\"message_timeout\"}"), 1);
-  EXPECT_EQ(Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED"), 1);
+  EXPECT_EQ(Finished(fixture, "Chat", 4, "invalid", "REQUEST_TIMEOUT"), 1);
   EXPECT_TRUE(WaitPending(fixture, 0));
   EXPECT_TRUE(WaitNoCall(fixture));
   EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
@@ -171,6 +171,39 @@ TEST(ServerCallTest, ADeadlineIsNoCancellation) {
   EXPECT_TRUE(fixture.base.WaitEmpty());
   ASSERT_TRUE(WaitNoCall(fixture));
   EXPECT_EQ(Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED"), 1);
+}
+
+TEST(ServerCallTest, MessagesAreLeasedFromTheBodyBudgetUntilTheyAreParsed) {
+  ServiceFixture::Options service;
+  service.bodies.max_bytes = 100000;
+  service.bodies.small_body_bytes = 1000;
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.service = service});
+  v1::ChatRequest large = GrpcFixture::Hello();
+  large.mutable_messages(0)->set_content(std::string(60000, 'x'));  // one sender may take half
+  const GrpcFixture::Reply refused = fixture.Chat(large);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Finished(fixture, "Chat", 14, "shed", "BODY_BUDGET_FULL"), 1);
+  v1::TokenizeRequest tokenize;
+  v1::TokenizeResponse response;
+  tokenize.set_text(std::string(60000, 'x'));
+  grpc::ClientContext context;
+  EXPECT_EQ(fixture.stub->Tokenize(&context, tokenize, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
+  EXPECT_EQ(fixture.base.service->bodies().bytes(), 0);
+}
+
+TEST(ServerCallTest, AFullQueueRefusesBeforeTheMessageIsThere) {
+  ServiceFixture::Options service;
+  service.max_queue_requests = 1;
+  GrpcFixture fixture(Hold, {.service = service});
+  fixture.base.engine->Pause(true);
+  grpc::ClientContext context;
+  auto waiting = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  while (fixture.base.admission->GetLoad().waiting == 0) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(SilentCall(fixture, kChat).Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  context.TryCancel();
+  waiting->Finish();
+  EXPECT_TRUE(fixture.base.WaitEmpty());
 }
 
 TEST(ServerCallTest, ShutdownDoesNotWaitForSilentCalls) {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+
+namespace hadal::base {
+
+// The network that an IP address stands for: of IPv6 its /64, which a single host has to itself, else the address.
+// `address`: its 4 or 16 bytes in network order; IPv4 inside IPv6 counts as IPv4.
+std::string NetworkOf(absl::Span<const uint8_t> address);
+
+// The network at the other end of a socket; "unknown" when it is gone already.
+std::string PeerNetwork(int socket);
+
+}  // namespace hadal::base
