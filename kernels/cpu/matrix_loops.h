@@ -22,7 +22,7 @@ struct FloatProduct {
   using Factor = typename V::Register;
   using AllLanes = typename V::AllLanes;
   static constexpr int kStep = V::kLanes;         // values of k in a factor
-  static constexpr int64_t kPrefetchBytes = 512;  // how far ahead weights are asked for
+  static constexpr int64_t kPrefetchBytes = 512;  // how far ahead weights of long rows are asked for
 
   static auto FirstLanes(int64_t n) { return V::FirstLanes(n); }
   template <typename U, typename L>
@@ -42,8 +42,9 @@ struct DotLoops {
   using W = typename P::W;
   static constexpr int kColumns = 4;  // rows of w, that is columns of c, at a time
 
-  static constexpr int64_t kDepthPart = 2048;  // so that many rows of x stay in the second-level cache
-  static constexpr int64_t kFewRows = 12;      // these do whatever k is
+  static constexpr int64_t kDepthPart = 2048;           // so that many rows of x stay in the second-level cache
+  static constexpr int64_t kFewRows = 12;               // these do whatever k is
+  static constexpr int64_t kShortRowsBytes = 64 << 10;  // of the weights of C columns
 
   static void Run(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
                   int64_t k) {
@@ -57,42 +58,76 @@ struct DotLoops {
   }
 
  private:
+  // Which weights to ask for while a step is computed: those a little further on in each of its rows,
+  struct SameRows {
+    template <int C>
+    void Prefetch(const W* w, int64_t ldw, int64_t) const {
+#pragma GCC unroll 8
+      for (int j = 0; j < C; ++j) {
+        __builtin_prefetch(reinterpret_cast<const char*>(w + j * ldw) + P::kPrefetchBytes);
+      }
+    }
+  };
+  // or, into the second-level cache, the next C rows as they lie in memory: with rows of a few KB the hardware's
+  // prefetchers are still finding their way when a row ends.
+  struct NextBlock {
+    template <int C>
+    void Prefetch(const W*, int64_t, int64_t l) const {
+      constexpr int kLineBytes = 64, kBytes = C * P::kStep * static_cast<int>(sizeof(W));
+      const char* lines = reinterpret_cast<const char*>(begin + C * l);
+#pragma GCC unroll 8
+      for (int i = 0; i < kBytes; i += kLineBytes) __builtin_prefetch(lines + i, 0, 2);
+    }
+    const W* begin;
+  };
+
   // The parts of k one after another, for all m rows and, C at a time, n columns.
   template <int C>
   static void Parts(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t n,
                     int64_t k) {
+    const bool short_rows = C * ldw * static_cast<int64_t>(sizeof(W)) <= kShortRowsBytes;
+    const bool in_order = n == C || k <= kDepthPart;  // one block of columns is read whole, then the next
     for (int64_t l = 0; l == 0 || l < k; l += kDepthPart) {
       const int64_t part = k - l < kDepthPart ? k - l : kDepthPart;
       int64_t j = 0;
-      for (; j + C <= n; j += C) Columns<C>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0);
-      for (; j < n; ++j) Columns<1>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0);
+      for (; j + C <= n; j += C) {
+        if (short_rows && in_order) {
+          const W* next = w + j * ldw + C * (ldw + l);
+          Columns<C>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0, NextBlock{next});
+        } else {
+          Columns<C>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0, SameRows());
+        }
+      }
+      for (; j < n; ++j) Columns<1>(x + l, ldx, w + j * ldw + l, ldw, c + j, ldc, m, part, l > 0, SameRows());
     }
   }
 
   // Rows of x inside columns of w: w comes from memory once, x stays in the cache. `add`: to what c holds.
-  template <int C>
+  // `ahead`: a SameRows or NextBlock.
+  template <int C, typename Ahead>
   static void Columns(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k,
-                      bool add) {
+                      bool add, Ahead ahead) {
     int64_t i = 0;
     for (; i + V::kDotRows <= m; i += V::kDotRows) {
-      Block<V::kDotRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k, add);
+      Block<V::kDotRows, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, k, add, ahead);
     }
-    LastRows<V::kDotRows - 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, m - i, k, add);
+    LastRows<V::kDotRows - 1, C>(x + i * ldx, ldx, w, ldw, c + i * ldc, ldc, m - i, k, add, ahead);
   }
 
   // The last m rows, R at most.
-  template <int R, int C>
+  template <int R, int C, typename Ahead>
   static void LastRows(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t m, int64_t k,
-                       bool add) {
+                       bool add, Ahead ahead) {
     if constexpr (R > 0) {
-      if (m == R) return Block<R, C>(x, ldx, w, ldw, c, ldc, k, add);
-      LastRows<R - 1, C>(x, ldx, w, ldw, c, ldc, m, k, add);
+      if (m == R) return Block<R, C>(x, ldx, w, ldw, c, ldc, k, add, ahead);
+      LastRows<R - 1, C>(x, ldx, w, ldw, c, ldc, m, k, add, ahead);
     }
   }
 
   // R rows and C columns: R * C running sums stay in registers.
-  template <int R, int C>
-  static void Block(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t k, bool add) {
+  template <int R, int C, typename Ahead>
+  static void Block(const X* x, int64_t ldx, const W* w, int64_t ldw, float* c, int64_t ldc, int64_t k, bool add,
+                    Ahead ahead) {
     typename V::Register sum[R][C];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -104,10 +139,8 @@ struct DotLoops {
     for (; l + P::kStep <= k; l += P::kStep) {
       typename P::Factor weight[C];
 #pragma GCC unroll 8
-      for (int j = 0; j < C; ++j) {
-        weight[j] = P::Load(w + j * ldw + l, all);
-        __builtin_prefetch(reinterpret_cast<const char*>(w + j * ldw + l) + P::kPrefetchBytes);
-      }
+      for (int j = 0; j < C; ++j) weight[j] = P::Load(w + j * ldw + l, all);
+      ahead.template Prefetch<C>(w + l, ldw, l);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         const typename P::Factor value = P::Load(x + r * ldx + l, all);
