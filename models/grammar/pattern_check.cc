@@ -9,17 +9,20 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/utf8.h"
+#include "models/grammar/pattern_atom.h"
 
 namespace hadal::grammar {
 namespace {
 
-constexpr char kLiteralEscape[] = "a quote, backslash or control character is escaped in JSON and cannot be matched";
 constexpr size_t kMaxCompiledBytes = 16384;
 
 // One pass over the pattern that knows atoms, groups and repetitions, and nothing of their meaning.
 class Scanner {
  public:
-  explicit Scanner(std::string_view pattern) : text_(pattern) {}
+  explicit Scanner(std::string_view pattern) : text_(pattern) {
+    if (base::FindInvalidUtf8(pattern) != std::string_view::npos) problem_ = "the pattern is not valid UTF-8";
+  }
 
   PatternCheck Run() {
     while (problem_.empty() && at_ < text_.size()) Step();
@@ -56,10 +59,6 @@ class Scanner {
       case '$':
         if (Peek(1) != '\0' && Peek(1) != ')' && Peek(1) != '|') problem_ = "$ stands inside the pattern";
         return Copy(1);
-      case '\\':
-        return Escape();
-      case '[':
-        return Class();
       case '(':
         if (Peek(1) == '?' && Peek(2) != ':') problem_ = "groups of the form (?... other than (?: are not supported";
         open_.push_back({.group = true, .begin = out_.size()});
@@ -78,8 +77,7 @@ class Scanner {
       case '|':
         return Copy(1);
       default:
-        if (c == '"' || static_cast<unsigned char>(c) < 0x20) problem_ = kLiteralEscape;
-        return Atom(1, c == '.');
+        return Atom();
     }
   }
 
@@ -91,43 +89,13 @@ class Scanner {
     open_.back().states += last_.states;
     open_.back().wide |= last_.wide;
   }
-  void Atom(size_t bytes, bool wide) {
-    last_ = {.states = 1, .wide = wide, .begin = out_.size()};
-    Copy(bytes);
+  void Atom() {
+    PatternAtom atom = ReadPatternAtom(text_.substr(at_));
+    problem_ = std::move(atom.problem);
+    last_ = {.states = 1, .wide = atom.wide, .begin = out_.size()};
+    out_.append(atom.compiled);
+    at_ += atom.length;
     Add();
-  }
-
-  void Escape() {
-    const char c = Peek(1);
-    if (std::string_view("\\\"nrtfvbcxu0").find(c) != std::string_view::npos) {
-      problem_ = c == 'b' ? "\\b is not supported" : kLiteralEscape;
-    }
-    Atom(2, c == 'S' || c == 'D' || c == 'W');
-  }
-
-  void Class() {
-    const size_t end = text_.find(']', at_ + 2);  // a ] right after [ is a member
-    if (end == std::string_view::npos) {
-      problem_ = "a [ has no ]";
-      return;
-    }
-    const std::string_view members = text_.substr(at_ + 1, end - at_ - 1);
-    const bool negated = members.starts_with('^');
-    bool wide = negated;
-    for (size_t i = 0; i < members.size(); ++i) {
-      const char c = members[i];
-      if (static_cast<unsigned char>(c) >= 0x80) wide = true;  // ranges of other scripts are large
-      if (c == '\\' && i + 1 < members.size()) {
-        const char next = members[++i];
-        if (next == 'S' || next == 'D' || next == 'W') wide = true;
-        // In a negated class these say what may not come, and never comes.
-        if (!negated && std::string_view("\\\"nrtfvbcxu0").find(next) != std::string_view::npos)
-          problem_ = kLiteralEscape;
-        continue;
-      }
-      if (!negated && (c == '"' || static_cast<unsigned char>(c) < 0x20)) problem_ = kLiteralEscape;
-    }
-    Atom(end + 1 - at_, wide);
   }
 
   // Reads "{2}", "{2,}" or "{2,5}"; `high` is -1 without a bound.

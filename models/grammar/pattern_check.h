@@ -21,6 +21,7 @@ struct PatternCheck {
 //   - anchors anywhere but at the begin and end of the whole or of an alternative;
 //   - quotes, backslashes and control characters that are meant literally: inside a JSON string they are written
 //     escaped, and the pattern is matched against what is written;
+//   - backslashes before letters that stand for nothing here (pattern_atom.h);
 //   - bounded repetitions of classes that hold most characters, such as .{1,80}: each count is a state in which nearly
 //     every token of the vocabulary has to be tried.
 // A pattern without anchors is followed as if it had both: a text that matches as a whole also contains a match.

@@ -30,7 +30,17 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
       {"(?<name>a)", "(?..."},
       {"\\bword\\b", "\\b is not supported"},
       {"(a)\\1", ""},
-      {"\\p{L}+", ""},
+      {"\\p{L}+", "\\p is not supported"},
+      {"^[\\p{L} ]+$", "\\p is not supported"},
+      {"^\\a$", "\\a is not supported"},
+      {"[^\\k]", "\\k is not supported"},
+      {"[\\x1]", "hexadecimal digits"},
+      {"\\u{110000}", "names no character"},
+      {"\\ud83d", "names no character"},
+      {"[b-a]", "no order"},
+      {"[]", "an empty class"},
+      {"[\"\\n]", "a quote"},
+      {"a\\", "a backslash at the end"},
       {"say \"hi\"", "a quote"},
       {"a\\\\b", "a quote, backslash"},
       {"a\\nb", "control character"},
@@ -56,6 +66,13 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
     EXPECT_NE(problem, "") << pattern;
     EXPECT_NE(problem.find(about), std::string::npos) << pattern << ": " << problem;
   }
+}
+
+TEST(CheckPattern, WritesCharactersInAscii) {
+  EXPECT_EQ(CheckPattern("^中\\u4e2d\\ud83d\\ude00$").compiled, "^\\u{4e2d}\\u{4e2d}\\u{1f600}$");
+  EXPECT_EQ(CheckPattern("[é-ü]{2}").compiled, "[\\u{e9}-\\u{fc}]{2}");
+  EXPECT_EQ(CheckPattern("[\\^-a\\x5d]").compiled, "[\\]-a]");
+  EXPECT_EQ(CheckPattern("[!-#\\d]").compiled, "[!#0-9]");
 }
 
 TEST(CheckPattern, WritesOutWhatTheCompilerGetsWrong) {
@@ -109,6 +126,29 @@ std::string RandomPattern(std::mt19937& random, int depth) {
     pattern += quantifiers[random() % 12];
   }
   return pattern;
+}
+
+// Classes and escapes, over all of ASCII: what JSON writes escaped never matches, the rest does as ECMA-262 says.
+TEST_F(PatternLanguageTest, EscapesAndClassesAreObeyed) {
+  for (const char* pattern : {"^[\\^a]$", "^[a\\-c]$", "^[\\x41-\\x43]$", "^\\u0041$", "^[^\\x00-\\x40]$", "^[ -~]$",
+                              "^\\W$", "^[\\D]$", "^[\\w-]$", "^\\.$", "^[.]$", "^[\\]\\[]$", "^[\\s\\S]$", "^\\x2e$",
+                              "^[^\\^]$", "^\\-$", "^\\/$", "^[+-]$", "^.$"}) {
+    const auto grammar = Compile({{"type", "string"}, {"pattern", pattern}});
+    const std::regex expected(pattern, std::regex::ECMAScript);
+    for (char c = 0x20; c < 0x7F; ++c) {
+      const std::string text(1, c);
+      if (!tokenizer_->TokenId(text).has_value()) continue;
+      EXPECT_EQ(Matches(*grammar, text), c != '"' && c != '\\' && std::regex_match(text, expected))
+          << pattern << " and " << text;
+    }
+  }
+}
+
+// With characters beyond ASCII the compiler would leave the rules of JSON strings.
+TEST_F(PatternLanguageTest, OtherScriptsDoNotOpenTheString) {
+  const auto grammar = Compile({{"type", "string"}, {"pattern", "^[\\u4e00-\\u9fa5中]*.*$"}});
+  EXPECT_TRUE(Matches(*grammar, "ab"));
+  EXPECT_FALSE(Matches(*grammar, "a\"b"));
 }
 
 TEST_F(PatternLanguageTest, IsThatOfTheStandardLibrary) {
