@@ -44,7 +44,7 @@ struct KvLayout {
     return (block_bytes(static_cast<int32_t>(tokens)) + tokens - 1) / tokens;
   }
 
-  // Kept caches, one block. `block_tokens` is a multiple of block_tokens_multiple().
+  // Full-attention caches, one block. `block_tokens` is a multiple of block_tokens_multiple().
   int64_t block_bytes(int32_t block_tokens) const { return BytesOf(block_tokens, false); }
 
   // Windowed caches, one window block.
@@ -81,9 +81,9 @@ struct KvLayout {
            2 * ((max_tokens + block_tokens - 1) / block_tokens);
   }
 
-  // The two pools that `bytes` pay for: first the windows of the batch, then one kept block, then, of an eighth
-  // of the rest and at most as many again, windows for reuse, and kept blocks of what remains. `blocks` is 0 when not
-  // even one fits.
+  // The two pools that fit into `bytes`: first the windows of the batch, then one full-attention block, then windows
+  // for reuse (an eighth of the rest, at most as many again), and full-attention blocks of what remains. `blocks` is 0
+  // when not even one fits.
   KvCacheSize Divide(int64_t bytes, int32_t block_tokens, int64_t max_sequences, int64_t max_tokens) const {
     constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
     KvCacheSize size = {.block_tokens = block_tokens};

@@ -14,10 +14,7 @@
 #include "models/checkpoint/fingerprint.h"
 #include "models/checkpoint/weight_loader.h"
 #include "models/checkpoint/weights.h"
-#include "models/families/deepseek_v4/deepseek_v4.h"
 #include "models/families/family.h"
-#include "models/families/gqa_decoder.h"
-#include "models/families/mla_decoder.h"
 #include "models/families/network_outline.h"
 #include "models/model_runner.h"
 #include "models/status_macros.h"
@@ -243,8 +240,8 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   plan_options.budget_bytes = options.memory_budget_bytes;
   plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size);
   plan_options.extra_weights_bytes = checkpoint.outline->table_bytes();
-  plan_options.left_aside_tensors = checkpoint.report.ignored_tensors;
-  plan_options.left_aside_bytes = checkpoint.report.ignored_bytes;
+  plan_options.ignored_tensors = checkpoint.report.ignored_tensors;
+  plan_options.ignored_bytes = checkpoint.report.ignored_bytes;
   ModelPlan plan;
   plan.has_weights = !checkpoint.store.is_dummy();
   HADAL_ASSIGN_OR_RETURN(plan.memory, plan::PlanMemory(checkpoint.config, plan_options));

@@ -17,21 +17,21 @@ class StagingPlan {
   bool empty() const { return regions_.empty(); }
 
   // True if `bytes` (1 to the capacity) fit without giving back the oldest region.
-  bool Fits(int64_t bytes) const { return Place(bytes) >= 0; }
+  bool Fits(int64_t bytes) const { return FindOffset(bytes) >= 0; }
   // Takes `bytes`, which must fit; gives their offset.
   int64_t Take(int64_t bytes);
   // Gives back the oldest region; there must be one.
   void ReleaseOldest() { regions_.pop_front(); }
 
  private:
-  int64_t Place(int64_t bytes) const;
+  int64_t FindOffset(int64_t bytes) const;
 
   const int64_t capacity_;
   int64_t next_ = 0;             // end of the newest region
   std::deque<int64_t> regions_;  // where each region begins, oldest first
 };
 
-inline int64_t StagingPlan::Place(int64_t bytes) const {
+inline int64_t StagingPlan::FindOffset(int64_t bytes) const {
   if (regions_.empty()) return bytes <= capacity_ ? 0 : -1;
   const int64_t oldest = regions_.front();
   if (next_ > oldest) {  // free: [next_, capacity) and [0, oldest)
@@ -42,7 +42,7 @@ inline int64_t StagingPlan::Place(int64_t bytes) const {
 }
 
 inline int64_t StagingPlan::Take(int64_t bytes) {
-  const int64_t offset = Place(bytes);
+  const int64_t offset = FindOffset(bytes);
   regions_.push_back(offset);
   next_ = offset + bytes;
   return offset;

@@ -23,7 +23,7 @@ class Arena {
   absl::Status Reserve(int64_t bytes);
 
   // An uninitialised contiguous tensor, valid until the scope that was open at the time ends. ResourceExhausted when
-  // the reserved bytes do not suffice (then a network's WorstSteps leave out a step).
+  // the reserved bytes do not suffice (then the StepPlanner's worst steps lack one).
   absl::StatusOr<kernels::TensorView> Take(kernels::DType dtype, std::initializer_list<int64_t> shape);
 
   int64_t capacity_bytes() const { return buffer_.bytes(); }

@@ -12,7 +12,7 @@
 
 namespace hadal::models {
 
-// What a linear is, but for its name: W [out, in].
+// What a linear is, apart from its name: W [out, in].
 struct LinearSpec {
   int64_t out = 0;
   int64_t in = 0;

@@ -18,7 +18,7 @@ struct SwigluNames {
   std::string down = "down_proj";
 };
 
-// SwiGLU: down(silu(gate(x)) * up(x)), with gate cut at +limit and up at +-limit when there is a limit
+// SwiGLU: down(silu(gate(x)) * up(x)), with gate clamped at +limit and up to +-limit if there is one
 // (MoeConfig::swiglu_limit). Checkpoint names: `name`.{gate,up,down}_proj or `names`. Immutable once loaded.
 class Mlp : public FeedForwardBlock {
  public:

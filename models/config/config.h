@@ -111,7 +111,7 @@ struct MoeConfig {
   RouterSelection selection = RouterSelection::kGreedy;
   bool correction_bias = false;  // mlp.gate.e_score_correction_bias exists
   int64_t hash_layers = 0;       // layers [0, n) choose experts by gate.tid2eid[token id] and have no correction bias
-  double swiglu_limit = 0.0;     // 0: none; gate is cut at +limit, up at +-limit
+  double swiglu_limit = 0.0;     // 0: none; gate is clamped at +limit, up to +-limit
 
   int64_t shared_intermediate_size() const { return shared_experts * intermediate_size; }
 };

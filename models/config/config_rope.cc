@@ -137,8 +137,8 @@ RopeConfig ParseRopeFields(FieldReader& fields, int64_t dim, ModelConfig& config
     FieldReader scaling(*object);
     rope.theta = scaling.DoubleOr("rope_theta", rope.theta, 1.0, kMaxRopeTheta);
     partial = scaling.DoubleOr("partial_rotary_factor", partial, 0.0, 1.0);
-    // transformers 5 also reads this field beside rope_scaling, and lets it win in some families only: it is taken when
-    // it stands alone, and two values that differ have no one meaning.
+    // transformers 5 also reads this field next to rope_scaling, and lets it win in some families only: it is taken
+    // when it stands alone, and two values that differ have no one meaning.
     const int64_t outer = fields.IntOr(kOriginalKey, 0, 1, kMaxPositions);
     ParseRopeScaling(scaling, rope, config, outer);
     const bool has_original = rope.scaling == RopeScaling::kYarn || rope.scaling == RopeScaling::kLlama3;

@@ -41,6 +41,11 @@ struct Family {
   bool mtp_has_embedding = true;
 };
 
+// The networks of families.def; each is defined in the file that is called after it.
+#define HADAL_FAMILY(name, architecture, model_type, parser, dense_mlp, network) Family network##Family(std::string);
+#include "models/config/families.def"
+#undef HADAL_FAMILY
+
 // The attention that a network computes; InvalidArgument when the configuration has another.
 template <typename Attention>
 absl::StatusOr<const Attention*> AttentionOf(const config::ModelConfig& config) {

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/families/gqa_decoder.h"
-
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "models/blocks/decoder.h"
 #include "models/blocks/feed_forward.h"
 #include "models/blocks/gqa_attention.h"
 #include "models/blocks/rope_cache.h"
+#include "models/families/family.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -34,6 +32,8 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 }  // namespace
 
+// Grouped-query attention and a feed-forward part, dense or experts, in every layer: llama, qwen2, qwen3 and
+// deepseek_moe, which differ in what their configuration says about biases, head norms, rotary scaling and experts.
 Family GqaDecoderFamily(std::string name) { return {.name = std::move(name), .load = Load}; }
 
 }  // namespace hadal::models

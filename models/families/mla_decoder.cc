@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/families/mla_decoder.h"
-
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "models/blocks/decoder.h"
 #include "models/blocks/feed_forward.h"
 #include "models/blocks/mla_attention.h"
 #include "models/blocks/rope_cache.h"
+#include "models/families/family.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -42,6 +40,8 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 }  // namespace
 
+// Latent attention and a feed-forward part, dense or experts, in every layer: deepseek_v2 and deepseek_v3, which differ
+// in how their routers score and choose, and, where the configuration has an indexer, deepseek_v32.
 Family MlaDecoderFamily(std::string name) { return {.name = std::move(name), .load = Load}; }
 
 }  // namespace hadal::models

@@ -64,8 +64,8 @@ absl::StatusOr<MemoryPlan> PlanMemory(const config::ModelConfig& config, const M
   plan.parameter_count = options.parameters.parameters;
   plan.active_parameter_count = options.parameters.active;
   plan.mtp_parameter_count = options.mtp_parameters;
-  plan.left_aside_tensors = options.left_aside_tensors;
-  plan.left_aside_bytes = options.left_aside_bytes;
+  plan.ignored_tensors = options.ignored_tensors;
+  plan.ignored_bytes = options.ignored_bytes;
   plan.weights_bytes = options.parameters.bytes + options.extra_weights_bytes;
   plan.workspace_bytes = options.workspace_bytes;
   const models::KvLayout& layout = options.kv_layout;
@@ -84,7 +84,7 @@ absl::StatusOr<MemoryPlan> PlanMemory(const config::ModelConfig& config, const M
   plan.budget_bytes = options.budget_bytes;
   if (options.budget_bytes > 0) {
     if (plan.kv_bytes_per_block < 1) {
-      return absl::InvalidArgumentError("memory plan: kv_layout: expected a cache that is kept, found none");
+      return absl::InvalidArgumentError("memory plan: kv_layout: expected a full-attention cache, found none");
     }
     const int64_t free_bytes = options.budget_bytes - plan.weights_bytes - plan.workspace_bytes - plan.window_bytes;
     if (free_bytes < plan.kv_bytes_per_block) {
@@ -116,10 +116,10 @@ std::string MemoryPlan::ToString() const {
       "longest request        %d tokens, %s of cache\n",
       parameter_count, active_parameter_count, Bytes(weights_bytes), Bytes(workspace_bytes), kv_bytes_per_token,
       kv_bytes_per_block, block_tokens, max_model_len, Bytes(max_len_request_bytes));
-  if (mtp_parameter_count > 0 || left_aside_tensors > 0) {
+  if (mtp_parameter_count > 0 || ignored_tensors > 0) {
     absl::StrAppendFormat(&text, "ignored                %d parameters of multi-token prediction", mtp_parameter_count);
-    if (left_aside_tensors > 0) {
-      absl::StrAppendFormat(&text, "; %d tensors, %s in the files", left_aside_tensors, Bytes(left_aside_bytes));
+    if (ignored_tensors > 0) {
+      absl::StrAppendFormat(&text, "; %d tensors, %s in the files", ignored_tensors, Bytes(ignored_bytes));
     }
     absl::StrAppend(&text, "\n");
   }

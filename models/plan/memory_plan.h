@@ -25,8 +25,8 @@ struct MemoryPlanOptions {
   int64_t budget_bytes = 0;                // weights, workspace and cache together; 0: plan without a budget
   int64_t workspace_bytes = 0;             // what Model::WorkspaceBytes says
   int64_t extra_weights_bytes = 0;         // tables that the network keeps besides its parameters
-  int64_t left_aside_tensors = 0;          // what TensorReport says of the files
-  int64_t left_aside_bytes = 0;
+  int64_t ignored_tensors = 0;             // what TensorReport says of the files
+  int64_t ignored_bytes = 0;
 };
 
 // What one device of a usual size would hold, all of its memory given to the model.
@@ -41,12 +41,12 @@ struct MemoryPlan {
   int64_t parameter_count = 0;         // main model; tied embeddings once; without multi-token prediction layers
   int64_t active_parameter_count = 0;  // matrix parameters touched per decoded token (output head and router included)
   int64_t mtp_parameter_count = 0;     // of layers for multi-token prediction, which are ignored
-  int64_t left_aside_tensors = 0;      // in the files; 0 without files
-  int64_t left_aside_bytes = 0;        // as stored
+  int64_t ignored_tensors = 0;         // in the files; 0 without files
+  int64_t ignored_bytes = 0;           // as stored
   int64_t weights_bytes = 0;           // in the compute type, extra copies included
   int64_t workspace_bytes = 0;
   int64_t block_tokens = 0;
-  int64_t kv_bytes_per_token = 0;  // of the caches that are kept
+  int64_t kv_bytes_per_token = 0;  // of the full-attention caches
   int64_t kv_bytes_per_block = 0;
   int64_t window_tokens = 0;              // 0: no windowed cache
   int64_t window_bytes_per_sequence = 0;  // windowed caches of one running sequence, whole blocks

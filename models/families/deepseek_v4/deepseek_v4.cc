@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "models/families/deepseek_v4/deepseek_v4.h"
-
 #include <utility>
 
 #include "models/families/deepseek_v4/network.h"
 #include "models/families/deepseek_v4/tensor_names.h"
+#include "models/families/family.h"
 
 namespace hadal::models {
 namespace {
@@ -20,6 +19,9 @@ void MakeMtpBlock(config::ModelConfig& config) {
 
 }  // namespace
 
+// DeepseekV4ForCausalLM: V4-Flash, V4-Pro and their refreshes (arXiv:2606.19348). Hyper-connections around every
+// sublayer; attention over a sliding window and compressed entries, chosen by an indexer or all of them; experts in
+// every layer, in the first ones chosen by the token itself. mtp.* is ignored.
 Family DeepseekV4Family(std::string name) {
   return {.name = std::move(name),
           .load = Load,

@@ -138,7 +138,7 @@ class TinyV4Test : public ::testing::Test {
   HostBackend backend_;
 };
 
-TEST_F(TinyV4Test, ChecksAWholeCheckpointAndCountsWhatIsLeftAside) {
+TEST_F(TinyV4Test, ChecksAWholeCheckpointAndCountsWhatIsIgnored) {
   builder_.AddBF16("mtp.0.norm.weight", {12}, RandomValues(12, 3));
   builder_.AddBF16("mtp.2.markov_head.markov_w1.weight", {11, 2}, RandomValues(22, 3));
   auto report = CheckTensors(Open(), config_, ExpectedTensors(config_), models::IsV4MtpTensor);

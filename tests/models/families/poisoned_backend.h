@@ -39,29 +39,7 @@ class PoisonedBackend : public kernels::Backend {
  protected:
 #define HADAL_FORWARD(Op) \
   absl::Status Do##Op(const kernels::Op##Params& params) override { return inner_->Op(params); }
-  HADAL_FORWARD(Embedding)
-  HADAL_FORWARD(RmsNorm)
-  HADAL_FORWARD(LayerNorm)
-  HADAL_FORWARD(Gemm)
-  HADAL_FORWARD(BatchedGemm)
-  HADAL_FORWARD(GroupedGemm)
-  HADAL_FORWARD(Rope)
-  HADAL_FORWARD(KvAppend)
-  HADAL_FORWARD(SiluMul)
-  HADAL_FORWARD(Cast)
-  HADAL_FORWARD(PagedAttention)
-  HADAL_FORWARD(MlaAttention)
-  HADAL_FORWARD(MlaGather)
-  HADAL_FORWARD(MlaPrefill)
-  HADAL_FORWARD(IndexTopK)
-  HADAL_FORWARD(HybridAttention)
-  HADAL_FORWARD(CompressPool)
-  HADAL_FORWARD(HyperCollapse)
-  HADAL_FORWARD(HyperExpand)
-  HADAL_FORWARD(MoeRoute)
-  HADAL_FORWARD(MoePermute)
-  HADAL_FORWARD(MoeUnpermute)
-  HADAL_FORWARD(Sample)
+  HADAL_FOR_EACH_OP(HADAL_FORWARD)
 #undef HADAL_FORWARD
 
  private:

@@ -122,7 +122,7 @@ TEST(ParameterCountTest, CountsMultiTokenPredictionApart) {
             0);
 }
 
-TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
+TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsIgnored) {
   MemoryPlanOptions options = OptionsFor(MustParse(config::kQwen15bConfig));
   options.kv_layout = Outline(MustParse(config::kQwen15bConfig))->kv_layout();
   options.workspace_bytes = int64_t{1} << 30;
@@ -138,8 +138,8 @@ TEST(PlanMemoryTest, SaysWhatFitsOnDevicesAndWhatIsLeftAside) {
 
   options = OptionsFor(MustParse(config::kDeepseekV3Config));
   options.kv_layout = Outline(MustParse(config::kDeepseekV3Config))->kv_layout();
-  options.left_aside_tensors = 3;
-  options.left_aside_bytes = 4096;
+  options.ignored_tensors = 3;
+  options.ignored_bytes = 4096;
   plan = PlanMemory(MustParse(config::kDeepseekV3Config), options);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->devices[1].kv_tokens, 0);
@@ -196,7 +196,8 @@ TEST(PlanMemoryTest, RefusesLayoutsThatNoBlockCanHold) {
   EXPECT_THAT(std::string(PlanMemory(config, options).status().message()), HasSubstr("kv_layout"));
   options.kv_layout = {{{"window", 1, 8, 1, true}}, 16};
   options.budget_bytes = int64_t{1} << 40;
-  EXPECT_THAT(std::string(PlanMemory(config, options).status().message()), HasSubstr("a cache that is kept"));
+  EXPECT_THAT(std::string(PlanMemory(config, options).status().message()),
+              HasSubstr("expected a full-attention cache"));
 }
 
 TEST(KvLayoutTest, RoundsBytesPerTokenUp) {
