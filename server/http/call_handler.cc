@@ -209,10 +209,9 @@ asio::awaitable<void> CallRun::Refuse(absl::Status status) {
 
 // The client is gone or does not read.
 void CallRun::FinishAbandoned() {
-  const bool slow = connection_.write_timed_out();
-  pipeline_->Finish(MakeError(slow ? Reason::kSlowReader : Reason::kCancelled,
-                              slow ? "the client does not read" : "the client is gone"),
-                    streaming_ ? 200 : 499);
+  const absl::Status status = connection_.write_timed_out() ? MakeError(Reason::kSlowReader, "the client does not read")
+                                                            : connection_.disconnect_status();
+  pipeline_->Finish(status, streaming_ ? 200 : 499);
 }
 
 }  // namespace

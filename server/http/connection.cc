@@ -64,7 +64,10 @@ Connection::~Connection() = default;
 void Connection::KeepPlace() {
   place_.SetClose([weak = weak_from_this(), executor = socket_.get_executor()] {
     asio::post(executor, [weak] {
-      if (const std::shared_ptr<Connection> self = weak.lock()) self->Abort();
+      const std::shared_ptr<Connection> self = weak.lock();
+      if (self == nullptr) return;
+      self->gave_way_ = true;
+      self->Abort();
     });
   });
 }
@@ -75,6 +78,12 @@ void Connection::Abort() {
   boost::system::error_code ignored;
   socket_.cancel(ignored);
   event_->Set();
+}
+
+absl::Status Connection::disconnect_status() const {
+  if (!gave_way_) return MakeError(Reason::kCancelled, "the client is gone");
+  return request::MakeBusy(Reason::kConnectionQueueFull, "the connection waited for bytes and gave way to another",
+                           absl::Seconds(1));
 }
 
 void Connection::CloseIfIdle() {
@@ -179,7 +188,7 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, Requ
     if (more) continue;
     if (!timed_out_) {
       disconnected_ = true;
-      co_return MakeError(Reason::kCancelled, "the client is gone");
+      co_return disconnect_status();
     }
     timed_out_ = false;
     keep_alive_ = false;

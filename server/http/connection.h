@@ -81,6 +81,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
+  // Why, once disconnected: CANCELLED, the client is gone; or CONNECTION_QUEUE_FULL, the connection gave way to
+  // another.
+  absl::Status disconnect_status() const;
   // The last write failed because the client did not read in time.
   bool write_timed_out() const { return write_timed_out_; }
   AsyncEvent& event() { return *event_; }
@@ -125,6 +128,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   bool write_timed_out_ = false;
   bool aborted_ = false;
+  bool gave_way_ = false;
 
   std::unique_ptr<RequestReader> reader_;
   std::string rest_;  // bytes behind the last request

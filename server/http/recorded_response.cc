@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "server/request/refusal.h"
-
 namespace hadal::http {
 
 namespace asio = boost::asio;
@@ -32,8 +30,7 @@ asio::awaitable<void> Refuse(Connection& connection, service::CallInfo info, abs
 }
 
 void RecordGone(const Connection& connection, const service::CallInfo& info) {
-  connection.context().dependencies.service->Record(
-      info, {.status = request::MakeError(request::Reason::kCancelled, "the client is gone"), .code = 499});
+  connection.context().dependencies.service->Record(info, {.status = connection.disconnect_status(), .code = 499});
 }
 
 }  // namespace hadal::http

@@ -146,6 +146,8 @@ def test_half_sent_bodies_give_way_when_connections_run_out(start_server, opened
     time.sleep(1.5)
     assert post(server, "/v1/chat/completions", ASK)[0] == 200
     assert server.metric('hadal_connections_evicted_total{phase="body"}') > 0
+    server.wait_metric('hadal_requests_total{route="/v1/chat/completions",class="normal",http_code="499",grpc_code="",'
+                       'outcome="shed",reason="CONNECTION_QUEUE_FULL"}', 1)
 
 
 def test_health_answers_when_descriptors_are_used_up(start_server, opened):
