@@ -33,6 +33,7 @@ grpc::ServerGenericBidiReactor* ServerCall::Start(std::shared_ptr<ServerCall> ca
   ServerCall* const reactor = call.get();
   reactor->self_ = std::move(call);
   reactor->Begin();
+  reactor->started_.Release();
   return reactor;
 }
 
@@ -95,6 +96,7 @@ void ServerCall::ReadNext() {
 }
 
 void ServerCall::OnReadDone(bool ok) {
+  const Reaction reaction(this);
   {
     base::MutexLock lock(&mutex_);
     if (end_.has_value()) return;
@@ -180,6 +182,7 @@ void ServerCall::Advance() {
 }
 
 void ServerCall::OnWriteDone(bool ok) {
+  const Reaction reaction(this);
   if (!ok) Abort(CancelledStatus());  // the transport is gone; OnCancel comes too, but the order is not promised
   bool written = false;
   {
@@ -202,7 +205,10 @@ absl::Status ServerCall::CancelledStatus() const {
   return MakeError(Reason::kCancelled, "the client is gone");
 }
 
-void ServerCall::OnCancel() { Abort(CancelledStatus()); }
+void ServerCall::OnCancel() {
+  const Reaction reaction(this);
+  Abort(CancelledStatus());
+}
 
 // Whatever the call was to end with, its client does not get it.
 void ServerCall::Abort(absl::Status status) {
@@ -262,6 +268,7 @@ void ServerCall::FinishWith(const absl::Status& status) {
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
   if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+  settled_.Release();
   Finish(wire);
 }
 
@@ -270,6 +277,8 @@ void ServerCall::OnEnd(const absl::Status& status, int code) {
 }
 
 void ServerCall::OnDone() {
+  started_.Acquire();
+  settled_.Acquire();
   {
     base::MutexLock lock(&mutex_);
     slot_ = {};

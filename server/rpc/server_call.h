@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/promised_order.h"
 #include "base/sync.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/call_environment.h"
@@ -94,6 +95,16 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   bool has_priority() const { return metadata_.has_priority; }
 
  private:
+  // What gRPC promises, for the length of one reaction: it comes after Start has returned and ends before OnDone.
+  class Reaction {
+   public:
+    explicit Reaction(ServerCall* call) : call_(call) { call_->started_.Acquire(); }
+    ~Reaction() { call_->settled_.Release(); }
+
+   private:
+    ServerCall* const call_;
+  };
+
   void Begin();
   absl::Status CheckLimits();
   void StartWaiting();
@@ -113,6 +124,9 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   CallMetadata metadata_;
   std::shared_ptr<Connection> connection_;
   grpc::ByteBuffer message_;  // gRPC's while a read is pending
+
+  base::PromisedOrder started_;  // from Start to every reaction
+  base::PromisedOrder settled_;  // from Finish and every other reaction to OnDone
 
   mutable base::Mutex mutex_;
   absl::Time waiting_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // for a message; infinite: for none
