@@ -34,7 +34,8 @@ TextStream::TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<co
     : tokenizer_(&tokenizer),
       options_(std::move(options)),
       detokenizer_(tokenizer, /*skip_special_tokens=*/false),
-      matcher_(std::move(stop)) {
+      stop_(std::move(stop)),
+      matcher_(stop_) {
   if (options_.parse) parser_.emplace(options_.parser);
 }
 
@@ -50,92 +51,78 @@ bool TextStream::Push(request::TokenEvent&& event, ChoiceDelta* delta) {
   held.token.logprob = event.logprob;
   held.token.top = std::move(event.top);
   held.token.text_offset = total_characters_;
-  held.text_begin = total_;
+  held.content_begin = content_total_;
   textless_tokens_ = skipped || tokenizer_->TokenBytes(id).empty() ? textless_tokens_ + 1 : 0;
-  if (!skipped) {
-    const std::string text = detokenizer_.Append(id);
-    const bool matched = Take(text);
-    // Bytes of an unfinished character come with a later token's text: the token ends one byte behind what is known.
-    held.text_end = total_ + (detokenizer_.pending_bytes() > 0 ? 1 : 0);
-    held_tokens_.push_back(std::move(held));
-    if (matched) return true;
-  } else {
-    held.text_end = total_;
-    held_tokens_.push_back(std::move(held));
-  }
-  Release(total_ - matcher_.held(), delta);
+  const bool reasoning_before = in_reasoning();
+  if (!skipped) Take(detokenizer_.Append(id), delta);
+  // Bytes of an unfinished character come with a later token's text: the token ends one byte behind what is known.
+  const size_t unfinished = !skipped && detokenizer_.pending_bytes() > 0 ? 1 : 0;
+  held.text_end = total_ + unfinished;
+  held.content_end = content_total_ + (parser_.has_value() ? 0 : unfinished);
+  held.token.reasoning = reasoning_before || in_reasoning();
+  held_tokens_.push_back(std::move(held));
+  if (match_.matched) return true;
+  Release(content_total_ - matcher_.held(), delta);
   // Their text waits on, but nothing says that it goes on: the tokens would wait until the end.
   if (textless_tokens_ > kMaxTextlessWait) {
-    while (!held_tokens_.empty()) PopToken(in_reasoning(), delta);
+    while (!held_tokens_.empty()) PopToken(delta);
   }
   return false;
 }
 
-bool TextStream::Take(std::string_view text) {
-  match_ = matcher_.Feed(text);
-  held_text_ += text;
-  total_ += text.size();
-  if (options_.logprobs) total_characters_ += base::CountCharacters(text);
-  return match_.matched;
-}
-
 void TextStream::End(Finish finish, int32_t stop_token, ChoiceDelta* delta) {
   if (finished_) return;
-  if (!match_.matched) Take(detokenizer_.Flush());
-  const auto pop_rest = [&](size_t before) {
-    while (!held_tokens_.empty() && held_tokens_.front().text_begin < before) PopToken(in_reasoning(), delta);
-  };
+  if (!match_.matched) Take(detokenizer_.Flush(), delta);
+  if (!match_.matched && parser_.has_value()) TakeParsed(parser_->Finish(), delta);
   if (match_.matched) {
     finish = Finish::kStop;
     Release(match_.match_begin, delta);
     // A token that begins before the match and ends in it belongs to the text; one that lies in or behind it does not.
-    pop_rest(match_.match_begin);
+    while (!held_tokens_.empty() && held_tokens_.front().content_begin < match_.match_begin) PopToken(delta);
     held_tokens_.clear();
   } else {
-    Release(total_, delta);
-    pop_rest(total_ + 1);
+    Release(content_total_, delta);
+    while (!held_tokens_.empty()) PopToken(delta);
     if (stop_token >= 0) {
       ++tokens_;
       if (options_.token_ids) delta->token_ids.push_back(stop_token);
     }
   }
-  if (parser_.has_value()) {
-    Parse(parser_->Finish(), delta);
-    if (finish == Finish::kStop && parser_->tool_call_count() > 0) finish = Finish::kToolCalls;
-  }
+  if (finish == Finish::kStop && tool_calls() > 0) finish = Finish::kToolCalls;
   delta->finish = finish;
   finished_ = true;
 }
 
-void TextStream::Release(size_t end, ChoiceDelta* delta) {
-  while (!held_tokens_.empty() && held_tokens_.front().text_end <= end) {
-    const bool reasoning_before = in_reasoning();
-    EmitUpTo(held_tokens_.front().text_end, delta);
-    PopToken(reasoning_before || in_reasoning(), delta);
-  }
-  EmitUpTo(end, delta);
-  if (emitted_ > 0) {
-    held_text_.erase(0, emitted_);
-    emitted_ = 0;
-  }
-}
-
-void TextStream::EmitUpTo(size_t end, ChoiceDelta* delta) {
-  if (end <= released_) return;
-  const std::string_view text = std::string_view(held_text_).substr(emitted_, end - released_);
+void TextStream::Take(std::string_view text, ChoiceDelta* delta) {
+  total_ += text.size();
+  if (options_.logprobs) total_characters_ += base::CountCharacters(text);
   if (parser_.has_value()) {
-    Parse(parser_->Push(text), delta);
+    TakeParsed(parser_->Push(text), delta);
   } else {
-    delta->text += text;
+    TakeContent(text);
   }
-  emitted_ += text.size();
-  released_ = end;
 }
 
-void TextStream::Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta) {
-  delta->text += parsed.content;
+void TextStream::TakeParsed(chat::ParsedDelta&& parsed, ChoiceDelta* delta) {
   delta->reasoning += parsed.reasoning;
-  for (chat::ToolCallDelta& call : parsed.tool_calls) {
+  TakeContent(parsed.content);
+  if (match_.matched || parsed.tool_calls.empty()) return;
+  // Content that may become a stop string ends where a call begins.
+  matcher_ = StopMatcher(stop_);
+  matcher_base_ = content_total_;
+  TakeToolCalls(std::move(parsed.tool_calls), delta);
+}
+
+void TextStream::TakeContent(std::string_view text) {
+  if (text.empty()) return;
+  match_ = matcher_.Feed(text);
+  match_.match_begin += matcher_base_;
+  held_content_ += text;
+  content_total_ += text.size();
+}
+
+void TextStream::TakeToolCalls(std::vector<chat::ToolCallDelta>&& calls, ChoiceDelta* delta) {
+  for (chat::ToolCallDelta& call : calls) {
     if (call.name.empty() && !delta->tool_calls.empty() && delta->tool_calls.back().index == call.index) {
       delta->tool_calls.back().arguments += call.arguments;
       continue;
@@ -148,9 +135,18 @@ void TextStream::Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta) {
   }
 }
 
-void TextStream::PopToken(bool reasoning, ChoiceDelta* delta) {
+void TextStream::Release(size_t end, ChoiceDelta* delta) {
+  while (!held_tokens_.empty() && held_tokens_.front().text_end <= total_ && held_tokens_.front().content_end <= end) {
+    PopToken(delta);
+  }
+  if (end <= released_) return;
+  delta->text.append(held_content_, 0, end - released_);
+  held_content_.erase(0, end - released_);
+  released_ = end;
+}
+
+void TextStream::PopToken(ChoiceDelta* delta) {
   ScoredToken& token = held_tokens_.front().token;
-  token.reasoning = reasoning;
   if (token.reasoning) ++reasoning_tokens_;
   if (options_.token_ids) delta->token_ids.push_back(token.token_id);
   if (options_.logprobs) delta->logprobs.push_back(std::move(token));

@@ -54,7 +54,8 @@ struct ChoiceDelta {
   }
 };
 
-// Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, cuts at stop strings, parses.
+// Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, parses, cuts at stop strings.
+// Stop strings are looked for in the content alone: neither the reasoning with its markers nor tool calls end a choice.
 // However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability)
 // with the delta that holds the end of its text; a token whose text lies wholly in or after a matched stop string is
 // not reported. Tokens without text (skipped special tokens, ids that the tokenizer does not know) may follow text that
@@ -94,30 +95,35 @@ class TextStream {
  private:
   struct HeldToken {
     ScoredToken token;
-    size_t text_begin = 0;  // offsets in the choice's whole text
-    size_t text_end = 0;
+    size_t text_end = 0;       // offset in the choice's whole text
+    size_t content_begin = 0;  // offsets in its content
+    size_t content_end = 0;
   };
 
-  // Appends to the held text and looks for a stop string; true when there is one.
-  bool Take(std::string_view text);
-  // Passes text up to `end` (an offset in the whole text) on, with the tokens that end there.
+  // Takes text of the choice, or what the parser made of it.
+  void Take(std::string_view text, ChoiceDelta* delta);
+  void TakeParsed(chat::ParsedDelta&& parsed, ChoiceDelta* delta);
+  void TakeToolCalls(std::vector<chat::ToolCallDelta>&& calls, ChoiceDelta* delta);
+  // Appends to the held content and looks for a stop string.
+  void TakeContent(std::string_view text);
+  // Passes content up to `end` on, and reports the tokens whose text ends there.
   void Release(size_t end, ChoiceDelta* delta);
-  void EmitUpTo(size_t end, ChoiceDelta* delta);
-  void Parse(chat::ParsedDelta&& parsed, ChoiceDelta* delta);
   // Reports the first held token.
-  void PopToken(bool reasoning, ChoiceDelta* delta);
+  void PopToken(ChoiceDelta* delta);
   bool in_reasoning() const { return parser_.has_value() && parser_->in_reasoning(); }
 
   const tokenizer::Tokenizer* tokenizer_;
   Options options_;
   tokenizer::Detokenizer detokenizer_;
+  const std::shared_ptr<const StopStrings> stop_;
   StopMatcher matcher_;
-  StopMatcher::Result match_;
+  size_t matcher_base_ = 0;    // content bytes before what the matcher was fed
+  StopMatcher::Result match_;  // its begin counts from the beginning of the content
   std::optional<chat::OutputParser> parser_;
   std::deque<HeldToken> held_tokens_;
-  std::string held_text_;  // emitted_ bytes already passed on, then text not yet released
-  size_t emitted_ = 0;
-  size_t released_ = 0;           // bytes of the whole text that were released
+  std::string held_content_;      // not released yet
+  size_t released_ = 0;           // content bytes that were released
+  size_t content_total_ = 0;      // content bytes
   size_t total_ = 0;              // bytes of the whole text
   int64_t total_characters_ = 0;  // kept with log-probabilities only
   int textless_tokens_ = 0;       // since the last token with text

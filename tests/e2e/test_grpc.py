@@ -101,17 +101,20 @@ def test_n_choices_each_end(server, stubs):
     assert sorted(ends) == [0, 1, 2]
 
 
-def test_stop_string_cuts_before_the_match(server, stubs):
+def test_stop_string_cuts_the_content_before_the_match(server, stubs):
     _, stub = connect(server, stubs)
-    whole = "".join(r.text + r.reasoning for r in stub.Chat(chat(stubs, "17 + 25"), timeout=30))
-    assert "=" in whole
+
+    def run(request):
+        responses = list(stub.Chat(request, timeout=30))
+        assert [r.finish_reason for r in responses if r.finish_reason] == [stubs.pb.FINISH_REASON_STOP]
+        assert responses[-1].usage.completion_tokens > 0
+        return "".join(r.reasoning for r in responses), "".join(r.text for r in responses)
+
+    reasoning, whole = run(chat(stubs, "17 + 25"))
+    assert "=" in reasoning and "=" in whole
     request = chat(stubs, "17 + 25")
     request.stopping.stop.append("=")
-    responses = list(stub.Chat(request, timeout=30))
-    text = "".join(r.text + r.reasoning for r in responses)
-    assert "=" not in text and whole.startswith(text)
-    assert [r.finish_reason for r in responses if r.finish_reason] == [stubs.pb.FINISH_REASON_STOP]
-    assert responses[-1].usage.completion_tokens > 0
+    assert run(request) == (reasoning, whole.split("=")[0])
 
 
 @pytest.mark.parametrize("change, code, reason", [

@@ -52,6 +52,18 @@ ChoiceDelta RunTokens(TextStream& stream, const std::vector<int32_t>& tokens, st
   return joined;
 }
 
+// Tokenises the text in random pieces, so that token borders fall anywhere.
+std::vector<int32_t> RandomTokens(std::string_view text, std::mt19937* random) {
+  std::vector<int32_t> tokens;
+  while (!text.empty()) {
+    size_t size = 1 + (*random)() % 6;
+    while (size < text.size() && (text[size] & 0xC0) == 0x80) ++size;
+    for (const int32_t id : DemoEncode(text.substr(0, size))) tokens.push_back(id);
+    text.remove_prefix(std::min(size, text.size()));
+  }
+  return tokens;
+}
+
 TEST(TextStreamTest, PlainTextPassesUnchanged) {
   TextStream stream = MakeStream({});
   const ChoiceDelta joined = RunTokens(stream, DemoEncode("17 plus 25 是多少？ naïve 😀"));
@@ -211,6 +223,55 @@ TEST(TextStreamTest, SplitsReasoningAndCountsItsTokens) {
   }
 }
 
+// Stop strings end the content: neither the reasoning nor its markers.
+TEST(TextStreamTest, StopStringsAreLookedForInTheContentOnly) {
+  TextStream::Options options;
+  options.parse = true;
+  options.parser.starts_in_reasoning = true;
+  options.token_ids = true;
+  const std::string text = "carry\n1 <b\n</think>\n\n42 <b>\nmore";
+  struct Case {
+    std::vector<std::string> stop;
+    std::string content;
+  };
+  for (const Case& test : {Case{{"\n"}, "42 <b>"}, Case{{"<"}, "42 "}, Case{{"</think>"}, "42 <b>\nmore"},
+                           Case{{"carry", ">\nm"}, "42 <b"}, Case{{"think", "42"}, ""}}) {
+    std::mt19937 random(17);
+    for (int round = 0; round < 20; ++round) {
+      TextStream stream = MakeStream(options, test.stop);
+      const ChoiceDelta joined = RunTokens(stream, RandomTokens(text, &random), &random);
+      EXPECT_EQ(joined.reasoning, "carry\n1 <b");
+      EXPECT_EQ(joined.text, test.content);
+      EXPECT_EQ(joined.finish, Finish::kStop);
+      EXPECT_GT(stream.reasoning_tokens(), 0);
+    }
+  }
+}
+
+TEST(TextStreamTest, StopStringsDoNotEndToolCalls) {
+  TextStream::Options options;
+  options.parse = true;
+  options.parser.tool_syntax = chat::ToolSyntax::kDeepSeekV3;
+  TextStream stream = MakeStream(options, {"{", "json", "seen"});
+  const ChoiceDelta joined = RunTokens(
+      stream,
+      DemoEncode("see<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
+                 "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"));
+  EXPECT_EQ(joined.text, "see");
+  ASSERT_EQ(joined.tool_calls.size(), 1u);
+  EXPECT_EQ(joined.tool_calls[0].arguments, "{\"a\": 1}");
+  EXPECT_EQ(joined.finish, Finish::kToolCalls);
+}
+
+TEST(TextStreamTest, AStopStringIsFoundInWhatTheParserHeldBack) {
+  TextStream::Options options;
+  options.parse = true;
+  TextStream stream = MakeStream(options, {"<"});
+  const ChoiceDelta joined = RunTokens(stream, DemoEncode("<"));
+  EXPECT_EQ(joined.text, "");
+  EXPECT_EQ(joined.finish, Finish::kStop);
+}
+
 TEST(TextStreamTest, TurnsToolCallsIntoDeltasAndTheirFinish) {
   TextStream::Options options;
   options.parse = true;
@@ -227,18 +288,6 @@ TEST(TextStreamTest, TurnsToolCallsIntoDeltasAndTheirFinish) {
   EXPECT_EQ(joined.tool_calls[0].arguments, "{\"a\": 1}");
   EXPECT_EQ(joined.tool_calls[0].id, "call_x0");
   EXPECT_EQ(joined.finish, Finish::kToolCalls);
-}
-
-// Tokenises the text in random pieces, so that token borders fall anywhere.
-std::vector<int32_t> RandomTokens(std::string_view text, std::mt19937* random) {
-  std::vector<int32_t> tokens;
-  while (!text.empty()) {
-    size_t size = 1 + (*random)() % 6;
-    while (size < text.size() && (text[size] & 0xC0) == 0x80) ++size;
-    for (const int32_t id : DemoEncode(text.substr(0, size))) tokens.push_back(id);
-    text.remove_prefix(std::min(size, text.size()));
-  }
-  return tokens;
 }
 
 TEST(TextStreamTest, AnyCutGivesTheSameAnswer) {
