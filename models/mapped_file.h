@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,28 +12,43 @@
 
 namespace hadal::models {
 
-// A regular file mapped read-only. Immutable, thread-safe; unmapped when destroyed.
+enum class FileAccess {
+  kMap,   // read by the system as it is touched; the page cache holds it
+  kCopy,  // read whole into memory of our own: what happens to the file later does not matter
+};
+
+// The bytes of a regular file. Immutable, thread-safe; given back when destroyed.
+//
+// A mapped file that somebody truncates, or whose disk fails, raises SIGBUS when it is touched. The first mapping
+// installs a handler for that: what is gone reads as zeros from then on, and CheckIntact tells. Faults elsewhere go to
+// the handler that was there before. At most kMaxGuarded files are guarded at a time, further ones fault as usual.
 class MappedFile {
  public:
-  // NotFound, PermissionDenied, InvalidArgument for something that is not a regular file or is empty.
-  static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path);
+  static constexpr int kMaxGuarded = 4096;
+
+  // NotFound, PermissionDenied, InvalidArgument for something that is not a regular file or is empty, DataLoss for a
+  // file that shrinks while it is copied.
+  static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::string& path,
+                                                                FileAccess access = FileAccess::kMap);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return bytes_; }
-  // Asks the system to read the file ahead (madvise); returns at once, never fails.
+  // Asks the system to read a mapped file ahead (madvise); returns at once, never fails.
   void Prefetch() const;
+  // DataLoss, naming the file, once bytes were read that are not there any more.
+  absl::Status CheckIntact() const;
 
  private:
+  struct Guard;
+
   MappedFile(std::string path, std::span<const std::byte> bytes) : path_(std::move(path)), bytes_(bytes) {}
+
   std::string path_;
   std::span<const std::byte> bytes_;
+  Guard* guard_ = nullptr;  // null: copied, or too many
 };
-
-// The whole content of a regular file of at most `limit_bytes`. NotFound, PermissionDenied, or InvalidArgument naming
-// the limit and the size.
-absl::StatusOr<std::string> ReadTextFile(const std::string& path, int64_t limit_bytes);
 
 }  // namespace hadal::models

@@ -96,6 +96,7 @@ void ModelRunner::RunSteps() {
 absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
   try {
     absl::StatusOr<StepOutput> output = executor_.Run(input);
+    if (check_ != nullptr) HADAL_RETURN_IF_ERROR(check_());
     // The input was checked, so what a kernel refuses now is our own mistake, not the caller's.
     if (!output.ok() && absl::IsInvalidArgument(output.status())) {
       return absl::InternalError(absl::StrCat("step failed: ", output.status().message()));

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -37,6 +39,9 @@ class ModelRunner : public Model {
   // caches are allocated or while a step is in flight.
   absl::StatusOr<StepHandle> Launch(StepInput input) override;
 
+  // `check` runs after each step, on the runner's thread; its error is the step's. Before the first Launch.
+  void CheckAfterSteps(std::function<absl::Status()> check) { check_ = std::move(check); }
+
   // FailedPrecondition for a handle that is not in flight. After a failure of the device the model may be used again;
   // the contents of the cache slots that the failed step wrote are unknown.
   absl::StatusOr<StepOutput> Wait(StepHandle handle) override;
@@ -55,7 +60,8 @@ class ModelRunner : public Model {
   StepExecutor executor_;
   const KvLayout kv_layout_;
   const int64_t hidden_size_;
-  std::optional<StepChecker> checker_;  // set by AllocateKvCache
+  std::optional<StepChecker> checker_;   // set by AllocateKvCache
+  std::function<absl::Status()> check_;  // may be empty
 
   base::Mutex mutex_;
   base::CondVar changed_;

@@ -130,7 +130,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   bool dummy = options.load_format == LoadFormat::kDummy;
   absl::StatusOr<checkpoint::WeightStore> stored = absl::NotFoundError("");
   if (!dummy) {
-    stored = checkpoint::WeightStore::Open(options.dir);
+    const FileAccess access = may_lack_weights ? FileAccess::kMap : options.weights;  // a plan reads headers only
+    stored = checkpoint::WeightStore::Open(options.dir, access);
     dummy = may_lack_weights && absl::IsNotFound(stored.status()) && !checkpoint::WeightStore::HasWeights(options.dir);
   }
   if (dummy) stored = checkpoint::WeightStore::Dummy(specs, kDummySeed);
@@ -194,6 +195,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                          checkpoint.family->load(context, {checkpoint.max_model_len, mla_form}));
   HADAL_RETURN_IF_ERROR(backend->Synchronize());
+  HADAL_RETURN_IF_ERROR(checkpoint.store.CheckIntact());
 
   ModelInfo info;
   info.name = ServedName(options);
@@ -209,7 +211,12 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   budget.max_tokens = options.max_batch_tokens;
   budget.max_sequences = options.max_batch_size;
   budget.network_workspace = [outline = checkpoint.outline](int64_t tokens) { return outline->WorkspaceBytes(tokens); };
-  return std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
+  auto model =
+      std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
+  if (weight_loader->zero_copy_bytes() > 0) {
+    model->CheckAfterSteps([store = checkpoint.store] { return store.CheckIntact(); });
+  }
+  return model;
 }
 
 absl::StatusOr<int64_t> DeviceMemoryBytes(const LoadOptions& options) {

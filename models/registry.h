@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "models/checkpoint/progress.h"
 #include "models/config/config.h"
+#include "models/mapped_file.h"
 #include "models/model.h"
 #include "models/plan/memory_plan.h"
 
@@ -28,14 +29,15 @@ struct LoadOptions {
   std::string device = "auto";  // auto, cpu, cuda, cuda:N, reference
   std::string dtype = "auto";   // auto (the checkpoint's half type), bfloat16, float16, float32
   LoadFormat load_format = LoadFormat::kAuto;
-  int32_t threads = 0;              // CPU compute threads; 0: one per core
-  std::string isa = "auto";         // CPU instruction set, see kernels::Backend::Options
-  int64_t memory_budget_bytes = 0;  // limit on device buffers; 0: what the device has
-  int32_t max_model_len = 0;        // tokens, at most the configuration's; 0: the configuration's
-  int32_t max_batch_tokens = 2048;  // most tokens of one step
-  int32_t max_batch_size = 256;     // most sequences of one step
-  std::string mla_form = "auto";    // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
-  bool batch_invariant = false;     // one form of latent attention for all rows; no other device than the CPU offers it
+  FileAccess weights = FileAccess::kMap;  // mapped weights are used where they lie; a copy survives its file
+  int32_t threads = 0;                    // CPU compute threads; 0: one per core
+  std::string isa = "auto";               // CPU instruction set, see kernels::Backend::Options
+  int64_t memory_budget_bytes = 0;        // limit on device buffers; 0: what the device has
+  int32_t max_model_len = 0;              // tokens, at most the configuration's; 0: the configuration's
+  int32_t max_batch_tokens = 2048;        // most tokens of one step
+  int32_t max_batch_size = 256;           // most sequences of one step
+  std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
+  bool batch_invariant = false;  // one form of latent attention for all rows; no other device than the CPU offers it
   checkpoint::LoadProgressCallback progress;  // may be empty
 };
 

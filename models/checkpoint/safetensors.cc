@@ -201,8 +201,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> fi
   return header;
 }
 
-absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(const std::string& path) {
-  auto mapping = models::MappedFile::Open(path);
+absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::Open(const std::string& path,
+                                                                             models::FileAccess access) {
+  auto mapping = models::MappedFile::Open(path, access);
   if (!mapping.ok()) return mapping.status();
   auto header = ParseSafetensors((*mapping)->bytes(), path);
   if (!header.ok()) return header.status();

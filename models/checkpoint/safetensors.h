@@ -45,13 +45,14 @@ struct SafetensorsHeader {
 // found. Memory use is proportional to the header, time to its length; the data is not touched.
 absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> file, absl::string_view path);
 
-// A memory-mapped safetensors file. Immutable and thread-safe. Everything handed out points into the mapping, which
-// lives as long as this object: keep the shared_ptr with each use. A file that shrinks while mapped raises SIGBUS
-// when read, as every mapping does: replace checkpoints by renaming, never in place.
+// A safetensors file, mapped or copied into memory. Immutable and thread-safe. Everything handed out points into the
+// mapping, which lives as long as this object: keep the shared_ptr with each use. Of a file that shrinks while mapped
+// the rest reads as zeros, and CheckIntact fails: replace checkpoints by renaming, never in place.
 class SafetensorsFile {
  public:
   // NotFound, PermissionDenied, InvalidArgument (a directory, empty, or malformed).
-  static absl::StatusOr<std::shared_ptr<const SafetensorsFile>> Open(const std::string& path);
+  static absl::StatusOr<std::shared_ptr<const SafetensorsFile>> Open(
+      const std::string& path, models::FileAccess access = models::FileAccess::kMap);
 
   const std::string& path() const { return mapping_->path(); }
   int64_t file_bytes() const { return static_cast<int64_t>(mapping_->bytes().size()); }
@@ -62,6 +63,7 @@ class SafetensorsFile {
   const TensorEntry* Find(absl::string_view name) const;
   // Asks the system to read the file ahead; returns at once.
   void Prefetch() const { mapping_->Prefetch(); }
+  absl::Status CheckIntact() const { return mapping_->CheckIntact(); }
 
  private:
   SafetensorsFile() = default;

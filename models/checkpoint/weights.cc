@@ -9,9 +9,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/read_file.h"
 #include "models/checkpoint/weight_index.h"
 #include "models/json/json_field.h"
-#include "models/mapped_file.h"
 
 namespace hadal::checkpoint {
 
@@ -55,11 +55,11 @@ absl::Status NoWeights(const std::string& directory) {
 }
 
 // `listed`: the index's map, or null for a single file.
-absl::Status AddFile(const std::string& path, const std::string& shard,
+absl::Status AddFile(const std::string& path, models::FileAccess access, const std::string& shard,
                      const std::map<std::string, std::string>* listed,
                      std::vector<std::shared_ptr<const SafetensorsFile>>& files,
                      absl::flat_hash_map<std::string, StoredTensor>& tensors, int64_t& stored_bytes) {
-  auto file = SafetensorsFile::Open(path);
+  auto file = SafetensorsFile::Open(path, access);
   if (!file.ok()) {
     if (listed == nullptr || !absl::IsNotFound(file.status())) return file.status();
     return absl::NotFoundError(absl::StrCat(path, ": expected this shard (", kIndexFile, " names it), found no file"));
@@ -89,20 +89,20 @@ absl::Status AddFile(const std::string& path, const std::string& shard,
 
 }  // namespace
 
-absl::StatusOr<WeightStore> WeightStore::Open(const std::string& directory) {
+absl::StatusOr<WeightStore> WeightStore::Open(const std::string& directory, models::FileAccess access) {
   auto contents = std::make_shared<Contents>();
   contents->directory = directory;
   const std::string index_path = absl::StrCat(directory, "/", kIndexFile);
   const std::string single_path = absl::StrCat(directory, "/", kSingleFile);
   if (Exists(index_path)) {
-    auto text = models::ReadTextFile(index_path, kMaxIndexBytes);
+    auto text = base::ReadFile(index_path, kMaxIndexBytes);
     if (!text.ok()) return text.status();
     auto listed = ParseWeightIndex(*text, index_path);
     if (!listed.ok()) return listed.status();
     std::set<std::string> shards;
     for (const auto& [tensor, shard] : *listed) shards.insert(shard);
     for (const std::string& shard : shards) {
-      absl::Status status = AddFile(absl::StrCat(directory, "/", shard), shard, &*listed, contents->files,
+      absl::Status status = AddFile(absl::StrCat(directory, "/", shard), access, shard, &*listed, contents->files,
                                     contents->tensors, contents->stored_bytes);
       if (!status.ok()) return status;
     }
@@ -113,7 +113,7 @@ absl::StatusOr<WeightStore> WeightStore::Open(const std::string& directory) {
     }
   } else if (Exists(single_path)) {
     absl::Status status =
-        AddFile(single_path, kSingleFile, nullptr, contents->files, contents->tensors, contents->stored_bytes);
+        AddFile(single_path, access, kSingleFile, nullptr, contents->files, contents->tensors, contents->stored_bytes);
     if (!status.ok()) return status;
   } else {
     return NoWeights(directory);
@@ -155,6 +155,13 @@ int64_t WeightStore::tensor_count() const {
 
 void WeightStore::Prefetch() const {
   for (const auto& file : contents_->files) file->Prefetch();
+}
+
+absl::Status WeightStore::CheckIntact() const {
+  for (const auto& file : contents_->files) {
+    if (absl::Status status = file->CheckIntact(); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StoredTensor> WeightStore::Get(absl::string_view name) const {

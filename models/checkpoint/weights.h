@@ -37,13 +37,15 @@ struct TensorReport {
 };
 
 // The tensors of a checkpoint folder by name: model.safetensors, or the shards of model.safetensors.index.json. Opening
-// reads headers only. Immutable, thread-safe, cheap to copy (shared contents).
+// maps the files and reads headers only, unless copies are asked for. Immutable, thread-safe, cheap to copy (shared
+// contents).
 class WeightStore {
  public:
   // Errors name the file, and the tensor where there is one: no weights (with a hint when only pytorch_model*.bin is
   // there), a shard name with a path in it, a missing shard, a tensor that the index lists and the shard lacks or the
   // other way round, a tensor in two shards.
-  static absl::StatusOr<WeightStore> Open(const std::string& directory);
+  static absl::StatusOr<WeightStore> Open(const std::string& directory,
+                                          models::FileAccess access = models::FileAccess::kMap);
 
   // True when the folder has model.safetensors or its index, whole or not.
   static bool HasWeights(const std::string& directory);
@@ -66,6 +68,8 @@ class WeightStore {
 
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const;
   void Prefetch() const;
+  // DataLoss, naming the file, once a mapped file was found to be shorter than when it was opened.
+  absl::Status CheckIntact() const;
 
   // Shape of a stored or dummy tensor; NotFound as for Get.
   absl::StatusOr<std::vector<int64_t>> Shape(absl::string_view name) const;

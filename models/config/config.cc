@@ -6,9 +6,9 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/read_file.h"
 #include "models/config/config_families.h"
 #include "models/json/json_document.h"
-#include "models/mapped_file.h"
 
 namespace hadal::config {
 namespace {
@@ -147,9 +147,9 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/config.json");
-  auto text = models::ReadTextFile(path, kMaxConfigBytes);
+  auto text = base::ReadFile(path, kMaxConfigBytes);
   if (!text.ok()) return text.status();
-  auto generation = models::ReadTextFile(absl::StrCat(directory, "/generation_config.json"), kMaxConfigBytes);
+  auto generation = base::ReadFile(absl::StrCat(directory, "/generation_config.json"), kMaxConfigBytes);
   if (!generation.ok() && !absl::IsNotFound(generation.status())) return generation.status();
   return ParseModelConfig(*text, path, generation.ok() ? absl::string_view(*generation) : absl::string_view());
 }

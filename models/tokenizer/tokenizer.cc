@@ -2,11 +2,11 @@
 #include "models/tokenizer/tokenizer.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
+#include "base/read_file.h"
 #include "base/utf8.h"
 #include "models/concat.h"
 #include "models/status_macros.h"
@@ -34,23 +34,11 @@ absl::Status TooManyTokens(size_t max_tokens) {
   return absl::OutOfRangeError(models::Concat("the text has more than ", max_tokens, " tokens"));
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path, bool required) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file)
-    return required ? absl::StatusOr<std::string>(absl::NotFoundError(models::Concat(path, ": cannot be opened")))
-                    : std::string();
-  const std::streamoff size = file.tellg();
-  if (size < 0) return absl::InvalidArgumentError(models::Concat(path, ": is not a file that can be read"));
-  if (static_cast<uint64_t>(size) > kMaxTokenizerJsonBytes) {
-    return absl::InvalidArgumentError(
-        models::Concat(path, ": ", size, " bytes, the limit is ", kMaxTokenizerJsonBytes));
-  }
-  std::string content(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  file.read(content.data(), size);
-  if (file.gcount() != size)
-    return absl::DataLossError(models::Concat(path, ": read ", file.gcount(), " of ", size, " bytes"));
-  return content;
+// "" for a file that is not there.
+absl::StatusOr<std::string> ReadOptional(const std::string& path) {
+  absl::StatusOr<std::string> text = base::ReadFile(path, kMaxTokenizerJsonBytes);
+  if (absl::IsNotFound(text.status())) return std::string();
+  return text;
 }
 
 // `before`: bytes of the same request in front of `text`.
@@ -206,11 +194,11 @@ Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::string& dir) {
-  HADAL_ASSIGN_OR_RETURN(const std::string tokenizer, ReadFile(dir + "/tokenizer.json", true));
-  HADAL_ASSIGN_OR_RETURN(const std::string config, ReadFile(dir + "/tokenizer_config.json", false));
-  HADAL_ASSIGN_OR_RETURN(const std::string generation, ReadFile(dir + "/generation_config.json", false));
+  HADAL_ASSIGN_OR_RETURN(const std::string tokenizer, base::ReadFile(dir + "/tokenizer.json", kMaxTokenizerJsonBytes));
+  HADAL_ASSIGN_OR_RETURN(const std::string config, ReadOptional(dir + "/tokenizer_config.json"));
+  HADAL_ASSIGN_OR_RETURN(const std::string generation, ReadOptional(dir + "/generation_config.json"));
   // Newer checkpoints keep the template in a file of its own.
-  HADAL_ASSIGN_OR_RETURN(const std::string chat_template, ReadFile(dir + "/chat_template.jinja", false));
+  HADAL_ASSIGN_OR_RETURN(const std::string chat_template, ReadOptional(dir + "/chat_template.jinja"));
   absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = Build(tokenizer, config, generation, chat_template);
   if (!loaded.ok())
     return absl::Status(loaded.status().code(), models::Concat(dir, "/", std::string(loaded.status().message())));

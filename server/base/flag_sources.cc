@@ -5,16 +5,19 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
+#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "base/read_file.h"
 #include "server/base/nearest_name.h"
 #include "server/base/strings.h"
 
 namespace hadal::base {
 namespace {
+
+constexpr int64_t kMaxFileBytes = 1 << 20;
 
 bool Contains(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -98,13 +101,16 @@ absl::StatusOr<FlagTexts> ReadEnvironment(const std::vector<std::string>& names,
   return texts;
 }
 
-absl::StatusOr<FlagTexts> ReadFile(const std::string& path, const std::vector<std::string>& names) {
+absl::StatusOr<FlagTexts> ReadToml(const std::string& path, const std::vector<std::string>& names) {
   FlagTexts texts;
-  if (!std::filesystem::is_regular_file(path)) {
+  absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFileBytes);
+  if (absl::IsNotFound(text.status())) {
     return absl::InvalidArgumentError(absl::StrCat("--config: no file '", path, "'"));
   }
+  if (!text.ok()) return absl::InvalidArgumentError(absl::StrCat("--config: ", text.status().message()));
+  std::istringstream stream(*std::move(text));
   try {
-    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_file(path)) {
+    for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(stream)) {
       const std::string key = absl::StrReplaceAll(item.fullname(), {{"_", "-"}});
       if (!Contains(names, key)) {
         return absl::InvalidArgumentError(absl::StrCat(path, ": ", Unknown("key", item.fullname(), names)));
@@ -140,7 +146,7 @@ absl::StatusOr<GivenValues> ReadSources(std::string_view program, const std::vec
     given.file_name = config->second.front();
   }
   if (!given.file_name.empty()) {
-    absl::StatusOr<FlagTexts> file = ReadFile(given.file_name, names);
+    absl::StatusOr<FlagTexts> file = ReadToml(given.file_name, names);
     if (!file.ok()) return file.status();
     given.file = *std::move(file);
   }

@@ -2,16 +2,20 @@
 #include "server/base/log.h"
 
 #include <spdlog/async.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/details/null_mutex.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/base/fd_writer.h"
 #include "server/base/log_options.h"
 #include "server/base/strings.h"
 
@@ -19,8 +23,39 @@ namespace hadal::base {
 namespace {
 
 constexpr size_t kQueueLines = 8192;
+// How often a writer that waits for a reader looks whether logging ends, and how long the end then waits for one.
+constexpr absl::Duration kReaderPatience = absl::Milliseconds(50);
+constexpr auto kLastLinesTime = std::chrono::seconds(1);
+
+// Lines to a descriptor that may be a pipe nobody reads: the writer thread waits for a reader, meanwhile the queue
+// drops its oldest lines; but once Close was called it waits no longer than kLastLinesTime.
+class LineSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  explicit LineSink(int fd) : fd_(fd) {}
+  void Close() { end_.store(Clock::now() + kLastLinesTime); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    std::string_view rest(line.data(), line.size());
+    bool ended = false;
+    while (!ended) {
+      ended = Clock::now() >= end_.load();
+      if (WriteFor(fd_, &rest, ended ? absl::ZeroDuration() : kReaderPatience)) return;
+    }
+  }
+  void flush_() override {}
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const int fd_;
+  std::atomic<Clock::time_point> end_{Clock::time_point::max()};
+};
 
 struct State {
+  // Destroyed in reverse order: the pool writes its last lines into the sink.
+  std::shared_ptr<LineSink> sink;
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
   bool json = false;
@@ -106,14 +141,9 @@ void InitLogging(const LogOptions& options) {
   state->json = options.json();
   state->level = options.level;
   state->pool = std::make_shared<spdlog::details::thread_pool>(kQueueLines, 1);
-  spdlog::sink_ptr sink;
-  if (state->json) {
-    sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
-  } else {
-    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  }
-  state->logger =
-      std::make_shared<spdlog::async_logger>("hadal", sink, state->pool, spdlog::async_overflow_policy::overrun_oldest);
+  state->sink = std::make_shared<LineSink>(state->json ? STDOUT_FILENO : STDERR_FILENO);
+  state->logger = std::make_shared<spdlog::async_logger>("hadal", state->sink, state->pool,
+                                                         spdlog::async_overflow_policy::overrun_oldest);
   state->logger->set_pattern("%v");
   state->logger->set_level(spdlog::level::trace);
   state->logger->flush_on(spdlog::level::trace);
@@ -121,8 +151,9 @@ void InitLogging(const LogOptions& options) {
 }
 
 void ShutdownLogging() {
+  const std::unique_ptr<State> state(g_state.exchange(nullptr));
   // The pool's destructor writes what is queued and joins its thread.
-  delete g_state.exchange(nullptr);
+  if (state != nullptr) state->sink->Close();
 }
 
 bool LogEnabled(LogLevel level) {

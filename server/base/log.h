@@ -26,7 +26,7 @@ struct LogOptions;
 
 // Starts the writer. Called once, before threads exist; before it, and after ShutdownLogging, lines are discarded.
 void InitLogging(const LogOptions& options);
-// Writes what is queued and stops the writer.
+// Writes what is queued and stops the writer. Takes a second at most when nobody reads the lines: the rest is lost.
 void ShutdownLogging();
 
 bool LogEnabled(LogLevel level);

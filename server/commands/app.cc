@@ -95,6 +95,22 @@ absl::Status App::LoadKeys() {
   return absl::OkStatus();
 }
 
+void App::ReloadKeys() {
+  if (config_.api_key_file.empty()) {
+    base::Log(base::LogLevel::kInfo, "main", "SIGHUP ignored: there is no --api-key-file to read again");
+    return;
+  }
+  absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
+  if (!keys.ok()) {
+    base::Log(base::LogLevel::kError, "main",
+              absl::StrCat("SIGHUP: ", keys.status().message(), "; the keys stay as they were"));
+    return;
+  }
+  keys_.Replace(*keys);
+  base::Log(base::LogLevel::kInfo, "main", "SIGHUP: --api-key-file was read again",
+            {{"keys", static_cast<int64_t>(keys_.size())}});
+}
+
 absl::Status App::CreateAdmission() {
   admission::AdmissionOptions options = config_.admission;
   options.max_queue_requests = std::max<int64_t>(1, options.max_queue_requests);

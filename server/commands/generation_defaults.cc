@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/generation_defaults.h"
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "base/read_file.h"
 
 namespace hadal::commands {
 namespace {
 
 using nlohmann::json;
 
-constexpr uintmax_t kMaxFileBytes = 1 << 20;
+constexpr int64_t kMaxFileBytes = 1 << 20;
 
 absl::Status Read(const json& config, const char* field, double min, double max, std::optional<float>* out) {
   const auto it = config.find(field);
@@ -29,17 +28,12 @@ absl::Status Read(const json& config, const char* field, double min, double max,
 
 absl::StatusOr<service::GenerationDefaults> ReadGenerationDefaults(const std::string& dir) {
   service::GenerationDefaults defaults;
-  const std::filesystem::path path = std::filesystem::path(dir) / "generation_config.json";
-  std::error_code missing;
-  const uintmax_t size = std::filesystem::file_size(path, missing);
-  if (missing) return defaults;
-  if (size > kMaxFileBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path.string(), ": ", size, " bytes; at most ", kMaxFileBytes, " are read"));
-  }
-  std::ifstream file(path);
-  const json config = json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object"));
+  const std::string path = dir + "/generation_config.json";
+  const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFileBytes);
+  if (absl::IsNotFound(text.status())) return defaults;
+  if (!text.ok()) return text.status();
+  const json config = json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, ": not a JSON object"));
   std::optional<float> top_k;
   for (const absl::Status& status :
        {Read(config, "temperature", 0, 2, &defaults.temperature), Read(config, "top_p", 0, 1, &defaults.top_p),

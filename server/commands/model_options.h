@@ -48,6 +48,8 @@ struct ModelOptions {
                    "auto (the checkpoint's generation) or a style to render chats with, such as deepseek-v3.1");
     flags->AddSwitch("batch-invariant", &load.batch_invariant,
                      "latent attention in one form, so that a row is the same to the last bit in every batch (CPU)");
+    flags->AddEnum("weights", &load.weights, {{"map", models::FileAccess::kMap}, {"copy", models::FileAccess::kCopy}},
+                   "map (weights stay in the checkpoint's files) or copy (into memory; files may change then)");
     flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");
     flags->AddBytes("memory-budget", &memory_budget_bytes, "bytes for weights, workspace and KV cache, e.g. 24GiB",
                     "auto");

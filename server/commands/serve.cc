@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/base/fd_writer.h"
 #include "server/base/log.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
@@ -16,10 +21,20 @@ namespace {
 
 // What is left of a drain after a second signal, or when a device has failed.
 constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
+constexpr int kForcedExitCode = 128 + SIGTERM;
+
+// How long a line may wait for somebody to read the pipe that it goes to.
+constexpr absl::Duration kLinePatience = absl::Seconds(1);
+
+void WriteLine(int fd, std::string text) {
+  text += '\n';
+  std::string_view rest = text;
+  base::WriteFor(fd, &rest, kLinePatience);
+}
 
 int Fail(const absl::Status& status) {
   base::ShutdownLogging();
-  std::fprintf(stderr, "hadal: %s\n", std::string(status.message()).c_str());
+  WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", status.message()));
   return 1;
 }
 
@@ -29,11 +44,32 @@ void Announce(const App& app, const ServerConfig& config) {
       config.front.host.find(':') == std::string::npos ? config.front.host : absl::StrCat("[", config.front.host, "]");
   const std::string grpc =
       app.grpc_port() < 0 ? "gRPC on the same port" : absl::StrCat("gRPC on port ", app.grpc_port());
-  std::printf("hadal listening on http://%s:%d (%s)\n", host.c_str(), app.port(), grpc.c_str());
-  std::fflush(stdout);
+  WriteLine(STDOUT_FILENO, absl::StrCat("hadal listening on http://", host, ":", app.port(), " (", grpc, ")"));
 }
 
-// Drains on a thread of its own, so that a second signal can shorten it.
+// Loads on a thread of its own: a signal ends the process although a file system does not answer. Cancelled then.
+absl::Status LoadUntilSignal(App& app, StopEvents& events) {
+  std::atomic<bool> stopped{false}, loaded{false};
+  absl::Status status;
+  std::thread load([&] {
+    status = app.Load([&] { return stopped.load(); });
+    loaded.store(true);
+    events.Notify();
+  });
+  while (!loaded.load() && events.signals() == 0) events.Wait();
+  stopped.store(events.signals() > 0);
+  const absl::Time end = absl::Now() + kHurriedDrain;
+  while (!loaded.load() && absl::Now() < end) events.Wait(end - absl::Now());
+  if (!loaded.load()) {
+    // There is nothing to lose yet, and no way to end a thread that waits for a file.
+    base::ShutdownLogging();
+    std::_Exit(0);
+  }
+  load.join();
+  return status;
+}
+
+// Drains on a thread of its own, so that a second signal can shorten it; a third one ends the process at once.
 void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
   std::atomic<bool> drained{false};
   std::thread drain([&] {
@@ -44,6 +80,7 @@ void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
   bool shortened = false;
   while (!drained.load()) {
     events.Wait();
+    if (events.signals() >= 3) std::_Exit(kForcedExitCode);
     if (events.signals() < 2 || shortened) continue;
     shortened = true;
     app.ShortenDrain(kHurriedDrain);
@@ -76,7 +113,7 @@ int Serve(const std::vector<std::string>& args) {
   App app(config, [&events] { (*events)->Notify(); });
   if (absl::Status status = app.Start(); !status.ok()) return Fail(status);
   Announce(app, config);
-  if (absl::Status status = app.Load([&events] { return (*events)->signals() > 0; }); !status.ok()) {
+  if (absl::Status status = LoadUntilSignal(app, **events); !status.ok()) {
     if ((*events)->signals() > 0) {
       base::ShutdownLogging();
       return 0;
@@ -88,9 +125,10 @@ int Serve(const std::vector<std::string>& args) {
       base::Log(base::LogLevel::kError, "main", failure);
       app.Drain(kHurriedDrain);
       base::ShutdownLogging();
-      std::fprintf(stderr, "hadal: %s\n", failure.c_str());
+      WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", failure));
       return 3;
     }
+    if ((*events)->TakeHangup()) app.ReloadKeys();
     (*events)->Wait();
   }
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");

@@ -7,10 +7,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstdint>
+#include <utility>
 
 namespace hadal::commands {
 
@@ -19,6 +22,7 @@ absl::StatusOr<std::unique_ptr<StopEvents>> StopEvents::Create() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   const int signal_fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   if (signal_fd < 0) return absl::ErrnoToStatus(errno, "signalfd");
@@ -41,15 +45,33 @@ void StopEvents::Notify() {
   (void)::eventfd_write(notify_fd_, 1);
 }
 
-int StopEvents::signals() {
+void StopEvents::ReadSignals() {
   signalfd_siginfo info;
-  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) ++signals_;
+  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
+    if (info.ssi_signo == SIGHUP) {
+      hangup_ = true;
+    } else {
+      ++signals_;
+    }
+  }
+}
+
+int StopEvents::signals() {
+  ReadSignals();
   return signals_;
 }
 
-void StopEvents::Wait() {
+bool StopEvents::TakeHangup() {
+  ReadSignals();
+  return std::exchange(hangup_, false);
+}
+
+void StopEvents::Wait(absl::Duration timeout) {
+  constexpr int64_t kMaxMs = INT_MAX;
+  const bool forever = timeout == absl::InfiniteDuration();
+  const int ms = forever ? -1 : static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 0, kMaxMs));
   std::array<pollfd, 2> fds = {pollfd{signal_fd_, POLLIN, 0}, pollfd{notify_fd_, POLLIN, 0}};
-  while (::poll(fds.data(), fds.size(), -1) < 0 && errno == EINTR) {
+  while (::poll(fds.data(), fds.size(), ms) < 0 && errno == EINTR) {
   }
   eventfd_t taken;
   if ((fds[1].revents & POLLIN) != 0) (void)::eventfd_read(notify_fd_, &taken);

@@ -4,11 +4,12 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace hadal::commands {
 
-// What makes the main thread act while the server runs: SIGTERM and SIGINT, read from a signalfd, and Notify, sent
-// through an eventfd. Created before any other thread, so that all of them inherit the blocked signals; they stay
+// What makes the main thread act while the server runs: SIGTERM, SIGINT and SIGHUP, read from a signalfd, and Notify,
+// sent through an eventfd. Created before any other thread, so that all of them inherit the blocked signals; they stay
 // blocked. One for a process. Notify is for any thread, the rest for the main thread.
 class StopEvents {
  public:
@@ -20,17 +21,22 @@ class StopEvents {
 
   // Ends a Wait, the current one or the next.
   void Notify();
-  // Signals received since Create; never waits. Equal signals that come before anyone looks count as one.
+  // SIGTERM and SIGINT received since Create; never waits. Equal signals that come before anyone looks count as one.
   int signals();
-  // Waits for a signal that signals() has not counted yet, or for Notify.
-  void Wait();
+  // True when SIGHUP was received since the last call.
+  bool TakeHangup();
+  // Waits for a signal that has not been counted yet, for Notify, or until the time is up.
+  void Wait(absl::Duration timeout = absl::InfiniteDuration());
 
  private:
   StopEvents(int signal_fd, int notify_fd) : signal_fd_(signal_fd), notify_fd_(notify_fd) {}
 
+  void ReadSignals();
+
   const int signal_fd_;
   const int notify_fd_;
   int signals_ = 0;
+  bool hangup_ = false;
 };
 
 }  // namespace hadal::commands

@@ -61,17 +61,6 @@ asio::awaitable<void> HandleOptions(Connection& connection, const service::CallI
   co_await SendRecorded(connection, info, absl::OkStatus(), std::move(response));
 }
 
-asio::awaitable<void> RefuseCoding(Connection& connection, const service::CallInfo& info) {
-  Headers headers;
-  headers.emplace_back("accept-encoding", "identity");
-  co_await Refuse(connection, info,
-                  MakeError(Reason::kUnsupportedMediaType,
-                            absl::StrCat("the body's Content-Encoding is ",
-                                         connection.head().content_encoding.substr(0, kShownCodingBytes),
-                                         "; bodies are taken as they are, not compressed")),
-                  std::move(headers));
-}
-
 // Health, metrics and version: for machines that ask all the time, so they are not recorded. nullopt: another route.
 std::optional<Response> ProbeResponse(const ServerContext& context, Route route) {
   switch (route) {
@@ -112,6 +101,33 @@ asio::awaitable<void> HandleModels(Connection& connection, const RouteMatch& mat
   } else {
     co_await Refuse(connection, info, response.status());
   }
+}
+
+// Who asks, and in which class; and whether the body is one that we read. Fills in the caller, on failure further
+// fields of the response.
+absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, bool* priority_from_header,
+                        Headers* headers) {
+  const RequestHead& head = connection.head();
+  const std::optional<request::Priority> wanted = service::ParsePriority(head.priority);
+  if (!head.priority.empty() && !wanted.has_value()) {
+    return MakeError(Reason::kOutOfRange, "the header x-hadal-priority must be high, normal, low or batch",
+                     "x-hadal-priority");
+  }
+  *priority_from_header = wanted.has_value();
+  absl::StatusOr<service::Caller> caller =
+      connection.context().dependencies.keys.Authenticate(head.authorization, wanted);
+  if (!caller.ok()) {
+    if (HttpStatusOf(caller.status(), 503) == 401) headers->emplace_back("www-authenticate", "Bearer");
+    return caller.status();
+  }
+  info->caller = *std::move(caller);
+  if (!head.content_encoding.empty()) {
+    headers->emplace_back("accept-encoding", "identity");
+    return MakeError(Reason::kUnsupportedMediaType,
+                     absl::StrCat("the body's Content-Encoding is ", head.content_encoding.substr(0, kShownCodingBytes),
+                                  "; bodies are taken as they are, not compressed"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<absl::Time> ParseDeadline(std::string_view milliseconds, absl::Time arrival) {
@@ -157,23 +173,10 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
 
-  const std::optional<request::Priority> wanted = service::ParsePriority(head.priority);
-  if (!head.priority.empty() && !wanted.has_value()) {
-    co_await Refuse(connection, info,
-                    MakeError(Reason::kOutOfRange, "the header x-hadal-priority must be high, normal, low or batch",
-                              "x-hadal-priority"));
-    co_return;
-  }
-  absl::StatusOr<service::Caller> caller = context.dependencies.keys.Authenticate(head.authorization, wanted);
-  if (!caller.ok()) {
-    Headers headers;
-    if (HttpStatusOf(caller.status(), 503) == 401) headers.emplace_back("www-authenticate", "Bearer");
-    co_await Refuse(connection, info, caller.status(), std::move(headers));
-    co_return;
-  }
-  info.caller = *std::move(caller);
-  if (!head.content_encoding.empty()) {
-    co_await RefuseCoding(connection, info);
+  Headers headers;
+  bool priority_from_header = false;
+  if (absl::Status status = ReadCaller(connection, &info, &priority_from_header, &headers); !status.ok()) {
+    co_await Refuse(connection, info, std::move(status), std::move(headers));
     co_return;
   }
 
@@ -195,7 +198,7 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
   info.deadline = *deadline;
-  co_await HandleCall(connection, match->route, std::move(info), wanted.has_value());
+  co_await HandleCall(connection, match->route, std::move(info), priority_from_header);
 }
 
 }  // namespace hadal::http

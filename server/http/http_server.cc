@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -23,6 +24,7 @@
 #include "server/http/api_handler.h"
 #include "server/http/connection.h"
 #include "server/http/connection_table.h"
+#include "server/http/http2_opening.h"
 #include "server/http/http_metrics.h"
 #include "server/http/listener.h"
 #include "server/http/response.h"
@@ -61,6 +63,7 @@ class HttpServer::Impl {
 
   // On the reserved thread: gives a connection to those who answer it.
   void Distribute(Listener::Accepted accepted);
+  asio::awaitable<void> AdoptHttp2(Listener::Accepted accepted);
   void MoveTo(IoThread& thread, Listener::Accepted accepted);
   static asio::awaitable<void> RefuseConnection(Connection& connection);
   // Runs a connection on the thread it belongs to; called there.
@@ -106,18 +109,30 @@ void HttpServer::Impl::Start() {
 
 void HttpServer::Impl::Distribute(Listener::Accepted accepted) {
   if (accepted.protocol == Protocol::kHttp2 && context_.dependencies.adopt_http2) {
-    boost::system::error_code error;
-    const int fd = accepted.socket.release(error);
-    accepted.place.Release();
-    context_.open_connections.Done();
-    if (error) return;
-    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
-    context_.dependencies.adopt_http2(fd);
+    asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted)), asio::detached);
   } else if (accepted.protocol == Protocol::kReserved) {
     Serve(reserved(), std::move(accepted));
   } else {
     MoveTo(*threads_[1 + next_thread_++ % (threads_.size() - 1)], std::move(accepted));
   }
+}
+
+// Gives the connection to gRPC, unless its first request is none of gRPC's.
+asio::awaitable<void> HttpServer::Impl::AdoptHttp2(Listener::Accepted accepted) {
+  const Http2Opening opening = co_await PeekHttp2(accepted.socket);
+  boost::system::error_code error;
+  int fd = -1;
+  if (opening.kind == Http2Opening::Kind::kOther) {
+    co_await RefuseHttp2(accepted.socket, opening.stream_id, context_.options.linger_timeout);
+    accepted.socket.close(error);
+  } else {
+    fd = accepted.socket.release(error);
+  }
+  accepted.place.Release();
+  context_.open_connections.Done();
+  if (error || fd < 0) co_return;
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
+  context_.dependencies.adopt_http2(fd);
 }
 
 void HttpServer::Impl::MoveTo(IoThread& thread, Listener::Accepted accepted) {

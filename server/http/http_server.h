@@ -38,7 +38,7 @@ class HttpServer {
     base::MetricRegistry* metrics = nullptr;  // what /metrics shows, its own included; nullptr: nothing, 503
     std::function<HealthReport()> health;
     // Takes a connected socket that began with the HTTP/2 preface, nothing of it read, non-blocking; owns it from then
-    // on. Empty: such connections are answered with 400.
+    // on. One whose first request is not gRPC is answered with 415 instead. Empty: such connections get 400.
     std::function<void(int fd)> adopt_http2;
   };
 

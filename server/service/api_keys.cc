@@ -2,12 +2,11 @@
 #include "server/service/api_keys.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/read_file.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -17,6 +16,8 @@ namespace {
 using base::View;
 using request::MakeError;
 using request::Reason;
+
+constexpr int64_t kMaxFileBytes = 1 << 20;
 
 // Time depends on the length of `given` alone.
 bool ConstantTimeEquals(std::string_view given, std::string_view secret) {
@@ -62,16 +63,16 @@ absl::Status Caller::AskFor(request::Priority wanted) {
   return absl::OkStatus();
 }
 
+void ApiKeys::Replace(const ApiKeys& other) { table_->Set(other.table_->Get()); }
+
 absl::StatusOr<ApiKeys> ApiKeys::Load(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) return absl::InvalidArgumentError(absl::StrCat("--api-key-file: cannot read '", path, "'"));
-  return Parse(text.str(), path);
+  const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFileBytes);
+  if (!text.ok()) return absl::InvalidArgumentError(absl::StrCat("--api-key-file: ", text.status().message()));
+  return Parse(*text, path);
 }
 
 absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view file) {
-  ApiKeys keys;
+  Keys keys;
   int line_number = 0;
   for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
     ++line_number;
@@ -91,19 +92,22 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
         return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
       key.cap = *cap;
     }
-    for (const Key& other : keys.keys_) {
+    for (const Key& other : keys) {
       if (other.secret == key.secret) return error("the key is already given in an earlier line");
     }
-    keys.keys_.push_back(std::move(key));
+    keys.push_back(std::move(key));
   }
   if (keys.empty()) return absl::InvalidArgumentError(absl::StrCat(View(file), ": holds no key"));
-  return keys;
+  ApiKeys parsed;
+  parsed.table_->Set(std::make_shared<const Keys>(std::move(keys)));
+  return parsed;
 }
 
 absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
                                              std::optional<request::Priority> wanted) const {
   Caller caller;
-  if (keys_.empty()) {
+  const std::shared_ptr<const Keys> keys = table_->Get();
+  if (keys->empty()) {
     caller.priority = wanted.value_or(request::Priority::kNormal);
     return caller;
   }
@@ -116,7 +120,7 @@ absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
   }
   authorization.remove_prefix(kScheme.size());
   const Key* match = nullptr;
-  for (const Key& key : keys_) {
+  for (const Key& key : *keys) {
     if (ConstantTimeEquals(authorization, key.secret)) match = &key;
   }
   if (match == nullptr) return MakeError(Reason::kUnauthenticated, "the API key is not known");

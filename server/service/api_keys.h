@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/sync.h"
 #include "server/request/request.h"
 
 namespace hadal::service {
@@ -24,16 +27,20 @@ struct Caller {
 
 // Bearer keys of --api-key-file: one `key tenant [class]` per line. A # at the start of a line or after white space
 // starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask for (default:
-// high). Immutable, thread-safe. Without keys everybody is the tenant "".
+// high). Thread-safe. Without keys everybody is the tenant "". Copies share one table, which Replace changes for all.
 class ApiKeys {
  public:
   ApiKeys() = default;
+  // Takes the keys of `other` from the next Authenticate on; calls that run are not touched.
+  void Replace(const ApiKeys& other);
+
   // InvalidArgument with file, line and what is wrong for a malformed line or a repeated key: a line that cannot be
   // read as it was meant never gives more rights. Keys never appear in messages.
   static absl::StatusOr<ApiKeys> Load(const std::string& path);
   static absl::StatusOr<ApiKeys> Parse(std::string_view text, std::string_view file);
 
-  bool empty() const { return keys_.empty(); }
+  size_t size() const { return table_->Get()->size(); }
+  bool empty() const { return size() == 0; }
 
   // `authorization` is the header's value ("Bearer KEY"), `wanted` the class asked for.
   // UNAUTHENTICATED for a missing or unknown key; PERMISSION_DENIED for a class above the key's.
@@ -46,7 +53,23 @@ class ApiKeys {
     std::string tenant;
     request::Priority cap = request::Priority::kHigh;
   };
-  std::vector<Key> keys_;
+  using Keys = std::vector<Key>;
+  class Table {
+   public:
+    std::shared_ptr<const Keys> Get() const {
+      base::MutexLock lock(&mutex_);
+      return keys_;
+    }
+    void Set(std::shared_ptr<const Keys> keys) {
+      base::MutexLock lock(&mutex_);
+      keys_ = std::move(keys);
+    }
+
+   private:
+    mutable base::Mutex mutex_;
+    std::shared_ptr<const Keys> keys_ ABSL_GUARDED_BY(mutex_) = std::make_shared<const Keys>();
+  };
+  std::shared_ptr<Table> table_ = std::make_shared<Table>();
 };
 
 // "high", "normal", "low", "batch"; nullopt for anything else.

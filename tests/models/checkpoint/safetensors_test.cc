@@ -167,7 +167,7 @@ TEST(SafetensorsFileTest, SaysWhyAFileCannotBeRead) {
   TempDir dir;
   auto open_error = [&](const std::string& name) { return SafetensorsFile::Open(dir.File(name)).status(); };
   EXPECT_EQ(open_error("none").code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(open_error("").message(), HasSubstr("expected a file, found a directory"));
+  EXPECT_THAT(open_error("").message(), HasSubstr("expected a regular file, found a directory"));
   dir.Write("empty", "");
   EXPECT_THAT(open_error("empty").message(), HasSubstr("empty: expected data, found an empty file"));
   ASSERT_EQ(mkfifo(dir.File("pipe").c_str(), 0600), 0);

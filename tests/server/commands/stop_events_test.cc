@@ -30,6 +30,22 @@ TEST(StopEventsTest, ASignalBeforeTheWaitIsNotLost) {
   EXPECT_EQ(events->signals(), 1);
 }
 
+TEST(StopEventsTest, AHangupWakesAndIsNoReasonToEnd) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  EXPECT_FALSE(events->TakeHangup());
+  ::kill(::getpid(), SIGHUP);
+  events->Wait();
+  EXPECT_EQ(events->signals(), 0);
+  EXPECT_TRUE(events->TakeHangup());
+  EXPECT_FALSE(events->TakeHangup());
+}
+
+TEST(StopEventsTest, AWaitMayEndByItself) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  events->Wait(absl::Milliseconds(1));
+  EXPECT_EQ(events->signals(), 0);
+}
+
 TEST(StopEventsTest, NotifyEndsOneWait) {
   const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
   events->Notify();

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process itself: it starts or says why not, it ends when it is told, and signals do what the docs say."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import grpc
+import pytest
+
+from hadal_process import HadalProcess
+
+DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
+
+
+def binary():
+    return os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
+
+
+def clean_environment():
+    return {k: v for k, v in os.environ.items() if not k.startswith("HADAL_")}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(DEMO, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_fifo_in_place_of_a_file_is_refused(checkpoint, name):
+    path = checkpoint / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={checkpoint}"], capture_output=True, text=True,
+                           timeout=30, env=clean_environment())
+    assert ended.returncode == 1, ended.stderr
+    assert f"{path}: expected a regular file, found a FIFO" in ended.stderr
+
+
+def test_a_keys_file_must_be_a_file(tmp_path):
+    os.mkfifo(tmp_path / "keys")
+    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", f"--api-key-file={tmp_path / 'keys'}"],
+                           capture_output=True, text=True, timeout=30, env=clean_environment())
+    assert ended.returncode == 1
+    assert f"--api-key-file: {tmp_path / 'keys'}: expected a regular file, found a FIFO" in ended.stderr
+
+
+def test_sigterm_ends_a_process_whose_log_nobody_reads():
+    reading, writing = os.pipe()
+    process = subprocess.Popen([binary(), "serve", "--port=0", f"--model=demo={DEMO}", "--log-format=json"],
+                               stdout=writing, stderr=subprocess.DEVNULL, env=clean_environment())
+    os.close(writing)
+    try:
+        line = b""
+        while b"\n" not in line or b"listening" not in line:
+            line += os.read(reading, 4096)
+        port = int(line.split(b"127.0.0.1:")[1].split()[0])
+        # The pipe is full after some hundred lines, one a request.
+        for _ in range(600):
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/" + "n" * 100, timeout=10)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert time.monotonic() - begin < 10
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+
+
+def chat(server, **options):
+    body = {"messages": [{"role": "user", "content": "17 + 25"}], **options}
+    request = urllib.request.Request(server.url + "/v1/chat/completions", json.dumps(body).encode())
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_a_truncated_checkpoint_is_a_device_fault(checkpoint):
+    with HadalProcess("--dtype=bfloat16", model=checkpoint, expect_exit=3) as server:
+        assert chat(server)[0] == 200
+        os.truncate(checkpoint / "model.safetensors", 4096)
+        status, body = chat(server)
+        assert (status, body["error"]["code"]) == (503, "DEVICE_FAULT"), body
+        server.wait_text("model.safetensors: the file was cut short")
+        assert server.process.wait(20) == 3
+
+
+def test_copied_weights_survive_their_file(checkpoint):
+    with HadalProcess("--dtype=bfloat16", "--weights=copy", model=checkpoint) as server:
+        before = chat(server, temperature=0)
+        os.truncate(checkpoint / "model.safetensors", 4096)
+        after = chat(server, temperature=0)
+        assert after[0] == 200
+        assert after[1]["choices"] == before[1]["choices"]
+
+
+def test_sighup_reads_the_keys_again(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("first-key acme\n")
+    server = start_server(f"--api-key-file={keys}")
+
+    def status(key):
+        request = urllib.request.Request(server.url + "/v1/models", headers={"Authorization": f"Bearer {key}"})
+        try:
+            return urllib.request.urlopen(request, timeout=5).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert (status("first-key"), status("second-key")) == (200, 401)
+    keys.write_text("second-key acme\n")
+    server.signal(signal.SIGHUP)
+    server.wait_text("SIGHUP: --api-key-file was read again")
+    assert (status("first-key"), status("second-key")) == (401, 200)
+    keys.write_text("second-key acme nonsense\n")
+    server.signal(signal.SIGHUP)
+    server.wait_text("the keys stay as they were")
+    assert status("second-key") == 200
+
+
+def test_sighup_without_keys_is_ignored(start_server):
+    server = start_server()
+    server.signal(signal.SIGHUP)
+    server.wait_text("SIGHUP ignored")
+    assert server.get("/health/live")[0] == 200
+
+
+def test_grpc_port_equal_to_port_is_the_shared_one(stubs):
+    with HadalProcess() as probe:
+        port = probe.port
+    with HadalProcess(f"--port={port}", f"--grpc-port={port}") as server:
+        assert server.get("/v1/models")[0] == 200
+        with grpc.insecure_channel(server.target) as channel:
+            models = stubs.services.InferenceStub(channel)
+            assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
+
+
+def test_http2_that_is_not_grpc_gets_415(server):
+    curl = shutil.which("curl")
+    if curl is None or "HTTP2" not in subprocess.run([curl, "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("curl without HTTP/2")
+    for path in ("/v1/models", "/nonsense"):
+        answer = subprocess.run([curl, "-s", "--http2-prior-knowledge", "-m", "10", "-w", "\n%{http_code} %{http_version}",
+                                 server.url + path], capture_output=True, text=True, timeout=20)
+        assert answer.stdout.endswith("\n415 2"), answer
+        assert "UNSUPPORTED_MEDIA_TYPE" in answer.stdout
