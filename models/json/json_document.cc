@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "base/json_numbers.h"
 
 namespace hadal::json {
 namespace {
@@ -49,7 +50,12 @@ absl::StatusOr<std::unique_ptr<JsonDocument>> JsonDocument::Parse(absl::string_v
   if (document->parser_.allocate(text.size(), limits.max_depth) != simdjson::SUCCESS) {
     return absl::ResourceExhaustedError(absl::StrCat(file, ": no memory for parsing ", text.size(), " bytes of JSON"));
   }
-  if (auto error = document->parser_.parse(document->text_).get(document->root_); error != simdjson::SUCCESS) {
+  simdjson::error_code error = document->parser_.parse(document->text_).get(document->root_);
+  if (error == simdjson::NUMBER_ERROR) {
+    document->text_ = simdjson::padded_string(base::WidenJsonNumbers(ToStd(text)));
+    error = document->parser_.parse(document->text_).get(document->root_);
+  }
+  if (error != simdjson::SUCCESS) {
     return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON: ", simdjson::error_message(error)));
   }
   if (!document->root_.is_object()) return document->root().Expected("an object");

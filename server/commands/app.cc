@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +16,7 @@
 #include "server/commands/engine_factory.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/memory_planner.h"
+#include "server/commands/model_source.h"
 
 namespace hadal::commands {
 namespace {
@@ -72,11 +72,7 @@ absl::Status App::Start() {
 
 absl::Status App::CheckModelFolders() const {
   for (const ModelFlag& flag : model_flags_) {
-    std::error_code error;
-    if (!std::filesystem::exists(std::filesystem::path(flag.dir) / "config.json", error)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--model: '", flag.dir, "' is no checkpoint folder: it has no config.json"));
-    }
+    if (absl::Status status = CheckModelFolder(flag.dir, config_.model.wants_weights()); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -235,6 +231,9 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
   progress_.End();
   if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;
   for (auto& engine : engines_) engine->Start();
+  for (const ModelFlag& flag : model_flags_) {
+    for (const std::string& other : flag.other_names) models_.AddAlias(other, flag.name);
+  }
   models_.AddAlias("deepseek-chat", "", false);
   models_.AddAlias("deepseek-reasoner", "", true);
   models_.MarkComplete();

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_numbers.h"
 #include "base/read_file.h"
 
 namespace hadal::commands {
@@ -32,7 +33,7 @@ absl::StatusOr<service::GenerationDefaults> ReadGenerationDefaults(const std::st
   const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFileBytes);
   if (absl::IsNotFound(text.status())) return defaults;
   if (!text.ok()) return text.status();
-  const json config = json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  const json config = json::parse(base::WidenJsonNumbers(*text), nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, ": not a JSON object"));
   std::optional<float> top_k;
   for (const absl::Status& status :

@@ -1,29 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/model_options.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <system_error>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/base/flag_values.h"
+#include "server/commands/model_source.h"
 
 namespace hadal::commands {
 
-absl::Status ModelOptions::AddModel(const std::string& text) {
-  const size_t equals = text.find('=');
-  const bool named = equals != std::string::npos && text.find('/') > equals;
-  ModelFlag flag{named ? text.substr(0, equals) : "", named ? text.substr(equals + 1) : text};
-  if (flag.dir.empty()) return absl::InvalidArgumentError(absl::StrCat("expected [NAME=]DIR, found '", text, "'"));
-  if (flag.name.empty()) {
-    std::filesystem::path path = std::filesystem::path(flag.dir).lexically_normal();
-    if (path.filename().empty()) path = path.parent_path();
-    flag.name = path.filename().string();
+namespace {
+
+constexpr size_t kMaxNameBytes = 256;
+
+bool IsServedName(const std::string& name) {
+  return !name.empty() && name.size() <= kMaxNameBytes &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+// Where the names end, or npos for a path alone. Names may hold slashes, and paths an equals sign.
+size_t NamesEnd(const std::string& text) {
+  std::error_code error;
+  if (text.starts_with('/') || text.starts_with('.') || std::filesystem::is_directory(text, error)) {
+    return std::string::npos;
   }
-  for (const ModelFlag& other : models) {
-    if (other.name == flag.name) {
-      return absl::InvalidArgumentError(absl::StrCat("the name '", flag.name, "' is given twice; use NAME=DIR"));
+  return text.find('=');
+}
+
+std::string FolderName(const std::string& dir) {
+  std::filesystem::path path = std::filesystem::path(dir).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();
+  return path.filename().string();
+}
+
+}  // namespace
+
+absl::Status ModelOptions::AddModel(const std::string& text) {
+  const size_t names_end = NamesEnd(text);
+  const bool named = names_end != std::string::npos;
+  ModelFlag flag;
+  flag.dir = named ? text.substr(names_end + 1) : text;
+  if (flag.dir.empty() || names_end == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("expected [NAME[,NAME...]=]DIR, found '", text, "'"));
+  }
+  std::vector<std::string> names = {FolderName(flag.dir)};
+  if (named) names = absl::StrSplit(text.substr(0, names_end), ',');
+  std::error_code error;
+  if (!std::filesystem::exists(flag.dir, error)) {
+    if (std::optional<std::string> snapshot = FindHubSnapshot(HubCacheDir(), flag.dir); snapshot.has_value()) {
+      if (!named) names = {flag.dir};
+      flag.dir = *std::move(snapshot);
     }
   }
+  for (const std::string& name : names) {
+    if (!IsServedName(name)) {
+      return absl::InvalidArgumentError(absl::StrCat("'", name, "' is no name of a model: expected 1 to ",
+                                                     kMaxNameBytes, " visible ASCII characters"));
+    }
+    for (const ModelFlag& other : models) {
+      if (other.name == name || std::count(other.other_names.begin(), other.other_names.end(), name) > 0) {
+        return absl::InvalidArgumentError(absl::StrCat("the name '", name, "' is given twice; use NAME=DIR"));
+      }
+    }
+  }
+  flag.name = names.front();
+  flag.other_names.assign(names.begin() + 1, names.end());
   models.push_back(std::move(flag));
   return absl::OkStatus();
 }

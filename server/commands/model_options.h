@@ -13,10 +13,11 @@
 
 namespace hadal::commands {
 
-// One --model flag: NAME=DIR, or DIR with the folder's name.
+// One --model flag: NAME[,NAME...]=DIR, or DIR with the folder's name.
 struct ModelFlag {
   std::string name;
   std::string dir;
+  std::vector<std::string> other_names;  // the same model answers to these, too
 };
 
 // Which models are served, and how they are loaded.
@@ -27,9 +28,14 @@ struct ModelOptions {
   std::string chat_template = "auto";            // auto, or the name of a style that every model is served with
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
 
+  // False when config.json is enough.
+  bool wants_weights() const { return !null_step_time.has_value() && load.load_format == models::LoadFormat::kAuto; }
+
   void AddFlags(base::FlagSet* flags) {
     flags->Add({.name = "model",
-                .help = "[NAME=]DIR: Hugging Face checkpoint folder; repeatable",
+                .help =
+                    "[NAME[,NAME...]=]DIR: Hugging Face checkpoint folder, or ORGANISATION/NAME in the local cache; "
+                    "repeatable",
                 .default_text = "the demo model",
                 .set = [this](const std::string& text) { return AddModel(text); },
                 .repeatable = true});

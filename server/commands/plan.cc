@@ -5,6 +5,7 @@
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
 #include "server/commands/memory_budget.h"
+#include "server/commands/model_source.h"
 #include "server/commands/server_config.h"
 
 namespace hadal::commands {
@@ -29,6 +30,11 @@ int Plan(const std::vector<std::string>& args) {
   }
   int exit_code = 0;
   for (const ModelFlag& flag : flags) {
+    if (absl::Status status = CheckModelFolder(flag.dir, /*wants_weights=*/false); !status.ok()) {
+      std::fprintf(stderr, "hadal plan: %s\n", std::string(status.message()).c_str());
+      exit_code = 1;
+      continue;
+    }
     models::LoadOptions options = config.model.load;
     options.dir = flag.dir;
     options.name = flag.name;

@@ -34,8 +34,8 @@ absl::Status ReadContent(const element& value, const std::string& path, std::str
       if (!status.ok()) return status;
     }
     if (type != "text") {
-      return UnsupportedField(path, absl::StrCat("`", path, "` holds a part of type \"", type.substr(0, 32),
-                                                 "\"; this server takes text only"));
+      return InvalidField(path, absl::StrCat("`", path, "` holds a part of type \"", type.substr(0, 32),
+                                             "\"; this server takes text only"));
     }
     out->append(text);
   }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/http/foreign_fields.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
 
@@ -107,6 +108,9 @@ absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* f
   // Without a type a misspelt one would pass for no wish at all.
   if (type.empty()) return InvalidField("response_format.type", "`response_format.type` is missing");
   if (type == "text") return absl::OkStatus();
+  if (format->kind != service::ResponseFormat::Kind::kText) {
+    return InvalidField("response_format", "`response_format` and another field both say what form the answer has");
+  }
   if (type == "json_object") {
     format->kind = service::ResponseFormat::Kind::kJsonObject;
     return absl::OkStatus();
@@ -180,7 +184,7 @@ absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value
   } else if (name == "response_format") {
     status = ReadResponseFormat(value, &options->response_format);
   } else {
-    return false;
+    return ReadForeignConstraint(name, value, &options->response_format);
   }
   if (!status.ok()) return status;
   return true;

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_numbers.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -86,7 +87,11 @@ absl::Status ReadInt(const element& value, std::string_view path, int32_t* out) 
       }
       return WrongType(path, "an integer", value);
     }
-    if (std::floor(number) != number || std::abs(number) > 9e15) return WrongType(path, "an integer", value);
+    if (std::floor(number) != number) return WrongType(path, "an integer", value);
+    if (std::abs(number) > 9e15) {
+      return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` is ", number, ", which no limit allows"),
+                       path);
+    }
     integer = static_cast<int64_t>(number);
   }
   if (integer < std::numeric_limits<int32_t>::min() || integer > std::numeric_limits<int32_t>::max()) {
@@ -119,6 +124,8 @@ absl::Status ReadSeed(const element& value, std::string_view path, std::optional
     *out = static_cast<uint64_t>(integer);
   } else if (value.get_uint64().get(large) == simdjson::SUCCESS) {
     *out = large;
+  } else if (value.is_double() && std::abs(value.get_double().value_unsafe()) > 9e15) {
+    return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` does not fit into 64 bits"), path);
   } else {
     return WrongType(path, "an integer", value);
   }
@@ -139,6 +146,7 @@ absl::Status ParseObject(std::string_view body, int max_depth,
     error = simdjson::SUCCESS;
   }
   if (error == simdjson::SUCCESS) error = parser->parse(body.data(), body.size()).get(root);
+  if (error == simdjson::NUMBER_ERROR) error = parser->parse(base::WidenJsonNumbers(body)).get(root);
   if (error == simdjson::MEMALLOC) return MakeError(Reason::kInternal, "out of memory while parsing the body");
   if (error == simdjson::EMPTY)
     return MakeError(Reason::kInvalidRequest, "the body is empty; a JSON object is expected");

@@ -11,6 +11,15 @@
 
 namespace hadal::http {
 
+namespace {
+
+// Clients and agents compare this one with OpenAI's text, to shorten the talk and try again.
+std::string_view CodeOf(request::Reason reason) {
+  return reason == request::Reason::kContextLengthExceeded ? "context_length_exceeded" : request::ReasonName(reason);
+}
+
+}  // namespace
+
 std::string ErrorObject(const absl::Status& status) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   std::string body;
@@ -24,7 +33,7 @@ std::string ErrorObject(const absl::Status& status) {
   } else {
     json.String(detail.param);
   }
-  json.Key("code").String(request::ReasonName(detail.reason));
+  json.Key("code").String(CodeOf(detail.reason));
   json.EndObject().EndObject();
   return body;
 }

@@ -20,7 +20,8 @@ struct Response {
   std::string body;
 };
 
-// {"error":{"message","type","param","code"}} for a status, by the table of request/refusal.h.
+// {"error":{"message","type","param","code"}} for a status, by the table of request/refusal.h. The code is the reason's
+// name, but for OpenAI's "context_length_exceeded".
 std::string ErrorObject(const absl::Status& status);
 
 // The status as a response: HTTP status (capacity refusals become `overload_http_status`), error object,

@@ -45,7 +45,7 @@ absl::Status CheckFloat(std::string_view param, const std::optional<float>& valu
 absl::Status CheckSampling(const SamplingOptions& sampling) {
   for (const absl::Status& status : {
            CheckFloat("temperature", sampling.temperature, 0, false, kMaxTemperature, "from 0 to 2"),
-           CheckFloat("top_p", sampling.top_p, 0, true, 1, "above 0 and at most 1"),
+           CheckFloat("top_p", sampling.top_p, 0, false, 1, "from 0 to 1"),
            CheckFloat("min_p", sampling.min_p, 0, false, 1, "from 0 to 1"),
            CheckFloat("repetition_penalty", sampling.repetition_penalty, 0, true, kMaxRepetitionPenalty,
                       "above 0 and at most 10"),

@@ -21,7 +21,7 @@ namespace hadal::service {
 
 struct SamplingOptions {
   std::optional<float> temperature;                   // [0, 2]
-  std::optional<float> top_p;                         // (0, 1]
+  std::optional<float> top_p;                         // [0, 1]; 0 is greedy
   std::optional<int32_t> top_k;                       // >= 0; 0 is off, and so is -1
   std::optional<float> min_p;                         // [0, 1]
   std::optional<float> repetition_penalty;            // (0, 10]

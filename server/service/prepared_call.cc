@@ -40,6 +40,11 @@ models::SamplingParams ResolveSampling(const SamplingOptions& options, const Gen
   params.presence_penalty = options.presence_penalty.value_or(0.0f);
   params.seed = options.seed.has_value() ? *options.seed : RandomBits();
   params.logit_bias = options.logit_bias;
+  // Of a nucleus of no mass only the most probable token is left.
+  if (params.top_p == 0.0f) {
+    params.temperature = 0.0f;
+    params.top_p = 1.0f;
+  }
   return params;
 }
 

@@ -225,7 +225,7 @@ def test_each_error_is_the_clients_exception(server, client):
         chat(n=17)
     with pytest.raises(openai.BadRequestError) as caught:
         chat(max_tokens=1 << 20)
-    assert caught.value.code == "CONTEXT_LENGTH_EXCEEDED" and "maximum context length" in caught.value.message
+    assert caught.value.code == "context_length_exceeded" and "maximum context length" in caught.value.message
     with pytest.raises(openai.BadRequestError):
         chat(messages=[])
     with pytest.raises(openai.BadRequestError):

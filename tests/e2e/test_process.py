@@ -154,3 +154,45 @@ def test_http2_that_is_not_grpc_gets_415(server):
                                  server.url + path], capture_output=True, text=True, timeout=20)
         assert answer.stdout.endswith("\n415 2"), answer
         assert "UNSUPPORTED_MEDIA_TYPE" in answer.stdout
+
+
+def test_a_model_has_several_names_and_slashes(start_server, checkpoint):
+    server = start_server(f"--model=org/Demo-1,demo1={checkpoint}", model=checkpoint)
+    listed = [model["id"] for model in json.loads(server.get("/v1/models")[1])["data"]]
+    assert "org/Demo-1" in listed
+    assert json.loads(server.get("/v1/models/org/Demo-1")[1])["id"] == "org/Demo-1"
+    assert json.loads(server.get("/v1/models/org%2FDemo-1")[1])["id"] == "org/Demo-1"
+    for name in ("org/Demo-1", "demo1"):
+        status, body = chat(server, model=name, max_tokens=2)
+        assert (status, body["model"]) == (200, name)
+
+
+def test_a_model_of_the_hub_is_taken_from_the_local_cache(start_server, tmp_path):
+    model = tmp_path / "hub" / "models--org--demo"
+    shutil.copytree(DEMO, model / "snapshots" / "abc123")
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc123")
+    server = start_server("--model=org/demo", env={"HF_HUB_CACHE": str(tmp_path / "hub")})
+    assert chat(server, model="org/demo", max_tokens=2)[0] == 200
+
+
+@pytest.mark.parametrize("make, wanted", [
+    (lambda folder: "org/nobody-has-this", "hf download org/nobody-has-this"),
+    (lambda folder: str(folder / "none"), "is no folder"),
+    (lambda folder: (folder / "q4.gguf").write_text("GGUF") and str(folder / "q4.gguf"), "GGUF"),
+    (lambda folder: (folder / "config.json").write_text("{}") and (folder / "pytorch_model.bin").write_text("x")
+     and str(folder), "save_pretrained"),
+])
+def test_what_is_no_checkpoint_gets_advice(tmp_path, make, wanted):
+    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={make(tmp_path)}"], capture_output=True, text=True,
+                           timeout=30, env={**clean_environment(), "HF_HUB_CACHE": str(tmp_path)})
+    assert ended.returncode == 1
+    assert wanted in ended.stderr
+
+
+def test_a_length_without_limit_in_tokenizer_config_loads(start_server, checkpoint):
+    path = checkpoint / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "model_max_length": 1000000000000000019884624838656}))
+    server = start_server(model=checkpoint)
+    assert chat(server, max_tokens=2, metadata={"id": 1000000000000000019884624838656})[0] == 200

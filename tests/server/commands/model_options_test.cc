@@ -18,6 +18,22 @@ TEST(ModelOptionsTest, ModelsTakeANameOrTheFoldersName) {
   EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
 }
 
+TEST(ModelOptionsTest, NamesMayHoldSlashesAndBeSeveral) {
+  auto parsed = ParseServerConfig(
+      "serve", {"--model", "deepseek-ai/DeepSeek-V3,v3=/m/one", "--model", "/m/a=b", "--model", "./c=d"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const std::vector<ModelFlag>& models = parsed->config.model.models;
+  EXPECT_EQ(models[0].name, "deepseek-ai/DeepSeek-V3");
+  EXPECT_EQ(models[0].other_names, (std::vector<std::string>{"v3"}));
+  EXPECT_EQ(models[0].dir, "/m/one");
+  EXPECT_EQ(models[1].name, "a=b") << "a path may hold an equals sign";
+  EXPECT_EQ(models[2].dir, "./c=d");
+  for (const char* text : {"=/x", "a,=/x", "a b=/x", "a="}) {
+    EXPECT_FALSE(ParseServerConfig("serve", {"--model", text}).ok()) << text;
+  }
+  EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a,b=/x", "--model", "b=/y"}).ok());
+}
+
 TEST(ModelOptionsTest, TheNullFormatTakesAStepTime) {
   EXPECT_EQ(ParseServerConfig("serve", {"--load-format=null:20ms"})->config.model.null_step_time,
             absl::Milliseconds(20));

@@ -35,8 +35,11 @@ TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
   const HttpReply range = fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"temperature":3})");
   ExpectError(range, 422, "OUT_OF_RANGE");
   EXPECT_EQ(HttpFixture::Json(range)["error"]["param"], "temperature");
-  ExpectError(fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":100000})"), 400,
-              "CONTEXT_LENGTH_EXCEEDED");
+  const HttpReply length =
+      fixture.Do("POST", kChat, R"({"messages":[{"role":"user","content":"x"}],"max_tokens":100000})");
+  EXPECT_EQ(length.status, 400);
+  EXPECT_EQ(HttpFixture::Json(length)["error"]["code"], "context_length_exceeded");
+  EXPECT_EQ(length.Header("x-hadal-reason"), "CONTEXT_LENGTH_EXCEEDED");
   const HttpReply schema = fixture.Do(
       "POST", kChat,
       R"({"messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"schema":)"
@@ -60,6 +63,20 @@ TEST(HttpServerTest, JsonDepthIsBounded) {
   EXPECT_EQ(fixture.Do("POST", kChat, nested(50)).status, 200);
   ExpectError(fixture.Do("POST", kChat, nested(100)), 400, "INVALID_REQUEST");
   ExpectError(fixture.Do("POST", kChat, nested(100000)), 400, "INVALID_REQUEST");
+}
+
+TEST(HttpServerTest, NumbersBeyond64BitsHarmOnlyFieldsThatAreRead) {
+  HttpFixture fixture(ServiceFixture::Says("</think>x"));
+  const auto ask = [](std::string_view fields) {
+    return R"({"messages":[{"role":"user","content":"x"}],)" + std::string(fields) + "}";
+  };
+  EXPECT_EQ(fixture.Do("POST", kChat, ask(R"("metadata":{"id":1000000000000000019884624838656,"x":[1e999]})")).status,
+            200);
+  for (const char* field : {"max_tokens", "temperature", "seed", "n"}) {
+    const HttpReply reply = fixture.Do("POST", kChat, ask("\"" + std::string(field) + "\":100000000000000000000000"));
+    ExpectError(reply, 422, "OUT_OF_RANGE");
+    EXPECT_EQ(HttpFixture::Json(reply)["error"]["param"], field);
+  }
 }
 
 TEST(HttpServerTest, UnknownFieldsAndNullsAreIgnored) {

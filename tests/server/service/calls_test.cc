@@ -63,7 +63,7 @@ TEST(CallsTest, RefusesEachValueOutsideItsRange) {
       {"temperature", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.temperature = -0.01f; }},
       {"temperature", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.temperature = 2.01f; }},
       {"temperature", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.temperature = NAN; }},
-      {"top_p", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.top_p = 0.0f; }},
+      {"top_p", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.top_p = -0.1f; }},
       {"top_p", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.top_p = 1.5f; }},
       {"top_k", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.top_k = -2; }},
       {"min_p", Reason::kOutOfRange, [](CallOptions& o) { o.sampling.min_p = 1.1f; }},

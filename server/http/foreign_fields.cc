@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/foreign_fields.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/http/json_body.h"
+
+namespace hadal::http {
+namespace {
+
+using base::View;
+using simdjson::dom::element;
+using Kind = service::ResponseFormat::Kind;
+
+struct Refused {
+  std::string_view name;
+  std::string_view instead;
+};
+constexpr std::string_view kUseSchema = "use `response_format` with a JSON schema";
+constexpr std::array kRefused = {
+    Refused{"guided_regex", kUseSchema},
+    Refused{"guided_choice", "use `response_format` with an enum in a JSON schema"},
+    Refused{"guided_grammar", kUseSchema},
+    Refused{"grammar", kUseSchema},
+    Refused{"regex", kUseSchema},
+    Refused{"ebnf", kUseSchema},
+    Refused{"structural_tag", kUseSchema},
+    Refused{"bad_words", "use `logit_bias`"},
+    Refused{"bad_words_ids", "use `logit_bias`"},
+    Refused{"allowed_token_ids", "use `logit_bias`"},
+    Refused{"logits_processors", "use `logit_bias`"},
+    Refused{"use_beam_search", "use `n` and choose yourself"},
+    Refused{"functions", "use `tools`"},
+    Refused{"function_call", "use `tools` and `tool_choice`"},
+};
+
+// What asks for nothing: "", [], {}, false, and the words by which `function_call` leaves the choice to the model.
+bool IsEmpty(std::string_view name, const element& value) {
+  std::string_view text;
+  if (value.get_string().get(text) == simdjson::SUCCESS) {
+    return text.empty() || (name == "function_call" && (text == "auto" || text == "none"));
+  }
+  simdjson::dom::array array;
+  if (value.get_array().get(array) == simdjson::SUCCESS) return array.size() == 0;
+  simdjson::dom::object object;
+  if (value.get_object().get(object) == simdjson::SUCCESS) return object.size() == 0;
+  bool flag = true;
+  return value.get_bool().get(flag) == simdjson::SUCCESS && !flag;
+}
+
+absl::Status SetFormat(Kind kind, std::string schema, std::string_view name, service::ResponseFormat* format) {
+  if (format->kind != Kind::kText) {
+    return InvalidField(name, absl::StrCat("`", View(name), "` and another field both say what form the answer has"));
+  }
+  format->kind = kind;
+  format->schema_json = std::move(schema);
+  return absl::OkStatus();
+}
+
+// A schema as an object, or as its text.
+absl::Status ReadSchema(const element& value, std::string_view name, service::ResponseFormat* format) {
+  std::string text;
+  if (value.is_object()) {
+    text = simdjson::minify(value);
+  } else if (absl::Status status = ReadString(value, name, &text); !status.ok()) {
+    return WrongType(name, "an object or its JSON text", value);
+  }
+  return SetFormat(Kind::kJsonSchema, std::move(text), name, format);
+}
+
+absl::Status ReadStructuredOutputs(const element& value, service::ResponseFormat* format) {
+  simdjson::dom::object object;
+  if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("structured_outputs", "an object", value);
+  for (const auto field : object) {
+    const std::string path = absl::StrCat("structured_outputs.", View(field.key));
+    if (field.value.is_null() || IsEmpty(field.key, field.value)) continue;
+    absl::Status status;
+    if (field.key == "json") {
+      status = ReadSchema(field.value, path, format);
+    } else if (field.key == "json_object") {
+      bool wanted = false;
+      status = ReadBool(field.value, path, &wanted);
+      if (status.ok() && wanted) status = SetFormat(Kind::kJsonObject, "", path, format);
+    } else if (field.key == "regex" || field.key == "choice" || field.key == "grammar" ||
+               field.key == "structural_tag") {
+      status = InvalidField(path, absl::StrCat("`", path, "` is not offered; ", View(kUseSchema)));
+    }
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<bool> ReadForeignConstraint(std::string_view name, const element& value,
+                                           service::ResponseFormat* format) {
+  const bool schema = name == "guided_json" || name == "json_schema";
+  const auto refused =
+      std::find_if(kRefused.begin(), kRefused.end(), [&](const Refused& field) { return field.name == name; });
+  if (!schema && name != "structured_outputs" && refused == kRefused.end()) return false;
+  if (IsEmpty(name, value)) return true;
+  if (refused != kRefused.end()) {
+    return InvalidField(name, absl::StrCat("`", View(name), "` is not offered; ", View(refused->instead)));
+  }
+  absl::Status status = schema ? ReadSchema(value, name, format) : ReadStructuredOutputs(value, format);
+  if (!status.ok()) return status;
+  return true;
+}
+
+}  // namespace hadal::http

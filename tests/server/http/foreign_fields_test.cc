@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/foreign_fields.h"
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "server/http/chat_codec.h"
+#include "server/http/completion_codec.h"
+#include "tests/support/status_matchers.h"
+
+namespace hadal::http {
+namespace {
+
+using request::Reason;
+using Kind = service::ResponseFormat::Kind;
+
+absl::StatusOr<service::ResponseFormat> Chat(const std::string& fields) {
+  const absl::StatusOr<ChatBody> body = DecodeChat(
+      absl::StrCat(R"({"messages":[{"role":"user","content":"x"}],)", fields, "}"), 64, /*allow_prompt=*/false);
+  if (!body.ok()) return body.status();
+  return body->call.options.response_format;
+}
+
+TEST(ForeignFieldsTest, JsonConstraintsBecomeAResponseFormat) {
+  for (const char* fields :
+       {R"("guided_json":{"type":"object"})", R"("guided_json":"{\"type\":\"object\"}")",
+        R"("structured_outputs":{"json":{"type":"object"},"regex":null})", R"("json_schema":{"type":"object"})"}) {
+    const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kJsonSchema) << fields;
+    EXPECT_EQ(format->schema_json, R"({"type":"object"})");
+  }
+  EXPECT_EQ(Chat(R"("structured_outputs":{"json_object":true})")->kind, Kind::kJsonObject);
+}
+
+TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
+  for (const char* name :
+       {"guided_regex", "guided_choice", "guided_grammar", "grammar", "regex", "ebnf", "structural_tag", "bad_words",
+        "bad_words_ids", "allowed_token_ids", "logits_processors", "functions", "function_call"}) {
+    for (const char* value : {R"("a+")", R"(["a"])", R"({"a":1})"}) {
+      const absl::Status status = Chat(absl::StrCat("\"", name, "\":", value)).status();
+      EXPECT_REASON(status, Reason::kInvalidRequest);
+      EXPECT_EQ(request::GetErrorDetail(status).param, name);
+    }
+    const absl::Status completion =
+        DecodeCompletion(absl::StrCat(R"({"prompt":"x",")", name, R"(":["a"]})"), 64).status();
+    EXPECT_REASON(completion, Reason::kInvalidRequest);
+  }
+  for (const char* kind : {"regex", "choice", "grammar", "structural_tag"}) {
+    const absl::Status status = Chat(absl::StrCat(R"("structured_outputs":{")", kind, R"(":["a"]})")).status();
+    EXPECT_REASON(status, Reason::kInvalidRequest);
+    EXPECT_EQ(request::GetErrorDetail(status).param, absl::StrCat("structured_outputs.", kind));
+  }
+  EXPECT_REASON(Chat(R"("use_beam_search":true)").status(), Reason::kInvalidRequest);
+  EXPECT_REASON(Chat(R"("guided_json":{"type":"object"},"response_format":{"type":"json_object"})").status(),
+                Reason::kInvalidRequest);
+}
+
+TEST(ForeignFieldsTest, EmptyOnesAndUnknownFieldsAreNothing) {
+  for (const char* fields :
+       {R"("guided_regex":"","guided_choice":[],"guided_json":{},"bad_words":[],"functions":[],"grammar":null)",
+        R"("function_call":"auto","use_beam_search":false,"structured_outputs":{})",
+        R"("guided_decoding_backend":"xgrammar","ignored":{"regex":"a+"})"}) {
+    const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kText);
+  }
+}
+
+}  // namespace
+}  // namespace hadal::http
