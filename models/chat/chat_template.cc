@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "models/chat/chat_styles.h"
+#include "models/chat/jinja_chat.h"
 #include "models/chat/prompt_builder.h"
+#include "models/chat/published_templates.h"
 #include "models/chat/style_detection.h"
 #include "models/concat.h"
 #include "models/status_macros.h"
@@ -98,7 +100,7 @@ std::string_view ChatStyleName(ChatStyle style) {
   for (const auto& known : kStyles) {
     if (known.style == style) return known.name;
   }
-  return "unknown";
+  return "jinja";
 }
 
 std::optional<ChatStyle> ChatStyleFromName(std::string_view name) {
@@ -121,6 +123,30 @@ std::string Prompt::Text() const {
 }
 
 absl::StatusOr<ChatTemplate> ChatTemplate::Detect(const tokenizer::Tokenizer& tokenizer, std::string_view family) {
+  const std::string& text = tokenizer.chat_template();
+  if (text.empty()) return BuiltIn(tokenizer, family);
+  const bool published = IsPublishedTemplate(text);
+  absl::StatusOr<ChatTemplate> made =
+      published ? BuiltIn(tokenizer, family)
+                : FromJinja(text, tokenizer.chat_template_file(), tokenizer.tool_chat_template(), tokenizer);
+  if (made.ok()) made->origin_ = published ? "its published template" : "the checkpoint's template";
+  return made;
+}
+
+absl::StatusOr<ChatTemplate> ChatTemplate::FromJinja(std::string_view source, std::string_view name,
+                                                     std::string_view tool_source,
+                                                     const tokenizer::Tokenizer& tokenizer) {
+  ChatTemplate out;
+  out.style_ = ChatStyle::kJinja;
+  HADAL_ASSIGN_OR_RETURN(out.jinja_, JinjaChat::Compile(source, name, tool_source, tokenizer));
+  const std::string_view parsed = tool_source.empty() ? source : tool_source;
+  if (out.jinja_->shows_tools()) out.tool_syntax_ = ToolSyntaxOfTemplate(parsed);
+  out.has_thinking_switch_ = out.jinja_->has_thinking_switch();
+  out.has_reasoning_ = tokenizer.TokenId(kThinkBegin).has_value() || parsed.find(kThinkEnd) != parsed.npos;
+  return out;
+}
+
+absl::StatusOr<ChatTemplate> ChatTemplate::BuiltIn(const tokenizer::Tokenizer& tokenizer, std::string_view family) {
   const std::optional<DetectedStyle> found = DetectStyle(tokenizer, family);
   if (!found) {
     return absl::NotFoundError(
@@ -175,6 +201,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const token
     case ChatStyle::kDeepSeekV2:
     case ChatStyle::kDeepSeekCoder:
     case ChatStyle::kLlama3:
+    case ChatStyle::kJinja:
       break;
   }
   if (style == ChatStyle::kDeepSeekV31 || style == ChatStyle::kDeepSeekV32 || style == ChatStyle::kDeepSeekV4) {
@@ -185,6 +212,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const token
 }
 
 absl::StatusOr<Prompt> ChatTemplate::Render(absl::Span<const ChatMessage> messages, const ChatOptions& options) const {
+  if (jinja_ != nullptr) return jinja_->Render(messages, options);
   HADAL_RETURN_IF_ERROR(CheckMessages(messages, options, style_, tool_syntax_ != ToolSyntax::kNone));
   const std::vector<ChatMessage> ordered = WithResultsInCallOrder(messages);
   const StyleInput input{.messages = ordered.empty() ? messages : absl::MakeConstSpan(ordered),
@@ -225,6 +253,8 @@ absl::StatusOr<Prompt> ChatTemplate::Render(absl::Span<const ChatMessage> messag
       break;
     case ChatStyle::kLlama3:
       status = RenderLlama3(input, &out);
+      break;
+    case ChatStyle::kJinja:
       break;
   }
   if (!status.ok()) return status;

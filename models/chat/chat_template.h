@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,8 @@
 #include "models/tokenizer/tokenizer.h"
 
 namespace hadal::chat {
+
+class JinjaChat;
 
 struct ChatToolCall {
   std::string id;
@@ -44,12 +47,17 @@ enum class ReasoningEffort { kDefault, kLow, kHigh, kMax };
 
 struct ChatOptions {
   bool thinking = true;  // asks for a reasoning part where the template knows both modes
+  // Whether somebody chose `thinking`: a Jinja template is told only then.
+  bool thinking_given = false;
   bool add_generation_prompt = true;
   ReasoningEffort reasoning_effort = ReasoningEffort::kDefault;
   std::vector<ChatTool> tools;
   // JSON schema that the answer is to follow, shown to the generations that have a place for it (V3.2, V4);
   // may be empty.
   std::string response_schema_json = {};
+  // JSON object of further variables for a Jinja template (chat_template_kwargs), whose texts are the client's; may be
+  // empty. The built-in styles have none.
+  std::string template_arguments_json = {};
 };
 
 // A rendered prompt: literals of the template (control) and text of the users, in order.
@@ -75,6 +83,7 @@ enum class ChatStyle {
   kDeepSeekCoder,
   kChatMl,
   kLlama3,
+  kJinja,  // the checkpoint's own template is run
 };
 std::string_view ChatStyleName(ChatStyle style);  // "deepseek-v3.1", ...
 std::optional<ChatStyle> ChatStyleFromName(std::string_view name);
@@ -84,10 +93,17 @@ std::string ChatStyleNames();
 // Renders messages to a prompt as one model generation expects it. Value type, immutable, thread-safe.
 class ChatTemplate {
  public:
-  // Chooses the style from the checkpoint's chat template. V3.2 and V4 bring none and are known by `family` (the name
-  // of the model family, "deepseek_v4"; may be empty); the last resort are the control tokens of the vocabulary.
-  // NotFound "no chat template for ..." when nothing is known; servers report it when a chat request comes.
+  // How the checkpoint is to be prompted. Its own Jinja template is run, unless its text is a published one that a
+  // built-in style renders. Without a template: V3.2 and V4 are known by `family` (the name of the model family,
+  // "deepseek_v4"; may be empty); the last resort are the control tokens of the vocabulary. InvalidArgument, with file
+  // and line, for a template that does not compile. NotFound "no chat template for ..." when nothing is known; servers
+  // report it when a chat request comes.
   static absl::StatusOr<ChatTemplate> Detect(const tokenizer::Tokenizer& tokenizer, std::string_view family = {});
+  // A built-in style alone, by what the template's text says, the family or the vocabulary.
+  static absl::StatusOr<ChatTemplate> BuiltIn(const tokenizer::Tokenizer& tokenizer, std::string_view family = {});
+  // Runs a Jinja template; `name` stands in errors, `tool_source` (may be empty) is taken for chats with tools.
+  static absl::StatusOr<ChatTemplate> FromJinja(std::string_view source, std::string_view name,
+                                                std::string_view tool_source, const tokenizer::Tokenizer& tokenizer);
   static absl::StatusOr<ChatTemplate> ForStyle(ChatStyle style, const tokenizer::Tokenizer& tokenizer);
 
   // InvalidArgument for an unknown role, a prefix message that is not last, tools where the style has no syntax for
@@ -95,14 +111,17 @@ class ChatTemplate {
   absl::StatusOr<Prompt> Render(absl::Span<const ChatMessage> messages, const ChatOptions& options) const;
 
   ChatStyle style() const { return style_; }
-  // What Detect went by: "the checkpoint's template", "the model family" or "the vocabulary"; "the caller"
-  // for ForStyle.
+  // What Detect went by: "the checkpoint's template", "its published template", "the model family" or "the
+  // vocabulary"; "the caller" for ForStyle and FromJinja.
   std::string_view origin() const { return origin_; }
   ToolSyntax tool_syntax() const { return tool_syntax_; }
   // Whether ChatOptions::thinking changes the prompt.
   bool has_thinking_switch() const { return has_thinking_switch_; }
   // Whether outputs may hold a reasoning part at all.
   bool has_reasoning() const { return has_reasoning_; }
+  // Other parsers of the output than those that the template and the vocabulary suggest.
+  void set_tool_syntax(ToolSyntax syntax) { tool_syntax_ = syntax; }
+  void set_has_reasoning(bool has_reasoning) { has_reasoning_ = has_reasoning; }
 
  private:
   ChatTemplate() = default;
@@ -117,7 +136,8 @@ class ChatTemplate {
   bool joins_results_ = false;     // R1: no line break between the results of tools
   bool has_thinking_switch_ = false;
   bool has_reasoning_ = false;
-  bool strips_reasoning_ = false;  // history turns lose everything up to </think>
+  bool strips_reasoning_ = false;           // history turns lose everything up to </think>
+  std::shared_ptr<const JinjaChat> jinja_;  // kJinja
 };
 
 // Ids of a rendered prompt: literals may become control tokens, user text never does. The prompt carries its own bos.

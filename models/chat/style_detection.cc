@@ -83,6 +83,15 @@ bool JoinsResults(std::string_view text) {
          !Has(text, "\n<｜tool▁output▁begin｜>");
 }
 
+ToolSyntax ToolSyntaxOfTemplate(std::string_view text) {
+  if (Has(text, "DSML")) return Has(text, "function_calls") ? ToolSyntax::kDsmlV32 : ToolSyntax::kDsmlV4;
+  if (Has(text, "<｜tool▁calls▁begin｜>"))
+    return Has(text, "```json") ? ToolSyntax::kDeepSeekV3 : ToolSyntax::kDeepSeekV31;
+  // Calls in XML, as Qwen3-Coder writes them inside the same marker, have no parser.
+  if (Has(text, "<tool_call>") && !Has(text, "<function=")) return ToolSyntax::kHermes;
+  return ToolSyntax::kNone;
+}
+
 std::string_view DefaultSystem(std::string_view text) {
   for (const std::string_view sentence :
        {"You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", "You are a helpful assistant."}) {

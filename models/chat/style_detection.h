@@ -21,6 +21,8 @@ bool OpensThink(std::string_view text);            // writes <think> without clo
 bool AnswersOpenAfterUser(std::string_view text);  // writes <｜Assistant｜> in one expression with the user's text
 // R1: writes the results of tools one after the other, without the line break of V3 and the distills.
 bool JoinsResults(std::string_view text);
+// How the template writes tool calls; kNone for what no parser here reads.
+ToolSyntax ToolSyntaxOfTemplate(std::string_view text);
 std::string_view DefaultSystem(std::string_view text);  // Qwen: what the template says when the client gives no system
 
 }  // namespace hadal::chat

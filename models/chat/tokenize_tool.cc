@@ -45,6 +45,7 @@ json Chat(const Tokenizer& tokenizer, const ordered_json& value) {
   }
   chat::ChatOptions options;
   options.thinking = value.value("thinking", true);
+  options.thinking_given = value.contains("thinking");
   options.add_generation_prompt = value.value("add_generation_prompt", true);
   if (Member(value, "effort") == "max") options.reasoning_effort = chat::ReasoningEffort::kMax;
   for (const auto& tool : value.value("tools", ordered_json::array())) {

@@ -198,8 +198,11 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const std::stri
   HADAL_ASSIGN_OR_RETURN(const std::string config, ReadOptional(dir + "/tokenizer_config.json"));
   HADAL_ASSIGN_OR_RETURN(const std::string generation, ReadOptional(dir + "/generation_config.json"));
   // Newer checkpoints keep the template in a file of its own.
-  HADAL_ASSIGN_OR_RETURN(const std::string chat_template, ReadOptional(dir + "/chat_template.jinja"));
-  absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = Build(tokenizer, config, generation, chat_template);
+  TemplateFiles templates;
+  HADAL_ASSIGN_OR_RETURN(templates.jinja, ReadOptional(dir + "/chat_template.jinja"));
+  HADAL_ASSIGN_OR_RETURN(templates.json, ReadOptional(dir + "/chat_template.json"));
+  HADAL_ASSIGN_OR_RETURN(templates.tool_use, ReadOptional(dir + "/additional_chat_templates/tool_use.jinja"));
+  absl::StatusOr<std::shared_ptr<const Tokenizer>> loaded = Build(tokenizer, config, generation, templates);
   if (!loaded.ok())
     return absl::Status(loaded.status().code(), models::Concat(dir, "/", std::string(loaded.status().message())));
   return loaded;
@@ -214,12 +217,17 @@ absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::FromJson(std::string
 absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Build(std::string_view tokenizer_json,
                                                                   std::string_view tokenizer_config_json,
                                                                   std::string_view generation_config_json,
-                                                                  std::string_view chat_template) {
+                                                                  const TemplateFiles& templates) {
   auto impl = std::make_unique<Impl>();
   HADAL_ASSIGN_OR_RETURN(impl->parts, ParseTokenizerJson(tokenizer_json));
   HADAL_RETURN_IF_ERROR(ParseTokenizerConfig(tokenizer_config_json, &impl->config));
   HADAL_RETURN_IF_ERROR(ParseGenerationConfig(generation_config_json, &impl->config));
-  if (!chat_template.empty()) impl->config.chat_template = chat_template;
+  HADAL_RETURN_IF_ERROR(ParseChatTemplateJson(templates.json, &impl->config));
+  if (!templates.jinja.empty()) {
+    impl->config.chat_template = templates.jinja;
+    impl->config.chat_template_file = "chat_template.jinja";
+  }
+  if (!templates.tool_use.empty()) impl->config.tool_chat_template = templates.tool_use;
   HADAL_RETURN_IF_ERROR(impl->Finish());
   return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
 }
@@ -290,6 +298,11 @@ const std::string& Tokenizer::bos_token() const { return impl_->config.bos_token
 const std::string& Tokenizer::eos_token() const { return impl_->config.eos_token; }
 const std::string& Tokenizer::chat_template() const { return impl_->config.chat_template; }
 size_t Tokenizer::max_bytes_per_token() const { return impl_->max_bytes_per_token; }
+const std::string& Tokenizer::chat_template_file() const { return impl_->config.chat_template_file; }
+const std::string& Tokenizer::tool_chat_template() const { return impl_->config.tool_chat_template; }
+const std::vector<std::pair<std::string, std::string>>& Tokenizer::special_tokens() const {
+  return impl_->config.special_tokens;
+}
 int64_t Tokenizer::model_max_length() const { return impl_->config.model_max_length; }
 
 }  // namespace hadal::tokenizer

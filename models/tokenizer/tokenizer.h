@@ -37,8 +37,9 @@ struct TextSegment {
 // Immutable and thread-safe after loading; shared by all streams of a model.
 class Tokenizer {
  public:
-  // Reads tokenizer.json (required), tokenizer_config.json, generation_config.json and chat_template.jinja (optional)
-  // of a checkpoint folder. Errors name the file, the key, what was expected and what was found.
+  // Reads tokenizer.json (required), tokenizer_config.json, generation_config.json, chat_template.jinja,
+  // chat_template.json and additional_chat_templates/tool_use.jinja (optional) of a checkpoint folder. Errors name the
+  // file, the key, what was expected and what was found.
   static absl::StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::string& dir);
 
   // The same from memory; empty config texts mean "no such file".
@@ -88,8 +89,15 @@ class Tokenizer {
   const std::vector<int32_t>& eos_ids() const;
   const std::string& bos_token() const;
   const std::string& eos_token() const;
-  // Jinja source from tokenizer_config.json (the one named "default" of a list); empty without one.
+  // Jinja source: chat_template.jinja, else chat_template.json, else tokenizer_config.json (the one named "default" of
+  // a list); empty without one.
   const std::string& chat_template() const;
+  // The file that it stood in, for messages.
+  const std::string& chat_template_file() const;
+  // The template for chats with tools, where the checkpoint has one of its own; empty otherwise.
+  const std::string& tool_chat_template() const;
+  // bos_token, eos_token, pad_token ... with their texts, as templates know them.
+  const std::vector<std::pair<std::string, std::string>>& special_tokens() const;
   // 0 when tokenizer_config.json has none (or one of the absurdly large placeholders).
   int64_t model_max_length() const;
 
@@ -101,11 +109,16 @@ class Tokenizer {
 
  private:
   struct Impl;
-  // `chat_template` replaces the one of the config unless it is empty.
+  // The templates of files of their own replace those of the config unless they are empty.
+  struct TemplateFiles {
+    std::string jinja;     // chat_template.jinja
+    std::string json;      // chat_template.json
+    std::string tool_use;  // additional_chat_templates/tool_use.jinja
+  };
   static absl::StatusOr<std::shared_ptr<const Tokenizer>> Build(std::string_view tokenizer_json,
                                                                 std::string_view tokenizer_config_json,
                                                                 std::string_view generation_config_json,
-                                                                std::string_view chat_template);
+                                                                const TemplateFiles& templates);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -23,8 +23,9 @@ absl::Status ReadTokenName(const JsonField& root, std::string_view key, std::str
   return absl::OkStatus();
 }
 
-// chat_template is a string, or a list of {name, template} of which "default" (or the only one) counts.
-absl::Status ReadChatTemplate(const JsonField& root, std::string* text) {
+// chat_template is a string, or a list of {name, template} of which "default" (or the first one) counts, and "tool_use"
+// for chats with tools.
+absl::Status ReadChatTemplate(const JsonField& root, std::string* text, std::string* tool_text) {
   HADAL_ASSIGN_OR_RETURN(const JsonField field, root.Get("chat_template"));
   if (field.IsNull()) return absl::OkStatus();
   if (!field.IsArray()) {
@@ -38,6 +39,7 @@ absl::Status ReadChatTemplate(const JsonField& root, std::string* text) {
     HADAL_ASSIGN_OR_RETURN(const std::string_view name, entry.StringAt("name"));
     HADAL_ASSIGN_OR_RETURN(const std::string_view body, entry.StringAt("template"));
     if (name == "default" || text->empty()) *text = body;
+    if (name == "tool_use") *tool_text = body;
   }
   return absl::OkStatus();
 }
@@ -72,7 +74,12 @@ absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config
   const JsonField root = document->root();
   HADAL_RETURN_IF_ERROR(ReadTokenName(root, "bos_token", &config->bos_token));
   HADAL_RETURN_IF_ERROR(ReadTokenName(root, "eos_token", &config->eos_token));
-  HADAL_RETURN_IF_ERROR(ReadChatTemplate(root, &config->chat_template));
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    std::string token;
+    HADAL_RETURN_IF_ERROR(ReadTokenName(root, key, &token));
+    if (!token.empty()) config->special_tokens.emplace_back(key, std::move(token));
+  }
+  HADAL_RETURN_IF_ERROR(ReadChatTemplate(root, &config->chat_template, &config->tool_chat_template));
   HADAL_ASSIGN_OR_RETURN(const JsonField add_bos, root.Get("add_bos_token"));
   config->add_bos_token_given = !add_bos.IsNull();
   HADAL_ASSIGN_OR_RETURN(config->add_bos_token, root.BoolOr("add_bos_token", false));
@@ -86,6 +93,17 @@ absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config
   if (const absl::StatusOr<int64_t> value = length.Integer(); value.ok() && *value > 0 && *value <= int64_t{1} << 40) {
     config->model_max_length = *value;
   }
+  return absl::OkStatus();
+}
+
+absl::Status ParseChatTemplateJson(std::string_view json, TokenizerConfig* config) {
+  if (json.empty()) return absl::OkStatus();
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<json::JsonDocument> document, Parse(json, "chat_template.json"));
+  std::string text;
+  HADAL_RETURN_IF_ERROR(ReadChatTemplate(document->root(), &text, &config->tool_chat_template));
+  if (text.empty()) return absl::OkStatus();
+  config->chat_template = std::move(text);
+  config->chat_template_file = "chat_template.json";
   return absl::OkStatus();
 }
 

@@ -37,6 +37,10 @@ struct TokenizerConfig {
   std::string unk_token;
   std::string tokenizer_class;
   std::string chat_template;
+  std::string chat_template_file = "tokenizer_config.json";  // where it stood
+  std::string tool_chat_template;                            // the one named "tool_use" of a list
+  // bos_token, eos_token, pad_token ... as templates know them, those that are there.
+  std::vector<std::pair<std::string, std::string>> special_tokens;
   bool add_bos_token = false;
   bool add_eos_token = false;
   bool add_bos_token_given = false;
@@ -49,6 +53,8 @@ struct TokenizerConfig {
 inline constexpr size_t kMaxTokenizerJsonBytes = size_t{256} << 20;
 absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json);
 absl::Status ParseTokenizerConfig(std::string_view json, TokenizerConfig* config);
+// chat_template.json: an object with "chat_template", in the forms of the config's.
+absl::Status ParseChatTemplateJson(std::string_view json, TokenizerConfig* config);
 absl::Status ParseGenerationConfig(std::string_view json, TokenizerConfig* config);
 
 // The parts of tokenizer.json, by key. `root` is the whole document.

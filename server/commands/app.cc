@@ -125,6 +125,7 @@ void App::CreateService() {
   service.admission = admission_.get();
   service.models = &models_;
   service.clock = base::Clock::Real();
+  service.parse_special_tokens = config_.front.parse_special_tokens;
   service.worker_threads = ServiceThreads();
   service.load = [this] { return MakeLoad(Sources()); };
   service.metrics = &metrics_;

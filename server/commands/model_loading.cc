@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/model_loading.h"
 
+#include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -19,30 +21,74 @@
 namespace hadal::commands {
 namespace {
 
-// The style that chats are rendered in, and in the log by what it was chosen.
-absl::Status ChooseChatTemplate(const std::string& wanted, service::ServedModel* served) {
-  using chat::ChatTemplate;
-  if (wanted == "auto") {
-    served->chat_template = ChatTemplate::Detect(*served->tokenizer, served->info.family);
-  } else {
-    const std::optional<chat::ChatStyle> style = chat::ChatStyleFromName(wanted);
-    if (!style.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", chat::ChatStyleNames()));
-    }
-    served->chat_template = ChatTemplate::ForStyle(*style, *served->tokenizer);
+constexpr int64_t kMaxTemplateFileBytes = 1 << 20;
+
+absl::StatusOr<std::string> ReadTemplateFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxTemplateFileBytes + 1, '\0');
+  if (!file.read(text.data(), kMaxTemplateFileBytes + 1) && file.gcount() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("--chat-template: cannot read '", path, "', or it is empty"));
   }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
+}
+
+absl::StatusOr<chat::ChatTemplate> MakeChatTemplate(const std::string& wanted, const service::ServedModel& served) {
+  using chat::ChatTemplate;
+  if (wanted == "auto") return ChatTemplate::Detect(*served.tokenizer, served.info.family);
+  if (std::string_view(wanted).ends_with(".jinja")) {
+    const absl::StatusOr<std::string> text = ReadTemplateFile(wanted);
+    if (!text.ok()) return text.status();
+    return ChatTemplate::FromJinja(*text, wanted, {}, *served.tokenizer);
+  }
+  const std::optional<chat::ChatStyle> style = chat::ChatStyleFromName(wanted);
+  if (style.has_value()) return ChatTemplate::ForStyle(*style, *served.tokenizer);
+  return absl::InvalidArgumentError(
+      absl::StrCat("--chat-template is '", wanted, "'; expected auto, ", chat::ChatStyleNames(), " or a file *.jinja"));
+}
+
+constexpr std::pair<std::string_view, chat::ToolSyntax> kToolParsers[] = {
+    {"none", chat::ToolSyntax::kNone},
+    {"deepseek-v3", chat::ToolSyntax::kDeepSeekV3},
+    {"deepseek-v3.1", chat::ToolSyntax::kDeepSeekV31},
+    {"deepseek-v3.2", chat::ToolSyntax::kDsmlV32},
+    {"deepseek-v4", chat::ToolSyntax::kDsmlV4},
+    {"hermes", chat::ToolSyntax::kHermes}};
+
+std::string_view ToolParserName(chat::ToolSyntax syntax) {
+  for (const auto& [name, known] : kToolParsers) {
+    if (known == syntax) return name;
+  }
+  return "none";
+}
+
+// How chats become prompts and outputs become tool calls; in the log by what both were chosen. A template that does not
+// compile ends the start, a checkpoint without one serves plain completions.
+absl::Status ChooseChatTemplate(const ModelOptions& options, const std::string& dir, service::ServedModel* served) {
+  served->chat_template = MakeChatTemplate(options.chat_template, *served);
   if (!served->chat_template.ok()) {
-    base::Log(base::LogLevel::kWarn, "loader",
-              absl::StrCat(served->name, ": ", served->chat_template.status().message()));
+    const absl::Status& status = served->chat_template.status();
+    if (status.code() == absl::StatusCode::kInvalidArgument) {
+      const bool own = options.chat_template == "auto";
+      return absl::InvalidArgumentError(
+          own ? absl::StrCat(dir, "/", status.message(), "; --chat-template can name a style or another file")
+              : std::string(status.message()));
+    }
+    base::Log(base::LogLevel::kWarn, "loader", absl::StrCat(served->name, ": ", status.message()));
     return absl::OkStatus();
   }
-  const bool guessed = served->chat_template->origin() == "the vocabulary";
+  chat::ChatTemplate& chosen = *served->chat_template;
+  for (const auto& [name, syntax] : kToolParsers) {
+    if (options.tool_parser == name) chosen.set_tool_syntax(syntax);
+  }
+  if (options.reasoning_parser != "auto") chosen.set_has_reasoning(options.reasoning_parser == "think");
+  const bool guessed = chosen.origin() == "the vocabulary";
   base::Log(guessed ? base::LogLevel::kWarn : base::LogLevel::kInfo, "loader",
-            absl::StrCat(served->name, ": chats are rendered as ",
-                         base::View(chat::ChatStyleName(served->chat_template->style())), ", by ",
-                         base::View(served->chat_template->origin()),
-                         guessed ? ", for lack of a template; --chat-template overrides this" : ""));
+            absl::StrCat(served->name, ": chats are rendered as ", base::View(chat::ChatStyleName(chosen.style())),
+                         ", by ", base::View(chosen.origin()),
+                         guessed ? ", for lack of a template; --chat-template overrides this" : "", "; tool parser ",
+                         base::View(ToolParserName(chosen.tool_syntax())), ", reasoning parser ",
+                         chosen.has_reasoning() ? "think" : "none"));
   return absl::OkStatus();
 }
 
@@ -81,7 +127,7 @@ absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
   served->name = flag.name;
   served->info = info;
   served->tokenizer = tokenizer;
-  if (absl::Status status = ChooseChatTemplate(config.model.chat_template, served.get()); !status.ok()) return status;
+  if (absl::Status status = ChooseChatTemplate(config.model, flag.dir, served.get()); !status.ok()) return status;
   absl::StatusOr<service::GenerationDefaults> defaults = ReadGenerationDefaults(flag.dir);
   if (!defaults.ok()) return defaults.status();
   served->defaults = *defaults;

@@ -25,7 +25,9 @@ struct ModelOptions {
   std::vector<ModelFlag> models;                 // empty: the demo model
   models::LoadOptions load;                      // of each; `dir` and `name` are the model's
   std::optional<absl::Duration> null_step_time;  // set: models compute nothing, and a step takes so long
-  std::string chat_template = "auto";            // auto, or the name of a style that every model is served with
+  std::string chat_template = "auto";            // auto, a style, or a .jinja file that every model is served with
+  std::string tool_parser = "auto";              // auto, none, or how the outputs of every model hold tool calls
+  std::string reasoning_parser = "auto";         // auto, none or think: whether outputs hold a reasoning part
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
 
   // False when config.json is enough.
@@ -51,7 +53,13 @@ struct ModelOptions {
                 .default_text = "auto",
                 .set = [this](const std::string& text) { return SetLoadFormat(text); }});
     flags->AddText("chat-template", &chat_template,
-                   "auto (the checkpoint's generation) or a style to render chats with, such as deepseek-v3.1");
+                   "auto (the checkpoint's own template), a FILE.jinja, or a built-in style such as deepseek-v3.1");
+    flags->AddChoice("tool-parser", &tool_parser,
+                     {"auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "deepseek-v4", "hermes"},
+                     "how outputs hold tool calls: auto (as the chat template writes them), none, deepseek-v3, "
+                     "deepseek-v3.1, deepseek-v3.2, deepseek-v4, hermes");
+    flags->AddChoice("reasoning-parser", &reasoning_parser, {"auto", "none", "think"},
+                     "the reasoning part of outputs: auto (by template and vocabulary), none, think");
     flags->AddSwitch("batch-invariant", &load.batch_invariant,
                      "latent attention in one form, so that a row is the same to the last bit in every batch (CPU)");
     flags->AddEnum("weights", &load.weights, {{"map", models::FileAccess::kMap}, {"copy", models::FileAccess::kCopy}},

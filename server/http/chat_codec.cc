@@ -136,7 +136,9 @@ absl::Status ReadThinking(const element& value, std::optional<bool>* thinking) {
   return absl::OkStatus();
 }
 
-absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* thinking) {
+}  // namespace
+
+absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* thinking, std::string* json) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("chat_template_kwargs", "an object", value);
   for (const auto field : object) {
@@ -146,8 +148,11 @@ absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* th
       return status;
     *thinking = wanted;
   }
+  *json = simdjson::minify(object);
   return absl::OkStatus();
 }
+
+namespace {
 
 // {"type": "function", "function": {"name": ...}}
 absl::Status ReadNamedTool(const element& value, service::ChatCall* call) {
@@ -254,7 +259,8 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     if (name == "logprobs") return ReadBool(value, name, &logprobs);
     if (name == "top_logprobs") return ReadInt(value, name, &chat.call.options.top_logprobs);
     if (name == "thinking") return ReadThinking(value, &chat.call.thinking);
-    if (name == "chat_template_kwargs") return ReadTemplateArguments(value, &chat.call.thinking);
+    if (name == "chat_template_kwargs")
+      return ReadTemplateArguments(value, &chat.call.thinking, &chat.call.template_arguments_json);
     if (name == "reasoning_effort") {
       std::string effort;
       absl::Status status = ReadString(value, name, &effort);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,5 +26,8 @@ absl::Status ReadMessages(const simdjson::dom::element& value, std::vector<chat:
 // `strict` gets a flag for each tool; null when nobody asks.
 absl::Status ReadTools(const simdjson::dom::element& value, std::vector<chat::ChatTool>* out,
                        std::vector<bool>* strict = nullptr);
+// "chat_template_kwargs": `json` is the object for the template, `thinking` what it says of that.
+absl::Status ReadTemplateArguments(const simdjson::dom::element& value, std::optional<bool>* thinking,
+                                   std::string* json);
 
 }  // namespace hadal::http

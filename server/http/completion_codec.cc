@@ -128,11 +128,9 @@ absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth
     if (name == "add_special_tokens") return ReadBool(value, name, &tokenize.add_special_tokens);
     if (name == "add_generation_prompt") return ReadBool(value, name, &tokenize.add_generation_prompt);
     if (name == "return_token_strs") return ReadBool(value, name, &tokenize.return_token_strs);
+    if (name == "parse_special_tokens") return ReadBool(value, name, &tokenize.parse_special_tokens);
     if (name == "chat_template_kwargs") {
-      simdjson::dom::object object;
-      if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(name, "an object", value);
-      bool thinking = false;
-      if (object["thinking"].get_bool().get(thinking) == simdjson::SUCCESS) tokenize.thinking = thinking;
+      return ReadTemplateArguments(value, &tokenize.thinking, &tokenize.template_arguments_json);
     }
     return absl::OkStatus();
   });

@@ -36,6 +36,8 @@ struct TokenizeBody {
   bool add_generation_prompt = true;
   bool return_token_strs = false;
   std::optional<bool> thinking;
+  std::string template_arguments_json;
+  std::optional<bool> parse_special_tokens;
 };
 // {"prompt": "..."} or {"messages": [...]}.
 absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth);

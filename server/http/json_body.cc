@@ -77,6 +77,10 @@ absl::Status ReadBool(const element& value, std::string_view path, bool* out) {
   return absl::OkStatus();
 }
 
+absl::Status ReadBool(const element& value, std::string_view path, std::optional<bool>* out) {
+  return ReadBool(value, path, &out->emplace());
+}
+
 absl::Status ReadInt(const element& value, std::string_view path, int32_t* out) {
   int64_t integer = 0;
   if (value.get_int64().get(integer) != simdjson::SUCCESS) {

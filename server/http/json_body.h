@@ -23,6 +23,7 @@ namespace hadal::http {
 absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::string* out);
 absl::Status ReadString(const simdjson::dom::element& value, std::string_view path, std::optional<std::string>* out);
 absl::Status ReadBool(const simdjson::dom::element& value, std::string_view path, bool* out);
+absl::Status ReadBool(const simdjson::dom::element& value, std::string_view path, std::optional<bool>* out);
 absl::Status ReadInt(const simdjson::dom::element& value, std::string_view path, int32_t* out);
 absl::Status ReadInt(const simdjson::dom::element& value, std::string_view path, std::optional<int32_t>* out);
 absl::Status ReadFloat(const simdjson::dom::element& value, std::string_view path, std::optional<float>* out);

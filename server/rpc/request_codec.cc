@@ -171,6 +171,7 @@ absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& 
   DecodeCommon(message, &call.options);
   call.options.prompt_logprobs = message.echo_logprobs();
   if (message.has_suffix()) call.suffix = message.suffix();
+  if (message.has_parse_special_tokens()) call.parse_special_tokens = message.parse_special_tokens();
   switch (message.prompt_case()) {
     case v1::GenerateRequest::kText:
       call.prompt = message.text();
@@ -192,6 +193,7 @@ service::TokenizeCall DecodeTokenize(const v1::TokenizeRequest& message) {
   for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
   if (message.has_add_special_tokens()) call.add_special_tokens = message.add_special_tokens();
   if (message.has_thinking()) call.thinking = message.thinking();
+  if (message.has_parse_special_tokens()) call.parse_special_tokens = message.parse_special_tokens();
   return call;
 }
 

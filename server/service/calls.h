@@ -80,13 +80,15 @@ struct ChatCall {
   bool parallel_tool_calls = true;  // false: a call that is forced or strict comes alone
   std::optional<bool> thinking;     // left out: the alias's, else the template's own
   chat::ReasoningEffort reasoning_effort = chat::ReasoningEffort::kDefault;
+  std::string template_arguments_json;  // chat_template_kwargs: an object, for templates in Jinja; may be empty
 };
 
 struct GenerateCall {
   CallOptions options;
   std::variant<std::string, std::vector<int32_t>> prompt;  // text, or token ids used as they are
   std::optional<std::string> suffix;                       // fill in the middle; only with a text prompt
-  bool parse_special_tokens = false;                       // literal control tokens in the text become control tokens
+  // Control tokens written in the text become control tokens; left out: the server's default.
+  std::optional<bool> parse_special_tokens;
 };
 
 // Reads the API's effort into `call`: "none" turns thinking off, the others are low (minimal, low), high (medium, high)

@@ -16,6 +16,7 @@ struct FrontOptions {
   std::string host = "127.0.0.1";        // address to listen on
   int64_t max_body_bytes = 16 << 20;     // of a request; HTTP answers 413, gRPC RESOURCE_EXHAUSTED
   int64_t max_body_bytes_in_flight = 0;  // of all requests together; 0: 16 times max_body_bytes
+  bool parse_special_tokens = true;      // control tokens written in plain prompts; a request can say otherwise
   request::StreamOptions stream;
 
   // The limit that 0 stands for, too.
@@ -36,6 +37,8 @@ struct FrontOptions {
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddText("host", &host, "address to listen on");
+    flags->AddBool("parse-special-tokens", &parse_special_tokens,
+                   "take control tokens written in a plain prompt as control tokens, where the request does not say");
     flags->AddBytes("max-body", &max_body_bytes, "maximum size of a request body");
     flags->AddBytes("max-body-bytes-in-flight", &max_body_bytes_in_flight,
                     "memory for request bodies that are arriving or wait to be parsed", "16 times --max-body");

@@ -41,17 +41,19 @@ absl::StatusOr<std::vector<int32_t>> EncodeChat(const ServedModel& model, const 
   return ids;
 }
 
-absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const GenerateCall& call) {
+absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const GenerateCall& call,
+                                                bool parse_special_tokens) {
   const std::string& text = std::get<std::string>(call.prompt);
   const size_t max_tokens = static_cast<size_t>(model.info.max_model_len);
   const std::string_view param = call.suffix.has_value() ? "suffix" : "prompt";
   const size_t bytes = text.size() + (call.suffix.has_value() ? call.suffix->size() : 0);
   if (absl::Status status = CheckTextFits(model, bytes, param); !status.ok()) return status;
   absl::StatusOr<std::vector<int32_t>> ids =
-      call.suffix.has_value() ? chat::EncodeFim(*model.tokenizer, text, *call.suffix, max_tokens)
-                              : model.tokenizer->Encode(text, {.add_special_tokens = true,
-                                                               .allow_added_tokens = call.parse_special_tokens,
-                                                               .max_tokens = max_tokens});
+      call.suffix.has_value()
+          ? chat::EncodeFim(*model.tokenizer, text, *call.suffix, max_tokens)
+          : model.tokenizer->Encode(
+                text,
+                {.add_special_tokens = true, .allow_added_tokens = parse_special_tokens, .max_tokens = max_tokens});
   if (!ids.ok()) return AsInvalid(ids.status(), model, param);
   return ids;
 }
@@ -67,6 +69,13 @@ absl::Status CheckTokenizable(const ServedModel& model, size_t text_bytes, std::
                    param);
 }
 
+chat::ChatOptions OptionsOf(std::optional<bool> thinking) {
+  chat::ChatOptions options;
+  options.thinking_given = thinking.has_value();
+  options.thinking = thinking.value_or(options.thinking);
+  return options;
+}
+
 absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<const chat::ChatMessage> messages,
                                         const chat::ChatOptions& options) {
   if (!model.chat_template.ok()) {
@@ -77,8 +86,9 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
   }
   if (!options.tools.empty() && model.chat_template->tool_syntax() == chat::ToolSyntax::kNone) {
     return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the model \"", model.name, "\" has no tools: its chat template ",
-                                  base::View(chat::ChatStyleName(model.chat_template->style())), " knows none"),
+                     absl::StrCat("the model \"", model.name, "\" has no tools: its chat template (",
+                                  base::View(chat::ChatStyleName(model.chat_template->style())),
+                                  ") knows none, or writes calls in a form that no tool parser reads"),
                      "tools");
   }
   absl::StatusOr<chat::Prompt> prompt = model.chat_template->Render(messages, options);
@@ -121,8 +131,8 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
   if (!entry.ok()) return entry.status();
   const ServedModel& model = *entry->model;
 
-  chat::ChatOptions options;
-  options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
+  chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
+  options.template_arguments_json = std::move(call.template_arguments_json);
   options.reasoning_effort = call.reasoning_effort;
   options.tools = call.tools;
   options.response_schema_json = call.options.response_format.schema_json;
@@ -165,7 +175,8 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateC
   if (auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) {
     prepared->prompt = std::move(*ids);
   } else {
-    absl::StatusOr<std::vector<int32_t>> encoded = EncodeText(model, call);
+    absl::StatusOr<std::vector<int32_t>> encoded =
+        EncodeText(model, call, call.parse_special_tokens.value_or(options_.parse_special_tokens));
     if (!encoded.ok()) return encoded.status();
     prepared->prompt = *std::move(encoded);
   }
@@ -228,15 +239,17 @@ absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& cal
   absl::StatusOr<std::vector<int32_t>> ids;
   if (call.messages.empty()) {
     if (absl::Status status = CheckTokenizable(model, call.text.size(), "prompt"); !status.ok()) return status;
-    ids = model.tokenizer->Encode(call.text, {.add_special_tokens = call.add_special_tokens});
+    ids = model.tokenizer->Encode(
+        call.text, {.add_special_tokens = call.add_special_tokens,
+                    .allow_added_tokens = call.parse_special_tokens.value_or(options_.parse_special_tokens)});
     if (!ids.ok()) return AsInvalid(ids.status(), model, "prompt");
   } else {
     ChatCall chat;
     chat.messages = call.messages;
     chat.tools = call.tools;
     if (absl::Status status = Validate(chat); !status.ok()) return status;
-    chat::ChatOptions options;
-    options.thinking = call.thinking.value_or(entry->thinking.value_or(options.thinking));
+    chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
+    options.template_arguments_json = call.template_arguments_json;
     options.add_generation_prompt = call.add_generation_prompt;
     options.tools = call.tools;
     absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);

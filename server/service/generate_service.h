@@ -39,6 +39,8 @@ struct TokenizeCall {
   bool add_special_tokens = true;
   bool add_generation_prompt = true;
   std::optional<bool> thinking;
+  std::string template_arguments_json;       // as ChatCall's
+  std::optional<bool> parse_special_tokens;  // as GenerateCall's
 };
 
 struct TokenizeResult {
@@ -71,6 +73,7 @@ class GenerateService {
     admission::AdmissionController* admission = nullptr;
     const ModelTable* models = nullptr;
     base::Clock* clock = nullptr;
+    bool parse_special_tokens = true;  // control tokens written in plain prompts, where the call does not say
     int worker_threads = 2;
     size_t max_worker_jobs = 4096;
     int32_t stream_capacity_tokens = 1024;    // unread tokens of one call before the engine pauses it

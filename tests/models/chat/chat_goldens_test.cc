@@ -52,7 +52,7 @@ TEST(ChatGoldensTest, RendersAsThePublishedTemplates) {
     const std::string name = golden.at("template"), chat = golden.at("chat");
     const auto& [text, style] = PublishedTraits().at(name);
     const auto tokenizer = WithTemplate(text);
-    const auto chat_template = *ChatTemplate::Detect(*tokenizer);
+    const auto chat_template = *ChatTemplate::BuiltIn(*tokenizer);
     ASSERT_EQ(chat_template.style(), style) << name;
     ChatOptions options;
     options.thinking = golden.at("thinking");
@@ -76,7 +76,7 @@ TEST(ChatGoldensTest, RendersAsTheEncodersOfV32AndV4) {
   ASSERT_GT(data.at("goldens").size(), 200u);
   for (const auto& golden : data.at("goldens")) {
     const std::string chat = golden.at("chat"), version = golden.at("version");
-    const auto chat_template = *ChatTemplate::Detect(*tokenizer, "deepseek_" + version);
+    const auto chat_template = *ChatTemplate::BuiltIn(*tokenizer, "deepseek_" + version);
     ChatOptions options;
     options.thinking = golden.at("thinking");
     if (golden.at("tools")) options.tools = tools;
@@ -99,7 +99,7 @@ TEST(ChatGoldensTest, RendersAsTheEncodersOfV32AndV4) {
 TEST(ChatGoldensTest, RendersTheWorkedExamplesOfV32AndV4) {
   const auto tokenizer = WithTemplate("");
   const auto render = [&](const char* family, const std::vector<ChatMessage>& messages, ChatOptions options) {
-    const std::string text = ChatTemplate::Detect(*tokenizer, family)->Render(messages, options)->Text();
+    const std::string text = ChatTemplate::BuiltIn(*tokenizer, family)->Render(messages, options)->Text();
     const size_t begin = text.find("<｜User｜>");
     return options.tools.empty() ? text : text.substr(begin);
   };
@@ -172,14 +172,14 @@ TEST(ChatGoldensTest, ContinuesAPrefixInEveryStyle) {
 
 TEST(ChatGoldensTest, KnowsV32AndV4WithoutATemplate) {
   const auto tokenizer = WithTemplate("");
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer, "deepseek_v32")->style(), ChatStyle::kDeepSeekV32);
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer, "deepseek_v4")->style(), ChatStyle::kDeepSeekV4);
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer, "deepseek_v4")->origin(), "the model family");
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer, "deepseek_v3")->origin(), "the vocabulary");
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer, "deepseek_v32")->style(), ChatStyle::kDeepSeekV32);
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer, "deepseek_v4")->style(), ChatStyle::kDeepSeekV4);
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer, "deepseek_v4")->origin(), "the model family");
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer, "deepseek_v3")->origin(), "the vocabulary");
   // V3.2-Exp has the family of V3.2 and the template of V3.1.
   const auto exp = WithTemplate(PublishedTraits().at("v31").first);
-  EXPECT_EQ(ChatTemplate::Detect(*exp, "deepseek_v32")->style(), ChatStyle::kDeepSeekV31);
-  EXPECT_EQ(ChatTemplate::Detect(*exp, "deepseek_v32")->origin(), "the checkpoint's template");
+  EXPECT_EQ(ChatTemplate::BuiltIn(*exp, "deepseek_v32")->style(), ChatStyle::kDeepSeekV31);
+  EXPECT_EQ(ChatTemplate::BuiltIn(*exp, "deepseek_v32")->origin(), "the checkpoint's template");
 }
 
 // A prompt shows no ids, so that results must stand in the order of their calls.

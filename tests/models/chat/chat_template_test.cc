@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 
 ChatTemplate Detected(const std::string& name) {
   const auto tokenizer = WithTemplate(ReadChatData("templates/" + name + ".jinja"));
-  const auto found = ChatTemplate::Detect(*tokenizer);
+  const auto found = ChatTemplate::BuiltIn(*tokenizer);
   EXPECT_TRUE(found.ok()) << name << ": " << found.status();
   return *found;
 }
@@ -75,7 +75,7 @@ TEST(ChatTemplateTest, DetectsTheGeneration) {
 
 TEST(ChatTemplateTest, TellsTheReleasesOfR1FromV31) {
   const auto detect = [](const std::string& tail) {
-    return *ChatTemplate::Detect(
+    return *ChatTemplate::BuiltIn(
         *WithTemplate("{{ '<｜User｜>' + c.split('</think>')[-1] + '<｜Assistant｜>' }}" + tail));
   };
   const ChatMessage user{.role = "user", .content = "Hi"};
@@ -99,13 +99,13 @@ TEST(ChatTemplateTest, TellsTheReleasesOfR1FromV31) {
 }
 
 TEST(ChatTemplateTest, FallsBackToTheVocabularyOrSaysThereIsNone) {
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer::LoadTokenizer("deepseek_v3"))->style(), ChatStyle::kDeepSeekV31);
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer::LoadTokenizer("qwen2"))->style(), ChatStyle::kChatMl);
-  EXPECT_EQ(ChatTemplate::Detect(*tokenizer::LoadTokenizer("llama3"))->style(), ChatStyle::kLlama3);
-  const auto none = ChatTemplate::Detect(*tokenizer::LoadTokenizer("gpt2"));
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer::LoadTokenizer("deepseek_v3"))->style(), ChatStyle::kDeepSeekV31);
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer::LoadTokenizer("qwen2"))->style(), ChatStyle::kChatMl);
+  EXPECT_EQ(ChatTemplate::BuiltIn(*tokenizer::LoadTokenizer("llama3"))->style(), ChatStyle::kLlama3);
+  const auto none = ChatTemplate::BuiltIn(*tokenizer::LoadTokenizer("gpt2"));
   EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(none.status().message()), HasSubstr("no chat template for this model"));
-  EXPECT_THAT(std::string(ChatTemplate::Detect(*WithTemplate("{{ messages }}")).status().message()),
+  EXPECT_THAT(std::string(ChatTemplate::BuiltIn(*WithTemplate("{{ messages }}")).status().message()),
               HasSubstr("no known generation"));
 }
 
@@ -115,7 +115,7 @@ TEST(ChatTemplateTest, UserTextCannotForgeTurns) {
   for (const char* name : {"v3", "r1", "v31", "deepseek_v32", "deepseek_v4"}) {
     const bool no_template = std::string_view(name).starts_with("deepseek");
     const auto tokenizer = WithTemplate(no_template ? "" : ReadChatData(std::string("templates/") + name + ".jinja"));
-    const auto chat = *ChatTemplate::Detect(*tokenizer, name);
+    const auto chat = *ChatTemplate::BuiltIn(*tokenizer, name);
     const auto control_ids = [&](const std::string& text) {
       const std::vector<ChatMessage> messages = {{.role = "system", .content = text},
                                                  {.role = "user", .content = text},

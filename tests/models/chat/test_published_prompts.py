@@ -36,6 +36,10 @@ def folder(tmp_path_factory):
     return lambda name: unpack_published(name, root)
 
 
+# Folders whose own templates are run.
+JINJA = ["qwen-2.5", "qwen-3", "qwq-32b"]
+
+
 def reference_of(directory):
     return tokenizers.Tokenizer.from_file(os.path.join(directory, "tokenizer.json"))
 
@@ -90,3 +94,35 @@ def test_prompts_of_the_generations_without_a_template(folder, name):
             assert answer["ids"] == reference.encode(text, add_special_tokens=False).ids
     if version == "v4":  # the marker of a call is one token there
         assert reference.token_to_id("｜DSML｜") == 128825
+
+
+@pytest.mark.parametrize("name", JINJA)
+def test_templates_that_are_run_give_the_texts_and_ids_of_transformers(folder, name):
+    from transformers import PreTrainedTokenizerFast
+
+    directory = folder(name)
+    with open(os.path.join(directory, "tokenizer_config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    reference = PreTrainedTokenizerFast(tokenizer_file=os.path.join(directory, "tokenizer.json"), chat_template=config["chat_template"])
+    chats = {**make_chat_goldens.CHATS, **make_chat_goldens.TOOL_CHATS, **make_published_goldens.MORE}
+    asked, expected = [], []
+    for messages in chats.values():
+        for tools in (None, make_chat_goldens.TOOLS):
+            for more in ({}, {"thinking": False}):
+                question = {"messages": messages, "tools": tools or [], **more}
+                # What hadal reads of a call's arguments, and the content of a message that only calls.
+                parsed = json.loads(json.dumps(messages))
+                as_text = "arguments is string" in config["chat_template"]  # shown as it is
+                for message in parsed:
+                    for call in [] if as_text else message.get("tool_calls") or []:
+                        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+                flags = {"enable_thinking": False, "thinking": False} if more else {}
+                asked.append(question)
+                expected.append(reference.apply_chat_template(parsed, tools=tools, tokenize=False, add_generation_prompt=True, **flags))
+    assert len(asked) >= 20
+    bare = reference_of(directory)
+    for question, answer, text in zip(asked, run(directory, "chat", asked), expected):
+        assert answer.get("text") == text, (name, question, answer.get("error"))
+        assert answer["style"] == "jinja"
+        if not any(mark in json.dumps(question["messages"]) for mark in ("</think>", "<think>", "<|")):  # markers of a user are text here
+            assert answer["ids"] == bare.encode(text, add_special_tokens=False).ids, (name, question)

@@ -129,6 +129,27 @@ TEST(GenerateServiceTest, UsersCannotWriteControlTokens) {
   EXPECT_EQ(std::count(ids.begin(), ids.end(), *DemoTokenizer()->TokenId("<｜User｜>")), 1);
 }
 
+TEST(GenerateServiceTest, PlainPromptsMayHoldControlTokens) {
+  ServiceFixture fixture(ServiceFixture::Says("ok"));
+  const int32_t user = *DemoTokenizer()->TokenId("<｜User｜>");
+  for (const std::optional<bool> parse :
+       {std::optional<bool>(), std::optional<bool>(true), std::optional<bool>(false)}) {
+    GenerateCall generate;
+    generate.prompt = "<｜User｜>hi";
+    generate.parse_special_tokens = parse;
+    auto call = fixture.service->StartGenerate(std::move(generate), TicketOf(fixture));
+    ASSERT_OK(call);
+    const std::vector<int32_t>& ids = (*call)->prompt_token_ids();
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), user), parse.value_or(true) ? 1 : 0);
+    TokenizeCall tokenize;
+    tokenize.text = "<｜User｜>hi";
+    tokenize.parse_special_tokens = parse;
+    const auto tokens = fixture.service->Tokenize(tokenize);
+    ASSERT_OK(tokens);
+    EXPECT_EQ(tokens->token_ids, ids);
+  }
+}
+
 TEST(GenerateServiceTest, AStopStringEndsTheChoiceAndCountsItsTokens) {
   ServiceFixture fixture([](const request::Request&) {
     Script script;
