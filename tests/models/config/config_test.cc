@@ -227,7 +227,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadField{kTinyLlamaConfig, R"("hidden_size": 8)", R"("hidden_size": -8)", "found -8"},
         BadField{kTinyLlamaConfig, R"("hidden_size": 8)", R"("hidden_size": 18446744073709551615)",
                  "found 18446744073709551615"},
-        BadField{kTinyLlamaConfig, R"("hidden_size": 8)", R"("hidden_size": 999999999999999999999)", "not valid JSON"},
+        BadField{kTinyLlamaConfig, R"("hidden_size": 8)", R"("hidden_size": 999999999999999999999)", "expected an integer in [1, 1048576], found 1e+21"},
         BadField{kTinyLlamaConfig, R"("num_hidden_layers": 2)", R"("num_hidden_layers": 1025)",
                  "num_hidden_layers: expected an integer in [1, 1024], found 1025"},
         BadField{kTinyLlamaConfig, R"("vocab_size": 11)", R"("vocab_size": 0)", "vocab_size"},
