@@ -22,7 +22,7 @@ RequestReader Reader(RequestReader::Limits limits = {}) { return RequestReader(l
 
 TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
   RequestReader reader = Reader();
-  reader.Feed(std::string(kPost) + "GET /next");
+  reader.Feed(absl::StrCat(kPost, "GET /next"));
   ASSERT_EQ(reader.state(), State::kBody);
   EXPECT_EQ(reader.body_bytes(), 0);
   const RequestHead& head = reader.head();
