@@ -186,7 +186,7 @@ absl::Status CudaDevice::Stage(char* device_target, const char* source, int64_t 
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   if (absl::Status s = CheckBytes("upload", bytes); !s.ok()) return s;
   if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
-  const std::lock_guard<std::mutex> lock(staging_mutex_);
+  base::MutexLock lock(&staging_mutex_);
   for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
     absl::Status s = Stage(static_cast<char*>(device_target) + done, static_cast<const char*>(source) + done,
                            std::min(kMaxPieceBytes, bytes - done));

@@ -5,9 +5,10 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "base/sync.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/staging_plan.h"
@@ -58,8 +59,9 @@ class CudaDevice : public Backend {
 
  private:
   void Free(void* data, int64_t bytes) override;
-  absl::Status Stage(char* device_target, const char* source, int64_t bytes);
-  absl::Status WaitForOldestStaged();
+  absl::Status Stage(char* device_target, const char* source, int64_t bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
+  absl::Status WaitForOldestStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
 
   int device_ = -1;
   Stream stream_ = nullptr;
@@ -68,11 +70,11 @@ class CudaDevice : public Backend {
   int64_t limit_bytes_ = 0;
   std::atomic<int64_t> used_bytes_{0};
 
-  std::mutex staging_mutex_;
-  StagingPlan staging_plan_{kStagingBytes};
-  char* staging_ = nullptr;          // pinned, kStagingBytes
-  std::deque<void*> staged_events_;  // cudaEvent_t of each region of the plan
-  std::deque<void*> idle_events_;
+  base::Mutex staging_mutex_;
+  StagingPlan staging_plan_ ABSL_GUARDED_BY(staging_mutex_){kStagingBytes};
+  char* staging_ = nullptr;                                          // pinned, kStagingBytes
+  std::deque<void*> staged_events_ ABSL_GUARDED_BY(staging_mutex_);  // cudaEvent_t of each region of the plan
+  std::deque<void*> idle_events_ ABSL_GUARDED_BY(staging_mutex_);
 
   char* scratch_ = nullptr;
   int64_t scratch_bytes_ = 0;

@@ -17,8 +17,6 @@ SLEEP = re.compile(r"\b(?:SleepFor|sleep_for|sleep_until|usleep|nanosleep)\b")
 # file -> why it may
 OTHER_LOCKS = {
     "base/sync.h": "makes ours of the standard library's",
-    "kernels/cuda/cuda_device.h": "compiled with the CUDA toolkit only",
-    "kernels/cuda/cuda_device.cc": "compiled with the CUDA toolkit only",
 }
 SLEEPERS = {
     "models/null_model.cc": "the sleep stands for the time of a step",
