@@ -46,4 +46,22 @@ absl::StatusOr<std::string> PrepareSchema(std::string_view schema_json, SchemaDi
   return prepared->dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
+absl::StatusOr<RelaxedSchema> RelaxSchema(std::string_view schema_json, const SchemaLimits& limits) {
+  const RelaxedSchema any{R"({"type":"object","additionalProperties":true})", true};
+  if (static_cast<int64_t>(schema_json.size()) > limits.max_bytes || BracketDepth(schema_json) > 4 * limits.max_depth) {
+    return any;
+  }
+  const Json schema = Json::parse(schema_json, nullptr, /*allow_exceptions=*/false);
+  if (schema.is_discarded()) return SchemaError("#", "the schema is not valid JSON");
+  SchemaReader reader(SchemaDialect::kGeneral, limits, SchemaReader::Refusals::kRelax);
+  absl::StatusOr<Json> prepared = reader.ReadRoot(schema);
+  // Arguments are an object, whatever is left of their schema.
+  if (!prepared.ok()) return any;
+  const bool may_be_object = prepared->contains("type") ? (*prepared)["type"] == "object"
+                                                        : prepared->contains("$ref") || prepared->contains("anyOf");
+  if (!may_be_object) return any;
+  return RelaxedSchema{prepared->dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace),
+                       reader.partial()};
+}
+
 }  // namespace hadal::grammar

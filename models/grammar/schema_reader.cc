@@ -56,6 +56,17 @@ bool IsAnnotation(std::string_view keyword) {
   return kKnown.contains(keyword) || keyword.starts_with("x-");
 }
 
+std::string_view TypeOfKeyword(std::string_view keyword) {
+  static const std::map<std::string_view, std::string_view> kTypeOf = {
+      {"properties", "object"}, {"required", "object"},        {"additionalProperties", "object"},
+      {"items", "array"},       {"prefixItems", "array"},      {"minItems", "array"},
+      {"maxItems", "array"},    {"pattern", "string"},         {"format", "string"},
+      {"minimum", "number"},    {"maximum", "number"},         {"exclusiveMinimum", "number"},
+      {"multipleOf", "number"}, {"exclusiveMaximum", "number"}};
+  const auto found = kTypeOf.find(keyword);
+  return found == kTypeOf.end() ? std::string_view() : found->second;
+}
+
 absl::Status SchemaReader::Count(int* counter, int64_t add, int limit, std::string_view what,
                                  const std::string& place) const {
   if (add > limit - *counter) {
@@ -111,6 +122,23 @@ absl::StatusOr<Json> SchemaReader::ReadRoot(const Json& root) {
 }
 
 absl::StatusOr<Json> SchemaReader::Read(const Json& schema, const std::string& place, int depth) {
+  if (!relax_ || !schema.is_object()) {
+    Result read = ReadExactly(schema, place, depth);
+    if (read.ok() || !relax_) return read;
+    partial_ = true;
+    return Json::object();
+  }
+  // Keywords go before the parts are read, so that no part is read twice.
+  Json loose = LooseSchema(schema);
+  const bool same = loose.size() == schema.size();
+  for (const char* group : {"$defs", "$def", "definitions"}) loose.erase(group);
+  // The original where nothing has gone, because definitions are known by the root's address.
+  Result read = ReadExactly(same ? schema : loose, place, depth);
+  partial_ |= !same || !read.ok();
+  return read.ok() ? read : TypesOf(schema);
+}
+
+absl::StatusOr<Json> SchemaReader::ReadExactly(const Json& schema, const std::string& place, int depth) {
   if (schema.is_boolean() && schema.get<bool>() && !strict()) return Json::object();
   if (!schema.is_object()) return SchemaError(place, "a schema must be an object");
   if (depth > limits_.max_depth) {
@@ -194,8 +222,11 @@ absl::StatusOr<Json> SchemaReader::ReadBranches(const Json& schema, const char* 
     if (!branch.ok()) return branch;
     out.push_back(*std::move(branch));
   }
-  if (name == "oneOf") {
-    if (absl::Status s = CheckOneOf(branches, here); !s.ok()) return s;
+  // A relaxed branch may overlap with others, and anyOf allows more than oneOf.
+  if (name == "oneOf" && !partial_) {
+    absl::Status exclusive = CheckOneOf(branches, here);
+    if (!exclusive.ok() && !relax_) return exclusive;
+    partial_ |= !exclusive.ok();
   }
   return Json{{"anyOf", std::move(out)}};
 }
@@ -246,12 +277,6 @@ absl::Status SchemaReader::CheckOneOf(const Json& branches, const std::string& p
 
 // A keyword says something about one kind of value; with another type it would say nothing.
 absl::Status SchemaReader::CheckTypedKeywords(const Json& schema, const Json& types, const std::string& place) const {
-  static const std::map<std::string_view, std::string_view> kTypeOf = {
-      {"properties", "object"}, {"required", "object"},        {"additionalProperties", "object"},
-      {"items", "array"},       {"prefixItems", "array"},      {"minItems", "array"},
-      {"maxItems", "array"},    {"pattern", "string"},         {"format", "string"},
-      {"minimum", "number"},    {"maximum", "number"},         {"exclusiveMinimum", "number"},
-      {"multipleOf", "number"}, {"exclusiveMaximum", "number"}};
   const auto declared = [&](std::string_view type) {
     return std::any_of(types.begin(), types.end(), [&](const Json& t) {
       return t.is_string() && (t.get<std::string>() == type || (type == "number" && t == "integer"));
@@ -259,12 +284,12 @@ absl::Status SchemaReader::CheckTypedKeywords(const Json& schema, const Json& ty
   };
   for (const auto& [keyword, value] : schema.items()) {
     if (keyword == "type" || IsAnnotation(keyword)) continue;
-    const auto type = kTypeOf.find(keyword);
-    if (type == kTypeOf.end()) {
+    const std::string_view type = TypeOfKeyword(keyword);
+    if (type.empty()) {
       if (absl::Status s = CheckKeywords(Json{{keyword, value}}, place, {}); !s.ok() && !IsDefinitions(schema, keyword))
         return s;
-    } else if (!declared(type->second)) {
-      return SchemaError(Place(place, keyword), absl::StrCat("needs the type ", View(type->second)));
+    } else if (!declared(type)) {
+      return SchemaError(Place(place, keyword), absl::StrCat("needs the type ", View(type)));
     }
   }
   return absl::OkStatus();

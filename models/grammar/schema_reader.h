@@ -19,14 +19,21 @@ using Json = nlohmann::ordered_json;
 // Reads one schema: each method checks a part and gives it back rewritten (see PrepareSchema). One use.
 class SchemaReader {
  public:
-  SchemaReader(SchemaDialect dialect, const SchemaLimits& limits) : dialect_(dialect), limits_(limits) {}
+  // What happens where a schema is refused: the whole is, or the part is relaxed (see RelaxSchema).
+  enum class Refusals { kReport, kRelax };
+
+  SchemaReader(SchemaDialect dialect, const SchemaLimits& limits, Refusals refusals = Refusals::kReport)
+      : dialect_(dialect), limits_(limits), relax_(refusals == Refusals::kRelax) {}
 
   absl::StatusOr<Json> ReadRoot(const Json& root);
+  // Whether something was relaxed.
+  bool partial() const { return partial_; }
 
  private:
   using Result = absl::StatusOr<Json>;
 
   Result Read(const Json& schema, const std::string& place, int depth);
+  Result ReadExactly(const Json& schema, const std::string& place, int depth);
   Result ReadReference(const Json& schema, const std::string& place);
   Result ReadValues(const Json& schema, const std::string& place);                                    // enum, const
   Result ReadBranches(const Json& schema, const char* keyword, const std::string& place, int depth);  // anyOf, oneOf
@@ -46,6 +53,8 @@ class SchemaReader {
 
   const SchemaDialect dialect_;
   const SchemaLimits limits_;
+  const bool relax_;
+  bool partial_ = false;
   const Json* root_ = nullptr;
   std::map<std::string, std::string> definitions_;  // reference as written -> name in the output
   int schemas_ = 0, properties_ = 0, values_ = 0, references_ = 0, pattern_states_ = 0, multiples_ = 0;
@@ -56,6 +65,13 @@ absl::Status SchemaError(const std::string& place, std::string_view message);
 // "#/a/b" and a key: "#/a/b/key", escaped as JSON pointers are.
 std::string Place(const std::string& place, std::string_view key);
 bool IsAnnotation(std::string_view keyword);
+// The type of value that a keyword of ReadTyped is about: "object", "array", "string" or "number"; "" for others.
+std::string_view TypeOfKeyword(std::string_view keyword);
+
+// The schema without the keywords that would be refused next to the others. What is left allows more.
+Json LooseSchema(const Json& schema);
+// What allows every value of the schema's types.
+Json TypesOf(const Json& schema);
 
 // Errors of a whole, rewritten schema: a reference that leads back to itself without an object or array between, or a
 // schema that no finite value satisfies.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/call_handler.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -46,6 +47,7 @@ class CallRun {
  private:
   void Submit(RequestBody body);
   std::unique_ptr<ResponseEncoder> MakeEncoder() const;
+  Headers OwnHeaders() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
   // Sends what is in `out`, the head first; false when the client is gone or does not read.
@@ -170,9 +172,18 @@ asio::awaitable<void> CallRun::Respond() {
   }
 }
 
+// What the head of an answer says about this call.
+Headers CallRun::OwnHeaders() const {
+  const Calls& calls = pipeline_->calls();
+  const bool partial =
+      std::any_of(calls.begin(), calls.end(), [](const auto& call) { return call->has_partial_grammar(); });
+  return partial ? Headers{{"x-hadal-grammar", "partial"}} : Headers();
+}
+
 asio::awaitable<void> CallRun::SendWhole(std::string body) {
-  pipeline_->Finish(absl::OkStatus(), 200);
   Response whole;
+  whole.headers = OwnHeaders();
+  pipeline_->Finish(absl::OkStatus(), 200);
   whole.body = std::move(body);
   co_await connection_.Send(std::move(whole));
   if (connection_.write_timed_out()) connection_.context().dependencies.service->CountSlowReader();
@@ -181,7 +192,8 @@ asio::awaitable<void> CallRun::SendWhole(std::string body) {
 asio::awaitable<bool> CallRun::WritePiece(std::string* out) {
   if (!streaming_) {
     streaming_ = true;
-    const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8");
+    Headers headers = OwnHeaders();
+    const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8", std::move(headers));
     if (!begun) co_return false;
   }
   const bool sent = co_await connection_.WriteStream(out);

@@ -272,6 +272,10 @@ void ServerCall::FinishWith(const absl::Status& status) {
   Finish(wire);
 }
 
+void ServerCall::AddTrailer(const char* key, std::string_view value) {
+  context_->AddTrailingMetadata(key, std::string(value));
+}
+
 void ServerCall::OnEnd(const absl::Status& status, int code) {
   if (access_ == Access::kKey) environment_->service->Record(info(), {.status = status, .code = code});
 }

@@ -83,6 +83,9 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   // Just before the status goes out, once: frees and records. `code` is what the client is told.
   virtual void OnEnd(const absl::Status& status, int code);
 
+  // Adds to what goes out with the status. Within OnEnd only.
+  void AddTrailer(const char* key, std::string_view value);
+
   void ReadNext();
   void Send(std::vector<grpc::ByteBuffer> messages);
   // The status goes out when everything sent has been written. The first one counts.

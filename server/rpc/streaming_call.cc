@@ -37,7 +37,8 @@ void StreamingCall::Pump() {
   if (!ready()) return;
   std::vector<v1::GenerateResponse> responses;
   const CallPipeline::Progress progress = pipeline_->Read(
-      [&responses, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
+      [this, &responses, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
+        if (call.has_partial_grammar()) partial_grammar_ = true;
         EncodeUpdate(update, call, first, &responses);
       });
   if (!responses.empty()) first_ = false;
@@ -53,6 +54,7 @@ void StreamingCall::OnAbort() {
 
 void StreamingCall::OnEnd(const absl::Status& status, int code) {
   if (pipeline_ == nullptr) return ServerCall::OnEnd(status, code);
+  if (partial_grammar_) AddTrailer("x-hadal-grammar", "partial");
   pipeline_->Finish(status, code);
 }
 

@@ -50,7 +50,8 @@ class ActiveCall {
     std::shared_ptr<const StopStrings> stop;
     TextStream::Options text;  // `choice` is set by ActiveCall
     int32_t n = 1;
-    bool reasoning = false;  // the output may have a reasoning part: report reasoning tokens
+    bool reasoning = false;        // the output may have a reasoning part: report reasoning tokens
+    bool partial_grammar = false;  // see CallGrammar::partial
   };
 
   explicit ActiveCall(Options options);
@@ -71,6 +72,8 @@ class ActiveCall {
   const std::vector<int32_t>& prompt_token_ids() const { return options_.prompt_token_ids; }
   bool returns_token_ids() const { return options_.text.token_ids; }
   bool has_reasoning() const { return options_.reasoning; }
+  // Whether the grammar leaves out something that a tool's schema says; the client is told (x-hadal-grammar).
+  bool has_partial_grammar() const { return options_.partial_grammar; }
   int32_t n() const { return options_.n; }
 
  private:

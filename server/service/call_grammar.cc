@@ -58,17 +58,22 @@ absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel&
   const bool must = call.tool_choice != ToolChoice::kAuto;
   const bool named = call.tool_choice == ToolChoice::kNamed;
   std::vector<grammar::GrammarTool> tools;
+  bool partial = false;
   for (size_t i = 0; i < call.tools.size(); ++i) {
     const chat::ChatTool& tool = call.tools[i];
     if (named && tool.name != call.tool_name) continue;
     const bool strict = i < call.strict_tools.size() && call.strict_tools[i];
     std::string schema(tool.parameters_json.empty() ? kNoParameters : std::string_view(tool.parameters_json));
-    if (strict || must) {
-      const std::string param = absl::StrCat("tools[", i, "].function.parameters");
-      absl::StatusOr<std::string> prepared = Prepare(
-          schema, strict ? grammar::SchemaDialect::kStrictTool : grammar::SchemaDialect::kGeneral, param, limits);
+    const std::string param = absl::StrCat("tools[", i, "].function.parameters");
+    if (strict) {
+      absl::StatusOr<std::string> prepared = Prepare(schema, grammar::SchemaDialect::kStrictTool, param, limits);
       if (!prepared.ok()) return prepared.status();
       schema = *std::move(prepared);
+    } else if (must) {
+      absl::StatusOr<grammar::RelaxedSchema> relaxed = grammar::RelaxSchema(schema, limits);
+      if (!relaxed.ok()) return Invalid(param, absl::StrCat("`", param, "` at ", relaxed.status().message()));
+      schema = std::move(relaxed->prepared);
+      partial |= relaxed->partial;
     } else {
       schema = kAnyArguments;  // beside a strict tool; nothing was promised for this one
     }
@@ -77,7 +82,7 @@ absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel&
   const grammar::ToolUse use = must ? grammar::ToolUse::kMust : grammar::ToolUse::kMay;
   return CallGrammar{grammar::ToolSpec(*model.tokenizer, model.chat_template->tool_syntax(), tools, use,
                                        call.parallel_tool_calls && !named, reasoning),
-                     std::string(must ? "tool_choice" : "tools")};
+                     std::string(must ? "tool_choice" : "tools"), partial};
 }
 
 absl::Status CheckChoice(const ChatCall& call) {

@@ -16,6 +16,7 @@ namespace hadal::service {
 struct CallGrammar {
   grammar::GrammarSpec spec;
   std::string param;
+  bool partial = false;  // a schema of a tool that is not strict says more than the grammar enforces
 };
 
 // Where the model's text begins, which the rendered prompt decides.

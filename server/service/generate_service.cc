@@ -199,6 +199,7 @@ absl::Status GenerateService::Compile(absl::StatusOr<std::optional<CallGrammar>>
   }
   call->grammar = grammars_.Get(model.name, *model.grammar_compiler, std::move((*wanted)->spec), call->options.sender);
   call->grammar_param = std::move((*wanted)->param);
+  call->partial_grammar = (*wanted)->partial;
   return absl::OkStatus();
 }
 

@@ -178,6 +178,7 @@ ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::Toke
   active.stream = std::move(stream);
   active.n = options.n;
   active.reasoning = call.reasoning;
+  active.partial_grammar = call.partial_grammar;
   if (!options.stopping.stop.empty()) active.stop = std::make_shared<const StopStrings>(options.stopping.stop);
   active.text.skip_special_tokens = options.skip_special_tokens;
   active.text.parse = call.chat;

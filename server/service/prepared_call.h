@@ -30,6 +30,7 @@ struct PreparedCall {
   chat::OutputParser::Options parser;
   std::shared_ptr<PendingGrammar> grammar;  // null when the output is unconstrained
   std::string grammar_param;                // field to blame when it cannot be compiled
+  bool partial_grammar = false;             // see CallGrammar::partial
 };
 
 // CONTEXT_LENGTH_EXCEEDED about the field `param`; `found` continues "your messages ...".

@@ -327,6 +327,31 @@ def test_the_trained_model_answers_as_an_object():
         assert "42" in answer.choices[0].message.reasoning_content
 
 
+FOLLOWED = obj(color={"enum": ["red", "blue"]}, size={"type": "integer", "minimum": 0, "maximum": 99})
+LOOSE = FOLLOWED | {"properties": FOLLOWED["properties"] | {"size": FOLLOWED["properties"]["size"] | {"not": {"const": 3}}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_forced_tool_takes_any_schema_and_says_what_is_left_open(client, bias, stream):
+    def call(parameters):
+        tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+        raw = client.chat.completions.with_raw_response.create(
+            model="hadal-demo", messages=ASK, tools=tools, tool_choice="required", parallel_tool_calls=False, seed=3, logit_bias=bias,
+            max_tokens=400, stream=stream)
+        if not stream:
+            return raw.headers, raw.parse().choices[0].message.tool_calls[0].function.arguments
+        deltas = [call for chunk in raw.parse() if chunk.choices for call in chunk.choices[0].delta.tool_calls or ()]
+        return raw.headers, "".join(call.function.arguments for call in deltas)
+
+    headers, arguments = call(LOOSE)
+    assert headers["x-hadal-grammar"] == "partial"
+    jsonschema.validate(json.loads(arguments), FOLLOWED)
+    headers, arguments = call(FOLLOWED)
+    assert "x-hadal-grammar" not in headers
+    for hard in ({"type": "object", "allOf": [obj(a=STRING), obj(b=STRING)]}, {"anyOf": [{"required": ["a"]}]}, {"if": {}, "then": {}}):
+        assert call(hard)[0]["x-hadal-grammar"] == "partial"
+
+
 def test_grpc_follows_a_schema(dummy, stubs):
     import grpc
 
@@ -345,6 +370,13 @@ def test_grpc_follows_a_schema(dummy, stubs):
     parts = list(stub.Chat(request))
     arguments = "".join(call.arguments for part in parts for call in part.tool_calls)
     jsonschema.validate(json.loads(arguments), obj(n=SMALL))
+
+    request.tools[0].strict = False
+    for schema, partial in ((obj(n=SMALL), None), (obj(n=SMALL | {"not": {"const": 3}}), "partial")):
+        request.tools[0].parameters_json_schema = json.dumps(schema)
+        call = stub.Chat(request)
+        assert list(call)
+        assert dict(call.trailing_metadata()).get("x-hadal-grammar") == partial
 
     request.response_format.json_schema = '{"type": "array", "uniqueItems": true}'
     request.ClearField("tools")

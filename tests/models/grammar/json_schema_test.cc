@@ -234,5 +234,64 @@ TEST(PrepareSchema, RefusesWhatIsTooLarge) {
   EXPECT_THAT(Problem("{}", SchemaDialect::kGeneral, {.max_schemas = 0}), HasSubstr("more than 0 schemas"));
 }
 
+std::string Relaxed(std::string_view schema, bool partial = true) {
+  absl::StatusOr<RelaxedSchema> relaxed = RelaxSchema(schema);
+  EXPECT_TRUE(relaxed.ok()) << relaxed.status();
+  EXPECT_EQ(relaxed->partial, partial) << schema;
+  return relaxed->prepared;
+}
+
+TEST(RelaxSchema, LeavesOpenOnlyWhatCannotBeFollowed) {
+  constexpr char kAny[] = R"({"type":"object","additionalProperties":true})";
+  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"a":{"type":"string","minLength":2}},"required":["a"]})"),
+            R"({"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false})");
+  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"a":{"type":"string","pattern":"\\bx"},)"
+                    R"("b":{"type":"boolean"}}})"),
+            R"({"type":"object","properties":{"a":{"type":"string"},"b":{"type":"boolean"}},"required":[],)"
+            R"("additionalProperties":false})");
+  // A keyword that goes may have allowed other properties.
+  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{},"patternProperties":{"^x":{}},"additionalProperties":false})"),
+            R"({"type":"object","properties":{},"required":[],"additionalProperties":true})");
+  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"n":{"type":["number","null"],"multipleOf":0.1},)"
+                    R"("l":{"type":"array","uniqueItems":true,"items":{"not":{}}}}})"),
+            R"({"type":"object","properties":{"n":{"anyOf":[{"type":"number"},{"type":"null"}]},)"
+            R"("l":{"type":"array","items":{}}},"required":[],"additionalProperties":false})");
+  EXPECT_EQ(Relaxed(R"({"type":"object","allOf":[{"required":["a"]},{"required":["b"]}]})"),
+            R"({"type":"object","properties":{},"required":[],"additionalProperties":true})");
+  EXPECT_EQ(Relaxed(R"({"if":{},"then":{}})"), kAny);
+  EXPECT_EQ(Relaxed(R"({"type":"string"})"), kAny);
+  EXPECT_EQ(Relaxed("true"), kAny);
+  EXPECT_EQ(Relaxed(std::string(1 << 20, ' ') + "{}"), kAny);
+  EXPECT_EQ(Relaxed(std::string(500, '[') + std::string(500, ']')), kAny);
+  EXPECT_FALSE(RelaxSchema("{").ok());
+}
+
+TEST(RelaxSchema, IsTheSchemaWhereAllOfItCanBeFollowed) {
+  for (
+      const char* schema :
+      {R"({"type":"object","properties":{"a":{"type":"integer","minimum":1},"b":{"$ref":"#/$defs/t"}},"required":["a"],)"
+       R"("description":"x","$defs":{"t":{"type":"array","items":{"$ref":"#/$defs/t"}}}})",
+       R"({"type":"object","properties":{"k":{"oneOf":[{"type":"string"},{"type":"null"}]}}})",
+       R"({"$ref":"#/$defs/o","$defs":{"o":{"type":"object","properties":{"a":{"enum":[1,2]}}}}})"}) {
+    EXPECT_EQ(Relaxed(schema, /*partial=*/false), *PrepareSchema(schema, SchemaDialect::kGeneral)) << schema;
+  }
+}
+
+// Whatever is lost, what is left can be compiled: it passes the checks of a schema that is followed exactly.
+TEST(RelaxSchema, GivesSchemasThatPassTheChecks) {
+  for (const char* schema :
+       {R"({"type":"object","properties":{"a":{"$ref":"#/$defs/none"},"b":{"$ref":7}}})",
+        R"({"type":"object","properties":{"a":{"oneOf":[{"type":"string","minLength":1},{"type":"string"}]}}})",
+        R"({"type":"object","properties":{"a":{"oneOf":[{"type":"string"},{"type":"string"}]}}})",
+        R"({"type":"object","required":["z"],"properties":{"a":{"type":"string"}}})",
+        R"({"type":"object","properties":{"a":{"$ref":"#/$defs/x"}},"$defs":{"x":{"$ref":"#/$defs/x"}}})",
+        R"({"type":"object","properties":7})", R"({"type":7})", R"({"type":["object","elephant"]})",
+        R"({"type":"object","$defs":7})", R"({"enum":[]})", R"({"anyOf":[]})", R"({"anyOf":7})", "[]", "7"}) {
+    const std::string prepared = Relaxed(schema);
+    EXPECT_TRUE(PrepareSchema(prepared, SchemaDialect::kGeneral).ok())
+        << schema << " became " << prepared << ": " << PrepareSchema(prepared, SchemaDialect::kGeneral).status();
+  }
+}
+
 }  // namespace
 }  // namespace hadal::grammar

@@ -86,8 +86,14 @@ TEST_F(CallGrammarTest, AForcedCallFollowsTheSchemaOfItsTool) {
   call.tool_name = "f";
   ASSERT_OK(Get());
   EXPECT_THAT((*Get())->spec.format, ::testing::Not(HasSubstr("sep｜>g")));
+  EXPECT_FALSE((*Get())->partial);
+  // What cannot be followed is left open: only strict tools and response_format refuse it.
   call.tool_choice = ToolChoice::kRequired;
-  ExpectRefused("tools[1].function.parameters", "#/patternProperties");
+  ASSERT_OK(Get());
+  EXPECT_THAT((*Get())->spec.format, HasSubstr("sep｜>g"));
+  EXPECT_TRUE((*Get())->partial);
+  AddTool("h", "{", false);
+  ExpectRefused("tools[2].function.parameters", "not valid JSON");
 }
 
 TEST_F(CallGrammarTest, RefusesWhatCannotGoTogether) {
