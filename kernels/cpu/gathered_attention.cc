@@ -8,15 +8,15 @@
 namespace hadal::kernels::cpu {
 namespace {
 
-constexpr int64_t kKeyBlock = 64;    // keys widened at a time
-constexpr int64_t kMostHeads = 64;   // heads that share widened keys
-constexpr int64_t kFewestHeads = 8;  // fewer are not worth widening the keys once more
+constexpr int64_t kKeyBlock = 64;  // keys widened at a time
+constexpr int64_t kMaxHeads = 64;  // heads that share widened keys
+constexpr int64_t kMinHeads = 8;   // fewer are not worth widening the keys once more
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // Heads of an item: many when there are tokens enough for the threads, else fewer.
 int64_t HeadTile(const GatheredAttention& a, int threads) {
-  int64_t tile = std::min(a.heads, kMostHeads);
-  while (threads > 1 && tile > kFewestHeads && a.tokens * ((a.heads + tile - 1) / tile) < 4 * threads) {
+  int64_t tile = std::min(a.heads, kMaxHeads);
+  while (threads > 1 && tile > kMinHeads && a.tokens * ((a.heads + tile - 1) / tile) < 4 * threads) {
     tile = (tile + 1) / 2;
   }
   return tile;
