@@ -3,7 +3,6 @@
 
 #include <random>
 
-#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/base/strings.h"
 #include "tests/support/status_matchers.h"
@@ -22,7 +21,9 @@ RequestReader Reader(RequestReader::Limits limits = {}) { return RequestReader(l
 
 TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
   RequestReader reader = Reader();
-  reader.Feed(absl::StrCat(kPost, "GET /next"));
+  std::string input(kPost);
+  input += "GET /next";
+  reader.Feed(std::move(input));
   ASSERT_EQ(reader.state(), State::kBody);
   EXPECT_EQ(reader.body_bytes(), 0);
   const RequestHead& head = reader.head();
