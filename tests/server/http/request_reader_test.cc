@@ -23,7 +23,7 @@ TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
   RequestReader reader = Reader();
   std::string input(kPost);
   input += "GET /next";
-  reader.Feed(std::move(input));
+  reader.Feed(input);
   ASSERT_EQ(reader.state(), State::kBody);
   EXPECT_EQ(reader.body_bytes(), 0);
   const RequestHead& head = reader.head();
