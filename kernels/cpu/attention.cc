@@ -228,7 +228,7 @@ void MergeSplits(Context& context, const AttentionSource& source, const Plan& pl
   for (size_t i = 0; i < plan.items.size(); ++i) {
     if (plan.items[i].partial >= 0 && plan.items[i].key_begin == 0) firsts.push_back(i);
   }
-  context.pool.ParallelFor(static_cast<int64_t>(firsts.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+  context.pool.ParallelFor(static_cast<int64_t>(firsts.size()), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t f = begin; f < end; ++f) {
       const Item& item = plan.items[firsts[f]];
       const int64_t rows = item.tokens * GroupHeads(source, item.group);

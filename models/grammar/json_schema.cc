@@ -27,6 +27,10 @@ int BracketDepth(std::string_view json) {
   return deepest;
 }
 
+std::string Written(const Json& schema) {
+  return schema.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> PrepareSchema(std::string_view schema_json, SchemaDialect dialect,
@@ -43,7 +47,7 @@ absl::StatusOr<std::string> PrepareSchema(std::string_view schema_json, SchemaDi
   if (schema.is_discarded()) return SchemaError("#", "the schema is not valid JSON");
   absl::StatusOr<Json> prepared = SchemaReader(dialect, limits).ReadRoot(schema);
   if (!prepared.ok()) return prepared.status();
-  return prepared->dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  return Written(*prepared);
 }
 
 absl::StatusOr<RelaxedSchema> RelaxSchema(std::string_view schema_json, const SchemaLimits& limits) {
@@ -60,8 +64,7 @@ absl::StatusOr<RelaxedSchema> RelaxSchema(std::string_view schema_json, const Sc
   const bool may_be_object = prepared->contains("type") ? (*prepared)["type"] == "object"
                                                         : prepared->contains("$ref") || prepared->contains("anyOf");
   if (!may_be_object) return any;
-  return RelaxedSchema{prepared->dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace),
-                       reader.partial()};
+  return RelaxedSchema{Written(*prepared), reader.partial()};
 }
 
 }  // namespace hadal::grammar

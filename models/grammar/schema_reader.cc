@@ -12,7 +12,6 @@ namespace hadal::grammar {
 namespace {
 
 constexpr std::string_view kDefinitionPrefixes[] = {"#/$defs/", "#/$def/", "#/definitions/"};
-constexpr std::string_view kTypes[] = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -56,6 +55,21 @@ bool IsAnnotation(std::string_view keyword) {
   return kKnown.contains(keyword) || keyword.starts_with("x-");
 }
 
+bool IsDefinitionGroup(std::string_view keyword) {
+  return std::find(std::begin(kDefinitionGroups), std::end(kDefinitionGroups), keyword) != std::end(kDefinitionGroups);
+}
+
+Json TypeList(const Json& schema) {
+  if (!schema.contains("type")) return Json::array();
+  return schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+}
+
+bool IsTypeName(const Json& type) {
+  constexpr std::string_view kTypes[] = {"object", "array", "string", "number", "integer", "boolean", "null"};
+  return type.is_string() &&
+         std::find(std::begin(kTypes), std::end(kTypes), type.get<std::string>()) != std::end(kTypes);
+}
+
 std::string_view TypeOfKeyword(std::string_view keyword) {
   static const std::map<std::string_view, std::string_view> kTypeOf = {
       {"properties", "object"}, {"required", "object"},        {"additionalProperties", "object"},
@@ -78,7 +92,7 @@ absl::Status SchemaReader::Count(int* counter, int64_t add, int limit, std::stri
 
 // Definitions may stand at the root only, next to anything.
 bool SchemaReader::IsDefinitions(const Json& schema, std::string_view keyword) const {
-  return &schema == root_ && (keyword == "$defs" || keyword == "$def" || keyword == "definitions");
+  return &schema == root_ && IsDefinitionGroup(keyword);
 }
 
 absl::Status SchemaReader::CheckKeywords(const Json& schema, const std::string& place,
@@ -95,12 +109,12 @@ absl::Status SchemaReader::CheckKeywords(const Json& schema, const std::string& 
 absl::StatusOr<Json> SchemaReader::ReadRoot(const Json& root) {
   root_ = &root;
   if (!root.is_object()) return SchemaError("#", "a schema must be an object");
-  for (const char* group : {"$defs", "$def", "definitions"}) {
+  for (const std::string_view group : kDefinitionGroups) {
     const auto found = root.find(group);
     if (found == root.end()) continue;
     if (!found->is_object()) return SchemaError(Place("#", group), "must be an object");
     for (const auto& [name, schema] : found->items()) {
-      definitions_.emplace(absl::StrCat("#/", group, "/", name), absl::StrCat("d", definitions_.size()));
+      definitions_.emplace(absl::StrCat("#/", View(group), "/", name), absl::StrCat("d", definitions_.size()));
     }
   }
   absl::StatusOr<Json> out = Read(root, "#", 0);
@@ -131,7 +145,7 @@ absl::StatusOr<Json> SchemaReader::Read(const Json& schema, const std::string& p
   // Keywords go before the parts are read, so that no part is read twice.
   Json loose = LooseSchema(schema);
   const bool same = loose.size() == schema.size();
-  for (const char* group : {"$defs", "$def", "definitions"}) loose.erase(group);
+  for (const std::string_view group : kDefinitionGroups) loose.erase(std::string(group));
   // The original where nothing has gone, because definitions are known by the root's address.
   Result read = ReadExactly(same ? schema : loose, place, depth);
   partial_ |= !same || !read.ok();
@@ -188,7 +202,7 @@ absl::StatusOr<Json> SchemaReader::ReadValues(const Json& schema, const std::str
       return SchemaError(value_place, "numbers must be whole and below 2^53 in size");
     }
     if (!schema.contains("type")) continue;
-    const Json types = schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+    const Json types = TypeList(schema);
     const auto fits = [&](const Json& type) {
       return type.is_string() && IsValueOfType(values[i], type.get<std::string>());
     };
@@ -306,13 +320,12 @@ absl::StatusOr<Json> SchemaReader::ReadTyped(const Json& schema, const std::stri
     if (strict()) return SchemaError(here, "a strict tool needs a type here");
     return Json::object();
   }
-  const Json types = schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+  const Json types = TypeList(schema);
   if (types.empty()) return SchemaError(here, "must not be empty");
   if (absl::Status s = CheckTypedKeywords(schema, types, place); !s.ok()) return s;
   Json alternatives = Json::array();
   for (const Json& type : types) {
-    if (!type.is_string() ||
-        std::find(std::begin(kTypes), std::end(kTypes), type.get<std::string>()) == std::end(kTypes)) {
+    if (!IsTypeName(type)) {
       return SchemaError(here, absl::StrCat(type.dump().substr(0, 64), " is no type of JSON Schema"));
     }
     const std::string name = type;

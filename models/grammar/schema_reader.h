@@ -65,6 +65,14 @@ absl::Status SchemaError(const std::string& place, std::string_view message);
 // "#/a/b" and a key: "#/a/b/key", escaped as JSON pointers are.
 std::string Place(const std::string& place, std::string_view key);
 bool IsAnnotation(std::string_view keyword);
+// Where definitions may stand, at the root.
+inline constexpr std::string_view kDefinitionGroups[] = {"$defs", "$def", "definitions"};
+bool IsDefinitionGroup(std::string_view keyword);
+
+// The schema's "type" as a list; empty without one.
+Json TypeList(const Json& schema);
+// Whether `type` is the name of a type of JSON Schema.
+bool IsTypeName(const Json& type);
 // The type of value that a keyword of ReadTyped is about: "object", "array", "string" or "number"; "" for others.
 std::string_view TypeOfKeyword(std::string_view keyword);
 

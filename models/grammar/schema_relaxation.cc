@@ -8,11 +8,6 @@
 namespace hadal::grammar {
 namespace {
 
-Json TypesAsList(const Json& schema) {
-  if (!schema.contains("type")) return Json::array();
-  return schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
-}
-
 bool Declares(const Json& types, std::string_view type) {
   return std::any_of(types.begin(), types.end(),
                      [&](const Json& t) { return t == std::string(type) || (type == "number" && t == "integer"); });
@@ -33,16 +28,15 @@ Json LooseSchema(const Json& schema) {
   const auto keep = [&](std::initializer_list<std::string_view> keywords) {
     Json loose = Json::object();
     for (const auto& [keyword, value] : schema.items()) {
-      const bool definitions = keyword == "$defs" || keyword == "$def" || keyword == "definitions";
       const bool named = std::find(keywords.begin(), keywords.end(), keyword) != keywords.end();
-      if (named || definitions || IsAnnotation(keyword)) loose[keyword] = value;
+      if (named || IsDefinitionGroup(keyword) || IsAnnotation(keyword)) loose[keyword] = value;
     }
     return loose;
   };
   if (schema.contains("$ref")) return keep({"$ref"});
   if (schema.contains("enum")) return keep({"enum", "type"});
   if (schema.contains("const")) return keep({"const", "type"});
-  const Json types = TypesAsList(schema);
+  const Json types = TypeList(schema);
   if (types.empty()) {
     for (const char* keyword : {"anyOf", "oneOf", "allOf"}) {
       if (schema.contains(keyword)) return keep({keyword});
@@ -66,12 +60,8 @@ Json LooseSchema(const Json& schema) {
 
 Json TypesOf(const Json& schema) {
   Json alternatives = Json::array();
-  for (const Json& type : TypesAsList(schema)) {
-    constexpr std::string_view kTypes[] = {"object", "array", "string", "number", "integer", "boolean", "null"};
-    if (!type.is_string() ||
-        std::find(std::begin(kTypes), std::end(kTypes), type.get<std::string>()) == std::end(kTypes)) {
-      return Json::object();
-    }
+  for (const Json& type : TypeList(schema)) {
+    if (!IsTypeName(type)) return Json::object();
     alternatives.push_back(AnyOfType(type));
   }
   if (alternatives.empty()) return Json::object();
