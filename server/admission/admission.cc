@@ -14,7 +14,7 @@ namespace {
 
 using request::Reason;
 
-constexpr absl::Duration kDepartureHalfLife = absl::Seconds(10);
+constexpr absl::Duration kRateHalfLife = absl::Seconds(10);
 constexpr absl::Duration kRestartTime = absl::Seconds(10);  // of a process whose device failed
 
 }  // namespace
@@ -39,7 +39,9 @@ AdmissionController::AdmissionController(Options options)
       log_(options_.log),
       metrics_(options_.metrics),
       tokens_per_byte_(options_.initial_tokens_per_byte),
-      departures_(kDepartureHalfLife),
+      departures_(kRateHalfLife),
+      arrivals_{RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife),
+                RateEstimator(kRateHalfLife)},
       random_(options_.seed),
       loaded_at_(options_.clock->Now()),
       levels_(options_.metrics, [this] { metrics_.ExportLoad(GetLoad()); }) {}
@@ -112,6 +114,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
+    if (take) arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
     if (state != State::kReady) {
       full = Reason::kModelLoading;
     } else if (slots_ >= options_.max_queue_requests) {
@@ -135,6 +138,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
       ticket.holds_slot_ = true;
       ticket.body_bytes_ = request.body_bytes;
       ticket.queued_tokens_ = subject.prompt_tokens;
+      if (models_.size() == 1) CountWaiting(ticket, 0);  // else the model is known when it is finalized
     }
   }
   if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);

@@ -19,10 +19,12 @@
 #include "server/admission/admission_log.h"
 #include "server/admission/admission_metrics.h"
 #include "server/admission/admission_options.h"
+#include "server/admission/engine_load.h"
 #include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
 #include "server/admission/retry_after.h"
+#include "server/admission/wait_forecast.h"
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
 #include "server/request/refusal.h"
@@ -74,6 +76,7 @@ class Ticket {
   bool holds_slot_ = false;
   bool finalized_ = false;
   int32_t model_index_ = -1;
+  int32_t forecast_index_ = -1;  // the model whose forecast counts it as waiting; -1: none yet
   int64_t body_bytes_ = 0;
   int64_t queued_tokens_ = 0;  // counted against max_queue_tokens: first estimated, then exact
   MemoryLease lease_;
@@ -148,8 +151,13 @@ class AdmissionController {
   int64_t QueuedRequests(int model_index) const;
   // Feeds the output-length histogram, once for each finished choice.
   void RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens);
-  // Mean seconds until a running sequence ends, published by the engine for the hints; 0: unknown.
-  void PublishRunning(int model_index, int32_t running, double mean_remaining_seconds);
+  // Told by the engine after each step. Renews the forecast when it is 0.1 s old.
+  void PublishEngineLoad(int model_index, const EngineLoad& load);
+
+  // --- prediction ---
+  // When a request of that class and size would run, if it were admitted now behind `more_ahead` others that do not
+  // wait yet. Several models: the soonest. Lock-free, about a microsecond; any thread.
+  WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens, int64_t more_ahead = 0) const;
 
   // --- load, for metrics and GetLoad ---
   using Load = AdmissionLoad;
@@ -185,6 +193,8 @@ class AdmissionController {
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // Bytes to reserve for a request that may run.
   int64_t LeaseBytes(ModelState& model, const request::Request& request);
+  // From now on it is in that model's forecast, until its slot goes back.
+  void CountWaiting(Ticket& ticket, int model_index);
   void CorrectEstimate(Ticket& ticket, int64_t prompt_tokens);
   void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
@@ -201,6 +211,7 @@ class AdmissionController {
   std::array<int64_t, request::kNumPriorities> class_tokens_ ABSL_GUARDED_BY(mutex_) = {};
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
+  std::array<RateEstimator, request::kNumPriorities> arrivals_ ABSL_GUARDED_BY(mutex_);  // of each class
   RetryReservations queue_reservations_ ABSL_GUARDED_BY(mutex_);
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);  // expected

@@ -57,6 +57,7 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
   ticket.finalized_ = true;
+  if (ticket.forecast_index_ < 0) CountWaiting(ticket, model_index);
   return absl::OkStatus();
 }
 
@@ -77,6 +78,11 @@ int64_t AdmissionController::LeaseBytes(ModelState& model, const request::Reques
   const int64_t blocks = one + (request.n - 1) * (one - shared);
   // Choices that do not fit side by side run one after the other, so more than the pool is never needed.
   return std::min(blocks, model.pool_blocks()) * model.limits.block_bytes;
+}
+
+void AdmissionController::CountWaiting(Ticket& ticket, int model_index) {
+  ticket.forecast_index_ = model_index;
+  models_[model_index]->forecast.AddWaiting(ticket.priority_);
 }
 
 void AdmissionController::CorrectEstimate(Ticket& ticket, int64_t prompt_tokens) {
@@ -100,6 +106,10 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   HADAL_CHECK(slots_ >= 0 && tokens_ >= 0) << "slots " << slots_ << ", queued tokens " << tokens_;
   ticket.queued_tokens_ = 0;
   ticket.holds_slot_ = false;
+  if (ticket.forecast_index_ >= 0) {
+    models_[ticket.forecast_index_]->forecast.RemoveWaiting(ticket.priority_, started);
+    ticket.forecast_index_ = -1;
+  }
   if (started) departures_.Record(options_.clock->Now(), 1);
 }
 

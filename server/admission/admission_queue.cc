@@ -121,9 +121,4 @@ void AdmissionController::RecordOutputLength(int model_index, request::Priority 
   model.all_lengths.Record(output_tokens);
 }
 
-void AdmissionController::PublishRunning(int model_index, int32_t running, double mean_remaining_seconds) {
-  models_[model_index]->running.store(running, std::memory_order_relaxed);
-  models_[model_index]->mean_remaining_seconds.store(mean_remaining_seconds, std::memory_order_relaxed);
-}
-
 }  // namespace hadal::admission

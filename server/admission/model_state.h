@@ -32,6 +32,9 @@ struct AdmissionController::ModelState {
 
   std::atomic<int32_t> running{0};
   std::atomic<double> mean_remaining_seconds{0};
+
+  WaitForecast forecast;
+  absl::Time forecast_due = absl::InfinitePast();  // the engine's thread only
 };
 
 }  // namespace hadal::admission

@@ -14,6 +14,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     holds_slot_ = std::exchange(other.holds_slot_, false);
     finalized_ = std::exchange(other.finalized_, false);
     model_index_ = std::exchange(other.model_index_, -1);
+    forecast_index_ = std::exchange(other.forecast_index_, -1);
     body_bytes_ = std::exchange(other.body_bytes_, 0);
     queued_tokens_ = std::exchange(other.queued_tokens_, 0);
     lease_ = std::move(other.lease_);

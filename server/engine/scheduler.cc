@@ -72,6 +72,7 @@ Scheduler::Counts Scheduler::counts() const {
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());
   counts.paused = paused_requests_;
+  for (const Sequence* sequence : running_) counts.context_tokens += sequence->computed;
   counts.free_blocks = cache_.pool().free();
   counts.leased_blocks = cache_.pool().used();
   counts.cached_blocks = cache_.pool().evictable();

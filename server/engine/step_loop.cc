@@ -187,7 +187,14 @@ void StepLoop::PublishState() {
   } else {
     set(state.runnable_since_us, INT64_MIN);
   }
-  admission_->PublishRunning(model_index_, counts.running, scheduler_.MeanRemainingTokens() * seconds_per_step_);
+  admission::EngineLoad load;
+  load.running = counts.running;
+  load.max_batch_size = options_.max_batch_size;
+  load.max_batch_tokens = options_.max_batch_tokens;
+  load.context_tokens = counts.context_tokens;
+  load.mean_remaining_seconds = scheduler_.MeanRemainingTokens() * seconds_per_step_;
+  load.step_seconds = seconds_per_step_;
+  admission_->PublishEngineLoad(model_index_, load);
 }
 
 }  // namespace hadal::engine

@@ -355,6 +355,35 @@ TEST(AdmissionTest, MemoryHintFollowsTheReleasedBytes) {
   EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).retry_after), 1.9, 0.3);
 }
 
+TEST(AdmissionTest, PredictsTheWaitOfAnArrival) {
+  AdmissionFixture fixture;
+  EXPECT_FALSE(fixture.controller->PredictWait(Priority::kNormal, 10).known) << "no step has ended yet";
+  EngineLoad load;
+  load.running = load.max_batch_size = 8;
+  load.max_batch_tokens = 64;
+  load.mean_remaining_seconds = 2;  // four end a second
+  load.step_seconds = 0.1;
+  fixture.controller->PublishEngineLoad(0, load);
+  const auto wait = [&](Priority priority) {
+    const WaitPrediction prediction = fixture.controller->PredictWait(priority, 10);
+    EXPECT_TRUE(prediction.known);
+    EXPECT_NEAR(absl::ToDoubleSeconds(prediction.first_token - prediction.start), 0.1, 1e-3);
+    return absl::ToDoubleSeconds(prediction.start);
+  };
+  EXPECT_NEAR(wait(Priority::kNormal), 0.25, 1e-3);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 7; ++i) tickets.push_back(*Admit(fixture, 100, Priority::kNormal));
+  EXPECT_NEAR(wait(Priority::kNormal), 2, 1e-3);
+  EXPECT_NEAR(wait(Priority::kHigh), 0.25, 1e-3);
+  tickets.resize(3);
+  EXPECT_NEAR(wait(Priority::kNormal), 1, 1e-3) << "who leaves is not ahead any more";
+  tickets.clear();
+  load.running = 7;
+  fixture.clock.Advance(absl::Milliseconds(100));
+  fixture.controller->PublishEngineLoad(0, load);
+  EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
+}
+
 TEST(AdmissionTest, WhatStillWaitsAtTheEndIsClosed) {
   AdmissionFixture fixture;
   auto request = AdmissionFixture::MakeRequest(4, 4);

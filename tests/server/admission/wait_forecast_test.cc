@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/wait_forecast.h"
+
+#include <atomic>
+#include <thread>
+
+#include "gtest/gtest.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Priority;
+
+const absl::Time kStart = absl::FromUnixSeconds(1000);
+
+double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
+
+// `free` places now and `rate` more a second; steps of 20 ms; blocks in plenty.
+ForecastTable Table(double free, double rate, absl::Time made = kStart) {
+  ForecastTable table;
+  table.made = made;
+  table.known = true;
+  for (int i = 0; i <= kForecastBuckets; ++i) {
+    table.starts[i] = static_cast<float>(free + rate * Seconds(i * kForecastBucket));
+    table.blocks[i] = 1e6;
+  }
+  table.step_time.step_s = 0.02;
+  table.max_batch_tokens = 100;
+  return table;
+}
+
+TEST(WaitForecastTest, KnowsNothingBeforeItIsTold) {
+  WaitForecast forecast;
+  EXPECT_FALSE(forecast.Predict(Priority::kNormal, {}, kStart).known);
+  EXPECT_FALSE(forecast.Load().known);
+}
+
+TEST(WaitForecastTest, AFreePlaceMeansNoWait) {
+  WaitForecast forecast;
+  forecast.Publish(Table(1, 0));
+  const WaitPrediction prediction = forecast.Predict(Priority::kNormal, {.prompt_tokens = 150}, kStart);
+  EXPECT_TRUE(prediction.known);
+  EXPECT_EQ(prediction.start, absl::ZeroDuration());
+  EXPECT_NEAR(Seconds(prediction.first_token), 0.04, 1e-6) << "150 tokens are two steps of at most 100";
+  EXPECT_NEAR(Seconds(prediction.unloaded), 0.04, 1e-6);
+}
+
+TEST(WaitForecastTest, WaitsForThoseAhead) {
+  WaitForecast forecast;
+  forecast.Publish(Table(0, 10));
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 0.1, 1e-4);
+  for (int i = 0; i < 19; ++i) forecast.AddWaiting(Priority::kNormal);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 2, 1e-4);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kHigh, {}, kStart).start), 0.1, 1e-4) << "it overtakes them";
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart, /*more_ahead=*/10).start), 3, 1e-4);
+}
+
+TEST(WaitForecastTest, StaysExactBetweenPublications) {
+  WaitForecast forecast;
+  for (int i = 0; i < 20; ++i) forecast.AddWaiting(Priority::kNormal);
+  forecast.Publish(Table(0, 10));
+  // Half a second later, five have started as foreseen: it is 15 and its own place that are ahead.
+  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, /*started=*/true);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.6, 1e-4);
+  // Five more were cancelled: they took no start.
+  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, /*started=*/false);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.1, 1e-4);
+}
+
+TEST(WaitForecastTest, AStuckEngineServesNobodyHoweverOldTheForecast) {
+  WaitForecast forecast;
+  forecast.Publish(Table(0, 10));
+  for (int i = 0; i < 50; ++i) forecast.AddWaiting(Priority::kNormal);
+  EXPECT_GE(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(25)).start, absl::Seconds(4));
+}
+
+TEST(WaitForecastTest, MoreUrgentArrivalsOvertakeButAShareIsKept) {
+  WaitForecast forecast;
+  ForecastTable table = Table(0, 10);
+  table.arrivals_per_second[0] = 5;
+  forecast.Publish(table);
+  for (int i = 0; i < 9; ++i) forecast.AddWaiting(Priority::kLow);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 2, 1e-4);
+  table.arrivals_per_second[0] = 10;
+  forecast.Publish(table);
+  EXPECT_EQ(forecast.Predict(Priority::kLow, {}, kStart).start, absl::InfiniteDuration());
+  table.share[2] = 0.1F;
+  forecast.Publish(table);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 10, 1e-3);
+}
+
+TEST(WaitForecastTest, WaitsForMemoryToo) {
+  WaitForecast forecast;
+  ForecastTable table = Table(5, 10);
+  for (int i = 0; i <= kForecastBuckets; ++i) table.blocks[i] = static_cast<float>(4 * i);  // 16 a second
+  forecast.Publish(table);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {.blocks = 40}, kStart).start), 2.5, 1e-4);
+  EXPECT_EQ(forecast.Predict(Priority::kNormal, {.blocks = 481}, kStart).start, absl::InfiniteDuration());
+}
+
+TEST(WaitForecastTest, SaysWhatNoRetryCanImprove) {
+  WaitForecast forecast;
+  ForecastTable table = Table(0, 1);
+  table.step_time = {.step_s = 0.01, .sequence_s = 0.001, .prefill_token_s = 0.0001};
+  table.sequences = 50;
+  table.max_batch_tokens = 250;
+  forecast.Publish(table);
+  const WaitPrediction prediction = forecast.Predict(Priority::kHigh, {.prompt_tokens = 400}, kStart);
+  EXPECT_NEAR(Seconds(prediction.unloaded), 2 * 0.011 + 0.04, 1e-6);
+  EXPECT_NEAR(Seconds(prediction.first_token - prediction.start), 2 * 0.061 + 0.04, 1e-6);
+}
+
+TEST(WaitForecastTest, AskersNeedNoLock) {
+  WaitForecast forecast;
+  forecast.Publish(Table(0, 10));
+  std::atomic<bool> stop{false};
+  std::thread publisher([&] {
+    for (int i = 0; !stop; ++i) {
+      forecast.Publish(Table(0, i % 2 == 0 ? 10 : 20));
+      forecast.AddWaiting(Priority::kLow);
+      forecast.RemoveWaiting(Priority::kLow, false);
+    }
+  });
+  for (int i = 0; i < 20000; ++i) {
+    const absl::Duration start = forecast.Predict(Priority::kNormal, {}, kStart).start;
+    ASSERT_GE(start, absl::Seconds(0.04));
+    ASSERT_LE(start, absl::Seconds(0.11));
+  }
+  stop = true;
+  publisher.join();
+}
+
+}  // namespace
+}  // namespace hadal::admission
