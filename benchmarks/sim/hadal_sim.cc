@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Overload on a virtual clock: the server's own admission controller, queue and step loop, a roofline instead of a
+// device, callers that arrive whatever the server does. Two minutes of a busy H200 take a second or two.
+//
+// Usage: hadal-sim [--device h200-7b] [--load 2] [--seeds 20] ...   (--help names everything)
+// Prints one JSON object a seed and line. overload.py runs the tables of docs/overload.md.
+#include <cstdio>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "benchmarks/sim/report.h"
+#include "benchmarks/sim/simulation.h"
+#include "server/base/flag_set.h"
+#include "server/base/strings.h"
+
+namespace hadal::sim {
+namespace {
+
+struct Settings {
+  std::string device = "h200-7b";
+  std::string lengths = "azure-conversation";
+  std::string client = "none";
+  std::string policy = "hadal";
+  std::string mix = "normal:1";
+  double requests_per_second = 30;
+  double load = 1;
+  double cv = 1;
+  double step_factor = 1;
+  absl::Duration warm_up = absl::Seconds(20);
+  int seeds = 1;
+  int first_seed = 1;
+  ServiceLevel level;
+};
+
+void AddNumber(base::FlagSet* flags, std::string name, double* target, std::string help) {
+  flags->Add({.name = std::move(name),
+              .help = std::move(help),
+              .default_text = absl::StrCat(*target),
+              .set = [target](const std::string& text) {
+                double value = 0;
+                if (!absl::SimpleAtod(text, &value) || !(value > 0)) {
+                  return absl::InvalidArgumentError(absl::StrCat("expected a number above 0, got \"", text, "\""));
+                }
+                *target = value;
+                return absl::OkStatus();
+              }});
+}
+
+// "high:0.1,normal:0.9" or "normal:0.1:quiet,normal:0.9:noisy": class, share, tenant.
+absl::StatusOr<std::vector<CallerGroup>> ParseMix(const std::string& text) {
+  std::vector<CallerGroup> groups;
+  const std::vector<std::string> parts = absl::StrSplit(text, ',');
+  for (const std::string& part : parts) {
+    const std::vector<std::string> fields = absl::StrSplit(part, ':');
+    CallerGroup group;
+    bool known = false;
+    for (int rank = 0; rank < request::kNumPriorities; ++rank) {
+      if (fields[0] != request::kPriorityNames[rank]) continue;
+      group.priority = static_cast<request::Priority>(rank);
+      known = true;
+    }
+    if (!known || fields.size() < 2 || fields.size() > 3 || !absl::SimpleAtod(fields[1], &group.share) ||
+        !(group.share > 0)) {
+      return absl::InvalidArgumentError(absl::StrCat("--mix: expected CLASS:SHARE[:TENANT],..., got \"", part, "\""));
+    }
+    if (fields.size() == 3) group.tenant = fields[2];
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+// The policies that other servers have, made of ours by taking out what makes the difference.
+absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
+  if (name == "hadal") return absl::OkStatus();
+  experiment->lease_memory = false;
+  for (CallerGroup& group : experiment->workload.groups) group.priority = request::Priority::kNormal;
+  if (name == "fifo") {
+    experiment->admission.max_queue_requests = std::numeric_limits<int>::max();
+    return absl::OkStatus();
+  }
+  if (name == "fifo-bounded") {
+    experiment->admission.max_queue_requests = 256;
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("no policy \"", name, "\"; there are hadal, fifo (unbounded) and fifo-bounded (256 waiting)"));
+}
+
+absl::Status Main(const std::vector<std::string>& args) {
+  Settings settings;
+  Experiment experiment;
+  base::FlagSet flags({.prefix = "HADAL_SIM_"});
+  flags.AddText("device", &settings.device, "h200-7b or null-20ms");
+  flags.AddText("lengths", &settings.lengths, "azure-conversation, azure-code or thinking");
+  flags.AddText("client", &settings.client, "what the refused do: none, obey, obey-whole, backoff or at-once");
+  flags.AddInt("max-tries", &experiment.client.max_tries, {1, 1000}, "tries of a caller, the first included");
+  flags.AddText("policy", &settings.policy, "hadal, fifo (unbounded, no leases) or fifo-bounded (256 requests)");
+  flags.AddText("mix", &settings.mix, "who calls: CLASS:SHARE[:TENANT],...");
+  AddNumber(&flags, "rate", &settings.requests_per_second, "requests a second at load 1");
+  AddNumber(&flags, "load", &settings.load, "multiple of --rate");
+  AddNumber(&flags, "cv", &settings.cv, "coefficient of variation of the gaps; 1: Poisson, else gamma");
+  AddNumber(&flags, "step-factor", &settings.step_factor, "multiple of the rate between --step-at and --step-end");
+  flags.AddDuration("step-at", &experiment.workload.step_at, "when the step begins");
+  flags.AddDuration("step-end", &experiment.workload.step_end, "when it ends");
+  flags.AddDuration("duration", &experiment.workload.duration, "of the arrivals");
+  flags.AddDuration("warm-up", &settings.warm_up, "left out of the report");
+  flags.AddDuration("slo-ttft", &settings.level.ttft, "time to the first token that counts as served in time");
+  flags.AddDuration("slo-tpot", &settings.level.tpot, "time per further token that does");
+  flags.AddInt("max-tokens", &experiment.max_tokens, {1, 16384}, "what callers ask for");
+  flags.AddInt("seeds", &settings.seeds, {1, 1000}, "runs, each with the next seed");
+  flags.AddInt("first-seed", &settings.first_seed, {0, 1 << 30}, "of the first run");
+  experiment.admission.AddFlags(&flags);
+  const absl::StatusOr<base::ParsedFlags> parsed = flags.Parse("hadal-sim", args);
+  if (!parsed.ok()) return parsed.status();
+  if (!parsed->help.empty() || parsed->print_config) {
+    std::fputs((parsed->print_config ? parsed->ToToml() : parsed->help).c_str(), stdout);
+    return absl::OkStatus();
+  }
+  if (settings.warm_up >= experiment.workload.duration) {
+    return absl::InvalidArgumentError("--warm-up must be shorter than --duration");
+  }
+  absl::StatusOr<DeviceSpec> device = FindDevice(settings.device);
+  if (!device.ok()) return device.status();
+  absl::StatusOr<LengthMix> lengths = FindLengths(settings.lengths);
+  if (!lengths.ok()) return lengths.status();
+  absl::StatusOr<RetryPolicy> client = ParseRetryPolicy(settings.client);
+  if (!client.ok()) return client.status();
+  absl::StatusOr<std::vector<CallerGroup>> groups = ParseMix(settings.mix);
+  if (!groups.ok()) return groups.status();
+  experiment.device = *std::move(device);
+  experiment.client.policy = *client;
+  WorkloadSpec& workload = experiment.workload;
+  workload.lengths = *std::move(lengths);
+  workload.groups = *std::move(groups);
+  workload.requests_per_second = settings.requests_per_second * settings.load;
+  workload.coefficient_of_variation = settings.cv;
+  workload.step_factor = settings.step_factor;
+  if (absl::Status status = ApplyPolicy(settings.policy, &experiment); !status.ok()) return status;
+  for (int i = 0; i < settings.seeds; ++i) {
+    experiment.seed = static_cast<uint64_t>(settings.first_seed + i);
+    const absl::StatusOr<RunResult> result = Run(experiment);
+    if (!result.ok()) return result.status();
+    std::printf("%s\n", ReportJson(experiment, *result, settings.level, settings.warm_up).c_str());
+    std::fflush(stdout);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace hadal::sim
+
+int main(int argc, char** argv) {
+  const absl::Status status = hadal::sim::Main(std::vector<std::string>(argv + 1, argv + argc));
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "hadal-sim: %s\n", std::string(hadal::base::StdView(status.message())).c_str());
+  return 2;
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/sim/report.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace hadal::sim {
+namespace {
+
+using nlohmann::json;
+
+struct LengthClass {
+  const char* name;
+  int32_t max_prompt_tokens;
+};
+constexpr std::array<LengthClass, 5> kLengthClasses = {
+    {{"256", 256}, {"1k", 1024}, {"4k", 4096}, {"16k", 16384}, {"more", INT32_MAX}}};
+
+const char* LengthClassOf(const Call& call) {
+  return std::find_if(kLengthClasses.begin(), kLengthClasses.end(),
+                      [&](const LengthClass& c) { return call.prompt_tokens <= c.max_prompt_tokens; })
+      ->name;
+}
+
+double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
+double Ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
+
+json Percentiles(std::vector<double> values) {
+  if (values.empty()) return nullptr;
+  std::sort(values.begin(), values.end());
+  const auto at = [&](double p) {
+    return values[std::min(values.size() - 1, static_cast<size_t>(p * static_cast<double>(values.size())))];
+  };
+  return {{"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}, {"max", values.back()}};
+}
+
+bool Finished(const Outcome& outcome) { return outcome.finished != absl::InfiniteDuration(); }
+bool Admitted(const Outcome& outcome) { return outcome.admitted != absl::InfiniteDuration(); }
+absl::Duration Ttft(const Outcome& outcome) { return outcome.first_token - outcome.admitted; }
+
+bool Meets(const Outcome& outcome, const ServiceLevel& level) {
+  if (!Finished(outcome)) return false;
+  const int32_t gaps = std::max(outcome.call.output_tokens - 1, 1);
+  return Ttft(outcome) <= level.ttft && (outcome.finished - outcome.first_token) / gaps <= level.tpot;
+}
+
+// Calls of one priority class or tenant.
+struct Group {
+  int64_t calls = 0, admitted = 0, finished = 0, good = 0, tries = 0;
+  std::vector<double> ttft, ttft_from_first_try;
+};
+
+json GroupJson(Group& group) {
+  return {{"calls", group.calls},
+          {"admitted_ratio", Ratio(group.admitted, group.calls)},
+          {"success_ratio", Ratio(group.finished, group.calls)},
+          {"within_slo_ratio", Ratio(group.good, group.calls)},
+          {"tries_per_served", Ratio(group.tries, group.finished)},
+          {"ttft_s", Percentiles(std::move(group.ttft))},
+          {"ttft_from_first_try_s", Percentiles(std::move(group.ttft_from_first_try))}};
+}
+
+void Count(const Outcome& outcome, const ServiceLevel& level, Group& group) {
+  group.calls += 1;
+  group.tries += outcome.tries;
+  group.admitted += Admitted(outcome);
+  group.good += Meets(outcome, level);
+  if (!Finished(outcome)) return;
+  group.finished += 1;
+  group.ttft.push_back(Seconds(Ttft(outcome)));
+  group.ttft_from_first_try.push_back(Seconds(outcome.first_token - outcome.call.arrival));
+}
+
+// Of the calls that came back when they were told to: how many were let in at once.
+json Returns(const std::vector<const Outcome*>& outcomes) {
+  int64_t returned = 0, admitted = 0, refused_for_good = 0;
+  int max_tries = 0;
+  std::vector<double> hints;
+  for (const Outcome* outcome : outcomes) {
+    for (const Refusal& refusal : outcome->refusals) {
+      if (refusal.hint != absl::InfiniteDuration()) hints.push_back(Seconds(refusal.hint));
+    }
+    max_tries = std::max(max_tries, outcome->tries);
+    if (outcome->tries < 2) continue;
+    returned += 1;
+    admitted += outcome->refusals.size() == 1;
+    refused_for_good += !Finished(*outcome);
+  }
+  return {{"returned", returned},
+          {"admitted_at_first_return_ratio", Ratio(admitted, returned)},
+          {"gave_up", refused_for_good},
+          {"max_tries", max_tries},
+          {"hint_s", Percentiles(std::move(hints))}};
+}
+
+}  // namespace
+
+std::string ReportJson(const Experiment& experiment, const RunResult& result, const ServiceLevel& level,
+                       absl::Duration warm_up) {
+  const absl::Duration end = experiment.workload.duration;
+  const double window = Seconds(end - warm_up);
+  std::vector<const Outcome*> counted;
+  double offered_tokens = 0, good_tokens = 0, served_tokens = 0, late_tokens = 0;
+  int64_t good = 0;
+  std::map<std::string, std::pair<int64_t, int64_t>> lengths;  // calls, admitted
+  std::map<std::string, int64_t> reasons;
+  std::array<Group, request::kNumPriorities> classes;
+  std::map<std::string, Group> tenants;
+  Group all;
+  absl::Duration last_miss = absl::ZeroDuration();  // arrival of the last admitted call that missed its level
+  for (const Outcome& outcome : result.outcomes) {
+    const Call& call = outcome.call;
+    const double tokens = call.prompt_tokens + call.output_tokens;
+    if (Finished(outcome) && outcome.finished >= warm_up && outcome.finished < end) {
+      served_tokens += tokens;
+      (Meets(outcome, level) ? good_tokens : late_tokens) += tokens;
+      good += Meets(outcome, level);
+    }
+    if (call.arrival < warm_up) continue;
+    counted.push_back(&outcome);
+    offered_tokens += tokens;
+    if (Admitted(outcome) && !Meets(outcome, level)) last_miss = std::max(last_miss, outcome.admitted);
+    auto& [calls, admitted] = lengths[LengthClassOf(call)];
+    calls += 1;
+    admitted += Admitted(outcome) && outcome.tries == 1;
+    for (const Refusal& refusal : outcome.refusals) ++reasons[std::string(request::ReasonName(refusal.reason))];
+    Count(outcome, level, classes[static_cast<size_t>(call.priority)]);
+    if (!call.tenant.empty()) Count(outcome, level, tenants[call.tenant]);
+    Count(outcome, level, all);
+  }
+
+  json report = {
+      {"device", experiment.device.name},
+      {"seed", experiment.seed},
+      {"calls", counted.size()},
+      {"offered_requests_per_s", static_cast<double>(counted.size()) / window},
+      {"offered_tokens_per_s", offered_tokens / window},
+      {"served_tokens_per_s", served_tokens / window},
+      {"goodput_tokens_per_s", good_tokens / window},
+      {"goodput_requests_per_s", static_cast<double>(good) / window},
+      {"late_tokens_ratio", Ratio(late_tokens, served_tokens)},
+      {"device_busy_ratio", Ratio(Seconds(result.busy), Seconds(result.duration))},
+      {"step_ms", Ratio(absl::ToDoubleMilliseconds(result.busy), static_cast<double>(result.steps))},
+      {"waiting_high_water", result.waiting_high_water},
+      {"last_miss_s", Seconds(last_miss)},
+      {"returns", Returns(counted)},
+      {"all", GroupJson(all)},
+  };
+  double lowest = 1, highest = 0;
+  for (const auto& [name, counts] : lengths) {
+    const double rate = Ratio(counts.second, counts.first);
+    report["admission_by_prompt_tokens"][name] = {{"calls", counts.first}, {"admitted_ratio", rate}};
+    if (counts.first < 50) continue;  // too few to speak of a rate
+    lowest = std::min(lowest, rate);
+    highest = std::max(highest, rate);
+  }
+  report["admission_evenness_ratio"] = Ratio(lowest, highest);
+  report["refusals"] = reasons;
+  for (int rank = 0; rank < request::kNumPriorities; ++rank) {
+    if (classes[rank].calls > 0)
+      report["classes"][std::string(request::kPriorityNames[rank])] = GroupJson(classes[rank]);
+  }
+  for (auto& [name, group] : tenants) report["tenants"][name] = GroupJson(group);
+  return report.dump();
+}
+
+}  // namespace hadal::sim

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "benchmarks/sim/simulation.h"
+
+namespace hadal::sim {
+
+// What a served call must meet to count. TTFT is taken from the try that was admitted: what a caller waits before, it
+// was told to wait.
+struct ServiceLevel {
+  absl::Duration ttft = absl::Seconds(2);
+  absl::Duration tpot = absl::Milliseconds(80);  // (end - first token) / (tokens - 1)
+};
+
+// One line of JSON: everything that docs/overload.md shows of a run. Calls that arrive before `warm_up` are left out,
+// and so is work that ends outside [warm_up, end of arrivals).
+std::string ReportJson(const Experiment& experiment, const RunResult& result, const ServiceLevel& level,
+                       absl::Duration warm_up);
+
+}  // namespace hadal::sim

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/sim/simulation.h"
+
+#include <algorithm>
+#include <memory>
+#include <queue>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "benchmarks/sim/countdown_model.h"
+#include "benchmarks/sim/sim_clock.h"
+#include "server/admission/admission.h"
+#include "server/base/check.h"
+#include "server/engine/engine_observer.h"
+#include "server/engine/step_loop.h"
+
+namespace hadal::sim {
+namespace {
+
+// The callers and the server between them, on one thread. Callers act at events; the engine's steps move the clock,
+// and events that fall into a step happen before its end, as they would on other threads.
+class Simulation : private engine::EngineObserver {
+ public:
+  explicit Simulation(const Experiment& experiment)
+      : experiment_(experiment),
+        start_(clock_.Now()),
+        random_(experiment.seed * 7919 + 17),
+        pool_(experiment.lease_memory ? PoolBytes() : PoolBytes() * 1000),
+        model_(experiment.device, experiment.max_model_len,
+               [this](absl::Duration step) { RunEvents(clock_.Now() + step); }) {}
+
+  absl::Status Start();
+  RunResult Finish();
+
+ private:
+  // A caller's next try.
+  struct Event {
+    absl::Time at;
+    size_t call;
+    bool operator>(const Event& other) const { return std::tie(at, call) > std::tie(other.at, other.call); }
+  };
+
+  int32_t PoolBlocks() const {
+    return static_cast<int32_t>(experiment_.device.kv_pool_tokens / experiment_.device.block_tokens);
+  }
+  int64_t BlockBytes() const {
+    return std::max<int64_t>(1, static_cast<int64_t>(experiment_.device.kv_bytes_per_token)) *
+           experiment_.device.block_tokens;
+  }
+  int64_t PoolBytes() const { return PoolBlocks() * BlockBytes(); }
+  absl::Duration SinceStart() const { return clock_.Now() - start_; }
+
+  void OnStep(const engine::StepFacts& facts) override { computed_tokens_ += facts.tokens; }
+  // Moves the clock to `until`, through all events on the way.
+  void RunEvents(absl::Time until);
+  void Try(size_t call);
+  absl::Status Admit(size_t call);
+  // Admission said no, at once or by taking the call out of the queue: its caller decides what to do.
+  void Refused(size_t call, const absl::Status& status);
+  void ReadStreams();
+
+  const Experiment& experiment_;
+  SimClock clock_;
+  const absl::Time start_;
+  std::mt19937_64 random_;
+  admission::KvPoolLedger pool_;
+  CountdownModel model_;
+  std::unique_ptr<admission::AdmissionController> admission_;
+  engine::EngineOptions engine_options_;
+  std::shared_ptr<request::WakeSignal> wake_ = std::make_shared<request::WakeSignal>();
+  std::unique_ptr<engine::StepLoop> loop_;
+
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  std::vector<Outcome> outcomes_;
+  std::vector<std::shared_ptr<request::TokenStream>> streams_;  // [calls]
+  std::vector<size_t> readable_;                                // calls
+  size_t open_ = 0;                                             // calls without an outcome
+  int64_t computed_tokens_ = 0;
+  int64_t waiting_high_water_ = 0;
+};
+
+absl::Status Simulation::Start() {
+  admission::AdmissionOptions options = experiment_.admission;
+  options.clock = &clock_;
+  options.seed = experiment_.seed;
+  absl::StatusOr<std::unique_ptr<admission::AdmissionController>> admission =
+      admission::AdmissionController::Create(std::move(options));
+  if (!admission.ok()) return admission.status();
+  admission_ = *std::move(admission);
+  const DeviceSpec& device = experiment_.device;
+  const absl::StatusOr<int> index =
+      admission_->AddModel({device.name, experiment_.max_model_len, device.block_tokens, BlockBytes(), &pool_});
+  if (!index.ok()) return index.status();
+
+  engine_options_.clock = &clock_;
+  engine_options_.num_blocks = PoolBlocks();
+  engine_options_.block_tokens = device.block_tokens;
+  engine_options_.max_batch_size = device.max_batch_size;
+  engine_options_.max_batch_tokens = device.max_batch_tokens;
+  engine_options_.observer = this;
+  if (absl::Status status = engine_options_.Validate(); !status.ok()) return status;
+  loop_ = std::make_unique<engine::StepLoop>(engine_options_, &model_, admission_.get(), *index, wake_,
+                                             std::make_shared<engine::PublishedState>());
+  admission_->SetReady();
+
+  std::vector<Call> calls = DrawCalls(experiment_.workload, experiment_.seed);
+  outcomes_.resize(calls.size());
+  streams_.resize(calls.size());
+  open_ = calls.size();
+  for (size_t i = 0; i < calls.size(); ++i) {
+    Call& call = calls[i];
+    call.output_tokens = std::min(call.output_tokens, experiment_.max_tokens);
+    call.prompt_tokens = std::min(call.prompt_tokens, experiment_.max_model_len - experiment_.max_tokens);
+    events_.push({start_ + call.arrival, i});
+    outcomes_[i].call = std::move(call);
+  }
+  return absl::OkStatus();
+}
+
+RunResult Simulation::Finish() {
+  while (open_ > 0) {
+    const engine::StepLoop::Round round = loop_->RunOnce(wake_->Take());
+    ReadStreams();
+    if (round.progressed) continue;
+    const absl::Time next = std::min(round.wake_at, events_.empty() ? absl::InfiniteFuture() : events_.top().at);
+    HADAL_CHECK(open_ == 0 || next != absl::InfiniteFuture()) << open_ << " calls never end";
+    RunEvents(next);
+  }
+  HADAL_CHECK(pool_.leased_bytes() == 0 && admission_->GetLoad().waiting == 0) << "something did not go back";
+  RunResult result;
+  result.duration = SinceStart();
+  result.outcomes = std::move(outcomes_);
+  result.busy = model_.busy();
+  result.steps = model_.steps();
+  result.computed_tokens = computed_tokens_;
+  result.waiting_high_water = waiting_high_water_;
+  return result;
+}
+
+void Simulation::RunEvents(absl::Time until) {
+  while (!events_.empty() && events_.top().at <= until) {
+    const Event event = events_.top();
+    events_.pop();
+    clock_.AdvanceTo(event.at);
+    Try(event.call);
+  }
+  clock_.AdvanceTo(until);
+}
+
+void Simulation::Try(size_t call) {
+  Outcome& outcome = outcomes_[call];
+  ++outcome.tries;
+  if (const absl::Status status = Admit(call); !status.ok()) return Refused(call, status);
+  outcome.admitted = SinceStart();
+}
+
+void Simulation::Refused(size_t call, const absl::Status& status) {
+  Outcome& outcome = outcomes_[call];
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  outcome.refusals.push_back({SinceStart(), detail.reason, detail.retry_after.value_or(absl::InfiniteDuration())});
+  const std::optional<absl::Duration> wait = experiment_.client.NextTry(status, outcome.tries, random_);
+  if (wait.has_value()) {
+    events_.push({clock_.Now() + *wait, call});
+    return;
+  }
+  outcome.failure = status;
+  --open_;
+}
+
+absl::Status Simulation::Admit(size_t call) {
+  const Call& wanted = outcomes_[call].call;
+  admission::AdmissionRequest arrival;
+  arrival.priority = wanted.priority;
+  arrival.tenant = wanted.tenant;
+  arrival.request_id = std::to_string(call);
+  arrival.body_bytes = wanted.body_bytes;
+  absl::StatusOr<admission::Ticket> ticket = admission_->TryAdmit(arrival);
+  if (!ticket.ok()) return ticket.status();
+
+  auto request = std::make_unique<request::Request>();
+  request->id = arrival.request_id;
+  request->tenant = wanted.tenant;
+  request->priority = wanted.priority;
+  request->cache_salt = call + 1;  // no two calls share a prefix
+  request->arrival = clock_.Now();
+  request->prompt.assign(wanted.prompt_tokens, 1);
+  request->prompt.back() = wanted.output_tokens;
+  request->max_tokens = experiment_.max_tokens;
+  request->stop_token_ids = {CountdownModel::kEndToken};
+  auto notifier = std::make_shared<request::Notifier>([this, call] { readable_.push_back(call); });
+  request->stream = std::make_shared<request::TokenStream>(experiment_.max_tokens + 2, std::move(notifier));
+  std::shared_ptr<request::TokenStream> stream = request->stream;
+  if (absl::Status status = ticket->Finalize(*request, 0); !status.ok()) return status;
+  if (absl::Status status = admission_->Enqueue(0, std::move(request), *std::move(ticket)); !status.ok()) return status;
+  streams_[call] = std::move(stream);
+  waiting_high_water_ = std::max(waiting_high_water_, admission_->QueuedRequests(0));
+  return absl::OkStatus();
+}
+
+void Simulation::ReadStreams() {
+  // Reading wakes nobody, so the list does not grow meanwhile.
+  for (const size_t call : readable_) {
+    if (streams_[call] == nullptr) continue;
+    Outcome& outcome = outcomes_[call];
+    const request::StreamBatch batch = streams_[call]->Read();
+    if (!batch.tokens.empty() || !batch.ends.empty()) outcome.first_token = std::min(outcome.first_token, SinceStart());
+    if (!batch.closed) continue;
+    streams_[call].reset();
+    if (!batch.status.ok() && !batch.started) {
+      Refused(call, batch.status);
+      continue;
+    }
+    outcome.failure = batch.status;
+    if (batch.status.ok()) outcome.finished = SinceStart();
+    --open_;
+  }
+  readable_.clear();
+}
+
+}  // namespace
+
+absl::StatusOr<RunResult> Run(const Experiment& experiment) {
+  Simulation simulation(experiment);
+  if (absl::Status status = simulation.Start(); !status.ok()) return status;
+  return simulation.Finish();
+}
+
+}  // namespace hadal::sim

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "benchmarks/sim/device.h"
+#include "benchmarks/sim/retry_client.h"
+#include "benchmarks/sim/workload.h"
+#include "server/admission/admission_options.h"
+#include "server/request/refusal.h"
+
+namespace hadal::sim {
+
+// One run of the server's own admission controller and step loop on a virtual clock.
+struct Experiment {
+  DeviceSpec device;
+  WorkloadSpec workload;
+  RetryClient client;
+  admission::AdmissionOptions admission;  // clock and seed are set by Run
+  bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
+  int32_t max_model_len = 32768;
+  int32_t max_tokens = 4096;  // what callers ask for; they do not know how long their output becomes
+  uint64_t seed = 1;
+};
+
+// A refusal as its caller saw it.
+struct Refusal {
+  absl::Duration at;  // since the start of the run, as all times here
+  request::Reason reason = request::Reason::kNone;
+  absl::Duration hint = absl::InfiniteDuration();
+};
+
+// What became of a call.
+struct Outcome {
+  Call call;
+  int tries = 0;
+  std::vector<Refusal> refusals;
+  absl::Duration admitted = absl::InfiniteDuration();  // of the try that was let in
+  absl::Duration first_token = absl::InfiniteDuration();
+  absl::Duration finished = absl::InfiniteDuration();  // with its whole output
+  absl::Status failure;                                // after it was admitted, or a refusal for good
+};
+
+struct RunResult {
+  std::vector<Outcome> outcomes;  // in the order of arrival
+  absl::Duration duration;        // until the last outcome
+  absl::Duration busy;            // of the device
+  int64_t steps = 0;
+  int64_t computed_tokens = 0;     // rows that the device ran
+  int64_t waiting_high_water = 0;  // requests
+};
+
+// Runs until every call has its outcome. InvalidArgument for options that admission or the engine refuse.
+absl::StatusOr<RunResult> Run(const Experiment& experiment);
+
+}  // namespace hadal::sim
