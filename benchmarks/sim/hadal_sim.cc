@@ -144,7 +144,7 @@ absl::Status Main(const std::vector<std::string>& args) {
   if (absl::Status status = ApplyPolicy(settings.policy, &experiment); !status.ok()) return status;
   for (int i = 0; i < settings.seeds; ++i) {
     experiment.seed = static_cast<uint64_t>(settings.first_seed + i);
-    const absl::StatusOr<RunResult> result = Run(experiment);
+    const absl::StatusOr<RunResult> result = Simulate(experiment);
     if (!result.ok()) return result.status();
     std::printf("%s\n", ReportJson(experiment, *result, settings.level, settings.warm_up).c_str());
     std::fflush(stdout);

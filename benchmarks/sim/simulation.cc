@@ -220,7 +220,7 @@ void Simulation::ReadStreams() {
 
 }  // namespace
 
-absl::StatusOr<RunResult> Run(const Experiment& experiment) {
+absl::StatusOr<RunResult> Simulate(const Experiment& experiment) {
   Simulation simulation(experiment);
   if (absl::Status status = simulation.Start(); !status.ok()) return status;
   return simulation.Finish();

@@ -20,7 +20,7 @@ struct Experiment {
   DeviceSpec device;
   WorkloadSpec workload;
   RetryClient client;
-  admission::AdmissionOptions admission;  // clock and seed are set by Run
+  admission::AdmissionOptions admission;  // clock and seed are set by Simulate
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
   int32_t max_model_len = 32768;
   int32_t max_tokens = 4096;  // what callers ask for; they do not know how long their output becomes
@@ -55,6 +55,6 @@ struct RunResult {
 };
 
 // Runs until every call has its outcome. InvalidArgument for options that admission or the engine refuse.
-absl::StatusOr<RunResult> Run(const Experiment& experiment);
+absl::StatusOr<RunResult> Simulate(const Experiment& experiment);
 
 }  // namespace hadal::sim

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/sim/simulation.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "benchmarks/sim/report.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hadal::sim {
+namespace {
+
+using ::testing::HasSubstr;
+
+Experiment AtLoad(double requests_per_second, absl::Duration duration = absl::Seconds(30)) {
+  Experiment experiment;
+  experiment.device = *FindDevice("h200-7b");
+  experiment.workload.lengths = *FindLengths("azure-conversation");
+  experiment.workload.requests_per_second = requests_per_second;
+  experiment.workload.duration = duration;
+  return experiment;
+}
+
+nlohmann::json Report(const Experiment& experiment) {
+  return nlohmann::json::parse(ReportJson(experiment, *Simulate(experiment), ServiceLevel{}, absl::Seconds(10)));
+}
+
+models::StepInput Step(int32_t sequences, int32_t rows, int32_t context) {
+  models::StepInput input;
+  input.query_start = {0};
+  for (int32_t s = 0; s < sequences; ++s) {
+    input.token_ids.resize(input.token_ids.size() + rows);
+    input.query_start.push_back(static_cast<int32_t>(input.token_ids.size()));
+    input.context_lens.push_back(context);
+  }
+  return input;
+}
+
+TEST(DeviceTest, StepTimesAreThoseOfTheRoofline) {
+  DeviceSpec device = *FindDevice("h200-7b");
+  device.efficiency = 1;
+  device.overhead = absl::ZeroDuration();
+  // One sequence decodes at the bandwidth of the weights: 303 tokens/s at 4.3 TB/s.
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(device.StepTime(Step(1, 1, 1024))), 3.30, 0.02);
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(device.StepTime(Step(256, 1, 1024))), 6.78, 0.05);
+  // A prompt of 1k computes 59.6 k tokens/s at 790 TFLOP/s, less what attention adds.
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(device.StepTime(Step(1, 1024, 1024))), 18.6, 0.2);
+}
+
+TEST(SimulationTest, ALoneCallTakesItsStepsAndReturnsEverything) {
+  Experiment experiment = AtLoad(0.2);
+  const RunResult result = *Simulate(experiment);
+  ASSERT_FALSE(result.outcomes.empty());
+  for (const Outcome& outcome : result.outcomes) {
+    EXPECT_TRUE(outcome.failure.ok()) << outcome.failure;
+    EXPECT_EQ(outcome.tries, 1);
+    EXPECT_LE(outcome.first_token - outcome.admitted, absl::Milliseconds(500));
+    EXPECT_GE(outcome.finished - outcome.first_token, absl::Milliseconds(3) * (outcome.call.output_tokens - 1));
+  }
+}
+
+TEST(SimulationTest, TheSameSeedGivesTheSameRun) {
+  const Experiment experiment = AtLoad(60);
+  EXPECT_EQ(Report(experiment).dump(), Report(experiment).dump());
+}
+
+TEST(SimulationTest, BelowCapacityEverybodyIsServedInTime) {
+  const nlohmann::json report = Report(AtLoad(20));
+  EXPECT_EQ(report["all"]["within_slo_ratio"], 1);
+  EXPECT_TRUE(report["refusals"].empty()) << report["refusals"];
+}
+
+TEST(SimulationTest, AnUnboundedQueueCollapses) {
+  // What the harness must be able to show: everybody is served, and nobody in time.
+  Experiment experiment = AtLoad(60, absl::Seconds(60));
+  experiment.lease_memory = false;
+  experiment.admission.max_queue_requests = 1 << 30;
+  const nlohmann::json report = Report(experiment);
+  EXPECT_GE(report["served_tokens_per_s"], 38e3);
+  EXPECT_LE(report["goodput_tokens_per_s"].get<double>(), 0.1 * report["served_tokens_per_s"].get<double>());
+  EXPECT_EQ(report["all"]["admitted_ratio"], 1);
+}
+
+TEST(SimulationTest, CallersThatObeyComeBack) {
+  Experiment experiment = AtLoad(60);
+  experiment.admission.max_queue_requests = 16;
+  experiment.client = {RetryPolicy::kObey, 5};
+  const RunResult result = *Simulate(experiment);
+  int64_t returned = 0;
+  for (const Outcome& outcome : result.outcomes) {
+    EXPECT_LE(outcome.tries, 5);
+    EXPECT_EQ(outcome.tries, static_cast<int>(outcome.refusals.size()) + outcome.failure.ok());
+    returned += outcome.tries > 1;
+  }
+  EXPECT_GT(returned, 100);
+}
+
+TEST(SimulationTest, BadOptionsAreNamed) {
+  Experiment experiment = AtLoad(1);
+  experiment.admission.max_queue_requests = 0;
+  EXPECT_THAT(Simulate(experiment).status().ToString(), HasSubstr("max_queue_requests is 0"));
+  EXPECT_THAT(FindDevice("tpu").status().ToString(), HasSubstr("h200-7b"));
+}
+
+TEST(RetryClientTest, BackoffIgnoresTheHintAndDoubles) {
+  std::mt19937_64 random(1);
+  const RetryClient client{RetryPolicy::kBackoff, 5};
+  const absl::Status busy = request::MakeBusy(request::Reason::kConnectionQueueFull, "full", absl::Seconds(20));
+  EXPECT_NEAR(absl::ToDoubleSeconds(*client.NextTry(busy, 1, random)), 0.5, 0.051);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*client.NextTry(busy, 4, random)), 4, 0.41);
+  EXPECT_EQ(client.NextTry(busy, 5, random), std::nullopt);
+}
+
+TEST(RetryClientTest, ObedientCallersTakeTheHint) {
+  std::mt19937_64 random(1);
+  const absl::Status busy = request::MakeBusy(request::Reason::kConnectionQueueFull, "full", absl::Milliseconds(2400));
+  EXPECT_EQ((RetryClient{RetryPolicy::kObey, 5}.NextTry(busy, 1, random)), absl::Milliseconds(2400));
+  EXPECT_EQ((RetryClient{RetryPolicy::kObeyWhole, 5}.NextTry(busy, 1, random)), absl::Seconds(3));
+  EXPECT_EQ((RetryClient{RetryPolicy::kObey, 5}.NextTry(absl::InternalError("x"), 1, random)), std::nullopt);
+}
+
+}  // namespace
+}  // namespace hadal::sim
