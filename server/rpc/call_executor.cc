@@ -17,9 +17,14 @@ CallExecutor::~CallExecutor() {
 }
 
 void CallExecutor::Post(std::function<void()> job) {
-  base::MutexLock lock(&mutex_);
-  jobs_.push_back(std::move(job));
-  if (idle_ > 0) wake_.NotifyOne();
+  bool wake = false;
+  {
+    base::MutexLock lock(&mutex_);
+    jobs_.push_back(std::move(job));
+    wake = idle_ > 0;
+  }
+  // Without the lock, which the woken thread takes first.
+  if (wake) wake_.NotifyOne();
 }
 
 void CallExecutor::Run() {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "server/base/notification.h"
 #include "server/rpc/health_call.h"
 #include "server/rpc/inference_service.h"
@@ -62,10 +63,12 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   absl::Status Listen() {
-    static std::once_flag protobuf;
-    std::call_once(protobuf, [] {
+    static std::once_flag libraries;
+    std::call_once(libraries, [] {
       // A client's malformed bytes are answered; they must not write lines to standard error as well.
       google::protobuf::SetLogHandler(nullptr);
+      // Distributions may build Abseil as for debugging: each lock of gRPC then takes a global one to look for cycles.
+      absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     });
     grpc::ServerBuilder builder;
     builder.RegisterCallbackGenericService(&inference_);

@@ -65,8 +65,7 @@ void HealthCheck::OnMessage(CallMessage message) {
   if (!IsOurs(request.service())) {
     return End(request::MakeError(request::Reason::kRouteNotFound, "the server has no such service", "service"));
   }
-  Send(Response(StatusOf(environment().health->serving())));
-  End(absl::OkStatus());
+  Send(Response(StatusOf(environment().health->serving())), absl::OkStatus());
 }
 
 void HealthWatch::OnMessage(CallMessage message) {

@@ -20,6 +20,9 @@ constexpr absl::Duration kResetGrace = absl::Milliseconds(100);
 constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
 // The largest message of health and reflection: a name.
 constexpr int64_t kMaxPublicBytes = 4096;
+// Up to this size the last message goes out with the status, and the call is recorded as told. A larger one is written
+// first, so that a client that does not take it gets that status.
+constexpr size_t kMaxLastBytes = 16 << 10;
 
 }  // namespace
 
@@ -132,11 +135,13 @@ void ServerCall::OnHalfClose() {
   End(MakeError(Reason::kInvalidRequest, "the call was ended by its client before a message was sent"));
 }
 
-void ServerCall::Send(std::vector<grpc::ByteBuffer> messages) {
+void ServerCall::Send(std::vector<grpc::ByteBuffer> messages, std::optional<absl::Status> end) {
   {
     base::MutexLock lock(&mutex_);
     if (end_.has_value()) return;
     for (grpc::ByteBuffer& message : messages) outbox_.push_back(std::move(message));
+    if (end.has_value()) StopWaitingLocked();
+    end_ = std::move(end);
   }
   Advance();
 }
@@ -158,26 +163,26 @@ bool ServerCall::ready() const {
 
 void ServerCall::Advance() {
   const grpc::ByteBuffer* next = nullptr;
-  absl::Status end;
+  std::optional<absl::Status> end;
   {
     base::MutexLock lock(&mutex_);
     if (writing_ || finished_) return;
+    if (outbox_.empty() && !end_.has_value()) return;
     if (!outbox_.empty()) {
       writing_ = true;
       writing_since_ = environment_->service->clock().Now();
       next = &outbox_.front();
-    } else if (end_.has_value() && !cancelling_) {
+    }
+    if (end_.has_value() && (next == nullptr || (outbox_.size() == 1 && next->Length() <= kMaxLastBytes))) {
       finished_ = true;
-      end = *end_;
-    } else {
-      return;
+      end = end_;
     }
   }
   // gRPC is called without the lock: it may run a reaction before it returns.
-  if (next != nullptr) {
-    StartWrite(next);
+  if (end.has_value()) {
+    FinishWith(*end, next);
   } else {
-    FinishWith(end);
+    StartWrite(next);
   }
 }
 
@@ -227,14 +232,16 @@ void ServerCall::Abort(absl::Status status) {
 
 void ServerCall::Sweep(absl::Time now) {
   const CallLimits& limits = environment_->limits;
-  bool late = false, half_closed = false, stalled = false;
+  bool late = false, half_closed = false, stalled = false, recorded = false;
   {
     base::MutexLock lock(&mutex_);
-    if (finished_ || aborted_) return;
+    if (done_ || aborted_) return;
     late = now - waiting_since_ > limits.message_timeout;
     half_closed = now - half_closed_ > kResetGrace;
-    stalled = writing_ && now - writing_since_ > limits.slow_reader_timeout;
+    stalled = !late && !half_closed && writing_ && now - writing_since_ > limits.slow_reader_timeout;
+    recorded = finished_;
     if (stalled) cancelling_ = true;
+    if (stalled && recorded) aborted_ = true;
   }
   if (half_closed) {
     OnHalfClose();
@@ -243,13 +250,15 @@ void ServerCall::Sweep(absl::Time now) {
     End(MakeError(Reason::kRequestTimeout, absl::StrCat("the call's message did not arrive within ",
                                                         absl::FormatDuration(limits.message_timeout))));
   } else if (stalled) {
-    Abort(MakeError(Reason::kSlowReader, "the client does not read"));
-    context_->TryCancel();
-    {
-      base::MutexLock lock(&mutex_);
-      cancelling_ = false;
+    if (recorded) {
+      environment_->service->CountSlowReader();
+    } else {
+      Abort(MakeError(Reason::kSlowReader, "the client does not read"));
     }
-    Advance();
+    context_->TryCancel();
+    base::MutexLock lock(&mutex_);
+    cancelling_ = false;
+    cancelled_.NotifyAll();
   }
 }
 
@@ -262,14 +271,18 @@ void ServerCall::StopWaiting() {
   End(request::MakeRefusal(Reason::kDraining, "the server stops", absl::Seconds(1)));
 }
 
-void ServerCall::FinishWith(const absl::Status& status) {
+void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* last) {
   const std::string& request_id = info().request_id;
   const grpc::Status wire = ToGrpcStatus(status, request_id);
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
   if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
   settled_.Release();
-  Finish(wire);
+  if (last == nullptr) {
+    Finish(wire);
+  } else {
+    StartWriteAndFinish(last, grpc::WriteOptions(), wire);
+  }
 }
 
 void ServerCall::AddTrailer(const char* key, std::string_view value) {
@@ -285,6 +298,8 @@ void ServerCall::OnDone() {
   settled_.Acquire();
   {
     base::MutexLock lock(&mutex_);
+    while (cancelling_) cancelled_.Wait(&mutex_);
+    done_ = true;
     slot_ = {};
   }
   if (connection_ != nullptr) connection_->EndCall();

@@ -41,12 +41,13 @@ enum class Access : uint8_t {
 //   1. Start (gRPC thread): limits, metadata and key. A refusal ends the call here; its message was never asked for.
 //   2. OnMessage (gRPC thread): the message is there, and its bytes are leased. One that does not come in time ends the
 //      call.
-//   3. Send, End (any thread): what is sent is written in order, one message at a time; the status comes last. Nothing
-//      goes out before the first Send or End: a refused call stays retryable for the gRPC library.
+//   3. Send, End (any thread): what is sent is written in order, one message at a time; the status comes last, with the
+//      last message when that is small. Nothing goes out before the first Send or End: a refused call stays retryable
+//      for the gRPC library.
 // A client that is gone, or does not take a message in time, ends the call from outside: OnAbort.
 //
 // Owns itself from Start until OnDone; whoever works for it holds a reference. gRPC frees the context after OnDone,
-// which comes after Finish: Finish waits for whoever uses it. Thread-safe.
+// which waits for whoever uses it. Thread-safe.
 class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_shared_from_this<ServerCall> {
  public:
   // Returns the reactor for gRPC.
@@ -87,7 +88,8 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   void AddTrailer(const char* key, std::string_view value);
 
   void ReadNext();
-  void Send(std::vector<grpc::ByteBuffer> messages);
+  // With `end`, as Send and End in one step, and in fewer packets.
+  void Send(std::vector<grpc::ByteBuffer> messages, std::optional<absl::Status> end = std::nullopt);
   // The status goes out when everything sent has been written. The first one counts.
   void End(absl::Status status);
   // Whether a message that is sent now would go out at once.
@@ -116,9 +118,10 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   bool StopWaitingLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Abort(absl::Status status);
   absl::Status CancelledStatus() const;
-  // The next write, or Finish once the end is known and everything has been written.
+  // The next write, or the status once the end is known and nothing is left to write, or only a small message.
   void Advance();
-  void FinishWith(const absl::Status& status);
+  // `last` goes out with the status unless it is null.
+  void FinishWith(const absl::Status& status, const grpc::ByteBuffer* last);
 
   const CallEnvironment* const environment_;
   grpc::GenericCallbackServerContext* const context_;
@@ -132,6 +135,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   base::PromisedOrder settled_;  // from Finish and every other reaction to OnDone
 
   mutable base::Mutex mutex_;
+  base::CondVar cancelled_;                                                    // cancelling_ has become false
   absl::Time waiting_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // for a message; infinite: for none
   absl::Time half_closed_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   PendingCalls::Slot slot_ ABSL_GUARDED_BY(mutex_);
@@ -139,8 +143,9 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;  // the outbox's head
   absl::Time writing_since_ ABSL_GUARDED_BY(mutex_);
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
-  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;          // TryCancel uses the context: Finish waits
-  bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // Finish was called
+  bool cancelling_ ABSL_GUARDED_BY(mutex_) = false;          // TryCancel uses the context: OnDone waits
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;            // the status is on its way
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;                // OnDone was called
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // final status, sent when the outbox is empty
 };
 

@@ -44,8 +44,11 @@ void StreamingCall::Pump() {
   if (!responses.empty()) first_ = false;
   std::vector<grpc::ByteBuffer> messages;
   for (const v1::GenerateResponse& response : responses) messages.push_back(Serialize(response));
-  if (!messages.empty()) Send(std::move(messages));
-  if (progress == CallPipeline::Progress::kEnded) End(pipeline_->status());
+  if (progress == CallPipeline::Progress::kEnded) {
+    Send(std::move(messages), pipeline_->status());
+  } else if (!messages.empty()) {
+    Send(std::move(messages));
+  }
 }
 
 void StreamingCall::OnAbort() {

@@ -25,8 +25,7 @@ void UnaryCall::Reply(const grpc::ByteBuffer& message) {
   if (!response.ok()) return End(response.status());
   std::vector<grpc::ByteBuffer> messages;
   messages.push_back(*std::move(response));
-  Send(std::move(messages));
-  End(absl::OkStatus());
+  Send(std::move(messages), absl::OkStatus());
 }
 
 UnknownCall::UnknownCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context)

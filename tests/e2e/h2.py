@@ -31,7 +31,8 @@ def request_headers(path, **more):
 class H2Client:
     """One connection. Keeps to flow control; acknowledges settings only when told to."""
 
-    def __init__(self, port, acknowledge=True):
+    def __init__(self, port, acknowledge=True, window=65535):
+        """`window`: how many bytes of a stream the server may send."""
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.acknowledge = acknowledge
         self.buffer = b""
@@ -42,7 +43,7 @@ class H2Client:
         self.ended = {}  # stream: the last frame's payload, when the server has ended or reset it
         self.goaway = None
         self.closed = False
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS))
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, payload=struct.pack(">HI", 4, window)))
 
     def send(self, data):
         try:
@@ -120,8 +121,8 @@ class H2Client:
             elif kind == GOAWAY:
                 self.goaway = payload[8:]
 
-    def send_data(self, stream, data, seconds=10):
-        """As much of `data` as the server lets through in that time; returns how many bytes."""
+    def send_data(self, stream, data, seconds=10, end=False):
+        """As much of `data` as the server lets through in that time, and the stream's end; returns how many bytes."""
         deadline = time.monotonic() + seconds
         sent = 0
         while sent < len(data) and not self.closed and stream not in self.ended and time.monotonic() < deadline:
@@ -134,6 +135,8 @@ class H2Client:
             self.window -= room
             self.windows[stream] -= room
             self.read(0)
+        if end:
+            self.send(frame(DATA, END_STREAM, stream))
         return sent
 
     def close(self):

@@ -181,6 +181,17 @@ def test_pending_calls_have_a_limit(start_server, stubs):
     assert list(stub.Chat(chat(stubs, "1 + 1"), timeout=30))
 
 
+def test_a_client_that_takes_nothing_of_a_finished_response_is_cut_off(start_server, stubs):
+    server = start_server("--slow-reader-timeout=1s")
+    client = H2Client(server.port, window=0)
+    body = chat(stubs, "1 + 1").SerializeToString()
+    stream = client.open_stream(CHAT)
+    client.send_data(stream, b"\x00" + struct.pack(">I", len(body)) + body, end=True)
+    assert client.read_until(lambda: stream in client.ended, 20)
+    server.wait_metric("hadal_slow_readers_total", 1)
+    client.close()
+
+
 @pytest.mark.parametrize("own_port", [False, True])
 def test_connections_have_a_limit(start_server, stubs, own_port):
     server = start_server("--grpc-max-connections=4", *(["--grpc-port=0"] if own_port else []))
