@@ -14,13 +14,31 @@ constexpr size_t kMaxLeadingSpaces = 64;
 // Newlines in front of a block that belong to it, where its markup begins with some.
 constexpr size_t kMaxLead = 2;
 
+struct Opener {
+  size_t begin;  // npos without one
+  size_t size;   // of the opener, or of what may become one at the end of the text
+};
+
+// The first marker in `text` that opens a block.
+Opener FindOpener(const ToolMarkup& markup, std::string_view text) {
+  Opener found{text.find(markup.opener), markup.opener.size()};
+  if (!markup.other_opener.empty()) {
+    const size_t other = text.find(markup.other_opener);
+    if (other < found.begin) found = {other, markup.other_opener.size()};
+  }
+  if (found.begin != text.npos) return found;
+  found.size = PartialAtEnd(text, markup.opener);
+  if (!markup.other_opener.empty()) found.size = std::max(found.size, PartialAtEnd(text, markup.other_opener));
+  return found;
+}
+
 }  // namespace
 
 OutputParser::OutputParser(Options options)
     : options_(options),
-      state_(!options.split_reasoning      ? State::kContent
-             : options.starts_in_reasoning ? State::kReasoning
-                                           : State::kStart) {}
+      state_(!options_.split_reasoning      ? State::kContent
+             : options_.starts_in_reasoning ? State::kReasoning
+                                            : State::kStart) {}
 
 ParsedDelta OutputParser::Push(std::string_view text) {
   ParsedDelta out;
@@ -122,18 +140,36 @@ bool OutputParser::StepContent(bool last, ParsedDelta* out) {
     return false;
   }
   const ToolMarkup& markup = ToolMarkupOf(options_.tool_syntax);
-  const size_t begin = rest.find(markup.opener);
-  const bool found = begin != rest.npos;
-  const std::string_view before =
-      rest.substr(0, found ? begin : rest.size() - (last ? 0 : PartialAtEnd(rest, markup.opener)));
+  if (markup.starts_bare && !content_begun_) return StepBareBegin(last);
+  const Opener opener = FindOpener(markup, rest);
+  const bool found = opener.begin != rest.npos;
+  const std::string_view before = rest.substr(0, found ? opener.begin : rest.size() - (last ? 0 : opener.size));
   const size_t lead = markup.lead.empty() || (last && !found) ? 0 : CountAtEnd(before, "\n", kMaxLead);
   out->content.append(before.substr(0, before.size() - lead));
   Consume(before.size() - lead);
   if (!found) return false;
-  block_ = MakeToolBlockParser(options_.tool_syntax, std::string(Rest().substr(0, lead + markup.opener.size())));
-  Consume(lead + markup.opener.size());
-  state_ = State::kToolBlock;
+  OpenBlock(lead + opener.size);
   return true;
+}
+
+bool OutputParser::StepBareBegin(bool last) {
+  const std::string_view rest = Rest();
+  const size_t spaces = CountSpaces(rest);
+  const bool few = spaces <= kMaxLeadingSpaces;
+  if (spaces == rest.size() && few && !last) return false;
+  content_begun_ = true;
+  if (spaces < rest.size() && few && rest[spaces] == '{') {
+    OpenBlock(spaces);
+    block_is_bare_ = true;
+  }
+  return true;
+}
+
+void OutputParser::OpenBlock(size_t bytes) {
+  block_ = MakeToolBlockParser(options_.tool_syntax, std::string(Rest().substr(0, bytes)), options_.parameter_types);
+  block_is_bare_ = false;
+  Consume(bytes);
+  state_ = State::kToolBlock;
 }
 
 bool OutputParser::StepToolBlock(bool last, ParsedDelta* out) {
@@ -146,7 +182,7 @@ bool OutputParser::StepToolBlock(bool last, ParsedDelta* out) {
   if (step == ToolBlockParser::Step::kNeedMore) return false;
   if (step == ToolBlockParser::Step::kBroken) {
     out->content.append(block_->held());
-    ++broken_block_count_;
+    if (!block_is_bare_) ++broken_block_count_;
   }
   block_.reset();
   state_ = State::kContent;

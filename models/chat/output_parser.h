@@ -41,6 +41,9 @@ class OutputParser : private ToolCallSink {
     // Recognise <think> ... </think>; false passes the markers on as content.
     bool split_reasoning = true;
     ToolSyntax tool_syntax = ToolSyntax::kNone;
+    // Of the request's tools, for a syntax that writes values without their types; null: all are text. Outlives the
+    // parser.
+    const ParameterTypes* parameter_types = nullptr;
     // Newlines right after <think>, before </think> and after </think> belong to the markers.
     bool trim_newlines = true;
   };
@@ -72,6 +75,9 @@ class OutputParser : private ToolCallSink {
   bool StepReasoning(bool last, ParsedDelta* out);
   bool StepAfterReasoning();
   bool StepContent(bool last, ParsedDelta* out);
+  bool StepBareBegin(bool last);
+  // A block whose lead and opener are the next `bytes`.
+  void OpenBlock(size_t bytes);
   bool StepToolBlock(bool last, ParsedDelta* out);
 
   void EmitReasoning(std::string_view text, bool before_marker, ParsedDelta* out);
@@ -86,6 +92,8 @@ class OutputParser : private ToolCallSink {
   size_t position_ = 0;  // start of the unread part of buffer_
   std::unique_ptr<ToolBlockParser> block_;
   ParsedDelta* delta_ = nullptr;  // takes the calls of the block while it is parsed
+  bool block_is_bare_ = false;    // no marker opened it: content in JSON looks the same
+  bool content_begun_ = false;    // a block without opener cannot begin any more
   size_t held_newlines_ = 0;      // newlines of the reasoning that may belong to </think>
   bool reasoning_started_ = false;
   int tool_call_count_ = 0;

@@ -87,8 +87,11 @@ ToolSyntax ToolSyntaxOfTemplate(std::string_view text) {
   if (Has(text, "DSML")) return Has(text, "function_calls") ? ToolSyntax::kDsmlV32 : ToolSyntax::kDsmlV4;
   if (Has(text, "<｜tool▁calls▁begin｜>"))
     return Has(text, "```json") ? ToolSyntax::kDeepSeekV3 : ToolSyntax::kDeepSeekV31;
-  // Calls in XML, as Qwen3-Coder writes them inside the same marker, have no parser.
+  if (Has(text, "<function=") && Has(text, "<parameter=")) return ToolSyntax::kQwenXml;
   if (Has(text, "<tool_call>") && !Has(text, "<function=")) return ToolSyntax::kHermes;
+  // Llama 3.1 has the token, 3.2 only the sentence.
+  const bool llama = Has(text, "<|python_tag|>") || Has(text, "dictionary of argument name and its value");
+  if (llama && Has(text, "\"parameters\": ")) return ToolSyntax::kLlama3;
   return ToolSyntax::kNone;
 }
 

@@ -21,13 +21,18 @@ bool ToolBlockParser::SkipSpaces(std::string_view rest, size_t* used) {
   return held_.size() <= kMaxHeaderBytes;
 }
 
-std::unique_ptr<ToolBlockParser> MakeToolBlockParser(ToolSyntax syntax, std::string text_before) {
+std::unique_ptr<ToolBlockParser> MakeToolBlockParser(ToolSyntax syntax, std::string text_before,
+                                                     const ParameterTypes* types) {
   switch (syntax) {
     case ToolSyntax::kDsmlV32:
     case ToolSyntax::kDsmlV4:
       return MakeDsmlBlockParser(syntax, std::move(text_before));
     case ToolSyntax::kHermes:
       return MakeHermesBlockParser(std::move(text_before));
+    case ToolSyntax::kQwenXml:
+      return MakeQwenXmlBlockParser(std::move(text_before), types);
+    case ToolSyntax::kLlama3:
+      return MakeLlama3BlockParser(std::move(text_before));
     default:
       return MakeSeparatorBlockParser(syntax, std::move(text_before));
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "models/chat/parameter_types.h"
 #include "models/chat/tool_syntax.h"
 
 namespace hadal::chat {
@@ -49,12 +50,15 @@ class ToolBlockParser {
   std::string held_;
 };
 
-// A parser for a block of this syntax, which must not be kNone.
-std::unique_ptr<ToolBlockParser> MakeToolBlockParser(ToolSyntax syntax, std::string text_before);
+// A parser for a block of this syntax, which must not be kNone. `types` may be null and outlives the parser.
+std::unique_ptr<ToolBlockParser> MakeToolBlockParser(ToolSyntax syntax, std::string text_before,
+                                                     const ParameterTypes* types);
 
 // The parsers of each markup.
 std::unique_ptr<ToolBlockParser> MakeSeparatorBlockParser(ToolSyntax syntax, std::string text_before);  // V3, V3.1
 std::unique_ptr<ToolBlockParser> MakeDsmlBlockParser(ToolSyntax syntax, std::string text_before);       // V3.2, V4
 std::unique_ptr<ToolBlockParser> MakeHermesBlockParser(std::string text_before);
+std::unique_ptr<ToolBlockParser> MakeQwenXmlBlockParser(std::string text_before, const ParameterTypes* types);
+std::unique_ptr<ToolBlockParser> MakeLlama3BlockParser(std::string text_before);
 
 }  // namespace hadal::chat

@@ -60,6 +60,30 @@ constexpr ToolMarkup kHermesMarkup{
     .call_separator = "\n",
 };
 
+constexpr ToolMarkup kQwenXmlMarkup{
+    .opener = "<tool_call>",
+    .other_opener = "<function=",
+    .lead = "\n",
+    .call_begin = "<tool_call>\n<function=",
+    .name_end = ">\n",
+    .call_end = "</function>\n</tool_call>",
+    .call_separator = "\n",
+    .arguments = ToolMarkup::Arguments::kUntypedParameters,
+    .parameter_begin = "<parameter=",
+    .parameter_type_string = ">\n",
+    .parameter_type_json = ">\n",
+    .parameter_end = "\n</parameter>\n",
+};
+
+constexpr ToolMarkup kLlama3Markup{
+    .opener = "<|python_tag|>",
+    .call_begin = "{\"name\": \"",
+    .name_end = "\", \"parameters\": ",
+    .call_end = "}",
+    .starts_bare = true,
+    .single_call = true,
+};
+
 constexpr std::string_view kMarkers[] = {
     kThinkBegin,
     kThinkEnd,
@@ -73,6 +97,7 @@ constexpr std::string_view kMarkers[] = {
     "｜DSML｜",
     "<tool_call>",
     "</tool_call>",
+    "<|python_tag|>",
 };
 
 }  // namespace
@@ -91,6 +116,10 @@ const ToolMarkup& ToolMarkupOf(ToolSyntax syntax) {
       return kV4;
     case ToolSyntax::kHermes:
       return kHermesMarkup;
+    case ToolSyntax::kQwenXml:
+      return kQwenXmlMarkup;
+    case ToolSyntax::kLlama3:
+      return kLlama3Markup;
   }
   return kNoMarkup;
 }

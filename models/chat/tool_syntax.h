@@ -16,6 +16,8 @@ enum class ToolSyntax {
   kDsmlV32,      // V3.2: <｜DSML｜function_calls>, one element a parameter
   kDsmlV4,       // V4: the same in <｜DSML｜tool_calls>
   kHermes,       // Qwen: <tool_call> around one JSON object a call
+  kQwenXml,      // Qwen3-Coder: <tool_call> around <function=NAME>, one element a parameter, types by the schema
+  kLlama3,       // Llama 3: the answer is {"name": ..., "parameters": {...}}, <|python_tag|> in front of it or not
 };
 
 // The markers around the reasoning part of every generation.
@@ -30,11 +32,13 @@ inline constexpr std::string_view kThinkEnd = "</think>";
 //   PARAMETER  = parameter_begin KEY parameter_type_string VALUE parameter_end, VALUE any text without parameter_end,
 //   or
 //                parameter_begin KEY parameter_type_json VALUE parameter_end, VALUE one JSON text that is no string
+// With kUntypedParameters the two types look alike, and VALUE is text where the tool's schema says string.
 struct ToolMarkup {
-  enum class Arguments : uint8_t { kJson, kParameters };
+  enum class Arguments : uint8_t { kJson, kParameters, kUntypedParameters };
 
-  std::string_view opener;  // first marker of a block: from here on the text is no content any more
-  std::string_view lead;    // newlines in front of the block that belong to it
+  std::string_view opener;        // first marker of a block: from here on the text is no content any more
+  std::string_view other_opener;  // what a block also begins with, when the model leaves the first marker out
+  std::string_view lead;          // newlines in front of the block that belong to it
   std::string_view block_begin;
   std::string_view call_begin;
   std::string_view name_end;
@@ -47,6 +51,8 @@ struct ToolMarkup {
   std::string_view parameter_type_json;
   std::string_view parameter_end;
   std::string_view parameter_separator;
+  bool starts_bare = false;  // a block may begin without opener where the content begins, with a brace
+  bool single_call = false;  // models write one call at a time
 };
 
 // All empty for kNone.

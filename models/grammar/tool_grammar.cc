@@ -31,17 +31,17 @@ class ToolFormats {
   ToolFormats(const tokenizer::Tokenizer& tokenizer, const ToolMarkup& markup, const std::vector<GrammarTool>& tools)
       : tokenizer_(tokenizer), markup_(markup), tools_(tools) {}
 
-  // A whole block. `opened`: its opener has been written already.
-  std::string Block(bool several, bool opened) const {
+  // A whole block. `opened`: what it begins with has been written already, up to the end of this marker.
+  std::string Block(bool several, std::string_view opened) const {
     const std::string_view block_begin = markup_.block_begin;
-    const bool block_opens = block_begin.starts_with(markup_.opener);
+    const size_t written = End(block_begin, opened);
     std::vector<std::string> elements;
-    AddLiteral(block_begin.substr(opened && block_opens ? markup_.opener.size() : 0), &elements);
-    elements.push_back(Call(/*opened=*/opened && !block_opens));
-    if (several) {
+    AddLiteral(block_begin.substr(written), &elements);
+    elements.push_back(Call(written > 0 ? std::string_view() : opened));
+    if (several && !markup_.single_call) {
       std::vector<std::string> next;
       AddLiteral(markup_.call_separator, &next);
-      next.push_back(Call(/*opened=*/false));
+      next.push_back(Call({}));
       elements.push_back(Wrapped("star", Sequence(next)));
     }
     AddLiteral(markup_.block_end, &elements);
@@ -55,12 +55,18 @@ class ToolFormats {
     if (!text.empty()) elements->push_back(LiteralFormat(tokenizer_, std::string(text)));
   }
 
-  std::string Call(bool opened) const {
+  static size_t End(std::string_view text, std::string_view marker) {
+    const size_t begin = marker.empty() ? text.npos : text.find(marker);
+    return begin == text.npos ? 0 : begin + marker.size();
+  }
+
+  std::string Call(std::string_view opened) const {
     std::vector<std::string> calls;
     for (const GrammarTool& tool : tools_) {
       std::vector<std::string> elements;
-      const std::string begin = absl::StrCat(std::string(markup_.call_begin), tool.name, std::string(markup_.name_end));
-      AddLiteral(std::string_view(begin).substr(opened ? markup_.opener.size() : 0), &elements);
+      const std::string begin = absl::StrCat(std::string(markup_.call_begin.substr(End(markup_.call_begin, opened))),
+                                             tool.name, std::string(markup_.name_end));
+      AddLiteral(begin, &elements);
       elements.push_back(Arguments(tool));
       AddLiteral(markup_.call_end, &elements);
       calls.push_back(Sequence(elements));
@@ -70,13 +76,24 @@ class ToolFormats {
 
   std::string Arguments(const GrammarTool& tool) const {
     if (markup_.arguments == ToolMarkup::Arguments::kJson) return JsonSchemaFormat(tool.prepared_schema);
-    return absl::StrCat(R"({"type":"json_schema","style":"deepseek_xml","json_schema":)", tool.prepared_schema, "}");
+    const bool typed = markup_.arguments == ToolMarkup::Arguments::kParameters;
+    return absl::StrCat(R"({"type":"json_schema","style":")", typed ? "deepseek_xml" : "qwen_xml",
+                        R"(","json_schema":)", tool.prepared_schema, "}");
   }
 
   const tokenizer::Tokenizer& tokenizer_;
   const ToolMarkup& markup_;
   const std::vector<GrammarTool>& tools_;
 };
+
+// Text that begins with no brace, which would open a block, and that holds no opener, whose first byte the pattern may
+// have taken.
+std::string TextWithoutBlock(std::string_view opener) {
+  return Wrapped(
+      "optional",
+      Sequence({R"({"type":"regex","pattern":"[ \\t\\r\\n]*[^ \\t\\r\\n{]"})",
+                absl::StrCat(R"({"type":"any_text","excludes":[)", JsonString(std::string(opener.substr(1))), "]}")}));
+}
 
 }  // namespace
 
@@ -89,12 +106,18 @@ GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syn
   if (use == ToolUse::kMust) {
     std::vector<std::string> elements;
     if (!markup.lead.empty()) elements.push_back(formats.Lead());
-    elements.push_back(formats.Block(several, /*opened=*/false));
+    elements.push_back(formats.Block(several, /*opened=*/{}));
     spec.format = Sequence(elements);
     spec.limit_whitespace = markup.arguments == ToolMarkup::Arguments::kJson;
     return spec;
   }
-  const std::string block = formats.Block(several, /*opened=*/true);
+  if (markup.starts_bare) {
+    const std::string block = formats.Block(several, /*opened=*/{});
+    spec.format = Either({block, Sequence({LiteralFormat(tokenizer, std::string(markup.opener)), block}),
+                          TextWithoutBlock(markup.opener)});
+    return spec;
+  }
+  const std::string block = formats.Block(several, /*opened=*/markup.opener);
   const std::optional<int32_t> opener = tokenizer.TokenId(markup.opener);
   if (opener.has_value() && IsMatchedById(tokenizer, *opener)) {
     // The other markers mean nothing outside a block.
@@ -107,7 +130,12 @@ GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syn
                                R"(]],"exclude_tokens":[)", absl::StrJoin(others, ","), "]}");
   } else {
     spec.format = absl::StrCat(R"({"type":"dispatch","loop":false,"rules":[[)", JsonString(std::string(markup.opener)),
-                               ",", block, "]]}");
+                               ",", block, "]");
+    if (!markup.other_opener.empty()) {
+      absl::StrAppend(&spec.format, ",[", JsonString(std::string(markup.other_opener)), ",",
+                      formats.Block(several, /*opened=*/markup.other_opener), "]");
+    }
+    spec.format += "]}";
   }
   return spec;
 }

@@ -53,7 +53,9 @@ constexpr std::pair<std::string_view, chat::ToolSyntax> kToolParsers[] = {
     {"deepseek-v3.1", chat::ToolSyntax::kDeepSeekV31},
     {"deepseek-v3.2", chat::ToolSyntax::kDsmlV32},
     {"deepseek-v4", chat::ToolSyntax::kDsmlV4},
-    {"hermes", chat::ToolSyntax::kHermes}};
+    {"hermes", chat::ToolSyntax::kHermes},
+    {"qwen3-coder", chat::ToolSyntax::kQwenXml},
+    {"llama-3", chat::ToolSyntax::kLlama3}};
 
 std::string_view ToolParserName(chat::ToolSyntax syntax) {
   for (const auto& [name, known] : kToolParsers) {

@@ -155,7 +155,13 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
   prepared->reasoning = model.chat_template->has_reasoning();
   prepared->parser.starts_in_reasoning = rendered->reasoning_starts_open;
   prepared->parser.split_reasoning = prepared->reasoning;
-  if (!options.tools.empty()) prepared->parser.tool_syntax = model.chat_template->tool_syntax();
+  if (!options.tools.empty()) {
+    prepared->parser.tool_syntax = model.chat_template->tool_syntax();
+    if (prepared->parser.tool_syntax == chat::ToolSyntax::kQwenXml) {
+      prepared->parameter_types = std::make_shared<const chat::ParameterTypes>(options.tools);
+      prepared->parser.parameter_types = prepared->parameter_types.get();
+    }
+  }
   prepared->options = std::move(call.options);
   prepared->model = std::move(entry->model);
   return prepared;

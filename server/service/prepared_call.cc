@@ -183,6 +183,7 @@ ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::Toke
   active.text.skip_special_tokens = options.skip_special_tokens;
   active.text.parse = call.chat;
   active.text.parser = call.parser;
+  active.text.parameter_types = call.parameter_types;
   active.text.token_ids = options.return_token_ids;
   active.text.logprobs = options.top_logprobs.has_value();
   if (call.chat) {

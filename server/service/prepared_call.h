@@ -28,9 +28,10 @@ struct PreparedCall {
   bool chat = false;
   bool reasoning = false;  // the output may have a reasoning part
   chat::OutputParser::Options parser;
-  std::shared_ptr<PendingGrammar> grammar;  // null when the output is unconstrained
-  std::string grammar_param;                // field to blame when it cannot be compiled
-  bool partial_grammar = false;             // see CallGrammar::partial
+  std::shared_ptr<const chat::ParameterTypes> parameter_types;  // what `parser` points to
+  std::shared_ptr<PendingGrammar> grammar;                      // null when the output is unconstrained
+  std::string grammar_param;                                    // field to blame when it cannot be compiled
+  bool partial_grammar = false;                                 // see CallGrammar::partial
 };
 
 // CONTEXT_LENGTH_EXCEEDED about the field `param`; `found` continues "your messages ...".

@@ -66,12 +66,13 @@ class TextStream {
  public:
   struct Options {
     bool skip_special_tokens = true;
-    bool parse = false;                        // chat: split into reasoning, content and tool calls
-    chat::OutputParser::Options parser;        // used when `parse`
-    std::vector<int32_t> kept_special_tokens;  // special tokens the parser must see, sorted
-    bool token_ids = false;                    // fill ChoiceDelta::token_ids
-    bool logprobs = false;                     // fill ChoiceDelta::logprobs
-    std::string tool_call_id_prefix;           // ids are prefix + running number
+    bool parse = false;                                           // chat: split into reasoning, content and tool calls
+    chat::OutputParser::Options parser;                           // used when `parse`
+    std::shared_ptr<const chat::ParameterTypes> parameter_types;  // what `parser` points to
+    std::vector<int32_t> kept_special_tokens;                     // special tokens the parser must see, sorted
+    bool token_ids = false;                                       // fill ChoiceDelta::token_ids
+    bool logprobs = false;                                        // fill ChoiceDelta::logprobs
+    std::string tool_call_id_prefix;                              // ids are prefix + running number
     int32_t choice = 0;
   };
 

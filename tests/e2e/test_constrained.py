@@ -215,17 +215,22 @@ def test_strict_tools_constrain_the_calls_that_the_model_opens(client, bias):
     assert answer.finish_reason == "stop" and not answer.message.tool_calls
 
 
-@pytest.mark.parametrize("style", ["deepseek-v3.1", "deepseek-v3.2", "deepseek-v4"])
-def test_required_tools_in_the_syntax_of_each_generation(start_server, style):
-    server = start_server("--load-format=dummy", f"--chat-template={style}")
+@pytest.mark.parametrize("style, parser", [("deepseek-v3.1", "auto"), ("deepseek-v3.2", "auto"), ("deepseek-v4", "auto"),
+                                           ("deepseek-v3.1", "hermes"), ("deepseek-v3.1", "qwen3-coder"), ("deepseek-v3.1", "llama-3")])
+def test_required_tools_in_the_syntax_of_each_generation(start_server, style, parser):
+    server = start_server("--load-format=dummy", f"--chat-template={style}", f"--tool-parser={parser}")
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
     tools = [{"type": "function", "function": {"name": "f", "parameters": obj(
-        n={"type": "integer", "minimum": 0, "maximum": 9}, c={"enum": ["a", "b"]}, l={"type": "array", "items": BOOLEAN, "maxItems": 2})}}]
+        n={"type": "integer", "minimum": 0, "maximum": 9}, c={"enum": ["a", "b"]}, d={"type": "string", "pattern": "^[0-9]{3}$"}, b=BOOLEAN,
+        l={"type": "array", "items": BOOLEAN, "maxItems": 2}, o=obj(x=NULL))}}]
     for seed in range(4):
-        answer = client.chat.completions.create(
-            model="hadal-demo", messages=ASK, max_tokens=1000, seed=seed, temperature=1, tools=tools, tool_choice="required",
-            parallel_tool_calls=False, logit_bias={"1008": 100}, extra_body={"thinking": {"type": "enabled"}}).choices[0]
+        ask = dict(model="hadal-demo", messages=ASK, max_tokens=700, seed=seed, temperature=1, tools=tools, tool_choice="required",
+                   parallel_tool_calls=False, logit_bias={"1008": 100}, extra_body={"thinking": {"type": "enabled"}})
+        answer = client.chat.completions.create(**ask).choices[0]
         assert answer.finish_reason == "tool_calls", answer
+        deltas = [call.function for chunk in client.chat.completions.create(stream=True, **ask) for call in chunk.choices[0].delta.tool_calls or []]
+        assert [d.name for d in deltas if d.name] == ["f"]
+        jsonschema.validate(json.loads("".join(d.arguments or "" for d in deltas)), tools[0]["function"]["parameters"])
         assert answer.message.tool_calls[0].function.name == "f"
         jsonschema.validate(json.loads(answer.message.tool_calls[0].function.arguments), tools[0]["function"]["parameters"])
 

@@ -75,6 +75,18 @@ TEST(JinjaChatTest, ATemplateThatDoesNotCompileNamesFileAndLine) {
   EXPECT_THAT(std::string(chat.status().message()), HasSubstr("tokenizer_config.json, line 2:"));
 }
 
+TEST(JinjaChatTest, TheTextOfATemplateSaysHowCallsAreWritten) {
+  const auto syntax = [](const std::string& text) { return Jinja("{{ tools }}" + text).tool_syntax(); };
+  EXPECT_EQ(syntax("<tool_call>\n{'name'"), ToolSyntax::kHermes);
+  EXPECT_EQ(syntax("<tool_call>\n<function=example>\n<parameter=a>"), ToolSyntax::kQwenXml);
+  // Another form of calls, a JSON object inside <function=...>.
+  EXPECT_EQ(syntax("<function=example>{}</function>"), ToolSyntax::kNone);
+  EXPECT_EQ(syntax("{{ '<|python_tag|>' }} {{ '\"parameters\": ' }}"), ToolSyntax::kLlama3);
+  EXPECT_EQ(syntax("{\"name\": function name, \"parameters\": dictionary of argument name and its value}"),
+            ToolSyntax::kLlama3);
+  EXPECT_EQ(syntax("<|start_header_id|>"), ToolSyntax::kNone);
+}
+
 TEST(JinjaChatTest, ToolsAndTheArgumentsOfCallsAreObjects) {
   const auto chat = Jinja(kHermesTools);
   EXPECT_EQ(chat.tool_syntax(), ToolSyntax::kHermes);

@@ -73,6 +73,17 @@ struct CorpusCase {
   ParsedOutput expected;
 };
 
+// The tools of the cases in a syntax that writes no types.
+inline const ParameterTypes* CorpusTypes() {
+  static const ParameterTypes types(std::vector<ChatTool>{
+      {"get_weather", "", R"({"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"},
+         "unit": {"type": "string", "enum": ["C", "F"]}, "hourly": {"type": "boolean"}}})"},
+      {"write", "", R"({"type": "object", "properties": {"path": {"type": "string"}, "text": {"type": "string"},
+         "tags": {"type": "array"}, "mode": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+         "meta": {"$ref": "#/$defs/meta"}}, "$defs": {"meta": {"type": "object"}}})"}});
+  return &types;
+}
+
 inline void ApplyCorpusOption(const std::string& word, CorpusCase* out) {
   if (word == "open") out->options.starts_in_reasoning = true;
   if (word == "plain") out->options.split_reasoning = false;
@@ -82,11 +93,14 @@ inline void ApplyCorpusOption(const std::string& word, CorpusCase* out) {
   if (word == "v32") out->options.tool_syntax = ToolSyntax::kDsmlV32;
   if (word == "v4") out->options.tool_syntax = ToolSyntax::kDsmlV4;
   if (word == "hermes") out->options.tool_syntax = ToolSyntax::kHermes;
+  if (word == "llama3") out->options.tool_syntax = ToolSyntax::kLlama3;
+  if (word == "qwen_xml") out->options.tool_syntax = ToolSyntax::kQwenXml;
+  out->options.parameter_types = CorpusTypes();
 }
 
 inline std::vector<CorpusCase> ReadCorpus() {
   std::vector<CorpusCase> cases;
-  for (const char* file : {"reasoning", "v3", "v31", "v32", "v4", "hermes"}) {
+  for (const char* file : {"reasoning", "v3", "v31", "v32", "v4", "hermes", "qwen_xml", "llama3"}) {
     std::istringstream in(tokenizer::ReadSource(std::string("tests/data/output_corpus/") + file + ".txt"));
     std::string* section = nullptr;
     bool first_line = true;

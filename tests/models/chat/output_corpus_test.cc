@@ -86,6 +86,34 @@ TEST(OutputCorpusTest, StreamsStringValuesPiecewise) {
   EXPECT_TRUE(parser.Finish().empty());
 }
 
+// Text is passed on while it is written; what belongs to the closing tag is not.
+TEST(OutputCorpusTest, StreamsTextOfUntypedParametersPiecewise) {
+  OutputParser parser({.tool_syntax = ToolSyntax::kQwenXml, .parameter_types = CorpusTypes()});
+  EXPECT_TRUE(parser.Push("<tool_call>\n<function=write>\n").empty());
+  ParsedDelta delta = parser.Push("<parameter=text>\nfirst\n");
+  ASSERT_EQ(delta.tool_calls.size(), 1u);
+  EXPECT_EQ(delta.tool_calls[0].name, "write");
+  EXPECT_EQ(delta.tool_calls[0].arguments, "{\"text\": \"first");
+  EXPECT_EQ(parser.Push("second").tool_calls[0].arguments, "\\nsecond");
+  EXPECT_TRUE(parser.Push("\n</parameter").empty());
+  EXPECT_EQ(parser.Push(">\n").tool_calls[0].arguments, "\"");
+  // Other values come complete.
+  EXPECT_EQ(parser.Push("<parameter=tags>\n[1,").tool_calls[0].arguments, ", \"tags\": ");
+  EXPECT_TRUE(parser.Push(" 2]").empty());
+  EXPECT_EQ(parser.Push("\n</parameter>").tool_calls[0].arguments, "[1, 2]");
+  EXPECT_EQ(parser.Push("</function></tool_call>").tool_calls[0].arguments, "}");
+  EXPECT_TRUE(parser.Finish().empty());
+}
+
+// An answer in JSON is no call, and does not wait for its end to show that.
+TEST(OutputCorpusTest, StreamsJsonThatIsNoCall) {
+  OutputParser parser({.tool_syntax = ToolSyntax::kLlama3});
+  EXPECT_TRUE(parser.Push("{\"").empty());
+  EXPECT_EQ(parser.Push("city\": ").content, "{\"city\": ");
+  EXPECT_EQ(parser.Push("1").content, "1");
+  EXPECT_EQ(parser.broken_block_count(), 0);
+}
+
 TEST(OutputCorpusTest, ManySmallPushesStayLinear) {
   const std::string call = "<｜DSML｜tool_calls><｜DSML｜invoke name=\"f\"><｜DSML｜parameter name=\"a\" string=";
   for (const char* value : {"\"true\">", "\"false\">["}) {
@@ -97,10 +125,16 @@ TEST(OutputCorpusTest, ManySmallPushesStayLinear) {
     ASSERT_EQ(result.calls.size(), 1u);
     EXPECT_GT(result.calls[0].second.size(), 400000u);
   }
-  OutputParser parser({.tool_syntax = ToolSyntax::kHermes});
-  parser.Push("<tool_call>{\"name\": \"f\", \"arguments\": [");
-  for (int i = 0; i < 200000; ++i) parser.Push("1,");
-  EXPECT_EQ(parser.Push("1]}</tool_call>").tool_calls.size(), 1u);
+  for (const auto& [syntax, begin] : {std::pair{ToolSyntax::kHermes, "<tool_call>{\"name\": \"f\", \"arguments\": ["},
+                                      std::pair{ToolSyntax::kLlama3, "{\"name\": \"f\", \"parameters\": ["},
+                                      std::pair{ToolSyntax::kQwenXml, "<function=write><parameter=tags>["}}) {
+    OutputParser parser({.tool_syntax = syntax, .parameter_types = CorpusTypes()});
+    parser.Push(begin);
+    for (int i = 0; i < 200000; ++i) parser.Push("1,");
+    const char* end = syntax == ToolSyntax::kQwenXml ? "1]</parameter>" : "1]}</tool_call>";
+    EXPECT_FALSE(parser.Push(end).tool_calls.empty());
+    EXPECT_EQ(parser.tool_call_count(), 1);
+  }
 }
 
 }  // namespace

@@ -6,7 +6,8 @@ namespace hadal::chat {
 namespace {
 
 constexpr ToolSyntax kSyntaxes[] = {ToolSyntax::kNone,    ToolSyntax::kDeepSeekV3, ToolSyntax::kDeepSeekV31,
-                                    ToolSyntax::kDsmlV32, ToolSyntax::kDsmlV4,     ToolSyntax::kHermes};
+                                    ToolSyntax::kDsmlV32, ToolSyntax::kDsmlV4,     ToolSyntax::kHermes,
+                                    ToolSyntax::kQwenXml, ToolSyntax::kLlama3};
 
 std::vector<std::string> Pieces() {
   std::vector<std::string> pieces = {"\n",
@@ -29,6 +30,14 @@ std::vector<std::string> Pieces() {
                                      "<｜DSML｜parameter name=\"a\" string=\"false\">",
                                      "</｜DSML｜function_calls>",
                                      "</｜DSML｜tool_calls>",
+                                     "<function=",
+                                     "<function=write>",
+                                     "</function>",
+                                     "<parameter=tags>",
+                                     "<parameter=text>",
+                                     "</parameter>",
+                                     "{\"name\": \"f\", \"parameters\": {}}",
+                                     "; ",
                                      std::string(1100, '\n'),
                                      std::string(1030, 'n')};
   for (const std::string_view marker : ParserMarkers()) pieces.emplace_back(marker);
@@ -99,6 +108,7 @@ TEST(OutputParserMutationTest, NoCutMattersToMarkersInAnyOrder) {
     options.tool_syntax = kSyntaxes[random() % std::size(kSyntaxes)];
     options.starts_in_reasoning = random() % 3 == 0;
     options.split_reasoning = random() % 2;
+    options.parameter_types = CorpusTypes();
     ExpectNoCutMatters(options, text, &random);
     if (HasFatalFailure()) return;
   }

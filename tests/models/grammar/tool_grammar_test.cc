@@ -138,5 +138,41 @@ TEST_F(ToolGrammarTest, HermesCallsAreOneObjectEach) {
   EXPECT_FALSE(Accepts(ToolSyntax::kHermes, ToolUse::kMay, "So: <tool_call>\n{\"name\": \"no\""));
 }
 
+TEST_F(ToolGrammarTest, QwenXmlCallsAreOneElementAParameter) {
+  const std::string add =
+      "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n<parameter=note>\nfree \"text\" < & {\nlines\n"
+      "</parameter>\n</function>\n</tool_call>";
+  const std::string now = "<tool_call>\n<function=now>\n</function>\n</tool_call>";
+  constexpr ToolSyntax kSyntax = ToolSyntax::kQwenXml;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMust, add)) << reached_;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMust, "\n" + add + "\n" + now)) << reached_;
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMust, add + "\n" + now, /*several=*/false));
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMust, "<tool_call>\n<function=add>\n<parameter=a>\none"));
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMust, "<tool_call>\n<function=sub>"));
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "So: " + now)) << reached_;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "So: <func")) << reached_;
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "So: <tool_call>\n<function=sub>"));
+  // The block's marker may be missing; the rest of the call is the same.
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "So: " + now.substr(now.find("<function")))) << reached_;
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "So: <function=sub>"));
+}
+
+TEST_F(ToolGrammarTest, Llama3CallsAreOneObject) {
+  const std::string add = "{\"name\": \"add\", \"parameters\": {\"a\": 1, \"note\": \"x\"}}";
+  const std::string now = "{\"name\": \"now\", \"parameters\": {}}";
+  constexpr ToolSyntax kSyntax = ToolSyntax::kLlama3;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMust, add)) << reached_;
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMust, add + "; " + now));
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMust, "So: " + now));
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, now)) << reached_;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "<|python_tag|>" + add)) << reached_;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "")) << reached_;
+  EXPECT_TRUE(Accepts(kSyntax, ToolUse::kMay, "\n So: {\"name\": <b>")) << reached_;
+  // What the parser would take for a call is one.
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "{\"name\": \"sub\""));
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, " \n{\"a"));
+  EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "So: <|python_tag|>"));
+}
+
 }  // namespace
 }  // namespace hadal::grammar
