@@ -31,6 +31,15 @@ absl::StatusOr<std::unique_ptr<AdmissionController>> AdmissionController::Create
   if (!(options.output_quantile > 0 && options.output_quantile <= 1)) {
     return invalid("output_quantile", options.output_quantile, "in (0, 1]");
   }
+  double floors = 0;
+  bool negative = false;
+  for (const double share : options.class_floors) {
+    floors += share;
+    negative = negative || !(share >= 0);
+  }
+  if (negative || floors > 1) {
+    return invalid("class_floors", ClassSharesText(options.class_floors), "shares that add up to at most 1");
+  }
   return std::unique_ptr<AdmissionController>(new AdmissionController(std::move(options)));
 }
 
@@ -38,6 +47,7 @@ AdmissionController::AdmissionController(Options options)
     : options_(std::move(options)),
       log_(options_.log),
       metrics_(options_.metrics),
+      slots_(options_.max_queue_requests, options_.max_queue_tokens, options_.class_floors),
       tokens_per_byte_(options_.initial_tokens_per_byte),
       departures_(kRateHalfLife),
       arrivals_{RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife),
@@ -110,36 +120,41 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   absl::Duration wait = absl::ZeroDuration();
   Reason full = Reason::kNone;
   int64_t found = 0;
+  SlotTable::Taken taken;
   {
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
     if (take) arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
+    const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens};
     if (state != State::kReady) {
       full = Reason::kModelLoading;
-    } else if (slots_ >= options_.max_queue_requests) {
-      full = Reason::kConnectionQueueFull;
-      found = slots_;
-      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
-    } else if (options_.max_queue_tokens > 0 && tokens_ > 0 &&
-               tokens_ + subject.prompt_tokens > options_.max_queue_tokens) {
-      // A prompt above the limit still enters an empty queue: else it could never be served.
-      full = Reason::kQueueTokensFull;
-      found = tokens_;
-      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
     } else if (take) {
-      const size_t rank = static_cast<size_t>(request.priority);
-      slots_ += 1;
-      class_slots_[rank] += 1;
-      tokens_ += subject.prompt_tokens;
-      class_tokens_[rank] += subject.prompt_tokens;
-      ticket.controller_ = this;
-      ticket.priority_ = request.priority;
-      ticket.holds_slot_ = true;
-      ticket.body_bytes_ = request.body_bytes;
-      ticket.queued_tokens_ = subject.prompt_tokens;
-      if (models_.size() == 1) CountWaiting(ticket, 0);  // else the model is known when it is finalized
+      taken = slots_.Take(demand);
+      if (taken.slot != nullptr && models_.size() == 1) CountWaiting(*taken.slot, 0);  // else Finalize knows the model
+      for (const Slot::Where& where : taken.evicted) {
+        if (where.forecast_index >= 0) {
+          models_[where.forecast_index]->forecast.RemoveWaiting(where.priority, /*started=*/false);
+        }
+      }
+    } else {
+      taken.room = slots_.Check(demand);
     }
+    if (taken.room != SlotTable::Room::kYes) {
+      const bool no_slot = taken.room == SlotTable::Room::kSlotsFull;
+      full = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
+      found = no_slot ? slots_.slots() : slots_.tokens();
+      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
+    }
+  }
+  if (taken.slot != nullptr) {
+    ticket.controller_ = this;
+    ticket.slot_ = std::move(taken.slot);
+    ticket.body_bytes_ = request.body_bytes;
+  }
+  for (const Slot::Where& where : taken.evicted) {
+    if (where.model_index < 0 || models_[where.model_index]->wake == nullptr) continue;
+    models_[where.model_index]->wake->Notify(request::WakeSignal::kConsumer);
   }
   if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
   if (state != State::kReady) return RefuseByState(state, subject);
@@ -179,6 +194,20 @@ absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
   }
   if (candidate < 0) return absl::OkStatus();
   return RefuseForMemory(candidate, subject, required);
+}
+
+absl::Status AdmissionController::RefuseEvicted(const Subject& subject) {
+  const absl::Time now = options_.clock->Now();
+  absl::Duration wait;
+  {
+    base::MutexLock lock(&mutex_);
+    wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
+  }
+  return Refuse(
+      Reason::kPreemptedInQueue, subject, "the queue slot went to a class or tenant that was owed it",
+      absl::StrCat("PREEMPTED_IN_QUEUE: Request ", base::View(subject.request_id), " of class ",
+                   base::View(request::kPriorityNames[static_cast<size_t>(subject.priority)]), " gave its slot away"),
+      Jittered(wait));
 }
 
 absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes) {
@@ -265,13 +294,15 @@ AdmissionController::Load AdmissionController::GetLoad() const {
   for (const auto& model : models_) {
     load.memory_leased_bytes += model->limits.pool->leased_bytes();
   }
-  load.waiting = slots_;
-  load.waiting_tokens = tokens_;
-  load.waiting_by_class = class_slots_;
-  load.tokens_by_class = class_tokens_;
+  load.waiting = slots_.slots();
+  load.waiting_tokens = slots_.tokens();
+  for (size_t i = 0; i < request::kNumPriorities; ++i) {
+    load.waiting_by_class[i] = slots_.slots(static_cast<request::Priority>(i));
+    load.tokens_by_class[i] = slots_.tokens(static_cast<request::Priority>(i));
+  }
   load.departures_per_second = departures_.PerSecond(now);
   if (load.departures_per_second > 0) {
-    load.predicted_wait_seconds = static_cast<double>(slots_) / load.departures_per_second;
+    load.predicted_wait_seconds = static_cast<double>(slots_.slots()) / load.departures_per_second;
   }
   return load;
 }

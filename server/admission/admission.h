@@ -24,6 +24,7 @@
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
 #include "server/admission/retry_after.h"
+#include "server/admission/slot_table.h"
 #include "server/admission/wait_forecast.h"
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
@@ -36,7 +37,7 @@ namespace hadal::admission {
 // What a front end knows when headers and body size are known and nothing has been parsed yet.
 struct AdmissionRequest {
   request::Priority priority = request::Priority::kNormal;
-  std::string tenant;
+  std::string tenant;  // with whom it shares the class's slots: of the key, else the sender's network
   std::string request_id;
   int64_t body_bytes = 0;  // Content-Length, or gRPC message length; prompt tokens are estimated from it
 };
@@ -53,7 +54,10 @@ class Ticket {
   Ticket& operator=(Ticket&& other) noexcept;
   ~Ticket() { Release(); }
 
-  bool holds_slot() const { return holds_slot_; }
+  bool holds_slot() const { return slot_ != nullptr; }
+  // Its slot was given to a class or tenant that was owed it: the request is not to go on, unless it runs already.
+  // Thread-safe.
+  bool evicted() const { return slot_ != nullptr && slot_->evicted.load(std::memory_order_acquire); }
   bool finalized() const { return finalized_; }
   int64_t leased_bytes() const { return lease_.bytes(); }
 
@@ -62,7 +66,10 @@ class Ticket {
   //   CONTEXT_LENGTH_EXCEEDED  prompt + max_tokens is over the model's context
   //   REQUEST_NEVER_FITS       more than the whole KV pool of the model
   //   GPU_MEMORY_EXHAUSTED     the predicted lease does not fit now; carries a retry hint
+  //   PREEMPTED_IN_QUEUE       the slot went to a class or tenant that was owed it; carries a retry hint
   absl::Status Finalize(const request::Request& request, int model_index);
+  // OK, or PREEMPTED_IN_QUEUE: lets the holder of an evicted ticket stop before the work that Finalize needs.
+  absl::Status CheckSlot(request::Priority priority, std::string_view request_id) const;
 
   // The request starts to run: returns slot and queued tokens, keeps the lease.
   void ReleaseSlot();
@@ -72,13 +79,10 @@ class Ticket {
  private:
   friend class AdmissionController;
   AdmissionController* controller_ = nullptr;
-  request::Priority priority_ = request::Priority::kNormal;
-  bool holds_slot_ = false;
+  std::unique_ptr<Slot> slot_;  // counts in the controller's table until it is returned or evicted
   bool finalized_ = false;
   int32_t model_index_ = -1;
-  int32_t forecast_index_ = -1;  // the model whose forecast counts it as waiting; -1: none yet
   int64_t body_bytes_ = 0;
-  int64_t queued_tokens_ = 0;  // counted against max_queue_tokens: first estimated, then exact
   MemoryLease lease_;
 };
 
@@ -87,6 +91,7 @@ struct QueuedRequest {
   std::unique_ptr<request::Request> request;
   Ticket ticket;
   absl::Time enqueued;
+  absl::Status refusal;  // why it is taken out of the queue, when admission decided it: PREEMPTED_IN_QUEUE
 };
 
 // What admission must know about a served model.
@@ -100,7 +105,9 @@ struct ModelLimits {
 
 // The only authority over who may enter: counts queue slots, queued tokens and leased memory over all classes and
 // models, and owns the queues. "Waiting" are the requests that were admitted and do not run yet, including those still
-// being parsed. Every decision is O(1) under one short mutex; checking and counting are one step. Thread-safe.
+// being parsed. Every decision is O(1) under one short mutex; checking and counting are one step. When the slots are
+// taken a newcomer may be owed one (SlotTable): then a request that waits loses its own and ends with
+// PREEMPTED_IN_QUEUE, through its stream when it is queued, from Finalize or Enqueue while it is parsed. Thread-safe.
 class AdmissionController {
  public:
   using Options = AdmissionOptions;
@@ -128,8 +135,8 @@ class AdmissionController {
   // and logged as TryAdmit's.
   absl::Status CheckRoom(const AdmissionRequest& request);
   // Queues a request with a finalized ticket. Consumes both if and only if it returns OK; fails with DRAINING or
-  // DEVICE_FAULT when that began meanwhile, and with Internal for an empty or unfinalized ticket. After OK the outcome
-  // arrives in request->stream.
+  // DEVICE_FAULT when that began meanwhile, with PREEMPTED_IN_QUEUE when the slot is gone, and with Internal for an
+  // empty or unfinalized ticket. After OK the outcome arrives in request->stream.
   absl::Status Enqueue(int model_index, std::unique_ptr<request::Request>&& request, Ticket&& ticket);
 
   // --- engine side ---
@@ -140,8 +147,8 @@ class AdmissionController {
   std::optional<QueuedRequest> Pop(int model_index, const std::function<bool(const request::Request&)>& may_start);
   // Class of the head, or nullopt when nothing waits.
   std::optional<request::Priority> HeadPriority(int model_index) const;
-  // Removes and returns what is cancelled or past its deadline at `now`; cheap when no deadline was reached and
-  // `look_for_cancelled` is false.
+  // Removes and returns what is cancelled, evicted (with its refusal) or past its deadline at `now`; cheap when no
+  // deadline was reached and `look_for_cancelled` is false. An eviction raises kConsumer.
   std::vector<QueuedRequest> RemoveExpired(int model_index, absl::Time now, bool look_for_cancelled);
   // Removes and returns everything (drain, device fault).
   std::vector<QueuedRequest> DrainQueue(int model_index);
@@ -181,6 +188,8 @@ class AdmissionController {
   // TryAdmit; without `take` the ticket of a success is empty, and only a refusal is counted.
   absl::StatusOr<Ticket> Decide(const AdmissionRequest& request, bool take);
   absl::Status RefuseByState(State state, const Subject& subject);
+  // For a request that has lost its slot.
+  absl::Status RefuseEvicted(const Subject& subject);
   absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes);
   // Adds jitter, logs and counts the refusal and builds its status.
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
@@ -194,8 +203,9 @@ class AdmissionController {
   // Bytes to reserve for a request that may run.
   int64_t LeaseBytes(ModelState& model, const request::Request& request);
   // From now on it is in that model's forecast, until its slot goes back.
-  void CountWaiting(Ticket& ticket, int model_index);
-  void CorrectEstimate(Ticket& ticket, int64_t prompt_tokens);
+  void CountWaiting(Slot& slot, int model_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What was only estimated while it was parsed, or came with the body, is known now.
+  void Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index);
   void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
 
@@ -205,10 +215,7 @@ class AdmissionController {
   std::atomic<State> state_{State::kLoading};
 
   mutable base::Mutex mutex_;
-  int64_t slots_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t tokens_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::array<int64_t, request::kNumPriorities> class_slots_ ABSL_GUARDED_BY(mutex_) = {};
-  std::array<int64_t, request::kNumPriorities> class_tokens_ ABSL_GUARDED_BY(mutex_) = {};
+  SlotTable slots_ ABSL_GUARDED_BY(mutex_);
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
   std::array<RateEstimator, request::kNumPriorities> arrivals_ ABSL_GUARDED_BY(mutex_);  // of each class

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "server/admission/admission.h"
 #include "server/admission/model_state.h"
-#include "server/base/check.h"
 
 namespace hadal::admission {
 namespace {
@@ -29,7 +28,8 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   }
   ModelState& model = *models_[model_index];
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
-  CorrectEstimate(ticket, prompt);
+  Settle(ticket, request.priority, prompt, model_index);
+  if (ticket.evicted()) return RefuseEvicted({request.priority, request.id, prompt});
   if (prompt < 1) return request::MakeError(Reason::kInvalidRequest, "the prompt has no tokens", "prompt");
   if (request.max_tokens < 0 || request.n < 1) {
     return request::MakeError(Reason::kInvalidRequest,
@@ -57,7 +57,6 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
   ticket.finalized_ = true;
-  if (ticket.forecast_index_ < 0) CountWaiting(ticket, model_index);
   return absl::OkStatus();
 }
 
@@ -80,17 +79,22 @@ int64_t AdmissionController::LeaseBytes(ModelState& model, const request::Reques
   return std::min(blocks, model.pool_blocks()) * model.limits.block_bytes;
 }
 
-void AdmissionController::CountWaiting(Ticket& ticket, int model_index) {
-  ticket.forecast_index_ = model_index;
-  models_[model_index]->forecast.AddWaiting(ticket.priority_);
+void AdmissionController::CountWaiting(Slot& slot, int model_index) {
+  slot.where.forecast_index = model_index;
+  models_[model_index]->forecast.AddWaiting(slot.where.priority);
 }
 
-void AdmissionController::CorrectEstimate(Ticket& ticket, int64_t prompt_tokens) {
+void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index) {
   base::MutexLock lock(&mutex_);
-  const int64_t growth = prompt_tokens - ticket.queued_tokens_;
-  tokens_ += growth;
-  class_tokens_[static_cast<size_t>(ticket.priority_)] += growth;
-  ticket.queued_tokens_ = prompt_tokens;
+  Slot& slot = *ticket.slot_;
+  if (!ticket.evicted()) {
+    if (slot.where.forecast_index >= 0) {
+      models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, /*started=*/false);
+    }
+    slots_.Settle(slot, priority, prompt_tokens);
+    CountWaiting(slot, model_index);
+    slot.where.model_index = model_index;
+  }
   if (ticket.body_bytes_ <= 0) return;
   const double ratio = static_cast<double>(prompt_tokens) / static_cast<double>(ticket.body_bytes_);
   tokens_per_byte_ += kEstimatorStep * (std::clamp(ratio, 0.001, 2.0) - tokens_per_byte_);
@@ -98,18 +102,11 @@ void AdmissionController::CorrectEstimate(Ticket& ticket, int64_t prompt_tokens)
 
 void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   base::MutexLock lock(&mutex_);
-  const size_t rank = static_cast<size_t>(ticket.priority_);
-  slots_ -= 1;
-  class_slots_[rank] -= 1;
-  tokens_ -= ticket.queued_tokens_;
-  class_tokens_[rank] -= ticket.queued_tokens_;
-  HADAL_CHECK(slots_ >= 0 && tokens_ >= 0) << "slots " << slots_ << ", queued tokens " << tokens_;
-  ticket.queued_tokens_ = 0;
-  ticket.holds_slot_ = false;
-  if (ticket.forecast_index_ >= 0) {
-    models_[ticket.forecast_index_]->forecast.RemoveWaiting(ticket.priority_, started);
-    ticket.forecast_index_ = -1;
+  const Slot& slot = *ticket.slot_;
+  if (!ticket.evicted() && slot.where.forecast_index >= 0) {
+    models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, started);
   }
+  slots_.Return(std::move(ticket.slot_));
   if (started) departures_.Record(options_.clock->Now(), 1);
 }
 

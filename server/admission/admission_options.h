@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "server/admission/admission_log.h"
+#include "server/admission/class_values.h"
 #include "server/admission/priority_queue.h"
 #include "server/base/clock.h"
 #include "server/base/flag_set.h"
@@ -14,12 +15,13 @@ namespace hadal::admission {
 
 struct AdmissionOptions {
   base::Clock* clock = base::Clock::Real();
-  int64_t max_queue_requests = 512;         // slots over all classes; at least 1
-  int64_t max_queue_tokens = 0;             // queued prompt tokens over all classes; 0 is off
-  double initial_tokens_per_byte = 0.3;     // first estimate of prompt tokens from body bytes
-  double output_quantile = 0.7;             // of the output lengths seen, used for leases
-  QueueOrder order;                         // classes in order, FIFO inside
-  uint64_t seed = 1;                        // jitter of the retry hints
+  int64_t max_queue_requests = 512;                         // slots over all classes; at least 1
+  int64_t max_queue_tokens = 0;                             // queued prompt tokens over all classes; 0 is off
+  ByClass<double> class_floors = {0.125, 0.25, 0.0625, 0};  // share of the queue that a class can always have
+  double initial_tokens_per_byte = 0.3;                     // first estimate of prompt tokens from body bytes
+  double output_quantile = 0.7;                             // of the output lengths seen, used for leases
+  QueueOrder order;                                         // classes in order, FIFO inside
+  uint64_t seed = 1;                                        // jitter of the retry hints
   LogSink log;                              // refusals, first a reason and second, then a count; empty: none
   base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
 
@@ -28,6 +30,11 @@ struct AdmissionOptions {
                   "maximum waiting requests, across all classes");
     flags->AddInt("max-queue-tokens", &max_queue_tokens, {0, std::numeric_limits<int64_t>::max()},
                   "maximum waiting prompt tokens; 0 means no limit");
+    flags->Add({.name = "class-floors",
+                .help = "share of the queue's slots and tokens that a class can always have; others borrow what it "
+                        "does not use",
+                .default_text = ClassSharesText(class_floors),
+                .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); }});
   }
 };
 

@@ -21,13 +21,14 @@ int64_t DeadlineMicros(absl::Time deadline) {
 absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request,
                                           Ticket&& ticket) {
   if (model_index < 0 || model_index >= static_cast<int>(models_.size()) || request == nullptr ||
-      request->stream == nullptr || ticket.controller_ != this || !ticket.holds_slot_ || !ticket.finalized_ ||
+      request->stream == nullptr || ticket.controller_ != this || !ticket.holds_slot() || !ticket.finalized_ ||
       ticket.model_index_ != model_index) {
     return request::MakeError(Reason::kInternal,
                               "Enqueue: needs a request with a stream and a ticket finalized for its model");
   }
   ModelState& model = *models_[model_index];
   const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size())};
+  if (ticket.evicted()) return RefuseEvicted(subject);
   State state;
   {
     base::MutexLock lock(&model.queue_mutex);
@@ -46,7 +47,7 @@ absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<reque
     }
   }
   if (state != State::kReady) return RefuseByState(state, subject);
-  // kConsumer too: the stream may have been cancelled before it knew whom to tell.
+  // kConsumer too: the stream may have been cancelled before it knew whom to tell, or the slot been evicted meanwhile.
   if (model.wake != nullptr) model.wake->Notify(request::WakeSignal::kEnqueued | request::WakeSignal::kConsumer);
   return absl::OkStatus();
 }
@@ -82,16 +83,25 @@ std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, a
   if (model.queued.load(std::memory_order_acquire) == 0) return expired;
   const bool deadline_reached = absl::ToUnixMicros(now) >= model.next_deadline_us.load(std::memory_order_relaxed);
   if (!deadline_reached && !look_for_cancelled) return expired;
-  base::MutexLock lock(&model.queue_mutex);
-  absl::Time next_deadline = absl::InfiniteFuture();
-  const auto is_expired = [&](const QueuedRequest& queued) {
-    if (queued.request->stream->cancelled() || queued.request->deadline <= now) return true;
-    next_deadline = std::min(next_deadline, queued.request->deadline);
-    return false;
-  };
-  model.queue.Extract(is_expired, expired);
-  model.next_deadline_us.store(DeadlineMicros(next_deadline), std::memory_order_relaxed);
-  model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
+  {
+    base::MutexLock lock(&model.queue_mutex);
+    absl::Time next_deadline = absl::InfiniteFuture();
+    const auto is_expired = [&](const QueuedRequest& queued) {
+      if (queued.request->stream->cancelled() || queued.ticket.evicted() || queued.request->deadline <= now) {
+        return true;
+      }
+      next_deadline = std::min(next_deadline, queued.request->deadline);
+      return false;
+    };
+    model.queue.Extract(is_expired, expired);
+    model.next_deadline_us.store(DeadlineMicros(next_deadline), std::memory_order_relaxed);
+    model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
+  }
+  for (QueuedRequest& queued : expired) {
+    const request::Request& request = *queued.request;
+    if (!queued.ticket.evicted() || request.stream->cancelled() || request.deadline <= now) continue;
+    queued.refusal = RefuseEvicted({request.priority, request.id, static_cast<int64_t>(request.prompt.size())});
+  }
   return expired;
 }
 

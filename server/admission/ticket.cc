@@ -10,13 +10,10 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
   if (this != &other) {
     Release();
     controller_ = std::exchange(other.controller_, nullptr);
-    priority_ = other.priority_;
-    holds_slot_ = std::exchange(other.holds_slot_, false);
+    slot_ = std::move(other.slot_);
     finalized_ = std::exchange(other.finalized_, false);
     model_index_ = std::exchange(other.model_index_, -1);
-    forecast_index_ = std::exchange(other.forecast_index_, -1);
     body_bytes_ = std::exchange(other.body_bytes_, 0);
-    queued_tokens_ = std::exchange(other.queued_tokens_, 0);
     lease_ = std::move(other.lease_);
   }
   return *this;
@@ -29,13 +26,17 @@ absl::Status Ticket::Finalize(const request::Request& request, int model_index) 
   return controller_->FinalizeTicket(*this, request, model_index);
 }
 
+absl::Status Ticket::CheckSlot(request::Priority priority, std::string_view request_id) const {
+  return evicted() ? controller_->RefuseEvicted({priority, request_id, 0}) : absl::OkStatus();
+}
+
 void Ticket::ReleaseSlot() {
-  if (holds_slot_) controller_->ReturnSlot(*this, /*started=*/true);
+  if (holds_slot()) controller_->ReturnSlot(*this, /*started=*/true);
 }
 
 void Ticket::Release() {
   if (controller_ == nullptr) return;
-  if (holds_slot_) controller_->ReturnSlot(*this, /*started=*/false);
+  if (holds_slot()) controller_->ReturnSlot(*this, /*started=*/false);
   controller_->ReturnLease(*this);
   controller_ = nullptr;
   finalized_ = false;

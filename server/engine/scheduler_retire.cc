@@ -32,6 +32,11 @@ void Scheduler::Retire(absl::Time now, bool consumers_changed) {
 
 void Scheduler::RetireQueued(absl::Time now, bool consumers_changed) {
   for (admission::QueuedRequest& queued : admission_->RemoveExpired(model_index_, now, consumers_changed)) {
+    if (!queued.refusal.ok()) {
+      const absl::Status refusal = queued.refusal;
+      CloseQueued(std::move(queued), refusal, now);
+      continue;
+    }
     // A front cancels what its client gives up at the deadline: that is a missed deadline, too.
     const bool cancelled = queued.request->stream->cancelled() && queued.request->deadline > now;
     CloseQueued(std::move(queued), cancelled ? CancelledStatus() : ExpiredStatus("in the queue"), now);

@@ -19,6 +19,7 @@ enum class Reason {
   kGrammarQueueFull,            // GRAMMAR_QUEUE_FULL: too many schemas wait to be compiled
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
   kBodyBudgetFull,              // BODY_BUDGET_FULL: bodies in flight, of all or of this sender
+  kPreemptedInQueue,            // PREEMPTED_IN_QUEUE: the queue slot was owed to another class or tenant
   kModelLoading,                // MODEL_LOADING
   kDraining,                    // DRAINING
   kDeviceFault,                 // DEVICE_FAULT

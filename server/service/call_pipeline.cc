@@ -17,7 +17,7 @@ using request::Reason;
 admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes) {
   admission::AdmissionRequest request;
   request.priority = info.caller.priority;
-  request.tenant = info.caller.tenant;
+  request.tenant = SenderOf(info);
   request.request_id = info.request_id;
   request.body_bytes = body_bytes;
   return request;
@@ -126,10 +126,13 @@ void CallPipeline::DecodeOnWorker() {
     pending = std::exchange(pending_, {});
     info = info_;
   }
-  absl::StatusOr<DecodedRequest> decoded = pending.decode();
+  absl::Status status = pending.admitted[0].ticket.CheckSlot(info.caller.priority, info.request_id);
+  if (status.ok()) {
+    absl::StatusOr<DecodedRequest> decoded = pending.decode();
+    status = decoded.status();
+    if (status.ok()) status = Prepare(*std::move(decoded), &info, &pending.admitted);
+  }
   pending.decode = nullptr;  // before the front is told
-  absl::Status status = decoded.status();
-  if (status.ok()) status = Prepare(*std::move(decoded), &info, &pending.admitted);
   {
     base::MutexLock lock(&mutex_);
     info_.caller = std::move(info.caller);

@@ -67,6 +67,11 @@ class ScriptedEngine {
     while (!stop_.load()) {
       bool busy = false;
       for (admission::QueuedRequest& expired : admission_->RemoveExpired(0, absl::InfinitePast(), true)) {
+        if (!expired.refusal.ok()) {
+          expired.ticket.Release();
+          expired.request->stream->Close(expired.refusal, {});
+          continue;
+        }
         ++cancelled_;
         expired.request->stream->Close(request::MakeError(request::Reason::kCancelled, "cancelled in the queue"), {});
       }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admission/admission.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/admission_fixture.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::admission {
 namespace {
@@ -29,6 +31,10 @@ TEST(AdmissionTest, OptionsAreChecked) {
   options.max_queue_requests = 1;
   options.max_queue_tokens = -1;
   EXPECT_FALSE(AdmissionController::Create(options).ok());
+  options.max_queue_tokens = 0;
+  options.class_floors = {0.5, 0.5, 0.1, 0};
+  EXPECT_EQ(AdmissionController::Create(options).status().message(),
+            "admission: class_floors is high=0.5,normal=0.5,low=0.1, must be shares that add up to at most 1");
 }
 
 TEST(AdmissionTest, RefusesWhenThePlacesAreTaken) {
@@ -382,6 +388,100 @@ TEST(AdmissionTest, PredictsTheWaitOfAnArrival) {
   fixture.clock.Advance(absl::Milliseconds(100));
   fixture.controller->PublishEngineLoad(0, load);
   EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
+}
+
+TEST(AdmissionTest, AFloodOfBatchLeavesTheHighClassItsSlots) {
+  AdmissionFixture fixture(100000, 16);  // floors: high 2, normal 4, low 1
+  auto wake = std::make_shared<request::WakeSignal>();
+  fixture.controller->SetWakeSignal(0, wake);
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 14; ++i) {
+    auto request = AdmissionFixture::MakeRequest(4, 4, Priority::kBatch);
+    streams.push_back(request->stream);
+    ASSERT_OK(fixture.Submit(request));
+  }
+  auto parsed = Admit(fixture, 0, Priority::kBatch);
+  auto finalized = Admit(fixture, 0, Priority::kBatch);
+  auto finalized_request = AdmissionFixture::MakeRequest(4, 4, Priority::kBatch);
+  ASSERT_OK(finalized->Finalize(*finalized_request, 0));
+  EXPECT_REASON(Admit(fixture, 0, Priority::kBatch), Reason::kConnectionQueueFull);
+  wake->Take();
+
+  // The newest give way first: what is parsed still learns it from its next step.
+  auto high = Admit(fixture, 0, Priority::kHigh);
+  ASSERT_OK(high);
+  EXPECT_TRUE(finalized->evicted());
+  const absl::Status refusal = fixture.controller->Enqueue(0, std::move(finalized_request), *std::move(finalized));
+  EXPECT_REASON(refusal, Reason::kPreemptedInQueue);
+  EXPECT_EQ(refusal.code(), absl::StatusCode::kUnavailable);
+  EXPECT_GE(*GetErrorDetail(refusal).retry_after, absl::Seconds(1));
+  ASSERT_NE(finalized_request, nullptr) << "consumed though refused";
+  auto second = Admit(fixture, 0, Priority::kHigh);
+  ASSERT_OK(second);
+  EXPECT_REASON(parsed->CheckSlot(Priority::kBatch, "req"), Reason::kPreemptedInQueue);
+  EXPECT_REASON(parsed->Finalize(*AdmissionFixture::MakeRequest(4, 4, Priority::kBatch), 0), Reason::kPreemptedInQueue);
+  EXPECT_REASON(Admit(fixture, 0, Priority::kHigh), Reason::kConnectionQueueFull) << "the floor is used";
+  wake->Take();
+
+  // What waits in the queue is handed to the engine, which tells its client.
+  auto low = Admit(fixture, 0, Priority::kLow);
+  ASSERT_OK(low);
+  EXPECT_NE(wake->Take() & request::WakeSignal::kConsumer, 0u);
+  auto removed = fixture.controller->RemoveExpired(0, fixture.clock.Now(), /*look_for_cancelled=*/true);
+  ASSERT_EQ(removed.size(), 1u);
+  EXPECT_EQ(removed[0].request->stream, streams.back());
+  EXPECT_REASON(removed[0].refusal, Reason::kPreemptedInQueue);
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 16);
+  EXPECT_EQ(hadal::testing::MetricValue(
+                fixture.metrics,
+                R"(hadal_admission_rejections_total{class="batch",length_class="256",reason="PREEMPTED_IN_QUEUE"})"),
+            4);
+  removed.clear();
+  fixture.controller->DrainQueue(0);
+  for (auto* ticket : {&*finalized, &*parsed, &*high, &*second, &*low}) ticket->Release();
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 0);
+  EXPECT_EQ(fixture.controller->GetLoad().waiting_tokens, 0);
+  EXPECT_EQ(fixture.pool.active_leases(), 0);
+}
+
+TEST(AdmissionTest, ARequestThatStartsBeforeItsEvictionIsSeenRuns) {
+  AdmissionFixture fixture(100000, 2);
+  for (int i = 0; i < 2; ++i) {
+    auto request = AdmissionFixture::MakeRequest(4, 4, Priority::kBatch);
+    ASSERT_OK(fixture.Submit(request));
+  }
+  auto high = Admit(fixture, 0, Priority::kHigh);
+  auto normal = Admit(fixture, 0, Priority::kNormal);
+  ASSERT_OK(normal);
+  auto queued = fixture.controller->Pop(0, Always);
+  ASSERT_TRUE(queued.has_value());
+  queued->ticket.ReleaseSlot();
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, 2) << "the slot had been given away already";
+  EXPECT_GT(queued->ticket.leased_bytes(), 0);
+}
+
+TEST(AdmissionTest, AQuietTenantEntersAQueueThatANoisyOneFilled) {
+  AdmissionFixture fixture(100000, 8);
+  std::vector<Ticket> noisy;
+  for (int i = 0; i < 8; ++i) noisy.push_back(*fixture.controller->TryAdmit({Priority::kNormal, "noisy", "n", 10}));
+  EXPECT_FALSE(fixture.controller->TryAdmit({Priority::kNormal, "noisy", "n", 10}).ok());
+  std::vector<Ticket> quiet;
+  for (int i = 0; i < 4; ++i) {
+    auto ticket = fixture.controller->TryAdmit({Priority::kNormal, "quiet", "q", 10});
+    ASSERT_OK(ticket) << i;
+    quiet.push_back(*std::move(ticket));
+  }
+  EXPECT_FALSE(fixture.controller->TryAdmit({Priority::kNormal, "quiet", "q", 10}).ok());
+  EXPECT_EQ(std::count_if(noisy.begin(), noisy.end(), [](const Ticket& t) { return t.evicted(); }), 4);
+}
+
+TEST(AdmissionTest, TheClassThatTheBodyNamesIsCountedFromFinalizeOn) {
+  AdmissionFixture fixture;
+  auto ticket = Admit(fixture, 100, Priority::kNormal);
+  ASSERT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(7, 4, Priority::kLow), 0));
+  const AdmissionLoad load = fixture.controller->GetLoad();
+  EXPECT_EQ(load.waiting_by_class, (std::array<int64_t, 4>{0, 0, 1, 0}));
+  EXPECT_EQ(load.tokens_by_class, (std::array<int64_t, 4>{0, 0, 7, 0}));
 }
 
 TEST(AdmissionTest, WhatStillWaitsAtTheEndIsClosed) {

@@ -107,12 +107,13 @@ class Storm {
   std::mt19937_64 random_;
 };
 
-void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tokens = 0) {
+void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tokens = 0,
+              int64_t max_queue_requests = 40) {
   LoopFixture f({.blocks = 60,
                  .block_tokens = 4,
                  .max_batch_size = 12,
                  .max_batch_tokens = 48,
-                 .max_queue_requests = 40,
+                 .max_queue_requests = max_queue_requests,
                  .ledger_blocks = 200,
                  .slow_reader_timeout = absl::Milliseconds(150),
                  .prefix_cache = prefix_cache,
@@ -125,7 +126,7 @@ void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tok
     storm.Act();
     storm.ReadSome();
     f.Round();
-    ASSERT_LE(f.admission.controller->GetLoad().waiting, 40);
+    ASSERT_LE(f.admission.controller->GetLoad().waiting, max_queue_requests);
     f.admission.clock.Advance(absl::Milliseconds(storm.Uniform(0, 4)));
   }
   for (int i = 0; i < 20000 && !(f.loop->idle() && f.admission.controller->GetLoad().waiting == 0); ++i) {
@@ -144,9 +145,17 @@ void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tok
     EXPECT_GT(storm.reasons[Reason::kSlowReader], 0);
   }
   EXPECT_EQ(f.observer.ended, static_cast<int64_t>(storm.callers.size()));
+  // Eight slots are taken most of the time, so that classes claim their floors.
+  EXPECT_EQ(storm.reasons[Reason::kPreemptedInQueue] > 0, max_queue_requests == 8);
 }
 
 TEST(StormTest, TwoThousandRequestsAreAllAccountedFor) { RunStorm(1, 2000, true); }
+
+TEST(StormTest, NothingIsLostWhenRequestsLoseTheirSlots) {
+  for (uint64_t seed = 41; seed < 44; ++seed) {
+    RunStorm(seed, 2000, true, /*window_tokens=*/0, /*max_queue_requests=*/8);
+  }
+}
 
 TEST(StormTest, OtherSeeds) {
   for (uint64_t seed = 2; seed < 12; ++seed) RunStorm(seed, 400, seed % 2 == 0);
