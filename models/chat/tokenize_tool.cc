@@ -5,7 +5,7 @@
 //   encode_special  string -> ids with bos
 //   decode[_skip]   ids -> string
 //   stream          ids -> string through the incremental detokenizer
-//   chat            {"messages", "tools", "thinking", "add_generation_prompt", "effort", "family"}
+//   chat            {"messages", "tools", "thinking", "add_generation_prompt", "effort", "family", "kwargs"}
 //                   -> {"style", "text", "ids"}; messages and tools in OpenAI's form, all but the messages optional
 // An error is written as {"error": text}.
 #include <iostream>
@@ -47,6 +47,7 @@ json Chat(const Tokenizer& tokenizer, const ordered_json& value) {
   options.thinking = value.value("thinking", true);
   options.thinking_given = value.contains("thinking");
   options.add_generation_prompt = value.value("add_generation_prompt", true);
+  if (value.contains("kwargs")) options.template_arguments_json = value.at("kwargs").dump();
   if (Member(value, "effort") == "max") options.reasoning_effort = chat::ReasoningEffort::kMax;
   for (const auto& tool : value.value("tools", ordered_json::array())) {
     const auto& function = tool.at("function");

