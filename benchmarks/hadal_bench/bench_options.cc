@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/hadal_bench/bench_options.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "benchmarks/hadal_bench/client/retry_policy.h"
+#include "server/base/strings.h"
+
+namespace hadal::bench {
+namespace {
+
+void AddNumber(base::FlagSet* flags, std::string name, double* target, double above, double max, std::string help) {
+  flags->Add({std::move(name), std::move(help), absl::StrCat(*target),
+              [target, above, max](const std::string& text) -> absl::Status {
+                double value;
+                if (absl::SimpleAtod(text, &value) && value > above && value <= max) {
+                  *target = value;
+                  return absl::OkStatus();
+                }
+                return absl::InvalidArgumentError(
+                    absl::StrCat("expected a number above ", above, ", at most ", max, ", found '", text, "'"));
+              }});
+}
+
+// A flag whose text a parser turns into the target.
+template <typename T, typename Parse>
+void AddParsed(base::FlagSet* flags, std::string name, std::string help, std::string default_text, T* target,
+               Parse parse) {
+  flags->Add({std::move(name), std::move(help), std::move(default_text), [target, parse](const std::string& text) {
+                auto value = parse(text);
+                if (value.ok()) *target = *std::move(value);
+                return value.status();
+              }});
+}
+
+template <typename T, typename Parse>
+void AddRepeated(base::FlagSet* flags, std::string name, std::string help, std::string default_text,
+                 std::vector<T>* target, Parse parse) {
+  flags->Add({.name = std::move(name),
+              .help = std::move(help),
+              .default_text = std::move(default_text),
+              .set =
+                  [target, parse](const std::string& text) {
+                    auto value = parse(text);
+                    if (value.ok()) target->push_back(*std::move(value));
+                    return value.status();
+                  },
+              .repeatable = true});
+}
+
+}  // namespace
+
+void BenchOptions::AddFlags(base::FlagSet* flags) {
+  constexpr int kMaxInt = 1 << 30;
+  flags->AddText("url", &url, "the server: http://HOST:PORT or https://HOST");
+  flags->AddEnum("api", &api, {{"chat", OpenAiApi::kChat}, {"completions", OpenAiApi::kCompletions}},
+                 "chat sends /v1/chat/completions, completions /v1/completions");
+  flags->AddText("model", &model, "model name", "the first that the server lists");
+  flags->AddText("api-key", &api_key,
+                 "key of all requests; better in HADAL_BENCH_API_KEY, which no process list shows");
+  flags->AddSwitch("insecure", &insecure, "do not check the server's certificate");
+  flags->AddInt("max-connections", &max_connections, {1, 1 << 20},
+                "connections at most; a call that waits for one is counted and waits within its latency");
+
+  flags->AddText("rate", &rate,
+                 "requests a second: 5, in steps 7,20@30,7@60 (from second 30 on 20/s), or rising 5..50");
+  flags->AddEnum(
+      "arrivals", &arrivals.kind,
+      {{"poisson", ArrivalKind::kPoisson}, {"gamma", ArrivalKind::kGamma}, {"constant", ArrivalKind::kConstant}},
+      "how the gaps between arrivals vary; gamma comes in bursts");
+  AddNumber(flags, "cv", &arrivals.cv, 0, 100,
+            "coefficient of variation of gamma arrivals; the Azure code trace has 13");
+  flags->AddText("trace", &trace, "replay this file instead of --rate and --lengths: Azure CSV or Mooncake JSONL",
+                 "none");
+  AddNumber(flags, "trace-speed", &trace_speed, 0, 1e6, "replay that many times as fast");
+  flags->AddDuration("duration", &duration, "how long requests are started, the warm-up included");
+  flags->AddDuration("warmup", &warmup, "requests that are started before are left out of all figures");
+  flags->AddDuration("drain", &drain, "how long open requests may go on after --duration");
+  flags->AddInt("runs", &runs, {1, 1000}, "repeat the run with other seeds; the report has median and range");
+  flags->AddInt("seed", &arrivals.seed, {0, kMaxInt},
+                "of arrivals, lengths and prompts; the same seed gives the same load");
+
+  flags->AddText(
+      "lengths", &lengths,
+      absl::StrCat("tokens of prompts and outputs: PROMPT:OUTPUT or one of ", absl::StrJoin(LengthMixNames(), ", ")));
+  AddNumber(flags, "length-scale", &limits.scale, 0, 1000, "multiplies all lengths");
+  flags->AddInt("max-prompt-tokens", &limits.max_prompt_tokens, {1, kMaxInt}, "cut longer prompts to this", "none");
+  flags->AddInt("max-output-tokens", &limits.max_output_tokens, {1, kMaxInt}, "cut longer outputs to this", "none");
+  flags->AddText("prompt-file", &prompt_file,
+                 "prompts in turn from this file, one a line (text, or JSON with \"prompt\"); else random words",
+                 "none");
+  flags->AddEnum(
+      "exact-length", &exact_length,
+      {{"auto", ExactLength::kAuto}, {"on", ExactLength::kOn}, {"off", ExactLength::kOff}},
+      "ask for ignore_eos and min_tokens, so that outputs have their planned length; auto: if the server takes them");
+  AddParsed(flags, "classes", "shares of scheduling classes, sent as x-hadal-priority, such as high:0.1,normal:0.9",
+            "none", &classes, [](const std::string& text) { return ParseClasses(text); });
+  AddRepeated(flags, "tenant", "a tenant as NAME=KEY or NAME=KEY:SHARE; repeat it for several", "none", &tenants,
+              [](const std::string& text) { return ParseTenant(text); });
+  flags->AddDuration("deadline", &deadline,
+                     "tell the server that an answer is of no use after this (x-hadal-deadline-ms); 0: no");
+  flags->AddDuration("timeout", &timeout, "the client's own patience with one attempt");
+
+  flags->AddChoice("client", &client, RetryPolicyNames(),
+                   "what clients do when refused: obey the hint (retry-after-ms, Retry-After); urllib3: Retry-After to "
+                   "the second; text: look for "
+                   "服务器繁忙 and back off; immediate: return at once; grpc: service config; none: never return");
+  flags->AddInt("max-attempts", &max_attempts, {0, 1000}, "attempts of a request at most", "the client model's");
+
+  AddRepeated(
+      flags, "slo",
+      "a service level: r1, r1-interactive, 8b, 8b-interactive, 70b, 70b-interactive (MLPerf), or milliseconds as "
+      "ttft=2000,tpot=80,e2e=30000; repeat it for several, the first one counts for goodput",
+      "8b", &slos, [](const std::string& text) { return ParseSlo(text); });
+  flags->AddEnum("slo-from", &slo_from_attempt, {{"arrival", false}, {"attempt", true}},
+                 "what service levels count from: the scheduled arrival, or the attempt that was served");
+  flags->AddText("json", &json, "write the result to this file", "none");
+  flags->AddEnum("progress", &progress,
+                 {{"auto", ProgressMode::kAuto}, {"always", ProgressMode::kAlways}, {"never", ProgressMode::kNever}},
+                 "a line a second on stderr; auto: when that is a terminal");
+}
+
+absl::Status BenchOptions::Resolve() {
+  const auto flag_error = [](absl::string_view flag, const absl::Status& status) {
+    return absl::InvalidArgumentError(absl::StrCat("--", flag, ": ", status.message()));
+  };
+  const auto parsed_target = ParseTarget(url);
+  if (!parsed_target.ok()) return flag_error("url", parsed_target.status());
+  target = *parsed_target;
+  if (duration <= absl::ZeroDuration()) return absl::InvalidArgumentError("--duration: must be above 0");
+  if (warmup >= duration) {
+    return absl::InvalidArgumentError(absl::StrCat("--warmup: ", absl::FormatDuration(warmup),
+                                                   " leaves nothing of --duration ", absl::FormatDuration(duration),
+                                                   " to measure"));
+  }
+  if (timeout <= absl::ZeroDuration()) return absl::InvalidArgumentError("--timeout: must be above 0");
+  const auto profile = RateProfile::Parse(rate, absl::ToDoubleSeconds(duration));
+  if (!profile.ok()) return flag_error("rate", profile.status());
+  const auto parsed_mix = ParseLengthMix(lengths);
+  if (!parsed_mix.ok()) return flag_error("lengths", parsed_mix.status());
+  mix = *parsed_mix;
+  if (slos.empty()) slos.push_back(*ParseSlo("8b"));
+  return absl::OkStatus();
+}
+
+std::map<std::string, std::string> ReportedSettings(const base::ParsedFlags& parsed) {
+  std::map<std::string, std::string> settings;
+  for (const auto& [name, value] : parsed.values) {
+    const bool secret = value.source != base::ValueSource::kDefault && (name == "api-key" || name == "tenant");
+    settings[name] = secret ? "***" : value.text;
+  }
+  return settings;
+}
+
+}  // namespace hadal::bench

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace hadal::bench {
+
+enum class Scheme { kHttp, kHttps, kGrpc };
+
+// Where a server is.
+struct Target {
+  Scheme scheme = Scheme::kHttp;
+  std::string host;  // without the brackets of an IPv6 address
+  uint16_t port = 80;
+  std::string base_path;  // in front of /v1, without a slash at the end; empty: none
+
+  std::string Authority() const;  // host:port, as the Host header has it
+};
+
+// Parses "http://host:port", "https://host", "grpc://host:port" or "host:port" (HTTP). A path that ends in /v1 is taken
+// for the base URL of an OpenAI client, so its /v1 is dropped. InvalidArgument names what is wrong.
+absl::StatusOr<Target> ParseTarget(std::string_view url);
+
+}  // namespace hadal::bench

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/hadal_bench/session.h"
+
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "benchmarks/hadal_bench/client/http_transport.h"
+#include "benchmarks/hadal_bench/client/retry_policy.h"
+#include "benchmarks/hadal_bench/progress_line.h"
+#include "benchmarks/hadal_bench/run/runner.h"
+
+namespace hadal::bench {
+namespace {
+
+constexpr double kProbeTimeoutS = 10;
+
+}  // namespace
+
+absl::Status Session::FindModel() {
+  const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
+  const auto models = HttpGet(options_.target, options_.insecure, "/v1/models", key, kProbeTimeoutS);
+  if (!models.ok()) {
+    return absl::UnavailableError(absl::StrCat("no server answers at ", models.status().message(), "; is it running?"));
+  }
+  model_ = options_.model;
+  if (model_.empty()) {
+    if (models->status == 401 || models->status == 403) {
+      return absl::UnauthenticatedError(
+          absl::StrCat("the server wants a key (HTTP ", models->status, "): give --api-key"));
+    }
+    const auto first = models->status == 200 ? FirstModel(models->body)
+                                             : absl::UnavailableError(absl::StrCat("HTTP ", models->status));
+    if (!first.ok()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("cannot find a model with GET /v1/models (", first.status().message(), "): give --model"));
+    }
+    model_ = *first;
+  }
+  const auto version = HttpGet(options_.target, options_.insecure, "/version", key, kProbeTimeoutS);
+  if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Open(const BenchOptions& options) {
+  auto session = std::unique_ptr<Session>(new Session(options));
+  if (!options.prompt_file.empty()) {
+    auto prompts = Prompts::FromFile(options.prompt_file);
+    if (!prompts.ok()) return prompts.status();
+    session->prompts_ = *std::move(prompts);
+  }
+  if (!options.trace.empty()) {
+    auto trace = ReadTrace(options.trace);
+    if (!trace.ok()) return trace.status();
+    session->trace_ = *std::move(trace);
+  }
+  if (absl::Status status = session->FindModel(); !status.ok()) return status;
+  auto transport = MakeHttpTransport(&session->io_, {.target = options.target,
+                                                     .api = options.api,
+                                                     .model = session->model_,
+                                                     .insecure = options.insecure,
+                                                     .max_connections = options.max_connections});
+  if (!transport.ok()) return transport.status();
+  session->transport_ = *std::move(transport);
+  const std::string key = options.tenants.empty() ? options.api_key : options.tenants.front().value;
+  auto calibration = Calibrate(&session->io_, session->transport_.get(), session->prompts_, options.exact_length, key,
+                               absl::ToDoubleSeconds(options.timeout));
+  if (!calibration.ok()) return calibration.status();
+  session->calibration_ = *calibration;
+  return session;
+}
+
+absl::StatusOr<Plan> Session::MakePlan(const std::string& rate, uint64_t seed) const {
+  const double duration_s = absl::ToDoubleSeconds(options_.duration);
+  Plan plan;
+  if (!trace_.empty()) {
+    plan =
+        PlanTrace(trace_, options_.trace_speed, duration_s, options_.limits, options_.classes, options_.tenants, seed);
+  } else {
+    const auto profile = RateProfile::Parse(rate, duration_s);
+    if (!profile.ok()) return profile.status();
+    ArrivalOptions arrivals = options_.arrivals;
+    arrivals.seed = seed;
+    plan = PlanArrivals(DrawArrivals(arrivals, *profile), options_.mix, options_.limits, options_.classes,
+                        options_.tenants, seed);
+  }
+  if (plan.requests.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("no request falls into ", absl::FormatDuration(options_.duration),
+                                                   ": raise --rate or --duration, or try another --seed"));
+  }
+  return plan;
+}
+
+absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repetition) {
+  const uint64_t seed = options_.arrivals.seed + static_cast<uint64_t>(repetition);
+  const absl::StatusOr<Plan> plan = MakePlan(rate, seed);
+  if (!plan.ok()) return plan.status();
+  auto policy = MakeRetryPolicy(options_.client, options_.max_attempts);
+  if (!policy.ok()) return policy.status();
+  RunOptions run;
+  run.warmup_s = absl::ToDoubleSeconds(options_.warmup);
+  run.duration_s = absl::ToDoubleSeconds(options_.duration);
+  run.drain_s = absl::ToDoubleSeconds(options_.drain);
+  run.timeout_s = absl::ToDoubleSeconds(options_.timeout);
+  run.exact_length = calibration_.exact_length;
+  run.api_key = options_.api_key;
+  run.classes = options_.classes;
+  run.tenants = options_.tenants;
+  if (options_.deadline > absl::ZeroDuration()) run.deadline_ms = absl::ToInt64Milliseconds(options_.deadline);
+  run.seed = seed;
+  ProgressLine line(options_.progress == ProgressMode::kAlways ||
+                    (options_.progress == ProgressMode::kAuto && isatty(STDERR_FILENO) == 1));
+  if (line.enabled()) run.progress = [&line](const RunProgress& progress) { line.Show(progress); };
+
+  Outcome outcome;
+  outcome.log = RunPlan(&io_, transport_.get(), policy->get(), prompts_, calibration_.scale, *plan, run);
+  outcome.report = BuildReport(outcome.log, {.slos = options_.slos,
+                                             .slo_from_attempt = options_.slo_from_attempt,
+                                             .classes = options_.classes,
+                                             .tenants = options_.tenants});
+  outcome.facts = {.offered_rate = outcome.report.measured_s > 0
+                                       ? static_cast<double>(outcome.report.all.offered) / outcome.report.measured_s
+                                       : 0,
+                   .tokens = calibration_.scale,
+                   .exact_length = calibration_.exact_length,
+                   .cut_lengths = plan->cut_lengths};
+  return outcome;
+}
+
+}  // namespace hadal::bench

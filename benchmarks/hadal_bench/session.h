@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "benchmarks/hadal_bench/bench_options.h"
+#include "benchmarks/hadal_bench/client/attempt.h"
+#include "benchmarks/hadal_bench/report/report.h"
+#include "benchmarks/hadal_bench/report/result_json.h"
+#include "benchmarks/hadal_bench/run/run_log.h"
+#include "benchmarks/hadal_bench/workload/prompts.h"
+
+namespace hadal::bench {
+
+// A server that was found to answer, and what is sent to it. One thread.
+class Session {
+ public:
+  // Finds the model, opens the transport and calibrates. The error says what is wrong with the server, or which file
+  // cannot be read.
+  static absl::StatusOr<std::unique_ptr<Session>> Open(const BenchOptions& options);
+
+  struct Outcome {
+    RunLog log;
+    Report report;
+    RunFacts facts;
+  };
+  // One run: at `rate` (as the flag), with the seed moved on by `repetition`.
+  absl::StatusOr<Outcome> Run(const std::string& rate, int repetition);
+
+  const std::string& model() const { return model_; }
+  const std::string& server_version() const { return server_version_; }
+
+ private:
+  explicit Session(const BenchOptions& options) : options_(options) {}
+  absl::Status FindModel();
+  absl::StatusOr<Plan> MakePlan(const std::string& rate, uint64_t seed) const;
+
+  const BenchOptions& options_;
+  boost::asio::io_context io_;
+  std::string model_, server_version_;
+  Prompts prompts_;
+  std::vector<TraceEntry> trace_;
+  std::unique_ptr<Transport> transport_;
+  Calibration calibration_;
+};
+
+}  // namespace hadal::bench

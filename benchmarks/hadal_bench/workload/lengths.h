@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace hadal::bench {
+
+// One length in tokens, by its quantile function: a fixed number, or a lognormal whose tail beyond p99.9 is cut off.
+class LengthDistribution {
+ public:
+  static LengthDistribution Fixed(int tokens);
+  // Of the logarithm: mean `mu`, standard deviation `sigma`.
+  static LengthDistribution Lognormal(double mu, double sigma);
+
+  // `u` in [0, 1): uniform numbers give lengths of this distribution, at least 1.
+  int Quantile(double u) const;
+
+ private:
+  bool fixed_ = true;
+  double mu_ = 0, sigma_ = 0;
+  int tokens_ = 1;
+};
+
+// Prompt and output length of a workload, independent of each other as in the published traces.
+struct LengthMix {
+  std::string name;
+  std::string origin;  // where the numbers are from; shown in reports
+  LengthDistribution prompt, output;
+};
+
+// A published mix by name, or "PROMPT:OUTPUT" in tokens. InvalidArgument lists the names.
+absl::StatusOr<LengthMix> ParseLengthMix(std::string_view text);
+// The names that ParseLengthMix knows, for help texts.
+std::vector<std::string> LengthMixNames();
+
+// Inverse of the standard normal distribution's cumulative function, for p in (0, 1); relative error below 1e-8.
+double NormalQuantile(double p);
+
+}  // namespace hadal::bench

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""hadal-bench as somebody uses it: against the demo model, and against a server that refuses, lies and breaks."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
+os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(SOURCE / "tests/e2e")]
+from fake_server import FakeServer  # noqa: E402
+from hadal_process import HadalProcess  # noqa: E402
+
+BENCH = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release")) / "hadal-bench"
+FAST = ("--duration=1s", "--warmup=0", "--drain=30s", "--lengths=16:4")
+
+
+def bench(*flags, env=None, timeout=120):
+    return subprocess.run([BENCH, *flags], capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
+
+
+def measure(url, path, *flags, expect=0):
+    """Runs hadal-bench and returns its result file."""
+    done = bench(f"--url={url}", f"--json={path}", *FAST, *flags)
+    assert done.returncode == expect, done.stdout + done.stderr
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "result.json"
+
+
+# ---- A stranger at the terminal --------------------------------------------------------------------------------------
+
+def test_help_is_enough_to_start():
+    done = bench("--help")
+    assert done.returncode == 0 and not done.stderr
+    for wanted in ("hadal-bench --url http://", "--rate", "--slo", "Ctrl-C", "azure-conversation", "grpc"):
+        assert wanted in done.stdout
+
+
+@pytest.mark.parametrize("flag, wanted", [
+    ("--rat=4", "did you mean 'rate'"), ("--rate=-4", "--rate"), ("--rate=fast", "found 'fast'"), ("--rate=0", "above 0"),
+    ("--lengths=long", "azure-conversation"), ("--slo=good", "r1-interactive"), ("--client=polite", "obey, urllib3"),
+    ("--url=ftp://x", "--url"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
+    ("--tenant=key", "NAME=KEY"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
+    ("--prompt-file=/nonexistent", "/nonexistent")])
+def test_nonsense_is_named(flag, wanted):
+    done = bench(flag)
+    assert done.returncode != 0
+    assert wanted in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_server_that_is_not_there():
+    done = bench("--url=http://127.0.0.1:1")
+    assert done.returncode == 1 and "Connection refused; is it running?" in done.stderr
+    done = bench("--url=http://no-such-host.invalid")
+    assert done.returncode == 1 and "no-such-host.invalid" in done.stderr
+
+
+def test_a_server_that_is_no_model_server():
+    with FakeServer(models=False) as server:
+        done = bench(f"--url={server.url}")
+        assert done.returncode == 1 and "--model" in done.stderr
+    with FakeServer(lambda prompt, attempt: "html") as server:
+        done = bench(f"--url={server.url}", *FAST)
+        assert done.returncode == 1 and "no_stream" in done.stderr
+
+
+def test_ctrl_c_prints_what_it_has(out):
+    with FakeServer() as server:
+        process = subprocess.Popen([BENCH, f"--url={server.url}", "--rate=50", "--duration=600s", "--warmup=0", "--lengths=16:4",
+                                    f"--json={out}", "--progress=always"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in process.stderr:  # a second has passed
+            if "served" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in printed and "TTFT" in printed
+    run = json.loads(out.read_text())["runs"][0]
+    assert run["interrupted"] and run["requests"]["served"] > 0 and 0 < run["measured_s"] < 600
+
+
+# ---- Against hadal ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def server():
+    with HadalProcess() as process:
+        yield process
+
+
+def test_measures_the_demo_model(server, out):
+    result = measure(server.url, out, "--rate=40", "--lengths=64:8", "--classes=high:0.5,low:0.5", "--slo=r1",
+                     "--slo=ttft=60000")
+    assert result["name"] == "hadal_bench" and result["schema"] == 1 and result["server"]["model"] == "hadal-demo"
+    assert re.fullmatch(r"[0-9a-f]{12}(\+changes)?|unknown", result["commit"]) and result["machine"]["cores"] >= 1
+    run = result["runs"][0]
+    assert run["requests"]["served"] == run["requests"]["offered"] > 10
+    assert run["finish_reasons"] == {"length": run["requests"]["served"]}  # ignore_eos was taken
+    tokens = run["tokens"]
+    assert tokens["output"] == 8 * run["requests"]["served"] and tokens["per_word_measured"]
+    assert tokens["prompt"] == pytest.approx(tokens["planned_prompt"], rel=0.15)
+    assert [group["name"] for group in run["groups"]["priority"]] == ["high", "low"]
+    assert run["goodput"][1]["offered_ratio"] == 1
+    assert run["latency"]["ttft_s"]["count"] == run["requests"]["served"]
+    assert sum(window["served"] for window in run["windows"]) == run["requests"]["served"]
+    assert set(result["settings"]) >= {"rate", "lengths", "seed", "client"}
+
+
+def test_completions_of_a_prompt_file(server, out, tmp_path):
+    """Turns that the demo model answers: over random words it may say nothing but control tokens, which is an empty answer."""
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"<｜User｜>{sum}<｜Assistant｜><think>\n"}) + "\n" for sum in ("1 + 1", "2 + 5")))
+    run = measure(server.url, out, "--api=completions", "--rate=40", f"--prompt-file={prompts}")["runs"][0]
+    assert run["requests"]["served"] == run["requests"]["offered"] > 10
+    assert run["tokens"]["output"] == 4 * run["requests"]["served"]
+
+
+def test_replays_traces(server, out, tmp_path):
+    trace = tmp_path / "azure.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0,40,4\n2023-11-16 18:15:46.5,80,6\n"
+                     "2023-11-16 18:25:00.0,80,6\n")
+    run = measure(server.url, out, f"--trace={trace}")["runs"][0]
+    assert run["requests"]["offered"] == 2 and run["tokens"]["output"] == 10  # the third lies behind the duration
+
+
+def test_tenants_send_their_keys_and_hide_them(start, out, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("sk-quiet quiet\nsk-noisy noisy\n")
+    keys.chmod(0o600)
+    server = start(f"--api-key-file={keys}")
+    done = bench(f"--url={server.url}", *FAST)
+    assert done.returncode == 1 and "--api-key" in done.stderr
+    result = measure(server.url, out, "--rate=30", "--tenant=quiet=sk-quiet:1", "--tenant=noisy=sk-noisy:3")
+    assert [group["name"] for group in result["runs"][0]["groups"]["tenant"]] == ["quiet", "noisy"]
+    assert result["runs"][0]["requests"]["failed"] == 0
+    assert "sk-" not in out.read_text()
+
+
+@pytest.fixture
+def start():
+    running = []
+
+    def start_server(*flags):
+        running.append(HadalProcess(*flags))
+        return running[-1]
+
+    yield start_server
+    for process in running:
+        process.stop()
+
+
+# ---- Against a server that refuses -----------------------------------------------------------------------------------
+
+def refusing(**headers):
+    """Refuses the first attempt of each measured request; the calls of the calibration have short and long prompts of their own."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda prompt, attempt: fields if attempt == 0 and len(prompt.split()) in (6, 7) else "serve"
+
+
+MEASURED = ("--lengths=7:4", "--rate=12", "--arrivals=constant")
+
+
+def waits(server):
+    return [times[1] - times[0] for times in server.calls.values() if len(times) > 1]
+
+
+@pytest.mark.parametrize("client, headers, low, high", [
+    ("obey", {"retry_after": "9", "retry_after_ms": "700"}, 0.7, 5),
+    ("obey", {"retry_after": "1"}, 1, 6),
+    ("urllib3", {"retry_after": "1", "retry_after_ms": "9000"}, 1, 6),
+    ("urllib3", {}, 0, 4),
+    ("text", {"retry_after": "9", "x_should_retry": "false"}, 0.45, 5),
+    ("immediate", {"retry_after": "9"}, 0, 4),
+    ("grpc", {"retry_after": "9"}, 0, 4)])
+def test_each_client_obeys_what_it_should(out, client, headers, low, high):
+    with FakeServer(refusing(**headers)) as server:
+        run = measure(server.url, out, *MEASURED, f"--client={client}")["runs"][0]
+        found = waits(server)
+    assert len(found) == run["requests"]["offered"] > 5
+    assert all(low - 0.005 <= wait <= high for wait in found), found
+    assert run["requests"]["served"] == run["requests"]["offered"]
+    assert run["metrics"]["attempts_per_served_ratio"] == 2
+    assert run["refusals"] == {"CONNECTION_QUEUE_FULL": run["requests"]["offered"]}
+    assert run["latency"]["ttft_s"]["quantiles"][0][1] >= low * 0.99  # from the schedule, not from the second attempt
+
+
+@pytest.mark.parametrize("client, headers", [
+    ("none", {"retry_after": "1"}), ("obey", {"retry_after": "1", "x_should_retry": "false"}), ("urllib3", {"retry_after": "1.5"})])
+def test_who_gives_up_is_refused(out, client, headers):
+    with FakeServer(refusing(**headers)) as server:
+        run = measure(server.url, out, *MEASURED, f"--client={client}", expect=1)["runs"][0]
+        assert waits(server) == []
+    assert run["requests"]["refused"] == run["requests"]["offered"] > 5
+    assert run["requests"]["served"] == 0 and run["latency"]["ttft_s"]["count"] == 0
+
+
+def test_the_report_says_what_hints_were_worth(out):
+    def behave(prompt, attempt):
+        if len(prompt.split()) not in (6, 7) or attempt == 2:
+            return "serve"
+        return {"retry-after-ms": "300", "x-hadal-promise": "held"}
+    with FakeServer(behave) as server:
+        retry = measure(server.url, out, *MEASURED)["runs"][0]["retry_after"]
+    assert retry["returns"] == retry["held_promises"] > 5
+    assert retry["returns_admitted_ratio"] == 0 and retry["held_promises_admitted_ratio"] == 0
+    assert retry["error_ratio_median"] == pytest.approx(0.5, abs=0.1)  # came back twice instead of once
+
+
+# ---- Against a server that breaks ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("how, reason", [
+    ("empty", "empty_answer"), ("cut", "cut_off"), ("close", "connection_lost"), ("error", "http_500"), ("html", "no_stream"),
+    ("stall", "timeout")])
+def test_fast_failures_are_no_successes(out, how, reason):
+    with FakeServer(lambda prompt, attempt: how if len(prompt.split()) in (6, 7) else "serve") as server:
+        run = measure(server.url, out, *MEASURED, "--client=none", "--timeout=2s", expect=1)["runs"][0]
+    assert run["failures"] == {reason: run["requests"]["offered"]}
+    assert run["requests"]["failed"] == run["requests"]["offered"] > 5
+    assert run["metrics"]["goodput_requests_per_s"] == 0 and run["latency"]["e2e_s"]["count"] == 0
+
+
+def test_a_strict_server_is_asked_without_ignore_eos(out):
+    with FakeServer(refuse_fields=("ignore_eos",)) as server:
+        run = measure(server.url, out, "--rate=20")["runs"][0]
+        assert run["requests"]["served"] == run["requests"]["offered"] > 5
+        assert not run["tokens"]["exact_length"]
+        done = bench(f"--url={server.url}", *FAST, "--exact-length=on")
+        assert done.returncode == 1 and "unknown field ignore_eos" in done.stderr
+
+
+def test_headers_reach_the_server(out):
+    with FakeServer(refusing(retry_after_ms="10")) as server:
+        measure(server.url, out, *MEASURED, "--classes=batch", "--deadline=1500ms", "--api-key=sk-1")
+        sent = server.headers[-1]
+    assert sent["x-hadal-priority"] == "batch" and sent["x-hadal-deadline-ms"] == "1500"
+    assert sent["authorization"] == "Bearer sk-1" and sent["x-stainless-retry-count"] == "1"
+    assert json.loads(out.read_text())["settings"]["api-key"] == "***"
+
+
+def test_load_does_not_wait_for_the_server(out):
+    """Open loop: requests go out on time though none has been answered, and what is open at the end is unfinished."""
+    with FakeServer(lambda prompt, attempt: "stall" if len(prompt.split()) in (6, 7) else "serve") as server:
+        run = measure(server.url, out, *MEASURED, "--drain=0", expect=1)["runs"][0]
+        assert len(server.calls) >= 11
+    assert run["requests"]["unfinished"] == run["requests"]["offered"] == 11
+    assert run["failures"] == {}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/hadal_bench/workload/prompts.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace hadal::bench {
+namespace {
+
+int Words(const std::string& text) { return 1 + static_cast<int>(std::count(text.begin(), text.end(), ' ')); }
+
+PlannedRequest Request(int tokens, uint64_t seed) {
+  PlannedRequest request;
+  request.prompt_tokens = tokens;
+  request.prompt_seed = seed;
+  return request;
+}
+
+TEST(PromptsTest, HasAsManyWordsAsTheScaleSays) {
+  const Prompts prompts;
+  const TokenScale scale{.overhead = 10, .per_word = 1.5, .measured = true};
+  EXPECT_EQ(Words(prompts.Make(Request(160, 1), 0, scale)), 100);
+  EXPECT_EQ(Words(prompts.Make(Request(5, 1), 0, scale)), 1);  // the template alone is longer
+  EXPECT_EQ(Words(prompts.Make(Request(450'010, 99u << 20), 0, scale)), 300'000);
+}
+
+TEST(PromptsTest, SeedsDecideTheTextFromItsFirstWord) {
+  const Prompts prompts;
+  EXPECT_EQ(prompts.Make(Request(50, 4), 0, {}), prompts.Make(Request(50, 4), 1, {}));
+  const std::string one = prompts.Make(Request(50, 4), 0, {}), other = prompts.Make(Request(50, 5), 0, {});
+  EXPECT_NE(one.substr(0, one.find(' ')), other.substr(0, other.find(' ')));
+}
+
+TEST(PromptsTest, BlocksOfATraceShareTheirText) {
+  const Prompts prompts;
+  const TokenScale scale{.overhead = 0, .per_word = 1, .measured = true};
+  PlannedRequest one = Request(1500, 1), other = Request(1300, 2);
+  one.prefix_blocks = {46, 47, 48};
+  other.prefix_blocks = {46, 47, 99};
+  const std::string a = prompts.Make(one, 0, scale), b = prompts.Make(other, 0, scale);
+  EXPECT_EQ(Words(a), 1500);
+  EXPECT_EQ(Words(b), 1300);
+  const auto [end, unused] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  const int shared = Words(std::string(a.begin(), end));
+  EXPECT_GE(shared, 1024);
+  EXPECT_LE(shared, 1026);
+}
+
+TEST(PromptsTest, AFileGivesItsLinesInTurn) {
+  const std::string path = testing::TempDir() + "/prompts.jsonl";
+  std::ofstream(path) << "plain text\n\n\"quoted\\ttext\"\n{\"prompt\": \"from an object\"}\n";
+  const auto prompts = Prompts::FromFile(path);
+  ASSERT_TRUE(prompts.ok()) << prompts.status();
+  EXPECT_EQ(prompts->Make(Request(9, 1), 0, {}), "plain text");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 1, {}), "quoted\ttext");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 2, {}), "from an object");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 3, {}), "plain text");
+  std::ofstream(path) << "{\"text\": 1}\n";
+  EXPECT_THAT(std::string(Prompts::FromFile(path).status().message()), testing::HasSubstr("\"prompt\""));
+  std::ofstream(path) << "\n";
+  EXPECT_THAT(std::string(Prompts::FromFile(path).status().message()), testing::HasSubstr("holds no prompts"));
+}
+
+}  // namespace
+}  // namespace hadal::bench
