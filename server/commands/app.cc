@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
+#include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
@@ -91,19 +92,20 @@ absl::Status App::LoadKeys() {
   return absl::OkStatus();
 }
 
-void App::ReloadKeys() {
+void App::ReloadKeys(std::string_view cause) {
   if (config_.api_key_file.empty()) {
-    base::Log(base::LogLevel::kInfo, "main", "SIGHUP ignored: there is no --api-key-file to read again");
+    base::Log(base::LogLevel::kInfo, "main",
+              absl::StrCat(base::View(cause), " ignored: there is no --api-key-file to read again"));
     return;
   }
   absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
   if (!keys.ok()) {
     base::Log(base::LogLevel::kError, "main",
-              absl::StrCat("SIGHUP: ", keys.status().message(), "; the keys stay as they were"));
+              absl::StrCat(base::View(cause), ": ", keys.status().message(), "; the keys stay as they were"));
     return;
   }
   keys_.Replace(*keys);
-  base::Log(base::LogLevel::kInfo, "main", "SIGHUP: --api-key-file was read again",
+  base::Log(base::LogLevel::kInfo, "main", absl::StrCat(base::View(cause), ": --api-key-file was read again"),
             {{"keys", static_cast<int64_t>(keys_.size())}});
 }
 

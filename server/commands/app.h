@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -39,8 +40,9 @@ class App {
   absl::Status Start();
   // Loads every model, then opens for requests. `cancelled` is asked between models.
   absl::Status Load(const std::function<bool()>& cancelled);
-  // SIGHUP: reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read.
-  void ReloadKeys();
+  // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
+  // is for the log.
+  void ReloadKeys(std::string_view cause);
   // Takes nothing new, refuses what waits, lets running requests finish for at most `timeout`, ends the rest, closes.
   void Drain(absl::Duration timeout);
   // From another thread, while Drain runs: at most `timeout` from now.

@@ -13,6 +13,7 @@
 #include "server/base/log.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
+#include "server/commands/file_watch.h"
 #include "server/commands/server_config.h"
 #include "server/commands/stop_events.h"
 
@@ -69,6 +70,18 @@ absl::Status LoadUntilSignal(App& app, StopEvents& events) {
   return status;
 }
 
+// Null without a keys file, and where it cannot be watched: then SIGHUP remains.
+std::unique_ptr<FileWatch> WatchKeys(const std::string& path) {
+  if (path.empty()) return nullptr;
+  absl::StatusOr<std::unique_ptr<FileWatch>> watch = FileWatch::Create(path);
+  if (!watch.ok()) {
+    base::Log(base::LogLevel::kWarn, "main",
+              absl::StrCat("--api-key-file is not watched, send SIGHUP after a change: ", watch.status().message()));
+    return nullptr;
+  }
+  return *std::move(watch);
+}
+
 // Drains on a thread of its own, so that a second signal can shorten it; a third one ends the process at once.
 void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
   std::atomic<bool> drained{false};
@@ -110,6 +123,8 @@ int Serve(const std::vector<std::string>& args) {
   if (!events.ok()) return Fail(events.status());
   base::InitLogging(config.log);
 
+  // Before the keys are read, so that no change is missed.
+  const std::unique_ptr<FileWatch> keys_watch = WatchKeys(config.api_key_file);
   App app(config, [&events] { (*events)->Notify(); });
   if (absl::Status status = app.Start(); !status.ok()) return Fail(status);
   Announce(app, config);
@@ -120,6 +135,7 @@ int Serve(const std::vector<std::string>& args) {
     }
     return Fail(status);
   }
+  if (keys_watch != nullptr) (*events)->WatchDescriptor(keys_watch->descriptor());
   while ((*events)->signals() == 0) {
     if (const std::string failure = app.Failure(); !failure.empty()) {
       base::Log(base::LogLevel::kError, "main", failure);
@@ -128,9 +144,11 @@ int Serve(const std::vector<std::string>& args) {
       WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", failure));
       return 3;
     }
-    if ((*events)->TakeHangup()) app.ReloadKeys();
+    if ((*events)->TakeHangup()) app.ReloadKeys("SIGHUP");
+    if (keys_watch != nullptr && keys_watch->TakeChange()) app.ReloadKeys("the file has changed");
     (*events)->Wait();
   }
+  (*events)->WatchDescriptor(StopEvents::kNoDescriptor);
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");
   DrainUntilSignal(app, config.drain_timeout, **events);
   base::Log(base::LogLevel::kInfo, "main", "drained: bye");

@@ -8,9 +8,9 @@
 
 namespace hadal::commands {
 
-// What makes the main thread act while the server runs: SIGTERM, SIGINT and SIGHUP, read from a signalfd, and Notify,
-// sent through an eventfd. Created before any other thread, so that all of them inherit the blocked signals; they stay
-// blocked. One for a process. Notify is for any thread, the rest for the main thread.
+// What makes the main thread act while the server runs: SIGTERM, SIGINT and SIGHUP, read from a signalfd, Notify, sent
+// through an eventfd, and a descriptor of somebody else's. Created before any other thread, so that all of them inherit
+// the blocked signals; they stay blocked. One for a process. Notify is for any thread, the rest for the main thread.
 class StopEvents {
  public:
   // Internal when the kernel refuses a descriptor.
@@ -25,6 +25,9 @@ class StopEvents {
   int signals();
   // True when SIGHUP was received since the last call.
   bool TakeHangup();
+  static constexpr int kNoDescriptor = -1;
+  // From now on Wait ends, too, while `descriptor` is readable. It must stay open, or be replaced by kNoDescriptor.
+  void WatchDescriptor(int descriptor) { watched_fd_ = descriptor; }
   // Waits for a signal that has not been counted yet, for Notify, or until the time is up.
   void Wait(absl::Duration timeout = absl::InfiniteDuration());
 
@@ -35,6 +38,7 @@ class StopEvents {
 
   const int signal_fd_;
   const int notify_fd_;
+  int watched_fd_ = kNoDescriptor;  // which poll ignores
   int signals_ = 0;
   bool hangup_ = false;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/read_file.h"
@@ -38,6 +39,29 @@ std::vector<std::string> Words(absl::string_view line) {
   return words;
 }
 
+// Reads "NAME=N" into `limits`; the error names what is wrong. A limit that could not be read must not vanish.
+absl::Status ReadLimit(const std::string& word, QuotaLimits* limits) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  const size_t equals = word.find('=');
+  const std::string name = word.substr(0, equals);
+  int64_t* const target = name == "requests"            ? &limits->requests
+                          : name == "tokens-per-minute" ? &limits->tokens_per_minute
+                          : name == "burst-tokens"      ? &limits->burst_tokens
+                                                        : nullptr;
+  if (target == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown limit '", name, "'; known are requests, tokens-per-minute, burst-tokens"));
+  }
+  if (*target != 0) return absl::InvalidArgumentError(absl::StrCat("the limit '", name, "' is given twice"));
+  int64_t value = 0;
+  if (!absl::SimpleAtoi(word.substr(equals + 1), &value) || value < 1 || value > kMost) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", word, "': expected a number from 1 to ", kMost, " behind the equals sign"));
+  }
+  *target = value;
+  return absl::OkStatus();
+}
+
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
@@ -63,7 +87,18 @@ absl::Status Caller::AskFor(request::Priority wanted) {
   return absl::OkStatus();
 }
 
-void ApiKeys::Replace(const ApiKeys& other) { table_->Set(other.table_->Get()); }
+void ApiKeys::Replace(const ApiKeys& other) {
+  const std::shared_ptr<const Keys> old_keys = table_->Get();
+  auto keys = std::make_shared<Keys>(*other.table_->Get());
+  for (Key& key : *keys) {
+    const auto old = std::find_if(old_keys->begin(), old_keys->end(),
+                                  [&](const Key& other_key) { return other_key.secret == key.secret; });
+    if (old == old_keys->end() || old->quota == nullptr) continue;
+    old->quota->SetLimits(key.quota == nullptr ? QuotaLimits{} : key.quota->limits());
+    key.quota = old->quota;
+  }
+  table_->Set(std::move(keys));
+}
 
 absl::StatusOr<ApiKeys> ApiKeys::Load(const std::string& path) {
   const absl::StatusOr<std::string> text = base::ReadFile(path, kMaxFileBytes);
@@ -81,17 +116,28 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
     auto error = [&](std::string what) {
       return absl::InvalidArgumentError(absl::StrCat(View(file), ":", line_number, ": ", what));
     };
-    if (words.size() < 2 || words.size() > 3) {
-      return error(absl::StrCat("expected 'key tenant [class]', found ", words.size(), " words"));
+    const auto first_limit = std::find_if(words.begin() + std::min<size_t>(words.size(), 2), words.end(),
+                                          [](const std::string& word) { return absl::StrContains(word, '='); });
+    const auto plain = first_limit - words.begin();
+    if (plain < 2 || plain > 3) {
+      return error(absl::StrCat("expected 'key tenant [class] [limit=N ...]', found ", plain, " words"));
     }
     if (!IsPrintableAscii(words[0])) return error("the key holds characters that are not printable ASCII");
-    Key key{words[0], words[1], request::Priority::kHigh};
-    if (words.size() == 3) {
+    Key key{words[0], words[1], request::Priority::kHigh, nullptr};
+    if (plain == 3) {
       const std::optional<request::Priority> cap = ParsePriority(words[2]);
       if (!cap.has_value())
         return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
       key.cap = *cap;
     }
+    QuotaLimits limits;
+    for (auto word = first_limit; word != words.end(); ++word) {
+      if (absl::Status status = ReadLimit(*word, &limits); !status.ok()) return error(std::string(status.message()));
+    }
+    if (limits.burst_tokens > 0 && limits.tokens_per_minute == 0) {
+      return error("burst-tokens without tokens-per-minute limits nothing");
+    }
+    if (!(limits == QuotaLimits{})) key.quota = std::make_shared<KeyQuota>(limits);
     for (const Key& other : keys) {
       if (other.secret == key.secret) return error("the key is already given in an earlier line");
     }
@@ -126,6 +172,7 @@ absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
   if (match == nullptr) return MakeError(Reason::kUnauthenticated, "the API key is not known");
   caller.tenant = match->tenant;
   caller.max_priority = match->cap;
+  caller.quota = match->quota;
   // Without a wish the call runs as normal, or lower where the key allows no more.
   const request::Priority priority = wanted.value_or(std::max(request::Priority::kNormal, match->cap));
   if (absl::Status status = caller.AskFor(priority); !status.ok()) return status;

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/sync.h"
 #include "server/request/request.h"
+#include "server/service/key_quota.h"
 
 namespace hadal::service {
 
@@ -20,18 +21,21 @@ struct Caller {
   std::string tenant;
   request::Priority priority = request::Priority::kNormal;
   request::Priority max_priority = request::Priority::kHigh;  // the most urgent class that the key allows
+  std::shared_ptr<KeyQuota> quota;                            // of the key; null: it has no limits
 
   // Changes the class. PERMISSION_DENIED for one above the key's; it stays as it was then.
   absl::Status AskFor(request::Priority wanted);
 };
 
-// Bearer keys of --api-key-file: one `key tenant [class]` per line. A # at the start of a line or after white space
-// starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask for (default:
-// high). Thread-safe. Without keys everybody is the tenant "". Copies share one table, which Replace changes for all.
+// Bearer keys of --api-key-file: one `key tenant [class] [limit=N ...]` per line. A # at the start of a line or after
+// white space starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask
+// for (default: high). The limits are those of QuotaLimits: `requests`, `tokens-per-minute` and `burst-tokens`.
+// Thread-safe. Without keys everybody is the tenant "". Copies share one table, which Replace changes for all.
 class ApiKeys {
  public:
   ApiKeys() = default;
-  // Takes the keys of `other` from the next Authenticate on; calls that run are not touched.
+  // Takes the keys of `other` from the next Authenticate on; calls that run are not touched. A key that stays keeps
+  // what it has used of its limits.
   void Replace(const ApiKeys& other);
 
   // InvalidArgument with file, line and what is wrong for a malformed line or a repeated key: a line that cannot be
@@ -52,6 +56,7 @@ class ApiKeys {
     std::string secret;
     std::string tenant;
     request::Priority cap = request::Priority::kHigh;
+    std::shared_ptr<KeyQuota> quota;  // null: no limits
   };
   using Keys = std::vector<Key>;
   class Table {

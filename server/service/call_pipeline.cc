@@ -14,6 +14,9 @@ namespace {
 using request::MakeError;
 using request::Reason;
 
+// A first guess of what a prompt takes of a quota; its end replaces it when it was more.
+constexpr int64_t kBytesPerPromptToken = 4;
+
 admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes) {
   admission::AdmissionRequest request;
   request.priority = info.caller.priority;
@@ -79,23 +82,40 @@ void CallPipeline::End(absl::Status status) {
 
 absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
   admission::AdmissionRequest request;
+  std::shared_ptr<KeyQuota> quota;
   {
     base::MutexLock lock(&mutex_);
     request = AdmissionOf(info_, body_bytes);
+    quota = info_.caller.quota;
+  }
+  if (quota != nullptr) {
+    if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return status;
   }
   return service_->CheckRoom(request);
 }
 
 absl::Status CallPipeline::Admit(int64_t body_bytes) {
   admission::AdmissionRequest request;
+  std::shared_ptr<KeyQuota> quota;
   {
     base::MutexLock lock(&mutex_);
     request = AdmissionOf(info_, body_bytes);
+    quota = info_.caller.quota;
+  }
+  QuotaUse use;
+  if (quota != nullptr) {
+    absl::StatusOr<QuotaUse> begun = quota->Begin(service_->clock().Now(), body_bytes / kBytesPerPromptToken);
+    if (!begun.ok()) return begun.status();
+    use = *std::move(begun);
   }
   absl::StatusOr<admission::Ticket> ticket = service_->Admit(request);
-  if (!ticket.ok()) return ticket.status();
+  if (!ticket.ok()) {
+    use.Cancel();
+    return ticket.status();
+  }
   base::MutexLock lock(&mutex_);
   if (!Advance(State::kAdmitted)) return Cancelled();
+  quota_use_ = std::move(use);
   lane_ = WorkerPool::LaneFor(body_bytes);
   pending_.admitted.push_back({nullptr, *std::move(ticket)});
   return absl::OkStatus();
@@ -305,6 +325,10 @@ void CallPipeline::Finish(const absl::Status& status, int code) {
     calls = std::exchange(calls_, {});
     info = info_;
     outcome.usage = usage_;
+    // What a call has taken that the client left in the middle is not known; its prompt it has had.
+    const int64_t tokens = int64_t{usage_.prompt_tokens} + usage_.completion_tokens;
+    const bool all_known = std::find(call_ended_.begin(), call_ended_.end(), false) == call_ended_.end();
+    quota_use_.End(service_->clock().Now(), all_known ? tokens : std::max(tokens, quota_use_.charged()));
   }
   notifier_->Disconnect();
   calls.clear();

@@ -19,6 +19,7 @@
 #include "server/service/call_record.h"
 #include "server/service/calls.h"
 #include "server/service/generate_service.h"
+#include "server/service/key_quota.h"
 
 namespace hadal::service {
 
@@ -59,7 +60,8 @@ struct DecodedRequest {
 //   has ended                         nothing
 //
 // The end comes once: from a refusal, a failed step, a cancellation, or the calls' last updates. Errors keep reason and
-// retry hint: full worker queue CONNECTION_QUEUE_FULL, client gone CANCELLED, all others those of GenerateService.
+// retry hint: full worker queue CONNECTION_QUEUE_FULL, client gone CANCELLED, a key's limits TENANT_QUOTA, all others
+// those of GenerateService.
 class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
  public:
   // Runs on a worker and owns what it reads. Destroyed before the front is told of the end.
@@ -71,7 +73,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   // Whether Admit would succeed now; takes nothing. O(1).
   absl::Status CheckRoom(int64_t body_bytes);
-  // Reserves a queue slot for a body of that many bytes, before it is parsed. O(1).
+  // Reserves a queue slot for a body of that many bytes, before it is parsed, within the quota of the caller's key.
+  // O(1).
   absl::Status Admit(int64_t body_bytes);
   // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
   void Submit(Decode decode);
@@ -147,6 +150,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   std::vector<bool> call_ended_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // while a worker had what was pending
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);  // from Admit to Finish
   Usage usage_ ABSL_GUARDED_BY(mutex_);
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };

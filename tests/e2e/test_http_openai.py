@@ -3,6 +3,7 @@
 
 import http.client
 import json
+import math
 import signal
 import socket
 import threading
@@ -372,6 +373,30 @@ def test_a_slow_reader_is_dropped_and_others_are_served(start_server):
     sock.close()
 
 
+def test_quotas_of_a_key(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("metered acme tokens-per-minute=600 burst-tokens=40\nfree guests\n")
+    server = start_server(f"--api-key-file={keys}")
+
+    def client(key):
+        return openai.OpenAI(base_url=server.url + "/v1", api_key=key, max_retries=0)
+
+    def ask(key):
+        return client(key).completions.create(model="hadal-demo", prompt="one two three", max_tokens=64, extra_body={"ignore_eos": True})
+
+    ask("metered")
+    with pytest.raises(openai.RateLimitError) as refused:
+        ask("metered")
+    assert refused.value.code == "TENANT_QUOTA"
+    assert "600 tokens a minute" in refused.value.message
+    wait_ms = int(refused.value.response.headers["retry-after-ms"])
+    assert 1000 <= wait_ms <= 10000  # about 27 tokens are owed at 10 a second
+    assert int(refused.value.response.headers["retry-after"]) == math.ceil(wait_ms / 1000)
+    ask("free")
+    time.sleep(wait_ms / 1000)
+    ask("metered")
+
+
 def test_keys_and_classes(start_server, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("secret-one acme\nsecret-low guests low\n")
@@ -396,7 +421,7 @@ def test_a_hash_inside_a_name_hides_nothing(start_server, tmp_path):
     with pytest.raises(openai.PermissionDeniedError):
         low.chat.completions.create(model="hadal-demo", messages=ASK, extra_headers={"x-hadal-priority": "normal"})
     keys.write_text("key1 team#7 low\nkey2\n")
-    with pytest.raises(RuntimeError, match=r"keys:2: expected 'key tenant \[class\]', found 1 words"):
+    with pytest.raises(RuntimeError, match=r"keys:2: expected 'key tenant \[class\] \[limit=N ...\]', found 1 words"):
         start_server(f"--api-key-file={keys}")
 
 

@@ -128,6 +128,18 @@ def test_sighup_reads_the_keys_again(start_server, tmp_path):
     assert status("second-key") == 200
 
 
+def test_keys_are_read_again_when_the_file_changes(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("first-key acme\n")
+    server = start_server(f"--api-key-file={keys}")
+    new = tmp_path / "new"
+    new.write_text("second-key acme\n")
+    new.rename(keys)
+    server.wait_text("the file has changed: --api-key-file was read again")
+    request = urllib.request.Request(server.url + "/v1/models", headers={"Authorization": "Bearer second-key"})
+    assert urllib.request.urlopen(request, timeout=5).status == 200
+
+
 def test_sighup_without_keys_is_ignored(start_server):
     server = start_server()
     server.signal(signal.SIGHUP)

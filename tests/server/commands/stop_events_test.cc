@@ -30,6 +30,20 @@ TEST(StopEventsTest, ASignalBeforeTheWaitIsNotLost) {
   EXPECT_EQ(events->signals(), 1);
 }
 
+TEST(StopEventsTest, AWatchedDescriptorEndsTheWait) {
+  const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  events->WatchDescriptor(ends[0]);
+  std::thread writer([&] { EXPECT_EQ(::write(ends[1], "x", 1), 1); });
+  events->Wait();
+  writer.join();
+  events->WatchDescriptor(StopEvents::kNoDescriptor);
+  events->Wait(absl::Milliseconds(1));  // ends by time, although the pipe is still readable
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST(StopEventsTest, AHangupWakesAndIsNoReasonToEnd) {
   const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
   EXPECT_FALSE(events->TakeHangup());

@@ -68,5 +68,39 @@ TEST(ApiKeysTest, AMalformedLineIsNamedAndKeysAreNot) {
   EXPECT_THAT(ErrorOf("# nothing\n"), HasSubstr("holds no key"));
 }
 
+TEST(ApiKeysTest, ReadsLimits) {
+  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse(
+      "one acme low requests=8 tokens-per-minute=60000 burst-tokens=9000 # pays for that\n"
+      "two guests requests=1\n"
+      "three free\n",
+      "keys");
+  ASSERT_OK(keys);
+  EXPECT_EQ(CallerOf(*keys, "one").quota->limits(), (QuotaLimits{8, 60000, 9000}));
+  EXPECT_EQ(CallerOf(*keys, "one").max_priority, Priority::kLow);
+  EXPECT_EQ(CallerOf(*keys, "two").quota->limits(), (QuotaLimits{1, 0, 0}));
+  EXPECT_EQ(CallerOf(*keys, "three").quota, nullptr);
+}
+
+TEST(ApiKeysTest, ALimitThatCannotBeReadEndsTheStart) {
+  EXPECT_THAT(ErrorOf("secret acme tokens=5\n"), AllOf(HasSubstr("keys:1: unknown limit 'tokens'"),
+                                                       HasSubstr("tokens-per-minute"), Not(HasSubstr("secret"))));
+  EXPECT_THAT(ErrorOf("secret acme requests=0\n"), HasSubstr("expected a number from 1 to"));
+  EXPECT_THAT(ErrorOf("secret acme requests=many\n"), HasSubstr("'requests=many'"));
+  EXPECT_THAT(ErrorOf("secret acme requests=1 requests=2\n"), HasSubstr("given twice"));
+  EXPECT_THAT(ErrorOf("secret acme requests=1 low\n"), HasSubstr("unknown limit 'low'"));
+  EXPECT_THAT(ErrorOf("secret acme burst-tokens=5\n"), HasSubstr("without tokens-per-minute"));
+}
+
+TEST(ApiKeysTest, AKeyThatStaysKeepsWhatItUses) {
+  ApiKeys keys = ApiKeys::Parse("one acme requests=2\n", "keys").value();
+  const absl::Time now = absl::UnixEpoch();
+  const absl::StatusOr<QuotaUse> first = CallerOf(keys, "one").quota->Begin(now, 0);
+  ASSERT_OK(first);
+  keys.Replace(ApiKeys::Parse("one acme requests=1\n", "keys").value());
+  EXPECT_EQ(request::GetErrorDetail(CallerOf(keys, "one").quota->Begin(now, 0).status()).reason, Reason::kTenantQuota);
+  keys.Replace(ApiKeys::Parse("one acme\n", "keys").value());
+  EXPECT_OK(CallerOf(keys, "one").quota->Begin(now, 0));
+}
+
 }  // namespace
 }  // namespace hadal::service

@@ -61,6 +61,50 @@ TEST(CallPipelineTest, ARefusedAdmissionTakesNothing) {
   EXPECT_EQ(fixture.admission->GetLoad().waiting, 1);
 }
 
+CallInfo WithQuota(QuotaLimits limits) {
+  CallInfo info = Info();
+  info.caller.quota = std::make_shared<KeyQuota>(limits);
+  return info;
+}
+
+TEST(CallPipelineTest, AKeyHasItsRequestsInFlight) {
+  ServiceFixture fixture(ServiceFixture::Says("hello"));
+  const CallInfo info = WithQuota({.requests = 1});
+  PipelineFront first(fixture, info), second(fixture, info);
+  first.AdmitAndSubmit(Decodes({"a"}));
+  EXPECT_REASON(second.pipeline->CheckRoom(0), Reason::kTenantQuota);
+  EXPECT_REASON(second.pipeline->Admit(100), Reason::kTenantQuota);
+  EXPECT_LE(fixture.admission->GetLoad().waiting, 1) << "refused before the queue";
+  ASSERT_OK(first.ReadToEnd());
+  first.pipeline->Finish(absl::OkStatus(), 0);
+  EXPECT_OK(second.pipeline->Admit(100));
+}
+
+TEST(CallPipelineTest, AKeyPaysForPromptAndOutput) {
+  ServiceFixture fixture(ServiceFixture::Says("hello"));
+  const CallInfo info = WithQuota({.tokens_per_minute = 60, .burst_tokens = 3});
+  PipelineFront front(fixture, info);
+  ASSERT_OK(front.pipeline->Admit(4));
+  front.pipeline->Submit(Decodes({"a"}));
+  EXPECT_OK(info.caller.quota->Check(info.arrival)) << "one token is charged so far";
+  ASSERT_OK(front.ReadToEnd());
+  front.pipeline->Finish(absl::OkStatus(), 0);
+  EXPECT_REASON(info.caller.quota->Check(info.arrival), Reason::kTenantQuota);
+}
+
+TEST(CallPipelineTest, AFullQueueCostsAKeyNothing) {
+  ServiceFixture::Options options;
+  options.max_queue_requests = 1;
+  ServiceFixture fixture(Hold, options);
+  fixture.engine->Pause(true);
+  PipelineFront waiting(fixture);
+  waiting.AdmitAndSubmit(Decodes({"a"}));
+  const CallInfo info = WithQuota({.requests = 1, .tokens_per_minute = 20});
+  PipelineFront front(fixture, info);
+  EXPECT_REASON(front.pipeline->Admit(100), Reason::kConnectionQueueFull);
+  EXPECT_OK(info.caller.quota->Check(info.arrival));
+}
+
 TEST(CallPipelineTest, ADecodeErrorIsTheEndAndTheDecoderIsGoneByThen) {
   ServiceFixture fixture(ServiceFixture::Says("x"));
   PipelineFront front(fixture);
