@@ -54,7 +54,26 @@ std::map<std::string, std::string> Schemas() {
   Json tree = {{"$ref", "#/$defs/node"}};
   tree["$defs"]["node"] =
       Object({{"title", text}, {"children", {{"type", "array"}, {"items", {{"$ref", "#/$defs/node"}}}}}});
-  return {{"person", person.dump()},
+  // As pydantic writes constrained models.
+  const auto bounded = [](int min, int max) -> Json {
+    return {{"type", "string"}, {"minLength", min}, {"maxLength", max}};
+  };
+  const Json listing = Object({{"name", bounded(1, 40)},
+                               {"summary", bounded(20, 256)},
+                               {"code", {{"type", "string"}, {"pattern", "^[a-z ]{0,100}$"}}},
+                               {"title", {{"type", "string"}, {"pattern", "^.{1,80}$"}}},
+                               {"tags", {{"type", "array"}, {"items", bounded(1, 12)}}},
+                               {"note", {{"anyOf", {bounded(0, 256), {{"type", "null"}}}}}}});
+  // Several strings at a time: which branch it is shows only at the end.
+  const Json alike = {{"type", "array"},
+                      {"items",
+                       {{"anyOf",
+                         {Object({{"text", bounded(1, 40)}, {"kind", {{"const", "short"}}}}),
+                          Object({{"text", bounded(20, 200)}, {"kind", {{"const", "long"}}}}),
+                          Object({{"text", text}, {"kind", {{"enum", {"free", "other"}}}}})}}}}};
+  return {{"lengths", listing.dump()},
+          {"lengths_alike", alike.dump()},
+          {"person", person.dump()},
           {"invoice", Object({{"number", text},
                               {"date", {{"type", "string"}, {"format", "date"}}},
                               {"lines", {{"type", "array"}, {"items", line}}}})

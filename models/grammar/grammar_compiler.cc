@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "models/grammar/grammar_matcher.h"
+#include "models/grammar/json_format.h"
+#include "models/grammar/string_slots.h"
 #include "models/grammar/vocabulary_info.h"
 
 namespace hadal::grammar {
@@ -17,22 +19,24 @@ namespace {
 
 class Compiled final : public CompiledGrammar {
  public:
-  Compiled(std::shared_ptr<const VocabularyInfo> vocabulary, xgrammar::CompiledGrammar grammar, Reasoning reasoning,
-           bool limit_whitespace)
+  Compiled(std::shared_ptr<const VocabularyInfo> vocabulary, xgrammar::CompiledGrammar grammar,
+           std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, bool limit_whitespace)
       : vocabulary_(std::move(vocabulary)),
         grammar_(std::move(grammar)),
+        slots_(std::move(slots)),
         reasoning_(reasoning),
         limit_whitespace_(limit_whitespace),
-        bytes_(static_cast<int64_t>(grammar_.MemorySizeBytes())) {}
+        bytes_(static_cast<int64_t>(grammar_.MemorySizeBytes()) + (slots_ == nullptr ? 0 : slots_->bytes())) {}
 
   std::unique_ptr<models::TokenConstraint> Start() const override {
-    return std::make_unique<GrammarMatcher>(vocabulary_, grammar_, reasoning_, limit_whitespace_);
+    return std::make_unique<GrammarMatcher>(vocabulary_, grammar_, slots_, reasoning_, limit_whitespace_);
   }
   int64_t bytes() const override { return bytes_; }
 
  private:
   const std::shared_ptr<const VocabularyInfo> vocabulary_;
   const xgrammar::CompiledGrammar grammar_;
+  const std::shared_ptr<const CompiledSlots> slots_;
   const Reasoning reasoning_;
   const bool limit_whitespace_;
   const int64_t bytes_;
@@ -57,9 +61,17 @@ class Compiler final : public GrammarCompiler {
     }
     try {
       xgrammar::GrammarCompiler compiler(vocabulary_->tokens, /*max_threads=*/1, /*cache_enabled=*/false);
-      xgrammar::CompiledGrammar grammar =
-          compiler.CompileStructuralTag(absl::StrCat(R"({"type":"structural_tag","format":)", format, "}"));
-      return std::make_shared<const Compiled>(vocabulary_, std::move(grammar), reasoning, spec.limit_whitespace);
+      absl::StatusOr<SlottedFormat> slotted = TakeSlots(format);
+      if (!slotted.ok()) return slotted.status();
+      if (slotted->slots.empty()) {
+        return std::make_shared<const Compiled>(vocabulary_, compiler.CompileStructuralTag(StructuralTag(format)),
+                                                nullptr, reasoning, spec.limit_whitespace);
+      }
+      std::shared_ptr<const CompiledSlots> slots = CompileSlots(*slotted, compiler);
+      absl::StatusOr<xgrammar::Grammar> grammar = GrammarWithSlots(*slotted, slots->codes);
+      if (!grammar.ok()) return grammar.status();
+      return std::make_shared<const Compiled>(vocabulary_, compiler.CompileGrammar(*grammar), std::move(slots),
+                                              reasoning, spec.limit_whitespace);
     } catch (const std::exception& error) {
       return absl::InvalidArgumentError(absl::string_view(error.what()).substr(0, 512));
     }
@@ -68,6 +80,37 @@ class Compiler final : public GrammarCompiler {
   const tokenizer::Tokenizer& tokenizer() const override { return *tokenizer_; }
 
  private:
+  static std::string StructuralTag(const std::string& format) {
+    return absl::StrCat(R"({"type":"structural_tag","format":)", format, "}");
+  }
+
+  static std::shared_ptr<const CompiledSlots> CompileSlots(const SlottedFormat& slotted,
+                                                           xgrammar::GrammarCompiler& compiler) {
+    auto compiled = std::make_shared<CompiledSlots>(
+        CompiledSlots{.slots = {}, .codes = SlotCodes(slotted.slots.size(), slotted.shared)});
+    for (const StringSlot& slot : slotted.slots) {
+      CompiledSlots::Slot& one = compiled->slots.emplace_back(CompiledSlots::Slot{slot.min, slot.max, std::nullopt});
+      if (slot.form.empty()) continue;
+      one.form = compiler.CompileStructuralTag(StructuralTag(JsonSchemaFormat(slot.form)));
+    }
+    return compiled;
+  }
+
+  absl::StatusOr<xgrammar::Grammar> GrammarWithSlots(const SlottedFormat& slotted, const SlotCodes& codes) const {
+    auto plain = xgrammar::Grammar::FromStructuralTag(StructuralTag(slotted.format), vocabulary_->tokens);
+    if (auto* error = std::get_if<xgrammar::StructuralTagError>(&plain); error != nullptr) {
+      return absl::InvalidArgumentError(
+          std::visit([](const auto& one) { return std::string(one.what()).substr(0, 512); }, *error));
+    }
+    absl::StatusOr<std::string> written = codes.Write(std::get<xgrammar::Grammar>(plain).SerializeJSON());
+    if (!written.ok()) return written.status();
+    auto grammar = xgrammar::Grammar::DeserializeJSON(*written);
+    if (!std::holds_alternative<xgrammar::Grammar>(grammar)) {
+      return absl::InternalError("xgrammar cannot read a grammar with slots");
+    }
+    return std::get<xgrammar::Grammar>(std::move(grammar));
+  }
+
   // The markers are ordinary text here: part of the grammar.
   static std::string BehindReasoningText(const std::string& format, Reasoning reasoning) {
     const auto tag = [](absl::string_view begin) {

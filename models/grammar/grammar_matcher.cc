@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/grammar/grammar_matcher.h"
 
-#include <dlpack/dlpack.h>
-
 #include <algorithm>
 #include <exception>
 
@@ -20,13 +18,17 @@ constexpr int kMaxLineBreaks = 1;
 }  // namespace
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const VocabularyInfo> vocabulary,
-                               const xgrammar::CompiledGrammar& grammar, Reasoning reasoning, bool limit_whitespace)
+                               const xgrammar::CompiledGrammar& grammar, std::shared_ptr<const CompiledSlots> slots,
+                               Reasoning reasoning, bool limit_whitespace)
     : vocabulary_(std::move(vocabulary)),
+      compiled_slots_(std::move(slots)),
       matcher_(grammar),
       phase_(reasoning == Reasoning::kOpen      ? Phase::kReasoning
              : reasoning == Reasoning::kMayOpen ? Phase::kMayOpen
                                                 : Phase::kAnswer),
-      limit_whitespace_(limit_whitespace) {}
+      limit_whitespace_(limit_whitespace) {
+  if (compiled_slots_ != nullptr) slots_.emplace(vocabulary_.get(), compiled_slots_.get(), &matcher_);
+}
 
 // The step before may still hold one of them.
 std::shared_ptr<models::TokenMask> GrammarMatcher::FreeBuffer() {
@@ -42,15 +44,8 @@ absl::StatusOr<std::shared_ptr<const models::TokenMask>> GrammarMatcher::Mask() 
     return std::shared_ptr<const models::TokenMask>(vocabulary_, &vocabulary_->not_ending);
   }
   std::shared_ptr<models::TokenMask> mask = FreeBuffer();
-  int64_t shape = static_cast<int64_t>(mask->size());
-  DLTensor tensor{};
-  tensor.data = mask->data();
-  tensor.device = {kDLCPU, 0};
-  tensor.ndim = 1;
-  tensor.dtype = xgrammar::GetBitmaskDLType();
-  tensor.shape = &shape;
   try {
-    matcher_.FillNextTokenBitmask(&tensor);
+    FillAnswer(mask.get());
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("the grammar cannot go on: ", error.what()));
   }
@@ -60,6 +55,12 @@ absl::StatusOr<std::shared_ptr<const models::TokenMask>> GrammarMatcher::Mask() 
     return absl::InternalError("the grammar leaves no token of the vocabulary");
   }
   return std::shared_ptr<const models::TokenMask>(std::move(mask));
+}
+
+void GrammarMatcher::FillAnswer(models::TokenMask* mask) {
+  if (slots_.has_value() && slots_->in_string()) return slots_->Fill(mask);
+  FillMask(&matcher_, mask);
+  if (slots_.has_value()) slots_->AddOpeners(mask);
 }
 
 // A JSON string cannot hold a line break, so where one may come the white space is between values.
@@ -103,7 +104,7 @@ absl::Status GrammarMatcher::Accept(int32_t token) {
     if (opens) return absl::OkStatus();
   }
   try {
-    if (!matcher_.AcceptToken(token)) {
+    if (!(slots_.has_value() ? slots_->Accept(token) : matcher_.AcceptToken(token))) {
       return absl::InvalidArgumentError(absl::StrCat("token ", token, " does not fit the grammar"));
     }
     ended_ = matcher_.IsTerminated();

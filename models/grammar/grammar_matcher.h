@@ -5,21 +5,23 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "models/grammar/grammar_compiler.h"
+#include "models/grammar/slot_matcher.h"
 #include "models/grammar/vocabulary_info.h"
 #include "models/token_grammar.h"
 
 namespace hadal::grammar {
 
-// Follows one sequence: first its reasoning, if it has any, then xgrammar's matcher. Both mask buffers are reused, so
-// the steady state allocates nothing. Not thread-safe.
+// Follows one sequence: first its reasoning, if it has any, then xgrammar's matcher, with a SlotMatcher beside it for
+// strings of bounded length. Both mask buffers are reused, so the steady state allocates nothing. Not thread-safe.
 class GrammarMatcher final : public models::TokenConstraint {
  public:
-  // `spec.reasoning` other than kNone needs the token </think>, and kMayOpen also <think>.
+  // `reasoning` other than kNone needs the token </think>, and kMayOpen also <think>. `slots`: null without any.
   GrammarMatcher(std::shared_ptr<const VocabularyInfo> vocabulary, const xgrammar::CompiledGrammar& grammar,
-                 Reasoning reasoning, bool limit_whitespace);
+                 std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, bool limit_whitespace);
 
   absl::StatusOr<std::shared_ptr<const models::TokenMask>> Mask() override;
   absl::Status Accept(int32_t token) override;
@@ -38,10 +40,13 @@ class GrammarMatcher final : public models::TokenConstraint {
   };
 
   std::shared_ptr<models::TokenMask> FreeBuffer();
+  void FillAnswer(models::TokenMask* mask);
   void CutWhiteSpace(models::TokenMask* mask) const;
 
   const std::shared_ptr<const VocabularyInfo> vocabulary_;
+  const std::shared_ptr<const CompiledSlots> compiled_slots_;
   xgrammar::GrammarMatcher matcher_;
+  std::optional<SlotMatcher> slots_;
   Phase phase_;
   const bool limit_whitespace_;
   bool ended_ = false;

@@ -4,7 +4,9 @@
 #include <xgrammar/grammar.h>
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
+#include <limits>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -16,6 +18,10 @@ namespace hadal::grammar {
 namespace {
 
 constexpr size_t kMaxCompiledBytes = 16384;
+constexpr double kWrittenOut = 16;  // counts that are cheap enough as states
+constexpr double kInfinite = std::numeric_limits<double>::infinity();
+
+double Times(double count, double length) { return count == 0 || length == 0 ? 0 : count * length; }
 
 // One pass over the pattern that knows atoms, groups and repetitions, and nothing of their meaning.
 class Scanner {
@@ -27,6 +33,20 @@ class Scanner {
   PatternCheck Run() {
     while (problem_.empty() && at_ < text_.size()) Step();
     PatternCheck check;
+    EndAlternative();
+    check.shortest = open_.front().shortest;
+    check.longest = open_.front().longest;
+    if (problem_.empty() && atoms_ == 1 && quantifiers_ <= 1 && is_flat_) {
+      const double counts = std::isfinite(check.longest) ? check.longest : check.shortest;
+      check.needs_counting = !wide_problem_.empty() || counts > kWrittenOut;
+      check.repeated = last_atom_ + "*";
+      if (check.needs_counting) {
+        check.states = 1;
+        check.compiled = check.repeated;
+        return check;
+      }
+    }
+    if (problem_.empty()) problem_ = wide_problem_;
     check.states = static_cast<int>(std::min(open_.front().states, 1e6));
     if (problem_.empty() && (check.states > kMaxPatternStates || out_.size() > kMaxCompiledBytes)) {
       problem_ = absl::StrCat("with its repetitions written out the pattern has ", check.states,
@@ -43,6 +63,9 @@ class Scanner {
     bool wide = false;   // holds a class of most characters
     bool group = false;  // in brackets
     size_t begin = 0;    // in out_
+    // Characters of the shortest and the longest text of the alternatives so far, and of the one that is being read.
+    double shortest = kInfinite, longest = 0;
+    double low = 0, high = 0;
   };
 
   char Peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
@@ -60,13 +83,17 @@ class Scanner {
         if (Peek(1) != '\0' && Peek(1) != ')' && Peek(1) != '|') problem_ = "$ stands inside the pattern";
         return Copy(1);
       case '(':
+        is_flat_ = false;
         if (Peek(1) == '?' && Peek(2) != ':') problem_ = "groups of the form (?... other than (?: are not supported";
         open_.push_back({.group = true, .begin = out_.size()});
         return Copy(Peek(1) == '?' ? 3 : 1);
       case ')':
         Copy(1);
         if (open_.size() == 1) return;  // xgrammar says what is wrong with it
+        EndAlternative();
         last_ = open_.back();
+        last_.low = last_.shortest;
+        last_.high = last_.longest;
         open_.pop_back();
         return Add();
       case '?':
@@ -75,6 +102,8 @@ class Scanner {
       case '{':
         return Quantifier();
       case '|':
+        is_flat_ = false;
+        EndAlternative();
         return Copy(1);
       default:
         return Atom();
@@ -88,11 +117,21 @@ class Scanner {
   void Add() {
     open_.back().states += last_.states;
     open_.back().wide |= last_.wide;
+    open_.back().low += last_.low;
+    open_.back().high += last_.high;
+  }
+  void EndAlternative() {
+    Part& part = open_.back();
+    part.shortest = std::min(part.shortest, part.low);
+    part.longest = std::max(part.longest, part.high);
+    part.low = part.high = 0;
   }
   void Atom() {
     PatternAtom atom = ReadPatternAtom(text_.substr(at_));
     problem_ = std::move(atom.problem);
-    last_ = {.states = 1, .wide = atom.wide, .begin = out_.size()};
+    last_ = {.states = 1, .wide = atom.wide, .begin = out_.size(), .low = 1, .high = 1};
+    ++atoms_;
+    last_atom_ = atom.compiled;
     out_.append(atom.compiled);
     at_ += atom.length;
     Add();
@@ -127,9 +166,16 @@ class Scanner {
     }
     const std::string_view written = text_.substr(begin, at_ - begin);
     if (Peek() == '?') ++at_;  // lazy
+    ++quantifiers_;
+    open_.back().low += Times(low, last_.low) - last_.low;
+    // An infinite length stays one: what an optional part adds is unknown then, and only its absence would take it
+    // away.
+    if (std::isfinite(last_.high))
+      open_.back().high += (high < 0 ? Times(kInfinite, last_.high) : Times(high, last_.high)) - last_.high;
     const double extra = last_.states * std::max({low - 1, high - 1, 0});
     if (last_.wide && std::max(low, high) > 1) {
-      problem_ = "a bounded repetition of a class that holds most characters is not supported; use * or +";
+      wide_problem_ =
+          "a bounded repetition of a class that holds most characters must be the whole pattern; use * or + here";
     }
     open_.back().states += extra;
     if (!last_.group) {
@@ -157,6 +203,11 @@ class Scanner {
   std::string out_;
   Part last_;                      // what a quantifier follows
   std::vector<Part> open_ = {{}};  // the whole, then the open groups
+  // For a pattern that is one atom, repeated.
+  int atoms_ = 0, quantifiers_ = 0;
+  bool is_flat_ = true;  // without groups and alternatives
+  std::string last_atom_;
+  std::string wide_problem_;  // unless it is
   std::string problem_;
 };
 

@@ -14,6 +14,12 @@ struct PatternCheck {
   std::string problem;   // what stands against the pattern; "" when nothing does
   std::string compiled;  // what the compiler gets: the same language, see below
   int states = 0;        // characters, repetitions written out
+  // Characters of the shortest and the longest text; infinite without a bound.
+  double shortest = 0, longest = 0;
+  // The pattern is one character or class, repeated from `shortest` to `longest` times: its repetition without bounds,
+  // for a compiler that counts beside it; "" for others. Such a pattern may have any bounds.
+  std::string repeated;
+  bool needs_counting = false;  // with its bounds written out the pattern would be refused or slow
 };
 
 // Whether a JSON Schema "pattern" can be followed exactly. Refused are, besides what the compiler has no rule for
@@ -22,8 +28,8 @@ struct PatternCheck {
 //   - quotes, backslashes and control characters that are meant literally: inside a JSON string they are written
 //     escaped, and the pattern is matched against what is written;
 //   - backslashes before letters that stand for nothing here (pattern_atom.h);
-//   - bounded repetitions of classes that hold most characters, such as .{1,80}: each count is a state in which nearly
-//     every token of the vocabulary has to be tried.
+//   - bounded repetitions of classes that hold most characters, such as .{1,80}, when they are not the whole pattern:
+//     each count is a state in which nearly every token of the vocabulary has to be tried.
 // A pattern without anchors is followed as if it had both: a text that matches as a whole also contains a match.
 //
 // xgrammar 0.2.8 accepts too much where ?, + or {n,} follow a group that begins or ends with a repetition: (ab+)? also

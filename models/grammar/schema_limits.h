@@ -20,6 +20,7 @@ struct SchemaLimits {
   int max_pattern_bytes = 256;   // of one pattern
   int max_pattern_states = 384;  // characters of all patterns, repetitions written out; about 10 ms each to compile
   int max_multiple_of = 1000;    // over all multipleOf; about 1 ms each
+  bool string_lengths = true;    // minLength, maxLength, and patterns that have to be counted
 };
 
 }  // namespace hadal::grammar

@@ -71,12 +71,22 @@ bool IsTypeName(const Json& type) {
 }
 
 std::string_view TypeOfKeyword(std::string_view keyword) {
-  static const std::map<std::string_view, std::string_view> kTypeOf = {
-      {"properties", "object"}, {"required", "object"},        {"additionalProperties", "object"},
-      {"items", "array"},       {"prefixItems", "array"},      {"minItems", "array"},
-      {"maxItems", "array"},    {"pattern", "string"},         {"format", "string"},
-      {"minimum", "number"},    {"maximum", "number"},         {"exclusiveMinimum", "number"},
-      {"multipleOf", "number"}, {"exclusiveMaximum", "number"}};
+  static const std::map<std::string_view, std::string_view> kTypeOf = {{"properties", "object"},
+                                                                       {"required", "object"},
+                                                                       {"additionalProperties", "object"},
+                                                                       {"items", "array"},
+                                                                       {"prefixItems", "array"},
+                                                                       {"minItems", "array"},
+                                                                       {"maxItems", "array"},
+                                                                       {"pattern", "string"},
+                                                                       {"format", "string"},
+                                                                       {"minLength", "string"},
+                                                                       {"maxLength", "string"},
+                                                                       {"minimum", "number"},
+                                                                       {"maximum", "number"},
+                                                                       {"exclusiveMinimum", "number"},
+                                                                       {"multipleOf", "number"},
+                                                                       {"exclusiveMaximum", "number"}};
   const auto found = kTypeOf.find(keyword);
   return found == kTypeOf.end() ? std::string_view() : found->second;
 }

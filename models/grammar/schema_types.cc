@@ -19,8 +19,9 @@ constexpr size_t kStrictFormats = 5;
 constexpr std::string_view kNamesLikeAnnotations[] = {"title",    "default",   "description", "examples", "deprecated",
                                                       "readOnly", "writeOnly", "$comment",    "$schema"};
 constexpr double kLargestBound = 9007199254740992.0;  // 2^53
+constexpr int64_t kLargestLength = int64_t{1} << 53;
 
-absl::Status ReadLength(const Json& schema, const char* keyword, int limit, const std::string& place, Json* out) {
+absl::Status ReadLength(const Json& schema, const char* keyword, int64_t limit, const std::string& place, Json* out) {
   if (!schema.contains(keyword)) return absl::OkStatus();
   const std::string here = Place(place, keyword);
   const Json& value = schema[keyword];
@@ -30,6 +31,22 @@ absl::Status ReadLength(const Json& schema, const char* keyword, int limit, cons
   (*out)[keyword] = value;
   return absl::OkStatus();
 }
+
+// Characters of a string: its minLength and maxLength, or what a pattern leaves of them.
+struct Lengths {
+  int64_t min = 0, max = -1;  // -1: without a bound
+
+  void Narrow(double shortest, double longest) {
+    min = std::max(min, static_cast<int64_t>(shortest));
+    if (std::isfinite(longest))
+      max = max < 0 ? static_cast<int64_t>(longest) : std::min(max, static_cast<int64_t>(longest));
+  }
+  bool Hold(double shortest, double longest) const {
+    return static_cast<double>(min) <= shortest && (max < 0 || longest <= static_cast<double>(max));
+  }
+  bool empty() const { return max >= 0 && min > max; }
+  bool bounded() const { return min > 0 || max >= 0; }
+};
 
 }  // namespace
 
@@ -144,6 +161,13 @@ absl::Status SchemaReader::ReadArray(const Json& schema, const std::string& plac
 }
 
 absl::Status SchemaReader::ReadString(const Json& schema, const std::string& place, Json* out) {
+  Json written = Json::object();
+  for (const char* keyword : {"minLength", "maxLength"}) {
+    if (absl::Status s = ReadLength(schema, keyword, kLargestLength, place, &written); !s.ok()) return s;
+  }
+  Lengths lengths{written.value("minLength", int64_t{0}), written.value("maxLength", int64_t{-1})};
+  const std::string lengths_place = Place(place, lengths.min > 0 ? "minLength" : "maxLength");
+  if (lengths.empty()) return SchemaError(lengths_place, "is above maxLength: no value can satisfy both");
   if (schema.contains("pattern")) {
     const std::string here = Place(place, "pattern");
     if (!schema["pattern"].is_string()) return SchemaError(here, "must be a string");
@@ -161,9 +185,20 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
       return s;
     }
     (*out)["pattern"] = check.compiled;
+    if (lengths.Hold(check.shortest, check.longest) && !check.needs_counting) {
+      lengths = {};
+    } else if (!check.repeated.empty()) {
+      (*out)["pattern"] = check.repeated;
+      lengths.Narrow(check.shortest, check.longest);
+      if (lengths.empty()) return SchemaError(here, "excludes every length that minLength and maxLength allow");
+    } else {
+      return SchemaError(lengths_place,
+                         "is supported beside a pattern only when that is one class, repeated, or keeps to it anyway");
+    }
   }
   if (schema.contains("format")) {
     const std::string here = Place(place, "format");
+    if (lengths.bounded()) return SchemaError(lengths_place, "cannot stand beside format");
     const auto end = std::begin(kFormats) + (strict() ? kStrictFormats : std::size(kFormats));
     if (!schema["format"].is_string()) return SchemaError(here, "must be a string");
     const std::string format = schema["format"];
@@ -176,6 +211,12 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
     const std::string pattern(PatternOfFormat(format));
     (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : CheckPattern(pattern).compiled;
   }
+  if (lengths.bounded() && !limits_.string_lengths) {
+    return SchemaError(schema.contains("pattern") ? Place(place, "pattern") : lengths_place,
+                       "lengths of strings are not supported in the tool calls of this model");
+  }
+  if (lengths.min > 0) (*out)["minLength"] = lengths.min;
+  if (lengths.max >= 0) (*out)["maxLength"] = lengths.max;
   return absl::OkStatus();
 }
 

@@ -17,6 +17,11 @@ std::optional<int32_t> ControlToken(const tokenizer::Tokenizer& tokenizer, std::
   return id.has_value() && tokenizer.IsControl(*id) ? id : std::nullopt;
 }
 
+// Bytes that are in no UTF-8 text.
+bool HoldsForeignByte(std::string_view token) {
+  return std::any_of(token.begin(), token.end(), [](char c) { return static_cast<unsigned char>(c) >= 0xF8; });
+}
+
 }  // namespace
 
 bool IsMatchedById(const tokenizer::Tokenizer& tokenizer, int32_t id) {
@@ -36,17 +41,20 @@ VocabularyInfo MakeVocabularyInfo(const tokenizer::Tokenizer& tokenizer, int32_t
     if (!tokenizer.IsValid(id)) continue;
     const std::string_view token = tokenizer.TokenBytes(id);
     // 0xFF is in no UTF-8 text; an empty text would make xgrammar refuse the token everywhere.
-    bytes[id] = IsMatchedById(tokenizer, id) ? absl::StrCat("\xFF", id) : std::string(token);
+    const bool is_text = !IsMatchedById(tokenizer, id) && !HoldsForeignByte(token);
+    bytes[id] = is_text ? std::string(token) : absl::StrCat("\xFF", id);
     if (std::find(ends.begin(), ends.end(), id) == ends.end()) Put(&not_ending, id);
     if (!token.empty() && (token[0] == ' ' || token[0] == '\n' || token[0] == '\t' || token[0] == '\r')) {
       Put(&leading_white_space, id);
     }
   }
   xgrammar::TokenizerInfo tokens(bytes, xgrammar::VocabType::RAW, vocab_size, ends);
+  StringTokens strings(tokens.GetDecodedVocab(), vocab_size);
   return {std::move(tokens),
           vocab_size,
           std::move(not_ending),
           std::move(leading_white_space),
+          std::move(strings),
           tokenizer.TokenId("\n"),
           ControlToken(tokenizer, "<think>"),
           ControlToken(tokenizer, "</think>")};

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "models/grammar/string_tokens.h"
 #include "models/token_grammar.h"
 #include "models/tokenizer/tokenizer.h"
 
@@ -18,12 +19,14 @@ struct VocabularyInfo {
   int32_t vocab_size = 0;
   models::TokenMask not_ending;           // every token but the end tokens: what reasoning may hold
   models::TokenMask leading_white_space;  // tokens that begin with a space, tab or line break
+  StringTokens strings;                   // views into `tokens`
   std::optional<int32_t> newline;         // the token "\n"
   std::optional<int32_t> think_begin, think_end;
 };
 
-// Control tokens get bytes that no text holds, so that only a grammar that names them allows them. Kept as text are
-// those that stand inside the literals of a tool syntax ("｜DSML｜").
+// Control tokens get bytes that no text holds, so that only a grammar that names them allows them; so do tokens of
+// bytes that are in no UTF-8 text, which are the code words of string_slots.h. Kept as text are control tokens that
+// stand inside the literals of a tool syntax ("｜DSML｜").
 VocabularyInfo MakeVocabularyInfo(const tokenizer::Tokenizer& tokenizer, int32_t vocab_size);
 
 // Whether the token is matched by its id and not by its bytes.

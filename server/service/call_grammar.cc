@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/utf8.h"
+#include "models/chat/tool_syntax.h"
 #include "models/grammar/json_format.h"
 #include "models/grammar/json_schema.h"
 #include "models/grammar/tool_grammar.h"
@@ -54,7 +55,10 @@ bool AnyStrict(const ChatCall& call) {
 }
 
 absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel& model, grammar::Reasoning reasoning,
-                                        const grammar::SchemaLimits& limits) {
+                                        grammar::SchemaLimits limits) {
+  const chat::ToolSyntax syntax = model.chat_template->tool_syntax();
+  // Strings that are no JSON are not counted.
+  limits.string_lengths = chat::ToolMarkupOf(syntax).arguments == chat::ToolMarkup::Arguments::kJson;
   const bool must = call.tool_choice != ToolChoice::kAuto;
   const bool named = call.tool_choice == ToolChoice::kNamed;
   std::vector<grammar::GrammarTool> tools;
@@ -80,9 +84,9 @@ absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel&
     tools.push_back({tool.name, std::move(schema)});
   }
   const grammar::ToolUse use = must ? grammar::ToolUse::kMust : grammar::ToolUse::kMay;
-  return CallGrammar{grammar::ToolSpec(*model.tokenizer, model.chat_template->tool_syntax(), tools, use,
-                                       call.parallel_tool_calls && !named, reasoning),
-                     std::string(must ? "tool_choice" : "tools"), partial};
+  return CallGrammar{
+      grammar::ToolSpec(*model.tokenizer, syntax, tools, use, call.parallel_tool_calls && !named, reasoning),
+      std::string(must ? "tool_choice" : "tools"), partial};
 }
 
 absl::Status CheckChoice(const ChatCall& call) {

@@ -58,6 +58,13 @@ SCHEMAS = {
     "pattern_other_script": obj(code={"type": "string", "pattern": "^中?[!-#]{1,3}$"}),
     "formats": obj(**{f.replace("-", "_"): {"type": "string", "format": f} for f in ("ipv4", "ipv6", "uuid", "date")}),
     "additional properties": {"type": "object", "properties": {"a": BOOLEAN}, "required": ["a"], "additionalProperties": SMALL},
+    "lengths": obj(name={"type": "string", "minLength": 1, "maxLength": 12}, tags={"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 3},
+                   note={"anyOf": [{"type": "string", "minLength": 20, "maxLength": 256}, {"type": "null"}]}),
+    "lengths of patterns": obj(a={"type": "string", "pattern": "^.{1,20}$"}, b={"type": "string", "pattern": "^[a-z ]{0,100}$"},
+                               c={"type": "string", "pattern": "^[a-z]+$", "minLength": 3, "maxLength": 5}),
+    "lengths side by side": {"anyOf": [obj(s={"type": "string", "maxLength": 4}, kind={"const": "short"}),
+                                       obj(s={"type": "string", "minLength": 3, "maxLength": 9}, kind={"const": "long"})]},
+    "lengths of additional properties": {"type": "object", "additionalProperties": {"type": "string", "minLength": 2, "maxLength": 5}},
     "annotations": obj(a=SMALL | {"description": "a number", "title": "A", "examples": [1], "default": 2}) | {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "T"},
 }
 
@@ -245,7 +252,7 @@ def refused(client, **fields):
 def test_a_refusal_names_the_part(client):
     error = refused(client, response_format=response_format(obj(age={"type": "number", "multipleOf": 0.1})))
     assert error.param == "response_format.json_schema.schema" and "#/properties/age/multipleOf" in error.message
-    error = refused(client, response_format=response_format(obj(a={"type": "array", "items": {"type": "string", "maxLength": 3}})))
+    error = refused(client, response_format=response_format(obj(a={"type": "array", "items": {"type": "string", "maxLength": 3, "format": "email"}})))
     assert "#/properties/a/items/maxLength" in error.message
     for pattern, problem in ((r"^[\p{L} ]+$", r"\p is not supported"), (r"^\a$", r"\a is not supported")):
         assert problem in refused(client, response_format=response_format({"type": "string", "pattern": pattern})).message

@@ -89,10 +89,16 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {"{", "#", "not valid JSON"},
       {R"({"type": "strin"})", "#/type", "\"strin\" is no type"},
       {R"({"type": []})", "#/type", "must not be empty"},
-      {R"({"type": "object", "properties": {"a": {"type": "string", "minLength": 3}}})", "#/properties/a/minLength",
-       "not supported"},
-      {R"({"type": "object", "properties": {"a": {"type": "string", "maxLength": 3}}})", "#/properties/a/maxLength",
-       "not supported"},
+      {R"({"type": "string", "minLength": -1})", "#/minLength", "whole number of 0 or more"},
+      {R"({"type": "string", "maxLength": "3"})", "#/maxLength", "whole number of 0 or more"},
+      {R"({"type": "string", "maxLength": 1e300})", "#/maxLength", "whole number of 0 or more"},
+      {R"({"type": "string", "minLength": 9007199254740993})", "#/minLength", "at most 9007199254740992"},
+      {R"({"type": "string", "minLength": 3, "maxLength": 2})", "#/minLength", "above maxLength"},
+      {R"({"type": "integer", "minLength": 3})", "#/minLength", "needs the type string"},
+      {R"({"type": "string", "maxLength": 30, "format": "email"})", "#/maxLength", "beside format"},
+      {R"({"type": "string", "maxLength": 5, "pattern": "^a+b+$"})", "#/maxLength", "one class, repeated"},
+      {R"({"type": "string", "maxLength": 2, "pattern": "^a{3}$"})", "#/pattern", "excludes every length"},
+      {R"({"type": "string", "pattern": "^a.{1,20}$"})", "#/pattern", "must be the whole pattern"},
       {R"({"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.5}}})", "#/properties/a/multipleOf",
        "integer only"},
       {R"({"type": "integer", "multipleOf": 100000})", "#/multipleOf", "from 1 to 1000"},
@@ -192,7 +198,6 @@ TEST(PrepareSchema, StrictToolsHaveTheirOwnRules) {
       {open + R"({"type": "array"})" + close, "#/properties/a/items", "needs a schema"},
       {open + R"({"type": "string", "format": "date"})" + close, "#/properties/a/format",
        "email, hostname, ipv4, ipv6, uuid"},
-      {open + R"({"type": "string", "minLength": 1})" + close, "#/properties/a/minLength", "strict tools"},
       {open + R"({"allOf": [{"type": "null"}]})" + close, "#/properties/a/allOf", "strict tools"},
       {open + "{}" + close, "#/properties/a/type", "needs a type"},
       {open + "true" + close, "#/properties/a", "must be an object"},
@@ -224,7 +229,7 @@ TEST(PrepareSchema, RefusesWhatIsTooLarge) {
               HasSubstr("300 bytes; at most 256"));
   Json patterns = {{"type", "object"}, {"properties", Json::object()}};
   for (int i = 0; i < 4; ++i)
-    patterns["properties"]["p" + std::to_string(i)] = {{"type", "string"}, {"pattern", "[a-z]{100}"}};
+    patterns["properties"]["p" + std::to_string(i)] = {{"type", "string"}, {"pattern", "[a-z]{100}x"}};
   EXPECT_THAT(Problem(patterns.dump()),
               HasSubstr("#/properties/p3/pattern: the schema holds more than 384 characters of patterns"));
   Json multiples = patterns;
@@ -241,9 +246,32 @@ std::string Relaxed(std::string_view schema, bool partial = true) {
   return relaxed->prepared;
 }
 
+TEST(PrepareSchema, TakesLengthsOutOfPatterns) {
+  const auto prepared = [](const std::string& rest, SchemaDialect dialect = SchemaDialect::kGeneral) {
+    return *PrepareSchema(R"({"type":"string",)" + rest + "}", dialect);
+  };
+  EXPECT_EQ(prepared(R"("minLength":0)"), R"({"type":"string"})");
+  EXPECT_EQ(prepared(R"("minLength":1,"maxLength":256)"), R"({"type":"string","minLength":1,"maxLength":256})");
+  EXPECT_EQ(prepared(R"("pattern":"^.{1,20}$")"), R"({"type":"string","pattern":".*","minLength":1,"maxLength":20})");
+  EXPECT_EQ(prepared(R"("pattern":"\\S{2,}")"), R"({"type":"string","pattern":"\\S*","minLength":2})");
+  EXPECT_EQ(prepared(R"("pattern":"^[a-z ]{0,100}$")"), R"({"type":"string","pattern":"[ a-z]*","maxLength":100})");
+  EXPECT_EQ(prepared(R"("pattern":"^[a-z]+$","maxLength":9)"),
+            R"({"type":"string","pattern":"[a-z]*","minLength":1,"maxLength":9})");
+  EXPECT_EQ(prepared(R"("pattern":"^[a-z]{3}$")"), R"({"type":"string","pattern":"^[a-z]{3}$"})") << "few are states";
+  EXPECT_EQ(prepared(R"("pattern":"^[A-Z]{2}(-[0-9]{2}|x)$","minLength":3,"maxLength":5)"),
+            R"({"type":"string","pattern":"^[A-Z]{2}(\\-[0-9]{2}|x)$"})")
+      << "the pattern keeps to the lengths";
+  SchemaLimits without;
+  without.string_lengths = false;
+  EXPECT_THAT(
+      std::string(
+          PrepareSchema(R"({"type":"string","maxLength":9})", SchemaDialect::kGeneral, without).status().message()),
+      HasSubstr("#/maxLength: lengths of strings are not supported"));
+}
+
 TEST(RelaxSchema, LeavesOpenOnlyWhatCannotBeFollowed) {
   constexpr char kAny[] = R"({"type":"object","additionalProperties":true})";
-  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"a":{"type":"string","minLength":2}},"required":["a"]})"),
+  EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"a":{"type":"string","format":"phone"}},"required":["a"]})"),
             R"({"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false})");
   EXPECT_EQ(Relaxed(R"({"type":"object","properties":{"a":{"type":"string","pattern":"\\bx"},)"
                     R"("b":{"type":"boolean"}}})"),

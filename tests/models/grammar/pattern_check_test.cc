@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <regex>
@@ -48,11 +49,11 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
       {"[\\\\a]", "a quote, backslash"},
       {"\\x22", "a quote"},
       {"\\u0022", "a quote"},
-      {".{1,80}", "bounded repetition"},
-      {"[^a]{3}", "bounded repetition"},
+      {"a.{1,80}", "bounded repetition"},
+      {"(?:[^a]{3})", "bounded repetition"},
       {"(x.){2}", "bounded repetition"},
-      {"\\S{2,}", "bounded repetition"},
-      {"[a-z]{1,129}", "129 characters; at most 128"},
+      {"\\S{2,}|x", "bounded repetition"},
+      {"[a-z]{1,129}x", "130 characters; at most 128"},
       {"([a-z]{1,60}-){1,60}", "3660 characters; at most 128"},
       {"(a{1,512}){1,512}", "262144 characters"},
       {"((((((((a+)+)+)+)+)+)+)+)+", "256 characters"},
@@ -66,6 +67,37 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
     EXPECT_NE(problem, "") << pattern;
     EXPECT_NE(problem.find(about), std::string::npos) << pattern << ": " << problem;
   }
+}
+
+TEST(CheckPattern, KnowsTheLengthsOfTexts) {
+  struct Case {
+    std::string pattern;
+    double shortest, longest;
+    std::string repeated;
+  };
+  const double infinite = std::numeric_limits<double>::infinity();
+  const Case cases[] = {{"", 0, 0, ""},
+                        {"^abc$", 3, 3, ""},
+                        {"^a$", 1, 1, "a*"},
+                        {"^.{1,80}$", 1, 80, ".*"},
+                        {"[^a]{3}?", 3, 3, "[ -!#-\\[\\]-`b-\\u{10ffff}]*"},
+                        {"\\S*", 0, infinite, "\\S*"},
+                        {"a+", 1, infinite, "a*"},
+                        {"a?b", 1, 2, ""},
+                        {"(a|bcd|)e", 1, 4, ""},
+                        {"(a(b|cc){2,3}){2}x*", 6, infinite, ""},
+                        {"(a*){0}b", 1, infinite, ""},
+                        {"^a$|^bbb$", 1, 3, ""}};
+  for (const Case& c : cases) {
+    const PatternCheck check = CheckPattern(c.pattern);
+    EXPECT_EQ(check.problem, "") << c.pattern;
+    EXPECT_EQ(check.shortest, c.shortest) << c.pattern;
+    EXPECT_EQ(check.longest, c.longest) << c.pattern;
+    EXPECT_EQ(check.repeated, c.repeated) << c.pattern;
+  }
+  EXPECT_TRUE(CheckPattern("[0-9]{20}").needs_counting);
+  EXPECT_FALSE(CheckPattern("[0-9]{5}").needs_counting);
+  EXPECT_TRUE(CheckPattern(".{5}").needs_counting);
 }
 
 TEST(CheckPattern, WritesCharactersInAscii) {
