@@ -79,22 +79,36 @@ absl::StatusOr<std::shared_ptr<const JinjaChat>> JinjaChat::Compile(std::string_
 
 void JinjaChat::Probe() {
   constexpr std::string_view kArguments = R"({"hadal_key": "hadal_value"})";
-  std::vector<ChatMessage> messages(3);
+  constexpr std::string_view kQuestion = "hadal_question";
+  std::vector<ChatMessage> messages(1);
   messages[0].role = "user";
-  messages[0].content = "q";
+  messages[0].content = kQuestion;
+  const auto render = [&] {
+    const absl::StatusOr<Prompt> prompt = Render(messages, {});
+    return prompt.ok() ? prompt->Text() : std::string();
+  };
+  if (render().find(kQuestion) == std::string::npos) {
+    content_as_parts_ = true;
+    content_as_parts_ = render().find(kQuestion) != std::string::npos;
+  }
+  messages.resize(3);
   messages[1].role = "assistant";
   messages[1].tool_calls.push_back({"call_1", "f", std::string(kArguments)});
   messages[2].role = "tool";
   messages[2].content = "r";
   messages[2].tool_call_id = "call_1";
-  const auto render = [&] {
-    const absl::StatusOr<Prompt> prompt = Render(messages, {});
-    return prompt.ok() ? prompt->Text() : std::string();
-  };
   arguments_as_text_ = true;
   arguments_as_text_ = render().find(kArguments) != std::string::npos;
   const std::string text = render();
   empty_content_is_none_ = !text.empty() && text.find("None") == text.npos;
+}
+
+Value JinjaChat::ContentValue(const ChatMessage& message) const {
+  if (message.content.empty() && !message.tool_calls.empty() && empty_content_is_none_) return Value::None{};
+  if (!content_as_parts_) return Input(message.content);
+  std::vector<Value> parts;
+  parts.push_back(jinja::MakeDict({{Own("type"), Own("text")}, {Own("text"), Input(message.content)}}));
+  return jinja::MakeList(std::move(parts));
 }
 
 absl::StatusOr<Value> JinjaChat::MessageValue(const ChatMessage& message) const {
@@ -103,8 +117,7 @@ absl::StatusOr<Value> JinjaChat::MessageValue(const ChatMessage& message) const 
   const bool renamed = message.role == "developer" && !knows_developer_;
   // Templates write roles into markers such as <|user|>: the usual ones are no client's text.
   members.emplace_back(Own("role"), renamed ? Own("system") : known ? Own(message.role) : Input(message.role));
-  const bool none = message.content.empty() && !message.tool_calls.empty() && empty_content_is_none_;
-  members.emplace_back(Own("content"), none ? Value(Value::None{}) : Input(message.content));
+  members.emplace_back(Own("content"), ContentValue(message));
   if (!message.reasoning_content.empty()) {
     members.emplace_back(Own("reasoning_content"), Input(message.reasoning_content));
     members.emplace_back(Own("thinking"), Input(message.reasoning_content));

@@ -36,14 +36,17 @@ class JinjaChat {
   absl::StatusOr<jinja::Template::Variables> VariablesOf(absl::Span<const ChatMessage> messages,
                                                          const ChatOptions& options) const;
   absl::StatusOr<jinja::Value> MessageValue(const ChatMessage& message) const;
-  // Finds out what the template expects of the arguments and the content of a message that calls tools.
+  // Finds out what the template expects: of any content, and of the arguments and the content of a message that calls
+  // tools.
   void Probe();
+  jinja::Value ContentValue(const ChatMessage& message) const;
 
   std::shared_ptr<const jinja::Template> template_;
   std::shared_ptr<const jinja::Template> tool_template_;  // null without one
   jinja::Template::Variables special_tokens_;
   bool knows_developer_ = false;    // the template has a role of that name; else it gets "system"
   bool arguments_as_text_ = false;  // the template writes the arguments of calls as they are, not as JSON of an object
+  bool content_as_parts_ = false;   // the template reads a list of parts, and drops a text
   bool empty_content_is_none_ = true;
 };
 

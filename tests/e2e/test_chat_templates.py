@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import urllib.error
 import urllib.request
 
 import openai
@@ -16,16 +17,15 @@ TEMPLATE = (
 )
 
 
-def checkpoint(folder, template):
-    """The demo model's folder with another chat template in tokenizer_config.json."""
-    out = folder / "checkpoint"
+def checkpoint(folder, template, name="checkpoint", **config):
+    """The demo model's folder with another chat template in tokenizer_config.json, and further members there."""
+    out = folder / name
     out.mkdir()
-    for name in os.listdir(DEMO):
-        if name.endswith(".json"):
-            shutil.copy(os.path.join(DEMO, name), out)
-    config = json.loads((out / "tokenizer_config.json").read_text())
-    config["chat_template"] = template
-    (out / "tokenizer_config.json").write_text(json.dumps(config))
+    for file in os.listdir(DEMO):
+        if file.endswith(".json"):
+            shutil.copy(os.path.join(DEMO, file), out)
+    whole = json.loads((out / "tokenizer_config.json").read_text())
+    (out / "tokenizer_config.json").write_text(json.dumps({**whole, **config, "chat_template": template}))
     return out
 
 
@@ -104,6 +104,42 @@ def test_a_file_can_stand_for_the_template(start_server, tmp_path):
     tokens = post(server, "/tokenize", {"messages": [{"role": "user", "content": "Hi"}]})["tokens"]
     assert post(server, "/detokenize", {"tokens": tokens})["prompt"] == "Hi!"
     assert "tool parser hermes, reasoning parser none" in server.text()
+
+
+def test_checkpoints_as_fine_tunes_leave_them(start_server, tmp_path):
+    turns = "{{ bos_token }}{% for m in messages %}<｜User｜>{{ m.content }}{% endfor %}"
+    bos = {"__type": "AddedToken", "content": "<｜begin▁of▁sentence｜>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    one = "<｜begin▁of▁sentence｜><｜User｜>Hi"
+    parts = "{% for m in messages %}{{ m.role }}:{% for c in m.content if c.type == 'text' %}{{ c.text }}{% endfor %};{% endfor %}"
+    cases = {  # name -> template, further config, the prompt of one question, and of one with tools
+        "bos-is-an-object": (turns, {"bos_token": bos}, one, "refused"),
+        "adds-bos-itself": (turns, {"add_bos_token": True, "legacy": True, "tokenizer_class": "LlamaTokenizerFast"}, one, "refused"),
+        "named-templates": ([{"name": "default", "template": turns}, {"name": "tool_use", "template": "{{ tools | length }} <tool_call>" + turns}],
+                            {}, one, "1 <tool_call>" + one),
+        "no-bos": (turns, {"bos_token": None, "model_max_length": 1000000000000000019884624838656}, "<｜User｜>Hi", "refused"),
+        "content-in-parts": (parts, {}, "user:Hi;", "refused"),
+        "file-beside": ("never read", {}, one, "refused"),
+        "plain-added-tokens": (turns, {}, one, "refused"),
+    }
+    folders = {name: checkpoint(tmp_path, template, name, **config) for name, (template, config, _, _) in cases.items()}
+    (folders["file-beside"] / "chat_template.jinja").write_text(turns)
+    path = folders["plain-added-tokens"] / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    for token in tokenizer["added_tokens"]:
+        token["special"] = False
+    path.write_text(json.dumps(tokenizer))
+
+    server = start_server("--load-format=null", "--max-model-len=4096", *[f"--model={name}={folder}" for name, folder in folders.items()])
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    for name, (_, _, plain, with_tools) in cases.items():
+        for extra, expected in (({}, plain), ({"tools": tools}, with_tools)):
+            ask = {"model": name, "messages": [{"role": "user", "content": "Hi"}], "return_token_ids": True, "max_tokens": 1, **extra}
+            if expected == "refused":
+                with pytest.raises(urllib.error.HTTPError, match="400"):
+                    post(server, "/v1/chat/completions", ask)
+                continue
+            ids = post(server, "/v1/chat/completions", ask)["prompt_token_ids"]
+            assert post(server, "/detokenize", {"model": name, "tokens": ids})["prompt"] == expected, name
 
 
 def test_a_template_that_does_not_compile_ends_the_start(start_server, tmp_path):

@@ -75,6 +75,24 @@ TEST(JinjaChatTest, ATemplateThatDoesNotCompileNamesFileAndLine) {
   EXPECT_THAT(std::string(chat.status().message()), HasSubstr("tokenizer_config.json, line 2:"));
 }
 
+TEST(JinjaChatTest, ContentIsAListOfPartsForATemplateThatReadsOnlyThose) {
+  const std::vector<ChatMessage> messages = {{.role = "system", .content = "s"},
+                                             {.role = "user", .content = "<｜User｜>"}};
+  const std::string parts = "{% for c in m.content if c.type == 'text' %}{{ c.text }}{% endfor %}";
+  const auto chat = [&](const std::string& content) {
+    return Jinja("{% for m in messages %}" + content + "|{% endfor %}");
+  };
+  EXPECT_EQ(Text(chat(parts), messages, {}), "s|<｜User｜>|");
+  EXPECT_EQ(Text(chat("{{ m.content[0]['text'] }}"), messages, {}), "s|<｜User｜>|");
+  // Where both are read, the text is what most clients send.
+  const auto both = chat("{% if m.content is string %}text {{ m.content }}{% else %}" + parts + "{% endif %}");
+  EXPECT_EQ(Text(both, messages, {}), "text s|text <｜User｜>|");
+  // It stays the client's text.
+  const absl::StatusOr<Prompt> prompt = chat(parts).Render(messages, {});
+  ASSERT_TRUE(prompt.ok());
+  for (const Prompt::Piece& piece : prompt->pieces) EXPECT_TRUE(!piece.control || piece.text == "|") << piece.text;
+}
+
 TEST(JinjaChatTest, TheTextOfATemplateSaysHowCallsAreWritten) {
   const auto syntax = [](const std::string& text) { return Jinja("{{ tools }}" + text).tool_syntax(); };
   EXPECT_EQ(syntax("<tool_call>\n{'name'"), ToolSyntax::kHermes);
