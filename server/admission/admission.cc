@@ -151,6 +151,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     ticket.controller_ = this;
     ticket.slot_ = std::move(taken.slot);
     ticket.body_bytes_ = request.body_bytes;
+    ticket.tenant_ = request.tenant;
   }
   for (const Slot::Where& where : taken.evicted) {
     if (where.model_index < 0 || models_[where.model_index]->wake == nullptr) continue;

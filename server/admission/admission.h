@@ -73,6 +73,9 @@ class Ticket {
 
   // The request starts to run: returns slot and queued tokens, keeps the lease.
   void ReleaseSlot();
+  // The request has ended: its tenant is charged for the tokens that were computed, prompt (without prefix hits) and
+  // output, instead of what was predicted when it left the queue. Before Release.
+  void RecordServed(request::Priority priority, int64_t prompt_tokens, int64_t output_tokens);
   // Returns everything now.
   void Release();
 
@@ -83,6 +86,9 @@ class Ticket {
   bool finalized_ = false;
   int32_t model_index_ = -1;
   int64_t body_bytes_ = 0;
+  int64_t predicted_output_ = 0;  // tokens, of all choices; from Finalize on
+  double charged_ = 0;            // weighted tokens that its tenant is charged for it once it leaves the queue
+  std::string tenant_;
   MemoryLease lease_;
 };
 
@@ -142,11 +148,12 @@ class AdmissionController {
   // --- engine side ---
   // Raised with kEnqueued by Enqueue and handed to each queued stream; set once before the first Enqueue.
   void SetWakeSignal(int model_index, std::shared_ptr<request::WakeSignal> wake);
-  // The request to start next, or nullopt. `may_start` sees the head and says whether there is room now; a false leaves
-  // it at the head: nobody overtakes it.
-  std::optional<QueuedRequest> Pop(int model_index, const std::function<bool(const request::Request&)>& may_start);
-  // Class of the head, or nullopt when nothing waits.
-  std::optional<request::Priority> HeadPriority(int model_index) const;
+  // Whose turn it is, or nullopt when nothing waits. `by_age` false: strictly by class.
+  std::optional<QueueTurn> NextTurn(int model_index, bool by_age = true) const;
+  // The next of that class, or nullopt when there is none. `may_start` sees it and says whether there is room now; a
+  // false leaves it where it is.
+  std::optional<QueuedRequest> Pop(int model_index, request::Priority priority,
+                                   const std::function<bool(const request::Request&)>& may_start);
   // Removes and returns what is cancelled, evicted (with its refusal) or past its deadline at `now`; cheap when no
   // deadline was reached and `look_for_cancelled` is false. An eviction raises kConsumer.
   std::vector<QueuedRequest> RemoveExpired(int model_index, absl::Time now, bool look_for_cancelled);
@@ -200,14 +207,17 @@ class AdmissionController {
   double DrainRateLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
-  // Bytes to reserve for a request that may run.
-  int64_t LeaseBytes(ModelState& model, const request::Request& request);
+  // Output tokens that a choice of the request will probably have.
+  int32_t PredictOutput(ModelState& model, const request::Request& request);
+  // Bytes to reserve for a request that may run, with `output` tokens for each choice.
+  int64_t LeaseBytes(const ModelState& model, const request::Request& request, int32_t output) const;
   // From now on it is in that model's forecast, until its slot goes back.
   void CountWaiting(Slot& slot, int model_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What was only estimated while it was parsed, or came with the body, is known now.
   void Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index);
   void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
+  void ChargeServed(Ticket& ticket, request::Priority priority, double weighted_tokens);
 
   const Options options_;
   AdmissionLog log_;

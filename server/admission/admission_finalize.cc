@@ -51,23 +51,26 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
                      " in all. Shorten the prompt or lower max_tokens."),
         "max_tokens");
   }
-  const int64_t bytes = LeaseBytes(model, request);
+  const int32_t output = PredictOutput(model, request);
+  const int64_t bytes = LeaseBytes(model, request, output);
   absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes);
   if (!lease.ok()) return RefuseForMemory(model_index, {request.priority, request.id, prompt}, bytes);
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
+  ticket.predicted_output_ = int64_t{request.n} * output;
   ticket.finalized_ = true;
   return absl::OkStatus();
 }
 
-int64_t AdmissionController::LeaseBytes(ModelState& model, const request::Request& request) {
-  int32_t output = 0;
-  {
-    base::MutexLock lock(&model.stats_mutex);
-    const LengthHistogram& own = model.lengths[static_cast<size_t>(request.priority)];
-    const bool cold = own.Quantile(options_.output_quantile) < 0;
-    output = PredictOutputTokens(cold ? model.all_lengths : own, options_.output_quantile, request.max_tokens);
-  }
+int32_t AdmissionController::PredictOutput(ModelState& model, const request::Request& request) {
+  base::MutexLock lock(&model.stats_mutex);
+  const LengthHistogram& own = model.lengths[static_cast<size_t>(request.priority)];
+  const bool cold = own.Quantile(options_.output_quantile) < 0;
+  return PredictOutputTokens(cold ? model.all_lengths : own, options_.output_quantile, request.max_tokens);
+}
+
+int64_t AdmissionController::LeaseBytes(const ModelState& model, const request::Request& request,
+                                        int32_t output) const {
   // The full blocks of the prompt are shared by the choices; the rest each has for itself. At least the last prompt
   // token is computed by each.
   const int64_t block_tokens = model.limits.block_tokens;
@@ -108,6 +111,13 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   }
   slots_.Return(std::move(ticket.slot_));
   if (started) departures_.Record(options_.clock->Now(), 1);
+}
+
+void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priority, double weighted_tokens) {
+  ModelState& model = *models_[ticket.model_index_];
+  base::MutexLock lock(&model.queue_mutex);
+  model.queue.Charge(priority, ticket.tenant_, weighted_tokens - ticket.charged_);
+  ticket.charged_ = weighted_tokens;
 }
 
 void AdmissionController::ReturnLease(Ticket& ticket) {

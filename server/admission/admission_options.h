@@ -9,6 +9,7 @@
 #include "server/admission/priority_queue.h"
 #include "server/base/clock.h"
 #include "server/base/flag_set.h"
+#include "server/base/flag_values.h"
 #include "server/base/metrics.h"
 
 namespace hadal::admission {
@@ -20,7 +21,7 @@ struct AdmissionOptions {
   ByClass<double> class_floors = {0.125, 0.25, 0.0625, 0};  // share of the queue that a class can always have
   double initial_tokens_per_byte = 0.3;                     // first estimate of prompt tokens from body bytes
   double output_quantile = 0.7;                             // of the output lengths seen, used for leases
-  QueueOrder order;                                         // classes in order, FIFO inside
+  QueueOrder order;                                         // of the classes; in a class by tenant
   uint64_t seed = 1;                                        // jitter of the retry hints
   LogSink log;                              // refusals, first a reason and second, then a count; empty: none
   base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
@@ -35,6 +36,19 @@ struct AdmissionOptions {
                         "does not use",
                 .default_text = ClassSharesText(class_floors),
                 .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); }});
+    flags->Add({.name = "class-step",
+                .help = "a waiting request is overtaken only by those of the next more urgent class that arrive within "
+                        "this time of it; never: strictly by class",
+                .default_text = base::DurationText(order.class_step),
+                .set = [this](const std::string& text) {
+                  if (text == "never") {
+                    order.class_step = absl::InfiniteDuration();
+                    return absl::OkStatus();
+                  }
+                  const absl::StatusOr<absl::Duration> step = base::ParseDuration(text);
+                  if (step.ok()) order.class_step = *step;
+                  return step.status();
+                }});
   }
 };
 

@@ -42,7 +42,10 @@ absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<reque
       }
       const request::Priority priority = request->priority;
       const absl::Time now = options_.clock->Now();
-      model.queue.Push(priority, now, QueuedRequest{std::move(request), std::move(ticket), now});
+      ticket.charged_ = WeightedTokens(static_cast<int64_t>(request->prompt.size()), ticket.predicted_output_);
+      const std::string tenant = ticket.tenant_;
+      const double cost = ticket.charged_;
+      model.queue.Push(priority, tenant, now, cost, QueuedRequest{std::move(request), std::move(ticket), now, {}});
       model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
     }
   }
@@ -57,23 +60,24 @@ void AdmissionController::SetWakeSignal(int model_index, std::shared_ptr<request
   models_[model_index]->wake = std::move(wake);
 }
 
-std::optional<QueuedRequest> AdmissionController::Pop(int model_index,
+std::optional<QueuedRequest> AdmissionController::Pop(int model_index, request::Priority priority,
                                                       const std::function<bool(const request::Request&)>& may_start) {
   ModelState& model = *models_[model_index];
   if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
   base::MutexLock lock(&model.queue_mutex);
-  if (model.queue.empty() || !may_start(*model.queue.Head().request)) return std::nullopt;
-  QueuedRequest head = model.queue.PopHead();
+  if (model.queue.size(priority) == 0 || !may_start(*model.queue.Head(priority).request)) return std::nullopt;
+  QueuedRequest head = model.queue.PopHead(priority);
   model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
   if (model.queue.empty()) model.next_deadline_us.store(INT64_MAX, std::memory_order_relaxed);
   return head;
 }
 
-std::optional<request::Priority> AdmissionController::HeadPriority(int model_index) const {
+std::optional<QueueTurn> AdmissionController::NextTurn(int model_index, bool by_age) const {
   ModelState& model = *models_[model_index];
   if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
+  const absl::Time now = options_.clock->Now();
   base::MutexLock lock(&model.queue_mutex);
-  return model.queue.HeadClass();
+  return model.queue.Next(now, by_age);
 }
 
 std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, absl::Time now,

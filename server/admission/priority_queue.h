@@ -2,91 +2,96 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/admission/tenant_queue.h"
 #include "server/request/request.h"
 
 namespace hadal::admission {
 
-// Which class goes next. The head of each class competes with the key enqueue time + rank * class_step, the smallest
-// wins, ties go to the more urgent class. With the default, infinite step the classes are served strictly in order; a
-// finite step lets a waiting request age: it is overtaken only by more urgent ones that arrive within rank * class_step
-// of it.
+// Which class goes next. What waits longest in each class competes with the key enqueue time + rank * class_step, the
+// smallest wins, ties go to the more urgent class. So a request ages: of the requests of a class that is k ranks more
+// urgent, only those overtake it that arrive within k * class_step of it. InfiniteDuration: strictly by class.
 struct QueueOrder {
-  absl::Duration class_step = absl::InfiniteDuration();
+  absl::Duration class_step = absl::Seconds(8);
 };
 
-// Requests in class order, FIFO inside a class. T is moved in and out. Not thread-safe; no bound of its own: admission
-// counts slots before anything gets here.
+// The class that goes next.
+struct QueueTurn {
+  request::Priority priority = request::Priority::kNormal;
+  bool aged = false;     // more urgent requests wait; it goes first by its age
+  bool overdue = false;  // aged by more than another class_step: nobody should pass it any more
+};
+
+// The weighted tokens by which tenants are compared: an output token keeps the device busier than one of a prompt.
+inline double WeightedTokens(int64_t prompt_tokens, int64_t output_tokens) {
+  return static_cast<double>(prompt_tokens) + 2 * static_cast<double>(output_tokens);
+}
+
+// Requests by class and age; in a class by tenant (TenantQueue), FIFO for each. T is moved in and out. Not thread-safe;
+// no bound of its own: admission counts slots before anything gets here.
 template <typename T>
 class PriorityQueue {
  public:
   explicit PriorityQueue(QueueOrder order = {}) : order_(order) {}
 
-  void Push(request::Priority priority, absl::Time enqueued, T item) {
-    classes_[static_cast<int>(priority)].push_back({enqueued, std::move(item)});
+  // `cost`: the weighted tokens that its tenant is charged for it.
+  void Push(request::Priority priority, std::string_view tenant, absl::Time enqueued, double cost, T item) {
+    Class(priority).Push(tenant, enqueued, cost, std::move(item));
     ++size_;
   }
 
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
-  size_t size(request::Priority priority) const { return classes_[static_cast<int>(priority)].size(); }
+  size_t size(request::Priority priority) const { return classes_[static_cast<size_t>(priority)].size(); }
 
-  std::optional<request::Priority> HeadClass() const {
-    std::optional<int> best;
+  // `by_age` false: strictly by class. nullopt when nothing waits.
+  std::optional<QueueTurn> Next(absl::Time now, bool by_age = true) const {
+    int first = -1;
+    int best = -1;
     for (int rank = 0; rank < request::kNumPriorities; ++rank) {
       if (classes_[rank].empty()) continue;
-      if (!best.has_value() || Precedes(rank, *best)) best = rank;
+      if (first < 0) first = rank;
+      if (best < 0 || (by_age && Precedes(rank, best))) best = rank;
     }
-    if (!best.has_value()) return std::nullopt;
-    return static_cast<request::Priority>(*best);
+    if (best < 0) return std::nullopt;
+    QueueTurn turn{static_cast<request::Priority>(best), best != first, false};
+    turn.overdue = turn.aged && now - Key(best) > order_.class_step;
+    return turn;
   }
 
-  // The queue must not be empty.
-  T& Head() { return classes_[static_cast<int>(*HeadClass())].front().item; }
-  T PopHead() {
-    auto& queue = classes_[static_cast<int>(*HeadClass())];
-    T item = std::move(queue.front().item);
-    queue.pop_front();
+  // The next of that class, which must not be empty.
+  T& Head(request::Priority priority) { return Class(priority).Head(); }
+  T PopHead(request::Priority priority) {
     --size_;
-    return item;
+    return Class(priority).PopHead();
+  }
+  // The tenant was served that many weighted tokens more than it was charged for, or less.
+  void Charge(request::Priority priority, std::string_view tenant, double weighted_tokens) {
+    Class(priority).Charge(tenant, weighted_tokens);
   }
 
   // Moves every item for which `predicate` is true to `out`; the others keep their order.
   template <typename Predicate, typename Out>
   void Extract(const Predicate& predicate, Out& out) {
-    for (auto& queue : classes_) {
-      std::deque<Entry> kept;
-      for (Entry& entry : queue) {
-        if (predicate(entry.item)) {
-          out.push_back(std::move(entry.item));
-          --size_;
-        } else {
-          kept.push_back(std::move(entry));
-        }
-      }
-      queue = std::move(kept);
-    }
+    const size_t before = out.size();
+    for (auto& waiting : classes_) waiting.Extract(predicate, out);
+    size_ -= out.size() - before;
   }
 
  private:
-  struct Entry {
-    absl::Time enqueued;
-    T item;
-  };
-
-  // Whether the head of the less urgent class `rank` goes before that of the more urgent class `best`.
+  TenantQueue<T>& Class(request::Priority priority) { return classes_[static_cast<size_t>(priority)]; }
+  absl::Time Key(int rank) const { return classes_[rank].oldest() + rank * order_.class_step; }
+  // Whether the less urgent class `rank` goes before the more urgent class `best`.
   bool Precedes(int rank, int best) const {
-    if (order_.class_step == absl::InfiniteDuration()) return false;
-    return classes_[rank].front().enqueued + rank * order_.class_step <
-           classes_[best].front().enqueued + best * order_.class_step;
+    return order_.class_step != absl::InfiniteDuration() && Key(rank) < Key(best);
   }
 
   QueueOrder order_;
-  std::array<std::deque<Entry>, request::kNumPriorities> classes_;
+  std::array<TenantQueue<T>, request::kNumPriorities> classes_;
   size_t size_ = 0;
 };
 

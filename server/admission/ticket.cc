@@ -14,6 +14,9 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     finalized_ = std::exchange(other.finalized_, false);
     model_index_ = std::exchange(other.model_index_, -1);
     body_bytes_ = std::exchange(other.body_bytes_, 0);
+    predicted_output_ = other.predicted_output_;
+    charged_ = other.charged_;
+    tenant_ = std::move(other.tenant_);
     lease_ = std::move(other.lease_);
   }
   return *this;
@@ -32,6 +35,10 @@ absl::Status Ticket::CheckSlot(request::Priority priority, std::string_view requ
 
 void Ticket::ReleaseSlot() {
   if (holds_slot()) controller_->ReturnSlot(*this, /*started=*/true);
+}
+
+void Ticket::RecordServed(request::Priority priority, int64_t prompt_tokens, int64_t output_tokens) {
+  if (controller_ != nullptr) controller_->ChargeServed(*this, priority, WeightedTokens(prompt_tokens, output_tokens));
 }
 
 void Ticket::Release() {

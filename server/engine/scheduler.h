@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -112,6 +113,8 @@ class Scheduler {
   // `started_from`: index in running_ of the first sequence that started in this plan.
   void PlanPrefill(size_t started_from, BatchPlan& plan);
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
+  // Prompt tokens that aged sequences can use of their share of a step.
+  int32_t AgedTokens(const std::vector<Sequence*>& prefilling) const;
   // How many of `count` prompt tokens the window pool has room for now.
   int32_t WindowRoom(Sequence& sequence, int32_t count);
   bool Schedulable(const Sequence& sequence) const;
@@ -120,8 +123,9 @@ class Scheduler {
   bool Gathering(absl::Time now);
   // False when there is no room for it now.
   bool StartWaiting(Sequence& sequence);
-  bool StartFromQueue(absl::Time now);
-  void StartRequest(admission::QueuedRequest queued, absl::Time now);
+  // `aged`: it goes before more urgent ones.
+  bool StartFromQueue(request::Priority priority, bool aged, absl::Time now);
+  void StartRequest(admission::QueuedRequest queued, bool aged, absl::Time now);
   absl::Status CheckRequest(const request::Request& request) const;
   // The first waiting sequence that may run once there is room, or null.
   Sequence* NextWaiting() const;
@@ -133,6 +137,8 @@ class Scheduler {
   void Run(Sequence& sequence, absl::Time now);
   int32_t ReserveTokens(const Sequence& sequence) const;
   int32_t ActiveSequences() const;
+  // What requests that went before more urgent ones may have: sequences of a batch, tokens of a step.
+  int32_t AgedShare(int32_t whole) const { return std::max(1, whole / 10); }
   // --- preempt ---
   // A block for `needy`, taken from others if need be; false when `needy` itself was preempted.
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);

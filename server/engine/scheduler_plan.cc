@@ -57,15 +57,28 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
     if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
   }
   std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());
+  int32_t kept_for_aged = AgedTokens(prefilling);
   for (Sequence* sequence : prefilling) {
-    const int32_t budget = options_.max_batch_tokens - plan.tokens;
-    if (budget <= 0 || static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
+    if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
+    const bool aged = sequence->owner->aged;
+    const int32_t budget = options_.max_batch_tokens - plan.tokens - (aged ? 0 : kept_for_aged);
+    if (budget <= 0) continue;
     int32_t count = std::min(sequence->remaining(), budget);
     // Every scored row needs logits of its own, and the model's workspace holds max_batch_size of them.
     if (sequence->scoring()) count = std::min(count, options_.max_batch_size - plan.sample_rows);
     if (windows_.enabled()) count = WindowRoom(*sequence, count);
-    if (count > 0) AddEntry(*sequence, count, plan);
+    if (count <= 0) continue;
+    AddEntry(*sequence, count, plan);
+    if (aged) kept_for_aged = std::max(0, kept_for_aged - count);
   }
+}
+
+int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling) const {
+  int64_t wanted = 0;
+  for (const Sequence* sequence : prefilling) {
+    if (sequence->owner->aged) wanted += sequence->remaining();
+  }
+  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(options_.max_batch_tokens)));
 }
 
 int32_t Scheduler::WindowRoom(Sequence& sequence, int32_t count) {

@@ -46,6 +46,8 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
   facts.prefill_time = first - request.started;
   facts.decode_time = now_ - first;
   facts.total_time = now_ - request.request->arrival;
+  request.ticket.RecordServed(request.request->priority, request.usage.prompt_tokens - request.usage.cached_tokens,
+                              request.usage.completion_tokens);
   request.ticket.Release();
   request.stream().Close(status, request.usage);
   observer_->OnEnded(facts);

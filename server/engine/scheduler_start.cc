@@ -34,32 +34,48 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   int32_t active = ActiveSequences();
   // Prompt tokens that are to be computed before a new sequence of a class gets its turn.
   std::array<int64_t, request::kNumPriorities> backlog = {};
+  int32_t aged_sequences = 0;
+  int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
   for (const Sequence* sequence : running_) {
-    if (sequence->remaining() > 1) backlog[Rank(*sequence->owner->request)] += sequence->remaining();
+    const bool prefilling = sequence->remaining() > 1;
+    if (prefilling) backlog[Rank(*sequence->owner->request)] += sequence->remaining();
+    if (!sequence->owner->aged) continue;
+    ++aged_sequences;
+    if (prefilling) aged_tokens += sequence->remaining();
   }
   const auto has_turn = [&](int rank) {
     int64_t before = plan.tokens;
     for (int r = 0; r <= rank; ++r) before += backlog[r];
     return before < options_.max_batch_tokens;
   };
+  bool by_age =
+      aged_sequences < AgedShare(options_.max_batch_size) && aged_tokens < AgedShare(options_.max_batch_tokens);
   while (active < options_.max_batch_size) {
     Sequence* waiting = NextWaiting();
-    const std::optional<request::Priority> head = start_new ? admission_->HeadPriority(model_index_) : std::nullopt;
-    if (waiting == nullptr && !head.has_value()) break;
+    const std::optional<admission::QueueTurn> turn =
+        start_new ? admission_->NextTurn(model_index_, by_age) : std::nullopt;
+    if (waiting == nullptr && !turn.has_value()) break;
     // In a class, sequences that already ran go before queued requests. A blocked head blocks its class and
     // those below.
     const bool from_waiting =
-        waiting != nullptr && (!head.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(*head));
-    const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(*head);
-    if (!has_turn(rank)) break;
+        waiting != nullptr && (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority));
+    const bool aged = !from_waiting && turn->aged;
+    const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(turn->priority);
+    if (!aged && !has_turn(rank)) break;
     const size_t running_before = running_.size();
-    if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(now))) {
+    if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
       if (PreemptPaused(plan)) continue;
+      if (aged && !turn->overdue) {
+        by_age = false;  // more urgent ones may find room meanwhile
+        continue;
+      }
       no_room_ = true;
       break;
     }
     for (size_t i = running_before; i < running_.size(); ++i) backlog[rank] += running_[i]->remaining();
     active += static_cast<int32_t>(running_.size() - running_before);
+    // One a plan: the next step's plan sees what is left of their share.
+    if (aged) by_age = false;
   }
 }
 
@@ -129,20 +145,20 @@ bool Scheduler::StartWaiting(Sequence& sequence) {
   return true;
 }
 
-bool Scheduler::StartFromQueue(absl::Time now) {
+bool Scheduler::StartFromQueue(request::Priority priority, bool aged, absl::Time now) {
   const auto may_start = [this](const request::Request& request) {
     if (!CheckRequest(request).ok()) return true;  // it is failed at once, so that the queue moves
     const int32_t length = static_cast<int32_t>(request.prompt.size());
     const int32_t reserve = options_.max_preemptions > 0 ? length : length + std::max(request.max_tokens - 1, 0);
     return HasRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs);
   };
-  std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, may_start);
+  std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, priority, may_start);
   if (!queued.has_value()) return false;
   if (absl::Status status = CheckRequest(*queued->request); !status.ok()) {
     CloseQueued(*std::move(queued), status, now);
     return true;
   }
-  StartRequest(*std::move(queued), now);
+  StartRequest(*std::move(queued), aged, now);
   return true;
 }
 
@@ -179,7 +195,7 @@ absl::Status Scheduler::CheckRequest(const request::Request& request) const {
   return absl::OkStatus();
 }
 
-void Scheduler::StartRequest(admission::QueuedRequest queued, absl::Time now) {
+void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::Time now) {
   auto owned = std::make_unique<ActiveRequest>();
   ActiveRequest& request = *owned;
   request.request = std::move(queued.request);
@@ -189,6 +205,7 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, absl::Time now) {
   next_order_ += static_cast<uint64_t>(request.request->n);
   request.index = requests_.size();
   request.started = now;
+  request.aged = aged;
   request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
   request.open_choices = request.request->n;
   for (int32_t choice = 0; choice < request.request->n; ++choice) {

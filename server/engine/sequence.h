@@ -75,6 +75,7 @@ struct ActiveRequest {
   std::vector<std::unique_ptr<Sequence>> choices;
   int32_t open_choices = 0;
   bool ended = false;
+  bool aged = false;  // started before more urgent requests, because it had waited so long
   bool scores_sent = false;
   request::StreamUsage usage;
   std::vector<request::TokenEvent> prompt_scores;  // until all of them are there

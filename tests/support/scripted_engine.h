@@ -76,7 +76,9 @@ class ScriptedEngine {
         expired.request->stream->Close(request::MakeError(request::Reason::kCancelled, "cancelled in the queue"), {});
       }
       while (!paused_.load()) {
-        auto queued = admission_->Pop(0, [](const request::Request&) { return true; });
+        const auto turn = admission_->NextTurn(0);
+        if (!turn.has_value()) break;
+        auto queued = admission_->Pop(0, turn->priority, [](const request::Request&) { return true; });
         if (!queued.has_value()) break;
         queued->ticket.ReleaseSlot();
         Running one;

@@ -22,6 +22,11 @@ absl::StatusOr<Ticket> Admit(AdmissionFixture& fixture, int64_t body_bytes = 0, 
   return fixture.controller->TryAdmit({priority, "", "req", body_bytes});
 }
 bool Always(const request::Request&) { return true; }
+std::optional<QueuedRequest> Pop(AdmissionFixture& fixture,
+                                 const std::function<bool(const request::Request&)>& may_start = Always) {
+  const auto turn = fixture.controller->NextTurn(0);
+  return turn.has_value() ? fixture.controller->Pop(0, turn->priority, may_start) : std::nullopt;
+}
 
 TEST(AdmissionTest, OptionsAreChecked) {
   AdmissionController::Options options;
@@ -263,19 +268,19 @@ TEST(AdmissionTest, PopsInClassOrderAndKeepsTheHeadWhenThereIsNoRoom) {
     auto request = AdmissionFixture::MakeRequest(4, 4, priority);
     ASSERT_OK(fixture.Submit(request));
   }
-  EXPECT_EQ(fixture.controller->HeadPriority(0), Priority::kHigh);
-  EXPECT_FALSE(fixture.controller->Pop(0, [](const request::Request&) { return false; }).has_value());
+  EXPECT_EQ(fixture.controller->NextTurn(0)->priority, Priority::kHigh);
+  EXPECT_FALSE(Pop(fixture, [](const request::Request&) { return false; }).has_value());
   for (Priority priority : {Priority::kHigh, Priority::kNormal, Priority::kLow}) {
-    EXPECT_EQ(fixture.controller->Pop(0, Always)->request->priority, priority);
+    EXPECT_EQ(Pop(fixture)->request->priority, priority);
   }
-  EXPECT_FALSE(fixture.controller->Pop(0, Always).has_value());
+  EXPECT_FALSE(Pop(fixture).has_value());
 }
 
 TEST(AdmissionTest, StartingReturnsThePlaceAndKeepsTheLease) {
   AdmissionFixture fixture;
   auto request = AdmissionFixture::MakeRequest(8, 8);
   ASSERT_OK(fixture.Submit(request));
-  auto queued = fixture.controller->Pop(0, Always);
+  auto queued = Pop(fixture);
   ASSERT_TRUE(queued.has_value());
   EXPECT_EQ(fixture.controller->GetLoad().waiting, 1);
   queued->ticket.ReleaseSlot();
@@ -316,7 +321,7 @@ TEST(AdmissionTest, RetryAfterFollowsTheMeasuredDrain) {
   for (int i = 0; i < 40; ++i) {
     auto request = AdmissionFixture::MakeRequest(4, 4);
     ASSERT_OK(fixture.Submit(request));
-    fixture.controller->Pop(0, Always)->ticket.ReleaseSlot();
+    Pop(fixture)->ticket.ReleaseSlot();
     fixture.clock.Advance(absl::Milliseconds(500));
   }
   EXPECT_NEAR(fixture.controller->GetLoad().departures_per_second, 2, 0.2);
@@ -453,7 +458,7 @@ TEST(AdmissionTest, ARequestThatStartsBeforeItsEvictionIsSeenRuns) {
   auto high = Admit(fixture, 0, Priority::kHigh);
   auto normal = Admit(fixture, 0, Priority::kNormal);
   ASSERT_OK(normal);
-  auto queued = fixture.controller->Pop(0, Always);
+  auto queued = Pop(fixture);
   ASSERT_TRUE(queued.has_value());
   queued->ticket.ReleaseSlot();
   EXPECT_EQ(fixture.controller->GetLoad().waiting, 2) << "the slot had been given away already";

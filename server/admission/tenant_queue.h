@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/time/time.h"
+
+namespace hadal::admission {
+
+// What waits of one class, shared fairly by its tenants (VTC: virtual token counters). Each tenant has a counter of the
+// weighted tokens that it was served; next is the oldest item of the waiting tenant with the lowest. One that comes
+// back from idle is lifted to the lowest of those that wait: idling saves up nothing.
+//
+// So while two tenants both wait all the time, what they were served differs by no more than the largest cost of an
+// item, and what Charge corrects later. T is moved in and out. Not thread-safe.
+template <typename T>
+class TenantQueue {
+ public:
+  // Idle tenants that are remembered; more would cost memory, and only newly made-up names make so many.
+  static constexpr size_t kMaxIdleTenants = 1024;
+
+  bool empty() const { return entries_.empty(); }
+  size_t size() const { return entries_.size(); }
+  // Of what waits longest, whoever's it is. The queue must not be empty.
+  absl::Time oldest() const { return entries_.front().enqueued; }
+
+  // `cost`: the weighted tokens that it will be served, as far as is known; charged when it is popped.
+  void Push(std::string_view tenant_name, absl::Time enqueued, double cost, T item) {
+    Tenant& tenant = Find(tenant_name);
+    entries_.push_back({enqueued, cost, &tenant, nullptr, nullptr, std::move(item), {}});
+    Entry& entry = entries_.back();
+    entry.self = std::prev(entries_.end());
+    entry.previous = tenant.last;
+    (tenant.last != nullptr ? tenant.last->next : tenant.first) = &entry;
+    tenant.last = &entry;
+    if (entry.previous == nullptr) Activate(tenant);
+  }
+
+  // The queue must not be empty.
+  T& Head() { return (*active_.begin())->first->item; }
+  T PopHead() {
+    Tenant& tenant = **active_.begin();
+    Entry& entry = *tenant.first;
+    T item = std::move(entry.item);
+    Charge(tenant, entry.cost);
+    Remove(entry);
+    return item;
+  }
+
+  // The tenant was served that much more than it was charged for, or less.
+  void Charge(std::string_view tenant_name, double weighted_tokens) { Charge(Find(tenant_name), weighted_tokens); }
+  // 0 for a tenant that is not known.
+  double Served(std::string_view tenant_name) const {
+    const auto found = tenants_.find(tenant_name);
+    return found == tenants_.end() ? 0 : found->second->served;
+  }
+  size_t tenants() const { return tenants_.size(); }
+
+  // Moves every item for which `predicate` is true to `out`, uncharged; the others keep their order.
+  template <typename Predicate, typename Out>
+  void Extract(const Predicate& predicate, Out& out) {
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+      Entry& candidate = *entry++;
+      if (!predicate(candidate.item)) continue;
+      out.push_back(std::move(candidate.item));
+      Remove(candidate);
+    }
+  }
+
+ private:
+  struct Tenant;
+  struct Entry {
+    absl::Time enqueued;
+    double cost;
+    Tenant* tenant;
+    Entry* previous;  // of the tenant
+    Entry* next;
+    T item;
+    typename std::list<Entry>::iterator self;
+  };
+  struct Tenant {
+    std::string name;
+    double served = 0;
+    Entry* first = nullptr;
+    Entry* last = nullptr;
+    typename std::list<Tenant*>::iterator idle;  // while nothing of it waits
+  };
+  struct LeastServed {
+    bool operator()(const Tenant* a, const Tenant* b) const {
+      return a->served != b->served ? a->served < b->served : a->name < b->name;
+    }
+  };
+
+  // Makes it when it is not known.
+  Tenant& Find(std::string_view name) {
+    if (const auto found = tenants_.find(name); found != tenants_.end()) return *found->second;
+    auto made = std::make_unique<Tenant>();
+    Tenant& tenant = *made;
+    tenant.name = std::string(name);
+    tenant.served = floor_;
+    tenants_.emplace(tenant.name, std::move(made));
+    AddIdle(tenant);
+    return tenant;
+  }
+  void AddIdle(Tenant& tenant) {
+    tenant.idle = idle_.insert(idle_.end(), &tenant);
+    if (idle_.size() <= kMaxIdleTenants) return;
+    Tenant* forgotten = idle_.front();
+    idle_.pop_front();
+    tenants_.erase(tenants_.find(forgotten->name));
+  }
+  void Activate(Tenant& tenant) {
+    idle_.erase(tenant.idle);
+    tenant.served = std::max(tenant.served, active_.empty() ? floor_ : (*active_.begin())->served);
+    active_.insert(&tenant);
+  }
+  void Charge(Tenant& tenant, double weighted_tokens) {
+    const bool active = tenant.first != nullptr;
+    if (active) active_.erase(&tenant);
+    tenant.served = std::max(0.0, tenant.served + weighted_tokens);
+    if (active) active_.insert(&tenant);
+  }
+  void Remove(Entry& entry) {
+    Tenant& tenant = *entry.tenant;
+    (entry.previous != nullptr ? entry.previous->next : tenant.first) = entry.next;
+    (entry.next != nullptr ? entry.next->previous : tenant.last) = entry.previous;
+    if (tenant.first == nullptr) {
+      floor_ = std::max(floor_, tenant.served);
+      active_.erase(&tenant);
+      AddIdle(tenant);
+    }
+    entries_.erase(entry.self);
+  }
+
+  std::list<Entry> entries_;                                               // of all tenants, oldest first
+  std::unordered_map<std::string_view, std::unique_ptr<Tenant>> tenants_;  // by their own names
+  std::set<Tenant*, LeastServed> active_;
+  std::list<Tenant*> idle_;  // the longest idle first
+  double floor_ = 0;         // of who comes when nobody waits
+};
+
+}  // namespace hadal::admission

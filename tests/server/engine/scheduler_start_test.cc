@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who starts next while more urgent requests and busier tenants want every slot of the batch.
+#include <algorithm>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/support/loop_fixture.h"
+
+namespace hadal::engine {
+namespace {
+
+using hadal::testing::LoopFixture;
+using hadal::testing::Received;
+using request::Priority;
+
+constexpr absl::Duration kRound = absl::Milliseconds(10);
+
+// High requests that fill the batch; 60 more of them wait.
+class Flood {
+ public:
+  explicit Flood(LoopFixture& fixture, int32_t prompt = 4, int32_t output = 5)
+      : f_(fixture), prompt_(prompt), output_(output) {}
+
+  void Round() {
+    while (f_.admission.controller->GetLoad().waiting_by_class[0] < 60) {
+      streams_.push_back(f_.Submit(LoopFixture::Prompt(prompt_, next_++), output_, Priority::kHigh));
+    }
+    f_.Round();
+    f_.admission.clock.Advance(kRound);
+    std::erase_if(streams_, [&](const auto& stream) {
+      const bool closed = stream->Read().closed;
+      finished += closed;
+      return closed;
+    });
+  }
+  int finished = 0;
+
+ private:
+  LoopFixture& f_;
+  const int32_t prompt_, output_;
+  int next_ = 0;
+  std::vector<std::shared_ptr<request::TokenStream>> streams_;
+};
+
+TEST(SchedulerStartTest, ALowRequestStartsWithinItsBoundWhileHighOnesFillTheBatch) {
+  LoopFixture f;
+  Flood flood(f);
+  for (int i = 0; i < 100; ++i) flood.Round();
+  const absl::Time arrived = f.admission.clock.Now();
+  auto stream = f.Submit(LoopFixture::Prompt(4), 3, Priority::kLow);
+  Received got;
+  while (!got.started && f.admission.clock.Now() < arrived + absl::Seconds(60)) {
+    flood.Round();
+    got.Read(*stream);
+  }
+  // Two ranks of 8 s, then the high requests that came within them: 60 of them wait, three or four start a round.
+  EXPECT_GE(f.admission.clock.Now() - arrived, absl::Seconds(16)) << "high went first until then";
+  EXPECT_LE(f.admission.clock.Now() - arrived, absl::Seconds(16) + 30 * kRound);
+}
+
+TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatch) {
+  const auto finished_beside = [](int lows) {
+    LoopFixture f({.max_batch_size = 40, .max_batch_tokens = 200});
+    std::vector<std::shared_ptr<request::TokenStream>> streams;
+    for (int i = 0; i < lows; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(4, i), 30, Priority::kLow));
+    f.admission.clock.Advance(absl::Seconds(20));  // all of them are aged
+    std::vector<Received> got(streams.size());
+    Flood flood(f);
+    for (int i = 0; i < 400; ++i) {
+      flood.Round();
+      int running = 0;
+      for (size_t k = 0; k < streams.size(); ++k) {
+        if (!got[k].closed) got[k].Read(*streams[k]);
+        running += got[k].started && !got[k].closed;
+      }
+      EXPECT_LE(running, 4);
+    }
+    const auto ended = std::count_if(got.begin(), got.end(), [](const Received& one) { return one.closed; });
+    EXPECT_GE(ended, std::min(lows, 40)) << "4 at a time, 33 rounds each";
+    return flood.finished;
+  };
+  const int alone = finished_beside(0);
+  EXPECT_GE(finished_beside(100), alone * 89 / 100);
+}
+
+TEST(SchedulerStartTest, AnAgedPromptGetsATenthOfTheStepsTokens) {
+  LoopFixture f({.max_batch_size = 16, .max_batch_tokens = 60});
+  auto stream = f.Submit(LoopFixture::Prompt(300, 77), 1, Priority::kLow);
+  f.admission.clock.Advance(absl::Seconds(20));
+  // Prompts of 50 for one token: they would take the tokens of every step.
+  Flood flood(f, /*prompt=*/50, /*output=*/1);
+  Received got;
+  int rounds = 0;
+  for (; !got.closed && rounds < 200; ++rounds) {
+    flood.Round();
+    got.Read(*stream);
+  }
+  EXPECT_EQ(got.tokens[0], f.Expected(LoopFixture::Prompt(300, 77), 1));
+  EXPECT_GE(rounds, 45) << "6 of 60 tokens, and leftovers";
+  EXPECT_LE(rounds, 60);
+  EXPECT_GE(flood.finished, rounds * 8 / 10) << "54 of 60 tokens were theirs";
+}
+
+TEST(SchedulerStartTest, AQuietTenantStartsBesideANoisyOnesBacklog) {
+  LoopFixture f({.max_batch_size = 4});
+  const auto submit = [&](const char* tenant, int i) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(4, i), 10);
+    request->tenant = tenant;
+    return f.Submit(std::move(request));
+  };
+  std::vector<std::shared_ptr<request::TokenStream>> noisy;
+  for (int i = 0; i < 200; ++i) noisy.push_back(submit("noisy", i));
+  for (int i = 0; i < 50; ++i) {
+    f.Round();
+    f.admission.clock.Advance(kRound);
+  }
+  for (int i = 0; i < 5; ++i) {
+    auto quiet = submit("quiet", 1000 + i);
+    Received got;
+    int rounds = 0;
+    for (; !got.closed && rounds < 100; ++rounds) {
+      f.Round();
+      f.admission.clock.Advance(kRound);
+      got.Read(*quiet);
+    }
+    EXPECT_LE(rounds, 26) << "10 tokens of its own, after one of the four that run, whose backlog is 500 rounds long";
+  }
+  f.RunUntilIdle();
+  f.ExpectEmpty();
+}
+
+// With answers of other lengths than predicted, what two backlogged tenants were served stays within a bound: the cost
+// of one request, and of what runs at a time.
+TEST(SchedulerStartTest, BackloggedTenantsGetEqualTokens) {
+  LoopFixture f({.max_batch_size = 8, .max_batch_tokens = 128});
+  struct Tenant {
+    const char* name;
+    int32_t prompt, output;
+    int64_t served = 0;
+    std::vector<std::shared_ptr<request::TokenStream>> streams = {};
+  };
+  std::vector<Tenant> tenants = {{"chat", 4, 8}, {"essay", 12, 60}};
+  int next = 0;
+  for (int i = 0; i < 4000; ++i) {
+    for (Tenant& tenant : tenants) {
+      while (tenant.streams.size() < 12) {  // more than the batch has slots
+        auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(tenant.prompt, next++), tenant.output);
+        request->tenant = tenant.name;
+        tenant.streams.push_back(f.Submit(std::move(request)));
+      }
+    }
+    f.Round();
+    f.admission.clock.Advance(kRound);
+    for (Tenant& tenant : tenants) {
+      std::erase_if(tenant.streams, [&](const auto& stream) {
+        const request::StreamBatch batch = stream->Read();
+        if (batch.closed) tenant.served += batch.usage.prompt_tokens + 2 * batch.usage.completion_tokens;
+        return batch.closed;
+      });
+    }
+    if (i < 200) continue;  // until lengths are known
+    ASSERT_LE(std::abs(tenants[0].served - tenants[1].served), 2 * 8 * (12 + 2 * 60)) << "after " << i;
+  }
+  EXPECT_GT(tenants[0].served, 20000);
+}
+
+}  // namespace
+}  // namespace hadal::engine
