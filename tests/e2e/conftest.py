@@ -43,6 +43,14 @@ def server():
 
 
 @pytest.fixture
+def client(server):
+    """The openai client of the module's server."""
+    from http_client import client_of
+
+    return client_of(server)
+
+
+@pytest.fixture
 def start_server():
     """start_server(*flags, **options): a server of its own for one test, stopped at its end."""
     running = []

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that leave, and a queue that is full."""
+
+import threading
+import time
+
+import openai
+import pytest
+
+from http_client import ASK, LONG, SHORTER, client_of, read_until, send_raw
+
+
+def test_leaving_a_stream_frees_everything(server, client):
+    for _ in range(4):
+        stream = client.chat.completions.create(model="hadal-demo", stream=True,
+                                                **{k: v for k, v in LONG.items() if k != "ignore_eos"},
+                                                extra_body={"ignore_eos": True})
+        for number, _ in enumerate(stream):
+            if number == 3:
+                break
+        stream.close()
+    server.wait_idle()
+
+
+def test_leaving_a_whole_answer_frees_everything(server):
+    sock = send_raw(server, "/v1/chat/completions", LONG)
+    server.wait_metric("hadal_requests_running", 1)
+    sock.close()
+    server.wait_idle()
+
+
+@pytest.fixture
+def full_server(start_server):
+    """A server whose batch has one slot, taken for long, and whose queue has two."""
+    server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=2")
+    # Three choices one after the other; their lease leaves memory for two more requests.
+    sock = send_raw(server, "/v1/chat/completions", {**LONG, "stream": True, "n": 3})
+    read_until(sock, b"data: ")
+    server.holder = sock
+    yield server
+    sock.close()
+    server.wait_idle()
+
+
+def test_leaving_the_queue_frees_the_place(full_server):
+    for stream in (False, True):
+        sock = send_raw(full_server, "/v1/chat/completions", {**SHORTER, "stream": stream})
+        full_server.wait_metric("hadal_requests_waiting", 1)
+        sock.close()
+        full_server.wait_metric("hadal_requests_waiting", 0)
+
+
+def test_a_full_queue_answers_503_with_hints(full_server):
+    waiting = [send_raw(full_server, "/v1/chat/completions", SHORTER) for _ in range(2)]
+    full_server.wait_metric("hadal_requests_waiting", 2)
+    before = time.monotonic()
+    with pytest.raises(openai.InternalServerError) as caught:
+        client_of(full_server).chat.completions.create(model="hadal-demo", messages=ASK)
+    assert time.monotonic() - before < 2
+    error = caught.value
+    assert error.status_code == 503 and error.code == "CONNECTION_QUEUE_FULL" and error.type == "overloaded_error"
+    assert "服务器繁忙" in error.message
+    headers = error.response.headers
+    assert 1 <= int(headers["retry-after"]) <= 30
+    assert 1000 <= int(headers["retry-after-ms"]) <= 30000
+    assert headers["x-should-retry"] == "true" and headers["x-hadal-reason"] == "CONNECTION_QUEUE_FULL"
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        assert full_server.get(path)[0] == 200
+    for sock in waiting:
+        sock.close()
+
+
+def test_the_clients_own_retries_succeed_once_there_is_room(full_server):
+    waiting = [send_raw(full_server, "/v1/chat/completions", SHORTER) for _ in range(2)]
+    full_server.wait_metric("hadal_requests_waiting", 2)
+    # Everything that is in the way goes after half a second; the client comes back when it was told to.
+    threading.Timer(0.5, lambda: [sock.close() for sock in [full_server.holder, *waiting]]).start()
+    client = client_of(full_server).with_options(max_retries=2)
+    before = time.monotonic()
+    answer = client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=5)
+    assert time.monotonic() - before >= 1  # the least hint
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_queued_streams_get_their_answer(start_server):
+    server = start_server("--load-format=null:1ms", "--max-model-len=2048", "--max-batch-size=1")
+    first = send_raw(server, "/v1/chat/completions", {**SHORTER, "stream": True})
+    read_until(first, b"data: ")
+    second = send_raw(server, "/v1/chat/completions", {"messages": ASK, "temperature": 0, "stream": True, "max_tokens": 5})
+    server.wait_metric("hadal_requests_waiting", 1)
+    assert read_until(second, b"[DONE]").startswith(b"HTTP/1.1 200")
+    assert b"[DONE]" in read_until(first, b"[DONE]")

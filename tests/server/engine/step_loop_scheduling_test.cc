@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Who is in a step: chunked prefill, order, batches, shortage of blocks.
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/engine/step_loop.h"
+#include "tests/support/loop_fixture.h"
+
+namespace hadal::engine {
+namespace {
+
+using hadal::testing::LoopFixture;
+using hadal::testing::Received;
+using request::Priority;
+using request::Reason;
+
+TEST(StepLoopSchedulingTest, PrefillIsChunkedAndNeverStarvesDecode) {
+  LoopFixture f({.max_batch_size = 8, .max_batch_tokens = 16});
+  auto decoding = f.Submit(LoopFixture::Prompt(4), 40);
+  f.Round();
+  f.Round();
+  Received got;
+  got.Read(*decoding);
+  const size_t before = got.tokens[0].size();
+  const size_t step = f.model.shapes().size();
+  f.Submit(LoopFixture::Prompt(200, 3), 1);
+  for (int i = 0; i < 12; ++i) f.Round();
+  got.Read(*decoding);
+  EXPECT_EQ(got.tokens[0].size(), before + 12) << "one token in every step, beside the prefill";
+  for (size_t i = step + 1; i < f.model.shapes().size(); ++i) {
+    EXPECT_EQ(f.model.shapes()[i].tokens, 16) << "the rest of the step is prefill";
+  }
+  f.RunUntilIdle();
+  f.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, UrgentPromptsGoFirst) {
+  LoopFixture f({.max_batch_size = 8, .max_batch_tokens = 16});
+  auto low = f.Submit(LoopFixture::Prompt(150, 1), 2, Priority::kLow);
+  f.Round();
+  auto high = f.Submit(LoopFixture::Prompt(30, 2), 2, Priority::kHigh);
+  for (int i = 0; i < 6; ++i) f.Round();
+  Received got_high, got_low;
+  got_high.Read(*high);
+  got_low.Read(*low);
+  EXPECT_TRUE(got_high.closed);
+  EXPECT_TRUE(got_low.tokens.empty());
+  f.RunUntilIdle();
+}
+
+TEST(StepLoopSchedulingTest, StartsFifoWithinAClass) {
+  LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 5; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(3, i), 2));
+  for (int done = 0; done < 5; ++done) {
+    for (int i = 0; i < 100; ++i) {
+      Received got;
+      got.Read(*streams[done]);
+      if (got.closed) break;
+      for (int later = done + 1; later < 5; ++later) EXPECT_FALSE(streams[later]->Read().closed);
+      f.Round();
+    }
+  }
+  f.RunUntilIdle();
+  f.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, GathersABatchWhenIdle) {
+  LoopFixture f({.batch_wait = absl::Milliseconds(5)});
+  f.Submit(LoopFixture::Prompt(3), 1);
+  const StepLoop::Round round = f.Round();
+  EXPECT_FALSE(round.progressed);
+  EXPECT_EQ(round.wake_at, f.admission.clock.Now() + absl::Milliseconds(5));
+  f.Submit(LoopFixture::Prompt(3, 2), 1);
+  f.admission.clock.Advance(absl::Milliseconds(5));
+  EXPECT_TRUE(f.Round().progressed);
+  EXPECT_EQ(f.model.shapes()[0].sequences, 2);
+  f.RunUntilIdle();
+}
+
+TEST(StepLoopSchedulingTest, AnImpossibleHeadIsFailedAtOnce) {
+  LoopFixture f({.blocks = 10, .ledger_blocks = 1000});
+  auto impossible = f.Submit(LoopFixture::Prompt(60), 1);
+  auto bad_token = LoopFixture::MakeRequest({1, 1000}, 1);
+  auto bad = f.Submit(std::move(bad_token));
+  auto next = f.Submit(LoopFixture::Prompt(4), 1);
+  f.RunUntilIdle();
+  Received got, got_bad, got_next;
+  got.Read(*impossible);
+  got_bad.Read(*bad);
+  got_next.Read(*next);
+  EXPECT_REASON(got.status, Reason::kRequestNeverFits);
+  EXPECT_REASON(got_bad.status, Reason::kInvalidRequest);
+  EXPECT_OK(got_next.status);
+  f.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, PreemptionGivesTheSameTokens) {
+  // 12 blocks of 4 tokens for 4 sequences that grow to 6 blocks each.
+  LoopFixture tight({.blocks = 12, .max_batch_size = 4, .ledger_blocks = 1000});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 4; ++i) streams.push_back(tight.Submit(LoopFixture::Prompt(6, i), 18));
+  tight.RunUntilIdle();
+  EXPECT_GT(tight.observer.preemptions, 0);
+  EXPECT_LE(tight.observer.preemptions, 4 * 2);
+  EXPECT_GT(tight.observer.recomputed_tokens, 0);
+  for (int i = 0; i < 4; ++i) {
+    Received got;
+    got.Read(*streams[i]);
+    EXPECT_EQ(got.tokens[0], tight.Expected(LoopFixture::Prompt(6, i), 18)) << i;
+    EXPECT_EQ(got.usage.completion_tokens, 18);
+    EXPECT_OK(got.status);
+  }
+  tight.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, TheLessUrgentIsPreempted) {
+  LoopFixture f({.blocks = 8, .max_batch_size = 4, .ledger_blocks = 1000});
+  auto low = f.Submit(LoopFixture::Prompt(8, 1), 14, Priority::kLow);
+  auto high = f.Submit(LoopFixture::Prompt(4, 2), 20, Priority::kHigh);
+  Received got_low, got_high;
+  for (int i = 0; i < 400 && !got_high.closed; ++i) {
+    f.Round();
+    got_high.Read(*high);
+    got_low.Read(*low);
+    if (!got_high.closed && f.observer.preemptions > 0) {
+      EXPECT_FALSE(got_low.closed);
+    }
+  }
+  EXPECT_GT(f.observer.preemptions, 0);
+  f.RunUntilIdle();
+  got_low.Read(*low);
+  EXPECT_EQ(got_low.tokens[0], f.Expected(LoopFixture::Prompt(8, 1), 14));
+  EXPECT_EQ(got_high.tokens[0], f.Expected(LoopFixture::Prompt(4, 2), 20));
+  f.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, PinnedFromTheStartNeverPreempts) {
+  LoopFixture f({.blocks = 12, .max_batch_size = 4, .max_preemptions = 0, .ledger_blocks = 1000});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 4; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(6, i), 18));
+  f.RunUntilIdle();
+  EXPECT_EQ(f.observer.preemptions, 0);
+  for (int i = 0; i < 4; ++i) {
+    Received got;
+    got.Read(*streams[i]);
+    EXPECT_EQ(got.tokens[0].size(), 18u);
+  }
+  f.ExpectEmpty();
+}
+
+}  // namespace
+}  // namespace hadal::engine
