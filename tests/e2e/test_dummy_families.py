@@ -48,8 +48,8 @@ def small_checkpoint(checkpoint, folder):
     return folder
 
 
-def complete(server, prompt):
-    body = {"model": "hadal-demo", "prompt": prompt, "max_tokens": 12, "temperature": 0, "logprobs": 1}
+def complete(server, prompt, **fields):
+    body = {"model": "hadal-demo", "prompt": prompt, "max_tokens": 12, "temperature": 0, "logprobs": 1} | fields
     request = urllib.request.Request(server.url + "/v1/completions", json.dumps(body).encode(),
                                      {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
