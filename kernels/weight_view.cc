@@ -27,16 +27,25 @@ WeightView WeightView::At(int64_t index) const {
 
 WeightView WeightView::SplitRows(int64_t matrices) const {
   WeightView weight = *this;
-  const int64_t rows = out_features() / matrices, row = values.stride(0);
-  weight.values.rank = 3;
-  weight.values.sizes = {matrices, rows, in_features()};
-  weight.values.strides = {rows * row, row, values.stride(1)};
+  switch (scheme) {
+    case WeightScheme::kPlain: {
+      const int64_t rows = out_features() / matrices, row = values.stride(0);
+      weight.values.rank = 3;
+      weight.values.sizes = {matrices, rows, in_features()};
+      weight.values.strides = {rows * row, row, values.stride(1)};
+      break;
+    }
+  }
   return weight;
 }
 
 WeightView WeightView::Rows(int64_t begin, int64_t count) const {
   WeightView weight = *this;
-  weight.values = values.Slice(values.rank - 2, begin, count);
+  switch (scheme) {
+    case WeightScheme::kPlain:
+      weight.values = values.Slice(values.rank - 2, begin, count);
+      break;
+  }
   return weight;
 }
 

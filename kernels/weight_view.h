@@ -34,8 +34,9 @@ struct WeightView {
 
   // [out, in] as [matrices, out / matrices, in]; `matrices` divides out.
   WeightView SplitRows(int64_t matrices) const;
-  // Rows [begin, begin + count) of every matrix. As SplitRows it leaves scales as they are: a scheme that has them says
-  // here how they go with rows. Until then the check refuses them.
+  // Rows [begin, begin + count) of every matrix. Like SplitRows it has a case for each scheme, which says how scales go
+  // with rows. Plain weights have none; what a malformed one carries stays, so that CheckWeight refuses it after the
+  // cut as before.
   WeightView Rows(int64_t begin, int64_t count) const;
 };
 

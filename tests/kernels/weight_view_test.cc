@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "kernels/ops/check.h"
 
 namespace hadal::kernels {
 namespace {
@@ -42,6 +43,18 @@ TEST(WeightViewTest, SplitsAndCutsRowsOfAnyStride) {
   const WeightView rows = heads.Rows(1, 2);
   EXPECT_EQ(rows.values.DebugString(), "f32 [2, 2, 7] strides [30, 10, 1]");
   EXPECT_EQ(rows.values.data, memory.data() + 12);
+}
+
+// Scales that nobody cut must not be read as those of the rows.
+TEST(WeightViewTest, ScalesOfAPlainWeightAreRefusedAfterACutToo) {
+  const std::vector<float> memory(6 * 8), scales(6);
+  WeightView weight = WeightView::Plain(TensorView(memory.data(), DType::kF32, {6, 8}));
+  weight.scales = TensorView(scales.data(), DType::kF32, {6});
+  const WeightView heads = weight.SplitRows(2);
+  for (const WeightView& cut : {heads, heads.Rows(1, 2)}) {
+    EXPECT_EQ(CheckWeight("batched_gemm", "w", cut, {2, cut.out_features(), 8}).message(),
+              "batched_gemm: w.scales: expected none with scheme plain, found f32 [6]");
+  }
 }
 
 TEST(GroupedWeightViewTest, AnExpertIsLikeTheOthersAtItsOwnAddress) {
