@@ -16,8 +16,6 @@
 
 namespace hadal::kernels {
 
-enum class DeviceKind { kCpu, kCuda };
-
 // Device memory in bytes. `total_bytes` is the budget when one is set.
 struct DeviceMemory {
   int64_t total_bytes = 0;
@@ -70,13 +68,15 @@ class Backend {
     std::string isa = "auto";         // CPU: auto, portable, avx2, avx512, avx512_bf16, amx; others ignore it
     int64_t memory_budget_bytes = 0;  // limit on buffers; 0: what the device has
     int32_t device_index = 0;         // for devices that are numbered
+    // A row's result is the same to the last bit whatever other rows an op has, and however a sequence was cut into
+    // chunks (kernels/README.md). On the CPU it always is.
+    bool batch_invariant = false;
   };
 
   virtual ~Backend() = default;
 
   virtual absl::string_view name() const = 0;   // "cpu", "reference", "cuda"
   virtual std::string description() const = 0;  // for the log: "cpu, amx, 2 threads"
-  virtual DeviceKind kind() const = 0;
   // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
   virtual bool host_accessible() const = 0;
   // Whether the ops have kernels for weights of this scheme; every backend has them for plain ones.

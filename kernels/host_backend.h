@@ -15,7 +15,6 @@ class HostBackend : public Backend {
  public:
   explicit HostBackend(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
 
-  DeviceKind kind() const override { return DeviceKind::kCpu; }
   bool host_accessible() const override { return true; }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;

@@ -56,7 +56,11 @@ const char* DTypeLongName(DType dtype) {
 
 absl::StatusOr<MlaForm> ChooseMlaForm(const LoadOptions& options) {
   const std::string& name = options.mla_form;
-  if (options.batch_invariant && name == "auto") return MlaForm::kAbsorbed;
+  if (options.batch_invariant) {
+    if (name == "auto" || name == "absorbed") return MlaForm::kAbsorbed;
+    return absl::InvalidArgumentError(
+        absl::StrCat("mla_form ", name, " is not batch-invariant: a single token takes the absorbed form"));
+  }
   if (name == "auto") return MlaForm::kAuto;
   if (name == "absorbed") return MlaForm::kAbsorbed;
   if (name == "expanded") return MlaForm::kExpanded;
@@ -68,6 +72,7 @@ absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const LoadOptions& 
   backend_options.threads = options.threads;
   backend_options.isa = options.isa;
   backend_options.memory_budget_bytes = options.memory_budget_bytes;
+  backend_options.batch_invariant = options.batch_invariant;
   if (options.device == "auto") {
     for (const std::string& name : {std::string("cuda"), std::string("cpu")}) {
       auto backend = kernels::CreateBackend(name, backend_options);
@@ -177,10 +182,6 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options));
   HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> backend, OpenDevice(options));
-  if (options.batch_invariant && backend->kind() != kernels::DeviceKind::kCpu) {
-    return absl::UnimplementedError(
-        absl::StrCat("batch_invariant is not offered on the device ", backend->name(), ", only on the CPU"));
-  }
   const config::ModelConfig& config = checkpoint.config;
   const DType dtype = checkpoint.dtype;
 

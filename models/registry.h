@@ -37,7 +37,8 @@ struct LoadOptions {
   int32_t max_batch_tokens = 2048;        // most tokens of one step
   int32_t max_batch_size = 256;           // most sequences of one step
   std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
-  bool batch_invariant = false;  // one form of latent attention for all rows; no other device than the CPU offers it
+  bool batch_invariant = false;  // a row is equal to the last bit in every batch: one form of latent attention for all
+                                 // rows, and Backend::Options::batch_invariant
   checkpoint::LoadProgressCallback progress;  // may be empty
 };
 

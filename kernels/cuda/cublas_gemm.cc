@@ -27,6 +27,9 @@ namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what cuBLAS recommends for Hopper
 constexpr size_t kMaxRemembered = 8192;
+constexpr int kCandidates = 32;  // algorithms to look at when not the first will do
+// A batch-invariant algorithm must take these: one row, rows around the sizes of tiles, a long prompt.
+constexpr int64_t kTriedRows[] = {1, 2, 7, 16, 17, 63, 64, 65, 127, 128, 129, 256, 1000, 8192};
 
 cudaDataType_t NativeType(DType dtype) {
   if (dtype == DType::kBF16) return CUDA_R_16BF;
@@ -73,8 +76,7 @@ absl::Status MakeLayout(Layout& layout, DType dtype, int64_t rows, int64_t colum
   return absl::OkStatus();
 }
 
-absl::Status Describe(const GemmPlan& plan, Descriptors& d) {
-  const GemmShape& s = plan.shape;
+absl::Status Describe(const GemmShape& s, const void* bias, Descriptors& d) {
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescCreate(d.operation.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t w_operation = s.transposed_w ? CUBLAS_OP_N : CUBLAS_OP_T;
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_TRANSA,
@@ -84,8 +86,8 @@ absl::Status Describe(const GemmPlan& plan, Descriptors& d) {
     const cudaDataType_t type = NativeType(s.out);
     HADAL_CUBLAS_RETURN_IF_ERROR(
         cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue)));
-    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                                &plan.bias, sizeof(plan.bias)));
+    HADAL_CUBLAS_RETURN_IF_ERROR(
+        cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias)));
     HADAL_CUBLAS_RETURN_IF_ERROR(
         cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type, sizeof(type)));
   }
@@ -103,9 +105,24 @@ absl::Status SetPreference(const Preference& preference, cublasLtMatmulPreferenc
   return absl::OkStatus();
 }
 
+// Every sum is made by one block, in one go.
+absl::StatusOr<bool> SumsInOnePiece(const cublasLtMatmulAlgo_t& algorithm) {
+  int32_t splits = 0;
+  uint32_t reduction = 0;
+  size_t written = 0;
+  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM,
+                                                                    &splits, sizeof(splits), &written));
+  HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME,
+                                                                    &reduction, sizeof(reduction), &written));
+  return splits <= 1 && reduction == CUBLASLT_REDUCTION_SCHEME_NONE;
+}
+
 class LtGemm final : public CublasGemm {
  public:
-  explicit LtGemm(Stream stream) : stream_(static_cast<cudaStream_t>(stream)) {}
+  LtGemm(Stream stream, bool batch_invariant)
+      : stream_(static_cast<cudaStream_t>(stream)),
+        batch_invariant_(batch_invariant),
+        workspace_bytes_(batch_invariant ? 0 : kWorkspaceBytes) {}
   ~LtGemm() override {
     if (workspace_ != nullptr) cudaFree(workspace_);
     if (handle_ != nullptr) cublasLtDestroy(handle_);
@@ -113,35 +130,39 @@ class LtGemm final : public CublasGemm {
 
   absl::Status Open() {
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtCreate(&handle_));
-    HADAL_CUDA_RETURN_IF_ERROR(cudaMalloc(&workspace_, kWorkspaceBytes));
+    if (workspace_bytes_ > 0) HADAL_CUDA_RETURN_IF_ERROR(cudaMalloc(&workspace_, workspace_bytes_));
     return absl::OkStatus();
   }
 
   absl::StatusOr<bool> Run(const GemmPlan& plan) override {
-    Descriptors d;
-    if (absl::Status s = Describe(plan, d); !s.ok()) return s;
-    auto found = algorithms_.find(plan.shape);
+    const GemmShape key = batch_invariant_ ? ForAnyRows(plan.shape) : plan.shape;
+    auto found = algorithms_.find(key);
     if (found == algorithms_.end()) {
-      absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> chosen = Choose(plan.shape, d);
+      absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> chosen = Choose(key, plan.bias);
       if (!chosen.ok()) return chosen.status();
       if (algorithms_.size() >= kMaxRemembered) algorithms_.clear();
-      found = algorithms_.emplace(plan.shape, *std::move(chosen)).first;
+      found = algorithms_.emplace(key, *std::move(chosen)).first;
     }
     if (!found->second.has_value()) return false;
+    Descriptors d;
+    if (absl::Status s = Describe(plan.shape, plan.bias, d); !s.ok()) return s;
     const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x,
                                                 d.x.get(), &beta, plan.out, d.out.get(), plan.out, d.out.get(),
-                                                &*found->second, workspace_, kWorkspaceBytes, stream_));
+                                                &*found->second, workspace_, workspace_bytes_, stream_));
     return true;
   }
 
  private:
-  absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> Choose(const GemmShape& s, const Descriptors& d) {
+  absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> Choose(const GemmShape& s, const void* bias) {
+    Descriptors d;
+    if (absl::Status status = Describe(s, bias, d); !status.ok()) return status;
     Preference preference;
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulPreferenceCreate(preference.address()));
-    const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t reductions =
+        batch_invariant_ ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     for (const absl::Status& status :
-         {SetPreference(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes),
+         {SetPreference(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes_),
           SetPreference(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions),
           SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(s.w_alignment)),
           SetPreference(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(s.x_alignment)),
@@ -150,20 +171,41 @@ class LtGemm final : public CublasGemm {
                         static_cast<uint32_t>(s.out_alignment))}) {
       if (!status.ok()) return status;
     }
-    cublasLtMatmulHeuristicResult_t result = {};
+    cublasLtMatmulHeuristicResult_t results[kCandidates] = {};
     int count = 0;
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle_, d.operation.get(), d.w.get(), d.x.get(), d.out.get(), d.out.get(),
-                                       preference.get(), 1, &result, &count);
+                                       preference.get(), batch_invariant_ ? kCandidates : 1, results, &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
       return std::optional<cublasLtMatmulAlgo_t>();
     }
     HADAL_CUBLAS_RETURN_IF_ERROR(status);
-    if (count == 0 || result.state != CUBLAS_STATUS_SUCCESS) return std::optional<cublasLtMatmulAlgo_t>();
-    return std::optional<cublasLtMatmulAlgo_t>(result.algo);
+    for (int i = 0; i < count; ++i) {
+      if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+      const absl::StatusOr<bool> good = batch_invariant_ ? Invariant(results[i].algo, s, bias) : true;
+      if (!good.ok()) return good.status();
+      if (*good) return std::optional<cublasLtMatmulAlgo_t>(results[i].algo);
+    }
+    return std::optional<cublasLtMatmulAlgo_t>();
+  }
+
+  absl::StatusOr<bool> Invariant(const cublasLtMatmulAlgo_t& algorithm, GemmShape s, const void* bias) {
+    if (absl::StatusOr<bool> whole = SumsInOnePiece(algorithm); !whole.ok() || !*whole) return whole;
+    for (int64_t rows : kTriedRows) {
+      s.m = rows;
+      Descriptors d;
+      if (absl::Status status = Describe(s, bias, d); !status.ok()) return status;
+      cublasLtMatmulHeuristicResult_t result = {};
+      const cublasStatus_t checked = cublasLtMatmulAlgoCheck(handle_, d.operation.get(), d.w.get(), d.x.get(),
+                                                             d.out.get(), d.out.get(), &algorithm, &result);
+      if (checked != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_bytes_) return false;
+    }
+    return true;
   }
 
   cudaStream_t stream_;
+  bool batch_invariant_;
+  size_t workspace_bytes_;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::map<GemmShape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;  // none: not supported
@@ -171,8 +213,8 @@ class LtGemm final : public CublasGemm {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream) {
-  auto gemm = std::make_unique<LtGemm>(stream);
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant) {
+  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant);
   if (absl::Status s = gemm->Open(); !s.ok()) return s;
   return std::unique_ptr<CublasGemm>(std::move(gemm));
 }

@@ -17,12 +17,18 @@ absl::Status CudaBackend::Attend(const char* op, const AttentionLaunch& launch) 
 }
 
 absl::Status CudaBackend::DoPagedAttention(const PagedAttentionParams& p) {
-  if (absl::StatusOr<bool> done = flash_.TryPaged(p); !done.ok() || *done) return RecordError(done.status());
+  if (absl::StatusOr<bool> done = flash_.TryPaged(p, batch_invariant_); !done.ok() || *done)
+    return RecordError(done.status());
   return Attend("paged_attention", PlanPagedAttention(p));
 }
 
 absl::Status CudaBackend::DoMlaAttention(const MlaAttentionParams& p) {
-  if (absl::StatusOr<bool> done = flash_.TryMla(p); !done.ok() || *done) return RecordError(done.status());
+  // Lists of positions are read by the generic kernel only.
+  if (!batch_invariant_ || !p.may_select) {
+    if (absl::StatusOr<bool> done = flash_.TryMla(p, batch_invariant_); !done.ok() || *done) {
+      return RecordError(done.status());
+    }
+  }
   return Attend("mla_attention", PlanMlaAttention(p));
 }
 

@@ -10,9 +10,10 @@ namespace cuda {
 
 absl::Status CudaBackend::Start(const Options& options) {
   if (absl::Status s = Open(options); !s.ok()) return s;
-  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm = CublasGemm::Create(stream());
+  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm = CublasGemm::Create(stream(), options.batch_invariant);
   if (!gemm.ok()) return gemm.status();
   cublas_ = *std::move(gemm);
+  batch_invariant_ = options.batch_invariant;
   return absl::OkStatus();
 }
 

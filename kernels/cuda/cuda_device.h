@@ -26,7 +26,6 @@ class CudaDevice : public Backend {
 
   absl::string_view name() const override { return "cuda"; }
   std::string description() const override { return description_; }
-  DeviceKind kind() const override { return DeviceKind::kCuda; }
   bool host_accessible() const override { return false; }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;

@@ -45,6 +45,7 @@ class CudaBackend final : public CudaDevice {
   absl::Status Attend(const char* op, const AttentionLaunch& launch);
   absl::Status SampleRowsOf(const SampleParams& p);
 
+  bool batch_invariant_ = false;
   std::unique_ptr<CublasGemm> cublas_;
   FlashAttention flash_{this};
   SampleRows sample_rows_;

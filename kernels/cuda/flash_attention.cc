@@ -5,11 +5,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/flash_fixed_plan.h"
 
 namespace hadal::kernels::cuda {
 namespace {
 
 int64_t RoundUp(int64_t value) { return (value + 255) / 256 * 256; }
+
+int64_t Bytes(const std::vector<int32_t>& words) { return static_cast<int64_t>(words.size() * sizeof(int32_t)); }
+
+// More pages than FlashInfer counts: another kernel serves, which would add in another order.
+absl::StatusOr<bool> WithoutPages(bool batch_invariant) {
+  if (!batch_invariant) return false;
+  return absl::ResourceExhaustedError("flashinfer: the contexts of a step hold more than 2^31 tokens");
+}
 
 // The error of a FlashInfer call, with its own words where it has some.
 absl::Status FlashError(int code, const std::string& message, const char* call, int line) {
@@ -44,19 +53,30 @@ absl::StatusOr<FlashAttention::Pieces> FlashAttention::Prepare(const RaggedBatch
   return pieces;
 }
 
-absl::StatusOr<bool> FlashAttention::TryPaged(const PagedAttentionParams& p) {
+absl::StatusOr<bool> FlashAttention::TryPaged(const PagedAttentionParams& p, bool batch_invariant) {
   if (!HaveFlashInfer()) return false;
   std::optional<FlashPagedLaunch> launch = PlanFlashPaged(p);
   if (!launch.has_value()) return false;
   const std::optional<FlashPages> pages = PlanPages(p.batch, p.k_cache.size(1));
-  if (!pages.has_value()) return false;
+  if (!pages.has_value()) return WithoutPages(batch_invariant);
   if (absl::Status s = device_.Enter(); !s.ok()) return s;
   launch->host_first_page = pages->first_page.data();
   std::string message;
-  const int sized = FlashPagedWorkspace(*launch, &launch->float_bytes, &launch->int_bytes, &message);
-  if (absl::Status s = FlashError(sized, message, "workspace of paged attention", __LINE__); !s.ok()) return s;
+  FlashFixedPaged fixed;
+  if (batch_invariant) {
+    fixed = PlanFixedPaged(p.batch, launch->heads / launch->kv_heads);
+    launch->fixed = fixed.plan;
+    launch->int_bytes = Bytes(fixed.words);
+  } else {
+    const int sized = FlashPagedWorkspace(*launch, &launch->float_bytes, &launch->int_bytes, &message);
+    if (absl::Status s = FlashError(sized, message, "workspace of paged attention", __LINE__); !s.ok()) return s;
+  }
   absl::StatusOr<Pieces> pieces = Prepare(p.batch, *pages, launch->int_bytes, launch->float_bytes);
   if (!pieces.ok()) return pieces.status();
+  if (batch_invariant) {
+    absl::Status s = device_.Upload(pieces->int_workspace, fixed.words.data(), launch->int_bytes);
+    if (!s.ok()) return s;
+  }
   host_workspace_.resize(static_cast<size_t>(launch->int_bytes));
   launch->first_page = pieces->first_page;
   launch->last_page_tokens = pieces->last_page_tokens;
@@ -69,16 +89,30 @@ absl::StatusOr<bool> FlashAttention::TryPaged(const PagedAttentionParams& p) {
   return true;
 }
 
-absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p) {
+// FlashInfer's own plan, on the device.
+absl::StatusOr<FlashMlaPlan> FlashAttention::PlanMla(const FlashMlaLaunch& launch) {
+  FlashMlaPlan plan;
+  std::string message;
+  const int planned = PlanFlashMlaRun(launch, &plan, &message);
+  if (absl::Status s = FlashError(planned, message, "plan of mla attention", __LINE__); !s.ok()) return s;
+  if (absl::Status s = device_.Upload(launch.int_workspace, host_workspace_.data(), plan.used_int_bytes); !s.ok())
+    return s;
+  return plan;
+}
+
+absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p, bool batch_invariant) {
   if (!HaveFlashInfer()) return false;
-  std::optional<FlashMlaLaunch> launch = PlanFlashMla(p);
+  std::optional<FlashMlaLaunch> launch = PlanFlashMla(p, batch_invariant);
   if (!launch.has_value()) return false;
-  if (FlashMlaWorkBound(p.batch, launch->heads, device_.multiprocessors()) > kFlashMlaMaxWork) return false;
+  const int64_t multiprocessors = device_.multiprocessors();
+  if (!batch_invariant && FlashMlaWorkBound(p.batch, launch->heads, multiprocessors) > kFlashMlaMaxWork) return false;
   const std::optional<FlashPages> pages = PlanPages(p.batch, p.cache.size(1));
-  if (!pages.has_value()) return false;
+  if (!pages.has_value()) return WithoutPages(batch_invariant);
   if (absl::Status s = device_.Enter(); !s.ok()) return s;
-  launch->int_bytes = FlashMlaIntBytes(device_.multiprocessors());
-  launch->float_bytes = FlashMlaFloatBytes(device_.multiprocessors());
+  FlashFixedMla fixed;
+  if (batch_invariant) fixed = PlanFixedMla(p.batch, *pages, launch->heads, multiprocessors);
+  launch->int_bytes = batch_invariant ? Bytes(fixed.words) : FlashMlaIntBytes(multiprocessors);
+  launch->float_bytes = batch_invariant ? 0 : FlashMlaFloatBytes(multiprocessors);
   absl::StatusOr<Pieces> pieces = Prepare(p.batch, *pages, launch->int_bytes, launch->float_bytes);
   if (!pieces.ok()) return pieces.status();
   host_workspace_.resize(static_cast<size_t>(launch->int_bytes));
@@ -87,13 +121,16 @@ absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p) {
   launch->int_workspace = pieces->int_workspace;
   launch->float_workspace = pieces->float_workspace;
   launch->host_int_workspace = host_workspace_.data();
-  FlashMlaPlan plan;
+  absl::StatusOr<FlashMlaPlan> plan = fixed.plan;
+  if (batch_invariant) {
+    if (absl::Status s = device_.Upload(launch->int_workspace, fixed.words.data(), launch->int_bytes); !s.ok())
+      return s;
+  } else {
+    plan = PlanMla(*launch);
+  }
+  if (!plan.ok()) return plan.status();
   std::string message;
-  const int planned = PlanFlashMlaRun(*launch, &plan, &message);
-  if (absl::Status s = FlashError(planned, message, "plan of mla attention", __LINE__); !s.ok()) return s;
-  if (absl::Status s = device_.Upload(pieces->int_workspace, host_workspace_.data(), plan.used_int_bytes); !s.ok())
-    return s;
-  const int ran = RunFlashMla(device_.stream(), *launch, plan, &message);
+  const int ran = RunFlashMla(device_.stream(), *launch, *plan, &message);
   if (absl::Status s = FlashError(ran, message, "mla attention", __LINE__); !s.ok()) return s;
   return true;
 }

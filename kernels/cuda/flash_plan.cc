@@ -10,11 +10,11 @@ constexpr int64_t kVectorBytes = 16;  // of FlashInfer's loads and stores
 
 bool HalfType(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16; }
 
-// Every row starts at a multiple of 16 bytes, and strides fit 32 bits. The stride of a dimension of size 1 is not used.
+// Every row starts at a multiple of 16 bytes, and strides fit 32 bits; also when there is one row, so that the number
+// of rows does not choose the kernel.
 bool Aligned(const TensorView& view) {
   if (reinterpret_cast<uintptr_t>(view.data) % kVectorBytes != 0) return false;
   for (int d = 0; d + 1 < view.rank; ++d) {
-    if (view.sizes[d] <= 1) continue;
     if (view.strides[d] < 0 || view.strides[d] > std::numeric_limits<int32_t>::max()) return false;
     if (view.strides[d] * DTypeBytes(view.dtype) % kVectorBytes != 0) return false;
   }
@@ -22,6 +22,14 @@ bool Aligned(const TensorView& view) {
 }
 
 bool FitsInt32(int64_t value) { return value <= std::numeric_limits<int32_t>::max(); }
+
+// Packed rows of a tile: FlashInfer's plan pairs blocks of 64 rows when the sequences have more than 64 on average, the
+// fixed plan always.
+int64_t MlaTile(const RaggedBatch& batch, int64_t heads, bool batch_invariant) {
+  constexpr int64_t kBlockRows = 64;
+  const bool paired = batch_invariant || batch.tokens() * heads / batch.sequences() > kBlockRows;
+  return paired ? 2 * kBlockRows : kBlockRows;
+}
 
 }  // namespace
 
@@ -72,12 +80,13 @@ std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& p) {
   return launch;
 }
 
-std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p) {
+std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p, bool batch_invariant) {
   const DType dtype = p.q_lat.dtype;
   const int64_t latent = p.q_lat.size(2);
   if (!HalfType(dtype) || p.cache.dtype != dtype || p.o_lat.dtype != dtype) return std::nullopt;
   if (latent != kFlashMlaLatent || p.q_pe.size(2) != kFlashMlaRope) return std::nullopt;
   if (p.batch.tokens() == 0 || p.q_lat.size(1) == 0) return std::nullopt;
+  if (MlaTile(p.batch, p.q_lat.size(1), batch_invariant) % p.q_lat.size(1) != 0) return std::nullopt;
   if (p.selected.present()) return std::nullopt;  // FlashInfer takes pages, not single positions
   if (!FitsInt32(p.q_lat.size(0) * p.q_lat.size(1))) return std::nullopt;  // packed rows are counted in 32 bits
   if (!Aligned(p.q_lat) || !Aligned(p.q_pe) || !Aligned(p.cache) || !Aligned(p.o_lat)) return std::nullopt;

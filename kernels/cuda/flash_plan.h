@@ -27,9 +27,10 @@ std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_toke
 
 // The launch without its device lists, or nothing when FlashInfer has no kernel for it: then the generic kernel serves.
 // Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides below 2^32; paged attention with heads
-// of 64 or 128, out contiguous and apart from q; MLA with 512 + 64.
+// of 64 or 128, out contiguous and apart from q; MLA with 512 + 64 and a number of heads that divides its tile of
+// packed rows (FlashInfer's causal bound forgets a token that only begins in a tile).
 std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& params);
-std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& params);
+std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& params, bool batch_invariant);
 
 // Pieces of work that FlashInfer's plan for MLA may make, at most; its workspace holds kFlashMlaMaxWork.
 int64_t FlashMlaWorkBound(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors);

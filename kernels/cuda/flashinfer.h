@@ -15,12 +15,24 @@ namespace hadal::kernels::cuda {
 inline constexpr int64_t kFlashMlaLatent = 512, kFlashMlaRope = 64;
 inline constexpr int64_t kFlashMlaMaxWork = 16384;  // of FlashInfer's MLAPlan
 
+// Packed rows of a tile in a fixed plan (flash_fixed_plan.h): a row is a token and one of the query heads that share a
+// key head.
+inline constexpr int64_t kFlashFixedTile = 64;  // paged attention: the smallest whose warps do not share out keys
+inline constexpr int64_t kFlashMlaTile = 128;   // MLA: two blocks of 64 rows, so that 128 heads are a whole token
+
 // False where FlashInfer is not compiled in (in the emulator of the tests).
 bool HaveFlashInfer();
 
 // page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence.
 int LaunchBuildPageIndices(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
                            int64_t sequences, int64_t pages, int32_t* page_indices);
+
+// Tiles of query rows that walk all of their keys; the offsets are in bytes from the start of int_workspace.
+struct FlashPagedPlan {
+  int64_t tiles = 0;
+  int64_t sequence = 0, query_tile = 0, key_tile = 0;  // of each tile
+  int64_t first_row = 0, chunk = 0;                    // of each sequence; the tokens of a key tile
+};
 
 struct FlashPagedLaunch {
   DType dtype = DType::kBF16;
@@ -39,6 +51,7 @@ struct FlashPagedLaunch {
   void *float_workspace = nullptr, *int_workspace = nullptr;                                  // device
   void* host_int_workspace = nullptr;  // as large as int_workspace
   int64_t float_bytes = 0, int_bytes = 0;
+  FlashPagedPlan fixed;  // with tiles, the plan that lies in int_workspace; without, FlashInfer makes its own
 };
 int FlashPagedWorkspace(const FlashPagedLaunch& launch, int64_t* float_bytes, int64_t* int_bytes, std::string* message);
 int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, std::string* message);
@@ -63,9 +76,18 @@ struct FlashMlaLaunch {
 int64_t FlashMlaFloatBytes(int64_t multiprocessors);
 int64_t FlashMlaIntBytes(int64_t multiprocessors);
 
-// What a plan decides; `offsets` are FlashInfer's.
+// Who computes what. Each of blocks_y groups of blocks_x blocks works through its pieces, [first_work[g],
+// first_work[g + 1]), each a tile of a sequence's packed query rows and a range of its keys; then blocks merge the
+// partial sums of tiles whose keys were split. Lists are offsets in bytes into int_workspace, those of the partial sums
+// into float_workspace.
 struct FlashMlaPlan {
-  int64_t values[18] = {};
+  int64_t blocks_x = 0, blocks_y = 0;
+  int64_t q_first = 0, kv_first = 0;  // the sequence's first token, first page
+  int64_t partial_first = 0;          // where its partial sum goes; -1: the piece is whole
+  int64_t q_len = 0, kv_len = 0;      // of the sequence
+  int64_t q_start = 0, kv_start = 0, kv_end = 0, first_work = 0;
+  int64_t merge_start = 0, merge_end = 0, merge_partial_start = 0, merge_partial_end = 0, merge_stride = 0;  // by block
+  int64_t partial_sums = 0, partial_logarithms = 0;
   int64_t used_int_bytes = 0;  // of the host workspace: to be copied to int_workspace before the run
 };
 int PlanFlashMlaRun(const FlashMlaLaunch& launch, FlashMlaPlan* plan, std::string* message);

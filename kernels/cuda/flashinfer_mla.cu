@@ -4,20 +4,18 @@
 #include <cuda_runtime.h>
 
 #include <exception>
-#include <limits>
-#include <vector>
-
 #include <flashinfer/attention/scheduler.cuh>
+#include <limits>
 
 #include "kernels/cuda/flashinfer.h"
 
 namespace hadal::kernels::cuda {
 
-cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan);
-cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan);
+cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
+cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
 
-// As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers and
-// five of one number for each multiprocessor.
+// As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers
+// and five of one number for each multiprocessor.
 int64_t FlashMlaFloatBytes(int64_t multiprocessors) {
   constexpr int64_t kRows = 128;
   return 2 * multiprocessors * kRows * (2 * kFlashMlaLatent + int64_t{sizeof(float)}) + 64;
@@ -34,15 +32,29 @@ int PlanFlashMlaRun(const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* me
     const cudaError_t planned = ::flashinfer::MLAPlan<int32_t>(
         p.float_workspace, static_cast<size_t>(p.float_bytes), p.int_workspace, p.host_int_workspace,
         static_cast<size_t>(p.int_bytes), info, used, const_cast<int32_t*>(p.host_query_start),
-        const_cast<int32_t*>(p.host_first_page), const_cast<int32_t*>(p.host_context_lens), static_cast<uint32_t>(p.sequences),
-        static_cast<uint32_t>(p.heads), static_cast<uint32_t>(kFlashMlaLatent), /*causal=*/true, nullptr);
+        const_cast<int32_t*>(p.host_first_page), const_cast<int32_t*>(p.host_context_lens),
+        static_cast<uint32_t>(p.sequences), static_cast<uint32_t>(p.heads), static_cast<uint32_t>(kFlashMlaLatent),
+        /*causal=*/true, nullptr);
     if (planned != cudaSuccess) return planned;
-    const std::vector<int64_t> values = info.ToVector();
-    if (values.size() != sizeof(plan->values) / sizeof(plan->values[0])) {
-      *message = "FlashInfer's plan has another length than expected";
-      return cudaErrorUnknown;
-    }
-    for (size_t i = 0; i < values.size(); ++i) plan->values[i] = values[i];
+    *plan = FlashMlaPlan();
+    plan->blocks_x = info.num_blks_x;
+    plan->blocks_y = info.num_blks_y;
+    plan->q_first = info.q_indptr_offset;
+    plan->kv_first = info.kv_indptr_offset;
+    plan->partial_first = info.partial_indptr_offset;
+    plan->q_len = info.q_len_offset;
+    plan->kv_len = info.kv_len_offset;
+    plan->q_start = info.q_start_offset;
+    plan->kv_start = info.kv_start_offset;
+    plan->kv_end = info.kv_end_offset;
+    plan->first_work = info.work_indptr_offset;
+    plan->merge_start = info.merge_packed_offset_start_offset;
+    plan->merge_end = info.merge_packed_offset_end_offset;
+    plan->merge_partial_start = info.merge_partial_packed_offset_start_offset;
+    plan->merge_partial_end = info.merge_partial_packed_offset_end_offset;
+    plan->merge_stride = info.merge_partial_stride_offset;
+    plan->partial_sums = info.partial_o_offset;
+    plan->partial_logarithms = info.partial_lse_offset;
     plan->used_int_bytes = static_cast<int64_t>(used);
     return cudaSuccess;
   } catch (const std::exception& e) {
@@ -54,9 +66,7 @@ int PlanFlashMlaRun(const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* me
 int RunFlashMla(Stream stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string* message) {
   const auto native = static_cast<cudaStream_t>(stream);
   try {
-    ::flashinfer::MLAPlanInfo info = {};
-    info.FromVector(std::vector<int64_t>(std::begin(plan.values), std::end(plan.values)));
-    return p.dtype == DType::kBF16 ? RunFlashMlaBf16(native, p, info) : RunFlashMlaF16(native, p, info);
+    return p.dtype == DType::kBF16 ? RunFlashMlaBf16(native, p, plan) : RunFlashMlaF16(native, p, plan);
   } catch (const std::exception& e) {
     *message = e.what();
     return cudaErrorUnknown;

@@ -15,7 +15,7 @@
 namespace hadal::kernels::cuda {
 
 template <typename T>
-cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const ::flashinfer::MLAPlanInfo& plan) {
+cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan) {
   using Params = ::flashinfer::MLAParams<T, T, T, int32_t>;
   const auto at = [&p](int64_t offset) { return ::flashinfer::GetPtrFromBaseOffset<int32_t>(p.int_workspace, offset); };
   const auto data = [](const void* pointer) { return static_cast<T*>(const_cast<void*>(pointer)); };
@@ -26,22 +26,22 @@ cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const ::
   params.kpe = data(p.rope_key);
   params.final_o = static_cast<T*>(p.out);
   params.final_lse = nullptr;
-  params.partial_o = ::flashinfer::GetPtrFromBaseOffset<T>(p.float_workspace, plan.partial_o_offset);
-  params.partial_lse = ::flashinfer::GetPtrFromBaseOffset<float>(p.float_workspace, plan.partial_lse_offset);
-  params.q_indptr = at(plan.q_indptr_offset);
-  params.kv_indptr = at(plan.kv_indptr_offset);
-  params.partial_indptr = at(plan.partial_indptr_offset);
-  params.merge_packed_offset_start = at(plan.merge_packed_offset_start_offset);
-  params.merge_packed_offset_end = at(plan.merge_packed_offset_end_offset);
-  params.merge_partial_packed_offset_start = at(plan.merge_partial_packed_offset_start_offset);
-  params.merge_partial_packed_offset_end = at(plan.merge_partial_packed_offset_end_offset);
-  params.merge_partial_stride = at(plan.merge_partial_stride_offset);
-  params.q_len = at(plan.q_len_offset);
-  params.kv_len = at(plan.kv_len_offset);
-  params.q_start = at(plan.q_start_offset);
-  params.kv_start = at(plan.kv_start_offset);
-  params.kv_end = at(plan.kv_end_offset);
-  params.work_indptr = at(plan.work_indptr_offset);
+  params.partial_o = ::flashinfer::GetPtrFromBaseOffset<T>(p.float_workspace, plan.partial_sums);
+  params.partial_lse = ::flashinfer::GetPtrFromBaseOffset<float>(p.float_workspace, plan.partial_logarithms);
+  params.q_indptr = at(plan.q_first);
+  params.kv_indptr = at(plan.kv_first);
+  params.partial_indptr = at(plan.partial_first);
+  params.merge_packed_offset_start = at(plan.merge_start);
+  params.merge_packed_offset_end = at(plan.merge_end);
+  params.merge_partial_packed_offset_start = at(plan.merge_partial_start);
+  params.merge_partial_packed_offset_end = at(plan.merge_partial_end);
+  params.merge_partial_stride = at(plan.merge_stride);
+  params.q_len = at(plan.q_len);
+  params.kv_len = at(plan.kv_len);
+  params.q_start = at(plan.q_start);
+  params.kv_start = at(plan.kv_start);
+  params.kv_end = at(plan.kv_end);
+  params.work_indptr = at(plan.first_work);
   params.kv_indices = const_cast<int32_t*>(p.page_indices);
   params.block_size = ::flashinfer::uint_fastdiv(static_cast<uint32_t>(p.block_tokens));
   params.num_heads = ::flashinfer::uint_fastdiv(static_cast<uint32_t>(p.heads));
@@ -58,7 +58,7 @@ cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const ::
   params.kpe_scale = 1.0f;
   params.return_lse_base_on_e = false;
   return ::flashinfer::mla::BatchMLAPagedAttention<::flashinfer::MaskMode::kCausal, kFlashMlaLatent, kFlashMlaRope>(
-      params, static_cast<uint32_t>(plan.num_blks_x), static_cast<uint32_t>(plan.num_blks_y), stream);
+      params, static_cast<uint32_t>(plan.blocks_x), static_cast<uint32_t>(plan.blocks_y), stream);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -3,7 +3,7 @@
 
 namespace hadal::kernels::cuda {
 
-cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const ::flashinfer::MLAPlanInfo& plan) {
+cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan) {
   return RunFlashMlaAs<__half>(stream, launch, plan);
 }
 

@@ -38,6 +38,21 @@ int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride) {
   return alignment;
 }
 
+GemmShape ForAnyRows(const GemmShape& shape) {
+  constexpr int32_t kVectorBytes = 16;  // no kernel loads more at once
+  GemmShape any = shape;
+  any.m = kInvariantRows;
+  // Any row may be the first of a call.
+  const auto of_rows = [](int32_t alignment, int64_t row, DType dtype) {
+    return std::min({alignment, CommonAlignment(nullptr, dtype, row), kVectorBytes});
+  };
+  any.x_alignment = of_rows(shape.x_alignment, shape.x_row, shape.in);
+  any.out_alignment = of_rows(shape.out_alignment, shape.out_row, shape.out);
+  any.w_alignment = std::min(shape.w_alignment, kVectorBytes);
+  any.bias_alignment = std::min(shape.bias_alignment, kVectorBytes);
+  return any;
+}
+
 std::optional<GemmPlan> PlanGemm(const GemmParams& p) {
   const TensorView& w = p.w.values;
   if (!TypesPair(p.x.dtype, w.dtype, p.out.dtype)) return std::nullopt;

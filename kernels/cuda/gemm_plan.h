@@ -46,6 +46,11 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
 // not start at multiples of 16 bytes, nothing to do.
 std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& params);
 
+// Stands for this product with every number of rows, so that one algorithm serves them all: m is kInvariantRows, and
+// the alignments of x and out are those of any row.
+inline constexpr int64_t kInvariantRows = 128;
+GemmShape ForAnyRows(const GemmShape& shape);
+
 // Largest power of two up to 256 that divides the address and, in bytes, the strides that move it.
 int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride);
 

@@ -27,6 +27,9 @@ struct MlaAttentionParams {
   RaggedBatch batch;
   float scale = 1.0f;
   TensorView selected;  // optional i32 [tokens, k]
+  // Other rows over this cache come with `selected`, and a row that lists all its positions must be equal to one
+  // without a list: a batch-invariant backend then uses one kernel for both.
+  bool may_select = false;
 };
 
 absl::Status CheckMlaAttention(const MlaAttentionParams& params);

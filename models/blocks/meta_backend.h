@@ -14,7 +14,6 @@ class MetaBackend : public kernels::UniformBackend<MetaBackend> {
  public:
   absl::string_view name() const override { return "meta"; }
   std::string description() const override { return "meta, no memory"; }
-  kernels::DeviceKind kind() const override { return kernels::DeviceKind::kCpu; }
   // As on the CPU, so that parameters are declared one by one.
   bool host_accessible() const override { return true; }
 

@@ -145,7 +145,8 @@ absl::Status MlaAttention::Absorbed(const ForwardContext& context, const MlaRun&
                                               .o_lat = o_lat,
                                               .batch = run.ragged,
                                               .scale = scale_,
-                                              .selected = selected}));
+                                              .selected = selected,
+                                              .may_select = indexer_ != nullptr}));
   return backend.BatchedGemm({.x = o_lat, .w = up.Rows(nope, config_.v_head_dim), .out = attn_output});
 }
 

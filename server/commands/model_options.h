@@ -61,8 +61,9 @@ struct ModelOptions {
                      "deepseek-v3.1, deepseek-v3.2, deepseek-v4, hermes, qwen3-coder, llama-3");
     flags->AddChoice("reasoning-parser", &reasoning_parser, {"auto", "none", "think"},
                      "the reasoning part of outputs: auto (by template and vocabulary), none, think");
-    flags->AddSwitch("batch-invariant", &load.batch_invariant,
-                     "latent attention in one form, so that a row is the same to the last bit in every batch (CPU)");
+    flags->AddSwitch(
+        "batch-invariant", &load.batch_invariant,
+        "equal bits in every batch: latent attention in one form, on CUDA tiles and splits that stay the same");
     flags->AddEnum("weights", &load.weights, {{"map", models::FileAccess::kMap}, {"copy", models::FileAccess::kCopy}},
                    "map (weights stay in the checkpoint's files) or copy (into memory; files may change then)");
     flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");

@@ -40,6 +40,16 @@ class RegistryTest : public ::testing::Test {
   std::filesystem::path dir_;
 };
 
+TEST_F(RegistryTest, BatchInvarianceLeavesLatentAttentionOneForm) {
+  LoadOptions options = Dummy(testing::kTinyDeepseekV3);
+  options.batch_invariant = true;
+  EXPECT_TRUE(LoadModel(options).ok());
+  options.mla_form = "expanded";
+  EXPECT_EQ(
+      LoadModel(options).status(),
+      absl::InvalidArgumentError("mla_form expanded is not batch-invariant: a single token takes the absorbed form"));
+}
+
 TEST_F(RegistryTest, LoadsEveryFamilyAndRunsAStep) {
   for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
     SCOPED_TRACE(tiny.name);

@@ -17,7 +17,6 @@ using ::testing::HasSubstr;
 TEST(CudaDeviceTest, SaysWhatItIs) {
   auto backend = *CreateBackend("cuda", {});
   EXPECT_EQ(backend->name(), "cuda");
-  EXPECT_EQ(backend->kind(), DeviceKind::kCuda);
   EXPECT_FALSE(backend->host_accessible());
   EXPECT_EQ(backend->description(), "cuda:0, emulated GPU, compute capability 9.0");
 }

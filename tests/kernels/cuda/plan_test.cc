@@ -126,6 +126,26 @@ TEST(GemmPlanTest, ASingleRowsStrideDoesNotMatter) {
   EXPECT_EQ(plan->shape.x_row, 64);
 }
 
+// One algorithm serves every number of rows, wherever in a buffer they begin.
+TEST(GemmPlanTest, AnyRowsOfAWeightHaveOneShape) {
+  const auto shape = [](int64_t first, int64_t rows, int64_t width) {
+    const TensorView x(Address(4096), DType::kBF16, {300, width}), out(Address(1 << 20), DType::kF32, {300, 24});
+    return ForAnyRows(PlanGemm({.x = x.Slice(0, first, rows),
+                                .w = WeightView::Plain(TensorView(Address(256), DType::kBF16, {24, width})),
+                                .bias = {},
+                                .out = out.Slice(0, first, rows)})
+                          ->shape);
+  };
+  const GemmShape expected = shape(0, 1, 72);
+  EXPECT_EQ(expected.m, kInvariantRows);
+  EXPECT_EQ(expected.x_alignment, 16);
+  for (int64_t first : {0, 1, 7, 100}) {
+    for (int64_t rows : {1, 2, 64, 200}) EXPECT_EQ(shape(first, rows, 72), expected) << first << " " << rows;
+  }
+  EXPECT_EQ(shape(0, 5, 69).x_alignment, 2);  // the next row is not aligned
+  EXPECT_NE(shape(0, 1, 80), expected);
+}
+
 TEST(GemmPlanTest, HeadsAreTheBatchOfAbsorbedProjections) {
   const TensorView kv_b(Address(256), DType::kBF16, {4, 48, 512});
   const auto plan = PlanBatchedGemm({.x = TensorView(Address(256), DType::kBF16, {7, 4, 16}),
@@ -249,15 +269,38 @@ TEST(FlashPlanTest, TakesMlaOfTheCommonWidthOnly) {
                               .o_lat = TensorView(Address(256), DType::kBF16, {2, 16, latent}),
                               .batch = b.batch};
   };
-  const auto launch = PlanFlashMla(params(512, 64));
+  const auto launch = PlanFlashMla(params(512, 64), false);
   ASSERT_TRUE(launch.has_value());
   EXPECT_EQ(launch->rope_key, Address(256 + 512 * 2));
   EXPECT_EQ(launch->cache_token, 576);
-  EXPECT_FALSE(PlanFlashMla(params(64, 16)).has_value());
+  EXPECT_FALSE(PlanFlashMla(params(64, 16), false).has_value());
   MlaAttentionParams listed = params(512, 64);
   listed.selected = TensorView(Address(8192), DType::kI32, {2, 2048});
-  EXPECT_FALSE(PlanFlashMla(listed).has_value());            // it would read every position
+  EXPECT_FALSE(PlanFlashMla(listed, false).has_value());     // it would read every position
   EXPECT_EQ(FlashMlaWorkBound(b.batch, 128, 132), 4 + 132);  // 256 packed rows in tiles of 64
+}
+
+// The causal bound of a tile counts whole tokens: a token whose heads go on in the next tile would lose its last key.
+TEST(FlashPlanTest, TakesMlaOnlyWhenTokensFillItsTiles) {
+  const auto takes = [](int64_t heads, const OwnedBatch& b, bool batch_invariant) {
+    const int64_t tokens = b.batch.tokens();
+    return PlanFlashMla({.q_lat = TensorView(Address(256), DType::kBF16, {tokens, heads, 512}),
+                         .q_pe = TensorView(Address(256), DType::kBF16, {tokens, heads, 64}),
+                         .cache = TensorView(Address(256), DType::kBF16, {4, 64, 576}),
+                         .o_lat = TensorView(Address(256), DType::kBF16, {tokens, heads, 512}),
+                         .batch = b.batch},
+                        batch_invariant)
+        .has_value();
+  };
+  const OwnedBatch prompt({0, 70}, {100}), mostly_idle({0, 1, 1, 1, 1}, {100, 9, 9, 9});
+  for (const bool batch_invariant : {false, true}) {
+    EXPECT_TRUE(takes(16, prompt, batch_invariant));
+    EXPECT_TRUE(takes(128, prompt, batch_invariant));
+    EXPECT_FALSE(takes(24, prompt, batch_invariant));
+    EXPECT_FALSE(takes(256, prompt, batch_invariant));
+  }
+  EXPECT_FALSE(takes(128, mostly_idle, false));  // FlashInfer would take tiles of 64 rows
+  EXPECT_TRUE(takes(128, mostly_idle, true));
 }
 
 TEST(AttentionPlanTest, LatentAttentionReadsKeyAndValueFromOneCache) {

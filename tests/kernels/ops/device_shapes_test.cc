@@ -69,7 +69,7 @@ TEST_P(DeviceShapesTest, PagedAttention) {
 }
 
 TEST_P(DeviceShapesTest, MlaAttention) {
-  constexpr int64_t kBlockTokens = 64, kBlocks = 24, kLatent = 512, kRope = 64, kHeads = 3;
+  constexpr int64_t kBlockTokens = 64, kBlocks = 24, kLatent = 512, kRope = 64, kHeads = 4;
   for (const Batch& batch : Batches()) {
     for (DType dtype : kHalfTypes) {
       SCOPED_TRACE(absl::StrCat(batch.name, " ", DTypeName(dtype)));

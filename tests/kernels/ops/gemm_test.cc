@@ -50,30 +50,6 @@ TEST_P(GemmTest, MatchesForLargeShapes) {
   }
 }
 
-// A row is the same to the last bit in every company. cuBLASLt chooses its kernel by the number of rows.
-TEST_P(GemmTest, ARowDoesNotDependOnTheOthers) {
-  if (GetParam().backend == "cuda") GTEST_SKIP() << "library calls are not batch-invariant";
-  for (DType dtype : kComputeDTypes) {
-    for (const Shape& s : {Shape{150, 37, 70}, {70, 70, 5000}}) {  // the second is summed in parts
-      Arena arena(backend());
-      const GemmParams all = Build(arena, s, dtype, dtype, DType::kF32);
-      ASSERT_EQ(backend()->Gemm(all), absl::OkStatus());
-      const std::vector<double> expected = arena.Read(all.out);
-      for (int64_t count : {1, 2, 5, 12, 13, 16, 63, 64, 65, 128}) {
-        for (int64_t first = 0; first + count <= s.m; first += std::max<int64_t>(count, 40)) {
-          GemmParams some = all;
-          some.x = all.x.Slice(0, first, count);
-          some.out = arena.Output(DType::kF32, {count, s.n});
-          ASSERT_EQ(backend()->Gemm(some), absl::OkStatus());
-          const auto begin = expected.begin() + first * s.n;
-          ASSERT_EQ(arena.Read(some.out), std::vector<double>(begin, begin + count * s.n))
-              << DTypeName(dtype) << ", rows " << first << " to " << first + count << " of " << s.m;
-        }
-      }
-    }
-  }
-}
-
 TEST_P(GemmTest, MixesTypes) {
   for (DType x : kComputeDTypes) {
     for (DType w : kComputeDTypes) {

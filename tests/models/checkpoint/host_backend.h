@@ -19,7 +19,6 @@ class HostBackend : public kernels::UniformBackend<HostBackend> {
 
   absl::string_view name() const override { return "host"; }
   std::string description() const override { return "host memory"; }
-  kernels::DeviceKind kind() const override { return kernels::DeviceKind::kCpu; }
   bool host_accessible() const override { return host_accessible_; }
 
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes) override {

@@ -20,7 +20,6 @@ class PoisonedBackend : public kernels::Backend {
 
   absl::string_view name() const override { return inner_->name(); }
   std::string description() const override { return inner_->description(); }
-  kernels::DeviceKind kind() const override { return inner_->kind(); }
   bool host_accessible() const override { return !pretend_device_ && inner_->host_accessible(); }
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes) override {
     auto buffer = inner_->Allocate(bytes);

@@ -15,6 +15,6 @@ class NoGemm final : public CublasGemm {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream) { return std::make_unique<NoGemm>(); }
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool) { return std::make_unique<NoGemm>(); }
 
 }  // namespace hadal::kernels::cuda
