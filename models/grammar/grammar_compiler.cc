@@ -20,16 +20,16 @@ namespace {
 class Compiled final : public CompiledGrammar {
  public:
   Compiled(std::shared_ptr<const VocabularyInfo> vocabulary, xgrammar::CompiledGrammar grammar,
-           std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, bool limit_whitespace)
+           std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, WhiteSpace white_space)
       : vocabulary_(std::move(vocabulary)),
         grammar_(std::move(grammar)),
         slots_(std::move(slots)),
         reasoning_(reasoning),
-        limit_whitespace_(limit_whitespace),
+        white_space_(white_space),
         bytes_(static_cast<int64_t>(grammar_.MemorySizeBytes()) + (slots_ == nullptr ? 0 : slots_->bytes())) {}
 
   std::unique_ptr<models::TokenConstraint> Start() const override {
-    return std::make_unique<GrammarMatcher>(vocabulary_, grammar_, slots_, reasoning_, limit_whitespace_);
+    return std::make_unique<GrammarMatcher>(vocabulary_, grammar_, slots_, reasoning_, white_space_);
   }
   int64_t bytes() const override { return bytes_; }
 
@@ -38,7 +38,7 @@ class Compiled final : public CompiledGrammar {
   const xgrammar::CompiledGrammar grammar_;
   const std::shared_ptr<const CompiledSlots> slots_;
   const Reasoning reasoning_;
-  const bool limit_whitespace_;
+  const WhiteSpace white_space_;
   const int64_t bytes_;
 };
 
@@ -59,19 +59,22 @@ class Compiler final : public GrammarCompiler {
         reasoning = Reasoning::kNone;
       }
     }
+    const WhiteSpace white_space = !spec.limit_whitespace   ? WhiteSpace::kFree
+                                   : spec.free_after_marker ? WhiteSpace::kFreeAfterMarker
+                                                            : WhiteSpace::kLimited;
     try {
       xgrammar::GrammarCompiler compiler(vocabulary_->tokens, /*max_threads=*/1, /*cache_enabled=*/false);
       absl::StatusOr<SlottedFormat> slotted = TakeSlots(format);
       if (!slotted.ok()) return slotted.status();
       if (slotted->slots.empty()) {
         return std::make_shared<const Compiled>(vocabulary_, compiler.CompileStructuralTag(StructuralTag(format)),
-                                                nullptr, reasoning, spec.limit_whitespace);
+                                                nullptr, reasoning, white_space);
       }
       std::shared_ptr<const CompiledSlots> slots = CompileSlots(*slotted, compiler);
       absl::StatusOr<xgrammar::Grammar> grammar = GrammarWithSlots(*slotted, slots->codes);
       if (!grammar.ok()) return grammar.status();
       return std::make_shared<const Compiled>(vocabulary_, compiler.CompileGrammar(*grammar), std::move(slots),
-                                              reasoning, spec.limit_whitespace);
+                                              reasoning, white_space);
     } catch (const std::exception& error) {
       return absl::InvalidArgumentError(absl::string_view(error.what()).substr(0, 512));
     }
@@ -130,7 +133,7 @@ class Compiler final : public GrammarCompiler {
 }  // namespace
 
 std::string GrammarSpec::Key() const {
-  return absl::StrCat(static_cast<int>(reasoning), limit_whitespace ? "w" : "-", format);
+  return absl::StrCat(static_cast<int>(reasoning), limit_whitespace ? "w" : "-", free_after_marker ? "m" : "-", format);
 }
 
 absl::StatusOr<std::shared_ptr<const GrammarCompiler>> GrammarCompiler::Create(

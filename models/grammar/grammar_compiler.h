@@ -19,6 +19,8 @@ struct GrammarSpec {
   std::string format;  // xgrammar's structural tag format, JSON (see json_format.h, tool_grammar.h)
   Reasoning reasoning = Reasoning::kNone;
   bool limit_whitespace = false;  // the format is JSON and literals: long white space outside strings is cut
+  // Not in an answer that begins with a marker: its strings are no JSON.
+  bool free_after_marker = false;
 
   // For caches: differs when any part does.
   std::string Key() const;

@@ -19,14 +19,14 @@ constexpr int kMaxLineBreaks = 1;
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const VocabularyInfo> vocabulary,
                                const xgrammar::CompiledGrammar& grammar, std::shared_ptr<const CompiledSlots> slots,
-                               Reasoning reasoning, bool limit_whitespace)
+                               Reasoning reasoning, WhiteSpace white_space)
     : vocabulary_(std::move(vocabulary)),
       compiled_slots_(std::move(slots)),
       matcher_(grammar),
       phase_(reasoning == Reasoning::kOpen      ? Phase::kReasoning
              : reasoning == Reasoning::kMayOpen ? Phase::kMayOpen
                                                 : Phase::kAnswer),
-      limit_whitespace_(limit_whitespace) {
+      white_space_(white_space) {
   if (compiled_slots_ != nullptr) slots_.emplace(vocabulary_.get(), compiled_slots_.get(), &matcher_);
 }
 
@@ -50,7 +50,7 @@ absl::StatusOr<std::shared_ptr<const models::TokenMask>> GrammarMatcher::Mask() 
     return absl::InternalError(absl::StrCat("the grammar cannot go on: ", error.what()));
   }
   if (phase_ == Phase::kMayOpen) Put(mask.get(), *vocabulary_->think_begin);
-  if (limit_whitespace_ && run_.IsLong()) CutWhiteSpace(mask.get());
+  if (white_space_ != WhiteSpace::kFree && run_.IsLong()) CutWhiteSpace(mask.get());
   if (std::all_of(mask->begin(), mask->end(), [](uint32_t word) { return word == 0; })) {
     return absl::InternalError("the grammar leaves no token of the vocabulary");
   }
@@ -90,6 +90,14 @@ void GrammarMatcher::WhiteSpaceRun::Append(std::string_view text) {
   }
 }
 
+void GrammarMatcher::Follow(std::string_view text) {
+  run_.Append(text);
+  if (white_space_ != WhiteSpace::kFreeAfterMarker) return;
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos) return;
+  white_space_ = text[begin] == '<' ? WhiteSpace::kFree : WhiteSpace::kLimited;
+}
+
 absl::Status GrammarMatcher::Accept(int32_t token) {
   if (phase_ != Phase::kAnswer) {
     if (phase_ == Phase::kReasoning) {
@@ -111,7 +119,7 @@ absl::Status GrammarMatcher::Accept(int32_t token) {
   } catch (const std::exception& error) {
     return absl::InternalError(absl::StrCat("the grammar cannot go on: ", error.what()));
   }
-  if (limit_whitespace_ && !ended_) run_.Append(vocabulary_->tokens.GetDecodedVocab()[token]);
+  if (white_space_ != WhiteSpace::kFree && !ended_) Follow(vocabulary_->tokens.GetDecodedVocab()[token]);
   return absl::OkStatus();
 }
 

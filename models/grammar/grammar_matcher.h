@@ -15,13 +15,17 @@
 
 namespace hadal::grammar {
 
+// Whether long white space between the values of JSON is cut: not in text that is none, nor in an answer that begins
+// with a marker, as calls do whose strings are no JSON.
+enum class WhiteSpace : uint8_t { kFree, kLimited, kFreeAfterMarker };
+
 // Follows one sequence: first its reasoning, if it has any, then xgrammar's matcher, with a SlotMatcher beside it for
 // strings of bounded length. Both mask buffers are reused, so the steady state allocates nothing. Not thread-safe.
 class GrammarMatcher final : public models::TokenConstraint {
  public:
   // `reasoning` other than kNone needs the token </think>, and kMayOpen also <think>. `slots`: null without any.
   GrammarMatcher(std::shared_ptr<const VocabularyInfo> vocabulary, const xgrammar::CompiledGrammar& grammar,
-                 std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, bool limit_whitespace);
+                 std::shared_ptr<const CompiledSlots> slots, Reasoning reasoning, WhiteSpace white_space);
 
   absl::StatusOr<std::shared_ptr<const models::TokenMask>> Mask() override;
   absl::Status Accept(int32_t token) override;
@@ -42,13 +46,15 @@ class GrammarMatcher final : public models::TokenConstraint {
   std::shared_ptr<models::TokenMask> FreeBuffer();
   void FillAnswer(models::TokenMask* mask);
   void CutWhiteSpace(models::TokenMask* mask) const;
+  // Keeps the white space in mind.
+  void Follow(std::string_view text);
 
   const std::shared_ptr<const VocabularyInfo> vocabulary_;
   const std::shared_ptr<const CompiledSlots> compiled_slots_;
   xgrammar::GrammarMatcher matcher_;
   std::optional<SlotMatcher> slots_;
   Phase phase_;
-  const bool limit_whitespace_;
+  WhiteSpace white_space_;
   bool ended_ = false;
   WhiteSpaceRun run_;
   std::array<std::shared_ptr<models::TokenMask>, 2> buffers_;

@@ -140,4 +140,13 @@ GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syn
   return spec;
 }
 
+GrammarSpec ToolOrAnswerSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syntax,
+                             const std::vector<GrammarTool>& tools, bool several, const GrammarSpec& answer) {
+  const GrammarSpec calls = ToolSpec(tokenizer, syntax, tools, ToolUse::kMust, several, answer.reasoning);
+  GrammarSpec either = answer;
+  either.format = Either({calls.format, answer.format});
+  either.free_after_marker = !calls.limit_whitespace;
+  return either;
+}
+
 }  // namespace hadal::grammar

@@ -24,4 +24,9 @@ enum class ToolUse : uint8_t {
 GrammarSpec ToolSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syntax,
                      const std::vector<GrammarTool>& tools, ToolUse use, bool several, Reasoning reasoning);
 
+// The answer is a tool block and nothing else, or what `answer` says. As above, and `syntax` begins its blocks with a
+// marker: nobody could tell a bare call from an answer in JSON.
+GrammarSpec ToolOrAnswerSpec(const tokenizer::Tokenizer& tokenizer, chat::ToolSyntax syntax,
+                             const std::vector<GrammarTool>& tools, bool several, const GrammarSpec& answer);
+
 }  // namespace hadal::grammar

@@ -54,8 +54,9 @@ bool AnyStrict(const ChatCall& call) {
   return false;
 }
 
+// `answer`: what stands instead of a call that is not forced; null for free text.
 absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel& model, grammar::Reasoning reasoning,
-                                        grammar::SchemaLimits limits) {
+                                        grammar::SchemaLimits limits, const CallGrammar* answer) {
   const chat::ToolSyntax syntax = model.chat_template->tool_syntax();
   // Strings that are no JSON are not counted.
   limits.string_lengths = chat::ToolMarkupOf(syntax).arguments == chat::ToolMarkup::Arguments::kJson;
@@ -83,10 +84,19 @@ absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel&
     }
     tools.push_back({tool.name, std::move(schema)});
   }
+  const bool several = call.parallel_tool_calls && !named;
+  if (answer != nullptr && !must) {
+    if (chat::ToolMarkupOf(syntax).starts_bare) {
+      return Invalid(
+          kResponseFormat,
+          "`response_format` cannot stand beside tools in this model's syntax: its calls are JSON themselves");
+    }
+    return CallGrammar{grammar::ToolOrAnswerSpec(*model.tokenizer, syntax, tools, several, answer->spec),
+                       answer->param};
+  }
   const grammar::ToolUse use = must ? grammar::ToolUse::kMust : grammar::ToolUse::kMay;
-  return CallGrammar{
-      grammar::ToolSpec(*model.tokenizer, syntax, tools, use, call.parallel_tool_calls && !named, reasoning),
-      std::string(must ? "tool_choice" : "tools"), partial};
+  return CallGrammar{grammar::ToolSpec(*model.tokenizer, syntax, tools, use, several, reasoning),
+                     std::string(must ? "tool_choice" : "tools"), partial};
 }
 
 absl::Status CheckChoice(const ChatCall& call) {
@@ -113,16 +123,20 @@ absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const ChatCall& call, const
     return Invalid(
         param, absl::StrCat("`", base::View(param), "` cannot constrain an answer that continues a `prefix` message"));
   }
-  if (formatted && (forced || AnyStrict(call))) {
-    return Invalid(kResponseFormat, "`response_format` cannot stand beside a tool that is strict or must be called");
-  }
   const grammar::Reasoning reasoning = begin.in_reasoning         ? grammar::Reasoning::kOpen
                                        : begin.may_open_reasoning ? grammar::Reasoning::kMayOpen
                                                                   : grammar::Reasoning::kNone;
-  absl::StatusOr<CallGrammar> grammar = formatted ? FormatGrammar(call.options.response_format, reasoning, limits)
-                                                  : ToolGrammar(call, model, reasoning, limits);
-  if (!grammar.ok()) return grammar.status();
-  return std::optional<CallGrammar>(*std::move(grammar));
+  std::optional<CallGrammar> answer;
+  if (formatted) {
+    absl::StatusOr<CallGrammar> format = FormatGrammar(call.options.response_format, reasoning, limits);
+    if (!format.ok()) return format.status();
+    answer = *std::move(format);
+    if (call.tools.empty()) return answer;
+  }
+  absl::StatusOr<CallGrammar> tools =
+      ToolGrammar(call, model, reasoning, limits, answer.has_value() ? &*answer : nullptr);
+  if (!tools.ok()) return tools.status();
+  return std::optional<CallGrammar>(*std::move(tools));
 }
 
 absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const GenerateCall& call, const ServedModel& model,

@@ -222,6 +222,30 @@ def test_strict_tools_constrain_the_calls_that_the_model_opens(client, bias):
     assert answer.finish_reason == "stop" and not answer.message.tool_calls
 
 
+def test_a_response_format_beside_tools_leaves_the_choice(client, bias):
+    schema = obj(answer={"type": "string", "maxLength": 20})
+    strict = [{"type": "function", "function": t["function"] | {"strict": True}} for t in TOOLS[:2]]
+    for tools in (TOOLS[:2], strict):
+        calls = answers = 0
+        for seed in range(4):
+            answer = ask(client, bias | {"1015": 90}, seed, tools=tools, response_format=response_format(schema)).choices[0]
+            if answer.finish_reason == "tool_calls":
+                if tools is strict:
+                    check_calls(answer.message.tool_calls, {"add", "paint"})
+                assert answer.message.tool_calls[0].function.name in ("add", "paint") and not answer.message.content
+                calls += 1
+            answer = ask(client, bias | {"1015": -100}, seed, tools=tools, response_format=response_format(schema)).choices[0]
+            if answer.finish_reason == "stop":
+                jsonschema.validate(json.loads(answer.message.content), schema)
+                assert not answer.message.tool_calls
+                answers += 1
+        assert calls > 1 and answers > 2
+    forced = ask(client, bias, 1, tools=TOOLS, tool_choice={"type": "function", "function": {"name": "add"}}, response_format=response_format(schema))
+    check_calls(forced.choices[0].message.tool_calls, {"add"})
+    answer = ask(client, bias, 1, tools=TOOLS, tool_choice="none", response_format=response_format(schema)).choices[0]
+    jsonschema.validate(json.loads(answer.message.content), schema)
+
+
 @pytest.mark.parametrize("style, parser", [("deepseek-v3.1", "auto"), ("deepseek-v3.2", "auto"), ("deepseek-v4", "auto"),
                                            ("deepseek-v3.1", "hermes"), ("deepseek-v3.1", "qwen3-coder"), ("deepseek-v3.1", "llama-3")])
 def test_required_tools_in_the_syntax_of_each_generation(start_server, style, parser):
@@ -389,6 +413,16 @@ def test_grpc_follows_a_schema(dummy, stubs):
         call = stub.Chat(request)
         assert list(call)
         assert dict(call.trailing_metadata()).get("x-hadal-grammar") == partial
+
+    # Beside tools the answer may be a call or in the format.
+    request.tool_choice = stubs.pb.TOOL_CHOICE_AUTO
+    request.response_format.json_schema = json.dumps(obj(n=SMALL))
+    request.sampling.logit_bias[1015] = -100
+    text = "".join(part.text for part in stub.Chat(request))
+    jsonschema.validate(json.loads(text), obj(n=SMALL))
+    request.sampling.logit_bias[1015] = 90
+    parts = list(stub.Chat(request))
+    assert [call.name for part in parts for call in part.tool_calls if call.name][:1] == ["f"] and not "".join(part.text for part in parts)
 
     request.response_format.json_schema = '{"type": "array", "uniqueItems": true}'
     request.ClearField("tools")

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "models/grammar/json_format.h"
 #include "models/grammar/json_schema.h"
 
 namespace hadal::grammar {
@@ -33,7 +34,9 @@ class ToolGrammarTest : public ::testing::Test {
 
   bool Accepts(ToolSyntax syntax, ToolUse use, const std::string& text, bool several = true,
                Reasoning reasoning = Reasoning::kNone) {
-    const GrammarSpec spec = ToolSpec(*tokenizer_, syntax, tools_, use, several, reasoning);
+    return Accepts(ToolSpec(*tokenizer_, syntax, tools_, use, several, reasoning), text);
+  }
+  bool Accepts(const GrammarSpec& spec, const std::string& text) {
     auto grammar = compiler_->Compile(spec);
     EXPECT_TRUE(grammar.ok()) << grammar.status() << "\n" << spec.format;
     if (!grammar.ok()) return false;
@@ -172,6 +175,37 @@ TEST_F(ToolGrammarTest, Llama3CallsAreOneObject) {
   EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "{\"name\": \"sub\""));
   EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, " \n{\"a"));
   EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "So: <|python_tag|>"));
+}
+
+TEST_F(ToolGrammarTest, ACallOrAnAnswer) {
+  const auto schema = PrepareSchema(R"({"type": "object", "properties": {"n": {"type": "string", "maxLength": 3}}})",
+                                    SchemaDialect::kGeneral);
+  for (const ToolSyntax syntax : {ToolSyntax::kDeepSeekV31, ToolSyntax::kDsmlV32, ToolSyntax::kHermes}) {
+    const GrammarSpec spec =
+        ToolOrAnswerSpec(*tokenizer_, syntax, tools_, /*several=*/true, JsonSchemaSpec(*schema, Reasoning::kMayOpen));
+    EXPECT_TRUE(Accepts(spec, R"({"n": "abc"})")) << reached_;
+    EXPECT_TRUE(Accepts(spec, R"(<think>hm</think>{"n": "abc"})")) << reached_;
+    EXPECT_FALSE(Accepts(spec, R"({"n": "abcd"})"));
+    EXPECT_FALSE(Accepts(spec, R"({"a": 1, "note": "x"})")) << "of a tool";
+    EXPECT_FALSE(Accepts(spec, "text"));
+    EXPECT_FALSE(Accepts(spec, "[     "));
+    EXPECT_FALSE(Accepts(spec, "{     \"n\"")) << "white space is limited";
+  }
+  const GrammarSpec v31 = ToolOrAnswerSpec(*tokenizer_, ToolSyntax::kDeepSeekV31, tools_, true,
+                                           JsonSchemaSpec(*schema, Reasoning::kMayOpen));
+  EXPECT_TRUE(Accepts(v31, kBegin + kV31Add + kV31Now + kClose)) << reached_;
+  EXPECT_TRUE(Accepts(v31, "<think>hm</think>\n\n" + kBegin + kV31Add + kClose)) << reached_;
+  EXPECT_FALSE(Accepts(v31, kBegin + kV31Add + kClose + R"({"n": "abc"})"));
+  EXPECT_FALSE(Accepts(v31, R"({"n": "abc"})" + kBegin + kV31Add + kClose));
+  const GrammarSpec v32 =
+      ToolOrAnswerSpec(*tokenizer_, ToolSyntax::kDsmlV32, tools_, true, JsonSchemaSpec(*schema, Reasoning::kNone));
+  const std::string call = R"(<｜DSML｜function_calls>
+<｜DSML｜invoke name="add">
+<｜DSML｜parameter name="a" string="false">1</｜DSML｜parameter>
+<｜DSML｜parameter name="note" string="true">x      y</｜DSML｜parameter>
+</｜DSML｜invoke>
+</｜DSML｜function_calls>)";
+  EXPECT_TRUE(Accepts(v32, call)) << reached_;
 }
 
 }  // namespace

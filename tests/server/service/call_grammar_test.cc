@@ -97,6 +97,25 @@ TEST_F(CallGrammarTest, AForcedCallFollowsTheSchemaOfItsTool) {
   ExpectRefused("tools[2].function.parameters", "not valid JSON");
 }
 
+TEST_F(CallGrammarTest, AFormatBesideToolsLeavesTheChoice) {
+  constexpr char kCall[] = R"("value":"f\n)", kAnswer[] = R"("enum":["answer"])";
+  AddTool("f", kOpenSchema, false);
+  call.options.response_format = {ResponseFormat::Kind::kJsonSchema, R"({"const":"answer"})"};
+  for (const bool strict : {false, true}) {
+    call.tools[0].parameters_json = strict ? kStrictSchema : kOpenSchema;
+    call.strict_tools[0] = strict;
+    ASSERT_OK(Get());
+    EXPECT_EQ((*Get())->param, "response_format.json_schema.schema");
+    EXPECT_THAT((*Get())->spec.format, HasSubstr(kCall));
+    EXPECT_THAT((*Get())->spec.format, HasSubstr(kAnswer));
+  }
+  call.tool_choice = ToolChoice::kRequired;
+  EXPECT_THAT((*Get())->spec.format, HasSubstr(kCall));
+  EXPECT_THAT((*Get())->spec.format, ::testing::Not(HasSubstr(kAnswer)));
+  call.options.response_format.schema_json = R"({"not":{}})";
+  ExpectRefused("response_format.json_schema.schema", "#/not");
+}
+
 TEST_F(CallGrammarTest, RefusesWhatCannotGoTogether) {
   call.tool_choice = ToolChoice::kRequired;
   ExpectRefused("tool_choice", "there are no `tools`");
@@ -106,7 +125,6 @@ TEST_F(CallGrammarTest, RefusesWhatCannotGoTogether) {
   ExpectRefused("tool_choice", "names \"other\"");
   call.tool_choice = ToolChoice::kAuto;
   call.options.response_format.kind = ResponseFormat::Kind::kJsonObject;
-  ExpectRefused("response_format", "cannot stand beside a tool that is strict");
   call.tools.clear();
   call.strict_tools.clear();
   call.messages.back().role = "assistant";
