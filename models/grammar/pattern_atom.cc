@@ -24,11 +24,13 @@ struct Range {
 
 bool IsEscapedInJson(char32_t c) { return c < 0x20 || c == '"' || c == '\\'; }
 
-// What \d, \w and \s stand for. Whitespace that JSON writes escaped never comes.
-std::vector<Range> Shorthand(char lower) {
+// What \d, \w and \s stand for. In a JSON string \s is the compiler's.
+std::vector<Range> Shorthand(char lower, bool json) {
   if (lower == 'd') return {{'0', '9'}};
   if (lower == 'w') return {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-  return {{0x09, 0x0D}, {' ', ' '}};
+  if (json) return {{0x09, 0x0D}, {' ', ' '}};
+  return {{0x09, 0x0D},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+          {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 }
 
 // `ranges` in order and apart from each other.
@@ -68,7 +70,7 @@ std::string Literal(char32_t c) {
 
 class AtomReader {
  public:
-  explicit AtomReader(std::string_view text) : text_(text) {}
+  AtomReader(std::string_view text, PatternText kind) : text_(text), json_(kind == PatternText::kJsonString) {}
 
   PatternAtom Read() {
     if (text_[0] == '[') {
@@ -77,13 +79,16 @@ class AtomReader {
       at_ = 1;
       atom_.compiled = ".";
       atom_.wide = true;
+      if (!json_) WriteClass(Complement({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}));
     } else {
       const Unit unit = ReadUnit();
-      if (unit.is_shorthand) {
+      if (unit.is_shorthand && !json_) {
+        WriteClass(unit.ranges);
+      } else if (unit.is_shorthand) {
         atom_.compiled = std::string(text_.substr(0, at_));
         atom_.wide = absl::ascii_isupper(static_cast<unsigned char>(text_[1]));
       } else {
-        if (IsEscapedInJson(unit.character)) atom_.problem = kEscapedInJson;
+        if (MustBeEscaped(unit.character)) atom_.problem = kEscapedInJson;
         atom_.compiled = Literal(unit.character);
       }
     }
@@ -100,6 +105,7 @@ class AtomReader {
     std::vector<Range> ranges;
   };
 
+  bool MustBeEscaped(char32_t c) const { return json_ && IsEscapedInJson(c); }
   char Peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
 
   Unit ReadUnit() {
@@ -119,23 +125,27 @@ class AtomReader {
       case 'd':
       case 'w':
       case 's':
-        return {.is_shorthand = true, .ranges = Shorthand(c)};
+        return {.is_shorthand = true, .ranges = Shorthand(c, json_)};
       case 'D':
       case 'W':
       case 'S':
         return {.is_shorthand = true,
-                .ranges = Complement(Shorthand(absl::ascii_tolower(static_cast<unsigned char>(c))))};
+                .ranges = Complement(Shorthand(absl::ascii_tolower(static_cast<unsigned char>(c)), json_))};
       case 'n':
+        return {.character = '\n'};
       case 'r':
+        return {.character = '\r'};
       case 't':
+        return {.character = '\t'};
       case 'f':
+        return {.character = '\f'};
       case 'v':
+        return {.character = '\v'};
       case '0':
-        return {.character = '\n'};  // any control character: none is ever written
+        return {.character = 0};
       case 'c':
         if (!absl::ascii_isalpha(static_cast<unsigned char>(Peek()))) return Fail("\\c without a letter");
-        ++at_;
-        return {.character = '\n'};
+        return {.character = static_cast<unsigned char>(text_[at_++]) % 32u};
       case 'x':
         return {.character = Hex(2)};
       case 'u':
@@ -220,7 +230,7 @@ class AtomReader {
           return;
         }
         range.last = high.character;
-      } else if (!negated && IsEscapedInJson(low.character)) {
+      } else if (!negated && MustBeEscaped(low.character)) {
         Fail(kEscapedInJson);
       }
       ranges.push_back(range);
@@ -234,18 +244,21 @@ class AtomReader {
     WriteClass(negated ? Complement(ranges) : Normalized(ranges));
   }
 
-  // Writes the class without the characters that JSON escapes.
+  // Writes the class without what the text cannot hold: surrogates, and in a JSON string the characters that it
+  // escapes.
   void WriteClass(const std::vector<Range>& ranges) {
     std::vector<Range> matched;
     const auto add = [&](char32_t first, char32_t last) {
       if (first <= last) matched.push_back({first, last});
     };
+    const std::vector<Range> holes = json_ ? std::vector<Range>{{0, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0xD800, 0xDFFF}}
+                                           : std::vector<Range>{{0xD800, 0xDFFF}};
     for (const Range& range : ranges) {
-      char32_t first = std::max<char32_t>(range.first, 0x20);
-      for (const char32_t hole : {U'"', U'\\'}) {
-        if (hole < first || hole > range.last) continue;
-        add(first, hole - 1);
-        first = hole + 1;
+      char32_t first = range.first;
+      for (const Range& hole : holes) {
+        if (hole.last < first || hole.first > range.last) continue;
+        if (hole.first > first) add(first, hole.first - 1);
+        first = hole.last + 1;
       }
       add(first, range.last);
     }
@@ -265,6 +278,7 @@ class AtomReader {
   }
 
   const std::string_view text_;
+  const bool json_;
   size_t at_ = 0;
   std::string problem_;
   PatternAtom atom_;
@@ -272,6 +286,6 @@ class AtomReader {
 
 }  // namespace
 
-PatternAtom ReadPatternAtom(std::string_view pattern) { return AtomReader(pattern).Read(); }
+PatternAtom ReadPatternAtom(std::string_view pattern, PatternText kind) { return AtomReader(pattern, kind).Read(); }
 
 }  // namespace hadal::grammar

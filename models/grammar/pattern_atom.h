@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -15,10 +16,14 @@ struct PatternAtom {
   bool wide = false;     // matches most characters, or a large part of another script
 };
 
+// What a pattern is matched against.
+enum class PatternText : uint8_t { kJsonString, kPlain };
+
 // Reads the atom at the begin of `pattern`, which is valid UTF-8 and not empty. Escapes: \d \D \w \W \s \S, \xHH,
 // \uHHHH (pairs of surrogates are one character), \u{H...}, and a backslash before punctuation. Every other letter or
 // digit after a backslash is a problem, because the compiler would read \p as a p. Characters that JSON writes escaped
-// (quotes, backslashes, controls) cannot be asked for; a class that holds them and others matches the others.
-PatternAtom ReadPatternAtom(std::string_view pattern);
+// (quotes, backslashes, controls) cannot be asked for in a JSON string; a class that holds them and others matches the
+// others.
+PatternAtom ReadPatternAtom(std::string_view pattern, PatternText kind = PatternText::kJsonString);
 
 }  // namespace hadal::grammar

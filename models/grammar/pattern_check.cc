@@ -26,7 +26,7 @@ double Times(double count, double length) { return count == 0 || length == 0 ? 0
 // One pass over the pattern that knows atoms, groups and repetitions, and nothing of their meaning.
 class Scanner {
  public:
-  explicit Scanner(std::string_view pattern) : text_(pattern) {
+  Scanner(std::string_view pattern, PatternText kind) : text_(pattern), kind_(kind) {
     if (base::FindInvalidUtf8(pattern) != std::string_view::npos) problem_ = "the pattern is not valid UTF-8";
   }
 
@@ -36,7 +36,7 @@ class Scanner {
     EndAlternative();
     check.shortest = open_.front().shortest;
     check.longest = open_.front().longest;
-    if (problem_.empty() && atoms_ == 1 && quantifiers_ <= 1 && is_flat_) {
+    if (problem_.empty() && kind_ == PatternText::kJsonString && atoms_ == 1 && quantifiers_ <= 1 && is_flat_) {
       const double counts = std::isfinite(check.longest) ? check.longest : check.shortest;
       check.needs_counting = !wide_problem_.empty() || counts > kWrittenOut;
       check.repeated = last_atom_ + "*";
@@ -127,7 +127,7 @@ class Scanner {
     part.low = part.high = 0;
   }
   void Atom() {
-    PatternAtom atom = ReadPatternAtom(text_.substr(at_));
+    PatternAtom atom = ReadPatternAtom(text_.substr(at_), kind_);
     problem_ = std::move(atom.problem);
     last_ = {.states = 1, .wide = atom.wide, .begin = out_.size(), .low = 1, .high = 1};
     ++atoms_;
@@ -199,6 +199,7 @@ class Scanner {
   }
 
   const std::string_view text_;
+  const PatternText kind_;
   size_t at_ = 0;
   std::string out_;
   Part last_;                      // what a quantifier follows
@@ -211,10 +212,8 @@ class Scanner {
   std::string problem_;
 };
 
-}  // namespace
-
-PatternCheck CheckPattern(std::string_view pattern) {
-  PatternCheck check = Scanner(pattern).Run();
+PatternCheck Check(std::string_view pattern, PatternText kind) {
+  PatternCheck check = Scanner(pattern, kind).Run();
   if (!check.problem.empty()) return check;
   try {
     xgrammar::Grammar::FromRegex(check.compiled);
@@ -223,6 +222,12 @@ PatternCheck CheckPattern(std::string_view pattern) {
   }
   return check;
 }
+
+}  // namespace
+
+PatternCheck CheckPattern(std::string_view pattern) { return Check(pattern, PatternText::kJsonString); }
+
+PatternCheck CheckTextPattern(std::string_view pattern) { return Check(pattern, PatternText::kPlain); }
 
 std::string_view PatternOfFormat(std::string_view format) {
 #define HADAL_DATE                                                                             \

@@ -37,6 +37,10 @@ struct PatternCheck {
 // quantifier lazy is dropped.
 PatternCheck CheckPattern(std::string_view pattern);
 
+// The same for a pattern of a whole answer that is text and no JSON: every character may be asked for. Nothing is
+// counted beside the compiler, so that bounded repetitions of classes of most characters are always refused.
+PatternCheck CheckTextPattern(std::string_view pattern);
+
 // The pattern of a "format" that needs one of its own, because the compiler's is slow or allows too much;
 // "" for others.
 std::string_view PatternOfFormat(std::string_view format);

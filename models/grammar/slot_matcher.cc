@@ -168,7 +168,16 @@ void SlotMatcher::AddOpeners(models::TokenMask* mask) {
 
 void SlotMatcher::Fill(models::TokenMask* mask) {
   std::fill(mask->begin(), mask->end(), 0u);
-  for (const Live& live : open_->live) AddContent(live, mask);
+  // Of slots without a form the one with most room allows what the others allow.
+  std::optional<int64_t> max;
+  for (const Live& live : open_->live) {
+    if (live.form != nullptr) {
+      AddFormContent(live, mask);
+    } else {
+      max = std::max(max.value_or(0), compiled_.slots[live.slot].max);
+    }
+  }
+  if (max.has_value()) AddContent(*max, mask);
   AddClosers(mask);
 }
 
@@ -177,9 +186,7 @@ bool SlotMatcher::StaysInside(int32_t token, int64_t max) const {
   return ScanOver(strings_.bytes(token), &scan).step == Step::kContent && scan.characters() <= max;
 }
 
-void SlotMatcher::AddContent(const Live& live, models::TokenMask* mask) {
-  if (live.form != nullptr) return AddFormContent(live, mask);
-  const int64_t max = compiled_.slots[live.slot].max;
+void SlotMatcher::AddContent(int64_t max, models::TokenMask* mask) {
   const JsonStringScan& scan = open_->scan;
   if (scan.between()) strings_.AddWithin(max - scan.characters(), mask);
   if (scan.plain()) return;

@@ -86,7 +86,8 @@ class SlotMatcher {
   std::string WordAfter(Open& open, const JsonStringScan& scan, std::string_view content);
   bool FitsOne(Open& open, const JsonStringScan& scan, std::string_view content);
 
-  void AddContent(const Live& live, models::TokenMask* mask);
+  // Tokens that stay inside the string: with at most `max` characters, or with the form of a slot.
+  void AddContent(int64_t max, models::TokenMask* mask);
   void AddFormContent(const Live& live, models::TokenMask* mask);
   void AddClosers(models::TokenMask* mask);
   bool StaysInside(int32_t token, int64_t max) const;

@@ -24,11 +24,8 @@ struct Refused {
 };
 constexpr std::string_view kUseSchema = "use `response_format` with a JSON schema";
 constexpr std::array kRefused = {
-    Refused{"guided_regex", kUseSchema},
-    Refused{"guided_choice", "use `response_format` with an enum in a JSON schema"},
     Refused{"guided_grammar", kUseSchema},
     Refused{"grammar", kUseSchema},
-    Refused{"regex", kUseSchema},
     Refused{"ebnf", kUseSchema},
     Refused{"structural_tag", kUseSchema},
     Refused{"bad_words", "use `logit_bias`"},
@@ -54,12 +51,11 @@ bool IsEmpty(std::string_view name, const element& value) {
   return value.get_bool().get(flag) == simdjson::SUCCESS && !flag;
 }
 
-absl::Status SetFormat(Kind kind, std::string schema, std::string_view name, service::ResponseFormat* format) {
+absl::Status SetFormat(service::ResponseFormat said, std::string_view name, service::ResponseFormat* format) {
   if (format->kind != Kind::kText) {
     return InvalidField(name, absl::StrCat("`", View(name), "` and another field both say what form the answer has"));
   }
-  format->kind = kind;
-  format->schema_json = std::move(schema);
+  *format = std::move(said);
   return absl::OkStatus();
 }
 
@@ -71,7 +67,25 @@ absl::Status ReadSchema(const element& value, std::string_view name, service::Re
   } else if (absl::Status status = ReadString(value, name, &text); !status.ok()) {
     return WrongType(name, "an object or its JSON text", value);
   }
-  return SetFormat(Kind::kJsonSchema, std::move(text), name, format);
+  return SetFormat({.kind = Kind::kJsonSchema, .schema_json = std::move(text)}, name, format);
+}
+
+absl::Status ReadRegex(const element& value, std::string_view name, service::ResponseFormat* format) {
+  service::ResponseFormat said{.kind = Kind::kRegex, .field = std::string(name)};
+  if (absl::Status status = ReadString(value, name, &said.regex); !status.ok()) return status;
+  return SetFormat(std::move(said), name, format);
+}
+
+absl::Status ReadChoices(const element& value, std::string_view name, service::ResponseFormat* format) {
+  service::ResponseFormat said{.kind = Kind::kChoice, .field = std::string(name)};
+  simdjson::dom::array choices;
+  if (value.get_array().get(choices) != simdjson::SUCCESS) return WrongType(name, "an array of strings", value);
+  for (const element choice : choices) {
+    std::string text;
+    if (absl::Status status = ReadString(choice, name, &text); !status.ok()) return status;
+    said.choices.push_back(std::move(text));
+  }
+  return SetFormat(std::move(said), name, format);
 }
 
 absl::Status ReadStructuredOutputs(const element& value, service::ResponseFormat* format) {
@@ -86,9 +100,12 @@ absl::Status ReadStructuredOutputs(const element& value, service::ResponseFormat
     } else if (field.key == "json_object") {
       bool wanted = false;
       status = ReadBool(field.value, path, &wanted);
-      if (status.ok() && wanted) status = SetFormat(Kind::kJsonObject, "", path, format);
-    } else if (field.key == "regex" || field.key == "choice" || field.key == "grammar" ||
-               field.key == "structural_tag") {
+      if (status.ok() && wanted) status = SetFormat({.kind = Kind::kJsonObject}, path, format);
+    } else if (field.key == "regex") {
+      status = ReadRegex(field.value, path, format);
+    } else if (field.key == "choice") {
+      status = ReadChoices(field.value, path, format);
+    } else if (field.key == "grammar" || field.key == "structural_tag") {
       status = InvalidField(path, absl::StrCat("`", path, "` is not offered; ", View(kUseSchema)));
     }
     if (!status.ok()) return status;
@@ -101,14 +118,18 @@ absl::Status ReadStructuredOutputs(const element& value, service::ResponseFormat
 absl::StatusOr<bool> ReadForeignConstraint(std::string_view name, const element& value,
                                            service::ResponseFormat* format) {
   const bool schema = name == "guided_json" || name == "json_schema";
+  const bool regex = name == "guided_regex" || name == "regex", choice = name == "guided_choice";
   const auto refused =
       std::find_if(kRefused.begin(), kRefused.end(), [&](const Refused& field) { return field.name == name; });
-  if (!schema && name != "structured_outputs" && refused == kRefused.end()) return false;
+  if (!schema && !regex && !choice && name != "structured_outputs" && refused == kRefused.end()) return false;
   if (IsEmpty(name, value)) return true;
   if (refused != kRefused.end()) {
     return InvalidField(name, absl::StrCat("`", View(name), "` is not offered; ", View(refused->instead)));
   }
-  absl::Status status = schema ? ReadSchema(value, name, format) : ReadStructuredOutputs(value, format);
+  const absl::Status status = schema   ? ReadSchema(value, name, format)
+                              : regex  ? ReadRegex(value, name, format)
+                              : choice ? ReadChoices(value, name, format)
+                                       : ReadStructuredOutputs(value, format);
   if (!status.ok()) return status;
   return true;
 }

@@ -13,9 +13,9 @@ class element;
 namespace hadal::http {
 
 // Fields by which other servers (vLLM, SGLang, llama.cpp, OpenAI's first functions) constrain an answer. A constraint
-// that is dropped shows only as an answer of the wrong form, so none is: `guided_json`, `json_schema` and the JSON
-// kinds of `structured_outputs` become a response format, the others are INVALID_REQUEST by name. Empty values
-// constrain nothing. False for a field that is none of them.
+// that is dropped shows only as an answer of the wrong form, so none is: JSON schemas, regular expressions and choices
+// become a response format, the others are INVALID_REQUEST by name. Empty values constrain nothing. False for a field
+// that is none of them.
 absl::StatusOr<bool> ReadForeignConstraint(std::string_view name, const simdjson::dom::element& value,
                                            service::ResponseFormat* format);
 

@@ -9,6 +9,7 @@
 #include "models/chat/tool_syntax.h"
 #include "models/grammar/json_format.h"
 #include "models/grammar/json_schema.h"
+#include "models/grammar/text_format.h"
 #include "models/grammar/tool_grammar.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
@@ -38,8 +39,16 @@ absl::StatusOr<std::string> Prepare(const std::string& schema, grammar::SchemaDi
 
 absl::StatusOr<CallGrammar> FormatGrammar(const ResponseFormat& format, grammar::Reasoning reasoning,
                                           const grammar::SchemaLimits& limits) {
-  if (format.kind == ResponseFormat::Kind::kJsonObject) {
+  using Kind = ResponseFormat::Kind;
+  if (format.kind == Kind::kJsonObject) {
     return CallGrammar{grammar::JsonObjectSpec(reasoning), std::string(kResponseFormat)};
+  }
+  if (format.kind == Kind::kChoice || format.kind == Kind::kRegex) {
+    absl::StatusOr<grammar::GrammarSpec> spec = format.kind == Kind::kChoice
+                                                    ? grammar::ChoiceSpec(format.choices, reasoning, limits)
+                                                    : grammar::RegexSpec(format.regex, reasoning, limits);
+    if (!spec.ok()) return Invalid(format.field, absl::StrCat("`", format.field, "`: ", spec.status().message()));
+    return CallGrammar{*std::move(spec), format.field};
   }
   const std::string param(kResponseSchema);
   absl::StatusOr<std::string> prepared = Prepare(format.schema_json, grammar::SchemaDialect::kGeneral, param, limits);

@@ -25,9 +25,9 @@ struct TextBegin {
   bool may_open_reasoning = false;  // the model may open <think> itself
 };
 
-// Nullopt when nothing constrains the call: text, and no tool that is strict or must be called. With tools and a response
-// format the answer is a call or in the format, and a call alone when one is forced. INVALID_REQUEST names the field and
-// the part of its schema; what cannot go together is refused.
+// Nullopt when nothing constrains the call: text, and no tool that is strict or must be called. With tools and a
+// response format the answer is a call or in the format, and a call alone when one is forced. INVALID_REQUEST names the
+// field and the part of its schema; what cannot go together is refused.
 absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const ChatCall& call, const ServedModel& model, TextBegin begin,
                                                      const grammar::SchemaLimits& limits);
 absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const GenerateCall& call, const ServedModel& model,

@@ -41,9 +41,12 @@ struct StopOptions {
 
 // What the output must be.
 struct ResponseFormat {
-  enum class Kind : uint8_t { kText, kJsonObject, kJsonSchema };
+  enum class Kind : uint8_t { kText, kJsonObject, kJsonSchema, kChoice, kRegex };
   Kind kind = Kind::kText;
-  std::string schema_json;  // kJsonSchema: JSON Schema as the caller sent it
+  std::string schema_json;           // kJsonSchema: JSON Schema as the caller sent it
+  std::vector<std::string> choices;  // kChoice: the answer is one of them
+  std::string regex;                 // kRegex: all of the answer matches it
+  std::string field;                 // that said so, for errors; "": response_format
 };
 
 // Common to chat and plain generation.

@@ -2,6 +2,7 @@
 """What users of other servers, and pages in a browser, expect to work as they know it."""
 
 import json
+import re
 import urllib.request
 
 import openai
@@ -43,7 +44,14 @@ def test_constraints_of_other_servers_are_done_or_refused(client):
     for fields in ({"guided_json": schema}, {"structured_outputs": {"json": schema}}):
         choice = run(**fields).choices[0]
         assert choice.finish_reason == "length" or set(json.loads(choice.message.content)) == {"a"}
-    for name, value in (("guided_regex", "a+"), ("grammar", "root ::= x"), ("bad_words", ["x"]),
+    for fields in ({"guided_choice": ["yes", "no"]}, {"structured_outputs": {"choice": ["yes", "no"]}}):
+        assert run(**fields).choices[0].message.content in ("yes", "no")
+    for fields in ({"guided_regex": r'"\d{2}[a-f]{1,3}\n'}, {"structured_outputs": {"regex": r'^"\d{2}[a-f]{1,3}\n$'}}):
+        assert re.fullmatch(r'"\d{2}[a-f]{1,3}\n', run(**fields).choices[0].message.content)
+    with pytest.raises(openai.BadRequestError) as caught:
+        run(guided_regex=r"(?=a)b")
+    assert caught.value.param == "guided_regex"
+    for name, value in (("grammar", "root ::= x"), ("bad_words", ["x"]),
                         ("functions", [{"name": "f"}])):
         with pytest.raises(openai.BadRequestError) as caught:
             run(**{name: value})

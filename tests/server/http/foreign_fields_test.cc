@@ -32,10 +32,33 @@ TEST(ForeignFieldsTest, JsonConstraintsBecomeAResponseFormat) {
   EXPECT_EQ(Chat(R"("structured_outputs":{"json_object":true})")->kind, Kind::kJsonObject);
 }
 
+TEST(ForeignFieldsTest, RegularExpressionsAndChoicesToo) {
+  for (const char* name : {"guided_regex", "regex", "structured_outputs.regex"}) {
+    const bool inside = std::string_view(name).starts_with("structured");
+    const auto format = Chat(inside ? R"("structured_outputs":{"regex":"a+"})" : absl::StrCat("\"", name, R"(":"a+")"));
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kRegex);
+    EXPECT_EQ(format->regex, "a+");
+    EXPECT_EQ(format->field, name);
+  }
+  for (const char* fields : {R"("guided_choice":["a","b"])", R"("structured_outputs":{"choice":["a","b"]})"}) {
+    const auto format = Chat(fields);
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kChoice);
+    EXPECT_EQ(format->choices, (std::vector<std::string>{"a", "b"}));
+  }
+  for (const char* fields : {R"("guided_regex":["a"])", R"("guided_choice":"a")", R"("guided_choice":["a",1])"}) {
+    EXPECT_REASON(Chat(fields).status(), Reason::kOutOfRange) << fields;
+  }
+  for (const char* fields : {R"("guided_choice":["a"],"guided_regex":"a")",
+                             R"("structured_outputs":{"choice":["a"],"json":{"type":"object"}})"}) {
+    EXPECT_REASON(Chat(fields).status(), Reason::kInvalidRequest) << fields;
+  }
+}
+
 TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
-  for (const char* name :
-       {"guided_regex", "guided_choice", "guided_grammar", "grammar", "regex", "ebnf", "structural_tag", "bad_words",
-        "bad_words_ids", "allowed_token_ids", "logits_processors", "functions", "function_call"}) {
+  for (const char* name : {"guided_grammar", "grammar", "ebnf", "structural_tag", "bad_words", "bad_words_ids",
+                           "allowed_token_ids", "logits_processors", "functions", "function_call"}) {
     for (const char* value : {R"("a+")", R"(["a"])", R"({"a":1})"}) {
       const absl::Status status = Chat(absl::StrCat("\"", name, "\":", value)).status();
       EXPECT_REASON(status, Reason::kInvalidRequest);
@@ -45,7 +68,7 @@ TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
         DecodeCompletion(absl::StrCat(R"({"prompt":"x",")", name, R"(":["a"]})"), 64).status();
     EXPECT_REASON(completion, Reason::kInvalidRequest);
   }
-  for (const char* kind : {"regex", "choice", "grammar", "structural_tag"}) {
+  for (const char* kind : {"grammar", "structural_tag"}) {
     const absl::Status status = Chat(absl::StrCat(R"("structured_outputs":{")", kind, R"(":["a"]})")).status();
     EXPECT_REASON(status, Reason::kInvalidRequest);
     EXPECT_EQ(request::GetErrorDetail(status).param, absl::StrCat("structured_outputs.", kind));
