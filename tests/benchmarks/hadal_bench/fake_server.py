@@ -71,6 +71,8 @@ class FakeServer:
         """Whether the connection goes on."""
         if path == "/v1/models" and self.models:
             return await self._whole(writer, 200, {}, json.dumps({"data": [{"id": "fake"}]}))
+        if path == "/v1/chat":  # not streamed, and nothing in it
+            return await self._whole(writer, 200, {}, json.dumps({"choices": [{"message": {"content": ""}}]}))
         if path != "/v1/chat/completions":
             return await self._whole(writer, 404, {}, "{}")
         request = json.loads(body)
