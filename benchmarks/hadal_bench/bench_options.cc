@@ -4,6 +4,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "benchmarks/hadal_bench/client/retry_policy.h"
 #include "server/base/strings.h"
 
@@ -53,9 +54,9 @@ void AddRepeated(base::FlagSet* flags, std::string name, std::string help, std::
 
 void BenchOptions::AddFlags(base::FlagSet* flags) {
   constexpr int kMaxInt = 1 << 30;
-  flags->AddText("url", &url, "the server: http://HOST:PORT or https://HOST");
+  flags->AddText("url", &url, "the server: http://HOST:PORT, https://HOST, or grpc://HOST:PORT for hadal's own API");
   flags->AddEnum("api", &api, {{"chat", OpenAiApi::kChat}, {"completions", OpenAiApi::kCompletions}},
-                 "chat sends /v1/chat/completions, completions /v1/completions");
+                 "chat sends /v1/chat/completions (gRPC: Chat), completions /v1/completions (Generate)");
   flags->AddText("model", &model, "model name", "the first that the server lists");
   flags->AddText("api-key", &api_key,
                  "key of all requests; better in HADAL_BENCH_API_KEY, which no process list shows");
@@ -63,6 +64,8 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddInt("max-connections", &max_connections, {1, 1 << 20},
                 "connections at most; a call that waits for one is counted and waits within its latency");
 
+  flags->AddInt("grpc-channels", &grpc_channels, {1, 1024},
+                "connections of a grpc:// URL; gRPC queues calls beyond a connection's stream limit");
   flags->AddText("rate", &rate,
                  "requests a second: 5, in steps 7,20@30,7@60 (from second 30 on 20/s), or rising 5..50");
   flags->AddEnum(
@@ -78,6 +81,17 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddDuration("warmup", &warmup, "requests that are started before are left out of all figures");
   flags->AddDuration("drain", &drain, "how long open requests may go on after --duration");
   flags->AddInt("runs", &runs, {1, 1000}, "repeat the run with other seeds; the report has median and range");
+  flags->Add({"sweep",
+              "one run at each of these rates, such as 10,20,50,100: the curve of goodput against offered load", "none",
+              [this](const std::string& text) {
+                sweep = absl::StrSplit(text, ',');
+                return absl::OkStatus();
+              }});
+  flags->AddSwitch(
+      "find-capacity", &find_capacity,
+      "search the highest rate that meets the first --slo, from --rate on, to 5 %; a run of --duration each");
+  AddNumber(flags, "attain", &attain, 0, 1,
+            "share of the offered requests within the service level that counts as met");
   flags->AddInt("seed", &arrivals.seed, {0, kMaxInt},
                 "of arrivals, lengths and prompts; the same seed gives the same load");
 
@@ -116,6 +130,7 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddEnum("slo-from", &slo_from_attempt, {{"arrival", false}, {"attempt", true}},
                  "what service levels count from: the scheduled arrival, or the attempt that was served");
   flags->AddText("json", &json, "write the result to this file", "none");
+  flags->AddText("html", &html, "write a page with plots to this file; it needs nothing else", "none");
   flags->AddEnum("progress", &progress,
                  {{"auto", ProgressMode::kAuto}, {"always", ProgressMode::kAlways}, {"never", ProgressMode::kNever}},
                  "a line a second on stderr; auto: when that is a terminal");
@@ -140,6 +155,17 @@ absl::Status BenchOptions::Resolve() {
   const auto parsed_mix = ParseLengthMix(lengths);
   if (!parsed_mix.ok()) return flag_error("lengths", parsed_mix.status());
   mix = *parsed_mix;
+  for (const std::string& one : sweep) {
+    const auto swept = RateProfile::Parse(one, absl::ToDoubleSeconds(duration));
+    if (!swept.ok()) return flag_error("sweep", swept.status());
+  }
+  const bool curve = !sweep.empty() || find_capacity;
+  if (!sweep.empty() && find_capacity)
+    return absl::InvalidArgumentError("--sweep and --find-capacity exclude each other");
+  if (curve && !trace.empty())
+    return absl::InvalidArgumentError("--trace has times of its own: not with --sweep or --find-capacity");
+  if (curve && runs > 1)
+    return absl::InvalidArgumentError("--runs repeats one load: not with --sweep or --find-capacity");
   if (slos.empty()) slos.push_back(*ParseSlo("8b"));
   return absl::OkStatus();
 }

@@ -32,6 +32,7 @@ struct BenchOptions {
   std::string api_key;
   bool insecure = false;
   int max_connections = 4096;
+  int grpc_channels = 8;
 
   // The load.
   std::string rate = "1";
@@ -42,6 +43,9 @@ struct BenchOptions {
   absl::Duration warmup = absl::Seconds(5);
   absl::Duration drain = absl::Seconds(60);
   int runs = 1;
+  std::vector<std::string> sweep;  // rates of one run each; empty: none
+  bool find_capacity = false;
+  double attain = 0.9;  // share of requests within the first service level that find_capacity wants
 
   // Requests.
   std::string lengths = "azure-conversation";
@@ -59,7 +63,7 @@ struct BenchOptions {
   // The report.
   std::vector<Slo> slos;
   bool slo_from_attempt = false;
-  std::string json;
+  std::string json, html;
   ProgressMode progress = ProgressMode::kAuto;
 
   // Filled by Resolve.

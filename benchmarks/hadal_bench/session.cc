@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "benchmarks/hadal_bench/client/grpc_transport.h"
 #include "benchmarks/hadal_bench/client/http_transport.h"
 #include "benchmarks/hadal_bench/client/retry_policy.h"
 #include "benchmarks/hadal_bench/progress_line.h"
@@ -18,6 +19,19 @@ constexpr double kProbeTimeoutS = 10;
 
 absl::Status Session::FindModel() {
   const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
+  if (options_.target.scheme == Scheme::kGrpc) {
+    const auto first = GrpcFirstModel(options_.target, key, kProbeTimeoutS);
+    if (absl::IsUnauthenticated(first.status())) {
+      return absl::UnauthenticatedError(
+          absl::StrCat("the server wants a key (", first.status().message(), "): give --api-key"));
+    }
+    if (!first.ok()) {
+      return absl::UnavailableError(
+          absl::StrCat("no hadal server answers gRPC at ", first.status().message(), "; is it running?"));
+    }
+    model_ = options_.model.empty() ? *first : options_.model;
+    return absl::OkStatus();
+  }
   const auto models = HttpGet(options_.target, options_.insecure, "/v1/models", key, kProbeTimeoutS);
   if (!models.ok()) {
     return absl::UnavailableError(absl::StrCat("no server answers at ", models.status().message(), "; is it running?"));
@@ -41,6 +55,22 @@ absl::Status Session::FindModel() {
   return absl::OkStatus();
 }
 
+absl::Status Session::OpenTransport() {
+  if (options_.target.scheme == Scheme::kGrpc) {
+    transport_ = MakeGrpcTransport(
+        &io_, {.target = options_.target, .api = options_.api, .model = model_, .channels = options_.grpc_channels});
+    return absl::OkStatus();
+  }
+  auto transport = MakeHttpTransport(&io_, {.target = options_.target,
+                                            .api = options_.api,
+                                            .model = model_,
+                                            .insecure = options_.insecure,
+                                            .max_connections = options_.max_connections});
+  if (!transport.ok()) return transport.status();
+  transport_ = *std::move(transport);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(const BenchOptions& options) {
   auto session = std::unique_ptr<Session>(new Session(options));
   if (!options.prompt_file.empty()) {
@@ -54,13 +84,7 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const BenchOptions& optio
     session->trace_ = *std::move(trace);
   }
   if (absl::Status status = session->FindModel(); !status.ok()) return status;
-  auto transport = MakeHttpTransport(&session->io_, {.target = options.target,
-                                                     .api = options.api,
-                                                     .model = session->model_,
-                                                     .insecure = options.insecure,
-                                                     .max_connections = options.max_connections});
-  if (!transport.ok()) return transport.status();
-  session->transport_ = *std::move(transport);
+  if (absl::Status status = session->OpenTransport(); !status.ok()) return status;
   const std::string key = options.tenants.empty() ? options.api_key : options.tenants.front().value;
   auto calibration = Calibrate(&session->io_, session->transport_.get(), session->prompts_, options.exact_length, key,
                                absl::ToDoubleSeconds(options.timeout));

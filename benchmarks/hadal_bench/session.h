@@ -36,6 +36,7 @@ class Session {
  private:
   explicit Session(const BenchOptions& options) : options_(options) {}
   absl::Status FindModel();
+  absl::Status OpenTransport();
   absl::StatusOr<Plan> MakePlan(const std::string& rate, uint64_t seed) const;
 
   const BenchOptions& options_;

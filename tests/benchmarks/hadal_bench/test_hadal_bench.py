@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from xml.etree import ElementTree
 
 import pytest
 
@@ -25,9 +27,9 @@ def bench(*flags, env=None, timeout=120):
     return subprocess.run([BENCH, *flags], capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
 
 
-def measure(url, path, *flags, expect=0):
+def measure(url, path, *flags, expect=0, timeout=120):
     """Runs hadal-bench and returns its result file."""
-    done = bench(f"--url={url}", f"--json={path}", *FAST, *flags)
+    done = bench(f"--url={url}", f"--json={path}", *FAST, *flags, timeout=timeout)  # of a flag given twice the last one counts
     assert done.returncode == expect, done.stdout + done.stderr
     return json.loads(path.read_text())
 
@@ -50,7 +52,7 @@ def test_help_is_enough_to_start():
     ("--rat=4", "did you mean 'rate'"), ("--rate=-4", "--rate"), ("--rate=fast", "found 'fast'"), ("--rate=0", "above 0"),
     ("--lengths=long", "azure-conversation"), ("--slo=good", "r1-interactive"), ("--client=polite", "obey, urllib3"),
     ("--url=ftp://x", "--url"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
-    ("--tenant=key", "NAME=KEY"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
+    ("--tenant=key", "NAME=KEY"), ("--sweep=5,x", "--sweep"), ("--attain=2", "--attain"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
     ("--prompt-file=/nonexistent", "/nonexistent")])
 def test_nonsense_is_named(flag, wanted):
     done = bench(flag)
@@ -61,6 +63,8 @@ def test_nonsense_is_named(flag, wanted):
 def test_a_server_that_is_not_there():
     done = bench("--url=http://127.0.0.1:1")
     assert done.returncode == 1 and "Connection refused; is it running?" in done.stderr
+    done = bench("--url=grpc://127.0.0.1:1")
+    assert done.returncode == 1 and "is it running?" in done.stderr
     done = bench("--url=http://no-such-host.invalid")
     assert done.returncode == 1 and "no-such-host.invalid" in done.stderr
 
@@ -115,6 +119,27 @@ def test_measures_the_demo_model(server, out):
     assert set(result["settings"]) >= {"rate", "lengths", "seed", "client"}
 
 
+def test_measures_the_demo_model_over_grpc(server, out):
+    result = measure(f"grpc://{server.target}", out, "--rate=40", "--lengths=64:8")
+    run = result["runs"][0]
+    assert result["server"]["model"] == "hadal-demo"
+    assert run["requests"]["served"] == run["requests"]["offered"] > 10
+    assert run["finish_reasons"] == {"length": run["requests"]["served"]}
+    assert run["tokens"]["output"] == 8 * run["requests"]["served"]
+    assert run["tokens"]["prompt"] == pytest.approx(run["tokens"]["planned_prompt"], rel=0.15)
+    assert run["latency"]["itl_s"]["count"] > 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_refusals_of_hadal_have_their_reason_and_hint(start, out, scheme):
+    """More than its queue holds: some are refused on either front, told when to return, and counted."""
+    server = start("--max-queue-requests=1", "--max-batch-size=1", "--load-format=null:20ms")
+    run = measure(f"{scheme}://{server.target}", out, "--rate=40", "--lengths=16:10", "--client=none", "--drain=20s")["runs"][0]
+    assert run["requests"]["refused"] > 5 and run["requests"]["served"] > 0 and run["failures"] == {}
+    assert sum(run["refusals"].values()) == run["requests"]["refused"] == run["retry_after"]["hints"]
+    assert set(run["refusals"]) <= {"CONNECTION_QUEUE_FULL", "WAIT_LIMIT", "QUEUE_TOKENS_FULL"}
+
+
 def test_completions_of_a_prompt_file(server, out, tmp_path):
     """Turns that the demo model answers: over random words it may say nothing but control tokens, which is an empty answer."""
     prompts = tmp_path / "prompts.jsonl"
@@ -156,6 +181,75 @@ def start():
     yield start_server
     for process in running:
         process.stop()
+
+
+# ---- Curves, pages and comparisons -------------------------------------------------------------------------------------
+
+def check_page(path, *wanted):
+    """A page is one well-formed file that loads nothing."""
+    text = path.read_text(encoding="utf-8")
+    ElementTree.fromstring(text.replace("<!doctype html>", "").replace('<meta charset="utf-8">', ""))
+    assert not re.search(r"<script|<link|<img|@import|url\(|https?://(?!127\.0\.0\.1)", text)
+    for one in wanted:
+        assert one in text, one
+
+
+def test_find_capacity_finds_where_the_service_level_breaks(out, tmp_path):
+    """A server that takes 30 requests a second, so 37.5 with a fifth refused: those are not within the service level."""
+    times = []
+
+    def behave(prompt, attempt):
+        if len(prompt.split()) not in (6, 7):
+            return "serve"
+        now = time.monotonic()
+        times[:] = [at for at in times if at > now - 0.5]
+        if len(times) >= 15:
+            return {"retry-after": "1", "x-should-retry": "false"}
+        times.append(now)
+        return "serve"
+    page = tmp_path / "curve.html"
+    with FakeServer(behave) as server:
+        result = measure(server.url, out, *MEASURED, "--find-capacity", "--attain=0.8", "--slo=ttft=30000",
+                         f"--html={page}", timeout=300)
+    assert result["mode"] == "find-capacity"
+    assert 15 <= result["metrics"]["capacity_requests_per_s"] <= 60
+    rates = [run["metrics"]["offered_requests_per_s"] for run in result["runs"]]
+    assert len(rates) >= 4 and max(rates) > 30 > min(rates)
+    check_page(page, "Goodput against offered load", "Over time")
+
+
+def test_sweep_makes_a_curve(out):
+    with FakeServer() as server:
+        result = measure(server.url, out, "--sweep=10,40", "--arrivals=constant")
+    assert [round(run["rate"]) for run in result["runs"]] == [9, 39]  # the last arrival would be at the end itself
+    assert result["metrics"]["peak_goodput_tokens_per_s"] == result["runs"][1]["metrics"]["goodput_tokens_per_s"]
+
+
+def test_compare_shows_two_servers_side_by_side(tmp_path):
+    a, b, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "ab.html"
+    with FakeServer() as server:
+        measure(server.url, a, "--rate=20", "--runs=3")
+        assert len(json.loads(a.read_text())["runs"]) == 3
+    with FakeServer(refusing(retry_after_ms="400")) as server:
+        measure(server.url, b, "--rate=20", "--runs=3", "--lengths=7:4")
+    for command in ("compare", "--compare"):
+        done = bench(command, str(a), str(b), f"--html={page}")
+        assert done.returncode == 0, done.stderr
+        line = next(line for line in done.stdout.splitlines() if line.startswith("attempts_per_served_ratio"))
+        assert "+100.0%" in line and line.endswith("*")
+        assert "--lengths differs" in done.stdout and "over 3 and 3 runs" in done.stdout
+    check_page(page, "95 % interval", "A p99", "B p99")
+
+
+def test_compare_names_what_is_wrong(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    for flags, wanted in ((("a.json",), "two result files"), (("a.json", "none.json"), "none.json"), (("a.json", "a.json"), "the first file"),
+                          (("--htm=x",), "unknown flag"), (("--help",), "")):
+        done = subprocess.run([BENCH, "compare", *flags], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert wanted in done.stderr and (done.returncode == 0) == (wanted == ""), flags
+    (tmp_path / "odd.json").write_text('{"name": "hadal_bench", "schema": 1, "runs": [{}], "mode": "run"}')
+    done = bench("compare", str(tmp_path / "odd.json"), str(tmp_path / "odd.json"))
+    assert done.returncode == 1 and "result file" in done.stderr
 
 
 # ---- Against a server that refuses -----------------------------------------------------------------------------------

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "benchmarks/hadal_bench/bench_options.h"
+#include "benchmarks/hadal_bench/commands.h"
+#include "benchmarks/hadal_bench/report/capacity_search.h"
+#include "benchmarks/hadal_bench/report/html_page.h"
+#include "benchmarks/hadal_bench/report/result_text.h"
+#include "benchmarks/hadal_bench/session.h"
+
+namespace hadal::bench {
+namespace {
+
+constexpr double kCapacityPrecision = 0.05;
+constexpr int kCapacityPoints = 20;
+
+constexpr char kUsage[] =
+    "hadal-bench: open-loop load for any OpenAI-compatible server\n"
+    "\n"
+    "Requests are started at times drawn in advance, whatever the server does, and latency counts from those times.\n"
+    "Answers without content, cut off or with an error are failures, however fast. Start the server, then:\n"
+    "\n"
+    "  hadal-bench --url http://127.0.0.1:8000 --rate 5 --html page.html   the Azure lengths at 5/s for a minute\n"
+    "  hadal-bench --rate 20 --lengths 128:64 --slo ttft=500,tpot=50       fixed lengths and your own service level\n"
+    "  hadal-bench --url grpc://127.0.0.1:8000 --lengths thinking          over hadal's gRPC API, long outputs\n"
+    "  hadal-bench --find-capacity --json capacity.json                    the highest rate that meets the service "
+    "level\n"
+    "  hadal-bench --sweep 10,20,50,100 --html curve.html                  goodput against offered load\n"
+    "  hadal-bench --rate 7,30@20,7@40 --client text                       a storm of 20 seconds of impatient clients\n"
+    "  hadal-bench compare a.json b.json --html ab.html                    what changed, with confidence intervals\n"
+    "\n"
+    "Ctrl-C ends a run and prints what it has.";
+
+// Thousands of connections need as many descriptors.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+// The runs of one command, collected for its file.
+class Runs {
+ public:
+  Runs(Session* session, const BenchOptions& options) : session_(session), options_(options) {}
+
+  // One run; the share of its requests within the service level. Prints it.
+  absl::StatusOr<double> Add(const std::string& rate, int repetition) {
+    const auto outcome = session_->Run(rate, repetition);
+    if (!outcome.ok()) return outcome.status();
+    interrupted_ = outcome->log.interrupted;
+    served_ += outcome->report.all.served;
+    json_.push_back(RunToJson(outcome->report, outcome->log, outcome->facts));
+    std::fputs(RunText(json_.back()).c_str(), stdout);
+    std::fflush(stdout);
+    return outcome->report.all.SloRatio();
+  }
+
+  absl::Status Repeat() {
+    for (int repetition = 0; repetition < options_.runs && !interrupted_; ++repetition) {
+      if (options_.runs > 1) std::printf("--- run %d of %d\n", repetition + 1, options_.runs);
+      if (const auto met = Add(options_.rate, repetition); !met.ok()) return met.status();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Sweep() {
+    for (size_t i = 0; i < options_.sweep.size() && !interrupted_; ++i) {
+      std::printf("--- %s requests/s (%zu of %zu)\n", options_.sweep[i].c_str(), i + 1, options_.sweep.size());
+      if (const auto met = Add(options_.sweep[i], 0); !met.ok()) return met.status();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status FindCapacity() {
+    double start = 0;
+    if (!absl::SimpleAtod(options_.rate, &start)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--find-capacity begins at one --rate, found '", options_.rate, "'"));
+    }
+    CapacitySearch search(start, kCapacityPrecision, kCapacityPoints);
+    while (const std::optional<double> rate = interrupted_ ? std::nullopt : search.NextRate()) {
+      std::printf("--- %.4g requests/s\n", *rate);
+      const auto ratio = Add(absl::StrCat(*rate), 0);
+      if (!ratio.ok()) return ratio.status();
+      if (interrupted_) break;
+      search.Add(*rate, *ratio >= options_.attain);
+      std::printf("%.1f%% within %s: %s\n", 100 * *ratio, options_.slos.front().Text().c_str(),
+                  *ratio >= options_.attain ? "met" : "not met");
+    }
+    capacity_ = search.capacity();
+    std::printf("=== capacity %.4g requests/s: %.0f%% of requests within %s%s\n", capacity_, 100 * options_.attain,
+                options_.slos.front().Text().c_str(), search.bounded() ? "" : "; no higher rate was seen to fail");
+    return absl::OkStatus();
+  }
+
+  // What a curve as a whole says.
+  void AddCurveMetrics(nlohmann::ordered_json* file) const {
+    double peak = 0;
+    for (const auto& run : json_) peak = std::max(peak, run["metrics"]["goodput_tokens_per_s"].get<double>());
+    (*file)["metrics"]["peak_goodput_tokens_per_s"] = peak;
+    if (options_.find_capacity) (*file)["metrics"]["capacity_requests_per_s"] = std::round(capacity_ * 1000) / 1000;
+  }
+
+  const std::vector<nlohmann::ordered_json>& json() const { return json_; }
+  bool interrupted() const { return interrupted_; }
+  bool served() const { return served_ > 0; }
+
+ private:
+  Session* const session_;
+  const BenchOptions& options_;
+  std::vector<nlohmann::ordered_json> json_;
+  bool interrupted_ = false;
+  int64_t served_ = 0;
+  double capacity_ = 0;
+};
+
+FileFacts FactsOf(const BenchOptions& options, const base::ParsedFlags& parsed, const Session& session) {
+  FileFacts facts;
+  facts.mode = options.find_capacity ? "find-capacity" : options.sweep.empty() ? "run" : "sweep";
+  facts.settings = ReportedSettings(parsed);
+  facts.workload = options.trace.empty() ? absl::StrCat(options.mix.name, ": ", options.mix.origin)
+                                         : absl::StrCat("trace ", options.trace);
+  facts.model = session.model();
+  facts.server_version = session.server_version();
+  facts.date = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+  return facts;
+}
+
+}  // namespace
+
+int RunCommand(const std::vector<std::string>& args) {
+  BenchOptions options;
+  base::FlagSet flags({.prefix = "HADAL_BENCH_", .others = {}});
+  options.AddFlags(&flags);
+  const auto parsed = flags.Parse(kUsage, args);
+  if (!parsed.ok()) return FailWith(parsed.status(), 2);
+  if (!parsed->help.empty()) return std::fputs(parsed->help.c_str(), stdout), 0;
+  if (parsed->print_config) return std::fputs(parsed->ToToml().c_str(), stdout), 0;
+  if (absl::Status status = options.Resolve(); !status.ok()) return FailWith(status, 2);
+  RaiseDescriptorLimit();
+
+  const auto session = Session::Open(options);
+  if (!session.ok()) return FailWith(session.status(), 1);
+  const FileFacts facts = FactsOf(options, *parsed, **session);
+  Runs runs(session->get(), options);
+  const absl::Status status = options.find_capacity   ? runs.FindCapacity()
+                              : options.sweep.empty() ? runs.Repeat()
+                                                      : runs.Sweep();
+  if (!status.ok()) return FailWith(status, 2);
+
+  auto file = FileToJson(facts, runs.json());
+  if (facts.mode != "run") runs.AddCurveMetrics(&file);
+  if (!options.json.empty()) {
+    if (absl::Status written = WriteText(options.json, FileText(file)); !written.ok()) return FailWith(written, 1);
+  }
+  if (!options.html.empty()) {
+    const std::string page = HtmlPage({{facts.model, &file}}, nullptr);
+    if (absl::Status written = WriteText(options.html, page); !written.ok()) return FailWith(written, 1);
+  }
+  return runs.interrupted() ? 130 : runs.served() ? 0 : 1;
+}
+
+}  // namespace hadal::bench

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/hadal_bench/report/compare.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <random>
+
+namespace hadal::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// A result with `runs` runs whose metric and windows scatter around `mean`.
+Json Result(double mean, double spread, int runs, uint64_t seed, const char* mode = "run") {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal(mean, spread);
+  Json file = {{"name", "hadal_bench"},
+               {"schema", 1},
+               {"mode", mode},
+               {"machine", {{"cpu", "x"}}},
+               {"settings", {{"rate", "5"}, {"url", "a"}}},
+               {"metrics", {{"capacity_requests_per_s", mean}}}};
+  for (int i = 0; i < runs; ++i) {
+    Json windows = Json::array();
+    for (int second = 0; second < 62; ++second) {
+      const bool outside = second < 2;  // of the warm-up: must not count
+      windows.push_back({{"from_s", second},
+                         {"served", outside ? 1e6 : normal(random)},
+                         {"good_tokens", nullptr},
+                         {"output_tokens", nullptr},
+                         {"ttft_p50_s", nullptr},
+                         {"ttft_p99_s", nullptr},
+                         {"tpot_p50_s", nullptr},
+                         {"e2e_p50_s", nullptr}});
+    }
+    file["runs"].push_back({{"metrics", {{"ttft_p50_s", normal(random)}}},
+                            {"warmup", {{"seconds", 2.0}}},
+                            {"measured_s", 60.0},
+                            {"windows", windows}});
+  }
+  return file;
+}
+
+const Difference& Find(const Comparison& comparison, const std::string& metric) {
+  for (const Difference& one : comparison.differences) {
+    if (one.metric.find(metric) == 0) return one;
+  }
+  ADD_FAILURE() << metric;
+  return comparison.differences.front();
+}
+
+TEST(CompareTest, TheIntervalCoversTheTruthAsOftenAsItSays) {
+  int covered = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal(0, 1);
+    std::vector<double> a, b;
+    for (int i = 0; i < 30; ++i) {
+      a.push_back(100 + 10 * normal(random));
+      b.push_back(110 + 10 * normal(random));
+    }
+    const Difference difference = BootstrapChange("m", a, b, 1);
+    covered += difference.low <= 0.10 && 0.10 <= difference.high ? 1 : 0;
+  }
+  EXPECT_GE(covered, 176);  // 95 % of 200, less four standard deviations and the bootstrap's bias at 30 samples
+  EXPECT_LE(covered, 199);
+}
+
+TEST(CompareTest, SeesADifferenceOverRuns) {
+  const auto comparison = CompareResults(Result(1.0, 0.02, 5, 1), Result(1.2, 0.02, 5, 2));
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  const Difference& ttft = Find(*comparison, "ttft_p50_s");
+  EXPECT_NEAR(ttft.change, 0.2, 0.05);
+  EXPECT_TRUE(ttft.real());
+  EXPECT_THAT(comparison->method, testing::HasSubstr("over 5 and 5 runs"));
+  EXPECT_THAT(ComparisonText(*comparison), testing::HasSubstr("*"));
+}
+
+TEST(CompareTest, OneRunEachIsComparedByItsWindows) {
+  const auto comparison =
+      CompareResults(Result(50, 5, 1, 1), Result(50, 5, 1, 3));  // one pair of seeds in twenty differs by chance
+  ASSERT_TRUE(comparison.ok()) << comparison.status();
+  const Difference& served = Find(*comparison, "served requests a second");
+  EXPECT_NEAR(served.a, 50, 3);  // without the warm-up
+  EXPECT_TRUE(served.has_interval);
+  EXPECT_FALSE(served.real());
+  EXPECT_FALSE(Find(*comparison, "ttft_p50_s").has_interval);
+  EXPECT_THAT(comparison->method, testing::HasSubstr("noise between runs is not in them"));
+}
+
+TEST(CompareTest, WarnsOfDifferentLoads) {
+  Json other = Result(1, 0.1, 1, 2);
+  other["settings"]["rate"] = "9";
+  other["settings"]["url"] = "b";
+  const auto comparison = CompareResults(Result(1, 0.1, 1, 1), other);
+  ASSERT_TRUE(comparison.ok());
+  EXPECT_THAT(comparison->warnings, testing::ElementsAre(testing::HasSubstr("--rate differs")));
+}
+
+TEST(CompareTest, CurvesHaveNoIntervals) {
+  const auto comparison = CompareResults(Result(10, 1, 4, 1, "sweep"), Result(20, 1, 4, 1, "sweep"));
+  ASSERT_TRUE(comparison.ok());
+  ASSERT_EQ(comparison->differences.size(), 1u);
+  EXPECT_DOUBLE_EQ(comparison->differences[0].change, 1);
+  EXPECT_FALSE(comparison->differences[0].has_interval);
+}
+
+TEST(CompareTest, RefusesOtherFiles) {
+  const Json good = Result(1, 0.1, 1, 1);
+  EXPECT_THAT(std::string(CompareResults(Json::array(), good).status().message()),
+              testing::HasSubstr("the first file"));
+  EXPECT_THAT(std::string(CompareResults(good, {{"name", "startup"}}).status().message()),
+              testing::HasSubstr("the second file"));
+  EXPECT_EQ(BootstrapChange("m", {0, 0}, {1, 2}, 1).has_interval, false);  // no change of nothing
+}
+
+}  // namespace
+}  // namespace hadal::bench
