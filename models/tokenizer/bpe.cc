@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <utility>
+
+#include "base/utf8.h"
 
 namespace hadal::tokenizer {
 namespace {
@@ -14,6 +17,12 @@ size_t HashPair(uint32_t left, uint32_t right) {
 }
 
 }  // namespace
+
+Bpe::Bpe(const Vocabulary* vocabulary, Options options) : vocabulary_(vocabulary), options_(options) {
+  std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
+}
+
+void Bpe::SetByteIds(const int32_t (&ids)[256]) { std::copy(std::begin(ids), std::end(ids), byte_ids_); }
 
 void Bpe::ReserveMerges(size_t count) {
   merges_.assign(std::bit_ceil(count * 2 + 2), Merge{});
@@ -34,7 +43,7 @@ bool Bpe::AddMerge(int32_t left, int32_t right, int32_t merged) {
 }
 
 void Bpe::Finish() {
-  for (int b = 0; b < 256; ++b) {
+  for (int b = 0; b < 256 && !options_.characters; ++b) {
     const char byte = static_cast<char>(b);
     byte_ids_[b] = vocabulary_->Find(std::string_view(&byte, 1));
   }
@@ -66,6 +75,7 @@ const Bpe::Merge& Bpe::FindMerge(int32_t left, int32_t right, bool allow_control
 
 void Bpe::InitialSymbols(std::string_view piece, std::vector<int32_t>* ids) const {
   ids->clear();
+  if (options_.characters) return CharacterSymbols(piece, ids);
   bool in_unknown = false;
   for (const char c : piece) {
     const int32_t id = byte_ids_[static_cast<unsigned char>(c)];
@@ -76,6 +86,24 @@ void Bpe::InitialSymbols(std::string_view piece, std::vector<int32_t>* ids) cons
       if (!in_unknown || !options_.fuse_unk) ids->push_back(options_.unk_id);
       in_unknown = true;
     }
+  }
+}
+
+void Bpe::CharacterSymbols(std::string_view piece, std::vector<int32_t>* ids) const {
+  bool in_unknown = false;
+  for (size_t at = 0; at < piece.size();) {
+    const std::string_view character = piece.substr(at, static_cast<size_t>(base::Utf8Length(piece[at])));
+    at += character.size();
+    if (const int32_t id = vocabulary_->Find(character); id >= 0) {
+      ids->push_back(id);
+    } else if (byte_ids_[0] >= 0) {
+      for (const char c : character) ids->push_back(byte_ids_[static_cast<unsigned char>(c)]);
+    } else if (options_.unk_id >= 0) {
+      if (!in_unknown || !options_.fuse_unk) ids->push_back(options_.unk_id);
+      in_unknown = true;
+      continue;
+    }
+    in_unknown = false;
   }
 }
 

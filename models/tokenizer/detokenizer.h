@@ -11,8 +11,9 @@ namespace hadal::tokenizer {
 
 // Turns a stream of token ids into text, one token at a time. Each piece of output is valid UTF-8 that ends at a
 // character border; bytes that can never become valid give U+FFFD per maximal subpart, as Python's errors="replace"
-// does. The outputs of Append and Flush joined are Tokenizer::Decode of all ids. Not thread-safe; owns its state of at
-// most 3 bytes. The tokenizer must outlive it.
+// does. The outputs of Append and Flush joined are Tokenizer::Decode of all ids, with the space in front that Decode
+// may drop: what is decoded here continues a prompt. Not thread-safe; owns its state of at most 3 bytes. The tokenizer
+// must outlive it.
 class Detokenizer {
  public:
   Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens)

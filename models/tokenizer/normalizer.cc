@@ -11,7 +11,9 @@ size_t Normalizer::MaxShrinking() const {
   for (const Step& step : steps_) {
     // U+1FBE U+0308 U+0341, 7 bytes, becomes U+0390 of 2; no other character is shortened more.
     if (step.kind == Kind::kNfc) shrinking *= 4;
-    if (step.kind == Kind::kReplace && step.first.size() > step.second.size()) return 0;
+    if (step.kind != Kind::kReplace || step.first.size() <= step.second.size()) continue;
+    if (step.second.empty()) return 0;
+    shrinking *= (step.first.size() + step.second.size() - 1) / step.second.size();
   }
   return shrinking;
 }

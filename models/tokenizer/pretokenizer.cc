@@ -70,9 +70,12 @@ bool Pretokenizer::RemovesText() const {
                      [](const auto& step) { return step.behavior == SplitBehavior::kRemoved; });
 }
 
-void Pretokenizer::AddPrefixSpace() { steps_.push_back({nullptr, SplitBehavior::kIsolated, false}); }
+void Pretokenizer::AddPrefixSpace(bool only_first) {
+  steps_.push_back({nullptr, SplitBehavior::kIsolated, false, only_first});
+}
 
-absl::Status Pretokenizer::Run(std::string_view input, PretokenizeScratch* scratch, std::string_view* text) const {
+absl::Status Pretokenizer::Run(std::string_view input, bool first, PretokenizeScratch* scratch,
+                               std::string_view* text) const {
   *text = input;
   std::vector<Match>& pieces = scratch->pieces;
   std::vector<Match>& next = scratch->next_pieces;
@@ -81,10 +84,12 @@ absl::Status Pretokenizer::Run(std::string_view input, PretokenizeScratch* scrat
   for (const Step& step : steps_) {
     next.clear();
     if (step.matcher == nullptr) {
+      if (step.only_first && !first) continue;
       std::string prefixed;
       for (const Match& piece : pieces) {
         const auto begin = static_cast<uint32_t>(prefixed.size());
-        if ((*text)[piece.begin] != ' ') prefixed.push_back(' ');
+        const bool wanted = !step.only_first || piece.begin == 0;
+        if (wanted && (*text)[piece.begin] != ' ') prefixed.push_back(' ');
         prefixed.append(text->substr(piece.begin, piece.end - piece.begin));
         next.push_back({begin, static_cast<uint32_t>(prefixed.size())});
       }

@@ -28,22 +28,23 @@ struct PretokenizeScratch {
 class Pretokenizer {
  public:
   void AddSplit(std::unique_ptr<Matcher> matcher, SplitBehavior behavior, bool invert);
-  // ByteLevel, which must come last: puts a space before pieces that have none when `add_prefix_space`.
-  // use_regex is an AddSplit of kGpt2Pattern after it.
-  void AddPrefixSpace();
+  // Puts a space before pieces that have none: ByteLevel, which must come last and whose use_regex is an AddSplit of
+  // kGpt2Pattern after it, and Metaspace. `only_first`: before the first one of a text alone.
+  void AddPrefixSpace(bool only_first);
 
   // Some step leaves matches out of the pieces.
   bool RemovesText() const;
 
   // Sets *text to the text the pieces point into (`input`, or scratch->prefixed) and scratch->pieces to the non-empty
-  // pieces.
-  absl::Status Run(std::string_view input, PretokenizeScratch* scratch, std::string_view* text) const;
+  // pieces. `first`: the input begins the text.
+  absl::Status Run(std::string_view input, bool first, PretokenizeScratch* scratch, std::string_view* text) const;
 
  private:
   struct Step {
     std::unique_ptr<Matcher> matcher;  // null: prefix space
     SplitBehavior behavior;
     bool invert;
+    bool only_first = false;
   };
   std::vector<Step> steps_;
 };

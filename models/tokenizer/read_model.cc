@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vocabulary, the merges and the added tokens of a tokenizer.json.
+#include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,7 +30,9 @@ using OtherTokens = std::unordered_map<std::string_view, int32_t>;
 
 class ModelReader {
  public:
-  ModelReader(const JsonField& root, TokenizerParts* parts) : root_(root), parts_(parts) {}
+  ModelReader(const JsonField& root, TokenizerParts* parts) : root_(root), parts_(parts) {
+    std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
+  }
 
   absl::Status Read() {
     HADAL_ASSIGN_OR_RETURN(const JsonField model, root_.Get("model"));
@@ -78,8 +83,9 @@ class ModelReader {
             models::Concat("token ", id, " has ", key.size(), " bytes; allowed are 1 to ", kMaxTokenBytes));
       }
       HADAL_RETURN_IF_ERROR(CheckId(field, key, id));
-      const bool reachable = AlphabetToBytes(key, &bytes_);
       const int32_t token_id = static_cast<int32_t>(id);
+      if (parts_->characters && AddByteToken(key, token_id)) continue;
+      const bool reachable = ToBytes(key);
       if (reachable ? parts_->vocabulary->Find(bytes_) >= 0 : !others_.emplace(key, token_id).second) {
         return field.Error(models::Concat("token \"", key, "\" is listed twice"));
       }
@@ -97,9 +103,27 @@ class ModelReader {
                                       "; for this number of tokens it must be 0 to ", id_limit_ - 1));
   }
 
+  // Sets bytes_ to the text that a token's string stands for. False where no text gives the token.
+  bool ToBytes(std::string_view key) {
+    if (!parts_->characters) return AlphabetToBytes(key, &bytes_);
+    bytes_ = WithSpaces(key);
+    return others_.find(key) == others_.end();
+  }
+
+  // <0x41> stands for the byte, and only for one of a character that has no token.
+  bool AddByteToken(std::string_view key, int32_t id) {
+    unsigned value = 0;
+    if (key.size() != 6 || !key.starts_with("<0x") || key[5] != '>') return false;
+    if (std::from_chars(key.data() + 3, key.data() + 5, value, 16).ptr != key.data() + 5) return false;
+    const char byte = static_cast<char>(value);
+    if (!parts_->vocabulary->Add(id, std::string_view(&byte, 1), /*searchable=*/false)) return false;
+    byte_ids_[value] = id;
+    return others_.emplace(key, id).second;
+  }
+
   // Id of a token string as the file writes it, or -1.
   int32_t FindWritten(std::string_view text) {
-    if (AlphabetToBytes(text, &bytes_)) return parts_->vocabulary->Find(bytes_);
+    if (ToBytes(text)) return parts_->vocabulary->Find(bytes_);
     const auto it = others_.find(text);
     return it == others_.end() ? -1 : it->second;
   }
@@ -184,15 +208,14 @@ class ModelReader {
       }
       if (options.unk_id < 0) return unk.Error(models::Concat("\"", text, "\" is not in the vocabulary"));
     }
+    options.characters = parts_->characters;
     parts_->bpe = std::make_unique<Bpe>(parts_->vocabulary.get(), options);
     HADAL_RETURN_IF_ERROR(ReadMerges(model));
     parts_->bpe->Finish();
     HADAL_ASSIGN_OR_RETURN(const bool byte_fallback, model.BoolOr("byte_fallback", false));
-    if (byte_fallback && !HasAllBytes()) {
-      return model.Error(
-          "byte_fallback is true and the vocabulary lacks bytes; only byte-level vocabularies are supported");
-    }
-    return absl::OkStatus();
+    if (!byte_fallback) return absl::OkStatus();
+    if (parts_->characters) parts_->bpe->SetByteIds(byte_ids_);
+    return HasAllBytes() ? absl::OkStatus() : model.Error("byte_fallback is true and the vocabulary lacks bytes");
   }
 
   bool HasAllBytes() const {
@@ -258,6 +281,7 @@ class ModelReader {
   TokenizerParts* parts_;
   OtherTokens others_;
   int64_t id_limit_ = 0;
+  int32_t byte_ids_[256];  // of the tokens <0x00> to <0xFF>, -1 without one
   std::string bytes_;
   std::string joined_;
 };

@@ -34,12 +34,18 @@ absl::Status Unsupported(const JsonField& field, std::string_view type, std::str
   return field.Error(models::Concat("type \"", type, "\" is not supported (supported: ", supported, ")"));
 }
 
-absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, int depth) {
+// Texts of the file as they are here: see TokenizerParts::characters.
+std::string Spaced(std::string_view text, const TokenizerParts& parts) {
+  return parts.characters ? WithSpaces(text) : std::string(text);
+}
+
+absl::Status ReadNormalizerStep(const JsonField& field, TokenizerParts* parts, int depth) {
+  Normalizer* const normalizer = &parts->normalizer;
   HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (type == "Sequence") {
     if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "normalizers",
-                   [&](const JsonField& member) { return ReadNormalizerStep(member, normalizer, depth + 1); });
+                   [&](const JsonField& member) { return ReadNormalizerStep(member, parts, depth + 1); });
   }
   if (type == "NFC") {
     normalizer->AddNfc();
@@ -49,7 +55,7 @@ absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, 
     HADAL_ASSIGN_OR_RETURN(const std::string_view text, field.StringAt("prepend"));
     if (text.size() > kMaxReplacementBytes)
       return field.Error(models::Concat("prepend is longer than ", kMaxReplacementBytes, " bytes"));
-    normalizer->AddPrepend(std::string(text));
+    normalizer->AddPrepend(Spaced(text, *parts));
     return absl::OkStatus();
   }
   if (type == "Replace") {
@@ -60,7 +66,7 @@ absl::Status ReadNormalizerStep(const JsonField& field, Normalizer* normalizer, 
       return field.Error(
           models::Concat("pattern must not be empty and content at most ", kMaxReplacementBytes, " bytes"));
     }
-    normalizer->AddReplace(std::string(from), std::string(to));
+    if (Spaced(from, *parts) != Spaced(to, *parts)) normalizer->AddReplace(Spaced(from, *parts), Spaced(to, *parts));
     return absl::OkStatus();
   }
   return Unsupported(field, type, "Sequence, NFC, Prepend, Replace");
@@ -99,14 +105,34 @@ absl::Status ReadSplit(const JsonField& field, Pretokenizer* pretokenizer) {
 }
 
 // *done is set by ByteLevel, after which nothing may come: the text is bytes from there on.
-absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretokenizer, bool* done, int depth) {
+absl::Status ReadMetaspace(const JsonField& field, Pretokenizer* pretokenizer) {
+  HADAL_ASSIGN_OR_RETURN(const std::string_view replacement, field.StringAt("replacement"));
+  if (replacement != kSpaceMark) return field.Error("replacement must be U+2581");
+  HADAL_ASSIGN_OR_RETURN(const bool prefix, field.BoolOr("add_prefix_space", true));
+  HADAL_ASSIGN_OR_RETURN(const JsonField scheme, field.Get("prepend_scheme"));
+  HADAL_ASSIGN_OR_RETURN(const bool split, field.BoolOr("split", true));
+  std::string_view name = prefix ? "always" : "never";
+  if (!scheme.IsNull()) {
+    HADAL_ASSIGN_OR_RETURN(name, scheme.String());
+  }
+  if (name == "always" || name == "first") {
+    pretokenizer->AddPrefixSpace(/*only_first=*/name == "first");
+  } else if (name != "never") {
+    return scheme.Expected("always, first or never");
+  }
+  if (split) pretokenizer->AddSplit(MakeLiteralMatcher(" "), SplitBehavior::kMergedWithNext, false);
+  return absl::OkStatus();
+}
+
+// Characters: no ByteLevel, which the vocabulary could not take.
+absl::Status ReadPretokenizerStep(const JsonField& field, TokenizerParts* parts, bool* done, int depth) {
+  Pretokenizer* const pretokenizer = &parts->pretokenizer;
   HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (*done) return field.Error(models::Concat("\"", type, "\" comes after ByteLevel, which must be the last"));
   if (type == "Sequence") {
     if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
-    return ForEach(field, "pretokenizers", [&](const JsonField& member) {
-      return ReadPretokenizerStep(member, pretokenizer, done, depth + 1);
-    });
+    return ForEach(field, "pretokenizers",
+                   [&](const JsonField& member) { return ReadPretokenizerStep(member, parts, done, depth + 1); });
   }
   if (type == "Split") return ReadSplit(field, pretokenizer);
   if (type == "Digits") {
@@ -115,15 +141,17 @@ absl::Status ReadPretokenizerStep(const JsonField& field, Pretokenizer* pretoken
                            false);
     return absl::OkStatus();
   }
-  if (type == "ByteLevel") {
+  if (type == "Metaspace" && parts->characters) return ReadMetaspace(field, pretokenizer);
+  if (type == "ByteLevel" && !parts->characters) {
     HADAL_ASSIGN_OR_RETURN(const bool add_prefix_space, field.BoolOr("add_prefix_space", true));
     HADAL_ASSIGN_OR_RETURN(const bool use_regex, field.BoolOr("use_regex", true));
-    if (add_prefix_space) pretokenizer->AddPrefixSpace();
+    if (add_prefix_space) pretokenizer->AddPrefixSpace(/*only_first=*/false);
     if (use_regex) pretokenizer->AddSplit(MakeKnownPatternMatcher(kGpt2Pattern), SplitBehavior::kIsolated, false);
     *done = true;
     return absl::OkStatus();
   }
-  return Unsupported(field, type, "Sequence, Split, Digits, ByteLevel");
+  return Unsupported(field, type,
+                     parts->characters ? "Sequence, Split, Digits, Metaspace" : "Sequence, Split, Digits, ByteLevel");
 }
 
 // A TemplateProcessing: the special tokens before and after the text.
@@ -169,43 +197,76 @@ absl::Status ReadPostProcessorStep(const JsonField& field, TokenizerParts* parts
   return Unsupported(field, type, "Sequence, TemplateProcessing, ByteLevel");
 }
 
-absl::Status CheckDecoderStep(const JsonField& field, bool* byte_level, int depth) {
+// Only what undoes the encoding may stand there.
+absl::Status ReadDecoderStep(const JsonField& field, TokenizerParts* parts, bool* byte_level, int depth) {
   HADAL_ASSIGN_OR_RETURN(const std::string_view type, field.StringAt("type"));
   if (type == "ByteLevel") {
     *byte_level = true;
     return absl::OkStatus();
   }
-  if (type == "Fuse") return absl::OkStatus();  // joining is what the byte level does anyway
+  if (type == "Fuse" || type == "ByteFallback") return absl::OkStatus();  // tokens are joined as bytes anyway
+  if (type == "Metaspace") {
+    HADAL_ASSIGN_OR_RETURN(const bool prefix, field.BoolOr("add_prefix_space", true));
+    HADAL_ASSIGN_OR_RETURN(const JsonField scheme, field.Get("prepend_scheme"));
+    parts->characters = true;
+    parts->strips_first_space = scheme.IsString() ? scheme.String().value() != "never" : prefix;
+    return absl::OkStatus();
+  }
+  if (type == "Replace") {
+    HADAL_ASSIGN_OR_RETURN(const JsonField pattern, field.Get("pattern"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view from, pattern.StringAt("String"));
+    HADAL_ASSIGN_OR_RETURN(const std::string_view to, field.StringAt("content"));
+    if (from != kSpaceMark || to != " ") return field.Error("only U+2581 may be replaced, by a space");
+    parts->characters = true;
+    return absl::OkStatus();
+  }
+  if (type == "Strip") {
+    HADAL_ASSIGN_OR_RETURN(const std::string_view content, field.StringAt("content"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField start, field.Get("start"));
+    HADAL_ASSIGN_OR_RETURN(const JsonField stop, field.Get("stop"));
+    HADAL_ASSIGN_OR_RETURN(const int64_t front, start.Integer());
+    HADAL_ASSIGN_OR_RETURN(const int64_t back, stop.Integer());
+    if (content != " " || front < 0 || front > 1 || back != 0)
+      return field.Error("only one space in front may be stripped");
+    parts->strips_first_space = front == 1;
+    return absl::OkStatus();
+  }
   if (type == "Sequence") {
     if (depth == kMaxNesting) return field.Error(models::Concat("more than ", kMaxNesting, " nested sequences"));
     return ForEach(field, "decoders",
-                   [&](const JsonField& member) { return CheckDecoderStep(member, byte_level, depth + 1); });
+                   [&](const JsonField& member) { return ReadDecoderStep(member, parts, byte_level, depth + 1); });
   }
-  return Unsupported(field, type, "Sequence, ByteLevel, Fuse");
+  return Unsupported(field, type, "Sequence, ByteLevel, Fuse, ByteFallback, Metaspace, Replace, Strip");
 }
 
 }  // namespace
 
-absl::Status ReadNormalizer(const JsonField& field, Normalizer* normalizer) {
-  return field.IsNull() ? absl::OkStatus() : ReadNormalizerStep(field, normalizer, 0);
+absl::Status ReadNormalizer(const JsonField& field, TokenizerParts* parts) {
+  if (parts->characters) parts->normalizer.AddReplace(std::string(kSpaceMark), " ");
+  return field.IsNull() ? absl::OkStatus() : ReadNormalizerStep(field, parts, 0);
 }
 
-absl::Status ReadPretokenizer(const JsonField& field, Pretokenizer* pretokenizer) {
-  if (field.IsNull()) return field.Expected("a pre-tokenizer that ends with ByteLevel");
-  bool done = false;
-  HADAL_RETURN_IF_ERROR(ReadPretokenizerStep(field, pretokenizer, &done, 0));
-  return done ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
+absl::Status ReadPretokenizer(const JsonField& field, TokenizerParts* parts) {
+  if (field.IsNull()) {
+    return parts->characters ? absl::OkStatus() : field.Expected("a pre-tokenizer that ends with ByteLevel");
+  }
+  bool byte_level = false;
+  HADAL_RETURN_IF_ERROR(ReadPretokenizerStep(field, parts, &byte_level, 0));
+  return byte_level || parts->characters ? absl::OkStatus() : field.Error("has no ByteLevel, but the decoder has");
 }
 
 absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts) {
   return field.IsNull() ? absl::OkStatus() : ReadPostProcessorStep(field, parts, 0);
 }
 
-absl::Status CheckDecoder(const JsonField& field) {
-  if (field.IsNull()) return field.Expected("the decoder ByteLevel");
+absl::Status ReadDecoder(const JsonField& field, TokenizerParts* parts) {
+  if (field.IsNull()) return field.Expected("the decoder ByteLevel, or one that puts spaces for U+2581");
   bool byte_level = false;
-  HADAL_RETURN_IF_ERROR(CheckDecoderStep(field, &byte_level, 0));
-  return byte_level ? absl::OkStatus() : field.Error("has no ByteLevel; only byte-level tokenizers are supported");
+  HADAL_RETURN_IF_ERROR(ReadDecoderStep(field, parts, &byte_level, 0));
+  if (byte_level == parts->characters) {
+    return field.Error("must have ByteLevel, or else put spaces for U+2581; other kinds of tokens are not supported");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace hadal::tokenizer

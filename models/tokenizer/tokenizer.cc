@@ -144,7 +144,7 @@ size_t Tokenizer::Impl::MaxBytesPerToken() const {
 void Tokenizer::Impl::EncodePieces(std::string_view normal, Run* run) const {
   if (!run->status.ok()) return;
   std::string_view text;
-  run->status = parts.pretokenizer.Run(normal, &run->pretokenize, &text);
+  run->status = parts.pretokenizer.Run(normal, /*first=*/run->ids.empty(), &run->pretokenize, &text);
   if (!run->status.ok()) return;
   for (const Match& piece : run->pretokenize.pieces) {
     if (run->ids.size() > run->max_tokens) {
@@ -272,6 +272,7 @@ std::string Tokenizer::Decode(absl::Span<const int32_t> ids, bool skip_special_t
   for (const int32_t id : ids) {
     if (!skip_special_tokens || !IsSpecial(id)) bytes.append(TokenBytes(id));
   }
+  if (impl_->parts.strips_first_space && bytes.starts_with(' ')) bytes.erase(0, 1);
   std::string text;
   text.reserve(bytes.size());
   base::AppendReplacingInvalid(bytes, /*last=*/true, &text);

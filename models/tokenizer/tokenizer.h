@@ -33,8 +33,8 @@ struct TextSegment {
   bool control = false;
 };
 
-// Byte-level BPE straight from tokenizer.json, with the results of Hugging Face `tokenizers`.
-// Immutable and thread-safe after loading; shared by all streams of a model.
+// Byte-level BPE, or BPE as sentencepiece has it, straight from tokenizer.json, with the results of Hugging Face
+// `tokenizers`. Immutable and thread-safe after loading; shared by all streams of a model.
 class Tokenizer {
  public:
   // Reads tokenizer.json (required), tokenizer_config.json, generation_config.json, chat_template.jinja,
@@ -63,6 +63,7 @@ class Tokenizer {
                                                       size_t max_tokens = EncodeOptions::kAnyNumber) const;
 
   // Bytes of all tokens, invalid UTF-8 replaced by U+FFFD per maximal subpart. Ids outside the vocabulary give nothing.
+  // Where encoding puts a space in front (sentencepiece), the first one is dropped.
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special_tokens) const;
 
   // Raw bytes of one token (may be part of a character); empty for ids that have no token.

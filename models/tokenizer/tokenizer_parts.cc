@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "models/concat.h"
 #include "models/json/json_document.h"
 #include "models/status_macros.h"
@@ -52,16 +53,20 @@ absl::StatusOr<std::unique_ptr<json::JsonDocument>> Parse(std::string_view text,
 
 }  // namespace
 
+std::string WithSpaces(std::string_view text) {
+  return absl::StrReplaceAll(json::ToAbsl(text), {{json::ToAbsl(kSpaceMark), " "}});
+}
+
 absl::StatusOr<TokenizerParts> ParseTokenizerJson(std::string_view json) {
   HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<json::JsonDocument> document, Parse(json, "tokenizer.json"));
   const JsonField root = document->root();
   TokenizerParts parts;
-  HADAL_ASSIGN_OR_RETURN(const JsonField normalizer, root.Get("normalizer"));
-  HADAL_RETURN_IF_ERROR(ReadNormalizer(normalizer, &parts.normalizer));
-  HADAL_ASSIGN_OR_RETURN(const JsonField pretokenizer, root.Get("pre_tokenizer"));
-  HADAL_RETURN_IF_ERROR(ReadPretokenizer(pretokenizer, &parts.pretokenizer));
   HADAL_ASSIGN_OR_RETURN(const JsonField decoder, root.Get("decoder"));
-  HADAL_RETURN_IF_ERROR(CheckDecoder(decoder));
+  HADAL_RETURN_IF_ERROR(ReadDecoder(decoder, &parts));
+  HADAL_ASSIGN_OR_RETURN(const JsonField normalizer, root.Get("normalizer"));
+  HADAL_RETURN_IF_ERROR(ReadNormalizer(normalizer, &parts));
+  HADAL_ASSIGN_OR_RETURN(const JsonField pretokenizer, root.Get("pre_tokenizer"));
+  HADAL_RETURN_IF_ERROR(ReadPretokenizer(pretokenizer, &parts));
   HADAL_RETURN_IF_ERROR(ReadModel(root, &parts));
   HADAL_ASSIGN_OR_RETURN(const JsonField post_processor, root.Get("post_processor"));
   HADAL_RETURN_IF_ERROR(ReadPostProcessor(post_processor, &parts));

@@ -21,6 +21,9 @@ using json::JsonField;
 
 // What a tokenizer.json describes, ready to use.
 struct TokenizerParts {
+  // As sentencepiece writes them: tokens are made of characters, U+2581 stands for a space. Here it is one: in the
+  // vocabulary, and in every text before it is encoded. Otherwise tokens are made of bytes (ByteLevel).
+  bool characters = false;
   std::unique_ptr<Vocabulary> vocabulary;
   std::unique_ptr<Bpe> bpe;  // refers to *vocabulary
   Normalizer normalizer;
@@ -28,7 +31,12 @@ struct TokenizerParts {
   std::vector<AddedToken> added_tokens;
   std::vector<int32_t> prefix_ids;  // what add_special_tokens puts before and after the text
   std::vector<int32_t> suffix_ids;
+  bool strips_first_space = false;  // decoding drops the space in front, which encoding has put there
 };
+
+inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+// The text with spaces for these marks.
+std::string WithSpaces(std::string_view text);
 
 // What hadal reads of tokenizer_config.json and generation_config.json; absent values are empty.
 struct TokenizerConfig {
@@ -58,10 +66,11 @@ absl::Status ParseChatTemplateJson(std::string_view json, TokenizerConfig* confi
 absl::Status ParseGenerationConfig(std::string_view json, TokenizerConfig* config);
 
 // The parts of tokenizer.json, by key. `root` is the whole document.
-absl::Status ReadModel(const JsonField& root, TokenizerParts* parts);               // model, added_tokens
-absl::Status ReadNormalizer(const JsonField& field, Normalizer* normalizer);        // normalizer
-absl::Status ReadPretokenizer(const JsonField& field, Pretokenizer* pretokenizer);  // pre_tokenizer
-absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts);      // post_processor
-absl::Status CheckDecoder(const JsonField& field);                                  // decoder
+absl::Status ReadModel(const JsonField& root, TokenizerParts* parts);  // model, added_tokens
+// The decoder tells which of both kinds of vocabulary it is, and must be read before the others.
+absl::Status ReadDecoder(const JsonField& field, TokenizerParts* parts);        // decoder
+absl::Status ReadNormalizer(const JsonField& field, TokenizerParts* parts);     // normalizer
+absl::Status ReadPretokenizer(const JsonField& field, TokenizerParts* parts);   // pre_tokenizer
+absl::Status ReadPostProcessor(const JsonField& field, TokenizerParts* parts);  // post_processor
 
 }  // namespace hadal::tokenizer

@@ -142,6 +142,29 @@ def test_checkpoints_as_fine_tunes_leave_them(start_server, tmp_path):
             assert post(server, "/detokenize", {"model": name, "tokens": ids})["prompt"] == expected, name
 
 
+def test_a_vocabulary_of_sentencepiece(start_server, tmp_path):
+    template = "{{ bos_token }}{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}"
+    folder = checkpoint(tmp_path, template, bos_token="<s>", eos_token="</s>", tokenizer_class="LlamaTokenizerFast", legacy=True)
+    shutil.copy(os.path.join(os.environ["HADAL_SOURCE_DIR"], "tests/data/tokenizer/llama2.tokenizer.json"), folder / "tokenizer.json")
+    (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": 2}))
+    server = start_server("--load-format=dummy", f"--model=own={folder}")
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    ask = {"model": "own", "messages": [{"role": "user", "content": "Grüße 🦙 <s>"}], "max_tokens": 300, "temperature": 1, "seed": 1,
+           "extra_body": {"return_token_ids": True}}
+    answer = client.chat.completions.create(**ask)
+    ids = answer.model_extra["prompt_token_ids"]
+    assert ids[0] == 1 and ids.count(1) == 1
+    assert post(server, "/detokenize", {"model": "own", "tokens": ids})["prompt"] == "<s> [INST] Grüße 🦙 <s> [/INST]"
+    assert "\u2581" not in answer.choices[0].message.content
+    # The tokens of single bytes and of words with a space in front are what a grammar sees.
+    schema = {"type": "object", "properties": {"a b": {"enum": ["x y", "ü 🦙"]}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+              "required": ["a b", "n"], "additionalProperties": False}
+    for seed in range(3):
+        answer = client.chat.completions.create(**{**ask, "seed": seed}, response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+        value = json.loads(answer.choices[0].message.content)
+        assert value["a b"] in ("x y", "ü 🦙") and 0 <= value["n"] <= 99
+
+
 def test_a_template_that_does_not_compile_ends_the_start(start_server, tmp_path):
     folder = checkpoint(tmp_path, "a\n{% for m in %}")
     server = start_server("--load-format=null", f"--model=own={folder}", wait_ready=False, expect_exit=1)

@@ -24,8 +24,9 @@ from awkward_templates import AWKWARD  # noqa: E402
 from test_jinja_parity import CONFIG, TREE  # noqa: E402
 from tokenize_tool import run, unpack_published  # noqa: E402
 
-PUBLISHED = ["deepseek-vl2-small", "glm-4", "glm-4-32b-0414", "glm-4.5v", "glm-4.7-flash", "janusflow-1.3b", "jt-coder-8b-base", "minimax",
-             "minimax-m3", "qwen-2.5", "qwen-3", "qwen-3.5", "qwen2.5-math-prm-7b", "qwen2.5-omni-3b", "qwen2.5-vl-3b-instruct-awq", "qwq-32b"]
+PUBLISHED = ["deepseek-vl2-small", "glm-4", "glm-4-32b-0414", "glm-4.5v", "glm-4.7-flash", "janusflow-1.3b", "jt-coder-8b-base",
+             "minimax", "minimax-m3", "qwen-2.5", "qwen-3", "qwen-3.5", "qwen2.5-math-prm-7b", "qwen2.5-omni-3b",
+             "qwen2.5-vl-3b-instruct-awq", "qwq-32b"]
 # What the awkward templates write as tokens, beside those of the tokenizer.
 MORE_TOKENS = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<<SYS>>", "<tool>"]
 

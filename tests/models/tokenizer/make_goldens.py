@@ -22,7 +22,7 @@ DATA = os.path.normpath(os.path.join(HERE, "../../data/tokenizer"))
 def main(directory):
     os.makedirs(directory, exist_ok=True)
     encodings = {}
-    for name in styles.STYLES:
+    for name in styles.NAMES:
         tokenizer = styles.train(name)
         tokenizer.save(os.path.join(directory, name + ".tokenizer.json"), pretty=False)
         texts = styles.strings(seed=11, count=60, special=name)
@@ -34,6 +34,7 @@ def main(directory):
             }
             for text in texts
         ]
+    write(directory, "encodings.json", encodings)
     marks = random.Random(3)
     nfc = normalizers.NFC()
     write(directory, "nfc.json", [[text, nfc.normalize_str(text)] for text in styles.combining_strings(marks, 300)])

@@ -15,7 +15,7 @@ using ::testing::ElementsAre;
 std::vector<std::string> Pieces(const Pretokenizer& pretokenizer, std::string_view input) {
   PretokenizeScratch scratch;
   std::string_view text;
-  EXPECT_TRUE(pretokenizer.Run(input, &scratch, &text).ok());
+  EXPECT_TRUE(pretokenizer.Run(input, /*first=*/true, &scratch, &text).ok());
   std::vector<std::string> pieces;
   for (const Match& m : scratch.pieces) pieces.emplace_back(text.substr(m.begin, m.end - m.begin));
   return pieces;
@@ -129,7 +129,7 @@ TEST(PretokenizerTest, CutsAsEachGenerationDoes) {
 
 TEST(PretokenizerTest, PrefixSpaceGoesBeforeEveryPiece) {
   Pretokenizer pretokenizer = Dashes(SplitBehavior::kIsolated);
-  pretokenizer.AddPrefixSpace();
+  pretokenizer.AddPrefixSpace(/*only_first=*/false);
   EXPECT_THAT(Pieces(pretokenizer, "a- b"), ElementsAre(" a", " -", " b"));
   EXPECT_TRUE(Pieces(pretokenizer, "").empty());
 }
@@ -139,7 +139,7 @@ TEST(PretokenizerTest, ReportsAPatternThatFails) {
   pretokenizer.AddSplit(*MakeEngineMatcher("(?:a|aa)+[bc]"), SplitBehavior::kIsolated, false);
   PretokenizeScratch scratch;
   std::string_view text;
-  EXPECT_FALSE(pretokenizer.Run(std::string(20000, 'a'), &scratch, &text).ok());
+  EXPECT_FALSE(pretokenizer.Run(std::string(20000, 'a'), /*first=*/true, &scratch, &text).ok());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small tokenizers in the styles of the published checkpoints, and strings that are hard to tokenize."""
+import json
 import random
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -94,8 +95,24 @@ STYLES = {
         ],
     ),
 }
+
+
+def metaspace(scheme, split):
+    return pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=split)
+
+
+# As sentencepiece has them: name -> (normalizer, pre-tokenizer, further added tokens). Characters without a token become bytes.
+SENTENCEPIECE = {
+    "llama2": (normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), None, []),
+    "llama2_first": (None, metaspace("first", False), [AddedToken("<|im_end|>", special=True, normalized=False)]),
+    "metaspace": (None, metaspace("always", True), [AddedToken("[INST]", special=False, normalized=True)]),
+}
+NAMES = [*STYLES, *SENTENCEPIECE]
 EXTRA = {
     "deepseek_llm": ["ü", "Führer", "øöúÿ", "\u00fc\u0308", "  中", " 中 ", "   \n"],
+    "llama2": ["<0x41>", "▁", " ▁ ", "▁▁a", "<s>", " <s> a", "a<s>b </s>", "<unk>", "  x  ", "\n", " \n "],
+    "llama2_first": ["<s>", "<s> a", "a<s>b <|im_end|>\n", "<|im_end|>", "  x", "▁x", " x<s> y"],
+    "metaspace": ["[INST] a [INST]b", " [INST]", "<s>", "<s> a", "a<s>b", "  x  y", "▁x▁"],
     "unusual": ["<ab", "<abc>", " <ab  ", "word", "words", " word ", "swordy", "word.", "u\u0308", "e\u0301x", "éx", "aab", "``", "<s>"],
 }
 
@@ -104,7 +121,33 @@ def corpus():
     return strings(seed=99, count=1500)
 
 
+def train_sentencepiece(name, vocab_size):
+    """Trained on words, then given the bytes and the pipeline of the style."""
+    normalizer, pre_tokenizer, added = SENTENCEPIECE[name]
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    tokenizer.pre_tokenizer = metaspace("always", True)
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, special_tokens=["<unk>", "<s>", "</s>"], limit_alphabet=vocab_size // 3)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    parts = json.loads(tokenizer.to_str())
+    vocabulary = list(parts["model"]["vocab"])
+    vocabulary.sort(key=parts["model"]["vocab"].get)
+    vocabulary[3:3] = [f"<0x{byte:02X}>" for byte in range(256)]
+    parts["model"].update(vocab={token: i for i, token in enumerate(vocabulary)}, byte_fallback=True)
+    tokenizer = Tokenizer.from_str(json.dumps(parts))
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    if name == "metaspace":
+        tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(replacement="▁", prepend_scheme="always", split=True)])
+    tokenizer.add_tokens(added)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))])
+    return tokenizer
+
+
 def train(name, vocab_size=700):
+    if name in SENTENCEPIECE:
+        return train_sentencepiece(name, vocab_size)
     normalizer, steps, options, special, added = STYLES[name]
     tokenizer = Tokenizer(models.BPE(**options))
     if normalizer is not None:

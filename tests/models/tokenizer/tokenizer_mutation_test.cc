@@ -34,6 +34,18 @@ constexpr char kSmall[] = R"json({
   "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
   "vocab": {"<s>": 0, "a": 1, "b": 2, "Ġ": 3, "ab": 4, "Ġa": 5, "Ġab": 6, "1": 7, "Ã": 8, "¼": 9, "Ã¼": 10, "-": 11, "c": 12},
   "merges": ["a b", ["Ġ", "a"], "Ġ ab", "Ã ¼"]}})json";
+
+// Of characters, as sentencepiece has them.
+constexpr char kCharacters[] = R"json({
+ "added_tokens": [{"id": 0, "content": "<s>", "special": true, "normalized": false}, {"id": 20, "content": "<think>", "normalized": true}],
+ "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+ "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true},
+ "post_processor": null,
+ "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+  {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+ "model": {"type": "BPE", "unk_token": "<s>", "fuse_unk": true, "byte_fallback": false,
+  "vocab": {"<s>": 0, "a": 1, "b": 2, "▁": 3, "ab": 4, "▁a": 5, "▁ab": 6, "<0x0A>": 7, "ü": 8, "<0xFF>": 9},
+  "merges": ["a b", "▁ a", "▁ ab", "▁a b"]}})json";
 // clang-format on
 
 constexpr char kConfig[] = R"({"bos_token": {"content": "<s>"}, "eos_token": "<s>", "add_bos_token": true,
@@ -131,8 +143,10 @@ void CheckThatItWorks(const Tokenizer& tokenizer) {
 }
 
 TEST(TokenizerMutationTest, NeverCrashesAndAlwaysExplains) {
-  ASSERT_TRUE(Tokenizer::FromJson(kSmall, kConfig, kGeneration).ok())
-      << Tokenizer::FromJson(kSmall, kConfig, kGeneration).status();
+  for (const char* json : {kSmall, kCharacters}) {
+    const auto tokenizer = Tokenizer::FromJson(json, kConfig, kGeneration);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  }
   const char* count = std::getenv("HADAL_FUZZ_ITERATIONS");
   const int iterations = count != nullptr ? std::atoi(count) : 10000;
   ASSERT_GT(iterations, 0);
@@ -146,6 +160,10 @@ TEST(TokenizerMutationTest, NeverCrashesAndAlwaysExplains) {
         break;
       case 1:
         generation = mutator.Mutate(generation);
+        break;
+      case 2:
+      case 3:
+        json = mutator.Mutate(kCharacters);
         break;
       default:
         json = mutator.Mutate(json);
