@@ -34,8 +34,9 @@ class CallRegistry {
   std::map<ServerCall*, std::weak_ptr<ServerCall>> calls_ ABSL_GUARDED_BY(mutex_);
 };
 
-// How long a call waits for its client.
+// What a call may take, and how long it waits for its client.
 struct CallLimits {
+  int64_t max_message_bytes = 0;
   absl::Duration message_timeout;      // for its message
   absl::Duration slow_reader_timeout;  // for a message of ours to be taken
 };

@@ -34,6 +34,8 @@ class Connection {
   std::chrono::steady_clock::time_point idle_since() const;
   // Ends the connection with all its calls. False when that was done before.
   bool Disconnect();
+  // Whether it was Disconnect that ended it.
+  bool disconnected() const { return disconnected_.load(std::memory_order_relaxed); }
 
  private:
   const int fd_;

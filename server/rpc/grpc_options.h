@@ -18,8 +18,15 @@ struct GrpcOptions {
   int max_streams = 1024;                              // calls of one connection at a time
   int max_pending_calls = 1024;                        // over all connections: whose message has not arrived
   absl::Duration message_timeout = absl::Seconds(30);  // for a call's message to arrive
-  int64_t memory_bytes = int64_t{512} << 20;           // for what gRPC holds of connections, calls and messages
-  base::MetricRegistry* metrics = nullptr;             // outlives the server; nullptr: not exported
+  // Default clients ping every 10 to 30 s, also without calls; one that does so more often is cut off.
+  absl::Duration min_ping_interval = absl::Seconds(10);
+  absl::Duration max_idle = absl::Minutes(5);  // for a connection without calls; 0: no limit
+  // Connections are renewed so that new replicas get traffic: the client is told to open another one, and calls that
+  // have begun go on for the grace. 0: no limit.
+  absl::Duration max_connection_age = absl::Minutes(10);
+  absl::Duration connection_age_grace = absl::Hours(1);
+  int64_t memory_bytes = int64_t{512} << 20;  // for what gRPC holds of connections, calls and messages
+  base::MetricRegistry* metrics = nullptr;    // outlives the server; nullptr: not exported
 
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {
@@ -29,6 +36,13 @@ struct GrpcOptions {
     flags->AddInt("grpc-max-pending-calls", &max_pending_calls, {1, 1 << 20},
                   "maximum gRPC calls whose message has not arrived");
     flags->AddDuration("grpc-message-timeout", &message_timeout, "how long a gRPC call's message may take to arrive");
+    flags->AddDuration("grpc-min-ping-interval", &min_ping_interval,
+                       "how often a gRPC client may ping; one that does so more often is cut off");
+    flags->AddDuration("grpc-max-idle", &max_idle, "how long a gRPC connection may be without calls");
+    flags->AddDuration("grpc-max-connection-age", &max_connection_age,
+                       "after how long a gRPC client is told to open another connection");
+    flags->AddDuration("grpc-connection-age-grace", &connection_age_grace,
+                       "how long calls of a connection of that age may go on");
     flags->AddBytes("grpc-memory", &memory_bytes, "memory for gRPC's connections, calls and messages in flight");
   }
 };

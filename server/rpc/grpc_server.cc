@@ -6,6 +6,8 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
 
+#include <algorithm>
+#include <climits>
 #include <mutex>
 #include <thread>
 
@@ -24,16 +26,19 @@ namespace {
 // away, and those of clients that have not seen the limit yet.
 constexpr int kStreamSlack = 128;
 constexpr absl::Duration kMaxSweepPeriod = absl::Milliseconds(250);
-// Default clients ping every 10 to 30 s, also without calls.
-constexpr int kMinPingIntervalMs = 10 * 1000;
 // A client that does not answer within kKeepAliveTimeoutMs is gone.
 constexpr int kKeepAliveMs = 60 * 1000;
 constexpr int kKeepAliveTimeoutMs = 20 * 1000;
-constexpr int kMaxIdleMs = 5 * 60 * 1000;
-// Connections are renewed so that new replicas get traffic.
-constexpr int kMaxConnectionAgeMs = 10 * 60 * 1000;
-constexpr int kMaxConnectionGraceMs = 60 * 60 * 1000;
 constexpr int kMaxMetadataBytes = 16 << 10;
+
+// The library's form of a duration; for ever is INT_MAX.
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), INT_MAX));
+}
+
+absl::Duration ZeroIsForever(absl::Duration limit) {
+  return limit == absl::ZeroDuration() ? absl::InfiniteDuration() : limit;
+}
 
 class GrpcServerImpl final : public GrpcServer {
  public:
@@ -53,7 +58,8 @@ class GrpcServerImpl final : public GrpcServer {
                      .public_calls = &public_calls_,
                      .health = &health_,
                      .metrics = &metrics_,
-                     .limits = {options_.message_timeout, options_.front.stream.slow_reader_timeout},
+                     .limits = {options_.front.max_body_bytes, options_.message_timeout,
+                                options_.front.stream.slow_reader_timeout},
                      .max_connection_calls = options_.max_streams + kStreamSlack},
         inference_(&environment_) {}
 
@@ -106,7 +112,9 @@ class GrpcServerImpl final : public GrpcServer {
     grpc::ResourceQuota quota("hadal");
     quota.Resize(static_cast<size_t>(options_.memory_bytes));
     builder->SetResourceQuota(quota);
-    builder->SetMaxReceiveMessageSize(static_cast<int>(std::min<int64_t>(options_.front.max_body_bytes, INT32_MAX)));
+    // The library looks at the size when the message is there, as ServerCall does, but tells nobody that it refused
+    // one.
+    builder->SetMaxReceiveMessageSize(-1);
     const std::pair<const char*, int> arguments[] = {
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, options_.max_streams},
         {GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes},
@@ -116,13 +124,13 @@ class GrpcServerImpl final : public GrpcServer {
         {GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0},
         // The window of a stream that nobody reads stays at 64 KiB; a message that is read gets the window it needs.
         {GRPC_ARG_HTTP2_BDP_PROBE, 0},
-        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMs},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, Milliseconds(options_.min_ping_interval)},
         {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
         {GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs},
         {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepAliveTimeoutMs},
-        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs},
-        {GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAgeMs},
-        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kMaxConnectionGraceMs},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(ZeroIsForever(options_.max_idle))},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(ZeroIsForever(options_.max_connection_age))},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(options_.connection_age_grace)},
     };
     for (const auto& [name, value] : arguments) builder->AddChannelArgument(name, value);
   }

@@ -24,6 +24,10 @@ constexpr int64_t kMaxPublicBytes = 4096;
 // first, so that a client that does not take it gets that status.
 constexpr size_t kMaxLastBytes = 16 << 10;
 
+absl::Status TooManyStreams() {
+  return MakeError(Reason::kConnectionQueueFull, "the connection has more streams than it may");
+}
+
 }  // namespace
 
 ServerCall::ServerCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context,
@@ -58,7 +62,7 @@ absl::Status ServerCall::CheckLimits() {
   // A client that keeps to the server's settings never gets here: its streams beyond the limit wait on its side.
   if (connection_ != nullptr && !connection_->BeginCall(environment_->max_connection_calls)) {
     if (connection_->Disconnect()) environment_->metrics->refusals.At(GrpcMetrics::kStreams).Increment();
-    return MakeError(Reason::kCancelled, "the connection has more streams than it may");
+    return TooManyStreams();
   }
   return absl::OkStatus();
 }
@@ -122,6 +126,10 @@ absl::StatusOr<CallMessage> ServerCall::Lease(grpc::ByteBuffer bytes) const {
     if (size <= kMaxPublicBytes) return CallMessage{{}, std::move(bytes)};
     return MakeError(Reason::kBodyTooLarge,
                      absl::StrCat("the message has ", size, " bytes; this method takes at most ", kMaxPublicBytes));
+  }
+  const int64_t limit = environment_->limits.max_message_bytes;
+  if (size > limit) {
+    return MakeError(Reason::kBodyTooLarge, absl::StrCat("the message has ", size, " bytes; the limit is ", limit));
   }
   absl::StatusOr<service::BodyBudget::Lease> lease =
       environment_->service->bodies().Open(service::SenderOf(metadata_.info));
@@ -204,6 +212,7 @@ void ServerCall::OnWriteDone(bool ok) {
 }
 
 absl::Status ServerCall::CancelledStatus() const {
+  if (connection_ != nullptr && connection_->disconnected()) return TooManyStreams();
   if (environment_->service->clock().Now() >= info().deadline - kDeadlineSlack) {
     return MakeError(Reason::kDeadlineExpired, "the call's deadline has passed");
   }

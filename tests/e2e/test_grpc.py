@@ -250,6 +250,9 @@ def test_message_over_the_limit_is_refused(start_server, stubs):
     with pytest.raises(grpc.RpcError) as caught:
         list(stub.Generate(stubs.pb.GenerateRequest(text="x" * 100000), timeout=10))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details_of(caught.value, stubs)[1]["ErrorInfo"].reason == "BODY_TOO_LARGE"
+    assert server.metric('hadal_requests_total{route="Generate",class="normal",http_code="",grpc_code="8",'
+                         'outcome="invalid",reason="BODY_TOO_LARGE"}') == 1
 
 
 def test_api_keys_and_class_caps(start_server, stubs, tmp_path):

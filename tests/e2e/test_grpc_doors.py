@@ -8,7 +8,7 @@ import zlib
 import grpc
 import pytest
 
-from h2 import H2Client
+from h2 import PING, H2Client, frame
 from test_grpc import chat, connect, details_of
 
 CHAT = "/hadal.v1.Inference/Chat"
@@ -215,6 +215,49 @@ def test_connections_have_a_limit(start_server, stubs, own_port):
     server.wait_metric("hadal_grpc_connections", 0)
     stub = stubs.services.InferenceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
     assert list(stub.Chat(chat(stubs, "1 + 1"), timeout=30))
+
+
+def test_calls_of_a_client_with_too_many_streams_count_as_refused(start_server):
+    server = start_server("--grpc-max-streams=4")
+    client = H2Client(server.port, acknowledge=False)
+    client.open_silent_streams(140, CHAT)
+    assert client.read_until(lambda: client.closed, 10) or client.closed
+    server.wait_metric('hadal_grpc_refusals_total{limit="streams"}', 1)
+    server.wait_metric("hadal_grpc_pending_calls", 0)
+    name = 'hadal_requests_total{{route="Chat",class="normal",http_code="",grpc_code="{}",outcome="{}",reason="{}"}}'
+    assert server.metric(name.format(14, "shed", "CONNECTION_QUEUE_FULL")) > 128
+    assert server.metric(name.format(1, "cancelled", "CANCELLED")) == 0
+    client.close()
+
+
+@pytest.mark.parametrize("flags, with_call, pings, goaway", [
+    (["--grpc-max-idle=1s"], False, 0, b"enter idle"),
+    (["--grpc-max-connection-age=1s", "--grpc-connection-age-grace=1s"], True, 0, b""),
+    (["--grpc-min-ping-interval=1m"], True, 8, b"too_many_pings")])
+def test_connections_have_limits_in_time(start_server, flags, with_call, pings, goaway):
+    server = start_server(*flags)
+    client = H2Client(server.port)
+    stream = client.open_stream(CHAT) if with_call else None
+    for _ in range(pings):
+        client.send(frame(PING, payload=bytes(8)))
+        client.read(0.02)
+    assert client.read_until(lambda: client.goaway is not None, 20) and client.goaway == goaway
+    # what has begun goes on for the grace; the call waits for its message and would do so for 30 s
+    assert client.read_until(lambda: client.closed or stream in client.ended, 20)
+    client.close()
+
+
+def test_clients_may_ping_as_often_as_the_flag_says(start_server, stubs):
+    server = start_server("--grpc-min-ping-interval=1ms", "--grpc-max-idle=0s", "--grpc-max-connection-age=0s")
+    client = H2Client(server.port)
+    body = chat(stubs, "1 + 1").SerializeToString()
+    for _ in range(20):
+        client.send(frame(PING, payload=bytes(8)))
+        client.read(0.05)
+    stream = client.open_stream(CHAT)
+    client.send_data(stream, b"\x00" + struct.pack(">I", len(body)) + body, end=True)
+    assert client.read_until(lambda: stream in client.ended, 30) and client.goaway is None
+    client.close()
 
 
 def test_millions_of_empty_messages_are_counted_before_they_are_built(warm_server, stubs):

@@ -192,6 +192,20 @@ TEST(ServerCallTest, MessagesAreLeasedFromTheBodyBudgetUntilTheyAreParsed) {
   EXPECT_EQ(fixture.base.service->bodies().bytes(), 0);
 }
 
+TEST(ServerCallTest, AMessageAboveTheLimitIsRefusedByName) {
+  rpc::GrpcOptions options;
+  options.front.max_body_bytes = 1000;
+  GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
+  v1::ChatRequest large = GrpcFixture::Hello();
+  large.mutable_messages(0)->set_content(std::string(2000, 'x'));
+  const GrpcFixture::Reply refused = fixture.Chat(large);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("; the limit is 1000"));
+  EXPECT_EQ(refused.trailers.find("grpc-retry-pushback-ms")->second, "-1");
+  EXPECT_EQ(Finished(fixture, "Chat", 8, "invalid", "BODY_TOO_LARGE"), 1);
+  EXPECT_TRUE(fixture.Chat(GrpcFixture::Hello()).status.ok());
+}
+
 TEST(ServerCallTest, AFullQueueRefusesBeforeTheMessageIsThere) {
   ServiceFixture::Options service;
   service.max_queue_requests = 1;
