@@ -28,6 +28,10 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr int64_t kMaxDiscardBytes = 1 << 20;
 // Bytes of the following request that are kept while one is being served.
 constexpr size_t kMaxPipelinedBytes = 64 << 10;
+// A connection that gives way: how long its client may take to make room for the response, and how many reads of bytes
+// that are there already.
+constexpr absl::Duration kGiveWayTimeout = absl::Milliseconds(100);
+constexpr int kMaxGiveWayReads = 16;
 // How often a client with such bytes pending is asked whether it is still there.
 constexpr auto kHangUpPoll = std::chrono::milliseconds(250);
 
@@ -65,11 +69,19 @@ void Connection::KeepPlace() {
   place_.SetClose([weak = weak_from_this(), executor = socket_.get_executor()] {
     asio::post(executor, [weak] {
       const std::shared_ptr<Connection> self = weak.lock();
-      if (self == nullptr) return;
-      self->gave_way_ = true;
-      self->Abort();
+      if (self != nullptr) self->GiveWay();
     });
   });
+}
+
+// A client that is sending a request is told why it goes no further.
+void Connection::GiveWay() {
+  gave_way_ = true;
+  const bool arriving = reader_ != nullptr && (reader_->state() == RequestReader::State::kHead ||
+                                               reader_->state() == RequestReader::State::kBody);
+  if (idle_ || responded_ || !arriving) return Abort();
+  boost::system::error_code ignored;
+  socket_.cancel(ignored);  // the read that waits; none is begun any more
 }
 
 void Connection::Abort() {
@@ -135,7 +147,9 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
     if (reader_->state() != RequestReader::State::kHead) break;
     const bool more = co_await ReadSome();
     if (more) continue;
-    if (timed_out_) {
+    if (gave_way_) {
+      co_await Send(ErrorResponse(disconnect_status(), 503));
+    } else if (timed_out_) {
       timed_out_ = false;
       co_await Send(
           ErrorResponse(MakeError(Reason::kRequestTimeout, "the request's head did not arrive in time"), 503));
@@ -149,9 +163,9 @@ asio::awaitable<bool> Connection::ReadHead(bool first) {
 
 // Appends to rest_. False when the client is gone or the time is up.
 asio::awaitable<bool> Connection::ReadSome() {
-  if (aborted_) co_return false;
+  if (aborted_ || gave_way_) co_return false;
   auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
-  if (error || aborted_) co_return false;
+  if (error || aborted_ || gave_way_) co_return false;
   rest_.append(read_buffer_.data(), size);
   place_.Touch(Clock::now());
   co_return true;
@@ -186,13 +200,14 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, Requ
     if (reader_->state() == RequestReader::State::kDone) break;
     const bool more = co_await ReadMoreBody(pace);
     if (more) continue;
-    if (!timed_out_) {
+    if (!timed_out_ && (!gave_way_ || aborted_)) {
       disconnected_ = true;
       co_return disconnect_status();
     }
     timed_out_ = false;
     keep_alive_ = false;
     reader_->DiscardBody();
+    if (gave_way_) co_return disconnect_status();
     co_return BodyTimeout(reader_->body_bytes(), absl::FromChrono(Clock::now() - begin), pace.limits());
   }
   place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());
@@ -264,6 +279,12 @@ asio::awaitable<void> Connection::Send(Response response) {
 asio::awaitable<void> Connection::Linger() {
   boost::system::error_code ignored;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  if (gave_way_) {  // another connection waits for the place
+    for (int i = 0; i < kMaxGiveWayReads; ++i) {
+      if (::recv(socket_.native_handle(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT) <= 0) break;
+    }
+    co_return;
+  }
   SetDeadline(context_->options.linger_timeout);
   while (!aborted_) {
     auto [error, size] = co_await socket_.async_read_some(asio::buffer(read_buffer_), kAwait);
@@ -305,7 +326,7 @@ asio::awaitable<void> Connection::EndStream(bool complete) {
 asio::awaitable<bool> Connection::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     if (aborted_) co_return false;
-    SetDeadline(context_->options.front.stream.slow_reader_timeout);
+    SetDeadline(gave_way_ ? kGiveWayTimeout : context_->options.front.stream.slow_reader_timeout);
     auto [error, size] = co_await socket_.async_write_some(asio::buffer(bytes.data(), bytes.size()), kAwait);
     if (error) {
       write_timed_out_ = timed_out_;

@@ -76,7 +76,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
   // `sender` answers for its bytes (service::SenderOf). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do
-  // not come. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as RequestReader.
+  // not come. CONNECTION_QUEUE_FULL: it gives way. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE:
+  // as RequestReader.
   boost::asio::awaitable<absl::Status> ReadBody(std::string_view sender, RequestBody* body);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
@@ -103,6 +104,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // Ends it so that another connection gets its place.
+  void GiveWay();
   boost::asio::awaitable<bool> ReadHead(bool first);
   boost::asio::awaitable<bool> ReadSome();
   // More of the body, by the deadline of its pace.

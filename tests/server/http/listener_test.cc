@@ -59,6 +59,30 @@ TEST(ListenerTest, SilentAndIdleConnectionsGiveWay) {
   EXPECT_GT(MetricValue(fixture.base.metrics, "hadal_connections_evicted_total{phase=\"silent\"}"), 0);
 }
 
+// By their age: a body, then a head.
+TEST(ListenerTest, RequestsThatDoNotArriveGiveWayAndTheirClientsAreTold) {
+  HttpFixture::Options options;
+  options.http.max_connections = 2;
+  options.http.body_stall_timeout = absl::Minutes(5);
+  HttpFixture fixture(Holds(), options);
+  RawHttpClient body(fixture.port()), head(fixture.port());
+  ASSERT_TRUE(body.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 100\r\n\r\n{"));
+  ASSERT_TRUE(fixture.WaitFor([&] { return MetricValue(fixture.base.metrics, "hadal_body_uploads") == 1; }));
+  ASSERT_TRUE(head.Send("POST /v1/chat/completions HTTP/1.1\r\nHost:"));
+  const auto expect_told = [&](RawHttpClient& client) {
+    ASSERT_TRUE(fixture.WaitFor([&] { return fixture.Do("GET", "/v1/models").status == 200; }));
+    const HttpReply told = client.Read();
+    ExpectError(told, 503, "CONNECTION_QUEUE_FULL");
+    EXPECT_EQ(told.Header("retry-after"), "1");
+    EXPECT_EQ(told.Header("connection"), "close");
+  };
+  expect_told(body);
+  RawHttpClient busy(fixture.port());  // takes the place that was made, for as long as it is answered
+  ASSERT_TRUE(busy.Send(RawHttpClient::Request("POST", kChat, kAsk)));
+  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.engine->running() == 1; }));
+  expect_told(head);
+}
+
 TEST(ListenerTest, HealthAndMetricsAnswerWhileIoThreadAndWorkersAreBusy) {
   HttpFixture::Options options;
   options.service.worker_threads = 1;
