@@ -51,6 +51,8 @@ class ClientImpl final : public Client {
     if (options.temperature >= 0) request.mutable_sampling()->set_temperature(static_cast<float>(options.temperature));
     if (options.max_tokens > 0) request.mutable_stopping()->set_max_tokens(options.max_tokens);
     if (options.thinking >= 0) request.set_thinking(options.thinking == 1);
+    request.set_chat_template_kwargs(options.chat_template_kwargs);
+    for (const std::string& document : options.documents) request.add_documents(document);
 
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + options_.deadline));

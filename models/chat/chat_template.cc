@@ -213,6 +213,9 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const token
 
 absl::StatusOr<Prompt> ChatTemplate::Render(absl::Span<const ChatMessage> messages, const ChatOptions& options) const {
   if (jinja_ != nullptr) return jinja_->Render(messages, options);
+  if (!options.documents_json.empty()) {
+    return absl::InvalidArgumentError("documents: the chat template of this model has no place for them");
+  }
   HADAL_RETURN_IF_ERROR(CheckMessages(messages, options, style_, tool_syntax_ != ToolSyntax::kNone));
   const std::vector<ChatMessage> ordered = WithResultsInCallOrder(messages);
   const StyleInput input{.messages = ordered.empty() ? messages : absl::MakeConstSpan(ordered),

@@ -58,6 +58,9 @@ struct ChatOptions {
   // JSON object of further variables for a Jinja template (chat_template_kwargs), whose texts are the client's; may be
   // empty. The built-in styles have none.
   std::string template_arguments_json = {};
+  // JSON list of objects that the answer is to be drawn from, for a Jinja template, whose texts are the client's; may
+  // be empty. The built-in styles have no place for them and refuse.
+  std::string documents_json = {};
 };
 
 // A rendered prompt: literals of the template (control) and text of the users, in order.

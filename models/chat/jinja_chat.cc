@@ -42,6 +42,17 @@ absl::StatusOr<Value> ToolValue(const ChatTool& tool) {
   return jinja::MakeDict({{Own("type"), Own("function")}, {Own("function"), jinja::MakeDict(std::move(function))}});
 }
 
+absl::StatusOr<Value> DocumentsValue(std::string_view json) {
+  if (json.empty()) return Value(Value::None{});
+  absl::StatusOr<Value> list = jinja::FromJson(json, /*input=*/true);
+  if (!list.ok()) return absl::InvalidArgumentError(models::Concat("documents: ", list.status().message()));
+  if (list->AsList() == nullptr) return absl::InvalidArgumentError("documents is no list");
+  for (const Value& document : list->AsList()->items) {
+    if (document.AsDict() == nullptr) return absl::InvalidArgumentError("documents: one of them is no object");
+  }
+  return list;
+}
+
 std::string_view EffortName(ReasoningEffort effort) {
   return effort == ReasoningEffort::kLow ? "low" : effort == ReasoningEffort::kMax ? "max" : "high";
 }
@@ -144,7 +155,8 @@ absl::StatusOr<Value> JinjaChat::MessageValue(const ChatMessage& message) const 
 absl::StatusOr<jinja::Template::Variables> JinjaChat::VariablesOf(absl::Span<const ChatMessage> messages,
                                                                   const ChatOptions& options) const {
   jinja::Template::Variables variables = special_tokens_;
-  variables.emplace_back("documents", Value::None{});
+  HADAL_ASSIGN_OR_RETURN(Value documents, DocumentsValue(options.documents_json));
+  variables.emplace_back("documents", std::move(documents));
   if (options.thinking_given) {
     variables.emplace_back("thinking", Value::Bool(options.thinking));
     variables.emplace_back("enable_thinking", Value::Bool(options.thinking));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/json_numbers.h"
 #include "models/chat/marker_text.h"
 #include "models/chat/python_json.h"
 
@@ -115,7 +116,9 @@ ParameterTypes::ParameterTypes(const std::vector<ChatTool>& tools) {
     simdjson::dom::parser parser;
     element root;
     simdjson::dom::object properties;
-    if (parser.parse(tool.parameters_json).get(root) || root["properties"].get(properties)) continue;
+    simdjson::error_code error = parser.parse(tool.parameters_json).get(root);
+    if (error == simdjson::NUMBER_ERROR) error = parser.parse(base::WidenJsonNumbers(tool.parameters_json)).get(root);
+    if (error != simdjson::SUCCESS || root["properties"].get(properties)) continue;
     Parameters& parameters = tools_[tool.name];
     for (const auto& [name, schema] : properties) parameters.emplace(name, SchemaTypes(root).Of(schema));
   }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <unordered_map>
 
+#include "base/json_numbers.h"
 #include "models/concat.h"
 #include "models/status_macros.h"
 
@@ -92,6 +93,7 @@ absl::StatusOr<element> Parse(std::string_view json, simdjson::dom::parser* pars
   element root;
   simdjson::error_code error = parser->allocate(json.size(), kMaxDepth);
   if (error == simdjson::SUCCESS) error = parser->parse(json.data(), json.size(), true).get(root);
+  if (error == simdjson::NUMBER_ERROR) error = parser->parse(base::WidenJsonNumbers(json)).get(root);
   if (error != simdjson::SUCCESS) {
     return absl::InvalidArgumentError(
         models::Concat("not valid JSON (at most ", kMaxDepth, " levels deep): ", simdjson::error_message(error)));

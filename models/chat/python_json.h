@@ -10,8 +10,8 @@
 namespace hadal::chat {
 
 // Rewrites JSON the way Python's json.dumps(ensure_ascii=False) does: ", " and ": " between values, keys in given
-// order, no other escapes than needed. Models were trained on prompts with tool schemas in this form. InvalidArgument
-// for bad JSON.
+// order, no other escapes than needed. Models were trained on prompts with tool schemas in this form. Numbers that 64
+// bits cannot hold become doubles. InvalidArgument for bad JSON.
 absl::StatusOr<std::string> ToPythonJson(std::string_view json);
 
 // Whether the text is one JSON value, in the limits of the above.

@@ -3,6 +3,7 @@
 
 #include <simdjson.h>
 
+#include "base/json_numbers.h"
 #include "models/concat.h"
 
 namespace hadal::jinja {
@@ -51,6 +52,7 @@ absl::StatusOr<Value> FromJson(std::string_view json, bool input) {
   element root;
   simdjson::error_code error = parser.allocate(json.size(), kMaxDepth);
   if (error == simdjson::SUCCESS) error = parser.parse(json.data(), json.size(), true).get(root);
+  if (error == simdjson::NUMBER_ERROR) error = parser.parse(base::WidenJsonNumbers(json)).get(root);
   if (error != simdjson::SUCCESS) {
     return absl::InvalidArgumentError(
         models::Concat("not valid JSON (at most ", kMaxDepth, " levels deep): ", simdjson::error_message(error)));

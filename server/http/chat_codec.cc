@@ -141,14 +141,24 @@ absl::Status ReadThinking(const element& value, std::optional<bool>* thinking) {
 absl::Status ReadTemplateArguments(const element& value, std::optional<bool>* thinking, std::string* json) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("chat_template_kwargs", "an object", value);
-  for (const auto field : object) {
-    if ((field.key != "thinking" && field.key != "enable_thinking") || field.value.is_null()) continue;
-    bool wanted = false;
-    if (absl::Status status = ReadBool(field.value, "chat_template_kwargs.thinking", &wanted); !status.ok())
-      return status;
-    *thinking = wanted;
-  }
   *json = simdjson::minify(object);
+  const absl::StatusOr<std::optional<bool>> wanted = service::ThinkingIn(*json);
+  if (!wanted.ok()) return wanted.status();
+  if (wanted->has_value()) *thinking = *wanted;
+  return absl::OkStatus();
+}
+
+absl::Status ReadDocuments(const element& value, std::string* json) {
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS) return WrongType("documents", "an array", value);
+  if (array.size() > service::kMaxDocuments) {
+    return InvalidField(
+        "documents", absl::StrCat("`documents` has ", array.size(), " entries; the limit is ", service::kMaxDocuments));
+  }
+  for (const element document : array) {
+    if (!document.is_object()) return WrongType("documents", "an array of objects", document);
+  }
+  if (array.size() > 0) *json = simdjson::minify(array);
   return absl::OkStatus();
 }
 
@@ -261,6 +271,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     if (name == "thinking") return ReadThinking(value, &chat.call.thinking);
     if (name == "chat_template_kwargs")
       return ReadTemplateArguments(value, &chat.call.thinking, &chat.call.template_arguments_json);
+    if (name == "documents") return ReadDocuments(value, &chat.call.documents_json);
     if (name == "reasoning_effort") {
       std::string effort;
       absl::Status status = ReadString(value, name, &effort);

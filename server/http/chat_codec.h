@@ -29,5 +29,7 @@ absl::Status ReadTools(const simdjson::dom::element& value, std::vector<chat::Ch
 // "chat_template_kwargs": `json` is the object for the template, `thinking` what it says of that.
 absl::Status ReadTemplateArguments(const simdjson::dom::element& value, std::optional<bool>* thinking,
                                    std::string* json);
+// "documents": `json` is the list for the template, of at most service::kMaxDocuments objects.
+absl::Status ReadDocuments(const simdjson::dom::element& value, std::string* json);
 
 }  // namespace hadal::http

@@ -132,6 +132,7 @@ absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth
     if (name == "chat_template_kwargs") {
       return ReadTemplateArguments(value, &tokenize.thinking, &tokenize.template_arguments_json);
     }
+    if (name == "documents") return ReadDocuments(value, &tokenize.documents_json);
     return absl::OkStatus();
   });
   if (!parsed.ok()) return parsed;

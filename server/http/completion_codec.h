@@ -37,6 +37,7 @@ struct TokenizeBody {
   bool return_token_strs = false;
   std::optional<bool> thinking;
   std::string template_arguments_json;
+  std::string documents_json;
   std::optional<bool> parse_special_tokens;
 };
 // {"prompt": "..."} or {"messages": [...]}.

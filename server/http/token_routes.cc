@@ -31,6 +31,7 @@ absl::Status Tokenize(const service::GenerateService& service, RequestBody* body
   call.add_generation_prompt = decoded->add_generation_prompt;
   call.thinking = decoded->thinking;
   call.template_arguments_json = std::move(decoded->template_arguments_json);
+  call.documents_json = std::move(decoded->documents_json);
   call.parse_special_tokens = decoded->parse_special_tokens;
   absl::StatusOr<service::TokenizeResult> result = service.Tokenize(call);
   if (!result.ok()) return result.status();

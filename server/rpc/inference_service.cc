@@ -41,7 +41,9 @@ std::shared_ptr<ServerCall> MakeUnary(const CallEnvironment* environment, Contex
 
 absl::Status Tokenize(service::GenerateService& service, const v1::TokenizeRequest& request,
                       v1::TokenizeResponse* response) {
-  absl::StatusOr<service::TokenizeResult> result = service.Tokenize(DecodeTokenize(request));
+  const absl::StatusOr<service::TokenizeCall> call = DecodeTokenize(request);
+  if (!call.ok()) return call.status();
+  absl::StatusOr<service::TokenizeResult> result = service.Tokenize(*call);
   if (!result.ok()) return result.status();
   response->mutable_token_ids()->Add(result->token_ids.begin(), result->token_ids.end());
   response->set_max_model_len(result->model->info.max_model_len);

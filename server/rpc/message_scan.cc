@@ -29,9 +29,10 @@ constexpr size_t kMaxPieces = 8;
 // Entries of repeated fields that hold messages or strings, and pieces of messages that stand once. No limit for
 // numbers and plain strings: they take little more memory than their bytes.
 size_t LimitOf(const FieldDescriptor& field) {
-  constexpr std::array<std::pair<std::string_view, size_t>, 6> kLimits = {{
+  constexpr std::array<std::pair<std::string_view, size_t>, 7> kLimits = {{
       {"messages", service::kMaxMessages},
       {"tools", service::kMaxTools},
+      {"documents", service::kMaxDocuments},
       {"tool_calls", service::kMaxToolCallsPerMessage},
       {"stop", service::kMaxStopStrings},
       {"stop_token_ids", service::kMaxStopTokenIds},

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/request/refusal.h"
 #include "server/rpc/message_codec.h"
 
@@ -68,6 +70,20 @@ chat::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
   out.prefix = in.prefix();
   for (const v1::ToolCall& call : in.tool_calls()) out.tool_calls.push_back({call.id(), call.name(), call.arguments()});
   return out;
+}
+
+// What ChatRequest and TokenizeRequest hold for a template in Jinja, into ChatCall or TokenizeCall.
+template <typename Message, typename Call>
+absl::Status DecodeTemplateInputs(const Message& in, Call* call) {
+  if (!in.chat_template_kwargs().empty()) {
+    const absl::StatusOr<std::optional<bool>> thinking = service::ThinkingIn(in.chat_template_kwargs());
+    if (!thinking.ok()) return thinking.status();
+    call->thinking = *thinking;
+    call->template_arguments_json = in.chat_template_kwargs();
+  }
+  if (in.documents_size() > 0) call->documents_json = absl::StrCat("[", absl::StrJoin(in.documents(), ","), "]");
+  if (in.has_thinking()) call->thinking = in.thinking();
+  return absl::OkStatus();
 }
 
 template <typename Message, typename Call>
@@ -158,7 +174,7 @@ absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message) {
   DecodeCommon(message, &call.options);
   for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
   DecodeTools(message, &call);
-  if (message.has_thinking()) call.thinking = message.thinking();
+  if (absl::Status status = DecodeTemplateInputs(message, &call); !status.ok()) return status;
   if (!message.reasoning_effort().empty()) {
     if (absl::Status status = service::SetReasoningEffort(message.reasoning_effort(), &call); !status.ok())
       return status;
@@ -186,13 +202,13 @@ absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& 
   return call;
 }
 
-service::TokenizeCall DecodeTokenize(const v1::TokenizeRequest& message) {
+absl::StatusOr<service::TokenizeCall> DecodeTokenize(const v1::TokenizeRequest& message) {
   service::TokenizeCall call;
   call.model = message.model();
   call.text = message.text();
   for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
   if (message.has_add_special_tokens()) call.add_special_tokens = message.add_special_tokens();
-  if (message.has_thinking()) call.thinking = message.thinking();
+  if (absl::Status status = DecodeTemplateInputs(message, &call); !status.ok()) return status;
   if (message.has_parse_special_tokens()) call.parse_special_tokens = message.parse_special_tokens();
   return call;
 }

@@ -26,7 +26,7 @@ absl::StatusOr<service::DecodedRequest> DecodeGenerateMessage(const grpc::ByteBu
 absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message);
 // INVALID_REQUEST when no prompt is set.
 absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& message);
-service::TokenizeCall DecodeTokenize(const v1::TokenizeRequest& message);
+absl::StatusOr<service::TokenizeCall> DecodeTokenize(const v1::TokenizeRequest& message);
 // UNSPECIFIED and unknown numbers give nullopt.
 std::optional<request::Priority> DecodePriority(v1::Priority priority);
 

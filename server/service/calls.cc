@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/utf8.h"
+#include "models/chat/python_json.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
@@ -225,6 +226,25 @@ absl::Status SetReasoningEffort(std::string_view effort, ChatCall* call) {
         "reasoning_effort");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<bool>> ThinkingIn(std::string_view template_arguments_json) {
+  const auto members = chat::PythonJsonMembers(template_arguments_json);
+  if (!members.ok()) {
+    return MakeError(Reason::kInvalidRequest, absl::StrCat("`chat_template_kwargs`: ", members.status().message()),
+                     "chat_template_kwargs");
+  }
+  std::optional<bool> thinking;
+  for (const chat::JsonMember& member : *members) {
+    if (member.key != "thinking" && member.key != "enable_thinking") continue;
+    if (!member.is_string && member.value == "null") continue;
+    if (member.is_string || (member.value != "true" && member.value != "false")) {
+      return MakeError(Reason::kOutOfRange, "`chat_template_kwargs.thinking` must be a boolean",
+                       "chat_template_kwargs.thinking");
+    }
+    thinking = member.value == "true";
+  }
+  return thinking;
 }
 
 absl::Status Validate(const ChatCall& call) {

@@ -84,6 +84,7 @@ struct ChatCall {
   std::optional<bool> thinking;     // left out: the alias's, else the template's own
   chat::ReasoningEffort reasoning_effort = chat::ReasoningEffort::kDefault;
   std::string template_arguments_json;  // chat_template_kwargs: an object, for templates in Jinja; may be empty
+  std::string documents_json;           // list of objects, for templates in Jinja; may be empty
 };
 
 struct GenerateCall {
@@ -97,6 +98,11 @@ struct GenerateCall {
 // Reads the API's effort into `call`: "none" turns thinking off, the others are low (minimal, low), high (medium, high)
 // or the most (xhigh, max, ultra). OUT_OF_RANGE for another name.
 absl::Status SetReasoningEffort(std::string_view effort, ChatCall* call);
+
+// What chat_template_kwargs says of thinking, for styles that are no Jinja templates: its `thinking` or
+// `enable_thinking`; the last one that is not null counts. INVALID_REQUEST for what is no JSON object, OUT_OF_RANGE for
+// anything but a boolean.
+absl::StatusOr<std::optional<bool>> ThinkingIn(std::string_view template_arguments_json);
 
 // INVALID_REQUEST or OUT_OF_RANGE with the field's name in ErrorDetail::param. Needs no model.
 absl::Status Validate(const ChatCall& call);

@@ -133,6 +133,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
 
   chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
   options.template_arguments_json = std::move(call.template_arguments_json);
+  options.documents_json = std::move(call.documents_json);
   options.reasoning_effort = call.reasoning_effort;
   options.tools = call.tools;
   options.response_schema_json = call.options.response_format.schema_json;
@@ -257,6 +258,7 @@ absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& cal
     if (absl::Status status = Validate(chat); !status.ok()) return status;
     chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
     options.template_arguments_json = call.template_arguments_json;
+    options.documents_json = call.documents_json;
     options.add_generation_prompt = call.add_generation_prompt;
     options.tools = call.tools;
     absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);

@@ -40,6 +40,7 @@ struct TokenizeCall {
   bool add_generation_prompt = true;
   std::optional<bool> thinking;
   std::string template_arguments_json;       // as ChatCall's
+  std::string documents_json;                // as ChatCall's
   std::optional<bool> parse_special_tokens;  // as GenerateCall's
 };
 

@@ -10,6 +10,7 @@ namespace hadal::service {
 // their documented range OUT_OF_RANGE (422).
 inline constexpr size_t kMaxMessages = 2048;
 inline constexpr size_t kMaxTools = 128;
+inline constexpr size_t kMaxDocuments = 1024;
 inline constexpr size_t kMaxToolCallsPerMessage = 128;
 inline constexpr int32_t kMaxChoices = 16;
 inline constexpr size_t kMaxStopStrings = 16;

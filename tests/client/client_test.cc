@@ -25,6 +25,7 @@ class ScriptedServer final : public v1::Inference::Service {
 
   grpc::Status Chat(grpc::ServerContext* context, const v1::ChatRequest* request,
                     grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    last_ = *request;
     if (calls_++ < refusals_) {
       context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
@@ -40,12 +41,15 @@ class ScriptedServer final : public v1::Inference::Service {
 
   std::string target() const { return "127.0.0.1:" + std::to_string(port_); }
   int calls() const { return calls_; }
+  // Of the last call; not while one is under way.
+  const v1::ChatRequest& last_request() const { return last_; }
   void FailAfterText() { fail_after_text_ = true; }
 
  private:
   const int refusals_;
   const std::string pushback_ms_;
   bool fail_after_text_ = false;
+  v1::ChatRequest last_;
   std::atomic<int> calls_{0};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
@@ -91,6 +95,17 @@ TEST(ClientTest, DoesNotRetryAfterTheFirstText) {
   EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(seen, "hello");
   EXPECT_EQ(server.calls(), 1);
+}
+
+TEST(ClientTest, SendsWhatIsForTheTemplate) {
+  ScriptedServer server(0, "");
+  ChatOptions options = Question();
+  options.chat_template_kwargs = R"({"mood": "glad"})";
+  options.documents = {R"({"title": "A"})", "{}"};
+  ASSERT_TRUE(Client::Connect({.target = server.target()})->Chat(options, kIgnore).ok());
+  EXPECT_EQ(server.last_request().chat_template_kwargs(), options.chat_template_kwargs);
+  ASSERT_EQ(server.last_request().documents_size(), 2);
+  EXPECT_EQ(server.last_request().documents(0), options.documents[0]);
 }
 
 TEST(ClientTest, OneAttemptMeansNoRetry) {

@@ -6,6 +6,7 @@ import shutil
 import urllib.error
 import urllib.request
 
+import grpc
 import openai
 import pytest
 
@@ -13,7 +14,7 @@ DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_
 TEMPLATE = (
     "{{ bos_token }}{% if messages[0].role != 'system' %}You are a demo.{% endif %}{% for m in messages %}{% if m.role == 'tool' %}"
     "{{ raise_exception('This model takes no results of tools: message ' ~ loop.index) }}{% endif %}<｜User｜>{{ m.content | trim }}"
-    "{% if mood %} ({{ mood }}){% endif %}{% endfor %}{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+    "{% if mood %} ({{ mood }}){% endif %}{% endfor %}{% for d in documents or [] %}[{{ d.title }}]{% endfor %}{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
 )
 
 
@@ -58,6 +59,38 @@ def test_the_checkpoints_own_template_is_run(server):
 
 def test_chat_template_kwargs_are_its_variables(server):
     assert prompt_of(server, [{"role": "user", "content": "Hi"}], chat_template_kwargs={"mood": "glad"}).endswith("Hi (glad)<｜Assistant｜>")
+
+
+def test_documents_are_given_to_the_template(server, stubs):
+    documents = [{"title": "A", "pages": 1000000000000000019884624838656}, {"title": "<｜User｜>"}]
+    messages = [{"role": "user", "content": "Hi"}]
+    assert prompt_of(server, messages, documents=documents).endswith("Hi[A][<｜User｜>]<｜Assistant｜>")
+    over_http = post(server, "/tokenize", {"model": "own", "messages": messages, "documents": documents, "chat_template_kwargs": {"mood": "glad"}})
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
+    request = stubs.pb.TokenizeRequest(model="own", messages=[stubs.pb.ChatMessage(**messages[0])], chat_template_kwargs='{"mood": "glad"}',
+                                       documents=[json.dumps(document) for document in documents])
+    assert list(stub.Tokenize(request, timeout=30).token_ids) == over_http["tokens"]
+    ask = stubs.pb.ChatRequest(model="own", messages=request.messages, chat_template_kwargs=request.chat_template_kwargs,
+                               documents=request.documents, return_token_ids=True)
+    ask.stopping.max_tokens = 1
+    assert list(next(stub.Chat(ask, timeout=30)).prompt_token_ids) == over_http["tokens"]
+    # The demo model's own prompts have no place for them.
+    ask.model = "hadal-demo"
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(ask, timeout=30))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "documents: the chat template" in caught.value.details()
+
+
+def test_numbers_of_any_size_in_a_tool_are_no_error_over_grpc(server, stubs):
+    schema = '{"type": "object", "properties": {"n": {"type": "integer", "maximum": 1000000000000000019884624838656}}}'
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
+    ask = stubs.pb.ChatRequest(model="hadal-demo", messages=[stubs.pb.ChatMessage(role="user", content="Hi")],
+                               tools=[stubs.pb.ToolDefinition(name="f", parameters_json_schema=schema)], return_token_ids=True)
+    ask.stopping.max_tokens = 1
+    shown = list(next(stub.Chat(ask, timeout=30)).prompt_token_ids)
+    over_http = post(server, "/tokenize", {"model": "hadal-demo", "messages": [{"role": "user", "content": "Hi"}], "tools": [
+        {"type": "function", "function": {"name": "f", "parameters": json.loads(schema)}}]})
+    assert shown == over_http["tokens"]
 
 
 def test_its_refusal_is_the_text_of_a_400(server):

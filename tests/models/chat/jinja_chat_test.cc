@@ -150,6 +150,19 @@ TEST(JinjaChatTest, FurtherArgumentsAreVariables) {
   EXPECT_THAT(Text(chat, messages, options), HasSubstr("cannot set \"messages\""));
 }
 
+TEST(JinjaChatTest, DocumentsAreAVariable) {
+  const auto chat = Jinja("{% for d in documents or [] %}[{{ d.title }}]{% endfor %}{{ messages[0].content }}");
+  const std::vector<ChatMessage> messages = {{.role = "user", .content = "q"}};
+  ChatOptions options;
+  EXPECT_EQ(Text(chat, messages, options), "q");
+  options.documents_json = R"([{"title": "A", "n": 18446744073709551616}, {"title": "B"}])";
+  EXPECT_EQ(Text(chat, messages, options), "[A][B]q");
+  options.documents_json = R"([{"title": "A"}, 7])";
+  EXPECT_THAT(Text(chat, messages, options), HasSubstr("documents: one of them is no object"));
+  options.documents_json = "[{]";
+  EXPECT_THAT(Text(chat, messages, options), HasSubstr("documents: not valid JSON"));
+}
+
 TEST(JinjaChatTest, APrefixIsContinued) {
   const auto keeps = Jinja(
       "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}G{% endif %}");

@@ -18,6 +18,13 @@ TEST(PythonJsonTest, WritesNumbersLikeRepr) {
             "[1.0, 0.1, -2.5, 100000.0, 1000000000000000.0, 1e+16, 1e+22, 123456.789, 0.0001, 1e-05, 1.5e+300, 0.0]");
 }
 
+TEST(PythonJsonTest, TakesNumbersOfAnySize) {
+  EXPECT_EQ(*ToPythonJson(R"({"maximum":1000000000000000019884624838656,"minimum":-18446744073709551616})"),
+            R"({"maximum": 1e+30, "minimum": -1.8446744073709552e+19})");
+  EXPECT_EQ(PythonJsonMembers(R"({"n":18446744073709551616})")->at(0).value, "1.8446744073709552e+19");
+  EXPECT_TRUE(IsJson("1e999"));
+}
+
 TEST(PythonJsonTest, EscapesOnlyWhatItMust) {
   EXPECT_EQ(*ToPythonJson(R"(["\u00e9\u4e2d/\/\"\\\n\t\u0001\u007f<&>"])"), "[\"é中//\\\"\\\\\\n\\t\\u0001\x7f<&>\"]");
   EXPECT_EQ(PythonJsonString("a\"b\r\b\f"), R"("a\"b\r\b\f")");

@@ -59,6 +59,15 @@ TEST(ChatCodecTest, ReadsEveryField) {
   EXPECT_EQ(chat->call.tools[0].definition_json, R"({"name":"f","description":"d","parameters":{"type":"object"}})");
 }
 
+TEST(ChatCodecTest, ReadsDocuments) {
+  EXPECT_EQ(Decode(R"("documents":[{"title": "A"}, {}])")->call.documents_json, R"([{"title":"A"},{}])");
+  EXPECT_EQ(Decode(R"("documents":[])")->call.documents_json, "");
+  EXPECT_EQ(Decode(R"("documents":null)")->call.documents_json, "");
+  for (const char* bad : {R"("documents":{})", R"("documents":["text"])"}) {
+    EXPECT_EQ(request::GetErrorDetail(Decode(bad).status()).param, "documents") << bad;
+  }
+}
+
 TEST(ChatCodecTest, AlternativeSpellings) {
   EXPECT_EQ(Decode(R"("max_completion_tokens":9)")->call.options.stopping.max_tokens, 9);
   EXPECT_EQ(Decode(R"("max_tokens":16.0)")->call.options.stopping.max_tokens, 16);

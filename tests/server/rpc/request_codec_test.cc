@@ -76,6 +76,29 @@ TEST(RequestCodecTest, RefusesAnUnknownEffort) {
   EXPECT_EQ(request::GetErrorDetail(DecodeChat(message).status()).param, "reasoning_effort");
 }
 
+TEST(RequestCodecTest, ReadsWhatIsForTheTemplate) {
+  v1::ChatRequest chat;
+  chat.set_chat_template_kwargs(R"({"mood": "glad", "enable_thinking": false})");
+  chat.add_documents(R"({"title": "A"})");
+  chat.add_documents("{}");
+  EXPECT_EQ(DecodeChat(chat)->template_arguments_json, chat.chat_template_kwargs());
+  EXPECT_EQ(DecodeChat(chat)->documents_json, R"([{"title": "A"},{}])");
+  EXPECT_EQ(DecodeChat(chat)->thinking, false);
+  chat.set_thinking(true);
+  EXPECT_EQ(DecodeChat(chat)->thinking, true) << "the field counts";
+  v1::TokenizeRequest tokenize;
+  tokenize.set_chat_template_kwargs(R"({"thinking": true})");
+  tokenize.add_documents("{}");
+  EXPECT_EQ(DecodeTokenize(tokenize)->thinking, true);
+  EXPECT_EQ(DecodeTokenize(tokenize)->documents_json, "[{}]");
+  for (const char* bad : {"[]", "{", "7"}) {
+    chat.set_chat_template_kwargs(bad);
+    EXPECT_EQ(request::GetErrorDetail(DecodeChat(chat).status()).param, "chat_template_kwargs") << bad;
+  }
+  tokenize.set_chat_template_kwargs(R"({"thinking": "yes"})");
+  EXPECT_EQ(request::GetErrorDetail(DecodeTokenize(tokenize).status()).param, "chat_template_kwargs.thinking");
+}
+
 TEST(RequestCodecTest, SuffixAsksToFillInTheMiddle) {
   v1::GenerateRequest message;
   message.set_text("def f(");
