@@ -17,10 +17,11 @@ class FakeServer:
     """Answers in a thread of its own. `behave(prompt, attempt)` says how: "serve", "empty", "cut", "close", "error", "stall", "html",
     or a dict of headers for a 503. `calls` maps each prompt to the times at which it came. Prompts begin with a word of their own."""
 
-    def __init__(self, behave=lambda prompt, attempt: "serve", models=True, refuse_fields=()):
+    def __init__(self, behave=lambda prompt, attempt: "serve", models=True, refuse_fields=(), tls=None):
         self.behave = behave
         self.models = models
         self.refuse_fields = refuse_fields
+        self.tls = tls
         self.calls = {}
         self.headers = []
         self._loop = asyncio.new_event_loop()
@@ -29,7 +30,7 @@ class FakeServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self):
         self._thread.start()
@@ -42,7 +43,7 @@ class FakeServer:
 
     def _run(self):
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls))
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         self._loop.run_forever()

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from fake_server import FakeServer  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
 
 BENCH = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release")) / "hadal-bench"
-FAST = ("--duration=1s", "--warmup=0", "--drain=30s", "--lengths=16:4")
+FAST = ("--duration=500ms", "--warmup=0", "--drain=30s", "--lengths=16:4")
 
 
 def bench(*flags, env=None, timeout=120):
@@ -153,7 +154,7 @@ def test_replays_traces(server, out, tmp_path):
     trace = tmp_path / "azure.csv"
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.0,40,4\n2023-11-16 18:15:46.5,80,6\n"
                      "2023-11-16 18:25:00.0,80,6\n")
-    run = measure(server.url, out, f"--trace={trace}")["runs"][0]
+    run = measure(server.url, out, f"--trace={trace}", "--duration=1s")["runs"][0]
     assert run["requests"]["offered"] == 2 and run["tokens"]["output"] == 10  # the third lies behind the duration
 
 
@@ -209,7 +210,7 @@ def test_find_capacity_finds_where_the_service_level_breaks(out, tmp_path):
         return "serve"
     page = tmp_path / "curve.html"
     with FakeServer(behave) as server:
-        result = measure(server.url, out, *MEASURED, "--find-capacity", "--attain=0.8", "--slo=ttft=30000",
+        result = measure(server.url, out, *MEASURED, "--find-capacity", "--attain=0.8", "--duration=1s", "--rate=12", "--slo=ttft=30000",
                          f"--html={page}", timeout=300)
     assert result["mode"] == "find-capacity"
     assert 15 <= result["metrics"]["capacity_requests_per_s"] <= 60
@@ -221,7 +222,7 @@ def test_find_capacity_finds_where_the_service_level_breaks(out, tmp_path):
 def test_sweep_makes_a_curve(out):
     with FakeServer() as server:
         result = measure(server.url, out, "--sweep=10,40", "--arrivals=constant")
-    assert [round(run["rate"]) for run in result["runs"]] == [9, 39]  # the last arrival would be at the end itself
+    assert [round(run["rate"]) for run in result["runs"]] == [8, 38]  # the last arrival would be at the end itself
     assert result["metrics"]["peak_goodput_tokens_per_s"] == result["runs"][1]["metrics"]["goodput_tokens_per_s"]
 
 
@@ -260,7 +261,7 @@ def refusing(**headers):
     return lambda prompt, attempt: fields if attempt == 0 and len(prompt.split()) in (6, 7) else "serve"
 
 
-MEASURED = ("--lengths=7:4", "--rate=12", "--arrivals=constant")
+MEASURED = ("--lengths=7:4", "--rate=24", "--arrivals=constant")
 
 
 def waits(server):
@@ -329,6 +330,19 @@ def test_a_strict_server_is_asked_without_ignore_eos(out):
         assert not run["tokens"]["exact_length"]
         done = bench(f"--url={server.url}", *FAST, "--exact-length=on")
         assert done.returncode == 1 and "unknown field ignore_eos" in done.stderr
+
+
+def test_https(out, tmp_path):
+    """A certificate that nobody signed is refused, unless one says not to look."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with FakeServer(tls=context) as server:
+        done = bench(f"--url={server.url}", *FAST)
+        assert done.returncode == 1 and "certificate verify failed" in done.stderr
+        run = measure(server.url, out, *MEASURED, "--insecure")["runs"][0]
+    assert run["requests"]["served"] == run["requests"]["offered"] > 5
 
 
 def test_headers_reach_the_server(out):
