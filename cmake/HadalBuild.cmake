@@ -26,20 +26,35 @@ if(HADAL_SANITIZE)
   add_link_options(-fsanitize=${HADAL_SANITIZE})
   if(HADAL_SANITIZE MATCHES "thread")
     add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-tsan>)  # GCC warns of Asio's fences; its locks order them, too
+    # Protobuf's map fields have another layout where the compiler says that it instruments, and Debian's library was not built
+    # so. The standard library must know it all the same, or shared_ptr takes a short cut that ThreadSanitizer reports. In all
+    # sources, because they share precompiled headers.
+    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-U__SANITIZE_THREAD__> $<$<COMPILE_LANGUAGE:CXX>:-D_GLIBCXX_TSAN=1>)
   endif()
 endif()
 
-# hadal_library(NAME x HDRS a.h SRCS a.cc DEPS public_deps PRIVATE_DEPS private_deps PCH set)
+# The sanitizer presets and scripts/serve compile a library's sources in batches, in half the time: most of it goes into the same
+# headers and templates. The other presets compile each source by itself, so that a change costs one compilation. In a batch the
+# sources share one anonymous namespace; tests/arch/check_batches.py finds names that a library has twice.
+option(HADAL_UNITY "Compile the sources of a library in batches" OFF)
+
+# hadal_library(NAME x HDRS a.h SRCS a.cc DEPS public_deps PRIVATE_DEPS private_deps PCH set SEPARATE b.cc)
 # Declares the static library hadal_x with the alias hadal::x. Sources are listed by name; without SRCS it is header-only.
-# PCH names a set of cmake/HadalPch.cmake; without it, SERVER below server/ and CORE elsewhere.
+# PCH names a set of cmake/HadalPch.cmake; without it, SERVER below server/ and CORE elsewhere. SEPARATE names the sources that
+# share names with others and so stay out of the batches of HADAL_UNITY.
 function(hadal_library)
-  cmake_parse_arguments(ARG "" "NAME;PCH" "HDRS;SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "NAME;PCH" "HDRS;SRCS;SEPARATE;DEPS;PRIVATE_DEPS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "hadal_library(${ARG_NAME}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
   endif()
   set(target hadal_${ARG_NAME})
   if(ARG_SRCS)
     add_library(${target} STATIC ${ARG_SRCS} ${ARG_HDRS})
+    if(HADAL_UNITY AND NOT ARG_PCH STREQUAL "NONE")
+      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+      target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # GCC takes a source in a batch for a header
+      set_source_files_properties(${ARG_SEPARATE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endif()
     target_include_directories(${target} PUBLIC "${CMAKE_SOURCE_DIR}")
     target_link_libraries(${target} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS})
     if(NOT ARG_PCH AND "${CMAKE_CURRENT_SOURCE_DIR}" MATCHES "/server/")
@@ -56,11 +71,18 @@ function(hadal_library)
   add_library(hadal::${ARG_NAME} ALIAS ${target})
 endfunction()
 
+# hadal_vectorized(sources...): sources of the current folder whose loops want -O3. The sanitizer presets compile them like others.
+function(hadal_vectorized)
+  if(NOT HADAL_SANITIZE)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -O3 SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+endfunction()
+
 # hadal_glue(sources...): sources of the current folder with the inline code of gRPC's headers and no locking of ours. ThreadSanitizer
 # leaves them alone, for the order that it would want to see is kept inside gRPC's library, which is not instrumented.
 function(hadal_glue)
   if(HADAL_SANITIZE MATCHES "thread")
-    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS -fno-sanitize=thread SKIP_PRECOMPILE_HEADERS ON)
   endif()
 endfunction()
 
@@ -83,7 +105,8 @@ add_custom_target(hadal_gpu_tests)
 # hadal_test(NAME x SRCS x_test.cc DEPS libs LABELS unit TIMEOUT 60 ENVIRONMENT A=b)
 # One CTest entry for each binary (discovery of single cases would start hundreds of processes).
 # Labels: unit, e2e, gpu, slow; asan and tsan mark what scripts/test runs under sanitizers too. A name with "mutation" or
-# "fuzz" gets the label asan, a test in tests/server/{engine,admission,request} the label tsan, without asking.
+# "fuzz" gets the label asan without asking. tsan is for tests with threads: one on a virtual clock in a single thread costs
+# its compilation there and shows nothing.
 function(hadal_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -98,11 +121,6 @@ function(hadal_test)
   if(ARG_NAME MATCHES "mutation|fuzz")
     list(APPEND ARG_LABELS asan)
   endif()
-  foreach(src ${ARG_SRCS})
-    if("${CMAKE_CURRENT_SOURCE_DIR}/${src}" MATCHES "/tests/server/(engine|admission|request)/")
-      list(APPEND ARG_LABELS tsan)
-    endif()
-  endforeach()
   list(REMOVE_DUPLICATES ARG_LABELS)
   add_executable(${ARG_NAME} ${ARG_SRCS})
   target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")

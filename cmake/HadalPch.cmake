@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Precompiled headers. Parsing the standard library and Abseil takes longer than compiling most of our files, so targets share
-# a few sets of library headers. Our own headers are in none of them, and sources include what they use all the same: the tsan
-# preset compiles the server without.
+# a few sets of library headers. Our own headers are in none of them, and sources include what they use all the same, which
+# tests/arch/check_includes.py checks.
 option(HADAL_PCH "Precompile library headers" ON)
 
 set(HADAL_PCH_CORE
@@ -16,8 +16,8 @@ set(HADAL_PCH_GRPC ${HADAL_PCH_SERVER}
 set(HADAL_PCH_TEST ${HADAL_PCH_SERVER}
   <gmock/gmock.h> <gtest/gtest.h>)
 
-# hadal_pch(SET EXECUTABLE libs...): the carrier of one set. GCC takes a precompiled header only for the -fPIC or -fPIE that
-# it was made with, so code of libraries and of executables cannot share one.
+# hadal_pch(SET EXECUTABLE libs...): the carrier of one set. GCC takes a precompiled header only for the -fPIC or -fPIE and for
+# the optimisation level that it was made with, so libraries and test programs cannot share one.
 function(hadal_pch set)
   cmake_parse_arguments(ARG "EXECUTABLE" "" "" ${ARGN})
   string(TOUPPER ${set} headers)

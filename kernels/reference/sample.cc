@@ -11,7 +11,7 @@
 namespace hadal::kernels::reference {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr float kForbiddenLogit = -std::numeric_limits<float>::infinity();
 
 // All ids, best value first, ties to the lower id.
 std::vector<int32_t> SortedIds(const std::vector<float>& values) {
@@ -44,7 +44,7 @@ std::vector<float> Adjusted(const SampleRowParams& row, std::vector<float> z) {
   for (const SampleBias& bias : row.biases) z[bias.token_id] += bias.bias;
   if (!row.allowed_mask.empty()) {
     for (size_t t = 0; t < z.size(); ++t) {
-      if ((row.allowed_mask[t / 32] >> (t % 32) & 1u) == 0) z[t] = kMinusInfinity;
+      if ((row.allowed_mask[t / 32] >> (t % 32) & 1u) == 0) z[t] = kForbiddenLogit;
     }
   }
   return z;
@@ -84,7 +84,7 @@ int32_t Choose(const SampleRowParams& row, const std::vector<float>& logits, int
   if (row.target_token >= 0) return row.target_token;
   const std::vector<float> z = Adjusted(row, logits);
   const auto best = std::max_element(z.begin(), z.end());
-  if (*best == kMinusInfinity) {
+  if (*best == kForbiddenLogit) {
     *status = kSampleNothingAllowed;
     return -1;
   }

@@ -9,7 +9,7 @@
 namespace hadal::models {
 namespace {
 
-constexpr size_t kAlignmentBytes = 64;
+constexpr size_t kEntryAlignmentBytes = 64;
 constexpr int64_t kFirstBytes = 64 * 1024;
 
 }  // namespace
@@ -24,7 +24,7 @@ StepUpload::Handle StepUpload::Add(absl::Span<const int64_t> values) {
 
 StepUpload::Handle StepUpload::AddBytes(const void* values, size_t bytes, kernels::DType dtype) {
   const size_t offset = staging_.size();
-  staging_.resize(offset + (bytes + kAlignmentBytes - 1) / kAlignmentBytes * kAlignmentBytes);
+  staging_.resize(offset + (bytes + kEntryAlignmentBytes - 1) / kEntryAlignmentBytes * kEntryAlignmentBytes);
   if (bytes > 0) std::memcpy(staging_.data() + offset, values, bytes);
   return {static_cast<int64_t>(offset), dtype};
 }

@@ -281,7 +281,7 @@ int64_t ParseHashLayers(FieldReader& fields, int64_t layers) {
   return given;
 }
 
-void ParseMoe(FieldReader& fields, ModelConfig& config) {
+void ParseV4Moe(FieldReader& fields, ModelConfig& config) {
   MoeConfig moe;
   moe.routed_experts = fields.Int("n_routed_experts", 1, kMaxExperts);
   ExpectOne(fields, "n_shared_experts", "one shared expert");
@@ -329,7 +329,7 @@ void ParseDeepseekV4Fields(FieldReader& fields, ModelConfig& config) {
   hyper.sinkhorn_iterations = fields.Int("hc_sinkhorn_iters", 1, kMaxSinkhornIterations);
   hyper.eps = fields.Double("hc_eps", 0.0, 1.0);
   config.hyper_connections = hyper;
-  if (fields.status().ok()) ParseMoe(fields, config);
+  if (fields.status().ok()) ParseV4Moe(fields, config);
   config.mtp_layers = fields.IntOr("num_nextn_predict_layers", 1, 0, kMaxMtpLayers);
   if (fields.status().ok()) ParseRopes(fields, attention, config);
 }

@@ -13,7 +13,7 @@
 namespace hadal::models {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
+absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& context, const FamilyOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const config::GqaConfig* attention, AttentionOf<config::GqaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context, attention->rope, options.max_model_len));
@@ -34,6 +34,6 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 // Grouped-query attention and a feed-forward part, dense or experts, in every layer: llama, qwen2, qwen3 and
 // deepseek_moe, which differ in what their configuration says about biases, head norms, rotary scaling and experts.
-Family GqaDecoderFamily(std::string name) { return {.name = std::move(name), .load = Load}; }
+Family GqaDecoderFamily(std::string name) { return {.name = std::move(name), .load = LoadGqaDecoder}; }
 
 }  // namespace hadal::models

@@ -13,7 +13,7 @@
 namespace hadal::models {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
+absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& context, const FamilyOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const config::MlaConfig* attention, AttentionOf<config::MlaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context, attention->rope, options.max_model_len));
@@ -42,6 +42,6 @@ absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const 
 
 // Latent attention and a feed-forward part, dense or experts, in every layer: deepseek_v2 and deepseek_v3, which differ
 // in how their routers score and choose, and, where the configuration has an indexer, deepseek_v32.
-Family MlaDecoderFamily(std::string name) { return {.name = std::move(name), .load = Load}; }
+Family MlaDecoderFamily(std::string name) { return {.name = std::move(name), .load = LoadMlaDecoder}; }
 
 }  // namespace hadal::models

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/grammar/json_schema.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "models/grammar/schema_reader.h"
 

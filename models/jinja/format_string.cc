@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Python's two ways to format: "%s and %5.2f" % values, and "{} and {name:>5}".format(...). Conversions d i f s r x,
 // flags - 0 +, width and precision; anything else fails by name.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <optional>

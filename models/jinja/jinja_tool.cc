@@ -3,6 +3,7 @@
 //   {"template", "variables", "plain"} -> {"text", "pieces"}: pieces are [text, whether a client wrote it]. The texts
 //   of the variables named in "plain" count as the template's, all others as a client's.
 // An error is written as {"error": text}.
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums the results of scripts/test: summarize_tests.py RESULTS. Exit code 1 when anything failed or nothing passed.
 
-RESULTS holds stages.tsv (name, exit code, seconds), pytest.xml, and for each preset <preset>.ctest.xml with a folder
+RESULTS holds stages.tsv (name, exit code, seconds), pytest-N.xml of each worker, and for each preset <preset>.ctest.xml with a folder
 <preset>/ of GoogleTest XML files. A GoogleTest binary counts its cases; one that crashed counts as one failure more.
 """
 import collections
@@ -61,9 +61,9 @@ def main():
     totals = Totals()
     for report in sorted(results.glob("*.ctest.xml")):
         add_ctest(totals, results, report)
-    pytest = parse(results / "pytest.xml")
-    if pytest is not None:
-        for case in pytest.iter("testcase"):
+    for report in sorted(results.glob("pytest-*.xml")):
+        root = parse(report)
+        for case in [] if root is None else root.iter("testcase"):
             totals.add_case(f"{case.get('classname')}.{case.get('name')}", case)
     seconds = 0
     for line in (results / "stages.tsv").read_text(encoding="utf-8").splitlines():

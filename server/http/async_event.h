@@ -3,13 +3,13 @@
 
 #include <atomic>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <memory>
+
+#include "server/http/await.h"
 
 namespace hadal::http {
 
@@ -40,7 +40,7 @@ class AsyncEvent : public std::enable_shared_from_this<AsyncEvent> {
   boost::asio::awaitable<bool> Wait(TimePoint deadline = TimePoint::max()) {
     if (!set_) {
       timer_.expires_at(deadline);
-      co_await timer_.async_wait(boost::asio::as_tuple(boost::asio::use_awaitable));
+      co_await timer_.async_wait(kAwait);
     }
     const bool was_set = set_;
     set_ = false;

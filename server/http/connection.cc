@@ -5,14 +5,13 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "server/http/await.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 
@@ -23,7 +22,6 @@ namespace asio = boost::asio;
 using request::MakeError;
 using request::Reason;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // Unread body that is read on after an early response, so that the connection can be kept.
 constexpr int64_t kMaxDiscardBytes = 1 << 20;
 // Bytes of the following request that are kept while one is being served.

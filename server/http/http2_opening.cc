@@ -5,15 +5,14 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <chrono>
 #include <memory>
 #include <vector>
 
+#include "server/http/await.h"
 #include "server/http/response.h"
 #include "server/request/refusal.h"
 
@@ -24,7 +23,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using Kind = Http2Opening::Kind;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 // How long to look for the first request. Clients that do not wait for the server send it right behind the preface.
 constexpr auto kPeekTime = std::chrono::milliseconds(25);
 constexpr auto kPeekPause = std::chrono::milliseconds(1);

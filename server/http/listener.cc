@@ -6,11 +6,9 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -19,6 +17,7 @@
 #include "server/base/log.h"
 #include "server/base/network.h"
 #include "server/base/strings.h"
+#include "server/http/await.h"
 
 namespace hadal::http {
 namespace {
@@ -27,7 +26,6 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr int kBacklog = 1024;
 // Held for the time when none is left; more than one, because other threads may be quicker to take one.
 constexpr size_t kReservedDescriptors = 8;

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/base/check.h"
 
 namespace hadal::request {

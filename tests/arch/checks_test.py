@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The architecture checks themselves find what they are meant to find."""
 import pathlib
+import re
 import sys
 import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import check_batches  # noqa: E402
 import check_docs  # noqa: E402
+import check_includes  # noqa: E402
 import check_layers  # noqa: E402
 import check_locks  # noqa: E402
 import check_symbols  # noqa: E402
@@ -86,6 +89,69 @@ class LocksTest(unittest.TestCase):
         for path in check_locks.SLEEPERS:
             self.assertEqual([], list(check_locks.check_file(path, "std::this_thread::sleep_until(done);")))
             self.assertTrue((pathlib.Path(__file__).parents[2] / path).is_file(), path)
+
+
+class IncludesTest(unittest.TestCase):
+    def problems(self, text, *included):
+        return list(check_includes.check_file("server/a.cc", text, set(included)))
+
+    def test_accepts_a_name_whose_header_is_there(self):
+        self.assertEqual([], self.problems("std::vector<int> a;", "vector"))
+        self.assertEqual([], self.problems("absl::Status a;", "absl/status/statusor.h"))
+        self.assertEqual([], self.problems("grpc::Status a;", "grpcpp/support/status.h"))
+
+    def test_refuses_a_name_whose_header_is_missing(self):
+        for line in ("std::vector<int> a;", "a = std::min(b, c);", "std::atomic<int> a;", "absl::StatusOr<int> a;", "absl::StrCat(a);",
+                     "absl::Span<int> a;", "absl::Now();", "EXPECT_EQ(a, b);", "EXPECT_THAT(a, b);", "grpc::Status a;",
+                     "asio::steady_timer a;", "asio::ip::tcp::socket a;"):
+            self.assertEqual(1, len(self.problems(line, "cstdint")), line)
+
+    def test_ignores_comments_and_strings(self):
+        self.assertEqual([], self.problems('// std::vector\n"std::vector" R"(std::vector)"', "cstdint"))
+
+    def test_headers_of_ours_count_and_cycles_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            (root / "a.cc").write_text('#include "b.h"\n', encoding="utf-8")
+            (root / "b.h").write_text('#include "a.cc"\n#include <vector>\n', encoding="utf-8")
+            self.assertIn("vector", check_includes.Includes(root).of("a.cc"))
+
+    def test_every_precompiled_header_has_a_rule(self):
+        sets = (pathlib.Path(__file__).parents[2] / "cmake/HadalPch.cmake").read_text(encoding="utf-8")
+        headers = set(re.findall(r"<([a-z_/.]+)>", sets.partition("# hadal_pch")[0])) - {"cstdint"}
+        self.assertGreater(len(headers), 20)
+        named = {header for _, rule in check_includes.RULES for header in rule}
+        self.assertEqual(set(), {header for header in headers if header not in named and header != "boost/asio.hpp"})
+
+
+class BatchesTest(unittest.TestCase):
+    def problems(self, first, second, header=""):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "c.h").write_text(header, encoding="utf-8")
+            for name, text in (("a.cc", first), ("b.cc", second)):
+                (pathlib.Path(folder) / name).write_text("namespace {\n" + text + "\n}  // namespace\n", encoding="utf-8")
+            return list(check_batches.check_library(pathlib.Path(folder), ["c.h"], ["a.cc", "b.cc"]))
+
+    def test_refuses_a_name_that_two_sources_define(self):
+        for line in ("constexpr int kSize = 1;", "constexpr uint8_t kBytes[] = {1};", "struct Item {\n};", "enum class Kind { kA };",
+                     "int Add(int a, const Map<int, int>& b) {\n}", "absl::StatusOr<std::pair<int, int>> Read(\n    int a) {\n}"):
+            self.assertEqual(1, len(self.problems(line, line)), line)
+        self.assertEqual(1, len(self.problems("using Kind = A::Kind;", "using Kind = B::Kind;")))
+
+    def test_refuses_a_name_of_a_header(self):
+        self.assertEqual(1, len(self.problems("", "using Json = A;", header="using Json = B;\n")))
+        self.assertEqual(1, len(self.problems("constexpr int kSize = 1;", "", header="inline constexpr int kSize = 2;\n")))
+        self.assertEqual([], self.problems("using Json = A;", "", header="using Json = A;\n"))
+
+    def test_accepts_overloads_equal_aliases_and_members(self):
+        self.assertEqual([], self.problems("int Add(int a) {\n}", "int Add(double a) {\n}"))
+        self.assertEqual([], self.problems("using Kind = A::Kind;", "using Kind = A::Kind;"))
+        self.assertEqual([], self.problems("struct A {\n  int Size() {\n  }\n};", "struct B {\n  int Size() {\n  }\n};"))
+        self.assertEqual([], self.problems("}  // namespace\nint Run() {\n}\nnamespace {", "}  // namespace\nint A::Run() {\n}\nnamespace {"))
+
+    def test_reads_libraries(self):
+        text = "hadal_library(NAME a PCH HTTP\n  HDRS a.h  # why\n  SRCS a.cc b.cc\n  SEPARATE b.cc DEPS c)\nhadal_library(NAME d PCH NONE SRCS d.cc)"
+        self.assertEqual([("a", ["a.h"], ["a.cc", "b.cc"], ["b.cc"])], list(check_batches.libraries(text)))
 
 
 class SymbolsTest(unittest.TestCase):

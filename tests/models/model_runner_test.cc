@@ -8,7 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/backend.h"
+#include "kernels/reference/reference_backend.h"
 #include "tests/models/fake_network.h"
 #include "tests/models/step_builder.h"
 
@@ -24,15 +24,13 @@ constexpr int32_t kBlocksPerSequence = 200;
 class ModelRunnerTest : public ::testing::Test {
  protected:
   ModelRunnerTest() {
-    auto backend = kernels::CreateBackend("reference", {});
-    EXPECT_TRUE(backend.ok()) << backend.status();
     auto network = std::make_unique<FakeNetwork>();
     network_ = network.get();
     ModelInfo info;
     info.name = "fake";
     info.vocab_size = FakeNetwork::kVocab;
     info.max_model_len = kBlockTokens * kBlocksPerSequence;
-    runner_ = std::make_unique<ModelRunner>(info, *std::move(backend), std::move(network),
+    runner_ = std::make_unique<ModelRunner>(info, kernels::CreateReferenceBackend({}), std::move(network),
                                             StepBudget{700, 4, FakeNetwork::WorkspaceBytes});
   }
 
@@ -207,7 +205,7 @@ TEST_F(ModelRunnerTest, BringsTheWindowTablesToTheNetwork) {
   ModelInfo info;
   info.vocab_size = FakeNetwork::kVocab;
   info.max_model_len = kBlockTokens * kBlocksPerSequence;
-  ModelRunner runner(info, *kernels::CreateBackend("reference", {}), std::make_unique<FakeNetwork>(6),
+  ModelRunner runner(info, kernels::CreateReferenceBackend({}), std::make_unique<FakeNetwork>(6),
                      StepBudget{700, 4, FakeNetwork::WorkspaceBytes});
   EXPECT_THAT(std::string(runner.AllocateKvCache({800, kBlockTokens}).message()),
               ::testing::HasSubstr("window blocks"));

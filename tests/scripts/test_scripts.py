@@ -154,3 +154,50 @@ def test_summary_fails_for_a_broken_build_and_for_no_tests_at_all(tmp_path):
     result = summarize(tmp_path / "r", [("build release", 1)])
     assert result.returncode == 1 and result.stdout.splitlines()[-1] == "0 passed, 1 failed, 0 skipped"
     assert summarize(tmp_path / "s", [("tests", 0)]).returncode == 1
+
+
+MODULE = """
+import pathlib
+import pytest
+
+@pytest.fixture(scope="module")
+def made():
+    with open(pathlib.Path(__file__).with_suffix(".made"), "a") as file:
+        file.write("x")
+
+@pytest.mark.parametrize("number", range(3))
+def test_number(made, number):
+    assert number < {bound}
+"""
+
+
+def share(folder, bound, *arguments):
+    """Runs six modules of three tests with two workers: (result, names of the tests that ran)."""
+    (folder / "tests").mkdir()
+    shutil.copy(ROOT / "tests/conftest.py", folder / "tests/conftest.py")
+    shutil.copy(ROOT / "tests/pytest.ini", folder / "tests/pytest.ini")
+    for letter in "abcdef":
+        (folder / f"tests/test_{letter}.py").write_text(MODULE.format(bound=bound), encoding="utf-8")
+    result = run(sys.executable, str(ROOT / "scripts/lib/run_pytest.py"), str(folder / "results"), "2", "-q", "-p", "no:cacheprovider",
+                 "-c", str(folder / "tests/pytest.ini"), str(folder / "tests"), *arguments)
+    reports = [report.read_text(encoding="utf-8") for report in (folder / "results").glob("pytest-*.xml")]
+    assert len(reports) == 2
+    return result, sorted(name for text in reports for name in re.findall(r'classname="(\S+)" name="test_number\[\d\]"', text))
+
+
+def test_workers_share_modules_and_make_their_fixtures_once(tmp_path):
+    result, ran = share(tmp_path, 3)
+    assert result.returncode == 0, result.stdout
+    assert ran == sorted(f"test_{letter}" for letter in "abcdef" for _ in range(3))
+    assert all((tmp_path / f"tests/test_{letter}.made").read_text() == "x" for letter in "abcdef")
+
+
+def test_a_failure_of_any_worker_is_the_result(tmp_path):
+    result, ran = share(tmp_path, 2)
+    assert result.returncode == 1 and len(ran) == 18
+    assert len(re.findall(r"^FAILED", result.stdout, re.MULTILINE)) == 6
+
+
+def test_no_selected_test_is_no_failure(tmp_path):
+    result, ran = share(tmp_path, 3, "-k", "no_such_name")
+    assert result.returncode == 0 and ran == [] and "no Python tests selected" in result.stdout

@@ -8,7 +8,7 @@
 namespace hadal::models {
 namespace {
 
-absl::StatusOr<std::unique_ptr<Network>> Load(const LoadContext& context, const FamilyOptions& options) {
+absl::StatusOr<std::unique_ptr<Network>> LoadDeepseekV4(const LoadContext& context, const FamilyOptions& options) {
   return V4Network::Load(context, options);
 }
 
@@ -24,7 +24,7 @@ void MakeMtpBlock(config::ModelConfig& config) {
 // every layer, in the first ones chosen by the token itself. mtp.* is ignored.
 Family DeepseekV4Family(std::string name) {
   return {.name = std::move(name),
-          .load = Load,
+          .load = LoadDeepseekV4,
           .other_tensor_name = V4SavedName,
           .is_mtp_tensor = IsV4MtpTensor,
           .make_mtp_block = MakeMtpBlock,

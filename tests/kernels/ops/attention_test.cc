@@ -2,6 +2,7 @@
 //
 // paged_attention, mla_attention, mla_gather and mla_prefill: every backend against the reference, the reference
 // against a naive softmax in double precision, and the absorbed form against the naive one.
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/attention_cases.h"
 #include "tests/kernels/op_harness.h"
 

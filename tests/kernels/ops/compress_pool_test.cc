@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // compress_pool: worked examples, and every backend against the reference.
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
 namespace hadal::kernels {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // embedding, rms_norm, rope, kv_append, silu_mul and cast on every backend against the reference.
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
 namespace hadal::kernels {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // gemm, batched_gemm and grouped_gemm on every backend against the reference, and the reference against exact integers.
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
 namespace hadal::kernels {

@@ -3,6 +3,7 @@
 // hybrid_attention: worked examples, and every backend against the reference.
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/attention_cases.h"
 #include "tests/kernels/op_harness.h"
 

@@ -2,6 +2,7 @@
 //
 // index_top_k and mla_attention over listed positions: what the rules say on small numbers, then every backend against
 // the reference.
+#include <algorithm>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"

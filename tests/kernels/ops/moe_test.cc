@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
 namespace hadal::kernels {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/models/chat/chat_test_data.h"
 
 namespace hadal::chat {
