@@ -6,8 +6,7 @@
 
 namespace hadal::http {
 
-// Completion token of asynchronous operations: `co_await` gives their error code and results as a tuple and throws
-// nothing.
+// Completion token of asynchronous operations: `co_await` gives error code and results as a tuple, and does not throw.
 inline constexpr auto kAwait = boost::asio::as_tuple(boost::asio::use_awaitable);
 
 }  // namespace hadal::http
