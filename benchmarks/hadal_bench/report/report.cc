@@ -46,6 +46,7 @@ class Builder {
     for (const RequestRecord& record : log_.records) {
       if (record.attempts.empty()) continue;
       AddToWindows(record);
+      AddByTheClock(record);
       if (record.scheduled_s < log_.warmup_s) {
         ++report_.warmup_requests;
       } else if (record.scheduled_s <= measured_to_s_) {
@@ -119,16 +120,24 @@ class Builder {
     report_.e2e.AddSeconds(record.e2e_s());
     if (record.tpot_s() >= 0) report_.tpot.AddSeconds(record.tpot_s());
     ++report_.finish_reasons[record.finish_reason.empty() ? "none" : record.finish_reason];
-    const int64_t tokens = record.prompt_count() + record.output_count();
     report_.prompt_tokens += record.prompt_count();
     report_.planned_prompt_tokens += record.planned_prompt_tokens;
     report_.output_tokens += record.output_count();
     report_.cached_tokens += std::max(0, record.cached_tokens);
     if (record.prompt_tokens < 0 || record.completion_tokens < 0) ++report_.without_usage;
     for (GoodputReport& goodput : report_.goodput) {
+      if (Met(goodput.slo, record)) ++goodput.met;
+    }
+  }
+
+  void AddByTheClock(const RequestRecord& record) {
+    if (record.outcome != Outcome::kServed || record.end_s < log_.warmup_s || record.end_s > measured_to_s_) return;
+    ++report_.completed;
+    report_.completed_output_tokens += record.output_count();
+    for (GoodputReport& goodput : report_.goodput) {
       if (!Met(goodput.slo, record)) continue;
       ++goodput.requests;
-      goodput.tokens += tokens;
+      goodput.tokens += record.prompt_count() + record.output_count();
     }
   }
 

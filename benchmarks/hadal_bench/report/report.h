@@ -32,7 +32,10 @@ struct GroupReport {
 
 struct GoodputReport {
   Slo slo;
-  int64_t requests = 0, tokens = 0;  // of requests that met it; prompt and output tokens
+  int64_t met = 0;  // measured requests that met it
+  // By the clock: requests that met it and ended within the measured part, and their prompt and output tokens. Requests
+  // that end in the drain would make a rate above what the server can do.
+  int64_t requests = 0, tokens = 0;
 };
 
 // What hints were worth. Every refusal with a hint whose client came back is a return.
@@ -57,8 +60,9 @@ struct WindowReport {
 };
 
 struct Report {
-  double measured_s = 0;        // length of the measured part: after the warm-up, before the end of arrivals
-  int64_t warmup_requests = 0;  // excluded
+  double measured_s = 0;  // length of the measured part: after the warm-up, before the end of arrivals
+  int64_t completed = 0, completed_output_tokens = 0;  // served within the measured part, by the clock
+  int64_t warmup_requests = 0;                         // excluded
   GroupReport all;
   std::vector<GroupReport> by_length, by_class, by_tenant;  // the latter two only where the run had some
   std::map<std::string, int64_t> refusals;                  // attempts by reason

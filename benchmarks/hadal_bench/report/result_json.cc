@@ -98,8 +98,8 @@ Json MetricsJson(const Report& report, const RunLog& log) {
   const auto per_s = [&](int64_t count) { return Rounded(static_cast<double>(count) / seconds); };
   Json metrics = {
       {"offered_requests_per_s", per_s(report.all.offered)},
-      {"served_requests_per_s", per_s(report.all.served)},
-      {"output_tokens_per_s", per_s(report.output_tokens)},
+      {"completed_requests_per_s", per_s(report.completed)},
+      {"output_tokens_per_s", per_s(report.completed_output_tokens)},
       {"goodput_requests_per_s", per_s(report.goodput.front().requests)},
       {"goodput_tokens_per_s", per_s(report.goodput.front().tokens)},
       {"slo_ratio", Rounded(report.all.SloRatio())},
@@ -138,13 +138,13 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
   const double seconds = std::max(report.measured_s, 1e-9);
   Json goodput = Json::array();
   for (const GoodputReport& one : report.goodput) {
-    goodput.push_back({{"slo", one.slo.Text()},
-                       {"requests_per_s", Rounded(static_cast<double>(one.requests) / seconds)},
-                       {"tokens_per_s", Rounded(static_cast<double>(one.tokens) / seconds)},
-                       {"offered_ratio",
-                        Rounded(report.all.offered == 0
-                                    ? 0
-                                    : static_cast<double>(one.requests) / static_cast<double>(report.all.offered))}});
+    goodput.push_back(
+        {{"slo", one.slo.Text()},
+         {"requests_per_s", Rounded(static_cast<double>(one.requests) / seconds)},
+         {"tokens_per_s", Rounded(static_cast<double>(one.tokens) / seconds)},
+         {"offered_ratio",
+          Rounded(report.all.offered == 0 ? 0
+                                          : static_cast<double>(one.met) / static_cast<double>(report.all.offered))}});
   }
   Json groups = {{"length", GroupsJson(report.by_length, seconds)}};
   if (!report.by_class.empty()) groups["priority"] = GroupsJson(report.by_class, seconds);

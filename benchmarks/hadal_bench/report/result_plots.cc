@@ -99,7 +99,7 @@ std::string TimeSeriesPlots(const std::vector<NamedResult>& results) {
 
 std::string GoodputPlots(const std::vector<NamedResult>& results) {
   return RatePlot(results, "Goodput against offered load", "requests/s",
-                  {{"goodput_requests_per_s", "goodput", 1}, {"served_requests_per_s", "served", 1}}) +
+                  {{"goodput_requests_per_s", "goodput", 1}, {"completed_requests_per_s", "completed", 1}}) +
          RatePlot(results, "Goodput against offered load", "tokens/s",
                   {{"goodput_tokens_per_s", "goodput (in + out)", 1}}) +
          RatePlot(results, "Share of offered requests", "%",

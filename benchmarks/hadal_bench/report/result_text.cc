@@ -104,9 +104,9 @@ std::string RunText(const Json& run) {
                         requests.at("refused").get<int64_t>(), requests.at("failed").get<int64_t>(),
                         requests.at("unfinished").get<int64_t>(), run.at("measured_s").get<double>(),
                         run.at("warmup").at("requests").get<int64_t>());
-  absl::StrAppendFormat(&out, "rate      offered %.2f/s  served %.2f/s  output %.1f tok/s",
+  absl::StrAppendFormat(&out, "rate      offered %.2f/s  completed %.2f/s  output %.1f tok/s",
                         metrics.at("offered_requests_per_s").get<double>(),
-                        metrics.at("served_requests_per_s").get<double>(),
+                        metrics.at("completed_requests_per_s").get<double>(),
                         metrics.at("output_tokens_per_s").get<double>());
   if (!metrics.at("attempts_per_served_ratio").is_null()) {
     absl::StrAppendFormat(&out, "  attempts per served request %.2f",

@@ -52,7 +52,7 @@ RunLog Log() {
 
 ReportOptions Options() { return {.slos = {*ParseSlo("ttft=1000,tpot=100"), *ParseSlo("ttft=100")}}; }
 
-TEST(ReportTest, CountsGoodputByRequestAndByToken) {
+TEST(ReportTest, CountsWhatWasMeasured) {
   RunLog log = Log();
   RequestRecord warm = Request(9.9), good = Request(10), slow = Request(11, 3000), failed = Request(12);
   Serve(&warm, 9.9, 0.1, 0.5);
@@ -71,9 +71,8 @@ TEST(ReportTest, CountsGoodputByRequestAndByToken) {
   EXPECT_EQ(report.all.failed, 1);
   EXPECT_EQ(report.all.met, 1);
   ASSERT_EQ(report.goodput.size(), 2u);
-  EXPECT_EQ(report.goodput[0].requests, 1);
-  EXPECT_EQ(report.goodput[0].tokens, 111);
-  EXPECT_EQ(report.goodput[1].requests, 0);
+  EXPECT_EQ(report.goodput[0].met, 1);
+  EXPECT_EQ(report.goodput[1].met, 0);
   EXPECT_EQ(report.prompt_tokens, 3100);
   EXPECT_EQ(report.output_tokens, 22);
   EXPECT_THAT(report.failures, ElementsAre(Pair("empty_answer", 1)));
@@ -86,6 +85,24 @@ TEST(ReportTest, CountsGoodputByRequestAndByToken) {
   EXPECT_EQ(report.by_length[2].offered, 1);
   EXPECT_DOUBLE_EQ(report.by_length[2].AdmissionRatio(), 1);
   EXPECT_DOUBLE_EQ(report.by_length[2].SloRatio(), 0);
+}
+
+TEST(ReportTest, RatesGoByTheClock) {
+  RunLog log = Log();
+  RequestRecord warm = Request(9.9), good = Request(10), slow = Request(11, 3000), late = Request(19.9);
+  Serve(&warm, 9.9, 0.05, 0.5);  // ends in the measured part
+  Serve(&good, 10, 0.2, 0.7);
+  Serve(&slow, 11, 1.5, 2.5);
+  Serve(&late, 19.9, 0.2, 0.7);  // ends in the drain: a rate of the measured part does not have it
+  log.records = {warm, good, slow, late};
+  const Report report = BuildReport(log, Options());
+  EXPECT_EQ(report.completed, 3);
+  EXPECT_EQ(report.completed_output_tokens, 33);
+  EXPECT_EQ(report.goodput[0].requests, 2);
+  EXPECT_EQ(report.goodput[0].tokens, 222);
+  EXPECT_EQ(report.goodput[0].met, 2);  // by the schedule: good and late
+  EXPECT_EQ(report.goodput[1].requests, 1);
+  EXPECT_EQ(report.all.offered, 3);
 }
 
 TEST(ReportTest, LatencyCountsFromTheScheduleAcrossAttempts) {
