@@ -89,6 +89,7 @@ ToolSyntax ToolSyntaxOfTemplate(std::string_view text) {
     return Has(text, "```json") ? ToolSyntax::kDeepSeekV3 : ToolSyntax::kDeepSeekV31;
   if (Has(text, "<function=") && Has(text, "<parameter=")) return ToolSyntax::kQwenXml;
   if (Has(text, "<tool_call>") && !Has(text, "<function=")) return ToolSyntax::kHermes;
+  if (Has(text, "[TOOL_CALLS]")) return Has(text, "[ARGS]") ? ToolSyntax::kMistralArgs : ToolSyntax::kMistral;
   // Llama 3.1 has the token, 3.2 only the sentence.
   const bool llama = Has(text, "<|python_tag|>") || Has(text, "dictionary of argument name and its value");
   if (llama && Has(text, "\"parameters\": ")) return ToolSyntax::kLlama3;

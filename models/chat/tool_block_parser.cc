@@ -31,6 +31,9 @@ std::unique_ptr<ToolBlockParser> MakeToolBlockParser(ToolSyntax syntax, std::str
       return MakeHermesBlockParser(std::move(text_before));
     case ToolSyntax::kQwenXml:
       return MakeQwenXmlBlockParser(std::move(text_before), types);
+    case ToolSyntax::kMistral:
+    case ToolSyntax::kMistralArgs:
+      return MakeMistralBlockParser(std::move(text_before));
     case ToolSyntax::kLlama3:
       return MakeLlama3BlockParser(std::move(text_before));
     default:

@@ -59,6 +59,7 @@ std::unique_ptr<ToolBlockParser> MakeSeparatorBlockParser(ToolSyntax syntax, std
 std::unique_ptr<ToolBlockParser> MakeDsmlBlockParser(ToolSyntax syntax, std::string text_before);       // V3.2, V4
 std::unique_ptr<ToolBlockParser> MakeHermesBlockParser(std::string text_before);
 std::unique_ptr<ToolBlockParser> MakeQwenXmlBlockParser(std::string text_before, const ParameterTypes* types);
+std::unique_ptr<ToolBlockParser> MakeMistralBlockParser(std::string text_before);
 std::unique_ptr<ToolBlockParser> MakeLlama3BlockParser(std::string text_before);
 
 }  // namespace hadal::chat

@@ -75,6 +75,22 @@ constexpr ToolMarkup kQwenXmlMarkup{
     .parameter_end = "\n</parameter>\n",
 };
 
+constexpr ToolMarkup kMistralMarkup{
+    .opener = "[TOOL_CALLS]",
+    .block_begin = "[TOOL_CALLS] [",
+    .call_begin = "{\"name\": \"",
+    .name_end = "\", \"arguments\": ",
+    .call_end = "}",
+    .call_separator = ", ",
+    .block_end = "]",
+};
+
+constexpr ToolMarkup kMistralArgsMarkup{
+    .opener = "[TOOL_CALLS]",
+    .call_begin = "[TOOL_CALLS]",
+    .name_end = "[ARGS]",
+};
+
 constexpr ToolMarkup kLlama3Markup{
     .opener = "<|python_tag|>",
     .call_begin = "{\"name\": \"",
@@ -98,6 +114,9 @@ constexpr std::string_view kMarkers[] = {
     "<tool_call>",
     "</tool_call>",
     "<|python_tag|>",
+    "[TOOL_CALLS]",
+    "[CALL_ID]",
+    "[ARGS]",
 };
 
 }  // namespace
@@ -118,6 +137,10 @@ const ToolMarkup& ToolMarkupOf(ToolSyntax syntax) {
       return kHermesMarkup;
     case ToolSyntax::kQwenXml:
       return kQwenXmlMarkup;
+    case ToolSyntax::kMistral:
+      return kMistralMarkup;
+    case ToolSyntax::kMistralArgs:
+      return kMistralArgsMarkup;
     case ToolSyntax::kLlama3:
       return kLlama3Markup;
   }

@@ -17,6 +17,8 @@ enum class ToolSyntax {
   kDsmlV4,       // V4: the same in <｜DSML｜tool_calls>
   kHermes,       // Qwen: <tool_call> around one JSON object a call
   kQwenXml,      // Qwen3-Coder: <tool_call> around <function=NAME>, one element a parameter, types by the schema
+  kMistral,      // Mistral up to v7: [TOOL_CALLS] before a list of JSON objects
+  kMistralArgs,  // Mistral from v11 on: [TOOL_CALLS]NAME[ARGS]{...} for each call
   kLlama3,       // Llama 3: the answer is {"name": ..., "parameters": {...}}, <|python_tag|> in front of it or not
 };
 

@@ -163,11 +163,12 @@ std::string LiteralFormat(const tokenizer::Tokenizer& tokenizer, const std::stri
     plain.clear();
   };
   for (size_t at = 0; at < text.size();) {
-    // Control tokens begin with <; the longest one that stands here counts.
+    // Control tokens begin with < or [; the longest one that stands here counts.
     std::optional<int32_t> token;
     size_t size = 0;
-    if (text[at] == '<') {
-      for (size_t end = text.find('>', at); end != std::string::npos; end = text.find('>', end + 1)) {
+    if (text[at] == '<' || text[at] == '[') {
+      const char close = text[at] == '<' ? '>' : ']';
+      for (size_t end = text.find(close, at); end != std::string::npos; end = text.find(close, end + 1)) {
         const std::optional<int32_t> id = tokenizer.TokenId(std::string_view(text).substr(at, end + 1 - at));
         if (!id.has_value() || !IsMatchedById(tokenizer, *id)) continue;
         token = id;

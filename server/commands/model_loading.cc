@@ -55,6 +55,8 @@ constexpr std::pair<std::string_view, chat::ToolSyntax> kToolParsers[] = {
     {"deepseek-v4", chat::ToolSyntax::kDsmlV4},
     {"hermes", chat::ToolSyntax::kHermes},
     {"qwen3-coder", chat::ToolSyntax::kQwenXml},
+    {"mistral", chat::ToolSyntax::kMistral},
+    {"mistral-args", chat::ToolSyntax::kMistralArgs},
     {"llama-3", chat::ToolSyntax::kLlama3}};
 
 std::string_view ToolParserName(chat::ToolSyntax syntax) {

@@ -56,9 +56,9 @@ struct ModelOptions {
                    "auto (the checkpoint's own template), a FILE.jinja, or a built-in style such as deepseek-v3.1");
     flags->AddChoice("tool-parser", &tool_parser,
                      {"auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "deepseek-v4", "hermes",
-                      "qwen3-coder", "llama-3"},
+                      "qwen3-coder", "mistral", "mistral-args", "llama-3"},
                      "how outputs hold tool calls: auto (as the chat template writes them), none, deepseek-v3, "
-                     "deepseek-v3.1, deepseek-v3.2, deepseek-v4, hermes, qwen3-coder, llama-3");
+                     "deepseek-v3.1, deepseek-v3.2, deepseek-v4, hermes, qwen3-coder, mistral, mistral-args, llama-3");
     flags->AddChoice("reasoning-parser", &reasoning_parser, {"auto", "none", "think"},
                      "the reasoning part of outputs: auto (by template and vocabulary), none, think");
     flags->AddSwitch(

@@ -247,7 +247,8 @@ def test_a_response_format_beside_tools_leaves_the_choice(client, bias):
 
 
 @pytest.mark.parametrize("style, parser", [("deepseek-v3.1", "auto"), ("deepseek-v3.2", "auto"), ("deepseek-v4", "auto"),
-                                           ("deepseek-v3.1", "hermes"), ("deepseek-v3.1", "qwen3-coder"), ("deepseek-v3.1", "llama-3")])
+                                           ("deepseek-v3.1", "hermes"), ("deepseek-v3.1", "qwen3-coder"), ("deepseek-v3.1", "llama-3"),
+                                           ("deepseek-v3.1", "mistral"), ("deepseek-v3.1", "mistral-args")])
 def test_required_tools_in_the_syntax_of_each_generation(start_server, style, parser):
     server = start_server("--load-format=dummy", f"--chat-template={style}", f"--tool-parser={parser}")
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)

@@ -102,6 +102,8 @@ TEST(JinjaChatTest, TheTextOfATemplateSaysHowCallsAreWritten) {
   EXPECT_EQ(syntax("{{ '<|python_tag|>' }} {{ '\"parameters\": ' }}"), ToolSyntax::kLlama3);
   EXPECT_EQ(syntax("{\"name\": function name, \"parameters\": dictionary of argument name and its value}"),
             ToolSyntax::kLlama3);
+  EXPECT_EQ(syntax("[TOOL_CALLS] ["), ToolSyntax::kMistral);
+  EXPECT_EQ(syntax("[TOOL_CALLS]{{ name }}[ARGS]"), ToolSyntax::kMistralArgs);
   EXPECT_EQ(syntax("<|start_header_id|>"), ToolSyntax::kNone);
 }
 

@@ -93,6 +93,7 @@ inline void ApplyCorpusOption(const std::string& word, CorpusCase* out) {
   if (word == "v32") out->options.tool_syntax = ToolSyntax::kDsmlV32;
   if (word == "v4") out->options.tool_syntax = ToolSyntax::kDsmlV4;
   if (word == "hermes") out->options.tool_syntax = ToolSyntax::kHermes;
+  if (word == "mistral") out->options.tool_syntax = ToolSyntax::kMistral;
   if (word == "llama3") out->options.tool_syntax = ToolSyntax::kLlama3;
   if (word == "qwen_xml") out->options.tool_syntax = ToolSyntax::kQwenXml;
   out->options.parameter_types = CorpusTypes();
@@ -100,7 +101,7 @@ inline void ApplyCorpusOption(const std::string& word, CorpusCase* out) {
 
 inline std::vector<CorpusCase> ReadCorpus() {
   std::vector<CorpusCase> cases;
-  for (const char* file : {"reasoning", "v3", "v31", "v32", "v4", "hermes", "qwen_xml", "llama3"}) {
+  for (const char* file : {"reasoning", "v3", "v31", "v32", "v4", "hermes", "qwen_xml", "mistral", "llama3"}) {
     std::istringstream in(tokenizer::ReadSource(std::string("tests/data/output_corpus/") + file + ".txt"));
     std::string* section = nullptr;
     bool first_line = true;

@@ -7,7 +7,7 @@ namespace {
 
 constexpr ToolSyntax kSyntaxes[] = {ToolSyntax::kNone,    ToolSyntax::kDeepSeekV3, ToolSyntax::kDeepSeekV31,
                                     ToolSyntax::kDsmlV32, ToolSyntax::kDsmlV4,     ToolSyntax::kHermes,
-                                    ToolSyntax::kQwenXml, ToolSyntax::kLlama3};
+                                    ToolSyntax::kQwenXml, ToolSyntax::kMistral,    ToolSyntax::kLlama3};
 
 std::vector<std::string> Pieces() {
   std::vector<std::string> pieces = {"\n",

@@ -160,6 +160,21 @@ TEST_F(ToolGrammarTest, QwenXmlCallsAreOneElementAParameter) {
   EXPECT_FALSE(Accepts(kSyntax, ToolUse::kMay, "So: <function=sub>"));
 }
 
+TEST_F(ToolGrammarTest, MistralCallsAreAListOrOneByOne) {
+  const std::string add = "{\"a\": 1, \"note\": \"x\"}";
+  const std::string list = "[TOOL_CALLS] [{\"name\": \"add\", \"arguments\": " + add + "}";
+  const std::string now = "{\"name\": \"now\", \"arguments\": {}}";
+  EXPECT_TRUE(Accepts(ToolSyntax::kMistral, ToolUse::kMust, list + "]")) << reached_;
+  EXPECT_TRUE(Accepts(ToolSyntax::kMistral, ToolUse::kMay, "So: " + list + ", " + now + "]")) << reached_;
+  EXPECT_FALSE(Accepts(ToolSyntax::kMistral, ToolUse::kMust, list + ", " + now + "]", /*several=*/false));
+  EXPECT_FALSE(Accepts(ToolSyntax::kMistral, ToolUse::kMay, "So: [TOOL_CALLS] [{\"name\": \"sub\""));
+  EXPECT_TRUE(Accepts(ToolSyntax::kMistralArgs, ToolUse::kMust, "[TOOL_CALLS]add[ARGS]" + add)) << reached_;
+  EXPECT_TRUE(
+      Accepts(ToolSyntax::kMistralArgs, ToolUse::kMay, "[TOOL_CALLS]add[ARGS]" + add + "[TOOL_CALLS]now[ARGS]{}"))
+      << reached_;
+  EXPECT_FALSE(Accepts(ToolSyntax::kMistralArgs, ToolUse::kMay, "[TOOL_CALLS]sub"));
+}
+
 TEST_F(ToolGrammarTest, Llama3CallsAreOneObject) {
   const std::string add = "{\"name\": \"add\", \"parameters\": {\"a\": 1, \"note\": \"x\"}}";
   const std::string now = "{\"name\": \"now\", \"parameters\": {}}";
