@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "models/chat/tool_syntax.h"
 #include "models/grammar/grammar_matcher.h"
 #include "models/grammar/json_format.h"
 #include "models/grammar/string_slots.h"
@@ -91,8 +92,11 @@ class Compiler final : public GrammarCompiler {
 
   static std::shared_ptr<const CompiledSlots> CompileSlots(const SlottedFormat& slotted,
                                                            xgrammar::GrammarCompiler& compiler) {
+    const std::string_view text_end = chat::ToolMarkupOf(chat::ToolSyntax::kDsmlV32).parameter_end;
     auto compiled = std::make_shared<CompiledSlots>(
-        CompiledSlots{.slots = {}, .codes = SlotCodes(slotted.slots.size(), slotted.shared)});
+        CompiledSlots{.slots = {},
+                      .codes = SlotCodes(slotted.slots.size(), slotted.shared),
+                      .text_end = std::string(slotted.text ? text_end : std::string_view())});
     for (const StringSlot& slot : slotted.slots) {
       CompiledSlots::Slot& one = compiled->slots.emplace_back(CompiledSlots::Slot{slot.min, slot.max, std::nullopt});
       if (slot.form.empty()) continue;

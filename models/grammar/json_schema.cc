@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/grammar/schema_reader.h"
+#include "models/grammar/string_slots.h"
 
 namespace hadal::grammar {
 namespace {
@@ -33,6 +34,14 @@ std::string Written(const Json& schema) {
   return schema.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
+// What stands against the lengths of strings in a schema of parameters that are text.
+absl::Status CheckTextLengths(const std::string& prepared, const SchemaLimits& limits) {
+  if (limits.string_lengths != SchemaLimits::Lengths::kDsml) return absl::OkStatus();
+  const auto slotted =
+      TakeSlots(absl::StrCat(R"({"type":"json_schema","style":"deepseek_xml","json_schema":)", prepared, "}"));
+  return slotted.ok() ? absl::OkStatus() : SchemaError("#", std::string(slotted.status().message()));
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> PrepareSchema(std::string_view schema_json, SchemaDialect dialect,
@@ -49,7 +58,9 @@ absl::StatusOr<std::string> PrepareSchema(std::string_view schema_json, SchemaDi
   if (schema.is_discarded()) return SchemaError("#", "the schema is not valid JSON");
   absl::StatusOr<Json> prepared = SchemaReader(dialect, limits).ReadRoot(schema);
   if (!prepared.ok()) return prepared.status();
-  return Written(*prepared);
+  std::string written = Written(*prepared);
+  if (absl::Status status = CheckTextLengths(written, limits); !status.ok()) return status;
+  return written;
 }
 
 absl::StatusOr<RelaxedSchema> RelaxSchema(std::string_view schema_json, const SchemaLimits& limits) {
@@ -66,7 +77,11 @@ absl::StatusOr<RelaxedSchema> RelaxSchema(std::string_view schema_json, const Sc
   const bool may_be_object = prepared->contains("type") ? (*prepared)["type"] == "object"
                                                         : prepared->contains("$ref") || prepared->contains("anyOf");
   if (!may_be_object) return any;
-  return RelaxedSchema{Written(*prepared), reader.partial()};
+  RelaxedSchema relaxed{Written(*prepared), reader.partial()};
+  if (CheckTextLengths(relaxed.prepared, limits).ok()) return relaxed;
+  SchemaLimits without = limits;
+  without.string_lengths = SchemaLimits::Lengths::kNone;
+  return RelaxSchema(schema_json, without);
 }
 
 }  // namespace hadal::grammar

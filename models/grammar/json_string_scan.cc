@@ -32,17 +32,12 @@ JsonStringScan::Step JsonStringScan::Push(unsigned char byte) {
       return Step::kContent;
     case State::kHex:
       return Hex(byte);
-    case State::kContinuation:
-      if (byte < low_ || byte > high_) return Step::kInvalid;
-      low_ = 0x80;
-      high_ = 0xBF;
-      if (--left_ == 0) state_ = State::kText;
-      return Step::kContent;
   }
   return Step::kInvalid;
 }
 
 JsonStringScan::Step JsonStringScan::Text(unsigned char byte) {
+  if (!utf8_.between()) return utf8_.Push(byte) ? Step::kContent : Step::kInvalid;
   if (byte == '"') return Step::kClosed;
   if (byte < 0x20) return Step::kInvalid;
   if (byte == '\\') {
@@ -53,18 +48,7 @@ JsonStringScan::Step JsonStringScan::Text(unsigned char byte) {
   }
   after_high_ = false;
   ++characters_;
-  return byte < 0x80 ? Step::kContent : Lead(byte);
-}
-
-JsonStringScan::Step JsonStringScan::Lead(unsigned char byte) {
-  if (byte < 0xC2 || byte > 0xF4) return Step::kInvalid;
-  left_ = byte < 0xE0 ? 1 : byte < 0xF0 ? 2 : 3;
-  if (byte == 0xE0) low_ = 0xA0;   // no longer than needed
-  if (byte == 0xED) high_ = 0x9F;  // no surrogates
-  if (byte == 0xF0) low_ = 0x90;
-  if (byte == 0xF4) high_ = 0x8F;
-  state_ = State::kContinuation;
-  return Step::kContent;
+  return utf8_.Push(byte) ? Step::kContent : Step::kInvalid;
 }
 
 JsonStringScan::Step JsonStringScan::Hex(unsigned char byte) {

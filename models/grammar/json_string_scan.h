@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "models/grammar/utf8_sequence.h"
+
 namespace hadal::grammar {
 
 // Reads what follows the opening quote of a JSON string, byte by byte, and counts its characters as JSON Schema does:
@@ -17,27 +19,25 @@ class JsonStringScan {
   // Begun characters. While an escape may still become the second half of a pair it is not counted.
   int64_t characters() const { return characters_; }
   // Nothing begun is unfinished.
-  bool between() const { return state_ == State::kText; }
+  bool between() const { return state_ == State::kText && utf8_.between(); }
   // As at the begin of a string: neither that, nor does what comes next count as half of a pair.
   bool plain() const { return between() && !after_high_; }
 
  private:
-  enum class State : uint8_t { kText, kEscape, kHex, kContinuation };
+  enum class State : uint8_t { kText, kEscape, kHex };
 
   Step Text(unsigned char byte);
   Step Hex(unsigned char byte);
-  Step Lead(unsigned char byte);
   // The escape that may have been half of a pair is a character of its own.
   void CountEscape();
 
   int64_t characters_ = 0;
   State state_ = State::kText;
-  bool after_high_ = false;           // the last character is an escaped high surrogate
-  bool may_be_low_ = false;           // the escape that is being read may complete it
-  uint8_t digits_ = 0;                // of \uXXXX, read so far
-  uint16_t value_ = 0;                // their value
-  uint8_t left_ = 0;                  // bytes that the character lacks
-  uint8_t low_ = 0x80, high_ = 0xBF;  // where the next of them may lie
+  bool after_high_ = false;  // the last character is an escaped high surrogate
+  bool may_be_low_ = false;  // the escape that is being read may complete it
+  uint8_t digits_ = 0;       // of \uXXXX, read so far
+  uint16_t value_ = 0;       // their value
+  Utf8Sequence utf8_;
 };
 
 }  // namespace hadal::grammar

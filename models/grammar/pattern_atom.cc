@@ -244,8 +244,7 @@ class AtomReader {
     WriteClass(negated ? Complement(ranges) : Normalized(ranges));
   }
 
-  // Writes the class without what the text cannot hold: surrogates, and in a JSON string the characters that it
-  // escapes.
+  // Writes the class without what the text cannot hold: surrogates, and in JSON what is escaped.
   void WriteClass(const std::vector<Range>& ranges) {
     std::vector<Range> matched;
     const auto add = [&](char32_t first, char32_t last) {

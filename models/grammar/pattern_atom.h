@@ -23,7 +23,7 @@ enum class PatternText : uint8_t { kJsonString, kPlain };
 // \uHHHH (pairs of surrogates are one character), \u{H...}, and a backslash before punctuation. Every other letter or
 // digit after a backslash is a problem, because the compiler would read \p as a p. Characters that JSON writes escaped
 // (quotes, backslashes, controls) cannot be asked for in a JSON string; a class that holds them and others matches the
-// others.
+// rest of it.
 PatternAtom ReadPatternAtom(std::string_view pattern, PatternText kind = PatternText::kJsonString);
 
 }  // namespace hadal::grammar

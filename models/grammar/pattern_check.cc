@@ -168,8 +168,7 @@ class Scanner {
     if (Peek() == '?') ++at_;  // lazy
     ++quantifiers_;
     open_.back().low += Times(low, last_.low) - last_.low;
-    // An infinite length stays one: what an optional part adds is unknown then, and only its absence would take it
-    // away.
+    // An infinite length stays one, also of a part that comes no time: too long is safe.
     if (std::isfinite(last_.high))
       open_.back().high += (high < 0 ? Times(kInfinite, last_.high) : Times(high, last_.high)) - last_.high;
     const double extra = last_.states * std::max({low - 1, high - 1, 0});

@@ -20,7 +20,10 @@ struct SchemaLimits {
   int max_pattern_bytes = 256;   // of one pattern
   int max_pattern_states = 384;  // characters of all patterns, repetitions written out; about 10 ms each to compile
   int max_multiple_of = 1000;    // over all multipleOf; about 1 ms each
-  bool string_lengths = true;    // minLength, maxLength, and patterns that have to be counted
+  // minLength, maxLength, and patterns that have to be counted: where strings are JSON, where those of DSML's
+  // parameters are text (without patterns), or nowhere.
+  enum class Lengths : uint8_t { kJson, kDsml, kNone };
+  Lengths string_lengths = Lengths::kJson;
 };
 
 }  // namespace hadal::grammar

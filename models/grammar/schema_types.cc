@@ -211,7 +211,7 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
     const std::string pattern(PatternOfFormat(format));
     (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : CheckPattern(pattern).compiled;
   }
-  if (lengths.bounded() && !limits_.string_lengths) {
+  if (lengths.bounded() && limits_.string_lengths == SchemaLimits::Lengths::kNone) {
     return SchemaError(schema.contains("pattern") ? Place(place, "pattern") : lengths_place,
                        "lengths of strings are not supported in the tool calls of this model");
   }

@@ -17,7 +17,7 @@ using Json = nlohmann::json;
 // Kinds of expressions, as xgrammar 0.2.8 numbers them (GrammarExprType).
 enum Expression { kByteString = 0, kCharacterClass = 1, kRuleRef = 4, kSequence = 5, kChoices = 6 };
 
-constexpr char kOneSlot = '\xFE';
+constexpr char kOneSlot = '\xFE', kOneText = '\xFC';
 constexpr char kManySlots = '\xFD';
 constexpr char kNo = '\x01', kYes = '\x02';
 
@@ -74,11 +74,13 @@ char Digit(int value) { return static_cast<char>(value + 1); }
 
 }  // namespace
 
-std::string SlotCodes::Group(int group) { return {kOneSlot, Digit(group)}; }
+std::string SlotCodes::Group(int group, Writing writing) {
+  return {writing == Writing::kJson ? kOneSlot : kOneText, Digit(group)};
+}
 std::string SlotCodes::InGroup(int slot) { return {Digit(slot % kGroup)}; }
 
-std::string SlotCodes::Word(const std::vector<int>& fitting) const {
-  if (fitting.size() == 1) return Group(fitting[0] / kGroup) + InGroup(fitting[0]);
+std::string SlotCodes::Word(const std::vector<int>& fitting, Writing writing) const {
+  if (fitting.size() == 1) return Group(fitting[0] / kGroup, writing) + InGroup(fitting[0]);
   std::string word(1 + slots_, kNo);
   word[0] = kManySlots;
   for (const int slot : fitting) word[1 + slot] = kYes;
@@ -107,18 +109,18 @@ absl::StatusOr<std::string> SlotCodes::Write(const std::string& serialized_gramm
     if (!bytes.has_value() || bytes->find(kSlotMarker) == std::string::npos) continue;
     std::string_view number = *bytes;
     int slot = -1;
-    const bool whole = number.starts_with('"') && number.ends_with('"') && number.size() > 2;
-    if (whole) number = number.substr(1, number.size() - 2);
-    if (!whole || !number.starts_with(kSlotMarker) ||
+    const bool quoted = number.starts_with('"') && number.ends_with('"') && number.size() > 2;
+    if (quoted) number = number.substr(1, number.size() - 2);
+    if (!number.starts_with(kSlotMarker) ||
         !absl::SimpleAtoi(absl::string_view(number.data() + kSlotMarker.size(), number.size() - kSlotMarker.size()),
                           &slot) ||
         slot < 0 || slot >= static_cast<int>(slots_)) {
       return absl::InternalError("the grammar holds a marker of a string that is not whole");
     }
-    if (shared_) {
+    if (shared_ && quoted) {
       expressions.Replace(i, kRuleRef, {rule_of(slot)});
     } else {
-      expressions.Replace(i, kByteString, BytesOf(Word({slot})));
+      expressions.Replace(i, kByteString, BytesOf(Word({slot}, quoted ? Writing::kJson : Writing::kText)));
     }
   }
   expressions.Store();

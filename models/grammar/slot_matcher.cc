@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "models/grammar/matcher_trial.h"
+
 namespace hadal::grammar {
 
 void FillMask(xgrammar::GrammarMatcher* matcher, models::TokenMask* mask) {
@@ -21,25 +23,7 @@ void FillMask(xgrammar::GrammarMatcher* matcher, models::TokenMask* mask) {
 namespace {
 
 using Step = JsonStringScan::Step;
-
-// A text that a matcher takes for as long as this lives.
-class Trial {
- public:
-  Trial(xgrammar::GrammarMatcher& matcher, std::string_view text)
-      : matcher_(matcher),
-        taken_(!text.empty() && matcher.AcceptString(std::string(text))),
-        ok_(taken_ || text.empty()) {}
-  ~Trial() {
-    if (taken_) matcher_.Rollback(1);
-  }
-  Trial(const Trial&) = delete;
-
-  bool ok() const { return ok_; }
-
- private:
-  xgrammar::GrammarMatcher& matcher_;
-  const bool taken_, ok_;
-};
+using Trial = MatcherTrial;
 
 // Moves the scan over `text` up to its end or to the quote that closes the string, whose place is given back.
 struct Scanned {
@@ -78,11 +62,21 @@ std::optional<SlotMatcher::Open> SlotMatcher::OpenHere() {
   return open;
 }
 
+size_t SlotMatcher::FindOpener(std::string_view text) const {
+  return compiled_.text_end.empty() ? text.find('"') : text.find_first_of("\">");
+}
+
 bool SlotMatcher::CanFollow(std::string_view text) {
-  const size_t quote = text.find('"');
-  const Trial lead(outside_, text.substr(0, quote));
-  if (!lead.ok() || quote == std::string_view::npos) return lead.ok();
-  const std::string_view after = text.substr(quote + 1);
+  const size_t at = FindOpener(text);
+  if (at == std::string_view::npos) return Trial(outside_, text).ok();
+  const bool tag = text[at] == '>';
+  const Trial lead(outside_, text.substr(0, tag ? at + 1 : at));
+  if (!lead.ok()) return false;
+  const std::string_view after = text.substr(at + 1);
+  if (tag) {
+    const std::optional<OpenText> open = OpenTextHere();
+    return open.has_value() ? CanFollowInText(*open, after) : CanFollow(after);
+  }
   if (const Trial key(outside_, "\""); key.ok()) return CanFollow(after);
   std::optional<Open> open = OpenHere();
   return open.has_value() && CanFollowInside(*open, after);
@@ -164,10 +158,15 @@ void SlotMatcher::AddOpeners(models::TokenMask* mask) {
     std::optional<Open> open = OpenHere();
     if (open.has_value()) add([&](std::string_view after) { return CanFollowInside(*open, after); });
   }
+  if (compiled_.text_end.empty()) return;
+  for (const int32_t token : strings_.past_markers()) {
+    if (!Holds(*mask, token) && CanFollow(strings_.bytes(token))) Put(mask, token);
+  }
 }
 
 void SlotMatcher::Fill(models::TokenMask* mask) {
   std::fill(mask->begin(), mask->end(), 0u);
+  if (text_.has_value()) return FillText(mask);
   // Of slots without a form the one with most room allows what the others allow.
   std::optional<int64_t> max;
   for (const Live& live : open_->live) {
@@ -250,25 +249,43 @@ void SlotMatcher::AddClosers(models::TokenMask* mask) {
 // --- Steps -------------------------------------------------------------------
 
 bool SlotMatcher::Accept(int32_t token) {
-  if (!open_.has_value() && outside_.AcceptToken(token)) return true;
-  if (token < 0 || token >= static_cast<int32_t>(vocabulary_.tokens.GetDecodedVocab().size())) return false;
-  const std::string_view text = strings_.bytes(token);
-  if (text.empty() || !(open_.has_value() ? CanFollowInside(*open_, text) : CanFollow(text))) return false;
+  const bool known = token >= 0 && token < static_cast<int32_t>(vocabulary_.tokens.GetDecodedVocab().size());
+  const std::string_view text = known ? strings_.bytes(token) : std::string_view();
+  if (!in_string() && outside_.AcceptToken(token)) {
+    if (!compiled_.text_end.empty() && text.ends_with('>')) text_ = OpenTextHere();
+    return true;
+  }
+  if (text.empty()) return false;
+  if (!(text_.has_value()   ? CanFollowInText(*text_, text)
+        : open_.has_value() ? CanFollowInside(*open_, text)
+                            : CanFollow(text))) {
+    return false;
+  }
   Advance(text);
   return true;
 }
 
 void SlotMatcher::Advance(std::string_view text) {
   while (!text.empty()) {
+    if (text_.has_value()) {
+      text = text.substr(AdvanceInText(text));
+      continue;
+    }
     if (open_.has_value()) {
       text = text.substr(AdvanceInside(text));
       continue;
     }
-    const size_t quote = text.find('"');
-    if (quote != 0) outside_.AcceptString(std::string(text.substr(0, quote)));
-    if (quote == std::string_view::npos) return;
-    if (!outside_.AcceptString("\"")) open_ = OpenHere();
-    text = text.substr(quote + 1);
+    const size_t at = FindOpener(text);
+    const bool tag = at != std::string_view::npos && text[at] == '>';
+    const std::string_view lead = text.substr(0, tag ? at + 1 : at);
+    if (!lead.empty()) outside_.AcceptString(std::string(lead));
+    if (at == std::string_view::npos) return;
+    if (tag) {
+      text_ = OpenTextHere();
+    } else if (!outside_.AcceptString("\"")) {
+      open_ = OpenHere();
+    }
+    text = text.substr(at + 1);
   }
 }
 

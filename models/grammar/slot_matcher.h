@@ -15,6 +15,7 @@
 #include "models/grammar/json_string_scan.h"
 #include "models/grammar/slot_codes.h"
 #include "models/grammar/string_slots.h"
+#include "models/grammar/text_scan.h"
 #include "models/grammar/vocabulary_info.h"
 #include "models/token_grammar.h"
 
@@ -36,6 +37,7 @@ struct CompiledSlots {
 
   std::vector<Slot> slots;
   SlotCodes codes;
+  std::string text_end;  // what ends strings that are text and no JSON; "" when there are none
 };
 
 // The tokens that `matcher` allows next. Throws what xgrammar throws.
@@ -44,7 +46,7 @@ void FillMask(xgrammar::GrammarMatcher* matcher, models::TokenMask* mask);
 // Follows an answer whose grammar has slots (string_slots.h). Outside of their strings xgrammar's matcher reads the
 // text; inside it waits at the opening quote, the string is read here, and at its end the matcher gets the code word of
 // the slots that it fits. JSON lets a quote open either a key or a value, so that the two never read the same string.
-// Not thread-safe.
+// Strings of calls that are text and no JSON begin behind a tag; one slot at most fits them. Not thread-safe.
 class SlotMatcher {
  public:
   // `outside` is the matcher of the grammar with slots, at its begin. Both outlive this.
@@ -52,7 +54,7 @@ class SlotMatcher {
       : vocabulary_(*vocabulary), strings_(vocabulary->strings), compiled_(*compiled), outside_(*outside) {}
 
   // Whether the text so far ends inside the string of a slot.
-  bool in_string() const { return open_.has_value(); }
+  bool in_string() const { return open_.has_value() || text_.has_value(); }
   // Inside: the tokens that may come next.
   void Fill(models::TokenMask* mask);
   // Outside: adds to xgrammar's own mask the tokens in which the string of a slot begins.
@@ -73,12 +75,21 @@ class SlotMatcher {
     std::map<std::string, std::vector<bool>> rests;
   };
 
+  struct OpenText {
+    int slot;
+    TextScan scan;
+  };
+
   // The slots whose strings may begin where `outside` stands; nullopt when there are none.
   std::optional<Open> OpenHere();
+  std::optional<OpenText> OpenTextHere();
 
   // Whether `text` may follow. The matchers are left as they were.
   bool CanFollow(std::string_view text);
   bool CanFollowInside(Open& open, std::string_view text);
+  bool CanFollowInText(OpenText open, std::string_view text);
+  // The first byte of `text` behind which a string may begin.
+  size_t FindOpener(std::string_view text) const;
   bool CanEnd(Open& open, const std::string& word, std::string_view rest);
   const std::vector<bool>& RestsAfter(const std::string& word);
 
@@ -91,16 +102,19 @@ class SlotMatcher {
   void AddFormContent(const Live& live, models::TokenMask* mask);
   void AddClosers(models::TokenMask* mask);
   bool StaysInside(int32_t token, int64_t max) const;
+  void FillText(models::TokenMask* mask);
 
   void Advance(std::string_view text);
   // Takes the begin of `text` that belongs to the open string, the closing quote included; its length.
   size_t AdvanceInside(std::string_view text);
+  size_t AdvanceInText(std::string_view text);
 
   const VocabularyInfo& vocabulary_;
   const StringTokens& strings_;
   const CompiledSlots& compiled_;
   xgrammar::GrammarMatcher& outside_;
   std::optional<Open> open_;
+  std::optional<OpenText> text_;  // at most one of the two
   models::TokenMask form_mask_;
 };
 

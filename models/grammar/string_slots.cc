@@ -35,18 +35,20 @@ void ForParts(Schema& schema, const Visit& visit) {
   }
 }
 
-bool HoldsBounded(const Json& schema) {
-  if (IsBounded(schema)) return true;
+bool HoldsBounded(const Json& schema, bool with_pattern = false) {
+  if (IsBounded(schema) && (!with_pattern || schema.contains("pattern"))) return true;
   bool found = false;
-  ForParts(schema, [&](const Json& part) { found = found || HoldsBounded(part); });
+  ForParts(schema, [&](const Json& part) { found = found || HoldsBounded(part, with_pattern); });
   return found;
 }
 
-// Calls `visit` with each JSON schema of a format.
-template <class Value, class Visit>
-void ForSchemas(Value& format, const Visit& visit) {
+// Calls `visit` with each JSON schema of a format, and whether its strings are text.
+template <class Visit>
+void ForSchemas(Json& format, const Visit& visit) {
   if (!format.is_structured()) return;
-  if (format.is_object() && format.contains("json_schema")) return visit(format["json_schema"]);
+  if (format.is_object() && format.contains("json_schema")) {
+    return visit(format["json_schema"], format.contains("style") && format["style"] == "deepseek_xml");
+  }
   for (auto& part : format) ForSchemas(part, visit);
 }
 
@@ -105,9 +107,9 @@ class Ambiguity {
 // Puts markers into prepared schemas (see PrepareSchema).
 class SlotTaker {
  public:
-  explicit SlotTaker(bool every_string) : every_string_(every_string) {}
-
-  void TakeRoot(Json* root) {
+  // `every_string`: of the values.
+  void TakeRoot(Json* root, bool every_string) {
+    every_string_ = every_string;
     uses_any_ = false;
     Json definitions = root->value("$defs", Json::object());
     root->erase("$defs");
@@ -116,7 +118,7 @@ class SlotTaker {
     if (uses_any_) definitions[kAnyName] = AnyValue();
     if (!definitions.empty()) (*root)["$defs"] = std::move(definitions);
   }
-  std::vector<StringSlot> slots() const { return slots_; }
+  const std::vector<StringSlot>& slots() const { return slots_; }
 
  private:
   void Take(Json* schema) {
@@ -206,7 +208,7 @@ class SlotTaker {
     return {{"anyOf", std::move(branches)}};
   }
 
-  const bool every_string_;
+  bool every_string_ = false;
   bool uses_any_ = false;
   std::vector<StringSlot> slots_;
 };
@@ -217,18 +219,26 @@ absl::StatusOr<SlottedFormat> TakeSlots(const std::string& format) {
   SlottedFormat slotted{.format = format};
   // The keywords stand in the text when a string is bounded.
   if (format.find("Length\"") == std::string::npos) return slotted;
-  Json json = Json::parse(format, nullptr, /*allow_exceptions=*/false);
-  bool bounded = false;
-  ForSchemas(json, [&](const Json& schema) {
-    bounded = bounded || HoldsBounded(schema);
-    slotted.shared = slotted.shared || Ambiguity(schema).In(schema);
-  });
-  if (!bounded) return SlottedFormat{.format = format};
   if (format.find(kSlotMarker) != std::string::npos) {
     return absl::InvalidArgumentError("the character U+10FFFE is not supported beside strings with a length");
   }
-  SlotTaker taker(slotted.shared);
-  ForSchemas(json, [&](Json& schema) { taker.TakeRoot(&schema); });
+  Json json = Json::parse(format, nullptr, /*allow_exceptions=*/false);
+  SlotTaker taker;
+  bool fits_text = true;
+  ForSchemas(json, [&](Json& schema, bool is_text) {
+    if (!HoldsBounded(schema)) return;
+    const bool ambiguous = Ambiguity(schema).In(schema);
+    fits_text = fits_text && (!is_text || (!ambiguous && !HoldsBounded(schema, /*with_pattern=*/true)));
+    taker.TakeRoot(&schema, ambiguous);
+    slotted.shared |= ambiguous;
+    slotted.text |= is_text;
+  });
+  if (taker.slots().empty()) return slotted;
+  if (!fits_text) {
+    return absl::InvalidArgumentError(
+        "lengths of strings are supported in the tool calls of this model only without a pattern, and where no "
+        "alternatives begin alike");
+  }
   slotted.slots = taker.slots();
   const int limit = slotted.shared ? kMaxSharedSlots : kMaxSlots;
   if (static_cast<int>(slotted.slots.size()) > limit) {

@@ -30,6 +30,7 @@ struct SlottedFormat {
   std::string format;             // with markers in the places of strings, see slot_codes.h
   std::vector<StringSlot> slots;  // by their numbers
   bool shared = false;            // a string may fit several slots
+  bool text = false;              // some strings are text and no JSON; their slots are neither shared nor have a form
 };
 
 // How many there may be.
@@ -37,7 +38,7 @@ inline constexpr int kMaxSlots = 4096;
 inline constexpr int kMaxSharedSlots = 64;
 
 // `format` (see GrammarSpec) with slots; no slots, and `format` as it was, when no string in it is bounded.
-// InvalidArgument above a limit.
+// InvalidArgument above a limit, and where text would need what it cannot have.
 absl::StatusOr<SlottedFormat> TakeSlots(const std::string& format);
 
 }  // namespace hadal::grammar

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "models/grammar/json_string_scan.h"
+#include "models/grammar/text_scan.h"
 
 namespace hadal::grammar {
 namespace {
@@ -20,17 +21,20 @@ bool MayOpenValue(std::string_view token, size_t at) {
 
 }  // namespace
 
-StringTokens::StringTokens(const std::vector<std::string>& bytes, int32_t vocab_size) : bytes_(&bytes) {
+StringTokens::StringTokens(const std::vector<std::string>& bytes, int32_t vocab_size)
+    : bytes_(&bytes), json_((static_cast<size_t>(vocab_size) + 31) / 32), text_(json_.within[0].size()) {
   for (int32_t id = 0; id < static_cast<int32_t>(bytes.size()); ++id) {
     const std::string& token = bytes[id];
     if (token.empty()) continue;
     by_first_[static_cast<unsigned char>(token[0])].push_back(id);
     if (token.find('"') != std::string::npos) quoted_.push_back(id);
+    if (token.find('<') != std::string::npos) marked_.push_back(id);
+    if (token.find('>') < token.size() - 1) past_markers_.push_back(id);
   }
   ReadRests();
   ReadClosers();
   ReadOpeners();
-  ReadContent(vocab_size);
+  ReadContent();
 }
 
 void StringTokens::ReadRests() {
@@ -78,33 +82,46 @@ void StringTokens::ReadOpeners() {
   for (auto& [lead, opener] : openers) openers_.push_back(std::move(opener));
 }
 
-void StringTokens::ReadContent(int32_t vocab_size) {
-  const size_t words = (static_cast<size_t>(vocab_size) + 31) / 32;
-  within_.assign(kTabulated + 1, models::TokenMask(words, 0u));
+void StringTokens::ReadContent() {
   for (int32_t id = 0; id < static_cast<int32_t>(bytes_->size()); ++id) {
     const std::string_view token = bytes(id);
+    if (token.empty()) continue;
     JsonStringScan scan;
-    Step step = token.empty() ? Step::kInvalid : Step::kContent;
+    Step step = Step::kContent;
     for (size_t at = 0; step == Step::kContent && at < token.size(); ++at) {
       step = scan.Push(static_cast<unsigned char>(token[at]));
     }
-    if (step != Step::kContent) continue;
-    if (scan.characters() > kTabulated) {
-      longer_.emplace_back(id, scan.characters());
-    } else {
-      within_[scan.characters()][id / 32] |= 1u << (id % 32);
-    }
+    if (step == Step::kContent) json_.Put(id, scan.characters());
+    if (token.find('<') != std::string_view::npos) continue;
+    TextScan text("<");
+    const bool valid = std::all_of(token.begin(), token.end(), [&](char c) {
+      return text.Push(static_cast<unsigned char>(c)) == TextScan::Step::kContent;
+    });
+    if (valid) text_.Put(id, text.characters());
   }
-  for (int k = 1; k <= kTabulated; ++k) {
-    for (size_t i = 0; i < words; ++i) within_[k][i] |= within_[k - 1][i];
+  json_.Finish();
+  text_.Finish();
+}
+
+void StringTokens::Table::Put(int32_t token, int64_t characters) {
+  if (characters > kTabulated) {
+    longer.emplace_back(token, characters);
+  } else {
+    within[characters][token / 32] |= 1u << (token % 32);
   }
 }
 
-void StringTokens::AddWithin(int64_t room, models::TokenMask* mask) const {
-  const models::TokenMask& tokens = within_[std::clamp<int64_t>(room, 0, kTabulated)];
+void StringTokens::Table::Finish() {
+  for (int k = 1; k <= kTabulated; ++k) {
+    for (size_t i = 0; i < within[k].size(); ++i) within[k][i] |= within[k - 1][i];
+  }
+}
+
+void StringTokens::Table::Add(int64_t room, models::TokenMask* mask) const {
+  const models::TokenMask& tokens = within[std::clamp<int64_t>(room, 0, kTabulated)];
   for (size_t i = 0; i < tokens.size(); ++i) (*mask)[i] |= tokens[i];
   if (room <= kTabulated) return;
-  for (const auto& [id, characters] : longer_) {
+  for (const auto& [id, characters] : longer) {
     if (characters <= room) (*mask)[id / 32] |= 1u << (id % 32);
   }
 }

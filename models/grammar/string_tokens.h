@@ -43,9 +43,14 @@ class StringTokens {
 
   std::string_view bytes(int32_t token) const { return (*bytes_)[token]; }
   // Adds the tokens that stay within a string and add at most `room` characters, when the scan of it is plain.
-  void AddWithin(int64_t room, models::TokenMask* mask) const;
+  void AddWithin(int64_t room, models::TokenMask* mask) const { json_.Add(room, mask); }
+  // The same for text between two characters, but for the tokens that hold a <, with which a marker may begin.
+  void AddText(int64_t room, models::TokenMask* mask) const { text_.Add(room, mask); }
   // The tokens whose first byte is `byte`.
   const std::vector<int32_t>& StartingWith(unsigned char byte) const { return by_first_[byte]; }
+  // Those that hold a <, and those that hold more behind a >.
+  const std::vector<int32_t>& marked() const { return marked_; }
+  const std::vector<int32_t>& past_markers() const { return past_markers_; }
   // Those that hold a quote anywhere.
   const std::vector<int32_t>& quoted() const { return quoted_; }
   const std::vector<Closer>& closers() const { return closers_; }
@@ -56,16 +61,26 @@ class StringTokens {
   int32_t RestOf(std::string_view text) const { return rest_ids_.at(text); }
 
  private:
+  // Tokens by the characters that they add.
+  struct Table {
+    std::vector<models::TokenMask> within;            // [kTabulated + 1], at most so many
+    std::vector<std::pair<int32_t, int64_t>> longer;  // more, and how many
+
+    explicit Table(size_t words) : within(kTabulated + 1, models::TokenMask(words, 0u)) {}
+    void Put(int32_t token, int64_t characters);
+    void Finish();
+    void Add(int64_t room, models::TokenMask* mask) const;
+  };
+
   void ReadRests();
   void ReadClosers();
   void ReadOpeners();
-  void ReadContent(int32_t vocab_size);
+  void ReadContent();
 
   const std::vector<std::string>* bytes_;
-  std::vector<models::TokenMask> within_;            // [kTabulated + 1], by the characters that they add at most
-  std::vector<std::pair<int32_t, int64_t>> longer_;  // tokens with more, and how many
+  Table json_, text_;
   std::array<std::vector<int32_t>, 256> by_first_;
-  std::vector<int32_t> quoted_;
+  std::vector<int32_t> quoted_, marked_, past_markers_;
   std::vector<Closer> closers_;
   std::vector<Opener> openers_;
   std::vector<std::string> rests_;

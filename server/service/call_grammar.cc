@@ -67,8 +67,12 @@ bool AnyStrict(const ChatCall& call) {
 absl::StatusOr<CallGrammar> ToolGrammar(const ChatCall& call, const ServedModel& model, grammar::Reasoning reasoning,
                                         grammar::SchemaLimits limits, const CallGrammar* answer) {
   const chat::ToolSyntax syntax = model.chat_template->tool_syntax();
-  // Strings that are no JSON are not counted.
-  limits.string_lengths = chat::ToolMarkupOf(syntax).arguments == chat::ToolMarkup::Arguments::kJson;
+  using Arguments = chat::ToolMarkup::Arguments;
+  using Lengths = grammar::SchemaLimits::Lengths;
+  const Arguments arguments = chat::ToolMarkupOf(syntax).arguments;
+  limits.string_lengths = arguments == Arguments::kJson         ? Lengths::kJson
+                          : arguments == Arguments::kParameters ? Lengths::kDsml
+                                                                : Lengths::kNone;
   const bool must = call.tool_choice != ToolChoice::kAuto;
   const bool named = call.tool_choice == ToolChoice::kNamed;
   std::vector<grammar::GrammarTool> tools;

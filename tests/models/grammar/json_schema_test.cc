@@ -262,7 +262,7 @@ TEST(PrepareSchema, TakesLengthsOutOfPatterns) {
             R"({"type":"string","pattern":"^[A-Z]{2}(\\-[0-9]{2}|x)$"})")
       << "the pattern keeps to the lengths";
   SchemaLimits without;
-  without.string_lengths = false;
+  without.string_lengths = SchemaLimits::Lengths::kNone;
   EXPECT_THAT(
       std::string(
           PrepareSchema(R"({"type":"string","maxLength":9})", SchemaDialect::kGeneral, without).status().message()),
@@ -292,6 +292,20 @@ TEST(RelaxSchema, LeavesOpenOnlyWhatCannotBeFollowed) {
   EXPECT_EQ(Relaxed(std::string(1 << 20, ' ') + "{}"), kAny);
   EXPECT_EQ(Relaxed(std::string(500, '[') + std::string(500, ']')), kAny);
   EXPECT_FALSE(RelaxSchema("{").ok());
+}
+
+TEST(RelaxSchema, KeepsLengthsOfTextWhereTheyCanBeCounted) {
+  SchemaLimits dsml;
+  dsml.string_lengths = SchemaLimits::Lengths::kDsml;
+  const auto relaxed = [&](const std::string& text, bool partial) {
+    const auto result = RelaxSchema(R"({"type":"object","properties":{"a":)" + text + "}}", dsml);
+    EXPECT_EQ(result->partial, partial) << text;
+    return result->prepared.find("maxLength") != std::string::npos;
+  };
+  EXPECT_TRUE(relaxed(R"({"type":"string","maxLength":3})", false));
+  EXPECT_TRUE(relaxed(R"({"type":["string","null"],"maxLength":3})", false));
+  EXPECT_FALSE(relaxed(R"({"type":"string","maxLength":3,"pattern":"^[a-z]*$"})", true));
+  EXPECT_FALSE(relaxed(R"({"anyOf":[{"type":"string","maxLength":3},{"const":"abcd"}]})", true));
 }
 
 TEST(RelaxSchema, IsTheSchemaWhereAllOfItCanBeFollowed) {

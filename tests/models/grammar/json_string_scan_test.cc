@@ -10,8 +10,7 @@ namespace {
 
 using Step = JsonStringScan::Step;
 
-// Characters of the string that begins with `text`; -1 when it is none, and what was counted when `text` ends within
-// it.
+// Characters of the string that begins with `text`, also when it does not end there; -1 when it is none.
 int64_t Count(std::string_view text, bool* closed = nullptr) {
   JsonStringScan scan;
   for (size_t i = 0; i < text.size(); ++i) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "base/utf8.h"
+#include "models/grammar/tool_grammar.h"
 #include "tests/models/grammar/demo_grammar.h"
 
 namespace hadal::grammar {
@@ -236,6 +237,79 @@ TEST_F(SlotMatcherTest, AnswersAreValidAndEveryValidTextIsAnAnswer) {
   }
   EXPECT_GT(accepted, 1000);
   EXPECT_GT(refused, 100);
+}
+
+// A call as V3.2 writes it, its strings as text.
+std::string Dsml(const Json& arguments) {
+  std::string text = "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n";
+  bool first = true;
+  for (const auto& [name, value] : arguments.items()) {
+    text += (first ? "" : "\n") + ("<｜DSML｜parameter name=\"" + name + "\" string=\"") +
+            (value.is_string() ? "true" : "false") + "\">" +
+            (value.is_string() ? value.get<std::string>() : value.dump()) + "</｜DSML｜parameter>";
+    first = false;
+  }
+  return text + "\n</｜DSML｜invoke>\n</｜DSML｜function_calls>";
+}
+
+// The other way round.
+Json ArgumentsOf(std::string_view text) {
+  Json arguments = Json::object();
+  constexpr std::string_view kBegin = "<｜DSML｜parameter name=\"", kEndOfText = "</｜DSML｜parameter>";
+  for (size_t at = text.find(kBegin); at != std::string_view::npos; at = text.find(kBegin, at)) {
+    at += kBegin.size();
+    const std::string name(text.substr(at, text.find('"', at) - at));
+    const size_t begin = text.find('>', at) + 1, end = text.find(kEndOfText, begin);
+    const std::string value(text.substr(begin, end - begin));
+    const bool is_string = text.substr(at, begin - at).ends_with("\"true\">");
+    arguments[name] = is_string ? Json(value) : Json::parse(value, nullptr, false);
+    at = end;
+  }
+  return arguments;
+}
+
+TEST_F(SlotMatcherTest, StringsOfCallsThatAreTextAreCountedToo) {
+  const Cutter cutter(*tokenizer_);
+  SchemaLimits limits;
+  limits.string_lengths = SchemaLimits::Lengths::kDsml;
+  int accepted = 0, refused = 0;
+  for (uint32_t seed = 0; seed < 80; ++seed) {
+    Maker maker(seed);
+    Json properties = Json::object();
+    for (const char* name : {"a", "b", "c"}) {
+      const int min = maker.Below(25), kind = maker.Below(4);
+      const Json string = {{"type", "string"}, {"minLength", min}, {"maxLength", min + maker.Below(4)}};
+      properties[name] = kind == 0   ? Json{{"anyOf", {string, {{"type", "null"}}}}}
+                         : kind == 1 ? Json{{"type", "array"}, {"items", string}, {"maxItems", 2}}
+                                     : string;
+    }
+    const Json schema = {
+        {"type", "object"}, {"properties", properties}, {"required", {"a", "b", "c"}}, {"additionalProperties", false}};
+    SCOPED_TRACE(testing::Message() << seed << " " << schema.dump());
+    const auto prepared = PrepareSchema(schema.dump(), SchemaDialect::kGeneral, limits);
+    ASSERT_TRUE(prepared.ok()) << prepared.status();
+    const auto grammar = Compile(ToolSpec(*tokenizer_, chat::ToolSyntax::kDsmlV32, {{"f", *prepared}}, ToolUse::kMust,
+                                          /*several=*/false, Reasoning::kNone));
+    for (uint32_t walk = 0; walk < 3; ++walk) {
+      const std::string text = Walk(*grammar, seed * 100 + walk);
+      EXPECT_TRUE(IsValid(schema, ArgumentsOf(text), schema)) << text;
+    }
+    for (int i = 0; i < 12; ++i) {
+      Json value = Json::object();
+      for (const auto& [name, part] : properties.items()) {
+        value[name] = maker.Value(part);
+        // Nearly the end of the text.
+        if (value[name].is_string() && maker.Below(3) == 0)
+          value[name] = "</｜DSML｜paramete<" + value[name].get<std::string>();
+      }
+      const bool valid = IsValid(schema, value, schema);
+      (valid ? accepted : refused) += 1;
+      EXPECT_EQ(AcceptsTokens(*grammar, cutter.Cut(Dsml(value), &maker)), valid) << Dsml(value);
+    }
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(accepted, 150);
+  EXPECT_GT(refused, 150);
 }
 
 }  // namespace
