@@ -13,7 +13,10 @@ namespace hadal::sim {
 std::optional<absl::Duration> RetryClient::NextTry(const absl::Status& status, int tries,
                                                    std::mt19937_64& random) const {
   if (policy == RetryPolicy::kNone || tries >= max_tries) return std::nullopt;
-  const std::optional<absl::Duration> hint = request::GetErrorDetail(status).retry_after;
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  const bool obeys = policy == RetryPolicy::kObey || policy == RetryPolicy::kObeyWhole;
+  if (obeys && !detail.should_retry) return std::nullopt;
+  const std::optional<absl::Duration> hint = detail.retry_after;
   switch (policy) {
     case RetryPolicy::kNone:
       return std::nullopt;

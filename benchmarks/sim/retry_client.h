@@ -15,7 +15,7 @@ namespace hadal::sim {
 // What a caller does when it is refused.
 enum class RetryPolicy : uint8_t {
   kNone,       // gives up
-  kObey,       // returns after exactly retry-after-ms
+  kObey,       // returns after exactly retry-after-ms, unless it is told not to
   kObeyWhole,  // returns after Retry-After, whole seconds, as urllib3 does
   kBackoff,    // ignores the header: 0.5 s x 2^n with 10 % of jitter, at most 30 s
   kAtOnce,     // returns after 10 ms

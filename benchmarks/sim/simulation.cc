@@ -175,6 +175,11 @@ absl::Status Simulation::Admit(size_t call) {
   arrival.tenant = wanted.tenant;
   arrival.request_id = std::to_string(call);
   arrival.body_bytes = wanted.body_bytes;
+  // Whoever obeys the hint is taken to send an idempotency key, too.
+  const RetryPolicy policy = experiment_.client.policy;
+  if (policy == RetryPolicy::kObey || policy == RetryPolicy::kObeyWhole) {
+    arrival.retry = {call + 1, admission::KeyQuality::kOwn, outcomes_[call].tries - 1};
+  }
   absl::StatusOr<admission::Ticket> ticket = admission_->TryAdmit(arrival);
   if (!ticket.ok()) return ticket.status();
 

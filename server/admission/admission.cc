@@ -15,7 +15,10 @@ namespace {
 using request::Reason;
 
 constexpr absl::Duration kRateHalfLife = absl::Seconds(10);
-constexpr absl::Duration kRestartTime = absl::Seconds(10);  // of a process whose device failed
+// Part of the queue that stays free for first attempts.
+constexpr int64_t kUnpromisedShare = 16;
+// Of a process whose device failed, when it was not measured how long a start takes.
+constexpr absl::Duration kRestartTime = absl::Seconds(10);
 
 }  // namespace
 
@@ -47,13 +50,14 @@ AdmissionController::AdmissionController(Options options)
     : options_(std::move(options)),
       log_(options_.log),
       metrics_(options_.metrics),
+      planner_({.surplus = options_.surplus_retry, .ghost_share = options_.ghost_share, .seed = options_.seed}),
       slots_(options_.max_queue_requests, options_.max_queue_tokens, options_.class_floors),
       tokens_per_byte_(options_.initial_tokens_per_byte),
       departures_(kRateHalfLife),
       arrivals_{RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife),
                 RateEstimator(kRateHalfLife)},
-      random_(options_.seed),
-      loaded_at_(options_.clock->Now()),
+      created_(options_.clock->Now()),
+      loaded_at_(created_),
       levels_(options_.metrics, [this] { metrics_.ExportLoad(GetLoad()); }) {}
 
 AdmissionController::~AdmissionController() {
@@ -86,6 +90,10 @@ void AdmissionController::SetLoading(absl::Duration remaining) {
 }
 
 void AdmissionController::SetReady() {
+  {
+    base::MutexLock lock(&mutex_);
+    if (start_up_ == absl::ZeroDuration()) start_up_ = options_.clock->Now() - created_;
+  }
   State loading = State::kLoading;  // a drain or a fault that came first stays
   state_.compare_exchange_strong(loading, State::kReady);
 }
@@ -115,9 +123,16 @@ absl::Status AdmissionController::CheckRoom(const AdmissionRequest& request) {
 absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& request, bool take) {
   const absl::Time now = options_.clock->Now();
   const State state = state_.load(std::memory_order_acquire);
-  Subject subject{request.priority, request.request_id, 0};
+  const RetryPlanner::Arrival arrival = planner_.Arrive(request.retry, request.priority, now);
+  // Not more than half: who has a promise competes for the rest with those who have one, too.
+  auto kept_free =
+      static_cast<int64_t>(std::min(arrival.kept_free.places, static_cast<double>(options_.max_queue_requests / 2)));
+  // Who returns without a promise takes what first attempts leave: served in their place it would cost more attempts.
+  const bool returns_unpromised = arrival.timing != ReturnTiming::kInWindow && request.retry.attempt > 0;
+  if (returns_unpromised) kept_free += options_.max_queue_requests / kUnpromisedShare;
+  Subject subject{request.priority, request.request_id, 0, request.retry, arrival.timing};
+  subject.retry.gateway = subject.retry.gateway || options_.behind_gateway;
   Ticket ticket;
-  absl::Duration wait = absl::ZeroDuration();
   Reason full = Reason::kNone;
   int64_t found = 0;
   SlotTable::Taken taken;
@@ -125,8 +140,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
-    if (take) arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
-    const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens};
+    const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens, kept_free};
     if (state != State::kReady) {
       full = Reason::kModelLoading;
     } else if (take) {
@@ -144,7 +158,6 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
       const bool no_slot = taken.room == SlotTable::Room::kSlotsFull;
       full = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
       found = no_slot ? slots_.slots() : slots_.tokens();
-      wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
     }
   }
   if (taken.slot != nullptr) {
@@ -152,32 +165,41 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     ticket.slot_ = std::move(taken.slot);
     ticket.body_bytes_ = request.body_bytes;
     ticket.tenant_ = request.tenant;
+    ticket.retry_ = subject.retry;
+    ticket.returned_ = arrival.timing;
   }
   for (const Slot::Where& where : taken.evicted) {
     if (where.model_index < 0 || models_[where.model_index]->wake == nullptr) continue;
     models_[where.model_index]->wake->Notify(request::WakeSignal::kConsumer);
   }
   if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
+  const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0;
+  if (first_attempt && (take || full != Reason::kNone)) {
+    base::MutexLock lock(&mutex_);
+    arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
+    planner_.CountArrival(request.priority);
+  }
   if (state != State::kReady) return RefuseByState(state, subject);
   if (full == Reason::kConnectionQueueFull) {
     const std::string slots = absl::StrCat(found, "/", options_.max_queue_requests);
     return Refuse(full, subject, absl::StrCat("queue full, ", slots, " waiting"),
-                  absl::StrCat("CONNECTION_QUEUE_FULL: ", slots, " pending connections"), Jittered(wait));
+                  absl::StrCat("CONNECTION_QUEUE_FULL: ", slots, " pending connections"), PlanReturn(subject, -1, 0));
   }
   if (full == Reason::kQueueTokensFull) {
     const std::string tokens = absl::StrCat(found, "/", options_.max_queue_tokens);
     return Refuse(full, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
-                  absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), Jittered(wait));
+                  absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), PlanReturn(subject, -1, 0));
   }
   // On a refusal the ticket is destroyed here and returns its slot.
-  if (absl::Status status = CheckMemoryEarly(subject); !status.ok()) {
+  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks); !status.ok()) {
     if (!take) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
     return status;
   }
+  if (take) planner_.Admit(request.retry, now);
   return ticket;
 }
 
-absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
+absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, double kept_free_blocks) {
   // The model is not known yet, and the tokens are an estimate: refuse only what every model lacks room for now,
   // although one could hold it when empty. What can never fit is refused by Finalize, which knows the exact size.
   int candidate = -1;
@@ -187,42 +209,29 @@ absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject) {
     const int64_t blocks = (subject.prompt_tokens + model.limits.block_tokens - 1) / model.limits.block_tokens;
     if (blocks > model.pool_blocks()) continue;
     const int64_t bytes = blocks * model.limits.block_bytes;
-    if (bytes <= model.limits.pool->available_bytes()) return absl::OkStatus();
+    if (bytes + model.KeptFreeBytes(kept_free_blocks) <= model.limits.pool->available_bytes()) return absl::OkStatus();
     if (candidate < 0 || bytes < required) {
       candidate = static_cast<int>(i);
       required = bytes;
     }
   }
   if (candidate < 0) return absl::OkStatus();
-  return RefuseForMemory(candidate, subject, required);
+  // It will lease more than its prompt.
+  return RefuseForMemory(candidate, subject, required, models_[candidate]->forecast.ExpectedBlocks());
 }
 
 absl::Status AdmissionController::RefuseEvicted(const Subject& subject) {
-  const absl::Time now = options_.clock->Now();
-  absl::Duration wait;
-  {
-    base::MutexLock lock(&mutex_);
-    wait = queue_reservations_.Reserve(now, 1, DrainRateLocked(now));
-  }
   return Refuse(
       Reason::kPreemptedInQueue, subject, "the queue slot went to a class or tenant that was owed it",
       absl::StrCat("PREEMPTED_IN_QUEUE: Request ", base::View(subject.request_id), " of class ",
                    base::View(request::kPriorityNames[static_cast<size_t>(subject.priority)]), " gave its slot away"),
-      Jittered(wait));
+      PlanReturn(subject, -1, 0));
 }
 
-absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes) {
+absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
+                                                  int64_t expected_blocks) {
   ModelState& model = *models_[model_index];
   const int64_t available = model.limits.pool->available_bytes();
-  const absl::Time now = options_.clock->Now();
-  absl::Duration wait;
-  {
-    base::MutexLock lock(&model.stats_mutex);
-    double rate = model.released_bytes.PerSecond(now);
-    const double remaining_s = model.mean_remaining_seconds.load(std::memory_order_relaxed);
-    if (rate <= 0 && remaining_s > 0) rate = static_cast<double>(model.limits.pool->leased_bytes()) / remaining_s;
-    wait = model.memory_reservations.Reserve(now, static_cast<double>(required_bytes - available), rate);
-  }
   LogFields fields;
   fields.required_bytes = required_bytes;
   fields.available_bytes = available;
@@ -230,7 +239,8 @@ absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject
       absl::StrCat("requires ", FormatBytes(required_bytes), " but only ", FormatBytes(available), " available");
   return Refuse(Reason::kGpuMemoryExhausted, subject, absl::StrCat("GPU memory exhausted, request ", need),
                 absl::StrCat("GPU_MEMORY_EXHAUSTED: Request ", base::View(subject.request_id), " ", need),
-                Jittered(wait), std::move(fields), absl::StrCat("engine_", model_index));
+                PlanReturn(subject, model_index, std::max(required_bytes / model.limits.block_bytes, expected_blocks)),
+                std::move(fields), absl::StrCat("engine_", model_index));
 }
 
 absl::Status AdmissionController::RefuseByState(State state, const Subject& subject) {
@@ -242,46 +252,36 @@ absl::Status AdmissionController::RefuseByState(State state, const Subject& subj
       remaining = std::max(loaded_at_ - now, absl::ZeroDuration());
     }
     return Refuse(Reason::kModelLoading, subject, "the model is loading",
-                  "MODEL_LOADING: refused while the model loads", Jittered(std::min(remaining, kMaxRetryAfter)));
+                  "MODEL_LOADING: refused while the model loads", planner_.After(remaining));
   }
   if (state == State::kDraining) {
     return Refuse(Reason::kDraining, subject, "the server is shutting down", "DRAINING: refused while shutting down",
-                  Jittered(kMinRetryAfter));
+                  planner_.After(kMinRetryAfter));
+  }
+  absl::Duration restart = kRestartTime;
+  {
+    base::MutexLock lock(&mutex_);
+    if (start_up_ > absl::ZeroDuration()) restart = std::max(start_up_, kMinRetryAfter);
   }
   return Refuse(Reason::kDeviceFault, subject, "the device has failed", "DEVICE_FAULT: refused after a device fault",
-                Jittered(kRestartTime));
-}
-
-absl::Duration AdmissionController::Jittered(absl::Duration wait) {
-  base::MutexLock lock(&mutex_);
-  return HintFor(wait, std::uniform_real_distribution<double>(0, 1)(random_));
+                planner_.After(restart));
 }
 
 absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, std::string_view detail,
-                                         std::string_view log_line, absl::Duration hint, LogFields fields,
+                                         std::string_view log_line, const RetryPlan& plan, LogFields fields,
                                          std::string_view component) {
   fields.reason = reason;
   fields.request_id = std::string(subject.request_id);
   fields.priority = subject.priority;
-  fields.retry_after_ms = absl::ToInt64Milliseconds(hint);
+  fields.retry_after_ms = absl::ToInt64Milliseconds(plan.hint);
   const bool memory = reason == Reason::kGpuMemoryExhausted;
   log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning, component, log_line,
                fields);
-  metrics_.CountRefusal(subject.priority, subject.prompt_tokens, reason, hint);
+  metrics_.CountRefusal(subject.priority, subject.prompt_tokens, reason, plan.hint);
+  if (subject.returned != ReturnTiming::kNone) metrics_.CountReturn(subject.returned, /*admitted=*/false);
+  request::RetryHint hint{.after = plan.hint, .promised = plan.promised, .should_retry = plan.should_retry};
+  if (plan.estimate != absl::InfiniteDuration()) hint.estimated_wait = plan.estimate;
   return request::MakeBusy(reason, detail, hint);
-}
-
-double AdmissionController::DrainRateLocked(absl::Time now) const {
-  DrainState drain;
-  drain.departures_per_second = departures_.PerSecond(now);
-  double remaining = 0;
-  for (const auto& model : models_) {
-    const int32_t running = model->running.load(std::memory_order_relaxed);
-    drain.running += running;
-    remaining += running * model->mean_remaining_seconds.load(std::memory_order_relaxed);
-  }
-  if (drain.running > 0) drain.mean_remaining_seconds = remaining / drain.running;
-  return DrainRate(drain);
 }
 
 AdmissionController::Load AdmissionController::GetLoad() const {

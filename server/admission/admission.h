@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -24,6 +23,7 @@
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
 #include "server/admission/retry_after.h"
+#include "server/admission/retry_planner.h"
 #include "server/admission/slot_table.h"
 #include "server/admission/wait_forecast.h"
 #include "server/base/clock.h"
@@ -40,6 +40,7 @@ struct AdmissionRequest {
   std::string tenant;  // with whom it shares the class's slots: of the key, else the sender's network
   std::string request_id;
   int64_t body_bytes = 0;  // Content-Length, or gRPC message length; prompt tokens are estimated from it
+  RetryCaller retry;       // by what it is recognised when it returns
 };
 
 class AdmissionController;
@@ -60,6 +61,8 @@ class Ticket {
   bool evicted() const { return slot_ != nullptr && slot_->evicted.load(std::memory_order_acquire); }
   bool finalized() const { return finalized_; }
   int64_t leased_bytes() const { return lease_.bytes(); }
+  // The same in KV blocks of its model.
+  int64_t leased_blocks() const;
 
   // Replaces the estimate by the true size and leases memory for it. Called once, after tokenizing. On an error the
   // ticket keeps its slot until it is destroyed.
@@ -89,6 +92,8 @@ class Ticket {
   int64_t predicted_output_ = 0;  // tokens, of all choices; from Finalize on
   double charged_ = 0;            // weighted tokens that its tenant is charged for it once it leaves the queue
   std::string tenant_;
+  RetryCaller retry_;
+  ReturnTiming returned_ = ReturnTiming::kNone;  // kInWindow: it took what was promised to it
   MemoryLease lease_;
 };
 
@@ -165,10 +170,17 @@ class AdmissionController {
   int64_t QueuedRequests(int model_index) const;
   // Feeds the output-length histogram, once for each finished choice.
   void RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens);
-  // Told by the engine after each step. Renews the forecast when it is 0.1 s old.
-  void PublishEngineLoad(int model_index, const EngineLoad& load);
+  // Where the model's engine says what it runs, after each step; then it calls EngineStepped.
+  EngineLoad& engine_load(int model_index);
+  // Has the forecast renewed when it is 0.1 s old: by the thread that SetForecastWake names, else right here.
+  void EngineStepped(int model_index);
 
   // --- prediction ---
+  // Renews the forecast of every model; below a millisecond for each. Any thread.
+  void UpdateForecast(absl::Time now);
+  // Notified with kControl when a forecast is due; once, before the engines start. Without it EngineStepped renews the
+  // forecast itself.
+  void SetForecastWake(std::shared_ptr<request::WakeSignal> wake) { forecast_wake_ = std::move(wake); }
   // When a request of that class and size would run, if it were admitted now behind `more_ahead` others that do not
   // wait yet. Several models: the soonest. Lock-free, about a microsecond; any thread.
   WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens, int64_t more_ahead = 0) const;
@@ -188,6 +200,8 @@ class AdmissionController {
     request::Priority priority;
     std::string_view request_id;
     int64_t prompt_tokens;
+    RetryCaller retry;
+    ReturnTiming returned = ReturnTiming::kNone;
   };
 
   explicit AdmissionController(Options options);
@@ -197,14 +211,18 @@ class AdmissionController {
   absl::Status RefuseByState(State state, const Subject& subject);
   // For a request that has lost its slot.
   absl::Status RefuseEvicted(const Subject& subject);
-  absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes);
-  // Adds jitter, logs and counts the refusal and builds its status.
+  // `expected_blocks`: that it will lease, where `required_bytes` are only a part of them.
+  absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
+                               int64_t expected_blocks = 0);
+  // When to return for `blocks` of the model's; model_index -1: for a slot, whatever the model.
+  RetryPlan PlanReturn(const Subject& subject, int model_index, int64_t blocks);
+  // Logs and counts the refusal and builds its status.
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
-                      std::string_view log_line, absl::Duration hint, LogFields fields = {},
+                      std::string_view log_line, const RetryPlan& plan, LogFields fields = {},
                       std::string_view component = "admission");
-  absl::Duration Jittered(absl::Duration wait);
-  absl::Status CheckMemoryEarly(const Subject& subject);
-  double DrainRateLocked(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `kept_free_blocks` are promised to others.
+  absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks);
+  ForecastTable Foresee(ModelState& model, absl::Time now);
 
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // Output tokens that a choice of the request will probably have.
@@ -222,16 +240,21 @@ class AdmissionController {
   const Options options_;
   AdmissionLog log_;
   AdmissionMetrics metrics_;
+  RetryPlanner planner_;
   std::atomic<State> state_{State::kLoading};
+
+  std::shared_ptr<request::WakeSignal> forecast_wake_;
+  base::Mutex forecast_mutex_;  // one forecast at a time; taken before all others
+  absl::Time idle_at_ ABSL_GUARDED_BY(forecast_mutex_) = absl::InfinitePast();  // a place was free, nothing waited
 
   mutable base::Mutex mutex_;
   SlotTable slots_ ABSL_GUARDED_BY(mutex_);
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
   std::array<RateEstimator, request::kNumPriorities> arrivals_ ABSL_GUARDED_BY(mutex_);  // of each class
-  RetryReservations queue_reservations_ ABSL_GUARDED_BY(mutex_);
-  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
-  absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);  // expected
+  const absl::Time created_;
+  absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);                            // expected
+  absl::Duration start_up_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // from created_ to the first SetReady
   std::string fault_message_ ABSL_GUARDED_BY(mutex_);
 
   std::vector<std::unique_ptr<ModelState>> models_;  // grows before SetReady only, under mutex_

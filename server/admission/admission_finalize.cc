@@ -29,7 +29,7 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   ModelState& model = *models_[model_index];
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   Settle(ticket, request.priority, prompt, model_index);
-  if (ticket.evicted()) return RefuseEvicted({request.priority, request.id, prompt});
+  if (ticket.evicted()) return RefuseEvicted({request.priority, request.id, prompt, ticket.retry_, ticket.returned_});
   if (prompt < 1) return request::MakeError(Reason::kInvalidRequest, "the prompt has no tokens", "prompt");
   if (request.max_tokens < 0 || request.n < 1) {
     return request::MakeError(Reason::kInvalidRequest,
@@ -53,8 +53,20 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   }
   const int32_t output = PredictOutput(model, request);
   const int64_t bytes = LeaseBytes(model, request, output);
-  absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes);
-  if (!lease.ok()) return RefuseForMemory(model_index, {request.priority, request.id, prompt}, bytes);
+  int64_t kept_free = 0;
+  if (ticket.returned_ != ReturnTiming::kInWindow) {
+    const RetryPlanner::Arrival arrival = planner_.Arrive(ticket.retry_, request.priority, options_.clock->Now());
+    kept_free = model.KeptFreeBytes(arrival.kept_free.blocks);
+  }
+  absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes, kept_free);
+  if (!lease.ok()) {
+    return RefuseForMemory(model_index, {request.priority, request.id, prompt, ticket.retry_, ticket.returned_}, bytes);
+  }
+  if (ticket.returned_ != ReturnTiming::kNone) metrics_.CountReturn(ticket.returned_, /*admitted=*/true);
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    model.mean_request.Record(static_cast<double>(prompt), static_cast<double>(bytes / model.limits.block_bytes));
+  }
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
   ticket.predicted_output_ = int64_t{request.n} * output;
@@ -110,7 +122,9 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
     models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, started);
   }
   slots_.Return(std::move(ticket.slot_));
-  if (started) departures_.Record(options_.clock->Now(), 1);
+  if (!started) return;
+  departures_.Record(options_.clock->Now(), 1);
+  planner_.CountFree(/*places=*/1, /*blocks=*/0);
 }
 
 void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priority, double weighted_tokens) {
@@ -121,12 +135,8 @@ void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priorit
 }
 
 void AdmissionController::ReturnLease(Ticket& ticket) {
-  const int64_t bytes = ticket.lease_.bytes();
+  if (ticket.lease_.bytes() > 0) planner_.CountFree(/*places=*/0, ticket.leased_blocks());
   ticket.lease_.Release();
-  if (bytes == 0) return;
-  ModelState& model = *models_[ticket.model_index_];
-  base::MutexLock lock(&model.stats_mutex);
-  model.released_bytes.Record(options_.clock->Now(), static_cast<double>(bytes));
 }
 
 }  // namespace hadal::admission

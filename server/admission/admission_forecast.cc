@@ -1,54 +1,147 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the controller foresees: from the engine's load to the forecast that refusals and predictions look up.
 #include <algorithm>
+#include <cmath>
 
 #include "server/admission/admission.h"
+#include "server/admission/capacity_replay.h"
 #include "server/admission/model_state.h"
 
 namespace hadal::admission {
 namespace {
 
 constexpr absl::Duration kForecastPeriod = absl::Milliseconds(100);
+constexpr int kArrivalKinds = 32;
+constexpr double kIdleShare = 0.25;
+// Of an answer, while no answers have been seen.
+constexpr double kColdOutputTokens = 256;
+
+// Evenly spread over (0, 1) in whatever order: the i-th of a sequence in which any few in a row lie far apart.
+double Spread(size_t i) {
+  constexpr double kGoldenRatio = 0.6180339887498949;
+  const double value = 0.5 + kGoldenRatio * static_cast<double>(i);
+  return value - std::floor(value);
+}
 
 }  // namespace
 
-void AdmissionController::PublishEngineLoad(int model_index, const EngineLoad& load) {
-  ModelState& model = *models_[model_index];
-  model.running.store(load.running, std::memory_order_relaxed);
-  model.mean_remaining_seconds.store(load.mean_remaining_seconds, std::memory_order_relaxed);
-  const absl::Time now = options_.clock->Now();
-  if (load.step_seconds <= 0 || now < model.forecast_due) return;
-  model.forecast_due = now + kForecastPeriod;
+EngineLoad& AdmissionController::engine_load(int model_index) { return models_[model_index]->load; }
 
+void AdmissionController::EngineStepped(int model_index) {
+  ModelState& model = *models_[model_index];
+  const absl::Time now = options_.clock->Now();
+  // What a step changes at once: an engine that has just come to rest must not look busy until the next one.
+  const bool idle = model.load.sequences() == 0 && model.queued.load(std::memory_order_relaxed) == 0;
+  if (now < model.forecast_due && !(idle && !model.forecast_idle)) return;
+  model.forecast_due = now + kForecastPeriod;
+  model.forecast_idle = idle;
+  if (forecast_wake_ != nullptr) {
+    forecast_wake_->Notify(request::WakeSignal::kControl);
+  } else {
+    UpdateForecast(now);
+  }
+}
+
+void AdmissionController::UpdateForecast(absl::Time now) {
+  base::MutexLock lock(&forecast_mutex_);
+  for (const auto& model : models_) {
+    if (!model->load.step().time.known()) continue;
+    const ForecastTable table = Foresee(*model, now);
+    model->forecast.Publish(table);
+    int64_t waiting = 0;
+    for (size_t i = 0; i < request::kNumPriorities; ++i) {
+      waiting += model->forecast.waiting_requests(static_cast<request::Priority>(i));
+    }
+    // Room that is there until the next request comes is not idleness yet: a quarter of all, two times running.
+    const double free_places = std::max(1.0, kIdleShare * model->load.step().max_batch_size);
+    const double free_blocks = std::max<double>(table.blocks_per_request, kIdleShare * model->pool_blocks());
+    const bool idle = waiting == 0 && table.starts[0] >= free_places && table.blocks[0] >= free_blocks;
+    if (idle && model->was_idle) idle_at_ = now;
+    model->was_idle = idle;
+  }
+  for (const Ghosts::Verdict& verdict : planner_.Judge(now, idle_at_)) metrics_.CountGhost(verdict);
+}
+
+// A replay that takes the mean for every length would end all of a kind together. So each sequence gets a length of its
+// own, and together they are spread as the answers that were seen.
+ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
+  const EngineLoad::Step step = model.load.step();
   ForecastTable table;
   table.made = now;
   table.known = true;
   table.started_before = model.forecast.started();
-  double rate = 0;
+  table.class_step = options_.order.class_step;
+  table.step_time = step.time;
+  table.max_batch_tokens = step.max_batch_tokens;
   {
     base::MutexLock lock(&mutex_);
-    rate = DrainRateLocked(now);
     for (size_t i = 0; i < arrivals_.size(); ++i) {
       table.arrivals_per_second[i] = static_cast<float>(arrivals_[i].PerSecond(now));
     }
   }
-  double block_rate = 0;
+  LengthHistogram lengths;
+  MeanRequest mean;
   {
     base::MutexLock lock(&model.stats_mutex);
-    block_rate = model.released_bytes.PerSecond(now) / static_cast<double>(model.limits.block_bytes);
+    lengths = model.all_lengths;
+    mean = model.mean_request;
   }
-  const double free_places = std::max(0, load.max_batch_size - load.running);
-  const double free_blocks = static_cast<double>(model.limits.pool->available_bytes() / model.limits.block_bytes);
-  for (int i = 0; i <= kForecastBuckets; ++i) {
-    const double seconds = absl::ToDoubleSeconds(i * kForecastBucket);
-    table.starts[i] = static_cast<float>(free_places + rate * seconds);
-    table.blocks[i] = static_cast<float>(free_blocks + block_rate * seconds);
+  table.blocks_per_request = static_cast<float>(mean.blocks);
+
+  ReplayState state;
+  state.max_batch_size = step.max_batch_size;
+  state.max_batch_tokens = step.max_batch_tokens;
+  state.step_time = step.time;
+  state.free_blocks = static_cast<double>(model.limits.pool->available_bytes() / model.limits.block_bytes);
+  std::vector<RunningSequence> running;
+  model.load.Read(&running);
+  for (size_t i = 0; i < running.size(); ++i) {
+    const RunningSequence& sequence = running[i];
+    const double most = std::max(1, sequence.max_tokens - sequence.produced);
+    const double left = lengths.RemainingQuantile(sequence.produced, Spread(i));
+    ReplaySequence replayed;
+    // Longer than anything seen, or nothing seen: half of what may still come.
+    replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
+    replayed.prefill_tokens = sequence.prefill_tokens;
+    replayed.context_tokens = sequence.context_tokens;
+    replayed.blocks = sequence.blocks;
+    table.context_tokens += static_cast<float>(sequence.context_tokens);
+    state.running.push_back(replayed);
   }
-  table.step_time.step_s = load.step_seconds;
-  table.sequences = static_cast<float>(load.running);
-  table.context_tokens = static_cast<float>(load.context_tokens);
-  table.max_batch_tokens = load.max_batch_tokens;
-  model.forecast.Publish(table);
+  table.sequences = static_cast<float>(running.size());
+  const auto request = [&](double q) {
+    const double output = lengths.RemainingQuantile(0, q);
+    return ReplaySequence{.output_tokens = output < 0 ? kColdOutputTokens : output,
+                          .prefill_tokens = mean.prompt_tokens,
+                          .blocks = mean.blocks};
+  };
+  int64_t waiting = 0;
+  for (size_t i = 0; i < request::kNumPriorities; ++i) {
+    waiting += model.forecast.waiting_requests(static_cast<request::Priority>(i));
+  }
+  for (int i = 0; i < kArrivalKinds; ++i) state.arriving.push_back(request(Spread(i)));
+  const int64_t replayed_waiting = std::min<int64_t>(waiting, kMaxReplayed);
+  for (int64_t i = 0; i < replayed_waiting; ++i) state.waiting.push_back(state.arriving[i % kArrivalKinds]);
+  const ReplayResult replay = ReplayCapacity(state);
+  table.starts = replay.starts;
+  table.blocks = replay.blocks;
+  return table;
+}
+
+RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_index, int64_t blocks) {
+  const absl::Time now = options_.clock->Now();
+  CapacityCurve curve;
+  bool known = false;
+  Demand demand{.prompt_tokens = subject.prompt_tokens, .blocks = blocks};
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const WaitForecast& forecast = models_[i]->forecast;
+    if ((model_index >= 0 && static_cast<int>(i) != model_index) || !forecast.known()) continue;
+    forecast.ReadCapacity(subject.priority, now, &curve);
+    known = true;
+    // Once it has a slot, it needs blocks like any other.
+    if (model_index < 0 && models_.size() == 1) demand.blocks = forecast.ExpectedBlocks();
+  }
+  return planner_.Refuse(subject.retry, subject.priority, demand, known ? &curve : nullptr, now);
 }
 
 WaitPrediction AdmissionController::PredictWait(request::Priority priority, int64_t prompt_tokens,

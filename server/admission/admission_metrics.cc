@@ -2,6 +2,7 @@
 #include "server/admission/admission_metrics.h"
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -43,6 +44,24 @@ std::vector<base::LabelValues> AdmissionMetrics::RejectionSeries() {
     }
   }
   return series;
+}
+
+std::vector<base::LabelValues> AdmissionMetrics::ReturnSeries() {
+  std::vector<base::LabelValues> series;
+  for (const char* timing : {"early", "in_window", "late"}) {
+    for (const char* outcome : {"admitted", "refused"}) series.push_back({timing, outcome});
+  }
+  return series;
+}
+
+void AdmissionMetrics::CountReturn(ReturnTiming timing, bool admitted) {
+  retry_returns_.At((static_cast<size_t>(timing) - 1) * 2 + (admitted ? 0 : 1)).Increment();
+}
+
+void AdmissionMetrics::CountGhost(const Ghosts::Verdict& verdict) {
+  ghosts_.Get().Increment();
+  if (verdict.served_in_time) false_refusals_.Get().Increment();
+  if (verdict.ratio > 0) retry_error_.At(verdict.error < 0 ? 0 : 1).Observe(std::abs(verdict.error));
 }
 
 void AdmissionMetrics::CountAttempt(request::Priority priority, int64_t prompt_tokens) {

@@ -6,6 +6,8 @@
 
 #include "absl/time/time.h"
 #include "server/admission/admission_load.h"
+#include "server/admission/ghosts.h"
+#include "server/admission/promise_ledger.h"
 #include "server/base/metrics.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
@@ -21,15 +23,21 @@ class AdmissionMetrics {
   void CountAttempt(request::Priority priority, int64_t prompt_tokens);
   void CountRefusal(request::Priority priority, int64_t prompt_tokens, request::Reason reason,
                     absl::Duration retry_after);
+  // A client that was told when to return is back.
+  void CountReturn(ReturnTiming timing, bool admitted);
+  // A refusal that was followed has had its turn.
+  void CountGhost(const Ghosts::Verdict& verdict);
   // Sets the levels; for a scrape.
   void ExportLoad(const AdmissionLoad& load);
 
  private:
+  static constexpr double kErrorBuckets[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5};
   static constexpr double kRetryAfterBuckets[] = {1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 25, 30};
 
   // Each class with each length class; with the reasons of a busy server as well.
   static std::vector<base::LabelValues> AttemptSeries();
   static std::vector<base::LabelValues> RejectionSeries();
+  static std::vector<base::LabelValues> ReturnSeries();
 
   base::MetricRegistry* const registry_;
 
@@ -60,6 +68,22 @@ class AdmissionMetrics {
                                            .help = "Requests refused.",
                                            .labels = {"class", "length_class", "reason"},
                                            .series = RejectionSeries()}};
+  base::Family<base::Counter> retry_returns_{registry_,
+                                             {.name = "hadal_retry_returns_total",
+                                              .help = "Refused clients that came back, by whether at the time told.",
+                                              .labels = {"timing", "outcome"},
+                                              .series = ReturnSeries()}};
+  base::Family<base::Histogram> retry_error_{
+      registry_,
+      {.name = "hadal_retry_after_error_ratio",
+       .help = "Error of estimated waits, as a share of the true wait; early: the turn came later than told.",
+       .labels = {"side"},
+       .series = {{"early"}, {"late"}},
+       .buckets = kErrorBuckets}};
+  base::Family<base::Counter> ghosts_{
+      registry_, {"hadal_retry_ghosts_total", "Refusals that were followed until their turn or their hint came."}};
+  base::Family<base::Counter> false_refusals_{
+      registry_, {"hadal_false_refusals_total", "Those before whose hint the server had room and nothing waiting."}};
   base::Family<base::Histogram> retry_after_{registry_,
                                              {.name = "hadal_retry_after_seconds",
                                               .help = "Retry hints given.",

@@ -7,6 +7,7 @@
 #include "server/admission/admission_log.h"
 #include "server/admission/class_values.h"
 #include "server/admission/priority_queue.h"
+#include "server/admission/retry_planner.h"
 #include "server/base/clock.h"
 #include "server/base/flag_set.h"
 #include "server/base/flag_values.h"
@@ -22,6 +23,9 @@ struct AdmissionOptions {
   double initial_tokens_per_byte = 0.3;                     // first estimate of prompt tokens from body bytes
   double output_quantile = 0.7;                             // of the output lengths seen, used for leases
   QueueOrder order;                                         // of the classes; in a class by tenant
+  SurplusRetry surplus_retry = SurplusRetry::kOnce;         // whether those return for whom no capacity is in sight
+  double ghost_share = 0.01;                                // of the refusals, by which the hints are measured
+  bool behind_gateway = false;                              // every client is a gateway, whatever it says
   uint64_t seed = 1;                                        // jitter of the retry hints
   LogSink log;                              // refusals, first a reason and second, then a count; empty: none
   base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
@@ -49,6 +53,12 @@ struct AdmissionOptions {
                   if (step.ok()) order.class_step = *step;
                   return step.status();
                 }});
+    flags->AddEnum("surplus-retry", &surplus_retry,
+                   {{"once", SurplusRetry::kOnce}, {"allow", SurplusRetry::kAllow}, {"deny", SurplusRetry::kDeny}},
+                   "what a client is told for which no capacity is in sight in the next 30 s: to return once, always "
+                   "(allow), or not at all (deny)");
+    flags->AddBool("behind-gateway", &behind_gateway,
+                   "only gateways reach this server: hints are its next free moment, not a client's own turn");
   }
 };
 

@@ -27,7 +27,7 @@ absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<reque
                               "Enqueue: needs a request with a stream and a ticket finalized for its model");
   }
   ModelState& model = *models_[model_index];
-  const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size())};
+  const Subject subject{request->priority, request->id, static_cast<int64_t>(request->prompt.size()), ticket.retry_};
   if (ticket.evicted()) return RefuseEvicted(subject);
   State state;
   {
@@ -104,7 +104,8 @@ std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, a
   for (QueuedRequest& queued : expired) {
     const request::Request& request = *queued.request;
     if (!queued.ticket.evicted() || request.stream->cancelled() || request.deadline <= now) continue;
-    queued.refusal = RefuseEvicted({request.priority, request.id, static_cast<int64_t>(request.prompt.size())});
+    queued.refusal = RefuseEvicted(
+        {request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_});
   }
   return expired;
 }

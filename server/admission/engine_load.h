@@ -1,18 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
+#include <vector>
+
+#include "server/admission/wait_forecast.h"
+#include "server/request/request.h"
 
 namespace hadal::admission {
 
-// What an engine tells admission about itself, once for each step.
-struct EngineLoad {
-  int32_t running = 0;                // sequences in the batch
-  int32_t max_batch_size = 0;         // of which a step takes at most so many
-  int32_t max_batch_tokens = 0;       // and so many tokens
-  int64_t context_tokens = 0;         // that the sequences look back on
-  double mean_remaining_seconds = 0;  // until one of them ends; 0: unknown
-  double step_seconds = 0;            // decayed average; 0: no step yet
+// A sequence in the engine, as far as it matters for when others can start.
+struct RunningSequence {
+  request::Priority priority = request::Priority::kNormal;
+  int32_t blocks = 0;          // KV blocks of its lease
+  int32_t context_tokens = 0;  // in the cache
+  int32_t produced = 0;        // tokens so far
+  int32_t max_tokens = 0;      // it ends there at the latest
+  int32_t prefill_tokens = 0;  // of its prompt, that are still to be computed
+};
+
+// What an engine says about itself, once for each step: one thread writes, anyone reads, nobody waits. Each member is
+// the truth of its own at some moment; a reader of the sequences that meets a writer reads again, and at last takes a
+// mixture of two steps.
+class EngineLoad {
+ public:
+  // More sequences than that are as many more of the kind of the others.
+  static constexpr int32_t kMaxSequences = 1024;
+
+  struct Step {
+    int32_t max_batch_size = 0;    // sequences in a step
+    int32_t max_batch_tokens = 0;  // tokens in a step
+    StepTime time;                 // all 0 before the first step
+  };
+
+  // --- the engine ---
+  void SetStep(const Step& step);
+  // Begin, each sequence, End.
+  void BeginSequences() {
+    version_.fetch_add(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+    count_ = 0;
+  }
+  void AddSequence(const RunningSequence& sequence) {
+    const int32_t index = count_++;
+    if (index >= kMaxSequences) return;
+    words_[2 * index].store(
+        Bits<21>(sequence.max_tokens) << 42 | Bits<21>(sequence.produced) << 21 | Bits<21>(sequence.prefill_tokens),
+        std::memory_order_relaxed);
+    words_[2 * index + 1].store(uint64_t{static_cast<uint8_t>(sequence.priority)} << 62 |
+                                    Bits<31>(sequence.blocks) << 31 | Bits<31>(sequence.context_tokens),
+                                std::memory_order_relaxed);
+  }
+  void EndSequences() {
+    published_.store(count_, std::memory_order_relaxed);
+    version_.fetch_add(1, std::memory_order_release);
+  }
+
+  // --- anyone ---
+  Step step() const;
+  int32_t sequences() const { return published_.load(std::memory_order_relaxed); }
+  // At most kMaxSequences.
+  void Read(std::vector<RunningSequence>* sequences) const;
+
+ private:
+  // Larger numbers than that many bits hold are taken as the largest one.
+  template <int kBits>
+  static uint64_t Bits(int32_t value) {
+    constexpr int64_t kLargest = (int64_t{1} << kBits) - 1;
+    return static_cast<uint64_t>(value > kLargest ? kLargest : value);
+  }
+
+  std::atomic<int32_t> max_batch_size_{0}, max_batch_tokens_{0};
+  std::atomic<double> step_s_{0}, sequence_s_{0}, context_token_s_{0}, prefill_token_s_{0};
+  std::atomic<uint32_t> version_{0};  // odd while a writer is at work
+  std::atomic<int32_t> published_{0};
+  int32_t count_ = 0;  // the writer's
+  std::array<std::atomic<uint64_t>, 2 * kMaxSequences> words_ = {};
 };
 
 }  // namespace hadal::admission

@@ -41,6 +41,34 @@ double LengthHistogram::MeanRemaining(int32_t produced) const {
   return weight < 1e-3 * total_ ? -1 : tokens / weight;
 }
 
+double LengthHistogram::RemainingQuantile(int32_t produced, double q) const {
+  if (samples_ < kMinSamples) return -1;
+  // Lengths are taken to be spread evenly inside a bucket.
+  static const std::array<double, kBuckets + 1> bounds = [] {
+    std::array<double, kBuckets + 1> values = {};  // bucket b is above [b], up to [b + 1]
+    for (int b = 0; b < kBuckets; ++b) values[b + 1] = std::exp2(b / 4.0);
+    return values;
+  }();
+  const int first = BucketOf(produced + 1);
+  const auto weight_of = [&](int bucket) {
+    const double low = std::max<double>(bounds[bucket], produced);
+    return weights_[bucket] * (bounds[bucket + 1] - low) / (bounds[bucket + 1] - bounds[bucket]);
+  };
+  double weight = 0;
+  for (int bucket = first; bucket < kBuckets; ++bucket) weight += weight_of(bucket);
+  if (weight < 1e-3 * total_) return -1;
+  double left = q * weight;
+  for (int bucket = first; bucket < kBuckets; ++bucket) {
+    const double here = weight_of(bucket);
+    if (here > 0 && left <= here) {
+      const double low = std::max<double>(bounds[bucket], produced);
+      return std::max(1.0, low + (bounds[bucket + 1] - low) * left / here - produced);
+    }
+    left -= here;
+  }
+  return -1;
+}
+
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens) {
   const int32_t quantile = histogram.Quantile(q);
   if (quantile < 0) return std::min(max_tokens / 2 + max_tokens % 2, kColdStartTokens);

@@ -16,6 +16,10 @@ class LengthHistogram {
   // Expected further tokens of an answer that already has `produced`; -1 when too few samples are that long.
   double MeanRemaining(int32_t produced) const;
 
+  // Further tokens by which the share `q` of the answers that have `produced` tokens ends; -1 when too few samples are
+  // that long.
+  double RemainingQuantile(int32_t produced, double q) const;
+
   static constexpr int32_t kMinSamples = 16;
 
  private:

@@ -26,11 +26,11 @@ void MemoryLease::Release() {
   if (pool_ != nullptr) std::exchange(pool_, nullptr)->Return(std::exchange(bytes_, 0));
 }
 
-absl::StatusOr<MemoryLease> KvPoolLedger::TryLease(int64_t bytes) {
+absl::StatusOr<MemoryLease> KvPoolLedger::TryLease(int64_t bytes, int64_t kept_free) {
   if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("lease of ", bytes, " bytes: size is unknown"));
   int64_t leased = leased_bytes_.load(std::memory_order_relaxed);
   do {
-    if (bytes > capacity_bytes_ - leased) {
+    if (bytes > capacity_bytes_ - leased - (bytes > 0 ? kept_free : 0)) {
       return absl::ResourceExhaustedError(absl::StrCat("lease of ", bytes, " bytes: only ", capacity_bytes_ - leased,
                                                        " of ", capacity_bytes_, " available"));
     }

@@ -41,8 +41,9 @@ class KvPoolLedger {
  public:
   explicit KvPoolLedger(int64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
 
-  // ResourceExhausted when fewer than `bytes` are free; then nothing is reserved. 0 is a valid, empty reservation.
-  absl::StatusOr<MemoryLease> TryLease(int64_t bytes);
+  // ResourceExhausted when fewer than `bytes` and `kept_free` are free; then nothing is reserved. 0 is a valid, empty
+  // reservation.
+  absl::StatusOr<MemoryLease> TryLease(int64_t bytes, int64_t kept_free = 0);
 
   int64_t capacity_bytes() const { return capacity_bytes_; }
   int64_t leased_bytes() const { return leased_bytes_.load(std::memory_order_acquire); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -9,12 +10,28 @@
 
 namespace hadal::admission {
 
+struct MeanRequest {
+  double prompt_tokens = 0;
+  double blocks = 0;  // of its lease
+
+  void Record(double more_prompt_tokens, double more_blocks) {
+    const double step = samples < 100 ? 1.0 / ++samples : 0.01;
+    prompt_tokens += step * (more_prompt_tokens - prompt_tokens);
+    blocks += step * (more_blocks - blocks);
+  }
+  int samples = 0;
+};
+
 // What the controller keeps for each model. `limits` and `wake` are fixed before requests arrive; the locks are never
 // held together with the controller's own.
 struct AdmissionController::ModelState {
   ModelState(const ModelLimits& model_limits, QueueOrder order) : limits(model_limits), queue(order) {}
 
   int64_t pool_blocks() const { return limits.pool->capacity_bytes() / limits.block_bytes; }
+  // Of what is promised to others, not more than half of the pool.
+  int64_t KeptFreeBytes(double promised_blocks) const {
+    return static_cast<int64_t>(std::min(promised_blocks, static_cast<double>(pool_blocks() / 2))) * limits.block_bytes;
+  }
 
   const ModelLimits limits;
   std::shared_ptr<request::WakeSignal> wake;
@@ -27,14 +44,16 @@ struct AdmissionController::ModelState {
   base::Mutex stats_mutex;
   std::array<LengthHistogram, request::kNumPriorities> lengths ABSL_GUARDED_BY(stats_mutex);
   LengthHistogram all_lengths ABSL_GUARDED_BY(stats_mutex);  // for a class that has too few of its own
-  RateEstimator released_bytes ABSL_GUARDED_BY(stats_mutex){absl::Seconds(10)};
-  RetryReservations memory_reservations ABSL_GUARDED_BY(stats_mutex);
 
-  std::atomic<int32_t> running{0};
-  std::atomic<double> mean_remaining_seconds{0};
+  // What a request brings, on average over about the last hundred.
+  MeanRequest mean_request ABSL_GUARDED_BY(stats_mutex);
 
+  EngineLoad load;
   WaitForecast forecast;
-  absl::Time forecast_due = absl::InfinitePast();  // the engine's thread only
+  bool was_idle = false;  // at the last forecast; under forecast_mutex_
+  // The engine's thread only:
+  absl::Time forecast_due = absl::InfinitePast();
+  bool forecast_idle = false;  // the engine was idle at the last one
 };
 
 }  // namespace hadal::admission

@@ -30,31 +30,6 @@ double RateEstimator::PerSecond(absl::Time now) const {
   return weight_ * Decay(now - updated_, half_life_) * std::log(2.0) / (half_life_s * watched);
 }
 
-double DrainRate(const DrainState& state) {
-  if (state.departures_per_second > 0) return state.departures_per_second;
-  if (state.running > 0 && state.mean_remaining_seconds > 0) return state.running / state.mean_remaining_seconds;
-  return 0;
-}
-
-absl::Duration TimeToFree(double amount, double rate_per_second) {
-  if (amount <= 0) return absl::ZeroDuration();
-  if (rate_per_second <= 0) return absl::InfiniteDuration();
-  return absl::Seconds(amount / rate_per_second);
-}
-
-absl::Duration RetryReservations::Peek(absl::Time now, double amount, double rate_per_second) const {
-  if (rate_per_second <= 0) return kUnknownWait;
-  const absl::Duration own = TimeToFree(amount, rate_per_second);
-  const absl::Duration wait = std::max(reserved_until_, now) - now + own;
-  return wait > kMaxRetryAfter ? absl::InfiniteDuration() : wait;
-}
-
-absl::Duration RetryReservations::Reserve(absl::Time now, double amount, double rate_per_second) {
-  const absl::Duration wait = Peek(now, amount, rate_per_second);
-  if (rate_per_second > 0 && wait != absl::InfiniteDuration()) reserved_until_ = now + wait;
-  return wait;
-}
-
 absl::Duration HintFor(absl::Duration wait, double unit_random) {
   if (wait == absl::InfiniteDuration()) return absl::Seconds(20) + absl::Seconds(10) * unit_random;
   const absl::Duration spread = std::max(absl::Milliseconds(100), wait / 10);

@@ -25,32 +25,6 @@ class RateEstimator {
   double weight_ = 0;
 };
 
-// What a hint is computed from.
-struct DrainState {
-  double departures_per_second = 0;   // slots freed, measured; 0: none seen
-  double running = 0;                 // sequences running now
-  double mean_remaining_seconds = 0;  // until a running one ends; 0: unknown
-};
-// Slots that become free a second: as measured, else as the running sequences predict. 0: unknown.
-double DrainRate(const DrainState& state);
-
-// Time until `amount` (slots or bytes) has been freed at `rate_per_second`. InfiniteDuration when the rate is 0.
-absl::Duration TimeToFree(double amount, double rate_per_second);
-
-// Reserves future capacity for refused callers: each is told a time of its own, so that they do not all retry at once.
-// Plain arithmetic on one number: when the last reserved unit becomes free. Not thread-safe.
-class RetryReservations {
- public:
-  // Reserves `amount` units freed at `rate_per_second` and returns the wait from now. Reserves nothing and returns
-  // InfiniteDuration when that is past kMaxRetryAfter, kUnknownWait when the rate is 0 (unknown).
-  absl::Duration Reserve(absl::Time now, double amount, double rate_per_second);
-  // The same without reserving.
-  absl::Duration Peek(absl::Time now, double amount, double rate_per_second) const;
-
- private:
-  absl::Time reserved_until_ = absl::InfinitePast();
-};
-
 // The hint sent to a client for a computed wait. `unit_random` is uniform in [0, 1). Jitter is only added:
 //   finite wait    clamp(wait + unit_random * max(0.1 s, wait / 10), 1 s, 30 s), spread kept at the lower clamp
 //   infinite wait  20 s + unit_random * 10 s: capacity beyond the horizon, spread so that nobody returns in step

@@ -46,11 +46,12 @@ bool SlotTable::TokensFit(const Plan& plan, int64_t tokens) const {
 
 SlotTable::Plan SlotTable::PlanFor(const Demand& demand) const {
   Plan plan;
+  const Class& own = classes_[Index(demand.priority)];
+  const bool slots_owed = own.slots < own.slot_floor;
+  if (!slots_owed) plan.kept_free = demand.kept_free;
   const bool slots_fit = SlotsFit(plan);
   const bool tokens_fit = TokensFit(plan, demand.tokens);
   if (slots_fit && tokens_fit) return plan;
-  const Class& own = classes_[Index(demand.priority)];
-  const bool slots_owed = own.slots < own.slot_floor;
   const bool tokens_owed = own.tokens + demand.tokens <= own.token_floor;
   ReclaimFloor(demand, !slots_fit && slots_owed, !tokens_fit && tokens_owed, plan);
   ShareAmongTenants(demand, plan);

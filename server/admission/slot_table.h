@@ -66,6 +66,7 @@ class SlotTable {
     request::Priority priority = request::Priority::kNormal;
     std::string_view tenant;
     int64_t tokens = 0;
+    int64_t kept_free = 0;  // slots that it must leave, unless its class is owed one
   };
   // Whether Take would give a slot.
   Room Check(const Demand& demand) const;
@@ -104,10 +105,11 @@ class SlotTable {
     int count = 0;
     std::array<Slot*, kMaxEvictions> victims = {};
     int64_t tokens = 0;  // of the victims
+    int64_t kept_free = 0;
   };
 
   Plan PlanFor(const Demand& demand) const;
-  bool SlotsFit(const Plan& plan) const { return slots_ - plan.count < max_slots_; }
+  bool SlotsFit(const Plan& plan) const { return slots_ - plan.count + plan.kept_free < max_slots_; }
   bool TokensFit(const Plan& plan, int64_t tokens) const;
   void ReclaimFloor(const Demand& demand, bool for_slots, bool for_tokens, Plan& plan) const;
   void ShareAmongTenants(const Demand& demand, Plan& plan) const;

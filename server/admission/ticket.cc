@@ -13,6 +13,8 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     slot_ = std::move(other.slot_);
     finalized_ = std::exchange(other.finalized_, false);
     model_index_ = std::exchange(other.model_index_, -1);
+    retry_ = other.retry_;
+    returned_ = other.returned_;
     body_bytes_ = std::exchange(other.body_bytes_, 0);
     predicted_output_ = other.predicted_output_;
     charged_ = other.charged_;
@@ -30,7 +32,12 @@ absl::Status Ticket::Finalize(const request::Request& request, int model_index) 
 }
 
 absl::Status Ticket::CheckSlot(request::Priority priority, std::string_view request_id) const {
-  return evicted() ? controller_->RefuseEvicted({priority, request_id, 0}) : absl::OkStatus();
+  return evicted() ? controller_->RefuseEvicted({priority, request_id, 0, retry_, returned_}) : absl::OkStatus();
+}
+
+int64_t Ticket::leased_blocks() const {
+  if (controller_ == nullptr || model_index_ < 0) return 0;
+  return lease_.bytes() / controller_->models_[model_index_]->limits.block_bytes;
 }
 
 void Ticket::ReleaseSlot() {

@@ -47,11 +47,12 @@ void WaitForecast::Publish(const ForecastTable& table) {
   Store(table.starts, starts_);
   Store(table.blocks, blocks_);
   Store(table.arrivals_per_second, arrivals_);
-  Store(table.share, share_);
+  class_step_buckets_.store(absl::FDivDuration(table.class_step, kForecastBucket), kRelaxed);
   step_s_.store(table.step_time.step_s, kRelaxed);
   sequence_s_.store(table.step_time.sequence_s, kRelaxed);
   context_token_s_.store(table.step_time.context_token_s, kRelaxed);
   prefill_token_s_.store(table.step_time.prefill_token_s, kRelaxed);
+  blocks_per_request_.store(table.blocks_per_request, kRelaxed);
   sequences_.store(table.sequences, kRelaxed);
   context_tokens_.store(table.context_tokens, kRelaxed);
   max_batch_tokens_.store(table.max_batch_tokens, kRelaxed);
@@ -67,13 +68,58 @@ ForecastTable WaitForecast::Load() const {
   Read(starts_, table.starts);
   Read(blocks_, table.blocks);
   Read(arrivals_, table.arrivals_per_second);
-  Read(share_, table.share);
+  table.class_step = class_step_buckets_.load(kRelaxed) * kForecastBucket;
   table.step_time = {step_s_.load(kRelaxed), sequence_s_.load(kRelaxed), context_token_s_.load(kRelaxed),
                      prefill_token_s_.load(kRelaxed)};
+  table.blocks_per_request = blocks_per_request_.load(kRelaxed);
   table.sequences = sequences_.load(kRelaxed);
   table.context_tokens = context_tokens_.load(kRelaxed);
   table.max_batch_tokens = max_batch_tokens_.load(kRelaxed);
   return table;
+}
+
+double WaitForecast::Age(absl::Time now) const {
+  const absl::Time made = absl::FromUnixMicros(made_us_.load(kRelaxed));
+  return absl::FDivDuration(std::clamp(now - made, absl::ZeroDuration(), kOldestForecast), kForecastBucket);
+}
+
+int64_t WaitForecast::ExpectedBlocks() const {
+  return static_cast<int64_t>(std::ceil(blocks_per_request_.load(kRelaxed)));
+}
+
+void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, CapacityCurve* curve) const {
+  const double age = Age(now);
+  // Places that were free and have been taken since are free no longer.
+  const double starts_now = At(starts_, age);
+  const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
+  int64_t waiting = 0;
+  double arrivals = 0;
+  for (size_t rank = 0; rank < waiting_.size(); ++rank) {
+    waiting += waiting_[rank].load(kRelaxed);
+    if (rank <= static_cast<size_t>(priority)) arrivals += arrivals_[rank].load(kRelaxed);
+  }
+  const double free = std::max(0.0, starts_[0].load(kRelaxed) - taken - static_cast<double>(waiting));
+  for (int i = 0; i <= kForecastBuckets; ++i) {
+    curve->places[i] += static_cast<float>(At(starts_, age + i) - starts_now + free);
+    curve->blocks[i] += static_cast<float>(At(blocks_, age + i));
+  }
+  const double arriving = arrivals * absl::ToDoubleSeconds(kForecastBucket);
+  curve->arriving_places = std::max(curve->arriving_places, arriving);  // the same ones, whatever the model
+  curve->arriving_blocks = std::max(curve->arriving_blocks, arriving * blocks_per_request_.load(kRelaxed));
+}
+
+absl::Duration CapacityCurve::TimeOf(const Demand& demand) const {
+  const auto enough = [&](int i) { return places[i] >= 1 && blocks[i] >= static_cast<float>(demand.blocks); };
+  for (int i = 0; i <= kForecastBuckets; ++i) {
+    if (!enough(i)) continue;
+    if (i == 0) return absl::ZeroDuration();
+    const auto part = [i](const auto& column, double need) {
+      const double before = column[i - 1];
+      return before >= need ? 0.0 : (need - before) / (column[i] - before);
+    };
+    return (i - 1 + std::max(part(places, 1), part(blocks, static_cast<double>(demand.blocks)))) * kForecastBucket;
+  }
+  return absl::InfiniteDuration();
 }
 
 WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& demand, absl::Time now,
@@ -83,27 +129,26 @@ WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& d
   if (!prediction.known) return prediction;
   const size_t rank = static_cast<size_t>(priority);
   double more_urgent = 0;
-  double arrivals = 0;  // of more urgent ones, a bucket
-  for (size_t r = 0; r < rank; ++r) {
-    more_urgent += static_cast<double>(waiting_[r].load(kRelaxed));
-    arrivals += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket);
-  }
+  for (size_t r = 0; r < rank; ++r) more_urgent += static_cast<double>(waiting_[r].load(kRelaxed));
   const double own = static_cast<double>(waiting_[rank].load(kRelaxed) + more_ahead) + 1;
-  const double share = share_[rank].load(kRelaxed);
-  const absl::Duration age =
-      std::clamp(now - absl::FromUnixMicros(made_us_.load(kRelaxed)), absl::ZeroDuration(), kOldestForecast);
-  const double first = absl::FDivDuration(age, kForecastBucket);
+  const double first = Age(now);
   const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
-  const double starts_now = At(starts_, first);
+  const double class_step = class_step_buckets_.load(kRelaxed);
+  // More urgent arrivals that overtake it in `buckets` from now.
+  const auto overtaking = [&](double buckets) {
+    double sum = 0;
+    for (size_t r = 0; r < rank; ++r) {
+      const double young = std::min(buckets, static_cast<double>(rank - r) * class_step);
+      sum += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * young;
+    }
+    return sum;
+  };
 
-  // Buckets after now by which there is room. What is left of the starts, once those ahead and those who will overtake
-  // have theirs, or the class's own share of them, whichever is more.
+  // What is left at a time, once those ahead and those who will overtake have their starts; of memory, too.
   const auto room_at = [&](double position) {
-    const double starts = At(starts_, position);
-    const double left = starts - taken - more_urgent - own - arrivals * (position - first);
-    const double shared = share * (starts - starts_now) - own;
+    const double left = At(starts_, position) - taken - more_urgent - own - overtaking(position - first);
     const double memory = At(blocks_, position) - static_cast<double>(demand.blocks);
-    return std::min(std::max(left, shared), memory);
+    return std::min(left, memory);
   };
   double start = -1;
   double before = room_at(first);

@@ -42,11 +42,24 @@ struct ForecastTable {
   std::array<float, kForecastBuckets + 1> starts = {};  // requests that can have started by then; [0]: free places
   std::array<float, kForecastBuckets + 1> blocks = {};  // KV blocks that can have been leased by then; [0]: free blocks
   std::array<float, request::kNumPriorities> arrivals_per_second = {};  // fresh requests of each class; no retries
-  std::array<float, request::kNumPriorities> share = {};  // of the starts, that a class gets whatever others want
+  float blocks_per_request = 0;                                         // that an arrival leases, on average
+  // More urgent arrivals overtake a request until it has waited so long for each class between (QueueOrder).
+  absl::Duration class_step = absl::InfiniteDuration();
   StepTime step_time;
   float sequences = 0;       // in a step now
   float context_tokens = 0;  // of those
   int32_t max_batch_tokens = 0;
+};
+
+// Capacity that comes free from now on. Element i: by i buckets after now.
+struct CapacityCurve {
+  std::array<float, kForecastBuckets + 1> places = {};  // requests that can leave the queue
+  std::array<float, kForecastBuckets + 1> blocks = {};  // KV blocks that can be leased
+  double arriving_places = 0;  // wanted in a bucket by fresh requests of that class and more urgent ones
+  double arriving_blocks = 0;
+
+  // Until `demand` is there for who comes first; infinite: not within the horizon.
+  absl::Duration TimeOf(const Demand& demand) const;
 };
 
 // When a request that is admitted now would run. Durations from now; InfiniteDuration: not within the horizon.
@@ -84,10 +97,17 @@ class WaitForecast {
   WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now,
                          int64_t more_ahead = 0) const;
 
+  // That an arrival leases on average.
+  int64_t ExpectedBlocks() const;
+  // Adds the model's capacity, for whoever is refused now. The forecast must be known.
+  void ReadCapacity(request::Priority priority, absl::Time now, CapacityCurve* curve) const;
+
  private:
   template <typename T>
   using Column = std::array<std::atomic<T>, kForecastBuckets + 1>;
 
+  // Buckets since the forecast was made.
+  double Age(absl::Time now) const;
   std::atomic<int64_t>& waiting(request::Priority priority) { return waiting_[static_cast<size_t>(priority)]; }
 
   std::atomic<bool> known_{false};
@@ -96,9 +116,9 @@ class WaitForecast {
   Column<float> starts_ = {};
   Column<float> blocks_ = {};
   std::array<std::atomic<float>, request::kNumPriorities> arrivals_ = {};
-  std::array<std::atomic<float>, request::kNumPriorities> share_ = {};
+  std::atomic<double> class_step_buckets_{0};
   std::atomic<double> step_s_{0}, sequence_s_{0}, context_token_s_{0}, prefill_token_s_{0};
-  std::atomic<float> sequences_{0}, context_tokens_{0};
+  std::atomic<float> sequences_{0}, context_tokens_{0}, blocks_per_request_{0};
   std::atomic<int32_t> max_batch_tokens_{0};
 
   std::atomic<int64_t> started_{0};

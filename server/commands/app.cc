@@ -117,6 +117,7 @@ absl::Status App::CreateAdmission() {
   auto admission = admission::AdmissionController::Create(std::move(options));
   if (!admission.ok()) return admission.status();
   admission_ = *std::move(admission);
+  forecasts_ = std::make_unique<admission::ForecastThread>(admission_.get(), base::Clock::Real());
   admission_->SetLoading(absl::Seconds(2));
   server_metrics_.Watch([this] { return MakeLoad(Sources()); });
   return absl::OkStatus();

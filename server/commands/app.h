@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/admission/admission.h"
+#include "server/admission/forecast_thread.h"
 #include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
 #include "server/commands/load_progress.h"
@@ -78,6 +79,7 @@ class App {
   LoadProgress progress_;
   service::ApiKeys keys_;
   std::unique_ptr<admission::AdmissionController> admission_;
+  std::unique_ptr<admission::ForecastThread> forecasts_;
   std::unique_ptr<admission::MemoryLedger> memory_;
   service::ModelTable models_;
   std::unique_ptr<service::GenerateService> service_;

@@ -72,7 +72,6 @@ Scheduler::Counts Scheduler::counts() const {
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());
   counts.paused = paused_requests_;
-  for (const Sequence* sequence : running_) counts.context_tokens += sequence->computed;
   counts.free_blocks = cache_.pool().free();
   counts.leased_blocks = cache_.pool().used();
   counts.cached_blocks = cache_.pool().evictable();
@@ -82,12 +81,19 @@ Scheduler::Counts Scheduler::counts() const {
   return counts;
 }
 
-double Scheduler::MeanRemainingTokens() const {
-  if (running_.empty()) return 0;
-  double tokens = 0;
-  // Half of what may still come: only a first guess, used until departures have been measured.
-  for (const Sequence* sequence : running_) tokens += (sequence->max_tokens - sequence->produced()) / 2.0;
-  return tokens / static_cast<double>(running_.size());
+void Scheduler::PublishSequences(admission::EngineLoad& load) const {
+  load.BeginSequences();
+  for (const Sequence* sequence : running_) {
+    admission::RunningSequence one;
+    one.priority = sequence->owner->request->priority;
+    one.blocks = sequence->owner->leased_blocks;
+    one.produced = sequence->produced();
+    one.max_tokens = sequence->max_tokens;
+    one.context_tokens = sequence->computed;
+    one.prefill_tokens = std::max(0, sequence->length() - 1 - sequence->computed);
+    load.AddSequence(one);
+  }
+  load.EndSequences();
 }
 
 }  // namespace hadal::engine

@@ -208,6 +208,7 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::T
   request.aged = aged;
   request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
   request.open_choices = request.request->n;
+  request.leased_blocks = static_cast<int32_t>(request.ticket.leased_blocks() / request.request->n);
   for (int32_t choice = 0; choice < request.request->n; ++choice) {
     Sequence& sequence = *request.choices.emplace_back(std::make_unique<Sequence>(&request, choice, info_.vocab_size));
     sequence.non_preemptible = options_.max_preemptions == 0;

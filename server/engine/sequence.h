@@ -74,6 +74,7 @@ struct ActiveRequest {
   size_t index = 0;  // in Scheduler::requests_
   std::vector<std::unique_ptr<Sequence>> choices;
   int32_t open_choices = 0;
+  int32_t leased_blocks = 0;  // by the ticket, for each choice
   bool ended = false;
   bool aged = false;  // started before more urgent requests, because it had waited so long
   bool scores_sent = false;

@@ -77,6 +77,7 @@ void StepLoop::LaunchStep(BatchPlan plan) {
   }
   absl::StatusOr<models::StepHandle> handle = model_->Launch(std::move(plan.input));
   step.plan = std::move(plan);
+  for (const PlanEntry& entry : step.plan.entries) step.context_tokens += entry.start;
   if (handle.ok()) {
     step.handle = *handle;
     step.launch_returned = options_.clock->Now();
@@ -116,8 +117,10 @@ void StepLoop::FinishStep(BatchPlan& next) {
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
   published_->last_step_duration_us.store(absl::ToInt64Microseconds(now - step.launched), std::memory_order_relaxed);
   published_->last_step_us.store(absl::ToUnixMicros(now), std::memory_order_release);
-  const double seconds = absl::ToDoubleSeconds(now - step.launched);
-  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.95 * seconds_per_step_ + 0.05 * seconds;
+  step_time_.Record({.sequences = static_cast<double>(step.plan.entries.size()),
+                     .context_tokens = static_cast<double>(step.context_tokens),
+                     .prefill_tokens = static_cast<double>(step.plan.prefill_tokens),
+                     .seconds = absl::ToDoubleSeconds(now - step.launched + step.gap)});
   if (options_.observer != nullptr) {
     StepFacts facts;
     facts.duration = now - step.launched;
@@ -187,14 +190,10 @@ void StepLoop::PublishState() {
   } else {
     set(state.runnable_since_us, INT64_MIN);
   }
-  admission::EngineLoad load;
-  load.running = counts.running;
-  load.max_batch_size = options_.max_batch_size;
-  load.max_batch_tokens = options_.max_batch_tokens;
-  load.context_tokens = counts.context_tokens;
-  load.mean_remaining_seconds = scheduler_.MeanRemainingTokens() * seconds_per_step_;
-  load.step_seconds = seconds_per_step_;
-  admission_->PublishEngineLoad(model_index_, load);
+  admission::EngineLoad& load = admission_->engine_load(model_index_);
+  load.SetStep({options_.max_batch_size, options_.max_batch_tokens, step_time_.Get()});
+  scheduler_.PublishSequences(load);
+  admission_->EngineStepped(model_index_);
 }
 
 }  // namespace hadal::engine

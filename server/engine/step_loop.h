@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "models/model.h"
 #include "server/admission/admission.h"
+#include "server/admission/step_time_model.h"
 #include "server/engine/engine_options.h"
 #include "server/engine/engine_snapshot.h"
 #include "server/engine/scheduler.h"
@@ -52,6 +53,7 @@ class StepLoop {
     absl::Time launched;
     absl::Duration gap;
     absl::Time launch_returned;
+    int64_t context_tokens = 0;  // that its rows look back on
   };
 
   void LaunchStep(BatchPlan plan);
@@ -68,8 +70,8 @@ class StepLoop {
   std::optional<InFlight> in_flight_;
   bool draining_ = false;
   bool device_fault_ = false;
-  absl::Time gap_started_;       // end of the last Wait, or start of the round when nothing was in flight
-  double seconds_per_step_ = 0;  // decayed average
+  absl::Time gap_started_;  // end of the last Wait, or start of the round when nothing was in flight
+  admission::StepTimeModel step_time_;
 };
 
 }  // namespace hadal::engine

@@ -12,6 +12,7 @@
 #include "server/http/route.h"
 #include "server/http/token_routes.h"
 #include "server/request/refusal.h"
+#include "server/service/returning_client.h"
 
 namespace hadal::http {
 namespace {
@@ -121,6 +122,7 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
     return caller.status();
   }
   info->caller = *std::move(caller);
+  service::NoteReturnHeaders({head.idempotency_key, head.retry_count, head.client}, info);
   if (!head.content_encoding.empty()) {
     headers->emplace_back("accept-encoding", "identity");
     return MakeError(Reason::kUnsupportedMediaType,

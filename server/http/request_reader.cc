@@ -201,6 +201,9 @@ void RequestReader::FinishHead() {
   head_.request_id = Value(message, "x-request-id");
   head_.priority = Value(message, "x-hadal-priority");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
+  head_.idempotency_key = Value(message, "idempotency-key");
+  head_.retry_count = Value(message, "x-stainless-retry-count");
+  head_.client = Value(message, "x-hadal-client");
   head_.content_encoding = FirstContentCoding(message);
   head_.origin = Value(message, "origin");
   head_.cors_method = Value(message, "access-control-request-method");

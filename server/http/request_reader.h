@@ -25,6 +25,9 @@ struct RequestHead {
   std::string request_id;        // x-request-id
   std::string priority;          // x-hadal-priority
   std::string deadline_ms;       // x-hadal-deadline-ms
+  std::string idempotency_key;   // idempotency-key
+  std::string retry_count;       // x-stainless-retry-count
+  std::string client;            // x-hadal-client
   std::string content_encoding;  // the first one that is not identity
   std::string origin;            // the web page's, of a browser
   std::string cors_method;       // access-control-request-method

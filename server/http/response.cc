@@ -52,8 +52,14 @@ Response ErrorResponse(const absl::Status& status, int overload_http_status) {
     const int64_t ms = std::max<int64_t>(absl::ToInt64Milliseconds(*detail.retry_after), 1);
     response.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
     response.headers.emplace_back("retry-after-ms", std::to_string(ms));
+    response.headers.emplace_back("x-hadal-promise", detail.promised ? "held" : "none");
   }
-  response.headers.emplace_back("x-should-retry", detail.retry_after.has_value() ? "true" : "false");
+  if (detail.estimated_wait.has_value()) {
+    response.headers.emplace_back("x-hadal-estimated-wait-ms",
+                                  std::to_string(absl::ToInt64Milliseconds(*detail.estimated_wait)));
+  }
+  const bool should_retry = detail.retry_after.has_value() && detail.should_retry;
+  response.headers.emplace_back("x-should-retry", should_retry ? "true" : "false");
   response.headers.emplace_back("x-hadal-reason", request::ReasonName(detail.reason));
   return response;
 }

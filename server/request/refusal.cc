@@ -15,25 +15,36 @@ namespace {
 
 constexpr std::string_view kDetailUrl = "hadal/error-detail";
 
-// "reason|retry_us or -|param". Written and read in this file only.
+std::string EncodeTime(const std::optional<absl::Duration>& time) {
+  return time.has_value() ? absl::StrCat(absl::ToInt64Microseconds(*time)) : "-";
+}
+std::optional<absl::Duration> DecodeTime(absl::string_view text) {
+  int64_t us = 0;
+  if (!absl::SimpleAtoi(text, &us)) return std::nullopt;
+  return absl::Microseconds(us);
+}
+
+// "reason|retry_us or -|estimated_us or -|promised|should_retry|param". Written and read in this file only.
 absl::Cord Encode(const ErrorDetail& detail) {
-  const std::string retry =
-      detail.retry_after.has_value() ? absl::StrCat(absl::ToInt64Microseconds(*detail.retry_after)) : "-";
-  return absl::Cord(absl::StrCat(static_cast<int>(detail.reason), "|", retry, "|", detail.param));
+  return absl::Cord(absl::StrCat(static_cast<int>(detail.reason), "|", EncodeTime(detail.retry_after), "|",
+                                 EncodeTime(detail.estimated_wait), "|", detail.promised ? 1 : 0, "|",
+                                 detail.should_retry ? 1 : 0, "|", detail.param));
 }
 
 std::optional<ErrorDetail> Decode(const absl::Cord& payload) {
   const std::string text(payload);
-  const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('|', 2));
+  const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('|', 5));
   ErrorDetail detail;
   int reason = 0;
-  if (parts.size() != 3 || !absl::SimpleAtoi(parts[0], &reason) || reason < 0 || reason >= kNumReasons) {
+  if (parts.size() != 6 || !absl::SimpleAtoi(parts[0], &reason) || reason < 0 || reason >= kNumReasons) {
     return std::nullopt;
   }
   detail.reason = static_cast<Reason>(reason);
-  int64_t retry_us = 0;
-  if (absl::SimpleAtoi(parts[1], &retry_us)) detail.retry_after = absl::Microseconds(retry_us);
-  detail.param = parts[2];
+  detail.retry_after = DecodeTime(parts[1]);
+  detail.estimated_wait = DecodeTime(parts[2]);
+  detail.promised = parts[3] == "1";
+  detail.should_retry = parts[4] == "1";
+  detail.param = parts[5];
   return detail;
 }
 
@@ -85,11 +96,20 @@ absl::Status MakeRefusal(Reason reason, std::string_view message, absl::Duration
   return WithDetail(detail, message);
 }
 
+absl::Status MakeBusy(Reason reason, std::string_view detail, const RetryHint& hint) {
+  ErrorDetail error;
+  error.reason = reason;
+  error.retry_after = hint.after;
+  error.estimated_wait = hint.estimated_wait;
+  error.promised = hint.promised;
+  error.should_retry = hint.should_retry;
+  return WithDetail(error, absl::StrFormat("Server busy (%s): %s; %s %.1f s", kBusyText, detail,
+                                           hint.should_retry ? "retry in" : "no room expected for",
+                                           absl::ToDoubleSeconds(hint.after)));
+}
+
 absl::Status MakeBusy(Reason reason, std::string_view detail, absl::Duration retry_after) {
-  return MakeRefusal(
-      reason,
-      absl::StrFormat("Server busy (%s): %s; retry in %.1f s", kBusyText, detail, absl::ToDoubleSeconds(retry_after)),
-      retry_after);
+  return MakeBusy(reason, detail, RetryHint{.after = retry_after});
 }
 
 ErrorDetail GetErrorDetail(const absl::Status& status) {

@@ -48,12 +48,24 @@ enum class Reason {
 std::string_view ReasonName(Reason reason);
 inline constexpr int kNumReasons = static_cast<int>(Reason::kInternal) + 1;
 
+// When a refused client shall return.
+struct RetryHint {
+  absl::Duration after;                          // from now
+  std::optional<absl::Duration> estimated_wait;  // as computed, without clamps and jitter; nullopt: unknown or too long
+  bool promised = false;                         // what it needs is held for it from then on
+  bool should_retry = true;                      // false: a return would be in vain
+};
+
 // What a front end needs for its response; carried as payloads of an absl::Status, so that no layer needs
 // another error type.
 struct ErrorDetail {
   Reason reason = Reason::kNone;
-  std::optional<absl::Duration> retry_after;  // set if and only if a retry can help
-  std::string param;                          // the offending field of the request, or empty
+  std::optional<absl::Duration> retry_after;  // set if and only if the reason passes with time
+  // As in RetryHint; meaningful with retry_after.
+  std::optional<absl::Duration> estimated_wait;
+  bool promised = false;
+  bool should_retry = true;
+  std::string param;  // the offending field of the request, or empty
 };
 
 // The text by which clients recognise a busy server; every capacity refusal's message contains it.
@@ -63,6 +75,7 @@ inline constexpr std::string_view kBusyText = "服务器繁忙请稍后重试";
 absl::Status MakeError(Reason reason, std::string_view message, std::string_view param = {});
 absl::Status MakeRefusal(Reason reason, std::string_view message, absl::Duration retry_after);
 // MakeRefusal with the message "Server busy (服务器繁忙请稍后重试): DETAIL; retry in 2.4 s".
+absl::Status MakeBusy(Reason reason, std::string_view detail, const RetryHint& hint);
 absl::Status MakeBusy(Reason reason, std::string_view detail, absl::Duration retry_after);
 
 // Reads the detail back; a status without one is mapped from its code (Cancelled -> kCancelled, ..., else kInternal).

@@ -9,6 +9,7 @@
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 #include "server/service/api_keys.h"
+#include "server/service/returning_client.h"
 
 namespace hadal::rpc {
 namespace {
@@ -48,6 +49,9 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   absl::StatusOr<service::Caller> caller = environment.keys->Authenticate(Find(context, "authorization"), priority);
   if (!caller.ok()) return caller.status();
   info.caller = *std::move(caller);
+  service::NoteReturnHeaders(
+      {Find(context, "idempotency-key"), Find(context, "grpc-previous-rpc-attempts"), Find(context, "x-hadal-client")},
+      &info);
   return absl::OkStatus();
 }
 

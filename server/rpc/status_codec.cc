@@ -23,8 +23,15 @@ grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& request
   info.set_domain("hadal");
   (*info.mutable_metadata())["request_id"] = request_id;
   if (!detail.param.empty()) (*info.mutable_metadata())["param"] = detail.param;
-  details.add_details()->PackFrom(info);
   if (detail.retry_after.has_value()) {
+    (*info.mutable_metadata())["promise"] = detail.promised ? "held" : "none";
+  }
+  if (detail.estimated_wait.has_value()) {
+    (*info.mutable_metadata())["estimated_wait_ms"] = absl::StrCat(absl::ToInt64Milliseconds(*detail.estimated_wait));
+  }
+  details.add_details()->PackFrom(info);
+  // Some clients take it as leave to retry.
+  if (detail.retry_after.has_value() && detail.should_retry) {
     google::rpc::RetryInfo retry;
     const int64_t nanos = absl::ToInt64Nanoseconds(*detail.retry_after);
     retry.mutable_retry_delay()->set_seconds(nanos / 1000000000);
@@ -36,7 +43,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& request
 
 std::string RetryPushback(const absl::Status& status) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
-  if (!detail.retry_after.has_value()) return "-1";
+  if (!detail.retry_after.has_value() || !detail.should_retry) return "-1";
   return absl::StrCat(absl::ToInt64Milliseconds(*detail.retry_after));
 }
 

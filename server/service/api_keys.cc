@@ -119,12 +119,13 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
     const auto first_limit = std::find_if(words.begin() + std::min<size_t>(words.size(), 2), words.end(),
                                           [](const std::string& word) { return absl::StrContains(word, '='); });
     const auto plain = first_limit - words.begin();
-    if (plain < 2 || plain > 3) {
-      return error(absl::StrCat("expected 'key tenant [class] [limit=N ...]', found ", plain, " words"));
+    const bool gateway = plain > 2 && words[plain - 1] == "gateway";
+    if (plain < 2 || plain > (gateway ? 4 : 3)) {
+      return error(absl::StrCat("expected 'key tenant [class] [gateway] [limit=N ...]', found ", plain, " words"));
     }
     if (!IsPrintableAscii(words[0])) return error("the key holds characters that are not printable ASCII");
-    Key key{words[0], words[1], request::Priority::kHigh, nullptr};
-    if (plain == 3) {
+    Key key{words[0], words[1], request::Priority::kHigh, gateway, nullptr};
+    if (plain - gateway == 3) {
       const std::optional<request::Priority> cap = ParsePriority(words[2]);
       if (!cap.has_value())
         return error(absl::StrCat("unknown class '", words[2], "'; known are high, normal, low, batch"));
@@ -173,6 +174,7 @@ absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
   caller.tenant = match->tenant;
   caller.max_priority = match->cap;
   caller.quota = match->quota;
+  caller.gateway = match->gateway;
   // Without a wish the call runs as normal, or lower where the key allows no more.
   const request::Priority priority = wanted.value_or(std::max(request::Priority::kNormal, match->cap));
   if (absl::Status status = caller.AskFor(priority); !status.ok()) return status;

@@ -21,16 +21,18 @@ struct Caller {
   std::string tenant;
   request::Priority priority = request::Priority::kNormal;
   request::Priority max_priority = request::Priority::kHigh;  // the most urgent class that the key allows
+  bool gateway = false;                                       // speaks for many clients
   std::shared_ptr<KeyQuota> quota;                            // of the key; null: it has no limits
 
   // Changes the class. PERMISSION_DENIED for one above the key's; it stays as it was then.
   absl::Status AskFor(request::Priority wanted);
 };
 
-// Bearer keys of --api-key-file: one `key tenant [class] [limit=N ...]` per line. A # at the start of a line or after
-// white space starts a comment; inside a word it is part of it. `class` is the most urgent class that the key may ask
-// for (default: high). The limits are those of QuotaLimits: `requests`, `tokens-per-minute` and `burst-tokens`.
-// Thread-safe. Without keys everybody is the tenant "". Copies share one table, which Replace changes for all.
+// Bearer keys of --api-key-file: one `key tenant [class] [gateway] [limit=N ...]` per line. A # at the start of a line
+// or after white space starts a comment; inside a word it is part of it. `class` is the most urgent class that the key
+// may ask for (default: high); `gateway` marks a key that a gateway uses for its clients. The limits are those of
+// QuotaLimits: `requests`, `tokens-per-minute` and `burst-tokens`. Thread-safe. Without keys everybody is the tenant
+// "". Copies share one table, which Replace changes for all.
 class ApiKeys {
  public:
   ApiKeys() = default;
@@ -56,6 +58,7 @@ class ApiKeys {
     std::string secret;
     std::string tenant;
     request::Priority cap = request::Priority::kHigh;
+    bool gateway = false;
     std::shared_ptr<KeyQuota> quota;  // null: no limits
   };
   using Keys = std::vector<Key>;

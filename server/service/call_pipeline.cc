@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "server/base/check.h"
 #include "server/request/refusal.h"
+#include "server/service/returning_client.h"
 
 namespace hadal::service {
 namespace {
@@ -23,6 +24,7 @@ admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes
   request.tenant = SenderOf(info);
   request.request_id = info.request_id;
   request.body_bytes = body_bytes;
+  request.retry = RetryCallerOf(info, body_bytes);
   return request;
 }
 

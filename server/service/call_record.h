@@ -24,6 +24,8 @@ struct CallInfo {
   Caller caller;        // in the class that the headers ask for; the body may change it
   absl::Time arrival;   // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();
+  uint64_t idempotency_hash = 0;  // of its idempotency key; 0: none
+  int32_t attempts = -1;          // earlier ones at the same request, as the client counts them; -1: it does not say
 };
 
 // Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.

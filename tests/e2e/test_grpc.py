@@ -228,7 +228,8 @@ def test_grpc_retries_a_refusal_by_itself(slow_server, stubs):
     threading.Timer(0.3, occupied.free).start()
     request = chat(stubs, "2 + 2")
     request.stopping.max_tokens = 3
-    responses = list(stub.Chat(request, timeout=60))
+    # As a gateway it is told the next free moment, at most 3 s from now.
+    responses = list(stub.Chat(request, timeout=60, metadata=[("x-hadal-client", "gateway")]))
     assert responses[-1].usage.completion_tokens > 0
     assert slow_server.metric('hadal_admission_rejections_total') >= 1
 

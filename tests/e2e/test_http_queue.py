@@ -64,8 +64,30 @@ def test_a_full_queue_answers_503_with_hints(full_server):
     assert 1 <= int(headers["retry-after"]) <= 30
     assert 1000 <= int(headers["retry-after-ms"]) <= 30000
     assert headers["x-should-retry"] == "true" and headers["x-hadal-reason"] == "CONNECTION_QUEUE_FULL"
+    assert headers["x-hadal-promise"] in ("held", "none")
     for path in ("/health/live", "/health/ready", "/metrics"):
         assert full_server.get(path)[0] == 200
+    for sock in waiting:
+        sock.close()
+
+
+def test_a_client_and_its_gateway_are_told_different_times(full_server):
+    waiting = [send_raw(full_server, "/v1/chat/completions", SHORTER) for _ in range(2)]
+    full_server.wait_metric("hadal_requests_waiting", 2)
+
+    def refused(**headers):
+        with pytest.raises(openai.InternalServerError) as caught:
+            client_of(full_server).chat.completions.create(model="hadal-demo", messages=ASK, extra_headers=headers)
+        return caught.value.response.headers
+
+    # One place, taken for about 15 s, is more than what can be promised: the client is surplus, and should come once more.
+    client = refused(**{"x-stainless-retry-count": "0"})
+    assert int(client["retry-after"]) >= 20 and client["x-should-retry"] == "true" and client["x-hadal-promise"] == "none"
+    again = refused(**{"x-stainless-retry-count": "1"})
+    assert int(again["retry-after"]) >= 20 and again["x-should-retry"] == "false"
+    gateway = refused(**{"x-hadal-client": "gateway"})
+    assert 1 <= int(gateway["retry-after"]) <= 3 and gateway["x-should-retry"] == "true"
+    assert int(gateway["retry-after-ms"]) <= 3000
     for sock in waiting:
         sock.close()
 
@@ -75,7 +97,8 @@ def test_the_clients_own_retries_succeed_once_there_is_room(full_server):
     full_server.wait_metric("hadal_requests_waiting", 2)
     # Everything that is in the way goes after half a second; the client comes back when it was told to.
     threading.Timer(0.5, lambda: [sock.close() for sock in [full_server.holder, *waiting]]).start()
-    client = client_of(full_server).with_options(max_retries=2)
+    # A gateway's, which is told the next free moment; an end client would be told its turn, half a minute from now.
+    client = client_of(full_server).with_options(max_retries=2, default_headers={"x-hadal-client": "gateway"})
     before = time.monotonic()
     answer = client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=5)
     assert time.monotonic() - before >= 1  # the least hint

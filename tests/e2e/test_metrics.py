@@ -28,6 +28,10 @@ UNMOVED = {
     "hadal_grpc_refusals_total": "every client keeps to the limits",
     "hadal_grpc_pending_calls": "every message has arrived",
     "hadal_log_dropped_total": "the log keeps up",
+    "hadal_retry_returns_total": "nobody returns to a refusal",
+    "hadal_retry_ghosts_total": "one refusal in a hundred is followed",
+    "hadal_false_refusals_total": "one refusal in a hundred is followed",
+    "hadal_retry_after_error_ratio": "one refusal in a hundred is followed",
 }
 
 

@@ -20,13 +20,16 @@ class AdmissionFixture {
   static constexpr int64_t kBlockBytes = 1000;
 
   explicit AdmissionFixture(int64_t blocks = 1000, int64_t max_queue_requests = 512, int64_t max_queue_tokens = 0,
-                            int32_t max_model_len = 100000, int32_t block_tokens = kBlockTokens)
+                            int32_t max_model_len = 100000, int32_t block_tokens = kBlockTokens,
+                            admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce)
       : pool(blocks * kBlockBytes) {
     admission::AdmissionController::Options options;
     options.clock = &clock;
     options.metrics = &metrics;
     options.max_queue_requests = max_queue_requests;
     options.max_queue_tokens = max_queue_tokens;
+    options.surplus_retry = surplus_retry;
+    options.ghost_share = 0.1;
     options.log = [this](admission::LogSeverity, std::string_view component, std::string_view message,
                          const admission::LogFields& log_fields) {
       lines.push_back(std::string(component) + " " + std::string(message));

@@ -82,11 +82,12 @@ class LoopFixture {
     bool prefix_cache = true;
     int32_t window_tokens = 0;        // > 0: the model has a windowed cache
     int32_t extra_window_blocks = 0;  // beyond what the batch needs
+    admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce;
   };
 
   explicit LoopFixture(Config config)
       : admission(config.ledger_blocks > 0 ? config.ledger_blocks : config.blocks, config.max_queue_requests, 0, 100000,
-                  config.block_tokens),
+                  config.block_tokens, config.surplus_retry),
         model({.max_tokens = config.max_batch_tokens,
                .max_sequences = config.max_batch_size,
                .window_tokens = config.window_tokens}) {

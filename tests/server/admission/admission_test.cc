@@ -315,84 +315,106 @@ TEST(AdmissionTest, RemoveExpiredFindsTheExpiredAndTheCancelled) {
   EXPECT_EQ(fixture.controller->NextDeadline(0), absl::InfiniteFuture());
 }
 
-TEST(AdmissionTest, RetryAfterFollowsTheMeasuredDrain) {
-  AdmissionFixture fixture(100000, 4);
-  // A scripted drain: two departures a second for 20 s.
-  for (int i = 0; i < 40; ++i) {
-    auto request = AdmissionFixture::MakeRequest(4, 4);
-    ASSERT_OK(fixture.Submit(request));
-    Pop(fixture)->ticket.ReleaseSlot();
-    fixture.clock.Advance(absl::Milliseconds(500));
+// A full batch of steps of 0.1 s, of which a sequence ends every half second and gives back `blocks`; `more_places`
+// are free.
+void PublishRunning(AdmissionFixture& fixture, int sequences, int32_t blocks = 0, int32_t more_places = 0) {
+  EngineLoad& load = fixture.controller->engine_load(0);
+  load.SetStep({sequences + more_places, 64, {.step_s = 0.1}});
+  load.BeginSequences();
+  for (int i = 1; i <= sequences; ++i) {
+    RunningSequence sequence;
+    sequence.blocks = blocks;
+    sequence.max_tokens = 10 * i;  // half of it is what is expected while no answer has been seen
+    load.AddSequence(sequence);
   }
-  EXPECT_NEAR(fixture.controller->GetLoad().departures_per_second, 2, 0.2);
-  std::vector<Ticket> full;
-  for (int i = 0; i < 4; ++i) full.push_back(*Admit(fixture));
-  // The k-th refused caller reserves the k-th slot: k / 2 seconds, plus up to a tenth.
-  for (int k = 1; k <= 20; ++k) {
-    const auto refused = Admit(fixture);
-    const double hint_s = absl::ToDoubleSeconds(*GetErrorDetail(refused.status()).retry_after);
-    const double exact_s = std::max(1.0, k / 2.0);
-    EXPECT_GE(hint_s, exact_s * 0.9) << k;
-    EXPECT_LE(hint_s, exact_s * 1.25 + 0.1) << k;
-  }
-  for (int i = 0; i < 100; ++i) {
-    const double hint_s = absl::ToDoubleSeconds(*GetErrorDetail(Admit(fixture).status()).retry_after);
-    EXPECT_GE(hint_s, 1);
-    EXPECT_LE(hint_s, 30);
-  }
-  // By now the horizon is sold out: surplus, spread over the last ten seconds.
-  const double surplus_s = absl::ToDoubleSeconds(*GetErrorDetail(Admit(fixture).status()).retry_after);
-  EXPECT_GE(surplus_s, 20);
+  load.EndSequences();
+  fixture.controller->UpdateForecast(fixture.clock.Now());
 }
 
-TEST(AdmissionTest, MemoryHintFollowsTheReleasedBytes) {
-  AdmissionFixture fixture(/*blocks=*/101);  // one stays free, so that the check before parsing passes
-  std::vector<Ticket> held;
-  const auto lease = [&] {
-    auto ticket = Admit(fixture);
-    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(40, 1), 0);  // 10 blocks
-    if (status.ok()) held.push_back(*std::move(ticket));
-    return status;
-  };
-  for (int i = 0; i < 10; ++i) ASSERT_OK(lease());
-  // A lease of 10 blocks comes free every 2 s; the refused one lacks 9.
-  for (int i = 0; i < 20; ++i) {
-    fixture.clock.Advance(absl::Seconds(2));
-    held.erase(held.begin());
-    ASSERT_OK(lease());
-  }
-  const absl::Status refused = lease();
-  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
-  EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).retry_after), 1.9, 0.3);
-}
+double RetryAfter(const absl::Status& status) { return absl::ToDoubleSeconds(*GetErrorDetail(status).retry_after); }
 
 TEST(AdmissionTest, PredictsTheWaitOfAnArrival) {
   AdmissionFixture fixture;
   EXPECT_FALSE(fixture.controller->PredictWait(Priority::kNormal, 10).known) << "no step has ended yet";
-  EngineLoad load;
-  load.running = load.max_batch_size = 8;
-  load.max_batch_tokens = 64;
-  load.mean_remaining_seconds = 2;  // four end a second
-  load.step_seconds = 0.1;
-  fixture.controller->PublishEngineLoad(0, load);
+  PublishRunning(fixture, 8);
   const auto wait = [&](Priority priority) {
     const WaitPrediction prediction = fixture.controller->PredictWait(priority, 10);
     EXPECT_TRUE(prediction.known);
     EXPECT_NEAR(absl::ToDoubleSeconds(prediction.first_token - prediction.start), 0.1, 1e-3);
     return absl::ToDoubleSeconds(prediction.start);
   };
-  EXPECT_NEAR(wait(Priority::kNormal), 0.25, 1e-3);
+  EXPECT_NEAR(wait(Priority::kNormal), 0.5, 1e-3);
   std::vector<Ticket> tickets;
-  for (int i = 0; i < 7; ++i) tickets.push_back(*Admit(fixture, 100, Priority::kNormal));
-  EXPECT_NEAR(wait(Priority::kNormal), 2, 1e-3);
-  EXPECT_NEAR(wait(Priority::kHigh), 0.25, 1e-3);
+  for (int i = 0; i < 5; ++i) tickets.push_back(*Admit(fixture, 100, Priority::kNormal));
+  EXPECT_NEAR(wait(Priority::kNormal), 3, 1e-3);
+  EXPECT_NEAR(wait(Priority::kHigh), 0.5, 1e-3);
   tickets.resize(3);
-  EXPECT_NEAR(wait(Priority::kNormal), 1, 1e-3) << "who leaves is not ahead any more";
+  EXPECT_NEAR(wait(Priority::kNormal), 2, 1e-3) << "who leaves is not ahead any more";
   tickets.clear();
-  load.running = 7;
-  fixture.clock.Advance(absl::Milliseconds(100));
-  fixture.controller->PublishEngineLoad(0, load);
+  PublishRunning(fixture, 8, 0, /*more_places=*/1);
   EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
+}
+
+TEST(AdmissionTest, WhoIsRefusedIsPromisedAPartOfWhatComesFree) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 4; ++i) tickets.push_back(*Admit(fixture));
+  const absl::Status unknown = Admit(fixture).status();
+  EXPECT_FALSE(GetErrorDetail(unknown).promised);
+  EXPECT_FALSE(GetErrorDetail(unknown).estimated_wait.has_value());
+  EXPECT_GE(RetryAfter(unknown), 2) << "nothing has run yet";
+  PublishRunning(fixture, 100);
+  // Many more arrive afresh than two a second.
+  for (int i = 0; i < 100; ++i) {
+    fixture.clock.Advance(absl::Milliseconds(10));
+    EXPECT_REASON(fixture.controller->CheckRoom({Priority::kNormal, "", "req", 1, {.gateway = true}}),
+                  Reason::kConnectionQueueFull);
+  }
+  PublishRunning(fixture, 100);
+  AdmissionRequest returning{Priority::kNormal, "", "req", 1, {.key = 5, .quality = KeyQuality::kOwn}};
+  const absl::Status refused = fixture.controller->TryAdmit(returning).status();
+  EXPECT_TRUE(GetErrorDetail(refused).promised);
+  EXPECT_TRUE(GetErrorDetail(refused).should_retry);
+  const double promised_s = 1 / (2 * RetryPlanner::kReturnShare);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).estimated_wait), promised_s, 0.3);
+  EXPECT_GE(RetryAfter(refused), absl::ToDoubleSeconds(*GetErrorDetail(refused).estimated_wait));
+  // At the time that it was told, a slot is kept from everybody else.
+  fixture.clock.Advance(*GetErrorDetail(refused).retry_after);
+  tickets.pop_back();
+  AdmissionRequest fresh{Priority::kNormal, "", "req", 1, {.key = 6}};
+  EXPECT_REASON(fixture.controller->TryAdmit(fresh), Reason::kConnectionQueueFull);
+  auto ticket = fixture.controller->TryAdmit(returning);
+  ASSERT_OK(ticket);
+  auto request = AdmissionFixture::MakeRequest(4, 1);
+  ASSERT_OK(ticket->Finalize(*request, 0));
+  EXPECT_EQ(hadal::testing::MetricValue(fixture.metrics,
+                                        "hadal_retry_returns_total{timing=\"in_window\",outcome=\"admitted\"}"),
+            1);
+  tickets.pop_back();
+  EXPECT_OK(fixture.controller->TryAdmit(fresh)) << "the promise is kept, nothing is held any more";
+}
+
+TEST(AdmissionTest, MemoryIsPromisedTooAndKept) {
+  AdmissionFixture fixture(/*blocks=*/100);
+  std::vector<Ticket> held;
+  const auto lease = [&](RetryCaller retry) {
+    auto ticket = fixture.controller->TryAdmit({Priority::kNormal, "", "req", 1, retry});
+    if (!ticket.ok()) return ticket.status();
+    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(36, 1), 0);  // 9 blocks
+    if (status.ok()) held.push_back(*std::move(ticket));
+    return status;
+  };
+  for (int i = 0; i < 11; ++i) ASSERT_OK(lease({}));
+  PublishRunning(fixture, 50, /*blocks=*/9);
+  const RetryCaller returning{.key = 5, .quality = KeyQuality::kOwn};
+  const absl::Status refused = lease(returning);
+  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
+  ASSERT_TRUE(GetErrorDetail(refused).promised);
+  EXPECT_GE(RetryAfter(refused), 1);
+  fixture.clock.Advance(*GetErrorDetail(refused).retry_after);
+  held.pop_back();
+  EXPECT_REASON(lease({.key = 6}), Reason::kGpuMemoryExhausted);
+  EXPECT_OK(lease(returning));
 }
 
 TEST(AdmissionTest, AFloodOfBatchLeavesTheHighClassItsSlots) {

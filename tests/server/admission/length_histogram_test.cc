@@ -58,5 +58,16 @@ TEST(LengthHistogramTest, AcceptsAnyLength) {
   EXPECT_GE(histogram.Quantile(0.99), 1);
 }
 
+TEST(LengthHistogramTest, RemainingQuantilesFollowTheAnswersThatAreThatLong) {
+  LengthHistogram histogram;
+  EXPECT_EQ(histogram.RemainingQuantile(0, 0.5), -1);
+  for (int i = 0; i < 500; ++i) histogram.Record(i % 2 == 0 ? 100 : 1000);
+  EXPECT_NEAR(histogram.RemainingQuantile(0, 0.25), 98, 12);
+  EXPECT_NEAR(histogram.RemainingQuantile(0, 0.75), 950, 80);
+  EXPECT_NEAR(histogram.RemainingQuantile(500, 0.01), 370, 50) << "the short ones have ended";
+  EXPECT_GE(histogram.RemainingQuantile(104, 0), 1);
+  EXPECT_EQ(histogram.RemainingQuantile(5000, 0.5), -1) << "nothing was ever so long";
+}
+
 }  // namespace
 }  // namespace hadal::admission

@@ -74,7 +74,7 @@ TEST(WaitForecastTest, AStuckEngineServesNobodyHoweverOldTheForecast) {
   EXPECT_GE(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(25)).start, absl::Seconds(4));
 }
 
-TEST(WaitForecastTest, MoreUrgentArrivalsOvertakeButAShareIsKept) {
+TEST(WaitForecastTest, MoreUrgentArrivalsOvertakeUntilARequestHasAged) {
   WaitForecast forecast;
   ForecastTable table = Table(0, 10);
   table.arrivals_per_second[0] = 5;
@@ -84,9 +84,9 @@ TEST(WaitForecastTest, MoreUrgentArrivalsOvertakeButAShareIsKept) {
   table.arrivals_per_second[0] = 10;
   forecast.Publish(table);
   EXPECT_EQ(forecast.Predict(Priority::kLow, {}, kStart).start, absl::InfiniteDuration());
-  table.share[2] = 0.1F;
+  table.class_step = absl::Seconds(2);
   forecast.Publish(table);
-  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 10, 1e-3);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 5, 1e-3) << "4 s of overtaking, and its own";
 }
 
 TEST(WaitForecastTest, WaitsForMemoryToo) {

@@ -32,6 +32,8 @@ TEST(HttpRefusalTest, QueueFullIsRefusedBeforeTheBodyIsRead) {
   EXPECT_GE(std::stoi(reply.Header("retry-after")), 1);
   EXPECT_LE(std::stoi(reply.Header("retry-after")), 30);
   EXPECT_GE(std::stoi(reply.Header("retry-after-ms")), 1000);
+  EXPECT_EQ(reply.Header("x-hadal-promise"), "none") << "nothing has run yet";
+  EXPECT_EQ(reply.Header("x-hadal-estimated-wait-ms"), "");
   EXPECT_NE(reply.body.find("服务器繁忙"), std::string::npos);
   EXPECT_EQ(reply.Header("connection"), "");  // the body is small: the connection is kept
   client.Send(std::string(100000, 'x'));

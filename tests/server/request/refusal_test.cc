@@ -35,6 +35,22 @@ TEST(RefusalTest, BusyMessageHoldsTheTextThatClientsSearch) {
   EXPECT_EQ(busy.message(), "Server busy (服务器繁忙请稍后重试): queue full, 512/512 waiting; retry in 2.4 s");
 }
 
+TEST(RefusalTest, ABusyServerSaysWhatItKnowsOfTheWait) {
+  const ErrorDetail promised =
+      GetErrorDetail(MakeBusy(Reason::kGpuMemoryExhausted, "no room",
+                              {.after = absl::Seconds(3), .estimated_wait = absl::Seconds(2.5), .promised = true}));
+  EXPECT_EQ(promised.retry_after, absl::Seconds(3));
+  EXPECT_EQ(promised.estimated_wait, absl::Seconds(2.5));
+  EXPECT_TRUE(promised.promised);
+  EXPECT_TRUE(promised.should_retry);
+  const absl::Status surplus =
+      MakeBusy(Reason::kConnectionQueueFull, "queue full", {.after = absl::Seconds(25), .should_retry = false});
+  EXPECT_EQ(surplus.message(), "Server busy (服务器繁忙请稍后重试): queue full; no room expected for 25.0 s");
+  EXPECT_FALSE(GetErrorDetail(surplus).promised);
+  EXPECT_FALSE(GetErrorDetail(surplus).should_retry);
+  EXPECT_FALSE(GetErrorDetail(surplus).estimated_wait.has_value());
+}
+
 TEST(RefusalTest, PlainStatusIsMappedFromItsCode) {
   EXPECT_EQ(GetErrorDetail(absl::CancelledError("x")).reason, Reason::kCancelled);
   EXPECT_EQ(GetErrorDetail(absl::DeadlineExceededError("x")).reason, Reason::kDeadlineExpired);

@@ -44,6 +44,21 @@ TEST(StatusCodecTest, ARefusalCarriesReasonRetryInfoAndPushback) {
   EXPECT_EQ(RetryPushback(refusal), "2345");
 }
 
+TEST(StatusCodecTest, ARefusalSaysWhetherAPlaceIsHeld) {
+  const auto details_of = [](const request::RetryHint& hint) {
+    return Details(ToGrpcStatus(request::MakeBusy(Reason::kConnectionQueueFull, "queue full", hint), "req-1"));
+  };
+  const google::rpc::Status held =
+      details_of({.after = absl::Seconds(3), .estimated_wait = absl::Milliseconds(2500), .promised = true});
+  EXPECT_EQ(Unpack<google::rpc::ErrorInfo>(held).metadata().at("promise"), "held");
+  EXPECT_EQ(Unpack<google::rpc::ErrorInfo>(held).metadata().at("estimated_wait_ms"), "2500");
+  EXPECT_EQ(Unpack<google::rpc::RetryInfo>(held).retry_delay().seconds(), 3);
+  const request::RetryHint in_vain = {.after = absl::Seconds(25), .should_retry = false};
+  EXPECT_EQ(Unpack<google::rpc::ErrorInfo>(details_of(in_vain)).metadata().at("promise"), "none");
+  EXPECT_EQ(details_of(in_vain).details_size(), 1) << "RetryInfo is taken as leave to retry";
+  EXPECT_EQ(RetryPushback(request::MakeBusy(Reason::kConnectionQueueFull, "queue full", in_vain)), "-1");
+}
+
 TEST(StatusCodecTest, AnErrorOfTheCallerForbidsTheRetry) {
   const absl::Status error = request::MakeError(Reason::kContextLengthExceeded, "too long", "messages");
   const grpc::Status status = ToGrpcStatus(error, "req-2");

@@ -57,6 +57,17 @@ TEST(ApiKeysTest, AHashInsideAWordIsPartOfIt) {
             Reason::kUnauthenticated);
 }
 
+TEST(ApiKeysTest, AKeyMayBelongToAGateway) {
+  auto keys = ApiKeys::Parse("key1 acme gateway\nkey2 acme low gateway\nkey3 gateway\n", "keys");
+  ASSERT_OK(keys);
+  EXPECT_TRUE(CallerOf(*keys, "key1").gateway);
+  EXPECT_EQ(CallerOf(*keys, "key1").max_priority, Priority::kHigh);
+  EXPECT_TRUE(CallerOf(*keys, "key2").gateway);
+  EXPECT_EQ(CallerOf(*keys, "key2").max_priority, Priority::kLow);
+  EXPECT_FALSE(CallerOf(*keys, "key3").gateway) << "that is its tenant";
+  EXPECT_THAT(ErrorOf("key acme gateway low\n"), HasSubstr("found 4 words"));
+}
+
 TEST(ApiKeysTest, AMalformedLineIsNamedAndKeysAreNot) {
   EXPECT_THAT(ErrorOf("one acme\nsecret\n"),
               AllOf(HasSubstr("keys:2: "), HasSubstr("found 1 words"), Not(HasSubstr("secret"))));

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/ghosts.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hadal::admission {
+namespace {
+
+// Of the logarithm, a value: large at first, so that a wrong forecast is mended within some ten values.
+constexpr double kFirstStep = 0.2;
+constexpr double kLastStep = 0.02;
+
+}  // namespace
+
+void RunningQuantile::Record(double value) {
+  ++samples_;
+  const double step = std::max(kLastStep, kFirstStep / std::sqrt(samples_));
+  // In balance, q of the values are below.
+  value_ *= std::exp(2 * step * (value > value_ ? q_ : q_ - 1));
+  value_ = std::clamp(value_, low_, high_);
+}
+
+bool Ghosts::TurnHasCome(const Ghost& ghost, const CapacityTotals& totals) const {
+  double wanted = 0;
+  for (size_t i = 0; i <= static_cast<size_t>(ghost.priority); ++i) {
+    wanted += totals.arrivals[i] - ghost.before.arrivals[i];
+  }
+  const auto left = [&](double capacity, double taken) { return std::max(kept_ * capacity, capacity - taken); };
+  return left(totals.places - ghost.before.places, wanted) >= ghost.need_places &&
+         left(totals.blocks - ghost.before.blocks, wanted * ghost.blocks_per_request) >= ghost.need_blocks;
+}
+
+std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals& totals, absl::Time idle_at) {
+  std::vector<Verdict> verdicts;
+  std::erase_if(ghosts_, [&](const Ghost& ghost) {
+    const bool surplus = ghost.forecast == absl::InfiniteDuration();
+    const absl::Duration waited = now - ghost.told;
+    const bool in_time = idle_at > ghost.told && idle_at < ghost.told + ghost.hint;
+    // A verdict on the hint waits for it, as the server may yet come to rest.
+    const bool over =
+        surplus ? in_time || waited >= ghost.hint
+                : TurnHasCome(ghost, totals) || idle_at > ghost.told || waited >= kWorstRatio * ghost.forecast;
+    if (!over) return false;
+    Verdict verdict;
+    verdict.priority = ghost.priority;
+    verdict.served_in_time = in_time;
+    if (!surplus) {
+      verdict.ratio = absl::FDivDuration(waited, ghost.forecast);
+      verdict.error = absl::FDivDuration(ghost.estimate, waited) - 1;
+      kappa_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
+      median_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
+    }
+    verdicts.push_back(verdict);
+    return true;
+  });
+  return verdicts;
+}
+
+}  // namespace hadal::admission

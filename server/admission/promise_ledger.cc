@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/promise_ledger.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hadal::admission {
+namespace {
+
+// A shared key may have many promises: only so many are compared with a return.
+constexpr int kMostCompared = 16;
+
+int64_t BucketOf(absl::Time time) { return absl::ToUnixMicros(time) / absl::ToInt64Microseconds(kForecastBucket); }
+
+// Whether a client that was told to come at `due`, or in whole seconds, would come now.
+bool ComesAsTold(const Promise& promise, absl::Time now) {
+  const auto just_after = [&](absl::Time told) {
+    return now >= told && now <= told + PromiseLedger::kSharedKeyTolerance;
+  };
+  return just_after(promise.due) || just_after(promise.whole);
+}
+
+}  // namespace
+
+PromiseLedger::Amount PromiseLedger::SumUpTo(const PerClass& amounts, request::Priority priority) {
+  Amount sum;
+  for (size_t i = 0; i <= static_cast<size_t>(priority); ++i) {
+    sum.places += amounts[i].places;
+    sum.blocks += amounts[i].blocks;
+  }
+  return sum;
+}
+
+PromiseLedger::Amount PromiseLedger::Held(request::Priority priority) const {
+  const Amount due = SumUpTo(held_at_due_, priority);
+  const Amount whole = SumUpTo(held_at_whole_, priority);
+  return {std::ceil(share_at_due_ * due.places + share_at_whole_ * whole.places),
+          std::ceil(share_at_due_ * due.blocks + share_at_whole_ * whole.blocks)};
+}
+PromiseLedger::Amount PromiseLedger::Overdue(request::Priority priority) const { return SumUpTo(overdue_, priority); }
+PromiseLedger::Amount PromiseLedger::InBucket(request::Priority priority, int bucket) const {
+  return SumUpTo(ring_[static_cast<size_t>((bucket_ + bucket) % kRing)], priority);
+}
+
+int PromiseLedger::ListOf(State state) {
+  switch (state) {
+    case State::kFree:
+      return -1;
+    case State::kPending:
+      return 0;
+    case State::kOver:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+PromiseLedger::PerClass* PromiseLedger::HeldIn(State state) {
+  if (state == State::kAtDue) return &held_at_due_;
+  return state == State::kAtWhole ? &held_at_whole_ : nullptr;
+}
+
+void PromiseLedger::Link(int32_t index, State state) {
+  Node& node = nodes_[index];
+  List& list = by_key_[node.promise.key].of[ListOf(state)];
+  node.previous = list.last;
+  node.next = -1;
+  (list.last >= 0 ? nodes_[list.last].next : list.first) = index;
+  list.last = index;
+}
+
+void PromiseLedger::Unlink(int32_t index) {
+  Node& node = nodes_[index];
+  List& list = by_key_[node.promise.key].of[ListOf(node.state)];
+  (node.previous >= 0 ? nodes_[node.previous].next : list.first) = node.next;
+  (node.next >= 0 ? nodes_[node.next].previous : list.last) = node.previous;
+}
+
+void PromiseLedger::CountInBucket(const Node& node, double sign) {
+  const auto rank = static_cast<size_t>(node.promise.priority);
+  Amount& amount = node.bucket < bucket_ ? overdue_[rank] : ring_[static_cast<size_t>(node.bucket % kRing)][rank];
+  amount.places += sign;
+  amount.blocks += sign * static_cast<double>(node.promise.blocks);
+}
+
+void PromiseLedger::SetState(int32_t index, State state) {
+  Node& node = nodes_[index];
+  const auto hold = [&](State in, double sign) {
+    PerClass* held = HeldIn(in);
+    if (held == nullptr) return;
+    Amount& amount = (*held)[static_cast<size_t>(node.promise.priority)];
+    amount.places += sign;
+    amount.blocks += sign * static_cast<double>(node.promise.blocks);
+  };
+  hold(node.state, -1);
+  hold(state, +1);
+  const int from = ListOf(node.state);
+  const int to = ListOf(state);
+  // What is over is owed no longer.
+  if ((from == 0 || from == 1) && to != 0 && to != 1) CountInBucket(node, -1);
+  if (from >= 0 && from != to) Unlink(index);
+  if (to >= 0 && from != to) Link(index, state);
+  node.state = state;
+}
+
+bool PromiseLedger::Add(const Promise& promise, absl::Time now) {
+  Advance(now);
+  if (live_ >= kMaxPromises) return false;
+  if (free_.empty()) {
+    free_.push_back(static_cast<int32_t>(nodes_.size()));
+    nodes_.emplace_back();
+  }
+  const int32_t index = free_.back();
+  free_.pop_back();
+  ++live_;
+  Node& node = nodes_[index];
+  node.promise = promise;
+  node.held_twice = false;
+  node.bucket = std::clamp(BucketOf(promise.due), bucket_, bucket_ + kRing - 1);
+  ++node.generation;
+  CountInBucket(node, +1);
+  SetState(index, State::kPending);
+  events_.push({promise.due - promise.lead, index, node.generation});
+  return true;
+}
+
+void PromiseLedger::Free(int32_t index) {
+  const uint64_t key = nodes_[index].promise.key;
+  SetState(index, State::kFree);
+  ++nodes_[index].generation;  // its events mean nothing any more
+  free_.push_back(index);
+  --live_;
+  const auto found = by_key_.find(key);
+  if (std::all_of(found->second.of.begin(), found->second.of.end(), [](const List& list) { return list.first < 0; })) {
+    by_key_.erase(found);
+  }
+}
+
+void PromiseLedger::Remove(const Found& found) {
+  const Node& node = nodes_[found.index];
+  if (ListOf(node.state) == 1) Learn(&return_share_, true);
+  if (node.state == State::kAtDue) Learn(&share_at_due_, true);
+  if (node.state == State::kAtWhole) Learn(&share_at_whole_, true);
+  Free(found.index);
+}
+
+void PromiseLedger::Next(int32_t index) {
+  const Node& node = nodes_[index];
+  const Promise& promise = node.promise;
+  const absl::Time held_again = std::max(promise.whole - promise.lead, promise.due + kTail);
+  const absl::Time held_until = std::min(promise.whole + kTail, promise.end);
+  const auto go = [&](State state, absl::Time until) {
+    SetState(index, state);
+    events_.push({until, index, node.generation});
+  };
+  switch (node.state) {
+    case State::kPending:
+      return go(State::kAtDue, promise.due + kTail);
+    case State::kAtDue:
+      Learn(&share_at_due_, false);
+      // When the two moments are close to each other there is nothing between them.
+      return go(State::kBetween, held_again < held_until ? held_again : promise.end);
+    case State::kBetween:
+      if (held_again < held_until && !node.held_twice) {
+        nodes_[index].held_twice = true;
+        return go(State::kAtWhole, held_until);
+      }
+      Learn(&return_share_, false);
+      SetState(index, State::kOver);
+      events_.push({promise.end + kRememberLate, index, node.generation});
+      return;
+    case State::kAtWhole:
+      Learn(&share_at_whole_, false);
+      return go(State::kBetween, promise.end);
+    case State::kOver:
+      return Free(index);
+    case State::kFree:
+      return;
+  }
+}
+
+void PromiseLedger::Advance(absl::Time now) {
+  const int64_t bucket = BucketOf(now);
+  for (int64_t b = bucket_; b < std::min(bucket, bucket_ + kRing); ++b) {
+    PerClass& past = ring_[static_cast<size_t>(b % kRing)];
+    for (size_t i = 0; i < past.size(); ++i) {
+      overdue_[i].places += past[i].places;
+      overdue_[i].blocks += past[i].blocks;
+    }
+    past = {};
+  }
+  bucket_ = std::max(bucket_, bucket);
+  while (!events_.empty() && events_.top().at <= now) {
+    const Event event = events_.top();
+    events_.pop();
+    if (nodes_[event.index].generation == event.generation) Next(event.index);
+  }
+}
+
+PromiseLedger::Found PromiseLedger::Find(uint64_t key, KeyQuality quality, absl::Time now) {
+  Advance(now);
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end() || quality == KeyQuality::kFirst) return {};
+  const auto& [pending, open, over] = found->second.of;
+  if (quality == KeyQuality::kShared) {
+    int compared = 0;
+    for (int32_t i = open.last; i >= 0 && compared < kMostCompared; i = nodes_[i].previous, ++compared) {
+      if (ComesAsTold(nodes_[i].promise, now)) return {ReturnTiming::kInWindow, i};
+    }
+    return {};
+  }
+  if (open.first >= 0) return {ReturnTiming::kInWindow, open.first};
+  if (over.last >= 0) return {ReturnTiming::kLate, over.last};
+  if (quality == KeyQuality::kOwn && pending.first >= 0) return {ReturnTiming::kEarly, pending.first};
+  return {};
+}
+
+}  // namespace hadal::admission

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <queue>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "server/admission/wait_forecast.h"
+#include "server/request/request.h"
+
+namespace hadal::admission {
+
+// Where a return lies in the time that it was told.
+enum class ReturnTiming : uint8_t {
+  kNone,      // no promise is known: a first attempt, or a surplus one
+  kEarly,     // before its window
+  kInWindow,  // what it was promised is held for it
+  kLate,      // after its window, within kRememberLate
+};
+
+// A place, and KV blocks, promised to a refused client.
+struct Promise {
+  uint64_t key = 0;  // by which the client is recognised
+  request::Priority priority = request::Priority::kNormal;
+  int64_t blocks = 0;
+  absl::Time told;      // when it was refused
+  absl::Duration lead;  // its place is held from so long before it may return
+  absl::Time due;       // when it was told to return
+  absl::Time whole;     // the same in whole seconds, as Retry-After has it; not before `due`
+  absl::Time end;       // until here it is in its window; not before `whole`
+};
+
+// How recognisable a returning client is.
+enum class KeyQuality : uint8_t {
+  kFirst,   // others share the key, and the client says that this is its first attempt: it comes for no promise
+  kOwn,     // the key is this request's alone: idempotency key, ticket
+  kRetry,   // others share it, but the client says that it has tried before
+  kShared,  // others share it, and it may as well be a first attempt
+};
+
+// Future capacity promised to refused clients, and who comes to take it. Clients return exactly when they are told, to
+// the millisecond or in whole seconds: around these two moments a place is held, as far as clients have been seen to
+// return then, and between them it is not. Memory is bounded: kMaxPromises, then Add fails. Every operation takes
+// constant time or the logarithm of the promises. Not thread-safe.
+class PromiseLedger {
+ public:
+  static constexpr size_t kMaxPromises = 1 << 15;
+  static constexpr absl::Duration kRememberLate = absl::Seconds(10);
+  // A client whose key others share is believed to return only so soon after a time that it was told.
+  static constexpr absl::Duration kSharedKeyTolerance = absl::Milliseconds(150);
+
+  struct Amount {
+    double places = 0;
+    double blocks = 0;
+  };
+
+  // A place is held so long after each of the two moments.
+  static constexpr absl::Duration kTail = absl::Milliseconds(250);
+
+  // False when it is full.
+  bool Add(const Promise& promise, absl::Time now);
+  struct Found {
+    ReturnTiming timing = ReturnTiming::kNone;
+    int32_t index = -1;  // good until the next call that changes the ledger
+  };
+  // The promise of a returning client. Several under its key: the one whose window ends first. kEarly for own keys
+  // only.
+  Found Find(uint64_t key, KeyQuality quality, absl::Time now);
+  const Promise& promise(const Found& found) const { return nodes_[found.index].promise; }
+  // It was taken, or its client has been told something else.
+  void Remove(const Found& found);
+  // Opens and ends windows. Called by the others; alone by whoever reads counts long after.
+  void Advance(absl::Time now);
+
+  // To be held now for clients that may return, of that class and more urgent ones.
+  Amount Held(request::Priority priority) const;
+  // Promised and due before the last Advance, and `bucket` quarters of a second after it, of that class and more urgent
+  // ones.
+  Amount Overdue(request::Priority priority) const;
+  Amount InBucket(request::Priority priority, int bucket) const;
+
+  // Share of the promises whose client returns in its window, decayed over about a hundred; 1 at first.
+  double return_share() const { return return_share_; }
+  size_t size() const { return live_; }
+
+ private:
+  // kAtDue and kAtWhole: a place is held. Between them, and after kAtWhole to the end, kBetween.
+  enum class State : uint8_t { kFree, kPending, kAtDue, kBetween, kAtWhole, kOver };
+  struct Node {
+    Promise promise;
+    State state = State::kFree;
+    bool held_twice = false;  // kAtWhole was, or is now
+    uint32_t generation = 0;
+    int64_t bucket = 0;
+    int32_t previous = -1, next = -1;  // in its key's list of that kind
+  };
+  struct List {
+    int32_t first = -1, last = -1;
+  };
+  struct Lists {
+    std::array<List, 3> of;  // pending, in their window, over
+  };
+  struct Event {
+    absl::Time at;
+    int32_t index;
+    uint32_t generation;
+    bool operator>(const Event& other) const { return at > other.at; }
+  };
+  using PerClass = std::array<Amount, request::kNumPriorities>;
+  static constexpr int kRing = kForecastBuckets + 40;
+
+  static Amount SumUpTo(const PerClass& amounts, request::Priority priority);
+  static int ListOf(State state);
+  void Link(int32_t index, State state);
+  void Unlink(int32_t index);
+  // Leaves the books and its lists, and is free.
+  void Free(int32_t index);
+  void SetState(int32_t index, State state);
+  void CountInBucket(const Node& node, double sign);
+  // The time of a node's state is over.
+  void Next(int32_t index);
+  PerClass* HeldIn(State state);
+  static void Learn(double* share, bool returned) { *share += 0.01 * ((returned ? 1.0 : 0.0) - *share); }
+
+  std::vector<Node> nodes_;
+  std::vector<int32_t> free_;
+  size_t live_ = 0;
+  absl::flat_hash_map<uint64_t, Lists> by_key_;
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
+  std::array<PerClass, kRing> ring_ = {};
+  PerClass overdue_ = {};  // due in buckets that are past
+  PerClass held_at_due_ = {};
+  PerClass held_at_whole_ = {};
+  int64_t bucket_ = 0;  // of the last Advance
+  double return_share_ = 1;
+  double share_at_due_ = 1;    // of all, who return then
+  double share_at_whole_ = 1;  // of those who did not return before, who return then
+};
+
+}  // namespace hadal::admission

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/retry_planner.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hadal::admission {
+namespace {
+
+constexpr double kBackOff = 1.5;  // for each earlier attempt
+constexpr int kMostBackOff = 5;   // attempts
+constexpr absl::Duration kMinGatewayHint = absl::Milliseconds(100);
+
+// A place is held from before the told moment, as it takes a while until as much has come free; the window ends later
+// than the whole seconds of Retry-After and the way there.
+constexpr absl::Duration kMinLead = absl::Milliseconds(100);
+constexpr absl::Duration kMaxLead = absl::Seconds(1);
+constexpr absl::Duration kWindowSlack = absl::Milliseconds(500);
+
+constexpr absl::Duration kShortestGhost = absl::Milliseconds(500);
+
+double BackOff(int32_t attempt) { return std::pow(kBackOff, std::clamp(attempt, 0, kMostBackOff)); }
+
+}  // namespace
+
+RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  Arrival arrival;
+  arrival.timing = ledger_.Find(caller.key, caller.quality, now).timing;
+  if (arrival.timing == ReturnTiming::kInWindow) return arrival;
+  arrival.kept_free = ledger_.Held(priority);
+  return arrival;
+}
+
+void RetryPlanner::Admit(const RetryCaller& caller, absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  const PromiseLedger::Found found = ledger_.Find(caller.key, caller.quality, now);
+  if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
+}
+
+RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
+                               const CapacityCurve* curve, absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  RetryPlan plan;
+  const PromiseLedger::Found found = ledger_.Find(caller.key, caller.quality, now);
+  if (found.timing == ReturnTiming::kEarly) {
+    plan.estimate = ledger_.promise(found).due - now;
+    plan.hint = std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter);
+    plan.promised = true;
+    return plan;
+  }
+  if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
+  if (curve == nullptr) {
+    plan.hint = HintFor(kUnknownWait * BackOff(caller.attempt), Random());
+    return plan;
+  }
+  if (caller.gateway) {
+    plan.estimate = curve->TimeOf(demand);
+    const absl::Duration wait = std::min(plan.estimate, kMaxGatewayHint);
+    plan.hint = std::clamp(wait * (1 + 0.1 * Random()), kMinGatewayHint, kMaxGatewayHint);
+    return plan;
+  }
+  const Opening opening = FindOpening(priority, demand, *curve);
+  if (opening.wait == absl::InfiniteDuration()) {
+    plan = PlanSurplus(caller);
+    LeaveGhost(plan, opening, priority, *curve, now);
+    return plan;
+  }
+  plan.estimate = opening.wait * ghosts_.median(priority);
+  const absl::Duration wait = opening.wait * ghosts_.kappa(priority) * BackOff(caller.attempt);
+  plan.hint = HintFor(std::min(wait, kLastPromise), Random());
+  Promise promise;
+  promise.key = caller.key;
+  promise.priority = priority;
+  promise.blocks = demand.blocks;
+  promise.told = now;
+  promise.due = now + plan.hint;
+  promise.lead = std::clamp(4 * opening.flow, kMinLead, kMaxLead);
+  promise.whole = now + absl::Ceil(plan.hint, absl::Seconds(1));
+  promise.end = promise.whole + kWindowSlack + plan.hint / 20;
+  plan.promised = ledger_.Add(promise, now);
+  LeaveGhost(plan, opening, priority, *curve, now);
+  return plan;
+}
+
+void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,
+                              const CapacityCurve& curve, absl::Time now) {
+  // What is said of a moment is not measured: forecasts are read ten times a second.
+  if (opening.wait < kShortestGhost || Random() >= options_.ghost_share) return;
+  Ghost ghost;
+  ghost.priority = priority;
+  ghost.told = now;
+  ghost.forecast = opening.wait;
+  ghost.estimate = plan.estimate;
+  ghost.hint = plan.hint;
+  ghost.need_places = opening.need_places;
+  ghost.need_blocks = opening.need_blocks;
+  ghost.blocks_per_request = curve.arriving_places > 0 ? curve.arriving_blocks / curve.arriving_places : 0;
+  ghost.before = Totals();
+  ghost.before.places -= curve.places[0];  // free already
+  ghost.before.blocks -= curve.blocks[0];
+  ghosts_.Add(ghost);
+}
+
+CapacityTotals RetryPlanner::Totals() const {
+  CapacityTotals totals;
+  totals.places = static_cast<double>(places_.load(std::memory_order_relaxed));
+  totals.blocks = static_cast<double>(blocks_.load(std::memory_order_relaxed));
+  for (size_t i = 0; i < arrivals_.size(); ++i) {
+    totals.arrivals[i] = static_cast<double>(arrivals_[i].load(std::memory_order_relaxed));
+  }
+  return totals;
+}
+
+std::vector<Ghosts::Verdict> RetryPlanner::Judge(absl::Time now, absl::Time idle_at) {
+  base::MutexLock lock(&mutex_);
+  return ghosts_.Update(now, Totals(), idle_at);
+}
+
+RetryPlan RetryPlanner::After(absl::Duration wait) {
+  base::MutexLock lock(&mutex_);
+  RetryPlan plan;
+  plan.estimate = wait;
+  plan.hint = HintFor(std::min(wait, kMaxRetryAfter), Random());
+  return plan;
+}
+
+RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, const Demand& demand,
+                                                const CapacityCurve& curve) const {
+  Opening opening;
+  static const int kLast = static_cast<int>(kLastPromise / kForecastBucket);
+  const double returning = ledger_.return_share();
+  // What is free beyond the promises at the end of each bucket; negative: not enough for this one.
+  const auto left_of = [&](double capacity, double wanted, double promised, double need) {
+    return std::max(kReturnShare * capacity, capacity - wanted) - returning * promised - need;
+  };
+  std::array<PromiseLedger::Amount, kForecastBuckets + 1> promised;
+  promised[0] = ledger_.Overdue(priority);
+  for (int i = 0; i <= kLast; ++i) {
+    if (i > 0) promised[i] = promised[i - 1];
+    const PromiseLedger::Amount more = ledger_.InBucket(priority, i);
+    promised[i].places += more.places;
+    promised[i].blocks += more.blocks;
+  }
+  // Jitter has carried some past the last moment, whose capacity they take all the same.
+  for (int i = kLast + 1; i <= kForecastBuckets + 1; ++i) {
+    promised[kLast].places += ledger_.InBucket(priority, i).places;
+    promised[kLast].blocks += ledger_.InBucket(priority, i).blocks;
+  }
+  const double need_blocks = static_cast<double>(demand.blocks);
+  const auto left_at = [&](int capacity, int promises) {
+    return std::min(
+        left_of(curve.places[capacity], curve.arriving_places * capacity, promised[promises].places, 1),
+        left_of(curve.blocks[capacity], curve.arriving_blocks * capacity, promised[promises].blocks, need_blocks));
+  };
+  // From the end, as a promise takes capacity from all later moments, too.
+  int first = kLast + 1;
+  while (first > 0 && left_at(first - 1, first - 1) >= 0) --first;
+  if (first > kLast) return opening;
+  const double seconds = first * absl::ToDoubleSeconds(kForecastBucket);
+  const auto time_for = [&](const auto& column, double need) {
+    const double gained = column[kLast] - column[0];
+    return gained > 0 ? need * absl::ToDoubleSeconds(kLast * kForecastBucket) / gained : seconds;
+  };
+  opening.flow = absl::Seconds(std::max(time_for(curve.places, 1), time_for(curve.blocks, need_blocks)));
+  opening.need_places = returning * promised[first].places + 1;
+  opening.need_blocks = returning * promised[first].blocks + need_blocks;
+  opening.wait = absl::ZeroDuration();
+  if (first == 0) return opening;
+  // Within the bucket its promises share the capacity that comes free.
+  const double before = left_at(first - 1, first);
+  const double there = left_at(first, first);
+  const double part = before >= 0 ? 0 : -before / (there - before);
+  opening.wait = (first - 1 + part) * kForecastBucket;
+  return opening;
+}
+
+RetryPlan RetryPlanner::PlanSurplus(const RetryCaller& caller) {
+  RetryPlan plan;
+  plan.hint = HintFor(absl::InfiniteDuration(), Random());
+  bool again = caller.attempt > 0;
+  if (caller.quality == KeyQuality::kOwn) {
+    if (surplus_keys_.empty()) surplus_keys_.resize(kSurplusKeys);
+    uint64_t& known = surplus_keys_[caller.key % kSurplusKeys];
+    again = again || known == caller.key;
+    known = caller.key;
+  }
+  plan.should_retry = options_.surplus == SurplusRetry::kAllow || (options_.surplus == SurplusRetry::kOnce && !again);
+  return plan;
+}
+
+}  // namespace hadal::admission

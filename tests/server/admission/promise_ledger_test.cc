@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/admission/promise_ledger.h"
+
+#include <cmath>
+
+#include "gtest/gtest.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Priority;
+
+const absl::Time kStart = absl::FromUnixSeconds(1000);
+absl::Time At(double seconds) { return kStart + absl::Seconds(seconds); }
+
+Promise Of(uint64_t key, double due_s, int64_t blocks = 1, Priority priority = Priority::kNormal) {
+  Promise promise;
+  promise.key = key;
+  promise.priority = priority;
+  promise.blocks = blocks;
+  promise.told = kStart;
+  promise.lead = absl::Seconds(0.1);
+  promise.due = At(due_s);
+  promise.whole = At(std::ceil(due_s));
+  promise.end = At(due_s + 1.5);
+  return promise;
+}
+
+TEST(PromiseLedgerTest, HoldsAPlaceAroundTheMomentsThatWereTold) {
+  PromiseLedger ledger;
+  ASSERT_TRUE(ledger.Add(Of(7, 5.2, 3), kStart));
+  EXPECT_EQ(ledger.InBucket(Priority::kNormal, 20).places, 1);
+  EXPECT_EQ(ledger.InBucket(Priority::kNormal, 20).blocks, 3);
+  const auto held = [&](double at) {
+    ledger.Advance(At(at));
+    EXPECT_EQ(ledger.Held(Priority::kHigh).places, 0) << "the more urgent need not respect it";
+    EXPECT_EQ(ledger.Held(Priority::kNormal).blocks, 3 * ledger.Held(Priority::kNormal).places);
+    return ledger.Held(Priority::kNormal).places;
+  };
+  EXPECT_EQ(held(0), 0);
+  EXPECT_EQ(held(5.05), 0);
+  EXPECT_EQ(held(5.15), 1);
+  EXPECT_EQ(ledger.Overdue(Priority::kNormal).places, 0);
+  EXPECT_EQ(held(5.4), 1);
+  EXPECT_EQ(held(5.5), 0) << "it has not come to the millisecond, nor does it come before 6 s";
+  EXPECT_EQ(ledger.Overdue(Priority::kNormal).places, 1) << "it is owed until it is taken";
+  EXPECT_EQ(held(5.95), 1);
+  EXPECT_EQ(held(6.2), 1);
+  EXPECT_EQ(held(6.3), 0);
+  EXPECT_EQ(ledger.Find(7, KeyQuality::kOwn, At(6.6)).timing, ReturnTiming::kInWindow) << "if there is room, it is its";
+  EXPECT_EQ(held(6.7), 0);
+  EXPECT_EQ(ledger.Overdue(Priority::kNormal).places, 0);
+  ledger.Advance(At(17));
+  EXPECT_EQ(ledger.size(), 0u);
+}
+
+TEST(PromiseLedgerTest, LearnsWhichOfTheMomentsClientsObey) {
+  PromiseLedger ledger;
+  const auto add = [&](double at) {
+    Promise promise = Of(7, 0);
+    promise.told = At(at);
+    promise.due = At(at + 5.5);
+    promise.whole = At(at + 6);
+    promise.end = At(at + 7);
+    EXPECT_TRUE(ledger.Add(promise, At(at)));
+  };
+  for (int i = 0; i < 400; ++i) {
+    add(20.0 * i);
+    ledger.Remove(ledger.Find(7, KeyQuality::kOwn, At(20.0 * i + 6.01)));
+  }
+  EXPECT_NEAR(ledger.return_share(), 1, 0.02);
+  for (int k = 0; k < 4; ++k) add(8000);
+  ledger.Advance(At(8005.5));
+  EXPECT_LE(ledger.Held(Priority::kNormal).places, 1) << "nobody comes to the millisecond";
+  ledger.Advance(At(8006));
+  EXPECT_EQ(ledger.Held(Priority::kNormal).places, 4);
+}
+
+TEST(PromiseLedgerTest, KnowsWhoReturnsAndWhen) {
+  for (const auto& [at, timing] : {std::pair{1.0, ReturnTiming::kEarly},
+                                   {5.0, ReturnTiming::kInWindow},
+                                   {6.4, ReturnTiming::kInWindow},
+                                   {7.0, ReturnTiming::kLate},
+                                   {17.0, ReturnTiming::kNone}}) {
+    PromiseLedger ledger;
+    ASSERT_TRUE(ledger.Add(Of(7, 5), kStart));
+    EXPECT_EQ(ledger.Find(8, KeyQuality::kOwn, At(at)).timing, ReturnTiming::kNone);
+    const PromiseLedger::Found found = ledger.Find(7, KeyQuality::kOwn, At(at));
+    EXPECT_EQ(found.timing, timing) << "at " << at;
+    if (found.index < 0) continue;
+    EXPECT_EQ(ledger.promise(found).key, 7u);
+    ledger.Remove(found);
+    EXPECT_EQ(ledger.size(), 0u);
+    EXPECT_EQ(ledger.Held(Priority::kBatch).places, 0);
+    EXPECT_EQ(ledger.Overdue(Priority::kBatch).places, 0);
+    EXPECT_EQ(ledger.InBucket(Priority::kBatch, 16).places, 0);
+    EXPECT_EQ(ledger.Find(7, KeyQuality::kOwn, At(at)).timing, ReturnTiming::kNone);
+  }
+}
+
+TEST(PromiseLedgerTest, WhoSharesAKeyIsBelievedOnlyAtTheTimeItWasTold) {
+  const auto timing = [](double at, KeyQuality quality) {
+    PromiseLedger ledger;
+    EXPECT_TRUE(ledger.Add(Of(7, 4.6), kStart));
+    return ledger.Find(7, quality, At(at)).timing;
+  };
+  EXPECT_EQ(timing(4.55, KeyQuality::kShared), ReturnTiming::kNone);
+  EXPECT_EQ(timing(4.61, KeyQuality::kShared), ReturnTiming::kInWindow);
+  EXPECT_EQ(timing(4.9, KeyQuality::kShared), ReturnTiming::kNone);
+  EXPECT_EQ(timing(5.01, KeyQuality::kShared), ReturnTiming::kInWindow) << "Retry-After has whole seconds";
+  EXPECT_EQ(timing(4.9, KeyQuality::kRetry), ReturnTiming::kInWindow) << "it says that it has tried before";
+  EXPECT_EQ(timing(1, KeyQuality::kRetry), ReturnTiming::kNone) << "but which of the promises is its own?";
+}
+
+TEST(PromiseLedgerTest, OneReturnTakesOnePromise) {
+  PromiseLedger ledger;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(ledger.Add(Of(7, 5 + 0.1 * i), kStart));
+  for (int i = 0; i < 3; ++i) {
+    const PromiseLedger::Found found = ledger.Find(7, KeyQuality::kRetry, At(5.3));
+    ASSERT_EQ(found.timing, ReturnTiming::kInWindow);
+    EXPECT_EQ(ledger.promise(found).due, At(5 + 0.1 * i)) << "the one that ends first";
+    ledger.Remove(found);
+  }
+  EXPECT_EQ(ledger.Find(7, KeyQuality::kRetry, At(5.3)).timing, ReturnTiming::kNone);
+}
+
+TEST(PromiseLedgerTest, MeasuresWhoReturns) {
+  PromiseLedger ledger;
+  EXPECT_EQ(ledger.return_share(), 1);
+  for (int i = 0; i < 600; ++i) {
+    const absl::Time now = At(20.0 * i);
+    Promise promise = Of(i, 1);
+    promise.told = now;
+    promise.due = promise.whole = now + absl::Seconds(1);
+    promise.end = now + absl::Seconds(2);
+    ASSERT_TRUE(ledger.Add(promise, now));
+    if (i % 4 == 0) ledger.Remove(ledger.Find(i, KeyQuality::kOwn, now + absl::Seconds(1.1)));
+  }
+  EXPECT_NEAR(ledger.return_share(), 0.25, 0.03);
+}
+
+TEST(PromiseLedgerTest, MemoryIsBounded) {
+  PromiseLedger ledger;
+  for (size_t i = 0; i < PromiseLedger::kMaxPromises; ++i) {
+    ASSERT_TRUE(ledger.Add(Of(i % 100, 1 + static_cast<double>(i % 29)), kStart));
+  }
+  EXPECT_FALSE(ledger.Add(Of(1, 5), kStart));
+  ledger.Advance(At(100));
+  EXPECT_EQ(ledger.size(), 0u);
+  EXPECT_EQ(ledger.Overdue(Priority::kBatch).places, 0);
+  Promise later = Of(1, 105);
+  EXPECT_TRUE(ledger.Add(later, At(100)));
+}
+
+}  // namespace
+}  // namespace hadal::admission
