@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
@@ -64,6 +65,7 @@ absl::Status App::Start() {
   server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
   if (absl::Status status = config_.front.Validate(); !status.ok()) return status;
   if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
+  if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   CreateService();
@@ -90,6 +92,15 @@ absl::Status App::LoadKeys() {
                      " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
   }
   return absl::OkStatus();
+}
+
+absl::Status App::CheckFallbackModel() const {
+  const std::string& fallback = config_.degradation.fallback_model;
+  const auto is_it = [&](const ModelFlag& flag) { return flag.name == fallback; };
+  if (fallback.empty() || std::any_of(model_flags_.begin(), model_flags_.end(), is_it)) return absl::OkStatus();
+  const auto name = [](std::string* out, const ModelFlag& flag) { out->append(flag.name); };
+  return absl::InvalidArgumentError(absl::StrCat("--degrade-model is ", fallback, ", which is not served; served are ",
+                                                 absl::StrJoin(model_flags_, ", ", name)));
 }
 
 void App::ReloadKeys(std::string_view cause) {
@@ -133,6 +144,7 @@ void App::CreateService() {
   service.load = [this] { return MakeLoad(Sources()); };
   service.metrics = &metrics_;
   service.grammars = config_.grammar;
+  service.degradation = config_.degradation;
   service.bodies = {.max_bytes = config_.front.BodyBytesInFlight(), .max_uploads = config_.http.max_connections};
   service_ = std::make_unique<service::GenerateService>(std::move(service));
 }

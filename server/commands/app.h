@@ -57,6 +57,7 @@ class App {
  private:
   // --- Start ---
   absl::Status CheckModelFolders() const;
+  absl::Status CheckFallbackModel() const;
   absl::Status LoadKeys();
   absl::Status CreateAdmission();
   void CreateService();

@@ -25,6 +25,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   front.stream.AddFlags(flags);
   flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may take to finish after SIGTERM");
   grammar.AddFlags(flags);
+  degradation.AddFlags(flags);
   front.AddFlags(flags);
   http.AddFlags(flags);
   grpc.AddFlags(flags);

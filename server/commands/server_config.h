@@ -14,6 +14,7 @@
 #include "server/engine/engine_options.h"
 #include "server/http/http_options.h"
 #include "server/rpc/grpc_options.h"
+#include "server/service/degradation_options.h"
 #include "server/service/front_options.h"
 #include "server/service/grammar_options.h"
 
@@ -26,6 +27,7 @@ struct ServerConfig {
   engine::EngineOptions engine;
   admission::AdmissionOptions admission;
   service::GrammarOptions grammar;
+  service::DegradationOptions degradation;
   service::FrontOptions front;  // parsing copies it into the parts that hold it, too
   http::HttpOptions http;
   rpc::GrpcOptions grpc;

@@ -123,6 +123,7 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
   }
   info->caller = *std::move(caller);
   service::NoteReturnHeaders({head.idempotency_key, head.retry_count, head.client}, info);
+  info->allow_degraded = head.allow_degraded != "0";
   if (!head.content_encoding.empty()) {
     headers->emplace_back("accept-encoding", "identity");
     return MakeError(Reason::kUnsupportedMediaType,

@@ -125,7 +125,9 @@ std::unique_ptr<ResponseEncoder> CallRun::MakeEncoder() const {
   ResponseHead head;
   head.id = (plan_->chat ? "chatcmpl-" : "cmpl-") + id_;
   head.created_unix_s = UnixSeconds();
-  head.model = plan_->model.empty() ? model.name : plan_->model;
+  // Another model than the one asked for is named.
+  const bool own_name = plan_->model.empty() || calls.front()->degraded() == service::Rung::kModel;
+  head.model = own_name ? model.name : plan_->model;
   head.fingerprint = model.info.fingerprint;
   const ResponseOptions& options = plan_->options;
   if (plan_->chat) {
@@ -175,9 +177,14 @@ asio::awaitable<void> CallRun::Respond() {
 // What the head of an answer says about this call.
 Headers CallRun::OwnHeaders() const {
   const Calls& calls = pipeline_->calls();
-  const bool partial =
-      std::any_of(calls.begin(), calls.end(), [](const auto& call) { return call->has_partial_grammar(); });
-  return partial ? Headers{{"x-hadal-grammar", "partial"}} : Headers();
+  Headers headers;
+  if (std::any_of(calls.begin(), calls.end(), [](const auto& call) { return call->has_partial_grammar(); })) {
+    headers.emplace_back("x-hadal-grammar", "partial");
+  }
+  const auto degraded = std::find_if(calls.begin(), calls.end(),
+                                     [](const auto& call) { return call->degraded() != service::Rung::kNone; });
+  if (degraded != calls.end()) headers.emplace_back("x-hadal-degraded", service::RungName((*degraded)->degraded()));
+  return headers;
 }
 
 asio::awaitable<void> CallRun::SendWhole(std::string body) {

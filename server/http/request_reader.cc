@@ -200,6 +200,7 @@ void RequestReader::FinishHead() {
   head_.authorization = Value(message, "authorization");
   head_.request_id = Value(message, "x-request-id");
   head_.priority = Value(message, "x-hadal-priority");
+  head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
   head_.idempotency_key = Value(message, "idempotency-key");
   head_.retry_count = Value(message, "x-stainless-retry-count");

@@ -24,6 +24,7 @@ struct RequestHead {
   std::string authorization;
   std::string request_id;        // x-request-id
   std::string priority;          // x-hadal-priority
+  std::string allow_degraded;    // x-hadal-allow-degraded
   std::string deadline_ms;       // x-hadal-deadline-ms
   std::string idempotency_key;   // idempotency-key
   std::string retry_count;       // x-stainless-retry-count

@@ -52,6 +52,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   service::NoteReturnHeaders(
       {Find(context, "idempotency-key"), Find(context, "grpc-previous-rpc-attempts"), Find(context, "x-hadal-client")},
       &info);
+  info.allow_degraded = Find(context, "x-hadal-allow-degraded") != "0";
   return absl::OkStatus();
 }
 

@@ -39,6 +39,7 @@ void StreamingCall::Pump() {
   const CallPipeline::Progress progress = pipeline_->Read(
       [this, &responses, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
         if (call.has_partial_grammar()) partial_grammar_ = true;
+        if (call.degraded() != service::Rung::kNone) degraded_ = call.degraded();
         EncodeUpdate(update, call, first, &responses);
       });
   if (!responses.empty()) first_ = false;
@@ -58,6 +59,9 @@ void StreamingCall::OnAbort() {
 void StreamingCall::OnEnd(const absl::Status& status, int code) {
   if (pipeline_ == nullptr) return ServerCall::OnEnd(status, code);
   if (partial_grammar_) AddTrailer("x-hadal-grammar", "partial");
+  if (const service::Rung rung = degraded_; rung != service::Rung::kNone) {
+    AddTrailer("x-hadal-degraded", service::RungName(rung));
+  }
   pipeline_->Finish(status, code);
 }
 

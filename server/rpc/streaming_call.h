@@ -40,6 +40,7 @@ class StreamingCall final : public ServerCall {
   const DecodeMessage decode_;
   std::atomic<bool> pump_scheduled_{false};
   std::atomic<bool> partial_grammar_{false};
+  std::atomic<service::Rung> degraded_{service::Rung::kNone};
 
   std::shared_ptr<service::CallPipeline> pipeline_;  // set by OnOpened, before anybody else knows the call
 

@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/request/token_stream.h"
+#include "server/service/degradation.h"
+#include "server/service/response_cache.h"
 #include "server/service/served_model.h"
 #include "server/service/text_stream.h"
 
@@ -52,6 +54,8 @@ class ActiveCall {
     int32_t n = 1;
     bool reasoning = false;        // the output may have a reasoning part: report reasoning tokens
     bool partial_grammar = false;  // see CallGrammar::partial
+    Rung degraded = Rung::kNone;
+    std::shared_ptr<OutputRecorder> recorder;  // listens to the stream; may be null
   };
 
   explicit ActiveCall(Options options);
@@ -74,6 +78,8 @@ class ActiveCall {
   bool has_reasoning() const { return options_.reasoning; }
   // Whether the grammar leaves out something that a tool's schema says; the client is told (x-hadal-grammar).
   bool has_partial_grammar() const { return options_.partial_grammar; }
+  // Which rung of the degradation ladder answers; the client is told (x-hadal-degraded).
+  Rung degraded() const { return options_.degraded; }
   int32_t n() const { return options_.n; }
 
  private:

@@ -35,6 +35,7 @@ void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->priority = info.caller.priority;
   options->arrival = info.arrival;
   options->deadline = info.deadline;
+  options->allow_degraded = info.allow_degraded;
 }
 
 absl::Status Cancelled() { return MakeError(Reason::kCancelled, "the client is gone"); }
@@ -55,7 +56,10 @@ std::shared_ptr<CallPipeline> CallPipeline::Create(GenerateService* service, Cal
 }
 
 CallPipeline::CallPipeline(GenerateService* service, CallInfo info, std::function<void()> notify)
-    : service_(service), notifier_(std::make_shared<request::Notifier>(std::move(notify))), info_(std::move(info)) {}
+    : service_(service),
+      notifier_(std::make_shared<request::Notifier>(std::move(notify))),
+      allow_degraded_(info.allow_degraded),
+      info_(std::move(info)) {}
 
 bool CallPipeline::Advance(State to) {
   if (state_ == State::kEnded) return false;
@@ -93,7 +97,8 @@ absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
   if (quota != nullptr) {
     if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return status;
   }
-  return service_->CheckRoom(request);
+  absl::Status status = service_->CheckRoom(request);
+  return MayDegrade(status) ? absl::OkStatus() : status;
 }
 
 absl::Status CallPipeline::Admit(int64_t body_bytes) {
@@ -111,7 +116,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
     use = *std::move(begun);
   }
   absl::StatusOr<admission::Ticket> ticket = service_->Admit(request);
-  if (!ticket.ok()) {
+  if (!ticket.ok() && !MayDegrade(ticket.status())) {
     use.Cancel();
     return ticket.status();
   }
@@ -119,8 +124,17 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   if (!Advance(State::kAdmitted)) return Cancelled();
   quota_use_ = std::move(use);
   lane_ = WorkerPool::LaneFor(body_bytes);
-  pending_.admitted.push_back({nullptr, *std::move(ticket)});
+  pending_.admitted.push_back(AdmittedOf(std::move(ticket)));
   return absl::OkStatus();
+}
+
+bool CallPipeline::MayDegrade(const absl::Status& refusal) const {
+  return allow_degraded_ && service_->MayDegrade(refusal);
+}
+
+CallPipeline::Admitted CallPipeline::AdmittedOf(absl::StatusOr<admission::Ticket> ticket) {
+  if (!ticket.ok()) return {nullptr, {}, ticket.status()};
+  return {nullptr, *std::move(ticket), absl::OkStatus()};
 }
 
 void CallPipeline::Submit(Decode decode) {
@@ -180,8 +194,8 @@ absl::Status CallPipeline::Prepare(DecodedRequest decoded, CallInfo* info, std::
     if (i > 0) {
       absl::StatusOr<admission::Ticket> ticket =
           service_->Admit(AdmissionOf(*info, decoded.body_bytes / static_cast<int64_t>(decoded.calls.size())));
-      if (!ticket.ok()) return ticket.status();
-      admitted->push_back({nullptr, *std::move(ticket)});
+      if (!ticket.ok() && !MayDegrade(ticket.status())) return ticket.status();
+      admitted->push_back(AdmittedOf(std::move(ticket)));
     }
     absl::StatusOr<std::unique_ptr<PreparedCall>> call = std::visit(
         [&](auto& plain) {
@@ -190,6 +204,7 @@ absl::Status CallPipeline::Prepare(DecodedRequest decoded, CallInfo* info, std::
         },
         decoded.calls[i]);
     if (!call.ok()) return call.status();
+    (*call)->refusal = std::move((*admitted)[i].refusal);
     (*admitted)[i].call = *std::move(call);
   }
   return absl::OkStatus();

@@ -71,7 +71,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // `service` is borrowed; its destructor waits for the jobs of every pipeline.
   static std::shared_ptr<CallPipeline> Create(GenerateService* service, CallInfo info, std::function<void()> notify);
 
-  // Whether Admit would succeed now; takes nothing. O(1).
+  // Whether Admit would succeed now, or a rung of the degradation ladder may answer; takes nothing. O(1).
   absl::Status CheckRoom(int64_t body_bytes);
   // Reserves a queue slot for a body of that many bytes, before it is parsed, within the quota of the caller's key.
   // O(1).
@@ -114,6 +114,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   struct Admitted {
     std::unique_ptr<PreparedCall> call;  // null until it is decoded
     admission::Ticket ticket;
+    absl::Status refusal;  // no ticket: it goes on for the degradation ladder alone
   };
   // What the next step needs. Taken out under the lock, freed without it.
   struct Pending {
@@ -123,6 +124,9 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   CallPipeline(GenerateService* service, CallInfo info, std::function<void()> notify);
 
+  // Whether a call that was refused so goes on all the same.
+  bool MayDegrade(const absl::Status& refusal) const;
+  static Admitted AdmittedOf(absl::StatusOr<admission::Ticket> ticket);
   // One state further; false when the request has ended meanwhile.
   bool Advance(State to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Progress ProgressLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -140,6 +144,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   GenerateService* const service_;
   const std::shared_ptr<request::Notifier> notifier_;
+  const bool allow_degraded_;
 
   mutable base::Mutex mutex_;
   CallInfo info_ ABSL_GUARDED_BY(mutex_);

@@ -60,6 +60,7 @@ struct CallOptions {
   request::Priority priority = request::Priority::kNormal;
   absl::Time arrival;  // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();
+  bool allow_degraded = true;  // an answer of the degradation ladder is better than a refusal
   SamplingOptions sampling;
   StopOptions stopping;
   int32_t n = 1;                        // 1..16

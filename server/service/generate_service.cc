@@ -2,6 +2,7 @@
 #include "server/service/generate_service.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -111,6 +112,7 @@ absl::Status WorkersBusy() {
 GenerateService::GenerateService(Options options)
     : options_(std::move(options)),
       metrics_(options_.metrics),
+      degradation_(WithMetrics(options_.degradation, options_.metrics)),
       bodies_(WithMetrics(options_.bodies, options_.metrics)),
       workers_(options_.worker_threads, options_.max_worker_jobs),
       grammars_(WithMetrics(options_.grammars, options_.metrics)) {}
@@ -126,6 +128,33 @@ absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::Admiss
 }
 
 absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall call) {
+  return PrepareWithOriginal(std::move(call));
+}
+
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateCall call) {
+  return PrepareWithOriginal(std::move(call));
+}
+
+template <typename Call>
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareWithOriginal(Call call) {
+  constexpr bool kChat = std::is_same_v<Call, ChatCall>;
+  const auto prepare = [this](Call plain) {
+    if constexpr (kChat) {
+      return PrepareChat(std::move(plain));
+    } else {
+      return PrepareGenerate(std::move(plain));
+    }
+  };
+  if (degradation_.fallback_model().empty() || !call.options.allow_degraded) return prepare(std::move(call));
+  absl::StatusOr<std::unique_ptr<PreparedCall>> prepared = prepare(call);
+  if (prepared.ok() && (*prepared)->model->name != degradation_.fallback_model()) {
+    call.options.model = degradation_.fallback_model();
+    (*prepared)->original = std::move(call);
+  }
+  return prepared;
+}
+
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatCall call) {
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
@@ -168,7 +197,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall 
   return prepared;
 }
 
-absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(GenerateCall call) {
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareGenerate(GenerateCall call) {
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
@@ -228,16 +257,66 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
                                                                    std::shared_ptr<request::Notifier> notifier) {
   if (absl::Status status = CheckCall(*call); !status.ok()) return status;
   auto stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens, std::move(notifier));
-  absl::StatusOr<std::unique_ptr<request::Request>> request = BuildRequest(*call, stream);
-  if (!request.ok()) return request.status();
+  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(*call, stream);
+  if (!built.ok()) return built.status();
+  std::unique_ptr<request::Request> request = *std::move(built);
+  Rung rung = Rung::kNone;
+  absl::Status refusal = call->refusal;
+  if (refusal.ok()) {
+    refusal = ticket.Finalize(*request, call->model->model_index);
+    if (!refusal.ok() && call->options.allow_degraded && MayDegrade(refusal)) {
+      rung = Climb(refusal, ticket, stream, &call, &request);
+      if (rung != Rung::kNone) refusal = absl::OkStatus();
+    }
+  }
+  if (!refusal.ok()) {
+    if (!call->options.allow_degraded || !MayDegrade(refusal)) return refusal;
+    std::optional<Degradation::Answer> answer = degradation_.Find(*call, *request);
+    if (!answer.has_value()) return refusal;
+    ActiveCall::Options options = BuildCall(std::move(*call), stream);
+    options.degraded = answer->rung;
+    // A fixed text is content, whatever the model writes.
+    if (answer->rung == Rung::kStatic) options.text.parser = {};
+    auto active = std::make_unique<ActiveCall>(std::move(options));
+    answer->output->ReplayInto(*stream);
+    return active;
+  }
   const int model_index = call->model->model_index;
-  if (absl::Status status = ticket.Finalize(**request, model_index); !status.ok()) return status;
-  auto active = std::make_unique<ActiveCall>(BuildCall(std::move(*call), std::move(stream)));
-  if (absl::Status status = options_.admission->Enqueue(model_index, *std::move(request), std::move(ticket));
+  std::shared_ptr<OutputRecorder> recorder = rung == Rung::kNone ? degradation_.Record(*call, *request) : nullptr;
+  ActiveCall::Options options = BuildCall(std::move(*call), std::move(stream));
+  options.degraded = rung;
+  options.recorder = std::move(recorder);
+  auto active = std::make_unique<ActiveCall>(std::move(options));
+  if (absl::Status status = options_.admission->Enqueue(model_index, std::move(request), std::move(ticket));
       !status.ok()) {
     return status;
   }
   return active;
+}
+
+Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& ticket,
+                            std::shared_ptr<request::TokenStream> stream, std::unique_ptr<PreparedCall>* call,
+                            std::unique_ptr<request::Request>* request) {
+  const int32_t max_tokens = (*request)->max_tokens;
+  const int32_t min_tokens = (*request)->min_tokens;
+  if (request::GetErrorDetail(refusal).reason == Reason::kGpuMemoryExhausted && degradation_.Shorten(request->get())) {
+    if (ticket.Finalize(**request, (*call)->model->model_index).ok()) {
+      degradation_.Count(Rung::kMaxTokens);
+      return Rung::kMaxTokens;
+    }
+    (*request)->max_tokens = max_tokens;
+    (*request)->min_tokens = min_tokens;
+  }
+  absl::StatusOr<std::unique_ptr<PreparedCall>> other = absl::NotFoundError("no other model");
+  if (auto* chat = std::get_if<ChatCall>(&(*call)->original)) other = PrepareChat(std::move(*chat));
+  if (auto* plain = std::get_if<GenerateCall>(&(*call)->original)) other = PrepareGenerate(std::move(*plain));
+  if (!other.ok() || !CheckCall(**other).ok()) return Rung::kNone;
+  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, std::move(stream));
+  if (!built.ok() || !ticket.Finalize(**built, (*other)->model->model_index).ok()) return Rung::kNone;
+  *call = *std::move(other);
+  *request = *std::move(built);
+  degradation_.Count(Rung::kModel);
+  return Rung::kModel;
 }
 
 absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& call) const {

@@ -82,6 +82,7 @@ class GenerateService {
     base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
     GrammarService::Options grammars;         // its metrics are those above
     BodyBudget::Options bodies;               // the same
+    DegradationOptions degradation;           // the same
   };
 
   explicit GenerateService(Options options);
@@ -95,9 +96,10 @@ class GenerateService {
   // Validates, renders, tokenises, and has the call's grammar compiled; for worker threads.
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(GenerateCall call);
-  // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. The ticket is
-  // returned on error. `notifier` tells that the call may have something new to read, also before Start has returned;
-  // null: nobody is told.
+  // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. Where admission has
+  // refused the call or refuses it now, the degradation ladder answers, if it can. The ticket is returned on error.
+  // `notifier` tells that the call may have something new to read, also before Start has returned; null: nobody is
+  // told.
   absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket,
                                                     std::shared_ptr<request::Notifier> notifier = nullptr);
   // Both in one, for callers that may wait.
@@ -119,15 +121,26 @@ class GenerateService {
   void CountSlowReader() { metrics_.slow_readers.Get().Increment(); }
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
+  // Whether a call that was refused so should be prepared all the same: a rung of the ladder may answer it.
+  bool MayDegrade(const absl::Status& refusal) const { return degradation_.MayAnswer(refusal); }
   // Every body that a front holds in memory is leased here.
   BodyBudget& bodies() { return bodies_; }
 
  private:
+  template <typename Call>
+  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareWithOriginal(Call call);
+  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareChat(ChatCall call);
+  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareGenerate(GenerateCall call);
+  // The rungs that need admission: a shorter output, the other model. Replaces `call` and `request` by what was
+  // admitted. kNone: the refusal stands.
+  Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::shared_ptr<request::TokenStream> stream,
+             std::unique_ptr<PreparedCall>* call, std::unique_ptr<request::Request>* request);
   // Begins to compile what the call needs.
   absl::Status Compile(absl::StatusOr<std::optional<CallGrammar>> wanted, PreparedCall* call, const ServedModel& model);
 
   Options options_;
   CallMetrics metrics_;
+  Degradation degradation_;
   BodyBudget bodies_;  // outlives the workers, whose jobs hold leases
   WorkerPool workers_;
   GrammarService grammars_;  // ends first: what waits for a grammar is told on the workers

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,6 +33,9 @@ struct PreparedCall {
   std::shared_ptr<PendingGrammar> grammar;                      // null when the output is unconstrained
   std::string grammar_param;                                    // field to blame when it cannot be compiled
   bool partial_grammar = false;                                 // see CallGrammar::partial
+  absl::Status refusal;  // of admission: only the degradation ladder is left for this call
+  // As it was decoded, for the ladder's other model; empty where there is none.
+  std::variant<std::monostate, ChatCall, GenerateCall> original;
 };
 
 // CONTEXT_LENGTH_EXCEEDED about the field `param`; `found` continues "your messages ...".

@@ -25,6 +25,7 @@ UNMOVED = {
     "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
     "hadal_preemptions_total": "needs a KV cache that is too small",
     "hadal_slow_readers_total": "every client reads",
+    "hadal_degraded_total": "no rung of the ladder is on",
     "hadal_grpc_refusals_total": "every client keeps to the limits",
     "hadal_grpc_pending_calls": "every message has arrived",
     "hadal_log_dropped_total": "the log keeps up",

@@ -6,8 +6,13 @@ HADAL_OVERLOAD_CONNECTIONS sets another number of callers, for long runs: 10000 
 
 import asyncio
 import collections
+import http.client
 import json
 import os
+
+import grpc
+import openai
+import pytest
 
 CONNECTIONS = int(os.environ.get("HADAL_OVERLOAD_CONNECTIONS", "1000"))
 WAITING = 64
@@ -60,3 +65,53 @@ def test_a_crowd_is_answered_and_nothing_grows(start_server):
     # An idle connection costs a few KiB; a queued body, prompt and stream would cost far more.
     assert server.resident_bytes() - before < (32 << 20) + CONNECTIONS * 16384
     server.wait_idle()
+
+
+def fill(server):
+    """One request runs and one waits; they end with their connections."""
+    connections = []
+    for metric in ("hadal_requests_running", "hadal_requests_waiting"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True})
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        connections.append(connection)
+        server.wait_metric(metric, 1)
+    return connections
+
+
+def test_the_degradation_ladder_is_labelled_and_can_be_forbidden(start_server, stubs):
+    server = start_server("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--degrade-cache=1MiB",
+                          "--degrade-answer=Too many people are asking at the moment.")
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+
+    def ask(text, **headers):
+        raw = client.chat.completions.with_raw_response.create(
+            model="hadal-demo", messages=[{"role": "user", "content": text}], max_tokens=8, temperature=0, extra_headers=headers)
+        return raw.headers.get("x-hadal-degraded"), raw.parse().choices[0].message.content
+
+    label, first = ask("17 + 25")
+    assert label is None
+    held = fill(server)
+    assert ask("17 + 25") == ("cache", first)
+    assert ask("another question") == ("static", "Too many people are asking at the moment.")
+    stream = client.chat.completions.create(model="hadal-demo", messages=[{"role": "user", "content": "hi"}], stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "Too many people are asking at the moment."
+    with pytest.raises(openai.InternalServerError) as refused:
+        ask("17 + 25", **{"x-hadal-allow-degraded": "0"})
+    assert refused.value.status_code == 503 and refused.value.response.headers["retry-after"]
+
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target, options=[("grpc.enable_retries", 0)]))
+    request = stubs.pb.ChatRequest()
+    request.messages.add(role="user", content="hi")
+    call = stub.Chat(request, timeout=30)
+    assert list(call)
+    assert ("x-hadal-degraded", "static") in [tuple(pair) for pair in call.trailing_metadata()]
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stub.Chat(request, timeout=30, metadata=[("x-hadal-allow-degraded", "0")]))
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+    assert server.metric('hadal_degraded_total{rung="cache"}') == 1
+    for connection in held:
+        connection.close()
+    server.wait_idle()
+    assert ask("17 + 25")[0] is None

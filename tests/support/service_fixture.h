@@ -15,6 +15,8 @@ namespace hadal::testing {
 // Service, admission and scripted engine with the demo tokenizer under the name "demo", all in one process.
 class ServiceFixture {
  public:
+  static constexpr int64_t kBlockBytes = 1000;
+
   struct Options {
     int64_t max_queue_requests = 64;
     int32_t max_model_len = 512;
@@ -25,14 +27,17 @@ class ServiceFixture {
     std::optional<chat::ChatStyle> chat_style;  // left out: the demo model's
     service::GrammarService::Options grammars = {};
     service::BodyBudget::Options bodies = {};
+    service::DegradationOptions degradation = {};
+    int64_t pool_blocks = int64_t{1} << 30;
+    bool second_model = false;  // "other", which no engine runs
   };
 
   explicit ServiceFixture(ScriptedEngine::MakeScript script) : ServiceFixture(std::move(script), Options()) {}
-  ServiceFixture(ScriptedEngine::MakeScript script, Options options) : pool(int64_t{1} << 40) {
+  ServiceFixture(ScriptedEngine::MakeScript script, Options options) : pool(options.pool_blocks * kBlockBytes) {
     admission::AdmissionController::Options admission_options;
     admission_options.max_queue_requests = options.max_queue_requests;
     admission = *admission::AdmissionController::Create(std::move(admission_options));
-    admission->AddModel({"demo", options.max_model_len, 64, 1000, &pool}).value();
+    admission->AddModel({"demo", options.max_model_len, 64, kBlockBytes, &pool}).value();
     auto model = std::make_shared<service::ServedModel>();
     model->name = "demo";
     model->info.name = "demo";
@@ -48,6 +53,13 @@ class ServiceFixture {
     model->grammar_compiler = grammar::GrammarCompiler::Create(model->tokenizer, model->info.vocab_size);
     if (options.ready) {
       models.Add(model).IgnoreError();
+      if (options.second_model) {
+        auto other = std::make_shared<service::ServedModel>(*model);
+        other->name = "other";
+        other->model_index =
+            admission->AddModel({"other", options.max_model_len, 64, kBlockBytes, &other_pool}).value();
+        models.Add(std::move(other)).IgnoreError();
+      }
       models.AddAlias("deepseek-chat", "", false);
       models.MarkComplete();
       admission->SetReady();
@@ -62,6 +74,7 @@ class ServiceFixture {
     service_options.metrics = &metrics;
     service_options.grammars = options.grammars;
     service_options.bodies = options.bodies;
+    service_options.degradation = options.degradation;
     service = std::make_unique<service::GenerateService>(std::move(service_options));
     engine = std::make_unique<ScriptedEngine>(admission.get(), std::move(script));
   }
@@ -95,6 +108,7 @@ class ServiceFixture {
 
   base::MetricRegistry metrics;
   admission::KvPoolLedger pool;
+  admission::KvPoolLedger other_pool{int64_t{1} << 40};
   service::ModelTable models;
   std::unique_ptr<admission::AdmissionController> admission;
   std::unique_ptr<service::GenerateService> service;

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service/degradation.h"
+
+#include <utility>
+
+#include "server/request/refusal.h"
+#include "server/service/prepared_call.h"
+
+namespace hadal::service {
+
+std::string_view RungName(Rung rung) {
+  switch (rung) {
+    case Rung::kNone:
+      return "none";
+    case Rung::kCache:
+      return "cache";
+    case Rung::kMaxTokens:
+      return "max-tokens";
+    case Rung::kModel:
+      return "model";
+    case Rung::kStatic:
+      return "static";
+  }
+  return "none";
+}
+
+Degradation::Degradation(DegradationOptions options)
+    : options_(std::move(options)),
+      cache_(std::make_shared<ResponseCache>(options_.cache_bytes)),
+      degraded_(options_.metrics, {.name = "hadal_degraded_total",
+                                   .help = "Calls answered by a rung of the degradation ladder instead of refused.",
+                                   .labels = {"rung"},
+                                   .series = {{"cache"}, {"max-tokens"}, {"model"}, {"static"}}}) {}
+
+bool Degradation::MayAnswer(const absl::Status& refusal) const {
+  const bool any =
+      cache_->enabled() || options_.max_tokens > 0 || !options_.fallback_model.empty() || !options_.answer.empty();
+  return any && !refusal.ok() && request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
+}
+
+std::optional<Degradation::Answer> Degradation::Find(const PreparedCall& call, const request::Request& request) {
+  if (cache_->enabled()) {
+    const std::string key = OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
+                                      call.options.stopping.stop);
+    if (std::shared_ptr<const RecordedOutput> output = key.empty() ? nullptr : cache_->Find(key)) {
+      Count(Rung::kCache);
+      return Answer{Rung::kCache, std::move(output)};
+    }
+  }
+  // A fixed text follows no grammar.
+  if (options_.answer.empty() || request.grammar != nullptr) return std::nullopt;
+  const absl::StatusOr<std::vector<int32_t>> ids = call.model->tokenizer->Encode(options_.answer, {});
+  if (!ids.ok()) return std::nullopt;
+  auto output = std::make_shared<RecordedOutput>();
+  for (int32_t choice = 0; choice < request.n; ++choice) {
+    for (const int32_t id : *ids) output->tokens.push_back({.choice = choice, .token_id = id});
+    output->ends.push_back({.choice = choice, .reason = request::FinishReason::kStop});
+  }
+  Count(Rung::kStatic);
+  return Answer{Rung::kStatic, std::move(output)};
+}
+
+bool Degradation::Shorten(request::Request* request) const {
+  if (options_.max_tokens == 0 || request->max_tokens <= options_.max_tokens) return false;
+  if (request->priority < request::Priority::kLow) return false;
+  request->max_tokens = options_.max_tokens;
+  request->min_tokens = std::min(request->min_tokens, request->max_tokens);
+  return true;
+}
+
+std::shared_ptr<OutputRecorder> Degradation::Record(const PreparedCall& call, const request::Request& request) const {
+  if (!cache_->enabled()) return nullptr;
+  std::string key = OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
+                              call.options.stopping.stop);
+  if (key.empty()) return nullptr;
+  return std::make_shared<OutputRecorder>(cache_, std::move(key));
+}
+
+}  // namespace hadal::service

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "server/base/metrics.h"
+#include "server/request/request.h"
+#include "server/service/degradation_options.h"
+#include "server/service/response_cache.h"
+
+namespace hadal::service {
+
+struct PreparedCall;
+
+// How a call was answered although there was no room for it. The names go to clients as x-hadal-degraded.
+enum class Rung : uint8_t {
+  kNone,
+  kCache,      // "cache": the tokens that the same request got before
+  kMaxTokens,  // "max-tokens": a shorter output than was asked for, of the low and batch classes
+  kModel,      // "model": the tokens of another model, which the response names
+  kStatic,     // "static": a fixed text
+};
+std::string_view RungName(Rung rung);
+
+// The ladder of answers that are worse than what was asked for but better, to those who opt in, than a refusal. The
+// order is that of Rung. A client forbids it with x-hadal-allow-degraded: 0. Thread-safe.
+class Degradation {
+ public:
+  explicit Degradation(DegradationOptions options);
+
+  // Whether any rung may answer a call that was refused so. Cheap: the body need not be there.
+  bool MayAnswer(const absl::Status& refusal) const;
+  // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
+  struct Answer {
+    Rung rung = Rung::kNone;
+    std::shared_ptr<const RecordedOutput> output;
+  };
+  std::optional<Answer> Find(const PreparedCall& call, const request::Request& request);
+  // Shortens the output of a request for which memory is short; false when the rung is off or does not apply.
+  bool Shorten(request::Request* request) const;
+  // Of the rung kModel; empty: there is none.
+  const std::string& fallback_model() const { return options_.fallback_model; }
+  // Listens to the output for the cache; null when the request would not get the same again.
+  std::shared_ptr<OutputRecorder> Record(const PreparedCall& call, const request::Request& request) const;
+  void Count(Rung rung) { degraded_.With({std::string(RungName(rung))}).Increment(); }
+
+ private:
+  const DegradationOptions options_;
+  const std::shared_ptr<ResponseCache> cache_;
+  base::Family<base::Counter> degraded_;
+};
+
+}  // namespace hadal::service
