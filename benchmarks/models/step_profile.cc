@@ -50,7 +50,6 @@ class TimedBackend : public kernels::UniformBackend<TimedBackend> {
 
   absl::string_view name() const override { return inner_->name(); }
   std::string description() const override { return inner_->description(); }
-  kernels::DeviceKind kind() const override { return inner_->kind(); }
   bool host_accessible() const override { return inner_->host_accessible(); }
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes) override { return inner_->Allocate(bytes); }
   absl::StatusOr<kernels::DeviceMemory> Memory() override { return inner_->Memory(); }

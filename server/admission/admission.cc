@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "server/admission/model_state.h"
 #include "server/base/check.h"
 #include "server/base/strings.h"
@@ -135,6 +136,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   Ticket ticket;
   Reason full = Reason::kNone;
   int64_t found = 0;
+  absl::Duration predicted_wait;  // above the limit; zero: it is not
   SlotTable::Taken taken;
   {
     base::MutexLock lock(&mutex_);
@@ -143,6 +145,9 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens, kept_free};
     if (state != State::kReady) {
       full = Reason::kModelLoading;
+    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, arrival);
+               predicted_wait > absl::ZeroDuration()) {
+      full = Reason::kWaitLimit;
     } else if (take) {
       taken = slots_.Take(demand);
       if (taken.slot != nullptr && models_.size() == 1) CountWaiting(*taken.slot, 0);  // else Finalize knows the model
@@ -190,6 +195,16 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     return Refuse(full, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
                   absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), PlanReturn(subject, -1, 0));
   }
+  if (full == Reason::kWaitLimit) {
+    const std::string limit = absl::FormatDuration(options_.wait_limits[static_cast<size_t>(request.priority)]);
+    const std::string wait = predicted_wait == absl::InfiniteDuration()
+                                 ? absl::StrCat("more than ", absl::FormatDuration(kForecastHorizon))
+                                 : absl::StrFormat("about %.1fs", absl::ToDoubleSeconds(predicted_wait));
+    const std::string_view name = request::kPriorityNames[static_cast<size_t>(request.priority)];
+    const std::string detail =
+        absl::StrCat("a request of class ", base::View(name), " would wait ", wait, ", the limit is ", limit);
+    return Refuse(full, subject, detail, absl::StrCat("WAIT_LIMIT: ", detail), PlanReturn(subject, -1, 0));
+  }
   // On a refusal the ticket is destroyed here and returns its slot.
   if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks); !status.ok()) {
     if (!take) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
@@ -197,6 +212,19 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   }
   if (take) planner_.Admit(request.retry, now);
   return ticket;
+}
+
+absl::Duration AdmissionController::WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens,
+                                                  const RetryPlanner::Arrival& arrival) const {
+  const absl::Duration limit = options_.wait_limits[static_cast<size_t>(request.priority)];
+  if (limit == absl::InfiniteDuration()) return absl::ZeroDuration();
+  // What was promised is held for it. And one of a class may always wait: a forecast that is wrong must not shut it
+  // out.
+  if (arrival.timing == ReturnTiming::kInWindow || slots_.slots(request.priority) == 0) return absl::ZeroDuration();
+  const WaitPrediction prediction =
+      PredictWait(request.priority, prompt_tokens, static_cast<int64_t>(arrival.kept_free.places));
+  if (!prediction.known || prediction.start <= limit) return absl::ZeroDuration();
+  return prediction.start;
 }
 
 absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, double kept_free_blocks) {

@@ -140,7 +140,7 @@ class AdmissionController {
 
   // --- front ends ---
   // Reserves a slot before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
-  // DRAINING, MODEL_LOADING, DEVICE_FAULT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
+  // DRAINING, MODEL_LOADING, DEVICE_FAULT, WAIT_LIMIT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
   // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
   // and logged as TryAdmit's.
@@ -220,6 +220,9 @@ class AdmissionController {
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
                       std::string_view log_line, const RetryPlan& plan, LogFields fields = {},
                       std::string_view component = "admission");
+  // The predicted wait in the queue where it is above the limit of the class, else zero.
+  absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens,
+                               const RetryPlanner::Arrival& arrival) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `kept_free_blocks` are promised to others.
   absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks);
   ForecastTable Foresee(ModelState& model, absl::Time now);

@@ -20,15 +20,18 @@ struct AdmissionOptions {
   int64_t max_queue_requests = 512;                         // slots over all classes; at least 1
   int64_t max_queue_tokens = 0;                             // queued prompt tokens over all classes; 0 is off
   ByClass<double> class_floors = {0.125, 0.25, 0.0625, 0};  // share of the queue that a class can always have
-  double initial_tokens_per_byte = 0.3;                     // first estimate of prompt tokens from body bytes
-  double output_quantile = 0.7;                             // of the output lengths seen, used for leases
-  QueueOrder order;                                         // of the classes; in a class by tenant
-  SurplusRetry surplus_retry = SurplusRetry::kOnce;         // whether those return for whom no capacity is in sight
-  double ghost_share = 0.01;                                // of the refusals, by which the hints are measured
-  bool behind_gateway = false;                              // every client is a gateway, whatever it says
-  uint64_t seed = 1;                                        // jitter of the retry hints
-  LogSink log;                              // refusals, first a reason and second, then a count; empty: none
-  base::MetricRegistry* metrics = nullptr;  // outlives the controller; nullptr: not exported
+  // Longest predicted wait in the queue; InfiniteDuration: none.
+  ByClass<absl::Duration> wait_limits = {absl::Seconds(1), absl::Seconds(5), absl::Seconds(30),
+                                         absl::InfiniteDuration()};
+  double initial_tokens_per_byte = 0.3;              // first estimate of prompt tokens from body bytes
+  double output_quantile = 0.7;                      // of the output lengths seen, used for leases
+  QueueOrder order;                                  // of the classes; in a class by tenant
+  SurplusRetry surplus_retry = SurplusRetry::kOnce;  // whether those return for whom no capacity is in sight
+  double ghost_share = 0.01;                         // of the refusals, by which the hints are measured
+  bool behind_gateway = false;                       // every client is a gateway, whatever it says
+  uint64_t seed = 1;                                 // jitter of the retry hints
+  LogSink log;                                       // refusals, first a reason and second, then a count; empty: none
+  base::MetricRegistry* metrics = nullptr;           // outlives the controller; nullptr: not exported
 
   void AddFlags(base::FlagSet* flags) {
     flags->AddInt("max-queue-requests", &max_queue_requests, {0, std::numeric_limits<int>::max()},
@@ -40,6 +43,10 @@ struct AdmissionOptions {
                         "does not use",
                 .default_text = ClassSharesText(class_floors),
                 .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); }});
+    flags->Add({.name = "wait-limits",
+                .help = "longest predicted wait in the queue of a class; a request that would wait longer is refused",
+                .default_text = ClassDurationsText(wait_limits),
+                .set = [this](const std::string& text) { return ParseClassDurations(text, &wait_limits); }});
     flags->Add({.name = "class-step",
                 .help = "a waiting request is overtaken only by those of the next more urgent class that arrive within "
                         "this time of it; never: strictly by class",

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/base/flag_values.h"
 #include "server/base/strings.h"
 
 namespace hadal::admission {
@@ -73,6 +74,26 @@ std::string ClassSharesText(const ByClass<double>& shares) {
   ByClass<std::string> texts;
   for (int rank = 0; rank < request::kNumPriorities; ++rank) {
     if (shares[rank] > 0) texts[rank] = absl::StrCat(shares[rank]);
+  }
+  return ClassValuesText(texts);
+}
+
+absl::Status ParseClassDurations(std::string_view text, ByClass<absl::Duration>* durations) {
+  ByClass<absl::Duration> parsed;
+  parsed.fill(absl::InfiniteDuration());
+  absl::Status status = ParseClassValues(text, [&](int rank, std::string_view value) {
+    const absl::StatusOr<absl::Duration> duration = base::ParseDuration(value);
+    if (duration.ok()) parsed[rank] = *duration;
+    return duration.status();
+  });
+  if (status.ok()) *durations = parsed;
+  return status;
+}
+
+std::string ClassDurationsText(const ByClass<absl::Duration>& durations) {
+  ByClass<std::string> texts;
+  for (int rank = 0; rank < request::kNumPriorities; ++rank) {
+    if (durations[rank] != absl::InfiniteDuration()) texts[rank] = base::DurationText(durations[rank]);
   }
   return ClassValuesText(texts);
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/request/request.h"
 
 namespace hadal::admission {
@@ -28,5 +29,9 @@ absl::Status ParseShare(std::string_view text, double* share);
 // `--class-floors` and back. Classes that are left out get 0. InvalidArgument, too, when the sum is above 1.
 absl::Status ParseClassShares(std::string_view text, ByClass<double>* shares);
 std::string ClassSharesText(const ByClass<double>& shares);
+
+// `--wait-limits` and back. Classes that are left out get InfiniteDuration.
+absl::Status ParseClassDurations(std::string_view text, ByClass<absl::Duration>* durations);
+std::string ClassDurationsText(const ByClass<absl::Duration>& durations);
 
 }  // namespace hadal::admission

@@ -20,6 +20,7 @@ enum class Reason {
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
   kBodyBudgetFull,              // BODY_BUDGET_FULL: bodies in flight, of all or of this sender
   kPreemptedInQueue,            // PREEMPTED_IN_QUEUE: the queue slot was owed to another class or tenant
+  kWaitLimit,                   // WAIT_LIMIT: the predicted wait in the queue is over the class's limit
   kModelLoading,                // MODEL_LOADING
   kDraining,                    // DRAINING
   kDeviceFault,                 // DEVICE_FAULT

@@ -21,7 +21,8 @@ class AdmissionFixture {
 
   explicit AdmissionFixture(int64_t blocks = 1000, int64_t max_queue_requests = 512, int64_t max_queue_tokens = 0,
                             int32_t max_model_len = 100000, int32_t block_tokens = kBlockTokens,
-                            admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce)
+                            admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce,
+                            absl::Duration wait_limit = absl::InfiniteDuration())
       : pool(blocks * kBlockBytes) {
     admission::AdmissionController::Options options;
     options.clock = &clock;
@@ -30,6 +31,7 @@ class AdmissionFixture {
     options.max_queue_tokens = max_queue_tokens;
     options.surplus_retry = surplus_retry;
     options.ghost_share = 0.1;
+    options.wait_limits.fill(wait_limit);
     options.log = [this](admission::LogSeverity, std::string_view component, std::string_view message,
                          const admission::LogFields& log_fields) {
       lines.push_back(std::string(component) + " " + std::string(message));

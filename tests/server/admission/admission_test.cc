@@ -355,6 +355,27 @@ TEST(AdmissionTest, PredictsTheWaitOfAnArrival) {
   EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
 }
 
+TEST(AdmissionTest, WhoWouldWaitLongerThanItsClassMayIsRefused) {
+  AdmissionFixture fixture(1000, 512, 0, 100000, AdmissionFixture::kBlockTokens, SurplusRetry::kOnce,
+                           /*wait_limit=*/absl::Milliseconds(2600));
+  std::vector<Ticket> unknown;
+  for (int i = 0; i < 20; ++i) unknown.push_back(*Admit(fixture, 100, Priority::kNormal));
+  unknown.clear();  // nobody is refused before a step has ended
+  PublishRunning(fixture, 8);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 5; ++i) tickets.push_back(*Admit(fixture, 100, Priority::kNormal));
+  const absl::Status refused = Admit(fixture, 100, Priority::kNormal).status();
+  EXPECT_REASON(refused, Reason::kWaitLimit);
+  EXPECT_THAT(refused.ToString(), ::testing::HasSubstr("class normal would wait about 3.0s, the limit is 2.6s"));
+  EXPECT_GE(RetryAfter(refused), 1);
+  EXPECT_OK(Admit(fixture, 100, Priority::kHigh)) << "it goes before them";
+  const absl::StatusOr<Ticket> low = Admit(fixture, 100, Priority::kLow);
+  EXPECT_OK(low) << "one of a class may always wait";
+  EXPECT_REASON(Admit(fixture, 100, Priority::kLow).status(), Reason::kWaitLimit);
+  tickets.clear();
+  EXPECT_OK(Admit(fixture, 100, Priority::kNormal));
+}
+
 TEST(AdmissionTest, WhoIsRefusedIsPromisedAPartOfWhatComesFree) {
   AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
   std::vector<Ticket> tickets;

@@ -20,5 +20,14 @@ TEST(ClassValuesTest, ReadsSharesByClass) {
   EXPECT_EQ(ParseClassShares("high=0.8,low=0.4", &shares).message(), "the shares add up to 1.2, more than 1");
 }
 
+TEST(ClassValuesTest, ReadsDurationsByClass) {
+  ByClass<absl::Duration> limits = {};
+  ASSERT_TRUE(ParseClassDurations("high=500ms,low=90s", &limits).ok());
+  EXPECT_EQ(limits, (ByClass<absl::Duration>{absl::Milliseconds(500), absl::InfiniteDuration(), absl::Seconds(90),
+                                             absl::InfiniteDuration()}));
+  EXPECT_EQ(ClassDurationsText(limits), "high=500ms,low=90s");
+  EXPECT_FALSE(ParseClassDurations("high=soon", &limits).ok());
+}
+
 }  // namespace
 }  // namespace hadal::admission
