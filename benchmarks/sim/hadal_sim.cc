@@ -32,6 +32,7 @@ struct Settings {
   double load = 1;
   double cv = 1;
   double step_factor = 1;
+  double peak_tokens_per_s = 0;
   absl::Duration warm_up = absl::Seconds(20);
   int seeds = 1;
   int first_seed = 1;
@@ -44,7 +45,7 @@ void AddNumber(base::FlagSet* flags, std::string name, double* target, std::stri
               .default_text = absl::StrCat(*target),
               .set = [target](const std::string& text) {
                 double value = 0;
-                if (!absl::SimpleAtod(text, &value) || !(value > 0)) {
+                if (!absl::SimpleAtod(text, &value) || !(value > 0 && value < 1e12)) {
                   return absl::InvalidArgumentError(absl::StrCat("expected a number above 0, got \"", text, "\""));
                 }
                 *target = value;
@@ -79,6 +80,7 @@ absl::StatusOr<std::vector<CallerGroup>> ParseMix(const std::string& text) {
 absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
   if (name == "hadal") return absl::OkStatus();
   experiment->lease_memory = false;
+  experiment->admission.wait_limits.fill(absl::InfiniteDuration());
   for (CallerGroup& group : experiment->workload.groups) group.priority = request::Priority::kNormal;
   if (name == "fifo") {
     experiment->admission.max_queue_requests = std::numeric_limits<int>::max();
@@ -106,6 +108,8 @@ absl::Status Main(const std::vector<std::string>& args) {
   AddNumber(&flags, "load", &settings.load, "multiple of --rate");
   AddNumber(&flags, "cv", &settings.cv, "coefficient of variation of the gaps; 1: Poisson, else gamma");
   AddNumber(&flags, "step-factor", &settings.step_factor, "multiple of the rate between --step-at and --step-end");
+  AddNumber(&flags, "peak", &settings.peak_tokens_per_s,
+            "best goodput at any load, tokens a second: adds what is attainable with these arrivals");
   flags.AddDuration("step-at", &experiment.workload.step_at, "when the step begins");
   flags.AddDuration("step-end", &experiment.workload.step_end, "when it ends");
   flags.AddDuration("duration", &experiment.workload.duration, "of the arrivals");
@@ -146,7 +150,8 @@ absl::Status Main(const std::vector<std::string>& args) {
     experiment.seed = static_cast<uint64_t>(settings.first_seed + i);
     const absl::StatusOr<RunResult> result = Simulate(experiment);
     if (!result.ok()) return result.status();
-    std::printf("%s\n", ReportJson(experiment, *result, settings.level, settings.warm_up).c_str());
+    std::printf("%s\n",
+                ReportJson(experiment, *result, settings.level, settings.warm_up, settings.peak_tokens_per_s).c_str());
     std::fflush(stdout);
   }
   return absl::OkStatus();

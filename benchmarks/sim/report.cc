@@ -100,8 +100,21 @@ json Returns(const std::vector<const Outcome*>& outcomes) {
 
 }  // namespace
 
+double AttainableTokensPerSecond(const RunResult& result, double tokens_per_s, absl::Duration ttft,
+                                 absl::Duration warm_up, absl::Duration end) {
+  absl::Duration idle_at;  // when all work that was let in is done
+  double tokens = 0;
+  for (const Outcome& outcome : result.outcomes) {
+    const Call& call = outcome.call;
+    if (idle_at - call.arrival > ttft) continue;
+    idle_at = std::max(idle_at, call.arrival) + absl::Seconds((call.prompt_tokens + call.output_tokens) / tokens_per_s);
+    if (idle_at >= warm_up && idle_at < end) tokens += call.prompt_tokens + call.output_tokens;
+  }
+  return tokens / Seconds(end - warm_up);
+}
+
 std::string ReportJson(const Experiment& experiment, const RunResult& result, const ServiceLevel& level,
-                       absl::Duration warm_up) {
+                       absl::Duration warm_up, double peak_tokens_per_s) {
   const absl::Duration end = experiment.workload.duration;
   const double window = Seconds(end - warm_up);
   std::vector<const Outcome*> counted;
@@ -151,6 +164,11 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
       {"returns", Returns(counted)},
       {"all", GroupJson(all)},
   };
+  if (peak_tokens_per_s > 0) {
+    const double attainable = AttainableTokensPerSecond(result, peak_tokens_per_s, level.ttft, warm_up, end);
+    report["attainable_tokens_per_s"] = attainable;
+    report["goodput_of_attainable_ratio"] = Ratio(good_tokens / window, attainable);
+  }
   double lowest = 1, highest = 0;
   for (const auto& [name, counts] : lengths) {
     const double rate = Ratio(counts.second, counts.first);

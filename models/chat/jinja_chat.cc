@@ -98,7 +98,12 @@ void JinjaChat::Probe() {
     const absl::StatusOr<Prompt> prompt = Render(messages, {});
     return prompt.ok() ? prompt->Text() : std::string();
   };
-  if (render().find(kQuestion) == std::string::npos) {
+  // A template that cuts a text still reads it: another one gives another prompt.
+  const std::string with_question = render();
+  messages[0].content = "Another text, of another length.";
+  const bool drops_texts = render() == with_question;
+  messages[0].content = kQuestion;
+  if (drops_texts) {
     content_as_parts_ = true;
     content_as_parts_ = render().find(kQuestion) != std::string::npos;
   }

@@ -81,6 +81,7 @@ std::string ClassSharesText(const ByClass<double>& shares) {
 absl::Status ParseClassDurations(std::string_view text, ByClass<absl::Duration>* durations) {
   ByClass<absl::Duration> parsed;
   parsed.fill(absl::InfiniteDuration());
+  if (text == "none") text = "";
   absl::Status status = ParseClassValues(text, [&](int rank, std::string_view value) {
     const absl::StatusOr<absl::Duration> duration = base::ParseDuration(value);
     if (duration.ok()) parsed[rank] = *duration;
@@ -95,7 +96,8 @@ std::string ClassDurationsText(const ByClass<absl::Duration>& durations) {
   for (int rank = 0; rank < request::kNumPriorities; ++rank) {
     if (durations[rank] != absl::InfiniteDuration()) texts[rank] = base::DurationText(durations[rank]);
   }
-  return ClassValuesText(texts);
+  const std::string text = ClassValuesText(texts);
+  return text.empty() ? "none" : text;
 }
 
 }  // namespace hadal::admission

@@ -30,7 +30,7 @@ absl::Status ParseShare(std::string_view text, double* share);
 absl::Status ParseClassShares(std::string_view text, ByClass<double>* shares);
 std::string ClassSharesText(const ByClass<double>& shares);
 
-// `--wait-limits` and back. Classes that are left out get InfiniteDuration.
+// `--wait-limits` and back. Classes that are left out get InfiniteDuration; "none" leaves out all.
 absl::Status ParseClassDurations(std::string_view text, ByClass<absl::Duration>* durations);
 std::string ClassDurationsText(const ByClass<absl::Duration>& durations);
 

@@ -26,7 +26,7 @@ struct CallInfo {
   absl::Time deadline = absl::InfiniteFuture();
   uint64_t idempotency_hash = 0;  // of its idempotency key; 0: none
   int32_t attempts = -1;          // earlier ones at the same request, as the client counts them; -1: it does not say
-  bool allow_degraded = true;  // false: x-hadal-allow-degraded: 0
+  bool allow_degraded = true;     // false: x-hadal-allow-degraded: 0
 };
 
 // Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.

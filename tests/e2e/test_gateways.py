@@ -20,7 +20,7 @@ from hadal_process import HadalProcess
 
 GATEWAYS = pathlib.Path(os.environ["HADAL_SOURCE_DIR"]) / "gateways"
 # One request runs and one waits: full with two.
-SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1")
+SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
 
 
 def free_port():
@@ -90,7 +90,7 @@ def filled(server):
     connections = []
     for level in ("hadal_requests_running", "hadal_requests_waiting"):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True})
+        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         connections.append(connection)
         server.wait_metric(level, 1)

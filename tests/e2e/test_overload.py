@@ -72,7 +72,7 @@ def fill(server):
     connections = []
     for metric in ("hadal_requests_running", "hadal_requests_waiting"):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True})
+        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         connections.append(connection)
         server.wait_metric(metric, 1)

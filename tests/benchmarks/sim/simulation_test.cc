@@ -76,10 +76,40 @@ TEST(SimulationTest, AnUnboundedQueueCollapses) {
   Experiment experiment = AtLoad(60, absl::Seconds(60));
   experiment.lease_memory = false;
   experiment.admission.max_queue_requests = 1 << 30;
+  experiment.admission.wait_limits.fill(absl::InfiniteDuration());
   const nlohmann::json report = Report(experiment);
   EXPECT_GE(report["served_tokens_per_s"], 38e3);
   EXPECT_LE(report["goodput_tokens_per_s"].get<double>(), 0.1 * report["served_tokens_per_s"].get<double>());
   EXPECT_EQ(report["all"]["admitted_ratio"], 1);
+}
+
+TEST(SimulationTest, WaitLimitsKeepTheGoodputAtTwiceTheCapacity) {
+  Experiment experiment = AtLoad(57, absl::Seconds(60));
+  experiment.admission.wait_limits.fill(absl::Milliseconds(500));
+  const nlohmann::json report = Report(experiment);
+  // Its first seconds, in which nothing is known of the outputs' lengths, count here, too.
+  EXPECT_GE(report["goodput_tokens_per_s"].get<double>(), 0.8 * report["served_tokens_per_s"].get<double>());
+  EXPECT_GE(report["admission_evenness_ratio"], 0.7);
+  EXPECT_GT(report["refusals"]["WAIT_LIMIT"], 500);
+}
+
+TEST(ReportTest, AttainableIsTheOfferUntilTheDeviceIsFull) {
+  RunResult result;
+  const auto arrive = [&result](double second, int32_t tokens) {
+    Outcome& outcome = result.outcomes.emplace_back();
+    outcome.call.arrival = absl::Seconds(second);
+    outcome.call.prompt_tokens = tokens - 100;
+    outcome.call.output_tokens = 100;
+  };
+  for (int second = 0; second < 10; ++second) arrive(second, 500);
+  const auto attainable = [&result] {
+    return AttainableTokensPerSecond(result, 1000, absl::Seconds(2), absl::ZeroDuration(), absl::Seconds(10));
+  };
+  EXPECT_EQ(attainable(), 500);
+  // A burst of 20,000 tokens: what finds more than two seconds ahead is not let in, and the rest of the time is idle.
+  result.outcomes.clear();
+  for (int i = 0; i < 40; ++i) arrive(5, 500);
+  EXPECT_EQ(attainable(), 250);
 }
 
 TEST(SimulationTest, CallersThatObeyComeBack) {

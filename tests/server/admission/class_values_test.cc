@@ -27,6 +27,8 @@ TEST(ClassValuesTest, ReadsDurationsByClass) {
                                              absl::InfiniteDuration()}));
   EXPECT_EQ(ClassDurationsText(limits), "high=500ms,low=90s");
   EXPECT_FALSE(ParseClassDurations("high=soon", &limits).ok());
+  ASSERT_TRUE(ParseClassDurations("none", &limits).ok());
+  EXPECT_EQ(ClassDurationsText(limits), "none");
 }
 
 }  // namespace

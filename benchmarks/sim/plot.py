@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Draws the plots of docs/overload.md from a result of overload.py.
+
+Usage: plot.py benchmarks/results/overload_sim.json docs/plots
+"""
+import json
+import math
+import pathlib
+import sys
+
+WIDTH, HEIGHT = 640, 320
+LEFT, RIGHT, TOP, BOTTOM = 64, 150, 34, 48
+COLOURS = ["#1f77b4", "#d62728", "#e69f00", "#2ca02c"]
+STYLE = "font-family: sans-serif; font-size: 12px"
+
+
+def nice_ceiling(value):
+    """The least of 1, 2, 5 x 10^n that is not below the value."""
+    power = 10 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= value * 0.999)
+
+
+class Chart:
+    """Lines over a logarithmic x axis, as a self-contained SVG on a white ground."""
+
+    def __init__(self, title, x_label, y_label, x_ticks, y_top):
+        self.title, self.x_label, self.y_label, self.x_ticks, self.y_top = title, x_label, y_label, x_ticks, y_top
+        self.lines = []
+
+    def add(self, name, points):
+        """`points`: (x, median, least, most) in the order of x."""
+        self.lines.append((name, points))
+
+    def _x(self, value):
+        low, high = math.log(self.x_ticks[0]), math.log(self.x_ticks[-1])
+        return LEFT + (WIDTH - LEFT - RIGHT) * (math.log(value) - low) / (high - low)
+
+    def _y(self, value):
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(value, self.y_top) / self.y_top
+
+    def svg(self):
+        out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" style="{STYLE}">',
+               f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+               f'<text x="{LEFT}" y="20" font-weight="bold">{self.title}</text>']
+        for i in range(5):
+            value = self.y_top * i / 4
+            y = self._y(value)
+            out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
+                       f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        for tick in self.x_ticks:
+            out.append(f'<text x="{self._x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:g}</text>')
+        out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{self.x_label}</text>')
+        out.append(f'<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">{self.y_label}</text>')
+        for i, (name, points) in enumerate(self.lines):
+            colour = COLOURS[i % len(COLOURS)]
+            band = [(x, most) for x, _, _, most in points] + [(x, least) for x, _, least, _ in reversed(points)]
+            out.append(f'<polygon points="{self._path(band)}" fill="{colour}" fill-opacity="0.15"/>')
+            out.append(f'<polyline points="{self._path([(x, y) for x, y, _, _ in points])}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            y = TOP + 14 + 20 * i
+            out.append(f'<line x1="{WIDTH - RIGHT + 10}" x2="{WIDTH - RIGHT + 30}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="3"/>'
+                       f'<text x="{WIDTH - RIGHT + 36}" y="{y}">{name}</text>')
+        return "\n".join(out + ["</svg>"]) + "\n"
+
+    def _path(self, points):
+        return " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in points)
+
+
+def over_load(table, figure, scale=1.0):
+    rows = sorted((float(load), row[figure]) for load, row in table.items() if row.get(figure))
+    return [(load, value["median"] * scale, value["min"] * scale, value["max"] * scale) for load, value in rows]
+
+
+def main():
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    metrics = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))["metrics"]
+    folder = pathlib.Path(sys.argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"hadal": "hadal", "fifo": "unbounded queue", "fifo-bounded": "256 in the queue"}
+    peak = metrics["capacity"]["tokens_per_s"]
+    for arrivals, title in {"poisson": "Poisson arrivals", "cv13": "bursts (CV 13)"}.items():
+        chart = Chart(f"Goodput, {title}", "offered load, multiples of the capacity", "share of the peak", [0.7, 1, 2, 5, 10], 1.2)
+        for policy, name in names.items():
+            chart.add(name, over_load(metrics["goodput"][f"{arrivals}/{policy}"], "goodput_tokens_per_s", 1 / peak))
+        (folder / f"goodput_{arrivals}.svg").write_text(chart.svg(), encoding="utf-8")
+    tables = {name: {key.split("/")[1]: row for key, row in metrics["classes"].items() if key.startswith(f"{name}/")}
+              for name in ("normal", "low", "batch")}
+    slowest = max(value for table in tables.values() for _, value, _, _ in over_load(table, "ttft_p99_s"))
+    chart = Chart("High class, a tenth of all callers", "offered load, multiples of the capacity", "TTFT p99, s", [2, 5, 10],
+                  nice_ceiling(slowest))
+    for name, table in tables.items():
+        chart.add(f"beside {name}", over_load(table, "ttft_p99_s"))
+    (folder / "high_class.svg").write_text(chart.svg(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
