@@ -258,8 +258,9 @@ asio::awaitable<void> Connection::Send(Response response) {
   place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   const bool sent = co_await Write(text);
   if (!sent) co_return;
-  place_.Enter(ConnectionTable::Phase::kClosing, Clock::now());
+  if (!keep_alive_) place_.Enter(ConnectionTable::Phase::kClosing, Clock::now());
   if (discard) {
+    place_.Enter(ConnectionTable::Phase::kBody, Clock::now());
     reader_->DiscardBody();
     const BodyPace pace(context_->options.BodyLimits(), Clock::now());
     reader_->Feed({});

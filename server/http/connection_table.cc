@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/connection_table.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -66,14 +67,21 @@ bool ConnectionTable::WaitsForBytes(const Entry& entry, TimePoint now) {
   return (entry.phase == Phase::kHead || entry.phase == Phase::kBody) && entry.since + kMinWait <= now;
 }
 
-ConnectionTable::Entries::iterator ConnectionTable::Choose(TimePoint now) {
+bool ConnectionTable::HoldsPlace(const Entry& entry) {
+  return !entry.evicted && entry.phase != Phase::kSilent && entry.phase != Phase::kClosing;
+}
+
+int64_t ConnectionTable::Places() const { return std::count_if(entries_.begin(), entries_.end(), HoldsPlace); }
+
+ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimePoint now) {
   const Entries::iterator none = entries_.end();
   Entries::iterator oldest = none;
   const auto consider = [&](Entries::iterator it) {
     if (oldest == none || it->since < oldest->since) oldest = it;
   };
+  const auto may = [&](const Entry& entry) { return of_places ? HoldsPlace(entry) : !entry.evicted; };
   for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-    if (!it->evicted && HoldsNoRequest(*it, now)) consider(it);
+    if (may(*it) && HoldsNoRequest(*it, now)) consider(it);
   }
   if (oldest != none) return oldest;
 
@@ -89,19 +97,38 @@ ConnectionTable::Entries::iterator ConnectionTable::Choose(TimePoint now) {
   return oldest;
 }
 
+std::function<void()> ConnectionTable::Evict(bool of_places, TimePoint now) {
+  const Entries::iterator chosen = Choose(of_places, now);
+  if (chosen == entries_.end()) return nullptr;
+  chosen->evicted = true;
+  ending_ += 1;
+  metrics_->evicted.At(static_cast<size_t>(chosen->phase)).Increment();
+  return std::exchange(chosen->close, nullptr);
+}
+
 bool ConnectionTable::MakeRoom(TimePoint now) {
   std::function<void()> close;
   {
     base::MutexLock lock(&mutex_);
-    const Entries::iterator chosen = Choose(now);
-    if (chosen == entries_.end()) return false;
-    chosen->evicted = true;
-    ending_ += 1;
-    metrics_->evicted.At(static_cast<size_t>(chosen->phase)).Increment();
-    close = std::exchange(chosen->close, nullptr);
+    close = Evict(/*of_places=*/false, now);
   }
+  if (close == nullptr) return false;
   close();
   return true;
+}
+
+bool ConnectionTable::MakePlace(int64_t max_places, TimePoint now) {
+  std::function<void()> close;
+  bool made = false;
+  {
+    base::MutexLock lock(&mutex_);
+    const int64_t places = Places();
+    if (places <= max_places) return true;
+    close = Evict(/*of_places=*/true, now);
+    made = close != nullptr && places - 1 <= max_places;
+  }
+  if (close != nullptr) close();
+  return made;
 }
 
 }  // namespace hadal::http

@@ -16,12 +16,12 @@
 namespace hadal::http {
 
 // What each open connection is doing, so that one that only waits gives way when there are too many. In this order:
-//   1. silent and closing ones, and those idle for kMinWait: they hold no request. The one that has been so for
-//   longest.
+//   1. silent and closing ones, and those idle for kMinWait: they hold no request. The one that has been so longest.
 //   2. those in the middle of a head or a body without a byte for kMinWait: of the network that has most of them, the
-//   one
-//      that has waited longest.
-// Busy ones never, nor clients that send one request after the other. Thread-safe; outlives its handles.
+//      one that has waited longest.
+// Busy ones never, nor clients that send one request after the other. Silent and closing ones hold no place either:
+// they give way when descriptors run out (MakeRoom), not when places do (MakePlace).
+// Thread-safe; outlives its handles.
 class ConnectionTable {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -75,16 +75,23 @@ class ConnectionTable {
   // most once; it may find the connection gone.
   Handle Add(std::string network, std::function<void()> close, TimePoint now);
 
-  // Ends one connection by the rules above; false when none gives way. Its place is free once it has been closed.
+  // Ends one connection by the rules above; false when none gives way. Its descriptor is free once it has been closed.
   bool MakeRoom(TimePoint now);
+  // Whether at most `max_places` connections hold a place. If there are more, one of them may be ended for that; those
+  // that have been told to end count no more.
+  bool MakePlace(int64_t max_places, TimePoint now);
   // Connections that have been told to end and have not ended.
   int64_t ending() const;
 
  private:
   static bool HoldsNoRequest(const Entry& entry, TimePoint now);
   static bool WaitsForBytes(const Entry& entry, TimePoint now);
-  // The connection that gives way, or end().
-  Entries::iterator Choose(TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static bool HoldsPlace(const Entry& entry);
+  int64_t Places() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The connection that gives way, or end(). `of_places`: among those that hold one.
+  Entries::iterator Choose(bool of_places, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Marks the chosen one and returns its closer, to be called without the lock; null when none gives way.
+  std::function<void()> Evict(bool of_places, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   HttpMetrics* const metrics_;
   mutable base::Mutex mutex_;

@@ -191,9 +191,11 @@ asio::awaitable<void> Listener::Look(Socket socket, bool scarce) {
   }
   accepted.place.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   accepted.place.SetClose([] {});
-  if (accepted.protocol == Protocol::kHttp1 && (scarce || open_->value() > options_.max_connections)) {
+  if (accepted.protocol == Protocol::kHttp1) {
     // It has bytes: one that waits for some gives way to it.
-    accepted.refuse = !table_->MakeRoom(Clock::now());
+    const bool room = !scarce || table_->MakeRoom(Clock::now());
+    const bool over = open_->value() > options_.max_connections;
+    accepted.refuse = !room || (over && !table_->MakePlace(options_.max_connections, Clock::now()));
   }
   accepted.socket = std::move(socket);
   serve_(std::move(accepted));

@@ -44,6 +44,26 @@ TEST_F(ConnectionTableTest, TheLongestIdleGivesWayFirst) {
   EXPECT_EQ(table_.ending(), 4);
 }
 
+// A refused connection that lingers must not make the next one look admitted.
+TEST_F(ConnectionTableTest, SilentAndClosingOnesHoldNoPlace) {
+  const auto busy = Add("busy", Phase::kBusy, 0);
+  const auto silent = Add("silent", Phase::kSilent, 0);
+  const auto closing = Add("closing", Phase::kClosing, 0);
+  EXPECT_TRUE(table_.MakePlace(1, At(60)));
+  const auto asking = Add("asking", Phase::kBusy, 60);
+  EXPECT_FALSE(table_.MakePlace(1, At(60)));
+  EXPECT_TRUE(closed_.empty());
+}
+
+TEST_F(ConnectionTableTest, OneEndsForAPlaceAndCountsNoMore) {
+  const auto body = Add("body", Phase::kBody, 0);
+  const auto asking = Add("asking", Phase::kBusy, 60);
+  EXPECT_TRUE(table_.MakePlace(1, At(60)));
+  EXPECT_EQ(closed_, std::vector<std::string>{"body"});
+  EXPECT_TRUE(table_.MakePlace(1, At(60)));
+  EXPECT_EQ(table_.ending(), 1);
+}
+
 TEST_F(ConnectionTableTest, UploadsThatMakeProgressStay) {
   auto body = Add("body", Phase::kBody, 0);
   body.Touch(At(10));
