@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Prometheus scrapes two real servers: the rules of prometheus/ and the expressions of the autoscaler give what they should."""
+
+import contextlib
+import http.client
+import json
+import math
+import shutil
+import socket
+import subprocess
+
+import pytest
+import yaml
+
+from hadal_process import HadalProcess
+from prometheus_process import ROOT, Prometheus
+
+WAITING, REFUSED, SERVED = 6, 12, 8
+# One request runs and six wait: full with seven.
+SMALL = ("--load-format=null:50ms", "--max-batch-size=1", f"--max-queue-requests={WAITING}", "--wait-limits=none")
+ENDLESS = 2000  # tokens: longer than the tests take
+
+
+def start_request(server, tokens, **fields):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    body = {"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True, **fields}
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    return connection
+
+
+def ask(server, tokens, **fields):
+    connection = start_request(server, tokens, **fields)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def filled(server):
+    """One request runs and WAITING wait, until the block ends."""
+    connections = [start_request(server, ENDLESS)]
+    server.wait_metric("hadal_requests_running", 1)
+    connections += [start_request(server, ENDLESS) for _ in range(WAITING)]
+    server.wait_metric("hadal_requests_waiting", WAITING)
+    yield
+    for connection in connections:
+        connection.close()
+    server.wait_idle()
+
+
+def refused_and_served(full, idle, refused, served):
+    assert [ask(full, 1) for _ in range(refused)] == [503] * refused
+    assert [ask(idle, 3, prompt="the same " * 200) for _ in range(served)] == [200] * served
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """(Prometheus, full server, idle server) while the first is full and has refused, and the second has served."""
+    with HadalProcess(*SMALL) as full, HadalProcess(*SMALL) as idle, \
+            Prometheus(tmp_path_factory.mktemp("prometheus"), free_port(), {"full": full.target, "idle": idle.target}) as prometheus:
+        # A counter's increase is what Prometheus saw of it: each has to be there before it counts.
+        prometheus.wait("count(count_over_time(hadal_ready[1m]) > 1)", [2.0].__eq__)
+        with filled(full):
+            refused_and_served(full, idle, 1, 1)
+            prometheus.wait('count by (outcome) (count_over_time(hadal_requests_total{http_code!=""}[1m]) > 1)',
+                            {"shed": 1, "ok": 1}.__eq__, "outcome")
+            refused_and_served(full, idle, REFUSED, SERVED)
+            prometheus.wait("sum by (outcome) (hadal_requests_total)",
+                            lambda seen: (seen["shed"], seen["ok"]) == (REFUSED + 1, SERVED + 1), "outcome")
+            yield prometheus, full, idle
+
+
+def test_scrape_has_no_lint():
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed")
+    with HadalProcess(*SMALL) as server:
+        assert ask(server, 3) == 200
+        text = server.get("/metrics")[1]
+    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_pods_are_targets_with_the_labels_of_the_adapter(fleet):
+    prometheus, full, idle = fleet
+    targets = {target["labels"]["pod"]: target for target in prometheus.api("targets")["activeTargets"]}
+    assert {pod: target["labels"]["instance"] for pod, target in targets.items()} == {"full": full.target, "idle": idle.target}
+    assert all(target["labels"]["namespace"] == "hadal" and target["health"] == "up" for target in targets.values())
+
+
+def test_recording_rules_give_what_happened(fleet):
+    prometheus, _, _ = fleet
+    attempts = REFUSED + SERVED + WAITING + 3
+    for name, value in {
+            "namespace:hadal_requests_failed:ratio_rate5m": REFUSED / (REFUSED + SERVED),
+            "namespace:hadal_requests_error:ratio_rate5m": 0,
+            "namespace:hadal_admission_rejections:ratio_rate5m": (REFUSED + 1) / attempts,
+            "namespace:hadal_requests_waiting:avg": WAITING / 2,
+            "namespace:hadal_ready:sum": 2,
+    }.items():
+        # Rates are extrapolated to the ends of their window, each a little differently.
+        prometheus.wait(name, lambda seen, value=value: len(seen) == 1 and math.isclose(seen[0], value, abs_tol=0.05))
+    usage = prometheus.wait("namespace:hadal_kv_cache_usage_ratio:avg", lambda seen: len(seen) == 1 and seen[0] > 0)
+    assert usage[0] <= 0.5  # the other server holds nothing
+    first = prometheus.query("namespace_class:hadal_time_to_first_token_seconds:p99_rate5m", "class")
+    assert first["normal"] > 0
+    assert prometheus.wait("namespace:hadal_generation_tokens:rate5m", lambda seen: len(seen) == 1 and seen[0] > 0)
+
+
+def test_every_rule_evaluates(fleet):
+    prometheus, _, _ = fleet
+    rules = [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) > 30
+    for rule in rules:
+        assert rule["health"] in ("ok", "unknown") and not rule.get("lastError"), rule
+    # Those that are right wait for their time; none fires.
+    prometheus.wait('ALERTS{alertstate="pending"}', lambda seen: {"HighErrorRate", "HadalRefusing"} <= seen.keys(), "alertname")
+    assert not prometheus.query('ALERTS{alertstate="firing"}')
+
+
+def adapter(prometheus, metric, pods):
+    """What prometheus-adapter gives the autoscaler for the pods, by the rule of k8s/overlays/hpa: {pod: value}."""
+    config = yaml.safe_load((ROOT / "k8s/overlays/hpa/adapter-rule.yaml").read_text(encoding="utf-8"))
+    rule = yaml.safe_load(config["data"]["rules.yaml"])["rules"][0]
+    series = prometheus.api("series", **{"match[]": rule["seriesQuery"]})
+    assert metric in {entry["__name__"] for entry in series}
+    names = {kubernetes["resource"]: label for label, kubernetes in rule["resources"]["overrides"].items()}
+    query = rule["metricsQuery"].replace("<<.Series>>", metric).replace("<<.GroupBy>>", names["pod"])
+    query = query.replace("<<.LabelMatchers>>", f'{names["namespace"]}="hadal",{names["pod"]}=~"{"|".join(pods)}"')
+    return prometheus.query(query, names["pod"])
+
+
+def desired_replicas(values, target):
+    """The HorizontalPodAutoscaler's algorithm for an AverageValue; within a tenth it does nothing."""
+    ratio = sum(values) / len(values) / target
+    return len(values) if abs(ratio - 1) <= 0.1 else math.ceil(len(values) * ratio)
+
+
+def test_autoscaler_sees_the_waiting_requests(fleet):
+    prometheus, _, _ = fleet
+    assert adapter(prometheus, "hadal_requests_waiting", ["full", "idle"]) == {"full": WAITING, "idle": 0}
+    usage = adapter(prometheus, "hadal_kv_cache_usage_ratio", ["full", "idle"])
+    assert 0 < usage["full"] <= 1 and set(usage) == {"full", "idle"}
+    hpa = yaml.safe_load((ROOT / "k8s/overlays/hpa/hpa.yaml").read_text(encoding="utf-8"))
+    targets = {metric["pods"]["metric"]["name"]: float(metric["pods"]["target"]["averageValue"].replace("800m", "0.8"))
+               for metric in hpa["spec"]["metrics"]}
+    assert desired_replicas([WAITING, 0], targets["hadal_requests_waiting"]) == 1  # 3 of 16: the minimum will hold it
+    assert desired_replicas([100, 60], targets["hadal_requests_waiting"]) == 10
+
+
+def dashboard_queries():
+    dashboard = json.loads((ROOT / "prometheus/grafana/hadal.json").read_text(encoding="utf-8"))
+    return [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
+    prometheus, _, _ = fleet
+    queries = dashboard_queries()
+    assert len(queries) > 50
+    for title, expression in queries:
+        if expression.startswith("DCGM_"):
+            continue  # needs a GPU and its exporter
+        expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
+        assert "$" not in expression, title
+        prometheus.wait(expression, lambda seen: any(not math.isnan(value) for value in seen))
