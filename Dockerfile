@@ -3,7 +3,9 @@
 # docker build -t hadal:cuda --build-arg VARIANT=cuda .     CUDA image
 # docker run -p 8000:8000 -v /keys:/keys:ro hadal serve --host 0.0.0.0 --api-key-file /keys/keys
 #
-# A release pins the two base images by digest: --build-arg DEBIAN=debian@sha256:...
+# A release pins its base images by digest, and says where it comes from; with PINNED=1 a base without a digest ends the build:
+#   docker build --build-arg PINNED=1 --build-arg DEBIAN=debian:12.11-slim@sha256:... --build-arg VERSION=0.1.0 \
+#                --build-arg REVISION=$(git rev-parse HEAD) --build-arg CREATED=$(date -u +%FT%TZ) --build-arg SOURCE=https://... .
 ARG DEBIAN=debian:12.11-slim
 ARG CUDA=nvidia/cuda:13.0.2-devel-ubuntu22.04
 ARG VARIANT=cpu
@@ -11,6 +13,10 @@ ARG VARIANT=cpu
 # ---- Sources and build packages --------------------------------------------------------------------------------------
 FROM ${DEBIAN} AS sources
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+ARG DEBIAN CUDA VARIANT PINNED=0
+RUN for base in "$DEBIAN" $([ "$VARIANT" = cpu ] || echo "$CUDA"); do \
+      [ "$PINNED" = 0 ] || [[ $base =~ @sha256:[0-9a-f]{64}$ ]] || { echo "PINNED=1, but '$base' has no digest" >&2; exit 1; }; \
+    done
 WORKDIR /src
 COPY scripts/ scripts/
 RUN scripts/bootstrap
@@ -36,9 +42,15 @@ FROM build-${VARIANT} AS build
 
 # ---- Runtime: the binary, the libraries it needs, the demo model; no shell tools beyond Debian's slim image ----------
 FROM ${DEBIAN} AS runtime
+ARG DEBIAN VERSION=0.1.0 REVISION= CREATED= SOURCE=
 LABEL org.opencontainers.image.title="hadal" \
       org.opencontainers.image.description="Self-hosted inference server for DeepSeek models" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${DEBIAN}"
 COPY --from=build /out/runtime-packages /tmp/runtime-packages
 # Versions are those of the base image's Debian release; the list comes from the binary itself.
 # hadolint ignore=DL3008
@@ -49,6 +61,9 @@ COPY --from=build /out/hadal/ /opt/hadal/
 ENV PATH=/opt/hadal/bin:${PATH} HADAL_DEMO_MODEL=/opt/hadal/models/demo
 USER 65532:65532
 EXPOSE 8000
+# hadal is process 1 and hears SIGTERM itself: it drains. `docker stop -t` longer than --drain-timeout lets it finish.
+STOPSIGNAL SIGTERM
+# Progress, not load, as the liveness probe of k8s/base asks it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["hadal", "health"]
 ENTRYPOINT ["hadal"]
 CMD ["serve"]
