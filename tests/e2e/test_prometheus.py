@@ -154,6 +154,15 @@ def test_autoscaler_sees_the_waiting_requests(fleet):
     assert desired_replicas([100, 60], targets["hadal_requests_waiting"]) == 10
 
 
+def test_keda_sees_the_waiting_requests(fleet):
+    """Each query has one value, which KEDA divides by the number of replicas."""
+    prometheus, _, _ = fleet
+    scaled = yaml.safe_load((ROOT / "k8s/overlays/keda/scaledobject.yaml").read_text(encoding="utf-8"))
+    values = [prometheus.query(trigger["metadata"]["query"]) for trigger in scaled["spec"]["triggers"]]
+    assert values[0] == [WAITING]
+    assert len(values[1]) == 1 and 0 < values[1][0] <= 2
+
+
 def dashboard_queries():
     dashboard = json.loads((ROOT / "prometheus/grafana/hadal.json").read_text(encoding="utf-8"))
     return [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
