@@ -8,14 +8,14 @@ stamps, sets and the build file are in BUILD_DIR/thread-safety.
 """
 import json
 import pathlib
-import re
 import shlex
 import subprocess
 import sys
 
+from includes import Includes
+
 SYNC = "base/sync.h"
 FOLDERS = ("base", "kernels", "models", "server", "client")
-INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 # libstdc++ 12 asks for GCC's macro before it declares std::coroutine_handle.
 FLAGS = ["-Wno-everything", "-Wthread-safety", "-Wthread-safety-beta", "-Werror=thread-safety", "-Werror=thread-safety-beta",
          "-D__cpp_impl_coroutine=201902L"]
@@ -31,22 +31,6 @@ rule precompile
   deps = gcc
   description = Precompiling $in
 """
-
-
-class Includes:
-    """Which of our files a file includes, also through others."""
-
-    def __init__(self, root):
-        self.root = root
-        self.known = {}
-
-    def of(self, name):
-        if name not in self.known:
-            self.known[name] = set()  # ends a cycle
-            path = self.root / name
-            direct = INCLUDE.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
-            self.known[name] = set(direct).union(*(self.of(include) for include in direct))
-        return self.known[name]
 
 
 def clang_flags(command):

@@ -9,9 +9,11 @@ import pathlib
 import re
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts/lib"))
+from includes import Includes  # noqa: E402
+
 SOURCES = (".h", ".cc")
 FOLDERS = ("base", "kernels", "models", "server", "client", "tests")
-INCLUDE = re.compile(r'^\s*#\s*include\s+(?:<([^>]+)>|"([^"]+)")', re.MULTILINE)
 NOT_CODE = re.compile(r'//[^\n]*|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 
 STRINGS = ("string", "absl/strings/str_cat.h", "absl/strings/str_format.h", "absl/status/status.h", "absl/status/statusor.h")
@@ -61,26 +63,6 @@ RULES = [(re.compile(pattern), headers) for pattern, headers in (
     (r"\basio::steady_timer\b", ("boost/asio/steady_timer.hpp",)),
     (r"\btcp::(?:socket|acceptor|endpoint)\b", ("boost/asio/ip/tcp.hpp",)),
 )]
-
-
-class Includes:
-    """Headers that a file includes, by itself or through headers of ours."""
-
-    def __init__(self, root):
-        self.root = root
-        self.known = {}
-
-    def of(self, name):
-        if name not in self.known:
-            self.known[name] = set()  # ends a cycle
-            found = set()
-            for angle, quoted in INCLUDE.findall((self.root / name).read_text(encoding="utf-8")):
-                header = angle or quoted
-                found.add(header)
-                if (self.root / header).is_file():
-                    found |= self.of(header)
-            self.known[name] = found
-        return self.known[name]
 
 
 def brings(name, header):

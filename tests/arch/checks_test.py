@@ -13,6 +13,7 @@ import check_includes  # noqa: E402
 import check_layers  # noqa: E402
 import check_locks  # noqa: E402
 import check_symbols  # noqa: E402
+from includes import Includes  # noqa: E402
 
 GOOD = "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n"
 
@@ -114,7 +115,7 @@ class IncludesTest(unittest.TestCase):
             root = pathlib.Path(folder)
             (root / "a.cc").write_text('#include "b.h"\n', encoding="utf-8")
             (root / "b.h").write_text('#include "a.cc"\n#include <vector>\n', encoding="utf-8")
-            self.assertIn("vector", check_includes.Includes(root).of("a.cc"))
+            self.assertIn("vector", Includes(root).of("a.cc"))
 
     def test_every_precompiled_header_has_a_rule(self):
         sets = (pathlib.Path(__file__).parents[2] / "cmake/HadalPch.cmake").read_text(encoding="utf-8")
