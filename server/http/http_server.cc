@@ -12,6 +12,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/system/system_error.hpp>
 #include <memory>
 #include <thread>
 #include <unordered_set>
@@ -40,6 +42,9 @@ using asio::ip::tcp;
 struct IoThread {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
+  // Opens the descriptors that the context needs itself. Asio would do so with the thread's first connection: there may
+  // be none left by then, and nobody catches what it throws.
+  asio::steady_timer reactor{context};
   std::unordered_set<Connection*> connections;  // on the thread only
   std::thread thread;
 };
@@ -223,7 +228,12 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(HttpOptions optio
   if (options.port < 0 || options.port > 65535) {
     return absl::InvalidArgumentError(absl::StrCat("--port is ", options.port, "; it must be from 0 to 65535"));
   }
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(dependencies));
+  std::unique_ptr<Impl> impl;
+  try {
+    impl = std::make_unique<Impl>(std::move(options), std::move(dependencies));
+  } catch (const boost::system::system_error& error) {
+    return absl::UnavailableError(absl::StrCat("cannot set up the I/O threads: ", error.what()));
+  }
   if (absl::Status status = impl->Listen(); !status.ok()) return status;
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }

@@ -42,7 +42,8 @@ class HttpServer {
     std::function<void(int fd)> adopt_http2;
   };
 
-  // Binds and listens; nothing is accepted before Start. The error names address and port.
+  // Binds and listens; nothing is accepted before Start. The error names address and port, or says that there are no
+  // file descriptors for the I/O threads.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Create(HttpOptions options, Dependencies dependencies);
   ~HttpServer();  // Stop()
 
