@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "server/base/check.h"
 
@@ -36,6 +37,17 @@ constexpr prometheus::MetricType TypeOf() {
   return prometheus::MetricType::Histogram;
 }
 
+// The family under its other name, with the labels in front of every series.
+prometheus::MetricFamily Renamed(prometheus::MetricFamily family, const MetricAlias& alias) {
+  family.name = alias.name;
+  for (prometheus::ClientMetric& metric : family.metric) {
+    std::vector<prometheus::ClientMetric::Label> labels;
+    for (const auto& [name, value] : alias.labels) labels.push_back({name, value});
+    metric.label.insert(metric.label.begin(), labels.begin(), labels.end());
+  }
+  return family;
+}
+
 }  // namespace
 
 void MetricRegistry::Add(const MetricFamily* family) {
@@ -61,12 +73,28 @@ void MetricRegistry::Remove(const Collect* collect) {
   std::erase(collectors_, collect);
 }
 
+void MetricRegistry::AddAlias(MetricAlias alias) {
+  MutexLock lock(&mutex_);
+  for (const MetricFamily* family : families_) {
+    HADAL_CHECK(family->name() != alias.name) << "two metrics are called " << alias.name;
+  }
+  for (const MetricAlias& other : aliases_) {
+    HADAL_CHECK(other.name != alias.name) << "two metrics are called " << alias.name;
+  }
+  aliases_.push_back(std::move(alias));
+}
+
 std::string MetricRegistry::Expose() {
   MutexLock lock(&mutex_);
   for (const Collect* collect : collectors_) (*collect)();
   std::vector<prometheus::MetricFamily> out;
-  out.reserve(families_.size());
+  out.reserve(families_.size() + aliases_.size());
   for (const MetricFamily* family : families_) out.push_back(family->Collect());
+  for (const MetricAlias& alias : aliases_) {
+    for (size_t i = 0; i < families_.size(); ++i) {
+      if (families_[i]->name() == alias.source) out.push_back(Renamed(out[i], alias));
+    }
+  }
   return prometheus::TextSerializer().Serialize(out);
 }
 

@@ -44,6 +44,13 @@ class MetricFamily {
   virtual prometheus::MetricFamily Collect() const = 0;
 };
 
+// A second name of a metric, for dashboards and routers that were made for another server.
+struct MetricAlias {
+  std::string source;  // name of the family
+  std::string name;
+  std::vector<std::pair<std::string, std::string>> labels = {};  // of every series, before the family's own
+};
+
 // Walks the metrics of a process for a scrape. It knows no metric by name: each part declares a struct of families
 // next to its code, and constructing that struct registers them. Thread-safe; outlives what is registered in it.
 class MetricRegistry {
@@ -52,8 +59,13 @@ class MetricRegistry {
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
 
-  // Runs the collectors, then writes every family as Prometheus text format 0.0.4, in the order of registration.
+  // Runs the collectors, then writes every family as Prometheus text format 0.0.4, in the order of registration, and
+  // after them the aliases.
   std::string Expose();
+
+  // From now on every Expose also writes the family `alias.source` under this name. Nothing is written while no such
+  // family is registered. The name must be that of no family and no other alias.
+  void AddAlias(MetricAlias alias);
 
  private:
   template <typename T>
@@ -69,6 +81,7 @@ class MetricRegistry {
   Mutex mutex_;  // held during a scrape; updating a metric never takes it
   std::vector<const MetricFamily*> families_ ABSL_GUARDED_BY(mutex_);
   std::vector<const Collect*> collectors_ ABSL_GUARDED_BY(mutex_);
+  std::vector<MetricAlias> aliases_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Brings gauges that mirror other state up to date: calls `collect` at the start of every Expose until it is

@@ -18,6 +18,7 @@
 #include "server/commands/engine_factory.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/memory_planner.h"
+#include "server/commands/metrics_aliases.h"
 #include "server/commands/model_source.h"
 
 namespace hadal::commands {
@@ -63,6 +64,7 @@ App::~App() {
 
 absl::Status App::Start() {
   server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
+  if (config_.metrics_aliases == MetricsAliases::kVllm) AddVllmAliases(model_flags_.front().name, &metrics_);
   if (absl::Status status = config_.front.Validate(); !status.ok()) return status;
   if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
   if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;

@@ -31,6 +31,9 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   grpc.AddFlags(flags);
   flags->AddText("api-key-file", &api_key_file, "bearer keys, one 'key tenant [class] [gateway]' a line", "none");
   flags->AddSwitch("insecure-public", &insecure_public, "allow a public address without API keys");
+  flags->AddEnum("metrics-aliases", &metrics_aliases,
+                 {{"none", MetricsAliases::kNone}, {"vllm", MetricsAliases::kVllm}},
+                 "vllm: /metrics shows what vLLM exports under its names, too");
   log.AddFlags(flags);
 }
 

@@ -20,6 +20,12 @@
 
 namespace hadal::commands {
 
+// Other names under which /metrics exposes levels and times, too.
+enum class MetricsAliases {
+  kNone,
+  kVllm,  // vLLM's, with its labels model_name and engine
+};
+
 // Everything that `hadal serve` and `hadal plan` can be told: the options of each part, which also say what the flags
 // are called. docs/configuration.md explains them.
 struct ServerConfig {
@@ -34,6 +40,7 @@ struct ServerConfig {
   base::LogOptions log;
   std::string api_key_file;
   bool insecure_public = false;  // a public address without keys
+  MetricsAliases metrics_aliases = MetricsAliases::kNone;
   absl::Duration drain_timeout = absl::Seconds(30);
 
   void AddFlags(base::FlagSet* flags);

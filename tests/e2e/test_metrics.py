@@ -45,7 +45,7 @@ def parse(text):
             assert name not in families, f"{name} is exposed twice"
             families[name] = (kind, [], 0.0)
         elif line and not line.startswith("#"):
-            series, labels, value = re.fullmatch(r'([a-z_:]+)(?:\{(.*)\})? (\S+)', line).groups()
+            series, labels, value = re.fullmatch(r'([a-z0-9_:]+)(?:\{(.*)\})? (\S+)', line).groups()
             name = series if series in families else re.sub(r"_(bucket|sum|count)$", "", series)
             kind, known, total = families[name]
             names = [n for n in re.findall(r'(\w+)="', labels or "") if (kind, n) != ("histogram", "le")]
@@ -114,3 +114,24 @@ def test_a_scrape_shows_what_is_documented(scrapes):
 def test_what_should_move_has_moved(scrapes):
     moved = {name for scrape in scrapes for name, (_, _, total) in scrape.items() if total != 0}
     assert moved == set(documented()) - set(UNMOVED)
+
+
+def test_metrics_of_vllm_show_the_same_values():
+    """The names that vLLM's dashboards and the endpoint pickers made for it ask for."""
+    from hadal_process import HadalProcess
+
+    ask = {"messages": [{"role": "user", "content": "What is 17 + 25?"}], "max_tokens": 4}
+    with HadalProcess("--load-format=null", "--metrics-aliases=vllm") as server:
+        assert post(server, ask) == 200
+        server.wait_idle()
+        text = server.get("/metrics")[1]
+    families = parse(text)
+    aliases = {name: family for name, family in families.items() if name.startswith("vllm:")}
+    assert {name for name in families if not name.startswith("vllm:")} == set(documented())
+    assert aliases["vllm:num_requests_waiting"] == ("gauge", ["model_name", "engine"], 0)
+    assert aliases["vllm:num_requests_running"] == ("gauge", ["model_name", "engine"], 0)
+    assert aliases["vllm:generation_tokens_total"][2] == families["hadal_generation_tokens_total"][2] > 0
+    assert aliases["vllm:e2e_request_latency_seconds"][2] == families["hadal_request_duration_seconds"][2] == 1
+    assert {"vllm:kv_cache_usage_perc", "vllm:cache_config_info", "vllm:time_to_first_token_seconds"} <= aliases.keys()
+    block_size, blocks = re.search(r'vllm:cache_config_info{model_name="hadal-demo",engine="0",block_size="(\d+)",num_gpu_blocks="(\d+)"} 1', text).groups()
+    assert int(block_size) > 0 and int(blocks) > 0

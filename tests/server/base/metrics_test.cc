@@ -111,5 +111,23 @@ TEST(MetricsTest, ScrapesAndOwnersMayComeAndGoOnDifferentThreads) {
   scraper.join();
 }
 
+TEST(MetricsTest, AnAliasShowsTheFamilyUnderAnotherNameAndWithLabelsOfItsOwn) {
+  MetricRegistry registry;
+  registry.AddAlias({"x_total", "other:x_total", {{"model", "m"}, {"engine", "0"}}});
+  registry.AddAlias({"not_there", "other:not_there"});
+  Family<Counter> family(&registry, {.name = "x_total", .help = "Events.", .labels = {"class"}, .series = {{"high"}}});
+  family.At(0).Increment(3);
+  EXPECT_EQ(registry.Expose(),
+            "# HELP x_total Events.\n# TYPE x_total counter\nx_total{class=\"high\"} 3\n"
+            "# HELP other:x_total Events.\n# TYPE other:x_total counter\n"
+            "other:x_total{model=\"m\",engine=\"0\",class=\"high\"} 3\n");
+}
+
+TEST(MetricsDeathTest, AnAliasCannotTakeANameThatIsTaken) {
+  MetricRegistry registry;
+  Family<Gauge> family(&registry, {"x_level", ""});
+  EXPECT_DEATH(registry.AddAlias({"x_level", "x_level"}), "two metrics are called x_level");
+}
+
 }  // namespace
 }  // namespace hadal::base
