@@ -38,6 +38,8 @@ def main():
                                       str(args.channels), str(args.tokens), str(args.seconds)],
                                      check=True, capture_output=True, text=True, timeout=300).stdout
             runs.append(json.loads(printed))
+            if runs[-1]["refused"]:
+                raise SystemExit(f"{runs[-1]['refused']} calls were refused: the streams must fit into the batch")
     rates = sorted(run["tokens_per_s"] for run in runs)
     metrics = {"tokens_per_s": rates[len(rates) // 2], "tokens_per_s_min": rates[0], "tokens_per_s_max": rates[-1],
                "messages_per_s": sorted(run["messages_per_s"] for run in runs)[len(runs) // 2]}

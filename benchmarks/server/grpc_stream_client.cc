@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Load for benchmarks/grpc_stream.py: keeps a number of streaming Generate calls open and counts what arrives.
-// Usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS; prints one line of JSON.
+// Load for grpc_stream.py and refusals.py: keeps a number of streaming Generate calls open and counts what arrives.
+// Usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS; prints one line of JSON. A call that is
+// refused (UNAVAILABLE) is counted and followed by the next at once; a call that fails in another way ends in exit 1.
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "benchmarks/hadal_bench/report/histogram.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
 namespace {
@@ -20,11 +22,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct Totals {
-  std::atomic<int64_t> messages{0}, tokens{0}, calls{0}, failures{0};
+  std::atomic<int64_t> messages{0}, tokens{0};
   std::atomic<bool> stop{false};
-  std::atomic<int> open{0};
-  std::mutex mutex;
+
+  std::mutex mutex;  // guards all below
   std::condition_variable idle;
+  int open = 0;
+  bool measuring = false;
+  int64_t calls = 0, refused = 0, failures = 0;
+  hadal::bench::Histogram refusal;  // from the start of a call to its refusal, while measuring
 };
 
 // One stream: starts a call, reads it to its end, starts the next until told to stop. Owns itself.
@@ -38,28 +44,38 @@ class Stream final : public grpc::ClientReadReactor<hadal::v1::GenerateResponse>
   void OnReadDone(bool ok) override {
     if (!ok) return;
     totals_->messages.fetch_add(1, std::memory_order_relaxed);
-    if (response_.has_usage()) totals_->tokens.fetch_add(response_.usage().completion_tokens(), std::memory_order_relaxed);
+    if (response_.has_usage())
+      totals_->tokens.fetch_add(response_.usage().completion_tokens(), std::memory_order_relaxed);
     StartRead(&response_);
   }
 
   void OnDone(const grpc::Status& status) override {
-    totals_->calls.fetch_add(1);
-    if (!status.ok() && totals_->failures.fetch_add(1) == 0) {
+    Totals* const totals = totals_;
+    if (!totals->stop.load()) Start(stub_, totals, tokens_);
+    const double took_s = std::chrono::duration<double>(Clock::now() - started_).count();
+    delete this;
+    // Whoever counts the last stream lets main return, so nothing of it may be touched behind this block.
+    std::lock_guard<std::mutex> lock(totals->mutex);
+    ++totals->calls;
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+      ++totals->refused;
+      if (totals->measuring) totals->refusal.AddSeconds(took_s);
+    } else if (!status.ok() && totals->failures++ == 0) {
       std::fprintf(stderr, "call failed: %d %s\n", status.error_code(), status.error_message().c_str());
     }
-    if (!totals_->stop.load()) Start(stub_, totals_, tokens_);
-    if (totals_->open.fetch_sub(1) == 1) {
-      std::lock_guard<std::mutex> lock(totals_->mutex);
-      totals_->idle.notify_all();
-    }
-    delete this;
+    if (--totals->open == 0) totals->idle.notify_all();
   }
 
  private:
-  Stream(hadal::v1::Inference::Stub* stub, Totals* totals, int tokens) : stub_(stub), totals_(totals), tokens_(tokens) {}
+  Stream(hadal::v1::Inference::Stub* stub, Totals* totals, int tokens)
+      : stub_(stub), totals_(totals), tokens_(tokens) {}
 
   void StartCall_() {
-    totals_->open.fetch_add(1);
+    {
+      std::lock_guard<std::mutex> lock(totals_->mutex);
+      ++totals_->open;
+    }
+    started_ = Clock::now();
     request_.set_text("1 + 1");
     request_.mutable_stopping()->set_max_tokens(tokens_);
     request_.mutable_stopping()->set_ignore_eos(true);
@@ -71,6 +87,7 @@ class Stream final : public grpc::ClientReadReactor<hadal::v1::GenerateResponse>
   hadal::v1::Inference::Stub* const stub_;
   Totals* const totals_;
   const int tokens_;
+  Clock::time_point started_;
   grpc::ClientContext context_;
   hadal::v1::GenerateRequest request_;
   hadal::v1::GenerateResponse response_;
@@ -99,16 +116,28 @@ int main(int argc, char** argv) {
   sleep(seconds * 0.2);  // warm-up
   const int64_t tokens_before = totals.tokens.load(), messages_before = totals.messages.load();
   const auto start = Clock::now();
+  {
+    std::lock_guard<std::mutex> lock(totals.mutex);
+    totals.measuring = true;
+  }
   sleep(seconds);
   const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
   const int64_t got = totals.tokens.load() - tokens_before, messages = totals.messages.load() - messages_before;
   totals.stop = true;
-  {
-    std::unique_lock<std::mutex> lock(totals.mutex);
-    totals.idle.wait_for(lock, std::chrono::seconds(60), [&] { return totals.open.load() == 0; });
+
+  std::unique_lock<std::mutex> lock(totals.mutex);
+  totals.measuring = false;
+  if (!totals.idle.wait_for(lock, std::chrono::seconds(60), [&] { return totals.open == 0; })) {
+    std::fprintf(stderr, "%d calls do not end\n", totals.open);
+    std::_Exit(1);  // their callbacks would touch what main destroys
   }
-  std::printf("{\"seconds\": %.3f, \"tokens_per_s\": %.0f, \"messages_per_s\": %.0f, \"calls\": %lld, \"failures\": %lld}\n",
-              elapsed, static_cast<double>(got) / elapsed, static_cast<double>(messages) / elapsed,
-              static_cast<long long>(totals.calls.load()), static_cast<long long>(totals.failures.load()));
-  return totals.failures.load() == 0 ? 0 : 1;
+  const double refused = static_cast<double>(totals.refusal.count());
+  std::printf(
+      "{\"seconds\": %.3f, \"tokens_per_s\": %.0f, \"messages_per_s\": %.0f, \"calls\": %lld, \"failures\": %lld, "
+      "\"refused\": %lld, \"refusals_per_s\": %.0f, \"refusal_p50_s\": %.6f, \"refusal_p99_s\": %.6f}\n",
+      elapsed, static_cast<double>(got) / elapsed, static_cast<double>(messages) / elapsed,
+      static_cast<long long>(totals.calls), static_cast<long long>(totals.failures),
+      static_cast<long long>(totals.refused), refused / elapsed, totals.refusal.QuantileSeconds(0.5),
+      totals.refusal.QuantileSeconds(0.99));
+  return totals.failures == 0 ? 0 : 1;
 }

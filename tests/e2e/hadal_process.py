@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a real hadal process for end-to-end tests and stops it again."""
 
+import contextlib
+import http.client
+import json
 import os
 import re
 import resource
@@ -12,6 +15,28 @@ import urllib.error
 import urllib.request
 
 LISTENING = re.compile(r"hadal listening on http://(\S+):(\d+)")
+
+
+def fill(server):
+    """Connections of one request that runs and one that waits, which end with them: full with --max-batch-size=1 --max-queue-requests=1."""
+    connections = []
+    for metric in ("hadal_requests_running", "hadal_requests_waiting"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        connections.append(connection)
+        server.wait_metric(metric, 1)
+    return connections
+
+
+@contextlib.contextmanager
+def filled(server):
+    """The server is full until the block ends, and empty behind it."""
+    connections = fill(server)
+    yield
+    for connection in connections:
+        connection.close()
+    server.wait_idle()
 
 
 class HadalProcess:

@@ -6,13 +6,14 @@ HADAL_OVERLOAD_CONNECTIONS sets another number of callers, for long runs: 10000 
 
 import asyncio
 import collections
-import http.client
 import json
 import os
 
 import grpc
 import openai
 import pytest
+
+from hadal_process import fill
 
 CONNECTIONS = int(os.environ.get("HADAL_OVERLOAD_CONNECTIONS", "1000"))
 WAITING = 64
@@ -65,18 +66,6 @@ def test_a_crowd_is_answered_and_nothing_grows(start_server):
     # An idle connection costs a few KiB; a queued body, prompt and stream would cost far more.
     assert server.resident_bytes() - before < (32 << 20) + CONNECTIONS * 16384
     server.wait_idle()
-
-
-def fill(server):
-    """One request runs and one waits; they end with their connections."""
-    connections = []
-    for metric in ("hadal_requests_running", "hadal_requests_waiting"):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
-        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
-        connections.append(connection)
-        server.wait_metric(metric, 1)
-    return connections
 
 
 def test_the_degradation_ladder_is_labelled_and_can_be_forbidden(start_server, stubs):
