@@ -13,7 +13,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "benchmarks/hadal_bench/workload/lengths.h"
+#include "benchmarks/hadal_bench/workload/rate_profile.h"
 #include "benchmarks/sim/report.h"
 #include "benchmarks/sim/simulation.h"
 #include "server/base/flag_set.h"
@@ -28,10 +31,10 @@ struct Settings {
   std::string client = "none";
   std::string policy = "hadal";
   std::string mix = "normal:1";
-  double requests_per_second = 30;
+  std::string rate = "30";
   double load = 1;
   double cv = 1;
-  double step_factor = 1;
+  absl::Duration duration = absl::Seconds(120);
   double peak_tokens_per_s = 0;
   absl::Duration warm_up = absl::Seconds(20);
   int seeds = 1;
@@ -94,25 +97,29 @@ absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
       absl::StrCat("no policy \"", name, "\"; there are hadal, fifo (unbounded) and fifo-bounded (256 waiting)"));
 }
 
+absl::Status Named(const char* flag, const absl::Status& status) {
+  return absl::InvalidArgumentError(absl::StrCat("--", flag, ": ", status.message()));
+}
+
 absl::Status Main(const std::vector<std::string>& args) {
   Settings settings;
   Experiment experiment;
   base::FlagSet flags({.prefix = "HADAL_SIM_"});
   flags.AddText("device", &settings.device, "h200-7b or null-20ms");
-  flags.AddText("lengths", &settings.lengths, "azure-conversation, azure-code or thinking");
+  flags.AddText("lengths", &settings.lengths,
+                absl::StrCat("tokens of prompts and outputs: PROMPT:OUTPUT or one of ",
+                             absl::StrJoin(bench::LengthMixNames(), ", ")));
   flags.AddText("client", &settings.client, "what the refused do: none, obey, obey-whole, backoff or at-once");
   flags.AddInt("max-tries", &experiment.client.max_tries, {1, 1000}, "tries of a caller, the first included");
   flags.AddText("policy", &settings.policy, "hadal, fifo (unbounded, no leases) or fifo-bounded (256 requests)");
   flags.AddText("mix", &settings.mix, "who calls: CLASS:SHARE[:TENANT],...");
-  AddNumber(&flags, "rate", &settings.requests_per_second, "requests a second at load 1");
+  flags.AddText("rate", &settings.rate,
+                "requests a second at load 1: 30, in steps 20,80@40,20@50 (from second 40 on 80/s), or rising 5..50");
   AddNumber(&flags, "load", &settings.load, "multiple of --rate");
   AddNumber(&flags, "cv", &settings.cv, "coefficient of variation of the gaps; 1: Poisson, else gamma");
-  AddNumber(&flags, "step-factor", &settings.step_factor, "multiple of the rate between --step-at and --step-end");
   AddNumber(&flags, "peak", &settings.peak_tokens_per_s,
             "best goodput at any load, tokens a second: adds what is attainable with these arrivals");
-  flags.AddDuration("step-at", &experiment.workload.step_at, "when the step begins");
-  flags.AddDuration("step-end", &experiment.workload.step_end, "when it ends");
-  flags.AddDuration("duration", &experiment.workload.duration, "of the arrivals");
+  flags.AddDuration("duration", &settings.duration, "of the arrivals");
   flags.AddDuration("warm-up", &settings.warm_up, "left out of the report");
   flags.AddDuration("slo-ttft", &settings.level.ttft, "time to the first token that counts as served in time");
   flags.AddDuration("slo-tpot", &settings.level.tpot, "time per further token that does");
@@ -126,13 +133,15 @@ absl::Status Main(const std::vector<std::string>& args) {
     std::fputs((parsed->print_config ? parsed->ToToml() : parsed->help).c_str(), stdout);
     return absl::OkStatus();
   }
-  if (settings.warm_up >= experiment.workload.duration) {
+  if (settings.warm_up >= settings.duration) {
     return absl::InvalidArgumentError("--warm-up must be shorter than --duration");
   }
   absl::StatusOr<DeviceSpec> device = FindDevice(settings.device);
   if (!device.ok()) return device.status();
-  absl::StatusOr<LengthMix> lengths = FindLengths(settings.lengths);
-  if (!lengths.ok()) return lengths.status();
+  absl::StatusOr<bench::LengthMix> lengths = bench::ParseLengthMix(settings.lengths);
+  if (!lengths.ok()) return Named("lengths", lengths.status());
+  const auto rate = bench::RateProfile::Parse(settings.rate, absl::ToDoubleSeconds(settings.duration));
+  if (!rate.ok()) return Named("rate", rate.status());
   absl::StatusOr<RetryPolicy> client = ParseRetryPolicy(settings.client);
   if (!client.ok()) return client.status();
   absl::StatusOr<std::vector<CallerGroup>> groups = ParseMix(settings.mix);
@@ -142,9 +151,9 @@ absl::Status Main(const std::vector<std::string>& args) {
   WorkloadSpec& workload = experiment.workload;
   workload.lengths = *std::move(lengths);
   workload.groups = *std::move(groups);
-  workload.requests_per_second = settings.requests_per_second * settings.load;
-  workload.coefficient_of_variation = settings.cv;
-  workload.step_factor = settings.step_factor;
+  workload.rate = rate->Scaled(settings.load);
+  workload.arrivals.kind = settings.cv == 1 ? bench::ArrivalKind::kPoisson : bench::ArrivalKind::kGamma;
+  workload.arrivals.cv = settings.cv;
   if (absl::Status status = ApplyPolicy(settings.policy, &experiment); !status.ok()) return status;
   for (int i = 0; i < settings.seeds; ++i) {
     experiment.seed = static_cast<uint64_t>(settings.first_seed + i);

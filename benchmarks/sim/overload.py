@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of docs/overload.md on the virtual clock: runs hadal-sim over loads, policies and callers.
 
-Usage: overload.py [--seeds 20] [--duration 120s] [--only goodput,classes] [--output FILE.json]
+Usage: overload.py [--short] [--seeds 20] [--duration 120s] [--only goodput,classes] [--output FILE.json]
 
 Every point is a median over seeds with its range. Loads are multiples of the capacity: the highest goodput that the server
-reaches at any load below, found first. Writes one result in the form of benchmarks/README.md.
+reaches at any load below, found first. The whole table takes an hour or two on two cores; --short is a look at it with three
+seeds of 80 s. Writes one result in the form of benchmarks/README.md; plot.py draws it.
 """
 import argparse
 import concurrent.futures
@@ -24,12 +25,14 @@ BINARY = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release"))
 # Set to the service level, as an operator does who knows it: 2 s to the first token, less what the prompt itself takes.
 LIMITS = ["--wait-limits", "high=1s,normal=500ms,low=30s"]
 LOADS = [0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.5, 2, 3, 5, 10]
+SHORT_LOADS = [0.7, 0.9, 1.0, 1.5, 2, 5, 10]
 
 
 class Runner:
     """Runs points, two at a time, each over all seeds."""
 
-    def __init__(self, seeds, duration, jobs):
+    def __init__(self, seeds, duration, jobs, loads):
+        self.loads = loads
         self.common = ["--seeds", str(seeds), "--duration", duration]
         self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
 
@@ -63,8 +66,17 @@ def row(reports, **paths):
     return {name: spread(reports, path) for name, path in paths.items()}
 
 
+def total_ratio(reports, part, whole):
+    """Of counts that are rare in one run: the sum over the seeds."""
+    count = sum(report[whole] for report in reports)
+    return {"median": sum(report[part] for report in reports) / count, "of": count} if count else None
+
+
 def ours(policy):
     return LIMITS if policy == "hadal" else []
+
+
+MOST = {"hadal": 10, "fifo": 5, "fifo-bounded": 10}  # highest load of a policy
 
 
 def capacity(run):
@@ -80,81 +92,87 @@ def capacity(run):
 def goodput(run, peak):
     """Goodput against offered load, three policies, smooth and bursty arrivals, short and long outputs."""
     table = {}
+    # An unbounded queue is worked off after the arrivals, which takes as long as the load is high.
     for name, flags in {"poisson": ["--cv", 1], "cv13": ["--cv", 13]}.items():
         for policy in ("hadal", "fifo", "fifo-bounded"):
             points = {load: run.submit("--rate", peak["requests_per_s"], "--load", load, "--peak", peak["tokens_per_s"],
-                                       "--policy", policy, *flags, *ours(policy)) for load in LOADS}
-            table[f"{name}/{policy}"] = {
-                load: row(point.result(), goodput_tokens_per_s="goodput_tokens_per_s", served_tokens_per_s="served_tokens_per_s",
-                          of_attainable_ratio="goodput_of_attainable_ratio", evenness_ratio="admission_evenness_ratio",
-                          admitted_ratio="all/admitted_ratio", ttft_p99_s="all/ttft_s/p99")
-                for load, point in points.items()}
+                                       "--policy", policy, *flags, *ours(policy))
+                      for load in run.loads if load <= MOST[policy]}
+            table[f"{name}/{policy}"] = {f"{load:g}": goodput_row(point.result(), peak) for load, point in points.items()}
     return table
+
+
+def goodput_row(reports, peak):
+    figures = row(reports, goodput_tokens_per_s="goodput_tokens_per_s", served_tokens_per_s="served_tokens_per_s",
+                  of_attainable_ratio="goodput_of_attainable_ratio", evenness_ratio="admission_evenness_ratio",
+                  admitted_ratio="all/admitted_ratio", ttft_p99_s="all/ttft_s/p99")
+    of_peak = {name: value / peak["tokens_per_s"] for name, value in figures["goodput_tokens_per_s"].items()}
+    return {"of_peak_ratio": of_peak, **figures, "false_refusals_ratio": total_ratio(reports, "false_refusals", "ghosts")}
+
+
+def rows_of(points, **paths):
+    """One row a point, when all have been submitted."""
+    return {name: row(point.result(), **paths) for name, point in points.items()}
 
 
 def classes(run, peak):
     """A tenth of the callers is of the high class; the rest is normal, low or batch. Alone: the same callers on an empty server."""
     rate = peak["requests_per_s"]
-    table = {}
-    alone = run.submit("--rate", rate, "--load", 0.05, "--mix", "high:1", *LIMITS).result()
-    table["alone"] = row(alone, ttft_p99_s="classes/high/ttft_s/p99")
+    high = {"alone": run.submit("--rate", rate, "--load", 0.05, "--mix", "high:1", *LIMITS)}
     for rest in ("normal", "low", "batch"):
         for load in (2, 5, 9, 10):
-            point = run.submit("--rate", rate, "--load", load, "--mix", f"high:0.1,{rest}:0.9", *LIMITS).result()
-            table[f"{rest}/{load}"] = row(point, ttft_p99_s="classes/high/ttft_s/p99", success_ratio="classes/high/success_ratio",
-                                          goodput_tokens_per_s="goodput_tokens_per_s")
-    for load in (1.5, 2, 5):
-        point = run.submit("--rate", rate, "--load", load, "--mix", "high:0.2,normal:0.7,low:0.1", *LIMITS).result()
-        table[f"low beside high and normal/{load}"] = row(point, ttft_max_s="classes/low/ttft_s/max",
-                                                          admitted_ratio="classes/low/admitted_ratio",
-                                                          success_ratio="classes/low/success_ratio")
-    return table
+            high[f"{rest}/{load}"] = run.submit("--rate", rate, "--load", load, "--mix", f"high:0.1,{rest}:0.9", *LIMITS)
+    low = {f"low beside high and normal/{load}": run.submit("--rate", rate, "--load", load, "--mix", "high:0.2,normal:0.7,low:0.1", *LIMITS)
+           for load in (1.5, 2, 5)}
+    return {**rows_of(high, ttft_p99_s="classes/high/ttft_s/p99", success_ratio="classes/high/success_ratio",
+                      goodput_tokens_per_s="goodput_tokens_per_s"),
+            **rows_of(low, ttft_max_s="classes/low/ttft_s/max", admitted_ratio="classes/low/admitted_ratio",
+                      success_ratio="classes/low/success_ratio")}
 
 
 def tenants(run, peak):
     """A quiet tenant with a tenth of the capacity beside one that floods."""
     rate = peak["requests_per_s"]
-    table = {"alone": row(run.submit("--rate", rate, "--load", 0.1, "--mix", "normal:1:quiet", *LIMITS).result(),
-                          ttft_p99_s="tenants/quiet/ttft_s/p99")}
+    points = {"alone": run.submit("--rate", rate, "--load", 0.1, "--mix", "normal:1:quiet", *LIMITS)}
     for load in (2, 5):
         mix = f"normal:{0.1 / load}:quiet,normal:{1 - 0.1 / load}:noisy"
-        point = run.submit("--rate", rate, "--load", load, "--mix", mix, *LIMITS).result()
-        table[load] = row(point, ttft_p99_s="tenants/quiet/ttft_s/p99", success_ratio="tenants/quiet/success_ratio",
-                          noisy_success_ratio="tenants/noisy/success_ratio")
-    return table
+        points[f"{load}"] = run.submit("--rate", rate, "--load", load, "--mix", mix, *LIMITS)
+    return rows_of(points, ttft_p99_s="tenants/quiet/ttft_s/p99", success_ratio="tenants/quiet/success_ratio",
+                   noisy_success_ratio="tenants/noisy/success_ratio")
 
 
 def step(run, peak):
     """0.7 of the capacity, then twice the capacity from second 60 on."""
-    point = run.submit("--rate", peak["requests_per_s"], "--load", 0.7, "--step-at", "60s", "--step-factor", 2 / 0.7,
-                       *LIMITS).result()
+    rate = peak["requests_per_s"]
+    point = run.submit("--rate", f"{0.7 * rate},{2 * rate}@60", *LIMITS).result()
     return row(point, last_miss_s="last_miss_s", late_tokens_ratio="late_tokens_ratio", goodput_tokens_per_s="goodput_tokens_per_s")
 
 
 def retries(run, peak):
-    """Callers that come back when they are told to, and those that do not listen."""
-    table = {}
-    for client in ("obey", "obey-whole", "backoff", "at-once"):
+    """Callers that come back when they are told to, and those that do not listen; --surplus-retry as it is, and deny."""
+    points = {}
+    for client, flags in {"obey": [], "obey, deny": ["--surplus-retry", "deny"], "obey-whole": [], "backoff": [], "at-once": []}.items():
         for load in (2, 5):
-            point = run.submit("--rate", peak["requests_per_s"], "--load", load, "--client", client, *LIMITS).result()
-            table[f"{client}/{load}"] = row(
-                point, tries_per_served="all/tries_per_served", first_return_ratio="returns/admitted_at_first_return_ratio",
-                max_tries="returns/max_tries", hint_p50_s="returns/hint_s/p50", goodput_tokens_per_s="goodput_tokens_per_s",
-                success_ratio="all/success_ratio")
-    return table
+            points[f"{client}/{load}"] = run.submit("--rate", peak["requests_per_s"], "--load", load, "--client", client.split(",")[0], *flags,
+                                                    *LIMITS)
+    return rows_of(points, tries_per_served="all/tries_per_served", first_return_ratio="returns/admitted_at_first_return_ratio",
+                   max_tries="returns/max_tries", hint_p50_s="returns/hint_s/p50", goodput_tokens_per_s="goodput_tokens_per_s",
+                   success_ratio="all/success_ratio")
 
 
 def storm(run, peak):
-    """Half the capacity, then four times that for ten seconds; callers back off from 0.5 s, five tries."""
-    table = {}
-    for policy in ("hadal", "fifo"):
-        for client in ("backoff", "obey"):
-            point = run.submit("--rate", peak["requests_per_s"], "--load", 0.5, "--step-at", "40s", "--step-end", "50s",
-                               "--step-factor", 4, "--client", client, "--policy", policy, *ours(policy)).result()
-            table[f"{policy}/{client}"] = row(point, success_ratio="all/success_ratio", within_slo_ratio="all/within_slo_ratio",
-                                              latency_p50_s="all/ttft_from_first_try_s/p50",
-                                              latency_p99_s="all/ttft_from_first_try_s/p99")
-    return table
+    """Half the capacity, and four times that (+300 %) for ten seconds, from second 40 on. Callers back off from 0.5 s with jitter, at
+    most 30 s, five tries; or obey the hint. The patient say that they would rather wait: class low, 30 s in the queue. An unbounded
+    queue takes everybody. Latency is that of the first token, from the first try; availability the share that had it in two seconds."""
+    rate = peak["requests_per_s"]
+    points = {}
+    for policy, client, group in (("hadal", "backoff", "normal"), ("hadal", "backoff", "low"), ("hadal", "obey", "normal"),
+                                  ("hadal", "obey", "low"), ("fifo", "backoff", "normal")):
+        points[f"{policy}/{client}/{group}"] = run.submit(
+            "--rate", f"{0.5 * rate},{2 * rate}@40,{0.5 * rate}@50", "--client", client, "--policy", policy, "--mix", f"{group}:1", *ours(policy))
+    return rows_of(points, success_ratio="all/success_ratio", availability_ratio="all/in_time_from_first_try_ratio",
+                   latency_mean_s="all/ttft_from_first_try_s/mean", latency_p50_s="all/ttft_from_first_try_s/p50",
+                   latency_p99_s="all/ttft_from_first_try_s/p99", tries_per_served="all/tries_per_served")
 
 
 TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm)}
@@ -162,8 +180,9 @@ TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, r
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--duration", default="120s", help="of each run, on the virtual clock")
+    parser.add_argument("--short", action="store_true", help="three seeds of 80 s, fewer loads")
+    parser.add_argument("--seeds", type=int)
+    parser.add_argument("--duration", help="of each run, on the virtual clock")
     parser.add_argument("--only", default=",".join(TABLES), help="tables to run")
     parser.add_argument("--jobs", type=int, default=lib.cores())
     parser.add_argument("--output", help="file to write; else stdout")
@@ -171,7 +190,9 @@ def main():
     unknown = set(args.only.split(",")) - set(TABLES)
     if unknown:
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
-    run = Runner(args.seeds, args.duration, args.jobs)
+    args.seeds = args.seeds or (3 if args.short else 20)
+    args.duration = args.duration or ("80s" if args.short else "120s")
+    run = Runner(args.seeds, args.duration, args.jobs, SHORT_LOADS if args.short else LOADS)
     peak = capacity(run)
     metrics = {"capacity": peak}
     for name in args.only.split(","):

@@ -9,34 +9,24 @@
 #include <utility>
 #include <vector>
 
+#include "benchmarks/hadal_bench/report/histogram.h"
+#include "benchmarks/hadal_bench/workload/lengths.h"
+
 namespace hadal::sim {
 namespace {
 
 using nlohmann::json;
 
-struct LengthClass {
-  const char* name;
-  int32_t max_prompt_tokens;
-};
-constexpr std::array<LengthClass, 5> kLengthClasses = {
-    {{"256", 256}, {"1k", 1024}, {"4k", 4096}, {"16k", 16384}, {"more", INT32_MAX}}};
-
-const char* LengthClassOf(const Call& call) {
-  return std::find_if(kLengthClasses.begin(), kLengthClasses.end(),
-                      [&](const LengthClass& c) { return call.prompt_tokens <= c.max_prompt_tokens; })
-      ->name;
-}
-
 double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
 double Ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
-json Percentiles(std::vector<double> values) {
-  if (values.empty()) return nullptr;
-  std::sort(values.begin(), values.end());
-  const auto at = [&](double p) {
-    return values[std::min(values.size() - 1, static_cast<size_t>(p * static_cast<double>(values.size())))];
-  };
-  return {{"p50", at(0.5)}, {"p90", at(0.9)}, {"p99", at(0.99)}, {"max", values.back()}};
+json Percentiles(const bench::Histogram& seconds) {
+  if (seconds.count() == 0) return nullptr;
+  return {{"mean", seconds.MeanSeconds()},
+          {"p50", seconds.QuantileSeconds(0.5)},
+          {"p90", seconds.QuantileSeconds(0.9)},
+          {"p99", seconds.QuantileSeconds(0.99)},
+          {"max", seconds.MaxSeconds()}};
 }
 
 bool Finished(const Outcome& outcome) { return outcome.finished != absl::InfiniteDuration(); }
@@ -51,18 +41,19 @@ bool Meets(const Outcome& outcome, const ServiceLevel& level) {
 
 // Calls of one priority class or tenant.
 struct Group {
-  int64_t calls = 0, admitted = 0, finished = 0, good = 0, tries = 0;
-  std::vector<double> ttft, ttft_from_first_try;
+  int64_t calls = 0, admitted = 0, finished = 0, good = 0, prompt = 0, tries = 0;
+  bench::Histogram ttft, ttft_from_first_try;
 };
 
-json GroupJson(Group& group) {
+json GroupJson(const Group& group) {
   return {{"calls", group.calls},
           {"admitted_ratio", Ratio(group.admitted, group.calls)},
           {"success_ratio", Ratio(group.finished, group.calls)},
           {"within_slo_ratio", Ratio(group.good, group.calls)},
+          {"in_time_from_first_try_ratio", Ratio(group.prompt, group.calls)},
           {"tries_per_served", Ratio(group.tries, group.finished)},
-          {"ttft_s", Percentiles(std::move(group.ttft))},
-          {"ttft_from_first_try_s", Percentiles(std::move(group.ttft_from_first_try))}};
+          {"ttft_s", Percentiles(group.ttft)},
+          {"ttft_from_first_try_s", Percentiles(group.ttft_from_first_try)}};
 }
 
 void Count(const Outcome& outcome, const ServiceLevel& level, Group& group) {
@@ -72,18 +63,19 @@ void Count(const Outcome& outcome, const ServiceLevel& level, Group& group) {
   group.good += Meets(outcome, level);
   if (!Finished(outcome)) return;
   group.finished += 1;
-  group.ttft.push_back(Seconds(Ttft(outcome)));
-  group.ttft_from_first_try.push_back(Seconds(outcome.first_token - outcome.call.arrival));
+  group.prompt += outcome.first_token - outcome.call.arrival <= level.ttft;
+  group.ttft.AddSeconds(Seconds(Ttft(outcome)));
+  group.ttft_from_first_try.AddSeconds(Seconds(outcome.first_token - outcome.call.arrival));
 }
 
 // Of the calls that came back when they were told to: how many were let in at once.
 json Returns(const std::vector<const Outcome*>& outcomes) {
   int64_t returned = 0, admitted = 0, refused_for_good = 0;
   int max_tries = 0;
-  std::vector<double> hints;
+  bench::Histogram hints;
   for (const Outcome* outcome : outcomes) {
     for (const Refusal& refusal : outcome->refusals) {
-      if (refusal.hint != absl::InfiniteDuration()) hints.push_back(Seconds(refusal.hint));
+      if (refusal.hint != absl::InfiniteDuration()) hints.AddSeconds(Seconds(refusal.hint));
     }
     max_tries = std::max(max_tries, outcome->tries);
     if (outcome->tries < 2) continue;
@@ -95,7 +87,7 @@ json Returns(const std::vector<const Outcome*>& outcomes) {
           {"admitted_at_first_return_ratio", Ratio(admitted, returned)},
           {"gave_up", refused_for_good},
           {"max_tries", max_tries},
-          {"hint_s", Percentiles(std::move(hints))}};
+          {"hint_s", Percentiles(hints)}};
 }
 
 }  // namespace
@@ -115,7 +107,7 @@ double AttainableTokensPerSecond(const RunResult& result, double tokens_per_s, a
 
 std::string ReportJson(const Experiment& experiment, const RunResult& result, const ServiceLevel& level,
                        absl::Duration warm_up, double peak_tokens_per_s) {
-  const absl::Duration end = experiment.workload.duration;
+  const absl::Duration end = experiment.workload.duration();
   const double window = Seconds(end - warm_up);
   std::vector<const Outcome*> counted;
   double offered_tokens = 0, good_tokens = 0, served_tokens = 0, late_tokens = 0;
@@ -138,7 +130,7 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
     counted.push_back(&outcome);
     offered_tokens += tokens;
     if (Admitted(outcome) && !Meets(outcome, level)) last_miss = std::max(last_miss, outcome.admitted);
-    auto& [calls, admitted] = lengths[LengthClassOf(call)];
+    auto& [calls, admitted] = lengths[bench::kLengthClasses[bench::LengthClassOf(call.prompt_tokens)].name];
     calls += 1;
     admitted += Admitted(outcome) && outcome.tries == 1;
     for (const Refusal& refusal : outcome.refusals) ++reasons[std::string(request::ReasonName(refusal.reason))];
@@ -160,6 +152,8 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
       {"device_busy_ratio", Ratio(Seconds(result.busy), Seconds(result.duration))},
       {"step_ms", Ratio(absl::ToDoubleMilliseconds(result.busy), static_cast<double>(result.steps))},
       {"waiting_high_water", result.waiting_high_water},
+      {"ghosts", result.ghosts},
+      {"false_refusals", result.false_refusals},
       {"last_miss_s", Seconds(last_miss)},
       {"returns", Returns(counted)},
       {"all", GroupJson(all)},
@@ -183,7 +177,7 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
     if (classes[rank].calls > 0)
       report["classes"][std::string(request::kPriorityNames[rank])] = GroupJson(classes[rank]);
   }
-  for (auto& [name, group] : tenants) report["tenants"][name] = GroupJson(group);
+  for (const auto& [name, group] : tenants) report["tenants"][name] = GroupJson(group);
   return report.dump();
 }
 

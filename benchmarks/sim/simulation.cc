@@ -12,11 +12,19 @@
 #include "benchmarks/sim/sim_clock.h"
 #include "server/admission/admission.h"
 #include "server/base/check.h"
+#include "server/base/metrics.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/step_loop.h"
 
 namespace hadal::sim {
 namespace {
+
+// Of a counter without labels in Prometheus text.
+int64_t CounterValue(const std::string& text, const std::string& name) {
+  const size_t at = text.find("\n" + name + " ");
+  HADAL_CHECK(at != std::string::npos) << "no metric " << name;
+  return std::stoll(text.substr(at + name.size() + 2));
+}
 
 // The callers and the server between them, on one thread. Callers act at events; the engine's steps move the clock,
 // and events that fall into a step happen before its end, as they would on other threads.
@@ -64,6 +72,7 @@ class Simulation : private engine::EngineObserver {
   SimClock clock_;
   const absl::Time start_;
   std::mt19937_64 random_;
+  base::MetricRegistry metrics_;
   admission::KvPoolLedger pool_;
   CountdownModel model_;
   std::unique_ptr<admission::AdmissionController> admission_;
@@ -84,6 +93,7 @@ absl::Status Simulation::Start() {
   admission::AdmissionOptions options = experiment_.admission;
   options.clock = &clock_;
   options.seed = experiment_.seed;
+  options.metrics = &metrics_;
   absl::StatusOr<std::unique_ptr<admission::AdmissionController>> admission =
       admission::AdmissionController::Create(std::move(options));
   if (!admission.ok()) return admission.status();
@@ -135,6 +145,9 @@ RunResult Simulation::Finish() {
   result.steps = model_.steps();
   result.computed_tokens = computed_tokens_;
   result.waiting_high_water = waiting_high_water_;
+  const std::string metrics = metrics_.Expose();
+  result.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total");
+  result.false_refusals = CounterValue(metrics, "hadal_false_refusals_total");
   return result;
 }
 

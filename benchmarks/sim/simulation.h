@@ -52,6 +52,8 @@ struct RunResult {
   int64_t steps = 0;
   int64_t computed_tokens = 0;     // rows that the device ran
   int64_t waiting_high_water = 0;  // requests
+  // The server's own verdict on its refusals: those that it followed, and those of them that it could have served.
+  int64_t ghosts = 0, false_refusals = 0;
 };
 
 // Runs until every call has its outcome. InvalidArgument for options that admission or the engine refuse.

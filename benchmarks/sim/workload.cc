@@ -1,79 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "benchmarks/sim/workload.h"
 
-#include <algorithm>
-#include <cmath>
-#include <random>
+#include <utility>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
-#include "server/base/strings.h"
+#include "benchmarks/hadal_bench/workload/plan.h"
+#include "benchmarks/hadal_bench/workload/traffic_mix.h"
 
 namespace hadal::sim {
 namespace {
 
-using Random = std::mt19937_64;
-
-constexpr double kNormalQuantile999 = 3.0902;
-
-int32_t DrawLength(const LengthSpec& spec, Random& random) {
-  std::normal_distribution<double> normal;
-  double z = normal(random);
-  while (z > kNormalQuantile999) z = normal(random);
-  return std::max(1, static_cast<int32_t>(std::lround(std::exp(spec.mu + spec.sigma * z))));
-}
-
-// Time to the next arrival, with mean 1.
-double DrawGap(double cv, Random& random) {
-  if (cv == 1) return std::exponential_distribution<double>(1)(random);
-  const double shape = 1 / (cv * cv);
-  return std::gamma_distribution<double>(shape, 1 / shape)(random);
-}
-
-const CallerGroup& DrawGroup(const std::vector<CallerGroup>& groups, Random& random) {
-  double total = 0;
-  for (const CallerGroup& group : groups) total += group.share;
-  double at = std::uniform_real_distribution<double>(0, total)(random);
-  for (const CallerGroup& group : groups) {
-    if (at < group.share) return group;
-    at -= group.share;
-  }
-  return groups.back();
+// Bytes of a token in a body differ from text to text: 3.4 to 5, drawn by the prompt's seed.
+double BytesPerToken(uint64_t prompt_seed) {
+  constexpr double kUnit = 1.0 / (uint64_t{1} << 53);
+  return 3.4 + 1.6 * static_cast<double>(prompt_seed >> 11) * kUnit;
 }
 
 }  // namespace
 
-absl::StatusOr<LengthMix> FindLengths(std::string_view name) {
-  const LengthSpec conversation_prompt = {6.63, 0.99};
-  if (name == "azure-conversation") return LengthMix{std::string(name), conversation_prompt, {5.02, 0.86}};
-  if (name == "azure-code") return LengthMix{std::string(name), {7.00, 1.36}, {2.79, 0.85}};
-  if (name == "thinking") return LengthMix{std::string(name), conversation_prompt, {7.5, 0.7}};
-  return absl::InvalidArgumentError(
-      absl::StrCat("no lengths \"", base::View(name), "\"; there are azure-conversation, azure-code and thinking"));
-}
-
 std::vector<Call> DrawCalls(const WorkloadSpec& spec, uint64_t seed) {
-  Random random(seed);
-  std::uniform_real_distribution<double> bytes_per_token(3.4, 5.0);
+  bench::ArrivalOptions arrivals = spec.arrivals;
+  arrivals.seed = seed;
+  // Class and tenant belong together here, so that the groups are what hadal-bench calls classes.
+  std::vector<bench::TrafficShare> shares;
+  for (const CallerGroup& group : spec.groups) shares.emplace_back().weight = group.share;
+  const bench::Plan plan =
+      bench::PlanArrivals(bench::DrawArrivals(arrivals, spec.rate), spec.lengths, {}, shares, {}, seed);
   std::vector<Call> calls;
-  // In units of the mean gap at the base rate; a step makes the same gaps pass faster.
-  double now_s = 0;
-  while (true) {
-    const absl::Duration now = absl::Seconds(now_s);
-    const bool stepped = now >= spec.step_at && now < spec.step_end;
-    now_s +=
-        DrawGap(spec.coefficient_of_variation, random) / (spec.requests_per_second * (stepped ? spec.step_factor : 1));
-    if (absl::Seconds(now_s) >= spec.duration) return calls;
-    const CallerGroup& group = DrawGroup(spec.groups, random);
-    Call call;
-    call.arrival = absl::Seconds(now_s);
-    call.priority = group.priority;
-    call.tenant = group.tenant;
-    call.prompt_tokens = DrawLength(spec.lengths.prompt, random);
-    call.output_tokens = DrawLength(spec.lengths.output, random);
-    call.body_bytes = static_cast<int64_t>(call.prompt_tokens * bytes_per_token(random)) + 120;
-    calls.push_back(std::move(call));
+  calls.reserve(plan.requests.size());
+  for (const bench::PlannedRequest& planned : plan.requests) {
+    const CallerGroup& group = spec.groups[planned.traffic_class];
+    calls.push_back(
+        {.arrival = absl::Seconds(planned.at_s),
+         .priority = group.priority,
+         .tenant = group.tenant,
+         .prompt_tokens = planned.prompt_tokens,
+         .output_tokens = planned.output_tokens,
+         .body_bytes = static_cast<int64_t>(planned.prompt_tokens * BytesPerToken(planned.prompt_seed)) + 120});
   }
+  return calls;
 }
 
 }  // namespace hadal::sim

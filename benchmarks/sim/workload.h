@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "benchmarks/hadal_bench/workload/arrivals.h"
+#include "benchmarks/hadal_bench/workload/lengths.h"
+#include "benchmarks/hadal_bench/workload/rate_profile.h"
 #include "server/request/request.h"
 
 namespace hadal::sim {
-
-// Lengths in tokens: log-normal, cut at the 99.9th percentile.
-struct LengthSpec {
-  double mu = 0;
-  double sigma = 0;
-};
-
-// "azure-conversation", "azure-code" (Patel et al., "Splitwise", ISCA 2024; the fits of the public 2023 traces), and
-// "thinking", our own mix: prompts of azure-conversation with long outputs as of a reasoning model.
-struct LengthMix {
-  std::string name;
-  LengthSpec prompt;
-  LengthSpec output;
-};
-absl::StatusOr<LengthMix> FindLengths(std::string_view name);
 
 // A part of the callers: its share of arrivals, its class and its tenant.
 struct CallerGroup {
@@ -35,16 +20,14 @@ struct CallerGroup {
   std::string tenant;
 };
 
+// What hadal-bench would send, and who calls.
 struct WorkloadSpec {
-  LengthMix lengths;
-  double requests_per_second = 1;
-  double coefficient_of_variation = 1;  // of the times between arrivals: 1 is Poisson, else gamma
-  absl::Duration duration = absl::Seconds(120);
-  // From `step_at` on the rate is `step_factor` times as high, until `step_end`.
-  absl::Duration step_at = absl::InfiniteDuration();
-  absl::Duration step_end = absl::InfiniteDuration();
-  double step_factor = 1;
+  bench::LengthMix lengths;
+  bench::ArrivalOptions arrivals;  // DrawCalls sets the seed
+  bench::RateProfile rate = bench::RateProfile::Constant(1, 120);
   std::vector<CallerGroup> groups = {CallerGroup{}};
+
+  absl::Duration duration() const { return absl::Seconds(rate.duration_s()); }  // of the arrivals
 };
 
 // What one caller wants.

@@ -5,25 +5,12 @@
 #include <cmath>
 #include <iterator>
 
+#include "benchmarks/hadal_bench/workload/lengths.h"
+
 namespace hadal::bench {
 namespace {
 
-struct LengthClass {
-  const char* name;
-  int max_prompt_tokens;
-};
 constexpr double kEarlyS = 0.01;  // rounding of headers and timers
-constexpr LengthClass kLengthClasses[] = {{"prompt <= 256", 256},
-                                          {"prompt <= 1k", 1024},
-                                          {"prompt <= 4k", 4096},
-                                          {"prompt <= 16k", 16384},
-                                          {"prompt > 16k", 1 << 30}};
-
-size_t LengthClassOf(int prompt_tokens) {
-  size_t i = 0;
-  while (prompt_tokens > kLengthClasses[i].max_prompt_tokens) ++i;
-  return i;
-}
 
 class Builder {
  public:

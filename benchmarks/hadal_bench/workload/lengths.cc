@@ -91,6 +91,12 @@ std::vector<std::string> LengthMixNames() {
   return names;
 }
 
+size_t LengthClassOf(int prompt_tokens) {
+  size_t i = 0;
+  while (prompt_tokens > kLengthClasses[i].max_prompt_tokens) ++i;
+  return i;
+}
+
 absl::StatusOr<LengthMix> ParseLengthMix(std::string_view text) {
   for (const LengthMix& mix : Mixes()) {
     if (mix.name == text) return mix;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +33,19 @@ struct LengthMix {
   std::string origin;  // where the numbers are from; shown in reports
   LengthDistribution prompt, output;
 };
+
+// Classes of prompt lengths that reports tell apart, so that nobody hides behind short prompts.
+struct LengthClass {
+  const char* name;
+  int max_prompt_tokens;
+};
+inline constexpr LengthClass kLengthClasses[] = {{"prompt <= 256", 256},
+                                                 {"prompt <= 1k", 1024},
+                                                 {"prompt <= 4k", 4096},
+                                                 {"prompt <= 16k", 16384},
+                                                 {"prompt > 16k", std::numeric_limits<int>::max()}};
+// The index into kLengthClasses.
+size_t LengthClassOf(int prompt_tokens);
 
 // A published mix by name, or "PROMPT:OUTPUT" in tokens. InvalidArgument lists the names.
 absl::StatusOr<LengthMix> ParseLengthMix(std::string_view text);

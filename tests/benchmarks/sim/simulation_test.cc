@@ -16,9 +16,8 @@ using ::testing::HasSubstr;
 Experiment AtLoad(double requests_per_second, absl::Duration duration = absl::Seconds(30)) {
   Experiment experiment;
   experiment.device = *FindDevice("h200-7b");
-  experiment.workload.lengths = *FindLengths("azure-conversation");
-  experiment.workload.requests_per_second = requests_per_second;
-  experiment.workload.duration = duration;
+  experiment.workload.lengths = *bench::ParseLengthMix("azure-conversation");
+  experiment.workload.rate = bench::RateProfile::Constant(requests_per_second, absl::ToDoubleSeconds(duration));
   return experiment;
 }
 

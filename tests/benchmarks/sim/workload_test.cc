@@ -11,12 +11,10 @@
 namespace hadal::sim {
 namespace {
 
-WorkloadSpec Spec(double rate, double cv) {
+WorkloadSpec Spec(double rate) {
   WorkloadSpec spec;
-  spec.lengths = *FindLengths("azure-conversation");
-  spec.requests_per_second = rate;
-  spec.coefficient_of_variation = cv;
-  spec.duration = absl::Seconds(500);
+  spec.lengths = *bench::ParseLengthMix("azure-conversation");
+  spec.rate = bench::RateProfile::Constant(rate, 500);
   return spec;
 }
 
@@ -34,33 +32,33 @@ std::pair<double, double> Gaps(const std::vector<Call>& calls) {
 }
 
 TEST(WorkloadTest, PoissonArrivalsHaveTheirRateAndVariation) {
-  const auto [mean, cv] = Gaps(DrawCalls(Spec(100, 1), 1));
+  const auto [mean, cv] = Gaps(DrawCalls(Spec(100), 1));
   EXPECT_NEAR(mean, 0.01, 0.0002);
   EXPECT_NEAR(cv, 1, 0.05);
 }
 
 TEST(WorkloadTest, GammaArrivalsAreBursty) {
-  const auto [mean, cv] = Gaps(DrawCalls(Spec(400, 4), 1));
+  WorkloadSpec spec = Spec(400);
+  spec.arrivals = {.kind = bench::ArrivalKind::kGamma, .cv = 4};
+  const auto [mean, cv] = Gaps(DrawCalls(spec, 1));
   EXPECT_NEAR(mean, 0.0025, 0.0003);
   EXPECT_NEAR(cv, 4, 0.4);
 }
 
 TEST(WorkloadTest, AStepRaisesTheRateWhileItLasts) {
-  WorkloadSpec spec = Spec(50, 1);
-  spec.step_at = absl::Seconds(100);
-  spec.step_end = absl::Seconds(200);
-  spec.step_factor = 3;
+  WorkloadSpec spec = Spec(1);
+  spec.rate = *bench::RateProfile::Parse("50,150@100,50@200", 500);
   int64_t before = 0, during = 0;
   for (const Call& call : DrawCalls(spec, 1)) {
-    before += call.arrival < spec.step_at;
-    during += call.arrival >= spec.step_at && call.arrival < spec.step_end;
+    before += call.arrival < absl::Seconds(100);
+    during += call.arrival >= absl::Seconds(100) && call.arrival < absl::Seconds(200);
   }
   EXPECT_NEAR(static_cast<double>(during) / static_cast<double>(before), 3, 0.3);
 }
 
 TEST(WorkloadTest, LengthsFollowThePublishedDistribution) {
   std::vector<int32_t> prompts, outputs;
-  for (const Call& call : DrawCalls(Spec(100, 1), 1)) {
+  for (const Call& call : DrawCalls(Spec(100), 1)) {
     prompts.push_back(call.prompt_tokens);
     outputs.push_back(call.output_tokens);
   }
@@ -72,8 +70,15 @@ TEST(WorkloadTest, LengthsFollowThePublishedDistribution) {
   EXPECT_GE(prompts.front(), 1);
 }
 
+TEST(WorkloadTest, BodiesHaveTheBytesOfTheirTokens) {
+  for (const Call& call : DrawCalls(Spec(10), 1)) {
+    EXPECT_GE(call.body_bytes, static_cast<int64_t>(3.4 * call.prompt_tokens));
+    EXPECT_LE(call.body_bytes, 5 * call.prompt_tokens + 120);
+  }
+}
+
 TEST(WorkloadTest, GroupsHaveTheirShares) {
-  WorkloadSpec spec = Spec(100, 1);
+  WorkloadSpec spec = Spec(100);
   spec.groups = {{.share = 1, .priority = request::Priority::kHigh, .tenant = "a"},
                  {.share = 3, .priority = request::Priority::kLow, .tenant = "b"}};
   int64_t high = 0, all = 0;
@@ -86,15 +91,11 @@ TEST(WorkloadTest, GroupsHaveTheirShares) {
 }
 
 TEST(WorkloadTest, TheSameSeedGivesTheSameCalls) {
-  const std::vector<Call> one = DrawCalls(Spec(20, 1), 7), two = DrawCalls(Spec(20, 1), 7);
+  const std::vector<Call> one = DrawCalls(Spec(20), 7), two = DrawCalls(Spec(20), 7);
   ASSERT_EQ(one.size(), two.size());
   EXPECT_EQ(one.back().arrival, two.back().arrival);
   EXPECT_EQ(one.back().prompt_tokens, two.back().prompt_tokens);
-  EXPECT_NE(DrawCalls(Spec(20, 1), 8).back().arrival, one.back().arrival);
-}
-
-TEST(WorkloadTest, UnknownLengthsNameWhatThereIs) {
-  EXPECT_THAT(FindLengths("tweets").status().ToString(), ::testing::HasSubstr("azure-conversation"));
+  EXPECT_NE(DrawCalls(Spec(20), 8).back().arrival, one.back().arrival);
 }
 
 }  // namespace
