@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the plots of docs/overload.md from a result of overload.py.
+"""Draws the plots of docs/overload.md from results of benchmarks/sim/overload.py and benchmarks/server/overload.py.
 
-Usage: plot.py benchmarks/results/overload_sim.json docs/plots
+Usage: plot.py RESULT.json... FOLDER        (as in: plot.py benchmarks/results/overload_*.json docs/plots)
 """
 import json
 import math
@@ -67,23 +67,19 @@ class Chart:
 
 
 def over_load(table, figure, scale=1.0):
+    """Points of a table of the simulator."""
     rows = sorted((float(load), row[figure]) for load, row in table.items() if row.get(figure))
     return [(load, value["median"] * scale, value["min"] * scale, value["max"] * scale) for load, value in rows]
 
 
-def main():
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    metrics = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))["metrics"]
-    folder = pathlib.Path(sys.argv[2])
-    folder.mkdir(parents=True, exist_ok=True)
+def simulator(metrics):
+    """File names and charts."""
     names = {"hadal": "hadal", "fifo": "unbounded queue", "fifo-bounded": "256 in the queue"}
-    peak = metrics["capacity"]["tokens_per_s"]
     for arrivals, title in {"poisson": "Poisson arrivals", "cv13": "bursts (CV 13)"}.items():
-        chart = Chart(f"Goodput, {title}", "offered load, multiples of the capacity", "share of the peak", [0.7, 1, 2, 5, 10], 1.2)
+        chart = Chart(f"Goodput on the virtual clock, {title}", "offered load, multiples of the capacity", "share of the peak", [0.7, 1, 2, 5, 10], 1.2)
         for policy, name in names.items():
-            chart.add(name, over_load(metrics["goodput"][f"{arrivals}/{policy}"], "goodput_tokens_per_s", 1 / peak))
-        (folder / f"goodput_{arrivals}.svg").write_text(chart.svg(), encoding="utf-8")
+            chart.add(name, over_load(metrics["goodput"][f"{arrivals}/{policy}"], "of_peak_ratio"))
+        yield f"goodput_{arrivals}.svg", chart
     tables = {name: {key.split("/")[1]: row for key, row in metrics["classes"].items() if key.startswith(f"{name}/")}
               for name in ("normal", "low", "batch")}
     slowest = max(value for table in tables.values() for _, value, _, _ in over_load(table, "ttft_p99_s"))
@@ -91,7 +87,39 @@ def main():
                   nice_ceiling(slowest))
     for name, table in tables.items():
         chart.add(f"beside {name}", over_load(table, "ttft_p99_s"))
-    (folder / "high_class.svg").write_text(chart.svg(), encoding="utf-8")
+    yield "high_class.svg", chart
+
+
+def wall_clock(metrics):
+    loads = sorted({float(load) for name in ("load", "bursts") if name in metrics for load in metrics[name]})
+    chart = Chart("Goodput of the demo model on the wall clock", "offered load, multiples of the capacity", "share of the peak",
+                  [load for load in (0.8, 1, 2, 5, 10) if load <= loads[-1]], 1.2)
+    for name, title in {"load": "Poisson", "bursts": "bursts (CV 13)"}.items():
+        if name not in metrics:
+            continue
+        points = []
+        for load, row in sorted((float(load), row) for load, row in metrics[name].items()):
+            scale = row["of_peak_ratio"] / row["goodput_tokens_per_s"]
+            value = row["goodput_tokens_per_s"]
+            points.append((load, *(scale * row.get(f"goodput_tokens_per_s{end}", value) for end in ("", "_min", "_max"))))
+        chart.add(title, points)
+    yield "goodput_wall_clock.svg", chart
+
+
+DRAW = {"overload_sim": simulator, "overload_wall_clock": wall_clock}
+
+
+def main():
+    if len(sys.argv) < 3 or not all(path.endswith(".json") for path in sys.argv[1:-1]):
+        raise SystemExit(__doc__)
+    folder = pathlib.Path(sys.argv[-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sys.argv[1:-1]:
+        result = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if result["name"] not in DRAW:
+            raise SystemExit(f"{path}: no plot of {result['name']}; there are {', '.join(DRAW)}")
+        for name, chart in DRAW[result["name"]](result["metrics"]):
+            (folder / name).write_text(chart.svg(), encoding="utf-8")
 
 
 if __name__ == "__main__":

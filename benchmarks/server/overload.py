@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Overload on the wall clock: hadal-bench against the demo model at multiples of what it can serve.
+
+Usage: overload.py [--rounds 3] [--seconds 30] [--loads 2,5,10] [--only load,bursts,storm] [--share] [--output FILE.json]
+
+Finds the capacity (the best goodput at any load up to a little above it), then runs the loads in turns, Poisson and in bursts, and
+the storm: half the capacity, four times as much (+300 %) for ten seconds, clients that back off from 0.5 s with jitter, five
+tries. Server and load have a core each, --share lets both use all. Runs that other processes disturbed are repeated.
+"""
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import lib  # noqa: E402
+import load  # noqa: E402
+
+# As in benchmarks/sim/overload.py: the limit is the service level of 2 s less what a prompt takes in the batch.
+LIMITS = "--wait-limits=high=1s,normal=500ms,low=30s"
+LENGTHS = ("--lengths=azure-conversation", "--length-scale=0.1", "--max-prompt-tokens=1500", "--max-output-tokens=400", "--slo=r1")
+BELOW = (0.8, 0.9, 1.0, 1.1)
+# A build-time choice elsewhere, settings here: everything is let in and served in the order of arrival.
+FIFO = ("--wait-limits=none", "--max-queue-requests=1000000")
+
+
+class Lab:
+    """A server and its load on their cores."""
+
+    def __init__(self, args):
+        self.args = args
+        self.server_cores, self.client_cores = load.server_and_client_cores(args.share)
+
+    def serve(self, *flags):
+        with load.on_cores(self.server_cores):
+            return load.HadalProcess(f"--threads={len(self.server_cores)}", *flags)
+
+    def run(self, server, rate, *flags, **times):
+        """(result file of hadal-bench, figures) of one undisturbed run."""
+        with load.on_cores(self.client_cores):
+            result, meter = load.quiet(lambda: load.bench(server.url, rate, *LENGTHS, *flags, **times), server.process.pid)
+        return result, {**load.figures(result), "server_cpu_ratio": meter.used_s / meter.wall_s, "other_cpu_ratio": meter.others}
+
+
+def find_capacity(lab, server, start):
+    """Requests a second of the run with the highest goodput, when the rate is raised until requests are refused."""
+    result, _ = lab.run(server, start, "--find-capacity", "--client=none", seconds=lab.args.seconds / 2)
+    return max(run["metrics"]["goodput_requests_per_s"] for run in result["runs"])
+
+
+def at_loads(lab, server, capacity, *flags):
+    """Figures at each load, the median over rounds that take turns."""
+    loads = [*BELOW, *lab.args.loads]
+    rounds = {at: [] for at in loads}
+    results = {at: [] for at in loads}
+    for seed in range(1, lab.args.rounds + 1):
+        for at in loads:
+            result, figures = lab.run(server, round(at * capacity, 2), "--client=none", *flags, seconds=lab.args.seconds, seed=seed)
+            rounds[at].append(figures)
+            results[at].append(result)
+            print(f"overload: {at:g}x goodput {figures['goodput_tokens_per_s']:.0f} tokens/s", file=sys.stderr)
+    table = {f"{at:g}": load.median_and_range(rounds[at]) | load.attempts_by_reason(results[at]) for at in loads}
+    peak = max(table[f"{at:g}"]["goodput_tokens_per_s"] for at in BELOW)
+    for row in table.values():
+        row["of_peak_ratio"] = load.round_off(row["goodput_tokens_per_s"] / peak)
+    return table
+
+
+def storm(lab, capacity):
+    """The same storm on hadal and on a queue without limits."""
+    profile = f"{0.5 * capacity:.2f},{2 * capacity:.2f}@25,{0.5 * capacity:.2f}@35"
+    table = {}
+    for name, flags in {"hadal": (LIMITS,), "fifo": FIFO}.items():
+        with lab.serve(*flags) as server:
+            runs = [lab.run(server, profile, "--client=text", seconds=60, seed=seed) for seed in range(1, lab.args.rounds + 1)]
+        table[name] = load.median_and_range([figures for _, figures in runs]) | load.attempts_by_reason([result for result, _ in runs])
+    return table
+
+
+TABLES = ("load", "bursts", "storm")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30, help="measured part of a run")
+    parser.add_argument("--loads", type=lambda text: [float(one) for one in text.split(",")], default=[2.0, 5.0, 10.0])
+    parser.add_argument("--capacity", type=float, help="requests a second, if known")
+    parser.add_argument("--start", type=float, default=50, help="rate at which the search for the capacity begins")
+    parser.add_argument("--only", default=",".join(TABLES), help="tables to run")
+    parser.add_argument("--share", action="store_true", help="server and load use the same cores")
+    parser.add_argument("--output")
+    args = parser.parse_args()
+    wanted = args.only.split(",")
+    if set(wanted) - set(TABLES):
+        parser.error(f"no table {', '.join(sorted(set(wanted) - set(TABLES)))}; there are {', '.join(TABLES)}")
+    lab = Lab(args)
+    metrics = {}
+    with lab.serve(LIMITS) as server:
+        capacity = args.capacity or find_capacity(lab, server, args.start)
+        metrics["capacity_requests_per_s"] = load.round_off(capacity)
+        if "load" in wanted:
+            metrics["load"] = at_loads(lab, server, capacity)
+        if "bursts" in wanted:
+            metrics["bursts"] = at_loads(lab, server, capacity, "--arrivals=gamma", "--cv=13")
+    if "storm" in wanted:
+        metrics["storm"] = storm(lab, capacity)
+    settings = {"model": "models/demo", "lengths": " ".join(LENGTHS), "limits": LIMITS, "fifo": " ".join(FIFO), "rounds": args.rounds,
+                "seconds": args.seconds, "server_cores": lab.server_cores, "client_cores": lab.client_cores}
+    lib.write(lib.result("overload_wall_clock", metrics, settings, bandwidth=False), args.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the gateways of gateways/ and the edge of k8s/ with their configurations, in front of any number of servers."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
+GATEWAYS, EDGE = ROOT / "gateways", ROOT / "k8s/overlays/edge"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _replace_lines(text, pattern, lines):
+    """The lines that match become others; there must be two, as in all the examples."""
+    found = re.findall(pattern, text, re.MULTILINE)
+    assert len(found) == 2, f"{pattern}: {found}"
+    first = text.index(found[0])
+    text = "".join(re.split(pattern, text, flags=re.MULTILINE))
+    return text[:first] + "".join(lines) + text[first:]
+
+
+def _haproxy(folder, port, backends, backup):
+    text = _replace_lines((GATEWAYS / "haproxy.cfg").read_text(), r"^    server replica\d.*\n",
+                          [f'    server replica{i} "${{REPLICA_{i}}}"\n' for i in range(1, len(backends) + 1)])
+    (folder / "haproxy.cfg").write_text(text)
+    replicas = {f"REPLICA_{i}": f"127.0.0.1:{backend}" for i, backend in enumerate(backends, 1)}
+    return ["-db", "-f", folder / "haproxy.cfg"], {**replicas, "LISTEN": f"127.0.0.1:{port}"}
+
+
+def _edge(folder, port, backends, backup):
+    """With addresses in place of the names that the cluster's DNS knows."""
+    text = _replace_lines((EDGE / "haproxy.cfg").read_text(), r"^    server.* resolvers cluster init-addr none.*\n",
+                          [f"    server replica{i} 127.0.0.1:{backend}\n" for i, backend in enumerate(backends, 1)] +
+                          [f"    server elsewhere 127.0.0.1:{backup or free_port()} backup\n"])
+    (folder / "edge.cfg").write_text(text)
+    return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE)}
+
+
+def _nginx(folder, port, backends, backup):
+    text = _replace_lines((GATEWAYS / "nginx.conf").read_text(), r"^        server 127\.0\.0\.1:.*\n",
+                          [f"        server 127.0.0.1:{backend} max_fails=0;\n" for backend in backends])
+    text, ports = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", text)
+    assert ports == 1
+    (folder / "nginx.conf").write_text(f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n" + text)
+    return ["-p", folder, "-c", folder / "nginx.conf"], {}
+
+
+def _litellm(folder, port, backends, backup):
+    text = (GATEWAYS / "litellm.yaml").read_text()
+    entries = re.findall(r"^  - model_name: hadal\n(?:    .*\n|      .*\n)+", text, re.MULTILINE)
+    assert len(entries) == 2 and "http://127.0.0.1:8001/v1" in entries[0], entries
+    replicas = "".join(entries[0].replace("127.0.0.1:8001", f"127.0.0.1:{backend}") for backend in backends)
+    (folder / "litellm.yaml").write_text(text.replace(entries[0], replicas).replace(entries[1], ""))
+    # Prices of models come from the network otherwise, and without a key it only starts when told that this is meant.
+    return (["--config", folder / "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)],
+            {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
+
+
+_START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "litellm": _litellm}
+
+
+def binary(name):
+    """Its path, or None where it is not installed. LiteLLM lives in an environment of its own: HADAL_LITELLM names its command."""
+    if name == "litellm" and "HADAL_LITELLM" in os.environ:
+        return os.environ["HADAL_LITELLM"]
+    name = "haproxy" if name == "edge" else name
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
+
+
+class GatewayProcess:
+    """One of haproxy, nginx, litellm or edge on a free port of this machine; leaving the block ends it. `backends` and `backup`, which only
+    the edge has, are ports."""
+
+    def __init__(self, name, folder, backends, backup=None, timeout=120):
+        path = binary(name)
+        assert path is not None, f"{name} is not installed"
+        self.port = free_port()
+        self.model = "hadal" if name == "litellm" else "hadal-demo"
+        arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        self.log = open(pathlib.Path(folder) / f"{name}.log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen([path, *arguments], stdout=self.log, stderr=subprocess.STDOUT, env={**clean, **environment})
+        deadline = time.monotonic() + timeout
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                self.log.seek(0)
+                raise RuntimeError(f"{name} does not answer:\n{self.log.read()}")
+            time.sleep(0.05)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def _answers(self):
+        with contextlib.suppress(OSError, urllib.error.HTTPError):
+            with urllib.request.urlopen(self.url + "/v1/models", timeout=5) as answer:
+                return answer.status == 200 and b'"id"' in answer.read()
+        return False
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.log.close()
