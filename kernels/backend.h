@@ -75,7 +75,7 @@ class Backend {
 
   virtual ~Backend() = default;
 
-  virtual absl::string_view name() const = 0;   // "cpu", "reference", "cuda"
+  virtual absl::string_view name() const = 0;   // "cpu", "reference", "cuda", "torch"
   virtual std::string description() const = 0;  // for the log: "cpu, amx, 2 threads"
   // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
   virtual bool host_accessible() const = 0;

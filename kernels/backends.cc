@@ -5,10 +5,11 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/reference/reference_backend.h"
+#include "kernels/torch/torch_backend.h"
 
 namespace hadal::kernels {
 
-std::vector<std::string> BackendNames() { return {"cuda", "cpu", "reference"}; }
+std::vector<std::string> BackendNames() { return {"cuda", "cpu", "torch", "reference"}; }
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, const Backend::Options& options) {
   if (options.memory_budget_bytes < 0) {
@@ -18,6 +19,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, c
   if (name == "cuda") return CreateCudaBackend(options);
   if (name == "cpu") return CreateCpuBackend(options);
   if (name == "reference") return CreateReferenceBackend(options);
+  if (IsTorchDevice(name)) return CreateTorchBackend(name, options);
   return absl::InvalidArgumentError(
       absl::StrCat("backend: expected one of ", absl::StrJoin(BackendNames(), ", "), "; found ", name));
 }

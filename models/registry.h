@@ -26,7 +26,7 @@ enum class LoadFormat {
 struct LoadOptions {
   std::string dir;              // checkpoint folder: config.json and *.safetensors
   std::string name;             // served name; empty: the folder's name
-  std::string device = "auto";  // auto, cpu, cuda, cuda:N, reference
+  std::string device = "auto";  // auto, cpu, cuda[:N], torch, torch:cpu, torch:cuda[:N], reference
   std::string dtype = "auto";   // auto (the checkpoint's half type), bfloat16, float16, float32
   LoadFormat load_format = LoadFormat::kAuto;
   FileAccess weights = FileAccess::kMap;  // mapped weights are used where they lie; a copy survives its file

@@ -6,9 +6,12 @@
 #include <optional>
 #include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "server/base/flag_values.h"
 #include "server/commands/model_source.h"
 
@@ -75,10 +78,14 @@ absl::Status ModelOptions::AddModel(const std::string& text) {
 }
 
 absl::Status ModelOptions::SetDevice(const std::string& text) {
+  absl::string_view device = text;
+  const bool through_torch = absl::ConsumePrefix(&device, "torch:");
   int index = 0;
-  const bool numbered = text.starts_with("cuda:") && absl::SimpleAtoi(text.substr(5), &index) && index >= 0;
-  if (text != "auto" && text != "cpu" && text != "cuda" && !numbered) {
-    return absl::InvalidArgumentError(absl::StrCat("expected auto, cpu, cuda or cuda:N, found '", text, "'"));
+  const bool numbered = absl::StartsWith(device, "cuda:") && absl::SimpleAtoi(device.substr(5), &index) && index >= 0;
+  const bool best = !through_torch && (device == "auto" || device == "torch");
+  if (!best && device != "cpu" && device != "cuda" && !numbered) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "expected auto, cpu, cuda, cuda:N, torch, torch:cpu, torch:cuda or torch:cuda:N, found '", text, "'"));
   }
   load.device = text;
   return absl::OkStatus();

@@ -41,10 +41,11 @@ struct ModelOptions {
                 .default_text = "the demo model",
                 .set = [this](const std::string& text) { return AddModel(text); },
                 .repeatable = true});
-    flags->Add({.name = "device",
-                .help = "auto, cpu, cuda or cuda:N",
-                .default_text = load.device,
-                .set = [this](const std::string& text) { return SetDevice(text); }});
+    flags->Add(
+        {.name = "device",
+         .help = "auto, cpu, cuda, cuda:N, torch (the best device of libtorch), torch:cpu, torch:cuda or torch:cuda:N",
+         .default_text = load.device,
+         .set = [this](const std::string& text) { return SetDevice(text); }});
     flags->AddChoice("dtype", &load.dtype, {"auto", "bfloat16", "float16", "float32"},
                      "compute type: auto (the checkpoint's half type), bfloat16, float16, float32");
     flags->Add({.name = "load-format",

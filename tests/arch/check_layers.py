@@ -38,6 +38,7 @@ RULES = {
     "kernels/reference/": (("kernels/reference/", "kernels/ops/", "kernels/*.h"), TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "kernels/cpu/": (("kernels/cpu/", "kernels/ops/", "kernels/*.h"), TORCH + CUDA + JSON + SERVER_LIBRARIES),
     "kernels/cuda/": (("kernels/cuda/", "kernels/ops/", "kernels/*.h"), TORCH + DNNL + JSON + SERVER_LIBRARIES),
+    "kernels/torch/": (("kernels/torch/", "kernels/ops/", "kernels/*.h"), CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "models/": (("models/", "kernels/*.h", "kernels/ops/"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
     "models/json/": (("models/json/",), TORCH + CUDA + DNNL + SERVER_LIBRARIES),
     "models/config/": (("models/config/", "models/json/", "models/plan/memory_plan.h", "models/*.h", "kernels/*.h", "kernels/ops/"), TORCH + CUDA + DNNL + SERVER_LIBRARIES),

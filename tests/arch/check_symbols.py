@@ -27,6 +27,7 @@ BANNED = {
     "models": (DEVICE, DNNL, GRPC, PROTOBUF),
     "kernels": (r"N5torch\d", GRPC, PROTOBUF, JSON),
     "kernels/reference": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
+    "kernels/torch": (DNNL, GRPC, PROTOBUF, JSON),
     "kernels/cpu": (DEVICE, GRPC, PROTOBUF, JSON),
     "client": (DEVICE, DNNL, JSON),
 }

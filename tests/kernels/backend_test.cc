@@ -23,6 +23,7 @@ TEST(BackendTest, ListsAndCreatesByName) {
     EXPECT_EQ((*backend)->name(), name);
     EXPECT_TRUE((*backend)->host_accessible());
   }
+  EXPECT_THAT(BackendNames(), Contains("torch"));
   const absl::Status unknown = CreateBackend("tpu", {}).status();
   EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(unknown.message(), HasSubstr("found tpu"));
@@ -32,6 +33,14 @@ TEST(BackendTest, RefusesBadOptions) {
   EXPECT_THAT(CreateBackend("cpu", {.isa = "sse9"}).status().message(), HasSubstr("found sse9"));
   EXPECT_FALSE(CreateBackend("cpu", {.threads = -1}).ok());
   EXPECT_FALSE(CreateBackend("cpu", {.memory_budget_bytes = -5}).ok());
+}
+
+// The library lies beside the server, not beside this program.
+TEST(BackendTest, WithoutItsLibraryTorchSaysWhereItLookedAndHowToGetIt) {
+  const absl::Status status = CreateBackend("torch:cpu", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("/libhadal_torch.so"));
+  EXPECT_THAT(status.message(), HasSubstr("-DHADAL_TORCH=ON"));
 }
 
 TEST(BackendTest, AnInstructionSetIsWhatWasAskedFor) {

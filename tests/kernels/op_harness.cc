@@ -77,6 +77,8 @@ std::vector<Variant> TestedVariants() {
   }
   variants.push_back({"cpu_one_thread", "cpu", {.threads = 1}});
   variants.push_back({"cuda", "cuda", {}});
+  variants.push_back({"torch_cpu", "torch:cpu", {.threads = 1}});
+  variants.push_back({"torch_cuda", "torch:cuda", {}});
   return variants;
 }
 
@@ -87,6 +89,7 @@ void OpTest::SetUp() {
     if (GetParam().backend == "cuda" && required != nullptr && std::string(required) == "1") {
       FAIL() << "HADAL_REQUIRE_GPU=1, but: " << backend.status();
     }
+    if (GetParam().backend == "torch:cpu" && std::getenv("HADAL_REQUIRE_TORCH") != nullptr) FAIL() << backend.status();
     GTEST_SKIP() << "NOT TESTED HERE: " << GetParam().name << ": " << backend.status();
   }
   backend_ = *std::move(backend);

@@ -30,7 +30,7 @@ struct Variant {
 
 inline void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.name; }
 
-// Each CPU instruction set (those the machine lacks are skipped), and the CUDA backend.
+// Each CPU instruction set (those the machine lacks are skipped), the CUDA backend, and libtorch on both.
 std::vector<Variant> TestedVariants();
 
 inline std::string VariantName(const ::testing::TestParamInfo<Variant>& info) { return info.param.name; }

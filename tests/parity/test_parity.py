@@ -214,6 +214,15 @@ def test_reference_backend_equals_transformers(family, checkpoint, reference, to
     assert_equal_to(reference(case, torch.float32), results[0], "reference backend")
 
 
+@pytest.mark.skipif(not (BUILD / "libhadal_torch.so").exists(), reason="built without HADAL_TORCH")
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_torch_backend_equals_transformers(family, checkpoint, reference, tool):
+    case = family.representative
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "chunk": 16}]
+    results = tool(checkpoint(case) / "hadal", runs, dtype="float32", device="torch:cpu", threads=1)
+    assert_equal_to(reference(case, torch.float32), results[0], "torch backend")
+
+
 def test_reference_router_masks_with_minus_infinity():
     config = transformers.DeepseekV3Config(**deepseek_v3.BASE)
     router = transformers.models.deepseek_v3.modeling_deepseek_v3.DeepseekV3TopkRouter(config)

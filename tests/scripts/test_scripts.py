@@ -104,6 +104,7 @@ def test_check_installs_nothing_and_says_what_is_missing(checkout):
     result = bootstrap(checkout, "--check")
     assert result.returncode == 1 and "no-such-package-hadal" in result.stderr
     assert not (checkout[0] / "called").exists()
+    assert "libtorch" not in result.stderr and "libtorch .deps/torch" in bootstrap(checkout, "--check", "--torch").stderr
 
 
 def test_lock_covers_every_listed_package():

@@ -48,7 +48,13 @@ TEST(ModelOptionsTest, TheNullFormatTakesAStepTime) {
 TEST(ModelOptionsTest, DevicesMayHaveANumber) {
   EXPECT_EQ(ParseServerConfig("serve", {"--device=cuda:3"})->config.model.load.device, "cuda:3");
   EXPECT_EQ(ParseServerConfig("serve", {"--device=cuda:x"}).status().message(),
-            "--device: expected auto, cpu, cuda or cuda:N, found 'cuda:x'");
+            "--device: expected auto, cpu, cuda, cuda:N, torch, torch:cpu, torch:cuda or torch:cuda:N, found 'cuda:x'");
+  for (const std::string device : {"torch", "torch:cpu", "torch:cuda", "torch:cuda:1"}) {
+    EXPECT_EQ(ParseServerConfig("serve", {"--device=" + device})->config.model.load.device, device);
+  }
+  for (const std::string device : {"torch:", "torch:auto", "torch:torch", "torch:cuda:-1", "torch:cuda:", "torchcpu"}) {
+    EXPECT_FALSE(ParseServerConfig("serve", {"--device=" + device}).ok()) << device;
+  }
 }
 
 }  // namespace

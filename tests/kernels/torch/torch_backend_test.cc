@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening libhadal_torch.so and what only this backend does. The ops are in tests/kernels/ops.
+#include "kernels/torch/torch_backend.h"
+
+#include <dlfcn.h>
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hadal::kernels {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(TorchBackendTest, OpensTheCpuByName) {
+  const auto backend = CreateBackend("torch:cpu", {.threads = 2});
+  ASSERT_EQ(backend.status(), absl::OkStatus());
+  EXPECT_EQ((*backend)->name(), "torch");
+  EXPECT_THAT((*backend)->description(), StartsWith("torch 2."));
+  EXPECT_THAT((*backend)->description(), HasSubstr("cpu, 2 threads"));
+  EXPECT_TRUE((*backend)->host_accessible());
+}
+
+TEST(TorchBackendTest, RefusesWhatItCannotDo) {
+  const absl::Status unknown = CreateBackend("torch:tpu", {}).status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(unknown.message(), HasSubstr("found torch:tpu"));
+  EXPECT_THAT(CreateBackend("torch:cpu", {.threads = -1}).status().message(), HasSubstr("found -1"));
+  const absl::Status invariant = CreateBackend("torch:cpu", {.batch_invariant = true}).status();
+  EXPECT_EQ(invariant.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(invariant.message(), HasSubstr("batch_invariant"));
+  // No machine has so many.
+  EXPECT_EQ(CreateBackend("torch:cuda:99", {}).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(TorchBackendTest, KeepsTheBudget) {
+  auto backend = *CreateBackend("torch:cpu", {.threads = 1, .memory_budget_bytes = 1000});
+  const absl::StatusOr<Buffer> buffer = backend->Allocate(600);
+  ASSERT_EQ(buffer.status(), absl::OkStatus());
+  EXPECT_EQ(backend->Allocate(600).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(backend->Memory()->used_bytes, 600);
+}
+
+// An exception of libtorch ends as a status that names the op, and the backend stays usable.
+TEST(TorchBackendTest, AFailureOfLibtorchIsAStatus) {
+  auto backend = *CreateBackend("torch:cpu", {.threads = 1});
+  const std::vector<float> x = {1, 2}, w = {3, 4};
+  std::vector<float> sorted(4), out(2);
+  std::vector<int32_t> row_of = {0, 7};  // no row 7: the caller broke the contract
+  const absl::Status status = backend->MoeUnpermute({.y_sorted = TensorView(sorted.data(), DType::kF32, {2, 2}),
+                                                     .row_of = TensorView(row_of.data(), DType::kI32, {1, 2}),
+                                                     .weights = TensorView(x.data(), DType::kF32, {1, 2}),
+                                                     .addend = {},
+                                                     .out = TensorView(out.data(), DType::kF32, {1, 2})});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(status.message(), HasSubstr("torch: MoeUnpermute: "));
+  EXPECT_EQ(backend->Gemm({.x = TensorView(x.data(), DType::kF32, {1, 2}),
+                           .w = WeightView::Plain(TensorView(w.data(), DType::kF32, {1, 2})),
+                           .bias = {},
+                           .out = TensorView(out.data(), DType::kF32, {1, 1})}),
+            absl::OkStatus());
+  EXPECT_EQ(out[0], 11);
+}
+
+// What it exports must not be found by name from here: its Protobuf is another one than ours.
+TEST(TorchBackendTest, ItsSymbolsStayLocal) {
+  ASSERT_EQ(CreateBackend("torch:cpu", {.threads = 1}).status(), absl::OkStatus());
+  EXPECT_EQ(dlsym(RTLD_DEFAULT, "hadal_torch_create"), nullptr);
+  EXPECT_EQ(dlsym(RTLD_DEFAULT, "_ZN2at13globalContextEv"), nullptr);
+}
+
+}  // namespace
+}  // namespace hadal::kernels
