@@ -15,16 +15,29 @@ install -m 755 --strip "$build/hadal" "$out/hadal/bin/hadal"
 install -m 644 "$root/LICENSE" "$root/NOTICE" "$out/hadal/"
 cp -r "$root/models/demo" "$out/hadal/models/demo"
 
+mapfile -t libraries < <(ldd "$build/hadal" | awk '$3 ~ /^\// {print $3}')
+# /lib is a link to /usr/lib, and dpkg knows a file by the one name it was packed under. It is asked once: it reads every package's list.
+names_of() {
+  local real
+  real=$(realpath "$1")
+  printf '%s\n' "$1" "$real" "${real#/usr}"
+}
+mapfile -t names < <(for library in "${libraries[@]}"; do names_of "$library"; done | sort -u)
+declare -A owners
+# Lines are "package:architecture: path", of some packages "package: path".
+while read -r package path; do
+  owners[$path]=${package%%:*}
+done < <(dpkg-query -S "${names[@]}" 2>/dev/null || true)
+
 : >"$out/packages"
-while read -r library; do
-  # /lib is a link to /usr/lib, and dpkg knows a file by the one name it was packed under.
-  real=$(realpath "$library")
-  owner=$(dpkg-query -S "$library" "$real" "${real#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1 || true)
+for library in "${libraries[@]}"; do
+  owner=
+  while read -r name; do owner=${owner:-${owners[$name]:-}}; done < <(names_of "$library")
   case $library:$owner in
     *libcuda.so*) ;; # the driver's, from the host
     *:) cp -L "$library" "$out/hadal/lib/" ;;
     *) echo "$owner" >>"$out/packages" ;;
   esac
-done < <(ldd "$build/hadal" | awk '$3 ~ /^\// {print $3}')
+done
 { sort -u "$out/packages"; echo ca-certificates; } >"$out/runtime-packages"
 rm "$out/packages"

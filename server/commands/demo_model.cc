@@ -11,8 +11,8 @@ std::string DemoModelDir() {
   if (const char* named = std::getenv("HADAL_DEMO_MODEL"); named != nullptr && *named != '\0') return named;
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  // build/PRESET/hadal, bin/hadal
-  for (const char* relative : {"../../models/demo", "../share/hadal/demo"}) {
+  // build/PRESET/hadal, bin/hadal of the installed tree (scripts/lib/install_tree.sh)
+  for (const char* relative : {"../../models/demo", "../models/demo"}) {
     const fs::path candidate = (program.parent_path() / relative).lexically_normal();
     if (fs::exists(candidate / "config.json", error)) return candidate.string();
   }

@@ -6,7 +6,7 @@
 namespace hadal::commands {
 
 // The demo model's folder: HADAL_DEMO_MODEL, else models/demo next to the source that the program was built from, else
-// the installed share/hadal/demo next to the program.
+// models/demo of the installed tree.
 std::string DemoModelDir();
 
 }  // namespace hadal::commands
