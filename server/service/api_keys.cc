@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/read_file.h"
+#include "base/utf8.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -64,6 +65,22 @@ absl::Status ReadLimit(const std::string& word, QuotaLimits* limits) {
 
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+// Whether a name shows all it holds. What looks like a space but separates no words would hide the class behind it.
+bool IsVisible(std::string_view text) {
+  constexpr std::pair<char32_t, char32_t> kInvisible[] = {
+      {0, 0x20},        {0x7F, 0xA0},     {0xAD, 0xAD},     {0x1680, 0x1680}, {0x180E, 0x180E},
+      {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+  if (base::FindInvalidUtf8(text) != std::string_view::npos) return false;
+  int length = 0;
+  for (size_t at = 0; at < text.size(); at += length) {
+    const char32_t c = base::DecodeUtf8(text.data() + at, &length);
+    for (const auto& [first, last] : kInvisible) {
+      if (c >= first && c <= last) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
@@ -124,6 +141,9 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
       return error(absl::StrCat("expected 'key tenant [class] [gateway] [limit=N ...]', found ", plain, " words"));
     }
     if (!IsPrintableAscii(words[0])) return error("the key holds characters that are not printable ASCII");
+    if (!IsVisible(words[1])) {
+      return error("the tenant holds an invisible character or is not UTF-8; spaces and tabs separate words");
+    }
     Key key{words[0], words[1], request::Priority::kHigh, gateway, nullptr};
     if (plain - gateway == 3) {
       const std::optional<request::Priority> cap = ParsePriority(words[2]);

@@ -79,6 +79,18 @@ TEST(ApiKeysTest, AMalformedLineIsNamedAndKeysAreNot) {
   EXPECT_THAT(ErrorOf("# nothing\n"), HasSubstr("holds no key"));
 }
 
+TEST(ApiKeysTest, ASpaceThatSeparatesNothingHidesNoClass) {
+  for (const char* line :
+       {"secret team\u00a0low\n", "secret team\vlow\n", "secret team\flow\n", "secret team\u2003low\n",
+        "secret team\u3000low\n", "secret team\u200blow\n", "secret \xff low\n"}) {
+    EXPECT_THAT(ErrorOf(line), AllOf(HasSubstr("keys:1: "), HasSubstr("invisible"), Not(HasSubstr("secret")))) << line;
+  }
+  EXPECT_THAT(ErrorOf(std::string_view("secret team\0low\n", 16)), HasSubstr("invisible"));
+  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("one Müller-東京 low\n", "keys");
+  ASSERT_OK(keys);
+  EXPECT_EQ(CallerOf(*keys, "one").tenant, "Müller-東京");
+}
+
 TEST(ApiKeysTest, ReadsLimits) {
   const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse(
       "one acme low requests=8 tokens-per-minute=60000 burst-tokens=9000 # pays for that\n"
