@@ -142,6 +142,7 @@ class AtomReader {
       case 'v':
         return {.character = '\v'};
       case '0':
+        if (absl::ascii_isdigit(static_cast<unsigned char>(Peek()))) return Fail("octal escapes are not supported");
         return {.character = 0};
       case 'c':
         if (!absl::ascii_isalpha(static_cast<unsigned char>(Peek()))) return Fail("\\c without a letter");
@@ -264,6 +265,17 @@ class AtomReader {
     if (matched.empty()) {
       Fail(kEscapedInJson);
       return;
+    }
+    // xgrammar takes a class that begins with an escaped ^ for a negated one, where the whole answer is the pattern.
+    if (matched.front().first == '^') {
+      const char32_t last = matched.front().last;
+      matched.erase(matched.begin());
+      if (last > '^') matched.insert(matched.begin(), {U'_', last});
+      if (matched.empty()) {
+        atom_.compiled = Literal('^');
+        return;
+      }
+      matched.push_back({'^', '^'});
     }
     int64_t beyond_ascii = 0;
     atom_.compiled = "[";

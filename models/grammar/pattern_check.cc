@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMaxCompiledBytes = 16384;
 constexpr double kWrittenOut = 16;  // counts that are cheap enough as states
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr char kInnerEnd[] = "$ stands inside the pattern";
 
 double Times(double count, double length) { return count == 0 || length == 0 ? 0 : count * length; }
 
@@ -66,24 +67,36 @@ class Scanner {
     // Characters of the shortest and the longest text of the alternatives so far, and of the one that is being read.
     double shortest = kInfinite, longest = 0;
     double low = 0, high = 0;
+    // Of the alternative that is being read: whether something stands in it, and whether a $ has ended it.
+    bool begun = false, ended = false;
+    bool anchored = false;  // holds ^ or $
+    bool may_end = false;   // an earlier alternative ends with $
   };
 
   char Peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool AtAlternativeBegin() const {
-    return at_ == 0 || text_[at_ - 1] == '(' || text_[at_ - 1] == '|' || text_.substr(0, at_).ends_with("(?:");
+  // An anchor inside of a text never holds. Where an optional part stands before it, it would hold sometimes.
+  bool AtTextBegin() const {
+    return std::none_of(open_.begin(), open_.end(), [](const Part& part) { return part.begun; });
+  }
+  void Anchor() {
+    for (Part& part : open_) part.anchored = true;
+    can_repeat_ = false;
+    Copy(1);
   }
 
   void Step() {
     const char c = text_[at_];
     switch (c) {
       case '^':
-        if (!AtAlternativeBegin()) problem_ = "^ stands inside the pattern";
-        return Copy(1);
+        if (!AtTextBegin()) problem_ = "^ stands inside the pattern";
+        return Anchor();
       case '$':
-        if (Peek(1) != '\0' && Peek(1) != ')' && Peek(1) != '|') problem_ = "$ stands inside the pattern";
-        return Copy(1);
+        open_.back().ended = true;
+        return Anchor();
       case '(':
         is_flat_ = false;
+        can_repeat_ = false;
+        if (open_.back().ended) problem_ = kInnerEnd;
         if (Peek(1) == '?' && Peek(2) != ':') problem_ = "groups of the form (?... other than (?: are not supported";
         open_.push_back({.group = true, .begin = out_.size()});
         return Copy(Peek(1) == '?' ? 3 : 1);
@@ -95,6 +108,7 @@ class Scanner {
         last_.low = last_.shortest;
         last_.high = last_.longest;
         open_.pop_back();
+        can_repeat_ = true;
         return Add();
       case '?':
       case '*':
@@ -103,6 +117,7 @@ class Scanner {
         return Quantifier();
       case '|':
         is_flat_ = false;
+        can_repeat_ = false;
         EndAlternative();
         return Copy(1);
       default:
@@ -119,16 +134,22 @@ class Scanner {
     open_.back().wide |= last_.wide;
     open_.back().low += last_.low;
     open_.back().high += last_.high;
+    open_.back().begun = true;
+    open_.back().ended = last_.may_end;
   }
   void EndAlternative() {
     Part& part = open_.back();
     part.shortest = std::min(part.shortest, part.low);
     part.longest = std::max(part.longest, part.high);
     part.low = part.high = 0;
+    part.may_end |= part.ended;
+    part.begun = part.ended = false;
   }
   void Atom() {
     PatternAtom atom = ReadPatternAtom(text_.substr(at_), kind_);
     problem_ = std::move(atom.problem);
+    if (open_.back().ended) problem_ = kInnerEnd;
+    can_repeat_ = true;
     last_ = {.states = 1, .wide = atom.wide, .begin = out_.size(), .low = 1, .high = 1};
     ++atoms_;
     last_atom_ = atom.compiled;
@@ -167,6 +188,19 @@ class Scanner {
     const std::string_view written = text_.substr(begin, at_ - begin);
     if (Peek() == '?') ++at_;  // lazy
     ++quantifiers_;
+    if (!can_repeat_) {
+      problem_ = absl::StrCat(std::string(written), " has nothing to repeat");
+      return;
+    }
+    can_repeat_ = false;
+    if (high >= 0 && high < low) {
+      problem_ = absl::StrCat(std::string(written), " ends before it begins");
+      return;
+    }
+    if (last_.anchored && (high < 0 || high > 1)) {
+      problem_ = "a group with ^ or $ is repeated";
+      return;
+    }
     open_.back().low += Times(low, last_.low) - last_.low;
     // An infinite length stays one, also of a part that comes no time: too long is safe.
     if (std::isfinite(last_.high))
@@ -205,7 +239,8 @@ class Scanner {
   std::vector<Part> open_ = {{}};  // the whole, then the open groups
   // For a pattern that is one atom, repeated.
   int atoms_ = 0, quantifiers_ = 0;
-  bool is_flat_ = true;  // without groups and alternatives
+  bool can_repeat_ = false;  // something that a quantifier may follow was read last
+  bool is_flat_ = true;      // without groups and alternatives
   std::string last_atom_;
   std::string wide_problem_;  // unless it is
   std::string problem_;

@@ -24,7 +24,8 @@ struct PatternCheck {
 
 // Whether a JSON Schema "pattern" can be followed exactly. Refused are, besides what the compiler has no rule for
 // (look-around, backreferences, word boundaries, \p{..}):
-//   - anchors anywhere but at the begin and end of the whole or of an alternative;
+//   - anchors that stand behind or before other text, or are repeated: (a$|b)c, x(^a), (^a)+;
+//   - quantifiers that follow nothing or another one, which other dialects read as possessive: a++;
 //   - quotes, backslashes and control characters that are meant literally: inside a JSON string they are written
 //     escaped, and the pattern is matched against what is written;
 //   - backslashes before letters that stand for nothing here (pattern_atom.h);

@@ -20,6 +20,7 @@ constexpr std::string_view kNamesLikeAnnotations[] = {"title",    "default",   "
                                                       "readOnly", "writeOnly", "$comment",    "$schema"};
 constexpr double kLargestBound = 9007199254740992.0;  // 2^53
 constexpr int64_t kLargestLength = int64_t{1} << 53;
+constexpr int kMaxMultipleRange = 10000;
 
 absl::Status ReadLength(const Json& schema, const char* keyword, int64_t limit, const std::string& place, Json* out) {
   if (!schema.contains(keyword)) return absl::OkStatus();
@@ -198,7 +199,6 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
   }
   if (schema.contains("format")) {
     const std::string here = Place(place, "format");
-    if (lengths.bounded()) return SchemaError(lengths_place, "cannot stand beside format");
     const auto end = std::begin(kFormats) + (strict() ? kStrictFormats : std::size(kFormats));
     if (!schema["format"].is_string()) return SchemaError(here, "must be a string");
     const std::string format = schema["format"];
@@ -209,7 +209,21 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
       return SchemaError(here, absl::StrCat("\"", format.substr(0, 64), "\" is not supported; known are ", known));
     }
     const std::string pattern(PatternOfFormat(format));
-    (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : CheckPattern(pattern).compiled;
+    PatternCheck check = CheckPattern(pattern);
+    (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : check.compiled;
+    if (pattern.empty()) {
+      check.shortest = format == "uuid" ? 36 : 0;
+      check.longest = format == "uuid" ? 36 : INFINITY;
+    }
+    if (!lengths.Hold(check.shortest, check.longest)) {
+      const bool too_long = static_cast<double>(lengths.min) <= check.shortest;
+      return SchemaError(
+          Place(place, too_long ? "maxLength" : "minLength"),
+          absl::StrCat("is supported beside format only where every text keeps to it; those of \"", format, "\" have ",
+                       std::isfinite(check.longest) ? "" : "at least ", check.shortest,
+                       std::isfinite(check.longest) ? absl::StrCat(" to ", check.longest) : "", " characters"));
+    }
+    lengths = {};
   }
   if (lengths.bounded() && limits_.string_lengths == SchemaLimits::Lengths::kNone) {
     return SchemaError(schema.contains("pattern") ? Place(place, "pattern") : lengths_place,
@@ -252,6 +266,11 @@ absl::Status SchemaReader::ReadNumber(const Json& schema, const std::string& pla
   if (!integer) return SchemaError(here, "is supported for the type integer only");
   if (!step.is_number_integer() || step < 1 || step > limits_.max_multiple_of) {
     return SchemaError(here, absl::StrCat("must be a whole number from 1 to ", limits_.max_multiple_of));
+  }
+  // The compiler counts all multiples, or writes out those between two bounds; else it drops the keyword.
+  if ((std::isfinite(low) || std::isfinite(high)) && !(high - low < kMaxMultipleRange)) {
+    return SchemaError(here, absl::StrCat("beside a bound is supported only between two that are less than ",
+                                          kMaxMultipleRange, " apart"));
   }
   if (absl::Status s =
           Count(&multiples_, step.get<int64_t>(), limits_.max_multiple_of, "multiples, by their sum,", here);

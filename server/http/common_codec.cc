@@ -96,34 +96,41 @@ absl::Status ReadJsonSchema(const element& value, service::ResponseFormat* forma
 }
 
 absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* format) {
+  using Kind = service::ResponseFormat::Kind;
+  constexpr std::string_view kSchema = "response_format.schema";
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("response_format", "an object", value);
+  service::ResponseFormat said;
   std::string type;
   for (const auto field : object) {
+    if (field.value.is_null()) continue;
     absl::Status status;
     if (field.key == "type") status = ReadString(field.value, "response_format.type", &type);
-    if (field.key == "json_schema" && !field.value.is_null()) status = ReadJsonSchema(field.value, format);
+    if (field.key == "json_schema") status = ReadJsonSchema(field.value, &said);
+    // Where llama.cpp and others have the schema; {} says no more than the type does.
+    if (field.key == "schema") {
+      status = ReadSchemaText(field.value, kSchema, &said.schema_json);
+      said.field = kSchema;
+      if (said.schema_json == "{}") said.schema_json.clear();
+    }
     if (!status.ok()) return status;
   }
   // Without a type a misspelt one would pass for no wish at all.
   if (type.empty()) return InvalidField("response_format.type", "`response_format.type` is missing");
   if (type == "text") return absl::OkStatus();
-  if (format->kind != service::ResponseFormat::Kind::kText) {
+  if (format->kind != Kind::kText) {
     return InvalidField("response_format", "`response_format` and another field both say what form the answer has");
   }
-  if (type == "json_object") {
-    format->kind = service::ResponseFormat::Kind::kJsonObject;
-    return absl::OkStatus();
-  }
-  if (type != "json_schema") {
+  if (type != "json_object" && type != "json_schema") {
     return request::MakeError(request::Reason::kOutOfRange,
                               "`response_format.type` must be \"text\", \"json_object\" or \"json_schema\"",
                               "response_format.type");
   }
-  if (format->schema_json.empty()) {
+  if (type == "json_schema" && said.schema_json.empty()) {
     return InvalidField("response_format.json_schema.schema", "`response_format.json_schema.schema` is missing");
   }
-  format->kind = service::ResponseFormat::Kind::kJsonSchema;
+  said.kind = said.schema_json.empty() ? Kind::kJsonObject : Kind::kJsonSchema;
+  *format = std::move(said);
   return absl::OkStatus();
 }
 

@@ -50,7 +50,7 @@ absl::StatusOr<CallGrammar> FormatGrammar(const ResponseFormat& format, grammar:
     if (!spec.ok()) return Invalid(format.field, absl::StrCat("`", format.field, "`: ", spec.status().message()));
     return CallGrammar{*std::move(spec), format.field};
   }
-  const std::string param(kResponseSchema);
+  const std::string param(format.field.empty() ? kResponseSchema : std::string_view(format.field));
   absl::StatusOr<std::string> prepared = Prepare(format.schema_json, grammar::SchemaDialect::kGeneral, param, limits);
   if (!prepared.ok()) return prepared.status();
   return CallGrammar{grammar::JsonSchemaSpec(*prepared, reasoning), param};

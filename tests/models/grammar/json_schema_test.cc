@@ -95,6 +95,9 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "string", "minLength": 9007199254740993})", "#/minLength", "at most 9007199254740992"},
       {R"({"type": "string", "minLength": 3, "maxLength": 2})", "#/minLength", "above maxLength"},
       {R"({"type": "integer", "minLength": 3})", "#/minLength", "needs the type string"},
+      {R"({"type": "string", "minLength": 11, "format": "date"})", "#/minLength", "have 10 to 10 characters"},
+      {R"({"type": "string", "minLength": 7, "maxLength": 14, "format": "ipv4"})", "#/maxLength", "have 7 to 15"},
+      {R"({"type": "string", "minLength": 1, "maxLength": 9, "format": "uri"})", "#/maxLength", "have at least 5"},
       {R"({"type": "string", "maxLength": 30, "format": "email"})", "#/maxLength", "beside format"},
       {R"({"type": "string", "maxLength": 5, "pattern": "^a+b+$"})", "#/maxLength", "one class, repeated"},
       {R"({"type": "string", "maxLength": 2, "pattern": "^a{3}$"})", "#/pattern", "excludes every length"},
@@ -103,6 +106,9 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
        "integer only"},
       {R"({"type": "integer", "multipleOf": 100000})", "#/multipleOf", "from 1 to 1000"},
       {R"({"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 6})", "#/multipleOf", "no multiple of 7"},
+      {R"({"type": "integer", "multipleOf": 5, "minimum": 0})", "#/multipleOf", "less than 10000 apart"},
+      {R"({"type": "integer", "multipleOf": 5, "exclusiveMaximum": 0})", "#/multipleOf", "less than 10000 apart"},
+      {R"({"type": "integer", "multipleOf": 5, "minimum": 0, "maximum": 10000})", "#/multipleOf", "less than 10000"},
       {R"({"type": "integer", "minimum": 5, "maximum": 4})", "#", "lower bound is above"},
       {R"({"type": "integer", "exclusiveMinimum": 4, "maximum": 4})", "#", "lower bound is above"},
       {R"({"type": "number", "exclusiveMinimum": 4, "maximum": 4})", "#", "lower bound is above"},
@@ -154,6 +160,19 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
     const std::string problem = Problem(bad.schema);
     EXPECT_THAT(problem, StartsWith(bad.place + (bad.place.ends_with('/') ? "" : ": "))) << bad.schema;
     EXPECT_THAT(problem, HasSubstr(bad.about)) << bad.schema;
+  }
+}
+
+TEST(PrepareSchema, LengthsThatEveryTextOfAFormatHasAreKept) {
+  for (const char* schema : {R"({"type": "string", "format": "date", "minLength": 10, "maxLength": 10})",
+                             R"({"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36})",
+                             R"({"type": "string", "format": "ipv4", "minLength": 7, "maxLength": 15})",
+                             R"({"type": "string", "format": "date-time", "minLength": 1, "maxLength": 64})",
+                             R"({"type": "string", "format": "email", "minLength": 5})",
+                             R"({"type": "string", "format": "uri", "minLength": 1})"}) {
+    const Json out = Prepared(schema);
+    EXPECT_TRUE(out.contains("pattern") || out.contains("format")) << schema;
+    EXPECT_FALSE(out.contains("minLength") || out.contains("maxLength")) << schema;
   }
 }
 

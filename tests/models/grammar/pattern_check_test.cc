@@ -18,7 +18,8 @@ namespace {
 TEST(CheckPattern, PassesWhatCanBeFollowed) {
   for (const char* pattern :
        {"^[0-9]{5}$", "abc", "^(a|b)+$", "^(?:a|b){2,40}$", "^[^\\s\"]+$", "^.*$", "^\\d{4}-\\d{2}$", "^$", "",
-        "^[A-Z][a-z_]{1,30}(\\.[a-z]+)*$", "^a$|^b$", "(^a|b$)", "^[-+]?[0-9]+\\.?$", "^中文[0-9]$", "^[\\w.]+$"}) {
+        "^[A-Z][a-z_]{1,30}(\\.[a-z]+)*$", "^a$|^b$", "(^a|b$)", "((^a)b$)", "^(a$|b(c|d$))$", "(^a)?$", "^(?:^a|b)c",
+        "^[-+]?[0-9]+\\.?$", "^中文[0-9]$", "^[\\w.]+$"}) {
     EXPECT_EQ(CheckPattern(pattern).problem, "") << pattern;
   }
 }
@@ -27,6 +28,24 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
   const std::pair<const char*, const char*> cases[] = {
       {"a^b", "^ stands inside"},
       {"a$b", "$ stands inside"},
+      {"(a$)b", "$ stands inside"},
+      {"(a$|b)c", "$ stands inside"},
+      {"((a$)|b)(c)", "$ stands inside"},
+      {"b(^a)", "^ stands inside"},
+      {"x(y|^a)", "^ stands inside"},
+      {"x?(?:^a)", "^ stands inside"},
+      {"(^a){2}", "is repeated"},
+      {"(?:a$)+", "is repeated"},
+      {"a**", "* has nothing to repeat"},
+      {"a++b", "+ has nothing to repeat"},
+      {"a{2}{3}", "{3} has nothing to repeat"},
+      {"a???", "? has nothing to repeat"},
+      {"*a", "* has nothing to repeat"},
+      {"(+a)", "+ has nothing to repeat"},
+      {"a|?", "? has nothing to repeat"},
+      {"^*", "* has nothing to repeat"},
+      {"a$?", "? has nothing to repeat"},
+      {"a{3,2}", "{3,2} ends before it begins"},
       {"(?=a)b", "(?..."},
       {"(?<name>a)", "(?..."},
       {"\\bword\\b", "\\b is not supported"},
@@ -36,6 +55,7 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
       {"^\\a$", "\\a is not supported"},
       {"[^\\k]", "\\k is not supported"},
       {"[\\x1]", "hexadecimal digits"},
+      {"[\\07]", "octal"},
       {"\\u{110000}", "names no character"},
       {"\\ud83d", "names no character"},
       {"[b-a]", "no order"},
@@ -105,6 +125,9 @@ TEST(CheckPattern, WritesCharactersInAscii) {
   EXPECT_EQ(CheckPattern("[é-ü]{2}").compiled, "[\\u{e9}-\\u{fc}]{2}");
   EXPECT_EQ(CheckPattern("[\\^-a\\x5d]").compiled, "[\\]-a]");
   EXPECT_EQ(CheckPattern("[!-#\\d]").compiled, "[!#0-9]");
+  EXPECT_EQ(CheckPattern("[\\^]").compiled, "\\^");
+  EXPECT_EQ(CheckPattern("[a^]").compiled, "[a\\^]");
+  EXPECT_EQ(CheckPattern("[\\^-z]").compiled, "[_-z\\^]");
 }
 
 TEST(CheckPattern, WritesOutWhatTheCompilerGetsWrong) {

@@ -56,6 +56,14 @@ TEST_F(TextFormatTest, QuotesBackslashesAndControlsAreCharactersLikeOthers) {
   EXPECT_FALSE(Accepts(*CompileRegex("a"), "ba")) << "all of the answer matches";
 }
 
+TEST_F(TextFormatTest, ACaretInAClassIsACharacter) {
+  for (const char* pattern : {"[\\^]", "[a^]", "[\\^-b]", "[\\x5e_]"}) {
+    EXPECT_TRUE(Accepts(*CompileRegex(pattern), "^")) << pattern;
+    EXPECT_FALSE(Accepts(*CompileRegex(pattern), "x")) << pattern;
+  }
+  EXPECT_TRUE(Accepts(*CompileRegex("[\\^-b]"), "b"));
+}
+
 TEST_F(TextFormatTest, WalksMatch) {
   for (const std::string pattern :
        {R"(\d{3}-[A-F"\\]{2})", R"((yes|no)(, (yes|no))*\.)", R"([ -~]+)", R"(\w+@\w+\.(com|org))"}) {

@@ -30,6 +30,36 @@ TEST(ForeignFieldsTest, JsonConstraintsBecomeAResponseFormat) {
     EXPECT_EQ(format->schema_json, R"({"type":"object"})");
   }
   EXPECT_EQ(Chat(R"("structured_outputs":{"json_object":true})")->kind, Kind::kJsonObject);
+  EXPECT_EQ(Chat(R"("nvext":{"guided_json":{"type":"object"},"top_k":5})")->field, "nvext.guided_json");
+}
+
+TEST(ForeignFieldsTest, AnEmptySchemaAsksForAnyJson) {
+  for (const char* fields :
+       {R"("guided_json":{})", R"("json_schema":{})", R"("structured_outputs":{"json":{}})", R"("guided_json":"{}")"}) {
+    const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kJsonSchema) << fields;
+    EXPECT_EQ(format->schema_json, "{}");
+  }
+}
+
+TEST(ForeignFieldsTest, ASchemaDirectlyInAResponseFormatCounts) {
+  for (const char* fields :
+       {R"("response_format":{"type":"json_object","schema":{"type":"object"}})",
+        R"("response_format":{"schema":"{\"type\":\"object\"}","type":"json_object"})",
+        R"("response_format":{"type":"json_schema","schema":{"type":"object"}})",
+        R"("response_format":{"type":"json_object","json_schema":{"schema":{"type":"object"}}})"}) {
+    const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
+    ASSERT_TRUE(format.ok()) << format.status();
+    EXPECT_EQ(format->kind, Kind::kJsonSchema) << fields;
+    EXPECT_EQ(format->schema_json, R"({"type":"object"})");
+  }
+  EXPECT_EQ(Chat(R"("response_format":{"type":"json_object","schema":{}})")->kind, Kind::kJsonObject);
+  EXPECT_REASON(Chat(R"("response_format":{"type":"json_object","schema":5})").status(), Reason::kOutOfRange);
+  // No constraint of its own, and none taken from another field.
+  const auto format = Chat(R"("guided_json":{"type":"object"},"response_format":{"type":"text","schema":{"a":1}})");
+  ASSERT_TRUE(format.ok()) << format.status();
+  EXPECT_EQ(format->schema_json, R"({"type":"object"})");
 }
 
 TEST(ForeignFieldsTest, RegularExpressionsAndChoicesToo) {
@@ -57,8 +87,10 @@ TEST(ForeignFieldsTest, RegularExpressionsAndChoicesToo) {
 }
 
 TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
-  for (const char* name : {"guided_grammar", "grammar", "ebnf", "structural_tag", "bad_words", "bad_words_ids",
-                           "allowed_token_ids", "logits_processors", "functions", "function_call"}) {
+  for (const char* name :
+       {"guided_grammar", "grammar", "ebnf", "structural_tag", "bad_words", "bad_words_ids", "allowed_token_ids",
+        "logits_processors", "custom_logit_processor", "banned_tokens", "banned_strings", "custom_token_bans",
+        "stop_regex", "regex_pattern", "grammar_string", "functions", "function_call"}) {
     for (const char* value : {R"("a+")", R"(["a"])", R"({"a":1})"}) {
       const absl::Status status = Chat(absl::StrCat("\"", name, "\":", value)).status();
       EXPECT_REASON(status, Reason::kInvalidRequest);
@@ -73,6 +105,11 @@ TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
     EXPECT_REASON(status, Reason::kInvalidRequest);
     EXPECT_EQ(request::GetErrorDetail(status).param, absl::StrCat("structured_outputs.", kind));
   }
+  for (const char* fields :
+       {R"("structured_outputs":{"jsn":{"type":"object"}})", R"("structured_outputs":{"choices":["a"]})",
+        R"("nvext":{"guided_grammar":"root ::= x"})"}) {
+    EXPECT_REASON(Chat(fields).status(), Reason::kInvalidRequest) << fields;
+  }
   EXPECT_REASON(Chat(R"("use_beam_search":true)").status(), Reason::kInvalidRequest);
   EXPECT_REASON(Chat(R"("guided_json":{"type":"object"},"response_format":{"type":"json_object"})").status(),
                 Reason::kInvalidRequest);
@@ -80,8 +117,9 @@ TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
 
 TEST(ForeignFieldsTest, EmptyOnesAndUnknownFieldsAreNothing) {
   for (const char* fields :
-       {R"("guided_regex":"","guided_choice":[],"guided_json":{},"bad_words":[],"functions":[],"grammar":null)",
+       {R"("guided_regex":"","guided_choice":[],"guided_json":"","bad_words":[],"functions":[],"grammar":null)",
         R"("function_call":"auto","use_beam_search":false,"structured_outputs":{})",
+        R"("structured_outputs":{"disable_any_whitespace":true,"backend":"xgrammar"},"nvext":{"annotations":["x"]})",
         R"("guided_decoding_backend":"xgrammar","ignored":{"regex":"a+"})"}) {
     const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
     ASSERT_TRUE(format.ok()) << format.status();
