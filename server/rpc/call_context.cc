@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/call_context.h"
 
+#include <grpc/compression.h>
+
 #include <optional>
 #include <utility>
 
@@ -10,6 +12,9 @@
 #include "server/request/request_id.h"
 #include "server/service/api_keys.h"
 #include "server/service/returning_client.h"
+
+// Exported by the library, but in none of its public headers; weak, should a version come without it.
+extern grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(grpc_call* call) __attribute__((weak));
 
 namespace hadal::rpc {
 namespace {
@@ -26,6 +31,17 @@ absl::Duration TimeLeft(gpr_timespec deadline) {
   if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return absl::InfiniteDuration();
   const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
   return absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
+}
+
+absl::Status CheckNotCompressed(grpc::CallbackServerContext* context) {
+  if (grpc_call_test_only_get_compression_algorithm == nullptr) return absl::OkStatus();
+  const grpc_compression_algorithm coding = grpc_call_test_only_get_compression_algorithm(context->c_call());
+  if (coding == GRPC_COMPRESS_NONE) return absl::OkStatus();
+  const char* name = nullptr;
+  if (grpc_compression_algorithm_name(coding, &name) == 0) name = "unknown";
+  return request::MakeError(
+      request::Reason::kUnsupportedMediaType,
+      absl::StrCat("the call's messages are compressed (", name, "); they are taken as they are, not compressed"));
 }
 
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,

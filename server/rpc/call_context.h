@@ -25,6 +25,10 @@ struct CallMetadata {
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
                       std::string_view network, bool needs_key, CallMetadata* out);
 
+// UNSUPPORTED_MEDIA_TYPE for a call whose messages are compressed. The library has refused it by then; this gives the
+// record its reason.
+absl::Status CheckNotCompressed(grpc::CallbackServerContext* context);
+
 // What is left of a gRPC deadline, infinite without one. A time-out of centuries does not fit the library's time
 // points, which overflow into the past.
 absl::Duration TimeLeft(gpr_timespec deadline);

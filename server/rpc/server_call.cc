@@ -53,6 +53,7 @@ void ServerCall::Begin() {
       OpenCall(*context_, *environment_, connection_ == nullptr ? "unknown" : connection_->network(),
                access_ == Access::kKey, &metadata_);
   if (status.ok()) status = opened;
+  if (status.ok()) status = CheckNotCompressed(context_);
   if (status.ok()) status = OnOpened();
   if (!status.ok()) return End(std::move(status));
   StartWaiting();

@@ -113,6 +113,8 @@ def test_a_compressed_message_is_refused_before_it_is_inflated(warm_server, stub
     with pytest.raises(grpc.RpcError) as caught:
         list(stubs.services.InferenceStub(channel).Chat(chat(stubs, "hello " * 1000), timeout=10))
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED and "gzip" in caught.value.details()
+    server.wait_metric('hadal_requests_total{route="Chat",class="normal",http_code="",grpc_code="12",outcome="invalid",'
+                       'reason="UNSUPPORTED_MEDIA_TYPE"}', 1)
 
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(MIB)

@@ -162,6 +162,18 @@ TEST(ServerCallTest, EachEndBeforeTheMessageHasItsOwnReason) {
   EXPECT_EQ(Finished(fixture, "Chat", 3, "invalid", "INVALID_REQUEST"), 1);
 }
 
+TEST(ServerCallTest, ACompressedMessageIsInvalidAndNoCancellation) {
+  GrpcFixture fixture(ServiceFixture::Says("x"));
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::ChatRequest request = GrpcFixture::Hello();
+  request.mutable_messages(0)->set_content(std::string(10000, 'x'));
+  const auto reader = fixture.stub->Chat(&context, request);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  ASSERT_TRUE(WaitNoCall(fixture));
+  EXPECT_EQ(Finished(fixture, "Chat", 12, "invalid", "UNSUPPORTED_MEDIA_TYPE"), 1);
+}
+
 TEST(ServerCallTest, ADeadlineIsNoCancellation) {
   GrpcFixture fixture(Hold);
   grpc::ClientContext context;
