@@ -57,8 +57,9 @@ App::App(ServerConfig config, std::function<void()> on_failure)
       progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log.format != base::LogFormat::kJson) {}
 
 App::~App() {
-  if (http_ != nullptr) http_->Stop();
+  // Its listener gives connections to http_.
   if (grpc_ != nullptr) grpc_->Shutdown(absl::ZeroDuration());
+  if (http_ != nullptr) http_->Stop();
   for (auto& engine : engines_) engine->Stop();
 }
 
@@ -154,6 +155,11 @@ void App::CreateService() {
 absl::Status App::StartGrpc() {
   rpc::GrpcOptions grpc = config_.grpc;
   grpc.metrics = &metrics_;
+  grpc.screen = [this](int fd) {
+    http::HttpServer* const http = screen_.load(std::memory_order_acquire);
+    if (http != nullptr) http->Screen(fd);
+    return http != nullptr;
+  };
   auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_);
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
@@ -171,13 +177,13 @@ absl::Status App::StartHttp() {
   dependencies.keys = keys_;
   dependencies.metrics = &metrics_;
   dependencies.health = [this] { return Health(); };
-  if (config_.grpc.port < 0) {
-    dependencies.adopt_http2 = [this](int fd) { grpc_->Adopt(fd); };
-  }
+  dependencies.adopt_http2 = [this](int fd) { grpc_->Adopt(fd); };
+  dependencies.grpc_elsewhere = config_.grpc.port >= 0;
   auto http_server = http::HttpServer::Create(std::move(http), std::move(dependencies));
   if (!http_server.ok()) return http_server.status();
   http_ = *std::move(http_server);
   http_->Start();
+  screen_.store(http_.get(), std::memory_order_release);
   return absl::OkStatus();
 }
 

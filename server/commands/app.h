@@ -87,6 +87,7 @@ class App {
   std::vector<std::unique_ptr<engine::Engine>> engines_;
   std::unique_ptr<rpc::GrpcServer> grpc_;
   std::unique_ptr<http::HttpServer> http_;
+  std::atomic<http::HttpServer*> screen_{nullptr};  // http_, once it runs: for gRPC's listener
 
   // Engines are complete and readable once `ready_` is true.
   std::atomic<bool> ready_{false}, draining_{false};

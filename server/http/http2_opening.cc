@@ -27,7 +27,7 @@ using Kind = Http2Opening::Kind;
 constexpr auto kPeekTime = std::chrono::milliseconds(25);
 constexpr auto kPeekPause = std::chrono::milliseconds(1);
 
-constexpr size_t kPrefaceBytes = 24;  // "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr size_t kFrameHeadBytes = 9;
 constexpr uint8_t kData = 0, kHeaders = 1, kSettings = 4, kGoAway = 7;
 constexpr uint8_t kEndStream = 0x1, kAck = 0x1, kEndHeaders = 0x4, kPadded = 0x8, kHasPriority = 0x20;
@@ -38,6 +38,9 @@ constexpr uint32_t kGrpcCoreSetting = 0xfe03;
 // first header block, it cannot refer to an earlier one.
 constexpr std::string_view kGrpcType = "application/grpc";
 constexpr std::string_view kGrpcTypeHuffman = "\x1d\x75\xd0\x62\x0d\x26\x3d\x4c\x4d\x65\x64";
+// The method, whose response has no body, likewise.
+constexpr std::string_view kHead = "\x04HEAD";
+constexpr std::string_view kHeadHuffman = "\x84\xc7\x82\x1b\xff";
 
 uint32_t Number(std::string_view bytes, size_t at, size_t size) {
   uint32_t value = 0;
@@ -76,7 +79,9 @@ void AppendField(std::string_view name, std::string_view value, std::string* out
 }  // namespace
 
 Http2Opening InspectHttp2(std::string_view bytes) {
-  size_t at = kPrefaceBytes;
+  const size_t known = std::min(bytes.size(), kPreface.size());
+  if (bytes.substr(0, known) != kPreface.substr(0, known)) return {Kind::kGrpc};
+  size_t at = kPreface.size();
   while (at + kFrameHeadBytes <= bytes.size()) {
     const size_t size = Number(bytes, at, 3);
     const auto type = static_cast<uint8_t>(bytes[at + 3]);
@@ -94,14 +99,14 @@ Http2Opening InspectHttp2(std::string_view bytes) {
     const size_t front = ((flags & kPadded) != 0 ? 1 : 0) + ((flags & kHasPriority) != 0 ? 5 : 0);
     if (payload.size() < front) return {Kind::kGrpc};
     payload.remove_prefix(front);
-    const bool grpc =
-        payload.find(kGrpcType) != std::string_view::npos || payload.find(kGrpcTypeHuffman) != std::string_view::npos;
-    return grpc ? Http2Opening{Kind::kGrpc} : Http2Opening{Kind::kOther, stream_id};
+    const auto has = [&](std::string_view text) { return payload.find(text) != std::string_view::npos; };
+    if (has(kGrpcType) || has(kGrpcTypeHuffman)) return {Kind::kGrpc};
+    return {Kind::kOther, stream_id, has(kHead) || has(kHeadHuffman)};
   }
   return {bytes.size() < kMaxOpeningBytes ? Kind::kUndecided : Kind::kGrpc};
 }
 
-std::string Http2Refusal(uint32_t stream_id) {
+std::string Http2Refusal(const Http2Opening& opening) {
   const absl::Status status = request::MakeError(
       request::Reason::kUnsupportedMediaType,
       "HTTP/2 is for gRPC here, with a content-type that begins with application/grpc; the JSON API is HTTP/1.1");
@@ -114,10 +119,10 @@ std::string Http2Refusal(uint32_t stream_id) {
   std::string out;
   AppendFrame(kSettings, 0, 0, {}, &out);
   AppendFrame(kSettings, kAck, 0, {}, &out);
-  AppendFrame(kHeaders, kEndHeaders, stream_id, block, &out);
-  AppendFrame(kData, kEndStream, stream_id, response.body, &out);
+  AppendFrame(kHeaders, kEndHeaders | (opening.head ? kEndStream : 0), opening.stream_id, block, &out);
+  if (!opening.head) AppendFrame(kData, kEndStream, opening.stream_id, response.body, &out);
   std::string goaway;
-  AppendNumber(stream_id, 4, &goaway);
+  AppendNumber(opening.stream_id, 4, &goaway);
   AppendNumber(0, 4, &goaway);  // no error
   AppendFrame(kGoAway, 0, 0, goaway, &out);
   return out;
@@ -140,8 +145,8 @@ asio::awaitable<Http2Opening> PeekHttp2(tcp::socket& socket) {
   co_return Http2Opening{Kind::kGrpc};
 }
 
-asio::awaitable<void> RefuseHttp2(tcp::socket& socket, uint32_t stream_id, absl::Duration linger_timeout) {
-  const std::string refusal = Http2Refusal(stream_id);
+asio::awaitable<void> RefuseHttp2(tcp::socket& socket, Http2Opening opening, absl::Duration linger_timeout) {
+  const std::string refusal = Http2Refusal(opening);
   // Fits into the send buffer of a connection that has sent nothing yet.
   (void)::send(socket.native_handle(), refusal.data(), refusal.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   boost::system::error_code ignored;

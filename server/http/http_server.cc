@@ -2,6 +2,7 @@
 #include "server/http/http_server.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,14 +62,16 @@ class HttpServer::Impl {
   bool WaitIdle(absl::Duration timeout);
   void Stop();
   int port() const { return listener_->port(); }
+  void Screen(int fd);
   const ServerContext& context() const { return context_; }
 
  private:
   IoThread& reserved() { return *threads_.front(); }
+  IoThread& NextThread() { return *threads_[1 + next_thread_++ % (threads_.size() - 1)]; }
 
   // On the reserved thread: gives a connection to those who answer it.
   void Distribute(Listener::Accepted accepted);
-  asio::awaitable<void> AdoptHttp2(Listener::Accepted accepted);
+  asio::awaitable<void> AdoptHttp2(Listener::Accepted accepted, bool to_grpc);
   void MoveTo(IoThread& thread, Listener::Accepted accepted);
   static asio::awaitable<void> RefuseConnection(Connection& connection);
   // Runs a connection on the thread it belongs to; called there.
@@ -114,21 +117,48 @@ void HttpServer::Impl::Start() {
 
 void HttpServer::Impl::Distribute(Listener::Accepted accepted) {
   if (accepted.protocol == Protocol::kHttp2 && context_.dependencies.adopt_http2) {
-    asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted)), asio::detached);
+    const bool to_grpc = !context_.dependencies.grpc_elsewhere;
+    asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted), to_grpc), asio::detached);
   } else if (accepted.protocol == Protocol::kReserved) {
     Serve(reserved(), std::move(accepted));
   } else {
-    MoveTo(*threads_[1 + next_thread_++ % (threads_.size() - 1)], std::move(accepted));
+    MoveTo(NextThread(), std::move(accepted));
   }
 }
 
+void HttpServer::Impl::Screen(int fd) {
+  if (stopping_.load()) {
+    ::close(fd);
+    return;
+  }
+  context_.open_connections.Add();
+  asio::post(reserved().context, [this, fd] {
+    sockaddr_storage address{};
+    socklen_t size = sizeof(address);
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+    Listener::Accepted accepted{.socket = tcp::socket(reserved().context)};
+    boost::system::error_code failed;
+    accepted.socket.assign(address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), fd, failed);
+    if (!failed) {
+      asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted), /*to_grpc=*/true), asio::detached);
+      return;
+    }
+    ::close(fd);
+    context_.open_connections.Done();
+  });
+}
+
 // Gives the connection to gRPC, unless its first request is none of gRPC's.
-asio::awaitable<void> HttpServer::Impl::AdoptHttp2(Listener::Accepted accepted) {
+asio::awaitable<void> HttpServer::Impl::AdoptHttp2(Listener::Accepted accepted, bool to_grpc) {
   const Http2Opening opening = co_await PeekHttp2(accepted.socket);
+  if (!to_grpc && opening.kind != Http2Opening::Kind::kOther) {
+    MoveTo(NextThread(), std::move(accepted));
+    co_return;
+  }
   boost::system::error_code error;
   int fd = -1;
   if (opening.kind == Http2Opening::Kind::kOther) {
-    co_await RefuseHttp2(accepted.socket, opening.stream_id, context_.options.linger_timeout);
+    co_await RefuseHttp2(accepted.socket, opening, context_.options.linger_timeout);
     accepted.socket.close(error);
   } else {
     fd = accepted.socket.release(error);
@@ -240,6 +270,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(HttpOptions optio
 
 void HttpServer::Start() { impl_->Start(); }
 int HttpServer::port() const { return impl_->port(); }
+void HttpServer::Screen(int fd) { impl_->Screen(fd); }
 void HttpServer::BeginDrain() { impl_->BeginDrain(); }
 bool HttpServer::WaitIdle(absl::Duration timeout) { return impl_->WaitIdle(timeout); }
 void HttpServer::Stop() { impl_->Stop(); }

@@ -38,8 +38,10 @@ class HttpServer {
     base::MetricRegistry* metrics = nullptr;  // what /metrics shows, its own included; nullptr: nothing, 503
     std::function<HealthReport()> health;
     // Takes a connected socket that began with the HTTP/2 preface, nothing of it read, non-blocking; owns it from then
-    // on. One whose first request is not gRPC is answered with 415 instead. Empty: such connections get 400.
+    // on. One whose first request is not gRPC is answered with 415 instead. Empty: there is no gRPC.
     std::function<void(int fd)> adopt_http2;
+    // gRPC has a port of its own, whose connections come through Screen; on this one they get 400.
+    bool grpc_elsewhere = false;
   };
 
   // Binds and listens; nothing is accepted before Start. The error names address and port, or says that there are no
@@ -49,6 +51,8 @@ class HttpServer {
 
   void Start();
   int port() const;
+  // Takes a connection to gRPC's own port, non-blocking, nothing of it read: to `adopt_http2`, or 415 as above.
+  void Screen(int fd);
 
   // From now on responses close their connections, and idle ones are closed. New requests are still read, so that they
   // get the refusal of the admission controller.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "absl/time/time.h"
 #include "server/base/flag_set.h"
@@ -27,6 +28,9 @@ struct GrpcOptions {
   absl::Duration connection_age_grace = absl::Hours(1);
   int64_t memory_bytes = int64_t{512} << 20;  // for what gRPC holds of connections, calls and messages
   base::MetricRegistry* metrics = nullptr;    // outlives the server; nullptr: not exported
+  // Sees each connection to the port of its own first; true when it has taken it, to give back what is gRPC's by
+  // GrpcServer::Adopt. Called on the listener's thread. Empty: all are gRPC's.
+  std::function<bool(int fd)> screen;
 
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {

@@ -84,7 +84,9 @@ class GrpcServerImpl final : public GrpcServer {
     sweeper_ = std::thread([this] { Sweep(); });
     if (options_.port < 0) return absl::OkStatus();
     // The library would accept any number of connections.
-    auto listener = TcpListener::Start(options_.front.host, options_.port, [this](int fd) { Adopt(fd); });
+    auto listener = TcpListener::Start(options_.front.host, options_.port, [this](int fd) {
+      if (options_.screen == nullptr || !options_.screen(fd)) Adopt(fd);
+    });
     if (!listener.ok()) return listener.status();
     listener_ = *std::move(listener);
     return absl::OkStatus();

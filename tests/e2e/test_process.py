@@ -44,12 +44,14 @@ def test_a_fifo_in_place_of_a_file_is_refused(checkpoint, name):
     assert f"{path}: expected a regular file, found a FIFO" in ended.stderr
 
 
-def test_a_keys_file_must_be_a_file(tmp_path):
-    os.mkfifo(tmp_path / "keys")
-    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", f"--api-key-file={tmp_path / 'keys'}"],
-                           capture_output=True, text=True, timeout=30, env=clean_environment())
-    assert ended.returncode == 1
-    assert f"--api-key-file: {tmp_path / 'keys'}: expected a regular file, found a FIFO" in ended.stderr
+@pytest.mark.parametrize("flag", ["--api-key-file", "--chat-template", "--config"])
+def test_a_file_of_a_flag_must_be_one(tmp_path, flag):
+    path = tmp_path / "file.jinja"
+    os.mkfifo(path)
+    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", f"{flag}={path}"], capture_output=True, text=True,
+                           timeout=30, env=clean_environment())
+    assert ended.returncode != 0
+    assert f"{flag}: {path}: expected a regular file, found a FIFO" in ended.stderr
 
 
 def test_sigterm_ends_a_process_whose_log_nobody_reads():
@@ -157,15 +159,25 @@ def test_grpc_port_equal_to_port_is_the_shared_one(stubs):
             assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
 
 
-def test_http2_that_is_not_grpc_gets_415(server):
+def test_http2_that_is_not_grpc_gets_415(server, start_server, stubs):
     curl = shutil.which("curl")
     if curl is None or "HTTP2" not in subprocess.run([curl, "--version"], capture_output=True, text=True).stdout:
         pytest.skip("curl without HTTP/2")
-    for path in ("/v1/models", "/nonsense"):
-        answer = subprocess.run([curl, "-s", "--http2-prior-knowledge", "-m", "10", "-w", "\n%{http_code} %{http_version}",
-                                 server.url + path], capture_output=True, text=True, timeout=20)
-        assert answer.stdout.endswith("\n415 2"), answer
-        assert "UNSUPPORTED_MEDIA_TYPE" in answer.stdout
+
+    def ask(url, *flags):
+        return subprocess.run([curl, "-s", "--http2-prior-knowledge", "-m", "10", "-w", "\n%{http_code} %{http_version}", *flags, url],
+                              capture_output=True, text=True, timeout=20).stdout
+
+    apart = start_server("--grpc-port=0")
+    for url in (server.url, apart.url, f"http://127.0.0.1:{apart.grpc_port}"):
+        for path in ("/v1/models", "/nonsense"):
+            answer = ask(url + path)
+            assert answer.endswith("\n415 2") and "UNSUPPORTED_MEDIA_TYPE" in answer, answer
+        answer = ask(url + "/v1/models", "--head")
+        assert answer.endswith("\n415 2") and "415" in answer and "error" not in answer, answer
+    with grpc.insecure_channel(f"127.0.0.1:{apart.grpc_port}") as channel:
+        models = stubs.services.InferenceStub(channel)
+        assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
 
 
 def test_a_model_has_several_names_and_slashes(start_server, checkpoint):

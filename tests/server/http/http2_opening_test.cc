@@ -51,6 +51,27 @@ TEST(Http2OpeningTest, TellsGrpcFromTheRest) {
   EXPECT_EQ(kind(std::string(kPreface) + Settings({"\0\3\0\0\0\1", 6})), Kind::kUndecided);
 }
 
+TEST(Http2OpeningTest, AResponseToHeadHasNoBody) {
+  const auto opening = [](std::string_view method) {
+    const std::string block = std::string("\x86\x84\x41\x01x") + "\x42" + std::string(method);
+    return InspectHttp2(std::string(kPreface) + Settings() + Frame(1, kEndHeaders | 1, 1, block));
+  };
+  for (const char* head : {"\x04HEAD", "\x84\xc7\x82\x1b\xff"}) {
+    EXPECT_EQ(opening(head).kind, Kind::kOther);
+    EXPECT_TRUE(opening(head).head);
+    EXPECT_EQ(Http2Refusal(opening(head)).find("error"), std::string::npos);
+  }
+  EXPECT_FALSE(opening("\x03PUT").head);
+  EXPECT_NE(Http2Refusal(opening("\x03PUT")).find("error"), std::string::npos);
+}
+
+TEST(Http2OpeningTest, WhatIsNoHttp2IsLeftToTheLibrary) {
+  EXPECT_EQ(InspectHttp2("GET /v1/models HTTP/1.1\r\nHost: t\r\n\r\n").kind, Kind::kGrpc);
+  EXPECT_EQ(InspectHttp2("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").kind, Kind::kGrpc);
+  EXPECT_EQ(InspectHttp2("PRI * HT").kind, Kind::kUndecided);
+  EXPECT_EQ(InspectHttp2("").kind, Kind::kUndecided);
+}
+
 TEST(Http2OpeningTest, LeavesWhatItCannotJudgeToTheLibrary) {
   const std::string start = std::string(kPreface) + Settings();
   EXPECT_EQ(InspectHttp2(start + Frame(1, 0, 1, Block("x"))).kind, Kind::kGrpc);  // goes on in another frame
