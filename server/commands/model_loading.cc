@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/model_loading.h"
 
-#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "base/read_file.h"
 #include "models/null_model.h"
 #include "models/registry.h"
 #include "server/base/clock.h"
@@ -24,12 +24,9 @@ namespace {
 constexpr int64_t kMaxTemplateFileBytes = 1 << 20;
 
 absl::StatusOr<std::string> ReadTemplateFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxTemplateFileBytes + 1, '\0');
-  if (!file.read(text.data(), kMaxTemplateFileBytes + 1) && file.gcount() == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--chat-template: cannot read '", path, "', or it is empty"));
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
+  absl::StatusOr<std::string> text = base::ReadFile(path, kMaxTemplateFileBytes);
+  if (!text.ok()) return absl::InvalidArgumentError(absl::StrCat("--chat-template: ", text.status().message()));
+  if (text->empty()) return absl::InvalidArgumentError(absl::StrCat("--chat-template: ", path, ": the file is empty"));
   return text;
 }
 

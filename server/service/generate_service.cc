@@ -59,10 +59,27 @@ absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const 
   return ids;
 }
 
-// What is only tokenised may be longer than the context, within limits.h.
+// What is only tokenised, or made of tokens, may be longer than the context, within limits.h.
+size_t MaxTextBytes(const ServedModel& model) {
+  return std::max(kMaxTokenizeBytes,
+                  kMaxTokenizeBytesPerContextToken * static_cast<size_t>(std::max(model.info.max_model_len, 0)));
+}
+
+// A token takes a byte or two in a request and may stand for many.
+absl::Status CheckDetokenizable(const ServedModel& model, absl::Span<const int32_t> token_ids) {
+  const size_t limit = MaxTextBytes(model);
+  size_t bytes = 0;
+  for (size_t i = 0; i < token_ids.size() && bytes <= limit; ++i)
+    bytes += model.tokenizer->TokenBytes(token_ids[i]).size();
+  if (bytes <= limit && token_ids.size() <= limit) return absl::OkStatus();
+  return MakeError(Reason::kInvalidRequest,
+                   absl::StrCat("`tokens` holds ", token_ids.size(), " ids; the text of one call has at most ", limit,
+                                " bytes, and as many tokens"),
+                   "tokens");
+}
+
 absl::Status CheckTokenizable(const ServedModel& model, size_t text_bytes, std::string_view param) {
-  const size_t limit = std::max(
-      kMaxTokenizeBytes, kMaxTokenizeBytesPerContextToken * static_cast<size_t>(std::max(model.info.max_model_len, 0)));
+  const size_t limit = MaxTextBytes(model);
   if (text_bytes <= limit) return absl::OkStatus();
   return MakeError(Reason::kInvalidRequest,
                    absl::StrCat("`", base::View(param), "` came to ", text_bytes, " bytes; at most ", limit,
@@ -358,6 +375,7 @@ absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, 
   if (!entry.ok()) return entry.status();
   if (absl::Status status = CheckTokenIds(token_ids, entry->model->info.vocab_size, "tokens"); !status.ok())
     return status;
+  if (absl::Status status = CheckDetokenizable(*entry->model, token_ids); !status.ok()) return status;
   return entry->model->tokenizer->Decode(token_ids, skip_special_tokens);
 }
 

@@ -2,6 +2,7 @@
 #include "server/service/generate_service.h"
 
 #include "gtest/gtest.h"
+#include "server/service/limits.h"
 #include "tests/support/service_fixture.h"
 #include "tests/support/status_matchers.h"
 
@@ -301,6 +302,21 @@ TEST(GenerateServiceTest, TokenizeAndDetokenizeAreInverse) {
   EXPECT_EQ(*fixture.service->Detokenize("", tokens->token_ids, false), call.text);
   EXPECT_REASON(fixture.service->Detokenize("", {-1}, false), Reason::kInvalidRequest);
   EXPECT_REASON(fixture.service->Detokenize("nobody", {1}, false), Reason::kModelNotFound);
+}
+
+TEST(GenerateServiceTest, ATextIsMadeOfSoManyTokensOnly) {
+  ServiceFixture fixture(ServiceFixture::Says("x"));
+  TokenizeCall call;
+  call.text = "hello";
+  call.add_special_tokens = false;
+  const std::vector<int32_t> word = fixture.service->Tokenize(call)->token_ids;
+  std::vector<int32_t> many;
+  while (many.size() * 5 <= kMaxTokenizeBytes * word.size()) many.insert(many.end(), word.begin(), word.end());
+  const absl::Status status = fixture.service->Detokenize("", many, false).status();
+  EXPECT_REASON(status, Reason::kInvalidRequest);
+  EXPECT_EQ(request::GetErrorDetail(status).param, "tokens");
+  many.resize(many.size() - word.size());
+  EXPECT_EQ(fixture.service->Detokenize("", many, false)->size() % 5, 0u);
 }
 
 TEST(GenerateServiceTest, OutcomesOfStatuses) {
