@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/engine_factory.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -56,7 +55,6 @@ absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptio
   options.num_blocks = caches.size.blocks;
   options.num_window_blocks = caches.size.window_blocks;
   options.block_tokens = caches.size.block_tokens;
-  options.max_batch_tokens = std::max(options.max_batch_tokens, options.max_batch_size);
   auto engine = engine::Engine::Create(std::move(options), model, admission, *index);
   if (!engine.ok()) return engine.status();
   LogCaches(info, caches, wanted_block_tokens);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/server_config.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace hadal::commands {
@@ -49,6 +50,8 @@ absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, cons
   config.http.front = config.front;
   config.grpc.front = config.front;
   if (config.grpc.port == config.http.port && config.http.port != 0) config.grpc.port = -1;  // they share it
+  // Every sequence of a batch has a token in a step: models, caches and scheduler all count with that.
+  config.engine.max_batch_tokens = std::max(config.engine.max_batch_tokens, config.engine.max_batch_size);
   return parsed;
 }
 

@@ -136,3 +136,11 @@ def test_a_drain_that_takes_too_long_says_so(start_server):
         data += more
     assert b"insufficient_system_resource" in data or b"INSUFFICIENT_SYSTEM_RESOURCE" in data
     assert server.process.wait(30) == 0
+
+
+def test_prompts_longer_than_a_step_are_served_in_chunks(start_server):
+    server = start_server("--max-batch-tokens=16")
+    body = {"prompt": [20 + i % 500 for i in range(700)], "max_tokens": 2, "temperature": 0}
+    status, _, answer = post(server, "/v1/completions", body)
+    assert status == 200, answer
+    assert json.loads(answer)["usage"]["prompt_tokens"] == 700

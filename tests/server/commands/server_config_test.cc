@@ -45,6 +45,12 @@ TEST(ServerConfigTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_THAT(parsed->flags.ToToml(), HasSubstr("port = \"3000\"  # flag"));
 }
 
+TEST(ServerConfigTest, AStepHasATokenForEverySequence) {
+  auto parsed = ParseServerConfig("serve", {"--max-batch-tokens=16", "--max-batch-size=40"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->config.engine.max_batch_tokens, 40);
+}
+
 TEST(ServerConfigTest, UnknownNamesAreRefusedWithTheNearestKnown) {
   auto flag = ParseServerConfig("serve", {"--max-batch-sise=3"});
   EXPECT_THAT(std::string(flag.status().message()), HasSubstr("did you mean 'max-batch-size'"));
