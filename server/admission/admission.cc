@@ -57,6 +57,7 @@ AdmissionController::AdmissionController(Options options)
       departures_(kRateHalfLife),
       arrivals_{RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife),
                 RateEstimator(kRateHalfLife)},
+      overtakers_(arrivals_),
       created_(options_.clock->Now()),
       loaded_at_(created_),
       levels_(options_.metrics, [this] { metrics_.ExportLoad(GetLoad()); }) {}
@@ -142,18 +143,22 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
+    const double class_share = slots_.ShareAhead(request.priority, request.tenant);
     const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens, kept_free};
     if (state != State::kReady) {
       full = Reason::kModelLoading;
-    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, arrival);
+    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, class_share, arrival);
                predicted_wait > absl::ZeroDuration()) {
       full = Reason::kWaitLimit;
     } else if (take) {
       taken = slots_.Take(demand);
+      if (taken.slot != nullptr && class_share < 1) {
+        overtakers_[static_cast<size_t>(request.priority)].Record(now, 1 - class_share);
+      }
       if (taken.slot != nullptr && models_.size() == 1) CountWaiting(*taken.slot, 0);  // else Finalize knows the model
       for (const Slot::Where& where : taken.evicted) {
         if (where.forecast_index >= 0) {
-          models_[where.forecast_index]->forecast.RemoveWaiting(where.priority, /*started=*/false);
+          models_[where.forecast_index]->forecast.RemoveWaiting(where.priority, where.tokens, /*started=*/false);
         }
       }
     } else {
@@ -215,14 +220,17 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
 }
 
 absl::Duration AdmissionController::WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens,
-                                                  const RetryPlanner::Arrival& arrival) const {
+                                                  double class_share, const RetryPlanner::Arrival& arrival) const {
   const absl::Duration limit = options_.wait_limits[static_cast<size_t>(request.priority)];
   if (limit == absl::InfiniteDuration()) return absl::ZeroDuration();
   // What was promised is held for it. And one of a class may always wait: a forecast that is wrong must not shut it
   // out.
   if (arrival.timing == ReturnTiming::kInWindow || slots_.slots(request.priority) == 0) return absl::ZeroDuration();
-  const WaitPrediction prediction =
-      PredictWait(request.priority, prompt_tokens, static_cast<int64_t>(arrival.kept_free.places));
+  const RateEstimator& overtakers = overtakers_[static_cast<size_t>(request.priority)];
+  const WaitForecast::Line line = {.class_share = class_share,
+                                   .others = static_cast<int64_t>(arrival.kept_free.places),
+                                   .overtakers_per_second = class_share * overtakers.PerSecond(options_.clock->Now())};
+  const WaitPrediction prediction = PredictWait(request.priority, prompt_tokens, line);
   if (!prediction.known || prediction.start <= limit) return absl::ZeroDuration();
   return prediction.start;
 }

@@ -89,6 +89,7 @@ class Ticket {
   bool finalized_ = false;
   int32_t model_index_ = -1;
   int64_t body_bytes_ = 0;
+  int64_t prompt_tokens_ = 0;     // from Finalize on
   int64_t predicted_output_ = 0;  // tokens, of all choices; from Finalize on
   double charged_ = 0;            // weighted tokens that its tenant is charged for it once it leaves the queue
   std::string tenant_;
@@ -181,9 +182,12 @@ class AdmissionController {
   // Notified with kControl when a forecast is due; once, before the engines start. Without it EngineStepped renews the
   // forecast itself.
   void SetForecastWake(std::shared_ptr<request::WakeSignal> wake) { forecast_wake_ = std::move(wake); }
-  // When a request of that class and size would run, if it were admitted now behind `more_ahead` others that do not
-  // wait yet. Several models: the soonest. Lock-free, about a microsecond; any thread.
-  WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens, int64_t more_ahead = 0) const;
+  // When a request of that class and size would run, if it were admitted now. Several models: the soonest. Lock-free,
+  // about a microsecond; any thread.
+  WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens, const WaitForecast::Line& line) const;
+  WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens) const {
+    return PredictWait(priority, prompt_tokens, {});
+  }
 
   // --- load, for metrics and GetLoad ---
   using Load = AdmissionLoad;
@@ -220,8 +224,9 @@ class AdmissionController {
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
                       std::string_view log_line, const RetryPlan& plan, LogFields fields = {},
                       std::string_view component = "admission");
-  // The predicted wait in the queue where it is above the limit of the class, else zero.
-  absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens,
+  // The predicted wait in the queue where it is above the limit of the class, else zero. `class_share` of its class
+  // goes before it.
+  absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens, double class_share,
                                const RetryPlanner::Arrival& arrival) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // `kept_free_blocks` are promised to others.
   absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks);
@@ -238,7 +243,7 @@ class AdmissionController {
   void Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index);
   void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
-  void ChargeServed(Ticket& ticket, request::Priority priority, double weighted_tokens);
+  void ChargeServed(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int64_t output_tokens);
 
   const Options options_;
   AdmissionLog log_;
@@ -254,7 +259,10 @@ class AdmissionController {
   SlotTable slots_ ABSL_GUARDED_BY(mutex_);
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
-  std::array<RateEstimator, request::kNumPriorities> arrivals_ ABSL_GUARDED_BY(mutex_);  // of each class
+  ByClass<RateEstimator> arrivals_ ABSL_GUARDED_BY(mutex_);
+  // Of those arrivals, admitted ones that go before what waits already, as their tenant has less in the queue; each
+  // counts as the share of the line that it passes.
+  ByClass<RateEstimator> overtakers_ ABSL_GUARDED_BY(mutex_);
   const absl::Time created_;
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);                            // expected
   absl::Duration start_up_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // from created_ to the first SetReady

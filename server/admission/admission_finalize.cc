@@ -69,6 +69,7 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   }
   ticket.lease_ = *std::move(lease);
   ticket.model_index_ = model_index;
+  ticket.prompt_tokens_ = prompt;
   ticket.predicted_output_ = int64_t{request.n} * output;
   ticket.finalized_ = true;
   return absl::OkStatus();
@@ -96,7 +97,7 @@ int64_t AdmissionController::LeaseBytes(const ModelState& model, const request::
 
 void AdmissionController::CountWaiting(Slot& slot, int model_index) {
   slot.where.forecast_index = model_index;
-  models_[model_index]->forecast.AddWaiting(slot.where.priority);
+  models_[model_index]->forecast.AddWaiting(slot.where.priority, slot.where.tokens);
 }
 
 void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index) {
@@ -104,7 +105,8 @@ void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int
   Slot& slot = *ticket.slot_;
   if (!ticket.evicted()) {
     if (slot.where.forecast_index >= 0) {
-      models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, /*started=*/false);
+      models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, slot.where.tokens,
+                                                                 /*started=*/false);
     }
     slots_.Settle(slot, priority, prompt_tokens);
     CountWaiting(slot, model_index);
@@ -119,7 +121,7 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   base::MutexLock lock(&mutex_);
   const Slot& slot = *ticket.slot_;
   if (!ticket.evicted() && slot.where.forecast_index >= 0) {
-    models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, started);
+    models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, slot.where.tokens, started);
   }
   slots_.Return(std::move(ticket.slot_));
   if (!started) return;
@@ -127,11 +129,17 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   planner_.CountFree(/*places=*/1, /*blocks=*/0);
 }
 
-void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priority, double weighted_tokens) {
+void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priority, int64_t prompt_tokens,
+                                       int64_t output_tokens) {
   ModelState& model = *models_[ticket.model_index_];
+  const double served = WeightedTokens(prompt_tokens, output_tokens);
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    model.mean_request.RecordComputed(static_cast<double>(ticket.prompt_tokens_), static_cast<double>(prompt_tokens));
+  }
   base::MutexLock lock(&model.queue_mutex);
-  model.queue.Charge(priority, ticket.tenant_, weighted_tokens - ticket.charged_);
-  ticket.charged_ = weighted_tokens;
+  model.queue.Charge(priority, ticket.tenant_, served - ticket.charged_);
+  ticket.charged_ = served;
 }
 
 void AdmissionController::ReturnLease(Ticket& ticket) {

@@ -70,6 +70,7 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   table.made = now;
   table.known = true;
   table.started_before = model.forecast.started();
+  table.started_tokens_before = model.forecast.started_tokens();
   table.class_step = options_.order.class_step;
   table.step_time = step.time;
   table.max_batch_tokens = step.max_batch_tokens;
@@ -87,6 +88,8 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
     mean = model.mean_request;
   }
   table.blocks_per_request = static_cast<float>(mean.blocks);
+  table.prompt_tokens_per_request = static_cast<float>(mean.prompt_tokens);
+  table.computed_share = static_cast<float>(mean.computed_share());
 
   ReplayState state;
   state.max_batch_size = step.max_batch_size;
@@ -106,25 +109,33 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
     replayed.context_tokens = sequence.context_tokens;
     replayed.blocks = sequence.blocks;
     table.context_tokens += static_cast<float>(sequence.context_tokens);
+    table.prefilling_tokens[static_cast<size_t>(sequence.priority)] += static_cast<float>(sequence.prefill_tokens);
     state.running.push_back(replayed);
   }
   table.sequences = static_cast<float>(running.size());
   const auto request = [&](double q) {
     const double output = lengths.RemainingQuantile(0, q);
     return ReplaySequence{.output_tokens = output < 0 ? kColdOutputTokens : output,
-                          .prefill_tokens = mean.prompt_tokens,
+                          .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
                           .blocks = mean.blocks};
   };
   int64_t waiting = 0;
+  int64_t waiting_tokens = 0;
   for (size_t i = 0; i < request::kNumPriorities; ++i) {
     waiting += model.forecast.waiting_requests(static_cast<request::Priority>(i));
+    waiting_tokens += model.forecast.waiting_tokens(static_cast<request::Priority>(i));
   }
   for (int i = 0; i < kArrivalKinds; ++i) state.arriving.push_back(request(Spread(i)));
   const int64_t replayed_waiting = std::min<int64_t>(waiting, kMaxReplayed);
-  for (int64_t i = 0; i < replayed_waiting; ++i) state.waiting.push_back(state.arriving[i % kArrivalKinds]);
+  for (int64_t i = 0; i < replayed_waiting; ++i) {
+    ReplaySequence& replayed = state.waiting.emplace_back(state.arriving[i % kArrivalKinds]);
+    replayed.prefill_tokens =
+        mean.computed_share() * static_cast<double>(waiting_tokens) / static_cast<double>(waiting);
+  }
   const ReplayResult replay = ReplayCapacity(state);
   table.starts = replay.starts;
   table.blocks = replay.blocks;
+  table.prompt_tokens = replay.prompt_tokens;
   return table;
 }
 
@@ -136,7 +147,7 @@ RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_inde
   for (size_t i = 0; i < models_.size(); ++i) {
     const WaitForecast& forecast = models_[i]->forecast;
     if ((model_index >= 0 && static_cast<int>(i) != model_index) || !forecast.known()) continue;
-    forecast.ReadCapacity(subject.priority, now, &curve);
+    forecast.ReadCapacity(subject.priority, now, options_.wait_limits[static_cast<size_t>(subject.priority)], &curve);
     known = true;
     // Once it has a slot, it needs blocks like any other.
     if (model_index < 0 && models_.size() == 1) demand.blocks = forecast.ExpectedBlocks();
@@ -145,11 +156,11 @@ RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_inde
 }
 
 WaitPrediction AdmissionController::PredictWait(request::Priority priority, int64_t prompt_tokens,
-                                                int64_t more_ahead) const {
+                                                const WaitForecast::Line& line) const {
   const absl::Time now = options_.clock->Now();
   WaitPrediction best;
   for (const auto& model : models_) {
-    const WaitPrediction here = model->forecast.Predict(priority, {.prompt_tokens = prompt_tokens}, now, more_ahead);
+    const WaitPrediction here = model->forecast.Predict(priority, {.prompt_tokens = prompt_tokens}, now, line);
     if (!here.known) return here;
     if (!best.known || here.start < best.start) best = here;
   }

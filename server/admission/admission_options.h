@@ -44,7 +44,9 @@ struct AdmissionOptions {
                 .default_text = ClassSharesText(class_floors),
                 .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); }});
     flags->Add({.name = "wait-limits",
-                .help = "longest predicted wait in the queue of a class; a request that would wait longer is refused",
+                .help = "longest predicted wait of a class until a request has a place and the prompts ahead are "
+                        "computed; who would "
+                        "wait longer is refused",
                 .default_text = ClassDurationsText(wait_limits),
                 .set = [this](const std::string& text) { return ParseClassDurations(text, &wait_limits); }});
     flags->Add({.name = "class-step",

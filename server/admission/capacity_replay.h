@@ -32,12 +32,14 @@ struct ReplayState {
 struct ReplayResult {
   std::array<float, kForecastBuckets + 1> starts = {};
   std::array<float, kForecastBuckets + 1> blocks = {};
+  std::array<float, kForecastBuckets + 1> prompt_tokens = {};
 };
 
-// Replays the scheduler's policy from completion to completion: every running sequence decodes a token a step, prompts
-// are computed in what a step's token limit leaves, a place that comes free is taken by the next that waits, then by an
-// arrival for which there are blocks, as if there were always one. Pure. After kMaxReplayed completions the rest is the
-// mean of what was seen. Below a millisecond for 256 running and 512 waiting sequences.
+// Replays the scheduler's policy from event to event: every running sequence decodes a token a step, prompts are
+// computed one after the other in what a step's token limit leaves, and a free place is taken, once the prompts before
+// it need no whole step any more, by the next that waits, then by an arrival for which there are blocks, as if there
+// were always one. Pure. After kMaxReplayed completions the rest is the mean of what was seen. Below a millisecond for
+// 256 running and 512 waiting sequences.
 inline constexpr int kMaxReplayed = 2048;
 ReplayResult ReplayCapacity(const ReplayState& state);
 

@@ -19,7 +19,17 @@ struct MeanRequest {
     prompt_tokens += step * (more_prompt_tokens - prompt_tokens);
     blocks += step * (more_blocks - blocks);
   }
+  // A request has ended whose prompt was found in the prefix cache but for `computed`.
+  void RecordComputed(double prompt, double computed) {
+    ended_prompts = kKept * ended_prompts + prompt;
+    ended_computed = kKept * ended_computed + computed;
+  }
+  // Of prompt tokens; 1 until something has ended.
+  double computed_share() const { return ended_prompts > 0 ? ended_computed / ended_prompts : 1; }
+
+  static constexpr double kKept = 0.99;
   int samples = 0;
+  double ended_prompts = 0, ended_computed = 0;
 };
 
 // What the controller keeps for each model. `limits` and `wake` are fixed before requests arrive; the locks are never

@@ -66,7 +66,7 @@ SlotTable::Plan SlotTable::PlanFor(const Demand& demand) const {
 bool SlotTable::Add(Slot* slot, Plan& plan) {
   if (plan.count == kMaxEvictions) return false;
   plan.victims[plan.count++] = slot;
-  plan.tokens += slot->tokens;
+  plan.tokens += slot->where.tokens;
   return true;
 }
 
@@ -82,7 +82,7 @@ void SlotTable::ReclaimFloor(const Demand& demand, bool for_slots, bool for_toke
       if (!gives_slot && !gives_tokens) break;
       if (!Add(slot, plan)) return;
       slots -= 1;
-      tokens -= slot->tokens;
+      tokens -= slot->where.tokens;
     }
   }
 }
@@ -131,14 +131,30 @@ void SlotTable::Return(std::unique_ptr<Slot> slot) {
 
 void SlotTable::Settle(Slot& slot, request::Priority priority, int64_t tokens) {
   if (priority == slot.where.priority) {
-    tokens_ += tokens - slot.tokens;
-    classes_[Index(priority)].tokens += tokens - slot.tokens;
-    slot.tokens = tokens;
+    tokens_ += tokens - slot.where.tokens;
+    classes_[Index(priority)].tokens += tokens - slot.where.tokens;
+    slot.where.tokens = tokens;
     return;
   }
   const std::string tenant = slot.tenant->name;
   Unlink(slot);
   Link({priority, tenant, tokens}, slot);
+}
+
+double SlotTable::ShareAhead(request::Priority priority, std::string_view tenant) const {
+  const Class& cls = classes_[Index(priority)];
+  const auto mine = cls.tenants.find(tenant);
+  const size_t turns = static_cast<size_t>(mine == cls.tenants.end() ? 0 : mine->second->slots) + 1;
+  const size_t most = cls.holders.size() - 1;
+  if (turns >= most) return 1;
+  // The shorter of the two sums.
+  int64_t ahead = turns <= most / 2 ? 0 : cls.slots;
+  if (turns <= most / 2) {
+    for (size_t n = 1; n <= turns; ++n) ahead += cls.holders[n];
+  } else {
+    for (size_t n = turns + 1; n <= most; ++n) ahead -= cls.holders[n];
+  }
+  return static_cast<double>(ahead) / static_cast<double>(cls.slots);
 }
 
 void SlotTable::Recount(Class& cls, TenantSlots& tenant, int64_t change) {
@@ -147,16 +163,24 @@ void SlotTable::Recount(Class& cls, TenantSlots& tenant, int64_t change) {
     (tenant.previous != nullptr ? tenant.previous->next : lists[tenant.slots]) = tenant.next;
     if (tenant.next != nullptr) tenant.next->previous = tenant.previous;
   }
+  if (change < 0) --cls.holders[tenant.slots];
   tenant.slots += change;
   if (tenant.slots > 0) {
-    if (static_cast<size_t>(tenant.slots) == lists.size()) lists.push_back(nullptr);
+    if (static_cast<size_t>(tenant.slots) == lists.size()) {
+      lists.push_back(nullptr);
+      cls.holders.push_back(0);
+    }
     tenant.previous = nullptr;
     tenant.next = lists[tenant.slots];
     if (tenant.next != nullptr) tenant.next->previous = &tenant;
     lists[tenant.slots] = &tenant;
   }
+  if (change > 0) ++cls.holders[tenant.slots];
   // At most one entry has become empty: the tenant went one down from the last.
-  while (lists.size() > 1 && lists.back() == nullptr) lists.pop_back();
+  while (lists.size() > 1 && lists.back() == nullptr) {
+    lists.pop_back();
+    cls.holders.pop_back();
+  }
 }
 
 void SlotTable::Link(const Demand& demand, Slot& slot) {
@@ -170,7 +194,7 @@ void SlotTable::Link(const Demand& demand, Slot& slot) {
     cls.tenants.emplace(tenant->name, std::move(added));
   }
   slot.where.priority = demand.priority;
-  slot.tokens = demand.tokens;
+  slot.where.tokens = demand.tokens;
   slot.tenant = tenant;
   slot.newer = nullptr;
   slot.older = tenant->newest;
@@ -178,9 +202,9 @@ void SlotTable::Link(const Demand& demand, Slot& slot) {
   tenant->newest = &slot;
   Recount(cls, *tenant, +1);
   slots_ += 1;
-  tokens_ += slot.tokens;
+  tokens_ += slot.where.tokens;
   cls.slots += 1;
-  cls.tokens += slot.tokens;
+  cls.tokens += slot.where.tokens;
 }
 
 void SlotTable::Unlink(Slot& slot) {
@@ -191,9 +215,9 @@ void SlotTable::Unlink(Slot& slot) {
   Recount(cls, tenant, -1);
   if (tenant.slots == 0) cls.tenants.erase(cls.tenants.find(tenant.name));
   slots_ -= 1;
-  tokens_ -= slot.tokens;
+  tokens_ -= slot.where.tokens;
   cls.slots -= 1;
-  cls.tokens -= slot.tokens;
+  cls.tokens -= slot.where.tokens;
   HADAL_CHECK(slots_ >= 0 && tokens_ >= 0) << "slots " << slots_ << ", queued tokens " << tokens_;
   slot.tenant = nullptr;
 }

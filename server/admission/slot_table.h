@@ -26,12 +26,12 @@ struct Slot {
     request::Priority priority = request::Priority::kNormal;
     int32_t model_index = -1;     // in whose queue the request is or will be; -1: it is being parsed
     int32_t forecast_index = -1;  // whose forecast counts it as waiting; -1: none yet
+    int64_t tokens = 0;           // of its prompt
   };
   Where where;
 
  private:
   friend class SlotTable;
-  int64_t tokens = 0;
   TenantSlots* tenant = nullptr;
   Slot* older = nullptr;  // of the same tenant and class
   Slot* newer = nullptr;
@@ -82,6 +82,10 @@ class SlotTable {
   // The slot must not be evicted.
   void Settle(Slot& slot, request::Priority priority, int64_t tokens);
 
+  // Of the class's slots, the share whose requests go before one more of that tenant, as tenants are served in turns:
+  // of each as many as it would hold itself. 1 when it is alone, or holds the most.
+  double ShareAhead(request::Priority priority, std::string_view tenant) const;
+
   int64_t slots() const { return slots_; }
   int64_t tokens() const { return tokens_; }
   int64_t slots(request::Priority priority) const { return classes_[static_cast<size_t>(priority)].slots; }
@@ -97,6 +101,7 @@ class SlotTable {
     int64_t tokens = 0, token_floor = 0;
     std::unordered_map<std::string_view, std::unique_ptr<TenantSlots>> tenants;  // by their own names
     std::vector<TenantSlots*> by_slots = {nullptr};  // [n]: the tenants that hold n slots, linked
+    std::vector<int64_t> holders = {0};              // [n]: how many tenants hold n slots or more, from 1 on
     TenantSlots* largest() const { return by_slots.back(); }
   };
   // Who has to give way for a demand.
@@ -114,7 +119,7 @@ class SlotTable {
   void ReclaimFloor(const Demand& demand, bool for_slots, bool for_tokens, Plan& plan) const;
   void ShareAmongTenants(const Demand& demand, Plan& plan) const;
   static bool Add(Slot* slot, Plan& plan);
-  // Counts `change` slots more for the tenant.
+  // Counts one slot more or less (`change` 1, -1) for the tenant.
   static void Recount(Class& cls, TenantSlots& tenant, int64_t change);
   void Link(const Demand& demand, Slot& slot);
   void Unlink(Slot& slot);

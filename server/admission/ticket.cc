@@ -16,6 +16,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     retry_ = other.retry_;
     returned_ = other.returned_;
     body_bytes_ = std::exchange(other.body_bytes_, 0);
+    prompt_tokens_ = other.prompt_tokens_;
     predicted_output_ = other.predicted_output_;
     charged_ = other.charged_;
     tenant_ = std::move(other.tenant_);
@@ -45,7 +46,7 @@ void Ticket::ReleaseSlot() {
 }
 
 void Ticket::RecordServed(request::Priority priority, int64_t prompt_tokens, int64_t output_tokens) {
-  if (controller_ != nullptr) controller_->ChargeServed(*this, priority, WeightedTokens(prompt_tokens, output_tokens));
+  if (controller_ != nullptr) controller_->ChargeServed(*this, priority, prompt_tokens, output_tokens);
 }
 
 void Ticket::Release() {

@@ -46,6 +46,10 @@ void WaitForecast::Publish(const ForecastTable& table) {
   started_before_.store(table.started_before, kRelaxed);
   Store(table.starts, starts_);
   Store(table.blocks, blocks_);
+  Store(table.prompt_tokens, prompt_tokens_);
+  Store(table.prefilling_tokens, prefilling_tokens_);
+  Store(table.started_tokens_before, started_tokens_before_);
+  computed_share_.store(table.computed_share, kRelaxed);
   Store(table.arrivals_per_second, arrivals_);
   class_step_buckets_.store(absl::FDivDuration(table.class_step, kForecastBucket), kRelaxed);
   step_s_.store(table.step_time.step_s, kRelaxed);
@@ -53,6 +57,7 @@ void WaitForecast::Publish(const ForecastTable& table) {
   context_token_s_.store(table.step_time.context_token_s, kRelaxed);
   prefill_token_s_.store(table.step_time.prefill_token_s, kRelaxed);
   blocks_per_request_.store(table.blocks_per_request, kRelaxed);
+  prompt_tokens_per_request_.store(table.prompt_tokens_per_request, kRelaxed);
   sequences_.store(table.sequences, kRelaxed);
   context_tokens_.store(table.context_tokens, kRelaxed);
   max_batch_tokens_.store(table.max_batch_tokens, kRelaxed);
@@ -67,15 +72,38 @@ ForecastTable WaitForecast::Load() const {
   table.started_before = started_before_.load(kRelaxed);
   Read(starts_, table.starts);
   Read(blocks_, table.blocks);
+  Read(prompt_tokens_, table.prompt_tokens);
+  Read(prefilling_tokens_, table.prefilling_tokens);
+  Read(started_tokens_before_, table.started_tokens_before);
+  table.computed_share = computed_share_.load(kRelaxed);
   Read(arrivals_, table.arrivals_per_second);
   table.class_step = class_step_buckets_.load(kRelaxed) * kForecastBucket;
   table.step_time = {step_s_.load(kRelaxed), sequence_s_.load(kRelaxed), context_token_s_.load(kRelaxed),
                      prefill_token_s_.load(kRelaxed)};
   table.blocks_per_request = blocks_per_request_.load(kRelaxed);
+  table.prompt_tokens_per_request = prompt_tokens_per_request_.load(kRelaxed);
   table.sequences = sequences_.load(kRelaxed);
   table.context_tokens = context_tokens_.load(kRelaxed);
   table.max_batch_tokens = max_batch_tokens_.load(kRelaxed);
   return table;
+}
+
+PerClass<int64_t> WaitForecast::started_tokens() const {
+  PerClass<int64_t> tokens;
+  Read(started_tokens_, tokens);
+  return tokens;
+}
+
+double WaitForecast::PromptTokensAhead(size_t rank, double class_share) const {
+  double prefilling = 0;
+  double later = 0;
+  for (size_t r = 0; r <= rank; ++r) {
+    prefilling += prefilling_tokens_[r].load(kRelaxed);
+    const auto started = started_tokens_[r].load(kRelaxed) - started_tokens_before_[r].load(kRelaxed);
+    later += static_cast<double>(started) +
+             (r == rank ? class_share : 1) * static_cast<double>(waiting_tokens_[r].load(kRelaxed));
+  }
+  return prefilling + later * computed_share_.load(kRelaxed);
 }
 
 double WaitForecast::Age(absl::Time now) const {
@@ -87,7 +115,8 @@ int64_t WaitForecast::ExpectedBlocks() const {
   return static_cast<int64_t>(std::ceil(blocks_per_request_.load(kRelaxed)));
 }
 
-void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, CapacityCurve* curve) const {
+void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, absl::Duration wait_limit,
+                                CapacityCurve* curve) const {
   const double age = Age(now);
   // Places that were free and have been taken since are free no longer.
   const double starts_now = At(starts_, age);
@@ -99,8 +128,20 @@ void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, Capa
     if (rank <= static_cast<size_t>(priority)) arrivals += arrivals_[rank].load(kRelaxed);
   }
   const double free = std::max(0.0, starts_[0].load(kRelaxed) - taken - static_cast<double>(waiting));
+  // By a time there is room for as many prompts as are computed before who comes then has waited too long.
+  const double limit = absl::FDivDuration(wait_limit, kForecastBucket);
+  const double prompts_ahead = PromptTokensAhead(static_cast<size_t>(priority), 1);
+  const double prompt_of_each =
+      std::max(1.0F, prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed));
+  const double prompts_a_bucket = prompt_tokens_[kForecastBuckets].load(kRelaxed) / kForecastBuckets;
+  const auto room_for_prompts = [&](double position) {
+    const double beyond = std::max(0.0, position - kForecastBuckets) * prompts_a_bucket;
+    return std::max(0.0, At(prompt_tokens_, position) + beyond - prompts_ahead) / prompt_of_each;
+  };
   for (int i = 0; i <= kForecastBuckets; ++i) {
-    curve->places[i] += static_cast<float>(At(starts_, age + i) - starts_now + free);
+    double places = At(starts_, age + i) - starts_now + free;
+    if (wait_limit < absl::InfiniteDuration()) places = std::min(places, room_for_prompts(age + i + limit));
+    curve->places[i] += static_cast<float>(places);
     curve->blocks[i] += static_cast<float>(At(blocks_, age + i));
   }
   const double arriving = arrivals * absl::ToDoubleSeconds(kForecastBucket);
@@ -123,20 +164,21 @@ absl::Duration CapacityCurve::TimeOf(const Demand& demand) const {
 }
 
 WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& demand, absl::Time now,
-                                     int64_t more_ahead) const {
+                                     const Line& line) const {
   WaitPrediction prediction;
   prediction.known = known();
   if (!prediction.known) return prediction;
   const size_t rank = static_cast<size_t>(priority);
   double more_urgent = 0;
   for (size_t r = 0; r < rank; ++r) more_urgent += static_cast<double>(waiting_[r].load(kRelaxed));
-  const double own = static_cast<double>(waiting_[rank].load(kRelaxed) + more_ahead) + 1;
+  const double others = static_cast<double>(line.others);
+  const double own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + others + 1;
   const double first = Age(now);
   const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
   const double class_step = class_step_buckets_.load(kRelaxed);
-  // More urgent arrivals that overtake it in `buckets` from now.
+  // Arrivals that overtake it in `buckets` from now.
   const auto overtaking = [&](double buckets) {
-    double sum = 0;
+    double sum = line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets;
     for (size_t r = 0; r < rank; ++r) {
       const double young = std::min(buckets, static_cast<double>(rank - r) * class_step);
       sum += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * young;
@@ -144,29 +186,37 @@ WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& d
     return sum;
   };
 
-  // What is left at a time, once those ahead and those who will overtake have their starts; of memory, too.
-  const auto room_at = [&](double position) {
-    const double left = At(starts_, position) - taken - more_urgent - own - overtaking(position - first);
-    const double memory = At(blocks_, position) - static_cast<double>(demand.blocks);
-    return std::min(left, memory);
+  // Buckets from now until `left_at` is no longer negative; -1: not within the horizon.
+  const auto wait_for = [&](const auto& left_at) {
+    double before = left_at(first);
+    if (before >= 0) return 0.0;
+    for (double position = first; position < kForecastBuckets;) {
+      const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
+      const double there = left_at(next);
+      if (there >= 0) return position + (next - position) * (-before / (there - before)) - first;
+      before = there;
+      position = next;
+    }
+    return -1.0;
   };
-  double start = -1;
-  double before = room_at(first);
-  if (before >= 0) start = 0;
-  for (double position = first; start < 0 && position < kForecastBuckets;) {
-    const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
-    const double there = room_at(next);
-    if (there >= 0) start = position + (next - position) * (-before / (there - before)) - first;
-    before = there;
-    position = next;
-  }
+  // What is left at a time, once those ahead and those who will overtake have their part.
+  const double prompts_ahead = PromptTokensAhead(rank, line.class_share);
+  const double prompt_of_each = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
+  const std::array<double, 3> waits = {
+      wait_for([&](double at) { return At(starts_, at) - taken - more_urgent - own - overtaking(at - first); }),
+      wait_for([&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); }),
+      wait_for([&](double at) {
+        return At(prompt_tokens_, at) - prompts_ahead - (others + overtaking(at - first)) * prompt_of_each;
+      })};
+  const bool never = *std::min_element(waits.begin(), waits.end()) < 0;
+  const double start = *std::max_element(waits.begin(), waits.end());
 
   const StepTime step = {step_s_.load(kRelaxed), sequence_s_.load(kRelaxed), context_token_s_.load(kRelaxed),
                          prefill_token_s_.load(kRelaxed)};
   const double prompt = static_cast<double>(demand.prompt_tokens);
   const int32_t max_batch_tokens = max_batch_tokens_.load(kRelaxed);
   prediction.unloaded = absl::Seconds(PrefillSeconds(step, prompt, 0, 0, max_batch_tokens));
-  prediction.start = start < 0 ? absl::InfiniteDuration() : start * kForecastBucket;
+  prediction.start = never ? absl::InfiniteDuration() : start * kForecastBucket;
   prediction.first_token =
       prediction.start + absl::Seconds(PrefillSeconds(step, prompt, sequences_.load(kRelaxed),
                                                       context_tokens_.load(kRelaxed), max_batch_tokens));

@@ -34,6 +34,9 @@ struct StepTime {
   }
 };
 
+template <typename T>
+using PerClass = std::array<T, request::kNumPriorities>;
+
 // What one replay of the scheduler foresees for a model. Element i is about the time i buckets after `made`.
 struct ForecastTable {
   absl::Time made = absl::InfinitePast();
@@ -41,8 +44,13 @@ struct ForecastTable {
   int64_t started_before = 0;                           // requests that had left the queue when it was made
   std::array<float, kForecastBuckets + 1> starts = {};  // requests that can have started by then; [0]: free places
   std::array<float, kForecastBuckets + 1> blocks = {};  // KV blocks that can have been leased by then; [0]: free blocks
-  std::array<float, request::kNumPriorities> arrivals_per_second = {};  // fresh requests of each class; no retries
-  float blocks_per_request = 0;                                         // that an arrival leases, on average
+  std::array<float, kForecastBuckets + 1> prompt_tokens = {};  // that steps have room for by then
+  PerClass<float> prefilling_tokens = {};                      // of running sequences, not computed when it was made
+  PerClass<int64_t> started_tokens_before = {};                // of prompts that had left the queue by then
+  float computed_share = 1;                                    // of prompt tokens: the others are found in the cache
+  PerClass<float> arrivals_per_second = {};                    // fresh requests of each class; no retries
+  float blocks_per_request = 0;                                // that an arrival leases, on average
+  float prompt_tokens_per_request = 0;                         // of an arrival, on average
   // More urgent arrivals overtake a request until it has waited so long for each class between (QueueOrder).
   absl::Duration class_step = absl::InfiniteDuration();
   StepTime step_time;
@@ -65,7 +73,7 @@ struct CapacityCurve {
 // When a request that is admitted now would run. Durations from now; InfiniteDuration: not within the horizon.
 struct WaitPrediction {
   bool known = false;          // false: nothing has run yet; nobody should be refused by the rest
-  absl::Duration start;        // until it leaves the queue
+  absl::Duration start;        // until it has a place and memory, and the prompts before its own are computed
   absl::Duration first_token;  // until its first token
   absl::Duration unloaded;     // until the first token on an empty server: what no retry can improve
 };
@@ -81,48 +89,81 @@ class WaitForecast {
   ForecastTable Load() const;
   bool known() const { return known_.load(std::memory_order_acquire); }
 
-  // Keep the predictions exact between publications: a request was admitted, and left the queue, started or not.
-  void AddWaiting(request::Priority priority) { waiting(priority).fetch_add(1, std::memory_order_relaxed); }
-  void RemoveWaiting(request::Priority priority, bool started) {
-    waiting(priority).fetch_sub(1, std::memory_order_relaxed);
-    if (started) started_.fetch_add(1, std::memory_order_relaxed);
+  // Keep the predictions exact between publications: a request with a prompt of so many tokens was admitted, and left
+  // the queue, started or not.
+  void AddWaiting(request::Priority priority, int64_t prompt_tokens) {
+    Add(waiting_, priority, 1);
+    Add(waiting_tokens_, priority, prompt_tokens);
+  }
+  void RemoveWaiting(request::Priority priority, int64_t prompt_tokens, bool started) {
+    Add(waiting_, priority, -1);
+    Add(waiting_tokens_, priority, -prompt_tokens);
+    if (!started) return;
+    started_.fetch_add(1, std::memory_order_relaxed);
+    Add(started_tokens_, priority, prompt_tokens);
   }
   int64_t started() const { return started_.load(std::memory_order_relaxed); }
+  PerClass<int64_t> started_tokens() const;
   int64_t waiting_requests(request::Priority priority) const {
     return waiting_[static_cast<size_t>(priority)].load(std::memory_order_relaxed);
   }
+  int64_t waiting_tokens(request::Priority priority) const {
+    return waiting_tokens_[static_cast<size_t>(priority)].load(std::memory_order_relaxed);
+  }
 
-  // For a request of that class that is admitted at `now`, behind all of its class and of more urgent ones that wait
-  // and `more_ahead` others. Overtaking by more urgent arrivals is foreseen. About a microsecond at the worst.
-  WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now,
-                         int64_t more_ahead = 0) const;
+  // Who goes before a request, besides what waits of more urgent classes.
+  struct Line {
+    double class_share = 1;            // of what waits of its own class
+    int64_t others = 0;                // that do not wait yet
+    double overtakers_per_second = 0;  // of its own class, that are still to come
+  };
+  // For a request of that class that is admitted at `now`. Overtaking by more urgent arrivals is foreseen. About a
+  // microsecond at the worst.
+  WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now, const Line& line) const;
+  WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now) const {
+    return Predict(priority, demand, now, Line());
+  }
 
   // That an arrival leases on average.
   int64_t ExpectedBlocks() const;
-  // Adds the model's capacity, for whoever is refused now. The forecast must be known.
-  void ReadCapacity(request::Priority priority, absl::Time now, CapacityCurve* curve) const;
+  // Adds the model's capacity, for whoever is refused now because its class may wait for `wait_limit`. The forecast
+  // must be known.
+  void ReadCapacity(request::Priority priority, absl::Time now, absl::Duration wait_limit, CapacityCurve* curve) const;
 
  private:
   template <typename T>
   using Column = std::array<std::atomic<T>, kForecastBuckets + 1>;
+  template <typename T>
+  using Counters = PerClass<std::atomic<T>>;
 
+  static void Add(Counters<int64_t>& counters, request::Priority priority, int64_t amount) {
+    counters[static_cast<size_t>(priority)].fetch_add(amount, std::memory_order_relaxed);
+  }
   // Buckets since the forecast was made.
   double Age(absl::Time now) const;
-  std::atomic<int64_t>& waiting(request::Priority priority) { return waiting_[static_cast<size_t>(priority)]; }
+  // To be computed from when the forecast was made, for requests of that class and more urgent ones that were admitted
+  // by now; of its own class only `class_share` of what waits.
+  double PromptTokensAhead(size_t rank, double class_share) const;
 
   std::atomic<bool> known_{false};
   std::atomic<int64_t> made_us_{0};
   std::atomic<int64_t> started_before_{0};
   Column<float> starts_ = {};
   Column<float> blocks_ = {};
-  std::array<std::atomic<float>, request::kNumPriorities> arrivals_ = {};
+  Column<float> prompt_tokens_ = {};
+  Counters<float> prefilling_tokens_ = {};
+  Counters<int64_t> started_tokens_before_ = {};
+  Counters<float> arrivals_ = {};
   std::atomic<double> class_step_buckets_{0};
   std::atomic<double> step_s_{0}, sequence_s_{0}, context_token_s_{0}, prefill_token_s_{0};
-  std::atomic<float> sequences_{0}, context_tokens_{0}, blocks_per_request_{0};
+  std::atomic<float> sequences_{0}, context_tokens_{0}, blocks_per_request_{0}, prompt_tokens_per_request_{0},
+      computed_share_{1};
   std::atomic<int32_t> max_batch_tokens_{0};
 
   std::atomic<int64_t> started_{0};
-  std::array<std::atomic<int64_t>, request::kNumPriorities> waiting_ = {};
+  Counters<int64_t> started_tokens_ = {};
+  Counters<int64_t> waiting_ = {};
+  Counters<int64_t> waiting_tokens_ = {};
 };
 
 }  // namespace hadal::admission

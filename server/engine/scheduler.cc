@@ -90,7 +90,8 @@ void Scheduler::PublishSequences(admission::EngineLoad& load) const {
     one.produced = sequence->produced();
     one.max_tokens = sequence->max_tokens;
     one.context_tokens = sequence->computed;
-    one.prefill_tokens = std::max(0, sequence->length() - 1 - sequence->computed);
+    // The last known token is a decode row of its own.
+    one.prefill_tokens = std::max(0, static_cast<int32_t>(sequence->tokens.size()) - 1 - sequence->computed);
     load.AddSequence(one);
   }
   load.EndSequences();

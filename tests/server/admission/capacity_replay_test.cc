@@ -77,6 +77,32 @@ TEST(CapacityReplayTest, PromptsTakeTheirTime) {
   EXPECT_EQ(result.starts[Bucket(2.5)], 2);
 }
 
+TEST(CapacityReplayTest, StepsHaveRoomForSoManyPromptTokens) {
+  ReplayState state = State(20, /*max_batch_tokens=*/100);
+  state.step_time.prefill_token_s = 0.0001;
+  // Each has ended long before the next prompt is computed: the steps are full of prompt.
+  state.arriving = {{.output_tokens = 1, .prefill_tokens = 1000}};
+  const ReplayResult result = ReplayCapacity(state);
+  EXPECT_EQ(result.prompt_tokens[0], 0);
+  EXPECT_NEAR(result.prompt_tokens[Bucket(10)], 10 * 100 / 0.02, 500) << "100 in a step of 20 ms";
+  EXPECT_NEAR(result.prompt_tokens[kForecastBuckets], 30 * 100 / 0.02, 1500);
+  // Those that decode take their row of each step.
+  state.running.assign(19, {.output_tokens = 1e6});
+  EXPECT_NEAR(ReplayCapacity(state).prompt_tokens[Bucket(10)], 10 * 81 / 0.0181, 500);
+}
+
+TEST(CapacityReplayTest, APlaceIsTakenWhenThePromptsBeforeNeedNoWholeStep) {
+  ReplayState state = State(50, /*max_batch_tokens=*/100);
+  state.waiting.assign(20, {.output_tokens = 100, .prefill_tokens = 500});
+  state.arriving = {{.output_tokens = 100, .prefill_tokens = 500}};
+  // They start one every five steps, and 20 run side by side; all at once they would be 50, and so much slower.
+  state.step_time.sequence_s = 0.001;
+  const ReplayResult result = ReplayCapacity(state);
+  EXPECT_EQ(result.starts[0], 50);
+  EXPECT_EQ(result.starts[Bucket(1.5)], 50);
+  EXPECT_NEAR(result.starts[Bucket(5)] - 50, (5.0 - 105 * 0.021) / (5 * 0.031), 6);
+}
+
 TEST(CapacityReplayTest, StepsGrowWithWhatIsInThem) {
   ReplayState state = State(10);
   state.step_time = {.step_s = 0.01, .sequence_s = 0.001, .context_token_s = 1e-6};

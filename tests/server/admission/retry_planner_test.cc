@@ -32,7 +32,7 @@ RetryPlan Refuse(RetryPlanner& planner, const RetryCaller& caller, const WaitFor
                  const Demand& demand = {}, Priority priority = Priority::kNormal,
                  absl::Duration after = absl::ZeroDuration()) {
   CapacityCurve curve;
-  forecast.ReadCapacity(priority, kStart + after, &curve);
+  forecast.ReadCapacity(priority, kStart + after, absl::InfiniteDuration(), &curve);
   return planner.Refuse(caller, priority, demand, &curve, kStart + after);
 }
 

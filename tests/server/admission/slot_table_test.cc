@@ -57,6 +57,29 @@ TEST(SlotTableTest, OneClassMayFillTheWholeQueue) {
   }
 }
 
+TEST(SlotTableTest, TenantsGoBeforeEachOtherInTurns) {
+  Queue queue(512);
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "quiet"), 1);
+  queue.Taken(100, Priority::kNormal, "noisy");
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "noisy"), 1);
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "quiet"), 0.01) << "one of the other, then its own";
+  queue.Taken(20, Priority::kNormal, "third");
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "quiet"), 2.0 / 120);
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "third"), 41.0 / 120);
+  queue.Taken(50, Priority::kNormal, "third");
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "third"), 141.0 / 170);
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kLow, "quiet"), 1) << "classes are counted apart";
+  // A crowd of tenants with one request each is a line like any other.
+  Queue crowd(512);
+  for (int i = 0; i < 100; ++i) crowd.Take(Priority::kNormal, std::to_string(i));
+  EXPECT_EQ(crowd.table.ShareAhead(Priority::kNormal, "new"), 1);
+  while (!queue.slots.empty()) {
+    queue.table.Return(std::move(queue.slots.back().slot));
+    queue.slots.pop_back();
+  }
+  EXPECT_EQ(queue.table.ShareAhead(Priority::kNormal, "quiet"), 1);
+}
+
 TEST(SlotTableTest, EveryClassGetsItsFloorBackFromTheLeastUrgentBorrower) {
   Queue queue(512);
   EXPECT_EQ(queue.Taken(300, Priority::kBatch), 300);

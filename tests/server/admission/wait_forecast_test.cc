@@ -49,28 +49,98 @@ TEST(WaitForecastTest, WaitsForThoseAhead) {
   WaitForecast forecast;
   forecast.Publish(Table(0, 10));
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 0.1, 1e-4);
-  for (int i = 0; i < 19; ++i) forecast.AddWaiting(Priority::kNormal);
+  for (int i = 0; i < 19; ++i) forecast.AddWaiting(Priority::kNormal, 0);
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 2, 1e-4);
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kHigh, {}, kStart).start), 0.1, 1e-4) << "it overtakes them";
-  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart, /*more_ahead=*/10).start), 3, 1e-4);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart, {.others = 10}).start), 3, 1e-4);
+}
+
+// Places in plenty; prompts are computed at `rate` tokens a second.
+ForecastTable PromptTable(double rate) {
+  ForecastTable table = Table(1000, 0);
+  for (int i = 0; i <= kForecastBuckets; ++i) {
+    table.prompt_tokens[i] = static_cast<float>(rate * Seconds(i * kForecastBucket));
+  }
+  return table;
+}
+
+TEST(WaitForecastTest, WaitsForThePromptsAhead) {
+  WaitForecast forecast;
+  ForecastTable table = PromptTable(1000);
+  table.prefilling_tokens[static_cast<size_t>(Priority::kNormal)] = 300;
+  forecast.Publish(table);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 0.3, 1e-4) << "one that runs already";
+  EXPECT_EQ(forecast.Predict(Priority::kHigh, {}, kStart).start, absl::ZeroDuration()) << "its prompt goes first";
+  for (int i = 0; i < 10; ++i) forecast.AddWaiting(Priority::kNormal, 200);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 2.3, 1e-4);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart, {.class_share = 0.1}).start), 0.5, 1e-4);
+  // Half a second later: what has started since still waits for its turn in the batch.
+  for (int i = 0; i < 6; ++i) forecast.RemoveWaiting(Priority::kNormal, 200, /*started=*/true);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.8, 1e-4);
+  forecast.RemoveWaiting(Priority::kNormal, 200, /*started=*/false);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.6, 1e-4);
+  EXPECT_EQ(forecast.Predict(Priority::kHigh, {}, kStart).start, absl::ZeroDuration());
+}
+
+TEST(WaitForecastTest, PromptsFoundInTheCacheTakeNoTime) {
+  WaitForecast forecast;
+  ForecastTable table = PromptTable(1000);
+  table.computed_share = 0.25;
+  forecast.Publish(table);
+  for (int i = 0; i < 10; ++i) forecast.AddWaiting(Priority::kNormal, 200);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart).start), 0.5, 1e-4);
+}
+
+TEST(WaitForecastTest, OvertakersBringTheirPrompts) {
+  WaitForecast forecast;
+  ForecastTable table = PromptTable(1000);
+  table.arrivals_per_second[0] = 5;
+  table.prompt_tokens_per_request = 100;
+  forecast.Publish(table);
+  for (int i = 0; i < 5; ++i) forecast.AddWaiting(Priority::kLow, 200);
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 2, 1e-3) << "half of every second";
+}
+
+TEST(WaitForecastTest, OtherTenantsOfItsClassOvertakeToo) {
+  WaitForecast forecast;
+  forecast.Publish(Table(0, 10));
+  for (int i = 0; i < 9; ++i) forecast.AddWaiting(Priority::kNormal, 0);
+  const WaitForecast::Line line = {.overtakers_per_second = 5};
+  EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart, line).start), 2, 1e-4);
+}
+
+TEST(WaitForecastTest, RoomForPromptsEndsWhereTheWaitIsTooLong) {
+  WaitForecast forecast;
+  ForecastTable table = PromptTable(1000);
+  table.prompt_tokens_per_request = 100;
+  forecast.Publish(table);
+  for (int i = 0; i < 5; ++i) forecast.AddWaiting(Priority::kNormal, 100);
+  CapacityCurve curve;
+  forecast.ReadCapacity(Priority::kNormal, kStart, absl::Seconds(1), &curve);
+  EXPECT_NEAR(curve.places[0], 5, 1e-3) << "five more wait for at most a second";
+  EXPECT_NEAR(curve.places[4], 15, 1e-3) << "in a second another ten";
+  EXPECT_NEAR(curve.places[kForecastBuckets], 305, 0.1);
+  CapacityCurve unlimited;
+  forecast.ReadCapacity(Priority::kNormal, kStart, absl::InfiniteDuration(), &unlimited);
+  EXPECT_NEAR(unlimited.places[0], 995, 1e-3);
 }
 
 TEST(WaitForecastTest, StaysExactBetweenPublications) {
   WaitForecast forecast;
-  for (int i = 0; i < 20; ++i) forecast.AddWaiting(Priority::kNormal);
+  for (int i = 0; i < 20; ++i) forecast.AddWaiting(Priority::kNormal, 0);
   forecast.Publish(Table(0, 10));
   // Half a second later, five have started as foreseen: it is 15 and its own place that are ahead.
-  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, /*started=*/true);
+  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, 0, /*started=*/true);
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.6, 1e-4);
   // Five more were cancelled: they took no start.
-  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, /*started=*/false);
+  for (int i = 0; i < 5; ++i) forecast.RemoveWaiting(Priority::kNormal, 0, /*started=*/false);
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(0.5)).start), 1.1, 1e-4);
 }
 
 TEST(WaitForecastTest, AStuckEngineServesNobodyHoweverOldTheForecast) {
   WaitForecast forecast;
   forecast.Publish(Table(0, 10));
-  for (int i = 0; i < 50; ++i) forecast.AddWaiting(Priority::kNormal);
+  for (int i = 0; i < 50; ++i) forecast.AddWaiting(Priority::kNormal, 0);
   EXPECT_GE(forecast.Predict(Priority::kNormal, {}, kStart + absl::Seconds(25)).start, absl::Seconds(4));
 }
 
@@ -79,7 +149,7 @@ TEST(WaitForecastTest, MoreUrgentArrivalsOvertakeUntilARequestHasAged) {
   ForecastTable table = Table(0, 10);
   table.arrivals_per_second[0] = 5;
   forecast.Publish(table);
-  for (int i = 0; i < 9; ++i) forecast.AddWaiting(Priority::kLow);
+  for (int i = 0; i < 9; ++i) forecast.AddWaiting(Priority::kLow, 0);
   EXPECT_NEAR(Seconds(forecast.Predict(Priority::kLow, {}, kStart).start), 2, 1e-4);
   table.arrivals_per_second[0] = 10;
   forecast.Publish(table);
@@ -117,8 +187,8 @@ TEST(WaitForecastTest, AskersNeedNoLock) {
   std::thread publisher([&] {
     for (int i = 0; !stop; ++i) {
       forecast.Publish(Table(0, i % 2 == 0 ? 10 : 20));
-      forecast.AddWaiting(Priority::kLow);
-      forecast.RemoveWaiting(Priority::kLow, false);
+      forecast.AddWaiting(Priority::kLow, 0);
+      forecast.RemoveWaiting(Priority::kLow, 0, false);
     }
   });
   for (int i = 0; i < 20000; ++i) {
