@@ -169,8 +169,8 @@ class AdmissionController {
   absl::Time NextDeadline(int model_index) const;
   // Requests in this model's queue, not counting those still being parsed. Lock-free.
   int64_t QueuedRequests(int model_index) const;
-  // Feeds the output-length histogram, once for each finished choice.
-  void RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens);
+  // Feeds the output-length histograms, once for each finished choice.
+  void RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens);
   // Where the model's engine says what it runs, after each step; then it calls EngineStepped.
   EngineLoad& engine_load(int model_index);
   // Has the forecast renewed when it is 0.1 s old: by the thread that SetForecastWake names, else right here.

@@ -77,9 +77,8 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
 
 int32_t AdmissionController::PredictOutput(ModelState& model, const request::Request& request) {
   base::MutexLock lock(&model.stats_mutex);
-  const LengthHistogram& own = model.lengths[static_cast<size_t>(request.priority)];
-  const bool cold = own.Quantile(options_.output_quantile) < 0;
-  return PredictOutputTokens(cold ? model.all_lengths : own, options_.output_quantile, request.max_tokens);
+  const LengthHistogram& lengths = model.lengths.For(request.priority, request.thinking);
+  return PredictOutputTokens(lengths, options_.output_quantile, request.max_tokens);
 }
 
 int64_t AdmissionController::LeaseBytes(const ModelState& model, const request::Request& request,

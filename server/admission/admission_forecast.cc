@@ -80,11 +80,11 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
       table.arrivals_per_second[i] = static_cast<float>(arrivals_[i].PerSecond(now));
     }
   }
-  LengthHistogram lengths;
+  OutputLengths lengths;
   MeanRequest mean;
   {
     base::MutexLock lock(&model.stats_mutex);
-    lengths = model.all_lengths;
+    lengths = model.lengths;
     mean = model.mean_request;
   }
   table.blocks_per_request = static_cast<float>(mean.blocks);
@@ -101,7 +101,7 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   for (size_t i = 0; i < running.size(); ++i) {
     const RunningSequence& sequence = running[i];
     const double most = std::max(1, sequence.max_tokens - sequence.produced);
-    const double left = lengths.RemainingQuantile(sequence.produced, Spread(i));
+    const double left = lengths.OfMode(sequence.thinking).RemainingQuantile(sequence.produced, Spread(i));
     ReplaySequence replayed;
     // Longer than anything seen, or nothing seen: half of what may still come.
     replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
@@ -114,7 +114,7 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   }
   table.sequences = static_cast<float>(running.size());
   const auto request = [&](double q) {
-    const double output = lengths.RemainingQuantile(0, q);
+    const double output = lengths.all().RemainingQuantile(0, q);
     return ReplaySequence{.output_tokens = output < 0 ? kColdOutputTokens : output,
                           .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
                           .blocks = mean.blocks};

@@ -129,11 +129,10 @@ int64_t AdmissionController::QueuedRequests(int model_index) const {
   return models_[model_index]->queued.load(std::memory_order_acquire);
 }
 
-void AdmissionController::RecordOutputLength(int model_index, request::Priority priority, int32_t output_tokens) {
+void AdmissionController::RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens) {
   ModelState& model = *models_[model_index];
   base::MutexLock lock(&model.stats_mutex);
-  model.lengths[static_cast<size_t>(priority)].Record(output_tokens);
-  model.all_lengths.Record(output_tokens);
+  model.lengths.Record(request.priority, request.thinking, output_tokens);
 }
 
 }  // namespace hadal::admission

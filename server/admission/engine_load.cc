@@ -40,6 +40,7 @@ void EngineLoad::Read(std::vector<RunningSequence>* sequences) const {
       const auto bits = [](uint64_t word, int from, int count) {
         return static_cast<int32_t>(word >> from & ((uint64_t{1} << count) - 1));
       };
+      sequence.thinking = (first >> 63) != 0;
       sequence.max_tokens = bits(first, 42, 21);
       sequence.produced = bits(first, 21, 21);
       sequence.prefill_tokens = bits(first, 0, 21);

@@ -19,6 +19,7 @@ struct RunningSequence {
   int32_t produced = 0;        // tokens so far
   int32_t max_tokens = 0;      // it ends there at the latest
   int32_t prefill_tokens = 0;  // of its prompt, that are still to be computed
+  bool thinking = false;       // as its request
 };
 
 // What an engine says about itself, once for each step: one thread writes, anyone reads, nobody waits. Each member is
@@ -46,9 +47,9 @@ class EngineLoad {
   void AddSequence(const RunningSequence& sequence) {
     const int32_t index = count_++;
     if (index >= kMaxSequences) return;
-    words_[2 * index].store(
-        Bits<21>(sequence.max_tokens) << 42 | Bits<21>(sequence.produced) << 21 | Bits<21>(sequence.prefill_tokens),
-        std::memory_order_relaxed);
+    words_[2 * index].store(uint64_t{sequence.thinking} << 63 | Bits<21>(sequence.max_tokens) << 42 |
+                                Bits<21>(sequence.produced) << 21 | Bits<21>(sequence.prefill_tokens),
+                            std::memory_order_relaxed);
     words_[2 * index + 1].store(uint64_t{static_cast<uint8_t>(sequence.priority)} << 62 |
                                     Bits<31>(sequence.blocks) << 31 | Bits<31>(sequence.context_tokens),
                                 std::memory_order_relaxed);

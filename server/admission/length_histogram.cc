@@ -69,6 +69,19 @@ double LengthHistogram::RemainingQuantile(int32_t produced, double q) const {
   return -1;
 }
 
+void OutputLengths::Record(request::Priority priority, bool thinking, int32_t tokens) {
+  Mode& mode = modes_[thinking];
+  mode.classes[static_cast<size_t>(priority)].Record(tokens);
+  mode.all_classes.Record(tokens);
+  all_.Record(tokens);
+}
+
+const LengthHistogram& OutputLengths::For(request::Priority priority, bool thinking) const {
+  const Mode& mode = modes_[thinking];
+  const LengthHistogram& own = mode.classes[static_cast<size_t>(priority)];
+  return own.known() ? own : mode.all_classes;
+}
+
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens) {
   const int32_t quantile = histogram.Quantile(q);
   if (quantile < 0) return std::min(max_tokens / 2 + max_tokens % 2, kColdStartTokens);

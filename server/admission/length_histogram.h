@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 
+#include "server/request/request.h"
+
 namespace hadal::admission {
 
 // Output lengths seen lately, in log-spaced buckets (four an octave) whose weights decay with every record, so that a
@@ -21,6 +23,7 @@ class LengthHistogram {
   double RemainingQuantile(int32_t produced, double q) const;
 
   static constexpr int32_t kMinSamples = 16;
+  bool known() const { return samples_ >= kMinSamples; }
 
  private:
   static constexpr int kBuckets = 96;  // up to 2^24 tokens
@@ -31,6 +34,26 @@ class LengthHistogram {
   std::array<double, kBuckets> weights_ = {};
   double total_ = 0;
   int64_t samples_ = 0;
+};
+
+// The output lengths of a model, by what makes them differ: the class, and whether reasoning comes first. Not
+// thread-safe.
+class OutputLengths {
+ public:
+  void Record(request::Priority priority, bool thinking, int32_t tokens);
+  // Of such requests; of all classes while there are too few of its own. Never of the other mode, whose answers are
+  // many times longer or shorter.
+  const LengthHistogram& For(request::Priority priority, bool thinking) const;
+  const LengthHistogram& OfMode(bool thinking) const { return modes_[thinking].all_classes; }
+  const LengthHistogram& all() const { return all_; }
+
+ private:
+  struct Mode {
+    std::array<LengthHistogram, request::kNumPriorities> classes;
+    LengthHistogram all_classes;
+  };
+  std::array<Mode, 2> modes_;  // [thinking]
+  LengthHistogram all_;
 };
 
 // Output tokens to reserve for one choice: min(max_tokens, q-quantile). On a cold start half of max_tokens, rounded up,

@@ -52,8 +52,7 @@ struct AdmissionController::ModelState {
   std::atomic<int64_t> next_deadline_us{INT64_MAX};  // earliest in the queue, or earlier
 
   base::Mutex stats_mutex;
-  std::array<LengthHistogram, request::kNumPriorities> lengths ABSL_GUARDED_BY(stats_mutex);
-  LengthHistogram all_lengths ABSL_GUARDED_BY(stats_mutex);  // for a class that has too few of its own
+  OutputLengths lengths ABSL_GUARDED_BY(stats_mutex);
 
   // What a request brings, on average over about the last hundred.
   MeanRequest mean_request ABSL_GUARDED_BY(stats_mutex);

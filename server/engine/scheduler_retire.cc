@@ -111,7 +111,7 @@ void Scheduler::EndSequence(Sequence& sequence, FinishReason reason, int32_t sto
   --request.open_choices;
   outbox_.push_back({Outgoing::Kind::kEnd, &request, {}, {sequence.choice, reason, stop_token}, {}});
   if (reason == FinishReason::kStop || reason == FinishReason::kLength) {
-    admission_->RecordOutputLength(model_index_, request.request->priority, sequence.produced());
+    admission_->RecordOutputLength(model_index_, *request.request, sequence.produced());
   }
 }
 

@@ -38,6 +38,7 @@ struct Request {
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;  // includes the end-of-sequence ids unless ignore_eos
   int32_t top_logprobs = -1;            // -1 off; 0..20: chosen token's log-probability and that many best
+  bool thinking = false;                // the output begins with reasoning, or may: it will be long
   bool prompt_logprobs = false;         // score every prompt token from the second on (top_logprobs alternatives)
 
   // What the output must follow; null: nothing. A choice then ends with the grammar: an end token is sampled exactly

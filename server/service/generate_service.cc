@@ -200,6 +200,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
   prepared->prompt_param = "messages";
   prepared->chat = true;
   prepared->reasoning = model.chat_template->has_reasoning();
+  prepared->thinking = begin.in_reasoning || begin.may_open_reasoning;
   prepared->parser.starts_in_reasoning = rendered->reasoning_starts_open;
   prepared->parser.split_reasoning = prepared->reasoning;
   if (!options.tools.empty()) {

@@ -159,6 +159,7 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
     request->stop_token_ids.insert(request->stop_token_ids.end(), eos_ids.begin(), eos_ids.end());
   }
   request->top_logprobs = options.top_logprobs.value_or(-1);
+  request->thinking = call.thinking;
   request->prompt_logprobs = options.prompt_logprobs;
   if (call.grammar != nullptr) {
     PendingGrammar::Result grammar = call.grammar->Wait();

@@ -28,6 +28,7 @@ struct PreparedCall {
   std::string_view prompt_param;  // field to blame when the prompt is too long
   bool chat = false;
   bool reasoning = false;  // the output may have a reasoning part
+  bool thinking = false;   // it has been asked for one, or is a model's that decides itself
   chat::OutputParser::Options parser;
   std::shared_ptr<const chat::ParameterTypes> parameter_types;  // what `parser` points to
   std::shared_ptr<PendingGrammar> grammar;                      // null when the output is unconstrained

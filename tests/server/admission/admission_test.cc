@@ -178,10 +178,16 @@ TEST(AdmissionTest, LeaseIsThePromptAndThePredictedOutput) {
   // Cold: half of max_tokens, 8; 15 tokens need a slot: 4 blocks.
   EXPECT_EQ(ticket->leased_bytes(), 4000);
   EXPECT_EQ(fixture.pool.leased_bytes(), 4000);
-  for (int i = 0; i < 100; ++i) fixture.controller->RecordOutputLength(0, Priority::kNormal, 2);
+  for (int i = 0; i < 100; ++i) fixture.controller->RecordOutputLength(0, *AdmissionFixture::MakeRequest(8, 16), 2);
   auto learned = Admit(fixture);
   ASSERT_OK(learned->Finalize(*AdmissionFixture::MakeRequest(8, 16), 0));
   EXPECT_EQ(learned->leased_bytes(), 3000);
+  auto thinking = AdmissionFixture::MakeRequest(8, 16);
+  thinking->thinking = true;
+  auto unknown = Admit(fixture);
+  ASSERT_OK(unknown->Finalize(*thinking, 0));
+  EXPECT_EQ(unknown->leased_bytes(), 4000) << "of answers that begin with reasoning nothing is known yet";
+  unknown->Release();
   ticket->Release();
   learned->Release();
   EXPECT_EQ(fixture.pool.leased_bytes(), 0);

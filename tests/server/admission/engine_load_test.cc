@@ -24,7 +24,7 @@ TEST(EngineLoadTest, ReadsWhatWasPublished) {
   EXPECT_EQ(load.step().time.Seconds(1, 1, 1), 0.01 + 1e-5 + 1e-8 + 1e-6);
   load.BeginSequences();
   load.AddSequence({Priority::kBatch, 7, 1 << 20, 12345, 1 << 30, 99});
-  load.AddSequence({Priority::kHigh, (1 << 30) + 1, 1, 2, 3, 4});
+  load.AddSequence({Priority::kHigh, (1 << 30) + 1, 1, 2, 3, 4, true});
   load.EndSequences();
   EXPECT_EQ(load.sequences(), 2);
   load.Read(&read);
@@ -37,6 +37,9 @@ TEST(EngineLoadTest, ReadsWhatWasPublished) {
   EXPECT_EQ(read[0].prefill_tokens, 99);
   EXPECT_EQ(read[1].priority, Priority::kHigh);
   EXPECT_EQ(read[1].blocks, (1 << 30) + 1);
+  EXPECT_EQ(read[1].max_tokens, 3);
+  EXPECT_TRUE(read[1].thinking);
+  EXPECT_FALSE(read[0].thinking);
 }
 
 TEST(EngineLoadTest, KeepsToItsSize) {

@@ -24,6 +24,20 @@ TEST(LengthHistogramTest, QuantileIsAnUpperBoundWithinABucket) {
   EXPECT_LE(q, 760) << "a bucket is at most 19 % wide; late records weigh more";
 }
 
+TEST(OutputLengthsTest, ThinkingAnswersAreCountedApart) {
+  using request::Priority;
+  OutputLengths lengths;
+  for (int i = 0; i < 20; ++i) lengths.Record(Priority::kNormal, /*thinking=*/false, 100);
+  EXPECT_LT(lengths.For(Priority::kNormal, true).Quantile(0.7), 0) << "nothing is known of the others";
+  for (int i = 0; i < 20; ++i) lengths.Record(Priority::kLow, /*thinking=*/true, 8000);
+  EXPECT_LE(lengths.For(Priority::kNormal, false).Quantile(0.7), 128);
+  EXPECT_LE(lengths.For(Priority::kHigh, false).Quantile(0.7), 128) << "as in other classes";
+  EXPECT_GE(lengths.For(Priority::kHigh, true).Quantile(0.7), 8000);
+  EXPECT_GE(lengths.OfMode(true).RemainingQuantile(0, 0.5), 6000);
+  EXPECT_GE(lengths.all().Quantile(0.7), 8000) << "half of them";
+  EXPECT_LE(lengths.all().Quantile(0.3), 128);
+}
+
 TEST(LengthHistogramTest, PredictionNeverExceedsMaxTokens) {
   LengthHistogram histogram;
   for (int i = 0; i < 100; ++i) histogram.Record(4000);
