@@ -9,11 +9,20 @@ namespace {
 
 // Variables of scripts, tests and libraries of ours that are no flags.
 const std::vector<std::string>& OtherVariables() {
-  static const auto* const names = new std::vector<std::string>{
-      "HADAL_BINARY",  "HADAL_BUILD_DIR",          "HADAL_CCACHE_DIR",    "HADAL_CONFIG",
-      "HADAL_CPU_ISA", "HADAL_DEEPSEEK_TOKENIZER", "HADAL_DEMO_MODEL",    "HADAL_FUZZ_ITERATIONS",
-      "HADAL_PRESET",  "HADAL_REQUIRE_GPU",        "HADAL_SKIP_OS_CHECK", "HADAL_SOURCE_DIR",
-      "HADAL_VENV"};
+  static const auto* const names = new std::vector<std::string>{"HADAL_BINARY",
+                                                                "HADAL_BUILD_DIR",
+                                                                "HADAL_CCACHE_DIR",
+                                                                "HADAL_CONFIG",
+                                                                "HADAL_CPU_ISA",
+                                                                "HADAL_CUDA_TORCH_OPS",
+                                                                "HADAL_DEEPSEEK_TOKENIZER",
+                                                                "HADAL_DEMO_MODEL",
+                                                                "HADAL_FUZZ_ITERATIONS",
+                                                                "HADAL_PRESET",
+                                                                "HADAL_REQUIRE_GPU",
+                                                                "HADAL_SKIP_OS_CHECK",
+                                                                "HADAL_SOURCE_DIR",
+                                                                "HADAL_VENV"};
   return *names;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The CUDA backend's memory and copies, and kernels that no op test reaches without FlashInfer; on the emulated device.
+#include <cstdlib>
 #include <numeric>
 #include <string>
 
@@ -77,6 +78,15 @@ TEST(CudaDeviceTest, ShapesBeyondSharedMemoryAreRefusedWithTheLimit) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("at most 232448 bytes of shared memory"));
   EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
+}
+
+// libtorch sees no emulated device: the point is that the variable is read, and named where it fails.
+TEST(CudaDeviceTest, NamesTheVariableWhenTorchCannotTakeItsOps) {
+  ASSERT_EQ(setenv("HADAL_CUDA_TORCH_OPS", "gemm", 1), 0);
+  const absl::Status status = CreateBackend("cuda", {}).status();
+  ASSERT_EQ(unsetenv("HADAL_CUDA_TORCH_OPS"), 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("HADAL_CUDA_TORCH_OPS: torch: "));
 }
 
 TEST(BuildPageIndicesTest, FlattensTheTablesOfSequencesWithPages) {
