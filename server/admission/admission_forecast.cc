@@ -44,6 +44,7 @@ void AdmissionController::EngineStepped(int model_index) {
 
 void AdmissionController::UpdateForecast(absl::Time now) {
   base::MutexLock lock(&forecast_mutex_);
+  const PromiseLedger::Amount held = planner_.Held(now);
   for (const auto& model : models_) {
     if (!model->load.step().time.known()) continue;
     const ForecastTable table = Foresee(*model, now);
@@ -52,10 +53,12 @@ void AdmissionController::UpdateForecast(absl::Time now) {
     for (size_t i = 0; i < request::kNumPriorities; ++i) {
       waiting += model->forecast.waiting_requests(static_cast<request::Priority>(i));
     }
-    // Room that is there until the next request comes is not idleness yet: a quarter of all, two times running.
+    // Room that is there until the next request comes is not idleness yet: a quarter of all, two times running. Nor is
+    // what is held for clients that return.
     const double free_places = std::max(1.0, kIdleShare * model->load.step().max_batch_size);
     const double free_blocks = std::max<double>(table.blocks_per_request, kIdleShare * model->pool_blocks());
-    const bool idle = waiting == 0 && table.starts[0] >= free_places && table.blocks[0] >= free_blocks;
+    const bool idle =
+        waiting == 0 && table.starts[0] - held.places >= free_places && table.blocks[0] - held.blocks >= free_blocks;
     if (idle && model->was_idle) idle_at_ = now;
     model->was_idle = idle;
   }

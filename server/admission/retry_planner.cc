@@ -112,6 +112,12 @@ CapacityTotals RetryPlanner::Totals() const {
   return totals;
 }
 
+PromiseLedger::Amount RetryPlanner::Held(absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  ledger_.Advance(now);
+  return ledger_.Held(request::Priority::kBatch);
+}
+
 std::vector<Ghosts::Verdict> RetryPlanner::Judge(absl::Time now, absl::Time idle_at) {
   base::MutexLock lock(&mutex_);
   return ghosts_.Update(now, Totals(), idle_at);

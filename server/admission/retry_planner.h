@@ -79,6 +79,8 @@ class RetryPlanner {
   void CountArrival(request::Priority priority) {
     arrivals_[static_cast<size_t>(priority)].fetch_add(1, std::memory_order_relaxed);
   }
+  // To be left free now for clients that may return, of every class.
+  PromiseLedger::Amount Held(absl::Time now);
   // Whose turn has come. `idle_at`: when a place was last free with nothing waiting for it.
   std::vector<Ghosts::Verdict> Judge(absl::Time now, absl::Time idle_at);
   // Not for want of capacity: `wait` and jitter, nothing promised.
