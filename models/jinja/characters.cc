@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "models/jinja/special_casing.h"
 #include "models/tokenizer/unicode/unicode.h"
 
 namespace hadal::jinja {
@@ -23,6 +24,13 @@ locale_t CaseTable() {
 bool InRanges(const std::vector<unicode::CodePointRange>& ranges, char32_t c) {
   return std::any_of(ranges.begin(), ranges.end(),
                      [&](const auto& range) { return c >= range.first && c <= range.last; });
+}
+
+const SpecialCase* FindSpecialCase(char32_t c) {
+  const SpecialCase* const end = kSpecialCases + kNumSpecialCases;
+  const SpecialCase* const found = std::lower_bound(
+      kSpecialCases, end, c, [](const SpecialCase& special, char32_t wanted) { return special.character < wanted; });
+  return found == end || found->character != c ? nullptr : found;
 }
 
 }  // namespace
@@ -71,6 +79,21 @@ char32_t ToUpper(char32_t c) {
 char32_t ToLower(char32_t c) {
   if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
   return CaseTable() == locale_t{} ? c : static_cast<char32_t>(towlower_l(static_cast<wint_t>(c), CaseTable()));
+}
+
+CasedCharacter FullUpper(char32_t c) {
+  const SpecialCase* const special = c < 0x80 ? nullptr : FindSpecialCase(c);
+  return special == nullptr || special->upper[0] == '\0' ? CasedCharacter{ToUpper(c)}
+                                                         : CasedCharacter{0, special->upper};
+}
+
+CasedCharacter FullLower(char32_t c) {
+  return c == U'\u0130' ? CasedCharacter{0, "i\u0307"} : CasedCharacter{ToLower(c)};
+}
+
+CasedCharacter FullTitle(char32_t c) {
+  const SpecialCase* const special = c < 0x80 ? nullptr : FindSpecialCase(c);
+  return special == nullptr || special->title[0] == '\0' ? FullUpper(c) : CasedCharacter{0, special->title};
 }
 
 }  // namespace hadal::jinja

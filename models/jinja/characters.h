@@ -26,6 +26,16 @@ bool IsPrintable(char32_t c);
 char32_t ToUpper(char32_t c);
 char32_t ToLower(char32_t c);
 
+// One character, or the text of several.
+struct CasedCharacter {
+  char32_t one = 0;
+  std::string_view several = {};
+};
+// Python's str.upper, lower and title for one character: the full case mappings. The final sigma is one like others.
+CasedCharacter FullUpper(char32_t c);
+CasedCharacter FullLower(char32_t c);
+CasedCharacter FullTitle(char32_t c);
+
 // Calls visit(code_point, begin, end) for each character until it returns false.
 template <typename Visit>
 void ForEachCharacter(std::string_view text, Visit visit);

@@ -36,7 +36,7 @@ MarkedText JinjaTitle(const MarkedText& text) {
   bool in_word = false;
   return MapCharacters(text, [&](char32_t c, size_t) {
     const bool between = IsSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<';
-    const char32_t mapped = between ? c : in_word ? ToLower(c) : ToUpper(c);
+    const CasedCharacter mapped = between ? CasedCharacter{c} : in_word ? FullLower(c) : FullUpper(c);
     in_word = !between;
     return mapped;
   });
@@ -185,14 +185,15 @@ Value RoundFilter(Runtime* run, const Value& input, const Arguments& arguments) 
   if (!input.ToDouble(&number))
     return run->Fail(models::Concat("round() wants a number, not '", input.TypeName(), "'"));
   if (method == "common") {
-    if (!input.IsFloat()) return input;
+    if (!input.IsFloat() && precision >= 0) return input;
     // As many digits as asked, correctly rounded, as Python's round.
     char text[400];
     if (precision >= 0 && std::snprintf(text, sizeof text, "%.*f", static_cast<int>(precision), number) < 400) {
       return Value::Float(std::strtod(text, nullptr));
     }
     const double scale = std::pow(10.0, static_cast<double>(-precision));
-    return Value::Float(std::nearbyint(number / scale) * scale);
+    const double rounded = std::nearbyint(number / scale) * scale;
+    return input.IsFloat() ? Value::Float(rounded) : Value::Int(static_cast<int64_t>(rounded));
   }
   if (method != "ceil" && method != "floor") return run->Fail("method must be common, ceil or floor");
   const double scale = std::pow(10.0, static_cast<double>(precision));

@@ -149,13 +149,13 @@ MarkedText Replace(Runtime* run, const MarkedText& text, const MarkedText& from,
 }
 
 MarkedText Upper(const MarkedText& text) {
-  return MapCharacters(text, [](char32_t c, size_t) { return ToUpper(c); });
+  return MapCharacters(text, [](char32_t c, size_t) { return FullUpper(c); });
 }
 MarkedText Lower(const MarkedText& text) {
-  return MapCharacters(text, [](char32_t c, size_t) { return ToLower(c); });
+  return MapCharacters(text, [](char32_t c, size_t) { return FullLower(c); });
 }
 MarkedText Capitalize(const MarkedText& text) {
-  return MapCharacters(text, [](char32_t c, size_t position) { return position == 0 ? ToUpper(c) : ToLower(c); });
+  return MapCharacters(text, [](char32_t c, size_t position) { return position == 0 ? FullTitle(c) : FullLower(c); });
 }
 
 Value Justify(Runtime* run, const MarkedText& text, int64_t width, std::string_view fill, char align) {

@@ -17,7 +17,7 @@ std::vector<MarkedText> Split(Runtime* run, const MarkedText& text, const Marked
                               bool from_back);
 std::vector<MarkedText> SplitLines(const MarkedText& text, bool keep_ends);
 MarkedText Replace(Runtime* run, const MarkedText& text, const MarkedText& from, const MarkedText& to, int64_t count);
-// Each character through map(code_point, position).
+// Each character through map(code_point, position), which gives a CasedCharacter.
 template <typename Map>
 MarkedText MapCharacters(const MarkedText& text, Map map);
 MarkedText Upper(const MarkedText& text);
@@ -37,12 +37,12 @@ MarkedText MapCharacters(const MarkedText& text, Map map) {
   MarkedText out;
   size_t position = 0;
   ForEachCharacter(text.bytes(), [&](char32_t c, size_t begin, size_t end) {
-    const char32_t mapped = map(c, position++);
-    if (mapped == c) {
+    const CasedCharacter mapped = map(c, position++);
+    if (mapped.several.empty() && mapped.one == c) {
       out.AppendSlice(text, begin, end);
     } else {
-      std::string bytes;
-      base::AppendUtf8(mapped, &bytes);
+      std::string bytes(mapped.several);
+      if (bytes.empty()) base::AppendUtf8(mapped.one, &bytes);
       out.Append(bytes, text.IsInput(begin));
     }
     return true;

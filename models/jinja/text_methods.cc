@@ -28,14 +28,14 @@ Value Mapped(Runtime* run, const Value& self, const Arguments& arguments) {
 MarkedText Title(const MarkedText& text) {
   bool in_word = false;
   return MapCharacters(text, [&](char32_t c, size_t) {
-    const char32_t mapped = in_word ? ToLower(c) : ToUpper(c);
+    const CasedCharacter mapped = in_word ? FullLower(c) : FullTitle(c);
     in_word = IsAlpha(c);
     return mapped;
   });
 }
 
 MarkedText SwapCase(const MarkedText& text) {
-  return MapCharacters(text, [](char32_t c, size_t) { return ToUpper(c) != c ? ToUpper(c) : ToLower(c); });
+  return MapCharacters(text, [](char32_t c, size_t) { return ToLower(c) != c ? FullLower(c) : FullUpper(c); });
 }
 
 template <bool kFront, bool kBack>

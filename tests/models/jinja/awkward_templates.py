@@ -55,6 +55,8 @@ AWKWARD = {
     "roles_in_tokens": "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + eos_token }}{% endfor %}",
     "set_in_branches": "{% if messages[0].role == 'system' %}{% set loop_messages = messages[1:] %}{% set system = messages[0].content %}{% else %}{% set loop_messages = messages %}{% set system = false %}{% endif %}{% for m in loop_messages %}{% if loop.index0 == 0 and system != false %}{% set content = '<<SYS>>\n' + system + '\n<</SYS>>\n\n' + m.content %}{% else %}{% set content = m.content %}{% endif %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% endfor %}",
     "dict_in_loop": "{% set seen = {} %}{% for m in messages %}{% set seen = dict(seen, **{m.role: loop.index}) %}{{ seen }}{% endfor %}",
+    "full_case_mappings": "{{ 'straße ﬁn ŉ İ ΐ ᾳ ǆ ა'.upper() }}{{ 'STRASSE İ'.lower() }}{{ 'ßa ﬁx ǆ აბ'.title() }}{{ 'ﬁx ßA'.capitalize() }}{{ 'ßa ﬁ' | title }}{{ 'Straße ﬁ'.swapcase() }}{{ messages[0].content | upper | lower }}",
+    "round_down": "{{ 1234 | round(-2) }}{{ 1250 | round(-2) }}{{ -7 | round(-1) }}{{ 1234.5 | round(-2) }}{{ 7 | round(2) }}",
     "sorted_attributes": "{% for m in messages | sort(attribute='role') %}{{ m.role }}{% endfor %}{{ (messages | max(attribute='role')).role }}{{ messages | map(attribute='missing', default='d') | join }}{{ messages | map(attribute='content') | map('length') | sum }}",
 }
 
