@@ -31,7 +31,9 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
               .fingerprint = info_.fingerprint,
               .enabled = options.prefix_cache,
               .windows = &windows_}),
-      now_(options.clock->Now()) {}
+      now_(options.clock->Now()) {
+  last_start_.fill(absl::InfinitePast());
+}
 
 Scheduler::~Scheduler() {
   EndAll(request::MakeError(request::Reason::kInternal, "the engine has stopped"));

@@ -19,12 +19,21 @@ namespace {
 
 int Rank(const request::Request& request) { return static_cast<int>(request.priority); }
 
+constexpr absl::Duration kUrgentLately = absl::Seconds(10);
+constexpr int32_t kKeptShare = 64;
+
 }  // namespace
 
 int32_t Scheduler::ActiveSequences() const {
   if (paused_requests_ == 0) return static_cast<int32_t>(running_.size());
   return static_cast<int32_t>(
       std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
+}
+
+int32_t Scheduler::KeptPlaces(int rank) const {
+  const bool urgent = std::any_of(last_start_.begin(), last_start_.begin() + rank,
+                                  [this](absl::Time start) { return now_ - start < kUrgentLately; });
+  return urgent ? options_.max_batch_size / kKeptShare : 0;
 }
 
 void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
@@ -62,6 +71,7 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     const bool aged = !from_waiting && turn->aged;
     const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(turn->priority);
     if (!aged && !has_turn(rank)) break;
+    if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(rank)) break;
     const size_t running_before = running_.size();
     if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
       if (PreemptPaused(plan)) continue;
@@ -204,7 +214,7 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::T
   request.order = next_order_;
   next_order_ += static_cast<uint64_t>(request.request->n);
   request.index = requests_.size();
-  request.started = now;
+  request.started = last_start_[Rank(*request.request)] = now;
   request.aged = aged;
   request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
   request.open_choices = request.request->n;

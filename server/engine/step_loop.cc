@@ -112,6 +112,7 @@ void StepLoop::FinishStep(BatchPlan& next) {
     return;
   }
   scheduler_.Commit(step.plan, *output, now, next);
+  if (!draining_) scheduler_.MakeWay(now, next);
   scheduler_.Patch(next);
   published_->steps.fetch_add(1, std::memory_order_relaxed);
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);

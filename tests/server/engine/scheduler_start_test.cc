@@ -83,6 +83,38 @@ TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatch) {
   EXPECT_GE(finished_beside(100), alone * 89 / 100);
 }
 
+TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTheyCome) {
+  LoopFixture f({.blocks = 100000, .max_batch_size = 128, .max_batch_tokens = 512});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  const auto submit = [&](Priority priority, int32_t output) {
+    streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
+  };
+  const auto rounds = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      f.Round();
+      f.admission.clock.Advance(10 * kRound);
+      for (const auto& stream : streams) stream->Read();
+    }
+  };
+  submit(Priority::kHigh, 2);
+  rounds(5);
+  for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
+  rounds(5);
+  EXPECT_EQ(f.state().running, 126);
+  submit(Priority::kHigh, 100);
+  submit(Priority::kHigh, 100);
+  submit(Priority::kHigh, 100);
+  rounds(3);
+  EXPECT_EQ(f.state().running, 128) << "no place stays empty for long, and two of three found one";
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 1);
+  rounds(102);
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 0) << "it took the place of the first that ended";
+  rounds(115);
+  EXPECT_EQ(f.state().running, 128) << "nothing urgent has come for 10 s";
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+}
+
 TEST(SchedulerStartTest, AnAgedPromptGetsATenthOfTheStepsTokens) {
   LoopFixture f({.max_batch_size = 16, .max_batch_tokens = 60});
   auto stream = f.Submit(LoopFixture::Prompt(300, 77), 1, Priority::kLow);
