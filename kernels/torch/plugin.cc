@@ -112,6 +112,8 @@ BackendResult CreateOnGpu(int index, const Backend::Options& options) {
   if (index < 0 || index >= *count) {
     return absl::FailedPreconditionError(absl::StrCat("torch: no device cuda:", index, ": libtorch sees ", *count));
   }
+  // Ops do this by themselves; the allocator, which is called first, does not.
+  if (absl::Status s = Run("start", [] { at::globalContext().lazyInitDevice(at::kCUDA); }); !s.ok()) return s;
   auto backend = std::make_unique<TorchGpuBackend>(at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)),
                                                    absl::StrCat("torch ", TORCH_VERSION, ", cuda:", index));
   if (absl::Status s = backend->Open(options.memory_budget_bytes); !s.ok()) return s;
