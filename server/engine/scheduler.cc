@@ -69,7 +69,7 @@ absl::Time Scheduler::NextTimer() const {
 
 Scheduler::Counts Scheduler::counts() const {
   Counts counts;
-  counts.requests = static_cast<int32_t>(requests_.size());
+  counts.requests = static_cast<int32_t>(requests_.size()) - closing_;
   counts.running = static_cast<int32_t>(running_.size());
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());

@@ -194,6 +194,7 @@ class Scheduler {
   absl::Time gather_until_ = absl::InfinitePast();
   admission::ByClass<absl::Time> last_start_;  // from the queue
   int32_t paused_requests_ = 0;
+  int32_t closing_ = 0;  // requests that have ended, and whose streams have not been told
 };
 
 }  // namespace hadal::engine

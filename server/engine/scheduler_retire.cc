@@ -130,6 +130,7 @@ void Scheduler::EndRequest(ActiveRequest& request, const absl::Status& status, F
 
 void Scheduler::CloseRequest(ActiveRequest& request, const absl::Status& status) {
   request.ended = true;
+  ++closing_;
   if (request.paused()) --paused_requests_;
   request.paused_since = absl::InfiniteFuture();
   outbox_.push_back({Outgoing::Kind::kClose, &request, {}, {}, status});
