@@ -14,7 +14,9 @@ namespace hadal::request {
 // Machine-readable reason of every response that is not a success. The names go to clients, metrics and logs unchanged.
 enum class Reason {
   kNone,
-  kConnectionQueueFull,         // CONNECTION_QUEUE_FULL
+  kConnectionQueueFull,         // CONNECTION_QUEUE_FULL: every queue slot is taken
+  kConnectionLimit,             // CONNECTION_LIMIT: too many connections, streams of one, or calls without a message
+  kWorkerQueueFull,             // WORKER_QUEUE_FULL: too much waits to be parsed or tokenised
   kQueueTokensFull,             // QUEUE_TOKENS_FULL
   kGrammarQueueFull,            // GRAMMAR_QUEUE_FULL: too many schemas wait to be compiled
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED

@@ -19,6 +19,8 @@ using Code = absl::StatusCode;
 constexpr std::array kTable = {
     Row{Reason::kNone, "NONE", {Code::kOk, 200, "", false}},
     Row{Reason::kConnectionQueueFull, "CONNECTION_QUEUE_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},
+    Row{Reason::kConnectionLimit, "CONNECTION_LIMIT", {Code::kUnavailable, 503, "overloaded_error", true}},
+    Row{Reason::kWorkerQueueFull, "WORKER_QUEUE_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kQueueTokensFull, "QUEUE_TOKENS_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kGrammarQueueFull, "GRAMMAR_QUEUE_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kGpuMemoryExhausted, "GPU_MEMORY_EXHAUSTED", {Code::kUnavailable, 503, "overloaded_error", true}},

@@ -57,7 +57,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   const std::optional<request::Priority> priority = service::ParsePriority(name);
   if (!name.empty() && !priority.has_value()) {
     return request::MakeError(
-        request::Reason::kInvalidRequest,
+        request::Reason::kOutOfRange,
         absl::StrCat("x-hadal-priority: expected high, normal, low or batch, found '", base::View(name), "'"),
         "x-hadal-priority");
   }

@@ -123,7 +123,7 @@ PartOptions WithMetrics(PartOptions options, base::MetricRegistry* metrics) {
 }  // namespace
 
 absl::Status WorkersBusy() {
-  return request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1));
+  return request::MakeBusy(Reason::kWorkerQueueFull, "all workers are taken", absl::Seconds(1));
 }
 
 GenerateService::GenerateService(Options options)
