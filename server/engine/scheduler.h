@@ -132,6 +132,8 @@ class Scheduler {
   bool StartFromQueue(request::Priority priority, bool aged, absl::Time now);
   void StartRequest(admission::QueuedRequest queued, bool aged, absl::Time now);
   absl::Status CheckRequest(const request::Request& request) const;
+  // Its first token would come after its caller's limit, were it started now.
+  bool CannotBeInTime(const request::Request& request) const;
   // The first waiting sequence that may run once there is room, or null.
   Sequence* NextWaiting() const;
   // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`.

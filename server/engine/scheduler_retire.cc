@@ -38,7 +38,7 @@ void Scheduler::RetireQueued(absl::Time now, bool consumers_changed) {
       continue;
     }
     // A front cancels what its client gives up at the deadline: that is a missed deadline, too.
-    const bool cancelled = queued.request->stream->cancelled() && queued.request->deadline > now;
+    const bool cancelled = queued.request->stream->cancelled() && queued.request->StartBy() > now;
     CloseQueued(std::move(queued), cancelled ? CancelledStatus() : ExpiredStatus("in the queue"), now);
   }
 }

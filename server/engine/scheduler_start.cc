@@ -156,20 +156,35 @@ bool Scheduler::StartWaiting(Sequence& sequence) {
 }
 
 bool Scheduler::StartFromQueue(request::Priority priority, bool aged, absl::Time now) {
-  const auto may_start = [this](const request::Request& request) {
+  bool too_late = false;
+  const auto may_start = [&](const request::Request& request) {
     if (!CheckRequest(request).ok()) return true;  // it is failed at once, so that the queue moves
+    too_late = CannotBeInTime(request);
+    if (too_late) return true;  // what cannot be done in time is not begun
     const int32_t length = static_cast<int32_t>(request.prompt.size());
     const int32_t reserve = options_.max_preemptions > 0 ? length : length + std::max(request.max_tokens - 1, 0);
     return HasRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs);
   };
   std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, priority, may_start);
   if (!queued.has_value()) return false;
-  if (absl::Status status = CheckRequest(*queued->request); !status.ok()) {
+  absl::Status status = CheckRequest(*queued->request);
+  if (status.ok() && too_late) status = admission_->RefuseLate(*queued);
+  if (!status.ok()) {
     CloseQueued(*std::move(queued), status, now);
     return true;
   }
   StartRequest(*std::move(queued), aged, now);
   return true;
+}
+
+bool Scheduler::CannotBeInTime(const request::Request& request) const {
+  const auto length = static_cast<int32_t>(request.prompt.size());
+  if (!admission_->CannotBeInTime(model_index_, request, length)) return false;
+  if (request.prompt_logprobs) return true;
+  // What the prefix cache has need not be computed.
+  const PrefixCache::Lookup hit = cache_.Peek(request.prompt, request.cache_salt, (length - 1) / options_.block_tokens);
+  return hit.blocks == 0 ||
+         admission_->CannotBeInTime(model_index_, request, length - hit.blocks * options_.block_tokens);
 }
 
 absl::Status Scheduler::CheckRequest(const request::Request& request) const {

@@ -27,6 +27,7 @@ constexpr std::array kTable = {
     Row{Reason::kBodyBudgetFull, "BODY_BUDGET_FULL", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kPreemptedInQueue, "PREEMPTED_IN_QUEUE", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kWaitLimit, "WAIT_LIMIT", {Code::kUnavailable, 503, "overloaded_error", true}},
+    Row{Reason::kDeadlineInfeasible, "DEADLINE_INFEASIBLE", {Code::kUnavailable, 503, "overloaded_error", true}},
     Row{Reason::kModelLoading, "MODEL_LOADING", {Code::kUnavailable, 503, "overloaded_error", false}},
     Row{Reason::kDraining, "DRAINING", {Code::kUnavailable, 503, "overloaded_error", false}},
     Row{Reason::kDeviceFault, "DEVICE_FAULT", {Code::kUnavailable, 503, "overloaded_error", false}},

@@ -286,7 +286,11 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   const grpc::Status wire = ToGrpcStatus(status, request_id);
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
-  if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+  if (!status.ok()) {
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+    const std::string ticket = request::GetErrorDetail(status).ticket;
+    if (!ticket.empty()) context_->AddTrailingMetadata("x-hadal-ticket", ticket);
+  }
   settled_.Release();
   if (last == nullptr) {
     Finish(wire);

@@ -88,6 +88,8 @@ class GenerateService {
   explicit GenerateService(Options options);
   ~GenerateService();
 
+  // AdmissionController::OpenTicket.
+  uint64_t OpenTicket(std::string_view ticket) { return options_.admission->OpenTicket(ticket); }
   // Whether Admit would succeed now; the same refusals. Takes nothing.
   absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.

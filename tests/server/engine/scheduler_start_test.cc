@@ -12,6 +12,7 @@ namespace {
 using hadal::testing::LoopFixture;
 using hadal::testing::Received;
 using request::Priority;
+using request::Reason;
 
 constexpr absl::Duration kRound = absl::Milliseconds(10);
 
@@ -159,6 +160,56 @@ TEST(SchedulerStartTest, AQuietTenantStartsBesideANoisyOnesBacklog) {
   }
   f.RunUntilIdle();
   f.ExpectEmpty();
+}
+
+TEST(SchedulerStartTest, WorkThatCannotBeDoneInTimeIsNotBegun) {
+  LoopFixture f({.max_batch_size = 1});
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(50));  // a step
+    return absl::OkStatus();
+  };
+  f.Submit(LoopFixture::Prompt(4), 10);
+  auto late = LoopFixture::MakeRequest(LoopFixture::Prompt(4, 2), 3);
+  auto fine = LoopFixture::MakeRequest(LoopFixture::Prompt(4, 3), 3);
+  // The place is free after 0.5 s.
+  late->first_token_by = f.admission.clock.Now() + absl::Milliseconds(540);
+  fine->first_token_by = f.admission.clock.Now() + absl::Seconds(5);
+  auto late_stream = f.Submit(std::move(late));
+  auto fine_stream = f.Submit(std::move(fine));
+  f.RunUntilIdle();
+  Received got;
+  got.Read(*late_stream);
+  EXPECT_REASON(got.status, Reason::kDeadlineInfeasible);
+  EXPECT_FALSE(got.started);
+  Received other;
+  other.Read(*fine_stream);
+  EXPECT_OK(other.status);
+  EXPECT_EQ(other.tokens[0].size(), 3u);
+  f.ExpectEmpty();
+}
+
+// A step takes a millisecond for each prompt token, which the engine learns: 40 of them are too many for the limit, but
+// the prefix cache has most.
+TEST(SchedulerStartTest, WhatThePrefixCacheHasNeedsNoTime) {
+  LoopFixture f;
+  int32_t tokens = 0;
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(1) * tokens);
+    return absl::OkStatus();
+  };
+  for (int32_t i = 0; i < 160; ++i) {
+    tokens = 4 * (1 + i % 16);
+    f.Finish(f.Submit(LoopFixture::Prompt(tokens, 10 + i), 1));
+  }
+  tokens = 1;
+  f.Finish(f.Submit(LoopFixture::Prompt(40), 1));
+  const auto ask = [&](int32_t first) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(40, first), 1);
+    request->first_token_by = f.admission.clock.Now() + absl::Milliseconds(20);
+    return f.Finish(f.Submit(std::move(request))).status;
+  };
+  EXPECT_REASON(ask(7), Reason::kDeadlineInfeasible);
+  EXPECT_OK(ask(1));
 }
 
 // With answers of other lengths than predicted, what two backlogged tenants were served stays within a bound: the cost
