@@ -123,13 +123,15 @@ class Replay {
   // What came in each bucket becomes what has come by then.
   void Accumulate() {
     const int last = std::min(kForecastBuckets, static_cast<int>(std::floor(seconds_ / kBucketSeconds)));
+    // Of a replay that ends within the first bucket the part that it saw.
+    const double seen = last > 0 ? last : seconds_ / kBucketSeconds;
     for (auto* column : {&result_.starts, &result_.blocks, &result_.prompt_tokens}) {
-      double sum = 0;
+      double sum = last > 0 ? 0 : (*column)[1];
       for (int i = 1; i <= last; ++i) {
         sum += (*column)[i];
         (*column)[i] += (*column)[i - 1];
       }
-      const auto a_bucket = static_cast<float>(last > 0 ? sum / last : 0);
+      const auto a_bucket = static_cast<float>(seen > 0 ? sum / seen : 0);
       for (int i = last + 1; i <= kForecastBuckets; ++i) (*column)[i] = (*column)[i - 1] + a_bucket;
     }
   }

@@ -22,7 +22,7 @@ def run(server, streams, tokens):
 
 
 def test_streams_are_counted_and_all_end():
-    with HadalProcess("--load-format=null:1ms") as server:
+    with HadalProcess("--load-format=null") as server:
         for _ in range(3):
             counts = run(server, 8, 20)
             assert counts["calls"] >= 8 and counts["refused"] == 0

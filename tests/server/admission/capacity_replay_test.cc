@@ -58,6 +58,15 @@ TEST(CapacityReplayTest, BeyondTheLimitTheRateGoesOn) {
   EXPECT_NEAR(result.starts[kForecastBuckets] - result.starts[0], 15360, 800);
 }
 
+TEST(CapacityReplayTest, TheRateGoesOnAlsoWhenTheLimitComesWithinTheFirstBucket) {
+  ReplayState state = State(256);
+  state.step_time.step_s = 1e-6;
+  state.arriving[0].output_tokens = 50;  // 5.12 million a second: a replay of 0.4 ms
+  const ReplayResult result = ReplayCapacity(state);
+  EXPECT_NEAR(result.starts[1] - result.starts[0], 1.28e6, 0.2e6);
+  EXPECT_NEAR(result.starts[kForecastBuckets] - result.starts[0], 1.536e8, 0.2e8);
+}
+
 TEST(CapacityReplayTest, MemoryLimitsHowManyRun) {
   ReplayState state = State(100);
   state.free_blocks = 20;  // for ten
