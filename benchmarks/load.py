@@ -33,6 +33,11 @@ def server_and_client_cores(share):
     return cores[:1], cores[1:2]
 
 
+def placement(server_cores, client_cores):
+    """For the settings of a result. Priority is what is left on a machine that is never idle: `nice -n -20`."""
+    return {"server_cores": server_cores, "client_cores": client_cores, "nice": os.getpriority(os.PRIO_PROCESS, 0)}
+
+
 @contextlib.contextmanager
 def on_cores(cores):
     """Processes that are started in the block run on these cores."""

@@ -95,7 +95,7 @@ def main():
     cores = load.server_and_client_cores(share=False)
     metrics = {"http": rate(http_round, args, *cores), "grpc": rate(grpc_round, args, *cores), "at_twice_the_capacity": under_load(args, *cores)}
     settings = {"full": " ".join(FULL), "busy": " ".join(BUSY), "busy_lengths": BUSY_LENGTHS, "connections": args.connections, "calls": args.calls,
-                "rounds": args.rounds, "seconds": args.seconds, "server_cores": cores[0], "client_cores": cores[1]}
+                "rounds": args.rounds, "seconds": args.seconds, **load.placement(*cores)}
     lib.write(lib.result("refusals", metrics, settings, bandwidth=False), args.output)
 
 

@@ -75,10 +75,12 @@ def over_load(table, figure, scale=1.0):
 def simulator(metrics):
     """File names and charts."""
     names = {"hadal": "hadal", "fifo": "unbounded queue", "fifo-bounded": "256 in the queue"}
-    for arrivals, title in {"poisson": "Poisson arrivals", "cv13": "bursts (CV 13)"}.items():
-        chart = Chart(f"Goodput on the virtual clock, {title}", "offered load, multiples of the capacity", "share of the peak", [0.7, 1, 2, 5, 10], 1.2)
+    # In bursts any device is idle at times: there the share is one of what an ideal device could have served in time.
+    for arrivals, title, figure, share in (("poisson", "Poisson arrivals", "of_peak_ratio", "share of the peak"),
+                                           ("cv13", "bursts (CV 13)", "of_attainable_ratio", "share of the attainable")):
+        chart = Chart(f"Goodput on the virtual clock, {title}", "offered load, multiples of the capacity", share, [0.7, 1, 2, 5, 10], 1.2)
         for policy, name in names.items():
-            chart.add(name, over_load(metrics["goodput"][f"{arrivals}/{policy}"], "of_peak_ratio"))
+            chart.add(name, over_load(metrics["goodput"][f"{arrivals}/{policy}"], figure))
         yield f"goodput_{arrivals}.svg", chart
     tables = {name: {key.split("/")[1]: row for key, row in metrics["classes"].items() if key.startswith(f"{name}/")}
               for name in ("normal", "low", "batch")}
@@ -92,7 +94,7 @@ def simulator(metrics):
 
 def wall_clock(metrics):
     loads = sorted({float(load) for name in ("load", "bursts") if name in metrics for load in metrics[name]})
-    chart = Chart("Goodput of the demo model on the wall clock", "offered load, multiples of the capacity", "share of the peak",
+    chart = Chart("Goodput on the wall clock, 20 ms a step", "offered load, multiples of the capacity", "share of the peak",
                   [load for load in (0.8, 1, 2, 5, 10) if load <= loads[-1]], 1.2)
     for name, title in {"load": "Poisson", "bursts": "bursts (CV 13)"}.items():
         if name not in metrics:
@@ -106,7 +108,7 @@ def wall_clock(metrics):
     yield "goodput_wall_clock.svg", chart
 
 
-DRAW = {"overload_sim": simulator, "overload_wall_clock": wall_clock}
+DRAW = {"overload_sim": simulator, "overload_null_model": wall_clock}
 
 
 def main():

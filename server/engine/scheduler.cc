@@ -31,9 +31,7 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
               .fingerprint = info_.fingerprint,
               .enabled = options.prefix_cache,
               .windows = &windows_}),
-      now_(options.clock->Now()) {
-  last_start_.fill(absl::InfinitePast());
-}
+      now_(options.clock->Now()) {}
 
 Scheduler::~Scheduler() {
   EndAll(request::MakeError(request::Reason::kInternal, "the engine has stopped"));
@@ -69,7 +67,7 @@ absl::Time Scheduler::NextTimer() const {
 
 Scheduler::Counts Scheduler::counts() const {
   Counts counts;
-  counts.requests = static_cast<int32_t>(requests_.size()) - closing_;
+  counts.requests = static_cast<int32_t>(requests_.size());
   counts.running = static_cast<int32_t>(running_.size());
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());
