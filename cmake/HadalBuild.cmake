@@ -86,6 +86,20 @@ function(hadal_glue)
   endif()
 endfunction()
 
+# hadal_embed(OUTPUT x.cc HEADER a/b.h FOLDER dir FILES a b): a source in the build folder that defines hadal::http::PageFiles of HEADER with
+# the names, contents and SHA-256 of the files; made again when one of them changes.
+function(hadal_embed)
+  cmake_parse_arguments(ARG "" "OUTPUT;HEADER;FOLDER" "FILES" ${ARGN})
+  set(folder "${CMAKE_CURRENT_SOURCE_DIR}/${ARG_FOLDER}")
+  set(script "${CMAKE_SOURCE_DIR}/cmake/embed_files.cmake")
+  list(JOIN ARG_FILES "," names)
+  list(TRANSFORM ARG_FILES PREPEND "${folder}/" OUTPUT_VARIABLE paths)
+  add_custom_command(OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${ARG_OUTPUT}"
+    COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${CMAKE_CURRENT_BINARY_DIR}/${ARG_OUTPUT}" "-DHEADER=${ARG_HEADER}" "-DFOLDER=${folder}"
+            "-DFILES=${names}" -P "${script}"
+    DEPENDS ${paths} "${script}" VERBATIM)
+endfunction()
+
 # hadal_binary(NAME x OUTPUT y SRCS main.cc DEPS libs)
 function(hadal_binary)
   cmake_parse_arguments(ARG "" "NAME;OUTPUT" "SRCS;DEPS" ${ARGN})

@@ -24,8 +24,6 @@
 namespace hadal::commands {
 namespace {
 
-bool IsLoopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
-
 std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
   if (!config.model.models.empty()) return config.model.models;
   return {{"hadal-demo", DemoModelDir()}};
@@ -89,7 +87,7 @@ absl::Status App::LoadKeys() {
     if (!keys.ok()) return keys.status();
     keys_ = *std::move(keys);
   }
-  if (keys_.empty() && !config_.insecure_public && !IsLoopback(config_.front.host)) {
+  if (keys_.empty() && !config_.insecure_public && !config_.front.OnLoopback()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--host=", config_.front.host,
                      " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/http/admin_routes.h"
 #include "server/http/call_handler.h"
+#include "server/http/page.h"
 #include "server/http/recorded_response.h"
 #include "server/http/route.h"
 #include "server/http/token_routes.h"
@@ -85,6 +86,20 @@ std::optional<Response> ProbeResponse(const ServerContext& context, Route route)
       return VersionResponse(context.options.version);
     default:
       return std::nullopt;
+  }
+}
+
+// Static, and for whoever may look: not recorded, like probes. A page that is off is a route that does not exist.
+asio::awaitable<void> HandlePage(Connection& connection, const RouteMatch& match, const service::CallInfo& info) {
+  const ServerContext& context = connection.context();
+  absl::StatusOr<Response> response =
+      context.options.ServesPage(!context.dependencies.keys.empty())
+          ? PageResponse(match.parameter, connection.head().if_none_match)
+          : MakeError(Reason::kRouteNotFound, "the page is off; --page=on serves it here, too");
+  if (response.ok()) {
+    co_await connection.Send(*std::move(response));
+  } else {
+    co_await Refuse(connection, info, response.status());
   }
 }
 
@@ -168,6 +183,10 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     Headers headers;
     if (!allow.empty()) headers.emplace_back("allow", allow);
     co_await Refuse(connection, info, match.status(), std::move(headers));
+    co_return;
+  }
+  if (match->route == Route::kPage) {
+    co_await HandlePage(connection, *match, info);
     co_return;
   }
   info.route = match->name;

@@ -252,7 +252,8 @@ asio::awaitable<void> Connection::Send(Response response) {
   }
 
   std::string text = FormatHead(response.status, response.content_type, response.headers);
-  if (response.status != 204) text += absl::StrFormat("content-length: %d\r\n", response.body.size());
+  if (response.status != 204 && response.status != 304)
+    text += absl::StrFormat("content-length: %d\r\n", response.body.size());
   text += "\r\n";
   if (head().method != "HEAD") text += response.body;
   place_.Enter(ConnectionTable::Phase::kBusy, Clock::now());

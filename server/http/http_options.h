@@ -14,6 +14,13 @@
 
 namespace hadal::http {
 
+// Whether GET / serves the page that tries the model.
+enum class PageMode {
+  kAuto,  // unless anybody could reach it: on a loopback address, or with keys
+  kOn,
+  kOff,
+};
+
 struct HttpOptions {
   // Connections above max_connections that are still looked at: health and metrics are answered, the others are told
   // why not.
@@ -29,6 +36,7 @@ struct HttpOptions {
   int max_json_depth = 64;              // nesting of a body
   int max_connections = 4096;
   CorsPolicy cors = CorsPolicy::Parse(kDefaultCorsOrigins).value();
+  PageMode page = PageMode::kAuto;
   absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive: 408
   absl::Duration body_stall_timeout = absl::Seconds(5);    // of a body that brings no byte, or less than the rate: 408
   int64_t min_body_rate = 1 << 10;                         // bytes a second, after the stall time-out; 0: any
@@ -38,6 +46,9 @@ struct HttpOptions {
   std::string version = "0.1.0";                           // for GET /version
   std::string server_header = "hadal";
 
+  bool ServesPage(bool has_keys) const {
+    return page == PageMode::kOn || (page == PageMode::kAuto && (has_keys || front.OnLoopback()));
+  }
   BodyPace::Limits BodyLimits() const { return {body_stall_timeout, min_body_rate, request_timeout}; }
 
   // `front` registers its own.
@@ -62,6 +73,8 @@ struct HttpOptions {
                   cors = *std::move(policy);
                   return absl::OkStatus();
                 }});
+    flags->AddEnum("page", &page, {{"auto", PageMode::kAuto}, {"on", PageMode::kOn}, {"off", PageMode::kOff}},
+                   "the page at / that tries the model; auto: not on a public address without keys");
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
     flags->AddDuration("body-stall-timeout", &body_stall_timeout, "how long a body may arrive without a byte");
     flags->AddBytes("min-body-rate", &min_body_rate, "least bytes a second of a body, after the stall time-out");

@@ -206,6 +206,7 @@ void RequestReader::FinishHead() {
   head_.retry_count = Value(message, "x-stainless-retry-count");
   head_.client = Value(message, "x-hadal-client");
   head_.content_encoding = FirstContentCoding(message);
+  head_.if_none_match = Value(message, "if-none-match");
   head_.origin = Value(message, "origin");
   head_.cors_method = Value(message, "access-control-request-method");
   head_.cors_headers = Value(message, "access-control-request-headers");

@@ -30,6 +30,7 @@ struct RequestHead {
   std::string retry_count;       // x-stainless-retry-count
   std::string client;            // x-hadal-client
   std::string content_encoding;  // the first one that is not identity
+  std::string if_none_match;     // if-none-match
   std::string origin;            // the web page's, of a browser
   std::string cors_method;       // access-control-request-method
   std::string cors_headers;      // access-control-request-headers

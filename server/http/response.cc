@@ -72,6 +72,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "OK";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:

@@ -32,8 +32,14 @@ constexpr std::array kRows = {
     Row{"/health/ready", "GET", Route::kHealthReady, "/health/ready", false},
     Row{"/health/startup", "GET", Route::kHealthStartup, "/health/startup", false},
     Row{"/version", "GET", Route::kVersion, "/version", false},
+    Row{"/", "GET", Route::kPage, "/", false},
 };
 constexpr Row kModelRow{"/models/", "GET", Route::kModel, "/v1/models/{id}", true};
+constexpr Row kPageRow{"/page/", "GET", Route::kPage, "/page/{file}", false};
+
+bool IsBelow(std::string_view path, const Row& row) {
+  return path.size() > row.path.size() && path.substr(0, row.path.size()) == row.path;
+}
 
 std::string_view StripPrefix(std::string_view path, std::string_view prefix) {
   if (path.substr(0, prefix.size()) == prefix && path.substr(prefix.size(), 1) == "/")
@@ -85,8 +91,11 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   for (const Row& row : kRows) {
     if (row.path == api_path && (row.api || plain) && matches(row, &match)) return match;
   }
-  if (api_path.substr(0, kModelRow.path.size()) == kModelRow.path && api_path.size() > kModelRow.path.size() &&
-      matches(kModelRow, &match)) {
+  if (IsBelow(path, kPageRow) && matches(kPageRow, &match)) {
+    match.parameter = std::string(path.substr(kPageRow.path.size()));
+    return match;
+  }
+  if (IsBelow(api_path, kModelRow) && matches(kModelRow, &match)) {
     std::optional<std::string> id = PercentDecode(api_path.substr(kModelRow.path.size()));
     if (!id.has_value())
       return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");

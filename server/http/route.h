@@ -21,12 +21,13 @@ enum class Route {
   kHealthReady,    // GET /health/ready, /health
   kHealthStartup,  // GET /health/startup
   kVersion,        // GET /version
+  kPage,           // GET /, /page/{file}
 };
 
 struct RouteMatch {
   Route route = Route::kVersion;
   std::string_view name;  // fixed name for metrics and logs; never what the client wrote
-  std::string parameter;  // decoded {id}
+  std::string parameter;  // decoded {id}, or {file}
 };
 
 // Looks a request up. API routes also match without /v1 and below /beta, because clients append paths freely. A HEAD

@@ -24,6 +24,9 @@ struct FrontOptions {
     return max_body_bytes_in_flight > 0 ? max_body_bytes_in_flight : 16 * max_body_bytes;
   }
 
+  // Only this machine can reach it.
+  bool OnLoopback() const { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
   // InvalidArgument names the flags that do not go together.
   absl::Status Validate() const {
     // One sender may take half of the memory for bodies (BodyBudget): the largest body must fit in there.
