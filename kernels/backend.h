@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -20,6 +21,30 @@ namespace hadal::kernels {
 struct DeviceMemory {
   int64_t total_bytes = 0;
   int64_t used_bytes = 0;  // by this backend's buffers
+};
+
+// Of a device; zeros for a processor.
+struct BackendFacts {
+  int64_t multiprocessors = 0;  // that this process may use
+  bool mps = false;             // under NVIDIA's Multi-Process Service
+};
+
+// What a backend has counted since it was made.
+struct BackendCounters {
+  int64_t refused_products = 0;  // that the device's library did not take and a slower kernel computed
+};
+
+// The largest step of a model, as far as the scratch memory of its ops depends on it. Heads and the like are 0 where
+// the model has no such op.
+struct StepBounds {
+  int64_t tokens = 0, sequences = 0;
+  int64_t context_tokens = 0;                                       // of the longest sequence
+  int64_t block_tokens = 1;                                         // of the smallest block of a cache
+  int64_t vocab = 0;                                                // Sample
+  int64_t paged_heads = 0, paged_kv_heads = 0, paged_head_dim = 0;  // PagedAttention
+  int64_t latent_heads = 0;                                         // MlaAttention
+  int64_t index_entry_tokens = 0;                                   // IndexTopK: tokens that share a key
+  int64_t experts = 0;                                              // GroupedGemm
 };
 
 class Backend;
@@ -60,7 +85,7 @@ class Buffer {
 // an op is done when the call returns. Views given to an op must stay valid until the work is done; host spans only
 // until the call returns. Ops take their scratch memory from the backend.
 //
-// Allocate, Memory and the destruction of a Buffer may be called from any thread.
+// Allocate, Memory, Counters, Facts and the destruction of a Buffer may be called from any thread.
 class Backend {
  public:
   struct Options {
@@ -71,12 +96,16 @@ class Backend {
     // A row's result is the same to the last bit whatever other rows an op has, and however a sequence was cut into
     // chunks (kernels/README.md). On the CPU it always is.
     bool batch_invariant = false;
+    // Takes a line for the log, on the thread that issues ops; may be empty.
+    std::function<void(absl::string_view)> warn;
   };
 
   virtual ~Backend() = default;
 
   virtual absl::string_view name() const = 0;   // "cpu", "reference", "cuda", "torch"
   virtual std::string description() const = 0;  // for the log: "cpu, amx, 2 threads"
+  // Which of the devices of that name it is: "cpu", "cuda:1".
+  virtual std::string device() const { return std::string(name()); }
   // True: host pointers are device pointers, and mapped checkpoint tensors may be used as they lie.
   virtual bool host_accessible() const = 0;
   // Whether the ops have kernels for weights of this scheme; every backend has them for plain ones.
@@ -85,6 +114,16 @@ class Backend {
   // 64-byte aligned memory, contents undefined. 0 bytes is legal. ResourceExhausted names the size and the budget.
   virtual absl::StatusOr<Buffer> Allocate(int64_t bytes) = 0;
   virtual absl::StatusOr<DeviceMemory> Memory() = 0;
+  virtual BackendCounters Counters() const { return {}; }
+  virtual BackendFacts Facts() const { return {}; }
+
+  // Device bytes that the backend needs for itself, besides what its callers allocate, to run such steps.
+  virtual int64_t ScratchBytes(const StepBounds&) const { return 0; }
+  // Takes them from the budget, so that no such step allocates anything. Before the first step.
+  virtual absl::Status Reserve(const StepBounds&) { return absl::OkStatus(); }
+  // A step begins, with lists of its own: what ops derived from the lists of a batch is kept from here to the next
+  // step, for ops on the same device lists. A backend that is never told keeps nothing between ops.
+  virtual void BeginStep() {}
 
   // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it
   // returns.
@@ -124,7 +163,8 @@ inline void Buffer::Reset() {
 // the device; CreateBackend then says so.
 std::vector<std::string> BackendNames();
 
-// InvalidArgument: unknown name or bad option. FailedPrecondition: the machine lacks the device or the instruction set.
+// InvalidArgument: unknown name or bad option. NotFound: the machine has no device of that kind, or this build no code
+// for it. FailedPrecondition: the device cannot be used, or the instruction set is not there.
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, const Backend::Options& options);
 
 }  // namespace hadal::kernels

@@ -43,11 +43,17 @@ class SwappedOps final : public UniformBackend<SwappedOps> {
   std::string description() const override {
     return absl::StrCat(base_->description(), "; ", other_->description(), ": ", absl::StrJoin(swapped_, ", "));
   }
+  std::string device() const override { return base_->device(); }
   bool host_accessible() const override { return base_->host_accessible(); }
   bool SupportsWeights(WeightScheme scheme) const override { return base_->SupportsWeights(scheme); }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override { return base_->Allocate(bytes); }
   absl::StatusOr<DeviceMemory> Memory() override { return base_->Memory(); }
+  BackendCounters Counters() const override { return base_->Counters(); }
+  BackendFacts Facts() const override { return base_->Facts(); }
+  int64_t ScratchBytes(const StepBounds& bounds) const override { return base_->ScratchBytes(bounds); }
+  absl::Status Reserve(const StepBounds& bounds) override { return base_->Reserve(bounds); }
+  void BeginStep() override { base_->BeginStep(); }
   absl::Status Upload(void* target, const void* source, int64_t bytes) override {
     return base_->Upload(target, source, bytes);
   }

@@ -6,7 +6,6 @@
 
 #include <cstring>
 #include <map>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -25,7 +24,7 @@ absl::Status CublasError(int code, const char* call, const char* file, int line)
 
 namespace {
 
-constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what cuBLAS recommends for Hopper
+constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what cuBLAS recommends for Hopper
 constexpr size_t kMaxRemembered = 8192;
 constexpr int kCandidates = 32;  // algorithms to look at when not the first will do
 // A batch-invariant algorithm must take these: one row, rows around the sizes of tiles, a long prompt.
@@ -105,6 +104,16 @@ absl::Status SetPreference(const Preference& preference, cublasLtMatmulPreferenc
   return absl::OkStatus();
 }
 
+// What cuBLASLt says of a product that it does not take; nothing was queued then. Another code is a failure.
+bool Refuses(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+         status == CUBLAS_STATUS_ARCH_MISMATCH || status == CUBLAS_STATUS_INTERNAL_ERROR;
+}
+
+absl::Status Refusal(const char* call, cublasStatus_t status) {
+  return absl::UnimplementedError(absl::StrCat(call, ": ", cublasLtGetStatusString(status)));
+}
+
 // Every sum is made by one block, in one go.
 absl::StatusOr<bool> SumsInOnePiece(const cublasLtMatmulAlgo_t& algorithm) {
   int32_t splits = 0;
@@ -119,42 +128,44 @@ absl::StatusOr<bool> SumsInOnePiece(const cublasLtMatmulAlgo_t& algorithm) {
 
 class LtGemm final : public CublasGemm {
  public:
-  LtGemm(Stream stream, bool batch_invariant)
+  LtGemm(Stream stream, bool batch_invariant, void* workspace)
       : stream_(static_cast<cudaStream_t>(stream)),
         batch_invariant_(batch_invariant),
-        workspace_bytes_(batch_invariant ? 0 : kWorkspaceBytes) {}
+        workspace_bytes_(static_cast<size_t>(WorkspaceBytes(batch_invariant))),
+        workspace_(workspace) {}
   ~LtGemm() override {
-    if (workspace_ != nullptr) cudaFree(workspace_);
     if (handle_ != nullptr) cublasLtDestroy(handle_);
   }
 
   absl::Status Open() {
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtCreate(&handle_));
-    if (workspace_bytes_ > 0) HADAL_CUDA_RETURN_IF_ERROR(cudaMalloc(&workspace_, workspace_bytes_));
     return absl::OkStatus();
   }
 
-  absl::StatusOr<bool> Run(const GemmPlan& plan) override {
+  absl::Status Run(const GemmPlan& plan) override {
     const GemmShape key = batch_invariant_ ? ForAnyRows(plan.shape) : plan.shape;
     auto found = algorithms_.find(key);
     if (found == algorithms_.end()) {
-      absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> chosen = Choose(key, plan.bias);
-      if (!chosen.ok()) return chosen.status();
+      absl::StatusOr<cublasLtMatmulAlgo_t> chosen = Choose(key, plan.bias);
+      if (!chosen.ok() && !absl::IsUnimplemented(chosen.status())) return chosen.status();
       if (algorithms_.size() >= kMaxRemembered) algorithms_.clear();
-      found = algorithms_.emplace(key, *std::move(chosen)).first;
+      found = algorithms_.emplace(key, std::move(chosen)).first;
     }
-    if (!found->second.has_value()) return false;
+    if (!found->second.ok()) return found->second.status();
     Descriptors d;
     if (absl::Status s = Describe(plan.shape, plan.bias, d); !s.ok()) return s;
     const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
-    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x,
-                                                d.x.get(), &beta, plan.out, d.out.get(), plan.out, d.out.get(),
-                                                &*found->second, workspace_, workspace_bytes_, stream_));
-    return true;
+    const cublasStatus_t ran =
+        cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x, d.x.get(), &beta, plan.out,
+                       d.out.get(), plan.out, d.out.get(), &*found->second, workspace_, workspace_bytes_, stream_);
+    if (Refuses(ran) && !batch_invariant_) return (found->second = Refusal("cublasLtMatmul", ran)).status();
+    HADAL_CUBLAS_RETURN_IF_ERROR(ran);
+    return absl::OkStatus();
   }
 
  private:
-  absl::StatusOr<std::optional<cublasLtMatmulAlgo_t>> Choose(const GemmShape& s, const void* bias) {
+  // Unimplemented when there is none.
+  absl::StatusOr<cublasLtMatmulAlgo_t> Choose(const GemmShape& s, const void* bias) {
     Descriptors d;
     if (absl::Status status = Describe(s, bias, d); !status.ok()) return status;
     Preference preference;
@@ -176,17 +187,16 @@ class LtGemm final : public CublasGemm {
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle_, d.operation.get(), d.w.get(), d.x.get(), d.out.get(), d.out.get(),
                                        preference.get(), batch_invariant_ ? kCandidates : 1, results, &count);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
-      return std::optional<cublasLtMatmulAlgo_t>();
-    }
+    if (Refuses(status)) return Refusal("cublasLtMatmulAlgoGetHeuristic", status);
     HADAL_CUBLAS_RETURN_IF_ERROR(status);
     for (int i = 0; i < count; ++i) {
       if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
       const absl::StatusOr<bool> good = batch_invariant_ ? Invariant(results[i].algo, s, bias) : true;
       if (!good.ok()) return good.status();
-      if (*good) return std::optional<cublasLtMatmulAlgo_t>(results[i].algo);
+      if (*good) return results[i].algo;
     }
-    return std::optional<cublasLtMatmulAlgo_t>();
+    return absl::UnimplementedError(batch_invariant_ ? "no algorithm adds in one order for every number of rows"
+                                                     : "no algorithm");
   }
 
   absl::StatusOr<bool> Invariant(const cublasLtMatmulAlgo_t& algorithm, GemmShape s, const void* bias) {
@@ -206,15 +216,17 @@ class LtGemm final : public CublasGemm {
   cudaStream_t stream_;
   bool batch_invariant_;
   size_t workspace_bytes_;
+  void* workspace_;
   cublasLtHandle_t handle_ = nullptr;
-  void* workspace_ = nullptr;
-  std::map<GemmShape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;  // none: not supported
+  std::map<GemmShape, absl::StatusOr<cublasLtMatmulAlgo_t>> algorithms_;  // or why there is none
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant) {
-  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant);
+int64_t CublasGemm::WorkspaceBytes(bool batch_invariant) { return batch_invariant ? 0 : kWorkspaceBytes; }
+
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant, void* workspace) {
+  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant, workspace);
   if (absl::Status s = gemm->Open(); !s.ok()) return s;
   return std::unique_ptr<CublasGemm>(std::move(gemm));
 }

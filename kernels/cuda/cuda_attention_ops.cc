@@ -2,14 +2,9 @@
 #include <algorithm>
 
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/scratch_plan.h"
 
 namespace hadal::kernels::cuda {
-namespace {
-
-constexpr int64_t kScoreScratchBytes = int64_t{64} << 20;  // an indexer's scores of the rows of one launch
-
-}  // namespace
-
 absl::Status CudaBackend::Attend(const char* op, const AttentionLaunch& launch) {
   const int64_t shared = AttentionSharedBytes(launch.a_dim + launch.b_dim, launch.v_dim);
   if (absl::Status s = CheckShared(op, shared); !s.ok()) return s;

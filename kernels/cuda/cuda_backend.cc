@@ -4,21 +4,41 @@
 #include <utility>
 
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/scratch_plan.h"
 
 namespace hadal::kernels {
 namespace cuda {
 
 absl::Status CudaBackend::Start(const Options& options) {
   if (absl::Status s = Open(options); !s.ok()) return s;
-  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm = CublasGemm::Create(stream(), options.batch_invariant);
+  absl::StatusOr<Buffer> workspace = Allocate(CublasGemm::WorkspaceBytes(options.batch_invariant));
+  if (!workspace.ok()) return workspace.status();
+  cublas_workspace_ = *std::move(workspace);
+  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm =
+      CublasGemm::Create(stream(), options.batch_invariant, cublas_workspace_.data());
   if (!gemm.ok()) return gemm.status();
   cublas_ = *std::move(gemm);
   batch_invariant_ = options.batch_invariant;
+  warn_ = options.warn;
   return absl::OkStatus();
 }
 
 CudaBackend::~CudaBackend() {
   if (cublas_ != nullptr) Synchronize().IgnoreError();  // its workspace may be in use
+}
+
+int64_t CudaBackend::ScratchBytes(const StepBounds& bounds) const {
+  return ScratchBound(bounds, multiprocessors()) + FlashPlanBound(bounds, multiprocessors()) +
+         CublasGemm::WorkspaceBytes(batch_invariant_);
+}
+
+absl::Status CudaBackend::Reserve(const StepBounds& bounds) {
+  if (absl::Status s = flash_.Reserve(FlashPlanBound(bounds, multiprocessors())); !s.ok()) return s;
+  return Scratch(ScratchBound(bounds, multiprocessors())).status();
+}
+
+BackendCounters CudaBackend::Counters() const {
+  return {.refused_products = refused_products_.load(std::memory_order_relaxed)};
 }
 
 }  // namespace cuda

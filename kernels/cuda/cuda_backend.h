@@ -9,7 +9,8 @@
 namespace hadal::kernels {
 
 // The ops on one NVIDIA GPU: own kernels, cuBLASLt for products and FlashInfer for attention where they take the shape.
-// FailedPrecondition: this build holds no CUDA code, or the machine has no GPU that it runs on.
+// NotFound: this build holds no CUDA code, or the machine no NVIDIA GPU. FailedPrecondition: there is one, and the code
+// does not run on it.
 absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Options& options);
 
 }  // namespace hadal::kernels

@@ -49,9 +49,18 @@ absl::Status CudaBackend::DoLayerNorm(const LayerNormParams& p) {
 absl::StatusOr<bool> CudaBackend::TryCublas(const std::optional<GemmPlan>& plan) {
   if (!plan.has_value()) return false;
   if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
-  absl::StatusOr<bool> done = cublas_->Run(*plan);
-  if (!done.ok()) return RecordError(done.status());
-  return done;
+  const absl::Status ran = cublas_->Run(*plan);
+  if (ran.ok()) return true;
+  if (!absl::IsUnimplemented(ran)) return RecordError(ran);
+  NoteRefusal(plan->shape, ran);
+  return false;
+}
+
+void CudaBackend::NoteRefusal(const GemmShape& shape, const absl::Status& why) {
+  refused_products_.fetch_add(1, std::memory_order_relaxed);
+  if (warn_ == nullptr || !refused_shapes_.insert(OfWeight(shape)).second) return;
+  warn_(absl::StrCat("cuBLASLt refuses a product, ", ToString(shape), ": ", why.message(),
+                     "; the generic kernel computes it"));
 }
 
 absl::Status CudaBackend::DoGemm(const GemmParams& p) {

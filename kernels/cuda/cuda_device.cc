@@ -5,15 +5,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/gpu_presence.h"
 
 namespace hadal::kernels::cuda {
 namespace {
 
 constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;  // of one staged copy
-constexpr int64_t kReservedBytes = int64_t{1} << 30;  // of the device, for scratch and libraries, without a budget
+constexpr int64_t kReservedBytes = int64_t{1} << 30;  // of the device, for the libraries' kernels, without a budget
 constexpr int64_t kScratchUnitBytes = int64_t{1} << 20;
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
@@ -43,7 +45,9 @@ absl::Status CudaDevice::Open(const Options& options) {
   int count = 0;
   if (const cudaError_t found = cudaGetDeviceCount(&count); found != cudaSuccess) {
     cudaGetLastError();  // not sticky: a later attempt may work
-    return absl::FailedPreconditionError(absl::StrCat("cuda: no usable GPU: ", cudaGetErrorString(found)));
+    // Without a driver's library the runtime says that the driver is too old.
+    const bool of_absence = found == cudaErrorNoDevice || found == cudaErrorInsufficientDriver;
+    return NoUsableGpu(of_absence, absl::StrCat(cudaGetErrorName(found), ": ", cudaGetErrorString(found)));
   }
   if (options.device_index >= count) {
     return absl::FailedPreconditionError(
@@ -58,10 +62,13 @@ absl::Status CudaDevice::Open(const Options& options) {
         absl::StrCat("cuda: ", properties.name, " has compute capability ", properties.major, ".", properties.minor,
                      ", for which this build holds no code: ", cudaGetErrorString(static_cast<cudaError_t>(missing))));
   }
-  description_ = absl::StrCat("cuda:", device_, ", ", properties.name, ", compute capability ", properties.major, ".",
-                              properties.minor);
+  description_ =
+      absl::StrCat(device(), ", ", properties.name, ", compute capability ", properties.major, ".", properties.minor);
   max_shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   multiprocessors_ = properties.multiProcessorCount;
+  int mps = 0;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&mps, cudaDevAttrMpsEnabled, device_));
+  mps_ = mps != 0;
   size_t free_bytes = 0, total_bytes = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
   const int64_t usable = static_cast<int64_t>(free_bytes);
@@ -84,9 +91,11 @@ CudaDevice::~CudaDevice() {
   for (void* event : staged_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
   for (void* event : idle_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
   if (staging_ != nullptr) cudaFreeHost(staging_);
-  if (scratch_ != nullptr) cudaFree(scratch_);
+  scratch_.Reset();
   if (stream_ != nullptr) cudaStreamDestroy(Native(stream_));
 }
+
+std::string CudaDevice::device() const { return absl::StrCat("cuda:", device_); }
 
 absl::Status CudaDevice::Enter() {
   HADAL_CUDA_RETURN_IF_ERROR(cudaSetDevice(device_));
@@ -136,34 +145,48 @@ absl::StatusOr<DeviceMemory> CudaDevice::Memory() {
 }
 
 absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
-  if (bytes <= scratch_bytes_) return scratch_;
-  if (absl::Status s = Enter(); !s.ok()) return s;
-  if (scratch_ != nullptr) HADAL_CUDA_RETURN_IF_ERROR(cudaFree(scratch_));  // waits for work that uses it
-  scratch_ = nullptr;
-  scratch_bytes_ = 0;
-  void* data = nullptr;
-  const int64_t wanted = RoundUp(bytes, kScratchUnitBytes);
-  if (const cudaError_t allocated = cudaMalloc(&data, static_cast<size_t>(wanted)); allocated != cudaSuccess) {
-    cudaGetLastError();
-    return CudaError(allocated, absl::StrCat("cudaMalloc of ", wanted, " bytes of scratch").c_str(), __FILE__,
-                     __LINE__);
+  if (bytes > scratch_.bytes()) {
+    scratch_.Reset();  // waits for work that uses it
+    absl::StatusOr<Buffer> grown = Allocate(RoundUp(bytes, kScratchUnitBytes));
+    if (!grown.ok()) {
+      return absl::Status(grown.status().code(), absl::StrCat("scratch memory: ", grown.status().message()));
+    }
+    scratch_ = *std::move(grown);
   }
-  scratch_ = static_cast<char*>(data);
-  scratch_bytes_ = wanted;
-  return scratch_;
+  return static_cast<char*>(scratch_.data());
+}
+
+void CudaDevice::ReleaseOldestStaged() {
+  idle_events_.push_back(staged_events_.front());
+  staged_events_.pop_front();
+  staging_plan_.ReleaseOldest();
 }
 
 absl::Status CudaDevice::WaitForOldestStaged() {
-  const auto event = static_cast<cudaEvent_t>(staged_events_.front());
-  HADAL_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(event));
-  staged_events_.pop_front();
-  staging_plan_.ReleaseOldest();
-  idle_events_.push_back(event);
+  HADAL_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(static_cast<cudaEvent_t>(staged_events_.front())));
+  ReleaseOldestStaged();
   return absl::OkStatus();
 }
 
-absl::Status CudaDevice::Stage(char* device_target, const char* source, int64_t bytes) {
-  const int64_t taken = RoundUp(bytes, 256);
+absl::Status CudaDevice::RecycleStaged() {
+  while (!staged_events_.empty()) {
+    const cudaError_t done = cudaEventQuery(static_cast<cudaEvent_t>(staged_events_.front()));
+    if (done == cudaErrorNotReady) {
+      cudaGetLastError();  // it would be taken for the next launch's
+      return absl::OkStatus();
+    }
+    HADAL_CUDA_RETURN_IF_ERROR(done);
+    ReleaseOldestStaged();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill) {
+  const int64_t taken = RoundUp(std::max<int64_t>(bytes, 1), 256);
+  if (taken > kStagingBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cuda: a staged upload of ", bytes, " bytes, limit ", kStagingBytes));
+  }
   while (!staging_plan_.Fits(taken)) {
     if (absl::Status s = WaitForOldestStaged(); !s.ok()) return s;
   }
@@ -176,20 +199,31 @@ absl::Status CudaDevice::Stage(char* device_target, const char* source, int64_t 
   const auto event = static_cast<cudaEvent_t>(idle_events_.front());
   idle_events_.pop_front();
   staged_events_.push_back(event);  // in step with the plan, also when the copy fails
-  std::memcpy(pinned, source, static_cast<size_t>(bytes));
-  HADAL_CUDA_RETURN_IF_ERROR(
-      cudaMemcpyAsync(device_target, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, Native(stream_)));
+  const absl::Status filled = fill(pinned);
   HADAL_CUDA_RETURN_IF_ERROR(cudaEventRecord(event, Native(stream_)));
-  return absl::OkStatus();
+  return filled;
+}
+
+absl::Status CudaDevice::StageWith(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill) {
+  if (absl::Status s = Enter(); !s.ok()) return s;
+  base::MutexLock lock(&staging_mutex_);
+  if (absl::Status s = RecycleStaged(); !s.ok()) return s;
+  return Stage(bytes, fill);
 }
 
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   if (absl::Status s = CheckBytes("upload", bytes); !s.ok()) return s;
   if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
   base::MutexLock lock(&staging_mutex_);
+  if (absl::Status s = RecycleStaged(); !s.ok()) return RecordError(s);
   for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
-    absl::Status s = Stage(static_cast<char*>(device_target) + done, static_cast<const char*>(source) + done,
-                           std::min(kMaxPieceBytes, bytes - done));
+    const size_t piece = static_cast<size_t>(std::min(kMaxPieceBytes, bytes - done));
+    const absl::Status s = Stage(static_cast<int64_t>(piece), [&](char* pinned) -> absl::Status {
+      std::memcpy(pinned, static_cast<const char*>(source) + done, piece);
+      HADAL_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(static_cast<char*>(device_target) + done, pinned, piece,
+                                                 cudaMemcpyHostToDevice, Native(stream_)));
+      return absl::OkStatus();
+    });
     if (!s.ok()) return RecordError(s);
   }
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "base/sync.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/launch.h"
@@ -17,16 +18,19 @@ namespace hadal::kernels::cuda {
 
 // Memory, copies and the one stream of a CUDA device: what the backend's ops stand on.
 //
-// Buffers come from cudaMalloc and count against the budget; scratch, staging and library workspaces do not, so without
-// a budget a part of the device stays reserved for them. Allocate, Memory and Free may be called from any thread, the
-// rest by one thread at a time.
+// Buffers come from cudaMalloc and count against the budget; so does what the backend takes for itself. Without a
+// budget a part of the device stays reserved for the libraries' kernels. Allocate, Memory and Free may be called from
+// any thread, the rest by one thread at a time.
 class CudaDevice : public Backend {
  public:
   ~CudaDevice() override;
 
   absl::string_view name() const override { return "cuda"; }
   std::string description() const override { return description_; }
+  std::string device() const override;
   bool host_accessible() const override { return false; }
+
+  BackendFacts Facts() const override { return {multiprocessors_, mps_}; }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
   absl::StatusOr<DeviceMemory> Memory() override;
@@ -41,8 +45,11 @@ class CudaDevice : public Backend {
   int64_t multiprocessors() const { return multiprocessors_; }
 
   // Device memory of at least `bytes` for the op that is being issued, 256-byte aligned; the next op may reuse it. One
-  // piece an op: a second call may move it.
+  // piece an op: a second call may move it. It stays in place while ops keep to what was reserved.
   absl::StatusOr<char*> Scratch(int64_t bytes);
+  // For an upload that is made in place: `fill` is given pinned memory of `bytes`, fills it and queues the copy from it
+  // on stream(). The memory is kept until that copy is done. ResourceExhausted for more than the ring holds.
+  absl::Status StageWith(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill);
   // Makes this device the calling thread's current one.
   absl::Status Enter();
   // InvalidArgument when a kernel would need more shared memory in a block than the device has.
@@ -53,19 +60,24 @@ class CudaDevice : public Backend {
  protected:
   CudaDevice() = default;
 
-  // Before anything else. FailedPrecondition when there is no such device or none of the code runs on it.
+  // Before anything else. NotFound when the machine has no GPU, FailedPrecondition when there is no such device or none
+  // of the code runs on it.
   absl::Status Open(const Options& options);
 
  private:
   void Free(void* data, int64_t bytes) override;
-  absl::Status Stage(char* device_target, const char* source, int64_t bytes)
+  absl::Status Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
   absl::Status WaitForOldestStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
+  // Gives back the regions whose copies are done, without waiting.
+  absl::Status RecycleStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
+  void ReleaseOldestStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
 
   int device_ = -1;
   Stream stream_ = nullptr;
   std::string description_;
   int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
+  bool mps_ = false;
   int64_t limit_bytes_ = 0;
   std::atomic<int64_t> used_bytes_{0};
 
@@ -75,8 +87,7 @@ class CudaDevice : public Backend {
   std::deque<void*> staged_events_ ABSL_GUARDED_BY(staging_mutex_);  // cudaEvent_t of each region of the plan
   std::deque<void*> idle_events_ ABSL_GUARDED_BY(staging_mutex_);
 
-  char* scratch_ = nullptr;
-  int64_t scratch_bytes_ = 0;
+  Buffer scratch_;
   absl::Status first_failure_;
 
   static constexpr int64_t kStagingBytes = int64_t{32} << 20;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,6 +29,11 @@ class CudaBackend final : public CudaDevice {
   absl::Status Start(const Options& options);
   ~CudaBackend() override;
 
+  BackendCounters Counters() const override;
+  int64_t ScratchBytes(const StepBounds& bounds) const override;
+  absl::Status Reserve(const StepBounds& bounds) override;
+  void BeginStep() override { flash_.BeginStep(); }
+
  protected:
 #define HADAL_DECLARE_OP(Op) absl::Status Do##Op(const Op##Params& params) override;
   HADAL_FOR_EACH_OP(HADAL_DECLARE_OP)
@@ -42,10 +51,16 @@ class CudaBackend final : public CudaDevice {
 
   // False: cuBLASLt does not take this product.
   absl::StatusOr<bool> TryCublas(const std::optional<GemmPlan>& plan);
+  // Counts a product that the generic kernel has to take over; the log hears of each weight's shape once.
+  void NoteRefusal(const GemmShape& shape, const absl::Status& why);
   absl::Status Attend(const char* op, const AttentionLaunch& launch);
-  absl::Status SampleRowsOf(const SampleParams& p);
+  absl::Status SampleRowsOf(const SampleParams& p, int64_t first, int64_t count);
 
   bool batch_invariant_ = false;
+  std::function<void(absl::string_view)> warn_;
+  std::atomic<int64_t> refused_products_{0};
+  std::set<GemmShape> refused_shapes_;
+  Buffer cublas_workspace_;
   std::unique_ptr<CublasGemm> cublas_;
   FlashAttention flash_{this};
   SampleRows sample_rows_;

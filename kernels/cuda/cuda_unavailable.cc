@@ -6,7 +6,7 @@
 namespace hadal::kernels {
 
 absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Options&) {
-  return absl::FailedPreconditionError("cuda: this build holds no CUDA code; build it with the cuda preset");
+  return absl::NotFoundError("cuda: this build holds no CUDA code; build it with the cuda preset");
 }
 
 }  // namespace hadal::kernels

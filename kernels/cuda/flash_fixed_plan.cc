@@ -70,6 +70,7 @@ FlashFixedPaged PlanFixedPaged(const RaggedBatch& batch, int64_t group) {
   FlashFixedPaged fixed;
   FlashPagedPlan& plan = fixed.plan;
   plan.tiles = static_cast<int64_t>(sequences.size());
+  plan.tile_rows = kFlashFixedTile;
   plan.sequence = Append(sequences, fixed.words);
   plan.query_tile = Append(query_tiles, fixed.words);
   plan.key_tile = Append(std::vector<int32_t>(sequences.size(), 0), fixed.words);
@@ -110,7 +111,6 @@ FlashFixedMla PlanFixedMla(const RaggedBatch& batch, const FlashPages& pages, in
   // Nothing to merge: ranges from 0 to 0.
   plan.merge_start = plan.merge_end = plan.merge_partial_start = plan.merge_partial_end = plan.merge_stride =
       plan.kv_start;
-  plan.used_int_bytes = static_cast<int64_t>(fixed.words.size() * sizeof(int32_t));
   return fixed;
 }
 

@@ -23,6 +23,11 @@ bool Aligned(const TensorView& view) {
 
 bool FitsInt32(int64_t value) { return value <= std::numeric_limits<int32_t>::max(); }
 
+// FlashInfer multiplies a token's number and a head's by their strides in 32 bits. (It counts blocks of a cache in 64.)
+bool RowsFitInt32(const TensorView& view) {
+  return FitsInt32(view.size(0) * view.stride(0) + view.size(1) * view.stride(1));
+}
+
 // Packed rows of a tile: FlashInfer's plan pairs blocks of 64 rows when the sequences have more than 64 on average, the
 // fixed plan always.
 int64_t MlaTile(const RaggedBatch& batch, int64_t heads, bool batch_invariant) {
@@ -56,6 +61,7 @@ std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& p) {
   if (p.batch.tokens() == 0 || p.q.size(1) == 0) return std::nullopt;
   if (!p.out.contiguous() || p.out.data == p.q.data) return std::nullopt;
   if (!Aligned(p.q) || !Aligned(p.k_cache) || !Aligned(p.v_cache) || !Aligned(p.out)) return std::nullopt;
+  if (!RowsFitInt32(p.q) || !RowsFitInt32(p.out)) return std::nullopt;
   FlashPagedLaunch launch;
   launch.dtype = dtype;
   launch.head_dim = head_dim;
@@ -90,6 +96,7 @@ std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p, bool bat
   if (p.selected.present()) return std::nullopt;  // FlashInfer takes pages, not single positions
   if (!FitsInt32(p.q_lat.size(0) * p.q_lat.size(1))) return std::nullopt;  // packed rows are counted in 32 bits
   if (!Aligned(p.q_lat) || !Aligned(p.q_pe) || !Aligned(p.cache) || !Aligned(p.o_lat)) return std::nullopt;
+  if (!RowsFitInt32(p.q_lat) || !RowsFitInt32(p.q_pe) || !RowsFitInt32(p.o_lat)) return std::nullopt;
   FlashMlaLaunch launch;
   launch.dtype = dtype;
   launch.q_lat = p.q_lat.data;

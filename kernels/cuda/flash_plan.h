@@ -26,9 +26,9 @@ struct FlashPages {
 std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_tokens);
 
 // The launch without its device lists, or nothing when FlashInfer has no kernel for it: then the generic kernel serves.
-// Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides below 2^32; paged attention with heads
-// of 64 or 128, out contiguous and apart from q; MLA with 512 + 64 and a number of heads that divides its tile of
-// packed rows (FlashInfer's causal bound forgets a token that only begins in a tile).
+// Taken are bf16 and f16, everything of one type, 16-byte aligned rows, strides and the offsets of rows below 2^31;
+// paged attention with heads of 64 or 128, out contiguous and apart from q; MLA with 512 + 64 and a number of heads
+// that divides its tile of packed rows (FlashInfer's causal bound forgets a token that only begins in a tile).
 std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& params);
 std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& params, bool batch_invariant);
 

@@ -27,11 +27,16 @@ bool HaveFlashInfer();
 int LaunchBuildPageIndices(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
                            int64_t sequences, int64_t pages, int32_t* page_indices);
 
-// Tiles of query rows that walk all of their keys; the offsets are in bytes from the start of int_workspace.
+// Who computes what: tiles of packed query rows, each with a range of keys. Lists are offsets in bytes into
+// int_workspace, partial sums into float_workspace.
 struct FlashPagedPlan {
-  int64_t tiles = 0;
+  int64_t tiles = 0, tile_rows = 0;
   int64_t sequence = 0, query_tile = 0, key_tile = 0;  // of each tile
   int64_t first_row = 0, chunk = 0;                    // of each sequence; the tokens of a key tile
+  bool split = false;                                  // the keys of a query are shared out, and merged at the end
+  int64_t merge_first = 0, partial_sums = 0, partial_logarithms = 0;
+  // Of a plan that a graph replays: which tiles are more than padding, and the number of rows. -1: no such plan.
+  int64_t valid_tiles = -1, row_count = -1;
 };
 
 struct FlashPagedLaunch {
@@ -49,12 +54,13 @@ struct FlashPagedLaunch {
   const int32_t* host_first_page = nullptr;
   const int32_t *first_page = nullptr, *last_page_tokens = nullptr, *page_indices = nullptr;  // device
   void *float_workspace = nullptr, *int_workspace = nullptr;                                  // device
-  void* host_int_workspace = nullptr;  // as large as int_workspace
+  void* host_int_workspace = nullptr;  // pinned, as large as int_workspace
   int64_t float_bytes = 0, int_bytes = 0;
-  FlashPagedPlan fixed;  // with tiles, the plan that lies in int_workspace; without, FlashInfer makes its own
 };
 int FlashPagedWorkspace(const FlashPagedLaunch& launch, int64_t* float_bytes, int64_t* int_bytes, std::string* message);
-int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, std::string* message);
+// FlashInfer's own plan; also queues the copy from host_int_workspace to int_workspace.
+int PlanFlashPagedRun(Stream stream, const FlashPagedLaunch& launch, FlashPagedPlan* plan, std::string* message);
+int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, const FlashPagedPlan& plan, std::string* message);
 
 struct FlashMlaLaunch {
   DType dtype = DType::kBF16;
@@ -69,12 +75,18 @@ struct FlashMlaLaunch {
   const int32_t* host_first_page = nullptr;
   const int32_t* page_indices = nullptr;                      // device
   void *float_workspace = nullptr, *int_workspace = nullptr;  // device
-  void* host_int_workspace = nullptr;
+  void* host_int_workspace = nullptr;                         // pinned
   int64_t float_bytes = 0, int_bytes = 0;
 };
 // Bytes of the workspaces on a device with so many multiprocessors.
-int64_t FlashMlaFloatBytes(int64_t multiprocessors);
-int64_t FlashMlaIntBytes(int64_t multiprocessors);
+// As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers
+// and five of one number for each multiprocessor.
+constexpr int64_t FlashMlaFloatBytes(int64_t multiprocessors) {
+  return 2 * multiprocessors * kFlashMlaTile * (2 * kFlashMlaLatent + int64_t{sizeof(float)}) + 64;
+}
+constexpr int64_t FlashMlaIntBytes(int64_t multiprocessors) {
+  return (9 * kFlashMlaMaxWork + 5 * multiprocessors) * int64_t{sizeof(int32_t)} + 14 * 16;
+}
 
 // Who computes what. Each of blocks_y groups of blocks_x blocks works through its pieces, [first_work[g],
 // first_work[g + 1]), each a tile of a sequence's packed query rows and a range of its keys; then blocks merge the
@@ -88,9 +100,9 @@ struct FlashMlaPlan {
   int64_t q_start = 0, kv_start = 0, kv_end = 0, first_work = 0;
   int64_t merge_start = 0, merge_end = 0, merge_partial_start = 0, merge_partial_end = 0, merge_stride = 0;  // by block
   int64_t partial_sums = 0, partial_logarithms = 0;
-  int64_t used_int_bytes = 0;  // of the host workspace: to be copied to int_workspace before the run
 };
-int PlanFlashMlaRun(const FlashMlaLaunch& launch, FlashMlaPlan* plan, std::string* message);
+// FlashInfer's own plan; also queues the copy of what it used of host_int_workspace to int_workspace.
+int PlanFlashMlaRun(Stream stream, const FlashMlaLaunch& launch, FlashMlaPlan* plan, std::string* message);
 int RunFlashMla(Stream stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan, std::string* message);
 
 }  // namespace hadal::kernels::cuda

@@ -14,18 +14,7 @@ namespace hadal::kernels::cuda {
 cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
 cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
 
-// As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers
-// and five of one number for each multiprocessor.
-int64_t FlashMlaFloatBytes(int64_t multiprocessors) {
-  constexpr int64_t kRows = 128;
-  return 2 * multiprocessors * kRows * (2 * kFlashMlaLatent + int64_t{sizeof(float)}) + 64;
-}
-
-int64_t FlashMlaIntBytes(int64_t multiprocessors) {
-  return (9 * kFlashMlaMaxWork + 5 * multiprocessors) * int64_t{sizeof(int32_t)} + 14 * 16;
-}
-
-int PlanFlashMlaRun(const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* message) {
+int PlanFlashMlaRun(Stream stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* message) {
   try {
     ::flashinfer::MLAPlanInfo info = {};
     size_t used = 0;
@@ -55,8 +44,8 @@ int PlanFlashMlaRun(const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* me
     plan->merge_stride = info.merge_partial_stride_offset;
     plan->partial_sums = info.partial_o_offset;
     plan->partial_logarithms = info.partial_lse_offset;
-    plan->used_int_bytes = static_cast<int64_t>(used);
-    return cudaSuccess;
+    return cudaMemcpyAsync(p.int_workspace, p.host_int_workspace, used, cudaMemcpyHostToDevice,
+                           static_cast<cudaStream_t>(stream));
   } catch (const std::exception& e) {
     *message = e.what();
     return cudaErrorUnknown;

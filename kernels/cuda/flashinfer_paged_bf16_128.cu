@@ -3,8 +3,8 @@
 
 namespace hadal::kernels::cuda {
 
-cudaError_t RunFlashPagedBf16Dim128(cudaStream_t stream, const FlashPagedLaunch& launch) {
-  return RunFlashPagedAs<__nv_bfloat16, 128>(stream, launch);
+cudaError_t RunFlashPagedBf16Dim128(cudaStream_t stream, const FlashPagedLaunch& launch, const FlashPagedPlan& plan) {
+  return RunFlashPagedAs<__nv_bfloat16, 128>(stream, launch, plan);
 }
 
 }  // namespace hadal::kernels::cuda

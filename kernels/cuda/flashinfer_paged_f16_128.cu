@@ -3,8 +3,8 @@
 
 namespace hadal::kernels::cuda {
 
-cudaError_t RunFlashPagedF16Dim128(cudaStream_t stream, const FlashPagedLaunch& launch) {
-  return RunFlashPagedAs<__half, 128>(stream, launch);
+cudaError_t RunFlashPagedF16Dim128(cudaStream_t stream, const FlashPagedLaunch& launch, const FlashPagedPlan& plan) {
+  return RunFlashPagedAs<__half, 128>(stream, launch, plan);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+
 namespace hadal::kernels::cuda {
 namespace {
 
@@ -51,6 +53,23 @@ GemmShape ForAnyRows(const GemmShape& shape) {
   any.w_alignment = std::min(shape.w_alignment, kVectorBytes);
   any.bias_alignment = std::min(shape.bias_alignment, kVectorBytes);
   return any;
+}
+
+GemmShape OfWeight(const GemmShape& shape) {
+  GemmShape weight = shape;
+  weight.m = 0;
+  weight.x_alignment = weight.w_alignment = weight.out_alignment = weight.bias_alignment = 0;
+  return weight;
+}
+
+std::string ToString(const GemmShape& s) {
+  const char* in = DTypeName(s.in);
+  std::string text = absl::StrCat(in, " x ", in, " -> ", DTypeName(s.out), ", ", s.m, " x ", s.n, ", k ", s.k);
+  if (s.batch > 1) absl::StrAppend(&text, ", batch ", s.batch);
+  if (s.transposed_w) absl::StrAppend(&text, ", w transposed");
+  if (s.has_bias) absl::StrAppend(&text, ", bias");
+  if (s.accumulate) absl::StrAppend(&text, ", accumulating");
+  return text;
 }
 
 std::optional<GemmPlan> PlanGemm(const GemmParams& p) {

@@ -4,6 +4,7 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "kernels/cuda/cutlass_grouped.h"
 #include "kernels/ops/gemm.h"
@@ -50,6 +51,11 @@ std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& par
 // the alignments of x and out are those of any row.
 inline constexpr int64_t kInvariantRows = 128;
 GemmShape ForAnyRows(const GemmShape& shape);
+
+// The shape without what differs between calls on one weight: rows and alignments.
+GemmShape OfWeight(const GemmShape& shape);
+// For the log: "bf16 x bf16 -> f32, 7 x 512, k 16, batch 4, w transposed".
+std::string ToString(const GemmShape& shape);
 
 // Largest power of two up to 256 that divides the address and, in bytes, the strides that move it.
 int32_t CommonAlignment(const void* data, DType dtype, int64_t batch_stride);

@@ -185,7 +185,6 @@ struct SampleLaunch {
   const uint32_t* mask_words = nullptr;  // device
   float* adjusted = nullptr;             // device [rows, vocab]
   double* likelihood = nullptr;          // device [rows, vocab]
-  int64_t first_row = 0, row_count = 0;  // rows of this launch; adjusted and likelihood start at first_row
   int32_t* out_tokens = nullptr;
   float* out_logprobs = nullptr;
   int32_t* out_top_tokens = nullptr;

@@ -198,10 +198,10 @@ __global__ void SampleKernel(SampleLaunch p) {
   unsigned char* scratch = SharedMemory() + 16;  // 8 bytes a thread
   int32_t* result = reinterpret_cast<int32_t*>(SharedMemory());
   Token* token_scratch = reinterpret_cast<Token*>(scratch);
-  const int64_t local = blockIdx.x, index = p.first_row + local, vocab = p.logits.size[1];
+  const int64_t index = blockIdx.x, vocab = p.logits.size[1];
   const float* logits = static_cast<const float*>(p.logits.data) + index * p.logits.stride[0];
   const SampleRow row = p.rows[index];
-  float* z = p.adjusted + local * vocab;
+  float* z = p.adjusted + index * vocab;
 
   int32_t status = kSampleOk, token = -1;
   if (!GoodLogits(logits, vocab, reinterpret_cast<int32_t*>(scratch))) {
@@ -215,7 +215,7 @@ __global__ void SampleKernel(SampleLaunch p) {
       status = kSampleNothingAllowed;
     } else {
       token = row.temperature == 0 ? best.id
-                                   : Draw(row, z, vocab, best.value, p.likelihood + local * vocab, scratch, result);
+                                   : Draw(row, z, vocab, best.value, p.likelihood + index * vocab, scratch, result);
     }
   }
   if (threadIdx.x == 0) {
@@ -257,7 +257,7 @@ int SampleThreads(int64_t vocab) {
 
 int LaunchSample(Stream stream, const SampleLaunch& p) {
   const int threads = SampleThreads(p.logits.size[1]);
-  return Launch(stream, SampleKernel, p.row_count, threads, 16 + threads * int64_t{sizeof(double)}, p);
+  return Launch(stream, SampleKernel, p.logits.size[0], threads, 16 + threads * int64_t{sizeof(double)}, p);
 }
 
 }  // namespace hadal::kernels::cuda

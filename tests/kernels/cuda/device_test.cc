@@ -9,27 +9,52 @@
 #include "gtest/gtest.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/flashinfer.h"
+#include "tests/kernels/cuda/emulator/control.h"
 
 namespace hadal::kernels {
 namespace {
 
+using cuda_emulator::TheDevice;
 using ::testing::HasSubstr;
 
-TEST(CudaDeviceTest, SaysWhatItIs) {
+class CudaDeviceTest : public ::testing::Test {
+ protected:
+  ~CudaDeviceTest() override { TheDevice() = {}; }
+};
+
+TEST_F(CudaDeviceTest, SaysWhatItIs) {
   auto backend = *CreateBackend("cuda", {});
   EXPECT_EQ(backend->name(), "cuda");
   EXPECT_FALSE(backend->host_accessible());
+  EXPECT_EQ(backend->device(), "cuda:0");
+  EXPECT_EQ(backend->Facts().multiprocessors, 1);
+  EXPECT_FALSE(backend->Facts().mps);
+  TheDevice().mps = true;
+  EXPECT_TRUE((*CreateBackend("cuda", {}))->Facts().mps);
   EXPECT_EQ(backend->description(), "cuda:0, emulated GPU, compute capability 9.0");
 }
 
-TEST(CudaDeviceTest, RefusesADeviceThatIsNotThere) {
+TEST_F(CudaDeviceTest, OnlyAMachineWithoutAGpuLacksOne) {
+  TheDevice().device_error = 999;  // cudaErrorUnknown
+  const absl::Status broken = CreateBackend("cuda", {}).status();
+  EXPECT_EQ(broken.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(broken.message()), HasSubstr("no usable GPU"));
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);  // also where this machine has one
+  TheDevice().device_error = 100;         // cudaErrorNoDevice
+  EXPECT_EQ(CreateBackend("cuda", {}).status().code(), absl::StatusCode::kNotFound);
+  TheDevice().device_error = 35;  // cudaErrorInsufficientDriver: no driver at all
+  EXPECT_EQ(CreateBackend("cuda", {}).status().code(), absl::StatusCode::kNotFound);
+  unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+TEST_F(CudaDeviceTest, RefusesADeviceThatIsNotThere) {
   const absl::Status status = CreateBackend("cuda", {.device_index = 1}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("found 1"));
   EXPECT_EQ(CreateBackend("cuda", {.device_index = -1}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(CudaDeviceTest, CountsBuffersAgainstTheBudget) {
+TEST_F(CudaDeviceTest, CountsBuffersAgainstTheBudget) {
   auto backend = *CreateBackend("cuda", {.memory_budget_bytes = 1000});
   Buffer first = *backend->Allocate(600);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(first.data()) % 64, 0u);
@@ -44,7 +69,7 @@ TEST(CudaDeviceTest, CountsBuffersAgainstTheBudget) {
   EXPECT_EQ(backend->Allocate(-1).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(CudaDeviceTest, UploadsMoreThanTheStagingRingHolds) {
+TEST_F(CudaDeviceTest, UploadsMoreThanTheStagingRingHolds) {
   auto backend = *CreateBackend("cuda", {});
   std::vector<uint32_t> source((int64_t{50} << 20) / sizeof(uint32_t) + 3), back(source.size());
   std::iota(source.begin(), source.end(), 7u);
@@ -59,7 +84,33 @@ TEST(CudaDeviceTest, UploadsMoreThanTheStagingRingHolds) {
   EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
 }
 
-TEST(CudaDeviceTest, ShapesBeyondSharedMemoryAreRefusedWithTheLimit) {
+TEST_F(CudaDeviceTest, StagingIsRecycledAsCopiesFinish) {
+  auto backend = *CreateBackend("cuda", {});
+  Buffer buffer = *backend->Allocate(64);
+  const int32_t value = 7;
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(backend->Upload(buffer.data(), &value, 4), absl::OkStatus());
+  EXPECT_EQ(TheDevice().events, 1);  // each copy was done when the next one came
+  EXPECT_EQ(TheDevice().waits, 0);
+  TheDevice().slow_copies = true;
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(backend->Upload(buffer.data(), &value, 4), absl::OkStatus());
+  EXPECT_GE(TheDevice().events, 999);
+  EXPECT_EQ(TheDevice().waits, 0);  // there is room: nobody waits, and a copy under way fails no launch
+  const TensorView rows(buffer.data(), DType::kF32, {1, 4}), out(buffer.data(), DType::kF32, {1, 4});
+  EXPECT_EQ(backend->Cast({.in = rows, .out = out}), absl::OkStatus());
+}
+
+TEST_F(CudaDeviceTest, AFailureIsReportedOnce) {
+  auto backend = *CreateBackend("cuda", {});
+  Buffer buffer = *backend->Allocate(64);
+  const TensorView rows(buffer.data(), DType::kF32, {1, 4});
+  TheDevice().launch_error = 719;  // cudaErrorLaunchFailure
+  EXPECT_EQ(backend->Cast({.in = rows, .out = rows}).code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(backend->Cast({.in = rows, .out = rows}), absl::OkStatus());
+  EXPECT_EQ(backend->Synchronize().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
+}
+
+TEST_F(CudaDeviceTest, ShapesBeyondSharedMemoryAreRefusedWithTheLimit) {
   auto backend = *CreateBackend("cuda", {});
   constexpr int64_t kDim = 60000;
   Buffer memory = *backend->Allocate(kDim * 4 * 4);
@@ -81,12 +132,31 @@ TEST(CudaDeviceTest, ShapesBeyondSharedMemoryAreRefusedWithTheLimit) {
 }
 
 // libtorch sees no emulated device: the point is that the variable is read, and named where it fails.
-TEST(CudaDeviceTest, NamesTheVariableWhenTorchCannotTakeItsOps) {
+TEST_F(CudaDeviceTest, NamesTheVariableWhenTorchCannotTakeItsOps) {
   ASSERT_EQ(setenv("HADAL_CUDA_TORCH_OPS", "gemm", 1), 0);
   const absl::Status status = CreateBackend("cuda", {}).status();
   ASSERT_EQ(unsetenv("HADAL_CUDA_TORCH_OPS"), 0);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("HADAL_CUDA_TORCH_OPS: torch: "));
+}
+
+// The emulator has no cuBLASLt: what is planned for it is refused.
+TEST_F(CudaDeviceTest, ProductsThatCublasRefusesAreCountedAndLoggedOnce) {
+  std::vector<std::string> lines;
+  auto backend = *CreateBackend("cuda", {.warn = [&](absl::string_view line) { lines.emplace_back(line); }});
+  Buffer memory = *backend->Allocate(4096);
+  const auto run = [&](DType x, int64_t rows, int64_t n) {
+    return backend->Gemm({.x = TensorView(memory.data(), x, {rows, 8}),
+                          .w = WeightView::Plain(TensorView(memory.data(), DType::kBF16, {n, 8})),
+                          .out = TensorView(static_cast<char*>(memory.data()) + 2048, DType::kF32, {rows, n})});
+  };
+  for (const int64_t rows : {1, 2, 3}) ASSERT_EQ(run(DType::kBF16, rows, 4), absl::OkStatus());
+  EXPECT_EQ(backend->Counters().refused_products, 3);
+  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("bf16 x bf16 -> f32, 1 x 4, k 8: no cuBLASLt in the emulator")));
+  ASSERT_EQ(run(DType::kBF16, 1, 5), absl::OkStatus());
+  EXPECT_EQ(lines.size(), 2u);
+  ASSERT_EQ(run(DType::kF32, 1, 4), absl::OkStatus());  // types that nobody plans for it
+  EXPECT_EQ(backend->Counters().refused_products, 4);
 }
 
 TEST(BuildPageIndicesTest, FlattensTheTablesOfSequencesWithPages) {

@@ -167,6 +167,24 @@ TEST(GemmPlanTest, HeadsAreTheBatchOfAbsorbedProjections) {
   EXPECT_EQ(s.x_alignment, 32);  // the batch stride of 16 elements moves the address by 32 bytes
 }
 
+TEST(GemmPlanTest, AShapeReadsAsText) {
+  GemmShape shape;
+  shape.in = DType::kBF16;
+  shape.m = 7;
+  shape.n = 512;
+  shape.k = 16;
+  EXPECT_EQ(ToString(shape), "bf16 x bf16 -> f32, 7 x 512, k 16");
+  shape.batch = 4;
+  shape.transposed_w = shape.has_bias = shape.accumulate = true;
+  EXPECT_EQ(ToString(shape), "bf16 x bf16 -> f32, 7 x 512, k 16, batch 4, w transposed, bias, accumulating");
+  GemmShape other = shape;
+  other.m = 1;
+  other.x_alignment = 16;
+  EXPECT_EQ(OfWeight(other), OfWeight(shape));
+  other.k = 32;
+  EXPECT_NE(OfWeight(other), OfWeight(shape));
+}
+
 TEST(GemmPlanTest, GroupedProductsNeedOneHalfTypeAndAlignedRows) {
   const auto plan = [](DType x, DType w, int64_t k, uintptr_t address) {
     return PlanGroupedGemm({.x = TensorView(Address(address), x, {10, k}),
@@ -258,6 +276,33 @@ TEST(FlashPlanTest, LeavesUnalignedAliasedAndPaddedViews) {
   EXPECT_FALSE(PlanFlashPaged(p).has_value());
   const OwnedBatch none({0}, {});
   EXPECT_FALSE(PlanFlashPaged(Paged(none, DType::kBF16, 128)).has_value());
+}
+
+// Row offsets count in 32 bits: what would wrap goes to the generic kernel.
+TEST(FlashPlanTest, LeavesRowsBeyond32Bits) {
+  const int32_t tokens = 1 << 15;
+  const OwnedBatch b({0, tokens}, {tokens});
+  const auto paged = [&](int64_t q_stride) {
+    PagedAttentionParams p = Paged(b, DType::kBF16, 128);
+    p.q.strides[0] = q_stride;
+    return PlanFlashPaged(p).has_value();
+  };
+  EXPECT_TRUE(paged(8 * 128));
+  EXPECT_TRUE(paged((1 << 16) - 64));  // 2^31 less what the heads need
+  EXPECT_FALSE(paged(1 << 16));
+  const auto mla = [&](int32_t count, int64_t heads) {
+    const OwnedBatch prompt({0, count}, {count});
+    return PlanFlashMla({.q_lat = TensorView(Address(256), DType::kBF16, {count, heads, 512}),
+                         .q_pe = TensorView(Address(256), DType::kBF16, {count, heads, 64}),
+                         .cache = TensorView(Address(256), DType::kBF16, {4, 64, 576}),
+                         .o_lat = TensorView(Address(256), DType::kBF16, {count, heads, 512}),
+                         .batch = prompt.batch},
+                        false)
+        .has_value();
+  };
+  EXPECT_TRUE(mla(tokens - 2, 128));
+  EXPECT_FALSE(mla(tokens, 128));  // 32768 tokens of 128 heads: 2^31 elements
+  EXPECT_TRUE(mla(tokens, 16));
 }
 
 TEST(FlashPlanTest, TakesMlaOfTheCommonWidthOnly) {

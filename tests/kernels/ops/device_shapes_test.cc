@@ -3,6 +3,7 @@
 // The shapes of real models, dense and aligned: what a device hands to its libraries (cuBLASLt, FlashInfer) rather than
 // to its own kernels, which the other tests reach through odd sizes and padding.
 #include <cmath>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
@@ -44,7 +45,12 @@ int64_t Tokens(const Batch& batch) {
   return tokens;
 }
 
-class DeviceShapesTest : public OpTest {};
+class DeviceShapesTest : public OpTest {
+ protected:
+  // Published sizes take a real device; elsewhere the same tests run on a part of them.
+  bool on_gpu() const { return backend()->name() == "cuda" && std::getenv("HADAL_EMULATED_GPU") == nullptr; }
+  int64_t Part(int64_t size) const { return on_gpu() ? size : size / 16; }
+};
 HADAL_INSTANTIATE_OP_TEST(DeviceShapesTest);
 
 TEST_P(DeviceShapesTest, PagedAttention) {
@@ -87,6 +93,46 @@ TEST_P(DeviceShapesTest, MlaAttention) {
   }
 }
 
+// DeepSeek-V2-Lite has 16 heads, V3 has 128: whole tokens of one and of several tiles.
+TEST_P(DeviceShapesTest, MlaAttentionWithTheHeadsOfRealModels) {
+  constexpr int64_t kBlockTokens = 64, kBlocks = 24, kLatent = 512, kRope = 64;
+  const std::vector<Batch> few = {{"decode", {1, 1}, {1, 65}}, {"chunk", {3}, {67}}};
+  for (const Batch& batch : on_gpu() ? Batches() : few) {
+    for (const int64_t heads : {16, 128}) {
+      for (DType dtype : kHalfTypes) {
+        SCOPED_TRACE(absl::StrCat(batch.name, " ", DTypeName(dtype), " heads ", heads));
+        Compare<MlaAttentionParams>(
+            [&](Arena& a) {
+              return MlaAttentionParams{.q_lat = a.Random(dtype, {Tokens(batch), heads, kLatent}),
+                                        .q_pe = a.Random(dtype, {Tokens(batch), heads, kRope}),
+                                        .cache = a.Random(dtype, {kBlocks, kBlockTokens, kLatent + kRope}),
+                                        .o_lat = a.Output(dtype, {Tokens(batch), heads, kLatent}),
+                                        .batch = a.Ragged(batch.queries, batch.contexts, kBlockTokens, kBlocks),
+                                        .scale = 1.0f / std::sqrt(static_cast<float>(kLatent + kRope))};
+            },
+            &Backend::MlaAttention, AttentionTolerance(dtype));
+      }
+    }
+  }
+}
+
+// Projections of R1-Distill-Qwen-7B and DeepSeek-V2-Lite: [n, k].
+TEST_P(DeviceShapesTest, GemmOfRealProjections) {
+  for (const auto& [n, k] :
+       std::vector<std::array<int64_t, 2>>{{4608, 3584}, {3584, 18944}, {3648, 2048}, {2048, 1408}}) {
+    for (const int64_t m : {1, 8, 33}) {
+      SCOPED_TRACE(absl::StrCat("n ", n, " k ", k, " m ", m));
+      Compare<GemmParams>(
+          [&](Arena& a) {
+            return GemmParams{.x = a.Random(DType::kBF16, {m, Part(k)}),
+                              .w = WeightView::Plain(a.Random(DType::kBF16, {Part(n), Part(k)}, 0.1f)),
+                              .out = a.Output(DType::kBF16, {m, Part(n)})};
+          },
+          &Backend::Gemm, SumTolerance(DType::kBF16, Part(k)));
+    }
+  }
+}
+
 TEST_P(DeviceShapesTest, GemmWithBiasAndAccumulation) {
   for (DType in : kComputeDTypes) {
     for (DType out : {in, DType::kF32}) {
@@ -112,23 +158,29 @@ TEST_P(DeviceShapesTest, GemmWithBiasAndAccumulation) {
 }
 
 TEST_P(DeviceShapesTest, BatchedGemmOfAbsorbedProjections) {
-  constexpr int64_t kHeads = 4, kNope = 128, kLatent = 512;
+  constexpr int64_t kNope = 128, kLatent = 512;
+  const auto check = [&](DType dtype, int64_t heads, int64_t tokens) {
+    for (bool transpose : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " heads ", heads, " tokens ", tokens, transpose ? " into" : " out of",
+                                " the latent"));
+      Compare<BatchedGemmParams>(
+          [&](Arena& a) {
+            // One kv_b_proj holds the rows of keys and values: [heads, nope + v, latent].
+            const TensorView kv_b = a.Random(dtype, {heads, 2 * kNope, kLatent});
+            return BatchedGemmParams{.x = a.Random(dtype, {tokens, heads, transpose ? kNope : kLatent}),
+                                     .w = WeightView::Plain(kv_b).Rows(transpose ? 0 : kNope, kNope),
+                                     .out = a.Output(dtype, {tokens, heads, transpose ? kLatent : kNope}),
+                                     .transpose_w = transpose};
+          },
+          &Backend::BatchedGemm, SumTolerance(dtype, transpose ? kNope : kLatent));
+    }
+  };
   for (DType dtype : kComputeDTypes) {
+    for (int64_t tokens : {1, 24}) check(dtype, 4, tokens);
+  }
+  for (const int64_t heads : {16, 128}) {
     for (int64_t tokens : {1, 24}) {
-      for (bool transpose : {true, false}) {
-        SCOPED_TRACE(
-            absl::StrCat(DTypeName(dtype), " tokens ", tokens, transpose ? " into" : " out of", " the latent"));
-        Compare<BatchedGemmParams>(
-            [&](Arena& a) {
-              // One kv_b_proj holds the rows of keys and values: [heads, nope + v, latent].
-              const TensorView kv_b = a.Random(dtype, {kHeads, 2 * kNope, kLatent});
-              return BatchedGemmParams{.x = a.Random(dtype, {tokens, kHeads, transpose ? kNope : kLatent}),
-                                       .w = WeightView::Plain(kv_b).Rows(transpose ? 0 : kNope, kNope),
-                                       .out = a.Output(dtype, {tokens, kHeads, transpose ? kLatent : kNope}),
-                                       .transpose_w = transpose};
-            },
-            &Backend::BatchedGemm, SumTolerance(dtype, transpose ? kNope : kLatent));
-      }
+      if (on_gpu() || (heads == 16 && tokens == 1)) check(DType::kBF16, heads, tokens);
     }
   }
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
+#include "tests/kernels/cuda/emulator/control.h"
 #include "tests/kernels/cuda/emulator/cuda_runtime.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -102,7 +106,14 @@ void RunBlock() {
 
 }  // namespace
 
+Control& TheDevice() {
+  static Control control;
+  return control;
+}
+
 cudaError_t RunGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+  ++TheDevice().launches;
+  if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
   if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
       config.dynamicSmemBytes > kSharedBytes) {
     return cudaErrorInvalidConfiguration;
@@ -138,9 +149,22 @@ const char* cudaGetErrorName(cudaError_t error) {
 }
 const char* cudaGetErrorString(cudaError_t) { return "emulated error"; }
 
+using hadal::kernels::cuda_emulator::TheDevice;
+
+namespace {
+cudaError_t last_error = cudaSuccess;
+int64_t recorded = 0, reached = 0;  // events of the one stream, counted
+}  // namespace
+
+struct EmulatedEvent {
+  int64_t number = 0;
+};
+
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
-  return cudaSuccess;
+  return static_cast<cudaError_t>(TheDevice().device_error);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
@@ -152,12 +176,19 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = TheDevice().mps ? 1 : 0;
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  *free_bytes = *total_bytes = size_t{4} << 30;
+  *free_bytes = static_cast<size_t>(TheDevice().free_bytes);
+  *total_bytes = static_cast<size_t>(TheDevice().total_bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
+  ++TheDevice().allocations;
   *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -167,10 +198,15 @@ cudaError_t cudaFree(void* data) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void** data, size_t bytes) { return cudaMalloc(data, bytes); }
+cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 
-cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  if (kind == cudaMemcpyHostToDevice) ++TheDevice().uploads;
+  if (kind == cudaMemcpyDeviceToHost) ++TheDevice().downloads;
   std::memmove(target, source, bytes);
   return cudaSuccess;
 }
@@ -181,7 +217,30 @@ cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t)
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  static char token;
-  *event = reinterpret_cast<cudaEvent_t>(&token);
+  ++TheDevice().events;
+  *event = new EmulatedEvent;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->number = ++recorded;
+  if (!TheDevice().slow_copies) reached = recorded;
+  return cudaSuccess;
+}
+
+// As the runtime does, it also leaves "not ready" for cudaGetLastError.
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->number <= reached) return cudaSuccess;
+  return last_error = cudaErrorNotReady;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->number > reached) ++TheDevice().waits;
+  reached = std::max(reached, event->number);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
   return cudaSuccess;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Stands in for cuBLASLt in the emulator: it takes no shape, so that every product runs on the generic kernel.
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"
 
@@ -10,11 +10,15 @@ namespace {
 
 class NoGemm final : public CublasGemm {
  public:
-  absl::StatusOr<bool> Run(const GemmPlan&) override { return false; }
+  absl::Status Run(const GemmPlan&) override { return absl::UnimplementedError("no cuBLASLt in the emulator"); }
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool) { return std::make_unique<NoGemm>(); }
+int64_t CublasGemm::WorkspaceBytes(bool) { return 0; }
+
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool, void*) {
+  return std::make_unique<NoGemm>();
+}
 
 }  // namespace hadal::kernels::cuda

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/scratch_plan.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/cuda/flashinfer.h"
+#include "kernels/cuda/launch.h"
+
+namespace hadal::kernels::cuda {
+namespace {
+
+constexpr int64_t kAlignment = 256;
+constexpr int64_t kSampleLists = 4;   // and the adjusted logits; each begins at a multiple of kAlignment
+constexpr int64_t kMaxBiases = 4096;  // tokens of logit_bias and forbidden ones, generously
+constexpr int64_t kWord = sizeof(int32_t);
+constexpr int64_t kLists = 16 * kAlignment;  // what the alignment of a plan's lists may add
+
+int64_t DivideUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
+
+int64_t RoundUp(int64_t bytes) { return DivideUp(bytes, kAlignment) * kAlignment; }
+
+int64_t SampleBound(const StepBounds& b) {
+  if (b.vocab == 0) return 0;
+  const int64_t each =
+      int64_t{sizeof(SampleRow)} + b.vocab * int64_t{sizeof(float) + sizeof(double)} + DivideUp(b.vocab, 32) * kWord;
+  const int64_t lists = (b.vocab + kMaxBiases) * int64_t{sizeof(SampleToken)};
+  return std::max(kSampleScratchBytes, each + lists + kSampleLists * kAlignment);
+}
+
+int64_t ScoreBound(const StepBounds& b) {
+  if (b.index_entry_tokens == 0) return 0;
+  const int64_t row_bytes = DivideUp(b.context_tokens, b.index_entry_tokens) * int64_t{sizeof(float)};
+  return std::max(std::min(kScoreScratchBytes, b.tokens * row_bytes), row_bytes);
+}
+
+// First pages, tokens of the last ones, and the pages themselves.
+int64_t PageListBound(const StepBounds& b) {
+  return (2 * b.sequences + 1 + b.sequences * DivideUp(b.context_tokens, b.block_tokens)) * kWord;
+}
+
+// FlashInfer's PrefillPlan splits keys only as far as two blocks a multiprocessor serve all key heads.
+int64_t SplitTiles(const StepBounds& b, int64_t multiprocessors) { return 2 * multiprocessors / b.paged_kv_heads; }
+
+// Partial sums of so many tiles, of the largest size.
+int64_t PagedBound(const StepBounds& b, int64_t multiprocessors) {
+  if (b.paged_heads == 0) return 0;
+  constexpr int64_t kLargestTile = 128;
+  const int64_t group = b.paged_heads / b.paged_kv_heads;
+  const int64_t rows = DivideUp(SplitTiles(b, multiprocessors) * kLargestTile, group);
+  return b.paged_heads * rows * (b.paged_head_dim + 1) * int64_t{sizeof(float)} + kLists;
+}
+
+// FlashInfer's lists and those of the fixed plan name each tile three times, of the smallest size.
+int64_t PagedListBound(const StepBounds& b, int64_t multiprocessors) {
+  constexpr int64_t kSmallestTile = 16;
+  const int64_t group = b.paged_heads / b.paged_kv_heads;
+  const int64_t tiles =
+      std::max(SplitTiles(b, multiprocessors), DivideUp(b.tokens * group, kSmallestTile) + b.sequences);
+  return (3 * tiles + b.sequences + b.tokens + 4) * kWord;
+}
+
+int64_t LatentListBound(const StepBounds& b, int64_t multiprocessors) {
+  const int64_t pieces = DivideUp(b.tokens * b.latent_heads, kFlashMlaTile) + b.sequences;
+  const int64_t fixed = (8 * pieces + 4 * multiprocessors + 4) * kWord;
+  return std::max(FlashMlaIntBytes(multiprocessors), fixed);
+}
+
+}  // namespace
+
+int64_t SampleRowBytes(const SampleRowParams& row, int64_t vocab) {
+  const int64_t tokens = static_cast<int64_t>(row.penalties.size() + row.biases.size());
+  const int64_t mask_words = row.allowed_mask.empty() ? 0 : DivideUp(vocab, 32);
+  return int64_t{sizeof(SampleRow)} + tokens * int64_t{sizeof(SampleToken)} + mask_words * kWord +
+         vocab * int64_t{sizeof(float) + sizeof(double)};
+}
+
+int64_t SampleRowsAtOnce(absl::Span<const SampleRowParams> rows, int64_t vocab) {
+  int64_t bytes = kSampleLists * kAlignment, count = 0;
+  for (const SampleRowParams& row : rows) {
+    bytes += SampleRowBytes(row, vocab);
+    if (bytes > kSampleScratchBytes) break;
+    ++count;
+  }
+  return std::max<int64_t>(count, 1);
+}
+
+int64_t ScratchBound(const StepBounds& b, int64_t multiprocessors) {
+  const int64_t latent = b.latent_heads > 0 ? FlashMlaFloatBytes(multiprocessors) : 0;
+  const int64_t most =
+      std::max({SampleBound(b), ScoreBound(b), PagedBound(b, multiprocessors), latent, CutlassGroupedBytes(b.experts)});
+  return RoundUp(most);
+}
+
+int64_t FlashPlanBound(const StepBounds& b, int64_t multiprocessors) {
+  if (b.paged_heads == 0 && b.latent_heads == 0) return 0;
+  const int64_t lists = b.paged_heads > 0 ? PagedListBound(b, multiprocessors) : LatentListBound(b, multiprocessors);
+  return RoundUp(PageListBound(b) + lists + kLists);
+}
+
+}  // namespace hadal::kernels::cuda

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How much device memory the ops take besides their operands, at most, in the steps of a model: so that it can be taken
+// at the start, inside the budget. Host arithmetic only.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "kernels/backend.h"
+#include "kernels/ops/sample.h"
+
+namespace hadal::kernels::cuda {
+
+// Rows of a call share so much, in turns; a single row may need more.
+inline constexpr int64_t kSampleScratchBytes = int64_t{64} << 20;
+inline constexpr int64_t kScoreScratchBytes = int64_t{64} << 20;  // an indexer's scores
+
+// Scratch of one sampled row: its record, its lists, its mask, and its adjusted logits and likelihoods.
+int64_t SampleRowBytes(const SampleRowParams& row, int64_t vocab);
+// How many of the first rows fit into the scratch memory together; at least 1. Their lists are aligned apart.
+int64_t SampleRowsAtOnce(absl::Span<const SampleRowParams> rows, int64_t vocab);
+
+// Of the steps within `bounds` on a device with so many multiprocessors. A row may be penalised for every token of the
+// vocabulary.
+int64_t ScratchBound(const StepBounds& bounds, int64_t multiprocessors);
+// Of a step's plan for FlashInfer: page lists and int workspace.
+int64_t FlashPlanBound(const StepBounds& bounds, int64_t multiprocessors);
+
+}  // namespace hadal::kernels::cuda

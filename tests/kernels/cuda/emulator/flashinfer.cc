@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Stands in for FlashInfer and CUTLASS in the emulator. CUTLASS is not there. FlashInfer is when a test asks for it
+// (Control::flashinfer): plain loops that know of a call only what FlashInfer's kernels know, so lists, strides and
+// plans are checked, its own among them in form; its kernels and its way to split keys are not.
+#include "kernels/cuda/flashinfer.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/half.h"
+#include "tests/kernels/cuda/emulator/control.h"
+
+namespace hadal::kernels::cuda {
+namespace {
+
+using cuda_emulator::TheDevice;
+
+float Load(DType dtype, const void* data, int64_t index) {
+  if (dtype == DType::kBF16) return ToFloat(static_cast<const BF16*>(data)[index]);
+  return ToFloat(static_cast<const F16*>(data)[index]);
+}
+
+void Store(DType dtype, void* data, int64_t index, float value) {
+  if (dtype == DType::kBF16) {
+    static_cast<BF16*>(data)[index] = ToBF16(value);
+  } else {
+    static_cast<F16*>(data)[index] = ToF16(value);
+  }
+}
+
+// out[d] = sum over keys of softmax(score) times value[d].
+void Attend(int64_t keys, int64_t width, const std::function<float(int64_t)>& score,
+            const std::function<float(int64_t, int64_t)>& value, const std::function<void(int64_t, float)>& out) {
+  std::vector<double> weights(keys);
+  double largest = -INFINITY, sum = 0;
+  for (int64_t k = 0; k < keys; ++k) largest = std::max(largest, weights[k] = score(k));
+  for (double& weight : weights) sum += weight = std::exp(weight - largest);
+  for (int64_t d = 0; d < width; ++d) {
+    double total = 0;
+    for (int64_t k = 0; k < keys; ++k) total += weights[k] * value(k, d);
+    out(d, keys == 0 ? 0.0f : static_cast<float>(total / sum));
+  }
+}
+
+const int32_t* ListAt(const void* workspace, int64_t offset) {
+  return reinterpret_cast<const int32_t*>(static_cast<const char*>(workspace) + offset);
+}
+
+// Appends a list to a workspace; returns its offset.
+int64_t Append(const std::vector<int32_t>& list, void* workspace, int64_t* used) {
+  const int64_t at = *used;
+  std::memcpy(static_cast<char*>(workspace) + at, list.data(), list.size() * sizeof(int32_t));
+  *used += static_cast<int64_t>(list.size() * sizeof(int32_t));
+  return at;
+}
+
+int CopyPlan(void* target, const void* source, int64_t bytes) {
+  ++TheDevice().plans;
+  return cudaMemcpyAsync(target, source, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, nullptr);
+}
+
+}  // namespace
+
+bool HaveCutlass() { return false; }
+int LaunchCutlassGrouped(Stream, const CutlassGroupedLaunch&) { return cudaErrorInvalidValue; }
+
+bool HaveFlashInfer() { return TheDevice().flashinfer; }
+
+int FlashPagedWorkspace(const FlashPagedLaunch& p, int64_t* float_bytes, int64_t* int_bytes, std::string*) {
+  *float_bytes = 64;
+  *int_bytes = (p.sequences + 1) * int64_t{sizeof(int32_t)};
+  return cudaSuccess;
+}
+
+int PlanFlashPagedRun(Stream, const FlashPagedLaunch& p, FlashPagedPlan* plan, std::string*) {
+  *plan = FlashPagedPlan();
+  plan->tiles = p.sequences;
+  const std::vector<int32_t> starts(p.host_query_start, p.host_query_start + p.sequences + 1);
+  int64_t used = 0;
+  plan->first_row = Append(starts, p.host_int_workspace, &used);
+  return CopyPlan(p.int_workspace, p.host_int_workspace, used);
+}
+
+int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan, std::string*) {
+  const int32_t* first_row = ListAt(p.int_workspace, plan.first_row);
+  for (int64_t s = 0; s < p.sequences; ++s) {
+    if (first_row[s] != p.query_start[s]) return cudaErrorInvalidValue;  // the plan of another batch
+    const int64_t pages = p.first_page[s + 1] - p.first_page[s], queries = p.query_start[s + 1] - p.query_start[s];
+    const int64_t context = pages == 0 ? 0 : (pages - 1) * p.block_tokens + p.last_page_tokens[s];
+    const auto at = [&](int64_t key, int64_t head, const int64_t* strides) {
+      const int64_t page = p.page_indices[p.first_page[s] + key / p.block_tokens];
+      return page * strides[0] + key % p.block_tokens * strides[1] + head * strides[2];
+    };
+    for (int64_t i = 0; i < queries * p.heads; ++i) {
+      const int64_t row = first_row[s] + i / p.heads, head = i % p.heads, kv_head = head / (p.heads / p.kv_heads);
+      Attend(
+          context - queries + i / p.heads + 1, p.head_dim,
+          [&](int64_t key) {
+            float dot = 0;
+            for (int64_t d = 0; d < p.head_dim; ++d) {
+              dot += Load(p.dtype, p.q, row * p.q_token + head * p.q_head + d) *
+                     Load(p.dtype, p.k, at(key, kv_head, p.k_strides) + d);
+            }
+            return dot * p.scale;
+          },
+          [&](int64_t key, int64_t d) { return Load(p.dtype, p.v, at(key, kv_head, p.v_strides) + d); },
+          [&](int64_t d, float value) { Store(p.dtype, p.out, (row * p.heads + head) * p.head_dim + d, value); });
+    }
+  }
+  return cudaSuccess;
+}
+
+// One group of blocks a sequence, whose tiles see all of their keys.
+int PlanFlashMlaRun(Stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string*) {
+  std::vector<int32_t> q_first, kv_first, q_len, kv_len, q_start, kv_start, kv_end, first_work = {0};
+  for (int64_t s = 0; s < p.sequences; ++s) {
+    const int32_t queries = p.host_query_start[s + 1] - p.host_query_start[s];
+    for (int64_t row = 0; row < queries * p.heads; row += kFlashMlaTile) {
+      q_first.push_back(p.host_query_start[s]);
+      kv_first.push_back(p.host_first_page[s]);
+      q_len.push_back(queries);
+      kv_len.push_back(p.host_context_lens[s]);
+      q_start.push_back(static_cast<int32_t>(row));
+      kv_start.push_back(0);
+      kv_end.push_back(p.host_context_lens[s]);
+    }
+    first_work.push_back(static_cast<int32_t>(q_first.size()));
+  }
+  *plan = FlashMlaPlan();
+  plan->blocks_x = 2;
+  plan->blocks_y = p.sequences;
+  int64_t used = 0;
+  for (const auto& [list, at] :
+       {std::pair{&q_first, &plan->q_first}, std::pair{&kv_first, &plan->kv_first}, std::pair{&q_len, &plan->q_len},
+        std::pair{&kv_len, &plan->kv_len}, std::pair{&q_start, &plan->q_start}, std::pair{&kv_start, &plan->kv_start},
+        std::pair{&kv_end, &plan->kv_end}, std::pair{&first_work, &plan->first_work}}) {
+    *at = Append(*list, p.host_int_workspace, &used);
+  }
+  if (used > p.int_bytes) return cudaErrorInvalidValue;
+  return CopyPlan(p.int_workspace, p.host_int_workspace, used);
+}
+
+int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string*) {
+  const auto list = [&](int64_t offset) { return ListAt(p.int_workspace, offset); };
+  const int64_t pieces = list(plan.first_work)[plan.blocks_y];
+  for (int64_t w = 0; w < pieces; ++w) {
+    const int64_t queries = list(plan.q_len)[w], context = list(plan.kv_len)[w], begin = list(plan.kv_start)[w];
+    const int64_t first = list(plan.q_start)[w], end = std::min(first + 64 * plan.blocks_x, queries * p.heads);
+    const int32_t* page_of = p.page_indices + list(plan.kv_first)[w];
+    const auto at = [&](int64_t key) {
+      return int64_t{page_of[key / p.block_tokens]} * p.cache_block + key % p.block_tokens * p.cache_token;
+    };
+    for (int64_t i = first; i < end; ++i) {
+      const int64_t row = list(plan.q_first)[w] + i / p.heads, head = i % p.heads;
+      const int64_t seen = std::min<int64_t>(list(plan.kv_end)[w], context - queries + i / p.heads + 1);
+      Attend(
+          std::max<int64_t>(seen - begin, 0), kFlashMlaLatent,
+          [&](int64_t key) {
+            float dot = 0;
+            for (int64_t d = 0; d < kFlashMlaLatent; ++d) {
+              dot += Load(p.dtype, p.q_lat, row * p.q_lat_token + head * p.q_lat_head + d) *
+                     Load(p.dtype, p.cache, at(begin + key) + d);
+            }
+            for (int64_t d = 0; d < kFlashMlaRope; ++d) {
+              dot += Load(p.dtype, p.q_pe, row * p.q_pe_token + head * p.q_pe_head + d) *
+                     Load(p.dtype, p.rope_key, at(begin + key) + d);
+            }
+            return dot * p.scale;
+          },
+          [&](int64_t key, int64_t d) { return Load(p.dtype, p.cache, at(begin + key) + d); },
+          [&](int64_t d, float value) { Store(p.dtype, p.out, row * p.out_token + head * p.out_head + d, value); });
+    }
+  }
+  return cudaSuccess;
+}
+
+}  // namespace hadal::kernels::cuda

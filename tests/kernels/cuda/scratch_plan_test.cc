@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/scratch_plan.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "kernels/cuda/flash_fixed_plan.h"
+
+namespace hadal::kernels::cuda {
+namespace {
+
+constexpr int64_t kMultiprocessors = 132;
+
+int64_t Bytes(const std::vector<int32_t>& words) { return static_cast<int64_t>(words.size() * sizeof(int32_t)); }
+
+// The largest batch that bounds allow: prompts and decodes of the longest context.
+struct LargestBatch {
+  explicit LargestBatch(const StepBounds& bounds, int64_t decodes)
+      : contexts(bounds.sequences, static_cast<int32_t>(bounds.context_tokens)) {
+    for (int64_t s = 0; s < bounds.sequences; ++s) {
+      const int64_t left = bounds.tokens - starts.back() - (bounds.sequences - s - 1);
+      starts.push_back(static_cast<int32_t>(starts.back() + (s < decodes ? 1 : left)));
+    }
+    const int64_t n = bounds.sequences;
+    batch.query_start = TensorView(starts.data(), DType::kI32, {n + 1});
+    batch.context_lens = TensorView(contexts.data(), DType::kI32, {n});
+    batch.block_tables = TensorView(contexts.data(), DType::kI32, {n, 1});
+    batch.host_query_start = starts;
+    batch.host_context_lens = contexts;
+  }
+  std::vector<int32_t> starts = {0}, contexts;
+  RaggedBatch batch;
+};
+
+TEST(ScratchPlanTest, PlansOfTheLargestStepsFit) {
+  for (const int64_t sequences : {1, 7, 256}) {
+    for (const int64_t tokens : {int64_t{1}, int64_t{256}, int64_t{8192}}) {
+      for (const int64_t heads : {16, 128}) {
+        if (tokens < sequences) continue;
+        StepBounds bounds = {.tokens = tokens, .sequences = sequences, .context_tokens = 9000, .block_tokens = 16};
+        for (const int64_t decodes : {int64_t{0}, sequences - 1, sequences}) {
+          const LargestBatch b(bounds, decodes);
+          const FlashPages pages = *PlanPages(b.batch, bounds.block_tokens);
+          const int64_t lists =
+              Bytes(pages.first_page) + Bytes(pages.last_page_tokens) + pages.pages() * int64_t{sizeof(int32_t)};
+          StepBounds latent = bounds;
+          latent.latent_heads = heads;
+          const FlashFixedMla mla = PlanFixedMla(b.batch, pages, heads, kMultiprocessors);
+          EXPECT_GE(FlashPlanBound(latent, kMultiprocessors), lists + Bytes(mla.words) + 3 * 256);
+          EXPECT_GE(FlashPlanBound(latent, kMultiprocessors), lists + FlashMlaIntBytes(kMultiprocessors) + 3 * 256);
+          EXPECT_GE(ScratchBound(latent, kMultiprocessors), FlashMlaFloatBytes(kMultiprocessors));
+          StepBounds paged = bounds;
+          paged.paged_heads = 28;
+          paged.paged_kv_heads = 4;
+          paged.paged_head_dim = 128;
+          EXPECT_GE(FlashPlanBound(paged, kMultiprocessors), lists + Bytes(PlanFixedPaged(b.batch, 7).words) + 3 * 256);
+        }
+      }
+    }
+  }
+}
+
+// What FlashInfer's PrefillPlan asks for when it splits: a row for each query of a tile, float32 values and a
+// logarithm.
+TEST(ScratchPlanTest, PartialSumsOfSplitKeysFit) {
+  const StepBounds b = {.tokens = 256,
+                        .sequences = 256,
+                        .context_tokens = 4096,
+                        .block_tokens = 16,
+                        .paged_heads = 28,
+                        .paged_kv_heads = 4,
+                        .paged_head_dim = 128};
+  const int64_t tiles = 2 * kMultiprocessors / 4;
+  for (const int64_t tile_rows : {16, 64, 128}) {
+    EXPECT_GE(ScratchBound(b, kMultiprocessors), 28 * (tiles * tile_rows / 7 + 1) * (128 + 1) * 4);
+  }
+}
+
+TEST(ScratchPlanTest, ScoresTakeTurnsUnlessOneRowIsLarge) {
+  StepBounds b = {.tokens = 2048, .sequences = 4, .context_tokens = 163840, .block_tokens = 64};
+  EXPECT_EQ(ScratchBound(b, kMultiprocessors), 0);
+  b.index_entry_tokens = 1;
+  EXPECT_EQ(ScratchBound(b, kMultiprocessors), kScoreScratchBytes);
+  b.tokens = 3;
+  EXPECT_EQ(ScratchBound(b, kMultiprocessors), 3 * 163840 * 4);
+  b.context_tokens = int64_t{1} << 26;
+  EXPECT_EQ(ScratchBound(b, kMultiprocessors), int64_t{1} << 28);
+}
+
+TEST(ScratchPlanTest, SampledRowsTakeTurnsWithinTheBound) {
+  constexpr int64_t kVocab = 129280;
+  const std::vector<SamplePenalty> penalties(kVocab);
+  const std::vector<uint32_t> mask((kVocab + 31) / 32, 1);
+  std::vector<SampleRowParams> rows(256);
+  const int64_t plain = SampleRowsAtOnce(rows, kVocab);
+  EXPECT_EQ(plain, (kSampleScratchBytes - 1024) / SampleRowBytes(rows[0], kVocab));
+  rows[3].penalties = penalties;
+  rows[4].allowed_mask = mask;
+  EXPECT_LT(SampleRowsAtOnce(rows, kVocab), plain);
+  EXPECT_EQ(SampleRowsAtOnce(absl::MakeConstSpan(rows).first(2), kVocab), 2);
+  const StepBounds b = {.tokens = 256, .sequences = 256, .context_tokens = 4096, .vocab = kVocab};
+  rows[3].allowed_mask = mask;
+  EXPECT_GE(ScratchBound(b, kMultiprocessors), SampleRowBytes(rows[3], kVocab));
+  const StepBounds huge = {.tokens = 1, .sequences = 1, .context_tokens = 1, .vocab = 4000000};
+  EXPECT_GT(ScratchBound(huge, kMultiprocessors), kSampleScratchBytes);
+  EXPECT_EQ(SampleRowsAtOnce(rows, 4000000 * 2), 1);
+}
+
+}  // namespace
+}  // namespace hadal::kernels::cuda
