@@ -81,10 +81,19 @@ struct StepHandle {
   uint64_t id = 0;
 };
 
+// What is known of the device that a model runs on; zeros for a processor.
+struct DeviceFacts {
+  int64_t multiprocessors = 0;  // that this process may use
+  bool mps = false;             // under NVIDIA's Multi-Process Service
+};
+
 struct ModelInfo {
-  std::string name;           // served name
-  std::string family;         // "llama", "qwen2", "deepseek_v3", "null", ...
-  std::string dtype;          // compute type: "bfloat16", "float16", "float32"
+  std::string name;         // served name
+  std::string family;       // "llama", "qwen2", "deepseek_v3", "null", ...
+  std::string dtype;        // compute type: "bfloat16", "float16", "float32"
+  std::string device;       // where it runs: "cpu", "cuda:0"; "none" when nothing is computed
+  std::string device_text;  // the same for the log, in more words
+  DeviceFacts device_facts;
   std::string fingerprint;    // hash of config and weights' headers: salt of the prefix cache, system_fingerprint
   int32_t vocab_size = 0;     // rows of the embedding: ids at or above are invalid
   int32_t max_model_len = 0;  // tokens, prompt plus output
@@ -92,15 +101,21 @@ struct ModelInfo {
   int64_t weights_bytes = 0;  // on the device
 };
 
+// What a model's device has counted since the model was loaded.
+struct DeviceCounters {
+  int64_t refused_products = 0;  // that its library did not take and a slower kernel computed
+};
+
 // A loaded model. Owned by the process, used by one engine thread: Launch and Wait are called from that thread only;
-// info() and kv_layout() are immutable and may be read from any thread. The caches are allocated once, before the first
-// Launch.
+// info(), kv_layout() and device_counters() may be read from any thread. The caches are allocated once, before the
+// first Launch.
 class Model {
  public:
   virtual ~Model() = default;
 
   virtual const ModelInfo& info() const = 0;
   virtual const KvLayout& kv_layout() const = 0;
+  virtual DeviceCounters device_counters() const { return {}; }
 
   // Upper bound of device bytes that a step of that size needs besides weights and caches. Grows with both arguments.
   virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;

@@ -4,6 +4,7 @@
 #include <exception>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
 
@@ -29,9 +30,17 @@ ModelRunner::~ModelRunner() {
   worker_.join();
 }
 
+DeviceCounters ModelRunner::device_counters() const {
+  return {.refused_products = backend_->Counters().refused_products};
+}
+
 int64_t ModelRunner::WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const {
+  kernels::StepBounds bounds = budget_.bounds;
+  bounds.tokens = max_tokens;
+  bounds.sequences = max_sequences;
   return StepExecutor::WorkspaceBytes(budget_.network_workspace(max_tokens), hidden_size_, info_.vocab_size,
-                                      info_.max_model_len, kv_layout_, max_tokens, max_sequences);
+                                      info_.max_model_len, kv_layout_, max_tokens, max_sequences) +
+         backend_->ScratchBytes(bounds);
 }
 
 absl::Status ModelRunner::AllocateKvCache(const KvCacheSize& size) {
@@ -93,9 +102,20 @@ void ModelRunner::RunSteps() {
   }
 }
 
+absl::StatusOr<StepOutput> ModelRunner::Compute(const StepInput& input) {
+  // A step that ends early leaves work queued and its failure with the backend: neither may reach the next step.
+  bool done = false;
+  const absl::Cleanup drain = [&] {
+    if (!done) backend_->Synchronize().IgnoreError();
+  };
+  absl::StatusOr<StepOutput> output = executor_.Run(input);
+  done = output.ok();
+  return output;
+}
+
 absl::StatusOr<StepOutput> ModelRunner::RunStep(const StepInput& input) {
   try {
-    absl::StatusOr<StepOutput> output = executor_.Run(input);
+    absl::StatusOr<StepOutput> output = Compute(input);
     if (check_ != nullptr) HADAL_RETURN_IF_ERROR(check_());
     // The input was checked, so what a kernel refuses now is our own mistake, not the caller's.
     if (!output.ok() && absl::IsInvalidArgument(output.status())) {

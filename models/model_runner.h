@@ -30,6 +30,7 @@ class ModelRunner : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const KvLayout& kv_layout() const override { return kv_layout_; }
+  DeviceCounters device_counters() const override;
   int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const override;
 
   // Also reserves the workspace of the largest step.
@@ -53,6 +54,7 @@ class ModelRunner : public Model {
 
   void RunSteps();
   absl::StatusOr<StepOutput> RunStep(const StepInput& input);
+  absl::StatusOr<StepOutput> Compute(const StepInput& input);
 
   const ModelInfo info_;
   std::unique_ptr<kernels::Backend> backend_;  // outlives the executor and its buffers

@@ -43,6 +43,7 @@ NullModel::NullModel(Options options) : options_(std::move(options)) {
   info_.name = options_.name;
   info_.family = "null";
   info_.dtype = "none";
+  info_.device = info_.device_text = "none";
   info_.fingerprint = "null";
   info_.vocab_size = options_.vocab_size;
   info_.max_model_len = options_.max_model_len;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -73,11 +74,16 @@ absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const LoadOptions& 
   backend_options.isa = options.isa;
   backend_options.memory_budget_bytes = options.memory_budget_bytes;
   backend_options.batch_invariant = options.batch_invariant;
+  if (options.warn) {
+    backend_options.warn = [warn = options.warn](absl::string_view line) { warn(std::string(line)); };
+  }
   if (options.device == "auto") {
-    for (const std::string& name : {std::string("cuda"), std::string("cpu")}) {
-      auto backend = kernels::CreateBackend(name, backend_options);
-      if (backend.ok() || name == "cpu") return backend;
-    }
+    auto gpu = kernels::CreateBackend("cuda", backend_options);
+    if (gpu.ok()) return gpu;
+    // A GPU that is there and does not work must not become a server that is "ready" on the CPU.
+    if (absl::IsNotFound(gpu.status())) return kernels::CreateBackend("cpu", backend_options);
+    return absl::Status(gpu.status().code(),
+                        absl::StrCat(gpu.status().message(), "; device cpu would do without the GPU"));
   }
   absl::string_view name = options.device;
   if (absl::ConsumePrefix(&name, "cuda:")) {
@@ -161,6 +167,28 @@ int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int
                                       checkpoint.outline->kv_layout(), max_tokens, max_sequences);
 }
 
+kernels::StepBounds BoundsOf(const Checkpoint& checkpoint, const LoadOptions& options) {
+  const config::ModelConfig& config = checkpoint.config;
+  kernels::StepBounds bounds;
+  bounds.tokens = options.max_batch_tokens;
+  bounds.sequences = options.max_batch_size;
+  bounds.context_tokens = checkpoint.max_model_len;
+  bounds.block_tokens = StepExecutor::kMinBlockTokens;
+  bounds.vocab = config.vocab_size;
+  if (config.moe.has_value()) bounds.experts = config.moe->routed_experts;
+  if (const auto* gqa = std::get_if<config::GqaConfig>(&config.attention)) {
+    bounds.paged_heads = gqa->heads;
+    bounds.paged_kv_heads = gqa->kv_heads;
+    bounds.paged_head_dim = gqa->head_dim;
+  } else if (const auto* mla = std::get_if<config::MlaConfig>(&config.attention)) {
+    bounds.latent_heads = mla->heads;
+    if (mla->indexer.has_value()) bounds.index_entry_tokens = 1;
+  } else if (const auto* hybrid = std::get_if<config::HybridAttentionConfig>(&config.attention)) {
+    if (hybrid->indexer.has_value()) bounds.index_entry_tokens = hybrid->csa_ratio;
+  }
+  return bounds;
+}
+
 }  // namespace
 
 std::vector<std::string> KnownArchitectures() {
@@ -202,6 +230,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   info.name = ServedName(options);
   info.family = checkpoint.family->name;
   info.dtype = DTypeLongName(dtype);
+  info.device = backend->device();
+  info.device_text = backend->description();
+  const kernels::BackendFacts facts = backend->Facts();
+  info.device_facts = {facts.multiprocessors, facts.mps};
   info.fingerprint = checkpoint::Fingerprint(config, checkpoint.store);
   info.vocab_size = static_cast<int32_t>(config.vocab_size);
   info.max_model_len = checkpoint.max_model_len;
@@ -212,6 +244,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   budget.max_tokens = options.max_batch_tokens;
   budget.max_sequences = options.max_batch_size;
   budget.network_workspace = [outline = checkpoint.outline](int64_t tokens) { return outline->WorkspaceBytes(tokens); };
+  budget.bounds = BoundsOf(checkpoint, options);
   auto model =
       std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
   if (weight_loader->zero_copy_bytes() > 0) {
@@ -246,7 +279,8 @@ absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_to
   plan_options.max_step_tokens = options.max_batch_tokens;
   plan_options.max_model_len = checkpoint.max_model_len;
   plan_options.budget_bytes = options.memory_budget_bytes;
-  plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size);
+  plan_options.workspace_bytes = StepWorkspaceBytes(checkpoint, options.max_batch_tokens, options.max_batch_size) +
+                                 backend->ScratchBytes(BoundsOf(checkpoint, options));
   plan_options.extra_weights_bytes = checkpoint.outline->table_bytes();
   plan_options.ignored_tensors = checkpoint.report.ignored_tensors;
   plan_options.ignored_bytes = checkpoint.report.ignored_bytes;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,10 +25,11 @@ enum class LoadFormat {
 };
 
 struct LoadOptions {
-  std::string dir;              // checkpoint folder: config.json and *.safetensors
-  std::string name;             // served name; empty: the folder's name
-  std::string device = "auto";  // auto, cpu, cuda[:N], torch, torch:cpu, torch:cuda[:N], reference
-  std::string dtype = "auto";   // auto (the checkpoint's half type), bfloat16, float16, float32
+  std::string dir;   // checkpoint folder: config.json and *.safetensors
+  std::string name;  // served name; empty: the folder's name
+  // auto (a GPU; the CPU where there is none), cpu, cuda[:N], torch, torch:cpu, torch:cuda[:N], reference
+  std::string device = "auto";
+  std::string dtype = "auto";  // auto (the checkpoint's half type), bfloat16, float16, float32
   LoadFormat load_format = LoadFormat::kAuto;
   FileAccess weights = FileAccess::kMap;  // mapped weights are used where they lie; a copy survives its file
   int32_t threads = 0;                    // CPU compute threads; 0: one per core
@@ -39,12 +41,13 @@ struct LoadOptions {
   std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
   bool batch_invariant = false;  // a row is equal to the last bit in every batch: one form of latent attention for all
                                  // rows, and Backend::Options::batch_invariant
-  checkpoint::LoadProgressCallback progress;  // may be empty
+  checkpoint::LoadProgressCallback progress;     // may be empty
+  std::function<void(const std::string&)> warn;  // takes lines for the log from the device; may be empty
 };
 
 // Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong,
 // what was expected and what was found: InvalidArgument (a bad option or checkpoint), NotFound (a file), Unimplemented
-// (an architecture or feature that is not offered), FailedPrecondition (the device is not there), ResourceExhausted
+// (an architecture or feature that is not offered), FailedPrecondition (the device cannot be used), ResourceExhausted
 // (memory).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options);
 

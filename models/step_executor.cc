@@ -14,8 +14,6 @@ using kernels::DType;
 using kernels::TensorView;
 
 constexpr int64_t kMinLogitRows = 16;
-// The smallest block that the bound of the block tables accounts for.
-constexpr int64_t kMinBlockTokens = 16;
 
 }  // namespace
 
@@ -37,15 +35,23 @@ int64_t StepExecutor::ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, 
 int64_t StepExecutor::WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size,
                                      int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
                                      int64_t max_sequences) {
+  return ArenaBytesFor(network_bytes, hidden_size, vocab_size, max_tokens, max_sequences) +
+         UploadBytes(max_model_len, kv_layout, max_tokens, max_sequences);
+}
+
+int64_t StepExecutor::UploadBytes(int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
+                                  int64_t max_sequences) {
   // Ids, positions, slots and sample rows; block tables, lengths and starts, twice for latent attention.
   const int64_t table_bytes = (max_model_len + kMinBlockTokens - 1) / kMinBlockTokens * 4;
   const int64_t array_bytes = max_tokens * 32 + max_sequences * (table_bytes + 64) + 4096;
   const int64_t window_bytes = kv_layout.window_tokens > 0 ? max_tokens * 8 + max_sequences * table_bytes : 0;
-  return ArenaBytesFor(network_bytes, hidden_size, vocab_size, max_tokens, max_sequences) +
-         2 * (array_bytes + window_bytes);
+  return 2 * (array_bytes + window_bytes);
 }
 
 absl::Status StepExecutor::Prepare() {
+  HADAL_RETURN_IF_ERROR(backend_->Reserve(budget_.bounds));
+  HADAL_RETURN_IF_ERROR(upload_.Reserve(
+      UploadBytes(budget_.bounds.context_tokens, network_->kv_layout(), budget_.max_tokens, budget_.max_sequences)));
   return arena_.Reserve(ArenaBytesFor(budget_.network_workspace(budget_.max_tokens), network_->hidden_size(),
                                       network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
 }
@@ -56,6 +62,7 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
   row_ids_.clear();
   for (const SampleRow& row : input.samples) row_ids_.push_back(row.token_index);
 
+  backend_->BeginStep();
   upload_.Clear();
   const StepUpload::Handle slots = upload_.Add(absl::MakeConstSpan(input.slot_mapping));
   const StepUpload::Handle ids = upload_.Add(absl::MakeConstSpan(input.token_ids));

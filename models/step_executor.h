@@ -21,14 +21,17 @@ struct StepBudget {
   int32_t max_tokens = 0;
   int32_t max_sequences = 0;
   std::function<int64_t(int64_t tokens)> network_workspace;  // NetworkOutline::WorkspaceBytes
+  kernels::StepBounds bounds;                                // of the same step, for the backend's own memory
 };
 
 // Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the
 // rows that are sampled (in slices, so that scoring a whole chunk needs no more memory than sampling a batch), and
-// samples. The arena is reserved once for the largest step. Thread-compatible: one thread at a time. The backend must
+// samples. All memory is reserved once, for the largest step. Thread-compatible: one thread at a time. The backend must
 // outlive it.
 class StepExecutor {
  public:
+  // The smallest block that the bounds of block tables account for.
+  static constexpr int64_t kMinBlockTokens = 16;
   // Rows of logits that are alive at once.
   static constexpr int64_t kMaxLogitRows = 256;
 
@@ -38,7 +41,7 @@ class StepExecutor {
   static int64_t WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t max_model_len,
                                 const KvLayout& kv_layout, int64_t max_tokens, int64_t max_sequences);
 
-  // Reserves the arena for the largest step.
+  // Reserves the memory of the largest step: activations, uploads, and the backend's own.
   absl::Status Prepare();
 
   // `input` has passed StepChecker.
@@ -48,6 +51,8 @@ class StepExecutor {
   const Arena& arena() const { return arena_; }
 
  private:
+  static int64_t UploadBytes(int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
+                             int64_t max_sequences);
   static int64_t LogitRows(int64_t tokens, int64_t sequences);
   static int64_t ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
                                int64_t sequences);

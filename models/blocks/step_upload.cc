@@ -29,12 +29,17 @@ StepUpload::Handle StepUpload::AddBytes(const void* values, size_t bytes, kernel
   return {static_cast<int64_t>(offset), dtype};
 }
 
+absl::Status StepUpload::Reserve(int64_t bytes) {
+  if (bytes <= device_.bytes()) return absl::OkStatus();
+  device_.Reset();
+  HADAL_ASSIGN_OR_RETURN(device_, backend_->Allocate(bytes));
+  return absl::OkStatus();
+}
+
 absl::Status StepUpload::Commit() {
   const int64_t bytes = static_cast<int64_t>(staging_.size());
   if (bytes > device_.bytes()) {
-    const int64_t capacity = std::max({bytes, 2 * device_.bytes(), kFirstBytes});
-    device_.Reset();
-    HADAL_ASSIGN_OR_RETURN(device_, backend_->Allocate(capacity));
+    HADAL_RETURN_IF_ERROR(Reserve(std::max({bytes, 2 * device_.bytes(), kFirstBytes})));
   }
   return backend_->Upload(device_.data(), staging_.data(), bytes);
 }

@@ -24,6 +24,9 @@ class StepUpload {
 
   explicit StepUpload(kernels::Backend* backend) : backend_(backend) {}
 
+  // Makes room on the device for that many bytes, so that Commit allocates nothing below them.
+  absl::Status Reserve(int64_t bytes);
+
   void Clear() { staging_.clear(); }
   Handle Add(absl::Span<const int32_t> values);
   Handle Add(absl::Span<const int64_t> values);

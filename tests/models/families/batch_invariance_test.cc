@@ -237,29 +237,6 @@ TEST_P(BatchInvarianceTest, Neighbours) {
   }
 }
 
-// Sizes that the CUDA backend hands to cuBLASLt, CUTLASS and FlashInfer.
-std::string Wide(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"\"hidden_size\": 70", "\"hidden_size\": 256"},
-                                    {"\"hidden_size\": 72", "\"hidden_size\": 256"},
-                                    {"\"vocab_size\": 307", "\"vocab_size\": 320"},
-                                    {"\"intermediate_size\": 139", "\"intermediate_size\": 512"},
-                                    {"\"intermediate_size\": 131", "\"intermediate_size\": 512"},
-                                    {"\"moe_intermediate_size\": 43", "\"moe_intermediate_size\": 64"},
-                                    {"\"num_attention_heads\": 5, \"num_key_value_heads\": 1",
-                                     "\"num_attention_heads\": 4, \"num_key_value_heads\": 1"},
-                                    {"\"num_attention_heads\": 5, \"num_key_value_heads\": 5",
-                                     "\"num_attention_heads\": 4, \"num_key_value_heads\": 4"},
-                                    {"\"head_dim\": 18", "\"head_dim\": 128"},
-                                    {"\"head_dim\": 22", "\"head_dim\": 64"},
-                                    {"\"q_lora_rank\": 37", "\"q_lora_rank\": 64"},
-                                    {"\"kv_lora_rank\": 41", "\"kv_lora_rank\": 512"},
-                                    {"\"qk_nope_head_dim\": 22", "\"qk_nope_head_dim\": 64"},
-                                    {"\"qk_rope_head_dim\": 12", "\"qk_rope_head_dim\": 64"},
-                                    {"\"v_head_dim\": 19", "\"v_head_dim\": 64"},
-                                    {"\"index_head_dim\": 26", "\"index_head_dim\": 64"},
-                                    {"\"index_topk\": 9", "\"index_topk\": 128"}});
-}
-
 std::vector<Shape> Shapes() {
   std::vector<Shape> shapes;
   for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
@@ -272,7 +249,7 @@ std::vector<Shape> Shapes() {
     }
     shapes.push_back({name + "_bf16_cuda", tiny.config, DType::kBF16, "cuda"});
     const bool wide = name == "llama" || name == "qwen3" || name == "deepseek_v3" || name == "deepseek_v32";
-    if (wide) shapes.push_back({name + "_bf16_wide_cuda", Wide(tiny.config), DType::kBF16, "cuda"});
+    if (wide) shapes.push_back({name + "_bf16_wide_cuda", testing::Wide(tiny.config), DType::kBF16, "cuda"});
   }
   return shapes;
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
 #include <vector>
+
+#include "absl/strings/str_replace.h"
 
 namespace hadal::models::testing {
 
@@ -80,6 +83,32 @@ inline std::vector<TinyFamily> TinyFamilies() {
           {"deepseek_v3", kTinyDeepseekV3},
           {"deepseek_v32", kTinyDeepseekV32},
           {"deepseek_v4", kTinyDeepseekV4}};
+}
+
+// Sizes that the CUDA backend hands to cuBLASLt, CUTLASS and FlashInfer.
+inline std::string Wide(const std::string& text) {
+  return absl::StrReplaceAll(text, {{"\"hidden_size\": 70", "\"hidden_size\": 256"},
+                                    {"\"hidden_size\": 72", "\"hidden_size\": 256"},
+                                    {"\"hidden_size\": 90", "\"hidden_size\": 256"},
+                                    {"\"vocab_size\": 307", "\"vocab_size\": 320"},
+                                    {"\"intermediate_size\": 139", "\"intermediate_size\": 512"},
+                                    {"\"intermediate_size\": 131", "\"intermediate_size\": 512"},
+                                    {"\"moe_intermediate_size\": 43", "\"moe_intermediate_size\": 64"},
+                                    {"\"num_attention_heads\": 5, \"num_key_value_heads\": 1",
+                                     "\"num_attention_heads\": 4, \"num_key_value_heads\": 1"},
+                                    {"\"num_attention_heads\": 5, \"num_key_value_heads\": 5",
+                                     "\"num_attention_heads\": 4, \"num_key_value_heads\": 4"},
+                                    {"\"num_attention_heads\": 6, \"num_key_value_heads\": 2",
+                                     "\"num_attention_heads\": 4, \"num_key_value_heads\": 2"},
+                                    {"\"head_dim\": 18", "\"head_dim\": 128"},
+                                    {"\"head_dim\": 22", "\"head_dim\": 64"},
+                                    {"\"q_lora_rank\": 37", "\"q_lora_rank\": 64"},
+                                    {"\"kv_lora_rank\": 41", "\"kv_lora_rank\": 512"},
+                                    {"\"qk_nope_head_dim\": 22", "\"qk_nope_head_dim\": 64"},
+                                    {"\"qk_rope_head_dim\": 12", "\"qk_rope_head_dim\": 64"},
+                                    {"\"v_head_dim\": 19", "\"v_head_dim\": 64"},
+                                    {"\"index_head_dim\": 26", "\"index_head_dim\": 64"},
+                                    {"\"index_topk\": 9", "\"index_topk\": 128"}});
 }
 
 }  // namespace hadal::models::testing

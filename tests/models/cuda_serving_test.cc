@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Models on the emulated device as the server loads and runs them.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "models/registry.h"
+#include "models/warm_up.h"
+#include "tests/kernels/cuda/emulator/control.h"
+#include "tests/models/families/tiny_configs.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::cuda_emulator::TheDevice;
+using ::testing::HasSubstr;
+
+constexpr KvCacheSize kCache = {24, 16};
+
+class CudaServingTest : public ::testing::Test {
+ protected:
+  CudaServingTest()
+      : dir_(std::filesystem::temp_directory_path() / ("hadal_cuda_serving_" + std::to_string(getpid()))) {
+    std::filesystem::create_directories(dir_);
+  }
+  ~CudaServingTest() override {
+    TheDevice() = {};
+    std::filesystem::remove_all(dir_);
+  }
+
+  LoadOptions Options(const std::string& config) {
+    std::ofstream(dir_ / "config.json") << config;
+    LoadOptions options;
+    options.dir = dir_.string();
+    options.name = "tiny";
+    options.load_format = LoadFormat::kDummy;
+    options.max_batch_tokens = 64;
+    options.max_batch_size = 3;
+    return options;
+  }
+
+  static KvCacheSize CacheOf(const Model& model) {
+    KvCacheSize cache = kCache;
+    if (model.kv_layout().window_tokens > 0) cache.window_blocks = cache.blocks;
+    return cache;
+  }
+
+  std::unique_ptr<Model> Load(const std::string& config, const std::string& mla_form = "auto") {
+    LoadOptions options = Options(config);
+    options.mla_form = mla_form;
+    auto model = LoadModel(options);
+    EXPECT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->AllocateKvCache(CacheOf(**model)), absl::OkStatus());
+    return *std::move(model);
+  }
+
+  static absl::StatusOr<StepOutput> Step(Model& model) {
+    testing::StepBuilder builder(16, 4);
+    builder.Add(0, 0, {3, 4, 5}).Sample();
+    auto handle = model.Launch(builder.Take());
+    return handle.ok() ? model.Wait(*handle) : handle.status();
+  }
+
+  const std::filesystem::path dir_;
+};
+
+TEST_F(CudaServingTest, AutoTakesTheGpuAndSaysWhich) {
+  const auto model = LoadModel(Options(testing::kTinyLlama));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().device, "cuda:0");
+  EXPECT_EQ((*model)->info().device_text, "cuda:0, emulated GPU, compute capability 9.0");
+}
+
+TEST_F(CudaServingTest, AutoTakesTheCpuOnlyWithoutAGpu) {
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  TheDevice().device_error = 100;  // cudaErrorNoDevice
+  const auto on_cpu = LoadModel(Options(testing::kTinyLlama));
+  ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
+  EXPECT_EQ((*on_cpu)->info().device, "cpu");
+  TheDevice().device_error = 802;  // cudaErrorSystemNotReady
+  const absl::Status broken = LoadModel(Options(testing::kTinyLlama)).status();
+  EXPECT_EQ(broken.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(broken.message()), HasSubstr("device cpu would do without the GPU"));
+  unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+TEST_F(CudaServingTest, EveryFamilyWarmsUp) {
+  for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
+    SCOPED_TRACE(tiny.name);
+    const std::unique_ptr<Model> model = Load(tiny.config);
+    const int64_t launches = TheDevice().launches, allocations = TheDevice().allocations;
+    const auto steps =
+        WarmUp(*model, {.max_tokens = 64, .max_sequences = 3, .cache = CacheOf(*model), .every_size = true});
+    ASSERT_TRUE(steps.ok()) << steps.status();
+    EXPECT_GT(*steps, 5);
+    EXPECT_GT(TheDevice().launches, launches);
+    EXPECT_EQ(TheDevice().allocations, allocations);  // all memory was reserved with the caches
+  }
+}
+
+// One plan a step, in pinned memory, whatever the number of layers; FlashInfer itself is played by loops.
+TEST_F(CudaServingTest, AStepMakesOnePlanForAllLayers) {
+  TheDevice().flashinfer = true;
+  for (const char* config : {testing::kTinyLlama, testing::kTinyDeepseekV3}) {
+    const std::unique_ptr<Model> model = Load(testing::Wide(config), "absorbed");
+    const auto first = Step(*model);
+    ASSERT_TRUE(first.ok()) << first.status();
+    const int64_t plans = TheDevice().plans, uploads = TheDevice().uploads, allocations = TheDevice().allocations;
+    const auto second = Step(*model);
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(TheDevice().plans, plans + 1) << config;
+    // The step's arrays, page lists, the plan, and three lists of the sampler (one is empty: no copy).
+    EXPECT_LE(TheDevice().uploads, uploads + 6) << config;
+    EXPECT_EQ(TheDevice().allocations, allocations);
+    EXPECT_EQ(second->samples[0].token_id, first->samples[0].token_id);
+  }
+}
+
+// Prompts, decode next to a chunk after a prefix: what the step's plan says of pages, rows and lengths is true.
+TEST_F(CudaServingTest, AttentionByFlashInferSaysWhatOurOwnSays) {
+  for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
+    SCOPED_TRACE(tiny.name);
+    std::vector<float> values[2];
+    for (const bool flashinfer : {false, true}) {
+      TheDevice().flashinfer = flashinfer;
+      const std::unique_ptr<Model> model = Load(testing::Wide(tiny.config), "absorbed");
+      const bool windowed = model->kv_layout().window_tokens > 0;
+      testing::StepBuilder prompts(16, 4, windowed), mixed(16, 4, windowed);
+      prompts.Add(0, 0, std::vector<int32_t>(19, 3)).Add(1, 0, {7, 8, 9});
+      mixed.Add(1, 3, {10}).Add(0, 19, std::vector<int32_t>(18, 4));
+      for (testing::StepBuilder* step : {&prompts, &mixed}) {
+        for (int32_t row = 0; row < step->input().tokens(); ++row) step->Score(row, 5);
+        const auto handle = model->Launch(step->Take());
+        ASSERT_TRUE(handle.ok()) << handle.status();
+        const auto output = model->Wait(*handle);
+        ASSERT_TRUE(output.ok()) << output.status();
+        for (const SampleResult& sample : output->samples) values[flashinfer].push_back(sample.logprob);
+      }
+    }
+    ASSERT_EQ(values[0].size(), values[1].size());
+    for (size_t i = 0; i < values[0].size(); ++i) EXPECT_NEAR(values[0][i], values[1][i], 0.05f) << i;
+  }
+  EXPECT_GT(TheDevice().plans, 0);
+}
+
+TEST_F(CudaServingTest, ADeviceThatCannotComputeFailsTheWarmUp) {
+  const std::unique_ptr<Model> model = Load(testing::kTinyLlama);
+  TheDevice().launch_error = 209;  // cudaErrorNoKernelImageForDevice
+  const absl::Status failed = WarmUp(*model, {.max_tokens = 64, .max_sequences = 3, .cache = kCache}).status();
+  EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(failed.message()), HasSubstr("tiny: warm-up on cuda:0: a step of 1 x 32 tokens"));
+}
+
+TEST_F(CudaServingTest, AFailureEndsWithItsStep) {
+  const std::unique_ptr<Model> model = Load(testing::kTinyLlama);
+  const auto before = Step(*model);
+  ASSERT_TRUE(before.ok()) << before.status();
+  TheDevice().launch_error = 719;  // cudaErrorLaunchFailure
+  EXPECT_EQ(Step(*model).status().code(), absl::StatusCode::kInternal);
+  const auto after = Step(*model);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->samples[0].token_id, before->samples[0].token_id);
+}
+
+}  // namespace
+}  // namespace hadal::models
