@@ -3,15 +3,16 @@
 # Usage: scripts/lib/install_tree.sh BUILD_DIR OUT
 #
 # Lays out what a runtime image needs: OUT/hadal/{bin,lib,models/demo,LICENSE,NOTICE} and OUT/runtime-packages, the Debian
-# packages that own the shared libraries of the binary. Libraries without a package (the CUDA ones) go to OUT/hadal/lib.
+# packages that own the shared libraries of the binary. Libraries without a package (the CUDA ones) go to OUT/hadal/lib, where
+# the binary looks for them (its rpath); the end checks that it finds them all, and those there.
 
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# = 2 ] || { help_of "$0"; exit 2; }
 build=$1 out=$2
 
-mkdir -p "$out/hadal/bin" "$out/hadal/lib" "$out/hadal/models"
-install -m 755 --strip "$build/hadal" "$out/hadal/bin/hadal"
+mkdir -p "$out/hadal/lib" "$out/hadal/models"
+cmake --install "$build" --component hadal --prefix "$out/hadal" --strip >/dev/null  # with the rpath of an installed binary
 install -m 644 "$root/LICENSE" "$root/NOTICE" "$out/hadal/"
 cp -r "$root/models/demo" "$out/hadal/models/demo"
 
@@ -41,3 +42,10 @@ for library in "${libraries[@]}"; do
 done
 { sort -u "$out/packages"; echo ca-certificates; } >"$out/runtime-packages"
 rm "$out/packages"
+
+found=$(ldd "$out/hadal/bin/hadal")
+! grep 'not found' <<<"$found" >&2 || die "$out/hadal/bin/hadal does not find all of its libraries"
+for library in "$out"/hadal/lib/*; do
+  [ -e "$library" ] || continue
+  grep -qF "/bin/../lib/${library##*/} " <<<"$found" || die "the binary does not take ${library##*/} from $out/hadal/lib"
+done

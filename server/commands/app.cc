@@ -47,8 +47,9 @@ int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_
 
 }  // namespace
 
-App::App(ServerConfig config, std::function<void()> on_failure)
+App::App(ServerConfig config, MpsState mps, std::function<void()> on_failure)
     : config_(std::move(config)),
+      mps_(std::move(mps)),
       on_failure_(std::move(on_failure)),
       model_flags_(ModelFlags(config_)),
       engine_metrics_(&metrics_),
@@ -193,20 +194,18 @@ absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index) {
   });
   if (!loaded.ok()) return loaded.status();
   const models::ModelInfo& info = loaded->model->info();
-  server_metrics_.model_info.With({flag.name, info.family, info.dtype, config_.model.load.device}).Set(1);
+  if (absl::Status status = CheckMps(config_.model.mps, mps_, info.device_facts); !status.ok()) return status;
+  server_metrics_.model_info.With({flag.name, info.family, info.dtype, info.device}).Set(1);
   return loaded;
 }
 
 absl::Status App::CreateLedger(const std::vector<LoadedModel>& loaded) {
-  int64_t budget = config_.model.memory_budget_bytes;
-  if (budget == 0) {
-    absl::StatusOr<int64_t> automatic = AutoMemoryBudget(config_.model.load.device);
-    if (!automatic.ok()) return automatic.status();
-    budget = *automatic;
-    // Loaded weights are not in the available memory any more; the budget counts them.
-    for (const LoadedModel& one : loaded) budget += one.model->info().weights_bytes;
-  }
-  auto ledger = admission::MemoryLedger::Create(budget, &metrics_);
+  int64_t weights_bytes = 0;
+  for (const LoadedModel& one : loaded) weights_bytes += one.model->info().weights_bytes;
+  const absl::StatusOr<int64_t> budget = MemoryBudget(config_.model.memory_budget_bytes, config_.model.memory_device(),
+                                                      weights_bytes, mps_.memory_limit_bytes);
+  if (!budget.ok()) return budget.status();
+  auto ledger = admission::MemoryLedger::Create(*budget, &metrics_);
   if (!ledger.ok()) return ledger.status();
   memory_ = *std::move(ledger);
   return absl::OkStatus();
@@ -252,6 +251,10 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
   }
   progress_.End();
   if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;
+  std::vector<std::shared_ptr<const models::Model>> models;
+  for (const LoadedModel& one : loaded) models.push_back(one.model);
+  device_metrics_.SetMps(mps_, loaded.front().model->info().device_facts);
+  device_metrics_.Watch(std::move(models));
   for (auto& engine : engines_) engine->Start();
   for (const ModelFlag& flag : model_flags_) {
     for (const std::string& other : flag.other_names) models_.AddAlias(other, flag.name);

@@ -14,8 +14,10 @@
 #include "server/admission/forecast_thread.h"
 #include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
+#include "server/commands/device_metrics.h"
 #include "server/commands/load_progress.h"
 #include "server/commands/model_loading.h"
+#include "server/commands/mps.h"
 #include "server/commands/server_config.h"
 #include "server/commands/server_load.h"
 #include "server/commands/server_metrics.h"
@@ -34,7 +36,8 @@ namespace hadal::commands {
 class App {
  public:
   // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.
-  App(ServerConfig config, std::function<void()> on_failure);
+  // `mps` is what PrepareMps said.
+  App(ServerConfig config, MpsState mps, std::function<void()> on_failure);
   ~App();
 
   // Reads keys, binds the ports, answers health. Errors name the flag.
@@ -72,10 +75,12 @@ class App {
   http::HealthReport Health() const;
 
   const ServerConfig config_;
+  const MpsState mps_;
   const std::function<void()> on_failure_;
   const std::vector<ModelFlag> model_flags_;
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};
+  DeviceMetrics device_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;
   LoadProgress progress_;
   service::ApiKeys keys_;

@@ -5,6 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "models/warm_up.h"
+#include "server/base/clock.h"
 #include "server/base/log.h"
 
 namespace hadal::commands {
@@ -34,6 +37,19 @@ void LogCaches(const models::ModelInfo& info, const CachePlan& caches, int32_t w
   }
 }
 
+absl::Status RunWarmUp(models::Model& model, models::WarmUpLimits limits) {
+  const models::ModelInfo& info = model.info();
+  if (info.device == "none") return absl::OkStatus();
+  limits.every_size = info.device.starts_with("cuda");
+  const absl::Time start = base::Clock::Real()->Now();
+  const absl::StatusOr<int> steps = models::WarmUp(model, limits);
+  if (!steps.ok()) return steps.status();
+  base::Log(base::LogLevel::kInfo, "main",
+            absl::StrFormat("%s: warmed up on %s in %.2f s, %d steps", info.name, info.device,
+                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start), *steps));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptions options,
@@ -55,9 +71,11 @@ absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptio
   options.num_blocks = caches.size.blocks;
   options.num_window_blocks = caches.size.window_blocks;
   options.block_tokens = caches.size.block_tokens;
+  const models::WarmUpLimits warm_up = {options.max_batch_tokens, options.max_batch_size, caches.size};
   auto engine = engine::Engine::Create(std::move(options), model, admission, *index);
   if (!engine.ok()) return engine.status();
   LogCaches(info, caches, wanted_block_tokens);
+  if (absl::Status status = RunWarmUp(*model, warm_up); !status.ok()) return status;
   return engine;
 }
 

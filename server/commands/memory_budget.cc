@@ -54,6 +54,28 @@ absl::StatusOr<int64_t> AutoMemoryBudget(const std::string& device) {
   return *available / 10 * 6;
 }
 
+absl::StatusOr<int64_t> DeviceBudget(int64_t wanted, const DeviceRoom& room) {
+  int64_t most = room.left + room.loaded;
+  if (room.limit > 0) most = std::min(most, room.limit);
+  if (wanted == 0) return most;
+  if (wanted <= most) return wanted;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "--memory-budget is ", wanted, " bytes, but the device can give ", most, ": ", room.left, " are left, ",
+      room.loaded, " are loaded", room.limit > 0 ? absl::StrCat(", the MPS limit is ", room.limit) : ""));
+}
+
+absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, int64_t loaded, int64_t limit) {
+  models::LoadOptions options;
+  options.device = device;
+  const absl::StatusOr<int64_t> left = models::DeviceMemoryBytes(options);
+  if (!left.ok()) return left;
+  if (*left > 0) return DeviceBudget(wanted, {*left, loaded, limit});
+  if (wanted > 0) return wanted;
+  const absl::StatusOr<int64_t> available = AutoMemoryBudget(device);
+  if (!available.ok()) return available;
+  return *available + loaded;  // what is loaded is not in the available memory any more
+}
+
 absl::StatusOr<int32_t> KvBlockTokens(const std::string& model, const models::KvLayout& layout, int32_t wanted) {
   if (wanted > engine::kMaxBlockTokens || layout.block_tokens_multiple() > engine::kMaxBlockTokens ||
       layout.round_block_tokens(wanted) > engine::kMaxBlockTokens) {

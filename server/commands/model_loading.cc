@@ -101,6 +101,9 @@ absl::StatusOr<std::unique_ptr<models::Model>> LoadWeights(const ServerConfig& c
   options.max_batch_tokens = config.engine.max_batch_tokens;
   options.max_batch_size = config.engine.max_batch_size;
   options.progress = std::move(progress);
+  options.warn = [name = flag.name](const std::string& line) {
+    base::Log(base::LogLevel::kWarn, "device", absl::StrCat(name, ": ", line));
+  };
   return models::LoadModel(options);
 }
 
@@ -159,9 +162,9 @@ absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const Mo
       MakeServedModel(config, flag, index, info, *std::move(tokenizer));
   if (!served.ok()) return served.status();
   base::Log(base::LogLevel::kInfo, "loader",
-            absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s", flag.name, info.family, info.dtype,
+            absl::StrFormat("loaded %s: %s, %s, %.2f GB of weights in %.2f s on %s", flag.name, info.family, info.dtype,
                             static_cast<double>(info.weights_bytes) / 1e9,
-                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start)));
+                            absl::ToDoubleSeconds(base::Clock::Real()->Now() - start), info.device_text));
   return LoadedModel{*std::move(model), *std::move(served)};
 }
 

@@ -20,6 +20,13 @@ struct ModelFlag {
   std::vector<std::string> other_names;  // the same model answers to these, too
 };
 
+// NVIDIA's Multi-Process Service (mps.h).
+enum class MpsMode {
+  kAuto,     // used where a daemon answers
+  kRequire,  // no daemon: no start
+  kOff,      // not used where one answers
+};
+
 // Which models are served, and how they are loaded.
 struct ModelOptions {
   std::vector<ModelFlag> models;                 // empty: the demo model
@@ -29,9 +36,13 @@ struct ModelOptions {
   std::string tool_parser = "auto";              // auto, none, or how the outputs of every model hold tool calls
   std::string reasoning_parser = "auto";         // auto, none or think: whether outputs hold a reasoning part
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
+  MpsMode mps = MpsMode::kAuto;
 
   // False when config.json is enough.
   bool wants_weights() const { return !null_step_time.has_value() && load.load_format == models::LoadFormat::kAuto; }
+
+  // Where memory is counted: --device, and the CPU for models that compute nothing.
+  std::string memory_device() const { return null_step_time.has_value() ? "cpu" : load.device; }
 
   void AddFlags(base::FlagSet* flags) {
     flags->Add({.name = "model",
@@ -70,6 +81,8 @@ struct ModelOptions {
     flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");
     flags->AddBytes("memory-budget", &memory_budget_bytes, "bytes for weights, workspace and KV cache, e.g. 24GiB",
                     "auto");
+    flags->AddEnum("mps", &mps, {{"auto", MpsMode::kAuto}, {"require", MpsMode::kRequire}, {"off", MpsMode::kOff}},
+                   "NVIDIA MPS: auto (where its daemon answers), require (else no start), off (pass by the daemon)");
     flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
   }
 

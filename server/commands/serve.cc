@@ -14,6 +14,7 @@
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
+#include "server/commands/mps.h"
 #include "server/commands/server_config.h"
 #include "server/commands/stop_events.h"
 
@@ -36,7 +37,12 @@ void WriteLine(int fd, std::string text) {
 int Fail(const absl::Status& status) {
   base::ShutdownLogging();
   WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", status.message()));
-  return 1;
+  return IsMpsError(status) ? kMpsExitCode : 1;
+}
+
+void LogMps(const MpsState& mps) {
+  for (const std::string& warning : mps.warnings) base::Log(base::LogLevel::kWarn, "main", warning);
+  if (mps.used) base::Log(base::LogLevel::kInfo, "main", mps.ToString());
 }
 
 // The line that people and scripts wait for.
@@ -121,11 +127,15 @@ int Serve(const std::vector<std::string>& args) {
   std::signal(SIGPIPE, SIG_IGN);
   absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
   if (!events.ok()) return Fail(events.status());
+  // While there is one thread: it may change the environment.
+  absl::StatusOr<MpsState> mps = PrepareMps(config.model.mps, config.model.memory_device(), MpsProbe::System());
+  if (!mps.ok()) return Fail(mps.status());
   base::InitLogging(config.log);
+  LogMps(*mps);
 
   // Before the keys are read, so that no change is missed.
   const std::unique_ptr<FileWatch> keys_watch = WatchKeys(config.api_key_file);
-  App app(config, [&events] { (*events)->Notify(); });
+  App app(config, *std::move(mps), [&events] { (*events)->Notify(); });
   if (absl::Status status = app.Start(); !status.ok()) return Fail(status);
   Announce(app, config);
   if (absl::Status status = LoadUntilSignal(app, **events); !status.ok()) {

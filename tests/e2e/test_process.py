@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -220,3 +221,23 @@ def test_a_length_without_limit_in_tokenizer_config_loads(start_server, checkpoi
     path.write_text(json.dumps({**config, "model_max_length": 1000000000000000019884624838656}))
     server = start_server(model=checkpoint)
     assert chat(server, max_tokens=2, metadata={"id": 1000000000000000019884624838656})[0] == 200
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_mps_that_is_required_and_not_there_ends_the_start(tmp_path, device):
+    ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", "--mps=require", f"--device={device}"],
+                           capture_output=True, text=True, timeout=30,
+                           env={**clean_environment(), "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path)})
+    assert ended.returncode == 5, ended.stderr
+    wanted = f"no MPS daemon answers at {tmp_path}/control" if device == "auto" else "--mps=require needs a GPU"
+    assert wanted in ended.stderr
+
+
+def test_the_chosen_device_is_in_log_and_metrics_and_warm_before_ready(start_server):
+    server = start_server("--device=cpu", "--max-batch-tokens=2", "--max-batch-size=8")
+    server.wait_text("warmed up on cpu")
+    server.wait_text("ready\n")
+    text = server.text()
+    assert re.search(r"loaded hadal-demo: .* on cpu, \w+, \d+ threads?", text), text
+    assert text.index("warmed up on cpu") < text.index("ready\n"), text
+    assert re.search(r'hadal_model_info\{.*device="cpu".*\} 1', server.get("/metrics")[1])

@@ -16,10 +16,35 @@ pytestmark = [pytest.mark.skipif(not os.access(BUILD / "hadal", os.X_OK), reason
               pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="the packages of libraries are known on Debian only")]
 
 
+# A program and a library that no package owns, as CUDA's are.
+PROJECT = """cmake_minimum_required(VERSION 3.25)
+project(stand_in C)
+file(WRITE "${CMAKE_BINARY_DIR}/alone.c" "int alone(void) { return 42; }")
+file(WRITE "${CMAKE_BINARY_DIR}/main.c" "int alone(void); int main(void) { return alone() - 42; }")
+add_library(alone SHARED "${CMAKE_BINARY_DIR}/alone.c")
+add_executable(hadal "${CMAKE_BINARY_DIR}/main.c")
+target_link_libraries(hadal PRIVATE alone)
+set_target_properties(hadal PROPERTIES INSTALL_RPATH "${RPATH}")
+install(TARGETS hadal RUNTIME DESTINATION bin COMPONENT hadal)
+"""
+
+
+def install(build, out):
+    return subprocess.run([ROOT / "scripts/lib/install_tree.sh", build, out], capture_output=True, text=True, timeout=120)
+
+
+def stand_in(folder, rpath):
+    (folder / "CMakeLists.txt").write_text(PROJECT, encoding="utf-8")
+    build = folder / "build"
+    subprocess.run(["cmake", "-S", folder, "-B", build, "-G", "Ninja", f"-DRPATH={rpath}"], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run(["ninja", "-C", build], check=True, stdout=subprocess.DEVNULL, timeout=120)
+    return build
+
+
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     out = tmp_path_factory.mktemp("image")
-    result = subprocess.run([ROOT / "scripts/lib/install_tree.sh", BUILD, out], capture_output=True, text=True, timeout=120)
+    result = install(BUILD, out)
     assert result.returncode == 0, result.stderr
     return out
 
@@ -34,6 +59,7 @@ def test_every_library_is_in_a_listed_package_or_in_the_tree(tree):
     assert {"libc6", "libstdc++6"} <= set(packages)
     assert not [package for package in packages if package.endswith("-dev")], "headers have no place in the image"
     files = set(run("dpkg-query", "-L", *packages).stdout.splitlines())
+    assert "[$ORIGIN/../lib]" in run("readelf", "-d", tree / "hadal/bin/hadal").stdout
     linked = run("ldd", tree / "hadal/bin/hadal").stdout
     assert "not found" not in linked
     for library in re.findall(r"=> (/\S+)", linked):
@@ -63,3 +89,20 @@ def test_binary_is_stripped_and_serves_the_model_of_the_tree(tree):
 def test_licences_are_in_the_tree(tree):
     for name in ("LICENSE", "NOTICE", "models/demo/config.json"):
         assert (tree / "hadal" / name).is_file(), name
+
+
+def test_a_library_without_a_package_is_found_beside_the_binary(tmp_path):
+    build = stand_in(tmp_path, "$ORIGIN/../lib")
+    result = install(build, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    (build / "libalone.so").unlink()
+    assert (tmp_path / "out/hadal/lib/libalone.so").exists()
+    assert run(tmp_path / "out/hadal/bin/hadal").returncode == 0
+
+
+@pytest.mark.parametrize("rpath", ["", "/nowhere"])
+def test_a_binary_that_does_not_look_there_is_refused(tmp_path, rpath):
+    result = install(stand_in(tmp_path, rpath), tmp_path / "out")
+    assert result.returncode != 0
+    assert "libalone.so => not found" in result.stderr
+    assert "does not find all of its libraries" in result.stderr

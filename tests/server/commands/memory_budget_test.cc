@@ -19,6 +19,30 @@ KvShare Share(int64_t bytes) {
 
 TEST(MemoryBudgetTest, TheBudgetBoundsTheBlocks) { EXPECT_EQ(KvPools("m", Share(64000 * 3 + 63999))->blocks, 3); }
 
+TEST(MemoryBudgetTest, ADeviceGivesWhatItHasLeftAndWhatIsLoaded) {
+  const DeviceRoom room = {.left = 1000, .loaded = 300};
+  EXPECT_EQ(*DeviceBudget(0, room), 1300);
+  EXPECT_EQ(*DeviceBudget(900, room), 900);
+  EXPECT_EQ(*DeviceBudget(1300, room), 1300);
+  const auto refused = DeviceBudget(1301, room);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(refused.status().message(),
+            "--memory-budget is 1301 bytes, but the device can give 1300: 1000 are left, 300 are loaded");
+}
+
+TEST(MemoryBudgetTest, TheLimitOfMpsBoundsTheBudget) {
+  const DeviceRoom room = {.left = 1000, .loaded = 300, .limit = 800};
+  EXPECT_EQ(*DeviceBudget(0, room), 800);
+  EXPECT_EQ(*DeviceBudget(800, room), 800);
+  EXPECT_THAT(std::string(DeviceBudget(801, room).status().message()), ::testing::HasSubstr("the MPS limit is 800"));
+  EXPECT_EQ(*DeviceBudget(0, {.left = 100, .loaded = 300, .limit = 800}), 400);
+}
+
+TEST(MemoryBudgetTest, AProcessorTakesTheBudgetAsItIs) {
+  EXPECT_EQ(*MemoryBudget(int64_t{1} << 50, "cpu", 0, 0), int64_t{1} << 50);
+  EXPECT_GT(*MemoryBudget(0, "cpu", 1000, 0), 1000);
+}
+
 TEST(MemoryBudgetTest, NoMoreBlocksThanRequestsCanUse) {
   EXPECT_EQ(KvPools("m", Share(int64_t{1} << 40))->blocks, 2 * 4);  // 100 tokens are two blocks, four requests
 }
