@@ -12,19 +12,21 @@
 
 namespace hadal::client {
 
-// How a channel retries. Calls that are refused for capacity are retried by gRPC itself: after the time that the server
-// names (grpc-retry-pushback-ms), else with exponential back-off and full jitter. Only calls that were not admitted are
-// retried: once a token has arrived, a failure is final. Hedging is off.
+// How calls are retried. A call that is refused for capacity is made again after the time that the server names
+// (grpc-retry-pushback-ms), with the ticket that it gave, so that the place which it keeps meanwhile is found; where it
+// names none, after an exponential back-off with full jitter. Only calls that were not admitted are made again: once a
+// token has arrived, a failure is final. Hedging is off.
 struct ChannelOptions {
   std::string target = "127.0.0.1:8000";  // host:port
   std::string api_key;                    // sent as a bearer key when not empty
-  int max_attempts = 5;                   // 1 disables retries; gRPC treats more than 5 as 5
+  int max_attempts = 5;                   // 1 disables retries
   absl::Duration initial_backoff = absl::Milliseconds(500);
   absl::Duration max_backoff = absl::Seconds(30);
   absl::Duration deadline = absl::Minutes(60);  // of a whole call, all attempts together
 };
 
-// The gRPC service config that implements the options; for programs that open their own channel.
+// The gRPC service config that implements the options as far as gRPC can: no tickets, and at most 5 attempts. For
+// programs that open their own channel.
 std::string ServiceConfigJson(const ChannelOptions& options);
 
 struct Message {
@@ -58,8 +60,8 @@ class Client {
   static std::unique_ptr<Client> Connect(const ChannelOptions& options);
   virtual ~Client() = default;
 
-  // Streams a response: `on_delta(reasoning, text)` for each piece, on the calling thread; returning false cancels the
-  // call. Errors carry the server's message; Cancelled when on_delta said so.
+  // Streams a response: `on_delta(reasoning, text)` for each piece, on the calling thread, which sleeps between
+  // attempts; returning false cancels the call. Errors carry the server's message; Cancelled when on_delta said so.
   virtual absl::StatusOr<ChatResult> Chat(const ChatOptions& options,
                                           const std::function<bool(std::string_view, std::string_view)>& on_delta) = 0;
 };

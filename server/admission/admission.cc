@@ -137,23 +137,30 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   Ticket ticket;
   Reason full = Reason::kNone;
   int64_t found = 0;
+  LimitCheck limits;
+  bool over_limits = false;
   absl::Duration predicted_wait;  // above the limit; zero: it is not
   SlotTable::Taken taken;
   {
     base::MutexLock lock(&mutex_);
     subject.prompt_tokens =
         std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
-    const double class_share = slots_.ShareAhead(request.priority, request.tenant);
+    const WaitForecast::Line line = LineBefore(request, arrival, now);
     const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens, kept_free};
     if (state != State::kReady) {
       full = Reason::kModelLoading;
-    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, class_share, arrival);
+    } else if (limits = CheckLimits(request, subject.prompt_tokens, line, now);
+               limits.verdict.reason == Reason::kRequestNeverFits ||
+               (limits.verdict.reason != Reason::kNone && slots_.Check(demand) == SlotTable::Room::kYes)) {
+      over_limits = true;
+      full = limits.verdict.reason;
+    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, line, arrival);
                predicted_wait > absl::ZeroDuration()) {
       full = Reason::kWaitLimit;
     } else if (take) {
       taken = slots_.Take(demand);
-      if (taken.slot != nullptr && class_share < 1) {
-        overtakers_[static_cast<size_t>(request.priority)].Record(now, 1 - class_share);
+      if (taken.slot != nullptr && line.class_share < 1) {
+        overtakers_[static_cast<size_t>(request.priority)].Record(now, 1 - line.class_share);
       }
       if (taken.slot != nullptr && models_.size() == 1) CountWaiting(*taken.slot, 0);  // else Finalize knows the model
       for (const Slot::Where& where : taken.evicted) {
@@ -169,6 +176,11 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
       full = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
       found = no_slot ? slots_.slots() : slots_.tokens();
     }
+    const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0;
+    if (first_attempt && (take || full != Reason::kNone)) {
+      arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
+      planner_.CountArrival(request.priority);
+    }
   }
   if (taken.slot != nullptr) {
     ticket.controller_ = this;
@@ -183,13 +195,8 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     models_[where.model_index]->wake->Notify(request::WakeSignal::kConsumer);
   }
   if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
-  const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0;
-  if (first_attempt && (take || full != Reason::kNone)) {
-    base::MutexLock lock(&mutex_);
-    arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
-    planner_.CountArrival(request.priority);
-  }
   if (state != State::kReady) return RefuseByState(state, subject);
+  if (over_limits) return RefuseForLimits(request.limits, subject, limits);
   if (full == Reason::kConnectionQueueFull) {
     const std::string slots = absl::StrCat(found, "/", options_.max_queue_requests);
     return Refuse(full, subject, absl::StrCat("queue full, ", slots, " waiting"),
@@ -219,17 +226,23 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   return ticket;
 }
 
+WaitForecast::Line AdmissionController::LineBefore(const AdmissionRequest& request,
+                                                   const RetryPlanner::Arrival& arrival, absl::Time now) const {
+  const double class_share = slots_.ShareAhead(request.priority, request.tenant);
+  const RateEstimator& overtakers = overtakers_[static_cast<size_t>(request.priority)];
+  return {.class_share = class_share,
+          .others = static_cast<int64_t>(arrival.kept_free.places),
+          .overtakers_per_second = class_share * overtakers.PerSecond(now)};
+}
+
 absl::Duration AdmissionController::WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens,
-                                                  double class_share, const RetryPlanner::Arrival& arrival) const {
+                                                  const WaitForecast::Line& line,
+                                                  const RetryPlanner::Arrival& arrival) const {
   const absl::Duration limit = options_.wait_limits[static_cast<size_t>(request.priority)];
   if (limit == absl::InfiniteDuration()) return absl::ZeroDuration();
   // What was promised is held for it. And one of a class may always wait: a forecast that is wrong must not shut it
   // out.
   if (arrival.timing == ReturnTiming::kInWindow || slots_.slots(request.priority) == 0) return absl::ZeroDuration();
-  const RateEstimator& overtakers = overtakers_[static_cast<size_t>(request.priority)];
-  const WaitForecast::Line line = {.class_share = class_share,
-                                   .others = static_cast<int64_t>(arrival.kept_free.places),
-                                   .overtakers_per_second = class_share * overtakers.PerSecond(options_.clock->Now())};
   const WaitPrediction prediction = PredictWait(request.priority, prompt_tokens, line);
   if (!prediction.known || prediction.start <= limit) return absl::ZeroDuration();
   return prediction.start;
@@ -317,7 +330,19 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
   if (subject.returned != ReturnTiming::kNone) metrics_.CountReturn(subject.returned, /*admitted=*/false);
   request::RetryHint hint{.after = plan.hint, .promised = plan.promised, .should_retry = plan.should_retry};
   if (plan.estimate != absl::InfiniteDuration()) hint.estimated_wait = plan.estimate;
+  if (plan.promised) {
+    hint.ticket = tickets_.Issue(plan.promise, plan.forgotten);
+    metrics_.CountTicketIssued();
+  }
   return request::MakeBusy(reason, detail, hint);
+}
+
+uint64_t AdmissionController::OpenTicket(std::string_view ticket) {
+  const absl::Time now = options_.clock->Now();
+  ReturnTickets::Opened opened = tickets_.Open(ticket, now);
+  if (opened.state == TicketState::kAccepted && !planner_.Holds(opened.promise, now)) opened.state = TicketState::kUsed;
+  metrics_.CountTicket(opened.state);
+  return opened.state == TicketState::kAccepted ? opened.promise : 0;
 }
 
 AdmissionController::Load AdmissionController::GetLoad() const {

@@ -18,12 +18,14 @@
 #include "server/admission/admission_log.h"
 #include "server/admission/admission_metrics.h"
 #include "server/admission/admission_options.h"
+#include "server/admission/caller_limits.h"
 #include "server/admission/engine_load.h"
 #include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
 #include "server/admission/priority_queue.h"
 #include "server/admission/retry_after.h"
 #include "server/admission/retry_planner.h"
+#include "server/admission/return_ticket.h"
 #include "server/admission/slot_table.h"
 #include "server/admission/wait_forecast.h"
 #include "server/base/clock.h"
@@ -41,6 +43,7 @@ struct AdmissionRequest {
   std::string request_id;
   int64_t body_bytes = 0;  // Content-Length, or gRPC message length; prompt tokens are estimated from it
   RetryCaller retry;       // by what it is recognised when it returns
+  CallerLimits limits;     // that its caller gives
 };
 
 class AdmissionController;
@@ -103,7 +106,8 @@ struct QueuedRequest {
   std::unique_ptr<request::Request> request;
   Ticket ticket;
   absl::Time enqueued;
-  absl::Status refusal;  // why it is taken out of the queue, when admission decided it: PREEMPTED_IN_QUEUE
+  absl::Time start_by;   // later it is taken out of the queue
+  absl::Status refusal;  // why it is, when admission decided it: PREEMPTED_IN_QUEUE, WAIT_LIMIT
 };
 
 // What admission must know about a served model.
@@ -141,8 +145,11 @@ class AdmissionController {
 
   // --- front ends ---
   // Reserves a slot before anything is parsed. UNAVAILABLE with reason and retry hint (request::GetErrorDetail):
-  // DRAINING, MODEL_LOADING, DEVICE_FAULT, WAIT_LIMIT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL, GPU_MEMORY_EXHAUSTED.
+  // DRAINING, MODEL_LOADING, DEVICE_FAULT, DEADLINE_INFEASIBLE, WAIT_LIMIT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL,
+  // GPU_MEMORY_EXHAUSTED. INVALID_ARGUMENT with REQUEST_NEVER_FITS for a deadline that an idle server could not meet.
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
+  // What a returning client's ticket says, for RetryCaller::promise; counted. 0: nothing that can still be kept.
+  uint64_t OpenTicket(std::string_view ticket);
   // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
   // and logged as TryAdmit's.
   absl::Status CheckRoom(const AdmissionRequest& request);
@@ -160,8 +167,14 @@ class AdmissionController {
   // false leaves it where it is.
   std::optional<QueuedRequest> Pop(int model_index, request::Priority priority,
                                    const std::function<bool(const request::Request&)>& may_start);
-  // Removes and returns what is cancelled, evicted (with its refusal) or past its deadline at `now`; cheap when no
-  // deadline was reached and `look_for_cancelled` is false. An eviction raises kConsumer.
+  // Whether the first token of a request that left the queue now, with that many prompt tokens to compute, would come
+  // too late for its caller. Lock-free, for `may_start`.
+  bool CannotBeInTime(int model_index, const request::Request& request, int64_t new_tokens) const;
+  // For such a request, once it has been popped: DEADLINE_INFEASIBLE, counted and logged.
+  absl::Status RefuseLate(const QueuedRequest& queued);
+  // Removes and returns what is cancelled, evicted or not started as its caller wanted (with its refusal), or past its
+  // deadline at `now`; cheap when no deadline was reached and `look_for_cancelled` is false. An eviction raises
+  // kConsumer.
   std::vector<QueuedRequest> RemoveExpired(int model_index, absl::Time now, bool look_for_cancelled);
   // Removes and returns everything (drain, device fault).
   std::vector<QueuedRequest> DrainQueue(int model_index);
@@ -224,10 +237,25 @@ class AdmissionController {
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
                       std::string_view log_line, const RetryPlan& plan, LogFields fields = {},
                       std::string_view component = "admission");
-  // The predicted wait in the queue where it is above the limit of the class, else zero. `class_share` of its class
-  // goes before it.
-  absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens, double class_share,
+  // Who goes before a request that is admitted now.
+  WaitForecast::Line LineBefore(const AdmissionRequest& request, const RetryPlanner::Arrival& arrival,
+                                absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The predicted wait in the queue behind that line, where it is above the limit of the class, else zero.
+  absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
                                const RetryPlanner::Arrival& arrival) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What a caller's limits say, and by what.
+  struct LimitCheck {
+    LimitVerdict verdict;
+    WaitPrediction prediction;
+    absl::Duration idle;  // that an idle server would need for the first token, at the least
+  };
+  LimitCheck CheckLimits(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
+                         absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Nothing waits or runs.
+  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RefuseForLimits(const CallerLimits& limits, const Subject& subject, const LimitCheck& check);
+  // For a request that was to start at once and did not.
+  absl::Status RefuseUnstarted(const QueuedRequest& queued);
   // `kept_free_blocks` are promised to others.
   absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks);
   ForecastTable Foresee(ModelState& model, absl::Time now);
@@ -249,6 +277,7 @@ class AdmissionController {
   AdmissionLog log_;
   AdmissionMetrics metrics_;
   RetryPlanner planner_;
+  const ReturnTickets tickets_;
   std::atomic<State> state_{State::kLoading};
 
   std::shared_ptr<request::WakeSignal> forecast_wake_;
@@ -263,6 +292,9 @@ class AdmissionController {
   // Of those arrivals, admitted ones that go before what waits already, as their tenant has less in the queue; each
   // counts as the share of the line that it passes.
   ByClass<RateEstimator> overtakers_ ABSL_GUARDED_BY(mutex_);
+  // Callers' limits refuse although nothing runs; until a request starts.
+  absl::Time idle_refusals_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  std::atomic<bool> probing_{false};  // the next to start was let in all the same, to measure anew
   const absl::Time created_;
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);                            // expected
   absl::Duration start_up_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // from created_ to the first SetReady

@@ -124,6 +124,8 @@ void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
   }
   slots_.Return(std::move(ticket.slot_));
   if (!started) return;
+  idle_refusals_since_ = absl::InfiniteFuture();
+  probing_.store(false, std::memory_order_relaxed);
   departures_.Record(options_.clock->Now(), 1);
   planner_.CountFree(/*places=*/1, /*blocks=*/0);
 }

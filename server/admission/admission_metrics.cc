@@ -38,9 +38,9 @@ std::vector<base::LabelValues> AdmissionMetrics::AttemptSeries() {
 std::vector<base::LabelValues> AdmissionMetrics::RejectionSeries() {
   std::vector<base::LabelValues> series;
   for (const base::LabelValues& attempt : AttemptSeries()) {
-    for (const request::Reason reason :
-         {request::Reason::kConnectionQueueFull, request::Reason::kQueueTokensFull,
-          request::Reason::kGpuMemoryExhausted, request::Reason::kPreemptedInQueue, request::Reason::kWaitLimit}) {
+    for (const request::Reason reason : {request::Reason::kConnectionQueueFull, request::Reason::kQueueTokensFull,
+                                         request::Reason::kGpuMemoryExhausted, request::Reason::kPreemptedInQueue,
+                                         request::Reason::kWaitLimit, request::Reason::kDeadlineInfeasible}) {
       series.push_back({attempt[0], attempt[1], std::string(request::ReasonName(reason))});
     }
   }

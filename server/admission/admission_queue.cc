@@ -16,6 +16,9 @@ int64_t DeadlineMicros(absl::Time deadline) {
   return deadline == absl::InfiniteFuture() ? INT64_MAX : absl::ToUnixMicros(deadline);
 }
 
+// Within which a request starts that does not wait: the engine has a step to end first.
+constexpr absl::Duration kStartGrace = absl::Milliseconds(250);
+
 }  // namespace
 
 absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<request::Request>&& request,
@@ -36,16 +39,19 @@ absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<reque
     state = state_.load(std::memory_order_acquire);
     if (state == State::kReady) {
       if (model.wake != nullptr) request->stream->SetProducerWake(model.wake);
-      const int64_t deadline_us = DeadlineMicros(request->deadline);
+      const request::Priority priority = request->priority;
+      const absl::Time now = options_.clock->Now();
+      absl::Time start_by = request->StartBy();
+      if (!request->may_wait) start_by = std::min(start_by, now + kStartGrace);
+      const int64_t deadline_us = DeadlineMicros(start_by);
       if (deadline_us < model.next_deadline_us.load(std::memory_order_relaxed)) {
         model.next_deadline_us.store(deadline_us, std::memory_order_relaxed);
       }
-      const request::Priority priority = request->priority;
-      const absl::Time now = options_.clock->Now();
       ticket.charged_ = WeightedTokens(static_cast<int64_t>(request->prompt.size()), ticket.predicted_output_);
       const std::string tenant = ticket.tenant_;
       const double cost = ticket.charged_;
-      model.queue.Push(priority, tenant, now, cost, QueuedRequest{std::move(request), std::move(ticket), now, {}});
+      model.queue.Push(priority, tenant, now, cost,
+                       QueuedRequest{std::move(request), std::move(ticket), now, start_by, {}});
       model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
     }
   }
@@ -91,10 +97,8 @@ std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, a
     base::MutexLock lock(&model.queue_mutex);
     absl::Time next_deadline = absl::InfiniteFuture();
     const auto is_expired = [&](const QueuedRequest& queued) {
-      if (queued.request->stream->cancelled() || queued.ticket.evicted() || queued.request->deadline <= now) {
-        return true;
-      }
-      next_deadline = std::min(next_deadline, queued.request->deadline);
+      if (queued.request->stream->cancelled() || queued.ticket.evicted() || queued.start_by <= now) return true;
+      next_deadline = std::min(next_deadline, queued.start_by);
       return false;
     };
     model.queue.Extract(is_expired, expired);
@@ -103,9 +107,13 @@ std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, a
   }
   for (QueuedRequest& queued : expired) {
     const request::Request& request = *queued.request;
-    if (!queued.ticket.evicted() || request.stream->cancelled() || request.deadline <= now) continue;
-    queued.refusal = RefuseEvicted(
-        {request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_});
+    if (request.stream->cancelled() || request.StartBy() <= now) continue;
+    if (queued.ticket.evicted()) {
+      queued.refusal = RefuseEvicted(
+          {request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_});
+    } else if (!request.may_wait) {
+      queued.refusal = RefuseUnstarted(queued);
+    }
   }
   return expired;
 }

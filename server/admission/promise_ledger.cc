@@ -103,9 +103,9 @@ void PromiseLedger::SetState(int32_t index, State state) {
   node.state = state;
 }
 
-bool PromiseLedger::Add(const Promise& promise, absl::Time now) {
+uint64_t PromiseLedger::Add(const Promise& promise, absl::Time now) {
   Advance(now);
-  if (live_ >= kMaxPromises) return false;
+  if (live_ >= kMaxPromises) return 0;
   if (free_.empty()) {
     free_.push_back(static_cast<int32_t>(nodes_.size()));
     nodes_.emplace_back();
@@ -121,7 +121,7 @@ bool PromiseLedger::Add(const Promise& promise, absl::Time now) {
   CountInBucket(node, +1);
   SetState(index, State::kPending);
   events_.push({promise.due - promise.lead, index, node.generation});
-  return true;
+  return NumberOf(index);
 }
 
 void PromiseLedger::Free(int32_t index) {
@@ -195,6 +195,16 @@ void PromiseLedger::Advance(absl::Time now) {
     events_.pop();
     if (nodes_[event.index].generation == event.generation) Next(event.index);
   }
+}
+
+PromiseLedger::Found PromiseLedger::FindNumber(uint64_t number, absl::Time now) {
+  Advance(now);
+  const uint32_t place = static_cast<uint32_t>(number);
+  if (place == 0 || place > nodes_.size()) return {};
+  const auto index = static_cast<int32_t>(place - 1);
+  if (nodes_[index].state == State::kFree || NumberOf(index) != number) return {};
+  constexpr ReturnTiming kTimings[] = {ReturnTiming::kEarly, ReturnTiming::kInWindow, ReturnTiming::kLate};
+  return {kTimings[ListOf(nodes_[index].state)], index};
 }
 
 PromiseLedger::Found PromiseLedger::Find(uint64_t key, KeyQuality quality, absl::Time now) {

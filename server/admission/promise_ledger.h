@@ -60,8 +60,8 @@ class PromiseLedger {
   // A place is held so long after each of the two moments.
   static constexpr absl::Duration kTail = absl::Milliseconds(250);
 
-  // False when it is full.
-  bool Add(const Promise& promise, absl::Time now);
+  // A number by which the promise is found again, never 0; 0 when the ledger is full.
+  uint64_t Add(const Promise& promise, absl::Time now);
   struct Found {
     ReturnTiming timing = ReturnTiming::kNone;
     int32_t index = -1;  // good until the next call that changes the ledger
@@ -69,6 +69,9 @@ class PromiseLedger {
   // The promise of a returning client. Several under its key: the one whose window ends first. kEarly for own keys
   // only.
   Found Find(uint64_t key, KeyQuality quality, absl::Time now);
+  // The same by the promise's number; nothing once it was removed or is forgotten. kEarly before its window.
+  Found FindNumber(uint64_t number, absl::Time now);
+  uint64_t NumberOf(const Found& found) const { return NumberOf(found.index); }
   const Promise& promise(const Found& found) const { return nodes_[found.index].promise; }
   // It was taken, or its client has been told something else.
   void Remove(const Found& found);
@@ -112,6 +115,9 @@ class PromiseLedger {
   using PerClass = std::array<Amount, request::kNumPriorities>;
   static constexpr int kRing = kForecastBuckets + 40;
 
+  uint64_t NumberOf(int32_t index) const {
+    return uint64_t{nodes_[index].generation} << 32 | (static_cast<uint32_t>(index) + 1);
+  }
   static Amount SumUpTo(const PerClass& amounts, request::Priority priority);
   static int ListOf(State state);
   void Link(int32_t index, State state);

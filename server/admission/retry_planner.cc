@@ -23,10 +23,20 @@ double BackOff(int32_t attempt) { return std::pow(kBackOff, std::clamp(attempt, 
 
 }  // namespace
 
+PromiseLedger::Found RetryPlanner::Find(const RetryCaller& caller, absl::Time now) {
+  const PromiseLedger::Found found = ledger_.FindNumber(caller.promise, now);
+  return found.timing != ReturnTiming::kNone ? found : ledger_.Find(caller.key, caller.quality, now);
+}
+
+bool RetryPlanner::Holds(uint64_t promise, absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  return ledger_.FindNumber(promise, now).timing != ReturnTiming::kNone;
+}
+
 RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now) {
   base::MutexLock lock(&mutex_);
   Arrival arrival;
-  arrival.timing = ledger_.Find(caller.key, caller.quality, now).timing;
+  arrival.timing = Find(caller, now).timing;
   if (arrival.timing == ReturnTiming::kInWindow) return arrival;
   arrival.kept_free = ledger_.Held(priority);
   return arrival;
@@ -34,7 +44,7 @@ RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::P
 
 void RetryPlanner::Admit(const RetryCaller& caller, absl::Time now) {
   base::MutexLock lock(&mutex_);
-  const PromiseLedger::Found found = ledger_.Find(caller.key, caller.quality, now);
+  const PromiseLedger::Found found = Find(caller, now);
   if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
 }
 
@@ -42,11 +52,13 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
                                const CapacityCurve* curve, absl::Time now) {
   base::MutexLock lock(&mutex_);
   RetryPlan plan;
-  const PromiseLedger::Found found = ledger_.Find(caller.key, caller.quality, now);
+  const PromiseLedger::Found found = Find(caller, now);
   if (found.timing == ReturnTiming::kEarly) {
     plan.estimate = ledger_.promise(found).due - now;
     plan.hint = std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter);
     plan.promised = true;
+    plan.promise = ledger_.NumberOf(found);
+    plan.forgotten = ledger_.promise(found).end + PromiseLedger::kRememberLate;
     return plan;
   }
   if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
@@ -78,7 +90,9 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   promise.lead = std::clamp(4 * opening.flow, kMinLead, kMaxLead);
   promise.whole = now + absl::Ceil(plan.hint, absl::Seconds(1));
   promise.end = promise.whole + kWindowSlack + plan.hint / 20;
-  plan.promised = ledger_.Add(promise, now);
+  plan.promise = ledger_.Add(promise, now);
+  plan.promised = plan.promise != 0;
+  plan.forgotten = promise.end + PromiseLedger::kRememberLate;
   LeaveGhost(plan, opening, priority, *curve, now);
   return plan;
 }

@@ -17,12 +17,13 @@
 
 namespace hadal::admission {
 
-// By what a client is recognised when it returns. A signed ticket, once there is one, sets an own key, too.
+// By what a client is recognised when it returns.
 struct RetryCaller {
   uint64_t key = 0;  // of its idempotency key, else of sender, route and body length
   KeyQuality quality = KeyQuality::kShared;
   int32_t attempt = 0;   // earlier attempts at the same request, as the client counts them
   bool gateway = false;  // it asks for many, and takes a hint as the time for which this server is of no use
+  uint64_t promise = 0;  // number of the one that its ticket is for, before all else; 0: it has no ticket
 };
 
 // What a refused client whose wait is beyond the horizon is told: the whole capacity of that time is promised already.
@@ -37,6 +38,8 @@ struct RetryPlan {
   absl::Duration hint;
   absl::Duration estimate = absl::InfiniteDuration();  // without clamps and jitter; infinite: unknown, or beyond
   bool promised = false;                               // what it needs is held for it from then on
+  uint64_t promise = 0;                                // its number, when promised
+  absl::Time forgotten;                                // when it is nothing any more
   bool should_retry = true;                            // false: a return would be in vain
 };
 
@@ -66,6 +69,8 @@ class RetryPlanner {
   };
   // A client asks to be admitted. Changes nothing.
   Arrival Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now);
+  // Whether that promise can still be kept.
+  bool Holds(uint64_t promise, absl::Time now);
   // It was admitted; a promise that it had is kept.
   void Admit(const RetryCaller& caller, absl::Time now);
   // It was refused, for want of `demand`. `curve` is the capacity that it waits for; null: nothing is known yet.
@@ -102,6 +107,7 @@ class RetryPlanner {
   void LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
                   absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   CapacityTotals Totals() const;
+  PromiseLedger::Found Find(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RetryPlan PlanSurplus(const RetryCaller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   double Random() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::uniform_real_distribution<double>(0, 1)(random_);

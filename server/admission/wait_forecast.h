@@ -124,6 +124,8 @@ class WaitForecast {
     return Predict(priority, demand, now, Line());
   }
 
+  // Of prompt tokens, the mean share that is computed and not found in the prefix cache; 1 before the first hit.
+  double computed_share() const { return computed_share_.load(std::memory_order_relaxed); }
   // That an arrival leases on average.
   int64_t ExpectedBlocks() const;
   // Adds the model's capacity, for whoever is refused now because its class may wait for `wait_limit`. The forecast

@@ -26,6 +26,7 @@ struct PlanEntry {
 struct BatchPlan {
   std::vector<PlanEntry> entries;
   models::StepInput input;
+  int32_t decode_entries = 0;  // the first ones; the others are of prompts
   int32_t tokens = 0;
   int32_t prefill_tokens = 0;
   int32_t sample_rows = 0;

@@ -31,7 +31,9 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
               .fingerprint = info_.fingerprint,
               .enabled = options.prefix_cache,
               .windows = &windows_}),
-      now_(options.clock->Now()) {}
+      now_(options.clock->Now()) {
+  last_start_.fill(absl::InfinitePast());
+}
 
 Scheduler::~Scheduler() {
   EndAll(request::MakeError(request::Reason::kInternal, "the engine has stopped"));
@@ -67,7 +69,7 @@ absl::Time Scheduler::NextTimer() const {
 
 Scheduler::Counts Scheduler::counts() const {
   Counts counts;
-  counts.requests = static_cast<int32_t>(requests_.size());
+  counts.requests = static_cast<int32_t>(requests_.size()) - closing_;
   counts.running = static_cast<int32_t>(running_.size());
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());

@@ -49,6 +49,9 @@ class Scheduler {
   void Retire(absl::Time now, bool consumers_changed);
   // `start_new` false: nothing leaves the queue (drain).
   BatchPlan Plan(absl::Time now, bool start_new);
+  // Between Commit and Patch: when something more urgent than a prompt of `next` has come since that was planned, and a
+  // place is free, the prompts of `next` are planned again. Else it would wait for a whole step more.
+  void MakeWay(absl::Time now, BatchPlan& next);
   // `next` is what was planned while `plan` ran.
   void Commit(const BatchPlan& plan, const models::StepOutput& output, absl::Time now, BatchPlan& next);
   void Publish();
@@ -113,6 +116,8 @@ class Scheduler {
   // `started_from`: index in running_ of the first sequence that started in this plan.
   void PlanPrefill(size_t started_from, BatchPlan& plan);
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
+  // Takes the prompts out of a plan that has not been launched; false, and nothing is changed, when one must stay.
+  bool WithdrawPrompts(BatchPlan& plan);
   // Prompt tokens that aged sequences can use of their share of a step.
   int32_t AgedTokens(const std::vector<Sequence*>& prefilling) const;
   // How many of `count` prompt tokens the window pool has room for now.
@@ -127,6 +132,8 @@ class Scheduler {
   bool StartFromQueue(request::Priority priority, bool aged, absl::Time now);
   void StartRequest(admission::QueuedRequest queued, bool aged, absl::Time now);
   absl::Status CheckRequest(const request::Request& request) const;
+  // Its first token would come after its caller's limit, were it started now.
+  bool CannotBeInTime(const request::Request& request) const;
   // The first waiting sequence that may run once there is room, or null.
   Sequence* NextWaiting() const;
   // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`.
@@ -139,6 +146,9 @@ class Scheduler {
   int32_t ActiveSequences() const;
   // What requests that went before more urgent ones may have: sequences of a batch, tokens of a step.
   int32_t AgedShare(int32_t whole) const { return std::max(1, whole / 10); }
+  // Sequences of a batch that a class leaves to more urgent ones, while such have come lately: they start at once then,
+  // not when some other has ended.
+  int32_t KeptPlaces(int rank) const;
   // --- preempt ---
   // A block for `needy`, taken from others if need be; false when `needy` itself was preempted.
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);
@@ -184,7 +194,9 @@ class Scheduler {
   absl::Time now_;                                     // of the phase that runs
   absl::Time next_deadline_ = absl::InfiniteFuture();  // of running requests, or earlier
   absl::Time gather_until_ = absl::InfinitePast();
+  admission::ByClass<absl::Time> last_start_;  // from the queue
   int32_t paused_requests_ = 0;
+  int32_t closing_ = 0;  // requests that have ended, and whose streams have not been told
 };
 
 }  // namespace hadal::engine

@@ -12,6 +12,7 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   BatchPlan plan;
   plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
   PlanDecode(plan);
+  plan.decode_entries = static_cast<int32_t>(plan.entries.size());
   RemoveEnded();
   const size_t started_from = running_.size();
   // What was just taken from some is not at once given to others.
@@ -19,6 +20,39 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   PlanPrefill(started_from, plan);
   BuildInput(shape_, plan);
   return plan;
+}
+
+void Scheduler::MakeWay(absl::Time now, BatchPlan& next) {
+  if (next.preempted || ActiveSequences() >= options_.max_batch_size) return;
+  const std::optional<admission::QueueTurn> turn = admission_->NextTurn(model_index_, /*by_age=*/false);
+  if (!turn.has_value()) return;
+  const bool less_urgent =
+      std::any_of(next.entries.begin() + next.decode_entries, next.entries.end(), [&](const PlanEntry& entry) {
+        return !entry.dropped && entry.sequence->owner->request->priority > turn->priority;
+      });
+  if (!less_urgent || !WithdrawPrompts(next)) return;
+  now_ = now;
+  const size_t started_from = running_.size();
+  StartSequences(now, /*start_new=*/true, next);
+  PlanPrefill(started_from, next);
+  BuildInput(shape_, next);
+}
+
+bool Scheduler::WithdrawPrompts(BatchPlan& plan) {
+  const auto prompts = plan.entries.begin() + plan.decode_entries;
+  for (auto entry = prompts; entry != plan.entries.end(); ++entry) {
+    // What is scored or computed again has been counted, and for a last token there is no other place in a plan.
+    if (entry->scores > 0 || entry->count == 1 || entry->start < entry->sequence->recompute_until) return false;
+  }
+  for (auto entry = prompts; entry != plan.entries.end(); ++entry) {
+    entry->sequence->scheduled = entry->start;
+    if (entry->samples) --entry->sequence->pending_samples;
+  }
+  plan.entries.erase(prompts, plan.entries.end());
+  std::erase_if(plan.entries, [](const PlanEntry& entry) { return entry.dropped; });
+  plan.decode_entries = plan.tokens = plan.sample_rows = static_cast<int32_t>(plan.entries.size());
+  plan.prefill_tokens = 0;
+  return true;
 }
 
 bool Scheduler::Schedulable(const Sequence& sequence) const {

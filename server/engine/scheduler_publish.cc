@@ -49,6 +49,7 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
   request.ticket.RecordServed(request.request->priority, request.usage.prompt_tokens - request.usage.cached_tokens,
                               request.usage.completion_tokens);
   request.ticket.Release();
+  --closing_;
   request.stream().Close(status, request.usage);
   observer_->OnEnded(facts);
   // Plans may still refer to its sequences: DeleteClosed frees it.

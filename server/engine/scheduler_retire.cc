@@ -38,7 +38,7 @@ void Scheduler::RetireQueued(absl::Time now, bool consumers_changed) {
       continue;
     }
     // A front cancels what its client gives up at the deadline: that is a missed deadline, too.
-    const bool cancelled = queued.request->stream->cancelled() && queued.request->deadline > now;
+    const bool cancelled = queued.request->stream->cancelled() && queued.request->StartBy() > now;
     CloseQueued(std::move(queued), cancelled ? CancelledStatus() : ExpiredStatus("in the queue"), now);
   }
 }
@@ -130,6 +130,7 @@ void Scheduler::EndRequest(ActiveRequest& request, const absl::Status& status, F
 
 void Scheduler::CloseRequest(ActiveRequest& request, const absl::Status& status) {
   request.ended = true;
+  ++closing_;
   if (request.paused()) --paused_requests_;
   request.paused_since = absl::InfiniteFuture();
   outbox_.push_back({Outgoing::Kind::kClose, &request, {}, {}, status});

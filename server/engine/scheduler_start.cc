@@ -19,12 +19,21 @@ namespace {
 
 int Rank(const request::Request& request) { return static_cast<int>(request.priority); }
 
+constexpr absl::Duration kUrgentLately = absl::Seconds(10);
+constexpr int32_t kKeptShare = 64;
+
 }  // namespace
 
 int32_t Scheduler::ActiveSequences() const {
   if (paused_requests_ == 0) return static_cast<int32_t>(running_.size());
   return static_cast<int32_t>(
       std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
+}
+
+int32_t Scheduler::KeptPlaces(int rank) const {
+  const bool urgent = std::any_of(last_start_.begin(), last_start_.begin() + rank,
+                                  [this](absl::Time start) { return now_ - start < kUrgentLately; });
+  return urgent ? options_.max_batch_size / kKeptShare : 0;
 }
 
 void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
@@ -62,6 +71,7 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     const bool aged = !from_waiting && turn->aged;
     const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(turn->priority);
     if (!aged && !has_turn(rank)) break;
+    if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(rank)) break;
     const size_t running_before = running_.size();
     if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
       if (PreemptPaused(plan)) continue;
@@ -146,20 +156,35 @@ bool Scheduler::StartWaiting(Sequence& sequence) {
 }
 
 bool Scheduler::StartFromQueue(request::Priority priority, bool aged, absl::Time now) {
-  const auto may_start = [this](const request::Request& request) {
+  bool too_late = false;
+  const auto may_start = [&](const request::Request& request) {
     if (!CheckRequest(request).ok()) return true;  // it is failed at once, so that the queue moves
+    too_late = CannotBeInTime(request);
+    if (too_late) return true;  // what cannot be done in time is not begun
     const int32_t length = static_cast<int32_t>(request.prompt.size());
     const int32_t reserve = options_.max_preemptions > 0 ? length : length + std::max(request.max_tokens - 1, 0);
     return HasRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs);
   };
   std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, priority, may_start);
   if (!queued.has_value()) return false;
-  if (absl::Status status = CheckRequest(*queued->request); !status.ok()) {
+  absl::Status status = CheckRequest(*queued->request);
+  if (status.ok() && too_late) status = admission_->RefuseLate(*queued);
+  if (!status.ok()) {
     CloseQueued(*std::move(queued), status, now);
     return true;
   }
   StartRequest(*std::move(queued), aged, now);
   return true;
+}
+
+bool Scheduler::CannotBeInTime(const request::Request& request) const {
+  const auto length = static_cast<int32_t>(request.prompt.size());
+  if (!admission_->CannotBeInTime(model_index_, request, length)) return false;
+  if (request.prompt_logprobs) return true;
+  // What the prefix cache has need not be computed.
+  const PrefixCache::Lookup hit = cache_.Peek(request.prompt, request.cache_salt, (length - 1) / options_.block_tokens);
+  return hit.blocks == 0 ||
+         admission_->CannotBeInTime(model_index_, request, length - hit.blocks * options_.block_tokens);
 }
 
 absl::Status Scheduler::CheckRequest(const request::Request& request) const {
@@ -204,7 +229,7 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::T
   request.order = next_order_;
   next_order_ += static_cast<uint64_t>(request.request->n);
   request.index = requests_.size();
-  request.started = now;
+  request.started = last_start_[Rank(*request.request)] = now;
   request.aged = aged;
   request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
   request.open_choices = request.request->n;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/engine/step_loop.h"
 
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -14,6 +15,11 @@ namespace hadal::engine {
 namespace {
 
 using request::Reason;
+
+template <typename T>
+void Set(std::atomic<T>& atomic, T value) {
+  atomic.store(value, std::memory_order_relaxed);
+}
 
 absl::Status DrainingStatus() {
   return request::MakeBusy(Reason::kDraining, "the server is shutting down", absl::Seconds(1));
@@ -51,13 +57,13 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   if (draining_) scheduler_.EndQueued(DrainingStatus());
   BatchPlan next;
   if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
-  scheduler_.Publish();  // what was retired or started is told before the wait for the device
+  Tell();  // what was retired or started, before the wait for the device
   Round round;
   // What a preemption has freed is given out by the next plan.
   round.progressed = in_flight_.has_value() || !next.empty() || next.preempted;
   if (in_flight_.has_value()) FinishStep(next);
   if (!next.empty() && !device_fault_) LaunchStep(std::move(next));
-  scheduler_.Publish();
+  Tell();
   scheduler_.DeleteClosed();
   PublishState();
   round.wake_at = scheduler_.NextTimer();
@@ -112,6 +118,7 @@ void StepLoop::FinishStep(BatchPlan& next) {
     return;
   }
   scheduler_.Commit(step.plan, *output, now, next);
+  if (!draining_) scheduler_.MakeWay(now, next);
   scheduler_.Patch(next);
   published_->steps.fetch_add(1, std::memory_order_relaxed);
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
@@ -152,7 +159,7 @@ void StepLoop::Fault(const absl::Status& status) {
 
 void StepLoop::EndRunning() {
   scheduler_.EndAllInsufficient();
-  scheduler_.Publish();
+  Tell();
 }
 
 void StepLoop::Abort() {
@@ -162,33 +169,42 @@ void StepLoop::Abort() {
   }
   scheduler_.EndAll(DrainingStatus());
   scheduler_.EndQueued(DrainingStatus());
-  scheduler_.Publish();
+  Tell();
   scheduler_.DeleteClosed();
   PublishState();
 }
 
-void StepLoop::PublishState() {
+void StepLoop::Tell() {
+  PublishLevels();
+  scheduler_.Publish();
+}
+
+void StepLoop::PublishLevels() {
   const Scheduler::Counts counts = scheduler_.counts();
   PublishedState& state = *published_;
-  const auto set = [](auto& atomic, auto value) { atomic.store(value, std::memory_order_relaxed); };
-  set(state.running, counts.requests);
-  set(state.running_sequences, counts.running);
-  set(state.preempted_sequences, counts.waiting);
-  set(state.paused_requests, counts.paused);
-  set(state.paused_sequences, counts.running - counts.active);
-  set(state.free_blocks, counts.free_blocks);
-  set(state.leased_blocks, counts.leased_blocks);
-  set(state.cached_blocks, counts.cached_blocks);
-  set(state.free_window_blocks, counts.free_window_blocks);
-  set(state.leased_window_blocks, counts.leased_window_blocks);
-  set(state.cached_window_blocks, counts.cached_window_blocks);
-  set(state.draining, draining_);
+  Set(state.running, counts.requests);
+  Set(state.running_sequences, counts.running);
+  Set(state.preempted_sequences, counts.waiting);
+  Set(state.paused_requests, counts.paused);
+  Set(state.paused_sequences, counts.running - counts.active);
+  Set(state.free_blocks, counts.free_blocks);
+  Set(state.leased_blocks, counts.leased_blocks);
+  Set(state.cached_blocks, counts.cached_blocks);
+  Set(state.free_window_blocks, counts.free_window_blocks);
+  Set(state.leased_window_blocks, counts.leased_window_blocks);
+  Set(state.cached_window_blocks, counts.cached_window_blocks);
+  Set(state.draining, draining_);
+}
+
+void StepLoop::PublishState() {
+  PublishLevels();
+  PublishedState& state = *published_;
   if (!device_fault_ && (in_flight_.has_value() || scheduler_.Runnable())) {
     if (state.runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
-      set(state.runnable_since_us, absl::ToUnixMicros(options_.clock->Now()));
+      Set(state.runnable_since_us, absl::ToUnixMicros(options_.clock->Now()));
     }
   } else {
-    set(state.runnable_since_us, INT64_MIN);
+    Set(state.runnable_since_us, INT64_MIN);
   }
   admission::EngineLoad& load = admission_->engine_load(model_index_);
   load.SetStep({options_.max_batch_size, options_.max_batch_tokens, step_time_.Get()});

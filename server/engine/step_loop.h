@@ -59,6 +59,10 @@ class StepLoop {
   void LaunchStep(BatchPlan plan);
   void FinishStep(BatchPlan& next);
   void Fault(const absl::Status& status);
+  // Hands to the streams what the phases decided. Whoever sees the end of a request there finds it in no level any
+  // more.
+  void Tell();
+  void PublishLevels();
   void PublishState();
 
   const EngineOptions& options_;

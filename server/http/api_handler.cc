@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/api_handler.h"
 
-#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "server/http/route.h"
 #include "server/http/token_routes.h"
 #include "server/request/refusal.h"
+#include "server/service/call_limits.h"
 #include "server/service/returning_client.h"
 
 namespace hadal::http {
@@ -137,7 +137,7 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
     return caller.status();
   }
   info->caller = *std::move(caller);
-  service::NoteReturnHeaders({head.idempotency_key, head.retry_count, head.client}, info);
+  service::NoteReturnHeaders({head.idempotency_key, head.retry_count, head.client, head.ticket}, info);
   info->allow_degraded = head.allow_degraded != "0";
   if (!head.content_encoding.empty()) {
     headers->emplace_back("accept-encoding", "identity");
@@ -146,21 +146,6 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
                                   "; bodies are taken as they are, not compressed"));
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<absl::Time> ParseDeadline(std::string_view milliseconds, absl::Time arrival) {
-  if (milliseconds.empty()) return absl::InfiniteFuture();
-  int64_t value = 0;
-  const auto parsed = std::from_chars(milliseconds.data(), milliseconds.data() + milliseconds.size(), value);
-  const bool too_large = parsed.ec == std::errc::result_out_of_range && milliseconds.front() != '-' &&
-                         parsed.ptr == milliseconds.data() + milliseconds.size();
-  if (too_large) return absl::InfiniteFuture();
-  if (parsed.ec != std::errc() || parsed.ptr != milliseconds.data() + milliseconds.size() || value < 1) {
-    return MakeError(Reason::kOutOfRange,
-                     "the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more",
-                     "x-hadal-deadline-ms");
-  }
-  return arrival + absl::Milliseconds(value);
 }
 
 }  // namespace
@@ -214,12 +199,15 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     default:
       break;
   }
-  absl::StatusOr<absl::Time> deadline = ParseDeadline(head.deadline_ms, info.arrival);
-  if (!deadline.ok()) {
-    co_await Refuse(connection, info, deadline.status());
+  const service::LimitHeaders limits = {.deadline_ms = head.deadline_ms,
+                                        .queue = head.queue,
+                                        .sdk_timeout = head.sdk_timeout,
+                                        .read_timeout = head.read_timeout,
+                                        .slo_ttft_ms = head.slo_ttft_ms};
+  if (absl::Status status = service::ReadLimits(limits, &info); !status.ok()) {
+    co_await Refuse(connection, info, std::move(status));
     co_return;
   }
-  info.deadline = *deadline;
   co_await HandleCall(connection, match->route, std::move(info), priority_from_header);
 }
 

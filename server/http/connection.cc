@@ -92,7 +92,7 @@ void Connection::Abort() {
 
 absl::Status Connection::disconnect_status() const {
   if (!gave_way_) return MakeError(Reason::kCancelled, "the client is gone");
-  return request::MakeBusy(Reason::kConnectionQueueFull, "the connection waited for bytes and gave way to another",
+  return request::MakeBusy(Reason::kConnectionLimit, "the connection waited for bytes and gave way to another",
                            absl::Seconds(1));
 }
 

@@ -76,14 +76,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
   // `sender` answers for its bytes (service::SenderOf). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do
-  // not come. CONNECTION_QUEUE_FULL: it gives way. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE:
-  // as RequestReader.
+  // not come. CONNECTION_LIMIT: it gives way. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as
+  // RequestReader.
   boost::asio::awaitable<absl::Status> ReadBody(std::string_view sender, RequestBody* body);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
-  // Why, once disconnected: CANCELLED, the client is gone; or CONNECTION_QUEUE_FULL, the connection gave way to
-  // another.
+  // Why, once disconnected: CANCELLED, the client is gone; or CONNECTION_LIMIT, the connection gave way to another.
   absl::Status disconnect_status() const;
   // The last write failed because the client did not read in time.
   bool write_timed_out() const { return write_timed_out_; }

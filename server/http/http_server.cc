@@ -193,7 +193,7 @@ void HttpServer::Impl::MoveTo(IoThread& thread, Listener::Accepted accepted) {
 asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection) {
   const ServerContext& context = connection.context();
   const absl::Status status = request::MakeBusy(
-      request::Reason::kConnectionQueueFull,
+      request::Reason::kConnectionLimit,
       absl::StrFormat("%d/%d connections", context.open_connections.value(), context.options.max_connections),
       absl::Seconds(1));
   connection.CloseAfterResponse();

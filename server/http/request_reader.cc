@@ -202,9 +202,14 @@ void RequestReader::FinishHead() {
   head_.priority = Value(message, "x-hadal-priority");
   head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
+  head_.queue = Value(message, "x-hadal-queue");
+  head_.sdk_timeout = Value(message, "x-stainless-timeout");
+  head_.read_timeout = Value(message, "x-stainless-read-timeout");
+  head_.slo_ttft_ms = Value(message, "x-llm-d-slo-ttft-ms");
   head_.idempotency_key = Value(message, "idempotency-key");
   head_.retry_count = Value(message, "x-stainless-retry-count");
   head_.client = Value(message, "x-hadal-client");
+  head_.ticket = Value(message, "x-hadal-ticket");
   head_.content_encoding = FirstContentCoding(message);
   head_.if_none_match = Value(message, "if-none-match");
   head_.origin = Value(message, "origin");

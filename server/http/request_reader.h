@@ -26,9 +26,14 @@ struct RequestHead {
   std::string priority;          // x-hadal-priority
   std::string allow_degraded;    // x-hadal-allow-degraded
   std::string deadline_ms;       // x-hadal-deadline-ms
+  std::string queue;             // x-hadal-queue
+  std::string sdk_timeout;       // x-stainless-timeout
+  std::string read_timeout;      // x-stainless-read-timeout
+  std::string slo_ttft_ms;       // x-llm-d-slo-ttft-ms
   std::string idempotency_key;   // idempotency-key
   std::string retry_count;       // x-stainless-retry-count
   std::string client;            // x-hadal-client
+  std::string ticket;            // x-hadal-ticket
   std::string content_encoding;  // the first one that is not identity
   std::string if_none_match;     // if-none-match
   std::string origin;            // the web page's, of a browser

@@ -54,6 +54,7 @@ Response ErrorResponse(const absl::Status& status, int overload_http_status) {
     response.headers.emplace_back("retry-after-ms", std::to_string(ms));
     response.headers.emplace_back("x-hadal-promise", detail.promised ? "held" : "none");
   }
+  if (!detail.ticket.empty()) response.headers.emplace_back("x-hadal-ticket", detail.ticket);
   if (detail.estimated_wait.has_value()) {
     response.headers.emplace_back("x-hadal-estimated-wait-ms",
                                   std::to_string(absl::ToInt64Milliseconds(*detail.estimated_wait)));

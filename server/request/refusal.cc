@@ -24,19 +24,19 @@ std::optional<absl::Duration> DecodeTime(absl::string_view text) {
   return absl::Microseconds(us);
 }
 
-// "reason|retry_us or -|estimated_us or -|promised|should_retry|param". Written and read in this file only.
+// "reason|retry_us or -|estimated_us or -|promised|should_retry|ticket|param". Written and read in this file only.
 absl::Cord Encode(const ErrorDetail& detail) {
   return absl::Cord(absl::StrCat(static_cast<int>(detail.reason), "|", EncodeTime(detail.retry_after), "|",
                                  EncodeTime(detail.estimated_wait), "|", detail.promised ? 1 : 0, "|",
-                                 detail.should_retry ? 1 : 0, "|", detail.param));
+                                 detail.should_retry ? 1 : 0, "|", detail.ticket, "|", detail.param));
 }
 
 std::optional<ErrorDetail> Decode(const absl::Cord& payload) {
   const std::string text(payload);
-  const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('|', 5));
+  const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('|', 6));
   ErrorDetail detail;
   int reason = 0;
-  if (parts.size() != 6 || !absl::SimpleAtoi(parts[0], &reason) || reason < 0 || reason >= kNumReasons) {
+  if (parts.size() != 7 || !absl::SimpleAtoi(parts[0], &reason) || reason < 0 || reason >= kNumReasons) {
     return std::nullopt;
   }
   detail.reason = static_cast<Reason>(reason);
@@ -44,7 +44,8 @@ std::optional<ErrorDetail> Decode(const absl::Cord& payload) {
   detail.estimated_wait = DecodeTime(parts[2]);
   detail.promised = parts[3] == "1";
   detail.should_retry = parts[4] == "1";
-  detail.param = parts[5];
+  detail.ticket = parts[5];
+  detail.param = parts[6];
   return detail;
 }
 
@@ -103,6 +104,7 @@ absl::Status MakeBusy(Reason reason, std::string_view detail, const RetryHint& h
   error.estimated_wait = hint.estimated_wait;
   error.promised = hint.promised;
   error.should_retry = hint.should_retry;
+  error.ticket = hint.ticket;
   return WithDetail(error, absl::StrFormat("Server busy (%s): %s; %s %.1f s", kBusyText, detail,
                                            hint.should_retry ? "retry in" : "no room expected for",
                                            absl::ToDoubleSeconds(hint.after)));

@@ -14,13 +14,16 @@ namespace hadal::request {
 // Machine-readable reason of every response that is not a success. The names go to clients, metrics and logs unchanged.
 enum class Reason {
   kNone,
-  kConnectionQueueFull,         // CONNECTION_QUEUE_FULL
+  kConnectionQueueFull,         // CONNECTION_QUEUE_FULL: every queue slot is taken
+  kConnectionLimit,             // CONNECTION_LIMIT: too many connections, streams of one, or calls without a message
+  kWorkerQueueFull,             // WORKER_QUEUE_FULL: too much waits to be parsed or tokenised
   kQueueTokensFull,             // QUEUE_TOKENS_FULL
   kGrammarQueueFull,            // GRAMMAR_QUEUE_FULL: too many schemas wait to be compiled
   kGpuMemoryExhausted,          // GPU_MEMORY_EXHAUSTED
   kBodyBudgetFull,              // BODY_BUDGET_FULL: bodies in flight, of all or of this sender
   kPreemptedInQueue,            // PREEMPTED_IN_QUEUE: the queue slot was owed to another class or tenant
-  kWaitLimit,                   // WAIT_LIMIT: the predicted wait in the queue is over the class's limit
+  kWaitLimit,                   // WAIT_LIMIT: it would wait longer than its class may, or at all against its wish
+  kDeadlineInfeasible,          // DEADLINE_INFEASIBLE: the caller's deadline cannot be met now
   kModelLoading,                // MODEL_LOADING
   kDraining,                    // DRAINING
   kDeviceFault,                 // DEVICE_FAULT
@@ -55,6 +58,7 @@ struct RetryHint {
   std::optional<absl::Duration> estimated_wait;  // as computed, without clamps and jitter; nullopt: unknown or too long
   bool promised = false;                         // what it needs is held for it from then on
   bool should_retry = true;                      // false: a return would be in vain
+  std::string ticket;                            // by which it is known then; empty: there is none
 };
 
 // What a front end needs for its response; carried as payloads of an absl::Status, so that no layer needs
@@ -66,6 +70,7 @@ struct ErrorDetail {
   std::optional<absl::Duration> estimated_wait;
   bool promised = false;
   bool should_retry = true;
+  std::string ticket;
   std::string param;  // the offending field of the request, or empty
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -26,9 +27,11 @@ struct Request {
   std::string id;      // x-request-id; unique in the process
   std::string tenant;  // API key's tenant, or ""
   Priority priority = Priority::kNormal;
-  uint64_t cache_salt = 0;  // prefix blocks are shared only between equal salts
-  absl::Time arrival;       // Clock time at which the front end saw the call
-  absl::Time deadline = absl::InfiniteFuture();
+  uint64_t cache_salt = 0;                             // prefix blocks are shared only between equal salts
+  absl::Time arrival;                                  // Clock time at which the front end saw the call
+  absl::Time deadline = absl::InfiniteFuture();        // of the whole answer
+  absl::Time first_token_by = absl::InfiniteFuture();  // of its first token
+  bool may_wait = true;                                // false: its caller wants it to start at once or not at all
 
   std::vector<int32_t> prompt;      // token ids, at least one
   models::SamplingParams sampling;  // choice i samples with seed + i
@@ -47,6 +50,8 @@ struct Request {
 
   std::shared_ptr<TokenStream> stream;  // producer end is the engine's, consumer end the front end's
 
+  // Later it is of no use to start it.
+  absl::Time StartBy() const { return std::min(deadline, first_token_by); }
   // Tokens that the sequences may occupy at most: prompt once, outputs for each choice.
   int64_t MaxTokens() const { return static_cast<int64_t>(prompt.size()) + static_cast<int64_t>(n) * max_tokens; }
 };

@@ -11,6 +11,7 @@
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 #include "server/service/api_keys.h"
+#include "server/service/call_limits.h"
 #include "server/service/returning_client.h"
 
 // Exported by the library, but in none of its public headers; weak, should a version come without it.
@@ -57,7 +58,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   const std::optional<request::Priority> priority = service::ParsePriority(name);
   if (!name.empty() && !priority.has_value()) {
     return request::MakeError(
-        request::Reason::kInvalidRequest,
+        request::Reason::kOutOfRange,
         absl::StrCat("x-hadal-priority: expected high, normal, low or batch, found '", base::View(name), "'"),
         "x-hadal-priority");
   }
@@ -65,11 +66,19 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   absl::StatusOr<service::Caller> caller = environment.keys->Authenticate(Find(context, "authorization"), priority);
   if (!caller.ok()) return caller.status();
   info.caller = *std::move(caller);
-  service::NoteReturnHeaders(
-      {Find(context, "idempotency-key"), Find(context, "grpc-previous-rpc-attempts"), Find(context, "x-hadal-client")},
-      &info);
+  // gRPC counts its own retries, our client library those that it makes itself.
+  std::string_view attempts = Find(context, "grpc-previous-rpc-attempts");
+  if (attempts.empty()) attempts = Find(context, "x-stainless-retry-count");
+  service::NoteReturnHeaders({.idempotency_key = Find(context, "idempotency-key"),
+                              .attempts = attempts,
+                              .client = Find(context, "x-hadal-client"),
+                              .ticket = Find(context, "x-hadal-ticket")},
+                             &info);
   info.allow_degraded = Find(context, "x-hadal-allow-degraded") != "0";
-  return absl::OkStatus();
+  return service::ReadLimits({.deadline_ms = Find(context, "x-hadal-deadline-ms"),
+                              .queue = Find(context, "x-hadal-queue"),
+                              .slo_ttft_ms = Find(context, "x-llm-d-slo-ttft-ms")},
+                             &info);
 }
 
 }  // namespace hadal::rpc

@@ -20,8 +20,8 @@ struct CallMetadata {
 };
 
 // Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,
-// `out->info` is good enough for the call's record. `network`: of the client. INVALID_REQUEST for an unknown
-// x-hadal-priority; else as ApiKeys::Authenticate.
+// `out->info` is good enough for the call's record. `network`: of the client. OUT_OF_RANGE for an unknown
+// x-hadal-priority and for limits that cannot be read; else as ApiKeys::Authenticate.
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
                       std::string_view network, bool needs_key, CallMetadata* out);
 

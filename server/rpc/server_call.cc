@@ -25,7 +25,7 @@ constexpr int64_t kMaxPublicBytes = 4096;
 constexpr size_t kMaxLastBytes = 16 << 10;
 
 absl::Status TooManyStreams() {
-  return MakeError(Reason::kConnectionQueueFull, "the connection has more streams than it may");
+  return MakeError(Reason::kConnectionLimit, "the connection has more streams than it may");
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ void ServerCall::StartWaiting() {
   PendingCalls::Slot slot = pending->TryTake();
   if (!slot.taken()) {
     environment_->metrics->refusals.At(GrpcMetrics::kPendingCalls).Increment();
-    return End(request::MakeBusy(Reason::kConnectionQueueFull,
+    return End(request::MakeBusy(Reason::kConnectionLimit,
                                  absl::StrCat(pending->limit(), "/", pending->limit(), " calls wait for their message"),
                                  absl::Seconds(1)));
   }
@@ -286,7 +286,11 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   const grpc::Status wire = ToGrpcStatus(status, request_id);
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
-  if (!status.ok()) context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+  if (!status.ok()) {
+    context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
+    const std::string ticket = request::GetErrorDetail(status).ticket;
+    if (!ticket.empty()) context_->AddTrailingMetadata("x-hadal-ticket", ticket);
+  }
   settled_.Release();
   if (last == nullptr) {
     Finish(wire);

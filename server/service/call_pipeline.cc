@@ -25,6 +25,10 @@ admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes
   request.request_id = info.request_id;
   request.body_bytes = body_bytes;
   request.retry = RetryCallerOf(info, body_bytes);
+  request.limits = {.arrival = info.arrival,
+                    .deadline = info.deadline,
+                    .first_token_by = std::min(info.first_token_by, info.gives_up_at),
+                    .may_wait = info.may_wait};
   return request;
 }
 
@@ -35,6 +39,8 @@ void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->priority = info.caller.priority;
   options->arrival = info.arrival;
   options->deadline = info.deadline;
+  options->first_token_by = info.first_token_by;
+  options->may_wait = info.may_wait;
   options->allow_degraded = info.allow_degraded;
 }
 
@@ -52,6 +58,7 @@ absl::Status StatusFor(Protocol protocol, const CallUpdate& update) {
 
 std::shared_ptr<CallPipeline> CallPipeline::Create(GenerateService* service, CallInfo info,
                                                    std::function<void()> notify) {
+  if (!info.ticket.empty()) info.promise = service->OpenTicket(info.ticket);
   return std::shared_ptr<CallPipeline>(new CallPipeline(service, std::move(info), std::move(notify)));
 }
 

@@ -60,7 +60,7 @@ struct DecodedRequest {
 //   has ended                         nothing
 //
 // The end comes once: from a refusal, a failed step, a cancellation, or the calls' last updates. Errors keep reason and
-// retry hint: full worker queue CONNECTION_QUEUE_FULL, client gone CANCELLED, a key's limits TENANT_QUOTA, all others
+// retry hint: full worker queue WORKER_QUEUE_FULL, client gone CANCELLED, a key's limits TENANT_QUOTA, all others
 // those of GenerateService.
 class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
  public:

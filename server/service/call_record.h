@@ -20,13 +20,18 @@ struct CallInfo {
   Protocol protocol = Protocol::kHttp;
   std::string_view route;  // a fixed route name, never the client's path
   std::string request_id;
-  std::string network;  // that the client comes from (base::NetworkOf)
-  Caller caller;        // in the class that the headers ask for; the body may change it
-  absl::Time arrival;   // GenerateService::clock() time
-  absl::Time deadline = absl::InfiniteFuture();
-  uint64_t idempotency_hash = 0;  // of its idempotency key; 0: none
-  int32_t attempts = -1;          // earlier ones at the same request, as the client counts them; -1: it does not say
-  bool allow_degraded = true;     // false: x-hadal-allow-degraded: 0
+  std::string network;                                 // that the client comes from (base::NetworkOf)
+  Caller caller;                                       // in the class that the headers ask for; the body may change it
+  absl::Time arrival;                                  // GenerateService::clock() time
+  absl::Time deadline = absl::InfiniteFuture();        // of the whole answer
+  absl::Time first_token_by = absl::InfiniteFuture();  // of the first token, or it is of no use
+  absl::Time gives_up_at = absl::InfiniteFuture();     // when its client's library would, were nothing there
+  bool may_wait = true;                                // false: x-hadal-queue: no
+  std::string ticket;                                  // that it brought; empty: none
+  uint64_t promise = 0;                                // what the ticket is good for (AdmissionController::OpenTicket)
+  uint64_t idempotency_hash = 0;                       // of its idempotency key; 0: none
+  int32_t attempts = -1;       // earlier ones at the same request, as the client counts them; -1: it does not say
+  bool allow_degraded = true;  // false: x-hadal-allow-degraded: 0
 };
 
 // Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.

@@ -59,7 +59,10 @@ struct CallOptions {
   std::string cache_salt;  // further isolation at the caller's request
   request::Priority priority = request::Priority::kNormal;
   absl::Time arrival;  // GenerateService::clock() time
+  // As request::Request's.
   absl::Time deadline = absl::InfiniteFuture();
+  absl::Time first_token_by = absl::InfiniteFuture();
+  bool may_wait = true;
   bool allow_degraded = true;  // an answer of the degradation ladder is better than a refusal
   SamplingOptions sampling;
   StopOptions stopping;

@@ -33,15 +33,18 @@ Degradation::Degradation(DegradationOptions options)
                                    .series = {{"cache"}, {"max-tokens"}, {"model"}, {"static"}}}) {}
 
 bool Degradation::MayAnswer(const absl::Status& refusal) const {
-  const bool any =
-      cache_->enabled() || options_.max_tokens > 0 || !options_.fallback_model.empty() || !options_.answer.empty();
-  return any && !refusal.ok() && request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
+  if (refusal.ok() || (!cache_->enabled() && options_.answer.empty())) return false;
+  return request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
+}
+
+std::string Degradation::KeyOf(const PreparedCall& call, const request::Request& request) {
+  return OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
+                   call.options.stopping.stop);
 }
 
 std::optional<Degradation::Answer> Degradation::Find(const PreparedCall& call, const request::Request& request) {
   if (cache_->enabled()) {
-    const std::string key = OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
-                                      call.options.stopping.stop);
+    const std::string key = KeyOf(call, request);
     if (std::shared_ptr<const RecordedOutput> output = key.empty() ? nullptr : cache_->Find(key)) {
       Count(Rung::kCache);
       return Answer{Rung::kCache, std::move(output)};
@@ -70,8 +73,7 @@ bool Degradation::Shorten(request::Request* request) const {
 
 std::shared_ptr<OutputRecorder> Degradation::Record(const PreparedCall& call, const request::Request& request) const {
   if (!cache_->enabled()) return nullptr;
-  std::string key = OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
-                              call.options.stopping.stop);
+  std::string key = KeyOf(call, request);
   if (key.empty()) return nullptr;
   return std::make_shared<OutputRecorder>(cache_, std::move(key));
 }

@@ -33,7 +33,8 @@ class Degradation {
  public:
   explicit Degradation(DegradationOptions options);
 
-  // Whether any rung may answer a call that was refused so. Cheap: the body need not be there.
+  // Whether a rung may answer a call that was refused so and has no ticket: from the cache, or with the fixed text. A
+  // shorter output and another model need a ticket. Cheap: the body need not be there.
   bool MayAnswer(const absl::Status& refusal) const;
   // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
   struct Answer {
@@ -50,6 +51,9 @@ class Degradation {
   void Count(Rung rung) { degraded_.With({std::string(RungName(rung))}).Increment(); }
 
  private:
+  // Under which the cache has a call's output; empty: it would not get the same again.
+  static std::string KeyOf(const PreparedCall& call, const request::Request& request);
+
   const DegradationOptions options_;
   const std::shared_ptr<ResponseCache> cache_;
   base::Family<base::Counter> degraded_;

@@ -123,7 +123,7 @@ PartOptions WithMetrics(PartOptions options, base::MetricRegistry* metrics) {
 }  // namespace
 
 absl::Status WorkersBusy() {
-  return request::MakeBusy(Reason::kConnectionQueueFull, "all workers are taken", absl::Seconds(1));
+  return request::MakeBusy(Reason::kWorkerQueueFull, "all workers are taken", absl::Seconds(1));
 }
 
 GenerateService::GenerateService(Options options)
@@ -282,7 +282,7 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   absl::Status refusal = call->refusal;
   if (refusal.ok()) {
     refusal = ticket.Finalize(*request, call->model->model_index);
-    if (!refusal.ok() && call->options.allow_degraded && MayDegrade(refusal)) {
+    if (!refusal.ok() && call->options.allow_degraded) {
       rung = Climb(refusal, ticket, stream, &call, &request);
       if (rung != Rung::kNone) refusal = absl::OkStatus();
     }
@@ -317,7 +317,8 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
                             std::unique_ptr<request::Request>* request) {
   const int32_t max_tokens = (*request)->max_tokens;
   const int32_t min_tokens = (*request)->min_tokens;
-  if (request::GetErrorDetail(refusal).reason == Reason::kGpuMemoryExhausted && degradation_.Shorten(request->get())) {
+  if (request::GetErrorDetail(refusal).reason != Reason::kGpuMemoryExhausted) return Rung::kNone;
+  if (degradation_.Shorten(request->get())) {
     if (ticket.Finalize(**request, (*call)->model->model_index).ok()) {
       degradation_.Count(Rung::kMaxTokens);
       return Rung::kMaxTokens;

@@ -88,6 +88,8 @@ class GenerateService {
   explicit GenerateService(Options options);
   ~GenerateService();
 
+  // AdmissionController::OpenTicket.
+  uint64_t OpenTicket(std::string_view ticket) { return options_.admission->OpenTicket(ticket); }
   // Whether Admit would succeed now; the same refusals. Takes nothing.
   absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
@@ -131,8 +133,8 @@ class GenerateService {
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareWithOriginal(Call call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareChat(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareGenerate(GenerateCall call);
-  // The rungs that need admission: a shorter output, the other model. Replaces `call` and `request` by what was
-  // admitted. kNone: the refusal stands.
+  // The rungs for which memory must be short and the ticket there: a shorter output, the other model. Replaces `call`
+  // and `request` by what was admitted. kNone: the refusal stands.
   Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::shared_ptr<request::TokenStream> stream,
              std::unique_ptr<PreparedCall>* call, std::unique_ptr<request::Request>* request);
   // Begins to compile what the call needs.

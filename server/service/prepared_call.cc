@@ -147,6 +147,8 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
   request->cache_salt = CacheSalt(options);
   request->arrival = options.arrival;
   request->deadline = options.deadline;
+  request->first_token_by = options.first_token_by;
+  request->may_wait = options.may_wait;
   request->prompt = call.prompt;
   request->sampling = ResolveSampling(options.sampling, call.model->defaults);
   request->n = options.n;

@@ -21,6 +21,7 @@ void NoteReturnHeaders(const ReturnHeaders& headers, CallInfo* info) {
   const char* const end = headers.attempts.data() + headers.attempts.size();
   const auto parsed = std::from_chars(headers.attempts.data(), end, attempts);
   if (parsed.ec == std::errc() && parsed.ptr == end && attempts >= 0) info->attempts = attempts;
+  info->ticket = std::string(headers.ticket);
   info->caller.gateway = info->caller.gateway || headers.client == "gateway";
 }
 
@@ -28,6 +29,7 @@ admission::RetryCaller RetryCallerOf(const CallInfo& info, int64_t body_bytes) {
   admission::RetryCaller caller;
   caller.attempt = std::max(info.attempts, 0);
   caller.gateway = info.caller.gateway;
+  caller.promise = info.promise;
   const std::string sender = SenderOf(info);
   if (info.idempotency_hash != 0) {
     caller.quality = KeyQuality::kOwn;

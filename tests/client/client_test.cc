@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "hadal/v1/inference.grpc.pb.h"
@@ -26,8 +28,12 @@ class ScriptedServer final : public v1::Inference::Service {
   grpc::Status Chat(grpc::ServerContext* context, const v1::ChatRequest* request,
                     grpc::ServerWriter<v1::GenerateResponse>* writer) override {
     last_ = *request;
+    const auto& metadata = context->client_metadata();
+    const auto brought = metadata.find("x-hadal-ticket");
+    tickets_.push_back(brought == metadata.end() ? "" : std::string(brought->second.data(), brought->second.size()));
     if (calls_++ < refusals_) {
-      context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
+      if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
+      if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
     }
     v1::GenerateResponse response;
@@ -43,6 +49,8 @@ class ScriptedServer final : public v1::Inference::Service {
   int calls() const { return calls_; }
   // Of the last call; not while one is under way.
   const v1::ChatRequest& last_request() const { return last_; }
+  // That each call has brought; not while one is under way.
+  const std::vector<std::string>& tickets() const { return tickets_; }
   void FailAfterText() { fail_after_text_ = true; }
 
  private:
@@ -50,6 +58,7 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::string pushback_ms_;
   bool fail_after_text_ = false;
   v1::ChatRequest last_;
+  std::vector<std::string> tickets_;
   std::atomic<int> calls_{0};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
@@ -74,6 +83,26 @@ TEST(ClientTest, RetriesARefusalAfterTheServersTime) {
   EXPECT_EQ(server.calls(), 3);
   EXPECT_GE(absl::Now() - start, absl::Milliseconds(290));
   EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+}
+
+TEST(ClientTest, BringsTheTicketOfTheLastRefusal) {
+  ScriptedServer server(2, "1");
+  ASSERT_TRUE(Client::Connect({.target = server.target()})->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(server.tickets(), (std::vector<std::string>{"", "first", ""})) << "the second refusal gave none";
+}
+
+TEST(ClientTest, WithoutTheServersTimeItBacksOff) {
+  ScriptedServer server(3, "");
+  auto client = Client::Connect({.target = server.target(), .initial_backoff = absl::Milliseconds(2)});
+  EXPECT_TRUE(client->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(server.calls(), 4);
+}
+
+TEST(ClientTest, DoesNotWaitBeyondTheDeadline) {
+  ScriptedServer server(1, "60000");
+  auto client = Client::Connect({.target = server.target(), .deadline = absl::Seconds(30)});
+  EXPECT_EQ(client->Chat(Question(), kIgnore).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 1);
 }
 
 TEST(ClientTest, DoesNotRetryWhenTheServerSaysSo) {

@@ -19,6 +19,8 @@ LISTENING = re.compile(r"hadal listening on http://(\S+):(\d+)")
 
 def fill(server):
     """Connections of one request that runs and one that waits, which end with them: full with --max-batch-size=1 --max-queue-requests=1."""
+    # Else what an earlier request left in a level could be taken for these.
+    server.wait_idle()
     connections = []
     for metric in ("hadal_requests_running", "hadal_requests_waiting"):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -174,7 +174,7 @@ def test_pending_calls_have_a_limit(start_server, stubs):
         list(stub.Chat(chat(stubs, "1 + 1"), timeout=10))
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE and "8/8" in caught.value.details()
     metadata, found = details_of(caught.value, stubs)
-    assert found["ErrorInfo"].reason == "CONNECTION_QUEUE_FULL" and int(metadata["grpc-retry-pushback-ms"]) >= 1000
+    assert found["ErrorInfo"].reason == "CONNECTION_LIMIT" and int(metadata["grpc-retry-pushback-ms"]) >= 1000
     from grpc_health.v1 import health_pb2, health_pb2_grpc
     health = health_pb2_grpc.HealthStub(grpc.insecure_channel(server.target))
     assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
@@ -227,7 +227,7 @@ def test_calls_of_a_client_with_too_many_streams_count_as_refused(start_server):
     server.wait_metric('hadal_grpc_refusals_total{limit="streams"}', 1)
     server.wait_metric("hadal_grpc_pending_calls", 0)
     name = 'hadal_requests_total{{route="Chat",class="normal",http_code="",grpc_code="{}",outcome="{}",reason="{}"}}'
-    assert server.metric(name.format(14, "shed", "CONNECTION_QUEUE_FULL")) > 128
+    assert server.metric(name.format(14, "shed", "CONNECTION_LIMIT")) > 128
     assert server.metric(name.format(1, "cancelled", "CANCELLED")) == 0
     client.close()
 

@@ -147,10 +147,10 @@ def test_half_sent_bodies_give_way_when_connections_run_out(start_server, opened
     assert post(server, "/v1/chat/completions", ASK)[0] == 200
     assert server.metric('hadal_connections_evicted_total{phase="body"}') > 0
     server.wait_metric('hadal_requests_total{route="/v1/chat/completions",class="normal",http_code="503",grpc_code="",'
-                       'outcome="shed",reason="CONNECTION_QUEUE_FULL"}', 1)
+                       'outcome="shed",reason="CONNECTION_LIMIT"}', 1)
     # The one that has waited longest has given way, and its client is told.
     status, text = read_response(opened[0])
-    assert status == 503 and b"CONNECTION_QUEUE_FULL" in text and b"retry-after: 1\r\n" in text.lower()
+    assert status == 503 and b"CONNECTION_LIMIT" in text and b"retry-after: 1\r\n" in text.lower()
 
 
 def test_health_answers_when_descriptors_are_used_up(start_server, opened):

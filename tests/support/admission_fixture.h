@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +54,33 @@ class AdmissionFixture {
     request->max_tokens = max_tokens;
     request->stream = std::make_shared<request::TokenStream>(1024);
     return request;
+  }
+
+  absl::StatusOr<admission::Ticket> Admit(int64_t body_bytes = 0,
+                                          request::Priority priority = request::Priority::kNormal) {
+    return controller->TryAdmit({priority, "", "req", body_bytes});
+  }
+  // Whose turn it is, when `may_start` lets it.
+  std::optional<admission::QueuedRequest> Pop(const std::function<bool(const request::Request&)>& may_start =
+                                                  [](const request::Request&) { return true; }) {
+    const auto turn = controller->NextTurn(0);
+    return turn.has_value() ? controller->Pop(0, turn->priority, may_start) : std::nullopt;
+  }
+
+  // A full batch of steps of 0.1 s, of which a sequence ends every half second and gives back `blocks`; `more_places`
+  // are free.
+  void PublishRunning(int sequences, int32_t blocks = 0, int32_t more_places = 0) {
+    admission::EngineLoad& load = controller->engine_load(0);
+    load.SetStep({sequences + more_places, 64, {.step_s = 0.1}});
+    load.BeginSequences();
+    for (int i = 1; i <= sequences; ++i) {
+      admission::RunningSequence sequence;
+      sequence.blocks = blocks;
+      sequence.max_tokens = 10 * i;  // half of it is what is expected while no answer has been seen
+      load.AddSequence(sequence);
+    }
+    load.EndSequences();
+    controller->UpdateForecast(clock.Now());
   }
 
   // The whole way into the queue; the status of the step that failed, if one did. `request` is consumed on OK.

@@ -118,6 +118,16 @@ TEST(SimulationTest, AStepOfLoadDoesNotLeaveTheServiceLevel) {
   EXPECT_GT(report["refusals"]["WAIT_LIMIT"], 200);
 }
 
+TEST(SimulationTest, TheHighClassIsServedSoonBesideAFlood) {
+  Experiment experiment = WithLimits(AtLoad(28.5 * 5, absl::Seconds(60)));
+  experiment.workload.groups = {{.share = 0.1, .priority = request::Priority::kHigh},
+                                {.share = 0.9, .priority = request::Priority::kBatch}};
+  const nlohmann::json high = Report(experiment)["classes"]["high"];
+  EXPECT_GE(high["success_ratio"], 0.999);
+  EXPECT_LE(high["ttft_s"]["p50"], 0.12) << "it does not wait for a place, nor for the step that was planned";
+  EXPECT_LE(high["ttft_s"]["p99"], 0.6);
+}
+
 TEST(SimulationTest, AQuietTenantIsServedBesideOneThatFloods) {
   Experiment experiment = WithLimits(AtLoad(28.5 * 5, absl::Seconds(60)));
   experiment.workload.groups = {{.share = 0.02, .tenant = "quiet"}, {.share = 0.98, .tenant = "noisy"}};

@@ -54,6 +54,27 @@ TEST(PromiseLedgerTest, HoldsAPlaceAroundTheMomentsThatWereTold) {
   EXPECT_EQ(ledger.size(), 0u);
 }
 
+TEST(PromiseLedgerTest, APromiseIsFoundByItsNumberWhoeverSharesItsKey) {
+  PromiseLedger ledger;
+  const uint64_t first = ledger.Add(Of(7, 5), kStart);
+  const uint64_t second = ledger.Add(Of(7, 5), kStart);
+  ASSERT_NE(first, 0u);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(ledger.FindNumber(0, kStart).timing, ReturnTiming::kNone);
+  EXPECT_EQ(ledger.FindNumber(first + 1000, kStart).timing, ReturnTiming::kNone);
+  EXPECT_EQ(ledger.FindNumber(second, kStart).timing, ReturnTiming::kEarly);
+  const PromiseLedger::Found found = ledger.FindNumber(second, At(5.05));
+  EXPECT_EQ(found.timing, ReturnTiming::kInWindow);
+  EXPECT_EQ(ledger.NumberOf(found), second);
+  ledger.Remove(found);
+  EXPECT_EQ(ledger.FindNumber(second, At(5.05)).timing, ReturnTiming::kNone) << "once";
+  EXPECT_EQ(ledger.FindNumber(first, At(8)).timing, ReturnTiming::kLate);
+  EXPECT_EQ(ledger.FindNumber(first, At(20)).timing, ReturnTiming::kNone);
+  const uint64_t third = ledger.Add(Of(7, 30), At(20));
+  EXPECT_NE(third, first) << "its memory is used again, its number is not";
+  EXPECT_NE(third, second);
+}
+
 TEST(PromiseLedgerTest, LearnsWhichOfTheMomentsClientsObey) {
   PromiseLedger ledger;
   const auto add = [&](double at) {

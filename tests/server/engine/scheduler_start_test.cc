@@ -12,6 +12,7 @@ namespace {
 using hadal::testing::LoopFixture;
 using hadal::testing::Received;
 using request::Priority;
+using request::Reason;
 
 constexpr absl::Duration kRound = absl::Milliseconds(10);
 
@@ -83,6 +84,38 @@ TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatch) {
   EXPECT_GE(finished_beside(100), alone * 89 / 100);
 }
 
+TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTheyCome) {
+  LoopFixture f({.blocks = 100000, .max_batch_size = 128, .max_batch_tokens = 512});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  const auto submit = [&](Priority priority, int32_t output) {
+    streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
+  };
+  const auto rounds = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      f.Round();
+      f.admission.clock.Advance(10 * kRound);
+      for (const auto& stream : streams) stream->Read();
+    }
+  };
+  submit(Priority::kHigh, 2);
+  rounds(5);
+  for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
+  rounds(5);
+  EXPECT_EQ(f.state().running, 126);
+  submit(Priority::kHigh, 100);
+  submit(Priority::kHigh, 100);
+  submit(Priority::kHigh, 100);
+  rounds(3);
+  EXPECT_EQ(f.state().running, 128) << "no place stays empty for long, and two of three found one";
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 1);
+  rounds(102);
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 0) << "it took the place of the first that ended";
+  rounds(115);
+  EXPECT_EQ(f.state().running, 128) << "nothing urgent has come for 10 s";
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+}
+
 TEST(SchedulerStartTest, AnAgedPromptGetsATenthOfTheStepsTokens) {
   LoopFixture f({.max_batch_size = 16, .max_batch_tokens = 60});
   auto stream = f.Submit(LoopFixture::Prompt(300, 77), 1, Priority::kLow);
@@ -127,6 +160,56 @@ TEST(SchedulerStartTest, AQuietTenantStartsBesideANoisyOnesBacklog) {
   }
   f.RunUntilIdle();
   f.ExpectEmpty();
+}
+
+TEST(SchedulerStartTest, WorkThatCannotBeDoneInTimeIsNotBegun) {
+  LoopFixture f({.max_batch_size = 1});
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(50));  // a step
+    return absl::OkStatus();
+  };
+  f.Submit(LoopFixture::Prompt(4), 10);
+  auto late = LoopFixture::MakeRequest(LoopFixture::Prompt(4, 2), 3);
+  auto fine = LoopFixture::MakeRequest(LoopFixture::Prompt(4, 3), 3);
+  // The place is free after 0.5 s.
+  late->first_token_by = f.admission.clock.Now() + absl::Milliseconds(540);
+  fine->first_token_by = f.admission.clock.Now() + absl::Seconds(5);
+  auto late_stream = f.Submit(std::move(late));
+  auto fine_stream = f.Submit(std::move(fine));
+  f.RunUntilIdle();
+  Received got;
+  got.Read(*late_stream);
+  EXPECT_REASON(got.status, Reason::kDeadlineInfeasible);
+  EXPECT_FALSE(got.started);
+  Received other;
+  other.Read(*fine_stream);
+  EXPECT_OK(other.status);
+  EXPECT_EQ(other.tokens[0].size(), 3u);
+  f.ExpectEmpty();
+}
+
+// A step takes a millisecond for each prompt token, which the engine learns: 40 of them are too many for the limit, but
+// the prefix cache has most.
+TEST(SchedulerStartTest, WhatThePrefixCacheHasNeedsNoTime) {
+  LoopFixture f;
+  int32_t tokens = 0;
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(1) * tokens);
+    return absl::OkStatus();
+  };
+  for (int32_t i = 0; i < 160; ++i) {
+    tokens = 4 * (1 + i % 16);
+    f.Finish(f.Submit(LoopFixture::Prompt(tokens, 10 + i), 1));
+  }
+  tokens = 1;
+  f.Finish(f.Submit(LoopFixture::Prompt(40), 1));
+  const auto ask = [&](int32_t first) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(40, first), 1);
+    request->first_token_by = f.admission.clock.Now() + absl::Milliseconds(20);
+    return f.Finish(f.Submit(std::move(request))).status;
+  };
+  EXPECT_REASON(ask(7), Reason::kDeadlineInfeasible);
+  EXPECT_OK(ask(1));
 }
 
 // With answers of other lengths than predicted, what two backlogged tenants were served stays within a bound: the cost

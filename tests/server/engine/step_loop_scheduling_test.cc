@@ -48,6 +48,44 @@ TEST(StepLoopSchedulingTest, UrgentPromptsGoFirst) {
   f.RunUntilIdle();
 }
 
+TEST(StepLoopSchedulingTest, WhoComesWhileAStepRunsIsInTheNextIfItIsMoreUrgent) {
+  // The next step has been planned when it comes. It takes the place of the less urgent prompts there.
+  const auto steps_to_first_token = [](Priority priority) {
+    LoopFixture f({.max_batch_size = 8, .max_batch_tokens = 16});
+    auto decoding = f.Submit(LoopFixture::Prompt(4), 40);
+    for (int i = 0; i < 3; ++i) f.Round();
+    auto first = f.Submit(LoopFixture::Prompt(60, 1), 3);
+    auto second = f.Submit(LoopFixture::Prompt(40, 2), 3);
+    for (int i = 0; i < 2; ++i) f.Round();
+    std::shared_ptr<request::TokenStream> late;
+    f.model.on_wait = [&] {
+      if (late == nullptr) late = f.Submit(LoopFixture::Prompt(10, 3), 3, priority);
+      return absl::OkStatus();
+    };
+    Received got;
+    int rounds = 0;
+    while (got.tokens.empty() && rounds < 100) {
+      f.Round();
+      ++rounds;
+      got.Read(*late);
+    }
+    f.RunUntilIdle();
+    got.Read(*late);
+    Received others[3];
+    others[0].Read(*decoding);
+    others[1].Read(*first);
+    others[2].Read(*second);
+    EXPECT_EQ(got.tokens[0], f.Expected(LoopFixture::Prompt(10, 3), 3));
+    EXPECT_EQ(others[0].tokens[0], f.Expected(LoopFixture::Prompt(4), 40));
+    EXPECT_EQ(others[1].tokens[0], f.Expected(LoopFixture::Prompt(60, 1), 3));
+    EXPECT_EQ(others[2].tokens[0], f.Expected(LoopFixture::Prompt(40, 2), 3));
+    f.ExpectEmpty();
+    return rounds;
+  };
+  EXPECT_EQ(steps_to_first_token(Priority::kHigh), 2) << "the step in which it came, and its own";
+  EXPECT_GE(steps_to_first_token(Priority::kNormal), 7) << "100 prompt tokens go before it";
+}
+
 TEST(StepLoopSchedulingTest, StartsFifoWithinAClass) {
   LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
   std::vector<std::shared_ptr<request::TokenStream>> streams;

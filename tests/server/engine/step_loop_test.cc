@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/engine/step_loop.h"
 
+#include <memory>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/request/notifier.h"
 #include "tests/support/loop_fixture.h"
 
 namespace hadal::engine {
@@ -26,6 +29,25 @@ TEST(StepLoopTest, AnswersWithTheModelsTokens) {
   EXPECT_EQ(got.usage.prompt_tokens, 10);
   EXPECT_EQ(got.usage.completion_tokens, 7);
   f.ExpectEmpty();
+}
+
+// A client that has its answer and looks at the metrics must not find itself still running.
+TEST(StepLoopTest, WhoSeesTheEndIsInNoLevelAnyMore) {
+  LoopFixture f;
+  int32_t running = -1, leased = -1;
+  const auto look = [&] {
+    running = f.published->running;
+    leased = f.published->leased_blocks;
+  };
+  auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(10), 3);
+  request->stream = std::make_shared<request::TokenStream>(64, std::make_shared<request::Notifier>(look));
+  f.Submit(std::move(request));
+  f.Round();
+  EXPECT_EQ(running, 1) << "it has started";
+  EXPECT_GT(leased, 0);
+  f.RunUntilIdle();
+  EXPECT_EQ(running, 0) << "seen at the last notification, of its end";
+  EXPECT_EQ(leased, 0);
 }
 
 TEST(StepLoopTest, ManyAtOnceAnswerAsAlone) {

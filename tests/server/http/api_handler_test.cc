@@ -145,13 +145,16 @@ TEST(ApiHandlerTest, EveryRequestButProbesIsRecordedOnce) {
 }
 
 TEST(ApiHandlerTest, DeadlinesReachTheRequest) {
-  std::atomic<int64_t> left_ms{0};
+  std::atomic<int64_t> left_ms{0}, first_ms{0};
   HttpFixture fixture([&](const request::Request& request) {
     left_ms.store(absl::ToInt64Milliseconds(request.deadline - request.arrival));
+    first_ms.store(absl::ToInt64Milliseconds(request.first_token_by - request.arrival));
     return Script{};
   });
   EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: 2500\r\n").status, 200);
   EXPECT_EQ(left_ms.load(), 2500);
+  EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-llm-d-slo-ttft-ms: 800\r\n").status, 200);
+  EXPECT_EQ(first_ms.load(), 800);
   // More milliseconds than a number holds are no deadline, not one that has passed.
   for (const std::string huge : {"9223372036854775807", "99999999999999999999"}) {
     EXPECT_EQ(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: " + huge + "\r\n").status, 200) << huge;

@@ -144,8 +144,8 @@ TEST(HttpRefusalTest, AFullWorkerQueueRefuses) {
   }));
   ASSERT_TRUE(fixture.WaitFor([&] { return begun.load(); }));
   ASSERT_TRUE(fixture.base.service->workers().TryPost([] {}));
-  ExpectError(fixture.Do("POST", kChat, kAsk), 503, "CONNECTION_QUEUE_FULL");
-  ExpectError(fixture.Do("POST", "/tokenize", R"({"prompt":"x"})"), 503, "CONNECTION_QUEUE_FULL");
+  ExpectError(fixture.Do("POST", kChat, kAsk), 503, "WORKER_QUEUE_FULL");
+  ExpectError(fixture.Do("POST", "/tokenize", R"({"prompt":"x"})"), 503, "WORKER_QUEUE_FULL");
   release.store(true);
   EXPECT_TRUE(fixture.base.WaitEmpty());
 }

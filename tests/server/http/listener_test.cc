@@ -34,7 +34,7 @@ TEST(ListenerTest, ConnectionsAreBoundedAndHealthStillAnswers) {
   }
   ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.engine->running() == 4; }));
   const HttpReply refused = fixture.Do("GET", "/v1/models");
-  ExpectError(refused, 503, "CONNECTION_QUEUE_FULL");
+  ExpectError(refused, 503, "CONNECTION_LIMIT");
   EXPECT_EQ(refused.Header("connection"), "close");
   EXPECT_EQ(fixture.Do("GET", "/health/live").status, 200);
   EXPECT_EQ(fixture.Do("GET", "/metrics").status, 200);
@@ -74,7 +74,7 @@ TEST(ListenerTest, RequestsThatDoNotArriveGiveWayAndTheirClientsAreTold) {
   const auto expect_told = [&](RawHttpClient& client) {
     ASSERT_TRUE(fixture.WaitFor([&] { return fixture.Do("GET", "/v1/models").status == 200; }));
     const HttpReply told = client.Read();
-    ExpectError(told, 503, "CONNECTION_QUEUE_FULL");
+    ExpectError(told, 503, "CONNECTION_LIMIT");
     EXPECT_EQ(told.Header("retry-after"), "1");
     EXPECT_EQ(told.Header("connection"), "close");
   };

@@ -51,6 +51,13 @@ TEST(RefusalTest, ABusyServerSaysWhatItKnowsOfTheWait) {
   EXPECT_FALSE(GetErrorDetail(surplus).estimated_wait.has_value());
 }
 
+TEST(RefusalTest, ATicketGoesWithThePromise) {
+  const absl::Status busy = MakeBusy(Reason::kConnectionQueueFull, "queue full",
+                                     {.after = absl::Seconds(3), .promised = true, .ticket = "AbC-_9"});
+  EXPECT_EQ(GetErrorDetail(busy).ticket, "AbC-_9");
+  EXPECT_EQ(GetErrorDetail(MakeError(Reason::kInternal, "m", "p")).ticket, "");
+}
+
 TEST(RefusalTest, PlainStatusIsMappedFromItsCode) {
   EXPECT_EQ(GetErrorDetail(absl::CancelledError("x")).reason, Reason::kCancelled);
   EXPECT_EQ(GetErrorDetail(absl::DeadlineExceededError("x")).reason, Reason::kDeadlineExpired);

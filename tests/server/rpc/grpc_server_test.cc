@@ -166,7 +166,7 @@ TEST(GrpcServerTest, EveryCallIsRecordedOnce) {
   for (const std::string& series :
        {Finished("Chat", "0", "ok", ""), Finished("Chat", "3", "invalid", "OUT_OF_RANGE"),
         Finished("Tokenize", "0", "ok", ""), Finished("Detokenize", "3", "invalid", "INVALID_REQUEST"),
-        Finished("ListModels", "0", "ok", ""), Finished("GetLoad", "3", "invalid", "INVALID_REQUEST")}) {
+        Finished("ListModels", "0", "ok", ""), Finished("GetLoad", "3", "invalid", "OUT_OF_RANGE")}) {
     EXPECT_EQ(MetricValue(fixture.base.metrics, series), 1) << series;
   }
 }

@@ -119,7 +119,7 @@ TEST_F(CallPipelineGrammarTest, AFullWorkerQueueAfterTheWaitRefuses) {
   busy->AwaitVisitor();
   ASSERT_TRUE(fixture.service->workers().TryPost([] {}));
   Open();
-  EXPECT_REASON(front.ReadToEnd(), Reason::kConnectionQueueFull);
+  EXPECT_REASON(front.ReadToEnd(), Reason::kWorkerQueueFull);
   EXPECT_TRUE(fixture.Empty());
   busy->Open();
 }

@@ -128,7 +128,7 @@ TEST(CallPipelineTest, AFullWorkerQueueRefuses) {
   PipelineFront front(fixture);
   front.AdmitAndSubmit(Decodes({"a"}));
   const absl::Status status = front.ReadToEnd();
-  EXPECT_REASON(status, Reason::kConnectionQueueFull);
+  EXPECT_REASON(status, Reason::kWorkerQueueFull);
   EXPECT_TRUE(request::GetErrorDetail(status).retry_after.has_value());
   EXPECT_TRUE(fixture.Empty());
   gate.Open();

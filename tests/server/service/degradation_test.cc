@@ -103,6 +103,15 @@ TEST(DegradationTest, AFixedTextAnswersTheRest) {
   EXPECT_EQ(front.pipeline->calls()[1]->degraded(), Rung::kStatic);
 }
 
+TEST(DegradationTest, AFullQueueIsNoMatterForTheRungsOfMemory) {
+  ServiceFixture fixture(Hold, FullQueue({.max_tokens = 8, .fallback_model = "other"}));
+  fixture.engine->Pause(true);
+  PipelineFront waiting(fixture), front(fixture);
+  waiting.AdmitAndSubmit(Decodes({"a"}));
+  EXPECT_REASON(front.pipeline->CheckRoom(100), Reason::kConnectionQueueFull) << "its body need not be read";
+  EXPECT_REASON(front.pipeline->Admit(100), Reason::kConnectionQueueFull);
+}
+
 TEST(DegradationTest, ErrorsAreNotAnsweredWithAText) {
   ServiceFixture fixture(ServiceFixture::Says("x"), FullQueue({.answer = "busy"}));
   PipelineFront front(fixture);

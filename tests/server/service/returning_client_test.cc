@@ -29,6 +29,15 @@ TEST(ReturningClientTest, SenderRouteAndLengthStandForARequestWithoutKey) {
   EXPECT_NE(caller.key, CallerOf({}, 100, "chat", Protocol::kHttp, "b").key);
 }
 
+TEST(ReturningClientTest, ATicketComesBeforeAllElse) {
+  CallInfo info;
+  NoteReturnHeaders({.idempotency_key = "k", .ticket = "t"}, &info);
+  EXPECT_EQ(info.ticket, "t");
+  info.promise = 12;  // what it was good for
+  EXPECT_EQ(RetryCallerOf(info, 100).promise, 12u);
+  EXPECT_EQ(CallerOf({}).promise, 0u);
+}
+
 TEST(ReturningClientTest, AGrpcCallIsRefusedBeforeItsLengthIsKnown) {
   EXPECT_EQ(CallerOf({}, 0, "chat", Protocol::kGrpc).key, CallerOf({}, 100, "chat", Protocol::kGrpc).key);
 }

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// From reservation to queue: true sizes and memory leases.
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/admission_fixture.h"
+
+namespace hadal::admission {
+namespace {
+
+using hadal::testing::AdmissionFixture;
+using request::GetErrorDetail;
+using request::Priority;
+using request::Reason;
+
+TEST(AdmissionFinalizeTest, FinalizeRefusesWhatCanNeverRun) {
+  AdmissionFixture fixture(/*blocks=*/10, 512, 0, /*max_model_len=*/50);
+  auto ticket = fixture.Admit();
+  const absl::Status too_long = ticket->Finalize(*AdmissionFixture::MakeRequest(41, 10), 0);
+  EXPECT_REASON(too_long, Reason::kContextLengthExceeded);
+  EXPECT_EQ(too_long.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(GetErrorDetail(too_long).retry_after.has_value());
+  ticket = fixture.Admit();
+  EXPECT_REASON(ticket->Finalize(*AdmissionFixture::MakeRequest(32, 10), 0), Reason::kRequestNeverFits);
+  ticket = fixture.Admit();
+  EXPECT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(31, 10), 0));  // 40 tokens in the cache: all 10 blocks
+}
+
+TEST(AdmissionFinalizeTest, LeaseIsThePromptAndThePredictedOutput) {
+  AdmissionFixture fixture;
+  auto ticket = fixture.Admit();
+  ASSERT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(8, 16), 0));
+  // Cold: half of max_tokens, 8; 15 tokens need a slot: 4 blocks.
+  EXPECT_EQ(ticket->leased_bytes(), 4000);
+  EXPECT_EQ(fixture.pool.leased_bytes(), 4000);
+  for (int i = 0; i < 100; ++i) fixture.controller->RecordOutputLength(0, *AdmissionFixture::MakeRequest(8, 16), 2);
+  auto learned = fixture.Admit();
+  ASSERT_OK(learned->Finalize(*AdmissionFixture::MakeRequest(8, 16), 0));
+  EXPECT_EQ(learned->leased_bytes(), 3000);
+  auto thinking = AdmissionFixture::MakeRequest(8, 16);
+  thinking->thinking = true;
+  auto unknown = fixture.Admit();
+  ASSERT_OK(unknown->Finalize(*thinking, 0));
+  EXPECT_EQ(unknown->leased_bytes(), 4000) << "of answers that begin with reasoning nothing is known yet";
+  unknown->Release();
+  ticket->Release();
+  learned->Release();
+  EXPECT_EQ(fixture.pool.leased_bytes(), 0);
+  EXPECT_EQ(fixture.pool.active_leases(), 0);
+}
+
+TEST(AdmissionFinalizeTest, ChoicesShareThePromptsFullBlocks) {
+  AdmissionFixture fixture;
+  auto ticket = fixture.Admit();
+  auto request = AdmissionFixture::MakeRequest(9, 8);  // predicted 4: 12 slots, 3 blocks, 2 of them shared
+  request->n = 3;
+  ASSERT_OK(ticket->Finalize(*request, 0));
+  EXPECT_EQ(ticket->leased_bytes(), (3 + 2 * 1) * 1000);
+}
+
+TEST(AdmissionFinalizeTest, RefusesWhenMemoryWouldOverflow) {
+  AdmissionFixture fixture(/*blocks=*/10);
+  auto first = fixture.Admit();
+  ASSERT_OK(first->Finalize(*AdmissionFixture::MakeRequest(24, 1), 0));
+  auto second = fixture.Admit();
+  auto request = AdmissionFixture::MakeRequest(20, 1);
+  request->id = "0x7f8a1c2b";
+  const absl::Status status = second->Finalize(*request, 0);
+  EXPECT_REASON(status, Reason::kGpuMemoryExhausted);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("服务器繁忙请稍后重试"));
+  EXPECT_TRUE(GetErrorDetail(status).retry_after.has_value());
+  EXPECT_EQ(fixture.lines,
+            std::vector<std::string>{
+                "engine_0 GPU_MEMORY_EXHAUSTED: Request 0x7f8a1c2b requires 5.0KB but only 4.0KB available"});
+  EXPECT_EQ(fixture.fields.required_bytes, 5000);
+  EXPECT_EQ(fixture.fields.available_bytes, 4000);
+}
+
+TEST(AdmissionFinalizeTest, RefusesForMemoryBeforeParsingWhenNoModelHasRoom) {
+  AdmissionFixture fixture(/*blocks=*/10);
+  auto first = fixture.Admit();
+  ASSERT_OK(first->Finalize(*AdmissionFixture::MakeRequest(36, 1), 0));
+  const int64_t waiting = fixture.controller->GetLoad().waiting;
+  EXPECT_REASON(fixture.Admit(/*body_bytes=*/60), Reason::kGpuMemoryExhausted);  // about 18 tokens: 5 blocks
+  EXPECT_EQ(fixture.controller->GetLoad().waiting, waiting) << "the refused request returned its slot";
+  EXPECT_OK(fixture.Admit(/*body_bytes=*/400)) << "an estimate beyond the pool is for Finalize to judge";
+}
+
+TEST(AdmissionFinalizeTest, TheClassThatTheBodyNamesIsCountedFromFinalizeOn) {
+  AdmissionFixture fixture;
+  auto ticket = fixture.Admit(100, Priority::kNormal);
+  ASSERT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(7, 4, Priority::kLow), 0));
+  const AdmissionLoad load = fixture.controller->GetLoad();
+  EXPECT_EQ(load.waiting_by_class, (std::array<int64_t, 4>{0, 0, 1, 0}));
+  EXPECT_EQ(load.tokens_by_class, (std::array<int64_t, 4>{0, 0, 7, 0}));
+}
+
+}  // namespace
+}  // namespace hadal::admission

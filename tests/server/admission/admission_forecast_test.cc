@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is foreseen, who is refused for it, and what refused clients are promised.
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/admission_fixture.h"
+#include "tests/support/metric_value.h"
+
+namespace hadal::admission {
+namespace {
+
+using hadal::testing::AdmissionFixture;
+using request::GetErrorDetail;
+using request::Priority;
+using request::Reason;
+
+double RetryAfter(const absl::Status& status) { return absl::ToDoubleSeconds(*GetErrorDetail(status).retry_after); }
+
+TEST(AdmissionForecastTest, PredictsTheWaitOfAnArrival) {
+  AdmissionFixture fixture;
+  EXPECT_FALSE(fixture.controller->PredictWait(Priority::kNormal, 10).known) << "no step has ended yet";
+  fixture.PublishRunning(8);
+  const auto wait = [&](Priority priority) {
+    const WaitPrediction prediction = fixture.controller->PredictWait(priority, 10);
+    EXPECT_TRUE(prediction.known);
+    EXPECT_NEAR(absl::ToDoubleSeconds(prediction.first_token - prediction.start), 0.1, 1e-3);
+    return absl::ToDoubleSeconds(prediction.start);
+  };
+  EXPECT_NEAR(wait(Priority::kNormal), 0.5, 1e-3);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 5; ++i) tickets.push_back(*fixture.Admit(100, Priority::kNormal));
+  EXPECT_NEAR(wait(Priority::kNormal), 3, 1e-3);
+  EXPECT_NEAR(wait(Priority::kHigh), 0.5, 1e-3);
+  tickets.resize(3);
+  EXPECT_NEAR(wait(Priority::kNormal), 2, 1e-3) << "who leaves is not ahead any more";
+  tickets.clear();
+  fixture.PublishRunning(8, 0, /*more_places=*/1);
+  EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
+}
+
+TEST(AdmissionForecastTest, WhoWouldWaitLongerThanItsClassMayIsRefused) {
+  AdmissionFixture fixture(1000, 512, 0, 100000, AdmissionFixture::kBlockTokens, SurplusRetry::kOnce,
+                           /*wait_limit=*/absl::Milliseconds(2600));
+  std::vector<Ticket> unknown;
+  for (int i = 0; i < 20; ++i) unknown.push_back(*fixture.Admit(100, Priority::kNormal));
+  unknown.clear();  // nobody is refused before a step has ended
+  fixture.PublishRunning(8);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 5; ++i) tickets.push_back(*fixture.Admit(100, Priority::kNormal));
+  const absl::Status refused = fixture.Admit(100, Priority::kNormal).status();
+  EXPECT_REASON(refused, Reason::kWaitLimit);
+  EXPECT_THAT(refused.ToString(), ::testing::HasSubstr("class normal would wait about 3.0s, the limit is 2.6s"));
+  EXPECT_GE(RetryAfter(refused), 1);
+  EXPECT_OK(fixture.Admit(100, Priority::kHigh)) << "it goes before them";
+  const absl::StatusOr<Ticket> low = fixture.Admit(100, Priority::kLow);
+  EXPECT_OK(low) << "one of a class may always wait";
+  EXPECT_REASON(fixture.Admit(100, Priority::kLow).status(), Reason::kWaitLimit);
+  tickets.clear();
+  EXPECT_OK(fixture.Admit(100, Priority::kNormal));
+}
+
+TEST(AdmissionForecastTest, AQuietTenantDoesNotWaitForTheWholeLineOfAnother) {
+  AdmissionFixture fixture(1000, 512, 0, 100000, AdmissionFixture::kBlockTokens, SurplusRetry::kOnce,
+                           /*wait_limit=*/absl::Milliseconds(2600));
+  fixture.PublishRunning(8);
+  std::vector<Ticket> tickets;
+  const auto admit = [&](const std::string& tenant) {
+    absl::StatusOr<Ticket> ticket = fixture.controller->TryAdmit({Priority::kNormal, tenant, "req", 100});
+    if (ticket.ok()) tickets.push_back(*std::move(ticket));
+    return ticket.status();
+  };
+  for (int i = 0; i < 5; ++i) EXPECT_OK(admit("noisy"));
+  EXPECT_REASON(admit("noisy"), Reason::kWaitLimit);
+  EXPECT_OK(admit("quiet")) << "one of the other goes before it, not five";
+  // So will others in future: one overtook four of five in the last second, of two places a second.
+  tickets.clear();
+  for (int i = 0; i < 2; ++i) EXPECT_OK(admit("noisy"));
+  EXPECT_REASON(admit("noisy"), Reason::kWaitLimit);
+}
+
+TEST(AdmissionForecastTest, WhoIsRefusedIsPromisedAPartOfWhatComesFree) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 4; ++i) tickets.push_back(*fixture.Admit());
+  const absl::Status unknown = fixture.Admit().status();
+  EXPECT_FALSE(GetErrorDetail(unknown).promised);
+  EXPECT_FALSE(GetErrorDetail(unknown).estimated_wait.has_value());
+  EXPECT_GE(RetryAfter(unknown), 2) << "nothing has run yet";
+  fixture.PublishRunning(100);
+  // Many more arrive afresh than two a second.
+  for (int i = 0; i < 100; ++i) {
+    fixture.clock.Advance(absl::Milliseconds(10));
+    EXPECT_REASON(fixture.controller->CheckRoom({Priority::kNormal, "", "req", 1, {.gateway = true}}),
+                  Reason::kConnectionQueueFull);
+  }
+  fixture.PublishRunning(100);
+  AdmissionRequest returning{Priority::kNormal, "", "req", 1, {.key = 5, .quality = KeyQuality::kOwn}};
+  const absl::Status refused = fixture.controller->TryAdmit(returning).status();
+  EXPECT_TRUE(GetErrorDetail(refused).promised);
+  EXPECT_TRUE(GetErrorDetail(refused).should_retry);
+  const double promised_s = 1 / (2 * RetryPlanner::kReturnShare);
+  EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).estimated_wait), promised_s, 0.3);
+  EXPECT_GE(RetryAfter(refused), absl::ToDoubleSeconds(*GetErrorDetail(refused).estimated_wait));
+  // At the time that it was told, a slot is kept from everybody else.
+  fixture.clock.Advance(*GetErrorDetail(refused).retry_after);
+  tickets.pop_back();
+  AdmissionRequest fresh{Priority::kNormal, "", "req", 1, {.key = 6}};
+  EXPECT_REASON(fixture.controller->TryAdmit(fresh), Reason::kConnectionQueueFull);
+  auto ticket = fixture.controller->TryAdmit(returning);
+  ASSERT_OK(ticket);
+  auto request = AdmissionFixture::MakeRequest(4, 1);
+  ASSERT_OK(ticket->Finalize(*request, 0));
+  EXPECT_EQ(hadal::testing::MetricValue(fixture.metrics,
+                                        "hadal_retry_returns_total{timing=\"in_window\",outcome=\"admitted\"}"),
+            1);
+  tickets.pop_back();
+  EXPECT_OK(fixture.controller->TryAdmit(fresh)) << "the promise is kept, nothing is held any more";
+}
+
+TEST(AdmissionForecastTest, ATicketIsGoodOnceFromWhateverAddress) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 4; ++i) tickets.push_back(*fixture.Admit());
+  fixture.PublishRunning(100);
+  const auto tickets_counted = [&](const std::string& outcome) {
+    return hadal::testing::MetricValue(fixture.metrics, "hadal_retry_tickets_total{outcome=\"" + outcome + "\"}");
+  };
+  const absl::Status refused = fixture.controller->TryAdmit({Priority::kNormal, "", "req", 1, {.key = 5}}).status();
+  ASSERT_TRUE(GetErrorDetail(refused).promised);
+  const std::string ticket = GetErrorDetail(refused).ticket;
+  ASSERT_FALSE(ticket.empty());
+  EXPECT_EQ(tickets_counted("issued"), 1);
+  EXPECT_EQ(fixture.controller->OpenTicket("made up"), 0u);
+  EXPECT_EQ(tickets_counted("forged"), 1);
+  const uint64_t promise = fixture.controller->OpenTicket(ticket);
+  ASSERT_NE(promise, 0u);
+
+  // Early it is told the same moment again.
+  const AdmissionRequest from_elsewhere{Priority::kNormal, "", "req", 1, {.key = 77, .promise = promise}};
+  const absl::Status early = fixture.controller->TryAdmit(from_elsewhere).status();
+  EXPECT_TRUE(GetErrorDetail(early).promised);
+  EXPECT_EQ(fixture.controller->OpenTicket(GetErrorDetail(early).ticket), promise);
+
+  // Not when clients of its kind come, when a key that is shared would be known, but anywhere in its window.
+  fixture.clock.Advance(absl::Ceil(*GetErrorDetail(refused).retry_after, absl::Seconds(1)) + absl::Milliseconds(400));
+  tickets.pop_back();
+  EXPECT_OK(fixture.controller->TryAdmit(from_elsewhere));
+  EXPECT_EQ(fixture.controller->OpenTicket(ticket), 0u);
+  EXPECT_EQ(tickets_counted("used"), 1);
+  EXPECT_EQ(tickets_counted("accepted"), 2);
+  fixture.clock.Advance(absl::Seconds(60));
+  EXPECT_EQ(fixture.controller->OpenTicket(ticket), 0u);
+  EXPECT_EQ(tickets_counted("expired"), 1);
+}
+
+TEST(AdmissionForecastTest, MemoryIsPromisedTooAndKept) {
+  AdmissionFixture fixture(/*blocks=*/100);
+  std::vector<Ticket> held;
+  const auto lease = [&](RetryCaller retry) {
+    auto ticket = fixture.controller->TryAdmit({Priority::kNormal, "", "req", 1, retry});
+    if (!ticket.ok()) return ticket.status();
+    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(36, 1), 0);  // 9 blocks
+    if (status.ok()) held.push_back(*std::move(ticket));
+    return status;
+  };
+  for (int i = 0; i < 11; ++i) ASSERT_OK(lease({}));
+  fixture.PublishRunning(50, /*blocks=*/9);
+  const RetryCaller returning{.key = 5, .quality = KeyQuality::kOwn};
+  const absl::Status refused = lease(returning);
+  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
+  ASSERT_TRUE(GetErrorDetail(refused).promised);
+  EXPECT_GE(RetryAfter(refused), 1);
+  fixture.clock.Advance(*GetErrorDetail(refused).retry_after);
+  held.pop_back();
+  EXPECT_REASON(lease({.key = 6}), Reason::kGpuMemoryExhausted);
+  EXPECT_OK(lease(returning));
+}
+
+}  // namespace
+}  // namespace hadal::admission
