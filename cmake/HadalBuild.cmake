@@ -98,6 +98,8 @@ function(hadal_embed)
     COMMAND "${CMAKE_COMMAND}" "-DOUTPUT=${CMAKE_CURRENT_BINARY_DIR}/${ARG_OUTPUT}" "-DHEADER=${ARG_HEADER}" "-DFOLDER=${folder}"
             "-DFILES=${names}" -P "${script}"
     DEPENDS ${paths} "${script}" VERBATIM)
+  # scripts/lib/thread_safety.py takes what lies in the build folder and has precompiled headers for the carrier of their set.
+  set_source_files_properties("${CMAKE_CURRENT_BINARY_DIR}/${ARG_OUTPUT}" PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
 # hadal_binary(NAME x OUTPUT y SRCS main.cc DEPS libs)

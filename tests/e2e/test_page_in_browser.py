@@ -149,22 +149,35 @@ def test_streams_and_stops(start_server, page):
     assert server.metric("hadal_cancellations_total") == 2
 
 
-def test_a_refusal_is_explained_and_waited_out(start_server, page):
+COUNTS_DOWN = """document.querySelector('.countdown')?.textContent.startsWith('Asks again in ')
+    && !document.querySelector('#stop').disabled && !document.querySelector('#retry').disabled"""
+
+
+def test_a_refusal_is_explained(start_server, page):
     server = start_server(*SLOW)
     browser = page(server, "503")
     connected(browser)
     holders = fill(server)
     ask(browser, "17 + 25")
-    browser.wait("document.querySelector('.countdown')?.textContent.includes('in ')")
+    browser.wait(COUNTS_DOWN)
     notice = browser.text(".turn .notice")
     assert "503 CONNECTION_QUEUE_FULL" in notice and "As many requests wait as the server lets wait." in notice
-    assert "Asks again in " in notice and "kept for you then" in notice
-    assert browser.js("!document.querySelector('#stop').disabled && !document.querySelector('#retry').disabled")
     browser.wait("document.querySelector('#refusals').textContent.includes('CONNECTION_QUEUE_FULL')")
     browser.wait("document.querySelector('#state').textContent === 'ready · 1 running · 1 waiting'")
     for size, suffix in ((DESK, ""), (PHONE, "-phone")):
         for scheme in ("light", "dark"):
             keep(browser, f"refusal-{scheme}{suffix}", size, scheme)
+    for holder in holders:
+        holder.close()
+
+
+def test_a_refusal_is_waited_out(start_server, page):
+    server = start_server(*SLOW)
+    browser = page(server, "503")
+    connected(browser)
+    holders = fill(server)
+    ask(browser, "17 + 25")
+    browser.wait(COUNTS_DOWN)
     for holder in holders:
         holder.close()
     # When its time has come it is asked again, and served, with nobody doing anything.
@@ -210,6 +223,21 @@ def test_asks_for_the_key_and_forgets_it_with_the_tab(start_server, page, tmp_pa
     browser.wait("document.querySelector('.answer')?.textContent.includes('42')")
     assert browser.js("Object.keys(localStorage).length") == 0 and browser.js("document.cookie") == ""
     assert browser.js("sessionStorage.length") == 1
+
+
+NO_MODELS_AT_FIRST = """
+const real = window.fetch;
+window.asked = 0;
+window.fetch = (path, ...rest) =>
+  path === "v1/models" && ++asked === 1 ? Promise.resolve(new Response('{"data": []}')) : real(path, ...rest);
+"""
+
+
+def test_waits_for_models_that_are_being_loaded(server, page, browser):
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=NO_MODELS_AT_FIRST)
+    connected(page(server))
+    assert browser.js("asked") == 2
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 
 def test_plots_follow_the_server(server, page):

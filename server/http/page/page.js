@@ -52,6 +52,7 @@ async function connect(keyGiven) {
     const models = await fetchModels();
     get("model").replaceChildren(...models.map((id) => element("option", "", id)));
     get("key-form").hidden = true;
+    if (models.length === 0) setTimeout(() => connect(keyGiven), MODELS_RETRY_MS);  // they are being loaded
   } catch (error) {
     if (error.status === 401 || error.status === 403) {
       askForKey(keyGiven ? error.message : "");
