@@ -141,7 +141,7 @@ function(hadal_test)
   add_executable(${ARG_NAME} ${ARG_SRCS})
   target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
-  target_compile_options(${ARG_NAME} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-pthread>)  # as the precompiled headers
+  target_compile_options(${ARG_NAME} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-pthread> ${HADAL_TEST_OPTIONS})  # as the precompiled headers
   hadal_use_pch(${ARG_NAME} TEST)
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   set_tests_properties(${ARG_NAME} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT}
@@ -154,16 +154,28 @@ function(hadal_test)
   endforeach()
 endfunction()
 
+# hadal_test_library(NAME x SRCS fixture.cc DEPS libs): what several test programs stand on, as hadal::x, compiled once.
+function(hadal_test_library)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  hadal_add_test_code(hadal_${ARG_NAME} STATIC ${ARG_SRCS})
+  target_link_libraries(hadal_${ARG_NAME} PUBLIC ${ARG_DEPS} GTest::gmock)
+  add_library(hadal::${ARG_NAME} ALIAS hadal_${ARG_NAME})
+endfunction()
+
 # hadal_test_objects(NAME x SRCS x_test.cc DEPS libs): test sources that several programs take as $<TARGET_OBJECTS:x>, compiled once.
 function(hadal_test_objects)
   cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
-  add_library(${ARG_NAME} OBJECT ${ARG_SRCS})
-  # As in a program, so that the test set of precompiled headers fits.
-  set_target_properties(${ARG_NAME} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(${ARG_NAME} PRIVATE -fPIE -pthread)
-  target_include_directories(${ARG_NAME} PRIVATE "${CMAKE_SOURCE_DIR}")
+  hadal_add_test_code(${ARG_NAME} OBJECT ${ARG_SRCS})
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} GTest::gmock)
-  hadal_use_pch(${ARG_NAME} TEST)
+endfunction()
+
+# hadal_add_test_code(TARGET STATIC|OBJECT sources): a library of test code, compiled as in a program, so that the test set of precompiled headers fits.
+function(hadal_add_test_code target kind)
+  add_library(${target} ${kind} ${ARGN})
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIE -pthread ${HADAL_TEST_OPTIONS})
+  target_include_directories(${target} PRIVATE "${CMAKE_SOURCE_DIR}")
+  hadal_use_pch(${target} TEST)
 endfunction()
 
 # hadal_benchmark(NAME x SRCS bench_x.cc DEPS libs): Google Benchmark binary under benchmarks/ in the build folder.

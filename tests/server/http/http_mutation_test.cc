@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Seeded mutations of request bytes and JSON bodies: never a crash, a hang or a limit passed. HADAL_FUZZ_ITERATIONS
 // sets their number (default 12,000 for each test that runs on the codecs; a tenth of it goes through a whole server).
+#include <sys/socket.h>
+
 #include <cstdlib>
 #include <random>
 
