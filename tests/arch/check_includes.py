@@ -50,6 +50,7 @@ RULES = [(re.compile(pattern), headers) for pattern, headers in (
     (r"\babsl::(?:Time|Duration|Seconds|Milliseconds|InfiniteDuration|InfiniteFuture|ZeroDuration)\b", ("absl/time/time.h", "absl/time/clock.h")),
     (r"\b(?:EXPECT|ASSERT)_(?:EQ|TRUE)\(|\bTEST(?:_F|_P)?\(", ("gtest/gtest.h", "gmock/gmock.h")),
     (r"\b(?:EXPECT_THAT|ASSERT_THAT|MATCHER|MATCHER_P)\(|\btesting::(?:ElementsAre|HasSubstr)\b", ("gmock/gmock.h",)),
+    (r"\bnlohmann::\w", ("nlohmann/json.hpp", "nlohmann/json_fwd.hpp")),
     (r"\bgrpc::\w", ("grpcpp/", "hadal/v1/inference.grpc.pb.h")),
     (r"\bgrpc::(?:CallbackServerContext|Server\w+Reactor|CallbackGenericService)\b", SERVER_CONTEXTS),
     (r"\basio::(?:read|async_read)\(", ("boost/asio/read.hpp",)),

@@ -19,6 +19,7 @@ OTHER_LOCKS = {
     "base/sync.h": "makes ours of the standard library's",
 }
 SLEEPERS = {
+    "client/client.cc": "a call that blocks waits as long as the server told it to, and nothing can end it sooner",
     "models/null_model.cc": "the sleep stands for the time of a step",
 }
 
