@@ -2,6 +2,7 @@
 // What the controller foresees: from the engine's load to the forecast that refusals and predictions look up.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "server/admission/admission.h"
 #include "server/admission/capacity_replay.h"
@@ -54,11 +55,12 @@ void AdmissionController::UpdateForecast(absl::Time now) {
       waiting += model->forecast.waiting_requests(static_cast<request::Priority>(i));
     }
     // Room that is there until the next request comes is not idleness yet: a quarter of all, two times running. Nor is
-    // what is held for clients that return.
+    // what is held for clients that return, or a place in a batch whose prompts fill the next steps.
     const double free_places = std::max(1.0, kIdleShare * model->load.step().max_batch_size);
     const double free_blocks = std::max<double>(table.blocks_per_request, kIdleShare * model->pool_blocks());
-    const bool idle =
-        waiting == 0 && table.starts[0] - held.places >= free_places && table.blocks[0] - held.blocks >= free_blocks;
+    const double prefilling = std::accumulate(table.prefilling_tokens.begin(), table.prefilling_tokens.end(), 0.0);
+    const bool idle = waiting == 0 && prefilling <= table.max_batch_tokens &&
+                      table.starts[0] - held.places >= free_places && table.blocks[0] - held.blocks >= free_blocks;
     if (idle && model->was_idle) idle_at_ = now;
     model->was_idle = idle;
   }

@@ -92,7 +92,7 @@ class AdmissionMetrics {
   base::Family<base::Counter> ghosts_{
       registry_, {"hadal_retry_ghosts_total", "Refusals that were followed until their turn or their hint came."}};
   base::Family<base::Counter> false_refusals_{
-      registry_, {"hadal_false_refusals_total", "Those before whose hint the server had room and nothing waiting."}};
+      registry_, {"hadal_false_refusals_total", "Those before whose hint and wait limit the server came to rest."}};
   base::Family<base::Histogram> retry_after_{registry_,
                                              {.name = "hadal_retry_after_seconds",
                                               .help = "Retry hints given.",

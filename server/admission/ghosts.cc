@@ -36,10 +36,11 @@ std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals
   std::erase_if(ghosts_, [&](const Ghost& ghost) {
     const bool surplus = ghost.forecast == absl::InfiniteDuration();
     const absl::Duration waited = now - ghost.told;
-    const bool in_time = idle_at > ghost.told && idle_at < ghost.told + ghost.hint;
+    const absl::Duration useful = std::min(ghost.hint, ghost.limit);
+    const bool in_time = idle_at > ghost.told && idle_at < ghost.told + useful;
     // A verdict on the hint waits for it, as the server may yet come to rest.
     const bool over =
-        surplus ? in_time || waited >= ghost.hint
+        surplus ? in_time || waited >= useful
                 : TurnHasCome(ghost, totals) || idle_at > ghost.told || waited >= kWorstRatio * ghost.forecast;
     if (!over) return false;
     Verdict verdict;

@@ -34,10 +34,11 @@ struct CapacityTotals {
 struct Ghost {
   request::Priority priority = request::Priority::kNormal;
   absl::Time told;
-  absl::Duration forecast;  // that its turn would come then; InfiniteDuration: surplus
-  absl::Duration estimate;  // that its client was given
-  absl::Duration hint;      // that its client was given
-  double need_places = 0;   // its own, and of the promises before it
+  absl::Duration forecast;                          // that its turn would come then; InfiniteDuration: surplus
+  absl::Duration estimate;                          // that its client was given
+  absl::Duration hint;                              // that its client was given
+  absl::Duration limit = absl::InfiniteDuration();  // longest wait that its class has a use for
+  double need_places = 0;                           // its own, and of the promises before it
   double need_blocks = 0;
   double blocks_per_request = 0;  // that a fresh request wants
   CapacityTotals before;
@@ -56,7 +57,7 @@ class Ghosts {
     request::Priority priority = request::Priority::kNormal;
     double ratio = 0;             // true over forecast wait; 0: it was surplus, and had no forecast
     double error = 0;             // of the estimate: (estimate - true) / true
-    bool served_in_time = false;  // the server stood idle before the hint: the refusal was in vain
+    bool served_in_time = false;  // the server stood idle before the hint and the limit: the refusal was in vain
   };
 
   // `kept` is the share of the capacity that is for those who return.

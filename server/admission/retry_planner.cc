@@ -107,6 +107,7 @@ void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, req
   ghost.forecast = opening.wait;
   ghost.estimate = plan.estimate;
   ghost.hint = plan.hint;
+  ghost.limit = options_.wait_limits[static_cast<size_t>(priority)];
   ghost.need_places = opening.need_places;
   ghost.need_blocks = opening.need_blocks;
   ghost.blocks_per_request = curve.arriving_places > 0 ? curve.arriving_blocks / curve.arriving_places : 0;

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "server/admission/class_values.h"
 #include "server/admission/ghosts.h"
 #include "server/admission/promise_ledger.h"
 #include "server/admission/retry_after.h"
@@ -58,7 +59,10 @@ class RetryPlanner {
   struct Options {
     SurplusRetry surplus = SurplusRetry::kOnce;
     double ghost_share = 0.01;  // of the refusals, that are followed to see when their turn comes
-    uint64_t seed = 1;          // of the jitter
+    // Longest wait that a class has a use for (`--wait-limits`): a refusal was right when it would have been longer.
+    ByClass<absl::Duration> wait_limits = {absl::InfiniteDuration(), absl::InfiniteDuration(), absl::InfiniteDuration(),
+                                           absl::InfiniteDuration()};
+    uint64_t seed = 1;  // of the jitter
   };
   explicit RetryPlanner(Options options) : options_(options), random_(options.seed) {}
 

@@ -94,6 +94,8 @@ TEST(SimulationTest, WaitLimitsKeepTheGoodputAboveTheCapacity) {
   for (const double load : {2, 5}) {
     const nlohmann::json report = Report(WithLimits(AtLoad(28.5 * load, absl::Seconds(60))));
     EXPECT_GE(report["goodput_tokens_per_s"].get<double>(), 0.97 * peak) << load;
+    EXPECT_GT(report["ghosts"].get<int>(), 10) << load;
+    EXPECT_LE(report["false_refusals"].get<int>(), 0.02 * report["ghosts"].get<int>()) << load;
     EXPECT_LE(report["late_tokens_ratio"], 0.03) << load;
     EXPECT_GE(report["admission_evenness_ratio"], 0.7) << load;
     EXPECT_GT(report["refusals"]["WAIT_LIMIT"], 500) << load;

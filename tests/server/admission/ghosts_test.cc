@@ -110,6 +110,23 @@ TEST(GhostsTest, ARefusalWasInVainWhenTheServerComesToRestBeforeTheHint) {
   }
 }
 
+TEST(GhostsTest, ARefusalOfWhatWouldHaveBeenServedTooLateWasRight) {
+  for (const double limit_s : {5.0, 15.0}) {
+    Ghosts ghosts(0.2);
+    Ghost surplus = Waiting(1000, 0);
+    surplus.forecast = absl::InfiniteDuration();
+    surplus.hint = absl::Seconds(25);
+    surplus.limit = absl::Seconds(limit_s);
+    ghosts.Add(surplus);
+    std::vector<Ghosts::Verdict> verdicts;
+    for (int s = 0; s < 40 && verdicts.empty(); ++s) {
+      verdicts = ghosts.Update(At(s), Totals(s), s > 10 ? At(10) : absl::InfinitePast());
+    }
+    ASSERT_EQ(verdicts.size(), 1u);
+    EXPECT_EQ(verdicts[0].served_in_time, limit_s == 15.0) << limit_s;
+  }
+}
+
 TEST(GhostsTest, MemoryIsBounded) {
   Ghosts ghosts(0.2);
   for (size_t i = 0; i < 2 * Ghosts::kMostGhosts; ++i) ghosts.Add(Waiting(4, 2));
