@@ -63,7 +63,10 @@ def grpc_call(stub, stubs, rng, counts):
                 call.cancel()
         counts.add("grpc ok")
     except grpc.RpcError as error:
-        assert error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE), error
+        expected = error.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+        # Some deadlines are shorter than an idle server needs; the server may say so before the client's own timer fires.
+        hopeless = fate < 0.2 and error.code() == grpc.StatusCode.INVALID_ARGUMENT and error.details().startswith("the deadline leaves ")
+        assert expected or hopeless, error
         counts.add(f"grpc {error.code().name}")
 
 
