@@ -93,7 +93,7 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   AddNumber(flags, "attain", &attain, 0, 1,
             "share of the offered requests within the service level that counts as met");
   flags->AddInt("seed", &arrivals.seed, {0, kMaxInt},
-                "of arrivals, lengths and prompts; the same seed gives the same load");
+                "of arrivals and lengths; the same seed gives the same load, in other words (see --prompt-salt)");
 
   flags->AddText(
       "lengths", &lengths,
@@ -104,6 +104,10 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddText("prompt-file", &prompt_file,
                  "prompts in turn from this file, one a line (text, or JSON with \"prompt\"); else random words",
                  "none");
+  flags->AddInt(
+      "prompt-salt", &prompt_salt, {0, kMaxInt},
+      "of the random words, as a run's result has it, to send the same text again; 0: another for each run, so "
+      "that none finds the prompts of an earlier one in the server's prefix cache");
   flags->AddEnum(
       "exact-length", &exact_length,
       {{"auto", ExactLength::kAuto}, {"on", ExactLength::kOn}, {"off", ExactLength::kOff}},

@@ -51,6 +51,7 @@ struct BenchOptions {
   std::string lengths = "azure-conversation";
   LengthLimits limits;
   std::string prompt_file;
+  int64_t prompt_salt = 0;  // 0: another for each run
   ExactLength exact_length = ExactLength::kAuto;
   std::vector<TrafficShare> classes, tenants;
   absl::Duration deadline = absl::ZeroDuration();  // 0: none

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <random>
+
 #include "absl/strings/str_cat.h"
 #include "benchmarks/hadal_bench/client/grpc_transport.h"
 #include "benchmarks/hadal_bench/client/http_transport.h"
@@ -14,6 +16,9 @@ namespace hadal::bench {
 namespace {
 
 constexpr double kProbeTimeoutS = 10;
+
+// One that --prompt-salt takes, and that no run has had before but by a very rare chance.
+uint64_t NewSalt() { return 1 + std::random_device()() % (uint32_t{1} << 30); }
 
 }  // namespace
 
@@ -131,6 +136,7 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
   run.tenants = options_.tenants;
   if (options_.deadline > absl::ZeroDuration()) run.deadline_ms = absl::ToInt64Milliseconds(options_.deadline);
   run.seed = seed;
+  run.prompt_salt = options_.prompt_salt != 0 ? static_cast<uint64_t>(options_.prompt_salt) : NewSalt();
   ProgressLine line(options_.progress == ProgressMode::kAlways ||
                     (options_.progress == ProgressMode::kAuto && isatty(STDERR_FILENO) == 1));
   if (line.enabled()) run.progress = [&line](const RunProgress& progress) { line.Show(progress); };
@@ -146,7 +152,8 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
                                        : 0,
                    .tokens = calibration_.scale,
                    .exact_length = calibration_.exact_length,
-                   .cut_lengths = plan->cut_lengths};
+                   .cut_lengths = plan->cut_lengths,
+                   .prompt_salt = run.prompt_salt};
   return outcome;
 }
 

@@ -27,7 +27,8 @@ class Session {
     Report report;
     RunFacts facts;
   };
-  // One run: at `rate` (as the flag), with the seed moved on by `repetition`.
+  // One run: at `rate` (as the flag), with the seed moved on by `repetition`. The prompts are of no other run, unless
+  // the options say which salt to use.
   absl::StatusOr<Outcome> Run(const std::string& rate, int repetition);
 
   const std::string& model() const { return model_; }

@@ -151,6 +151,7 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
   if (!report.by_tenant.empty()) groups["tenant"] = GroupsJson(report.by_tenant, seconds);
   return {{"rate", Rounded(facts.offered_rate)},
           {"metrics", MetricsJson(report, log)},
+          {"prompt_salt", facts.prompt_salt},
           {"measured_s", Rounded(report.measured_s)},
           {"interrupted", log.interrupted},
           {"warmup", {{"seconds", log.warmup_s}, {"requests", report.warmup_requests}}},

@@ -17,6 +17,7 @@ struct RunFacts {
   TokenScale tokens;
   bool exact_length = false;
   int64_t cut_lengths = 0;
+  uint64_t prompt_salt = 0;
 };
 
 // What belongs to the whole file.

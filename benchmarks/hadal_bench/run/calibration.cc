@@ -79,7 +79,7 @@ absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* tr
     PlannedRequest request;
     request.prompt_tokens = count;
     request.prompt_seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
-    const std::string prompt = prompts.Make(request, 0, words);
+    const std::string prompt = prompts.Make(request, 0, words, 0);
     CallSpec spec;
     spec.prompt = prompt;
     spec.max_tokens = kOutputTokens;

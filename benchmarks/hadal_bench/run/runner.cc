@@ -95,7 +95,7 @@ class Run::Active final : public CallObserver {
     pieces_ = 0;
 
     const RunOptions& options = run_->options_;
-    const std::string prompt = run_->prompts_.Make(planned, index_, run_->scale_);
+    const std::string prompt = run_->prompts_.Make(planned, index_, run_->scale_, run_->options_.prompt_salt);
     CallSpec spec;
     spec.prompt = prompt;
     spec.max_tokens = planned.output_tokens;

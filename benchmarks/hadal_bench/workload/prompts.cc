@@ -34,6 +34,14 @@ constexpr const char* kWords[] = {
 constexpr int kTextWords = 1 << 17;
 constexpr int kBlockTokens = 512;
 
+// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), of a seed and a salt.
+uint64_t Mix(uint64_t seed, uint64_t salt) {
+  uint64_t z = seed + (salt + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
 }  // namespace
 
 int TokenScale::WordsFor(int tokens) const {
@@ -83,18 +91,17 @@ void Prompts::AppendWords(uint64_t seed, int words, std::string* out) const {
   }
 }
 
-std::string Prompts::Make(const PlannedRequest& request, size_t index, const TokenScale& scale) const {
+std::string Prompts::Make(const PlannedRequest& request, size_t index, const TokenScale& scale, uint64_t salt) const {
   if (from_file()) return lines_[index % lines_.size()];
   std::string prompt;
   int words = scale.WordsFor(request.prompt_tokens);
   const int block_words = std::max(1, static_cast<int>(kBlockTokens / scale.per_word));
   for (const uint64_t block : request.prefix_blocks) {
     if (words <= block_words) break;  // what is left is a piece of a block: the request's own
-    std::mt19937_64 mixed(block);
-    AppendWords(mixed(), block_words, &prompt);
+    AppendWords(Mix(block, salt), block_words, &prompt);
     words -= block_words;
   }
-  AppendWords(request.prompt_seed, words, &prompt);
+  AppendWords(Mix(request.prompt_seed, salt), words, &prompt);
   prompt.pop_back();
   return prompt;
 }

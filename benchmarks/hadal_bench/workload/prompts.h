@@ -26,9 +26,10 @@ class Prompts {
   // Prompts from a file instead, used in turn: a JSON string or {"prompt": "..."} a line, or plain text lines.
   static absl::StatusOr<Prompts> FromFile(const std::string& path);
 
-  // About `request.prompt_tokens` tokens of random words, the same for the same seed. The blocks of a trace become
-  // 512 tokens each that depend on the block's id alone. With a file: line number `index`, whatever the length.
-  std::string Make(const PlannedRequest& request, size_t index, const TokenScale& scale) const;
+  // About `request.prompt_tokens` tokens of random words, the same for the same seed and salt. The blocks of a trace
+  // become 512 tokens each that depend on the block's id and the salt alone. With a file: line number `index`, whatever
+  // the length. Prompts of different salts share no prefix, so that one run finds nothing of another in a prefix cache.
+  std::string Make(const PlannedRequest& request, size_t index, const TokenScale& scale, uint64_t salt) const;
   bool from_file() const { return !lines_.empty(); }
 
  private:

@@ -120,6 +120,14 @@ def test_measures_the_demo_model(server, out):
     assert set(result["settings"]) >= {"rate", "lengths", "seed", "client"}
 
 
+def test_no_run_finds_the_prompts_of_another_in_the_prefix_cache(server, out):
+    load = ("--sweep=20,40", "--lengths=400:2", "--seed=7")
+    for _ in range(2):
+        assert [run["tokens"]["cached"] for run in measure(server.url, out, *load)["runs"]] == [0, 0]
+    first, second = measure(server.url, out, *load, "--prompt-salt=5")["runs"]
+    assert first["prompt_salt"] == second["prompt_salt"] == 5 and first["tokens"]["cached"] == 0 < second["tokens"]["cached"]
+
+
 def test_measures_the_demo_model_over_grpc(server, out):
     result = measure(f"grpc://{server.target}", out, "--rate=40", "--lengths=64:8")
     run = result["runs"][0]

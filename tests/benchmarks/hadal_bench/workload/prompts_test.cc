@@ -22,16 +22,29 @@ PlannedRequest Request(int tokens, uint64_t seed) {
 TEST(PromptsTest, HasAsManyWordsAsTheScaleSays) {
   const Prompts prompts;
   const TokenScale scale{.overhead = 10, .per_word = 1.5, .measured = true};
-  EXPECT_EQ(Words(prompts.Make(Request(160, 1), 0, scale)), 100);
-  EXPECT_EQ(Words(prompts.Make(Request(5, 1), 0, scale)), 1);  // the template alone is longer
-  EXPECT_EQ(Words(prompts.Make(Request(450'010, 99u << 20), 0, scale)), 300'000);
+  EXPECT_EQ(Words(prompts.Make(Request(160, 1), 0, scale, 0)), 100);
+  EXPECT_EQ(Words(prompts.Make(Request(5, 1), 0, scale, 0)), 1);  // the template alone is longer
+  EXPECT_EQ(Words(prompts.Make(Request(450'010, 99u << 20), 0, scale, 0)), 300'000);
 }
 
 TEST(PromptsTest, SeedsDecideTheTextFromItsFirstWord) {
   const Prompts prompts;
-  EXPECT_EQ(prompts.Make(Request(50, 4), 0, {}), prompts.Make(Request(50, 4), 1, {}));
-  const std::string one = prompts.Make(Request(50, 4), 0, {}), other = prompts.Make(Request(50, 5), 0, {});
+  EXPECT_EQ(prompts.Make(Request(50, 4), 0, {}, 0), prompts.Make(Request(50, 4), 1, {}, 0));
+  const std::string one = prompts.Make(Request(50, 4), 0, {}, 0), other = prompts.Make(Request(50, 5), 0, {}, 0);
   EXPECT_NE(one.substr(0, one.find(' ')), other.substr(0, other.find(' ')));
+}
+
+TEST(PromptsTest, PromptsOfDifferentSaltsShareNoPrefix) {
+  const Prompts prompts;
+  const TokenScale scale{.overhead = 0, .per_word = 1, .measured = true};
+  PlannedRequest of_trace = Request(600, 4);
+  of_trace.prefix_blocks = {46};
+  for (const PlannedRequest& request : {Request(50, 4), of_trace}) {
+    const std::string one = prompts.Make(request, 0, scale, 1), other = prompts.Make(request, 0, scale, 2);
+    EXPECT_EQ(Words(one), Words(other));
+    EXPECT_NE(one.substr(0, one.find(' ')), other.substr(0, other.find(' ')));
+    EXPECT_EQ(one, prompts.Make(request, 0, scale, 1));
+  }
 }
 
 TEST(PromptsTest, BlocksOfATraceShareTheirText) {
@@ -40,7 +53,7 @@ TEST(PromptsTest, BlocksOfATraceShareTheirText) {
   PlannedRequest one = Request(1500, 1), other = Request(1300, 2);
   one.prefix_blocks = {46, 47, 48};
   other.prefix_blocks = {46, 47, 99};
-  const std::string a = prompts.Make(one, 0, scale), b = prompts.Make(other, 0, scale);
+  const std::string a = prompts.Make(one, 0, scale, 0), b = prompts.Make(other, 0, scale, 0);
   EXPECT_EQ(Words(a), 1500);
   EXPECT_EQ(Words(b), 1300);
   const auto [end, unused] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
@@ -54,10 +67,10 @@ TEST(PromptsTest, AFileGivesItsLinesInTurn) {
   std::ofstream(path) << "plain text\n\n\"quoted\\ttext\"\n{\"prompt\": \"from an object\"}\n";
   const auto prompts = Prompts::FromFile(path);
   ASSERT_TRUE(prompts.ok()) << prompts.status();
-  EXPECT_EQ(prompts->Make(Request(9, 1), 0, {}), "plain text");
-  EXPECT_EQ(prompts->Make(Request(9, 1), 1, {}), "quoted\ttext");
-  EXPECT_EQ(prompts->Make(Request(9, 1), 2, {}), "from an object");
-  EXPECT_EQ(prompts->Make(Request(9, 1), 3, {}), "plain text");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 0, {}, 0), "plain text");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 1, {}, 0), "quoted\ttext");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 2, {}, 0), "from an object");
+  EXPECT_EQ(prompts->Make(Request(9, 1), 3, {}, 0), "plain text");
   std::ofstream(path) << "{\"text\": 1}\n";
   EXPECT_THAT(std::string(Prompts::FromFile(path).status().message()), testing::HasSubstr("\"prompt\""));
   std::ofstream(path) << "\n";
