@@ -83,6 +83,7 @@ absl::StatusOr<std::vector<CallerGroup>> ParseMix(const std::string& text) {
 absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
   if (name == "hadal") return absl::OkStatus();
   experiment->lease_memory = false;
+  experiment->step_time_target = absl::ZeroDuration();
   experiment->admission.wait_limits.fill(absl::InfiniteDuration());
   for (CallerGroup& group : experiment->workload.groups) group.priority = request::Priority::kNormal;
   if (name == "fifo") {
@@ -126,6 +127,8 @@ absl::Status Main(const std::vector<std::string>& args) {
   flags.AddInt("max-tokens", &experiment.max_tokens, {1, 16384}, "what callers ask for");
   flags.AddInt("seeds", &settings.seeds, {1, 1000}, "runs, each with the next seed");
   flags.AddInt("first-seed", &settings.first_seed, {0, 1 << 30}, "of the first run");
+  flags.AddDuration("step-time-target", &experiment.step_time_target,
+                    "the server's flag: how long a step may take with prompts in it while others decode; 0: any");
   experiment.admission.AddFlags(&flags);
   const absl::StatusOr<base::ParsedFlags> parsed = flags.Parse("hadal-sim", args);
   if (!parsed.ok()) return parsed.status();

@@ -108,6 +108,7 @@ absl::Status Simulation::Start() {
   engine_options_.block_tokens = device.block_tokens;
   engine_options_.max_batch_size = device.max_batch_size;
   engine_options_.max_batch_tokens = device.max_batch_tokens;
+  engine_options_.step_time_target = experiment_.step_time_target;
   engine_options_.observer = this;
   if (absl::Status status = engine_options_.Validate(); !status.ok()) return status;
   loop_ = std::make_unique<engine::StepLoop>(engine_options_, &model_, admission_.get(), *index, wake_,

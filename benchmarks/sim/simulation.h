@@ -11,6 +11,7 @@
 #include "benchmarks/sim/retry_client.h"
 #include "benchmarks/sim/workload.h"
 #include "server/admission/admission_options.h"
+#include "server/engine/engine_options.h"
 #include "server/request/refusal.h"
 
 namespace hadal::sim {
@@ -24,6 +25,7 @@ struct Experiment {
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
   int32_t max_model_len = 32768;
   int32_t max_tokens = 4096;  // what callers ask for; they do not know how long their output becomes
+  absl::Duration step_time_target = engine::EngineOptions().step_time_target;
   uint64_t seed = 1;
 };
 

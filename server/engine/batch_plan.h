@@ -28,6 +28,8 @@ struct BatchPlan {
   models::StepInput input;
   int32_t decode_entries = 0;  // the first ones; the others are of prompts
   int32_t tokens = 0;
+  int64_t decode_context_tokens = 0;  // that the decode entries look back on
+  int32_t token_limit = 0;            // StepTokenBudget beside its decode entries
   int32_t prefill_tokens = 0;
   int32_t sample_rows = 0;
   bool preempted = false;  // blocks were taken from a sequence, so nothing waiting was started

@@ -20,6 +20,7 @@ absl::Status EngineOptions::Validate() const {
            CheckRange("block_tokens", block_tokens, 1, kMaxBlockTokens),
            CheckRange("max_batch_size", max_batch_size, 1, 65536),
            CheckRange("max_batch_tokens", max_batch_tokens, max_batch_size, int64_t{1} << 24),
+           CheckRange("step_time_target in us", absl::ToInt64Microseconds(step_time_target), 0, INT64_MAX),
            CheckRange("max_preemptions", max_preemptions, 0, 1000),
            CheckRange("batch_wait in us", absl::ToInt64Microseconds(batch_wait), 0, 10'000'000),
            CheckRange("slow_reader_timeout in ms", absl::ToInt64Milliseconds(stream.slow_reader_timeout), 1, INT64_MAX),

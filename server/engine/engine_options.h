@@ -28,6 +28,8 @@ struct EngineOptions {
   int32_t block_tokens = 64;        // token slots in a block; 1..kMaxBlockTokens
   int32_t max_batch_size = 256;     // sequences in a step
   int32_t max_batch_tokens = 2048;  // tokens in a step; at least max_batch_size, so that decode always fits
+  // What a step that also computes prompts may take while sequences decode (StepTokenBudget); 0: as long as it takes.
+  absl::Duration step_time_target = absl::Milliseconds(50);
   absl::Duration batch_wait = absl::ZeroDuration();  // how long an idle engine waits to gather a first batch
   request::StreamOptions stream;
   absl::Duration stall_timeout = absl::Seconds(30);  // liveness: runnable work and no finished step for so long
@@ -42,6 +44,9 @@ struct EngineOptions {
     flags->AddInt("kv-block-tokens", &block_tokens, {1, 4096}, "tokens per KV block");
     flags->AddInt("max-batch-size", &max_batch_size, {1, 65536}, "maximum sequences per step");
     flags->AddInt("max-batch-tokens", &max_batch_tokens, {1, 1 << 20}, "maximum tokens per step");
+    flags->AddDuration("step-time-target", &step_time_target,
+                       "how long a step may take with prompts in it while other sequences decode: the time between "
+                       "their tokens; 0: as long as --max-batch-tokens take");
     flags->Add({.name = "batch-wait-us",
                 .help = "how long an idle engine waits to fill a batch, in microseconds",
                 .default_text = std::to_string(absl::ToInt64Microseconds(batch_wait)),

@@ -18,6 +18,7 @@
 #include "server/engine/engine_options.h"
 #include "server/engine/prefix_cache.h"
 #include "server/engine/sequence.h"
+#include "server/engine/step_token_budget.h"
 #include "server/engine/window_cache.h"
 
 namespace hadal::engine {
@@ -47,6 +48,12 @@ class Scheduler {
 
   // `consumers_changed`: a stream was cancelled, a choice stopped, or a full stream read since the last call.
   void Retire(absl::Time now, bool consumers_changed);
+  // `plan` ran and took `seconds`; `time` is what steps cost by now.
+  void RecordStep(const BatchPlan& plan, double seconds, const admission::StepTime& time) {
+    token_budget_.Record(plan, seconds, time);
+  }
+  // Of the last plan.
+  int32_t token_limit() const { return token_limit_; }
   // `start_new` false: nothing leaves the queue (drain).
   BatchPlan Plan(absl::Time now, bool start_new);
   // Between Commit and Patch: when something more urgent than a prompt of `next` has come since that was planned, and a
@@ -119,7 +126,7 @@ class Scheduler {
   // Takes the prompts out of a plan that has not been launched; false, and nothing is changed, when one must stay.
   bool WithdrawPrompts(BatchPlan& plan);
   // Prompt tokens that aged sequences can use of their share of a step.
-  int32_t AgedTokens(const std::vector<Sequence*>& prefilling) const;
+  int32_t AgedTokens(const std::vector<Sequence*>& prefilling, int32_t token_limit) const;
   // How many of `count` prompt tokens the window pool has room for now.
   int32_t WindowRoom(Sequence& sequence, int32_t count);
   bool Schedulable(const Sequence& sequence) const;
@@ -188,6 +195,8 @@ class Scheduler {
   std::vector<Outgoing> outbox_;
   // Closed; deleted when no plan refers to them any more.
   std::vector<std::unique_ptr<ActiveRequest>> pending_deletion_;
+  StepTokenBudget token_budget_{options_};
+  int32_t token_limit_ = options_.max_batch_tokens;
   bool ended_since_removal_ = false;  // running_ holds sequences that do not run
   bool no_room_ = false;              // the last plan could not start what is next for lack of blocks
   uint64_t next_order_ = 1;

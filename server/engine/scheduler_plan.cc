@@ -13,6 +13,8 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
   PlanDecode(plan);
   plan.decode_entries = static_cast<int32_t>(plan.entries.size());
+  for (const PlanEntry& entry : plan.entries) plan.decode_context_tokens += entry.start;
+  plan.token_limit = token_limit_ = token_budget_.Limit(plan.decode_entries, plan.decode_context_tokens);
   RemoveEnded();
   const size_t started_from = running_.size();
   // What was just taken from some is not at once given to others.
@@ -91,11 +93,11 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
     if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
   }
   std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());
-  int32_t kept_for_aged = AgedTokens(prefilling);
+  int32_t kept_for_aged = AgedTokens(prefilling, plan.token_limit);
   for (Sequence* sequence : prefilling) {
     if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
     const bool aged = sequence->owner->aged;
-    const int32_t budget = options_.max_batch_tokens - plan.tokens - (aged ? 0 : kept_for_aged);
+    const int32_t budget = plan.token_limit - plan.tokens - (aged ? 0 : kept_for_aged);
     if (budget <= 0) continue;
     int32_t count = std::min(sequence->remaining(), budget);
     // Every scored row needs logits of its own, and the model's workspace holds max_batch_size of them.
@@ -107,12 +109,12 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
   }
 }
 
-int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling) const {
+int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling, int32_t token_limit) const {
   int64_t wanted = 0;
   for (const Sequence* sequence : prefilling) {
     if (sequence->owner->aged) wanted += sequence->remaining();
   }
-  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(options_.max_batch_tokens)));
+  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(token_limit)));
 }
 
 int32_t Scheduler::WindowRoom(Sequence& sequence, int32_t count) {

@@ -55,10 +55,9 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   const auto has_turn = [&](int rank) {
     int64_t before = plan.tokens;
     for (int r = 0; r <= rank; ++r) before += backlog[r];
-    return before < options_.max_batch_tokens;
+    return before < plan.token_limit;
   };
-  bool by_age =
-      aged_sequences < AgedShare(options_.max_batch_size) && aged_tokens < AgedShare(options_.max_batch_tokens);
+  bool by_age = aged_sequences < AgedShare(options_.max_batch_size) && aged_tokens < AgedShare(plan.token_limit);
   while (active < options_.max_batch_size) {
     Sequence* waiting = NextWaiting();
     const std::optional<admission::QueueTurn> turn =

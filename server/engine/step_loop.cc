@@ -124,10 +124,12 @@ void StepLoop::FinishStep(BatchPlan& next) {
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
   published_->last_step_duration_us.store(absl::ToInt64Microseconds(now - step.launched), std::memory_order_relaxed);
   published_->last_step_us.store(absl::ToUnixMicros(now), std::memory_order_release);
+  const double seconds = absl::ToDoubleSeconds(now - step.launched + step.gap);
   step_time_.Record({.sequences = static_cast<double>(step.plan.entries.size()),
                      .context_tokens = static_cast<double>(step.context_tokens),
                      .prefill_tokens = static_cast<double>(step.plan.prefill_tokens),
-                     .seconds = absl::ToDoubleSeconds(now - step.launched + step.gap)});
+                     .seconds = seconds});
+  scheduler_.RecordStep(step.plan, seconds, step_time_.Get());
   if (options_.observer != nullptr) {
     StepFacts facts;
     facts.duration = now - step.launched;
@@ -207,7 +209,7 @@ void StepLoop::PublishState() {
     Set(state.runnable_since_us, INT64_MIN);
   }
   admission::EngineLoad& load = admission_->engine_load(model_index_);
-  load.SetStep({options_.max_batch_size, options_.max_batch_tokens, step_time_.Get()});
+  load.SetStep({options_.max_batch_size, scheduler_.token_limit(), step_time_.Get()});
   scheduler_.PublishSequences(load);
   admission_->EngineStepped(model_index_);
 }

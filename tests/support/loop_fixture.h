@@ -78,6 +78,7 @@ class LoopFixture {
     int64_t max_queue_requests = 512;
     int64_t ledger_blocks = 0;  // 0: as many as blocks; more: leases never refuse, so that preemption can be provoked
     absl::Duration batch_wait = absl::ZeroDuration();
+    absl::Duration step_time_target = absl::ZeroDuration();
     absl::Duration slow_reader_timeout = absl::Seconds(30);
     bool prefix_cache = true;
     int32_t window_tokens = 0;        // > 0: the model has a windowed cache
@@ -92,6 +93,7 @@ class LoopFixture {
                .max_sequences = config.max_batch_size,
                .window_tokens = config.window_tokens}) {
     options.clock = &admission.clock;
+    options.step_time_target = config.step_time_target;
     options.num_blocks = config.blocks;
     options.block_tokens = config.block_tokens;
     options.num_window_blocks = static_cast<int32_t>(model.kv_layout().window_blocks_for(
