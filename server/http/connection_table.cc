@@ -85,7 +85,7 @@ ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimeP
   }
   if (oldest != none) return oldest;
 
-  const auto waits = [&](const Entry& entry) { return !entry.evicted && WaitsForBytes(entry, now); };
+  const auto waits = [&](const Entry& entry) { return may(entry) && WaitsForBytes(entry, now); };
   std::unordered_map<std::string_view, int64_t> waiting;
   std::string_view most;
   for (const Entry& entry : entries_) {

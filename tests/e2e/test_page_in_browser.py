@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page at / in headless Chromium. Screenshots are kept in build/test-results/page/, to be looked at."""
 
+import contextlib
 import json
 import os
 
@@ -149,15 +150,24 @@ def test_streams_and_stops(start_server, page):
     assert server.metric("hadal_cancellations_total") == 2
 
 
+@pytest.fixture
+def refusing(start_server, page):
+    """(server, browser, holders): a full server and its page; it has room once the holders are closed."""
+    server = start_server(*SLOW)
+    browser = page(server, "503")
+    connected(browser)
+    with contextlib.ExitStack() as holders:
+        for holder in fill(server):
+            holders.callback(holder.close)
+        yield server, browser, holders
+
+
 COUNTS_DOWN = """document.querySelector('.countdown')?.textContent.startsWith('Asks again in ')
     && !document.querySelector('#stop').disabled && !document.querySelector('#retry').disabled"""
 
 
-def test_a_refusal_is_explained(start_server, page):
-    server = start_server(*SLOW)
-    browser = page(server, "503")
-    connected(browser)
-    holders = fill(server)
+def test_a_refusal_is_explained(refusing):
+    _, browser, _ = refusing
     ask(browser, "17 + 25")
     browser.wait(COUNTS_DOWN)
     notice = browser.text(".turn .notice")
@@ -167,19 +177,13 @@ def test_a_refusal_is_explained(start_server, page):
     for size, suffix in ((DESK, ""), (PHONE, "-phone")):
         for scheme in ("light", "dark"):
             keep(browser, f"refusal-{scheme}{suffix}", size, scheme)
-    for holder in holders:
-        holder.close()
 
 
-def test_a_refusal_is_waited_out(start_server, page):
-    server = start_server(*SLOW)
-    browser = page(server, "503")
-    connected(browser)
-    holders = fill(server)
+def test_a_refusal_is_waited_out(refusing):
+    _, browser, holders = refusing
     ask(browser, "17 + 25")
     browser.wait(COUNTS_DOWN)
-    for holder in holders:
-        holder.close()
+    holders.close()
     # When its time has come it is asked again, and served, with nobody doing anything.
     browser.wait("document.querySelector('.facts').textContent.includes('output tokens')")
     assert browser.js("document.querySelector('.turn .notice') === null")
@@ -188,18 +192,14 @@ def test_a_refusal_is_waited_out(start_server, page):
     browser.wait("document.querySelector('.facts').textContent.startsWith('Stopped')")
 
 
-def test_a_refusal_can_be_left_or_hurried(start_server, page):
-    server = start_server(*SLOW)
-    browser = page(server, "503")
-    connected(browser)
-    holders = fill(server)
+def test_a_refusal_can_be_left_or_hurried(refusing):
+    server, browser, holders = refusing
     browser.js("document.querySelector('#auto-retry').checked = false; 0")
     ask(browser, "17 + 25")
     browser.wait("document.querySelector('.countdown')?.textContent.startsWith('Worth another try in')")
     browser.key("Escape", 27)
     browser.wait("document.querySelector('.countdown').textContent === 'Stopped.'")
-    for holder in holders:
-        holder.close()
+    holders.close()
     server.wait_idle()
     browser.js("document.querySelector('#retry').click()")
     browser.wait("document.querySelector('.facts').textContent.includes('output tokens')")
