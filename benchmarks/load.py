@@ -127,10 +127,15 @@ def bench_together(targets):
         paths = [pathlib.Path(folder) / f"{i}.json" for i in range(len(targets))]
         started = [subprocess.Popen(bench_command(url, rate, path, *flags, **times), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                    for (url, rate, flags, times), path in zip(targets, paths)]
-        for process in started:
-            _, errors = process.communicate()
-            if process.returncode:
-                raise SystemExit(f"hadal-bench: {errors}")
+        try:
+            for process in started:
+                _, errors = process.communicate()
+                if process.returncode:
+                    raise SystemExit(f"hadal-bench: {errors}")
+        finally:  # when one fails, the others are of no use
+            for process in started:
+                process.kill()
+                process.wait()
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 

@@ -58,11 +58,16 @@ def _nginx(folder, port, backends, backup):
 
 
 def _litellm(folder, port, backends, backup):
-    text = (GATEWAYS / "litellm.yaml").read_text()
-    entries = re.findall(r"^  - model_name: hadal\n(?:    .*\n|      .*\n)+", text, re.MULTILINE)
-    assert len(entries) == 2 and "http://127.0.0.1:8001/v1" in entries[0], entries
-    replicas = "".join(entries[0].replace("127.0.0.1:8001", f"127.0.0.1:{backend}") for backend in backends)
-    (folder / "litellm.yaml").write_text(text.replace(entries[0], replicas).replace(entries[1], ""))
+    import yaml  # pylint: disable=import-outside-toplevel  # of all gateways only this one needs it
+    config = yaml.safe_load((GATEWAYS / "litellm.yaml").read_text())
+    assert [model["model_name"] for model in config["model_list"]] == ["hadal", "hadal", "hadal-1", "hadal-2"]
+    parameters = config["model_list"][0]["litellm_params"]
+    replicas = [{**parameters, "api_base": f"http://127.0.0.1:{backend}/v1"} for backend in backends]
+    own_names = [f"hadal-{i}" for i in range(1, len(backends) + 1)]
+    config["model_list"] = [{"model_name": name, "litellm_params": replica}
+                            for names in (["hadal"] * len(backends), own_names) for name, replica in zip(names, replicas)]
+    config["router_settings"]["fallbacks"] = [{"hadal": own_names}]
+    (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
     # Prices of models come from the network otherwise, and without a key it only starts when told that this is meant.
     return (["--config", folder / "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)],
             {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
@@ -92,13 +97,16 @@ class GatewayProcess:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         self.log = open(pathlib.Path(folder) / f"{name}.log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen([path, *arguments], stdout=self.log, stderr=subprocess.STDOUT, env={**clean, **environment})
-        deadline = time.monotonic() + timeout
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                self.log.seek(0)
-                raise RuntimeError(f"{name} does not answer:\n{self.log.read()}")
-            time.sleep(0.05)
+        try:
+            deadline = time.monotonic() + timeout
+            while not self._answers():
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.log.seek(0)
+                    raise RuntimeError(f"{name} does not answer:\n{self.log.read()}")
+                time.sleep(0.05)
+        except BaseException:  # nobody else knows of it
+            self.stop()
+            raise
 
     @property
     def url(self):
@@ -117,10 +125,10 @@ class GatewayProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.log.close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.stop()
-        self.log.close()

@@ -62,11 +62,15 @@ class HadalProcess:
                                         preexec_fn=open_files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, open_files)))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._announced.wait(30) or self.port is None:
+        try:
+            if not self._announced.wait(30) or self.port is None:
+                raise RuntimeError(f"no listening line from {' '.join(command)}:\n{self.text()}")
+            if wait_ready:
+                self.wait_ready()
+        except BaseException:  # nobody else knows of it
             self.process.kill()
-            raise RuntimeError(f"no listening line from {' '.join(command)}:\n{self.text()}")
-        if wait_ready:
-            self.wait_ready()
+            self.process.wait()
+            raise
 
     def _read(self):
         for line in self.process.stdout:

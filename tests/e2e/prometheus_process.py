@@ -45,11 +45,19 @@ class Prometheus:
                  f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"], stdout=log, stderr=subprocess.STDOUT)
 
     def __enter__(self):
+        try:
+            self._wait_ready()
+        except BaseException:  # a block that was not entered is not left
+            self.__exit__()
+            raise
+        return self
+
+    def _wait_ready(self):
         deadline = time.monotonic() + 60
         while True:
             try:
                 with urllib.request.urlopen(self._url + "/-/ready", timeout=5):
-                    return self
+                    return
             except OSError:
                 assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text(encoding="utf-8")
                 time.sleep(0.05)
