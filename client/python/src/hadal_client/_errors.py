@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What calls raise."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class HadalError(Exception):
+    """Base of all errors of this package."""
+
+
+class RequestError(HadalError):
+    """The server answered with an error that another attempt cannot help: `status` is HTTP's (gRPC errors are mapped), `reason` the server's word
+    for it, such as CONTEXT_LENGTH_EXCEEDED."""
+
+    def __init__(self, message: str, *, status: int, reason: Optional[str] = None, request_id: Optional[str] = None):
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.request_id = request_id
+
+
+class ServerBusy(RequestError):
+    """Refused for capacity, and no attempt is left, or the next one would come after the deadline. `retry_after`: seconds until the time that the
+    server named last, or None."""
+
+    def __init__(self, message: str, *, status: int, reason: Optional[str] = None, request_id: Optional[str] = None,
+                 retry_after: Optional[float] = None, attempts: int = 1):
+        super().__init__(message, status=status, reason=reason, request_id=request_id)
+        self.retry_after = retry_after
+        self.attempts = attempts
+
+
+class ServerUnreachable(HadalError):
+    """No server answered: the connection was refused, broke before an answer, or every circuit is open."""
+
+
+class DeadlineExceeded(HadalError):
+    """The call's deadline passed, all attempts together."""

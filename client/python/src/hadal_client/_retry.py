@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a call is made again, and where: no I/O, so that one logic serves HTTP and gRPC, threads and asyncio."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
+
+
+_PROBE_S = 0.1  # how often a call looks whether the one that tries a server has an answer
+
+
+@dataclass(frozen=True)
+class RetryOptions:
+    """How calls are retried. A call that is refused for capacity goes to another server that has not refused it yet, and when all have, returns to
+    one at the time that it named, with the ticket that it gave. Where none names a time, back-off with full jitter: a random wait up to
+    `initial_backoff` * 2^n, at most `max_backoff` seconds."""
+
+    max_attempts: int = 5           # at each server; 1: no retries
+    initial_backoff: float = 0.5
+    max_backoff: float = 30.0
+    deadline: float = 3600.0        # seconds of a whole call, all attempts together, unless the call has its own
+    budget: float = 100.0           # retries in stock; each costs one, unless the server has promised a place
+    budget_refill: float = 0.5      # what a served call puts back
+    breaker_failures: int = 5       # in a row, until a server's circuit opens; refusals for capacity are no failures
+    breaker_pause: float = 1.0      # seconds until one call may try again; doubles up to max_backoff
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a server said when it did not take a call."""
+
+    status: int                              # HTTP's, gRPC's codes mapped
+    reason: Optional[str] = None
+    retry_after: Optional[float] = None      # seconds
+    should_retry: Optional[bool] = None      # None: it did not say
+    ticket: Optional[str] = None
+    held: bool = False                       # a place is kept for the time that was named
+
+    @staticmethod
+    def of_http(status: int, headers: Mapping[str, str]) -> Optional[Refusal]:
+        """None: the call was taken, or failed in a way that concerns nobody but its caller."""
+        if status not in (429, 502, 503, 504, 529):
+            return None
+        should = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+        return Refusal(status, headers.get("x-hadal-reason"), _seconds(headers), should, headers.get("x-hadal-ticket"),
+                       headers.get("x-hadal-promise") == "held")
+
+    @property
+    def final(self) -> bool:
+        """Another attempt is of no use. 504 of hadal: the deadline has passed in its queue."""
+        return self.should_retry is False or (self.status == 504 and self.should_retry is None)
+
+
+def _seconds(headers: Mapping[str, str]) -> Optional[float]:
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    return None
+
+
+class RetryBudget:
+    """A stock of retries that all calls share, so that a failing server is not flooded by them. Thread-safe."""
+
+    def __init__(self, options: RetryOptions):
+        self._full = self._stock = options.budget
+        self._refill = options.budget_refill
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        with self._lock:
+            if self._stock < 1:
+                return False
+            self._stock -= 1
+            return True
+
+    def served(self) -> None:
+        with self._lock:
+            self._stock = min(self._full, self._stock + self._refill)
+
+
+class Target:
+    """A server: how many calls it has from us, and its circuit. Closed: calls go there. Open, after `breaker_failures` in a row: none for a pause.
+    Half open: one call tries. Thread-safe."""
+
+    def __init__(self, address: str, options: RetryOptions, clock: Callable[[], float] = time.monotonic):
+        self.address = address
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._in_flight = 0
+        self._failures = 0
+        self._open_until = 0.0
+        self._probing = False
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @property
+    def state(self) -> str:
+        """closed, open or half-open."""
+        if self._failures < self._options.breaker_failures:
+            return "closed"
+        return "open" if self._clock() < self._open_until else "half-open"
+
+    def available_at(self) -> float:
+        """Clock time from which a call may go there; now or earlier: at once."""
+        with self._lock:
+            if self.state == "closed":
+                return 0.0
+            return self._clock() + _PROBE_S if self._probing else self._open_until
+
+    def start(self) -> bool:
+        """Whether a call may go there now; it ends with finish."""
+        with self._lock:
+            state = self.state
+            if state == "open" or (state == "half-open" and self._probing):
+                return False
+            self._probing = state == "half-open"
+            self._in_flight += 1
+            return True
+
+    def answered(self) -> None:
+        """It is alive: it served, or said that it is busy."""
+        with self._lock:
+            self._failures = 0
+            self._probing = False
+
+    def failed(self) -> None:
+        """It did not answer, or as no healthy server does."""
+        with self._lock:
+            self._failures += 1
+            self._probing = False
+            over = self._failures - self._options.breaker_failures
+            if over >= 0:
+                pause = min(self._options.breaker_pause * 2.0 ** min(over, 16), self._options.max_backoff)
+                self._open_until = self._clock() + pause
+
+    def finish(self) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            self._probing = False
+
+
+class Targets:
+    """The servers of a client. The one with the fewest calls of ours goes first. Thread-safe."""
+
+    def __init__(self, addresses: Sequence[str], options: RetryOptions, clock: Callable[[], float] = time.monotonic):
+        if not addresses:
+            raise ValueError("a client needs at least one server")
+        self.options = options
+        self.clock = clock
+        self.budget = RetryBudget(options)
+        self.all = [Target(address, options, clock) for address in addresses]
+
+    def start_least_loaded(self, among: Sequence[Target]) -> Optional[Target]:
+        """The chosen one, started, or None when none may be called now."""
+        for target in sorted(among, key=lambda target: (target.in_flight, random.random())):
+            if target.start():
+                return target
+        return None
+
+
+@dataclass
+class _Return:
+    at: float
+    ticket: Optional[str]
+    held: bool
+
+
+class Call:
+    """One call through all its attempts:
+
+        call = Call(targets, deadline)
+        while True:
+            target, headers = call.begin()          # None: sleep call.wait() first; then call.over says whether to give up
+            ... attempt ...
+            call.served() | call.refused(refusal) | call.failed()
+    """
+
+    def __init__(self, targets: Targets, deadline: Optional[float] = None, draw: Callable[[], float] = random.random):
+        self._targets = targets
+        self._options = targets.options
+        self._draw = draw
+        self._explicit = deadline is not None
+        self.deadline = targets.clock() + (targets.options.deadline if deadline is None else deadline)
+        self.attempts = 0
+        self.last: Optional[Refusal] = None
+        self._tries: Dict[Target, int] = {}
+        self._returns: Dict[Target, _Return] = {}
+        self._given_up: List[Target] = []
+        self._current: Optional[Target] = None
+        self._no_budget = False
+
+    def remaining(self) -> float:
+        return self.deadline - self._targets.clock()
+
+    def begin(self) -> Optional[Target]:
+        """The server to call now, or None: none may be called yet."""
+        now = self._targets.clock()
+        due = [target for target in self._open() if self._ready_at(target) <= now]
+        promised = [target for target in due if target in self._returns and self._returns[target].held]
+        target = self._targets.start_least_loaded(promised) or self._targets.start_least_loaded(due)
+        if target is None:
+            return None
+        self._current = target
+        self.attempts += 1
+        self._tries[target] = self._tries.get(target, 0) + 1
+        return target
+
+    def headers(self) -> Dict[str, str]:
+        """What the attempt tells the server besides the request. The ticket counts once."""
+        assert self._current is not None
+        headers = {"x-stainless-retry-count": str(self.attempts - 1)}
+        back = self._returns.pop(self._current, None)
+        if back is not None and back.ticket:
+            headers["x-hadal-ticket"] = back.ticket
+        if self._explicit:
+            headers["x-hadal-deadline-ms"] = str(max(1, int(self.remaining() * 1000)))
+        return headers
+
+    def wait(self) -> Optional[float]:
+        """Seconds until the next attempt, or None: there will be none in time."""
+        now = self._targets.clock()
+        at = min((max(self._ready_at(target), target.available_at()) for target in self._open()), default=float("inf"))
+        if self._no_budget or at >= self.deadline:
+            return None
+        return max(0.0, at - now)
+
+    # ---- How an attempt ended ----
+
+    def served(self) -> None:
+        assert self._current is not None
+        self._current.answered()
+        self._targets.budget.served()
+
+    def refused(self, refusal: Refusal) -> None:
+        target = self._ended()
+        self.last = refusal
+        if refusal.reason is None and refusal.status in (502, 504):
+            target.failed()  # a proxy's word for a server that does not answer
+        else:
+            target.answered()
+        if refusal.final:
+            self._given_up = list(self._targets.all)
+            return
+        self._plan_return(target, refusal.retry_after, refusal.ticket, refusal.held)
+
+    def failed(self) -> None:
+        """No answer came: the connection could not be made, or broke before one."""
+        target = self._ended()
+        target.failed()
+        self._plan_return(target, None, None, False)
+
+    # ---- Inside ----
+
+    def _ended(self) -> Target:
+        assert self._current is not None
+        self._current.finish()
+        return self._current
+
+    def _plan_return(self, target: Target, after: Optional[float], ticket: Optional[str], held: bool) -> None:
+        tries = self._tries[target]
+        if tries >= self._options.max_attempts:
+            self._given_up.append(target)
+        elif not held and not self._targets.budget.take():
+            self._no_budget = True
+        else:
+            if after is None:
+                ceiling = min(self._options.max_backoff, self._options.initial_backoff * 2.0 ** (tries - 1))
+                after = self._draw() * ceiling
+            self._returns[target] = _Return(self._targets.clock() + after, ticket, held)
+
+    def _open(self) -> List[Target]:
+        return [target for target in self._targets.all if target not in self._given_up]
+
+    def _ready_at(self, target: Target) -> float:
+        back = self._returns.get(target)
+        return back.at if back is not None else 0.0

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes in and comes out of a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Sequence, Union
+
+# A question, or messages as {"role": ..., "content": ...} with everything else that the server takes in them.
+Messages = Union[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0       # of the prompt, found in the prefix cache
+    reasoning_tokens: int = 0    # of the completion
+
+
+@dataclass
+class Delta:
+    """A piece of a streamed answer."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: List[Dict[str, Any]] = field(default_factory=list)  # pieces, in the API's form
+    choice: int = 0
+
+
+@dataclass
+class Answer:
+    """A whole answer; of the first choice where several were asked for."""
+
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str = ""      # stop, length, tool_calls or insufficient_system_resource
+    tool_calls: List[Dict[str, Any]] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    request_id: str = ""
+
+
+@dataclass
+class Model:
+    id: str
+    max_model_len: int = 0

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import pathlib
+import sys
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
+os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
+sys.path[:0] = [str(SOURCE / "client/python/src"), str(SOURCE / "tests/e2e")]
+from hadal_process import HadalProcess  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server with the demo model for the tests of a module."""
+    with HadalProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def start_server():
+    """start_server(*flags): a server of its own for one test, stopped at its end."""
+    running = []
+
+    def start(*flags, **options):
+        running.append(HadalProcess(*flags, **options))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.stop()

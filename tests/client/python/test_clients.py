@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Python clients against real servers: every call, and what they do when a server is full, gone or slow."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from concurrent import futures
+
+import grpc
+import openai
+import pytest
+
+import hadal_client
+from hadal_process import fill
+from hadal_client._httpx import httpx
+
+ONE_AT_A_TIME = ("--load-format=null:2ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+
+
+class Waited:
+    """A client of asyncio as if it were one of threads, so that one test serves both."""
+
+    def __init__(self, client):
+        self._client = client
+        self._loop = asyncio.new_event_loop()
+
+    def __getattr__(self, name):
+        attribute = getattr(self._client, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*args, **kwargs):
+            given = attribute(*args, **kwargs)
+            return self._drain(given) if hasattr(given, "__anext__") else self._loop.run_until_complete(given)
+
+        return call
+
+    def _drain(self, pieces):
+        try:
+            while True:
+                yield self._loop.run_until_complete(pieces.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(pieces.aclose())
+
+    def close(self):
+        self._loop.run_until_complete(self._client.aclose())
+        self._loop.close()
+
+
+def grpc_target(server):
+    return f"127.0.0.1:{server.port}"
+
+
+# Made inside a running loop, as programs do.
+KINDS = {
+    "http": lambda servers, **options: hadal_client.Client([server.url for server in servers], **options),
+    "http-async": lambda servers, **options: waited(hadal_client.AsyncClient, [server.url for server in servers], **options),
+    "grpc": lambda servers, **options: hadal_client.GrpcClient([grpc_target(server) for server in servers], **options),
+    "grpc-async": lambda servers, **options: waited(hadal_client.AsyncGrpcClient, [grpc_target(server) for server in servers], **options),
+}
+
+
+def waited(kind, servers, **options):
+    loop = asyncio.new_event_loop()
+
+    async def make():
+        return kind(servers, **options)
+
+    asyncio.set_event_loop(loop)
+    client = Waited(loop.run_until_complete(make()))
+    client._loop.close()
+    client._loop = loop
+    return client
+
+
+@pytest.fixture(params=KINDS)
+def connect(request):
+    """connect(*servers, **options): a client of each kind, closed at the end; then no call may be left in flight."""
+    with contextlib.ExitStack() as made:
+        def connect_to(*servers, **options):
+            client = KINDS[request.param](servers, **options)
+            made.callback(client.close)
+            return client
+
+        connect_to.kind = request.param
+        yield connect_to
+
+
+def targets(client):
+    return getattr(client, "_transport", client).targets.all
+
+
+# ---- Calls -----------------------------------------------------------------------------------------------------------
+
+def test_a_chat_and_its_pieces_are_the_same(server, connect):
+    client = connect(server)
+    whole = client.chat("17 + 25", temperature=0, max_tokens=200)
+    assert "42" in whole.text and whole.reasoning and whole.finish_reason == "stop" and whole.model == "hadal-demo" and whole.request_id
+    assert whole.usage.prompt_tokens > 0 and whole.usage.completion_tokens > 0
+    pieces = list(client.stream([{"role": "user", "content": "17 + 25"}], temperature=0, max_tokens=200))
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert "".join(piece.reasoning for piece in pieces) == whole.reasoning
+    assert len(pieces) > 1 and all(target.in_flight == 0 for target in targets(client))
+
+
+def test_a_completion(server, connect):
+    answer = connect(server).complete("1, 2, 3,", max_tokens=5, temperature=0, ignore_eos=True)
+    assert answer.text and answer.finish_reason == "length" and answer.usage.completion_tokens == 5
+
+
+@pytest.mark.parametrize("kind", ["http", "http-async", "grpc"])
+def test_tokens_and_models(server, kind):
+    client = KINDS[kind]([server])
+    try:
+        client.warm_up()
+        tokens = client.tokenize("17 + 25")
+        assert "17 + 25" in client.detokenize(tokens)
+        assert [model.id for model in client.models()] == ["hadal-demo"] and client.models()[0].max_model_len > 0
+    finally:
+        client.close()
+
+
+def test_leaving_a_stream_cancels_the_call(server, connect):
+    client = connect(server)
+    stream = client.stream("count", max_tokens=2000, ignore_eos=True)
+    next(stream)
+    stream.close()
+    server.wait_idle()
+    assert all(target.in_flight == 0 for target in targets(client))
+
+
+# ---- Errors ----------------------------------------------------------------------------------------------------------
+
+def test_a_mistake_is_named_and_made_once(server, connect):
+    client = connect(server)
+    before = server.metric("hadal_requests_total")
+    with pytest.raises(hadal_client.RequestError) as caught:
+        client.chat("x", model="no-such-model")
+    assert caught.value.status == 404 and "no-such-model" in str(caught.value) and caught.value.request_id
+    assert not isinstance(caught.value, hadal_client.ServerBusy)
+    server.wait_idle()
+    assert server.metric("hadal_requests_total") <= before + 1
+
+
+def test_nobody_there(connect):
+    class Nobody:
+        url = "http://127.0.0.1:1"
+        port = 1
+
+    started = time.monotonic()
+    with pytest.raises(hadal_client.ServerUnreachable):
+        connect(Nobody, retry=hadal_client.RetryOptions(max_attempts=2, initial_backoff=0.05)).chat("x")
+    assert time.monotonic() - started < 10
+
+
+def test_grpc_names_a_field_that_it_cannot_send(server):
+    with hadal_client.GrpcClient(grpc_target(server)) as client:
+        with pytest.raises(ValueError, match="logit_biases: not a field"):
+            client.chat("x", logit_biases={})
+
+
+# ---- A full server ---------------------------------------------------------------------------------------------------
+
+def test_waits_as_told_and_is_served_when_there_is_room(start_server, connect):
+    server = start_server(*ONE_AT_A_TIME)
+    client = connect(server)
+    holders = fill(server)
+    threading.Timer(0.5, lambda: [holder.close() for holder in holders]).start()
+    answer = client.chat("x", max_tokens=3, ignore_eos=True)
+    assert answer.usage.completion_tokens == 3
+    server.wait_idle()
+    assert server.metric("hadal_admission_rejections_total") >= 1
+
+
+def test_gives_up_with_the_reason_and_the_time(start_server, connect):
+    server = start_server(*ONE_AT_A_TIME)
+    client = connect(server, retry=hadal_client.RetryOptions(max_attempts=1))
+    holders = fill(server)
+    with pytest.raises(hadal_client.ServerBusy) as caught:
+        client.chat("x")
+    assert caught.value.reason == "CONNECTION_QUEUE_FULL" and caught.value.status == 503 and caught.value.attempts == 1
+    assert caught.value.retry_after > 0 and "服务器繁忙" in str(caught.value)
+    for holder in holders:
+        holder.close()
+
+
+def test_the_deadline_is_of_all_attempts_together(start_server, connect):
+    server = start_server(*ONE_AT_A_TIME)
+    client = connect(server)
+    holders = fill(server)
+    started = time.monotonic()
+    with pytest.raises((hadal_client.ServerBusy, hadal_client.DeadlineExceeded)):
+        client.chat("x", deadline=1.0, max_tokens=2)
+    assert time.monotonic() - started < 3
+    for holder in holders:
+        holder.close()
+
+
+# What a server says with its first two refusals; the third attempt is served.
+SCRIPT = [{"retry-after-ms": "20", "x-hadal-ticket": "first", "x-hadal-promise": "held"}, {"retry-after-ms": "30", "x-hadal-ticket": "second"}]
+
+
+def test_each_ticket_goes_back_once_at_its_time():
+    seen, at = [], []
+
+    def answer(request):
+        seen.append((request.headers.get("x-hadal-ticket"), request.headers["x-stainless-retry-count"], request.headers["host"], request.read()))
+        at.append(time.monotonic())
+        if len(seen) <= len(SCRIPT):
+            return httpx.Response(503, headers=SCRIPT[len(seen) - 1], json={"error": {"message": "busy"}})
+        return httpx.Response(200, json={"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]})
+
+    with hadal_client.Client("http://a:1", transport=httpx.MockTransport(answer)) as client:
+        assert client.chat("x").text == "42"
+    assert [one[:3] for one in seen] == [(None, "0", "a:1"), ("first", "1", "a:1"), ("second", "2", "a:1")]
+    assert len({one[3] for one in seen}) == 1, "the body is sent again"
+    assert at[1] - at[0] >= 0.02 and at[2] - at[1] >= 0.03
+
+
+def test_each_ticket_goes_back_once_over_grpc():
+    seen = []
+
+    def chat(request, context):
+        metadata = dict(context.invocation_metadata())
+        seen.append((metadata.get("x-hadal-ticket"), metadata["x-stainless-retry-count"]))
+        if len(seen) <= len(SCRIPT):
+            said = SCRIPT[len(seen) - 1]
+            context.set_trailing_metadata((("x-request-id", "r"), ("grpc-retry-pushback-ms", said["retry-after-ms"]), ("x-hadal-ticket", said["x-hadal-ticket"])))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+        yield b"\x12\x0242"
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hadal.v1.Inference", {"Chat": grpc.unary_stream_rpc_method_handler(chat)}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with hadal_client.GrpcClient(f"127.0.0.1:{port}") as client:
+        assert client.chat("x").text == "42"
+    server.stop(None)
+    assert seen == [(None, "0"), ("first", "1"), ("second", "2")]
+
+
+def test_an_answer_that_has_begun_is_final():
+    calls = []
+
+    def cut():
+        yield b'data: {"choices":[{"delta":{"content":"4"}}]}\n\n'
+        raise httpx.ReadError("gone")
+
+    def answer(request):
+        calls.append(request)
+        return httpx.Response(200, stream=Pieces(cut()))
+
+    with hadal_client.Client("http://a:1", transport=httpx.MockTransport(answer)) as client:
+        got = []
+        with pytest.raises(hadal_client.ServerUnreachable, match="gone"):
+            for piece in client.stream("x"):
+                got.append(piece.text)
+    assert got == ["4"] and len(calls) == 1
+
+
+class Pieces(httpx.SyncByteStream):
+    def __init__(self, pieces):
+        self._pieces = pieces
+
+    def __iter__(self):
+        yield from self._pieces
+
+
+# ---- Several servers -------------------------------------------------------------------------------------------------
+
+def test_a_server_that_dies_costs_no_call(start_server, connect):
+    servers = [start_server(), start_server()]
+    client = connect(*servers, retry=hadal_client.RetryOptions(initial_backoff=0.05))
+    for _ in range(4):
+        client.chat("1 + 1", max_tokens=5)
+    servers[0].signal(signal.SIGKILL)
+    servers[0].process.wait(10)
+    for _ in range(12):
+        assert client.chat("1 + 1", max_tokens=5).finish_reason
+    assert servers[1].metric("hadal_requests_total") >= 12
+
+
+def test_the_next_server_is_asked_at_once(start_server, connect):
+    full, free = start_server(*ONE_AT_A_TIME), start_server()
+    client = connect(full, free)
+    holders = fill(full)
+    for _ in range(4):
+        started = time.monotonic()
+        assert client.chat("x", max_tokens=2).finish_reason
+        assert time.monotonic() - started < 5
+    for holder in holders:
+        holder.close()
+
+
+# ---- In other clients ------------------------------------------------------------------------------------------------
+
+def test_the_openai_package_waits_as_told(start_server):
+    server = start_server(*ONE_AT_A_TIME)
+    with httpx.Client(transport=hadal_client.Transport(server.url)) as http:
+        client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, http_client=http)
+        holders = fill(server)
+        threading.Timer(0.5, lambda: [holder.close() for holder in holders]).start()
+        answer = client.chat.completions.create(model="hadal-demo", messages=[{"role": "user", "content": "x"}], max_tokens=3,
+                                                extra_body={"ignore_eos": True})
+        assert answer.usage.completion_tokens == 3
+        stream = client.chat.completions.create(model="hadal-demo", messages=[{"role": "user", "content": "x"}], max_tokens=3, stream=True)
+        assert list(stream)[-1].choices[0].finish_reason
+
+
+def test_the_asyncio_client_of_the_openai_package_waits_as_told(start_server):
+    server = start_server(*ONE_AT_A_TIME)
+
+    async def ask():
+        async with httpx.AsyncClient(transport=hadal_client.AsyncTransport(server.url)) as http:
+            client = openai.AsyncOpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, http_client=http)
+            return await client.chat.completions.create(model="hadal-demo", messages=[{"role": "user", "content": "x"}], max_tokens=3)
+
+    holders = fill(server)
+    threading.Timer(0.5, lambda: [holder.close() for holder in holders]).start()
+    assert asyncio.run(ask()).usage.completion_tokens >= 1
+
+
+# ---- The package -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("servers, wanted", [("127.0.0.1:8000", "http://HOST:PORT"), ([], "at least one server")])
+def test_addresses_are_checked(servers, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        hadal_client.Client(servers)
