@@ -31,6 +31,12 @@ constexpr struct {
     {ChatStyle::kLlama3, "llama-3"},
 };
 
+// Qwen3 was trained to answer behind these words, which its publishers write where thinking has to end early.
+constexpr std::string_view kQwenThinkingEnd =
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
+    "</think>";
+constexpr std::string_view kQwenThinkingSwitch = "enable_thinking";
+
 absl::Status CheckMessages(absl::Span<const ChatMessage> messages, const ChatOptions& options, ChatStyle style,
                            bool has_tools) {
   if (messages.empty()) return absl::InvalidArgumentError("messages is empty");
@@ -143,6 +149,8 @@ absl::StatusOr<ChatTemplate> ChatTemplate::FromJinja(std::string_view source, st
   if (out.jinja_->shows_tools()) out.tool_syntax_ = ToolSyntaxOfTemplate(parsed);
   out.has_thinking_switch_ = out.jinja_->has_thinking_switch();
   out.has_reasoning_ = tokenizer.TokenId(kThinkBegin).has_value() || parsed.find(kThinkEnd) != parsed.npos;
+  const bool qwen = parsed.find("<|im_start|>") != parsed.npos && parsed.find(kQwenThinkingSwitch) != parsed.npos;
+  if (qwen) out.early_thinking_end_ = kQwenThinkingEnd;
   return out;
 }
 
@@ -194,7 +202,8 @@ absl::StatusOr<ChatTemplate> ChatTemplate::ForStyle(ChatStyle style, const token
     case ChatStyle::kChatMl:
       out.default_system_ = DefaultSystem(text);
       if (says(ToolMarkupOf(ToolSyntax::kHermes).opener)) out.tool_syntax_ = ToolSyntax::kHermes;
-      out.has_thinking_switch_ = says("enable_thinking");
+      out.has_thinking_switch_ = says(kQwenThinkingSwitch);
+      if (out.has_thinking_switch_) out.early_thinking_end_ = kQwenThinkingEnd;
       out.has_reasoning_ = tokenizer.TokenId(kThinkBegin).has_value();
       out.strips_reasoning_ = says(kThinkEnd);
       break;

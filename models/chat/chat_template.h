@@ -122,6 +122,8 @@ class ChatTemplate {
   bool has_thinking_switch() const { return has_thinking_switch_; }
   // Whether outputs may hold a reasoning part at all.
   bool has_reasoning() const { return has_reasoning_; }
+  // What ends reasoning early: </think>, behind a sentence where the family was trained with one.
+  std::string_view early_thinking_end() const { return early_thinking_end_; }
   // Other parsers of the output than those that the template and the vocabulary suggest.
   void set_tool_syntax(ToolSyntax syntax) { tool_syntax_ = syntax; }
   void set_has_reasoning(bool has_reasoning) { has_reasoning_ = has_reasoning; }
@@ -139,7 +141,8 @@ class ChatTemplate {
   bool joins_results_ = false;     // R1: no line break between the results of tools
   bool has_thinking_switch_ = false;
   bool has_reasoning_ = false;
-  bool strips_reasoning_ = false;           // history turns lose everything up to </think>
+  bool strips_reasoning_ = false;  // history turns lose everything up to </think>
+  std::string_view early_thinking_end_ = kThinkEnd;
   std::shared_ptr<const JinjaChat> jinja_;  // kJinja
 };
 

@@ -120,10 +120,15 @@ absl::Status ReadMessage(const element& value, const std::string& path, chat::Ch
   return absl::OkStatus();
 }
 
-absl::Status ReadThinking(const element& value, std::optional<bool>* thinking) {
+// {"type", "budget_tokens"}
+absl::Status ReadThinking(const element& value, service::ChatCall* call) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("thinking", "an object", value);
   for (const auto field : object) {
+    if (field.key == "budget_tokens" && !field.value.is_null()) {
+      absl::Status status = ReadInt(field.value, "thinking.budget_tokens", &call->max_thinking_tokens);
+      if (!status.ok()) return status;
+    }
     if (field.key != "type") continue;
     std::string type;
     if (absl::Status status = ReadString(field.value, "thinking.type", &type); !status.ok()) return status;
@@ -131,7 +136,7 @@ absl::Status ReadThinking(const element& value, std::optional<bool>* thinking) {
       return request::MakeError(request::Reason::kOutOfRange, "`thinking.type` must be \"enabled\" or \"disabled\"",
                                 "thinking.type");
     }
-    if (type != "auto") *thinking = type == "enabled";
+    if (type != "auto") call->thinking = type == "enabled";
   }
   return absl::OkStatus();
 }
@@ -268,7 +273,8 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     }
     if (name == "logprobs") return ReadBool(value, name, &logprobs);
     if (name == "top_logprobs") return ReadInt(value, name, &chat.call.options.top_logprobs);
-    if (name == "thinking") return ReadThinking(value, &chat.call.thinking);
+    if (name == "thinking") return ReadThinking(value, &chat.call);
+    if (name == "max_thinking_tokens") return ReadInt(value, name, &chat.call.max_thinking_tokens);
     if (name == "chat_template_kwargs")
       return ReadTemplateArguments(value, &chat.call.thinking, &chat.call.template_arguments_json);
     if (name == "documents") return ReadDocuments(value, &chat.call.documents_json);

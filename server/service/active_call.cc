@@ -27,6 +27,7 @@ Usage& Usage::operator+=(const Usage& other) {
   cache_hit_tokens += other.cache_hit_tokens;
   tool_calls += other.tool_calls;
   broken_tool_blocks += other.broken_tool_blocks;
+  thinking_cuts += other.thinking_cuts;
   return *this;
 }
 
@@ -85,6 +86,7 @@ CallUpdate ActiveCall::Process(request::StreamBatch batch) {
     update.status = batch.status;
     update.usage.prompt_tokens = static_cast<int32_t>(options_.prompt_token_ids.size());
     update.usage.cache_hit_tokens = batch.usage.cached_tokens;
+    if (options_.thinking_cuts != nullptr) update.usage.thinking_cuts = options_.thinking_cuts->load();
     update.every_choice_finished = true;
     for (size_t choice = 0; choice < choices_.size(); ++choice) {
       if (batch.status.ok()) choices_[choice]->End(Finish::kInsufficientSystemResource, -1, &deltas[choice]);

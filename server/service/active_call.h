@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@ struct Usage {
   int32_t cache_hit_tokens = 0;   // prompt tokens taken from the prefix cache
   int32_t tool_calls = 0;
   int32_t broken_tool_blocks = 0;  // began as tool calls but were malformed: delivered as text
+  int32_t thinking_cuts = 0;       // choices whose reasoning was ended by the call's limit
   int32_t cache_miss_tokens() const { return prompt_tokens - cache_hit_tokens; }
   Usage& operator+=(const Usage& other);
 };
@@ -54,6 +56,7 @@ class ActiveCall {
     int32_t n = 1;
     bool reasoning = false;        // the output may have a reasoning part: report reasoning tokens
     bool partial_grammar = false;  // see CallGrammar::partial
+    std::shared_ptr<const std::atomic<int32_t>> thinking_cuts;  // Usage's, counted by the engine; null: no limit
     Rung degraded = Rung::kNone;
     std::shared_ptr<OutputRecorder> recorder;  // listens to the stream; may be null
   };

@@ -24,6 +24,9 @@ struct CallMetrics {
   base::Family<base::Counter> slow_readers{
       registry, {"hadal_slow_readers_total", "Responses given up because the client did not read."}};
 
+  base::Family<base::Counter> thinking_cuts{
+      registry, {"hadal_thinking_cuts_total", "Choices whose thinking was ended by their request's limit."}};
+
   enum ToolCall : size_t { kGiven, kMalformed };
   base::Family<base::Counter> tool_calls{registry,
                                          {.name = "hadal_tool_calls_total",

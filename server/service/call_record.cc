@@ -36,6 +36,7 @@ void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* m
   if (!outcome.status.ok() && request::GetErrorDetail(outcome.status).reason == Reason::kSlowReader) {
     metrics->slow_readers.Get().Increment();
   }
+  if (usage.thinking_cuts > 0) metrics->thinking_cuts.Get().Increment(usage.thinking_cuts);
   if (usage.tool_calls > 0) metrics->tool_calls.At(CallMetrics::kGiven).Increment(usage.tool_calls);
   if (usage.broken_tool_blocks > 0) {
     metrics->tool_calls.At(CallMetrics::kMalformed).Increment(usage.broken_tool_blocks);

@@ -155,7 +155,8 @@ absl::Status CheckToolMessage(const chat::ChatMessage& message, const std::strin
 
 // Each tool message answers a call of the assistant turn before it, and no call stays open when the conversation goes
 // on.
-absl::Status CheckMessages(const std::vector<chat::ChatMessage>& messages) {
+absl::Status CheckMessages(const ChatCall& call) {
+  const std::vector<chat::ChatMessage>& messages = call.messages;
   if (messages.empty()) return Invalid("messages", "`messages` is empty: at least one message is needed");
   if (messages.size() > kMaxMessages) return TooMany("messages", messages.size(), kMaxMessages, "messages");
   std::set<std::string_view> open;
@@ -165,7 +166,7 @@ absl::Status CheckMessages(const std::vector<chat::ChatMessage>& messages) {
   };
   for (size_t i = 0; i < messages.size(); ++i) {
     const chat::ChatMessage& message = messages[i];
-    const std::string path = absl::StrCat("messages[", i, "]");
+    const std::string path = i < call.message_paths.size() ? call.message_paths[i] : absl::StrCat("messages[", i, "]");
     if (message.role == "tool") {
       if (absl::Status status = CheckToolMessage(message, path, &open); !status.ok()) return status;
       continue;
@@ -249,7 +250,10 @@ absl::StatusOr<std::optional<bool>> ThinkingIn(std::string_view template_argumen
 
 absl::Status Validate(const ChatCall& call) {
   if (absl::Status status = CheckOptions(call.options); !status.ok()) return status;
-  if (absl::Status status = CheckMessages(call.messages); !status.ok()) return status;
+  if (call.max_thinking_tokens.value_or(0) < 0) {
+    return OutOfRange("max_thinking_tokens", *call.max_thinking_tokens, "0 or more");
+  }
+  if (absl::Status status = CheckMessages(call); !status.ok()) return status;
   return CheckTools(call.tools);
 }
 

@@ -80,15 +80,17 @@ enum class ToolChoice : uint8_t { kAuto, kRequired, kNamed };
 struct ChatCall {
   CallOptions options;
   std::vector<chat::ChatMessage> messages;
-  std::vector<chat::ChatTool> tools;  // empty when tool_choice is "none"
-  std::vector<bool> strict_tools;     // of each tool: its arguments must follow its schema; may be shorter
+  std::vector<std::string> message_paths;  // where each stood in the body, for errors; empty: messages[i]
+  std::vector<chat::ChatTool> tools;       // empty when tool_choice is "none"
+  std::vector<bool> strict_tools;          // of each tool: its arguments must follow its schema; may be shorter
   ToolChoice tool_choice = ToolChoice::kAuto;
   std::string tool_name;            // kNamed
   bool parallel_tool_calls = true;  // false: a call that is forced or strict comes alone
   std::optional<bool> thinking;     // left out: the alias's, else the template's own
   chat::ReasoningEffort reasoning_effort = chat::ReasoningEffort::kDefault;
-  std::string template_arguments_json;  // chat_template_kwargs: an object, for templates in Jinja; may be empty
-  std::string documents_json;           // list of objects, for templates in Jinja; may be empty
+  std::optional<int32_t> max_thinking_tokens;  // >= 0; reasoning is ended after so many; left out: no limit
+  std::string template_arguments_json;         // chat_template_kwargs: an object, for templates in Jinja; may be empty
+  std::string documents_json;                  // list of objects, for templates in Jinja; may be empty
 };
 
 struct GenerateCall {

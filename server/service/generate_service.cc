@@ -2,6 +2,7 @@
 #include "server/service/generate_service.h"
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 #include <utility>
 
@@ -87,10 +88,17 @@ absl::Status CheckTokenizable(const ServedModel& model, size_t text_bytes, std::
                    param);
 }
 
-chat::ChatOptions OptionsOf(std::optional<bool> thinking) {
+// `alias_thinking`: what the model's name says of thinking, where the call says nothing.
+chat::ChatOptions OptionsOf(const ChatCall& call, std::optional<bool> alias_thinking) {
+  const std::optional<bool> thinking = call.thinking.has_value() ? call.thinking : alias_thinking;
   chat::ChatOptions options;
   options.thinking_given = thinking.has_value();
   options.thinking = thinking.value_or(options.thinking);
+  options.template_arguments_json = call.template_arguments_json;
+  options.documents_json = call.documents_json;
+  options.reasoning_effort = call.reasoning_effort;
+  options.tools = call.tools;
+  options.response_schema_json = call.options.response_format.schema_json;
   return options;
 }
 
@@ -112,6 +120,20 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
   absl::StatusOr<chat::Prompt> prompt = model.chat_template->Render(messages, options);
   if (!prompt.ok()) return AsInvalid(prompt.status(), model, "messages");
   return prompt;
+}
+
+// How the reasoning of a chat is ended after `max_tokens`, as its parser sees it.
+absl::StatusOr<grammar::ThinkingLimit::Options> LimitOf(int32_t max_tokens, const ServedModel& model,
+                                                        const chat::OutputParser::Options& parser) {
+  absl::StatusOr<std::vector<int32_t>> closing =
+      model.tokenizer->Encode(model.chat_template->early_thinking_end(), {.allow_added_tokens = true});
+  if (!closing.ok()) return closing.status();
+  return grammar::ThinkingLimit::Options{.tokenizer = model.tokenizer,
+                                         .parser = parser,
+                                         .vocab_size = model.info.vocab_size,
+                                         .max_tokens = max_tokens,
+                                         .closing = *std::move(closing),
+                                         .cuts = std::make_shared<std::atomic<int32_t>>(0)};
 }
 
 template <typename PartOptions>
@@ -177,12 +199,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
   if (!entry.ok()) return entry.status();
   const ServedModel& model = *entry->model;
 
-  chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
-  options.template_arguments_json = std::move(call.template_arguments_json);
-  options.documents_json = std::move(call.documents_json);
-  options.reasoning_effort = call.reasoning_effort;
-  options.tools = call.tools;
-  options.response_schema_json = call.options.response_format.schema_json;
+  const chat::ChatOptions options = OptionsOf(call, entry->thinking);
   absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
   if (!rendered.ok()) return rendered.status();
   absl::StatusOr<std::vector<int32_t>> ids = EncodeChat(model, *rendered);
@@ -209,6 +226,11 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
       prepared->parameter_types = std::make_shared<const chat::ParameterTypes>(options.tools);
       prepared->parser.parameter_types = prepared->parameter_types.get();
     }
+  }
+  if (call.max_thinking_tokens.has_value() && prepared->thinking) {
+    absl::StatusOr<grammar::ThinkingLimit::Options> limit = LimitOf(*call.max_thinking_tokens, model, prepared->parser);
+    if (!limit.ok()) return AsInvalid(limit.status(), model, "max_thinking_tokens");
+    prepared->thinking_limit = *std::move(limit);
   }
   prepared->options = std::move(call.options);
   prepared->model = std::move(entry->model);
@@ -339,36 +361,40 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
 }
 
 absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& call) const {
+  if (!call.messages.empty()) {
+    ChatCall chat;
+    chat.options.model = call.model;
+    chat.messages = call.messages;
+    chat.tools = call.tools;
+    chat.thinking = call.thinking;
+    chat.template_arguments_json = call.template_arguments_json;
+    chat.documents_json = call.documents_json;
+    return TokenizeChat(chat, call.add_generation_prompt);
+  }
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.model);
   if (!entry.ok()) return entry.status();
   const ServedModel& model = *entry->model;
-  absl::StatusOr<std::vector<int32_t>> ids;
-  if (call.messages.empty()) {
-    if (absl::Status status = CheckTokenizable(model, call.text.size(), "prompt"); !status.ok()) return status;
-    ids = model.tokenizer->Encode(
-        call.text, {.add_special_tokens = call.add_special_tokens,
-                    .allow_added_tokens = call.parse_special_tokens.value_or(options_.parse_special_tokens)});
-    if (!ids.ok()) return AsInvalid(ids.status(), model, "prompt");
-  } else {
-    ChatCall chat;
-    chat.messages = call.messages;
-    chat.tools = call.tools;
-    if (absl::Status status = Validate(chat); !status.ok()) return status;
-    chat::ChatOptions options = OptionsOf(call.thinking.has_value() ? call.thinking : entry->thinking);
-    options.template_arguments_json = call.template_arguments_json;
-    options.documents_json = call.documents_json;
-    options.add_generation_prompt = call.add_generation_prompt;
-    options.tools = call.tools;
-    absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
-    if (!rendered.ok()) return rendered.status();
-    if (absl::Status status = CheckTokenizable(model, TextBytes(*rendered), "messages"); !status.ok()) return status;
-    ids = chat::EncodePrompt(*model.tokenizer, *rendered);
-    if (!ids.ok()) return AsInvalid(ids.status(), model, "messages");
-  }
-  TokenizeResult result;
-  result.token_ids = *std::move(ids);
-  result.model = std::move(entry->model);
-  return result;
+  if (absl::Status status = CheckTokenizable(model, call.text.size(), "prompt"); !status.ok()) return status;
+  absl::StatusOr<std::vector<int32_t>> ids = model.tokenizer->Encode(
+      call.text, {.add_special_tokens = call.add_special_tokens,
+                  .allow_added_tokens = call.parse_special_tokens.value_or(options_.parse_special_tokens)});
+  if (!ids.ok()) return AsInvalid(ids.status(), model, "prompt");
+  return TokenizeResult{*std::move(ids), std::move(entry->model)};
+}
+
+absl::StatusOr<TokenizeResult> GenerateService::TokenizeChat(const ChatCall& call, bool add_generation_prompt) const {
+  absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
+  if (!entry.ok()) return entry.status();
+  const ServedModel& model = *entry->model;
+  if (absl::Status status = Validate(call); !status.ok()) return status;
+  chat::ChatOptions options = OptionsOf(call, entry->thinking);
+  options.add_generation_prompt = add_generation_prompt;
+  absl::StatusOr<chat::Prompt> rendered = RenderChat(model, call.messages, options);
+  if (!rendered.ok()) return rendered.status();
+  if (absl::Status status = CheckTokenizable(model, TextBytes(*rendered), "messages"); !status.ok()) return status;
+  absl::StatusOr<std::vector<int32_t>> ids = chat::EncodePrompt(*model.tokenizer, *rendered);
+  if (!ids.ok()) return AsInvalid(ids.status(), model, "messages");
+  return TokenizeResult{*std::move(ids), std::move(entry->model)};
 }
 
 absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, absl::Span<const int32_t> token_ids,

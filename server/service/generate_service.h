@@ -110,6 +110,9 @@ class GenerateService {
 
   // For worker threads.
   absl::StatusOr<TokenizeResult> Tokenize(const TokenizeCall& call) const;
+  // The prompt that the call would have; false for `add_generation_prompt` ends it behind the last message. May be
+  // longer than the context, within limits.h.
+  absl::StatusOr<TokenizeResult> TokenizeChat(const ChatCall& call, bool add_generation_prompt = true) const;
   absl::StatusOr<std::string> Detokenize(std::string_view model, absl::Span<const int32_t> token_ids,
                                          bool skip_special_tokens) const;
 

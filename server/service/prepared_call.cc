@@ -168,6 +168,11 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
     if (!grammar.ok()) return ForParam(grammar.status(), call.grammar_param);
     request->grammar = *std::move(grammar);
   }
+  if (call.thinking_limit.has_value()) {
+    grammar::ThinkingLimit::Options limit = *call.thinking_limit;
+    limit.grammar = std::move(request->grammar);
+    request->grammar = std::make_shared<const grammar::ThinkingLimit>(std::move(limit));
+  }
   request->stream = std::move(stream);
   return request;
 }
@@ -182,6 +187,7 @@ ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::Toke
   active.n = options.n;
   active.reasoning = call.reasoning;
   active.partial_grammar = call.partial_grammar;
+  if (call.thinking_limit.has_value()) active.thinking_cuts = call.thinking_limit->cuts;
   if (!options.stopping.stop.empty()) active.stop = std::make_shared<const StopStrings>(options.stopping.stop);
   active.text.skip_special_tokens = options.skip_special_tokens;
   active.text.parse = call.chat;

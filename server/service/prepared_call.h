@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "models/grammar/thinking_limit.h"
 #include "server/request/request.h"
 #include "server/service/active_call.h"
 #include "server/service/calls.h"
@@ -30,10 +32,11 @@ struct PreparedCall {
   bool reasoning = false;  // the output may have a reasoning part
   bool thinking = false;   // it has been asked for one, or is a model's that decides itself
   chat::OutputParser::Options parser;
-  std::shared_ptr<const chat::ParameterTypes> parameter_types;  // what `parser` points to
-  std::shared_ptr<PendingGrammar> grammar;                      // null when the output is unconstrained
-  std::string grammar_param;                                    // field to blame when it cannot be compiled
-  bool partial_grammar = false;                                 // see CallGrammar::partial
+  std::shared_ptr<const chat::ParameterTypes> parameter_types;    // what `parser` points to
+  std::shared_ptr<PendingGrammar> grammar;                        // null when the output is unconstrained
+  std::string grammar_param;                                      // field to blame when it cannot be compiled
+  bool partial_grammar = false;                                   // see CallGrammar::partial
+  std::optional<grammar::ThinkingLimit::Options> thinking_limit;  // without the grammar; nullopt: no limit
   absl::Status refusal;  // of admission: only the degradation ladder is left for this call
   // As it was decoded, for the ladder's other model; empty where there is none.
   std::variant<std::monostate, ChatCall, GenerateCall> original;

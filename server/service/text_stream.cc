@@ -30,6 +30,23 @@ std::string_view FinishName(Finish finish) {
   return "";
 }
 
+void ChoiceDelta::Append(ChoiceDelta&& next) {
+  text += next.text;
+  reasoning += next.reasoning;
+  for (ToolDelta& call : next.tool_calls) {
+    if (call.name.empty() && !tool_calls.empty()) {
+      tool_calls.back().arguments += call.arguments;
+    } else {
+      tool_calls.push_back(std::move(call));
+    }
+  }
+  token_ids.insert(token_ids.end(), next.token_ids.begin(), next.token_ids.end());
+  for (ScoredToken& token : next.logprobs) logprobs.push_back(std::move(token));
+  if (next.finish == Finish::kNone) return;
+  finish = next.finish;
+  stop_string = std::move(next.stop_string);
+}
+
 TextStream::TextStream(const tokenizer::Tokenizer& tokenizer, std::shared_ptr<const StopStrings> stop, Options options)
     : tokenizer_(&tokenizer),
       options_(std::move(options)),
@@ -76,6 +93,7 @@ void TextStream::End(Finish finish, int32_t stop_token, ChoiceDelta* delta) {
   if (!match_.matched && parser_.has_value()) TakeParsed(parser_->Finish(), delta);
   if (match_.matched) {
     finish = Finish::kStop;
+    delta->stop_string = stop_->strings()[match_.string_index];
     Release(match_.match_begin, delta);
     // A token that begins before the match and ends in it belongs to the text; one that lies in or behind it does not.
     while (!held_tokens_.empty() && held_tokens_.front().content_begin < match_.match_begin) PopToken(delta);

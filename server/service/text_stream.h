@@ -47,6 +47,10 @@ struct ChoiceDelta {
   std::vector<int32_t> token_ids;     // when asked for
   std::vector<ScoredToken> logprobs;  // when asked for
   Finish finish = Finish::kNone;      // set in the choice's last delta
+  std::string stop_string;            // with `finish`, when one of the caller's ended the choice
+
+  // Joins the next delta of the choice to this one.
+  void Append(ChoiceDelta&& next);
 
   bool empty() const {
     return text.empty() && reasoning.empty() && tool_calls.empty() && token_ids.empty() && logprobs.empty() &&

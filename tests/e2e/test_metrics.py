@@ -88,6 +88,7 @@ def scrapes(stubs):
         assert post(server, ask) == 200
         assert post(server, ask) == 200  # the same prompt: from the prefix cache
         assert post(server, {**ask, "max_tokens": 200, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}) == 200
+        assert post(server, {**ask, "max_thinking_tokens": 1}) == 200
 
         stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
         endless = stubs.pb.GenerateRequest(text="count")

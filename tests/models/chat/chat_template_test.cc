@@ -72,6 +72,7 @@ TEST(ChatTemplateTest, DetectsTheGeneration) {
   EXPECT_EQ(Detected("r1").tool_syntax(), ToolSyntax::kDeepSeekV3);
   EXPECT_EQ(Detected("v31").tool_syntax(), ToolSyntax::kDeepSeekV31);
   EXPECT_TRUE(Detected("v31").has_thinking_switch());
+  EXPECT_EQ(Detected("v31").early_thinking_end(), "</think>");
   EXPECT_FALSE(Detected("v3").has_reasoning());
 }
 
@@ -98,6 +99,17 @@ TEST(ChatTemplateTest, TellsTheReleasesOfR1FromV31) {
   // Templates that others wrote for the generations without one.
   EXPECT_EQ(detect("{% set dsml = '｜DSML｜' %}{{ thinking }} function_calls").tool_syntax(), ToolSyntax::kDsmlV32);
   EXPECT_EQ(detect("{% set dsml = '｜DSML｜' %}{{ thinking }} tool_calls").tool_syntax(), ToolSyntax::kDsmlV4);
+}
+
+TEST(ChatTemplateTest, Qwen3EndsThinkingEarlyWithItsSentence) {
+  const std::string_view sentence = "I have to give the solution based on the thinking directly now.\n</think>";
+  for (const bool built_in : {true, false}) {
+    const auto tokenizer = WithTemplate("{{ '<|im_start|>' }}{% if enable_thinking is false %}{{ 'x' }}{% endif %}");
+    const auto chat = built_in ? ChatTemplate::ForStyle(ChatStyle::kChatMl, *tokenizer)
+                               : ChatTemplate::FromJinja(tokenizer->chat_template(), "t", "", *tokenizer);
+    ASSERT_TRUE(chat.ok()) << chat.status();
+    EXPECT_TRUE(chat->early_thinking_end().ends_with(sentence)) << built_in;
+  }
 }
 
 TEST(ChatTemplateTest, FallsBackToTheVocabularyOrSaysThereIsNone) {

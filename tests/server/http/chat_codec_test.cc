@@ -77,6 +77,9 @@ TEST(ChatCodecTest, AlternativeSpellings) {
   EXPECT_EQ(Decode(R"("reasoning_effort":"none")")->call.thinking, false);
   EXPECT_FALSE(Decode(R"("reasoning_effort":"high")")->call.thinking.has_value());
   EXPECT_EQ(Decode(R"("reasoning_effort":"max")")->call.reasoning_effort, chat::ReasoningEffort::kMax);
+  EXPECT_EQ(Decode(R"("max_thinking_tokens":9)")->call.max_thinking_tokens, 9);
+  EXPECT_EQ(Decode(R"("thinking":{"type":"enabled","budget_tokens":7})")->call.max_thinking_tokens, 7);
+  EXPECT_EQ(Decode(R"("thinking":{"budget_tokens":7})")->call.max_thinking_tokens, 7);
   EXPECT_EQ(Decode(R"("logprobs":true)")->call.options.top_logprobs, 0);
   EXPECT_TRUE(Decode(R"("tools":[{"function":{"name":"f"}}],"tool_choice":"none")")->call.tools.empty());
   // Of a repeated field the last one counts.
@@ -114,6 +117,8 @@ TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
            {R"("messages":[{"role":"tool","content":"x","tool_call_id":5}])", "messages[0].tool_call_id"},
            {R"("messages":[{"role":"assistant","content":"x","prefix":"yes"}])", "messages[0].prefix"},
            {R"("thinking":{"type":"maybe"})", "thinking.type"},
+           {R"("thinking":{"budget_tokens":"7"})", "thinking.budget_tokens"},
+           {R"("max_thinking_tokens":1.5)", "max_thinking_tokens"},
            {R"("tools":{})", "tools"},
            {R"("tool_choice":5)", "tool_choice"},
            {R"("tool_choice":"maybe")", "tool_choice"},

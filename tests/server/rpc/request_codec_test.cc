@@ -76,6 +76,13 @@ TEST(RequestCodecTest, RefusesAnUnknownEffort) {
   EXPECT_EQ(request::GetErrorDetail(DecodeChat(message).status()).param, "reasoning_effort");
 }
 
+TEST(RequestCodecTest, ReadsTheLimitOfThinking) {
+  v1::ChatRequest message;
+  EXPECT_EQ(DecodeChat(message)->max_thinking_tokens, std::nullopt);
+  message.set_max_thinking_tokens(0);
+  EXPECT_EQ(DecodeChat(message)->max_thinking_tokens, 0);
+}
+
 TEST(RequestCodecTest, ReadsWhatIsForTheTemplate) {
   v1::ChatRequest chat;
   chat.set_chat_template_kwargs(R"({"mood": "glad", "enable_thinking": false})");

@@ -86,14 +86,7 @@ Outcome Finish(ActiveCall& call) {
   outcome.choices.resize(call.n());
   for (int i = 0; i < 10000; ++i) {
     CallUpdate update = call.ReadBlocking(absl::Seconds(5));
-    for (ChoiceDelta& delta : update.deltas) {
-      ChoiceDelta& choice = outcome.choices[delta.choice];
-      choice.text += delta.text;
-      choice.reasoning += delta.reasoning;
-      choice.token_ids.insert(choice.token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-      for (ScoredToken& token : delta.logprobs) choice.logprobs.push_back(token);
-      if (delta.finish != Finish::kNone) choice.finish = delta.finish;
-    }
+    for (ChoiceDelta& delta : update.deltas) outcome.choices[delta.choice].Append(std::move(delta));
     if (update.done) {
       outcome.status = update.status;
       outcome.usage = update.usage;
@@ -168,6 +161,7 @@ TEST(GenerateServiceTest, AStopStringEndsTheChoiceAndCountsItsTokens) {
   for (const ChoiceDelta& choice : outcome.choices) {
     EXPECT_EQ(choice.text, "1 2 ");
     EXPECT_EQ(choice.finish, service::Finish::kStop);
+    EXPECT_EQ(choice.stop_string, "END");
   }
   // Up to the token that completed the stop string, however far the engine got before it was told.
   EXPECT_EQ(outcome.usage.completion_tokens, 3 * static_cast<int32_t>(DemoEncode("1 2 END").size()));

@@ -37,11 +37,12 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., reasoning_content: _Optional[str] = ..., tool_call_id: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ["cache_salt", "chat_template_kwargs", "documents", "logprobs", "messages", "model", "n", "parallel_tool_calls", "priority", "reasoning_effort", "response_format", "return_token_ids", "sampling", "stopping", "thinking", "tool_choice", "tool_name", "tools", "user"]
+    __slots__ = ["cache_salt", "chat_template_kwargs", "documents", "logprobs", "max_thinking_tokens", "messages", "model", "n", "parallel_tool_calls", "priority", "reasoning_effort", "response_format", "return_token_ids", "sampling", "stopping", "thinking", "tool_choice", "tool_name", "tools", "user"]
     CACHE_SALT_FIELD_NUMBER: _ClassVar[int]
     CHAT_TEMPLATE_KWARGS_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
+    MAX_THINKING_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +62,7 @@ class ChatRequest(_message.Message):
     chat_template_kwargs: str
     documents: _containers.RepeatedScalarFieldContainer[str]
     logprobs: int
+    max_thinking_tokens: int
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
     model: str
     n: int
@@ -76,7 +78,7 @@ class ChatRequest(_message.Message):
     tool_name: str
     tools: _containers.RepeatedCompositeFieldContainer[ToolDefinition]
     user: str
-    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stopping: _Optional[_Union[StopConditions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ..., return_token_ids: bool = ..., cache_salt: _Optional[str] = ..., user: _Optional[str] = ..., thinking: bool = ..., tools: _Optional[_Iterable[_Union[ToolDefinition, _Mapping]]] = ..., reasoning_effort: _Optional[str] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: bool = ..., chat_template_kwargs: _Optional[str] = ..., documents: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stopping: _Optional[_Union[StopConditions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ..., return_token_ids: bool = ..., cache_salt: _Optional[str] = ..., user: _Optional[str] = ..., thinking: bool = ..., tools: _Optional[_Iterable[_Union[ToolDefinition, _Mapping]]] = ..., reasoning_effort: _Optional[str] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: bool = ..., chat_template_kwargs: _Optional[str] = ..., documents: _Optional[_Iterable[str]] = ..., max_thinking_tokens: _Optional[int] = ...) -> None: ...
 
 class DetokenizeRequest(_message.Message):
     __slots__ = ["model", "skip_special_tokens", "token_ids"]
