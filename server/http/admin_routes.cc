@@ -1,20 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/admin_routes.h"
 
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "models/chat/fim.h"
 #include "server/http/json_writer.h"
 
 namespace hadal::http {
 namespace {
 
+// Each is an object with "supported", as in Anthropic's API.
+void AppendCapabilities(const service::ServedModel& model, JsonWriter* json) {
+  const bool chat = model.chat_template.ok();
+  const bool thinking = chat && model.chat_template->has_reasoning();
+  const std::pair<std::string_view, bool> capabilities[] = {
+      {"chat", chat},
+      {"completions", true},
+      {"fill_in_the_middle", chat::SupportsFim(*model.tokenizer)},
+      {"tools", chat && model.chat_template->tool_syntax() != chat::ToolSyntax::kNone},
+      {"thinking", thinking},
+      {"thinking_switch", thinking && model.chat_template->has_thinking_switch()},
+      {"effort", chat && model.chat_template->style() == chat::ChatStyle::kDeepSeekV4},
+      {"structured_outputs", model.grammar_compiler.ok()},
+      {"embeddings", false},
+      {"image_input", false},
+      {"pdf_input", false},
+      {"audio_input", false},
+  };
+  json->Key("capabilities").BeginObject();
+  for (const auto& [name, supported] : capabilities) {
+    json->Key(name).BeginObject().Key("supported").Bool(supported).EndObject();
+  }
+  json->EndObject();
+}
+
+// What OpenAI's and Anthropic's clients look for, and what hadal knows besides.
 void AppendModel(const service::ServedModel& model, std::string_view id, JsonWriter* json) {
-  json->BeginObject().Key("id").String(id).Key("object").String("model");
-  json->Key("created").Int(model.created_unix_s).Key("owned_by").String("hadal");
+  const absl::Time created = absl::FromUnixSeconds(model.created_unix_s);
+  const int32_t context = model.info.max_model_len;
+  json->BeginObject().Key("id").String(id).Key("object").String("model").Key("type").String("model");
+  json->Key("display_name").String(id).Key("lifecycle").String("active");
+  json->Key("created").Int(model.created_unix_s).Key("created_at");
+  json->String(absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", created, absl::UTCTimeZone())).Key("owned_by").String("hadal");
   json->Key("root").String(model.name).Key("family").String(model.info.family).Key("dtype").String(model.info.dtype);
-  json->Key("max_model_len")
-      .Int(model.info.max_model_len)
-      .Key("parameters")
-      .Int(model.info.parameter_count)
-      .EndObject();
+  json->Key("max_model_len").Int(context).Key("context_length").Int(context);
+  json->Key("max_input_tokens").Int(context).Key("max_tokens").Int(context);
+  json->Key("parameters").Int(model.info.parameter_count);
+  AppendCapabilities(model, json);
+  json->EndObject();
 }
 
 }  // namespace
@@ -39,7 +75,9 @@ Response ModelsResponse(const std::vector<std::shared_ptr<const service::ServedM
   JsonWriter json(&response.body);
   json.BeginObject().Key("object").String("list").Key("data").BeginArray();
   for (const auto& model : models) AppendModel(*model, model->name, &json);
-  json.EndArray().EndObject();
+  json.EndArray().Key("has_more").Bool(false);
+  json.Key("first_id").String(models.empty() ? "" : models.front()->name);
+  json.Key("last_id").String(models.empty() ? "" : models.back()->name).EndObject();
   return response;
 }
 

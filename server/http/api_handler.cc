@@ -28,7 +28,8 @@ constexpr size_t kShownCodingBytes = 32;
 
 // 431, 414, 413 and broken requests: the reader knows what is wrong.
 asio::awaitable<void> RefuseUnread(Connection& connection, const service::CallInfo& info) {
-  Response response = ErrorResponse(connection.read_error(), connection.context().options.overload_http_status);
+  Response response = ErrorResponse(connection.read_error(), connection.context().options.overload_http_status,
+                                    ApiOf(connection.head().target));
   if (connection.target_too_long()) response.status = 414;
   co_await SendRecorded(connection, info, connection.read_error(), std::move(response));
 }
@@ -130,8 +131,10 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
                      "x-hadal-priority");
   }
   *priority_from_header = wanted.has_value();
-  absl::StatusOr<service::Caller> caller =
-      connection.context().dependencies.keys.Authenticate(head.authorization, wanted);
+  // Where both are sent Authorization counts, as in the hosted API.
+  const std::string authorization =
+      head.authorization.empty() && !head.api_key.empty() ? "Bearer " + head.api_key : head.authorization;
+  absl::StatusOr<service::Caller> caller = connection.context().dependencies.keys.Authenticate(authorization, wanted);
   if (!caller.ok()) {
     if (HttpStatusOf(caller.status(), 503) == 401) headers->emplace_back("www-authenticate", "Bearer");
     return caller.status();
@@ -194,6 +197,7 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
       co_return;
     case Route::kTokenize:
     case Route::kDetokenize:
+    case Route::kCountTokens:
       co_await HandleTokens(connection, match->route, info);
       co_return;
     default:

@@ -2,44 +2,78 @@
 #include "server/http/call_body.h"
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "server/http/chat_codec.h"
 #include "server/http/completion_codec.h"
+#include "server/http/messages_codec.h"
+#include "server/http/responses_codec.h"
 
 namespace hadal::http {
 namespace {
 
-absl::Status DecodeChatCalls(std::string_view body, Route route, int max_json_depth, CallBody* out) {
-  absl::StatusOr<ChatBody> chat = DecodeChat(body, max_json_depth, /*allow_prompt=*/route == Route::kSimpleChat);
+struct Context {
+  Route route;
+  int max_json_depth;
+  const service::GenerateService& service;
+};
+
+// Each decoder also names the class that the body asks for (`tier`).
+absl::Status DecodeChatCalls(std::string_view body, const Context& context, CallBody* out, std::string* tier) {
+  absl::StatusOr<ChatBody> chat =
+      DecodeChat(body, context.max_json_depth, /*allow_prompt=*/context.route == Route::kSimpleChat);
   if (!chat.ok()) return chat.status();
-  out->plan.chat = true;
-  out->plan.options = std::move(chat->response);
-  out->plan.model = chat->call.options.model;
+  const ResponseOptions& options = chat->response;
+  *tier = options.service_tier;
+  out->plan = {.stream = options.stream,
+               .model = chat->call.options.model,
+               .id_prefix = "chatcmpl-",
+               .make_encoder = [options](const ResponseHead& head, const Calls& calls) {
+                 return options.stream ? MakeChatStreamEncoder(head, options, calls)
+                                       : MakeChatEncoder(head, options, calls);
+               }};
   out->request.calls.emplace_back(std::move(chat->call));
   return absl::OkStatus();
 }
 
-absl::Status DecodeCompletionCalls(std::string_view body, int max_json_depth, const service::GenerateService& service,
-                                   CallBody* out) {
-  absl::StatusOr<CompletionBody> completion = DecodeCompletion(body, max_json_depth);
-  if (!completion.ok()) return completion.status();
-  const service::CallOptions& options = completion->call.options;
-  out->plan.options = std::move(completion->response);
-  out->plan.model = options.model;
-  out->plan.logprobs = options.top_logprobs.has_value();
-  for (PromptValue& prompt : completion->prompts) {
-    if (completion->echo) {
-      if (const auto* text = std::get_if<std::string>(&prompt)) {
-        out->plan.echo.push_back(*text);
-      } else {
-        absl::StatusOr<std::string> decoded =
-            service.Detokenize(options.model, std::get<std::vector<int32_t>>(prompt), options.skip_special_tokens);
-        if (!decoded.ok()) return decoded.status();
-        out->plan.echo.push_back(*std::move(decoded));
-      }
+// The texts of the prompts that are given back.
+absl::StatusOr<std::vector<std::string>> EchoOf(const CompletionBody& completion,
+                                                const service::GenerateService& service) {
+  std::vector<std::string> echo;
+  if (!completion.echo) return echo;
+  const service::CallOptions& options = completion.call.options;
+  for (const PromptValue& prompt : completion.prompts) {
+    if (const auto* text = std::get_if<std::string>(&prompt)) {
+      echo.push_back(*text);
+      continue;
     }
+    absl::StatusOr<std::string> decoded =
+        service.Detokenize(options.model, std::get<std::vector<int32_t>>(prompt), options.skip_special_tokens);
+    if (!decoded.ok()) return decoded.status();
+    echo.push_back(*std::move(decoded));
+  }
+  return echo;
+}
+
+absl::Status DecodeCompletionCalls(std::string_view body, const Context& context, CallBody* out, std::string* tier) {
+  absl::StatusOr<CompletionBody> completion = DecodeCompletion(body, context.max_json_depth);
+  if (!completion.ok()) return completion.status();
+  absl::StatusOr<std::vector<std::string>> echo = EchoOf(*completion, context.service);
+  if (!echo.ok()) return echo.status();
+  const ResponseOptions& options = completion->response;
+  *tier = options.service_tier;
+  out->plan = {.stream = options.stream,
+               .model = completion->call.options.model,
+               .id_prefix = "cmpl-",
+               .make_encoder = [options, logprobs = completion->call.options.top_logprobs.has_value(),
+                                echo = *std::move(echo)](const ResponseHead& head, const Calls& calls) mutable {
+                 return options.stream ? MakeCompletionStreamEncoder(head, options, calls, std::move(echo), logprobs)
+                                       : MakeCompletionEncoder(head, options, calls, std::move(echo), logprobs);
+               }};
+  for (PromptValue& prompt : completion->prompts) {
     service::GenerateCall call = completion->call;
     call.prompt = std::move(prompt);
     out->request.calls.emplace_back(std::move(call));
@@ -47,17 +81,59 @@ absl::Status DecodeCompletionCalls(std::string_view body, int max_json_depth, co
   return absl::OkStatus();
 }
 
+absl::Status DecodeMessagesCall(std::string_view body, const Context& context, CallBody* out) {
+  absl::StatusOr<MessagesBody> messages = DecodeMessages(body, context.max_json_depth);
+  if (!messages.ok()) return messages.status();
+  out->plan = {.stream = messages->response.stream,
+               .model = messages->call.options.model,
+               .id_prefix = "msg_",
+               .make_encoder = [options = messages->response](const ResponseHead& head, const Calls& calls) {
+                 return options.stream ? MakeMessagesStreamEncoder(head, options, calls)
+                                       : MakeMessagesEncoder(head, options, calls);
+               }};
+  out->request.calls.emplace_back(std::move(messages->call));
+  return absl::OkStatus();
+}
+
+absl::Status DecodeResponsesCall(std::string_view body, const Context& context, CallBody* out, std::string* tier) {
+  absl::StatusOr<ResponsesBody> responses = DecodeResponses(body, context.max_json_depth);
+  if (!responses.ok()) return responses.status();
+  *tier = std::move(responses->service_tier);
+  const bool stream = responses->response.stream;
+  out->plan = {
+      .stream = stream,
+      .model = responses->call.options.model,
+      .id_prefix = "resp_",
+      .make_encoder = [stream, options = std::move(responses->response)](const ResponseHead& head, const Calls& calls) {
+        return stream ? MakeResponsesStreamEncoder(head, options, calls) : MakeResponsesEncoder(head, options, calls);
+      }};
+  out->request.calls.emplace_back(std::move(responses->call));
+  return absl::OkStatus();
+}
+
+absl::Status Decode(std::string_view body, const Context& context, CallBody* out, std::string* tier) {
+  switch (context.route) {
+    case Route::kCompletions:
+      return DecodeCompletionCalls(body, context, out, tier);
+    case Route::kMessages:
+      return DecodeMessagesCall(body, context, out);
+    case Route::kResponses:
+      return DecodeResponsesCall(body, context, out, tier);
+    default:
+      return DecodeChatCalls(body, context, out, tier);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<CallBody> DecodeCallBody(std::string_view body, Route route, int max_json_depth,
                                         bool priority_from_header, const service::GenerateService& service) {
   CallBody out;
+  std::string tier;
   out.request.body_bytes = static_cast<int64_t>(body.size());
-  const absl::Status status = route == Route::kCompletions ? DecodeCompletionCalls(body, max_json_depth, service, &out)
-                                                           : DecodeChatCalls(body, route, max_json_depth, &out);
-  if (!status.ok()) return status;
-  if (!priority_from_header && !out.plan.options.service_tier.empty()) {
-    absl::StatusOr<std::optional<request::Priority>> priority = PriorityOfTier(out.plan.options.service_tier);
+  if (absl::Status status = Decode(body, {route, max_json_depth, service}, &out, &tier); !status.ok()) return status;
+  if (!priority_from_header && !tier.empty()) {
+    absl::StatusOr<std::optional<request::Priority>> priority = PriorityOfTier(tier);
     if (!priority.ok()) return priority.status();
     out.request.priority = *priority;
   }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/http/common_codec.h"
+#include "server/http/response_encoder.h"
 #include "server/http/route.h"
 #include "server/service/call_pipeline.h"
 
@@ -14,11 +15,11 @@ namespace hadal::http {
 
 // How the response to a body's calls is encoded.
 struct ResponsePlan {
-  bool chat = false;
-  ResponseOptions options;
-  std::string model;              // as the caller named it; may be empty
-  bool logprobs = false;          // completions
-  std::vector<std::string> echo;  // completions that give the prompt back: each prompt as text
+  bool stream = false;
+  std::string model;           // as the caller named it; may be empty
+  std::string_view id_prefix;  // of the response's id
+  // Once the calls run.
+  std::function<std::unique_ptr<ResponseEncoder>(const ResponseHead& head, const Calls& calls)> make_encoder;
 };
 
 struct CallBody {
@@ -26,8 +27,8 @@ struct CallBody {
   ResponsePlan plan;
 };
 
-// Decodes the body of a generating route: one call for chat, one for each prompt of plain completions. For worker
-// threads. `priority_from_header`: service_tier does not count. `service` turns echoed token ids into text.
+// Decodes the body of a generating route with its API's decoder: one call, or one for each prompt of plain completions.
+// For worker threads. `priority_from_header`: service_tier does not count. `service` turns echoed token ids into text.
 absl::StatusOr<CallBody> DecodeCallBody(std::string_view body, Route route, int max_json_depth,
                                         bool priority_from_header, const service::GenerateService& service);
 

@@ -46,13 +46,13 @@ class CallRun {
 
  private:
   void Submit(RequestBody body);
-  std::unique_ptr<ResponseEncoder> MakeEncoder() const;
+  ResponseHead HeadOf() const;
   Headers OwnHeaders() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
   // Sends what is in `out`, the head first; false when the client is gone or does not read.
   asio::awaitable<bool> WritePiece(std::string* out);
-  asio::awaitable<void> Fail(std::string out);
+  asio::awaitable<void> Fail(ResponseEncoder* encoder, std::string out);
   asio::awaitable<void> Refuse(absl::Status status);
   void FinishAbandoned();
 
@@ -119,27 +119,22 @@ void CallRun::Submit(RequestBody body) {
   });
 }
 
-std::unique_ptr<ResponseEncoder> CallRun::MakeEncoder() const {
+ResponseHead CallRun::HeadOf() const {
   const Calls& calls = pipeline_->calls();
   const service::ServedModel& model = calls.front()->model();
   ResponseHead head;
-  head.id = (plan_->chat ? "chatcmpl-" : "cmpl-") + id_;
+  head.id.append(plan_->id_prefix).append(id_);
   head.created_unix_s = UnixSeconds();
   // Another model than the one asked for is named.
   const bool own_name = plan_->model.empty() || calls.front()->degraded() == service::Rung::kModel;
   head.model = own_name ? model.name : plan_->model;
   head.fingerprint = model.info.fingerprint;
-  const ResponseOptions& options = plan_->options;
-  if (plan_->chat) {
-    return options.stream ? MakeChatStreamEncoder(head, options, calls) : MakeChatEncoder(head, options, calls);
-  }
-  return options.stream ? MakeCompletionStreamEncoder(head, options, calls, plan_->echo, plan_->logprobs)
-                        : MakeCompletionEncoder(head, options, calls, plan_->echo, plan_->logprobs);
+  return head;
 }
 
 asio::awaitable<void> CallRun::Respond() {
-  const bool stream = plan_->options.stream;
-  const std::unique_ptr<ResponseEncoder> encoder = MakeEncoder();
+  const bool stream = plan_->stream;
+  const std::unique_ptr<ResponseEncoder> encoder = plan_->make_encoder(HeadOf(), pipeline_->calls());
   const auto interval = absl::ToChronoMicroseconds(connection_.context().options.keep_alive_interval);
   auto keep_alive_at = std::chrono::steady_clock::now() + interval;
   std::string out;
@@ -150,7 +145,7 @@ asio::awaitable<void> CallRun::Respond() {
         });
     const bool done = progress == CallPipeline::Progress::kEnded;
     if (done && !pipeline_->status().ok()) {
-      co_await Fail(std::move(out));
+      co_await Fail(encoder.get(), std::move(out));
       co_return;
     }
     if (done) encoder->Finish(pipeline_->usage(), &out);
@@ -170,7 +165,7 @@ asio::awaitable<void> CallRun::Respond() {
     }
     const bool woken = co_await connection_.event().Wait(stream ? keep_alive_at : AsyncEvent::TimePoint::max());
     if (connection_.disconnected()) co_return;
-    if (!woken && stream) out = kKeepAliveEvent;
+    if (!woken && stream) out = encoder->KeepAlive();
   }
 }
 
@@ -208,20 +203,21 @@ asio::awaitable<bool> CallRun::WritePiece(std::string* out) {
 }
 
 // A call has failed. A stream that has begun is ended with the error as its last event, after what other calls gave.
-asio::awaitable<void> CallRun::Fail(std::string out) {
+asio::awaitable<void> CallRun::Fail(ResponseEncoder* encoder, std::string out) {
   const absl::Status status = pipeline_->status();
   if (!streaming_) {
     co_await Refuse(status);
     co_return;
   }
   pipeline_->Finish(status, 200);
-  out.append(ErrorEvent(status));
+  encoder->Fail(status, &out);
   const bool sent = co_await connection_.WriteStream(&out);
   if (sent) co_await connection_.EndStream(/*complete=*/false);
 }
 
 asio::awaitable<void> CallRun::Refuse(absl::Status status) {
-  Response response = ErrorResponse(status, connection_.context().options.overload_http_status);
+  Response response =
+      ErrorResponse(status, connection_.context().options.overload_http_status, ApiOf(connection_.head().target));
   pipeline_->Finish(status, response.status);
   co_await connection_.Send(std::move(response));
 }

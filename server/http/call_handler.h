@@ -9,7 +9,7 @@
 
 namespace hadal::http {
 
-// Chat and plain completions: reads the body, writes the response; service::CallPipeline does everything in between.
+// The generating routes: reads the body, writes the response; service::CallPipeline does everything in between.
 // `priority_from_header`: the body's service_tier does not count.
 boost::asio::awaitable<void> HandleCall(Connection& connection, Route route, service::CallInfo info,
                                         bool priority_from_header);

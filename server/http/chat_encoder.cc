@@ -11,30 +11,6 @@ using service::CallUpdate;
 using service::ChoiceDelta;
 using service::ScoredToken;
 
-void AppendScoredTokens(const std::vector<ScoredToken>& tokens, bool reasoning, const tokenizer::Tokenizer& tokenizer,
-                        JsonWriter* json) {
-  const auto append_token = [&](int32_t id, float logprob) {
-    const std::string_view bytes = tokenizer.TokenBytes(id);
-    json->Key("token").String(TokenText(tokenizer, id)).Key("logprob").Float(logprob).Key("bytes").BeginArray();
-    for (const char byte : bytes) json->Int(static_cast<unsigned char>(byte));
-    json->EndArray();
-  };
-  json->BeginArray();
-  for (const ScoredToken& token : tokens) {
-    if (token.reasoning != reasoning) continue;
-    json->BeginObject();
-    append_token(token.token_id, token.logprob);
-    json->Key("top_logprobs").BeginArray();
-    for (const request::TokenLogprob& top : token.top) {
-      json->BeginObject();
-      append_token(top.token_id, top.logprob);
-      json->EndObject();
-    }
-    json->EndArray().EndObject();
-  }
-  json->EndArray();
-}
-
 bool AnyReasoning(const std::vector<ScoredToken>& tokens) {
   for (const ScoredToken& token : tokens) {
     if (token.reasoning) return true;
@@ -173,21 +149,7 @@ class ChatEncoder : public ResponseEncoder {
       : head_(head), options_(options), calls_(calls), choices_(calls.empty() ? 0 : calls.front()->n()) {}
 
   void Add(size_t call_index, CallUpdate&& update, std::string* out) override {
-    for (ChoiceDelta& delta : update.deltas) {
-      ChoiceDelta& choice = choices_[delta.choice];
-      choice.text += delta.text;
-      choice.reasoning += delta.reasoning;
-      for (service::ToolDelta& call : delta.tool_calls) {
-        if (call.name.empty() && !choice.tool_calls.empty()) {
-          choice.tool_calls.back().arguments += call.arguments;
-        } else {
-          choice.tool_calls.push_back(std::move(call));
-        }
-      }
-      choice.token_ids.insert(choice.token_ids.end(), delta.token_ids.begin(), delta.token_ids.end());
-      for (ScoredToken& token : delta.logprobs) choice.logprobs.push_back(std::move(token));
-      if (delta.finish != service::Finish::kNone) choice.finish = delta.finish;
-    }
+    for (ChoiceDelta& delta : update.deltas) choices_[delta.choice].Append(std::move(delta));
   }
 
   void Finish(const service::Usage& usage, std::string* out) override {

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_format.h"
 #include "server/http/await.h"
+#include "server/http/route.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 
@@ -223,6 +224,7 @@ std::string Connection::FormatHead(int status, std::string_view content_type, co
   };
   if (!content_type.empty()) add("content-type", content_type);
   if (!request_id_.empty()) add("x-request-id", request_id_);
+  if (!request_id_.empty() && ApiOf(head().target) == Api::kAnthropic) add("request-id", request_id_);
   for (const auto& [name, value] : headers) add(name, value);
   Headers cors;
   context_->options.cors.AddTo(head().origin, &cors);

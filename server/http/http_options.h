@@ -30,7 +30,7 @@ struct HttpOptions {
   service::FrontOptions front;
   int port = 8000;                      // 0 picks one; HttpServer::port() tells it
   int io_threads = 1;                   // besides the reserved one
-  int overload_http_status = 503;       // 503 or 429 for refusals for capacity
+  int overload_http_status = 503;       // 503, 429 or 529 for refusals for capacity
   int64_t max_header_bytes = 32 << 10;  // request line and header fields: 431
   int64_t max_target_bytes = 8 << 10;   // 414
   int max_json_depth = 64;              // nesting of a body
@@ -55,13 +55,13 @@ struct HttpOptions {
   void AddFlags(base::FlagSet* flags) {
     flags->AddInt("port", &port, {0, 65535}, "one port for gRPC and HTTP; 0 picks a free one and prints it");
     flags->Add({.name = "overload-http-status",
-                .help = "HTTP status of capacity refusals: 503 or 429",
+                .help = "HTTP status of capacity refusals: 503, 429 or 529",
                 .default_text = std::to_string(overload_http_status),
                 .set = [this](const std::string& text) -> absl::Status {
-                  if (text != "503" && text != "429") {
-                    return absl::InvalidArgumentError(absl::StrCat("expected 503 or 429, found '", text, "'"));
+                  if (text != "503" && text != "429" && text != "529") {
+                    return absl::InvalidArgumentError(absl::StrCat("expected 503, 429 or 529, found '", text, "'"));
                   }
-                  overload_http_status = text == "503" ? 503 : 429;
+                  overload_http_status = std::stoi(text);
                   return absl::OkStatus();
                 }});
     flags->Add({.name = "cors-origins",

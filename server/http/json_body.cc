@@ -136,6 +136,36 @@ absl::Status ReadSeed(const element& value, std::string_view path, std::optional
   return absl::OkStatus();
 }
 
+absl::Status ReadArray(const element& value, std::string_view path, simdjson::dom::array* out) {
+  if (value.get_array().get(*out) != simdjson::SUCCESS) return WrongType(path, "an array", value);
+  return absl::OkStatus();
+}
+
+absl::Status ReadObject(const element& value, std::string_view path, simdjson::dom::object* out) {
+  if (value.get_object().get(*out) != simdjson::SUCCESS) return WrongType(path, "an object", value);
+  return absl::OkStatus();
+}
+
+std::optional<element> FindMember(const simdjson::dom::object& object, std::string_view key) {
+  element value;
+  if (object.at_key(key).get(value) != simdjson::SUCCESS || value.is_null()) return std::nullopt;
+  return value;
+}
+
+absl::Status ReadMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
+                        std::string* out) {
+  if (FindMember(object, key).has_value()) return ReadOptionalMember(object, path, key, out);
+  const std::string here = absl::StrCat(View(path), ".", View(key));
+  return InvalidField(here, absl::StrCat("`", here, "` is missing"));
+}
+
+absl::Status ReadOptionalMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
+                                std::string* out) {
+  const std::optional<element> value = FindMember(object, key);
+  if (!value.has_value()) return absl::OkStatus();
+  return ReadString(*value, absl::StrCat(View(path), ".", View(key)), out);
+}
+
 absl::Status ParseObject(std::string_view body, int max_depth,
                          const std::function<absl::Status(std::string_view, const element&)>& visit) {
   thread_local std::unique_ptr<simdjson::dom::parser> kept;

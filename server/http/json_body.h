@@ -12,7 +12,9 @@
 #include "absl/status/statusor.h"
 
 namespace simdjson::dom {
+class array;
 class element;
+class object;
 class parser;
 }  // namespace simdjson::dom
 
@@ -29,6 +31,18 @@ absl::Status ReadInt(const simdjson::dom::element& value, std::string_view path,
 absl::Status ReadFloat(const simdjson::dom::element& value, std::string_view path, std::optional<float>* out);
 // Any integer; negative ones wrap.
 absl::Status ReadSeed(const simdjson::dom::element& value, std::string_view path, std::optional<uint64_t>* out);
+
+absl::Status ReadArray(const simdjson::dom::element& value, std::string_view path, simdjson::dom::array* out);
+absl::Status ReadObject(const simdjson::dom::element& value, std::string_view path, simdjson::dom::object* out);
+
+// The member `key`, unless it is missing or null. Of a repeated one the first counts.
+std::optional<simdjson::dom::element> FindMember(const simdjson::dom::object& object, std::string_view key);
+// A text that must be there: INVALID_REQUEST without it. `path` is the object's.
+absl::Status ReadMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
+                        std::string* out);
+// A text that may be left out.
+absl::Status ReadOptionalMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
+                                std::string* out);
 
 absl::Status WrongType(std::string_view path, std::string_view wanted, const simdjson::dom::element& found);
 // INVALID_REQUEST and UNSUPPORTED about a field.

@@ -32,6 +32,8 @@ class JsonWriter {
   JsonWriter& Null();
   // `json` is one complete JSON value.
   JsonWriter& Raw(std::string_view json);
+  // `members` are one or more complete members of the object, with commas between them.
+  JsonWriter& Members(std::string_view members) { return Raw(members); }
 
  private:
   JsonWriter& Open(char bracket);

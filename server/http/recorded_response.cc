@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "server/http/route.h"
+
 namespace hadal::http {
 
 namespace asio = boost::asio;
@@ -24,7 +26,8 @@ asio::awaitable<void> SendRecorded(Connection& connection, service::CallInfo inf
 }
 
 asio::awaitable<void> Refuse(Connection& connection, service::CallInfo info, absl::Status status, Headers headers) {
-  Response response = ErrorResponse(status, connection.context().options.overload_http_status);
+  Response response =
+      ErrorResponse(status, connection.context().options.overload_http_status, ApiOf(connection.head().target));
   for (auto& header : headers) response.headers.push_back(std::move(header));
   co_await SendRecorded(connection, std::move(info), std::move(status), std::move(response));
 }

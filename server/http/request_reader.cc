@@ -198,6 +198,7 @@ void RequestReader::FinishHead() {
     head_.content_length = static_cast<int64_t>(std::min<std::uint64_t>(*length, INT64_MAX));
   }
   head_.authorization = Value(message, "authorization");
+  head_.api_key = Value(message, "x-api-key");
   head_.request_id = Value(message, "x-request-id");
   head_.priority = Value(message, "x-hadal-priority");
   head_.allow_degraded = Value(message, "x-hadal-allow-degraded");

@@ -22,6 +22,7 @@ struct RequestHead {
   bool chunked = false;
   std::optional<int64_t> content_length;  // none: no body, or chunked
   std::string authorization;
+  std::string api_key;           // x-api-key
   std::string request_id;        // x-request-id
   std::string priority;          // x-hadal-priority
   std::string allow_degraded;    // x-hadal-allow-degraded

@@ -18,9 +18,32 @@ std::string_view CodeOf(request::Reason reason) {
   return reason == request::Reason::kContextLengthExceeded ? "context_length_exceeded" : request::ReasonName(reason);
 }
 
+// The types of Anthropic's errors that other APIs call otherwise.
+std::string_view AnthropicErrorType(const request::WireError& wire) {
+  if (wire.http_status == 404) return "not_found_error";
+  if (wire.http_status == 413) return "request_too_large";
+  const bool own_fault = wire.error_type == "server_error" || wire.error_type == "cancelled_error";
+  return own_fault ? "api_error" : wire.error_type;
+}
+
+std::string AnthropicErrorObject(const absl::Status& status) {
+  const request::ErrorDetail detail = request::GetErrorDetail(status);
+  std::string body;
+  JsonWriter json(&body);
+  json.BeginObject().Key("type").String("error").Key("error").BeginObject();
+  json.Key("type").String(AnthropicErrorType(request::WireErrorFor(detail.reason)));
+  json.Key("message").String(base::StdView(status.message()));
+  json.Key("details").BeginObject().Key("error_code").String(request::ReasonName(detail.reason));
+  if (!detail.param.empty()) json.Key("param").String(detail.param);
+  json.EndObject().EndObject().EndObject();
+  return body;
+}
+
 }  // namespace
 
-std::string ErrorObject(const absl::Status& status) {
+std::string ErrorObject(const absl::Status& common, Api api) {
+  const absl::Status status = InWordsOf(api, common);
+  if (api == Api::kAnthropic) return AnthropicErrorObject(status);
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   std::string body;
   JsonWriter json(&body);
@@ -38,16 +61,17 @@ std::string ErrorObject(const absl::Status& status) {
   return body;
 }
 
-int HttpStatusOf(const absl::Status& status, int overload_http_status) {
+int HttpStatusOf(const absl::Status& status, int overload_http_status, Api api) {
   const request::WireError& wire = request::WireErrorFor(request::GetErrorDetail(status).reason);
-  return wire.capacity ? overload_http_status : wire.http_status;
+  if (wire.capacity) return overload_http_status;
+  return api == Api::kAnthropic && wire.http_status == 422 ? 400 : wire.http_status;
 }
 
-Response ErrorResponse(const absl::Status& status, int overload_http_status) {
+Response ErrorResponse(const absl::Status& status, int overload_http_status, Api api) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   Response response;
-  response.status = HttpStatusOf(status, overload_http_status);
-  response.body = ErrorObject(status);
+  response.status = HttpStatusOf(status, overload_http_status, api);
+  response.body = ErrorObject(status, api);
   if (detail.retry_after.has_value()) {
     const int64_t ms = std::max<int64_t>(absl::ToInt64Milliseconds(*detail.retry_after), 1);
     response.headers.emplace_back("Retry-After", std::to_string((ms + 999) / 1000));
@@ -111,6 +135,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
+    case 529:
+      return "Overloaded";
     default:
       return "Status";
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/http/api.h"
 
 namespace hadal::http {
 
@@ -20,14 +21,16 @@ struct Response {
   std::string body;
 };
 
-// {"error":{"message","type","param","code"}} for a status, by the table of request/refusal.h. The code is the reason's
-// name, but for OpenAI's "context_length_exceeded".
-std::string ErrorObject(const absl::Status& status);
+// The API's error object for a status, by the table of request/refusal.h. OpenAI's is {"error":{"message","type",
+// "param","code"}}, where the code is the reason's name, but for "context_length_exceeded". Anthropic's is
+// {"type":"error","error":{"type","message","details":{"error_code","param"}}} with the reason's name as its error
+// code.
+std::string ErrorObject(const absl::Status& status, Api api = Api::kOpenAi);
 
 // The status as a response: HTTP status (capacity refusals become `overload_http_status`), error object,
-// Retry-After, retry-after-ms, x-should-retry and x-hadal-reason.
-Response ErrorResponse(const absl::Status& status, int overload_http_status);
-int HttpStatusOf(const absl::Status& status, int overload_http_status);
+// Retry-After, retry-after-ms, x-should-retry and x-hadal-reason. Anthropic's API knows no 422: there it is 400.
+Response ErrorResponse(const absl::Status& status, int overload_http_status, Api api = Api::kOpenAi);
+int HttpStatusOf(const absl::Status& status, int overload_http_status, Api api = Api::kOpenAi);
 
 // Reason phrase of a status line.
 std::string_view ReasonPhrase(int http_status);

@@ -22,6 +22,30 @@ void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out) 
   json.EndObject();
 }
 
+void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, bool reasoning,
+                        const tokenizer::Tokenizer& tokenizer, JsonWriter* json) {
+  const auto append_token = [&](int32_t id, float logprob) {
+    const std::string_view bytes = tokenizer.TokenBytes(id);
+    json->Key("token").String(TokenText(tokenizer, id)).Key("logprob").Float(logprob).Key("bytes").BeginArray();
+    for (const char byte : bytes) json->Int(static_cast<unsigned char>(byte));
+    json->EndArray();
+  };
+  json->BeginArray();
+  for (const service::ScoredToken& token : tokens) {
+    if (token.reasoning != reasoning) continue;
+    json->BeginObject();
+    append_token(token.token_id, token.logprob);
+    json->Key("top_logprobs").BeginArray();
+    for (const request::TokenLogprob& top : token.top) {
+      json->BeginObject();
+      append_token(top.token_id, top.logprob);
+      json->EndObject();
+    }
+    json->EndArray().EndObject();
+  }
+  json->EndArray();
+}
+
 std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id) {
   const std::string_view bytes = tokenizer.TokenBytes(token_id);
   std::string text = base::ToValidUtf8(bytes);
@@ -44,6 +68,10 @@ void AppendTokenIds(const std::vector<int32_t>& ids, std::string* out) {
   out->push_back(']');
 }
 
-std::string ErrorEvent(const absl::Status& status) { return "data: " + ErrorObject(status) + "\n\n"; }
+void ResponseEncoder::Fail(const absl::Status& status, std::string* out) {
+  out->append("data: ").append(ErrorObject(status)).append("\n\n");
+}
+
+std::string_view ResponseEncoder::KeepAlive() const { return kKeepAliveEvent; }
 
 }  // namespace hadal::http

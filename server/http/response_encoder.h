@@ -12,15 +12,19 @@
 
 namespace hadal::http {
 
+class JsonWriter;
+struct MessagesOptions;
+struct ResponsesOptions;
+
 // What every chunk and every complete response repeats.
 struct ResponseHead {
-  std::string id;  // "chatcmpl-..." or "cmpl-..."
+  std::string id;  // with the API's prefix
   int64_t created_unix_s = 0;
   std::string model;  // as the caller named it
   std::string fingerprint;
 };
 
-// Encodes what calls deliver as the body of an OpenAI response, complete or as server-sent events. An HTTP request may
+// Encodes what calls deliver as the body of an API's response, complete or as server-sent events. An HTTP request may
 // hold several calls (completions with several prompts): their choices are numbered consecutively. Not thread-safe; the
 // calls must outlive it. Costs less than 4 us per token (benchmarks/server/bench_sse_encode.cc).
 class ResponseEncoder {
@@ -28,8 +32,12 @@ class ResponseEncoder {
   virtual ~ResponseEncoder() = default;
   // Appends to `out` what can be sent now; without streaming nothing is appended before Finish.
   virtual void Add(size_t call_index, service::CallUpdate&& update, std::string* out) = 0;
-  // Appends the rest: the usage chunk and [DONE], or the complete body.
+  // Appends the rest: the last events, or the complete body.
   virtual void Finish(const service::Usage& usage, std::string* out) = 0;
+  // Appends the error as the last event of a stream that has begun. Without streaming it is not called.
+  virtual void Fail(const absl::Status& status, std::string* out);
+  // What is sent while a stream has nothing else to say.
+  virtual std::string_view KeepAlive() const;
 };
 
 using Calls = std::vector<std::unique_ptr<service::ActiveCall>>;
@@ -47,13 +55,26 @@ std::unique_ptr<ResponseEncoder> MakeCompletionEncoder(const ResponseHead& head,
                                                        const Calls& calls, std::vector<std::string> echo,
                                                        bool logprobs);
 
-// --- pieces that chat and completions share ---
+// Of Anthropic's API.
+std::unique_ptr<ResponseEncoder> MakeMessagesStreamEncoder(const ResponseHead& head, const MessagesOptions& options,
+                                                           const Calls& calls);
+std::unique_ptr<ResponseEncoder> MakeMessagesEncoder(const ResponseHead& head, const MessagesOptions& options,
+                                                     const Calls& calls);
+
+// Of OpenAI's Responses API.
+std::unique_ptr<ResponseEncoder> MakeResponsesStreamEncoder(const ResponseHead& head, const ResponsesOptions& options,
+                                                            const Calls& calls);
+std::unique_ptr<ResponseEncoder> MakeResponsesEncoder(const ResponseHead& head, const ResponsesOptions& options,
+                                                      const Calls& calls);
+
+// --- pieces that encoders share ---
 void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out);
 // Text of one token for logprobs; bytes that are not valid UTF-8 are shown as OpenAI does, "bytes:\xe2\x80".
 std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id);
+// A list of {"token","logprob","bytes","top_logprobs"} of the tokens that belong to the reasoning, or of the others.
+void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, bool reasoning,
+                        const tokenizer::Tokenizer& tokenizer, JsonWriter* json);
 void AppendTokenIds(const std::vector<int32_t>& ids, std::string* out);
-// An error as an event of a stream that has begun.
-std::string ErrorEvent(const absl::Status& status);
 inline constexpr std::string_view kDoneEvent = "data: [DONE]\n\n";
 inline constexpr std::string_view kKeepAliveEvent = ": keep-alive\n\n";
 

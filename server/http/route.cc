@@ -16,13 +16,16 @@ struct Row {
   std::string_view method;
   Route route;
   std::string_view name;
-  bool api;  // also without /v1 and below /beta
+  bool api;  // also without /v1 and below /beta and /anthropic
 };
 
 constexpr std::array kRows = {
     Row{"/chat/completions", "POST", Route::kChat, "/v1/chat/completions", true},
     Row{"/chat", "POST", Route::kSimpleChat, "/v1/chat", true},
     Row{"/completions", "POST", Route::kCompletions, "/v1/completions", true},
+    Row{"/messages", "POST", Route::kMessages, "/v1/messages", true},
+    Row{"/messages/count_tokens", "POST", Route::kCountTokens, "/v1/messages/count_tokens", true},
+    Row{"/responses", "POST", Route::kResponses, "/v1/responses", true},
     Row{"/models", "GET", Route::kModels, "/v1/models", true},
     Row{"/tokenize", "POST", Route::kTokenize, "/tokenize", true},
     Row{"/detokenize", "POST", Route::kDetokenize, "/detokenize", true},
@@ -37,14 +40,35 @@ constexpr std::array kRows = {
 constexpr Row kModelRow{"/models/", "GET", Route::kModel, "/v1/models/{id}", true};
 constexpr Row kPageRow{"/page/", "GET", Route::kPage, "/page/{file}", false};
 
+// Routes of OpenAI's API that models of text cannot serve: the path, or all below it.
+struct NotOffered {
+  std::string_view path;
+  std::string_view what;
+};
+constexpr std::array kNotOffered = {
+    NotOffered{"/embeddings", "embeddings are"},
+    NotOffered{"/images", "images are"},
+    NotOffered{"/audio", "audio is"},
+};
+
 bool IsBelow(std::string_view path, const Row& row) {
   return path.size() > row.path.size() && path.substr(0, row.path.size()) == row.path;
+}
+
+// Whether `path` is `head` or below it.
+bool IsAt(std::string_view path, std::string_view head) {
+  return path.starts_with(head) && (path.size() == head.size() || path[head.size()] == '/');
 }
 
 std::string_view StripPrefix(std::string_view path, std::string_view prefix) {
   if (path.substr(0, prefix.size()) == prefix && path.substr(prefix.size(), 1) == "/")
     return path.substr(prefix.size());
   return path;
+}
+
+// Without the prefixes below which API routes stand.
+std::string_view ApiPath(std::string_view path) {
+  return StripPrefix(StripPrefix(StripPrefix(path, "/anthropic"), "/beta"), "/v1");
 }
 
 // %XX sequences to bytes; nullopt for a broken one.
@@ -74,7 +98,7 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   const std::string_view full_path = target.substr(0, target.find('?'));
   std::string_view path = full_path;
   if (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
-  const std::string_view api_path = StripPrefix(StripPrefix(path, "/beta"), "/v1");
+  const std::string_view api_path = ApiPath(path);
   const bool plain = api_path.size() == path.size();
 
   std::string allowed;
@@ -102,6 +126,13 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
     match.parameter = *std::move(id);
     return match;
   }
+  for (const NotOffered& row : kNotOffered) {
+    if (!IsAt(api_path, row.path)) continue;
+    return request::MakeError(request::Reason::kUnsupported,
+                              absl::StrCat(base::View(row.what),
+                                           " not offered: this server generates text, at /v1/chat/completions, "
+                                           "/v1/completions, /v1/messages and /v1/responses"));
+  }
   const std::string shown(full_path.substr(0, 128));
   if (!allowed.empty()) {
     *allow = allowed;
@@ -110,6 +141,13 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   }
   return request::MakeError(request::Reason::kRouteNotFound,
                             absl::StrCat("no route ", base::View(method.substr(0, 16)), " ", shown));
+}
+
+Api ApiOf(std::string_view target) {
+  const std::string_view path = target.substr(0, target.find('?'));
+  const std::string_view api_path = ApiPath(path);
+  if (IsAt(api_path, "/messages") || path.starts_with("/anthropic/")) return Api::kAnthropic;
+  return IsAt(api_path, "/responses") ? Api::kResponses : Api::kOpenAi;
 }
 
 }  // namespace hadal::http

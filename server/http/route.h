@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "server/http/api.h"
 
 namespace hadal::http {
 
@@ -12,6 +13,9 @@ enum class Route {
   kChat,           // POST /v1/chat/completions
   kSimpleChat,     // POST /v1/chat: the same, and {"prompt": "..."}
   kCompletions,    // POST /v1/completions
+  kMessages,       // POST /v1/messages
+  kResponses,      // POST /v1/responses
+  kCountTokens,    // POST /v1/messages/count_tokens
   kModels,         // GET /v1/models
   kModel,          // GET /v1/models/{id}
   kTokenize,       // POST /tokenize
@@ -30,10 +34,13 @@ struct RouteMatch {
   std::string parameter;  // decoded {id}, or {file}
 };
 
-// Looks a request up. API routes also match without /v1 and below /beta, because clients append paths freely. A HEAD
-// request matches where GET does. ROUTE_NOT_FOUND (404), or METHOD_NOT_ALLOWED (405) with `allow` set to the
-// header's value.
+// Looks a request up. API routes also match without /v1 and below /beta and /anthropic, because clients append paths
+// freely. A HEAD request matches where GET does. ROUTE_NOT_FOUND (404), METHOD_NOT_ALLOWED (405) with `allow` set to
+// the header's value, or UNSUPPORTED (501) for what other servers offer besides text.
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow);
+
+// The API that a target belongs to, whether or not a route is there.
+Api ApiOf(std::string_view target);
 
 // Name under which requests without a route are counted.
 inline constexpr std::string_view kUnknownRoute = "unknown";

@@ -10,6 +10,7 @@
 
 #include "server/http/completion_codec.h"
 #include "server/http/json_writer.h"
+#include "server/http/messages_codec.h"
 #include "server/http/recorded_response.h"
 #include "server/http/response_encoder.h"
 
@@ -61,12 +62,39 @@ absl::Status Detokenize(const service::GenerateService& service, RequestBody* bo
   return absl::OkStatus();
 }
 
+// As many as a call of the same body would take as its prompt.
+absl::Status CountTokens(const service::GenerateService& service, RequestBody* body, int max_depth,
+                         Response* response) {
+  absl::StatusOr<MessagesBody> decoded = DecodeMessages(body->text, max_depth, /*counting=*/true);
+  std::string().swap(body->text);
+  if (!decoded.ok()) return decoded.status();
+  absl::StatusOr<service::TokenizeResult> result = service.TokenizeChat(decoded->call);
+  if (!result.ok()) return result.status();
+  JsonWriter(&response->body)
+      .BeginObject()
+      .Key("input_tokens")
+      .Int(static_cast<int64_t>(result->token_ids.size()))
+      .EndObject();
+  return absl::OkStatus();
+}
+
+absl::Status RunTokenRoute(const service::GenerateService& service, Route route, RequestBody* body, int max_depth,
+                           Response* response) {
+  switch (route) {
+    case Route::kTokenize:
+      return Tokenize(service, body, max_depth, response);
+    case Route::kCountTokens:
+      return CountTokens(service, body, max_depth, response);
+    default:
+      return Detokenize(service, body, max_depth, response);
+  }
+}
+
 // The body is freed as soon as it has been parsed. Its lease then stands for the response, which can be larger and is
 // kept as long as the client takes to read it.
 absl::Status Convert(const service::GenerateService& service, Route route, RequestBody* body, int max_depth,
                      Response* response) {
-  absl::Status status = route == Route::kTokenize ? Tokenize(service, body, max_depth, response)
-                                                  : Detokenize(service, body, max_depth, response);
+  absl::Status status = RunTokenRoute(service, route, body, max_depth, response);
   if (status.ok()) status = body->lease.Resize(static_cast<int64_t>(response->body.capacity()));
   return status;
 }

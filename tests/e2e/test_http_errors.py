@@ -46,7 +46,10 @@ def test_each_error_is_the_clients_exception(server, client):
     ("/v1/chat/completions", b'{"messages":' + b"[" * 5000, 400, "INVALID_REQUEST"),
     ("/v1/chat/completions", b'{"messages": 5}', 422, "OUT_OF_RANGE"),
     ("/v1/chat/completions", b"\xff\xfe", 400, "INVALID_REQUEST"),
-    ("/v1/embeddings", b"{}", 404, "ROUTE_NOT_FOUND"),
+    ("/v1/embeddings", b"{}", 501, "UNSUPPORTED"),
+    ("/v1/images/generations", b"{}", 501, "UNSUPPORTED"),
+    ("/v1/audio/speech", b"{}", 501, "UNSUPPORTED"),
+    ("/v1/nothing", b"{}", 404, "ROUTE_NOT_FOUND"),
     ("/v1/models", b"{}", 405, "METHOD_NOT_ALLOWED"),
     ("/v1/completions", b'{"prompt": [1, 100000000]}', 400, "INVALID_REQUEST"),
 ])

@@ -90,8 +90,9 @@ TEST(ServerConfigTest, APortForBothIsNoPortOfItsOwn) {
 
 TEST(ServerConfigTest, CapacityRefusalsAreOneOfTwoStatuses) {
   EXPECT_EQ(ParseServerConfig("serve", {"--overload-http-status=429"})->config.http.overload_http_status, 429);
+  EXPECT_EQ(ParseServerConfig("serve", {"--overload-http-status=529"})->config.http.overload_http_status, 529);
   EXPECT_EQ(ParseServerConfig("serve", {"--overload-http-status=500"}).status().message(),
-            "--overload-http-status: expected 503 or 429, found '500'");
+            "--overload-http-status: expected 503, 429 or 529, found '500'");
 }
 
 }  // namespace

@@ -79,6 +79,18 @@ TEST(ApiHandlerTest, ModelsVersionAndMetrics) {
   EXPECT_EQ(models["data"][0]["id"], "demo");
   EXPECT_EQ(models["data"][0]["object"], "model");
   EXPECT_EQ(models["data"][0]["max_model_len"], 512);
+  EXPECT_EQ(models["data"][0]["context_length"], 512);
+  const json& capabilities = models["data"][0]["capabilities"];
+  for (const char* offered : {"chat", "completions", "tools", "thinking", "structured_outputs"}) {
+    EXPECT_EQ(capabilities[offered]["supported"], true) << offered;
+  }
+  for (const char* other : {"thinking_switch", "effort", "embeddings", "image_input", "audio_input"}) {
+    EXPECT_EQ(capabilities[other]["supported"], false) << other;
+  }
+  // Anthropic's clients look for these.
+  EXPECT_EQ(models["data"][0]["type"], "model");
+  EXPECT_EQ(models["has_more"], false);
+  EXPECT_EQ(models["last_id"], "demo");
   EXPECT_EQ(HttpFixture::Json(fixture.Do("GET", "/v1/models/d%65mo"))["id"], "demo");
   EXPECT_EQ(fixture.Do("GET", "/models").status, 200);
   EXPECT_EQ(fixture.Do("GET", "/beta/v1/models").status, 200);
@@ -93,6 +105,16 @@ TEST(ApiHandlerTest, ModelsVersionAndMetrics) {
   EXPECT_EQ(metrics.Header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
   EXPECT_NE(metrics.body.find("hadal_requests_total{route=\"/v1/chat/completions\",class=\"normal\",http_code=\"200\""),
             std::string::npos);
+}
+
+TEST(ApiHandlerTest, WhatIsNoTextIsNotOffered) {
+  HttpFixture fixture(ServiceFixture::Says("</think>x"));
+  for (const char* path : {"/v1/embeddings", "/v1/images/generations", "/audio/speech"}) {
+    const HttpReply reply = fixture.Do("POST", path, "{}");
+    ExpectError(reply, 501, "UNSUPPORTED");
+    EXPECT_NE(reply.body.find("not offered: this server generates text, at /v1/chat/completions"), std::string::npos);
+  }
+  ExpectError(fixture.Do("POST", "/v1/embeddingsx", "{}"), 404, "ROUTE_NOT_FOUND");
 }
 
 TEST(ApiHandlerTest, EveryRequestButProbesIsRecordedOnce) {

@@ -9,7 +9,9 @@
 #include "gtest/gtest.h"
 #include "server/http/chat_codec.h"
 #include "server/http/completion_codec.h"
+#include "server/http/messages_codec.h"
 #include "server/http/request_reader.h"
+#include "server/http/responses_codec.h"
 #include "server/http/route.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -38,6 +40,14 @@ const std::vector<std::string>& Bodies() {
       R"({"prompt":["a",[1,2,3],"é😀\u0041\n"],"echo":true,"logprobs":1,"max_tokens":2,"seed":18446744073709551615})",
       R"({"prompt":[1,2,3],"suffix":null,"stop":"x","max_tokens":2,"stream":true,"stream_options":{"include_usage":true}})",
       R"({"tokens":[1,2,3],"model":"demo","skip_special_tokens":true})",
+      R"({"max_tokens":3,"system":[{"type":"text","text":"s"}],"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},)"
+      R"({"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"x"},{"type":"tool_use","id":"c","name":"f",)"
+      R"("input":{"a":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"1"}]}],"tools":[{"name":"f",)"
+      R"("input_schema":{"type":"object"}}],"thinking":{"type":"enabled","budget_tokens":2},"stop_sequences":["a"],"stream":true})",
+      R"({"input":[{"role":"user","content":[{"type":"input_text","text":"a"}]},{"type":"reasoning","summary":[],)"
+      R"("encrypted_content":"hadal1.YQ"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},)"
+      R"({"type":"function_call_output","call_id":"c","output":"1"}],"instructions":"s","max_output_tokens":3,"stream":true,)"
+      R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}}],"text":{"format":{"type":"json_object"}}})",
   };
   return bodies;
 }
@@ -120,6 +130,8 @@ TEST(HttpMutationTest, BodiesDecodeOrAreRefused) {
     };
     check(DecodeChat(body, 64, true).status());
     check(DecodeCompletion(body, 64).status());
+    check(DecodeMessages(body, 64).status());
+    check(DecodeResponses(body, 64).status());
     check(DecodeTokenize(body, 64).status());
     check(DecodeDetokenize(body, 64).status());
     if (auto chat = DecodeChat(body, 64, true); chat.ok()) check(service::Validate(chat->call));
@@ -129,8 +141,8 @@ TEST(HttpMutationTest, BodiesDecodeOrAreRefused) {
 
 std::string Head(size_t body_bytes, std::mt19937* random) {
   static const std::vector<std::string> kTargets = {
-      "/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize",
-      "/v1/models/demo",      "/health/live",    "/v1/chat"};
+      "/v1/chat/completions", "/v1/completions", "/tokenize",    "/detokenize",   "/v1/models/demo",
+      "/health/live",         "/v1/chat",        "/v1/messages", "/v1/responses", "/v1/messages/count_tokens"};
   std::string head =
       ((*random)() % 5 == 0 ? "GET " : "POST ") + kTargets[(*random)() % kTargets.size()] + " HTTP/1.1\r\nHost: t\r\n";
   if ((*random)() % 3 == 0) head += "x-request-id: r\r\nx-hadal-priority: low\r\n";

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/responses_codec.h"
+
+#include <simdjson.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/log.h"
+#include "server/base/strings.h"
+#include "server/http/common_codec.h"
+#include "server/http/foreign_fields.h"
+#include "server/request/refusal.h"
+#include "server/service/limits.h"
+
+namespace hadal::http {
+namespace {
+
+using base::View;
+using request::MakeError;
+using request::Reason;
+using simdjson::dom::element;
+using simdjson::dom::object;
+
+constexpr size_t kShownToolTypeBytes = 32;
+
+// What the response object repeats of the request, and what it says where the request says nothing.
+struct Echoed {
+  std::string_view name;
+  std::string_view otherwise;
+};
+constexpr std::array kEchoed = {
+    Echoed{"instructions", "null"},
+    Echoed{"max_output_tokens", "null"},
+    Echoed{"metadata", "{}"},
+    Echoed{"parallel_tool_calls", "true"},
+    Echoed{"reasoning", R"({"effort":null,"summary":null})"},
+    Echoed{"temperature", "null"},
+    Echoed{"text", R"({"format":{"type":"text"}})"},
+    Echoed{"tool_choice", R"("auto")"},
+    Echoed{"tools", "[]"},
+    Echoed{"top_logprobs", "0"},
+    Echoed{"top_p", "null"},
+    Echoed{"user", "null"},
+};
+
+class Echo {
+ public:
+  void Take(std::string_view name, const element& value) {
+    for (size_t i = 0; i < kEchoed.size(); ++i) {
+      if (kEchoed[i].name == name) said_[i] = simdjson::minify(value);
+    }
+  }
+  std::string Members() const {
+    std::string members;
+    for (size_t i = 0; i < kEchoed.size(); ++i) {
+      absl::StrAppend(&members, i > 0 ? "," : "", "\"", View(kEchoed[i].name),
+                      "\":", said_[i].empty() ? View(kEchoed[i].otherwise) : View(said_[i]));
+    }
+    return members;
+  }
+
+ private:
+  std::array<std::string, kEchoed.size()> said_;
+};
+
+// Fields that refer to what a server with a memory would have.
+struct Stateful {
+  std::string_view name;
+  std::string_view instead;
+};
+constexpr std::array kStateful = {
+    Stateful{"previous_response_id", "send the whole conversation as `input`"},
+    Stateful{"conversation", "send the whole conversation as `input`"},
+    Stateful{"prompt", "send its text as `instructions` or `input`"},
+};
+
+absl::Status RefuseStateful(std::string_view name, const element& value) {
+  bool wanted = false;
+  if (name == "background" && value.get_bool().get(wanted) == simdjson::SUCCESS && wanted) {
+    return InvalidField(name, "`background` is not offered: this server answers at once, or as a stream");
+  }
+  for (const Stateful& field : kStateful) {
+    if (field.name != name) continue;
+    return InvalidField(
+        name, absl::StrCat("`", View(name), "` is not offered: this server stores nothing; ", View(field.instead)));
+  }
+  return absl::OkStatus();
+}
+
+// {"effort", "summary"}; "max_tokens" limits it.
+absl::Status ReadReasoningOptions(const element& value, service::ChatCall* call) {
+  object fields;
+  std::string effort;
+  absl::Status status = ReadObject(value, "reasoning", &fields);
+  if (status.ok()) status = ReadOptionalMember(fields, "reasoning", "effort", &effort);
+  if (!status.ok() || effort.empty()) return status;
+  return service::SetReasoningEffort(effort, call);
+}
+
+// {"type": "text" | "json_object" | "json_schema", "name", "schema", "strict"}
+absl::Status ReadTextFormat(const element& value, service::ResponseFormat* format) {
+  using Kind = service::ResponseFormat::Kind;
+  object fields;
+  std::string type;
+  absl::Status status = ReadObject(value, "text.format", &fields);
+  if (status.ok()) status = ReadMember(fields, "text.format", "type", &type);
+  if (!status.ok() || type == "text") return status;
+  if (type == "json_object") {
+    *format = {.kind = Kind::kJsonObject};
+    return absl::OkStatus();
+  }
+  if (type != "json_schema") {
+    return MakeError(Reason::kOutOfRange, "`text.format.type` must be \"text\", \"json_object\" or \"json_schema\"",
+                     "text.format.type");
+  }
+  const std::optional<element> schema = FindMember(fields, "schema");
+  if (!schema.has_value()) return InvalidField("text.format.schema", "`text.format.schema` is missing");
+  if (!schema->is_object()) return WrongType("text.format.schema", "an object", *schema);
+  *format = {.kind = Kind::kJsonSchema, .schema_json = simdjson::minify(*schema)};
+  return absl::OkStatus();
+}
+
+absl::Status ReadTextOptions(const element& value, service::ResponseFormat* format) {
+  object fields;
+  if (absl::Status status = ReadObject(value, "text", &fields); !status.ok()) return status;
+  const std::optional<element> said = FindMember(fields, "format");
+  return said.has_value() ? ReadTextFormat(*said, format) : absl::OkStatus();
+}
+
+absl::Status ReadFunctionTool(const object& fields, const std::string& path, service::ChatCall* call) {
+  chat::ChatTool tool;
+  bool strict = false;
+  absl::Status status = ReadMember(fields, path, "name", &tool.name);
+  if (status.ok()) status = ReadOptionalMember(fields, path, "description", &tool.description);
+  if (!status.ok()) return status;
+  if (const std::optional<element> value = FindMember(fields, "strict")) {
+    status = ReadBool(*value, path + ".strict", &strict);
+    if (!status.ok()) return status;
+  }
+  if (const std::optional<element> parameters = FindMember(fields, "parameters")) {
+    if (!parameters->is_object()) return WrongType(path + ".parameters", "an object", *parameters);
+    tool.parameters_json = simdjson::minify(*parameters);
+  }
+  call->tools.push_back(std::move(tool));
+  call->strict_tools.push_back(strict);
+  return absl::OkStatus();
+}
+
+absl::Status ReadResponsesTools(const element& value, service::ChatCall* call) {
+  simdjson::dom::array array;
+  if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
+  call->tools.clear();
+  call->strict_tools.clear();
+  size_t index = 0;
+  for (const element item : array) {
+    if (call->tools.size() > service::kMaxTools) break;
+    const std::string path = absl::StrCat("tools[", index++, "]");
+    object fields;
+    std::string type;
+    absl::Status status = ReadObject(item, path, &fields);
+    if (status.ok()) status = ReadMember(fields, path, "type", &type);
+    if (!status.ok()) return status;
+    if (type != "function") {
+      base::Log(base::LogLevel::kInfo, "http", "a tool of /v1/responses is left out: only functions are offered",
+                {{"type", std::string_view(type).substr(0, kShownToolTypeBytes)}});
+      continue;
+    }
+    status = ReadFunctionTool(fields, path, call);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// `none`: the tools are not to be shown to the model.
+absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* call, bool* none) {
+  *none = false;
+  call->tool_choice = service::ToolChoice::kAuto;
+  std::string name;
+  if (value.is_object()) {
+    object fields;
+    std::string type;
+    absl::Status status = ReadObject(value, "tool_choice", &fields);
+    if (status.ok()) status = ReadMember(fields, "tool_choice", "type", &type);
+    if (status.ok() && type != "function") {
+      status = InvalidField("tool_choice", absl::StrCat("`tool_choice.type` is \"", type.substr(0, kShownToolTypeBytes),
+                                                        "\"; only \"function\" is offered"));
+    }
+    if (!status.ok()) return status;
+    call->tool_choice = service::ToolChoice::kNamed;
+    return ReadMember(fields, "tool_choice", "name", &call->tool_name);
+  }
+  if (!ReadString(value, "tool_choice", &name).ok()) return WrongType("tool_choice", "a string or an object", value);
+  *none = name == "none";
+  if (name == "required") call->tool_choice = service::ToolChoice::kRequired;
+  if (name == "none" || name == "auto" || name == "required") return absl::OkStatus();
+  return MakeError(Reason::kOutOfRange, "`tool_choice` must be \"none\", \"auto\", \"required\" or an object",
+                   "tool_choice");
+}
+
+// What the response is to hold beyond what it always holds; other wishes are for tools that are not offered.
+absl::Status ReadInclude(const element& value, ResponsesBody* out, bool* logprobs) {
+  simdjson::dom::array array;
+  if (absl::Status status = ReadArray(value, "include", &array); !status.ok()) return status;
+  for (const element item : array) {
+    std::string name;
+    if (absl::Status status = ReadString(item, "include", &name); !status.ok()) return status;
+    if (name == "reasoning.encrypted_content") out->response.carries_reasoning = true;
+    if (name == "message.output_text.logprobs") *logprobs = true;
+  }
+  return absl::OkStatus();
+}
+
+// Fields of chat that mean the same here.
+bool IsShared(std::string_view name) {
+  constexpr std::array kShared = {"model",
+                                  "temperature",
+                                  "top_p",
+                                  "top_k",
+                                  "min_p",
+                                  "seed",
+                                  "stop",
+                                  "logit_bias",
+                                  "user",
+                                  "cache_salt",
+                                  "service_tier",
+                                  "frequency_penalty",
+                                  "presence_penalty",
+                                  "repetition_penalty"};
+  return std::find(kShared.begin(), kShared.end(), name) != kShared.end();
+}
+
+}  // namespace
+
+absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_depth) {
+  ResponsesBody out;
+  service::ChatCall& call = out.call;
+  service::CallOptions& options = call.options;
+  Echo echo;
+  ResponseOptions common;
+  std::string instructions;
+  bool no_tools = false, logprobs = false, has_input = false;
+  absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
+    echo.Take(name, value);
+    if (absl::Status status = RefuseStateful(name, value); !status.ok()) return status;
+    if (name == "input") {
+      has_input = true;
+      call.messages.clear();
+      call.message_paths.clear();
+      return ReadInput(value, &call);
+    }
+    if (name == "instructions") return ReadString(value, name, &instructions);
+    if (name == "stream") return ReadBool(value, name, &out.response.stream);
+    if (name == "max_output_tokens") return ReadInt(value, name, &options.stopping.max_tokens);
+    if (name == "max_thinking_tokens") return ReadInt(value, name, &call.max_thinking_tokens);
+    if (name == "reasoning") return ReadReasoningOptions(value, &call);
+    if (name == "text") return ReadTextOptions(value, &options.response_format);
+    if (name == "tools") return ReadResponsesTools(value, &call);
+    if (name == "tool_choice") return ReadResponsesToolChoice(value, &call, &no_tools);
+    if (name == "parallel_tool_calls") return ReadBool(value, name, &call.parallel_tool_calls);
+    if (name == "include") return ReadInclude(value, &out, &logprobs);
+    if (name == "top_logprobs") return ReadInt(value, name, &options.top_logprobs);
+    if (name == "safety_identifier") return ReadString(value, name, &options.user);
+    if (name == "response_format") {
+      return InvalidField(name, "`response_format` is a field of chat completions; here it is `text.format`");
+    }
+    if (IsShared(name)) return ReadCommonField(name, value, &options, &common).status();
+    return ReadForeignConstraint(name, value, &options.response_format).status();
+  });
+  if (!parsed.ok()) return parsed;
+  if (!has_input) return InvalidField("input", "`input` is missing");
+  if (options.stopping.max_tokens.has_value() && *options.stopping.max_tokens < 1) {
+    return MakeError(Reason::kOutOfRange,
+                     absl::StrCat("`max_output_tokens` is ", *options.stopping.max_tokens, "; it must be 1 or more"),
+                     "max_output_tokens");
+  }
+  if (logprobs && !options.top_logprobs.has_value()) options.top_logprobs = 0;
+  if (!instructions.empty()) {
+    call.messages.insert(call.messages.begin(),
+                         chat::ChatMessage{.role = "system", .content = std::move(instructions)});
+    call.message_paths.insert(call.message_paths.begin(), "instructions");
+  }
+  if (no_tools) {
+    call.tools.clear();
+    call.strict_tools.clear();
+  }
+  out.service_tier = std::move(common.service_tier);
+  out.response.echo = echo.Members();
+  return out;
+}
+
+}  // namespace hadal::http
