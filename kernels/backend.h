@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "kernels/ops.h"
 #include "kernels/tensor_view.h"
 #include "kernels/weight_view.h"
@@ -45,6 +47,18 @@ struct StepBounds {
   int64_t latent_heads = 0;                                         // MlaAttention
   int64_t index_entry_tokens = 0;                                   // IndexTopK: tokens that share a key
   int64_t experts = 0;                                              // GroupedGemm
+};
+
+// What is known of a step before its first op. Host memory, which stays as it is until the step's results are there.
+struct StepLists {
+  absl::Span<const std::byte> arrays;  // of the caller, for the device
+  // Where they go, at the start of the device memory `room`. What lies behind them is the backend's until the next
+  // step, for lists that it makes of the rest; ListBytes says how much it can use.
+  void* room = nullptr;
+  int64_t room_bytes = 0;
+  absl::Span<const RaggedBatch> batches;   // that attention ops are given; their device lists lie in the room
+  absl::Span<const SampleRowParams> rows;  // that Sample is given, all at once or in parts
+  int64_t vocab = 0;                       // of those rows
 };
 
 class Backend;
@@ -117,13 +131,19 @@ class Backend {
   virtual BackendCounters Counters() const { return {}; }
   virtual BackendFacts Facts() const { return {}; }
 
-  // Device bytes that the backend needs for itself, besides what its callers allocate, to run such steps.
+  // Device bytes that the backend needs for itself, besides what its callers allocate, to run such steps. ListBytes are
+  // among them.
   virtual int64_t ScratchBytes(const StepBounds&) const { return 0; }
-  // Takes them from the budget, so that no such step allocates anything. Before the first step.
+  // Of those, the part that the caller gives it as room for a step's lists.
+  virtual int64_t ListBytes(const StepBounds&) const { return 0; }
+  // Takes the others from the budget, so that no such step allocates anything. Before the first step.
   virtual absl::Status Reserve(const StepBounds&) { return absl::OkStatus(); }
-  // A step begins, with lists of its own: what ops derived from the lists of a batch is kept from here to the next
-  // step, for ops on the same device lists. A backend that is never told keeps nothing between ops.
-  virtual void BeginStep() {}
+  // A step begins: brings its arrays to the device, and with them, in the same copy, what a backend makes of the
+  // batches and rows. Ops on the same device lists, or on the same host rows, then use that. The last step's work must
+  // be finished. A backend that is never told keeps nothing between ops.
+  virtual absl::Status BeginStep(const StepLists& lists) {
+    return Upload(lists.room, lists.arrays.data(), static_cast<int64_t>(lists.arrays.size()));
+  }
 
   // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it
   // returns.

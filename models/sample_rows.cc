@@ -28,7 +28,8 @@ int64_t SampleRows::ArenaBytesFor(int64_t rows) {
   return ArenaBytes(DType::kI32, rows * (kFixedColumns + 2 * kMaxTop));
 }
 
-void SampleRows::Translate(absl::Span<const SampleRow> rows) {
+void SampleRows::Begin(absl::Span<const SampleRow> rows) {
+  rows_ = rows;
   size_t penalties = 0;
   size_t biases = 0;
   for (const SampleRow& row : rows) {
@@ -72,10 +73,10 @@ void SampleRows::Translate(absl::Span<const SampleRow> rows) {
   }
 }
 
-absl::Status SampleRows::Run(kernels::Backend& backend, Arena& arena, absl::Span<const SampleRow> rows,
-                             const TensorView& logits, StepOutput& output) {
-  Translate(rows);
-  const int64_t count = static_cast<int64_t>(rows.size());
+absl::Status SampleRows::Run(kernels::Backend& backend, Arena& arena, size_t first, const TensorView& logits,
+                             StepOutput& output) {
+  const int64_t count = logits.size(0);
+  const absl::Span<const SampleRow> rows = rows_.subspan(first, static_cast<size_t>(count));
   int64_t top = 0;
   for (const SampleRow& row : rows) top = std::max<int64_t>(top, row.top_logprobs);
 
@@ -85,7 +86,7 @@ absl::Status SampleRows::Run(kernels::Backend& backend, Arena& arena, absl::Span
   int32_t* base = block.as<int32_t>();
   kernels::SampleParams params;
   params.logits = logits;
-  params.rows = params_;
+  params.rows = this->params().subspan(first, rows.size());
   params.out_tokens = TensorView(base, DType::kI32, {count});
   params.out_logprobs = TensorView(base + count, DType::kF32, {count});
   params.out_status = TensorView(base + 2 * count, DType::kI32, {count});

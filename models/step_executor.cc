@@ -50,19 +50,19 @@ int64_t StepExecutor::UploadBytes(int64_t max_model_len, const KvLayout& kv_layo
 
 absl::Status StepExecutor::Prepare() {
   HADAL_RETURN_IF_ERROR(backend_->Reserve(budget_.bounds));
-  HADAL_RETURN_IF_ERROR(upload_.Reserve(
-      UploadBytes(budget_.bounds.context_tokens, network_->kv_layout(), budget_.max_tokens, budget_.max_sequences)));
+  const int64_t upload_bytes =
+      UploadBytes(budget_.bounds.context_tokens, network_->kv_layout(), budget_.max_tokens, budget_.max_sequences);
+  HADAL_RETURN_IF_ERROR(upload_.Reserve(upload_bytes + backend_->ListBytes(budget_.bounds)));
   return arena_.Reserve(ArenaBytesFor(budget_.network_workspace(budget_.max_tokens), network_->hidden_size(),
                                       network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
 }
 
-absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
+absl::Status StepExecutor::BeginStep(const StepInput& input, StepBatch& batch, TensorView& rows) {
   const int64_t tokens = input.tokens();
   const int64_t sequences = input.sequences();
   row_ids_.clear();
   for (const SampleRow& row : input.samples) row_ids_.push_back(row.token_index);
 
-  backend_->BeginStep();
   upload_.Clear();
   const StepUpload::Handle slots = upload_.Add(absl::MakeConstSpan(input.slot_mapping));
   const StepUpload::Handle ids = upload_.Add(absl::MakeConstSpan(input.token_ids));
@@ -70,12 +70,11 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
   const StepUpload::Handle starts = upload_.Add(absl::MakeConstSpan(input.query_start));
   const StepUpload::Handle lengths = upload_.Add(absl::MakeConstSpan(input.context_lens));
   const StepUpload::Handle tables = upload_.Add(absl::MakeConstSpan(input.block_tables));
-  const StepUpload::Handle rows = upload_.Add(absl::MakeConstSpan(row_ids_));
+  const StepUpload::Handle row_ids = upload_.Add(absl::MakeConstSpan(row_ids_));
   StepPlanner* planner = network_->step_planner();
   if (planner != nullptr) planner->Plan(input, upload_);
-  HADAL_RETURN_IF_ERROR(upload_.Commit());
+  HADAL_RETURN_IF_ERROR(upload_.Place());
 
-  StepBatch batch;
   batch.token_ids = upload_.View(ids, {tokens});
   batch.positions = upload_.View(positions, {tokens});
   batch.slot_mapping = upload_.View(slots, {tokens});
@@ -84,24 +83,37 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
                   .block_tables = upload_.View(tables, {sequences, input.block_table_stride}),
                   .host_query_start = input.query_start,
                   .host_context_lens = input.context_lens};
-  if (planner != nullptr) planner->Bind(upload_, batch);
+  rows = upload_.View(row_ids, {static_cast<int64_t>(row_ids_.size())});
+  batches_.clear();
+  if (planner != nullptr) {
+    planner->Bind(upload_, batch);
+    planner->AddBatches(batches_);
+  } else {
+    batches_.push_back(batch.ragged);
+  }
+  sample_rows_.Begin(input.samples);
+  return upload_.Commit({.batches = batches_, .rows = sample_rows_.params(), .vocab = network_->vocab_size()});
+}
 
+absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
+  StepBatch batch;
+  TensorView row_ids;
+  HADAL_RETURN_IF_ERROR(BeginStep(input, batch, row_ids));
   const Arena::Scope scope(arena_);
   HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, batch}));
   StepOutput output;
   output.samples.reserve(input.samples.size());
-  const TensorView row_ids = upload_.View(rows, {static_cast<int64_t>(row_ids_.size())});
-  const size_t slice = static_cast<size_t>(LogitRows(tokens, sequences));
+  const size_t slice = static_cast<size_t>(LogitRows(input.tokens(), input.sequences()));
   for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
     const size_t count = std::min(slice, input.samples.size() - begin);
-    HADAL_RETURN_IF_ERROR(SampleSlice(input, begin, count, row_ids, hidden, output));
+    HADAL_RETURN_IF_ERROR(SampleSlice(begin, count, row_ids, hidden, output));
   }
   HADAL_RETURN_IF_ERROR(backend_->Synchronize());
   return output;
 }
 
-absl::Status StepExecutor::SampleSlice(const StepInput& input, size_t begin, size_t count, const TensorView& row_ids,
-                                       const TensorView& hidden, StepOutput& output) {
+absl::Status StepExecutor::SampleSlice(size_t begin, size_t count, const TensorView& row_ids, const TensorView& hidden,
+                                       StepOutput& output) {
   const Arena::Scope scope(arena_);
   const int64_t rows = static_cast<int64_t>(count);
   HADAL_ASSIGN_OR_RETURN(const TensorView chosen, arena_.Take(hidden.dtype, {rows, hidden.size(1)}));
@@ -109,7 +121,7 @@ absl::Status StepExecutor::SampleSlice(const StepInput& input, size_t begin, siz
       {.ids = row_ids.Slice(0, static_cast<int64_t>(begin), rows), .table = hidden, .out = chosen}));
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
   HADAL_RETURN_IF_ERROR(network_->Head(*backend_, chosen, logits));
-  return sample_rows_.Run(*backend_, arena_, absl::MakeConstSpan(input.samples).subspan(begin, count), logits, output);
+  return sample_rows_.Run(*backend_, arena_, begin, logits, output);
 }
 
 }  // namespace hadal::models

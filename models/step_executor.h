@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -57,7 +58,9 @@ class StepExecutor {
   static int64_t ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
                                int64_t sequences);
 
-  absl::Status SampleSlice(const StepInput& input, size_t begin, size_t count, const kernels::TensorView& row_ids,
+  // Uploads the step's arrays and tells the backend what comes; `rows` are views of the sampled rows' numbers.
+  absl::Status BeginStep(const StepInput& input, StepBatch& batch, kernels::TensorView& rows);
+  absl::Status SampleSlice(size_t begin, size_t count, const kernels::TensorView& row_ids,
                            const kernels::TensorView& hidden, StepOutput& output);
 
   kernels::Backend* backend_;
@@ -67,6 +70,7 @@ class StepExecutor {
   StepUpload upload_;
   SampleRows sample_rows_;
   std::vector<int32_t> row_ids_;
+  std::vector<kernels::RaggedBatch> batches_;
 };
 
 }  // namespace hadal::models

@@ -65,7 +65,7 @@ class TimedBackend : public kernels::UniformBackend<TimedBackend> {
   absl::Status Zero(void* target, int64_t bytes) override { return inner_->Zero(target, bytes); }
   absl::Status Synchronize() override { return inner_->Synchronize(); }
   absl::Status Reserve(const kernels::StepBounds& bounds) override { return inner_->Reserve(bounds); }
-  void BeginStep() override { inner_->BeginStep(); }
+  absl::Status BeginStep(const kernels::StepLists& lists) override { return inner_->BeginStep(lists); }
 
  private:
   friend kernels::UniformBackend<TimedBackend>;

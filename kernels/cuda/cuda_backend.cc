@@ -28,12 +28,14 @@ CudaBackend::~CudaBackend() {
 }
 
 int64_t CudaBackend::ScratchBytes(const StepBounds& bounds) const {
-  return ScratchBound(bounds, multiprocessors()) + FlashPlanBound(bounds, multiprocessors()) +
-         CublasGemm::WorkspaceBytes(batch_invariant_);
+  return ScratchBound(bounds, multiprocessors()) + ListBytes(bounds) + CublasGemm::WorkspaceBytes(batch_invariant_);
+}
+
+int64_t CudaBackend::ListBytes(const StepBounds& bounds) const {
+  return FlashPlanBound(bounds, multiprocessors()) + SampleListBound(bounds);
 }
 
 absl::Status CudaBackend::Reserve(const StepBounds& bounds) {
-  if (absl::Status s = flash_.Reserve(FlashPlanBound(bounds, multiprocessors())); !s.ok()) return s;
   return Scratch(ScratchBound(bounds, multiprocessors())).status();
 }
 

@@ -98,6 +98,7 @@ CudaDevice::~CudaDevice() {
 std::string CudaDevice::device() const { return absl::StrCat("cuda:", device_); }
 
 absl::Status CudaDevice::Enter() {
+  drained_ = false;
   HADAL_CUDA_RETURN_IF_ERROR(cudaSetDevice(device_));
   return absl::OkStatus();
 }
@@ -237,6 +238,7 @@ absl::Status CudaDevice::Download(void* target, const void* device_source, int64
     HADAL_CUDA_RETURN_IF_ERROR(
         cudaMemcpyAsync(target, device_source, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, Native(stream_)));
     HADAL_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(Native(stream_)));
+    drained_ = true;
     return absl::OkStatus();
   };
   return RecordError(run());
@@ -267,8 +269,10 @@ absl::Status CudaDevice::Zero(void* device_target, int64_t bytes) {
 
 absl::Status CudaDevice::Synchronize() {
   const auto run = [&]() -> absl::Status {
+    if (drained_) return absl::OkStatus();  // a step that ends with a download has waited already
     if (absl::Status s = Enter(); !s.ok()) return s;
     HADAL_CUDA_RETURN_IF_ERROR(cudaStreamSynchronize(Native(stream_)));
+    drained_ = true;
     return absl::OkStatus();
   };
   const absl::Status now = run();

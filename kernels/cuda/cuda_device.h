@@ -50,7 +50,7 @@ class CudaDevice : public Backend {
   // For an upload that is made in place: `fill` is given pinned memory of `bytes`, fills it and queues the copy from it
   // on stream(). The memory is kept until that copy is done. ResourceExhausted for more than the ring holds.
   absl::Status StageWith(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill);
-  // Makes this device the calling thread's current one.
+  // Makes this device the calling thread's current one, to queue something.
   absl::Status Enter();
   // InvalidArgument when a kernel would need more shared memory in a block than the device has.
   absl::Status CheckShared(absl::string_view op, int64_t bytes) const;
@@ -89,6 +89,7 @@ class CudaDevice : public Backend {
 
   Buffer scratch_;
   absl::Status first_failure_;
+  bool drained_ = false;  // the host has waited for the stream, and nothing was queued since
 
   static constexpr int64_t kStagingBytes = int64_t{32} << 20;
 };

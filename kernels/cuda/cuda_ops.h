@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"
@@ -18,12 +19,13 @@
 #include "kernels/cuda/flash_attention.h"
 #include "kernels/cuda/gemm_plan.h"
 #include "kernels/cuda/sample_rows.h"
+#include "kernels/cuda/step_area.h"
 
 namespace hadal::kernels::cuda {
 
 // The ops on one device: turns parameters into launches. Each method chooses the kernel and fills its launch
 // description; the kernels lie behind launch.h. Bodies: cuda_dense_ops.cc, cuda_attention_ops.cc, cuda_moe_ops.cc,
-// cuda_sample_op.cc.
+// cuda_sample_op.cc, cuda_step.cc.
 class CudaBackend final : public CudaDevice {
  public:
   absl::Status Start(const Options& options);
@@ -32,7 +34,8 @@ class CudaBackend final : public CudaDevice {
   BackendCounters Counters() const override;
   int64_t ScratchBytes(const StepBounds& bounds) const override;
   absl::Status Reserve(const StepBounds& bounds) override;
-  void BeginStep() override { flash_.BeginStep(); }
+  int64_t ListBytes(const StepBounds& bounds) const override;
+  absl::Status BeginStep(const StepLists& lists) override;
 
  protected:
 #define HADAL_DECLARE_OP(Op) absl::Status Do##Op(const Op##Params& params) override;
@@ -54,6 +57,20 @@ class CudaBackend final : public CudaDevice {
   // Counts a product that the generic kernel has to take over; the log hears of each weight's shape once.
   void NoteRefusal(const GemmShape& shape, const absl::Status& why);
   absl::Status Attend(const char* op, const AttentionLaunch& launch);
+  // Where the lists of sampled rows lie on the device.
+  struct PlacedRows {
+    const SampleRow* rows = nullptr;
+    const SampleToken* tokens = nullptr;
+    const uint32_t* mask_words = nullptr;
+  };
+
+  // Puts the lists of a step's rows into the area, as far as there is room.
+  void PlaceSampleRows(absl::Span<const SampleRowParams> rows, int64_t vocab);
+  // The lists of `rows` if the step's upload brought them, else nothing.
+  std::optional<PlacedRows> FindSampleRows(absl::Span<const SampleRowParams> rows) const;
+  // Brings their lists to the scratch memory, and takes `more_bytes` behind them, at `more`.
+  absl::Status UploadSampleRows(absl::Span<const SampleRowParams> rows, int64_t vocab, int64_t more_bytes,
+                                PlacedRows& placed, char*& more);
   absl::Status SampleRowsOf(const SampleParams& p, int64_t first, int64_t count);
 
   bool batch_invariant_ = false;
@@ -62,8 +79,11 @@ class CudaBackend final : public CudaDevice {
   std::set<GemmShape> refused_shapes_;
   Buffer cublas_workspace_;
   std::unique_ptr<CublasGemm> cublas_;
-  FlashAttention flash_{this};
+  StepArea area_;
+  FlashAttention flash_{this, &area_};
   SampleRows sample_rows_;
+  absl::Span<const SampleRowParams> placed_of_;  // rows whose lists are at placed_
+  PlacedRows placed_;
 };
 
 }  // namespace hadal::kernels::cuda

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What all kernels share: elements of a view as floats, reductions over a block, launches. Threads of a block talk through
-// shared memory and __syncthreads only, so that results have one order of additions and the kernels also run on the
-// emulator of tests/kernels/cuda.
+// What all kernels share: elements of a view as floats, reductions over a block, launches. Threads of a block talk
+// through shared memory and __syncthreads only, so that results have one order of additions and the kernels also run on
+// the emulator of tests/kernels/cuda.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -51,6 +51,9 @@ __device__ inline float RoundTo(DType dtype, float value) {
   return value;
 }
 
+__device__ inline int ThreadIndex() { return static_cast<int>(threadIdx.x); }
+__device__ inline int ThreadCount() { return static_cast<int>(blockDim.x); }
+
 struct Add {
   template <typename T>
   __device__ T operator()(T a, T b) const {
@@ -69,8 +72,8 @@ __device__ inline unsigned char* SharedMemory() {
   return hadal_shared_memory;
 }
 
-// Combines one value from every thread; all threads get the result. `scratch` holds blockDim.x values, and blockDim.x is
-// a power of two. The order of combination is fixed.
+// Combines one value from every thread; all threads get the result. `scratch` holds blockDim.x values, and blockDim.x
+// is a power of two. The order of combination is fixed.
 template <typename T, typename Combine>
 __device__ T BlockReduce(T value, T* scratch, Combine combine) {
   scratch[threadIdx.x] = value;
@@ -117,12 +120,14 @@ __device__ inline int64_t FindRange(const int32_t* starts, int64_t count, int64_
 
 // Launches `blocks` one-dimensional blocks; none: no launch. Returns a cudaError_t.
 template <typename... Expected, typename... Actual>
-int Launch(Stream stream, void (*kernel)(Expected...), int64_t blocks, int threads, int64_t shared_bytes, Actual... args) {
+int Launch(Stream stream, void (*kernel)(Expected...), int64_t blocks, int threads, int64_t shared_bytes,
+           Actual... args) {
   if (blocks <= 0) return cudaSuccess;
   if (blocks > kMaxGridBlocks) return cudaErrorInvalidConfiguration;
   if (shared_bytes > kDefaultSharedBytes) {
-    const cudaError_t raised = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
+    const cudaError_t raised =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes));
     if (raised != cudaSuccess) return raised;
   }
   cudaLaunchConfig_t config = {};
@@ -141,7 +146,7 @@ inline int64_t GridStrideBlocks(int64_t count) {
 }
 
 // for (int64_t i : the items of this thread)
-#define HADAL_GRID_STRIDE(i, count)                                                                  \
+#define HADAL_GRID_STRIDE(i, count)                                                                            \
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, i##_step = int64_t{gridDim.x} * blockDim.x; \
        i < (count); i += i##_step)
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/flash_attention.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
@@ -12,24 +11,14 @@
 namespace hadal::kernels::cuda {
 namespace {
 
+constexpr size_t kMaxShapes = 4;  // a model has one or two
+
 int64_t RoundUp(int64_t value) { return (value + 255) / 256 * 256; }
 
 int64_t Bytes(const std::vector<int32_t>& words) { return static_cast<int64_t>(words.size() * sizeof(int32_t)); }
 
-// At least so much memory; what it held is gone when it grows.
-absl::Status Grow(CudaDevice& device, int64_t bytes, Buffer& memory) {
-  if (bytes <= memory.bytes()) return absl::OkStatus();
-  memory.Reset();  // waits for work that uses it
-  absl::StatusOr<Buffer> grown = device.Allocate(bytes);
-  if (!grown.ok()) return grown.status();
-  memory = *std::move(grown);
-  return absl::OkStatus();
-}
-
-// More pages than FlashInfer counts: another kernel serves, which would add in another order.
-absl::StatusOr<bool> WithoutPages(bool batch_invariant) {
-  if (!batch_invariant) return false;
-  return absl::ResourceExhaustedError("flashinfer: the contexts of a step hold more than 2^31 tokens");
+bool MlaPlanHolds(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors) {
+  return FlashMlaWorkBound(batch, heads, multiprocessors) <= kFlashMlaMaxWork;
 }
 
 // The error of a FlashInfer call, with its own words where it has some.
@@ -41,23 +30,9 @@ absl::Status FlashError(int code, const std::string& message, const char* call, 
 
 }  // namespace
 
-absl::Status FlashAttention::Reserve(int64_t plan_bytes) {
-  if (!HaveFlashInfer()) return absl::OkStatus();
-  if (plans_.empty()) plans_.emplace_back();
-  return Grow(device_, plan_bytes, plans_.front().memory);
-}
-
-FlashAttention::Key FlashAttention::KeyOf(const RaggedBatch& batch, int64_t heads, int64_t kv_heads, int64_t head_dim,
-                                          int64_t block_tokens) {
-  return {batch.query_start.data,
-          batch.context_lens.data,
-          batch.block_tables.data,
-          batch.sequences(),
-          batch.tokens(),
-          heads,
-          kv_heads,
-          head_dim,
-          block_tokens};
+FlashAttention::Key FlashAttention::KeyOf(const RaggedBatch& batch, const Shape& shape) {
+  return {batch.query_start.data, batch.context_lens.data, batch.block_tables.data,
+          batch.sequences(),      batch.tokens(),          shape};
 }
 
 FlashAttention::Plan& FlashAttention::Find(const Key& key) {
@@ -72,126 +47,194 @@ FlashAttention::Plan& FlashAttention::Find(const Key& key) {
   return *free;
 }
 
-absl::Status FlashAttention::PlacePages(const RaggedBatch& batch, const FlashPages& pages, int64_t int_bytes,
-                                        Plan& plan) {
-  const int64_t sequences = batch.sequences();
-  std::vector<int32_t> lists = pages.first_page;
-  lists.insert(lists.end(), pages.last_page_tokens.begin(), pages.last_page_tokens.end());
-  const int64_t indices_at = RoundUp(Bytes(lists));
-  const int64_t ints_at = indices_at + RoundUp(pages.pages() * int64_t{sizeof(int32_t)});
-  if (absl::Status s = Grow(device_, ints_at + int_bytes, plan.memory); !s.ok()) return s;
-  char* memory = static_cast<char*>(plan.memory.data());
-  auto* first_page = reinterpret_cast<int32_t*>(memory);
-  auto* page_indices = reinterpret_cast<int32_t*>(memory + indices_at);
-  plan.first_page = first_page;
-  plan.last_page_tokens = first_page + sequences + 1;
-  plan.page_indices = page_indices;
-  plan.int_workspace = memory + ints_at;
-  if (absl::Status s = device_.Upload(first_page, lists.data(), Bytes(lists)); !s.ok()) return s;
-  HADAL_CUDA_RETURN_IF_ERROR(LaunchBuildPageIndices(device_.stream(), batch.block_tables.as<const int32_t>(),
-                                                    batch.block_tables.stride(0), first_page, sequences, pages.pages(),
-                                                    page_indices));
+void FlashAttention::Remember(const Shape& shape) {
+  if (std::find(shapes_.begin(), shapes_.end(), shape) != shapes_.end()) return;
+  if (shapes_.size() < kMaxShapes) shapes_.push_back(shape);
+}
+
+absl::Status FlashAttention::SplitPaged(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+                                        std::vector<int32_t>& words) const {
+  FlashPagedLaunch launch;
+  launch.tokens = batch.tokens();
+  launch.sequences = batch.sequences();
+  launch.heads = shape.heads;
+  launch.kv_heads = shape.kv_heads;
+  launch.head_dim = shape.head_dim;
+  launch.block_tokens = shape.block_tokens;
+  launch.host_query_start = batch.host_query_start.data();
+  launch.host_first_page = draft.pages.first_page.data();
+  FlashPagedSplit split;
+  std::string message;
+  const int planned = SplitFlashPaged(launch, device_.multiprocessors(), &split, &message);
+  if (absl::Status s = FlashError(planned, message, "plan of paged attention", __LINE__); !s.ok()) return s;
+  FlashPagedLists lists = LayOutPaged(split, shape.heads, shape.kv_heads, shape.head_dim);
+  draft.paged = lists.plan;
+  draft.float_bytes = lists.float_bytes;
+  words = std::move(lists.words);
   return absl::OkStatus();
 }
 
-absl::Status FlashAttention::MakePagedPlan(const PagedAttentionParams& p, FlashPagedLaunch launch,
-                                           const FlashPages& pages, bool batch_invariant, Plan& plan) {
-  plan.float_bytes = 0;
-  if (batch_invariant) {
-    const FlashFixedPaged fixed = PlanFixedPaged(p.batch, launch.heads / launch.kv_heads);
-    if (absl::Status s = PlacePages(p.batch, pages, Bytes(fixed.words), plan); !s.ok()) return s;
-    plan.paged = fixed.plan;
-    return device_.Upload(plan.int_workspace, fixed.words.data(), Bytes(fixed.words));
-  }
+absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+                                      std::vector<int32_t>& words) const {
+  FlashMlaLaunch launch;
+  launch.sequences = batch.sequences();
+  launch.heads = shape.heads;
+  launch.host_query_start = batch.host_query_start.data();
+  launch.host_context_lens = batch.host_context_lens.data();
+  launch.host_first_page = draft.pages.first_page.data();
+  std::vector<int32_t> ints;
   std::string message;
-  launch.host_first_page = pages.first_page.data();
-  const int sized = FlashPagedWorkspace(launch, &launch.float_bytes, &launch.int_bytes, &message);
-  if (absl::Status s = FlashError(sized, message, "workspace of paged attention", __LINE__); !s.ok()) return s;
-  if (absl::Status s = PlacePages(p.batch, pages, launch.int_bytes, plan); !s.ok()) return s;
-  const absl::StatusOr<char*> floats = device_.Scratch(launch.float_bytes);
-  if (!floats.ok()) return floats.status();
-  plan.float_bytes = launch.float_bytes;
-  launch.float_workspace = *floats;
-  launch.int_workspace = plan.int_workspace;
-  return device_.StageWith(launch.int_bytes, [&](char* pinned) {
-    launch.host_int_workspace = pinned;
-    const int planned = PlanFlashPagedRun(device_.stream(), launch, &plan.paged, &message);
-    return FlashError(planned, message, "plan of paged attention", __LINE__);
-  });
+  const int planned = PlanFlashMlaRun(launch, device_.multiprocessors(), &draft.mla, &ints, &message);
+  if (absl::Status s = FlashError(planned, message, "plan of mla attention", __LINE__); !s.ok()) return s;
+  FlashMlaLists lists = CompactMla(ints, draft.mla);
+  draft.mla = lists.plan;
+  draft.float_bytes = FlashMlaFloatBytes(device_.multiprocessors());
+  words = std::move(lists.words);
+  return absl::OkStatus();
+}
+
+absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant,
+                                       Draft& draft) const {
+  std::optional<FlashPages> pages = PlanPages(batch, shape.block_tokens);
+  if (!pages.has_value()) {
+    return absl::OutOfRangeError("flashinfer: the contexts of a step hold more than 2^31 tokens");
+  }
+  draft.pages = *std::move(pages);
+  std::vector<int32_t> words;
+  if (!batch_invariant) {
+    const bool latent = shape.kv_heads == 0;
+    absl::Status s = latent ? SplitMla(batch, shape, draft, words) : SplitPaged(batch, shape, draft, words);
+    if (!s.ok()) return s;
+  } else if (shape.kv_heads == 0) {
+    FlashFixedMla fixed = PlanFixedMla(batch, draft.pages, shape.heads, device_.multiprocessors());
+    draft.mla = fixed.plan;
+    words = std::move(fixed.words);
+  } else {
+    FlashFixedPaged fixed = PlanFixedPaged(batch, shape.heads / shape.kv_heads);
+    draft.paged = fixed.plan;
+    words = std::move(fixed.words);
+  }
+  draft.words = draft.pages.first_page;
+  draft.words.insert(draft.words.end(), draft.pages.last_page_tokens.begin(), draft.pages.last_page_tokens.end());
+  draft.workspace_at = RoundUp(Bytes(draft.words));
+  draft.words.resize(draft.workspace_at / sizeof(int32_t));
+  draft.words.insert(draft.words.end(), words.begin(), words.end());
+  return absl::OkStatus();
+}
+
+void FlashAttention::Place(Draft draft, char* lists, char* indices, Plan& plan) {
+  plan.first_page = reinterpret_cast<const int32_t*>(lists);
+  plan.last_page_tokens = plan.first_page + draft.pages.first_page.size();
+  plan.page_indices = reinterpret_cast<int32_t*>(indices);
+  plan.indices_built = false;
+  plan.pages = draft.pages.pages();
+  plan.int_workspace = lists + draft.workspace_at;
+  plan.float_bytes = draft.float_bytes;
+  plan.paged = draft.paged;
+  plan.mla = draft.mla;
+}
+
+void FlashAttention::BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant) {
+  ++step_;
+  for (const RaggedBatch& batch : batches) {
+    if (batch.tokens() == 0) continue;
+    for (const Shape& shape : shapes_) {
+      const bool latent = shape.kv_heads == 0;
+      if (latent && !batch_invariant && !MlaPlanHolds(batch, shape.heads, device_.multiprocessors())) continue;
+      Draft draft;
+      if (!MakeDraft(batch, shape, batch_invariant, draft).ok()) continue;  // the call will say why
+      char* indices = area_.TakeBack(draft.pages.pages() * int64_t{sizeof(int32_t)});
+      if (indices == nullptr) continue;
+      char* lists = area_.Put(draft.words.data(), Bytes(draft.words));
+      if (lists == nullptr) continue;
+      Plan& plan = Find(KeyOf(batch, shape));
+      Place(std::move(draft), lists, indices, plan);
+      plan.step = step_;
+    }
+  }
+}
+
+absl::Status FlashAttention::MakeNow(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Plan& plan) {
+  Draft draft;
+  if (absl::Status s = MakeDraft(batch, shape, batch_invariant, draft); !s.ok()) return s;
+  const int64_t list_bytes = RoundUp(Bytes(draft.words));
+  const int64_t index_bytes = draft.pages.pages() * int64_t{sizeof(int32_t)};
+  char* lists = step_ > 0 ? area_.TakeFront(list_bytes) : nullptr;
+  char* indices = lists != nullptr ? area_.TakeBack(index_bytes) : nullptr;
+  if (indices == nullptr) {
+    if (plan.memory.bytes() < list_bytes + index_bytes) {
+      plan.memory.Reset();  // waits for work that uses it
+      absl::StatusOr<Buffer> grown = device_.Allocate(list_bytes + index_bytes);
+      if (!grown.ok()) return grown.status();
+      plan.memory = *std::move(grown);
+    }
+    lists = static_cast<char*>(plan.memory.data());
+    indices = lists + list_bytes;
+  }
+  if (absl::Status s = device_.Upload(lists, draft.words.data(), Bytes(draft.words)); !s.ok()) return s;
+  Place(std::move(draft), lists, indices, plan);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const FlashAttention::Plan*> FlashAttention::PlanFor(const RaggedBatch& batch, const Shape& shape,
+                                                                    bool batch_invariant) {
+  if (absl::Status s = device_.Enter(); !s.ok()) return s;
+  Plan& plan = Find(KeyOf(batch, shape));
+  if (plan.step == 0) {
+    Remember(shape);
+    if (absl::Status s = MakeNow(batch, shape, batch_invariant, plan); !s.ok()) {
+      // Another kernel serves what FlashInfer cannot count, which would add in another order.
+      if (absl::IsOutOfRange(s) && !batch_invariant) return nullptr;
+      return absl::IsOutOfRange(s) ? absl::ResourceExhaustedError(s.message()) : s;
+    }
+    plan.step = step_;
+  }
+  if (!plan.indices_built) {
+    HADAL_CUDA_RETURN_IF_ERROR(LaunchBuildPageIndices(device_.stream(), batch.block_tables.as<const int32_t>(),
+                                                      batch.block_tables.stride(0), plan.first_page, batch.sequences(),
+                                                      plan.pages, plan.page_indices));
+    plan.indices_built = true;
+  }
+  return &plan;
 }
 
 absl::StatusOr<bool> FlashAttention::TryPaged(const PagedAttentionParams& p, bool batch_invariant) {
   if (!HaveFlashInfer()) return false;
   std::optional<FlashPagedLaunch> launch = PlanFlashPaged(p);
   if (!launch.has_value()) return false;
-  if (absl::Status s = device_.Enter(); !s.ok()) return s;
-  Plan& plan = Find(KeyOf(p.batch, launch->heads, launch->kv_heads, launch->head_dim, launch->block_tokens));
-  if (plan.step == 0) {
-    const std::optional<FlashPages> pages = PlanPages(p.batch, launch->block_tokens);
-    if (!pages.has_value()) return WithoutPages(batch_invariant);
-    if (absl::Status s = MakePagedPlan(p, *launch, *pages, batch_invariant, plan); !s.ok()) return s;
-    Finish(plan);
-  }
-  const absl::StatusOr<char*> floats = device_.Scratch(plan.float_bytes);
+  const absl::StatusOr<const Plan*> plan =
+      PlanFor(p.batch, {launch->heads, launch->kv_heads, launch->head_dim, launch->block_tokens}, batch_invariant);
+  if (!plan.ok()) return plan.status();
+  if (*plan == nullptr) return false;
+  const absl::StatusOr<char*> floats = device_.Scratch((*plan)->float_bytes);
   if (!floats.ok()) return floats.status();
-  launch->first_page = plan.first_page;
-  launch->last_page_tokens = plan.last_page_tokens;
-  launch->page_indices = plan.page_indices;
-  launch->int_workspace = plan.int_workspace;
+  launch->first_page = (*plan)->first_page;
+  launch->last_page_tokens = (*plan)->last_page_tokens;
+  launch->page_indices = (*plan)->page_indices;
+  launch->int_workspace = (*plan)->int_workspace;
   launch->float_workspace = *floats;
   std::string message;
-  const int ran = RunFlashPaged(device_.stream(), *launch, plan.paged, &message);
+  const int ran = RunFlashPaged(device_.stream(), *launch, (*plan)->paged, &message);
   if (absl::Status s = FlashError(ran, message, "paged attention", __LINE__); !s.ok()) return s;
   return true;
-}
-
-absl::Status FlashAttention::MakeMlaPlan(const MlaAttentionParams& p, FlashMlaLaunch launch, const FlashPages& pages,
-                                         bool batch_invariant, Plan& plan) {
-  const int64_t multiprocessors = device_.multiprocessors();
-  plan.float_bytes = 0;
-  if (batch_invariant) {
-    const FlashFixedMla fixed = PlanFixedMla(p.batch, pages, launch.heads, multiprocessors);
-    if (absl::Status s = PlacePages(p.batch, pages, Bytes(fixed.words), plan); !s.ok()) return s;
-    plan.mla = fixed.plan;
-    return device_.Upload(plan.int_workspace, fixed.words.data(), Bytes(fixed.words));
-  }
-  launch.int_bytes = FlashMlaIntBytes(multiprocessors);
-  launch.float_bytes = plan.float_bytes = FlashMlaFloatBytes(multiprocessors);
-  if (absl::Status s = PlacePages(p.batch, pages, launch.int_bytes, plan); !s.ok()) return s;
-  const absl::StatusOr<char*> floats = device_.Scratch(launch.float_bytes);
-  if (!floats.ok()) return floats.status();
-  launch.host_first_page = pages.first_page.data();
-  launch.float_workspace = *floats;
-  launch.int_workspace = plan.int_workspace;
-  return device_.StageWith(launch.int_bytes, [&](char* pinned) {
-    launch.host_int_workspace = pinned;
-    std::string message;
-    const int planned = PlanFlashMlaRun(device_.stream(), launch, &plan.mla, &message);
-    return FlashError(planned, message, "plan of mla attention", __LINE__);
-  });
 }
 
 absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p, bool batch_invariant) {
   if (!HaveFlashInfer()) return false;
   std::optional<FlashMlaLaunch> launch = PlanFlashMla(p, batch_invariant);
   if (!launch.has_value()) return false;
-  const int64_t work = FlashMlaWorkBound(p.batch, launch->heads, device_.multiprocessors());
-  if (!batch_invariant && work > kFlashMlaMaxWork) return false;
-  if (absl::Status s = device_.Enter(); !s.ok()) return s;
-  Plan& plan = Find(KeyOf(p.batch, launch->heads, /*kv_heads=*/0, kFlashMlaLatent, launch->block_tokens));
-  if (plan.step == 0) {
-    const std::optional<FlashPages> pages = PlanPages(p.batch, launch->block_tokens);
-    if (!pages.has_value()) return WithoutPages(batch_invariant);
-    if (absl::Status s = MakeMlaPlan(p, *launch, *pages, batch_invariant, plan); !s.ok()) return s;
-    Finish(plan);
-  }
-  const absl::StatusOr<char*> floats = device_.Scratch(plan.float_bytes);
+  if (!batch_invariant && !MlaPlanHolds(p.batch, launch->heads, device_.multiprocessors())) return false;
+  const absl::StatusOr<const Plan*> plan =
+      PlanFor(p.batch, {launch->heads, /*kv_heads=*/0, kFlashMlaLatent, launch->block_tokens}, batch_invariant);
+  if (!plan.ok()) return plan.status();
+  if (*plan == nullptr) return false;
+  const absl::StatusOr<char*> floats = device_.Scratch((*plan)->float_bytes);
   if (!floats.ok()) return floats.status();
-  launch->page_indices = plan.page_indices;
-  launch->int_workspace = plan.int_workspace;
+  launch->page_indices = (*plan)->page_indices;
+  launch->int_workspace = (*plan)->int_workspace;
   launch->float_workspace = *floats;
   std::string message;
-  const int ran = RunFlashMla(device_.stream(), *launch, plan.mla, &message);
+  const int ran = RunFlashMla(device_.stream(), *launch, (*plan)->mla, &message);
   if (absl::Status s = FlashError(ran, message, "mla attention", __LINE__); !s.ok()) return s;
   return true;
 }

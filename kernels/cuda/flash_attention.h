@@ -3,68 +3,96 @@
 
 #include <cstdint>
 #include <deque>
-#include <optional>
 #include <string>
+#include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/flash_plan.h"
+#include "kernels/cuda/step_area.h"
 
 namespace hadal::kernels::cuda {
 
 // Attention by FlashInfer on one device, which it borrows. A plan depends on the lengths of the sequences, not on the
-// layer: within a step it is made and uploaded once for all calls on the same device lists, in memory of its own.
-// Batch-invariant, a call follows a fixed plan (flash_fixed_plan.h), and whether FlashInfer takes it does not depend on
-// the number of rows. Used by the thread that issues ops.
+// layer: within a step it is made once for all calls on the same device lists. The heads and block sizes of calls are
+// remembered, so that from the second step on plans are made when it begins, and go up with its arrays; a plan that is
+// missing then is made and uploaded for the call that needs it. Batch-invariant, a call follows a fixed plan
+// (flash_fixed_plan.h), and whether FlashInfer takes it does not depend on the number of rows. Used by the thread that
+// issues ops.
 class FlashAttention {
  public:
-  explicit FlashAttention(CudaDevice* device) : device_(*device) {}
+  // `area` is the step's; what it does not hold lies in memory of the plan's own.
+  FlashAttention(CudaDevice* device, StepArea* area) : device_(*device), area_(*area) {}
 
-  // Device memory for one plan of so many bytes, ahead of the first step.
-  absl::Status Reserve(int64_t plan_bytes);
-  // Before the first step, a plan lives for one call.
-  void BeginStep() { ++step_; }
+  // Before the first step, a plan lives for one call. Puts plans for these batches into the area, as far as it holds
+  // them.
+  void BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant);
 
   // False: FlashInfer has no kernel for these parameters, nothing was queued.
   absl::StatusOr<bool> TryPaged(const PagedAttentionParams& params, bool batch_invariant);
   absl::StatusOr<bool> TryMla(const MlaAttentionParams& params, bool batch_invariant);
 
  private:
+  // Of calls, besides their batch. Without kv_heads: latent attention.
+  struct Shape {
+    int64_t heads = 0, kv_heads = 0, head_dim = 0, block_tokens = 0;
+
+    bool operator==(const Shape&) const = default;
+  };
   // What a plan depends on, within a step.
   struct Key {
     const void *query_start = nullptr, *context_lens = nullptr, *block_tables = nullptr;
-    int64_t sequences = 0, tokens = 0, heads = 0, kv_heads = 0, head_dim = 0, block_tokens = 0;
+    int64_t sequences = 0, tokens = 0;
+    Shape shape;
 
     bool operator==(const Key&) const = default;
   };
-  // Its lists lie in `memory`: first pages, tokens of the last ones, pages, the int workspace.
+  // Who computes what, still on the host.
+  struct Draft {
+    FlashPages pages;
+    std::vector<int32_t> words;  // first pages, tokens of the last ones, then the int workspace at workspace_at
+    int64_t workspace_at = 0;    // in bytes
+    FlashPagedPlan paged;
+    FlashMlaPlan mla;
+    int64_t float_bytes = 0;
+  };
   struct Plan {
     int64_t step = 0;  // 0: not valid
     Key key;
     Buffer memory;
-    const int32_t *first_page = nullptr, *last_page_tokens = nullptr, *page_indices = nullptr;
+    const int32_t *first_page = nullptr, *last_page_tokens = nullptr;
+    int32_t* page_indices = nullptr;
+    bool indices_built = false;
+    int64_t pages = 0;
     char* int_workspace = nullptr;
     int64_t float_bytes = 0;
     FlashPagedPlan paged;
     FlashMlaPlan mla;
   };
 
-  static Key KeyOf(const RaggedBatch& batch, int64_t heads, int64_t kv_heads, int64_t head_dim, int64_t block_tokens);
+  static Key KeyOf(const RaggedBatch& batch, const Shape& shape);
   // The plan of this step for the key, or a place for one, with step 0.
   Plan& Find(const Key& key);
-  void Finish(Plan& plan) { plan.step = step_; }
+  void Remember(const Shape& shape);
 
-  // Puts the page lists on the device, and makes room for an int workspace behind them.
-  absl::Status PlacePages(const RaggedBatch& batch, const FlashPages& pages, int64_t int_bytes, Plan& plan);
-  absl::Status MakePagedPlan(const PagedAttentionParams& params, FlashPagedLaunch launch, const FlashPages& pages,
-                             bool batch_invariant, Plan& plan);
-  absl::Status MakeMlaPlan(const MlaAttentionParams& params, FlashMlaLaunch launch, const FlashPages& pages,
-                           bool batch_invariant, Plan& plan);
+  // OutOfRange for more pages than FlashInfer counts.
+  absl::Status MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Draft& draft) const;
+  absl::Status SplitPaged(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+                          std::vector<int32_t>& words) const;
+  absl::Status SplitMla(const RaggedBatch& batch, const Shape& shape, Draft& draft, std::vector<int32_t>& words) const;
+  // `lists` holds the draft's words, `indices` its pages, both on the device.
+  static void Place(Draft draft, char* lists, char* indices, Plan& plan);
+  // Makes the plan for a call, with an upload of its own.
+  absl::Status MakeNow(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Plan& plan);
+  // The plan for a call, with its page list built, or null: FlashInfer does not take the batch.
+  absl::StatusOr<const Plan*> PlanFor(const RaggedBatch& batch, const Shape& shape, bool batch_invariant);
 
   CudaDevice& device_;
+  StepArea& area_;
   int64_t step_ = 0;
   std::deque<Plan> plans_;  // a step has one or two
+  std::vector<Shape> shapes_;
 };
 
 }  // namespace hadal::kernels::cuda

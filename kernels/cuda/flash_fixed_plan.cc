@@ -16,14 +16,6 @@ int64_t Queries(const RaggedBatch& batch, int64_t sequence) {
   return batch.host_query_start[sequence + 1] - batch.host_query_start[sequence];
 }
 
-// Appends a list at a multiple of 16 bytes; returns its place in bytes.
-int64_t Append(const std::vector<int32_t>& list, std::vector<int32_t>& words) {
-  words.resize(CeilDiv(static_cast<int64_t>(words.size()), 4) * 4);
-  const int64_t at = static_cast<int64_t>(words.size() * sizeof(int32_t));
-  words.insert(words.end(), list.begin(), list.end());
-  return at;
-}
-
 // A tile of a sequence's queries with all the keys it sees.
 struct Work {
   int32_t sequence, first_row, key_end;
@@ -71,11 +63,11 @@ FlashFixedPaged PlanFixedPaged(const RaggedBatch& batch, int64_t group) {
   FlashPagedPlan& plan = fixed.plan;
   plan.tiles = static_cast<int64_t>(sequences.size());
   plan.tile_rows = kFlashFixedTile;
-  plan.sequence = Append(sequences, fixed.words);
-  plan.query_tile = Append(query_tiles, fixed.words);
-  plan.key_tile = Append(std::vector<int32_t>(sequences.size(), 0), fixed.words);
-  plan.first_row = Append({batch.host_query_start.begin(), batch.host_query_start.end()}, fixed.words);
-  plan.chunk = Append({std::numeric_limits<int32_t>::max()}, fixed.words);  // one tile holds every key
+  plan.sequence = AppendList(sequences, fixed.words);
+  plan.query_tile = AppendList(query_tiles, fixed.words);
+  plan.key_tile = AppendList(std::vector<int32_t>(sequences.size(), 0), fixed.words);
+  plan.first_row = AppendList({batch.host_query_start.begin(), batch.host_query_start.end()}, fixed.words);
+  plan.chunk = AppendList({std::numeric_limits<int32_t>::max()}, fixed.words);  // one tile holds every key
   return fixed;
 }
 
@@ -99,15 +91,15 @@ FlashFixedMla PlanFixedMla(const RaggedBatch& batch, const FlashPages& pages, in
   FlashMlaPlan& plan = fixed.plan;
   plan.blocks_x = kBlocksOfPair;
   plan.blocks_y = pairs;
-  plan.q_first = Append(q_first, fixed.words);
-  plan.kv_first = Append(kv_first, fixed.words);
-  plan.partial_first = Append(none, fixed.words);  // no piece leaves a partial sum
-  plan.q_len = Append(q_len, fixed.words);
-  plan.kv_len = Append(kv_len, fixed.words);
-  plan.q_start = Append(q_start, fixed.words);
-  plan.kv_start = Append(zeros, fixed.words);
-  plan.kv_end = Append(kv_end, fixed.words);
-  plan.first_work = Append(first_work, fixed.words);
+  plan.q_first = AppendList(q_first, fixed.words);
+  plan.kv_first = AppendList(kv_first, fixed.words);
+  plan.partial_first = AppendList(none, fixed.words);  // no piece leaves a partial sum
+  plan.q_len = AppendList(q_len, fixed.words);
+  plan.kv_len = AppendList(kv_len, fixed.words);
+  plan.q_start = AppendList(q_start, fixed.words);
+  plan.kv_start = AppendList(zeros, fixed.words);
+  plan.kv_end = AppendList(kv_end, fixed.words);
+  plan.first_work = AppendList(first_work, fixed.words);
   // Nothing to merge: ranges from 0 to 0.
   plan.merge_start = plan.merge_end = plan.merge_partial_start = plan.merge_partial_end = plan.merge_stride =
       plan.kv_start;

@@ -121,6 +121,58 @@ std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p, bool bat
   return launch;
 }
 
+int64_t AppendList(const std::vector<int32_t>& list, std::vector<int32_t>& words) {
+  words.resize((words.size() + 3) / 4 * 4);
+  const int64_t at = static_cast<int64_t>(words.size() * sizeof(int32_t));
+  words.insert(words.end(), list.begin(), list.end());
+  return at;
+}
+
+FlashPagedLists LayOutPaged(const FlashPagedSplit& split, int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  FlashPagedLists lists;
+  FlashPagedPlan& plan = lists.plan;
+  plan.tiles = static_cast<int64_t>(split.sequence.size());
+  plan.tile_rows = split.tile_rows;
+  plan.sequence = AppendList(split.sequence, lists.words);
+  plan.query_tile = AppendList(split.query_tile, lists.words);
+  plan.key_tile = AppendList(split.key_tile, lists.words);
+  plan.first_row = AppendList(split.first_row, lists.words);
+  plan.chunk = AppendList({static_cast<int32_t>(split.chunk_tokens)}, lists.words);
+  plan.split = split.split;
+  if (!split.split) return lists;
+  plan.merge_first = AppendList(split.merge_first, lists.words);
+  // One row of partial sums for a token and a piece of its keys, every query head. No tile has more than tile_rows of
+  // them, a row and a head of its group each.
+  const int64_t group = heads / kv_heads;
+  const int64_t rows = (plan.tiles * split.tile_rows + group - 1) / group;
+  const int64_t sum_bytes = (heads * rows * head_dim * int64_t{sizeof(float)} + 15) / 16 * 16;
+  plan.partial_sums = 0;
+  plan.partial_logarithms = sum_bytes;
+  lists.float_bytes = sum_bytes + heads * rows * int64_t{sizeof(float)};
+  return lists;
+}
+
+FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan) {
+  FlashMlaLists lists;
+  lists.plan = plan;
+  const auto move = [&](int64_t& at, int64_t count) {
+    const auto first = ints.begin() + at / int64_t{sizeof(int32_t)};
+    at = AppendList({first, first + count}, lists.words);
+  };
+  const int64_t groups = plan.blocks_y, blocks = plan.blocks_x * plan.blocks_y;
+  const int64_t pieces = ints[static_cast<size_t>(plan.first_work / int64_t{sizeof(int32_t)} + groups)];
+  FlashMlaPlan& p = lists.plan;
+  for (int64_t* list :
+       {&p.q_first, &p.kv_first, &p.partial_first, &p.q_len, &p.kv_len, &p.q_start, &p.kv_start, &p.kv_end}) {
+    move(*list, pieces);
+  }
+  move(p.first_work, groups + 1);
+  for (int64_t* list : {&p.merge_start, &p.merge_end, &p.merge_partial_start, &p.merge_partial_end, &p.merge_stride}) {
+    move(*list, blocks);
+  }
+  return lists;
+}
+
 int64_t FlashMlaWorkBound(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors) {
   constexpr int64_t kTile = 64;
   int64_t tiles = 0;

@@ -32,6 +32,25 @@ std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_toke
 std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& params);
 std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& params, bool batch_invariant);
 
+// A plan and the words that its offsets point into, to be put on the device as they are. Partial sums take float_bytes.
+struct FlashPagedLists {
+  std::vector<int32_t> words;
+  FlashPagedPlan plan;
+  int64_t float_bytes = 0;
+};
+FlashPagedLists LayOutPaged(const FlashPagedSplit& split, int64_t heads, int64_t kv_heads, int64_t head_dim);
+
+// The same lists without the room that FlashInfer's plan leaves for more work: it is as large for one sequence as for
+// thousands.
+struct FlashMlaLists {
+  std::vector<int32_t> words;
+  FlashMlaPlan plan;
+};
+FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan);
+
+// Appends a list at a multiple of 16 bytes; returns its place in bytes.
+int64_t AppendList(const std::vector<int32_t>& list, std::vector<int32_t>& words);
+
 // Pieces of work that FlashInfer's plan for MLA may make, at most; its workspace holds kFlashMlaMaxWork.
 int64_t FlashMlaWorkBound(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors);
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FlashInfer's attention kernels in plain C++; flash_plan.h says what they take. A call is planned (host), its lists
-// are put on the device, then it runs. Functions return a cudaError_t as an int; *message explains one that is not
-// CUDA's own.
+// FlashInfer's attention kernels in plain C++; flash_plan.h says what they take. A call is planned on the host, its
+// lists are put on the device by the caller, then it runs. Functions return a cudaError_t as an int; *message explains
+// one that is not CUDA's own.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/cuda/launch.h"
 
@@ -54,12 +55,17 @@ struct FlashPagedLaunch {
   const int32_t* host_first_page = nullptr;
   const int32_t *first_page = nullptr, *last_page_tokens = nullptr, *page_indices = nullptr;  // device
   void *float_workspace = nullptr, *int_workspace = nullptr;                                  // device
-  void* host_int_workspace = nullptr;  // pinned, as large as int_workspace
-  int64_t float_bytes = 0, int_bytes = 0;
 };
-int FlashPagedWorkspace(const FlashPagedLaunch& launch, int64_t* float_bytes, int64_t* int_bytes, std::string* message);
-// FlashInfer's own plan; also queues the copy from host_int_workspace to int_workspace.
-int PlanFlashPagedRun(Stream stream, const FlashPagedLaunch& launch, FlashPagedPlan* plan, std::string* message);
+// How FlashInfer itself shares out a call: what its plan holds before it has a layout (flash_plan.h).
+struct FlashPagedSplit {
+  bool split = false;
+  int64_t tile_rows = 0, chunk_tokens = 0;
+  std::vector<int32_t> sequence, query_tile, key_tile;  // of each tile
+  std::vector<int32_t> first_row;                       // [sequences + 1], of the partial sums
+  std::vector<int32_t> merge_first;                     // [tokens + 1]
+};
+int SplitFlashPaged(const FlashPagedLaunch& launch, int64_t multiprocessors, FlashPagedSplit* split,
+                    std::string* message);
 int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, const FlashPagedPlan& plan, std::string* message);
 
 struct FlashMlaLaunch {
@@ -75,8 +81,6 @@ struct FlashMlaLaunch {
   const int32_t* host_first_page = nullptr;
   const int32_t* page_indices = nullptr;                      // device
   void *float_workspace = nullptr, *int_workspace = nullptr;  // device
-  void* host_int_workspace = nullptr;                         // pinned
-  int64_t float_bytes = 0, int_bytes = 0;
 };
 // Bytes of the workspaces on a device with so many multiprocessors.
 // As MLAPlan lays them out: partial sums of two tiles for each multiprocessor; nine lists of kFlashMlaMaxWork numbers
@@ -101,8 +105,9 @@ struct FlashMlaPlan {
   int64_t merge_start = 0, merge_end = 0, merge_partial_start = 0, merge_partial_end = 0, merge_stride = 0;  // by block
   int64_t partial_sums = 0, partial_logarithms = 0;
 };
-// FlashInfer's own plan; also queues the copy of what it used of host_int_workspace to int_workspace.
-int PlanFlashMlaRun(Stream stream, const FlashMlaLaunch& launch, FlashMlaPlan* plan, std::string* message);
+// FlashInfer's own plan; its lists are left in `ints`, on the host, where the plan says.
+int PlanFlashMlaRun(const FlashMlaLaunch& launch, int64_t multiprocessors, FlashMlaPlan* plan,
+                    std::vector<int32_t>* ints, std::string* message);
 int RunFlashMla(Stream stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan, std::string* message);
 
 }  // namespace hadal::kernels::cuda

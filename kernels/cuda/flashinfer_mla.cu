@@ -5,7 +5,6 @@
 
 #include <exception>
 #include <flashinfer/attention/scheduler.cuh>
-#include <limits>
 
 #include "kernels/cuda/flashinfer.h"
 
@@ -14,16 +13,19 @@ namespace hadal::kernels::cuda {
 cudaError_t RunFlashMlaBf16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
 cudaError_t RunFlashMlaF16(cudaStream_t stream, const FlashMlaLaunch& launch, const FlashMlaPlan& plan);
 
-int PlanFlashMlaRun(Stream stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string* message) {
+int PlanFlashMlaRun(const FlashMlaLaunch& p, int64_t multiprocessors, FlashMlaPlan* plan, std::vector<int32_t>* ints,
+                    std::string* message) {
   try {
+    ints->resize(FlashMlaIntBytes(multiprocessors) / sizeof(int32_t));
+    const size_t int_bytes = ints->size() * sizeof(int32_t);
     ::flashinfer::MLAPlanInfo info = {};
     size_t used = 0;
+    // Both workspaces stand for the device's: it only measures them. What it writes, it writes to the host's list.
     const cudaError_t planned = ::flashinfer::MLAPlan<int32_t>(
-        p.float_workspace, static_cast<size_t>(p.float_bytes), p.int_workspace, p.host_int_workspace,
-        static_cast<size_t>(p.int_bytes), info, used, const_cast<int32_t*>(p.host_query_start),
-        const_cast<int32_t*>(p.host_first_page), const_cast<int32_t*>(p.host_context_lens),
-        static_cast<uint32_t>(p.sequences), static_cast<uint32_t>(p.heads), static_cast<uint32_t>(kFlashMlaLatent),
-        /*causal=*/true, nullptr);
+        ints->data(), static_cast<size_t>(FlashMlaFloatBytes(multiprocessors)), ints->data(), ints->data(), int_bytes,
+        info, used, const_cast<int32_t*>(p.host_query_start), const_cast<int32_t*>(p.host_first_page),
+        const_cast<int32_t*>(p.host_context_lens), static_cast<uint32_t>(p.sequences), static_cast<uint32_t>(p.heads),
+        static_cast<uint32_t>(kFlashMlaLatent), /*causal=*/true, nullptr);
     if (planned != cudaSuccess) return planned;
     *plan = FlashMlaPlan();
     plan->blocks_x = info.num_blks_x;
@@ -44,8 +46,7 @@ int PlanFlashMlaRun(Stream stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, 
     plan->merge_stride = info.merge_partial_stride_offset;
     plan->partial_sums = info.partial_o_offset;
     plan->partial_logarithms = info.partial_lse_offset;
-    return cudaMemcpyAsync(p.int_workspace, p.host_int_workspace, used, cudaMemcpyHostToDevice,
-                           static_cast<cudaStream_t>(stream));
+    return cudaSuccess;
   } catch (const std::exception& e) {
     *message = e.what();
     return cudaErrorUnknown;

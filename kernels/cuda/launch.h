@@ -178,13 +178,35 @@ struct SampleToken {  // an entry of SamplePenalty or SampleBias
   int32_t in_prompt;
   float bias;
 };
+// A row is worked on in chunks of the vocabulary, a block each. Scratch memory, per row: a SampleChunk and top_columns
+// choices for each chunk, kSampleStates states, kSampleBins masses for each state but the last.
+inline constexpr int kSampleChunk = 4096, kSampleBins = 2048, kSampleStates = 7;
+struct SampleChoice {
+  float value;
+  int32_t id;  // -1: none
+};
+struct SampleChunk {
+  SampleChoice best, raw_best;  // with and without adjustments
+  double raw_sum;               // of exp(logit - raw_best)
+  uint64_t above, ties;         // likelihood above the threshold, tokens at it
+  int32_t bad, finite;          // 1: holds NaN or +infinity; holds a finite logit
+};
+struct SampleState {        // of the search for a threshold (sample_select.cuh)
+  uint32_t key, limit_key;  // found so far; of the threshold that is known
+  uint64_t limit_ties;      // tokens of that very key that are kept
+  uint64_t left;            // mass that is wanted among the keys that begin like `key`
+};
 struct SampleLaunch {
   View logits;                           // f32 [rows, vocab]
   const SampleRow* rows = nullptr;       // device
   const SampleToken* tokens = nullptr;   // device
   const uint32_t* mask_words = nullptr;  // device
-  float* adjusted = nullptr;             // device [rows, vocab]
-  double* likelihood = nullptr;          // device [rows, vocab]
+  int32_t chunk_count = 0;
+  SampleChunk* chunks = nullptr;                               // device [rows, chunk_count]
+  SampleState* states = nullptr;                               // device [rows, kSampleStates]
+  uint64_t* bins = nullptr;                                    // device [rows, kSampleStates - 1, kSampleBins]
+  SampleChoice* top_choices = nullptr;                         // device [rows, chunk_count, top_columns]
+  bool uses_top_k = false, uses_top_p = false, draws = false;  // some row
   int32_t* out_tokens = nullptr;
   float* out_logprobs = nullptr;
   int32_t* out_top_tokens = nullptr;
@@ -192,7 +214,6 @@ struct SampleLaunch {
   int64_t top_columns = 0;
   int32_t* out_status = nullptr;
 };
-int SampleThreads(int64_t vocab);
 int LaunchSample(Stream stream, const SampleLaunch& launch);
 
 }  // namespace hadal::kernels::cuda

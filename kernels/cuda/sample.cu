@@ -1,263 +1,284 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampling, one block a row: the steps and their order are those of kernels/ops/sample.h. The thresholds of
-// top-k and top-p are found without sorting (top_k_threshold.cuh). Every sum has one order, so a row's result does not
-// depend on its neighbours.
+// Sampling of all rows of a batch at once, several blocks a row, each on a chunk of the vocabulary; the steps and their
+// order are those of kernels/ops/sample.h. A greedy row takes two launches, a draw one more, top-k and top-p three more
+// each. How a row is cut into chunks follows the vocabulary, and what blocks add to one sum are whole numbers, so a
+// row's result does not depend on its neighbours.
 #include "kernels/cuda/device.cuh"
-#include "kernels/cuda/top_k_threshold.cuh"
+#include "kernels/cuda/sample_chunk.cuh"
+#include "kernels/cuda/sample_select.cuh"
 #include "kernels/ops/philox.h"
 #include "kernels/ops/sample_status.h"
 
 namespace hadal::kernels::cuda {
 namespace {
 
-struct Token {
-  float value;
-  int32_t id;  // -1: none
+constexpr int64_t kChunkBytes = kSampleChunk * int64_t{sizeof(float)};
+constexpr int64_t kScratchBytes = (kThreads + 2) * int64_t{sizeof(Mass)};
+static_assert(sizeof(SampleChoice) == sizeof(Mass) && sizeof(double) == sizeof(Mass));
+
+// Shared memory: the chunk, then a Mass for each thread and two more, then what the kernel adds.
+struct Shared {
+  float* z;
+  Mass* scratch;
+  unsigned char* more;
 };
 
-// Larger value first, then the lower id. NaN does not occur here.
-__device__ inline bool Before(const Token& a, const Token& b) {
-  if (a.id < 0 || b.id < 0) return a.id >= 0;
-  return a.value != b.value ? a.value > b.value : a.id < b.id;
+__device__ inline Shared Share() {
+  unsigned char* memory = SharedMemory();
+  return {reinterpret_cast<float*>(memory), reinterpret_cast<Mass*>(memory + kChunkBytes),
+          memory + kChunkBytes + kScratchBytes};
 }
 
-struct BestToken {
-  __device__ Token operator()(const Token& a, const Token& b) const { return Before(a, b) ? a : b; }
-};
-
-// Best token after `previous` in the order of Before; previous.id < 0: the very best.
-__device__ Token NextBest(const float* values, int64_t vocab, Token previous, Token* scratch) {
-  Token best{0, -1};
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-    const Token token{values[t], static_cast<int32_t>(t)};
-    if ((previous.id < 0 || Before(previous, token)) && Before(token, best)) best = token;
-  }
-  return BlockReduce(best, scratch, BestToken());
+__device__ inline Chunk OwnChunk(const SampleLaunch& p) {
+  const auto chunks = static_cast<uint32_t>(p.chunk_count);
+  return ChunkAt(p, blockIdx.x / chunks, static_cast<int32_t>(blockIdx.x % chunks));
 }
 
-// 1 if every logit is below +infinity and no NaN, and one is finite.
-__device__ bool GoodLogits(const float* logits, int64_t vocab, int32_t* scratch) {
-  int32_t bad = 0, finite = 0;
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-    const float value = logits[t];
-    if (isnan(value) || value == INFINITY) bad = 1;
-    if (isfinite(value)) finite = 1;
-  }
-  bad = BlockReduce(bad, scratch, Add());
-  finite = BlockReduce(finite, scratch, Add());
-  return bad == 0 && finite > 0;
+__device__ inline Mass* BinsOf(const SampleLaunch& p, int64_t row) {
+  return reinterpret_cast<Mass*>(p.bins) + row * kSelectPasses * kSampleBins;
 }
 
-__device__ void ApplyPenalty(const SampleRow& row, const SampleToken& penalty, float* z) {
-  float value = z[penalty.token_id];
-  if (penalty.in_prompt != 0 || penalty.output_count > 0) {
-    value = value > 0 ? value / row.repetition_penalty : value * row.repetition_penalty;
-    value = fminf(value, 3.402823466e+38f);
-  }
-  if (penalty.output_count > 0) {
-    value -= row.frequency_penalty * static_cast<float>(penalty.output_count) + row.presence_penalty;
-  }
-  z[penalty.token_id] = value;
-}
-
-// Penalties, bias, mask: logits to z.
-__device__ void Adjust(const SampleLaunch& p, const SampleRow& row, const float* logits, int64_t vocab, float* z) {
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) z[t] = logits[t];
-  __syncthreads();
-  const int64_t first = row.in_order != 0 ? (threadIdx.x == 0 ? 0 : INT64_MAX) : int64_t{threadIdx.x};
-  const int64_t step = row.in_order != 0 ? 1 : int64_t{blockDim.x};
-  for (int64_t i = first; i < row.penalties; i += step) ApplyPenalty(row, p.tokens[row.first_penalty + i], z);
-  __syncthreads();
-  for (int64_t i = first; i < row.biases; i += step) {
-    const SampleToken& bias = p.tokens[row.first_bias + i];
-    z[bias.token_id] += bias.bias;
-  }
-  __syncthreads();
-  if (row.first_mask_word >= 0) {
-    const uint32_t* mask = p.mask_words + row.first_mask_word;
-    for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-      if ((mask[t / 32] >> (t % 32) & 1u) == 0) z[t] = -INFINITY;
-    }
-  }
-  __syncthreads();
-}
-
-// Zeroes the likelihood of tokens that the threshold excludes.
-__device__ void ApplyThreshold(const float* z, int64_t vocab, const Threshold& threshold, double* likelihood,
-                               int64_t* scratch) {
-  const int64_t begin = ChunkBegin(vocab, threadIdx.x), end = ChunkBegin(vocab, threadIdx.x + 1);
-  int64_t ties = 0, all = 0;
-  for (int64_t t = begin; t < end; ++t) ties += Key(z[t]) == threshold.key ? 1 : 0;
-  ties = BlockExclusiveSum(ties, scratch, &all);
-  for (int64_t t = begin; t < end; ++t) {
-    const uint32_t key = Key(z[t]);
-    const bool tie = key == threshold.key;
-    if (key < threshold.key || (tie && ties >= threshold.ties)) likelihood[t] = 0;
-    if (tie) ++ties;
-  }
-  __syncthreads();
-}
-
-__device__ double SumAbove(const float* z, const double* likelihood, int64_t vocab, uint32_t bound, double* scratch) {
+// The model's own log-probabilities: the best logit of the chunk, the sum behind it, and the best tokens in order.
+__device__ void RawFacts(const SampleLaunch& p, const SampleRow& row, const Chunk& chunk, const Shared& s,
+                         SampleChunk* facts) {
+  auto* choices = reinterpret_cast<SampleChoice*>(s.scratch);
+  SampleChoice best = NextBest(s.z, chunk, {0, -1}, choices);
   double sum = 0;
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) sum += Key(z[t]) > bound ? likelihood[t] : 0.0;
-  return BlockReduce(sum, scratch, Add());
-}
-
-// Keeps the best tokens whose likelihood reaches the share top_p of the whole; the token that reaches it is in.
-__device__ Threshold TopPThreshold(const float* z, const double* likelihood, int64_t vocab, double top_p,
-                                   double* scratch) {
-  double total = 0;
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) total += likelihood[t];
-  total = BlockReduce(total, scratch, Add());
-  const double target = top_p * total;
-  uint32_t low = 0, high = 0xFFFFFFFFu;  // smallest bound above which less than the target lies
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2;
-    if (SumAbove(z, likelihood, vocab, middle, scratch) < target) {
-      high = middle;
-    } else {
-      low = middle + 1;
-    }
+  if (best.value != -INFINITY) {
+    for (int i = ThreadIndex(); i < chunk.count; i += ThreadCount()) sum += expf(s.z[i] - best.value);
   }
-  // At the bound itself, tokens are taken one by one until the target is reached.
-  const double above = SumAbove(z, likelihood, vocab, high, scratch);
-  double each = 0;
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-    if (Key(z[t]) == high && likelihood[t] > each) each = likelihood[t];
-  }
-  scratch[threadIdx.x] = each;
-  __syncthreads();
-  for (unsigned i = 0; i < blockDim.x; ++i) each = scratch[i] > each ? scratch[i] : each;
-  __syncthreads();
-  const double ties = each > 0 ? ceil((target - above) / each) : 1;
-  return Threshold{high, ties < 1 ? 1 : ties > static_cast<double>(vocab) ? vocab : static_cast<int64_t>(ties)};
-}
-
-// Inverse of the cumulative distribution in id order.
-__device__ int32_t DrawToken(const double* likelihood, int64_t vocab, double uniform, double* scratch,
-                             int32_t* result) {
-  const int64_t begin = ChunkBegin(vocab, threadIdx.x), end = ChunkBegin(vocab, threadIdx.x + 1);
-  double own = 0;
-  for (int64_t t = begin; t < end; ++t) own += likelihood[t];
-  scratch[threadIdx.x] = own;
-  __syncthreads();
+  sum = BlockReduce(sum, reinterpret_cast<double*>(s.scratch), Add());
   if (threadIdx.x == 0) {
-    double total = 0;
-    for (unsigned i = 0; i < blockDim.x; ++i) total += scratch[i];
-    const double target = uniform * total;
-    // The chunk in which the sum passes the target; rounding may leave none, then the last chunk with any likelihood.
-    double sum = 0;
-    int64_t chunk = -1;
-    for (int64_t i = 0; i < blockDim.x; ++i) {
-      if (scratch[i] > 0) chunk = i;
-      if (scratch[i] > 0 && sum + scratch[i] > target) break;
-      if (i + 1 < blockDim.x) sum += scratch[i];
+    facts->raw_best = best;
+    facts->raw_sum = sum;
+  }
+  SampleChoice* top = p.top_choices + (chunk.row * p.chunk_count + chunk.index) * p.top_columns;
+  for (int32_t j = 0; j < row.top_logprobs; ++j) {
+    if (threadIdx.x == 0) top[j] = best;
+    if (best.id >= 0 && j + 1 < row.top_logprobs) best = NextBest(s.z, chunk, best, choices);
+  }
+}
+
+__global__ void SamplePrepareKernel(SampleLaunch p) {
+  const Shared s = Share();
+  const Chunk chunk = OwnChunk(p);
+  const SampleRow row = p.rows[chunk.row];
+  SampleChunk* facts = p.chunks + chunk.row * p.chunk_count + chunk.index;
+  if (p.draws) {
+    Mass* bins = BinsOf(p, chunk.row);
+    for (int i = chunk.index * ThreadCount() + ThreadIndex(); i < kSelectPasses * kSampleBins;
+         i += p.chunk_count * ThreadCount()) {
+      bins[i] = 0;
     }
-    int32_t token = -1;
-    if (chunk >= 0) {
-      double before = 0;
-      for (int64_t i = 0; i < chunk; ++i) before += scratch[i];
-      for (int64_t t = ChunkBegin(vocab, chunk); t < ChunkBegin(vocab, chunk + 1); ++t) {
-        if (likelihood[t] <= 0) continue;
-        token = static_cast<int32_t>(t);
-        before += likelihood[t];
-        if (before > target) break;
+  }
+  LoadLogits(p, chunk, s.z);
+  Mass marks = 0;  // bad ones in the low half, finite ones in the high half
+  for (int i = ThreadIndex(); i < chunk.count; i += ThreadCount()) {
+    const float value = s.z[i];
+    if (isnan(value) || value == INFINITY) marks += 1;
+    if (isfinite(value)) marks += Mass{1} << 32;
+  }
+  marks = BlockReduce(marks, s.scratch, Add());
+  if (threadIdx.x == 0) {
+    facts->bad = (marks & 0xFFFFFFFFu) != 0 ? 1 : 0;
+    facts->finite = marks >> 32 != 0 ? 1 : 0;
+    facts->best = facts->raw_best = {0, -1};
+    facts->raw_sum = 0;
+  }
+  if ((marks & 0xFFFFFFFFu) != 0) return;  // the row is faulty
+  if (row.top_logprobs >= 0) RawFacts(p, row, chunk, s, facts);
+  if (row.target_token >= 0) return;
+  Adjust(p, row, chunk, s.z);
+  const SampleChoice best = NextBest(s.z, chunk, {0, -1}, reinterpret_cast<SampleChoice*>(s.scratch));
+  if (threadIdx.x == 0) facts->best = best;
+}
+
+// One digit of the threshold of top-k (passes 0 to 2) or top-p (3 to 5): the mass of each value that it may have.
+__global__ void SampleDigitKernel(SampleLaunch p, int pass) {
+  const Shared s = Share();
+  auto* counts = reinterpret_cast<Mass*>(s.more);
+  const Chunk chunk = OwnChunk(p);
+  const SampleRow row = p.rows[chunk.row];
+  const int64_t vocab = p.logits.size[1];
+  const RowFacts facts = FactsOf(p, chunk.row);
+  const bool top_k = pass < kTopPFirstPass;
+  if (!Draws(row, facts) || (top_k ? !UsesTopK(row, vocab) : !UsesTopP(row))) return;  // the same for all threads
+  SampleState* states = p.states + chunk.row * kSampleStates;
+  const SampleState state = StateBefore(pass, row, vocab, facts.best.value, states, BinsOf(p, chunk.row), s.scratch);
+  if (chunk.index == 0 && threadIdx.x == 0) states[pass] = state;
+  for (int i = ThreadIndex(); i < kSampleBins; i += ThreadCount()) counts[i] = 0;
+  LoadLogits(p, chunk, s.z);
+  Adjust(p, row, chunk, s.z);
+  for (int i = ThreadIndex(); i < chunk.count; i += ThreadCount()) {
+    const uint32_t key = Key(s.z[i]);
+    if (pass % 3 != 0 && key >> DigitShift(pass - 1) != state.key >> DigitShift(pass - 1)) continue;
+    if (!top_k && key < state.limit_key) continue;
+    const Mass mass = top_k ? 1 : Likelihood(row, s.z[i], facts.best.value);
+    if (mass > 0) atomicAdd(counts + Digit(key, pass), mass);
+  }
+  __syncthreads();
+  Mass* bins = BinsOf(p, chunk.row) + int64_t{pass} * kSampleBins;
+  for (int i = ThreadIndex(); i < kSampleBins; i += ThreadCount()) {
+    if (counts[i] > 0) atomicAdd(bins + i, counts[i]);
+  }
+}
+
+// The likelihood of the chunk's tokens above the threshold, and how many lie at it.
+__global__ void SampleSumKernel(SampleLaunch p) {
+  const Shared s = Share();
+  const Chunk chunk = OwnChunk(p);
+  const SampleRow row = p.rows[chunk.row];
+  const RowFacts facts = FactsOf(p, chunk.row);
+  if (!Draws(row, facts)) return;  // the same for all threads
+  SampleState* states = p.states + chunk.row * kSampleStates;
+  const SampleState state =
+      StateBefore(kSelectPasses, row, p.logits.size[1], facts.best.value, states, BinsOf(p, chunk.row), s.scratch);
+  LoadLogits(p, chunk, s.z);
+  Adjust(p, row, chunk, s.z);
+  Mass above = 0, ties = 0;
+  for (int i = ThreadIndex(); i < chunk.count; i += ThreadCount()) {
+    const uint32_t key = Key(s.z[i]);
+    if (key > state.limit_key) above += KeptLikelihood(row, s.z[i], facts.best.value);
+    if (key == state.limit_key) ++ties;
+  }
+  above = BlockReduce(above, s.scratch, Add());
+  ties = BlockReduce(ties, s.scratch, Add());
+  if (threadIdx.x != 0) return;
+  SampleChunk* own = p.chunks + chunk.row * p.chunk_count + chunk.index;
+  own->above = above;
+  own->ties = ties;
+  if (chunk.index == 0) states[kSelectPasses] = state;
+}
+
+// Inverse of the cumulative distribution in id order: first the chunk, then the token in it.
+__device__ int32_t DrawToken(const SampleLaunch& p, const SampleRow& row, int64_t row_index, const SampleChoice& choice,
+                             const Shared& s) {
+  const float best = choice.value;
+  auto* result = reinterpret_cast<int32_t*>(s.more);
+  if (threadIdx.x == 0) *result = choice.id;  // always kept; LoadLogits' barrier parts this from what is found
+  const SampleState limit = p.states[row_index * kSampleStates + kSelectPasses];
+  const SampleChunk* chunks = p.chunks + row_index * p.chunk_count;
+  const Mass each = KeptLikelihood(row, ValueOf(limit.limit_key), best);
+  const auto kept_ties = [&](Mass before, Mass in_chunk) {
+    if (before >= limit.limit_ties) return Mass{0};
+    return limit.limit_ties - before < in_chunk ? static_cast<Mass>(limit.limit_ties - before) : in_chunk;
+  };
+  Mass total = 0, ties = 0;
+  for (int32_t c = 0; c < p.chunk_count; ++c) {
+    total += chunks[c].above + kept_ties(ties, chunks[c].ties) * each;
+    ties += chunks[c].ties;
+  }
+  auto target = static_cast<Mass>(SampleUniform(row.seed, row.random_counter) * static_cast<double>(total));
+  if (target >= total) target = total - 1;  // the product was rounded up; the best token is kept, so total > 0
+  int32_t index = 0;
+  Mass before = 0;
+  for (ties = 0;; ++index) {
+    const Mass own = chunks[index].above + kept_ties(ties, chunks[index].ties) * each;
+    if (before + own > target || index + 1 == p.chunk_count) break;
+    before += own;
+    ties += chunks[index].ties;
+  }
+  const Chunk chunk = ChunkAt(p, row_index, index);
+  LoadLogits(p, chunk, s.z);
+  Adjust(p, row, chunk, s.z);
+  const int kEach = kSampleChunk / ThreadCount();
+  const int first = ThreadIndex() * kEach;
+  const int last = first + kEach < chunk.count ? first + kEach : chunk.count;
+  Mass own_ties = 0, all = 0, own = 0;
+  for (int i = first; i < last; ++i) own_ties += Key(s.z[i]) == limit.limit_key ? 1 : 0;
+  const Mass ties_before = ties + BlockExclusiveSum(own_ties, s.scratch, &all);
+  const auto walk = [&](Mass from, int32_t* token) {
+    Mass rank = ties_before;
+    for (int i = first; i < last; ++i) {
+      const uint32_t key = Key(s.z[i]);
+      const bool tie = key == limit.limit_key;
+      if (key > limit.limit_key || (tie && rank < limit.limit_ties)) from += KeptLikelihood(row, s.z[i], best);
+      if (tie) ++rank;
+      if (token != nullptr && from > target) {
+        *token = chunk.begin + i;
+        return from;
       }
     }
-    *result = token;
-  }
+    return from;
+  };
+  own = walk(0, nullptr);
+  before += BlockExclusiveSum(own, s.scratch, &all);
+  if (before <= target && target < before + own) walk(before, result);
   __syncthreads();
-  const int32_t token = *result;
-  __syncthreads();
-  return token;
+  return *result;
 }
 
-__device__ int32_t Draw(const SampleRow& row, const float* z, int64_t vocab, float best, double* likelihood,
-                        unsigned char* scratch, int32_t* result) {
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-    likelihood[t] = exp((static_cast<double>(z[t]) - static_cast<double>(best)) / static_cast<double>(row.temperature));
-  }
-  __syncthreads();
-  int64_t* counts = reinterpret_cast<int64_t*>(scratch);
-  double* sums = reinterpret_cast<double*>(scratch);
-  if (row.top_k > 0 && row.top_k < vocab)
-    ApplyThreshold(z, vocab, TopKThreshold(z, vocab, row.top_k, counts), likelihood, counts);
-  if (row.top_p < 1) ApplyThreshold(z, vocab, TopPThreshold(z, likelihood, vocab, row.top_p, sums), likelihood, counts);
-  if (row.min_p > 0) {
-    for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-      if (likelihood[t] < static_cast<double>(row.min_p)) likelihood[t] = 0;
+// The best tokens of the row, from those of its chunks.
+__device__ void WriteTop(const SampleLaunch& p, const SampleRow& row, int64_t row_index, double normaliser,
+                         SampleChoice* scratch) {
+  const SampleChoice* candidates = p.top_choices + row_index * p.chunk_count * p.top_columns;
+  SampleChoice best{0, -1};
+  for (int32_t j = 0; j < row.top_logprobs; ++j) {
+    SampleChoice next{0, -1};
+    for (int32_t i = ThreadIndex(); i < p.chunk_count * row.top_logprobs; i += ThreadCount()) {
+      const SampleChoice choice = candidates[i / row.top_logprobs * p.top_columns + i % row.top_logprobs];
+      if (choice.id >= 0 && (best.id < 0 || Before(best, choice)) && Before(choice, next)) next = choice;
     }
-    __syncthreads();
+    best = BlockReduce(next, scratch, BestChoice());
+    if (best.id < 0) return;  // the vocabulary holds fewer
+    if (threadIdx.x == 0) {
+      p.out_top_tokens[row_index * p.top_columns + j] = best.id;
+      p.out_top_logprobs[row_index * p.top_columns + j] =
+          static_cast<float>(static_cast<double>(best.value) - normaliser);
+    }
   }
-  return DrawToken(likelihood, vocab, SampleUniform(row.seed, row.random_counter), sums, result);
 }
 
-__global__ void SampleKernel(SampleLaunch p) {
-  unsigned char* scratch = SharedMemory() + 16;  // 8 bytes a thread
-  int32_t* result = reinterpret_cast<int32_t*>(SharedMemory());
-  Token* token_scratch = reinterpret_cast<Token*>(scratch);
-  const int64_t index = blockIdx.x, vocab = p.logits.size[1];
-  const float* logits = static_cast<const float*>(p.logits.data) + index * p.logits.stride[0];
+// One block a row.
+__global__ void SampleFinishKernel(SampleLaunch p) {
+  const Shared s = Share();
+  const int64_t index = blockIdx.x;
   const SampleRow row = p.rows[index];
-  float* z = p.adjusted + index * vocab;
-
+  const RowFacts facts = FactsOf(p, index);
   int32_t status = kSampleOk, token = -1;
-  if (!GoodLogits(logits, vocab, reinterpret_cast<int32_t*>(scratch))) {
+  if (!facts.good) {
     status = kSampleBadLogits;
   } else if (row.target_token >= 0) {
     token = row.target_token;
+  } else if (facts.best.value == -INFINITY) {
+    status = kSampleNothingAllowed;
   } else {
-    Adjust(p, row, logits, vocab, z);
-    const Token best = NextBest(z, vocab, Token{0, -1}, token_scratch);
-    if (best.value == -INFINITY) {
-      status = kSampleNothingAllowed;
-    } else {
-      token = row.temperature == 0 ? best.id
-                                   : Draw(row, z, vocab, best.value, p.likelihood + index * vocab, scratch, result);
-    }
+    token = Draws(row, facts) ? DrawToken(p, row, index, facts.best, s) : facts.best.id;
   }
+  const bool wanted = status == kSampleOk && row.top_logprobs >= 0;  // the same for all threads
+  const double normaliser = wanted ? static_cast<double>(facts.raw_best.value) + log(facts.raw_sum) : 0;
   if (threadIdx.x == 0) {
+    const float* logits = static_cast<const float*>(p.logits.data) + index * p.logits.stride[0];
     p.out_status[index] = status;
     p.out_tokens[index] = token;
-    p.out_logprobs[index] = 0;
+    p.out_logprobs[index] = wanted ? static_cast<float>(static_cast<double>(logits[token]) - normaliser) : 0.0f;
   }
-  for (int64_t j = threadIdx.x; j < p.top_columns; j += blockDim.x) {
+  for (int64_t j = threadIdx.x; j < p.top_columns; j += ThreadCount()) {
     p.out_top_tokens[index * p.top_columns + j] = -1;
     p.out_top_logprobs[index * p.top_columns + j] = 0;
   }
   __syncthreads();
-  if (status != kSampleOk || row.top_logprobs < 0) return;  // the same for all threads
-
-  Token best = NextBest(logits, vocab, Token{0, -1}, token_scratch);
-  double sum = 0;
-  for (int64_t t = threadIdx.x; t < vocab; t += blockDim.x) {
-    sum += exp(static_cast<double>(logits[t]) - static_cast<double>(best.value));
-  }
-  sum = BlockReduce(sum, reinterpret_cast<double*>(scratch), Add());
-  const double normaliser = static_cast<double>(best.value) + log(sum);
-  if (threadIdx.x == 0) p.out_logprobs[index] = static_cast<float>(static_cast<double>(logits[token]) - normaliser);
-  for (int64_t j = 0; j < row.top_logprobs && j < vocab; ++j) {
-    if (threadIdx.x == 0) {
-      p.out_top_tokens[index * p.top_columns + j] = best.id;
-      p.out_top_logprobs[index * p.top_columns + j] = static_cast<float>(static_cast<double>(best.value) - normaliser);
-    }
-    if (j + 1 < row.top_logprobs && j + 1 < vocab) best = NextBest(logits, vocab, best, token_scratch);
-  }
+  if (wanted) WriteTop(p, row, index, normaliser, reinterpret_cast<SampleChoice*>(s.scratch));
 }
 
 }  // namespace
 
-int SampleThreads(int64_t vocab) {
-  int threads = 32;
-  while (threads < 512 && int64_t{threads} * 16 < vocab) threads *= 2;
-  return threads;
-}
-
 int LaunchSample(Stream stream, const SampleLaunch& p) {
-  const int threads = SampleThreads(p.logits.size[1]);
-  return Launch(stream, SampleKernel, p.logits.size[0], threads, 16 + threads * int64_t{sizeof(double)}, p);
+  // Of a small vocabulary fewer have work; a power of two, as reductions want it.
+  int threads = 32;
+  while (threads < kThreads && threads * 16 < p.logits.size[1]) threads *= 2;
+  constexpr int64_t kShared = kChunkBytes + kScratchBytes, kWithBins = kShared + kSampleBins * int64_t{sizeof(Mass)};
+  const int64_t rows = p.logits.size[0], blocks = rows * p.chunk_count;
+  if (int error = Launch(stream, SamplePrepareKernel, blocks, threads, kShared, p); error != 0) return error;
+  for (int pass = 0; pass < kSelectPasses; ++pass) {
+    if (pass < kTopPFirstPass ? !p.uses_top_k : !p.uses_top_p) continue;
+    if (int error = Launch(stream, SampleDigitKernel, blocks, threads, kWithBins, p, pass); error != 0) return error;
+  }
+  if (p.draws) {
+    if (int error = Launch(stream, SampleSumKernel, blocks, threads, kShared, p); error != 0) return error;
+  }
+  return Launch(stream, SampleFinishKernel, rows, threads, kShared + 16, p);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -11,7 +11,7 @@ namespace hadal::kernels::cuda {
 namespace {
 
 constexpr int64_t kAlignment = 256;
-constexpr int64_t kSampleLists = 4;   // and the adjusted logits; each begins at a multiple of kAlignment
+constexpr int64_t kSampleLists = 8;   // lists and tables; each begins at a multiple of kAlignment
 constexpr int64_t kMaxBiases = 4096;  // tokens of logit_bias and forbidden ones, generously
 constexpr int64_t kWord = sizeof(int32_t);
 constexpr int64_t kLists = 16 * kAlignment;  // what the alignment of a plan's lists may add
@@ -20,10 +20,16 @@ int64_t DivideUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit
 
 int64_t RoundUp(int64_t bytes) { return DivideUp(bytes, kAlignment) * kAlignment; }
 
+// Of one row.
+int64_t SampleWorkBytes(int64_t vocab) {
+  const int64_t chunk = int64_t{sizeof(SampleChunk)} + kMaxTopLogprobs * int64_t{sizeof(SampleChoice)};
+  return DivideUp(vocab, kSampleChunk) * chunk + kSampleStates * int64_t{sizeof(SampleState)} +
+         (kSampleStates - 1) * kSampleBins * int64_t{sizeof(uint64_t)};
+}
+
 int64_t SampleBound(const StepBounds& b) {
   if (b.vocab == 0) return 0;
-  const int64_t each =
-      int64_t{sizeof(SampleRow)} + b.vocab * int64_t{sizeof(float) + sizeof(double)} + DivideUp(b.vocab, 32) * kWord;
+  const int64_t each = int64_t{sizeof(SampleRow)} + SampleWorkBytes(b.vocab) + DivideUp(b.vocab, 32) * kWord;
   const int64_t lists = (b.vocab + kMaxBiases) * int64_t{sizeof(SampleToken)};
   return std::max(kSampleScratchBytes, each + lists + kSampleLists * kAlignment);
 }
@@ -72,7 +78,18 @@ int64_t SampleRowBytes(const SampleRowParams& row, int64_t vocab) {
   const int64_t tokens = static_cast<int64_t>(row.penalties.size() + row.biases.size());
   const int64_t mask_words = row.allowed_mask.empty() ? 0 : DivideUp(vocab, 32);
   return int64_t{sizeof(SampleRow)} + tokens * int64_t{sizeof(SampleToken)} + mask_words * kWord +
-         vocab * int64_t{sizeof(float) + sizeof(double)};
+         SampleWorkBytes(vocab);
+}
+
+SampleScratch LayOutSample(int64_t rows, int64_t vocab, int64_t top_columns) {
+  SampleScratch scratch;
+  const int64_t chunks = DivideUp(vocab, kSampleChunk);
+  scratch.chunk_count = static_cast<int32_t>(chunks);
+  scratch.states = RoundUp(rows * chunks * int64_t{sizeof(SampleChunk)});
+  scratch.bins = scratch.states + RoundUp(rows * kSampleStates * int64_t{sizeof(SampleState)});
+  scratch.top_choices = scratch.bins + RoundUp(rows * (kSampleStates - 1) * kSampleBins * int64_t{sizeof(uint64_t)});
+  scratch.bytes = scratch.top_choices + rows * chunks * top_columns * int64_t{sizeof(SampleChoice)};
+  return scratch;
 }
 
 int64_t SampleRowsAtOnce(absl::Span<const SampleRowParams> rows, int64_t vocab) {
@@ -90,6 +107,14 @@ int64_t ScratchBound(const StepBounds& b, int64_t multiprocessors) {
   const int64_t most =
       std::max({SampleBound(b), ScoreBound(b), PagedBound(b, multiprocessors), latent, CutlassGroupedBytes(b.experts)});
   return RoundUp(most);
+}
+
+int64_t SampleListBound(const StepBounds& b) {
+  if (b.vocab == 0) return 0;
+  constexpr int64_t kTokens = 256;  // of a row's lists
+  const int64_t row =
+      int64_t{sizeof(SampleRow)} + kTokens * int64_t{sizeof(SampleToken)} + DivideUp(b.vocab, 32) * kWord;
+  return RoundUp(b.sequences * row) + kSampleLists * kAlignment;
 }
 
 int64_t FlashPlanBound(const StepBounds& b, int64_t multiprocessors) {

@@ -42,6 +42,7 @@ class MlaPlanner : public StepPlanner {
 
   void Plan(const StepInput& input, StepUpload& upload) override;
   void Bind(const StepUpload& upload, const StepBatch& batch) override;
+  void AddBatches(std::vector<kernels::RaggedBatch>& batches) const override;
   // All tokens in one run: absorbed, sparse with an indexer, and expanded with the longest context that Plan lets
   // through.
   absl::Status VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status()> run) override;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "models/blocks/context.h"
@@ -19,9 +21,13 @@ class StepPlanner {
   // Adds to the upload what the layers want on the device, before it is committed. `input` has passed StepChecker.
   virtual void Plan(const StepInput& input, StepUpload& upload) = 0;
 
-  // Once the upload is committed: takes the views of what Plan has added. They stay valid until the next Plan. `batch`
+  // Once the upload is placed: takes the views of what Plan has added. They stay valid until the next Plan. `batch`
   // holds the arrays of the same step.
   virtual void Bind(const StepUpload& upload, const StepBatch& batch) = 0;
+
+  // After Bind: appends the batches that the attention ops PagedAttention and MlaAttention will be given, so that a
+  // backend can prepare for them (Backend::BeginStep).
+  virtual void AddBatches(std::vector<kernels::RaggedBatch>&) const {}
 
   // Instead of Plan and Bind, to bound the workspace on a backend without memory: takes on, one after another, the
   // plans of the steps that need the most of the arena among all of batch.tokens() tokens, and calls `run` under each.

@@ -36,12 +36,18 @@ absl::Status StepUpload::Reserve(int64_t bytes) {
   return absl::OkStatus();
 }
 
-absl::Status StepUpload::Commit() {
+absl::Status StepUpload::Place() {
   const int64_t bytes = static_cast<int64_t>(staging_.size());
-  if (bytes > device_.bytes()) {
-    HADAL_RETURN_IF_ERROR(Reserve(std::max({bytes, 2 * device_.bytes(), kFirstBytes})));
-  }
-  return backend_->Upload(device_.data(), staging_.data(), bytes);
+  if (bytes <= device_.bytes()) return absl::OkStatus();
+  return Reserve(std::max({bytes, 2 * device_.bytes(), kFirstBytes}));
+}
+
+absl::Status StepUpload::Commit(kernels::StepLists lists) {
+  HADAL_RETURN_IF_ERROR(Place());
+  lists.arrays = staging_;
+  lists.room = device_.data();
+  lists.room_bytes = device_.bytes();
+  return backend_->BeginStep(lists);
 }
 
 kernels::TensorView StepUpload::View(Handle handle, std::initializer_list<int64_t> shape) const {

@@ -24,17 +24,22 @@ class StepUpload {
 
   explicit StepUpload(kernels::Backend* backend) : backend_(backend) {}
 
-  // Makes room on the device for that many bytes, so that Commit allocates nothing below them.
+  // Makes room on the device for that many bytes, so that Place allocates nothing below them.
   absl::Status Reserve(int64_t bytes);
 
   void Clear() { staging_.clear(); }
   Handle Add(absl::Span<const int32_t> values);
   Handle Add(absl::Span<const int64_t> values);
 
-  // Brings everything added to the device. The previous step's work must be finished.
-  absl::Status Commit();
+  // Fixes where everything added lies on the device: nothing may be added after it, and views are known. The previous
+  // step's work must be finished.
+  absl::Status Place();
 
-  // The device array, after Commit.
+  // Begins the backend's step: brings everything there in one copy, with what the backend makes of the batches and rows
+  // of `lists`. Places it first if that was not done.
+  absl::Status Commit(kernels::StepLists lists = {});
+
+  // The device array, after Place; filled in stream order by Commit.
   kernels::TensorView View(Handle handle, std::initializer_list<int64_t> shape) const;
 
  private:

@@ -99,6 +99,62 @@ TEST_F(CudaDeviceTest, StagingIsRecycledAsCopiesFinish) {
   EXPECT_EQ(backend->Cast({.in = rows, .out = out}), absl::OkStatus());
 }
 
+TEST_F(CudaDeviceTest, AStepsArraysAndRowsGoUpInOneCopy) {
+  auto backend = *CreateBackend("cuda", {});
+  const StepBounds bounds = {.tokens = 4, .sequences = 4, .context_tokens = 16, .block_tokens = 16, .vocab = 8};
+  const std::vector<std::byte> arrays(100, std::byte{7});
+  const int64_t room_bytes = 256 + backend->ListBytes(bounds);
+  EXPECT_GE(backend->ScratchBytes(bounds), backend->ListBytes(bounds));
+  Buffer room = *backend->Allocate(room_bytes), memory = *backend->Allocate(4096);
+  const std::vector<uint32_t> mask = {1u << 5};
+  const std::vector<SampleRowParams> rows = {{.temperature = 0}, {.temperature = 0, .allowed_mask = mask}};
+  std::vector<float> logits(16, 0.0f);
+  logits[3] = logits[8 + 3] = 1.0f;
+  ASSERT_EQ(backend->Upload(memory.data(), logits.data(), 64), absl::OkStatus());
+  char* out = static_cast<char*>(memory.data()) + 1024;
+  const auto sample = [&](absl::Span<const SampleRowParams> given) -> std::vector<int32_t> {
+    const int64_t n = static_cast<int64_t>(given.size());
+    const TensorView values(static_cast<float*>(memory.data()) + (2 - n) * 8, DType::kF32, {n, 8});
+    EXPECT_EQ(backend->Sample({.logits = values,
+                               .rows = given,
+                               .out_tokens = TensorView(out, DType::kI32, {n}),
+                               .out_logprobs = TensorView(out + 256, DType::kF32, {n}),
+                               .out_status = TensorView(out + 512, DType::kI32, {n})}),
+              absl::OkStatus());
+    std::vector<int32_t> tokens(n);
+    EXPECT_EQ(backend->Download(tokens.data(), out, n * 4), absl::OkStatus());
+    return tokens;
+  };
+  const cuda_emulator::Work before = TheDevice();
+  ASSERT_EQ(backend->BeginStep({arrays, room.data(), room_bytes, {}, rows, 8}), absl::OkStatus());
+  EXPECT_THAT(sample(rows), ::testing::ElementsAre(3, 5));
+  EXPECT_THAT(sample(absl::MakeConstSpan(rows).subspan(1)), ::testing::ElementsAre(5));  // in parts
+  EXPECT_EQ(TheDevice().uploads, before.uploads + 1);
+  std::vector<std::byte> back(100);
+  ASSERT_EQ(backend->Download(back.data(), room.data(), 100), absl::OkStatus());
+  EXPECT_EQ(back, arrays);
+  const std::vector<SampleRowParams> others = rows;  // nobody announced them
+  EXPECT_THAT(sample(others), ::testing::ElementsAre(3, 5));
+  EXPECT_GT(TheDevice().uploads, before.uploads + 1);
+  // Without room for lists the arrays arrive all the same.
+  ASSERT_EQ(backend->BeginStep({arrays, room.data(), 100, {}, rows, 8}), absl::OkStatus());
+  EXPECT_THAT(sample(rows), ::testing::ElementsAre(3, 5));
+}
+
+TEST_F(CudaDeviceTest, WaitsOnceForAStepThatEndsWithADownload) {
+  auto backend = *CreateBackend("cuda", {});
+  Buffer buffer = *backend->Allocate(64);
+  int32_t value = 0;
+  ASSERT_EQ(backend->Zero(buffer.data(), 64), absl::OkStatus());
+  const int64_t syncs = TheDevice().syncs;
+  ASSERT_EQ(backend->Download(&value, buffer.data(), 4), absl::OkStatus());
+  EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
+  EXPECT_EQ(TheDevice().syncs, syncs + 1);
+  ASSERT_EQ(backend->Upload(buffer.data(), &value, 4), absl::OkStatus());
+  EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
+  EXPECT_EQ(TheDevice().syncs, syncs + 2);
+}
+
 TEST_F(CudaDeviceTest, AFailureIsReportedOnce) {
   auto backend = *CreateBackend("cuda", {});
   Buffer buffer = *backend->Allocate(64);

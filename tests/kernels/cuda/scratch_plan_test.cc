@@ -92,9 +92,9 @@ TEST(ScratchPlanTest, SampledRowsTakeTurnsWithinTheBound) {
   constexpr int64_t kVocab = 129280;
   const std::vector<SamplePenalty> penalties(kVocab);
   const std::vector<uint32_t> mask((kVocab + 31) / 32, 1);
-  std::vector<SampleRowParams> rows(256);
+  std::vector<SampleRowParams> rows(1000);
   const int64_t plain = SampleRowsAtOnce(rows, kVocab);
-  EXPECT_EQ(plain, (kSampleScratchBytes - 1024) / SampleRowBytes(rows[0], kVocab));
+  EXPECT_EQ(plain, (kSampleScratchBytes - 2048) / SampleRowBytes(rows[0], kVocab));
   rows[3].penalties = penalties;
   rows[4].allowed_mask = mask;
   EXPECT_LT(SampleRowsAtOnce(rows, kVocab), plain);
@@ -102,9 +102,14 @@ TEST(ScratchPlanTest, SampledRowsTakeTurnsWithinTheBound) {
   const StepBounds b = {.tokens = 256, .sequences = 256, .context_tokens = 4096, .vocab = kVocab};
   rows[3].allowed_mask = mask;
   EXPECT_GE(ScratchBound(b, kMultiprocessors), SampleRowBytes(rows[3], kVocab));
-  const StepBounds huge = {.tokens = 1, .sequences = 1, .context_tokens = 1, .vocab = 4000000};
+  // All of a batch with ordinary lists is one turn.
+  rows.assign(256, {.top_k = 40, .top_p = 0.9f, .allowed_mask = mask});
+  EXPECT_EQ(SampleRowsAtOnce(rows, kVocab), 256);
+  const StepBounds huge = {.tokens = 1, .sequences = 1, .context_tokens = 1, .vocab = 5000000};
   EXPECT_GT(ScratchBound(huge, kMultiprocessors), kSampleScratchBytes);
-  EXPECT_EQ(SampleRowsAtOnce(rows, 4000000 * 2), 1);
+  const std::vector<SamplePenalty> every_token(5000000);
+  for (SampleRowParams& row : rows) row.penalties = every_token;
+  EXPECT_EQ(SampleRowsAtOnce(rows, 5000000), 1);
 }
 
 }  // namespace

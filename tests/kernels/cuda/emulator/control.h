@@ -4,10 +4,37 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 
 namespace hadal::kernels::cuda_emulator {
 
-struct Control {
+// What the device was asked to do.
+struct Work {
+  int64_t launches = 0;  // own kernels, and one for each call of the stand-in for a library
+  int64_t uploads = 0, upload_bytes = 0;
+  int64_t downloads = 0, download_bytes = 0;
+  int64_t copies = 0, fills = 0;  // within the device
+  int64_t syncs = 0;              // times that the host waited for the stream
+
+  bool operator==(const Work&) const = default;
+};
+inline Work operator-(const Work& a, const Work& b) {
+  return {a.launches - b.launches,
+          a.uploads - b.uploads,
+          a.upload_bytes - b.upload_bytes,
+          a.downloads - b.downloads,
+          a.download_bytes - b.download_bytes,
+          a.copies - b.copies,
+          a.fills - b.fills,
+          a.syncs - b.syncs};
+}
+inline std::ostream& operator<<(std::ostream& out, const Work& w) {
+  return out << w.launches << " launches, " << w.uploads << " uploads of " << w.upload_bytes << " bytes, "
+             << w.downloads << " downloads of " << w.download_bytes << " bytes, " << w.copies << " copies, " << w.fills
+             << " fills, " << w.syncs << " syncs";
+}
+
+struct Control : Work {
   int device_error = 0;      // cudaError_t of cudaGetDeviceCount
   int launch_error = 0;      // of the next launch, once
   bool slow_copies = false;  // an event is reached only when somebody waits for it or a later one
@@ -15,8 +42,7 @@ struct Control {
   bool mps = false;
   bool flashinfer = false;  // attention by the stand-in for FlashInfer
 
-  int64_t plans = 0;  // of that stand-in
-  int64_t launches = 0, uploads = 0, downloads = 0;
+  int64_t plans = 0;        // of that stand-in
   int64_t allocations = 0;  // of device memory
   int64_t events = 0;       // created
   int64_t waits = 0;        // for an event that was not reached

@@ -205,14 +205,29 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
 cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
 
 cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  if (kind == cudaMemcpyHostToDevice) ++TheDevice().uploads;
-  if (kind == cudaMemcpyDeviceToHost) ++TheDevice().downloads;
+  hadal::kernels::cuda_emulator::Work& work = TheDevice();
+  const auto count = static_cast<int64_t>(bytes);
+  if (kind == cudaMemcpyHostToDevice) {
+    ++work.uploads;
+    work.upload_bytes += count;
+  } else if (kind == cudaMemcpyDeviceToHost) {
+    ++work.downloads;
+    work.download_bytes += count;
+  } else {
+    ++work.copies;
+  }
   std::memmove(target, source, bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {
+  ++TheDevice().fills;
   std::memset(target, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  ++TheDevice().syncs;
   return cudaSuccess;
 }
 

@@ -9,11 +9,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <vector>
 
 #include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/cuda/flash_plan.h"
 #include "kernels/half.h"
 #include "tests/kernels/cuda/emulator/control.h"
 
@@ -53,19 +53,6 @@ const int32_t* ListAt(const void* workspace, int64_t offset) {
   return reinterpret_cast<const int32_t*>(static_cast<const char*>(workspace) + offset);
 }
 
-// Appends a list to a workspace; returns its offset.
-int64_t Append(const std::vector<int32_t>& list, void* workspace, int64_t* used) {
-  const int64_t at = *used;
-  std::memcpy(static_cast<char*>(workspace) + at, list.data(), list.size() * sizeof(int32_t));
-  *used += static_cast<int64_t>(list.size() * sizeof(int32_t));
-  return at;
-}
-
-int CopyPlan(void* target, const void* source, int64_t bytes) {
-  ++TheDevice().plans;
-  return cudaMemcpyAsync(target, source, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, nullptr);
-}
-
 }  // namespace
 
 bool HaveCutlass() { return false; }
@@ -73,22 +60,20 @@ int LaunchCutlassGrouped(Stream, const CutlassGroupedLaunch&) { return cudaError
 
 bool HaveFlashInfer() { return TheDevice().flashinfer; }
 
-int FlashPagedWorkspace(const FlashPagedLaunch& p, int64_t* float_bytes, int64_t* int_bytes, std::string*) {
-  *float_bytes = 64;
-  *int_bytes = (p.sequences + 1) * int64_t{sizeof(int32_t)};
+int SplitFlashPaged(const FlashPagedLaunch& p, int64_t, FlashPagedSplit* split, std::string*) {
+  ++TheDevice().plans;
+  split->tile_rows = 16;
+  split->first_row.assign(p.host_query_start, p.host_query_start + p.sequences + 1);
+  for (int64_t s = 0; s < p.sequences; ++s) {
+    split->sequence.push_back(static_cast<int32_t>(s));
+    split->query_tile.push_back(0);
+    split->key_tile.push_back(0);
+  }
   return cudaSuccess;
 }
 
-int PlanFlashPagedRun(Stream, const FlashPagedLaunch& p, FlashPagedPlan* plan, std::string*) {
-  *plan = FlashPagedPlan();
-  plan->tiles = p.sequences;
-  const std::vector<int32_t> starts(p.host_query_start, p.host_query_start + p.sequences + 1);
-  int64_t used = 0;
-  plan->first_row = Append(starts, p.host_int_workspace, &used);
-  return CopyPlan(p.int_workspace, p.host_int_workspace, used);
-}
-
 int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan, std::string*) {
+  ++TheDevice().launches;
   const int32_t* first_row = ListAt(p.int_workspace, plan.first_row);
   for (int64_t s = 0; s < p.sequences; ++s) {
     if (first_row[s] != p.query_start[s]) return cudaErrorInvalidValue;  // the plan of another batch
@@ -117,8 +102,9 @@ int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan,
   return cudaSuccess;
 }
 
-// One group of blocks a sequence, whose tiles see all of their keys.
-int PlanFlashMlaRun(Stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, std::string*) {
+// One group of blocks a sequence, whose tiles see all of their keys; with room between the lists, as FlashInfer leaves.
+int PlanFlashMlaRun(const FlashMlaLaunch& p, int64_t, FlashMlaPlan* plan, std::vector<int32_t>* ints, std::string*) {
+  ++TheDevice().plans;
   std::vector<int32_t> q_first, kv_first, q_len, kv_len, q_start, kv_start, kv_end, first_work = {0};
   for (int64_t s = 0; s < p.sequences; ++s) {
     const int32_t queries = p.host_query_start[s + 1] - p.host_query_start[s];
@@ -136,18 +122,30 @@ int PlanFlashMlaRun(Stream, const FlashMlaLaunch& p, FlashMlaPlan* plan, std::st
   *plan = FlashMlaPlan();
   plan->blocks_x = 2;
   plan->blocks_y = p.sequences;
-  int64_t used = 0;
-  for (const auto& [list, at] :
-       {std::pair{&q_first, &plan->q_first}, std::pair{&kv_first, &plan->kv_first}, std::pair{&q_len, &plan->q_len},
-        std::pair{&kv_len, &plan->kv_len}, std::pair{&q_start, &plan->q_start}, std::pair{&kv_start, &plan->kv_start},
-        std::pair{&kv_end, &plan->kv_end}, std::pair{&first_work, &plan->first_work}}) {
-    *at = Append(*list, p.host_int_workspace, &used);
+  const std::vector<int32_t> whole(q_first.size(), -1), none(2 * p.sequences, 0);
+  const auto add = [&](const std::vector<int32_t>& list) {
+    const int64_t at = AppendList(list, *ints);
+    ints->resize(ints->size() + 100, 0x5A5A5A5A);
+    return at;
+  };
+  plan->q_first = add(q_first);
+  plan->kv_first = add(kv_first);
+  plan->partial_first = add(whole);
+  plan->q_len = add(q_len);
+  plan->kv_len = add(kv_len);
+  plan->q_start = add(q_start);
+  plan->kv_start = add(kv_start);
+  plan->kv_end = add(kv_end);
+  plan->first_work = add(first_work);
+  for (int64_t* list : {&plan->merge_start, &plan->merge_end, &plan->merge_partial_start, &plan->merge_partial_end,
+                        &plan->merge_stride}) {
+    *list = add(none);
   }
-  if (used > p.int_bytes) return cudaErrorInvalidValue;
-  return CopyPlan(p.int_workspace, p.host_int_workspace, used);
+  return cudaSuccess;
 }
 
 int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string*) {
+  ++TheDevice().launches;
   const auto list = [&](int64_t offset) { return ListAt(p.int_workspace, offset); };
   const int64_t pieces = list(plan.first_work)[plan.blocks_y];
   for (int64_t w = 0; w < pieces; ++w) {

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a step asks of a GPU: launches, copies and waits, counted on the emulated device in the steady state. A change
+// that adds one fails here; docs/gpu-step.md shows the same numbers.
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "gtest/gtest.h"
+#include "tests/kernels/cuda/emulator/control.h"
+#include "tests/models/cuda_serving_fixture.h"
+#include "tests/models/families/tiny_configs.h"
+#include "tests/models/step_builder.h"
+
+namespace hadal::models {
+namespace {
+
+using kernels::cuda_emulator::TheDevice;
+using kernels::cuda_emulator::Work;
+using testing::StepBuilder;
+
+struct StepWork {
+  Work decode, prefill;
+};
+
+class StepWorkTest : public testing::CudaServingTest {
+ protected:
+  StepWorkTest() { TheDevice().flashinfer = true; }
+
+  // Two sequences that decode, and a prompt of four tokens, both greedy; each as the second of its kind, so that what
+  // the first one learns is known.
+  StepWork Measure(const std::string& config) {
+    const std::unique_ptr<Model> model = Load(testing::Wide(config));
+    const bool windowed = model->kv_layout().window_tokens > 0;
+    StepWork found;
+    for (int run = 0; run < 2; ++run) {
+      StepBuilder decode(16, 4, windowed), prefill(16, 4, windowed);
+      decode.Add(0, 3, {6}).Sample();
+      decode.Add(1, 5, {12}).Sample();
+      prefill.Add(2, 0, {7, 8, 9, 10}).Sample();
+      found.decode = Counted(*model, decode.Take());
+      found.prefill = Counted(*model, prefill.Take());
+    }
+    return found;
+  }
+
+ private:
+  static Work Counted(Model& model, StepInput input) {
+    const Work before = TheDevice();
+    const auto output = Run(model, std::move(input));
+    EXPECT_TRUE(output.ok()) << output.status();
+    return static_cast<const Work&>(TheDevice()) - before;
+  }
+};
+
+std::string Documented() {
+  const char* source = std::getenv("HADAL_SOURCE_DIR");
+  std::ifstream file(absl::StrCat(source != nullptr ? source : ".", "/docs/gpu-step.md"));
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// Launches of a decode step and of a prompt.
+struct Launches {
+  int64_t decode = 0, prefill = 0;
+};
+
+// What one more layer of its kind adds.
+struct LayerKind {
+  const char* name;
+  std::vector<std::pair<std::string, std::string>> one_more;  // replacements in the configuration
+  Launches launches;
+};
+
+struct Pinned {
+  const char* family;
+  const char* config;
+  Launches launches;
+  std::vector<LayerKind> layers;
+};
+
+std::vector<Pinned> AllPinned() {
+  const std::pair<std::string, std::string> third = {"_layers\": 2", "_layers\": 3"},
+                                            fourth = {"_layers\": 3", "_layers\": 4"};
+  return {
+      {"qwen2", testing::kTinyQwen2, {32, 32}, {{"dense", {third}, {12, 12}}}},
+      {"qwen3", testing::kTinyQwen3, {36, 36}, {{"dense", {third}, {14, 14}}}},
+      {"deepseek_v2", testing::kTinyDeepseekV2, {73, 69}, {{"MoE", {fourth}, {25, 24}}}},
+      {"deepseek_v3",
+       testing::kTinyDeepseekV3,
+       {79, 75},
+       {{"dense", {fourth, {"_replace\": 1", "_replace\": 2"}}, {17, 16}}, {"MoE", {fourth}, {27, 26}}}},
+      {"deepseek_v32", testing::kTinyDeepseekV32, {91, 87}, {{"MoE", {fourth}, {31, 30}}}},
+      {"deepseek_v4",
+       testing::kTinyDeepseekV4,
+       {183, 183},
+       {{"CSA, MoE", {{"_layers\": 4", "_layers\": 5"}, {"4, 8, 4]", "4, 8, 4, 4]"}}, {51, 51}}}},
+  };
+}
+
+TEST_F(StepWorkTest, AStepAsksForThisMuch) {
+  const std::string page = Documented();
+  for (const Pinned& pinned : AllPinned()) {
+    SCOPED_TRACE(pinned.family);
+    const StepWork found = Measure(pinned.config);
+    EXPECT_EQ(found.decode.launches, pinned.launches.decode);
+    EXPECT_EQ(found.prefill.launches, pinned.launches.prefill);
+    for (const Work& work : {found.decode, found.prefill}) {
+      EXPECT_EQ(work.uploads, 1) << work;
+      EXPECT_EQ(work.downloads, 1) << work;
+      EXPECT_EQ(work.syncs, 1) << work;
+      EXPECT_EQ(work.copies + work.fills, 0) << work;
+      EXPECT_LE(work.upload_bytes, 4096) << work;
+      EXPECT_LE(work.download_bytes, 24) << work;  // token, log-probability and status of each row
+    }
+    for (const LayerKind& layer : pinned.layers) {
+      const StepWork more = Measure(absl::StrReplaceAll(pinned.config, layer.one_more));
+      EXPECT_EQ(more.decode.launches - found.decode.launches, layer.launches.decode) << layer.name;
+      EXPECT_EQ(more.prefill.launches - found.prefill.launches, layer.launches.prefill) << layer.name;
+      const std::string row = absl::StrCat("| ", pinned.family, " | ", layer.name, " | ", layer.launches.decode, " | ",
+                                           layer.launches.prefill, " |");
+      EXPECT_TRUE(absl::StrContains(page, row)) << "docs/gpu-step.md lacks " << row;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hadal::models
