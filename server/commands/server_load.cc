@@ -10,6 +10,8 @@ service::Load MakeLoad(const LoadSources& sources) {
   for (const engine::Engine* engine : sources.engines) {
     const engine::EngineSnapshot snapshot = engine->snapshot();
     load.requests_running += snapshot.running;
+    load.sequences_running += snapshot.running_sequences;
+    load.sequences_limit += engine->options().max_batch_size;
     leased_blocks += snapshot.leased_blocks;
     total_blocks += snapshot.total_blocks;
   }

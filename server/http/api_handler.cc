@@ -56,7 +56,7 @@ asio::awaitable<void> HandleOptions(Connection& connection, const service::CallI
       co_await Refuse(connection, info,
                       MakeError(Reason::kPermissionDenied,
                                 absl::StrCat("pages of ", head.origin.substr(0, kShownOriginBytes),
-                                             " may not ask this server; --cors-origins names those that may")));
+                                             " may not ask this server; --cors-origin names those that may")));
       co_return;
     }
     cors.AddToPreflight(allow, head.cors_headers, &response.headers);
@@ -198,6 +198,10 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     case Route::kTokenize:
     case Route::kDetokenize:
     case Route::kCountTokens:
+    case Route::kRenderChat:
+    case Route::kRenderPlain:
+    case Route::kRenderMessages:
+    case Route::kRenderResponses:
       co_await HandleTokens(connection, match->route, info);
       co_return;
     default:

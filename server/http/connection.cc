@@ -12,7 +12,6 @@
 
 #include "absl/strings/str_format.h"
 #include "server/http/await.h"
-#include "server/http/route.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 
@@ -214,28 +213,6 @@ asio::awaitable<absl::Status> Connection::ReadBody(std::string_view sender, Requ
   lease->Arrived();
   *body = {*std::move(lease), reader_->TakeBody()};
   co_return absl::OkStatus();
-}
-
-std::string Connection::FormatHead(int status, std::string_view content_type, const Headers& headers) {
-  std::string text = absl::StrFormat("HTTP/1.1 %d ", status);
-  text.append(ReasonPhrase(status)).append("\r\n");
-  const auto add = [&](std::string_view name, std::string_view value) {
-    text.append(name).append(": ").append(value).append("\r\n");
-  };
-  if (!content_type.empty()) add("content-type", content_type);
-  if (!request_id_.empty()) add("x-request-id", request_id_);
-  if (!request_id_.empty() && ApiOf(head().target) == Api::kAnthropic) add("request-id", request_id_);
-  for (const auto& [name, value] : headers) add(name, value);
-  Headers cors;
-  context_->options.cors.AddTo(head().origin, &cors);
-  for (const auto& [name, value] : cors) add(name, value);
-  add("server", context_->options.server_header);
-  if (!keep_alive_) {
-    add("connection", "close");
-  } else if (head().http_1_0) {
-    add("connection", "keep-alive");
-  }
-  return text;
 }
 
 asio::awaitable<void> Connection::Send(Response response) {

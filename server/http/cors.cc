@@ -16,7 +16,7 @@ namespace {
 // Headers of ours that a page's script may read.
 constexpr std::string_view kExposed =
     "x-request-id, x-hadal-reason, x-hadal-grammar, x-hadal-degraded, x-hadal-promise, x-hadal-estimated-wait-ms, "
-    "x-hadal-ticket, x-should-retry, Retry-After, retry-after-ms";
+    "x-hadal-ticket, x-should-retry, Retry-After, retry-after-ms, endpoint-load-metrics";
 // How long a browser may remember the response to a preflight request.
 constexpr std::string_view kMaxAgeSeconds = "600";
 
@@ -47,7 +47,7 @@ absl::StatusOr<CorsPolicy> CorsPolicy::Parse(std::string_view list) {
   CorsPolicy policy;
   for (absl::string_view part : absl::StrSplit(base::View(list), ',')) {
     const std::string origin = Lower(base::StdView(absl::StripAsciiWhitespace(part)));
-    if (origin.empty()) continue;
+    if (origin.empty() || origin == "none") continue;
     if (origin == "*") {
       policy.any_ = true;
     } else if (origin == "localhost") {

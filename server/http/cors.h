@@ -16,9 +16,9 @@ class CorsPolicy {
  public:
   // Allows no origin: nothing is added to responses.
   CorsPolicy() = default;
-  // A comma-separated list of origins such as https://app.example.com or http://10.0.0.5:3000, and two words:
-  // `localhost` for every http and https origin on localhost, 127.0.0.1 and [::1], whatever the port; `*` for any.
-  // Empty: none. InvalidArgument names what is no origin.
+  // A comma-separated list of origins such as https://app.example.com or http://10.0.0.5:3000, and three words:
+  // `localhost` for every http and https origin on localhost, 127.0.0.1 and [::1], whatever the port; `*` for any;
+  // `none`, which like an empty list adds nothing. InvalidArgument names what is no origin.
   static absl::StatusOr<CorsPolicy> Parse(std::string_view list);
 
   bool Allows(std::string_view origin) const;

@@ -64,15 +64,18 @@ struct HttpOptions {
                   overload_http_status = std::stoi(text);
                   return absl::OkStatus();
                 }});
-    flags->Add({.name = "cors-origins",
-                .help = "web pages that may ask: a list of origins, localhost or *; empty for none",
+    flags->Add({.name = "cors-origin",
+                .help = "web pages that may ask: an origin, localhost, * or none; repeatable",
                 .default_text = std::string(kDefaultCorsOrigins),
-                .set = [this](const std::string& text) -> absl::Status {
-                  absl::StatusOr<CorsPolicy> policy = CorsPolicy::Parse(text);
+                // The first one replaces the default.
+                .set = [this, given = std::string()](const std::string& text) mutable -> absl::Status {
+                  given = given.empty() ? text : absl::StrCat(given, ",", text);
+                  absl::StatusOr<CorsPolicy> policy = CorsPolicy::Parse(given);
                   if (!policy.ok()) return policy.status();
                   cors = *std::move(policy);
                   return absl::OkStatus();
-                }});
+                },
+                .repeatable = true});
     flags->AddEnum("page", &page, {{"auto", PageMode::kAuto}, {"on", PageMode::kOn}, {"off", PageMode::kOff}},
                    "the page at / that tries the model; auto: not on a public address without keys");
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");

@@ -11,6 +11,8 @@
 #include "server/base/strings.h"
 #include "server/http/request_target.h"
 #include "server/request/refusal.h"
+#include "server/service/load_report.h"
+#include "server/service/session_headers.h"
 
 namespace hadal::http {
 namespace {
@@ -216,6 +218,11 @@ void RequestReader::FinishHead() {
   head_.origin = Value(message, "origin");
   head_.cors_method = Value(message, "access-control-request-method");
   head_.cors_headers = Value(message, "access-control-request-headers");
+  head_.load_format = Value(message, service::kLoadReportFormatHeader);
+  for (const std::string_view name : service::kSessionHeaders) {
+    std::string value = Value(message, name);
+    if (service::IsSessionValue(value)) head_.session.emplace_back(name, std::move(value));
+  }
   const std::string expect = Value(message, "expect");
   head_.expect_continue = beast::iequals(expect, "100-continue") && !head_.http_1_0;
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -40,6 +41,9 @@ struct RequestHead {
   std::string origin;            // the web page's, of a browser
   std::string cors_method;       // access-control-request-method
   std::string cors_headers;      // access-control-request-headers
+  std::string load_format;       // endpoint-load-metrics-format
+  // Those of service::kSessionHeaders that are there.
+  std::vector<std::pair<std::string, std::string>> session;
 };
 
 // Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no

@@ -10,22 +10,26 @@
 namespace hadal::http {
 
 enum class Route {
-  kChat,           // POST /v1/chat/completions
-  kSimpleChat,     // POST /v1/chat: the same, and {"prompt": "..."}
-  kCompletions,    // POST /v1/completions
-  kMessages,       // POST /v1/messages
-  kResponses,      // POST /v1/responses
-  kCountTokens,    // POST /v1/messages/count_tokens
-  kModels,         // GET /v1/models
-  kModel,          // GET /v1/models/{id}
-  kTokenize,       // POST /tokenize
-  kDetokenize,     // POST /detokenize
-  kMetrics,        // GET /metrics
-  kHealthLive,     // GET /health/live
-  kHealthReady,    // GET /health/ready, /health
-  kHealthStartup,  // GET /health/startup
-  kVersion,        // GET /version
-  kPage,           // GET /, /page/{file}
+  kChat,             // POST /v1/chat/completions
+  kSimpleChat,       // POST /v1/chat: the same, and {"prompt": "..."}
+  kCompletions,      // POST /v1/completions
+  kMessages,         // POST /v1/messages
+  kResponses,        // POST /v1/responses
+  kCountTokens,      // POST /v1/messages/count_tokens
+  kRenderChat,       // POST /v1/chat/completions/render
+  kRenderPlain,      // POST /v1/completions/render
+  kRenderMessages,   // POST /v1/messages/render
+  kRenderResponses,  // POST /v1/responses/render
+  kModels,           // GET /v1/models
+  kModel,            // GET /v1/models/{id}
+  kTokenize,         // POST /tokenize
+  kDetokenize,       // POST /detokenize
+  kMetrics,          // GET /metrics
+  kHealthLive,       // GET /health/live
+  kHealthReady,      // GET /health/ready, /health
+  kHealthStartup,    // GET /health/startup
+  kVersion,          // GET /version
+  kPage,             // GET /, /page/{file}
 };
 
 struct RouteMatch {

@@ -12,6 +12,7 @@
 #include "server/http/json_writer.h"
 #include "server/http/messages_codec.h"
 #include "server/http/recorded_response.h"
+#include "server/http/render_route.h"
 #include "server/http/response_encoder.h"
 
 namespace hadal::http {
@@ -78,23 +79,25 @@ absl::Status CountTokens(const service::GenerateService& service, RequestBody* b
   return absl::OkStatus();
 }
 
-absl::Status RunTokenRoute(const service::GenerateService& service, Route route, RequestBody* body, int max_depth,
-                           Response* response) {
+absl::Status RunTokenRoute(service::GenerateService& service, Route route, std::string_view request_id,
+                           RequestBody* body, int max_depth, Response* response) {
   switch (route) {
     case Route::kTokenize:
       return Tokenize(service, body, max_depth, response);
+    case Route::kDetokenize:
+      return Detokenize(service, body, max_depth, response);
     case Route::kCountTokens:
       return CountTokens(service, body, max_depth, response);
     default:
-      return Detokenize(service, body, max_depth, response);
+      return Render(service, route, request_id, body, max_depth, response);
   }
 }
 
 // The body is freed as soon as it has been parsed. Its lease then stands for the response, which can be larger and is
 // kept as long as the client takes to read it.
-absl::Status Convert(const service::GenerateService& service, Route route, RequestBody* body, int max_depth,
-                     Response* response) {
-  absl::Status status = RunTokenRoute(service, route, body, max_depth, response);
+absl::Status Convert(service::GenerateService& service, Route route, std::string_view request_id, RequestBody* body,
+                     int max_depth, Response* response) {
+  absl::Status status = RunTokenRoute(service, route, request_id, body, max_depth, response);
   if (status.ok()) status = body->lease.Resize(static_cast<int64_t>(response->body.capacity()));
   return status;
 }
@@ -144,8 +147,9 @@ asio::awaitable<void> HandleTokens(Connection& connection, Route route, service:
   Response response;
   const int max_depth = connection.context().options.max_json_depth;
   const auto lane = service::WorkerPool::LaneFor(static_cast<int64_t>(body.text.size()));
-  const bool ran =
-      co_await RunOnWorker(connection, lane, [&] { status = Convert(service, route, &body, max_depth, &response); });
+  const bool ran = co_await RunOnWorker(connection, lane, [&] {
+    status = Convert(service, route, connection.request_id(), &body, max_depth, &response);
+  });
   if (!ran) status = service::WorkersBusy();
   if (connection.disconnected()) {
     RecordGone(connection, info);

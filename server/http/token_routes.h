@@ -9,7 +9,8 @@
 
 namespace hadal::http {
 
-// POST /tokenize and /detokenize. They take no queue slot: the workers' bounded queue is their limit.
+// POST /tokenize, /detokenize and the render routes. They take no queue slot: the workers' bounded queue is their
+// limit.
 boost::asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info);
 
 }  // namespace hadal::http

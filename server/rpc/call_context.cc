@@ -12,7 +12,9 @@
 #include "server/request/request_id.h"
 #include "server/service/api_keys.h"
 #include "server/service/call_limits.h"
+#include "server/service/load_report.h"
 #include "server/service/returning_client.h"
+#include "server/service/session_headers.h"
 
 // Exported by the library, but in none of its public headers; weak, should a version come without it.
 extern grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(grpc_call* call) __attribute__((weak));
@@ -20,8 +22,8 @@ extern grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(
 namespace hadal::rpc {
 namespace {
 
-std::string_view Find(const grpc::CallbackServerContext& context, const char* key) {
-  const auto it = context.client_metadata().find(key);
+std::string_view Find(const grpc::CallbackServerContext& context, std::string_view key) {
+  const auto it = context.client_metadata().find(grpc::string_ref(key.data(), key.size()));
   return it == context.client_metadata().end() ? std::string_view()
                                                : std::string_view(it->second.data(), it->second.size());
 }
@@ -53,6 +55,11 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   info.arrival = environment.service->clock().Now();
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
   info.deadline = info.arrival + TimeLeft(context.raw_deadline());
+  out->load_report = service::ParseLoadReportFormat(Find(context, service::kLoadReportFormatHeader)).has_value();
+  for (const std::string_view name : service::kSessionHeaders) {
+    const std::string_view value = Find(context, name);
+    if (service::IsSessionValue(value)) out->session.emplace_back(name, value);
+  }
   if (!needs_key) return absl::OkStatus();
   const std::string_view name = Find(context, "x-hadal-priority");
   const std::optional<request::Priority> priority = service::ParsePriority(name);

@@ -4,7 +4,10 @@
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -17,6 +20,8 @@ namespace hadal::rpc {
 struct CallMetadata {
   service::CallInfo info;     // with the client's x-request-id when it is sane, else a new one
   bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
+  bool load_report = false;   // endpoint-load-metrics-format asks for one
+  std::vector<std::pair<std::string, std::string>> session;  // those of service::kSessionHeaders that are there
 };
 
 // Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,

@@ -54,6 +54,7 @@ struct CallEnvironment {
   GrpcMetrics* metrics = nullptr;
   CallLimits limits;
   int max_connection_calls = 0;  // open calls of one connection; beyond them it is closed
+  bool load_reports = false;     // each call's trailers carry one, asked for or not
 };
 
 }  // namespace hadal::rpc

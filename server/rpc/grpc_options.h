@@ -27,6 +27,7 @@ struct GrpcOptions {
   absl::Duration max_connection_age = absl::Minutes(10);
   absl::Duration connection_age_grace = absl::Hours(1);
   int64_t memory_bytes = int64_t{512} << 20;  // for what gRPC holds of connections, calls and messages
+  bool load_reports = false;                  // the trailers of each call carry a load report, asked for or not
   base::MetricRegistry* metrics = nullptr;    // outlives the server; nullptr: not exported
   // Sees each connection to the port of its own first; true when it has taken it, to give back what is gRPC's by
   // GrpcServer::Adopt. Called on the listener's thread. Empty: all are gRPC's.
@@ -48,6 +49,8 @@ struct GrpcOptions {
     flags->AddDuration("grpc-connection-age-grace", &connection_age_grace,
                        "how long calls of a connection of that age may go on");
     flags->AddBytes("grpc-memory", &memory_bytes, "memory for gRPC's connections, calls and messages in flight");
+    flags->AddBool("grpc-load-reports", &load_reports,
+                   "a load report with every gRPC call, as weighted_round_robin clients want it");
   }
 };
 

@@ -60,7 +60,8 @@ class GrpcServerImpl final : public GrpcServer {
                      .metrics = &metrics_,
                      .limits = {options_.front.max_body_bytes, options_.message_timeout,
                                 options_.front.stream.slow_reader_timeout},
-                     .max_connection_calls = options_.max_streams + kStreamSlack},
+                     .max_connection_calls = options_.max_streams + kStreamSlack,
+                     .load_reports = options_.load_reports},
         inference_(&environment_) {}
 
   ~GrpcServerImpl() override {

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "server/request/refusal.h"
 #include "server/rpc/status_codec.h"
+#include "server/service/load_report.h"
 
 namespace hadal::rpc {
 namespace {
@@ -286,6 +287,11 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   const grpc::Status wire = ToGrpcStatus(status, request_id);
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
+  for (const auto& [name, value] : metadata_.session) context_->AddTrailingMetadata(name, value);
+  if (metadata_.load_report || (environment_->load_reports && access_ == Access::kKey)) {
+    context_->AddTrailingMetadata(std::string(service::kLoadReportTrailer),
+                                  service::SerializeLoadReport(environment_->service->GetLoadReport()));
+  }
   if (!status.ok()) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
     const std::string ticket = request::GetErrorDetail(status).ticket;

@@ -193,7 +193,7 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareWithOrigin
   return prepared;
 }
 
-absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatCall call) {
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatCall call, Grammars grammars) {
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
@@ -209,9 +209,10 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
   const TextBegin begin{.in_reasoning = rendered->reasoning_starts_open,
                         .may_open_reasoning = model.chat_template->has_reasoning() &&
                                               !(model.chat_template->has_thinking_switch() && !options.thinking)};
-  if (absl::Status s = Compile(GrammarOf(call, model, begin, grammars_.options().limits), prepared.get(), model);
-      !s.ok()) {
-    return s;
+  if (grammars == Grammars::kCompile) {
+    const absl::Status compiled =
+        Compile(GrammarOf(call, model, begin, grammars_.options().limits), prepared.get(), model);
+    if (!compiled.ok()) return compiled;
   }
   prepared->prompt = *std::move(ids);
   prepared->prompt_param = "messages";
@@ -237,15 +238,17 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
   return prepared;
 }
 
-absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareGenerate(GenerateCall call) {
+absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareGenerate(GenerateCall call, Grammars grammars) {
   if (absl::Status status = Validate(call); !status.ok()) return status;
   absl::StatusOr<ModelTable::Entry> entry = options_.models->Find(call.options.model);
   if (!entry.ok()) return entry.status();
 
   auto prepared = std::make_unique<PreparedCall>();
   const ServedModel& model = *entry->model;
-  if (absl::Status s = Compile(GrammarOf(call, model, grammars_.options().limits), prepared.get(), model); !s.ok())
-    return s;
+  if (grammars == Grammars::kCompile) {
+    const absl::Status compiled = Compile(GrammarOf(call, model, grammars_.options().limits), prepared.get(), model);
+    if (!compiled.ok()) return compiled;
+  }
   prepared->model = entry->model;
   prepared->prompt_param = "prompt";
   if (auto* ids = std::get_if<std::vector<int32_t>>(&call.prompt)) {
@@ -290,74 +293,6 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::StartGenerate(Gener
   absl::StatusOr<std::unique_ptr<PreparedCall>> prepared = Prepare(std::move(call));
   if (!prepared.ok()) return prepared.status();
   return Start(*std::move(prepared), std::move(ticket));
-}
-
-absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_ptr<PreparedCall> call,
-                                                                   admission::Ticket ticket,
-                                                                   std::shared_ptr<request::Notifier> notifier) {
-  if (absl::Status status = CheckCall(*call); !status.ok()) return status;
-  auto stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens, std::move(notifier));
-  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(*call, stream);
-  if (!built.ok()) return built.status();
-  std::unique_ptr<request::Request> request = *std::move(built);
-  Rung rung = Rung::kNone;
-  absl::Status refusal = call->refusal;
-  if (refusal.ok()) {
-    refusal = ticket.Finalize(*request, call->model->model_index);
-    if (!refusal.ok() && call->options.allow_degraded) {
-      rung = Climb(refusal, ticket, stream, &call, &request);
-      if (rung != Rung::kNone) refusal = absl::OkStatus();
-    }
-  }
-  if (!refusal.ok()) {
-    if (!call->options.allow_degraded || !MayDegrade(refusal)) return refusal;
-    std::optional<Degradation::Answer> answer = degradation_.Find(*call, *request);
-    if (!answer.has_value()) return refusal;
-    ActiveCall::Options options = BuildCall(std::move(*call), stream);
-    options.degraded = answer->rung;
-    // A fixed text is content, whatever the model writes.
-    if (answer->rung == Rung::kStatic) options.text.parser = {};
-    auto active = std::make_unique<ActiveCall>(std::move(options));
-    answer->output->ReplayInto(*stream);
-    return active;
-  }
-  const int model_index = call->model->model_index;
-  std::shared_ptr<OutputRecorder> recorder = rung == Rung::kNone ? degradation_.Record(*call, *request) : nullptr;
-  ActiveCall::Options options = BuildCall(std::move(*call), std::move(stream));
-  options.degraded = rung;
-  options.recorder = std::move(recorder);
-  auto active = std::make_unique<ActiveCall>(std::move(options));
-  if (absl::Status status = options_.admission->Enqueue(model_index, std::move(request), std::move(ticket));
-      !status.ok()) {
-    return status;
-  }
-  return active;
-}
-
-Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& ticket,
-                            std::shared_ptr<request::TokenStream> stream, std::unique_ptr<PreparedCall>* call,
-                            std::unique_ptr<request::Request>* request) {
-  const int32_t max_tokens = (*request)->max_tokens;
-  const int32_t min_tokens = (*request)->min_tokens;
-  if (request::GetErrorDetail(refusal).reason != Reason::kGpuMemoryExhausted) return Rung::kNone;
-  if (degradation_.Shorten(request->get())) {
-    if (ticket.Finalize(**request, (*call)->model->model_index).ok()) {
-      degradation_.Count(Rung::kMaxTokens);
-      return Rung::kMaxTokens;
-    }
-    (*request)->max_tokens = max_tokens;
-    (*request)->min_tokens = min_tokens;
-  }
-  absl::StatusOr<std::unique_ptr<PreparedCall>> other = absl::NotFoundError("no other model");
-  if (auto* chat = std::get_if<ChatCall>(&(*call)->original)) other = PrepareChat(std::move(*chat));
-  if (auto* plain = std::get_if<GenerateCall>(&(*call)->original)) other = PrepareGenerate(std::move(*plain));
-  if (!other.ok() || !CheckCall(**other).ok()) return Rung::kNone;
-  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, std::move(stream));
-  if (!built.ok() || !ticket.Finalize(**built, (*other)->model->model_index).ok()) return Rung::kNone;
-  *call = *std::move(other);
-  *request = *std::move(built);
-  degradation_.Count(Rung::kModel);
-  return Rung::kModel;
 }
 
 absl::StatusOr<TokenizeResult> GenerateService::Tokenize(const TokenizeCall& call) const {
@@ -409,9 +344,18 @@ absl::StatusOr<std::string> GenerateService::Detokenize(std::string_view model, 
 
 Load GenerateService::GetLoad() const { return options_.load ? options_.load() : Load{}; }
 
+LoadReport GenerateService::GetLoadReport() const {
+  const absl::Time now = options_.clock->Now();
+  return MakeLoadReport(GetLoad(), served_.PerSecond(now), failed_.PerSecond(now));
+}
+
 void GenerateService::Record(const CallInfo& info, CallOutcome outcome) {
-  outcome.duration = options_.clock->Now() - info.arrival;
+  const absl::Time now = options_.clock->Now();
+  outcome.duration = now - info.arrival;
   RecordCall(info, outcome, &metrics_);
+  const std::string_view label = OutcomeOf(outcome.status);
+  if (label == "ok") served_.Add(now);
+  if (label == "error" || label == "shed") failed_.Add(now);
 }
 
 }  // namespace hadal::service

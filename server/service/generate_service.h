@@ -22,10 +22,14 @@
 #include "server/service/body_budget.h"
 #include "server/service/call_grammar.h"
 #include "server/service/call_metrics.h"
+#include "server/service/call_rate.h"
 #include "server/service/call_record.h"
 #include "server/service/calls.h"
 #include "server/service/grammar_service.h"
+#include "server/service/load.h"
+#include "server/service/load_report.h"
 #include "server/service/prepared_call.h"
+#include "server/service/rendered_call.h"
 #include "server/service/served_model.h"
 #include "server/service/worker_pool.h"
 
@@ -47,20 +51,6 @@ struct TokenizeCall {
 struct TokenizeResult {
   std::vector<int32_t> token_ids;
   std::shared_ptr<const ServedModel> model;
-};
-
-// The server's load at this moment.
-struct Load {
-  int32_t requests_running = 0;
-  int32_t requests_waiting = 0;
-  int32_t queue_limit_requests = 0;
-  int64_t queue_tokens = 0;
-  double kv_cache_usage_ratio = 0;
-  int64_t memory_budget_bytes = 0;
-  int64_t memory_committed_bytes = 0;
-  double predicted_wait_seconds = 0;
-  bool ready = false;
-  bool draining = false;
 };
 
 // The refusal of a full worker queue.
@@ -108,6 +98,11 @@ class GenerateService {
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartChat(ChatCall call, admission::Ticket ticket);
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartGenerate(GenerateCall call, admission::Ticket ticket);
 
+  // The call as Prepare and Start would make it, and nothing of it begun; the same errors but those of grammars. For
+  // worker threads.
+  absl::StatusOr<RenderedCall> Render(ChatCall call);
+  absl::StatusOr<RenderedCall> Render(GenerateCall call);
+
   // For worker threads.
   absl::StatusOr<TokenizeResult> Tokenize(const TokenizeCall& call) const;
   // The prompt that the call would have; false for `add_generation_prompt` ends it behind the last message. May be
@@ -120,6 +115,8 @@ class GenerateService {
   absl::StatusOr<ModelTable::Entry> FindModel(std::string_view name) const { return options_.models->Find(name); }
   std::vector<std::shared_ptr<const ServedModel>> ListModels() const { return options_.models->List(); }
   Load GetLoad() const;
+  // The load as balancers read it, with the rates of the last ten seconds.
+  LoadReport GetLoadReport() const;
   // Records a request of either front, once, after its response; sets the outcome's duration.
   void Record(const CallInfo& info, CallOutcome outcome);
   // A response that had been recorded as given was not taken: the client does not read.
@@ -134,8 +131,10 @@ class GenerateService {
  private:
   template <typename Call>
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareWithOriginal(Call call);
-  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareChat(ChatCall call);
-  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareGenerate(GenerateCall call);
+  enum class Grammars : uint8_t { kCompile, kLeaveOut };
+  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareChat(ChatCall call, Grammars grammars = Grammars::kCompile);
+  absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareGenerate(GenerateCall call,
+                                                                Grammars grammars = Grammars::kCompile);
   // The rungs for which memory must be short and the ticket there: a shorter output, the other model. Replaces `call`
   // and `request` by what was admitted. kNone: the refusal stands.
   Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::shared_ptr<request::TokenStream> stream,
@@ -145,6 +144,7 @@ class GenerateService {
 
   Options options_;
   CallMetrics metrics_;
+  CallRate served_, failed_;
   Degradation degradation_;
   BodyBudget bodies_;  // outlives the workers, whose jobs hold leases
   WorkerPool workers_;

@@ -28,11 +28,32 @@ def request_headers(path, **more):
     return b"".join(field(k, v) for k, v in fields.items())
 
 
+def binary_trailer(block, name):
+    """Value of a "-bin" field that a header block of the gRPC library holds for the first time on its connection, or None."""
+    at = block.find(name.encode())
+    if at < 0:
+        return None
+    at += len(name)
+    size = block[at] & 0x7F
+    assert not block[at] & 0x80, "a Huffman code"
+    at += 1
+    if size == 0x7F:
+        shift = 0
+        while True:
+            size += (block[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if not block[at - 1] & 0x80:
+                break
+    assert block[at] == 0, "true binary values begin with a zero"
+    return block[at + 1:at + size]
+
+
 class H2Client:
     """One connection. Keeps to flow control; acknowledges settings only when told to."""
 
-    def __init__(self, port, acknowledge=True, window=65535):
-        """`window`: how many bytes of a stream the server may send."""
+    def __init__(self, port, acknowledge=True, window=65535, true_binary=False):
+        """`window`: how many bytes of a stream the server may send. `true_binary`: gRPC's binary metadata come as they are."""
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.acknowledge = acknowledge
         self.buffer = b""
@@ -43,7 +64,7 @@ class H2Client:
         self.ended = {}  # stream: the last frame's payload, when the server has ended or reset it
         self.goaway = None
         self.closed = False
-        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, payload=struct.pack(">HI", 4, window)))
+        self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, payload=struct.pack(">HI", 4, window) + (struct.pack(">HI", 0xfe03, 1) if true_binary else b"")))
 
     def send(self, data):
         try:

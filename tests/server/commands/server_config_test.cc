@@ -28,6 +28,25 @@ TEST(ServerConfigTest, DefaultsMatchTheDocumentedOnes) {
   EXPECT_TRUE(parsed->config.model.models.empty());
 }
 
+TEST(ServerConfigTest, OriginsAddUpAndReplaceTheDefault) {
+  const auto cors = [](const std::vector<std::string>& args) {
+    auto parsed = ParseServerConfig("serve", args);
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return parsed->config.http.cors;
+  };
+  EXPECT_TRUE(cors({}).Allows("http://localhost:3000"));
+  const http::CorsPolicy two = cors({"--cors-origin=https://a.example", "--cors-origin=http://b.example:81"});
+  EXPECT_TRUE(two.Allows("https://a.example"));
+  EXPECT_TRUE(two.Allows("http://b.example:81"));
+  EXPECT_FALSE(two.Allows("http://localhost:3000"));
+  const http::CorsPolicy list = cors({"--cors-origin=localhost,https://a.example"});
+  EXPECT_TRUE(list.Allows("http://localhost"));
+  EXPECT_TRUE(list.Allows("https://a.example"));
+  EXPECT_FALSE(cors({"--cors-origin=none"}).Allows("http://localhost"));
+  auto bad = ParseServerConfig("serve", {"--cors-origin=https://a.example", "--cors-origin=a.example"});
+  EXPECT_THAT(std::string(bad.status().message()), HasSubstr("--cors-origin: 'a.example' is no origin"));
+}
+
 TEST(ServerConfigTest, FlagBeatsEnvironmentBeatsFile) {
   const std::string path = WriteToml("port = 1000\nmax-batch-size = 7\nmax_batch_tokens = 99\n");
   setenv("HADAL_PORT", "2000", 1);

@@ -38,6 +38,7 @@ TEST(CorsPolicyTest, ListsAreExactAndBadOnesAreNamed) {
   EXPECT_FALSE(policy.Allows("https://app.example.com:444"));
   EXPECT_FALSE(policy.Allows("http://localhost"));
   EXPECT_FALSE(CorsPolicy::Parse("").value().Allows("http://localhost"));
+  EXPECT_FALSE(CorsPolicy::Parse("none").value().Allows("http://none"));
   EXPECT_TRUE(CorsPolicy::Parse("*").value().Allows("http://evil.com"));
   for (const char* list : {"app.example.com", "https://a/b", "https://", "ftp://a", "https://a,b"}) {
     EXPECT_FALSE(CorsPolicy::Parse(list).ok()) << list;
@@ -65,7 +66,7 @@ TEST(CorsTest, APreflightIsAnsweredWithoutAKey) {
   EXPECT_EQ(refused.status, 403);
   EXPECT_EQ(refused.Header("access-control-allow-origin"), "");
   EXPECT_EQ(refused.Header("vary"), "Origin");
-  EXPECT_NE(refused.body.find("--cors-origins"), std::string::npos);
+  EXPECT_NE(refused.body.find("--cors-origin "), std::string::npos);
   EXPECT_EQ(client.Do("OPTIONS", "/nonsense").status, 404);
 }
 

@@ -122,6 +122,15 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
   EXPECT_EQ(MetricValue(fixture.base.metrics, Finished("Chat", "1", "cancelled", "SLOW_READER")), 1);
 }
 
+// The load report is seen in tests/e2e/test_fleet.py: this client's library keeps it from its application.
+TEST(GrpcServerTest, TrailersGiveTheSessionBack) {
+  GrpcFixture fixture(ServiceFixture::Says("</think>x"));
+  const auto trailers = fixture.Chat(GrpcFixture::Hello(), {{"x-session-id", "s-1"}, {"session-id", "a b"}}).trailers;
+  ASSERT_EQ(trailers.count("x-session-id"), 1u);
+  EXPECT_EQ(trailers.find("x-session-id")->second, "s-1");
+  EXPECT_EQ(trailers.count("session-id"), 0u);
+}
+
 TEST(GrpcServerTest, KeysAreCheckedBeforeAPlaceIsTaken) {
   GrpcFixture fixture(ServiceFixture::Says("x"), {.keys = "k tenant low\n"});
   EXPECT_EQ(fixture.Chat(GrpcFixture::Hello()).status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
