@@ -60,6 +60,7 @@ App::~App() {
   if (grpc_ != nullptr) grpc_->Shutdown(absl::ZeroDuration());
   if (http_ != nullptr) http_->Stop();
   for (auto& engine : engines_) engine->Stop();
+  if (kv_events_ != nullptr) kv_events_->Stop();
 }
 
 absl::Status App::Start() {
@@ -70,6 +71,7 @@ absl::Status App::Start() {
   if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
+  if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   CreateService();
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
@@ -133,6 +135,20 @@ absl::Status App::CreateAdmission() {
   forecasts_ = std::make_unique<admission::ForecastThread>(admission_.get(), base::Clock::Real());
   admission_->SetLoading(absl::Seconds(2));
   server_metrics_.Watch([this] { return MakeLoad(Sources()); });
+  return absl::OkStatus();
+}
+
+absl::Status App::CreateKvEvents() {
+  if (absl::Status status = config_.kv_events.Validate(); !status.ok() || !config_.kv_events.enabled()) return status;
+  if (!config_.engine.prefix_cache) {
+    return absl::InvalidArgumentError("--kv-events needs --prefix-cache: without it no cache is there to tell of");
+  }
+  auto publisher = kv_events::EventPublisher::Create(config_.kv_events, &kv_event_metrics_);
+  if (!publisher.ok()) return publisher.status();
+  kv_events_ = *std::move(publisher);
+  base::Log(base::LogLevel::kInfo, "main", "KV events are published",
+            {{"endpoint", std::string_view(kv_events_->endpoint())},
+             {"replay", std::string_view(kv_events_->replay_endpoint())}});
   return absl::OkStatus();
 }
 
@@ -230,6 +246,10 @@ absl::Status App::CreateEngines(const std::vector<LoadedModel>& loaded) {
   options.observer = &engine_metrics_;
   options.on_fault = on_failure_;
   for (size_t i = 0; i < loaded.size(); ++i) {
+    if (kv_events_ != nullptr) {
+      const models::ModelInfo& info = loaded[i].model->info();
+      options.block_events = kv_events_->AddModel(model_flags_[i].name, info.fingerprint, (*caches)[i].size.blocks);
+    }
     auto engine = CreateEngine(options, loaded[i].model, (*caches)[i], admission_.get());
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
@@ -255,6 +275,7 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
   for (const LoadedModel& one : loaded) models.push_back(one.model);
   device_metrics_.SetMps(mps_, loaded.front().model->info().device_facts);
   device_metrics_.Watch(std::move(models));
+  if (kv_events_ != nullptr) kv_events_->Start();
   for (auto& engine : engines_) engine->Start();
   for (const ModelFlag& flag : model_flags_) {
     for (const std::string& other : flag.other_names) models_.AddAlias(other, flag.name);

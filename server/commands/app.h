@@ -24,6 +24,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
 #include "server/http/http_server.h"
+#include "server/kv_events/event_publisher.h"
 #include "server/rpc/grpc_server.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
@@ -63,6 +64,7 @@ class App {
   absl::Status CheckFallbackModel() const;
   absl::Status LoadKeys();
   absl::Status CreateAdmission();
+  absl::Status CreateKvEvents();
   void CreateService();
   absl::Status StartGrpc();
   absl::Status StartHttp();
@@ -82,6 +84,7 @@ class App {
   ServerMetrics server_metrics_{&metrics_};
   DeviceMetrics device_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;
+  kv_events::KvEventMetrics kv_event_metrics_{&metrics_};
   LoadProgress progress_;
   service::ApiKeys keys_;
   std::unique_ptr<admission::AdmissionController> admission_;
@@ -89,6 +92,7 @@ class App {
   std::unique_ptr<admission::MemoryLedger> memory_;
   service::ModelTable models_;
   std::unique_ptr<service::GenerateService> service_;
+  std::unique_ptr<kv_events::EventPublisher> kv_events_;  // null: not asked for
   std::vector<std::unique_ptr<engine::Engine>> engines_;
   std::unique_ptr<rpc::GrpcServer> grpc_;
   std::unique_ptr<http::HttpServer> http_;

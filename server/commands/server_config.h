@@ -13,6 +13,7 @@
 #include "server/commands/model_options.h"
 #include "server/engine/engine_options.h"
 #include "server/http/http_options.h"
+#include "server/kv_events/kv_event_options.h"
 #include "server/rpc/grpc_options.h"
 #include "server/service/degradation_options.h"
 #include "server/service/front_options.h"
@@ -37,6 +38,7 @@ struct ServerConfig {
   service::FrontOptions front;  // parsing copies it into the parts that hold it, too
   http::HttpOptions http;
   rpc::GrpcOptions grpc;
+  kv_events::KvEventOptions kv_events;
   base::LogOptions log;
   std::string api_key_file;
   bool insecure_public = false;  // a public address without keys

@@ -15,6 +15,7 @@
 
 namespace hadal::engine {
 
+class BlockEvents;
 class EngineObserver;
 
 inline constexpr int32_t kMaxBlockTokens = 1024;
@@ -35,9 +36,10 @@ struct EngineOptions {
   absl::Duration stall_timeout = absl::Seconds(30);  // liveness: runnable work and no finished step for so long
   int32_t max_preemptions = 2;  // of one sequence; then all its blocks are reserved before it runs again
   bool prefix_cache = true;
-  admission::LogSink log;              // empty: none
-  std::function<void()> on_fault;      // called once, on the engine's thread, when the device has failed; may be empty
-  EngineObserver* observer = nullptr;  // not owned; outlives the engine; nullptr: none
+  admission::LogSink log;               // empty: none
+  std::function<void()> on_fault;       // called once, on the engine's thread, when the device has failed; may be empty
+  EngineObserver* observer = nullptr;   // not owned; outlives the engine; nullptr: none
+  BlockEvents* block_events = nullptr;  // the same; of this engine alone
 
   // `stream` registers its own.
   void AddFlags(base::FlagSet* flags) {

@@ -22,6 +22,7 @@ PrefixCache::PrefixCache(const Options& options)
     : block_tokens_(options.block_tokens),
       enabled_(options.enabled),
       windows_(options.windows != nullptr && options.windows->enabled() ? options.windows : nullptr),
+      events_(options.events),
       seed_(std::hash<std::string_view>()(options.fingerprint)),
       pool_(options.num_blocks),
       nodes_(options.num_blocks),
@@ -114,6 +115,7 @@ void PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int
   node.hash = Hash(node.parent, node.salt, tokens);
   by_hash_.emplace(node.hash, block);
   chain.node = node.id;
+  if (events_ != nullptr) events_->OnStored(node.id, node.parent, node.salt, tokens);
 }
 
 void PrefixCache::Drop(int32_t block) {
@@ -126,7 +128,19 @@ void PrefixCache::Drop(int32_t block) {
     }
   }
   if (windows_ != nullptr) windows_->Forget(node.id);
+  if (events_ != nullptr) events_->OnRemoved(node.id);
   node.id = 0;
+}
+
+void PrefixCache::TellAll() {
+  events_->OnReset();
+  std::vector<const Node*> cached;
+  for (const Node& node : nodes_) {
+    if (node.id != 0) cached.push_back(&node);
+  }
+  std::sort(cached.begin(), cached.end(), [](const Node* a, const Node* b) { return a->id < b->id; });
+  for (const Node* node : cached) events_->OnStored(node->id, node->parent, node->salt, node->tokens);
+  events_->EndRound();
 }
 
 void PrefixCache::Forget(int32_t block) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/engine/block_events.h"
 #include "server/engine/block_lru.h"
 #include "server/engine/block_pool.h"
 #include "server/engine/window_cache.h"
@@ -34,6 +35,7 @@ class PrefixCache {
     std::string_view fingerprint;    // of the model
     bool enabled = true;             // false: nothing is ever cached, blocks are only counted
     WindowCache* windows = nullptr;  // of the same model; outlives the cache; null: no windows
+    BlockEvents* events = nullptr;   // outlives the cache; null: nobody is told
   };
   explicit PrefixCache(const Options& options);
 
@@ -58,6 +60,11 @@ class PrefixCache {
   // Returns the blocks of one sequence, last block first, so that a chain is evicted from its end.
   void Release(std::vector<int32_t>& blocks);
 
+  // Ends a round of the engine for whoever is told of the blocks.
+  void EndRound() {
+    if (events_ != nullptr && !events_->EndRound()) TellAll();
+  }
+
   int32_t available() const { return pool_.free() + pool_.evictable(); }
   const BlockPool& pool() const { return pool_; }
 
@@ -74,10 +81,13 @@ class PrefixCache {
   // Block of that node, or -1.
   int32_t Find(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const;
   void Drop(int32_t block);
+  // Tells of every cached block, parents before their children.
+  void TellAll();
 
   const int32_t block_tokens_;
   const bool enabled_;
   WindowCache* const windows_;
+  BlockEvents* const events_;
   uint64_t seed_;
   uint64_t next_id_ = 1;
   BlockPool pool_;

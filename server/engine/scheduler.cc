@@ -30,7 +30,8 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
               .block_tokens = options.block_tokens,
               .fingerprint = info_.fingerprint,
               .enabled = options.prefix_cache,
-              .windows = &windows_}),
+              .windows = &windows_,
+              .events = options.block_events}),
       now_(options.clock->Now()) {
   last_start_.fill(absl::InfinitePast());
 }

@@ -12,6 +12,7 @@ namespace hadal::engine {
 void Scheduler::Publish() {
   for (Outgoing& out : outbox_) PublishOne(out);
   outbox_.clear();
+  cache_.EndRound();
 }
 
 void Scheduler::PublishOne(Outgoing& out) {

@@ -60,6 +60,7 @@ RULES = {
     "server/admission/": (("server/admission/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/engine/": (("server/engine/", "server/admission/", "server/request/", "server/base/") + MODEL_VIEW,
                        TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
+    "server/kv_events/": (("server/kv_events/", "server/engine/block_events.h", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/service/": (("server/service/", "server/admission/", "server/request/", "server/base/", "models/registry.h",
                          "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",

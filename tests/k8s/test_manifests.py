@@ -109,7 +109,7 @@ def server_commands():
                 if container["args"][0] == "serve":
                     arguments = [argument.replace("/etc/hadal/hadal.toml", str(K8S / "base/hadal.toml")).replace("{{.Name}}", "deepseek")
                                  for argument in container["args"]]
-                    yield f"{target}: {name}", arguments, {v["name"]: v["value"] for v in container.get("env", [])}
+                    yield f"{target}: {name}", arguments, {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}
 
 
 @pytest.mark.skipif(not os.access(BINARY, os.X_OK), reason="the server is not built (HADAL_BINARY)")

@@ -12,6 +12,7 @@
 #include "server/engine/step_loop.h"
 #include "tests/fakes/scripted_model.h"
 #include "tests/support/admission_fixture.h"
+#include "tests/support/block_recorder.h"
 
 namespace hadal::testing {
 
@@ -106,6 +107,7 @@ class LoopFixture {
     options.stream.slow_reader_timeout = config.slow_reader_timeout;
     options.prefix_cache = config.prefix_cache;
     options.observer = &observer;
+    options.block_events = &blocks;
     EXPECT_OK(options.Validate());
     EXPECT_OK(model.AllocateKvCache({config.blocks, config.block_tokens, options.num_window_blocks}));
     loop = std::make_unique<engine::StepLoop>(options, &model, admission.controller.get(), 0, wake, published);
@@ -192,11 +194,14 @@ class LoopFixture {
     EXPECT_EQ(admission.controller->GetLoad().waiting_tokens, 0);
     EXPECT_EQ(admission.pool.leased_bytes(), 0);
     EXPECT_EQ(admission.pool.active_leases(), 0);
+    EXPECT_EQ(static_cast<int32_t>(blocks.blocks.size()), published->cached_blocks)
+        << "others were told of other blocks";
   }
 
   AdmissionFixture admission;
   ScriptedModel model;
   CountingObserver observer;
+  BlockRecorder blocks{/*forget_every=*/50};
   engine::EngineOptions options;
   std::shared_ptr<request::WakeSignal> wake = std::make_shared<request::WakeSignal>();
   std::shared_ptr<engine::PublishedState> published = std::make_shared<engine::PublishedState>();

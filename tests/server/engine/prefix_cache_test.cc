@@ -5,6 +5,7 @@
 #include <random>
 
 #include "gtest/gtest.h"
+#include "tests/support/block_recorder.h"
 
 namespace hadal::engine {
 namespace {
@@ -161,6 +162,50 @@ TEST(BlockPoolTest, CountsReferences) {
   pool.Allocate();
   pool.Allocate();
   EXPECT_EQ(pool.Allocate(), -1);
+}
+
+TEST(PrefixCacheTest, TellsOfWhatItGainsAndLoses) {
+  hadal::testing::BlockRecorder told;
+  PrefixCache cache({.num_blocks = 4, .block_tokens = 4, .fingerprint = "model", .enabled = true, .events = &told});
+  User first, second;
+  first.Fill(cache, Tokens(10), /*salt=*/7);
+  ASSERT_EQ(told.blocks.size(), 2u) << "full blocks only";
+  const auto [root, block] = *told.blocks.begin();
+  EXPECT_EQ(block.parent, 0u);
+  EXPECT_EQ(block.salt, 7u);
+  EXPECT_EQ(block.tokens, Tokens(4));
+  const auto [child, next] = *told.blocks.rbegin();
+  EXPECT_EQ(next.parent, root);
+  EXPECT_EQ(next.tokens, Tokens(4, 4));
+  second.Fill(cache, Tokens(4), 7);
+  EXPECT_EQ(told.blocks.size(), 2u) << "an equal block is told once";
+  cache.Release(second.blocks);
+  cache.Release(first.blocks);
+  EXPECT_EQ(told.blocks.size(), 2u) << "unused blocks stay";
+  User third;
+  third.Fill(cache, Tokens(12, 100));
+  EXPECT_EQ(told.blocks.size(), 4u);
+  EXPECT_FALSE(told.blocks.contains(child)) << "the chain's end went first";
+  cache.Forget(third.blocks[0]);
+  EXPECT_EQ(told.blocks.size(), 3u);
+}
+
+TEST(PrefixCacheTest, TellsAllAnewWhenSomethingWasLost) {
+  hadal::testing::BlockRecorder told(/*forget_every=*/1);
+  PrefixCache cache({.num_blocks = 10, .block_tokens = 4, .fingerprint = "model", .enabled = true, .events = &told});
+  User one, two;
+  one.Fill(cache, Tokens(8));
+  two.Fill(cache, Tokens(12, 50), /*salt=*/3);
+  const auto before = told.blocks;
+  told.blocks.clear();
+  cache.EndRound();
+  EXPECT_EQ(told.resets, 1);
+  ASSERT_EQ(told.blocks.size(), 5u);
+  for (const auto& [node, block] : before) {
+    EXPECT_EQ(told.blocks[node].parent, block.parent);
+    EXPECT_EQ(told.blocks[node].salt, block.salt);
+    EXPECT_EQ(told.blocks[node].tokens, block.tokens);
+  }
 }
 
 TEST(BlockPoolDeathTest, MisuseEndsTheProcess) {

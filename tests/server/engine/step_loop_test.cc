@@ -31,6 +31,19 @@ TEST(StepLoopTest, AnswersWithTheModelsTokens) {
   f.ExpectEmpty();
 }
 
+TEST(StepLoopTest, TellsOfFullBlocksInTheRoundThatEndsThem) {
+  LoopFixture f;
+  const auto prompt = LoopFixture::Prompt(10);
+  f.Finish(f.Submit(prompt, 7));
+  // 16 tokens have been computed: the last sampled one has not.
+  ASSERT_EQ(f.blocks.blocks.size(), 4u);
+  std::vector<int32_t> told, expected = prompt;
+  for (const auto& [node, block] : f.blocks.blocks) told.insert(told.end(), block.tokens.begin(), block.tokens.end());
+  for (const int32_t token : f.Expected(prompt, 6)) expected.push_back(token);
+  EXPECT_EQ(told, expected);
+  f.ExpectEmpty();
+}
+
 // A client that has its answer and looks at the metrics must not find itself still running.
 TEST(StepLoopTest, WhoSeesTheEndIsInNoLevelAnyMore) {
   LoopFixture f;
