@@ -5,6 +5,7 @@ import pathlib
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -117,3 +118,16 @@ def test_health_check_asks_the_server_and_waits_for_the_model():
 def test_nothing_stays_of_the_package_lists():
     install = next(rest for word, rest in stage("runtime") if word == "RUN")
     assert "--no-install-recommends" in install and "rm -rf /var/lib/apt/lists/*" in install
+
+
+def test_image_check_can_run_every_step():
+    """scripts/image-check runs the Dockerfile where there is no container engine; it takes a while, so scripts/soak runs it."""
+    sys.path.insert(0, str(ROOT / "scripts/lib"))
+    import image_check
+
+    parsed = image_check.instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert parsed == LINES
+    assert {word for word, _ in LINES} <= image_check.KNOWN
+    replaced = [rest for word, rest in LINES if word == "RUN" and rest.startswith(image_check.TESTED)]
+    assert len(replaced) == 1, "the step that is replaced by building alone is not there any more"
+    assert image_check.expand("${A}/b:${NONE}", {"A": "a"}) == "a/b:"
