@@ -9,8 +9,8 @@
 
 namespace hadal::http {
 
-// POST /tokenize, /detokenize and the render routes. They take no queue slot: the workers' bounded queue is their
-// limit.
+// POST /tokenize, /detokenize, /v1/messages/count_tokens and the render routes. They take no queue slot: their limit is
+// the workers' bounded queue.
 boost::asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info);
 
 }  // namespace hadal::http

@@ -31,8 +31,7 @@ class BlockHashes {
   // Names a block; arguments as engine::BlockEvents::OnStored. nullopt when there is nothing to publish: the block's
   // parent has left the cache, so that no prompt finds it, or another block with the same name is stored.
   std::optional<Stored> Add(uint64_t node, uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens);
-  // The name of a block that is stored no more; nullopt while another block has it, or when Add did not know the
-  // parent.
+  // The name of a block that is stored no more; nullopt while another block has it, or where Add gave it none.
   std::optional<uint64_t> Remove(uint64_t node);
   void Clear();
 
