@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A storm of 500 callers against a small server, once for each kind of client: who is served, how late, and with how many attempts.
+
+Usage: client_storm.py [--clients bare,articles,openai,hadal] [--rounds 3] [--callers 500] [--seconds 60] [--output FILE.json]
+
+Steps take 20 ms and compute nothing, 8 sequences at a time; a request is 16 tokens, so that the server does about 24 a second: few enough for callers
+in Python on one core. Callers come at half of that; for a sixth of the time, from the middle on, at twice of it (+300 %). The kinds:
+
+  bare      one attempt
+  articles  what articles on "server busy" tell to write: looks for 服务器繁忙, 0.5 s * 2^n with a tenth of jitter, at most 30 s, 5 tries
+  openai    the openai package as it is: 2 retries, by retry-after-ms
+  hadal     client/python
+
+All run in one process on a core of its own, over the same HTTP library.
+"""
+import argparse
+import asyncio
+import pathlib
+import random
+import statistics
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import lib  # noqa: E402
+import load  # noqa: E402
+
+sys.path.insert(0, str(lib.ROOT / "client/python/src"))
+import hadal_client  # noqa: E402
+import httpx2  # noqa: E402
+import openai  # noqa: E402
+
+SERVER = ("--load-format=null:20ms", "--max-batch-size=8", "--max-model-len=4096")
+TOKENS = 16
+CAPACITY = 24.0  # requests/s
+BUSY = "服务器繁忙"
+FIELDS = {"model": "hadal-demo", "messages": [{"role": "user", "content": "17 + 25"}], "max_tokens": TOKENS}
+LIMITS = httpx2.Limits(max_connections=2000, max_keepalive_connections=2000)
+
+
+class Bare:
+    """Each of these: ask() returns when served, or raises."""
+
+    def __init__(self, url):
+        self._http = httpx2.AsyncClient(base_url=url, limits=LIMITS, timeout=120)
+
+    async def ask(self):
+        answer = await self._http.post("/v1/chat/completions", json={**FIELDS, "ignore_eos": True})
+        if answer.status_code != 200:
+            raise RuntimeError(answer.text)
+
+    async def close(self):
+        await self._http.aclose()
+
+
+class Articles(Bare):
+    async def ask(self):
+        for attempt in range(5):
+            try:
+                return await super().ask()
+            except RuntimeError as error:
+                if BUSY not in str(error) or attempt == 4:
+                    raise
+            await asyncio.sleep(min(0.5 * 2 ** attempt * (1 + 0.1 * random.uniform(-1, 1)), 30))
+
+
+class OpenAi:
+    def __init__(self, url):
+        self._http = httpx2.AsyncClient(limits=LIMITS, timeout=120)
+        self._client = openai.AsyncOpenAI(base_url=url + "/v1", api_key="none", http_client=self._http)
+
+    async def ask(self):
+        await self._client.chat.completions.create(**FIELDS, extra_body={"ignore_eos": True})
+
+    async def close(self):
+        await self._http.aclose()
+
+
+class Hadal:
+    def __init__(self, url):
+        self._client = hadal_client.AsyncClient(url, transport=httpx2.AsyncHTTPTransport(limits=LIMITS))
+
+    async def ask(self):
+        await self._client.chat(FIELDS["messages"], max_tokens=TOKENS, ignore_eos=True)
+
+    async def close(self):
+        await self._client.aclose()
+
+
+KINDS = {"bare": Bare, "articles": Articles, "openai": OpenAi, "hadal": Hadal}
+
+
+def arrivals(seconds, seed):
+    """Seconds from the start at which callers come: Poisson, and four times as many for a sixth of the time."""
+    draw, at = random.Random(seed), 0.0
+    while True:
+        storm = seconds / 2 <= at < seconds * 2 / 3
+        at += draw.expovariate(CAPACITY * (2 if storm else 0.5))
+        if at >= seconds:
+            return
+        yield at
+
+
+async def storm(kind, url, callers, seconds, seed):
+    """(latencies of the served, failures) of one storm."""
+    clients = [KINDS[kind](url) for _ in range(callers if kind == "hadal" else 1)]
+    served, failures = [], []
+    began = time.monotonic()
+
+    async def call(number, at):
+        await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+        try:
+            await clients[number % len(clients)].ask()
+            served.append(time.monotonic() - began - at)
+        except Exception as error:  # pylint: disable=broad-except  # every end counts
+            failures.append(repr(error)[:200])
+
+    await asyncio.gather(*(call(number, at) for number, at in enumerate(arrivals(seconds, seed))))
+    await asyncio.gather(*(client.close() for client in clients))
+    return served, failures
+
+
+def measure(kind, args, cores, seed):
+    """The figures of one storm on a server of its own."""
+    server_cores, client_cores = cores
+    with load.on_cores(server_cores):
+        server = load.HadalProcess(*SERVER)
+    with server, load.on_cores(client_cores):
+        served, failures = asyncio.run(storm(kind, server.url, args.callers, args.seconds, seed))
+        attempts = server.metric("hadal_requests_total")
+    if failures:
+        print(f"client_storm: {kind}: {len(failures)} failed, the first: {failures[0]}", file=sys.stderr)
+    served.sort()
+    return {"calls": len(served) + len(failures), "served_ratio": len(served) / (len(served) + len(failures)),
+            "mean_s": statistics.fmean(served), "p99_s": served[int(0.99 * len(served))], "attempts_per_served_ratio": attempts / len(served)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", default=",".join(KINDS), help="kinds to run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--callers", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--output")
+    args = parser.parse_args()
+    kinds = args.clients.split(",")
+    if set(kinds) - set(KINDS):
+        parser.error(f"no client {', '.join(sorted(set(kinds) - set(KINDS)))}; there are {', '.join(KINDS)}")
+    cores = load.server_and_client_cores(False)
+    rounds = {kind: [] for kind in kinds}
+    for seed in range(1, args.rounds + 1):
+        for kind in kinds:
+            rounds[kind].append(measure(kind, args, cores, seed))
+            print(f"client_storm: {kind} {rounds[kind][-1]}", file=sys.stderr)
+    metrics = {kind: load.median_and_range(figures) for kind, figures in rounds.items()}
+    settings = {"server": " ".join(SERVER), "tokens": TOKENS, "capacity_requests_per_s": CAPACITY, "callers": args.callers, "seconds": args.seconds,
+                "rounds": args.rounds, **load.placement(*cores)}
+    lib.write(lib.result("client_storm", metrics, settings, bandwidth=False), args.output)
+
+
+if __name__ == "__main__":
+    main()
