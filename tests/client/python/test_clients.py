@@ -157,10 +157,13 @@ def test_nobody_there(connect):
     assert time.monotonic() - started < 10
 
 
-def test_grpc_names_a_field_that_it_cannot_send(server):
+def test_grpc_sends_the_fields_of_the_api_and_names_others(server):
     with hadal_client.GrpcClient(grpc_target(server)) as client:
-        with pytest.raises(ValueError, match="logit_biases: not a field"):
-            client.chat("x", logit_biases={})
+        for name in ("logit_biases", "tools"):
+            with pytest.raises(ValueError, match=f"{name}: not a field"):
+                client.chat("x", **{name: {}})
+        answer = client.chat("x", max_tokens=40, max_thinking_tokens=1, stop=["zzz"], seed=3, user="somebody", ignore_eos=True)
+        assert answer.usage.completion_tokens == 40 and answer.usage.reasoning_tokens <= 3
 
 
 # ---- A full server ---------------------------------------------------------------------------------------------------

@@ -25,9 +25,7 @@ _STATUS = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED":
 
 # Where a field of the HTTP API has another place in the messages.
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "seed")
-_STOPPING = ("max_tokens", "stop_token_ids", "ignore_eos", "min_tokens")
-_PLAIN = ("model", "n", "cache_salt", "user", "thinking", "reasoning_effort", "chat_template_kwargs", "documents", "parallel_tool_calls", "suffix",
-          "parse_special_tokens")
+_STOPPING = ("max_tokens", "ignore_eos", "min_tokens")
 
 
 def _fill(request: Any, fields: Dict[str, Any]) -> Any:
@@ -45,7 +43,7 @@ def _fill(request: Any, fields: Dict[str, Any]) -> Any:
             setattr(request.stopping, name, value)
         elif name == "documents" and hasattr(request, "documents"):
             request.documents.extend(value)
-        elif name in _PLAIN and name in request.DESCRIPTOR.fields_by_name:
+        elif name in request.DESCRIPTOR.fields_by_name and isinstance(value, (str, int, float)):
             setattr(request, name, value)
         else:
             raise ValueError(f"{name}: not a field that this client sends over gRPC; use Client, over HTTP")
