@@ -120,6 +120,10 @@ def test_rendered_tokens_are_the_request(server, client):
     assert again.choices[0].text.startswith(message.reasoning_content)
     assert again.choices[0].text.endswith(message.content)
 
+    for path, other in (("/v1/messages", {**body, "temperature": 0.5}), ("/v1/responses", {"model": "hadal-demo", "input": ASK[0]["content"]})):
+        status, _, data = post(server, path + "/render", other)
+        assert status == 200 and json.loads(data)["token_ids"] == rendered["token_ids"], data
+
     status, _, data = post(server, "/v1/completions/render", {"model": "hadal-demo", "prompt": ["17 + 25", [5, 6]]})
     assert status == 200, data
     first, second = json.loads(data)

@@ -76,8 +76,31 @@ def test_queue_target_leaves_room_to_grow():
     assert int(metrics["hadal_requests_waiting"]["averageValue"]) <= limit / 8
 
 
-def test_endpoint_picker_reads_metrics_that_are_exported():
-    config = yaml.safe_load((K8S / "overlays/gateway/epp-config.yaml").read_text(encoding="utf-8"))
+def picker_config(name):
+    return yaml.safe_load((K8S / "overlays/gateway" / name).read_text(encoding="utf-8"))
+
+
+def test_precise_picker_finds_what_the_pods_publish():
+    plugins = {plugin["type"]: plugin.get("parameters", {}) for plugin in picker_config("epp-config-precise.yaml")["plugins"]}
+    events = plugins["precise-prefix-cache-producer"]
+    (container,) = next(pods(render("overlays/gateway")))[2]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    discovery = events["kvEventsConfig"]["podDiscoveryConfig"]
+    assert (discovery["socketPort"], discovery["replaySocketPort"]) == (ports["kv-events"], ports["kv-replay"])
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert variables["HADAL_KV_EVENTS"] == f"tcp://*:{ports['kv-events']}"
+    assert variables["HADAL_KV_EVENTS_REPLAY"] == f"tcp://*:{ports['kv-replay']}"
+    label, value = discovery["podLabelSelector"].split("=")
+    assert next(pods(render("overlays/gateway")))[1][label] == value
+    configuration = tomllib.loads((K8S / "base/hadal.toml").read_text(encoding="utf-8"))
+    documented = re.search(r"^\| `--kv-block-tokens` \| (\d+) \|", (ROOT / "docs/configuration.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert events["tokenProcessorConfig"]["blockSizeTokens"] == int(configuration.get("kv-block-tokens", documented.group(1)))
+    assert plugins["token-producer"]["modelName"] == configuration["model"].rsplit("/", 1)[1]
+
+
+@pytest.mark.parametrize("name", ["epp-config.yaml", "epp-config-precise.yaml"])
+def test_endpoint_picker_reads_metrics_that_are_exported(name):
+    config = picker_config(name)
     plugins = {plugin["type"]: plugin.get("parameters", {}) for plugin in config["plugins"]}
     parameters = plugins["core-metrics-extractor"]
     labels = next(pods(render("overlays/gateway")))[1]
