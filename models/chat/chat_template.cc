@@ -31,7 +31,7 @@ constexpr struct {
     {ChatStyle::kLlama3, "llama-3"},
 };
 
-// Qwen3 was trained to answer behind these words, which its publishers write where thinking has to end early.
+// What Qwen3's publishers put where thinking has to end early (Qwen3 Technical Report, section 4.3).
 constexpr std::string_view kQwenThinkingEnd =
     "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
     "</think>";

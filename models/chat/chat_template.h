@@ -122,7 +122,7 @@ class ChatTemplate {
   bool has_thinking_switch() const { return has_thinking_switch_; }
   // Whether outputs may hold a reasoning part at all.
   bool has_reasoning() const { return has_reasoning_; }
-  // What ends reasoning early: </think>, behind a sentence where the family was trained with one.
+  // What ends reasoning early: </think>, behind a sentence where the publishers of the family put one.
   std::string_view early_thinking_end() const { return early_thinking_end_; }
   // Other parsers of the output than those that the template and the vocabulary suggest.
   void set_tool_syntax(ToolSyntax syntax) { tool_syntax_ = syntax; }

@@ -209,8 +209,8 @@ asio::awaitable<void> CallRun::Fail(ResponseEncoder* encoder, std::string out) {
     co_await Refuse(status);
     co_return;
   }
-  pipeline_->Finish(status, 200);
   encoder->Fail(status, &out);
+  pipeline_->Finish(status, 200);  // the calls, which the encoder reads, are gone now
   const bool sent = co_await connection_.WriteStream(&out);
   if (sent) co_await connection_.EndStream(/*complete=*/false);
 }

@@ -290,10 +290,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
   });
   if (!parsed.ok()) return parsed;
   if (absl::Status status = CheckResponseOptions(chat.response, has_stream_options); !status.ok()) return status;
-  if (no_tools) {
-    chat.call.tools.clear();
-    chat.call.strict_tools.clear();
-  }
+  if (no_tools) HideTools(&chat.call);
   if (chat.call.options.top_logprobs.has_value() && !logprobs) {
     return InvalidField("top_logprobs", "`top_logprobs` needs `logprobs` to be true");
   }

@@ -4,6 +4,7 @@
 #include <simdjson.h>
 
 #include <charconv>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
@@ -15,20 +16,6 @@ namespace hadal::http {
 namespace {
 
 using simdjson::dom::element;
-
-absl::Status ReadStop(const element& value, std::vector<std::string>* out) {
-  out->clear();
-  if (value.is_string()) return ReadString(value, "stop", &out->emplace_back());
-  simdjson::dom::array array;
-  if (value.get_array().get(array) != simdjson::SUCCESS)
-    return WrongType("stop", "a string or an array of strings", value);
-  for (const element item : array) {
-    // One more than allowed is enough to be refused by the service's check.
-    if (out->size() > service::kMaxStopStrings) break;
-    if (absl::Status status = ReadString(item, "stop", &out->emplace_back()); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
 
 absl::Status ReadStopTokenIds(const element& value, std::vector<int32_t>* out) {
   out->clear();
@@ -136,6 +123,54 @@ absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* f
 
 }  // namespace
 
+absl::Status ReadStop(const element& value, std::string_view path, std::vector<std::string>* out) {
+  out->clear();
+  if (value.is_string()) return ReadString(value, path, &out->emplace_back());
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS)
+    return WrongType(path, "a string or an array of strings", value);
+  for (const element item : array) {
+    // One more than allowed is enough to be refused by the service's check.
+    if (out->size() > service::kMaxStopStrings) break;
+    if (absl::Status status = ReadString(item, path, &out->emplace_back()); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadFlatTool(const simdjson::dom::object& fields, const std::string& path, std::string_view schema_key,
+                          service::ChatCall* call) {
+  chat::ChatTool tool;
+  bool strict = false;
+  absl::Status status = ReadMember(fields, path, "name", &tool.name);
+  if (status.ok()) status = ReadOptionalMember(fields, path, "description", &tool.description);
+  if (!status.ok()) return status;
+  if (const std::optional<element> value = FindMember(fields, "strict")) {
+    status = ReadBool(*value, path + ".strict", &strict);
+    if (!status.ok()) return status;
+  }
+  if (const std::optional<element> schema = FindMember(fields, schema_key)) {
+    if (!schema->is_object()) return WrongType(absl::StrCat(path, ".", base::View(schema_key)), "an object", *schema);
+    tool.parameters_json = simdjson::minify(*schema);
+  }
+  call->tools.push_back(std::move(tool));
+  call->strict_tools.push_back(strict);
+  return absl::OkStatus();
+}
+
+void HideTools(service::ChatCall* call) {
+  call->tools.clear();
+  call->strict_tools.clear();
+}
+
+void PrependSystem(std::string text, std::string_view path, service::ChatCall* call) {
+  if (text.empty()) return;
+  chat::ChatMessage message;
+  message.role = "system";
+  message.content = std::move(text);
+  call->messages.insert(call->messages.begin(), std::move(message));
+  call->message_paths.emplace(call->message_paths.begin(), path);
+}
+
 absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value, service::CallOptions* options,
                                      ResponseOptions* response) {
   service::SamplingOptions& sampling = options->sampling;
@@ -170,7 +205,7 @@ absl::StatusOr<bool> ReadCommonField(std::string_view name, const element& value
   } else if (name == "logit_bias") {
     status = ReadLogitBias(value, &sampling.logit_bias);
   } else if (name == "stop") {
-    status = ReadStop(value, &stopping.stop);
+    status = ReadStop(value, name, &stopping.stop);
   } else if (name == "stop_token_ids") {
     status = ReadStopTokenIds(value, &stopping.stop_token_ids);
   } else if (name == "ignore_eos") {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +24,18 @@ struct ResponseOptions {
 // Reads a field that chat and plain completions share. False: the field is not one of them.
 absl::StatusOr<bool> ReadCommonField(std::string_view name, const simdjson::dom::element& value,
                                      service::CallOptions* options, ResponseOptions* response);
+
+// A text or an array of texts; `path` is the field's name.
+absl::Status ReadStop(const simdjson::dom::element& value, std::string_view path, std::vector<std::string>* out);
+
+// Adds the tool that `fields` describe: "name", "description", "strict", and its schema in the member `schema_key`.
+// For the APIs in which a tool is its function; `path` is the tool's.
+absl::Status ReadFlatTool(const simdjson::dom::object& fields, const std::string& path, std::string_view schema_key,
+                          service::ChatCall* call);
+// The tools are not to be shown to the model.
+void HideTools(service::ChatCall* call);
+// Puts a system prompt that stood in the field `path` in front of the messages; nothing where it is empty.
+void PrependSystem(std::string text, std::string_view path, service::ChatCall* call);
 
 // What can only be checked once every field has been read.
 absl::Status CheckResponseOptions(const ResponseOptions& response, bool has_stream_options);

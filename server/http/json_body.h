@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,9 @@ class parser;
 }  // namespace simdjson::dom
 
 namespace hadal::http {
+
+// Bytes of a client's word that errors and the log repeat.
+inline constexpr size_t kShownWordBytes = 32;
 
 // Readers of one JSON value into a field, used by the codecs. `path` is the field's name in messages and in the error's
 // "param". A value of the wrong type is OUT_OF_RANGE (422), as in the hosted API; null means "left out".

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
+#include "server/http/common_codec.h"
 #include "server/http/foreign_fields.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
@@ -22,18 +23,6 @@ using request::MakeError;
 using request::Reason;
 using simdjson::dom::element;
 using simdjson::dom::object;
-
-absl::Status ReadStopSequences(const element& value, std::vector<std::string>* out) {
-  out->clear();
-  simdjson::dom::array array;
-  if (absl::Status status = ReadArray(value, "stop_sequences", &array); !status.ok()) return status;
-  for (const element item : array) {
-    // One more than allowed is enough to be refused by the service's check.
-    if (out->size() > service::kMaxStopStrings) break;
-    if (absl::Status status = ReadString(item, "stop_sequences", &out->emplace_back()); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
 
 // "adaptive" and "between_tools" leave the amount to the model, as "enabled" does here.
 absl::Status ReadThinking(const element& value, MessagesBody* out) {
@@ -91,30 +80,10 @@ absl::Status ReadOutputConfig(const element& value, service::ChatCall* call) {
   return ReadFormat(*format, "output_config.format", &call->options.response_format);
 }
 
-absl::Status ReadTool(const object& fields, const std::string& path, service::ChatCall* call) {
-  chat::ChatTool tool;
-  bool strict = false;
-  absl::Status status = ReadMember(fields, path, "name", &tool.name);
-  if (status.ok()) status = ReadOptionalMember(fields, path, "description", &tool.description);
-  if (!status.ok()) return status;
-  if (const std::optional<element> value = FindMember(fields, "strict")) {
-    status = ReadBool(*value, path + ".strict", &strict);
-    if (!status.ok()) return status;
-  }
-  if (const std::optional<element> schema = FindMember(fields, "input_schema")) {
-    if (!schema->is_object()) return WrongType(path + ".input_schema", "an object", *schema);
-    tool.parameters_json = simdjson::minify(*schema);
-  }
-  call->tools.push_back(std::move(tool));
-  call->strict_tools.push_back(strict);
-  return absl::OkStatus();
-}
-
 absl::Status ReadTools(const element& value, service::ChatCall* call) {
   simdjson::dom::array array;
   if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
-  call->tools.clear();
-  call->strict_tools.clear();
+  HideTools(call);
   size_t index = 0;
   for (const element item : array) {
     if (call->tools.size() > service::kMaxTools) break;
@@ -129,7 +98,7 @@ absl::Status ReadTools(const element& value, service::ChatCall* call) {
                 {{"type", std::string_view(type).substr(0, kShownWordBytes)}});
       continue;
     }
-    status = ReadTool(fields, path, call);
+    status = ReadFlatTool(fields, path, "input_schema", call);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -191,7 +160,7 @@ absl::StatusOr<MessagesBody> DecodeMessages(std::string_view body, int max_depth
       return ReadTurns(value, &call);
     }
     if (name == "stream") return ReadBool(value, name, &out.response.stream);
-    if (name == "stop_sequences") return ReadStopSequences(value, &options.stopping.stop);
+    if (name == "stop_sequences") return ReadStop(value, name, &options.stopping.stop);
     if (name == "temperature") return ReadFloat(value, name, &options.sampling.temperature);
     if (name == "top_p") return ReadFloat(value, name, &options.sampling.top_p);
     if (name == "top_k") return ReadInt(value, name, &options.sampling.top_k);
@@ -211,14 +180,8 @@ absl::StatusOr<MessagesBody> DecodeMessages(std::string_view body, int max_depth
   if (!counting && !options.stopping.max_tokens.has_value()) {
     return InvalidField("max_tokens", "`max_tokens` is missing: at most so many tokens are generated");
   }
-  if (!system.empty()) {
-    call.messages.insert(call.messages.begin(), chat::ChatMessage{.role = "system", .content = std::move(system)});
-    call.message_paths.insert(call.message_paths.begin(), "system");
-  }
-  if (no_tools) {
-    call.tools.clear();
-    call.strict_tools.clear();
-  }
+  PrependSystem(std::move(system), "system", &call);
+  if (no_tools) HideTools(&call);
   return out;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,9 +11,6 @@
 #include "server/service/calls.h"
 
 namespace hadal::http {
-
-// Bytes of a client's word that errors and the log repeat.
-inline constexpr size_t kShownWordBytes = 32;
 
 // What shapes the response of POST /v1/messages.
 struct MessagesOptions {

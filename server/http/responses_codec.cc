@@ -27,8 +27,6 @@ using request::Reason;
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr size_t kShownToolTypeBytes = 32;
-
 // What the response object repeats of the request, and what it says where the request says nothing.
 struct Echoed {
   std::string_view name;
@@ -133,30 +131,10 @@ absl::Status ReadTextOptions(const element& value, service::ResponseFormat* form
   return said.has_value() ? ReadTextFormat(*said, format) : absl::OkStatus();
 }
 
-absl::Status ReadFunctionTool(const object& fields, const std::string& path, service::ChatCall* call) {
-  chat::ChatTool tool;
-  bool strict = false;
-  absl::Status status = ReadMember(fields, path, "name", &tool.name);
-  if (status.ok()) status = ReadOptionalMember(fields, path, "description", &tool.description);
-  if (!status.ok()) return status;
-  if (const std::optional<element> value = FindMember(fields, "strict")) {
-    status = ReadBool(*value, path + ".strict", &strict);
-    if (!status.ok()) return status;
-  }
-  if (const std::optional<element> parameters = FindMember(fields, "parameters")) {
-    if (!parameters->is_object()) return WrongType(path + ".parameters", "an object", *parameters);
-    tool.parameters_json = simdjson::minify(*parameters);
-  }
-  call->tools.push_back(std::move(tool));
-  call->strict_tools.push_back(strict);
-  return absl::OkStatus();
-}
-
 absl::Status ReadResponsesTools(const element& value, service::ChatCall* call) {
   simdjson::dom::array array;
   if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
-  call->tools.clear();
-  call->strict_tools.clear();
+  HideTools(call);
   size_t index = 0;
   for (const element item : array) {
     if (call->tools.size() > service::kMaxTools) break;
@@ -168,10 +146,10 @@ absl::Status ReadResponsesTools(const element& value, service::ChatCall* call) {
     if (!status.ok()) return status;
     if (type != "function") {
       base::Log(base::LogLevel::kInfo, "http", "a tool of /v1/responses is left out: only functions are offered",
-                {{"type", std::string_view(type).substr(0, kShownToolTypeBytes)}});
+                {{"type", std::string_view(type).substr(0, kShownWordBytes)}});
       continue;
     }
-    status = ReadFunctionTool(fields, path, call);
+    status = ReadFlatTool(fields, path, "parameters", call);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -188,7 +166,7 @@ absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* ca
     absl::Status status = ReadObject(value, "tool_choice", &fields);
     if (status.ok()) status = ReadMember(fields, "tool_choice", "type", &type);
     if (status.ok() && type != "function") {
-      status = InvalidField("tool_choice", absl::StrCat("`tool_choice.type` is \"", type.substr(0, kShownToolTypeBytes),
+      status = InvalidField("tool_choice", absl::StrCat("`tool_choice.type` is \"", type.substr(0, kShownWordBytes),
                                                         "\"; only \"function\" is offered"));
     }
     if (!status.ok()) return status;
@@ -280,15 +258,8 @@ absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_dep
                      "max_output_tokens");
   }
   if (logprobs && !options.top_logprobs.has_value()) options.top_logprobs = 0;
-  if (!instructions.empty()) {
-    call.messages.insert(call.messages.begin(),
-                         chat::ChatMessage{.role = "system", .content = std::move(instructions)});
-    call.message_paths.insert(call.message_paths.begin(), "instructions");
-  }
-  if (no_tools) {
-    call.tools.clear();
-    call.strict_tools.clear();
-  }
+  PrependSystem(std::move(instructions), "instructions", &call);
+  if (no_tools) HideTools(&call);
   out.service_tier = std::move(common.service_tier);
   out.response.echo = echo.Members();
   return out;

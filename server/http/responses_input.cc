@@ -19,7 +19,6 @@ using base::View;
 using simdjson::dom::element;
 using simdjson::dom::object;
 
-constexpr size_t kShownTypeBytes = 32;
 // What a carried reasoning begins with; others' cannot be read here.
 constexpr std::string_view kCarriedMark = "hadal1.";
 
@@ -43,7 +42,7 @@ absl::Status ReadParts(const element& value, const std::string& path, std::strin
     absl::Status status = ReadObject(part, here, &fields);
     if (status.ok()) status = ReadMember(fields, here, "type", &type);
     if (status.ok() && !IsTextPart(type) && type != "refusal") {
-      status = InvalidField(here, absl::StrCat("`", here, "` is a part of type \"", type.substr(0, kShownTypeBytes),
+      status = InvalidField(here, absl::StrCat("`", here, "` is a part of type \"", type.substr(0, kShownWordBytes),
                                                "\"; this server takes text only"));
     }
     if (status.ok()) status = ReadMember(fields, here, type == "refusal" ? "refusal" : "text", &text);
@@ -79,7 +78,7 @@ class ItemReader {
     const std::string_view why = type == "item_reference" ? "; this server stores nothing that it could refer to" : "";
     return InvalidField(
         path_,
-        absl::StrCat("`", path_, "` is an item of type \"", type.substr(0, kShownTypeBytes),
+        absl::StrCat("`", path_, "` is an item of type \"", type.substr(0, kShownWordBytes),
                      "\"; this server takes message, reasoning, function_call and function_call_output", View(why)));
   }
 

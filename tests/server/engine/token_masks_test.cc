@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "models/grammar/thinking_limit.h"
 #include "server/request/refusal.h"
+#include "tests/support/demo_tokenizer.h"
 #include "tests/support/loop_fixture.h"
 
 namespace hadal::testing {
@@ -128,6 +130,44 @@ TEST(TokenMasks, PreemptionChangesNothing) {
   EXPECT_EQ(none, 0);
   EXPECT_GT(some, 0);
   for (const auto& tokens : expected) ExpectFollows(tokens, 40);
+}
+
+// The tokens before the limit are those of a request without one, then come the closing's; whatever is preempted.
+TEST(TokenMasks, ALimitOnThinkingHoldsInCompanyAndAfterPreemption) {
+  constexpr int32_t kLimit = 12;
+  const std::vector<int32_t> closing = {5, 6};
+  const auto run = [&](int32_t blocks, int64_t* preemptions) {
+    LoopFixture fixture({.blocks = blocks, .max_preemptions = 3, .ledger_blocks = 1000});
+    std::vector<std::shared_ptr<request::TokenStream>> streams;
+    for (int32_t i = 0; i < 4; ++i) {
+      grammar::ThinkingLimit::Options limit{
+          .tokenizer = DemoTokenizer(), .vocab_size = kVocab, .max_tokens = kLimit, .closing = closing};
+      limit.parser.starts_in_reasoning = true;
+      auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(9, i + 1), 60);
+      request->grammar = std::make_shared<const grammar::ThinkingLimit>(std::move(limit));
+      streams.push_back(fixture.Submit(std::move(request)));
+    }
+    fixture.RunUntilIdle();
+    std::vector<std::vector<int32_t>> tokens;
+    for (int32_t i = 0; i < 4; ++i) {
+      Received got;
+      got.Read(*streams[i]);
+      EXPECT_OK(got.status);
+      std::vector<int32_t> begin = fixture.Expected(LoopFixture::Prompt(9, i + 1), kLimit);
+      begin.insert(begin.end(), closing.begin(), closing.end());
+      const std::vector<int32_t>& own = got.tokens[0];
+      EXPECT_EQ(own.size(), 60u);
+      EXPECT_EQ(std::vector<int32_t>(own.begin(), own.begin() + kLimit + 2), begin);
+      tokens.push_back(own);
+    }
+    *preemptions = fixture.observer.preemptions;
+    return tokens;
+  };
+  int64_t none = 0, some = 0;
+  const auto expected = run(1000, &none);
+  EXPECT_EQ(run(30, &some), expected);
+  EXPECT_EQ(none, 0);
+  EXPECT_GT(some, 0);
 }
 
 TEST(TokenMasks, TheGrammarsEndWinsOverMinTokensAndIgnoreEos) {

@@ -214,6 +214,7 @@ TEST(CompletionCodecTest, DefaultsAndLimits) {
   const absl::Status status = DecodeCompletion(R"({"prompt":"a","logprobs":21})", kDepth).status();
   EXPECT_EQ(request::GetErrorDetail(status).param, "logprobs");
   EXPECT_REASON(DecodeCompletion("{}", kDepth), Reason::kInvalidRequest);
+  EXPECT_REASON(DecodeCompletion(R"({"prompt":"a","max_thinking_tokens":9})", kDepth), Reason::kInvalidRequest);
   EXPECT_REASON(DecodeCompletion(R"({"prompt":["a","b"],"n":100})", kDepth), Reason::kInvalidRequest);
   std::string many = R"({"prompt":["a")";
   for (int i = 0; i < 200; ++i) many += ",\"a\"";

@@ -137,7 +137,7 @@ TEST(MessagesCodecTest, EachErrorNamesItsField) {
            {R"("max_tokens":"5")", "max_tokens"},
            {R"("system":5)", "system"},
            {R"("system":[{"type":"image"}])", "system[0]"},
-           {R"("stop_sequences":"x")", "stop_sequences"},
+           {R"("stop_sequences":{})", "stop_sequences"},
            {R"("stop_sequences":[5])", "stop_sequences"},
            {R"("metadata":5)", "metadata"},
            {R"("service_tier":"priority")", "service_tier"},
