@@ -9,7 +9,6 @@ if(HADAL_SERVER)
   find_package(Protobuf REQUIRED)
   find_package(gRPC CONFIG REQUIRED)
   find_package(Boost 1.81 REQUIRED)
-  find_package(spdlog REQUIRED)
   find_package(prometheus-cpp CONFIG REQUIRED)
   find_package(CLI11 REQUIRED)
   # Headers only: the library is opened when it is asked for (server/kv_events).

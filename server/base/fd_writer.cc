@@ -11,7 +11,7 @@
 
 namespace hadal::base {
 
-bool WriteFor(int fd, std::string_view* text, absl::Duration patience) {
+WriteResult WriteFor(int fd, std::string_view* text, absl::Duration patience) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + absl::ToChronoMilliseconds(patience);
   while (!text->empty()) {
@@ -19,17 +19,17 @@ bool WriteFor(int fd, std::string_view* text, absl::Duration patience) {
     pollfd poll_fd{fd, POLLOUT, 0};
     const int ready = ::poll(&poll_fd, 1, static_cast<int>(std::clamp<int64_t>(left.count(), 0, INT_MAX)));
     if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) return false;
+    if (ready == 0) return WriteResult::kTimedOut;
     // A pipe that is ready takes PIPE_BUF bytes without blocking.
     const ssize_t written = ::write(fd, text->data(), std::min<size_t>(text->size(), PIPE_BUF));
     if (written < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) {
-      if (Clock::now() >= end) return false;
+      if (Clock::now() >= end) return WriteResult::kTimedOut;
       continue;
     }
-    if (written < 0) *text = {};
-    if (written > 0) text->remove_prefix(static_cast<size_t>(written));
+    if (written < 0) return WriteResult::kFailed;
+    text->remove_prefix(static_cast<size_t>(written));
   }
-  return true;
+  return WriteResult::kWritten;
 }
 
 }  // namespace hadal::base

@@ -3,12 +3,9 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <string>
 #include <string_view>
-#include <utility>
-#include <variant>
 
-#include "absl/status/status.h"
+#include "server/base/json_line.h"
 
 namespace hadal::base {
 
@@ -19,12 +16,12 @@ enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
 
 struct LogField {
   std::string_view key;
-  std::variant<int64_t, double, std::string_view> value;
+  LogValue value;
 };
 
 struct LogOptions;
 
-// Starts the writer. Called once, before threads exist; before it, and after ShutdownLogging, lines are discarded.
+// Starts the writer, once, before threads exist. Before it, and after ShutdownLogging, lines are discarded.
 void InitLogging(const LogOptions& options);
 // Writes what is queued and stops the writer. Takes a second at most when nobody reads the lines: the rest is lost.
 void ShutdownLogging();

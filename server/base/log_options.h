@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <string>
+
 #include "server/base/flag_set.h"
 #include "server/base/log.h"
 
@@ -17,6 +19,7 @@ enum class LogFormat {
 struct LogOptions {
   LogFormat format = LogFormat::kAuto;
   LogLevel level = LogLevel::kInfo;
+  std::string access_log;  // stdout, stderr or a file: a line for each finished request; empty: none
 
   bool json() const { return format == LogFormat::kJson || (format == LogFormat::kAuto && isatty(STDERR_FILENO) == 0); }
 
@@ -30,6 +33,8 @@ struct LogOptions {
                     {"warn", LogLevel::kWarn},
                     {"error", LogLevel::kError}},
                    "debug, info, warn or error");
+    flags->AddText("access-log", &access_log, "a JSON line for each finished request: stdout, stderr or a file",
+                   "none");
   }
 };
 

@@ -70,6 +70,7 @@ absl::Status App::Start() {
   if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
   if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
+  if (absl::Status status = OpenAccessLog(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   CreateService();
@@ -124,6 +125,25 @@ void App::ReloadKeys(std::string_view cause) {
             {{"keys", static_cast<int64_t>(keys_.size())}});
 }
 
+absl::Status App::OpenAccessLog() {
+  if (config_.log.access_log.empty()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<base::LineWriter>> writer = base::LineWriter::Open(config_.log.access_log);
+  if (!writer.ok())
+    return absl::Status(writer.status().code(), absl::StrCat("--access-log: ", writer.status().message()));
+  access_log_ = std::make_unique<service::AccessLog>(*std::move(writer));
+  return absl::OkStatus();
+}
+
+void App::ReopenAccessLog() {
+  if (access_log_ == nullptr) return;
+  if (absl::Status status = access_log_->Reopen(); !status.ok()) {
+    base::Log(base::LogLevel::kError, "main",
+              absl::StrCat("SIGHUP: --access-log: ", status.message(), "; lines go on to the old file"));
+    return;
+  }
+  base::Log(base::LogLevel::kInfo, "main", "SIGHUP: --access-log was opened again");
+}
+
 absl::Status App::CreateAdmission() {
   admission::AdmissionOptions options = config_.admission;
   options.max_queue_requests = std::max<int64_t>(1, options.max_queue_requests);
@@ -134,7 +154,8 @@ absl::Status App::CreateAdmission() {
   admission_ = *std::move(admission);
   forecasts_ = std::make_unique<admission::ForecastThread>(admission_.get(), base::Clock::Real());
   admission_->SetLoading(absl::Seconds(2));
-  server_metrics_.Watch([this] { return MakeLoad(Sources()); });
+  server_metrics_.Watch([this] { return MakeLoad(Sources()); },
+                        [this] { return access_log_ == nullptr ? 0 : access_log_->dropped(); });
   return absl::OkStatus();
 }
 
@@ -160,6 +181,7 @@ void App::CreateService() {
   service.parse_special_tokens = config_.front.parse_special_tokens;
   service.worker_threads = ServiceThreads();
   service.load = [this] { return MakeLoad(Sources()); };
+  service.access_log = access_log_.get();
   service.metrics = &metrics_;
   service.grammars = config_.grammar;
   service.degradation = config_.degradation;
@@ -345,6 +367,7 @@ void App::Drain(absl::Duration timeout) {
   if (hung) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
     base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
+    if (access_log_ != nullptr) access_log_->Close();
     base::ShutdownLogging();
     std::_Exit(4);
   }

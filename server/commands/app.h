@@ -26,6 +26,7 @@
 #include "server/http/http_server.h"
 #include "server/kv_events/event_publisher.h"
 #include "server/rpc/grpc_server.h"
+#include "server/service/access_log.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 
@@ -48,6 +49,8 @@ class App {
   // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
   // is for the log.
   void ReloadKeys(std::string_view cause);
+  // Opens the file of --access-log again, as after it was renamed. Keeps the old one when it cannot.
+  void ReopenAccessLog();
   // Takes nothing new, refuses what waits, lets running requests finish for at most `timeout`, ends the rest, closes.
   void Drain(absl::Duration timeout);
   // From another thread, while Drain runs: at most `timeout` from now.
@@ -63,6 +66,7 @@ class App {
   absl::Status CheckModelFolders() const;
   absl::Status CheckFallbackModel() const;
   absl::Status LoadKeys();
+  absl::Status OpenAccessLog();
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
   void CreateService();
@@ -87,6 +91,7 @@ class App {
   kv_events::KvEventMetrics kv_event_metrics_{&metrics_};
   LoadProgress progress_;
   service::ApiKeys keys_;
+  std::unique_ptr<service::AccessLog> access_log_;  // null: none
   std::unique_ptr<admission::AdmissionController> admission_;
   std::unique_ptr<admission::ForecastThread> forecasts_;
   std::unique_ptr<admission::MemoryLedger> memory_;

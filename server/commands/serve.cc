@@ -154,7 +154,10 @@ int Serve(const std::vector<std::string>& args) {
       WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", failure));
       return 3;
     }
-    if ((*events)->TakeHangup()) app.ReloadKeys("SIGHUP");
+    if ((*events)->TakeHangup()) {
+      app.ReopenAccessLog();
+      app.ReloadKeys("SIGHUP");
+    }
     if (keys_watch != nullptr && keys_watch->TakeChange()) app.ReloadKeys("the file has changed");
     (*events)->Wait();
   }

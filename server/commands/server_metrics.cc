@@ -7,16 +7,27 @@
 
 namespace hadal::commands {
 
-void ServerMetrics::Watch(std::function<service::Load()> load) {
-  state_.emplace(registry, [this, load = std::move(load)] { Export(load()); });
+namespace {
+
+// Brings a counter up to a total that is counted elsewhere.
+void CountTo(uint64_t total, base::Counter* counter) {
+  const uint64_t counted = counter->Value();
+  if (total > counted) counter->Increment(total - counted);
 }
 
-void ServerMetrics::Export(const service::Load& load) {
+}  // namespace
+
+void ServerMetrics::Watch(std::function<service::Load()> load, std::function<uint64_t()> access_lines_dropped) {
+  state_.emplace(registry, [this, load = std::move(load), dropped = std::move(access_lines_dropped)] {
+    Export(load(), dropped());
+  });
+}
+
+void ServerMetrics::Export(const service::Load& load, uint64_t access_lines_dropped) {
   ready_.Get().Set(load.ready ? 1 : 0);
   draining_.Get().Set(load.draining ? 1 : 0);
-  const uint64_t dropped = base::LogLinesDropped();
-  const uint64_t counted = log_dropped_.Get().Value();
-  if (dropped > counted) log_dropped_.Get().Increment(dropped - counted);
+  CountTo(base::LogLinesDropped(), &log_dropped_.Get());
+  CountTo(access_lines_dropped, &access_log_dropped_.Get());
 }
 
 }  // namespace hadal::commands

@@ -19,13 +19,13 @@ void Scheduler::PublishOne(Outgoing& out) {
   request::TokenStream& stream = out.request->stream();
   switch (out.kind) {
     case Outgoing::Kind::kStarted:
-      stream.MarkStarted();
+      stream.MarkStarted(out.request->started);
       return;
     case Outgoing::Kind::kScores:
       stream.PushPromptScores(std::move(out.request->prompt_scores));
       return;
     case Outgoing::Kind::kToken:
-      stream.PushToken(std::move(out.token));
+      stream.PushToken(std::move(out.token), now_);
       return;
     case Outgoing::Kind::kEnd:
       stream.EndChoice(out.end);
@@ -51,7 +51,7 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
                               request.usage.completion_tokens);
   request.ticket.Release();
   --closing_;
-  request.stream().Close(status, request.usage);
+  request.stream().Close(status, request.usage, now_);
   observer_->OnEnded(facts);
   // Plans may still refer to its sequences: DeleteClosed frees it.
   const size_t index = request.index;

@@ -202,6 +202,8 @@ void RequestReader::FinishHead() {
   head_.authorization = Value(message, "authorization");
   head_.api_key = Value(message, "x-api-key");
   head_.request_id = Value(message, "x-request-id");
+  head_.traceparent = Value(message, "traceparent");
+  head_.tracestate = Value(message, "tracestate");
   head_.priority = Value(message, "x-hadal-priority");
   head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");

@@ -25,6 +25,8 @@ struct RequestHead {
   std::string authorization;
   std::string api_key;           // x-api-key
   std::string request_id;        // x-request-id
+  std::string traceparent;       // traceparent
+  std::string tracestate;        // tracestate
   std::string priority;          // x-hadal-priority
   std::string allow_degraded;    // x-hadal-allow-degraded
   std::string deadline_ms;       // x-hadal-deadline-ms

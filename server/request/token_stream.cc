@@ -71,6 +71,11 @@ void TokenStream::StopChoice(int32_t choice) {
   Wake(wake);
 }
 
+StreamTimes TokenStream::times() const {
+  base::MutexLock lock(&mutex_);
+  return times_;
+}
+
 void TokenStream::SetProducerWake(std::shared_ptr<WakeSignal> wake) {
   base::MutexLock lock(&mutex_);
   wake_ = std::move(wake);
@@ -88,12 +93,13 @@ bool TokenStream::MarkReadable() {
   return was_empty;
 }
 
-void TokenStream::MarkStarted() {
+void TokenStream::MarkStarted(absl::Time at) {
   bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
     was_empty = MarkReadable();
     pending_.started = true;
+    times_.started = at;
   }
   if (was_empty) NotifyConsumer();
 }
@@ -108,12 +114,13 @@ void TokenStream::PushPromptScores(std::vector<TokenEvent> scores) {
   if (was_empty) NotifyConsumer();
 }
 
-void TokenStream::PushToken(TokenEvent event) {
+void TokenStream::PushToken(TokenEvent event, absl::Time at) {
   bool was_empty = false;
   {
     base::MutexLock lock(&mutex_);
     was_empty = MarkReadable();
     pending_.tokens.push_back(std::move(event));
+    if (times_.first_token == absl::InfiniteFuture()) times_.first_token = at;
     pending_tokens_.fetch_add(1, std::memory_order_relaxed);
   }
   if (was_empty) NotifyConsumer();
@@ -129,13 +136,14 @@ void TokenStream::EndChoice(ChoiceEnd end) {
   if (was_empty) NotifyConsumer();
 }
 
-void TokenStream::Close(absl::Status status, StreamUsage usage) {
+void TokenStream::Close(absl::Status status, StreamUsage usage, absl::Time at) {
   {
     base::MutexLock lock(&mutex_);
     MarkReadable();
     pending_.closed = true;
     pending_.status = std::move(status);
     pending_.usage = usage;
+    times_.ended = at;
     wake_.reset();
   }
   NotifyConsumer();

@@ -44,6 +44,13 @@ struct StreamUsage {
   int32_t completion_tokens = 0;  // all choices, stop tokens included
 };
 
+// When the engine did what; InfiniteFuture: it has not, or nobody said.
+struct StreamTimes {
+  absl::Time started = absl::InfiniteFuture();      // the request left the queue
+  absl::Time first_token = absl::InfiniteFuture();  // was sampled
+  absl::Time ended = absl::InfiniteFuture();
+};
+
 // What a consumer gets in one read, in order: prompt scores, tokens, ends, then the close.
 struct StreamBatch {
   std::vector<TokenEvent> prompt_scores;  // [prompt - 1] once, when prompt_logprobs was asked for
@@ -78,16 +85,18 @@ class TokenStream {
   void Cancel();
   // Ends one choice early, as after a stop string; the engine frees its sequence and ends it with kStop.
   void StopChoice(int32_t choice);
+  StreamTimes times() const;
 
   // --- producer end (the queue, then the engine thread) ---
   // Signal to raise when the consumer cancels, stops a choice or makes room in a full stream.
   void SetProducerWake(std::shared_ptr<WakeSignal> wake);
-  void MarkStarted();
+  // Times `at` are the producer's clock; left out: not told.
+  void MarkStarted(absl::Time at = absl::InfiniteFuture());
   void PushPromptScores(std::vector<TokenEvent> scores);
-  void PushToken(TokenEvent event);
+  void PushToken(TokenEvent event, absl::Time at = absl::InfiniteFuture());
   void EndChoice(ChoiceEnd end);
   // Exactly once, last. Later pushes are a programming error and end the process.
-  void Close(absl::Status status, StreamUsage usage);
+  void Close(absl::Status status, StreamUsage usage, absl::Time at = absl::InfiniteFuture());
   bool Writable() const { return pending_tokens_.load(std::memory_order_relaxed) < capacity_tokens_; }
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
   // Choices that the consumer stopped since the last call.
@@ -106,8 +115,9 @@ class TokenStream {
   std::atomic<bool> cancelled_{false};
   std::atomic<bool> has_stopped_choices_{false};
 
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
   base::CondVar changed_;
+  StreamTimes times_ ABSL_GUARDED_BY(mutex_);
   StreamBatch pending_ ABSL_GUARDED_BY(mutex_);
   bool readable_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<int32_t> stopped_choices_ ABSL_GUARDED_BY(mutex_);

@@ -51,6 +51,20 @@ CallUpdate ActiveCall::ReadBlocking(absl::Duration timeout) { return Process(opt
 
 void ActiveCall::Cancel() { options_.stream->Cancel(); }
 
+Usage ActiveCall::usage() const {
+  Usage usage;
+  usage.prompt_tokens = static_cast<int32_t>(options_.prompt_token_ids.size());
+  usage.cache_hit_tokens = cache_hit_tokens_;
+  for (const auto& choice : choices_) {
+    usage.completion_tokens += choice->tokens();
+    usage.reasoning_tokens += choice->reasoning_tokens();
+    usage.tool_calls += choice->tool_calls();
+    usage.broken_tool_blocks += choice->broken_tool_blocks();
+  }
+  if (options_.thinking_cuts != nullptr) usage.thinking_cuts = options_.thinking_cuts->load();
+  return usage;
+}
+
 CallUpdate ActiveCall::Process(request::StreamBatch batch) {
   CallUpdate update;
   if (options_.recorder != nullptr && !done_) options_.recorder->Listen(batch);
@@ -84,18 +98,13 @@ CallUpdate ActiveCall::Process(request::StreamBatch batch) {
     done_ = true;
     update.done = true;
     update.status = batch.status;
-    update.usage.prompt_tokens = static_cast<int32_t>(options_.prompt_token_ids.size());
-    update.usage.cache_hit_tokens = batch.usage.cached_tokens;
-    if (options_.thinking_cuts != nullptr) update.usage.thinking_cuts = options_.thinking_cuts->load();
+    cache_hit_tokens_ = batch.usage.cached_tokens;
     update.every_choice_finished = true;
     for (size_t choice = 0; choice < choices_.size(); ++choice) {
       if (batch.status.ok()) choices_[choice]->End(Finish::kInsufficientSystemResource, -1, &deltas[choice]);
       update.every_choice_finished = update.every_choice_finished && choices_[choice]->finished();
-      update.usage.completion_tokens += choices_[choice]->tokens();
-      update.usage.reasoning_tokens += choices_[choice]->reasoning_tokens();
-      update.usage.tool_calls += choices_[choice]->tool_calls();
-      update.usage.broken_tool_blocks += choices_[choice]->broken_tool_blocks();
     }
+    update.usage = usage();
   }
   for (size_t choice = 0; choice < choices_.size(); ++choice) {
     if (deltas[choice].empty()) continue;

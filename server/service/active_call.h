@@ -77,6 +77,10 @@ class ActiveCall {
   const ServedModel& model() const { return *options_.model; }
   const std::string& request_id() const { return options_.request_id; }
   const std::vector<int32_t>& prompt_token_ids() const { return options_.prompt_token_ids; }
+  // What has been read so far; all of it once an update was `done`.
+  Usage usage() const;
+  // Thread-safe.
+  request::StreamTimes times() const { return options_.stream->times(); }
   bool returns_token_ids() const { return options_.text.token_ids; }
   bool has_reasoning() const { return options_.reasoning; }
   // Whether the grammar leaves out something that a tool's schema says; the client is told (x-hadal-grammar).
@@ -92,6 +96,7 @@ class ActiveCall {
   std::vector<std::unique_ptr<TextStream>> choices_;
   bool started_ = false;
   bool done_ = false;
+  int32_t cache_hit_tokens_ = 0;  // known at the end
 };
 
 }  // namespace hadal::service

@@ -307,6 +307,9 @@ CallPipeline::Progress CallPipeline::Read(
     if (call_ended_[i]) continue;
     CallUpdate update = calls_[i]->Read();
     if (update.empty()) continue;
+    for (const ChoiceDelta& delta : update.deltas) {
+      if (delta.finish != service::Finish::kNone) finishes_.push_back(delta.finish);
+    }
     if (update.done) {
       update.status = StatusFor(info_.protocol, update);
       call_ended_[i] = true;
@@ -349,6 +352,12 @@ void CallPipeline::Finish(const absl::Status& status, int code) {
     calls = std::exchange(calls_, {});
     info = info_;
     outcome.usage = usage_;
+    outcome.finishes = std::move(finishes_);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      if (!call_ended_[i]) outcome.usage += calls[i]->usage();
+      MergeTimes(calls[i]->times(), &outcome.times);
+    }
+    if (!calls.empty()) outcome.model = calls.front()->model().name;
     // What a call has taken that the client left in the middle is not known; its prompt it has had.
     const int64_t tokens = int64_t{usage_.prompt_tokens} + usage_.completion_tokens;
     const bool all_known = std::find(call_ended_.begin(), call_ended_.end(), false) == call_ended_.end();

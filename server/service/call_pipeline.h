@@ -157,6 +157,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);  // from Admit to Finish
   Usage usage_ ABSL_GUARDED_BY(mutex_);
+  std::vector<service::Finish> finishes_ ABSL_GUARDED_BY(mutex_);
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/service/call_record.h"
 
+#include <algorithm>
+
 #include "server/base/log.h"
 #include "server/request/refusal.h"
 
@@ -44,6 +46,7 @@ void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* m
   if (base::LogEnabled(base::LogLevel::kDebug)) {
     base::Log(base::LogLevel::kDebug, http ? "http" : "grpc", info.route,
               {{"request_id", std::string_view(info.request_id)},
+               {"trace_id", std::string_view(info.trace.trace_id)},
                {"outcome", label},
                {"code", std::string_view(code)},
                {"reason", std::string_view(reason)},
@@ -53,6 +56,13 @@ void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* m
                {"malformed_tool_calls", int64_t{usage.broken_tool_blocks}},
                {"duration_ms", absl::ToDoubleMilliseconds(outcome.duration)}});
   }
+}
+
+void MergeTimes(const request::StreamTimes& call, request::StreamTimes* request) {
+  request->started = std::min(request->started, call.started);
+  request->first_token = std::min(request->first_token, call.first_token);
+  if (call.ended == absl::InfiniteFuture()) return;
+  request->ended = request->ended == absl::InfiniteFuture() ? call.ended : std::max(request->ended, call.ended);
 }
 
 }  // namespace hadal::service

@@ -4,12 +4,16 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/request/token_stream.h"
 #include "server/service/active_call.h"
 #include "server/service/api_keys.h"
 #include "server/service/call_metrics.h"
+#include "server/service/text_stream.h"
+#include "server/service/trace_context.h"
 
 namespace hadal::service {
 
@@ -21,6 +25,7 @@ struct CallInfo {
   std::string_view route;  // a fixed route name, never the client's path
   std::string request_id;
   std::string network;                                 // that the client comes from (base::NetworkOf)
+  TraceContext trace;                                  // that it belongs to
   Caller caller;                                       // in the class that the headers ask for; the body may change it
   absl::Time arrival;                                  // GenerateService::clock() time
   absl::Time deadline = absl::InfiniteFuture();        // of the whole answer
@@ -40,14 +45,20 @@ std::string SenderOf(const CallInfo& info);
 // How a request ended.
 struct CallOutcome {
   absl::Status status;
-  int code = 0;  // HTTP status or gRPC code that the client was given
-  Usage usage;
-  absl::Duration duration;  // from the headers to the last byte
+  int code = 0;                  // HTTP status or gRPC code that the client was given
+  Usage usage;                   // of calls that were left in the middle: what was read of them
+  std::string model;             // that ran it; empty: it ended before
+  std::vector<Finish> finishes;  // of its choices, in the order in which they ended
+  request::StreamTimes times;    // of its calls together: the first to start, the last to end
+  absl::Duration duration;       // from the headers to the last byte
 };
 
 // Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no
 // text. Thread-safe.
 void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* metrics);
+
+// Takes what one call of a request says into the request's times.
+void MergeTimes(const request::StreamTimes& call, request::StreamTimes* request);
 
 // The outcome label that belongs to a status: ok, shed, error, invalid or cancelled.
 std::string_view OutcomeOf(const absl::Status& status);

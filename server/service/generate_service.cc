@@ -356,6 +356,7 @@ void GenerateService::Record(const CallInfo& info, CallOutcome outcome) {
   const std::string_view label = OutcomeOf(outcome.status);
   if (label == "ok") served_.Add(now);
   if (label == "error" || label == "shed") failed_.Add(now);
+  if (options_.access_log != nullptr) options_.access_log->Write(info, outcome, absl::Now());
 }
 
 }  // namespace hadal::service

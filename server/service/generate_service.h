@@ -18,6 +18,7 @@
 #include "server/request/notifier.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
+#include "server/service/access_log.h"
 #include "server/service/active_call.h"
 #include "server/service/body_budget.h"
 #include "server/service/call_grammar.h"
@@ -69,6 +70,7 @@ class GenerateService {
     size_t max_worker_jobs = 4096;
     int32_t stream_capacity_tokens = 1024;    // unread tokens of one call before the engine pauses it
     std::function<Load()> load;               // cheap; from published counters
+    AccessLog* access_log = nullptr;          // outlives the service; nullptr: none
     base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
     GrammarService::Options grammars;         // its metrics are those above
     BodyBudget::Options bodies;               // the same

@@ -23,7 +23,7 @@ DNNL = ("dnnl", "oneapi/dnnl")
 GRPC = ("grpc", "google/", "hadal/v1/")
 JSON = ("nlohmann/", "simdjson")
 HTTP = ("boost/beast", "boost/asio")
-SERVER_LIBRARIES = GRPC + HTTP + ("spdlog/", "prometheus/", "CLI/")
+SERVER_LIBRARIES = GRPC + HTTP + ("prometheus/", "CLI/")
 MODEL_VIEW = ("models/model.h", "models/kv_layout.h", "models/sampling_params.h", "models/token_grammar.h")
 MODEL_UTIL = ("models/concat.h", "models/status_macros.h")
 

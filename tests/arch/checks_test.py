@@ -59,7 +59,7 @@ class LayersTest(unittest.TestCase):
             ("server/http/a.h", "hadal/v1/inference.pb.h"),
             ("server/base/a.h", "cuda_runtime.h"),
             ("kernels/ops/a.h", "dnnl.hpp"),
-            ("models/config/a.h", "spdlog/spdlog.h"),
+            ("models/config/a.h", "CLI/CLI.hpp"),
         ):
             self.assertEqual(1, len(self.problems(path, GOOD + f"#include <{include}>\n")), f"{path} -> {include}")
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/base/fd_writer.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -30,12 +31,12 @@ TEST_F(FdWriterTest, AFullPipeIsNotWaitedForLongerThanTold) {
   const std::string large(1 << 20, 'x');
   std::string_view rest = large;
   const auto begin = std::chrono::steady_clock::now();
-  EXPECT_FALSE(WriteFor(ends_[1], &rest, absl::Milliseconds(50)));
+  EXPECT_EQ(WriteFor(ends_[1], &rest, absl::Milliseconds(50)), WriteResult::kTimedOut);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
   EXPECT_FALSE(rest.empty());
   EXPECT_LT(rest.size(), large.size()) << "what fits is written";
   std::string_view more = "y";
-  EXPECT_FALSE(WriteFor(ends_[1], &more, absl::ZeroDuration()));
+  EXPECT_EQ(WriteFor(ends_[1], &more, absl::ZeroDuration()), WriteResult::kTimedOut);
   EXPECT_EQ(more, "y");
 }
 
@@ -52,17 +53,25 @@ TEST_F(FdWriterTest, GoesOnWhenSomebodyReads) {
     }
   });
   std::string_view rest = sent;
-  EXPECT_TRUE(WriteFor(ends_[1], &rest, absl::Seconds(30)));
+  EXPECT_EQ(WriteFor(ends_[1], &rest, absl::Seconds(30)), WriteResult::kWritten);
   reader.join();
   EXPECT_EQ(received, sent);
 }
 
-TEST_F(FdWriterTest, TextForAClosedPipeIsDropped) {
+TEST_F(FdWriterTest, TextForAClosedPipeFails) {
   ::close(ends_[0]);
   ends_[0] = -1;
   std::string_view rest = "lost";
-  EXPECT_TRUE(WriteFor(ends_[1], &rest, absl::Seconds(30)));
-  EXPECT_TRUE(rest.empty());
+  EXPECT_EQ(WriteFor(ends_[1], &rest, absl::Seconds(30)), WriteResult::kFailed);
+  EXPECT_EQ(rest, "lost");
+}
+
+TEST(FdWriterDiskTest, AFullDiskFails) {
+  const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(full, 0);
+  std::string_view rest = "lost";
+  EXPECT_EQ(WriteFor(full, &rest, absl::Seconds(30)), WriteResult::kFailed);
+  ::close(full);
 }
 
 }  // namespace

@@ -44,6 +44,18 @@ TEST(StepLoopTest, TellsOfFullBlocksInTheRoundThatEndsThem) {
   f.ExpectEmpty();
 }
 
+TEST(StepLoopTest, AStreamKnowsWhenItsRequestRan) {
+  LoopFixture f;
+  const absl::Time submitted = f.admission.clock.Now();
+  const auto stream = f.Submit(LoopFixture::Prompt(10), 7);
+  f.Finish(stream);
+  const request::StreamTimes times = stream->times();
+  EXPECT_LE(submitted, times.started);
+  EXPECT_LE(times.started, times.first_token);
+  EXPECT_LT(times.first_token, times.ended);
+  EXPECT_LE(times.ended, f.admission.clock.Now());
+}
+
 // A client that has its answer and looks at the metrics must not find itself still running.
 TEST(StepLoopTest, WhoSeesTheEndIsInNoLevelAnyMore) {
   LoopFixture f;

@@ -17,7 +17,7 @@ using State = RequestReader::State;
 constexpr std::string_view kPost =
     "POST /v1/x HTTP/1.1\r\nHost: h\r\nX-Request-Id: r1\r\nauthorization: Bearer k\r\nX-Hadal-Priority: low\r\n"
     "x-hadal-deadline-ms: 5\r\nx-hadal-queue: no\r\nx-stainless-timeout: 2\r\nX-Stainless-Read-Timeout: 3.5\r\n"
-    "x-llm-d-slo-ttft-ms: 800\r\nContent-Length: 5\r\n\r\nhello";
+    "x-llm-d-slo-ttft-ms: 800\r\ntraceparent: 00-a\r\ntracestate: b=c\r\nContent-Length: 5\r\n\r\nhello";
 
 RequestReader Reader(RequestReader::Limits limits = {}) { return RequestReader(limits); }
 
@@ -39,6 +39,8 @@ TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
   EXPECT_EQ(head.sdk_timeout, "2");
   EXPECT_EQ(head.read_timeout, "3.5");
   EXPECT_EQ(head.slo_ttft_ms, "800");
+  EXPECT_EQ(head.traceparent, "00-a");
+  EXPECT_EQ(head.tracestate, "b=c");
   EXPECT_EQ(head.content_length, 5);
   EXPECT_TRUE(head.keep_alive);
   reader.Feed({});

@@ -43,6 +43,22 @@ TEST(TokenStreamTest, CloseStaysVisible) {
   EXPECT_EQ(again.usage.completion_tokens, 5);
 }
 
+TEST(TokenStreamTest, TellsWhenItsRequestStartedGaveItsFirstTokenAndEnded) {
+  const absl::Time start = absl::UnixEpoch() + absl::Seconds(10);
+  TokenStream stream(8);
+  EXPECT_EQ(stream.times().started, absl::InfiniteFuture());
+  stream.MarkStarted(start);
+  EXPECT_EQ(stream.times().first_token, absl::InfiniteFuture());
+  stream.PushToken(Token(1), start + absl::Seconds(1));
+  stream.PushToken(Token(2), start + absl::Seconds(2));
+  EXPECT_EQ(stream.times().ended, absl::InfiniteFuture());
+  stream.Read();
+  stream.Close(absl::OkStatus(), {}, start + absl::Seconds(3));
+  EXPECT_EQ(stream.times().started, start);
+  EXPECT_EQ(stream.times().first_token, start + absl::Seconds(1));
+  EXPECT_EQ(stream.times().ended, start + absl::Seconds(3));
+}
+
 TEST(TokenStreamTest, NotifiesOnceUntilRead) {
   int calls = 0;
   TokenStream stream(8, std::make_shared<Notifier>([&] { ++calls; }));
