@@ -134,8 +134,9 @@ absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& po
   const absl::Time deadline = absl::Now() + timeout;
   absl::StatusOr<Socket> socket = Connect(host, port, deadline);
   if (!socket.ok()) return socket.status();
+  const std::string name = host.find(':') == host.npos ? host : absl::StrCat("[", host, "]");  // of an IPv6 address
   const std::string request =
-      absl::StrCat("GET ", path, " HTTP/1.1\r\nhost: ", host, ":", port, "\r\nconnection: close\r\n\r\n");
+      absl::StrCat("GET ", path, " HTTP/1.1\r\nhost: ", name, ":", port, "\r\nconnection: close\r\n\r\n");
   if (absl::Status status = Send(*socket, request, deadline); !status.ok()) return status;
 
   std::string received;

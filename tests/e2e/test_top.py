@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hadal top` in a terminal of its own: what it shows, that it fits, and that the terminal comes back as it was."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+from hadal_process import filled
+from http_client import ASK, post
+
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+def command(*arguments):
+    binary = os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
+    return [binary, "top", *arguments]
+
+
+def once(*arguments):
+    return subprocess.run(command("--once", *arguments), capture_output=True, text=True, timeout=60)
+
+
+class Top:
+    """`hadal top` on a pseudo-terminal."""
+
+    def __init__(self, *arguments, columns=80, lines=24):
+        self.main, terminal = pty.openpty()
+        self.terminal = terminal
+        self.resize(columns, lines, tell=False)
+        self.before = termios.tcgetattr(terminal)
+        self.process = subprocess.Popen(command(*arguments), stdin=terminal, stdout=terminal, stderr=subprocess.PIPE,
+                                        env={**os.environ, "TERM": "xterm"}, start_new_session=True)
+        self.output = b""
+
+    def resize(self, columns, lines, tell=True):
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        if tell:
+            self.process.send_signal(signal.SIGWINCH)  # the terminal is nobody's controlling one
+
+    def read(self, seconds=0.1):
+        while select.select([self.main], [], [], seconds)[0]:
+            try:
+                more = os.read(self.main, 65536)
+            except OSError:
+                return
+            if not more:
+                return
+            self.output += more
+
+    def pictures(self):
+        """The complete pictures so far, each a list of lines without styles."""
+        drawn = [part.split(b"\x1b[J")[0] for part in self.output.split(b"\x1b[H")[1:] if b"\x1b[J" in part]
+        text = [re.sub(r"\x1b\[[0-9;]*[mK]", "", picture.decode("ascii")) for picture in drawn]
+        return [[line.rstrip("\r") for line in picture.split("\n")] for picture in text]  # the terminal adds a \r
+
+    def wait(self, wanted, timeout=30):
+        """The first new picture in which `wanted` matches a line."""
+        deadline = time.monotonic() + timeout
+        start = len(self.pictures())
+        while True:
+            self.read()
+            for picture in self.pictures()[start:]:
+                if any(re.search(wanted, line) for line in picture):
+                    return picture
+            assert time.monotonic() < deadline, f"no line matches {wanted!r}: {self.pictures()[-1:]}"
+
+    def end(self, timeout=20):
+        """The exit code, once the process has ended."""
+        deadline = time.monotonic() + timeout
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline
+            self.read(0.05)
+        self.read(0.05)
+        return self.process.returncode
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+        os.close(self.main)
+        os.close(self.terminal)
+
+
+@pytest.fixture
+def start_top():
+    running = []
+
+    def start(*arguments, **options):
+        running.append(Top(*arguments, **options))
+        return running[-1]
+
+    yield start
+    for top in running:
+        top.close()
+
+
+def test_shows_the_load_of_servers_in_eighty_columns(start_server, start_top):
+    server = start_server("--max-batch-size=1", "--max-queue-requests=1")
+    other = start_server("--load-format=null")
+    top = start_top(server.target, other.target, "--interval=0.2")
+    with filled(server):
+        assert post(server, "/v1/chat/completions", {"messages": ASK})[0] == 503
+        picture = top.wait(rf"{server.target} +ready +1 +1 +\d+%")
+        assert "SERVER" in picture[2] and re.search(r"2 servers$", picture[0])
+        assert any(re.search(rf"{other.target} +ready +0 +0 +0%", line) for line in picture)
+        assert any(re.search(r"queue .*normal 1 \(", line) for line in picture)
+        assert any(re.search(r"[A-Z_]+ +1 in all", line) for line in picture)
+        assert any("hadal-demo" in line for line in picture)
+    assert all(len(line) <= 80 for shown in top.pictures() for line in shown)
+    assert all(len(shown) <= 24 for shown in top.pictures())
+
+
+@pytest.mark.parametrize("leave", ["q", "ctrl-d", "SIGINT", "SIGTERM", "SIGHUP"])
+def test_every_way_out_restores_the_terminal(server, start_top, leave):
+    top = start_top(server.target)
+    top.wait("ready")
+    assert ENTER in top.output and termios.tcgetattr(top.terminal) != top.before
+    if leave.startswith("SIG"):
+        top.process.send_signal(getattr(signal, leave))
+    else:
+        os.write(top.main, b"q" if leave == "q" else b"\x04")
+    assert top.end() == 0
+    assert top.output.rstrip().endswith(LEAVE)
+    assert top.output.count(ENTER) == top.output.count(LEAVE) == 1
+    assert termios.tcgetattr(top.terminal) == top.before
+    assert top.process.stderr.read() == b""
+
+
+def test_a_server_that_is_away_is_said_so_and_comes_back(start_server, start_top, server):
+    ending = start_server()
+    top = start_top(server.target, ending.target, "--interval=0.2")
+    top.wait(rf"{ending.target} +ready")
+    ending.stop()
+    picture = top.wait(rf"{ending.target} +AWAY +for .*Connection refused")
+    assert re.search(r"2 servers, 1 away$", picture[0])
+    assert any(re.search(rf"{server.target} +ready", line) for line in picture)
+    start_server(f"--port={ending.port}")
+    top.wait(rf"{ending.target} +ready")
+
+
+def test_follows_the_size_of_the_window(server, start_top):
+    top = start_top(server.target)
+    assert len(top.wait("ready")) > 5
+    top.resize(40, 5)
+    top.wait(r"^SERVER.{0,34}$")
+    top.read(0.5)
+    assert len(top.pictures()[-1]) <= 5 and all(len(line) <= 40 for line in top.pictures()[-1])
+    top.resize(120, 40)
+    top.wait("first token")
+
+
+def test_stopped_and_continued_it_gives_the_terminal_back_and_takes_it_again(server, start_top):
+    top = start_top(server.target)
+    top.wait("ready")
+    top.process.send_signal(signal.SIGTSTP)
+    assert os.WIFSTOPPED(os.waitpid(top.process.pid, os.WUNTRACED)[1])
+    top.read()
+    assert top.output.endswith(LEAVE) and termios.tcgetattr(top.terminal) == top.before
+    top.process.send_signal(signal.SIGCONT)
+    top.wait("ready")
+    assert top.output.count(ENTER) == 2 and termios.tcgetattr(top.terminal) != top.before
+
+
+def test_a_held_terminal_does_not_hold_the_end(server, start_top):
+    top = start_top(server.target, "--interval=0.1")
+    top.wait("ready")
+    termios.tcflow(top.terminal, termios.TCOOFF)  # Ctrl-S
+    top.read(0.5)
+    top.process.send_signal(signal.SIGTERM)
+    assert top.end() == 0
+    termios.tcflow(top.terminal, termios.TCOON)
+    assert termios.tcgetattr(top.terminal) == top.before
+
+
+def test_once_prints_plain_text_for_scripts(server):
+    assert post(server, "/v1/chat/completions", {"messages": ASK})[0] == 200
+    shown = once(server.target, "--interval=0.2")
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert re.search(rf"^{server.target} +ready +0 +0 +0% ", shown.stdout, re.MULTILINE)
+    assert "\x1b" not in shown.stdout and "refused  none" in shown.stdout
+
+
+def test_once_fails_when_a_server_is_away(server):
+    shown = once(server.target, "127.0.0.1:1", "--interval=0.1")
+    assert shown.returncode == 1
+    assert re.search(r"^127.0.0.1:1 +AWAY .*Connection refused$", shown.stdout, re.MULTILINE)
+    assert re.search(rf"^{server.target} +ready", shown.stdout, re.MULTILINE)
+
+
+def test_wrong_usage_is_explained(server):
+    no_terminal = subprocess.run(command(server.target), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert no_terminal.returncode == 2 and "must be a terminal; --once" in no_terminal.stderr
+    wrong = once("host:http")
+    assert wrong.returncode == 2 and "'host:http'" in wrong.stderr
