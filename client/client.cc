@@ -80,8 +80,11 @@ class ClientImpl final : public Client {
     once.max_attempts = 1;
     arguments.SetServiceConfigJSON(ServiceConfigJson(once));
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-    stub_ = v1::Inference::NewStub(
-        grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments));
+    std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+    if (options.tls) {
+      credentials = grpc::SslCredentials({options.tls_authorities, options.tls_key, options.tls_certificate});
+    }
+    stub_ = v1::Inference::NewStub(grpc::CreateCustomChannel(options.target, credentials, arguments));
   }
 
   absl::StatusOr<ChatResult> Chat(const ChatOptions& options,

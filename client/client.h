@@ -19,6 +19,9 @@ namespace hadal::client {
 struct ChannelOptions {
   std::string target = "127.0.0.1:8000";  // host:port
   std::string api_key;                    // sent as a bearer key when not empty
+  bool tls = false;                       // the texts below are in PEM form
+  std::string tls_authorities;            // who may sign the server's certificate; empty: who the system trusts
+  std::string tls_certificate, tls_key;   // the client's own, for servers that want one
   int max_attempts = 5;                   // 1 disables retries
   absl::Duration initial_backoff = absl::Milliseconds(500);
   absl::Duration max_backoff = absl::Seconds(30);

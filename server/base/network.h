@@ -16,4 +16,10 @@ std::string NetworkOf(absl::Span<const uint8_t> address);
 // The network at the other end of a socket; "unknown" when it is gone already.
 std::string PeerNetwork(int socket);
 
+// Who is at the other end of a connection, as far as its socket tells.
+struct Peer {
+  std::string network;
+  bool lacks_certificate = false;  // the server asks for client certificates, and this client has shown none
+};
+
 }  // namespace hadal::base

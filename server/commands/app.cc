@@ -30,8 +30,8 @@ std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
 }
 
 // The connections that the process's descriptors allow; a warning when those are fewer than the flag says.
-absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections) {
-  const absl::StatusOr<DescriptorPlan> plan = PlanDescriptors(max_connections, grpc_connections);
+absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections, bool tls) {
+  const absl::StatusOr<DescriptorPlan> plan = PlanDescriptors(max_connections, grpc_connections, tls);
   if (!plan.ok()) return plan.status();
   if (plan->limit < plan->needed) {
     base::Log(base::LogLevel::kWarn, "main",
@@ -71,6 +71,7 @@ absl::Status App::Start() {
   if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
   if (absl::Status status = OpenAccessLog(); !status.ok()) return status;
+  if (absl::Status status = StartTls(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   CreateService();
@@ -91,10 +92,12 @@ absl::Status App::LoadKeys() {
     if (!keys.ok()) return keys.status();
     keys_ = *std::move(keys);
   }
-  if (keys_.empty() && !config_.insecure_public && !config_.front.OnLoopback()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--host=", config_.front.host,
-                     " can be reached from outside: give --api-key-file, or --insecure-public to allow everybody"));
+  const bool anybody = keys_.empty() && !config_.tls.asks_for_certificates();
+  if (anybody && !config_.insecure_public && !config_.front.OnLoopback()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--host=", config_.front.host,
+        " can be reached from outside: give --api-key-file or --tls-client-ca, or --insecure-public to allow "
+        "everybody"));
   }
   return absl::OkStatus();
 }
@@ -108,10 +111,36 @@ absl::Status App::CheckFallbackModel() const {
                                                  absl::StrJoin(model_flags_, ", ", name)));
 }
 
+absl::Status App::StartTls() {
+  if (absl::Status status = config_.tls.Validate(); !status.ok()) return status;
+  if (!config_.tls.enabled()) return absl::OkStatus();
+  // Those that are ending come on top.
+  const int64_t connections = config_.http.max_connections + config_.grpc.max_connections;
+  tls::Terminator::Options options = {.tls = config_.tls,
+                                      .max_connections = connections + 2 * http::HttpOptions::kReservedConnections};
+  auto terminator = tls::Terminator::Create(std::move(options), &tls_metrics_);
+  if (!terminator.ok()) return terminator.status();
+  tls_ = *std::move(terminator);
+  return absl::OkStatus();
+}
+
+void App::ReloadTls(std::string_view cause) {
+  if (tls_ == nullptr) return;
+  if (absl::Status status = tls_->Reload(); !status.ok()) {
+    base::Log(base::LogLevel::kError, "main",
+              absl::StrCat(base::View(cause), ": ", status.message(), "; TLS stays as it was"));
+    return;
+  }
+  const std::string expiry = absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", tls_->expiry(), absl::UTCTimeZone());
+  base::Log(base::LogLevel::kInfo, "main", absl::StrCat(base::View(cause), ": certificate and key were read again"),
+            {{"expires", expiry}});
+}
+
 void App::ReloadKeys(std::string_view cause) {
   if (config_.api_key_file.empty()) {
+    if (config_.tls.enabled()) return;
     base::Log(base::LogLevel::kInfo, "main",
-              absl::StrCat(base::View(cause), " ignored: there is no --api-key-file to read again"));
+              absl::StrCat(base::View(cause), " ignored: there is no --api-key-file or --tls-cert to read again"));
     return;
   }
   absl::StatusOr<service::ApiKeys> keys = service::ApiKeys::Load(config_.api_key_file);
@@ -206,7 +235,8 @@ absl::Status App::StartGrpc() {
 absl::Status App::StartHttp() {
   http::HttpOptions http = config_.http;
   http.version = kVersion;
-  absl::StatusOr<int> connections = AffordableConnections(http.max_connections, config_.grpc.max_connections);
+  absl::StatusOr<int> connections =
+      AffordableConnections(http.max_connections, config_.grpc.max_connections, tls_ != nullptr);
   if (!connections.ok()) return connections.status();
   http.max_connections = *connections;
   http::HttpServer::Dependencies dependencies;
@@ -214,7 +244,8 @@ absl::Status App::StartHttp() {
   dependencies.keys = keys_;
   dependencies.metrics = &metrics_;
   dependencies.health = [this] { return Health(); };
-  dependencies.adopt_http2 = [this](int fd) { grpc_->Adopt(fd); };
+  dependencies.adopt_http2 = [this](int fd, base::Peer peer) { grpc_->Adopt(fd, std::move(peer)); };
+  dependencies.tls = tls_.get();
   dependencies.grpc_elsewhere = config_.grpc.port >= 0;
   auto http_server = http::HttpServer::Create(std::move(http), std::move(dependencies));
   if (!http_server.ok()) return http_server.status();
@@ -375,6 +406,7 @@ void App::Drain(absl::Duration timeout) {
   http_->WaitIdle(absl::Seconds(2));
   grpc_->Shutdown(absl::Seconds(2));
   http_->Stop();
+  if (tls_ != nullptr) tls_->Stop();
   for (auto& engine : engines_) engine->Stop();
 }
 

@@ -29,6 +29,7 @@
 #include "server/service/access_log.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
+#include "server/tls/terminator.h"
 
 namespace hadal::commands {
 
@@ -46,6 +47,8 @@ class App {
   absl::Status Start();
   // Loads every model, then opens for requests. `cancelled` is asked between models.
   absl::Status Load(const std::function<bool()>& cancelled);
+  // Reads certificate and key of TLS again, for connections that come from now on. Keeps the old ones on an error.
+  void ReloadTls(std::string_view cause);
   // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
   // is for the log.
   void ReloadKeys(std::string_view cause);
@@ -67,6 +70,7 @@ class App {
   absl::Status CheckFallbackModel() const;
   absl::Status LoadKeys();
   absl::Status OpenAccessLog();
+  absl::Status StartTls();
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
   void CreateService();
@@ -87,6 +91,7 @@ class App {
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};
   DeviceMetrics device_metrics_{&metrics_};
+  tls::TlsMetrics tls_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;
   kv_events::KvEventMetrics kv_event_metrics_{&metrics_};
   LoadProgress progress_;
@@ -99,6 +104,7 @@ class App {
   std::unique_ptr<service::GenerateService> service_;
   std::unique_ptr<kv_events::EventPublisher> kv_events_;  // null: not asked for
   std::vector<std::unique_ptr<engine::Engine>> engines_;
+  std::unique_ptr<tls::Terminator> tls_;  // null: connections are plain
   std::unique_ptr<rpc::GrpcServer> grpc_;
   std::unique_ptr<http::HttpServer> http_;
   std::atomic<http::HttpServer*> screen_{nullptr};  // http_, once it runs: for gRPC's listener

@@ -6,12 +6,16 @@
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <utility>
 
+#include "base/read_file.h"
 #include "client/client.h"
 #include "server/commands/commands.h"
 
 namespace hadal::commands {
 namespace {
+
+constexpr int64_t kMaxPemBytes = 1 << 20;
 
 volatile std::sig_atomic_t g_interrupted = 0;
 
@@ -89,6 +93,11 @@ int Chat(const std::vector<std::string>& args) {
   bool hide_reasoning = false;
   app.add_option("--server", channel.target, "host:port [127.0.0.1:8000]");
   app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
+  app.add_flag("--tls", channel.tls, "speak TLS");
+  std::string authorities, certificate, key;
+  app.add_option("--tls-ca", authorities, "PEM file with who may sign the server's certificate [the system's]");
+  app.add_option("--tls-cert", certificate, "PEM file with a client certificate");
+  app.add_option("--tls-key", key, "PEM file with its key");
   app.add_option("--model", options.model, "model name [the server's first]");
   app.add_option("--system", system, "system prompt");
   app.add_option("--temperature", options.temperature, "0 to 2 [the model's default]")->check(CLI::Range(0.0, 2.0));
@@ -101,6 +110,18 @@ int Chat(const std::vector<std::string>& args) {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  }
+  for (const auto& [path, text] :
+       {std::pair(&authorities, &channel.tls_authorities), std::pair(&certificate, &channel.tls_certificate),
+        std::pair(&key, &channel.tls_key)}) {
+    if (path->empty()) continue;
+    const absl::StatusOr<std::string> read = base::ReadFile(*path, kMaxPemBytes);
+    if (!read.ok()) {
+      std::fprintf(stderr, "hadal chat: %s\n", std::string(read.status().message()).c_str());
+      return 2;
+    }
+    *text = *read;
+    channel.tls = true;
   }
   if (!thinking.empty()) options.thinking = thinking == "on" ? 1 : 0;
 

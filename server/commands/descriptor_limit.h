@@ -15,7 +15,7 @@ struct DescriptorPlan {
 };
 
 // Raises the soft limit (ulimit -n) to what so many connections of either front need, as far as the hard limit allows,
-// and plans with what holds then. Internal when the limit cannot be read.
-absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections);
+// and plans with what holds then. Under TLS a connection has three descriptors. Internal when the limit cannot be read.
+absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections, bool tls);
 
 }  // namespace hadal::commands

@@ -17,7 +17,7 @@ absl::StatusOr<std::unique_ptr<FileWatch>> FileWatch::Create(const std::string& 
   const std::string folder = std::filesystem::absolute(path).parent_path();
   const int fd = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
   if (fd < 0) return absl::ErrnoToStatus(errno, "inotify_init1");
-  if (::inotify_add_watch(fd, folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR) < 0) {
+  if (::inotify_add_watch(fd, folder.c_str(), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0) {
     const absl::Status status = absl::ErrnoToStatus(errno, absl::StrCat("cannot watch the folder ", folder));
     ::close(fd);
     return status;
@@ -33,10 +33,23 @@ FileWatch::~FileWatch() { ::close(inotify_fd_); }
 bool FileWatch::TakeChange() {
   alignas(inotify_event) char events[4096];
   bool any = false;
-  while (::read(inotify_fd_, events, sizeof(events)) > 0) any = true;
+  while (true) {
+    const ssize_t size = ::read(inotify_fd_, events, sizeof(events));
+    if (size <= 0) break;
+    for (ssize_t at = 0; at < size;) {
+      const auto* const event = reinterpret_cast<const inotify_event*>(events + at);
+      any = any || (event->mask & IN_CREATE) == 0 || IsLink();
+      at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+    }
+  }
   if (!any) return false;
   const Stamp now = Look();
   return now.size >= 0 && now != std::exchange(seen_, now);
+}
+
+bool FileWatch::IsLink() const {
+  struct stat info = {};
+  return ::lstat(path_.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
 }
 
 FileWatch::Stamp FileWatch::Look() const {

@@ -10,8 +10,9 @@
 namespace hadal::commands {
 
 // Tells when a file has been replaced or rewritten: by inotify on its folder, so that a rename onto it counts, and the
-// swapped symbolic link of a Kubernetes volume too. A half-written file is not reported: only the writer's close is. A
-// file that a link in the folder leads to, and that is rewritten in its own place, goes unnoticed. Not thread-safe.
+// swapped symbolic link of a Kubernetes volume too, and one that is made anew as certbot does it. A half-written file
+// is not reported: only the writer's close is. A file that a link in the folder leads to, and that is rewritten in its
+// own place, goes unnoticed. Not thread-safe.
 class FileWatch {
  public:
   // An error of the kernel, or of a folder that cannot be watched, names the folder.
@@ -34,6 +35,8 @@ class FileWatch {
   };
 
   FileWatch(std::string path, int inotify_fd);
+  // The path is a symbolic link: making one is a change, while a file that is made is not complete yet.
+  bool IsLink() const;
   Stamp Look() const;
 
   const std::string path_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 
 #include "server/commands/commands.h"
 #include "server/commands/http_get.h"
@@ -16,6 +17,10 @@ int Health(const std::vector<std::string>& args) {
   app.add_option("--host", host, "server address [127.0.0.1]");
   app.add_option("--port", port, "server port [8000]")->envname("HADAL_PORT");
   app.add_option("--check", check, "live, ready or startup [live]")->check(CLI::IsMember({"live", "ready", "startup"}));
+  bool tls = false;
+  HttpGetTls trust;
+  app.add_flag("--tls", tls, "speak TLS; so it is, too, when HADAL_TLS_CERT is set");
+  app.add_option("--tls-ca", trust.ca_file, "PEM file with who may sign the server's certificate [it is not checked]");
   app.add_option("--timeout", timeout_s, "seconds [5]");
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
@@ -23,7 +28,11 @@ int Health(const std::vector<std::string>& args) {
     return app.exit(error) == 0 ? 0 : 2;
   }
 
-  const absl::StatusOr<HttpReply> reply = HttpGet(host, port, "/health/" + check, absl::Seconds(timeout_s));
+  // The image's health check has the server's environment.
+  const char* const certificate = std::getenv("HADAL_TLS_CERT");
+  tls = tls || !trust.ca_file.empty() || (certificate != nullptr && *certificate != '\0');
+  const absl::StatusOr<HttpReply> reply =
+      HttpGet(host, port, "/health/" + check, absl::Seconds(timeout_s), tls ? &trust : nullptr);
   if (!reply.ok()) {
     const std::string reason(reply.status().message());
     std::fprintf(stderr, "hadal health: %s:%s does not answer: %s\n", host.c_str(), port.c_str(), reason.c_str());

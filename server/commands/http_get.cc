@@ -2,6 +2,8 @@
 #include "server/commands/http_get.h"
 
 #include <netdb.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -19,6 +22,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "server/tls/openssl_ptr.h"
 
 namespace hadal::commands {
 namespace {
@@ -83,18 +87,94 @@ absl::StatusOr<Socket> Connect(const std::string& host, const std::string& port,
   return last;
 }
 
-absl::Status Send(const Socket& socket, absl::string_view bytes, absl::Time deadline) {
+// The bytes of a connection, plain or under TLS.
+class Stream {
+ public:
+  Stream(Socket socket, absl::Time deadline) : socket_(std::move(socket)), deadline_(deadline) {}
+
+  absl::Status StartTls(const HttpGetTls& tls, const std::string& host);
+  absl::Status Send(absl::string_view bytes);
+  // 0 at the end.
+  absl::StatusOr<size_t> Receive(char* buffer, size_t size);
+
+ private:
+  // Calls `step` of the library until it has done something; what it returned.
+  absl::StatusOr<int> RunTls(const std::function<int()>& step);
+
+  const Socket socket_;
+  const absl::Time deadline_;
+  tls::ContextPtr context_;
+  tls::SslPtr ssl_;
+};
+
+absl::StatusOr<int> Stream::RunTls(const std::function<int()>& step) {
+  while (true) {
+    ERR_clear_error();
+    const int result = step();
+    if (result > 0) return result;
+    const int error = SSL_get_error(ssl_.get(), result);
+    if (error == SSL_ERROR_ZERO_RETURN) return 0;
+    if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
+      const long verified = SSL_get_verify_result(ssl_.get());
+      if (verified != X509_V_OK) return absl::UnavailableError(X509_verify_cert_error_string(verified));
+      const char* const reason = ERR_reason_error_string(ERR_peek_error());
+      return absl::UnavailableError(absl::StrCat("TLS failed: ", reason == nullptr ? "closed" : reason));
+    }
+    const short events = error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT;
+    if (absl::Status status = WaitFor(socket_, events, deadline_); !status.ok()) return status;
+  }
+}
+
+absl::Status Stream::StartTls(const HttpGetTls& tls, const std::string& host) {
+  context_.reset(SSL_CTX_new(TLS_client_method()));
+  SSL_CTX_set_options(context_.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
+  const bool checked = !tls.ca_file.empty();
+  if (checked && SSL_CTX_load_verify_file(context_.get(), tls.ca_file.c_str()) != 1) {
+    return absl::UnavailableError(absl::StrCat(tls.ca_file, " holds no certificate in PEM form"));
+  }
+  SSL_CTX_set_verify(context_.get(), checked ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  ssl_.reset(SSL_new(context_.get()));
+  SSL_set_fd(ssl_.get(), socket_.fd());
+  X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl_.get());
+  if (X509_VERIFY_PARAM_set1_ip_asc(parameters, host.c_str()) != 1) {
+    SSL_set1_host(ssl_.get(), host.c_str());
+    SSL_set_tlsext_host_name(ssl_.get(), host.c_str());
+  }
+  return RunTls([this] { return SSL_connect(ssl_.get()); }).status();
+}
+
+absl::Status Stream::Send(absl::string_view bytes) {
+  if (ssl_ != nullptr) {
+    return RunTls([&] { return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())); }).status();
+  }
   while (!bytes.empty()) {
-    const ssize_t sent = ::send(socket.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t sent = ::send(socket_.fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent >= 0) {
       bytes.remove_prefix(static_cast<size_t>(sent));
     } else if (errno == EAGAIN) {
-      if (absl::Status status = WaitFor(socket, POLLOUT, deadline); !status.ok()) return status;
+      if (absl::Status status = WaitFor(socket_, POLLOUT, deadline_); !status.ok()) return status;
     } else if (errno != EINTR) {
       return SystemError(errno);
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Stream::Receive(char* buffer, size_t size) {
+  if (ssl_ != nullptr) {
+    const absl::StatusOr<int> read = RunTls([&] { return SSL_read(ssl_.get(), buffer, static_cast<int>(size)); });
+    if (!read.ok()) return read.status();
+    return static_cast<size_t>(*read);
+  }
+  while (true) {
+    const ssize_t read = ::recv(socket_.fd(), buffer, size, 0);
+    if (read >= 0) return static_cast<size_t>(read);
+    if (errno == EAGAIN) {
+      if (absl::Status status = WaitFor(socket_, POLLIN, deadline_); !status.ok()) return status;
+    } else if (errno != EINTR) {
+      return SystemError(errno);
+    }
+  }
 }
 
 // The response in `bytes`; nullopt while more must come. `ended`: nothing more comes.
@@ -130,27 +210,26 @@ absl::StatusOr<std::optional<HttpReply>> ParseReply(absl::string_view bytes, boo
 }  // namespace
 
 absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& port, absl::string_view path,
-                                  absl::Duration timeout) {
+                                  absl::Duration timeout, const HttpGetTls* tls) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::StatusOr<Socket> socket = Connect(host, port, deadline);
   if (!socket.ok()) return socket.status();
   const std::string name = host.find(':') == host.npos ? host : absl::StrCat("[", host, "]");  // of an IPv6 address
   const std::string request =
       absl::StrCat("GET ", path, " HTTP/1.1\r\nhost: ", name, ":", port, "\r\nconnection: close\r\n\r\n");
-  if (absl::Status status = Send(*socket, request, deadline); !status.ok()) return status;
+  Stream stream(*std::move(socket), deadline);
+  if (tls != nullptr) {
+    if (absl::Status status = stream.StartTls(*tls, host); !status.ok()) return status;
+  }
+  if (absl::Status status = stream.Send(request); !status.ok()) return status;
 
   std::string received;
   char buffer[4096];
   while (received.size() <= kMaxReplyBytes) {
-    const ssize_t size = ::recv(socket->fd(), buffer, sizeof(buffer), 0);
-    if (size < 0 && errno == EAGAIN) {
-      if (absl::Status status = WaitFor(*socket, POLLIN, deadline); !status.ok()) return status;
-      continue;
-    }
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return SystemError(errno);
-    received.append(buffer, static_cast<size_t>(size));
-    absl::StatusOr<std::optional<HttpReply>> reply = ParseReply(received, /*ended=*/size == 0);
+    const absl::StatusOr<size_t> size = stream.Receive(buffer, sizeof(buffer));
+    if (!size.ok()) return size.status();
+    received.append(buffer, *size);
+    absl::StatusOr<std::optional<HttpReply>> reply = ParseReply(received, /*ended=*/*size == 0);
     if (!reply.ok()) return reply.status();
     if (reply->has_value()) return **std::move(reply);
   }

@@ -23,6 +23,8 @@ namespace {
 
 // What is left of a drain after a second signal, or when a device has failed.
 constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
+// Certificate and key are two files, written one after the other: how long after a change they are read.
+constexpr absl::Duration kTlsFilesSettle = absl::Milliseconds(500);
 constexpr int kForcedExitCode = 128 + SIGTERM;
 
 // How long a line may wait for somebody to read the pipe that it goes to.
@@ -51,7 +53,8 @@ void Announce(const App& app, const ServerConfig& config) {
       config.front.host.find(':') == std::string::npos ? config.front.host : absl::StrCat("[", config.front.host, "]");
   const std::string grpc =
       app.grpc_port() < 0 ? "gRPC on the same port" : absl::StrCat("gRPC on port ", app.grpc_port());
-  WriteLine(STDOUT_FILENO, absl::StrCat("hadal listening on http://", host, ":", app.port(), " (", grpc, ")"));
+  WriteLine(STDOUT_FILENO, absl::StrCat("hadal listening on ", config.tls.enabled() ? "https" : "http", "://", host,
+                                        ":", app.port(), " (", grpc, ")"));
 }
 
 // Loads on a thread of its own: a signal ends the process although a file system does not answer. Cancelled then.
@@ -76,17 +79,32 @@ absl::Status LoadUntilSignal(App& app, StopEvents& events) {
   return status;
 }
 
-// Null without a keys file, and where it cannot be watched: then SIGHUP remains.
-std::unique_ptr<FileWatch> WatchKeys(const std::string& path) {
-  if (path.empty()) return nullptr;
-  absl::StatusOr<std::unique_ptr<FileWatch>> watch = FileWatch::Create(path);
-  if (!watch.ok()) {
+// Files that are read again together. One that cannot be watched is named in the log: then SIGHUP remains.
+class WatchedFiles {
+ public:
+  void Add(const char* flag, const std::string& path) {
+    if (path.empty()) return;
+    absl::StatusOr<std::unique_ptr<FileWatch>> watch = FileWatch::Create(path);
+    if (watch.ok()) {
+      watches_.push_back(*std::move(watch));
+      return;
+    }
     base::Log(base::LogLevel::kWarn, "main",
-              absl::StrCat("--api-key-file is not watched, send SIGHUP after a change: ", watch.status().message()));
-    return nullptr;
+              absl::StrCat("--", flag, " is not watched, send SIGHUP after a change: ", watch.status().message()));
   }
-  return *std::move(watch);
-}
+  // Whether one has changed since the last call.
+  bool TakeChange() {
+    bool changed = false;
+    for (const auto& watch : watches_) changed = watch->TakeChange() || changed;
+    return changed;
+  }
+  void AppendDescriptors(std::vector<int>* out) const {
+    for (const auto& watch : watches_) out->push_back(watch->descriptor());
+  }
+
+ private:
+  std::vector<std::unique_ptr<FileWatch>> watches_;
+};
 
 // Drains on a thread of its own, so that a second signal can shorten it; a third one ends the process at once.
 void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
@@ -133,8 +151,12 @@ int Serve(const std::vector<std::string>& args) {
   base::InitLogging(config.log);
   LogMps(*mps);
 
-  // Before the keys are read, so that no change is missed.
-  const std::unique_ptr<FileWatch> keys_watch = WatchKeys(config.api_key_file);
+  // Before they are read, so that no change is missed.
+  WatchedFiles keys_files, tls_files;
+  keys_files.Add("api-key-file", config.api_key_file);
+  tls_files.Add("tls-cert", config.tls.cert_file);
+  tls_files.Add("tls-key", config.tls.key_file);
+  tls_files.Add("tls-client-ca", config.tls.client_ca_file);
   App app(config, *std::move(mps), [&events] { (*events)->Notify(); });
   if (absl::Status status = app.Start(); !status.ok()) return Fail(status);
   Announce(app, config);
@@ -145,7 +167,11 @@ int Serve(const std::vector<std::string>& args) {
     }
     return Fail(status);
   }
-  if (keys_watch != nullptr) (*events)->WatchDescriptor(keys_watch->descriptor());
+  std::vector<int> watched;
+  keys_files.AppendDescriptors(&watched);
+  tls_files.AppendDescriptors(&watched);
+  (*events)->WatchDescriptors(std::move(watched));
+  absl::Time reload_tls_at = absl::InfiniteFuture();
   while ((*events)->signals() == 0) {
     if (const std::string failure = app.Failure(); !failure.empty()) {
       base::Log(base::LogLevel::kError, "main", failure);
@@ -157,11 +183,17 @@ int Serve(const std::vector<std::string>& args) {
     if ((*events)->TakeHangup()) {
       app.ReopenAccessLog();
       app.ReloadKeys("SIGHUP");
+      app.ReloadTls("SIGHUP");
     }
-    if (keys_watch != nullptr && keys_watch->TakeChange()) app.ReloadKeys("the file has changed");
-    (*events)->Wait();
+    if (keys_files.TakeChange()) app.ReloadKeys("the file has changed");
+    if (tls_files.TakeChange()) reload_tls_at = absl::Now() + kTlsFilesSettle;
+    if (absl::Now() >= reload_tls_at) {
+      reload_tls_at = absl::InfiniteFuture();
+      app.ReloadTls("a file has changed");
+    }
+    (*events)->Wait(reload_tls_at - absl::Now());
   }
-  (*events)->WatchDescriptor(StopEvents::kNoDescriptor);
+  (*events)->WatchDescriptors({});
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");
   DrainUntilSignal(app, config.drain_timeout, **events);
   base::Log(base::LogLevel::kInfo, "main", "drained: bye");

@@ -40,6 +40,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   http.AddFlags(flags);
   grpc.AddFlags(flags);
   kv_events.AddFlags(flags);
+  tls.AddFlags(flags);
   flags->AddText("api-key-file", &api_key_file, "bearer keys, one 'key tenant [class] [gateway]' a line", "none");
   flags->AddSwitch("insecure-public", &insecure_public, "allow a public address without API keys");
   flags->AddEnum("metrics-aliases", &metrics_aliases,

@@ -18,6 +18,7 @@
 #include "server/service/degradation_options.h"
 #include "server/service/front_options.h"
 #include "server/service/grammar_options.h"
+#include "server/tls/tls_options.h"
 
 namespace hadal::commands {
 
@@ -39,6 +40,7 @@ struct ServerConfig {
   http::HttpOptions http;
   rpc::GrpcOptions grpc;
   kv_events::KvEventOptions kv_events;
+  tls::TlsOptions tls;
   base::LogOptions log;
   std::string api_key_file;
   bool insecure_public = false;  // a public address without keys

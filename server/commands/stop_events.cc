@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -70,8 +69,8 @@ void StopEvents::Wait(absl::Duration timeout) {
   constexpr int64_t kMaxMs = INT_MAX;
   const bool forever = timeout == absl::InfiniteDuration();
   const int ms = forever ? -1 : static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 0, kMaxMs));
-  std::array<pollfd, 3> fds = {pollfd{signal_fd_, POLLIN, 0}, pollfd{notify_fd_, POLLIN, 0},
-                               pollfd{watched_fd_, POLLIN, 0}};
+  std::vector<pollfd> fds = {{signal_fd_, POLLIN, 0}, {notify_fd_, POLLIN, 0}};
+  for (const int fd : watched_fds_) fds.push_back({fd, POLLIN, 0});
   while (::poll(fds.data(), fds.size(), ms) < 0 && errno == EINTR) {
   }
   eventfd_t taken;

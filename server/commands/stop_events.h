@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -9,7 +11,7 @@
 namespace hadal::commands {
 
 // What makes the main thread act while the server runs: SIGTERM, SIGINT and SIGHUP, read from a signalfd, Notify, sent
-// through an eventfd, and a descriptor of somebody else's. Created before any other thread, so that all of them inherit
+// through an eventfd, and descriptors of others. Created before any other thread, so that all of them inherit
 // the blocked signals; they stay blocked. One for a process. Notify is for any thread, the rest for the main thread.
 class StopEvents {
  public:
@@ -25,9 +27,8 @@ class StopEvents {
   int signals();
   // True when SIGHUP was received since the last call.
   bool TakeHangup();
-  static constexpr int kNoDescriptor = -1;
-  // From now on Wait ends, too, while `descriptor` is readable. It must stay open, or be replaced by kNoDescriptor.
-  void WatchDescriptor(int descriptor) { watched_fd_ = descriptor; }
+  // From now on Wait ends, too, while one of the descriptors is readable. They must stay open, or be replaced by {}.
+  void WatchDescriptors(std::vector<int> descriptors) { watched_fds_ = std::move(descriptors); }
   // Waits for a signal that has not been counted yet, for Notify, or until the time is up.
   void Wait(absl::Duration timeout = absl::InfiniteDuration());
 
@@ -38,7 +39,7 @@ class StopEvents {
 
   const int signal_fd_;
   const int notify_fd_;
-  int watched_fd_ = kNoDescriptor;  // which poll ignores
+  std::vector<int> watched_fds_;
   int signals_ = 0;
   bool hangup_ = false;
 };

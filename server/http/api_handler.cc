@@ -131,6 +131,7 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
                      "x-hadal-priority");
   }
   *priority_from_header = wanted.has_value();
+  if (connection.lacks_certificate()) return service::MissingCertificate();
   // Where both are sent Authorization counts, as in the hosted API.
   const std::string authorization =
       head.authorization.empty() && !head.api_key.empty() ? "Bearer " + head.api_key : head.authorization;

@@ -56,7 +56,7 @@ Connection::Connection(Listener::Accepted accepted, ServerContext* context)
     : socket_(std::move(accepted.socket)),
       place_(std::move(accepted.place)),
       context_(context),
-      network_(std::move(accepted.network)),
+      peer_(std::move(accepted.peer)),
       event_(std::make_shared<AsyncEvent>(socket_.get_executor())),
       watchdog_(socket_.get_executor()),
       watch_timer_(socket_.get_executor()) {}
@@ -122,7 +122,7 @@ asio::awaitable<void> Connection::Run(Handler handler) {
   boost::system::error_code ignored;
   watchdog_.cancel();
   watch_timer_.cancel();
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  socket_.shutdown(Listener::Socket::shutdown_both, ignored);
   socket_.close(ignored);
 }
 
@@ -257,7 +257,7 @@ asio::awaitable<void> Connection::Send(Response response) {
 // the client would lose the response.
 asio::awaitable<void> Connection::Linger() {
   boost::system::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  socket_.shutdown(Listener::Socket::shutdown_send, ignored);
   if (gave_way_) {  // another connection waits for the place
     for (int i = 0; i < kMaxGiveWayReads; ++i) {
       if (::recv(socket_.native_handle(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT) <= 0) break;
@@ -348,7 +348,7 @@ void Connection::ArmWatchdog() {
 void Connection::WatchDisconnect() {
   watching_ = true;
   const uint64_t number = ++watch_number_;
-  socket_.async_wait(asio::ip::tcp::socket::wait_read,
+  socket_.async_wait(Listener::Socket::wait_read,
                      asio::bind_cancellation_slot(watch_cancel_.slot(), [weak = weak_from_this(), number](
                                                                             const boost::system::error_code& error) {
                        const std::shared_ptr<Connection> self = weak.lock();

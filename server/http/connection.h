@@ -5,7 +5,6 @@
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
@@ -72,7 +71,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool target_too_long() const { return reader_->target_too_long(); }
   const std::string& request_id() const { return request_id_; }
   // The network that the client comes from (base::NetworkOf).
-  const std::string& network() const { return network_; }
+  const std::string& network() const { return peer_.network; }
+  // Client certificates are wanted, and the client has shown none: it gets what needs no key, too.
+  bool lacks_certificate() const { return peer_.lacks_certificate; }
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
   // `sender` answers for its bytes (service::SenderOf). CANCELLED: the client is gone. REQUEST_TIMEOUT: the bytes do
@@ -119,10 +120,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void StopWatching();
   std::string FormatHead(int status, std::string_view content_type, const Headers& headers);
 
-  boost::asio::ip::tcp::socket socket_;
+  Listener::Socket socket_;
   ConnectionTable::Handle place_;
   ServerContext* const context_;
-  const std::string network_;
+  const base::Peer peer_;
   std::shared_ptr<AsyncEvent> event_;
   boost::asio::steady_timer watchdog_;
   Clock::time_point deadline_ = Clock::time_point::max();

@@ -20,7 +20,7 @@ namespace hadal::http {
 namespace {
 
 namespace asio = boost::asio;
-using asio::ip::tcp;
+using Socket = asio::generic::stream_protocol::socket;
 using Kind = Http2Opening::Kind;
 
 // How long to look for the first request. Clients that do not wait for the server send it right behind the preface.
@@ -128,7 +128,7 @@ std::string Http2Refusal(const Http2Opening& opening) {
   return out;
 }
 
-asio::awaitable<Http2Opening> PeekHttp2(tcp::socket& socket) {
+asio::awaitable<Http2Opening> PeekHttp2(Socket& socket) {
   std::vector<char> bytes(kMaxOpeningBytes);
   asio::steady_timer pause(socket.get_executor());
   const auto end = std::chrono::steady_clock::now() + kPeekTime;
@@ -145,12 +145,12 @@ asio::awaitable<Http2Opening> PeekHttp2(tcp::socket& socket) {
   co_return Http2Opening{Kind::kGrpc};
 }
 
-asio::awaitable<void> RefuseHttp2(tcp::socket& socket, Http2Opening opening, absl::Duration linger_timeout) {
+asio::awaitable<void> RefuseHttp2(Socket& socket, Http2Opening opening, absl::Duration linger_timeout) {
   const std::string refusal = Http2Refusal(opening);
   // Fits into the send buffer of a connection that has sent nothing yet.
   (void)::send(socket.native_handle(), refusal.data(), refusal.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   boost::system::error_code ignored;
-  socket.shutdown(tcp::socket::shutdown_send, ignored);
+  socket.shutdown(Socket::shutdown_send, ignored);
   asio::steady_timer limit(socket.get_executor(), absl::ToChronoMicroseconds(linger_timeout));
   const auto waiting = std::make_shared<bool>(true);
   limit.async_wait([&socket, waiting](const boost::system::error_code& error) {

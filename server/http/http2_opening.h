@@ -2,7 +2,7 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -36,9 +36,9 @@ std::string Http2Refusal(const Http2Opening& opening);
 
 // Looks at the bytes in the socket without taking them, for a few milliseconds at most when they do not tell: many gRPC
 // clients send no request before the server has spoken. kGrpc when the time is up.
-boost::asio::awaitable<Http2Opening> PeekHttp2(boost::asio::ip::tcp::socket& socket);
+boost::asio::awaitable<Http2Opening> PeekHttp2(boost::asio::generic::stream_protocol::socket& socket);
 // Sends the refusal, and reads on until the client closes or the time is up, so that it sees the answer.
-boost::asio::awaitable<void> RefuseHttp2(boost::asio::ip::tcp::socket& socket, Http2Opening opening,
+boost::asio::awaitable<void> RefuseHttp2(boost::asio::generic::stream_protocol::socket& socket, Http2Opening opening,
                                          absl::Duration linger_timeout);
 
 }  // namespace hadal::http

@@ -26,6 +26,12 @@ struct HttpMetrics {
                                        .help = "HTTP connections closed to make room for others, by what they did.",
                                        .labels = {"phase"},
                                        .series = base::SeriesOf(kConnectionPhases)}};
+  enum Mismatch : size_t { kPlain, kTls };
+  base::Family<base::Counter> mismatches{registry,
+                                         {.name = "hadal_tls_mismatches_total",
+                                          .help = "Connections in plain text to a port with TLS, and the reverse.",
+                                          .labels = {"found"},
+                                          .series = {{"plain"}, {"tls"}}}};
   base::Family<base::Counter> accept_failures{
       registry, {"hadal_accept_failures_total", "Connections that could not be accepted, as for lack of descriptors."}};
 };

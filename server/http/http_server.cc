@@ -10,8 +10,8 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
@@ -37,7 +37,7 @@ namespace hadal::http {
 namespace {
 
 namespace asio = boost::asio;
-using asio::ip::tcp;
+using Socket = Listener::Socket;
 
 // An I/O thread and the connections that live on it.
 struct IoThread {
@@ -74,6 +74,7 @@ class HttpServer::Impl {
   asio::awaitable<void> AdoptHttp2(Listener::Accepted accepted, bool to_grpc);
   void MoveTo(IoThread& thread, Listener::Accepted accepted);
   static asio::awaitable<void> RefuseConnection(Connection& connection);
+  static asio::awaitable<void> RefusePlainText(Connection& connection);
   // Runs a connection on the thread it belongs to; called there.
   void Serve(IoThread& thread, Listener::Accepted accepted);
 
@@ -102,7 +103,8 @@ HttpServer::Impl::Impl(HttpOptions options, Dependencies dependencies)
                                          Listener::Options{.host = context_.options.front.host,
                                                            .port = context_.options.port,
                                                            .max_connections = context_.options.max_connections,
-                                                           .silent_timeout = context_.options.request_timeout},
+                                                           .silent_timeout = context_.options.request_timeout,
+                                                           .tls = context_.dependencies.tls},
                                          &table_, &context_.open_connections, &metrics_,
                                          [this](Listener::Accepted accepted) { Distribute(std::move(accepted)); });
 }
@@ -116,8 +118,9 @@ void HttpServer::Impl::Start() {
 }
 
 void HttpServer::Impl::Distribute(Listener::Accepted accepted) {
-  if (accepted.protocol == Protocol::kHttp2 && context_.dependencies.adopt_http2) {
-    const bool to_grpc = !context_.dependencies.grpc_elsewhere;
+  const bool http2 = accepted.protocol == Protocol::kHttp2 || accepted.grpc_port;
+  if (http2 && accepted.refusal == Listener::Refusal::kNone && context_.dependencies.adopt_http2) {
+    const bool to_grpc = accepted.grpc_port || !context_.dependencies.grpc_elsewhere;
     asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted), to_grpc), asio::detached);
   } else if (accepted.protocol == Protocol::kReserved) {
     Serve(reserved(), std::move(accepted));
@@ -136,10 +139,12 @@ void HttpServer::Impl::Screen(int fd) {
     sockaddr_storage address{};
     socklen_t size = sizeof(address);
     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    Listener::Accepted accepted{.socket = tcp::socket(reserved().context)};
+    Listener::Accepted accepted{.socket = Socket(reserved().context)};
     boost::system::error_code failed;
-    accepted.socket.assign(address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4(), fd, failed);
+    accepted.socket.assign(asio::generic::stream_protocol(address.ss_family, 0), fd, failed);
+    if (!failed && context_.dependencies.tls != nullptr) return listener_->Take(std::move(accepted.socket));
     if (!failed) {
+      accepted.peer.network = base::PeerNetwork(fd);
       asio::co_spawn(reserved().context, AdoptHttp2(std::move(accepted), /*to_grpc=*/true), asio::detached);
       return;
     }
@@ -167,12 +172,12 @@ asio::awaitable<void> HttpServer::Impl::AdoptHttp2(Listener::Accepted accepted, 
   context_.open_connections.Done();
   if (error || fd < 0) co_return;
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL, 0) | O_NONBLOCK);
-  context_.dependencies.adopt_http2(fd);
+  context_.dependencies.adopt_http2(fd, std::move(accepted.peer));
 }
 
 void HttpServer::Impl::MoveTo(IoThread& thread, Listener::Accepted accepted) {
   boost::system::error_code error;
-  const tcp protocol = accepted.socket.local_endpoint(error).protocol();
+  const asio::generic::stream_protocol protocol = accepted.socket.local_endpoint(error).protocol();
   const int fd = accepted.socket.release(error);
   if (error) {
     accepted.place.Release();
@@ -180,7 +185,7 @@ void HttpServer::Impl::MoveTo(IoThread& thread, Listener::Accepted accepted) {
     return;
   }
   asio::post(thread.context, [this, &thread, protocol, fd, accepted = std::move(accepted)]() mutable {
-    accepted.socket = tcp::socket(thread.context);
+    accepted.socket = Socket(thread.context);
     boost::system::error_code failed;
     accepted.socket.assign(protocol, fd, failed);
     if (!failed) return Serve(thread, std::move(accepted));
@@ -200,9 +205,19 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
   co_await connection.Send(ErrorResponse(status, context.options.overload_http_status));
 }
 
+asio::awaitable<void> HttpServer::Impl::RefusePlainText(Connection& connection) {
+  connection.CloseAfterResponse();
+  co_await connection.Send(
+      ErrorResponse(request::MakeError(request::Reason::kInvalidRequest,
+                                       "this port speaks TLS, and the request came without it: use https://, and in "
+                                       "gRPC a secure channel"),
+                    connection.context().options.overload_http_status));
+}
+
 void HttpServer::Impl::Serve(IoThread& thread, Listener::Accepted accepted) {
   Handler handler = HandleRequest;
-  if (accepted.refuse) handler = RefuseConnection;
+  if (accepted.refusal == Listener::Refusal::kConnectionLimit) handler = RefuseConnection;
+  if (accepted.refusal == Listener::Refusal::kNotTls) handler = RefusePlainText;
   auto connection = std::make_shared<Connection>(std::move(accepted), &context_);
   connection->KeepPlace();
   thread.connections.insert(connection.get());

@@ -10,9 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/metrics.h"
+#include "server/base/network.h"
 #include "server/http/http_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
+#include "server/tls/terminator.h"
 
 namespace hadal::http {
 
@@ -39,9 +41,11 @@ class HttpServer {
     std::function<HealthReport()> health;
     // Takes a connected socket that began with the HTTP/2 preface, nothing of it read, non-blocking; owns it from then
     // on. One whose first request is not gRPC is answered with 415 instead. Empty: there is no gRPC.
-    std::function<void(int fd)> adopt_http2;
+    std::function<void(int fd, base::Peer peer)> adopt_http2;
     // gRPC has a port of its own, whose connections come through Screen; on this one they get 400.
     bool grpc_elsewhere = false;
+    // Every connection begins with TLS, and this ends it. Outlives the server. Null: connections are plain.
+    tls::Terminator* tls = nullptr;
   };
 
   // Binds and listens; nothing is accepted before Start. The error names address and port, or says that there are no
@@ -51,7 +55,8 @@ class HttpServer {
 
   void Start();
   int port() const;
-  // Takes a connection to gRPC's own port, non-blocking, nothing of it read: to `adopt_http2`, or 415 as above.
+  // Takes a connection to gRPC's own port, non-blocking, nothing of it read: to `adopt_http2`, or 415 as above. TLS is
+  // ended here, too.
   void Screen(int fd);
 
   // From now on responses close their connections, and idle ones are closed. New requests are still read, so that they

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -101,7 +102,8 @@ asio::awaitable<void> Listener::Accept() {
     reserve_.Refill();
     if (IsFull()) continue;  // nobody gives way: closes it
     open_->Add();
-    asio::co_spawn(*context_, Look(std::move(socket), reserve_.held() < kReservedDescriptors), asio::detached);
+    const bool scarce = reserve_.held() < kReservedDescriptors;
+    asio::co_spawn(*context_, Look(std::move(socket), scarce, /*grpc_port=*/false), asio::detached);
   }
 }
 
@@ -159,17 +161,53 @@ asio::awaitable<Protocol> Listener::Peek(Socket& socket) {
   }
 }
 
-asio::awaitable<void> Listener::Look(Socket socket, bool scarce) {
+void Listener::Take(Socket socket) {
+  asio::co_spawn(*context_, Look(std::move(socket), /*scarce=*/false, /*grpc_port=*/true), asio::detached);
+}
+
+std::shared_ptr<const std::atomic<bool>> Listener::EndTls(Socket& socket, const std::string& network, bool grpc_port) {
+  boost::system::error_code error;
+  const int fd = socket.release(error);
+  if (error) return nullptr;
+  auto plain = options_.tls->Terminate(fd, grpc_port, network);
+  // A connection under TLS has three descriptors.
+  if (absl::IsUnavailable(plain.status()) && reserve_.Release() && reserve_.Release()) {
+    plain = options_.tls->Terminate(fd, grpc_port, network);
+  }
+  if (!plain.ok()) {
+    metrics_->accept_failures.Get().Increment();
+    if (absl::IsUnavailable(plain.status())) LogNoDescriptors();
+    ::close(fd);
+    return nullptr;
+  }
+  if (socket.assign(asio::generic::stream_protocol(AF_UNIX, 0), plain->fd, error)) ::close(plain->fd);
+  return plain->lacks_certificate;
+}
+
+void Listener::CountMismatch(Protocol found, const std::string& network) {
+  const bool tls = found == Protocol::kTls;
+  metrics_->mismatches.At(tls ? HttpMetrics::kTls : HttpMetrics::kPlain).Increment();
+  const Clock::time_point now = Clock::now();
+  if (now - mismatch_logged_at_ < kLogInterval) return;
+  mismatch_logged_at_ = now;
+  base::Log(base::LogLevel::kWarn, "http",
+            tls ? "a client speaks TLS to a port without it: --tls-cert and --tls-key switch it on"
+                : "a client speaks plain text to a port with TLS, and is told to use https",
+            {{"network", network}});
+}
+
+asio::awaitable<void> Listener::Look(Socket socket, bool scarce, bool grpc_port) {
   boost::system::error_code ignored;
   socket.set_option(tcp::no_delay(true), ignored);
   Accepted accepted{.socket = Socket(*context_)};
-  accepted.network = base::PeerNetwork(socket.native_handle());
+  accepted.grpc_port = grpc_port;
+  accepted.peer.network = base::PeerNetwork(socket.native_handle());
   // Everything that closes the socket runs on this thread, and only while it is being looked at.
   const auto close = [&socket] {
     boost::system::error_code none;
     socket.close(none);
   };
-  accepted.place = table_->Add(accepted.network, close, Clock::now());
+  accepted.place = table_->Add(accepted.peer.network, close, Clock::now());
   // The handler may be queued already when the wait ends here: it must not touch the socket then.
   const auto looking = std::make_shared<bool>(true);
   asio::steady_timer limit(*context_, absl::ToChronoMicroseconds(options_.silent_timeout));
@@ -178,6 +216,19 @@ asio::awaitable<void> Listener::Look(Socket socket, bool scarce) {
   });
   looking_.insert(&socket);
   accepted.protocol = co_await Peek(socket);
+  const bool is_tls = accepted.protocol == Protocol::kTls;
+  if (accepted.protocol != Protocol::kUndecided && is_tls != (options_.tls != nullptr)) {
+    CountMismatch(accepted.protocol, accepted.peer.network);
+    if (is_tls) {
+      accepted.protocol = Protocol::kHttp1;  // which it is not, as the client is told
+    } else {
+      accepted.refusal = Refusal::kNotTls;
+    }
+  } else if (is_tls) {
+    const auto lacks_certificate = EndTls(socket, accepted.peer.network, grpc_port);
+    accepted.protocol = co_await Peek(socket);
+    accepted.peer.lacks_certificate = lacks_certificate != nullptr && lacks_certificate->load();
+  }
   looking_.erase(&socket);
   *looking = false;
   limit.cancel();
@@ -191,11 +242,12 @@ asio::awaitable<void> Listener::Look(Socket socket, bool scarce) {
   }
   accepted.place.Enter(ConnectionTable::Phase::kBusy, Clock::now());
   accepted.place.SetClose([] {});
-  if (accepted.protocol == Protocol::kHttp1) {
+  if (accepted.protocol == Protocol::kHttp1 && accepted.refusal == Refusal::kNone) {
     // It has bytes: one that waits for some gives way to it.
     const bool room = !scarce || table_->MakeRoom(Clock::now());
     const bool over = open_->value() > options_.max_connections;
-    accepted.refuse = !room || (over && !table_->MakePlace(options_.max_connections, Clock::now()));
+    const bool refuse = !room || (over && !table_->MakePlace(options_.max_connections, Clock::now()));
+    if (refuse) accepted.refusal = Refusal::kConnectionLimit;
   }
   accepted.socket = std::move(socket);
   serve_(std::move(accepted));

@@ -15,6 +15,11 @@ Protocol PeekProtocol(std::string_view bytes) {
       {"HEAD /health", Protocol::kReserved},
       {"HEAD /metrics", Protocol::kReserved},
   }};
+  // A handshake record, and its version's first byte; no request begins like that.
+  constexpr std::string_view kTlsRecord = "\x16\x03";
+  if (bytes.substr(0, kTlsRecord.size()) == kTlsRecord.substr(0, bytes.size()) && !bytes.empty()) {
+    return bytes.size() < kTlsRecord.size() ? Protocol::kUndecided : Protocol::kTls;
+  }
   for (const auto& [text, kind] : kKnown) {
     const size_t common = std::min(bytes.size(), text.size());
     if (bytes.substr(0, common) != text.substr(0, common)) continue;

@@ -11,6 +11,7 @@ enum class Protocol {
   kUndecided,  // could still become anything: more bytes are needed
   kHttp2,      // gRPC
   kReserved,   // HTTP/1.1 for health or metrics: served on the reserved thread
+  kTls,        // a TLS record
   kHttp1,      // everything else
 };
 

@@ -4,6 +4,7 @@
 #include <grpc/compression.h>
 
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -49,10 +50,10 @@ absl::Status CheckNotCompressed(grpc::CallbackServerContext* context) {
 }
 
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view network, bool needs_key, CallMetadata* out) {
+                      const base::Peer& peer, bool needs_key, CallMetadata* out) {
   service::CallInfo& info = out->info;
   info.protocol = service::Protocol::kGrpc;
-  info.network = network;
+  info.network = peer.network;
   info.arrival = environment.service->clock().Now();
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
   info.trace = service::ParseTraceContext(Find(context, "traceparent"), Find(context, "tracestate"));
@@ -72,6 +73,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
         "x-hadal-priority");
   }
   out->has_priority = priority.has_value();
+  if (peer.lacks_certificate) return service::MissingCertificate();
   absl::StatusOr<service::Caller> caller = environment.keys->Authenticate(Find(context, "authorization"), priority);
   if (!caller.ok()) return caller.status();
   info.caller = *std::move(caller);

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/base/network.h"
 #include "server/rpc/call_environment.h"
 #include "server/service/call_record.h"
 
@@ -25,10 +26,10 @@ struct CallMetadata {
 };
 
 // Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,
-// `out->info` is good enough for the call's record. `network`: of the client. OUT_OF_RANGE for an unknown
-// x-hadal-priority and for limits that cannot be read; else as ApiKeys::Authenticate.
+// `out->info` is good enough for the call's record. OUT_OF_RANGE for an unknown x-hadal-priority and for limits that
+// cannot be read; UNAUTHENTICATED when `peer` lacks a certificate; else as ApiKeys::Authenticate.
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
-                      std::string_view network, bool needs_key, CallMetadata* out);
+                      const base::Peer& peer, bool needs_key, CallMetadata* out);
 
 // UNSUPPORTED_MEDIA_TYPE for a call whose messages are compressed. The library has refused it by then; this gives the
 // record its reason.

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/network.h"
 
 namespace hadal::rpc {
 namespace {
@@ -23,7 +23,7 @@ ino_t SocketOf(int fd) {
 
 }  // namespace
 
-Connection::Connection(int fd) : fd_(fd), socket_(SocketOf(fd)), network_(base::PeerNetwork(fd)) {}
+Connection::Connection(int fd, base::Peer peer) : fd_(fd), socket_(SocketOf(fd)), peer_(std::move(peer)) {}
 
 bool Connection::open() const { return socket_ != 0 && SocketOf(fd_) == socket_; }
 
@@ -45,8 +45,8 @@ bool Connection::Disconnect() {
   return true;
 }
 
-bool ConnectionTable::Add(int fd) {
-  auto connection = std::make_shared<Connection>(fd);
+bool ConnectionTable::Add(int fd, base::Peer peer) {
+  auto connection = std::make_shared<Connection>(fd, std::move(peer));
   base::MutexLock lock(&mutex_);
   if (full()) SweepLocked();
   if (full()) CloseIdleLocked();

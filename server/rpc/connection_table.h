@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/sync.h"
+#include "server/base/network.h"
 #include "server/rpc/grpc_metrics.h"
 
 namespace hadal::rpc {
@@ -20,12 +21,12 @@ namespace hadal::rpc {
 class Connection {
  public:
   // `fd` is a connected socket. It stays gRPC's: it is looked at, and closed by nobody here.
-  explicit Connection(int fd);
+  Connection(int fd, base::Peer peer);
 
   // Whether the descriptor still stands for the socket that it was created with. gRPC does not tell when it closes one.
   bool open() const;
-  // The network that the client comes from (base::NetworkOf), "unknown" when it was gone already.
-  const std::string& network() const { return network_; }
+  // Who is at the other end; its network is "unknown" when the client was gone already.
+  const base::Peer& peer() const { return peer_; }
 
   // Counts a call. False when more than `max_calls` would be open.
   bool BeginCall(int max_calls);
@@ -40,7 +41,7 @@ class Connection {
  private:
   const int fd_;
   ino_t socket_ = 0;
-  std::string network_;
+  const base::Peer peer_;
   std::atomic<int> calls_{0};
   std::atomic<std::chrono::steady_clock::time_point> idle_since_{std::chrono::steady_clock::now()};
   std::atomic<bool> disconnected_{false};
@@ -55,7 +56,7 @@ class ConnectionTable {
 
   // Remembers a socket that gRPC is about to take over. When there are too many connections, the one that has been
   // without a call for the longest makes room: its client connects again when it needs to. False when all have calls.
-  bool Add(int fd);
+  bool Add(int fd, base::Peer peer);
   // The connection of a call, by gRPC's name of its peer; null for one that is not known.
   std::shared_ptr<Connection> Find(std::string_view peer) const;
   // Forgets those that gRPC has closed.

@@ -86,15 +86,15 @@ class GrpcServerImpl final : public GrpcServer {
     if (options_.port < 0) return absl::OkStatus();
     // The library would accept any number of connections.
     auto listener = TcpListener::Start(options_.front.host, options_.port, [this](int fd) {
-      if (options_.screen == nullptr || !options_.screen(fd)) Adopt(fd);
+      if (options_.screen == nullptr || !options_.screen(fd)) Adopt(fd, {.network = base::PeerNetwork(fd)});
     });
     if (!listener.ok()) return listener.status();
     listener_ = *std::move(listener);
     return absl::OkStatus();
   }
 
-  void Adopt(int fd) override {
-    if (!connections_.Add(fd)) return RefuseConnection(fd);
+  void Adopt(int fd, base::Peer peer) override {
+    if (!connections_.Add(fd, std::move(peer))) return RefuseConnection(fd);
     grpc::AddInsecureChannelFromFd(server_.get(), fd);
   }
   int port() const override { return listener_ == nullptr ? -1 : listener_->port(); }

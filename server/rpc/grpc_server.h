@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/base/network.h"
 #include "server/rpc/grpc_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
@@ -24,8 +25,8 @@ class GrpcServer {
                                                            const service::ApiKeys* keys);
   virtual ~GrpcServer() = default;
 
-  // Takes over an accepted, non-blocking socket from which nothing has been read.
-  virtual void Adopt(int fd) = 0;
+  // Takes over an accepted, non-blocking socket from which nothing has been read. `peer` is who is behind it.
+  virtual void Adopt(int fd, base::Peer peer) = 0;
   // Bound port, -1 without one of its own.
   virtual int port() const = 0;
   // What grpc.health.v1 answers, for "" and for the service. Load never changes it.

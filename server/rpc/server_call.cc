@@ -51,7 +51,7 @@ void ServerCall::Begin() {
   absl::Status status = CheckLimits();
   if (status.ok()) status = CheckRoute();
   const absl::Status opened =
-      OpenCall(*context_, *environment_, connection_ == nullptr ? "unknown" : connection_->network(),
+      OpenCall(*context_, *environment_, connection_ == nullptr ? base::Peer{"unknown"} : connection_->peer(),
                access_ == Access::kKey, &metadata_);
   if (status.ok()) status = opened;
   if (status.ok()) status = CheckNotCompressed(context_);

@@ -92,6 +92,11 @@ std::optional<request::Priority> ParsePriority(std::string_view name) {
   return std::nullopt;
 }
 
+absl::Status MissingCertificate() {
+  return MakeError(Reason::kUnauthenticated,
+                   "no client certificate: this server wants one that an authority of its --tls-client-ca has signed");
+}
+
 absl::Status Caller::AskFor(request::Priority wanted) {
   if (wanted < max_priority) {
     return MakeError(Reason::kPermissionDenied,

@@ -80,6 +80,9 @@ class ApiKeys {
   std::shared_ptr<Table> table_ = std::make_shared<Table>();
 };
 
+// UNAUTHENTICATED: the server asks for client certificates, and the client has shown none.
+absl::Status MissingCertificate();
+
 // "high", "normal", "low", "batch"; nullopt for anything else.
 std::optional<request::Priority> ParsePriority(std::string_view name);
 

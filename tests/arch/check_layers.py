@@ -56,6 +56,7 @@ RULES = {
     "models/families/": (("models/families/", "models/blocks/", "models/checkpoint/", "models/config/", "models/*.h", "kernels/*.h", "kernels/ops/"),
                          TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "server/base/": (("server/base/",), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
+    "server/tls/": (("server/tls/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON),
     "server/request/": (("server/request/", "server/base/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/admission/": (("server/admission/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/engine/": (("server/engine/", "server/admission/", "server/request/", "server/base/") + MODEL_VIEW,
@@ -65,7 +66,7 @@ RULES = {
                          "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
-    "server/http/": (("server/http/", "server/service/", "server/admission/", "server/request/", "server/base/",
+    "server/http/": (("server/http/", "server/tls/", "server/service/", "server/admission/", "server/request/", "server/base/",
                       "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
     "server/": (("server/", "models/", "kernels/*.h", "client/"), TORCH + CUDA + DNNL),  # main.cc and the subcommands wire everything
     "client/": (("client/",), TORCH + CUDA + DNNL + JSON + HTTP),

@@ -23,6 +23,7 @@ BANNED = {
     "server/admission": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
     "server/engine": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
     "server/service": (DEVICE, DNNL, GRPC, PROTOBUF),
+    "server/tls": (DEVICE, DNNL, GRPC, PROTOBUF, JSON),
     "server/http": (DEVICE, DNNL, GRPC, PROTOBUF),
     "models": (DEVICE, DNNL, GRPC, PROTOBUF),
     "kernels": (r"N5torch\d", GRPC, PROTOBUF, JSON),

@@ -7,8 +7,10 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
+import typing
 import urllib.error
 import urllib.request
 
@@ -73,6 +75,36 @@ def _litellm(folder, port, backends, backup):
             {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
 
+def _replace(path, replacements):
+    text = path.read_text()
+    for old, new in replacements.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def _add_tls(name, folder, port, tls):
+    """What gateways/README.md says about TLS, on both sides."""
+    if name == "haproxy":
+        (folder / "gateway.pem").write_text(tls.certificate.read_text() + tls.key.read_text())
+        _replace(folder / "haproxy.cfg", {'bind "${LISTEN-:8080}"': f'bind "${{LISTEN-:8080}}" ssl crt {folder}/gateway.pem',
+                                          "default-server check": f"default-server ssl verify required ca-file {tls.authority} check"})
+        return
+    assert name == "nginx", f"{name} has no TLS in the tests"
+    _replace(folder / "nginx.conf", {
+        f"listen 127.0.0.1:{port};": f"listen 127.0.0.1:{port} ssl; ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};",
+        "proxy_pass http://hadal;": f"proxy_pass https://hadal; proxy_ssl_verify on; proxy_ssl_trusted_certificate {tls.authority}; "
+                                    "proxy_ssl_name localhost; proxy_ssl_server_name on;"})
+
+
+class GatewayTls(typing.NamedTuple):
+    """Files of the gateway's own certificate, and of the authority that signs it and the servers'; how clients check it."""
+    certificate: pathlib.Path
+    key: pathlib.Path
+    authority: pathlib.Path
+    context: ssl.SSLContext
+
+
 _START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "litellm": _litellm}
 
 
@@ -88,12 +120,15 @@ class GatewayProcess:
     """One of haproxy, nginx, litellm or edge on a free port of this machine; leaving the block ends it. `backends` and `backup`, which only
     the edge has, are ports."""
 
-    def __init__(self, name, folder, backends, backup=None, timeout=120):
+    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
         self.port = free_port()
         self.model = "hadal" if name == "litellm" else "hadal-demo"
         arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
+        self.tls = tls
+        if tls is not None:
+            _add_tls(name, pathlib.Path(folder), self.port, tls)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         self.log = open(pathlib.Path(folder) / f"{name}.log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen([path, *arguments], stdout=self.log, stderr=subprocess.STDOUT, env={**clean, **environment})
@@ -110,11 +145,11 @@ class GatewayProcess:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def _answers(self):
         with contextlib.suppress(OSError, urllib.error.HTTPError):
-            with urllib.request.urlopen(self.url + "/v1/models", timeout=5) as answer:
+            with urllib.request.urlopen(self.url + "/v1/models", timeout=5, context=self.tls and self.tls.context) as answer:
                 return answer.status == 200 and b'"id"' in answer.read()
         return False
 

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 
-LISTENING = re.compile(r"hadal listening on http://(\S+):(\d+)")
+LISTENING = re.compile(r"hadal listening on https?://(\S+):(\d+)")
 
 
 def fill(server):
@@ -44,14 +44,15 @@ def filled(server):
 class HadalProcess:
     """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
 
-    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None):
-        """`open_files`: (soft, hard) limit of file descriptors."""
+    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None):
+        """`open_files`: (soft, hard) limit of file descriptors. `tls`: an ssl.SSLContext to ask the server with."""
         source = os.environ["HADAL_SOURCE_DIR"]
         binary = os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
         model = model or os.environ.get("HADAL_DEMO_MODEL", os.path.join(source, "models/demo"))
         command = [binary, "serve", "--port=0", f"--model=hadal-demo={model}", "--log-format=text", *flags]
         self.command = command
         self.expect_exit = expect_exit
+        self.tls = tls
         self.output = []
         self.port = None
         self._announced = threading.Event()
@@ -98,7 +99,7 @@ class HadalProcess:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def target(self):
@@ -107,7 +108,7 @@ class HadalProcess:
     def get(self, path, timeout=5):
         """(status, body) of a GET; error statuses are returned, not raised."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=timeout) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=timeout, context=self.tls) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

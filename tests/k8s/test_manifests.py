@@ -27,7 +27,7 @@ def settings():
 
 def test_every_folder_is_documented():
     page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
-    for target in [*TARGETS, "components/gpu"]:
+    for target in [*TARGETS, "components/gpu", "components/tls"]:
         assert f"`k8s/{target}`" in page, target
 
 

@@ -174,3 +174,19 @@ def test_mps_leaves_the_shared_memory_of_the_daemon_alone():
     assert "/dev/shm" not in {mount["mountPath"] for mount in container["volumeMounts"]}
     assert "HADAL_MEMORY_BUDGET" in {variable["name"] for variable in container["env"]}
     assert pod["affinity"]["podAntiAffinity"]
+
+
+def test_tls_is_read_from_a_secret_that_can_be_renewed():
+    documents = render("overlays/tls")
+    pod = next(pods(documents))[2]
+    container = pod["containers"][0]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tls"]
+    assert mount["readOnly"] and "subPath" not in mount, "a subPath is never updated"
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "tls"]
+    assert volume["secret"]["defaultMode"] == 0o440 and pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsUser"]
+    files = {variable["name"]: variable["value"] for variable in container["env"] if variable["name"].startswith("HADAL_TLS_")}
+    assert files == {"HADAL_TLS_CERT": mount["mountPath"] + "/tls.crt", "HADAL_TLS_KEY": mount["mountPath"] + "/tls.key"}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS" and container[probe]["httpGet"]["path"].startswith("/health/")
+    for service in of_kind(documents, "Service"):
+        assert {port["appProtocol"] for port in service["spec"]["ports"]} == {"https"}

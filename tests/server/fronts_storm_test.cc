@@ -118,7 +118,7 @@ void Round(unsigned seed, std::chrono::milliseconds time, StormTally* tally) {
   options.service.max_model_len = 1 << 20;
   options.service.stream_capacity_tokens = 64;
   options.http.front.stream.slow_reader_timeout = absl::Milliseconds(150);
-  options.adopt_http2 = [&rpc](int fd) { rpc->Adopt(fd); };
+  options.adopt_http2 = [&rpc](int fd, base::Peer peer) { rpc->Adopt(fd, std::move(peer)); };
   auto fixture = std::make_unique<HttpFixture>(Shape, options);
   rpc::GrpcOptions rpc_options;
   rpc_options.port = -1;

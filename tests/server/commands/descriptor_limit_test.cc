@@ -27,7 +27,7 @@ bool Under(rlim_t soft, rlim_t hard, const std::function<bool()>& body) {
 
 TEST(DescriptorLimitTest, TheSoftLimitIsRaisedAsFarAsIsNeeded) {
   EXPECT_TRUE(Under(64, 1000, [] {
-    const DescriptorPlan plan = PlanDescriptors(100, 50).value();
+    const DescriptorPlan plan = PlanDescriptors(100, 50, /*tls=*/false).value();
     rlimit now{};
     ::getrlimit(RLIMIT_NOFILE, &now);
     return plan.needed > 406 && plan.limit == plan.needed && plan.max_connections == 100 &&
@@ -37,19 +37,32 @@ TEST(DescriptorLimitTest, TheSoftLimitIsRaisedAsFarAsIsNeeded) {
 
 TEST(DescriptorLimitTest, ALimitThatIsHighEnoughStays) {
   EXPECT_TRUE(Under(900, 1000, [] {
-    const DescriptorPlan plan = PlanDescriptors(100, 50).value();
+    const DescriptorPlan plan = PlanDescriptors(100, 50, /*tls=*/false).value();
     return plan.limit == 900 && plan.max_connections == 100;
   }));
 }
 
 TEST(DescriptorLimitTest, UnderALowHardLimitFewerClientsAreTaken) {
   EXPECT_TRUE(Under(64, 1000, [] {
-    const DescriptorPlan plan = PlanDescriptors(4096, 50).value();
+    const DescriptorPlan plan = PlanDescriptors(4096, 50, /*tls=*/false).value();
     return plan.limit == 1000 && plan.max_connections == 1000 - (plan.needed - 4096);
   }));
   EXPECT_TRUE(Under(64, 64, [] {
-    const DescriptorPlan plan = PlanDescriptors(4096, 50).value();
+    const DescriptorPlan plan = PlanDescriptors(4096, 50, /*tls=*/false).value();
     return plan.limit == 64 && plan.max_connections == 32;
+  }));
+}
+
+TEST(DescriptorLimitTest, UnderTlsAConnectionHasThree) {
+  EXPECT_TRUE(Under(64, 4000, [] {
+    const DescriptorPlan plain = PlanDescriptors(100, 50, /*tls=*/false).value();
+    const DescriptorPlan tls = PlanDescriptors(200, 50, /*tls=*/true).value();
+    const DescriptorPlan more = PlanDescriptors(201, 50, /*tls=*/true).value();
+    return tls.needed > plain.needed && more.needed == tls.needed + 3 && tls.max_connections == 200;
+  }));
+  EXPECT_TRUE(Under(64, 1200, [] {
+    const DescriptorPlan plan = PlanDescriptors(4096, 1, /*tls=*/true).value();
+    return plan.limit == 1200 && plan.max_connections == 200;
   }));
 }
 

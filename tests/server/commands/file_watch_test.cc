@@ -56,6 +56,30 @@ TEST_F(FileWatchTest, ReportsTheSwappedLinkOfAVolume) {
   EXPECT_TRUE(watch->TakeChange());
 }
 
+TEST_F(FileWatchTest, ReportsALinkThatIsMadeAnew) {
+  // As certbot does it.
+  Write(folder_ / "one", "1");
+  Write(folder_ / "two", "2");
+  fs::create_symlink("one", file_);
+  const auto watch = FileWatch::Create(file_).value();
+  fs::remove(file_);
+  fs::create_symlink("two", file_);
+  EXPECT_TRUE(watch->TakeChange());
+  EXPECT_FALSE(watch->TakeChange());
+}
+
+TEST_F(FileWatchTest, AFileThatIsBegunIsNoChangeUntilItIsClosed) {
+  Write(file_, "one");
+  const auto watch = FileWatch::Create(file_).value();
+  fs::remove(file_);
+  std::ofstream writer(file_);
+  writer << "tw" << std::flush;
+  EXPECT_FALSE(watch->TakeChange());
+  writer << "o!";
+  writer.close();
+  EXPECT_TRUE(watch->TakeChange());
+}
+
 TEST_F(FileWatchTest, AFileThatIsGoneIsNoChangeUntilItIsBack) {
   Write(file_, "one");
   const auto watch = FileWatch::Create(file_).value();

@@ -34,14 +34,15 @@ TEST(StopEventsTest, AWatchedDescriptorEndsTheWait) {
   const std::unique_ptr<StopEvents> events = StopEvents::Create().value();
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
-  events->WatchDescriptor(ends[0]);
+  int quiet[2];
+  ASSERT_EQ(::pipe(quiet), 0);
+  events->WatchDescriptors({quiet[0], ends[0]});
   std::thread writer([&] { EXPECT_EQ(::write(ends[1], "x", 1), 1); });
   events->Wait();
   writer.join();
-  events->WatchDescriptor(StopEvents::kNoDescriptor);
+  events->WatchDescriptors({});
   events->Wait(absl::Milliseconds(1));  // ends by time, although the pipe is still readable
-  ::close(ends[0]);
-  ::close(ends[1]);
+  for (const int fd : {ends[0], ends[1], quiet[0], quiet[1]}) ::close(fd);
 }
 
 TEST(StopEventsTest, AHangupWakesAndIsNoReasonToEnd) {

@@ -87,7 +87,7 @@ TEST(Http2OpeningTest, LeavesWhatItCannotJudgeToTheLibrary) {
 TEST(Http2OpeningTest, OtherRequestsGet415AndGrpcIsHandedOver) {
   std::atomic<int> adopted{0};
   HttpFixture::Options options;
-  options.adopt_http2 = [&](int fd) {
+  options.adopt_http2 = [&](int fd, const base::Peer&) {
     adopted.fetch_add(1);
     ::close(fd);
   };

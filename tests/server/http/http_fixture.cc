@@ -27,6 +27,7 @@ HttpFixture::HttpFixture(ScriptedEngine::MakeScript script, Options options)
     return report;
   };
   dependencies.adopt_http2 = options.adopt_http2;
+  dependencies.tls = options.tls;
   server = http::HttpServer::Create(options.http, std::move(dependencies)).value();
   server->Start();
 }

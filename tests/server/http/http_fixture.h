@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nlohmann/json.hpp"
+#include "server/base/network.h"
 #include "server/http/http_server.h"
 #include "tests/support/raw_http_client.h"
 #include "tests/support/service_fixture.h"
@@ -22,7 +23,8 @@ class HttpFixture {
     ServiceFixture::Options service;
     http::HttpOptions http;
     std::string keys;  // lines of a key file
-    std::function<void(int)> adopt_http2;
+    std::function<void(int, base::Peer)> adopt_http2;
+    tls::Terminator* tls = nullptr;
   };
 
   explicit HttpFixture(ScriptedEngine::MakeScript script) : HttpFixture(std::move(script), Options()) {}

@@ -114,7 +114,7 @@ TEST(ListenerTest, HealthAndMetricsAnswerWhileIoThreadAndWorkersAreBusy) {
 TEST(ListenerTest, Http2ConnectionsAreHandedOnUntouched) {
   std::atomic<int> adopted{-1};
   HttpFixture::Options options;
-  options.adopt_http2 = [&](int fd) { adopted.store(fd); };
+  options.adopt_http2 = [&](int fd, const base::Peer&) { adopted.store(fd); };
   HttpFixture fixture(ServiceFixture::Says("x"), options);
   constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   RawHttpClient client(fixture.port());

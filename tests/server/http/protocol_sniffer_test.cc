@@ -15,9 +15,15 @@ TEST(ProtocolSnifferTest, TellsTheProtocolFromTheFirstBytes) {
     EXPECT_EQ(PeekProtocol(reserved), Protocol::kReserved) << reserved;
   }
   for (const char* plain :
-       {"POST /v1/chat/completions", "GET /v1/models", "PRI * HTTP/1.1", "get /health", "\x16\x03\x01"}) {
+       {"POST /v1/chat/completions", "GET /v1/models", "PRI * HTTP/1.1", "get /health", "\x16\x02"}) {
     EXPECT_EQ(PeekProtocol(plain), Protocol::kHttp1) << plain;
   }
+}
+
+TEST(ProtocolSnifferTest, TellsTlsByItsFirstTwoBytes) {
+  EXPECT_EQ(PeekProtocol("\x16"), Protocol::kUndecided);
+  EXPECT_EQ(PeekProtocol("\x16\x03"), Protocol::kTls);
+  EXPECT_EQ(PeekProtocol("\x16\x03\x01\x02"), Protocol::kTls);
 }
 
 TEST(ProtocolSnifferTest, WaitsOnlyWhileABeginningFits) {

@@ -60,6 +60,8 @@ class SocketPair {
   int server = -1;
 };
 
+base::Peer PeerOf(int fd) { return {.network = base::PeerNetwork(fd)}; }
+
 std::shared_ptr<Connection> Find(const ConnectionTable& table, const SocketPair& pair) {
   return table.Find(absl::StrCat("fd:", pair.server));
 }
@@ -69,15 +71,15 @@ TEST(ConnectionTableTest, RefusesMoreThanItsLimitUntilOneIsClosed) {
   GrpcMetrics metrics(&registry);
   ConnectionTable table(2, &metrics);
   SocketPair a, b, c;
-  EXPECT_TRUE(table.Add(a.server));
-  EXPECT_TRUE(table.Add(b.server));
+  EXPECT_TRUE(table.Add(a.server, PeerOf(a.server)));
+  EXPECT_TRUE(table.Add(b.server, PeerOf(b.server)));
   EXPECT_TRUE(Find(table, a)->BeginCall(10));
   EXPECT_TRUE(Find(table, b)->BeginCall(10));
-  EXPECT_FALSE(table.Add(c.server));
+  EXPECT_FALSE(table.Add(c.server, PeerOf(c.server)));
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_refusals_total{limit=\"connections\"}"), 1);
   a.CloseServer();
-  EXPECT_TRUE(table.Add(c.server));
+  EXPECT_TRUE(table.Add(c.server, PeerOf(c.server)));
   EXPECT_EQ(MetricValue(registry, "hadal_grpc_connections"), 2);
 }
 
@@ -86,11 +88,11 @@ TEST(ConnectionTableTest, TheOneThatIsIdleForTheLongestMakesRoom) {
   GrpcMetrics metrics(&registry);
   ConnectionTable table(3, &metrics);
   SocketPair busy, older, newer, next;
-  for (const SocketPair* pair : {&busy, &older, &newer}) ASSERT_TRUE(table.Add(pair->server));
+  for (const SocketPair* pair : {&busy, &older, &newer}) ASSERT_TRUE(table.Add(pair->server, PeerOf(pair->server)));
   for (const SocketPair* pair : {&busy, &newer, &older}) ASSERT_TRUE(Find(table, *pair)->BeginCall(10));
   Find(table, older)->EndCall();
   Find(table, newer)->EndCall();
-  EXPECT_TRUE(table.Add(next.server));
+  EXPECT_TRUE(table.Add(next.server, PeerOf(next.server)));
   EXPECT_EQ(older.Received(), "");  // closed
   EXPECT_EQ(Find(table, older), nullptr);
   EXPECT_NE(Find(table, newer), nullptr);
@@ -103,25 +105,25 @@ TEST(ConnectionTableTest, AReusedDescriptorIsAnotherConnection) {
   GrpcMetrics metrics(nullptr);
   ConnectionTable table(2, &metrics);
   SocketPair a, b;
-  ASSERT_TRUE(table.Add(a.server));
+  ASSERT_TRUE(table.Add(a.server, PeerOf(a.server)));
   const std::string peer = absl::StrCat("fd:", a.server);
   const std::shared_ptr<Connection> first = table.Find(peer);
   ASSERT_NE(first, nullptr);
   EXPECT_TRUE(first->open());
-  EXPECT_EQ(first->network(), "127.0.0.1");
+  EXPECT_EQ(first->peer().network, "127.0.0.1");
   ASSERT_EQ(::dup2(b.server, a.server), a.server);  // closes a's socket; the number stands for b's now
   EXPECT_FALSE(first->open());
   first->Disconnect();  // nobody else's connection
   EXPECT_EQ(::send(b.server, "x", 1, MSG_NOSIGNAL), 1);
   table.Sweep();
   EXPECT_EQ(table.Find(peer), nullptr);
-  ASSERT_TRUE(table.Add(a.server));
+  ASSERT_TRUE(table.Add(a.server, PeerOf(a.server)));
   EXPECT_NE(table.Find(peer), first);
 }
 
 TEST(ConnectionTableTest, CountsCallsAndCutsOffTheirConnection) {
   SocketPair pair;
-  Connection connection(pair.server);
+  Connection connection(pair.server, PeerOf(pair.server));
   EXPECT_TRUE(connection.BeginCall(2));
   EXPECT_TRUE(connection.BeginCall(2));
   EXPECT_FALSE(connection.BeginCall(2));

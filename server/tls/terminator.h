@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/tls/tls_metrics.h"
+#include "server/tls/tls_options.h"
+
+namespace hadal::tls {
+
+// Ends TLS in front of both fronts: takes a client's socket and gives the server one end of a socket pair, which speaks
+// what the client sends inside TLS. So everything that holds for plain connections holds here: telling protocols apart
+// by their first bytes, time limits, back-pressure, ends of either side.
+//
+// One thread shakes hands, so that handshakes, which cost up to a millisecond each, hold up no stream; another carries
+// the bytes of all connections. At most TlsOptions::max_handshakes are under way. More wait for their turn, and one
+// that is under way for kMinWait gives way to them; the more they are, the sooner.
+//
+// Thread-safe.
+class Terminator {
+ public:
+  static constexpr absl::Duration kMinWait = absl::Seconds(1);
+
+  struct Options {
+    TlsOptions tls;
+    int64_t max_connections = 8192;  // handshakes included
+    // How long a client may take nothing of what is left when the server has closed its end.
+    absl::Duration flush_timeout = absl::Seconds(5);
+  };
+
+  // What the server has of a connection.
+  struct Plain {
+    int fd = -1;  // non-blocking; whoever gets it closes it. It ends when the handshake fails
+    // Set before the first byte arrives: certificates are asked for, and the client has shown none.
+    std::shared_ptr<const std::atomic<bool>> lacks_certificate;
+  };
+
+  // Reads the files. InvalidArgument as Credentials::Load. `metrics` is borrowed.
+  static absl::StatusOr<std::unique_ptr<Terminator>> Create(Options options, TlsMetrics* metrics);
+  ~Terminator();  // Stop()
+
+  // Consumes the socket `fd`, which a client has begun a handshake on, if and only if it returns OK. `network`: where
+  // the client comes from, for the log. `http2_first`: as Credentials::NewConnection. ResourceExhausted: there are too
+  // many connections; Unavailable: the kernel has no descriptors left.
+  absl::StatusOr<Plain> Terminate(int fd, bool http2_first, std::string network);
+
+  // Reads the files again, for handshakes from now on; connections go on with what they have. On an error, as of
+  // Create, everything stays as it was. Counted.
+  absl::Status Reload();
+  absl::Time expiry() const;
+
+  // Ends what is left, once what the server has sent has been passed on, and joins the threads. Idempotent.
+  void Stop();
+
+ private:
+  class Impl;
+  explicit Terminator(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hadal::tls
