@@ -94,7 +94,7 @@ class ClientImpl final : public Client {
     absl::BitGen random;
     std::string ticket;
     for (int attempt = 0;; ++attempt) {
-      Attempt made = Try(request, options.priority, deadline, attempt, ticket, on_delta);
+      Attempt made = Try(request, options, deadline, attempt, ticket, on_delta);
       if (made.status.ok()) return std::move(made.result);
       const std::optional<absl::Duration> wait = WaitAfter(made, attempt, random);
       if (!wait.has_value() || absl::Now() + *wait >= deadline) return made.status;
@@ -104,12 +104,14 @@ class ClientImpl final : public Client {
   }
 
  private:
-  Attempt Try(const v1::ChatRequest& request, const std::string& priority, absl::Time deadline, int earlier_attempts,
+  Attempt Try(const v1::ChatRequest& request, const ChatOptions& options, absl::Time deadline, int earlier_attempts,
               const std::string& ticket, const std::function<bool(std::string_view, std::string_view)>& on_delta) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
     if (!options_.api_key.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", options_.api_key));
-    if (!priority.empty()) context.AddMetadata("x-hadal-priority", priority);
+    if (!options.priority.empty()) context.AddMetadata("x-hadal-priority", options.priority);
+    if (!options.traceparent.empty()) context.AddMetadata("traceparent", options.traceparent);
+    if (!options.tracestate.empty()) context.AddMetadata("tracestate", options.tracestate);
     if (!ticket.empty()) context.AddMetadata("x-hadal-ticket", ticket);
     context.AddMetadata("x-stainless-retry-count", absl::StrCat(earlier_attempts));
 

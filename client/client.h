@@ -44,6 +44,8 @@ struct ChatOptions {
   int max_tokens = 0;       // 0: what the context leaves
   int thinking = -1;        // 1 on, 0 off, -1 the template's default
   std::string priority;     // high, normal, low, batch; empty: normal
+  // W3C trace context of the caller; a server that traces makes its span a part of it. Empty: none.
+  std::string traceparent, tracestate;
   // For models with a chat template of their own:
   std::string chat_template_kwargs;    // JSON object of further variables; empty: none
   std::vector<std::string> documents;  // JSON objects that the answer is to be drawn from

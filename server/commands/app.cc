@@ -20,6 +20,8 @@
 #include "server/commands/memory_planner.h"
 #include "server/commands/metrics_aliases.h"
 #include "server/commands/model_source.h"
+#include "server/trace/otlp_exporter.h"
+#include "server/trace/span_client.h"
 
 namespace hadal::commands {
 namespace {
@@ -74,6 +76,7 @@ absl::Status App::Start() {
   if (absl::Status status = StartTls(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
+  CreateTracer();
   CreateService();
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
@@ -202,6 +205,16 @@ absl::Status App::CreateKvEvents() {
   return absl::OkStatus();
 }
 
+void App::CreateTracer() {
+  if (config_.trace.endpoint.empty()) return;
+  char host[256] = "";
+  (void)::gethostname(host, sizeof(host) - 1);
+  trace::ServiceIdentity identity = {"hadal", kVersion, absl::StrCat(host, ":", ::getpid())};
+  spans_ = std::make_unique<trace::OtlpExporter>(trace::MakeOtlpClient(config_.trace.endpoint, std::move(identity)),
+                                                 &trace_metrics_, trace::OtlpExporter::Options());
+  tracer_ = std::make_unique<service::Tracer>(spans_.get(), config_.trace.sample_ratio);
+}
+
 void App::CreateService() {
   service::GenerateService::Options service;
   service.admission = admission_.get();
@@ -210,6 +223,7 @@ void App::CreateService() {
   service.parse_special_tokens = config_.front.parse_special_tokens;
   service.worker_threads = ServiceThreads();
   service.load = [this] { return MakeLoad(Sources()); };
+  service.tracer = tracer_.get();
   service.access_log = access_log_.get();
   service.metrics = &metrics_;
   service.grammars = config_.grammar;

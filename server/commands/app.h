@@ -14,6 +14,7 @@
 #include "server/admission/forecast_thread.h"
 #include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
+#include "server/base/span.h"
 #include "server/commands/device_metrics.h"
 #include "server/commands/load_progress.h"
 #include "server/commands/model_loading.h"
@@ -29,7 +30,9 @@
 #include "server/service/access_log.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
+#include "server/service/tracer.h"
 #include "server/tls/terminator.h"
+#include "server/trace/trace_metrics.h"
 
 namespace hadal::commands {
 
@@ -73,6 +76,7 @@ class App {
   absl::Status StartTls();
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
+  void CreateTracer();
   void CreateService();
   absl::Status StartGrpc();
   absl::Status StartHttp();
@@ -97,6 +101,9 @@ class App {
   LoadProgress progress_;
   service::ApiKeys keys_;
   std::unique_ptr<service::AccessLog> access_log_;  // null: none
+  trace::TraceMetrics trace_metrics_{&metrics_};
+  std::unique_ptr<base::SpanSink> spans_;  // null: no traces
+  std::unique_ptr<service::Tracer> tracer_;
   std::unique_ptr<admission::AdmissionController> admission_;
   std::unique_ptr<admission::ForecastThread> forecasts_;
   std::unique_ptr<admission::MemoryLedger> memory_;

@@ -47,6 +47,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
                  {{"none", MetricsAliases::kNone}, {"vllm", MetricsAliases::kVllm}},
                  "vllm: /metrics shows what vLLM exports under its names, too");
   log.AddFlags(flags);
+  trace.AddFlags(flags);
 }
 
 absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, const std::vector<std::string>& args) {

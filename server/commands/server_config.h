@@ -18,6 +18,7 @@
 #include "server/service/degradation_options.h"
 #include "server/service/front_options.h"
 #include "server/service/grammar_options.h"
+#include "server/service/trace_options.h"
 #include "server/tls/tls_options.h"
 
 namespace hadal::commands {
@@ -42,6 +43,7 @@ struct ServerConfig {
   kv_events::KvEventOptions kv_events;
   tls::TlsOptions tls;
   base::LogOptions log;
+  service::TraceOptions trace;
   std::string api_key_file;
   bool insecure_public = false;  // a public address without keys
   MetricsAliases metrics_aliases = MetricsAliases::kNone;

@@ -14,6 +14,7 @@
 #include "server/request/refusal.h"
 #include "server/service/call_limits.h"
 #include "server/service/returning_client.h"
+#include "server/service/trace_context.h"
 
 namespace hadal::http {
 namespace {
@@ -157,6 +158,7 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
 asio::awaitable<void> HandleRequest(Connection& connection) {
   const ServerContext& context = connection.context();
   service::CallInfo info = InfoOf(connection, kUnknownRoute);
+  connection.SetTraceResponse(service::TraceResponse(info.trace));
   if (!connection.read_error().ok()) {
     co_await RefuseUnread(connection, info);
     co_return;

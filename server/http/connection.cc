@@ -112,6 +112,7 @@ asio::awaitable<void> Connection::Run(Handler handler) {
     if (!has_head) break;
     first = false;
     request_id_ = request::RequestIdFor(head().request_id);
+    trace_response_.clear();
     keep_alive_ = reader_->state() != RequestReader::State::kError && head().keep_alive && !context_->draining.load();
     co_await handler(*this);
     StopWatching();

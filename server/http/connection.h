@@ -70,6 +70,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const absl::Status& read_error() const { return reader_->error(); }
   bool target_too_long() const { return reader_->target_too_long(); }
   const std::string& request_id() const { return request_id_; }
+  // For the header traceresponse of this request's response; empty: none.
+  void SetTraceResponse(std::string text) { trace_response_ = std::move(text); }
   // The network that the client comes from (base::NetworkOf).
   const std::string& network() const { return peer_.network; }
   // Client certificates are wanted, and the client has shown none: it gets what needs no key, too.
@@ -136,6 +138,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<RequestReader> reader_;
   std::string rest_;  // bytes behind the last request
   std::string request_id_;
+  std::string trace_response_;
   std::array<char, 8 << 10> read_buffer_;
   bool idle_ = true;  // between requests
   bool responded_ = false;

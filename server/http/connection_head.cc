@@ -17,6 +17,7 @@ std::string Connection::FormatHead(int status, std::string_view content_type, co
   };
   if (!content_type.empty()) add("content-type", content_type);
   if (!request_id_.empty()) add("x-request-id", request_id_);
+  if (!trace_response_.empty()) add("traceresponse", trace_response_);
   if (!request_id_.empty() && ApiOf(head().target) == Api::kAnthropic) add("request-id", request_id_);
   for (const auto& [name, value] : headers) add(name, value);
   // What a router in front wants with each response, refusals included.

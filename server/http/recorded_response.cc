@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "server/http/route.h"
-#include "server/service/trace_context.h"
 
 namespace hadal::http {
 
@@ -16,7 +15,8 @@ service::CallInfo InfoOf(const Connection& connection, std::string_view route) {
   info.route = route;
   info.request_id = connection.request_id();
   info.network = connection.network();
-  info.trace = service::ParseTraceContext(connection.head().traceparent, connection.head().tracestate);
+  info.trace =
+      connection.context().dependencies.service->OpenTrace(connection.head().traceparent, connection.head().tracestate);
   info.arrival = connection.context().dependencies.service->clock().Now();
   return info;
 }

@@ -16,7 +16,6 @@
 #include "server/service/load_report.h"
 #include "server/service/returning_client.h"
 #include "server/service/session_headers.h"
-#include "server/service/trace_context.h"
 
 // Exported by the library, but in none of its public headers; weak, should a version come without it.
 extern grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(grpc_call* call) __attribute__((weak));
@@ -56,7 +55,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   info.network = peer.network;
   info.arrival = environment.service->clock().Now();
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
-  info.trace = service::ParseTraceContext(Find(context, "traceparent"), Find(context, "tracestate"));
+  info.trace = environment.service->OpenTrace(Find(context, "traceparent"), Find(context, "tracestate"));
   info.deadline = info.arrival + TimeLeft(context.raw_deadline());
   out->load_report = service::ParseLoadReportFormat(Find(context, service::kLoadReportFormatHeader)).has_value();
   for (const std::string_view name : service::kSessionHeaders) {

@@ -8,6 +8,7 @@
 #include "server/request/refusal.h"
 #include "server/rpc/status_codec.h"
 #include "server/service/load_report.h"
+#include "server/service/trace_context.h"
 
 namespace hadal::rpc {
 namespace {
@@ -291,6 +292,9 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   if (metadata_.load_report || (environment_->load_reports && access_ == Access::kKey)) {
     context_->AddTrailingMetadata(std::string(service::kLoadReportTrailer),
                                   service::SerializeLoadReport(environment_->service->GetLoadReport()));
+  }
+  if (std::string trace = service::TraceResponse(info().trace); !trace.empty()) {
+    context_->AddTrailingMetadata("traceresponse", trace);
   }
   if (!status.ok()) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));

@@ -307,6 +307,7 @@ CallPipeline::Progress CallPipeline::Read(
     if (call_ended_[i]) continue;
     CallUpdate update = calls_[i]->Read();
     if (update.empty()) continue;
+    if (first_update_ == absl::InfiniteFuture()) first_update_ = service_->clock().Now();
     for (const ChoiceDelta& delta : update.deltas) {
       if (delta.finish != service::Finish::kNone) finishes_.push_back(delta.finish);
     }
@@ -353,6 +354,7 @@ void CallPipeline::Finish(const absl::Status& status, int code) {
     info = info_;
     outcome.usage = usage_;
     outcome.finishes = std::move(finishes_);
+    outcome.first_update = first_update_;
     for (size_t i = 0; i < calls.size(); ++i) {
       if (!call_ended_[i]) outcome.usage += calls[i]->usage();
       MergeTimes(calls[i]->times(), &outcome.times);

@@ -158,6 +158,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);  // from Admit to Finish
   Usage usage_ ABSL_GUARDED_BY(mutex_);
   std::vector<service::Finish> finishes_ ABSL_GUARDED_BY(mutex_);
+  absl::Time first_update_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 

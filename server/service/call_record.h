@@ -45,12 +45,13 @@ std::string SenderOf(const CallInfo& info);
 // How a request ended.
 struct CallOutcome {
   absl::Status status;
-  int code = 0;                  // HTTP status or gRPC code that the client was given
-  Usage usage;                   // of calls that were left in the middle: what was read of them
-  std::string model;             // that ran it; empty: it ended before
-  std::vector<Finish> finishes;  // of its choices, in the order in which they ended
-  request::StreamTimes times;    // of its calls together: the first to start, the last to end
-  absl::Duration duration;       // from the headers to the last byte
+  int code = 0;                                      // HTTP status or gRPC code that the client was given
+  Usage usage;                                       // of calls that were left in the middle: what was read of them
+  std::string model;                                 // that ran it; empty: it ended before
+  std::vector<Finish> finishes;                      // of its choices, in the order in which they ended
+  absl::Time first_update = absl::InfiniteFuture();  // when the front took the first of what it sends
+  request::StreamTimes times;                        // of its calls together: the first to start, the last to end
+  absl::Duration duration;                           // from the headers to the last byte
 };
 
 // Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no

@@ -349,6 +349,12 @@ LoadReport GenerateService::GetLoadReport() const {
   return MakeLoadReport(GetLoad(), served_.PerSecond(now), failed_.PerSecond(now));
 }
 
+TraceContext GenerateService::OpenTrace(std::string_view traceparent, std::string_view tracestate) const {
+  TraceContext context = ParseTraceContext(traceparent, tracestate);
+  if (options_.tracer != nullptr) options_.tracer->Begin(&context);
+  return context;
+}
+
 void GenerateService::Record(const CallInfo& info, CallOutcome outcome) {
   const absl::Time now = options_.clock->Now();
   outcome.duration = now - info.arrival;
@@ -357,6 +363,7 @@ void GenerateService::Record(const CallInfo& info, CallOutcome outcome) {
   if (label == "ok") served_.Add(now);
   if (label == "error" || label == "shed") failed_.Add(now);
   if (options_.access_log != nullptr) options_.access_log->Write(info, outcome, absl::Now());
+  if (options_.tracer != nullptr) options_.tracer->End(info, outcome, now, absl::Now());
 }
 
 }  // namespace hadal::service

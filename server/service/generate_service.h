@@ -32,6 +32,8 @@
 #include "server/service/prepared_call.h"
 #include "server/service/rendered_call.h"
 #include "server/service/served_model.h"
+#include "server/service/trace_context.h"
+#include "server/service/tracer.h"
 #include "server/service/worker_pool.h"
 
 namespace hadal::service {
@@ -70,6 +72,7 @@ class GenerateService {
     size_t max_worker_jobs = 4096;
     int32_t stream_capacity_tokens = 1024;    // unread tokens of one call before the engine pauses it
     std::function<Load()> load;               // cheap; from published counters
+    const Tracer* tracer = nullptr;           // outlives the service; nullptr: no traces
     AccessLog* access_log = nullptr;          // outlives the service; nullptr: none
     base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
     GrammarService::Options grammars;         // its metrics are those above
@@ -119,6 +122,8 @@ class GenerateService {
   Load GetLoad() const;
   // The load as balancers read it, with the rates of the last ten seconds.
   LoadReport GetLoadReport() const;
+  // The trace that a request belongs to, by its headers or metadata; decides whether it is traced.
+  TraceContext OpenTrace(std::string_view traceparent, std::string_view tracestate) const;
   // Records a request of either front, once, after its response; sets the outcome's duration.
   void Record(const CallInfo& info, CallOutcome outcome);
   // A response that had been recorded as given was not taken: the client does not read.

@@ -48,4 +48,9 @@ TraceContext ParseTraceContext(std::string_view traceparent, std::string_view tr
   return context;
 }
 
+std::string TraceResponse(const TraceContext& context) {
+  if (context.span_id.empty()) return "";
+  return "00-" + context.trace_id + "-" + context.span_id + "-01";
+}
+
 }  // namespace hadal::service

@@ -20,7 +20,7 @@ DEVICE_IF = re.compile(r"^\s*#\s*(?:el)?if.*\b(?:HADAL_CUDA|__CUDACC__|__CUDA_AR
 TORCH = ("torch/", "ATen/", "c10/", "at/")
 CUDA = ("cuda", "cublas", "cudnn", "nccl", "flashinfer/", "cutlass/", "cute/", "cub/", "thrust/", "nvml")
 DNNL = ("dnnl", "oneapi/dnnl")
-GRPC = ("grpc", "google/", "hadal/v1/")
+GRPC = ("grpc", "google/", "hadal/v1/", "opentelemetry/")
 JSON = ("nlohmann/", "simdjson")
 HTTP = ("boost/beast", "boost/asio")
 SERVER_LIBRARIES = GRPC + HTTP + ("prometheus/", "CLI/")
@@ -64,6 +64,7 @@ RULES = {
     "server/kv_events/": (("server/kv_events/", "server/engine/block_events.h", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/service/": (("server/service/", "server/admission/", "server/request/", "server/base/", "models/registry.h",
                          "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
+    "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
     "server/http/": (("server/http/", "server/tls/", "server/service/", "server/admission/", "server/request/", "server/base/",

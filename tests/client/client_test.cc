@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,11 @@ class ScriptedServer final : public v1::Inference::Service {
   grpc::Status Chat(grpc::ServerContext* context, const v1::ChatRequest* request,
                     grpc::ServerWriter<v1::GenerateResponse>* writer) override {
     last_ = *request;
-    const auto& metadata = context->client_metadata();
-    const auto brought = metadata.find("x-hadal-ticket");
-    tickets_.push_back(brought == metadata.end() ? "" : std::string(brought->second.data(), brought->second.size()));
+    metadata_.clear();
+    for (const auto& [key, value] : context->client_metadata()) {
+      metadata_[std::string(key.data(), key.size())] = std::string(value.data(), value.size());
+    }
+    tickets_.push_back(metadata_["x-hadal-ticket"]);
     if (calls_++ < refusals_) {
       if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
       if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
@@ -49,6 +52,7 @@ class ScriptedServer final : public v1::Inference::Service {
   int calls() const { return calls_; }
   // Of the last call; not while one is under way.
   const v1::ChatRequest& last_request() const { return last_; }
+  const std::map<std::string, std::string>& last_metadata() const { return metadata_; }
   // That each call has brought; not while one is under way.
   const std::vector<std::string>& tickets() const { return tickets_; }
   void FailAfterText() { fail_after_text_ = true; }
@@ -58,6 +62,7 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::string pushback_ms_;
   bool fail_after_text_ = false;
   v1::ChatRequest last_;
+  std::map<std::string, std::string> metadata_;
   std::vector<std::string> tickets_;
   std::atomic<int> calls_{0};
   int port_ = 0;
@@ -135,6 +140,18 @@ TEST(ClientTest, SendsWhatIsForTheTemplate) {
   EXPECT_EQ(server.last_request().chat_template_kwargs(), options.chat_template_kwargs);
   ASSERT_EQ(server.last_request().documents_size(), 2);
   EXPECT_EQ(server.last_request().documents(0), options.documents[0]);
+}
+
+TEST(ClientTest, SendsItsCallersTraceContext) {
+  ScriptedServer server(0, "");
+  ChatOptions options = Question();
+  options.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  options.tracestate = "vendor=1";
+  ASSERT_TRUE(Client::Connect({.target = server.target()})->Chat(options, kIgnore).ok());
+  EXPECT_EQ(server.last_metadata().at("traceparent"), options.traceparent);
+  EXPECT_EQ(server.last_metadata().at("tracestate"), "vendor=1");
+  ASSERT_TRUE(Client::Connect({.target = server.target()})->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(server.last_metadata().count("traceparent"), 0u);
 }
 
 TEST(ClientTest, OneAttemptMeansNoRetry) {

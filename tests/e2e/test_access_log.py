@@ -11,7 +11,7 @@ import time
 import grpc
 import pytest
 
-from hadal_process import filled
+from hadal_process import fill
 from http_client import post, read_until, send_raw
 
 SECRET = "correct horse battery staple"
@@ -86,16 +86,19 @@ def test_refusals_have_their_reason(start_server, stubs, log, tmp_path):
 
 def test_a_full_server_says_when_to_return(start_server, log):
     server = start_server(f"--access-log={log}", "--max-batch-size=1", "--max-queue-requests=1")
-    with filled(server):
-        status, headers, _ = post(server, "/v1/chat/completions", ASK)
-        assert status == 503
-        refused = wait_lines(log, 1)[0]
+    running, waiting = fill(server)
+    status, headers, _ = post(server, "/v1/chat/completions", ASK)
+    assert status == 503
+    refused = wait_lines(log, 1)[0]
     assert (refused["status"], refused["outcome"]) == (503, "shed")
     assert refused["retry_after_ms"] == pytest.approx(int(headers["retry-after-ms"]), abs=1)
     assert "model" not in refused
-    ended = wait_lines(log, 3)[1:]
-    assert {line["outcome"] for line in ended} == {"cancelled"}
-    assert sorted("queue_ms" in line for line in ended) == [False, True], "one ran, the other waited"
+    waiting.close()
+    wait_lines(log, 2)
+    running.close()
+    waited, ran = wait_lines(log, 3)[1:]
+    assert waited["outcome"] == ran["outcome"] == "cancelled"
+    assert "queue_ms" not in waited and "queue_ms" in ran
 
 
 def test_a_client_that_leaves_was_given_some_tokens(start_server, log):

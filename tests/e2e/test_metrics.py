@@ -43,6 +43,7 @@ UNMOVED = {
     "hadal_mps_sms": "no GPU",
     "hadal_mps_memory_limit_bytes": "no GPU",
     "hadal_log_dropped_total": "the log keeps up",
+    "hadal_trace_spans_total": "there is no collector",
     "hadal_access_log_dropped_total": "there is no access log",
     "hadal_retry_returns_total": "nobody returns to a refusal",
     "hadal_retry_ghosts_total": "one refusal in a hundred is followed",

@@ -64,6 +64,28 @@ TEST(ServerConfigTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_THAT(parsed->flags.ToToml(), HasSubstr("port = \"3000\"  # flag"));
 }
 
+TEST(ServerConfigTest, ACollectorIsAnAddressWithoutTls) {
+  for (const std::string text : {"collector:4317", "http://collector:4317", "http://collector:4317/"}) {
+    auto parsed = ParseServerConfig("serve", {"--otlp-traces-endpoint=" + text});
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(parsed->config.trace.endpoint, "collector:4317");
+  }
+  for (const std::string text : {"https://collector:4317", "collector"}) {
+    EXPECT_THAT(std::string(ParseServerConfig("serve", {"--otlp-traces-endpoint=" + text}).status().message()),
+                HasSubstr("found '" + text + "'"));
+  }
+}
+
+TEST(ServerConfigTest, AShareOfTracesIsFromNoneToAll) {
+  auto parsed = ParseServerConfig("serve", {"--trace-sample-ratio=0.25"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->config.trace.sample_ratio, 0.25);
+  for (const std::string text : {"1.5", "-1", "half", "nan"}) {
+    EXPECT_THAT(std::string(ParseServerConfig("serve", {"--trace-sample-ratio=" + text}).status().message()),
+                HasSubstr("expected a number from 0 to 1, found '" + text + "'"));
+  }
+}
+
 TEST(ServerConfigTest, AStepHasATokenForEverySequence) {
   auto parsed = ParseServerConfig("serve", {"--max-batch-tokens=16", "--max-batch-size=40"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();

@@ -62,5 +62,12 @@ TEST(TraceContextTest, AStateThatIsTooLongOrNoTextIsLeftOut) {
   EXPECT_EQ(ParseTraceContext(Parent("00", "-01"), "a=\n").trace_id, kTraceId);
 }
 
+TEST(TraceContextTest, AResponseNamesTheSpanOfATracedRequest) {
+  TraceContext context = ParseTraceContext(Parent("00", "-01"), "a=b");
+  EXPECT_EQ(TraceResponse(context), "");
+  context.span_id = "00f067aa0ba902b7";
+  EXPECT_EQ(TraceResponse(context), "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01");
+}
+
 }  // namespace
 }  // namespace hadal::service
