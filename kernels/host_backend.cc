@@ -17,27 +17,21 @@ constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 
 int64_t PhysicalMemoryBytes() {
   const int64_t pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
-  return pages > 0 && page_bytes > 0 ? pages * page_bytes : 0;
+  return pages > 0 && page_bytes > 0 ? pages * page_bytes : ByteBudget::kNoLimit;
 }
 
 }  // namespace
 
+HostBackend::HostBackend(int64_t budget_bytes) : budget_(budget_bytes > 0 ? budget_bytes : PhysicalMemoryBytes()) {}
+
 absl::StatusOr<Buffer> HostBackend::Allocate(int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("allocate: expected bytes >= 0, found ", bytes));
+  if (absl::Status s = budget_.Take(bytes); !s.ok()) return s;
   if (bytes == 0) return Buffer();
-  const int64_t limit = budget_bytes_ > 0 ? budget_bytes_ : PhysicalMemoryBytes();
-  int64_t used = used_bytes_.load(std::memory_order_relaxed);
-  do {
-    if (limit > 0 && bytes > limit - used) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("allocate: ", bytes, " bytes asked for, ", limit - used, " of ", limit, " left"));
-    }
-  } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   // Large buffers start on a huge page: streaming through them then costs few TLB misses.
   const int64_t alignment = bytes >= 2 * kHugePageBytes ? kHugePageBytes : kAlignment;
   void* data = nullptr;
   if (posix_memalign(&data, alignment, static_cast<size_t>(bytes)) != 0) {
-    used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    budget_.Return(bytes);
     return absl::ResourceExhaustedError(absl::StrCat("allocate: the system refused ", bytes, " bytes"));
   }
   if (alignment == kHugePageBytes) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint: may fail
@@ -46,13 +40,14 @@ absl::StatusOr<Buffer> HostBackend::Allocate(int64_t bytes) {
 
 void HostBackend::Free(void* data, int64_t bytes) {
   free(data);
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  budget_.Return(bytes);
 }
 
 absl::StatusOr<DeviceMemory> HostBackend::Memory() {
-  const int64_t total = budget_bytes_ > 0 ? budget_bytes_ : PhysicalMemoryBytes();
-  if (total <= 0) return absl::InternalError("memory: the system does not report its size; set a memory budget");
-  return DeviceMemory{total, used_bytes_.load(std::memory_order_relaxed)};
+  if (budget_.limit_bytes() == ByteBudget::kNoLimit) {
+    return absl::InternalError("memory: the system does not report its size; set a memory budget");
+  }
+  return DeviceMemory{budget_.limit_bytes(), budget_.used_bytes()};
 }
 
 absl::Status HostBackend::Upload(void* device_target, const void* source, int64_t bytes) {
@@ -64,13 +59,13 @@ absl::Status HostBackend::Download(void* target, const void* device_source, int6
 }
 
 absl::Status HostBackend::Copy(void* device_target, const void* device_source, int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("copy: expected bytes >= 0, found ", bytes));
+  if (absl::Status s = CheckByteCount("copy", bytes); !s.ok()) return s;
   if (bytes > 0) std::memmove(device_target, device_source, static_cast<size_t>(bytes));
   return absl::OkStatus();
 }
 
 absl::Status HostBackend::Zero(void* device_target, int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("zero: expected bytes >= 0, found ", bytes));
+  if (absl::Status s = CheckByteCount("zero", bytes); !s.ok()) return s;
   if (bytes > 0) std::memset(device_target, 0, static_cast<size_t>(bytes));
   return absl::OkStatus();
 }

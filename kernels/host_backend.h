@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/byte_budget.h"
 
 namespace hadal::kernels {
 
@@ -13,7 +13,8 @@ namespace hadal::kernels {
 // the rest.
 class HostBackend : public Backend {
  public:
-  explicit HostBackend(int64_t budget_bytes) : budget_bytes_(budget_bytes) {}
+  // 0: the physical memory.
+  explicit HostBackend(int64_t budget_bytes);
 
   bool host_accessible() const override { return true; }
 
@@ -28,8 +29,7 @@ class HostBackend : public Backend {
  private:
   void Free(void* data, int64_t bytes) override;
 
-  const int64_t budget_bytes_;  // 0: physical memory
-  std::atomic<int64_t> used_bytes_{0};
+  ByteBudget budget_;
 };
 
 }  // namespace hadal::kernels

@@ -22,11 +22,6 @@ int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit 
 
 cudaStream_t Native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
-absl::Status CheckBytes(const char* call, int64_t bytes) {
-  if (bytes >= 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(call, ": expected bytes >= 0, found ", bytes));
-}
-
 }  // namespace
 
 absl::Status CudaError(int code, const char* call, const char* file, int line) {
@@ -72,8 +67,8 @@ absl::Status CudaDevice::Open(const Options& options) {
   size_t free_bytes = 0, total_bytes = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
   const int64_t usable = static_cast<int64_t>(free_bytes);
-  limit_bytes_ =
-      options.memory_budget_bytes > 0 ? options.memory_budget_bytes : std::max(usable - kReservedBytes, usable / 2);
+  budget_.SetLimit(options.memory_budget_bytes > 0 ? options.memory_budget_bytes
+                                                   : std::max(usable - kReservedBytes, usable / 2));
   cudaStream_t stream = nullptr;
   HADAL_CUDA_RETURN_IF_ERROR(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   stream_ = stream;
@@ -115,21 +110,14 @@ absl::Status CudaDevice::RecordError(absl::Status status) {
 }
 
 absl::StatusOr<Buffer> CudaDevice::Allocate(int64_t bytes) {
-  if (absl::Status s = CheckBytes("allocate", bytes); !s.ok()) return s;
+  if (absl::Status s = budget_.Take(bytes); !s.ok()) return s;
   if (bytes == 0) return Buffer();
-  int64_t used = used_bytes_.load(std::memory_order_relaxed);
-  do {
-    if (bytes > limit_bytes_ - used) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("allocate: ", bytes, " bytes asked for, ", limit_bytes_ - used, " of ", limit_bytes_, " left"));
-    }
-  } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   void* data = nullptr;
   cudaError_t allocated = cudaSetDevice(device_);
   if (allocated == cudaSuccess) allocated = cudaMalloc(&data, static_cast<size_t>(bytes));
   if (allocated != cudaSuccess) {
     cudaGetLastError();  // a refused allocation is not sticky
-    used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    budget_.Return(bytes);
     return CudaError(allocated, absl::StrCat("cudaMalloc of ", bytes, " bytes").c_str(), __FILE__, __LINE__);
   }
   return Buffer(this, data, bytes);
@@ -138,12 +126,10 @@ absl::StatusOr<Buffer> CudaDevice::Allocate(int64_t bytes) {
 void CudaDevice::Free(void* data, int64_t bytes) {
   cudaSetDevice(device_);
   cudaFree(data);  // waits for the device, so queued work still finds the memory
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  budget_.Return(bytes);
 }
 
-absl::StatusOr<DeviceMemory> CudaDevice::Memory() {
-  return DeviceMemory{limit_bytes_, used_bytes_.load(std::memory_order_relaxed)};
-}
+absl::StatusOr<DeviceMemory> CudaDevice::Memory() { return DeviceMemory{budget_.limit_bytes(), budget_.used_bytes()}; }
 
 absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
   if (bytes > scratch_.bytes()) {
@@ -213,7 +199,7 @@ absl::Status CudaDevice::StageWith(int64_t bytes, absl::FunctionRef<absl::Status
 }
 
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
-  if (absl::Status s = CheckBytes("upload", bytes); !s.ok()) return s;
+  if (absl::Status s = CheckByteCount("upload", bytes); !s.ok()) return s;
   if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
   base::MutexLock lock(&staging_mutex_);
   if (absl::Status s = RecycleStaged(); !s.ok()) return RecordError(s);
@@ -231,7 +217,7 @@ absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t
 }
 
 absl::Status CudaDevice::Download(void* target, const void* device_source, int64_t bytes) {
-  if (absl::Status s = CheckBytes("download", bytes); !s.ok()) return s;
+  if (absl::Status s = CheckByteCount("download", bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   const auto run = [&]() -> absl::Status {
     if (absl::Status s = Enter(); !s.ok()) return s;
@@ -245,7 +231,7 @@ absl::Status CudaDevice::Download(void* target, const void* device_source, int64
 }
 
 absl::Status CudaDevice::Copy(void* device_target, const void* device_source, int64_t bytes) {
-  if (absl::Status s = CheckBytes("copy", bytes); !s.ok()) return s;
+  if (absl::Status s = CheckByteCount("copy", bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   const auto run = [&]() -> absl::Status {
     if (absl::Status s = Enter(); !s.ok()) return s;
@@ -257,7 +243,7 @@ absl::Status CudaDevice::Copy(void* device_target, const void* device_source, in
 }
 
 absl::Status CudaDevice::Zero(void* device_target, int64_t bytes) {
-  if (absl::Status s = CheckBytes("zero", bytes); !s.ok()) return s;
+  if (absl::Status s = CheckByteCount("zero", bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   const auto run = [&]() -> absl::Status {
     if (absl::Status s = Enter(); !s.ok()) return s;

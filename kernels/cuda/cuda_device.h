@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -11,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "base/sync.h"
 #include "kernels/backend.h"
+#include "kernels/byte_budget.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/staging_plan.h"
 
@@ -78,8 +78,7 @@ class CudaDevice : public Backend {
   std::string description_;
   int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
   bool mps_ = false;
-  int64_t limit_bytes_ = 0;
-  std::atomic<int64_t> used_bytes_{0};
+  ByteBudget budget_;
 
   base::Mutex staging_mutex_;
   StagingPlan staging_plan_ ABSL_GUARDED_BY(staging_mutex_){kStagingBytes};

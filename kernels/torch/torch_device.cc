@@ -26,7 +26,7 @@ at::Tensor Bytes(const at::Device& device, const void* data, int64_t bytes) {
 
 absl::Status CopyBytes(const char* what, const at::Device& to_device, void* to, const at::Device& from_device,
                        const void* from, int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat(what, ": expected bytes >= 0, found ", bytes));
+  if (absl::Status s = CheckByteCount(what, bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   return Run(what, [&] { Bytes(to_device, to, bytes).copy_(Bytes(from_device, from, bytes)); });
 }
@@ -38,27 +38,20 @@ absl::Status TorchDevice::Open(int64_t budget_bytes) {
     const c10::DeviceGuard guard(device_);
     const int64_t free =
         static_cast<int64_t>(c10::getDeviceAllocator(device_.type())->getMemoryInfo(device_.index()).first);
-    limit_bytes_ = budget_bytes > 0 ? budget_bytes : std::max<int64_t>(0, free - kReservedBytes);
+    budget_.SetLimit(budget_bytes > 0 ? budget_bytes : std::max<int64_t>(0, free - kReservedBytes));
   });
 }
 
 absl::StatusOr<Buffer> TorchDevice::Allocate(int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("allocate: expected bytes >= 0, found ", bytes));
+  if (absl::Status s = budget_.Take(bytes); !s.ok()) return s;
   if (bytes == 0) return Buffer();
-  int64_t used = used_bytes_.load(std::memory_order_relaxed);
-  do {
-    if (bytes > limit_bytes_ - used) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("allocate: ", bytes, " bytes asked for, ", limit_bytes_ - used, " of ", limit_bytes_, " left"));
-    }
-  } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
   void* data = nullptr;
   const absl::Status status = Run("allocate", [&] {
     const c10::DeviceGuard guard(device_);
     data = c10::GetAllocator(device_.type())->raw_allocate(static_cast<size_t>(bytes));
   });
   if (!status.ok()) {
-    used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+    budget_.Return(bytes);
     return status;
   }
   return Buffer(this, data, bytes);
@@ -69,12 +62,10 @@ void TorchDevice::Free(void* data, int64_t bytes) {
     const c10::DeviceGuard guard(device_);
     c10::GetAllocator(device_.type())->raw_deallocate(data);
   }).IgnoreError();
-  used_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  budget_.Return(bytes);
 }
 
-absl::StatusOr<DeviceMemory> TorchDevice::Memory() {
-  return DeviceMemory{limit_bytes_, used_bytes_.load(std::memory_order_relaxed)};
-}
+absl::StatusOr<DeviceMemory> TorchDevice::Memory() { return DeviceMemory{budget_.limit_bytes(), budget_.used_bytes()}; }
 
 absl::Status TorchDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   return CopyBytes("upload", device_, device_target, at::kCPU, source, bytes);
@@ -89,7 +80,7 @@ absl::Status TorchDevice::Copy(void* device_target, const void* device_source, i
 }
 
 absl::Status TorchDevice::Zero(void* device_target, int64_t bytes) {
-  if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("zero: expected bytes >= 0, found ", bytes));
+  if (absl::Status s = CheckByteCount("zero", bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   return Run("zero", [&] { Bytes(device_, device_target, bytes).zero_(); });
 }

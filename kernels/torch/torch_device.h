@@ -3,11 +3,11 @@
 
 #include <c10/core/Device.h>
 
-#include <atomic>
 #include <cstdint>
 
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
+#include "kernels/byte_budget.h"
 
 namespace hadal::kernels::torch {
 
@@ -38,8 +38,7 @@ class TorchDevice : public Backend {
  private:
   void Free(void* data, int64_t bytes) override;
 
-  int64_t limit_bytes_ = 0;
-  std::atomic<int64_t> used_bytes_{0};
+  ByteBudget budget_;
 };
 
 }  // namespace hadal::kernels::torch

@@ -10,24 +10,10 @@
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/cuda/owned_batch.h"
 
 namespace hadal::kernels::cuda {
 namespace {
-
-// A batch whose lists live with it; queries and contexts by sequence.
-struct OwnedBatch {
-  OwnedBatch(const std::vector<int32_t>& queries, std::vector<int32_t> c) : contexts(std::move(c)) {
-    for (int32_t count : queries) starts.push_back(starts.back() + count);
-    const int64_t n = static_cast<int64_t>(contexts.size());
-    batch.query_start = TensorView(starts.data(), DType::kI32, {n + 1});
-    batch.context_lens = TensorView(contexts.data(), DType::kI32, {n});
-    batch.block_tables = TensorView(contexts.data(), DType::kI32, {n, 1});
-    batch.host_query_start = starts;
-    batch.host_context_lens = contexts;
-  }
-  std::vector<int32_t> starts = {0}, contexts;
-  RaggedBatch batch;
-};
 
 std::vector<int32_t> List(const std::vector<int32_t>& words, int64_t at, int64_t count) {
   EXPECT_EQ(at % 16, 0);
@@ -36,7 +22,7 @@ std::vector<int32_t> List(const std::vector<int32_t>& words, int64_t at, int64_t
 }
 
 TEST(FlashFixedPlanTest, PagedTilesCoverTheQueriesOfEachSequence) {
-  const OwnedBatch b({1, 0, 40}, {200, 9, 170});
+  const OwnedBatch b = OwnedBatch::OfQueries({1, 0, 40}, {200, 9, 170});
   const FlashFixedPaged fixed = PlanFixedPaged(b.batch, 4);  // 4 and 160 packed rows in tiles of 64
   ASSERT_EQ(fixed.plan.tiles, 4);
   EXPECT_EQ(List(fixed.words, fixed.plan.sequence, 4), (std::vector<int32_t>{0, 2, 2, 2}));
@@ -82,7 +68,7 @@ Pieces MlaPieces(const OwnedBatch& b, int64_t heads, int64_t multiprocessors) {
 }
 
 TEST(FlashFixedPlanTest, AnMlaTileWalksAllTheKeysOfItsRows) {
-  const OwnedBatch b({1, 21, 3}, {65, 100, 3});
+  const OwnedBatch b = OwnedBatch::OfQueries({1, 21, 3}, {65, 100, 3});
   for (int64_t heads : {16, 128}) {
     const Pieces pieces = MlaPieces(b, heads, 7);
     for (int32_t s = 0; s < 3; ++s) {
@@ -101,7 +87,7 @@ TEST(FlashFixedPlanTest, AnMlaTileWalksAllTheKeysOfItsRows) {
 }
 
 TEST(FlashFixedPlanTest, AnMlaTileIsTheSameInEveryCompanyAndOnEveryDevice) {
-  const OwnedBatch alone({40}, {1000});
+  const OwnedBatch alone = OwnedBatch::OfQueries({40}, {1000});
   const Pieces expected = MlaPieces(alone, 16, 132);
   std::vector<int32_t> queries(1, 40), contexts(1, 1000);
   for (int32_t others : {1, 9, 200}) {
@@ -110,7 +96,7 @@ TEST(FlashFixedPlanTest, AnMlaTileIsTheSameInEveryCompanyAndOnEveryDevice) {
       contexts.push_back(queries.back() + 1500);
     }
     for (int64_t multiprocessors : {2, 132}) {
-      for (const auto& [key, range] : MlaPieces(OwnedBatch(queries, contexts), 16, multiprocessors)) {
+      for (const auto& [key, range] : MlaPieces(OwnedBatch::OfQueries(queries, contexts), 16, multiprocessors)) {
         if (key.first != 0) continue;
         EXPECT_EQ(range, expected.at(key)) << others << " others, row " << key.second;
       }
@@ -121,7 +107,7 @@ TEST(FlashFixedPlanTest, AnMlaTileIsTheSameInEveryCompanyAndOnEveryDevice) {
 TEST(FlashFixedPlanTest, MlaWorkIsSharedOutByKeys) {
   std::vector<int32_t> queries(64, 1), contexts(64, 100);
   contexts[5] = 6400;
-  const OwnedBatch b(queries, contexts);
+  const OwnedBatch b = OwnedBatch::OfQueries(queries, contexts);
   const FlashFixedMla fixed = PlanFixedMla(b.batch, *PlanPages(b.batch, kBlockTokens), 128, 16);
   const std::vector<int32_t> first = List(fixed.words, fixed.plan.first_work, 9);
   const std::vector<int32_t> end = List(fixed.words, fixed.plan.kv_end, 64);

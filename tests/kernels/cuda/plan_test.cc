@@ -10,6 +10,7 @@
 #include "kernels/cuda/gemm_plan.h"
 #include "kernels/cuda/sample_rows.h"
 #include "kernels/cuda/staging_plan.h"
+#include "tests/kernels/cuda/owned_batch.h"
 
 namespace hadal::kernels::cuda {
 namespace {
@@ -204,20 +205,6 @@ TEST(GemmPlanTest, GroupedProductsNeedOneHalfTypeAndAlignedRows) {
   EXPECT_FALSE(plan(DType::kBF16, DType::kBF16, 60, 4096).has_value());
   EXPECT_FALSE(plan(DType::kBF16, DType::kBF16, 64, 4096 + 8).has_value());
 }
-
-// A batch whose lists live with it.
-struct OwnedBatch {
-  std::vector<int32_t> starts, contexts;
-  RaggedBatch batch;
-  OwnedBatch(std::vector<int32_t> s, std::vector<int32_t> c) : starts(std::move(s)), contexts(std::move(c)) {
-    const int64_t n = static_cast<int64_t>(contexts.size());
-    batch.query_start = TensorView(starts.data(), DType::kI32, {n + 1});
-    batch.context_lens = TensorView(contexts.data(), DType::kI32, {n});
-    batch.block_tables = TensorView(contexts.data(), DType::kI32, {n, 1});
-    batch.host_query_start = starts;
-    batch.host_context_lens = contexts;
-  }
-};
 
 TEST(FlashPlanTest, ListsThePagesOfEverySequence) {
   const OwnedBatch b({0, 1, 1, 4}, {64, 0, 65});

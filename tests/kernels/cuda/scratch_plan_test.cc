@@ -6,6 +6,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/flash_fixed_plan.h"
+#include "tests/kernels/cuda/owned_batch.h"
 
 namespace hadal::kernels::cuda {
 namespace {
@@ -14,24 +15,18 @@ constexpr int64_t kMultiprocessors = 132;
 
 int64_t Bytes(const std::vector<int32_t>& words) { return static_cast<int64_t>(words.size() * sizeof(int32_t)); }
 
-// The largest batch that bounds allow: prompts and decodes of the longest context.
-struct LargestBatch {
-  explicit LargestBatch(const StepBounds& bounds, int64_t decodes)
-      : contexts(bounds.sequences, static_cast<int32_t>(bounds.context_tokens)) {
-    for (int64_t s = 0; s < bounds.sequences; ++s) {
-      const int64_t left = bounds.tokens - starts.back() - (bounds.sequences - s - 1);
-      starts.push_back(static_cast<int32_t>(starts.back() + (s < decodes ? 1 : left)));
-    }
-    const int64_t n = bounds.sequences;
-    batch.query_start = TensorView(starts.data(), DType::kI32, {n + 1});
-    batch.context_lens = TensorView(contexts.data(), DType::kI32, {n});
-    batch.block_tables = TensorView(contexts.data(), DType::kI32, {n, 1});
-    batch.host_query_start = starts;
-    batch.host_context_lens = contexts;
+// The largest batch that bounds allow: so many decodes, then prompts, all of the longest context.
+OwnedBatch LargestBatch(const StepBounds& bounds, int64_t decodes) {
+  std::vector<int32_t> queries;
+  int64_t left = bounds.tokens;
+  for (int64_t s = 0; s < bounds.sequences; ++s) {
+    const int64_t others = bounds.sequences - s - 1;  // one token each at least
+    queries.push_back(static_cast<int32_t>(s < decodes ? 1 : left - others));
+    left -= queries.back();
   }
-  std::vector<int32_t> starts = {0}, contexts;
-  RaggedBatch batch;
-};
+  return OwnedBatch::OfQueries(queries,
+                               std::vector<int32_t>(bounds.sequences, static_cast<int32_t>(bounds.context_tokens)));
+}
 
 TEST(ScratchPlanTest, PlansOfTheLargestStepsFit) {
   for (const int64_t sequences : {1, 7, 256}) {
@@ -40,7 +35,7 @@ TEST(ScratchPlanTest, PlansOfTheLargestStepsFit) {
         if (tokens < sequences) continue;
         StepBounds bounds = {.tokens = tokens, .sequences = sequences, .context_tokens = 9000, .block_tokens = 16};
         for (const int64_t decodes : {int64_t{0}, sequences - 1, sequences}) {
-          const LargestBatch b(bounds, decodes);
+          const OwnedBatch b = LargestBatch(bounds, decodes);
           const FlashPages pages = *PlanPages(b.batch, bounds.block_tokens);
           const int64_t lists =
               Bytes(pages.first_page) + Bytes(pages.last_page_tokens) + pages.pages() * int64_t{sizeof(int32_t)};
