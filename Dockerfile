@@ -32,8 +32,10 @@ FROM ${CUDA} AS toolkit
 FROM sources AS build-cuda
 COPY --from=toolkit /usr/local/cuda/ /usr/local/cuda/
 ENV PATH=/usr/local/cuda/bin:${PATH}
+# For several kinds of GPU: --build-arg CUDA_ARCHITECTURES="80;90a" (kernels/cuda/README.md).
+ARG CUDA_ARCHITECTURES=90a
 RUN scripts/bootstrap --cuda \
- && cmake --preset cuda -DHADAL_TESTS=OFF -DHADAL_BENCHMARKS=OFF \
+ && cmake --preset cuda -DHADAL_TESTS=OFF -DHADAL_BENCHMARKS=OFF "-DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCHITECTURES}" \
  && ninja -C build/cuda hadal
 RUN scripts/lib/install_tree.sh build/cuda /out
 

@@ -29,6 +29,7 @@ struct DeviceMemory {
 struct BackendFacts {
   int64_t multiprocessors = 0;  // that this process may use
   bool mps = false;             // under NVIDIA's Multi-Process Service
+  std::string pci_bus_id;       // "0000:65:00.0"; empty: not known
 };
 
 // What a backend has counted since it was made.
@@ -184,7 +185,12 @@ inline void Buffer::Reset() {
 std::vector<std::string> BackendNames();
 
 // InvalidArgument: unknown name or bad option. NotFound: the machine has no device of that kind, or this build no code
-// for it. FailedPrecondition: the device cannot be used, or the instruction set is not there.
+// for it. FailedPrecondition: the device cannot be used, or the instruction set is not there. Unavailable: the
+// device takes nobody now, but may later.
 absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, const Backend::Options& options);
+
+// Waits for all that this process has queued on CUDA devices, from any thread. For a process that ends without its
+// backends' destructors: a client of MPS that dies with work in flight may take its neighbours along.
+void SettleDevices();
 
 }  // namespace hadal::kernels

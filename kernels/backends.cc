@@ -47,4 +47,6 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateBackend(absl::string_view name, c
       absl::StrCat("backend: expected one of ", absl::StrJoin(BackendNames(), ", "), "; found ", name));
 }
 
+void SettleDevices() { SettleCudaDevices(); }
+
 }  // namespace hadal::kernels

@@ -85,6 +85,7 @@ struct StepHandle {
 struct DeviceFacts {
   int64_t multiprocessors = 0;  // that this process may use
   bool mps = false;             // under NVIDIA's Multi-Process Service
+  std::string pci_bus_id;       // "0000:65:00.0"; empty: not known
 };
 
 struct ModelInfo {

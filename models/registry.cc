@@ -233,7 +233,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   info.device = backend->device();
   info.device_text = backend->description();
   const kernels::BackendFacts facts = backend->Facts();
-  info.device_facts = {facts.multiprocessors, facts.mps};
+  info.device_facts = {facts.multiprocessors, facts.mps, facts.pci_bus_id};
   info.fingerprint = checkpoint::Fingerprint(config, checkpoint.store);
   info.vocab_size = static_cast<int32_t>(config.vocab_size);
   info.max_model_len = checkpoint.max_model_len;
@@ -262,6 +262,8 @@ absl::StatusOr<int64_t> DeviceMemoryBytes(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const kernels::DeviceMemory memory, backend->Memory());
   return memory.total_bytes - memory.used_bytes;
 }
+
+void SettleDevices() { kernels::SettleDevices(); }
 
 absl::StatusOr<ModelPlan> PlanModel(const LoadOptions& options, int64_t block_tokens) {
   HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options, /*may_lack_weights=*/true));

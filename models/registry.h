@@ -48,12 +48,15 @@ struct LoadOptions {
 // Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong,
 // what was expected and what was found: InvalidArgument (a bad option or checkpoint), NotFound (a file), Unimplemented
 // (an architecture or feature that is not offered), FailedPrecondition (the device cannot be used), ResourceExhausted
-// (memory).
+// (memory), Unavailable (the device takes nobody now, but may later).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options);
 
 // Bytes that the device of these options has left for buffers, short of what its libraries need; 0 when it uses host
 // memory. Opens the device for a moment. Errors as of LoadModel.
 absl::StatusOr<int64_t> DeviceMemoryBytes(const LoadOptions& options);
+
+// Waits for all that this process has queued on its GPUs, from any thread: for a process that ends without destructors.
+void SettleDevices();
 
 // What would be loaded, from config.json and the headers of the weights alone.
 struct ModelPlan {

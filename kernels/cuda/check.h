@@ -7,7 +7,8 @@
 
 namespace hadal::kernels::cuda {
 
-// ResourceExhausted for a lack of device memory, Internal for everything else.
+// ResourceExhausted for a lack of device memory, what mps_error.h says of MPS, with its advice, and Internal for
+// everything else.
 absl::Status CudaError(int code, const char* call, const char* file, int line);
 absl::Status CublasError(int code, const char* call, const char* file, int line);
 

@@ -75,11 +75,15 @@ absl::Status MakeLayout(Layout& layout, DType dtype, int64_t rows, int64_t colum
   return absl::OkStatus();
 }
 
-absl::Status Describe(const GemmShape& s, const void* bias, Descriptors& d) {
+absl::Status Describe(const GemmShape& s, const void* bias, int32_t multiprocessors, Descriptors& d) {
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescCreate(d.operation.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t w_operation = s.transposed_w ? CUBLAS_OP_N : CUBLAS_OP_T;
   HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_TRANSA,
                                                               &w_operation, sizeof(w_operation)));
+  if (multiprocessors > 0) {
+    HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulDescSetAttribute(d.operation.get(), CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET,
+                                                                &multiprocessors, sizeof(multiprocessors)));
+  }
   if (s.has_bias) {
     const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     const cudaDataType_t type = NativeType(s.out);
@@ -128,11 +132,12 @@ absl::StatusOr<bool> SumsInOnePiece(const cublasLtMatmulAlgo_t& algorithm) {
 
 class LtGemm final : public CublasGemm {
  public:
-  LtGemm(Stream stream, bool batch_invariant, void* workspace)
+  LtGemm(Stream stream, bool batch_invariant, void* workspace, int64_t multiprocessors)
       : stream_(static_cast<cudaStream_t>(stream)),
         batch_invariant_(batch_invariant),
         workspace_bytes_(static_cast<size_t>(WorkspaceBytes(batch_invariant))),
-        workspace_(workspace) {}
+        workspace_(workspace),
+        multiprocessors_(static_cast<int32_t>(multiprocessors)) {}
   ~LtGemm() override {
     if (handle_ != nullptr) cublasLtDestroy(handle_);
   }
@@ -153,7 +158,7 @@ class LtGemm final : public CublasGemm {
     }
     if (!found->second.ok()) return found->second.status();
     Descriptors d;
-    if (absl::Status s = Describe(plan.shape, plan.bias, d); !s.ok()) return s;
+    if (absl::Status s = Describe(plan.shape, plan.bias, multiprocessors_, d); !s.ok()) return s;
     const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
     const cublasStatus_t ran =
         cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x, d.x.get(), &beta, plan.out,
@@ -167,7 +172,7 @@ class LtGemm final : public CublasGemm {
   // Unimplemented when there is none.
   absl::StatusOr<cublasLtMatmulAlgo_t> Choose(const GemmShape& s, const void* bias) {
     Descriptors d;
-    if (absl::Status status = Describe(s, bias, d); !status.ok()) return status;
+    if (absl::Status status = Describe(s, bias, multiprocessors_, d); !status.ok()) return status;
     Preference preference;
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulPreferenceCreate(preference.address()));
     const uint32_t reductions =
@@ -204,7 +209,7 @@ class LtGemm final : public CublasGemm {
     for (int64_t rows : kTriedRows) {
       s.m = rows;
       Descriptors d;
-      if (absl::Status status = Describe(s, bias, d); !status.ok()) return status;
+      if (absl::Status status = Describe(s, bias, multiprocessors_, d); !status.ok()) return status;
       cublasLtMatmulHeuristicResult_t result = {};
       const cublasStatus_t checked = cublasLtMatmulAlgoCheck(handle_, d.operation.get(), d.w.get(), d.x.get(),
                                                              d.out.get(), d.out.get(), &algorithm, &result);
@@ -217,6 +222,7 @@ class LtGemm final : public CublasGemm {
   bool batch_invariant_;
   size_t workspace_bytes_;
   void* workspace_;
+  int32_t multiprocessors_;
   cublasLtHandle_t handle_ = nullptr;
   std::map<GemmShape, absl::StatusOr<cublasLtMatmulAlgo_t>> algorithms_;  // or why there is none
 };
@@ -225,8 +231,9 @@ class LtGemm final : public CublasGemm {
 
 int64_t CublasGemm::WorkspaceBytes(bool batch_invariant) { return batch_invariant ? 0 : kWorkspaceBytes; }
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant, void* workspace) {
-  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant, workspace);
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant, void* workspace,
+                                                               int64_t multiprocessors) {
+  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant, workspace, multiprocessors);
   if (absl::Status s = gemm->Open(); !s.ok()) return s;
   return std::unique_ptr<CublasGemm>(std::move(gemm));
 }

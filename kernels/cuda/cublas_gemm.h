@@ -19,7 +19,9 @@ class CublasGemm {
  public:
   // Device bytes of the workspace.
   static int64_t WorkspaceBytes(bool batch_invariant);
-  static absl::StatusOr<std::unique_ptr<CublasGemm>> Create(Stream stream, bool batch_invariant, void* workspace);
+  // `multiprocessors`: how many of them algorithms are chosen for, where this process may not use all; 0: all.
+  static absl::StatusOr<std::unique_ptr<CublasGemm>> Create(Stream stream, bool batch_invariant, void* workspace,
+                                                            int64_t multiprocessors);
   virtual ~CublasGemm() = default;
 
   // Queues the product. Unimplemented, with cuBLASLt's reason: it does not take this shape, and nothing was queued; the

@@ -14,8 +14,8 @@ absl::Status CudaBackend::Start(const Options& options) {
   absl::StatusOr<Buffer> workspace = Allocate(CublasGemm::WorkspaceBytes(options.batch_invariant));
   if (!workspace.ok()) return workspace.status();
   cublas_workspace_ = *std::move(workspace);
-  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm =
-      CublasGemm::Create(stream(), options.batch_invariant, cublas_workspace_.data());
+  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm = CublasGemm::Create(
+      stream(), options.batch_invariant, cublas_workspace_.data(), Facts().mps ? multiprocessors() : 0);
   if (!gemm.ok()) return gemm.status();
   cublas_ = *std::move(gemm);
   batch_invariant_ = options.batch_invariant;

@@ -4,21 +4,42 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/gpu_presence.h"
+#include "kernels/cuda/mps_error.h"
 
-namespace hadal::kernels::cuda {
+namespace hadal::kernels {
+namespace cuda {
 namespace {
 
 constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;  // of one staged copy
 constexpr int64_t kReservedBytes = int64_t{1} << 30;  // of the device, for the libraries' kernels, without a budget
+constexpr int kLeastMajor = 8;  // of the compute capability: bf16 arithmetic and asynchronous copies
+constexpr int kMostDevices = 64;
 constexpr int64_t kScratchUnitBytes = int64_t{1} << 20;
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// How much of a device stays free for the libraries' kernels, where no budget says so. Decided when the process first
+// opens the device: what is asked for later, with weights loaded, then adds up with what they take. 0: never opened.
+std::array<std::atomic<int64_t>, kMostDevices>& ReservedBytes() {
+  static std::array<std::atomic<int64_t>, kMostDevices> bytes{};
+  return bytes;
+}
+
+int64_t ReserveOn(int device, int64_t free_bytes) {
+  std::atomic<int64_t>& reserved = ReservedBytes()[device];
+  int64_t known = 0;
+  const int64_t wanted = std::clamp<int64_t>(free_bytes / 2, 1, kReservedBytes);
+  return reserved.compare_exchange_strong(known, wanted) ? wanted : known;
+}
 
 cudaStream_t Native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
@@ -27,48 +48,76 @@ cudaStream_t Native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 absl::Status CudaError(int code, const char* call, const char* file, int line) {
   const char* tail = std::strstr(file, "kernels/cuda/");
   const auto error = static_cast<cudaError_t>(code);
-  const std::string text = absl::StrCat("cuda: ", call, ": ", cudaGetErrorName(error), ": ", cudaGetErrorString(error),
-                                        " (", tail != nullptr ? tail : file, ":", line, ")");
+  const MpsError* mps = FindMpsError(code);
+  const std::string text = absl::StrCat("cuda: ", call, ": ", cudaGetErrorName(error), ": ",
+                                        mps != nullptr ? mps->advice : cudaGetErrorString(error), " (",
+                                        tail != nullptr ? tail : file, ":", line, ")");
+  if (mps != nullptr) return absl::Status(mps->code, text);
   return error == cudaErrorMemoryAllocation ? absl::ResourceExhaustedError(text) : absl::InternalError(text);
 }
 
-absl::Status CudaDevice::Open(const Options& options) {
-  if (options.device_index < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cuda: device_index: expected 0 or more, found ", options.device_index));
+absl::Status CudaDevice::FindDevice(int index) {
+  if (index < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("cuda: device_index: expected 0 or more, found ", index));
   }
   int count = 0;
   if (const cudaError_t found = cudaGetDeviceCount(&count); found != cudaSuccess) {
     cudaGetLastError();  // not sticky: a later attempt may work
+    if (FindMpsError(found) != nullptr) return CudaError(found, "cudaGetDeviceCount", __FILE__, __LINE__);
     // Without a driver's library the runtime says that the driver is too old.
     const bool of_absence = found == cudaErrorNoDevice || found == cudaErrorInsufficientDriver;
     return NoUsableGpu(of_absence, absl::StrCat(cudaGetErrorName(found), ": ", cudaGetErrorString(found)));
   }
-  if (options.device_index >= count) {
+  count = std::min(count, kMostDevices);
+  if (index >= count) {
     return absl::FailedPreconditionError(
-        absl::StrCat("cuda: expected a device below ", count, " (the number of GPUs), found ", options.device_index));
+        absl::StrCat("cuda: expected a device below ", count, " (the number of GPUs), found ", index));
   }
+  device_ = index;
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::LearnFacts() {
   cudaDeviceProp properties = {};
-  HADAL_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, options.device_index));
-  device_ = options.device_index;
-  if (absl::Status s = Enter(); !s.ok()) return s;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaGetDeviceProperties(&properties, device_));
+  const std::string capability =
+      absl::StrCat(properties.name, " has compute capability ", properties.major, ".", properties.minor);
+  if (properties.major < kLeastMajor) {
+    return absl::FailedPreconditionError(absl::StrCat("cuda: ", capability, ", and these kernels need ", kLeastMajor,
+                                                      ".0 or more; --device torch serves older GPUs"));
+  }
   if (const int missing = FindKernelImage(); missing != 0) {
+    if (FindMpsError(missing) != nullptr) return CudaError(missing, "first use", __FILE__, __LINE__);
     return absl::FailedPreconditionError(
-        absl::StrCat("cuda: ", properties.name, " has compute capability ", properties.major, ".", properties.minor,
-                     ", for which this build holds no code: ", cudaGetErrorString(static_cast<cudaError_t>(missing))));
+        absl::StrCat("cuda: ", capability, ", for which this build holds no code: it was built for ",
+                     HADAL_CUDA_ARCHITECTURES, " (CMAKE_CUDA_ARCHITECTURES); --device torch serves it: ",
+                     cudaGetErrorString(static_cast<cudaError_t>(missing))));
   }
   description_ =
       absl::StrCat(device(), ", ", properties.name, ", compute capability ", properties.major, ".", properties.minor);
   max_shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
-  multiprocessors_ = properties.multiProcessorCount;
-  int mps = 0;
+  // Asked once there is a context: under MPS it has a share of them.
+  int multiprocessors = 0, mps = 0;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device_));
   HADAL_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&mps, cudaDevAttrMpsEnabled, device_));
+  multiprocessors_ = multiprocessors;
   mps_ = mps != 0;
+  char pci_bus_id[32] = {};
+  HADAL_CUDA_RETURN_IF_ERROR(cudaDeviceGetPCIBusId(pci_bus_id, sizeof(pci_bus_id), device_));
+  pci_bus_id_ = pci_bus_id;
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::Open(const Options& options) {
+  if (absl::Status s = FindDevice(options.device_index); !s.ok()) return s;
+  if (absl::Status s = Enter(); !s.ok()) return s;
+  if (absl::Status s = LearnFacts(); !s.ok()) return s;
   size_t free_bytes = 0, total_bytes = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaMemGetInfo(&free_bytes, &total_bytes));
-  const int64_t usable = static_cast<int64_t>(free_bytes);
+  const auto usable = static_cast<int64_t>(free_bytes);
+  const int64_t reserved = ReserveOn(device_, usable);
   budget_.SetLimit(options.memory_budget_bytes > 0 ? options.memory_budget_bytes
-                                                   : std::max(usable - kReservedBytes, usable / 2));
+                                                   : std::max<int64_t>(0, usable - reserved));
   cudaStream_t stream = nullptr;
   HADAL_CUDA_RETURN_IF_ERROR(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   stream_ = stream;
@@ -267,4 +316,13 @@ absl::Status CudaDevice::Synchronize() {
   return first.ok() ? now : first;
 }
 
-}  // namespace hadal::kernels::cuda
+}  // namespace cuda
+
+// Failures have nobody to be told to: the process ends.
+void SettleCudaDevices() {
+  for (int i = 0; i < cuda::kMostDevices; ++i) {
+    if (cuda::ReservedBytes()[i].load() > 0 && cudaSetDevice(i) == cudaSuccess) cudaDeviceSynchronize();
+  }
+}
+
+}  // namespace hadal::kernels

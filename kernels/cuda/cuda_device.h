@@ -30,7 +30,7 @@ class CudaDevice : public Backend {
   std::string device() const override;
   bool host_accessible() const override { return false; }
 
-  BackendFacts Facts() const override { return {multiprocessors_, mps_}; }
+  BackendFacts Facts() const override { return {multiprocessors_, mps_, pci_bus_id_}; }
 
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
   absl::StatusOr<DeviceMemory> Memory() override;
@@ -61,11 +61,14 @@ class CudaDevice : public Backend {
   CudaDevice() = default;
 
   // Before anything else. NotFound when the machine has no GPU, FailedPrecondition when there is no such device or none
-  // of the code runs on it.
+  // of the code runs on it, Unavailable when the MPS server takes no client now.
   absl::Status Open(const Options& options);
 
  private:
   void Free(void* data, int64_t bytes) override;
+  absl::Status FindDevice(int index);
+  // Names, sizes and limits of device_, whose context this makes.
+  absl::Status LearnFacts();
   absl::Status Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
   absl::Status WaitForOldestStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
@@ -78,6 +81,7 @@ class CudaDevice : public Backend {
   std::string description_;
   int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
   bool mps_ = false;
+  std::string pci_bus_id_;
   ByteBudget budget_;
 
   base::Mutex staging_mutex_;

@@ -9,4 +9,6 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Option
   return absl::NotFoundError("cuda: this build holds no CUDA code; build it with the cuda preset");
 }
 
+void SettleCudaDevices() {}
+
 }  // namespace hadal::kernels

@@ -20,6 +20,7 @@ constexpr uint64_t MixStamp(uint64_t stamp, const char* name, uint64_t bytes) {
 // Changes when an op, or the size of what is passed, does.
 constexpr uint64_t PluginStamp() {
   uint64_t stamp = MixStamp(0xCBF29CE484222325u, "Options", sizeof(Backend::Options));
+  stamp = MixStamp(stamp, "Facts", sizeof(BackendFacts));
 #define HADAL_MIX_OP(Op) stamp = MixStamp(stamp, #Op, sizeof(Op##Params));
   HADAL_FOR_EACH_OP(HADAL_MIX_OP)
 #undef HADAL_MIX_OP

@@ -8,6 +8,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_batches  # noqa: E402
+import check_cuda_build  # noqa: E402
 import check_docs  # noqa: E402
 import check_includes  # noqa: E402
 import check_layers  # noqa: E402
@@ -16,6 +17,19 @@ import check_symbols  # noqa: E402
 from includes import Includes  # noqa: E402
 
 GOOD = "// SPDX-License-Identifier: Apache-2.0\n#pragma once\n"
+
+
+class CudaBuildTest(unittest.TestCase):
+    def problems(self, command, name="a.cu"):
+        return check_cuda_build.find_problems([{"file": name, "command": command}])
+
+    def test_refuses_code_that_could_launch_kernels(self):
+        for flag in ("-dc", "-rdc=true", "-rdc true", "--relocatable-device-code=true", "--device-c"):
+            self.assertEqual(1, len(self.problems(f"nvcc -O2 {flag} -c a.cu")), flag)
+        self.assertEqual([], self.problems("nvcc -O2 -rdc=false --generate-code=arch=compute_90a,code=sm_90a -c a-dc.cu"))
+
+    def test_refuses_a_build_without_kernels(self):
+        self.assertEqual(1, len(self.problems("g++ -c a.cc", "a.cc")))
 
 
 class LayersTest(unittest.TestCase):

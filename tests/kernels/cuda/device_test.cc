@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -28,10 +29,79 @@ TEST_F(CudaDeviceTest, SaysWhatItIs) {
   EXPECT_FALSE(backend->host_accessible());
   EXPECT_EQ(backend->device(), "cuda:0");
   EXPECT_EQ(backend->Facts().multiprocessors, 1);
+  EXPECT_EQ(backend->Facts().pci_bus_id, "0000:65:00.0");
   EXPECT_FALSE(backend->Facts().mps);
   TheDevice().mps = true;
   EXPECT_TRUE((*CreateBackend("cuda", {}))->Facts().mps);
   EXPECT_EQ(backend->description(), "cuda:0, emulated GPU, compute capability 9.0");
+}
+
+TEST_F(CudaDeviceTest, SizesForTheMultiprocessorsThatMpsLeaves) {
+  TheDevice().mps = true;
+  TheDevice().multiprocessors = 132;
+  TheDevice().context_multiprocessors = 33;
+  auto share = *CreateBackend("cuda", {});
+  EXPECT_EQ(share->Facts().multiprocessors, 33);
+  const StepBounds bounds = {.tokens = 256,
+                             .sequences = 256,
+                             .context_tokens = 4096,
+                             .block_tokens = 16,
+                             .paged_heads = 28,
+                             .paged_kv_heads = 4,
+                             .paged_head_dim = 128};
+  const int64_t scratch_of_share = share->ScratchBytes(bounds);
+  TheDevice().context_multiprocessors = 132;
+  EXPECT_LT(scratch_of_share, (*CreateBackend("cuda", {}))->ScratchBytes(bounds));
+}
+
+TEST_F(CudaDeviceTest, AGpuThatIsTooOldIsRefusedByNameWithAdvice) {
+  TheDevice().major = 7;
+  TheDevice().minor = 5;
+  const absl::Status status = CreateBackend("cuda", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(),
+            "cuda: emulated GPU has compute capability 7.5, and these kernels need 8.0 or more; --device torch serves "
+            "older GPUs");
+  for (const auto& [major, minor] : {std::pair(8, 0), std::pair(8, 9), std::pair(10, 0), std::pair(12, 0)}) {
+    TheDevice().major = major;
+    TheDevice().minor = minor;
+    EXPECT_TRUE(CreateBackend("cuda", {}).ok()) << major << "." << minor;
+  }
+}
+
+TEST_F(CudaDeviceTest, ABuildWithoutCodeForTheGpuSaysWhatItWasBuiltFor) {
+  TheDevice().major = 12;
+  TheDevice().has_code = false;
+  const absl::Status status = CreateBackend("cuda", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("emulated GPU has compute capability 12.0, for which this build holds no code: it was built "
+                        "for 90a (CMAKE_CUDA_ARCHITECTURES); --device torch serves it"));
+}
+
+TEST_F(CudaDeviceTest, ErrorsOfMpsSayWhatHelps) {
+  TheDevice().device_error = 807;  // cudaErrorMpsServerNotReady
+  const absl::Status later = CreateBackend("cuda", {}).status();
+  EXPECT_EQ(later.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(later.message()), HasSubstr("takes new ones when all that it served then have ended"));
+  TheDevice().device_error = 808;  // cudaErrorMpsMaxClientsReached
+  const absl::Status full = CreateBackend("cuda", {}).status();
+  EXPECT_EQ(full.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(full.message()), HasSubstr("all the clients that a GPU can have"));
+  TheDevice().device_error = 0;
+  auto backend = *CreateBackend("cuda", {});
+  Buffer buffer = *backend->Allocate(64);
+  const TensorView rows(buffer.data(), DType::kF32, {1, 4});
+  TheDevice().launch_error = 810;  // cudaErrorMpsClientTerminated
+  EXPECT_THAT(std::string(backend->Cast({.in = rows, .out = rows}).message()),
+              HasSubstr("the MPS server ended this process's use of the GPU"));
+}
+
+TEST_F(CudaDeviceTest, SettlingWaitsForEachDeviceThatWasOpened) {
+  auto backend = *CreateBackend("cuda", {});
+  const int64_t before = TheDevice().settles;
+  SettleDevices();
+  EXPECT_EQ(TheDevice().settles, before + 1);
 }
 
 TEST_F(CudaDeviceTest, OnlyAMachineWithoutAGpuLacksOne) {
@@ -67,6 +137,14 @@ TEST_F(CudaDeviceTest, CountsBuffersAgainstTheBudget) {
   EXPECT_EQ(backend->Memory()->used_bytes, 0);
   EXPECT_EQ(backend->Allocate(0)->bytes(), 0);
   EXPECT_EQ(backend->Allocate(-1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// What is left for caches, asked for with weights loaded, is not more than their own backend gives.
+TEST_F(CudaDeviceTest, BudgetsOfOneDeviceAddUp) {
+  auto first = *CreateBackend("cuda", {});
+  const int64_t all = first->Memory()->total_bytes;
+  const Buffer weights = *first->Allocate(int64_t{100} << 20);
+  EXPECT_EQ((*CreateBackend("cuda", {}))->Memory()->total_bytes, all - weights.bytes());
 }
 
 TEST_F(CudaDeviceTest, UploadsMoreThanTheStagingRingHolds) {

@@ -38,7 +38,11 @@ struct Control : Work {
   int device_error = 0;      // cudaError_t of cudaGetDeviceCount
   int launch_error = 0;      // of the next launch, once
   bool slow_copies = false;  // an event is reached only when somebody waits for it or a later one
-  int64_t free_bytes = int64_t{4} << 30, total_bytes = int64_t{4} << 30;
+  int64_t free_bytes = int64_t{4} << 30, total_bytes = int64_t{4} << 30;  // with nothing allocated
+  int major = 9, minor = 0;                                               // compute capability
+  bool has_code = true;                                                   // for that capability
+  int multiprocessors = 1;                                                // of the device
+  int context_multiprocessors = 1;                                        // that a context may use
   bool mps = false;
   bool flashinfer = false;  // attention by the stand-in for FlashInfer
 
@@ -46,9 +50,15 @@ struct Control : Work {
   int64_t allocations = 0;  // of device memory
   int64_t events = 0;       // created
   int64_t waits = 0;        // for an event that was not reached
+  int64_t settles = 0;      // waits for the whole device
 };
 
 // Of the one device. A test that changes something puts it back: TheDevice() = {}.
+//
+// A process that nobody else tells hears the environment: EMULATED_GPU_SMS, EMULATED_GPU_FREE_BYTES,
+// EMULATED_GPU_ERROR_FILE (while it exists, no device is found and launches fail, with the cudaError_t in it) and
+// EMULATED_GPU_SETTLED_FILE (made when somebody waits for the whole device). As CUDA does, it runs under MPS where
+// CUDA_MPS_PIPE_DIRECTORY has a daemon's socket, and keeps to that process's limits then.
 Control& TheDevice();
 
 }  // namespace hadal::kernels::cuda_emulator

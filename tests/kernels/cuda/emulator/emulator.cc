@@ -4,6 +4,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -106,14 +112,58 @@ void RunBlock() {
 
 }  // namespace
 
+namespace {
+
+std::string Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+int64_t NumberOf(const char* name, int64_t otherwise) {
+  const std::string text = Environment(name);
+  return text.empty() ? otherwise : std::strtoll(text.c_str(), nullptr, 10);
+}
+
+// What MPS leaves of the device: a share of the multiprocessors, and of the memory by "0=NUMBER[G|M]".
+void ApplyMps(Control& control) {
+  const std::string directory = Environment("CUDA_MPS_PIPE_DIRECTORY");
+  control.mps = !directory.empty() && std::filesystem::exists(directory + "/control");
+  if (!control.mps) return;
+  const int64_t percent = NumberOf("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", 100);
+  control.context_multiprocessors = std::max<int>(1, static_cast<int>(control.multiprocessors * percent / 100));
+  const std::string limit = Environment("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT");
+  if (limit.rfind("0=", 0) != 0) return;
+  const int shift = limit.back() == 'G' ? 30 : 20;
+  control.free_bytes = std::min<int64_t>(control.free_bytes, std::strtoll(limit.c_str() + 2, nullptr, 10) << shift);
+}
+
+Control FromEnvironment() {
+  Control control;
+  control.multiprocessors = control.context_multiprocessors = static_cast<int>(NumberOf("EMULATED_GPU_SMS", 1));
+  control.free_bytes = NumberOf("EMULATED_GPU_FREE_BYTES", control.free_bytes);
+  ApplyMps(control);
+  return control;
+}
+
+// 0, or the error that the file of the environment holds.
+int ErrorOfFile() {
+  static const std::string path = Environment("EMULATED_GPU_ERROR_FILE");
+  int error = 0;
+  if (!path.empty()) std::ifstream(path) >> error;
+  return error;
+}
+
+}  // namespace
+
 Control& TheDevice() {
-  static Control control;
+  static Control control = FromEnvironment();
   return control;
 }
 
 cudaError_t RunGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   ++TheDevice().launches;
   if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
+  if (const int error = ErrorOfFile(); error != 0) return static_cast<cudaError_t>(error);
   if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
       config.dynamicSmemBytes > kSharedBytes) {
     return cudaErrorInvalidConfiguration;
@@ -154,6 +204,14 @@ using hadal::kernels::cuda_emulator::TheDevice;
 namespace {
 cudaError_t last_error = cudaSuccess;
 int64_t recorded = 0, reached = 0;  // events of the one stream, counted
+std::mutex sizes_mutex;
+std::map<void*, int64_t> sizes;  // of what is allocated
+
+int64_t AllocatedBytes() {
+  std::lock_guard<std::mutex> lock(sizes_mutex);
+  return std::accumulate(sizes.begin(), sizes.end(), int64_t{0},
+                         [](int64_t sum, const auto& entry) { return sum + entry.second; });
+}
 }  // namespace
 
 struct EmulatedEvent {
@@ -164,36 +222,63 @@ cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); 
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
-  return static_cast<cudaError_t>(TheDevice().device_error);
+  const int error = hadal::kernels::cuda_emulator::ErrorOfFile();
+  return static_cast<cudaError_t>(error != 0 ? error : TheDevice().device_error);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "emulated GPU");
-  properties->major = 9;
+  properties->major = TheDevice().major;
+  properties->minor = TheDevice().minor;
   properties->sharedMemPerBlockOptin = 232448;
-  properties->multiProcessorCount = 1;
+  properties->multiProcessorCount = TheDevice().multiprocessors;
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = TheDevice().mps ? 1 : 0;
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMpsEnabled ? TheDevice().mps : TheDevice().context_multiprocessors;
   return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int) {
+  std::snprintf(id, static_cast<size_t>(length), "0000:65:00.0");
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  ++TheDevice().settles;
+  if (const char* path = std::getenv("EMULATED_GPU_SETTLED_FILE"); path != nullptr) std::ofstream(path) << "settled\n";
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
+  return TheDevice().has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice;
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  *free_bytes = static_cast<size_t>(TheDevice().free_bytes);
+  *free_bytes = static_cast<size_t>(std::max<int64_t>(0, TheDevice().free_bytes - AllocatedBytes()));
   *total_bytes = static_cast<size_t>(TheDevice().total_bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   ++TheDevice().allocations;
+  if (static_cast<int64_t>(bytes) > TheDevice().free_bytes - AllocatedBytes()) {
+    return last_error = cudaErrorMemoryAllocation;
+  }
   *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (*data == nullptr) return cudaErrorMemoryAllocation;
+  std::lock_guard<std::mutex> lock(sizes_mutex);
+  sizes[*data] = static_cast<int64_t>(bytes);
+  return cudaSuccess;
 }
 
 cudaError_t cudaFree(void* data) {
+  {
+    std::lock_guard<std::mutex> lock(sizes_mutex);
+    sizes.erase(data);
+  }
   std::free(data);
   return cudaSuccess;
 }
@@ -202,7 +287,10 @@ cudaError_t cudaMallocHost(void** data, size_t bytes) {
   *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-cudaError_t cudaFreeHost(void* data) { return cudaFree(data); }
+cudaError_t cudaFreeHost(void* data) {
+  std::free(data);
+  return cudaSuccess;
+}
 
 cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   hadal::kernels::cuda_emulator::Work& work = TheDevice();

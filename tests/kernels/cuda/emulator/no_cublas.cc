@@ -17,7 +17,7 @@ class NoGemm final : public CublasGemm {
 
 int64_t CublasGemm::WorkspaceBytes(bool) { return 0; }
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool, void*) {
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool, void*, int64_t) {
   return std::make_unique<NoGemm>();
 }
 
