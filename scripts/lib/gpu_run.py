@@ -3,7 +3,8 @@
 """Runs packed GPU tests: run [--budget SECONDS] [RESULT.json].
 
 Lies beside bin/ (GoogleTest binaries) and lib/ (their libraries). Every binary runs alone with HADAL_REQUIRE_GPU=1, so a
-missing GPU is a failure. The CUDA libraries come from the machine: the toolkit, or the Python packages of nvidia.
+missing GPU is a failure. The CUDA libraries come from the machine: the toolkit, or the Python packages of nvidia. So does libtorch,
+from the torch wheel: where it is, libtorch's cases must run; elsewhere they are skipped.
 """
 import argparse
 import datetime
@@ -21,13 +22,23 @@ HERE = pathlib.Path(__file__).resolve().parent
 ONE_TEST_S = 180
 
 
+def site_packages():
+    """Folders of Python packages: this python3's, and those of environments below /opt."""
+    found = sys.path + glob.glob("/opt/*/.venv/lib/python3*/site-packages") + glob.glob("/opt/*/lib/python3*/site-packages")
+    return [prefix for prefix in found if prefix]
+
+
+def torch_folder():
+    """Where libtorch with CUDA is installed, or ""."""
+    folders = [os.path.join(prefix, "torch/lib") for prefix in site_packages()]
+    return next((folder for folder in folders if os.path.exists(os.path.join(folder, "libtorch_cuda.so"))), "")
+
+
 def library_folders():
     """Folders with libcublasLt.so and libcudart.so: the toolkit's, or those of the nvidia wheels beside any python3."""
     found = [str(HERE / "lib")]
     patterns = ["/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/x86_64-linux/lib", "/usr/local/nvidia/lib*"]
-    for prefix in sys.path + glob.glob("/opt/*/.venv/lib/python3*/site-packages") + glob.glob("/opt/*/lib/python3*/site-packages"):
-        if prefix:
-            patterns.append(os.path.join(prefix, "nvidia/*/lib"))
+    patterns += [os.path.join(prefix, "nvidia/*/lib") for prefix in site_packages()]
     for pattern in patterns:
         found += [folder for folder in sorted(glob.glob(pattern)) if folder not in found]
     return found
@@ -79,10 +90,14 @@ def main():
 
     environment = dict(os.environ, HADAL_REQUIRE_GPU="1")
     environment.setdefault("GTEST_FILTER", "*/cuda:*_cuda")  # cases that run on every backend; the CPU's are tested elsewhere
-    environment["LD_LIBRARY_PATH"] = ":".join(library_folders() + [p for p in [os.environ.get("LD_LIBRARY_PATH", "")] if p])
+    torch = torch_folder() if (HERE / "bin/libhadal_torch.so").exists() else ""
+    if torch:
+        environment["HADAL_REQUIRE_TORCH_CUDA"] = "1"
+    folders = library_folders() + [folder for folder in (torch, os.environ.get("LD_LIBRARY_PATH", "")) if folder]
+    environment["LD_LIBRARY_PATH"] = ":".join(folders)
     commit = HERE / "commit"
     start, tests = time.monotonic(), []
-    for binary in sorted((HERE / "bin").iterdir()):
+    for binary in sorted(path for path in (HERE / "bin").iterdir() if path.suffix != ".so"):
         left = arguments.budget - (time.monotonic() - start)
         if left <= 0:
             tests.append({"name": binary.name, "passed": 0, "failed": 1, "skipped": 0, "seconds": 0,
@@ -99,7 +114,7 @@ def main():
         "name": "gpu-check",
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit.read_text(encoding="utf-8").strip() if commit.is_file() else "",
-        "machine": {"gpus": gpu(), "cores": os.cpu_count(), "kernel": platform.release()},
+        "machine": {"gpus": gpu(), "torch": torch, "cores": os.cpu_count(), "kernel": platform.release()},
         "metrics": dict(totals, seconds=round(time.monotonic() - start, 1)),
         "tests": tests,
     }

@@ -90,6 +90,8 @@ void OpTest::SetUp() {
       FAIL() << "HADAL_REQUIRE_GPU=1, but: " << backend.status();
     }
     if (GetParam().backend == "torch:cpu" && std::getenv("HADAL_REQUIRE_TORCH") != nullptr) FAIL() << backend.status();
+    if (GetParam().backend == "torch:cuda" && std::getenv("HADAL_REQUIRE_TORCH_CUDA") != nullptr)
+      FAIL() << backend.status();
     GTEST_SKIP() << "NOT TESTED HERE: " << GetParam().name << ": " << backend.status();
   }
   backend_ = *std::move(backend);

@@ -3,8 +3,10 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -90,18 +92,38 @@ def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
     tools = tmp_path / "tools"
     (tmp_path / "libother.so.1").write_text("library", encoding="utf-8")
     script(tools / "nvcc", "exit 0")
-    script(tools / "ninja", "mkdir -p build/cuda/tests/kernels && cp /bin/true build/cuda/tests/kernels/a_test".replace("build/", f"{tmp_path}/build/"))
+    build = tmp_path / "build/cuda"
+    script(tools / "ninja", f"mkdir -p {build}/tests/kernels && cp /bin/true {build}/tests/kernels/a_test && cp /bin/true {build}/libhadal_torch.so")
     script(tools / "cmake", f'echo "$*" >{tmp_path}/cmake.called')
     script(tools / "ctest", 'echo "  Test  #1: a_test"')
     script(tools / "strip", 'cp "$3" "$2"')
     script(tools / "ldd", f'printf "\\tlibother.so.1 => {tmp_path}/libother.so.1 (0x1)\\n\\tlibcudart.so.13 => /x/libcudart.so.13 (0x2)\\n"')
-    done = run(tmp_path / "scripts/gpu-check", "--pack", env={"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path)})
+    done = run(tmp_path / "scripts/gpu-check", "--pack", "--arch", "80;90a", env={"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "build/gpu-check"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "commit") == [
-        "bin/a_test", "lib/libother.so.1", "run"]
-    assert "--preset cuda" in (tmp_path / "cmake.called").read_text(encoding="utf-8")
+        "bin/a_test", "bin/libhadal_torch.so", "lib/libother.so.1", "run"]
+    called = (tmp_path / "cmake.called").read_text(encoding="utf-8")
+    assert "--preset cuda" in called and "-DHADAL_TORCH=ON" in called and "-DCMAKE_CUDA_ARCHITECTURES=80;90a" in called
     assert "--cuda" in (tmp_path / "scripts/bootstrap.called").read_text(encoding="utf-8")
+
+
+def test_libtorch_is_the_machines_and_must_run_where_it_is(packed, tmp_path):
+    folder, add = packed
+    add("a_test", PASSED, before='echo "$HADAL_REQUIRE_TORCH_CUDA $LD_LIBRARY_PATH" >"$TORCH_SEEN"')
+    (folder / "bin/libhadal_torch.so").write_text("no test", encoding="utf-8")
+    seen, site = tmp_path / "seen", tmp_path / "site"
+
+    def check_with(path):
+        done = run(sys.executable, folder / "run", tmp_path / "result.json", env={**os.environ, "TORCH_SEEN": str(seen), "PYTHONPATH": str(path)})
+        assert done.returncode == 0, done.stdout + done.stderr
+        return seen.read_text(encoding="utf-8")
+
+    (site / "torch/lib").mkdir(parents=True)
+    (site / "torch/lib/libtorch_cuda.so").write_text("library", encoding="utf-8")
+    assert re.match(rf"1 .*{site}/torch/lib", check_with(site))
+    (folder / "bin/libhadal_torch.so").unlink()
+    assert re.match(r" .*", check_with(site)) and "torch/lib" not in check_with(site)
 
 
 def test_running_what_was_not_packed_says_what_to_do(tmp_path):
