@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
@@ -16,6 +16,7 @@
 #include "server/commands/demo_model.h"
 #include "server/commands/descriptor_limit.h"
 #include "server/commands/engine_factory.h"
+#include "server/commands/leave.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/memory_planner.h"
 #include "server/commands/metrics_aliases.h"
@@ -269,13 +270,23 @@ absl::Status App::StartHttp() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index) {
+absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index, const std::function<bool()>& cancelled) {
   progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
-  absl::StatusOr<LoadedModel> loaded = LoadServedModel(config_, flag, index, [this](checkpoint::LoadProgress progress) {
-    progress_.Update(progress.bytes_done, progress.bytes_total);
-    admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
-  });
-  if (!loaded.ok()) return loaded.status();
+  absl::StatusOr<LoadedModel> loaded = absl::UnknownError("not tried");
+  const auto load = [&] {
+    loaded = LoadServedModel(config_, flag, index, [this](checkpoint::LoadProgress progress) {
+      progress_.Update(progress.bytes_done, progress.bytes_total);
+      admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
+    });
+    return loaded.status();
+  };
+  const auto wait = [&](absl::Duration delay, const absl::Status& reason) {
+    base::Log(base::LogLevel::kWarn, "main",
+              absl::StrCat(reason.message(), "; the next attempt is in ", absl::FormatDuration(delay)));
+    absl::SleepFor(delay);
+    return !cancelled();
+  };
+  if (absl::Status status = OpenWhenMpsIsReady(load, wait); !status.ok()) return status;
   const models::ModelInfo& info = loaded->model->info();
   if (absl::Status status = CheckMps(config_.model.mps, mps_, info.device_facts); !status.ok()) return status;
   server_metrics_.model_info.With({flag.name, info.family, info.dtype, info.device}).Set(1);
@@ -285,8 +296,12 @@ absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index) {
 absl::Status App::CreateLedger(const std::vector<LoadedModel>& loaded) {
   int64_t weights_bytes = 0;
   for (const LoadedModel& one : loaded) weights_bytes += one.model->info().weights_bytes;
-  const absl::StatusOr<int64_t> budget = MemoryBudget(config_.model.memory_budget_bytes, config_.model.memory_device(),
-                                                      weights_bytes, mps_.memory_limit_bytes);
+  DeviceRoom room;
+  room.loaded = weights_bytes;
+  room.mps_limit = mps_.memory_limit_bytes;
+  room.group_limit = DeviceGroupLimit(loaded.front().model->info().device_facts.pci_bus_id);
+  const absl::StatusOr<int64_t> budget =
+      MemoryBudget(config_.model.memory_budget_bytes, config_.model.memory_device(), room);
   if (!budget.ok()) return budget.status();
   auto ledger = admission::MemoryLedger::Create(*budget, &metrics_);
   if (!ledger.ok()) return ledger.status();
@@ -328,7 +343,7 @@ absl::Status App::CreateEngines(const std::vector<LoadedModel>& loaded) {
 absl::Status App::Load(const std::function<bool()>& cancelled) {
   std::vector<LoadedModel> loaded;
   for (size_t i = 0; i < model_flags_.size(); ++i) {
-    absl::StatusOr<LoadedModel> one = LoadOne(model_flags_[i], static_cast<int>(i));
+    absl::StatusOr<LoadedModel> one = LoadOne(model_flags_[i], static_cast<int>(i), cancelled);
     if (!one.ok()) {
       progress_.End();
       return one.status();
@@ -340,7 +355,9 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
   if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;
   std::vector<std::shared_ptr<const models::Model>> models;
   for (const LoadedModel& one : loaded) models.push_back(one.model);
-  device_metrics_.SetMps(mps_, loaded.front().model->info().device_facts);
+  const models::DeviceFacts& device = loaded.front().model->info().device_facts;
+  device_metrics_.SetMps(mps_, device);
+  gpu_metrics_ = GpuMetrics::Create(device.pci_bus_id, &metrics_);
   device_metrics_.Watch(std::move(models));
   if (kv_events_ != nullptr) kv_events_->Start();
   for (auto& engine : engines_) engine->Start();
@@ -413,8 +430,7 @@ void App::Drain(absl::Duration timeout) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
     base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
     if (access_log_ != nullptr) access_log_->Close();
-    base::ShutdownLogging();
-    std::_Exit(4);
+    LeaveAtOnce(4);
   }
   // What the engines have published still has to reach the clients.
   http_->WaitIdle(absl::Seconds(2));

@@ -16,6 +16,7 @@
 #include "server/base/metrics.h"
 #include "server/base/span.h"
 #include "server/commands/device_metrics.h"
+#include "server/commands/gpu_metrics.h"
 #include "server/commands/load_progress.h"
 #include "server/commands/model_loading.h"
 #include "server/commands/mps.h"
@@ -81,7 +82,7 @@ class App {
   absl::Status StartGrpc();
   absl::Status StartHttp();
   // --- Load ---
-  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index);
+  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, const std::function<bool()>& cancelled);
   absl::Status CreateLedger(const std::vector<LoadedModel>& loaded);
   absl::Status CreateEngines(const std::vector<LoadedModel>& loaded);
 
@@ -95,6 +96,7 @@ class App {
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};
   DeviceMetrics device_metrics_{&metrics_};
+  std::unique_ptr<GpuMetrics> gpu_metrics_;  // null: there is nothing to tell
   tls::TlsMetrics tls_metrics_{&metrics_};
   engine::EngineMetrics engine_metrics_;
   kv_events::KvEventMetrics kv_event_metrics_{&metrics_};

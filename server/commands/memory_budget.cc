@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -56,24 +59,46 @@ absl::StatusOr<int64_t> AutoMemoryBudget(const std::string& device) {
 
 absl::StatusOr<int64_t> DeviceBudget(int64_t wanted, const DeviceRoom& room) {
   int64_t most = room.left + room.loaded;
-  if (room.limit > 0) most = std::min(most, room.limit);
+  std::string limits;
+  for (const auto& [name, limit] : {std::pair("MPS", room.mps_limit), std::pair("cgroup", room.group_limit)}) {
+    if (limit <= 0) continue;
+    most = std::min(most, limit);
+    absl::StrAppend(&limits, ", the ", name, " limit is ", limit);
+  }
   if (wanted == 0) return most;
   if (wanted <= most) return wanted;
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "--memory-budget is ", wanted, " bytes, but the device can give ", most, ": ", room.left, " are left, ",
-      room.loaded, " are loaded", room.limit > 0 ? absl::StrCat(", the MPS limit is ", room.limit) : ""));
+  return absl::ResourceExhaustedError(absl::StrCat("--memory-budget is ", wanted, " bytes, but the device can give ",
+                                                   most, ": ", room.left, " are left, ", room.loaded, " are loaded",
+                                                   limits));
 }
 
-absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, int64_t loaded, int64_t limit) {
+absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, DeviceRoom room) {
   models::LoadOptions options;
   options.device = device;
   const absl::StatusOr<int64_t> left = models::DeviceMemoryBytes(options);
   if (!left.ok()) return left;
-  if (*left > 0) return DeviceBudget(wanted, {*left, loaded, limit});
+  if (*left > 0) {
+    room.left = *left;
+    return DeviceBudget(wanted, room);
+  }
   if (wanted > 0) return wanted;
   const absl::StatusOr<int64_t> available = AutoMemoryBudget(device);
   if (!available.ok()) return available;
-  return *available + loaded;  // what is loaded is not in the available memory any more
+  return *available + room.loaded;  // what is loaded is not in the available memory any more
+}
+
+int64_t DeviceGroupLimit(const std::string& pci_bus_id, const std::string& folder) {
+  std::ifstream limits(folder + "/dmem.max");
+  const std::string wanted = absl::AsciiStrToLower(pci_bus_id);
+  std::string region, limit;
+  int64_t least = 0;
+  while (!wanted.empty() && limits >> region >> limit) {  // "drm/0000:65:00.0/vram0 8514437120"
+    int64_t bytes = 0;
+    if (!absl::StrContains(absl::AsciiStrToLower(region), wanted) || !absl::SimpleAtoi(limit, &bytes))
+      continue;  // "max"
+    least = least == 0 ? bytes : std::min(least, bytes);
+  }
+  return least;
 }
 
 absl::StatusOr<int32_t> KvBlockTokens(const std::string& model, const models::KvLayout& layout, int32_t wanted) {

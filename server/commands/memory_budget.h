@@ -19,17 +19,21 @@ absl::StatusOr<int64_t> AutoMemoryBudget(const std::string& device);
 
 // What a device with memory of its own can be asked for, in bytes.
 struct DeviceRoom {
-  int64_t left = 0;    // what it has left, short of what its libraries need
-  int64_t loaded = 0;  // what this process has loaded already: the budget counts it
-  int64_t limit = 0;   // that MPS sets on this process; 0: none
+  int64_t left = 0;                        // what it has left, short of what its libraries need
+  int64_t loaded = 0;                      // what this process has loaded already: the budget counts it
+  int64_t mps_limit = 0, group_limit = 0;  // on this process, and on its cgroup; 0: none
 };
 
 // The budget on a device: `wanted` (--memory-budget; 0: auto, all there is). ResourceExhausted when that is more than
 // there is: it would end in an allocation that fails, not in a refusal.
 absl::StatusOr<int64_t> DeviceBudget(int64_t wanted, const DeviceRoom& room);
 
-// The budget on the device that --device names.
-absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, int64_t loaded, int64_t limit);
+// The same for the device that --device names; `room.left` is asked of it.
+absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, DeviceRoom room);
+
+// The limit of the process's cgroup (dmem.max below `folder`) on the memory of the GPU at that place of the PCI bus; 0
+// where there is none, as on kernels and drivers without that controller.
+int64_t DeviceGroupLimit(const std::string& pci_bus_id, const std::string& folder = "/sys/fs/cgroup");
 
 // Tokens in a KV block of that model: `wanted`, rounded up so that a block holds whole entries of every cache.
 // InvalidArgument, naming the flag, when the engine has no block of that size.

@@ -27,6 +27,13 @@ enum class MpsMode {
   kOff,      // not used where one answers
 };
 
+// How urgent the daemon takes this client's work to be.
+enum class MpsPriority {
+  kInherited,  // as the environment or the daemon says
+  kNormal,
+  kBelowNormal,  // for work that may wait for its neighbours'
+};
+
 // Which models are served, and how they are loaded.
 struct ModelOptions {
   std::vector<ModelFlag> models;                 // empty: the demo model
@@ -37,6 +44,7 @@ struct ModelOptions {
   std::string reasoning_parser = "auto";         // auto, none or think: whether outputs hold a reasoning part
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
   MpsMode mps = MpsMode::kAuto;
+  MpsPriority mps_priority = MpsPriority::kInherited;
 
   // False when config.json is enough.
   bool wants_weights() const { return !null_step_time.has_value() && load.load_format == models::LoadFormat::kAuto; }
@@ -83,6 +91,9 @@ struct ModelOptions {
                     "auto");
     flags->AddEnum("mps", &mps, {{"auto", MpsMode::kAuto}, {"require", MpsMode::kRequire}, {"off", MpsMode::kOff}},
                    "NVIDIA MPS: auto (where its daemon answers), require (else no start), off (pass by the daemon)");
+    flags->AddEnum("mps-client-priority", &mps_priority,
+                   {{"normal", MpsPriority::kNormal}, {"below-normal", MpsPriority::kBelowNormal}},
+                   "this process among the clients of MPS: normal, below-normal (offline work)", "inherited");
     flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
   }
 

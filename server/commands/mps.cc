@@ -25,8 +25,10 @@ namespace {
 constexpr char kPipeDirectory[] = "CUDA_MPS_PIPE_DIRECTORY", kDefaultPipeDirectory[] = "/tmp/nvidia-mps";
 constexpr char kMemoryLimit[] = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
 constexpr char kThreadPercentage[] = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE";
+constexpr char kClientPriority[] = "CUDA_MPS_CLIENT_PRIORITY";  // 0: normal, 1: below
 constexpr char kNoDirectory[] = "/nonexistent/hadal-without-mps";
 constexpr char kPayload[] = "hadal/mps";
+constexpr absl::Duration kFirstDelay = absl::Seconds(1), kPatience = absl::Seconds(31);
 
 class SystemProbe final : public MpsProbe {
  public:
@@ -113,6 +115,13 @@ absl::Status ReadLimits(const MpsProbe& probe, int device_index, MpsState& state
   return ReadMemoryLimit(probe.Environment(kMemoryLimit), device_index, visible_devices, state);
 }
 
+void SetPriority(MpsPriority priority, MpsProbe& probe, MpsState& state) {
+  if (priority != MpsPriority::kInherited) {
+    probe.SetEnvironment(kClientPriority, priority == MpsPriority::kBelowNormal ? "1" : "0");
+  }
+  state.below_normal = probe.Environment(kClientPriority) == "1";
+}
+
 }  // namespace
 
 MpsProbe& MpsProbe::System() {
@@ -125,10 +134,13 @@ std::string MpsState::ToString() const {
   std::string text = absl::StrCat("MPS: daemon at ", where);
   if (memory_limit_bytes > 0) absl::StrAppend(&text, ", memory limit ", memory_limit_bytes, " bytes");
   if (active_thread_ratio < 1) absl::StrAppendFormat(&text, ", at most %g of the threads", active_thread_ratio);
+  if (below_normal) absl::StrAppend(&text, ", below normal priority");
   return text;
 }
 
-absl::StatusOr<MpsState> PrepareMps(MpsMode mode, const std::string& device, MpsProbe& probe) {
+absl::StatusOr<MpsState> PrepareMps(const ModelOptions& options, MpsProbe& probe) {
+  const MpsMode mode = options.mps;
+  const std::string device = options.memory_device();
   MpsState state;
   if (device == "cpu" || device == "torch:cpu") {
     if (mode == MpsMode::kRequire) return MpsError("--mps=require needs a GPU, and --device is cpu");
@@ -154,10 +166,14 @@ absl::StatusOr<MpsState> PrepareMps(MpsMode mode, const std::string& device, Mps
                                             "/control, though the environment speaks of one: CUDA runs without it, ",
                                             "and without its limits"));
     }
+    if (options.mps_priority != MpsPriority::kInherited) {
+      state.warnings.push_back("--mps-client-priority has no effect: no MPS daemon answers");
+    }
     state.where = absl::StrCat("no daemon answers at ", state.where);
     return state;
   }
   state.used = true;
+  SetPriority(options.mps_priority, probe, state);
   if (absl::Status status = ReadLimits(probe, DeviceIndex(device), state); !status.ok()) return status;
   return state;
 }
@@ -166,6 +182,20 @@ absl::Status CheckMps(MpsMode mode, const MpsState& state, const models::DeviceF
   if (mode != MpsMode::kRequire || facts.mps) return absl::OkStatus();
   return MpsError(
       absl::StrCat("--mps=require: a daemon answers at ", state.where, ", but the device does not run under it"));
+}
+
+absl::Status OpenWhenMpsIsReady(absl::FunctionRef<absl::Status()> open,
+                                absl::FunctionRef<bool(absl::Duration delay, const absl::Status& reason)> wait) {
+  absl::Duration waited;
+  for (absl::Duration delay = kFirstDelay;; delay *= 2) {
+    const absl::Status status = open();
+    if (!absl::IsUnavailable(status)) return status;
+    if (waited + delay > kPatience) {
+      return MpsError(absl::StrCat(status.message(), "; tried for ", absl::FormatDuration(waited)));
+    }
+    if (!wait(delay, status)) return status;
+    waited += delay;
+  }
 }
 
 bool IsMpsError(const absl::Status& status) { return status.GetPayload(kPayload).has_value(); }

@@ -14,6 +14,7 @@
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
+#include "server/commands/leave.h"
 #include "server/commands/mps.h"
 #include "server/commands/server_config.h"
 #include "server/commands/stop_events.h"
@@ -72,8 +73,7 @@ absl::Status LoadUntilSignal(App& app, StopEvents& events) {
   while (!loaded.load() && absl::Now() < end) events.Wait(end - absl::Now());
   if (!loaded.load()) {
     // There is nothing to lose yet, and no way to end a thread that waits for a file.
-    base::ShutdownLogging();
-    std::_Exit(0);
+    LeaveAtOnce(0);
   }
   load.join();
   return status;
@@ -117,7 +117,7 @@ void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
   bool shortened = false;
   while (!drained.load()) {
     events.Wait();
-    if (events.signals() >= 3) std::_Exit(kForcedExitCode);
+    if (events.signals() >= 3) LeaveAtOnce(kForcedExitCode);
     if (events.signals() < 2 || shortened) continue;
     shortened = true;
     app.ShortenDrain(kHurriedDrain);
@@ -146,7 +146,7 @@ int Serve(const std::vector<std::string>& args) {
   absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
   if (!events.ok()) return Fail(events.status());
   // While there is one thread: it may change the environment.
-  absl::StatusOr<MpsState> mps = PrepareMps(config.model.mps, config.model.memory_device(), MpsProbe::System());
+  absl::StatusOr<MpsState> mps = PrepareMps(config.model, MpsProbe::System());
   if (!mps.ok()) return Fail(mps.status());
   base::InitLogging(config.log);
   LogMps(*mps);

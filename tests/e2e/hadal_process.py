@@ -44,10 +44,11 @@ def filled(server):
 class HadalProcess:
     """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
 
-    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None):
-        """`open_files`: (soft, hard) limit of file descriptors. `tls`: an ssl.SSLContext to ask the server with."""
+    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None, binary=None):
+        """`open_files`: (soft, hard) limit of file descriptors. `tls`: an ssl.SSLContext to ask the server with. `binary`: instead of
+        HADAL_BINARY."""
         source = os.environ["HADAL_SOURCE_DIR"]
-        binary = os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
+        binary = binary or os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
         model = model or os.environ.get("HADAL_DEMO_MODEL", os.path.join(source, "models/demo"))
         command = [binary, "serve", "--port=0", f"--model=hadal-demo={model}", "--log-format=text", *flags]
         self.command = command

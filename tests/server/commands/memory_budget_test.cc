@@ -3,6 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 namespace hadal::commands {
 namespace {
@@ -31,16 +36,35 @@ TEST(MemoryBudgetTest, ADeviceGivesWhatItHasLeftAndWhatIsLoaded) {
 }
 
 TEST(MemoryBudgetTest, TheLimitOfMpsBoundsTheBudget) {
-  const DeviceRoom room = {.left = 1000, .loaded = 300, .limit = 800};
+  const DeviceRoom room = {.left = 1000, .loaded = 300, .mps_limit = 800};
   EXPECT_EQ(*DeviceBudget(0, room), 800);
   EXPECT_EQ(*DeviceBudget(800, room), 800);
   EXPECT_THAT(std::string(DeviceBudget(801, room).status().message()), ::testing::HasSubstr("the MPS limit is 800"));
-  EXPECT_EQ(*DeviceBudget(0, {.left = 100, .loaded = 300, .limit = 800}), 400);
+  EXPECT_EQ(*DeviceBudget(0, {.left = 100, .loaded = 300, .mps_limit = 800}), 400);
 }
 
 TEST(MemoryBudgetTest, AProcessorTakesTheBudgetAsItIs) {
-  EXPECT_EQ(*MemoryBudget(int64_t{1} << 50, "cpu", 0, 0), int64_t{1} << 50);
-  EXPECT_GT(*MemoryBudget(0, "cpu", 1000, 0), 1000);
+  EXPECT_EQ(*MemoryBudget(int64_t{1} << 50, "cpu", {}), int64_t{1} << 50);
+  EXPECT_GT(*MemoryBudget(0, "cpu", {.loaded = 1000}), 1000);
+}
+
+TEST(MemoryBudgetTest, TheLowestLimitCounts) {
+  const DeviceRoom room = {.left = 1000, .loaded = 300, .mps_limit = 800, .group_limit = 700};
+  EXPECT_EQ(*DeviceBudget(0, room), 700);
+  EXPECT_THAT(std::string(DeviceBudget(701, room).status().message()),
+              ::testing::HasSubstr("300 are loaded, the MPS limit is 800, the cgroup limit is 700"));
+}
+
+TEST(MemoryBudgetTest, ReadsTheCgroupsLimitOfTheDevice) {
+  const std::filesystem::path folder = ::testing::TempDir() + "dmem_" + std::to_string(getpid());
+  std::filesystem::create_directories(folder);
+  EXPECT_EQ(DeviceGroupLimit("0000:65:00.0", folder), 0) << "no such controller";
+  std::ofstream(folder / "dmem.max") << "drm/0000:17:00.0/vram0 1000\ndrm/0000:65:00.0/stolen max\n"
+                                        "drm/0000:65:00.0/vram0 8514437120\n";
+  EXPECT_EQ(DeviceGroupLimit("0000:65:00.0", folder), 8514437120);
+  EXPECT_EQ(DeviceGroupLimit("0000:ca:00.0", folder), 0);
+  EXPECT_EQ(DeviceGroupLimit("", folder), 0) << "a processor";
+  std::filesystem::remove_all(folder);
 }
 
 TEST(MemoryBudgetTest, NoMoreBlocksThanRequestsCanUse) {

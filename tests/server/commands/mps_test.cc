@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -38,10 +39,13 @@ class MpsTest : public ::testing::Test {
  protected:
   void StartDaemon(const std::string& directory = "/tmp/nvidia-mps") { probe_.daemons.insert(directory + "/control"); }
   absl::StatusOr<MpsState> Prepare(MpsMode mode, const std::string& device = "cuda") {
-    return PrepareMps(mode, device, probe_);
+    options_.mps = mode;
+    options_.load.device = device;
+    return PrepareMps(options_, probe_);
   }
   std::string& operator[](const std::string& name) { return probe_.environment[name]; }
 
+  ModelOptions options_;
   FakeProbe probe_;
 };
 
@@ -133,6 +137,59 @@ TEST_F(MpsTest, LimitsThatCannotBeReadAreRefused) {
     (*this)["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] = text;
     EXPECT_TRUE(IsMpsError(Prepare(MpsMode::kAuto).status())) << text;
   }
+}
+
+TEST_F(MpsTest, ThePriorityIsToldToCuda) {
+  options_.mps_priority = MpsPriority::kBelowNormal;
+  EXPECT_THAT(Prepare(MpsMode::kAuto)->warnings, ElementsAre(HasSubstr("--mps-client-priority has no effect")));
+  StartDaemon();
+  const auto state = Prepare(MpsMode::kAuto);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_THAT(state->warnings, IsEmpty());
+  EXPECT_EQ((*this)["CUDA_MPS_CLIENT_PRIORITY"], "1");
+  EXPECT_EQ(state->ToString(), "MPS: daemon at /tmp/nvidia-mps, below normal priority");
+  options_.mps_priority = MpsPriority::kInherited;
+  EXPECT_TRUE(Prepare(MpsMode::kAuto)->below_normal) << "as the environment says";
+  options_.mps_priority = MpsPriority::kNormal;
+  EXPECT_FALSE(Prepare(MpsMode::kAuto)->below_normal);
+  EXPECT_EQ((*this)["CUDA_MPS_CLIENT_PRIORITY"], "0");
+}
+
+TEST_F(MpsTest, AServerThatIsNotReadyIsAskedAgain) {
+  int attempts = 0;
+  std::vector<absl::Duration> delays;
+  const auto ready_at = [&](int attempt) {
+    return [&, attempt] { return ++attempts < attempt ? absl::UnavailableError("not ready") : absl::OkStatus(); };
+  };
+  const auto wait = [&](absl::Duration delay, const absl::Status&) {
+    delays.push_back(delay);
+    return true;
+  };
+  EXPECT_EQ(OpenWhenMpsIsReady(ready_at(4), wait), absl::OkStatus());
+  EXPECT_EQ(attempts, 4);
+  EXPECT_THAT(delays, ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(4)));
+  attempts = 0;
+  const absl::Status never = OpenWhenMpsIsReady(ready_at(1000), wait);
+  EXPECT_TRUE(IsMpsError(never));
+  EXPECT_EQ(never.message(), "not ready; tried for 31s");
+  EXPECT_EQ(attempts, 6);
+}
+
+TEST_F(MpsTest, OtherErrorsAndACancelledWaitEndTheAttempts) {
+  int attempts = 0;
+  const auto fails = [&] {
+    ++attempts;
+    return absl::NotFoundError("no file");
+  };
+  const auto wait = [](absl::Duration, const absl::Status&) { return false; };
+  EXPECT_EQ(OpenWhenMpsIsReady(fails, wait).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(attempts, 1);
+  const auto not_ready = [&] {
+    ++attempts;
+    return absl::UnavailableError("not ready");
+  };
+  EXPECT_EQ(OpenWhenMpsIsReady(not_ready, wait).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(attempts, 2);
 }
 
 TEST_F(MpsTest, TheSystemProbeConnects) {
