@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a refusal costs: refusals a second of a full server on one core, over HTTP and gRPC, and their latency under load.
 
-Usage: refusals.py [--rounds 3] [--seconds 8] [--connections 64] [--calls 64] [--output FILE.json]
+Usage: refusals.py [--rounds 3] [--seconds 8] [--connections 64] [--calls 64] [--only rate,load] [--realtime] [--output FILE.json]
 
 The load has the other core. HTTP by wrk (a Debian package) on keep-alive connections, gRPC by grpc_stream_client with calls in
 flight over 8 channels. A client of gRPC costs as much as its server, so the processor time of the server for one refusal is
-reported as well. Then hadal-bench offers twice what a server can do: the latency of refusals from the start of an attempt, its
-own lag included.
+reported as well. Then hadal-bench and a probe offer twice what a server can do. The probe's figures (`socket_*`) are by the kernel's
+clock, from the last byte of the request to the last byte of the answer in the client's socket; those of hadal-bench begin with an
+attempt and hold its own lag. `rejection_*` is what the server says of itself, the upper bound of the bucket.
 """
 import argparse
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -19,12 +21,14 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import lib  # noqa: E402
 import load  # noqa: E402
+from refusal_probe import RefusalProbe, chat_request  # noqa: E402
 
 # One request runs for 200 s and one waits.
 FULL = ("--load-format=null:100ms", "--max-batch-size=1", "--max-queue-requests=1")
 # 32 sequences of 40 steps of 20 ms each: 40 requests a second.
 BUSY = ("--load-format=null:20ms", "--max-batch-size=32", "--wait-limits=high=1s,normal=500ms,low=30s")
-BUSY_LENGTHS, BUSY_CAPACITY = "100:40", 40
+BUSY_LENGTHS, BUSY_CAPACITY, BUSY_TOKENS = "100:40", 40, 40
+PROBES_PER_S = 20
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
@@ -69,18 +73,46 @@ def rate(run_round, args, server_cores, client_cores):
     return load.median_and_range(rounds)
 
 
+def quantile(values, share):
+    """The value that so many do not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def rejection_latencies(server):
+    """{upper bound: refusals up to it} of the server's own histogram."""
+    pattern = r'^hadal_rejection_latency_seconds_bucket{protocol="http",le="(\S+)"} (\d+)'
+    return {float(bound): int(count) for bound, count in re.findall(pattern, server.get("/metrics")[1], re.MULTILINE)}
+
+
+def bucket_quantile(before, after, share):
+    """Upper bound of the bucket that holds the quantile of what was counted between two scrapes."""
+    counts = {bound: count - before[bound] for bound, count in after.items()}
+    return next(bound for bound, count in sorted(counts.items()) if count >= share * counts[math.inf])
+
+
+def loaded(server, seed):
+    """(result of hadal-bench, seconds of the probe's refusals, the server's own histogram before and after) of one run."""
+    before = rejection_latencies(server)
+    probe = RefusalProbe(server.port, PROBES_PER_S, chat_request(BUSY_TOKENS))
+    try:
+        result = load.bench(server.url, 2 * BUSY_CAPACITY - PROBES_PER_S, f"--lengths={BUSY_LENGTHS}", "--client=none", seconds=20, seed=seed)
+    finally:
+        probe.stop()
+    return result, probe.refused_s, before, rejection_latencies(server)
+
+
 def under_load(args, server_cores, client_cores):
     """Refusals while the server is at work for twice what it can do."""
     rounds = []
-    with load.on_cores(server_cores):
+    with load.on_cores(server_cores), load.realtime(args.realtime):
         server = load.HadalProcess(*BUSY)
     with server, load.on_cores(client_cores):
         for seed in range(1, args.rounds + 1):
-            result, meter = load.quiet(lambda: load.bench(server.url, 2 * BUSY_CAPACITY, f"--lengths={BUSY_LENGTHS}", "--client=none", seconds=20,
-                                                          seed=seed), server.process.pid)
+            (result, at_socket, before, after), meter = load.quiet(lambda: loaded(server, seed), server.process.pid)
             figures = load.figures(result)
             rounds.append({name: figures[name] for name in ("refusal_p50_s", "refusal_p99_s", "generator_lag_p99_s", "admission_ratio")}
-                          | {"other_cpu_ratio": meter.others})
+                          | {"socket_refusals": len(at_socket), "socket_p50_s": quantile(at_socket, 0.5), "socket_p99_s": quantile(at_socket, 0.99),
+                             "rejection_p99_s": bucket_quantile(before, after, 0.99), "other_cpu_ratio": meter.others})
     return load.median_and_range(rounds)
 
 
@@ -90,12 +122,18 @@ def main():
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--calls", type=int, default=64, help="gRPC calls in flight")
+    parser.add_argument("--only", default="rate,load", help="rate: of refusals a second; load: their latency under load")
+    parser.add_argument("--realtime", action="store_true", help="under load the server goes before all other processes on its core (root only)")
     parser.add_argument("--output")
     args = parser.parse_args()
     cores = load.server_and_client_cores(share=False)
-    metrics = {"http": rate(http_round, args, *cores), "grpc": rate(grpc_round, args, *cores), "at_twice_the_capacity": under_load(args, *cores)}
+    metrics = {}
+    if "rate" in args.only:
+        metrics |= {"http": rate(http_round, args, *cores), "grpc": rate(grpc_round, args, *cores)}
+    if "load" in args.only:
+        metrics["at_twice_the_capacity"] = under_load(args, *cores)
     settings = {"full": " ".join(FULL), "busy": " ".join(BUSY), "busy_lengths": BUSY_LENGTHS, "connections": args.connections, "calls": args.calls,
-                "rounds": args.rounds, "seconds": args.seconds, **load.placement(*cores)}
+                "rounds": args.rounds, "seconds": args.seconds, "realtime": args.realtime, **load.placement(*cores)}
     lib.write(lib.result("refusals", metrics, settings, bandwidth=False), args.output)
 
 

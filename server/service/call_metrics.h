@@ -21,6 +21,16 @@ struct CallMetrics {
                                                    {"/v1/chat/completions", "normal", "", "", "invalid", ""},
                                                    {"/v1/chat/completions", "normal", "", "", "cancelled", ""}}}};
 
+  static constexpr double kRejectionBuckets[] = {.00002, .00005, .0001, .0002, .0005, .001,
+                                                 .002,   .005,   .01,   .05,   .1,    1};
+  base::Family<base::Histogram> rejection_latency{
+      registry,
+      {.name = "hadal_rejection_latency_seconds",
+       .help = "From the headers, or the body when it was waited for, to the answer of a request that was refused.",
+       .labels = {"protocol"},
+       .series = {{"http"}, {"grpc"}},
+       .buckets = kRejectionBuckets}};
+
   base::Family<base::Counter> slow_readers{
       registry, {"hadal_slow_readers_total", "Responses given up because the client did not read."}};
 

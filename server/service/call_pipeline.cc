@@ -66,7 +66,8 @@ CallPipeline::CallPipeline(GenerateService* service, CallInfo info, std::functio
     : service_(service),
       notifier_(std::make_shared<request::Notifier>(std::move(notify))),
       allow_degraded_(info.allow_degraded),
-      info_(std::move(info)) {}
+      info_(std::move(info)),
+      asked_(info_.arrival) {}
 
 bool CallPipeline::Advance(State to) {
   if (state_ == State::kEnded) return false;
@@ -115,6 +116,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
     base::MutexLock lock(&mutex_);
     request = AdmissionOf(info_, body_bytes);
     quota = info_.caller.quota;
+    asked_ = service_->clock().Now();
   }
   QuotaUse use;
   if (quota != nullptr) {
@@ -129,6 +131,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   }
   base::MutexLock lock(&mutex_);
   if (!Advance(State::kAdmitted)) return Cancelled();
+  at_door_ = false;
   quota_use_ = std::move(use);
   lane_ = WorkerPool::LaneFor(body_bytes);
   pending_.admitted.push_back(AdmittedOf(std::move(ticket)));
@@ -360,6 +363,7 @@ void CallPipeline::Finish(const absl::Status& status, int code) {
       MergeTimes(calls[i]->times(), &outcome.times);
     }
     if (!calls.empty()) outcome.model = calls.front()->model().name;
+    if (at_door_) outcome.refused_after = service_->clock().Now() - asked_;
     // What a call has taken that the client left in the middle is not known; its prompt it has had.
     const int64_t tokens = int64_t{usage_.prompt_tokens} + usage_.completion_tokens;
     const bool all_known = std::find(call_ended_.begin(), call_ended_.end(), false) == call_ended_.end();

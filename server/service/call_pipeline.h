@@ -155,7 +155,9 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   std::vector<bool> call_ended_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;  // while a worker had what was pending
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);  // from Admit to Finish
+  QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);   // from Admit to Finish
+  bool at_door_ ABSL_GUARDED_BY(mutex_) = true;  // not admitted yet
+  absl::Time asked_ ABSL_GUARDED_BY(mutex_);     // when that could last be decided
   Usage usage_ ABSL_GUARDED_BY(mutex_);
   std::vector<service::Finish> finishes_ ABSL_GUARDED_BY(mutex_);
   absl::Time first_update_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();

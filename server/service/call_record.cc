@@ -35,6 +35,9 @@ void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* m
   metrics->requests
       .With({std::string(info.route), priority, http ? code : "", http ? "" : code, std::string(label), reason})
       .Increment();
+  if (label == "shed" && outcome.refused_after != absl::InfiniteDuration()) {
+    metrics->rejection_latency.At(http ? 0 : 1).Observe(absl::ToDoubleSeconds(outcome.refused_after));
+  }
   if (!outcome.status.ok() && request::GetErrorDetail(outcome.status).reason == Reason::kSlowReader) {
     metrics->slow_readers.Get().Increment();
   }

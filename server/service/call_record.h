@@ -52,6 +52,8 @@ struct CallOutcome {
   absl::Time first_update = absl::InfiniteFuture();  // when the front took the first of what it sends
   request::StreamTimes times;                        // of its calls together: the first to start, the last to end
   absl::Duration duration;                           // from the headers to the last byte
+  // Of a request that was refused at the door: from when that could be decided to its answer. Else InfiniteDuration.
+  absl::Duration refused_after = absl::InfiniteDuration();
 };
 
 // Counts one finished request, refused ones included, and writes a debug line about it: no prompt, no

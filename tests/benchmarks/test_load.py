@@ -47,6 +47,19 @@ def test_the_meter_knows_whose_processor_time_it_was():
     assert meter.used_s > 0.2  # interpreter start-up may fall before the meter's
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may ask for it")
+def test_real_time_is_for_what_starts_in_the_block():
+    with load.realtime():
+        with subprocess.Popen(["sleep", "60"]) as inside:
+            try:
+                assert os.sched_getscheduler(inside.pid) == os.SCHED_FIFO
+            finally:
+                inside.kill()
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    with load.realtime(wanted=False):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 def test_a_disturbed_run_is_repeated_and_the_last_try_counts():
     runs = []
     outcome, meter = load.quiet(lambda: runs.append(1) or len(runs), noise=-1)

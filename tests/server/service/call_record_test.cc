@@ -6,10 +6,12 @@
 #include <string>
 
 #include "server/request/refusal.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::service {
 namespace {
 
+using hadal::testing::MetricValue;
 using request::MakeError;
 using request::Reason;
 
@@ -36,6 +38,22 @@ TEST(CallRecordTest, EachKindOfEndHasItsOutcome) {
   EXPECT_EQ(OutcomeOf(MakeError(Reason::kBodyBudgetFull, "")), "shed");
   EXPECT_EQ(OutcomeOf(MakeError(Reason::kTenantQuota, "")), "shed");
   EXPECT_EQ(OutcomeOf(MakeError(Reason::kDeadlineExpired, "")), "error");
+}
+
+TEST(CallRecordTest, ARefusalAtTheDoorIsTimed) {
+  base::MetricRegistry registry;
+  CallMetrics metrics(&registry);
+  CallInfo info;
+  info.protocol = Protocol::kGrpc;
+  CallOutcome refused{.status = MakeError(Reason::kWaitLimit, ""), .refused_after = absl::Microseconds(30)};
+  RecordCall(info, refused, &metrics);
+  refused.refused_after = absl::InfiniteDuration();  // it was in the queue
+  RecordCall(info, refused, &metrics);
+  RecordCall(info, {.status = MakeError(Reason::kInvalidRequest, ""), .refused_after = absl::Microseconds(30)},
+             &metrics);
+  EXPECT_EQ(MetricValue(registry, R"(hadal_rejection_latency_seconds_count{protocol="grpc"})"), 1);
+  EXPECT_EQ(MetricValue(registry, R"(hadal_rejection_latency_seconds_bucket{protocol="grpc",le="2e-05"})"), 0);
+  EXPECT_EQ(MetricValue(registry, R"(hadal_rejection_latency_seconds_bucket{protocol="grpc",le="5e-05"})"), 1);
 }
 
 }  // namespace
