@@ -15,13 +15,14 @@ RECIPES = {section.partition("\n")[0]: code for section in PAGE.split("\n## ")[1
 
 
 def test_every_library_has_a_recipe():
-    assert set(RECIPES) == {"openai: chat", "openai: responses", "anthropic"}
+    assert set(RECIPES) == {"openai: chat", "openai: responses", "anthropic", "LangChain", "urllib3", "gRPC: Python"}
 
 
 @pytest.mark.parametrize("title", RECIPES)
 def test_recipe(server, title):
-    code = RECIPES[title].replace("http://127.0.0.1:8000", server.url)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    code = RECIPES[title].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+                         env={**os.environ, "PYTHONPATH": os.path.join(os.environ["HADAL_SOURCE_DIR"], "client/python/src")})
     assert run.returncode == 0, run.stderr
     assert "42" in run.stdout
 
