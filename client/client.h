@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -9,49 +10,54 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "client/retry.h"
 
 namespace hadal::client {
 
-// How calls are retried. A call that is refused for capacity is made again after the time that the server names
-// (grpc-retry-pushback-ms), with the ticket that it gave, so that the place which it keeps meanwhile is found; where it
-// names none, after an exponential back-off with full jitter. Only calls that were not admitted are made again: once a
-// token has arrived, a failure is final. Hedging is off.
 struct ChannelOptions {
-  std::string target = "127.0.0.1:8000";  // host:port
-  std::string api_key;                    // sent as a bearer key when not empty
-  bool tls = false;                       // the texts below are in PEM form
-  std::string tls_authorities;            // who may sign the server's certificate; empty: who the system trusts
-  std::string tls_certificate, tls_key;   // the client's own, for servers that want one
-  int max_attempts = 5;                   // 1 disables retries
-  absl::Duration initial_backoff = absl::Milliseconds(500);
-  absl::Duration max_backoff = absl::Seconds(30);
+  std::vector<std::string> targets = {"127.0.0.1:8000"};  // host:port each; a call goes to the least loaded
+  std::string api_key;                                    // sent as a bearer key when not empty
+  bool tls = false;                                       // the texts below are in PEM form
+  std::string tls_authorities;           // who may sign the server's certificate; empty: who the system trusts
+  std::string tls_certificate, tls_key;  // the client's own, for servers that want one
+  RetryOptions retry;
   absl::Duration deadline = absl::Minutes(60);  // of a whole call, all attempts together
 };
 
 // The gRPC service config that implements the options as far as gRPC can: no tickets, and at most 5 attempts. For
 // programs that open their own channel.
-std::string ServiceConfigJson(const ChannelOptions& options);
+std::string ServiceConfigJson(const RetryOptions& options);
 
 struct Message {
   std::string role;
   std::string content;
 };
 
-struct ChatOptions {
-  std::string model;  // empty: the server's first
-  std::vector<Message> messages;
+// What chats and completions have in common.
+struct GenerationOptions {
+  std::string model;        // empty: the server's first
   double temperature = -1;  // negative: the checkpoint's default
   int max_tokens = 0;       // 0: what the context leaves
-  int thinking = -1;        // 1 on, 0 off, -1 the template's default
   std::string priority;     // high, normal, low, batch; empty: normal
   // W3C trace context of the caller; a server that traces makes its span a part of it. Empty: none.
   std::string traceparent, tracestate;
+};
+
+struct ChatOptions : GenerationOptions {
+  std::vector<Message> messages;
+  int thinking = -1;  // 1 on, 0 off, -1 the template's default
   // For models with a chat template of their own:
   std::string chat_template_kwargs;    // JSON object of further variables; empty: none
   std::vector<std::string> documents;  // JSON objects that the answer is to be drawn from
 };
 
-struct ChatResult {
+struct CompletionOptions : GenerationOptions {
+  std::string prompt;
+  std::vector<int32_t> token_ids;  // instead of `prompt` when not empty
+};
+
+struct GenerationResult {
   std::string text;
   std::string reasoning;
   std::string finish_reason;  // "stop", "length", ...
@@ -59,16 +65,47 @@ struct ChatResult {
   int completion_tokens = 0;
 };
 
-// One connection to a hadal server. Thread-safe; calls are independent.
+struct ModelDescription {
+  std::string id;
+  std::string family;
+  int max_model_len = 0;
+};
+
+// What a server has to do at this moment.
+struct Load {
+  std::string target;
+  int requests_running = 0;
+  int requests_waiting = 0;
+  double kv_cache_usage_ratio = 0;
+  absl::Duration predicted_wait;  // for a normal request that arrives now
+  bool ready = false;
+  bool draining = false;
+};
+
+// Gets each piece: reasoning, then text. False cancels the call.
+using OnDelta = std::function<bool(std::string_view reasoning, std::string_view text)>;
+
+// Calls one or several hadal servers. A connection to each, made at the first call or by WarmUp. All methods sleep
+// between attempts on the calling thread. Errors carry the server's message. Thread-safe; calls are independent.
 class Client {
  public:
-  static std::unique_ptr<Client> Connect(const ChannelOptions& options);
+  // InvalidArgument without targets.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ChannelOptions& options);
   virtual ~Client() = default;
 
-  // Streams a response: `on_delta(reasoning, text)` for each piece, on the calling thread, which sleeps between
-  // attempts; returning false cancels the call. Errors carry the server's message; Cancelled when on_delta said so.
-  virtual absl::StatusOr<ChatResult> Chat(const ChatOptions& options,
-                                          const std::function<bool(std::string_view, std::string_view)>& on_delta) = 0;
+  // Streams a response to `on_delta` on the calling thread; Cancelled when that said so.
+  virtual absl::StatusOr<GenerationResult> Chat(const ChatOptions& options, const OnDelta& on_delta) = 0;
+  virtual absl::StatusOr<GenerationResult> Complete(const CompletionOptions& options, const OnDelta& on_delta) = 0;
+
+  virtual absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text) = 0;
+  virtual absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> token_ids) = 0;
+  virtual absl::StatusOr<std::vector<ModelDescription>> ListModels() = 0;
+  // Of each server that answers within `timeout`; Unavailable when none does. Never retried.
+  virtual absl::StatusOr<std::vector<Load>> GetLoad(absl::Duration timeout) = 0;
+
+  // Resolves names and opens the connections ahead of the first call. Unavailable names the servers that could not be
+  // reached within `timeout`.
+  virtual absl::Status WarmUp(absl::Duration timeout) = 0;
 };
 
 }  // namespace hadal::client

@@ -91,7 +91,10 @@ int Chat(const std::vector<std::string>& args) {
   std::string thinking;
   std::vector<std::string> question;
   bool hide_reasoning = false;
-  app.add_option("--server", channel.target, "host:port [127.0.0.1:8000]");
+  app.add_option("--server", channel.targets,
+                 "host:port; several, with commas: the least loaded is asked [127.0.0.1:8000]")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
   app.add_flag("--tls", channel.tls, "speak TLS");
   std::string authorities, certificate, key;
@@ -129,7 +132,12 @@ int Chat(const std::vector<std::string>& args) {
   action.sa_handler = [](int) { g_interrupted = 1; };
   sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: Ctrl-C at the prompt ends the read
 
-  const std::unique_ptr<client::Client> client = client::Client::Connect(channel);
+  const absl::StatusOr<std::unique_ptr<client::Client>> connected = client::Client::Connect(channel);
+  if (!connected.ok()) {
+    std::fprintf(stderr, "hadal chat: %s\n", std::string(connected.status().message()).c_str());
+    return 2;
+  }
+  const std::unique_ptr<client::Client>& client = *connected;
   const bool terminal = isatty(STDOUT_FILENO) != 0;
   const bool prompt = isatty(STDIN_FILENO) != 0;
   auto start_over = [&] {

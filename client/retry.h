@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/random/random.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/sync.h"
+
+namespace hadal::client {
+
+// How calls are made again. One that is refused for capacity goes to another server that has not refused it yet; when
+// all have, it returns to one at the time that it named, with the ticket that it gave. Where none names a time, after a
+// back-off with full jitter. Only calls that were not admitted are made again. Hedging is off.
+struct RetryOptions {
+  int max_attempts = 5;  // at each server; 1: no retries
+  absl::Duration initial_backoff = absl::Milliseconds(500);
+  absl::Duration max_backoff = absl::Seconds(30);
+  double budget = 100;         // retries in stock; each costs one, unless the server has given a ticket for its time
+  double budget_refill = 0.5;  // what a served call puts back
+  int breaker_failures = 5;    // in a row, until a server's circuit opens; refusals for capacity are no failures
+  absl::Duration breaker_pause = absl::Seconds(1);  // until one call may try again; doubles up to max_backoff
+};
+
+// What a server said when it did not take a call.
+struct Refusal {
+  std::optional<absl::Duration> after;  // it named this time
+  bool final = false;                   // it said that another attempt is of no use
+  std::string ticket;                   // good once, at this server
+};
+
+// A server: how many calls it has from this client, and its circuit. Closed: calls go there. Open, after
+// `breaker_failures` in a row: none for a pause. Half open: one call tries. Thread-safe.
+class Target {
+ public:
+  using Clock = std::function<absl::Time()>;
+  enum class State { kClosed, kOpen, kHalfOpen };
+
+  Target(std::string address, const RetryOptions& options, Clock clock)
+      : address_(std::move(address)), options_(options), clock_(std::move(clock)) {}
+
+  const std::string& address() const { return address_; }
+  int in_flight() const;
+  State state() const;
+  // From when on a call may go there; the past: now.
+  absl::Time AvailableAt() const;
+
+  // Whether a call may go there now. It ends with Finish; before that, with what became of it: it answered, be it that
+  // it is busy, or it failed to.
+  bool Start();
+  void Answered();
+  void Failed();
+  void Finish();
+
+ private:
+  State StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::string address_;
+  const RetryOptions& options_;
+  const Clock clock_;
+  mutable base::Mutex mutex_;
+  int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  int failures_ ABSL_GUARDED_BY(mutex_) = 0;  // in a row
+  absl::Time open_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  bool probing_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+// The servers of a client, and the stock of retries that its calls share so that they never become the load.
+// Thread-safe.
+class Targets {
+ public:
+  // At least one address. `clock` is for tests.
+  Targets(const std::vector<std::string>& addresses, RetryOptions options, Target::Clock clock = absl::Now);
+
+  const RetryOptions& options() const { return options_; }
+  absl::Time Now() const { return clock_(); }
+  const std::vector<std::unique_ptr<Target>>& all() const { return all_; }
+  // Of those, the one with the fewest calls, started; null: none may be called now.
+  Target* StartLeastLoaded(std::vector<Target*> among);
+
+  bool TakeRetry();
+  void OnServed();
+
+ private:
+  const RetryOptions options_;
+  const Target::Clock clock_;
+  std::vector<std::unique_ptr<Target>> all_;
+  base::Mutex mutex_;
+  double stock_ ABSL_GUARDED_BY(mutex_);
+};
+
+// One call through all its attempts; no I/O and no waiting of its own. Not thread-safe.
+//
+//   while (true) {
+//     Target* target = call.Begin();
+//     if (target == nullptr) { wait for call.Wait(), or give up when there is none; continue; }
+//     ... attempt, with call.TakeTicket() ...
+//     call.Served(), and target->Finish() at its end; or call.Refused(refusal); or call.Failed();
+//   }
+class RetriedCall {
+ public:
+  // `draw`: uniform in [0, 1), for tests.
+  RetriedCall(Targets* targets, absl::Time deadline, std::function<double()> draw = nullptr);
+  RetriedCall(const RetriedCall&) = delete;
+  RetriedCall& operator=(const RetriedCall&) = delete;
+
+  // The server to call now; null: none may be called yet.
+  Target* Begin();
+  // Of that server's last refusal; empty: none.
+  std::string TakeTicket();
+  // How long until the next attempt; nullopt: there will be none in time.
+  std::optional<absl::Duration> Wait() const;
+
+  void Served();
+  void Refused(const Refusal& refusal);
+  // The connection could not be made, or broke before an answer.
+  void Failed();
+
+  int attempts() const { return attempts_; }
+  absl::Time deadline() const { return deadline_; }
+
+ private:
+  struct Plan {
+    int tries = 0;
+    bool given_up = false;
+    absl::Time ready_at = absl::InfinitePast();
+    std::string ticket;
+  };
+
+  void PlanReturn(const Refusal& refusal);
+
+  Targets* const targets_;
+  const absl::Time deadline_;
+  std::function<double()> draw_;
+  absl::BitGen random_;
+  std::map<Target*, Plan> plans_;
+  Target* current_ = nullptr;
+  int attempts_ = 0;
+  bool no_budget_ = false;
+};
+
+}  // namespace hadal::client
