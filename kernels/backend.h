@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -60,6 +61,9 @@ struct StepLists {
   absl::Span<const RaggedBatch> batches;   // that attention ops are given; their device lists lie in the room
   absl::Span<const SampleRowParams> rows;  // that Sample is given, all at once or in parts
   int64_t vocab = 0;                       // of those rows
+  // Its ops are given to Replay: every sequence has one new token. What the backend makes of the batches then has one
+  // form and one place for all steps of as many sequences, columns of block tables, and array bytes.
+  bool replayed = false;
 };
 
 class Backend;
@@ -145,6 +149,11 @@ class Backend {
   virtual absl::Status BeginStep(const StepLists& lists) {
     return Upload(lists.room, lists.arrays.data(), static_cast<int64_t>(lists.arrays.size()));
   }
+
+  // Issues the ops that `issue` issues, after a BeginStep that has said so. A backend may record them, and when the key
+  // comes again replay them without calling `issue`: so they depend on nothing but the key and on what lies in device
+  // memory, at the same addresses, and bring nothing up or down.
+  virtual absl::Status Replay(absl::Span<const int64_t>, absl::FunctionRef<absl::Status()> issue) { return issue(); }
 
   // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it
   // returns.

@@ -2,6 +2,8 @@
 #include "models/step_executor.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <utility>
 #include <vector>
 
@@ -57,33 +59,56 @@ absl::Status StepExecutor::Prepare() {
                                       network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
 }
 
-absl::Status StepExecutor::BeginStep(const StepInput& input, StepBatch& batch, TensorView& rows) {
+absl::Span<const int32_t> StepExecutor::PaddedTables(const StepInput& input, int64_t columns) {
+  if (columns == input.block_table_stride) return input.block_tables;
+  padded_tables_.assign(static_cast<size_t>(input.sequences()) * columns, 0);
+  for (int32_t s = 0; s < input.sequences(); ++s) {
+    const auto row = input.block_tables.begin() + int64_t{s} * input.block_table_stride;
+    std::copy(row, row + input.block_table_stride, padded_tables_.begin() + int64_t{s} * columns);
+  }
+  return padded_tables_;
+}
+
+absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& input) {
   const int64_t tokens = input.tokens();
   const int64_t sequences = input.sequences();
   row_ids_.clear();
   for (const SampleRow& row : input.samples) row_ids_.push_back(row.token_index);
+  Begun begun;
+  begun.replayed = tokens == sequences && tokens <= kMaxReplayedTokens && !input.samples.empty() &&
+                   static_cast<int64_t>(input.samples.size()) <= LogitRows(tokens, sequences);
 
   upload_.Clear();
+  StepPlanner* planner = network_->step_planner();
+  if (planner != nullptr) {
+    planner->Plan(input, upload_);
+    begun.replayed = begun.replayed && planner->Replayable();
+  }
+  // One width for contexts of many lengths, since addresses behind the tables follow from it; not wider than planned.
+  int64_t columns = input.block_table_stride;
+  if (begun.replayed) {
+    const int64_t widest = (budget_.bounds.context_tokens + kMinBlockTokens - 1) / kMinBlockTokens;
+    columns = std::max(columns, std::min<int64_t>(std::bit_ceil(static_cast<uint64_t>(columns)), widest));
+  }
   const StepUpload::Handle slots = upload_.Add(absl::MakeConstSpan(input.slot_mapping));
   const StepUpload::Handle ids = upload_.Add(absl::MakeConstSpan(input.token_ids));
   const StepUpload::Handle positions = upload_.Add(absl::MakeConstSpan(input.positions));
   const StepUpload::Handle starts = upload_.Add(absl::MakeConstSpan(input.query_start));
   const StepUpload::Handle lengths = upload_.Add(absl::MakeConstSpan(input.context_lens));
-  const StepUpload::Handle tables = upload_.Add(absl::MakeConstSpan(input.block_tables));
+  const StepUpload::Handle tables = upload_.Add(PaddedTables(input, columns));
   const StepUpload::Handle row_ids = upload_.Add(absl::MakeConstSpan(row_ids_));
-  StepPlanner* planner = network_->step_planner();
-  if (planner != nullptr) planner->Plan(input, upload_);
   HADAL_RETURN_IF_ERROR(upload_.Place());
 
+  StepBatch& batch = begun.batch;
   batch.token_ids = upload_.View(ids, {tokens});
   batch.positions = upload_.View(positions, {tokens});
   batch.slot_mapping = upload_.View(slots, {tokens});
   batch.ragged = {.query_start = upload_.View(starts, {sequences + 1}),
                   .context_lens = upload_.View(lengths, {sequences}),
-                  .block_tables = upload_.View(tables, {sequences, input.block_table_stride}),
+                  .block_tables = upload_.View(tables, {sequences, columns}),
                   .host_query_start = input.query_start,
                   .host_context_lens = input.context_lens};
-  rows = upload_.View(row_ids, {static_cast<int64_t>(row_ids_.size())});
+  begun.row_ids = upload_.View(row_ids, {static_cast<int64_t>(row_ids_.size())});
   batches_.clear();
   if (planner != nullptr) {
     planner->Bind(upload_, batch);
@@ -92,36 +117,57 @@ absl::Status StepExecutor::BeginStep(const StepInput& input, StepBatch& batch, T
     batches_.push_back(batch.ragged);
   }
   sample_rows_.Begin(input.samples);
-  return upload_.Commit({.batches = batches_, .rows = sample_rows_.params(), .vocab = network_->vocab_size()});
+  HADAL_RETURN_IF_ERROR(upload_.Commit({.batches = batches_,
+                                        .rows = sample_rows_.params(),
+                                        .vocab = network_->vocab_size(),
+                                        .replayed = begun.replayed}));
+  return begun;
 }
 
 absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
-  StepBatch batch;
-  TensorView row_ids;
-  HADAL_RETURN_IF_ERROR(BeginStep(input, batch, row_ids));
+  HADAL_ASSIGN_OR_RETURN(const Begun begun, BeginStep(input));
   const Arena::Scope scope(arena_);
-  HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, batch}));
   StepOutput output;
   output.samples.reserve(input.samples.size());
-  const size_t slice = static_cast<size_t>(LogitRows(input.tokens(), input.sequences()));
-  for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
-    const size_t count = std::min(slice, input.samples.size() - begin);
-    HADAL_RETURN_IF_ERROR(SampleSlice(begin, count, row_ids, hidden, output));
-  }
+  HADAL_RETURN_IF_ERROR(begun.replayed ? RunReplayed(begun, output) : RunIssued(input, begun, output));
   HADAL_RETURN_IF_ERROR(backend_->Synchronize());
   return output;
 }
 
-absl::Status StepExecutor::SampleSlice(size_t begin, size_t count, const TensorView& row_ids, const TensorView& hidden,
-                                       StepOutput& output) {
-  const Arena::Scope scope(arena_);
-  const int64_t rows = static_cast<int64_t>(count);
-  HADAL_ASSIGN_OR_RETURN(const TensorView chosen, arena_.Take(hidden.dtype, {rows, hidden.size(1)}));
-  HADAL_RETURN_IF_ERROR(backend_->Embedding(
-      {.ids = row_ids.Slice(0, static_cast<int64_t>(begin), rows), .table = hidden, .out = chosen}));
+absl::Status StepExecutor::RunReplayed(const Begun& begun, StepOutput& output) {
+  const int64_t rows = begun.row_ids.size(0);
+  // Taken first, so that its place is known without a forward pass.
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
-  HADAL_RETURN_IF_ERROR(network_->Head(*backend_, chosen, logits));
-  return sample_rows_.Run(*backend_, arena_, begin, logits, output);
+  const TensorView& tables = begun.batch.ragged.block_tables;
+  const std::array<int64_t, 5> key = {tables.size(0), tables.size(1), rows, reinterpret_cast<int64_t>(tables.data),
+                                      reinterpret_cast<int64_t>(logits.data)};
+  HADAL_RETURN_IF_ERROR(backend_->Replay(key, [&]() -> absl::Status {
+    const Arena::Scope scope(arena_);
+    HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, begun.batch}));
+    return ComputeLogits(begun.row_ids, hidden, logits);
+  }));
+  return sample_rows_.Run(*backend_, arena_, 0, logits, output);
+}
+
+absl::Status StepExecutor::RunIssued(const StepInput& input, const Begun& begun, StepOutput& output) {
+  HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, begun.batch}));
+  const size_t slice = static_cast<size_t>(LogitRows(input.tokens(), input.sequences()));
+  for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
+    const Arena::Scope scope(arena_);
+    const int64_t rows = static_cast<int64_t>(std::min(slice, input.samples.size() - begin));
+    HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
+    HADAL_RETURN_IF_ERROR(ComputeLogits(begun.row_ids.Slice(0, static_cast<int64_t>(begin), rows), hidden, logits));
+    HADAL_RETURN_IF_ERROR(sample_rows_.Run(*backend_, arena_, begin, logits, output));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepExecutor::ComputeLogits(const TensorView& row_ids, const TensorView& hidden,
+                                         const TensorView& logits) {
+  const Arena::Scope scope(arena_);
+  HADAL_ASSIGN_OR_RETURN(const TensorView chosen, arena_.Take(hidden.dtype, {row_ids.size(0), hidden.size(1)}));
+  HADAL_RETURN_IF_ERROR(backend_->Embedding({.ids = row_ids, .table = hidden, .out = chosen}));
+  return network_->Head(*backend_, chosen, logits);
 }
 
 }  // namespace hadal::models

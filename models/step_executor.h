@@ -33,6 +33,9 @@ class StepExecutor {
  public:
   // The smallest block that the bounds of block tables account for.
   static constexpr int64_t kMinBlockTokens = 16;
+  // Steps of one token a sequence and at most so many of them are given to the backend to be replayed
+  // (Backend::Replay): larger ones compute for longer than they take to be launched.
+  static constexpr int32_t kMaxReplayedTokens = 64;
   // Rows of logits that are alive at once.
   static constexpr int64_t kMaxLogitRows = 256;
 
@@ -58,10 +61,22 @@ class StepExecutor {
   static int64_t ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t tokens,
                                int64_t sequences);
 
-  // Uploads the step's arrays and tells the backend what comes; `rows` are views of the sampled rows' numbers.
-  absl::Status BeginStep(const StepInput& input, StepBatch& batch, kernels::TensorView& rows);
-  absl::Status SampleSlice(size_t begin, size_t count, const kernels::TensorView& row_ids,
-                           const kernels::TensorView& hidden, StepOutput& output);
+  // The device arrays of a step.
+  struct Begun {
+    StepBatch batch;
+    kernels::TensorView row_ids;  // of the rows that are sampled
+    bool replayed = false;
+  };
+
+  // Uploads the step's arrays and tells the backend what comes.
+  absl::StatusOr<Begun> BeginStep(const StepInput& input);
+  // The block tables in rows of `columns` entries.
+  absl::Span<const int32_t> PaddedTables(const StepInput& input, int64_t columns);
+  absl::Status ComputeLogits(const kernels::TensorView& row_ids, const kernels::TensorView& hidden,
+                             const kernels::TensorView& logits);
+  // Forward pass and logits of all sampled rows in a form that the backend may replay, then sampling.
+  absl::Status RunReplayed(const Begun& begun, StepOutput& output);
+  absl::Status RunIssued(const StepInput& input, const Begun& begun, StepOutput& output);
 
   kernels::Backend* backend_;
   std::unique_ptr<Network> network_;
@@ -71,6 +86,7 @@ class StepExecutor {
   SampleRows sample_rows_;
   std::vector<int32_t> row_ids_;
   std::vector<kernels::RaggedBatch> batches_;
+  std::vector<int32_t> padded_tables_;
 };
 
 }  // namespace hadal::models

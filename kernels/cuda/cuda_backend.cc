@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/cuda_backend.h"
 
+#include <cstdlib>
 #include <utility>
 
+#include "absl/strings/string_view.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/scratch_plan.h"
 
@@ -20,6 +22,8 @@ absl::Status CudaBackend::Start(const Options& options) {
   cublas_ = *std::move(gemm);
   batch_invariant_ = options.batch_invariant;
   warn_ = options.warn;
+  const char* graphs = std::getenv("HADAL_CUDA_GRAPHS");
+  graphs_ = graphs == nullptr || absl::string_view(graphs) != "off";
   return absl::OkStatus();
 }
 
@@ -28,7 +32,8 @@ CudaBackend::~CudaBackend() {
 }
 
 int64_t CudaBackend::ScratchBytes(const StepBounds& bounds) const {
-  return ScratchBound(bounds, multiprocessors()) + ListBytes(bounds) + CublasGemm::WorkspaceBytes(batch_invariant_);
+  return ScratchBound(bounds, multiprocessors()) + ListBytes(bounds) + CublasGemm::WorkspaceBytes(batch_invariant_) +
+         (graphs_ ? static_cast<int64_t>(GraphCache::kMaxGraphs) * GraphCache::kGraphBytes : 0);
 }
 
 int64_t CudaBackend::ListBytes(const StepBounds& bounds) const {

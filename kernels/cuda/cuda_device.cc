@@ -43,6 +43,10 @@ int64_t ReserveOn(int device, int64_t free_bytes) {
 
 cudaStream_t Native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
+absl::Status NotWhileRecording(const char* what) {
+  return absl::FailedPreconditionError(absl::StrCat("cuda: ", what, " among launches that are recorded"));
+}
+
 }  // namespace
 
 absl::Status CudaError(int code, const char* call, const char* file, int line) {
@@ -154,7 +158,7 @@ absl::Status CudaDevice::CheckShared(absl::string_view op, int64_t bytes) const 
 }
 
 absl::Status CudaDevice::RecordError(absl::Status status) {
-  if (!status.ok() && !absl::IsInvalidArgument(status) && first_failure_.ok()) first_failure_ = status;
+  if (!recording_ && !status.ok() && !absl::IsInvalidArgument(status) && first_failure_.ok()) first_failure_ = status;
   return status;
 }
 
@@ -182,6 +186,7 @@ absl::StatusOr<DeviceMemory> CudaDevice::Memory() { return DeviceMemory{budget_.
 
 absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
   if (bytes > scratch_.bytes()) {
+    if (recording_) return NotWhileRecording("scratch memory that grows");
     scratch_.Reset();  // waits for work that uses it
     absl::StatusOr<Buffer> grown = Allocate(RoundUp(bytes, kScratchUnitBytes));
     if (!grown.ok()) {
@@ -218,6 +223,7 @@ absl::Status CudaDevice::RecycleStaged() {
 }
 
 absl::Status CudaDevice::Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill) {
+  if (recording_) return NotWhileRecording("an upload");
   const int64_t taken = RoundUp(std::max<int64_t>(bytes, 1), 256);
   if (taken > kStagingBytes) {
     return absl::ResourceExhaustedError(
@@ -269,6 +275,7 @@ absl::Status CudaDevice::Download(void* target, const void* device_source, int64
   if (absl::Status s = CheckByteCount("download", bytes); !s.ok()) return s;
   if (bytes == 0) return absl::OkStatus();
   const auto run = [&]() -> absl::Status {
+    if (recording_) return NotWhileRecording("a download");
     if (absl::Status s = Enter(); !s.ok()) return s;
     HADAL_CUDA_RETURN_IF_ERROR(
         cudaMemcpyAsync(target, device_source, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, Native(stream_)));

@@ -60,6 +60,10 @@ class CudaDevice : public Backend {
  protected:
   CudaDevice() = default;
 
+  // While launches are recorded instead of run, what would have to wait or to move memory is refused, and a failure is
+  // the recording's, not the step's.
+  void set_recording(bool recording) { recording_ = recording; }
+
   // Before anything else. NotFound when the machine has no GPU, FailedPrecondition when there is no such device or none
   // of the code runs on it, Unavailable when the MPS server takes no client now.
   absl::Status Open(const Options& options);
@@ -92,6 +96,7 @@ class CudaDevice : public Backend {
 
   Buffer scratch_;
   absl::Status first_failure_;
+  bool recording_ = false;
   bool drained_ = false;  // the host has waited for the stream, and nothing was queued since
 
   static constexpr int64_t kStagingBytes = int64_t{32} << 20;

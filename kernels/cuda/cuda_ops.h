@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/flash_attention.h"
 #include "kernels/cuda/gemm_plan.h"
+#include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/sample_rows.h"
 #include "kernels/cuda/step_area.h"
 
@@ -36,6 +38,7 @@ class CudaBackend final : public CudaDevice {
   absl::Status Reserve(const StepBounds& bounds) override;
   int64_t ListBytes(const StepBounds& bounds) const override;
   absl::Status BeginStep(const StepLists& lists) override;
+  absl::Status Replay(absl::Span<const int64_t> key, absl::FunctionRef<absl::Status()> issue) override;
 
  protected:
 #define HADAL_DECLARE_OP(Op) absl::Status Do##Op(const Op##Params& params) override;
@@ -79,6 +82,8 @@ class CudaBackend final : public CudaDevice {
   std::set<GemmShape> refused_shapes_;
   Buffer cublas_workspace_;
   std::unique_ptr<CublasGemm> cublas_;
+  bool graphs_ = true;
+  GraphCache graph_cache_;
   StepArea area_;
   FlashAttention flash_{this, &area_};
   SampleRows sample_rows_;

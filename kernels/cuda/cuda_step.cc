@@ -12,7 +12,7 @@ namespace hadal::kernels::cuda {
 absl::Status CudaBackend::BeginStep(const StepLists& lists) {
   const int64_t array_bytes = static_cast<int64_t>(lists.arrays.size());
   area_.Begin(lists.room, lists.room_bytes, array_bytes);
-  flash_.BeginStep(lists.batches, batch_invariant_);
+  flash_.BeginStep(lists.batches, batch_invariant_, lists.replayed);
   PlaceSampleRows(lists.rows, lists.vocab);
   const absl::Span<const std::byte> own = area_.lists();
   if (own.empty()) return Upload(lists.room, lists.arrays.data(), array_bytes);
@@ -25,6 +25,28 @@ absl::Status CudaBackend::BeginStep(const StepLists& lists) {
                                                static_cast<cudaStream_t>(stream())));
     return absl::OkStatus();
   }));
+}
+
+absl::Status CudaBackend::Replay(absl::Span<const int64_t> key, absl::FunctionRef<absl::Status()> issue) {
+  // Scratch memory stays where it is unless a step needs more than was reserved.
+  const absl::StatusOr<char*> scratch = Scratch(0);
+  GraphCache::Key whole(key.begin(), key.end());
+  whole.push_back(reinterpret_cast<int64_t>(*scratch));
+  if (!graphs_ || !flash_.AppendPlans(whole)) return issue();
+  const GraphCache::Turn turn = graph_cache_.Next(whole);
+  if (turn == GraphCache::Turn::kIssue) return issue();
+  if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
+  if (turn == GraphCache::Turn::kRecord) {
+    set_recording(true);
+    const absl::Status recorded = graph_cache_.Record(stream(), issue);
+    set_recording(false);
+    if (!recorded.ok()) {
+      if (warn_ != nullptr) warn_(recorded.message());
+      flash_.ForgetPageIndices();
+      return issue();
+    }
+  }
+  return RecordError(graph_cache_.Replay(stream()));
 }
 
 void CudaBackend::PlaceSampleRows(absl::Span<const SampleRowParams> rows, int64_t vocab) {

@@ -52,7 +52,7 @@ void FlashAttention::Remember(const Shape& shape) {
   if (shapes_.size() < kMaxShapes) shapes_.push_back(shape);
 }
 
-absl::Status FlashAttention::SplitPaged(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+absl::Status FlashAttention::SplitPaged(const RaggedBatch& batch, const Shape& shape, bool replayed, Draft& draft,
                                         std::vector<int32_t>& words) const {
   FlashPagedLaunch launch;
   launch.tokens = batch.tokens();
@@ -65,7 +65,7 @@ absl::Status FlashAttention::SplitPaged(const RaggedBatch& batch, const Shape& s
   launch.host_first_page = draft.pages.first_page.data();
   FlashPagedSplit split;
   std::string message;
-  const int planned = SplitFlashPaged(launch, device_.multiprocessors(), &split, &message);
+  const int planned = SplitFlashPaged(launch, device_.multiprocessors(), replayed, &split, &message);
   if (absl::Status s = FlashError(planned, message, "plan of paged attention", __LINE__); !s.ok()) return s;
   FlashPagedLists lists = LayOutPaged(split, shape.heads, shape.kv_heads, shape.head_dim);
   draft.paged = lists.plan;
@@ -74,7 +74,7 @@ absl::Status FlashAttention::SplitPaged(const RaggedBatch& batch, const Shape& s
   return absl::OkStatus();
 }
 
-absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& shape, bool replayed, Draft& draft,
                                       std::vector<int32_t>& words) const {
   FlashMlaLaunch launch;
   launch.sequences = batch.sequences();
@@ -86,7 +86,8 @@ absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& sha
   std::string message;
   const int planned = PlanFlashMlaRun(launch, device_.multiprocessors(), &draft.mla, &ints, &message);
   if (absl::Status s = FlashError(planned, message, "plan of mla attention", __LINE__); !s.ok()) return s;
-  FlashMlaLists lists = CompactMla(ints, draft.mla);
+  const int64_t most_pieces = FlashMlaWorkBound(batch, shape.heads, device_.multiprocessors());
+  FlashMlaLists lists = CompactMla(ints, draft.mla, replayed ? most_pieces : 0);
   draft.mla = lists.plan;
   draft.float_bytes = FlashMlaFloatBytes(device_.multiprocessors());
   words = std::move(lists.words);
@@ -94,7 +95,7 @@ absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& sha
 }
 
 absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant,
-                                       Draft& draft) const {
+                                       bool replayed, Draft& draft) const {
   std::optional<FlashPages> pages = PlanPages(batch, shape.block_tokens);
   if (!pages.has_value()) {
     return absl::OutOfRangeError("flashinfer: the contexts of a step hold more than 2^31 tokens");
@@ -103,7 +104,8 @@ absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& sh
   std::vector<int32_t> words;
   if (!batch_invariant) {
     const bool latent = shape.kv_heads == 0;
-    absl::Status s = latent ? SplitMla(batch, shape, draft, words) : SplitPaged(batch, shape, draft, words);
+    absl::Status s =
+        latent ? SplitMla(batch, shape, replayed, draft, words) : SplitPaged(batch, shape, replayed, draft, words);
     if (!s.ok()) return s;
   } else if (shape.kv_heads == 0) {
     FlashFixedMla fixed = PlanFixedMla(batch, draft.pages, shape.heads, device_.multiprocessors());
@@ -122,43 +124,71 @@ absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& sh
   return absl::OkStatus();
 }
 
-void FlashAttention::Place(Draft draft, char* lists, char* indices, Plan& plan) {
+void FlashAttention::Place(Draft draft, int64_t most_pages, char* lists, char* indices, Plan& plan) {
   plan.first_page = reinterpret_cast<const int32_t*>(lists);
   plan.last_page_tokens = plan.first_page + draft.pages.first_page.size();
   plan.page_indices = reinterpret_cast<int32_t*>(indices);
   plan.indices_built = false;
-  plan.pages = draft.pages.pages();
+  plan.most_pages = most_pages;
   plan.int_workspace = lists + draft.workspace_at;
   plan.float_bytes = draft.float_bytes;
   plan.paged = draft.paged;
   plan.mla = draft.mla;
 }
 
-void FlashAttention::BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant) {
+void FlashAttention::BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant, bool replayed) {
   ++step_;
+  size_t planned = 0;
   for (const RaggedBatch& batch : batches) {
     if (batch.tokens() == 0) continue;
     for (const Shape& shape : shapes_) {
       const bool latent = shape.kv_heads == 0;
       if (latent && !batch_invariant && !MlaPlanHolds(batch, shape.heads, device_.multiprocessors())) continue;
       Draft draft;
-      if (!MakeDraft(batch, shape, batch_invariant, draft).ok()) continue;  // the call will say why
-      char* indices = area_.TakeBack(draft.pages.pages() * int64_t{sizeof(int32_t)});
+      if (!MakeDraft(batch, shape, batch_invariant, replayed, draft).ok()) continue;  // the call will say why
+      const int64_t most_pages = replayed ? batch.sequences() * batch.block_tables.size(1) : draft.pages.pages();
+      char* indices = area_.TakeBack(most_pages * int64_t{sizeof(int32_t)});
       if (indices == nullptr) continue;
       char* lists = area_.Put(draft.words.data(), Bytes(draft.words));
       if (lists == nullptr) continue;
       Plan& plan = Find(KeyOf(batch, shape));
-      Place(std::move(draft), lists, indices, plan);
+      Place(std::move(draft), most_pages, lists, indices, plan);
       plan.step = step_;
+      ++planned;
     }
   }
+  all_planned_ = planned == batches.size() * shapes_.size();
+}
+
+bool FlashAttention::AppendPlans(std::vector<int64_t>& key) const {
+  if (!all_planned_) return false;
+  for (const Plan& plan : plans_) {
+    if (plan.step != step_) continue;
+    for (const void* address : {static_cast<const void*>(plan.first_page), static_cast<const void*>(plan.page_indices),
+                                static_cast<const void*>(plan.int_workspace)}) {
+      key.push_back(reinterpret_cast<int64_t>(address));
+    }
+    const FlashPagedPlan& p = plan.paged;
+    key.insert(key.end(),
+               {plan.most_pages, p.tiles, p.tile_rows, p.sequence, p.query_tile, p.key_tile, p.first_row, p.chunk,
+                p.split ? 1 : 0, p.merge_first, p.partial_sums, p.partial_logarithms, p.valid_tiles, p.row_count});
+    const FlashMlaPlan& m = plan.mla;
+    key.insert(key.end(), {m.blocks_x, m.blocks_y, m.q_first, m.kv_first, m.partial_first, m.q_len, m.kv_len, m.q_start,
+                           m.kv_start, m.kv_end, m.first_work, m.merge_start, m.merge_end, m.merge_partial_start,
+                           m.merge_partial_end, m.merge_stride, m.partial_sums, m.partial_logarithms});
+  }
+  return true;
+}
+
+void FlashAttention::ForgetPageIndices() {
+  for (Plan& plan : plans_) plan.indices_built = false;
 }
 
 absl::Status FlashAttention::MakeNow(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Plan& plan) {
   Draft draft;
-  if (absl::Status s = MakeDraft(batch, shape, batch_invariant, draft); !s.ok()) return s;
+  if (absl::Status s = MakeDraft(batch, shape, batch_invariant, /*replayed=*/false, draft); !s.ok()) return s;
   const int64_t list_bytes = RoundUp(Bytes(draft.words));
-  const int64_t index_bytes = draft.pages.pages() * int64_t{sizeof(int32_t)};
+  const int64_t most_pages = draft.pages.pages(), index_bytes = most_pages * int64_t{sizeof(int32_t)};
   char* lists = step_ > 0 ? area_.TakeFront(list_bytes) : nullptr;
   char* indices = lists != nullptr ? area_.TakeBack(index_bytes) : nullptr;
   if (indices == nullptr) {
@@ -172,7 +202,7 @@ absl::Status FlashAttention::MakeNow(const RaggedBatch& batch, const Shape& shap
     indices = lists + list_bytes;
   }
   if (absl::Status s = device_.Upload(lists, draft.words.data(), Bytes(draft.words)); !s.ok()) return s;
-  Place(std::move(draft), lists, indices, plan);
+  Place(std::move(draft), most_pages, lists, indices, plan);
   return absl::OkStatus();
 }
 
@@ -192,7 +222,7 @@ absl::StatusOr<const FlashAttention::Plan*> FlashAttention::PlanFor(const Ragged
   if (!plan.indices_built) {
     HADAL_CUDA_RETURN_IF_ERROR(LaunchBuildPageIndices(device_.stream(), batch.block_tables.as<const int32_t>(),
                                                       batch.block_tables.stride(0), plan.first_page, batch.sequences(),
-                                                      plan.pages, plan.page_indices));
+                                                      plan.most_pages, plan.page_indices));
     plan.indices_built = true;
   }
   return &plan;

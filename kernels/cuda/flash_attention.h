@@ -26,8 +26,12 @@ class FlashAttention {
   FlashAttention(CudaDevice* device, StepArea* area) : device_(*device), area_(*area) {}
 
   // Before the first step, a plan lives for one call. Puts plans for these batches into the area, as far as it holds
-  // them.
-  void BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant);
+  // them. `replayed`: for launches that are recorded (StepLists).
+  void BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant, bool replayed);
+  // Appends what launches with this step's plans depend on. False: some plan is not there yet, so they bring one up.
+  bool AppendPlans(std::vector<int64_t>& key) const;
+  // Page lists that were to be built by launches that did not run are built again.
+  void ForgetPageIndices();
 
   // False: FlashInfer has no kernel for these parameters, nothing was queued.
   absl::StatusOr<bool> TryPaged(const PagedAttentionParams& params, bool batch_invariant);
@@ -64,7 +68,7 @@ class FlashAttention {
     const int32_t *first_page = nullptr, *last_page_tokens = nullptr;
     int32_t* page_indices = nullptr;
     bool indices_built = false;
-    int64_t pages = 0;
+    int64_t most_pages = 0;
     char* int_workspace = nullptr;
     int64_t float_bytes = 0;
     FlashPagedPlan paged;
@@ -77,12 +81,14 @@ class FlashAttention {
   void Remember(const Shape& shape);
 
   // OutOfRange for more pages than FlashInfer counts.
-  absl::Status MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Draft& draft) const;
-  absl::Status SplitPaged(const RaggedBatch& batch, const Shape& shape, Draft& draft,
+  absl::Status MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, bool replayed,
+                         Draft& draft) const;
+  absl::Status SplitPaged(const RaggedBatch& batch, const Shape& shape, bool replayed, Draft& draft,
                           std::vector<int32_t>& words) const;
-  absl::Status SplitMla(const RaggedBatch& batch, const Shape& shape, Draft& draft, std::vector<int32_t>& words) const;
+  absl::Status SplitMla(const RaggedBatch& batch, const Shape& shape, bool replayed, Draft& draft,
+                        std::vector<int32_t>& words) const;
   // `lists` holds the draft's words, `indices` its pages, both on the device.
-  static void Place(Draft draft, char* lists, char* indices, Plan& plan);
+  static void Place(Draft draft, int64_t most_pages, char* lists, char* indices, Plan& plan);
   // Makes the plan for a call, with an upload of its own.
   absl::Status MakeNow(const RaggedBatch& batch, const Shape& shape, bool batch_invariant, Plan& plan);
   // The plan for a call, with its page list built, or null: FlashInfer does not take the batch.
@@ -93,6 +99,7 @@ class FlashAttention {
   int64_t step_ = 0;
   std::deque<Plan> plans_;  // a step has one or two
   std::vector<Shape> shapes_;
+  bool all_planned_ = false;  // a plan for each batch of the step and each shape is there
 };
 
 }  // namespace hadal::kernels::cuda

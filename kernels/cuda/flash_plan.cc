@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/flash_plan.h"
 
+#include <algorithm>
+#include <cstring>
 #include <limits>
 
 namespace hadal::kernels::cuda {
@@ -131,14 +133,25 @@ int64_t AppendList(const std::vector<int32_t>& list, std::vector<int32_t>& words
 FlashPagedLists LayOutPaged(const FlashPagedSplit& split, int64_t heads, int64_t kv_heads, int64_t head_dim) {
   FlashPagedLists lists;
   FlashPagedPlan& plan = lists.plan;
-  plan.tiles = static_cast<int64_t>(split.sequence.size());
+  const auto tiles = static_cast<int64_t>(split.sequence.size());
+  plan.tiles = std::max(tiles, split.padded_tiles);
   plan.tile_rows = split.tile_rows;
-  plan.sequence = AppendList(split.sequence, lists.words);
-  plan.query_tile = AppendList(split.query_tile, lists.words);
-  plan.key_tile = AppendList(split.key_tile, lists.words);
+  const auto append = [&](std::vector<int32_t> of_tiles) {
+    of_tiles.resize(static_cast<size_t>(plan.tiles));
+    return AppendList(of_tiles, lists.words);
+  };
+  plan.sequence = append(split.sequence);
+  plan.query_tile = append(split.query_tile);
+  plan.key_tile = append(split.key_tile);
   plan.first_row = AppendList(split.first_row, lists.words);
   plan.chunk = AppendList({static_cast<int32_t>(split.chunk_tokens)}, lists.words);
   plan.split = split.split;
+  if (split.padded_tiles > 0) {
+    std::vector<int32_t> valid(static_cast<size_t>((plan.tiles + 3) / 4));  // a byte each, 1: more than padding
+    std::memset(valid.data(), 1, static_cast<size_t>(tiles));
+    plan.valid_tiles = AppendList(valid, lists.words);
+    plan.row_count = AppendList({static_cast<int32_t>(split.merge_first.size()) - 1}, lists.words);
+  }
   if (!split.split) return lists;
   plan.merge_first = AppendList(split.merge_first, lists.words);
   // One row of partial sums for a token and a piece of its keys, every query head. No tile has more than tile_rows of
@@ -152,23 +165,25 @@ FlashPagedLists LayOutPaged(const FlashPagedSplit& split, int64_t heads, int64_t
   return lists;
 }
 
-FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan) {
+FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan, int64_t least_pieces) {
   FlashMlaLists lists;
   lists.plan = plan;
-  const auto move = [&](int64_t& at, int64_t count) {
+  const auto move = [&](int64_t& at, int64_t count, int64_t least) {
     const auto first = ints.begin() + at / int64_t{sizeof(int32_t)};
-    at = AppendList({first, first + count}, lists.words);
+    std::vector<int32_t> list(first, first + count);
+    list.resize(static_cast<size_t>(std::max(count, least)));
+    at = AppendList(list, lists.words);
   };
   const int64_t groups = plan.blocks_y, blocks = plan.blocks_x * plan.blocks_y;
   const int64_t pieces = ints[static_cast<size_t>(plan.first_work / int64_t{sizeof(int32_t)} + groups)];
   FlashMlaPlan& p = lists.plan;
   for (int64_t* list :
        {&p.q_first, &p.kv_first, &p.partial_first, &p.q_len, &p.kv_len, &p.q_start, &p.kv_start, &p.kv_end}) {
-    move(*list, pieces);
+    move(*list, pieces, least_pieces);
   }
-  move(p.first_work, groups + 1);
+  move(p.first_work, groups + 1, 0);
   for (int64_t* list : {&p.merge_start, &p.merge_end, &p.merge_partial_start, &p.merge_partial_end, &p.merge_stride}) {
-    move(*list, blocks);
+    move(*list, blocks, 0);
   }
   return lists;
 }

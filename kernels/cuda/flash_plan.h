@@ -46,7 +46,8 @@ struct FlashMlaLists {
   std::vector<int32_t> words;
   FlashMlaPlan plan;
 };
-FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan);
+// Every list of pieces has room for `least_pieces`, so that plans with fewer lie alike.
+FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan, int64_t least_pieces);
 
 // Appends a list at a multiple of 16 bytes; returns its place in bytes.
 int64_t AppendList(const std::vector<int32_t>& list, std::vector<int32_t>& words);

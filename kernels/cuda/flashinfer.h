@@ -24,9 +24,9 @@ inline constexpr int64_t kFlashMlaTile = 128;   // MLA: two blocks of 64 rows, s
 // False where FlashInfer is not compiled in (in the emulator of the tests).
 bool HaveFlashInfer();
 
-// page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence.
+// page_indices[first_page[s] + b] = table[s][b] for the pages of each sequence, `most_pages` or fewer.
 int LaunchBuildPageIndices(Stream stream, const int32_t* table, int64_t table_stride, const int32_t* first_page,
-                           int64_t sequences, int64_t pages, int32_t* page_indices);
+                           int64_t sequences, int64_t most_pages, int32_t* page_indices);
 
 // Who computes what: tiles of packed query rows, each with a range of keys. Lists are offsets in bytes into
 // int_workspace, partial sums into float_workspace.
@@ -63,8 +63,11 @@ struct FlashPagedSplit {
   std::vector<int32_t> sequence, query_tile, key_tile;  // of each tile
   std::vector<int32_t> first_row;                       // [sequences + 1], of the partial sums
   std::vector<int32_t> merge_first;                     // [tokens + 1]
+  // Of a plan that a graph replays: tiles of its launch, the lists hold fewer. 0: no such plan.
+  int64_t padded_tiles = 0;
 };
-int SplitFlashPaged(const FlashPagedLaunch& launch, int64_t multiprocessors, FlashPagedSplit* split,
+// `replayed`: each sequence has one token, and the launch depends on their number alone.
+int SplitFlashPaged(const FlashPagedLaunch& launch, int64_t multiprocessors, bool replayed, FlashPagedSplit* split,
                     std::string* message);
 int RunFlashPaged(Stream stream, const FlashPagedLaunch& launch, const FlashPagedPlan& plan, std::string* message);
 

@@ -19,7 +19,8 @@ cudaError_t RunFlashPagedF16Dim128(cudaStream_t stream, const FlashPagedLaunch& 
 bool HaveFlashInfer() { return true; }
 
 // As PrefillPlan does before it lays its lists out and copies them, which is the caller's business here.
-int SplitFlashPaged(const FlashPagedLaunch& p, int64_t multiprocessors, FlashPagedSplit* split, std::string* message) {
+int SplitFlashPaged(const FlashPagedLaunch& p, int64_t multiprocessors, bool replayed, FlashPagedSplit* split,
+                    std::string* message) {
   try {
     const int64_t blocks = 2 * multiprocessors;
     auto [is_split, tiles, padded_tiles, tile_rows, chunk_tokens, sequence, query_tile, key_tile, merge_first,
@@ -28,11 +29,11 @@ int SplitFlashPaged(const FlashPagedLaunch& p, int64_t multiprocessors, FlashPag
             const_cast<int32_t*>(p.host_query_start), const_cast<int32_t*>(p.host_first_page),
             static_cast<uint32_t>(p.tokens), static_cast<uint32_t>(p.sequences), static_cast<uint32_t>(p.heads),
             static_cast<uint32_t>(p.kv_heads), static_cast<uint32_t>(p.head_dim), static_cast<uint32_t>(p.block_tokens),
-            static_cast<uint32_t>(blocks / p.kv_heads), /*enable_cuda_graph=*/false, /*window_left=*/-1,
-            /*fixed_split_size=*/-1, /*disable_split_kv=*/false, /*uniform_q_len=*/0,
+            static_cast<uint32_t>(blocks / p.kv_heads), /*enable_cuda_graph=*/replayed, /*window_left=*/-1,
+            /*fixed_split_size=*/-1, /*disable_split_kv=*/false, /*uniform_q_len=*/replayed ? 1 : 0,
             static_cast<uint32_t>(p.head_dim));
     (void)tiles;
-    (void)padded_tiles;  // the same without a graph
+    split->padded_tiles = replayed ? static_cast<int64_t>(padded_tiles) : 0;
     split->split = is_split;
     split->tile_rows = tile_rows;
     split->chunk_tokens = chunk_tokens;

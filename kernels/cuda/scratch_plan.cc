@@ -53,7 +53,9 @@ int64_t PagedBound(const StepBounds& b, int64_t multiprocessors) {
   if (b.paged_heads == 0) return 0;
   constexpr int64_t kLargestTile = 128;
   const int64_t group = b.paged_heads / b.paged_kv_heads;
-  const int64_t rows = DivideUp(SplitTiles(b, multiprocessors) * kLargestTile, group);
+  // Steps that are replayed have a tile of the smallest size for each sequence, whether they need it or not.
+  const int64_t replayed = b.sequences * DivideUp(group, 16) * 16;
+  const int64_t rows = DivideUp(std::max(SplitTiles(b, multiprocessors) * kLargestTile, replayed), group);
   return b.paged_heads * rows * (b.paged_head_dim + 1) * int64_t{sizeof(float)} + kLists;
 }
 

@@ -29,6 +29,10 @@ class StepPlanner {
   // backend can prepare for them (Backend::BeginStep).
   virtual void AddBatches(std::vector<kernels::RaggedBatch>&) const {}
 
+  // After Plan: whether the ops of this step depend on the numbers of its tokens and sequences alone, not on lengths,
+  // so that a backend may replay those of another such step (Backend::Replay).
+  virtual bool Replayable() const { return false; }
+
   // Instead of Plan and Bind, to bound the workspace on a backend without memory: takes on, one after another, the
   // plans of the steps that need the most of the arena among all of batch.tokens() tokens, and calls `run` under each.
   // Every other step of as many or fewer tokens needs no more than one of them. `batch` is one sequence whose arrays

@@ -36,11 +36,13 @@ class StepWorkTest : public testing::CudaServingTest {
 
   // Two sequences that decode, and a prompt of four tokens, both greedy; each as the second of its kind, so that what
   // the first one learns is known.
-  StepWork Measure(const std::string& config) {
+  StepWork Measure(const std::string& config, bool graphs = false) {
+    setenv("HADAL_CUDA_GRAPHS", graphs ? "on" : "off", 1);
     const std::unique_ptr<Model> model = Load(testing::Wide(config));
+    unsetenv("HADAL_CUDA_GRAPHS");
     const bool windowed = model->kv_layout().window_tokens > 0;
     StepWork found;
-    for (int run = 0; run < 2; ++run) {
+    for (int run = 0; run < (graphs ? 4 : 2); ++run) {
       StepBuilder decode(16, 4, windowed), prefill(16, 4, windowed);
       decode.Add(0, 3, {6}).Sample();
       decode.Add(1, 5, {12}).Sample();
@@ -129,6 +131,18 @@ TEST_F(StepWorkTest, AStepAsksForThisMuch) {
                                            layer.launches.prefill, " |");
       EXPECT_TRUE(absl::StrContains(page, row)) << "docs/gpu-step.md lacks " << row;
     }
+  }
+}
+
+// Of a decode step that is replayed, only the sampler is launched by itself.
+TEST_F(StepWorkTest, ADecodeStepIsOneGraph) {
+  for (const char* config : {testing::kTinyQwen2, testing::kTinyDeepseekV3}) {
+    const StepWork found = Measure(config, /*graphs=*/true);
+    EXPECT_EQ(found.decode.replays, 1) << found.decode;
+    EXPECT_EQ(found.decode.launches, 2) << found.decode;
+    EXPECT_EQ(found.decode.uploads, 1) << found.decode;
+    EXPECT_EQ(found.decode.syncs, 1) << found.decode;
+    EXPECT_EQ(found.prefill.replays, 0) << found.prefill;
   }
 }
 

@@ -219,6 +219,52 @@ TEST_F(CudaDeviceTest, AStepsArraysAndRowsGoUpInOneCopy) {
   EXPECT_THAT(sample(rows), ::testing::ElementsAre(3, 5));
 }
 
+TEST_F(CudaDeviceTest, ASequenceIsRecordedTheSecondTimeAndThenReplayed) {
+  auto backend = *CreateBackend("cuda", {});
+  Buffer buffer = *backend->Allocate(1024);
+  const TensorView from(buffer.data(), DType::kF32, {1, 4});
+  const TensorView to(static_cast<char*>(buffer.data()) + 512, DType::kF32, {1, 4});
+  int issued = 0;
+  const auto run = [&](int64_t key) {
+    EXPECT_EQ(backend->BeginStep({.replayed = true}), absl::OkStatus());
+    return backend->Replay({key}, [&] {
+      ++issued;
+      return backend->Cast({.in = from, .out = to});
+    });
+  };
+  for (int i = 0; i < 5; ++i) {
+    const std::vector<float> values(4, static_cast<float>(i));
+    std::vector<float> found(4);
+    ASSERT_EQ(backend->Upload(from.data, values.data(), 16), absl::OkStatus());
+    ASSERT_EQ(run(7), absl::OkStatus());
+    ASSERT_EQ(backend->Download(found.data(), to.data, 16), absl::OkStatus());
+    EXPECT_EQ(found, values);  // what lies in memory now, not what lay there when it was recorded
+  }
+  EXPECT_EQ(issued, 2);
+  EXPECT_EQ(TheDevice().replays, 4);
+  for (int64_t key = 100; key < 150; ++key) {
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(run(key), absl::OkStatus());
+  }
+  EXPECT_EQ(TheDevice().graphs, 32);  // the most recently used ones
+}
+
+TEST_F(CudaDeviceTest, WhatCannotBeRecordedIsIssuedEachTime) {
+  std::vector<std::string> lines;
+  auto backend = *CreateBackend("cuda", {.warn = [&](absl::string_view line) { lines.emplace_back(line); }});
+  Buffer buffer = *backend->Allocate(1024);
+  int32_t value = 0, found = 0;
+  for (int i = 1; i <= 4; ++i) {
+    value = i;
+    ASSERT_EQ(backend->BeginStep({.replayed = true}), absl::OkStatus());
+    ASSERT_EQ(backend->Replay({}, [&] { return backend->Upload(buffer.data(), &value, 4); }), absl::OkStatus());
+    ASSERT_EQ(backend->Download(&found, buffer.data(), 4), absl::OkStatus());
+    EXPECT_EQ(found, i);
+  }
+  EXPECT_EQ(backend->Synchronize(), absl::OkStatus());  // the attempt has left no failure behind
+  EXPECT_EQ(TheDevice().replays, 0);
+  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("an upload among launches that are recorded")));
+}
+
 TEST_F(CudaDeviceTest, WaitsOnceForAStepThatEndsWithADownload) {
   auto backend = *CreateBackend("cuda", {});
   Buffer buffer = *backend->Allocate(64);

@@ -85,6 +85,29 @@ TEST(FlashListsTest, ASplitIsLaidOutAsTheKernelReadsIt) {
   EXPECT_EQ(LayOutPaged(split, 28, 4, 128).float_bytes, 0);
 }
 
+TEST(FlashListsTest, PlansOfAGraphLieAlikeWhateverTheirTiles) {
+  FlashPagedSplit one, two;
+  one.split = two.split = true;
+  one.tile_rows = two.tile_rows = 16;
+  one.padded_tiles = two.padded_tiles = 6;
+  one.sequence = one.query_tile = one.key_tile = {0};
+  two.sequence = {0, 0, 0};
+  two.query_tile = {0, 0, 0};
+  two.key_tile = {0, 1, 2};
+  one.first_row = two.first_row = {0, 1};
+  one.merge_first = two.merge_first = {0, 1};
+  const FlashPagedLists a = LayOutPaged(one, 28, 4, 128), b = LayOutPaged(two, 28, 4, 128);
+  EXPECT_EQ(a.plan.tiles, 6);
+  EXPECT_EQ(b.plan.tiles, 6);
+  EXPECT_EQ(a.words.size(), b.words.size());
+  EXPECT_EQ(a.float_bytes, b.float_bytes);
+  EXPECT_EQ(a.plan.key_tile, b.plan.key_tile);
+  EXPECT_EQ(a.plan.merge_first, b.plan.merge_first);
+  EXPECT_EQ(a.plan.valid_tiles, b.plan.valid_tiles);
+  EXPECT_THAT(At(b.words, b.plan.valid_tiles, 2), ElementsAre(0x010101, 0));  // a byte a tile
+  EXPECT_THAT(At(b.words, b.plan.row_count, 1), ElementsAre(1));
+}
+
 TEST(FlashListsTest, APlanForMlaKeepsItsListsAndLosesTheRoomBetween) {
   std::vector<int32_t> ints;
   FlashMlaPlan plan;
@@ -111,7 +134,8 @@ TEST(FlashListsTest, APlanForMlaKeepsItsListsAndLosesTheRoomBetween) {
   plan.merge_stride = add({5, 6, 7, 8, 9, 10});
   plan.partial_sums = 64;
   plan.partial_logarithms = 128;
-  const FlashMlaLists lists = CompactMla(ints, plan);
+  EXPECT_EQ(CompactMla(ints, plan, 9).plan.kv_end, CompactMla(ints, plan, 9).plan.kv_start + 48);
+  const FlashMlaLists lists = CompactMla(ints, plan, 0);
   EXPECT_LT(lists.words.size(), 100u);
   const FlashMlaPlan& p = lists.plan;
   EXPECT_EQ(p.blocks_x, 2);

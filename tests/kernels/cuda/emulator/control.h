@@ -14,6 +14,7 @@ struct Work {
   int64_t uploads = 0, upload_bytes = 0;
   int64_t downloads = 0, download_bytes = 0;
   int64_t copies = 0, fills = 0;  // within the device
+  int64_t replays = 0;            // of graphs, whose launches are not counted again
   int64_t syncs = 0;              // times that the host waited for the stream
 
   bool operator==(const Work&) const = default;
@@ -26,12 +27,13 @@ inline Work operator-(const Work& a, const Work& b) {
           a.download_bytes - b.download_bytes,
           a.copies - b.copies,
           a.fills - b.fills,
+          a.replays - b.replays,
           a.syncs - b.syncs};
 }
 inline std::ostream& operator<<(std::ostream& out, const Work& w) {
   return out << w.launches << " launches, " << w.uploads << " uploads of " << w.upload_bytes << " bytes, "
              << w.downloads << " downloads of " << w.download_bytes << " bytes, " << w.copies << " copies, " << w.fills
-             << " fills, " << w.syncs << " syncs";
+             << " fills, " << w.replays << " replays, " << w.syncs << " syncs";
 }
 
 struct Control : Work {
@@ -47,6 +49,7 @@ struct Control : Work {
   bool flashinfer = false;  // attention by the stand-in for FlashInfer
 
   int64_t plans = 0;        // of that stand-in
+  int64_t graphs = 0;       // that can be launched
   int64_t allocations = 0;  // of device memory
   int64_t events = 0;       // created
   int64_t waits = 0;        // for an event that was not reached

@@ -160,14 +160,20 @@ Control& TheDevice() {
   return control;
 }
 
-cudaError_t RunGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
-  ++TheDevice().launches;
-  if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
-  if (const int error = ErrorOfFile(); error != 0) return static_cast<cudaError_t>(error);
-  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
-      config.dynamicSmemBytes > kSharedBytes) {
-    return cudaErrorInvalidConfiguration;
-  }
+namespace {
+
+// What the stream's capture has recorded so far; null when it runs its work.
+std::vector<std::function<void()>>* captured = nullptr;
+bool capture_broken = false;
+
+// Refuses a call that a capture does not allow, which breaks it.
+bool BreaksCapture() {
+  if (captured == nullptr) return false;
+  capture_broken = true;
+  return true;
+}
+
+void ExecuteGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   threads.resize(config.blockDim.x);
   if (stacks.size() < config.blockDim.x * kStackBytes) stacks.resize(config.blockDim.x * kStackBytes);
   gridDim = config.gridDim;
@@ -183,6 +189,27 @@ cudaError_t RunGrid(const cudaLaunchConfig_t& config, const std::function<void()
       if (shared[config.dynamicSmemBytes + i] != kGuard) Fail("a kernel wrote past its shared memory");
     }
   }
+}
+
+}  // namespace
+
+void Enqueue(std::function<void()> work) {
+  if (captured != nullptr) {
+    captured->push_back(std::move(work));
+    return;
+  }
+  ++TheDevice().launches;
+  work();
+}
+
+cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
+  if (const int error = ErrorOfFile(); error != 0) return static_cast<cudaError_t>(error);
+  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
+      config.dynamicSmemBytes > kSharedBytes) {
+    return cudaErrorInvalidConfiguration;
+  }
+  Enqueue([config, thread = std::move(thread)] { ExecuteGrid(config, thread); });
   return cudaSuccess;
 }
 
@@ -199,6 +226,9 @@ const char* cudaGetErrorName(cudaError_t error) {
 }
 const char* cudaGetErrorString(cudaError_t) { return "emulated error"; }
 
+using hadal::kernels::cuda_emulator::BreaksCapture;
+using hadal::kernels::cuda_emulator::capture_broken;
+using hadal::kernels::cuda_emulator::captured;
 using hadal::kernels::cuda_emulator::TheDevice;
 
 namespace {
@@ -216,6 +246,12 @@ int64_t AllocatedBytes() {
 
 struct EmulatedEvent {
   int64_t number = 0;
+};
+struct EmulatedGraph {
+  std::vector<std::function<void()>> nodes;
+};
+struct EmulatedGraphExec {
+  std::vector<std::function<void()>> nodes;
 };
 
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
@@ -263,6 +299,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   ++TheDevice().allocations;
   if (static_cast<int64_t>(bytes) > TheDevice().free_bytes - AllocatedBytes()) {
     return last_error = cudaErrorMemoryAllocation;
@@ -275,6 +312,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* data) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   {
     std::lock_guard<std::mutex> lock(sizes_mutex);
     sizes.erase(data);
@@ -293,6 +331,9 @@ cudaError_t cudaFreeHost(void* data) {
 }
 
 cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  // Host memory is only lent to a copy, so a graph must not hold one; on a GPU it could, and would read what is there
+  // by then.
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   hadal::kernels::cuda_emulator::Work& work = TheDevice();
   const auto count = static_cast<int64_t>(bytes);
   if (kind == cudaMemcpyHostToDevice) {
@@ -309,12 +350,14 @@ cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cuda
 }
 
 cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   ++TheDevice().fills;
   std::memset(target, value, bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   ++TheDevice().syncs;
   return cudaSuccess;
 }
@@ -326,6 +369,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   event->number = ++recorded;
   if (!TheDevice().slow_copies) reached = recorded;
   return cudaSuccess;
@@ -338,6 +382,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   if (event->number > reached) ++TheDevice().waits;
   reached = std::max(reached, event->number);
   return cudaSuccess;
@@ -345,5 +390,44 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  captured = new std::vector<std::function<void()>>;
+  capture_broken = false;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  *graph = nullptr;
+  if (captured == nullptr) return cudaErrorInvalidValue;
+  auto* ended = std::exchange(captured, nullptr);
+  if (!capture_broken) *graph = new EmulatedGraph{std::move(*ended)};
+  delete ended;
+  return capture_broken ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  ++TheDevice().graphs;
+  *exec = new EmulatedGraphExec{graph->nodes};
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t) {
+  ++TheDevice().replays;
+  for (const std::function<void()>& node : exec->nodes) node();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  --TheDevice().graphs;
+  delete exec;
   return cudaSuccess;
 }

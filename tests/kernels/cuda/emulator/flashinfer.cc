@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <vector>
 
@@ -60,7 +61,7 @@ int LaunchCutlassGrouped(Stream, const CutlassGroupedLaunch&) { return cudaError
 
 bool HaveFlashInfer() { return TheDevice().flashinfer; }
 
-int SplitFlashPaged(const FlashPagedLaunch& p, int64_t, FlashPagedSplit* split, std::string*) {
+int SplitFlashPaged(const FlashPagedLaunch& p, int64_t, bool replayed, FlashPagedSplit* split, std::string*) {
   ++TheDevice().plans;
   split->tile_rows = 16;
   split->first_row.assign(p.host_query_start, p.host_query_start + p.sequences + 1);
@@ -69,14 +70,19 @@ int SplitFlashPaged(const FlashPagedLaunch& p, int64_t, FlashPagedSplit* split, 
     split->query_tile.push_back(0);
     split->key_tile.push_back(0);
   }
+  // As FlashInfer's, a plan that is replayed has more tiles than the lists hold, and is split.
+  split->padded_tiles = replayed ? p.sequences + 2 : 0;
+  split->split = replayed;
+  split->merge_first.resize(p.tokens + 1);
   return cudaSuccess;
 }
 
-int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan, std::string*) {
-  ++TheDevice().launches;
+namespace {
+
+void ComputeFlashPaged(const FlashPagedLaunch& p, const FlashPagedPlan& plan) {
   const int32_t* first_row = ListAt(p.int_workspace, plan.first_row);
   for (int64_t s = 0; s < p.sequences; ++s) {
-    if (first_row[s] != p.query_start[s]) return cudaErrorInvalidValue;  // the plan of another batch
+    if (first_row[s] != p.query_start[s]) std::abort();  // the plan of another batch
     const int64_t pages = p.first_page[s + 1] - p.first_page[s], queries = p.query_start[s + 1] - p.query_start[s];
     const int64_t context = pages == 0 ? 0 : (pages - 1) * p.block_tokens + p.last_page_tokens[s];
     const auto at = [&](int64_t key, int64_t head, const int64_t* strides) {
@@ -99,6 +105,12 @@ int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan,
           [&](int64_t d, float value) { Store(p.dtype, p.out, (row * p.heads + head) * p.head_dim + d, value); });
     }
   }
+}
+
+}  // namespace
+
+int RunFlashPaged(Stream, const FlashPagedLaunch& p, const FlashPagedPlan& plan, std::string*) {
+  cuda_emulator::Enqueue([p, plan] { ComputeFlashPaged(p, plan); });
   return cudaSuccess;
 }
 
@@ -144,8 +156,9 @@ int PlanFlashMlaRun(const FlashMlaLaunch& p, int64_t, FlashMlaPlan* plan, std::v
   return cudaSuccess;
 }
 
-int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string*) {
-  ++TheDevice().launches;
+namespace {
+
+void ComputeFlashMla(const FlashMlaLaunch& p, const FlashMlaPlan& plan) {
   const auto list = [&](int64_t offset) { return ListAt(p.int_workspace, offset); };
   const int64_t pieces = list(plan.first_work)[plan.blocks_y];
   for (int64_t w = 0; w < pieces; ++w) {
@@ -176,6 +189,12 @@ int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::
           [&](int64_t d, float value) { Store(p.dtype, p.out, row * p.out_token + head * p.out_head + d, value); });
     }
   }
+}
+
+}  // namespace
+
+int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string*) {
+  cuda_emulator::Enqueue([p, plan] { ComputeFlashMla(p, plan); });
   return cudaSuccess;
 }
 
