@@ -13,7 +13,7 @@
 namespace hadal::commands {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(2);  // with a GPU that may hang
+constexpr absl::Duration kSettleTimeout = absl::Seconds(2);  // with a GPU that may hang
 
 }  // namespace
 
@@ -24,7 +24,7 @@ void LeaveAtOnce(int exit_code) {
     models::SettleDevices();
     settled->Notify();
   }).detach();
-  settled->WaitFor(kPatience);
+  settled->WaitFor(kSettleTimeout);
   std::_Exit(exit_code);
 }
 

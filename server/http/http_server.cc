@@ -37,7 +37,6 @@ namespace hadal::http {
 namespace {
 
 namespace asio = boost::asio;
-using Socket = Listener::Socket;
 
 // An I/O thread and the connections that live on it.
 struct IoThread {
@@ -139,7 +138,7 @@ void HttpServer::Impl::Screen(int fd) {
     sockaddr_storage address{};
     socklen_t size = sizeof(address);
     ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-    Listener::Accepted accepted{.socket = Socket(reserved().context)};
+    Listener::Accepted accepted{.socket = Listener::Socket(reserved().context)};
     boost::system::error_code failed;
     accepted.socket.assign(asio::generic::stream_protocol(address.ss_family, 0), fd, failed);
     if (!failed && context_.dependencies.tls != nullptr) return listener_->Take(std::move(accepted.socket));
@@ -185,7 +184,7 @@ void HttpServer::Impl::MoveTo(IoThread& thread, Listener::Accepted accepted) {
     return;
   }
   asio::post(thread.context, [this, &thread, protocol, fd, accepted = std::move(accepted)]() mutable {
-    accepted.socket = Socket(thread.context);
+    accepted.socket = Listener::Socket(thread.context);
     boost::system::error_code failed;
     accepted.socket.assign(protocol, fd, failed);
     if (!failed) return Serve(thread, std::move(accepted));
