@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
@@ -270,7 +269,7 @@ absl::Status App::StartHttp() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index, const std::function<bool()>& cancelled) {
+absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index, base::Notification& cancelled) {
   progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
   absl::StatusOr<LoadedModel> loaded = absl::UnknownError("not tried");
   const auto load = [&] {
@@ -283,8 +282,7 @@ absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index, const
   const auto wait = [&](absl::Duration delay, const absl::Status& reason) {
     base::Log(base::LogLevel::kWarn, "main",
               absl::StrCat(reason.message(), "; the next attempt is in ", absl::FormatDuration(delay)));
-    absl::SleepFor(delay);
-    return !cancelled();
+    return !cancelled.WaitFor(delay);
   };
   if (absl::Status status = OpenWhenMpsIsReady(load, wait); !status.ok()) return status;
   const models::ModelInfo& info = loaded->model->info();
@@ -340,7 +338,7 @@ absl::Status App::CreateEngines(const std::vector<LoadedModel>& loaded) {
   return absl::OkStatus();
 }
 
-absl::Status App::Load(const std::function<bool()>& cancelled) {
+absl::Status App::Load(base::Notification& cancelled) {
   std::vector<LoadedModel> loaded;
   for (size_t i = 0; i < model_flags_.size(); ++i) {
     absl::StatusOr<LoadedModel> one = LoadOne(model_flags_[i], static_cast<int>(i), cancelled);
@@ -349,7 +347,7 @@ absl::Status App::Load(const std::function<bool()>& cancelled) {
       return one.status();
     }
     loaded.push_back(*std::move(one));
-    if (cancelled()) return absl::CancelledError("stopped while loading");
+    if (cancelled.WaitFor(absl::ZeroDuration())) return absl::CancelledError("stopped while loading");
   }
   progress_.End();
   if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;

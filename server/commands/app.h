@@ -14,6 +14,7 @@
 #include "server/admission/forecast_thread.h"
 #include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
+#include "server/base/notification.h"
 #include "server/base/span.h"
 #include "server/commands/device_metrics.h"
 #include "server/commands/gpu_metrics.h"
@@ -49,8 +50,8 @@ class App {
 
   // Reads keys, binds the ports, answers health. Errors name the flag.
   absl::Status Start();
-  // Loads every model, then opens for requests. `cancelled` is asked between models.
-  absl::Status Load(const std::function<bool()>& cancelled);
+  // Loads every model, then opens for requests. Gives up between models once `cancelled`.
+  absl::Status Load(base::Notification& cancelled);
   // Reads certificate and key of TLS again, for connections that come from now on. Keeps the old ones on an error.
   void ReloadTls(std::string_view cause);
   // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
@@ -82,7 +83,7 @@ class App {
   absl::Status StartGrpc();
   absl::Status StartHttp();
   // --- Load ---
-  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, const std::function<bool()>& cancelled);
+  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, base::Notification& cancelled);
   absl::Status CreateLedger(const std::vector<LoadedModel>& loaded);
   absl::Status CreateEngines(const std::vector<LoadedModel>& loaded);
 

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/base/fd_writer.h"
 #include "server/base/log.h"
+#include "server/base/notification.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
@@ -60,15 +61,16 @@ void Announce(const App& app, const ServerConfig& config) {
 
 // Loads on a thread of its own: a signal ends the process although a file system does not answer. Cancelled then.
 absl::Status LoadUntilSignal(App& app, StopEvents& events) {
-  std::atomic<bool> stopped{false}, loaded{false};
+  base::Notification stopped;
+  std::atomic<bool> loaded{false};
   absl::Status status;
   std::thread load([&] {
-    status = app.Load([&] { return stopped.load(); });
+    status = app.Load(stopped);
     loaded.store(true);
     events.Notify();
   });
   while (!loaded.load() && events.signals() == 0) events.Wait();
-  stopped.store(events.signals() > 0);
+  if (events.signals() > 0) stopped.Notify();
   const absl::Time end = absl::Now() + kHurriedDrain;
   while (!loaded.load() && absl::Now() < end) events.Wait(end - absl::Now());
   if (!loaded.load()) {
