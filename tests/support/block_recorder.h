@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <vector>
 
@@ -19,8 +20,9 @@ class BlockRecorder : public engine::BlockEvents {
     std::vector<int32_t> tokens;
   };
 
-  // `forget_every`: rounds after which something is lost; 0: never.
-  explicit BlockRecorder(int forget_every = 0) : forget_every_(forget_every) {}
+  // `first_loss`: rounds after which something is lost, then after twice as many and so on, so that a large cache is not
+  // told again and again; 0: never.
+  explicit BlockRecorder(int first_loss = 0) : next_loss_(first_loss) {}
 
   void OnStored(uint64_t node, uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) override {
     EXPECT_GT(node, last_) << "blocks are told in the order of their numbers";
@@ -35,14 +37,18 @@ class BlockRecorder : public engine::BlockEvents {
     last_ = 0;
     ++resets;
   }
-  bool EndRound() override { return forget_every_ == 0 || ++rounds_ % forget_every_ != 0; }
+  bool EndRound() override {
+    if (++rounds_ != next_loss_) return true;
+    next_loss_ *= 2;
+    return false;
+  }
 
   std::map<uint64_t, Block> blocks;  // by node
   int resets = 0;
 
  private:
-  const int forget_every_;
-  int rounds_ = 0;
+  int64_t next_loss_;
+  int64_t rounds_ = 0;
   uint64_t last_ = 0;
 };
 

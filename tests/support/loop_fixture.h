@@ -201,7 +201,7 @@ class LoopFixture {
   AdmissionFixture admission;
   ScriptedModel model;
   CountingObserver observer;
-  BlockRecorder blocks{/*forget_every=*/50};
+  BlockRecorder blocks{/*first_loss=*/50};
   engine::EngineOptions options;
   std::shared_ptr<request::WakeSignal> wake = std::make_shared<request::WakeSignal>();
   std::shared_ptr<engine::PublishedState> published = std::make_shared<engine::PublishedState>();
