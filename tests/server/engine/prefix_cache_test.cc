@@ -191,7 +191,7 @@ TEST(PrefixCacheTest, TellsOfWhatItGainsAndLoses) {
 }
 
 TEST(PrefixCacheTest, TellsAllAnewWhenSomethingWasLost) {
-  hadal::testing::BlockRecorder told(/*forget_every=*/1);
+  hadal::testing::BlockRecorder told(/*first_loss=*/1);
   PrefixCache cache({.num_blocks = 10, .block_tokens = 4, .fingerprint = "model", .enabled = true, .events = &told});
   User one, two;
   one.Fill(cache, Tokens(8));
