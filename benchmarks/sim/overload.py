@@ -116,9 +116,12 @@ def rows_of(points, **paths):
 
 
 def classes(run, peak):
-    """A tenth of the callers is of the high class; the rest is normal, low or batch. Alone: the same callers on an empty server."""
+    """A tenth of the callers is of the high class; the rest is normal, low or batch. Alone: high callers on an empty server;
+    alone/LOAD: as many of them as there are at that load."""
     rate = peak["requests_per_s"]
     high = {"alone": run.submit("--rate", rate, "--load", 0.05, "--mix", "high:1", *LIMITS)}
+    for load in (2, 5, 9, 10):
+        high[f"alone/{load}"] = run.submit("--rate", rate, "--load", load / 10, "--mix", "high:1", *LIMITS)
     for rest in ("normal", "low", "batch"):
         for load in (2, 5, 9, 10):
             high[f"{rest}/{load}"] = run.submit("--rate", rate, "--load", load, "--mix", f"high:0.1,{rest}:0.9", *LIMITS)
@@ -134,7 +137,7 @@ def tenants(run, peak):
     """A quiet tenant with a tenth of the capacity beside one that floods."""
     rate = peak["requests_per_s"]
     points = {"alone": run.submit("--rate", rate, "--load", 0.1, "--mix", "normal:1:quiet", *LIMITS)}
-    for load in (2, 5):
+    for load in (2, 5, 10):
         mix = f"normal:{0.1 / load}:quiet,normal:{1 - 0.1 / load}:noisy"
         points[f"{load}"] = run.submit("--rate", rate, "--load", load, "--mix", mix, *LIMITS)
     return rows_of(points, ttft_p99_s="tenants/quiet/ttft_s/p99", success_ratio="tenants/quiet/success_ratio",
@@ -162,14 +165,16 @@ def retries(run, peak):
 
 def storm(run, peak):
     """Half the capacity, and four times that (+300 %) for ten seconds, from second 40 on. Callers back off from 0.5 s with jitter, at
-    most 30 s, five tries; or obey the hint. The patient say that they would rather wait: class low, 30 s in the queue. An unbounded
-    queue takes everybody. Latency is that of the first token, from the first try; availability the share that had it in two seconds."""
+    most 30 s, five tries; or obey the hint. The patient say that they would rather wait: class low, 30 s in the queue. With the
+    default limits a normal one waits 5 s. An unbounded queue takes everybody. Latency is that of the first token, from the first try; availability the share that had it in two seconds."""
     rate = peak["requests_per_s"]
     points = {}
     for policy, client, group in (("hadal", "backoff", "normal"), ("hadal", "backoff", "low"), ("hadal", "obey", "normal"),
                                   ("hadal", "obey", "low"), ("fifo", "backoff", "normal")):
         points[f"{policy}/{client}/{group}"] = run.submit(
             "--rate", f"{0.5 * rate},{2 * rate}@40,{0.5 * rate}@50", "--client", client, "--policy", policy, "--mix", f"{group}:1", *ours(policy))
+    points["hadal/backoff/normal, default limits"] = run.submit(
+        "--rate", f"{0.5 * rate},{2 * rate}@40,{0.5 * rate}@50", "--client", "backoff")
     return rows_of(points, success_ratio="all/success_ratio", availability_ratio="all/in_time_from_first_try_ratio",
                    latency_mean_s="all/ttft_from_first_try_s/mean", latency_p50_s="all/ttft_from_first_try_s/p50",
                    latency_p99_s="all/ttft_from_first_try_s/p99", tries_per_served="all/tries_per_served")

@@ -18,6 +18,9 @@ using request::Reason;
 constexpr absl::Duration kRateHalfLife = absl::Seconds(10);
 // Part of the queue that stays free for first attempts.
 constexpr int64_t kUnpromisedShare = 16;
+// The same for who was told that no capacity is in sight, in slots and in predicted wait: it is let in once the crowd
+// has gone.
+constexpr int64_t kSurplusShare = 2;
 // Of a process whose device failed, when it was not measured how long a start takes.
 constexpr absl::Duration kRestartTime = absl::Seconds(10);
 
@@ -133,8 +136,10 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   auto kept_free =
       static_cast<int64_t>(std::min(arrival.kept_free.places, static_cast<double>(options_.max_queue_requests / 2)));
   // Who returns without a promise takes what first attempts leave: served in their place it would cost more attempts.
-  const bool returns_unpromised = arrival.timing != ReturnTiming::kInWindow && request.retry.attempt > 0;
-  if (returns_unpromised) kept_free += options_.max_queue_requests / kUnpromisedShare;
+  const bool returns_unpromised =
+      arrival.timing != ReturnTiming::kInWindow && (request.retry.attempt > 0 || arrival.surplus);
+  const int64_t left_share = arrival.surplus ? kSurplusShare : kUnpromisedShare;
+  if (returns_unpromised) kept_free += options_.max_queue_requests / left_share;
   Subject subject{request.priority, request.request_id, 0, request.retry, arrival.timing};
   subject.retry.gateway = subject.retry.gateway || options_.behind_gateway;
   Ticket ticket;
@@ -179,7 +184,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
       full = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
       found = no_slot ? slots_.slots() : slots_.tokens();
     }
-    const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0;
+    const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0 && !arrival.surplus;
     if (first_attempt && (take || full != Reason::kNone)) {
       arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
       planner_.CountArrival(request.priority);
@@ -247,7 +252,9 @@ absl::Duration AdmissionController::WaitOverLimit(const AdmissionRequest& reques
   // out.
   if (arrival.timing == ReturnTiming::kInWindow || slots_.slots(request.priority) == 0) return absl::ZeroDuration();
   const WaitPrediction prediction = PredictWait(request.priority, prompt_tokens, line);
-  if (!prediction.known || prediction.start <= limit) return absl::ZeroDuration();
+  if (!prediction.known || prediction.start <= (arrival.surplus ? limit / kSurplusShare : limit)) {
+    return absl::ZeroDuration();
+  }
   return prediction.start;
 }
 

@@ -108,6 +108,7 @@ struct QueuedRequest {
   absl::Time enqueued;
   absl::Time start_by;   // later it is taken out of the queue
   absl::Status refusal;  // why it is, when admission decided it: PREEMPTED_IN_QUEUE, WAIT_LIMIT
+  bool owed = false;     // QueueTurn::owed, when it was popped
 };
 
 // What admission must know about a served model.

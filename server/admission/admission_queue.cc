@@ -72,7 +72,9 @@ std::optional<QueuedRequest> AdmissionController::Pop(int model_index, request::
   if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
   base::MutexLock lock(&model.queue_mutex);
   if (model.queue.size(priority) == 0 || !may_start(*model.queue.Head(priority).request)) return std::nullopt;
+  const bool owed = model.queue.HeadIsOwed(priority);
   QueuedRequest head = model.queue.PopHead(priority);
+  head.owed = owed;
   model.queued.store(static_cast<int64_t>(model.queue.size()), std::memory_order_release);
   if (model.queue.empty()) model.next_deadline_us.store(INT64_MAX, std::memory_order_relaxed);
   return head;

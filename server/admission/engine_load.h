@@ -32,7 +32,7 @@ class EngineLoad {
 
   struct Step {
     int32_t max_batch_size = 0;    // sequences in a step
-    int32_t max_batch_tokens = 0;  // tokens in a step
+    int32_t max_batch_tokens = 0;  // tokens in a full step, on average lately
     StepTime time;                 // all 0 before the first step
   };
 

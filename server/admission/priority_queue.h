@@ -24,6 +24,7 @@ struct QueueTurn {
   request::Priority priority = request::Priority::kNormal;
   bool aged = false;     // more urgent requests wait; it goes first by its age
   bool overdue = false;  // aged by more than another class_step: nobody should pass it any more
+  bool owed = false;     // its tenant asks for less than its share (TenantQueue): it may pass others of its class
 };
 
 // The weighted tokens by which tenants are compared: an output token keeps the device busier than one of a prompt.
@@ -58,13 +59,15 @@ class PriorityQueue {
       if (best < 0 || (by_age && Precedes(rank, best))) best = rank;
     }
     if (best < 0) return std::nullopt;
-    QueueTurn turn{static_cast<request::Priority>(best), best != first, false};
+    QueueTurn turn{.priority = static_cast<request::Priority>(best), .aged = best != first};
+    turn.owed = classes_[best].HeadIsOwed();
     turn.overdue = turn.aged && now - Key(best) > order_.class_step;
     return turn;
   }
 
   // The next of that class, which must not be empty.
   T& Head(request::Priority priority) { return Class(priority).Head(); }
+  bool HeadIsOwed(request::Priority priority) const { return classes_[static_cast<size_t>(priority)].HeadIsOwed(); }
   T PopHead(request::Priority priority) {
     --size_;
     return Class(priority).PopHead();

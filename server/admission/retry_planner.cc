@@ -38,6 +38,7 @@ RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::P
   Arrival arrival;
   arrival.timing = Find(caller, now).timing;
   if (arrival.timing == ReturnTiming::kInWindow) return arrival;
+  arrival.surplus = arrival.timing == ReturnTiming::kNone && WasSurplus(caller);
   arrival.kept_free = ledger_.Held(priority);
   return arrival;
 }
@@ -73,8 +74,12 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     return plan;
   }
   const Opening opening = FindOpening(priority, demand, *curve);
-  if (opening.wait == absl::InfiniteDuration()) {
+  // Who was to return once has done so. A promise would cost a third attempt, and be one less for who has made one.
+  const bool for_good =
+      options_.surplus == SurplusRetry::kOnce && found.timing == ReturnTiming::kNone && WasSurplus(caller);
+  if (opening.wait == absl::InfiniteDuration() || for_good) {
     plan = PlanSurplus(caller);
+    if (for_good) plan.estimate = opening.wait;
     LeaveGhost(plan, opening, priority, *curve, now);
     return plan;
   }
@@ -199,12 +204,10 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
 RetryPlan RetryPlanner::PlanSurplus(const RetryCaller& caller) {
   RetryPlan plan;
   plan.hint = HintFor(absl::InfiniteDuration(), Random());
-  bool again = caller.attempt > 0;
+  const bool again = caller.attempt > 0 || WasSurplus(caller);
   if (caller.quality == KeyQuality::kOwn) {
     if (surplus_keys_.empty()) surplus_keys_.resize(kSurplusKeys);
-    uint64_t& known = surplus_keys_[caller.key % kSurplusKeys];
-    again = again || known == caller.key;
-    known = caller.key;
+    surplus_keys_[caller.key % kSurplusKeys] = caller.key;
   }
   plan.should_retry = options_.surplus == SurplusRetry::kAllow || (options_.surplus == SurplusRetry::kOnce && !again);
   return plan;

@@ -70,6 +70,8 @@ class RetryPlanner {
     ReturnTiming timing = ReturnTiming::kNone;
     // That it must leave free, for promises of its class and more urgent ones; nothing for who comes in its window.
     PromiseLedger::Amount kept_free;
+    // It was told that no capacity is in sight, and returns all the same.
+    bool surplus = false;
   };
   // A client asks to be admitted. Changes nothing.
   Arrival Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now);
@@ -113,6 +115,11 @@ class RetryPlanner {
   CapacityTotals Totals() const;
   PromiseLedger::Found Find(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RetryPlan PlanSurplus(const RetryCaller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It was refused as surplus before. Own keys only: whoever counts attempts may have made them elsewhere.
+  bool WasSurplus(const RetryCaller& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return caller.quality == KeyQuality::kOwn && !surplus_keys_.empty() &&
+           surplus_keys_[caller.key % kSurplusKeys] == caller.key;
+  }
   double Random() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return std::uniform_real_distribution<double>(0, 1)(random_);
   }

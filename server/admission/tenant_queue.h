@@ -17,7 +17,7 @@ namespace hadal::admission {
 
 // What waits of one class, shared fairly by its tenants (VTC: virtual token counters). Each tenant has a counter of the
 // weighted tokens that it was served; next is the oldest item of the waiting tenant with the lowest. One that comes
-// back from idle is lifted to the lowest of those that wait: idling saves up nothing.
+// back from idle is lifted to just below the lowest of those that wait: idling saves up three requests, not more.
 //
 // So while two tenants both wait all the time, what they were served differs by no more than the largest cost of an
 // item, and what Charge corrects later. T is moved in and out. Not thread-safe.
@@ -26,6 +26,8 @@ class TenantQueue {
  public:
   // Idle tenants that are remembered; more would cost memory, and only newly made-up names make so many.
   static constexpr size_t kMaxIdleTenants = 1024;
+  // What a tenant that comes back from idle may be owed, in items as costly as the one that it comes with.
+  static constexpr double kSavedItems = 3;
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
@@ -41,9 +43,17 @@ class TenantQueue {
     entry.previous = tenant.last;
     (tenant.last != nullptr ? tenant.last->next : tenant.first) = &entry;
     tenant.last = &entry;
-    if (entry.previous == nullptr) Activate(tenant);
+    if (entry.previous == nullptr) Activate(tenant, cost);
   }
 
+  // Whether the tenant of the head stays behind every other one that waits, even when it has been served the head and
+  // another one like it: it asks for less than its share, and what goes first for it is a part of that. So however much
+  // it is favoured, the others keep theirs. False while nobody else waits. The queue must not be empty.
+  bool HeadIsOwed() const {
+    if (active_.size() < 2) return false;
+    const Tenant& next = **active_.begin();
+    return next.served + 2 * next.first->cost <= (*std::next(active_.begin()))->served;
+  }
   // The queue must not be empty.
   T& Head() { return (*active_.begin())->first->item; }
   T PopHead() {
@@ -89,13 +99,14 @@ class TenantQueue {
   struct Tenant {
     std::string name;
     double served = 0;
+    uint64_t waits_since = 0;  // counts who began to wait
     Entry* first = nullptr;
     Entry* last = nullptr;
     typename std::list<Tenant*>::iterator idle;  // while nothing of it waits
   };
   struct LeastServed {
     bool operator()(const Tenant* a, const Tenant* b) const {
-      return a->served != b->served ? a->served < b->served : a->name < b->name;
+      return a->served != b->served ? a->served < b->served : a->waits_since < b->waits_since;
     }
   };
 
@@ -117,9 +128,12 @@ class TenantQueue {
     idle_.pop_front();
     tenants_.erase(tenants_.find(forgotten->name));
   }
-  void Activate(Tenant& tenant) {
+  // `cost`: of what it comes with.
+  void Activate(Tenant& tenant, double cost) {
     idle_.erase(tenant.idle);
-    tenant.served = std::max(tenant.served, active_.empty() ? floor_ : (*active_.begin())->served);
+    const double lowest = active_.empty() ? floor_ : (*active_.begin())->served;
+    tenant.served = std::max(tenant.served, lowest - kSavedItems * cost);
+    tenant.waits_since = ++activations_;
     active_.insert(&tenant);
   }
   void Charge(Tenant& tenant, double weighted_tokens) {
@@ -145,6 +159,7 @@ class TenantQueue {
   std::set<Tenant*, LeastServed> active_;
   std::list<Tenant*> idle_;  // the longest idle first
   double floor_ = 0;         // of who comes when nobody waits
+  uint64_t activations_ = 0;
 };
 
 }  // namespace hadal::admission

@@ -9,6 +9,12 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
+// Arrivals of more urgent classes come at random. A prediction that counted the mean would be too short for every other
+// request, so it counts so many standard deviations more.
+constexpr double kOvertakingDeviations = 2;
+// Mean square of prompt lengths over the square of their mean, as chats and code have it.
+constexpr double kPromptSpread = 2;
+
 // An engine that stands still does not make the progress that was foreseen: a forecast never counts as older.
 constexpr absl::Duration kOldestForecast = absl::Seconds(1);
 
@@ -176,14 +182,16 @@ WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& d
   const double first = Age(now);
   const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
   const double class_step = class_step_buckets_.load(kRelaxed);
-  // Arrivals that overtake it in `buckets` from now.
-  const auto overtaking = [&](double buckets) {
-    double sum = line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets;
+  // Arrivals that overtake it in `buckets` from now; `spread`: the mean square of what each brings over the square of
+  // its mean.
+  const auto overtaking = [&](double buckets, double spread) {
+    double urgent = 0;
     for (size_t r = 0; r < rank; ++r) {
       const double young = std::min(buckets, static_cast<double>(rank - r) * class_step);
-      sum += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * young;
+      urgent += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * young;
     }
-    return sum;
+    return line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets + urgent +
+           kOvertakingDeviations * std::sqrt(spread * urgent);
   };
 
   // Buckets from now until `left_at` is no longer negative; -1: not within the horizon.
@@ -203,10 +211,11 @@ WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& d
   const double prompts_ahead = PromptTokensAhead(rank, line.class_share);
   const double prompt_of_each = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
   const std::array<double, 3> waits = {
-      wait_for([&](double at) { return At(starts_, at) - taken - more_urgent - own - overtaking(at - first); }),
+      wait_for([&](double at) { return At(starts_, at) - taken - more_urgent - own - overtaking(at - first, 1); }),
       wait_for([&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); }),
       wait_for([&](double at) {
-        return At(prompt_tokens_, at) - prompts_ahead - (others + overtaking(at - first)) * prompt_of_each;
+        const double prompts = others + overtaking(at - first, kPromptSpread);
+        return At(prompt_tokens_, at) - prompts_ahead - prompts * prompt_of_each;
       })};
   const bool never = *std::min_element(waits.begin(), waits.end()) < 0;
   const double start = *std::max_element(waits.begin(), waits.end());

@@ -41,11 +41,11 @@ Scheduler::~Scheduler() {
   Publish();
 }
 
-// Class first, then who started first.
+// The more urgent first, then who started first.
 bool Scheduler::WaitingOrder::operator()(const Sequence* a, const Sequence* b) const {
-  const auto rank = [](const Sequence* s) { return static_cast<int>(s->owner->request->priority); };
-  if (rank(a) != rank(b)) return rank(a) < rank(b);
-  return a->order < b->order;
+  const Urgency urgency_a = a->owner->urgency();
+  const Urgency urgency_b = b->owner->urgency();
+  return urgency_a != urgency_b ? urgency_a < urgency_b : a->order < b->order;
 }
 
 bool Scheduler::Runnable() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "server/engine/engine_options.h"
 #include "server/engine/prefix_cache.h"
 #include "server/engine/sequence.h"
+#include "server/engine/step_cost.h"
 #include "server/engine/step_token_budget.h"
 #include "server/engine/window_cache.h"
 
@@ -51,6 +53,7 @@ class Scheduler {
   // `plan` ran and took `seconds`; `time` is what steps cost by now.
   void RecordStep(const BatchPlan& plan, double seconds, const admission::StepTime& time) {
     token_budget_.Record(plan, seconds, time);
+    step_cost_.Record(plan.tokens, seconds);
   }
   // Of the last plan.
   int32_t token_limit() const { return token_limit_; }
@@ -153,9 +156,14 @@ class Scheduler {
   int32_t ActiveSequences() const;
   // What requests that went before more urgent ones may have: sequences of a batch, tokens of a step.
   int32_t AgedShare(int32_t whole) const { return std::max(1, whole / 10); }
-  // Sequences of a batch that a class leaves to more urgent ones, while such have come lately: they start at once then,
-  // not when some other has ended.
-  int32_t KeptPlaces(int rank) const;
+  // Something more urgent has started in the last 10 s, so that more of it is to be expected.
+  bool MoreUrgentLately(Urgency urgency) const;
+  // Sequences of a batch that are left to more urgent ones while such come: they start at once then, not when some
+  // other has ended.
+  int32_t KeptPlaces(Urgency urgency) const;
+  // Tokens of a step, `decode_tokens` included, up to which prompts of that urgency fill it. Less than `token_limit`
+  // while more urgent ones come: these wait for the step that runs, and then for the end of their own.
+  int32_t StepTokens(Urgency urgency, int32_t decode_tokens, int32_t token_limit) const;
   // --- preempt ---
   // A block for `needy`, taken from others if need be; false when `needy` itself was preempted.
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);
@@ -203,7 +211,9 @@ class Scheduler {
   absl::Time now_;                                     // of the phase that runs
   absl::Time next_deadline_ = absl::InfiniteFuture();  // of running requests, or earlier
   absl::Time gather_until_ = absl::InfinitePast();
-  admission::ByClass<absl::Time> last_start_;  // from the queue
+  std::array<absl::Time, kUrgencies> last_start_;  // from the queue
+  StepCost step_cost_;
+  uint64_t plans_ = 0;
   int32_t paused_requests_ = 0;
   int32_t closing_ = 0;  // requests that have ended, and whose streams have not been told
 };

@@ -9,6 +9,7 @@ namespace hadal::engine {
 
 BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   now_ = now;
+  ++plans_;
   BatchPlan plan;
   plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
   PlanDecode(plan);
@@ -30,7 +31,7 @@ void Scheduler::MakeWay(absl::Time now, BatchPlan& next) {
   if (!turn.has_value()) return;
   const bool less_urgent =
       std::any_of(next.entries.begin() + next.decode_entries, next.entries.end(), [&](const PlanEntry& entry) {
-        return !entry.dropped && entry.sequence->owner->request->priority > turn->priority;
+        return !entry.dropped && entry.sequence->owner->urgency() > UrgencyOf(turn->priority, turn->owed);
       });
   if (!less_urgent || !WithdrawPrompts(next)) return;
   now_ = now;
@@ -83,7 +84,7 @@ void Scheduler::PlanDecode(BatchPlan& plan) {
 }
 
 void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
-  // The most urgent class first, in it who started first.
+  // The most urgent first, and of those who started first.
   std::vector<Sequence*> prefilling;
   for (Sequence* sequence : running_) {
     if (sequence->remaining() > 1 && Schedulable(*sequence)) prefilling.push_back(sequence);
@@ -94,10 +95,16 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
   }
   std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());
   int32_t kept_for_aged = AgedTokens(prefilling, plan.token_limit);
+  const int32_t decode_tokens = plan.tokens;
+  plan.full = false;
   for (Sequence* sequence : prefilling) {
     if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
     const bool aged = sequence->owner->aged;
-    const int32_t budget = plan.token_limit - plan.tokens - (aged ? 0 : kept_for_aged);
+    const int32_t limit = aged ? plan.token_limit
+                               : std::min(plan.token_limit - kept_for_aged,
+                                          StepTokens(sequence->owner->urgency(), decode_tokens, plan.token_limit));
+    const int32_t budget = limit - plan.tokens;
+    plan.full = plan.full || sequence->remaining() > budget;
     if (budget <= 0) continue;
     int32_t count = std::min(sequence->remaining(), budget);
     // Every scored row needs logits of its own, and the model's workspace holds max_batch_size of them.

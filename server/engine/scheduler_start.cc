@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,12 @@ int Rank(const request::Request& request) { return static_cast<int>(request.prio
 
 constexpr absl::Duration kUrgentLately = absl::Seconds(10);
 constexpr int32_t kKeptShare = 64;
+// While more urgent requests come, prompts fill an eighth of a step's room at the least, and as much more as keeps what
+// each step costs besides its tokens below a sixteenth of its time. Where that is all, one step in 32 is short all the
+// same: only steps that differ tell what they cost.
+constexpr int32_t kShortSteps = 8;
+constexpr double kStepCostShare = 1.0 / 16;
+constexpr uint64_t kTryShort = 32;
 
 }  // namespace
 
@@ -30,10 +37,21 @@ int32_t Scheduler::ActiveSequences() const {
       std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
 }
 
-int32_t Scheduler::KeptPlaces(int rank) const {
-  const bool urgent = std::any_of(last_start_.begin(), last_start_.begin() + rank,
-                                  [this](absl::Time start) { return now_ - start < kUrgentLately; });
-  return urgent ? options_.max_batch_size / kKeptShare : 0;
+bool Scheduler::MoreUrgentLately(Urgency urgency) const {
+  return std::any_of(last_start_.begin(), last_start_.begin() + urgency,
+                     [this](absl::Time start) { return now_ - start < kUrgentLately; });
+}
+
+int32_t Scheduler::KeptPlaces(Urgency urgency) const {
+  return MoreUrgentLately(urgency) ? options_.max_batch_size / kKeptShare : 0;
+}
+
+int32_t Scheduler::StepTokens(Urgency urgency, int32_t decode_tokens, int32_t token_limit) const {
+  const int32_t room = token_limit - decode_tokens;
+  if (room <= 0 || !MoreUrgentLately(urgency)) return token_limit;
+  const double enough = plans_ % kTryShort == 0 ? 0 : step_cost_.TokensForShare(kStepCostShare) - decode_tokens;
+  const int32_t least = std::max(1, room / kShortSteps);
+  return decode_tokens + static_cast<int32_t>(std::clamp<double>(enough, least, room));
 }
 
 void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
@@ -41,21 +59,20 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   if (waiting_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
   if (start_new && Gathering(now)) return;
   int32_t active = ActiveSequences();
-  // Prompt tokens that are to be computed before a new sequence of a class gets its turn.
-  std::array<int64_t, request::kNumPriorities> backlog = {};
+  // Prompt tokens that are to be computed before a new sequence of an urgency gets its turn.
+  std::array<int64_t, kUrgencies> backlog = {};
   int32_t aged_sequences = 0;
   int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
   for (const Sequence* sequence : running_) {
     const bool prefilling = sequence->remaining() > 1;
-    if (prefilling) backlog[Rank(*sequence->owner->request)] += sequence->remaining();
+    if (prefilling) backlog[sequence->owner->urgency()] += sequence->remaining();
     if (!sequence->owner->aged) continue;
     ++aged_sequences;
     if (prefilling) aged_tokens += sequence->remaining();
   }
-  const auto has_turn = [&](int rank) {
-    int64_t before = plan.tokens;
-    for (int r = 0; r <= rank; ++r) before += backlog[r];
-    return before < plan.token_limit;
+  const auto has_turn = [&](Urgency urgency) {
+    const int64_t before = std::accumulate(backlog.begin(), backlog.begin() + urgency + 1, int64_t{plan.tokens});
+    return before < StepTokens(urgency, plan.tokens, plan.token_limit);
   };
   bool by_age = aged_sequences < AgedShare(options_.max_batch_size) && aged_tokens < AgedShare(plan.token_limit);
   while (active < options_.max_batch_size) {
@@ -68,9 +85,9 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     const bool from_waiting =
         waiting != nullptr && (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority));
     const bool aged = !from_waiting && turn->aged;
-    const int rank = from_waiting ? Rank(*waiting->owner->request) : static_cast<int>(turn->priority);
-    if (!aged && !has_turn(rank)) break;
-    if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(rank)) break;
+    const Urgency urgency = from_waiting ? waiting->owner->urgency() : UrgencyOf(turn->priority, turn->owed);
+    if (!aged && !has_turn(urgency)) break;
+    if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(urgency)) break;
     const size_t running_before = running_.size();
     if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
       if (PreemptPaused(plan)) continue;
@@ -81,7 +98,9 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
       no_room_ = true;
       break;
     }
-    for (size_t i = running_before; i < running_.size(); ++i) backlog[rank] += running_[i]->remaining();
+    for (size_t i = running_before; i < running_.size(); ++i) {
+      backlog[running_[i]->owner->urgency()] += running_[i]->remaining();
+    }
     active += static_cast<int32_t>(running_.size() - running_before);
     // One a plan: the next step's plan sees what is left of their share.
     if (aged) by_age = false;
@@ -103,9 +122,10 @@ Sequence* Scheduler::NextWaiting() const {
   for (Sequence* sequence : waiting_) {
     if (sequence->owner->paused() || sequence->ends_by_length()) continue;
     if (sequence->choice > 0) {
-      // The first choice computes the prompt; the others then find its blocks in the prefix cache.
-      if (sequence->max_tokens == 0) continue;
+      // The first choice computes the prompt; the others then find its blocks in the prefix cache. Where only the
+      // prompt was asked for they end with it, unless the caller has stopped it before.
       const Sequence& leader = *sequence->owner->choices[0];
+      if (sequence->max_tokens == 0 && leader.state != SequenceState::kEnded) continue;
       const bool first_start = sequence->computed == 0 && sequence->preemptions == 0;
       if (options_.prefix_cache && first_start && leader.state != SequenceState::kEnded &&
           leader.computed < leader.prompt_tokens) {
@@ -228,8 +248,9 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::T
   request.order = next_order_;
   next_order_ += static_cast<uint64_t>(request.request->n);
   request.index = requests_.size();
-  request.started = last_start_[Rank(*request.request)] = now;
   request.aged = aged;
+  request.owed = queued.owed;
+  request.started = last_start_[request.urgency()] = now;
   request.usage.prompt_tokens = static_cast<int32_t>(request.request->prompt.size());
   request.open_choices = request.request->n;
   request.leased_blocks = static_cast<int32_t>(request.ticket.leased_blocks() / request.request->n);

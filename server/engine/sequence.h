@@ -18,6 +18,14 @@ namespace hadal::engine {
 
 struct ActiveRequest;
 
+// What goes first when not all can: the more urgent class, in it who is owed it (admission::TenantQueue). The smaller
+// is the more urgent.
+using Urgency = int;
+inline constexpr Urgency kUrgencies = 2 * request::kNumPriorities;
+inline Urgency UrgencyOf(request::Priority priority, bool owed) {
+  return 2 * static_cast<Urgency>(priority) + (owed ? 0 : 1);
+}
+
 // kWaiting: no blocks; a choice that has not started, or was preempted.  kRunning: has blocks, takes part in steps.
 // kEnded: blocks returned; waits to be deleted.
 enum class SequenceState : uint8_t { kWaiting, kRunning, kEnded };
@@ -77,6 +85,7 @@ struct ActiveRequest {
   int32_t leased_blocks = 0;  // by the ticket, for each choice
   bool ended = false;
   bool aged = false;  // started before more urgent requests, because it had waited so long
+  bool owed = false;  // its tenant asks for less than its share
   bool scores_sent = false;
   request::StreamUsage usage;
   std::vector<request::TokenEvent> prompt_scores;  // until all of them are there
@@ -86,6 +95,7 @@ struct ActiveRequest {
   absl::Time paused_since = absl::InfiniteFuture();  // its stream is full since then
 
   bool paused() const { return paused_since != absl::InfiniteFuture(); }
+  Urgency urgency() const { return UrgencyOf(request->priority, owed); }
   request::TokenStream& stream() const { return *request->stream; }
 };
 

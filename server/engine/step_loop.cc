@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/engine/step_loop.h"
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -21,6 +22,9 @@ void Set(std::atomic<T>& atomic, T value) {
   atomic.store(value, std::memory_order_relaxed);
 }
 
+// Of the last full step in the average of those before it.
+constexpr double kFullStepShare = 0.05;
+
 absl::Status DrainingStatus() {
   return request::MakeBusy(Reason::kDraining, "the server is shutting down", absl::Seconds(1));
 }
@@ -39,7 +43,8 @@ StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission
       admission_(admission),
       model_index_(model_index),
       published_(std::move(published)),
-      scheduler_(options_, *model, admission, model_index) {
+      scheduler_(options_, *model, admission, model_index),
+      full_step_tokens_(options.max_batch_tokens) {
   admission_->SetWakeSignal(model_index_, std::move(wake));
   published_->total_blocks.store(options_.num_blocks);
   published_->total_window_blocks.store(options_.num_window_blocks);
@@ -130,6 +135,7 @@ void StepLoop::FinishStep(BatchPlan& next) {
                      .prefill_tokens = static_cast<double>(step.plan.prefill_tokens),
                      .seconds = seconds});
   scheduler_.RecordStep(step.plan, seconds, step_time_.Get());
+  if (step.plan.full) full_step_tokens_ += kFullStepShare * (step.plan.tokens - full_step_tokens_);
   if (options_.observer != nullptr) {
     StepFacts facts;
     facts.duration = now - step.launched;
@@ -209,7 +215,9 @@ void StepLoop::PublishState() {
     Set(state.runnable_since_us, INT64_MIN);
   }
   admission::EngineLoad& load = admission_->engine_load(model_index_);
-  load.SetStep({options_.max_batch_size, scheduler_.token_limit(), step_time_.Get()});
+  // Full steps are shorter while more urgent requests come, and at once where decoding leaves less time.
+  const auto tokens = static_cast<int32_t>(full_step_tokens_);
+  load.SetStep({options_.max_batch_size, std::min(tokens, scheduler_.token_limit()), step_time_.Get()});
   scheduler_.PublishSequences(load);
   admission_->EngineStepped(model_index_);
 }

@@ -76,6 +76,7 @@ class StepLoop {
   bool device_fault_ = false;
   absl::Time gap_started_;  // end of the last Wait, or start of the round when nothing was in flight
   admission::StepTimeModel step_time_;
+  double full_step_tokens_;  // of a step that leaves prompts behind, on average lately
 };
 
 }  // namespace hadal::engine

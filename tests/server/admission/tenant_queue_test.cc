@@ -28,14 +28,56 @@ TEST(TenantQueueTest, AQuietTenantGoesBeforeANoisyOnesBacklog) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(queue.PopHead(), "n");
   queue.Push("quiet", At(1), 10, "q1");
   queue.Push("quiet", At(1), 10, "q2");
-  // It starts at the noisy one's counter, so they take turns.
-  EXPECT_EQ(queue.PopHead(), "n") << "a tie goes by name";
+  queue.Push("quiet", At(1), 10, "q3");
+  queue.Push("quiet", At(1), 10, "q4");
+  EXPECT_TRUE(queue.HeadIsOwed());
   EXPECT_EQ(queue.PopHead(), "q1");
-  EXPECT_EQ(queue.PopHead(), "n");
+  EXPECT_TRUE(queue.HeadIsOwed());
   EXPECT_EQ(queue.PopHead(), "q2");
+  EXPECT_FALSE(queue.HeadIsOwed()) << "with this and one more it would be level";
+  EXPECT_EQ(queue.PopHead(), "q3");
+  // From here on they take turns.
+  EXPECT_EQ(queue.PopHead(), "n") << "of equals, who has waited longer";
+  EXPECT_EQ(queue.PopHead(), "q4");
 }
 
-TEST(TenantQueueTest, IdlingSavesUpNothing) {
+TEST(TenantQueueTest, NobodyIsOwedWhoAsksForAllHeCanGet) {
+  TenantQueue<int> queue;
+  for (int i = 0; i < 10; ++i) queue.Push("alone", At(i), 10, i);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_FALSE(queue.HeadIsOwed()) << "there is nobody to compare it with";
+    queue.PopHead();
+  }
+  for (int i = 0; i < 100; ++i) {
+    queue.Push("a", At(i), 10, i);
+    queue.Push("b", At(i), 10, i);
+  }
+  for (int i = 0; i < 199; ++i) {
+    EXPECT_FALSE(queue.HeadIsOwed()) << i;
+    queue.PopHead();
+  }
+}
+
+// What passes others is a part of its own share: a tenant that comes back again and again gets no more than half.
+TEST(TenantQueueTest, WhoIsOwedTakesNoMoreThanItsShare) {
+  TenantQueue<std::string> queue;
+  for (int i = 0; i < 3000; ++i) queue.Push("noisy", At(0), 10, "n");
+  int owed = 0;
+  int came = 0;
+  for (int i = 0; i < 1000; ++i) {
+    for (int k = 0; k < 1 + i % 2; ++k, ++came) queue.Push("often", At(i), 10, "o");  // three in two rounds
+    for (int k = 0; k < 2; ++k) {
+      const bool is_owed = queue.HeadIsOwed();
+      owed += is_owed;
+      EXPECT_TRUE(queue.PopHead() == "o" || !is_owed);
+    }
+  }
+  EXPECT_EQ(came, 1500);
+  EXPECT_LE(queue.Served("often"), 10 * 1003);
+  EXPECT_LE(owed, 3) << "what it had saved up, and no more";
+}
+
+TEST(TenantQueueTest, IdlingSavesUpThreeRequests) {
   TenantQueue<std::string> queue;
   queue.Push("back", At(0), 10, "b");
   queue.PopHead();
@@ -44,7 +86,7 @@ TEST(TenantQueueTest, IdlingSavesUpNothing) {
   for (int i = 0; i < 50; ++i) queue.Push("back", At(300), 10, "b");
   int back = 0;
   for (int i = 0; i < 20; ++i) back += queue.PopHead() == "b";
-  EXPECT_EQ(back, 10) << "half from its return on, not all of it";
+  EXPECT_EQ(back, 3 + 8) << "half from then on, not all of it";
 }
 
 TEST(TenantQueueTest, WhoComesWhenNobodyWaitsStartsWhereTheLastOneLeft) {

@@ -129,6 +129,22 @@ TEST(LifecycleTest, StoppingTheOnlyChoiceEndsTheRequestWell) {
   f.ExpectEmpty();
 }
 
+TEST(LifecycleTest, StoppingTheFirstChoiceBeforeThePromptIsComputedLeavesTheOthersNotWaiting) {
+  LoopFixture f({.max_batch_size = 4, .max_batch_tokens = 8});
+  auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(40), 0);
+  request->n = 3;
+  auto stream = f.Submit(std::move(request));
+  f.Round();
+  stream->StopChoice(0);
+  f.RunUntilIdle();
+  Received got;
+  got.Read(*stream);
+  EXPECT_TRUE(got.closed);
+  EXPECT_OK(got.status);
+  EXPECT_EQ(got.ends.size(), 3u);
+  f.ExpectEmpty();
+}
+
 TEST(LifecycleTest, SlowReaderIsPausedWhileOthersGoOn) {
   LoopFixture f;
   auto slow = LoopFixture::MakeRequest(LoopFixture::Prompt(8), 40);

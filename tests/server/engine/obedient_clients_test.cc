@@ -35,10 +35,12 @@ struct World {
 
 struct Outcome {
   int fresh = 0, served = 0, attempts_of_served = 0, most_attempts = 0;
+  int served_in_crowd = 0, attempts_in_crowd = 0;  // of those, while fresh ones came
   int promises = 0, promised_returns = 0, promised_admitted = 0;
   double median_error = 0;  // of the estimates, by ghosts; the upper bound of its bucket
   double ghosts = 0, false_refusals = 0;
   double attempts_per_served() const { return 1.0 * attempts_of_served / served; }
+  double attempts_per_served_in_crowd() const { return 1.0 * attempts_in_crowd / served_in_crowd; }
   double promises_kept() const { return 1.0 * promised_admitted / promised_returns; }
 };
 
@@ -129,6 +131,10 @@ class Clients {
       if (!client.measured) return;
       ++outcome_.served;
       outcome_.attempts_of_served += client.attempts;
+      if (Now() < last_fresh_) {
+        ++outcome_.served_in_crowd;
+        outcome_.attempts_in_crowd += client.attempts;
+      }
       outcome_.most_attempts = std::max(outcome_.most_attempts, client.attempts);
       return;
     }
@@ -230,6 +236,10 @@ TEST(ObedientClientsTest, MemoryIsTheLimitInWholeSeconds) {
 TEST(ObedientClientsTest, SurplusReturnsOnce) {
   const Outcome outcome = Simulate("2x, surplus returns once", {.surplus = admission::SurplusRetry::kOnce});
   EXPECT_GE(outcome.promises_kept(), 0.95);
+  // Who was told that no capacity is in sight does not take it from first attempts, and has it when the crowd has gone.
+  EXPECT_LE(outcome.attempts_per_served_in_crowd(), 1.2);
+  EXPECT_LE(outcome.most_attempts, 2);
+  EXPECT_GE(outcome.served, outcome.served_in_crowd + 1000);
 }
 
 }  // namespace

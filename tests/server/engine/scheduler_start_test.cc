@@ -100,7 +100,7 @@ TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTh
   submit(Priority::kHigh, 2);
   rounds(5);
   for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
-  rounds(5);
+  rounds(15);  // an eighth of a step's tokens at a time
   EXPECT_EQ(f.state().running, 126);
   submit(Priority::kHigh, 100);
   submit(Priority::kHigh, 100);
@@ -112,6 +112,36 @@ TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTh
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 0) << "it took the place of the first that ended";
   rounds(115);
   EXPECT_EQ(f.state().running, 128) << "nothing urgent has come for 10 s";
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+}
+
+TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToTenantsThatAskForLessThanTheirShare) {
+  LoopFixture f({.blocks = 100000, .max_batch_size = 128, .max_batch_tokens = 512});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  const auto submit = [&](const char* tenant, int32_t output) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output);
+    request->tenant = tenant;
+    streams.push_back(f.Submit(std::move(request)));
+  };
+  const auto rounds = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      f.Round();
+      f.admission.clock.Advance(10 * kRound);
+      for (const auto& stream : streams) stream->Read();
+    }
+  };
+  for (int i = 0; i < 100; ++i) submit("noisy", 500);
+  rounds(2);
+  for (int i = 0; i < 150; ++i) submit("noisy", 500);
+  submit("quiet", 2);
+  rounds(5);
+  EXPECT_EQ(f.state().running, 126) << "its one request has been served";
+  submit("quiet", 30);
+  rounds(2);
+  EXPECT_EQ(f.state().running, 127) << "it did not wait for a place";
+  rounds(135);
+  EXPECT_EQ(f.state().running, 128) << "nothing of a quiet tenant has come for 10 s";
   for (const auto& stream : streams) stream->Cancel();
   f.RunUntilIdle();
 }

@@ -86,6 +86,99 @@ TEST(StepLoopSchedulingTest, WhoComesWhileAStepRunsIsInTheNextIfItIsMoreUrgent) 
   EXPECT_GE(steps_to_first_token(Priority::kNormal), 7) << "100 prompt tokens go before it";
 }
 
+TEST(StepLoopSchedulingTest, ATenantThatAsksForLessThanItsShareDoesNotWaitForAFloodsPrompts) {
+  const auto steps_to_first_token = [](const char* tenant) {
+    LoopFixture f({.max_batch_size = 8, .max_batch_tokens = 16});
+    const auto submit = [&](const char* name, int32_t prompt, int32_t first) {
+      auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(prompt, first), 3);
+      request->tenant = name;
+      return f.Submit(std::move(request));
+    };
+    std::vector<std::shared_ptr<request::TokenStream>> flood;
+    for (int32_t i = 0; i < 20; ++i) flood.push_back(submit("noisy", 60, 10 + i));
+    for (int i = 0; i < 10; ++i) f.Round();
+    auto late = submit(tenant, 10, 3);
+    Received got;
+    int rounds = 0;
+    for (; got.tokens.empty() && rounds < 200; ++rounds) {
+      f.Round();
+      got.Read(*late);
+    }
+    got.Read(*late);
+    f.RunUntilIdle();
+    for (int32_t i = 0; i < 20; ++i) {
+      Received one;
+      one.Read(*flood[i]);
+      EXPECT_EQ(one.tokens[0], f.Expected(LoopFixture::Prompt(60, 10 + i), 3));
+    }
+    f.ExpectEmpty();
+    return rounds;
+  };
+  EXPECT_LE(steps_to_first_token("quiet"), 3) << "the step that runs, and its own";
+  EXPECT_GE(steps_to_first_token("noisy"), 60) << "1000 prompt tokens go before it";
+}
+
+// Steps that differ, by which the engine learns how long they take.
+void LearnStepTime(LoopFixture& f) {
+  for (int32_t i = 0; i < 160; ++i) {
+    auto stream = f.Submit(LoopFixture::Prompt(4 * (1 + i % 16), 200 + i), 1);
+    while (!stream->Read().closed) f.Round();
+  }
+}
+
+// A step takes 1 ms and 1 ms for each of its tokens.
+TEST(StepLoopSchedulingTest, StepsAreShortWhileMoreUrgentRequestsCome) {
+  LoopFixture f({.blocks = 10000, .max_batch_size = 4, .max_batch_tokens = 204});
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(1 + f.model.shapes().back().tokens));
+    return absl::OkStatus();
+  };
+  const auto largest = [&](int rounds) {
+    int32_t tokens = 0;
+    for (int i = 0; i < rounds; ++i) {
+      f.Round();
+      tokens = std::max(tokens, f.model.shapes().back().tokens);
+    }
+    return tokens;
+  };
+  LearnStepTime(f);
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int32_t i = 0; i < 40; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(500, i), 2));
+  EXPECT_EQ(largest(20), 204) << "nothing urgent has come";
+  f.Submit(LoopFixture::Prompt(150, 77), 2, Priority::kHigh);
+  EXPECT_GE(largest(3), 150) << "its own prompt may fill a step";
+  const int32_t shortened = largest(20);
+  EXPECT_LE(shortened, 204 / 4)
+      << "an eighth of the tokens that decoding leaves, or 15 ms for the one that a step costs";
+  EXPECT_GE(shortened, 25);
+  f.admission.clock.Advance(absl::Seconds(10));
+  f.Round();
+  EXPECT_EQ(largest(5), 204);
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+}
+
+TEST(StepLoopSchedulingTest, StepsThatTakeAsLongWhateverTheyHoldAreNotShortened) {
+  LoopFixture f({.blocks = 10000, .max_batch_size = 4, .max_batch_tokens = 204});
+  f.model.on_wait = [&] {
+    f.admission.clock.Advance(absl::Milliseconds(20));
+    return absl::OkStatus();
+  };
+  LearnStepTime(f);
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int32_t i = 0; i < 40; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(500, i), 2));
+  for (int i = 0; i < 20; ++i) f.Round();
+  f.Submit(LoopFixture::Prompt(10, 77), 2, Priority::kHigh);
+  int full = 0;
+  for (int i = 0; i < 31; ++i) {
+    f.Round();
+    full += f.model.shapes().back().tokens == 204;
+  }
+  EXPECT_GE(full, 30) << "one is short to see whether that has changed";
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
+}
+
 TEST(StepLoopSchedulingTest, StartsFifoWithinAClass) {
   LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
   std::vector<std::shared_ptr<request::TokenStream>> streams;
