@@ -91,17 +91,17 @@ def test_without_nvml_the_gpu_serves_all_the_same(serve):
 
 def test_mps_limits_are_kept_and_shown(serve, daemon):
     server = serve("--mps=require", "--mps-client-priority=below-normal", "--memory-budget=auto",
-                   env={**daemon, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "25", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=192M"})
-    server.wait_text("memory limit 201326592 bytes, at most 0.25 of the threads, below normal priority")
+                   env={**daemon, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "25", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=256M"})
+    server.wait_text("memory limit 268435456 bytes, at most 0.25 of the threads, below normal priority")
     assert [server.metric(f"hadal_mps_{name}") for name in ("enabled", "sms", "memory_limit_bytes", "active_thread_ratio")] \
-        == [1, 2, 192 << 20, 0.25]
-    assert 0 < server.metric("hadal_memory_budget_bytes") <= 192 << 20
+        == [1, 2, 256 << 20, 0.25]
+    assert 0 < server.metric("hadal_memory_budget_bytes") <= 256 << 20
 
 
 def test_a_full_device_is_a_refusal_and_no_failure(serve, daemon):
     """The budget follows the limit of MPS, beyond which the device refuses."""
     server = serve("--mps=require", "--memory-budget=auto", "--kv-block-tokens=512", "--wait-limits=none", "--drain-timeout=1s",
-                   env={**daemon, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=192M"})
+                   env={**daemon, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=256M"})
     refused = 'hadal_admission_rejections_total{class="normal",length_class="256",reason="GPU_MEMORY_EXHAUSTED"}'
     body = json.dumps({"model": "hadal-demo", "prompt": "1 2 3", "max_tokens": 500, "ignore_eos": True})
     callers = []
@@ -196,7 +196,7 @@ def test_the_script_for_a_gpu_holds_on_the_emulated_one(model, tmp_path):
     control.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HADAL_")}
     environment |= {"PATH": f"{control.parent}:{os.environ['PATH']}", "EMULATED_GPU_SMS": "8"}
-    done = subprocess.run([SOURCE / "scripts/mps-check", "--hadal", BINARY, "--model", model, "--limit-mib=192", "--longest=20",
+    done = subprocess.run([SOURCE / "scripts/mps-check", "--hadal", BINARY, "--model", model, "--limit-mib=256", "--longest=20",
                            "--flags=--load-format=dummy --max-batch-tokens=16", "--json", tmp_path / "result.json"],
                           capture_output=True, text=True, timeout=280, env=environment, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stdout + done.stderr
