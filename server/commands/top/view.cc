@@ -94,7 +94,8 @@ std::string CountText(double value) {
   double scaled = value / 1000;
   size_t unit = 0;
   for (; scaled >= 999.5 && unit + 2 < sizeof(kUnits); ++unit) scaled /= 1000;
-  return absl::StrFormat(scaled < 99.95 ? "%.1f%c" : "%.0f%c", scaled, kUnits[unit]);
+  return scaled < 99.95 ? absl::StrFormat("%.1f%c", scaled, kUnits[unit])
+                        : absl::StrFormat("%.0f%c", scaled, kUnits[unit]);
 }
 
 std::string TimeText(double seconds) {
