@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between this package's types and the messages of the gRPC API: no calls are made here."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import grpc
+
+from . import _inference_pb2 as pb
+from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
+from ._retry import Call, Refusal
+from ._types import Answer, Delta, Messages, Usage
+
+_FINISH = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length", pb.FINISH_REASON_TOOL_CALLS: "tool_calls",
+           pb.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: "insufficient_system_resource"}
+PRIORITIES = {"high": pb.PRIORITY_HIGH, "normal": pb.PRIORITY_NORMAL, "low": pb.PRIORITY_LOW, "batch": pb.PRIORITY_BATCH}
+HTTP_STATUS = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429,
+           "CANCELLED": 499, "INTERNAL": 500, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
+
+# Where a field of the HTTP API has another place in the messages.
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "seed")
+_STOPPING = ("max_tokens", "ignore_eos", "min_tokens")
+
+
+def fill(request: Any, fields: Dict[str, Any]) -> Any:
+    """Sets what the caller gave by the names of the HTTP API, or raises ValueError that names what there is no place for."""
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in _SAMPLING:
+            setattr(request.sampling, name, value)
+        elif name == "stop":
+            request.stopping.stop.extend([value] if isinstance(value, str) else value)
+        elif name == "stop_token_ids":
+            request.stopping.stop_token_ids.extend(value)
+        elif name in _STOPPING:
+            setattr(request.stopping, name, value)
+        elif name == "documents" and hasattr(request, "documents"):
+            request.documents.extend(value)
+        elif name in request.DESCRIPTOR.fields_by_name and isinstance(value, (str, int, float)):
+            setattr(request, name, value)
+        else:
+            raise ValueError(f"{name}: not a field that this client sends over gRPC; use Client, over HTTP")
+    return request
+
+
+def chat_messages(messages: Messages) -> List[Any]:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    return [pb.ChatMessage(**message) for message in messages]
+
+
+def _fields(data: bytes) -> Iterator[Tuple[int, Any]]:
+    """(number, value) of a Protobuf message's fields; values are integers or bytes."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            yield key >> 3, varint()
+        elif key & 7 == 2:
+            size = varint()
+            yield key >> 3, data[at:at + size]
+            at += size
+        else:
+            return
+
+
+def _reason(trailers: Dict[str, Any]) -> Optional[str]:
+    """The reason in google.rpc.ErrorInfo. By hand: the modules of google.rpc are often there in another version, and may be loaded once only."""
+    try:
+        for number, detail in _fields(trailers.get("grpc-status-details-bin", b"")):
+            packed = dict(_fields(detail)) if number == 3 else {}
+            if packed.get(1, b"").endswith(b"/google.rpc.ErrorInfo"):
+                return str(dict(_fields(packed[2]))[1], "utf-8")
+    except (IndexError, KeyError, TypeError, UnicodeDecodeError):
+        pass
+    return None
+
+
+def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
+    """What the trailers say, or None when another attempt is of no use; and the request's id."""
+    trailers = dict(error.trailing_metadata() or ())
+    pushback = trailers.get("grpc-retry-pushback-ms")
+    status = HTTP_STATUS.get(error.code().name, 500)
+    request_id = trailers.get("x-request-id", "")
+    if status not in (429, 503) or (pushback is None and status == 429):
+        return None, request_id
+    after = float(pushback) / 1000 if pushback is not None else None
+    ticket = trailers.get("x-hadal-ticket")
+    final = after is not None and after < 0
+    # A ticket without a promise is no harm: the server knows what it has promised.
+    return Refusal(status, _reason(trailers), None if final else after, False if final else None, ticket, ticket is not None), request_id
+
+
+def unanswered(error: Any) -> bool:
+    """The connection could not be made, or broke: nothing of hadal's is in the trailers."""
+    return error.code() == grpc.StatusCode.UNAVAILABLE and "x-request-id" not in dict(error.trailing_metadata() or ())
+
+
+def error_of(error: Any, call: Call) -> HadalError:
+    refusal, request_id = refusal_of(error)
+    message = error.details() or error.code().name
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(message)
+    if unanswered(error):
+        return ServerUnreachable(message)
+    status = HTTP_STATUS.get(error.code().name, 500)
+    reason = _reason(dict(error.trailing_metadata() or ()))
+    if refusal is None:
+        return RequestError(message, status=status, reason=reason, request_id=request_id)
+    return ServerBusy(message, status=status, reason=reason, request_id=request_id, retry_after=refusal.retry_after, attempts=call.attempts)
+
+
+def delta_of(response: Any) -> Optional[Delta]:
+    calls = [{"index": one.index, "id": one.id or None, "function": {"name": one.name or None, "arguments": one.arguments}}
+             for one in response.tool_calls]
+    if response.text or response.reasoning or calls:
+        return Delta(response.text, response.reasoning, calls, response.index)
+    return None
+
+
+class WholeAnswer:
+    """The whole answer, from the pieces of its first choice."""
+
+    def __init__(self) -> None:
+        self.answer = Answer()
+
+    def add(self, response: Any) -> None:
+        answer = self.answer
+        answer.model = response.model or answer.model
+        answer.request_id = response.request_id or answer.request_id
+        if response.HasField("usage"):
+            used = response.usage
+            answer.usage = Usage(used.prompt_tokens, used.completion_tokens, used.prompt_cache_hit_tokens, used.reasoning_tokens)
+        if response.index != 0:
+            return
+        answer.text += response.text
+        answer.reasoning += response.reasoning
+        answer.finish_reason = _FINISH.get(response.finish_reason, answer.finish_reason)
+        for piece in response.tool_calls:
+            while len(answer.tool_calls) <= piece.index:
+                answer.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+            tool = answer.tool_calls[piece.index]
+            tool["id"] += piece.id
+            tool["function"]["name"] += piece.name
+            tool["function"]["arguments"] += piece.arguments
