@@ -70,12 +70,12 @@ class Image:
             return root
         shutil.rmtree(root, ignore_errors=True)
         say("debootstrap: a Debian 12 root")
-        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", root, self.options.mirror], check=True,
+        subprocess.run(["debootstrap", "--variant=minbase", "bookworm", root, *self.options.mirror], check=True,
                        stdout=subprocess.DEVNULL)
-        security = "http://deb.debian.org/debian-security"
-        (root / "etc/apt/sources.list").write_text(
-            f"deb {self.options.mirror} bookworm main\ndeb {self.options.mirror} bookworm-updates main\n"
-            f"deb {security} bookworm-security main\n", encoding="utf-8")
+        sources = root / "etc/apt/sources.list"
+        mirror = sources.read_text(encoding="utf-8").split()[1].rstrip("/")  # as debootstrap has written it
+        sources.write_text(f"deb {mirror} bookworm main\ndeb {mirror} bookworm-updates main\n"
+                           f"deb {mirror}-security bookworm-security main\n", encoding="utf-8")
         (root / "done").touch()
         return root
 
@@ -220,7 +220,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path)
     parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--mirror", default="http://deb.debian.org/debian")
+    parser.add_argument("--mirror", action="append", default=[])
     parser.add_argument("--ccache", default="")
     options = parser.parse_args()
     folder = options.folder or pathlib.Path(tempfile.mkdtemp(prefix="hadal-image-"))
