@@ -37,10 +37,52 @@ def _routed(request: Any, target: Target, call: Call) -> Any:
     return request
 
 
-def _none_left(call: Call, error: Optional[Exception]) -> Exception:
-    if error is not None:
-        return error
-    return ServerUnreachable("no server may be called before the deadline: all circuits are open")
+class _Attempts:
+    """The attempts at one request; whoever sends them only sends, reads and sleeps."""
+
+    def __init__(self, targets: Targets, request: Any):
+        self._call = Call(targets, request.extensions.get(DEADLINE))
+        self._request = request
+        self._error: Optional[Exception] = None
+        self._refused: Any = None  # the last refusal
+        self._target: Optional[Target] = None
+
+    def begin(self) -> Any:
+        """The request as it goes to a server now, or None: sleep for wait() first."""
+        self._target = self._call.begin()
+        return None if self._target is None else _routed(self._request, self._target, self._call)
+
+    def wait(self) -> Optional[float]:
+        """Seconds until the next attempt, or None: the answer is given_up()."""
+        return self._call.wait()
+
+    def given_up(self) -> Any:
+        """The last refusal; without one it raises what kept the request from every server."""
+        if self._refused is not None:
+            return self._refused
+        raise self._error or ServerUnreachable("no server may be called before the deadline: all circuits are open")
+
+    def failed(self, error: BaseException) -> bool:
+        """The attempt raised; whether another may follow."""
+        assert self._target is not None
+        if not isinstance(error, _UNANSWERED):
+            self._target.finish()
+            return False
+        self._error = error
+        self._call.failed()
+        return True
+
+    def taken(self, response: Any) -> bool:
+        """Whether the response is the answer; else it is to be read and closed, so that its connection can be used again."""
+        assert self._target is not None
+        refusal = Refusal.of_http(response.status_code, response.headers)
+        if refusal is None:
+            self._call.served()
+            response.stream = _Body(response.stream, self._target)
+            return True
+        self._refused = response
+        self._call.refused(refusal)
+        return False
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -87,37 +129,25 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: Any) -> Any:
         request.read()
-        call = Call(self.targets, request.extensions.get(DEADLINE))
-        error: Optional[Exception] = None
-        answer = None  # the last refusal
+        attempts = _Attempts(self.targets, request)
         while True:
-            target = call.begin()
-            if target is None:
-                wait = call.wait()
+            routed = attempts.begin()
+            if routed is None:
+                wait = attempts.wait()
                 if wait is None:
-                    if answer is not None:
-                        return answer
-                    raise _none_left(call, error)
+                    return attempts.given_up()
                 self._sleep(wait)
                 continue
             try:
-                response = self._inner.handle_request(_routed(request, target, call))
-            except _UNANSWERED as caught:
-                error = caught
-                call.failed()
+                response = self._inner.handle_request(routed)
+            except BaseException as error:
+                if not attempts.failed(error):
+                    raise
                 continue
-            except BaseException:
-                target.finish()
-                raise
-            refusal = Refusal.of_http(response.status_code, response.headers)
-            if refusal is None:
-                call.served()
-                response.stream = _Body(response.stream, target)
+            if attempts.taken(response):
                 return response
-            response.read()  # the connection can be used again
+            response.read()
             response.close()
-            answer = response
-            call.refused(refusal)
 
     def close(self) -> None:
         self._inner.close()
@@ -134,37 +164,25 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: Any) -> Any:
         await request.aread()
-        call = Call(self.targets, request.extensions.get(DEADLINE))
-        error: Optional[Exception] = None
-        answer = None
+        attempts = _Attempts(self.targets, request)
         while True:
-            target = call.begin()
-            if target is None:
-                wait = call.wait()
+            routed = attempts.begin()
+            if routed is None:
+                wait = attempts.wait()
                 if wait is None:
-                    if answer is not None:
-                        return answer
-                    raise _none_left(call, error)
+                    return attempts.given_up()
                 await self._sleep(wait)
                 continue
             try:
-                response = await self._inner.handle_async_request(_routed(request, target, call))
-            except _UNANSWERED as caught:
-                error = caught
-                call.failed()
+                response = await self._inner.handle_async_request(routed)
+            except BaseException as error:
+                if not attempts.failed(error):
+                    raise
                 continue
-            except BaseException:
-                target.finish()
-                raise
-            refusal = Refusal.of_http(response.status_code, response.headers)
-            if refusal is None:
-                call.served()
-                response.stream = _Body(response.stream, target)
+            if attempts.taken(response):
                 return response
             await response.aread()
             await response.aclose()
-            answer = response
-            call.refused(refusal)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
