@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/http/foreign_fields.h"
 #include "server/request/refusal.h"
@@ -121,22 +122,7 @@ absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* f
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::Status ReadStop(const element& value, std::string_view path, std::vector<std::string>* out) {
-  out->clear();
-  if (value.is_string()) return ReadString(value, path, &out->emplace_back());
-  simdjson::dom::array array;
-  if (value.get_array().get(array) != simdjson::SUCCESS)
-    return WrongType(path, "a string or an array of strings", value);
-  for (const element item : array) {
-    // One more than allowed is enough to be refused by the service's check.
-    if (out->size() > service::kMaxStopStrings) break;
-    if (absl::Status status = ReadString(item, path, &out->emplace_back()); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
+// Adds the tool that `fields` describe; `path` is the tool's.
 absl::Status ReadFlatTool(const simdjson::dom::object& fields, const std::string& path, std::string_view schema_key,
                           service::ChatCall* call) {
   chat::ChatTool tool;
@@ -157,9 +143,52 @@ absl::Status ReadFlatTool(const simdjson::dom::object& fields, const std::string
   return absl::OkStatus();
 }
 
+}  // namespace
+
+absl::Status ReadStop(const element& value, std::string_view path, std::vector<std::string>* out) {
+  out->clear();
+  if (value.is_string()) return ReadString(value, path, &out->emplace_back());
+  simdjson::dom::array array;
+  if (value.get_array().get(array) != simdjson::SUCCESS)
+    return WrongType(path, "a string or an array of strings", value);
+  for (const element item : array) {
+    // One more than allowed is enough to be refused by the service's check.
+    if (out->size() > service::kMaxStopStrings) break;
+    if (absl::Status status = ReadString(item, path, &out->emplace_back()); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 void HideTools(service::ChatCall* call) {
   call->tools.clear();
   call->strict_tools.clear();
+}
+
+absl::Status ReadFlatTools(const element& value, const FlatTools& form, service::ChatCall* call) {
+  simdjson::dom::array array;
+  if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
+  HideTools(call);
+  size_t index = 0;
+  for (const element item : array) {
+    if (call->tools.size() > service::kMaxTools) break;
+    const std::string path = absl::StrCat("tools[", index++, "]");
+    simdjson::dom::object fields;
+    std::string type;
+    absl::Status status = ReadObject(item, path, &fields);
+    if (status.ok()) {
+      status = form.type_may_miss ? ReadOptionalMember(fields, path, "type", &type)
+                                  : ReadMember(fields, path, "type", &type);
+    }
+    if (!status.ok()) return status;
+    if (type != form.type && !(type.empty() && form.type_may_miss)) {
+      base::Log(base::LogLevel::kInfo, "http", form.left_out,
+                {{"type", std::string_view(type).substr(0, kShownWordBytes)}});
+      continue;
+    }
+    status = ReadFlatTool(fields, path, form.schema_key, call);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 void PrependSystem(std::string text, std::string_view path, service::ChatCall* call) {

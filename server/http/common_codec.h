@@ -28,10 +28,15 @@ absl::StatusOr<bool> ReadCommonField(std::string_view name, const simdjson::dom:
 // A text or an array of texts; `path` is the field's name.
 absl::Status ReadStop(const simdjson::dom::element& value, std::string_view path, std::vector<std::string>* out);
 
-// Adds the tool that `fields` describe: "name", "description", "strict", and its schema in the member `schema_key`.
-// For the APIs in which a tool is its function; `path` is the tool's.
-absl::Status ReadFlatTool(const simdjson::dom::object& fields, const std::string& path, std::string_view schema_key,
-                          service::ChatCall* call);
+// How an API writes the tools that a call may use, for those in which a tool is its function.
+struct FlatTools {
+  std::string_view type;        // of those that are offered; others are left out, with a line in the log
+  bool type_may_miss = false;   // a tool without a type is offered, too
+  std::string_view schema_key;  // the member that holds its schema
+  std::string_view left_out;    // the line
+};
+// The call's tools are those of the array `value`, each with "name", "description", "strict" and its schema.
+absl::Status ReadFlatTools(const simdjson::dom::element& value, const FlatTools& form, service::ChatCall* call);
 // The tools are not to be shown to the model.
 void HideTools(service::ChatCall* call);
 // Puts a system prompt that stood in the field `path` in front of the messages; nothing where it is empty.

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/http/common_codec.h"
 #include "server/http/foreign_fields.h"
@@ -81,27 +80,12 @@ absl::Status ReadOutputConfig(const element& value, service::ChatCall* call) {
 }
 
 absl::Status ReadTools(const element& value, service::ChatCall* call) {
-  simdjson::dom::array array;
-  if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
-  HideTools(call);
-  size_t index = 0;
-  for (const element item : array) {
-    if (call->tools.size() > service::kMaxTools) break;
-    const std::string path = absl::StrCat("tools[", index++, "]");
-    object fields;
-    std::string type;
-    absl::Status status = ReadObject(item, path, &fields);
-    if (status.ok()) status = ReadOptionalMember(fields, path, "type", &type);
-    if (!status.ok()) return status;
-    if (!type.empty() && type != "custom") {
-      base::Log(base::LogLevel::kInfo, "http", "a tool of /v1/messages is left out: the server runs none itself",
-                {{"type", std::string_view(type).substr(0, kShownWordBytes)}});
-      continue;
-    }
-    status = ReadFlatTool(fields, path, "input_schema", call);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
+  return ReadFlatTools(value,
+                       {.type = "custom",
+                        .type_may_miss = true,
+                        .schema_key = "input_schema",
+                        .left_out = "a tool of /v1/messages is left out: the server runs none itself"},
+                       call);
 }
 
 // `none`: the tools are not to be shown to the model.

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/http/common_codec.h"
 #include "server/http/foreign_fields.h"
@@ -132,27 +131,11 @@ absl::Status ReadTextOptions(const element& value, service::ResponseFormat* form
 }
 
 absl::Status ReadResponsesTools(const element& value, service::ChatCall* call) {
-  simdjson::dom::array array;
-  if (absl::Status status = ReadArray(value, "tools", &array); !status.ok()) return status;
-  HideTools(call);
-  size_t index = 0;
-  for (const element item : array) {
-    if (call->tools.size() > service::kMaxTools) break;
-    const std::string path = absl::StrCat("tools[", index++, "]");
-    object fields;
-    std::string type;
-    absl::Status status = ReadObject(item, path, &fields);
-    if (status.ok()) status = ReadMember(fields, path, "type", &type);
-    if (!status.ok()) return status;
-    if (type != "function") {
-      base::Log(base::LogLevel::kInfo, "http", "a tool of /v1/responses is left out: only functions are offered",
-                {{"type", std::string_view(type).substr(0, kShownWordBytes)}});
-      continue;
-    }
-    status = ReadFlatTool(fields, path, "parameters", call);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
+  return ReadFlatTools(value,
+                       {.type = "function",
+                        .schema_key = "parameters",
+                        .left_out = "a tool of /v1/responses is left out: only functions are offered"},
+                       call);
 }
 
 // `none`: the tools are not to be shown to the model.
