@@ -3,8 +3,9 @@
 # Usage: scripts/lib/install_tree.sh BUILD_DIR OUT
 #
 # Lays out what a runtime image needs: OUT/hadal/{bin,lib,models/demo,LICENSE,NOTICE} and OUT/runtime-packages, the Debian
-# packages that own the shared libraries of the binary, and libzmq5, which it opens for --kv-events. Libraries without a package (the
-# CUDA ones) go to OUT/hadal/lib, where the binary looks for them (its rpath); the end checks that it finds them all, and those there.
+# packages that own the shared libraries of the binary, and of those that it opens when asked: libzmq5 for --kv-events, libcurl4 for
+# --fallback-upstream. Libraries without a package (the CUDA ones) go to OUT/hadal/lib, where the binary looks for them (its rpath);
+# the end checks that it finds them all, and those there.
 
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -40,7 +41,7 @@ for library in "${libraries[@]}"; do
     *) echo "$owner" >>"$out/packages" ;;
   esac
 done
-{ { cat "$out/packages"; echo libzmq5; } | sort -u; echo ca-certificates; } >"$out/runtime-packages"
+{ { cat "$out/packages"; printf '%s\n' libzmq5 libcurl4; } | sort -u; echo ca-certificates; } >"$out/runtime-packages"
 rm "$out/packages"
 
 found=$(ldd "$out/hadal/bin/hadal")
