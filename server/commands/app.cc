@@ -7,29 +7,18 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
 #include "server/commands/commands.h"
-#include "server/commands/demo_model.h"
 #include "server/commands/descriptor_limit.h"
-#include "server/commands/engine_factory.h"
 #include "server/commands/leave.h"
-#include "server/commands/memory_budget.h"
-#include "server/commands/memory_planner.h"
 #include "server/commands/metrics_aliases.h"
-#include "server/commands/model_source.h"
 #include "server/trace/otlp_exporter.h"
 #include "server/trace/span_client.h"
 
 namespace hadal::commands {
 namespace {
-
-std::vector<ModelFlag> ModelFlags(const ServerConfig& config) {
-  if (!config.model.models.empty()) return config.model.models;
-  return {{"hadal-demo", DemoModelDir()}};
-}
 
 // The connections that the process's descriptors allow; a warning when those are fewer than the flag says.
 absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections, bool tls) {
@@ -51,26 +40,21 @@ int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_
 
 App::App(ServerConfig config, MpsState mps, std::function<void()> on_failure)
     : config_(std::move(config)),
-      mps_(std::move(mps)),
-      on_failure_(std::move(on_failure)),
-      model_flags_(ModelFlags(config_)),
-      engine_metrics_(&metrics_),
-      progress_(&metrics_, isatty(STDERR_FILENO) != 0 && config_.log.format != base::LogFormat::kJson) {}
+      models_(&config_, std::move(mps), &metrics_, &server_metrics_, std::move(on_failure)) {}
 
 App::~App() {
   // Its listener gives connections to http_.
   if (grpc_ != nullptr) grpc_->Shutdown(absl::ZeroDuration());
   if (http_ != nullptr) http_->Stop();
-  for (auto& engine : engines_) engine->Stop();
+  models_.StopEngines();
   if (kv_events_ != nullptr) kv_events_->Stop();
 }
 
 absl::Status App::Start() {
   server_metrics_.build_info.With({kVersion, __VERSION__}).Set(1);
-  if (config_.metrics_aliases == MetricsAliases::kVllm) AddVllmAliases(model_flags_.front().name, &metrics_);
+  if (config_.metrics_aliases == MetricsAliases::kVllm) AddVllmAliases(models_.first_name(), &metrics_);
   if (absl::Status status = config_.front.Validate(); !status.ok()) return status;
-  if (absl::Status status = CheckModelFolders(); !status.ok()) return status;
-  if (absl::Status status = CheckFallbackModel(); !status.ok()) return status;
+  if (absl::Status status = models_.CheckFlags(); !status.ok()) return status;
   if (absl::Status status = LoadKeys(); !status.ok()) return status;
   if (absl::Status status = OpenAccessLog(); !status.ok()) return status;
   if (absl::Status status = StartTls(); !status.ok()) return status;
@@ -80,13 +64,6 @@ absl::Status App::Start() {
   CreateService();
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
-}
-
-absl::Status App::CheckModelFolders() const {
-  for (const ModelFlag& flag : model_flags_) {
-    if (absl::Status status = CheckModelFolder(flag.dir, config_.model.wants_weights()); !status.ok()) return status;
-  }
-  return absl::OkStatus();
 }
 
 absl::Status App::LoadKeys() {
@@ -103,15 +80,6 @@ absl::Status App::LoadKeys() {
         "everybody"));
   }
   return absl::OkStatus();
-}
-
-absl::Status App::CheckFallbackModel() const {
-  const std::string& fallback = config_.degradation.fallback_model;
-  const auto is_it = [&](const ModelFlag& flag) { return flag.name == fallback; };
-  if (fallback.empty() || std::any_of(model_flags_.begin(), model_flags_.end(), is_it)) return absl::OkStatus();
-  const auto name = [](std::string* out, const ModelFlag& flag) { out->append(flag.name); };
-  return absl::InvalidArgumentError(absl::StrCat("--degrade-model is ", fallback, ", which is not served; served are ",
-                                                 absl::StrJoin(model_flags_, ", ", name)));
 }
 
 absl::Status App::StartTls() {
@@ -218,7 +186,7 @@ void App::CreateTracer() {
 void App::CreateService() {
   service::GenerateService::Options service;
   service.admission = admission_.get();
-  service.models = &models_;
+  service.models = &models_.table();
   service.clock = base::Clock::Real();
   service.parse_special_tokens = config_.front.parse_special_tokens;
   service.worker_threads = ServiceThreads();
@@ -269,103 +237,8 @@ absl::Status App::StartHttp() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<LoadedModel> App::LoadOne(const ModelFlag& flag, int index, base::Notification& cancelled) {
-  progress_.Begin(flag.name, index, static_cast<int>(model_flags_.size()));
-  absl::StatusOr<LoadedModel> loaded = absl::UnknownError("not tried");
-  const auto load = [&] {
-    loaded = LoadServedModel(config_, flag, index, [this](checkpoint::LoadProgress progress) {
-      progress_.Update(progress.bytes_done, progress.bytes_total);
-      admission_->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
-    });
-    return loaded.status();
-  };
-  const auto wait = [&](absl::Duration delay, const absl::Status& reason) {
-    base::Log(base::LogLevel::kWarn, "main",
-              absl::StrCat(reason.message(), "; the next attempt is in ", absl::FormatDuration(delay)));
-    return !cancelled.WaitFor(delay);
-  };
-  if (absl::Status status = OpenWhenMpsIsReady(load, wait); !status.ok()) return status;
-  const models::ModelInfo& info = loaded->model->info();
-  if (absl::Status status = CheckMps(config_.model.mps, mps_, info.device_facts); !status.ok()) return status;
-  server_metrics_.model_info.With({flag.name, info.family, info.dtype, info.device}).Set(1);
-  return loaded;
-}
-
-absl::Status App::CreateLedger(const std::vector<LoadedModel>& loaded) {
-  int64_t weights_bytes = 0;
-  for (const LoadedModel& one : loaded) weights_bytes += one.model->info().weights_bytes;
-  DeviceRoom room;
-  room.loaded = weights_bytes;
-  room.mps_limit = mps_.memory_limit_bytes;
-  room.group_limit = DeviceGroupLimit(loaded.front().model->info().device_facts.pci_bus_id);
-  const absl::StatusOr<int64_t> budget =
-      MemoryBudget(config_.model.memory_budget_bytes, config_.model.memory_device(), room);
-  if (!budget.ok()) return budget.status();
-  auto ledger = admission::MemoryLedger::Create(*budget, &metrics_);
-  if (!ledger.ok()) return ledger.status();
-  memory_ = *std::move(ledger);
-  return absl::OkStatus();
-}
-
-absl::Status App::CreateEngines(const std::vector<LoadedModel>& loaded) {
-  if (absl::Status status = CreateLedger(loaded); !status.ok()) return status;
-  std::vector<ModelMemory> models;
-  for (const LoadedModel& one : loaded) {
-    const models::ModelInfo& info = one.model->info();
-    models.push_back({info.name, info.weights_bytes,
-                      one.model->WorkspaceBytes(config_.engine.max_batch_tokens, config_.engine.max_batch_size),
-                      info.max_model_len, one.model->kv_layout()});
-  }
-  const ServingLimits limits = {config_.engine.block_tokens, config_.engine.max_batch_size,
-                                config_.engine.max_batch_tokens, config_.admission.max_queue_requests};
-  absl::StatusOr<std::vector<CachePlan>> caches = PlanCaches(models, limits, memory_.get());
-  if (!caches.ok()) return caches.status();
-
-  engine::EngineOptions options = config_.engine;
-  options.log = MakeLogSink();
-  options.observer = &engine_metrics_;
-  options.on_fault = on_failure_;
-  for (size_t i = 0; i < loaded.size(); ++i) {
-    if (kv_events_ != nullptr) {
-      const models::ModelInfo& info = loaded[i].model->info();
-      options.block_events = kv_events_->AddModel(model_flags_[i].name, info.fingerprint, (*caches)[i].size.blocks);
-    }
-    auto engine = CreateEngine(options, loaded[i].model, (*caches)[i], admission_.get());
-    if (!engine.ok()) return engine.status();
-    engines_.push_back(*std::move(engine));
-    if (absl::Status status = models_.Add(loaded[i].served); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
 absl::Status App::Load(base::Notification& cancelled) {
-  std::vector<LoadedModel> loaded;
-  for (size_t i = 0; i < model_flags_.size(); ++i) {
-    absl::StatusOr<LoadedModel> one = LoadOne(model_flags_[i], static_cast<int>(i), cancelled);
-    if (!one.ok()) {
-      progress_.End();
-      return one.status();
-    }
-    loaded.push_back(*std::move(one));
-    if (cancelled.WaitFor(absl::ZeroDuration())) return absl::CancelledError("stopped while loading");
-  }
-  progress_.End();
-  if (absl::Status status = CreateEngines(loaded); !status.ok()) return status;
-  std::vector<std::shared_ptr<const models::Model>> models;
-  for (const LoadedModel& one : loaded) models.push_back(one.model);
-  const models::DeviceFacts& device = loaded.front().model->info().device_facts;
-  device_metrics_.SetMps(mps_, device);
-  gpu_metrics_ = GpuMetrics::Create(device.pci_bus_id, &metrics_);
-  device_metrics_.Watch(std::move(models));
-  if (kv_events_ != nullptr) kv_events_->Start();
-  for (auto& engine : engines_) engine->Start();
-  for (const ModelFlag& flag : model_flags_) {
-    for (const std::string& other : flag.other_names) models_.AddAlias(other, flag.name);
-  }
-  models_.AddAlias("deepseek-chat", "", false);
-  models_.AddAlias("deepseek-reasoner", "", true);
-  models_.MarkComplete();
-  ready_.store(true, std::memory_order_release);
+  if (absl::Status status = models_.Load(admission_.get(), kv_events_.get(), cancelled); !status.ok()) return status;
   admission_->SetReady();
   grpc_->SetServing(true);
   base::Log(base::LogLevel::kInfo, "main", "ready");
@@ -375,30 +248,25 @@ absl::Status App::Load(base::Notification& cancelled) {
 LoadSources App::Sources() const {
   LoadSources sources;
   sources.admission = admission_.get();
+  sources.engines = models_.engines();
+  sources.memory = models_.memory();
   sources.draining = draining_.load(std::memory_order_acquire);
-  if (!ready_.load(std::memory_order_acquire)) return sources;
-  for (const auto& engine : engines_) sources.engines.push_back(engine.get());
-  sources.memory = memory_.get();
-  sources.ready = !sources.draining && Failure().empty();
+  sources.ready = models_.ready() && !sources.draining && Failure().empty();
   return sources;
 }
 
 http::HealthReport App::Health() const {
   http::HealthReport report;
-  report.started = ready_.load(std::memory_order_acquire);
+  report.started = models_.ready();
   const bool draining = draining_.load(std::memory_order_acquire);
   report.stage = !report.started ? "loading" : draining ? "draining" : "ready";
-  report.progress = report.started ? 1 : progress_.progress();
+  report.progress = models_.progress();
   if (!report.started) {
     report.message = "the model is loading";
     return report;
   }
-  for (const auto& engine : engines_) {
-    const engine::HealthSnapshot health = engine->Health();
-    if (health.live) continue;
-    report.live = false;
-    report.message = health.message;
-  }
+  report.message = models_.NoProgress();
+  report.live = report.message.empty();
   const std::string failure = Failure();
   if (!failure.empty()) {
     report.stage = "device_fault";
@@ -408,23 +276,15 @@ http::HealthReport App::Health() const {
   return report;
 }
 
-std::string App::Failure() const {
-  if (!ready_.load(std::memory_order_acquire)) return "";
-  for (const auto& engine : engines_) {
-    if (engine->snapshot().device_fault) return absl::StrCat(engine->options().name, ": the device failed");
-  }
-  return "";
-}
+std::string App::Failure() const { return models_.Failure(); }
 
 void App::Drain(absl::Duration timeout) {
   draining_.store(true, std::memory_order_release);
   grpc_->SetServing(false);
   admission_->BeginDrain();
   http_->BeginDrain();
-  for (auto& engine : engines_) engine->BeginDrain(timeout);
-  bool hung = false;
-  for (auto& engine : engines_) hung = !engine->WaitDrained() || hung;
-  if (hung) {
+  models_.BeginDrain(timeout);
+  if (!models_.WaitDrained()) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
     base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
     if (access_log_ != nullptr) access_log_->Close();
@@ -435,12 +295,10 @@ void App::Drain(absl::Duration timeout) {
   grpc_->Shutdown(absl::Seconds(2));
   http_->Stop();
   if (tls_ != nullptr) tls_->Stop();
-  for (auto& engine : engines_) engine->Stop();
+  models_.StopEngines();
 }
 
-void App::ShortenDrain(absl::Duration timeout) {
-  for (auto& engine : engines_) engine->BeginDrain(timeout);
-}
+void App::ShortenDrain(absl::Duration timeout) { models_.BeginDrain(timeout); }
 
 int App::grpc_port() const { return grpc_->port(); }
 

@@ -12,20 +12,14 @@
 #include "absl/status/statusor.h"
 #include "server/admission/admission.h"
 #include "server/admission/forecast_thread.h"
-#include "server/admission/memory_ledger.h"
 #include "server/base/metrics.h"
 #include "server/base/notification.h"
 #include "server/base/span.h"
-#include "server/commands/device_metrics.h"
-#include "server/commands/gpu_metrics.h"
-#include "server/commands/load_progress.h"
-#include "server/commands/model_loading.h"
+#include "server/commands/model_host.h"
 #include "server/commands/mps.h"
 #include "server/commands/server_config.h"
 #include "server/commands/server_load.h"
 #include "server/commands/server_metrics.h"
-#include "server/engine/engine.h"
-#include "server/engine/engine_metrics.h"
 #include "server/http/http_server.h"
 #include "server/kv_events/event_publisher.h"
 #include "server/rpc/grpc_server.h"
@@ -70,9 +64,6 @@ class App {
   int grpc_port() const;
 
  private:
-  // --- Start ---
-  absl::Status CheckModelFolders() const;
-  absl::Status CheckFallbackModel() const;
   absl::Status LoadKeys();
   absl::Status OpenAccessLog();
   absl::Status StartTls();
@@ -82,26 +73,15 @@ class App {
   void CreateService();
   absl::Status StartGrpc();
   absl::Status StartHttp();
-  // --- Load ---
-  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, base::Notification& cancelled);
-  absl::Status CreateLedger(const std::vector<LoadedModel>& loaded);
-  absl::Status CreateEngines(const std::vector<LoadedModel>& loaded);
 
   LoadSources Sources() const;
   http::HealthReport Health() const;
 
   const ServerConfig config_;
-  const MpsState mps_;
-  const std::function<void()> on_failure_;
-  const std::vector<ModelFlag> model_flags_;
   base::MetricRegistry metrics_;
   ServerMetrics server_metrics_{&metrics_};
-  DeviceMetrics device_metrics_{&metrics_};
-  std::unique_ptr<GpuMetrics> gpu_metrics_;  // null: there is nothing to tell
   tls::TlsMetrics tls_metrics_{&metrics_};
-  engine::EngineMetrics engine_metrics_;
   kv_events::KvEventMetrics kv_event_metrics_{&metrics_};
-  LoadProgress progress_;
   service::ApiKeys keys_;
   std::unique_ptr<service::AccessLog> access_log_;  // null: none
   trace::TraceMetrics trace_metrics_{&metrics_};
@@ -109,18 +89,14 @@ class App {
   std::unique_ptr<service::Tracer> tracer_;
   std::unique_ptr<admission::AdmissionController> admission_;
   std::unique_ptr<admission::ForecastThread> forecasts_;
-  std::unique_ptr<admission::MemoryLedger> memory_;
-  service::ModelTable models_;
-  std::unique_ptr<service::GenerateService> service_;
   std::unique_ptr<kv_events::EventPublisher> kv_events_;  // null: not asked for
-  std::vector<std::unique_ptr<engine::Engine>> engines_;
+  ModelHost models_;
+  std::unique_ptr<service::GenerateService> service_;
   std::unique_ptr<tls::Terminator> tls_;  // null: connections are plain
   std::unique_ptr<rpc::GrpcServer> grpc_;
   std::unique_ptr<http::HttpServer> http_;
   std::atomic<http::HttpServer*> screen_{nullptr};  // http_, once it runs: for gRPC's listener
-
-  // Engines are complete and readable once `ready_` is true.
-  std::atomic<bool> ready_{false}, draining_{false};
+  std::atomic<bool> draining_{false};
 };
 
 }  // namespace hadal::commands

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "server/admission/admission.h"
+#include "server/admission/memory_ledger.h"
+#include "server/base/metrics.h"
+#include "server/base/notification.h"
+#include "server/commands/device_metrics.h"
+#include "server/commands/gpu_metrics.h"
+#include "server/commands/load_progress.h"
+#include "server/commands/model_loading.h"
+#include "server/commands/mps.h"
+#include "server/commands/server_config.h"
+#include "server/commands/server_metrics.h"
+#include "server/engine/engine.h"
+#include "server/engine/engine_metrics.h"
+#include "server/kv_events/event_publisher.h"
+#include "server/service/served_model.h"
+
+namespace hadal::commands {
+
+// The models of a server: loads one after another, divides the device's memory among them, and runs an engine for each.
+// What only Load makes can be read once ready(). Load, StopEngines and the destructor are for one thread at a time; all
+// else is thread-safe.
+class ModelHost {
+ public:
+  // `config` and the metrics are borrowed. `mps` is what PrepareMps said. `on_failure` is called, on an engine's
+  // thread, when Failure() begins to name one; it may only wake somebody.
+  ModelHost(const ServerConfig* config, MpsState mps, base::MetricRegistry* metrics, ServerMetrics* server_metrics,
+            std::function<void()> on_failure);
+  ~ModelHost();
+
+  // What can be known of the flags before anything is loaded. Errors name the flag.
+  absl::Status CheckFlags() const;
+  // Loads every model and starts its engine, which borrows `admission` and, where it is not null, `kv_events`. Gives up
+  // between models once `cancelled`.
+  absl::Status Load(admission::AdmissionController* admission, kv_events::EventPublisher* kv_events,
+                    base::Notification& cancelled);
+
+  // The served name of the first model: what a request gets that names none.
+  const std::string& first_name() const { return flags_.front().name; }
+  // Filled while loading.
+  const service::ModelTable& table() const { return table_; }
+  bool ready() const { return ready_.load(std::memory_order_acquire); }
+  // 0 to 1, of all models together.
+  double progress() const { return ready() ? 1 : progress_.progress(); }
+  // Empty and null until ready().
+  std::vector<const engine::Engine*> engines() const;
+  const admission::MemoryLedger* memory() const { return ready() ? memory_.get() : nullptr; }
+  // The first engine whose steps do not come to their end: what it says. Empty: all do.
+  std::string NoProgress() const;
+  // A device fault; empty while all is well.
+  std::string Failure() const;
+
+  // Running requests have `timeout` from now; a later call may shorten that.
+  void BeginDrain(absl::Duration timeout);
+  // Until nothing runs. False when a model never came back from a step: the process must end without destructors.
+  bool WaitDrained();
+  void StopEngines();
+
+ private:
+  absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, admission::AdmissionController* admission,
+                                      base::Notification& cancelled);
+  absl::Status CreateLedger(absl::Span<const LoadedModel> loaded);
+  absl::Status CreateEngines(absl::Span<const LoadedModel> loaded, admission::AdmissionController* admission,
+                             kv_events::EventPublisher* kv_events);
+  void WatchDevice(absl::Span<const LoadedModel> loaded);
+  void AddAliases();
+
+  const ServerConfig& config_;
+  const MpsState mps_;
+  const std::function<void()> on_failure_;
+  const std::vector<ModelFlag> flags_;
+  base::MetricRegistry* const metrics_;
+  ServerMetrics& server_metrics_;
+  DeviceMetrics device_metrics_{metrics_};
+  std::unique_ptr<GpuMetrics> gpu_metrics_;  // null: there is nothing to tell
+  engine::EngineMetrics engine_metrics_{metrics_};
+  LoadProgress progress_;
+  std::unique_ptr<admission::MemoryLedger> memory_;
+  service::ModelTable table_;
+  std::vector<std::unique_ptr<engine::Engine>> engines_;
+  std::atomic<bool> ready_{false};
+};
+
+}  // namespace hadal::commands
