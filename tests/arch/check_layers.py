@@ -56,6 +56,7 @@ RULES = {
     "models/families/": (("models/families/", "models/blocks/", "models/checkpoint/", "models/config/", "models/*.h", "kernels/*.h", "kernels/ops/"),
                          TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "server/base/": (("server/base/",), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
+    "server/storage/": (("server/storage/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/tls/": (("server/tls/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON),
     "server/request/": (("server/request/", "server/base/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/admission/": (("server/admission/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
