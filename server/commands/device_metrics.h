@@ -18,6 +18,9 @@ class DeviceMetrics {
 
   // What MPS gives this process; `facts` are those of the device. Once.
   void SetMps(const MpsState& mps, const models::DeviceFacts& facts);
+  // Whether the GPU's MPS server is in fault, as far as this process meets it: it takes no client before those that a
+  // fault has hit have ended, or this process is one of those. Any thread.
+  void SetMpsFault(bool fault) { mps_fault_.Get().Set(fault ? 1 : 0); }
   // From now on scrapes read what the models' devices have counted. Once, when all are loaded; keeps the models.
   void Watch(std::vector<std::shared_ptr<const models::Model>> models);
 
@@ -39,6 +42,8 @@ class DeviceMetrics {
   base::Family<base::Gauge> mps_thread_ratio_{
       registry_,
       {"hadal_mps_active_thread_ratio", "Ceiling that MPS sets on this process's share of the multiprocessors."}};
+  base::Family<base::Gauge> mps_fault_{
+      registry_, {"hadal_mps_fault", "1 while the GPU's MPS server is in fault, by this process or by a neighbour."}};
   std::optional<base::MetricCollector> state_;
 };
 

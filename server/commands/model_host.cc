@@ -97,9 +97,11 @@ absl::StatusOr<LoadedModel> ModelHost::LoadOne(const ModelFlag& flag, int index,
   const auto wait = [&](absl::Duration delay, const absl::Status& reason) {
     base::Log(base::LogLevel::kWarn, "main",
               absl::StrCat(reason.message(), "; the next attempt is in ", absl::FormatDuration(delay)));
+    device_metrics_.SetMpsFault(true);
     return !cancelled.WaitFor(delay);
   };
   if (absl::Status status = OpenWhenMpsIsReady(load, wait); !status.ok()) return status;
+  device_metrics_.SetMpsFault(false);
   const models::ModelInfo& info = loaded->model->info();
   if (absl::Status status = CheckMps(config_.model.mps, mps_, info.device_facts); !status.ok()) return status;
   server_metrics_.model_info.With({flag.name, info.family, info.dtype, info.device}).Set(1);
@@ -137,7 +139,10 @@ absl::Status ModelHost::CreateEngines(absl::Span<const LoadedModel> loaded, admi
   engine::EngineOptions options = config_.engine;
   options.log = MakeLogSink();
   options.observer = &engine_metrics_;
-  options.on_fault = on_failure_;
+  options.on_fault = [this, under_mps = loaded.front().model->info().device_facts.mps] {
+    device_metrics_.SetMpsFault(under_mps);
+    on_failure_();
+  };
   for (size_t i = 0; i < loaded.size(); ++i) {
     if (kv_events != nullptr) {
       const models::ModelInfo& info = loaded[i].model->info();

@@ -124,9 +124,11 @@ def test_an_mps_server_that_is_not_ready_is_waited_for(serve, daemon, tmp_path):
     error.write_text("807")
     server = serve("--mps=require", env={**daemon, "EMULATED_GPU_ERROR_FILE": str(error)}, wait_ready=False)
     server.wait_text("takes new ones when all that it served then have ended", timeout=30)
+    server.wait_metric("hadal_mps_fault", 1)
     assert server.get("/health/ready")[0] == 503
     error.unlink()
     server.wait_ready()
+    assert server.metric("hadal_mps_fault") == 0
 
 
 def test_an_mps_server_without_a_place_ends_the_start_with_advice(serve, daemon, tmp_path):

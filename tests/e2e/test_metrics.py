@@ -41,6 +41,7 @@ UNMOVED = {
     "hadal_refused_products_total": "nothing is computed",
     "hadal_mps_enabled": "no GPU",
     "hadal_mps_sms": "no GPU",
+    "hadal_mps_fault": "no GPU",
     "hadal_mps_memory_limit_bytes": "no GPU",
     "hadal_log_dropped_total": "the log keeps up",
     "hadal_trace_spans_total": "there is no collector",

@@ -57,5 +57,15 @@ TEST(DeviceMetricsTest, AScrapeShowsWhatMpsGives) {
   EXPECT_THAT(text, HasSubstr("hadal_mps_active_thread_ratio 0.25\n"));
 }
 
+TEST(DeviceMetricsTest, AScrapeShowsAFaultOfTheMpsServerWhileItLasts) {
+  base::MetricRegistry registry;
+  DeviceMetrics metrics(&registry);
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_mps_fault 0\n"));
+  metrics.SetMpsFault(true);
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_mps_fault 1\n"));
+  metrics.SetMpsFault(false);
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_mps_fault 0\n"));
+}
+
 }  // namespace
 }  // namespace hadal::commands
