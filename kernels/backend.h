@@ -150,6 +150,10 @@ class Backend {
     return Upload(lists.room, lists.arrays.data(), static_cast<int64_t>(lists.arrays.size()));
   }
 
+  // Whether Replay may record and replay. Steps are padded to few sizes then, which elsewhere would be work for
+  // nothing.
+  virtual bool ReplaysSteps() const { return false; }
+
   // Issues the ops that `issue` issues, after a BeginStep that has said so. A backend may record them, and when the key
   // comes again replay them without calling `issue`: so they depend on nothing but the key and on what lies in device
   // memory, at the same addresses, and bring nothing up or down.

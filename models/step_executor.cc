@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <numeric>
 #include <utility>
 #include <vector>
 
+#include "models/decode_bucket.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -59,43 +61,59 @@ absl::Status StepExecutor::Prepare() {
                                       network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
 }
 
-absl::Span<const int32_t> StepExecutor::PaddedTables(const StepInput& input, int64_t columns) {
-  if (columns == input.block_table_stride) return input.block_tables;
-  padded_tables_.assign(static_cast<size_t>(input.sequences()) * columns, 0);
-  for (int32_t s = 0; s < input.sequences(); ++s) {
-    const auto row = input.block_tables.begin() + int64_t{s} * input.block_table_stride;
-    std::copy(row, row + input.block_table_stride, padded_tables_.begin() + int64_t{s} * columns);
-  }
-  return padded_tables_;
+bool StepExecutor::Replayable(const StepInput& input) const {
+  const int64_t tokens = input.tokens(), sequences = input.sequences(), rows = input.samples.size();
+  const StepPlanner* planner = network_->step_planner();
+  return backend_->ReplaysSteps() && tokens == sequences && tokens <= kMaxReplayedTokens && rows > 0 &&
+         rows <= LogitRows(tokens, sequences) && (planner == nullptr || planner->Replayable());
 }
 
-absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& input) {
-  const int64_t tokens = input.tokens();
-  const int64_t sequences = input.sequences();
+const StepInput& StepExecutor::Padded(const StepInput& input) {
+  const bool experts = budget_.bounds.experts > 0;
+  const auto sequences = static_cast<size_t>(
+      std::min({DecodeBucket(input.sequences(), experts), budget_.max_sequences, budget_.max_tokens}));
+  // One width for contexts of many lengths, since addresses behind the tables follow from it; not wider than planned.
+  const int64_t stride = input.block_table_stride;
+  const int64_t widest = (budget_.bounds.context_tokens + kMinBlockTokens - 1) / kMinBlockTokens;
+  const int64_t columns = std::max(stride, std::min<int64_t>(std::bit_ceil(static_cast<uint64_t>(stride)), widest));
+  padded_.token_ids = input.token_ids;
+  padded_.token_ids.resize(sequences, 0);
+  padded_.positions = input.positions;
+  padded_.positions.resize(sequences, 0);
+  padded_.slot_mapping = input.slot_mapping;
+  padded_.slot_mapping.resize(sequences, -1);
+  padded_.query_start.resize(sequences + 1);
+  std::iota(padded_.query_start.begin(), padded_.query_start.end(), 0);
+  padded_.context_lens = input.context_lens;
+  padded_.context_lens.resize(sequences, 1);
+  padded_.block_table_stride = static_cast<int32_t>(columns);
+  padded_.block_tables.assign(sequences * static_cast<size_t>(columns), 0);
+  for (int32_t s = 0; s < input.sequences(); ++s) {
+    const auto row = input.block_tables.begin() + s * stride;
+    std::copy(row, row + stride, padded_.block_tables.begin() + s * columns);
+  }
+  const int64_t rows = DecodeBucket(static_cast<int32_t>(row_ids_.size()), experts);
+  row_ids_.resize(static_cast<size_t>(std::min(rows, LogitRows(budget_.max_tokens, budget_.max_sequences))), 0);
+  return padded_;
+}
+
+absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& step) {
   row_ids_.clear();
-  for (const SampleRow& row : input.samples) row_ids_.push_back(row.token_index);
+  for (const SampleRow& row : step.samples) row_ids_.push_back(row.token_index);
   Begun begun;
-  begun.replayed = tokens == sequences && tokens <= kMaxReplayedTokens && !input.samples.empty() &&
-                   static_cast<int64_t>(input.samples.size()) <= LogitRows(tokens, sequences);
+  begun.replayed = Replayable(step);
+  const StepInput& input = begun.replayed ? Padded(step) : step;
+  const int64_t tokens = input.tokens(), sequences = input.sequences(), columns = input.block_table_stride;
 
   upload_.Clear();
   StepPlanner* planner = network_->step_planner();
-  if (planner != nullptr) {
-    planner->Plan(input, upload_);
-    begun.replayed = begun.replayed && planner->Replayable();
-  }
-  // One width for contexts of many lengths, since addresses behind the tables follow from it; not wider than planned.
-  int64_t columns = input.block_table_stride;
-  if (begun.replayed) {
-    const int64_t widest = (budget_.bounds.context_tokens + kMinBlockTokens - 1) / kMinBlockTokens;
-    columns = std::max(columns, std::min<int64_t>(std::bit_ceil(static_cast<uint64_t>(columns)), widest));
-  }
+  if (planner != nullptr) planner->Plan(input, upload_);
   const StepUpload::Handle slots = upload_.Add(absl::MakeConstSpan(input.slot_mapping));
   const StepUpload::Handle ids = upload_.Add(absl::MakeConstSpan(input.token_ids));
   const StepUpload::Handle positions = upload_.Add(absl::MakeConstSpan(input.positions));
   const StepUpload::Handle starts = upload_.Add(absl::MakeConstSpan(input.query_start));
   const StepUpload::Handle lengths = upload_.Add(absl::MakeConstSpan(input.context_lens));
-  const StepUpload::Handle tables = upload_.Add(PaddedTables(input, columns));
+  const StepUpload::Handle tables = upload_.Add(absl::MakeConstSpan(input.block_tables));
   const StepUpload::Handle row_ids = upload_.Add(absl::MakeConstSpan(row_ids_));
   HADAL_RETURN_IF_ERROR(upload_.Place());
 
@@ -116,7 +134,7 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& inp
   } else {
     batches_.push_back(batch.ragged);
   }
-  sample_rows_.Begin(input.samples);
+  sample_rows_.Begin(step.samples);
   HADAL_RETURN_IF_ERROR(upload_.Commit({.batches = batches_,
                                         .rows = sample_rows_.params(),
                                         .vocab = network_->vocab_size(),
@@ -129,12 +147,12 @@ absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
   const Arena::Scope scope(arena_);
   StepOutput output;
   output.samples.reserve(input.samples.size());
-  HADAL_RETURN_IF_ERROR(begun.replayed ? RunReplayed(begun, output) : RunIssued(input, begun, output));
+  HADAL_RETURN_IF_ERROR(begun.replayed ? RunReplayed(input, begun, output) : RunIssued(input, begun, output));
   HADAL_RETURN_IF_ERROR(backend_->Synchronize());
   return output;
 }
 
-absl::Status StepExecutor::RunReplayed(const Begun& begun, StepOutput& output) {
+absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begun, StepOutput& output) {
   const int64_t rows = begun.row_ids.size(0);
   // Taken first, so that its place is known without a forward pass.
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
@@ -146,7 +164,7 @@ absl::Status StepExecutor::RunReplayed(const Begun& begun, StepOutput& output) {
     HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, begun.batch}));
     return ComputeLogits(begun.row_ids, hidden, logits);
   }));
-  return sample_rows_.Run(*backend_, arena_, 0, logits, output);
+  return sample_rows_.Run(*backend_, arena_, 0, logits.Slice(0, 0, static_cast<int64_t>(input.samples.size())), output);
 }
 
 absl::Status StepExecutor::RunIssued(const StepInput& input, const Begun& begun, StepOutput& output) {

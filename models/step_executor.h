@@ -34,7 +34,7 @@ class StepExecutor {
   // The smallest block that the bounds of block tables account for.
   static constexpr int64_t kMinBlockTokens = 16;
   // Steps of one token a sequence and at most so many of them are given to the backend to be replayed
-  // (Backend::Replay): larger ones compute for longer than they take to be launched.
+  // (Backend::Replay), padded to a DecodeBucket: larger ones compute for longer than they take to be launched.
   static constexpr int32_t kMaxReplayedTokens = 64;
   // Rows of logits that are alive at once.
   static constexpr int64_t kMaxLogitRows = 256;
@@ -64,18 +64,20 @@ class StepExecutor {
   // The device arrays of a step.
   struct Begun {
     StepBatch batch;
-    kernels::TensorView row_ids;  // of the rows that are sampled
+    kernels::TensorView row_ids;  // of the rows that are sampled; padded when it is replayed
     bool replayed = false;
   };
 
+  bool Replayable(const StepInput& input) const;
+  // The step's arrays with sequences of one token that write no slot and see that of slot 0, and with wider tables. Its
+  // rows in row_ids_ are padded, too.
+  const StepInput& Padded(const StepInput& input);
   // Uploads the step's arrays and tells the backend what comes.
   absl::StatusOr<Begun> BeginStep(const StepInput& input);
-  // The block tables in rows of `columns` entries.
-  absl::Span<const int32_t> PaddedTables(const StepInput& input, int64_t columns);
   absl::Status ComputeLogits(const kernels::TensorView& row_ids, const kernels::TensorView& hidden,
                              const kernels::TensorView& logits);
-  // Forward pass and logits of all sampled rows in a form that the backend may replay, then sampling.
-  absl::Status RunReplayed(const Begun& begun, StepOutput& output);
+  // Forward pass and logits of all rows in a form that the backend may replay, then sampling of those asked for.
+  absl::Status RunReplayed(const StepInput& input, const Begun& begun, StepOutput& output);
   absl::Status RunIssued(const StepInput& input, const Begun& begun, StepOutput& output);
 
   kernels::Backend* backend_;
@@ -86,7 +88,7 @@ class StepExecutor {
   SampleRows sample_rows_;
   std::vector<int32_t> row_ids_;
   std::vector<kernels::RaggedBatch> batches_;
-  std::vector<int32_t> padded_tables_;
+  StepInput padded_;  // without samples
 };
 
 }  // namespace hadal::models

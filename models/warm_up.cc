@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "models/decode_bucket.h"
 
 namespace hadal::models {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 constexpr int32_t kPromptTokens = 32;  // of the prompt on a processor, and of a chunk after a prefix
 constexpr int32_t kFirstChunk = 16;
 constexpr int32_t kPrefixTokens = 2;  // of each sequence that decodes
+constexpr int32_t kMostPadded = 64;   // larger steps keep their size
 
 int32_t BlocksFor(int32_t tokens, int32_t block_tokens) { return (tokens + block_tokens - 1) / block_tokens; }
 
@@ -20,7 +22,7 @@ int32_t PoolBlocks(const KvCacheSize& cache) {
   return cache.window_blocks > 0 ? std::min(cache.blocks, cache.window_blocks) : cache.blocks;
 }
 
-// Decode in every batch size, after one short prompt each.
+// Decode in every size that steps are padded to, and beyond by powers of two, after one short prompt each.
 void AddDecodes(const WarmUpLimits& limits, int32_t longest, std::vector<WarmUpStep>& steps) {
   if (longest <= kPrefixTokens) return;
   const int32_t blocks = BlocksFor(kPrefixTokens + 1, limits.cache.block_tokens);
@@ -28,8 +30,10 @@ void AddDecodes(const WarmUpLimits& limits, int32_t longest, std::vector<WarmUpS
       std::min({limits.max_sequences, PoolBlocks(limits.cache) / blocks, limits.max_tokens / kPrefixTokens});
   if (most < 1) return;
   steps.push_back({most, 0, kPrefixTokens});
-  for (int64_t sequences = 1; sequences < most; sequences *= 2) {
-    steps.push_back({static_cast<int32_t>(sequences), kPrefixTokens, 1});
+  int32_t sequences = 1;
+  while (sequences < most) {
+    steps.push_back({sequences, kPrefixTokens, 1});
+    sequences = sequences < kMostPadded ? DecodeBucket(sequences + 1, /*experts=*/false) : 2 * sequences;
   }
   steps.push_back({most, kPrefixTokens, 1});
 }

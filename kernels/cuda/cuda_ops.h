@@ -38,6 +38,8 @@ class CudaBackend final : public CudaDevice {
   absl::Status Reserve(const StepBounds& bounds) override;
   int64_t ListBytes(const StepBounds& bounds) const override;
   absl::Status BeginStep(const StepLists& lists) override;
+  // Also when graphs are switched off: the steps keep their form, so that both ways can be compared.
+  bool ReplaysSteps() const override { return true; }
   absl::Status Replay(absl::Span<const int64_t> key, absl::FunctionRef<absl::Status()> issue) override;
 
  protected:

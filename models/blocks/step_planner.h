@@ -29,7 +29,7 @@ class StepPlanner {
   // backend can prepare for them (Backend::BeginStep).
   virtual void AddBatches(std::vector<kernels::RaggedBatch>&) const {}
 
-  // After Plan: whether the ops of this step depend on the numbers of its tokens and sequences alone, not on lengths,
+  // Whether the ops of a step in which every sequence has one new token depend on their number alone, not on lengths,
   // so that a backend may replay those of another such step (Backend::Replay).
   virtual bool Replayable() const { return false; }
 

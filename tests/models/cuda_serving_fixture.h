@@ -47,9 +47,11 @@ class CudaServingTest : public ::testing::Test {
     return cache;
   }
 
-  std::unique_ptr<Model> Load(const std::string& config, const std::string& mla_form = "auto") {
+  std::unique_ptr<Model> Load(const std::string& config, const std::string& mla_form = "auto",
+                              int32_t max_batch_size = 3) {
     LoadOptions options = Options(config);
     options.mla_form = mla_form;
+    options.max_batch_size = max_batch_size;
     auto model = LoadModel(options);
     EXPECT_TRUE(model.ok()) << model.status();
     EXPECT_EQ((*model)->AllocateKvCache(CacheOf(**model)), absl::OkStatus());

@@ -137,6 +137,34 @@ TEST_F(CudaServingTest, ReplayedStepsSayWhatIssuedOnesSay) {
   }
 }
 
+// Nine sequences in a step of sixteen, the bits of nine in a step of nine; and what pads it writes to no cache, or the
+// first sequence, whose key is in slot 0, would change.
+TEST_F(CudaServingTest, PaddedStepsSayWhatStepsOfTheirOwnSizeSay) {
+  for (const char* config : {testing::kTinyQwen2, testing::kTinyDeepseekV3}) {
+    for (const bool flashinfer : {false, true}) {
+      std::vector<float> values[2];
+      for (const bool padded : {false, true}) {
+        TheDevice() = {};
+        TheDevice().flashinfer = flashinfer;
+        const std::unique_ptr<Model> model = Load(flashinfer ? testing::Wide(config) : config, "auto", padded ? 16 : 9);
+        testing::StepBuilder prompts(16, 2);
+        for (int32_t s = 0; s < 9; ++s) prompts.Add(s, 0, {3 + s, 4});
+        ASSERT_EQ(Run(*model, prompts.Take()).status(), absl::OkStatus());
+        for (int32_t step = 0; step < 3; ++step) {
+          testing::StepBuilder decode(16, 2);
+          for (int32_t s = 0; s < 9; ++s) decode.Add(s, 2 + step, {10 * s + step}).Score(s, 5);
+          const auto output = Run(*model, decode.Take());
+          ASSERT_TRUE(output.ok()) << output.status();
+          ASSERT_EQ(output->samples.size(), 9u);
+          for (const SampleResult& sample : output->samples) values[padded].push_back(sample.logprob);
+        }
+        EXPECT_GE(TheDevice().replays, 1);
+      }
+      EXPECT_EQ(values[0], values[1]);
+    }
+  }
+}
+
 TEST_F(CudaServingTest, ADeviceThatCannotComputeFailsTheWarmUp) {
   const std::unique_ptr<Model> model = Load(testing::kTinyLlama);
   TheDevice().launch_error = 209;  // cudaErrorNoKernelImageForDevice

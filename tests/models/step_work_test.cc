@@ -134,6 +134,21 @@ TEST_F(StepWorkTest, AStepAsksForThisMuch) {
   }
 }
 
+// Steps are padded: of twenty batch sizes, each come twice, those recorded are 1, 2, 4, 8, 16 and 20, the largest.
+TEST_F(StepWorkTest, FewGraphsServeAllBatchSizes) {
+  TheDevice().flashinfer = false;
+  const std::unique_ptr<Model> model = Load(testing::kTinyQwen2, "auto", 20);
+  for (int32_t run = 0; run < 2; ++run) {
+    for (int32_t sequences = 1; sequences <= 20; ++sequences) {
+      StepBuilder decode(16, 1);
+      for (int32_t s = 0; s < sequences; ++s) decode.Add(s, 3, {6 + s}).Sample();
+      ASSERT_EQ(Run(*model, decode.Take()).status(), absl::OkStatus());
+    }
+  }
+  EXPECT_EQ(TheDevice().graphs, 6);
+  EXPECT_EQ(TheDevice().replays, 40 - 6);  // the first of a kind is issued
+}
+
 // Of a decode step that is replayed, only the sampler is launched by itself.
 TEST_F(StepWorkTest, ADecodeStepIsOneGraph) {
   for (const char* config : {testing::kTinyQwen2, testing::kTinyDeepseekV3}) {

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "models/decode_bucket.h"
 #include "models/step_check.h"
 
 namespace hadal::models {
@@ -65,6 +67,23 @@ TEST(WarmUpTest, ADeviceSeesEveryBatchSizeAndChunkLength) {
   EXPECT_THAT(WarmUpSteps(limits, 100), ElementsAre(WarmUpStep{6, 0, 2}, WarmUpStep{1, 2, 1}, WarmUpStep{2, 2, 1},
                                                     WarmUpStep{4, 2, 1}, WarmUpStep{6, 2, 1}, WarmUpStep{1, 0, 16},
                                                     WarmUpStep{1, 0, 64}, WarmUpStep{1, 0, 80}, WarmUpStep{1, 40, 32}));
+}
+
+TEST(WarmUpTest, DecodeTakesTheSizesThatStepsArePaddedTo) {
+  const WarmUpLimits limits = {.max_tokens = 400, .max_sequences = 200, .cache = {200, 16}, .every_size = true};
+  std::vector<int32_t> sizes;
+  for (const WarmUpStep& step : WarmUpSteps(limits, 100)) {
+    if (step.cached == 2) sizes.push_back(step.sequences);
+  }
+  EXPECT_THAT(sizes, ElementsAre(1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 128, 200));
+}
+
+TEST(DecodeBucketTest, PadsToFewSizesAndWithExpertsToMore) {
+  for (const auto& [sequences, dense, experts] :
+       {std::tuple(1, 1, 1), {2, 2, 2}, {3, 4, 3}, {5, 8, 5}, {8, 8, 8}, {9, 16, 16}, {17, 24, 24}, {64, 64, 64}}) {
+    EXPECT_EQ(DecodeBucket(sequences, /*experts=*/false), dense) << sequences;
+    EXPECT_EQ(DecodeBucket(sequences, /*experts=*/true), experts) << sequences;
+  }
 }
 
 TEST(WarmUpTest, AProcessorSeesAShortPromptAndOneToken) {
