@@ -54,12 +54,15 @@ void AddRepeated(base::FlagSet* flags, std::string name, std::string help, std::
 
 void BenchOptions::AddFlags(base::FlagSet* flags) {
   constexpr int kMaxInt = 1 << 30;
-  flags->AddText("url", &url, "the server: http://HOST:PORT, https://HOST, or grpc://HOST:PORT for hadal's own API");
+  flags->AddText(
+      "url", &url,
+      "the server: http://HOST:PORT or https://HOST; grpc://HOST:PORT for hadal's own API, grpcs:// under TLS");
   flags->AddEnum("api", &api, {{"chat", OpenAiApi::kChat}, {"completions", OpenAiApi::kCompletions}},
                  "chat sends /v1/chat/completions (gRPC: Chat), completions /v1/completions (Generate)");
   flags->AddText("model", &model, "model name", "the first that the server lists");
   flags->AddText("api-key", &api_key,
                  "key of all requests; better in HADAL_BENCH_API_KEY, which no process list shows");
+  flags->AddText("tls-ca", &ca_file, "PEM file with who may sign the server's certificate", "the system's");
   flags->AddSwitch("insecure", &insecure, "do not check the server's certificate");
   flags->AddInt("max-connections", &max_connections, {1, 1 << 20},
                 "connections at most; a call that waits for one is counted and waits within its latency");
@@ -147,6 +150,13 @@ absl::Status BenchOptions::Resolve() {
   const auto parsed_target = ParseTarget(url);
   if (!parsed_target.ok()) return flag_error("url", parsed_target.status());
   target = *parsed_target;
+  if ((insecure || !ca_file.empty()) && !target.tls()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", insecure ? "insecure" : "tls-ca", ": nothing of ", url,
+                                                   " is under TLS; name it https:// or grpcs://"));
+  }
+  if (insecure && !ca_file.empty()) return absl::InvalidArgumentError("--insecure and --tls-ca exclude each other");
+  target.insecure = insecure;
+  target.ca_file = ca_file;
   if (duration <= absl::ZeroDuration()) return absl::InvalidArgumentError("--duration: must be above 0");
   if (warmup >= duration) {
     return absl::InvalidArgumentError(absl::StrCat("--warmup: ", absl::FormatDuration(warmup),

@@ -31,6 +31,7 @@ struct BenchOptions {
   std::string model;  // empty: the first that the server lists
   std::string api_key;
   bool insecure = false;
+  std::string ca_file;  // empty: the system's
   int max_connections = 4096;
   int grpc_channels = 8;
 

@@ -24,7 +24,7 @@ uint64_t NewSalt() { return 1 + std::random_device()() % (uint32_t{1} << 30); }
 
 absl::Status Session::FindModel() {
   const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
-  if (options_.target.scheme == Scheme::kGrpc) {
+  if (options_.target.grpc()) {
     const auto first = GrpcFirstModel(options_.target, key, kProbeTimeoutS);
     if (absl::IsUnauthenticated(first.status())) {
       return absl::UnauthenticatedError(
@@ -37,7 +37,7 @@ absl::Status Session::FindModel() {
     model_ = options_.model.empty() ? *first : options_.model;
     return absl::OkStatus();
   }
-  const auto models = HttpGet(options_.target, options_.insecure, "/v1/models", key, kProbeTimeoutS);
+  const auto models = HttpGet(options_.target, "/v1/models", key, kProbeTimeoutS);
   if (!models.ok()) {
     return absl::UnavailableError(absl::StrCat("no server answers at ", models.status().message(), "; is it running?"));
   }
@@ -55,22 +55,21 @@ absl::Status Session::FindModel() {
     }
     model_ = *first;
   }
-  const auto version = HttpGet(options_.target, options_.insecure, "/version", key, kProbeTimeoutS);
+  const auto version = HttpGet(options_.target, "/version", key, kProbeTimeoutS);
   if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
   return absl::OkStatus();
 }
 
 absl::Status Session::OpenTransport() {
-  if (options_.target.scheme == Scheme::kGrpc) {
-    transport_ = MakeGrpcTransport(
-        &io_, {.target = options_.target, .api = options_.api, .model = model_, .channels = options_.grpc_channels});
-    return absl::OkStatus();
-  }
-  auto transport = MakeHttpTransport(&io_, {.target = options_.target,
-                                            .api = options_.api,
-                                            .model = model_,
-                                            .insecure = options_.insecure,
-                                            .max_connections = options_.max_connections});
+  auto transport =
+      options_.target.grpc()
+          ? MakeGrpcTransport(
+                &io_,
+                {.target = options_.target, .api = options_.api, .model = model_, .channels = options_.grpc_channels})
+          : MakeHttpTransport(&io_, {.target = options_.target,
+                                     .api = options_.api,
+                                     .model = model_,
+                                     .max_connections = options_.max_connections});
   if (!transport.ok()) return transport.status();
   transport_ = *std::move(transport);
   return absl::OkStatus();

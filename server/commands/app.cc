@@ -7,11 +7,13 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "base/read_file.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
 #include "server/commands/commands.h"
 #include "server/commands/descriptor_limit.h"
+#include "server/commands/http_get.h"
 #include "server/commands/leave.h"
 #include "server/commands/metrics_aliases.h"
 #include "server/trace/otlp_exporter.h"
@@ -31,6 +33,13 @@ absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connecti
                            " descriptors: at most ", plan->max_connections, " HTTP clients stay connected"));
   }
   return static_cast<int>(plan->max_connections);
+}
+
+// The text of a PEM file with authorities, once it is known that TLS can read it.
+absl::StatusOr<std::string> ReadAuthorities(const std::string& file) {
+  constexpr int64_t kMaxBytes = 1 << 20;
+  if (absl::Status status = TlsTrust::Authorities(file).status(); !status.ok()) return status;
+  return base::ReadFile(file, kMaxBytes);
 }
 
 // At least two: one of them never takes a long text.
@@ -60,7 +69,7 @@ absl::Status App::Start() {
   if (absl::Status status = StartTls(); !status.ok()) return status;
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
-  CreateTracer();
+  if (absl::Status status = CreateTracer(); !status.ok()) return status;
   CreateService();
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
@@ -173,14 +182,24 @@ absl::Status App::CreateKvEvents() {
   return absl::OkStatus();
 }
 
-void App::CreateTracer() {
-  if (config_.trace.endpoint.empty()) return;
+absl::Status App::CreateTracer() {
+  if (absl::Status status = config_.trace.Validate(); !status.ok()) return status;
+  if (config_.trace.endpoint.empty()) return absl::OkStatus();
+  trace::Collector collector = {.endpoint = config_.trace.endpoint, .tls = config_.trace.tls};
+  if (!config_.trace.ca_file.empty()) {
+    absl::StatusOr<std::string> authorities = ReadAuthorities(config_.trace.ca_file);
+    if (!authorities.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--otlp-traces-ca: ", authorities.status().message()));
+    }
+    collector.authorities = *std::move(authorities);
+  }
   char host[256] = "";
   (void)::gethostname(host, sizeof(host) - 1);
   trace::ServiceIdentity identity = {"hadal", kVersion, absl::StrCat(host, ":", ::getpid())};
-  spans_ = std::make_unique<trace::OtlpExporter>(trace::MakeOtlpClient(config_.trace.endpoint, std::move(identity)),
-                                                 &trace_metrics_, trace::OtlpExporter::Options());
+  spans_ = std::make_unique<trace::OtlpExporter>(trace::MakeOtlpClient(collector, std::move(identity)), &trace_metrics_,
+                                                 trace::OtlpExporter::Options());
   tracer_ = std::make_unique<service::Tracer>(spans_.get(), config_.trace.sample_ratio);
+  return absl::OkStatus();
 }
 
 void App::CreateService() {

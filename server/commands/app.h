@@ -69,7 +69,7 @@ class App {
   absl::Status StartTls();
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
-  void CreateTracer();
+  absl::Status CreateTracer();
   void CreateService();
   absl::Status StartGrpc();
   absl::Status StartHttp();

@@ -18,9 +18,9 @@ int Health(const std::vector<std::string>& args) {
   app.add_option("--port", port, "server port [8000]")->envname("HADAL_PORT");
   app.add_option("--check", check, "live, ready or startup [live]")->check(CLI::IsMember({"live", "ready", "startup"}));
   bool tls = false;
-  HttpGetTls trust;
+  std::string ca_file;
   app.add_flag("--tls", tls, "speak TLS; so it is, too, when HADAL_TLS_CERT is set");
-  app.add_option("--tls-ca", trust.ca_file, "PEM file with who may sign the server's certificate [it is not checked]");
+  app.add_option("--tls-ca", ca_file, "PEM file with who may sign the server's certificate [it is not checked]");
   app.add_option("--timeout", timeout_s, "seconds [5]");
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
@@ -30,9 +30,14 @@ int Health(const std::vector<std::string>& args) {
 
   // The image's health check has the server's environment.
   const char* const certificate = std::getenv("HADAL_TLS_CERT");
-  tls = tls || !trust.ca_file.empty() || (certificate != nullptr && *certificate != '\0');
+  tls = tls || !ca_file.empty() || (certificate != nullptr && *certificate != '\0');
+  const absl::StatusOr<TlsTrust> trust = ca_file.empty() ? TlsTrust::Everybody() : TlsTrust::Authorities(ca_file);
+  if (!trust.ok()) {
+    std::fprintf(stderr, "hadal health: --tls-ca: %s\n", std::string(trust.status().message()).c_str());
+    return 2;
+  }
   const absl::StatusOr<HttpReply> reply =
-      HttpGet(host, port, "/health/" + check, absl::Seconds(timeout_s), tls ? &trust : nullptr);
+      HttpGet(host, port, "/health/" + check, absl::Seconds(timeout_s), tls ? &*trust : nullptr);
   if (!reply.ok()) {
     const std::string reason(reply.status().message());
     std::fprintf(stderr, "hadal health: %s:%s does not answer: %s\n", host.c_str(), port.c_str(), reason.c_str());

@@ -92,7 +92,7 @@ class Stream {
  public:
   Stream(Socket socket, absl::Time deadline) : socket_(std::move(socket)), deadline_(deadline) {}
 
-  absl::Status StartTls(const HttpGetTls& tls, const std::string& host);
+  absl::Status StartTls(const TlsTrust& trust, const std::string& host);
   absl::Status Send(absl::string_view bytes);
   // 0 at the end.
   absl::StatusOr<size_t> Receive(char* buffer, size_t size);
@@ -103,7 +103,6 @@ class Stream {
 
   const Socket socket_;
   const absl::Time deadline_;
-  tls::ContextPtr context_;
   tls::SslPtr ssl_;
 };
 
@@ -116,7 +115,8 @@ absl::StatusOr<int> Stream::RunTls(const std::function<int()>& step) {
     if (error == SSL_ERROR_ZERO_RETURN) return 0;
     if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
       const long verified = SSL_get_verify_result(ssl_.get());
-      if (verified != X509_V_OK) return absl::UnavailableError(X509_verify_cert_error_string(verified));
+      const bool checked = SSL_get_verify_mode(ssl_.get()) != SSL_VERIFY_NONE;
+      if (checked && verified != X509_V_OK) return absl::UnavailableError(X509_verify_cert_error_string(verified));
       const char* const reason = ERR_reason_error_string(ERR_peek_error());
       return absl::UnavailableError(absl::StrCat("TLS failed: ", reason == nullptr ? "closed" : reason));
     }
@@ -125,15 +125,8 @@ absl::StatusOr<int> Stream::RunTls(const std::function<int()>& step) {
   }
 }
 
-absl::Status Stream::StartTls(const HttpGetTls& tls, const std::string& host) {
-  context_.reset(SSL_CTX_new(TLS_client_method()));
-  SSL_CTX_set_options(context_.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
-  const bool checked = !tls.ca_file.empty();
-  if (checked && SSL_CTX_load_verify_file(context_.get(), tls.ca_file.c_str()) != 1) {
-    return absl::UnavailableError(absl::StrCat(tls.ca_file, " holds no certificate in PEM form"));
-  }
-  SSL_CTX_set_verify(context_.get(), checked ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
-  ssl_.reset(SSL_new(context_.get()));
+absl::Status Stream::StartTls(const TlsTrust& trust, const std::string& host) {
+  ssl_.reset(SSL_new(trust.context()));
   SSL_set_fd(ssl_.get(), socket_.fd());
   X509_VERIFY_PARAM* const parameters = SSL_get0_param(ssl_.get());
   if (X509_VERIFY_PARAM_set1_ip_asc(parameters, host.c_str()) != 1) {
@@ -207,10 +200,30 @@ absl::StatusOr<std::optional<HttpReply>> ParseReply(absl::string_view bytes, boo
   return reply;
 }
 
+std::shared_ptr<SSL_CTX> NewContext(int verify_mode) {
+  std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+  SSL_CTX_set_options(context.get(), SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_verify(context.get(), verify_mode, nullptr);
+  return context;
+}
+
 }  // namespace
 
+TlsTrust TlsTrust::Everybody() { return TlsTrust(NewContext(SSL_VERIFY_NONE)); }
+
+absl::StatusOr<TlsTrust> TlsTrust::Authorities(const std::string& ca_file) {
+  TlsTrust trust(NewContext(SSL_VERIFY_PEER));
+  if (ca_file.empty()) {
+    SSL_CTX_set_default_verify_paths(trust.context());
+  } else if (SSL_CTX_load_verify_file(trust.context(), ca_file.c_str()) != 1) {
+    ERR_clear_error();
+    return absl::InvalidArgumentError(absl::StrCat(ca_file, " holds no certificate in PEM form"));
+  }
+  return trust;
+}
+
 absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& port, absl::string_view path,
-                                  absl::Duration timeout, const HttpGetTls* tls) {
+                                  absl::Duration timeout, const TlsTrust* trust) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::StatusOr<Socket> socket = Connect(host, port, deadline);
   if (!socket.ok()) return socket.status();
@@ -218,8 +231,8 @@ absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& po
   const std::string request =
       absl::StrCat("GET ", path, " HTTP/1.1\r\nhost: ", name, ":", port, "\r\nconnection: close\r\n\r\n");
   Stream stream(*std::move(socket), deadline);
-  if (tls != nullptr) {
-    if (absl::Status status = stream.StartTls(*tls, host); !status.ok()) return status;
+  if (trust != nullptr) {
+    if (absl::Status status = stream.StartTls(*trust, host); !status.ok()) return status;
   }
   if (absl::Status status = stream.Send(request); !status.ok()) return status;
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <openssl/ssl.h>
+
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -14,16 +18,28 @@ struct HttpReply {
   std::string body;
 };
 
-// How to speak TLS.
-struct HttpGetTls {
-  std::string ca_file;  // PEM file with who may sign the server's certificate; empty: it is not checked
+// Whose certificates are taken under TLS. Thread-safe; copies share what was read.
+class TlsTrust {
+ public:
+  // Everybody's: what is sent is hidden from others, and who answers is not known.
+  static TlsTrust Everybody();
+  // Those that the authorities of a PEM file have signed for the server's name or address; an empty `ca_file`: the
+  // system's authorities. InvalidArgument names the file.
+  static absl::StatusOr<TlsTrust> Authorities(const std::string& ca_file);
+
+  SSL_CTX* context() const { return context_.get(); }
+
+ private:
+  explicit TlsTrust(std::shared_ptr<SSL_CTX> context) : context_(std::move(context)) {}
+
+  std::shared_ptr<SSL_CTX> context_;
 };
 
 // GET `path` of an HTTP/1.1 server, over a connection of its own; for probes that run once and exit. Bodies need a
-// content-length or end with the connection, and are at most 1 MiB. `tls`: null speaks plain text. Blocks for at most
+// content-length or end with the connection, and are at most 1 MiB. `trust`: null speaks plain text. Blocks for at most
 // `timeout`, apart from resolving the name. DeadlineExceeded after that; Unavailable, with the reason alone as its
 // message, when nobody listens or what comes is no complete response.
 absl::StatusOr<HttpReply> HttpGet(const std::string& host, const std::string& port, absl::string_view path,
-                                  absl::Duration timeout, const HttpGetTls* tls = nullptr);
+                                  absl::Duration timeout, const TlsTrust* trust = nullptr);
 
 }  // namespace hadal::commands

@@ -57,12 +57,17 @@ void Set(const base::Span& span, otlp::trace::v1::Span* out) {
   out->mutable_status()->set_message(span.error_message);
 }
 
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const Collector& collector) {
+  if (!collector.tls) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({.pem_root_certs = collector.authorities});
+}
+
 class OtlpClient final : public SpanClient {
  public:
-  OtlpClient(const std::string& endpoint, ServiceIdentity identity)
-      : name_("the collector at " + endpoint),
+  OtlpClient(const Collector& collector, ServiceIdentity identity)
+      : name_("the collector at " + collector.endpoint),
         identity_(std::move(identity)),
-        stub_(grpc::CreateChannel(endpoint, grpc::InsecureChannelCredentials())) {}
+        stub_(grpc::CreateChannel(collector.endpoint, CredentialsFor(collector))) {}
 
   const std::string& name() const override { return name_; }
 
@@ -126,8 +131,8 @@ class OtlpClient final : public SpanClient {
 
 }  // namespace
 
-std::unique_ptr<SpanClient> MakeOtlpClient(const std::string& endpoint, ServiceIdentity identity) {
-  return std::make_unique<OtlpClient>(endpoint, std::move(identity));
+std::unique_ptr<SpanClient> MakeOtlpClient(const Collector& collector, ServiceIdentity identity) {
+  return std::make_unique<OtlpClient>(collector, std::move(identity));
 }
 
 }  // namespace hadal::trace

@@ -31,7 +31,14 @@ struct ServiceIdentity {
   std::string instance_id;  // service.instance.id: unique among the service's replicas
 };
 
-// OTLP over gRPC, without TLS. Connects when it first sends, and again by itself.
-std::unique_ptr<SpanClient> MakeOtlpClient(const std::string& endpoint, ServiceIdentity identity);
+// Where spans go.
+struct Collector {
+  std::string endpoint;  // host:port
+  bool tls = false;
+  std::string authorities;  // PEM text: who may sign its certificate; empty: whom the system trusts
+};
+
+// OTLP over gRPC. Connects when it first sends, and again by itself.
+std::unique_ptr<SpanClient> MakeOtlpClient(const Collector& collector, ServiceIdentity identity);
 
 }  // namespace hadal::trace

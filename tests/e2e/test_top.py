@@ -16,6 +16,7 @@ import pytest
 
 from hadal_process import filled
 from http_client import ASK, post
+from tls_files import Authority
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
@@ -190,6 +191,26 @@ def test_once_prints_plain_text_for_scripts(server):
     assert "\x1b" not in shown.stdout and "refused  none" in shown.stdout
 
 
+def test_speaks_tls_and_checks_the_certificate(start_server, start_top, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("server")
+    server = start_server(f"--tls-cert={certificate}", f"--tls-key={key}", tls=authority.context())
+    plain = start_server()
+    ready, fast = rf"^{server.target} +ready +0 +0 +0% ", "--interval=0.1"
+    for arguments in ([f"--tls-ca={authority.certificate}", server.target], [f"--tls-ca={authority.certificate}", server.url],
+                      ["--insecure", server.target]):
+        shown = once(*arguments, f"http://{plain.target}", fast)
+        assert shown.returncode == 0, shown
+        assert re.search(ready, shown.stdout, re.MULTILINE) and re.search(rf"^{plain.target} +ready", shown.stdout, re.MULTILINE)
+    for arguments, reason in (([server.url], "self-signed certificate in certificate chain|unable to get local issuer certificate"),
+                              ([server.target], "it speaks TLS: give --tls or https://"),
+                              ([f"https://{plain.target}"], "TLS failed: ")):
+        shown = once(*arguments, fast)
+        assert shown.returncode == 1 and re.search(rf"^\S+ +AWAY .*({reason})", shown.stdout, re.MULTILINE), shown
+    top = start_top(f"--tls-ca={authority.certificate}", server.target, "--interval=0.2")
+    top.wait(rf"{server.target} +ready")
+
+
 def test_once_fails_when_a_server_is_away(server):
     shown = once(server.target, "127.0.0.1:1", "--interval=0.1")
     assert shown.returncode == 1
@@ -202,3 +223,5 @@ def test_wrong_usage_is_explained(server):
     assert no_terminal.returncode == 2 and "must be a terminal; --once" in no_terminal.stderr
     wrong = once("host:http")
     assert wrong.returncode == 2 and "'host:http'" in wrong.stderr
+    missing = once("--tls-ca=/no/such/file.pem")
+    assert missing.returncode == 2 and "--tls-ca: /no/such/file.pem" in missing.stderr

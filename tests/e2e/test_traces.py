@@ -2,6 +2,8 @@
 """Traces over OTLP/gRPC, taken by a collector that decodes them with the published generated code."""
 
 import concurrent.futures
+import os
+import subprocess
 import threading
 import time
 
@@ -11,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_se
 
 from hadal_process import fill
 from http_client import post, read_until, send_raw
+from tls_files import Authority
 
 SECRET = "correct horse battery staple"
 ASK = {"messages": [{"role": "user", "content": SECRET}], "max_tokens": 8, "temperature": 0}
@@ -36,12 +39,13 @@ class Collector(grpc.GenericRpcHandler):
 
     METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
-    def __init__(self, port=0, answer=None):
+    def __init__(self, port=0, answer=None, credentials=None):
         self.changed = threading.Condition()
         self.requests, self.raw = [], b""
         self.answer = answer
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(4), handlers=[self])
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        self.port = self.server.add_secure_port(address, credentials) if credentials else self.server.add_insecure_port(address)
         self.server.start()
 
     @property
@@ -221,3 +225,40 @@ def test_a_collector_that_refuses_is_counted(start_server):
     assert post(server, "/v1/chat/completions", ASK)[0] == 200
     server.wait_metric('hadal_trace_spans_total{outcome="failed"}', 5, timeout=30)
     refusing.stop()
+
+
+@pytest.fixture
+def secure_collector(tmp_path):
+    """(collector, file of the authority that signed its certificate)."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("collector")
+    collector = Collector(credentials=grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())]))
+    yield collector, authority.certificate
+    collector.stop()
+
+
+def test_spans_go_to_a_collector_under_tls(start_server, secure_collector):
+    collector, authority = secure_collector
+    server = start_server(f"--otlp-traces-endpoint=https://{collector.target}", f"--otlp-traces-ca={authority}")
+    assert post(server, "/v1/chat/completions", ASK)[0] == 200
+    assert len(collector.wait(1)) == 1
+    server.wait_metric('hadal_trace_spans_total{outcome="exported"}', 5)
+
+
+def test_a_collector_that_cannot_be_trusted_gets_nothing(start_server, secure_collector):
+    collector, _ = secure_collector
+    server = start_server(f"--otlp-traces-endpoint=https://{collector.target}")
+    assert post(server, "/v1/chat/completions", ASK)[0] == 200
+    server.wait_text(f"the collector at {collector.target} takes no spans", timeout=30)
+    assert server.stop() == 0
+    assert not collector.requests
+
+
+@pytest.mark.parametrize("endpoint, file, message", [
+    ("https://127.0.0.1:1", "/no/such/file.pem", "--otlp-traces-ca: /no/such/file.pem holds no certificate"),
+    ("127.0.0.1:1", "any.pem", "--otlp-traces-ca needs an --otlp-traces-endpoint with https://")])
+def test_what_does_not_fit_a_collector_ends_the_start(endpoint, file, message):
+    binary = os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
+    result = subprocess.run([binary, "serve", "--port=0", f"--otlp-traces-endpoint={endpoint}", f"--otlp-traces-ca={file}"],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and message in result.stderr, result

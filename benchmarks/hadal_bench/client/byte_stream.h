@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "benchmarks/hadal_bench/client/target.h"
 
 namespace hadal::bench {
 
@@ -34,8 +35,8 @@ class StreamFactory {
 };
 
 std::unique_ptr<StreamFactory> PlainStreams(boost::asio::io_context* io);
-// Certificates are checked for `host` against the system's, unless `insecure`.
-absl::StatusOr<std::unique_ptr<StreamFactory>> TlsStreams(boost::asio::io_context* io, std::string host, bool insecure);
+// Certificates are checked as the target says. FailedPrecondition when who may sign them cannot be read.
+absl::StatusOr<std::unique_ptr<StreamFactory>> TlsStreams(boost::asio::io_context* io, const Target& target);
 
 // Whether the peer of an idle socket has closed it or sent something.
 bool SocketQuiet(boost::asio::ip::tcp::socket& socket);

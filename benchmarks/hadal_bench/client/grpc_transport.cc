@@ -2,6 +2,7 @@
 #include "benchmarks/hadal_bench/client/grpc_transport.h"
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/read_file.h"
 #include "benchmarks/hadal_bench/client/grpc_result.h"
 #include "hadal/v1/inference.grpc.pb.h"
 #include "server/base/strings.h"
@@ -36,6 +38,25 @@ void FillContext(const CallSpec& spec, grpc::ClientContext* context) {
   if (spec.deadline_ms) {
     context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(*spec.deadline_ms));
   }
+}
+
+// The text of the target's ca_file; empty where the system's authorities are meant.
+absl::StatusOr<std::string> ReadAuthorities(const Target& target) {
+  constexpr int64_t kMaxBytes = 1 << 20;
+  if (target.ca_file.empty()) return std::string();
+  absl::StatusOr<std::string> text = base::ReadFile(target.ca_file, kMaxBytes);
+  if (!text.ok()) return absl::FailedPreconditionError(absl::StrCat("cannot read --tls-ca ", text.status().message()));
+  return text;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const Target& target, const std::string& authorities) {
+  if (!target.tls()) return grpc::InsecureChannelCredentials();
+  if (!target.insecure) return grpc::SslCredentials({.pem_root_certs = authorities});
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_verify_server_certs(false);
+  options.set_check_call_host(false);
+  options.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  return grpc::experimental::TlsCredentials(options);
 }
 
 // One call. gRPC's threads run the reactor's methods, one at a time; what they find is posted to the io thread.
@@ -103,14 +124,16 @@ class GrpcCall final : public grpc::ClientReadReactor<Response> {
 
 class GrpcTransport final : public Transport {
  public:
-  GrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options) : io_(io), options_(std::move(options)) {
+  GrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options, const std::string& authorities)
+      : io_(io), options_(std::move(options)) {
+    const auto credentials = CredentialsFor(options_.target, authorities);
     for (int i = 0; i < options_.channels; ++i) {
       grpc::ChannelArguments arguments;
       arguments.SetInt("hadal.channel", i);  // channels with different arguments do not share a connection
       arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
       arguments.SetMaxReceiveMessageSize(-1);
       stubs_.push_back(hadal::v1::Inference::NewStub(
-          grpc::CreateCustomChannel(options_.target.Authority(), grpc::InsecureChannelCredentials(), arguments)));
+          grpc::CreateCustomChannel(options_.target.Authority(), credentials, arguments)));
     }
   }
 
@@ -149,13 +172,18 @@ class GrpcTransport final : public Transport {
 
 }  // namespace
 
-std::unique_ptr<Transport> MakeGrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options) {
-  return std::make_unique<GrpcTransport>(io, std::move(options));
+absl::StatusOr<std::unique_ptr<Transport>> MakeGrpcTransport(boost::asio::io_context* io,
+                                                             GrpcTransportOptions options) {
+  const absl::StatusOr<std::string> authorities = ReadAuthorities(options.target);
+  if (!authorities.ok()) return authorities.status();
+  return std::make_unique<GrpcTransport>(io, std::move(options), *authorities);
 }
 
 absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key, double timeout_s) {
+  const absl::StatusOr<std::string> authorities = ReadAuthorities(target);
+  if (!authorities.ok()) return authorities.status();
   const auto stub =
-      hadal::v1::Inference::NewStub(grpc::CreateChannel(target.Authority(), grpc::InsecureChannelCredentials()));
+      hadal::v1::Inference::NewStub(grpc::CreateChannel(target.Authority(), CredentialsFor(target, *authorities)));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(static_cast<int64_t>(timeout_s * 1000)));

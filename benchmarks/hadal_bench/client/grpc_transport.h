@@ -20,8 +20,8 @@ struct GrpcTransportOptions {
 };
 
 // Streamed calls of hadal.v1.Inference. gRPC's own retries are off, so that the client model sees every attempt. gRPC's
-// threads hand what they read to the thread of `io`.
-std::unique_ptr<Transport> MakeGrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options);
+// threads hand what they read to the thread of `io`. FailedPrecondition when the target's ca_file cannot be read.
+absl::StatusOr<std::unique_ptr<Transport>> MakeGrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options);
 
 // The first model that the server lists; Unavailable when nothing answers.
 absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key, double timeout_s);

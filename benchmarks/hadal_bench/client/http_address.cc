@@ -23,9 +23,8 @@ absl::StatusOr<boost::asio::ip::tcp::endpoint> ResolveAddress(boost::asio::io_co
   return found.begin()->endpoint();
 }
 
-absl::StatusOr<std::unique_ptr<StreamFactory>> StreamsFor(boost::asio::io_context* io, const Target& target,
-                                                          bool insecure) {
-  if (target.scheme == Scheme::kHttps) return TlsStreams(io, target.host, insecure);
+absl::StatusOr<std::unique_ptr<StreamFactory>> StreamsFor(boost::asio::io_context* io, const Target& target) {
+  if (target.tls()) return TlsStreams(io, target);
   return PlainStreams(io);
 }
 

@@ -15,7 +15,6 @@ namespace hadal::bench {
 absl::StatusOr<boost::asio::ip::tcp::endpoint> ResolveAddress(boost::asio::io_context* io, const Target& target);
 
 // Streams of the target's scheme.
-absl::StatusOr<std::unique_ptr<StreamFactory>> StreamsFor(boost::asio::io_context* io, const Target& target,
-                                                          bool insecure);
+absl::StatusOr<std::unique_ptr<StreamFactory>> StreamsFor(boost::asio::io_context* io, const Target& target);
 
 }  // namespace hadal::bench

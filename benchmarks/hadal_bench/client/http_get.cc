@@ -33,12 +33,12 @@ class Collector final : public ExchangeHandler {
 
 }  // namespace
 
-absl::StatusOr<HttpAnswer> HttpGet(const Target& target, bool insecure, const std::string& path,
-                                   const std::string& api_key, double timeout_s) {
+absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path, const std::string& api_key,
+                                   double timeout_s) {
   boost::asio::io_context io;
   const auto endpoint = ResolveAddress(&io, target);
   if (!endpoint.ok()) return endpoint.status();
-  const auto streams = StreamsFor(&io, target, insecure);
+  const auto streams = StreamsFor(&io, target);
   if (!streams.ok()) return streams.status();
   std::string request = absl::StrCat("GET ", target.base_path, path, " HTTP/1.1\r\nHost: ", target.Authority(), "\r\n");
   if (!api_key.empty()) absl::StrAppend(&request, "Authorization: Bearer ", api_key, "\r\n");

@@ -183,7 +183,7 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeHttpTransport(boost::asio::io_con
                                                              HttpTransportOptions options) {
   const auto endpoint = ResolveAddress(io, options.target);
   if (!endpoint.ok()) return endpoint.status();
-  auto streams = StreamsFor(io, options.target, options.insecure);
+  auto streams = StreamsFor(io, options.target);
   if (!streams.ok()) return streams.status();
   return std::make_unique<HttpTransport>(io, std::move(options), *std::move(streams), *endpoint);
 }

@@ -17,7 +17,6 @@ struct HttpTransportOptions {
   Target target;
   OpenAiApi api = OpenAiApi::kChat;
   std::string model;
-  bool insecure = false;       // TLS without checking certificates
   int max_connections = 4096;  // calls beyond it wait for a connection; what they wait counts as latency
 };
 
@@ -30,7 +29,7 @@ struct HttpAnswer {
   int status = 0;
   std::string body;
 };
-absl::StatusOr<HttpAnswer> HttpGet(const Target& target, bool insecure, const std::string& path,
-                                   const std::string& api_key, double timeout_s);
+absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path, const std::string& api_key,
+                                   double timeout_s);
 
 }  // namespace hadal::bench

@@ -17,7 +17,8 @@ absl::StatusOr<Target> ParseTarget(std::string_view url) {
   absl::string_view rest = base::View(url);
   const auto bad = [&](absl::string_view why) {
     return absl::InvalidArgumentError(absl::StrCat(why, ", found '", base::View(url),
-                                                   "'; expected http://HOST:PORT, https://HOST or grpc://HOST:PORT"));
+                                                   "'; expected http://HOST:PORT, https://HOST, "
+                                                   "grpc://HOST:PORT or grpcs://HOST:PORT"));
   };
   Target target;
   if (const size_t scheme_end = rest.find("://"); scheme_end != absl::string_view::npos) {
@@ -26,8 +27,8 @@ absl::StatusOr<Target> ParseTarget(std::string_view url) {
     if (scheme == "https") {
       target.scheme = Scheme::kHttps;
       target.port = 443;
-    } else if (scheme == "grpc") {
-      target.scheme = Scheme::kGrpc;
+    } else if (scheme == "grpc" || scheme == "grpcs") {
+      target.scheme = scheme == "grpc" ? Scheme::kGrpc : Scheme::kGrpcs;
       target.port = 8000;
     } else if (scheme != "http") {
       return bad("the scheme is not known");
@@ -41,7 +42,7 @@ absl::StatusOr<Target> ParseTarget(std::string_view url) {
   }
   absl::ConsumeSuffix(&path, "/v1");
   target.base_path = std::string(path);
-  if (target.scheme == Scheme::kGrpc && !path.empty()) return bad("a gRPC URL has no path");
+  if (target.grpc() && !path.empty()) return bad("a gRPC URL has no path");
 
   size_t colon = authority.rfind(':');
   if (absl::StartsWith(authority, "[")) {

@@ -9,20 +9,26 @@
 
 namespace hadal::bench {
 
-enum class Scheme { kHttp, kHttps, kGrpc };
+enum class Scheme { kHttp, kHttps, kGrpc, kGrpcs };
 
-// Where a server is.
+// Where a server is, and which certificates are taken from it.
 struct Target {
   Scheme scheme = Scheme::kHttp;
   std::string host;  // without the brackets of an IPv6 address
   uint16_t port = 80;
   std::string base_path;  // in front of /v1, without a slash at the end; empty: none
 
+  bool insecure = false;  // TLS with any certificate
+  std::string ca_file;    // PEM file with who may sign its certificate; empty: whom the system trusts
+
+  bool grpc() const { return scheme == Scheme::kGrpc || scheme == Scheme::kGrpcs; }
+  bool tls() const { return scheme == Scheme::kHttps || scheme == Scheme::kGrpcs; }
   std::string Authority() const;  // host:port, as the Host header has it
 };
 
-// Parses "http://host:port", "https://host", "grpc://host:port" or "host:port" (HTTP). A path that ends in /v1 is taken
-// for the base URL of an OpenAI client, so its /v1 is dropped. InvalidArgument names what is wrong.
+// Parses "http://host:port", "https://host", "grpc://host:port", "grpcs://host:port" (gRPC under TLS) or "host:port"
+// (HTTP). A path that ends in /v1 is taken for the base URL of an OpenAI client, so its /v1 is dropped.
+// InvalidArgument names what is wrong.
 absl::StatusOr<Target> ParseTarget(std::string_view url);
 
 }  // namespace hadal::bench

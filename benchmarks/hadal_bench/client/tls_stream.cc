@@ -14,12 +14,13 @@ namespace ssl = boost::asio::ssl;
 
 class TlsStream final : public ByteStream {
  public:
-  TlsStream(asio::io_context* io, ssl::context* context, const std::string& host, bool insecure)
-      : stream_(*io, *context) {
-    SSL_set_tlsext_host_name(stream_.native_handle(), host.c_str());
-    if (!insecure) {
+  TlsStream(asio::io_context* io, ssl::context* context, const Target& target) : stream_(*io, *context) {
+    ErrorCode not_an_address;
+    asio::ip::make_address(target.host, not_an_address);
+    if (not_an_address) SSL_set_tlsext_host_name(stream_.native_handle(), target.host.c_str());
+    if (!target.insecure) {
       stream_.set_verify_mode(ssl::verify_peer);
-      stream_.set_verify_callback(ssl::host_name_verification(host));
+      stream_.set_verify_callback(ssl::host_name_verification(target.host));
     }
   }
 
@@ -51,28 +52,33 @@ class TlsStream final : public ByteStream {
 
 class TlsFactory final : public StreamFactory {
  public:
-  TlsFactory(asio::io_context* io, std::string host, bool insecure)
-      : io_(io), host_(std::move(host)), insecure_(insecure), context_(ssl::context::tls_client) {}
+  TlsFactory(asio::io_context* io, Target target)
+      : io_(io), target_(std::move(target)), context_(ssl::context::tls_client) {}
   ErrorCode LoadCertificates() {
     ErrorCode error;
-    context_.set_default_verify_paths(error);
+    if (target_.ca_file.empty()) {
+      context_.set_default_verify_paths(error);
+    } else {
+      context_.load_verify_file(target_.ca_file, error);
+    }
     return error;
   }
-  std::unique_ptr<ByteStream> Make() override { return std::make_unique<TlsStream>(io_, &context_, host_, insecure_); }
+  std::unique_ptr<ByteStream> Make() override { return std::make_unique<TlsStream>(io_, &context_, target_); }
 
  private:
   asio::io_context* const io_;
-  const std::string host_;
-  const bool insecure_;
+  const Target target_;
   ssl::context context_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StreamFactory>> TlsStreams(asio::io_context* io, std::string host, bool insecure) {
-  auto factory = std::make_unique<TlsFactory>(io, std::move(host), insecure);
-  if (const ErrorCode error = factory->LoadCertificates(); error && !insecure) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot read the system's certificates: ", error.message()));
+absl::StatusOr<std::unique_ptr<StreamFactory>> TlsStreams(asio::io_context* io, const Target& target) {
+  auto factory = std::make_unique<TlsFactory>(io, target);
+  if (const ErrorCode error = factory->LoadCertificates(); error && !target.insecure) {
+    const std::string whose =
+        target.ca_file.empty() ? "the system's authorities" : absl::StrCat("--tls-ca ", target.ca_file);
+    return absl::FailedPreconditionError(absl::StrCat("cannot read ", whose, ": ", error.message()));
   }
   return std::unique_ptr<StreamFactory>(std::move(factory));
 }

@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "server/commands/http_get.h"
 
 namespace hadal::top {
 namespace {
@@ -81,35 +82,53 @@ ServerNumbers NumbersOf(const Scrape& oldest, const Scrape& before, const Scrape
   return numbers;
 }
 
-absl::StatusOr<Target> ParseTarget(const std::string& text) {
-  Target target = {text, "8000", text};
-  const size_t colon = text.rfind(':');
-  const bool bracketed = !text.empty() && text.front() == '[';
-  const size_t bracket = text.find(']');
-  if (bracketed && bracket == text.npos) {
+absl::StatusOr<Target> ParseTarget(const std::string& text, bool tls) {
+  Target target = {.port = "8000", .tls = tls};
+  absl::string_view rest = text;
+  if (absl::ConsumePrefix(&rest, "https://")) {
+    target.tls = true;
+    target.port = "443";
+    absl::ConsumeSuffix(&rest, "/");
+  } else if (absl::ConsumePrefix(&rest, "http://")) {
+    target.tls = false;
+    target.port = "80";
+    absl::ConsumeSuffix(&rest, "/");
+  }
+  const std::string address(rest);
+  const size_t colon = address.rfind(':');
+  const bool bracketed = absl::StartsWith(address, "[");
+  const size_t bracket = address.find(']');
+  if (bracketed && bracket == address.npos) {
     return absl::InvalidArgumentError(absl::StrCat("'", text, "': the bracket of the address is not closed"));
   }
-  if (bracketed) target.host = text.substr(1, bracket - 1);
-  const bool has_port = bracketed ? bracket + 1 < text.size() : colon != text.npos && text.find(':') == colon;
+  const bool has_port = bracketed ? bracket + 1 < address.size() : colon != address.npos && address.find(':') == colon;
+  target.host = bracketed ? address.substr(1, bracket - 1) : address.substr(0, has_port ? colon : address.npos);
   if (has_port) {
-    if (!bracketed) target.host = text.substr(0, colon);
-    target.port = text.substr(colon + 1);
+    target.port = address.substr(colon + 1);
     int port = 0;
     if ((bracketed && colon != bracket + 1) || !absl::SimpleAtoi(target.port, &port) || port < 1 || port > 65535) {
-      return absl::InvalidArgumentError(absl::StrCat("'", text, "': expected HOST:PORT with a port from 1 to 65535"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", text, "': expected HOST:PORT, http:// or https://, with a port from 1 to 65535"));
     }
-  } else {
-    target.text = target.host.find(':') == text.npos ? target.host + ":8000" : absl::StrCat("[", target.host, "]:8000");
   }
-  if (target.host.empty()) return absl::InvalidArgumentError(absl::StrCat("'", text, "': the host is empty"));
+  if (target.host.empty() || target.host.find('/') != target.host.npos) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "': the host is empty, or followed by a path"));
+  }
+  const bool ipv6 = target.host.find(':') != target.host.npos;
+  target.text = ipv6 ? absl::StrCat("[", target.host, "]:", target.port) : absl::StrCat(target.host, ":", target.port);
   return target;
 }
 
 absl::StatusOr<Scrape> Server::Ask(absl::Duration timeout) const {
   const absl::Time at = absl::Now();
-  absl::StatusOr<commands::HttpReply> reply = commands::HttpGet(target_.host, target_.port, "/metrics", timeout);
+  const commands::TlsTrust* const trust = target_.tls ? &trust_ : nullptr;
+  absl::StatusOr<commands::HttpReply> reply = commands::HttpGet(target_.host, target_.port, "/metrics", timeout, trust);
   if (!reply.ok()) return reply.status();
-  if (reply->status != 200) return absl::UnavailableError(absl::StrCat("/metrics answers with ", reply->status));
+  if (reply->status != 200) {
+    const bool plain = !target_.tls && absl::StrContains(reply->body, "this port speaks TLS");
+    return absl::UnavailableError(plain ? "it speaks TLS: give --tls or https://"
+                                        : absl::StrCat("/metrics answers with ", reply->status));
+  }
   Scrape scrape = Scrape::Parse(reply->body, at);
   if (scrape.All("hadal_build_info").empty()) return absl::UnavailableError("it is no hadal server");
   return scrape;

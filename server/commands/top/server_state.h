@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "server/commands/http_get.h"
 #include "server/commands/top/scrape.h"
 
 namespace hadal::top {
@@ -37,13 +38,14 @@ struct ServerNumbers {
 
 ServerNumbers NumbersOf(const Scrape& oldest, const Scrape& before, const Scrape& now);
 
-// host:port, host, [IPv6]:port; the port is 8000 where none is given.
 struct Target {
   std::string host, port;
   std::string text;  // as it is shown
+  bool tls = false;
 };
-// InvalidArgument says what is wrong with it.
-absl::StatusOr<Target> ParseTarget(const std::string& text);
+// Reads host:port, host or [IPv6]:port, with port 8000 where none is given and TLS as `tls` says; or the same behind
+// http:// or https://, with the ports 80 and 443. InvalidArgument says what is wrong with it.
+absl::StatusOr<Target> ParseTarget(const std::string& text, bool tls);
 
 // What one row shows.
 struct ServerRow {
@@ -57,7 +59,8 @@ struct ServerRow {
 // Asks one server and remembers what it said. Poll is for one thread at a time, Row for any.
 class Server {
  public:
-  explicit Server(Target target) : target_(std::move(target)) {}
+  // `trust` is for a target with TLS.
+  Server(Target target, commands::TlsTrust trust) : target_(std::move(target)), trust_(std::move(trust)) {}
 
   // Blocks for at most `timeout`, apart from resolving the name.
   void Poll(absl::Duration timeout);
@@ -70,6 +73,7 @@ class Server {
   absl::StatusOr<Scrape> Ask(absl::Duration timeout) const;
 
   const Target target_;
+  const commands::TlsTrust trust_;
   mutable base::Mutex mutex_;
   std::deque<Scrape> scrapes_ ABSL_GUARDED_BY(mutex_);  // of the window, oldest first
   bool asked_ ABSL_GUARDED_BY(mutex_) = false;

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/base/notification.h"
 #include "server/commands/commands.h"
+#include "server/commands/http_get.h"
 #include "server/commands/top/server_state.h"
 #include "server/commands/top/terminal.h"
 #include "server/commands/top/view.h"
@@ -82,10 +83,16 @@ int Top(const std::vector<std::string>& args) {
       "OUT/S and IN/S tokens a second, REF/S refusals; RETRY is the mean hint and TTFT the median time to the first "
       "token of the last 30 s."};
   std::vector<std::string> names = {"127.0.0.1:8000"};
+  bool tls = false, insecure = false;
+  std::string ca_file;
   double interval_s = 1;
   double timeout_s = 2;
   bool once = false;
-  app.add_option("servers", names, "HOST:PORT of each server [127.0.0.1:8000]");
+  app.add_option("servers", names, "HOST:PORT of each server, or http:// or https:// and that [127.0.0.1:8000]");
+  app.add_flag("--tls", tls, "speak TLS with servers that are named without a scheme");
+  CLI::Option* const authorities = app.add_option(
+      "--tls-ca", ca_file, "PEM file with who may sign the servers' certificates; means --tls [the system's]");
+  app.add_flag("--insecure", insecure, "take any certificate; means --tls")->excludes(authorities);
   app.add_option("--interval", interval_s, "seconds between two scrapes [1]")->check(CLI::Range(0.1, 3600.0));
   app.add_option("--timeout", timeout_s, "seconds after which a server is away [2]")->check(CLI::Range(0.1, 60.0));
   app.add_flag("--once", once, "print one picture, without control characters; exit code 1 when a server is away");
@@ -94,14 +101,20 @@ int Top(const std::vector<std::string>& args) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  tls = tls || insecure || !ca_file.empty();
+  const absl::StatusOr<TlsTrust> trust = insecure ? TlsTrust::Everybody() : TlsTrust::Authorities(ca_file);
+  if (!trust.ok()) {
+    std::fprintf(stderr, "hadal top: --tls-ca: %s\n", std::string(trust.status().message()).c_str());
+    return 2;
+  }
   Servers servers;
   for (const std::string& name : names) {
-    absl::StatusOr<top::Target> target = top::ParseTarget(name);
+    absl::StatusOr<top::Target> target = top::ParseTarget(name, tls);
     if (!target.ok()) {
       std::fprintf(stderr, "hadal top: %s\n", std::string(target.status().message()).c_str());
       return 2;
     }
-    servers.push_back(std::make_unique<top::Server>(*std::move(target)));
+    servers.push_back(std::make_unique<top::Server>(*std::move(target), *trust));
   }
   const absl::Duration interval = absl::Seconds(interval_s), timeout = absl::Seconds(timeout_s);
   return once ? PrintOnce(servers, interval, timeout) : Watch(servers, interval, timeout);

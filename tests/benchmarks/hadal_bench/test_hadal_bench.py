@@ -19,6 +19,7 @@ os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
 sys.path[:0] = [str(pathlib.Path(__file__).parent), str(SOURCE / "tests/e2e")]
 from fake_server import FakeServer  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
+from tls_files import Authority  # noqa: E402
 
 BENCH = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release")) / "hadal-bench"
 FAST = ("--duration=500ms", "--warmup=0", "--drain=30s", "--lengths=16:4")
@@ -52,7 +53,7 @@ def test_help_is_enough_to_start():
 @pytest.mark.parametrize("flag, wanted", [
     ("--rat=4", "did you mean 'rate'"), ("--rate=-4", "--rate"), ("--rate=fast", "found 'fast'"), ("--rate=0", "above 0"),
     ("--lengths=long", "azure-conversation"), ("--slo=good", "r1-interactive"), ("--client=polite", "obey, urllib3"),
-    ("--url=ftp://x", "--url"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
+    ("--url=ftp://x", "--url"), ("--insecure", "https:// or grpcs://"), ("--tls-ca=/nonexistent.pem", "https:// or grpcs://"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
     ("--tenant=key", "NAME=KEY"), ("--sweep=5,x", "--sweep"), ("--attain=2", "--attain"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
     ("--prompt-file=/nonexistent", "/nonexistent")])
 def test_nonsense_is_named(flag, wanted):
@@ -351,6 +352,20 @@ def test_https(out, tmp_path):
         assert done.returncode == 1 and "certificate verify failed" in done.stderr
         run = measure(server.url, out, *MEASURED, "--insecure")["runs"][0]
     assert run["requests"]["served"] == run["requests"]["offered"] > 5
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_certificates_of_hadal_are_checked(out, tmp_path, scheme):
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("server")
+    with HadalProcess(f"--tls-cert={certificate}", f"--tls-key={key}", tls=authority.context()) as server:
+        url = f"{scheme}://{server.target}"
+        for trust in (f"--tls-ca={authority.certificate}", "--insecure"):
+            run = measure(url, out, "--rate=20", trust)["runs"][0]
+            assert run["requests"]["served"] == run["requests"]["offered"] > 5
+        done = bench(f"--url={url}", *FAST)
+        assert done.returncode == 1 and re.search("certificate.verify.failed", done.stderr, re.IGNORECASE), done.stderr
+        assert server.metric("hadal_tls_connections") <= 1  # the scrape's own
 
 
 def test_headers_reach_the_server(out):

@@ -22,7 +22,9 @@ using ::testing::StartsWith;
 // client has closed it.
 class OneShotServer {
  public:
-  OneShotServer(std::string_view reply, bool stay) {
+  // `request`: what a client's request begins with; empty: whatever bytes come are its request.
+  OneShotServer(std::string_view reply, bool stay, std::string_view request = "GET /health/live HTTP/1.1\r\nhost: ")
+      : request_(request) {
     listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -46,18 +48,19 @@ class OneShotServer {
     const int connection = ::accept(listener_, nullptr, nullptr);
     std::string request;
     char buffer[1024];
-    while (request.find("\r\n\r\n") == std::string::npos) {
+    while (request.find(request_.empty() ? "" : "\r\n\r\n") == std::string::npos || request.empty()) {
       const ssize_t size = ::recv(connection, buffer, sizeof(buffer), 0);
       if (size <= 0) break;
       request.append(buffer, static_cast<size_t>(size));
     }
-    EXPECT_THAT(request, StartsWith("GET /health/live HTTP/1.1\r\nhost: "));
+    EXPECT_THAT(request, StartsWith(request_));
     EXPECT_EQ(::send(connection, reply.data(), reply.size(), MSG_NOSIGNAL), static_cast<ssize_t>(reply.size()));
     while (stay && ::recv(connection, buffer, sizeof(buffer), 0) > 0) {
     }
     ::close(connection);
   }
 
+  const std::string request_;
   int listener_ = -1;
   std::string port_;
   std::thread thread_;
@@ -96,6 +99,21 @@ TEST(HttpGetTest, SaysWhyThereIsNoResponse) {
 TEST(HttpGetTest, EndsWhenTheTimeHasPassed) {
   const absl::Status status = Get("HTTP/1.1 200 OK\r\n", /*stay=*/true, absl::Milliseconds(50)).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(HttpGetTest, AuthoritiesAreReadBeforeAnybodyIsAsked) {
+  EXPECT_TRUE(TlsTrust::Authorities("").ok()) << "the system's";
+  const absl::Status status = TlsTrust::Authorities("/no/such/file.pem").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "/no/such/file.pem holds no certificate in PEM form");
+}
+
+TEST(HttpGetTest, TlsToAPlainPortIsSaidSo) {
+  OneShotServer server("HTTP/1.1 400 Bad Request\r\n\r\n", /*stay=*/false, /*request=*/"");
+  const TlsTrust trust = TlsTrust::Everybody();
+  const absl::Status status = HttpGet("127.0.0.1", server.port(), "/", absl::Seconds(20), &trust).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), StartsWith("TLS failed: "));
 }
 
 TEST(HttpGetTest, NobodyListens) {

@@ -64,16 +64,25 @@ TEST(ServerConfigTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_THAT(parsed->flags.ToToml(), HasSubstr("port = \"3000\"  # flag"));
 }
 
-TEST(ServerConfigTest, ACollectorIsAnAddressWithoutTls) {
-  for (const std::string text : {"collector:4317", "http://collector:4317", "http://collector:4317/"}) {
+TEST(ServerConfigTest, ACollectorIsAnAddressWithOrWithoutTls) {
+  for (const std::string text : {"collector:4317", "http://collector:4317", "https://collector:4317/"}) {
     auto parsed = ParseServerConfig("serve", {"--otlp-traces-endpoint=" + text});
     ASSERT_TRUE(parsed.ok()) << parsed.status();
     EXPECT_EQ(parsed->config.trace.endpoint, "collector:4317");
+    EXPECT_EQ(parsed->config.trace.tls, text.starts_with("https"));
+    EXPECT_TRUE(parsed->config.trace.Validate().ok());
   }
-  for (const std::string text : {"https://collector:4317", "collector"}) {
+  for (const std::string text : {"ftp://collector:4317", "https://collector", "collector"}) {
     EXPECT_THAT(std::string(ParseServerConfig("serve", {"--otlp-traces-endpoint=" + text}).status().message()),
                 HasSubstr("found '" + text + "'"));
   }
+}
+
+TEST(ServerConfigTest, ACollectorsAuthoritiesAreForTls) {
+  auto parsed = ParseServerConfig("serve", {"--otlp-traces-endpoint=collector:4317", "--otlp-traces-ca=ca.pem"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_THAT(std::string(parsed->config.trace.Validate().message()),
+              HasSubstr("--otlp-traces-ca needs an --otlp-traces-endpoint with https://"));
 }
 
 TEST(ServerConfigTest, AShareOfTracesIsFromNoneToAll) {

@@ -19,6 +19,7 @@ TEST(TargetTest, ReadsUrls) {
                                            {"https://api.example.com/v1", "api.example.com:443", "", Scheme::kHttps},
                                            {"http://a/proxy/x/v1/", "a:80", "/proxy/x", Scheme::kHttp},
                                            {"grpc://[::1]:9000", "[::1]:9000", "", Scheme::kGrpc},
+                                           {"grpcs://h:9000", "h:9000", "", Scheme::kGrpcs},
                                            {"http://[::1]", "[::1]:80", "", Scheme::kHttp}}) {
     const auto target = ParseTarget(one.url);
     ASSERT_TRUE(target.ok()) << target.status();

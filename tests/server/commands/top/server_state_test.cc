@@ -53,8 +53,9 @@ TEST(ServerStateTest, AServerIsLoadingReadyOrDraining) {
 TEST(ServerStateTest, TargetsNameHostAndPort) {
   const auto expect = [](const std::string& text, const std::string& host, const std::string& port,
                          const std::string& shown) {
-    const absl::StatusOr<Target> target = ParseTarget(text);
+    const absl::StatusOr<Target> target = ParseTarget(text, /*tls=*/false);
     ASSERT_TRUE(target.ok()) << target.status();
+    EXPECT_EQ(target->tls, text.starts_with("https://"));
     EXPECT_EQ(target->host, host);
     EXPECT_EQ(target->port, port);
     EXPECT_EQ(target->text, shown);
@@ -64,16 +65,26 @@ TEST(ServerStateTest, TargetsNameHostAndPort) {
   expect("[::1]:81", "::1", "81", "[::1]:81");
   expect("[::1]", "::1", "8000", "[::1]:8000");
   expect("::1", "::1", "8000", "[::1]:8000");
+  expect("http://host", "host", "80", "host:80");
+  expect("https://host/", "host", "443", "host:443");
+  expect("https://[::1]:81", "::1", "81", "[::1]:81");
+}
+
+TEST(ServerStateTest, ASchemeGoesBeforeTheFlag) {
+  EXPECT_TRUE(ParseTarget("host", /*tls=*/true)->tls);
+  EXPECT_FALSE(ParseTarget("http://host", /*tls=*/true)->tls);
+  EXPECT_TRUE(ParseTarget("https://host", /*tls=*/false)->tls);
 }
 
 TEST(ServerStateTest, ABrokenTargetIsNamed) {
-  for (const std::string text : {"", ":81", "host:", "host:http", "host:0", "host:65536", "[::1", "[::1]81", "[]:81"}) {
-    EXPECT_NE(ParseTarget(text).status().message().find("'" + text + "'"), absl::string_view::npos) << text;
+  for (const std::string text : {"", ":81", "host:", "host:http", "host:0", "host:65536", "[::1", "[::1]81", "[]:81",
+                                 "https://", "https://host/v1", "ftp://host"}) {
+    EXPECT_NE(ParseTarget(text, false).status().message().find("'" + text + "'"), absl::string_view::npos) << text;
   }
 }
 
 TEST(ServerStateTest, WhoDoesNotAnswerIsAwayWithTheReason) {
-  Server server(ParseTarget("127.0.0.1:1").value());
+  Server server(ParseTarget("127.0.0.1:1", false).value(), commands::TlsTrust::Everybody());
   EXPECT_FALSE(server.Row().asked);
   server.Poll(absl::Seconds(5));
   const ServerRow row = server.Row();
