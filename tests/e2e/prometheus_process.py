@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -18,9 +19,12 @@ ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).pa
 
 
 class Prometheus:
-    """Scrapes `pods` ({name: "host:port"}) twice a second, as pods of the namespace hadal. Use as a context manager."""
+    """Scrapes `pods` ({name: "host:port"}) twice a second, as pods of the namespace hadal. Use as a context manager.
 
-    def __init__(self, folder, port, pods):
+    `annotations`: of the pods. `ca_file`: who signed the certificates of those that speak TLS.
+    """
+
+    def __init__(self, folder, port, pods, annotations=None, ca_file=None):
         if shutil.which("prometheus") is None:
             pytest.skip("prometheus is not installed")
         config = yaml.safe_load((ROOT / "prometheus/kubernetes.yml").read_text(encoding="utf-8"))
@@ -33,7 +37,11 @@ class Prometheus:
         ports = [(pod, target, "serve") for pod, target in pods.items()] + [("full", "127.0.0.1:1", "other")]
         job["static_configs"] = [
             {"targets": [target], "labels": {meta + "pod_label_app_kubernetes_io_name": "hadal", meta + "pod_container_port_name": name,
-                                             meta + "namespace": "hadal", meta + "pod_name": pod}} for pod, target, name in ports]
+                                             meta + "namespace": "hadal", meta + "pod_name": pod,
+                                             **{meta + "pod_annotation_" + re.sub(r"\W", "_", key): value
+                                                for key, value in (annotations or {}).items()}}} for pod, target, name in ports]
+        if ca_file:
+            job["tls_config"]["ca_file"] = str(ca_file)
         config["scrape_configs"] = [job]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")

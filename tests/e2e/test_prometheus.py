@@ -14,6 +14,7 @@ import yaml
 
 from hadal_process import HadalProcess
 from prometheus_process import ROOT, Prometheus
+from tls_files import Authority
 
 WAITING, REFUSED, SERVED = 6, 12, 8
 # One request runs and six wait: full with seven.
@@ -85,6 +86,20 @@ def test_scrape_has_no_lint():
         text = server.get("/metrics")[1]
     result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_pods_under_tls_are_scraped_and_their_certificate_is_checked(start_server, tmp_path):
+    component = yaml.safe_load((ROOT / "k8s/components/tls/kustomization.yaml").read_text(encoding="utf-8"))
+    pod = yaml.safe_load(component["patches"][0]["patch"])["spec"]["template"]["metadata"]
+    authority = Authority(tmp_path)
+    pods = {}
+    for name, names in (("right", ["hadal.hadal.svc"]), ("wrong", ["other.hadal.svc"])):
+        certificate, key = authority.sign(name, names=names)
+        pods[name] = start_server(f"--tls-cert={certificate}", f"--tls-key={key}", tls=authority.context()).target
+    with Prometheus(tmp_path, free_port(), pods, pod["annotations"], authority.certificate) as prometheus:
+        prometheus.wait('up{job="hadal"}', {"right": 1, "wrong": 0}.__eq__, "pod")
+        (wrong,) = [target for target in prometheus.api("targets")["activeTargets"] if target["labels"]["pod"] == "wrong"]
+        assert wrong["scrapeUrl"].startswith("https://") and "not hadal.hadal.svc" in wrong["lastError"]
 
 
 def test_pods_are_targets_with_the_labels_of_the_adapter(fleet):

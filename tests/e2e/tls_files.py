@@ -10,7 +10,7 @@ def openssl(*arguments):
 
 
 class Authority:
-    """Signs certificates for localhost and 127.0.0.1."""
+    """Signs certificates for localhost and 127.0.0.1, and for names that are asked for."""
 
     def __init__(self, folder, name="authority"):
         self.folder = pathlib.Path(folder)
@@ -19,12 +19,12 @@ class Authority:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 30,
                 "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate)
 
-    def sign(self, name, certificate=None, key=None):
+    def sign(self, name, certificate=None, key=None, names=()):
         """(certificate, key): files, NAME.pem and NAME.key unless others are given."""
         certificate, key = certificate or self.folder / f"{name}.pem", key or self.folder / f"{name}.key"
         openssl("req", "-x509", "-CA", self.certificate, "-CAkey", self._key, "-newkey", "ec",
                 "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 20, "-subj", f"/CN={name}",
-                "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
+                "-addext", ",".join(["subjectAltName=DNS:localhost,IP:127.0.0.1", *(f"DNS:{n}" for n in names)]), "-addext", "basicConstraints=critical,CA:FALSE",
                 "-keyout", key, "-out", certificate)
         return certificate, key
 

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 import yaml
 
-from rendering import K8S, ROOT, TARGETS, exported_metrics, load, pods, render, seconds
+from rendering import K8S, ROOT, TARGETS, exported_metrics, load, of_kind, pods, render, seconds
 
 BINARY = os.environ.get("HADAL_BINARY", "")
 
@@ -111,6 +111,22 @@ def test_endpoint_picker_reads_metrics_that_are_exported(name):
     assert len(metrics) == 4 and set(metrics) <= exported_metrics()
     for profile in config["schedulingProfiles"]:
         assert {plugin["pluginRef"] for plugin in profile["plugins"]} <= plugins.keys()
+
+
+def test_prometheus_checks_the_certificate_that_the_pods_have():
+    (monitor,) = of_kind(render("addons/monitoring-tls"), "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    documents = render("overlays/tls")
+    volumes = {volume["name"]: volume for volume in next(pods(documents))[2]["volumes"]}
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] == volumes["tls"]["secret"]["secretName"]
+    service = of_kind(documents, "Service")[0]["metadata"]
+    assert endpoint["tlsConfig"]["serverName"] == f"{service['name']}.{service['namespace']}.svc"
+    job = yaml.safe_load((ROOT / "prometheus/kubernetes.yml").read_text(encoding="utf-8"))["scrape_configs"][0]
+    assert job["tls_config"]["server_name"] == endpoint["tlsConfig"]["serverName"]
+    annotations = of_kind(documents, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"]
+    (scheme,) = [rule for rule in job["relabel_configs"] if rule.get("target_label") == "__scheme__"]
+    assert re.fullmatch(scheme["regex"], annotations["prometheus.io/scheme"])
 
 
 def test_prometheus_rule_holds_the_rules():
