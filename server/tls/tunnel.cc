@@ -115,7 +115,9 @@ asio::awaitable<void> Tunnel::Encrypt() {
     const ssize_t size = ::recv(server_.native_handle(), buffer_->data(), buffer_->size(), MSG_DONTWAIT);
     if (size > 0) {
       const bool taken = co_await ToClient({buffer_->data(), static_cast<size_t>(size)});
-      if (!taken) break;
+      // Whoever writes to a client that has reset learns of it first, and the read that follows finds an orderly end:
+      // the server must not take that for a client that still reads.
+      if (!taken) co_return Abort();
       if (++in_a_row < kRecordsInARow) continue;
       in_a_row = 0;
       co_await asio::post(client_.get_executor(), kAwait);

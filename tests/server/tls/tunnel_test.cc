@@ -112,6 +112,23 @@ TEST(TunnelTest, AClientThatVanishesIsSeenAtOnce) {
   EXPECT_TRUE(fixture.WaitFor([&] { return fixture.Connections() == 0; }));
 }
 
+TEST(TunnelTest, AClientThatVanishesIsSeenByAServerThatWrites) {
+  TlsFixture fixture;
+  for (int i = 0; i < 200; ++i) {
+    auto ends = fixture.Open();
+    std::thread server;
+    {
+      TlsClient client(ends.first, {});
+      ASSERT_TRUE(client.Handshake());
+      server = std::thread([&] { ends.second.Write(std::string(4 << 20, 'x')); });
+      EXPECT_NE(client.Read(), "");
+    }
+    // The server's end is still open: what it writes must fail, not wait for somebody to read it.
+    EXPECT_TRUE(fixture.WaitFor([&] { return fixture.Connections() == 0; }));
+    server.join();
+  }
+}
+
 TEST(TunnelTest, AServerThatOnlyStopsWritingStillReads) {
   TlsFixture fixture;
   Connected connected(&fixture);
