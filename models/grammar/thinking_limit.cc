@@ -16,7 +16,8 @@ class ThinkingLimit::Follower : public models::TokenConstraint {
         inner_(options_.grammar != nullptr ? options_.grammar->Start() : nullptr) {}
 
   absl::StatusOr<std::shared_ptr<const models::TokenMask>> Mask() override {
-    if (MustClose()) return MaskOf(options_.closing[closed_]);
+    closing_ = closing_ || IsTooLong();
+    if (IsClosing()) return MaskOf(options_.closing[closed_]);
     if (inner_ == nullptr) return std::shared_ptr<const models::TokenMask>();
     return inner_->Mask();
   }
@@ -35,13 +36,15 @@ class ThinkingLimit::Follower : public models::TokenConstraint {
     return parser;
   }
 
-  bool MustClose() const {
-    return closed_ > 0 ? closed_ < options_.closing.size()
-                       : parser_.has_value() && parser_->in_reasoning() && tokens_ >= options_.max_tokens;
+  bool IsTooLong() const {
+    if (!parser_.has_value() || !parser_->in_reasoning()) return false;
+    return tokens_ >= options_.max_tokens ||
+           (options_.end_now != nullptr && options_.end_now->load(std::memory_order_relaxed));
   }
+  bool IsClosing() const { return closing_ && closed_ < options_.closing.size(); }
 
   void Follow(int32_t token) {
-    if (MustClose()) {
+    if (IsClosing()) {
       if (closed_++ == 0 && options_.cuts != nullptr) options_.cuts->fetch_add(1, std::memory_order_relaxed);
       if (closed_ == options_.closing.size()) parser_.reset();
       return;
@@ -63,8 +66,9 @@ class ThinkingLimit::Follower : public models::TokenConstraint {
   const Options& options_;
   std::optional<chat::OutputParser> parser_;  // until reasoning has ended
   const std::unique_ptr<models::TokenConstraint> inner_;
-  int32_t tokens_ = 0;  // of reasoning
-  size_t closed_ = 0;   // tokens of the closing that have come
+  int32_t tokens_ = 0;    // of reasoning
+  bool closing_ = false;  // decided where the mask is made, so that no token comes between the decision and its mask
+  size_t closed_ = 0;     // tokens of the closing that have come
 };
 
 std::unique_ptr<models::TokenConstraint> ThinkingLimit::Start() const {

@@ -10,7 +10,7 @@
 #include "server/http/page.h"
 #include "server/http/recorded_response.h"
 #include "server/http/route.h"
-#include "server/http/token_routes.h"
+#include "server/http/unary_handler.h"
 #include "server/request/refusal.h"
 #include "server/service/call_limits.h"
 #include "server/service/returning_client.h"
@@ -193,22 +193,13 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
 
-  switch (match->route) {
-    case Route::kModels:
-    case Route::kModel:
-      co_await HandleModels(connection, *match, info);
-      co_return;
-    case Route::kTokenize:
-    case Route::kDetokenize:
-    case Route::kCountTokens:
-    case Route::kRenderChat:
-    case Route::kRenderPlain:
-    case Route::kRenderMessages:
-    case Route::kRenderResponses:
-      co_await HandleTokens(connection, match->route, info);
-      co_return;
-    default:
-      break;
+  if (match->route == Route::kModels || match->route == Route::kModel) {
+    co_await HandleModels(connection, *match, info);
+    co_return;
+  }
+  if (const UnaryAnswer answer = UnaryAnswerOf(match->route); answer != nullptr) {
+    co_await HandleUnary(connection, answer, *match, info);
+    co_return;
   }
   const service::LimitHeaders limits = {.deadline_ms = head.deadline_ms,
                                         .queue = head.queue,

@@ -30,7 +30,7 @@ absl::Status DecodeChatCalls(std::string_view body, const Context& context, Call
   *tier = options.service_tier;
   out->plan = {.stream = options.stream,
                .model = chat->call.options.model,
-               .id_prefix = "chatcmpl-",
+               .id_prefix = kChatIdPrefix,
                .make_encoder = [options](const ResponseHead& head, const Calls& calls) {
                  return options.stream ? MakeChatStreamEncoder(head, options, calls)
                                        : MakeChatEncoder(head, options, calls);
@@ -67,7 +67,7 @@ absl::Status DecodeCompletionCalls(std::string_view body, const Context& context
   *tier = options.service_tier;
   out->plan = {.stream = options.stream,
                .model = completion->call.options.model,
-               .id_prefix = "cmpl-",
+               .id_prefix = kCompletionIdPrefix,
                .make_encoder = [options, logprobs = completion->call.options.top_logprobs.has_value(),
                                 echo = *std::move(echo)](const ResponseHead& head, const Calls& calls) mutable {
                  return options.stream ? MakeCompletionStreamEncoder(head, options, calls, std::move(echo), logprobs)
@@ -86,7 +86,7 @@ absl::Status DecodeMessagesCall(std::string_view body, const Context& context, C
   if (!messages.ok()) return messages.status();
   out->plan = {.stream = messages->response.stream,
                .model = messages->call.options.model,
-               .id_prefix = "msg_",
+               .id_prefix = kMessagesIdPrefix,
                .make_encoder = [options = messages->response](const ResponseHead& head, const Calls& calls) {
                  return options.stream ? MakeMessagesStreamEncoder(head, options, calls)
                                        : MakeMessagesEncoder(head, options, calls);
@@ -103,7 +103,7 @@ absl::Status DecodeResponsesCall(std::string_view body, const Context& context, 
   out->plan = {
       .stream = stream,
       .model = responses->call.options.model,
-      .id_prefix = "resp_",
+      .id_prefix = kResponsesIdPrefix,
       .make_encoder = [stream, options = std::move(responses->response)](const ResponseHead& head, const Calls& calls) {
         return stream ? MakeResponsesStreamEncoder(head, options, calls) : MakeResponsesEncoder(head, options, calls);
       }};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +13,14 @@
 #include "server/service/call_pipeline.h"
 
 namespace hadal::http {
+
+// Of the ids of responses, by API.
+inline constexpr std::string_view kChatIdPrefix = "chatcmpl-";
+inline constexpr std::string_view kCompletionIdPrefix = "cmpl-";
+inline constexpr std::string_view kMessagesIdPrefix = "msg_";
+inline constexpr std::string_view kResponsesIdPrefix = "resp_";
+inline constexpr std::array kResponseIdPrefixes = {kChatIdPrefix, kCompletionIdPrefix, kMessagesIdPrefix,
+                                                   kResponsesIdPrefix};
 
 // How the response to a body's calls is encoded.
 struct ResponsePlan {

@@ -275,6 +275,7 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     if (name == "top_logprobs") return ReadInt(value, name, &chat.call.options.top_logprobs);
     if (name == "thinking") return ReadThinking(value, &chat.call);
     if (name == "max_thinking_tokens") return ReadInt(value, name, &chat.call.max_thinking_tokens);
+    if (name == "reasoning_control") return ReadBool(value, name, &chat.call.reasoning_control);
     if (name == "chat_template_kwargs")
       return ReadTemplateArguments(value, &chat.call.thinking, &chat.call.template_arguments_json);
     if (name == "documents") return ReadDocuments(value, &chat.call.documents_json);

@@ -154,6 +154,7 @@ absl::StatusOr<MessagesBody> DecodeMessages(std::string_view body, int max_depth
     if (name == "service_tier") return ReadServiceTier(value);
     if (name == "thinking") return ReadThinking(value, &out);
     if (name == "max_thinking_tokens") return ReadInt(value, name, &call.max_thinking_tokens);
+    if (name == "reasoning_control") return ReadBool(value, name, &call.reasoning_control);
     if (name == "output_config") return ReadOutputConfig(value, &call);
     if (name == "output_format") return ReadFormat(value, name, &options.response_format);
     if (name == "tools") return ReadTools(value, &call);

@@ -72,15 +72,15 @@ Route GeneratingRoute(Route route) {
 
 }  // namespace
 
-absl::Status Render(service::GenerateService& service, Route route, std::string_view request_id, RequestBody* body,
-                    int max_depth, Response* response) {
-  absl::StatusOr<CallBody> decoded =
-      DecodeCallBody(body->text, GeneratingRoute(route), max_depth, /*priority_from_header=*/false, service);
+absl::Status Render(const UnaryContext& context, RequestBody* body, Response* response) {
+  service::GenerateService& service = *context.service;
+  absl::StatusOr<CallBody> decoded = DecodeCallBody(body->text, GeneratingRoute(context.route), context.max_json_depth,
+                                                    /*priority_from_header=*/false, service);
   std::string().swap(body->text);
   if (!decoded.ok()) return decoded.status();
   auto& calls = decoded->request.calls;
-  const std::string id = absl::StrCat(base::View(decoded->plan.id_prefix), base::View(request_id));
-  const bool list = route == Route::kRenderPlain;
+  const std::string id = absl::StrCat(base::View(decoded->plan.id_prefix), context.request_id);
+  const bool list = context.route == Route::kRenderPlain;
   JsonWriter json(&response->body);
   if (list) json.BeginArray();
   for (size_t i = 0; i < calls.size(); ++i) {

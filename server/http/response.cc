@@ -111,6 +111,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 409:
+      return "Conflict";
     case 413:
       return "Content Too Large";
     case 414:

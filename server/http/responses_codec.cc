@@ -219,6 +219,7 @@ absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_dep
     if (name == "stream") return ReadBool(value, name, &out.response.stream);
     if (name == "max_output_tokens") return ReadInt(value, name, &options.stopping.max_tokens);
     if (name == "max_thinking_tokens") return ReadInt(value, name, &call.max_thinking_tokens);
+    if (name == "reasoning_control") return ReadBool(value, name, &call.reasoning_control);
     if (name == "reasoning") return ReadReasoningOptions(value, &call);
     if (name == "text") return ReadTextOptions(value, &options.response_format);
     if (name == "tools") return ReadResponsesTools(value, &call);

@@ -26,6 +26,7 @@ constexpr std::array kRows = {
     Row{"/messages", "POST", Route::kMessages, "/v1/messages", true},
     Row{"/messages/count_tokens", "POST", Route::kCountTokens, "/v1/messages/count_tokens", true},
     Row{"/responses", "POST", Route::kResponses, "/v1/responses", true},
+    Row{"/chat/completions/control", "POST", Route::kControl, "/v1/chat/completions/control", true},
     Row{"/chat/completions/render", "POST", Route::kRenderChat, "/v1/chat/completions/render", true},
     Row{"/completions/render", "POST", Route::kRenderPlain, "/v1/completions/render", true},
     Row{"/messages/render", "POST", Route::kRenderMessages, "/v1/messages/render", true},
@@ -41,8 +42,16 @@ constexpr std::array kRows = {
     Row{"/version", "GET", Route::kVersion, "/version", false},
     Row{"/", "GET", Route::kPage, "/", false},
 };
-constexpr Row kModelRow{"/models/", "GET", Route::kModel, "/v1/models/{id}", true};
-constexpr Row kPageRow{"/page/", "GET", Route::kPage, "/page/{file}", false};
+// Rows with one part of the path that names something: between `path` and `end`.
+struct NamedRow {
+  Row row;
+  std::string_view end;  // "": the name is all that follows
+};
+constexpr std::array kNamedRows = {
+    NamedRow{{"/page/", "GET", Route::kPage, "/page/{file}", false}, ""},
+    NamedRow{{"/models/", "GET", Route::kModel, "/v1/models/{id}", true}, ""},
+    NamedRow{{"/chat/completions/", "POST", Route::kControl, "/v1/chat/completions/{id}/control", true}, "/control"},
+};
 
 // Routes of OpenAI's API that models of text cannot serve: the path, or all below it.
 struct NotOffered {
@@ -55,8 +64,11 @@ constexpr std::array kNotOffered = {
     NotOffered{"/audio", "audio is"},
 };
 
-bool IsBelow(std::string_view path, const Row& row) {
-  return path.size() > row.path.size() && path.substr(0, row.path.size()) == row.path;
+// The name that `path` has where the row has one; empty: it does not match.
+std::string_view NameIn(std::string_view path, const NamedRow& row) {
+  const size_t around = row.row.path.size() + row.end.size();
+  if (path.size() <= around || !path.starts_with(row.row.path) || !path.ends_with(row.end)) return {};
+  return path.substr(row.row.path.size(), path.size() - around);
 }
 
 // Whether `path` is `head` or below it.
@@ -119,15 +131,13 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   for (const Row& row : kRows) {
     if (row.path == api_path && (row.api || plain) && matches(row, &match)) return match;
   }
-  if (IsBelow(path, kPageRow) && matches(kPageRow, &match)) {
-    match.parameter = std::string(path.substr(kPageRow.path.size()));
-    return match;
-  }
-  if (IsBelow(api_path, kModelRow) && matches(kModelRow, &match)) {
-    std::optional<std::string> id = PercentDecode(api_path.substr(kModelRow.path.size()));
-    if (!id.has_value())
+  for (const NamedRow& named : kNamedRows) {
+    const std::string_view name = NameIn(named.row.api ? api_path : path, named);
+    if (name.empty() || !matches(named.row, &match)) continue;
+    std::optional<std::string> decoded = PercentDecode(name);
+    if (!decoded.has_value())
       return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");
-    match.parameter = *std::move(id);
+    match.parameter = *std::move(decoded);
     return match;
   }
   for (const NotOffered& row : kNotOffered) {

@@ -16,6 +16,7 @@ enum class Route {
   kMessages,         // POST /v1/messages
   kResponses,        // POST /v1/responses
   kCountTokens,      // POST /v1/messages/count_tokens
+  kControl,          // POST /v1/chat/completions/{id}/control, /v1/chat/completions/control
   kRenderChat,       // POST /v1/chat/completions/render
   kRenderPlain,      // POST /v1/completions/render
   kRenderMessages,   // POST /v1/messages/render
@@ -35,7 +36,7 @@ enum class Route {
 struct RouteMatch {
   Route route = Route::kVersion;
   std::string_view name;  // fixed name for metrics and logs; never what the client wrote
-  std::string parameter;  // decoded {id}, or {file}
+  std::string parameter;  // decoded {id}, or {file}; empty where the path has none
 };
 
 // Looks a request up. API routes also match without /v1 and below /beta and /anthropic, because clients append paths

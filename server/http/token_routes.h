@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <boost/asio/awaitable.hpp>
-
-#include "server/http/connection.h"
-#include "server/http/route.h"
-#include "server/service/call_record.h"
+#include "absl/status/status.h"
+#include "server/http/unary_handler.h"
 
 namespace hadal::http {
 
-// POST /tokenize, /detokenize, /v1/messages/count_tokens and the render routes. They take no queue slot: their limit is
-// the workers' bounded queue.
-boost::asio::awaitable<void> HandleTokens(Connection& connection, Route route, service::CallInfo info);
+// UnaryAnswers. POST /tokenize and /detokenize.
+absl::Status Tokenize(const UnaryContext& context, RequestBody* body, Response* response);
+absl::Status Detokenize(const UnaryContext& context, RequestBody* body, Response* response);
+// POST /v1/messages/count_tokens: as many as a call of the same body would take as its prompt.
+absl::Status CountTokens(const UnaryContext& context, RequestBody* body, Response* response);
 
 }  // namespace hadal::http

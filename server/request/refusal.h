@@ -36,6 +36,8 @@ enum class Reason {
   kModelNotFound,               // MODEL_NOT_FOUND
   kRouteNotFound,               // ROUTE_NOT_FOUND
   kMethodNotAllowed,            // METHOD_NOT_ALLOWED
+  kRequestNotFound,             // REQUEST_NOT_FOUND: no running request of this caller has the id
+  kNotThinking,                 // NOT_THINKING: there is no reasoning to end
   kUnauthenticated,             // UNAUTHENTICATED
   kPermissionDenied,            // PERMISSION_DENIED
   kTenantQuota,                 // TENANT_QUOTA

@@ -42,6 +42,8 @@ constexpr std::array kTable = {
     Row{Reason::kModelNotFound, "MODEL_NOT_FOUND", {Code::kNotFound, 404, "invalid_request_error", false}},
     Row{Reason::kRouteNotFound, "ROUTE_NOT_FOUND", {Code::kNotFound, 404, "invalid_request_error", false}},
     Row{Reason::kMethodNotAllowed, "METHOD_NOT_ALLOWED", {Code::kUnimplemented, 405, "invalid_request_error", false}},
+    Row{Reason::kRequestNotFound, "REQUEST_NOT_FOUND", {Code::kNotFound, 404, "invalid_request_error", false}},
+    Row{Reason::kNotThinking, "NOT_THINKING", {Code::kFailedPrecondition, 409, "invalid_request_error", false}},
     Row{Reason::kUnauthenticated, "UNAUTHENTICATED", {Code::kUnauthenticated, 401, "authentication_error", false}},
     Row{Reason::kPermissionDenied, "PERMISSION_DENIED", {Code::kPermissionDenied, 403, "permission_error", false}},
     Row{Reason::kTenantQuota, "TENANT_QUOTA", {Code::kResourceExhausted, 429, "rate_limit_error", false}},

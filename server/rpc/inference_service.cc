@@ -23,23 +23,25 @@ using Runs = UnaryCall::Runs;
 
 // A method that works on decoded messages.
 template <typename Request, typename ResponseMessage>
-using Method = absl::Status (*)(service::GenerateService& service, const Request& request, ResponseMessage* response);
+using Method = absl::Status (*)(service::GenerateService& service, const service::Caller& caller,
+                                const Request& request, ResponseMessage* response);
 
 template <typename Request, typename ResponseMessage>
 std::shared_ptr<ServerCall> MakeUnary(const CallEnvironment* environment, Context* context, std::string_view route,
                                       Runs runs, Method<Request, ResponseMessage> method) {
   return std::make_shared<UnaryCall>(
       environment, context, route, Access::kKey, runs,
-      [service = environment->service, method](const grpc::ByteBuffer& bytes) -> absl::StatusOr<grpc::ByteBuffer> {
+      [service = environment->service, method](const service::Caller& caller,
+                                               const grpc::ByteBuffer& bytes) -> absl::StatusOr<grpc::ByteBuffer> {
         Request request;
         ResponseMessage response;
         if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
-        if (absl::Status status = method(*service, request, &response); !status.ok()) return status;
+        if (absl::Status status = method(*service, caller, request, &response); !status.ok()) return status;
         return Serialize(response);
       });
 }
 
-absl::Status Tokenize(service::GenerateService& service, const v1::TokenizeRequest& request,
+absl::Status Tokenize(service::GenerateService& service, const service::Caller&, const v1::TokenizeRequest& request,
                       v1::TokenizeResponse* response) {
   const absl::StatusOr<service::TokenizeCall> call = DecodeTokenize(request);
   if (!call.ok()) return call.status();
@@ -50,7 +52,7 @@ absl::Status Tokenize(service::GenerateService& service, const v1::TokenizeReque
   return absl::OkStatus();
 }
 
-absl::Status Detokenize(service::GenerateService& service, const v1::DetokenizeRequest& request,
+absl::Status Detokenize(service::GenerateService& service, const service::Caller&, const v1::DetokenizeRequest& request,
                         v1::DetokenizeResponse* response) {
   absl::StatusOr<std::string> text =
       service.Detokenize(request.model(), absl::MakeConstSpan(request.token_ids().data(), request.token_ids_size()),
@@ -60,13 +62,19 @@ absl::Status Detokenize(service::GenerateService& service, const v1::DetokenizeR
   return absl::OkStatus();
 }
 
-absl::Status ListModels(service::GenerateService& service, const v1::ListModelsRequest&,
+absl::Status EndThinking(service::GenerateService& service, const service::Caller& caller,
+                         const v1::EndThinkingRequest& request, v1::EndThinkingResponse*) {
+  return service.thinking_controls().End(request.request_id(), caller.tenant);
+}
+
+absl::Status ListModels(service::GenerateService& service, const service::Caller&, const v1::ListModelsRequest&,
                         v1::ListModelsResponse* response) {
   EncodeModels(service.ListModels(), response);
   return absl::OkStatus();
 }
 
-absl::Status GetLoad(service::GenerateService& service, const v1::GetLoadRequest&, v1::GetLoadResponse* response) {
+absl::Status GetLoad(service::GenerateService& service, const service::Caller&, const v1::GetLoadRequest&,
+                     v1::GetLoadResponse* response) {
   EncodeLoad(service.GetLoad(), response);
   return absl::OkStatus();
 }
@@ -93,6 +101,10 @@ const std::map<std::string_view, MakeCall>& Methods() {
       {"/hadal.v1.Inference/Detokenize",
        [](const CallEnvironment* environment, Context* context) {
          return MakeUnary(environment, context, "Detokenize", Runs::kOnWorker, &Detokenize);
+       }},
+      {"/hadal.v1.Inference/EndThinking",
+       [](const CallEnvironment* environment, Context* context) {
+         return MakeUnary(environment, context, "EndThinking", Runs::kAtOnce, &EndThinking);
        }},
       {"/hadal.v1.Inference/ListModels",
        [](const CallEnvironment* environment, Context* context) {

@@ -176,6 +176,7 @@ absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message) {
   DecodeTools(message, &call);
   if (absl::Status status = DecodeTemplateInputs(message, &call); !status.ok()) return status;
   if (message.has_max_thinking_tokens()) call.max_thinking_tokens = message.max_thinking_tokens();
+  call.reasoning_control = message.reasoning_control();
   if (!message.reasoning_effort().empty()) {
     if (absl::Status status = service::SetReasoningEffort(message.reasoning_effort(), &call); !status.ok())
       return status;

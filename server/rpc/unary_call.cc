@@ -21,7 +21,7 @@ void UnaryCall::OnMessage(CallMessage message) {
 
 void UnaryCall::Reply(const grpc::ByteBuffer& message) {
   if (!ready()) return;  // the client has gone meanwhile
-  absl::StatusOr<grpc::ByteBuffer> response = work_(message);
+  absl::StatusOr<grpc::ByteBuffer> response = work_(info().caller, message);
   if (!response.ok()) return End(response.status());
   std::vector<grpc::ByteBuffer> messages;
   messages.push_back(*std::move(response));

@@ -14,7 +14,8 @@ namespace hadal::rpc {
 class UnaryCall final : public ServerCall {
  public:
   // From the message's bytes to the response's. Runs once; what it captures outlives the server.
-  using Work = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer& message)>;
+  using Work =
+      std::function<absl::StatusOr<grpc::ByteBuffer>(const service::Caller& caller, const grpc::ByteBuffer& message)>;
   enum class Runs : uint8_t { kAtOnce, kOnWorker };
 
   UnaryCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context, std::string_view route,

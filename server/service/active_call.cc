@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/service/active_call.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -39,6 +40,7 @@ ActiveCall::ActiveCall(Options options) : options_(std::move(options)) {
     if (choice > 0) text.tool_call_id_prefix += std::to_string(choice) + "_";
     choices_.push_back(std::make_unique<TextStream>(*options_.model->tokenizer, options_.stop, std::move(text)));
   }
+  TellSwitch();
 }
 
 ActiveCall::~ActiveCall() {
@@ -63,6 +65,13 @@ Usage ActiveCall::usage() const {
   }
   if (options_.thinking_cuts != nullptr) usage.thinking_cuts = options_.thinking_cuts->load();
   return usage;
+}
+
+void ActiveCall::TellSwitch() const {
+  if (options_.thinking_switch == nullptr) return;
+  const bool thinking = std::any_of(choices_.begin(), choices_.end(),
+                                    [](const auto& choice) { return !choice->finished() && choice->in_reasoning(); });
+  options_.thinking_switch->thinking.store(thinking, std::memory_order_relaxed);
 }
 
 CallUpdate ActiveCall::Process(request::StreamBatch batch) {
@@ -106,6 +115,7 @@ CallUpdate ActiveCall::Process(request::StreamBatch batch) {
     }
     update.usage = usage();
   }
+  TellSwitch();
   for (size_t choice = 0; choice < choices_.size(); ++choice) {
     if (deltas[choice].empty()) continue;
     deltas[choice].choice = static_cast<int32_t>(choice);

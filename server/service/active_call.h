@@ -14,6 +14,7 @@
 #include "server/service/response_cache.h"
 #include "server/service/served_model.h"
 #include "server/service/text_stream.h"
+#include "server/service/thinking_control.h"
 
 namespace hadal::service {
 
@@ -57,6 +58,8 @@ class ActiveCall {
     bool reasoning = false;        // the output may have a reasoning part: report reasoning tokens
     bool partial_grammar = false;  // see CallGrammar::partial
     std::shared_ptr<const std::atomic<int32_t>> thinking_cuts;  // Usage's, counted by the engine; null: no limit
+    std::shared_ptr<ThinkingSwitch> thinking_switch;            // is told whether a choice reasons; null: nobody asks
+    ThinkingControls::Registration thinking_registration;       // of that switch, as long as the call runs
     Rung degraded = Rung::kNone;
     std::shared_ptr<OutputRecorder> recorder;  // listens to the stream; may be null
   };
@@ -91,6 +94,7 @@ class ActiveCall {
 
  private:
   CallUpdate Process(request::StreamBatch batch);
+  void TellSwitch() const;
 
   Options options_;
   std::vector<std::unique_ptr<TextStream>> choices_;

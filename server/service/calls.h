@@ -89,6 +89,7 @@ struct ChatCall {
   std::optional<bool> thinking;     // left out: the alias's, else the template's own
   chat::ReasoningEffort reasoning_effort = chat::ReasoningEffort::kDefault;
   std::optional<int32_t> max_thinking_tokens;  // >= 0; reasoning is ended after so many; left out: no limit
+  bool reasoning_control = false;              // reasoning may be ended from outside (ThinkingControls)
   std::string template_arguments_json;         // chat_template_kwargs: an object, for templates in Jinja; may be empty
   std::string documents_json;                  // list of objects, for templates in Jinja; may be empty
 };

@@ -122,18 +122,19 @@ absl::StatusOr<chat::Prompt> RenderChat(const ServedModel& model, absl::Span<con
   return prompt;
 }
 
-// How the reasoning of a chat is ended after `max_tokens`, as its parser sees it.
-absl::StatusOr<grammar::ThinkingLimit::Options> LimitOf(int32_t max_tokens, const ServedModel& model,
+// How the reasoning of a chat is ended, as its parser sees it.
+absl::StatusOr<grammar::ThinkingLimit::Options> LimitOf(const ChatCall& call, const ServedModel& model,
                                                         const chat::OutputParser::Options& parser) {
   absl::StatusOr<std::vector<int32_t>> closing =
       model.tokenizer->Encode(model.chat_template->early_thinking_end(), {.allow_added_tokens = true});
   if (!closing.ok()) return closing.status();
-  return grammar::ThinkingLimit::Options{.tokenizer = model.tokenizer,
-                                         .parser = parser,
-                                         .vocab_size = model.info.vocab_size,
-                                         .max_tokens = max_tokens,
-                                         .closing = *std::move(closing),
-                                         .cuts = std::make_shared<std::atomic<int32_t>>(0)};
+  return grammar::ThinkingLimit::Options{
+      .tokenizer = model.tokenizer,
+      .parser = parser,
+      .vocab_size = model.info.vocab_size,
+      .max_tokens = call.max_thinking_tokens.value_or(grammar::ThinkingLimit::kNoLimit),
+      .closing = *std::move(closing),
+      .cuts = std::make_shared<std::atomic<int32_t>>(0)};
 }
 
 template <typename PartOptions>
@@ -228,10 +229,14 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
       prepared->parser.parameter_types = prepared->parameter_types.get();
     }
   }
-  if (call.max_thinking_tokens.has_value() && prepared->thinking) {
-    absl::StatusOr<grammar::ThinkingLimit::Options> limit = LimitOf(*call.max_thinking_tokens, model, prepared->parser);
+  if ((call.max_thinking_tokens.has_value() || call.reasoning_control) && prepared->thinking) {
+    absl::StatusOr<grammar::ThinkingLimit::Options> limit = LimitOf(call, model, prepared->parser);
     if (!limit.ok()) return AsInvalid(limit.status(), model, "max_thinking_tokens");
     prepared->thinking_limit = *std::move(limit);
+    if (call.reasoning_control) {
+      prepared->thinking_switch = std::make_shared<ThinkingSwitch>();
+      prepared->thinking_limit->end_now = {prepared->thinking_switch, &prepared->thinking_switch->end_now};
+    }
   }
   prepared->options = std::move(call.options);
   prepared->model = std::move(entry->model);

@@ -32,6 +32,7 @@
 #include "server/service/prepared_call.h"
 #include "server/service/rendered_call.h"
 #include "server/service/served_model.h"
+#include "server/service/thinking_control.h"
 #include "server/service/trace_context.h"
 #include "server/service/tracer.h"
 #include "server/service/worker_pool.h"
@@ -122,6 +123,8 @@ class GenerateService {
   Load GetLoad() const;
   // The load as balancers read it, with the rates of the last ten seconds.
   LoadReport GetLoadReport() const;
+  // Calls sent with `reasoning_control`, while they run.
+  ThinkingControls& thinking_controls() { return thinking_controls_; }
   // The trace that a request belongs to, by its headers or metadata; decides whether it is traced.
   TraceContext OpenTrace(std::string_view traceparent, std::string_view tracestate) const;
   // Records a request of either front, once, after its response; sets the outcome's duration.
@@ -153,6 +156,7 @@ class GenerateService {
   CallMetrics metrics_;
   CallRate served_, failed_;
   Degradation degradation_;
+  ThinkingControls thinking_controls_;
   BodyBudget bodies_;  // outlives the workers, whose jobs hold leases
   WorkerPool workers_;
   GrammarService grammars_;  // ends first: what waits for a grammar is told on the workers

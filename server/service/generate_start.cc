@@ -40,7 +40,12 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   }
   const int model_index = call->model->model_index;
   std::shared_ptr<OutputRecorder> recorder = rung == Rung::kNone ? degradation_.Record(*call, *request) : nullptr;
+  std::string tenant = call->options.tenant;
   ActiveCall::Options options = BuildCall(std::move(*call), std::move(stream));
+  if (options.thinking_switch != nullptr) {
+    options.thinking_registration =
+        thinking_controls_.Add(options.request_id, std::move(tenant), options.thinking_switch);
+  }
   options.degraded = rung;
   options.recorder = std::move(recorder);
   auto active = std::make_unique<ActiveCall>(std::move(options));

@@ -188,6 +188,7 @@ ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::Toke
   active.reasoning = call.reasoning;
   active.partial_grammar = call.partial_grammar;
   if (call.thinking_limit.has_value()) active.thinking_cuts = call.thinking_limit->cuts;
+  active.thinking_switch = std::move(call.thinking_switch);
   if (!options.stopping.stop.empty()) active.stop = std::make_shared<const StopStrings>(options.stopping.stop);
   active.text.skip_special_tokens = options.skip_special_tokens;
   active.text.parse = call.chat;

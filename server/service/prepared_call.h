@@ -18,6 +18,7 @@
 #include "server/service/calls.h"
 #include "server/service/pending_grammar.h"
 #include "server/service/served_model.h"
+#include "server/service/thinking_control.h"
 
 namespace hadal::service {
 
@@ -37,6 +38,7 @@ struct PreparedCall {
   std::string grammar_param;                                      // field to blame when it cannot be compiled
   bool partial_grammar = false;                                   // see CallGrammar::partial
   std::optional<grammar::ThinkingLimit::Options> thinking_limit;  // without the grammar; nullopt: no limit
+  std::shared_ptr<ThinkingSwitch> thinking_switch;                // that limit's; null: nobody may end the reasoning
   absl::Status refusal;  // of admission: only the degradation ladder is left for this call
   // As it was decoded, for the ladder's other model; empty where there is none.
   std::variant<std::monostate, ChatCall, GenerateCall> original;

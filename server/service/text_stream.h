@@ -90,6 +90,8 @@ class TextStream {
   void End(Finish finish, int32_t stop_token, ChoiceDelta* delta);
 
   bool finished() const { return finished_; }
+  // What comes next is reasoning, as far as the tokens taken say.
+  bool in_reasoning() const { return parser_.has_value() && parser_->in_reasoning(); }
   // Tokens taken up to the end, the stop token included; the part of them that was reasoning.
   int32_t tokens() const { return tokens_; }
   int32_t reasoning_tokens() const { return reasoning_tokens_; }
@@ -115,8 +117,6 @@ class TextStream {
   void Release(size_t end, ChoiceDelta* delta);
   // Reports the first held token.
   void PopToken(ChoiceDelta* delta);
-  bool in_reasoning() const { return parser_.has_value() && parser_->in_reasoning(); }
-
   const tokenizer::Tokenizer* tokenizer_;
   Options options_;
   tokenizer::Detokenizer detokenizer_;

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A limit on thinking over every API: reasoning is ended after so many tokens, and nothing before or around it changes."""
+"""Reasoning that is ended, after so many tokens or while it runs, over every API: nothing before or around it changes."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import ANY
 
 import anthropic
 import grpc
+import openai
 import pytest
 
+from hadal_process import HadalProcess
 from http_client import ASK, post
 
 MODEL = "hadal-demo"
@@ -98,6 +101,65 @@ def test_every_api_takes_the_limit(server, stubs, client):
     replies = list(stub.Chat(request, timeout=60))
     assert replies[-1].usage.reasoning_tokens == 3
     assert "".join(reply.text for reply in replies) == answer.choices[0].message.content
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """A server whose model thinks on and on, a token in 20 ms, for two tenants."""
+    keys = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text("one acme\ntwo rival\n")
+    with HadalProcess("--load-format=null:20ms", f"--api-key-file={keys}") as process:
+        yield process
+
+
+def control(server, request_id, key="one"):
+    status, _, body = post(server, f"/v1/chat/completions/{request_id}/control", {"action": "reasoning_end"},
+                           headers={"Authorization": f"Bearer {key}"})
+    return status, json.loads(body)
+
+
+def test_thinking_ends_while_it_runs(slow):
+    cuts = slow.metric("hadal_thinking_cuts_total")
+    client = openai.OpenAI(base_url=slow.url + "/v1", api_key="one", max_retries=0, timeout=60)
+    stream = client.chat.completions.create(model=MODEL, messages=ASK, max_tokens=1500, stream=True, temperature=0,
+                                            extra_body={"reasoning_control": True, "ignore_eos": True})
+    texts, told = [], None
+    for chunk in stream:
+        delta = chunk.choices[0].delta if chunk.choices else None
+        if delta is None or len(texts) > 5:
+            continue
+        if delta.content:
+            if not texts:
+                assert control(slow, chunk.id) == (409, ANY) and control(slow, chunk.id, "two")[0] == 404
+            texts.append(delta.content)
+        elif getattr(delta, "reasoning_content", None) and told is None:
+            assert control(slow, chunk.id, "two")[1]["error"]["code"] == "REQUEST_NOT_FOUND"
+            told = control(slow, chunk.id)
+            assert told == (200, {"id": chunk.id, "object": "chat.completion.control", "action": "reasoning_end", "success": True})
+        if len(texts) > 5:
+            stream.close()
+            break
+    assert told and len(texts) > 5
+    slow.wait_idle()
+    assert slow.metric("hadal_thinking_cuts_total") == cuts + 1
+
+
+def test_thinking_ends_over_grpc(slow, stubs):
+    pb = stubs.pb
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(slow.target))
+    key = (("authorization", "Bearer one"),)
+    request = pb.ChatRequest(messages=[pb.ChatMessage(role="user", content="x")], reasoning_control=True)
+    request.stopping.max_tokens = 1500
+    request.stopping.ignore_eos = True
+    call = stub.Chat(request, timeout=60, metadata=key)
+    first = next(call)
+    assert first.reasoning and first.request_id
+    stub.EndThinking(pb.EndThinkingRequest(request_id=first.request_id), metadata=key)
+    assert next(reply.text for reply in call if reply.text)
+    with pytest.raises(grpc.RpcError) as late:
+        stub.EndThinking(pb.EndThinkingRequest(request_id=first.request_id), metadata=key)
+    assert late.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    call.cancel()
 
 
 def test_a_bad_limit_is_named(server, stubs):

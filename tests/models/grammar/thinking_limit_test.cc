@@ -17,6 +17,7 @@ class ThinkingLimitTest : public DemoGrammarTest {
     bool starts_in_reasoning = true;
     std::string closing = "</think>";
     std::shared_ptr<const models::TokenGrammar> grammar;
+    std::shared_ptr<const std::atomic<bool>> end_now;
   };
 
   std::unique_ptr<models::TokenConstraint> Start(Case options) {
@@ -25,7 +26,8 @@ class ThinkingLimitTest : public DemoGrammarTest {
                                  .max_tokens = options.max_tokens,
                                  .closing = Encode(options.closing),
                                  .grammar = std::move(options.grammar),
-                                 .cuts = cuts_};
+                                 .cuts = cuts_,
+                                 .end_now = std::move(options.end_now)};
     limit.parser.starts_in_reasoning = options.starts_in_reasoning;
     return std::make_shared<const ThinkingLimit>(std::move(limit))->Start();
   }
@@ -113,6 +115,30 @@ TEST_F(ThinkingLimitTest, ALimitOfZeroClosesAtOnce) {
   auto constraint = Start({.max_tokens = 0});
   EXPECT_EQ(TakeForced(*constraint), "</think>");
   Take(*constraint, words_);
+}
+
+TEST_F(ThinkingLimitTest, ItEndsWhenItIsTold) {
+  const auto end_now = std::make_shared<std::atomic<bool>>(false);
+  auto constraint =
+      Start({.max_tokens = ThinkingLimit::kNoLimit, .closing = "\nEnough.\n</think>", .end_now = end_now});
+  Take(*constraint, words_);
+  // The token that is being sampled meanwhile is the model's own.
+  EXPECT_EQ(Forced(*constraint), -1);
+  end_now->store(true);
+  EXPECT_TRUE(constraint->Accept(words_[0]).ok());
+  EXPECT_EQ(*cuts_, 0);
+  EXPECT_EQ(TakeForced(*constraint), "\nEnough.\n</think>");
+  EXPECT_EQ(*cuts_, 1);
+  Take(*constraint, words_);
+}
+
+TEST_F(ThinkingLimitTest, BeingToldTooLateChangesNothing) {
+  const auto end_now = std::make_shared<std::atomic<bool>>(false);
+  auto constraint = Start({.max_tokens = ThinkingLimit::kNoLimit, .end_now = end_now});
+  Take(*constraint, Encode("one</think>two"));
+  end_now->store(true);
+  Take(*constraint, words_);
+  EXPECT_EQ(*cuts_, 0);
 }
 
 TEST_F(ThinkingLimitTest, AGrammarGoesOnBehindTheReasoning) {

@@ -104,6 +104,8 @@ TEST(StatusMapTest, FollowsTheDocumentedTable) {
   expect(Reason::kOutOfRange, Code::kInvalidArgument, 422);
   expect(Reason::kModelNotFound, Code::kNotFound, 404);
   expect(Reason::kMethodNotAllowed, Code::kUnimplemented, 405);
+  expect(Reason::kRequestNotFound, Code::kNotFound, 404);
+  expect(Reason::kNotThinking, Code::kFailedPrecondition, 409);
   expect(Reason::kUnauthenticated, Code::kUnauthenticated, 401);
   expect(Reason::kPermissionDenied, Code::kPermissionDenied, 403);
   expect(Reason::kTenantQuota, Code::kResourceExhausted, 429);

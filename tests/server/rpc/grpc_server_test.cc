@@ -163,6 +163,13 @@ TEST(GrpcServerTest, EveryCallIsRecordedOnce) {
   }
   {
     grpc::ClientContext context;
+    v1::EndThinkingRequest request;
+    v1::EndThinkingResponse response;
+    request.set_request_id("nobody");
+    EXPECT_EQ(fixture.stub->EndThinking(&context, request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+  }
+  {
+    grpc::ClientContext context;
     v1::ListModelsResponse response;
     EXPECT_TRUE(fixture.stub->ListModels(&context, {}, &response).ok());
   }

@@ -37,7 +37,7 @@ class ChatMessage(_message.Message):
     def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., reasoning_content: _Optional[str] = ..., tool_call_id: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ...) -> None: ...
 
 class ChatRequest(_message.Message):
-    __slots__ = ["cache_salt", "chat_template_kwargs", "documents", "logprobs", "max_thinking_tokens", "messages", "model", "n", "parallel_tool_calls", "priority", "reasoning_effort", "response_format", "return_token_ids", "sampling", "stopping", "thinking", "tool_choice", "tool_name", "tools", "user"]
+    __slots__ = ["cache_salt", "chat_template_kwargs", "documents", "logprobs", "max_thinking_tokens", "messages", "model", "n", "parallel_tool_calls", "priority", "reasoning_control", "reasoning_effort", "response_format", "return_token_ids", "sampling", "stopping", "thinking", "tool_choice", "tool_name", "tools", "user"]
     CACHE_SALT_FIELD_NUMBER: _ClassVar[int]
     CHAT_TEMPLATE_KWARGS_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -48,6 +48,7 @@ class ChatRequest(_message.Message):
     N_FIELD_NUMBER: _ClassVar[int]
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REASONING_CONTROL_FIELD_NUMBER: _ClassVar[int]
     REASONING_EFFORT_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     RETURN_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +69,7 @@ class ChatRequest(_message.Message):
     n: int
     parallel_tool_calls: bool
     priority: Priority
+    reasoning_control: bool
     reasoning_effort: str
     response_format: ResponseFormat
     return_token_ids: bool
@@ -78,7 +80,7 @@ class ChatRequest(_message.Message):
     tool_name: str
     tools: _containers.RepeatedCompositeFieldContainer[ToolDefinition]
     user: str
-    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stopping: _Optional[_Union[StopConditions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ..., return_token_ids: bool = ..., cache_salt: _Optional[str] = ..., user: _Optional[str] = ..., thinking: bool = ..., tools: _Optional[_Iterable[_Union[ToolDefinition, _Mapping]]] = ..., reasoning_effort: _Optional[str] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: bool = ..., chat_template_kwargs: _Optional[str] = ..., documents: _Optional[_Iterable[str]] = ..., max_thinking_tokens: _Optional[int] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., stopping: _Optional[_Union[StopConditions, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ..., return_token_ids: bool = ..., cache_salt: _Optional[str] = ..., user: _Optional[str] = ..., thinking: bool = ..., tools: _Optional[_Iterable[_Union[ToolDefinition, _Mapping]]] = ..., reasoning_effort: _Optional[str] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., tool_choice: _Optional[_Union[ToolChoice, str]] = ..., tool_name: _Optional[str] = ..., parallel_tool_calls: bool = ..., chat_template_kwargs: _Optional[str] = ..., documents: _Optional[_Iterable[str]] = ..., max_thinking_tokens: _Optional[int] = ..., reasoning_control: bool = ...) -> None: ...
 
 class DetokenizeRequest(_message.Message):
     __slots__ = ["model", "skip_special_tokens", "token_ids"]
@@ -95,6 +97,16 @@ class DetokenizeResponse(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class EndThinkingRequest(_message.Message):
+    __slots__ = ["request_id"]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class EndThinkingResponse(_message.Message):
+    __slots__ = []
+    def __init__(self) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ["cache_salt", "echo_logprobs", "logprobs", "model", "n", "parse_special_tokens", "priority", "response_format", "return_token_ids", "sampling", "stopping", "suffix", "text", "token_ids", "user"]
