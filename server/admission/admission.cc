@@ -66,7 +66,7 @@ AdmissionController::AdmissionController(Options options)
       overtakers_(arrivals_),
       created_(options_.clock->Now()),
       loaded_at_(created_),
-      levels_(options_.metrics, [this] { metrics_.ExportLoad(GetLoad()); }) {}
+      levels_(options_.metrics, [this] { ExportLevels(); }) {}
 
 AdmissionController::~AdmissionController() {
   for (size_t i = 0; i < models_.size(); ++i) {
@@ -88,7 +88,7 @@ absl::StatusOr<int> AdmissionController::AddModel(const ModelLimits& limits) {
                                                    limits.block_bytes));
   }
   base::MutexLock lock(&mutex_);  // GetLoad may be asked while models load
-  models_.push_back(std::make_unique<ModelState>(limits, options_.order));
+  models_.push_back(std::make_unique<ModelState>(limits, options_.order, options_.output_quantile));
   return static_cast<int>(models_.size()) - 1;
 }
 
@@ -226,7 +226,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     return Refuse(full, subject, detail, absl::StrCat("WAIT_LIMIT: ", detail), PlanReturn(subject, -1, 0));
   }
   // On a refusal the ticket is destroyed here and returns its slot.
-  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks); !status.ok()) {
+  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks, take); !status.ok()) {
     if (!take) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
     return status;
   }
@@ -258,48 +258,12 @@ absl::Duration AdmissionController::WaitOverLimit(const AdmissionRequest& reques
   return prediction.start;
 }
 
-absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, double kept_free_blocks) {
-  // The model is not known yet, and the tokens are an estimate: refuse only what every model lacks room for now,
-  // although one could hold it when empty. What can never fit is refused by Finalize, which knows the exact size.
-  int candidate = -1;
-  int64_t required = 0;
-  for (size_t i = 0; i < models_.size(); ++i) {
-    const ModelState& model = *models_[i];
-    const int64_t blocks = (subject.prompt_tokens + model.limits.block_tokens - 1) / model.limits.block_tokens;
-    if (blocks > model.pool_blocks()) continue;
-    const int64_t bytes = blocks * model.limits.block_bytes;
-    if (bytes + model.KeptFreeBytes(kept_free_blocks) <= model.limits.pool->available_bytes()) return absl::OkStatus();
-    if (candidate < 0 || bytes < required) {
-      candidate = static_cast<int>(i);
-      required = bytes;
-    }
-  }
-  if (candidate < 0) return absl::OkStatus();
-  // It will lease more than its prompt.
-  return RefuseForMemory(candidate, subject, required, models_[candidate]->forecast.ExpectedBlocks());
-}
-
 absl::Status AdmissionController::RefuseEvicted(const Subject& subject) {
   return Refuse(
       Reason::kPreemptedInQueue, subject, "the queue slot went to a class or tenant that was owed it",
       absl::StrCat("PREEMPTED_IN_QUEUE: Request ", base::View(subject.request_id), " of class ",
                    base::View(request::kPriorityNames[static_cast<size_t>(subject.priority)]), " gave its slot away"),
       PlanReturn(subject, -1, 0));
-}
-
-absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
-                                                  int64_t expected_blocks) {
-  ModelState& model = *models_[model_index];
-  const int64_t available = model.limits.pool->available_bytes();
-  LogFields fields;
-  fields.required_bytes = required_bytes;
-  fields.available_bytes = available;
-  const std::string need =
-      absl::StrCat("requires ", FormatBytes(required_bytes), " but only ", FormatBytes(available), " available");
-  return Refuse(Reason::kGpuMemoryExhausted, subject, absl::StrCat("GPU memory exhausted, request ", need),
-                absl::StrCat("GPU_MEMORY_EXHAUSTED: Request ", base::View(subject.request_id), " ", need),
-                PlanReturn(subject, model_index, std::max(required_bytes / model.limits.block_bytes, expected_blocks)),
-                std::move(fields), absl::StrCat("engine_", model_index));
 }
 
 absl::Status AdmissionController::RefuseByState(State state, const Subject& subject) {
@@ -353,6 +317,12 @@ uint64_t AdmissionController::OpenTicket(std::string_view ticket) {
   if (opened.state == TicketState::kAccepted && !planner_.Holds(opened.promise, now)) opened.state = TicketState::kUsed;
   metrics_.CountTicket(opened.state);
   return opened.state == TicketState::kAccepted ? opened.promise : 0;
+}
+
+void AdmissionController::ExportLevels() {
+  metrics_.ExportLoad(GetLoad());
+  base::MutexLock lock(&mutex_);
+  for (const auto& model : models_) metrics_.ExportQuantile(model->limits.name, model->quantile.quantile());
 }
 
 AdmissionController::Load AdmissionController::GetLoad() const {

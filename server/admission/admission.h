@@ -22,7 +22,9 @@
 #include "server/admission/engine_load.h"
 #include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
+#include "server/admission/prefix_leases.h"
 #include "server/admission/priority_queue.h"
+#include "server/admission/quantile_controller.h"
 #include "server/admission/retry_after.h"
 #include "server/admission/retry_planner.h"
 #include "server/admission/return_ticket.h"
@@ -66,6 +68,8 @@ class Ticket {
   int64_t leased_bytes() const { return lease_.bytes(); }
   // The same in KV blocks of its model.
   int64_t leased_blocks() const;
+  // Output tokens of a choice that the lease was made for.
+  int32_t predicted_output() const { return predicted_output_; }
 
   // Replaces the estimate by the true size and leases memory for it. Called once, after tokenizing. On an error the
   // ticket keeps its slot until it is destroyed.
@@ -76,6 +80,19 @@ class Ticket {
   absl::Status Finalize(const request::Request& request, int model_index);
   // OK, or PREEMPTED_IN_QUEUE: lets the holder of an evicted ticket stop before the work that Finalize needs.
   absl::Status CheckSlot(request::Priority priority, std::string_view request_id) const;
+
+  // The request takes blocks for its prompt, of which the prefix cache has the first `cached_blocks`: gives back what
+  // others have leased meanwhile, and takes what was lost. False when there is no memory for that now, because another
+  // request computes these blocks; then nothing was changed.
+  bool StartPrefix(int32_t cached_blocks);
+  // Its own block at `index` of the prompt is in the prefix cache now, for others to share.
+  void PublishPrefix(int32_t index);
+  // The request holds no blocks until it starts again.
+  void SuspendPrefix();
+  // An answer with `produced` tokens has outgrown the lease: leases blocks for the `overrun` tokens that it holds
+  // beyond it and for those that it will probably still have. The tokens of these blocks, or 0 when the pool does not
+  // have them.
+  int32_t ExtendLease(const request::Request& request, int32_t produced, int32_t overrun);
 
   // The request starts to run: returns slot and queued tokens, keeps the lease.
   void ReleaseSlot();
@@ -93,12 +110,13 @@ class Ticket {
   int32_t model_index_ = -1;
   int64_t body_bytes_ = 0;
   int64_t prompt_tokens_ = 0;     // from Finalize on
-  int64_t predicted_output_ = 0;  // tokens, of all choices; from Finalize on
+  int32_t predicted_output_ = 0;  // tokens of a choice; from Finalize on
   double charged_ = 0;            // weighted tokens that its tenant is charged for it once it leaves the queue
   std::string tenant_;
   RetryCaller retry_;
   ReturnTiming returned_ = ReturnTiming::kNone;  // kInWindow: it took what was promised to it
   MemoryLease lease_;
+  std::unique_ptr<PrefixHold> prefix_;  // what it shares; from Finalize on, null when it shares nothing
 };
 
 // What waits in a model's queue.
@@ -166,8 +184,8 @@ class AdmissionController {
   std::optional<QueueTurn> NextTurn(int model_index, bool by_age = true) const;
   // The next of that class, or nullopt when there is none. `may_start` sees it and says whether there is room now; a
   // false leaves it where it is.
-  std::optional<QueuedRequest> Pop(int model_index, request::Priority priority,
-                                   const std::function<bool(const request::Request&)>& may_start);
+  using MayStart = std::function<bool(const request::Request&, Ticket&)>;
+  std::optional<QueuedRequest> Pop(int model_index, request::Priority priority, const MayStart& may_start);
   // Whether the first token of a request that left the queue now, with that many prompt tokens to compute, would come
   // too late for its caller. Lock-free, for `may_start`.
   bool CannotBeInTime(int model_index, const request::Request& request, int64_t new_tokens) const;
@@ -185,6 +203,10 @@ class AdmissionController {
   int64_t QueuedRequests(int model_index) const;
   // Feeds the output-length histograms, once for each finished choice.
   void RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens);
+  // After each step: moves the quantile of the output lengths that new leases reserve. The engine's thread.
+  void RecordLeaseFit(int model_index, const LeaseFit& fit);
+  // The quantile that they reserve now. Lock-free.
+  double output_quantile(int model_index) const;
   // Where the model's engine says what it runs, after each step; then it calls EngineStepped.
   EngineLoad& engine_load(int model_index);
   // Has the forecast renewed when it is 0.1 s old: by the thread that SetForecastWake names, else right here.
@@ -258,14 +280,21 @@ class AdmissionController {
   // For a request that was to start at once and did not.
   absl::Status RefuseUnstarted(const QueuedRequest& queued);
   // `kept_free_blocks` are promised to others.
-  absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks);
+  absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks, bool take);
+  // Whether one that memory is too short for goes on, because its prompt may be leased already: a hundred a second, so
+  // that common prompts are noticed while memory is short. `take`: it counts as one of them.
+  bool MayBeSharer(ModelState& model, bool take) const;
   ForecastTable Foresee(ModelState& model, absl::Time now);
+  // For a scrape.
+  void ExportLevels();
 
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // Output tokens that a choice of the request will probably have.
   int32_t PredictOutput(ModelState& model, const request::Request& request);
-  // Bytes to reserve for a request that may run, with `output` tokens for each choice.
-  int64_t LeaseBytes(const ModelState& model, const request::Request& request, int32_t output) const;
+  // Blocks of a request that runs, with `output` tokens for each choice; may be more than the pool has.
+  static int64_t LeaseBlocks(const ModelState& model, const request::Request& request, int32_t output);
+  // Ticket::ExtendLease.
+  int32_t Extend(Ticket& ticket, const request::Request& request, int32_t produced, int32_t overrun);
   // From now on it is in that model's forecast, until its slot goes back.
   void CountWaiting(Slot& slot, int model_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What was only estimated while it was parsed, or came with the body, is known now.

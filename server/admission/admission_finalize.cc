@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From reservation to queue: finalizing a ticket with the true size, and returning what it holds.
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,8 +14,6 @@ namespace {
 using request::Reason;
 
 constexpr double kEstimatorStep = 0.05;
-
-int64_t BlocksFor(int64_t tokens, int64_t block_tokens) { return (tokens + block_tokens - 1) / block_tokens; }
 
 // The last sampled token is never read back, so it needs no slot.
 int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int64_t>(output - 1, 0); }
@@ -42,7 +41,7 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
                      prompt, " and ", request.max_tokens, " more were requested."),
         "max_tokens");
   }
-  const int64_t blocks = BlocksFor(KvTokens(prompt, request.max_tokens), model.limits.block_tokens);
+  const int64_t blocks = model.BlocksFor(KvTokens(prompt, request.max_tokens));
   if (blocks > model.pool_blocks()) {
     return request::MakeError(
         Reason::kRequestNeverFits,
@@ -52,7 +51,21 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
         "max_tokens");
   }
   const int32_t output = PredictOutput(model, request);
-  const int64_t bytes = LeaseBytes(model, request, output);
+  const int64_t wanted = LeaseBlocks(model, request, output);
+  // Choices that do not fit side by side run one after the other, so more than the pool is never needed. A prompt that
+  // is scored is computed whole.
+  std::unique_ptr<PrefixHold> prefix;
+  if (wanted <= model.pool_blocks() && !request.prompt_logprobs) {
+    prefix = model.prefixes.Claim(request.prompt, request.cache_salt);
+  }
+  const int64_t shared = prefix != nullptr ? prefix->shared() : 0;
+  const int64_t bytes = (std::min(wanted, model.pool_blocks()) - shared) * model.limits.block_bytes;
+  const int64_t prompt_blocks = model.BlocksFor(prompt);
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    model.mean_request.RecordLeased(static_cast<double>(prompt_blocks), static_cast<double>(shared));
+    model.leased_share.store(model.mean_request.leased_share(), std::memory_order_relaxed);
+  }
   int64_t kept_free = 0;
   if (ticket.returned_ != ReturnTiming::kInWindow) {
     const RetryPlanner::Arrival arrival = planner_.Arrive(ticket.retry_, request.priority, options_.clock->Now());
@@ -60,6 +73,8 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   }
   absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes, kept_free);
   if (!lease.ok()) {
+    MemoryLease none;
+    if (prefix != nullptr) model.prefixes.Release(*prefix, none);
     return RefuseForMemory(model_index, {request.priority, request.id, prompt, ticket.retry_, ticket.returned_}, bytes);
   }
   if (ticket.returned_ != ReturnTiming::kNone) metrics_.CountReturn(ticket.returned_, /*admitted=*/true);
@@ -67,10 +82,12 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
     base::MutexLock lock(&model.stats_mutex);
     model.mean_request.Record(static_cast<double>(prompt), static_cast<double>(bytes / model.limits.block_bytes));
   }
+  metrics_.CountPromptBlocks(prompt_blocks - shared, shared);
   ticket.lease_ = *std::move(lease);
+  ticket.prefix_ = std::move(prefix);
   ticket.model_index_ = model_index;
   ticket.prompt_tokens_ = prompt;
-  ticket.predicted_output_ = int64_t{request.n} * output;
+  ticket.predicted_output_ = output;
   ticket.finalized_ = true;
   return absl::OkStatus();
 }
@@ -78,20 +95,17 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
 int32_t AdmissionController::PredictOutput(ModelState& model, const request::Request& request) {
   base::MutexLock lock(&model.stats_mutex);
   const LengthHistogram& lengths = model.lengths.For(request.priority, request.thinking);
-  return PredictOutputTokens(lengths, options_.output_quantile, request.max_tokens);
+  return PredictOutputTokens(lengths, model.quantile.quantile(), request.max_tokens);
 }
 
-int64_t AdmissionController::LeaseBytes(const ModelState& model, const request::Request& request,
-                                        int32_t output) const {
+int64_t AdmissionController::LeaseBlocks(const ModelState& model, const request::Request& request, int32_t output) {
   // The full blocks of the prompt are shared by the choices; the rest each has for itself. At least the last prompt
   // token is computed by each.
   const int64_t block_tokens = model.limits.block_tokens;
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
-  const int64_t one = BlocksFor(KvTokens(prompt, output), block_tokens);
+  const int64_t one = model.BlocksFor(KvTokens(prompt, output));
   const int64_t shared = (prompt - 1) / block_tokens;
-  const int64_t blocks = one + (request.n - 1) * (one - shared);
-  // Choices that do not fit side by side run one after the other, so more than the pool is never needed.
-  return std::min(blocks, model.pool_blocks()) * model.limits.block_bytes;
+  return one + (request.n - 1) * (one - shared);
 }
 
 void AdmissionController::CountWaiting(Slot& slot, int model_index) {
@@ -141,11 +155,6 @@ void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priorit
   base::MutexLock lock(&model.queue_mutex);
   model.queue.Charge(priority, ticket.tenant_, served - ticket.charged_);
   ticket.charged_ = served;
-}
-
-void AdmissionController::ReturnLease(Ticket& ticket) {
-  if (ticket.lease_.bytes() > 0) planner_.CountFree(/*places=*/0, ticket.leased_blocks());
-  ticket.lease_.Release();
 }
 
 }  // namespace hadal::admission

@@ -31,8 +31,16 @@ class AdmissionMetrics {
   void CountTicket(TicketState state) { tickets_.At(1 + static_cast<size_t>(state)).Increment(); }
   // A refusal that was followed has had its turn.
   void CountGhost(const Ghosts::Verdict& verdict);
+  // A request was let in whose prompt has so many blocks of its own and so many that others have leased.
+  void CountPromptBlocks(int64_t leased, int64_t shared) {
+    prompt_blocks_.At(0).Increment(leased);
+    prompt_blocks_.At(1).Increment(shared);
+  }
+  // An answer became longer than its lease, and was leased more or not.
+  void CountExtension(bool granted) { extensions_.At(granted ? 0 : 1).Increment(); }
   // Sets the levels; for a scrape.
   void ExportLoad(const AdmissionLoad& load);
+  void ExportQuantile(const std::string& model, double quantile) { quantile_.With({model}).Set(quantile); }
 
  private:
   static constexpr double kErrorBuckets[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5};
@@ -93,6 +101,22 @@ class AdmissionMetrics {
       registry_, {"hadal_retry_ghosts_total", "Refusals that were followed until their turn or their hint came."}};
   base::Family<base::Counter> false_refusals_{
       registry_, {"hadal_false_refusals_total", "Those before whose hint and wait limit the server came to rest."}};
+  base::Family<base::Counter> prompt_blocks_{
+      registry_,
+      {.name = "hadal_lease_prompt_blocks_total",
+       .help = "KV blocks of admitted prompts: leased for the request, or shared with others that lease them.",
+       .labels = {"kind"},
+       .series = {{"leased"}, {"shared"}}}};
+  base::Family<base::Counter> extensions_{
+      registry_,
+      {.name = "hadal_lease_extensions_total",
+       .help = "Answers that became longer than their lease, by whether the pool had more.",
+       .labels = {"outcome"},
+       .series = {{"granted"}, {"refused"}}}};
+  base::Family<base::Gauge> quantile_{registry_,
+                                      {.name = "hadal_lease_quantile_ratio",
+                                       .help = "Quantile of the output lengths seen that new leases reserve.",
+                                       .labels = {"model"}}};
   base::Family<base::Histogram> retry_after_{registry_,
                                              {.name = "hadal_retry_after_seconds",
                                               .help = "Retry hints given.",

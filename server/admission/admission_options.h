@@ -24,7 +24,7 @@ struct AdmissionOptions {
   ByClass<absl::Duration> wait_limits = {absl::Seconds(1), absl::Seconds(5), absl::Seconds(30),
                                          absl::InfiniteDuration()};
   double initial_tokens_per_byte = 0.3;              // first estimate of prompt tokens from body bytes
-  double output_quantile = 0.7;                      // of the output lengths seen, used for leases
+  double output_quantile = 0.7;                      // of the output lengths seen, that leases reserve at first
   QueueOrder order;                                  // of the classes; in a class by tenant
   SurplusRetry surplus_retry = SurplusRetry::kOnce;  // whether those return for whom no capacity is in sight
   double ghost_share = 0.01;                         // of the refusals, by which the hints are measured

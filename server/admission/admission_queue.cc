@@ -47,7 +47,8 @@ absl::Status AdmissionController::Enqueue(int model_index, std::unique_ptr<reque
       if (deadline_us < model.next_deadline_us.load(std::memory_order_relaxed)) {
         model.next_deadline_us.store(deadline_us, std::memory_order_relaxed);
       }
-      ticket.charged_ = WeightedTokens(static_cast<int64_t>(request->prompt.size()), ticket.predicted_output_);
+      ticket.charged_ =
+          WeightedTokens(static_cast<int64_t>(request->prompt.size()), int64_t{request->n} * ticket.predicted_output_);
       const std::string tenant = ticket.tenant_;
       const double cost = ticket.charged_;
       model.queue.Push(priority, tenant, now, cost,
@@ -67,11 +68,13 @@ void AdmissionController::SetWakeSignal(int model_index, std::shared_ptr<request
 }
 
 std::optional<QueuedRequest> AdmissionController::Pop(int model_index, request::Priority priority,
-                                                      const std::function<bool(const request::Request&)>& may_start) {
+                                                      const MayStart& may_start) {
   ModelState& model = *models_[model_index];
   if (model.queued.load(std::memory_order_acquire) == 0) return std::nullopt;
   base::MutexLock lock(&model.queue_mutex);
-  if (model.queue.size(priority) == 0 || !may_start(*model.queue.Head(priority).request)) return std::nullopt;
+  if (model.queue.size(priority) == 0) return std::nullopt;
+  QueuedRequest& next = model.queue.Head(priority);
+  if (!may_start(*next.request, next.ticket)) return std::nullopt;
   const bool owed = model.queue.HeadIsOwed(priority);
   QueuedRequest head = model.queue.PopHead(priority);
   head.owed = owed;

@@ -26,6 +26,26 @@ void MemoryLease::Release() {
   if (pool_ != nullptr) std::exchange(pool_, nullptr)->Return(std::exchange(bytes_, 0));
 }
 
+MemoryLease MemoryLease::Split(int64_t bytes) {
+  HADAL_CHECK(bytes >= 0 && bytes <= bytes_) << "a part of " << bytes << " of a lease of " << bytes_ << " bytes";
+  if (bytes == 0) return {};
+  if (bytes == bytes_) return std::move(*this);
+  bytes_ -= bytes;
+  pool_->active_leases_.fetch_add(1, std::memory_order_acq_rel);
+  return {pool_, bytes};
+}
+
+void MemoryLease::Merge(MemoryLease other) {
+  if (other.pool_ == nullptr) return;
+  if (pool_ == nullptr) {
+    *this = std::move(other);
+    return;
+  }
+  HADAL_CHECK(pool_ == other.pool_) << "leases of two pools";
+  bytes_ += std::exchange(other.bytes_, 0);
+  std::exchange(other.pool_, nullptr)->active_leases_.fetch_sub(1, std::memory_order_acq_rel);
+}
+
 absl::StatusOr<MemoryLease> KvPoolLedger::TryLease(int64_t bytes, int64_t kept_free) {
   if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("lease of ", bytes, " bytes: size is unknown"));
   int64_t leased = leased_bytes_.load(std::memory_order_relaxed);

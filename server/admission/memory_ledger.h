@@ -28,6 +28,10 @@ class MemoryLease {
   int64_t bytes() const { return bytes_; }
   // Gives the bytes back now; later calls do nothing.
   void Release();
+  // Takes `bytes`, at most those it has, out of it as a lease of their own.
+  MemoryLease Split(int64_t bytes);
+  // Adds what another lease of the same pool holds.
+  void Merge(MemoryLease other);
 
  private:
   friend class KvPoolLedger;

@@ -7,6 +7,8 @@
 #include <memory>
 
 #include "server/admission/admission.h"
+#include "server/admission/prefix_leases.h"
+#include "server/admission/quantile_controller.h"
 
 namespace hadal::admission {
 
@@ -24,19 +26,32 @@ struct MeanRequest {
     ended_prompts = kKept * ended_prompts + prompt;
     ended_computed = kKept * ended_computed + computed;
   }
+  // A request asked for a lease of all of its prompt's blocks but those that it shares.
+  void RecordLeased(double prompt_blocks, double shared_blocks) {
+    leased_prompts = kKept * leased_prompts + prompt_blocks;
+    leased_shared = kKept * leased_shared + shared_blocks;
+  }
   // Of prompt tokens; 1 until something has ended.
   double computed_share() const { return ended_prompts > 0 ? ended_computed / ended_prompts : 1; }
+  // Of prompt blocks, that a request leases itself; 1 until something asked.
+  double leased_share() const { return leased_prompts > 0 ? 1 - leased_shared / leased_prompts : 1; }
 
   static constexpr double kKept = 0.99;
   int samples = 0;
   double ended_prompts = 0, ended_computed = 0;
+  double leased_prompts = 0, leased_shared = 0;
 };
 
 // What the controller keeps for each model. `limits` and `wake` are fixed before requests arrive; the locks are never
 // held together with the controller's own.
 struct AdmissionController::ModelState {
-  ModelState(const ModelLimits& model_limits, QueueOrder order) : limits(model_limits), queue(order) {}
+  ModelState(const ModelLimits& model_limits, QueueOrder order, double output_quantile)
+      : limits(model_limits),
+        queue(order),
+        prefixes(limits.pool, limits.block_tokens, limits.block_bytes),
+        quantile(output_quantile, pool_blocks()) {}
 
+  int64_t BlocksFor(int64_t tokens) const { return (tokens + limits.block_tokens - 1) / limits.block_tokens; }
   int64_t pool_blocks() const { return limits.pool->capacity_bytes() / limits.block_bytes; }
   // Of what is promised to others, not more than half of the pool.
   int64_t KeptFreeBytes(double promised_blocks) const {
@@ -56,6 +71,11 @@ struct AdmissionController::ModelState {
 
   // What a request brings, on average over about the last hundred.
   MeanRequest mean_request ABSL_GUARDED_BY(stats_mutex);
+
+  PrefixLeases prefixes;
+  QuantileController quantile;                     // of the output lengths, for leases
+  std::atomic<int64_t> next_sharer_us{INT64_MIN};  // when one more is let on whose prompt may be leased already
+  std::atomic<double> leased_share{1};             // mean_request.leased_share(), to be read without the lock
 
   EngineLoad load;
   WaitForecast forecast;

@@ -21,6 +21,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     charged_ = other.charged_;
     tenant_ = std::move(other.tenant_);
     lease_ = std::move(other.lease_);
+    prefix_ = std::move(other.prefix_);
   }
   return *this;
 }
@@ -39,6 +40,22 @@ absl::Status Ticket::CheckSlot(request::Priority priority, std::string_view requ
 int64_t Ticket::leased_blocks() const {
   if (controller_ == nullptr || model_index_ < 0) return 0;
   return lease_.bytes() / controller_->models_[model_index_]->limits.block_bytes;
+}
+
+bool Ticket::StartPrefix(int32_t cached_blocks) {
+  return prefix_ == nullptr || controller_->models_[model_index_]->prefixes.Start(*prefix_, cached_blocks, lease_);
+}
+
+void Ticket::PublishPrefix(int32_t index) {
+  if (prefix_ != nullptr) controller_->models_[model_index_]->prefixes.Publish(*prefix_, index);
+}
+
+void Ticket::SuspendPrefix() {
+  if (prefix_ != nullptr) controller_->models_[model_index_]->prefixes.Suspend(*prefix_, lease_);
+}
+
+int32_t Ticket::ExtendLease(const request::Request& request, int32_t produced, int32_t overrun) {
+  return controller_ == nullptr ? 0 : controller_->Extend(*this, request, produced, overrun);
 }
 
 void Ticket::ReleaseSlot() {

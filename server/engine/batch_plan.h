@@ -31,6 +31,7 @@ struct BatchPlan {
   int64_t decode_context_tokens = 0;  // that the decode entries look back on
   int32_t token_limit = 0;            // StepTokenBudget beside its decode entries
   int32_t prefill_tokens = 0;
+  int32_t recomputed_tokens = 0;  // that preemption had thrown away
   int32_t sample_rows = 0;
   bool full = false;       // prompts were left for later steps for want of tokens
   bool preempted = false;  // blocks were taken from a sequence, so nothing waiting was started

@@ -94,19 +94,19 @@ void PrefixCache::Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t
   }
 }
 
-void PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block) {
+bool PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block) {
   HADAL_CHECK(static_cast<int32_t>(tokens.size()) == block_tokens_) << tokens.size() << " tokens";
   ++chain.blocks;
-  if (!enabled_ || chain.broken) return;
+  if (!enabled_ || chain.broken) return false;
   const int32_t existing = Find(chain.node, salt, tokens);
   if (existing >= 0) {
     chain.node = nodes_[existing].id;
-    return;
+    return false;
   }
   Node& node = nodes_[block];
   if (node.id != 0) {  // already cached under another chain; cannot be in two
     chain.broken = true;
-    return;
+    return false;
   }
   node.id = next_id_++;
   node.parent = chain.node;
@@ -116,6 +116,7 @@ void PrefixCache::Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int
   by_hash_.emplace(node.hash, block);
   chain.node = node.id;
   if (events_ != nullptr) events_->OnStored(node.id, node.parent, node.salt, tokens);
+  return true;
 }
 
 void PrefixCache::Drop(int32_t block) {

@@ -50,8 +50,9 @@ class PrefixCache {
   void Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks, std::vector<int32_t>& blocks,
              PrefixChain& chain, WindowTable& window);
   // Registers `block`, in use by the caller and filled with `tokens` (a full block), as the next one of the chain. When
-  // an equal block is cached already, the chain continues there and `block` stays private.
-  void Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block);
+  // an equal block is cached already, the chain continues there and `block` stays private. Whether `block` is the one
+  // that others will find.
+  bool Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block);
   // Removes a block from the cache although it may be in use: its content must not be trusted.
   void Forget(int32_t block);
 

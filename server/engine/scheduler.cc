@@ -32,6 +32,7 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
               .enabled = options.prefix_cache,
               .windows = &windows_,
               .events = options.block_events}),
+      shares_leases_(options.prefix_cache && !windows_.enabled()),
       now_(options.clock->Now()) {
   last_start_.fill(absl::InfinitePast());
 }

@@ -146,9 +146,16 @@ class Scheduler {
   bool CannotBeInTime(const request::Request& request) const;
   // The first waiting sequence that may run once there is room, or null.
   Sequence* NextWaiting() const;
-  // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`.
-  bool HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
-               bool use_cache) const;
+  // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`: how many of
+  // them are in the prefix cache, or nothing.
+  std::optional<int32_t> FindRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens,
+                                  uint64_t salt, bool use_cache) const;
+  // Whether the lease of a request that has found room, and holds no blocks yet, covers what it will hold.
+  bool StartLease(admission::Ticket& ticket, std::optional<int32_t> cached_blocks) const;
+  // What a request leases for others stays leased while it holds no blocks.
+  void SuspendLease(ActiveRequest& request) const;
+  // After a sequence has taken a block: where blocks are short, leases more once it has outgrown what was predicted.
+  void ExtendLease(Sequence& sequence) const;
   // Every running sequence has its window blocks.
   bool CanReserveWindow() const;
   void Run(Sequence& sequence, absl::Time now);
@@ -197,6 +204,9 @@ class Scheduler {
   const BlockShape shape_;
   WindowCache windows_;
   PrefixCache cache_;
+  // Prompt blocks are leased once for all that share them. Not with windows: they can shorten a hit, and then blocks
+  // that are in the cache are computed all the same.
+  const bool shares_leases_;
   std::vector<std::unique_ptr<ActiveRequest>> requests_;
   std::vector<Sequence*> running_;  // by start; ended ones are removed by RemoveEnded
   std::set<Sequence*, WaitingOrder> waiting_;

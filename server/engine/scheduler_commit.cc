@@ -130,9 +130,11 @@ void Scheduler::CacheFullBlocks(Sequence& sequence) {
   const int32_t known = std::min(sequence.computed, static_cast<int32_t>(sequence.tokens.size()));
   while ((sequence.chain.blocks + 1) * block_tokens <= known) {
     const int32_t block = sequence.chain.blocks;
-    cache_.Insert(sequence.chain, sequence.owner->request->cache_salt,
-                  absl::MakeConstSpan(sequence.tokens).subspan(size_t{1} * block * block_tokens, block_tokens),
-                  sequence.blocks[block]);
+    const bool found_by_others =
+        cache_.Insert(sequence.chain, sequence.owner->request->cache_salt,
+                      absl::MakeConstSpan(sequence.tokens).subspan(size_t{1} * block * block_tokens, block_tokens),
+                      sequence.blocks[block]);
+    if (found_by_others && shares_leases_) sequence.owner->ticket.PublishPrefix(block);
     if (windows_.enabled() && !sequence.chain.broken) {
       windows_.Register(sequence.window, block, sequence.chain.node);
     }

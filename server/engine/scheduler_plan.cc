@@ -149,7 +149,9 @@ void Scheduler::AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan) {
   plan.sample_rows += entry.scores + (entry.samples ? 1 : 0);
   if (end <= sequence.prompt_tokens || count > 1) plan.prefill_tokens += count;
   const int32_t recomputed = std::min(end, sequence.recompute_until) - entry.start;
-  if (recomputed > 0) observer_->OnRecomputed(recomputed);
+  if (recomputed <= 0) return;
+  plan.recomputed_tokens += recomputed;
+  observer_->OnRecomputed(recomputed);
 }
 
 }  // namespace hadal::engine

@@ -30,6 +30,7 @@ bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
     const int32_t block = cache_.Allocate();
     if (block >= 0) {
       needy.blocks.push_back(block);
+      ExtendLease(needy);
       continue;
     }
     Sequence* victim = ChooseVictim();
@@ -79,6 +80,7 @@ void Scheduler::Preempt(Sequence& victim, BatchPlan& plan) {
   ++victim.epoch;
   if (++victim.preemptions >= options_.max_preemptions) victim.non_preemptible = true;
   victim.state = SequenceState::kWaiting;
+  SuspendLease(*victim.owner);
   waiting_.insert(&victim);
   ended_since_removal_ = true;  // it leaves running_
   plan.preempted = true;

@@ -109,6 +109,7 @@ void Scheduler::EndSequence(Sequence& sequence, FinishReason reason, int32_t sto
   ReleaseBlocks(sequence);
   ActiveRequest& request = *sequence.owner;
   --request.open_choices;
+  if (request.open_choices > 0) SuspendLease(request);
   outbox_.push_back({Outgoing::Kind::kEnd, &request, {}, {sequence.choice, reason, stop_token}, {}});
   if (reason == FinishReason::kStop || reason == FinishReason::kLength) {
     admission_->RecordOutputLength(model_index_, *request.request, sequence.produced());

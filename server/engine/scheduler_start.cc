@@ -28,6 +28,9 @@ constexpr int32_t kKeptShare = 64;
 constexpr int32_t kShortSteps = 8;
 constexpr double kStepCostShare = 1.0 / 16;
 constexpr uint64_t kTryShort = 32;
+// Of the blocks, which are ample when more than that part of them is free. Much less than what QuantileController takes
+// for idle, or the blocks that longer answers might need would never be lent to others.
+constexpr int32_t kAmpleShare = 20;
 
 }  // namespace
 
@@ -150,9 +153,9 @@ bool Scheduler::CanReserveWindow() const {
          }) < windows_.max_sequences();
 }
 
-bool Scheduler::HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens, uint64_t salt,
-                        bool use_cache) const {
-  if (!CanReserveWindow()) return false;
+std::optional<int32_t> Scheduler::FindRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens,
+                                           uint64_t salt, bool use_cache) const {
+  if (!CanReserveWindow()) return std::nullopt;
   PrefixCache::Lookup hit;
   if (use_cache) {
     const int32_t known = std::min(static_cast<int32_t>(tokens.size()), length - 1);
@@ -161,14 +164,37 @@ bool Scheduler::HasRoom(absl::Span<const int32_t> tokens, int32_t length, int32_
   // While others run, some blocks stay free for their next tokens, so that a start is not followed by a preemption.
   const int32_t running = static_cast<int32_t>(running_.size());
   const int32_t watermark = std::min(running, cache_.pool().total() / 64);
-  return BlocksFor(reserve_tokens) - hit.blocks <= cache_.available() - hit.evictable - watermark;
+  if (BlocksFor(reserve_tokens) - hit.blocks > cache_.available() - hit.evictable - watermark) return std::nullopt;
+  return hit.blocks;
+}
+
+bool Scheduler::StartLease(admission::Ticket& ticket, std::optional<int32_t> cached_blocks) const {
+  return cached_blocks.has_value() && (!shares_leases_ || ticket.StartPrefix(*cached_blocks));
+}
+
+void Scheduler::SuspendLease(ActiveRequest& request) const {
+  if (shares_leases_ && !request.holds_blocks()) request.ticket.SuspendPrefix();
+}
+
+void Scheduler::ExtendLease(Sequence& sequence) const {
+  ActiveRequest& request = *sequence.owner;
+  const int32_t held = static_cast<int32_t>(sequence.blocks.size()) * options_.block_tokens;
+  if (held <= sequence.leased_tokens) return;
+  // While blocks are idle, an answer that is longer than foreseen takes nothing from others.
+  if (cache_.available() > cache_.pool().total() / kAmpleShare) return;
+  // Without one the sequence goes on, and its next block asks again.
+  const int32_t overrun = held - sequence.leased_tokens;
+  sequence.leased_tokens += request.ticket.ExtendLease(*request.request, sequence.produced(), overrun);
 }
 
 bool Scheduler::StartWaiting(Sequence& sequence) {
   const request::Request& request = *sequence.owner->request;
   const bool use_cache = !sequence.scoring();
-  if (!HasRoom(sequence.tokens, sequence.length(), ReserveTokens(sequence), request.cache_salt, use_cache))
-    return false;
+  const std::optional<int32_t> cached =
+      FindRoom(sequence.tokens, sequence.length(), ReserveTokens(sequence), request.cache_salt, use_cache);
+  if (!cached.has_value()) return false;
+  // While another choice runs, the prompt's blocks are there.
+  if (!sequence.owner->holds_blocks() && !StartLease(sequence.owner->ticket, cached)) return false;
   waiting_.erase(&sequence);
   Run(sequence, now_);
   return true;
@@ -176,13 +202,13 @@ bool Scheduler::StartWaiting(Sequence& sequence) {
 
 bool Scheduler::StartFromQueue(request::Priority priority, bool aged, absl::Time now) {
   bool too_late = false;
-  const auto may_start = [&](const request::Request& request) {
+  const auto may_start = [&](const request::Request& request, admission::Ticket& ticket) {
     if (!CheckRequest(request).ok()) return true;  // it is failed at once, so that the queue moves
     too_late = CannotBeInTime(request);
     if (too_late) return true;  // what cannot be done in time is not begun
     const int32_t length = static_cast<int32_t>(request.prompt.size());
     const int32_t reserve = options_.max_preemptions > 0 ? length : length + std::max(request.max_tokens - 1, 0);
-    return HasRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs);
+    return StartLease(ticket, FindRoom(request.prompt, length, reserve, request.cache_salt, !request.prompt_logprobs));
   };
   std::optional<admission::QueuedRequest> queued = admission_->Pop(model_index_, priority, may_start);
   if (!queued.has_value()) return false;
@@ -257,6 +283,8 @@ void Scheduler::StartRequest(admission::QueuedRequest queued, bool aged, absl::T
   for (int32_t choice = 0; choice < request.request->n; ++choice) {
     Sequence& sequence = *request.choices.emplace_back(std::make_unique<Sequence>(&request, choice, info_.vocab_size));
     sequence.non_preemptible = options_.max_preemptions == 0;
+    sequence.leased_tokens =
+        BlocksFor(sequence.prompt_tokens + std::max(request.ticket.predicted_output() - 1, 0)) * options_.block_tokens;
     if (choice > 0) waiting_.insert(&sequence);
   }
   requests_.push_back(std::move(owned));
@@ -286,6 +314,7 @@ void Scheduler::Run(Sequence& sequence, absl::Time now) {
     HADAL_CHECK(block >= 0) << "room was checked, but no block is available";
     sequence.blocks.push_back(block);
   }
+  ExtendLease(sequence);
   sequence.state = SequenceState::kRunning;
   running_.push_back(&sequence);
 }

@@ -59,6 +59,7 @@ struct Sequence {
   SequenceState state = SequenceState::kWaiting;
   std::vector<int32_t> tokens;  // prompt, then output
   std::vector<int32_t> blocks;  // block table
+  int32_t leased_tokens = 0;    // whose blocks the ticket's lease has, for this choice
   WindowTable window;           // the same of the window pool; empty when the model has no window
   int32_t computed = 0;
   int32_t scheduled = 0;
@@ -82,7 +83,11 @@ struct ActiveRequest {
   size_t index = 0;  // in Scheduler::requests_
   std::vector<std::unique_ptr<Sequence>> choices;
   int32_t open_choices = 0;
-  int32_t leased_blocks = 0;  // by the ticket, for each choice
+  // By the ticket for each choice at the start. What it is leased later it gives back as well, but that is about what
+  // others will be leased meanwhile.
+  int32_t leased_blocks = 0;
+  // Whether one of its choices holds blocks.
+  bool holds_blocks() const;
   bool ended = false;
   bool aged = false;  // started before more urgent requests, because it had waited so long
   bool owed = false;  // its tenant asks for less than its share

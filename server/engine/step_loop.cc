@@ -123,6 +123,8 @@ void StepLoop::FinishStep(BatchPlan& next) {
     return;
   }
   scheduler_.Commit(step.plan, *output, now, next);
+  admission_->RecordLeaseFit(model_index_,
+                             {step.plan.tokens, step.plan.recomputed_tokens, scheduler_.counts().leased_blocks});
   if (!draining_) scheduler_.MakeWay(now, next);
   scheduler_.Patch(next);
   published_->steps.fetch_add(1, std::memory_order_relaxed);

@@ -30,6 +30,7 @@ UNMOVED = {
     "hadal_draining": "the server is not asked to end",
     "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
     "hadal_preemptions_total": "needs a KV cache that is too small",
+    "hadal_lease_extensions_total": "needs a KV cache that is too small",
     "hadal_slow_readers_total": "every client reads",
     "hadal_degraded_total": "no rung of the ladder is on",
     "hadal_kv_events_total": "no events are asked for",

@@ -61,8 +61,8 @@ class AdmissionFixture {
     return controller->TryAdmit({priority, "", "req", body_bytes});
   }
   // Whose turn it is, when `may_start` lets it.
-  std::optional<admission::QueuedRequest> Pop(const std::function<bool(const request::Request&)>& may_start =
-                                                  [](const request::Request&) { return true; }) {
+  std::optional<admission::QueuedRequest> Pop(const admission::AdmissionController::MayStart& may_start =
+                                                  [](const request::Request&, admission::Ticket&) { return true; }) {
     const auto turn = controller->NextTurn(0);
     return turn.has_value() ? controller->Pop(0, turn->priority, may_start) : std::nullopt;
   }

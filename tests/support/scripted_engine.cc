@@ -70,7 +70,8 @@ void ScriptedEngine::Run() {
     while (!paused_.load()) {
       const auto turn = admission_->NextTurn(0);
       if (!turn.has_value()) break;
-      auto queued = admission_->Pop(0, turn->priority, [](const request::Request&) { return true; });
+      auto queued =
+          admission_->Pop(0, turn->priority, [](const request::Request&, admission::Ticket&) { return true; });
       if (!queued.has_value()) break;
       queued->ticket.ReleaseSlot();
       Running one;

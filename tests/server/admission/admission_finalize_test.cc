@@ -6,11 +6,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/admission_fixture.h"
+#include "tests/support/metric_value.h"
 
 namespace hadal::admission {
 namespace {
 
 using hadal::testing::AdmissionFixture;
+using hadal::testing::MetricValue;
 using request::GetErrorDetail;
 using request::Priority;
 using request::Reason;
@@ -87,6 +89,77 @@ TEST(AdmissionFinalizeTest, RefusesForMemoryBeforeParsingWhenNoModelHasRoom) {
   EXPECT_REASON(fixture.Admit(/*body_bytes=*/60), Reason::kGpuMemoryExhausted);  // about 18 tokens: 5 blocks
   EXPECT_EQ(fixture.controller->GetLoad().waiting, waiting) << "the refused request returned its slot";
   EXPECT_OK(fixture.Admit(/*body_bytes=*/400)) << "an estimate beyond the pool is for Finalize to judge";
+}
+
+TEST(AdmissionFinalizeTest, LeasesOnlyWhatOthersHaveNotLeased) {
+  AdmissionFixture fixture(/*blocks=*/16);
+  const auto request = [] { return AdmissionFixture::MakeRequest(41, 1); };  // 11 blocks, of which 10 can be shared
+  auto first = fixture.Admit();
+  ASSERT_OK(first->Finalize(*request(), 0));
+  EXPECT_EQ(first->leased_blocks(), 11);
+  EXPECT_REASON(fixture.Admit()->Finalize(*request(), 0), Reason::kGpuMemoryExhausted);
+  ASSERT_TRUE(first->StartPrefix(0));
+  for (int32_t i = 0; i < 11; ++i) first->PublishPrefix(i);
+  std::vector<Ticket> others;
+  for (int i = 0; i < 5; ++i) {
+    auto ticket = fixture.Admit(/*body_bytes=*/140);
+    ASSERT_OK(ticket) << "the door cannot know that it shares its prompt";
+    if (i == 0) {
+      EXPECT_REASON(fixture.Admit(140), Reason::kGpuMemoryExhausted) << "one in ten milliseconds";
+    }
+    ASSERT_OK(ticket->Finalize(*request(), 0));
+    EXPECT_EQ(ticket->leased_blocks(), 1);
+    others.push_back(*std::move(ticket));
+    fixture.clock.Advance(absl::Milliseconds(10));
+  }
+  EXPECT_REASON(fixture.Admit()->Finalize(*request(), 0), Reason::kGpuMemoryExhausted);
+  auto scored = request();
+  scored->prompt_logprobs = true;
+  others.clear();
+  EXPECT_REASON(fixture.Admit()->Finalize(*scored, 0), Reason::kGpuMemoryExhausted) << "it computes all of its prompt";
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_prompt_blocks_total{kind="leased"})"), 11 + 5);
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_prompt_blocks_total{kind="shared"})"), 5 * 10);
+  first->Release();
+  EXPECT_EQ(fixture.pool.leased_bytes(), 0);
+}
+
+TEST(AdmissionFinalizeTest, TheQuantileFollowsWhatTheEngineComputesAgain) {
+  AdmissionFixture fixture;
+  for (int i = 1; i <= 100; ++i) fixture.controller->RecordOutputLength(0, *AdmissionFixture::MakeRequest(8, 400), i);
+  const auto leased = [&] {
+    auto ticket = fixture.Admit();
+    EXPECT_OK(ticket->Finalize(*AdmissionFixture::MakeRequest(8, 400), 0));
+    return ticket->leased_blocks();
+  };
+  const int64_t before = leased();
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_quantile_ratio{model="test"})"), 0.7);
+  for (int i = 0; i < 60; ++i) {
+    fixture.controller->RecordLeaseFit(0, {.tokens = 100, .recomputed_tokens = 10, .used_blocks = 1000});
+    fixture.clock.Advance(absl::Seconds(1));
+  }
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_quantile_ratio{model="test"})"), 0.95);
+  EXPECT_GT(leased(), before + 5);
+}
+
+TEST(AdmissionFinalizeTest, AnAnswerThatOutgrowsItsLeaseIsLeasedMore) {
+  AdmissionFixture fixture(/*blocks=*/20);
+  for (int i = 0; i < 50; ++i) {
+    for (const int length : {4, 40}) {
+      fixture.controller->RecordOutputLength(0, *AdmissionFixture::MakeRequest(8, 400), length);
+    }
+  }
+  auto request = AdmissionFixture::MakeRequest(8, 60);
+  auto ticket = fixture.Admit();
+  ASSERT_OK(ticket->Finalize(*request, 0));
+  const int64_t before = ticket->leased_blocks();
+  const int32_t tokens = ticket->ExtendLease(*request, /*produced=*/30, /*overrun=*/4);
+  EXPECT_GE(tokens, 12) << "those that have 30 end with 40";
+  EXPECT_LE(tokens, 20);
+  EXPECT_EQ(ticket->leased_blocks(), before + tokens / 4);
+  MemoryLease others = fixture.pool.TryLease(fixture.pool.available_bytes()).value();
+  EXPECT_EQ(ticket->ExtendLease(*request, 30, 4), 0);
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_extensions_total{outcome="granted"})"), 1);
+  EXPECT_EQ(MetricValue(fixture.metrics, R"(hadal_lease_extensions_total{outcome="refused"})"), 1);
 }
 
 TEST(AdmissionFinalizeTest, TheClassThatTheBodyNamesIsCountedFromFinalizeOn) {

@@ -55,7 +55,7 @@ TEST(AdmissionQueueTest, PopsInClassOrderAndKeepsTheHeadWhenThereIsNoRoom) {
     ASSERT_OK(fixture.Submit(request));
   }
   EXPECT_EQ(fixture.controller->NextTurn(0)->priority, Priority::kHigh);
-  EXPECT_FALSE(fixture.Pop([](const request::Request&) { return false; }).has_value());
+  EXPECT_FALSE(fixture.Pop([](const request::Request&, Ticket&) { return false; }).has_value());
   for (Priority priority : {Priority::kHigh, Priority::kNormal, Priority::kLow}) {
     EXPECT_EQ(fixture.Pop()->request->priority, priority);
   }

@@ -34,6 +34,27 @@ TEST(MemoryLedgerTest, CommitsUpToTheBudgetAndNamesWhatDidNotFit) {
   EXPECT_EQ((*ledger)->parts().size(), 2u);
 }
 
+TEST(MemoryLedgerTest, ALeaseIsSplitAndMerged) {
+  KvPoolLedger pool(100);
+  MemoryLease lease = pool.TryLease(60).value();
+  MemoryLease part = lease.Split(20);
+  EXPECT_EQ(lease.bytes(), 40);
+  EXPECT_EQ(part.bytes(), 20);
+  EXPECT_EQ(pool.leased_bytes(), 60);
+  EXPECT_EQ(pool.active_leases(), 2);
+  EXPECT_EQ(lease.Split(0).bytes(), 0);
+  part.Merge(lease.Split(40));
+  EXPECT_EQ(lease.bytes(), 0);
+  EXPECT_EQ(part.bytes(), 60);
+  EXPECT_EQ(pool.active_leases(), 1);
+  lease.Merge(std::move(part));
+  lease.Merge({});
+  EXPECT_EQ(lease.bytes(), 60);
+  lease.Release();
+  EXPECT_EQ(pool.leased_bytes(), 0);
+  EXPECT_EQ(pool.active_leases(), 0);
+}
+
 TEST(MemoryLedgerTest, ExportsItsBudgetAndWhatIsUsedOfIt) {
   base::MetricRegistry registry;
   auto ledger = MemoryLedger::Create(1000, &registry);

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory besides the lease that Finalize takes: whether there is any at the door, more of it for an answer that grows,
+// and its return.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/admission.h"
+#include "server/admission/model_state.h"
+#include "server/base/strings.h"
+
+namespace hadal::admission {
+namespace {
+
+using request::Reason;
+
+// Of those that memory is too short for, unless they share a prompt: so often one has its prompt looked at.
+constexpr absl::Duration kSharerPeriod = absl::Milliseconds(10);
+
+}  // namespace
+
+bool AdmissionController::MayBeSharer(ModelState& model, bool take) const {
+  if (model.prefixes.empty()) return false;
+  const int64_t now = absl::ToUnixMicros(options_.clock->Now());
+  int64_t due = model.next_sharer_us.load(std::memory_order_relaxed);
+  if (now < due) return false;
+  return !take || model.next_sharer_us.compare_exchange_strong(due, now + absl::ToInt64Microseconds(kSharerPeriod));
+}
+
+absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, double kept_free_blocks, bool take) {
+  // The model is not known yet, and the tokens are an estimate: refuse only what every model lacks room for now,
+  // although one could hold it when empty. What can never fit is refused by Finalize, which knows the exact size.
+  int candidate = -1;
+  int64_t required = 0;
+  for (size_t i = 0; i < models_.size(); ++i) {
+    const ModelState& model = *models_[i];
+    const int64_t blocks = model.BlocksFor(subject.prompt_tokens);
+    if (blocks > model.pool_blocks()) continue;
+    // What it shares is known with its tokens: here it is taken to share as much as others did.
+    const auto own = static_cast<int64_t>(static_cast<double>(blocks) * model.leased_share);
+    const int64_t bytes = own * model.limits.block_bytes;
+    if (bytes + model.KeptFreeBytes(kept_free_blocks) <= model.limits.pool->available_bytes()) return absl::OkStatus();
+    if (MayBeSharer(*models_[i], take)) return absl::OkStatus();
+    if (candidate < 0 || bytes < required) {
+      candidate = static_cast<int>(i);
+      required = bytes;
+    }
+  }
+  if (candidate < 0) return absl::OkStatus();
+  // It will lease more than its prompt.
+  return RefuseForMemory(candidate, subject, required, models_[candidate]->forecast.ExpectedBlocks());
+}
+
+absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
+                                                  int64_t expected_blocks) {
+  ModelState& model = *models_[model_index];
+  model.quantile.CountRefusal();
+  const int64_t available = model.limits.pool->available_bytes();
+  LogFields fields;
+  fields.required_bytes = required_bytes;
+  fields.available_bytes = available;
+  const std::string need =
+      absl::StrCat("requires ", FormatBytes(required_bytes), " but only ", FormatBytes(available), " available");
+  return Refuse(Reason::kGpuMemoryExhausted, subject, absl::StrCat("GPU memory exhausted, request ", need),
+                absl::StrCat("GPU_MEMORY_EXHAUSTED: Request ", base::View(subject.request_id), " ", need),
+                PlanReturn(subject, model_index, std::max(required_bytes / model.limits.block_bytes, expected_blocks)),
+                std::move(fields), absl::StrCat("engine_", model_index));
+}
+
+int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& request, int32_t produced,
+                                    int32_t overrun) {
+  ModelState& model = *models_[ticket.model_index_];
+  const int32_t most = std::max(request.max_tokens - produced, 1);
+  double more;
+  {
+    base::MutexLock lock(&model.stats_mutex);
+    more = model.lengths.For(request.priority, request.thinking).RemainingQuantile(produced, model.quantile.quantile());
+  }
+  // Longer than anything seen: as on a cold start.
+  if (more < 0) more = std::min(most / 2 + most % 2, kColdStartTokens);
+  const int64_t tokens = std::clamp(static_cast<int32_t>(std::ceil(more)), 1, most);
+  const int64_t blocks = model.BlocksFor(overrun + tokens);
+  // What is promised to clients that return is theirs.
+  const int64_t kept_free = model.KeptFreeBytes(planner_.Held(options_.clock->Now()).blocks);
+  absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(blocks * model.limits.block_bytes, kept_free);
+  metrics_.CountExtension(lease.ok());
+  if (!lease.ok()) return 0;
+  ticket.lease_.Merge(*std::move(lease));
+  planner_.CountFree(/*places=*/0, -blocks);
+  return static_cast<int32_t>(blocks * model.limits.block_tokens);
+}
+
+void AdmissionController::ReturnLease(Ticket& ticket) {
+  // What others count on stays leased.
+  if (ticket.prefix_ != nullptr) models_[ticket.model_index_]->prefixes.Release(*ticket.prefix_, ticket.lease_);
+  ticket.prefix_.reset();
+  if (ticket.lease_.bytes() > 0) planner_.CountFree(/*places=*/0, ticket.leased_blocks());
+  ticket.lease_.Release();
+}
+
+void AdmissionController::RecordLeaseFit(int model_index, const LeaseFit& fit) {
+  models_[model_index]->quantile.Record(fit, options_.clock->Now());
+}
+
+double AdmissionController::output_quantile(int model_index) const { return models_[model_index]->quantile.quantile(); }
+
+}  // namespace hadal::admission
