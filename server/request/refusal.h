@@ -48,6 +48,7 @@ enum class Reason {
   kSlowReader,                  // SLOW_READER
   kCancelled,                   // CANCELLED
   kInsufficientSystemResource,  // INSUFFICIENT_SYSTEM_RESOURCE: running, but ended by a drain's time-out
+  kUpstreamFailed,              // UPSTREAM_FAILED: the server that answers in place of this one broke off
   kInternal,                    // INTERNAL: this request alone failed
 };
 

@@ -58,6 +58,7 @@ constexpr std::array kTable = {
     Row{Reason::kInsufficientSystemResource,
         "INSUFFICIENT_SYSTEM_RESOURCE",
         {Code::kUnavailable, 503, "overloaded_error", false}},
+    Row{Reason::kUpstreamFailed, "UPSTREAM_FAILED", {Code::kUnavailable, 502, "server_error", false}},
     Row{Reason::kInternal, "INTERNAL", {Code::kInternal, 500, "server_error", false}},
 };
 

@@ -65,10 +65,11 @@ RULES = {
     "server/kv_events/": (("server/kv_events/", "server/engine/block_events.h", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/service/": (("server/service/", "server/admission/", "server/request/", "server/base/", "models/registry.h",
                          "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
+    "server/upstream/": (("server/upstream/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
-    "server/http/": (("server/http/", "server/tls/", "server/service/", "server/admission/", "server/request/", "server/base/",
+    "server/http/": (("server/http/", "server/tls/", "server/upstream/", "server/service/", "server/admission/", "server/request/", "server/base/",
                       "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
     "server/": (("server/", "models/", "kernels/*.h", "client/"), TORCH + CUDA + DNNL),  # main.cc and the subcommands wire everything
     "client/": (("client/",), TORCH + CUDA + DNNL + JSON + HTTP),
