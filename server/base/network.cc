@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -35,6 +36,11 @@ std::string PeerNetwork(int socket) {
   }
   if (address.ss_family == AF_INET6) return NetworkOf(reinterpret_cast<const sockaddr_in6&>(address).sin6_addr.s6_addr);
   return "unknown";
+}
+
+bool PeerHungUp(int socket) {
+  pollfd state{socket, POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 }  // namespace hadal::base

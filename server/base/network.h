@@ -16,6 +16,9 @@ std::string NetworkOf(absl::Span<const uint8_t> address);
 // The network at the other end of a socket; "unknown" when it is gone already.
 std::string PeerNetwork(int socket);
 
+// The other end of a connection sends nothing more: it has closed it, or its half of it, or has gone.
+bool PeerHungUp(int socket);
+
 // Who is at the other end of a connection, as far as its socket tells.
 struct Peer {
   std::string network;

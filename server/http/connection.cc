@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/connection.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "server/base/network.h"
 #include "server/http/await.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
@@ -44,11 +44,6 @@ absl::Status BodyTimeout(int64_t bytes, absl::Duration elapsed, const BodyPace::
 
 // Chunk sizes are written into a fixed place in front of the piece; leading zeros are allowed.
 constexpr std::string_view kChunkPlace = "00000000\r\n";
-
-bool PeerHungUp(int fd) {
-  pollfd poll_fd{fd, POLLRDHUP, 0};
-  return ::poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
-}
 
 }  // namespace
 
@@ -366,7 +361,7 @@ void Connection::OnReadable() {
     socket_.cancel(ignored);  // a write that waits for this client ends too
     event_->Set();
   };
-  if (PeerHungUp(socket_.native_handle())) return gone();
+  if (base::PeerHungUp(socket_.native_handle())) return gone();
   if (rest_.size() < kMaxPipelinedBytes) {
     const ssize_t size = ::recv(socket_.native_handle(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) return gone();

@@ -144,10 +144,11 @@ asio::awaitable<Protocol> Listener::Peek(Socket& socket) {
   std::array<char, kPeekBytes> bytes;
   std::chrono::milliseconds wait = kFirstPeekDelay;
   while (true) {
+    const bool complete = base::PeerHungUp(socket.native_handle());  // nothing follows what is read below
     const ssize_t size = ::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     if (size > 0) {
       const Protocol protocol = PeekProtocol({bytes.data(), static_cast<size_t>(size)});
-      if (protocol != Protocol::kUndecided) co_return protocol;
+      if (protocol != Protocol::kUndecided || complete) co_return protocol;
       // Readiness says nothing while bytes are left in the socket: look again after a pause.
       co_await Pause(wait);
       wait = std::min(wait * 2, kMaxPeekDelay);

@@ -41,6 +41,11 @@ def filled(server):
     server.wait_idle()
 
 
+def descriptors(server):
+    """How many files and sockets the process has open."""
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
 class HadalProcess:
     """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
 

@@ -2,6 +2,8 @@
 // The listener through the server: telling protocols apart, connections at their limit, health under load.
 #include "server/http/listener.h"
 
+#include <sys/socket.h>
+
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -57,6 +59,16 @@ TEST(ListenerTest, SilentAndIdleConnectionsGiveWay) {
   EXPECT_TRUE(silent.front()->WaitClosed());
   EXPECT_LE(fixture.server->open_connections(), 4 + HttpOptions::kReservedConnections);
   EXPECT_GT(MetricValue(fixture.base.metrics, "hadal_connections_evicted_total{phase=\"silent\"}"), 0);
+}
+
+TEST(ListenerTest, AClientThatEndsBeforeItsProtocolIsKnownIsNotWaitedFor) {
+  HttpFixture fixture(ServiceFixture::Says("</think>x"));  // silent connections have a minute
+  for (const char* first : {"P", "PRI * HT", "\x16"}) {
+    RawHttpClient client(fixture.port());
+    ASSERT_TRUE(client.Send(first));
+    ASSERT_EQ(::shutdown(client.fd(), SHUT_WR), 0);
+    EXPECT_TRUE(client.WaitClosed()) << first;
+  }
 }
 
 // By their age: a body, then a head.
