@@ -31,6 +31,16 @@ absl::Status CheckSupport(const Backend& backend, absl::string_view op, const Pa
     return Do##Op(params);                                                    \
   }
 HADAL_FOR_EACH_OP(HADAL_CHECK_AND_RUN)
+HADAL_FOR_EACH_FUSED_OP(HADAL_CHECK_AND_RUN)
 #undef HADAL_CHECK_AND_RUN
+
+absl::Status Backend::DoRopeKvAppend(const RopeKvAppendParams& p) {
+  for (const RmsNormParams* norm : {&p.q_norm, &p.k_norm}) {
+    if (!norm->x.present()) continue;
+    if (absl::Status s = RmsNorm(*norm); !s.ok()) return s;
+  }
+  if (absl::Status s = Rope(p.rope); !s.ok()) return s;
+  return KvAppend(p.append);
+}
 
 }  // namespace hadal::kernels

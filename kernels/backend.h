@@ -172,12 +172,17 @@ class Backend {
   // parameters, then runs. Unimplemented names a weight's scheme for which this backend has no kernels.
 #define HADAL_OP_METHOD(Op) absl::Status Op(const Op##Params& params);
   HADAL_FOR_EACH_OP(HADAL_OP_METHOD)
+  HADAL_FOR_EACH_FUSED_OP(HADAL_OP_METHOD)
 #undef HADAL_OP_METHOD
 
  protected:
   // What a backend implements: DoGemm, and so on. May rely on the checks.
 #define HADAL_OP_VIRTUAL(Op) virtual absl::Status Do##Op(const Op##Params& params) = 0;
   HADAL_FOR_EACH_OP(HADAL_OP_VIRTUAL)
+#undef HADAL_OP_VIRTUAL
+  // The fused ones run their parts, as a caller would.
+#define HADAL_OP_VIRTUAL(Op) virtual absl::Status Do##Op(const Op##Params& params);
+  HADAL_FOR_EACH_FUSED_OP(HADAL_OP_VIRTUAL)
 #undef HADAL_OP_VIRTUAL
 
  private:

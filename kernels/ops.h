@@ -3,6 +3,9 @@
 // The list of ops. A row `Gemm` stands for GemmParams and CheckGemm of kernels/ops/gemm.h, and everything that exists
 // once per op is made from the rows: Backend::Gemm (check, then run), its virtual DoGemm, and the declarations and
 // calls of each backend's implementation. A new op adds a row here and, for a new file, an include.
+//
+// A fused op is a sequence of ops in one call. A backend that has one kernel for it overrides Do<Op>; everywhere else
+// its parts run one after another (kernels/backend.cc), so only its contract is written again.
 #pragma once
 
 #include "kernels/ops/cast.h"
@@ -22,6 +25,7 @@
 #include "kernels/ops/paged_attention.h"
 #include "kernels/ops/rms_norm.h"
 #include "kernels/ops/rope.h"
+#include "kernels/ops/rope_kv_append.h"
 #include "kernels/ops/sample.h"
 #include "kernels/ops/silu_mul.h"
 
@@ -50,3 +54,5 @@
   ROW(MoePermute)              \
   ROW(MoeUnpermute)            \
   ROW(Sample)
+
+#define HADAL_FOR_EACH_FUSED_OP(ROW) ROW(RopeKvAppend)

@@ -10,6 +10,14 @@
 
 namespace hadal::kernels {
 namespace cuda {
+namespace {
+
+bool SwitchedOff(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && absl::string_view(value) == "off";
+}
+
+}  // namespace
 
 absl::Status CudaBackend::Start(const Options& options) {
   if (absl::Status s = Open(options); !s.ok()) return s;
@@ -22,8 +30,9 @@ absl::Status CudaBackend::Start(const Options& options) {
   cublas_ = *std::move(gemm);
   batch_invariant_ = options.batch_invariant;
   warn_ = options.warn;
-  const char* graphs = std::getenv("HADAL_CUDA_GRAPHS");
-  graphs_ = graphs == nullptr || absl::string_view(graphs) != "off";
+  graphs_ = !SwitchedOff("HADAL_CUDA_GRAPHS");
+  // A row must have the same sums in every company, and more rows go to cuBLASLt.
+  gemv_ = !batch_invariant_ && !SwitchedOff("HADAL_CUDA_GEMV");
   return absl::OkStatus();
 }
 

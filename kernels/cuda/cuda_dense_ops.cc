@@ -16,6 +16,16 @@ View WithHeads(const TensorView& tensor) {
   return view;
 }
 
+// What a fused norm does to its heads, whose columns begin at `begin`.
+void FillNorm(const RmsNormParams& norm, int64_t begin, RopeHeads& heads) {
+  heads.norm_begin = static_cast<int32_t>(begin);
+  heads.norm_width = static_cast<int32_t>(norm.x.size(2));
+  heads.has_weight = norm.weight.present();
+  if (heads.has_weight) heads.weight = ToView(norm.weight);
+  heads.float32_product = norm.float32_product;
+  heads.eps = norm.eps;
+}
+
 }  // namespace
 
 absl::Status CudaBackend::DoEmbedding(const EmbeddingParams& p) {
@@ -63,10 +73,13 @@ void CudaBackend::NoteRefusal(const GemmShape& shape, const absl::Status& why) {
                      "; the generic kernel computes it"));
 }
 
+std::optional<GemvPlan> CudaBackend::TryGemv(const GenericGemmLaunch& launch) const {
+  return gemv_ ? PlanGemv(launch, multiprocessors()) : std::nullopt;
+}
+
 absl::Status CudaBackend::DoGemm(const GemmParams& p) {
   const TensorView& w = p.w.values;
   if (p.out.numel() == 0) return absl::OkStatus();
-  if (absl::StatusOr<bool> done = TryCublas(PlanGemm(p)); !done.ok() || *done) return done.status();
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
   launch.w = ToView(w);
@@ -80,13 +93,16 @@ absl::Status CudaBackend::DoGemm(const GemmParams& p) {
   launch.x_row = p.x.stride(0);
   launch.w_row = w.stride(0);
   launch.out_row = p.out.stride(0);
+  if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
+    return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "gemm");
+  }
+  if (absl::StatusOr<bool> done = TryCublas(PlanGemm(p)); !done.ok() || *done) return done.status();
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "gemm");
 }
 
 absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
   const TensorView& w = p.w.values;
   if (p.out.numel() == 0) return absl::OkStatus();
-  if (absl::StatusOr<bool> done = TryCublas(PlanBatchedGemm(p)); !done.ok() || *done) return done.status();
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
   launch.w = ToView(w);
@@ -102,16 +118,14 @@ absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
   launch.w_row = w.stride(1);
   launch.out_row = p.out.stride(0);
   launch.out_batch = p.out.stride(1);
+  if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
+    return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "batched_gemm");
+  }
+  if (absl::StatusOr<bool> done = TryCublas(PlanBatchedGemm(p)); !done.ok() || *done) return done.status();
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "batched_gemm");
 }
 
 absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
-  if (std::optional<CutlassGroupedLaunch> grouped = PlanGroupedGemm(p); grouped.has_value() && HaveCutlass()) {
-    absl::StatusOr<char*> scratch = Scratch(CutlassGroupedBytes(grouped->experts));
-    if (!scratch.ok()) return RecordError(scratch.status());
-    grouped->workspace = *scratch;
-    return Queue([&] { return LaunchCutlassGrouped(stream(), *grouped); }, "grouped_gemm");
-  }
   GenericGemmLaunch launch;
   launch.x = ToView(p.x);
   launch.w = ToView(p.w.each.values);
@@ -125,6 +139,15 @@ absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
   launch.expert_start = p.expert_start.as<const int32_t>();
   launch.weights = p.w.values.as<const int64_t>();
   launch.experts = p.w.experts();
+  if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
+    return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "grouped_gemm");
+  }
+  if (std::optional<CutlassGroupedLaunch> grouped = PlanGroupedGemm(p); grouped.has_value() && HaveCutlass()) {
+    absl::StatusOr<char*> scratch = Scratch(CutlassGroupedBytes(grouped->experts));
+    if (!scratch.ok()) return RecordError(scratch.status());
+    grouped->workspace = *scratch;
+    return Queue([&] { return LaunchCutlassGrouped(stream(), *grouped); }, "grouped_gemm");
+  }
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "grouped_gemm");
 }
 
@@ -150,6 +173,38 @@ absl::Status CudaBackend::DoKvAppend(const KvAppendParams& p) {
         return LaunchKvAppend(stream(), ToView(p.v), ToView(p.v_cache), ToView(p.slot_mapping));
       },
       "kv_append");
+}
+
+absl::Status CudaBackend::DoRopeKvAppend(const RopeKvAppendParams& p) {
+  const TensorView &q = p.q_norm.x.present() ? p.q_norm.x : p.rope.q, &k = p.append.k;
+  const int64_t heads = (q.present() ? q.size(1) : 0) + 2 * k.size(1);
+  if (heads > kMaxGridRows) return Backend::DoRopeKvAppend(p);
+  RopeKvAppendLaunch launch;
+  launch.q.rows.size[1] = 0;
+  if (q.present()) {
+    const bool normed = p.q_norm.x.present();
+    launch.q.rows = ToView(q);
+    launch.q.rope_begin = normed ? static_cast<int32_t>(ColumnOf(p.rope.q, q)) : 0;
+    launch.q.width = static_cast<int32_t>(normed ? q.size(2) : 2 * p.rope.cos.size(1));
+    if (normed) FillNorm(p.q_norm, 0, launch.q);
+  }
+  launch.k.rows = ToView(k);
+  launch.k.width = static_cast<int32_t>(k.size(2));
+  launch.k.rope_begin = static_cast<int32_t>(ColumnOf(p.rope.k, k));
+  if (p.k_norm.x.present()) FillNorm(p.k_norm, ColumnOf(p.k_norm.x, k), launch.k);
+  launch.k_cache = ToView(p.append.k_cache);
+  launch.has_v = p.append.v.present();
+  if (launch.has_v) {
+    launch.v = ToView(p.append.v);
+    launch.v_cache = ToView(p.append.v_cache);
+  }
+  launch.slots = ToView(p.append.slot_mapping);
+  launch.positions = p.rope.positions.as<const int32_t>();
+  launch.cos = ToView(p.rope.cos);
+  launch.sin = p.rope.sin.as<const float>();
+  launch.interleaved = p.rope.layout == RopeLayout::kInterleaved;
+  if (absl::Status s = CheckShared("rope_kv_append", RopeKvAppendSharedBytes(launch)); !s.ok()) return s;
+  return Queue([&] { return LaunchRopeKvAppend(stream(), launch); }, "rope_kv_append");
 }
 
 absl::Status CudaBackend::DoSiluMul(const SiluMulParams& p) {

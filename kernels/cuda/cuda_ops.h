@@ -19,6 +19,7 @@
 #include "kernels/cuda/cuda_device.h"
 #include "kernels/cuda/flash_attention.h"
 #include "kernels/cuda/gemm_plan.h"
+#include "kernels/cuda/gemv_plan.h"
 #include "kernels/cuda/graph_cache.h"
 #include "kernels/cuda/sample_rows.h"
 #include "kernels/cuda/step_area.h"
@@ -45,6 +46,7 @@ class CudaBackend final : public CudaDevice {
  protected:
 #define HADAL_DECLARE_OP(Op) absl::Status Do##Op(const Op##Params& params) override;
   HADAL_FOR_EACH_OP(HADAL_DECLARE_OP)
+  HADAL_FOR_EACH_FUSED_OP(HADAL_DECLARE_OP)
 #undef HADAL_DECLARE_OP
 
  private:
@@ -57,6 +59,8 @@ class CudaBackend final : public CudaDevice {
                       : RecordError(CudaError(error, absl::StrCat("launch of ", op).c_str(), __FILE__, __LINE__));
   }
 
+  // Nothing: the kernel for few rows does not take this product.
+  std::optional<GemvPlan> TryGemv(const GenericGemmLaunch& launch) const;
   // False: cuBLASLt does not take this product.
   absl::StatusOr<bool> TryCublas(const std::optional<GemmPlan>& plan);
   // Counts a product that the generic kernel has to take over; the log hears of each weight's shape once.
@@ -85,6 +89,7 @@ class CudaBackend final : public CudaDevice {
   Buffer cublas_workspace_;
   std::unique_ptr<CublasGemm> cublas_;
   bool graphs_ = true;
+  bool gemv_ = true;
   GraphCache graph_cache_;
   StepArea area_;
   FlashAttention flash_{this, &area_};

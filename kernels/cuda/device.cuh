@@ -51,6 +51,44 @@ __device__ inline float RoundTo(DType dtype, float value) {
   return value;
 }
 
+inline constexpr int kVectorBytes = 16;  // the most that a thread loads or stores at once
+
+__host__ __device__ inline bool Aligned(const void* address) {
+  return reinterpret_cast<uintptr_t>(address) % kVectorBytes == 0;
+}
+
+// to[0..count) = from[0..count) by the threads of a block; both of one type.
+__device__ inline void CopyRow(const View& from, int64_t from_offset, const View& to, int64_t to_offset,
+                               int64_t count) {
+  const int bytes = from.dtype == DType::kF32 ? 4 : 2;
+  const char* source = static_cast<const char*>(from.data) + from_offset * bytes;
+  char* target = static_cast<char*>(to.data) + to_offset * bytes;
+  int64_t done = 0;
+  if (Aligned(source) && Aligned(target)) {
+    const int64_t vectors = count * bytes / kVectorBytes;
+    for (int64_t i = threadIdx.x; i < vectors; i += blockDim.x) {
+      reinterpret_cast<uint4*>(target)[i] = reinterpret_cast<const uint4*>(source)[i];
+    }
+    done = vectors * kVectorBytes / bytes;
+  }
+  for (int64_t j = done + threadIdx.x; j < count; j += blockDim.x) {
+    StoreAt(to, to_offset + j, LoadAt(from, from_offset + j));
+  }
+}
+
+// Where row (head) of the token's slot begins in a cache [blocks, block_tokens, heads, dim]; -1 for padding. Slots are
+// i32 or i64.
+__device__ inline int64_t CacheRow(const View& cache, const View& slots, int64_t token, int64_t head) {
+  const int64_t slot = slots.dtype == DType::kI64 ? static_cast<const int64_t*>(slots.data)[token]
+                                                  : static_cast<const int32_t*>(slots.data)[token];
+  const int64_t block_tokens = cache.size[1];
+  if (slot < 0 || slot >= cache.size[0] * block_tokens) return -1;
+  const bool narrow = ((slot | block_tokens) >> 32) == 0;  // a division of 32 bits is a tenth of one of 64
+  const int64_t block =
+      narrow ? static_cast<uint32_t>(slot) / static_cast<uint32_t>(block_tokens) : slot / block_tokens;
+  return block * cache.stride[0] + (slot - block * block_tokens) * cache.stride[1] + head * cache.stride[2];
+}
+
 __device__ inline int ThreadIndex() { return static_cast<int>(threadIdx.x); }
 __device__ inline int ThreadCount() { return static_cast<int>(blockDim.x); }
 
@@ -118,12 +156,17 @@ __device__ inline int64_t FindRange(const int32_t* starts, int64_t count, int64_
   return low;
 }
 
-// Launches `blocks` one-dimensional blocks; none: no launch. Returns a cudaError_t.
+// Blocks of a launch. With two dimensions an index needs no division.
+struct Grid {
+  Grid(int64_t x, int64_t y = 1) : x(x), y(y) {}  // NOLINT: a number is a grid
+  int64_t x, y;
+};
+
+// Launches one-dimensional blocks; none: no launch. Returns a cudaError_t.
 template <typename... Expected, typename... Actual>
-int Launch(Stream stream, void (*kernel)(Expected...), int64_t blocks, int threads, int64_t shared_bytes,
-           Actual... args) {
-  if (blocks <= 0) return cudaSuccess;
-  if (blocks > kMaxGridBlocks) return cudaErrorInvalidConfiguration;
+int Launch(Stream stream, void (*kernel)(Expected...), Grid grid, int threads, int64_t shared_bytes, Actual... args) {
+  if (grid.x <= 0 || grid.y <= 0) return cudaSuccess;
+  if (grid.x > kMaxGridBlocks || grid.y > kMaxGridRows) return cudaErrorInvalidConfiguration;
   if (shared_bytes > kDefaultSharedBytes) {
     const cudaError_t raised =
         cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -131,7 +174,7 @@ int Launch(Stream stream, void (*kernel)(Expected...), int64_t blocks, int threa
     if (raised != cudaSuccess) return raised;
   }
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks), 1, 1);
+  config.gridDim = dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y), 1);
   config.blockDim = dim3(static_cast<unsigned>(threads), 1, 1);
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = static_cast<cudaStream_t>(stream);

@@ -1,29 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// embedding, cast, silu_mul, rope, kv_append: one thread an element or pair, the grid walks over all of them.
-#include "kernels/cuda/device.cuh"
+// embedding, cast, silu_mul, rope, kv_append. Rows and heads are dimensions of the grid, so that indices take no
+// division.
+#include "kernels/cuda/vector.cuh"
 
 namespace hadal::kernels::cuda {
 namespace {
 
-__global__ void EmbeddingKernel(const int32_t* ids, int64_t count, View table, View out) {
-  const int64_t hidden = table.size[1];
-  HADAL_GRID_STRIDE(i, count) {
-    const int64_t t = i / hidden, j = i % hidden;
-    const int32_t id = ids[t];
-    const bool known = id >= 0 && id < table.size[0];
-    StoreAt(out, t * out.stride[0] + j, known ? LoadAt(table, id * table.stride[0] + j) : 0.0f);
+constexpr int kHeadThreads = 64;
+
+// One block a token.
+__global__ void EmbeddingKernel(const int32_t* ids, View table, View out) {
+  const int64_t t = blockIdx.x, hidden = table.size[1], to = t * out.stride[0];
+  const int32_t id = ids[t];
+  const bool known = id >= 0 && id < table.size[0];
+  if (known && table.dtype == out.dtype) {
+    CopyRow(table, id * table.stride[0], out, to, hidden);
+    return;
+  }
+  for (int64_t j = threadIdx.x; j < hidden; j += blockDim.x) {
+    StoreAt(out, to + j, known ? LoadAt(table, id * table.stride[0] + j) : 0.0f);
   }
 }
 
+// `Index` holds the number of elements.
+template <typename Index>
 __global__ void CastKernel(View in, View out, int64_t count) {
   HADAL_GRID_STRIDE(i, count) {
-    const int64_t d3 = i % in.size[3];
-    int64_t rest = i / in.size[3];
-    int64_t from = d3, to = d3;
+    const Index width = static_cast<Index>(in.size[3]);
+    Index rest = static_cast<Index>(i) / width;
+    int64_t from = static_cast<Index>(i) - rest * width, to = from;
     for (int d = 2; d >= 0; --d) {
-      const int64_t index = rest % in.size[d];
-      rest /= in.size[d];
+      const Index size = static_cast<Index>(in.size[d]), next = rest / size;
+      const int64_t index = rest - next * size;
+      rest = next;
       from += index * in.stride[d];
       to += index * out.stride[d];
     }
@@ -31,86 +41,108 @@ __global__ void CastKernel(View in, View out, int64_t count) {
   }
 }
 
-__global__ void SiluMulKernel(View gate, View up, View out, float limit, int64_t count) {
-  const int64_t inter = gate.size[1];
-  HADAL_GRID_STRIDE(i, count) {
-    const int64_t t = i / inter, j = i % inter;
-    float g = LoadAt(gate, t * gate.stride[0] + j);
-    float u = LoadAt(up, t * up.stride[0] + j);
-    if (limit > 0) {  // written so that NaN stays
-      g = g > limit ? limit : g;
-      u = u > limit ? limit : u < -limit ? -limit : u;
-    }
-    StoreAt(out, t * out.stride[0] + j, g / (1.0f + expf(-g)) * u);
+__device__ float SiluTimes(float g, float u, float limit) {
+  if (limit > 0) {  // written so that NaN stays
+    g = g > limit ? limit : g;
+    u = u > limit ? limit : u < -limit ? -limit : u;
   }
+  return g / (1.0f + expf(-g)) * u;
 }
 
+// One thread an element.
+__global__ void SiluMulKernel(View gate, View up, View out, float limit) {
+  const int64_t t = blockIdx.x, j = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;
+  if (j >= gate.size[1]) return;
+  const float g = LoadAt(gate, t * gate.stride[0] + j), u = LoadAt(up, t * up.stride[0] + j);
+  StoreAt(out, t * out.stride[0] + j, SiluTimes(g, u, limit));
+}
+
+// One thread eight elements.
+template <typename T>
+__global__ void SiluMulVectorKernel(View gate, View up, View out, float limit) {
+  const int64_t t = blockIdx.x, j = (int64_t{blockIdx.y} * blockDim.x + threadIdx.x) * kVector;
+  if (j >= gate.size[1]) return;
+  float g[kVector], u[kVector];
+  Load8(static_cast<const T*>(gate.data) + t * gate.stride[0] + j).Unpack(g);
+  Load8(static_cast<const T*>(up.data) + t * up.stride[0] + j).Unpack(u);
+  for (int i = 0; i < kVector; ++i) g[i] = SiluTimes(g[i], u[i], limit);
+  Packed<T> result;
+  result.Pack(g);
+  Store8(static_cast<T*>(out.data) + t * out.stride[0] + j, result);
+}
+
+// One block a head.
 __global__ void RopeKernel(View x, const int32_t* positions, View cos, const float* sin, bool interleaved,
-                           bool inverse, int64_t count) {
-  const int64_t half = cos.size[1], heads = x.size[1];
-  HADAL_GRID_STRIDE(i, count) {
-    const int64_t pair = i % half, h = i / half % heads, t = i / half / heads;
-    const int32_t position = positions[t];
-    if (position < 0 || position >= cos.size[0]) continue;
-    const int64_t start = t * x.stride[0] + h * x.stride[1];
-    const int64_t first = start + (interleaved ? 2 * pair : pair);
-    const int64_t second = start + (interleaved ? 2 * pair + 1 : pair + half);
-    const float c = static_cast<const float*>(cos.data)[position * half + pair];
-    const float s = inverse ? -sin[position * half + pair] : sin[position * half + pair];
+                           bool inverse) {
+  const int64_t t = blockIdx.x, start = t * x.stride[0] + blockIdx.y * x.stride[1];
+  const int32_t position = positions[t];
+  if (position < 0 || position >= cos.size[0]) return;
+  const int half = static_cast<int>(cos.size[1]);
+  const float* cos_row = static_cast<const float*>(cos.data) + int64_t{position} * half;
+  const float* sin_row = sin + int64_t{position} * half;
+  for (int i = ThreadIndex(); i < half; i += ThreadCount()) {
+    const int64_t first = start + (interleaved ? 2 * i : i), second = start + (interleaved ? 2 * i + 1 : i + half);
+    const float c = cos_row[i], s = inverse ? -sin_row[i] : sin_row[i];
     const float a = LoadAt(x, first), b = LoadAt(x, second);
     StoreAt(x, first, a * c - b * s);
     StoreAt(x, second, b * c + a * s);
   }
 }
 
-__global__ void KvAppendKernel(View rows, View cache, View slots, int64_t count) {
-  const int64_t heads = rows.size[1], dim = rows.size[2], block_tokens = cache.size[1];
-  HADAL_GRID_STRIDE(i, count) {
-    const int64_t j = i % dim, h = i / dim % heads, t = i / dim / heads;
-    const int64_t slot = slots.dtype == DType::kI64 ? static_cast<const int64_t*>(slots.data)[t]
-                                                    : static_cast<const int32_t*>(slots.data)[t];
-    if (slot < 0 || slot >= cache.size[0] * block_tokens) continue;
-    const int64_t to =
-        slot / block_tokens * cache.stride[0] + slot % block_tokens * cache.stride[1] + h * cache.stride[2] + j;
-    StoreAt(cache, to, LoadAt(rows, t * rows.stride[0] + h * rows.stride[1] + j));
+// One block a head.
+__global__ void KvAppendKernel(View rows, View cache, View slots) {
+  const int64_t t = blockIdx.x, head = blockIdx.y;
+  const int64_t from = t * rows.stride[0] + head * rows.stride[1], to = CacheRow(cache, slots, t, head);
+  if (to < 0) return;
+  if (rows.dtype == cache.dtype) {
+    CopyRow(rows, from, cache, to, rows.size[2]);
+    return;
   }
+  for (int64_t j = threadIdx.x; j < rows.size[2]; j += blockDim.x) StoreAt(cache, to + j, LoadAt(rows, from + j));
 }
+
+int64_t DivideUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
 }  // namespace
 
 int FindKernelImage() {
   cudaFuncAttributes attributes = {};
-  const cudaError_t found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(CastKernel));
+  const cudaError_t found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(CastKernel<uint32_t>));
   if (found != cudaSuccess) cudaGetLastError();  // told to the caller, so not left for the next call
   return found;
 }
 
 int LaunchEmbedding(Stream stream, const int32_t* ids, int64_t tokens, View table, View out) {
-  const int64_t count = tokens * table.size[1];
-  return Launch(stream, EmbeddingKernel, GridStrideBlocks(count), kThreads, 0, ids, count, table, out);
+  if (table.size[1] == 0) return 0;
+  return Launch(stream, EmbeddingKernel, tokens, kThreads, 0, ids, table, out);
 }
 
 int LaunchCast(Stream stream, View in, View out) {
   const int64_t count = in.size[0] * in.size[1] * in.size[2] * in.size[3];
-  return Launch(stream, CastKernel, GridStrideBlocks(count), kThreads, 0, in, out, count);
+  const bool narrow = count <= int64_t{UINT32_MAX};
+  return Launch(stream, narrow ? CastKernel<uint32_t> : CastKernel<uint64_t>, GridStrideBlocks(count), kThreads, 0, in,
+                out, count);
 }
 
 int LaunchSiluMul(Stream stream, View gate, View up, View out, float limit) {
-  const int64_t count = gate.size[0] * gate.size[1];
-  return Launch(stream, SiluMulKernel, GridStrideBlocks(count), kThreads, 0, gate, up, out, limit,
-                count);
+  const int64_t rows = gate.size[0], inter = gate.size[1];
+  const DType dtype = gate.dtype;
+  if (dtype != DType::kF32 && up.dtype == dtype && out.dtype == dtype && WholeVectors(gate, inter) &&
+      WholeVectors(up, inter) && WholeVectors(out, inter)) {
+    return Launch(stream, dtype == DType::kBF16 ? SiluMulVectorKernel<__nv_bfloat16> : SiluMulVectorKernel<__half>,
+                  {rows, DivideUp(inter, kThreads * kVector)}, kThreads, 0, gate, up, out, limit);
+  }
+  return Launch(stream, SiluMulKernel, {rows, DivideUp(inter, kThreads)}, kThreads, 0, gate, up, out, limit);
 }
 
 int LaunchRope(Stream stream, View x, const int32_t* positions, View cos, const float* sin, bool interleaved,
                bool inverse) {
-  const int64_t count = x.size[0] * x.size[1] * cos.size[1];
-  return Launch(stream, RopeKernel, GridStrideBlocks(count), kThreads, 0, x, positions, cos, sin, interleaved,
-                inverse, count);
+  return Launch(stream, RopeKernel, {x.size[0], x.size[1]}, kHeadThreads, 0, x, positions, cos, sin, interleaved,
+                inverse);
 }
 
 int LaunchKvAppend(Stream stream, View rows, View cache, View slots) {
-  const int64_t count = rows.size[0] * rows.size[1] * rows.size[2];
-  return Launch(stream, KvAppendKernel, GridStrideBlocks(count), kThreads, 0, rows, cache, slots, count);
+  return Launch(stream, KvAppendKernel, {rows.size[0], rows.size[1]}, kHeadThreads, 0, rows, cache, slots);
 }
 
 }  // namespace hadal::kernels::cuda

@@ -16,6 +16,7 @@ using Stream = void*;  // a cudaStream_t
 
 inline constexpr int kThreads = 256;
 inline constexpr int64_t kMaxGridBlocks = 2147483647;  // grid dimension x of every device since 2012
+inline constexpr int64_t kMaxGridRows = 65535;         // grid dimension y
 inline constexpr int64_t kMaxGridStrideBlocks = 4096;
 inline constexpr int64_t kDefaultSharedBytes = 48 * 1024;  // more needs cudaFuncSetAttribute
 
@@ -30,6 +31,29 @@ int LaunchRope(Stream stream, View x, const int32_t* positions, View cos, const 
                bool inverse);
 // One of k and v. slots: i32 or i64.
 int LaunchKvAppend(Stream stream, View rows, View cache, View slots);
+
+// ---- Rotation and cache writes as one (rope_kv_append.cu) ----
+// Heads that are prepared in place: `width` columns of rows [tokens, heads, width].
+struct RopeHeads {
+  View rows;
+  int32_t width = 0, rope_begin = 0;
+  int32_t norm_begin = 0, norm_width = 0;  // 0: no norm
+  View weight;
+  bool has_weight = false, float32_product = false;
+  float eps = 0;
+};
+struct RopeKvAppendLaunch {
+  RopeHeads q, k;  // q may have no heads
+  View v, k_cache, v_cache;
+  bool has_v = false;
+  View slots;  // i32 or i64
+  const int32_t* positions = nullptr;
+  View cos;
+  const float* sin = nullptr;
+  bool interleaved = false;
+};
+int64_t RopeKvAppendSharedBytes(const RopeKvAppendLaunch& launch);
+int LaunchRopeKvAppend(Stream stream, const RopeKvAppendLaunch& launch);
 
 // ---- Norms (rms_norm.cu, layer_norm.cu) ----
 struct RmsNormLaunch {
@@ -54,6 +78,14 @@ struct GenericGemmLaunch {
 };
 int64_t GenericGemmBlocks(const GenericGemmLaunch& launch);
 int LaunchGenericGemm(Stream stream, const GenericGemmLaunch& launch);
+
+// The same with few rows, without transposed_w; rows of x and w begin at multiples of sixteen bytes (gemv.cu).
+inline constexpr int32_t kMaxGemvSlices = 8;
+struct GemvPlan {      // made by gemv_plan.h
+  int32_t rows = 1;    // 1, 2, 4 or 8: computed by a block at once; not grouped, at least m
+  int32_t slices = 1;  // of k, a power of two up to kMaxGemvSlices
+};
+int LaunchGemv(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan);
 
 // ---- Attention without FlashInfer (attention.cu) ----
 // One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA
@@ -142,7 +174,7 @@ struct HyperCollapseLaunch {
 int LaunchHyperCollapse(Stream stream, const HyperCollapseLaunch& launch);
 int LaunchHyperExpand(Stream stream, View streams, View x, const float* post, const float* comb);
 
-// ---- Mixture of experts (moe.cu) ----
+// ---- Mixture of experts (moe_route.cu, moe_permute.cu) ----
 struct MoeRouteLaunch {
   View logits;
   const float* correction_bias = nullptr;

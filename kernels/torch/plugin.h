@@ -23,6 +23,7 @@ constexpr uint64_t PluginStamp() {
   stamp = MixStamp(stamp, "Facts", sizeof(BackendFacts));
 #define HADAL_MIX_OP(Op) stamp = MixStamp(stamp, #Op, sizeof(Op##Params));
   HADAL_FOR_EACH_OP(HADAL_MIX_OP)
+  HADAL_FOR_EACH_FUSED_OP(HADAL_MIX_OP)
 #undef HADAL_MIX_OP
   return stamp;
 }

@@ -56,16 +56,15 @@ absl::Status GqaAttention::Forward(const ForwardContext& context, const kernels:
   const kernels::TensorView k = qkv.Slice(1, q_width, kv_width).SplitLast(head_dim_);  // [tokens, kv, dim]
   const kernels::TensorView v = qkv.Slice(1, q_width + kv_width, kv_width).SplitLast(head_dim_);  // [tokens, kv, dim]
 
-  if (q_norm_.has_value()) {
-    HADAL_RETURN_IF_ERROR(q_norm_->Forward(backend, q, q));
-    HADAL_RETURN_IF_ERROR(k_norm_->Forward(backend, k, k));
-  }
-  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, q, k, kernels::RopeLayout::kHalfSplit));
-  HADAL_RETURN_IF_ERROR(backend.KvAppend({.k = k,
-                                          .v = v,
-                                          .k_cache = keys_->Layer(layer_),
-                                          .v_cache = values_->Layer(layer_),
-                                          .slot_mapping = context.batch.slot_mapping}));
+  HADAL_RETURN_IF_ERROR(
+      backend.RopeKvAppend({.q_norm = q_norm_.has_value() ? q_norm_->InPlace(q) : kernels::RmsNormParams(),
+                            .k_norm = k_norm_.has_value() ? k_norm_->InPlace(k) : kernels::RmsNormParams(),
+                            .rope = rope_->Rotation(context.batch.positions, q, k, kernels::RopeLayout::kHalfSplit),
+                            .append = {.k = k,
+                                       .v = v,
+                                       .k_cache = keys_->Layer(layer_),
+                                       .v_cache = values_->Layer(layer_),
+                                       .slot_mapping = context.batch.slot_mapping}}));
 
   HADAL_ASSIGN_OR_RETURN(const kernels::TensorView attn_output, context.arena.Take(dtype_, {tokens, q_width}));
   HADAL_RETURN_IF_ERROR(backend.PagedAttention({.q = q,

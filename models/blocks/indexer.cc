@@ -45,9 +45,15 @@ absl::Status Indexer::AppendKeys(const ForwardContext& context, const TensorView
   HADAL_RETURN_IF_ERROR(key_.Forward(backend, x, rows));
   HADAL_RETURN_IF_ERROR(key_norm_.Forward(backend, rows, rows));
   const TensorView keys = rows.SplitLast(config_.head_dim);  // [tokens, 1, head_dim]; rope turns the first values
-  HADAL_RETURN_IF_ERROR(
-      rope_->Apply(backend, context.batch.positions, TensorView(), keys, kernels::RopeLayout::kHalfSplit));
-  return backend.KvAppend({.k = keys, .k_cache = keys_->Layer(layer_), .slot_mapping = context.batch.slot_mapping});
+  return backend.RopeKvAppend(
+      {.q_norm = {},
+       .k_norm = {},
+       .rope = rope_->Rotation(context.batch.positions, TensorView(), keys, kernels::RopeLayout::kHalfSplit),
+       .append = {.k = keys,
+                  .v = {},
+                  .k_cache = keys_->Layer(layer_),
+                  .v_cache = {},
+                  .slot_mapping = context.batch.slot_mapping}});
 }
 
 absl::Status Indexer::Select(const ForwardContext& context, const MlaRun& run, const TensorView& x,

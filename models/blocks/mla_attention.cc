@@ -88,13 +88,17 @@ absl::Status MlaAttention::Forward(const ForwardContext& context, const TensorVi
 
   HADAL_ASSIGN_OR_RETURN(const TensorView latent, context.arena.Take(dtype_, {tokens, config_.latent_dim()}));
   HADAL_RETURN_IF_ERROR(kv_a_proj_.Forward(backend, x, latent));
-  const TensorView compressed = latent.Slice(1, 0, rank);  // [tokens, rank]; the norm leaves the rope key alone
-  HADAL_RETURN_IF_ERROR(kv_a_norm_.Forward(backend, compressed, compressed));
-  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, context.batch.positions, q.Slice(2, config_.qk_nope_head_dim, rope_dim),
-                                     latent.Slice(1, rank, rope_dim).SplitLast(rope_dim), rope_layout_));
-  HADAL_RETURN_IF_ERROR(backend.KvAppend({.k = latent.SplitLast(config_.latent_dim()),
-                                          .k_cache = latents_->Layer(layer_),
-                                          .slot_mapping = context.batch.slot_mapping}));
+  const TensorView compressed = latent.Slice(1, 0, rank);  // the norm leaves the rope key alone
+  HADAL_RETURN_IF_ERROR(backend.RopeKvAppend(
+      {.q_norm = {},
+       .k_norm = kv_a_norm_.InPlace(compressed.SplitLast(rank)),
+       .rope = rope_->Rotation(context.batch.positions, q.Slice(2, config_.qk_nope_head_dim, rope_dim),
+                               latent.Slice(1, rank, rope_dim).SplitLast(rope_dim), rope_layout_),
+       .append = {.k = latent.SplitLast(config_.latent_dim()),
+                  .v = {},
+                  .k_cache = latents_->Layer(layer_),
+                  .v_cache = {},
+                  .slot_mapping = context.batch.slot_mapping}}));
   if (indexer_ != nullptr) HADAL_RETURN_IF_ERROR(indexer_->AppendKeys(context, x));
 
   HADAL_ASSIGN_OR_RETURN(const TensorView attn_output,

@@ -22,6 +22,15 @@ absl::Status RmsNorm::Forward(kernels::Backend& backend, const kernels::TensorVi
                           .float32_product = product_ == NormProduct::kFloat32});
 }
 
+kernels::RmsNormParams RmsNorm::InPlace(const kernels::TensorView& x) const {
+  return {.x = x,
+          .residual = {},
+          .weight = weight_.view(),
+          .out = x,
+          .eps = eps_,
+          .float32_product = product_ == NormProduct::kFloat32};
+}
+
 absl::Status RmsNorm::AddAndForward(kernels::Backend& backend, const kernels::TensorView& delta,
                                     const kernels::TensorView& residual, const kernels::TensorView& out) const {
   if (!delta.present()) return Forward(backend, residual, out);

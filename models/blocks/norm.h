@@ -28,6 +28,9 @@ class RmsNorm {
   // out = norm(x); out may be x.
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
 
+  // x = norm(x), for a fused op that does it among other things.
+  kernels::RmsNormParams InPlace(const kernels::TensorView& x) const;
+
   // residual += delta; out = norm(residual). An absent delta adds nothing. Shapes [tokens, dim].
   absl::Status AddAndForward(kernels::Backend& backend, const kernels::TensorView& delta,
                              const kernels::TensorView& residual, const kernels::TensorView& out) const;

@@ -24,11 +24,15 @@ absl::StatusOr<std::shared_ptr<const RopeCache>> RopeCache::Create(const LoadCon
   return cache;
 }
 
+kernels::RopeParams RopeCache::Rotation(const kernels::TensorView& positions, const kernels::TensorView& q,
+                                        const kernels::TensorView& k, kernels::RopeLayout layout, bool inverse) const {
+  return {.q = q, .k = k, .positions = positions, .cos = cos_, .sin = sin_, .layout = layout, .inverse = inverse};
+}
+
 absl::Status RopeCache::Apply(kernels::Backend& backend, const kernels::TensorView& positions,
                               const kernels::TensorView& q, const kernels::TensorView& k, kernels::RopeLayout layout,
                               bool inverse) const {
-  return backend.Rope(
-      {.q = q, .k = k, .positions = positions, .cos = cos_, .sin = sin_, .layout = layout, .inverse = inverse});
+  return backend.Rope(Rotation(positions, q, k, layout, inverse));
 }
 
 }  // namespace hadal::models

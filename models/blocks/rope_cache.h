@@ -25,7 +25,11 @@ class RopeCache {
   static absl::StatusOr<std::shared_ptr<const RopeCache>> Create(const LoadContext& context,
                                                                  const kernels::RopeConfig& config, int64_t positions);
 
-  // Rotates q and k in place, [tokens, heads, dim] each; either may be absent. `inverse` rotates back.
+  // The rotation of q and k in place, [tokens, heads, dim] each; either may be absent. `inverse` rotates back.
+  kernels::RopeParams Rotation(const kernels::TensorView& positions, const kernels::TensorView& q,
+                               const kernels::TensorView& k, kernels::RopeLayout layout, bool inverse = false) const;
+
+  // Does it.
   absl::Status Apply(kernels::Backend& backend, const kernels::TensorView& positions, const kernels::TensorView& q,
                      const kernels::TensorView& k, kernels::RopeLayout layout, bool inverse = false) const;
 

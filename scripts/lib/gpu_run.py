@@ -20,6 +20,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ONE_TEST_S = 180
+# What GoogleTest says of every case; the rest is what the case itself recorded.
+CASE_KEYS = {"name", "file", "line", "value_param", "type_param", "status", "result", "timestamp", "time", "classname", "failures", "skipped"}
 
 
 def site_packages():
@@ -54,7 +56,7 @@ def gpu():
 
 def run_one(binary, environment, limit_s):
     """Runs one binary; a crash or a time-out counts as one failure beside the cases that were reported."""
-    outcome = {"name": binary.name, "passed": 0, "failed": 0, "skipped": 0, "failures": []}
+    outcome = {"name": binary.name, "passed": 0, "failed": 0, "skipped": 0, "failures": [], "measured": {}}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.json"
@@ -68,6 +70,9 @@ def run_one(binary, environment, limit_s):
     for suite in suites:
         for case in suite["testsuite"]:
             name = f"{case['classname']}.{case['name']}"
+            measured = {key: value for key, value in case.items() if key not in CASE_KEYS}
+            if measured:
+                outcome["measured"][name] = measured
             if case.get("failures"):
                 outcome["failed"] += 1
                 outcome["failures"].append({"case": name, "message": case["failures"][0]["failure"][:2000]})
@@ -107,6 +112,9 @@ def main():
         tests.append(outcome)
         print(f"{outcome['seconds']:7.1f} s  {outcome['name']}: {outcome['passed']} passed, {outcome['failed']} failed, "
               f"{outcome['skipped']} skipped", flush=True)
+        for name, values in outcome["measured"].items():
+            for key, value in values.items():
+                print(f"           {name}: {key}: {value}", flush=True)
         for failure in outcome["failures"][:5]:
             print(f"           FAILED {failure['case']}: {failure['message'][:600]}", flush=True)
     totals = {key: sum(test[key] for test in tests) for key in ("passed", "failed", "skipped")}

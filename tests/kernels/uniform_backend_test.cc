@@ -62,6 +62,25 @@ TEST(UniformBackendTest, RunsCheckedOpsThroughOneFunction) {
   EXPECT_THAT(backend.ops, ElementsAre("Cast", "SiluMul"));
 }
 
+TEST(UniformBackendTest, AFusedOpRunsItsParts) {
+  RecordingBackend backend;
+  EXPECT_EQ(backend.RopeKvAppend({}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(backend.ops, IsEmpty());
+  std::vector<float> values(64);
+  const TensorView head(values.data(), DType::kF32, {1, 1, 4}), table(values.data() + 8, DType::kF32, {2, 2});
+  RopeKvAppendParams params;
+  params.k_norm = {.x = head, .residual = {}, .weight = {}, .out = head};
+  params.rope = {
+      .q = {}, .k = head, .positions = TensorView(values.data() + 16, DType::kI32, {1}), .cos = table, .sin = table};
+  params.append = {.k = head,
+                   .v = {},
+                   .k_cache = TensorView(values.data() + 32, DType::kF32, {1, 1, 1, 4}),
+                   .v_cache = {},
+                   .slot_mapping = TensorView(values.data() + 24, DType::kI32, {1})};
+  EXPECT_EQ(backend.RopeKvAppend(params), absl::OkStatus());
+  EXPECT_THAT(backend.ops, ElementsAre("RmsNorm", "Rope", "KvAppend"));
+}
+
 TEST(UniformBackendTest, AWeightWhoseSchemeHasNoKernelIsRefusedByName) {
   RecordingBackend backend;
   const std::vector<float> values(64);

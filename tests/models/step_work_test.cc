@@ -93,18 +93,18 @@ std::vector<Pinned> AllPinned() {
   const std::pair<std::string, std::string> third = {"_layers\": 2", "_layers\": 3"},
                                             fourth = {"_layers\": 3", "_layers\": 4"};
   return {
-      {"qwen2", testing::kTinyQwen2, {32, 32}, {{"dense", {third}, {12, 12}}}},
-      {"qwen3", testing::kTinyQwen3, {36, 36}, {{"dense", {third}, {14, 14}}}},
-      {"deepseek_v2", testing::kTinyDeepseekV2, {73, 69}, {{"MoE", {fourth}, {25, 24}}}},
+      {"qwen2", testing::kTinyQwen2, {26, 26}, {{"dense", {third}, {9, 9}}}},
+      {"qwen3", testing::kTinyQwen3, {26, 26}, {{"dense", {third}, {9, 9}}}},
+      {"deepseek_v2", testing::kTinyDeepseekV2, {58, 54}, {{"MoE", {fourth}, {19, 18}}}},
       {"deepseek_v3",
        testing::kTinyDeepseekV3,
-       {79, 75},
-       {{"dense", {fourth, {"_replace\": 1", "_replace\": 2"}}, {17, 16}}, {"MoE", {fourth}, {27, 26}}}},
-      {"deepseek_v32", testing::kTinyDeepseekV32, {91, 87}, {{"MoE", {fourth}, {31, 30}}}},
+       {64, 60},
+       {{"dense", {fourth, {"_replace\": 1", "_replace\": 2"}}, {14, 13}}, {"MoE", {fourth}, {21, 20}}}},
+      {"deepseek_v32", testing::kTinyDeepseekV32, {73, 69}, {{"MoE", {fourth}, {24, 23}}}},
       {"deepseek_v4",
        testing::kTinyDeepseekV4,
-       {183, 183},
-       {{"CSA, MoE", {{"_layers\": 4", "_layers\": 5"}, {"4, 8, 4]", "4, 8, 4, 4]"}}, {51, 51}}}},
+       {151, 151},
+       {{"CSA, MoE", {{"_layers\": 4", "_layers\": 5"}, {"4, 8, 4]", "4, 8, 4, 4]"}}, {42, 42}}}},
   };
 }
 

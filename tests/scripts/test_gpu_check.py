@@ -59,6 +59,14 @@ def test_counts_cases_and_requires_the_gpu(packed):
     assert {key: result["metrics"][key] for key in ("passed", "failed", "skipped")} == {"passed": 1, "failed": 0, "skipped": 1}
 
 
+def test_what_a_case_measures_is_in_the_result(packed):
+    folder, add = packed
+    add("a_test", dict(PASSED, m1_n64_k8="own 2.00 us", time="0s"), SKIPPED)
+    done, result = check(folder)
+    assert result["tests"][0]["measured"] == {"A.One": {"m1_n64_k8": "own 2.00 us"}}
+    assert "A.One: m1_n64_k8: own 2.00 us" in done.stdout
+
+
 def test_a_failed_case_fails_the_check_and_is_named(packed):
     folder, add = packed
     add("a_test", PASSED, FAILED, code=1)

@@ -75,29 +75,26 @@ TensorView V4Attention::Rotated(const TensorView& by_head) const {
   return by_head.Slice(2, config_.head_dim - config_.rope_head_dim, config_.rope_head_dim);
 }
 
-absl::Status V4Attention::ProjectQuery(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
-                                       const TensorView& q) const {
+absl::Status V4Attention::Project(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
+                                  const TensorView& q) const {
   kernels::Backend& backend = context.backend;
+  const Arena::Scope scope(context.arena);
   HADAL_RETURN_IF_ERROR(q_a_.Forward(backend, x, q_low));
   HADAL_RETURN_IF_ERROR(q_norm_.Forward(backend, q_low, q_low));
   HADAL_RETURN_IF_ERROR(q_b_.Forward(backend, q_low, q));
-  const TensorView by_head = q.SplitLast(config_.head_dim);
-  HADAL_RETURN_IF_ERROR(backend.RmsNorm({.x = by_head, .out = by_head, .eps = eps_}));
-  return rope_->Apply(backend, context.batch.positions, Rotated(by_head), {}, kernels::RopeLayout::kInterleaved);
-}
-
-absl::Status V4Attention::AppendWindow(const ForwardContext& context, const TensorView& x) const {
-  kernels::Backend& backend = context.backend;
-  const Arena::Scope scope(context.arena);
   HADAL_ASSIGN_OR_RETURN(const TensorView kv, context.arena.Take(dtype_, {x.size(0), config_.head_dim}));
   HADAL_RETURN_IF_ERROR(kv_.Forward(backend, x, kv));
-  HADAL_RETURN_IF_ERROR(kv_norm_.Forward(backend, kv, kv));
-  const TensorView by_head = kv.SplitLast(config_.head_dim);  // [tokens, 1, head_dim]
-  HADAL_RETURN_IF_ERROR(
-      rope_->Apply(backend, context.batch.positions, Rotated(by_head), {}, kernels::RopeLayout::kInterleaved));
-  return backend.KvAppend({.k = by_head,
-                           .k_cache = shared_.caches->Layer(V4Cache::kWindow, layer_),
-                           .slot_mapping = shared_.planner->window_slots()});
+  const TensorView q_heads = q.SplitLast(config_.head_dim);
+  const TensorView kv_head = kv.SplitLast(config_.head_dim);  // [tokens, 1, head_dim]
+  return backend.RopeKvAppend({.q_norm = {.x = q_heads, .residual = {}, .weight = {}, .out = q_heads, .eps = eps_},
+                               .k_norm = kv_norm_.InPlace(kv_head),
+                               .rope = rope_->Rotation(context.batch.positions, Rotated(q_heads), Rotated(kv_head),
+                                                       kernels::RopeLayout::kInterleaved),
+                               .append = {.k = kv_head,
+                                          .v = {},
+                                          .k_cache = shared_.caches->Layer(V4Cache::kWindow, layer_),
+                                          .v_cache = {},
+                                          .slot_mapping = shared_.planner->window_slots()}});
 }
 
 absl::Status V4Attention::Attend(const ForwardContext& context, const TensorView& x, const TensorView& q_low,
@@ -154,8 +151,7 @@ absl::Status V4Attention::Forward(const ForwardContext& context, const TensorVie
   HADAL_ASSIGN_OR_RETURN(const TensorView q_low, arena.Take(dtype_, {tokens, config_.q_lora_rank}));
   HADAL_ASSIGN_OR_RETURN(const TensorView q, arena.Take(dtype_, {tokens, config_.heads * config_.head_dim}));
   HADAL_ASSIGN_OR_RETURN(const TensorView attn_output, arena.Take(dtype_, {tokens, config_.heads * config_.head_dim}));
-  HADAL_RETURN_IF_ERROR(ProjectQuery(context, x, q_low, q));
-  HADAL_RETURN_IF_ERROR(AppendWindow(context, x));
+  HADAL_RETURN_IF_ERROR(Project(context, x, q_low, q));
   const TensorView output_by_head = attn_output.SplitLast(config_.head_dim);
   HADAL_RETURN_IF_ERROR(Attend(context, x, q_low, q.SplitLast(config_.head_dim), output_by_head));
   // Values are keys and so were rotated to their positions; turned back by the query's position they are relative to

@@ -46,11 +46,10 @@ class V4Attention : public AttentionBlock {
  private:
   V4Attention(const config::HybridAttentionConfig& config, int64_t layer, const Shared& shared);
 
-  // x [tokens, hidden] -> q [tokens, heads * head_dim], normalised and rotated; q_low [tokens, q_lora_rank] on the way.
-  absl::Status ProjectQuery(const ForwardContext& context, const kernels::TensorView& x,
-                            const kernels::TensorView& q_low, const kernels::TensorView& q) const;
-  // Puts this step's keys into the window.
-  absl::Status AppendWindow(const ForwardContext& context, const kernels::TensorView& x) const;
+  // x [tokens, hidden] -> q [tokens, heads * head_dim], normalised and rotated, q_low [tokens, q_lora_rank] on the way;
+  // puts the step's keys into the window.
+  absl::Status Project(const ForwardContext& context, const kernels::TensorView& x, const kernels::TensorView& q_low,
+                       const kernels::TensorView& q) const;
   // Completes entries and attends: q -> attn_output [tokens, heads, head_dim].
   absl::Status Attend(const ForwardContext& context, const kernels::TensorView& x, const kernels::TensorView& q_low,
                       const kernels::TensorView& q, const kernels::TensorView& attn_output) const;

@@ -59,9 +59,13 @@ absl::Status V4Compressor::MakeEntries(const ForwardContext& context, const Tens
   HADAL_ASSIGN_OR_RETURN(const TensorView rounded, context.arena.Take(dtype_, {entries, width}));
   HADAL_RETURN_IF_ERROR(norm_.Forward(backend, pooled, rounded));
   const TensorView by_head = rounded.SplitLast(width);  // [entries, 1, width]
-  HADAL_RETURN_IF_ERROR(rope_->Apply(backend, target.entries.positions, by_head.Slice(2, width - rotated, rotated), {},
-                                     kernels::RopeLayout::kInterleaved));
-  return backend.KvAppend({.k = by_head, .k_cache = target.cache, .slot_mapping = target.entries.slots});
+  return backend.RopeKvAppend(
+      {.q_norm = {},
+       .k_norm = {},
+       .rope = rope_->Rotation(target.entries.positions, {}, by_head.Slice(2, width - rotated, rotated),
+                               kernels::RopeLayout::kInterleaved),
+       .append = {
+           .k = by_head, .v = {}, .k_cache = target.cache, .v_cache = {}, .slot_mapping = target.entries.slots}});
 }
 
 }  // namespace hadal::models

@@ -330,13 +330,31 @@ TEST_F(CudaDeviceTest, ProductsThatCublasRefusesAreCountedAndLoggedOnce) {
                           .w = WeightView::Plain(TensorView(memory.data(), DType::kBF16, {n, 8})),
                           .out = TensorView(static_cast<char*>(memory.data()) + 2048, DType::kF32, {rows, n})});
   };
-  for (const int64_t rows : {1, 2, 3}) ASSERT_EQ(run(DType::kBF16, rows, 4), absl::OkStatus());
+  for (const int64_t rows : {9, 10, 11}) ASSERT_EQ(run(DType::kBF16, rows, 4), absl::OkStatus());
   EXPECT_EQ(backend->Counters().refused_products, 3);
-  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("bf16 x bf16 -> f32, 1 x 4, k 8: no cuBLASLt in the emulator")));
-  ASSERT_EQ(run(DType::kBF16, 1, 5), absl::OkStatus());
+  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("bf16 x bf16 -> f32, 9 x 4, k 8: no cuBLASLt in the emulator")));
+  ASSERT_EQ(run(DType::kBF16, 9, 5), absl::OkStatus());
   EXPECT_EQ(lines.size(), 2u);
-  ASSERT_EQ(run(DType::kF32, 1, 4), absl::OkStatus());  // types that nobody plans for it
+  ASSERT_EQ(run(DType::kF32, 9, 4), absl::OkStatus());   // types that nobody plans for it
+  ASSERT_EQ(run(DType::kBF16, 8, 4), absl::OkStatus());  // few rows have a kernel of their own
   EXPECT_EQ(backend->Counters().refused_products, 4);
+}
+
+TEST_F(CudaDeviceTest, ProductsOfFewRowsGoToCublasWhereTheirKernelMayNotRun) {
+  const auto refused = [&](const Backend::Options& options) {
+    auto backend = *CreateBackend("cuda", options);
+    Buffer memory = *backend->Allocate(4096);
+    EXPECT_EQ(backend->Gemm({.x = TensorView(memory.data(), DType::kBF16, {1, 8}),
+                             .w = WeightView::Plain(TensorView(memory.data(), DType::kBF16, {4, 8})),
+                             .out = TensorView(static_cast<char*>(memory.data()) + 2048, DType::kF32, {1, 4})}),
+              absl::OkStatus());
+    return backend->Counters().refused_products;
+  };
+  EXPECT_EQ(refused({}), 0);
+  EXPECT_EQ(refused({.batch_invariant = true}), 1);
+  ASSERT_EQ(setenv("HADAL_CUDA_GEMV", "off", 1), 0);
+  EXPECT_EQ(refused({}), 1);
+  ASSERT_EQ(unsetenv("HADAL_CUDA_GEMV"), 0);
 }
 
 TEST(BuildPageIndicesTest, FlattensTheTablesOfSequencesWithPages) {

@@ -173,6 +173,21 @@ TEST_P(MoeTest, PermuteSortsByExpertThenToken) {
   }
 }
 
+// As many experts as V3 has, most of them without a row; and rows that can be copied sixteen bytes at once.
+TEST_P(MoeTest, PermuteOfFewAndOfManyPairs) {
+  for (int64_t tokens : {1, 3, 128, 129}) {
+    Compare<MoePermuteParams>(
+        [&](Arena& a) {
+          return MoePermuteParams{.ids = a.Ints({tokens, 8}, RandomIds(tokens, 8, 256)),
+                                  .x = a.Random(DType::kBF16, {tokens, 72}),
+                                  .x_sorted = a.Output(DType::kBF16, {tokens * 8, 72}),
+                                  .row_of = a.Output(DType::kI32, {tokens, 8}),
+                                  .expert_start = a.Output(DType::kI32, {257})};
+        },
+        &Backend::MoePermute, {});
+  }
+}
+
 TEST_P(MoeTest, UnpermuteSumsWeightedRowsAndTheAddend) {
   for (DType dtype : kComputeDTypes) {
     for (bool with_addend : {false, true}) {
@@ -193,6 +208,18 @@ TEST_P(MoeTest, UnpermuteSumsWeightedRowsAndTheAddend) {
           &Backend::MoeUnpermute, {1e-5f, ulp});
     }
   }
+}
+
+TEST_P(MoeTest, UnpermuteOfWideRows) {
+  Compare<MoeUnpermuteParams>(
+      [&](Arena& a) {
+        return MoeUnpermuteParams{.y_sorted = a.Random(DType::kBF16, {4, 1500}),
+                                  .row_of = a.Ints({2, 2}, {3, 0, 1, 2}),
+                                  .weights = a.Random(DType::kF32, {2, 2}),
+                                  .addend = {},
+                                  .out = a.Output(DType::kBF16, {2, 1500})};
+      },
+      &Backend::MoeUnpermute, {1e-5f, 0x1p-7f});
 }
 
 TEST_P(MoeTest, RefusesTopKBeyondTheKeptGroups) {

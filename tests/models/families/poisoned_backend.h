@@ -39,6 +39,7 @@ class PoisonedBackend : public kernels::Backend {
 #define HADAL_FORWARD(Op) \
   absl::Status Do##Op(const kernels::Op##Params& params) override { return inner_->Op(params); }
   HADAL_FOR_EACH_OP(HADAL_FORWARD)
+  HADAL_FOR_EACH_FUSED_OP(HADAL_FORWARD)
 #undef HADAL_FORWARD
 
  private:

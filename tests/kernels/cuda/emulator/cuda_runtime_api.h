@@ -90,6 +90,10 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
+struct __attribute__((aligned(16))) uint4 {
+  unsigned x, y, z, w;
+};
+
 // Of the thread that runs.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void __syncthreads();
@@ -99,6 +103,8 @@ namespace hadal::kernels::cuda_emulator {
 cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thread);
 // Work of a library on the stream: done at once, or when the captured graph is launched.
 void Enqueue(std::function<void()> work);
+// `bits` of the lane whose number differs by `lane_mask`; all lanes of the warp must come here.
+uint64_t ShuffleXor(uint64_t bits, int lane_mask);
 }  // namespace hadal::kernels::cuda_emulator
 
 template <typename... Expected, typename... Actual>
@@ -106,6 +112,15 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   // By value, as a launch takes its arguments.
   return hadal::kernels::cuda_emulator::RunGrid(
       *config, [kernel, values = std::tuple<Expected...>(args...)] { std::apply(kernel, values); });
+}
+
+inline float __shfl_xor_sync(unsigned, float value, int lane_mask) {
+  const uint64_t bits = std::bit_cast<uint32_t>(value);
+  return std::bit_cast<float>(static_cast<uint32_t>(hadal::kernels::cuda_emulator::ShuffleXor(bits, lane_mask)));
+}
+template <typename T>
+T __ldcs(const T* address) {
+  return *address;
 }
 
 inline uint32_t __float_as_uint(float value) { return std::bit_cast<uint32_t>(value); }

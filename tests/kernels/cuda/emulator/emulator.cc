@@ -15,103 +15,10 @@
 
 #include "tests/kernels/cuda/emulator/control.h"
 #include "tests/kernels/cuda/emulator/cuda_runtime.h"
-
-dim3 threadIdx, blockIdx, blockDim, gridDim;
+#include "tests/kernels/cuda/emulator/grid.h"
 
 namespace hadal::kernels {
-namespace cuda {
-// What SharedMemory() of device.cuh names. As much as a block of a Hopper GPU may have, then guard bytes.
-alignas(16) unsigned char hadal_shared_memory[232448 + 4096];
-}  // namespace cuda
-
 namespace cuda_emulator {
-namespace {
-
-constexpr size_t kStackBytes = 64 * 1024;
-constexpr size_t kSharedBytes = 232448;
-constexpr unsigned char kGuard = 0xC3;
-
-[[noreturn]] void Fail(const char* text) {
-  std::fprintf(stderr, "CUDA emulator: %s\n", text);
-  std::abort();
-}
-
-}  // namespace
-
-// Saves the callee-saved registers of the running coroutine and continues the other one (System V x86-64).
-extern "C" void hadal_switch(void** save, void* load);
-asm(R"(
-.text
-.globl hadal_switch
-.type hadal_switch, @function
-hadal_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size hadal_switch, .-hadal_switch
-)");
-
-namespace {
-
-struct Thread {
-  void* stack_pointer = nullptr;
-  bool done = false;
-};
-
-// One at a time: the emulator has one stream and runs launches to their end.
-std::vector<unsigned char> stacks;
-std::vector<Thread> threads;
-void* scheduler = nullptr;
-unsigned current = 0;
-const std::function<void()>* body = nullptr;
-
-void Enter() {
-  (*body)();
-  threads[current].done = true;
-  hadal_switch(&threads[current].stack_pointer, scheduler);
-  Fail("a finished thread went on");
-}
-
-void Prepare(unsigned index) {
-  unsigned char* top = stacks.data() + (index + 1) * kStackBytes;
-  void** slot = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(top) & ~uintptr_t{15});
-  *--slot = nullptr;                          // where Enter would return to; keeps its frame aligned
-  *--slot = reinterpret_cast<void*>(&Enter);  // popped by ret
-  for (int i = 0; i < 6; ++i) *--slot = nullptr;
-  threads[index] = {slot, false};
-}
-
-void RunBlock() {
-  const unsigned count = blockDim.x;
-  for (unsigned i = 0; i < count; ++i) Prepare(i);
-  for (unsigned left = count; left > 0;) {
-    unsigned ended = 0;
-    for (current = 0; current < count; ++current) {
-      if (threads[current].done) continue;
-      threadIdx.x = current;
-      hadal_switch(&scheduler, threads[current].stack_pointer);
-      if (threads[current].done) ++ended;
-    }
-    // Threads that end while others wait at a barrier are a fault of the kernel on a GPU as well.
-    if (ended != 0 && ended != left) Fail("threads of one block reached a barrier and its end at once");
-    left -= ended;
-  }
-}
-
-}  // namespace
-
 namespace {
 
 std::string Environment(const char* name) {
@@ -173,24 +80,6 @@ bool BreaksCapture() {
   return true;
 }
 
-void ExecuteGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
-  threads.resize(config.blockDim.x);
-  if (stacks.size() < config.blockDim.x * kStackBytes) stacks.resize(config.blockDim.x * kStackBytes);
-  gridDim = config.gridDim;
-  blockDim = config.blockDim;
-  threadIdx = blockIdx = dim3(0, 0, 0);
-  body = &thread;
-  unsigned char* shared = cuda::hadal_shared_memory;
-  for (blockIdx.x = 0; blockIdx.x < gridDim.x; ++blockIdx.x) {
-    std::memset(shared, 0xFF, config.dynamicSmemBytes + 256);  // NaN: shared memory starts undefined
-    std::memset(shared + config.dynamicSmemBytes, kGuard, 256);
-    RunBlock();
-    for (int i = 0; i < 256; ++i) {
-      if (shared[config.dynamicSmemBytes + i] != kGuard) Fail("a kernel wrote past its shared memory");
-    }
-  }
-}
-
 }  // namespace
 
 void Enqueue(std::function<void()> work) {
@@ -205,8 +94,8 @@ void Enqueue(std::function<void()> work) {
 cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thread) {
   if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
   if (const int error = ErrorOfFile(); error != 0) return static_cast<cudaError_t>(error);
-  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 ||
-      config.dynamicSmemBytes > kSharedBytes) {
+  if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 || config.gridDim.y < 1 ||
+      config.gridDim.y > 65535 || config.dynamicSmemBytes > kSharedBytes) {
     return cudaErrorInvalidConfiguration;
   }
   Enqueue([config, thread = std::move(thread)] { ExecuteGrid(config, thread); });
@@ -215,11 +104,6 @@ cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thre
 
 }  // namespace cuda_emulator
 }  // namespace hadal::kernels
-
-void __syncthreads() {
-  using namespace hadal::kernels::cuda_emulator;
-  hadal_switch(&threads[current].stack_pointer, scheduler);
-}
 
 const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaError";
