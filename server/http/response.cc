@@ -137,6 +137,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
+    case 507:
+      return "Insufficient Storage";
     case 529:
       return "Overloaded";
     default:

@@ -35,6 +35,7 @@ enum class Reason {
   kOutOfRange,                  // OUT_OF_RANGE: a value outside its documented range
   kModelNotFound,               // MODEL_NOT_FOUND
   kRouteNotFound,               // ROUTE_NOT_FOUND
+  kObjectNotFound,              // OBJECT_NOT_FOUND: no file or batch with this id, or not the caller's
   kMethodNotAllowed,            // METHOD_NOT_ALLOWED
   kRequestNotFound,             // REQUEST_NOT_FOUND: no running request of this caller has the id
   kNotThinking,                 // NOT_THINKING: there is no reasoning to end
@@ -42,6 +43,7 @@ enum class Reason {
   kPermissionDenied,            // PERMISSION_DENIED
   kTenantQuota,                 // TENANT_QUOTA
   kBodyTooLarge,                // BODY_TOO_LARGE
+  kStorageFull,                 // STORAGE_FULL: no space for files and batches
   kHeadersTooLarge,             // HEADERS_TOO_LARGE
   kUnsupportedMediaType,        // UNSUPPORTED_MEDIA_TYPE: a compressed body
   kUnsupported,                 // UNSUPPORTED: known but not offered

@@ -57,6 +57,8 @@ RULES = {
                          TORCH + CUDA + DNNL + JSON + SERVER_LIBRARIES),
     "server/base/": (("server/base/",), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/storage/": (("server/storage/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
+    "server/batches/": (("server/batches/", "server/storage/", "server/request/", "server/base/", "models/json/"),
+                        TORCH + CUDA + DNNL + GRPC + HTTP),
     "server/tls/": (("server/tls/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON),
     "server/request/": (("server/request/", "server/base/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/admission/": (("server/admission/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
@@ -69,7 +71,7 @@ RULES = {
     "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
-    "server/http/": (("server/http/", "server/tls/", "server/upstream/", "server/service/", "server/admission/", "server/request/", "server/base/",
+    "server/http/": (("server/http/", "server/batches/", "server/tls/", "server/upstream/", "server/service/", "server/admission/", "server/request/", "server/base/",
                       "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
     "server/": (("server/", "models/", "kernels/*.h", "client/"), TORCH + CUDA + DNNL),  # main.cc and the subcommands wire everything
     "client/": (("client/",), TORCH + CUDA + DNNL + JSON + HTTP),
