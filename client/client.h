@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -82,24 +84,61 @@ struct Load {
   bool draining = false;
 };
 
-// Gets each piece: reasoning, then text. False cancels the call.
+// What has come since the last one.
+struct Piece {
+  std::string reasoning;
+  std::string text;
+};
+
+// A response that is on its way. It is read piece by piece, and nothing is read ahead: while its reader is busy, the
+// server pauses this response alone. Destroying it cancels what still runs. It may outlive the client. Next is for one
+// thread at a time, Cancel for any.
+class Generation {
+ public:
+  // Gets the next piece, or nullopt: that was the end, and result() is there.
+  using Then = std::function<void(std::optional<Piece>)>;
+
+  virtual ~Generation() = default;
+  // Calls `then` once, on a thread of gRPC: it should not block there. It may call Next. The first Next makes the call;
+  // the attempts and the waits between them are part of it. Not before the last `then` has been called.
+  virtual void Next(Then then) = 0;
+  // Wants no more: the piece that is waited for is the end, CANCELLED.
+  virtual void Cancel() = 0;
+  // How it ended; FailedPrecondition before that.
+  virtual absl::StatusOr<GenerationResult> result() const = 0;
+};
+
+// Gets each piece: reasoning, then text; both are empty, ten times a second, while nothing comes. False cancels the
+// call.
 using OnDelta = std::function<bool(std::string_view reasoning, std::string_view text)>;
 
-// Calls one or several hadal servers. A connection to each, made at the first call or by WarmUp. All methods sleep
-// between attempts on the calling thread. Errors carry the server's message. Thread-safe; calls are independent.
+// Calls one or several hadal servers. A connection to each, made at the first call or by WarmUp. Errors carry the
+// server's message. Thread-safe; calls are independent.
+//
+// Every call exists in three forms. The one with a `done` or a Generation returns at once and has no thread of its own;
+// coroutine.h makes it something to co_await; the plain one waits on the calling thread.
 class Client {
  public:
+  template <typename T>
+  using Done = std::function<void(absl::StatusOr<T>)>;  // called once, on a thread of gRPC: it should not block
+
   // InvalidArgument without targets.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const ChannelOptions& options);
   virtual ~Client() = default;
 
-  // Streams a response to `on_delta` on the calling thread; Cancelled when that said so.
-  virtual absl::StatusOr<GenerationResult> Chat(const ChatOptions& options, const OnDelta& on_delta) = 0;
-  virtual absl::StatusOr<GenerationResult> Complete(const CompletionOptions& options, const OnDelta& on_delta) = 0;
+  virtual std::unique_ptr<Generation> StartChat(const ChatOptions& options) = 0;
+  virtual std::unique_ptr<Generation> StartCompletion(const CompletionOptions& options) = 0;
+  virtual void StartTokenize(const std::string& text, Done<std::vector<int32_t>> done) = 0;
+  virtual void StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done) = 0;
+  virtual void StartListModels(Done<std::vector<ModelDescription>> done) = 0;
 
-  virtual absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text) = 0;
-  virtual absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> token_ids) = 0;
-  virtual absl::StatusOr<std::vector<ModelDescription>> ListModels() = 0;
+  // Streams a response to `on_delta` on the calling thread; Cancelled when that said so.
+  absl::StatusOr<GenerationResult> Chat(const ChatOptions& options, const OnDelta& on_delta);
+  absl::StatusOr<GenerationResult> Complete(const CompletionOptions& options, const OnDelta& on_delta);
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text);
+  absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> token_ids);
+  absl::StatusOr<std::vector<ModelDescription>> ListModels();
+
   // Of each server that answers within `timeout`; Unavailable when none does. Never retried.
   virtual absl::StatusOr<std::vector<Load>> GetLoad(absl::Duration timeout) = 0;
 

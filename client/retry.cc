@@ -11,6 +11,11 @@ namespace {
 // How often a call looks whether the one that tries a server has an answer.
 constexpr absl::Duration kProbe = absl::Milliseconds(100);
 
+// For how long a server's report counts.
+constexpr absl::Duration kReportAge = absl::Seconds(10);
+
+constexpr absl::Duration kReportInterval = absl::Seconds(1);
+
 // `first` * 2^n, at most `most`.
 absl::Duration Doubled(absl::Duration first, int n, absl::Duration most) {
   return std::min(first * std::pow(2.0, std::clamp(n, 0, 30)), most);
@@ -21,6 +26,27 @@ absl::Duration Doubled(absl::Duration first, int n, absl::Duration most) {
 int Target::in_flight() const {
   base::MutexLock lock(&mutex_);
   return in_flight_;
+}
+
+double Target::load() const {
+  base::MutexLock lock(&mutex_);
+  if (clock_() - reported_at_ > kReportAge) return in_flight_;
+  return std::max(reported_ + in_flight_ - in_flight_at_report_, 0.0);
+}
+
+void Target::Report(double requests) {
+  base::MutexLock lock(&mutex_);
+  reported_ = requests;
+  in_flight_at_report_ = in_flight_;
+  reported_at_ = clock_();
+}
+
+bool Target::ShouldAskForLoad() {
+  base::MutexLock lock(&mutex_);
+  const absl::Time now = clock_();
+  if (StateLocked() != State::kClosed || now - asked_at_ < kReportInterval) return false;
+  asked_at_ = now;
+  return true;
 }
 
 Target::State Target::state() const {
@@ -75,8 +101,8 @@ Targets::Targets(const std::vector<std::string>& addresses, RetryOptions options
 Target* Targets::StartLeastLoaded(std::vector<Target*> among) {
   absl::BitGen random;
   std::shuffle(among.begin(), among.end(), random);
-  std::vector<std::pair<int, Target*>> by_load;
-  for (Target* target : among) by_load.emplace_back(target->in_flight(), target);
+  std::vector<std::pair<double, Target*>> by_load;
+  for (Target* target : among) by_load.emplace_back(target->load(), target);
   std::stable_sort(by_load.begin(), by_load.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (const auto& [load, target] : by_load) {
     if (target->Start()) return target;

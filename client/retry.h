@@ -36,7 +36,7 @@ struct Refusal {
   std::string ticket;                   // good once, at this server
 };
 
-// A server: how many calls it has from this client, and its circuit. Closed: calls go there. Open, after
+// A server: its load, and its circuit. Closed: calls go there. Open, after
 // `breaker_failures` in a row: none for a pause. Half open: one call tries. Thread-safe.
 class Target {
  public:
@@ -48,6 +48,9 @@ class Target {
 
   const std::string& address() const { return address_; }
   int in_flight() const;
+  // Requests that the server has, as far as is known: what it reported in the last ten seconds, and what this client
+  // has sent there since; without a report this client's calls alone.
+  double load() const;
   State state() const;
   // From when on a call may go there; the past: now.
   absl::Time AvailableAt() const;
@@ -58,6 +61,10 @@ class Target {
   void Answered();
   void Failed();
   void Finish();
+  // It said how many requests it has, other clients' included.
+  void Report(double requests);
+  // Whether it should be asked for that; true at most once a second.
+  bool ShouldAskForLoad();
 
  private:
   State StateLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -67,6 +74,10 @@ class Target {
   const Clock clock_;
   mutable base::Mutex mutex_;
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
+  double reported_ ABSL_GUARDED_BY(mutex_) = 0;
+  int in_flight_at_report_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time reported_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  absl::Time asked_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   int failures_ ABSL_GUARDED_BY(mutex_) = 0;  // in a row
   absl::Time open_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   bool probing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -82,7 +93,7 @@ class Targets {
   const RetryOptions& options() const { return options_; }
   absl::Time Now() const { return clock_(); }
   const std::vector<std::unique_ptr<Target>>& all() const { return all_; }
-  // Of those, the one with the fewest calls, started; null: none may be called now.
+  // Of those, the one with the least load, started; null: none may be called now.
   Target* StartLeastLoaded(std::vector<Target*> among);
 
   bool TakeRetry();

@@ -5,11 +5,15 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <coroutine>
+#include <future>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "client/coroutine.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
 namespace hadal::client {
@@ -40,6 +44,11 @@ class ScriptedServer final : public v1::Inference::Service {
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
     }
     v1::GenerateResponse response;
+    if (endless_) {
+      response.set_text("on and ");
+      while (!context->IsCancelled() && writer->Write(response)) ++written_;
+      return grpc::Status::CANCELLED;
+    }
     response.set_text("hel");
     writer->Write(response);
     response.set_text("lo");
@@ -75,7 +84,7 @@ class ScriptedServer final : public v1::Inference::Service {
     return grpc::Status::OK;
   }
   grpc::Status GetLoad(grpc::ServerContext*, const v1::GetLoadRequest*, v1::GetLoadResponse* response) override {
-    response->set_requests_waiting(3);
+    response->set_requests_waiting(waiting_);
     response->set_predicted_wait_seconds(0.25);
     response->set_ready(true);
     return grpc::Status::OK;
@@ -89,11 +98,16 @@ class ScriptedServer final : public v1::Inference::Service {
   // That each call has brought; not while one is under way.
   const std::vector<std::string>& tickets() const { return tickets_; }
   void FailAfterText() { fail_after_text_ = true; }
+  void NeverEnd() { endless_ = true; }
+  void SetWaiting(int requests) { waiting_ = requests; }
+  int written() const { return written_; }
 
  private:
   const int refusals_;
   const std::string pushback_ms_;
-  bool fail_after_text_ = false;
+  bool fail_after_text_ = false, endless_ = false;
+  std::atomic<int> waiting_{3};
+  std::atomic<int> written_{0};
   v1::ChatRequest last_;
   std::map<std::string, std::string> metadata_;
   std::vector<std::string> tickets_;
@@ -241,6 +255,176 @@ TEST(ClientTest, AServerThatIsAwayCostsNoCall) {
   EXPECT_NE(warm.message().find("127.0.0.1:1"), absl::string_view::npos);
   EXPECT_EQ(warm.message().find(server.target()), absl::string_view::npos);
   EXPECT_EQ(client->GetLoad(absl::Seconds(10))->size(), 1u) << "of those that answer";
+}
+
+TEST(ClientTest, ABlockingCallCanBeStoppedWhileItWaitsForItsTurn) {
+  ScriptedServer server(1, "3600000");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}, .deadline = absl::Hours(24)});
+  int asked = 0;
+  const auto result = client->Chat(Question(), [&](std::string_view, std::string_view text) {
+    EXPECT_EQ(text, "");
+    return ++asked < 3;
+  });
+  EXPECT_TRUE(absl::IsCancelled(result.status())) << result.status();
+  EXPECT_EQ(server.calls(), 1);
+}
+
+// Waits for the next piece.
+std::optional<Piece> NextOf(Generation& generation) {
+  std::promise<std::optional<Piece>> next;
+  generation.Next([&](std::optional<Piece> piece) { next.set_value(std::move(piece)); });
+  return next.get_future().get();
+}
+
+TEST(GenerationTest, GivesPieceByPieceThroughARefusalAndKeepsTheResult) {
+  ScriptedServer server(2, "1");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  const std::unique_ptr<Generation> chat = client->StartChat(Question());
+  EXPECT_EQ(chat->result().status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(NextOf(*chat)->text, "hel");
+  EXPECT_EQ(NextOf(*chat)->text, "lo");
+  EXPECT_EQ(NextOf(*chat), std::nullopt);
+  ASSERT_TRUE(chat->result().ok()) << chat->result().status();
+  EXPECT_EQ(chat->result()->text, "hello");
+  EXPECT_EQ(NextOf(*chat), std::nullopt) << "and so it stays";
+}
+
+TEST(GenerationTest, ReadsNothingAhead) {
+  ScriptedServer server(0, "");
+  server.NeverEnd();
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  const std::unique_ptr<Generation> chat = client->StartChat(Question());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(NextOf(*chat).has_value());
+  // What the connection's window holds is written; then the server waits for its reader.
+  int before = -1;
+  while (before != server.written()) {
+    before = server.written();
+    absl::SleepFor(absl::Milliseconds(300));
+  }
+  EXPECT_LT(before, 1000000);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(NextOf(*chat).has_value());
+  chat->Cancel();
+  while (NextOf(*chat).has_value()) {
+  }
+  EXPECT_TRUE(absl::IsCancelled(chat->result().status())) << chat->result().status();
+}
+
+TEST(GenerationTest, WhoLetsGoOfItCancelsItAndOutlivesTheClient) {
+  ScriptedServer server(0, "");
+  server.NeverEnd();
+  std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  std::unique_ptr<Generation> chat = client->StartChat(Question());
+  client = nullptr;
+  ASSERT_TRUE(NextOf(*chat).has_value());
+  std::promise<void> ended;
+  std::function<void(std::optional<Piece>)> then = [&](std::optional<Piece> piece) {
+    if (piece.has_value()) return chat->Next(then);
+    ended.set_value();
+  };
+  chat->Next(then);
+  chat->Cancel();
+  ended.get_future().get();
+  chat = nullptr;
+}
+
+TEST(GenerationTest, CancelledBeforeItBeganOrWhileItWaits) {
+  ScriptedServer server(1, "3600000");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}, .deadline = absl::Hours(24)});
+  const std::unique_ptr<Generation> never = client->StartChat(Question());
+  never->Cancel();
+  EXPECT_EQ(NextOf(*never), std::nullopt);
+  EXPECT_TRUE(absl::IsCancelled(never->result().status()));
+  EXPECT_EQ(server.calls(), 0);
+
+  const std::unique_ptr<Generation> refused = client->StartChat(Question());
+  std::promise<void> ended;
+  refused->Next([&](std::optional<Piece> piece) {
+    EXPECT_EQ(piece, std::nullopt);
+    ended.set_value();
+  });
+  while (server.calls() == 0) absl::SleepFor(absl::Milliseconds(1));
+  refused->Cancel();
+  ended.get_future().get();
+  EXPECT_TRUE(absl::IsCancelled(refused->result().status()));
+}
+
+TEST(GenerationTest, AThousandAtOnceNeedNoThreadEach) {
+  ScriptedServer server(0, "");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  constexpr int kCalls = 1000;
+  std::atomic<int> left{kCalls}, whole{0};
+  std::promise<void> all;
+  std::vector<std::unique_ptr<Generation>> calls;
+  for (int i = 0; i < kCalls; ++i) {
+    CompletionOptions completion;
+    completion.prompt = std::to_string(i);
+    calls.push_back(client->StartCompletion(completion));
+  }
+  std::vector<std::function<void(std::optional<Piece>)>> thens(kCalls);
+  for (int i = 0; i < kCalls; ++i) {
+    thens[i] = [&, i](std::optional<Piece> piece) {
+      if (piece.has_value()) return calls[i]->Next(thens[i]);
+      if (calls[i]->result().ok() && calls[i]->result()->text == std::to_string(i)) ++whole;
+      if (--left == 0) all.set_value();
+    };
+    calls[i]->Next(thens[i]);
+  }
+  all.get_future().get();
+  EXPECT_EQ(whole, kCalls);
+}
+
+// A coroutine that nobody waits for but through its own promise.
+struct Detached {
+  struct promise_type {
+    Detached get_return_object() { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() { std::terminate(); }
+  };
+};
+
+Detached Converse(Client& client, std::promise<std::string>* said) {
+  const auto ids = co_await Tokenize(client, "AB");
+  const auto text = co_await Detokenize(client, *ids);
+  const auto models = co_await ListModels(client);
+  std::string all = *text + (*models)[0].id;
+  const std::unique_ptr<Generation> chat = client.StartChat(Question());
+  while (true) {
+    const std::optional<Piece> piece = co_await Next(*chat);
+    if (!piece.has_value()) break;
+    all += "|" + piece->text;
+  }
+  said->set_value(all + "|" + chat->result()->finish_reason);
+}
+
+TEST(CoroutineTest, AwaitsEveryCall) {
+  ScriptedServer server(1, "1");
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {server.target()}, .retry = {.initial_backoff = absl::Milliseconds(2)}});
+  std::promise<std::string> said;
+  Converse(*client, &said);
+  EXPECT_EQ(said.get_future().get(), "ABm|hel|lo|stop");
+}
+
+TEST(ClientTest, GoesToTheServerThatSaysThatItHasLess) {
+  ScriptedServer first(0, ""), second(0, "");
+  first.SetWaiting(100);
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {first.target(), second.target()}});
+  ASSERT_TRUE(client->GetLoad(absl::Seconds(10)).ok());
+  for (int i = 0; i < 12; ++i) ASSERT_TRUE(client->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(first.calls(), 0);
+  EXPECT_EQ(second.calls(), 12);
+
+  // Calls ask again by themselves.
+  first.SetWaiting(0);
+  second.SetWaiting(100);
+  const absl::Time start = absl::Now();
+  while (first.calls() < 5 && absl::Now() - start < absl::Seconds(60)) {
+    ASSERT_TRUE(client->Chat(Question(), kIgnore).ok());
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  EXPECT_GE(first.calls(), 5);
 }
 
 TEST(ClientTest, NobodyThere) {

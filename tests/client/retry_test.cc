@@ -147,5 +147,25 @@ TEST(TargetTest, RefusalsForCapacityOpenNoCircuit) {
   EXPECT_EQ(f.first().state(), Target::State::kClosed);
 }
 
+TEST(TargetTest, ItsLoadIsWhatItReportedAndWhatWasSentSince) {
+  Fixture f;
+  Target& target = f.first();
+  ASSERT_TRUE(target.Start());
+  EXPECT_EQ(target.load(), 1);
+  target.Report(7);
+  EXPECT_EQ(target.load(), 7) << "its own call is among them";
+  ASSERT_TRUE(target.Start());
+  EXPECT_EQ(target.load(), 8);
+  target.Finish();
+  target.Finish();
+  EXPECT_EQ(target.load(), 6);
+  EXPECT_TRUE(target.ShouldAskForLoad());
+  EXPECT_FALSE(target.ShouldAskForLoad()) << "once a second";
+  f.now += absl::Seconds(1);
+  EXPECT_TRUE(target.ShouldAskForLoad());
+  f.now += absl::Seconds(10);
+  EXPECT_EQ(target.load(), 0) << "a report grows old";
+}
+
 }  // namespace
 }  // namespace hadal::client

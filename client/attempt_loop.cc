@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/attempt_loop.h"
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace hadal::client {
+namespace {
+
+// A server that does not say its load by then is chosen by this client's calls alone.
+constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
+
+std::string Trailer(const grpc::ClientContext& context, const char* key) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto it = trailers.find(key);
+  return it == trailers.end() ? "" : std::string(it->second.data(), it->second.size());
+}
+
+Refusal RefusalOf(const grpc::ClientContext& context, const grpc::Status& status) {
+  Refusal refusal;
+  int64_t pushback_ms = 0;
+  if (absl::SimpleAtoi(Trailer(context, "grpc-retry-pushback-ms"), &pushback_ms)) {
+    refusal.final = pushback_ms < 0;
+    refusal.after = absl::Milliseconds(pushback_ms);
+  } else {
+    // gRPC's own: a message that is too large does not become smaller.
+    refusal.final = status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
+  }
+  refusal.ticket = Trailer(context, "x-hadal-ticket");
+  return refusal;
+}
+
+bool ForCapacity(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE ||
+         status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
+}
+
+// Nothing came back, not even a refusal: the connection could not be made, or broke.
+bool Unanswered(const grpc::ClientContext& context, const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE && context.GetServerTrailingMetadata().empty();
+}
+
+}  // namespace
+
+absl::Status ToAbsl(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
+                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity)
+    : targets_(addresses, retry), identity_(std::move(identity)) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // gRPC's own would send no ticket
+  for (const auto& target : targets_.all()) {
+    Server& server = servers_[target.get()];
+    server.channel = grpc::CreateCustomChannel(target->address(), credentials, arguments);
+    server.stub = v1::Inference::NewStub(server.channel);
+  }
+}
+
+void Connections::RefreshLoads() {
+  if (servers_.size() == 1) return;
+  struct Question {
+    grpc::ClientContext context;
+    v1::GetLoadRequest request;
+    v1::GetLoadResponse response;
+  };
+  for (const auto& [target, server] : servers_) {
+    if (!target->ShouldAskForLoad()) continue;
+    auto question = std::make_shared<Question>();
+    question->context.set_deadline(absl::ToChronoTime(absl::Now() + kLoadTimeout));
+    for (const auto& [name, value] : identity_) question->context.AddMetadata(name, value);
+    server.stub->async()->GetLoad(&question->context, &question->request, &question->response,
+                                  [self = shared_from_this(), target = target, question](const grpc::Status& status) {
+                                    const v1::GetLoadResponse& load = question->response;
+                                    if (status.ok()) target->Report(load.requests_running() + load.requests_waiting());
+                                  });
+  }
+}
+
+AttemptLoop::AttemptLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline)
+    : connections_(std::move(connections)),
+      metadata_(std::move(metadata)),
+      call_(&connections_->targets(), deadline),
+      last_(absl::UnavailableError("no server may be called before the deadline: all circuits are open")) {}
+
+void AttemptLoop::Start() {
+  connections_->RefreshLoads();
+  Begin();
+}
+
+void AttemptLoop::Begin() {
+  std::shared_ptr<grpc::ClientContext> context;
+  {
+    base::MutexLock lock(&mutex_);
+    if (!cancelled_) target_ = call_.Begin();
+    if (!cancelled_ && target_ != nullptr) context = context_ = MakeContext();
+  }
+  if (context != nullptr) {
+    begun_ = false;
+    return Launch(connections_->servers().at(target_).stub->async(), context.get());
+  }
+  const std::optional<absl::Duration> wait = call_.Wait();
+  base::MutexLock lock(&mutex_);
+  if (wait.has_value() && !cancelled_) {
+    SetAlarm(*wait, [this] { Begin(); });
+  } else {
+    // Not on this stack: End runs the caller's code, and Start may be under a lock of the caller's.
+    SetAlarm(absl::ZeroDuration(),
+             [this, cancelled = cancelled_] { End(cancelled ? absl::CancelledError("cancelled") : last_); });
+  }
+}
+
+void AttemptLoop::SetAlarm(absl::Duration wait, std::function<void()> then) {
+  alarm_ = std::make_shared<grpc::Alarm>();
+  alarm_->Set(absl::ToChronoTime(absl::Now() + wait), [self = shared_from_this(), then = std::move(then)](bool) {
+    std::shared_ptr<grpc::Alarm> rung;  // it holds this function, and this function the loop
+    {
+      base::MutexLock lock(&self->mutex_);
+      rung = std::move(self->alarm_);
+    }
+    rung = nullptr;
+    then();
+  });
+}
+
+void AttemptLoop::Post(std::function<void()> then) {
+  base::MutexLock lock(&mutex_);
+  SetAlarm(absl::ZeroDuration(), std::move(then));
+}
+
+std::shared_ptr<grpc::ClientContext> AttemptLoop::MakeContext() {
+  auto context = std::make_shared<grpc::ClientContext>();
+  context->set_deadline(absl::ToChronoTime(call_.deadline()));
+  for (const Metadata* metadata : {&connections_->identity(), &metadata_}) {
+    for (const auto& [name, value] : *metadata) context->AddMetadata(name, value);
+  }
+  if (const std::string ticket = call_.TakeTicket(); !ticket.empty()) context->AddMetadata("x-hadal-ticket", ticket);
+  context->AddMetadata("x-stainless-retry-count", absl::StrCat(call_.attempts() - 1));
+  return context;
+}
+
+void AttemptLoop::AttemptDone(const grpc::Status& status) {
+  std::shared_ptr<grpc::ClientContext> context;
+  bool cancelled = false;
+  {
+    base::MutexLock lock(&mutex_);
+    context = std::move(context_);
+    cancelled = cancelled_;
+  }
+  last_ = cancelled ? absl::CancelledError("cancelled") : ToAbsl(status);
+  if (status.ok() || cancelled || begun_ || !ForCapacity(status)) {
+    call_.Served();
+    target_->Finish();
+    return End(last_);
+  }
+  if (Unanswered(*context, status)) {
+    call_.Failed();
+  } else {
+    call_.Refused(RefusalOf(*context, status));
+  }
+  Begin();
+}
+
+void AttemptLoop::Cancel() {
+  std::shared_ptr<grpc::ClientContext> context;
+  std::shared_ptr<grpc::Alarm> alarm;
+  {
+    base::MutexLock lock(&mutex_);
+    if (std::exchange(cancelled_, true)) return;
+    context = context_;
+    alarm = alarm_;
+  }
+  if (context != nullptr) context->TryCancel();
+  if (alarm != nullptr) alarm->Cancel();  // rings at once
+}
+
+}  // namespace hadal::client

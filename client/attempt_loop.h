@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/sync.h"
+#include "client/retry.h"
+#include "hadal/v1/inference.grpc.pb.h"
+
+namespace hadal::client {
+
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+// The servers of a client and the channels to them. Shared by the client and its calls, which may outlive it.
+// Thread-safe.
+class Connections : public std::enable_shared_from_this<Connections> {
+ public:
+  struct Server {
+    std::shared_ptr<grpc::Channel> channel;
+    std::unique_ptr<v1::Inference::Stub> stub;
+  };
+
+  // `identity` goes with every call.
+  Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
+              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity);
+
+  Targets& targets() { return targets_; }
+  const std::map<Target*, Server>& servers() const { return servers_; }
+  const Metadata& identity() const { return identity_; }
+  // Where there is a choice: asks the servers for their load whose last word is a second old. Does not wait.
+  void RefreshLoads();
+
+ private:
+  Targets targets_;
+  std::map<Target*, Server> servers_;
+  const Metadata identity_;
+};
+
+// The status that a caller gets.
+absl::Status ToAbsl(const grpc::Status& status);
+
+// A call through all its attempts. It has no thread: what comes next is begun by gRPC's callbacks and alarms, and those
+// keep it alive. Subclasses make one attempt; everything but Cancel comes one after another.
+class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
+ public:
+  // `metadata` goes with every attempt; `deadline` is of all of them together.
+  AttemptLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline);
+  virtual ~AttemptLoop() = default;
+
+  // Once.
+  void Start();
+  // Thread-safe, any number of times: ends the attempt that is under way, or the wait for the next one.
+  void Cancel();
+
+ protected:
+  // Begins an attempt; AttemptDone tells its end. May be called by AttemptDone.
+  virtual void Launch(v1::Inference::StubInterface::async_interface* stub, grpc::ClientContext* context) = 0;
+  // Something has arrived: whatever becomes of this attempt is final.
+  void MarkBegun() { begun_ = true; }
+  void AttemptDone(const grpc::Status& status);
+  // Runs `then` soon, on a thread of gRPC. Not while the loop goes on by itself.
+  void Post(std::function<void()> then);
+  // Once. CANCELLED after Cancel.
+  virtual void End(absl::Status status) = 0;
+
+ private:
+  // The next attempt, the wait for it, or the end.
+  void Begin();
+  std::shared_ptr<grpc::ClientContext> MakeContext();
+  // Runs `then` on a thread of gRPC; Cancel makes it run at once.
+  void SetAlarm(absl::Duration wait, std::function<void()> then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::shared_ptr<Connections> connections_;
+  const Metadata metadata_;
+  RetriedCall call_;
+  Target* target_ = nullptr;  // of the attempt that is under way
+  bool begun_ = false;
+  absl::Status last_;
+
+  base::Mutex mutex_;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  std::shared_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace hadal::client
