@@ -3,11 +3,13 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
+#include <climits>
 
 #include "server/base/check.h"
 
@@ -41,6 +43,13 @@ std::string PeerNetwork(int socket) {
 bool PeerHungUp(int socket) {
   pollfd state{socket, POLLRDHUP, 0};
   return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+void SetAcknowledgeTimeout(int socket, absl::Duration timeout) {
+  // Retransmissions over a bad network take seconds.
+  const int64_t limit_ms = std::max<int64_t>(absl::ToInt64Milliseconds(timeout), 20'000);
+  const auto milliseconds = static_cast<unsigned>(std::min<int64_t>(limit_ms, INT_MAX));
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
 }
 
 }  // namespace hadal::base

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace hadal::base {
@@ -18,6 +19,10 @@ std::string PeerNetwork(int socket);
 
 // The other end of a connection sends nothing more: it has closed it, or its half of it, or has gone.
 bool PeerHungUp(int socket);
+
+// Lets the kernel end a TCP connection when what was sent is not acknowledged or taken for so long, 20 s at least: its
+// host has gone without a word, or its program does not read. Does nothing to other sockets.
+void SetAcknowledgeTimeout(int socket, absl::Duration timeout);
 
 // Who is at the other end of a connection, as far as its socket tells.
 struct Peer {

@@ -98,14 +98,16 @@ HttpServer::Impl::Impl(HttpOptions options, Dependencies dependencies)
               [this] { metrics_.open_connections.At(0).Set(static_cast<double>(context_.open_connections.value())); }) {
   for (int i = 0; i < std::max(context_.options.io_threads, 1) + 1; ++i)
     threads_.push_back(std::make_unique<IoThread>());
-  listener_ = std::make_unique<Listener>(&reserved().context,
-                                         Listener::Options{.host = context_.options.front.host,
-                                                           .port = context_.options.port,
-                                                           .max_connections = context_.options.max_connections,
-                                                           .silent_timeout = context_.options.request_timeout,
-                                                           .tls = context_.dependencies.tls},
-                                         &table_, &context_.open_connections, &metrics_,
-                                         [this](Listener::Accepted accepted) { Distribute(std::move(accepted)); });
+  listener_ = std::make_unique<Listener>(
+      &reserved().context,
+      Listener::Options{.host = context_.options.front.host,
+                        .port = context_.options.port,
+                        .max_connections = context_.options.max_connections,
+                        .silent_timeout = context_.options.request_timeout,
+                        .acknowledge_timeout = context_.options.front.stream.slow_reader_timeout,
+                        .tls = context_.dependencies.tls},
+      &table_, &context_.open_connections, &metrics_,
+      [this](Listener::Accepted accepted) { Distribute(std::move(accepted)); });
 }
 
 void HttpServer::Impl::Start() {

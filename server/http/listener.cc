@@ -203,6 +203,7 @@ asio::awaitable<void> Listener::Look(Socket socket, bool scarce, bool grpc_port)
   Accepted accepted{.socket = Socket(*context_)};
   accepted.grpc_port = grpc_port;
   accepted.peer.network = base::PeerNetwork(socket.native_handle());
+  base::SetAcknowledgeTimeout(socket.native_handle(), options_.acknowledge_timeout);
   // Everything that closes the socket runs on this thread, and only while it is being looked at.
   const auto close = [&socket] {
     boost::system::error_code none;

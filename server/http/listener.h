@@ -40,8 +40,9 @@ class Listener {
     std::string host;
     int port = 0;  // 0 picks one
     int64_t max_connections = 4096;
-    absl::Duration silent_timeout = absl::Seconds(60);  // until the first bytes tell what a connection is
-    tls::Terminator* tls = nullptr;                     // borrowed; null: connections are plain
+    absl::Duration silent_timeout = absl::Seconds(60);       // until the first bytes tell what a connection is
+    absl::Duration acknowledge_timeout = absl::Seconds(60);  // for clients to take what was sent
+    tls::Terminator* tls = nullptr;                          // borrowed; null: connections are plain
   };
   // Why a connection is told that it gets no further.
   enum class Refusal {

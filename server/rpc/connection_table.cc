@@ -71,6 +71,11 @@ void ConnectionTable::Sweep() {
   SweepLocked();
 }
 
+void ConnectionTable::DisconnectAll() {
+  base::MutexLock lock(&mutex_);
+  for (const auto& [name, connection] : connections_) connection->Disconnect();
+}
+
 void ConnectionTable::SweepLocked() {
   std::erase_if(connections_, [](const auto& entry) { return !entry.second->open(); });
   metrics_->connections.Get().Set(static_cast<double>(connections_.size()));

@@ -61,6 +61,8 @@ class ConnectionTable {
   std::shared_ptr<Connection> Find(std::string_view peer) const;
   // Forgets those that gRPC has closed.
   void Sweep();
+  // Ends all connections with their calls, whatever they are writing.
+  void DisconnectAll();
 
  private:
   void SweepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -29,6 +29,8 @@ constexpr absl::Duration kMaxSweepPeriod = absl::Milliseconds(250);
 // A client that does not answer within kKeepAliveTimeoutMs is gone.
 constexpr int kKeepAliveMs = 60 * 1000;
 constexpr int kKeepAliveTimeoutMs = 20 * 1000;
+// For the last words to clients, once calls were cancelled at the end of the server.
+constexpr absl::Duration kGoodbye = absl::Milliseconds(500);
 constexpr int kMaxMetadataBytes = 16 << 10;
 
 // The library's form of a duration; for ever is INT_MAX.
@@ -95,6 +97,7 @@ class GrpcServerImpl final : public GrpcServer {
 
   void Adopt(int fd, base::Peer peer) override {
     if (!connections_.Add(fd, std::move(peer))) return RefuseConnection(fd);
+    base::SetAcknowledgeTimeout(fd, options_.front.stream.slow_reader_timeout);
     grpc::AddInsecureChannelFromFd(server_.get(), fd);
   }
   int port() const override { return listener_ == nullptr ? -1 : listener_->port(); }
@@ -106,8 +109,16 @@ class GrpcServerImpl final : public GrpcServer {
     if (listener_ != nullptr) listener_->Stop();
     // What only waits for its client would hold up the others' end.
     for (const std::shared_ptr<ServerCall>& call : registry_.List()) call->StopWaiting();
+    // The library closes a connection only when it has written what it is writing, and a client whose host has vanished
+    // takes nothing.
+    base::Notification ended;
+    std::thread last_resort([&] {
+      if (!ended.WaitFor(timeout + kGoodbye)) connections_.DisconnectAll();
+    });
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
     server_->Wait();
+    ended.Notify();
+    last_resort.join();
   }
 
  private:

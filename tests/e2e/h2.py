@@ -52,9 +52,13 @@ def binary_trailer(block, name):
 class H2Client:
     """One connection. Keeps to flow control; acknowledges settings only when told to."""
 
-    def __init__(self, port, acknowledge=True, window=65535, true_binary=False):
-        """`window`: how many bytes of a stream the server may send. `true_binary`: gRPC's binary metadata come as they are."""
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port, acknowledge=True, window=65535, true_binary=False, receive_buffer=0):
+        """`window`: how many bytes of a stream the server may send. `true_binary`: gRPC's binary metadata come as they are.
+        `receive_buffer`: of the socket, in bytes."""
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
         self.acknowledge = acknowledge
         self.buffer = b""
         self.window = 65535

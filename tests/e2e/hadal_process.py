@@ -23,7 +23,10 @@ def fill(server):
     server.wait_idle()
     connections = []
     for metric in ("hadal_requests_running", "hadal_requests_waiting"):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        if server.tls:
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.tls)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         connections.append(connection)

@@ -8,7 +8,7 @@ import zlib
 import grpc
 import pytest
 
-from h2 import PING, H2Client, frame
+from h2 import PING, WINDOW_UPDATE, H2Client, frame
 from test_grpc import chat, connect, details_of
 
 CHAT = "/hadal.v1.Inference/Chat"
@@ -191,6 +191,28 @@ def test_a_client_that_takes_nothing_of_a_finished_response_is_cut_off(start_ser
     client.send_data(stream, b"\x00" + struct.pack(">I", len(body)) + body, end=True)
     assert client.read_until(lambda: stream in client.ended, 20)
     server.wait_metric("hadal_slow_readers_total", 1)
+    client.close()
+
+
+def test_a_client_that_takes_nothing_does_not_hold_up_the_end(start_server, stubs):
+    """As one whose host has vanished: the server's socket is full, and stays so."""
+    calls = 64
+    server = start_server("--load-format=null:1ms", "--max-model-len=32768", f"--max-batch-size={calls}", "--slow-reader-timeout=1s")
+    client = H2Client(server.port, window=2**31 - 1, receive_buffer=4096)
+    client.send(frame(WINDOW_UPDATE, payload=struct.pack(">I", 2**31 - 1 - 65535)))
+    request = chat(stubs, "1 + 1")
+    request.stopping.ignore_eos = True
+    request.stopping.max_tokens = 30000
+    body = request.SerializeToString()
+    for _ in range(calls):
+        stream = client.open_stream(CHAT)
+        client.send_data(stream, b"\x00" + struct.pack(">I", len(body)) + body, end=True)
+    server.wait_metric("hadal_requests_running", calls, timeout=60)
+    server.wait_metric("hadal_requests_running", 0, timeout=120)  # once the kernel's buffers are full
+    server.wait_idle()
+    begin = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begin < 30
     client.close()
 
 

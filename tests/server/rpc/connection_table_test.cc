@@ -135,6 +135,20 @@ TEST(ConnectionTableTest, CountsCallsAndCutsOffTheirConnection) {
   EXPECT_EQ(pair.Received(), "");  // closed
 }
 
+TEST(ConnectionTableTest, EndsAllConnectionsThatAreOpen) {
+  GrpcMetrics metrics(nullptr);
+  ConnectionTable table(8, &metrics);
+  SocketPair busy, closed;
+  ASSERT_TRUE(table.Add(busy.server, PeerOf(busy.server)));
+  ASSERT_TRUE(table.Add(closed.server, PeerOf(closed.server)));
+  const auto connection = Find(table, busy);
+  ASSERT_TRUE(connection->BeginCall(1));
+  closed.CloseServer();
+  table.DisconnectAll();
+  EXPECT_TRUE(connection->disconnected());
+  EXPECT_EQ(busy.Received(), "");
+}
+
 TEST(ConnectionTableTest, ARefusedClientIsToldWhy) {
   SocketPair pair;
   EXPECT_EQ(::send(pair.client, "PRI * HTTP/2.0", 14, MSG_NOSIGNAL), 14);
