@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A storm of 500 callers against a small server, once for each kind of client: who is served, how late, and with how many attempts.
 
-Usage: client_storm.py [--clients bare,articles,openai,hadal] [--rounds 3] [--callers 500] [--seconds 60] [--output FILE.json]
+Usage: client_storm.py [--clients bare,articles,openai,hadal,grpcio,hadal-grpc,hadal-cpp] [--rounds 3] [--callers 500] [--seconds 60] [--output FILE.json]
 
 Steps take 20 ms and compute nothing, 8 sequences at a time; a request is 16 tokens, so that the server does about 24 a second: few enough for callers
 in Python on one core. Callers come at half of that; for a sixth of the time, from the middle on, at twice of it (+300 %). The kinds:
@@ -11,14 +11,19 @@ in Python on one core. Callers come at half of that; for a sixth of the time, fr
   articles  what articles on "server busy" tell to write: looks for 服务器繁忙, 0.5 s * 2^n with a tenth of jitter, at most 30 s, 5 tries
   openai    the openai package as it is: 2 retries, by retry-after-ms
   hadal     client/python
+  grpcio    gRPC's own library with a service config as in docs/clients.md: 5 attempts, by grpc-retry-pushback-ms
+  hadal-grpc  client/python over gRPC
+  hadal-cpp   client/, in a process of its own (build the target client_storm_caller)
 
-All run in one process on a core of its own, over the same HTTP library.
+All others run in one process on a core of its own; those over HTTP over the same library.
 """
 import argparse
 import asyncio
+import json
 import pathlib
 import random
 import statistics
+import subprocess
 import sys
 import time
 
@@ -27,7 +32,10 @@ import lib  # noqa: E402
 import load  # noqa: E402
 
 sys.path.insert(0, str(lib.ROOT / "client/python/src"))
+import grpc  # noqa: E402
+import grpc.aio  # noqa: E402
 import hadal_client  # noqa: E402
+from hadal_client import _inference_pb2 as pb  # noqa: E402
 import httpx2  # noqa: E402
 import openai  # noqa: E402
 
@@ -88,7 +96,41 @@ class Hadal:
         await self._client.aclose()
 
 
-KINDS = {"bare": Bare, "articles": Articles, "openai": OpenAi, "hadal": Hadal}
+class GrpcIo:
+    """A channel for each caller: gRPC would let them share a connection, which other programs do not."""
+
+    def __init__(self, url):
+        config = json.dumps({"methodConfig": [{"name": [{"service": "hadal.v1.Inference"}], "retryPolicy": {
+            "maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "30s", "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]}}], "retryThrottling": {"maxTokens": 100, "tokenRatio": 1}})
+        self._channel = grpc.aio.insecure_channel(target_of(url), options=[("grpc.service_config", config), *OWN_CONNECTION])
+        self._chat = self._channel.unary_stream("/hadal.v1.Inference/Chat", request_serializer=pb.ChatRequest.SerializeToString,
+                                                response_deserializer=pb.GenerateResponse.FromString)
+
+    async def ask(self):
+        request = pb.ChatRequest(messages=[pb.ChatMessage(**message) for message in FIELDS["messages"]])
+        request.stopping.max_tokens, request.stopping.ignore_eos = TOKENS, True
+        async for _ in self._chat(request, timeout=120):
+            pass
+
+    async def close(self):
+        await self._channel.close()
+
+
+class HadalGrpc(Hadal):
+    def __init__(self, url):
+        self._client = hadal_client.AsyncGrpcClient(target_of(url))
+
+
+KINDS = {"bare": Bare, "articles": Articles, "openai": OpenAi, "hadal": Hadal, "grpcio": GrpcIo, "hadal-grpc": HadalGrpc}
+CPP = "hadal-cpp"
+# Kinds of which each caller has a client of its own.
+EACH_ONE = {"hadal", "grpcio", "hadal-grpc"}
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+def target_of(url):
+    return url.removeprefix("http://")
 
 
 def arrivals(seconds, seed):
@@ -104,7 +146,7 @@ def arrivals(seconds, seed):
 
 async def storm(kind, url, callers, seconds, seed):
     """(latencies of the served, failures) of one storm."""
-    clients = [KINDS[kind](url) for _ in range(callers if kind == "hadal" else 1)]
+    clients = [KINDS[kind](url) for _ in range(callers if kind in EACH_ONE else 1)]
     served, failures = [], []
     began = time.monotonic()
 
@@ -121,13 +163,25 @@ async def storm(kind, url, callers, seconds, seed):
     return served, failures
 
 
+def storm_of_programs(url, callers, seconds, seed):
+    """The same of clients in C++."""
+    program = load.BUILD / "benchmarks/server/client_storm_caller"
+    run = subprocess.run([program, target_of(url), str(callers), str(TOKENS)], input="\n".join(map(str, arrivals(seconds, seed))),
+                         capture_output=True, text=True, check=True)
+    ends = [line.split(" ", 1) for line in run.stdout.splitlines()]
+    return [float(rest) for end, rest in ends if end == "served"], [rest for end, rest in ends if end == "failed"]
+
+
 def measure(kind, args, cores, seed):
     """The figures of one storm on a server of its own."""
     server_cores, client_cores = cores
     with load.on_cores(server_cores):
         server = load.HadalProcess(*SERVER)
     with server, load.on_cores(client_cores):
-        served, failures = asyncio.run(storm(kind, server.url, args.callers, args.seconds, seed))
+        if kind == CPP:
+            served, failures = storm_of_programs(server.url, args.callers, args.seconds, seed)
+        else:
+            served, failures = asyncio.run(storm(kind, server.url, args.callers, args.seconds, seed))
         attempts = server.metric("hadal_requests_total")
     if failures:
         print(f"client_storm: {kind}: {len(failures)} failed, the first: {failures[0]}", file=sys.stderr)
@@ -138,15 +192,15 @@ def measure(kind, args, cores, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", default=",".join(KINDS), help="kinds to run")
+    parser.add_argument("--clients", default=",".join([*KINDS, CPP]), help="kinds to run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--callers", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--output")
     args = parser.parse_args()
     kinds = args.clients.split(",")
-    if set(kinds) - set(KINDS):
-        parser.error(f"no client {', '.join(sorted(set(kinds) - set(KINDS)))}; there are {', '.join(KINDS)}")
+    if unknown := set(kinds) - {*KINDS, CPP}:
+        parser.error(f"no client {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}, {CPP}")
     cores = load.server_and_client_cores(False)
     rounds = {kind: [] for kind in kinds}
     for seed in range(1, args.rounds + 1):
