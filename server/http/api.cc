@@ -36,6 +36,20 @@ constexpr FieldName kResponsesNames[] = {
     {"reasoning_effort", "reasoning.effort"},
 };
 
+constexpr FieldName kOllamaNames[] = {
+    {"max_tokens", "options.num_predict"},
+    {"repetition_penalty", "options.repeat_penalty"},
+    {"temperature", "options.temperature"},
+    {"top_p", "options.top_p"},
+    {"top_k", "options.top_k"},
+    {"min_p", "options.min_p"},
+    {"frequency_penalty", "options.frequency_penalty"},
+    {"presence_penalty", "options.presence_penalty"},
+    {"stop", "options.stop"},
+    {"response_format", "format"},
+    {"reasoning_effort", "think"},
+};
+
 absl::Span<const FieldName> NamesOf(Api api) {
   switch (api) {
     case Api::kOpenAi:
@@ -44,6 +58,8 @@ absl::Span<const FieldName> NamesOf(Api api) {
       return kAnthropicNames;
     case Api::kResponses:
       return kResponsesNames;
+    case Api::kOllama:
+      return kOllamaNames;
   }
   return {};
 }
@@ -62,6 +78,7 @@ std::string OwnName(Api api, std::string_view param) {
     own = absl::StrCat(base::View(name.own), base::View(param.substr(name.common.size())));
     break;
   }
+  if (api == Api::kOllama) return own;
   const bool anthropic = api == Api::kAnthropic;
   // A tool is its function there.
   if (IsWithin(own, "tools")) {

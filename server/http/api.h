@@ -13,6 +13,7 @@ enum class Api : uint8_t {
   kOpenAi,     // chat, completions, and all routes without a body
   kAnthropic,  // /v1/messages
   kResponses,  // /v1/responses
+  kOllama,     // /api/...
 };
 
 // The status with the API's own names of the fields in place of the common call's, in message and detail: `stop`

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/http/admin_routes.h"
 #include "server/http/call_handler.h"
+#include "server/http/ollama_models.h"
 #include "server/http/page.h"
 #include "server/http/recorded_response.h"
 #include "server/http/route.h"
@@ -105,8 +106,23 @@ asio::awaitable<void> HandlePage(Connection& connection, const RouteMatch& match
   }
 }
 
+bool IsAboutModels(Route route) {
+  return route == Route::kModels || route == Route::kModel || route == Route::kOllamaTags ||
+         route == Route::kOllamaPs || route == Route::kOllamaVersion;
+}
+
 absl::StatusOr<Response> Models(const service::GenerateService& service, const RouteMatch& match) {
-  if (match.route == Route::kModels) return ModelsResponse(service.ListModels());
+  switch (match.route) {
+    case Route::kModels:
+      return ModelsResponse(service.ListModels());
+    case Route::kOllamaTags:
+    case Route::kOllamaPs:
+      return OllamaModelsResponse(service.ListModels(), /*in_memory=*/match.route == Route::kOllamaPs);
+    case Route::kOllamaVersion:
+      return OllamaVersionResponse();
+    default:
+      break;
+  }
   absl::StatusOr<service::ModelTable::Entry> entry = service.FindModel(match.parameter);
   if (!entry.ok()) return entry.status();
   return ModelResponse(*entry->model, match.parameter);
@@ -193,7 +209,7 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
 
-  if (match->route == Route::kModels || match->route == Route::kModel) {
+  if (IsAboutModels(match->route)) {
     co_await HandleModels(connection, *match, info);
     co_return;
   }

@@ -10,6 +10,7 @@
 #include "server/http/chat_codec.h"
 #include "server/http/completion_codec.h"
 #include "server/http/messages_codec.h"
+#include "server/http/ollama_codec.h"
 #include "server/http/responses_codec.h"
 
 namespace hadal::http {
@@ -111,8 +112,27 @@ absl::Status DecodeResponsesCall(std::string_view body, const Context& context, 
   return absl::OkStatus();
 }
 
+absl::Status DecodeOllamaCall(std::string_view body, const Context& context, CallBody* out) {
+  absl::StatusOr<OllamaBody> ollama = context.route == Route::kOllamaChat
+                                          ? DecodeOllamaChat(body, context.max_json_depth)
+                                          : DecodeOllamaGenerate(body, context.max_json_depth);
+  if (!ollama.ok()) return ollama.status();
+  service::CallOptions& call = std::visit([](auto& one) -> service::CallOptions& { return one.options; }, ollama->call);
+  out->plan = {.stream = ollama->response.stream,
+               .model = call.model,
+               .make_encoder = [options = ollama->response](const ResponseHead& head, const Calls& calls) {
+                 return MakeOllamaEncoder(head, options, calls);
+               }};
+  call.model = WithoutTag(call.model, context.service);
+  out->request.calls.push_back(std::move(ollama->call));
+  return absl::OkStatus();
+}
+
 absl::Status Decode(std::string_view body, const Context& context, CallBody* out, std::string* tier) {
   switch (context.route) {
+    case Route::kOllamaChat:
+    case Route::kOllamaGenerate:
+      return DecodeOllamaCall(body, context, out);
     case Route::kCompletions:
       return DecodeCompletionCalls(body, context, out, tier);
     case Route::kMessages:

@@ -50,8 +50,8 @@ class CallRun {
   Headers OwnHeaders() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
-  // Sends what is in `out`, the head first; false when the client is gone or does not read.
-  asio::awaitable<bool> WritePiece(std::string* out);
+  // Sends what is in `out`, the head with the stream's `type` first; false when the client is gone or does not read.
+  asio::awaitable<bool> WritePiece(std::string_view type, std::string* out);
   asio::awaitable<void> Fail(ResponseEncoder* encoder, std::string out);
   asio::awaitable<void> Refuse(absl::Status status);
   void FinishAbandoned();
@@ -61,6 +61,7 @@ class CallRun {
   const bool priority_from_header_;
   const std::string id_;
   const std::string sender_;
+  const absl::Time arrival_;
   const std::shared_ptr<CallPipeline> pipeline_;
   // Written by the worker that decodes, read once the calls run. Shared, because that worker may outlive this object.
   const std::shared_ptr<ResponsePlan> plan_ = std::make_shared<ResponsePlan>();
@@ -73,6 +74,7 @@ CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, bo
       priority_from_header_(priority_from_header),
       id_(info.request_id),
       sender_(service::SenderOf(info)),
+      arrival_(info.arrival),
       pipeline_(CallPipeline::Create(connection.context().dependencies.service, std::move(info),
                                      [event = connection.shared_event()] { event->PostSet(); })) {}
 
@@ -129,6 +131,7 @@ ResponseHead CallRun::HeadOf() const {
   const bool own_name = plan_->model.empty() || calls.front()->degraded() == service::Rung::kModel;
   head.model = own_name ? model.name : plan_->model;
   head.fingerprint = model.info.fingerprint;
+  head.arrival = arrival_;
   return head;
 }
 
@@ -154,7 +157,7 @@ asio::awaitable<void> CallRun::Respond() {
       co_return;
     }
     if (!out.empty()) {
-      const bool sent = co_await WritePiece(&out);
+      const bool sent = co_await WritePiece(encoder->StreamType(), &out);
       if (!sent) co_return;
       keep_alive_at = std::chrono::steady_clock::now() + interval;
     }
@@ -191,11 +194,11 @@ asio::awaitable<void> CallRun::SendWhole(std::string body) {
   if (connection_.write_timed_out()) connection_.context().dependencies.service->CountSlowReader();
 }
 
-asio::awaitable<bool> CallRun::WritePiece(std::string* out) {
+asio::awaitable<bool> CallRun::WritePiece(std::string_view type, std::string* out) {
   if (!streaming_) {
     streaming_ = true;
     Headers headers = OwnHeaders();
-    const bool begun = co_await connection_.BeginStream("text/event-stream; charset=utf-8", std::move(headers));
+    const bool begun = co_await connection_.BeginStream(type, std::move(headers));
     if (!begun) co_return false;
   }
   const bool sent = co_await connection_.WriteStream(out);

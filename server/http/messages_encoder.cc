@@ -2,7 +2,6 @@
 #include <optional>
 #include <utility>
 
-#include "server/http/json_body.h"
 #include "server/http/json_writer.h"
 #include "server/http/messages_codec.h"
 #include "server/http/response.h"
@@ -12,8 +11,6 @@
 namespace hadal::http {
 namespace {
 
-// Nesting of a tool's input that is passed on as an object.
-constexpr int kMaxInputDepth = 256;
 constexpr std::string_view kPing = "event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 // How the one choice ended.
@@ -235,19 +232,10 @@ class MessagesEncoder : public ResponseEncoder {
     json->Key("signature").String(signature.Text()).EndObject();
   }
 
-  // The input is an object whatever the model wrote. What is none, because the model ran out of tokens or failed, is
-  // given in the form in which Anthropic's documents ask clients to pass such texts on.
   static void AppendToolUse(const service::ToolDelta& tool, JsonWriter* json) {
     json->BeginObject().Key("type").String("tool_use").Key("id").String(tool.id).Key("name").String(tool.name);
     json->Key("input");
-    const auto ignore = [](std::string_view, const simdjson::dom::element&) { return absl::OkStatus(); };
-    if (tool.arguments.empty()) {
-      json->BeginObject().EndObject();
-    } else if (ParseObject(tool.arguments, kMaxInputDepth, ignore).ok()) {
-      json->Raw(tool.arguments);
-    } else {
-      json->BeginObject().Key("INVALID_JSON").String(tool.arguments).EndObject();
-    }
+    AppendArguments(tool.arguments, json);
     json->EndObject();
   }
 

@@ -47,6 +47,10 @@ std::string ErrorObject(const absl::Status& common, Api api) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   std::string body;
   JsonWriter json(&body);
+  if (api == Api::kOllama) {
+    json.BeginObject().Key("error").String(base::StdView(status.message())).EndObject();
+    return body;
+  }
   json.BeginObject().Key("error").BeginObject();
   json.Key("message").String(base::StdView(status.message()));
   json.Key("type").String(request::WireErrorFor(detail.reason).error_type);
@@ -64,7 +68,8 @@ std::string ErrorObject(const absl::Status& common, Api api) {
 int HttpStatusOf(const absl::Status& status, int overload_http_status, Api api) {
   const request::WireError& wire = request::WireErrorFor(request::GetErrorDetail(status).reason);
   if (wire.capacity) return overload_http_status;
-  return api == Api::kAnthropic && wire.http_status == 422 ? 400 : wire.http_status;
+  const bool knows_422 = api != Api::kAnthropic && api != Api::kOllama;
+  return wire.http_status == 422 && !knows_422 ? 400 : wire.http_status;
 }
 
 Response ErrorResponse(const absl::Status& status, int overload_http_status, Api api) {

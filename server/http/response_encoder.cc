@@ -2,10 +2,17 @@
 #include "server/http/response_encoder.h"
 
 #include "base/utf8.h"
+#include "server/http/json_body.h"
 #include "server/http/json_writer.h"
 #include "server/http/response.h"
 
 namespace hadal::http {
+namespace {
+
+// Nesting of a call's arguments that are passed on as an object.
+constexpr int kMaxArgumentsDepth = 256;
+
+}  // namespace
 
 void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out) {
   JsonWriter json(out);
@@ -22,28 +29,53 @@ void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out) 
   json.EndObject();
 }
 
-void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, bool reasoning,
-                        const tokenizer::Tokenizer& tokenizer, JsonWriter* json) {
+namespace {
+
+void AppendScoredToken(const service::ScoredToken& token, const tokenizer::Tokenizer& tokenizer, JsonWriter* json) {
   const auto append_token = [&](int32_t id, float logprob) {
     const std::string_view bytes = tokenizer.TokenBytes(id);
     json->Key("token").String(TokenText(tokenizer, id)).Key("logprob").Float(logprob).Key("bytes").BeginArray();
     for (const char byte : bytes) json->Int(static_cast<unsigned char>(byte));
     json->EndArray();
   };
+  json->BeginObject();
+  append_token(token.token_id, token.logprob);
+  json->Key("top_logprobs").BeginArray();
+  for (const request::TokenLogprob& top : token.top) {
+    json->BeginObject();
+    append_token(top.token_id, top.logprob);
+    json->EndObject();
+  }
+  json->EndArray().EndObject();
+}
+
+}  // namespace
+
+void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, bool reasoning,
+                        const tokenizer::Tokenizer& tokenizer, JsonWriter* json) {
   json->BeginArray();
   for (const service::ScoredToken& token : tokens) {
-    if (token.reasoning != reasoning) continue;
-    json->BeginObject();
-    append_token(token.token_id, token.logprob);
-    json->Key("top_logprobs").BeginArray();
-    for (const request::TokenLogprob& top : token.top) {
-      json->BeginObject();
-      append_token(top.token_id, top.logprob);
-      json->EndObject();
-    }
-    json->EndArray().EndObject();
+    if (token.reasoning == reasoning) AppendScoredToken(token, tokenizer, json);
   }
   json->EndArray();
+}
+
+void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, const tokenizer::Tokenizer& tokenizer,
+                        JsonWriter* json) {
+  json->BeginArray();
+  for (const service::ScoredToken& token : tokens) AppendScoredToken(token, tokenizer, json);
+  json->EndArray();
+}
+
+void AppendArguments(std::string_view arguments, JsonWriter* json) {
+  const auto ignore = [](std::string_view, const simdjson::dom::element&) { return absl::OkStatus(); };
+  if (arguments.empty()) {
+    json->BeginObject().EndObject();
+  } else if (ParseObject(arguments, kMaxArgumentsDepth, ignore).ok()) {
+    json->Raw(arguments);
+  } else {
+    json->BeginObject().Key("INVALID_JSON").String(arguments).EndObject();
+  }
 }
 
 std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id) {
@@ -73,5 +105,7 @@ void ResponseEncoder::Fail(const absl::Status& status, std::string* out) {
 }
 
 std::string_view ResponseEncoder::KeepAlive() const { return kKeepAliveEvent; }
+
+std::string_view ResponseEncoder::StreamType() const { return "text/event-stream; charset=utf-8"; }
 
 }  // namespace hadal::http

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "server/http/common_codec.h"
 #include "server/service/active_call.h"
 
@@ -14,6 +15,7 @@ namespace hadal::http {
 
 class JsonWriter;
 struct MessagesOptions;
+struct OllamaOptions;
 struct ResponsesOptions;
 
 // What every chunk and every complete response repeats.
@@ -22,6 +24,7 @@ struct ResponseHead {
   int64_t created_unix_s = 0;
   std::string model;  // as the caller named it
   std::string fingerprint;
+  absl::Time arrival = absl::InfiniteFuture();  // of the request, GenerateService::clock() time
 };
 
 // Encodes what calls deliver as the body of an API's response, complete or as server-sent events. An HTTP request may
@@ -38,6 +41,8 @@ class ResponseEncoder {
   virtual void Fail(const absl::Status& status, std::string* out);
   // What is sent while a stream has nothing else to say.
   virtual std::string_view KeepAlive() const;
+  // Content-Type of a stream.
+  virtual std::string_view StreamType() const;
 };
 
 using Calls = std::vector<std::unique_ptr<service::ActiveCall>>;
@@ -67,11 +72,21 @@ std::unique_ptr<ResponseEncoder> MakeResponsesStreamEncoder(const ResponseHead& 
 std::unique_ptr<ResponseEncoder> MakeResponsesEncoder(const ResponseHead& head, const ResponsesOptions& options,
                                                       const Calls& calls);
 
+// Of Ollama's API, complete or streamed.
+std::unique_ptr<ResponseEncoder> MakeOllamaEncoder(const ResponseHead& head, const OllamaOptions& options,
+                                                   const Calls& calls);
+
 // --- pieces that encoders share ---
 void AppendUsage(const service::Usage& usage, bool reasoning, std::string* out);
 // Text of one token for logprobs; bytes that are not valid UTF-8 are shown as OpenAI does, "bytes:\xe2\x80".
 std::string TokenText(const tokenizer::Tokenizer& tokenizer, int32_t token_id);
-// A list of {"token","logprob","bytes","top_logprobs"} of the tokens that belong to the reasoning, or of the others.
+// The arguments of a tool's call as an object whatever the model wrote. What is none, because the model ran out of
+// tokens or failed, is {"INVALID_JSON": "..."}, the form in which Anthropic's documents ask clients to pass such texts.
+void AppendArguments(std::string_view arguments, JsonWriter* json);
+// A list of {"token","logprob","bytes","top_logprobs"} of all tokens.
+void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, const tokenizer::Tokenizer& tokenizer,
+                        JsonWriter* json);
+// The same of the tokens that belong to the reasoning, or of the others.
 void AppendScoredTokens(const std::vector<service::ScoredToken>& tokens, bool reasoning,
                         const tokenizer::Tokenizer& tokenizer, JsonWriter* json);
 void AppendTokenIds(const std::vector<int32_t>& ids, std::string* out);

@@ -31,6 +31,12 @@ constexpr std::array kRows = {
     Row{"/completions/render", "POST", Route::kRenderPlain, "/v1/completions/render", true},
     Row{"/messages/render", "POST", Route::kRenderMessages, "/v1/messages/render", true},
     Row{"/responses/render", "POST", Route::kRenderResponses, "/v1/responses/render", true},
+    Row{"/api/chat", "POST", Route::kOllamaChat, "/api/chat", false},
+    Row{"/api/generate", "POST", Route::kOllamaGenerate, "/api/generate", false},
+    Row{"/api/show", "POST", Route::kOllamaShow, "/api/show", false},
+    Row{"/api/tags", "GET", Route::kOllamaTags, "/api/tags", false},
+    Row{"/api/ps", "GET", Route::kOllamaPs, "/api/ps", false},
+    Row{"/api/version", "GET", Route::kOllamaVersion, "/api/version", false},
     Row{"/models", "GET", Route::kModels, "/v1/models", true},
     Row{"/tokenize", "POST", Route::kTokenize, "/tokenize", true},
     Row{"/detokenize", "POST", Route::kDetokenize, "/detokenize", true},
@@ -53,15 +59,28 @@ constexpr std::array kNamedRows = {
     NamedRow{{"/chat/completions/", "POST", Route::kControl, "/v1/chat/completions/{id}/control", true}, "/control"},
 };
 
-// Routes of OpenAI's API that models of text cannot serve: the path, or all below it.
+// Routes of OpenAI's and Ollama's APIs that models of text cannot serve, or whose models come and go: the path, or all
+// below it.
+constexpr std::string_view kTextOnly =
+    "this server generates text, at /v1/chat/completions, /v1/completions, /v1/messages and /v1/responses";
+constexpr std::string_view kFixedModels = "this server has the models that it was started with";
 struct NotOffered {
   std::string_view path;
   std::string_view what;
+  std::string_view instead;
 };
 constexpr std::array kNotOffered = {
-    NotOffered{"/embeddings", "embeddings are"},
-    NotOffered{"/images", "images are"},
-    NotOffered{"/audio", "audio is"},
+    NotOffered{"/embeddings", "embeddings are", kTextOnly},
+    NotOffered{"/images", "images are", kTextOnly},
+    NotOffered{"/audio", "audio is", kTextOnly},
+    NotOffered{"/api/embed", "embeddings are", kTextOnly},
+    NotOffered{"/api/embeddings", "embeddings are", kTextOnly},
+    NotOffered{"/api/pull", "pulling models is", kFixedModels},
+    NotOffered{"/api/push", "pushing models is", kFixedModels},
+    NotOffered{"/api/create", "creating models is", kFixedModels},
+    NotOffered{"/api/copy", "copying models is", kFixedModels},
+    NotOffered{"/api/delete", "deleting models is", kFixedModels},
+    NotOffered{"/api/blobs", "creating models is", kFixedModels},
 };
 
 // The name that `path` has where the row has one; empty: it does not match.
@@ -143,9 +162,7 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   for (const NotOffered& row : kNotOffered) {
     if (!IsAt(api_path, row.path)) continue;
     return request::MakeError(request::Reason::kUnsupported,
-                              absl::StrCat(base::View(row.what),
-                                           " not offered: this server generates text, at /v1/chat/completions, "
-                                           "/v1/completions, /v1/messages and /v1/responses"));
+                              absl::StrCat(base::View(row.what), " not offered: ", base::View(row.instead)));
   }
   const std::string shown(full_path.substr(0, 128));
   if (!allowed.empty()) {
@@ -161,6 +178,7 @@ Api ApiOf(std::string_view target) {
   const std::string_view path = target.substr(0, target.find('?'));
   const std::string_view api_path = ApiPath(path);
   if (IsAt(api_path, "/messages") || path.starts_with("/anthropic/")) return Api::kAnthropic;
+  if (path.starts_with("/api/")) return Api::kOllama;
   return IsAt(api_path, "/responses") ? Api::kResponses : Api::kOpenAi;
 }
 

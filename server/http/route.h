@@ -17,6 +17,12 @@ enum class Route {
   kResponses,        // POST /v1/responses
   kCountTokens,      // POST /v1/messages/count_tokens
   kControl,          // POST /v1/chat/completions/{id}/control, /v1/chat/completions/control
+  kOllamaChat,       // POST /api/chat
+  kOllamaGenerate,   // POST /api/generate
+  kOllamaShow,       // POST /api/show
+  kOllamaTags,       // GET /api/tags
+  kOllamaPs,         // GET /api/ps
+  kOllamaVersion,    // GET /api/version
   kRenderChat,       // POST /v1/chat/completions/render
   kRenderPlain,      // POST /v1/completions/render
   kRenderMessages,   // POST /v1/messages/render

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/http/control_route.h"
+#include "server/http/ollama_models.h"
 #include "server/http/recorded_response.h"
 #include "server/http/render_route.h"
 #include "server/http/token_routes.h"
@@ -69,6 +70,8 @@ UnaryAnswer UnaryAnswerOf(Route route) {
       return &Render;
     case Route::kControl:
       return &EndThinking;
+    case Route::kOllamaShow:
+      return &ShowOllamaModel;
     default:
       return nullptr;
   }

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import typing
 import urllib.error
@@ -75,6 +76,13 @@ def _litellm(folder, port, backends, backup):
             {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
 
+def _add_models(folder, models):
+    import yaml  # pylint: disable=import-outside-toplevel
+    config = yaml.safe_load((folder / "litellm.yaml").read_text())
+    config["model_list"] += models
+    (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
+
+
 def _replace(path, replacements):
     text = path.read_text()
     for old, new in replacements.items():
@@ -109,23 +117,25 @@ _START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "litellm": _litel
 
 
 def binary(name):
-    """Its path, or None where it is not installed. LiteLLM lives in an environment of its own: HADAL_LITELLM names its command."""
-    if name == "litellm" and "HADAL_LITELLM" in os.environ:
-        return os.environ["HADAL_LITELLM"]
+    """Its path, or None where it is not installed. LiteLLM is a package of the tests' environment; HADAL_LITELLM names another command."""
+    if name == "litellm":
+        return os.environ.get("HADAL_LITELLM") or shutil.which(name, path=os.path.dirname(sys.executable))
     name = "haproxy" if name == "edge" else name
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
 class GatewayProcess:
     """One of haproxy, nginx, litellm or edge on a free port of this machine; leaving the block ends it. `backends` and `backup`, which only
-    the edge has, are ports."""
+    the edge has, are ports; `models`, which only litellm has, are further entries of its list."""
 
-    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None):
+    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=()):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
         self.port = free_port()
         self.model = "hadal" if name == "litellm" else "hadal-demo"
         arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
+        if models:
+            _add_models(pathlib.Path(folder), models)
         self.tls = tls
         if tls is not None:
             _add_tls(name, pathlib.Path(folder), self.port, tls)

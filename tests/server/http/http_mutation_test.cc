@@ -140,9 +140,20 @@ TEST(HttpMutationTest, BodiesDecodeOrAreRefused) {
 }
 
 std::string Head(size_t body_bytes, std::mt19937* random) {
-  static const std::vector<std::string> kTargets = {
-      "/v1/chat/completions", "/v1/completions", "/tokenize",    "/detokenize",   "/v1/models/demo",
-      "/health/live",         "/v1/chat",        "/v1/messages", "/v1/responses", "/v1/messages/count_tokens"};
+  static const std::vector<std::string> kTargets = {"/v1/chat/completions",
+                                                    "/v1/completions",
+                                                    "/tokenize",
+                                                    "/detokenize",
+                                                    "/v1/models/demo",
+                                                    "/health/live",
+                                                    "/v1/chat",
+                                                    "/v1/messages",
+                                                    "/v1/responses",
+                                                    "/v1/messages/count_tokens",
+                                                    "/api/chat",
+                                                    "/api/generate",
+                                                    "/api/show",
+                                                    "/v1/chat/completions/control"};
   std::string head =
       ((*random)() % 5 == 0 ? "GET " : "POST ") + kTargets[(*random)() % kTargets.size()] + " HTTP/1.1\r\nHost: t\r\n";
   if ((*random)() % 3 == 0) head += "x-request-id: r\r\nx-hadal-priority: low\r\n";
