@@ -209,6 +209,9 @@ void App::CreateService() {
   service.clock = base::Clock::Real();
   service.parse_special_tokens = config_.front.parse_special_tokens;
   service.worker_threads = ServiceThreads();
+  if (kv_events_ != nullptr) {
+    service.on_cache_salt = [this](uint64_t salt, const std::string& name) { kv_events_->NameSalt(salt, name); };
+  }
   service.load = [this] { return MakeLoad(Sources()); };
   service.tracer = tracer_.get();
   service.access_log = access_log_.get();

@@ -14,13 +14,15 @@ constexpr uint64_t kDataParallelRank = 0;
 
 }  // namespace
 
-void EventBatch::Stored(uint64_t hash, std::optional<uint64_t> parent, absl::Span<const int32_t> tokens) {
+void EventBatch::Stored(uint64_t hash, std::optional<uint64_t> parent, absl::Span<const int32_t> tokens,
+                        std::string_view salt) {
   const bool goes_on =
       open_ == Open::kStored && parent.has_value() && *parent == hashes_.back() && tokens.size() == block_tokens_;
   if (!goes_on) {
     Close();
     open_ = Open::kStored;
     parent_ = parent;
+    salt_ = salt;
     block_tokens_ = tokens.size();
   }
   hashes_.push_back(hash);
@@ -45,7 +47,8 @@ void EventBatch::Close() {
   if (open_ == Open::kNone) return;
   const bool stored = open_ == Open::kStored;
   MsgpackWriter writer(&encoded_);
-  writer.Array(stored ? 7 : 3);
+  const bool salted = stored && !salt_.empty();
+  writer.Array(salted ? 9 : stored ? 7 : 3);
   writer.String(stored ? "BlockStored" : "BlockRemoved");
   writer.Array(hashes_.size());
   for (const uint64_t hash : hashes_) writer.Uint(hash);
@@ -57,6 +60,14 @@ void EventBatch::Close() {
     writer.Nil();  // lora_id
   }
   writer.String(kMedium);
+  if (salted) {
+    writer.Nil();  // lora_name
+    // Extra keys of each block; all behind the first are told apart by their parent.
+    writer.Array(hashes_.size());
+    writer.Array(1);
+    writer.String(salt_);
+    for (size_t i = 1; i < hashes_.size(); ++i) writer.Nil();
+  }
   ++events_;
   open_ = Open::kNone;
   hashes_.clear();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -14,6 +15,7 @@ namespace hadal::kv_events {
 //
 //   [unix seconds, [event, ...], data parallel rank]
 //   ["BlockStored", [hash, ...], parent hash or nil, [token, ...], block size, nil, "GPU"]
+//   ["BlockStored", [hash, ...], nil, [token, ...], block size, nil, "GPU", nil, [[salt], nil, ...]]
 //   ["BlockRemoved", [hash, ...], "GPU"]
 //   ["AllBlocksCleared"]
 //
@@ -21,7 +23,9 @@ namespace hadal::kv_events {
 // one behind the other make one event, and so do blocks removed together. Not thread-safe.
 class EventBatch {
  public:
-  void Stored(uint64_t hash, std::optional<uint64_t> parent, absl::Span<const int32_t> tokens);
+  // `salt`: the cache_salt of a first block's prompt; empty: it has none.
+  void Stored(uint64_t hash, std::optional<uint64_t> parent, absl::Span<const int32_t> tokens,
+              std::string_view salt = {});
   void Removed(uint64_t hash);
   void Cleared();
 
@@ -42,6 +46,7 @@ class EventBatch {
   Open open_ = Open::kNone;
   std::vector<uint64_t> hashes_;
   std::optional<uint64_t> parent_;  // of the first block
+  std::string salt_;                // of the first block
   std::vector<int32_t> tokens_;
   size_t block_tokens_ = 0;
 };

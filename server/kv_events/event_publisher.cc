@@ -146,7 +146,7 @@ void EventPublisher::Publish(Model& model) {
         tokens.remove_prefix(event.tokens);
         const auto stored = model.hashes.Add(event.node, event.parent, event.salt, own);
         if (!stored.has_value()) break;
-        batch_.Stored(stored->hash, stored->parent, own);
+        batch_.Stored(stored->hash, stored->parent, own, event.salt == 0 ? "" : salt_names_.Find(event.salt));
         metrics_->events.At(KvEventMetrics::kStored).Increment();
         break;
       }

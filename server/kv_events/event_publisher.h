@@ -17,6 +17,7 @@
 #include "server/kv_events/kv_event_metrics.h"
 #include "server/kv_events/kv_event_options.h"
 #include "server/kv_events/replay_buffer.h"
+#include "server/kv_events/salt_names.h"
 #include "server/kv_events/zmq_library.h"
 
 namespace hadal::kv_events {
@@ -39,6 +40,9 @@ class EventPublisher {
 
   // What the engine of a model with so many KV blocks is to tell; owned by the publisher. Before Start.
   engine::BlockEvents* AddModel(std::string_view name, std::string_view fingerprint, int32_t num_blocks);
+  // From now on first blocks with this salt are told with the `cache_salt` that it stands for, so that routers which
+  // go by token ids tell them apart. Thread-safe.
+  void NameSalt(uint64_t salt, const std::string& cache_salt) { salt_names_.Remember(salt, cache_salt); }
   void Start();
   // Publishes what waits and ends the thread. The engines must have stopped. Idempotent.
   void Stop();
@@ -78,6 +82,7 @@ class EventPublisher {
   int wake_ = -1;            // eventfd
 
   std::vector<std::unique_ptr<Model>> models_;
+  SaltNames salt_names_;
   ReplayBuffer sent_;
   EventBatch batch_;
   uint64_t next_sequence_ = 0;

@@ -71,8 +71,10 @@ class GenerateService {
     bool parse_special_tokens = true;  // control tokens written in plain prompts, where the call does not say
     int worker_threads = 2;
     size_t max_worker_jobs = 4096;
-    int32_t stream_capacity_tokens = 1024;    // unread tokens of one call before the engine pauses it
-    std::function<Load()> load;               // cheap; from published counters
+    int32_t stream_capacity_tokens = 1024;  // unread tokens of one call before the engine pauses it
+    std::function<Load()> load;             // cheap; from published counters
+    // Told the salt of a request that begins and the cache_salt that its caller gave; thread-safe. Null: nobody asks.
+    std::function<void(uint64_t salt, const std::string& cache_salt)> on_cache_salt;
     const Tracer* tracer = nullptr;           // outlives the service; nullptr: no traces
     AccessLog* access_log = nullptr;          // outlives the service; nullptr: none
     base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported

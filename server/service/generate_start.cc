@@ -17,6 +17,9 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(*call, stream);
   if (!built.ok()) return built.status();
   std::unique_ptr<request::Request> request = *std::move(built);
+  if (options_.on_cache_salt != nullptr && !call->options.cache_salt.empty()) {
+    options_.on_cache_salt(request->cache_salt, call->options.cache_salt);
+  }
   Rung rung = Rung::kNone;
   absl::Status refusal = call->refusal;
   if (refusal.ok()) {

@@ -91,7 +91,8 @@ def stored_blocks(messages):
         assert abs(timestamp - time.time()) < 3600 and rank == 0
         for tag, *fields in events:
             if tag == "BlockStored":
-                hashes, parent, tokens, block_size, lora, medium = fields
+                hashes, parent, tokens, block_size, lora, medium, *rest = fields
+                assert not rest or (rest[0] is None and parent is None and len(rest[1]) == len(hashes))
                 assert (block_size, lora, medium) == (BLOCK, None, "GPU") and len(tokens) == BLOCK * len(hashes)
                 for i, name in enumerate(hashes):
                     assert name not in blocks, "stored twice"
@@ -168,6 +169,30 @@ def test_salted_prompts_have_hashes_of_their_own(events_server, subscriber):
     tokens = json.loads(post(events_server, "/tokenize", {"prompt": body["prompt"]})[2])["tokens"]
     contents = sorted(block[1] for block in new.values())
     assert contents == sorted([tokens[i * BLOCK:(i + 1) * BLOCK] for i in range(len(tokens) // BLOCK)] * 2)
+
+
+def extra_keys(messages):
+    """{tokens of a first block: the extra keys of each block of its event}."""
+    stored = [event[1:] for message in messages for event in message["batch"][1] if event[0] == "BlockStored"]
+    return {tuple(event[2][:BLOCK]): event[7] for event in stored if event[1] is None and len(event) > 6}
+
+
+def test_a_cache_salt_is_an_extra_key_of_the_first_block(events_server, subscriber):
+    client = client_of(events_server)
+
+    def tokens_of(words, **fields):
+        body = {"model": "hadal-demo", "prompt": " ".join(f"{words}{i}" for i in range(60)), "max_tokens": 1}
+        client.completions.create(**body, **fields)
+        return json.loads(post(events_server, "/tokenize", {"prompt": body["prompt"]})[2])["tokens"]
+
+    salted = tokens_of("blue", extra_body={"cache_salt": "the color"})
+    with_user = tokens_of("red", user="bob")
+    events_server.wait_idle()
+    settled(subscriber, events_server)
+    keys = extra_keys(subscriber.replay())
+    blocks = keys[tuple(salted[:BLOCK])]
+    assert blocks[0] == ["the color"] and len(blocks) >= 2 and set(map(str, blocks[1:])) == {"None"}
+    assert tuple(with_user[:BLOCK]) not in keys
 
 
 def test_what_is_evicted_is_removed(start_server):

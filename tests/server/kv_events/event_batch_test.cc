@@ -33,6 +33,18 @@ TEST(EventBatchTest, HasTheBytesThatVllmsReadersTake) {
   EXPECT_EQ(Hex(batch.Finish(1.5)), std::string(kHead) + "90" + "00");
 }
 
+// Written with Python's msgpack, too.
+TEST(EventBatchTest, ASaltIsAnExtraKeyOfTheFirstBlock) {
+  EventBatch batch;
+  batch.Stored(7, std::nullopt, {1, 2}, "blue");
+  batch.Stored(8, 7, {300, 70000});
+  batch.Stored(9, std::nullopt, {1, 2});
+  EXPECT_EQ(Hex(batch.Finish(1.5)), std::string(kHead) + "92" +  //
+                                        "99" + kBlockStored + "920708" + "c0" + "940102cd012cce00011170" + "02c0" +
+                                        kGpu + "c0" + "92" + "91a4626c7565" + "c0" +  //
+                                        "97" + kBlockStored + "9109" + "c0" + "920102" + "02c0" + kGpu + "00");
+}
+
 TEST(EventBatchTest, OnlyAChainMakesOneEvent) {
   EventBatch batch;
   batch.Stored(7, std::nullopt, {1, 2});
