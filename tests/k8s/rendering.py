@@ -52,6 +52,8 @@ def pods(documents):
         if document["kind"] == "Deployment":
             template = document["spec"]["template"]
             yield name, template["metadata"]["labels"], template["spec"]
+        elif document["kind"] == "LLMInferenceService":
+            yield name, {}, document["spec"]["template"]
         elif document["kind"] == "ServingRuntime":
             # KServe takes the time to end from the service that names the runtime.
             service = next(d for d in of_kind(documents, "InferenceService")

@@ -9,7 +9,7 @@ from rendering import TARGETS, load, of_kind, pods, render, seconds
 
 def all_pods():
     found = [(target, name, labels, spec) for target in TARGETS for name, labels, spec in pods(render(target))]
-    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "ServingRuntime hadal"}
+    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "ServingRuntime hadal", "LLMInferenceService deepseek"}
     return found
 
 

@@ -51,8 +51,10 @@ def test_rendered_objects_are_valid(target, version):
     assert documents
     for document in documents:
         validate(document, version)
-    for runtime in of_kind(documents, "ServingRuntime"):
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": runtime["spec"]["containers"]}}
+    specs = [{"containers": runtime["spec"]["containers"]} for runtime in of_kind(documents, "ServingRuntime")]
+    specs += [service["spec"]["template"] for service in of_kind(documents, "LLMInferenceService")]
+    for spec in specs:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
         kubernetes_validate.validate(pod, version, strict=True)
 
 
