@@ -17,6 +17,7 @@ os.environ.setdefault("HADAL_SOURCE_DIR", str(lib.ROOT))
 os.environ.setdefault("HADAL_BINARY", str(BUILD / "hadal"))
 sys.path.insert(0, str(lib.ROOT / "tests/e2e"))
 from hadal_process import HadalProcess, filled  # noqa: E402,F401  for the scripts that import this
+from tls_files import Authority  # noqa: E402,F401
 
 MIN_CLASS = 50  # requests of a length class, below which its admission rate is chance
 NOISE = 0.15    # cores that others may use in a run; above it the run is repeated

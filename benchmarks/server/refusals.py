@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a refusal costs: refusals a second of a full server on one core, over HTTP and gRPC, and their latency under load.
+"""What a refusal costs: refusals a second of a full server on one core, over HTTP, HTTPS and gRPC, and their latency under load.
 
-Usage: refusals.py [--rounds 3] [--seconds 8] [--connections 64] [--calls 64] [--only rate,load] [--realtime] [--output FILE.json]
+Usage: refusals.py [--rounds 3] [--seconds 8] [--connections 64] [--calls 64] [--only rate,tls,load] [--realtime] [--output FILE.json]
 
-The load has the other core. HTTP by wrk (a Debian package) on keep-alive connections, gRPC by grpc_stream_client with calls in
+The load has the other core. HTTP and HTTPS by wrk (a Debian package) on keep-alive connections, gRPC by grpc_stream_client with calls in
 flight over 8 channels. A client of gRPC costs as much as its server, so the processor time of the server for one refusal is
 reported as well. Then hadal-bench and a probe offer twice what a server can do. The probe's figures (`socket_*`) are by the kernel's
 clock, from the last byte of the request to the last byte of the answer in the client's socket; those of hadal-bench begin with an
@@ -17,6 +17,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import lib  # noqa: E402
@@ -60,16 +61,21 @@ def grpc_round(server, args):
     return {"refusals": got["refused"], **{name: got[name] for name in ("refusals_per_s", "refusal_p50_s", "refusal_p99_s")}}
 
 
-def rate(run_round, args, server_cores, client_cores):
-    """Figures of one front, the median over rounds."""
-    rounds = []
+def rate(run_round, args, server_cores, client_cores, authority=None):
+    """Figures of one front, the median over rounds. `authority`: signs the server's certificate; without it there is no TLS."""
+    rounds, tls = [], {}
+    if authority:
+        certificate, key = authority.sign("server")
+        tls = {"flags": (f"--tls-cert={certificate}", f"--tls-key={key}"), "context": authority.context()}
     with load.on_cores(server_cores):
-        server = load.HadalProcess(*FULL)
+        server = load.HadalProcess(*FULL, *tls.get("flags", ()), tls=tls.get("context"))
     with server, load.filled(server), load.on_cores(client_cores):
         for _ in range(args.rounds):
             figures, meter = load.quiet(lambda: run_round(server, args), server.process.pid)
             figures["server_cpu_us"] = 1e6 * meter.used_s / figures.pop("refusals")
             rounds.append({**figures, "other_cpu_ratio": meter.others})
+        if tls and server.metric("hadal_tls_handshakes_total") < args.connections:
+            raise SystemExit("refusals: the load did not come under TLS")
     return load.median_and_range(rounds)
 
 
@@ -122,7 +128,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--calls", type=int, default=64, help="gRPC calls in flight")
-    parser.add_argument("--only", default="rate,load", help="rate: of refusals a second; load: their latency under load")
+    parser.add_argument("--only", default="rate,tls,load", help="rate: of refusals a second; tls: the same under TLS; load: their latency under load")
     parser.add_argument("--realtime", action="store_true", help="under load the server goes before all other processes on its core (root only)")
     parser.add_argument("--output")
     args = parser.parse_args()
@@ -130,6 +136,9 @@ def main():
     metrics = {}
     if "rate" in args.only:
         metrics |= {"http": rate(http_round, args, *cores), "grpc": rate(grpc_round, args, *cores)}
+    if "tls" in args.only:
+        with tempfile.TemporaryDirectory() as folder:
+            metrics["https"] = rate(http_round, args, *cores, authority=load.Authority(folder))
     if "load" in args.only:
         metrics["at_twice_the_capacity"] = under_load(args, *cores)
     settings = {"full": " ".join(FULL), "busy": " ".join(BUSY), "busy_lengths": BUSY_LENGTHS, "connections": args.connections, "calls": args.calls,
