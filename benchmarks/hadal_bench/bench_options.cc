@@ -125,8 +125,8 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
 
   flags->AddChoice("client", &client, RetryPolicyNames(),
                    "what clients do when refused: obey the hint (retry-after-ms, Retry-After); urllib3: Retry-After to "
-                   "the second; text: look for "
-                   "服务器繁忙 and back off; immediate: return at once; grpc: service config; none: never return");
+                   "the second; backoff: 0.5 s * 2^n; text: the same when "
+                   "服务器繁忙 is in the message; immediate: return at once; grpc: service config; none: never return");
   flags->AddInt("max-attempts", &max_attempts, {0, 1000}, "attempts of a request at most", "the client model's");
 
   AddRepeated(

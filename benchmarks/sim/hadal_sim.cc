@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "benchmarks/hadal_bench/client/retry_policy.h"
 #include "benchmarks/hadal_bench/workload/lengths.h"
 #include "benchmarks/hadal_bench/workload/rate_profile.h"
 #include "benchmarks/sim/report.h"
@@ -28,7 +29,6 @@ namespace {
 struct Settings {
   std::string device = "h200-7b";
   std::string lengths = "azure-conversation";
-  std::string client = "none";
   std::string policy = "hadal";
   std::string mix = "normal:1";
   std::string rate = "30";
@@ -36,6 +36,7 @@ struct Settings {
   double cv = 1;
   absl::Duration duration = absl::Seconds(120);
   double peak_tokens_per_s = 0;
+  int64_t kv_tokens = 0;
   absl::Duration warm_up = absl::Seconds(20);
   int seeds = 1;
   int first_seed = 1;
@@ -110,8 +111,14 @@ absl::Status Main(const std::vector<std::string>& args) {
   flags.AddText("lengths", &settings.lengths,
                 absl::StrCat("tokens of prompts and outputs: PROMPT:OUTPUT or one of ",
                              absl::StrJoin(bench::LengthMixNames(), ", ")));
-  flags.AddText("client", &settings.client, "what the refused do: none, obey, obey-whole, backoff or at-once");
-  flags.AddInt("max-tries", &experiment.client.max_tries, {1, 1000}, "tries of a caller, the first included");
+  flags.AddInt("shared-prefix", &experiment.workload.shared_prefix_tokens, {0, 1 << 20},
+               "tokens with which every prompt begins, before those of --lengths");
+  flags.AddInt("kv-tokens", &settings.kv_tokens, {0, int64_t{1} << 40}, "tokens in the KV pool; 0: the device's");
+  flags.AddText(
+      "client", &experiment.client,
+      absl::StrCat("what the refused do, as in hadal-bench: ", absl::StrJoin(bench::RetryPolicyNames(), ", ")));
+  flags.AddInt("max-tries", &experiment.max_tries, {0, 1000},
+               "tries of a caller, the first included; 0: as many as such a client makes");
   flags.AddText("policy", &settings.policy, "hadal, fifo (unbounded, no leases) or fifo-bounded (256 requests)");
   flags.AddText("mix", &settings.mix, "who calls: CLASS:SHARE[:TENANT],...");
   flags.AddText("rate", &settings.rate,
@@ -145,12 +152,13 @@ absl::Status Main(const std::vector<std::string>& args) {
   if (!lengths.ok()) return Named("lengths", lengths.status());
   const auto rate = bench::RateProfile::Parse(settings.rate, absl::ToDoubleSeconds(settings.duration));
   if (!rate.ok()) return Named("rate", rate.status());
-  absl::StatusOr<RetryPolicy> client = ParseRetryPolicy(settings.client);
-  if (!client.ok()) return client.status();
+  if (const auto client = bench::MakeRetryPolicy(experiment.client, 0); !client.ok()) {
+    return Named("client", client.status());
+  }
   absl::StatusOr<std::vector<CallerGroup>> groups = ParseMix(settings.mix);
   if (!groups.ok()) return groups.status();
   experiment.device = *std::move(device);
-  experiment.client.policy = *client;
+  if (settings.kv_tokens > 0) experiment.device.kv_pool_tokens = settings.kv_tokens;
   WorkloadSpec& workload = experiment.workload;
   workload.lengths = *std::move(lengths);
   workload.groups = *std::move(groups);

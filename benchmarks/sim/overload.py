@@ -154,7 +154,7 @@ def step(run, peak):
 def retries(run, peak):
     """Callers that come back when they are told to, and those that do not listen; --surplus-retry as it is, and deny."""
     points = {}
-    for client, flags in {"obey": [], "obey, deny": ["--surplus-retry", "deny"], "obey-whole": [], "backoff": [], "at-once": []}.items():
+    for client, flags in {"obey": [], "obey, deny": ["--surplus-retry", "deny"], "urllib3": [], "backoff": [], "immediate": []}.items():
         for load in (2, 5):
             points[f"{client}/{load}"] = run.submit("--rate", peak["requests_per_s"], "--load", load, "--client", client.split(",")[0], *flags,
                                                     *LIMITS)

@@ -8,7 +8,9 @@
 #include <string>
 #include <utility>
 
+#include "benchmarks/hadal_bench/client/retry_policy.h"
 #include "benchmarks/sim/countdown_model.h"
+#include "benchmarks/sim/refusal_response.h"
 #include "benchmarks/sim/sim_clock.h"
 #include "server/admission/admission.h"
 #include "server/base/check.h"
@@ -18,6 +20,9 @@
 
 namespace hadal::sim {
 namespace {
+
+// A return takes the network's time, so that even who retries at once lets the server go on.
+constexpr absl::Duration kRoundTrip = absl::Milliseconds(1);
 
 // Of a counter without labels in Prometheus text.
 int64_t CounterValue(const std::string& text, const std::string& name) {
@@ -59,7 +64,16 @@ class Simulation : private engine::EngineObserver {
   int64_t PoolBytes() const { return PoolBlocks() * BlockBytes(); }
   absl::Duration SinceStart() const { return clock_.Now() - start_; }
 
-  void OnStep(const engine::StepFacts& facts) override { computed_tokens_ += facts.tokens; }
+  void OnStep(const engine::StepFacts& facts) override {
+    result_.computed_tokens += facts.tokens;
+    result_.running_high_water = std::max<int64_t>(result_.running_high_water, facts.sequences);
+  }
+  void OnPreempted(int32_t) override { ++result_.preemptions; }
+  void OnRecomputed(int32_t tokens) override { result_.recomputed_tokens += tokens; }
+  void OnPrefixLookup(int32_t query, int32_t hit) override {
+    result_.prompt_tokens += query;
+    result_.prefix_hit_tokens += hit;
+  }
   // Moves the clock to `until`, through all events on the way.
   void RunEvents(absl::Time until);
   void Try(size_t call);
@@ -79,17 +93,21 @@ class Simulation : private engine::EngineObserver {
   engine::EngineOptions engine_options_;
   std::shared_ptr<request::WakeSignal> wake_ = std::make_shared<request::WakeSignal>();
   std::unique_ptr<engine::StepLoop> loop_;
+  std::unique_ptr<bench::RetryPolicy> client_;
 
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::vector<Outcome> outcomes_;
   std::vector<std::shared_ptr<request::TokenStream>> streams_;  // [calls]
   std::vector<size_t> readable_;                                // calls
   size_t open_ = 0;                                             // calls without an outcome
-  int64_t computed_tokens_ = 0;
-  int64_t waiting_high_water_ = 0;
+  RunResult result_;
 };
 
 absl::Status Simulation::Start() {
+  absl::StatusOr<std::unique_ptr<bench::RetryPolicy>> client =
+      bench::MakeRetryPolicy(experiment_.client, experiment_.max_tries);
+  if (!client.ok()) return client.status();
+  client_ = *std::move(client);
   admission::AdmissionOptions options = experiment_.admission;
   options.clock = &clock_;
   options.seed = experiment_.seed;
@@ -123,6 +141,7 @@ absl::Status Simulation::Start() {
     Call& call = calls[i];
     call.output_tokens = std::min(call.output_tokens, experiment_.max_tokens);
     call.prompt_tokens = std::min(call.prompt_tokens, experiment_.max_model_len - experiment_.max_tokens);
+    call.shared_tokens = std::min(call.shared_tokens, call.prompt_tokens - 1);
     events_.push({start_ + call.arrival, i});
     outcomes_[i].call = std::move(call);
   }
@@ -139,17 +158,15 @@ RunResult Simulation::Finish() {
     RunEvents(next);
   }
   HADAL_CHECK(pool_.leased_bytes() == 0 && admission_->GetLoad().waiting == 0) << "something did not go back";
-  RunResult result;
-  result.duration = SinceStart();
-  result.outcomes = std::move(outcomes_);
-  result.busy = model_.busy();
-  result.steps = model_.steps();
-  result.computed_tokens = computed_tokens_;
-  result.waiting_high_water = waiting_high_water_;
+  result_.duration = SinceStart();
+  result_.outcomes = std::move(outcomes_);
+  result_.busy = model_.busy();
+  result_.steps = model_.steps();
+  result_.output_quantile = admission_->output_quantile(0);
   const std::string metrics = metrics_.Expose();
-  result.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total");
-  result.false_refusals = CounterValue(metrics, "hadal_false_refusals_total");
-  return result;
+  result_.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total");
+  result_.false_refusals = CounterValue(metrics, "hadal_false_refusals_total");
+  return std::move(result_);
 }
 
 void Simulation::RunEvents(absl::Time until) {
@@ -173,9 +190,10 @@ void Simulation::Refused(size_t call, const absl::Status& status) {
   Outcome& outcome = outcomes_[call];
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   outcome.refusals.push_back({SinceStart(), detail.reason, detail.retry_after.value_or(absl::InfiniteDuration())});
-  const std::optional<absl::Duration> wait = experiment_.client.NextTry(status, outcome.tries, random_);
+  const Protocol protocol = experiment_.client == "grpc" ? Protocol::kGrpc : Protocol::kHttp;
+  const std::optional<double> wait = client_->NextDelay(RefusalResponse(status, protocol), outcome.tries, random_);
   if (wait.has_value()) {
-    events_.push({clock_.Now() + *wait, call});
+    events_.push({clock_.Now() + absl::Seconds(*wait) + kRoundTrip, call});
     return;
   }
   outcome.failure = status;
@@ -190,8 +208,7 @@ absl::Status Simulation::Admit(size_t call) {
   arrival.request_id = std::to_string(call);
   arrival.body_bytes = wanted.body_bytes;
   // Whoever obeys the hint is taken to send an idempotency key, too.
-  const RetryPolicy policy = experiment_.client.policy;
-  if (policy == RetryPolicy::kObey || policy == RetryPolicy::kObeyWhole) {
+  if (experiment_.client == "obey" || experiment_.client == "urllib3") {
     arrival.retry = {call + 1, admission::KeyQuality::kOwn, outcomes_[call].tries - 1};
   }
   absl::StatusOr<admission::Ticket> ticket = admission_->TryAdmit(arrival);
@@ -201,9 +218,10 @@ absl::Status Simulation::Admit(size_t call) {
   request->id = arrival.request_id;
   request->tenant = wanted.tenant;
   request->priority = wanted.priority;
-  request->cache_salt = call + 1;  // no two calls share a prefix
   request->arrival = clock_.Now();
-  request->prompt.assign(wanted.prompt_tokens, 1);
+  request->prompt.assign(wanted.shared_tokens, 1);
+  // No two calls share more than that.
+  request->prompt.resize(wanted.prompt_tokens, 2 + static_cast<int32_t>(call % (CountdownModel::kMaxOutputTokens - 2)));
   request->prompt.back() = wanted.output_tokens;
   request->max_tokens = experiment_.max_tokens;
   request->stop_token_ids = {CountdownModel::kEndToken};
@@ -213,7 +231,7 @@ absl::Status Simulation::Admit(size_t call) {
   if (absl::Status status = ticket->Finalize(*request, 0); !status.ok()) return status;
   if (absl::Status status = admission_->Enqueue(0, std::move(request), *std::move(ticket)); !status.ok()) return status;
   streams_[call] = std::move(stream);
-  waiting_high_water_ = std::max(waiting_high_water_, admission_->QueuedRequests(0));
+  result_.waiting_high_water = std::max(result_.waiting_high_water, admission_->QueuedRequests(0));
   return absl::OkStatus();
 }
 
@@ -231,7 +249,10 @@ void Simulation::ReadStreams() {
       continue;
     }
     outcome.failure = batch.status;
-    if (batch.status.ok()) outcome.finished = SinceStart();
+    if (batch.status.ok()) {
+      outcome.finished = SinceStart();
+      client_->OnServed();
+    }
     --open_;
   }
   readable_.clear();

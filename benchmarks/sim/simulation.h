@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "benchmarks/sim/device.h"
-#include "benchmarks/sim/retry_client.h"
 #include "benchmarks/sim/workload.h"
 #include "server/admission/admission_options.h"
 #include "server/engine/engine_options.h"
@@ -20,7 +19,8 @@ namespace hadal::sim {
 struct Experiment {
   DeviceSpec device;
   WorkloadSpec workload;
-  RetryClient client;
+  std::string client = "none";            // model of the callers: bench::MakeRetryPolicy
+  int max_tries = 5;                      // of a caller, the first included; 0: as many as the model has
   admission::AdmissionOptions admission;  // clock and seed are set by Simulate
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
   int32_t max_model_len = 32768;
@@ -52,8 +52,13 @@ struct RunResult {
   absl::Duration duration;        // until the last outcome
   absl::Duration busy;            // of the device
   int64_t steps = 0;
-  int64_t computed_tokens = 0;     // rows that the device ran
-  int64_t waiting_high_water = 0;  // requests
+  int64_t computed_tokens = 0;                       // rows that the device ran
+  int64_t recomputed_tokens = 0;                     // of them, those that preemption had thrown away
+  int64_t preemptions = 0;                           // of sequences, for lack of memory
+  int64_t prompt_tokens = 0, prefix_hit_tokens = 0;  // of started calls; of them, found in the prefix cache
+  int64_t running_high_water = 0;                    // sequences
+  double output_quantile = 0;                        // that leases reserve at the end
+  int64_t waiting_high_water = 0;                    // requests
   // The server's own verdict on its refusals: those that it followed, and those of them that it could have served.
   int64_t ghosts = 0, false_refusals = 0;
 };

@@ -29,13 +29,14 @@ std::vector<Call> DrawCalls(const WorkloadSpec& spec, uint64_t seed) {
   calls.reserve(plan.requests.size());
   for (const bench::PlannedRequest& planned : plan.requests) {
     const CallerGroup& group = spec.groups[planned.traffic_class];
-    calls.push_back(
-        {.arrival = absl::Seconds(planned.at_s),
-         .priority = group.priority,
-         .tenant = group.tenant,
-         .prompt_tokens = planned.prompt_tokens,
-         .output_tokens = planned.output_tokens,
-         .body_bytes = static_cast<int64_t>(planned.prompt_tokens * BytesPerToken(planned.prompt_seed)) + 120});
+    const int32_t prompt_tokens = spec.shared_prefix_tokens + planned.prompt_tokens;
+    calls.push_back({.arrival = absl::Seconds(planned.at_s),
+                     .priority = group.priority,
+                     .tenant = group.tenant,
+                     .prompt_tokens = prompt_tokens,
+                     .shared_tokens = spec.shared_prefix_tokens,
+                     .output_tokens = planned.output_tokens,
+                     .body_bytes = static_cast<int64_t>(prompt_tokens * BytesPerToken(planned.prompt_seed)) + 120});
   }
   return calls;
 }

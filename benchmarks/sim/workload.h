@@ -23,7 +23,8 @@ struct CallerGroup {
 // What hadal-bench would send, and who calls.
 struct WorkloadSpec {
   bench::LengthMix lengths;
-  bench::ArrivalOptions arrivals;  // DrawCalls sets the seed
+  int32_t shared_prefix_tokens = 0;  // with which every prompt begins, before those of `lengths`
+  bench::ArrivalOptions arrivals;    // DrawCalls sets the seed
   bench::RateProfile rate = bench::RateProfile::Constant(1, 120);
   std::vector<CallerGroup> groups = {CallerGroup{}};
 
@@ -36,6 +37,7 @@ struct Call {
   request::Priority priority = request::Priority::kNormal;
   std::string tenant;
   int32_t prompt_tokens = 0;
+  int32_t shared_tokens = 0;  // of them, the first ones: the same in every call
   int32_t output_tokens = 0;
   int64_t body_bytes = 0;
 };

@@ -77,16 +77,28 @@ class Urllib3 final : public RetryPolicy {
   const int max_attempts_;
 };
 
-class TextMatcher final : public RetryPolicy {
+class Backoff : public RetryPolicy {
  public:
-  explicit TextMatcher(int max_attempts) : max_attempts_(max_attempts > 0 ? max_attempts : 5) {}
+  explicit Backoff(int max_attempts) : max_attempts_(max_attempts > 0 ? max_attempts : 5) {}
   std::optional<double> NextDelay(const CallResult& result, int attempts, std::mt19937_64& random) override {
-    if (attempts >= max_attempts_ || result.message.find("服务器繁忙") == std::string::npos) return std::nullopt;
+    if (attempts >= max_attempts_ || !IsBusy(result)) return std::nullopt;
     return std::min(0.5 * std::pow(2, attempts - 1) * Uniform(random, 0.9, 1.1), 30.0);
   }
 
  private:
+  virtual bool IsBusy(const CallResult& result) const { return result.end == CallEnd::kRefused; }
+
   const int max_attempts_;
+};
+
+class TextMatcher final : public Backoff {
+ public:
+  using Backoff::Backoff;
+
+ private:
+  bool IsBusy(const CallResult& result) const override {
+    return result.message.find("服务器繁忙") != std::string::npos;
+  }
 };
 
 class Immediate final : public RetryPolicy {
@@ -130,9 +142,10 @@ struct Named {
   const char* name;
   std::unique_ptr<RetryPolicy> (*make)(int max_attempts);
 };
-constexpr Named kModels[] = {{"none", Make<NoRetry>},        {"obey", Make<Obey>},
-                             {"urllib3", Make<Urllib3>},     {"text", Make<TextMatcher>},
-                             {"immediate", Make<Immediate>}, {"grpc", Make<GrpcServiceConfig>}};
+constexpr Named kModels[] = {{"none", Make<NoRetry>},          {"obey", Make<Obey>},
+                             {"urllib3", Make<Urllib3>},       {"backoff", Make<Backoff>},
+                             {"text", Make<TextMatcher>},      {"immediate", Make<Immediate>},
+                             {"grpc", Make<GrpcServiceConfig>}};
 
 }  // namespace
 

@@ -182,7 +182,7 @@ TEST(ReportTest, AttainableIsTheOfferUntilTheDeviceIsFull) {
 TEST(SimulationTest, CallersThatObeyComeBack) {
   Experiment experiment = AtLoad(60);
   experiment.admission.max_queue_requests = 16;
-  experiment.client = {RetryPolicy::kObey, 5};
+  experiment.client = "obey";
   const RunResult result = *Simulate(experiment);
   int64_t returned = 0;
   for (const Outcome& outcome : result.outcomes) {
@@ -197,24 +197,31 @@ TEST(SimulationTest, BadOptionsAreNamed) {
   Experiment experiment = AtLoad(1);
   experiment.admission.max_queue_requests = 0;
   EXPECT_THAT(Simulate(experiment).status().ToString(), HasSubstr("max_queue_requests is 0"));
+  experiment = AtLoad(1);
+  experiment.client = "polite";
+  EXPECT_THAT(Simulate(experiment).status().ToString(), HasSubstr("urllib3"));
   EXPECT_THAT(FindDevice("tpu").status().ToString(), HasSubstr("h200-7b"));
 }
 
-TEST(RetryClientTest, BackoffIgnoresTheHintAndDoubles) {
-  std::mt19937_64 random(1);
-  const RetryClient client{RetryPolicy::kBackoff, 5};
-  const absl::Status busy = request::MakeBusy(request::Reason::kConnectionQueueFull, "full", absl::Seconds(20));
-  EXPECT_NEAR(absl::ToDoubleSeconds(*client.NextTry(busy, 1, random)), 0.5, 0.051);
-  EXPECT_NEAR(absl::ToDoubleSeconds(*client.NextTry(busy, 4, random)), 4, 0.41);
-  EXPECT_EQ(client.NextTry(busy, 5, random), std::nullopt);
+TEST(SimulationTest, ACommonPromptIsLeasedOnce) {
+  // Memory for ten whole prompts; all begin with the same 4,096 tokens.
+  Experiment experiment = AtLoad(15, absl::Seconds(60));
+  experiment.device.kv_pool_tokens = 60'000;
+  experiment.workload.shared_prefix_tokens = 4096;
+  experiment.admission.wait_limits.fill(absl::InfiniteDuration());
+  const nlohmann::json report = Report(experiment);
+  EXPECT_GE(report["running_high_water"], 20);
+  EXPECT_GE(report["prefix_hit_ratio"], 0.7);
+  EXPECT_LE(report["recomputed_ratio"], 0.02) << report["preemptions"] << " preemptions";
 }
 
-TEST(RetryClientTest, ObedientCallersTakeTheHint) {
-  std::mt19937_64 random(1);
-  const absl::Status busy = request::MakeBusy(request::Reason::kConnectionQueueFull, "full", absl::Milliseconds(2400));
-  EXPECT_EQ((RetryClient{RetryPolicy::kObey, 5}.NextTry(busy, 1, random)), absl::Milliseconds(2400));
-  EXPECT_EQ((RetryClient{RetryPolicy::kObeyWhole, 5}.NextTry(busy, 1, random)), absl::Seconds(3));
-  EXPECT_EQ((RetryClient{RetryPolicy::kObey, 5}.NextTry(absl::InternalError("x"), 1, random)), std::nullopt);
+TEST(SimulationTest, TheQuantileOfLeasesFindsItsPlace) {
+  // Memory is what limits: leases shrink until blocks are in use or work is done twice.
+  Experiment experiment = AtLoad(40, absl::Seconds(120));
+  experiment.device.kv_pool_tokens = 40'000;
+  const nlohmann::json report = Report(experiment);
+  EXPECT_NE(report["output_quantile"], 0.7);
+  EXPECT_LE(report["recomputed_ratio"], 0.02) << report["preemptions"] << " preemptions";
 }
 
 }  // namespace
