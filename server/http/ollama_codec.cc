@@ -193,7 +193,7 @@ OllamaBody Touch(Fields fields) {
   service::GenerateCall call;
   call.options.model = std::move(fields.call.options.model);
   call.options.stopping.max_tokens = 0;
-  call.prompt = "\n";
+  call.prompt.emplace<std::string>("\n");
   return OllamaBody{.call = std::move(call), .response = response};
 }
 
