@@ -11,8 +11,8 @@
 namespace hadal::upstream {
 namespace {
 
-using Result = CircuitBreaker::Result;
-using State = CircuitBreaker::State;
+using Result = base::CircuitBreaker::Result;
+using State = base::CircuitBreaker::State;
 
 std::vector<std::string> NamesOf(const std::vector<TargetOptions>& targets) {
   std::vector<std::string> names;
@@ -152,7 +152,7 @@ void TargetSet::End(const Attempt& attempt, Outcome outcome, std::optional<absl:
   LogState(options_.targets[attempt.target_].name, before, after, outcome, open_for);
 }
 
-CircuitBreaker::State TargetSet::state(size_t index) const {
+base::CircuitBreaker::State TargetSet::state(size_t index) const {
   base::MutexLock lock(&mutex_);
   return targets_[index].breaker.state();
 }

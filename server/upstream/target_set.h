@@ -10,9 +10,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "server/base/circuit_breaker.h"
 #include "server/base/clock.h"
 #include "server/base/metrics.h"
-#include "server/upstream/circuit_breaker.h"
 #include "server/upstream/upstream_metrics.h"
 #include "server/upstream/upstream_options.h"
 
@@ -25,7 +25,7 @@ class TargetSet {
  public:
   struct Options {
     std::vector<TargetOptions> targets;
-    CircuitBreaker::Options breaker;
+    base::CircuitBreaker::Options breaker;
     absl::Duration slow_after = absl::Seconds(5);  // a first byte later than this counts against the target
     base::Clock* clock = base::Clock::Real();
     base::MetricRegistry* metrics = nullptr;  // outlives the set; null: not exported
@@ -69,12 +69,12 @@ class TargetSet {
   bool MayBegin() const;
   // The target that is asked next, of those that are not `tried` yet (one flag a target); nullopt: none may be asked.
   std::optional<Attempt> Begin(const std::vector<bool>& tried);
-  CircuitBreaker::State state(size_t index) const;
+  base::CircuitBreaker::State state(size_t index) const;
 
  private:
   struct Target {
-    explicit Target(const CircuitBreaker::Options& options) : breaker(options) {}
-    CircuitBreaker breaker;
+    explicit Target(const base::CircuitBreaker::Options& options) : breaker(options) {}
+    base::CircuitBreaker breaker;
     int in_flight = 0;
     absl::Time rests_until = absl::InfinitePast();
     double credit = 0;  // of its weight
@@ -85,7 +85,7 @@ class TargetSet {
   std::optional<size_t> ByWeight(size_t first, size_t end, const std::vector<bool>& tried, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void End(const Attempt& attempt, Outcome outcome, std::optional<absl::Duration> rest);
-  CircuitBreaker::Result ResultOf(const Attempt& attempt, Outcome outcome, absl::Time now) const;
+  base::CircuitBreaker::Result ResultOf(const Attempt& attempt, Outcome outcome, absl::Time now) const;
   void UpdateGauges();
 
   const Options options_;

@@ -28,7 +28,7 @@ class Upstreams {
     base::Clock* clock = base::Clock::Real();
     base::MetricRegistry* metrics = nullptr;  // outlives this; null: not exported
     std::string user_agent = "hadal";
-    CircuitBreaker::Options breaker;
+    base::CircuitBreaker::Options breaker;
   };
 
   // Reads the keys and opens libcurl. Errors name the flag, file or package.

@@ -10,7 +10,7 @@ namespace hadal::upstream {
 namespace {
 
 using hadal::testing::FakeClock;
-using State = CircuitBreaker::State;
+using State = base::CircuitBreaker::State;
 
 TargetOptions Target(const std::string& name, int weight = 0, int max_in_flight = 64) {
   return {.name = name, .base_url = "http://" + name, .weight = weight, .max_in_flight = max_in_flight};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/upstream/circuit_breaker.h"
+#include "server/base/circuit_breaker.h"
 
 #include <algorithm>
 
-namespace hadal::upstream {
+namespace hadal::base {
 
 bool CircuitBreaker::MayBegin(absl::Time now) const {
   switch (state_) {
@@ -77,4 +77,4 @@ bool CircuitBreaker::TooManyBad(absl::Time now) const {
   return calls >= options_.min_calls && static_cast<double>(bad) >= options_.bad_share * static_cast<double>(calls);
 }
 
-}  // namespace hadal::upstream
+}  // namespace hadal::base

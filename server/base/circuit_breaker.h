@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 
-namespace hadal::upstream {
+namespace hadal::base {
 
 // Keeps calls away from a server that fails or has become slow.
 //
@@ -67,4 +67,4 @@ class CircuitBreaker {
   std::array<Slot, kSlots> slots_;
 };
 
-}  // namespace hadal::upstream
+}  // namespace hadal::base

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/upstream/circuit_breaker.h"
+#include "server/base/circuit_breaker.h"
 
 #include "gtest/gtest.h"
 
-namespace hadal::upstream {
+namespace hadal::base {
 namespace {
 
 using Result = CircuitBreaker::Result;
@@ -111,4 +111,4 @@ TEST(CircuitBreakerTest, CallsFromBeforeSayNothingAboutNow) {
 }
 
 }  // namespace
-}  // namespace hadal::upstream
+}  // namespace hadal::base
