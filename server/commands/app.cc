@@ -70,7 +70,7 @@ absl::Status App::Start() {
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   if (absl::Status status = CreateTracer(); !status.ok()) return status;
-  CreateService();
+  if (absl::Status status = CreateService(); !status.ok()) return status;
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
 }
@@ -202,7 +202,14 @@ absl::Status App::CreateTracer() {
   return absl::OkStatus();
 }
 
-void App::CreateService() {
+absl::Status App::CreateService() {
+  if (config_.response_cache.enabled() || config_.degradation.cache_bytes > 0) {
+    auto cache = response_cache::ResponseCache::Create({.cache = config_.response_cache,
+                                                        .ladder_bytes = config_.degradation.cache_bytes,
+                                                        .metrics = &response_cache_metrics_});
+    if (!cache.ok()) return cache.status();
+    response_cache_ = *std::move(cache);
+  }
   service::GenerateService::Options service;
   service.admission = admission_.get();
   service.models = &models_.table();
@@ -218,8 +225,10 @@ void App::CreateService() {
   service.metrics = &metrics_;
   service.grammars = config_.grammar;
   service.degradation = config_.degradation;
+  service.response_cache = response_cache_.get();
   service.bodies = {.max_bytes = config_.front.BodyBytesInFlight(), .max_uploads = config_.http.max_connections};
   service_ = std::make_unique<service::GenerateService>(std::move(service));
+  return absl::OkStatus();
 }
 
 absl::Status App::StartGrpc() {

@@ -22,6 +22,7 @@
 #include "server/commands/server_metrics.h"
 #include "server/http/http_server.h"
 #include "server/kv_events/event_publisher.h"
+#include "server/response_cache/response_cache.h"
 #include "server/rpc/grpc_server.h"
 #include "server/service/access_log.h"
 #include "server/service/api_keys.h"
@@ -70,7 +71,7 @@ class App {
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
   absl::Status CreateTracer();
-  void CreateService();
+  absl::Status CreateService();
   absl::Status StartGrpc();
   absl::Status StartHttp();
 
@@ -91,6 +92,8 @@ class App {
   std::unique_ptr<admission::ForecastThread> forecasts_;
   std::unique_ptr<kv_events::EventPublisher> kv_events_;  // null: not asked for
   ModelHost models_;
+  response_cache::ResponseCacheMetrics response_cache_metrics_{&metrics_};
+  std::unique_ptr<response_cache::ResponseCache> response_cache_;  // null: nothing asks for it
   std::unique_ptr<service::GenerateService> service_;
   std::unique_ptr<tls::Terminator> tls_;  // null: connections are plain
   std::unique_ptr<rpc::GrpcServer> grpc_;

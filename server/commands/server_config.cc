@@ -36,6 +36,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may take to finish after SIGTERM");
   grammar.AddFlags(flags);
   degradation.AddFlags(flags);
+  response_cache.AddFlags(flags);
   front.AddFlags(flags);
   http.AddFlags(flags);
   grpc.AddFlags(flags);

@@ -14,6 +14,7 @@
 #include "server/engine/engine_options.h"
 #include "server/http/http_options.h"
 #include "server/kv_events/kv_event_options.h"
+#include "server/response_cache/response_cache_options.h"
 #include "server/rpc/grpc_options.h"
 #include "server/service/degradation_options.h"
 #include "server/service/front_options.h"
@@ -37,6 +38,7 @@ struct ServerConfig {
   admission::AdmissionOptions admission;
   service::GrammarOptions grammar;
   service::DegradationOptions degradation;
+  response_cache::ResponseCacheOptions response_cache;
   service::FrontOptions front;  // parsing copies it into the parts that hold it, too
   http::HttpOptions http;
   rpc::GrpcOptions grpc;

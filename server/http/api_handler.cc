@@ -160,6 +160,9 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
   info->caller = *std::move(caller);
   service::NoteReturnHeaders({head.idempotency_key, head.retry_count, head.client, head.ticket}, info);
   info->allow_degraded = head.allow_degraded != "0";
+  const absl::StatusOr<response_cache::CacheControl> cache = response_cache::ParseCacheControl(head.cache);
+  if (!cache.ok()) return cache.status();
+  info->cache = *cache;
   if (!head.content_encoding.empty()) {
     headers->emplace_back("accept-encoding", "identity");
     return MakeError(Reason::kUnsupportedMediaType,

@@ -182,6 +182,11 @@ Headers CallRun::OwnHeaders() const {
   const auto degraded = std::find_if(calls.begin(), calls.end(),
                                      [](const auto& call) { return call->degraded() != service::Rung::kNone; });
   if (degraded != calls.end()) headers.emplace_back("x-hadal-degraded", service::RungName((*degraded)->degraded()));
+  response_cache::CacheResult cache = response_cache::CacheResult::kNone;
+  for (const auto& call : calls) cache = std::max(cache, call->cache());
+  if (cache != response_cache::CacheResult::kNone) {
+    headers.emplace_back("x-hadal-cache", response_cache::CacheResultName(cache));
+  }
   return headers;
 }
 

@@ -206,6 +206,7 @@ void RequestReader::FinishHead() {
   head_.tracestate = Value(message, "tracestate");
   head_.priority = Value(message, "x-hadal-priority");
   head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
+  head_.cache = Value(message, "x-hadal-cache");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
   head_.queue = Value(message, "x-hadal-queue");
   head_.sdk_timeout = Value(message, "x-stainless-timeout");

@@ -29,6 +29,7 @@ struct RequestHead {
   std::string tracestate;        // tracestate
   std::string priority;          // x-hadal-priority
   std::string allow_degraded;    // x-hadal-allow-degraded
+  std::string cache;             // x-hadal-cache
   std::string deadline_ms;       // x-hadal-deadline-ms
   std::string queue;             // x-hadal-queue
   std::string sdk_timeout;       // x-stainless-timeout

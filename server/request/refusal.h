@@ -47,6 +47,7 @@ enum class Reason {
   kHeadersTooLarge,             // HEADERS_TOO_LARGE
   kUnsupportedMediaType,        // UNSUPPORTED_MEDIA_TYPE: a compressed body
   kUnsupported,                 // UNSUPPORTED: known but not offered
+  kNotCached,                   // NOT_CACHED: it may only be answered from the response cache
   kSlowReader,                  // SLOW_READER
   kCancelled,                   // CANCELLED
   kInsufficientSystemResource,  // INSUFFICIENT_SYSTEM_RESOURCE: running, but ended by a drain's time-out

@@ -55,6 +55,7 @@ constexpr std::array kTable = {
         "UNSUPPORTED_MEDIA_TYPE",
         {Code::kUnimplemented, 415, "invalid_request_error", false}},
     Row{Reason::kUnsupported, "UNSUPPORTED", {Code::kUnimplemented, 501, "invalid_request_error", false}},
+    Row{Reason::kNotCached, "NOT_CACHED", {Code::kNotFound, 504, "invalid_request_error", false}},
     Row{Reason::kSlowReader, "SLOW_READER", {Code::kCancelled, 499, "cancelled_error", false}},
     Row{Reason::kCancelled, "CANCELLED", {Code::kCancelled, 499, "cancelled_error", false}},
     Row{Reason::kInsufficientSystemResource,

@@ -85,6 +85,10 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
                               .ticket = Find(context, "x-hadal-ticket")},
                              &info);
   info.allow_degraded = Find(context, "x-hadal-allow-degraded") != "0";
+  const absl::StatusOr<response_cache::CacheControl> cache =
+      response_cache::ParseCacheControl(Find(context, "x-hadal-cache"));
+  if (!cache.ok()) return cache.status();
+  info.cache = *cache;
   return service::ReadLimits({.deadline_ms = Find(context, "x-hadal-deadline-ms"),
                               .queue = Find(context, "x-hadal-queue"),
                               .slo_ttft_ms = Find(context, "x-llm-d-slo-ttft-ms")},

@@ -40,6 +40,7 @@ void StreamingCall::Pump() {
       [this, &responses, first = first_](size_t, const service::ActiveCall& call, service::CallUpdate&& update) {
         if (call.has_partial_grammar()) partial_grammar_ = true;
         if (call.degraded() != service::Rung::kNone) degraded_ = call.degraded();
+        cache_ = call.cache();
         EncodeUpdate(update, call, first, &responses);
       });
   if (!responses.empty()) first_ = false;
@@ -61,6 +62,9 @@ void StreamingCall::OnEnd(const absl::Status& status, int code) {
   if (partial_grammar_) AddTrailer("x-hadal-grammar", "partial");
   if (const service::Rung rung = degraded_; rung != service::Rung::kNone) {
     AddTrailer("x-hadal-degraded", service::RungName(rung));
+  }
+  if (const response_cache::CacheResult cache = cache_; cache != response_cache::CacheResult::kNone) {
+    AddTrailer("x-hadal-cache", response_cache::CacheResultName(cache));
   }
   pipeline_->Finish(status, code);
 }

@@ -41,6 +41,7 @@ class StreamingCall final : public ServerCall {
   std::atomic<bool> pump_scheduled_{false};
   std::atomic<bool> partial_grammar_{false};
   std::atomic<service::Rung> degraded_{service::Rung::kNone};
+  std::atomic<response_cache::CacheResult> cache_{response_cache::CacheResult::kNone};
 
   std::shared_ptr<service::CallPipeline> pipeline_;  // set by OnOpened, before anybody else knows the call
 

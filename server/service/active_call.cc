@@ -76,7 +76,6 @@ void ActiveCall::TellSwitch() const {
 
 CallUpdate ActiveCall::Process(request::StreamBatch batch) {
   CallUpdate update;
-  if (options_.recorder != nullptr && !done_) options_.recorder->Listen(batch);
   started_ = started_ || batch.started || !batch.tokens.empty();
   update.started = started_;
   if (done_) return update;

@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/request/token_stream.h"
+#include "server/request/output_reader.h"
+#include "server/response_cache/cache_control.h"
 #include "server/service/degradation.h"
-#include "server/service/response_cache.h"
 #include "server/service/served_model.h"
 #include "server/service/text_stream.h"
 #include "server/service/thinking_control.h"
@@ -51,7 +51,7 @@ class ActiveCall {
     std::shared_ptr<const ServedModel> model;
     std::string request_id;
     std::vector<int32_t> prompt_token_ids;
-    std::shared_ptr<request::TokenStream> stream;
+    std::shared_ptr<request::OutputReader> stream;
     std::shared_ptr<const StopStrings> stop;
     TextStream::Options text;  // `choice` is set by ActiveCall
     int32_t n = 1;
@@ -61,7 +61,7 @@ class ActiveCall {
     std::shared_ptr<ThinkingSwitch> thinking_switch;            // is told whether a choice reasons; null: nobody asks
     ThinkingControls::Registration thinking_registration;       // of that switch, as long as the call runs
     Rung degraded = Rung::kNone;
-    std::shared_ptr<OutputRecorder> recorder;  // listens to the stream; may be null
+    response_cache::CacheResult cache = response_cache::CacheResult::kNone;
   };
 
   explicit ActiveCall(Options options);
@@ -69,12 +69,12 @@ class ActiveCall {
   ActiveCall(const ActiveCall&) = delete;
   ActiveCall& operator=(const ActiveCall&) = delete;
 
-  // Non-blocking; the stream's notifier tells when there is something new. Tokens that have accumulated are merged into
+  // Non-blocking; the output's notifier tells when there is something new. Tokens that have accumulated are merged into
   // one delta per choice.
   CallUpdate Read();
   // The same, but waits for something to read (tests, synchronous callers).
   CallUpdate ReadBlocking(absl::Duration timeout);
-  // Thread-safe. The engine frees everything within one step; Read() then ends with CANCELLED.
+  // Thread-safe. Read() then ends with CANCELLED; what nobody else reads the engine frees within one step.
   void Cancel();
 
   const ServedModel& model() const { return *options_.model; }
@@ -90,6 +90,8 @@ class ActiveCall {
   bool has_partial_grammar() const { return options_.partial_grammar; }
   // Which rung of the degradation ladder answers; the client is told (x-hadal-degraded).
   Rung degraded() const { return options_.degraded; }
+  // What became of the call in the response cache; the client is told (x-hadal-cache).
+  response_cache::CacheResult cache() const { return options_.cache; }
   int32_t n() const { return options_.n; }
 
  private:

@@ -42,6 +42,7 @@ void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->first_token_by = info.first_token_by;
   options->may_wait = info.may_wait;
   options->allow_degraded = info.allow_degraded;
+  options->cache = info.cache;
 }
 
 absl::Status Cancelled() { return MakeError(Reason::kCancelled, "the client is gone"); }
@@ -66,6 +67,7 @@ CallPipeline::CallPipeline(GenerateService* service, CallInfo info, std::functio
     : service_(service),
       notifier_(std::make_shared<request::Notifier>(std::move(notify))),
       allow_degraded_(info.allow_degraded),
+      asks_cache_(info.cache.reads()),
       info_(std::move(info)),
       asked_(info_.arrival) {}
 
@@ -106,7 +108,7 @@ absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
     if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return status;
   }
   absl::Status status = service_->CheckRoom(request);
-  return MayDegrade(status) ? absl::OkStatus() : status;
+  return MayAnswer(status) ? absl::OkStatus() : status;
 }
 
 absl::Status CallPipeline::Admit(int64_t body_bytes) {
@@ -125,7 +127,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
     use = *std::move(begun);
   }
   absl::StatusOr<admission::Ticket> ticket = service_->Admit(request);
-  if (!ticket.ok() && !MayDegrade(ticket.status())) {
+  if (!ticket.ok() && !MayAnswer(ticket.status())) {
     use.Cancel();
     return ticket.status();
   }
@@ -138,8 +140,8 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   return absl::OkStatus();
 }
 
-bool CallPipeline::MayDegrade(const absl::Status& refusal) const {
-  return allow_degraded_ && service_->MayDegrade(refusal);
+bool CallPipeline::MayAnswer(const absl::Status& refusal) const {
+  return (allow_degraded_ && service_->MayDegrade(refusal)) || (asks_cache_ && service_->MayFindCached(refusal));
 }
 
 CallPipeline::Admitted CallPipeline::AdmittedOf(absl::StatusOr<admission::Ticket> ticket) {
@@ -184,12 +186,12 @@ void CallPipeline::DecodeOnWorker() {
     info_.caller = std::move(info.caller);
     if (status.ok() && cancelled_) status = Cancelled();
     if (status.ok()) {
-      if (!Advance(State::kCompiling)) return;
+      if (!Advance(State::kAwaiting)) return;
       pending_ = std::exchange(pending, {});
     }
   }
   if (status.ok()) {
-    AwaitGrammars(/*on_worker=*/true);
+    AwaitMissing(/*on_worker=*/true);
   } else {
     pending = {};
     End(std::move(status));
@@ -204,7 +206,7 @@ absl::Status CallPipeline::Prepare(DecodedRequest decoded, CallInfo* info, std::
     if (i > 0) {
       absl::StatusOr<admission::Ticket> ticket =
           service_->Admit(AdmissionOf(*info, decoded.body_bytes / static_cast<int64_t>(decoded.calls.size())));
-      if (!ticket.ok() && !MayDegrade(ticket.status())) return ticket.status();
+      if (!ticket.ok() && !MayAnswer(ticket.status())) return ticket.status();
       admitted->push_back(AdmittedOf(std::move(ticket)));
     }
     absl::StatusOr<std::unique_ptr<PreparedCall>> call = std::visit(
@@ -220,18 +222,24 @@ absl::Status CallPipeline::Prepare(DecodedRequest decoded, CallInfo* info, std::
   return absl::OkStatus();
 }
 
-void CallPipeline::AwaitGrammars(bool on_worker) {
-  std::shared_ptr<PendingGrammar> missing;
+void CallPipeline::AwaitMissing(bool on_worker) {
+  std::shared_ptr<PendingGrammar> grammar;
+  std::shared_ptr<response_cache::Lookup> lookup;
   {
     base::MutexLock lock(&mutex_);
     if (state_ == State::kEnded) return;
     for (const Admitted& admitted : pending_.admitted) {
-      if (admitted.call->grammar != nullptr && !admitted.call->grammar->ready()) missing = admitted.call->grammar;
+      const PreparedCall& call = *admitted.call;
+      if (call.grammar != nullptr && !call.grammar->ready()) grammar = call.grammar;
+      if (call.lookup != nullptr && !call.lookup->ready()) lookup = call.lookup;
     }
-    if (missing == nullptr) Advance(State::kStartQueued);
+    if (grammar == nullptr && lookup == nullptr) Advance(State::kStartQueued);
   }
-  if (missing != nullptr) {
-    missing->OnReady([self = shared_from_this()] { self->AwaitGrammars(/*on_worker=*/false); });
+  auto again = [self = shared_from_this()] { self->AwaitMissing(/*on_worker=*/false); };
+  if (lookup != nullptr) {
+    lookup->OnReady(std::move(again));
+  } else if (grammar != nullptr) {
+    grammar->OnReady(std::move(again));
   } else if (on_worker) {
     StartOnWorker();
   } else {
@@ -283,7 +291,7 @@ void CallPipeline::Cancel() {
         return;
       case State::kRunning:
         for (const auto& call : calls_) call->Cancel();
-        return;
+        break;
       default:
         freed = EndLocked(Cancelled());
     }

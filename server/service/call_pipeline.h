@@ -37,7 +37,8 @@ struct DecodedRequest {
 //                        Admit              a queue slot, once the body is there: no slot waits for bytes
 //                        Submit
 //   worker                                  decode, validate, render, tokenise
-//   no thread                               waits for a grammar that is being compiled
+//   no thread                               waits for the response cache's second level, and for a grammar that is
+//                                           being compiled
 //   worker                                  true size, memory lease, into the queue
 //   engine                                  runs the calls; notifies
 //   front's executor     Read               until kEnded
@@ -56,7 +57,7 @@ struct DecodedRequest {
 // Cancel, from any thread, depending on what the request is doing:
 //   waits for a worker or a grammar   ends at once; the slot is free when Cancel returns
 //   a worker decodes or starts it     ends when that worker is done, which is bounded work
-//   runs                              the engine ends it within one step; Read delivers the rest, then the end
+//   runs                              Read delivers the end; the engine ends what nobody else reads within one step
 //   has ended                         nothing
 //
 // The end comes once: from a refusal, a failed step, a cancellation, or the calls' last updates. Errors keep reason and
@@ -71,7 +72,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // `service` is borrowed; its destructor waits for the jobs of every pipeline.
   static std::shared_ptr<CallPipeline> Create(GenerateService* service, CallInfo info, std::function<void()> notify);
 
-  // Whether Admit would succeed now, or a rung of the degradation ladder may answer; takes nothing. O(1).
+  // Whether Admit would succeed now, or the response cache or a rung of the degradation ladder may answer; takes
+  // nothing. O(1).
   absl::Status CheckRoom(int64_t body_bytes);
   // Reserves a queue slot for a body of that many bytes, before it is parsed, within the quota of the caller's key.
   // O(1).
@@ -104,7 +106,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
     kAdmitted,
     kDecodeQueued,  // waits for a worker
     kDecoding,      // a worker has what was pending
-    kCompiling,     // waits for grammars
+    kAwaiting,      // waits for grammars and look-ups
     kStartQueued,   // waits for a worker
     kStarting,      // a worker has what was pending
     kRunning,
@@ -114,7 +116,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   struct Admitted {
     std::unique_ptr<PreparedCall> call;  // null until it is decoded
     admission::Ticket ticket;
-    absl::Status refusal;  // no ticket: it goes on for the degradation ladder alone
+    absl::Status refusal;  // no ticket: it goes on for the response cache or the degradation ladder alone
   };
   // What the next step needs. Taken out under the lock, freed without it.
   struct Pending {
@@ -125,7 +127,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   CallPipeline(GenerateService* service, CallInfo info, std::function<void()> notify);
 
   // Whether a call that was refused so goes on all the same.
-  bool MayDegrade(const absl::Status& refusal) const;
+  bool MayAnswer(const absl::Status& refusal) const;
   static Admitted AdmittedOf(absl::StatusOr<admission::Ticket> ticket);
   // One state further; false when the request has ended meanwhile.
   bool Advance(State to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -138,13 +140,15 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   void DecodeOnWorker();
   // Validates and prepares every call; reserves slots for all but the first.
   absl::Status Prepare(DecodedRequest decoded, CallInfo* info, std::vector<Admitted>* admitted);
-  // Goes on when no grammar is missing, else comes back when the missing one is there.
-  void AwaitGrammars(bool on_worker);
+  // Goes on when no grammar and no answer of the response cache's second level is missing, else comes back when the
+  // missing one is there.
+  void AwaitMissing(bool on_worker);
   void StartOnWorker();
 
   GenerateService* const service_;
   const std::shared_ptr<request::Notifier> notifier_;
   const bool allow_degraded_;
+  const bool asks_cache_;  // an answer from the response cache will do
 
   mutable base::Mutex mutex_;
   CallInfo info_ ABSL_GUARDED_BY(mutex_);

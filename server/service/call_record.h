@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/request/token_stream.h"
+#include "server/response_cache/cache_control.h"
 #include "server/service/active_call.h"
 #include "server/service/api_keys.h"
 #include "server/service/call_metrics.h"
@@ -37,6 +38,7 @@ struct CallInfo {
   uint64_t idempotency_hash = 0;                       // of its idempotency key; 0: none
   int32_t attempts = -1;       // earlier ones at the same request, as the client counts them; -1: it does not say
   bool allow_degraded = true;  // false: x-hadal-allow-degraded: 0
+  response_cache::CacheControl cache;  // x-hadal-cache
 };
 
 // Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.

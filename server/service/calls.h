@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "models/chat/chat_template.h"
 #include "server/request/request.h"
+#include "server/response_cache/cache_control.h"
 
 namespace hadal::service {
 
@@ -64,6 +65,7 @@ struct CallOptions {
   absl::Time first_token_by = absl::InfiniteFuture();
   bool may_wait = true;
   bool allow_degraded = true;  // an answer of the degradation ladder is better than a refusal
+  response_cache::CacheControl cache;
   SamplingOptions sampling;
   StopOptions stopping;
   int32_t n = 1;                        // 1..16

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/request/refusal.h"
+#include "server/service/call_key.h"
 #include "server/service/prepared_call.h"
 
 namespace hadal::service {
@@ -24,40 +25,34 @@ std::string_view RungName(Rung rung) {
   return "none";
 }
 
-Degradation::Degradation(DegradationOptions options)
+Degradation::Degradation(DegradationOptions options, response_cache::ResponseCache* cache)
     : options_(std::move(options)),
-      cache_(std::make_shared<ResponseCache>(options_.cache_bytes)),
+      cache_(cache),
       degraded_(options_.metrics, {.name = "hadal_degraded_total",
                                    .help = "Calls answered by a rung of the degradation ladder instead of refused.",
                                    .labels = {"rung"},
                                    .series = {{"cache"}, {"max-tokens"}, {"model"}, {"static"}}}) {}
 
 bool Degradation::MayAnswer(const absl::Status& refusal) const {
-  if (refusal.ok() || (!cache_->enabled() && options_.answer.empty())) return false;
+  if (refusal.ok() || (!records() && options_.answer.empty())) return false;
   return request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
 }
 
-std::string Degradation::KeyOf(const PreparedCall& call, const request::Request& request) {
-  return OutputKey(call.model->info.fingerprint, request, call.options.sampling.seed.has_value(),
-                   call.options.stopping.stop);
-}
-
 std::optional<Degradation::Answer> Degradation::Find(const PreparedCall& call, const request::Request& request) {
-  if (cache_->enabled()) {
-    const std::string key = KeyOf(call, request);
-    if (std::shared_ptr<const RecordedOutput> output = key.empty() ? nullptr : cache_->Find(key)) {
+  if (const response_cache::CacheKey key = KeyToRecord(call); !key.empty()) {
+    if (std::optional<response_cache::RecordedOutput> output = cache_->FindRecorded(key)) {
       Count(Rung::kCache);
-      return Answer{Rung::kCache, std::move(output)};
+      return Answer{Rung::kCache, *std::move(output)};
     }
   }
   // A fixed text follows no grammar.
   if (options_.answer.empty() || request.grammar != nullptr) return std::nullopt;
   const absl::StatusOr<std::vector<int32_t>> ids = call.model->tokenizer->Encode(options_.answer, {});
   if (!ids.ok()) return std::nullopt;
-  auto output = std::make_shared<RecordedOutput>();
+  response_cache::RecordedOutput output;
   for (int32_t choice = 0; choice < request.n; ++choice) {
-    for (const int32_t id : *ids) output->tokens.push_back({.choice = choice, .token_id = id});
-    output->ends.push_back({.choice = choice, .reason = request::FinishReason::kStop});
+    for (const int32_t id : *ids) output.tokens.push_back({.choice = choice, .token_id = id});
+    output.ends.push_back({.choice = choice, .reason = request::FinishReason::kStop});
   }
   Count(Rung::kStatic);
   return Answer{Rung::kStatic, std::move(output)};
@@ -71,11 +66,9 @@ bool Degradation::Shorten(request::Request* request) const {
   return true;
 }
 
-std::shared_ptr<OutputRecorder> Degradation::Record(const PreparedCall& call, const request::Request& request) const {
-  if (!cache_->enabled()) return nullptr;
-  std::string key = KeyOf(call, request);
-  if (key.empty()) return nullptr;
-  return std::make_shared<OutputRecorder>(cache_, std::move(key));
+response_cache::CacheKey Degradation::KeyToRecord(const PreparedCall& call) const {
+  if (!records() || call.options.cache.mode == response_cache::CacheControl::Mode::kNoStore) return "";
+  return KeyOf(call, cache_->shared());
 }
 
 }  // namespace hadal::service

@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "server/base/metrics.h"
 #include "server/request/request.h"
+#include "server/response_cache/response_cache.h"
 #include "server/service/degradation_options.h"
-#include "server/service/response_cache.h"
 
 namespace hadal::service {
 
@@ -31,7 +31,8 @@ std::string_view RungName(Rung rung);
 // order is that of Rung. A client forbids it with x-hadal-allow-degraded: 0. Thread-safe.
 class Degradation {
  public:
-  explicit Degradation(DegradationOptions options);
+  // `cache`, which records for the first rung, outlives this; null: there is none.
+  Degradation(DegradationOptions options, response_cache::ResponseCache* cache);
 
   // Whether a rung may answer a call that was refused so and has no ticket: from the cache, or with the fixed text. A
   // shorter output and another model need a ticket. Cheap: the body need not be there.
@@ -39,23 +40,22 @@ class Degradation {
   // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
   struct Answer {
     Rung rung = Rung::kNone;
-    std::shared_ptr<const RecordedOutput> output;
+    response_cache::RecordedOutput output;
   };
   std::optional<Answer> Find(const PreparedCall& call, const request::Request& request);
   // Shortens the output of a request for which memory is short; false when the rung is off or does not apply.
   bool Shorten(request::Request* request) const;
   // Of the rung kModel; empty: there is none.
   const std::string& fallback_model() const { return options_.fallback_model; }
-  // Listens to the output for the cache; null when the request would not get the same again.
-  std::shared_ptr<OutputRecorder> Record(const PreparedCall& call, const request::Request& request) const;
+  // Under which the output of a call is to be recorded; empty: it is not, or the call would not get the same again.
+  response_cache::CacheKey KeyToRecord(const PreparedCall& call) const;
   void Count(Rung rung) { degraded_.With({std::string(RungName(rung))}).Increment(); }
 
  private:
-  // Under which the cache has a call's output; empty: it would not get the same again.
-  static std::string KeyOf(const PreparedCall& call, const request::Request& request);
+  bool records() const { return cache_ != nullptr && cache_->records(); }
 
   const DegradationOptions options_;
-  const std::shared_ptr<ResponseCache> cache_;
+  response_cache::ResponseCache* const cache_;
   base::Family<base::Counter> degraded_;
 };
 

@@ -21,7 +21,7 @@ struct DegradationOptions {
   void AddFlags(base::FlagSet* flags) {
     flags->AddBytes("degrade-cache", &cache_bytes,
                     "memory for outputs of deterministic requests, given again to the same request while the server is "
-                    "full; 0 means off");
+                    "full; on top of --response-cache-size; 0 means off");
     flags->AddInt("degrade-max-tokens", &max_tokens, {0, std::numeric_limits<int32_t>::max()},
                   "output tokens that the low and batch classes get when memory is short for more; 0 means off");
     flags->AddText("degrade-model", &fallback_model, "served model that answers when the requested one lacks memory",

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "models/chat/fim.h"
 #include "server/base/strings.h"
+#include "server/service/call_key.h"
 #include "server/service/limits.h"
 
 namespace hadal::service {
@@ -152,7 +153,7 @@ absl::Status WorkersBusy() {
 GenerateService::GenerateService(Options options)
     : options_(std::move(options)),
       metrics_(options_.metrics),
-      degradation_(WithMetrics(options_.degradation, options_.metrics)),
+      degradation_(WithMetrics(options_.degradation, options_.metrics), options_.response_cache),
       bodies_(WithMetrics(options_.bodies, options_.metrics)),
       workers_(options_.worker_threads, options_.max_worker_jobs),
       grammars_(WithMetrics(options_.grammars, options_.metrics)) {}
@@ -185,9 +186,10 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareWithOrigin
       return PrepareGenerate(std::move(plain));
     }
   };
-  if (degradation_.fallback_model().empty() || !call.options.allow_degraded) return prepare(std::move(call));
-  absl::StatusOr<std::unique_ptr<PreparedCall>> prepared = prepare(call);
-  if (prepared.ok() && (*prepared)->model->name != degradation_.fallback_model()) {
+  const bool keep_original = !degradation_.fallback_model().empty() && call.options.allow_degraded;
+  absl::StatusOr<std::unique_ptr<PreparedCall>> prepared = keep_original ? prepare(call) : prepare(std::move(call));
+  if (prepared.ok()) OpenLookup(prepared->get());
+  if (keep_original && prepared.ok() && (*prepared)->model->name != degradation_.fallback_model()) {
     call.options.model = degradation_.fallback_model();
     (*prepared)->original = std::move(call);
   }
@@ -281,6 +283,7 @@ absl::Status GenerateService::Compile(absl::StatusOr<std::optional<CallGrammar>>
                                   "\" cannot follow a grammar: ", model.grammar_compiler.status().message()),
                      (*wanted)->param);
   }
+  call->grammar_text = (*wanted)->spec.Key();
   call->grammar = grammars_.Get(model.name, *model.grammar_compiler, std::move((*wanted)->spec), call->options.sender);
   call->grammar_param = std::move((*wanted)->param);
   call->partial_grammar = (*wanted)->partial;

@@ -18,6 +18,7 @@
 #include "server/request/notifier.h"
 #include "server/request/refusal.h"
 #include "server/request/request.h"
+#include "server/response_cache/response_cache.h"
 #include "server/service/access_log.h"
 #include "server/service/active_call.h"
 #include "server/service/body_budget.h"
@@ -75,12 +76,13 @@ class GenerateService {
     std::function<Load()> load;             // cheap; from published counters
     // Told the salt of a request that begins and the cache_salt that its caller gave; thread-safe. Null: nobody asks.
     std::function<void(uint64_t salt, const std::string& cache_salt)> on_cache_salt;
-    const Tracer* tracer = nullptr;           // outlives the service; nullptr: no traces
-    AccessLog* access_log = nullptr;          // outlives the service; nullptr: none
-    base::MetricRegistry* metrics = nullptr;  // outlives the service; nullptr: not exported
-    GrammarService::Options grammars;         // its metrics are those above
-    BodyBudget::Options bodies;               // the same
-    DegradationOptions degradation;           // the same
+    const Tracer* tracer = nullptr;                           // outlives the service; nullptr: no traces
+    AccessLog* access_log = nullptr;                          // outlives the service; nullptr: none
+    base::MetricRegistry* metrics = nullptr;                  // outlives the service; nullptr: not exported
+    GrammarService::Options grammars;                         // its metrics are those above
+    BodyBudget::Options bodies;                               // the same
+    DegradationOptions degradation;                           // the same
+    response_cache::ResponseCache* response_cache = nullptr;  // outlives the service; nullptr: none
   };
 
   explicit GenerateService(Options options);
@@ -96,8 +98,10 @@ class GenerateService {
   // Validates, renders, tokenises, and has the call's grammar compiled; for worker threads.
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(GenerateCall call);
-  // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. Where admission has
-  // refused the call or refuses it now, the degradation ladder answers, if it can. The ticket is returned on error.
+  // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. A call that the
+  // response cache answers needs neither, and gives the ticket back. Where admission has refused the call or refuses it
+  // now, the degradation ladder answers, if it can. The ticket is returned on error. NOT_CACHED for a call that may not
+  // run when its answer is not there.
   // `notifier` tells that the call may have something new to read, also before Start has returned; null: nobody is
   // told.
   absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket,
@@ -137,6 +141,8 @@ class GenerateService {
   WorkerPool& workers() { return workers_; }
   // Whether a call that was refused so should be prepared all the same: a rung of the ladder may answer it.
   bool MayDegrade(const absl::Status& refusal) const { return degradation_.MayAnswer(refusal); }
+  // The same of the response cache, for a call that asks it.
+  bool MayFindCached(const absl::Status& refusal) const;
   // Every body that a front holds in memory is leased here.
   BodyBudget& bodies() { return bodies_; }
 
@@ -149,8 +155,18 @@ class GenerateService {
                                                                 Grammars grammars = Grammars::kCompile);
   // The rungs for which memory must be short and the ticket there: a shorter output, the other model. Replaces `call`
   // and `request` by what was admitted. kNone: the refusal stands.
-  Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::shared_ptr<request::TokenStream> stream,
-             std::unique_ptr<PreparedCall>* call, std::unique_ptr<request::Request>* request);
+  Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::unique_ptr<PreparedCall>* call,
+             std::unique_ptr<request::Request>* request);
+  // Asks the response cache, where the call wants that.
+  void OpenLookup(PreparedCall* call) const;
+  using Started = absl::StatusOr<std::unique_ptr<ActiveCall>>;
+  // The answer is there, or on its way for somebody else.
+  static Started Answered(PreparedCall&& call, response_cache::ResponseCache::Answer answer);
+  // Of a refused call; the refusal where no rung answers.
+  Started StartDegraded(PreparedCall&& call, const request::Request& request, absl::Status refusal);
+  // Behind admission: into the queue.
+  Started Enqueue(PreparedCall&& call, std::unique_ptr<request::Request> request, admission::Ticket ticket, Rung rung,
+                  std::shared_ptr<request::Notifier> notifier);
   // Begins to compile what the call needs.
   absl::Status Compile(absl::StatusOr<std::optional<CallGrammar>> wanted, PreparedCall* call, const ServedModel& model);
 

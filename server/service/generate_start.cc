@@ -1,20 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last step of a call before it runs: the ticket, the queue, and what answers where admission refuses.
+// The last step of a call before it runs: the response cache, the ticket, the queue, and answers to what is refused.
+#include <memory>
+#include <optional>
 #include <utility>
 #include <variant>
 
+#include "server/response_cache/replay_reader.h"
+#include "server/service/call_key.h"
 #include "server/service/generate_service.h"
 
 namespace hadal::service {
 
+using request::MakeError;
 using request::Reason;
+
+using response_cache::CacheControl;
+using response_cache::CacheResult;
+using response_cache::ResponseCache;
+using response_cache::SharedOutput;
+
+namespace {
+
+response_cache::ReaderOptions ReaderOf(const PreparedCall& call, std::shared_ptr<request::Notifier> notifier) {
+  return {.notifier = std::move(notifier),
+          .priority = call.options.priority,
+          .deadline = call.options.deadline,
+          .first_token_by = call.options.first_token_by,
+          .may_wait = call.options.may_wait};
+}
+
+}  // namespace
+
+bool GenerateService::MayFindCached(const absl::Status& refusal) const {
+  if (refusal.ok() || options_.response_cache == nullptr || !options_.response_cache->enabled()) return false;
+  return request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
+}
+
+void GenerateService::OpenLookup(PreparedCall* call) const {
+  ResponseCache* const cache = options_.response_cache;
+  if (!call->options.cache.asks() || cache == nullptr || !cache->enabled()) return;
+  if (!CheckCall(*call).ok()) return;  // Start tells
+  response_cache::CacheKey key = KeyOf(*call, cache->shared());
+  if (key.empty()) {
+    cache->CountBypass();
+    call->cache_result = CacheResult::kBypass;
+    return;
+  }
+  call->cache_result = CacheResult::kMiss;
+  call->lookup = cache->Open(std::move(key), call->options.cache);
+}
 
 absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_ptr<PreparedCall> call,
                                                                    admission::Ticket ticket,
                                                                    std::shared_ptr<request::Notifier> notifier) {
   if (absl::Status status = CheckCall(*call); !status.ok()) return status;
-  auto stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens, std::move(notifier));
-  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(*call, stream);
+  if (call->lookup != nullptr) {
+    if (std::optional<ResponseCache::Answer> answer =
+            options_.response_cache->Find(*call->lookup, ReaderOf(*call, notifier))) {
+      return Answered(std::move(*call), *std::move(answer));
+    }
+  }
+  if (call->options.cache.mode == CacheControl::Mode::kOnly) {
+    if (call->lookup != nullptr) options_.response_cache->CountMiss();
+    return MakeError(Reason::kNotCached, "x-hadal-cache is only-if-cached, and no answer to this request is stored");
+  }
+  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(*call, /*stream=*/nullptr);
   if (!built.ok()) return built.status();
   std::unique_ptr<request::Request> request = *std::move(built);
   if (options_.on_cache_salt != nullptr && !call->options.cache_salt.empty()) {
@@ -25,42 +75,75 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
   if (refusal.ok()) {
     refusal = ticket.Finalize(*request, call->model->model_index);
     if (!refusal.ok() && call->options.allow_degraded) {
-      rung = Climb(refusal, ticket, stream, &call, &request);
+      rung = Climb(refusal, ticket, &call, &request);
       if (rung != Rung::kNone) refusal = absl::OkStatus();
     }
   }
-  if (!refusal.ok()) {
-    if (!call->options.allow_degraded || !MayDegrade(refusal)) return refusal;
-    std::optional<Degradation::Answer> answer = degradation_.Find(*call, *request);
-    if (!answer.has_value()) return refusal;
-    ActiveCall::Options options = BuildCall(std::move(*call), stream);
-    options.degraded = answer->rung;
-    // A fixed text is content, whatever the model writes.
-    if (answer->rung == Rung::kStatic) options.text.parser = {};
-    auto active = std::make_unique<ActiveCall>(std::move(options));
-    answer->output->ReplayInto(*stream);
-    return active;
+  if (!refusal.ok()) return StartDegraded(std::move(*call), *request, std::move(refusal));
+  return Enqueue(std::move(*call), std::move(request), std::move(ticket), rung, std::move(notifier));
+}
+
+GenerateService::Started GenerateService::Answered(PreparedCall&& call, ResponseCache::Answer answer) {
+  ActiveCall::Options options = BuildCall(std::move(call), std::move(answer.reader));
+  options.cache = answer.result;
+  return std::make_unique<ActiveCall>(std::move(options));
+}
+
+GenerateService::Started GenerateService::StartDegraded(PreparedCall&& call, const request::Request& request,
+                                                        absl::Status refusal) {
+  if (!call.options.allow_degraded || !MayDegrade(refusal)) return refusal;
+  std::optional<Degradation::Answer> answer = degradation_.Find(call, request);
+  if (!answer.has_value()) return refusal;
+  const CacheResult cache_result = call.cache_result;
+  auto reader = std::make_shared<response_cache::ReplayReader>(std::move(answer->output));
+  ActiveCall::Options options = BuildCall(std::move(call), std::move(reader));
+  options.degraded = answer->rung;
+  options.cache = cache_result;
+  // A fixed text is content, whatever the model writes.
+  if (answer->rung == Rung::kStatic) options.text.parser = {};
+  return std::make_unique<ActiveCall>(std::move(options));
+}
+
+GenerateService::Started GenerateService::Enqueue(PreparedCall&& call, std::unique_ptr<request::Request> request,
+                                                  admission::Ticket ticket, Rung rung,
+                                                  std::shared_ptr<request::Notifier> notifier) {
+  const int model_index = call.model->model_index;
+  const CacheResult cache_result = call.cache_result;
+  std::shared_ptr<SharedOutput> output;  // null: nobody else reads it
+  std::shared_ptr<request::OutputReader> reader;
+  if (rung == Rung::kNone && call.lookup != nullptr) {
+    ResponseCache::Leadership led =
+        options_.response_cache->Lead(*call.lookup, ReaderOf(call, notifier), options_.stream_capacity_tokens);
+    if (led.output == nullptr) return Answered(std::move(call), std::move(led.answer));
+    output = std::move(led.output);
+    reader = std::move(led.answer.reader);
+  } else if (response_cache::CacheKey key = rung == Rung::kNone ? degradation_.KeyToRecord(call) : ""; !key.empty()) {
+    output = options_.response_cache->Record(std::move(key), request->priority, options_.stream_capacity_tokens);
+    reader = output->Attach(ReaderOf(call, notifier), /*leader=*/true);
   }
-  const int model_index = call->model->model_index;
-  std::shared_ptr<OutputRecorder> recorder = rung == Rung::kNone ? degradation_.Record(*call, *request) : nullptr;
-  std::string tenant = call->options.tenant;
-  ActiveCall::Options options = BuildCall(std::move(*call), std::move(stream));
+  if (output == nullptr) {
+    request->stream = std::make_shared<request::TokenStream>(options_.stream_capacity_tokens, std::move(notifier));
+    reader = request->stream;
+  } else {
+    request->stream = output->stream();
+    if (output->keeps_limits()) request->deadline = request->first_token_by = absl::InfiniteFuture();
+  }
+  std::string tenant = call.options.tenant;
+  ActiveCall::Options options = BuildCall(std::move(call), std::move(reader));
   if (options.thinking_switch != nullptr) {
     options.thinking_registration =
         thinking_controls_.Add(options.request_id, std::move(tenant), options.thinking_switch);
   }
   options.degraded = rung;
-  options.recorder = std::move(recorder);
+  options.cache = cache_result;
   auto active = std::make_unique<ActiveCall>(std::move(options));
-  if (absl::Status status = options_.admission->Enqueue(model_index, std::move(request), std::move(ticket));
-      !status.ok()) {
-    return status;
-  }
-  return active;
+  absl::Status status = options_.admission->Enqueue(model_index, std::move(request), std::move(ticket));
+  if (status.ok()) return active;
+  if (output != nullptr) output->Fail(status);
+  return status;
 }
 
-Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& ticket,
-                            std::shared_ptr<request::TokenStream> stream, std::unique_ptr<PreparedCall>* call,
+Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& ticket, std::unique_ptr<PreparedCall>* call,
                             std::unique_ptr<request::Request>* request) {
   const int32_t max_tokens = (*request)->max_tokens;
   const int32_t min_tokens = (*request)->min_tokens;
@@ -77,8 +160,9 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
   if (auto* chat = std::get_if<ChatCall>(&(*call)->original)) other = PrepareChat(std::move(*chat));
   if (auto* plain = std::get_if<GenerateCall>(&(*call)->original)) other = PrepareGenerate(std::move(*plain));
   if (!other.ok() || !CheckCall(**other).ok()) return Rung::kNone;
-  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, std::move(stream));
+  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, /*stream=*/nullptr);
   if (!built.ok() || !ticket.Finalize(**built, (*other)->model->model_index).ok()) return Rung::kNone;
+  (*other)->cache_result = (*call)->cache_result;
   *call = *std::move(other);
   *request = *std::move(built);
   degradation_.Count(Rung::kModel);

@@ -137,8 +137,7 @@ absl::Status CheckCall(const PreparedCall& call) {
   return CheckLength(call);
 }
 
-absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
-                                                               std::shared_ptr<request::TokenStream> stream) {
+std::unique_ptr<request::Request> RequestOf(const PreparedCall& call) {
   const CallOptions& options = call.options;
   auto request = std::make_unique<request::Request>();
   request->id = options.request_id;
@@ -163,6 +162,12 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
   request->top_logprobs = options.top_logprobs.value_or(-1);
   request->thinking = call.thinking;
   request->prompt_logprobs = options.prompt_logprobs;
+  return request;
+}
+
+absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
+                                                               std::shared_ptr<request::TokenStream> stream) {
+  std::unique_ptr<request::Request> request = RequestOf(call);
   if (call.grammar != nullptr) {
     PendingGrammar::Result grammar = call.grammar->Wait();
     if (!grammar.ok()) return ForParam(grammar.status(), call.grammar_param);
@@ -177,7 +182,7 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
   return request;
 }
 
-ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::TokenStream> stream) {
+ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::OutputReader> stream) {
   CallOptions& options = call.options;
   ActiveCall::Options active;
   active.model = call.model;

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "models/grammar/thinking_limit.h"
 #include "server/request/request.h"
+#include "server/response_cache/lookup.h"
 #include "server/service/active_call.h"
 #include "server/service/calls.h"
 #include "server/service/pending_grammar.h"
@@ -36,10 +37,14 @@ struct PreparedCall {
   std::shared_ptr<const chat::ParameterTypes> parameter_types;    // what `parser` points to
   std::shared_ptr<PendingGrammar> grammar;                        // null when the output is unconstrained
   std::string grammar_param;                                      // field to blame when it cannot be compiled
+  std::string grammar_text;                                       // of `grammar`: equal texts are equal grammars
   bool partial_grammar = false;                                   // see CallGrammar::partial
   std::optional<grammar::ThinkingLimit::Options> thinking_limit;  // without the grammar; nullopt: no limit
   std::shared_ptr<ThinkingSwitch> thinking_switch;                // that limit's; null: nobody may end the reasoning
-  absl::Status refusal;  // of admission: only the degradation ladder is left for this call
+  absl::Status refusal;  // of admission: only the response cache and the degradation ladder are left for this call
+  // What the response cache is asked; null: nothing. What it has said so far: a miss or a bypass, or nothing.
+  std::shared_ptr<response_cache::Lookup> lookup;
+  response_cache::CacheResult cache_result = response_cache::CacheResult::kNone;
   // As it was decoded, for the ladder's other model; empty where there is none.
   std::variant<std::monostate, ChatCall, GenerateCall> original;
 };
@@ -54,13 +59,16 @@ absl::Status CheckTextFits(const ServedModel& model, size_t text_bytes, std::str
 // was asked. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
 absl::Status CheckCall(const PreparedCall& call);
 
-// The engine's form of a call that passed CheckCall. Waits for the grammar; its error names the field that
-// asked for it.
+// The engine's form of a call that passed CheckCall, but its grammar and its stream.
+std::unique_ptr<request::Request> RequestOf(const PreparedCall& call);
+
+// The engine's form with the grammar, and `stream`, which may be set later. Waits for the grammar; its error names the
+// field that asked for it.
 absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCall& call,
                                                                std::shared_ptr<request::TokenStream> stream);
 
-// The front end's form of the same call; uses it up.
-ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::TokenStream> stream);
+// The front end's form of the same call, which reads its output from `stream`; uses the call up.
+ActiveCall::Options BuildCall(PreparedCall&& call, std::shared_ptr<request::OutputReader> stream);
 
 // INVALID_REQUEST for an id outside the vocabulary, with its place in the field `param`.
 absl::Status CheckTokenIds(absl::Span<const int32_t> ids, int32_t vocab_size, std::string_view param);

@@ -113,6 +113,21 @@ def test_endpoint_picker_reads_metrics_that_are_exported(name):
         assert {plugin["pluginRef"] for plugin in profile["plugins"]} <= plugins.keys()
 
 
+def test_replicas_find_and_may_reach_the_redis_of_their_response_cache():
+    documents = render("overlays/redis")
+    found = {name: (labels, spec) for name, labels, spec in pods(documents)}
+    environment = {variable["name"]: variable["value"] for variable in found["Deployment hadal"][1]["containers"][0]["env"]}
+    (service,) = [document for document in of_kind(documents, "Service") if document["metadata"]["name"] == "hadal-redis"]
+    assert environment["HADAL_RESPONSE_CACHE"] == f"memory,redis://hadal-redis:{service['spec']['ports'][0]['port']}"
+    (container,) = found["Deployment hadal-redis"][1]["containers"]
+    assert "--maxmemory-policy allkeys-lfu" in container["args"][0]
+    policies = {document["metadata"]["name"]: document["spec"] for document in of_kind(documents, "NetworkPolicy")}
+    (peer,) = policies["hadal"]["egress"][0]["to"]
+    assert peer["podSelector"]["matchLabels"].items() <= found["Deployment hadal-redis"][0].items()
+    (source,) = policies["hadal-redis"]["ingress"][0]["from"]
+    assert source["podSelector"]["matchLabels"].items() <= found["Deployment hadal"][0].items()
+
+
 def test_prometheus_checks_the_certificate_that_the_pods_have():
     (monitor,) = of_kind(render("addons/monitoring-tls"), "PodMonitor")
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]

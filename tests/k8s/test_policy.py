@@ -9,7 +9,7 @@ from rendering import TARGETS, load, of_kind, pods, render, seconds
 
 def all_pods():
     found = [(target, name, labels, spec) for target in TARGETS for name, labels, spec in pods(render(target))]
-    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "ServingRuntime hadal", "LLMInferenceService deepseek"}
+    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "Deployment hadal-redis", "ServingRuntime hadal", "LLMInferenceService deepseek"}
     return found
 
 
@@ -53,6 +53,8 @@ def drain_seconds(target, container):
     for argument in container["args"]:
         if argument.startswith("--drain-timeout="):
             return seconds(argument.split("=")[1])
+        if container["name"] == "redis":
+            return int(re.search(r"--shutdown-timeout (\d+)", argument).group(1))
     for document in of_kind(render(target), "ConfigMap"):
         for name, text in document.get("data", {}).items():
             if container["name"] == "hadal" and name == "hadal.toml":

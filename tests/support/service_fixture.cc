@@ -51,6 +51,12 @@ ServiceFixture::ServiceFixture(ScriptedEngine::MakeScript script, Options option
   service_options.grammars = options.grammars;
   service_options.bodies = options.bodies;
   service_options.degradation = options.degradation;
+  if (options.response_cache.enabled() || options.degradation.cache_bytes > 0) {
+    response_cache = *response_cache::ResponseCache::Create({.cache = options.response_cache,
+                                                             .ladder_bytes = options.degradation.cache_bytes,
+                                                             .metrics = &response_cache_metrics});
+  }
+  service_options.response_cache = response_cache.get();
   service = std::make_unique<service::GenerateService>(std::move(service_options));
   engine = std::make_unique<ScriptedEngine>(admission.get(), std::move(script));
 }

@@ -29,6 +29,7 @@ class ServiceFixture {
     service::GrammarService::Options grammars = {};
     service::BodyBudget::Options bodies = {};
     service::DegradationOptions degradation = {};
+    response_cache::ResponseCacheOptions response_cache = {};
     int64_t pool_blocks = int64_t{1} << 30;
     bool second_model = false;  // "other", which no engine runs
   };
@@ -49,6 +50,8 @@ class ServiceFixture {
   admission::KvPoolLedger other_pool{int64_t{1} << 40};
   service::ModelTable models;
   std::unique_ptr<admission::AdmissionController> admission;
+  response_cache::ResponseCacheMetrics response_cache_metrics{&metrics};
+  std::unique_ptr<response_cache::ResponseCache> response_cache;  // null: no options ask for it
   std::unique_ptr<service::GenerateService> service;
   std::unique_ptr<ScriptedEngine> engine;
 };

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/response_cache/redis_store.h"
+
+namespace hadal::response_cache {
+namespace {
+
+constexpr std::string_view kScheme = "redis://";
+
+int HexDigit(char digit) {
+  if (digit >= '0' && digit <= '9') return digit - '0';
+  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+  if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
+  return -1;
+}
+
+std::optional<std::string> PercentDecode(std::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded.push_back(text[i]);
+      continue;
+    }
+    const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
+    const int low = high < 0 ? -1 : HexDigit(text[i + 2]);
+    if (low < 0) return std::nullopt;
+    decoded.push_back(static_cast<char>(high * 16 + low));
+    i += 2;
+  }
+  return decoded;
+}
+
+// What stands behind the last `separator`, which is taken off with it; nullopt: there is none.
+std::optional<std::string_view> TakeBehindLast(char separator, std::string_view* text) {
+  const size_t at = text->rfind(separator);
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::string_view behind = text->substr(at + 1);
+  *text = text->substr(0, at);
+  return behind;
+}
+
+absl::Status Wrong(std::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("the Redis URL has ", base::View(what), "; expected redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]"));
+}
+
+absl::Status ReadLogin(std::string_view login, RedisUrl* url) {
+  const size_t colon = login.find(':');
+  const auto user = PercentDecode(login.substr(0, colon));
+  const auto password = PercentDecode(colon == std::string_view::npos ? "" : login.substr(colon + 1));
+  if (!user.has_value() || !password.has_value()) return Wrong("a user or password that is not percent-encoded");
+  url->user = *user;
+  url->password = *password;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RedisUrl> ParseRedisUrl(std::string_view text) {
+  if (text.substr(0, kScheme.size()) != kScheme) return Wrong("another scheme (TLS is not offered)");
+  text.remove_prefix(kScheme.size());
+  RedisUrl url;
+  std::string_view rest = text;
+  if (const size_t at = rest.rfind('@'); at != std::string_view::npos) {
+    if (absl::Status status = ReadLogin(rest.substr(0, at), &url); !status.ok()) return status;
+    rest.remove_prefix(at + 1);
+  }
+  if (const auto db = TakeBehindLast('/', &rest); db.has_value() && !db->empty()) {
+    if (!absl::SimpleAtoi(base::View(*db), &url.db) || url.db < 0) return Wrong("a database that is no number");
+  }
+  const bool literal_v6 = !rest.empty() && rest.front() == '[';
+  const size_t v6_end = literal_v6 ? rest.find(']') : 0;
+  if (v6_end == std::string_view::npos) return Wrong("an IPv6 address without its end");
+  if (rest.find(':', v6_end) != std::string_view::npos) {
+    const auto port = TakeBehindLast(':', &rest);
+    if (!absl::SimpleAtoi(base::View(*port), &url.port) || url.port < 1 || url.port > 65535) {
+      return Wrong("a port outside 1 to 65535");
+    }
+  }
+  url.host = literal_v6 ? rest.substr(1, v6_end - 1) : rest;
+  if (url.host.empty()) return Wrong("no host");
+  return url;
+}
+
+uint16_t RedisSlot(std::string_view key) {
+  // CRC-16/XMODEM.
+  uint16_t crc = 0;
+  for (const char byte : key) {
+    crc = static_cast<uint16_t>(crc ^ (static_cast<uint8_t>(byte) << 8));
+    for (int bit = 0; bit < 8; ++bit) {
+      crc = static_cast<uint16_t>((crc & 0x8000) != 0 ? (crc << 1) ^ 0x1021 : crc << 1);
+    }
+  }
+  return crc % 16384;
+}
+
+}  // namespace hadal::response_cache

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "base/sync.h"
+#include "server/base/clock.h"
+
+namespace hadal::response_cache {
+
+// Runs short functions when their time has come, on one thread of its own. Thread-safe.
+class Timer {
+ public:
+  explicit Timer(const base::Clock* clock);
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  // `due` only posts work elsewhere: it holds all others up. It is destroyed unrun when the timer is destroyed first.
+  void At(absl::Time when, std::function<void()> due);
+  const base::Clock& clock() const { return *clock_; }
+
+ private:
+  void Run();
+
+  const base::Clock* const clock_;
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  std::multimap<absl::Time, std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace hadal::response_cache
