@@ -222,6 +222,7 @@ def test_connections_have_a_limit(start_server, stubs, own_port):
     port = server.grpc_port if own_port else server.port
     idle = [H2Client(port) for _ in range(10)]  # they make room for each other
     # On the shared port a connection without a request is looked at for a moment before gRPC has it.
+    server.wait_metric("hadal_open_connections", 1)  # the scrape's own
     server.wait_metric("hadal_grpc_connections", 4)
     clients = [H2Client(port) for _ in range(4)]
     for client in clients:

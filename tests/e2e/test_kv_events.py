@@ -21,6 +21,7 @@ TOPIC = "kv@10.0.0.7:8000@hadal-demo"
 
 class Subscriber:
     def __init__(self, server):
+        server.wait_text("KV events are published", timeout=30)
         events, replay = re.search(r"endpoint=(\S+) replay=(\S+)", server.text()).groups()
         script = os.path.join(os.path.dirname(__file__), "kv_subscriber.py")
         self.process = subprocess.Popen(["/usr/bin/python3", script, events, replay], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
