@@ -40,7 +40,7 @@ struct SampleRow {
 // One forward step over any mix of prefill chunks and decode tokens. Sequences are ragged: sequence s owns the token
 // rows [query_start[s], query_start[s+1]), in position order. Every vector is host memory.
 struct StepInput {
-  std::vector<int32_t> token_ids;     // [tokens]
+  std::vector<int32_t> token_ids;     // [tokens] ids, or FedToken
   std::vector<int32_t> positions;     // [tokens] absolute position in the sequence, from 0
   std::vector<int64_t> slot_mapping;  // [tokens] cache slot: block id * block_tokens + offset in the block
   std::vector<int32_t> query_start;   // [sequences + 1]
@@ -59,6 +59,12 @@ struct StepInput {
   int32_t tokens() const { return static_cast<int32_t>(token_ids.size()); }
   int32_t sequences() const { return static_cast<int32_t>(context_lens.size()); }
 };
+
+// Stands in StepInput::token_ids for a token that is not known yet: the one that the step launched before gives as its
+// sample of that index. Only where Model::max_steps_in_flight() is above 1, and that step is still in flight.
+constexpr int32_t FedToken(int32_t sample) { return -1 - sample; }
+constexpr bool IsFedToken(int32_t token_id) { return token_id < 0; }
+constexpr int32_t FedSample(int32_t token_id) { return -1 - token_id; }
 
 struct TokenLogprob {
   int32_t token_id = 0;
@@ -125,12 +131,15 @@ class Model {
   // the device refuses.
   virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
 
-  // Starts a step and returns at once; at most one step is in flight. InvalidArgument for an inconsistent input
+  // How many steps may be launched before the first of them is waited for. They run in the order of Launch.
+  virtual int max_steps_in_flight() const { return 1; }
+
+  // Starts a step, or puts it behind the one in flight, and returns at once. InvalidArgument for an inconsistent input
   // (nothing ran). The input is consumed.
   virtual absl::StatusOr<StepHandle> Launch(StepInput input) = 0;
 
-  // Blocks until the step is done. An error means that the device failed as a whole; a single bad row is reported by
-  // SampleResult::faulty.
+  // Blocks until the step is done; in the order of Launch. An error means that the device failed as a whole; a single
+  // bad row is reported by SampleResult::faulty.
   virtual absl::StatusOr<StepOutput> Wait(StepHandle handle) = 0;
 };
 

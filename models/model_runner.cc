@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/model_runner.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -23,8 +24,8 @@ ModelRunner::ModelRunner(ModelInfo info, std::unique_ptr<kernels::Backend> backe
 ModelRunner::~ModelRunner() {
   {
     base::MutexLock lock(&mutex_);
-    while (state_ == State::kQueued) changed_.Wait(&mutex_);
-    state_ = State::kStopping;
+    while (!queued_.empty()) changed_.Wait(&mutex_);
+    stopping_ = true;
   }
   changed_.NotifyAll();
   worker_.join();
@@ -61,43 +62,61 @@ absl::Status ModelRunner::AllocateKvCache(const KvCacheSize& size) {
 
 absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
   if (!checker_.has_value()) return absl::FailedPreconditionError("Launch before AllocateKvCache");
-  {
-    base::MutexLock lock(&mutex_);
-    if (state_ != State::kIdle) return absl::FailedPreconditionError(absl::StrCat("step ", launched_, " is in flight"));
+  const auto in_flight = static_cast<int>(launched_ - waited_);
+  if (in_flight == kMaxInFlight) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(in_flight, " steps are in flight, limit ", kMaxInFlight, ": wait for step ", waited_ + 1));
   }
-  HADAL_RETURN_IF_ERROR(checker_->Check(input));
+  HADAL_RETURN_IF_ERROR(checker_->Check(input, in_flight > 0 ? last_samples_ : 0));
+  last_samples_ = static_cast<int32_t>(input.samples.size());
   {
     base::MutexLock lock(&mutex_);
-    input_ = std::move(input);
-    state_ = State::kQueued;
+    queued_.push_back(std::move(input));
   }
   changed_.NotifyAll();
   return StepHandle{++launched_};
 }
 
 absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
-  base::MutexLock lock(&mutex_);
-  if (state_ == State::kIdle || handle.id != launched_) {
-    return absl::FailedPreconditionError(absl::StrCat("step ", handle.id, " is not in flight"));
+  if (handle.id != waited_ + 1 || handle.id > launched_) {
+    return absl::FailedPreconditionError(absl::StrCat("step ", handle.id, " is not the oldest in flight"));
   }
-  while (state_ != State::kDone) changed_.Wait(&mutex_);
-  state_ = State::kIdle;
-  absl::StatusOr<StepOutput> output = *std::move(output_);
-  output_.reset();
-  return output;
+  base::MutexLock lock(&mutex_);
+  while (done_.empty()) changed_.Wait(&mutex_);
+  ++waited_;
+  const std::unique_ptr<absl::StatusOr<StepOutput>> output = std::move(done_.front());
+  done_.pop_front();
+  return std::move(*output);
+}
+
+absl::Status ModelRunner::Feed(StepInput& input) const {
+  for (int32_t& token : input.token_ids) {
+    if (!IsFedToken(token)) continue;
+    if (sampled_.empty()) return absl::InternalError("the step before, which samples a token of this one, has failed");
+    // A faulty row has none; its sequence ends, and nobody looks at what follows.
+    token = std::max(0, sampled_[FedSample(token)]);
+  }
+  return absl::OkStatus();
 }
 
 void ModelRunner::RunSteps() {
   while (true) {
+    StepInput* input = nullptr;
     {
       base::MutexLock lock(&mutex_);
-      while (state_ != State::kQueued && state_ != State::kStopping) changed_.Wait(&mutex_);
-      if (state_ == State::kStopping) return;
+      while (queued_.empty() && !stopping_) changed_.Wait(&mutex_);
+      if (queued_.empty()) return;
+      input = &queued_.front();  // it stays where it is while others are put behind it
     }
-    absl::StatusOr<StepOutput> output = RunStep(input_);
+    const absl::Status fed = Feed(*input);
+    absl::StatusOr<StepOutput> output = fed.ok() ? RunStep(*input) : fed;
+    sampled_.clear();
+    if (output.ok()) {
+      for (const SampleResult& sample : output->samples) sampled_.push_back(sample.token_id);
+    }
     base::MutexLock lock(&mutex_);
-    output_ = std::move(output);
-    state_ = State::kDone;
+    queued_.pop_front();
+    done_.push_back(std::make_unique<absl::StatusOr<StepOutput>>(std::move(output)));
     changed_.NotifyAll();
   }
 }

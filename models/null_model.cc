@@ -72,28 +72,47 @@ absl::Status NullModel::AllocateKvCache(const KvCacheSize& size) {
 
 absl::StatusOr<StepHandle> NullModel::Launch(StepInput input) {
   if (!checker_.has_value()) return absl::FailedPreconditionError("null model: Launch before AllocateKvCache");
-  if (in_flight_) return absl::FailedPreconditionError(absl::StrCat("null model: step ", launched_, " is in flight"));
-  if (absl::Status status = checker_->Check(input); !status.ok()) return status;
+  if (in_flight_.size() == kMaxInFlight) {
+    return absl::FailedPreconditionError(absl::StrCat("null model: step ", launched_, " is in flight"));
+  }
+  const size_t fed_samples = in_flight_.empty() ? 0 : in_flight_.back().input.samples.size();
+  if (absl::Status status = checker_->Check(input, static_cast<int32_t>(fed_samples)); !status.ok()) return status;
+  InFlight step;
   const std::chrono::nanoseconds latency = options_.step_latency + options_.latency_per_token * input.tokens();
-  if (latency.count() > 0) done_at_ = std::chrono::steady_clock::now() + latency;
-  input_ = std::move(input);
-  in_flight_ = true;
+  if (latency.count() > 0) {
+    step.done_at = std::chrono::steady_clock::now();
+    if (!in_flight_.empty()) step.done_at = std::max(step.done_at, in_flight_.back().done_at);
+    step.done_at += latency;
+  }
+  step.input = std::move(input);
+  in_flight_.push_back(std::move(step));
   return StepHandle{++launched_};
 }
 
 absl::StatusOr<StepOutput> NullModel::Wait(StepHandle handle) {
-  if (!in_flight_ || handle.id != launched_) {
-    return absl::FailedPreconditionError(absl::StrCat("null model: step ", handle.id, " is not in flight"));
+  if (in_flight_.empty() || handle.id != launched_ + 1 - in_flight_.size()) {
+    return absl::FailedPreconditionError(absl::StrCat("null model: step ", handle.id, " is not the oldest in flight"));
   }
-  in_flight_ = false;
+  InFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
   if (options_.step_latency.count() > 0 || options_.latency_per_token.count() > 0)
-    std::this_thread::sleep_until(done_at_);
-  if (options_.fail_at_step >= 0 && launched_ == static_cast<uint64_t>(options_.fail_at_step) + 1) {
+    std::this_thread::sleep_until(step.done_at);
+  if (options_.fail_at_step >= 0 && handle.id == static_cast<uint64_t>(options_.fail_at_step) + 1) {
+    sampled_.clear();
     return absl::InternalError(absl::StrCat("null model: step ", options_.fail_at_step, " was told to fail"));
   }
+  for (int32_t& token : step.input.token_ids) {
+    if (!IsFedToken(token)) continue;
+    if (sampled_.empty()) return absl::InternalError("null model: the step before has failed");
+    token = std::max(0, sampled_[FedSample(token)]);
+  }
   StepOutput output;
-  output.samples.reserve(input_.samples.size());
-  for (const SampleRow& row : input_.samples) output.samples.push_back(Sample(input_, row));
+  output.samples.reserve(step.input.samples.size());
+  sampled_.clear();
+  for (const SampleRow& row : step.input.samples) {
+    output.samples.push_back(Sample(step.input, row));
+    sampled_.push_back(output.samples.back().token_id);
+  }
   return output;
 }
 

@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "models/model.h"
@@ -26,7 +28,7 @@ class NullModel : public Model {
     int64_t bytes_per_token = 1024;  // what KvLayout claims; nothing is allocated for it
     int32_t window_tokens = 0;       // > 0: it also claims a windowed cache of as many bytes a token
     int64_t workspace_bytes_per_token = 0;
-    std::chrono::microseconds step_latency{0};      // a step takes that long from Launch to the end of Wait
+    std::chrono::microseconds step_latency{0};  // a step takes that long from Launch, or from the end of the one before
     std::chrono::nanoseconds latency_per_token{0};  // and that much more for each token row
     int32_t faulty_token = -1;                      // a row whose input token is this id comes back faulty; -1 is never
     int64_t fail_at_step = -1;                      // Wait of this step (from 0) returns Internal once; -1 is never
@@ -39,6 +41,7 @@ class NullModel : public Model {
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const override;
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
+  int max_steps_in_flight() const override { return kMaxInFlight; }
   absl::StatusOr<StepHandle> Launch(StepInput input) override;
   absl::StatusOr<StepOutput> Wait(StepHandle handle) override;
 
@@ -46,6 +49,12 @@ class NullModel : public Model {
   int32_t NextToken(int32_t token, int32_t position) const;
 
  private:
+  static constexpr size_t kMaxInFlight = 2;
+  struct InFlight {
+    StepInput input;
+    std::chrono::steady_clock::time_point done_at;
+  };
+
   explicit NullModel(Options options);
   SampleResult Sample(const StepInput& input, const SampleRow& row) const;
 
@@ -54,9 +63,8 @@ class NullModel : public Model {
   KvLayout kv_layout_;
   std::optional<StepChecker> checker_;  // set by AllocateKvCache
   uint64_t launched_ = 0;
-  bool in_flight_ = false;
-  StepInput input_;
-  std::chrono::steady_clock::time_point done_at_;
+  std::deque<InFlight> in_flight_;  // the oldest first
+  std::vector<int32_t> sampled_;    // by the step that was waited for last
 };
 
 }  // namespace hadal::models

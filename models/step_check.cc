@@ -55,8 +55,9 @@ StepChecker::StepChecker(const StepLimits& limits)
       window_{"window_block_tables", "window_slot_mapping", limits.window_blocks,
               std::vector<BlockWriter>(limits.window_blocks)} {}
 
-absl::Status StepChecker::Check(const StepInput& input) {
+absl::Status StepChecker::Check(const StepInput& input, int32_t fed_samples) {
   ++step_;
+  fed_samples_ = fed_samples;
   if (absl::Status status = CheckSizes(input); !status.ok()) return status;
   for (int32_t s = 0; s < input.sequences(); ++s) {
     if (absl::Status status = CheckSequence(input, s); !status.ok()) return status;
@@ -123,8 +124,12 @@ absl::Status StepChecker::CheckSequence(const StepInput& input, int32_t sequence
   }
   for (int32_t t = begin; t < end; ++t) {
     const int32_t token_id = input.token_ids[t];
-    if (token_id < 0 || token_id >= limits_.vocab_size) {
+    if (token_id >= limits_.vocab_size || (IsFedToken(token_id) && fed_samples_ == 0)) {
       return Invalid("token_ids[", t, "] is ", token_id, ", limit ", limits_.vocab_size);
+    }
+    if (IsFedToken(token_id) && FedSample(token_id) >= fed_samples_) {
+      return Invalid("token_ids[", t, "] is that of sample ", FedSample(token_id), " of the step before, limit ",
+                     fed_samples_);
     }
     const int32_t position = first_position + (t - begin);
     if (input.positions[t] != position) {

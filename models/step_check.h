@@ -35,8 +35,9 @@ class StepChecker {
  public:
   explicit StepChecker(const StepLimits& limits);
 
-  // InvalidArgument names the vector, the index, the value and the limit.
-  absl::Status Check(const StepInput& input);
+  // InvalidArgument names the vector, the index, the value and the limit. `fed_samples`: of the step before, which the
+  // tokens of this one may name (FedToken); 0 when none is in flight.
+  absl::Status Check(const StepInput& input, int32_t fed_samples = 0);
 
   const StepLimits& limits() const { return limits_; }
 
@@ -65,6 +66,7 @@ class StepChecker {
 
   StepLimits limits_;
   uint64_t step_ = 0;
+  int32_t fed_samples_ = 0;
   Pool kept_;
   Pool window_;
 };

@@ -3,6 +3,7 @@
 // computes nothing. Consumers read on the same thread, so every token is paid for once.
 //
 // Usage: scheduler_bench [--sequences N] [--prompt N] [--output N] [--requests N] [--block-tokens N] [--window N]
+//                        [--async 0|1]
 // Writes one JSON object of metrics and settings; scheduler_bench.py adds machine and date.
 #include <algorithm>
 #include <chrono>
@@ -27,6 +28,7 @@ struct Settings {
   int requests = 1024;
   int block_tokens = 64;
   int window_tokens = 0;  // > 0: the model has a windowed cache
+  int async = 0;          // 1: steps are launched before the tokens of the step before are known
 };
 
 // The engine's time for each full decode step: what the device waits for, and what is hidden behind its work.
@@ -59,6 +61,7 @@ class TimedModel : public models::Model {
   const models::KvLayout& kv_layout() const override { return model_->kv_layout(); }
   int64_t WorkspaceBytes(int32_t t, int32_t s) const override { return model_->WorkspaceBytes(t, s); }
   absl::Status AllocateKvCache(const models::KvCacheSize& size) override { return model_->AllocateKvCache(size); }
+  int max_steps_in_flight() const override { return model_->max_steps_in_flight(); }
   absl::StatusOr<models::StepHandle> Launch(models::StepInput input) override {
     const auto start = std::chrono::steady_clock::now();
     auto handle = model_->Launch(std::move(input));
@@ -113,6 +116,7 @@ int Run(const Settings& settings) {
   options.max_batch_size = settings.sequences;
   options.max_batch_tokens = std::max(2048, settings.sequences);
   options.observer = &watch;
+  options.async_scheduling = settings.async != 0 ? engine::AsyncScheduling::kOn : engine::AsyncScheduling::kOff;
   TimedModel model(*models::NullModel::Create({.window_tokens = settings.window_tokens}));
   options.num_window_blocks = static_cast<int32_t>(
       2 * model.kv_layout().window_blocks_for(options.block_tokens, options.max_batch_size, options.max_batch_tokens));
@@ -157,12 +161,12 @@ int Run(const Settings& settings) {
       "\"host_gap_us_p99\": %.1f, \"host_overlapped_us_p50\": %.1f, \"host_overlapped_us_p99\": %.1f, "
       "\"null_model_share_ratio\": %.3f, \"wall_s\": %.3f, \"full_steps\": %zu}, "
       "\"settings\": {\"sequences\": %d, \"prompt_tokens\": %d, \"output_tokens\": %d, \"requests\": %d, "
-      "\"block_tokens\": %d, \"window_tokens\": %d, \"threads\": 1}}\n",
+      "\"block_tokens\": %d, \"window_tokens\": %d, \"async\": %d, \"threads\": 1}}\n",
       static_cast<double>(tokens) / seconds, static_cast<double>(tokens) / engine_seconds,
       Watch::Percentile(watch.gap_us, 0.5), Watch::Percentile(watch.gap_us, 0.99),
       Watch::Percentile(watch.overlapped_us, 0.5), Watch::Percentile(watch.overlapped_us, 0.99),
       model.seconds() / seconds, seconds, watch.gap_us.size(), settings.sequences, settings.prompt, settings.output,
-      settings.requests, settings.block_tokens, settings.window_tokens);
+      settings.requests, settings.block_tokens, settings.window_tokens, settings.async);
   return 0;
 }
 
@@ -179,8 +183,10 @@ int main(int argc, char** argv) {
                   : std::strcmp(argv[i], "--requests") == 0     ? &settings.requests
                   : std::strcmp(argv[i], "--block-tokens") == 0 ? &settings.block_tokens
                   : std::strcmp(argv[i], "--window") == 0       ? &settings.window_tokens
+                  : std::strcmp(argv[i], "--async") == 0        ? &settings.async
                                                                 : nullptr;
-    if (target == nullptr || value < (target == &settings.window_tokens ? 0 : 1)) {
+    const bool may_be_0 = target == &settings.window_tokens || target == &settings.async;
+    if (target == nullptr || value < (may_be_0 ? 0 : 1)) {
       std::fprintf(stderr, "scheduler_bench: bad argument %s %s\n", argv[i], argv[i + 1]);
       return 2;
     }

@@ -95,6 +95,23 @@ void BuildInput(const BlockShape& shape, BatchPlan& plan) {
   plan.sample_rows = static_cast<int32_t>(input.samples.size());
 }
 
+bool FeedInput(const BatchPlan& before, BatchPlan& plan) {
+  if (plan.empty() || plan.preempted || static_cast<size_t>(plan.decode_entries) != plan.entries.size()) return false;
+  for (const PlanEntry& entry : plan.entries) {
+    const Sequence& sequence = *entry.sequence;
+    if (sequence.constraint != nullptr || sequence.sampling.depends_on_output()) return false;
+  }
+  for (const PlanEntry& entry : before.entries) entry.sequence->next_sample = entry.first_sample + entry.scores;
+  for (const PlanEntry& entry : plan.entries) {
+    const Sequence& sequence = *entry.sequence;
+    const auto known = static_cast<int32_t>(sequence.tokens.size());
+    if (entry.start < known) continue;
+    HADAL_CHECK(entry.start == known) << "token " << known << " of a decode row is not known to be sampled";
+    plan.input.token_ids[entry.first_row] = models::FedToken(sequence.next_sample);
+  }
+  return true;
+}
+
 void PatchInput(const BlockShape& shape, BatchPlan& plan) {
   const bool dropped =
       std::any_of(plan.entries.begin(), plan.entries.end(), [](const PlanEntry& e) { return e.dropped; });

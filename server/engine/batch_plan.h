@@ -48,6 +48,10 @@ struct BlockShape {
 // Fills plan.input from its entries. Tokens that a step in flight is still to sample are left as 0;
 // PatchInput sets them.
 void BuildInput(const BlockShape& shape, BatchPlan& plan);
+// For a plan that is to be launched while `before` is in flight: names the tokens that `before` samples (FedToken).
+// False, and nothing is changed, when that is not enough: with prompts in the plan, for which more urgent ones may
+// still come, or for sequences whose penalties or grammar need the token itself, or after a preemption.
+bool FeedInput(const BatchPlan& before, BatchPlan& plan);
 // Sets what was unknown when the input was built: sampled tokens, penalties, forbidden tokens. All tokens must be known
 // now. Rebuilds the input without the dropped entries when there are any.
 void PatchInput(const BlockShape& shape, BatchPlan& plan);

@@ -88,6 +88,8 @@ void EngineMetrics::OnPreempted(int32_t lost_tokens) {
 
 void EngineMetrics::OnRecomputed(int32_t tokens) { recomputed_.Get().Increment(Count(tokens)); }
 
+void EngineMetrics::OnDiscarded(int32_t rows) { discarded_.Get().Increment(Count(rows)); }
+
 void EngineMetrics::OnEnded(const RequestFacts& facts) {
   const request::StreamUsage& usage = facts.usage;
   const Where where = facts.stage == Stage::kQueue ? kInQueue : kRunning;

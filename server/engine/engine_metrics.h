@@ -27,6 +27,7 @@ class EngineMetrics final : public EngineObserver {
   void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) override;
   void OnPreempted(int32_t lost_tokens) override;
   void OnRecomputed(int32_t tokens) override;
+  void OnDiscarded(int32_t rows) override;
   void OnEnded(const RequestFacts& facts) override;
 
  private:
@@ -94,6 +95,8 @@ class EngineMetrics final : public EngineObserver {
                    .labels = {"cause"},
                    .series = {{"cancelled"}, {"preempted"}, {"slow_reader"}, {"deadline"}, {"error"}}}};
   Counter recomputed_{registry_, {"hadal_recomputed_tokens_total", "Tokens computed again after preemption."}};
+  Counter discarded_{
+      registry_, {"hadal_discarded_rows_total", "Rows of steps launched before it was known that a sequence ends."}};
   Counter preemptions_{registry_,
                        {.name = "hadal_preemptions_total",
                         .help = "Sequences that gave their blocks back while running.",

@@ -59,6 +59,8 @@ class EngineObserver {
   virtual void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) {}
   virtual void OnPreempted(int32_t lost_tokens) {}
   virtual void OnRecomputed(int32_t tokens) {}
+  // A step was launched with so many rows of sequences that the step before then ended.
+  virtual void OnDiscarded(int32_t rows) {}
   virtual void OnEnded(const RequestFacts&) {}
 };
 

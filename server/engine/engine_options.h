@@ -20,6 +20,11 @@ class EngineObserver;
 
 inline constexpr int32_t kMaxBlockTokens = 1024;
 
+// Whether a decode step is launched before the tokens of the step before are known (README.md, "Steps that are fed").
+// kAuto: on a GPU, which would wait for the host; a processor would only compute a row more for each sequence that
+// ends.
+enum class AsyncScheduling { kAuto, kOn, kOff };
+
 struct EngineOptions {
   std::string name = "engine_0";  // in logs and as thread name
   base::Clock* clock = base::Clock::Real();
@@ -31,6 +36,7 @@ struct EngineOptions {
   int32_t max_batch_tokens = 2048;  // tokens in a step; at least max_batch_size, so that decode always fits
   // What a step that also computes prompts may take while sequences decode (StepTokenBudget); 0: as long as it takes.
   absl::Duration step_time_target = absl::Milliseconds(50);
+  AsyncScheduling async_scheduling = AsyncScheduling::kAuto;
   absl::Duration batch_wait = absl::ZeroDuration();  // how long an idle engine waits to gather a first batch
   request::StreamOptions stream;
   absl::Duration stall_timeout = absl::Seconds(30);  // liveness: runnable work and no finished step for so long
@@ -49,6 +55,9 @@ struct EngineOptions {
     flags->AddDuration("step-time-target", &step_time_target,
                        "how long a step may take with prompts in it while other sequences decode: the time between "
                        "their tokens; 0: as long as --max-batch-tokens take");
+    flags->AddEnum("async-scheduling", &async_scheduling,
+                   {{"auto", AsyncScheduling::kAuto}, {"on", AsyncScheduling::kOn}, {"off", AsyncScheduling::kOff}},
+                   "launch a decode step before the tokens of the step before have come to the host; auto: on a GPU");
     flags->Add({.name = "batch-wait-us",
                 .help = "how long an idle engine waits to fill a batch, in microseconds",
                 .default_text = std::to_string(absl::ToInt64Microseconds(batch_wait)),

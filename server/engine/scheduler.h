@@ -40,7 +40,8 @@ inline constexpr absl::Duration kStalledReader = absl::Seconds(1);
 //   Publish  (scheduler_publish.cc) tokens and ends go to the streams
 //
 // Plan may be called while the step before is in flight: it takes for granted that every running sequence goes on.
-// Commit of that step then marks the rows of the plan whose sequences ended as dropped, and PatchInput leaves them out.
+// Commit of that step then marks the rows of the plan whose sequences ended as dropped, and PatchInput leaves them out;
+// of a plan that was launched before (FeedInput), Commit passes over them.
 class Scheduler {
  public:
   // `model` is asked for what it is, never to run.
@@ -65,8 +66,14 @@ class Scheduler {
   // `next` is what was planned while `plan` ran.
   void Commit(const BatchPlan& plan, const models::StepOutput& output, absl::Time now, BatchPlan& next);
   void Publish();
-  // Deletes what Publish closed. Not before the step that was in flight when it ended has been committed.
-  void DeleteClosed() { pending_deletion_.clear(); }
+  // Deletes what Publish closed. Not before the step that was in flight when it ended has been committed. `fed`: a step
+  // was launched before the last Commit, so what has closed since the last call may have rows in it; it is kept for one
+  // call more.
+  void DeleteClosed(bool fed) {
+    pending_deletion_.swap(kept_for_fed_step_);
+    pending_deletion_.clear();
+    if (!fed) kept_for_fed_step_.clear();
+  }
   // The patch between Commit and Launch.
   void Patch(BatchPlan& plan) const { PatchInput(shape_, plan); }
 
@@ -212,7 +219,7 @@ class Scheduler {
   std::set<Sequence*, WaitingOrder> waiting_;
   std::vector<Outgoing> outbox_;
   // Closed; deleted when no plan refers to them any more.
-  std::vector<std::unique_ptr<ActiveRequest>> pending_deletion_;
+  std::vector<std::unique_ptr<ActiveRequest>> pending_deletion_, kept_for_fed_step_;
   StepTokenBudget token_budget_{options_};
   int32_t token_limit_ = options_.max_batch_tokens;
   bool ended_since_removal_ = false;  // running_ holds sequences that do not run

@@ -33,6 +33,11 @@ absl::Status FaultStatus() {
   return request::MakeBusy(Reason::kDeviceFault, "the device has failed", absl::Seconds(10));
 }
 
+bool FeedsSteps(AsyncScheduling wanted, const models::Model& model) {
+  if (model.max_steps_in_flight() < 2 || wanted == AsyncScheduling::kOff) return false;
+  return wanted == AsyncScheduling::kOn || model.info().device_facts.multiprocessors > 0;
+}
+
 }  // namespace
 
 StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission::AdmissionController* admission,
@@ -44,6 +49,7 @@ StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission
       model_index_(model_index),
       published_(std::move(published)),
       scheduler_(options_, *model, admission, model_index),
+      feeds_(FeedsSteps(options.async_scheduling, *model)),
       full_step_tokens_(options.max_batch_tokens) {
   admission_->SetWakeSignal(model_index_, std::move(wake));
   published_->total_blocks.store(options_.num_blocks);
@@ -66,16 +72,26 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   Round round;
   // What a preemption has freed is given out by the next plan.
   round.progressed = in_flight_.has_value() || !next.empty() || next.preempted;
-  if (in_flight_.has_value()) FinishStep(next);
-  if (!next.empty() && !device_fault_) LaunchStep(std::move(next));
+  std::optional<InFlight> fed;
+  if (feeds_ && in_flight_.has_value() && FeedInput(in_flight_->plan, next)) {
+    fed = LaunchStep(std::move(next));
+    next = BatchPlan();
+  }
+  const bool was_fed = fed.has_value();
+  if (in_flight_.has_value()) FinishStep(next, fed);
+  if (fed.has_value()) {
+    in_flight_ = std::move(fed);
+  } else if (!next.empty() && !device_fault_) {
+    in_flight_ = LaunchStep(std::move(next));
+  }
   Tell();
-  scheduler_.DeleteClosed();
+  scheduler_.DeleteClosed(was_fed);
   PublishState();
   round.wake_at = scheduler_.NextTimer();
   return round;
 }
 
-void StepLoop::LaunchStep(BatchPlan plan) {
+std::optional<StepLoop::InFlight> StepLoop::LaunchStep(BatchPlan plan) {
   const MaskFacts masks = FillTokenMasks(*options_.clock, model_->info().vocab_size, plan);
   if (masks.rows > 0 && options_.observer != nullptr) options_.observer->OnMasks(masks);
   InFlight step;
@@ -92,41 +108,54 @@ void StepLoop::LaunchStep(BatchPlan plan) {
   if (handle.ok()) {
     step.handle = *handle;
     step.launch_returned = options_.clock->Now();
-    in_flight_.emplace(std::move(step));
-    return;
+    return step;
   }
-  published_->step_in_flight.store(false, std::memory_order_release);
+  published_->step_in_flight.store(in_flight_.has_value(), std::memory_order_release);
   if (handle.status().code() == absl::StatusCode::kInvalidArgument) {
     // Nothing ran, and the device is well: only these requests are lost.
     BatchPlan none;
     scheduler_.FailStep(step.plan, request::MakeError(Reason::kInternal, base::StdView(handle.status().message())),
                         none);
-    return;
+    return std::nullopt;
   }
   Fault(handle.status());
+  return std::nullopt;
 }
 
-void StepLoop::FinishStep(BatchPlan& next) {
+void StepLoop::FinishStep(BatchPlan& next, std::optional<InFlight>& fed) {
   InFlight& step = *in_flight_;
   const absl::Time before = options_.clock->Now();
   absl::StatusOr<models::StepOutput> output = model_->Wait(step.handle);
   const absl::Time now = options_.clock->Now();
-  published_->step_in_flight.store(false, std::memory_order_release);
   if (output.ok() && static_cast<int32_t>(output->samples.size()) != step.plan.sample_rows) {
     output = absl::InternalError(
         absl::StrCat("step gave ", output->samples.size(), " samples, expected ", step.plan.sample_rows));
   }
   if (!output.ok()) {
+    // The device must be done with the cache before anything is freed.
+    if (fed.has_value()) (void)model_->Wait(fed->handle);
+    published_->step_in_flight.store(false, std::memory_order_release);
     in_flight_.reset();
+    fed.reset();
     next = BatchPlan();
     Fault(output.status());
     return;
   }
-  scheduler_.Commit(step.plan, *output, now, next);
+  scheduler_.Commit(step.plan, *output, now, fed.has_value() ? fed->plan : next);
   admission_->RecordLeaseFit(model_index_,
                              {step.plan.tokens, step.plan.recomputed_tokens, scheduler_.counts().leased_blocks});
-  if (!draining_) scheduler_.MakeWay(now, next);
-  scheduler_.Patch(next);
+  if (fed.has_value()) {
+    // It began when this one had ended, and the device has not waited for the engine.
+    fed->launched = fed->launch_returned = now;
+    fed->gap = absl::ZeroDuration();
+    const auto rows = std::count_if(fed->plan.entries.begin(), fed->plan.entries.end(),
+                                    [](const PlanEntry& entry) { return entry.dropped; });
+    if (rows > 0 && options_.observer != nullptr) options_.observer->OnDiscarded(static_cast<int32_t>(rows));
+  } else {
+    published_->step_in_flight.store(false, std::memory_order_release);
+    if (!draining_) scheduler_.MakeWay(now, next);
+    scheduler_.Patch(next);
+  }
   published_->steps.fetch_add(1, std::memory_order_relaxed);
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
   published_->last_step_duration_us.store(absl::ToInt64Microseconds(now - step.launched), std::memory_order_relaxed);
@@ -153,6 +182,7 @@ void StepLoop::FinishStep(BatchPlan& next) {
 }
 
 void StepLoop::Fault(const absl::Status& status) {
+  if (device_fault_) return;
   device_fault_ = true;
   published_->device_fault.store(true, std::memory_order_release);
   admission_->SetDeviceFault(base::StdView(status.message()));
@@ -180,7 +210,7 @@ void StepLoop::Abort() {
   scheduler_.EndAll(DrainingStatus());
   scheduler_.EndQueued(DrainingStatus());
   Tell();
-  scheduler_.DeleteClosed();
+  scheduler_.DeleteClosed(/*fed=*/false);
   PublishState();
 }
 

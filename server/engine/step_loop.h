@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "models/model.h"
@@ -21,7 +22,10 @@ namespace hadal::engine {
 //   Launch(n) -> [publish n-1, retire, plan n+1] -> Wait(n) -> commit n, patch plan n+1 -> Launch(n+1) -> ...
 //
 // Between Wait and Launch nothing happens but appending the sampled tokens and setting them in the input that is
-// already built.
+// already built. Where steps are fed (EngineOptions::async_scheduling) not even that: a plan of decode rows alone is
+// launched before the wait, and the model takes the tokens from where they were sampled.
+//
+//   Launch(n) -> [publish n-1, retire, plan n+1] -> Launch(n+1) -> Wait(n) -> commit n -> [publish n, ...] -> ...
 class StepLoop {
  public:
   // All but `model` and `admission` are kept by reference or shared; they outlive the loop.
@@ -56,8 +60,10 @@ class StepLoop {
     int64_t context_tokens = 0;  // that its rows look back on
   };
 
-  void LaunchStep(BatchPlan plan);
-  void FinishStep(BatchPlan& next);
+  // Nothing when the launch failed: its requests, or all, have been ended then.
+  std::optional<InFlight> LaunchStep(BatchPlan plan);
+  // Of the step in flight. `next` is what was planned while it ran, or `fed` when that has been launched already.
+  void FinishStep(BatchPlan& next, std::optional<InFlight>& fed);
   void Fault(const absl::Status& status);
   // Hands to the streams what the phases decided. Whoever sees the end of a request there finds it in no level any
   // more.
@@ -72,6 +78,7 @@ class StepLoop {
   const std::shared_ptr<PublishedState> published_;
   Scheduler scheduler_;
   std::optional<InFlight> in_flight_;
+  const bool feeds_;  // steps may be launched behind the one in flight
   bool draining_ = false;
   bool device_fault_ = false;
   absl::Time gap_started_;  // end of the last Wait, or start of the round when nothing was in flight

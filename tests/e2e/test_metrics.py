@@ -35,6 +35,7 @@ UNMOVED = {
     "hadal_tls_mismatches_total": "every client speaks as it should",
     "hadal_draining": "the server is not asked to end",
     "hadal_recomputed_tokens_total": "needs a KV cache that is too small",
+    "hadal_discarded_rows_total": "on a processor steps wait for their tokens",
     "hadal_preemptions_total": "needs a KV cache that is too small",
     "hadal_lease_extensions_total": "needs a KV cache that is too small",
     "hadal_slow_readers_total": "every client reads",

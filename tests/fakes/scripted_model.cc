@@ -66,8 +66,9 @@ void ScriptedModel::LetGo() {
 }
 
 absl::StatusOr<models::StepHandle> ScriptedModel::Launch(models::StepInput input) {
-  if (in_flight_) errors_.push_back("Launch while a step is in flight");
-  if (absl::Status status = checker_->Check(input); !status.ok()) {
+  if (in_flight_.size() == kMaxInFlight) errors_.push_back("Launch while two steps are in flight");
+  const size_t fed_samples = in_flight_.empty() ? 0 : in_flight_.back().samples.size();
+  if (absl::Status status = checker_->Check(input, static_cast<int32_t>(fed_samples)); !status.ok()) {
     errors_.push_back(std::string(status.message()));
     return status;
   }
@@ -78,29 +79,42 @@ absl::StatusOr<models::StepHandle> ScriptedModel::Launch(models::StepInput input
   calls_.push_back("L" + std::to_string(launched_));
   shapes_.push_back({input.tokens(), input.sequences(), static_cast<int32_t>(input.samples.size())});
   rows_ += input.tokens();
-  input_ = std::move(input);
-  in_flight_ = true;
+  in_flight_.push_back(std::move(input));
   return models::StepHandle{launched_};
 }
 
 absl::StatusOr<models::StepOutput> ScriptedModel::Wait(models::StepHandle handle) {
   calls_.push_back("W" + std::to_string(handle.id));
-  if (!in_flight_ || handle.id != launched_) errors_.push_back("Wait for a step that is not in flight");
-  in_flight_ = false;
+  if (in_flight_.empty() || handle.id != launched_ + 1 - in_flight_.size()) {
+    errors_.push_back("Wait for a step that is not the oldest in flight");
+    return absl::FailedPreconditionError(errors_.back());
+  }
+  input_ = std::move(in_flight_.front());
+  in_flight_.pop_front();
   {
     std::unique_lock<std::mutex> lock(mutex_);
     condition_.wait(lock, [this] { return !held_; });
   }
   if (on_wait) {
-    if (absl::Status status = on_wait(); !status.ok()) return status;
+    if (absl::Status status = on_wait(); !status.ok()) {
+      sampled_.clear();
+      return status;
+    }
+  }
+  for (int32_t& token : input_.token_ids) {
+    if (!models::IsFedToken(token)) continue;
+    if (sampled_.empty()) return absl::InternalError("the step before has failed");
+    token = std::max(0, sampled_[models::FedSample(token)]);
   }
   Write();
   if (options_.window_tokens > 0) WriteAndReadWindows();
   models::StepOutput output;
+  sampled_.clear();
   for (const models::SampleRow& row : input_.samples) {
     const auto& starts = input_.query_start;
     const auto sequence = std::upper_bound(starts.begin(), starts.end(), row.token_index) - starts.begin() - 1;
     output.samples.push_back(Sample(row, static_cast<int32_t>(sequence)));
+    sampled_.push_back(output.samples.back().token_id);
   }
   return output;
 }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -17,7 +18,8 @@ namespace hadal::testing {
 // A model with real cache semantics and no arithmetic. Each step writes its tokens into the slots it was given, and a
 // sample reads the sequence's whole context back through the block table: the next token is a hash of that context (and
 // of the row's seed, counter and penalties). So a wrong block, a stale prefix hit or a lost token changes the answer,
-// and reading a slot that holds another position is reported in errors(). Every input goes through StepChecker.
+// and reading a slot that holds another position is reported in errors(). Every input goes through StepChecker. A step
+// takes effect when it is waited for, so one that was launched behind another sees what that one has written.
 // With a window every row also reads the window slots of the last window_tokens positions: each must hold exactly the
 // row of that position of this very context, or errors() says so.
 class ScriptedModel : public models::Model {
@@ -62,12 +64,15 @@ class ScriptedModel : public models::Model {
 
   const models::ModelInfo& info() const override { return info_; }
   const models::KvLayout& kv_layout() const override { return layout_; }
+  int max_steps_in_flight() const override { return kMaxInFlight; }
   int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status AllocateKvCache(const models::KvCacheSize& size) override;
   absl::StatusOr<models::StepHandle> Launch(models::StepInput input) override;
   absl::StatusOr<models::StepOutput> Wait(models::StepHandle handle) override;
 
  private:
+  static constexpr size_t kMaxInFlight = 2;
+
   struct Slot {
     int32_t token = -1;
     int32_t position = -1;
@@ -89,8 +94,9 @@ class ScriptedModel : public models::Model {
   std::optional<models::StepChecker> checker_;
   std::vector<Slot> slots_;
   std::vector<WindowSlot> window_slots_;
-  models::StepInput input_;
-  bool in_flight_ = false;
+  std::deque<models::StepInput> in_flight_;  // the oldest first
+  models::StepInput input_;                  // of the step that is waited for
+  std::vector<int32_t> sampled_;             // by that step
   uint64_t launched_ = 0;
   std::atomic<int64_t> rows_{0};
   std::vector<std::string> calls_;

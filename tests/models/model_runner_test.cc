@@ -179,12 +179,68 @@ TEST_F(ModelRunnerTest, RefusesCallsOutOfOrder) {
   EXPECT_FALSE(runner_->Wait(StepHandle{}).ok());
   Allocate();
   EXPECT_FALSE(runner_->AllocateKvCache({10, 4}).ok());
-  auto handle = runner_->Launch(step);
-  ASSERT_TRUE(handle.ok());
+  auto handle = runner_->Launch(step), behind = runner_->Launch(step);
+  ASSERT_TRUE(handle.ok() && behind.ok());
   EXPECT_EQ(runner_->Launch(step).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_FALSE(runner_->Wait(StepHandle{handle->id + 1}).ok());
+  EXPECT_FALSE(runner_->Wait(*behind).ok());
   EXPECT_TRUE(runner_->Wait(*handle).ok());
   EXPECT_FALSE(runner_->Wait(*handle).ok());
+  EXPECT_TRUE(runner_->Wait(*behind).ok());
+}
+
+// The network answers t + 1 to t: each step behind another takes what that one samples.
+TEST_F(ModelRunnerTest, AStepTakesTheTokensThatTheOneBeforeSamples) {
+  Allocate();
+  StepBuilder first = Builder();
+  first.Add(0, 0, {3, 4, 5}).Sample();
+  first.Add(1, 0, {20}).Sample();
+  auto in_flight = runner_->Launch(first.Take());
+  ASSERT_TRUE(in_flight.ok()) << in_flight.status();
+  for (int32_t step = 0; step < 5; ++step) {
+    StepBuilder next = Builder();
+    next.Add(1, 1 + step, {FedToken(step % 2 == 0 ? 1 : 0)}).Sample();  // the rows change places
+    next.Add(0, 3 + step, {FedToken(step % 2 == 0 ? 0 : 1)}).Sample();
+    if (step % 2 == 1) {
+      next = Builder();
+      next.Add(0, 3 + step, {FedToken(1)}).Sample();
+      next.Add(1, 1 + step, {FedToken(0)}).Sample();
+    }
+    auto behind = runner_->Launch(next.Take());
+    ASSERT_TRUE(behind.ok()) << behind.status();
+    const auto output = runner_->Wait(*in_flight);
+    ASSERT_TRUE(output.ok()) << output.status();
+    EXPECT_EQ(output->samples[step % 2].token_id, 6 + step);
+    EXPECT_EQ(output->samples[1 - step % 2].token_id, 21 + step);
+    in_flight = behind;
+  }
+  EXPECT_TRUE(runner_->Wait(*in_flight).ok());
+}
+
+TEST_F(ModelRunnerTest, AStepBehindOneThatFailsFailsWithIt) {
+  Allocate();
+  StepBuilder bad = Builder(), fed = Builder(), beside = Builder();
+  bad.Add(0, 0, {FakeNetwork::kFailingToken}).Sample();
+  fed.Add(0, 1, {FedToken(0)}).Sample();
+  auto first = runner_->Launch(bad.Take()), second = runner_->Launch(fed.Take());
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(runner_->Wait(*first).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(runner_->Wait(*second).status().code(), absl::StatusCode::kInternal);
+  beside.Add(1, 0, {7}).Sample();
+  EXPECT_EQ(RunStep(beside)->samples[0].token_id, 8);
+}
+
+TEST_F(ModelRunnerTest, NamesTheSampleThatTheStepBeforeHasNot) {
+  Allocate();
+  StepBuilder alone = Builder(), first = Builder(), fed = Builder();
+  alone.Add(0, 0, {FedToken(0)}).Sample();
+  EXPECT_EQ(RunStep(alone).status().code(), absl::StatusCode::kInvalidArgument);
+  first.Add(0, 0, {3}).Sample();
+  const auto handle = runner_->Launch(first.Take());
+  ASSERT_TRUE(handle.ok());
+  fed.Add(0, 1, {FedToken(1)}).Sample();
+  EXPECT_THAT(std::string(runner_->Launch(fed.Take()).status().message()),
+              ::testing::HasSubstr("that of sample 1 of the step before, limit 1"));
+  EXPECT_TRUE(runner_->Wait(*handle).ok());
 }
 
 TEST_F(ModelRunnerTest, RefusesMoreThanItsBudget) {

@@ -102,12 +102,25 @@ TEST(NullModel, KeepsTheOrderOfCalls) {
   EXPECT_EQ((*fresh)->Launch(step).status().code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE((*fresh)->AllocateKvCache({8, 4}).ok());
   EXPECT_FALSE((*fresh)->AllocateKvCache({8, 4}).ok());
-  auto handle = (*fresh)->Launch(step);
-  ASSERT_TRUE(handle.ok());
+  auto handle = (*fresh)->Launch(step), behind = (*fresh)->Launch(step);
+  ASSERT_TRUE(handle.ok() && behind.ok());
   EXPECT_EQ((*fresh)->Launch(step).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_FALSE((*fresh)->Wait(StepHandle{handle->id + 1}).ok());
+  EXPECT_FALSE((*fresh)->Wait(*behind).ok());
   EXPECT_TRUE((*fresh)->Wait(*handle).ok());
   EXPECT_FALSE((*fresh)->Wait(*handle).ok());
+  EXPECT_TRUE((*fresh)->Wait(*behind).ok());
+}
+
+TEST(NullModel, AStepTakesTheTokenThatTheOneBeforeSamples) {
+  auto model = MakeModel({});
+  StepBuilder first(4, 4), fed(4, 4);
+  first.Add(0, 0, {3}).Sample();
+  fed.Add(0, 1, {FedToken(0)}).Sample();
+  const auto one = model->Launch(first.Take()), two = model->Launch(fed.Take());
+  ASSERT_TRUE(one.ok() && two.ok());
+  const int32_t token = model->Wait(*one)->samples[0].token_id;
+  EXPECT_EQ(token, model->NextToken(3, 0));
+  EXPECT_EQ(model->Wait(*two)->samples[0].token_id, model->NextToken(token, 1));
 }
 
 TEST(NullModel, RefusesABadStepAndStaysUsable) {

@@ -4,8 +4,8 @@
 // model. The C++ half of test_engine_parity.py. One JSON object on stdin, one on stdout.
 //
 //   in:  {"dir", "device", "dtype", "threads", "block_tokens", "engines": [{"kv_tokens", "extra_window_blocks",
-//         "max_batch_size", "max_batch_tokens", "prefix_cache", "batches": [{"prompts": [[id, ...], ...], "greedy":
-//         24}]}]}
+//         "max_batch_size", "max_batch_tokens", "prefix_cache", "async", "batches": [{"prompts": [[id, ...], ...],
+//         "greedy": 24}]}]}
 //   out: {"engines": [{"batches": [{"results": [{"tokens", "logprobs", "cached_tokens"}, ...], "preemptions",
 //         "largest_step_sequences"}]}]}
 //
@@ -66,6 +66,7 @@ class Server {
     options_.max_batch_size = engine.at("max_batch_size").get<int32_t>();
     options_.max_batch_tokens = engine.at("max_batch_tokens").get<int32_t>();
     options_.prefix_cache = engine.value("prefix_cache", true);
+    options_.async_scheduling = engine.value("async", false) ? AsyncScheduling::kOn : AsyncScheduling::kOff;
     options_.num_window_blocks = static_cast<int32_t>(
         layout.window_blocks_for(options_.block_tokens, options_.max_batch_size, options_.max_batch_tokens));
     if (layout.window_tokens > 0) options_.num_window_blocks += engine.value("extra_window_blocks", 0);

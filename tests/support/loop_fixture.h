@@ -54,6 +54,7 @@ class CountingObserver : public engine::EngineObserver {
   void OnMasks(const engine::MaskFacts& facts) override { mask_rows += facts.rows; }
   void OnPreempted(int32_t) override { ++preemptions; }
   void OnRecomputed(int32_t tokens) override { recomputed_tokens += tokens; }
+  void OnDiscarded(int32_t rows) override { discarded_rows += rows; }
   void OnPrefixLookup(int32_t query, int32_t hit) override {
     query_tokens += query;
     hit_tokens += hit;
@@ -64,7 +65,8 @@ class CountingObserver : public engine::EngineObserver {
   }
   engine::StepFacts last_step;
   engine::RequestFacts last_ended;
-  int64_t preemptions = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, mask_rows = 0;
+  int64_t preemptions = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, mask_rows = 0,
+          discarded_rows = 0;
 };
 
 // A StepLoop over a scripted model, turned by the test's own thread on a virtual clock.
@@ -85,6 +87,7 @@ class LoopFixture {
     int32_t window_tokens = 0;        // > 0: the model has a windowed cache
     int32_t extra_window_blocks = 0;  // beyond what the batch needs
     admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce;
+    engine::AsyncScheduling async_scheduling = engine::AsyncScheduling::kOff;
   };
 
   explicit LoopFixture(Config config)
@@ -106,6 +109,7 @@ class LoopFixture {
     options.batch_wait = config.batch_wait;
     options.stream.slow_reader_timeout = config.slow_reader_timeout;
     options.prefix_cache = config.prefix_cache;
+    options.async_scheduling = config.async_scheduling;
     options.observer = &observer;
     options.block_events = &blocks;
     EXPECT_OK(options.Validate());

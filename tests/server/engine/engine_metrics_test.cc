@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/engine/engine_metrics.h"
 
+#include <utility>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/loop_fixture.h"
@@ -16,7 +18,9 @@ using ::testing::HasSubstr;
 
 // A loop whose observer is the real one; the fixture's own loop is replaced.
 struct Metered : LoopFixture {
-  Metered() : LoopFixture({.max_batch_size = 2, .max_batch_tokens = 16}), counting(&metrics) {
+  explicit Metered(AsyncScheduling async_scheduling = AsyncScheduling::kOff)
+      : LoopFixture({.max_batch_size = 2, .max_batch_tokens = 16, .async_scheduling = async_scheduling}),
+        counting(&metrics) {
     loop.reset();
     options.observer = &counting;
     loop = std::make_unique<StepLoop>(options, &model, admission.controller.get(), 0, wake, published);
@@ -45,6 +49,15 @@ TEST(EngineMetricsTest, CountsWhatHappenedToRequests) {
   EXPECT_THAT(text, HasSubstr("hadal_queue_time_seconds_count{class=\"normal\"} 2\n"));
   EXPECT_GT(MetricValue(f.metrics, "hadal_generation_tokens_total"), 10);
   EXPECT_GT(MetricValue(f.metrics, "hadal_wasted_tokens_total{cause=\"cancelled\"}"), 0);
+}
+
+TEST(EngineMetricsTest, CountsRowsThatWereLaunchedForNothing) {
+  Metered f(AsyncScheduling::kOn);
+  auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(9), 50);
+  request->stop_token_ids = {f.Expected(LoopFixture::Prompt(9), 4).back()};
+  f.Submit(std::move(request));
+  f.RunUntilIdle();
+  EXPECT_EQ(MetricValue(f.metrics, "hadal_discarded_rows_total"), 1);
 }
 
 TEST(EngineMetricsTest, LevelsMirrorWhatIsHeld) {

@@ -108,7 +108,8 @@ class Storm {
 };
 
 void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tokens = 0,
-              int64_t max_queue_requests = 40, int64_t ledger_blocks = 200) {
+              int64_t max_queue_requests = 40, int64_t ledger_blocks = 200,
+              AsyncScheduling async_scheduling = AsyncScheduling::kOff) {
   LoopFixture f({.blocks = 60,
                  .block_tokens = 4,
                  .max_batch_size = 12,
@@ -118,7 +119,8 @@ void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tok
                  .slow_reader_timeout = absl::Milliseconds(150),
                  .prefix_cache = prefix_cache,
                  .window_tokens = window_tokens,
-                 .extra_window_blocks = window_tokens > 0 ? static_cast<int32_t>(seed % 5) * 3 : 0});
+                 .extra_window_blocks = window_tokens > 0 ? static_cast<int32_t>(seed % 5) * 3 : 0,
+                 .async_scheduling = async_scheduling});
   Storm storm(f, seed);
   int arrived = 0;
   while (arrived < requests) {
@@ -157,6 +159,19 @@ TEST(StormTest, NothingIsLostWhenRequestsLoseTheirSlots) {
   }
 }
 
+// Steps launched before the tokens of the step before are known; half of them with windows, too.
+TEST(StormTest, FedStepsChangeNothing) {
+  constexpr auto kOn = AsyncScheduling::kOn;
+  for (uint64_t seed = 61; seed < 65; ++seed) {
+    RunStorm(seed, 2000, true, /*window_tokens=*/seed % 2 == 0 ? 6 : 0, /*max_queue_requests=*/40,
+             /*ledger_blocks=*/200, kOn);
+  }
+  for (uint64_t seed = 65; seed < 71; ++seed) {
+    RunStorm(seed, 400, seed % 2 == 0, /*window_tokens=*/0, /*max_queue_requests=*/40, /*ledger_blocks=*/200, kOn);
+  }
+  RunStorm(71, 2000, true, /*window_tokens=*/0, /*max_queue_requests=*/40, /*ledger_blocks=*/60, kOn);
+}
+
 TEST(StormTest, OtherSeeds) {
   for (uint64_t seed = 2; seed < 12; ++seed) RunStorm(seed, 400, seed % 2 == 0);
 }
@@ -178,8 +193,12 @@ TEST(StormTest, WindowsHoldTheRightRowsWhateverHappens) {
   }
 }
 
-TEST(StormTest, FaultyRowsTakeNobodyWithThem) {
-  LoopFixture f({.blocks = 80, .max_batch_size = 8, .max_batch_tokens = 32, .ledger_blocks = 1000});
+void RunFaultyRows(AsyncScheduling async_scheduling) {
+  LoopFixture f({.blocks = 80,
+                 .max_batch_size = 8,
+                 .max_batch_tokens = 32,
+                 .ledger_blocks = 1000,
+                 .async_scheduling = async_scheduling});
   f.model.script = [](const std::vector<int32_t>& context) {
     return context.front() == 131 && context.size() % 7 == 0 ? ScriptedModel::kFaulty : -1;
   };
@@ -203,6 +222,10 @@ TEST(StormTest, FaultyRowsTakeNobodyWithThem) {
   }
   f.ExpectEmpty();
 }
+
+TEST(StormTest, FaultyRowsTakeNobodyWithThem) { RunFaultyRows(AsyncScheduling::kOff); }
+
+TEST(StormTest, FaultyRowsOfFedStepsTakeNobodyWithThem) { RunFaultyRows(AsyncScheduling::kOn); }
 
 // With memory for all, a sequence that has its first token gets one in every further step, whatever arrives.
 TEST(StormTest, DecodeIsNeverStarvedOverTenThousandSteps) {
