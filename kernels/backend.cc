@@ -19,6 +19,8 @@ absl::Status CheckSupport(const Backend& backend, absl::string_view op, const Pa
                                                    " has no kernel for weights of scheme ", WeightSchemeName(scheme)));
     }
   }
+  if constexpr (requires { params.product.w; }) return CheckSupport(backend, op, params.product);
+  if constexpr (requires { params.gate.w; }) return CheckSupport(backend, op, params.gate);
   return absl::OkStatus();
 }
 
@@ -41,6 +43,21 @@ absl::Status Backend::DoRopeKvAppend(const RopeKvAppendParams& p) {
   }
   if (absl::Status s = Rope(p.rope); !s.ok()) return s;
   return KvAppend(p.append);
+}
+
+absl::Status Backend::DoGemmSiluMul(const GemmSiluMulParams& p) {
+  if (absl::Status s = Gemm(p.product); !s.ok()) return s;
+  return SiluMul(p.activation);
+}
+
+absl::Status Backend::DoGroupedGemmSiluMul(const GroupedGemmSiluMulParams& p) {
+  if (absl::Status s = GroupedGemm(p.product); !s.ok()) return s;
+  return SiluMul(p.activation);
+}
+
+absl::Status Backend::DoMoeGate(const MoeGateParams& p) {
+  if (absl::Status s = Gemm(p.gate); !s.ok()) return s;
+  return MoeRoute(p.route);
 }
 
 }  // namespace hadal::kernels

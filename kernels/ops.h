@@ -12,6 +12,7 @@
 #include "kernels/ops/compress_pool.h"
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/gemm.h"
+#include "kernels/ops/gemm_silu_mul.h"
 #include "kernels/ops/grouped_gemm.h"
 #include "kernels/ops/hybrid_attention.h"
 #include "kernels/ops/hyper_connection.h"
@@ -20,6 +21,7 @@
 #include "kernels/ops/layer_norm.h"
 #include "kernels/ops/mla_attention.h"
 #include "kernels/ops/mla_prefill.h"
+#include "kernels/ops/moe_gate.h"
 #include "kernels/ops/moe_permute.h"
 #include "kernels/ops/moe_route.h"
 #include "kernels/ops/paged_attention.h"
@@ -55,4 +57,8 @@
   ROW(MoeUnpermute)            \
   ROW(Sample)
 
-#define HADAL_FOR_EACH_FUSED_OP(ROW) ROW(RopeKvAppend)
+#define HADAL_FOR_EACH_FUSED_OP(ROW) \
+  ROW(RopeKvAppend)                  \
+  ROW(GemmSiluMul)                   \
+  ROW(GroupedGemmSiluMul)            \
+  ROW(MoeGate)

@@ -17,6 +17,8 @@ bool SwitchedOff(const char* variable) {
   return value != nullptr && absl::string_view(value) == "off";
 }
 
+constexpr int64_t kCounterBytes = 256;
+
 }  // namespace
 
 absl::Status CudaBackend::Start(const Options& options) {
@@ -42,6 +44,7 @@ CudaBackend::~CudaBackend() {
 
 int64_t CudaBackend::ScratchBytes(const StepBounds& bounds) const {
   return ScratchBound(bounds, multiprocessors()) + ListBytes(bounds) + CublasGemm::WorkspaceBytes(batch_invariant_) +
+         (bounds.experts > 0 ? kCounterBytes : 0) +
          (graphs_ ? static_cast<int64_t>(GraphCache::kMaxGraphs) * GraphCache::kGraphBytes : 0);
 }
 
@@ -49,7 +52,20 @@ int64_t CudaBackend::ListBytes(const StepBounds& bounds) const {
   return FlashPlanBound(bounds, multiprocessors()) + SampleListBound(bounds);
 }
 
+absl::StatusOr<unsigned*> CudaBackend::EndedBlocks() {
+  if (ended_blocks_.data() == nullptr) {
+    absl::StatusOr<Buffer> counter = Allocate(kCounterBytes);
+    if (!counter.ok()) return counter.status();
+    if (absl::Status s = Zero(counter->data(), kCounterBytes); !s.ok()) return s;
+    ended_blocks_ = *std::move(counter);
+  }
+  return static_cast<unsigned*>(ended_blocks_.data());
+}
+
 absl::Status CudaBackend::Reserve(const StepBounds& bounds) {
+  if (bounds.experts > 0) {
+    if (absl::Status s = EndedBlocks().status(); !s.ok()) return s;
+  }
   return Scratch(ScratchBound(bounds, multiprocessors())).status();
 }
 

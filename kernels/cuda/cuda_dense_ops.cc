@@ -78,21 +78,8 @@ std::optional<GemvPlan> CudaBackend::TryGemv(const GenericGemmLaunch& launch) co
 }
 
 absl::Status CudaBackend::DoGemm(const GemmParams& p) {
-  const TensorView& w = p.w.values;
   if (p.out.numel() == 0) return absl::OkStatus();
-  GenericGemmLaunch launch;
-  launch.x = ToView(p.x);
-  launch.w = ToView(w);
-  launch.out = ToView(p.out);
-  launch.has_bias = p.bias.present();
-  if (launch.has_bias) launch.bias = ToView(p.bias);
-  launch.accumulate = p.accumulate;
-  launch.m = p.x.size(0);
-  launch.n = w.size(0);
-  launch.k = p.x.size(1);
-  launch.x_row = p.x.stride(0);
-  launch.w_row = w.stride(0);
-  launch.out_row = p.out.stride(0);
+  const GenericGemmLaunch launch = ToLaunch(p);
   if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
     return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "gemm");
   }
@@ -126,19 +113,7 @@ absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
 }
 
 absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
-  GenericGemmLaunch launch;
-  launch.x = ToView(p.x);
-  launch.w = ToView(p.w.each.values);
-  launch.out = ToView(p.out);
-  launch.m = p.x.size(0);
-  launch.n = p.out.size(1);
-  launch.k = p.x.size(1);
-  launch.x_row = p.x.stride(0);
-  launch.w_row = p.w.each.values.stride(0);
-  launch.out_row = p.out.stride(0);
-  launch.expert_start = p.expert_start.as<const int32_t>();
-  launch.weights = p.w.values.as<const int64_t>();
-  launch.experts = p.w.experts();
+  const GenericGemmLaunch launch = ToLaunch(p);
   if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
     return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "grouped_gemm");
   }
@@ -149,6 +124,23 @@ absl::Status CudaBackend::DoGroupedGemm(const GroupedGemmParams& p) {
     return Queue([&] { return LaunchCutlassGrouped(stream(), *grouped); }, "grouped_gemm");
   }
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "grouped_gemm");
+}
+
+absl::Status CudaBackend::DoGemmSiluMul(const GemmSiluMulParams& p) {
+  const GenericGemmLaunch launch = ToLaunch(p.product);
+  const std::optional<GemvPlan> gemv = TryGemv(launch);
+  if (!gemv.has_value()) return Backend::DoGemmSiluMul(p);
+  const View activated = ToView(p.activation.out);
+  return Queue([&] { return LaunchGemvSilu(stream(), launch, *gemv, activated, p.activation.limit); }, "gemm_silu_mul");
+}
+
+absl::Status CudaBackend::DoGroupedGemmSiluMul(const GroupedGemmSiluMulParams& p) {
+  const GenericGemmLaunch launch = ToLaunch(p.product);
+  const std::optional<GemvPlan> gemv = TryGemv(launch);
+  if (!gemv.has_value()) return Backend::DoGroupedGemmSiluMul(p);
+  const View activated = ToView(p.activation.out);
+  return Queue([&] { return LaunchGemvSilu(stream(), launch, *gemv, activated, p.activation.limit); },
+               "grouped_gemm_silu_mul");
 }
 
 absl::Status CudaBackend::DoRope(const RopeParams& p) {

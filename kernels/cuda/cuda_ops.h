@@ -61,6 +61,8 @@ class CudaBackend final : public CudaDevice {
 
   // Nothing: the kernel for few rows does not take this product.
   std::optional<GemvPlan> TryGemv(const GenericGemmLaunch& launch) const;
+  // A count on the device that kernels find and leave at 0. Taken by Reserve where there are experts.
+  absl::StatusOr<unsigned*> EndedBlocks();
   // False: cuBLASLt does not take this product.
   absl::StatusOr<bool> TryCublas(const std::optional<GemmPlan>& plan);
   // Counts a product that the generic kernel has to take over; the log hears of each weight's shape once.
@@ -87,6 +89,7 @@ class CudaBackend final : public CudaDevice {
   std::atomic<int64_t> refused_products_{0};
   std::set<GemmShape> refused_shapes_;
   Buffer cublas_workspace_;
+  Buffer ended_blocks_;
   std::unique_ptr<CublasGemm> cublas_;
   bool graphs_ = true;
   bool gemv_ = true;

@@ -89,6 +89,15 @@ __device__ inline int64_t CacheRow(const View& cache, const View& slots, int64_t
   return block * cache.stride[0] + (slot - block * block_tokens) * cache.stride[1] + head * cache.stride[2];
 }
 
+// silu(g) * u, both cut to a limit above 0.
+__device__ inline float SiluTimes(float g, float u, float limit) {
+  if (limit > 0) {  // written so that NaN stays
+    g = g > limit ? limit : g;
+    u = u > limit ? limit : u < -limit ? -limit : u;
+  }
+  return g / (1.0f + expf(-g)) * u;
+}
+
 __device__ inline int ThreadIndex() { return static_cast<int>(threadIdx.x); }
 __device__ inline int ThreadCount() { return static_cast<int>(blockDim.x); }
 

@@ -41,14 +41,6 @@ __global__ void CastKernel(View in, View out, int64_t count) {
   }
 }
 
-__device__ float SiluTimes(float g, float u, float limit) {
-  if (limit > 0) {  // written so that NaN stays
-    g = g > limit ? limit : g;
-    u = u > limit ? limit : u < -limit ? -limit : u;
-  }
-  return g / (1.0f + expf(-g)) * u;
-}
-
 // One thread an element.
 __global__ void SiluMulKernel(View gate, View up, View out, float limit) {
   const int64_t t = blockIdx.x, j = int64_t{blockIdx.y} * blockDim.x + threadIdx.x;

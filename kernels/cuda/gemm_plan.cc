@@ -126,6 +126,41 @@ std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& p) {
   return plan;
 }
 
+GenericGemmLaunch ToLaunch(const GemmParams& p) {
+  const TensorView& w = p.w.values;
+  GenericGemmLaunch launch;
+  launch.x = ToView(p.x);
+  launch.w = ToView(w);
+  launch.out = ToView(p.out);
+  launch.has_bias = p.bias.present();
+  if (launch.has_bias) launch.bias = ToView(p.bias);
+  launch.accumulate = p.accumulate;
+  launch.m = p.x.size(0);
+  launch.n = w.size(0);
+  launch.k = p.x.size(1);
+  launch.x_row = p.x.stride(0);
+  launch.w_row = w.stride(0);
+  launch.out_row = p.out.stride(0);
+  return launch;
+}
+
+GenericGemmLaunch ToLaunch(const GroupedGemmParams& p) {
+  GenericGemmLaunch launch;
+  launch.x = ToView(p.x);
+  launch.w = ToView(p.w.each.values);
+  launch.out = ToView(p.out);
+  launch.m = p.x.size(0);
+  launch.n = p.out.size(1);
+  launch.k = p.x.size(1);
+  launch.x_row = p.x.stride(0);
+  launch.w_row = p.w.each.values.stride(0);
+  launch.out_row = p.out.stride(0);
+  launch.expert_start = p.expert_start.as<const int32_t>();
+  launch.weights = p.w.values.as<const int64_t>();
+  launch.experts = p.w.experts();
+  return launch;
+}
+
 std::optional<CutlassGroupedLaunch> PlanGroupedGemm(const GroupedGemmParams& p) {
   constexpr int64_t kVector = 8, kLargest = int64_t{1} << 30;  // elements; CUTLASS counts sizes in 32 bits
   const TensorView& w = p.w.each.values;

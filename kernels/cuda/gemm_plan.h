@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/cuda/launch.h"
 #include "kernels/ops/gemm.h"
 #include "kernels/ops/grouped_gemm.h"
 #include "kernels/tensor_view.h"
@@ -42,6 +43,10 @@ struct GemmPlan {
 // a bias of another type than the output or off 16 bytes, k = 0, rows that overlap. Then the generic kernel serves.
 std::optional<GemmPlan> PlanGemm(const GemmParams& params);
 std::optional<GemmPlan> PlanBatchedGemm(const BatchedGemmParams& params);
+
+// A product as our own kernels take it.
+GenericGemmLaunch ToLaunch(const GemmParams& params);
+GenericGemmLaunch ToLaunch(const GroupedGemmParams& params);
 
 // Nothing when CUTLASS's grouped product cannot take the call: types that differ or are not 16 bits wide, rows that do
 // not start at multiples of 16 bytes, nothing to do.

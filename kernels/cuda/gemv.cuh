@@ -62,20 +62,19 @@ struct GemvOperands {
   int rows;     // at least one
 };
 
-// Computes the columns of block `column_block` for all rows. Shared: floats for every warp, column and row.
+// Puts what each warp adds up for its columns of w into shared memory, [warp][column][row]; `slices` neighbouring warps
+// have the same columns. Columns beyond the last are the last.
 template <typename W, typename X, int kRows>
-__device__ void GemvBlock(const GenericGemmLaunch& p, int slices, const GemvOperands<W, X>& operands,
-                          int64_t column_block) {
+__device__ void GemvSums(const GenericGemmLaunch& p, int slices, const GemvOperands<W, X>& operands,
+                         const int64_t (&columns)[kGemvColumns]) {
   float* partial = reinterpret_cast<float*>(SharedMemory());
-  const int warp = ThreadIndex() / kWarp, slice = warp % slices, groups = kGemvWarps / slices;
-  const int64_t first_column = column_block * groups * kGemvColumns;
+  const int warp = ThreadIndex() / kWarp, slice = warp % slices;
   GemvTile<W, X, kRows> tile;
   tile.aligned = Aligned(operands.w) && (p.n == 1 || p.w_row * sizeof(W) % kVectorBytes == 0) && Aligned(operands.x) &&
                  (operands.rows == 1 || p.x_row * sizeof(X) % kVectorBytes == 0);
   for (int r = 0; r < kRows; ++r) tile.x[r] = operands.x + (r < operands.rows ? r : operands.rows - 1) * p.x_row;
   for (int c = 0; c < kGemvColumns; ++c) {
-    const int64_t column = first_column + warp / slices * kGemvColumns + c;
-    tile.w[c] = operands.w + (column < p.n ? column : p.n - 1) * p.w_row;
+    tile.w[c] = operands.w + (columns[c] < p.n ? columns[c] : p.n - 1) * p.w_row;
   }
   float sums[kGemvColumns][kRows] = {};
   const int64_t steps = (p.k + kGemvStep - 1) / kGemvStep, length = (steps + slices - 1) / slices * kGemvStep;
@@ -88,17 +87,88 @@ __device__ void GemvBlock(const GenericGemmLaunch& p, int slices, const GemvOper
     }
   }
   __syncthreads();
+}
+
+// Of a column of warps `group * slices` and the next ones, with its bias.
+template <int kRows>
+__device__ float GemvSum(const GenericGemmLaunch& p, int slices, int group, int c, int r, int64_t column) {
+  const float* partial = reinterpret_cast<const float*>(SharedMemory());
+  float sum = 0;
+  for (int s = 0; s < slices; ++s) sum += partial[((group * slices + s) * kGemvColumns + c) * kRows + r];
+  return p.has_bias ? sum + LoadAt(p.bias, column) : sum;
+}
+
+// Computes the columns of block `column_block` for all rows.
+template <typename W, typename X, int kRows>
+__device__ void GemvBlock(const GenericGemmLaunch& p, int slices, const GemvOperands<W, X>& operands,
+                          int64_t column_block) {
+  const int groups = kGemvWarps / slices, own = ThreadIndex() / kWarp / slices;
+  const int64_t first_column = column_block * groups * kGemvColumns;
+  GemvSums<W, X, kRows>(p, slices, operands,
+                        {first_column + own * kGemvColumns, first_column + own * kGemvColumns + 1});
   for (int i = ThreadIndex(); i < groups * kGemvColumns * kRows; i += ThreadCount()) {
-    const int r = i % kRows, in_block = i / kRows, group = in_block / kGemvColumns, c = in_block % kGemvColumns;
+    const int r = i % kRows, in_block = i / kRows;
     const int64_t column = first_column + in_block;
     if (r >= operands.rows || column >= p.n) continue;
-    float sum = 0;
-    for (int s = 0; s < slices; ++s) sum += partial[((group * slices + s) * kGemvColumns + c) * kRows + r];
-    if (p.has_bias) sum += LoadAt(p.bias, column);
+    float sum = GemvSum<kRows>(p, slices, in_block / kGemvColumns, in_block % kGemvColumns, r, column);
     const int64_t at = operands.out + r * p.out_row + column;
     if (p.accumulate) sum += LoadAt(p.out, at);
     StoreAt(p.out, at, sum);
   }
+}
+
+// The same where w has the rows of gate, then those of up: a warp owns a column of each, and both results and their
+// activation are written. `activated` has a row for each row of the product; `row` is the block's first.
+template <typename W, typename X, int kRows>
+__device__ void GemvSiluBlock(const GenericGemmLaunch& p, int slices, const GemvOperands<W, X>& operands,
+                              View activated, int64_t row, float limit, int64_t column_block) {
+  const int groups = kGemvWarps / slices, own = ThreadIndex() / kWarp / slices;
+  const int64_t half = p.n / 2, first_column = column_block * groups;
+  GemvSums<W, X, kRows>(p, slices, operands, {first_column + own, half + first_column + own});
+  for (int i = ThreadIndex(); i < groups * kRows; i += ThreadCount()) {
+    const int r = i % kRows, group = i / kRows;
+    const int64_t column = first_column + group;
+    if (r >= operands.rows || column >= half) continue;
+    const float gate = RoundTo(p.out.dtype, GemvSum<kRows>(p, slices, group, 0, r, column));
+    const float up = RoundTo(p.out.dtype, GemvSum<kRows>(p, slices, group, 1, r, half + column));
+    const int64_t at = operands.out + r * p.out_row + column;
+    StoreAt(p.out, at, gate);
+    StoreAt(p.out, at + half, up);
+    StoreAt(activated, (row + r) * activated.stride[0] + column, SiluTimes(gate, up, limit));
+  }
+}
+
+// Calls run(GemvInstance) for the types and rows of a product.
+template <typename W, typename X, int rows>
+struct GemvInstance {
+  using Weight = W;
+  using Row = X;
+  static constexpr int kRows = rows;
+};
+
+template <typename W, typename X, typename Run>
+int WithGemvRows(const GemvPlan& plan, Run run) {
+  switch (plan.rows) {
+    case 1:
+      return run(GemvInstance<W, X, 1>());
+    case 2:
+      return run(GemvInstance<W, X, 2>());
+    case 4:
+      return run(GemvInstance<W, X, 4>());
+    default:
+      return run(GemvInstance<W, X, 8>());
+  }
+}
+
+template <typename Run>
+int WithGemvInstance(const GenericGemmLaunch& p, const GemvPlan& plan, Run run) {
+  if (p.w.dtype == DType::kF32) {
+    if (p.x.dtype == DType::kBF16) return WithGemvRows<float, __nv_bfloat16>(plan, run);
+    if (p.x.dtype == DType::kF16) return WithGemvRows<float, __half>(plan, run);
+    return WithGemvRows<float, float>(plan, run);
+  }
+  if (p.w.dtype == DType::kBF16) return WithGemvRows<__nv_bfloat16, __nv_bfloat16>(plan, run);
+  return WithGemvRows<__half, __half>(plan, run);
 }
 
 inline int64_t GemvSharedBytes(int rows) { return int64_t{kGemvWarps * kGemvColumns} * rows * int64_t{sizeof(float)}; }

@@ -86,6 +86,9 @@ struct GemvPlan {      // made by gemv_plan.h
   int32_t slices = 1;  // of k, a power of two up to kMaxGemvSlices
 };
 int LaunchGemv(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan);
+// One product, or one of each expert, whose first n / 2 columns are gates; `activated` [rows, n / 2] is silu(gate) *
+// up.
+int LaunchGemvSilu(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan, View activated, float limit);
 
 // ---- Attention without FlashInfer (attention.cu) ----
 // One block for each query row and head. Keys have two parts (the second may be empty), so that one kernel serves GQA
@@ -188,7 +191,12 @@ struct MoeRouteLaunch {
   float scaling = 1;
 };
 int64_t MoeRouteSharedBytes(int64_t experts, int64_t groups, int64_t top_k);
-int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& launch);
+int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& launch);  // shared bytes: of each token
+// The router's product, planned for few rows, and the choice from its results, which are route.logits. `ended` is
+// device memory that holds 0.
+int64_t MoeGateSharedBytes(const MoeRouteLaunch& route);
+int LaunchMoeGate(Stream stream, const GenericGemmLaunch& gate, const GemvPlan& plan, const MoeRouteLaunch& route,
+                  unsigned* ended);
 int LaunchMoePermute(Stream stream, const int32_t* ids, int64_t tokens, int64_t top_k, View x, View x_sorted,
                      int32_t* row_of, int32_t* expert_start, int64_t experts);
 int64_t MoeUnpermuteSharedBytes(int64_t top_k);

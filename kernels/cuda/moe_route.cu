@@ -1,137 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The choice of experts. Results do not depend on timing: no atomics.
-#include "kernels/cuda/device.cuh"
+// The choice of experts, alone and behind the router's product.
+#include "kernels/cuda/gemv.cuh"
+#include "kernels/cuda/moe_route.cuh"
 
 namespace hadal::kernels::cuda {
 namespace {
 
-constexpr int kRouteThreads = 128;
+constexpr int kRouteWarps = 4;  // of a block, a token each
 
-// Larger first, NaN after every number, then the lower index.
-struct Candidate {
-  float value;
-  int32_t index;  // -1: none
-};
-
-__device__ inline bool Before(const Candidate& a, const Candidate& b) {
-  if (a.index < 0 || b.index < 0) return a.index >= 0;
-  const bool a_nan = isnan(a.value), b_nan = isnan(b.value);
-  if (a_nan != b_nan) return b_nan;
-  if (!a_nan && a.value != b.value) return a.value > b.value;
-  return a.index < b.index;
+__global__ void MoeRouteKernel(MoeRouteLaunch p, int64_t warp_bytes) {
+  const int64_t warp = threadIdx.x / kWarp, token = int64_t{blockIdx.x} * (blockDim.x / kWarp) + warp;
+  if (token >= p.tokens) return;  // the same for a whole warp
+  RouteToken(p, token, reinterpret_cast<float*>(SharedMemory() + warp * warp_bytes));
 }
 
-struct Best {
-  __device__ Candidate operator()(const Candidate& a, const Candidate& b) const { return Before(a, b) ? a : b; }
-};
-
-// Score of a group: its maximum, or the sum of its two best; NaN is passed over.
-__device__ float GroupScore(const float* choice, int64_t size, bool by_two) {
-  float best = -INFINITY, second = -INFINITY;
-  for (int64_t e = 0; e < size; ++e) {
-    if (choice[e] > best) {
-      second = best;
-      best = choice[e];
-    } else if (choice[e] > second) {
-      second = choice[e];
-    }
-  }
-  return by_two && size >= 2 ? best + second : best;
-}
-
-// One block a token. Shared: scratch of the reductions, scores, choice scores, group scores, chosen marks, ids.
-__global__ void MoeRouteKernel(MoeRouteLaunch p) {
-  Candidate* scratch = reinterpret_cast<Candidate*>(SharedMemory());
-  float* float_scratch = reinterpret_cast<float*>(scratch);
-  float* scores = reinterpret_cast<float*>(scratch + kRouteThreads);
-  float* choice = scores + p.experts;
-  float* groups = choice + p.experts;
-  int32_t* taken = reinterpret_cast<int32_t*>(groups + p.n_group);  // experts; before that: groups
-  int32_t* chosen = taken + p.experts;
-  const int64_t token = blockIdx.x;
-  const float* logits = static_cast<const float*>(p.logits.data) + token * p.logits.stride[0];
-
-  if (p.scoring == MoeScoring::kSigmoid) {
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) scores[e] = 1.0f / (1.0f + expf(-logits[e]));
-  } else if (p.scoring == MoeScoring::kSqrtSoftplus) {
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) {
-      scores[e] = sqrtf(logits[e] > 20.0f ? logits[e] : log1pf(expf(logits[e])));
-    }
-  } else {
-    float largest = -INFINITY, total = 0;
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) largest = fmaxf(largest, logits[e]);
-    largest = BlockReduce(largest, float_scratch, Larger());
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) total += scores[e] = expf(logits[e] - largest);
-    total = BlockReduce(total, float_scratch, Add());
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) scores[e] /= total;
-  }
-  for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) {
-    choice[e] = p.correction_bias != nullptr ? scores[e] + p.correction_bias[e] : scores[e];
-  }
+// The router's product by as many blocks as it takes; the one that ends last finds all logits and chooses, a warp for
+// each token. So what it reads does not depend on which block that is. `ended` is 0 before and after.
+template <typename W, typename X, int kRows>
+__global__ void MoeGateKernel(GenericGemmLaunch gate, int slices, MoeRouteLaunch route, int64_t warp_bytes,
+                              unsigned* ended) {
+  const GemvOperands<W, X> operands{static_cast<const X*>(gate.x.data), static_cast<const W*>(gate.w.data), 0,
+                                    static_cast<int>(gate.m)};
+  GemvBlock<W, X, kRows>(gate, slices, operands, blockIdx.x);
+  __threadfence();  // the logits are out before the block is counted
   __syncthreads();
-
-  if (p.mask_groups) {
-    const int64_t size = p.experts / p.n_group;
-    for (int64_t g = threadIdx.x; g < p.n_group; g += blockDim.x) {
-      groups[g] = GroupScore(choice + g * size, size, p.group_by_two);
-      taken[g] = 0;
-    }
-    __syncthreads();
-    for (int64_t i = 0; i < p.topk_group; ++i) {
-      Candidate best{0, -1};
-      for (int64_t g = threadIdx.x; g < p.n_group; g += blockDim.x) {
-        const Candidate candidate{groups[g], taken[g] != 0 ? -1 : static_cast<int32_t>(g)};
-        if (Before(candidate, best)) best = candidate;
-      }
-      best = BlockReduce(best, scratch, Best());
-      if (threadIdx.x == 0) taken[best.index] = 1;
-      __syncthreads();
-    }
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) {
-      if (taken[e / size] == 0) choice[e] = p.masked_weights ? 0.0f : -INFINITY;
-    }
-    __syncthreads();
-  }
-
-  for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) taken[e] = 0;
+  unsigned* is_last = reinterpret_cast<unsigned*>(SharedMemory());
+  if (threadIdx.x == 0) *is_last = atomicAdd(ended, 1u) == gridDim.x - 1 ? 1 : 0;
   __syncthreads();
-  const int32_t* given = p.expert_table != nullptr ? p.expert_table + int64_t{p.token_ids[token]} * p.top_k : nullptr;
-  if (given != nullptr) {
-    for (int64_t j = threadIdx.x; j < p.top_k; j += blockDim.x) chosen[j] = given[j];
-    __syncthreads();
-  }
-  for (int64_t j = 0; given == nullptr && j < p.top_k; ++j) {
-    Candidate best{0, -1};
-    for (int64_t e = threadIdx.x; e < p.experts; e += blockDim.x) {
-      const Candidate candidate{choice[e], taken[e] != 0 ? -1 : static_cast<int32_t>(e)};
-      if (Before(candidate, best)) best = candidate;
-    }
-    best = BlockReduce(best, scratch, Best());
-    if (threadIdx.x == 0) {
-      taken[best.index] = 1;
-      chosen[j] = best.index;
-    }
-    __syncthreads();
-  }
-  const float* from = p.masked_weights ? choice : scores;
-  float total = 0;
-  for (int64_t j = 0; j < p.top_k; ++j) total += from[chosen[j]];
-  const float divisor = p.norm ? total + 1e-20f : 1.0f;
-  for (int64_t j = threadIdx.x; j < p.top_k; j += blockDim.x) {
-    p.ids[token * p.top_k + j] = chosen[j];
-    p.weights[token * p.top_k + j] = from[chosen[j]] / divisor * p.scaling;
-  }
+  const bool last = *is_last != 0;
+  __syncthreads();
+  if (!last) return;
+  if (threadIdx.x == 0) *ended = 0;
+  __threadfence();
+  const int warp = ThreadIndex() / kWarp;
+  if (warp < gate.m) RouteToken(route, warp, reinterpret_cast<float*>(SharedMemory() + warp * warp_bytes));
 }
 
 }  // namespace
 
 int64_t MoeRouteSharedBytes(int64_t experts, int64_t groups, int64_t top_k) {
-  return kRouteThreads * int64_t{sizeof(Candidate)} + (3 * experts + groups + top_k) * int64_t{sizeof(float)};
+  return (3 * experts + groups + top_k) * int64_t{sizeof(float)};
 }
 
 int LaunchMoeRoute(Stream stream, const MoeRouteLaunch& p) {
-  return Launch(stream, MoeRouteKernel, p.tokens, kRouteThreads, MoeRouteSharedBytes(p.experts, p.n_group, p.top_k), p);
+  const int64_t bytes = MoeRouteSharedBytes(p.experts, p.n_group, p.top_k);
+  const int warps = kRouteWarps * bytes <= kDefaultSharedBytes ? kRouteWarps : 1;
+  return Launch(stream, MoeRouteKernel, (p.tokens + warps - 1) / warps, warps * kWarp, warps * bytes, p, bytes);
+}
+
+int64_t MoeGateSharedBytes(const MoeRouteLaunch& route) {
+  const int64_t sums = GemvSharedBytes(kGemvWarps);
+  const int64_t choices = kGemvWarps * MoeRouteSharedBytes(route.experts, route.n_group, route.top_k);
+  return sums > choices ? sums : choices;
+}
+
+int LaunchMoeGate(Stream stream, const GenericGemmLaunch& gate, const GemvPlan& plan, const MoeRouteLaunch& route,
+                  unsigned* ended) {
+  const int64_t bytes = MoeRouteSharedBytes(route.experts, route.n_group, route.top_k);
+  return WithGemvInstance(gate, plan, [&](auto instance) {
+    using Instance = decltype(instance);
+    return Launch(stream, MoeGateKernel<typename Instance::Weight, typename Instance::Row, Instance::kRows>,
+                  GemvBlocks(gate.n, plan.slices), kGemvThreads, MoeGateSharedBytes(route), gate, plan.slices, route,
+                  bytes, ended);
+  });
 }
 
 }  // namespace hadal::kernels::cuda

@@ -10,6 +10,7 @@
 namespace hadal::kernels::cuda {
 
 inline constexpr int kWarp = 32;
+inline constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 inline constexpr int kVector = 8;  // elements that a thread takes at once
 
 template <typename T>
@@ -72,7 +73,15 @@ __device__ Packed<T> Stream8(const T* from) {
 // Sum over the lanes of a warp, in one order; every lane gets it.
 __device__ inline float WarpSum(float value) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(0xFFFFFFFFu, value, distance);
+    value += __shfl_xor_sync(kAllLanes, value, distance);
+  }
+  return value;
+}
+
+// The largest value of the lanes; NaN loses.
+__device__ inline float WarpMax(float value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kAllLanes, value, distance));
   }
   return value;
 }

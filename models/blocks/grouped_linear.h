@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,14 @@ class GroupedLinear {
   // x [rows, in], expert_start i32 [experts + 1], out [rows, sum of the parts' outputs].
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& expert_start,
                        const kernels::TensorView& out) const;
+
+  // The product that Forward is, where an expert's matrices became one; else nothing. For a fused op.
+  std::optional<kernels::GroupedGemmParams> Product(const kernels::TensorView& x,
+                                                    const kernels::TensorView& expert_start,
+                                                    const kernels::TensorView& out) const {
+    if (parts_.size() != 1) return std::nullopt;
+    return kernels::GroupedGemmParams{.x = x, .expert_start = expert_start, .w = parts_[0], .out = out};
+  }
 
  private:
   // Puts the addresses of each part's weights on the device and fills parts_.

@@ -31,7 +31,7 @@ absl::StatusOr<Linear> Linear::Load(const LoadContext& context, const std::strin
 
 absl::Status Linear::Forward(kernels::Backend& backend, const kernels::TensorView& x,
                              const kernels::TensorView& out) const {
-  return backend.Gemm({.x = x, .w = weight_.weight, .bias = bias_.view(), .out = out});
+  return backend.Gemm(Product(x, out));
 }
 
 absl::StatusOr<MergedLinear> MergedLinear::Load(const LoadContext& context, const std::vector<Part>& parts,

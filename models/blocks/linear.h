@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,6 +34,11 @@ class Linear {
   // x [rows, in], out [rows, out]; row strides are free.
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
 
+  // The same, for a fused op that does it among other things.
+  kernels::GemmParams Product(const kernels::TensorView& x, const kernels::TensorView& out) const {
+    return {.x = x, .w = weight_.weight, .bias = bias_.view(), .out = out};
+  }
+
   int64_t out_features() const { return weight_.weight.out_features(); }
   const kernels::WeightView& weight() const { return weight_.weight; }
 
@@ -58,6 +64,12 @@ class MergedLinear {
 
   // x [rows, in], out [rows, sum of the outputs].
   absl::Status Forward(kernels::Backend& backend, const kernels::TensorView& x, const kernels::TensorView& out) const;
+
+  // The product that Forward is, where the linears became one matrix; else nothing. For a fused op.
+  std::optional<kernels::GemmParams> Product(const kernels::TensorView& x, const kernels::TensorView& out) const {
+    if (parts_.size() != 1) return std::nullopt;
+    return parts_[0].Product(x, out);
+  }
 
   int64_t out_features() const { return out_features_; }
 

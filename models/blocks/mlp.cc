@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/blocks/mlp.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
 
@@ -27,10 +29,15 @@ absl::Status Mlp::Forward(const ForwardContext& context, const kernels::TensorVi
   const Arena::Scope scope(context.arena);
   const int64_t inner = gate_up_.out_features() / 2;
   HADAL_ASSIGN_OR_RETURN(const kernels::TensorView gate_up, context.arena.Take(dtype_, {x.size(0), 2 * inner}));
-  HADAL_RETURN_IF_ERROR(gate_up_.Forward(context.backend, x, gate_up));
   const kernels::TensorView gate = gate_up.Slice(1, 0, inner);
-  HADAL_RETURN_IF_ERROR(
-      context.backend.SiluMul({.gate = gate, .up = gate_up.Slice(1, inner, inner), .out = gate, .limit = limit_}));
+  const kernels::SiluMulParams activation = {
+      .gate = gate, .up = gate_up.Slice(1, inner, inner), .out = gate, .limit = limit_};
+  if (const std::optional<kernels::GemmParams> product = gate_up_.Product(x, gate_up); product.has_value()) {
+    HADAL_RETURN_IF_ERROR(context.backend.GemmSiluMul({.product = *product, .activation = activation}));
+  } else {
+    HADAL_RETURN_IF_ERROR(gate_up_.Forward(context.backend, x, gate_up));
+    HADAL_RETURN_IF_ERROR(context.backend.SiluMul(activation));
+  }
   return down_.Forward(context.backend, gate, out);
 }
 

@@ -2,6 +2,7 @@
 #include "models/blocks/moe.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -88,20 +89,21 @@ absl::Status Moe::Route(const ForwardContext& context, const TensorView& x, cons
                         const TensorView& weights) const {
   const Arena::Scope scope(context.arena);
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, context.arena.Take(DType::kF32, {x.size(0), config_.routed_experts}));
-  HADAL_RETURN_IF_ERROR(router_.Forward(context.backend, x, logits));
   const bool hashed = expert_table_.view().present();
-  return context.backend.MoeRoute({.logits = logits,
-                                   .correction_bias = correction_bias_.view(),
-                                   .expert_table = expert_table_.view(),
-                                   .token_ids = hashed ? context.batch.token_ids : TensorView(),
-                                   .ids = ids,
-                                   .weights = weights,
-                                   .scoring = Scoring(config_.scoring),
-                                   .method = hashed ? kernels::MoeTopK::kGreedy : TopKMethod(config_.selection),
-                                   .n_group = config_.groups,
-                                   .topk_group = config_.groups_per_token,
-                                   .norm_topk_prob = config_.norm_topk_prob,
-                                   .routed_scaling = RoutedScaling(config_)});
+  return context.backend.MoeGate(
+      {.gate = router_.Product(x, logits),
+       .route = {.logits = logits,
+                 .correction_bias = correction_bias_.view(),
+                 .expert_table = expert_table_.view(),
+                 .token_ids = hashed ? context.batch.token_ids : TensorView(),
+                 .ids = ids,
+                 .weights = weights,
+                 .scoring = Scoring(config_.scoring),
+                 .method = hashed ? kernels::MoeTopK::kGreedy : TopKMethod(config_.selection),
+                 .n_group = config_.groups,
+                 .topk_group = config_.groups_per_token,
+                 .norm_topk_prob = config_.norm_topk_prob,
+                 .routed_scaling = RoutedScaling(config_)}});
 }
 
 absl::Status Moe::Forward(const ForwardContext& context, const TensorView& x, const TensorView& out) const {
@@ -126,12 +128,18 @@ absl::Status Moe::Forward(const ForwardContext& context, const TensorView& x, co
       backend.MoePermute({.ids = ids, .x = x, .x_sorted = x_sorted, .row_of = row_of, .expert_start = expert_start}));
 
   HADAL_ASSIGN_OR_RETURN(const TensorView gate_up, arena.Take(dtype_, {pairs, 2 * inner}));
-  HADAL_RETURN_IF_ERROR(gate_up_.Forward(backend, x_sorted, expert_start, gate_up));
   const TensorView gate = gate_up.Slice(1, 0, inner);
-  HADAL_RETURN_IF_ERROR(backend.SiluMul({.gate = gate,
-                                         .up = gate_up.Slice(1, inner, inner),
-                                         .out = gate,
-                                         .limit = static_cast<float>(config_.swiglu_limit)}));
+  const kernels::SiluMulParams activation = {.gate = gate,
+                                             .up = gate_up.Slice(1, inner, inner),
+                                             .out = gate,
+                                             .limit = static_cast<float>(config_.swiglu_limit)};
+  const std::optional<kernels::GroupedGemmParams> product = gate_up_.Product(x_sorted, expert_start, gate_up);
+  if (product.has_value()) {
+    HADAL_RETURN_IF_ERROR(backend.GroupedGemmSiluMul({.product = *product, .activation = activation}));
+  } else {
+    HADAL_RETURN_IF_ERROR(gate_up_.Forward(backend, x_sorted, expert_start, gate_up));
+    HADAL_RETURN_IF_ERROR(backend.SiluMul(activation));
+  }
   HADAL_ASSIGN_OR_RETURN(const TensorView y_sorted, arena.Take(dtype_, {pairs, hidden}));
   HADAL_RETURN_IF_ERROR(down_.Forward(backend, gate, expert_start, y_sorted));
   return backend.MoeUnpermute({.y_sorted = y_sorted,

@@ -93,18 +93,18 @@ std::vector<Pinned> AllPinned() {
   const std::pair<std::string, std::string> third = {"_layers\": 2", "_layers\": 3"},
                                             fourth = {"_layers\": 3", "_layers\": 4"};
   return {
-      {"qwen2", testing::kTinyQwen2, {26, 26}, {{"dense", {third}, {9, 9}}}},
-      {"qwen3", testing::kTinyQwen3, {26, 26}, {{"dense", {third}, {9, 9}}}},
-      {"deepseek_v2", testing::kTinyDeepseekV2, {58, 54}, {{"MoE", {fourth}, {19, 18}}}},
+      {"qwen2", testing::kTinyQwen2, {24, 24}, {{"dense", {third}, {8, 8}}}},
+      {"qwen3", testing::kTinyQwen3, {24, 24}, {{"dense", {third}, {8, 8}}}},
+      {"deepseek_v2", testing::kTinyDeepseekV2, {51, 47}, {{"MoE", {fourth}, {16, 15}}}},
       {"deepseek_v3",
        testing::kTinyDeepseekV3,
-       {64, 60},
-       {{"dense", {fourth, {"_replace\": 1", "_replace\": 2"}}, {14, 13}}, {"MoE", {fourth}, {21, 20}}}},
-      {"deepseek_v32", testing::kTinyDeepseekV32, {73, 69}, {{"MoE", {fourth}, {24, 23}}}},
+       {57, 53},
+       {{"dense", {fourth, {"_replace\": 1", "_replace\": 2"}}, {13, 12}}, {"MoE", {fourth}, {18, 17}}}},
+      {"deepseek_v32", testing::kTinyDeepseekV32, {66, 62}, {{"MoE", {fourth}, {21, 20}}}},
       {"deepseek_v4",
        testing::kTinyDeepseekV4,
-       {151, 151},
-       {{"CSA, MoE", {{"_layers\": 4", "_layers\": 5"}, {"4, 8, 4]", "4, 8, 4, 4]"}}, {42, 42}}}},
+       {139, 139},
+       {{"CSA, MoE", {{"_layers\": 4", "_layers\": 5"}, {"4, 8, 4]", "4, 8, 4, 4]"}}, {39, 39}}}},
   };
 }
 

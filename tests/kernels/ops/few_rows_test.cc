@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Products with the rows of a decode step, 16-byte aligned: a device may have a kernel of its own for them.
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
@@ -99,7 +101,8 @@ TEST_P(FewRowsTest, RowsOfManyExperts) {
   constexpr int64_t kExperts = 7, kN = 19, kK = 520;
   const std::vector<std::vector<int32_t>> starts = {{0, 0, 1, 1, 2, 3, 3, 3},
                                                     {0, 1, 1, 1, 12, 13, 13, 14},
-                                                    {0, 0, 33, 34, 34, 60, 63, 64},
+                                                    {0, 0, 33, 34, 34, 60, 62, 63},
+                                                    {2, 2, 3, 5, 5, 5, 6, 6},
                                                     {0, 9, 9, 9, 9, 9, 64, 65}};
   for (DType dtype : kComputeDTypes) {
     for (const std::vector<int32_t>& start : starts) {
@@ -111,16 +114,99 @@ TEST_P(FewRowsTest, RowsOfManyExperts) {
             std::vector<int64_t> addresses;
             for (int64_t e = 0; e < kExperts; ++e) addresses.push_back(Arena::Address(weights.At(e).values));
             // CUTLASS, which may take more rows than this, asks for aligned weights.
-            if (start.back() <= 64) addresses[3] = Arena::Address(shifted.values) + DTypeBytes(dtype);
+            if (start.back() < 64) addresses[3] = Arena::Address(shifted.values) + DTypeBytes(dtype);
             const TensorView list = a.Longs({kExperts}, addresses);
-            return GroupedGemmParams{.x = a.Random(dtype, {start.back(), kK}),
+            return GroupedGemmParams{.x = a.Random(dtype, {start.back() + 1, kK}),  // one row of nobody
                                      .expert_start = a.Ints({kExperts + 1}, start),
                                      .w = {.values = list, .scales = {}, .each = weights.At(0)},
-                                     .out = a.Output(dtype, {start.back(), kN}, 1)};
+                                     .out = a.Output(dtype, {start.back() + 1, kN}, 1)};
           },
           &Backend::GroupedGemm, SumTolerance(dtype, kK));
     }
   }
+}
+
+// Errors of gate and up, as large as a rounding to the other side, pass into their product.
+Tolerance OfActivation(DType dtype) {
+  if (dtype == DType::kBF16) return {2e-2f, 4 * 0x1p-7f};
+  if (dtype == DType::kF16) return {2e-3f, 4 * 0x1p-10f};
+  return {1e-4f, 1e-4f};
+}
+
+TEST_P(FewRowsTest, ProductAndActivation) {
+  struct Shape {
+    int64_t inter, k;
+  };
+  for (const Shape& s : {Shape{1, 8}, {3, 129}, {16, 256}, {37, 1031}, {9, 2053}}) {
+    for (DType dtype : kComputeDTypes) {
+      for (int64_t m : {0, 1, 3, 8, 9}) {
+        for (const bool in_place : {true, false}) {
+          SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " ", m, " x ", s.inter, " k ", s.k, in_place ? " in place" : ""));
+          Compare<GemmSiluMulParams>(
+              [&](Arena& a) {
+                GemmSiluMulParams p;
+                const float scale = 1.0f / std::sqrt(static_cast<float>(s.k));
+                p.product.x = a.Random(dtype, {m, s.k}, 1.0f, Padding(s.k));
+                p.product.w = WeightView::Plain(a.Random(dtype, {2 * s.inter, s.k}, scale, Padding(s.k)));
+                if (in_place) p.product.bias = a.Random(dtype, {2 * s.inter});
+                p.product.out = a.Output(dtype, {m, 2 * s.inter}, 1);
+                p.activation.gate = p.product.out.Slice(1, 0, s.inter);
+                p.activation.up = p.product.out.Slice(1, s.inter, s.inter);
+                p.activation.out = in_place ? p.activation.gate : a.Output(dtype, {m, s.inter}, 2);
+                p.activation.limit = in_place ? 0.0f : 0.75f;
+                return p;
+              },
+              &Backend::GemmSiluMul, OfActivation(dtype));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(FewRowsTest, ProductsAndActivationsOfExperts) {
+  constexpr int64_t kExperts = 6, kInter = 21, kK = 520;
+  for (DType dtype : kComputeDTypes) {
+    for (const std::vector<int32_t>& start : std::vector<std::vector<int32_t>>{
+             {0, 0, 1, 1, 2, 3, 3}, {0, 1, 12, 12, 13, 13, 14}, {0, 40, 40, 40, 66, 66, 66}}) {
+      SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " rows ", start.back()));
+      Compare<GroupedGemmSiluMulParams>(
+          [&](Arena& a) {
+            const WeightView weights = WeightView::Plain(a.Random(dtype, {kExperts, 2 * kInter, kK}, 0.05f));
+            std::vector<int64_t> addresses;
+            for (int64_t e = 0; e < kExperts; ++e) addresses.push_back(Arena::Address(weights.At(e).values));
+            GroupedGemmSiluMulParams p;
+            p.product.x = a.Random(dtype, {start.back(), kK});
+            p.product.expert_start = a.Ints({kExperts + 1}, start);
+            p.product.w = {.values = a.Longs({kExperts}, addresses), .scales = {}, .each = weights.At(0)};
+            p.product.out = a.Output(dtype, {start.back(), 2 * kInter});
+            p.activation.gate = p.product.out.Slice(1, 0, kInter);
+            p.activation.up = p.product.out.Slice(1, kInter, kInter);
+            p.activation.out = p.activation.gate;
+            return p;
+          },
+          &Backend::GroupedGemmSiluMul, OfActivation(dtype));
+    }
+  }
+}
+
+TEST_P(FewRowsTest, ActivationsOfAnotherTensorAreRefused) {
+  Arena a(backend());
+  GemmSiluMulParams p;
+  p.product = {.x = a.Random(DType::kF32, {2, 8}),
+               .w = WeightView::Plain(a.Random(DType::kF32, {6, 8})),
+               .bias = {},
+               .out = a.Output(DType::kF32, {2, 6})};
+  p.activation.gate = p.product.out.Slice(1, 0, 3);
+  p.activation.up = p.product.out.Slice(1, 0, 3);
+  p.activation.out = p.activation.gate;
+  EXPECT_EQ(
+      backend()->GemmSiluMul(p).message(),
+      "gemm_silu_mul: activation.up: expected that half of product.out, f32 [2, 3] strides [6, 1], found f32 [2, 3] "
+      "strides [6, 1]");
+  p.activation.up = p.product.out.Slice(1, 3, 3);
+  EXPECT_EQ(backend()->GemmSiluMul(p), absl::OkStatus());
+  p.product.accumulate = true;
+  EXPECT_EQ(backend()->GemmSiluMul(p).message(), "gemm_silu_mul: product.accumulate: expected false");
 }
 
 }  // namespace

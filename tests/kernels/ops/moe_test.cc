@@ -146,6 +146,67 @@ TEST_P(MoeTest, RoutingMatches) {
   }
 }
 
+// The router's product and the choice as one op: sizes of V2-Lite and V3, and rows beyond a step that decodes. Rows of
+// x are unit vectors, so that logits are the weights and no choice hangs on the order of additions.
+TEST_P(MoeTest, GateIsTheProductAndTheChoice) {
+  struct Shape {
+    int64_t experts, top_k, n_group, topk_group, hidden;
+    MoeScoring scoring;
+    MoeTopK method;
+  };
+  for (const Shape& s : {Shape{64, 6, 1, 1, 2048, MoeScoring::kSoftmax, MoeTopK::kGreedy},
+                         Shape{160, 6, 8, 3, 520, MoeScoring::kSoftmax, MoeTopK::kGroupLimitedGreedy},
+                         Shape{256, 8, 8, 4, 1032, MoeScoring::kSigmoid, MoeTopK::kNoauxTc},
+                         Shape{5, 2, 1, 1, 33, MoeScoring::kSqrtSoftplus, MoeTopK::kGreedy}}) {
+    for (DType dtype : {DType::kBF16, DType::kF32}) {
+      for (int64_t tokens : {0, 1, 3, 8, 9}) {
+        SCOPED_TRACE(absl::StrCat(s.experts, " experts, ", DTypeName(dtype), ", tokens ", tokens));
+        Compare<MoeGateParams>(
+            [&](Arena& a) {
+              std::vector<float> x(tokens * s.hidden);
+              for (int64_t t = 0; t < tokens; ++t) x[t * s.hidden + (t * 7 + 3) % s.hidden] = 1;
+              const TensorView logits = a.Output(DType::kF32, {tokens, s.experts});
+              MoeGateParams p;
+              p.gate = {.x = a.Values(dtype, {tokens, s.hidden}, x),
+                        .w = WeightView::Plain(a.Random(dtype, {s.experts, s.hidden}, 2.0f)),
+                        .bias = {},
+                        .out = logits};
+              p.route = {.logits = logits,
+                         .correction_bias = {},
+                         .ids = a.Output(DType::kI32, {tokens, s.top_k}),
+                         .weights = a.Output(DType::kF32, {tokens, s.top_k}),
+                         .scoring = s.scoring,
+                         .method = s.method,
+                         .n_group = s.n_group,
+                         .topk_group = s.topk_group,
+                         .norm_topk_prob = s.method == MoeTopK::kNoauxTc,
+                         .routed_scaling = 2.5f};
+              if (s.method == MoeTopK::kNoauxTc) p.route.correction_bias = a.Random(DType::kF32, {s.experts}, 0.3f);
+              return p;
+            },
+            &Backend::MoeGate, {1e-6f, 1e-5f});
+      }
+    }
+  }
+}
+
+TEST_P(MoeTest, GateRefusesLogitsThatAreNotItsProduct) {
+  Arena a(backend());
+  MoeGateParams p;
+  p.gate = {.x = a.Random(DType::kF32, {2, 8}),
+            .w = WeightView::Plain(a.Random(DType::kF32, {4, 8})),
+            .bias = {},
+            .out = a.Output(DType::kF32, {2, 4})};
+  p.route = {.logits = a.Random(DType::kF32, {2, 4}),
+             .correction_bias = {},
+             .ids = a.Output(DType::kI32, {2, 2}),
+             .weights = a.Output(DType::kF32, {2, 2})};
+  EXPECT_EQ(backend()->MoeGate(p).message(), "moe_gate: gate.out: expected route.logits f32 [2, 4], found f32 [2, 4]");
+  p.route.logits = p.gate.out;
+  p.gate.accumulate = true;
+  EXPECT_EQ(backend()->MoeGate(p).message(), "moe_gate: gate.accumulate: expected false");
+}
+
 std::vector<int32_t> RandomIds(int64_t tokens, int64_t top_k, int64_t experts) {
   std::mt19937 random(3);
   std::vector<int32_t> ids, all(experts);

@@ -97,6 +97,7 @@ struct __attribute__((aligned(16))) uint4 {
 // Of the thread that runs.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void __syncthreads();
+void __syncwarp();
 
 namespace hadal::kernels::cuda_emulator {
 // Runs `thread` once for every thread of every block; while the stream is captured, when the graph is launched.
@@ -114,14 +115,20 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       *config, [kernel, values = std::tuple<Expected...>(args...)] { std::apply(kernel, values); });
 }
 
-inline float __shfl_xor_sync(unsigned, float value, int lane_mask) {
+template <typename T>  // of 32 bits
+T __shfl_xor_sync(unsigned, T value, int lane_mask) {
   const uint64_t bits = std::bit_cast<uint32_t>(value);
-  return std::bit_cast<float>(static_cast<uint32_t>(hadal::kernels::cuda_emulator::ShuffleXor(bits, lane_mask)));
+  return std::bit_cast<T>(static_cast<uint32_t>(hadal::kernels::cuda_emulator::ShuffleXor(bits, lane_mask)));
 }
 template <typename T>
 T __ldcs(const T* address) {
   return *address;
 }
+template <typename T>
+T __ldcg(const T* address) {
+  return *address;
+}
+inline void __threadfence() {}
 
 inline uint32_t __float_as_uint(float value) { return std::bit_cast<uint32_t>(value); }
 inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
@@ -129,5 +136,6 @@ inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits);
 inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
   return std::exchange(*sum, *sum + value);
 }
+inline unsigned atomicAdd(unsigned* sum, unsigned value) { return std::exchange(*sum, *sum + value); }
 using std::isfinite;
 using std::isnan;

@@ -163,3 +163,4 @@ uint64_t ShuffleXor(uint64_t bits, int lane_mask) {
 }  // namespace hadal::kernels
 
 void __syncthreads() { hadal::kernels::cuda_emulator::Yield(hadal::kernels::cuda_emulator::State::kAtBlockBarrier); }
+void __syncwarp() { hadal::kernels::cuda_emulator::Yield(hadal::kernels::cuda_emulator::State::kAtWarpBarrier); }
