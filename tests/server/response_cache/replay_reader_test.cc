@@ -34,14 +34,13 @@ TEST(ReplayReaderTest, KeepsAPace) {
   Timer timer(base::Clock::Real());
   const absl::Time begun = base::Clock::Real()->Now();
   ReplayReader reader(Output(21), {.tokens_per_second = 100, .timer = &timer});
-  EXPECT_LT(reader.Read().tokens.size(), 21u);
-  size_t tokens = 1;
+  size_t tokens = 0;
   request::StreamBatch batch;
   while (!batch.closed) {
     batch = reader.ReadBlocking(absl::Seconds(20));
     tokens += batch.tokens.size();
   }
-  EXPECT_GE(tokens, 21u);
+  EXPECT_EQ(tokens, 21u);
   EXPECT_GE(base::Clock::Real()->Now() - begun, absl::Milliseconds(200)) << "the 21st is due after 20/100 s";
 }
 
@@ -50,7 +49,7 @@ TEST(ReplayReaderTest, TellsWhenATokenIsDue) {
   base::Notification told;
   auto notifier = std::make_shared<request::Notifier>([&] { told.Notify(); });
   {
-    ReplayReader reader(Output(2), {.tokens_per_second = 50, .timer = &timer, .notifier = notifier});
+    ReplayReader reader(Output(2), {.tokens_per_second = 1, .timer = &timer, .notifier = notifier});
     EXPECT_FALSE(reader.Read().closed);
     EXPECT_TRUE(told.WaitFor(absl::Seconds(20)));
     EXPECT_TRUE(reader.ReadBlocking(absl::Seconds(20)).closed);
