@@ -7,15 +7,14 @@
 
 namespace hadal::batches {
 
-absl::StatusOr<std::unique_ptr<BatchService>> BatchService::Open(const BatchOptions& options,
-                                                                 base::MetricRegistry* metrics) {
+absl::StatusOr<std::unique_ptr<BatchService>> BatchService::Open(const BatchOptions& options, BatchMetrics* metrics) {
   absl::StatusOr<std::unique_ptr<BatchStore>> store = BatchStore::Open(options);
   if (!store.ok()) return store.status();
   return std::unique_ptr<BatchService>(new BatchService(*std::move(store), metrics));
 }
 
-BatchService::BatchService(std::unique_ptr<BatchStore> store, base::MetricRegistry* metrics)
-    : metrics_(metrics), store_(std::move(store)), size_(metrics, [this] {
+BatchService::BatchService(std::unique_ptr<BatchStore> store, BatchMetrics* metrics)
+    : metrics_(*metrics), store_(std::move(store)), size_(metrics->registry, [this] {
         // A scrape does not wait for the store: it shows the level of the one before.
         (void)store_->TryPost([this](Tables& tables) {
           const absl::StatusOr<int64_t> size = tables.database.SizeBytes();

@@ -19,8 +19,8 @@ namespace hadal::batches {
 // which are for one thread at a time.
 class BatchService {
  public:
-  // Errors of BatchStore::Open. `metrics` may be null.
-  static absl::StatusOr<std::unique_ptr<BatchService>> Open(const BatchOptions& options, base::MetricRegistry* metrics);
+  // Errors of BatchStore::Open. `metrics` outlive the service.
+  static absl::StatusOr<std::unique_ptr<BatchService>> Open(const BatchOptions& options, BatchMetrics* metrics);
   ~BatchService() { Stop(); }
 
   // Begins to run lines. The executor lives until Stop has returned.
@@ -38,9 +38,9 @@ class BatchService {
   static int64_t UnixSeconds();
 
  private:
-  BatchService(std::unique_ptr<BatchStore> store, base::MetricRegistry* metrics);
+  BatchService(std::unique_ptr<BatchStore> store, BatchMetrics* metrics);
 
-  BatchMetrics metrics_;
+  BatchMetrics& metrics_;
   std::unique_ptr<BatchStore> store_;
   std::unique_ptr<LineExecutor> executor_;
   std::unique_ptr<BatchRunner> runner_;

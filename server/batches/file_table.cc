@@ -87,8 +87,8 @@ absl::StatusOr<StoredFile> FileTable::Finish(const Upload& upload, std::string_v
   const absl::Status status = database_.Transact([&]() -> absl::Status {
     const int64_t kept_s = seconds > 0 ? seconds : absl::ToInt64Seconds(options_.retention);
     Statement update = database_.Prepare(
-        "UPDATE files SET name = ?, purpose = 'batch', bytes = ?, expires = ?, ready = 1 WHERE number = ?");
-    absl::Status written = update.Bind(name, bytes, now + kept_s, upload.number).Run();
+        "UPDATE files SET name = ?, purpose = 'batch', bytes = ?, expires = created + ?, ready = 1 WHERE number = ?");
+    absl::Status written = update.Bind(name, bytes, kept_s, upload.number).Run();
     if (!written.ok()) return written;
     Statement rows = database_.Prepare(absl::StrCat("SELECT ", base::View(kColumns), " FROM files WHERE number = ?"));
     if (!rows.Bind(upload.number).Next()) return rows.status().ok() ? NotFound("of the upload") : rows.status();

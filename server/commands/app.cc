@@ -16,6 +16,7 @@
 #include "server/commands/http_get.h"
 #include "server/commands/leave.h"
 #include "server/commands/metrics_aliases.h"
+#include "server/http/batch_executor.h"
 #include "server/trace/otlp_exporter.h"
 #include "server/trace/span_client.h"
 
@@ -55,6 +56,7 @@ App::~App() {
   // Its listener gives connections to http_.
   if (grpc_ != nullptr) grpc_->Shutdown(absl::ZeroDuration());
   if (http_ != nullptr) http_->Stop();
+  if (batches_ != nullptr) batches_->Stop();
   models_.StopEngines();
   if (kv_events_ != nullptr) kv_events_->Stop();
 }
@@ -71,6 +73,7 @@ absl::Status App::Start() {
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   if (absl::Status status = CreateTracer(); !status.ok()) return status;
   if (absl::Status status = CreateService(); !status.ok()) return status;
+  if (absl::Status status = OpenBatches(); !status.ok()) return status;
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
   return StartHttp();
 }
@@ -231,6 +234,14 @@ absl::Status App::CreateService() {
   return absl::OkStatus();
 }
 
+absl::Status App::OpenBatches() {
+  if (!config_.batches.enabled()) return absl::OkStatus();
+  auto opened = batches::BatchService::Open(config_.batches, &batch_metrics_);
+  if (!opened.ok()) return opened.status();
+  batches_ = *std::move(opened);
+  return absl::OkStatus();
+}
+
 absl::Status App::StartGrpc() {
   rpc::GrpcOptions grpc = config_.grpc;
   grpc.metrics = &metrics_;
@@ -255,6 +266,7 @@ absl::Status App::StartHttp() {
   http::HttpServer::Dependencies dependencies;
   dependencies.service = service_.get();
   dependencies.keys = keys_;
+  dependencies.batches = batches_.get();
   dependencies.metrics = &metrics_;
   dependencies.health = [this] { return Health(); };
   dependencies.adopt_http2 = [this](int fd, base::Peer peer) { grpc_->Adopt(fd, std::move(peer)); };
@@ -272,6 +284,7 @@ absl::Status App::Load(base::Notification& cancelled) {
   if (absl::Status status = models_.Load(admission_.get(), kv_events_.get(), cancelled); !status.ok()) return status;
   admission_->SetReady();
   grpc_->SetServing(true);
+  if (batches_ != nullptr) batches_->Start(http::MakeBatchExecutor(service_.get(), keys_, config_.http));
   base::Log(base::LogLevel::kInfo, "main", "ready");
   return absl::OkStatus();
 }
@@ -314,6 +327,7 @@ void App::Drain(absl::Duration timeout) {
   grpc_->SetServing(false);
   admission_->BeginDrain();
   http_->BeginDrain();
+  if (batches_ != nullptr) batches_->BeginDrain();
   models_.BeginDrain(timeout);
   if (!models_.WaitDrained()) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
@@ -325,6 +339,7 @@ void App::Drain(absl::Duration timeout) {
   http_->WaitIdle(absl::Seconds(2));
   grpc_->Shutdown(absl::Seconds(2));
   http_->Stop();
+  if (batches_ != nullptr) batches_->Stop();
   if (tls_ != nullptr) tls_->Stop();
   models_.StopEngines();
 }

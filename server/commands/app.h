@@ -15,6 +15,8 @@
 #include "server/base/metrics.h"
 #include "server/base/notification.h"
 #include "server/base/span.h"
+#include "server/batches/batch_metrics.h"
+#include "server/batches/batch_service.h"
 #include "server/commands/model_host.h"
 #include "server/commands/mps.h"
 #include "server/commands/server_config.h"
@@ -72,6 +74,7 @@ class App {
   absl::Status CreateKvEvents();
   absl::Status CreateTracer();
   absl::Status CreateService();
+  absl::Status OpenBatches();
   absl::Status StartGrpc();
   absl::Status StartHttp();
 
@@ -83,6 +86,7 @@ class App {
   ServerMetrics server_metrics_{&metrics_};
   tls::TlsMetrics tls_metrics_{&metrics_};
   kv_events::KvEventMetrics kv_event_metrics_{&metrics_};
+  batches::BatchMetrics batch_metrics_{&metrics_};
   service::ApiKeys keys_;
   std::unique_ptr<service::AccessLog> access_log_;  // null: none
   trace::TraceMetrics trace_metrics_{&metrics_};
@@ -95,7 +99,8 @@ class App {
   response_cache::ResponseCacheMetrics response_cache_metrics_{&metrics_};
   std::unique_ptr<response_cache::ResponseCache> response_cache_;  // null: nothing asks for it
   std::unique_ptr<service::GenerateService> service_;
-  std::unique_ptr<tls::Terminator> tls_;  // null: connections are plain
+  std::unique_ptr<batches::BatchService> batches_;  // null: files and batches are off
+  std::unique_ptr<tls::Terminator> tls_;            // null: connections are plain
   std::unique_ptr<rpc::GrpcServer> grpc_;
   std::unique_ptr<http::HttpServer> http_;
   std::atomic<http::HttpServer*> screen_{nullptr};  // http_, once it runs: for gRPC's listener

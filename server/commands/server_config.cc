@@ -41,6 +41,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   http.AddFlags(flags);
   grpc.AddFlags(flags);
   kv_events.AddFlags(flags);
+  batches.AddFlags(flags);
   tls.AddFlags(flags);
   flags->AddText("api-key-file", &api_key_file, "bearer keys, one 'key tenant [class] [gateway]' a line", "none");
   flags->AddSwitch("insecure-public", &insecure_public, "allow a public address without API keys");
@@ -62,6 +63,7 @@ absl::StatusOr<ParsedConfig> ParseServerConfig(std::string_view subcommand, cons
   config.engine.stream = config.front.stream;
   config.http.front = config.front;
   config.grpc.front = config.front;
+  config.batches.max_line_bytes = config.front.max_body_bytes;
   if (config.grpc.port == config.http.port && config.http.port != 0) config.grpc.port = -1;  // they share it
   // Every sequence of a batch has a token in a step: models, caches and scheduler all count with that.
   config.engine.max_batch_tokens = std::max(config.engine.max_batch_tokens, config.engine.max_batch_size);

@@ -10,6 +10,7 @@
 #include "server/admission/admission_options.h"
 #include "server/base/flag_set.h"
 #include "server/base/log_options.h"
+#include "server/batches/batch_options.h"
 #include "server/commands/model_options.h"
 #include "server/engine/engine_options.h"
 #include "server/http/http_options.h"
@@ -43,6 +44,7 @@ struct ServerConfig {
   http::HttpOptions http;
   rpc::GrpcOptions grpc;
   kv_events::KvEventOptions kv_events;
+  batches::BatchOptions batches;
   tls::TlsOptions tls;
   base::LogOptions log;
   service::TraceOptions trace;

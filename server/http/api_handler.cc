@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/http/admin_routes.h"
+#include "server/http/batch_routes.h"
 #include "server/http/call_handler.h"
 #include "server/http/ollama_models.h"
 #include "server/http/page.h"
@@ -41,7 +42,7 @@ asio::awaitable<void> RefuseUnread(Connection& connection, const service::CallIn
 asio::awaitable<void> HandleOptions(Connection& connection, const service::CallInfo& info) {
   const RequestHead& head = connection.head();
   const CorsPolicy& cors = connection.context().options.cors;
-  std::string allow = "GET, HEAD, POST, OPTIONS";
+  std::string allow = "GET, HEAD, POST, DELETE, OPTIONS";
   if (head.target != "*") {
     const absl::StatusOr<RouteMatch> match = FindRoute(head.method, head.target, &allow);
     if (request::GetErrorDetail(match.status()).reason != Reason::kMethodNotAllowed) {
@@ -137,6 +138,17 @@ asio::awaitable<void> HandleModels(Connection& connection, const RouteMatch& mat
   }
 }
 
+// Routes that ask neither a model nor a worker.
+bool IsShort(Route route) { return IsAboutModels(route) || IsBatchRoute(route); }
+
+asio::awaitable<void> HandleShort(Connection& connection, const RouteMatch& match, const service::CallInfo& info) {
+  if (IsBatchRoute(match.route)) {
+    co_await HandleBatchRoute(connection, match, info);
+  } else {
+    co_await HandleModels(connection, match, info);
+  }
+}
+
 // Who asks, and in which class; and whether the body is one that we read. Fills in the caller, on failure further
 // fields of the response.
 absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, bool* priority_from_header,
@@ -212,8 +224,8 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
 
-  if (IsAboutModels(match->route)) {
-    co_await HandleModels(connection, *match, info);
+  if (IsShort(match->route)) {
+    co_await HandleShort(connection, *match, info);
     co_return;
   }
   if (const UnaryAnswer answer = UnaryAnswerOf(match->route); answer != nullptr) {

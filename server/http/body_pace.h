@@ -23,6 +23,7 @@ class BodyPace {
   BodyPace(const Limits& limits, TimePoint begin) : limits_(limits), begin_(begin) {}
 
   const Limits& limits() const { return limits_; }
+  TimePoint begin() const { return begin_; }
 
   // When `bytes` have arrived by `now`: the time by which the body must be whole or another byte must have come.
   TimePoint Deadline(int64_t bytes, TimePoint now) const {

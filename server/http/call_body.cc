@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/call_body.h"
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -145,6 +146,20 @@ absl::Status Decode(std::string_view body, const Context& context, CallBody* out
 }
 
 }  // namespace
+
+ResponseHead HeadOf(const ResponsePlan& plan, const Calls& calls, std::string_view id, absl::Time arrival) {
+  const service::ServedModel& model = calls.front()->model();
+  ResponseHead head;
+  head.id.append(plan.id_prefix).append(id);
+  head.created_unix_s =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  // Another model than the one asked for is named.
+  const bool own_name = plan.model.empty() || calls.front()->degraded() == service::Rung::kModel;
+  head.model = own_name ? model.name : plan.model;
+  head.fingerprint = model.info.fingerprint;
+  head.arrival = arrival;
+  return head;
+}
 
 absl::StatusOr<CallBody> DecodeCallBody(std::string_view body, Route route, int max_json_depth,
                                         bool priority_from_header, const service::GenerateService& service) {

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "server/http/response_encoder.h"
 #include "server/http/route.h"
 #include "server/service/call_pipeline.h"
@@ -35,6 +36,9 @@ struct CallBody {
   service::DecodedRequest request;
   ResponsePlan plan;
 };
+
+// The head of the response to calls that run; id and arrival are the request's.
+ResponseHead HeadOf(const ResponsePlan& plan, const Calls& calls, std::string_view id, absl::Time arrival);
 
 // Decodes the body of a generating route with its API's decoder: one call, or one for each prompt of plain completions.
 // For worker threads. `priority_from_header`: service_tier does not count. `service` turns echoed token ids into text.

@@ -25,10 +25,6 @@ using service::CallPipeline;
 // Body size that admission assumes for a chunked body.
 constexpr int64_t kAssumedChunkedBytes = 4096;
 
-int64_t UnixSeconds() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 // Clients may send the same id twice: inside the process a number makes it unique.
 std::string UniqueId(Connection& connection) {
   return absl::StrFormat("%s-%x", connection.request_id(),
@@ -46,7 +42,6 @@ class CallRun {
 
  private:
   void Submit(RequestBody body);
-  ResponseHead HeadOf() const;
   Headers OwnHeaders() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
@@ -121,23 +116,10 @@ void CallRun::Submit(RequestBody body) {
   });
 }
 
-ResponseHead CallRun::HeadOf() const {
-  const Calls& calls = pipeline_->calls();
-  const service::ServedModel& model = calls.front()->model();
-  ResponseHead head;
-  head.id.append(plan_->id_prefix).append(id_);
-  head.created_unix_s = UnixSeconds();
-  // Another model than the one asked for is named.
-  const bool own_name = plan_->model.empty() || calls.front()->degraded() == service::Rung::kModel;
-  head.model = own_name ? model.name : plan_->model;
-  head.fingerprint = model.info.fingerprint;
-  head.arrival = arrival_;
-  return head;
-}
-
 asio::awaitable<void> CallRun::Respond() {
   const bool stream = plan_->stream;
-  const std::unique_ptr<ResponseEncoder> encoder = plan_->make_encoder(HeadOf(), pipeline_->calls());
+  const std::unique_ptr<ResponseEncoder> encoder =
+      plan_->make_encoder(HeadOf(*plan_, pipeline_->calls(), id_, arrival_), pipeline_->calls());
   const auto interval = absl::ToChronoMicroseconds(connection_.context().options.keep_alive_interval);
   auto keep_alive_at = std::chrono::steady_clock::now() + interval;
   std::string out;

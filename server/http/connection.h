@@ -35,6 +35,12 @@ struct ServerContext {
   base::ActiveCount active_calls;
   base::ActiveCount open_connections;
   std::atomic<uint64_t> next_request{0};
+
+  // RequestReader::Limits::upload_bytes: a file of the largest size, and the form around it.
+  int64_t upload_bytes() const {
+    constexpr int64_t kFormBytes = 64 << 10;
+    return dependencies.batches == nullptr ? 0 : dependencies.batches->options().max_file_bytes + kFormBytes;
+  }
 };
 
 // Handles one request of a connection, of which the head has been read.
@@ -82,6 +88,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // not come. CONNECTION_LIMIT: it gives way. BODY_BUDGET_FULL: no room for them. INVALID_REQUEST, BODY_TOO_LARGE: as
   // RequestReader.
   boost::asio::awaitable<absl::Status> ReadBody(std::string_view sender, RequestBody* body);
+  // The rest of an upload, piece by piece, for one that keeps no more than that: BeginPieces, then ReadPiece until it
+  // gives nothing. Errors are those of ReadBody.
+  boost::asio::awaitable<absl::Status> BeginPieces(std::string_view sender, service::BodyBudget::Lease* lease);
+  boost::asio::awaitable<absl::Status> ReadPiece(const BodyPace& pace, std::string* piece);
   // From now on the event is set when the client has gone; disconnected() tells.
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
@@ -110,6 +120,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void GiveWay();
   boost::asio::awaitable<bool> ReadHead(bool first);
   boost::asio::awaitable<bool> ReadSome();
+  // The client waits for 100 Continue where it asked for it. False: it is gone.
+  boost::asio::awaitable<bool> Continue();
+  // Why no more of the body came: the client is gone, too slow, or gives way.
+  absl::Status BodyEnded(const BodyPace& pace);
   // More of the body, by the deadline of its pace.
   boost::asio::awaitable<bool> ReadMoreBody(const BodyPace& pace);
   boost::asio::awaitable<bool> Write(std::string_view bytes);

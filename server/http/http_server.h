@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "server/base/metrics.h"
 #include "server/base/network.h"
+#include "server/batches/batch_service.h"
 #include "server/http/http_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
@@ -37,7 +38,8 @@ class HttpServer {
   struct Dependencies {
     service::GenerateService* service = nullptr;
     service::ApiKeys keys;
-    base::MetricRegistry* metrics = nullptr;  // what /metrics shows, its own included; nullptr: nothing, 503
+    batches::BatchService* batches = nullptr;  // outlives the server; nullptr: files and batches are off
+    base::MetricRegistry* metrics = nullptr;   // what /metrics shows, its own included; nullptr: nothing, 503
     std::function<HealthReport()> health;
     // Takes a connected socket that began with the HTTP/2 preface, nothing of it read, non-blocking; owns it from then
     // on. One whose first request is not gRPC is answered with 415 instead. Empty: there is no gRPC.

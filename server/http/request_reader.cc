@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
 #include "server/http/request_target.h"
+#include "server/http/route.h"
 #include "server/request/refusal.h"
 #include "server/service/load_report.h"
 #include "server/service/session_headers.h"
@@ -88,7 +89,8 @@ struct RequestReader::Parser {
   bhttp::request_parser<bhttp::buffer_body> parser;
 };
 
-RequestReader::RequestReader(const Limits& limits) : limits_(limits), parser_(std::make_unique<Parser>()) {
+RequestReader::RequestReader(const Limits& limits)
+    : limits_(limits), body_limit_(limits.body_bytes), parser_(std::make_unique<Parser>()) {
   parser_->parser.header_limit(static_cast<std::uint32_t>(std::min<int64_t>(limits.header_bytes, UINT32_MAX)));
   parser_->parser.body_limit(boost::none);  // counted here, so that one message tells limit and value
   parser_->parser.eager(false);
@@ -153,9 +155,9 @@ size_t RequestReader::Parse(std::string_view bytes) {
     if (state_ == State::kBody && received > 0) {
       body_bytes_ += static_cast<int64_t>(received);
       if (!discard_) {
-        if (body_bytes_ > limits_.body_bytes) {
+        if (body_bytes_ > body_limit_) {
           Fail(MakeError(Reason::kBodyTooLarge,
-                         absl::StrCat("the body is larger than the limit of ", limits_.body_bytes, " bytes")));
+                         absl::StrCat("the body is larger than the limit of ", body_limit_, " bytes")));
           return taken;
         }
         body_.append(buffer, received);
@@ -217,6 +219,7 @@ void RequestReader::FinishHead() {
   head_.client = Value(message, "x-hadal-client");
   head_.ticket = Value(message, "x-hadal-ticket");
   head_.content_encoding = FirstContentCoding(message);
+  head_.content_type = Value(message, "content-type");
   head_.if_none_match = Value(message, "if-none-match");
   head_.origin = Value(message, "origin");
   head_.cors_method = Value(message, "access-control-request-method");
@@ -238,12 +241,13 @@ void RequestReader::FinishHead() {
   absl::StatusOr<std::string> path = PathOfTarget(head_.method, target);
   if (!path.ok()) return Fail(path.status());
   head_.target = *std::move(path);
+  if (limits_.upload_bytes > 0 && IsUpload(head_.method, head_.target)) body_limit_ = limits_.upload_bytes;
   if (absl::Status host = CheckHost(message); !host.ok()) return Fail(std::move(host));
   if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
     Fail(MakeError(Reason::kInvalidRequest, "the header Expect may only be 100-continue"));
-  } else if (head_.content_length.has_value() && *head_.content_length > limits_.body_bytes) {
+  } else if (head_.content_length.has_value() && *head_.content_length > body_limit_) {
     Fail(MakeError(Reason::kBodyTooLarge,
-                   absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", limits_.body_bytes)));
+                   absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", body_limit_)));
   } else {
     state_ = parser.is_done() ? State::kDone : State::kBody;
     if (head_.content_length.has_value()) {

@@ -40,6 +40,7 @@ struct RequestHead {
   std::string client;            // x-hadal-client
   std::string ticket;            // x-hadal-ticket
   std::string content_encoding;  // the first one that is not identity
+  std::string content_type;      // content-type
   std::string if_none_match;     // if-none-match
   std::string origin;            // the web page's, of a browser
   std::string cors_method;       // access-control-request-method
@@ -60,6 +61,8 @@ class RequestReader {
     int64_t header_bytes = 32 << 10;
     int64_t target_bytes = 8 << 10;
     int64_t body_bytes = 16 << 20;
+    int64_t upload_bytes =
+        0;  // of the body of an upload (IsUpload), which its reader takes piece by piece; 0: as others
   };
   enum class State { kHead, kBody, kDone, kError };
 
@@ -83,7 +86,10 @@ class RequestReader {
   int64_t body_bytes() const { return body_bytes_; }
   // Memory that the body takes. Grows by doubling, and ends at the announced length.
   int64_t held_bytes() const { return static_cast<int64_t>(body_.capacity()); }
-  std::string TakeBody() { return std::move(body_); }
+  // Of the body and not taken yet.
+  int64_t kept_bytes() const { return static_cast<int64_t>(body_.size()); }
+  // The body; or, while it arrives, what is there of it.
+  std::string TakeBody() { return std::exchange(body_, {}); }
 
  private:
   struct Parser;
@@ -96,6 +102,7 @@ class RequestReader {
   void Fail(absl::Status error);
 
   const Limits limits_;
+  int64_t body_limit_;  // this request's
   std::unique_ptr<Parser> parser_;
   std::string pending_;  // bytes not parsed yet: an unfinished line, or what stands behind the request
   State state_ = State::kHead;

@@ -31,6 +31,10 @@ constexpr std::array kRows = {
     Row{"/completions/render", "POST", Route::kRenderPlain, "/v1/completions/render", true},
     Row{"/messages/render", "POST", Route::kRenderMessages, "/v1/messages/render", true},
     Row{"/responses/render", "POST", Route::kRenderResponses, "/v1/responses/render", true},
+    Row{"/files", "GET", Route::kFiles, "/v1/files", true},
+    Row{"/files", "POST", Route::kUploadFile, "/v1/files", true},
+    Row{"/batches", "GET", Route::kBatches, "/v1/batches", true},
+    Row{"/batches", "POST", Route::kCreateBatch, "/v1/batches", true},
     Row{"/api/chat", "POST", Route::kOllamaChat, "/api/chat", false},
     Row{"/api/generate", "POST", Route::kOllamaGenerate, "/api/generate", false},
     Row{"/api/show", "POST", Route::kOllamaShow, "/api/show", false},
@@ -55,6 +59,11 @@ struct NamedRow {
 };
 constexpr std::array kNamedRows = {
     NamedRow{{"/page/", "GET", Route::kPage, "/page/{file}", false}, ""},
+    NamedRow{{"/files/", "GET", Route::kFileContent, "/v1/files/{id}/content", true}, "/content"},
+    NamedRow{{"/files/", "GET", Route::kFile, "/v1/files/{id}", true}, ""},
+    NamedRow{{"/files/", "DELETE", Route::kDeleteFile, "/v1/files/{id}", true}, ""},
+    NamedRow{{"/batches/", "POST", Route::kCancelBatch, "/v1/batches/{id}/cancel", true}, "/cancel"},
+    NamedRow{{"/batches/", "GET", Route::kBatch, "/v1/batches/{id}", true}, ""},
     NamedRow{{"/models/", "GET", Route::kModel, "/v1/models/{id}", true}, ""},
     NamedRow{{"/chat/completions/", "POST", Route::kControl, "/v1/chat/completions/{id}/control", true}, "/control"},
 };
@@ -143,7 +152,7 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
       match->name = row.name;
       return true;
     }
-    allowed = row.method == "GET" ? "GET, HEAD, OPTIONS" : absl::StrCat(base::View(row.method), ", OPTIONS");
+    absl::StrAppend(&allowed, row.method == "GET" ? "GET, HEAD" : base::View(row.method), ", ");
     return false;
   };
   RouteMatch match;
@@ -166,12 +175,19 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   }
   const std::string shown(full_path.substr(0, 128));
   if (!allowed.empty()) {
+    allowed += "OPTIONS";
     *allow = allowed;
     return request::MakeError(request::Reason::kMethodNotAllowed,
                               absl::StrCat(shown, " takes ", allowed, ", not ", base::View(method.substr(0, 16))));
   }
   return request::MakeError(request::Reason::kRouteNotFound,
                             absl::StrCat("no route ", base::View(method.substr(0, 16)), " ", shown));
+}
+
+bool IsUpload(std::string_view method, std::string_view target) {
+  std::string_view path = target.substr(0, target.find('?'));
+  if (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  return method == "POST" && ApiPath(path) == "/files";
 }
 
 Api ApiOf(std::string_view target) {

@@ -27,6 +27,15 @@ enum class Route {
   kRenderPlain,      // POST /v1/completions/render
   kRenderMessages,   // POST /v1/messages/render
   kRenderResponses,  // POST /v1/responses/render
+  kUploadFile,       // POST /v1/files
+  kFiles,            // GET /v1/files
+  kFile,             // GET /v1/files/{id}
+  kDeleteFile,       // DELETE /v1/files/{id}
+  kFileContent,      // GET /v1/files/{id}/content
+  kCreateBatch,      // POST /v1/batches
+  kBatches,          // GET /v1/batches
+  kBatch,            // GET /v1/batches/{id}
+  kCancelBatch,      // POST /v1/batches/{id}/cancel
   kModels,           // GET /v1/models
   kModel,            // GET /v1/models/{id}
   kTokenize,         // POST /tokenize
@@ -49,6 +58,9 @@ struct RouteMatch {
 // freely. A HEAD request matches where GET does. ROUTE_NOT_FOUND (404), METHOD_NOT_ALLOWED (405) with `allow` set to
 // the header's value, or UNSUPPORTED (501) for what other servers offer besides text.
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow);
+
+// Whether a request sends a file (kUploadFile), whose body is not kept whole and has a limit of its own.
+bool IsUpload(std::string_view method, std::string_view target);
 
 // The API that a target belongs to, whether or not a route is there.
 Api ApiOf(std::string_view target);

@@ -175,6 +175,20 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text, std::string_view f
   return parsed;
 }
 
+absl::StatusOr<Caller> ApiKeys::CallerOf(std::string_view tenant) const {
+  Caller caller;
+  caller.tenant = std::string(tenant);
+  caller.priority = caller.max_priority = request::Priority::kBatch;
+  const std::shared_ptr<const Keys> keys = table_->Get();
+  if (keys->empty()) return caller;
+  for (const Key& key : *keys) {
+    if (key.tenant != tenant) continue;
+    caller.quota = key.quota;
+    return caller;
+  }
+  return MakeError(Reason::kUnauthenticated, absl::StrCat("the tenant '", View(tenant), "' has no key any more"));
+}
+
 absl::StatusOr<Caller> ApiKeys::Authenticate(std::string_view authorization,
                                              std::optional<request::Priority> wanted) const {
   Caller caller;

@@ -53,6 +53,10 @@ class ApiKeys {
   // Takes the same time for every key, so that timing does not reveal how much of a key is right.
   absl::StatusOr<Caller> Authenticate(std::string_view authorization, std::optional<request::Priority> wanted) const;
 
+  // Who `tenant` is for work that it has left with the server: in the class batch, with the limits of its first key.
+  // UNAUTHENTICATED when there are keys, and no longer one of this tenant.
+  absl::StatusOr<Caller> CallerOf(std::string_view tenant) const;
+
  private:
   struct Key {
     std::string secret;

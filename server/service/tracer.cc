@@ -45,6 +45,7 @@ std::string NewId() {
 // "" for a route that generates nothing.
 std::string_view OperationOf(std::string_view route) {
   if (route == "/v1/completions" || route == "Generate") return "text_completion";
+  if (route.starts_with("/v1/files") || route.starts_with("/v1/batches")) return "";
   if (route.starts_with("/v1/models") || route.ends_with("/render") || route.ends_with("/count_tokens")) return "";
   return route.starts_with("/v1/") || route == "Chat" ? "chat" : "";
 }

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/file_upload.h"
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
+#include "server/batches/batch_service.h"
+#include "server/http/batch_codec.h"
+#include "server/http/batch_routes.h"
+#include "server/http/json_body.h"
+#include "server/http/json_writer.h"
+#include "server/http/multipart_reader.h"
+#include "server/http/recorded_response.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+namespace {
+
+namespace asio = boost::asio;
+using batches::BatchService;
+using batches::FileTable;
+using batches::StoredFile;
+using batches::Tables;
+using batches::Upload;
+using request::MakeError;
+using request::Reason;
+
+// A field besides the file.
+constexpr size_t kMaxFieldBytes = 1 << 10;
+constexpr size_t kMaxFileNameBytes = 255;
+// Of a whole upload; that bytes keep coming is seen to besides.
+constexpr absl::Duration kUploadTimeout = absl::Hours(1);
+
+// The fields of the form; the file's bytes wait here for the store.
+class UploadForm final : public MultipartReader::Sink {
+ public:
+  absl::Status BeginPart(std::string_view name, std::string_view file_name) override {
+    field_ = name == "purpose" ? &purpose_ : name == "expires_after[seconds]" ? &expires_ : &ignored_;
+    in_file_ = name == "file";
+    if (!in_file_) return absl::OkStatus();
+    if (has_file_) return InvalidField("file", "`file` is there twice; one file is sent at a time");
+    has_file_ = true;
+    file_name_ = std::string(file_name.substr(0, kMaxFileNameBytes));
+    return absl::OkStatus();
+  }
+  absl::Status Data(std::string_view bytes) override {
+    if (in_file_) {
+      pending.append(bytes);
+      return absl::OkStatus();
+    }
+    if (field_->size() + bytes.size() > kMaxFieldBytes) {
+      return InvalidField("", absl::StrCat("a field besides `file` has more than ", kMaxFieldBytes, " bytes"));
+    }
+    field_->append(bytes);
+    return absl::OkStatus();
+  }
+
+  // Whether the form is complete and right.
+  absl::Status Check() {
+    if (!has_file_) return InvalidField("file", "`file` is missing");
+    if (purpose_ != "batch") {
+      return MakeError(Reason::kInvalidRequest,
+                       absl::StrCat("`purpose` is '", purpose_.substr(0, kShownWordBytes),
+                                    "'; this server takes files with the purpose batch"),
+                       "purpose");
+    }
+    if (expires_.empty()) return absl::OkStatus();
+    if (!absl::SimpleAtoi(expires_, &seconds_))
+      return InvalidField("expires_after[seconds]", "`expires_after[seconds]` is no whole number");
+    return CheckExpiry(seconds_, "expires_after[seconds]");
+  }
+  const std::string& file_name() const { return file_name_; }
+  int64_t seconds() const { return seconds_; }
+
+  std::string pending;  // bytes of the file that are not in the store
+
+ private:
+  bool in_file_ = false;
+  bool has_file_ = false;
+  std::string* field_ = &ignored_;
+  std::string purpose_, expires_, ignored_, file_name_;
+  int64_t seconds_ = 0;
+};
+
+class FileUpload {
+ public:
+  FileUpload(Connection& connection, const std::string& owner) : connection_(connection), owner_(owner) {}
+
+  // Reads and keeps the whole form; the file once it is seen by others.
+  asio::awaitable<absl::Status> Run(std::string_view sender, StoredFile* file);
+  asio::awaitable<void> Abandon();
+
+ private:
+  // Takes pending bytes on, in pieces of the size that the store wants; at the `end` all of them.
+  asio::awaitable<absl::Status> Write(bool end);
+
+  Connection& connection_;
+  const std::string& owner_;
+  std::optional<Upload> upload_;
+  UploadForm form_;
+  int64_t written_ = 0;
+};
+
+asio::awaitable<absl::Status> FileUpload::Write(bool end) {
+  while (form_.pending.size() >= FileTable::kPieceBytes || (end && !form_.pending.empty())) {
+    const std::string_view piece = std::string_view(form_.pending).substr(0, FileTable::kPieceBytes);
+    const std::function<absl::Status(Tables&)> append = [&](Tables& tables) {
+      return tables.files.Append(*upload_, written_, piece);
+    };
+    absl::Status status = co_await OnStore(connection_, append);
+    if (!status.ok()) co_return status;
+    written_ += static_cast<int64_t>(piece.size());
+    form_.pending.erase(0, piece.size());
+  }
+  co_return absl::OkStatus();
+}
+
+asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFile* file) {
+  absl::StatusOr<MultipartReader> reader = MultipartReader::Create(connection_.head().content_type);
+  if (!reader.ok()) co_return reader.status();
+  const std::function<absl::Status(Tables&)> begin = [&](Tables& tables) -> absl::Status {
+    const absl::StatusOr<Upload> upload = tables.files.Begin(owner_, BatchService::UnixSeconds());
+    if (upload.ok()) upload_ = *upload;
+    return upload.status();
+  };
+  absl::Status status = co_await OnStore(connection_, begin);
+  if (!status.ok()) co_return status;
+  service::BodyBudget::Lease lease;
+  status = co_await connection_.BeginPieces(sender, &lease);
+  if (!status.ok()) co_return status;
+  BodyPace::Limits limits = connection_.context().options.BodyLimits();
+  limits.total_timeout = kUploadTimeout;
+  const BodyPace pace(limits, std::chrono::steady_clock::now());
+  for (std::string piece = "first"; !piece.empty();) {
+    status = co_await connection_.ReadPiece(pace, &piece);
+    if (status.ok()) status = reader->Feed(piece, &form_);
+    if (!status.ok()) co_return status;
+    status = co_await Write(/*end=*/false);
+    if (!status.ok()) co_return status;
+  }
+  if (!reader->ended())
+    co_return MakeError(Reason::kInvalidRequest, "the form has no end: its last boundary is missing");
+  status = form_.Check();
+  if (!status.ok()) co_return status;
+  status = co_await Write(/*end=*/true);
+  if (!status.ok()) co_return status;
+  const std::function<absl::Status(Tables&)> finish = [&](Tables& tables) {
+    absl::StatusOr<StoredFile> made =
+        tables.files.Finish(*upload_, form_.file_name(), written_, form_.seconds(), BatchService::UnixSeconds());
+    if (made.ok()) *file = *std::move(made);
+    return made.status();
+  };
+  co_return co_await OnStore(connection_, finish);
+}
+
+asio::awaitable<void> FileUpload::Abandon() {
+  if (!upload_.has_value()) co_return;
+  const std::function<absl::Status(Tables&)> abandon = [&](Tables& tables) { return tables.files.Abandon(*upload_); };
+  co_await OnStore(connection_, abandon);
+}
+
+}  // namespace
+
+asio::awaitable<void> HandleUpload(Connection& connection, service::CallInfo info) {
+  FileUpload upload(connection, info.caller.tenant);
+  StoredFile file;
+  const std::string sender = service::SenderOf(info);
+  absl::Status status = co_await upload.Run(sender, &file);
+  if (!status.ok()) co_await upload.Abandon();
+  if (connection.disconnected()) {
+    RecordGone(connection, info);
+    co_return;
+  }
+  if (!status.ok()) {
+    co_await Refuse(connection, info, std::move(status));
+    co_return;
+  }
+  Response response;
+  JsonWriter json(&response.body);
+  AppendFile(file, &json);
+  co_await SendRecorded(connection, info, absl::OkStatus(), std::move(response));
+}
+
+}  // namespace hadal::http

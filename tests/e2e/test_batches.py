@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and batches with the openai package: OpenAI's format in and out, tenants apart, and every line exactly once whatever happens to
+the process. HADAL_BATCH_KILLS says at how many moments the server is killed."""
+
+import io
+import json
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+
+import openai
+import pytest
+
+from hadal_process import HadalProcess
+from http_client import client_of, post
+
+CHAT = "/v1/chat/completions"
+KILLS = int(os.environ.get("HADAL_BATCH_KILLS", "20"))
+
+
+def lines(count, url=CHAT, **options):
+    body = {"model": "hadal-demo", "max_tokens": 8, "temperature": 0, **options}
+    for i in range(count):
+        question = {"messages": [{"role": "user", "content": f"{i} + {i + 1}"}]} if url == CHAT else {"prompt": f"{i} + {i + 1}"}
+        yield json.dumps({"custom_id": f"ask-{i}", "method": "POST", "url": url, "body": {**body, **question}})
+
+
+def submit(client, rows, endpoint=CHAT, **options):
+    content = "\n".join(rows).encode()
+    file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
+
+
+def wait(client, batch, timeout=120):
+    deadline = time.monotonic() + timeout
+    while (now := client.batches.retrieve(batch.id)).status not in ("completed", "failed", "expired", "cancelled"):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.05)
+    return now
+
+
+def results(client, file_id):
+    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()] if file_id else []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with HadalProcess(f"--batch-store={tmp_path_factory.mktemp('batches')}", "--batch-max-file=8MiB") as process:
+        yield process
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, "/v1/completions"])
+def test_answers_are_those_of_the_route(server, client, endpoint):
+    batch = wait(client, submit(client, lines(5, endpoint), endpoint, metadata={"job": "test"}))
+    assert (batch.status, batch.metadata, batch.errors, batch.error_file_id) == ("completed", {"job": "test"}, None, None)
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (5, 5, 0)
+    assert batch.created_at <= batch.in_progress_at <= batch.finalizing_at <= batch.completed_at < batch.expires_at
+    answers = {row["custom_id"]: row["response"] for row in results(client, batch.output_file_id)}
+    for row in map(json.loads, lines(5, endpoint)):
+        assert answers[row["custom_id"]]["status_code"] == 200
+        direct = json.loads(post(server, endpoint, row["body"])[2])
+        assert answers[row["custom_id"]]["body"]["choices"] == direct["choices"]
+    counted = server.metric(f'hadal_requests_total{{route="{endpoint}",class="batch",http_code="200",grpc_code="",outcome="ok",reason=""}}')
+    assert counted >= 5
+
+
+def test_what_a_route_refuses_is_in_the_error_file(server, client):
+    rows = [json.loads(row) for row in lines(4)]
+    rows[1]["body"]["temperature"] = 9
+    rows[2]["body"]["stream"] = True
+    rows[3]["body"]["service_tier"] = "priority"  # a batch is a batch
+    batch = wait(client, submit(client, map(json.dumps, rows)))
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (2, 2)
+    errors = {row["custom_id"]: row["response"] for row in results(client, batch.error_file_id)}
+    assert (errors["ask-1"]["status_code"], errors["ask-1"]["body"]["error"]["param"]) == (422, "temperature")
+    assert (errors["ask-2"]["status_code"], errors["ask-2"]["body"]["error"]["param"]) == (400, "stream")
+    assert {row["custom_id"] for row in results(client, batch.output_file_id)} == {"ask-0", "ask-3"}
+
+
+def test_an_input_that_is_not_valid_names_its_lines(server, client):
+    rows = list(lines(3))
+    batch = wait(client, submit(client, [rows[0], "nonsense", rows[0]]))
+    assert batch.status == "failed" and batch.request_counts.total == 0
+    assert [(error.line, error.code) for error in batch.errors.data] == [(2, "invalid_line")]
+    batch = wait(client, submit(client, [rows[0], rows[1], rows[0]]))
+    assert "line 3: the custom_id 'ask-0' is that of line 1" in batch.errors.data[0].message
+
+
+def test_files(server, client):
+    content = random.Random(1).randbytes(3_000_000)
+    file = client.files.create(file=("a \"b\".jsonl", content), purpose="batch",
+                               expires_after={"anchor": "created_at", "seconds": 7200})
+    assert (file.bytes, file.filename, file.purpose, file.status) == (len(content), 'a "b".jsonl', "batch", "processed")
+    assert file.expires_at == file.created_at + 7200
+    assert client.files.content(file.id).content == content
+    second = client.files.create(file=("b.jsonl", b""), purpose="batch")
+    newest = client.files.list(limit=1)
+    assert newest.data[0].id == second.id and newest.has_more
+    assert file.id in [item.id for item in client.files.list(purpose="batch")]
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("batch_none")
+
+
+def test_what_is_wrong_with_an_upload_is_said(server, client):
+    with pytest.raises(openai.BadRequestError, match="takes files with the purpose batch"):
+        client.files.create(file=("a", b"x"), purpose="fine-tune")
+    with pytest.raises(openai.APIStatusError, match="larger than 8388608 bytes|limit is") as refused:
+        client.files.create(file=("a", bytes(9 << 20)), purpose="batch")
+    assert refused.value.status_code == 413
+    with pytest.raises(openai.UnprocessableEntityError, match="must be from 3600"):
+        client.files.create(file=("a", b"x"), purpose="batch", expires_after={"anchor": "created_at", "seconds": 5})
+    file = client.files.create(file=("a", b"x"), purpose="batch")
+    with pytest.raises(openai.APIStatusError, match="endpoint"):
+        client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h")
+    assert post(server, "/v1/files", b"x", {"Content-Type": "text/plain"})[0] == 400
+    broken = b"--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch"
+    assert post(server, "/v1/files", broken, {"Content-Type": "multipart/form-data; boundary=b"})[0] == 400
+
+
+def test_curl_sends_the_file_first(server, client, tmp_path):
+    (tmp_path / "in.jsonl").write_text("\n".join(lines(1)))
+    answer = subprocess.run(["curl", "-sS", server.url + "/v1/files", "-F", f"file=@{tmp_path}/in.jsonl", "-F", "purpose=batch"],
+                            capture_output=True, text=True, check=True)
+    file = json.loads(answer.stdout)
+    assert client.files.content(file["id"]).text == "\n".join(lines(1))
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server, client):
+    before = len(client.files.list().data)
+    head = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x\"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(b"POST /v1/files HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 4000000\r\n\r\n"
+                     + head + bytes(1 << 20))
+    client.files.create(file=("a", b"x"), purpose="batch")
+    assert len(client.files.list().data) == before + 1
+
+
+def test_cancel(server, client):
+    batch = submit(client, lines(200, max_tokens=500, ignore_eos=True))
+    assert client.batches.cancel(batch.id).status in ("cancelling", "cancelled")
+    batch = wait(client, batch)
+    assert batch.status == "cancelled"
+    for row in results(client, batch.error_file_id):
+        assert row["error"]["code"] == "batch_cancelled"
+    with pytest.raises(openai.BadRequestError, match="is cancelled"):
+        client.batches.cancel(batch.id)
+    server.wait_idle()
+
+
+def test_tenants_do_not_see_each_other(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("sk-a one\nsk-b two\n")
+    server = start_server(f"--batch-store={tmp_path}", f"--api-key-file={keys}", "--batch-max-key-batches=1")
+    one, two = (openai.OpenAI(base_url=server.url + "/v1", api_key=key, max_retries=0) for key in ("sk-a", "sk-b"))
+    batch = submit(one, lines(2))
+    for call in (lambda: two.batches.retrieve(batch.id), lambda: two.batches.cancel(batch.id),
+                 lambda: two.files.content(batch.input_file_id),
+                 lambda: two.batches.create(input_file_id=batch.input_file_id, endpoint=CHAT, completion_window="24h")):
+        with pytest.raises(openai.NotFoundError):
+            call()
+    assert two.files.list().data == [] and two.batches.list().data == []
+    assert wait(one, batch).status == "completed"
+    submit(two, lines(50, max_tokens=400, ignore_eos=True))
+    with pytest.raises(openai.RateLimitError, match="1 batches have not ended"):
+        submit(two, lines(1))
+
+
+def test_without_a_store_the_routes_say_which_flag_is_missing(start_server):
+    client = client_of(start_server())
+    with pytest.raises(openai.APIStatusError, match="--batch-store=DIR") as off:
+        client.batches.list()
+    assert off.value.status_code == 501
+
+
+def test_a_full_server_loses_no_line(start_server, tmp_path):
+    server = start_server(f"--batch-store={tmp_path}", "--max-batch-size=2", "--max-queue-requests=2", "--batch-max-in-flight=32")
+    client = client_of(server)
+    batch = wait(client, submit(client, lines(60)))
+    assert (batch.status, batch.request_counts.completed) == ("completed", 60)
+    assert server.metric('hadal_batch_lines_total{outcome="put_back"}') > 0
+    assert len({row["custom_id"] for row in results(client, batch.output_file_id)}) == 60
+
+
+def test_a_drain_puts_lines_back(start_server, tmp_path):
+    flags = (f"--batch-store={tmp_path}", "--drain-timeout=100ms")
+    server = start_server(*flags)
+    client = client_of(server)
+    batch = submit(client, lines(30, max_tokens=1000, ignore_eos=True))
+    server.wait_metric('hadal_batch_lines{state="running"}', 4, timeout=30)
+    assert server.stop() == 0
+    client = client_of(start_server(*flags))
+    batch = wait(client, batch, timeout=400)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 30)
+    for row in results(client, batch.output_file_id):
+        assert row["response"]["body"]["choices"][0]["finish_reason"] == "length"
+
+
+def ended_lines(folder):
+    """{(batch, line): result} of what has ended, out of the store of a server that was killed."""
+    connection = sqlite3.connect(f"{folder}/batches.db")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    rows = connection.execute("SELECT batch, number, state, result FROM lines WHERE state != 0").fetchall()
+    connection.close()
+    return {(batch, number): (state, result) for batch, number, state, result in rows}
+
+
+def test_killed_at_any_moment_every_line_ends_once(tmp_path):
+    moments = random.Random(5)
+    ended, batch, kills = {}, None, 0
+    while True:
+        server = HadalProcess(f"--batch-store={tmp_path}", "--batch-max-in-flight=2", expect_exit=None)
+        client = client_of(server)
+        if batch is None:
+            batch = submit(client, lines(KILLS * 60, max_tokens=30, ignore_eos=True))
+        if kills == KILLS or client.batches.retrieve(batch.id).status == "completed":
+            break
+        threading.Event().wait(moments.uniform(0, 0.2))  # a moment, not an order of events
+        server.signal(signal.SIGKILL)
+        server.process.wait()
+        kills += 1
+        now = ended_lines(tmp_path)
+        assert {key: now.get(key) for key in ended} == ended  # nothing that had ended has changed or ran again
+        ended = now
+    batch = wait(client, batch, timeout=600)
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", KILLS * 60, 0)
+    ids = [row["custom_id"] for row in results(client, batch.output_file_id)]
+    assert sorted(ids) == sorted(f"ask-{i}" for i in range(KILLS * 60))
+    assert kills >= KILLS // 2
+    server.stop()
+
+
+def test_a_full_store_takes_up_again(start_server, tmp_path):
+    server = start_server(f"--batch-store={tmp_path}", "--batch-store-size=1MiB")
+    client = client_of(server)
+    with pytest.raises(openai.APIStatusError, match="no space left") as full:
+        client.files.create(file=("large", bytes(4 << 20)), purpose="batch")
+    assert full.value.status_code == 507
+    ballast = client.files.create(file=("ballast", bytes(800 << 10)), purpose="batch")
+    batch = submit(client, lines(80, max_tokens=60, ignore_eos=True, logprobs=True, top_logprobs=5))
+    deadline = time.monotonic() + 60
+    while server.metric("hadal_batch_store_errors_total") == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert client.batches.retrieve(batch.id).status == "in_progress"
+    client.files.delete(ballast.id)
+    client.batches.cancel(batch.id)
+    assert wait(client, batch).status == "cancelled"
