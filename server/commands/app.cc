@@ -24,8 +24,10 @@ namespace hadal::commands {
 namespace {
 
 // The connections that the process's descriptors allow; a warning when those are fewer than the flag says.
-absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections, bool tls) {
-  const absl::StatusOr<DescriptorPlan> plan = PlanDescriptors(max_connections, grpc_connections, tls);
+absl::StatusOr<int> AffordableConnections(int max_connections, int grpc_connections, bool tls,
+                                          int64_t upstream_connections) {
+  const absl::StatusOr<DescriptorPlan> plan =
+      PlanDescriptors(max_connections, grpc_connections, tls, upstream_connections);
   if (!plan.ok()) return plan.status();
   if (plan->limit < plan->needed) {
     base::Log(base::LogLevel::kWarn, "main",
@@ -42,6 +44,9 @@ absl::StatusOr<std::string> ReadAuthorities(const std::string& file) {
   if (absl::Status status = TlsTrust::Authorities(file).status(); !status.ok()) return status;
   return base::ReadFile(file, kMaxBytes);
 }
+
+// How often a drain that waits for upstreams looks whether it has been shortened.
+constexpr absl::Duration kDrainLook = absl::Milliseconds(100);
 
 // At least two: one of them never takes a long text.
 int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 2u, 8u)); }
@@ -72,6 +77,7 @@ absl::Status App::Start() {
   if (absl::Status status = CreateAdmission(); !status.ok()) return status;
   if (absl::Status status = CreateKvEvents(); !status.ok()) return status;
   if (absl::Status status = CreateTracer(); !status.ok()) return status;
+  if (absl::Status status = CreateUpstreams(); !status.ok()) return status;
   if (absl::Status status = CreateService(); !status.ok()) return status;
   if (absl::Status status = OpenBatches(); !status.ok()) return status;
   if (absl::Status status = StartGrpc(); !status.ok()) return status;
@@ -121,7 +127,7 @@ void App::ReloadTls(std::string_view cause) {
 
 void App::ReloadKeys(std::string_view cause) {
   if (config_.api_key_file.empty()) {
-    if (config_.tls.enabled()) return;
+    if (config_.tls.enabled() || upstreams_ != nullptr) return;
     base::Log(base::LogLevel::kInfo, "main",
               absl::StrCat(base::View(cause), " ignored: there is no --api-key-file or --tls-cert to read again"));
     return;
@@ -205,6 +211,25 @@ absl::Status App::CreateTracer() {
   return absl::OkStatus();
 }
 
+absl::Status App::CreateUpstreams() {
+  if (!config_.upstream.enabled()) return absl::OkStatus();
+  auto upstreams = upstream::Upstreams::Create(config_.upstream,
+                                               {.metrics = &metrics_, .user_agent = absl::StrCat("hadal/", kVersion)});
+  if (!upstreams.ok()) return upstreams.status();
+  upstreams_ = *std::move(upstreams);
+  return absl::OkStatus();
+}
+
+void App::ReloadUpstreamKeys(std::string_view cause) {
+  if (upstreams_ == nullptr) return;
+  if (absl::Status status = upstreams_->ReloadKeys(); !status.ok()) {
+    base::Log(base::LogLevel::kError, "main",
+              absl::StrCat(base::View(cause), ": ", status.message(), "; the upstreams' keys stay as they were"));
+    return;
+  }
+  base::Log(base::LogLevel::kInfo, "main", absl::StrCat(base::View(cause), ": the upstreams' keys were read again"));
+}
+
 absl::Status App::CreateService() {
   if (config_.response_cache.enabled() || config_.degradation.cache_bytes > 0) {
     auto cache = response_cache::ResponseCache::Create({.cache = config_.response_cache,
@@ -260,7 +285,8 @@ absl::Status App::StartHttp() {
   http::HttpOptions http = config_.http;
   http.version = kVersion;
   absl::StatusOr<int> connections =
-      AffordableConnections(http.max_connections, config_.grpc.max_connections, tls_ != nullptr);
+      AffordableConnections(http.max_connections, config_.grpc.max_connections, tls_ != nullptr,
+                            upstreams_ == nullptr ? 0 : config_.upstream.max_connections());
   if (!connections.ok()) return connections.status();
   http.max_connections = *connections;
   http::HttpServer::Dependencies dependencies;
@@ -270,6 +296,7 @@ absl::Status App::StartHttp() {
   dependencies.metrics = &metrics_;
   dependencies.health = [this] { return Health(); };
   dependencies.adopt_http2 = [this](int fd, base::Peer peer) { grpc_->Adopt(fd, std::move(peer)); };
+  dependencies.upstreams = upstreams_.get();
   dependencies.tls = tls_.get();
   dependencies.grpc_elsewhere = config_.grpc.port >= 0;
   auto http_server = http::HttpServer::Create(std::move(http), std::move(dependencies));
@@ -329,11 +356,16 @@ void App::Drain(absl::Duration timeout) {
   http_->BeginDrain();
   if (batches_ != nullptr) batches_->BeginDrain();
   models_.BeginDrain(timeout);
+  if (upstreams_ != nullptr) upstreams_->BeginDrain(timeout);
   if (!models_.WaitDrained()) {
     // The model never came back from a step: its thread cannot be joined, so the process ends without destructors.
     base::Log(base::LogLevel::kError, "main", "a model step did not end: leaving without it");
     if (access_log_ != nullptr) access_log_->Close();
     LeaveAtOnce(4);
+  }
+  // Answers of other servers may take as long as those of the engines; ShortenDrain may move their end.
+  while (upstreams_ != nullptr && base::Clock::Real()->Now() < upstreams_->drain_end() &&
+         !http_->WaitIdle(kDrainLook)) {
   }
   // What the engines have published still has to reach the clients.
   http_->WaitIdle(absl::Seconds(2));
@@ -344,7 +376,10 @@ void App::Drain(absl::Duration timeout) {
   models_.StopEngines();
 }
 
-void App::ShortenDrain(absl::Duration timeout) { models_.BeginDrain(timeout); }
+void App::ShortenDrain(absl::Duration timeout) {
+  models_.BeginDrain(timeout);
+  if (upstreams_ != nullptr) upstreams_->BeginDrain(timeout);
+}
 
 int App::grpc_port() const { return grpc_->port(); }
 

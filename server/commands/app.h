@@ -32,6 +32,7 @@
 #include "server/service/tracer.h"
 #include "server/tls/terminator.h"
 #include "server/trace/trace_metrics.h"
+#include "server/upstream/upstreams.h"
 
 namespace hadal::commands {
 
@@ -54,6 +55,8 @@ class App {
   // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
   // is for the log.
   void ReloadKeys(std::string_view cause);
+  // Reads the keys of --fallback-upstream again. Keeps the old ones when a file cannot be read.
+  void ReloadUpstreamKeys(std::string_view cause);
   // Opens the file of --access-log again, as after it was renamed. Keeps the old one when it cannot.
   void ReopenAccessLog();
   // Takes nothing new, refuses what waits, lets running requests finish for at most `timeout`, ends the rest, closes.
@@ -73,6 +76,7 @@ class App {
   absl::Status CreateAdmission();
   absl::Status CreateKvEvents();
   absl::Status CreateTracer();
+  absl::Status CreateUpstreams();
   absl::Status CreateService();
   absl::Status OpenBatches();
   absl::Status StartGrpc();
@@ -98,6 +102,7 @@ class App {
   ModelHost models_;
   response_cache::ResponseCacheMetrics response_cache_metrics_{&metrics_};
   std::unique_ptr<response_cache::ResponseCache> response_cache_;  // null: nothing asks for it
+  std::unique_ptr<upstream::Upstreams> upstreams_;                 // null: there are none
   std::unique_ptr<service::GenerateService> service_;
   std::unique_ptr<batches::BatchService> batches_;  // null: files and batches are off
   std::unique_ptr<tls::Terminator> tls_;            // null: connections are plain

@@ -18,14 +18,16 @@ constexpr int64_t kOwnDescriptors = 128;
 
 }  // namespace
 
-absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections, bool tls) {
+absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections, bool tls,
+                                               int64_t upstream_connections) {
   rlimit limits{};
   if (::getrlimit(RLIMIT_NOFILE, &limits) != 0) {
     return absl::InternalError(absl::StrCat("cannot read ulimit -n: ", std::strerror(errno)));
   }
   // The client's socket, and a pair between what ends TLS and the front.
   const int64_t each = tls ? 3 : 1;
-  const int64_t others = each * (grpc_connections + http::HttpOptions::kReservedConnections) + kOwnDescriptors;
+  const int64_t others =
+      each * (grpc_connections + http::HttpOptions::kReservedConnections) + kOwnDescriptors + upstream_connections;
   DescriptorPlan plan{.needed = each * max_connections + others, .max_connections = max_connections};
   const rlim_t needed = static_cast<rlim_t>(plan.needed);
   if (limits.rlim_cur < needed && limits.rlim_cur < limits.rlim_max) {

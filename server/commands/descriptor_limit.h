@@ -15,7 +15,9 @@ struct DescriptorPlan {
 };
 
 // Raises the soft limit (ulimit -n) to what so many connections of either front need, as far as the hard limit allows,
-// and plans with what holds then. Under TLS a connection has three descriptors. Internal when the limit cannot be read.
-absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections, bool tls);
+// and plans with what holds then. Under TLS a connection has three descriptors. `upstream_connections` of our own come
+// on top. Internal when the limit cannot be read.
+absl::StatusOr<DescriptorPlan> PlanDescriptors(int64_t max_connections, int64_t grpc_connections, bool tls,
+                                               int64_t upstream_connections = 0);
 
 }  // namespace hadal::commands

@@ -186,6 +186,7 @@ int Serve(const std::vector<std::string>& args) {
       app.ReopenAccessLog();
       app.ReloadKeys("SIGHUP");
       app.ReloadTls("SIGHUP");
+      app.ReloadUpstreamKeys("SIGHUP");
     }
     if (keys_files.TakeChange()) app.ReloadKeys("the file has changed");
     if (tls_files.TakeChange()) reload_tls_at = absl::Now() + kTlsFilesSettle;

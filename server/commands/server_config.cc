@@ -37,6 +37,7 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   grammar.AddFlags(flags);
   degradation.AddFlags(flags);
   response_cache.AddFlags(flags);
+  upstream.AddFlags(flags);
   front.AddFlags(flags);
   http.AddFlags(flags);
   grpc.AddFlags(flags);

@@ -22,6 +22,7 @@
 #include "server/service/grammar_options.h"
 #include "server/service/trace_options.h"
 #include "server/tls/tls_options.h"
+#include "server/upstream/upstream_options.h"
 
 namespace hadal::commands {
 
@@ -40,6 +41,7 @@ struct ServerConfig {
   service::GrammarOptions grammar;
   service::DegradationOptions degradation;
   response_cache::ResponseCacheOptions response_cache;
+  upstream::UpstreamOptions upstream;
   service::FrontOptions front;  // parsing copies it into the parts that hold it, too
   http::HttpOptions http;
   rpc::GrpcOptions grpc;

@@ -160,6 +160,10 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
                      "x-hadal-priority");
   }
   *priority_from_header = wanted.has_value();
+  // Not guessed: a client that forbids it must not find its prompt elsewhere.
+  if (!head.allow_fallback.empty() && head.allow_fallback != "0" && head.allow_fallback != "1") {
+    return MakeError(Reason::kOutOfRange, "the header x-hadal-allow-fallback must be 0 or 1", "x-hadal-allow-fallback");
+  }
   if (connection.lacks_certificate()) return service::MissingCertificate();
   // Where both are sent Authorization counts, as in the hosted API.
   const std::string authorization =

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "server/http/call_body.h"
+#include "server/http/pass_on.h"
 #include "server/http/recorded_response.h"
 #include "server/http/response_encoder.h"
 #include "server/request/refusal.h"
@@ -34,14 +36,14 @@ std::string UniqueId(Connection& connection) {
 // One generating request, alive as long as its coroutine; on the connection's thread only.
 class CallRun {
  public:
-  CallRun(Connection& connection, Route route, service::CallInfo info, bool priority_from_header);
+  CallRun(Connection& connection, Route route, service::CallInfo info, PassOn pass_on, bool priority_from_header);
   // Does nothing when the response has been sent.
   ~CallRun() { FinishAbandoned(); }
 
   asio::awaitable<void> Run();
 
  private:
-  void Submit(RequestBody body);
+  void Submit(std::shared_ptr<const RequestBody> body);
   Headers OwnHeaders() const;
   asio::awaitable<void> Respond();
   asio::awaitable<void> SendWhole(std::string body);
@@ -49,6 +51,8 @@ class CallRun {
   asio::awaitable<bool> WritePiece(std::string_view type, std::string* out);
   asio::awaitable<void> Fail(ResponseEncoder* encoder, std::string out);
   asio::awaitable<void> Refuse(absl::Status status);
+  // Refuses unless another server answers. `waited`: it had been admitted.
+  asio::awaitable<void> RefuseOrPassOn(absl::Status refusal, bool waited);
   void FinishAbandoned();
 
   Connection& connection_;
@@ -57,57 +61,65 @@ class CallRun {
   const std::string id_;
   const std::string sender_;
   const absl::Time arrival_;
+  PassOn pass_on_;
   const std::shared_ptr<CallPipeline> pipeline_;
   // Written by the worker that decodes, read once the calls run. Shared, because that worker may outlive this object.
   const std::shared_ptr<ResponsePlan> plan_ = std::make_shared<ResponsePlan>();
   bool streaming_ = false;  // the head of a stream has been sent
 };
 
-CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, bool priority_from_header)
+CallRun::CallRun(Connection& connection, Route route, service::CallInfo info, PassOn pass_on, bool priority_from_header)
     : connection_(connection),
       route_(route),
       priority_from_header_(priority_from_header),
       id_(info.request_id),
       sender_(service::SenderOf(info)),
       arrival_(info.arrival),
+      pass_on_(std::move(pass_on)),
       pipeline_(CallPipeline::Create(connection.context().dependencies.service, std::move(info),
                                      [event = connection.shared_event()] { event->PostSet(); })) {}
 
 asio::awaitable<void> CallRun::Run() {
   const RequestHead& head = connection_.head();
   absl::Status status = pipeline_->CheckRoom(head.content_length.value_or(head.chunked ? kAssumedChunkedBytes : 0));
-  if (!status.ok()) {
+  const bool refused = !status.ok();
+  if (refused && !pass_on_.MayAnswer(status, /*waited=*/false)) {
     co_await Refuse(std::move(status));
     co_return;
   }
-  RequestBody body;
-  status = co_await connection_.ReadBody(sender_, &body);
+  auto body = std::make_shared<RequestBody>();
+  absl::Status read = co_await connection_.ReadBody(sender_, body.get());
   if (connection_.disconnected()) co_return;
-  // A slot is taken by a body that is there: none waits for bytes.
-  if (status.ok()) status = pipeline_->Admit(static_cast<int64_t>(body.text.size()));
-  if (!status.ok()) {
-    co_await Refuse(std::move(status));
+  if (!read.ok()) {
+    co_await Refuse(std::move(read));
     co_return;
   }
-  connection_.WatchDisconnect();
+  pass_on_.Keep(body, connection_.context().dependencies.service->bodies());
+  // A slot is taken by a body that is there: none waits for bytes.
+  if (!refused) status = pipeline_->Admit(static_cast<int64_t>(body->text.size()));
+  if (status.ok() || pass_on_.has_body()) connection_.WatchDisconnect();
+  if (!status.ok()) {
+    body.reset();
+    co_await RefuseOrPassOn(std::move(status), /*waited=*/false);
+    co_return;
+  }
   Submit(std::move(body));
   while (pipeline_->progress() == CallPipeline::Progress::kPreparing) {
     co_await connection_.event().Wait();
     if (connection_.disconnected()) co_return;
   }
   if (pipeline_->progress() == CallPipeline::Progress::kEnded) {
-    co_await Refuse(pipeline_->status());
+    co_await RefuseOrPassOn(pipeline_->status(), /*waited=*/true);
     co_return;
   }
   co_await Respond();
 }
 
-void CallRun::Submit(RequestBody body) {
+void CallRun::Submit(std::shared_ptr<const RequestBody> body) {
   const ServerContext& context = connection_.context();
-  // Shared because the pipeline's function must be copyable; the pipeline destroys it once it has run.
-  pipeline_->Submit([body = std::make_shared<const RequestBody>(std::move(body)), route = route_,
-                     max_depth = context.options.max_json_depth, priority_from_header = priority_from_header_,
-                     plan = plan_,
+  // The pipeline destroys its function, and with it the body, once it has run.
+  pipeline_->Submit([body = std::move(body), route = route_, max_depth = context.options.max_json_depth,
+                     priority_from_header = priority_from_header_, plan = plan_,
                      service = context.dependencies.service]() -> absl::StatusOr<service::DecodedRequest> {
     absl::StatusOr<CallBody> decoded = DecodeCallBody(body->text, route, max_depth, priority_from_header, *service);
     if (!decoded.ok()) return decoded.status();
@@ -126,7 +138,9 @@ asio::awaitable<void> CallRun::Respond() {
   while (true) {
     const CallPipeline::Progress progress =
         pipeline_->Read([&](size_t index, const service::ActiveCall&, service::CallUpdate&& update) {
-          if (update.status.ok()) encoder->Add(index, std::move(update), &out);
+          if (!update.status.ok()) return;
+          pass_on_.Forget();
+          encoder->Add(index, std::move(update), &out);
         });
     const bool done = progress == CallPipeline::Progress::kEnded;
     if (done && !pipeline_->status().ok()) {
@@ -196,7 +210,7 @@ asio::awaitable<bool> CallRun::WritePiece(std::string_view type, std::string* ou
 asio::awaitable<void> CallRun::Fail(ResponseEncoder* encoder, std::string out) {
   const absl::Status status = pipeline_->status();
   if (!streaming_) {
-    co_await Refuse(status);
+    co_await RefuseOrPassOn(status, /*waited=*/true);
     co_return;
   }
   encoder->Fail(status, &out);
@@ -212,6 +226,28 @@ asio::awaitable<void> CallRun::Refuse(absl::Status status) {
   co_await connection_.Send(std::move(response));
 }
 
+asio::awaitable<void> CallRun::RefuseOrPassOn(absl::Status refusal, bool waited) {
+  if (!pass_on_.has_body() || !pass_on_.MayAnswer(refusal, waited)) {
+    co_await Refuse(std::move(refusal));
+    co_return;
+  }
+  absl::Status quota = pipeline_->PassOn(pass_on_.body_bytes());
+  if (!quota.ok()) {
+    co_await Refuse(std::move(quota));
+    co_return;
+  }
+  std::function<void()> on_begin = [this] {
+    streaming_ = true;
+    connection_.context().dependencies.service->CountDegraded(service::Rung::kUpstream);
+  };
+  const PassOn::Answer answer = co_await pass_on_.Run(connection_, std::move(on_begin));
+  if (answer.end == PassOn::End::kDeclined) {
+    co_await Refuse(std::move(refusal));
+  } else if (answer.end == PassOn::End::kAnswered) {
+    pipeline_->Finish(answer.status, answer.code, answer.served_by);
+  }
+}
+
 // The client is gone or does not read.
 void CallRun::FinishAbandoned() {
   const absl::Status status = connection_.write_timed_out() ? MakeError(Reason::kSlowReader, "the client does not read")
@@ -225,7 +261,9 @@ asio::awaitable<void> HandleCall(Connection& connection, Route route, service::C
                                  bool priority_from_header) {
   const base::ActiveCount::Scope active(&connection.mutable_context().active_calls);
   info.request_id = UniqueId(connection);
-  CallRun run(connection, route, std::move(info), priority_from_header);
+  PassOn pass_on(connection, route, info);
+  info.upstream_first = pass_on.open();
+  CallRun run(connection, route, std::move(info), std::move(pass_on), priority_from_header);
   co_await run.Run();
 }
 

@@ -304,13 +304,13 @@ asio::awaitable<void> Connection::Linger() {
   ClearDeadline();
 }
 
-asio::awaitable<bool> Connection::BeginStream(std::string_view content_type, Headers headers) {
+asio::awaitable<bool> Connection::BeginStream(std::string_view content_type, Headers headers, int status) {
   responded_ = true;
   chunked_ = !head().http_1_0;
   if (!chunked_) keep_alive_ = false;
   headers.emplace_back("cache-control", "no-cache");
   headers.emplace_back("x-accel-buffering", "no");
-  std::string text = FormatHead(200, content_type, headers);
+  std::string text = FormatHead(status, content_type, headers);
   text += chunked_ ? "transfer-encoding: chunked\r\n\r\n" : "\r\n";
   co_return co_await Write(text);
 }

@@ -107,7 +107,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // A complete response. An unread body is read on for a while, so that the client sees the response and not a reset.
   boost::asio::awaitable<void> Send(Response response);
   // A response in pieces. False: the client is gone or too slow; nothing more can be sent.
-  boost::asio::awaitable<bool> BeginStream(std::string_view content_type, Headers headers = {});
+  boost::asio::awaitable<bool> BeginStream(std::string_view content_type, Headers headers = {}, int status = 200);
   // `piece` is used up.
   boost::asio::awaitable<bool> WriteStream(std::string* piece);
   // `complete` false: the response ended with an error, and the connection ends with it.

@@ -16,8 +16,8 @@ namespace {
 // Headers of ours that a page's script may read.
 constexpr std::string_view kExposed =
     "x-request-id, traceresponse, x-hadal-reason, x-hadal-grammar, x-hadal-degraded, x-hadal-cache, "
-    "x-hadal-promise, x-hadal-estimated-wait-ms, x-hadal-ticket, x-should-retry, Retry-After, retry-after-ms, "
-    "endpoint-load-metrics";
+    "x-hadal-served-by, x-hadal-promise, x-hadal-estimated-wait-ms, x-hadal-ticket, x-should-retry, Retry-After, "
+    "retry-after-ms, endpoint-load-metrics";
 // How long a browser may remember the response to a preflight request.
 constexpr std::string_view kMaxAgeSeconds = "600";
 

@@ -16,6 +16,7 @@
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 #include "server/tls/terminator.h"
+#include "server/upstream/upstreams.h"
 
 namespace hadal::http {
 
@@ -46,6 +47,8 @@ class HttpServer {
     std::function<void(int fd, base::Peer peer)> adopt_http2;
     // gRPC has a port of its own, whose connections come through Screen; on this one they get 400.
     bool grpc_elsewhere = false;
+    // Answer what this server would refuse. Outlive the server. Null: there are none.
+    upstream::Upstreams* upstreams = nullptr;
     // Every connection begins with TLS, and this ends it. Outlives the server. Null: connections are plain.
     tls::Terminator* tls = nullptr;
   };

@@ -209,6 +209,10 @@ void RequestReader::FinishHead() {
   head_.priority = Value(message, "x-hadal-priority");
   head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
   head_.cache = Value(message, "x-hadal-cache");
+  head_.allow_fallback = Value(message, "x-hadal-allow-fallback");
+  head_.hop = Value(message, "x-hadal-hop");
+  head_.anthropic_version = Value(message, "anthropic-version");
+  head_.anthropic_beta = Value(message, "anthropic-beta");
   head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
   head_.queue = Value(message, "x-hadal-queue");
   head_.sdk_timeout = Value(message, "x-stainless-timeout");

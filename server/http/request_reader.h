@@ -23,29 +23,33 @@ struct RequestHead {
   bool chunked = false;
   std::optional<int64_t> content_length;  // none: no body, or chunked
   std::string authorization;
-  std::string api_key;           // x-api-key
-  std::string request_id;        // x-request-id
-  std::string traceparent;       // traceparent
-  std::string tracestate;        // tracestate
-  std::string priority;          // x-hadal-priority
-  std::string allow_degraded;    // x-hadal-allow-degraded
-  std::string cache;             // x-hadal-cache
-  std::string deadline_ms;       // x-hadal-deadline-ms
-  std::string queue;             // x-hadal-queue
-  std::string sdk_timeout;       // x-stainless-timeout
-  std::string read_timeout;      // x-stainless-read-timeout
-  std::string slo_ttft_ms;       // x-llm-d-slo-ttft-ms
-  std::string idempotency_key;   // idempotency-key
-  std::string retry_count;       // x-stainless-retry-count
-  std::string client;            // x-hadal-client
-  std::string ticket;            // x-hadal-ticket
-  std::string content_encoding;  // the first one that is not identity
-  std::string content_type;      // content-type
-  std::string if_none_match;     // if-none-match
-  std::string origin;            // the web page's, of a browser
-  std::string cors_method;       // access-control-request-method
-  std::string cors_headers;      // access-control-request-headers
-  std::string load_format;       // endpoint-load-metrics-format
+  std::string api_key;            // x-api-key
+  std::string request_id;         // x-request-id
+  std::string traceparent;        // traceparent
+  std::string tracestate;         // tracestate
+  std::string priority;           // x-hadal-priority
+  std::string allow_degraded;     // x-hadal-allow-degraded
+  std::string allow_fallback;     // x-hadal-allow-fallback
+  std::string hop;                // x-hadal-hop
+  std::string cache;              // x-hadal-cache
+  std::string deadline_ms;        // x-hadal-deadline-ms
+  std::string queue;              // x-hadal-queue
+  std::string sdk_timeout;        // x-stainless-timeout
+  std::string read_timeout;       // x-stainless-read-timeout
+  std::string slo_ttft_ms;        // x-llm-d-slo-ttft-ms
+  std::string idempotency_key;    // idempotency-key
+  std::string retry_count;        // x-stainless-retry-count
+  std::string client;             // x-hadal-client
+  std::string ticket;             // x-hadal-ticket
+  std::string anthropic_version;  // anthropic-version
+  std::string anthropic_beta;     // anthropic-beta
+  std::string content_encoding;   // the first one that is not identity
+  std::string content_type;       // content-type
+  std::string if_none_match;      // if-none-match
+  std::string origin;             // the web page's, of a browser
+  std::string cors_method;        // access-control-request-method
+  std::string cors_headers;       // access-control-request-headers
+  std::string load_format;        // endpoint-load-metrics-format
   // Those of service::kSessionHeaders that are there.
   std::vector<std::pair<std::string, std::string>> session;
 };

@@ -138,6 +138,8 @@ std::string_view ReasonPhrase(int http_status) {
       return "Internal Server Error";
     case 501:
       return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
     case 503:
       return "Service Unavailable";
     case 504:

@@ -50,6 +50,7 @@ void AccessLog::Write(const CallInfo& info, const CallOutcome& outcome, absl::Ti
   line.Add("class", request::kPriorityNames[static_cast<size_t>(info.caller.priority)]);
   AddText("tenant", info.caller.tenant, &line);
   AddText("client", info.network, &line);
+  AddText("served_by", outcome.served_by, &line);
   AddText("model", outcome.model, &line);
   if (!outcome.model.empty()) {
     line.Add("prompt_tokens", int64_t{outcome.usage.prompt_tokens});

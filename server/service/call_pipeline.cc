@@ -43,6 +43,7 @@ void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->may_wait = info.may_wait;
   options->allow_degraded = info.allow_degraded;
   options->cache = info.cache;
+  options->upstream_first = info.upstream_first;
 }
 
 absl::Status Cancelled() { return MakeError(Reason::kCancelled, "the client is gone"); }
@@ -68,6 +69,7 @@ CallPipeline::CallPipeline(GenerateService* service, CallInfo info, std::functio
       notifier_(std::make_shared<request::Notifier>(std::move(notify))),
       allow_degraded_(info.allow_degraded),
       asks_cache_(info.cache.reads()),
+      upstream_first_(info.upstream_first),
       info_(std::move(info)),
       asked_(info_.arrival) {}
 
@@ -140,8 +142,25 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   return absl::OkStatus();
 }
 
+absl::Status CallPipeline::PassOn(int64_t body_bytes) {
+  std::shared_ptr<KeyQuota> quota;
+  {
+    base::MutexLock lock(&mutex_);
+    passed_on_ = true;
+    if (!std::exchange(at_door_, false)) return absl::OkStatus();
+    quota = info_.caller.quota;
+  }
+  if (quota == nullptr) return absl::OkStatus();
+  absl::StatusOr<QuotaUse> use = quota->Begin(service_->clock().Now(), body_bytes / kBytesPerPromptToken);
+  if (!use.ok()) return use.status();
+  base::MutexLock lock(&mutex_);
+  quota_use_ = *std::move(use);
+  return absl::OkStatus();
+}
+
 bool CallPipeline::MayAnswer(const absl::Status& refusal) const {
-  return (allow_degraded_ && service_->MayDegrade(refusal)) || (asks_cache_ && service_->MayFindCached(refusal));
+  return (allow_degraded_ && service_->MayDegrade(refusal, upstream_first_)) ||
+         (asks_cache_ && service_->MayFindCached(refusal));
 }
 
 CallPipeline::Admitted CallPipeline::AdmittedOf(absl::StatusOr<admission::Ticket> ticket) {
@@ -351,9 +370,9 @@ absl::Status CallPipeline::status() const {
   return status_;
 }
 
-void CallPipeline::Finish(const absl::Status& status, int code) {
+void CallPipeline::Finish(const absl::Status& status, int code, std::string_view served_by) {
   CallInfo info;
-  CallOutcome outcome{.status = status, .code = code};
+  CallOutcome outcome{.status = status, .code = code, .served_by = std::string(served_by)};
   Pending freed;
   std::vector<std::unique_ptr<ActiveCall>> calls;
   {
@@ -372,9 +391,11 @@ void CallPipeline::Finish(const absl::Status& status, int code) {
     }
     if (!calls.empty()) outcome.model = calls.front()->model().name;
     if (at_door_) outcome.refused_after = service_->clock().Now() - asked_;
-    // What a call has taken that the client left in the middle is not known; its prompt it has had.
+    // What a call has taken that the client left in the middle is not known, nor what another server has spent on it;
+    // its prompt it has had.
     const int64_t tokens = int64_t{usage_.prompt_tokens} + usage_.completion_tokens;
-    const bool all_known = std::find(call_ended_.begin(), call_ended_.end(), false) == call_ended_.end();
+    const bool elsewhere = passed_on_ && OutcomeOf(status) != "shed";
+    const bool all_known = !elsewhere && std::find(call_ended_.begin(), call_ended_.end(), false) == call_ended_.end();
     quota_use_.End(service_->clock().Now(), all_known ? tokens : std::max(tokens, quota_use_.charged()));
   }
   notifier_->Disconnect();

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -78,6 +79,9 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // Reserves a queue slot for a body of that many bytes, before it is parsed, within the quota of the caller's key.
   // O(1).
   absl::Status Admit(int64_t body_bytes);
+  // After a refusal, when another server is asked for the answer: takes of the key's quota what Admit takes, unless it
+  // has. TENANT_QUOTA.
+  absl::Status PassOn(int64_t body_bytes);
   // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
   void Submit(Decode decode);
   // The client is gone or wants no more. Thread-safe, any number of times.
@@ -96,8 +100,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   absl::Status status() const;
 
   // The front has told the client, or cannot: records the request with the status and the code that the client was
-  // given, cancels what still runs, frees the rest. Later calls do nothing.
-  void Finish(const absl::Status& status, int code);
+  // given, cancels what still runs, frees the rest. `served_by`: the upstream that answered. Later calls do nothing.
+  void Finish(const absl::Status& status, int code, std::string_view served_by = {});
 
  private:
   // In order; each may also go to kEnded.
@@ -149,6 +153,7 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   const std::shared_ptr<request::Notifier> notifier_;
   const bool allow_degraded_;
   const bool asks_cache_;  // an answer from the response cache will do
+  const bool upstream_first_;
 
   mutable base::Mutex mutex_;
   CallInfo info_ ABSL_GUARDED_BY(mutex_);
@@ -161,7 +166,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   QuotaUse quota_use_ ABSL_GUARDED_BY(mutex_);   // from Admit to Finish
   bool at_door_ ABSL_GUARDED_BY(mutex_) = true;  // not admitted yet
-  absl::Time asked_ ABSL_GUARDED_BY(mutex_);     // when that could last be decided
+  bool passed_on_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time asked_ ABSL_GUARDED_BY(mutex_);  // when that could last be decided
   Usage usage_ ABSL_GUARDED_BY(mutex_);
   std::vector<service::Finish> finishes_ ABSL_GUARDED_BY(mutex_);
   absl::Time first_update_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();

@@ -36,8 +36,9 @@ struct CallInfo {
   std::string ticket;                                  // that it brought; empty: none
   uint64_t promise = 0;                                // what the ticket is good for (AdmissionController::OpenTicket)
   uint64_t idempotency_hash = 0;                       // of its idempotency key; 0: none
-  int32_t attempts = -1;       // earlier ones at the same request, as the client counts them; -1: it does not say
-  bool allow_degraded = true;  // false: x-hadal-allow-degraded: 0
+  int32_t attempts = -1;        // earlier ones at the same request, as the client counts them; -1: it does not say
+  bool allow_degraded = true;   // false: x-hadal-allow-degraded: 0
+  bool upstream_first = false;  // another server is asked before a fixed text answers
   response_cache::CacheControl cache;  // x-hadal-cache
 };
 
@@ -50,6 +51,7 @@ struct CallOutcome {
   int code = 0;                                      // HTTP status or gRPC code that the client was given
   Usage usage;                                       // of calls that were left in the middle: what was read of them
   std::string model;                                 // that ran it; empty: it ended before
+  std::string served_by;                             // the upstream that answered; empty: this server
   std::vector<Finish> finishes;                      // of its choices, in the order in which they ended
   absl::Time first_update = absl::InfiniteFuture();  // when the front took the first of what it sends
   request::StreamTimes times;                        // of its calls together: the first to start, the last to end

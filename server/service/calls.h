@@ -64,7 +64,8 @@ struct CallOptions {
   absl::Time deadline = absl::InfiniteFuture();
   absl::Time first_token_by = absl::InfiniteFuture();
   bool may_wait = true;
-  bool allow_degraded = true;  // an answer of the degradation ladder is better than a refusal
+  bool allow_degraded = true;   // an answer of the degradation ladder is better than a refusal
+  bool upstream_first = false;  // that of another server is better than a fixed text
   response_cache::CacheControl cache;
   SamplingOptions sampling;
   StopOptions stopping;

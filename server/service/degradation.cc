@@ -19,6 +19,8 @@ std::string_view RungName(Rung rung) {
       return "max-tokens";
     case Rung::kModel:
       return "model";
+    case Rung::kUpstream:
+      return "upstream";
     case Rung::kStatic:
       return "static";
   }
@@ -31,10 +33,10 @@ Degradation::Degradation(DegradationOptions options, response_cache::ResponseCac
       degraded_(options_.metrics, {.name = "hadal_degraded_total",
                                    .help = "Calls answered by a rung of the degradation ladder instead of refused.",
                                    .labels = {"rung"},
-                                   .series = {{"cache"}, {"max-tokens"}, {"model"}, {"static"}}}) {}
+                                   .series = {{"cache"}, {"max-tokens"}, {"model"}, {"upstream"}, {"static"}}}) {}
 
-bool Degradation::MayAnswer(const absl::Status& refusal) const {
-  if (refusal.ok() || (!records() && options_.answer.empty())) return false;
+bool Degradation::MayAnswer(const absl::Status& refusal, bool upstream_first) const {
+  if (refusal.ok() || (!records() && (upstream_first || options_.answer.empty()))) return false;
   return request::WireErrorFor(request::GetErrorDetail(refusal).reason).capacity;
 }
 
@@ -46,7 +48,7 @@ std::optional<Degradation::Answer> Degradation::Find(const PreparedCall& call, c
     }
   }
   // A fixed text follows no grammar.
-  if (options_.answer.empty() || request.grammar != nullptr) return std::nullopt;
+  if (call.options.upstream_first || options_.answer.empty() || request.grammar != nullptr) return std::nullopt;
   const absl::StatusOr<std::vector<int32_t>> ids = call.model->tokenizer->Encode(options_.answer, {});
   if (!ids.ok()) return std::nullopt;
   response_cache::RecordedOutput output;

@@ -23,6 +23,7 @@ enum class Rung : uint8_t {
   kCache,      // "cache": the tokens that the same request got before
   kMaxTokens,  // "max-tokens": a shorter output than was asked for, of the low and batch classes
   kModel,      // "model": the tokens of another model, which the response names
+  kUpstream,   // "upstream": the answer of another server
   kStatic,     // "static": a fixed text
 };
 std::string_view RungName(Rung rung);
@@ -34,9 +35,10 @@ class Degradation {
   // `cache`, which records for the first rung, outlives this; null: there is none.
   Degradation(DegradationOptions options, response_cache::ResponseCache* cache);
 
-  // Whether a rung may answer a call that was refused so and has no ticket: from the cache, or with the fixed text. A
-  // shorter output and another model need a ticket. Cheap: the body need not be there.
-  bool MayAnswer(const absl::Status& refusal) const;
+  // Whether a rung may answer a call that was refused so and has no ticket: from the cache, or with the fixed text,
+  // which comes behind the upstreams. A shorter output and another model need a ticket; upstreams are the front's.
+  // Cheap: the body need not be there.
+  bool MayAnswer(const absl::Status& refusal, bool upstream_first) const;
   // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
   struct Answer {
     Rung rung = Rung::kNone;

@@ -140,9 +140,13 @@ class GenerateService {
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
   // Whether a call that was refused so should be prepared all the same: a rung of the ladder may answer it.
-  bool MayDegrade(const absl::Status& refusal) const { return degradation_.MayAnswer(refusal); }
+  bool MayDegrade(const absl::Status& refusal, bool upstream_first) const {
+    return degradation_.MayAnswer(refusal, upstream_first);
+  }
   // The same of the response cache, for a call that asks it.
   bool MayFindCached(const absl::Status& refusal) const;
+  // A front had a call answered by that rung.
+  void CountDegraded(Rung rung) { degradation_.Count(rung); }
   // Every body that a front holds in memory is leased here.
   BodyBudget& bodies() { return bodies_; }
 

@@ -91,7 +91,7 @@ GenerateService::Started GenerateService::Answered(PreparedCall&& call, Response
 
 GenerateService::Started GenerateService::StartDegraded(PreparedCall&& call, const request::Request& request,
                                                         absl::Status refusal) {
-  if (!call.options.allow_degraded || !MayDegrade(refusal)) return refusal;
+  if (!call.options.allow_degraded || !MayDegrade(refusal, call.options.upstream_first)) return refusal;
   std::optional<Degradation::Answer> answer = degradation_.Find(call, request);
   if (!answer.has_value()) return refusal;
   const CacheResult cache_result = call.cache_result;

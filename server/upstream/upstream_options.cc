@@ -101,6 +101,12 @@ absl::StatusOr<TargetOptions> TargetOptions::Parse(std::string_view text) {
   return target;
 }
 
+int64_t UpstreamOptions::max_connections() const {
+  int64_t connections = 0;
+  for (const TargetOptions& target : targets) connections += target.max_in_flight;
+  return connections;
+}
+
 absl::Status UpstreamOptions::Validate() const {
   std::set<std::string> names;
   for (const TargetOptions& target : targets) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ struct UpstreamOptions {
   absl::Duration timeout = absl::Minutes(10);             // of a whole answer
 
   bool enabled() const { return !targets.empty(); }
+  // Connections that may be open at a time.
+  int64_t max_connections() const;
 
   // InvalidArgument names the flags that do not go together.
   absl::Status Validate() const;

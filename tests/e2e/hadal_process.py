@@ -17,7 +17,7 @@ import urllib.request
 LISTENING = re.compile(r"hadal listening on https?://(\S+):(\d+)")
 
 
-def fill(server):
+def fill(server, headers=None):
     """Connections of one request that runs and one that waits, which end with them: full with --max-batch-size=1 --max-queue-requests=1."""
     # Else what an earlier request left in a level could be taken for these.
     server.wait_idle()
@@ -28,16 +28,16 @@ def fill(server):
         else:
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
         body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
-        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json", **(headers or {})})
         connections.append(connection)
         server.wait_metric(metric, 1)
     return connections
 
 
 @contextlib.contextmanager
-def filled(server):
+def filled(server, headers=None):
     """The server is full until the block ends, and empty behind it."""
-    connections = fill(server)
+    connections = fill(server, headers)
     yield
     for connection in connections:
         connection.close()

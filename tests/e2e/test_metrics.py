@@ -94,10 +94,13 @@ def parse(text):
     return families
 
 
-def documented(gpu=False):
-    """{family: (kind, [label names])} of docs/metrics.md; the section of a GPU's metrics only on one (test_emulated_gpu.py)."""
+def documented(gpu=False, upstreams=False):
+    """{family: (kind, [label names])} of docs/metrics.md; the sections of what not every server has only where they are asked for
+    (test_emulated_gpu.py, test_upstream.py)."""
     everywhere, of_gpu = (ROOT / "docs/metrics.md").read_text(encoding="utf-8").split("\n## GPU\n")
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", everywhere + of_gpu if gpu else everywhere, re.MULTILINE)
+    everywhere, of_upstreams = everywhere.split("\n## Upstreams\n")
+    text = everywhere + (of_upstreams if upstreams else "") + (of_gpu if gpu else "")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)
     return {name: (kind, [] if labels == "-" else labels.split(", ")) for name, kind, labels in rows}
 
 

@@ -66,5 +66,13 @@ TEST(DescriptorLimitTest, UnderTlsAConnectionHasThree) {
   }));
 }
 
+TEST(DescriptorLimitTest, ConnectionsToUpstreamsComeOnTop) {
+  EXPECT_TRUE(Under(64, 1000, [] {
+    const DescriptorPlan without = PlanDescriptors(100, 50, /*tls=*/false).value();
+    const DescriptorPlan with = PlanDescriptors(100, 50, /*tls=*/false, /*upstream_connections=*/64).value();
+    return with.needed == without.needed + 64 && with.limit == with.needed;
+  }));
+}
+
 }  // namespace
 }  // namespace hadal::commands

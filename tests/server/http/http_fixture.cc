@@ -28,6 +28,7 @@ HttpFixture::HttpFixture(ScriptedEngine::MakeScript script, Options options)
   };
   dependencies.adopt_http2 = options.adopt_http2;
   dependencies.tls = options.tls;
+  dependencies.upstreams = options.upstreams;
   server = http::HttpServer::Create(options.http, std::move(dependencies)).value();
   server->Start();
 }

@@ -25,6 +25,7 @@ class HttpFixture {
     std::string keys;  // lines of a key file
     std::function<void(int, base::Peer)> adopt_http2;
     tls::Terminator* tls = nullptr;
+    upstream::Upstreams* upstreams = nullptr;
   };
 
   explicit HttpFixture(ScriptedEngine::MakeScript script) : HttpFixture(std::move(script), Options()) {}

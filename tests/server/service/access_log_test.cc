@@ -59,6 +59,14 @@ TEST(AccessLogTest, AnAnswerHasTokensAndTimes) {
     "completion_tokens": 7, "reasoning_tokens": 3, "finish_reason": "stop,length", "queue_ms": 2.0, "ttft_ms": 5.25, "duration_ms": 2000.0})"));
 }
 
+TEST(AccessLogTest, AnAnswerOfAnotherServerNamesIt) {
+  CallOutcome outcome{.code = 200, .served_by = "far"};
+  outcome.duration = absl::Seconds(2);
+  EXPECT_EQ(LineOf(Info(), outcome), json::parse(R"({
+    "time": "2025-11-29T19:20:11.123Z", "request_id": "r-1", "protocol": "http", "route": "/v1/chat/completions",
+    "status": 200, "outcome": "ok", "class": "normal", "client": "192.0.2.7", "served_by": "far", "duration_ms": 2000.0})"));
+}
+
 TEST(AccessLogTest, ARefusalHasItsReasonAndHintAndNothingThatIsNotKnown) {
   CallInfo info = Info();
   info.protocol = Protocol::kGrpc;

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/http/pass_on.h"
+
+#include <algorithm>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "server/base/strings.h"
+#include "server/http/response.h"
+#include "server/request/refusal.h"
+
+namespace hadal::http {
+namespace {
+
+namespace asio = boost::asio;
+using request::Reason;
+using upstream::Passage;
+using Progress = Passage::Progress;
+
+// An answer that is no stream of events is held back up to this size: it can still be refused when it breaks off, and
+// has a Content-Length.
+constexpr size_t kMaxHeldBytes = 64 << 10;
+constexpr std::string_view kVersion1 = "/v1";
+
+// Servers that the request has come through, as each of them counts.
+int HopsOf(const RequestHead& head) {
+  int hops = 0;
+  if (head.hop.empty()) return 0;
+  return absl::SimpleAtoi(head.hop, &hops) && hops >= 0 ? hops : std::numeric_limits<int>::max();
+}
+
+// The client's choice; where it says nothing the operator's.
+bool IsAllowed(const RequestHead& head, const service::CallInfo& info, bool opt_in) {
+  if (!info.allow_degraded || head.allow_fallback == "0") return false;
+  return !opt_in || head.allow_fallback == "1";
+}
+
+std::string TraceParent(const service::TraceContext& trace) {
+  const std::string& parent = trace.span_id.empty() ? trace.parent_id : trace.span_id;
+  return "00-" + trace.trace_id + "-" + parent + (trace.sampled ? "-01" : "-00");
+}
+
+upstream::Fields FieldsOf(const Connection& connection, const service::CallInfo& info) {
+  const RequestHead& head = connection.head();
+  upstream::Fields fields = {{"x-request-id", connection.request_id()}};
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) fields.emplace_back(name, value);
+  };
+  if (!info.trace.trace_id.empty()) {
+    add("traceparent", TraceParent(info.trace));
+    add("tracestate", info.trace.state);
+  }
+  add("x-hadal-priority", head.priority);
+  add("x-hadal-queue", head.queue);
+  add("x-hadal-allow-degraded", head.allow_degraded);
+  add("idempotency-key", head.idempotency_key);
+  add("anthropic-version", head.anthropic_version);
+  add("anthropic-beta", head.anthropic_beta);
+  for (const auto& [name, value] : head.session) fields.emplace_back(name, value);
+  return fields;
+}
+
+bool EndsEvent(std::string_view tail) {
+  return tail.ends_with("\n\n") || tail.ends_with("\r\n\r\n") || tail.ends_with("\r\r");
+}
+
+std::string ErrorEvent(const absl::Status& status, Api api) {
+  return (api == Api::kOpenAi ? "data: " : "event: error\ndata: ") + ErrorObject(status, api) + "\n\n";
+}
+
+// One answer on its way to the client.
+class Relay {
+ public:
+  Relay(Connection& connection, Passage& passage, std::function<void()> on_begin)
+      : connection_(connection), passage_(passage), on_begin_(std::move(on_begin)) {}
+
+  asio::awaitable<PassOn::Answer> Run();
+
+ private:
+  Headers OwnHeaders() const;
+  PassOn::Answer EndAs(PassOn::End end, absl::Status status = absl::OkStatus()) const;
+  // Whether what has come is to be sent on now.
+  bool MayBegin(Progress progress) const;
+  // Sends what has come; false when the client is gone or does not read.
+  asio::awaitable<bool> Write();
+  asio::awaitable<void> SendWhole();
+  // Makes sure that the client does not take what it has for the whole.
+  asio::awaitable<void> BreakOff(const absl::Status& status);
+
+  Connection& connection_;
+  Passage& passage_;
+  const std::function<void()> on_begin_;
+  std::string out_;
+  std::string tail_;  // the last bytes that were sent
+  bool begun_ = false;
+};
+
+bool IsEvents(const upstream::PassedHead& head) {
+  return absl::StartsWithIgnoreCase(head.content_type, "text/event-stream");
+}
+
+Headers Relay::OwnHeaders() const {
+  Headers headers = passage_.head().fields;
+  headers.emplace_back("x-hadal-degraded", service::RungName(service::Rung::kUpstream));
+  headers.emplace_back("x-hadal-served-by", passage_.head().served_by);
+  return headers;
+}
+
+PassOn::Answer Relay::EndAs(PassOn::End end, absl::Status status) const {
+  if (!begun_) return {.end = end, .status = std::move(status)};
+  return {
+      .end = end, .status = std::move(status), .code = passage_.head().status, .served_by = passage_.head().served_by};
+}
+
+bool Relay::MayBegin(Progress progress) const {
+  return !out_.empty() &&
+         (begun_ || progress == Progress::kComplete || IsEvents(passage_.head()) || out_.size() >= kMaxHeldBytes);
+}
+
+asio::awaitable<bool> Relay::Write() {
+  if (!std::exchange(begun_, true)) {
+    on_begin_();
+    Headers headers = OwnHeaders();
+    const bool begun =
+        co_await connection_.BeginStream(passage_.head().content_type, std::move(headers), passage_.head().status);
+    if (!begun) co_return false;
+  }
+  tail_.append(out_, out_.size() - std::min<size_t>(out_.size(), 4));
+  tail_.erase(0, tail_.size() - std::min<size_t>(tail_.size(), 4));
+  const bool sent = co_await connection_.WriteStream(&out_);
+  co_return sent;
+}
+
+asio::awaitable<void> Relay::SendWhole() {
+  begun_ = true;
+  on_begin_();
+  Response response;
+  response.status = passage_.head().status;
+  response.content_type = passage_.head().content_type;
+  response.headers = OwnHeaders();
+  response.body = std::move(out_);
+  co_await connection_.Send(std::move(response));
+}
+
+asio::awaitable<void> Relay::BreakOff(const absl::Status& status) {
+  connection_.CloseAfterResponse();
+  if (!IsEvents(passage_.head()) || !EndsEvent(tail_)) co_return;
+  std::string event = ErrorEvent(status, ApiOf(connection_.head().target));
+  const bool sent = co_await connection_.WriteStream(&event);
+  if (sent) co_await connection_.EndStream(/*complete=*/false);
+}
+
+asio::awaitable<PassOn::Answer> Relay::Run() {
+  while (true) {
+    const Progress progress = passage_.Read(&out_);
+    if (progress == Progress::kDeclined) co_return EndAs(PassOn::End::kDeclined, passage_.status());
+    if (progress == Progress::kBroken && !begun_ && !IsEvents(passage_.head())) {
+      co_return EndAs(PassOn::End::kDeclined, passage_.status());
+    }
+    if (progress == Progress::kComplete && !begun_ && !IsEvents(passage_.head())) {
+      co_await SendWhole();
+      co_return EndAs(connection_.write_timed_out() ? PassOn::End::kGone : PassOn::End::kAnswered);
+    }
+    if (MayBegin(progress)) {
+      const bool sent = co_await Write();
+      if (!sent || connection_.disconnected()) co_return EndAs(PassOn::End::kGone);
+      continue;
+    }
+    if (progress == Progress::kComplete) {
+      co_await connection_.EndStream(/*complete=*/true);
+      co_return EndAs(PassOn::End::kAnswered);
+    }
+    if (progress == Progress::kBroken) {
+      const absl::Status status = passage_.status();
+      co_await BreakOff(status);
+      co_return EndAs(PassOn::End::kAnswered, status);
+    }
+    co_await connection_.event().Wait();
+    if (connection_.disconnected()) co_return EndAs(PassOn::End::kGone);
+  }
+}
+
+}  // namespace
+
+PassOn::PassOn(const Connection& connection, Route route, const service::CallInfo& info)
+    : upstreams_(connection.context().dependencies.upstreams) {
+  if (upstreams_ == nullptr) return;
+  hops_ = HopsOf(connection.head());
+  if (hops_ >= upstreams_->options().max_hops || !info.route.starts_with(kVersion1)) return;
+  if (!IsAllowed(connection.head(), info, upstreams_->options().opt_in)) return;
+  request_ = {.path = std::string(info.route.substr(kVersion1.size())),
+              .key_in_x_api_key = route == Route::kMessages,
+              .fields = FieldsOf(connection, info),
+              .hop = hops_ + 1,
+              .deadline = info.deadline,
+              .first_by = std::min(info.first_token_by, info.gives_up_at)};
+}
+
+bool PassOn::MayAnswer(const absl::Status& refusal, bool waited) const {
+  if (!request_.has_value() || refusal.ok()) return false;
+  const Reason reason = request::GetErrorDetail(refusal).reason;
+  const bool passes = request::WireErrorFor(reason).capacity && reason != Reason::kConnectionLimit;
+  // What comes to a server that drains finds another replica by its retry; what had been waiting is owed an answer.
+  if (!passes && reason != Reason::kModelLoading && !(waited && reason == Reason::kDraining)) return false;
+  return upstreams_->MayTake(hops_);
+}
+
+void PassOn::Keep(std::shared_ptr<const RequestBody> body, const service::BodyBudget& bodies) {
+  if (!request_.has_value() || bodies.bytes() > bodies.options().max_bytes / 2) return;
+  body_ = std::move(body);
+}
+
+asio::awaitable<PassOn::Answer> PassOn::Run(Connection& connection, std::function<void()> on_begin) {
+  const std::shared_ptr<const RequestBody> body = std::exchange(body_, nullptr);
+  upstream::PassedRequest request = *request_;
+  request.body = std::shared_ptr<const std::string>(body, &body->text);
+  std::function<void()> notify = [event = connection.shared_event()] { event->PostSet(); };
+  const std::unique_ptr<Passage> passage = upstreams_->Begin(std::move(request), std::move(notify));
+  Relay relay(connection, *passage, std::move(on_begin));
+  Answer answer = co_await relay.Run();
+  co_return answer;
+}
+
+}  // namespace hadal::http
