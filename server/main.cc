@@ -14,6 +14,7 @@ constexpr char kUsage[] =
     "  hadal serve [flags]    serve models over gRPC and the OpenAI API (hadal serve --help)\n"
     "  hadal plan [flags]     check a configuration and print its memory plan; loads nothing\n"
     "  hadal chat [flags]     talk to a server in the terminal\n"
+    "  hadal batch [flags]    have a file of requests answered when there is time\n"
     "  hadal top [servers]    watch the load of servers in the terminal\n"
     "  hadal health [flags]   exit code 0 when a server is up; for container health checks\n"
     "  hadal version\n";
@@ -32,10 +33,12 @@ int main(int argc, char** argv) {
   if (command == "serve") return commands::Serve(rest);
   if (command == "plan") return commands::Plan(rest);
   if (command == "chat") return commands::Chat(rest);
+  if (command == "batch") return commands::Batch(rest);
   if (command == "top") return commands::Top(rest);
   if (command == "health") return commands::Health(rest);
   if (command == "version" || command == "--version") return commands::Version();
-  const std::string nearest = hadal::base::NearestName(command, {"serve", "plan", "chat", "top", "health", "version"});
+  const std::string nearest =
+      hadal::base::NearestName(command, {"serve", "plan", "chat", "batch", "top", "health", "version"});
   std::fprintf(stderr, "hadal: unknown command '%s'%s\n", command.c_str(),
                nearest.empty() ? "; see hadal --help" : ("; did you mean '" + nearest + "'?").c_str());
   return 2;

@@ -4,7 +4,7 @@
 #
 # Lays out what a runtime image needs: OUT/hadal/{bin,lib,models/demo,LICENSE,NOTICE} and OUT/runtime-packages, the Debian
 # packages that own the shared libraries of the binary, and of those that it opens when asked: libzmq5 for --kv-events, libcurl4 for
-# --fallback-upstream. Libraries without a package (the CUDA ones) go to OUT/hadal/lib, where the binary looks for them (its rpath);
+# --fallback-upstream and hadal batch. Libraries without a package (the CUDA ones) go to OUT/hadal/lib, where the binary looks for them (its rpath);
 # the end checks that it finds them all, and those there.
 
 set -euo pipefail

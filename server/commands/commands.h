@@ -12,6 +12,7 @@ namespace hadal::commands {
 int Serve(const std::vector<std::string>& args);   // serve.cc
 int Plan(const std::vector<std::string>& args);    // plan.cc: memory plan of a configuration, loads no weights
 int Chat(const std::vector<std::string>& args);    // chat.cc: terminal client over gRPC
+int Batch(const std::vector<std::string>& args);   // batch.cc: files of requests for later
 int Top(const std::vector<std::string>& args);     // top/top.cc: load of servers in the terminal
 int Health(const std::vector<std::string>& args);  // health.cc: for container health checks
 int Version();                                     // version.cc

@@ -132,6 +132,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   // Whether a call that was refused so goes on all the same.
   bool MayAnswer(const absl::Status& refusal) const;
+  static admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes);
+  static absl::Status Cancelled();
   static Admitted AdmittedOf(absl::StatusOr<admission::Ticket> ticket);
   // One state further; false when the request has ended meanwhile.
   bool Advance(State to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

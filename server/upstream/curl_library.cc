@@ -16,8 +16,7 @@ constexpr char kName[] = "libcurl.so.4";
 absl::StatusOr<CurlLibrary> OpenCurl() {
   void* const handle = dlopen(kName, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--fallback-upstream needs ", kName, " (Debian's package libcurl4): ", dlerror()));
+    return absl::FailedPreconditionError(absl::StrCat(kName, " (Debian's package libcurl4) is needed: ", dlerror()));
   }
   CurlLibrary library;
   std::string missing;
@@ -30,8 +29,16 @@ absl::StatusOr<CurlLibrary> OpenCurl() {
   find("curl_easy_setopt", &library.setopt);
   find("curl_easy_getinfo", &library.getinfo);
   find("curl_easy_pause", &library.easy_pause);
+  find("curl_easy_perform", &library.easy_perform);
   find("curl_easy_cleanup", &library.easy_cleanup);
   find("curl_easy_strerror", &library.error_text);
+  find("curl_mime_init", &library.mime_init);
+  find("curl_mime_addpart", &library.mime_addpart);
+  find("curl_mime_name", &library.mime_name);
+  find("curl_mime_data", &library.mime_data);
+  find("curl_mime_filedata", &library.mime_filedata);
+  find("curl_mime_type", &library.mime_type);
+  find("curl_mime_free", &library.mime_free);
   find("curl_slist_append", &library.slist_append);
   find("curl_slist_free_all", &library.slist_free_all);
   find("curl_multi_init", &library.multi_init);
@@ -45,10 +52,10 @@ absl::StatusOr<CurlLibrary> OpenCurl() {
   find("curl_multi_cleanup", &library.multi_cleanup);
   find("curl_getdate", &library.getdate);
   if (!missing.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("--fallback-upstream: ", kName, " has no ", missing));
+    return absl::FailedPreconditionError(absl::StrCat(kName, " has no ", missing));
   }
   if (library.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-    return absl::InternalError(absl::StrCat("--fallback-upstream: ", kName, " cannot be initialised"));
+    return absl::InternalError(absl::StrCat(kName, " cannot be initialised"));
   }
   return library;
 }

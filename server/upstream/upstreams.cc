@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace hadal::upstream {
 namespace {
 
@@ -23,7 +25,9 @@ TargetSet::Options TargetsOf(const UpstreamOptions& options, const Upstreams::De
 absl::StatusOr<std::unique_ptr<Upstreams>> Upstreams::Create(UpstreamOptions options, Dependencies dependencies) {
   if (absl::Status status = options.Validate(); !status.ok()) return status;
   absl::StatusOr<std::unique_ptr<TransferLoop>> loop = TransferLoop::Create(dependencies.user_agent);
-  if (!loop.ok()) return loop.status();
+  if (!loop.ok()) {
+    return absl::Status(loop.status().code(), absl::StrCat("--fallback-upstream: ", loop.status().message()));
+  }
   std::unique_ptr<Upstreams> upstreams(new Upstreams(std::move(options), dependencies, *std::move(loop)));
   if (absl::Status status = upstreams->ReloadKeys(); !status.ok()) return status;
   return upstreams;

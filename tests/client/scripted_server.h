@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "client/client.h"
+#include "hadal/v1/inference.grpc.pb.h"
+
+namespace hadal::client {
+
+// Refuses the first `refusals` calls with a pushback, then answers "hello".
+class ScriptedServer final : public v1::Inference::Service {
+ public:
+  ScriptedServer(int refusals, std::string pushback_ms) : refusals_(refusals), pushback_ms_(std::move(pushback_ms)) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+  }
+  ~ScriptedServer() override { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  grpc::Status Chat(grpc::ServerContext* context, const v1::ChatRequest* request,
+                    grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    last_ = *request;
+    metadata_.clear();
+    for (const auto& [key, value] : context->client_metadata()) {
+      metadata_[std::string(key.data(), key.size())] = std::string(value.data(), value.size());
+    }
+    tickets_.push_back(metadata_["x-hadal-ticket"]);
+    if (calls_++ < refusals_) {
+      if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
+      if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
+    }
+    v1::GenerateResponse response;
+    if (endless_) {
+      response.set_text("on and ");
+      while (!context->IsCancelled() && writer->Write(response)) ++written_;
+      return grpc::Status::CANCELLED;
+    }
+    response.set_text("hel");
+    writer->Write(response);
+    response.set_text("lo");
+    response.set_finish_reason(v1::FINISH_REASON_STOP);
+    writer->Write(response);
+    return fail_after_text_ ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost") : grpc::Status::OK;
+  }
+
+  grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
+                        grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    v1::GenerateResponse response;
+    response.set_text(request->has_text() ? request->text() : std::to_string(request->token_ids().ids_size()));
+    response.mutable_usage()->set_completion_tokens(1);
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+  grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+                        v1::TokenizeResponse* response) override {
+    for (const char letter : request->text()) response->add_token_ids(letter);
+    return grpc::Status::OK;
+  }
+  grpc::Status Detokenize(grpc::ServerContext*, const v1::DetokenizeRequest* request,
+                          v1::DetokenizeResponse* response) override {
+    for (const int32_t id : request->token_ids()) response->mutable_text()->push_back(static_cast<char>(id));
+    return grpc::Status::OK;
+  }
+  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
+                          v1::ListModelsResponse* response) override {
+    if (listings_++ == 0) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "loading");
+    v1::ModelInfo* model = response->add_models();
+    model->set_id("m");
+    model->set_max_model_len(4096);
+    return grpc::Status::OK;
+  }
+  grpc::Status GetLoad(grpc::ServerContext*, const v1::GetLoadRequest*, v1::GetLoadResponse* response) override {
+    response->set_requests_waiting(waiting_);
+    response->set_predicted_wait_seconds(0.25);
+    response->set_ready(true);
+    return grpc::Status::OK;
+  }
+
+  std::string target() const { return "127.0.0.1:" + std::to_string(port_); }
+  int calls() const { return calls_; }
+  // Of the last call; not while one is under way.
+  const v1::ChatRequest& last_request() const { return last_; }
+  const std::map<std::string, std::string>& last_metadata() const { return metadata_; }
+  // That each call has brought; not while one is under way.
+  const std::vector<std::string>& tickets() const { return tickets_; }
+  void FailAfterText() { fail_after_text_ = true; }
+  void NeverEnd() { endless_ = true; }
+  void SetWaiting(int requests) { waiting_ = requests; }
+  int written() const { return written_; }
+
+ private:
+  const int refusals_;
+  const std::string pushback_ms_;
+  bool fail_after_text_ = false, endless_ = false;
+  std::atomic<int> waiting_{3};
+  std::atomic<int> written_{0};
+  v1::ChatRequest last_;
+  std::map<std::string, std::string> metadata_;
+  std::vector<std::string> tickets_;
+  std::atomic<int> calls_{0}, listings_{0};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+inline ChatOptions Question() {
+  ChatOptions options;
+  options.messages = {{"user", "hi"}};
+  return options;
+}
+
+inline constexpr auto kIgnore = [](std::string_view, std::string_view) { return true; };
+
+}  // namespace hadal::client
