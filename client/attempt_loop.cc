@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/attempt_loop.h"
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -45,6 +47,27 @@ bool Unanswered(const grpc::ClientContext& context, const grpc::Status& status) 
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && context.GetServerTrailingMetadata().empty();
 }
 
+// The threads of gRPC's callbacks end with the last channel that has made a call. It waits for them, so it must not go
+// on one of them, where the last reference to Connections may well be dropped: a channel that stays, and has made a
+// call, keeps them.
+void KeepCallbackThreads() {
+  static const bool kept = [] {
+    const auto* const channel =
+        new std::shared_ptr<grpc::Channel>(grpc::CreateChannel("127.0.0.1:1", grpc::InsecureChannelCredentials()));
+    const std::unique_ptr<v1::Inference::Stub> stub = v1::Inference::NewStub(*channel);
+    struct Call {
+      grpc::ClientContext context;
+      v1::GetLoadRequest request;
+      v1::GetLoadResponse response;
+    };
+    auto call = std::make_shared<Call>();
+    call->context.set_deadline(std::chrono::system_clock::time_point());  // it has passed: nothing is connected
+    stub->async()->GetLoad(&call->context, &call->request, &call->response, [call](const grpc::Status&) {});
+    return true;
+  }();
+  (void)kept;
+}
+
 }  // namespace
 
 absl::Status ToAbsl(const grpc::Status& status) {
@@ -54,6 +77,7 @@ absl::Status ToAbsl(const grpc::Status& status) {
 Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
                          const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity)
     : targets_(addresses, retry), identity_(std::move(identity)) {
+  KeepCallbackThreads();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // gRPC's own would send no ticket
   for (const auto& target : targets_.all()) {

@@ -29,7 +29,7 @@ struct BatchOptions {
   void AddFlags(base::FlagSet* flags) {
     const int most = std::numeric_limits<int>::max();
     flags->AddText("batch-store", &store, "folder in which files and batches (/v1/files, /v1/batches) are kept",
-                   "none: they are off");
+                   "none");
     flags->AddBytes("batch-store-size", &store_bytes,
                     "how large the database of files and batches may grow; 0: as the disk allows");
     flags->AddBytes("batch-max-file", &max_file_bytes, "maximum size of an uploaded file");
