@@ -4,8 +4,8 @@
 
 Usage: overload.py [--short] [--seeds 20] [--duration 120s] [--only goodput,classes] [--output FILE.json]
 
-Every point is a median over seeds (three for the policies that are compared) with its range. Loads are multiples of the capacity: the highest goodput that the server
-reaches at any load below, found first. The whole table takes an hour or two on two cores; --short is a look at it with three
+Every point is a median over seeds, three for the policies that are compared, with its range. Loads are multiples of the capacity: the highest goodput that the server
+reaches at any load below, found first. The whole table takes a quarter of an hour on two cores; --short is a look at it with three
 seeds of 80 s. Writes one result in the form of benchmarks/README.md; plot.py draws it.
 """
 import argparse
