@@ -82,7 +82,7 @@ absl::Status FileTable::Append(const Upload& upload, int64_t offset, std::string
 }
 
 absl::StatusOr<StoredFile> FileTable::Finish(const Upload& upload, std::string_view name, int64_t bytes,
-                                             int64_t seconds, int64_t now) {
+                                             int64_t seconds) {
   StoredFile file;
   const absl::Status status = database_.Transact([&]() -> absl::Status {
     const int64_t kept_s = seconds > 0 ? seconds : absl::ToInt64Seconds(options_.retention);

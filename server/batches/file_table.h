@@ -42,8 +42,7 @@ class FileTable {
   absl::Status Append(const Upload& upload, int64_t offset, std::string_view bytes);
   // `seconds`: how long it is kept; 0: the server's own time. TENANT_QUOTA when uploads that ran together have used up
   // the tenant's bytes: the file is gone then.
-  absl::StatusOr<StoredFile> Finish(const Upload& upload, std::string_view name, int64_t bytes, int64_t seconds,
-                                    int64_t now);
+  absl::StatusOr<StoredFile> Finish(const Upload& upload, std::string_view name, int64_t bytes, int64_t seconds);
   absl::Status Abandon(const Upload& upload);
 
   absl::StatusOr<StoredFile> Find(std::string_view owner, std::string_view id);

@@ -151,8 +151,7 @@ asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFil
   status = co_await Write(/*end=*/true);
   if (!status.ok()) co_return status;
   const std::function<absl::Status(Tables&)> finish = [&](Tables& tables) {
-    absl::StatusOr<StoredFile> made =
-        tables.files.Finish(*upload_, form_.file_name(), written_, form_.seconds(), BatchService::UnixSeconds());
+    absl::StatusOr<StoredFile> made = tables.files.Finish(*upload_, form_.file_name(), written_, form_.seconds());
     if (made.ok()) *file = *std::move(made);
     return made.status();
   };

@@ -101,8 +101,8 @@ TEST(FileTableTest, UploadsTogetherCannotPassTheLimit) {
     const Upload two = tables.files.Begin("a", kNow).value();
     EXPECT_OK(tables.files.Append(one, 0, std::string(1000, 'x')));
     EXPECT_OK(tables.files.Append(two, 0, std::string(1000, 'x')));
-    EXPECT_OK(tables.files.Finish(one, "one", 1000, 0, kNow));
-    EXPECT_REASON(tables.files.Finish(two, "two", 1000, 0, kNow), Reason::kTenantQuota);
+    EXPECT_OK(tables.files.Finish(one, "one", 1000, 0));
+    EXPECT_REASON(tables.files.Finish(two, "two", 1000, 0), Reason::kTenantQuota);
     EXPECT_EQ(tables.files.List("a", {})->items.size(), 1u);
     return absl::OkStatus();
   }));

@@ -40,7 +40,7 @@ class StoreFixture {
         offset += static_cast<int64_t>(piece.size());
         rest.remove_prefix(piece.size());
       }
-      return tables.files.Finish(*upload, "in.jsonl", offset, 0, kNow);
+      return tables.files.Finish(*upload, "in.jsonl", offset, 0);
     });
   }
   absl::StatusOr<batches::StoredBatch> Create(const batches::StoredFile& input, int64_t now = kNow) {
