@@ -47,6 +47,13 @@ bool Unanswered(const grpc::ClientContext& context, const grpc::Status& status) 
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && context.GetServerTrailingMetadata().empty();
 }
 
+// What a call of GetLoad needs until it is answered.
+struct LoadQuestion {
+  grpc::ClientContext context;
+  v1::GetLoadRequest request;
+  v1::GetLoadResponse response;
+};
+
 // The threads of gRPC's callbacks end with the last channel that has made a call. It waits for them, so it must not go
 // on one of them, where the last reference to Connections may well be dropped: a channel that stays, and has made a
 // call, keeps them.
@@ -55,14 +62,10 @@ void KeepCallbackThreads() {
     const auto* const channel =
         new std::shared_ptr<grpc::Channel>(grpc::CreateChannel("127.0.0.1:1", grpc::InsecureChannelCredentials()));
     const std::unique_ptr<v1::Inference::Stub> stub = v1::Inference::NewStub(*channel);
-    struct Call {
-      grpc::ClientContext context;
-      v1::GetLoadRequest request;
-      v1::GetLoadResponse response;
-    };
-    auto call = std::make_shared<Call>();
-    call->context.set_deadline(std::chrono::system_clock::time_point());  // it has passed: nothing is connected
-    stub->async()->GetLoad(&call->context, &call->request, &call->response, [call](const grpc::Status&) {});
+    auto question = std::make_shared<LoadQuestion>();
+    question->context.set_deadline(std::chrono::system_clock::time_point());  // it has passed: nothing is connected
+    stub->async()->GetLoad(&question->context, &question->request, &question->response,
+                           [question](const grpc::Status&) {});
     return true;
   }();
   (void)kept;
@@ -89,14 +92,9 @@ Connections::Connections(const std::vector<std::string>& addresses, const RetryO
 
 void Connections::RefreshLoads() {
   if (servers_.size() == 1) return;
-  struct Question {
-    grpc::ClientContext context;
-    v1::GetLoadRequest request;
-    v1::GetLoadResponse response;
-  };
   for (const auto& [target, server] : servers_) {
     if (!target->ShouldAskForLoad()) continue;
-    auto question = std::make_shared<Question>();
+    auto question = std::make_shared<LoadQuestion>();
     question->context.set_deadline(absl::ToChronoTime(absl::Now() + kLoadTimeout));
     for (const auto& [name, value] : identity_) question->context.AddMetadata(name, value);
     server.stub->async()->GetLoad(&question->context, &question->request, &question->response,

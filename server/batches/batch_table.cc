@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/batches/schema.h"
+#include "server/batches/store_error.h"
 #include "server/request/refusal.h"
 
 namespace hadal::batches {
@@ -19,8 +21,6 @@ constexpr absl::string_view kBatchColumns =
     "error_file, created, expires, result_seconds, reached_0, reached_1, reached_2, reached_3, reached_4, reached_5, "
     "reached_6, reached_7";
 constexpr int kFirstReached = 16;
-constexpr absl::string_view kNotEnded = "status IN (0, 1, 2, 6)";
-constexpr absl::Duration kBatchQuotaRetry = absl::Seconds(60);
 
 StoredBatch BatchOf(const Statement& row) {
   StoredBatch batch;
@@ -63,10 +63,8 @@ absl::StatusOr<StoredBatch> BatchTable::Create(const NewBatch& wanted, int64_t n
     const bool row = count.Bind(wanted.owner).Next();
     if (!row) return count.status();
     if (count.Int(0) >= options_.max_key_batches) {
-      return request::MakeRefusal(Reason::kTenantQuota,
-                                  absl::StrCat(count.Int(0), " batches have not ended, the limit is ",
-                                               options_.max_key_batches, ": wait for one, or cancel one"),
-                                  kBatchQuotaRetry);
+      return QuotaUsedUp(absl::StrCat(count.Int(0), " batches have not ended, the limit is ", options_.max_key_batches,
+                                      ": wait for one, or cancel one"));
     }
     const int64_t results_s =
         wanted.result_seconds > 0 ? wanted.result_seconds : absl::ToInt64Seconds(options_.retention);

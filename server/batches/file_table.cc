@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/batches/schema.h"
+#include "server/batches/store_error.h"
 #include "server/request/refusal.h"
 
 namespace hadal::batches {
@@ -16,9 +18,6 @@ using request::Reason;
 using storage::Statement;
 
 constexpr std::string_view kColumns = "number, id, owner, name, purpose, bytes, created, expires, batch, holds_errors";
-// Batches that have not ended, for conditions on their input.
-constexpr std::string_view kUnended = "status IN (0, 1, 2, 6)";
-constexpr absl::Duration kQuotaRetry = absl::Seconds(60);
 
 StoredFile FileOf(const Statement& row) {
   StoredFile file;
@@ -39,9 +38,8 @@ absl::Status NotFound(std::string_view id) {
   return MakeError(Reason::kObjectNotFound, absl::StrCat("no file has the id '", base::View(id.substr(0, 64)), "'"));
 }
 
-absl::Status QuotaUsedUp(absl::string_view what) {
-  return request::MakeRefusal(Reason::kTenantQuota, absl::StrCat(what, ": delete files that are not needed"),
-                              kQuotaRetry);
+absl::Status FileQuotaUsedUp(absl::string_view what) {
+  return QuotaUsedUp(absl::StrCat(what, ": delete files that are not needed"));
 }
 
 }  // namespace
@@ -58,12 +56,12 @@ absl::StatusOr<Upload> FileTable::Begin(std::string_view owner, int64_t now) {
   const bool row = count.Bind(owner).Next();
   if (!row) return count.status();
   if (count.Int(0) >= options_.max_key_files) {
-    return QuotaUsedUp(absl::StrCat("there are ", count.Int(0), " files, the limit is ", options_.max_key_files));
+    return FileQuotaUsedUp(absl::StrCat("there are ", count.Int(0), " files, the limit is ", options_.max_key_files));
   }
   const absl::StatusOr<int64_t> used = UsedBytes(owner);
   if (!used.ok()) return used.status();
   if (*used >= options_.max_key_bytes) {
-    return QuotaUsedUp(absl::StrCat("the files have ", *used, " bytes, the limit is ", options_.max_key_bytes));
+    return FileQuotaUsedUp(absl::StrCat("the files have ", *used, " bytes, the limit is ", options_.max_key_bytes));
   }
   Statement insert = database_.Prepare("INSERT INTO files(id, owner, created, expires) VALUES (?, ?, ?, 0)");
   if (absl::Status status = insert.Bind(NewId("file-"), owner, now).Run(); !status.ok()) return status;
@@ -96,7 +94,7 @@ absl::StatusOr<StoredFile> FileTable::Finish(const Upload& upload, std::string_v
     const absl::StatusOr<int64_t> used = UsedBytes(file.owner);
     if (!used.ok()) return used.status();
     if (*used <= options_.max_key_bytes) return absl::OkStatus();
-    return QuotaUsedUp(
+    return FileQuotaUsedUp(
         absl::StrCat("with this one the files have ", *used, " bytes, the limit is ", options_.max_key_bytes));
   });
   if (status.ok()) return file;
@@ -142,8 +140,8 @@ absl::Status FileTable::Delete(std::string_view owner, std::string_view id) {
   return database_.Transact([&]() -> absl::Status {
     const absl::StatusOr<StoredFile> file = Find(owner, id);
     if (!file.ok()) return file.status();
-    Statement rows = database_.Prepare(
-        absl::StrCat("SELECT id FROM batches WHERE owner = ? AND input_number = ? AND ", base::View(kUnended)));
+    Statement rows =
+        database_.Prepare(absl::StrCat("SELECT id FROM batches WHERE owner = ? AND input_number = ? AND ", kNotEnded));
     const bool used = rows.Bind(owner, file->number).Next();
     if (!rows.status().ok()) return rows.status();
     if (used) {
@@ -211,7 +209,7 @@ absl::Status FileTable::DeleteExpired(int64_t now) {
           absl::StrCat("SELECT ", base::View(kColumns),
                        " FROM files WHERE ready = 1 AND expires <= ? AND number NOT IN (SELECT input_number FROM "
                        "batches WHERE ",
-                       base::View(kUnended), ")"));
+                       kNotEnded, ")"));
       rows.Bind(now);
       while (rows.Next()) expired.push_back(FileOf(rows));
       if (!rows.status().ok()) return rows.status();

@@ -4,7 +4,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "absl/strings/string_view.h"
+
 namespace hadal::batches {
+
+// Condition on a batch that has not ended (HasEnded).
+inline constexpr absl::string_view kNotEnded = "status IN (0, 1, 2, 6)";
 
 inline constexpr int32_t kApplicationId = 0x68616462;  // "hadb"
 
