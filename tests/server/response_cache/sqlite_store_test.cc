@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "server/storage/database.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::response_cache {
@@ -59,7 +60,7 @@ TEST_F(SqliteStoreTest, OneWritesWhileOthersRead) {
   EXPECT_EQ(reader->Get(Key(1)).value(), "second");
 }
 
-TEST_F(SqliteStoreTest, StaysWithinItsSizeAndDropsTheOldest) {
+TEST_F(SqliteStoreTest, StaysWithinItsSizeAndDropsTheLeastRecent) {
   const auto connection = Connect();
   const std::string entry(10000, 'x');
   for (int i = 0; i < 400; ++i) ASSERT_OK(connection->Put(Key(i), entry, absl::InfiniteDuration())) << i;
@@ -69,6 +70,40 @@ TEST_F(SqliteStoreTest, StaysWithinItsSizeAndDropsTheOldest) {
   EXPECT_EQ(connection->Get(Key(360)).value(), entry);
   EXPECT_TRUE(
       absl::IsResourceExhausted(connection->Put(Key(0), std::string(2 * kBound, 'x'), absl::InfiniteDuration())));
+}
+
+TEST_F(SqliteStoreTest, WhatIsAskedForStaysWhileOthersGo) {
+  const auto store = MakeSqliteStore(path_, kBound).value();
+  const auto writer = store->Connect(absl::Seconds(20)), reader = store->Connect(absl::Seconds(20));
+  const std::string entry(10000, 'x');
+  for (int i = 0; i < 400; ++i) {
+    ASSERT_OK(writer->Put(Key(i), entry, absl::InfiniteDuration())) << i;
+    ASSERT_EQ(reader->Get(Key(0)).value(), entry) << i;
+  }
+  EXPECT_TRUE(absl::IsNotFound(reader->Get(Key(1)).status()));
+  EXPECT_LE(std::filesystem::file_size(path_), static_cast<uintmax_t>(kBound));
+}
+
+TEST_F(SqliteStoreTest, TakesOverAFileThatCountedNoUses) {
+  {
+    // The schema's first version.
+    storage::DatabaseOptions options = {.path = path_, .application_id = 0x48524331};
+    const std::string_view first[] = {
+        "CREATE TABLE answers (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, entry BLOB NOT NULL)"};
+    options.migrations = first;
+    const auto database = storage::Database::Open(options).value();
+    for (int i = 0; i < 90; ++i) {
+      ASSERT_OK(database->Prepare("INSERT INTO answers (key, entry) VALUES (?, ?)")
+                    .BindBlob(Key(i))
+                    .BindBlob(std::string(10000, 'x'))
+                    .Run());
+    }
+  }
+  const auto connection = Connect();
+  EXPECT_OK(connection->Get(Key(0)).status());
+  for (int i = 90; i < 95; ++i) ASSERT_OK(connection->Put(Key(i), std::string(10000, 'y'), absl::InfiniteDuration()));
+  EXPECT_OK(connection->Get(Key(0)).status());
+  EXPECT_TRUE(absl::IsNotFound(connection->Get(Key(1)).status()));
 }
 
 TEST_F(SqliteStoreTest, AFileOfAnotherKindOrFolderIsRefused) {
