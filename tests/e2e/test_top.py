@@ -110,12 +110,13 @@ def test_shows_the_load_of_servers_in_eighty_columns(start_server, start_top):
     other = start_server("--load-format=null")
     top = start_top(server.target, other.target, "--interval=0.2")
     with filled(server):
+        top.wait(rf"{other.target} +ready")
         assert post(server, "/v1/chat/completions", {"messages": ASK})[0] == 503
-        picture = top.wait(rf"{server.target} +ready +1 +1 +\d+%")
+        picture = top.wait(r"[A-Z_]+ +1 in all")  # the refusal came last: a picture with it has all the rest
+        assert any(re.search(rf"{server.target} +ready +1 +1 +\d+%", line) for line in picture)
         assert "SERVER" in picture[2] and re.search(r"2 servers$", picture[0])
         assert any(re.search(rf"{other.target} +ready +0 +0 +0%", line) for line in picture)
         assert any(re.search(r"queue .*normal 1 \(", line) for line in picture)
-        assert any(re.search(r"[A-Z_]+ +1 in all", line) for line in picture)
         assert any("hadal-demo" in line for line in picture)
     assert all(len(line) <= 80 for shown in top.pictures() for line in shown)
     assert all(len(shown) <= 24 for shown in top.pictures())

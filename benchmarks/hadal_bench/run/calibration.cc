@@ -12,7 +12,7 @@
 namespace hadal::bench {
 namespace {
 
-constexpr int kShortWords = 8, kLongWords = 108, kOutputTokens = 4, kAttempts = 5;
+constexpr int kOutputTokens = 4, kAttempts = 5;
 
 // Waits for one call.
 class Waiter final : public CallObserver {
@@ -74,12 +74,8 @@ absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* tr
                                       ExactLength exact_length, const std::string& api_key, double timeout_s) {
   Calibration found;
   found.exact_length = exact_length != ExactLength::kOff;
-  const TokenScale words{.overhead = 0, .per_word = 1};
-  const auto call = [&](int count) {
-    PlannedRequest request;
-    request.prompt_tokens = count;
-    request.prompt_seed = static_cast<uint64_t>(absl::ToUnixNanos(absl::Now()));
-    const std::string prompt = prompts.Make(request, 0, words, 0);
+  const auto call = [&](int times) {
+    const std::string prompt = prompts.EveryWord(times, static_cast<uint64_t>(absl::ToUnixNanos(absl::Now())));
     CallSpec spec;
     spec.prompt = prompt;
     spec.max_tokens = kOutputTokens;
@@ -87,18 +83,19 @@ absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* tr
     spec.api_key = api_key;
     return CallPatiently(io, transport, spec, timeout_s);
   };
-  CallResult small = call(kShortWords);
+  CallResult small = call(1);
   const bool complained = small.status == 400 || small.status == 422 || small.grpc_code == 3;
   if (exact_length == ExactLength::kAuto && complained) {
     found.exact_length = false;
-    small = call(kShortWords);
+    small = call(1);
   }
   if (!Answered(small)) return CallError(small);
   if (prompts.from_file() || small.prompt_tokens <= 0) return found;
-  const CallResult large = call(kLongWords);
+  const CallResult large = call(2);
   if (!Answered(large) || large.prompt_tokens <= small.prompt_tokens) return found;
-  found.scale.per_word = static_cast<double>(large.prompt_tokens - small.prompt_tokens) / (kLongWords - kShortWords);
-  found.scale.overhead = small.prompt_tokens - kShortWords * found.scale.per_word;
+  // The second round of the words costs what they cost, without the template and without the prompt's own first word.
+  found.scale.per_word = static_cast<double>(large.prompt_tokens - small.prompt_tokens) / Prompts::different_words();
+  found.scale.overhead = small.prompt_tokens - (1 + Prompts::different_words()) * found.scale.per_word;
   found.scale.measured = true;
   return found;
 }

@@ -42,6 +42,9 @@ uint64_t Mix(uint64_t seed, uint64_t salt) {
   return z ^ (z >> 31);
 }
 
+// The first word is the seed's own, so that two prompts share no prefix by chance.
+std::string OwnWord(uint64_t seed) { return absl::StrCat(kWords[seed % std::size(kWords)], seed % 100003, " "); }
+
 }  // namespace
 
 int TokenScale::WordsFor(int tokens) const {
@@ -78,9 +81,19 @@ absl::StatusOr<Prompts> Prompts::FromFile(const std::string& path) {
   return prompts;
 }
 
+int Prompts::different_words() { return static_cast<int>(std::size(kWords)); }
+
+std::string Prompts::EveryWord(int times, uint64_t seed) const {
+  std::string text = OwnWord(seed);
+  for (int round = 0; round < times; ++round) {
+    for (const char* word : kWords) absl::StrAppend(&text, word, " ");
+  }
+  text.pop_back();
+  return text;
+}
+
 void Prompts::AppendWords(uint64_t seed, int words, std::string* out) const {
-  // The first word is the seed's own, so that two prompts share no prefix by chance.
-  absl::StrAppend(out, kWords[seed % std::size(kWords)], seed % 100003, " ");
+  out->append(OwnWord(seed));
   size_t at = (seed >> 20) % starts_.size();
   for (int left = words - 1; left > 0;) {
     const size_t count = std::min<size_t>(left, starts_.size() - at);

@@ -30,6 +30,10 @@ class Prompts {
   // become 512 tokens each that depend on the block's id and the salt alone. With a file: line number `index`, whatever
   // the length. Prompts of different salts share no prefix, so that one run finds nothing of another in a prefix cache.
   std::string Make(const PlannedRequest& request, size_t index, const TokenScale& scale, uint64_t salt) const;
+  // A first word of the seed's own, as each prompt has, then every word that prompts are made of, `times` times over.
+  // Words are drawn alike often, so this measures what one costs without an error of sampling.
+  std::string EveryWord(int times, uint64_t seed) const;
+  static int different_words();
   bool from_file() const { return !lines_.empty(); }
 
  private:

@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
+
+#include "absl/strings/str_split.h"
 
 namespace hadal::bench {
 namespace {
@@ -60,6 +63,22 @@ TEST(PromptsTest, BlocksOfATraceShareTheirText) {
   const int shared = Words(std::string(a.begin(), end));
   EXPECT_GE(shared, 1024);
   EXPECT_LE(shared, 1026);
+}
+
+TEST(PromptsTest, EveryWordIsThereAsOftenAsTheOthers) {
+  const Prompts prompts;
+  const std::string once = prompts.EveryWord(1, 7), twice = prompts.EveryWord(2, 7);
+  EXPECT_EQ(Words(once), 1 + Prompts::different_words());
+  EXPECT_EQ(twice, once + once.substr(once.find(' ')));
+  std::vector<std::string> words = absl::StrSplit(once, ' ');
+  EXPECT_EQ(std::set<std::string>(words.begin(), words.end()).size(), words.size());
+  // Words of prompts come from no other list.
+  const TokenScale scale{.overhead = 0, .per_word = 1, .measured = true};
+  words = absl::StrSplit(prompts.Make(Request(5000, 3), 0, scale, 0), ' ');
+  const std::set<std::string> used(words.begin() + 1, words.end());
+  EXPECT_EQ(used.size(), Prompts::different_words());
+  for (const std::string& word : used) EXPECT_THAT(once, testing::HasSubstr(" " + word));
+  EXPECT_NE(once.substr(0, once.find(' ')), prompts.EveryWord(1, 8).substr(0, once.find(' ')));
 }
 
 TEST(PromptsTest, AFileGivesItsLinesInTurn) {
