@@ -150,6 +150,46 @@ def test_streams_and_stops(start_server, page):
     assert server.metric("hadal_cancellations_total") == 2
 
 
+def test_thinking_is_ended_and_the_answer_comes(start_server, page):
+    server = start_server(*SLOW)
+    browser = page(server)
+    connected(browser)
+    browser.js("document.querySelector('#max_tokens').value = 1500; 0")
+    assert browser.js("document.querySelector('#end-thinking').disabled"), "nothing thinks"
+    ask(browser, "count")
+    browser.wait("!document.querySelector('#end-thinking').disabled")
+    browser.wait(f"{TEXT_LENGTH} > 0")
+    for size, suffix in ((DESK, ""), (PHONE, "-phone")):
+        for scheme in ("light", "dark"):
+            keep(browser, f"thinking-{scheme}{suffix}", size, scheme)
+    assert browser.text(".answer") == ""
+    browser.js("document.querySelector('#end-thinking').click()")
+    assert browser.js("document.querySelector('#end-thinking').disabled"), "once is enough"
+    browser.wait("document.querySelector('.answer').textContent.length > 0")
+    assert browser.text(".thinking summary").startswith("Thought for ")
+    assert browser.js("document.querySelector('#end-thinking').disabled && !document.querySelector('#stop').disabled")
+    browser.key("Escape", 27)
+    browser.wait("document.querySelector('.facts').textContent.startsWith('Stopped')")
+    server.wait_idle()
+    assert server.metric("hadal_thinking_cuts_total") == 1, "it has not ended by itself"
+
+
+def test_thinking_that_has_ended_by_itself_is_no_error(start_server, page):
+    server = start_server(*SLOW)
+    browser = page(server, "404")
+    connected(browser)
+    ask(browser, "count")
+    browser.wait("!document.querySelector('#end-thinking').disabled")
+    # Between the last piece and the click the request may end: the server then knows it no more.
+    browser.js("const real = window.fetch; window.fetch = (path, ...rest) => real(path.replace(/chatcmpl-.*control/, 'gone/control'), ...rest); 0")
+    browser.js("document.querySelector('#end-thinking').click()")
+    browser.wait("performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('/gone/control') && entry.responseStatus === 404)")
+    browser.wait(f"{TEXT_LENGTH} > {browser.js(TEXT_LENGTH)}")
+    assert browser.js("document.querySelectorAll('.notice:not([hidden])').length") == 0
+    browser.key("Escape", 27)
+    browser.wait("document.querySelector('.facts').textContent.startsWith('Stopped')")
+
+
 @pytest.fixture
 def refusing(start_server, page):
     """(server, browser, holders): a full server and its page; it has room once the holders are closed."""

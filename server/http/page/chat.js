@@ -2,7 +2,7 @@
 // The conversation: asks, shows the answer as it comes, stops, asks again, and waits out refusals.
 
 import {AnswerView, element, seconds} from "./answer.js";
-import {ServerError, newIdempotencyKey, streamChat} from "./client.js";
+import {ServerError, endThinking, newIdempotencyKey, streamChat} from "./client.js";
 
 const MAX_ATTEMPTS = 5;  // without being told to
 
@@ -54,10 +54,14 @@ export class Chat {
     this.answer = null;
     this.stopping = null;  // AbortController while an answer is under way
     this.hurry = null;  // ends a countdown early
+    this.thinkingId = "";  // of the answer whose thinking is under way
   }
 
   get busy() {
     return this.stopping !== null;
+  }
+  get thinking() {
+    return this.thinkingId !== "";
   }
   get canRetry() {
     return this.hurry !== null || (!this.busy && this.messages.length > 0);
@@ -76,6 +80,25 @@ export class Chat {
     if (this.stopping) this.stopping.abort();
   }
 
+  // The answer goes on behind its thinking. Once: until the thinking has ended there is nothing more to say.
+  async endThinking() {
+    const {thinkingId: id, stopping} = this;
+    if (!id) return;
+    this.setThinking("");
+    try {
+      await endThinking(id);
+    } catch (error) {
+      // Refused: it has ended by itself. Else the server was not reached, and the user may try again.
+      if (!(error instanceof ServerError) && stopping === this.stopping && this.busy) this.setThinking(id);
+    }
+  }
+
+  setThinking(id) {
+    if (this.thinkingId === id) return;
+    this.thinkingId = id;
+    this.changed();
+  }
+
   // Asks the last question once more, at once.
   retry() {
     if (this.hurry) return this.hurry();
@@ -89,6 +112,7 @@ export class Chat {
     this.stop();
     this.messages = [];
     this.answer = null;
+    this.thinkingId = "";
     this.log.replaceChildren();
     this.changed();
   }
@@ -104,7 +128,10 @@ export class Chat {
     let attempt = 0;
     while (await this.attempt(answer, attempt, key, stopping.signal)) ++attempt;
     answer.finish();
-    if (this.stopping === stopping) this.stopping = null;
+    if (this.stopping === stopping) {
+      this.stopping = null;
+      this.thinkingId = "";
+    }
     this.changed();
   }
 
@@ -137,19 +164,21 @@ export class Chat {
     for await (const chunk of streamChat({...request, messages}, {...own, ...headers}, signal)) {
       answer.clearNotice();
       if (chunk.usage) timing.usage = chunk.usage;
-      for (const choice of chunk.choices) this.show(answer, timing, choice.delta);
+      for (const choice of chunk.choices) this.show(answer, timing, choice.delta, chunk.id);
     }
     answer.setFacts(timing.describe());
     this.remember(answer);
   }
 
-  show(answer, timing, delta) {
+  show(answer, timing, delta, id) {
     if (delta.reasoning_content) {
+      if (!answer.reasoning.value) this.setThinking(id);
       timing.note();
       answer.addReasoning(delta.reasoning_content);
     }
     if (delta.content) {
       if (!timing.answering && answer.reasoning.value) answer.setThinkingTime(performance.now() - timing.first);
+      this.setThinking("");
       timing.note();
       timing.answering = true;
       answer.addContent(delta.content);

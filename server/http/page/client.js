@@ -57,6 +57,15 @@ export function newIdempotencyKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// The answer of a running request comes next, whatever it still had to think. ServerError when it does not think.
+export async function endThinking(id) {
+  await ask(`v1/chat/completions/${encodeURIComponent(id)}/control`, {
+    method: "POST",
+    headers: {...JSON_TYPE, ...authorization()},
+    body: JSON.stringify({action: "reasoning_end"}),
+  });
+}
+
 // The data of server-sent events; comments and other fields are left out.
 async function* readEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -73,9 +82,10 @@ async function* readEvents(body) {
   }
 }
 
-// Chunks of a chat completion, the last with the usage. Throws ServerError, and what fetch throws.
+// Chunks of a chat completion, the last with the usage; endThinking may be told their id. Throws ServerError, and what
+// fetch throws.
 export async function* streamChat(request, headers, signal) {
-  const body = JSON.stringify({...request, stream: true, stream_options: {include_usage: true}});
+  const body = JSON.stringify({...request, stream: true, stream_options: {include_usage: true}, reasoning_control: true});
   const response = await ask("v1/chat/completions", {
     method: "POST",
     headers: {...JSON_TYPE, ...authorization(), ...headers},

@@ -26,6 +26,7 @@ function readSettings() {
 function updateButtons(chat) {
   get("send").disabled = chat.busy;
   get("stop").disabled = !chat.busy;
+  get("end-thinking").disabled = !chat.thinking;
   get("retry").disabled = !chat.canRetry;
   get("clear").disabled = chat.empty;
 }
@@ -87,6 +88,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") chat.stop();
 });
 get("stop").addEventListener("click", () => chat.stop());
+get("end-thinking").addEventListener("click", () => chat.endThinking());
 get("retry").addEventListener("click", () => chat.retry());
 get("clear").addEventListener("click", () => {
   chat.clear();
