@@ -16,21 +16,21 @@ from hadal_process import HadalProcess
 from prometheus_process import ROOT, Prometheus
 from tls_files import Authority
 
-WAITING, REFUSED, SERVED = 6, 12, 8
+WAITING, REFUSED, SERVED, PASSED_ON = 6, 12, 8, 2
 # One request runs and six wait: full with seven.
 SMALL = ("--load-format=null:50ms", "--max-batch-size=1", f"--max-queue-requests={WAITING}", "--wait-limits=none")
 ENDLESS = 2000  # tokens: longer than the tests take
 
 
-def start_request(server, tokens, **fields):
+def start_request(server, tokens, headers=None, **fields):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     body = {"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True, **fields}
-    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
     return connection
 
 
-def ask(server, tokens, **fields):
-    connection = start_request(server, tokens, **fields)
+def ask(server, tokens, headers=None, **fields):
+    connection = start_request(server, tokens, headers, **fields)
     response = connection.getresponse()
     response.read()
     connection.close()
@@ -61,11 +61,20 @@ def refused_and_served(full, idle, refused, served):
     assert [ask(idle, 3, prompt="the same " * 200) for _ in range(served)] == [200] * served
 
 
+def passed_on_and_kept(full, idle):
+    """The full server lets the idle one answer, which keeps an answer in both levels of its cache and gives it again."""
+    assert [ask(full, 2, {"x-hadal-allow-fallback": "1"}) for _ in range(PASSED_ON)] == [200] * PASSED_ON
+    assert [ask(idle, 2, {"x-hadal-cache": "use"}, temperature=0) for _ in range(2)] == [200, 200]
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """(Prometheus, full server, idle server) while the first is full and has refused, and the second has served."""
-    with HadalProcess(*SMALL) as full, HadalProcess(*SMALL) as idle, \
-            Prometheus(tmp_path_factory.mktemp("prometheus"), free_port(), {"full": full.target, "idle": idle.target}) as prometheus:
+    """(Prometheus, full server, idle server) while the first is full, has refused and passed on, and the second has served."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with HadalProcess(*SMALL, f"--response-cache=memory,sqlite:{folder / 'answers.db'}") as idle, \
+            HadalProcess(*SMALL, f"--fallback-upstream={idle.url},name=idle", "--fallback-opt-in", "--fallback-connect-timeout=20s",
+                         "--fallback-first-byte-timeout=30s") as full, \
+            Prometheus(folder, free_port(), {"full": full.target, "idle": idle.target}) as prometheus:
         # A counter's increase is what Prometheus saw of it: each has to be there before it counts.
         prometheus.wait("count(count_over_time(hadal_ready[1m]) > 1)", [2.0].__eq__)
         with filled(full):
@@ -73,8 +82,9 @@ def fleet(tmp_path_factory):
             prometheus.wait('count by (outcome) (count_over_time(hadal_requests_total{http_code!=""}[1m]) > 1)',
                             {"shed": 1, "ok": 1}.__eq__, "outcome")
             refused_and_served(full, idle, REFUSED, SERVED)
+            passed_on_and_kept(full, idle)
             prometheus.wait("sum by (outcome) (hadal_requests_total)",
-                            lambda seen: (seen["shed"], seen["ok"]) == (REFUSED + 1, SERVED + 1), "outcome")
+                            lambda seen: (seen["shed"], seen["ok"]) == (REFUSED + 1, SERVED + 3 + 2 * PASSED_ON), "outcome")
             yield prometheus, full, idle
 
 
@@ -111,13 +121,16 @@ def test_pods_are_targets_with_the_labels_of_the_adapter(fleet):
 
 def test_recording_rules_give_what_happened(fleet):
     prometheus, _, _ = fleet
-    attempts = REFUSED + SERVED + WAITING + 3
+    finished = REFUSED + SERVED + 2 * PASSED_ON + 2  # what was passed on counts twice, once on each server
+    attempts = finished + WAITING + 3
     for name, value in {
-            "namespace:hadal_requests_failed:ratio_rate5m": REFUSED / (REFUSED + SERVED),
+            "namespace:hadal_requests_failed:ratio_rate5m": REFUSED / finished,
             "namespace:hadal_requests_error:ratio_rate5m": 0,
-            "namespace:hadal_admission_rejections:ratio_rate5m": (REFUSED + 1) / attempts,
+            "namespace:hadal_admission_rejections:ratio_rate5m": (REFUSED + PASSED_ON + 1) / attempts,
             "namespace:hadal_requests_waiting:avg": WAITING / 2,
             "namespace:hadal_ready:sum": 2,
+            "namespace:hadal_response_cache_hits:ratio_rate30m": 1 / 2,
+            "namespace:hadal_requests_passed_on:ratio_rate5m": PASSED_ON / finished,
     }.items():
         # Rates are extrapolated to the ends of their window, each a little differently.
         prometheus.wait(name, lambda seen, value=value: len(seen) == 1 and math.isclose(seen[0], value, abs_tol=0.05))
@@ -126,6 +139,7 @@ def test_recording_rules_give_what_happened(fleet):
     first = prometheus.query("namespace_class:hadal_time_to_first_token_seconds:p99_rate5m", "class")
     assert first["normal"] > 0
     assert prometheus.wait("namespace:hadal_generation_tokens:rate5m", lambda seen: len(seen) == 1 and seen[0] > 0)
+    assert prometheus.query("namespace_target:hadal_upstream_first_byte_seconds:p90_rate5m", "target")["idle"] > 0
 
 
 def test_every_rule_evaluates(fleet):
@@ -186,7 +200,7 @@ def dashboard_queries():
 def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
     prometheus, _, _ = fleet
     queries = dashboard_queries()
-    assert len(queries) > 50
+    assert len(queries) > 65
     for title, expression in queries:
         if expression.startswith("DCGM_"):
             continue  # needs a GPU and its exporter
