@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Load for grpc_stream.py and refusals.py: keeps a number of streaming Generate calls open and counts what arrives.
-// Usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS; prints one line of JSON. A call that is
-// refused (UNAVAILABLE) is counted and followed by the next at once; a call that fails in another way ends in exit 1.
+// Usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS [CA_FILE]; prints one line of JSON. With
+// CA_FILE under TLS: the server's certificate must be signed by an authority of that PEM file. A call that is refused
+// (UNAVAILABLE by the server) is counted and followed by the next at once; one that fails otherwise ends in exit 1.
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
@@ -9,8 +10,11 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -57,7 +61,8 @@ class Stream final : public grpc::ClientReadReactor<hadal::v1::GenerateResponse>
     // Whoever counts the last stream lets main return, so nothing of it may be touched behind this block.
     std::lock_guard<std::mutex> lock(totals->mutex);
     ++totals->calls;
-    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    // A connection that fails is UNAVAILABLE as well, but only a server's answer has details.
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE && !status.error_details().empty()) {
       ++totals->refused;
       if (totals->measuring) totals->refusal.AddSeconds(took_s);
     } else if (!status.ok() && totals->failures++ == 0) {
@@ -93,21 +98,34 @@ class Stream final : public grpc::ClientReadReactor<hadal::v1::GenerateResponse>
   hadal::v1::GenerateResponse response_;
 };
 
+// TLS with the authorities of `ca_file`, or plain text when it is null; null when the file cannot be read.
+std::shared_ptr<grpc::ChannelCredentials> Credentials(const char* ca_file) {
+  if (ca_file == nullptr) return grpc::InsecureChannelCredentials();
+  std::ifstream file(ca_file);
+  const std::string pem{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (pem.empty()) {
+    std::fprintf(stderr, "grpc_stream_client: CA_FILE '%s' cannot be read\n", ca_file);
+    return nullptr;
+  }
+  return grpc::SslCredentials({.pem_root_certs = pem, .pem_private_key = {}, .pem_cert_chain = {}});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 6) {
-    std::fprintf(stderr, "usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS\n");
+  if (argc != 6 && argc != 7) {
+    std::fprintf(stderr, "usage: grpc_stream_client TARGET STREAMS CHANNELS TOKENS_PER_CALL SECONDS [CA_FILE]\n");
     return 2;
   }
   const int streams = std::atoi(argv[2]), channels = std::atoi(argv[3]), tokens = std::atoi(argv[4]);
   const double seconds = std::atof(argv[5]);
+  const std::shared_ptr<grpc::ChannelCredentials> credentials = Credentials(argc == 7 ? argv[6] : nullptr);
+  if (credentials == nullptr) return 2;
   std::vector<std::unique_ptr<hadal::v1::Inference::Stub>> stubs;
   for (int i = 0; i < channels; ++i) {
     grpc::ChannelArguments arguments;
     arguments.SetInt("hadal.channel", i);  // channels with different arguments do not share a connection
-    stubs.push_back(hadal::v1::Inference::NewStub(
-        grpc::CreateCustomChannel(argv[1], grpc::InsecureChannelCredentials(), arguments)));
+    stubs.push_back(hadal::v1::Inference::NewStub(grpc::CreateCustomChannel(argv[1], credentials, arguments)));
   }
   Totals totals;
   for (int i = 0; i < streams; ++i) Stream::Start(stubs[i % channels].get(), &totals, tokens);

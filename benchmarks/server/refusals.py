@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What a refusal costs: refusals a second of a full server on one core, over HTTP, HTTPS and gRPC, and their latency under load.
+"""What a refusal costs: refusals a second of a full server on one core, over HTTP and gRPC, in plain text and under TLS, and their
+latency under load.
 
 Usage: refusals.py [--rounds 3] [--seconds 8] [--connections 64] [--calls 64] [--only rate,tls,load] [--realtime] [--output FILE.json]
 
-The load has the other core. HTTP and HTTPS by wrk (a Debian package) on keep-alive connections, gRPC by grpc_stream_client with calls in
-flight over 8 channels. A client of gRPC costs as much as its server, so the processor time of the server for one refusal is
-reported as well. Then hadal-bench and a probe offer twice what a server can do. The probe's figures (`socket_*`) are by the kernel's
-clock, from the last byte of the request to the last byte of the answer in the client's socket; those of hadal-bench begin with an
-attempt and hold its own lag. `rejection_*` is what the server says of itself, the upper bound of the bucket.
+The load has the other core. HTTP by wrk (a Debian package) on keep-alive connections, gRPC by grpc_stream_client with calls in flight over
+8 connections; `--only rate,tls` measures both with and without TLS, in one run. A client of gRPC costs as much as its server, so the
+processor time of the server for one refusal is reported as well. Then hadal-bench and a probe offer twice what a server can do. The
+probe's figures (`socket_*`) are by the kernel's clock, from the last byte of the request to the last byte of the answer in the client's
+socket; those of hadal-bench begin with an attempt and hold its own lag. `rejection_*` is what the server says of itself, the upper bound
+of the bucket.
 """
 import argparse
 import json
@@ -30,16 +32,19 @@ FULL = ("--load-format=null:100ms", "--max-batch-size=1", "--max-queue-requests=
 BUSY = ("--load-format=null:20ms", "--max-batch-size=32", "--wait-limits=high=1s,normal=500ms,low=30s")
 BUSY_LENGTHS, BUSY_CAPACITY, BUSY_TOKENS = "100:40", 40, 40
 PROBES_PER_S = 20
+GRPC_CONNECTIONS = 8
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def seconds_of(text):
     """wrk's "512.00us" or "1.20ms"."""
-    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(value) * UNITS[unit]
+    match = re.fullmatch(r"([\d.]+)(us|ms|s)", text)
+    if not match:
+        raise SystemExit(f"refusals: wrk measured no latency ({text}): run longer, by --seconds")
+    return float(match.group(1)) * UNITS[match.group(2)]
 
 
-def http_round(server, args):
+def http_round(server, args, _):
     printed = subprocess.run(["wrk", "-t1", f"-c{args.connections}", f"-d{args.seconds:g}s", "--latency", "-s",
                               pathlib.Path(__file__).with_suffix(".lua"), server.url + "/v1/chat/completions"],
                              capture_output=True, text=True, check=True).stdout
@@ -52,16 +57,16 @@ def http_round(server, args):
             "refusal_p99_s": seconds_of(re.search(r"99%\s+(\S+)", printed).group(1))}
 
 
-def grpc_round(server, args):
-    printed = subprocess.run([load.BUILD / "benchmarks/server/grpc_stream_client", server.target, str(args.calls), "8", "100", str(args.seconds)],
-                             capture_output=True, text=True, check=True).stdout
+def grpc_round(server, args, authority):
+    command = [load.BUILD / "benchmarks/server/grpc_stream_client", server.target, str(args.calls), str(GRPC_CONNECTIONS), "100", str(args.seconds)]
+    printed = subprocess.run(command + ([authority.certificate] if authority else []), capture_output=True, text=True, check=True).stdout
     got = json.loads(printed)
     if got["refused"] < got["calls"]:
         raise SystemExit(f"refusals: of {got['calls']} calls {got['refused']} were refused")
     return {"refusals": got["refused"], **{name: got[name] for name in ("refusals_per_s", "refusal_p50_s", "refusal_p99_s")}}
 
 
-def rate(run_round, args, server_cores, client_cores, authority=None):
+def rate(run_round, connections, args, server_cores, client_cores, authority=None):
     """Figures of one front, the median over rounds. `authority`: signs the server's certificate; without it there is no TLS."""
     rounds, tls = [], {}
     if authority:
@@ -71,10 +76,10 @@ def rate(run_round, args, server_cores, client_cores, authority=None):
         server = load.HadalProcess(*FULL, *tls.get("flags", ()), tls=tls.get("context"))
     with server, load.filled(server), load.on_cores(client_cores):
         for _ in range(args.rounds):
-            figures, meter = load.quiet(lambda: run_round(server, args), server.process.pid)
+            figures, meter = load.quiet(lambda: run_round(server, args, authority), server.process.pid)
             figures["server_cpu_us"] = 1e6 * meter.used_s / figures.pop("refusals")
             rounds.append({**figures, "other_cpu_ratio": meter.others})
-        if tls and server.metric("hadal_tls_handshakes_total") < args.connections:
+        if tls and server.metric("hadal_tls_handshakes_total") < connections * args.rounds:
             raise SystemExit("refusals: the load did not come under TLS")
     return load.median_and_range(rounds)
 
@@ -128,17 +133,20 @@ def main():
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--calls", type=int, default=64, help="gRPC calls in flight")
-    parser.add_argument("--only", default="rate,tls,load", help="rate: of refusals a second; tls: the same under TLS; load: their latency under load")
+    parser.add_argument("--only", default="rate,tls,load",
+                        help="rate: refusals a second in plain text; tls: the same under TLS; load: their latency under load")
     parser.add_argument("--realtime", action="store_true", help="under load the server goes before all other processes on its core (root only)")
     parser.add_argument("--output")
     args = parser.parse_args()
     cores = load.server_and_client_cores(share=False)
     metrics = {}
-    if "rate" in args.only:
-        metrics |= {"http": rate(http_round, args, *cores), "grpc": rate(grpc_round, args, *cores)}
-    if "tls" in args.only:
-        with tempfile.TemporaryDirectory() as folder:
-            metrics["https"] = rate(http_round, args, *cores, authority=load.Authority(folder))
+    fronts = {"http": (http_round, args.connections), "grpc": (grpc_round, GRPC_CONNECTIONS)}
+    for name, (run_round, connections) in fronts.items():
+        if "rate" in args.only:
+            metrics[name] = rate(run_round, connections, args, *cores)
+        if "tls" in args.only:
+            with tempfile.TemporaryDirectory() as folder:
+                metrics[f"{name}_tls"] = rate(run_round, connections, args, *cores, authority=load.Authority(folder))
     if "load" in args.only:
         metrics["at_twice_the_capacity"] = under_load(args, *cores)
     settings = {"full": " ".join(FULL), "busy": " ".join(BUSY), "busy_lengths": BUSY_LENGTHS, "connections": args.connections, "calls": args.calls,
