@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model of the autoscaler does what Kubernetes documents, with the numbers of k8s/overlays/hpa, and the figure of the docs is its."""
+"""The model of the autoscaler does what Kubernetes documents, with the numbers of k8s/overlays/hpa; its replicas do what the server's own
+admission does; and figure and table of the docs are its."""
+import json
 import os
 import pathlib
+import subprocess
 import sys
 import xml.etree.ElementTree
 
@@ -9,6 +12,7 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
+HADAL_SIM = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release")) / "hadal-sim"
 sys.path.insert(0, str(ROOT / "benchmarks/sim"))
 import replicas as sim  # noqa: E402
 
@@ -89,6 +93,20 @@ def test_a_pod_serves_when_it_has_started():
     assert fleet.size() == 1
 
 
+@pytest.mark.parametrize("load", [0.7, 2, 4])
+def test_a_replica_queues_and_refuses_as_the_server_does(load):
+    options = sim.parse([])
+    done = subprocess.run([HADAL_SIM, f"--rate={options.capacity}", f"--load={load}", "--duration=60s", f"--wait-limits=normal={options.wait_limit}s"],
+                          capture_output=True, text=True, check=True, timeout=120)
+    server = json.loads(done.stdout)
+    fleet = sim.Fleet(options.capacity, options.wait_limit, 0)
+    fleet.queues = [0.0]
+    refused = [fleet.second(second, load * options.capacity) for second in range(60)]
+    assert 1 - server["all"]["admitted_ratio"] == pytest.approx(sum(refused[20:]) / (40 * load * options.capacity), abs=0.05)
+    # By the second, so a queue that comes and goes within one is not seen; the server's peak is that of one moment.
+    assert fleet.queues[0] <= server["waiting_high_water"] <= 1.4 * fleet.queues[0] + sim.Autoscaler().target
+
+
 def test_slower_starts_refuse_more_and_a_steady_load_nothing():
     shares = []
     for startup in (5, 120, 300):
@@ -97,6 +115,23 @@ def test_slower_starts_refuse_more_and_a_steady_load_nothing():
         shares.append(sim.summary(rows, options)["refused"])
         assert all(row["refused"] == 0 for row in rows if row["second"] < options.begin)
     assert shares == sorted(shares) and shares[0] > 0
+
+
+def test_capacity_is_what_the_virtual_clock_measured_last():
+    measured = json.loads((ROOT / "benchmarks/results/overload_sim.json").read_text(encoding="utf-8"))["metrics"]["capacity"]["requests_per_s"]
+    assert sim.parse([]).capacity == pytest.approx(measured, rel=0.1), "benchmarks/sim/replicas.py: --capacity, and its figure and table in the docs"
+
+
+def test_a_seed_gives_the_same_run_and_another_one_another():
+    runs = [sim.simulate(sim.parse(["--seed", seed, "--seconds", "600"])) for seed in ("1", "1", "2")]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_the_table_of_the_docs_is_the_one_that_the_script_prints():
+    text = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    options = sim.parse([])
+    assert sim.table(options) in text, "benchmarks/sim/replicas.py"
+    assert f"replicas of {options.capacity} requests a second, `--wait-limits` {options.wait_limit} s" in text
 
 
 def test_the_figure_of_the_docs_is_the_one_that_the_script_draws():
