@@ -139,7 +139,8 @@ class Image:
             sys.exit(f"image-check: does not know the Dockerfile's {', '.join(sorted(unknown))}")
         first = next(i for i, (keyword, _) in enumerate(lines) if keyword == "FROM")
         bases = dict(rest.split("=", 1) for keyword, rest in lines[:first] if keyword == "ARG")
-        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8",
+        # LANG, not LC_ALL: the compiler cache tells them apart, and most machines have the former.
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
                        **{k: v for k, v in os.environ.items() if k.lower().endswith("_proxy") or k in ("PIP_CERT", "PIP_INDEX_URL")}}
         stage = None
         for keyword, rest in lines[first:]:
