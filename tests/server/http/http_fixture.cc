@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/server/http/http_fixture.h"
 
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -9,8 +11,17 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/request/refusal.h"
 
 namespace hadal::testing {
+namespace {
+
+HttpFixture::Options WithOnePlace(HttpFixture::Options options) {
+  options.service.max_queue_requests = 1;
+  return options;
+}
+
+}  // namespace
 
 HttpFixture::HttpFixture(ScriptedEngine::MakeScript script, Options options)
     : base(std::move(script), options.service) {
@@ -27,6 +38,7 @@ HttpFixture::HttpFixture(ScriptedEngine::MakeScript script, Options options)
     return report;
   };
   dependencies.adopt_http2 = options.adopt_http2;
+  dependencies.batches = options.batches;
   dependencies.tls = options.tls;
   dependencies.upstreams = options.upstreams;
   server = http::HttpServer::Create(options.http, std::move(dependencies)).value();
@@ -62,12 +74,35 @@ bool HttpFixture::WaitFor(const std::function<bool()>& condition, int timeout_ms
   return false;
 }
 
+FullHttpFixture::FullHttpFixture(Options options)
+    : HttpFixture(Holds(), WithOnePlace(std::move(options))), waiting_(port()) {
+  base.engine->Pause(true);
+  waiting_.Send(RawHttpClient::Request("POST", kChat, kAsk));
+  EXPECT_TRUE(WaitFor([&] { return base.admission->QueuedRequests(0) == 1; }));
+}
+
 ScriptedEngine::MakeScript Holds() {
   return [](const request::Request&) {
     Script script;
     script.hold = true;
     return script;
   };
+}
+
+HttpReply ReplyThatFails(std::string_view path, std::string_view body, std::string_view begun) {
+  const auto allowed = std::make_shared<std::atomic<int>>(2);
+  HttpFixture fixture([&](const request::Request&) {
+    Script script;
+    script.tokens = DemoEncode("x</think>4");
+    script.allowed = allowed;
+    script.status = request::MakeError(request::Reason::kInternal, "broken");
+    return script;
+  });
+  RawHttpClient client(fixture.port());
+  client.Send(RawHttpClient::Request("POST", path, body));
+  EXPECT_TRUE(client.WaitFor(begun));
+  allowed->store(100);
+  return client.Read();
 }
 
 void ExpectError(const HttpReply& reply, int status, std::string_view code) {

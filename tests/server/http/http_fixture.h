@@ -10,6 +10,7 @@
 
 #include "nlohmann/json.hpp"
 #include "server/base/network.h"
+#include "server/batches/batch_service.h"
 #include "server/http/http_server.h"
 #include "tests/support/raw_http_client.h"
 #include "tests/support/service_fixture.h"
@@ -24,6 +25,7 @@ class HttpFixture {
     http::HttpOptions http;
     std::string keys;  // lines of a key file
     std::function<void(int, base::Peer)> adopt_http2;
+    batches::BatchService* batches = nullptr;
     tls::Terminator* tls = nullptr;
     upstream::Upstreams* upstreams = nullptr;
   };
@@ -44,11 +46,23 @@ class HttpFixture {
   std::unique_ptr<http::HttpServer> server;
 };
 
+// A server whose queue is full: one request waits, the only one that may, and the engine takes none.
+class FullHttpFixture : public HttpFixture {
+ public:
+  explicit FullHttpFixture(Options options = Options());
+
+ private:
+  RawHttpClient waiting_;
+};
+
 inline constexpr std::string_view kChat = "/v1/chat/completions";
 inline constexpr std::string_view kAsk = R"({"messages":[{"role":"user","content":"17 + 25"}]})";
 
 // Requests that run until they are cancelled.
 ScriptedEngine::MakeScript Holds();
+
+// The reply to a stream that fails with INTERNAL, "broken", once the client has read `begun` of it.
+HttpReply ReplyThatFails(std::string_view path, std::string_view body, std::string_view begun);
 
 // An error object with that status and code; all four members are there.
 void ExpectError(const HttpReply& reply, int status, std::string_view code);

@@ -7,7 +7,7 @@ namespace hadal::http {
 namespace {
 
 using hadal::testing::ExpectError;
-using hadal::testing::Holds;
+using hadal::testing::FullHttpFixture;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
 using hadal::testing::kAsk;
@@ -16,14 +16,7 @@ using hadal::testing::RawHttpClient;
 using hadal::testing::ServiceFixture;
 
 TEST(HttpRefusalTest, QueueFullIsRefusedBeforeTheBodyIsRead) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kChat, kAsk));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
-
+  FullHttpFixture fixture;
   RawHttpClient client(fixture.port());
   client.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n");  // and no body
   const HttpReply reply = client.Read();
@@ -50,13 +43,8 @@ TEST(HttpRefusalTest, QueueFullIsRefusedBeforeTheBodyIsRead) {
 
 TEST(HttpRefusalTest, OverloadStatusCanBe429) {
   HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
   options.http.overload_http_status = 429;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kChat, kAsk));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
+  FullHttpFixture fixture(options);
   const HttpReply reply = fixture.Do("POST", kChat, kAsk);
   ExpectError(reply, 429, "CONNECTION_QUEUE_FULL");
   EXPECT_FALSE(reply.Header("retry-after").empty());

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Anthropic's API through the whole HTTP server: a scripted model answers, the client is told in that API's words.
-#include <atomic>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +14,12 @@
 namespace hadal::http {
 namespace {
 
-using hadal::testing::Holds;
+using hadal::testing::FullHttpFixture;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
 using hadal::testing::kAsk;
 using hadal::testing::kChat;
-using hadal::testing::RawHttpClient;
+using hadal::testing::ReplyThatFails;
 using hadal::testing::ServiceFixture;
 using hadal::testing::ToolCallScript;
 using hadal::testing::ToolCallScripts;
@@ -262,13 +260,7 @@ TEST(MessagesRouteTest, KeysComeInEitherHeader) {
 }
 
 TEST(MessagesRouteTest, ARefusalIsAnOverloadedErrorWithItsHint) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kMessages, Ask()));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
+  FullHttpFixture fixture;
   const HttpReply reply = fixture.Do("POST", kMessages, Ask());
   ExpectAnthropicError(reply, 503, "overloaded_error", "CONNECTION_QUEUE_FULL");
   EXPECT_EQ(reply.Header("x-should-retry"), "true");
@@ -277,19 +269,7 @@ TEST(MessagesRouteTest, ARefusalIsAnOverloadedErrorWithItsHint) {
 }
 
 TEST(MessagesRouteTest, AFailureInAStreamIsItsLastEvent) {
-  const auto allowed = std::make_shared<std::atomic<int>>(2);
-  HttpFixture fixture([&](const request::Request&) {
-    hadal::testing::Script script;
-    script.tokens = hadal::testing::DemoEncode("x</think>4");
-    script.allowed = allowed;
-    script.status = request::MakeError(request::Reason::kInternal, "broken");
-    return script;
-  });
-  RawHttpClient client(fixture.port());
-  client.Send(RawHttpClient::Request("POST", kMessages, Ask(R"("stream":true)")));
-  ASSERT_TRUE(client.WaitFor("event: message_start"));
-  allowed->store(100);
-  const HttpReply reply = client.Read();
+  const HttpReply reply = ReplyThatFails(kMessages, Ask(R"("stream":true)"), "event: message_start");
   ASSERT_EQ(reply.status, 200);
   const auto events = EventsOf(reply.body);
   ASSERT_FALSE(events.empty());

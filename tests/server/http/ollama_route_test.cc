@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ollama's API through the whole HTTP server: a scripted model answers, clients read lines of JSON.
-#include <atomic>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,17 +7,16 @@
 #include "gtest/gtest.h"
 #include "server/http/api.h"
 #include "server/http/route.h"
-#include "server/request/refusal.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/tool_call_scripts.h"
 
 namespace hadal::http {
 namespace {
 
-using hadal::testing::Holds;
+using hadal::testing::FullHttpFixture;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
-using hadal::testing::RawHttpClient;
+using hadal::testing::ReplyThatFails;
 using hadal::testing::ServiceFixture;
 using hadal::testing::ToolCallScript;
 using hadal::testing::ToolCallScripts;
@@ -220,32 +217,14 @@ TEST(OllamaRouteTest, ErrorsAreInTheApisShapeAndWords) {
 }
 
 TEST(OllamaRouteTest, ARefusalKeepsItsHint) {
-  HttpFixture::Options options;
-  options.service.max_queue_requests = 1;
-  HttpFixture fixture(Holds(), options);
-  fixture.base.engine->Pause(true);
-  RawHttpClient waiting(fixture.port());
-  waiting.Send(RawHttpClient::Request("POST", kOllamaChat, Ask()));
-  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.admission->QueuedRequests(0) == 1; }));
+  FullHttpFixture fixture;
   const HttpReply reply = fixture.Do("POST", kOllamaChat, Ask());
   ExpectOllamaError(reply, 503, "CONNECTION_QUEUE_FULL");
   EXPECT_GE(std::stoi(reply.Header("retry-after")), 1);
 }
 
 TEST(OllamaRouteTest, AFailureInAStreamIsItsLastLine) {
-  const auto allowed = std::make_shared<std::atomic<int>>(2);
-  HttpFixture fixture([&](const request::Request&) {
-    hadal::testing::Script script;
-    script.tokens = hadal::testing::DemoEncode("x</think>4");
-    script.allowed = allowed;
-    script.status = request::MakeError(request::Reason::kInternal, "broken");
-    return script;
-  });
-  RawHttpClient client(fixture.port());
-  client.Send(RawHttpClient::Request("POST", kOllamaChat, Ask()));
-  ASSERT_TRUE(client.WaitFor("\"done\":false"));
-  allowed->store(100);
-  const std::vector<json> lines = LinesOf(client.Read().body);
+  const std::vector<json> lines = LinesOf(ReplyThatFails(kOllamaChat, Ask(), "\"done\":false").body);
   ASSERT_FALSE(lines.empty());
   EXPECT_EQ(lines.back(), (json{{"error", "broken"}}));
 }

@@ -14,6 +14,7 @@ namespace hadal::http {
 namespace {
 
 using hadal::testing::ExpectError;
+using hadal::testing::FullHttpFixture;
 using hadal::testing::Holds;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
@@ -44,27 +45,20 @@ class FullServer {
  public:
   explicit FullServer(const std::vector<std::string>& targets, HttpFixture::Options options = {},
                       const std::function<void(upstream::UpstreamOptions&)>& change = {})
-      : upstreams(targets, change), http(Holds(), With(std::move(options), upstreams)), waiting_(http.port()) {
-    http.base.engine->Pause(true);
-    waiting_.Send(RawHttpClient::Request("POST", kChat, kAsk));
-    EXPECT_TRUE(http.WaitFor([&] { return http.base.admission->QueuedRequests(0) == 1; }));
-  }
+      : upstreams(targets, change), http(With(std::move(options), upstreams)) {}
 
   HttpReply Ask(std::string_view headers = {}, std::string_view path = kChat) {
     return http.Do("POST", path, kAsk, headers);
   }
 
   UpstreamFixture upstreams;
-  HttpFixture http;
+  FullHttpFixture http;
 
  private:
   static HttpFixture::Options With(HttpFixture::Options options, UpstreamFixture& upstreams) {
-    options.service.max_queue_requests = 1;
     options.upstreams = upstreams.upstreams.get();
     return options;
   }
-
-  RawHttpClient waiting_;
 };
 
 TEST(PassOnTest, WhatAFullServerWouldRefuseAnotherOneAnswers) {

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // OpenAI's Responses API through the whole HTTP server: a scripted model answers.
-#include <atomic>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "server/http/api.h"
-#include "server/request/refusal.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/tool_call_scripts.h"
 
@@ -18,7 +15,7 @@ namespace {
 using hadal::testing::ExpectError;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
-using hadal::testing::RawHttpClient;
+using hadal::testing::ReplyThatFails;
 using hadal::testing::ServiceFixture;
 using hadal::testing::ToolCallScript;
 using hadal::testing::ToolCallScripts;
@@ -204,19 +201,7 @@ TEST(ResponsesRouteTest, ErrorsAreOpenAisInTheApisWords) {
 }
 
 TEST(ResponsesRouteTest, AFailureInAStreamIsItsLastEvent) {
-  const auto allowed = std::make_shared<std::atomic<int>>(2);
-  HttpFixture fixture([&](const request::Request&) {
-    hadal::testing::Script script;
-    script.tokens = hadal::testing::DemoEncode("x</think>4");
-    script.allowed = allowed;
-    script.status = request::MakeError(request::Reason::kInternal, "broken");
-    return script;
-  });
-  RawHttpClient client(fixture.port());
-  client.Send(RawHttpClient::Request("POST", kResponses, Ask(R"("stream":true)")));
-  ASSERT_TRUE(client.WaitFor("event: response.created"));
-  allowed->store(100);
-  const HttpReply reply = client.Read();
+  const HttpReply reply = ReplyThatFails(kResponses, Ask(R"("stream":true)"), "event: response.created");
   const auto events = EventsOf(reply.body);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events.back()["type"], "response.failed");
