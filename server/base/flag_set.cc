@@ -43,6 +43,11 @@ Given Find(const std::string& flag, const GivenValues& given) {
 
 }  // namespace
 
+void FlagSet::Add(Flag flag) {
+  flag.group = group_;
+  flags_.push_back(std::move(flag));
+}
+
 void FlagSet::AddInt64(std::string name, std::function<void(int64_t)> set, Range range, std::string help,
                        std::string default_text) {
   Add({std::move(name), std::move(help), std::move(default_text),

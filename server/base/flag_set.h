@@ -23,6 +23,8 @@ struct Flag {
   std::function<absl::Status(const std::string& text)> set;  // called once for each text that was given
   bool is_switch = false;                                    // --name alone means true
   bool repeatable = false;
+  bool positional = false;        // arguments without a flag are its values, too; at most one flag of a program
+  std::string group = "Options";  // the heading in --help; FlagSet sets it
 };
 
 enum class ValueSource { kDefault, kFile, kEnvironment, kFlag };
@@ -69,7 +71,10 @@ class FlagSet {
   void AddBytes(std::string name, int64_t* target, std::string help, std::string default_text = "");
   void AddDuration(std::string name, absl::Duration* target, std::string help);
   // Anything else.
-  void Add(Flag flag) { flags_.push_back(std::move(flag)); }
+  void Add(Flag flag);
+
+  // Flags that are added from here on stand under this heading in --help.
+  void StartGroup(std::string heading) { group_ = std::move(heading); }
 
   // Sets what the arguments (after the subcommand), the environment and the file say. InvalidArgument names the flag,
   // variable or key, what it accepts and what was found; unknown names come with the nearest known one. `program` is
@@ -83,6 +88,7 @@ class FlagSet {
 
   const Environment environment_;
   std::vector<Flag> flags_;
+  std::string group_ = Flag().group;
 };
 
 template <typename Int>

@@ -5,7 +5,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <memory>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -29,26 +31,41 @@ std::string Unknown(std::string_view what, std::string_view name, const std::vec
                       nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
 }
 
+std::string TypeName(const Flag& flag) {
+  return absl::AsciiStrToUpper(View(std::string_view(flag.name).substr(flag.name.rfind('-') + 1)));
+}
+
 void Declare(const Flag& flag, CLI::App* app) {
   const std::string description = absl::StrCat(flag.help, " [", flag.default_text, "]");
   const std::string name = "--" + flag.name;
   if (flag.is_switch) {
     app->add_flag_function(
-        name + "{true}", [](int64_t) {}, description);
+           name, [](int64_t) {}, description)
+        ->group(flag.group);
     return;
   }
   CLI::Option* option = app->add_option_function<std::vector<std::string>>(
       name, [](const std::vector<std::string>&) {}, description);
   option->expected(1)->multi_option_policy(flag.repeatable ? CLI::MultiOptionPolicy::TakeAll
                                                            : CLI::MultiOptionPolicy::TakeLast);
-  option->type_name(absl::AsciiStrToUpper(flag.name.substr(flag.name.rfind('-') + 1)));
+  option->allow_extra_args(false)->type_name(TypeName(flag))->group(flag.group);
 }
+
+// CLI11 would put together a usage line of the options it knows; the positional ones are ours.
+class HelpFormat : public CLI::Formatter {
+ public:
+  explicit HelpFormat(std::string usage) : usage_(std::move(usage)) {}
+  std::string make_usage(const CLI::App*, std::string) const override { return usage_; }
+
+ private:
+  const std::string usage_;
+};
 
 // Fills `arguments`, `file_name`, `print_config` and `help`.
 absl::Status ReadArguments(std::string_view program, const std::vector<Flag>& flags,
                            const std::vector<std::string>& names, const std::vector<std::string>& args,
                            GivenValues* given) {
-  CLI::App app{std::string(program)};
+  CLI::App app;
   app.set_help_flag();  // our own, so that the caller prints it
   app.allow_extras();
   bool help = false;
@@ -61,22 +78,27 @@ absl::Status ReadArguments(std::string_view program, const std::vector<Flag>& fl
   } catch (const CLI::Error& error) {
     return absl::InvalidArgumentError(error.what());
   }
+  const auto positional = std::find_if(flags.begin(), flags.end(), [](const Flag& flag) { return flag.positional; });
   if (help) {
+    app.formatter(std::make_shared<HelpFormat>(
+        absl::StrCat("Usage: ", View(program), " [OPTIONS]",
+                     positional == flags.end() ? "" : absl::StrCat(" [", TypeName(*positional), "]..."), "\n")));
     given->help = app.help();
     return absl::OkStatus();
-  }
-  const std::vector<std::string> extras = app.remaining();
-  if (!extras.empty()) {
-    std::string_view extra = extras.front();
-    if (!extra.starts_with("--")) {
-      return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", View(extra), "'"));
-    }
-    extra.remove_prefix(2);
-    return absl::InvalidArgumentError(Unknown("flag", extra.substr(0, extra.find('=')), names));
   }
   for (const Flag& flag : flags) {
     const CLI::Option* option = app.get_option("--" + flag.name);
     if (option->count() > 0) given->arguments[flag.name] = option->results();
+  }
+  for (std::string_view extra : app.remaining()) {
+    if (extra.starts_with("--")) {
+      extra.remove_prefix(2);
+      return absl::InvalidArgumentError(Unknown("flag", extra.substr(0, extra.find('=')), names));
+    }
+    if (positional == flags.end() || extra.starts_with("-")) {
+      return absl::InvalidArgumentError(absl::StrCat("unexpected argument '", View(extra), "'"));
+    }
+    given->arguments[positional->name].emplace_back(extra);
   }
   return absl::OkStatus();
 }

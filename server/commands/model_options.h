@@ -59,7 +59,8 @@ struct ModelOptions {
                     "repeatable",
                 .default_text = "the demo model",
                 .set = [this](const std::string& text) { return AddModel(text); },
-                .repeatable = true});
+                .repeatable = true,
+                .positional = true});
     flags->Add(
         {.name = "device",
          .help = "auto, cpu, cuda, cuda:N, torch (the best device of libtorch), torch:cpu, torch:cuda or torch:cuda:N",

@@ -29,23 +29,37 @@ const std::vector<std::string>& OtherVariables() {
 }  // namespace
 
 void ServerConfig::AddFlags(base::FlagSet* flags) {
+  flags->StartGroup("Models and their device");
   model.AddFlags(flags);
+  flags->StartGroup("Batches of the engine, KV cache");
   engine.AddFlags(flags);
+  flags->StartGroup("Admission and Retry-After");
   admission.AddFlags(flags);
+  flags->StartGroup("Streams and drain");
   front.stream.AddFlags(flags);
   flags->AddDuration("drain-timeout", &drain_timeout, "how long running requests may take to finish after SIGTERM");
+  flags->StartGroup("Constrained output");
   grammar.AddFlags(flags);
+  flags->StartGroup("When the server is full: degraded answers");
   degradation.AddFlags(flags);
+  flags->StartGroup("Response cache");
   response_cache.AddFlags(flags);
+  flags->StartGroup("When the server is full: other servers");
   upstream.AddFlags(flags);
+  flags->StartGroup("HTTP");
   front.AddFlags(flags);
   http.AddFlags(flags);
+  flags->StartGroup("gRPC");
   grpc.AddFlags(flags);
+  flags->StartGroup("KV events");
   kv_events.AddFlags(flags);
+  flags->StartGroup("Files and batches");
   batches.AddFlags(flags);
+  flags->StartGroup("TLS and keys");
   tls.AddFlags(flags);
   flags->AddText("api-key-file", &api_key_file, "bearer keys, one 'key tenant [class] [gateway]' a line", "none");
   flags->AddSwitch("insecure-public", &insecure_public, "allow a public address without API keys");
+  flags->StartGroup("Metrics, logs, traces");
   flags->AddEnum("metrics-aliases", &metrics_aliases,
                  {{"none", MetricsAliases::kNone}, {"vllm", MetricsAliases::kVllm}},
                  "vllm: /metrics shows what vLLM exports under its names, too");

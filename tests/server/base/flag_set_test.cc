@@ -135,6 +135,42 @@ TEST_F(FlagSetTest, UnknownNamesAreRefusedWithTheNearestKnown) {
   EXPECT_EQ(Error({}), "unknown variable 'FLAGTEST_SLOT'; did you mean 'FLAGTEST_SLOTS'?");
 }
 
+TEST_F(FlagSetTest, ArgumentsWithoutAFlagAreThePositionalFlagsValues) {
+  flags.Add({.name = "source",
+             .help = "what is read",
+             .default_text = "none",
+             .set = [this](const std::string& text) -> absl::Status {
+               added.push_back(text);
+               return absl::OkStatus();
+             },
+             .repeatable = true,
+             .positional = true});
+  const auto parsed = flags.Parse("program", {"one", "--slots=3", "two", "--source=three"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_THAT(added, testing::UnorderedElementsAre("one", "two", "three"));
+  EXPECT_EQ(slots, 3);
+  EXPECT_EQ(Error({"one", "-x"}), "unexpected argument '-x'");
+  EXPECT_EQ(Error({"one", "--slotz=3"}), "unknown flag 'slotz'; did you mean 'slots'?");
+  EXPECT_THAT(flags.Parse("program", {"--help"})->help, HasSubstr("Usage: program [OPTIONS] [SOURCE]...\n"));
+}
+
+TEST_F(FlagSetTest, HelpHasTheGroupsInTheirOrder) {
+  flags.StartGroup("Zebras");
+  flags.AddSwitch("stripes", &verbose, "as they are");
+  flags.StartGroup("Apes");
+  flags.AddBool("tail", &cache, "none");
+  const std::string help = flags.Parse("program", {"--help"})->help;
+  EXPECT_THAT(help, HasSubstr("Usage: program [OPTIONS]\n"));
+  size_t last = 0;
+  for (const char* text :
+       {"\nOptions:\n", "--help", "--slots SLOTS", "\nZebras:\n", "--stripes ", "\nApes:\n", "--tail TAIL"}) {
+    const size_t found = help.find(text);
+    ASSERT_NE(found, std::string::npos) << text << " in\n" << help;
+    EXPECT_GT(found, last) << text;
+    last = found;
+  }
+}
+
 TEST_F(FlagSetTest, ErrorsNameWhereTheValueCameFrom) {
   EXPECT_EQ(Error({"--slots", "11"}), "--slots: expected a whole number from 1 to 10, found '11'");
   EXPECT_EQ(Error({"--unit=mile"}), "--unit: expected one of metre, foot, found 'mile'");

@@ -18,6 +18,14 @@ TEST(ModelOptionsTest, ModelsTakeANameOrTheFoldersName) {
   EXPECT_FALSE(ParseServerConfig("serve", {"--model", "a=/x", "--model", "a=/y"}).ok());
 }
 
+TEST(ModelOptionsTest, AnArgumentWithoutAFlagIsAModel) {
+  auto parsed = ParseServerConfig("serve", {"/m/one", "--port=0", "second=/m/two"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  ASSERT_EQ(parsed->config.model.models.size(), 2);
+  EXPECT_EQ(parsed->config.model.models[0].name, "one");
+  EXPECT_EQ(parsed->config.model.models[1].name, "second");
+}
+
 TEST(ModelOptionsTest, NamesMayHoldSlashesAndBeSeveral) {
   auto parsed = ParseServerConfig(
       "serve", {"--model", "deepseek-ai/DeepSeek-V3,v3=/m/one", "--model", "/m/a=b", "--model", "./c=d"});
