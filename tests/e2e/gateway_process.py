@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the gateways of gateways/ and the edge of k8s/ with their configurations, in front of any number of servers."""
+"""Starts the gateways of gateways/ and the edges of k8s/ with their configurations, in front of any number of servers."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
-GATEWAYS, EDGE = ROOT / "gateways", ROOT / "k8s/overlays/edge"
+GATEWAYS, EDGE, NGINX_EDGE = ROOT / "gateways", ROOT / "k8s/overlays/edge", ROOT / "k8s/overlays/edge-nginx"
 
 
 def free_port():
@@ -49,6 +49,21 @@ def _edge(folder, port, backends, backup):
                           [f"    server elsewhere 127.0.0.1:{backup or free_port()} backup\n"])
     (folder / "edge.cfg").write_text(text)
     return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE)}
+
+
+def _nginx_edge(folder, port, backends, backup):
+    """With addresses in place of the names that the cluster's DNS knows, and without `resolve`, which Debian's nginx lacks."""
+    text = (NGINX_EDGE / "nginx.conf").read_text()
+    for pattern, replacement in (
+            (r"^    resolver .*\n", ""),
+            (r"server hadal-grpc\S+ resolve (max_fails=0;)", "\n".join(rf"server 127.0.0.1:{backend} \1" for backend in backends)),
+            (r"server hadal-backup\S+ resolve;", f"server 127.0.0.1:{backup or free_port()};"),
+            (r"listen 8080 ", f"listen 127.0.0.1:{port} "),
+            (r"/tmp/", f"{folder}/")):
+        text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+        assert count >= 1, pattern
+    (folder / "edge-nginx.conf").write_text(f"error_log {folder}/error.log;\n" + text)
+    return ["-p", folder, "-c", folder / "edge-nginx.conf"], {}
 
 
 def _nginx(folder, port, backends, backup):
@@ -113,20 +128,20 @@ class GatewayTls(typing.NamedTuple):
     context: ssl.SSLContext
 
 
-_START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "litellm": _litellm}
+_START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "edge-nginx": _nginx_edge, "litellm": _litellm}
 
 
 def binary(name):
     """Its path, or None where it is not installed. LiteLLM is a package of the tests' environment; HADAL_LITELLM names another command."""
     if name == "litellm":
         return os.environ.get("HADAL_LITELLM") or shutil.which(name, path=os.path.dirname(sys.executable))
-    name = "haproxy" if name == "edge" else name
+    name = {"edge": "haproxy", "edge-nginx": "nginx"}.get(name, name)
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
 class GatewayProcess:
-    """One of haproxy, nginx, litellm or edge on a free port of this machine; leaving the block ends it. `backends` and `backup`, which only
-    the edge has, are ports; `models`, which only litellm has, are further entries of its list."""
+    """One of haproxy, nginx, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
+    which only the edges have, are ports; `models`, which only litellm has, are further entries of its list."""
 
     def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=()):
         path = binary(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gateway configurations of gateways/ and k8s/overlays/edge with the real gateways, in front of two servers."""
+"""The gateway configurations of gateways/ and of the edges in k8s/overlays with the real gateways, in front of two servers."""
 
 import contextlib
 import http.client
@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 
+import httpx2
+import openai
 import pytest
 
 from gateway_process import GatewayProcess, binary
@@ -17,7 +19,7 @@ from hadal_process import HadalProcess, filled
 SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
 
 
-@pytest.fixture(params=["haproxy", "nginx", "edge"])
+@pytest.fixture(params=["haproxy", "nginx", "edge", "edge-nginx"])
 def gateway(request):
     if binary(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
@@ -94,12 +96,34 @@ def test_tokens_come_as_they_are_made(fleet):
     connection.close()
 
 
+def kill(server):
+    server.expect_exit = -signal.SIGKILL
+    server.process.kill()
+    server.process.wait(10)
+
+
 def test_a_killed_replica_is_survived(fleet):
     port, (one, _) = fleet
-    one.expect_exit = -signal.SIGKILL
-    one.process.kill()
-    one.process.wait(10)
+    kill(one)
     assert [ask(port, 1)[0] for _ in range(8)] == [200] * 8
+
+
+def test_a_killed_replica_loses_its_own_streams_and_their_clients_hear_of_it(gateway, tmp_path):
+    with start_fleet(gateway, tmp_path, "--load-format=null:10ms") as (port, (one, two)):
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=60)
+        streams = []
+        while not (one.metric("hadal_requests_running") and two.metric("hadal_requests_running")):
+            streams.append(client.completions.create(model="hadal-demo", prompt="x", max_tokens=300, stream=True, extra_body={"ignore_eos": True}))
+            next(iter(streams[-1]))
+        lost = one.metric("hadal_requests_running")
+        kill(one)
+        broken = 0
+        for stream in streams:
+            try:
+                assert list(stream)[-1].choices[0].finish_reason == "length"
+            except (openai.APIError, httpx2.TransportError):
+                broken += 1
+        assert broken == lost < len(streams)
 
 
 def test_a_replica_that_ends_under_load_loses_no_request(gateway, tmp_path):
@@ -127,26 +151,26 @@ def test_a_replica_that_ends_under_load_loses_no_request(gateway, tmp_path):
     assert set(answers) == {(200, "")}
 
 
-def test_the_edge_turns_to_the_backup_and_then_to_its_page(tmp_path):
-    if binary("edge") is None:
-        pytest.skip("haproxy is not installed")
-    with HadalProcess(*SMALL) as backup:
-        with HadalProcess(*SMALL) as only:
-            with GatewayProcess("edge", tmp_path, [only.port], backup.port) as edge:
-                port = edge.port
-                served = backup.metric("hadal_admission_attempts_total")
-                only.expect_exit = -signal.SIGKILL
-                only.process.kill()
-                only.process.wait(10)
-                deadline = time.monotonic() + 20
-                while backup.metric("hadal_admission_attempts_total") == served:
-                    assert ask(port, 1)[0] in (200, 503) and time.monotonic() < deadline
-                assert [ask(port, 1)[0] for _ in range(5)] == [200] * 5
-                backup.stop()
-                while True:
-                    status, headers, body = ask(port, 1)
-                    if json.loads(body)["error"]["code"] == "no_server":
-                        break
-                    assert time.monotonic() < deadline + 20
-                assert status == 503 and headers["retry-after"] == "10" and headers["x-should-retry"] == "true"
-                assert "服务器繁忙" in json.loads(body)["error"]["message"]
+@pytest.mark.parametrize("name", ["edge", "edge-nginx"])
+def test_the_edge_turns_to_the_backup_and_then_to_its_page(name, tmp_path):
+    if binary(name) is None:
+        pytest.skip(f"{name} is not installed")
+    with HadalProcess(*SMALL) as backup, HadalProcess(*SMALL) as one, HadalProcess(*SMALL) as two, \
+            GatewayProcess(name, tmp_path, [one.port, two.port], backup.port) as edge:
+        port = edge.port
+        served = backup.metric("hadal_admission_attempts_total")
+        assert ask(port, 1)[0] == 200 and backup.metric("hadal_admission_attempts_total") == served
+        for replica in (one, two):
+            kill(replica)
+        deadline = time.monotonic() + 60
+        while backup.metric("hadal_admission_attempts_total") == served:
+            assert ask(port, 1)[0] in (200, 503) and time.monotonic() < deadline
+        assert [ask(port, 1)[0] for _ in range(5)] == [200] * 5
+        backup.stop()
+        while True:
+            status, headers, body = ask(port, 1)
+            if json.loads(body)["error"]["code"] == "no_server":
+                break
+            assert time.monotonic() < deadline
+        assert status == 503 and headers["retry-after"] == "10" and headers["x-should-retry"] == "true"
+        assert "服务器繁忙" in json.loads(body)["error"]["message"]

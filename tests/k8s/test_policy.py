@@ -61,6 +61,8 @@ def drain_seconds(target, container):
                 return seconds(re.search(r'^drain-timeout = "(\w+)"$', text, re.MULTILINE).group(1))
             if container["name"] == "haproxy" and name == "haproxy.cfg":
                 return seconds(re.search(r"^\s*hard-stop-after (\w+)", text, re.MULTILINE).group(1))
+            if container["name"] == "nginx" and name == "nginx.conf":
+                return seconds(re.search(r"^worker_shutdown_timeout (\w+);", text, re.MULTILINE).group(1))
     raise AssertionError(f"{target}: nothing says how long {container['name']} drains")
 
 

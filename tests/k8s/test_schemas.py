@@ -10,7 +10,7 @@ import yaml
 
 from rendering import TARGETS, of_kind, render
 
-VERSIONS = ["1.29", "1.33"]  # oldest and newest supported
+VERSIONS = ["1.29", "1.37"]  # oldest and newest supported
 
 
 def closed(schema):
