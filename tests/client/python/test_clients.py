@@ -13,7 +13,7 @@ import openai
 import pytest
 
 import hadal_client
-from hadal_process import fill
+from hadal_process import HadalProcess, fill
 from hadal_client._httpx import httpx
 
 ONE_AT_A_TIME = ("--load-format=null:2ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
@@ -33,22 +33,38 @@ class Waited:
 
         def call(*args, **kwargs):
             given = attribute(*args, **kwargs)
-            return self._drain(given) if hasattr(given, "__anext__") else self._loop.run_until_complete(given)
+            return WaitedStream(given, self._loop.run_until_complete) if hasattr(given, "__anext__") else self._loop.run_until_complete(given)
 
         return call
-
-    def _drain(self, pieces):
-        try:
-            while True:
-                yield self._loop.run_until_complete(pieces.__anext__())
-        except StopAsyncIteration:
-            return
-        finally:
-            self._loop.run_until_complete(pieces.aclose())
 
     def close(self):
         self._loop.run_until_complete(self._client.aclose())
         self._loop.close()
+
+
+class WaitedStream:
+    def __init__(self, stream, wait):
+        self._stream = stream
+        self._wait = wait
+
+    @property
+    def request_id(self):
+        return self._stream.request_id
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self._wait(self._stream.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def end_thinking(self):
+        self._wait(self._stream.end_thinking())
+
+    def close(self):
+        self._wait(self._stream.aclose())
 
 
 def grpc_target(server):
@@ -112,14 +128,19 @@ def test_a_completion(server, connect):
     assert answer.text and answer.finish_reason == "length" and answer.usage.completion_tokens == 5
 
 
-@pytest.mark.parametrize("kind", ["http", "http-async", "grpc"])
-def test_tokens_and_models(server, kind):
-    client = KINDS[kind]([server])
+def test_tokens_and_models(server, connect):
+    client = connect(server)
+    client.warm_up()
+    tokens = client.tokenize("17 + 25")
+    assert "17 + 25" in client.detokenize(tokens)
+    assert [model.id for model in client.models()] == ["hadal-demo"] and client.models()[0].max_model_len > 0
+
+
+@pytest.mark.parametrize("kind", ["grpc", "grpc-async"])
+def test_grpc_tells_the_load(server, kind):
+    client = KINDS[kind]([server, server])
     try:
-        client.warm_up()
-        tokens = client.tokenize("17 + 25")
-        assert "17 + 25" in client.detokenize(tokens)
-        assert [model.id for model in client.models()] == ["hadal-demo"] and client.models()[0].max_model_len > 0
+        assert [load.ready for load in client.load()] == [True, True]
     finally:
         client.close()
 
@@ -131,6 +152,77 @@ def test_leaving_a_stream_cancels_the_call(server, connect):
     stream.close()
     server.wait_idle()
     assert all(target.in_flight == 0 for target in targets(client))
+
+
+@pytest.mark.parametrize("piece", [0, 1])
+def test_a_call_whose_caller_is_cancelled_leaves_nothing(start_server, piece):
+    server = start_server(*ONE_AT_A_TIME)
+    holders = fill(server) if piece == 0 else []
+
+    async def leave(client):
+        got = asyncio.Event()
+
+        async def read():
+            async for _ in client.stream("count", max_tokens=2000, ignore_eos=True):
+                got.set()
+
+        reader = asyncio.ensure_future(read())
+        if piece:
+            await got.wait()
+        else:
+            await asyncio.sleep(0.3)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        left = [target.in_flight for target in targets(client)]
+        await client.aclose()
+        return left
+
+    async def leave_all():
+        return [await leave(hadal_client.AsyncClient(server.url)), await leave(hadal_client.AsyncGrpcClient(grpc_target(server)))]
+
+    assert asyncio.run(leave_all()) == [[0], [0]]
+    for holder in holders:
+        holder.close()
+    server.wait_idle()
+
+
+# ---- Thinking --------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def thinking():
+    """Two servers whose model thinks on and on, a token in 5 ms."""
+    with HadalProcess("--load-format=null:5ms") as one, HadalProcess("--load-format=null:5ms") as other:
+        yield one, other
+
+
+def test_thinking_ends_when_told_where_it_runs(thinking, connect):
+    client = connect(*thinking)
+    cuts = sum(server.metric("hadal_thinking_cuts_total") for server in thinking)
+    for _ in range(4):  # the least loaded is drawn by lot
+        stream = client.stream("x", max_tokens=1500, ignore_eos=True, reasoning_control=True)
+        with pytest.raises(RuntimeError, match="has not begun"):
+            stream.end_thinking()
+        assert next(stream).reasoning and stream.request_id
+        stream.end_thinking()
+        assert next(piece for piece in stream if piece.text)
+        with pytest.raises(hadal_client.RequestError) as late:
+            stream.end_thinking()
+        assert late.value.status == 409, "it is answering"
+        stream.close()
+    for server in thinking:
+        server.wait_idle()
+    assert sum(server.metric("hadal_thinking_cuts_total") for server in thinking) == cuts + 4
+
+
+def test_thinking_that_nobody_controls_is_named(thinking, connect):
+    client = connect(thinking[0])
+    stream = client.stream("x", max_tokens=1500, ignore_eos=True)
+    next(stream)
+    with pytest.raises(hadal_client.RequestError) as caught:
+        stream.end_thinking()
+    assert caught.value.status == 404 and caught.value.reason == "REQUEST_NOT_FOUND"
+    stream.close()
 
 
 # ---- Errors ----------------------------------------------------------------------------------------------------------

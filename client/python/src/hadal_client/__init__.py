@@ -8,14 +8,17 @@
 When a server is busy, the call waits as told and keeps its place. See README.md.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._client import AsyncClient, Client
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._http import AsyncTransport, Transport
 from ._retry import RetryOptions
+from ._stream import AsyncStream, Stream
 from ._types import Answer, Delta, Model, Usage
 
+if TYPE_CHECKING:
+    from ._grpc import AsyncGrpcClient, GrpcClient
 
 
 def __getattr__(name: str) -> Any:
@@ -26,5 +29,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["Answer", "AsyncClient", "AsyncTransport", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError", "RetryOptions",
-           "ServerBusy", "ServerUnreachable", "Transport", "Usage"]
+# Without the gRPC clients: `import *` would want grpcio.
+__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
+           "RetryOptions", "ServerBusy", "ServerUnreachable", "Stream", "Transport", "Usage"]

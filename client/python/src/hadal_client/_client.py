@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any, AsyncIterator, Dict, Iterable, Iterator, List, Optional, Sequence, Union
+from typing import Any, AsyncGenerator, Dict, Generator, Iterable, Iterator, List, Optional, Sequence, Union
+from urllib.parse import quote
 
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
-from ._http import DEADLINE, AsyncTransport, Transport
+from ._http import DEADLINE, SERVER, AsyncTransport, Transport
 from ._httpx import httpx
 from ._retry import Refusal, RetryOptions
+from ._stream import AsyncStream, Running, Stream
 from ._types import Answer, Delta, Messages, Model, Usage
 
 Servers = Union[str, Sequence[str]]
@@ -72,7 +74,7 @@ def _answer(raw: Dict[str, Any], request_id: str) -> Answer:
                   message.get("tool_calls") or [], _usage(raw.get("usage")), raw.get("model", ""), request_id)
 
 
-def _deltas(line: str) -> Iterator[Delta]:
+def _deltas(line: str, running: Running) -> Iterator[Delta]:
     """The pieces in one line of a stream. An error event is raised: the answer ended early."""
     if not line.startswith("data:"):
         return
@@ -82,11 +84,24 @@ def _deltas(line: str) -> Iterator[Delta]:
     event = json.loads(data)
     if "error" in event:
         raise RequestError(event["error"].get("message", data), status=200, reason=event["error"].get("code"))
+    running.answer_id = event.get("id", "")
     for choice in event.get("choices", []):
         delta = choice.get("delta") or {"content": choice.get("text")}
         piece = Delta(delta.get("content") or "", delta.get("reasoning_content") or "", delta.get("tool_calls") or [], choice.get("index", 0))
         if piece.text or piece.reasoning or piece.tool_calls:
             yield piece
+
+
+def _started(running: Running, response: Any) -> None:
+    running.server = response.extensions[SERVER]
+    running.request_id = response.headers.get("x-request-id", "")
+
+
+_END_THINKING = {"action": "reasoning_end"}
+
+
+def _control_path(running: Running) -> str:
+    return f"/v1/chat/completions/{quote(running.answer_id, safe='')}/control"
 
 
 def _models(raw: Dict[str, Any]) -> List[Model]:
@@ -101,10 +116,11 @@ class _Base:
         # Between two pieces of an answer; a whole call is bounded by its deadline.
         self._timeout = timeout
 
-    def _build(self, http: Any, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float]) -> Any:
+    def _build(self, http: Any, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float],
+               server: Optional[str] = None) -> Any:
         most = self._timeout if deadline is None else min(deadline, self._timeout)
         timeout = httpx.Timeout(most, connect=min(most, _CONNECT_S))
-        extensions = {} if deadline is None else {DEADLINE: deadline}
+        extensions = {name: value for name, value in ((DEADLINE, deadline), (SERVER, server)) if value is not None}
         return http.build_request(method, path, json=body, headers=self._headers, timeout=timeout, extensions=extensions)
 
 
@@ -127,13 +143,17 @@ class Client(_Base):
         response = self._call("POST", "/v1/chat/completions", _chat_body(messages, False, fields), deadline)
         return _answer(response.json(), response.headers.get("x-request-id", ""))
 
-    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Iterator[Delta]:
-        """The answer as it is written. To leave the loop early cancels the call."""
-        request = self._build(self._http, "POST", "/v1/chat/completions", _chat_body(messages, True, fields), deadline)
-        response = self._send(request, stream=True)
+    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Stream:
+        """The answer as it is written; the first piece asks for it."""
+        running = Running()
+        return Stream(self._pieces(running, _chat_body(messages, True, fields), deadline), running, self._end_thinking)
+
+    def _pieces(self, running: Running, body: Dict[str, Any], deadline: Optional[float]) -> Generator[Delta, None, None]:
+        response = self._send(self._build(self._http, "POST", "/v1/chat/completions", body, deadline), stream=True)
+        _started(running, response)
         try:
             for line in response.iter_lines():
-                yield from _deltas(line)
+                yield from _deltas(line, running)
         except httpx.TransportError as error:
             raise _unreachable(error) from error
         finally:
@@ -176,6 +196,9 @@ class Client(_Base):
             raise _unreachable(error) from error
         return response
 
+    def _end_thinking(self, running: Running) -> None:
+        self._send(self._build(self._http, "POST", _control_path(running), _END_THINKING, None, running.server))
+
     def _call(self, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float]) -> Any:
         return self._send(self._build(self._http, method, path, body, deadline))
 
@@ -195,12 +218,16 @@ class AsyncClient(_Base):
         response = await self._call("POST", "/v1/chat/completions", _chat_body(messages, False, fields), deadline)
         return _answer(response.json(), response.headers.get("x-request-id", ""))
 
-    async def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncIterator[Delta]:
-        request = self._build(self._http, "POST", "/v1/chat/completions", _chat_body(messages, True, fields), deadline)
-        response = await self._send(request, stream=True)
+    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
+        running = Running()
+        return AsyncStream(self._pieces(running, _chat_body(messages, True, fields), deadline), running, self._end_thinking)
+
+    async def _pieces(self, running: Running, body: Dict[str, Any], deadline: Optional[float]) -> AsyncGenerator[Delta, None]:
+        response = await self._send(self._build(self._http, "POST", "/v1/chat/completions", body, deadline), stream=True)
+        _started(running, response)
         try:
             async for line in response.aiter_lines():
-                for delta in _deltas(line):
+                for delta in _deltas(line, running):
                     yield delta
         except httpx.TransportError as error:
             raise _unreachable(error) from error
@@ -241,6 +268,9 @@ class AsyncClient(_Base):
         except httpx.TransportError as error:
             raise _unreachable(error) from error
         return response
+
+    async def _end_thinking(self, running: Running) -> None:
+        await self._send(self._build(self._http, "POST", _control_path(running), _END_THINKING, None, running.server))
 
     async def _call(self, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float]) -> Any:
         return await self._send(self._build(self._http, method, path, body, deadline))

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, AsyncGenerator, AsyncIterator, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncGenerator, Dict, Generator, Iterator, List, Optional, Sequence, Tuple, Union
 
 import grpc
 import grpc.aio
 
 from . import _inference_pb2 as pb
 from ._errors import ServerUnreachable
-from ._grpc_messages import HTTP_STATUS, PRIORITIES, WholeAnswer, chat_messages, delta_of, error_of, fill, refusal_of, unanswered
+from ._grpc_messages import HTTP_STATUS, PRIORITIES, WholeAnswer, chat_messages, delta_of, error_of, fill, models_of, refusal_of, unanswered
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
+from ._stream import AsyncStream, Running, Stream
 from ._types import Answer, Delta, Messages, Model
 
 _SERVICE = "/hadal.v1.Inference/"
@@ -78,12 +79,19 @@ class GrpcClient(_Base):
     def complete(self, prompt: Union[str, Sequence[int]], *, deadline: Optional[float] = None, **fields: Any) -> Answer:
         return self._whole("Generate", self._generate(prompt, fields), deadline)
 
-    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Iterator[Delta]:
-        """The answer as it is written. To leave the loop early cancels the call."""
-        for response in self._responses("Chat", self._chat(messages, fields), deadline):
+    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Stream:
+        """The answer as it is written; the first piece asks for it."""
+        running = Running()
+        return Stream(self._pieces(running, self._chat(messages, fields), deadline), running, self._end_thinking)
+
+    def _pieces(self, running: Running, request: Any, deadline: Optional[float]) -> Generator[Delta, None, None]:
+        for response in self._responses("Chat", request, deadline, running):
             delta = delta_of(response)
             if delta is not None:
                 yield delta
+
+    def _end_thinking(self, running: Running) -> None:
+        self._unary("EndThinking", pb.EndThinkingRequest(request_id=running.answer_id), pb.EndThinkingResponse, running.server)
 
     def tokenize(self, text: str) -> List[int]:
         return list(self._unary("Tokenize", pb.TokenizeRequest(text=text), pb.TokenizeResponse).token_ids)
@@ -92,7 +100,7 @@ class GrpcClient(_Base):
         return str(self._unary("Detokenize", pb.DetokenizeRequest(token_ids=tokens), pb.DetokenizeResponse).text)
 
     def models(self) -> List[Model]:
-        return [Model(one.id, one.max_model_len) for one in self._unary("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse).models]
+        return models_of(self._unary("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse))
 
     def load(self) -> List[Any]:
         """GetLoadResponse of each server."""
@@ -116,7 +124,7 @@ class GrpcClient(_Base):
 
     def _whole(self, method: str, request: Any, deadline: Optional[float]) -> Answer:
         whole = WholeAnswer()
-        for response in self._responses(method, request, deadline):
+        for response in self._responses(method, request, deadline, Running()):
             whole.add(response)
         return whole.answer
 
@@ -130,7 +138,7 @@ class GrpcClient(_Base):
                 raise error_of(error, call) if error is not None else ServerUnreachable("no server may be called before the deadline")
             time.sleep(wait)
 
-    def _responses(self, method: str, request: Any, deadline: Optional[float]) -> Iterator[Any]:
+    def _responses(self, method: str, request: Any, deadline: Optional[float], running: Running) -> Iterator[Any]:
         call = Call(self.targets, deadline)
         error: Any = None
         while True:
@@ -147,7 +155,13 @@ class GrpcClient(_Base):
                 error = caught
                 self._ended(call, caught)
                 continue
+            except BaseException:  # its caller has gone
+                stream.cancel()
+                target.finish()
+                raise
             call.served()
+            running.server = target
+            running.request_id = running.answer_id = first.request_id
             try:
                 yield first
                 yield from stream
@@ -158,8 +172,8 @@ class GrpcClient(_Base):
                 stream.cancel()
                 target.finish()
 
-    def _unary(self, method: str, request: Any, response: Any) -> Any:
-        call = Call(self.targets)
+    def _unary(self, method: str, request: Any, response: Any, only: Optional[Target] = None) -> Any:
+        call = Call(self.targets, only=only)
         error: Any = None
         while True:
             target = self._begin(call, error)
@@ -170,6 +184,9 @@ class GrpcClient(_Base):
                 error = caught
                 self._ended(call, caught)
                 continue
+            except BaseException:  # its caller has gone
+                target.finish()
+                raise
             call.served()
             target.finish()
             return answer
@@ -190,8 +207,12 @@ class AsyncGrpcClient(_Base):
     async def complete(self, prompt: Union[str, Sequence[int]], *, deadline: Optional[float] = None, **fields: Any) -> Answer:
         return await self._whole("Generate", self._generate(prompt, fields), deadline)
 
-    async def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncIterator[Delta]:
-        responses = self._responses("Chat", self._chat(messages, fields), deadline)
+    def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
+        running = Running()
+        return AsyncStream(self._pieces(running, self._chat(messages, fields), deadline), running, self._end_thinking)
+
+    async def _pieces(self, running: Running, request: Any, deadline: Optional[float]) -> AsyncGenerator[Delta, None]:
+        responses = self._responses("Chat", request, deadline, running)
         try:
             async for response in responses:
                 delta = delta_of(response)
@@ -199,6 +220,24 @@ class AsyncGrpcClient(_Base):
                     yield delta
         finally:
             await responses.aclose()  # a loop that is left early does not close it in time
+
+    async def _end_thinking(self, running: Running) -> None:
+        await self._unary("EndThinking", pb.EndThinkingRequest(request_id=running.answer_id), pb.EndThinkingResponse, running.server)
+
+    async def tokenize(self, text: str) -> List[int]:
+        return list((await self._unary("Tokenize", pb.TokenizeRequest(text=text), pb.TokenizeResponse)).token_ids)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        return str((await self._unary("Detokenize", pb.DetokenizeRequest(token_ids=tokens), pb.DetokenizeResponse)).text)
+
+    async def models(self) -> List[Model]:
+        return models_of(await self._unary("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse))
+
+    async def load(self) -> List[Any]:
+        return list(await asyncio.gather(*(self._load_of(channel) for channel in self._channels.values())))
+
+    async def _load_of(self, channel: Any) -> Any:
+        return await _stub(channel, "GetLoad", pb.GetLoadRequest, pb.GetLoadResponse, False)(pb.GetLoadRequest(), timeout=10, metadata=self._key)
 
     async def warm_up(self, timeout: float = 10.0) -> None:
         for channel in self._channels.values():
@@ -216,7 +255,7 @@ class AsyncGrpcClient(_Base):
 
     async def _whole(self, method: str, request: Any, deadline: Optional[float]) -> Answer:
         whole = WholeAnswer()
-        async for response in self._responses(method, request, deadline):
+        async for response in self._responses(method, request, deadline, Running()):
             whole.add(response)
         return whole.answer
 
@@ -230,7 +269,26 @@ class AsyncGrpcClient(_Base):
                 raise error_of(error, call) if error is not None else ServerUnreachable("no server may be called before the deadline")
             await asyncio.sleep(wait)
 
-    async def _responses(self, method: str, request: Any, deadline: Optional[float]) -> AsyncGenerator[Any, None]:
+    async def _unary(self, method: str, request: Any, response: Any, only: Optional[Target] = None) -> Any:
+        call = Call(self.targets, only=only)
+        error: Any = None
+        while True:
+            target = await self._begin(call, error)
+            try:
+                answer = await _stub(self._channels[target], method, type(request), response, False)(
+                    request, timeout=call.remaining(), metadata=self._metadata(call))
+            except grpc.aio.AioRpcError as caught:
+                error = caught
+                self._ended(call, caught)
+                continue
+            except BaseException:  # its caller has gone
+                target.finish()
+                raise
+            call.served()
+            target.finish()
+            return answer
+
+    async def _responses(self, method: str, request: Any, deadline: Optional[float], running: Running) -> AsyncGenerator[Any, None]:
         call = Call(self.targets, deadline)
         error: Any = None
         while True:
@@ -248,7 +306,13 @@ class AsyncGrpcClient(_Base):
                 error = caught
                 self._ended(call, caught)
                 continue
+            except BaseException:  # its caller has gone
+                stream.cancel()
+                target.finish()
+                raise
             call.served()
+            running.server = target
+            running.request_id = running.answer_id = first.request_id
             try:
                 yield first
                 async for response in responses:

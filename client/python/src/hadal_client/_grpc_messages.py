@@ -10,12 +10,12 @@ import grpc
 from . import _inference_pb2 as pb
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._retry import Call, Refusal
-from ._types import Answer, Delta, Messages, Usage
+from ._types import Answer, Delta, Messages, Model, Usage
 
 _FINISH = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length", pb.FINISH_REASON_TOOL_CALLS: "tool_calls",
            pb.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: "insufficient_system_resource"}
 PRIORITIES = {"high": pb.PRIORITY_HIGH, "normal": pb.PRIORITY_NORMAL, "low": pb.PRIORITY_LOW, "batch": pb.PRIORITY_BATCH}
-HTTP_STATUS = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429,
+HTTP_STATUS = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "FAILED_PRECONDITION": 409, "RESOURCE_EXHAUSTED": 429,
            "CANCELLED": 499, "INTERNAL": 500, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
 
 # Where a field of the HTTP API has another place in the messages.
@@ -130,6 +130,10 @@ def delta_of(response: Any) -> Optional[Delta]:
     if response.text or response.reasoning or calls:
         return Delta(response.text, response.reasoning, calls, response.index)
     return None
+
+
+def models_of(response: Any) -> List[Model]:
+    return [Model(one.id, one.max_model_len) for one in response.models]
 
 
 class WholeAnswer:

@@ -13,6 +13,8 @@ from ._retry import Call, Refusal, RetryOptions, Target, Targets
 
 # A request may ask for a deadline of its own by this extension: {"extensions": {"hadal_deadline": seconds}}.
 DEADLINE = "hadal_deadline"
+# A request for one server alone: its address. Responses name there the server that they are from.
+SERVER = "hadal_server"
 
 # The connection was not made, or broke before an answer began. Generation leaves nothing behind, so that it may be asked for again.
 _UNANSWERED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -41,7 +43,8 @@ class _Attempts:
     """The attempts at one request; whoever sends them only sends, reads and sleeps."""
 
     def __init__(self, targets: Targets, request: Any):
-        self._call = Call(targets, request.extensions.get(DEADLINE))
+        only = request.extensions.get(SERVER)
+        self._call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
         self._request = request
         self._error: Optional[Exception] = None
         self._refused: Any = None  # the last refusal
@@ -79,6 +82,7 @@ class _Attempts:
         if refusal is None:
             self._call.served()
             response.stream = _Body(response.stream, self._target)
+            response.extensions[SERVER] = self._target.address
             return True
         self._refused = response
         self._call.refused(refusal)

@@ -161,6 +161,9 @@ class Targets:
         self.budget = RetryBudget(options)
         self.all = [Target(address, options, clock) for address in addresses]
 
+    def at(self, address: str) -> Target:
+        return next(target for target in self.all if target.address == address)
+
     def start_least_loaded(self, among: Sequence[Target]) -> Optional[Target]:
         """The chosen one, started, or None when none may be called now."""
         for target in sorted(among, key=lambda target: (target.in_flight, random.random())):
@@ -186,8 +189,10 @@ class Call:
             call.served() | call.refused(refusal) | call.failed()
     """
 
-    def __init__(self, targets: Targets, deadline: Optional[float] = None, draw: Callable[[], float] = random.random):
+    def __init__(self, targets: Targets, deadline: Optional[float] = None, draw: Callable[[], float] = random.random, only: Optional[Target] = None):
+        """`only`: the one server that it is for."""
         self._targets = targets
+        self._among = targets.all if only is None else [only]
         self._options = targets.options
         self._draw = draw
         self._explicit = deadline is not None
@@ -250,7 +255,7 @@ class Call:
         else:
             target.answered()
         if refusal.final:
-            self._given_up = list(self._targets.all)
+            self._given_up = list(self._among)
             return
         self._plan_return(target, refusal.retry_after, refusal.ticket, refusal.held)
 
@@ -280,7 +285,7 @@ class Call:
             self._returns[target] = _Return(self._targets.clock() + after, ticket, held)
 
     def _open(self) -> List[Target]:
-        return [target for target in self._targets.all if target not in self._given_up]
+        return [target for target in self._among if target not in self._given_up]
 
     def _ready_at(self, target: Target) -> float:
         back = self._returns.get(target)

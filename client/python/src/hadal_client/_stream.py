@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streamed answers: what the `stream` of each client returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+
+from ._types import Delta
+
+
+@dataclass
+class Running:
+    """A call whose answer has begun: where it runs, and its names there."""
+
+    server: Any = None     # address or target, for the client that made it
+    request_id: str = ""   # as in its logs
+    answer_id: str = ""    # as in its API
+
+
+def _begun(running: Running) -> Running:
+    if not running.answer_id:
+        raise RuntimeError("end_thinking: the answer has not begun; ask for its first piece before")
+    return running
+
+
+class Stream(Iterator[Delta]):
+    """An answer as it is written: iterate over its pieces. close(), the end of a `with` block or of the last reference cancels the call. One
+    thread reads; another one may call end_thinking."""
+
+    def __init__(self, pieces: Generator[Delta, None, None], running: Running, end_thinking: Callable[[Running], None]):
+        self._pieces = pieces
+        self._running = running
+        self._end_thinking = end_thinking
+
+    @property
+    def request_id(self) -> str:
+        """The server's name for the call; empty before the first piece."""
+        return self._running.request_id
+
+    def end_thinking(self) -> None:
+        """Ends the reasoning of a chat that was asked for with `reasoning_control=True`: the answer goes on behind it. RequestError with status 409
+        when it is not in its reasoning, 404 without `reasoning_control`."""
+        self._end_thinking(_begun(self._running))
+
+    def __next__(self) -> Delta:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        self._pieces.close()
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class AsyncStream(AsyncIterator[Delta]):
+    """Stream for asyncio."""
+
+    def __init__(self, pieces: AsyncGenerator[Delta, None], running: Running, end_thinking: Callable[[Running], Awaitable[None]]):
+        self._pieces = pieces
+        self._running = running
+        self._end_thinking = end_thinking
+
+    @property
+    def request_id(self) -> str:
+        return self._running.request_id
+
+    async def end_thinking(self) -> None:
+        await self._end_thinking(_begun(self._running))
+
+    async def __anext__(self) -> Delta:
+        return await self._pieces.__anext__()
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.aclose()
