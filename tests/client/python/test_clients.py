@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import signal
 import threading
 import time
@@ -15,6 +16,15 @@ import pytest
 import hadal_client
 from hadal_process import HadalProcess, fill
 from hadal_client._httpx import httpx
+
+def fill_running(server, count):
+    """Streams that run until they are closed."""
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(count)]
+    for connection in connections:
+        connection.request("POST", "/v1/completions", '{"prompt": "x", "max_tokens": 2000, "ignore_eos": true}', {"Content-Type": "application/json"})
+    server.wait_metric("hadal_requests_running", count)
+    return connections
+
 
 ONE_AT_A_TIME = ("--load-format=null:2ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
 
@@ -225,6 +235,73 @@ def test_thinking_that_nobody_controls_is_named(thinking, connect):
     stream.close()
 
 
+# ---- Asking once -----------------------------------------------------------------------------------------------------
+
+def requests_of(server):
+    server.wait_idle()
+    return server.metric("hadal_requests_total")
+
+
+def test_a_determined_answer_is_kept_for_its_caller(server, connect, tmp_path):
+    before = requests_of(server)
+    client = connect(server, cache=hadal_client.Cache(folder=tmp_path))
+    first = client.chat("17 + 25", temperature=0, max_tokens=200)
+    again = client.chat("17 + 25", temperature=0, max_tokens=200)
+    assert again.from_cache and not first.from_cache
+    again.from_cache = False
+    assert again == first and requests_of(server) == before + 1
+    assert not client.chat("17 + 25", temperature=0, max_tokens=201).from_cache
+    assert not client.complete("17 + 25", temperature=0, max_tokens=3).from_cache
+    assert client.complete("17 + 25", temperature=0, max_tokens=3).from_cache
+    for _ in range(2):
+        assert not client.chat("17 + 25", temperature=1, max_tokens=3).from_cache
+    # Another run, and another caller.
+    assert connect(server, cache=hadal_client.Cache(folder=tmp_path)).chat("17 + 25", temperature=0, max_tokens=200).from_cache
+    assert not connect(server, cache=hadal_client.Cache(folder=tmp_path), api_key="other").chat("17 + 25", temperature=0, max_tokens=200).from_cache
+    assert not connect(server).chat("17 + 25", temperature=0, max_tokens=200).from_cache
+
+
+def test_equal_calls_at_once_are_one(start_server):
+    server = start_server("--load-format=null:5ms")
+    ask = dict(temperature=0, max_tokens=100, ignore_eos=True)
+
+    async def at_once(client):
+        answers = await asyncio.gather(*(client.chat("x", **ask) for _ in range(8)), client.chat("y", **ask))
+        await client.aclose()
+        return answers
+
+    async def both():
+        return [await at_once(kind(address, coalesce=True))
+                for kind, address in ((hadal_client.AsyncClient, server.url), (hadal_client.AsyncGrpcClient, grpc_target(server)))]
+
+    for answers in asyncio.run(both()):
+        assert len({answer.request_id for answer in answers[:8]}) == 1 and answers[8].request_id != answers[0].request_id
+    assert requests_of(server) == 4
+    for kind, address in ((hadal_client.Client, server.url), (hadal_client.GrpcClient, grpc_target(server))):
+        with kind(address, coalesce=True) as client, futures.ThreadPoolExecutor(8) as threads:
+            assert len({answer.reasoning for answer in threads.map(lambda _: client.chat("x", **ask), range(8))}) == 1
+    assert requests_of(server) < 4 + 16
+
+
+def test_many_prompts_are_one_call_or_a_few_at_once(server, connect):
+    client = connect(server)
+    tokens = client.tokenize("1, 2, 3,")
+    prompts = [tokens, tokens[:-1], tokens[:-2]] * 50
+    answers = client.complete_all(prompts, max_tokens=2, temperature=0, ignore_eos=True)
+    assert len(answers) == 150
+    alone = {len(prompt): client.complete(prompt, max_tokens=2, temperature=0, ignore_eos=True).text for prompt in prompts[:3]}
+    assert [answer.text for answer in answers] == [alone[len(prompt)] for prompt in prompts]
+    assert sum(answer.usage.completion_tokens for answer in answers) == 300
+    assert client.complete_all(["a", "b"], max_tokens=1)[1].finish_reason and client.complete_all([]) == []
+    with pytest.raises(hadal_client.RequestError):
+        client.complete_all(["a"], max_tokens=-1)
+    if connect.kind.startswith("http"):
+        with pytest.raises(ValueError, match="either all are texts"):
+            client.complete_all(["a", [1]])
+        with pytest.raises(ValueError, match="n is 2"):
+            client.complete_all(["a"], n=2)
+
+
 # ---- Errors ----------------------------------------------------------------------------------------------------------
 
 def test_a_mistake_is_named_and_made_once(server, connect):
@@ -387,6 +464,22 @@ def test_the_next_server_is_asked_at_once(start_server, connect):
         started = time.monotonic()
         assert client.chat("x", max_tokens=2).finish_reason
         assert time.monotonic() - started < 5
+    for holder in holders:
+        holder.close()
+
+
+def test_the_server_that_has_less_of_others_is_chosen(start_server, connect):
+    busy, free = (start_server("--load-format=null:50ms", "--max-batch-size=8") for _ in range(2))
+    holders = fill_running(busy, 3)
+    client = connect(busy, free)
+    deadline = time.monotonic() + 60
+    while targets(client)[0].load < 3 and time.monotonic() < deadline:  # it has said so
+        client.chat("x", max_tokens=1)
+    before = free.metric("hadal_requests_total")
+    for _ in range(6):
+        client.chat("x", max_tokens=1)
+    free.wait_idle()
+    assert free.metric("hadal_requests_total") == before + 6
     for holder in holders:
         holder.close()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python client as a package: it installs, carries its own messages, and its README is true."""
 
+import ast
 import os
 import pathlib
 import re
@@ -30,6 +31,48 @@ def test_its_messages_are_those_of_the_proto(tmp_path):
     for suffix in (".py", ".pyi"):
         committed = (PACKAGE / f"src/hadal_client/_inference_pb2{suffix}").read_text()
         assert (tmp_path / f"hadal/v1/inference_pb2{suffix}").read_text() == committed, "protoc --python_out --pyi_out, and copy both files"
+
+
+MODULES = sorted((PACKAGE / "src/hadal_client").glob("*.py*"))
+# Of the standard library, and newer than 3.9.
+NEWER = {"TaskGroup", "timeout_at", "Runner", "pairwise", "batched", "Self", "TypeAlias", "ParamSpec", "Concatenate", "StrEnum", "ExceptionGroup", "aiter", "anext",
+         "override", "file_digest", "bit_count", "UTC"}
+NEWER_ARGUMENTS = {"slots", "kw_only", "strict", "delete_on_close"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_python_3_9_reads_it(path):
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 9))  # match, except*, type parameters
+    generated = path.name.startswith("_inference_pb2")
+    evaluated = "from __future__ import annotations" not in source and path.suffix == ".py" and not generated
+    for node in ast.walk(tree):
+        name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)
+        assert name not in NEWER, f"{path.name}:{node.lineno}: {name} is newer than Python 3.9"
+        if isinstance(node, ast.Call):
+            assert not NEWER_ARGUMENTS & {one.arg for one in node.keywords}, f"{path.name}:{node.lineno}"
+        annotations = [getattr(node, "annotation", None), getattr(node, "returns", None)] if evaluated else []
+        for annotation in filter(None, annotations):
+            assert not any(isinstance(part, ast.BinOp) for part in ast.walk(annotation)), f"{path.name}:{node.lineno}: X | Y is evaluated here"
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.10", "3.11", "3.12", "3.13"])
+def test_other_pythons_that_are_here_compile_it(tmp_path, version):
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "--version"], capture_output=True).returncode != 0:
+        pytest.skip(f"python{version} is not installed")
+    shutil.copytree(PACKAGE / "src/hadal_client", tmp_path / "hadal_client", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([python, "-m", "compileall", "-q", str(tmp_path)], check=True)
+    # What needs no other package runs.
+    (tmp_path / "hadal_client/__init__.py").write_text("")
+    subprocess.run([python, "-c", "from hadal_client import _cache, _errors, _retry, _sharing, _stream, _types"], check=True, cwd=tmp_path)
+
+
+def test_a_missing_grpcio_is_named(tmp_path):
+    (tmp_path / "grpc.py").write_text("raise ImportError('none here')")
+    done = subprocess.run([sys.executable, "-c", "import hadal_client; hadal_client.GrpcClient"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{PACKAGE / 'src'}"})
+    assert done.returncode != 0 and "pip install 'hadal-client[grpc]'" in done.stderr
 
 
 @pytest.mark.parametrize("number, code", list(enumerate(re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.S))))

@@ -10,7 +10,9 @@ When a server is busy, the call waits as told and keeps its place. See README.md
 
 from typing import TYPE_CHECKING, Any
 
-from ._client import AsyncClient, Client
+from ._cache import Cache
+from ._client import Client
+from ._client_aio import AsyncClient
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._http import AsyncTransport, Transport
 from ._retry import RetryOptions
@@ -18,17 +20,22 @@ from ._stream import AsyncStream, Stream
 from ._types import Answer, Delta, Model, Usage
 
 if TYPE_CHECKING:
-    from ._grpc import AsyncGrpcClient, GrpcClient
+    from ._grpc import GrpcClient
+    from ._grpc_aio import AsyncGrpcClient
 
 
 def __getattr__(name: str) -> Any:
     """The gRPC clients, which need grpcio, are imported when they are asked for."""
     if name in ("GrpcClient", "AsyncGrpcClient"):
-        from . import _grpc
-        return getattr(_grpc, name)
+        try:
+            import grpc  # noqa: F401
+        except ImportError as error:
+            raise ImportError(f"{name} needs grpcio: pip install 'hadal-client[grpc]'") from error
+        from . import _grpc, _grpc_aio
+        return getattr(_grpc if name == "GrpcClient" else _grpc_aio, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # Without the gRPC clients: `import *` would want grpcio.
-__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
+__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
            "RetryOptions", "ServerBusy", "ServerUnreachable", "Stream", "Transport", "Usage"]

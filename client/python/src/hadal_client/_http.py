@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, Sequence, Union
 
@@ -28,7 +29,7 @@ def _addresses(servers: Union[str, Sequence[str]]) -> Sequence[str]:
     return [server.rstrip("/") for server in listed]
 
 
-def _routed(request: Any, target: Target, call: Call) -> Any:
+def _routed(request: Any, target: Target, call: Call, several: bool) -> Any:
     """The request as it goes to that server in this attempt."""
     to = httpx.URL(target.address)
     # The path of the request is kept: a base path of the server goes before it.
@@ -36,7 +37,22 @@ def _routed(request: Any, target: Target, call: Call) -> Any:
     request.headers["host"] = to.netloc.decode("ascii")
     request.headers.pop("x-hadal-ticket", None)
     request.headers.update(call.headers())
+    if several:
+        request.headers.setdefault("endpoint-load-metrics-format", "JSON")
     return request
+
+
+def _note_load(target: Target, response: Any) -> None:
+    """A load report in ORCA's form (docs/api.md, load reports)."""
+    kind, _, report = response.headers.get("endpoint-load-metrics", "").partition(" ")
+    if kind != "JSON":
+        return
+    try:
+        named = json.loads(report)["named_metrics"]
+        runs = response.headers.get("content-type", "").startswith("text/event-stream")  # else it has ended with its report
+        target.report(float(named["num_requests_running"]) + float(named["num_requests_waiting"]), 0 if runs else 1)
+    except (ValueError, KeyError, TypeError):
+        pass  # somebody else's report
 
 
 class _Attempts:
@@ -45,6 +61,7 @@ class _Attempts:
     def __init__(self, targets: Targets, request: Any):
         only = request.extensions.get(SERVER)
         self._call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
+        self._several = len(targets.all) > 1
         self._request = request
         self._error: Optional[Exception] = None
         self._refused: Any = None  # the last refusal
@@ -53,7 +70,7 @@ class _Attempts:
     def begin(self) -> Any:
         """The request as it goes to a server now, or None: sleep for wait() first."""
         self._target = self._call.begin()
-        return None if self._target is None else _routed(self._request, self._target, self._call)
+        return None if self._target is None else _routed(self._request, self._target, self._call, self._several)
 
     def wait(self) -> Optional[float]:
         """Seconds until the next attempt, or None: the answer is given_up()."""
@@ -78,6 +95,7 @@ class _Attempts:
     def taken(self, response: Any) -> bool:
         """Whether the response is the answer; else it is to be read and closed, so that its connection can be used again."""
         assert self._target is not None
+        _note_load(self._target, response)
         refusal = Refusal.of_http(response.status_code, response.headers)
         if refusal is None:
             self._call.served()

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 
-_PROBE_S = 0.1  # how often a call looks whether the one that tries a server has an answer
+_PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
+_REPORT_AGE_S = 10.0     # for how long a server's report counts
+_REPORT_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class RetryBudget:
 
 
 class Target:
-    """A server: how many calls it has from us, and its circuit. Closed: calls go there. Open, after `breaker_failures` in a row: none for a pause.
+    """A server: its load, and its circuit. Closed: calls go there. Open, after `breaker_failures` in a row: none for a pause.
     Half open: one call tries. Thread-safe."""
 
     def __init__(self, address: str, options: RetryOptions, clock: Callable[[], float] = time.monotonic):
@@ -99,10 +101,38 @@ class Target:
         self._failures = 0
         self._open_until = 0.0
         self._probing = False
+        self._reported = 0.0
+        self._in_flight_at_report = 0
+        self._reported_at = self._asked_at = float("-inf")
 
     @property
     def in_flight(self) -> int:
         return self._in_flight
+
+    @property
+    def load(self) -> float:
+        """Requests that the server has, as far as is known: what it reported in the last ten seconds, and what this client has sent there since;
+        without a report this client's calls alone."""
+        with self._lock:
+            if self._clock() - self._reported_at > _REPORT_AGE_S:
+                return self._in_flight
+            return max(self._reported + self._in_flight - self._in_flight_at_report, 0.0)
+
+    def report(self, requests: float, ended: int = 0) -> None:
+        """It said how many requests it has, other clients' included. `ended`: calls of ours that it counts no more, though we still do."""
+        with self._lock:
+            self._reported = requests
+            self._in_flight_at_report = self._in_flight - ended
+            self._reported_at = self._clock()
+
+    def should_ask_for_load(self) -> bool:
+        """True at most once a second."""
+        with self._lock:
+            now = self._clock()
+            if self.state != "closed" or now - self._asked_at < _REPORT_INTERVAL_S:
+                return False
+            self._asked_at = now
+            return True
 
     @property
     def state(self) -> str:
@@ -151,7 +181,7 @@ class Target:
 
 
 class Targets:
-    """The servers of a client. The one with the fewest calls of ours goes first. Thread-safe."""
+    """The servers of a client. The one with the least load goes first. Thread-safe."""
 
     def __init__(self, addresses: Sequence[str], options: RetryOptions, clock: Callable[[], float] = time.monotonic):
         if not addresses:
@@ -166,7 +196,7 @@ class Targets:
 
     def start_least_loaded(self, among: Sequence[Target]) -> Optional[Target]:
         """The chosen one, started, or None when none may be called now."""
-        for target in sorted(among, key=lambda target: (target.in_flight, random.random())):
+        for target in sorted(among, key=lambda target: (target.load, random.random())):
             if target.start():
                 return target
         return None

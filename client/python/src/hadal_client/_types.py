@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 
 # A question, or messages as {"role": ..., "content": ...} with everything else that the server takes in them.
 Messages = Union[str, Sequence[Mapping[str, Any]]]
+# A text to continue, or token ids.
+Prompt = Union[str, Sequence[int]]
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     request_id: str = ""
+    from_cache: bool = False     # of this client; nothing was asked
 
 
 @dataclass
