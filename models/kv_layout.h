@@ -27,6 +27,8 @@ struct KvCacheSize {
   int32_t blocks = 0;
   int32_t block_tokens = 0;
   int32_t window_blocks = 0;  // 0 exactly when KvLayout::window_tokens is 0
+
+  bool operator==(const KvCacheSize&) const = default;
 };
 
 // What the engine must know about a model's caches. Two pools of blocks hold them, with the same number of tokens per

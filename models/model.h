@@ -127,6 +127,10 @@ class Model {
   // Upper bound of device bytes that a step of that size needs besides weights and caches. Grows with both arguments.
   virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;
 
+  // The largest size up to `wanted` that there is memory for beyond the device of kv_layout(): less where other hosts
+  // hold a part of the model. Before AllocateKvCache. ResourceExhausted names the host that has no room at all.
+  virtual absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) { return wanted; }
+
   // Allocates the caches. Called once. InvalidArgument when the size does not fit the layout, ResourceExhausted when
   // the device refuses.
   virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;

@@ -18,6 +18,8 @@
 #include "models/families/family.h"
 #include "models/families/network_outline.h"
 #include "models/model_runner.h"
+#include "models/network_part.h"
+#include "models/plan/layer_split.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
@@ -103,7 +105,7 @@ struct Checkpoint {
   int32_t max_model_len = 0;
   checkpoint::WeightStore store;
   checkpoint::TensorReport report;
-  std::shared_ptr<NetworkOutline> outline;
+  std::shared_ptr<NetworkOutline> outline;  // of the layers that are loaded
 };
 
 absl::Status CheckOptions(const LoadOptions& options) {
@@ -114,7 +116,19 @@ absl::Status CheckOptions(const LoadOptions& options) {
   if (options.max_model_len < 0) {
     return absl::InvalidArgumentError(absl::StrCat("max_model_len is ", options.max_model_len, ", minimum 1"));
   }
+  if (options.layers.has_value() && options.weights == FileAccess::kCopy) {
+    return absl::InvalidArgumentError("a range of layers is loaded from mapped weights: a copy would hold all layers");
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> ChooseMaxModelLen(const LoadOptions& options, const config::ModelConfig& config) {
+  const int64_t longest = std::min<int64_t>(config.max_position_embeddings, std::numeric_limits<int32_t>::max());
+  if (options.max_model_len > longest) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
+  }
+  return options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
 }
 
 // A folder without weights is opened as with dummy ones when `may_lack_weights`.
@@ -124,12 +138,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   HADAL_ASSIGN_OR_RETURN(config::ModelConfig config, config::ReadModelConfig(options.dir));
   HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
   HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
-  const int64_t longest = std::min<int64_t>(config.max_position_embeddings, std::numeric_limits<int32_t>::max());
-  if (options.max_model_len > longest) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_model_len is ", options.max_model_len, ", limit ", longest, " (max_position_embeddings)"));
-  }
-  const int32_t max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
+  HADAL_ASSIGN_OR_RETURN(const int32_t max_model_len, ChooseMaxModelLen(options, config));
   absl::StatusOr<std::shared_ptr<NetworkOutline>> recorded =
       NetworkOutline::Create(*family, config, dtype, max_model_len);
   if (!recorded.ok()) {
@@ -149,9 +158,14 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   HADAL_ASSIGN_OR_RETURN(checkpoint::WeightStore store, std::move(stored));
   if (family->other_tensor_name != nullptr) store = store.With(family->other_tensor_name);
   if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
-  HADAL_ASSIGN_OR_RETURN(const checkpoint::TensorReport report,
+  HADAL_ASSIGN_OR_RETURN(checkpoint::TensorReport report,
                          checkpoint::CheckTensors(store, config, specs, family->is_mtp_tensor));
-  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(outline)};
+  std::shared_ptr<NetworkOutline> loaded = outline;
+  if (options.layers.has_value()) {
+    HADAL_ASSIGN_OR_RETURN(loaded, NetworkOutline::Create(*family, config, dtype, max_model_len, options.layers));
+    report = checkpoint::CountTensors(store, config, loaded->tensors());
+  }
+  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(loaded)};
 }
 
 std::string ServedName(const LoadOptions& options) {
@@ -161,10 +175,24 @@ std::string ServedName(const LoadOptions& options) {
   return path.filename().string();
 }
 
+// Bytes of weights of each layer, with the embedding in the first and the head in the last.
+absl::StatusOr<std::vector<int64_t>> LayerBytes(const Family& family, const config::ModelConfig& config, DType dtype) {
+  std::vector<int64_t> bytes;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    checkpoint::RecordingLoader loader(dtype);
+    MetaBackend backend;
+    const LoadContext context = {config, loader, backend, LayerRange{layer, layer + 1}};
+    HADAL_RETURN_IF_ERROR(family.load(context, {.max_model_len = 1}).status());
+    bytes.push_back(checkpoint::CountParameters(loader.specs(), dtype, 1, 1).bytes);
+  }
+  return bytes;
+}
+
 int64_t StepWorkspaceBytes(const Checkpoint& checkpoint, int64_t max_tokens, int64_t max_sequences) {
+  const int64_t logits = checkpoint.outline->edges().gives_state ? 0 : checkpoint.config.vocab_size;
   return StepExecutor::WorkspaceBytes(checkpoint.outline->WorkspaceBytes(max_tokens), checkpoint.config.hidden_size,
-                                      checkpoint.config.vocab_size, checkpoint.max_model_len,
-                                      checkpoint.outline->kv_layout(), max_tokens, max_sequences);
+                                      logits, checkpoint.max_model_len, checkpoint.outline->kv_layout(), max_tokens,
+                                      max_sequences);
 }
 
 kernels::StepBounds BoundsOf(const Checkpoint& checkpoint, const LoadOptions& options) {
@@ -206,7 +234,7 @@ absl::StatusOr<const Family*> FindFamily(absl::string_view architecture) {
                                                absl::StrJoin(KnownArchitectures(), ", ")));
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
+absl::StatusOr<std::unique_ptr<ModelPart>> LoadPart(const LoadOptions& options) {
   HADAL_ASSIGN_OR_RETURN(const MlaForm mla_form, ChooseMlaForm(options));
   HADAL_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenCheckpoint(options));
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Backend> backend, OpenDevice(options));
@@ -220,7 +248,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   loader_options.progress_total_bytes = checkpoint.report.loaded_bytes;
   HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<checkpoint::WeightLoader> weight_loader,
                          checkpoint::WeightLoader::Create(checkpoint.store, config, backend.get(), loader_options));
-  const LoadContext context = {config, *weight_loader, *backend};
+  const LoadContext context = {config, *weight_loader, *backend, options.layers};
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                          checkpoint.family->load(context, {checkpoint.max_model_len, mla_form}));
   HADAL_RETURN_IF_ERROR(backend->Synchronize());
@@ -245,12 +273,44 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
   budget.max_sequences = options.max_batch_size;
   budget.network_workspace = [outline = checkpoint.outline](int64_t tokens) { return outline->WorkspaceBytes(tokens); };
   budget.bounds = BoundsOf(checkpoint, options);
-  auto model =
-      std::make_unique<ModelRunner>(std::move(info), std::move(backend), std::move(network), std::move(budget));
+  auto part = std::make_unique<NetworkPart>(std::move(info), context.layers(), std::move(backend), std::move(network),
+                                            std::move(budget));
   if (weight_loader->zero_copy_bytes() > 0) {
-    model->CheckAfterSteps([store = checkpoint.store] { return store.CheckIntact(); });
+    part->CheckAfterSteps([store = checkpoint.store] { return store.CheckIntact(); });
   }
-  return model;
+  return part;
+}
+
+std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest) {
+  return std::make_unique<ModelRunner>(std::move(part), std::move(rest));
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {
+  LoadOptions all = options;
+  all.layers.reset();
+  HADAL_ASSIGN_OR_RETURN(std::unique_ptr<ModelPart> part, LoadPart(all));
+  return MakeModel(std::move(part), nullptr);
+}
+
+absl::StatusOr<CheckpointIdentity> IdentifyCheckpoint(const LoadOptions& options) {
+  HADAL_ASSIGN_OR_RETURN(const config::ModelConfig config, config::ReadModelConfig(options.dir));
+  HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
+  HADAL_ASSIGN_OR_RETURN(const checkpoint::WeightStore store,
+                         options.load_format == LoadFormat::kDummy
+                             ? checkpoint::WeightStore::Dummy({}, kDummySeed)
+                             : checkpoint::WeightStore::Open(options.dir, FileAccess::kMap));
+  HADAL_ASSIGN_OR_RETURN(const int32_t max_model_len, ChooseMaxModelLen(options, config));
+  return CheckpointIdentity{checkpoint::Fingerprint(config, store), DTypeLongName(dtype), config.layers, max_model_len};
+}
+
+absl::StatusOr<std::vector<LayerRange>> DivideLayers(const LoadOptions& options, int parts,
+                                                     absl::Span<const int64_t> counts) {
+  HADAL_ASSIGN_OR_RETURN(const config::ModelConfig config, config::ReadModelConfig(options.dir));
+  if (!counts.empty()) return plan::SplitLayersByCounts(config.layers, counts);
+  HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
+  HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
+  HADAL_ASSIGN_OR_RETURN(const std::vector<int64_t> bytes, LayerBytes(*family, config, dtype));
+  return plan::SplitLayersByBytes(bytes, parts);
 }
 
 absl::StatusOr<int64_t> DeviceMemoryBytes(const LoadOptions& options) {

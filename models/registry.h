@@ -4,15 +4,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "models/checkpoint/progress.h"
 #include "models/config/config.h"
 #include "models/mapped_file.h"
 #include "models/model.h"
+#include "models/model_part.h"
 #include "models/plan/memory_plan.h"
 
 namespace hadal::models {
@@ -41,6 +44,7 @@ struct LoadOptions {
   std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
   bool batch_invariant = false;  // a row is equal to the last bit in every batch: one form of latent attention for all
                                  // rows, and Backend::Options::batch_invariant
+  std::optional<LayerRange> layers;              // what LoadPart loads; absent: all layers
   checkpoint::LoadProgressCallback progress;     // may be empty
   std::function<void(const std::string&)> warn;  // takes lines for the log from the device; may be empty
 };
@@ -50,6 +54,30 @@ struct LoadOptions {
 // (an architecture or feature that is not offered), FailedPrecondition (the device cannot be used), ResourceExhausted
 // (memory), Unavailable (the device takes nobody now, but may later).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options);
+
+// The same for the layers that the options name: the whole checkpoint is checked, and their tensors are read.
+// InvalidArgument for layers that the model has not, and for copied weights when layers are named, since those are
+// copied file by file.
+absl::StatusOr<std::unique_ptr<ModelPart>> LoadPart(const LoadOptions& options);
+
+// The model whose first layers `part` holds; `rest` has the layers after them, and is null when there are none.
+std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest);
+
+// What two hosts that share a model must agree on, from config.json and the headers of the weights.
+struct CheckpointIdentity {
+  std::string fingerprint;  // ModelInfo::fingerprint
+  std::string dtype;        // the compute type that the options' choice comes to
+  int64_t layers = 0;
+  int32_t max_model_len = 0;  // the options' or, when they name none, the configuration's
+};
+// Errors as of LoadModel.
+absl::StatusOr<CheckpointIdentity> IdentifyCheckpoint(const LoadOptions& options);
+
+// The layers of a model for each of `parts` parts: as many as `counts` say, or, when there are none, so that the part
+// with the most bytes of weights has as few as possible. Reads config.json alone. InvalidArgument for parts without a
+// layer and for counts that do not fit.
+absl::StatusOr<std::vector<LayerRange>> DivideLayers(const LoadOptions& options, int parts,
+                                                     absl::Span<const int64_t> counts);
 
 // Bytes that the device of these options has left for buffers, short of what its libraries need; 0 when it uses host
 // memory. Opens the device for a moment. Errors as of LoadModel.

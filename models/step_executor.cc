@@ -58,14 +58,14 @@ absl::Status StepExecutor::Prepare() {
       UploadBytes(budget_.bounds.context_tokens, network_->kv_layout(), budget_.max_tokens, budget_.max_sequences);
   HADAL_RETURN_IF_ERROR(upload_.Reserve(upload_bytes + backend_->ListBytes(budget_.bounds)));
   return arena_.Reserve(ArenaBytesFor(budget_.network_workspace(budget_.max_tokens), network_->hidden_size(),
-                                      network_->vocab_size(), budget_.max_tokens, budget_.max_sequences));
+                                      LogitWidth(*network_), budget_.max_tokens, budget_.max_sequences));
 }
 
 bool StepExecutor::Replayable(const StepInput& input) const {
   const int64_t tokens = input.tokens(), sequences = input.sequences(), rows = input.samples.size();
   const StepPlanner* planner = network_->step_planner();
-  return backend_->ReplaysSteps() && tokens == sequences && tokens <= kMaxReplayedTokens && rows > 0 &&
-         rows <= LogitRows(tokens, sequences) && (planner == nullptr || planner->Replayable());
+  return backend_->ReplaysSteps() && network_->edges().whole() && tokens == sequences && tokens <= kMaxReplayedTokens &&
+         rows > 0 && rows <= LogitRows(tokens, sequences) && (planner == nullptr || planner->Replayable());
 }
 
 const StepInput& StepExecutor::Padded(const StepInput& input) {
@@ -98,8 +98,11 @@ const StepInput& StepExecutor::Padded(const StepInput& input) {
 }
 
 absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& step) {
+  // Rows are sampled where there is a head.
+  const absl::Span<const SampleRow> samples =
+      network_->edges().gives_state ? absl::Span<const SampleRow>() : absl::MakeConstSpan(step.samples);
   row_ids_.clear();
-  for (const SampleRow& row : step.samples) row_ids_.push_back(row.token_index);
+  for (const SampleRow& row : samples) row_ids_.push_back(row.token_index);
   Begun begun;
   begun.replayed = Replayable(step);
   const StepInput& input = begun.replayed ? Padded(step) : step;
@@ -134,7 +137,7 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& ste
   } else {
     batches_.push_back(batch.ragged);
   }
-  sample_rows_.Begin(step.samples);
+  sample_rows_.Begin(samples);
   HADAL_RETURN_IF_ERROR(upload_.Commit({.batches = batches_,
                                         .rows = sample_rows_.params(),
                                         .vocab = network_->vocab_size(),
@@ -142,14 +145,36 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& ste
   return begun;
 }
 
-absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
+absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input, absl::Span<const std::byte> state,
+                                             std::vector<std::byte>* next_state) {
   HADAL_ASSIGN_OR_RETURN(const Begun begun, BeginStep(input));
   const Arena::Scope scope(arena_);
   StepOutput output;
-  output.samples.reserve(input.samples.size());
-  HADAL_RETURN_IF_ERROR(begun.replayed ? RunReplayed(input, begun, output) : RunIssued(input, begun, output));
+  if (begun.replayed) {
+    output.samples.reserve(input.samples.size());
+    HADAL_RETURN_IF_ERROR(RunReplayed(input, begun, output));
+  } else {
+    HADAL_ASSIGN_OR_RETURN(const TensorView hidden, RunForward(begun, state));
+    if (network_->edges().gives_state) {
+      next_state->resize(static_cast<size_t>(hidden.bytes()));
+      HADAL_RETURN_IF_ERROR(backend_->Download(next_state->data(), hidden.data, hidden.bytes()));
+    } else {
+      output.samples.reserve(input.samples.size());
+      HADAL_RETURN_IF_ERROR(SampleIssued(input, begun, hidden, output));
+    }
+  }
   HADAL_RETURN_IF_ERROR(backend_->Synchronize());
   return output;
+}
+
+absl::StatusOr<TensorView> StepExecutor::RunForward(const Begun& begun, absl::Span<const std::byte> state) {
+  const PartEdges edges = network_->edges();
+  TensorView taken;
+  if (edges.takes_state) {
+    HADAL_ASSIGN_OR_RETURN(taken, arena_.Take(edges.state_dtype, {begun.batch.tokens(), edges.state_width}));
+    HADAL_RETURN_IF_ERROR(backend_->Upload(taken.data, state.data(), static_cast<int64_t>(state.size())));
+  }
+  return network_->Forward({*backend_, arena_, begun.batch, taken});
 }
 
 absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begun, StepOutput& output) {
@@ -167,8 +192,8 @@ absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begu
   return sample_rows_.Run(*backend_, arena_, 0, logits.Slice(0, 0, static_cast<int64_t>(input.samples.size())), output);
 }
 
-absl::Status StepExecutor::RunIssued(const StepInput& input, const Begun& begun, StepOutput& output) {
-  HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, begun.batch}));
+absl::Status StepExecutor::SampleIssued(const StepInput& input, const Begun& begun, const TensorView& hidden,
+                                        StepOutput& output) {
   const size_t slice = static_cast<size_t>(LogitRows(input.tokens(), input.sequences()));
   for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
     const Arena::Scope scope(arena_);

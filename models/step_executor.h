@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "kernels/backend.h"
 #include "models/blocks/arena.h"
 #include "models/blocks/network.h"
@@ -27,8 +29,9 @@ struct StepBudget {
 
 // Runs one step from plain data to plain data: uploads its arrays, runs the network, applies the output head to the
 // rows that are sampled (in slices, so that scoring a whole chunk needs no more memory than sampling a batch), and
-// samples. All memory is reserved once, for the largest step. Thread-compatible: one thread at a time. The backend must
-// outlive it.
+// samples. A network that holds a range of a model's layers begins with the state of the part before, which it uploads,
+// and ends with that for the next part, which it downloads, or with the samples. All memory is reserved once, for the
+// largest step. Thread-compatible: one thread at a time. The backend must outlive it.
 class StepExecutor {
  public:
   // The smallest block that the bounds of block tables account for.
@@ -41,17 +44,23 @@ class StepExecutor {
 
   StepExecutor(kernels::Backend* backend, std::unique_ptr<Network> network, StepBudget budget);
 
-  // Device bytes for a step of that size, besides weights and caches.
+  // Columns of the logits that a network gives: none when layers follow.
+  static int64_t LogitWidth(const Network& network) { return network.edges().gives_state ? 0 : network.vocab_size(); }
+
+  // Device bytes for a step of that size, besides weights and caches. `vocab_size` is a LogitWidth.
   static int64_t WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size, int64_t max_model_len,
                                 const KvLayout& kv_layout, int64_t max_tokens, int64_t max_sequences);
 
   // Reserves the memory of the largest step: activations, uploads, and the backend's own.
   absl::Status Prepare();
 
-  // `input` has passed StepChecker.
-  absl::StatusOr<StepOutput> Run(const StepInput& input);
+  // `input` has passed StepChecker. `state` has the size that PartEdges say. `next_state` may be null where no layers
+  // follow.
+  absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state = {},
+                                 std::vector<std::byte>* next_state = nullptr);
 
   Network& network() { return *network_; }
+  const Network& network() const { return *network_; }
   const Arena& arena() const { return arena_; }
 
  private:
@@ -78,7 +87,10 @@ class StepExecutor {
                              const kernels::TensorView& logits);
   // Forward pass and logits of all rows in a form that the backend may replay, then sampling of those asked for.
   absl::Status RunReplayed(const StepInput& input, const Begun& begun, StepOutput& output);
-  absl::Status RunIssued(const StepInput& input, const Begun& begun, StepOutput& output);
+  absl::Status SampleIssued(const StepInput& input, const Begun& begun, const kernels::TensorView& hidden,
+                            StepOutput& output);
+  // The forward pass, with the state of the part before where there is one.
+  absl::StatusOr<kernels::TensorView> RunForward(const Begun& begun, absl::Span<const std::byte> state);
 
   kernels::Backend* backend_;
   std::unique_ptr<Network> network_;

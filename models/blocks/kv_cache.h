@@ -21,7 +21,8 @@ struct CacheShape {
   int64_t width = 0;  // values a head
   kernels::DType dtype = kernels::DType::kBF16;
   int32_t tokens_per_entry = 1;
-  bool windowed = false;  // lies in the window pool
+  bool windowed = false;    // lies in the window pool
+  int64_t first_layer = 0;  // what Layer() calls the first of them
 
   KvCacheSpec spec() const {
     return {name, layers, heads * width * kernels::DTypeBytes(dtype), tokens_per_entry, windowed};
@@ -44,8 +45,9 @@ class PagedCache {
   // from the backend names the size. Nothing is kept then.
   absl::Status Allocate(kernels::Backend& backend, const KvCacheSize& size);
 
-  // [blocks, block_tokens / tokens_per_entry, heads, width]; `layer` counts the layers that own such a cache
-  const kernels::TensorView& Layer(int64_t layer) const { return views_[layer]; }
+  // [blocks, block_tokens / tokens_per_entry, heads, width]; `layer` counts the layers that own such a cache, from
+  // CacheShape::first_layer on.
+  const kernels::TensorView& Layer(int64_t layer) const { return views_[layer - shape_.first_layer]; }
 
  private:
   CacheShape shape_;

@@ -87,6 +87,8 @@ class Checker {
     }
   }
 
+  const TensorReport& report() const { return report_; }
+
   absl::StatusOr<TensorReport> Result() const {
     std::vector<std::string> parts;
     Describe(missing_, "missing", ", ", parts);
@@ -183,6 +185,13 @@ absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config
   for (const TensorSpec& spec : specs) checker.CheckSpec(spec);
   checker.CheckRest();
   return checker.Result();
+}
+
+TensorReport CountTensors(const WeightStore& store, const config::ModelConfig& config,
+                          const std::vector<TensorSpec>& specs) {
+  Checker checker(store, config, IsMtpLayerTensor);
+  for (const TensorSpec& spec : specs) checker.CheckSpec(spec);
+  return checker.report();
 }
 
 }  // namespace hadal::checkpoint

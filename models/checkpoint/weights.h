@@ -93,4 +93,8 @@ absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config
                                           const std::vector<TensorSpec>& specs,
                                           MtpTensorTest is_mtp_tensor = IsMtpLayerTensor);
 
+// What of a checkpoint that CheckTensors has passed is loaded for some of its tensors. Nothing of it is ignored.
+TensorReport CountTensors(const WeightStore& store, const config::ModelConfig& config,
+                          const std::vector<TensorSpec>& specs);
+
 }  // namespace hadal::checkpoint

@@ -17,10 +17,13 @@ absl::StatusOr<std::unique_ptr<Network>> LoadGqaDecoder(const LoadContext& conte
   HADAL_ASSIGN_OR_RETURN(const config::GqaConfig* attention, AttentionOf<config::GqaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context, attention->rope, options.max_model_len));
-  const auto layers = static_cast<int32_t>(context.config.layers);
+  const auto cache = [&](const char* name) {
+    return CacheShape{
+        .name = name, .heads = attention->kv_heads, .width = attention->head_dim, .dtype = context.dtype()};
+  };
   Decoder::Parts parts;
-  const PagedCache* keys = parts.AddCache({"k", layers, attention->kv_heads, attention->head_dim, context.dtype()});
-  const PagedCache* values = parts.AddCache({"v", layers, attention->kv_heads, attention->head_dim, context.dtype()});
+  const PagedCache* keys = parts.AddCache(cache("k"), context.layers());
+  const PagedCache* values = parts.AddCache(cache("v"), context.layers());
   parts.attention = [&context, attention, rope, keys, values](int64_t layer, const std::string& name) {
     return GqaAttention::Load(context, *attention, absl::StrCat(name, ".self_attn"), layer, rope, keys, values);
   };

@@ -17,13 +17,15 @@ absl::StatusOr<std::unique_ptr<Network>> LoadMlaDecoder(const LoadContext& conte
   HADAL_ASSIGN_OR_RETURN(const config::MlaConfig* attention, AttentionOf<config::MlaConfig>(context.config));
   HADAL_ASSIGN_OR_RETURN(const std::shared_ptr<const RopeCache> rope,
                          RopeCache::Create(context, attention->rope, options.max_model_len));
-  const auto layers = static_cast<int32_t>(context.config.layers);
-  Decoder::Parts parts;
   // One row a token for all heads.
-  const PagedCache* latents = parts.AddCache({"latent", layers, 1, attention->latent_dim(), context.dtype()});
+  const auto cache = [&](const char* name, int64_t width) {
+    return CacheShape{.name = name, .heads = 1, .width = width, .dtype = context.dtype()};
+  };
+  Decoder::Parts parts;
+  const PagedCache* latents = parts.AddCache(cache("latent", attention->latent_dim()), context.layers());
   const PagedCache* index_keys = nullptr;
   if (attention->indexer.has_value()) {
-    index_keys = parts.AddCache({"index_keys", layers, 1, attention->indexer->head_dim, context.dtype()});
+    index_keys = parts.AddCache(cache("index_keys", attention->indexer->head_dim), context.layers());
   }
   auto mla_planner = std::make_unique<MlaPlanner>(*attention, options.mla_form);
   const MlaPlanner* planner = mla_planner.get();

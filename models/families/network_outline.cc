@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/families/network_outline.h"
 
+#include "absl/strings/str_cat.h"
 #include "models/blocks/arena.h"
 #include "models/status_macros.h"
 
@@ -47,11 +48,16 @@ absl::StatusOr<int64_t> CountMtpBlock(const Family& family, config::ModelConfig 
 
 absl::StatusOr<std::shared_ptr<NetworkOutline>> NetworkOutline::Create(const Family& family,
                                                                        const config::ModelConfig& config,
-                                                                       kernels::DType dtype, int64_t max_model_len) {
+                                                                       kernels::DType dtype, int64_t max_model_len,
+                                                                       std::optional<LayerRange> part) {
+  if (part.has_value() && (part->begin < 0 || part->size() < 1 || part->end > config.layers)) {
+    return absl::InvalidArgumentError(absl::StrCat("layers [", part->begin, ", ", part->end,
+                                                   "): expected at least one of the model's ", config.layers));
+  }
   if (max_model_len == 0) max_model_len = config.max_position_embeddings;
   std::shared_ptr<NetworkOutline> outline(new NetworkOutline(dtype));
-  HADAL_ASSIGN_OR_RETURN(outline->network_,
-                         family.load({config, outline->loader_, outline->backend_}, {.max_model_len = max_model_len}));
+  HADAL_ASSIGN_OR_RETURN(outline->network_, family.load({config, outline->loader_, outline->backend_, part},
+                                                        {.max_model_len = max_model_len}));
   const KvLayout& layout = outline->network_->kv_layout();
   outline->block_tokens_ = layout.round_block_tokens(kBlockTokens);
   HADAL_RETURN_IF_ERROR(
@@ -60,7 +66,7 @@ absl::StatusOr<std::shared_ptr<NetworkOutline>> NetworkOutline::Create(const Fam
                                           .window_blocks = layout.window_tokens > 0 ? 1 : 0}));
   HADAL_RETURN_IF_ERROR(outline->Measure(1).status());
   outline->totals_ = Count(config, outline->loader_);
-  if (config.mtp_layers > 0) {
+  if (config.mtp_layers > 0 && (!part.has_value() || part->end == config.layers)) {
     HADAL_ASSIGN_OR_RETURN(const int64_t block, CountMtpBlock(family, config));
     outline->mtp_parameters_ = config.mtp_layers * block;
   }
@@ -85,9 +91,14 @@ absl::StatusOr<int64_t> NetworkOutline::Measure(int64_t tokens) {
                   .host_context_lens = context_lens};
   Arena arena(&backend_);
   HADAL_RETURN_IF_ERROR(arena.Reserve(kUnboundedBytes));
-  const auto run = [&] {
+  const PartEdges edges = network_->edges();
+  const auto run = [&]() -> absl::Status {
     const Arena::Scope scope(arena);
-    return network_->Forward({backend_, arena, batch}).status();
+    TensorView state;
+    if (edges.takes_state) {
+      HADAL_ASSIGN_OR_RETURN(state, arena.Take(edges.state_dtype, {tokens, edges.state_width}));
+    }
+    return network_->Forward({backend_, arena, batch, state}).status();
   };
   StepPlanner* planner = network_->step_planner();
   HADAL_RETURN_IF_ERROR(planner == nullptr ? run() : planner->VisitWorstSteps(batch, run));

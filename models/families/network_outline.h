@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -17,10 +18,14 @@ namespace hadal::models {
 // Thread-compatible.
 class NetworkOutline {
  public:
-  // `max_model_len`: tokens; 0: the configuration's. InvalidArgument for a configuration that the family does not offer
-  // or that makes more than 2^50 parameters.
+  // `max_model_len`: tokens; 0: the configuration's. `part`: the layers that are taken; absent: all. InvalidArgument
+  // for a configuration that the family does not offer or that makes more than 2^50 parameters, and for a part without
+  // a layer or with one that the model has not.
   static absl::StatusOr<std::shared_ptr<NetworkOutline>> Create(const Family& family, const config::ModelConfig& config,
-                                                                kernels::DType dtype, int64_t max_model_len = 0);
+                                                                kernels::DType dtype, int64_t max_model_len = 0,
+                                                                std::optional<LayerRange> part = std::nullopt);
+
+  PartEdges edges() const { return network_->edges(); }
 
   // Every tensor that Load takes, under the names of the checkpoint, in the order of loading.
   const std::vector<checkpoint::TensorSpec>& tensors() const { return loader_.specs(); }

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/reference/reference_backend.h"
+#include "models/network_part.h"
 #include "tests/models/fake_network.h"
 #include "tests/models/step_builder.h"
 
@@ -21,6 +22,11 @@ using testing::StepBuilder;
 constexpr int32_t kBlockTokens = 4;
 constexpr int32_t kBlocksPerSequence = 200;
 
+std::unique_ptr<ModelPart> Part(const ModelInfo& info, std::unique_ptr<Network> network) {
+  return std::make_unique<NetworkPart>(info, LayerRange{0, 1}, kernels::CreateReferenceBackend({}), std::move(network),
+                                       StepBudget{700, 4, FakeNetwork::WorkspaceBytes});
+}
+
 class ModelRunnerTest : public ::testing::Test {
  protected:
   ModelRunnerTest() {
@@ -30,8 +36,7 @@ class ModelRunnerTest : public ::testing::Test {
     info.name = "fake";
     info.vocab_size = FakeNetwork::kVocab;
     info.max_model_len = kBlockTokens * kBlocksPerSequence;
-    runner_ = std::make_unique<ModelRunner>(info, kernels::CreateReferenceBackend({}), std::move(network),
-                                            StepBudget{700, 4, FakeNetwork::WorkspaceBytes});
+    runner_ = std::make_unique<ModelRunner>(Part(info, std::move(network)), nullptr);
   }
 
   void Allocate() { ASSERT_TRUE(runner_->AllocateKvCache({800, kBlockTokens}).ok()); }
@@ -261,8 +266,7 @@ TEST_F(ModelRunnerTest, BringsTheWindowTablesToTheNetwork) {
   ModelInfo info;
   info.vocab_size = FakeNetwork::kVocab;
   info.max_model_len = kBlockTokens * kBlocksPerSequence;
-  ModelRunner runner(info, kernels::CreateReferenceBackend({}), std::make_unique<FakeNetwork>(6),
-                     StepBudget{700, 4, FakeNetwork::WorkspaceBytes});
+  ModelRunner runner(Part(info, std::make_unique<FakeNetwork>(6)), nullptr);
   EXPECT_THAT(std::string(runner.AllocateKvCache({800, kBlockTokens}).message()),
               ::testing::HasSubstr("window blocks"));
   ASSERT_TRUE(runner.AllocateKvCache({800, kBlockTokens, 5}).ok());

@@ -8,10 +8,12 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/models/families/tiny_configs.h"
+#include "tests/models/model_in_parts.h"
 #include "tests/models/step_builder.h"
 
 namespace hadal::models {
@@ -172,6 +174,130 @@ TEST_F(RegistryTest, RefusesWhatItDoesNotOffer) {
   options = Dummy(testing::kTinyLlama);
   options.max_batch_tokens = 0;
   EXPECT_EQ(LoadModel(options).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// A prompt and a token after it: the log-probabilities of all tokens that follow, and what is sampled.
+std::vector<float> TwoSteps(Model& model) {
+  const bool windowed = model.kv_layout().window_tokens > 0;
+  EXPECT_TRUE(model.AllocateKvCache({4, 16, windowed ? 4 : 0}).ok());
+  std::vector<float> values;
+  for (const bool decode : {false, true}) {
+    testing::StepBuilder builder(16, 4, windowed);
+    if (decode) {
+      builder.Add(0, 21, {7});
+    } else {
+      builder.Add(0, 0, {1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 4, 6, 10, 16, 26, 42, 68, 110, 178});
+      builder.Score(3, 8);
+    }
+    builder.Sample().top_logprobs = 20;
+    auto handle = model.Launch(builder.Take());
+    EXPECT_TRUE(handle.ok()) << handle.status();
+    const auto output = model.Wait(*handle);
+    EXPECT_TRUE(output.ok()) << output.status();
+    for (const SampleResult& sample : output->samples) {
+      EXPECT_FALSE(sample.faulty);
+      values.push_back(sample.logprob);
+      for (const TokenLogprob& top : sample.top) {
+        values.push_back(static_cast<float>(top.token_id));
+        values.push_back(top.logprob);
+      }
+    }
+  }
+  return values;
+}
+
+TEST_F(RegistryTest, PartsOfAModelGiveWhatTheWholeGives) {
+  for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
+    const LoadOptions options = Dummy(tiny.config);
+    const int64_t layers = config::ParseModelConfig(tiny.config)->layers;
+    auto whole = LoadModel(options);
+    ASSERT_TRUE(whole.ok()) << whole.status();
+    const std::vector<float> expected = TwoSteps(**whole);
+    for (int parts = 2; parts <= layers; ++parts) {
+      SCOPED_TRACE(std::string(tiny.name) + " in parts: " + std::to_string(parts));
+      auto model = testing::LoadInParts(options, parts);
+      ASSERT_TRUE(model.ok()) << model.status();
+      EXPECT_EQ(TwoSteps(**model), expected);
+      EXPECT_LT((*model)->info().weights_bytes, (*whole)->info().weights_bytes);
+      EXPECT_LT((*model)->kv_layout().bytes_per_token(), (*whole)->kv_layout().bytes_per_token());
+      EXPECT_EQ((*model)->kv_layout().window_tokens, (*whole)->kv_layout().window_tokens);
+      EXPECT_EQ((*model)->kv_layout().block_tokens_multiple(), (*whole)->kv_layout().block_tokens_multiple());
+      EXPECT_EQ((*model)->info().fingerprint, (*whole)->info().fingerprint);
+    }
+  }
+}
+
+TEST_F(RegistryTest, PartsHoldEveryTensorOnce) {
+  for (const testing::TinyFamily& tiny : testing::TinyFamilies()) {
+    SCOPED_TRACE(tiny.name);
+    LoadOptions options = Dummy(tiny.config);
+    options.dtype = "float32";  // nothing is kept twice
+    const bool tied = config::ParseModelConfig(tiny.config)->tie_word_embeddings;
+    auto whole = LoadModel(options);
+    ASSERT_TRUE(whole.ok()) << whole.status();
+    const auto ranges = DivideLayers(options, 2, {});
+    ASSERT_TRUE(ranges.ok()) << ranges.status();
+    int64_t bytes = 0, kv_bytes = 0;
+    for (const LayerRange& range : *ranges) {
+      options.layers = range;
+      auto part = LoadPart(options);
+      ASSERT_TRUE(part.ok()) << part.status();
+      EXPECT_EQ((*part)->layers(), range);
+      EXPECT_EQ((*part)->takes_state(), range.begin > 0);
+      bytes += (*part)->info().weights_bytes;
+      kv_bytes += (*part)->kv_layout().block_bytes(16) + (*part)->kv_layout().window_block_bytes(16);
+    }
+    const KvLayout& layout = (*whole)->kv_layout();
+    EXPECT_EQ(kv_bytes, layout.block_bytes(16) + layout.window_block_bytes(16));
+    if (tied) {
+      EXPECT_GT(bytes, (*whole)->info().weights_bytes);  // first and last part each hold the embedding
+    } else {
+      EXPECT_EQ(bytes, (*whole)->info().weights_bytes);
+    }
+  }
+}
+
+TEST_F(RegistryTest, APartRefusesAnotherStatesSize) {
+  LoadOptions options = Dummy(testing::kTinyLlama);
+  options.layers = LayerRange{1, 2};
+  auto part = LoadPart(options);
+  ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_EQ((*part)->state_bytes(), 70 * 2);
+  ASSERT_TRUE((*part)->AllocateKvCache({4, 16}).ok());
+  testing::StepBuilder builder(16, 4);
+  builder.Add(0, 0, {1, 2, 3}).Sample();
+  std::vector<std::byte> state(2 * 140), next;
+  EXPECT_THAT(std::string((*part)->Run(builder.Take(), state, &next).status().message()),
+              HasSubstr("state of 280 bytes, expected 420 for 3 tokens before layer 1"));
+}
+
+TEST_F(RegistryTest, HostsAgreeOnWhatTheyIdentify) {
+  LoadOptions options = Dummy(testing::kTinyDeepseekV3);
+  auto identity = IdentifyCheckpoint(options);
+  ASSERT_TRUE(identity.ok()) << identity.status();
+  auto model = LoadModel(options);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(identity->fingerprint, (*model)->info().fingerprint);
+  EXPECT_EQ(identity->dtype, (*model)->info().dtype);
+  EXPECT_EQ(identity->max_model_len, (*model)->info().max_model_len);
+  EXPECT_EQ(identity->layers, 3);
+  options = Dummy(testing::kTinyDeepseekV32);
+  EXPECT_NE(IdentifyCheckpoint(options)->fingerprint, identity->fingerprint);
+  options.max_model_len = 513;
+  EXPECT_FALSE(IdentifyCheckpoint(options).ok());
+}
+
+TEST_F(RegistryTest, RefusesLayersThatTheModelHasNot) {
+  LoadOptions options = Dummy(testing::kTinyLlama);
+  for (const LayerRange& range : {LayerRange{0, 3}, LayerRange{1, 1}, LayerRange{-1, 1}}) {
+    options.layers = range;
+    EXPECT_THAT(std::string(LoadPart(options).status().message()), HasSubstr("at least one of the model's 2"));
+  }
+  options.layers = LayerRange{0, 1};
+  options.weights = FileAccess::kCopy;
+  EXPECT_THAT(std::string(LoadPart(options).status().message()), HasSubstr("mapped weights"));
+  EXPECT_FALSE(DivideLayers(options, 3, {}).ok());
+  EXPECT_FALSE(DivideLayers(options, 2, {1, 2}).ok());
 }
 
 TEST_F(RegistryTest, AFolderWithoutWeightsIsNamed) {

@@ -4,14 +4,14 @@
 // model. The C++ half of test_engine_parity.py. One JSON object on stdin, one on stdout.
 //
 //   in:  {"dir", "device", "dtype", "threads", "block_tokens", "engines": [{"kv_tokens", "extra_window_blocks",
-//         "max_batch_size", "max_batch_tokens", "prefix_cache", "async", "batches": [{"prompts": [[id, ...], ...],
-//         "greedy": 24}]}]}
+//         "max_batch_size", "max_batch_tokens", "prefix_cache", "async", "parts", "batches": [{"prompts": [[id, ...],
+//         ...], "greedy": 24}]}]}
 //   out: {"engines": [{"batches": [{"results": [{"tokens", "logprobs", "cached_tokens"}, ...], "preemptions",
 //         "largest_step_sequences"}]}]}
 //
-// An engine is one model, loaded afresh, with pools of that size. The prompts of a batch are queued at once; the next
-// batch follows when all have ended, and finds what the ones before left in the prefix cache. The ledger of admission
-// leases far more than the pool has, so that a small pool preempts instead of refusing.
+// An engine is one model, loaded afresh, in that many parts and with pools of that size. The prompts of a batch are
+// queued at once; the next batch follows when all have ended, and finds what the ones before left in the prefix cache.
+// The ledger of admission leases far more than the pool has, so that a small pool preempts instead of refusing.
 
 #include <algorithm>
 #include <cstdint>
@@ -27,6 +27,7 @@
 #include "nlohmann/json.hpp"
 #include "server/admission/admission.h"
 #include "server/engine/step_loop.h"
+#include "tests/models/model_in_parts.h"
 #include "tests/parity/json_tool.h"
 
 namespace hadal::engine {
@@ -51,7 +52,8 @@ absl::StatusOr<std::unique_ptr<models::Model>> Load(const json& request, const j
   options.threads = request.value("threads", 0);
   options.max_batch_tokens = engine.at("max_batch_tokens").get<int32_t>();
   options.max_batch_size = engine.at("max_batch_size").get<int32_t>();
-  return models::LoadModel(options);
+  const int parts = engine.value("parts", 1);
+  return parts == 1 ? models::LoadModel(options) : models::testing::LoadInParts(options, parts);
 }
 
 // One engine with what it needs around it, turned by this thread.

@@ -4,11 +4,12 @@
 // the C++ half of the parity tests (test_parity.py). One JSON object on stdin, one on stdout.
 //
 //   in:  {"dir", "device", "dtype", "isa", "mla_form", "load_format", "threads", "block_tokens", "max_batch_tokens",
-//         "runs": [{"prompts": [[id, ...], ...], "greedy": 24, "chunk": 0, "together": true, "top": 0}, ...]}
+//         "parts", "runs": [{"prompts": [[id, ...], ...], "greedy": 24, "chunk": 0, "together": true, "top": 0}, ...]}
 //   out: {"info": {...}, "runs": [[{"prompt_logprobs": [...], "tokens": [...], "token_logprobs": [...]}, ...], ...]}
 //
-// prompt_logprobs[i] is the log-probability of prompt token i + 1 after the tokens up to i. A chunk of 0 is the whole
-// prompt. Together: all prompts of a run are in flight at once, each at its own place, so steps mix chunks and decode.
+// With parts, that many parts of the model in this process hand each step on. prompt_logprobs[i] is the log-probability
+// of prompt token i + 1 after the tokens up to i. A chunk of 0 is the whole prompt. Together: all prompts of a run are
+// in flight at once, each at its own place, so steps mix chunks and decode.
 
 #include <algorithm>
 #include <cstdint>
@@ -24,6 +25,7 @@
 #include "models/registry.h"
 #include "models/status_macros.h"
 #include "nlohmann/json.hpp"
+#include "tests/models/model_in_parts.h"
 #include "tests/parity/json_tool.h"
 
 namespace hadal::models {
@@ -219,7 +221,9 @@ absl::StatusOr<json> RunAll(const json& request) {
   options.threads = request.value("threads", 0);
   options.max_batch_tokens = request.value("max_batch_tokens", 4096);
   if (request.value("load_format", std::string("auto")) == "dummy") options.load_format = LoadFormat::kDummy;
-  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, LoadModel(options));
+  const int parts = request.value("parts", 1);
+  HADAL_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                         parts == 1 ? LoadModel(options) : testing::LoadInParts(options, parts));
 
   const int32_t blocks = request.value("blocks", 1024);
   KvCacheSize size;

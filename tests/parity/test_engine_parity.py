@@ -69,13 +69,14 @@ def test_engine_gives_the_tokens_of_the_prompt_alone(case, tmp_path):
     if not TOOL.exists():
         pytest.fail(f"{TOOL} is missing: build the target hadal_engine_parity_tool")
     parity_checkpoints.write(case, tmp_path)
-    alone, together, small, tight, fed = run(tmp_path / "hadal", [
+    alone, together, small, tight, fed, parts = run(tmp_path / "hadal", [
         engine(*[[prompt] for prompt in PROMPTS + BRANCHES], max_batch_size=1, prefix_cache=False),
         engine(PROMPTS, PROMPTS, BRANCHES, PROMPTS + BRANCHES, max_batch_tokens=24, extra_window_blocks=100),
         # The four shorter ones start together and outgrow the pool; the longest fits alone.
         engine(PROMPTS, BRANCHES, kv_tokens=160),
         engine(PROMPTS, BRANCHES, kv_tokens=160, max_batch_tokens=24, prefix_cache=False),
         engine(PROMPTS, BRANCHES, kv_tokens=160, **{"async": True}),  # steps launched before their tokens are known
+        engine(PROMPTS, BRANCHES, kv_tokens=160, parts=2, **{"async": True}),
     ])
     expected = [batch["results"][0] for batch in alone]
     prompts, branches = expected[:len(PROMPTS)], expected[len(PROMPTS):]
@@ -93,7 +94,7 @@ def test_engine_gives_the_tokens_of_the_prompt_alone(case, tmp_path):
     assert branched["results"][-1]["cached_tokens"] < warm["results"][-1]["cached_tokens"]
     assert_same(prompts + branches, mixed["results"], "hits in one batch")
 
-    for batches, what in (small, "a small pool"), (tight, "a small pool without a prefix cache"), (fed, "fed steps"):
+    for batches, what in (small, "a small pool"), (tight, "a small pool without a prefix cache"), (fed, "fed steps"), (parts, "two parts"):
         for batch, answers in zip(batches, (prompts, branches)):
             assert_same(answers, batch["results"], what)
         assert batches[0]["preemptions"] > 0, what

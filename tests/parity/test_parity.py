@@ -191,6 +191,16 @@ def test_requests_do_not_see_each_other(family, dtype, checkpoint, tool):
         assert difference.mean() <= 0.02
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_parts_of_a_model_give_exactly_what_the_whole_gives(case, checkpoint, tool):
+    """Layers divided among parts that hand each step on: in the checkpoint's own type, equal to the last bit."""
+    runs = [{"prompts": PROMPTS, "greedy": GREEDY, "chunk": chunk, "together": True} for chunk in (0, 6)]
+    folder = checkpoint(case) / "hadal"
+    whole = tool(folder, runs)
+    for parts in range(2, min(3, case.config["num_hidden_layers"]) + 1):
+        assert tool(folder, runs, parts=parts) == whole, f"{parts} parts"
+
+
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512", "avx512_bf16", "amx"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_instruction_set_gives_the_same_answer(family, isa, checkpoint, reference, tool):

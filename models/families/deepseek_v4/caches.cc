@@ -13,11 +13,16 @@ using config::HybridLayer;
 using kernels::DType;
 using kernels::TensorView;
 
-int32_t CountLayers(const config::HybridAttentionConfig& config, HybridLayer kind) {
-  return static_cast<int32_t>(std::count(config.layers.begin(), config.layers.end(), kind));
+// Of that kind before layer `end`.
+int32_t CountLayers(const config::HybridAttentionConfig& config, HybridLayer kind, int64_t end) {
+  return static_cast<int32_t>(std::count(config.layers.begin(), config.layers.begin() + end, kind));
 }
 
-// Absent when no layer has such a cache.
+int32_t CountLayers(const config::HybridAttentionConfig& config, HybridLayer kind) {
+  return CountLayers(config, kind, static_cast<int64_t>(config.layers.size()));
+}
+
+// Of all layers; absent when none has such a cache.
 std::optional<CacheShape> ShapeOf(V4Cache cache, const config::HybridAttentionConfig& config, DType dtype) {
   const int32_t csa = CountLayers(config, HybridLayer::kCsa);
   const int32_t hca = CountLayers(config, HybridLayer::kHca);
@@ -51,12 +56,30 @@ std::optional<CacheShape> ShapeOf(V4Cache cache, const config::HybridAttentionCo
   return shape.layers > 0 ? std::optional(shape) : std::nullopt;
 }
 
+// Those of `layers` that have such a cache.
+void Restrict(CacheShape& shape, V4Cache cache, const config::HybridAttentionConfig& config, const LayerRange& layers) {
+  int64_t begin = layers.begin, end = layers.end;
+  if (cache != V4Cache::kWindow) {
+    const bool hca = cache == V4Cache::kHca || cache == V4Cache::kHcaInputs;
+    const HybridLayer kind = hca ? HybridLayer::kHca : HybridLayer::kCsa;
+    begin = CountLayers(config, kind, layers.begin);
+    end = CountLayers(config, kind, layers.end);
+  }
+  shape.first_layer = begin;
+  shape.layers = static_cast<int32_t>(end - begin);
+}
+
 }  // namespace
 
-std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, DType dtype) {
+std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, DType dtype,
+                                      const LayerRange& layers) {
   std::vector<CacheShape> shapes;
   for (size_t i = 0; i < kV4Caches; ++i) {
-    if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) shapes.push_back(*std::move(shape));
+    const auto cache = static_cast<V4Cache>(i);
+    auto shape = ShapeOf(cache, config, dtype);
+    if (!shape.has_value()) continue;
+    Restrict(*shape, cache, config, layers);
+    shapes.push_back(*std::move(shape));
   }
   return shapes;
 }
@@ -74,15 +97,16 @@ int32_t V4CsaInputSpacing(const config::HybridAttentionConfig& config) {
   return hca && config.hca_ratio % needed == 0 ? static_cast<int32_t>(config.hca_ratio / needed) : 1;
 }
 
-V4Caches::V4Caches(const config::HybridAttentionConfig& config, DType dtype) {
+V4Caches::V4Caches(const config::HybridAttentionConfig& config, DType dtype, const LayerRange& layers) {
   for (size_t i = 0; i < kV4Caches; ++i) {
-    if (auto shape = ShapeOf(static_cast<V4Cache>(i), config, dtype)) {
-      caches_[i] = std::make_unique<PagedCache>(*std::move(shape));
-    }
+    const auto cache = static_cast<V4Cache>(i);
+    auto shape = ShapeOf(cache, config, dtype);
+    if (!shape.has_value()) continue;
+    Restrict(*shape, cache, config, layers);
+    caches_[i] = std::make_unique<PagedCache>(*std::move(shape));
   }
-  const std::vector<HybridLayer>& kinds = config.layers;
-  for (auto kind = kinds.begin(); kind != kinds.end(); ++kind) {
-    ordinals_.push_back(std::count(kinds.begin(), kind, *kind));
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    ordinals_.push_back(CountLayers(config, config.layers[i], static_cast<int64_t>(i)));
   }
 }
 

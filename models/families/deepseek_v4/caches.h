@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "models/blocks/kv_cache.h"
 #include "models/config/config.h"
+#include "models/layer_range.h"
 
 namespace hadal::models {
 
@@ -26,10 +27,13 @@ enum class V4Cache {
 };
 inline constexpr size_t kV4Caches = 7;
 
-// Those that the configuration's layers use, in the order of V4Cache.
-std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, kernels::DType dtype);
+// Those that the configuration's layers use, in the order of V4Cache, with the memory of `layers` alone. One that other
+// layers use has none, but says how many tokens make an entry: blocks are of one size for all.
+std::vector<CacheShape> V4CacheShapes(const config::HybridAttentionConfig& config, kernels::DType dtype,
+                                      const LayerRange& layers);
 
-// How far back windowed rows are read: the sliding window, an HCA group, and a CSA group with the one before it.
+// How far back windowed rows are read by any layer: the sliding window, an HCA group, and a CSA group with the one
+// before it.
 int32_t V4WindowTokens(const config::HybridAttentionConfig& config);
 
 // A CSA entry pools two groups, so a block needs no more rows than two groups have tokens. This is the number of tokens
@@ -39,11 +43,11 @@ int32_t V4CsaInputSpacing(const config::HybridAttentionConfig& config);
 // Owns the caches. Thread-compatible.
 class V4Caches {
  public:
-  V4Caches(const config::HybridAttentionConfig& config, kernels::DType dtype);
+  V4Caches(const config::HybridAttentionConfig& config, kernels::DType dtype, const LayerRange& layers);
 
   absl::Status Allocate(kernels::Backend& backend, const KvCacheSize& size);
 
-  // [blocks, entries of a block, heads, width] of a decoder layer that has such a cache.
+  // [blocks, entries of a block, heads, width] of a decoder layer among `layers` that has such a cache.
   const kernels::TensorView& Layer(V4Cache cache, int64_t layer) const;
   // The same of a cache with one head, without the heads' dimension.
   kernels::TensorView Rows(V4Cache cache, int64_t layer) const;

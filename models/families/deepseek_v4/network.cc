@@ -19,8 +19,12 @@ V4Network::V4Network(const LoadContext& context, const config::HybridAttentionCo
       vocab_size_(context.config.vocab_size),
       hidden_size_(context.config.hidden_size),
       streams_(context.config.hyper_connections->streams),
-      kv_layout_(LayoutOf(V4CacheShapes(attention, context.dtype()), V4WindowTokens(attention))),
-      caches_(attention, context.dtype()),
+      edges_{.takes_state = !context.first(),
+             .gives_state = !context.last(),
+             .state_width = streams_ * hidden_size_,
+             .state_dtype = dtype_},
+      kv_layout_(LayoutOf(V4CacheShapes(attention, context.dtype(), context.layers()), V4WindowTokens(attention))),
+      caches_(attention, context.dtype(), context.layers()),
       planner_(attention) {}
 
 absl::StatusOr<V4Network::Layer> V4Network::LoadLayer(const LoadContext& context,
@@ -63,11 +67,14 @@ absl::StatusOr<std::unique_ptr<V4Network>> V4Network::Load(const LoadContext& co
                          RopeCache::Create(context, attention->sliding_rope, options.max_model_len));
   HADAL_ASSIGN_OR_RETURN(shared.compressed_rope,
                          RopeCache::Create(context, attention->compressed_rope, options.max_model_len));
-  HADAL_ASSIGN_OR_RETURN(network->embedding_, TokenEmbedding::Load(context, "embed"));
-  for (int64_t i = 0; i < config.layers; ++i) {
+  if (context.first() || (context.last() && config.tie_word_embeddings)) {
+    HADAL_ASSIGN_OR_RETURN(network->embedding_, TokenEmbedding::Load(context, "embed"));
+  }
+  for (int64_t i = context.layers().begin; i < context.layers().end; ++i) {
     HADAL_ASSIGN_OR_RETURN(Layer layer, LoadLayer(context, *attention, i, shared));
     network->layers_.push_back(std::move(layer));
   }
+  if (!context.last()) return network;
   HADAL_ASSIGN_OR_RETURN(network->last_collapse_,
                          HyperConnection::Load(context, "hc_head", HyperConnection::Use::kLastCollapse));
   HADAL_ASSIGN_OR_RETURN(network->head_,
@@ -80,11 +87,26 @@ absl::Status V4Network::AllocateKvCache(const KvCacheSize& size) {
   return caches_.Allocate(backend_, size);
 }
 
-absl::StatusOr<V4Network::Buffers> V4Network::TakeBuffers(const ForwardContext& context) const {
+absl::StatusOr<TensorView> V4Network::BeginStreams(const ForwardContext& context) const {
+  const int64_t tokens = context.batch.tokens();
+  if (edges_.takes_state) return TensorView(context.state.data, dtype_, {tokens, streams_, hidden_size_});
+  HADAL_ASSIGN_OR_RETURN(const TensorView streams, context.arena.Take(dtype_, {tokens, streams_, hidden_size_}));
+  for (int64_t i = 0; i < streams_; ++i) {
+    TensorView stream = streams.Slice(1, i, 1);  // [tokens, hidden] with the stride of all streams
+    stream.rank = 2;
+    stream.sizes[1] = hidden_size_;
+    stream.strides[1] = 1;
+    HADAL_RETURN_IF_ERROR(embedding_.Forward(context.backend, context.batch.token_ids, stream));
+  }
+  return streams;
+}
+
+absl::StatusOr<V4Network::Buffers> V4Network::TakeBuffers(const ForwardContext& context,
+                                                          const TensorView& streams) const {
   Arena& arena = context.arena;
   const int64_t tokens = context.batch.tokens();
   Buffers buffers;
-  HADAL_ASSIGN_OR_RETURN(buffers.streams, arena.Take(dtype_, {tokens, streams_, hidden_size_}));
+  buffers.streams = streams;
   HADAL_ASSIGN_OR_RETURN(buffers.input, arena.Take(dtype_, {tokens, hidden_size_}));
   HADAL_ASSIGN_OR_RETURN(buffers.output, arena.Take(dtype_, {tokens, hidden_size_}));
   HADAL_ASSIGN_OR_RETURN(buffers.mix.post, arena.Take(DType::kF32, {tokens, streams_}));
@@ -103,22 +125,25 @@ absl::Status V4Network::RunSublayer(const ForwardContext& context, const Sublaye
 }
 
 absl::StatusOr<TensorView> V4Network::Forward(const ForwardContext& context) {
-  HADAL_ASSIGN_OR_RETURN(const TensorView hidden, context.arena.Take(dtype_, {context.batch.tokens(), hidden_size_}));
-  const Arena::Scope scope(context.arena);
-  HADAL_ASSIGN_OR_RETURN(const Buffers buffers, TakeBuffers(context));
-  for (int64_t i = 0; i < streams_; ++i) {
-    TensorView stream = buffers.streams.Slice(1, i, 1);  // [tokens, hidden] with the stride of all streams
-    stream.rank = 2;
-    stream.sizes[1] = hidden_size_;
-    stream.strides[1] = 1;
-    HADAL_RETURN_IF_ERROR(embedding_.Forward(context.backend, context.batch.token_ids, stream));
+  const int64_t tokens = context.batch.tokens();
+  TensorView result, streams;
+  if (edges_.gives_state) {
+    HADAL_ASSIGN_OR_RETURN(streams, BeginStreams(context));
+    result = TensorView(streams.data, dtype_, {tokens, streams_ * hidden_size_});
+  } else {
+    HADAL_ASSIGN_OR_RETURN(result, context.arena.Take(dtype_, {tokens, hidden_size_}));
   }
+  const Arena::Scope scope(context.arena);
+  if (!edges_.gives_state) {
+    HADAL_ASSIGN_OR_RETURN(streams, BeginStreams(context));
+  }
+  HADAL_ASSIGN_OR_RETURN(const Buffers buffers, TakeBuffers(context, streams));
   for (const Layer& layer : layers_) {
     HADAL_RETURN_IF_ERROR(RunSublayer(context, layer.attention_frame, *layer.attention, buffers));
     HADAL_RETURN_IF_ERROR(RunSublayer(context, layer.feed_forward_frame, *layer.feed_forward, buffers));
   }
-  HADAL_RETURN_IF_ERROR(last_collapse_.Collapse(context, buffers.streams, hidden, {}));
-  return hidden;
+  if (!edges_.gives_state) HADAL_RETURN_IF_ERROR(last_collapse_.Collapse(context, streams, result, {}));
+  return result;
 }
 
 absl::Status V4Network::Head(kernels::Backend& backend, const TensorView& hidden, const TensorView& logits) {

@@ -22,15 +22,18 @@ namespace hadal::models {
 // of them and gives its output back to all; a last collapse before the output norm makes one of them.
 //   X = copies of the embedding
 //   for each layer and each of attention, feed-forward: in, mix = collapse(X); X = expand(sublayer(norm(in)), X, mix)
+// Between two layers the state of a token is X.
 class V4Network : public Network {
  public:
-  // Takes embed, norm, head, hc_head_* and layers.N.{attn_norm, attn, ffn_norm, ffn, hc_attn_*, hc_ffn_*}.
+  // Takes embed, norm, head, hc_head_* and layers.N.{attn_norm, attn, ffn_norm, ffn, hc_attn_*, hc_ffn_*}; of these
+  // what LoadContext::part says.
   static absl::StatusOr<std::unique_ptr<V4Network>> Load(const LoadContext& context, const FamilyOptions& options);
 
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t vocab_size() const override { return vocab_size_; }
   int64_t hidden_size() const override { return hidden_size_; }
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
+  PartEdges edges() const override { return edges_; }
   StepPlanner* step_planner() override { return &planner_; }
   absl::StatusOr<kernels::TensorView> Forward(const ForwardContext& context) override;
   absl::Status Head(kernels::Backend& backend, const kernels::TensorView& hidden,
@@ -60,7 +63,10 @@ class V4Network : public Network {
 
   static absl::StatusOr<Layer> LoadLayer(const LoadContext& context, const config::HybridAttentionConfig& attention,
                                          int64_t layer, const V4Attention::Shared& shared);
-  absl::StatusOr<Buffers> TakeBuffers(const ForwardContext& context) const;
+  // The streams [tokens, streams, hidden] of the layers before, or the embedding in each.
+  absl::StatusOr<kernels::TensorView> BeginStreams(const ForwardContext& context) const;
+  // All but the streams.
+  absl::StatusOr<Buffers> TakeBuffers(const ForwardContext& context, const kernels::TensorView& streams) const;
   template <typename Block>
   static absl::Status RunSublayer(const ForwardContext& context, const Sublayer& frame, const Block& block,
                                   const Buffers& buffers);
@@ -70,6 +76,7 @@ class V4Network : public Network {
   int64_t vocab_size_;
   int64_t hidden_size_;
   int64_t streams_;
+  PartEdges edges_;
   KvLayout kv_layout_;
   V4Caches caches_;
   V4StepPlanner planner_;

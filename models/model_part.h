@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "models/layer_range.h"
+#include "models/model.h"
+
+namespace hadal::models {
+
+// A range of a model's layers in this process. A step passes through the parts of a model in their order, as the same
+// StepInput and the state of its tokens: the values that the layers before have made of each, in the compute type. The
+// last part samples. Run and AllocateKvCache are for one thread at a time, Check for another one; all else is
+// thread-safe.
+class ModelPart {
+ public:
+  virtual ~ModelPart() = default;
+
+  // Of the whole model; device and weights_bytes are the part's.
+  virtual const ModelInfo& info() const = 0;
+  virtual const LayerRange& layers() const = 0;
+  // Bytes of the part's caches; block sizes and the window are those of the whole model.
+  virtual const KvLayout& kv_layout() const = 0;
+  virtual DeviceCounters device_counters() const = 0;
+  // As of Model.
+  virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;
+  virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
+
+  // The state of one token in host memory; 0 for a part with all layers.
+  virtual int64_t state_bytes() const = 0;
+  virtual bool takes_state() const = 0;  // it is not the first
+  virtual bool gives_state() const = 0;  // it is not the last
+
+  // InvalidArgument for a step that is not consistent; FailedPrecondition before the caches are allocated.
+  // `fed_samples`: how many samples of the step before its tokens may name (FedToken).
+  virtual absl::Status Check(const StepInput& input, int32_t fed_samples) = 0;
+
+  // Runs a step that Check has passed and whose tokens are all known. `state` [tokens, state_bytes()] comes from the
+  // part before, is empty for the first part. The last part gives the samples; any other one fills `next_state`
+  // [tokens, state_bytes()] and gives none. InvalidArgument when `state` has another size; other errors as of
+  // Model::Wait.
+  virtual absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state,
+                                         std::vector<std::byte>* next_state) = 0;
+};
+
+// The parts of a model after some part, wherever they are: the rest of each step. For one thread at a time.
+class ModelRest {
+ public:
+  virtual ~ModelRest() = default;
+
+  // The largest size up to `wanted` that every part has memory for. ResourceExhausted names the part that has none.
+  virtual absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) = 0;
+  virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
+  // `state` is what the part before gave for `input`. Unavailable when a part cannot be reached any more.
+  virtual absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state) = 0;
+};
+
+// A part and those after it: itself what the part before it has as its rest.
+class PartChain : public ModelRest {
+ public:
+  // `rest` is null exactly when `part` is the last one.
+  PartChain(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
+      : part_(std::move(part)), rest_(std::move(rest)) {}
+
+  ModelPart& part() { return *part_; }
+  const ModelPart& part() const { return *part_; }
+
+  // What the part itself has memory for is its owner's to know: it gives `wanted` where there is no rest.
+  absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override {
+    if (rest_ == nullptr) return wanted;
+    return rest_->FitKvCache(wanted);
+  }
+
+  absl::Status AllocateKvCache(const KvCacheSize& size) override {
+    if (absl::Status status = part_->AllocateKvCache(size); !status.ok() || rest_ == nullptr) return status;
+    return rest_->AllocateKvCache(size);
+  }
+
+  absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state) override {
+    absl::StatusOr<StepOutput> output = part_->Run(input, state, &state_);
+    if (!output.ok() || rest_ == nullptr) return output;
+    return rest_->Run(input, state_);
+  }
+
+ private:
+  std::unique_ptr<ModelPart> part_;
+  std::unique_ptr<ModelRest> rest_;
+  std::vector<std::byte> state_;  // what the part gave last; reused from step to step
+};
+
+}  // namespace hadal::models
