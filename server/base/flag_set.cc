@@ -19,6 +19,22 @@ std::function<absl::Status(const std::string&)> SetBool(bool* target) {
   };
 }
 
+// The text with *** in place of the password of each URL in it: "redis://me:***@host".
+std::string WithoutPasswords(std::string_view text) {
+  static constexpr std::string_view kBegin = "://";
+  std::string shown;
+  for (size_t begin = text.find(kBegin); begin != text.npos; begin = text.find(kBegin)) {
+    shown.append(text.substr(0, begin + kBegin.size()));
+    text.remove_prefix(begin + kBegin.size());
+    // A password may hold anything, so it ends at the last @ before the next URL.
+    const size_t at = text.substr(0, text.find(kBegin)).rfind('@'), colon = text.find(':');
+    if (at == text.npos || colon > at) continue;
+    shown.append(text.substr(0, colon + 1)).append("***");
+    text.remove_prefix(at);
+  }
+  return shown.append(text);
+}
+
 const char* BoolText(bool value) { return value ? "true" : "false"; }
 
 // The texts that win for a flag, and how messages call the place they came from. Without texts: the default.
@@ -135,7 +151,8 @@ std::string ParsedFlags::ToToml() const {
   static constexpr std::string_view kSources[] = {"default", "file", "environment", "flag"};
   std::string out;
   for (const auto& [name, value] : values) {
-    absl::StrAppend(&out, name, " = \"", absl::StrReplaceAll(value.text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"  # ",
+    const std::string text = WithoutPasswords(value.text);
+    absl::StrAppend(&out, name, " = \"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"  # ",
                     View(kSources[static_cast<int>(value.source)]), "\n");
   }
   return out;

@@ -316,12 +316,15 @@ def test_nothing_tells_the_key(authority, tmp_path, start_server):
     certificate, key = authority.sign("server")
     keys = tmp_path / "keys"
     keys.write_text("sk-very-secret acme\n")
-    server = start_server(*flags(certificate, key), f"--api-key-file={keys}", "--log-level=debug", tls=authority.context())
+    upstream_key = tmp_path / "upstream"
+    upstream_key.write_text("sk-of-the-upstream\n")
+    server = start_server(*flags(certificate, key), f"--api-key-file={keys}", "--log-level=debug", "--response-cache=memory,redis://me:sesame@127.0.0.1:1",
+                          f"--fallback-upstream=http://127.0.0.1:1,key-file={upstream_key}", tls=authority.context())
     assert server.get("/v1/models")[0] == 401
     printed = subprocess.run([*server.command, "--print-config"], capture_output=True, text=True, timeout=30)
-    assert printed.returncode == 0 and str(key) in printed.stdout
+    assert printed.returncode == 0 and str(key) in printed.stdout and "redis://me:***@127.0.0.1:1" in printed.stdout
     everything = printed.stdout + printed.stderr + server.get("/metrics")[1] + server.text()
-    for secret in ("sk-very-secret", *key.read_text().splitlines()[1:-1]):
+    for secret in ("sk-very-secret", "sk-of-the-upstream", "sesame", *key.read_text().splitlines()[1:-1]):
         assert secret not in everything
 
 

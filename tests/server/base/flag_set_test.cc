@@ -117,6 +117,23 @@ TEST_F(FlagSetTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_THAT(parsed->ToToml(), HasSubstr("slots = \"3\"  # flag\n"));
 }
 
+TEST_F(FlagSetTest, PasswordsOfUrlsAreNotPrinted) {
+  const std::pair<std::string, std::string> kTexts[] = {
+      {"memory,redis://me:sesame@host:6379/2", "memory,redis://me:***@host:6379/2"},
+      {"redis://:a:b/c,d@e@host", "redis://:***@host"},
+      {"redis://:one@a,https://b:8000,redis://:two@c", "redis://:***@a,https://b:8000,redis://:***@c"},
+      {"http://host:8000,name=far", "http://host:8000,name=far"},
+      {"redis://me@host", "redis://me@host"},
+      {"://", "://"},
+      {"x:y@z", "x:y@z"}};
+  for (const auto& [text, shown] : kTexts) {
+    const auto parsed = flags.Parse("program", {"--label", text});
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(label, text);
+    EXPECT_THAT(parsed->ToToml(), HasSubstr("label = \"" + shown + "\"  # flag\n"));
+  }
+}
+
 TEST_F(FlagSetTest, TheFileCanComeFromTheEnvironment) {
   SetVariable("FLAGTEST_CONFIG", WriteToml("label = \"from the file\"\n"));
   ASSERT_TRUE(flags.Parse("program", {}).ok());
