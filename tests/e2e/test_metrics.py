@@ -115,12 +115,13 @@ def post(server, body, headers=None):
 
 @pytest.fixture(scope="module")
 def scrapes(stubs):
-    """Scrapes of a server that takes calls over both fronts: during a full queue, and at the end."""
+    """The text before the first request to a server, and scrapes of it when it has had calls over both fronts: during a full queue, and at the end."""
     ask = {"messages": [{"role": "user", "content": "What is 17 + 25? " * 20}], "max_tokens": 4}
     tool = {"type": "function", "function": {"name": "add", "strict": True, "parameters": {
         "type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}}}
     with HadalProcess("--load-format=null:10ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
                       "--kv-block-tokens=16", "--chat-template=deepseek-v3.2") as server:
+        begin = server.get("/metrics")[1]
         assert post(server, ask) == 200
         assert post(server, ask) == 200  # the same prompt: from the prefix cache
         assert post(server, {**ask, "max_tokens": 200, "max_thinking_tokens": 1, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}) == 200
@@ -141,18 +142,27 @@ def scrapes(stubs):
         occupant.cancel()
         server.wait_idle()
         server.wait_metric('hadal_cancellations_total{stage="running"}', 1)
-        yield full, parse(server.get("/metrics")[1])
+        yield begin, full, parse(server.get("/metrics")[1])
+
+
+def test_all_series_are_there_as_zeros_before_the_first_request(scrapes):
+    """Else rates miss the first increments, and an autoscaler without its series never scales down. No exemplars: old Prometheus servers refuse them."""
+    begin = parse(scrapes[0])
+    assert {name: (kind, labels) for name, (kind, labels, _) in begin.items()} == documented()
+    moved = {name for name, (kind, _, total) in begin.items() if kind != "gauge" and total != 0}
+    assert moved == set()
+    assert not re.search(r"^[^#\n]+ # \{", scrapes[0], re.MULTILINE)
 
 
 def test_a_scrape_shows_what_is_documented(scrapes):
-    _, end = scrapes
+    _, _, end = scrapes
     exposed = {name: (kind, labels) for name, (kind, labels, _) in end.items()}
     assert len(exposed) > 40
     assert exposed == documented()
 
 
 def test_what_should_move_has_moved(scrapes):
-    moved = {name for scrape in scrapes for name, (_, _, total) in scrape.items() if total != 0}
+    moved = {name for scrape in scrapes[1:] for name, (_, _, total) in scrape.items() if total != 0}
     assert moved == set(documented()) - set(UNMOVED)
 
 
