@@ -208,8 +208,10 @@ absl::Status Simulation::Admit(size_t call) {
   arrival.tenant = wanted.tenant;
   arrival.request_id = std::to_string(call);
   arrival.body_bytes = wanted.body_bytes;
-  // As the fronts know a caller (service/returning_client): by sender, which is one for each tenant here, and length.
-  arrival.retry.key = std::hash<std::string>()(wanted.tenant + "|" + std::to_string(wanted.body_bytes));
+  // As the fronts know a caller (service/returning_client): by sender and length. A tenant is one sender; others are
+  // users with an address of their own.
+  const std::string sender = wanted.tenant.empty() ? arrival.request_id : wanted.tenant;
+  arrival.retry.key = std::hash<std::string>()(sender + "|" + std::to_string(wanted.body_bytes));
   // Whoever obeys the hint is taken to send an idempotency key, too.
   if (experiment_.client == "obey" || experiment_.client == "urllib3") {
     arrival.retry = {call + 1, admission::KeyQuality::kOwn, outcomes_[call].tries - 1};

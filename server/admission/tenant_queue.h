@@ -17,7 +17,8 @@ namespace hadal::admission {
 
 // What waits of one class, shared fairly by its tenants (VTC: virtual token counters). Each tenant has a counter of the
 // weighted tokens that it was served; next is the oldest item of the waiting tenant with the lowest. One that comes
-// back from idle is lifted to just below the lowest of those that wait: idling saves up three requests, not more.
+// back from idle is lifted to just below the lowest of those that wait: idling saves up three large items, not more.
+// Large ones, whatever it comes with: else a small item would use up what it has saved for a large one after it.
 //
 // So while two tenants both wait all the time, what they were served differs by no more than the largest cost of an
 // item, and what Charge corrects later. T is moved in and out. Not thread-safe.
@@ -26,8 +27,10 @@ class TenantQueue {
  public:
   // Idle tenants that are remembered; more would cost memory, and only newly made-up names make so many.
   static constexpr size_t kMaxIdleTenants = 1024;
-  // What a tenant that comes back from idle may be owed, in items as costly as the one that it comes with.
+  // What a tenant that comes back from idle may be owed, in items as costly as the largest lately.
   static constexpr double kSavedItems = 3;
+  // With each item: the largest counts for half after 200.
+  static constexpr double kLargestDecay = 0.99654;
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
@@ -37,13 +40,14 @@ class TenantQueue {
   // `cost`: the weighted tokens that it will be served, as far as is known; charged when it is popped.
   void Push(std::string_view tenant_name, absl::Time enqueued, double cost, T item) {
     Tenant& tenant = Find(tenant_name);
+    largest_ = std::max(cost, largest_ * kLargestDecay);
     entries_.push_back({enqueued, cost, &tenant, nullptr, nullptr, std::move(item), {}});
     Entry& entry = entries_.back();
     entry.self = std::prev(entries_.end());
     entry.previous = tenant.last;
     (tenant.last != nullptr ? tenant.last->next : tenant.first) = &entry;
     tenant.last = &entry;
-    if (entry.previous == nullptr) Activate(tenant, cost);
+    if (entry.previous == nullptr) Activate(tenant);
   }
 
   // Whether the tenant of the head stays behind every other one that waits, even when it has been served the head and
@@ -128,11 +132,10 @@ class TenantQueue {
     idle_.pop_front();
     tenants_.erase(tenants_.find(forgotten->name));
   }
-  // `cost`: of what it comes with.
-  void Activate(Tenant& tenant, double cost) {
+  void Activate(Tenant& tenant) {
     idle_.erase(tenant.idle);
     const double lowest = active_.empty() ? floor_ : (*active_.begin())->served;
-    tenant.served = std::max(tenant.served, lowest - kSavedItems * cost);
+    tenant.served = std::max(tenant.served, lowest - kSavedItems * largest_);
     tenant.waits_since = ++activations_;
     active_.insert(&tenant);
   }
@@ -159,6 +162,7 @@ class TenantQueue {
   std::set<Tenant*, LeastServed> active_;
   std::list<Tenant*> idle_;  // the longest idle first
   double floor_ = 0;         // of who comes when nobody waits
+  double largest_ = 0;       // cost of an item, lately
   uint64_t activations_ = 0;
 };
 

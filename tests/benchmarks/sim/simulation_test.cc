@@ -169,7 +169,7 @@ TEST(SimulationTest, AQuietTenantIsServedBesideOneThatFloods) {
   const nlohmann::json tenants = Report(experiment)["tenants"];
   EXPECT_GE(tenants["quiet"]["success_ratio"], 0.99);
   EXPECT_LE(tenants["quiet"]["ttft_s"]["p50"], 0.06) << "it does not wait for prompts of the other";
-  EXPECT_LE(tenants["quiet"]["ttft_s"]["p99"], 0.7);
+  EXPECT_LE(tenants["quiet"]["ttft_s"]["p99"], 0.4) << "nor do its large requests, whatever it asked for before them";
   EXPECT_LE(tenants["noisy"]["success_ratio"], 0.25);
 }
 

@@ -89,6 +89,36 @@ TEST(TenantQueueTest, IdlingSavesUpThreeRequests) {
   EXPECT_EQ(back, 3 + 8) << "half from then on, not all of it";
 }
 
+// A burst of small requests and large ones: what the small ones take is small.
+TEST(TenantQueueTest, ASmallRequestDoesNotUseUpWhatWasSavedForALargeOne) {
+  TenantQueue<std::string> queue;
+  for (int i = 0; i < 100; ++i) queue.Push("noisy", At(i), i % 10 == 0 ? 1000 : 100, "n");
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(queue.PopHead(), "n");
+  for (const char* item : {"small 1", "small 2"}) {
+    queue.Push("quiet", At(100), 10, item);
+    EXPECT_TRUE(queue.HeadIsOwed());
+    EXPECT_EQ(queue.PopHead(), item);
+  }
+  queue.Push("quiet", At(101), 1000, "large 1");
+  EXPECT_TRUE(queue.HeadIsOwed());
+  EXPECT_EQ(queue.PopHead(), "large 1");
+  queue.Push("quiet", At(102), 1000, "large 2");
+  EXPECT_FALSE(queue.HeadIsOwed()) << "three large ones are not behind any more";
+  EXPECT_EQ(queue.PopHead(), "large 2");
+}
+
+TEST(TenantQueueTest, ALargeRequestOfLongAgoSavesUpNothing) {
+  TenantQueue<std::string> queue;
+  queue.Push("giant", At(0), 1e6, "g");
+  queue.PopHead();
+  int pops = 0;
+  for (int i = 0; i < 4000; ++i) queue.Push("busy", At(i), 10, "b");
+  queue.PopHead();
+  for (int i = 0; i < 100; ++i) queue.Push("back", At(4000), 10, "a");
+  while (queue.PopHead() == "a") ++pops;
+  EXPECT_LE(pops, 5);
+}
+
 TEST(TenantQueueTest, WhoComesWhenNobodyWaitsStartsWhereTheLastOneLeft) {
   TenantQueue<std::string> queue;
   for (int i = 0; i < 10; ++i) queue.Push("a", At(i), 10, "a");
