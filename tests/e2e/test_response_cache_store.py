@@ -119,7 +119,9 @@ def test_answers_in_sqlite_survive_the_server(start_server, tmp_path):
 class Load:
     """Callers that ask until the block ends; every answer must be a 200 with the right text."""
 
-    def __init__(self, server):
+    def __init__(self, server, idle_after=True):
+        """`idle_after`: nothing but these callers asks."""
+        self.idle_after = idle_after
         self.server, self.ending, self.asked, self.wrong = server, threading.Event(), 0, []
         self.right = {number: ask(server, plain(number), mode="no-store")[1] for number in range(20)}
         self.threads = [threading.Thread(target=self.run, args=(seed,)) for seed in range(4)]
@@ -144,7 +146,8 @@ class Load:
         for thread in self.threads:
             thread.join()
         assert not self.wrong, self.wrong[:3]
-        self.server.wait_idle()
+        if self.idle_after:
+            self.server.wait_idle()
 
     def go_on(self, answers=40):
         wanted = self.asked + answers
@@ -185,10 +188,11 @@ def test_a_server_starts_and_serves_without_its_redis(start_server):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(request, tmp_path):
+    """A folder on a disk of 2 MiB, or of the size that a test's parameter says."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={getattr(request, 'param', '2m')}", "tmpfs", folder], capture_output=True).returncode != 0:
         pytest.skip("mounting needs rights")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)

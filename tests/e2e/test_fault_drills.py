@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis, SQLite and the upstream are killed, paused and left without disk in turn, under load: no request is lost, none hangs, and all is well again without
+a restart. What stands elsewhere: Redis killed and paused, the cache's full disk (test_response_cache_store.py); a batch's store killed
+(test_batches.py); what each single answer becomes when its upstream fails (test_upstream.py)."""
+
+import contextlib
+import signal
+import socket
+import sqlite3
+
+import pytest
+
+from http_client import client_of
+from test_batches import lines, results, submit, wait
+# pylint: disable-next=unused-import  # fixtures
+from test_response_cache_store import Load, PATIENT, ask, plain, redis, small_disk, store_errors, wait_for  # noqa: F401
+from hadal_process import HadalProcess, filled
+
+CIRCUIT = "hadal_response_cache_store_circuit_state"
+# Too little memory for any answer: every look-up goes to the second level.
+NO_MEMORY = "--response-cache-size=1KiB"
+
+
+def fill_disk(folder):
+    """A file that takes what is left."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return filler
+
+
+def writes_go_on(server):
+    before = server.metric("hadal_response_cache_store_writes_total")
+    wait_for(lambda: server.metric("hadal_response_cache_store_writes_total") > before and server.metric(CIRCUIT) == 0)
+
+
+def test_redis_without_disk(start_server, redis, small_disk):  # noqa: F811
+    # Its log is forced to the disk once a second; while that fails Redis takes no write.
+    store = redis("--dir", str(small_disk), "--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
+    server = start_server(f"--response-cache=memory,redis://127.0.0.1:{store.port}", NO_MEMORY, PATIENT)
+    with Load(server) as load:
+        writes_go_on(server)
+        filler = fill_disk(small_disk)
+        errors = store_errors(server, "put_failed")
+        wait_for(lambda: store_errors(server, "put_failed") > errors)
+        load.go_on()
+        filler.unlink()
+        writes_go_on(server)
+        load.go_on()
+
+
+def test_sqlite_whose_writer_is_stopped(start_server, tmp_path):
+    """Another process has begun to write and stands still: no one else may write to the file."""
+    path = tmp_path / "answers.db"
+    server = start_server(f"--response-cache=memory,sqlite:{path}", NO_MEMORY, PATIENT)
+    with Load(server) as load:
+        writes_go_on(server)
+        other = sqlite3.connect(path, timeout=30, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        errors = store_errors(server, "put_failed")
+        load.go_on()
+        wait_for(lambda: store_errors(server, "put_failed") > errors)
+        load.go_on()
+        other.execute("ROLLBACK")
+        other.close()
+        writes_go_on(server)
+
+
+def test_sqlite_whose_process_is_killed(start_server, tmp_path):
+    flags = (f"--response-cache=memory,sqlite:{tmp_path / 'answers.db'}", NO_MEMORY, PATIENT)
+    right = None
+    for _ in range(3):
+        server = HadalProcess(*flags, expect_exit=None)
+        try:
+            right = right or {number: ask(server, plain(number))[1] for number in range(20)}
+            for number in range(20):  # what is kept is right; what was being written may be missing
+                assert ask(server, plain(number))[1] == right[number]
+            writes = server.metric("hadal_response_cache_store_writes_total")
+            for number in range(100):
+                ask(server, plain(number), mode="no-cache")
+            wait_for(lambda: server.metric("hadal_response_cache_store_writes_total") > writes)  # noqa: B023
+        finally:
+            server.signal(signal.SIGKILL)
+            server.process.wait()
+    server = start_server(*flags)
+    assert {ask(server, plain(number))[0] for number in range(20)} == {"hit"}
+
+
+@pytest.mark.parametrize("small_disk", ["16m"], indirect=True)  # the log of the database takes 4 MiB
+def test_batches_without_disk(start_server, small_disk):  # noqa: F811
+    server = start_server(f"--batch-store={small_disk}", "--batch-max-in-flight=4")
+    client = client_of(server)
+    batch = submit(client, lines(100, max_tokens=40, ignore_eos=True, logprobs=True))
+    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    filler = fill_disk(small_disk)
+    wait_for(lambda: server.metric("hadal_batch_store_errors_total") > 0)
+    assert client.batches.retrieve(batch.id).status == "in_progress"
+    assert client.completions.create(model="hadal-demo", prompt="x", max_tokens=4).choices, "others are served"
+    filler.unlink()
+    batch = wait(client, batch)
+    assert (batch.status, batch.request_counts.completed) == ("completed", 100)
+    assert len({row["custom_id"] for row in results(client, batch.output_file_id)}) == 100
+
+
+def test_upstream_killed_and_paused_while_another_one_answers(start_server):
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    spare = start_server()
+    near = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", "--fallback-connect-timeout=20s",
+                        "--fallback-first-byte-timeout=5s", "--fallback-stall-timeout=5s", f"--fallback-upstream=http://127.0.0.1:{port},name=far",
+                        f"--fallback-upstream={spare.url},name=spare")
+
+    def served(target):
+        return near.metric(f'hadal_upstream_requests_total{{target="{target}",outcome="ok"}}')
+
+    def answers_again(target):
+        before = served(target)
+        wait_for(lambda: served(target) > before)
+
+    far = start_server(f"--port={port}", expect_exit=None)
+    with filled(near), Load(near, idle_after=False) as load:
+        answers_again("far")
+        far.signal(signal.SIGSTOP)
+        answers_again("spare")
+        load.go_on()
+        far.signal(signal.SIGCONT)
+        answers_again("far")
+        far.signal(signal.SIGKILL)
+        far.process.wait()
+        answers_again("spare")
+        load.go_on()
+        far = start_server(f"--port={port}")
+        answers_again("far")
+    near.wait_metric("hadal_upstream_requests_in_flight", 0)
+
+
+def test_upstream_without_disk(start_server, small_disk):  # noqa: F811
+    """Its access log cannot be written: lines are lost there, answers are not."""
+    far = start_server(f"--access-log={small_disk / 'access.log'}")
+    near = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", f"--fallback-upstream={far.url},name=far")
+    with filled(near), Load(near, idle_after=False) as load:
+        load.go_on()
+        filler = fill_disk(small_disk)
+        load.go_on()
+        lost = "hadal_access_log_dropped_total"
+        wait_for(lambda: far.metric(lost) > 0)
+        filler.unlink()
+        size = (small_disk / "access.log").stat().st_size
+        wait_for(lambda: (small_disk / "access.log").stat().st_size > size)
+    near.wait_metric("hadal_upstream_requests_in_flight", 0)
