@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A storm of 500 callers against a small server, once for each kind of client: who is served, how late, and with how many attempts.
 
-Usage: client_storm.py [--clients bare,articles,openai,hadal,grpcio,hadal-grpc,hadal-cpp] [--rounds 3] [--callers 500] [--seconds 60] [--output FILE.json]
+Usage: client_storm.py [--clients bare,articles,openai,hadal,grpcio,hadal-grpc,hadal-cpp] [--rounds 3] [--callers 500] [--seconds 120] [--output FILE.json]
 
 Steps take 20 ms and compute nothing, 8 sequences at a time; a request is 16 tokens, so that the server does about 24 a second: few enough for callers
 in Python on one core. Callers come at half of that; for a sixth of the time, from the middle on, at twice of it (+300 %). The kinds:
@@ -15,7 +15,9 @@ in Python on one core. Callers come at half of that; for a sixth of the time, fr
   hadal-grpc  client/python over gRPC
   hadal-cpp   client/, in a process of its own (build the target client_storm_caller)
 
-All others run in one process on a core of its own; those over HTTP over the same library.
+All others run in one process on a core of its own; those over HTTP over the same library. The table of docs/overload.md goes to stderr, and
+benchmarks/sim/plot.py draws its plot. A round takes as many times --seconds as there are clients, and half a minute more for each, in which the last ones
+that wait are served.
 """
 import argparse
 import asyncio
@@ -190,6 +192,14 @@ def measure(kind, args, cores, seed):
             "mean_s": statistics.fmean(served), "p99_s": served[int(0.99 * len(served))], "attempts_per_served_ratio": attempts / len(served)}
 
 
+def table(metrics):
+    """The rows of docs/overload.md."""
+    yield "| client | served | mean latency | p99 | attempts a served call |"
+    yield "|---|---|---|---|---|"
+    for kind, row in metrics.items():
+        yield f"| {kind} | {row['served_ratio']:.4g} | {row['mean_s']:.2g} s | {row['p99_s']:.2g} s | {row['attempts_per_served_ratio']:.3g} |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", default=",".join([*KINDS, CPP]), help="kinds to run")
@@ -208,6 +218,7 @@ def main():
             rounds[kind].append(measure(kind, args, cores, seed))
             print(f"client_storm: {kind} {rounds[kind][-1]}", file=sys.stderr)
     metrics = {kind: load.median_and_range(figures) for kind, figures in rounds.items()}
+    print(*table(metrics), sep="\n", file=sys.stderr)
     settings = {"server": " ".join(SERVER), "tokens": TOKENS, "capacity_requests_per_s": CAPACITY, "callers": args.callers, "seconds": args.seconds,
                 "rounds": args.rounds, **load.placement(*cores)}
     lib.write(lib.result("client_storm", metrics, settings, bandwidth=False), args.output)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the plots of docs/overload.md from results of benchmarks/sim/overload.py and benchmarks/server/overload.py.
+"""Draws the plots of docs/overload.md from results of benchmarks/sim/overload.py, benchmarks/server/overload.py and
+benchmarks/server/client_storm.py.
 
-Usage: plot.py RESULT.json... FOLDER        (as in: plot.py benchmarks/results/overload_*.json docs/plots)
+Usage: plot.py RESULT.json... FOLDER        (as in: plot.py benchmarks/results/{overload_*,client_storm}.json docs/plots)
 """
 import json
 import math
@@ -66,6 +67,38 @@ class Chart:
         return " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in points)
 
 
+class Bars:
+    """A row for each name and a panel of bars for each figure, with the least and most as a thin line."""
+
+    ROW, NAMES, GAP = 24, 150, 60
+
+    def __init__(self, title, panels):
+        """`panels`: (label, format of a value)."""
+        self.title, self.panels, self.rows = title, panels, []
+
+    def add(self, name, values):
+        """`values`: (median, least, most) for each panel."""
+        self.rows.append((name, values))
+
+    def svg(self):
+        width = (WIDTH - self.NAMES) / len(self.panels)
+        height = TOP + 24 + self.ROW * len(self.rows) + 10
+        out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" style="{STYLE}">', f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+               f'<text x="10" y="20" font-weight="bold">{self.title}</text>']
+        tops = [max(values[i][2] for _, values in self.rows) for i in range(len(self.panels))]
+        for i, (label, _) in enumerate(self.panels):
+            out.append(f'<text x="{self.NAMES + i * width:.1f}" y="{TOP + 12}">{label}</text>')
+        for row, (name, values) in enumerate(self.rows):
+            y = TOP + 24 + row * self.ROW
+            out.append(f'<text x="{self.NAMES - 8}" y="{y + 14}" text-anchor="end">{name}</text>')
+            for i, (value, least, most) in enumerate(values):
+                left, unit = self.NAMES + i * width, (width - self.GAP) / tops[i]
+                out.append(f'<rect x="{left:.1f}" y="{y + 3}" width="{unit * value:.1f}" height="14" fill="{COLOURS[i % len(COLOURS)]}"/>'
+                           f'<line x1="{left + unit * least:.1f}" x2="{left + unit * most:.1f}" y1="{y + 10}" y2="{y + 10}" stroke="black"/>'
+                           f'<text x="{left + unit * most + 4:.1f}" y="{y + 14}">{value:{self.panels[i][1]}}</text>')
+        return "\n".join(out + ["</svg>"]) + "\n"
+
+
 def over_load(table, figure, scale=1.0):
     """Points of a table of the simulator."""
     rows = sorted((float(load), row[figure]) for load, row in table.items() if row.get(figure))
@@ -108,7 +141,15 @@ def wall_clock(metrics):
     yield "goodput_wall_clock.svg", chart
 
 
-DRAW = {"overload_sim": simulator, "overload_null_model": wall_clock}
+def clients(metrics):
+    figures = {"served_ratio": ("share served", ".3f"), "mean_s": ("mean latency, s", ".1f"), "attempts_per_served_ratio": ("attempts a served call", ".2f")}
+    bars = Bars("A storm of +300 % for different clients", list(figures.values()))
+    for kind, row in metrics.items():
+        bars.add(kind, [(row[name], row.get(f"{name}_min", row[name]), row.get(f"{name}_max", row[name])) for name in figures])
+    yield "client_storm.svg", bars
+
+
+DRAW = {"overload_sim": simulator, "overload_null_model": wall_clock, "client_storm": clients}
 
 
 def main():
