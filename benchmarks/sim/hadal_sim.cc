@@ -119,6 +119,8 @@ absl::Status Main(const std::vector<std::string>& args) {
       absl::StrCat("what the refused do, as in hadal-bench: ", absl::StrJoin(bench::RetryPolicyNames(), ", ")));
   flags.AddInt("max-tries", &experiment.max_tries, {0, 1000},
                "tries of a caller, the first included; 0: as many as such a client makes");
+  flags.AddInt("batch-lines", &experiment.batch_lines, {0, 4096},
+               "lines in flight of a batch (/v1/batches) that runs beside the callers; 0: there is none");
   flags.AddText("policy", &settings.policy, "hadal, fifo (unbounded, no leases) or fifo-bounded (256 requests)");
   flags.AddText("mix", &settings.mix, "who calls: CLASS:SHARE[:TENANT],...");
   flags.AddText("rate", &settings.rate,

@@ -181,7 +181,27 @@ def storm(run, peak):
                    latency_p99_s="all/ttft_from_first_try_s/p99", tries_per_served="all/tries_per_served")
 
 
-TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm)}
+def batches(run, peak):
+    """Interactive callers below the capacity, alone and beside a batch that always has more lines: the ratios are those of the same seed's
+    runs."""
+    table = {}
+    for load in (0.5, 0.7):
+        points = {lines: run.submit("--rate", peak["requests_per_s"], "--load", load, "--batch-lines", lines, *LIMITS) for lines in (0, 16, 64)}
+        alone = points[0].result()
+        for lines, point in points.items():
+            reports = point.result()
+            figures = row(reports, served_tokens_per_s="served_tokens_per_s", success_ratio="classes/normal/success_ratio")
+            for name in ("ttft", "itl"):
+                for quantile in ("p50", "p99"):
+                    path = f"classes/normal/{name}_s/{quantile}"
+                    figures[f"{name}_{quantile}_s"] = spread(reports, path)
+                    pairs = zip(reports, alone)
+                    figures[f"{name}_{quantile}_of_alone_ratio"] = spread([{"of": look_up(a, path) / look_up(b, path)} for a, b in pairs], "of")
+            table[f"{lines} lines/{load:g}" if lines else f"alone/{load:g}"] = figures
+    return table
+
+
+TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm, batches)}
 
 
 def main():

@@ -42,7 +42,7 @@ bool Meets(const Outcome& outcome, const ServiceLevel& level) {
 // Calls of one priority class or tenant.
 struct Group {
   int64_t calls = 0, admitted = 0, finished = 0, good = 0, prompt = 0, tries = 0;
-  bench::Histogram ttft, ttft_from_first_try;
+  bench::Histogram ttft, ttft_from_first_try, gaps;
 };
 
 json GroupJson(const Group& group) {
@@ -53,7 +53,8 @@ json GroupJson(const Group& group) {
           {"in_time_from_first_try_ratio", Ratio(group.prompt, group.calls)},
           {"tries_per_served", Ratio(group.tries, group.finished)},
           {"ttft_s", Percentiles(group.ttft)},
-          {"ttft_from_first_try_s", Percentiles(group.ttft_from_first_try)}};
+          {"ttft_from_first_try_s", Percentiles(group.ttft_from_first_try)},
+          {"itl_s", Percentiles(group.gaps)}};
 }
 
 void Count(const Outcome& outcome, const ServiceLevel& level, Group& group) {
@@ -66,6 +67,7 @@ void Count(const Outcome& outcome, const ServiceLevel& level, Group& group) {
   group.prompt += outcome.first_token - outcome.call.arrival <= level.ttft;
   group.ttft.AddSeconds(Seconds(Ttft(outcome)));
   group.ttft_from_first_try.AddSeconds(Seconds(outcome.first_token - outcome.call.arrival));
+  for (const float gap_s : outcome.gaps_s) group.gaps.AddSeconds(gap_s);
 }
 
 // Of the calls that came back when they were told to: how many were let in at once.

@@ -16,6 +16,7 @@
 #include "server/admission/admission.h"
 #include "server/base/check.h"
 #include "server/base/metrics.h"
+#include "server/batches/send_window.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/step_loop.h"
 
@@ -24,6 +25,9 @@ namespace {
 
 // A return takes the network's time, so that even who retries at once lets the server go on.
 constexpr absl::Duration kRoundTrip = absl::Milliseconds(1);
+
+// Of a refusal without a hint, until a line of a batch is sent again.
+constexpr absl::Duration kUnknownRetry = absl::Seconds(1);
 
 // Of a counter without labels in Prometheus text.
 int64_t CounterValue(const std::string& text, const std::string& name) {
@@ -40,9 +44,11 @@ class Simulation : private engine::EngineObserver {
       : experiment_(experiment),
         start_(clock_.Now()),
         random_(experiment.seed * 7919 + 17),
+        line_random_(experiment.seed * 104729 + 3),
         pool_(experiment.lease_memory ? PoolBytes() : PoolBytes() * 1000),
         model_(experiment.device, experiment.max_model_len,
-               [this](absl::Duration step) { RunEvents(clock_.Now() + step); }) {}
+               [this](absl::Duration step) { RunEvents(clock_.Now() + step); }),
+        window_(std::max(experiment.batch_lines, 1)) {}
 
   absl::Status Start();
   RunResult Finish();
@@ -78,6 +84,11 @@ class Simulation : private engine::EngineObserver {
   // Moves the clock to `until`, through all events on the way.
   void RunEvents(absl::Time until);
   void Try(size_t call);
+  // As server/batches/batch_runner.h does, from a batch that is never done: as many lines as its window allows.
+  void SendLines();
+  bool SendsLines() const { return experiment_.batch_lines > 0 && SinceStart() < experiment_.workload.duration(); }
+  bool IsLine(size_t call) const { return call >= callers_; }
+  Call Limited(Call call) const;
   absl::Status Admit(size_t call);
   // Admission said no, at once or by taking the call out of the queue: its caller decides what to do.
   void Refused(size_t call, const absl::Status& status);
@@ -86,7 +97,7 @@ class Simulation : private engine::EngineObserver {
   const Experiment& experiment_;
   SimClock clock_;
   const absl::Time start_;
-  std::mt19937_64 random_;
+  std::mt19937_64 random_, line_random_;
   base::MetricRegistry metrics_;
   admission::KvPoolLedger pool_;
   CountdownModel model_;
@@ -101,6 +112,9 @@ class Simulation : private engine::EngineObserver {
   std::vector<std::shared_ptr<request::TokenStream>> streams_;  // [calls]
   std::vector<size_t> readable_;                                // calls
   size_t open_ = 0;                                             // calls without an outcome
+  size_t callers_ = 0;                                          // calls that are no lines: the first ones
+  batches::SendWindow window_;
+  int lines_in_flight_ = 0;
   RunResult result_;
 };
 
@@ -137,24 +151,46 @@ absl::Status Simulation::Start() {
   std::vector<Call> calls = DrawCalls(experiment_.workload, experiment_.seed);
   outcomes_.resize(calls.size());
   streams_.resize(calls.size());
-  open_ = calls.size();
+  open_ = callers_ = calls.size();
   for (size_t i = 0; i < calls.size(); ++i) {
-    Call& call = calls[i];
-    call.output_tokens = std::min(call.output_tokens, experiment_.max_tokens);
-    call.prompt_tokens = std::min(call.prompt_tokens, experiment_.max_model_len - experiment_.max_tokens);
-    call.shared_tokens = std::min(call.shared_tokens, call.prompt_tokens - 1);
-    events_.push({start_ + call.arrival, i});
-    outcomes_[i].call = std::move(call);
+    events_.push({start_ + calls[i].arrival, i});
+    outcomes_[i].call = Limited(std::move(calls[i]));
   }
   return absl::OkStatus();
 }
 
+Call Simulation::Limited(Call call) const {
+  call.output_tokens = std::min(call.output_tokens, experiment_.max_tokens);
+  call.prompt_tokens = std::min(call.prompt_tokens, experiment_.max_model_len - experiment_.max_tokens);
+  call.shared_tokens = std::min(call.shared_tokens, call.prompt_tokens - 1);
+  return call;
+}
+
+void Simulation::SendLines() {
+  std::uniform_real_distribution<double> uniform;
+  while (SendsLines() && window_.MayStart(lines_in_flight_, clock_.Now())) {
+    Outcome& line = outcomes_.emplace_back();
+    streams_.emplace_back();
+    const bench::LengthMix& lengths = experiment_.workload.lengths;
+    line.call = Limited({.arrival = SinceStart(),
+                         .priority = request::Priority::kBatch,
+                         .prompt_tokens = lengths.prompt.Quantile(uniform(line_random_)),
+                         .output_tokens = lengths.output.Quantile(uniform(line_random_))});
+    line.call.body_bytes = int64_t{4} * line.call.prompt_tokens + 120;
+    ++open_;
+    ++lines_in_flight_;
+    Try(outcomes_.size() - 1);
+  }
+}
+
 RunResult Simulation::Finish() {
   while (open_ > 0) {
+    SendLines();
     const engine::StepLoop::Round round = loop_->RunOnce(wake_->Take());
     ReadStreams();
     if (round.progressed) continue;
-    const absl::Time next = std::min(round.wake_at, events_.empty() ? absl::InfiniteFuture() : events_.top().at);
+    absl::Time next = std::min(round.wake_at, events_.empty() ? absl::InfiniteFuture() : events_.top().at);
+    if (SendsLines() && window_.not_before() > clock_.Now()) next = std::min(next, window_.not_before());
     HADAL_CHECK(open_ == 0 || next != absl::InfiniteFuture()) << open_ << " calls never end";
     RunEvents(next);
   }
@@ -191,6 +227,13 @@ void Simulation::Refused(size_t call, const absl::Status& status) {
   Outcome& outcome = outcomes_[call];
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   outcome.refusals.push_back({SinceStart(), detail.reason, detail.retry_after.value_or(absl::InfiniteDuration())});
+  if (IsLine(call)) {  // another one is sent in its place
+    window_.OnRefusal(start_ + outcome.call.arrival, clock_.Now(), detail.retry_after.value_or(kUnknownRetry));
+    outcome.failure = status;
+    --lines_in_flight_;
+    --open_;
+    return;
+  }
   const Protocol protocol = experiment_.client == "grpc" ? Protocol::kGrpc : Protocol::kHttp;
   const std::optional<double> wait = client_->NextDelay(RefusalResponse(status, protocol), outcome.tries, random_);
   if (wait.has_value()) {
@@ -247,6 +290,13 @@ void Simulation::ReadStreams() {
     Outcome& outcome = outcomes_[call];
     const request::StreamBatch batch = streams_[call]->Read();
     if (!batch.tokens.empty() || !batch.ends.empty()) outcome.first_token = std::min(outcome.first_token, SinceStart());
+    if (!batch.tokens.empty()) {
+      const absl::Duration now = SinceStart();
+      if (outcome.last_token != absl::InfiniteDuration()) {
+        outcome.gaps_s.push_back(static_cast<float>(absl::ToDoubleSeconds(now - outcome.last_token)));
+      }
+      outcome.last_token = now;
+    }
     if (!batch.closed) continue;
     streams_[call].reset();
     if (!batch.status.ok() && !batch.started) {
@@ -256,7 +306,11 @@ void Simulation::ReadStreams() {
     outcome.failure = batch.status;
     if (batch.status.ok()) {
       outcome.finished = SinceStart();
-      client_->OnServed();
+      if (!IsLine(call)) client_->OnServed();
+    }
+    if (IsLine(call)) {
+      window_.OnAnswer();
+      --lines_in_flight_;
     }
     --open_;
   }

@@ -19,8 +19,9 @@ namespace hadal::sim {
 struct Experiment {
   DeviceSpec device;
   WorkloadSpec workload;
-  std::string client = "none";            // model of the callers: bench::MakeRetryPolicy
-  int max_tries = 5;                      // of a caller, the first included; 0: as many as the model has
+  std::string client = "none";  // model of the callers: bench::MakeRetryPolicy
+  int max_tries = 5;            // of a caller, the first included; 0: as many as the model has
+  int batch_lines = 0;          // of a batch that runs beside the callers, in flight at most; 0: there is none
   admission::AdmissionOptions admission;  // clock and seed are set by Simulate
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
   int32_t max_model_len = 32768;
@@ -43,6 +44,8 @@ struct Outcome {
   std::vector<Refusal> refusals;
   absl::Duration admitted = absl::InfiniteDuration();  // of the try that was let in
   absl::Duration first_token = absl::InfiniteDuration();
+  absl::Duration last_token = absl::InfiniteDuration();
+  std::vector<float> gaps_s;                           // between one token and the next
   absl::Duration finished = absl::InfiniteDuration();  // with its whole output
   absl::Status failure;                                // after it was admitted, or a refusal for good
 };

@@ -82,6 +82,23 @@ TEST(SimulationTest, AnUnboundedQueueCollapses) {
   EXPECT_EQ(report["all"]["admitted_ratio"], 1);
 }
 
+TEST(SimulationTest, ABatchBesideCallersTakesWhatIsLeftOver) {
+  Experiment experiment = AtLoad(15);
+  const nlohmann::json alone = Report(experiment);
+  experiment.batch_lines = 16;
+  const nlohmann::json beside = Report(experiment);
+  EXPECT_FALSE(alone["classes"].contains("batch"));
+  EXPECT_GT(beside["classes"]["batch"]["calls"], 50);
+  EXPECT_EQ(beside["classes"]["batch"]["success_ratio"], 1);
+  EXPECT_GE(beside["served_tokens_per_s"].get<double>(), 1.2 * alone["served_tokens_per_s"].get<double>());
+  const nlohmann::json &before = alone["classes"]["normal"], &after = beside["classes"]["normal"];
+  EXPECT_EQ(before["calls"], after["calls"]) << "the same callers";
+  EXPECT_EQ(after["success_ratio"], 1);
+  for (const char* latency : {"ttft_s", "itl_s"}) {
+    EXPECT_LE(after[latency]["p99"].get<double>(), 1.15 * before[latency]["p99"].get<double>()) << latency;
+  }
+}
+
 // The service level of 2 s, less what a prompt and the error of the forecast take.
 Experiment WithLimits(Experiment experiment) {
   experiment.admission.wait_limits = {absl::Seconds(1), absl::Milliseconds(1500), absl::Seconds(30),

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a request and a token cost the server, beside an earlier commit: features that are off must cost nothing that can be measured.
+
+Usage: paired_cost.py [--reference COMMIT] [--rounds 15] [--requests 3000] [--tokens 2000] [--output FILE.json]
+
+Builds the reference in a work tree of its own (or takes a binary, --reference PATH), runs both with default flags on a model that computes nothing, one
+core for the server and one for the callers, and takes turns: a round measures a new process of both, each first in every other round. What
+counts is the ratio of the two of a round: its median, and an interval that holds it in 95 of 100 cases. Cost is the processor time of all of
+the server's threads, as the kernel's scheduler counts it: it does not depend on how busy the machine is, its caches do. The default reference is the last
+commit before the APIs of other tools, the response cache, batches and upstreams came.
+"""
+import argparse
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import math
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import lib  # noqa: E402
+import load  # noqa: E402
+
+SERVER = ("--load-format=null:1ms", "--max-batch-size=16", "--wait-limits=none")
+CALLERS = 8
+FIRST_NEW_FILE = "server/http/messages_codec.cc"
+
+
+def git(*args):
+    return subprocess.run(["git", "-C", str(lib.ROOT), *args], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def default_reference():
+    return git("log", "--diff-filter=A", "--format=%H", "--", FIRST_NEW_FILE).splitlines()[-1] + "^"
+
+
+@contextlib.contextmanager
+def binary_of(reference):
+    """(commit, path of hadal) of a binary that is there, or of a commit, which is built."""
+    if pathlib.Path(reference).is_file():
+        yield reference, reference
+        return
+    commit = git("rev-parse", "--short=12", reference)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder) / commit
+        git("worktree", "add", "--detach", str(tree), commit)
+        try:
+            (tree / ".deps").symlink_to(lib.ROOT / ".deps")
+            build = ". scripts/lib/common.sh; use_ccache; configure release -DHADAL_TESTS=OFF -DHADAL_BENCHMARKS=OFF && ninja -C build/release hadal"
+            subprocess.run(["bash", "-ec", build], cwd=tree, check=True, stdout=sys.stderr)
+            yield commit, str(tree / "build/release/hadal")
+        finally:
+            git("worktree", "remove", "--force", str(tree))
+
+
+def cpu_ns(pid):
+    """Of all threads that live."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total
+
+
+def call(port, requests, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for _ in range(requests):
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"paired_cost: {answer.status} {text[:200]}")
+    connection.close()
+
+
+def cost_us(server, requests, tokens, stream):
+    """Microseconds of the server for a request, when so many come over CALLERS connections."""
+    body = json.dumps({"model": "hadal-demo", "prompt": "17 + 25", "max_tokens": tokens, "ignore_eos": True, "stream": stream})
+    before = cpu_ns(server.process.pid)
+    with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
+        list(pool.map(lambda _: call(server.port, requests // CALLERS, body), range(CALLERS)))
+    return (cpu_ns(server.process.pid) - before) / 1000 / (requests // CALLERS * CALLERS)
+
+
+def measure(binary, cores, args):
+    """Figures of a process of its own: where its memory happens to lie makes a few per cent."""
+    with load.on_cores(cores[0]):
+        server = load.HadalProcess(*SERVER, binary=binary)
+    with server, load.on_cores(cores[1]):
+        cost_us(server, max(CALLERS, args.requests // 4), 4, stream=True)  # to warm up
+        request = cost_us(server, args.requests, 1, stream=False)
+        stream = cost_us(server, CALLERS, args.tokens, stream=True)
+    return {"request_us": request, "token_us": (stream - request) / (args.tokens - 1)}
+
+
+def interval(values):
+    """Bounds of the median that hold it in 95 of 100 cases, by the ranks of the binomial distribution."""
+    values, count = sorted(values), len(values)
+    rank = 0
+    while rank < count // 2 and sum(math.comb(count, k) for k in range(rank + 1)) / 2**count <= 0.025:
+        rank += 1
+    rank = max(rank - 1, 0)
+    return values[rank], values[count - 1 - rank]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", help="commit, or the binary of one")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--tokens", type=int, default=2000, help="of a stream; eight run at a time")
+    parser.add_argument("--output")
+    args = parser.parse_args()
+    cores = load.server_and_client_cores(False)
+    with binary_of(args.reference or default_reference()) as (commit, reference):
+        binaries = {"reference": reference, "now": None}
+        rounds = {name: [] for name in binaries}
+        for number in range(args.rounds):
+            for name in sorted(binaries, reverse=number % 2 == 0):
+                rounds[name].append(measure(binaries[name], cores, args))
+            print(f"paired_cost: round {number + 1}: reference {rounds['reference'][-1]}, now {rounds['now'][-1]}", file=sys.stderr)
+    metrics = {name: load.median_and_range(figures) for name, figures in rounds.items()}
+    for name in ("request_us", "token_us"):
+        ratios = [now[name] / before[name] for now, before in zip(rounds["now"], rounds["reference"])]
+        low, high = interval(ratios)
+        row = {"median": load.round_off(statistics.median(ratios)), "low": load.round_off(low), "high": load.round_off(high)}
+        metrics[f"{name.removesuffix('_us')}_of_reference_ratio"] = row
+        print(f"paired_cost: {name.removesuffix('_us')}: {row['median']} of the reference, {row['low']} to {row['high']}", file=sys.stderr)
+    settings = {"reference": commit, "server": " ".join(SERVER), "callers": CALLERS, "rounds": args.rounds, "requests": args.requests, "tokens": args.tokens,
+                **load.placement(*cores)}
+    lib.write(lib.result("paired_cost", metrics, settings, bandwidth=False), args.output)
+
+
+if __name__ == "__main__":
+    main()
