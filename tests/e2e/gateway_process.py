@@ -51,6 +51,15 @@ def _edge(folder, port, backends, backup):
     return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE)}
 
 
+def _edge_by_names(folder, port, backends, backup, dns_port):
+    """As it is, with another name server."""
+    text = (EDGE / "haproxy.cfg").read_text()
+    assert text.count("parse-resolv-conf") == 1
+    (folder / "edge.cfg").write_text(text.replace("parse-resolv-conf", f"nameserver test 127.0.0.1:{dns_port}"))
+    names = {"HADAL_REPLICAS": backends, "HADAL_BACKUP": backup}
+    return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE), **names}
+
+
 def _nginx_edge(folder, port, backends, backup):
     """With addresses in place of the names that the cluster's DNS knows, and without `resolve`, which Debian's nginx lacks."""
     text = (NGINX_EDGE / "nginx.conf").read_text()
@@ -141,14 +150,19 @@ def binary(name):
 
 class GatewayProcess:
     """One of haproxy, nginx, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
-    which only the edges have, are ports; `models`, which only litellm has, are further entries of its list."""
+    which only the edges have, are ports; `models`, which only litellm has, are further entries of its list. With `dns_port`, of a name
+    server, `backends` and `backup` are NAME:PORT, for edge alone."""
 
-    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=()):
+    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
         self.port = free_port()
         self.model = "hadal" if name == "litellm" else "hadal-demo"
-        arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
+        if dns_port is None:
+            arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
+        else:
+            assert name == "edge", f"{name} finds no servers by name in the tests"
+            arguments, environment = _edge_by_names(pathlib.Path(folder), self.port, backends, backup, dns_port)
         if models:
             _add_models(pathlib.Path(folder), models)
         self.tls = tls

@@ -63,7 +63,7 @@ class HadalProcess:
         self.expect_exit = expect_exit
         self.tls = tls
         self.output = []
-        self.port = None
+        self.host, self.port = "127.0.0.1", None
         self._announced = threading.Event()
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HADAL_") or k == "HADAL_DEMO_MODEL"}
         self.started_at = time.monotonic()
@@ -88,6 +88,8 @@ class HadalProcess:
             match = LISTENING.search(line)
             if match:
                 self.port = int(match.group(2))
+                if match.group(1).startswith("127."):
+                    self.host = match.group(1)
                 self._announced.set()
         self._announced.set()
 
@@ -108,11 +110,11 @@ class HadalProcess:
 
     @property
     def url(self):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     @property
     def target(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def get(self, path, timeout=5):
         """(status, body) of a GET; error statuses are returned, not raised."""

@@ -12,7 +12,8 @@ import httpx2
 import openai
 import pytest
 
-from gateway_process import GatewayProcess, binary
+from dns_server import DnsServer
+from gateway_process import GatewayProcess, binary, free_port
 from hadal_process import HadalProcess, filled
 
 # One request runs and one waits: full with two.
@@ -174,3 +175,40 @@ def test_the_edge_turns_to_the_backup_and_then_to_its_page(name, tmp_path):
             assert time.monotonic() < deadline
         assert status == 503 and headers["retry-after"] == "10" and headers["x-should-retry"] == "true"
         assert "服务器繁忙" in json.loads(body)["error"]["message"]
+
+
+def test_the_edge_follows_the_names_of_the_pods(tmp_path):
+    """A headless Service's name has the addresses of the pods that are ready; all have the same port."""
+    if binary("edge") is None:
+        pytest.skip("haproxy is not installed")
+
+    def served(server):
+        return server.metric("hadal_admission_attempts_total")
+
+    def wait_served(server):
+        before, deadline = served(server), time.monotonic() + 60
+        while served(server) == before:
+            assert ask(edge.port, 1)[0] == 200 and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    port = free_port()
+    with contextlib.ExitStack() as running:
+        first, second, backup = (running.enter_context(HadalProcess("--load-format=null", f"--host={address}", f"--port={port}"))
+                                 for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"))
+        dns = running.enter_context(DnsServer({"pods.test": [first.host], "backup.test": [backup.host]}))
+        edge = running.enter_context(GatewayProcess("edge", tmp_path, f"pods.test:{port}", f"backup.test:{port}", dns_port=dns.port))
+        wait_served(first)
+        assert served(second) == served(backup) == 0
+        dns.records["pods.test"] = [first.host, second.host]  # a new pod
+        wait_served(second)
+        dns.records["pods.test"] = [second.host]  # the first is told to end: it gets no more, while it is still there
+        deadline = time.monotonic() + 60
+        while True:
+            before = served(first)
+            assert [ask(edge.port, 1)[0] for _ in range(10)] == [200] * 10
+            if served(first) == before:
+                break
+            assert time.monotonic() < deadline
+        assert served(backup) == 0
+        del dns.records["pods.test"]  # none is ready
+        wait_served(backup)
