@@ -115,8 +115,12 @@ class Backend {
     // A row's result is the same to the last bit whatever other rows an op has, and however a sequence was cut into
     // chunks (kernels/README.md). On the CPU it always is.
     bool batch_invariant = false;
-    // Takes a line for the log, on the thread that issues ops; may be empty.
-    std::function<void(absl::string_view)> warn;
+    // Where a device keeps the algorithms that it has timed for the next start; empty: nowhere.
+    std::string algorithm_folder;
+    int64_t timing_limit_us = 0;  // that a device may take in a warm-up to time algorithms; 0: it takes the first ones
+    // Take a line for the log, on the thread that issues ops: what an operator should see, and what is good to know.
+    // May be empty.
+    std::function<void(absl::string_view)> warn, note;
   };
 
   virtual ~Backend() = default;
@@ -143,6 +147,10 @@ class Backend {
   virtual int64_t ListBytes(const StepBounds&) const { return 0; }
   // Takes the others from the budget, so that no such step allocates anything. Before the first step.
   virtual absl::Status Reserve(const StepBounds&) { return absl::OkStatus(); }
+  // Between them the steps are a warm-up, whose results nobody reads: a device may run an op several times to find the
+  // best way. No op is in flight at either.
+  virtual void BeginWarmUp() {}
+  virtual void EndWarmUp() {}
   // A step begins: brings its arrays to the device, and with them, in the same copy, what a backend makes of the
   // batches and rows. Ops on the same device lists, or on the same host rows, then use that. The last step's work must
   // be finished. A backend that is never told keeps nothing between ops.

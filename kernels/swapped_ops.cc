@@ -53,6 +53,8 @@ class SwappedOps final : public UniformBackend<SwappedOps> {
   BackendFacts Facts() const override { return base_->Facts(); }
   int64_t ScratchBytes(const StepBounds& bounds) const override { return base_->ScratchBytes(bounds); }
   absl::Status Reserve(const StepBounds& bounds) override { return base_->Reserve(bounds); }
+  void BeginWarmUp() override { base_->BeginWarmUp(); }
+  void EndWarmUp() override { base_->EndWarmUp(); }
   int64_t ListBytes(const StepBounds& bounds) const override { return base_->ListBytes(bounds); }
   absl::Status BeginStep(const StepLists& lists) override { return base_->BeginStep(lists); }
   absl::Status Upload(void* target, const void* source, int64_t bytes) override {

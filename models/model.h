@@ -135,6 +135,11 @@ class Model {
   // the device refuses.
   virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
 
+  // Between them the steps are a warm-up, which may try things out: nobody reads its results, and nobody waits for
+  // them. No step is in flight at either.
+  virtual void BeginWarmUp() {}
+  virtual void EndWarmUp() {}
+
   // How many steps may be launched before the first of them is waited for. They run in the order of Launch.
   virtual int max_steps_in_flight() const { return 1; }
 

@@ -36,6 +36,9 @@ class ModelRunner : public Model {
   absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override { return parts_.FitKvCache(wanted); }
   absl::Status AllocateKvCache(const KvCacheSize& size) override { return parts_.AllocateKvCache(size); }
 
+  void BeginWarmUp() override { backend_->BeginWarmUp(); }
+  void EndWarmUp() override { backend_->EndWarmUp(); }
+
   int max_steps_in_flight() const override { return kMaxInFlight; }
 
   // InvalidArgument also for more tokens or sequences than the model was loaded for; FailedPrecondition before the

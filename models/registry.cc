@@ -76,8 +76,13 @@ absl::StatusOr<std::unique_ptr<kernels::Backend>> OpenDevice(const LoadOptions& 
   backend_options.isa = options.isa;
   backend_options.memory_budget_bytes = options.memory_budget_bytes;
   backend_options.batch_invariant = options.batch_invariant;
+  backend_options.algorithm_folder = options.algorithm_folder;
+  backend_options.timing_limit_us = options.timing_limit_us;
   if (options.warn) {
     backend_options.warn = [warn = options.warn](absl::string_view line) { warn(std::string(line)); };
+  }
+  if (options.note) {
+    backend_options.note = [note = options.note](absl::string_view line) { note(std::string(line)); };
   }
   if (options.device == "auto") {
     auto gpu = kernels::CreateBackend("cuda", backend_options);

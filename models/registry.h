@@ -44,9 +44,12 @@ struct LoadOptions {
   std::string mla_form = "auto";          // latent attention of prompts: auto, absorbed, expanded (tests, measurements)
   bool batch_invariant = false;  // a row is equal to the last bit in every batch: one form of latent attention for all
                                  // rows, and Backend::Options::batch_invariant
-  std::optional<LayerRange> layers;              // what LoadPart loads; absent: all layers
-  checkpoint::LoadProgressCallback progress;     // may be empty
-  std::function<void(const std::string&)> warn;  // takes lines for the log from the device; may be empty
+  std::optional<LayerRange> layers;           // what LoadPart loads; absent: all layers
+  std::string algorithm_folder;               // as Backend::Options has it
+  int64_t timing_limit_us = 0;                // likewise
+  checkpoint::LoadProgressCallback progress;  // may be empty
+  // Take lines for the log from the device: what an operator should see, and what is good to know. May be empty.
+  std::function<void(const std::string&)> warn, note;
 };
 
 // Reads and checks a checkpoint folder and loads it onto the device. Errors say which file, field or tensor is wrong,

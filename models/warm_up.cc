@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "models/decode_bucket.h"
 
@@ -119,6 +120,8 @@ std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_mode
 absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits) {
   const ModelInfo& info = model.info();
   const std::vector<WarmUpStep> steps = WarmUpSteps(limits, info.max_model_len);
+  model.BeginWarmUp();
+  const absl::Cleanup end = [&] { model.EndWarmUp(); };
   for (const WarmUpStep& step : steps) {
     const absl::Status status = Run(model, Build(step, limits.cache, info.vocab_size));
     if (status.ok()) continue;

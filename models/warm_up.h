@@ -33,8 +33,8 @@ struct WarmUpStep {
 // Which steps are run, in order: what a step reads, an earlier one has written.
 std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_model_len);
 
-// Runs them; gives their number. After AllocateKvCache and before the engine: the steps write over the caches. An error
-// names the step.
+// Runs them between Model::BeginWarmUp and EndWarmUp; gives their number. After AllocateKvCache and before the engine:
+// the steps write over the caches. An error names the step.
 absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits);
 
 }  // namespace hadal::models

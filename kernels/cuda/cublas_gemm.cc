@@ -4,10 +4,15 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/check.h"
@@ -27,6 +32,8 @@ namespace {
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what cuBLAS recommends for Hopper
 constexpr size_t kMaxRemembered = 8192;
 constexpr int kCandidates = 32;  // algorithms to look at when not the first will do
+static_assert(AlgorithmTuner::kCandidates <= kCandidates);
+constexpr int kTimedRuns = 4;  // of each candidate, the first of them unseen
 // A batch-invariant algorithm must take these: one row, rows around the sizes of tiles, a long prompt.
 constexpr int64_t kTriedRows[] = {1, 2, 7, 16, 17, 63, 64, 65, 127, 128, 129, 256, 1000, 8192};
 
@@ -130,20 +137,32 @@ absl::StatusOr<bool> SumsInOnePiece(const cublasLtMatmulAlgo_t& algorithm) {
   return splits <= 1 && reduction == CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
+cublasLtMatmulAlgo_t ToNative(const LtAlgorithm& algorithm) {
+  static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(LtAlgorithm));
+  return std::bit_cast<cublasLtMatmulAlgo_t>(algorithm);
+}
+
 class LtGemm final : public CublasGemm {
  public:
-  LtGemm(Stream stream, bool batch_invariant, void* workspace, int64_t multiprocessors)
+  LtGemm(Stream stream, const Options& options)
       : stream_(static_cast<cudaStream_t>(stream)),
-        batch_invariant_(batch_invariant),
-        workspace_bytes_(static_cast<size_t>(WorkspaceBytes(batch_invariant))),
-        workspace_(workspace),
-        multiprocessors_(static_cast<int32_t>(multiprocessors)) {}
+        batch_invariant_(options.batch_invariant),
+        workspace_bytes_(static_cast<size_t>(WorkspaceBytes(options.batch_invariant))),
+        workspace_(options.workspace),
+        multiprocessors_(static_cast<int32_t>(options.multiprocessors)),
+        tuner_(options.batch_invariant ? nullptr : options.tuner) {}
   ~LtGemm() override {
+    for (cudaEvent_t event : {started_, ended_}) {
+      if (event != nullptr) cudaEventDestroy(event);
+    }
     if (handle_ != nullptr) cublasLtDestroy(handle_);
   }
 
   absl::Status Open() {
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtCreate(&handle_));
+    if (tuner_ == nullptr) return absl::OkStatus();
+    HADAL_CUDA_RETURN_IF_ERROR(cudaEventCreate(&started_));
+    HADAL_CUDA_RETURN_IF_ERROR(cudaEventCreate(&ended_));
     return absl::OkStatus();
   }
 
@@ -151,7 +170,7 @@ class LtGemm final : public CublasGemm {
     const GemmShape key = batch_invariant_ ? ForAnyRows(plan.shape) : plan.shape;
     auto found = algorithms_.find(key);
     if (found == algorithms_.end()) {
-      absl::StatusOr<cublasLtMatmulAlgo_t> chosen = Choose(key, plan.bias);
+      absl::StatusOr<cublasLtMatmulAlgo_t> chosen = Choose(key, plan);
       if (!chosen.ok() && !absl::IsUnimplemented(chosen.status())) return chosen.status();
       if (algorithms_.size() >= kMaxRemembered) algorithms_.clear();
       found = algorithms_.emplace(key, std::move(chosen)).first;
@@ -159,20 +178,65 @@ class LtGemm final : public CublasGemm {
     if (!found->second.ok()) return found->second.status();
     Descriptors d;
     if (absl::Status s = Describe(plan.shape, plan.bias, multiprocessors_, d); !s.ok()) return s;
-    const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
-    const cublasStatus_t ran =
-        cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x, d.x.get(), &beta, plan.out,
-                       d.out.get(), plan.out, d.out.get(), &*found->second, workspace_, workspace_bytes_, stream_);
+    const cublasStatus_t ran = Multiply(plan, d, *found->second);
     if (Refuses(ran) && !batch_invariant_) return (found->second = Refusal("cublasLtMatmul", ran)).status();
     HADAL_CUBLAS_RETURN_IF_ERROR(ran);
     return absl::OkStatus();
   }
 
  private:
+  cublasStatus_t Multiply(const GemmPlan& plan, const Descriptors& d, const cublasLtMatmulAlgo_t& algorithm) {
+    const float alpha = 1.0f, beta = plan.shape.accumulate ? 1.0f : 0.0f;
+    return cublasLtMatmul(handle_, d.operation.get(), &alpha, plan.w, d.w.get(), plan.x, d.x.get(), &beta, plan.out,
+                          d.out.get(), plan.out, d.out.get(), &algorithm, workspace_, workspace_bytes_, stream_);
+  }
+
+  bool Takes(const cublasLtMatmulAlgo_t& algorithm, const Descriptors& d) {
+    cublasLtMatmulHeuristicResult_t result = {};
+    const cublasStatus_t checked = cublasLtMatmulAlgoCheck(handle_, d.operation.get(), d.w.get(), d.x.get(),
+                                                           d.out.get(), d.out.get(), &algorithm, &result);
+    return checked == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace_bytes_;
+  }
+
+  // Least of a few runs on the operands themselves, whose result the next run writes again. In between most of the
+  // cache is written over, since a step finds its weights in memory.
+  std::optional<double> Time(const GemmPlan& plan, const Descriptors& d, const cublasLtMatmulAlgo_t& algorithm) {
+    float least_ms = std::numeric_limits<float>::infinity();
+    for (int run = 0; run < kTimedRuns; ++run) {
+      float ms = 0;
+      if (cudaMemsetAsync(workspace_, 0, workspace_bytes_, stream_) != cudaSuccess ||
+          cudaEventRecord(started_, stream_) != cudaSuccess || Multiply(plan, d, algorithm) != CUBLAS_STATUS_SUCCESS ||
+          cudaEventRecord(ended_, stream_) != cudaSuccess || cudaEventSynchronize(ended_) != cudaSuccess ||
+          cudaEventElapsedTime(&ms, started_, ended_) != cudaSuccess) {
+        return std::nullopt;  // what broke the device, the product itself will say
+      }
+      if (run > 0) least_ms = std::min(least_ms, ms);
+    }
+    return least_ms * 1e3;
+  }
+
+  // A product that adds to its output cannot run twice, and launches that are recorded do not run.
+  bool Timeable(const GemmPlan& plan) const {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    return tuner_ != nullptr && !plan.shape.accumulate && cudaStreamIsCapturing(stream_, &capture) == cudaSuccess &&
+           capture == cudaStreamCaptureStatusNone;
+  }
+
+  // What an earlier start has found, if the library still takes it.
+  std::optional<cublasLtMatmulAlgo_t> Kept(const GemmShape& s, const Descriptors& d) {
+    const LtAlgorithm* kept = tuner_ != nullptr ? tuner_->Find(s) : nullptr;
+    if (kept == nullptr) return std::nullopt;
+    const cublasLtMatmulAlgo_t algorithm = ToNative(*kept);
+    if (Takes(algorithm, d)) return algorithm;
+    tuner_->Forget(s);
+    return std::nullopt;
+  }
+
   // Unimplemented when there is none.
-  absl::StatusOr<cublasLtMatmulAlgo_t> Choose(const GemmShape& s, const void* bias) {
+  absl::StatusOr<cublasLtMatmulAlgo_t> Choose(const GemmShape& s, const GemmPlan& plan) {
     Descriptors d;
-    if (absl::Status status = Describe(s, bias, multiprocessors_, d); !status.ok()) return status;
+    if (absl::Status status = Describe(s, plan.bias, multiprocessors_, d); !status.ok()) return status;
+    if (const std::optional<cublasLtMatmulAlgo_t> kept = Kept(s, d); kept.has_value()) return *kept;
     Preference preference;
     HADAL_CUBLAS_RETURN_IF_ERROR(cublasLtMatmulPreferenceCreate(preference.address()));
     const uint32_t reductions =
@@ -189,19 +253,29 @@ class LtGemm final : public CublasGemm {
     }
     cublasLtMatmulHeuristicResult_t results[kCandidates] = {};
     int count = 0;
+    const bool timeable = Timeable(plan);
+    const int several = timeable && tuner_->timing() ? AlgorithmTuner::kCandidates : 1;
     const cublasStatus_t status =
         cublasLtMatmulAlgoGetHeuristic(handle_, d.operation.get(), d.w.get(), d.x.get(), d.out.get(), d.out.get(),
-                                       preference.get(), batch_invariant_ ? kCandidates : 1, results, &count);
+                                       preference.get(), batch_invariant_ ? kCandidates : several, results, &count);
     if (Refuses(status)) return Refusal("cublasLtMatmulAlgoGetHeuristic", status);
     HADAL_CUBLAS_RETURN_IF_ERROR(status);
+    std::vector<LtAlgorithm> candidates;
     for (int i = 0; i < count; ++i) {
       if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
-      const absl::StatusOr<bool> good = batch_invariant_ ? Invariant(results[i].algo, s, bias) : true;
+      const absl::StatusOr<bool> good = batch_invariant_ ? Invariant(results[i].algo, s, plan.bias) : true;
       if (!good.ok()) return good.status();
-      if (*good) return results[i].algo;
+      if (!*good) continue;
+      candidates.push_back(std::bit_cast<LtAlgorithm>(results[i].algo));
+      if (batch_invariant_) break;
     }
-    return absl::UnimplementedError(batch_invariant_ ? "no algorithm adds in one order for every number of rows"
-                                                     : "no algorithm");
+    if (candidates.empty()) {
+      return absl::UnimplementedError(batch_invariant_ ? "no algorithm adds in one order for every number of rows"
+                                                       : "no algorithm");
+    }
+    if (!timeable) return ToNative(candidates.front());
+    return ToNative(candidates[tuner_->Choose(
+        s, candidates, [&](const LtAlgorithm& candidate) { return Time(plan, d, ToNative(candidate)); })]);
   }
 
   absl::StatusOr<bool> Invariant(const cublasLtMatmulAlgo_t& algorithm, GemmShape s, const void* bias) {
@@ -210,10 +284,7 @@ class LtGemm final : public CublasGemm {
       s.m = rows;
       Descriptors d;
       if (absl::Status status = Describe(s, bias, multiprocessors_, d); !status.ok()) return status;
-      cublasLtMatmulHeuristicResult_t result = {};
-      const cublasStatus_t checked = cublasLtMatmulAlgoCheck(handle_, d.operation.get(), d.w.get(), d.x.get(),
-                                                             d.out.get(), d.out.get(), &algorithm, &result);
-      if (checked != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_bytes_) return false;
+      if (!Takes(algorithm, d)) return false;
     }
     return true;
   }
@@ -223,6 +294,8 @@ class LtGemm final : public CublasGemm {
   size_t workspace_bytes_;
   void* workspace_;
   int32_t multiprocessors_;
+  AlgorithmTuner* tuner_;
+  cudaEvent_t started_ = nullptr, ended_ = nullptr;
   cublasLtHandle_t handle_ = nullptr;
   std::map<GemmShape, absl::StatusOr<cublasLtMatmulAlgo_t>> algorithms_;  // or why there is none
 };
@@ -231,9 +304,10 @@ class LtGemm final : public CublasGemm {
 
 int64_t CublasGemm::WorkspaceBytes(bool batch_invariant) { return batch_invariant ? 0 : kWorkspaceBytes; }
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, bool batch_invariant, void* workspace,
-                                                               int64_t multiprocessors) {
-  auto gemm = std::make_unique<LtGemm>(stream, batch_invariant, workspace, multiprocessors);
+int64_t CublasGemm::Version() { return static_cast<int64_t>(cublasLtGetVersion()); }
+
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream stream, const Options& options) {
+  auto gemm = std::make_unique<LtGemm>(stream, options);
   if (absl::Status s = gemm->Open(); !s.ok()) return s;
   return std::unique_ptr<CublasGemm>(std::move(gemm));
 }

@@ -26,8 +26,17 @@ absl::Status CudaBackend::Start(const Options& options) {
   absl::StatusOr<Buffer> workspace = Allocate(CublasGemm::WorkspaceBytes(options.batch_invariant));
   if (!workspace.ok()) return workspace.status();
   cublas_workspace_ = *std::move(workspace);
-  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm = CublasGemm::Create(
-      stream(), options.batch_invariant, cublas_workspace_.data(), Facts().mps ? multiprocessors() : 0);
+  const int64_t limit = Facts().mps ? multiprocessors() : 0;
+  tuner_.emplace(AlgorithmScope{device_model(), driver_version(), CublasGemm::Version(), limit},
+                 AlgorithmTuner::Options{.folder = options.batch_invariant ? "" : options.algorithm_folder,
+                                         .limit_us = options.batch_invariant ? 0 : options.timing_limit_us,
+                                         .note = options.note,
+                                         .warn = options.warn});
+  absl::StatusOr<std::unique_ptr<CublasGemm>> gemm =
+      CublasGemm::Create(stream(), {.batch_invariant = options.batch_invariant,
+                                    .workspace = cublas_workspace_.data(),
+                                    .multiprocessors = limit,
+                                    .tuner = &*tuner_});
   if (!gemm.ok()) return gemm.status();
   cublas_ = *std::move(gemm);
   batch_invariant_ = options.batch_invariant;

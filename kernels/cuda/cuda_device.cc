@@ -99,6 +99,10 @@ absl::Status CudaDevice::LearnFacts() {
   }
   description_ =
       absl::StrCat(device(), ", ", properties.name, ", compute capability ", properties.major, ".", properties.minor);
+  device_model_ = properties.name;
+  int driver = 0;
+  HADAL_CUDA_RETURN_IF_ERROR(cudaDriverGetVersion(&driver));
+  driver_version_ = driver;
   max_shared_bytes_ = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   // Asked once there is a context: under MPS it has a share of them.
   int multiprocessors = 0, mps = 0;

@@ -43,6 +43,8 @@ class CudaDevice : public Backend {
   // ---- For the ops of kernels/cuda ----
   Stream stream() const { return stream_; }
   int64_t multiprocessors() const { return multiprocessors_; }
+  const std::string& device_model() const { return device_model_; }  // "NVIDIA H200"
+  int64_t driver_version() const { return driver_version_; }         // as CUDA numbers it
 
   // Device memory of at least `bytes` for the op that is being issued, 256-byte aligned; the next op may reuse it. One
   // piece an op: a second call may move it. It stays in place while ops keep to what was reserved.
@@ -82,7 +84,8 @@ class CudaDevice : public Backend {
 
   int device_ = -1;
   Stream stream_ = nullptr;
-  std::string description_;
+  std::string description_, device_model_;
+  int64_t driver_version_ = 0;
   int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
   bool mps_ = false;
   std::string pci_bus_id_;

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "kernels/cuda/algorithm_tuner.h"
 #include "kernels/cuda/attention_plan.h"
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"
@@ -35,6 +36,8 @@ class CudaBackend final : public CudaDevice {
   ~CudaBackend() override;
 
   BackendCounters Counters() const override;
+  void BeginWarmUp() override { tuner_->Begin(); }
+  void EndWarmUp() override { tuner_->End(); }
   int64_t ScratchBytes(const StepBounds& bounds) const override;
   absl::Status Reserve(const StepBounds& bounds) override;
   int64_t ListBytes(const StepBounds& bounds) const override;
@@ -90,6 +93,7 @@ class CudaBackend final : public CudaDevice {
   std::set<GemmShape> refused_shapes_;
   Buffer cublas_workspace_;
   Buffer ended_blocks_;
+  std::optional<AlgorithmTuner> tuner_;  // set by Start
   std::unique_ptr<CublasGemm> cublas_;
   bool graphs_ = true;
   bool gemv_ = true;

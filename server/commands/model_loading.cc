@@ -101,9 +101,15 @@ absl::StatusOr<std::unique_ptr<models::Model>> LoadWeights(const ServerConfig& c
   options.max_batch_tokens = config.engine.max_batch_tokens;
   options.max_batch_size = config.engine.max_batch_size;
   options.progress = std::move(progress);
-  options.warn = [name = flag.name](const std::string& line) {
-    base::Log(base::LogLevel::kWarn, "device", absl::StrCat(name, ": ", line));
+  options.algorithm_folder = AlgorithmFolder(config.model.gemm_cache);
+  options.timing_limit_us = absl::ToInt64Microseconds(config.model.gemm_timing);
+  const auto log = [&flag](base::LogLevel level) {
+    return [level, name = flag.name](const std::string& line) {
+      base::Log(level, "device", absl::StrCat(name, ": ", line));
+    };
   };
+  options.warn = log(base::LogLevel::kWarn);
+  options.note = log(base::LogLevel::kInfo);
   return models::LoadModel(options);
 }
 

@@ -2,9 +2,11 @@
 #include "server/commands/model_options.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -42,6 +44,16 @@ std::string FolderName(const std::string& dir) {
 }
 
 }  // namespace
+
+std::string AlgorithmFolder(const std::string& flag) {
+  if (flag == "off") return "";
+  if (flag != "auto") return flag;
+  for (const auto& [variable, below] : {std::pair("XDG_CACHE_HOME", "/hadal"), std::pair("HOME", "/.cache/hadal")}) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return absl::StrCat(value, below);
+  }
+  return "";
+}
 
 absl::Status ModelOptions::AddModel(const std::string& text) {
   const size_t names_end = NamesEnd(text);

@@ -34,6 +34,9 @@ enum class MpsPriority {
   kBelowNormal,  // for work that may wait for its neighbours'
 };
 
+// The folder that --gemm-cache stands for; empty: none. "auto" is $XDG_CACHE_HOME/hadal or ~/.cache/hadal.
+std::string AlgorithmFolder(const std::string& flag);
+
 // Which models are served, and how they are loaded.
 struct ModelOptions {
   std::vector<ModelFlag> models;                 // empty: the demo model
@@ -45,6 +48,9 @@ struct ModelOptions {
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
   MpsMode mps = MpsMode::kAuto;
   MpsPriority mps_priority = MpsPriority::kInherited;
+
+  absl::Duration gemm_timing = absl::Seconds(2);  // of a warm-up on CUDA, for the algorithms of products
+  std::string gemm_cache = "auto";                // auto, off, or a folder: where they are kept
 
   // False when config.json is enough.
   bool wants_weights() const { return !null_step_time.has_value() && load.load_format == models::LoadFormat::kAuto; }
@@ -95,6 +101,10 @@ struct ModelOptions {
     flags->AddEnum("mps-client-priority", &mps_priority,
                    {{"normal", MpsPriority::kNormal}, {"below-normal", MpsPriority::kBelowNormal}},
                    "this process among the clients of MPS: normal, below-normal (offline work)", "inherited");
+    flags->AddDuration("gemm-timing", &gemm_timing,
+                       "how long a start on CUDA may time algorithms of matrix products; 0: takes cuBLASLt's choice");
+    flags->AddText("gemm-cache", &gemm_cache,
+                   "folder that keeps the timed algorithms for the next start; auto (the user's cache folder), off");
     flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
   }
 

@@ -82,6 +82,13 @@ def test_a_scrape_shows_the_gpu_as_documented(serve):
     assert complete(server, 4)[0] == 200
 
 
+def test_a_damaged_file_of_algorithms_does_not_end_the_start(serve, tmp_path):
+    (tmp_path / "cublaslt-emulated_GPU-all.txt").write_bytes(bytes(3 << 20))
+    server = serve(f"--gemm-cache={tmp_path}")
+    server.wait_text("cublaslt-emulated_GPU-all.txt: it has 3145728 bytes, limit 2097152")
+    assert complete(server, 4)[0] == 200
+
+
 def test_without_nvml_the_gpu_serves_all_the_same(serve):
     server = serve()
     server.wait_text("no metrics of the GPU as a whole: NVML: libnvidia-ml")

@@ -2,6 +2,7 @@
 //
 // Models on the emulated device as the server loads and runs them.
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,6 +44,19 @@ TEST_F(CudaServingTest, AutoTakesTheCpuOnlyWithoutAGpu) {
   EXPECT_EQ(broken.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(broken.message()), HasSubstr("device cpu would do without the GPU"));
   unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
+TEST_F(CudaServingTest, ADamagedFileOfAlgorithmsIsToldAndServesNobody) {
+  std::ofstream(dir_ / "cublaslt-emulated_GPU-all.txt") << "hadal cublasLt algorithms, format 1\n"
+                                                           "device emulated GPU\n"
+                                                           "driver 13000, cublasLt 0, multiprocessors 0\n"
+                                                           "bf16 bf16\n";
+  std::vector<std::string> lines;
+  LoadOptions options = Options(testing::kTinyLlama);
+  options.algorithm_folder = dir_.string();
+  options.warn = [&](const std::string& line) { lines.push_back(line); };
+  ASSERT_TRUE(LoadModel(options).ok());
+  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("cublaslt-emulated_GPU-all.txt: line 4 is malformed")));
 }
 
 TEST_F(CudaServingTest, EveryFamilyWarmsUp) {

@@ -41,7 +41,10 @@ class CheckingModel : public Model {
   const KvLayout& kv_layout() const override { return kv_layout_; }
   int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status AllocateKvCache(const KvCacheSize&) override { return absl::OkStatus(); }
+  void BeginWarmUp() override { warming_up = true; }
+  void EndWarmUp() override { warming_up = false; }
   absl::StatusOr<StepHandle> Launch(StepInput input) override {
+    EXPECT_TRUE(warming_up);
     if (absl::Status status = checker_.Check(input); !status.ok()) return status;
     largest = std::max(largest, input.tokens());
     for (const SampleRow& row : input.samples) masked = masked || row.allowed_tokens != nullptr;
@@ -54,7 +57,7 @@ class CheckingModel : public Model {
 
   uint64_t steps = 0, failing_step = 0;
   int32_t largest = 0;
-  bool masked = false;
+  bool masked = false, warming_up = false;
 
  private:
   ModelInfo info_;
@@ -122,9 +125,11 @@ TEST(WarmUpTest, AFailureNamesTheStepAndTheDevice) {
   CheckingModel model(limits, 0);
   ASSERT_TRUE(WarmUp(model, limits).ok());
   EXPECT_TRUE(model.masked);
+  EXPECT_FALSE(model.warming_up);
   model.failing_step = model.steps + 4;
   const absl::Status failed = WarmUp(model, limits).status();
   EXPECT_EQ(failed.code(), absl::StatusCode::kInternal);
+  EXPECT_FALSE(model.warming_up);
   EXPECT_THAT(std::string(failed.message()),
               HasSubstr("checked: warm-up on cuda:0: a step of 4 x 1 tokens after 2 others failed: no kernel image"));
 }

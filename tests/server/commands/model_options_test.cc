@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "server/commands/server_config.h"
 
 namespace hadal::commands {
@@ -51,6 +53,18 @@ TEST(ModelOptionsTest, TheNullFormatTakesAStepTime) {
   EXPECT_FALSE(ParseServerConfig("serve", {})->config.model.null_step_time.has_value());
   EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=null:soon"}).ok());
   EXPECT_FALSE(ParseServerConfig("serve", {"--load-format=nul"}).ok());
+}
+
+TEST(ModelOptionsTest, TimedAlgorithmsAreKeptInTheCacheFolder) {
+  setenv("XDG_CACHE_HOME", "/x", 1);
+  EXPECT_EQ(AlgorithmFolder(ParseServerConfig("serve", {})->config.model.gemm_cache), "/x/hadal");
+  unsetenv("XDG_CACHE_HOME");
+  setenv("HOME", "/me", 1);
+  EXPECT_EQ(AlgorithmFolder("auto"), "/me/.cache/hadal");
+  setenv("HOME", "", 1);
+  EXPECT_EQ(AlgorithmFolder("auto"), "");
+  EXPECT_EQ(AlgorithmFolder("off"), "");
+  EXPECT_EQ(AlgorithmFolder("/c"), "/c");
 }
 
 TEST(ModelOptionsTest, DevicesMayHaveANumber) {

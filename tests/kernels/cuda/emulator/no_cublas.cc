@@ -17,7 +17,9 @@ class NoGemm final : public CublasGemm {
 
 int64_t CublasGemm::WorkspaceBytes(bool) { return 0; }
 
-absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, bool, void*, int64_t) {
+int64_t CublasGemm::Version() { return 0; }
+
+absl::StatusOr<std::unique_ptr<CublasGemm>> CublasGemm::Create(Stream, const Options&) {
   return std::make_unique<NoGemm>();
 }
 
