@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import math
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 
 from hadal_process import HadalProcess
 from prometheus_process import ROOT, Prometheus
+from test_metrics import documented
 from tls_files import Authority
 
 WAITING, REFUSED, SERVED, PASSED_ON = 6, 12, 8, 2
@@ -206,4 +208,8 @@ def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
             continue  # needs a GPU and its exporter
         expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
         assert "$" not in expression, title
+        assert set(re.findall(r"\bhadal_gpu_\w+", expression)) <= documented(gpu=True).keys(), title
+        if "hadal_gpu_" in expression:
+            prometheus.query(expression)  # without a GPU there is no answer, but no error either
+            continue
         prometheus.wait(expression, lambda seen: any(not math.isnan(value) for value in seen))
