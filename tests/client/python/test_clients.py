@@ -302,6 +302,63 @@ def test_many_prompts_are_one_call_or_a_few_at_once(server, connect):
             client.complete_all(["a"], n=2)
 
 
+# ---- Batches ---------------------------------------------------------------------------------------------------------
+
+def wait_for(client, batch):
+    deadline = time.monotonic() + 120
+    while not batch.ended:
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.05)
+        batch = client.batch(batch)
+    return batch
+
+
+@pytest.mark.parametrize("kind", ["http", "http-async"])
+def test_a_batch_is_answered_where_it_was_taken(start_server, tmp_path, kind):
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    servers = [start_server(f"--batch-store={folder}") for folder in folders]
+    client = KINDS[kind](servers)
+    try:
+        batches = [client.submit_batch({"sum": "17 + 25", "product": [{"role": "user", "content": "12 * 7"}]}, temperature=0, max_tokens=200) for _ in range(3)]
+        for batch in batches:
+            ended = wait_for(client, batch)
+            assert (ended.status, ended.total, ended.completed, ended.errors) == ("completed", 2, 2, [])
+            answers = client.batch_answers(ended)
+            assert "42" in answers["sum"].text and "84" in answers["product"].text and answers["sum"].usage.completion_tokens
+        with pytest.raises(ValueError, match="of several servers one has it"):
+            client.batch(batches[0].id)
+        with pytest.raises(ValueError, match="at least one question"):
+            client.submit_batch({})
+        alone = KINDS[kind]([server for server in servers if server.url == batches[0].server])
+        assert alone.batch(batches[0].id).status == "completed"
+        wrong = wait_for(alone, alone.submit_batch({"bad": "x"}, temperature=9))
+        assert alone.batch_answers(wrong)["bad"].reason == "OUT_OF_RANGE" or wrong.errors
+        alone.close()
+    finally:
+        client.close()
+    cancelled = KINDS[kind]([servers[0]])
+    batch = cancelled.cancel_batch(cancelled.submit_batch({str(n): "count" for n in range(50)}, max_tokens=500, ignore_eos=True))
+    assert wait_for(cancelled, batch).status == "cancelled"
+    cancelled.close()
+
+
+def test_a_batch_whose_answer_was_lost_is_not_sent_again():
+    sent = []
+
+    def answer(request):
+        sent.append(request.url.path)
+        if request.url.path == "/v1/files":
+            return httpx.Response(200, json={"id": "file-1"})
+        raise httpx.ReadError("gone")
+
+    with hadal_client.Client("http://a:1", transport=httpx.MockTransport(answer)) as client:
+        with pytest.raises(hadal_client.ServerUnreachable):
+            client.submit_batch({"a": "x"})
+    assert sent == ["/v1/files", "/v1/batches"]
+
+
 # ---- Errors ----------------------------------------------------------------------------------------------------------
 
 def test_a_mistake_is_named_and_made_once(server, connect):
@@ -313,6 +370,28 @@ def test_a_mistake_is_named_and_made_once(server, connect):
     assert not isinstance(caught.value, hadal_client.ServerBusy)
     server.wait_idle()
     assert server.metric("hadal_requests_total") <= before + 1
+
+
+def test_what_is_too_large_is_refused_once(start_server, connect):
+    server = start_server("--max-body=100KiB")
+    client = connect(server)
+    for prompt, status in (("x" * 200_000, 413), ("long " * 15_000, 400)):  # for the server's limit, and for the model's context
+        started = time.monotonic()
+        with pytest.raises(hadal_client.RequestError) as caught:
+            client.chat(prompt, max_tokens=1)
+        assert caught.value.status == status and not isinstance(caught.value, hadal_client.ServerBusy), caught.value
+        assert time.monotonic() - started < 30, "no back-off"
+    assert all(target.in_flight == 0 for target in targets(client))
+
+
+def test_any_text_comes_back(server, connect):
+    client = connect(server)
+    text = "\U0001f419 服务器繁忙 e\u0301 \u202e \t\"\\"
+    assert text in client.detokenize(client.tokenize(text))
+    assert client.chat(text, max_tokens=1).usage.prompt_tokens > 10
+    with pytest.raises(ValueError):
+        client.chat("half a character: \ud83d", max_tokens=1)
+    assert all(target.in_flight == 0 for target in targets(client))
 
 
 def test_nobody_there(connect):

@@ -10,6 +10,7 @@ When a server is busy, the call waits as told and keeps its place. See README.md
 
 from typing import TYPE_CHECKING, Any
 
+from ._batches import Batch
 from ._cache import Cache
 from ._client import Client
 from ._client_aio import AsyncClient
@@ -37,5 +38,5 @@ def __getattr__(name: str) -> Any:
 
 
 # Without the gRPC clients: `import *` would want grpcio.
-__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
+__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Batch", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
            "RetryOptions", "ServerBusy", "ServerUnreachable", "Stream", "Transport", "Usage"]

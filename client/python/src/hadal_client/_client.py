@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, Generator, Iterable, List, Optional, Sequence, Union
+from typing import Any, Dict, Generator, Iterable, List, Mapping, Optional, Sequence, Union
 
+from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
 from ._cache import Cache
-from ._http import Transport
+from ._errors import HadalError
+from ._http import SERVER, Transport
 from ._http_messages import (END_THINKING, Base, answer_of, answers_of, batches_of, chat_body, control_path, deltas_of, error_of, models_of, note_start,
                              unreachable)
 from ._httpx import httpx
@@ -83,6 +85,36 @@ class Client(Base):
     def warm_up(self) -> None:
         """Resolves names and opens a connection ahead of the first call."""
         self._call("GET", "/v1/models", None, None)
+
+    def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
+        """Questions by names of yours, which may be answered within a day: they run in what others leave free, and outlive this program."""
+        file = self._send(self._build(self._http, "POST", "/v1/files", None, None, data={"purpose": "batch"},
+                                     files={"file": ("questions.jsonl", lines_of(questions, fields))}))
+        server = file.extensions[SERVER]
+        return self._batch("POST", "", server, submission_of(file.json()["id"]))
+
+    def batch(self, batch: Union[str, Batch]) -> Batch:
+        """How it stands. By its id alone where there is one server."""
+        return self._batch("GET", "/" + id_of(batch), self._keeper(batch))
+
+    def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
+        """What has been answered is kept."""
+        return self._batch("POST", f"/{id_of(batch)}/cancel", self._keeper(batch))
+
+    def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised."""
+        found: Dict[str, Union[Answer, HadalError]] = {}
+        for file in batch.files:
+            content = self._send(self._build(self._http, "GET", f"/v1/files/{file}/content", None, None, self._keeper(batch)))
+            found.update(answers_in(content.text))
+        return found
+
+    def _batch(self, method: str, path: str, server: str, body: Optional[Dict[str, Any]] = None) -> Batch:
+        response = self._send(self._build(self._http, method, "/v1/batches" + path, body, None, server))
+        return batch_of(response.json(), server)
+
+    def _keeper(self, batch: Union[str, Batch]) -> str:
+        return keeper_of(batch, [target.address for target in self._transport.targets.all])
 
     def close(self) -> None:
         self._http.close()

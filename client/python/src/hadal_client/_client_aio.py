@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, AsyncGenerator, Dict, Iterable, List, Optional, Sequence, Union
+from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
+from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
 from ._cache import Cache
-from ._http import AsyncTransport
+from ._errors import HadalError
+from ._http import SERVER, AsyncTransport
 from ._http_messages import (END_THINKING, Base, answer_of, answers_of, batches_of, chat_body, control_path, deltas_of, error_of, models_of, note_start,
                              unreachable)
 from ._httpx import httpx
@@ -74,6 +76,32 @@ class AsyncClient(Base):
 
     async def warm_up(self) -> None:
         await self._call("GET", "/v1/models", None, None)
+
+    async def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
+        file = await self._send(self._build(self._http, "POST", "/v1/files", None, None, data={"purpose": "batch"},
+                                     files={"file": ("questions.jsonl", lines_of(questions, fields))}))
+        server = file.extensions[SERVER]
+        return await self._batch("POST", "", server, submission_of(file.json()["id"]))
+
+    async def batch(self, batch: Union[str, Batch]) -> Batch:
+        return await self._batch("GET", "/" + id_of(batch), self._keeper(batch))
+
+    async def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
+        return await self._batch("POST", f"/{id_of(batch)}/cancel", self._keeper(batch))
+
+    async def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+        found: Dict[str, Union[Answer, HadalError]] = {}
+        for file in batch.files:
+            content = await self._send(self._build(self._http, "GET", f"/v1/files/{file}/content", None, None, self._keeper(batch)))
+            found.update(answers_in(content.text))
+        return found
+
+    async def _batch(self, method: str, path: str, server: str, body: Optional[Dict[str, Any]] = None) -> Batch:
+        response = await self._send(self._build(self._http, method, "/v1/batches" + path, body, None, server))
+        return batch_of(response.json(), server)
+
+    def _keeper(self, batch: Union[str, Batch]) -> str:
+        return keeper_of(batch, [target.address for target in self._transport.targets.all])
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -90,11 +90,19 @@ def _reason(trailers: Dict[str, Any]) -> Optional[str]:
     return None
 
 
+_TOO_LARGE = "BODY_TOO_LARGE"  # gRPC has one code for it and for quotas; HTTP says 413
+
+
+def _status_of(error: Any, reason: Optional[str]) -> int:
+    return 413 if reason == _TOO_LARGE else HTTP_STATUS.get(error.code().name, 500)
+
+
 def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
     """What the trailers say, or None when another attempt is of no use; and the request's id."""
     trailers = dict(error.trailing_metadata() or ())
     pushback = trailers.get("grpc-retry-pushback-ms")
-    status = HTTP_STATUS.get(error.code().name, 500)
+    reason = _reason(trailers)
+    status = _status_of(error, reason)
     request_id = trailers.get("x-request-id", "")
     if status not in (429, 503) or (pushback is None and status == 429):
         return None, request_id
@@ -102,7 +110,7 @@ def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
     ticket = trailers.get("x-hadal-ticket")
     final = after is not None and after < 0
     # A ticket without a promise is no harm: the server knows what it has promised.
-    return Refusal(status, _reason(trailers), None if final else after, False if final else None, ticket, ticket is not None), request_id
+    return Refusal(status, reason, None if final else after, False if final else None, ticket, ticket is not None), request_id
 
 
 def unanswered(error: Any) -> bool:
@@ -117,8 +125,8 @@ def error_of(error: Any, call: Call) -> HadalError:
         return DeadlineExceeded(message)
     if unanswered(error):
         return ServerUnreachable(message)
-    status = HTTP_STATUS.get(error.code().name, 500)
     reason = _reason(dict(error.trailing_metadata() or ()))
+    status = _status_of(error, reason)
     if refusal is None:
         return RequestError(message, status=status, reason=reason, request_id=request_id)
     return ServerBusy(message, status=status, reason=reason, request_id=request_id, retry_after=refusal.retry_after, attempts=call.attempts)

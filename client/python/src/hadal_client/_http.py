@@ -17,8 +17,11 @@ DEADLINE = "hadal_deadline"
 # A request for one server alone: its address. Responses name there the server that they are from.
 SERVER = "hadal_server"
 
-# The connection was not made, or broke before an answer began. Generation leaves nothing behind, so that it may be asked for again.
-_UNANSWERED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# The connection was not made, or broke before an answer began. Generation leaves nothing behind, so that it may be asked for again; a batch may have
+# been taken by a server whose answer was lost, and is not to run twice.
+_UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_UNANSWERED = (*_UNCONNECTED, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_LEAVE_SOMETHING = ("/v1/batches", "/v1/files")
 
 
 def _addresses(servers: Union[str, Sequence[str]]) -> Sequence[str]:
@@ -62,6 +65,7 @@ class _Attempts:
         only = request.extensions.get(SERVER)
         self._call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
         self._several = len(targets.all) > 1
+        self._leaves_something = request.method == "POST" and request.url.path.endswith(_LEAVE_SOMETHING)
         self._request = request
         self._error: Optional[Exception] = None
         self._refused: Any = None  # the last refusal
@@ -85,7 +89,7 @@ class _Attempts:
     def failed(self, error: BaseException) -> bool:
         """The attempt raised; whether another may follow."""
         assert self._target is not None
-        if not isinstance(error, _UNANSWERED):
+        if not isinstance(error, _UNCONNECTED if self._leaves_something else _UNANSWERED):
             self._target.finish()
             return False
         self._error = error

@@ -135,8 +135,8 @@ class Base:
         self._timeout = timeout
 
     def _build(self, http: Any, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float],
-               server: Optional[str] = None) -> Any:
+               server: Optional[str] = None, **content: Any) -> Any:
         most = self._timeout if deadline is None else min(deadline, self._timeout)
         timeout = httpx.Timeout(most, connect=min(most, _CONNECT_S))
         extensions = {name: value for name, value in ((DEADLINE, deadline), (SERVER, server)) if value is not None}
-        return http.build_request(method, path, json=body, headers=self._headers, timeout=timeout, extensions=extensions)
+        return http.build_request(method, path, json=body, headers=self._headers, timeout=timeout, extensions=extensions, **content)
