@@ -33,6 +33,9 @@ class ModelPart {
   virtual int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const = 0;
   virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
 
+  virtual void BeginWarmUp() {}
+  virtual void EndWarmUp() {}
+
   // The state of one token in host memory; 0 for a part with all layers.
   virtual int64_t state_bytes() const = 0;
   virtual bool takes_state() const = 0;  // it is not the first

@@ -36,8 +36,8 @@ class ModelRunner : public Model {
   absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override { return parts_.FitKvCache(wanted); }
   absl::Status AllocateKvCache(const KvCacheSize& size) override { return parts_.AllocateKvCache(size); }
 
-  void BeginWarmUp() override { backend_->BeginWarmUp(); }
-  void EndWarmUp() override { backend_->EndWarmUp(); }
+  void BeginWarmUp() override { parts_.part().BeginWarmUp(); }
+  void EndWarmUp() override { parts_.part().EndWarmUp(); }
 
   int max_steps_in_flight() const override { return kMaxInFlight; }
 

@@ -29,6 +29,8 @@ class NetworkPart : public ModelPart {
   int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const override;
   // Also reserves the workspace of the largest step.
   absl::Status AllocateKvCache(const KvCacheSize& size) override;
+  void BeginWarmUp() override { backend_->BeginWarmUp(); }
+  void EndWarmUp() override { backend_->EndWarmUp(); }
   int64_t state_bytes() const override { return edges_.state_bytes(); }
   bool takes_state() const override { return edges_.takes_state; }
   bool gives_state() const override { return edges_.gives_state; }

@@ -30,6 +30,7 @@ absl::Status CudaBackend::Start(const Options& options) {
   tuner_.emplace(AlgorithmScope{device_model(), driver_version(), CublasGemm::Version(), limit},
                  AlgorithmTuner::Options{.folder = options.batch_invariant ? "" : options.algorithm_folder,
                                          .limit_us = options.batch_invariant ? 0 : options.timing_limit_us,
+                                         .now_us = {},
                                          .note = options.note,
                                          .warn = options.warn});
   absl::StatusOr<std::unique_ptr<CublasGemm>> gemm =
