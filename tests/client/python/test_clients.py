@@ -197,6 +197,30 @@ def test_a_call_whose_caller_is_cancelled_leaves_nothing(start_server, piece):
     server.wait_idle()
 
 
+@pytest.mark.parametrize("kind", ["AsyncClient", "AsyncGrpcClient"])
+def test_a_hundred_and_twenty_answers_run_at_once(start_server, kind):
+    server = start_server("--load-format=null:20ms", "--max-batch-size=128")
+
+    async def run():
+        client = getattr(hadal_client, kind)(server.url if kind == "AsyncClient" else grpc_target(server))
+        begun, all_begun = [], asyncio.Event()
+
+        async def read():
+            async with client.stream("count", max_tokens=2000, ignore_eos=True) as pieces:
+                async for _ in pieces:
+                    begun.append(1)
+                    if len(begun) == 120:
+                        all_begun.set()
+                    await all_begun.wait()
+                    return
+
+        await asyncio.wait_for(asyncio.gather(*(read() for _ in range(120))), 90)
+        await client.aclose()
+
+    asyncio.run(run())
+    server.wait_idle()
+
+
 # ---- Thinking --------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")

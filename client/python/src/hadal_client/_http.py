@@ -23,6 +23,9 @@ _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _UNANSWERED = (*_UNCONNECTED, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _LEAVE_SOMETHING = ("/v1/batches", "/v1/files")
 
+# httpx's own 100 would make calls wait on this side, where no server knows of them. Idle connections are kept for the next burst.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
+
 
 def _addresses(servers: Union[str, Sequence[str]]) -> Sequence[str]:
     listed = [servers] if isinstance(servers, str) else list(servers)
@@ -150,7 +153,7 @@ class Transport(httpx.BaseTransport):
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
                  inner: Optional[httpx.BaseTransport] = None, sleep: Callable[[float], None] = time.sleep):
         self.targets = Targets(_addresses(servers), options)
-        self._inner = inner if inner is not None else httpx.HTTPTransport()
+        self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_LIMITS)
         self._sleep = sleep
 
     def handle_request(self, request: Any) -> Any:
@@ -185,7 +188,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
                  inner: Optional[httpx.AsyncBaseTransport] = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
         self.targets = Targets(_addresses(servers), options)
-        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport()
+        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS)
         self._sleep = sleep
 
     async def handle_async_request(self, request: Any) -> Any:
