@@ -83,6 +83,8 @@ class Image:
         root = self.folder / name
         shutil.rmtree(root, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", source, root], check=True)
+        # As container engines write it; debootstrap writes none.
+        (root / "etc/hosts").write_text("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n", encoding="ascii")
         # How this machine reaches the network.
         for path in ("/etc/resolv.conf", "/usr/local/share/ca-certificates"):
             if os.path.exists(path):
