@@ -2,6 +2,7 @@
 #include "server/admission/admission.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -133,8 +134,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   const State state = state_.load(std::memory_order_acquire);
   const RetryPlanner::Arrival arrival = planner_.Arrive(request.retry, request.priority, now);
   // Not more than half: who has a promise competes for the rest with those who have one, too.
-  auto kept_free =
-      static_cast<int64_t>(std::min(arrival.kept_free.places, static_cast<double>(options_.max_queue_requests / 2)));
+  auto kept_free = std::min(static_cast<int64_t>(std::ceil(arrival.kept_free.places)), options_.max_queue_requests / 2);
   // Who returns without a promise takes what first attempts leave: served in their place it would cost more attempts.
   const bool returns_unpromised =
       arrival.timing != ReturnTiming::kInWindow && (request.retry.attempt > 0 || arrival.surplus);
@@ -239,7 +239,7 @@ WaitForecast::Line AdmissionController::LineBefore(const AdmissionRequest& reque
   const double class_share = slots_.ShareAhead(request.priority, request.tenant);
   const RateEstimator& overtakers = overtakers_[static_cast<size_t>(request.priority)];
   return {.class_share = class_share,
-          .others = static_cast<int64_t>(arrival.kept_free.places),
+          .others = arrival.kept_free.places,
           .overtakers_per_second = class_share * overtakers.PerSecond(now)};
 }
 

@@ -98,9 +98,12 @@ class AdmissionMetrics {
        .series = {{"early"}, {"late"}},
        .buckets = kErrorBuckets}};
   base::Family<base::Counter> ghosts_{
-      registry_, {"hadal_retry_ghosts_total", "Refusals that were followed until their turn or their hint came."}};
+      registry_,
+      {"hadal_retry_ghosts_total", "Refusals that were followed until their turn came and their wait limit was over."}};
   base::Family<base::Counter> false_refusals_{
-      registry_, {"hadal_false_refusals_total", "Those before whose hint and wait limit the server came to rest."}};
+      registry_,
+      {"hadal_false_refusals_total",
+       "Those within whose wait limit, without one before whose hint, the server rested."}};
   base::Family<base::Counter> prompt_blocks_{
       registry_,
       {.name = "hadal_lease_prompt_blocks_total",

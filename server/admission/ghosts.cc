@@ -33,25 +33,23 @@ bool Ghosts::TurnHasCome(const Ghost& ghost, const CapacityTotals& totals) const
 
 std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals& totals, absl::Time idle_at) {
   std::vector<Verdict> verdicts;
-  std::erase_if(ghosts_, [&](const Ghost& ghost) {
-    const bool surplus = ghost.forecast == absl::InfiniteDuration();
+  std::erase_if(ghosts_, [&](Waiting& waiting) {
+    const Ghost& ghost = waiting.ghost;
+    Verdict& verdict = waiting.verdict;
     const absl::Duration waited = now - ghost.told;
-    const absl::Duration useful = std::min(ghost.hint, ghost.limit);
-    const bool in_time = idle_at > ghost.told && idle_at < ghost.told + useful;
-    // A verdict on the hint waits for it, as the server may yet come to rest.
-    const bool over =
-        surplus ? in_time || waited >= useful
-                : TurnHasCome(ghost, totals) || idle_at > ghost.told || waited >= kWorstRatio * ghost.forecast;
-    if (!over) return false;
-    Verdict verdict;
-    verdict.priority = ghost.priority;
-    verdict.served_in_time = in_time;
-    if (!surplus) {
+    const bool rested = idle_at > ghost.told;
+    const bool timed = ghost.forecast < absl::InfiniteDuration();
+    if (timed && verdict.ratio == 0 &&
+        (rested || TurnHasCome(ghost, totals) || waited >= kWorstRatio * ghost.forecast)) {
       verdict.ratio = absl::FDivDuration(waited, ghost.forecast);
       verdict.error = absl::FDivDuration(ghost.estimate, waited) - 1;
       kappa_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
       median_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
     }
+    // Its turn is that among those who return; the server may come to rest after it, and yet in time.
+    verdict.served_in_time = rested && idle_at < ghost.told + ghost.useful;
+    const bool decided = verdict.served_in_time || waited >= ghost.useful;
+    if (!decided || (timed && verdict.ratio == 0)) return false;
     verdicts.push_back(verdict);
     return true;
   });

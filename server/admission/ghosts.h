@@ -34,11 +34,10 @@ struct CapacityTotals {
 struct Ghost {
   request::Priority priority = request::Priority::kNormal;
   absl::Time told;
-  absl::Duration forecast;                          // that its turn would come then; InfiniteDuration: surplus
-  absl::Duration estimate;                          // that its client was given
-  absl::Duration hint;                              // that its client was given
-  absl::Duration limit = absl::InfiniteDuration();  // longest wait that its class has a use for
-  double need_places = 0;                           // its own, and of the promises before it
+  absl::Duration forecast = absl::InfiniteDuration();  // that its turn would come then; infinite: none to judge
+  absl::Duration estimate;                             // that its client was given
+  absl::Duration useful;                               // longest wait of its class; without one until its hint
+  double need_places = 0;                              // its own, and of the promises before it
   double need_blocks = 0;
   double blocks_per_request = 0;  // that a fresh request wants
   CapacityTotals before;
@@ -52,21 +51,22 @@ class Ghosts {
   // A ghost that waits for so many times its forecast counts as if its turn came now.
   static constexpr double kWorstRatio = 4;
 
-  // The turn of one has come.
+  // The turn of one has come, and its useful wait is over.
   struct Verdict {
     request::Priority priority = request::Priority::kNormal;
-    double ratio = 0;             // true over forecast wait; 0: it was surplus, and had no forecast
+    double ratio = 0;             // true over forecast wait; 0: it had no forecast
     double error = 0;             // of the estimate: (estimate - true) / true
-    bool served_in_time = false;  // the server stood idle before the hint and the limit: the refusal was in vain
+    bool served_in_time = false;  // the server stood idle within its useful wait: the refusal was in vain
   };
 
   // `kept` is the share of the capacity that is for those who return.
   explicit Ghosts(double kept) : kept_(kept) {}
 
   void Add(const Ghost& ghost) {
-    if (ghosts_.size() < kMostGhosts) ghosts_.push_back(ghost);
+    if (ghosts_.size() < kMostGhosts) ghosts_.push_back({ghost, {.priority = ghost.priority}});
   }
-  // `idle_at`: when a place was last free with nothing waiting for it. Returns whose turn has come, and learns from it.
+  // `idle_at`: when a place was last free with nothing waiting for it. Learns from those whose turn has come, and
+  // returns what has been decided.
   std::vector<Verdict> Update(absl::Time now, const CapacityTotals& totals, absl::Time idle_at);
 
   // The 0.8-quantile of true over forecast wait, in [0.5, 3]: a hint that much longer comes too early for one in five.
@@ -76,10 +76,14 @@ class Ghosts {
   size_t size() const { return ghosts_.size(); }
 
  private:
+  struct Waiting {
+    Ghost ghost;
+    Verdict verdict;  // as far as it is known
+  };
   bool TurnHasCome(const Ghost& ghost, const CapacityTotals& totals) const;
 
   const double kept_;
-  std::vector<Ghost> ghosts_;
+  std::vector<Waiting> ghosts_;
   std::vector<RunningQuantile> kappa_ = std::vector(request::kNumPriorities, RunningQuantile(0.8, 0.5, 3));
   std::vector<RunningQuantile> median_ = std::vector(request::kNumPriorities, RunningQuantile(0.5, 0.25, 4));
 };

@@ -34,8 +34,8 @@ PromiseLedger::Amount PromiseLedger::SumUpTo(const PerClass& amounts, request::P
 PromiseLedger::Amount PromiseLedger::Held(request::Priority priority) const {
   const Amount due = SumUpTo(held_at_due_, priority);
   const Amount whole = SumUpTo(held_at_whole_, priority);
-  return {std::ceil(share_at_due_ * due.places + share_at_whole_ * whole.places),
-          std::ceil(share_at_due_ * due.blocks + share_at_whole_ * whole.blocks)};
+  return {share_at_due_.value * due.places + share_at_whole_.value * whole.places,
+          share_at_due_.value * due.blocks + share_at_whole_.value * whole.blocks};
 }
 PromiseLedger::Amount PromiseLedger::Overdue(request::Priority priority) const { return SumUpTo(overdue_, priority); }
 PromiseLedger::Amount PromiseLedger::InBucket(request::Priority priority, int bucket) const {
@@ -138,9 +138,9 @@ void PromiseLedger::Free(int32_t index) {
 
 void PromiseLedger::Remove(const Found& found) {
   const Node& node = nodes_[found.index];
-  if (ListOf(node.state) == 1) Learn(&return_share_, true);
-  if (node.state == State::kAtDue) Learn(&share_at_due_, true);
-  if (node.state == State::kAtWhole) Learn(&share_at_whole_, true);
+  if (ListOf(node.state) == 1) return_share_.Learn(true);
+  if (node.state == State::kAtDue) share_at_due_.Learn(true);
+  if (node.state == State::kAtWhole) share_at_whole_.Learn(true);
   Free(found.index);
 }
 
@@ -157,7 +157,7 @@ void PromiseLedger::Next(int32_t index) {
     case State::kPending:
       return go(State::kAtDue, promise.due + kTail);
     case State::kAtDue:
-      Learn(&share_at_due_, false);
+      share_at_due_.Learn(false);
       // When the two moments are close to each other there is nothing between them.
       return go(State::kBetween, held_again < held_until ? held_again : promise.end);
     case State::kBetween:
@@ -165,12 +165,12 @@ void PromiseLedger::Next(int32_t index) {
         nodes_[index].held_twice = true;
         return go(State::kAtWhole, held_until);
       }
-      Learn(&return_share_, false);
+      return_share_.Learn(false);
       SetState(index, State::kOver);
       events_.push({promise.end + kRememberLate, index, node.generation});
       return;
     case State::kAtWhole:
-      Learn(&share_at_whole_, false);
+      share_at_whole_.Learn(false);
       return go(State::kBetween, promise.end);
     case State::kOver:
       return Free(index);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <queue>
@@ -78,7 +79,8 @@ class PromiseLedger {
   // Opens and ends windows. Called by the others; alone by whoever reads counts long after.
   void Advance(absl::Time now);
 
-  // To be held now for clients that may return, of that class and more urgent ones.
+  // To be held now for clients that may return, of that class and more urgent ones: as many as will probably come, not
+  // rounded.
   Amount Held(request::Priority priority) const;
   // Promised and due before the last Advance, and `bucket` quarters of a second after it, of that class and more urgent
   // ones.
@@ -86,7 +88,7 @@ class PromiseLedger {
   Amount InBucket(request::Priority priority, int bucket) const;
 
   // Share of the promises whose client returns in its window, decayed over about a hundred; 1 at first.
-  double return_share() const { return return_share_; }
+  double return_share() const { return return_share_.value; }
   size_t size() const { return live_; }
 
  private:
@@ -113,6 +115,16 @@ class PromiseLedger {
     bool operator>(const Event& other) const { return at > other.at; }
   };
   using PerClass = std::array<Amount, request::kNumPriorities>;
+  // Of the promises that were decided, how many were taken. It begins as if a few had been, so that clients that never
+  // return are known after some ten of them; later it forgets over about a hundred.
+  struct Share {
+    double value = 1;
+    double weight = 8;
+    void Learn(bool taken) {
+      weight = std::min(weight + 1, 100.0);
+      value += ((taken ? 1.0 : 0.0) - value) / weight;
+    }
+  };
   static constexpr int kRing = kForecastBuckets + 40;
 
   uint64_t NumberOf(int32_t index) const {
@@ -129,7 +141,6 @@ class PromiseLedger {
   // The time of a node's state is over.
   void Next(int32_t index);
   PerClass* HeldIn(State state);
-  static void Learn(double* share, bool returned) { *share += 0.01 * ((returned ? 1.0 : 0.0) - *share); }
 
   std::vector<Node> nodes_;
   std::vector<int32_t> free_;
@@ -141,9 +152,9 @@ class PromiseLedger {
   PerClass held_at_due_ = {};
   PerClass held_at_whole_ = {};
   int64_t bucket_ = 0;  // of the last Advance
-  double return_share_ = 1;
-  double share_at_due_ = 1;    // of all, who return then
-  double share_at_whole_ = 1;  // of those who did not return before, who return then
+  Share return_share_;
+  Share share_at_due_;    // of all, who return then
+  Share share_at_whole_;  // of those who did not return before, who return then
 };
 
 }  // namespace hadal::admission

@@ -104,15 +104,15 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
 
 void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,
                               const CapacityCurve& curve, absl::Time now) {
-  // What is said of a moment is not measured: forecasts are read ten times a second.
-  if (opening.wait < kShortestGhost || Random() >= options_.ghost_share) return;
+  if (Random() >= options_.ghost_share) return;
   Ghost ghost;
   ghost.priority = priority;
   ghost.told = now;
-  ghost.forecast = opening.wait;
+  // What is said of a moment is not measured: forecasts are read ten times a second.
+  if (opening.wait >= kShortestGhost) ghost.forecast = opening.wait;
   ghost.estimate = plan.estimate;
-  ghost.hint = plan.hint;
-  ghost.limit = options_.wait_limits[static_cast<size_t>(priority)];
+  const absl::Duration limit = options_.wait_limits[static_cast<size_t>(priority)];
+  ghost.useful = limit < absl::InfiniteDuration() ? limit : plan.hint;
   ghost.need_places = opening.need_places;
   ghost.need_blocks = opening.need_blocks;
   ghost.blocks_per_request = curve.arriving_places > 0 ? curve.arriving_blocks / curve.arriving_places : 0;

@@ -54,11 +54,26 @@ void StepTimeModel::Record(const StepSample& sample) {
 }
 
 StepTime StepTimeModel::Get() const {
+  // A part below 0 makes up for one that is too large, as where sequences and their context grow together: taken as 0
+  // alone, it would leave that one as it is. So the others are fitted anew beside it.
+  Vector parts = parts_;
+  std::array<Vector, kParts> cover = cover_;
+  for (int fixed = 0; fixed < kParts; ++fixed) {
+    const auto lowest = static_cast<size_t>(std::min_element(parts.begin(), parts.end()) - parts.begin());
+    if (parts[lowest] >= 0 || !(cover[lowest][lowest] > 0)) break;
+    const Vector column = cover[lowest];
+    const double change = parts[lowest] / column[lowest];
+    for (size_t i = 0; i < kParts; ++i) {
+      parts[i] -= column[i] * change;
+      for (size_t j = 0; j < kParts; ++j) cover[i][j] -= column[i] * column[j] / column[lowest];
+    }
+    parts[lowest] = 0;
+  }
   StepTime time;
-  time.step_s = std::max(0.0, parts_[0]);
-  time.sequence_s = std::max(0.0, parts_[1]) / kSequences;
-  time.context_token_s = std::max(0.0, parts_[2]) / kContextTokens;
-  time.prefill_token_s = std::max(0.0, parts_[3]) / kPrefillTokens;
+  time.step_s = std::max(0.0, parts[0]);
+  time.sequence_s = std::max(0.0, parts[1]) / kSequences;
+  time.context_token_s = std::max(0.0, parts[2]) / kContextTokens;
+  time.prefill_token_s = std::max(0.0, parts[3]) / kPrefillTokens;
   return time;
 }
 

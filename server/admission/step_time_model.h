@@ -20,7 +20,7 @@ struct StepSample {
 class StepTimeModel {
  public:
   void Record(const StepSample& sample);
-  // No part is negative. All 0 before the first step.
+  // The best fit in which no part is negative. All 0 before the first step.
   StepTime Get() const;
 
  private:

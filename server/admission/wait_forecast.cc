@@ -177,7 +177,7 @@ WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& d
   const size_t rank = static_cast<size_t>(priority);
   double more_urgent = 0;
   for (size_t r = 0; r < rank; ++r) more_urgent += static_cast<double>(waiting_[r].load(kRelaxed));
-  const double others = static_cast<double>(line.others);
+  const double others = line.others;
   const double own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + others + 1;
   const double first = Age(now);
   const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));

@@ -114,7 +114,7 @@ class WaitForecast {
   // Who goes before a request, besides what waits of more urgent classes.
   struct Line {
     double class_share = 1;            // of what waits of its own class
-    int64_t others = 0;                // that do not wait yet
+    double others = 0;                 // that do not wait yet, as many as are expected
     double overtakers_per_second = 0;  // of its own class, that are still to come
   };
   // For a request of that class that is admitted at `now`. Overtaking by more urgent arrivals is foreseen. About a

@@ -26,7 +26,7 @@ Ghost Waiting(double need_places, double forecast_s) {
   Ghost ghost;
   ghost.told = kStart;
   ghost.forecast = absl::Seconds(forecast_s);
-  ghost.hint = absl::Seconds(forecast_s);
+  ghost.useful = absl::Seconds(forecast_s);
   ghost.estimate = absl::Seconds(forecast_s);
   ghost.need_places = need_places;
   ghost.blocks_per_request = 4;
@@ -71,7 +71,9 @@ TEST(GhostsTest, ATurnComesWhenTheSharePaysForAllBefore) {
 
 TEST(GhostsTest, WhatFewWantComesSooner) {
   Ghosts ghosts(0.2);
-  ghosts.Add(Waiting(4, 2));
+  Ghost ghost = Waiting(4, 2);
+  ghost.useful = absl::Seconds(0.5);
+  ghosts.Add(ghost);
   EXPECT_EQ(ghosts.Update(At(0.8), Totals(0.8, /*load=*/0.5), absl::InfinitePast()).size(), 1u);
 }
 
@@ -93,37 +95,42 @@ TEST(GhostsTest, AServerThatStandsStillIsNotWaitedForForever) {
   EXPECT_EQ(verdicts[0].ratio, Ghosts::kWorstRatio);
 }
 
-TEST(GhostsTest, ARefusalWasInVainWhenTheServerComesToRestBeforeTheHint) {
+TEST(GhostsTest, ARefusalWasInVainWhenTheServerComesToRestWithinItsUsefulWait) {
   for (const double idle_s : {-1.0, 10.0, 30.0}) {
-    Ghosts ghosts(0.2);
-    Ghost surplus = Waiting(1000, 0);
-    surplus.forecast = absl::InfiniteDuration();
-    surplus.hint = absl::Seconds(25);
-    ghosts.Add(surplus);
-    std::vector<Ghosts::Verdict> verdicts;
-    for (int s = 0; s < 40 && verdicts.empty(); ++s) {
-      verdicts = ghosts.Update(At(s), Totals(s), s > idle_s ? At(idle_s) : absl::InfinitePast());
+    for (const double useful_s : {5.0, 25.0}) {
+      Ghosts ghosts(0.2);
+      Ghost surplus = Waiting(1000, 0);
+      surplus.forecast = absl::InfiniteDuration();
+      surplus.useful = absl::Seconds(useful_s);
+      ghosts.Add(surplus);
+      std::vector<Ghosts::Verdict> verdicts;
+      for (int s = 0; s < 40 && verdicts.empty(); ++s) {
+        verdicts = ghosts.Update(At(s), Totals(s), s > idle_s ? At(idle_s) : absl::InfinitePast());
+      }
+      ASSERT_EQ(verdicts.size(), 1u);
+      EXPECT_EQ(verdicts[0].ratio, 0);
+      EXPECT_EQ(verdicts[0].served_in_time, idle_s == 10.0 && useful_s == 25.0) << idle_s << " " << useful_s;
     }
-    ASSERT_EQ(verdicts.size(), 1u);
-    EXPECT_EQ(verdicts[0].ratio, 0);
-    EXPECT_EQ(verdicts[0].served_in_time, idle_s == 10.0) << idle_s;
   }
 }
 
-TEST(GhostsTest, ARefusalOfWhatWouldHaveBeenServedTooLateWasRight) {
-  for (const double limit_s : {5.0, 15.0}) {
+// Who returns has its turn early, as a share is kept for it; who would have waited has not been served yet.
+TEST(GhostsTest, AVerdictOnTheRefusalWaitsLongerThanTheOneOnTheHint) {
+  for (const double idle_s : {3.0, 30.0}) {
     Ghosts ghosts(0.2);
-    Ghost surplus = Waiting(1000, 0);
-    surplus.forecast = absl::InfiniteDuration();
-    surplus.hint = absl::Seconds(25);
-    surplus.limit = absl::Seconds(limit_s);
-    ghosts.Add(surplus);
+    Ghost ghost = Waiting(/*need_places=*/2, /*forecast_s=*/1);
+    ghost.useful = absl::Seconds(5);
+    ghosts.Add(ghost);
     std::vector<Ghosts::Verdict> verdicts;
-    for (int s = 0; s < 40 && verdicts.empty(); ++s) {
-      verdicts = ghosts.Update(At(s), Totals(s), s > 10 ? At(10) : absl::InfinitePast());
+    double decided_s = 0;
+    for (double s = 0; s < 10 && verdicts.empty(); s += 0.5) {
+      verdicts = ghosts.Update(At(s), Totals(s), s > idle_s ? At(idle_s) : absl::InfinitePast());
+      decided_s = s;
     }
     ASSERT_EQ(verdicts.size(), 1u);
-    EXPECT_EQ(verdicts[0].served_in_time, limit_s == 15.0) << limit_s;
+    EXPECT_EQ(verdicts[0].ratio, 1) << "places for two come free in a second";
+    EXPECT_EQ(verdicts[0].served_in_time, idle_s == 3.0);
+    EXPECT_EQ(decided_s, idle_s == 3.0 ? 3.5 : 5.0);
   }
 }
 

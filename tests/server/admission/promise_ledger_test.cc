@@ -97,6 +97,17 @@ TEST(PromiseLedgerTest, LearnsWhichOfTheMomentsClientsObey) {
   EXPECT_EQ(ledger.Held(Priority::kNormal).places, 4);
 }
 
+// A server whose clients never return must not keep places for them through its first bursts.
+TEST(PromiseLedgerTest, SoonKnowsThatNobodyReturns) {
+  PromiseLedger ledger;
+  for (int i = 0; i < 24; ++i) ASSERT_TRUE(ledger.Add(Of(i + 1, 5.2), kStart));
+  ledger.Advance(At(10));
+  EXPECT_LT(ledger.return_share(), 0.3);
+  for (int i = 0; i < 24; ++i) ASSERT_TRUE(ledger.Add(Of(100 + i, 15.2), At(10)));
+  ledger.Advance(At(15.2));
+  EXPECT_NEAR(ledger.Held(Priority::kNormal).places, 6, 1);
+}
+
 TEST(PromiseLedgerTest, KnowsWhoReturnsAndWhen) {
   for (const auto& [at, timing] : {std::pair{1.0, ReturnTiming::kEarly},
                                    {5.0, ReturnTiming::kInWindow},

@@ -41,6 +41,30 @@ TEST(StepTimeModelTest, TellsThePartsApart) {
   EXPECT_NEAR(fit.prefill_token_s, kTrue.prefill_token_s, 0.05 * kTrue.prefill_token_s);
 }
 
+// Sequences and their context grow together while a batch fills, and prompts take what they leave of a step: what each
+// part costs cannot be told from noise, what a step costs can.
+TEST(StepTimeModelTest, IsRightAboutStepsWhosePartsGrowTogether) {
+  for (int seed = 1; seed <= 8; ++seed) {
+    std::mt19937_64 random(seed);
+    std::uniform_real_distribution<double> noise(-1, 1);
+    StepTimeModel model;
+    double context_tokens = 0;
+    for (int i = 0; i < 60; ++i) {
+      context_tokens += 2000 * (1 + 0.3 * noise(random));
+      StepSample sample = {.sequences = 3.0 + 2 * i,
+                           .context_tokens = context_tokens,
+                           .prefill_tokens = 2048.0 - 2 * i - 100 * (1 + noise(random))};
+      const double seconds = 22e-6 * (sample.prefill_tokens + sample.sequences);
+      sample.seconds = seconds * (1 + 0.06 * noise(random));
+      model.Record(sample);
+      if (i < 10) continue;
+      EXPECT_NEAR(model.Get().Seconds(sample.sequences, sample.context_tokens, sample.prefill_tokens), seconds,
+                  0.12 * seconds)
+          << seed << " " << i;
+    }
+  }
+}
+
 TEST(StepTimeModelTest, ForeseesANoisyStepOnAverage) {
   std::mt19937_64 random(2);
   StepTimeModel model;
