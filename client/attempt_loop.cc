@@ -10,12 +10,21 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "client/requests.h"
 
 namespace hadal::client {
 namespace {
 
 // A server that does not say its load by then is chosen by this client's calls alone.
 constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
+
+constexpr absl::Duration kSideCallTimeout = absl::Seconds(30);
+
+// While a call is under way. A server that does not answer within gRPC's 20 s has gone.
+constexpr int kKeepAliveMs = 60'000;
+
+// gRPC's own 4 MiB are fewer than the tokens of a long text.
+constexpr int kMaxAnswerBytes = 64 << 20;
 
 std::string Trailer(const grpc::ClientContext& context, const char* key) {
   const auto& trailers = context.GetServerTrailingMetadata();
@@ -78,11 +87,13 @@ absl::Status ToAbsl(const grpc::Status& status) {
 }
 
 Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity)
-    : targets_(addresses, retry), identity_(std::move(identity)) {
+                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls)
+    : targets_(addresses, retry), window_(max_calls), identity_(std::move(identity)) {
   KeepCallbackThreads();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // gRPC's own would send no ticket
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs);
+  arguments.SetMaxReceiveMessageSize(kMaxAnswerBytes);
   for (const auto& target : targets_.all()) {
     Server& server = servers_[target.get()];
     server.channel = grpc::CreateCustomChannel(target->address(), credentials, arguments);
@@ -99,8 +110,7 @@ void Connections::RefreshLoads() {
     for (const auto& [name, value] : identity_) question->context.AddMetadata(name, value);
     server.stub->async()->GetLoad(&question->context, &question->request, &question->response,
                                   [self = shared_from_this(), target = target, question](const grpc::Status& status) {
-                                    const v1::GetLoadResponse& load = question->response;
-                                    if (status.ok()) target->Report(load.requests_running() + load.requests_waiting());
+                                    if (status.ok()) target->Report(RequestsOf(question->response));
                                   });
   }
 }
@@ -113,7 +123,36 @@ AttemptLoop::AttemptLoop(std::shared_ptr<Connections> connections, Metadata meta
 
 void AttemptLoop::Start() {
   connections_->RefreshLoads();
-  Begin();
+  bool turn = false;
+  {
+    base::MutexLock lock(&mutex_);  // whose turn comes finds the alarm
+    turn = connections_->window().Enter(this, [self = shared_from_this()] {
+      std::shared_ptr<grpc::Alarm> alarm;
+      {
+        base::MutexLock lock(&self->mutex_);
+        alarm = self->alarm_;
+      }
+      if (alarm != nullptr) alarm->Cancel();  // rings at once
+    });
+    if (!turn) {
+      const absl::Duration wait = cancelled_ ? absl::ZeroDuration() : call_.deadline() - absl::Now();
+      SetAlarm(wait, [this] { StopWaiting(); });
+    }
+  }
+  if (turn) Begin();
+}
+
+void AttemptLoop::StopWaiting() {
+  if (!connections_->window().Withdraw(this)) return Begin();
+  bool cancelled = false;
+  {
+    base::MutexLock lock(&mutex_);
+    cancelled = cancelled_;
+  }
+  End(cancelled
+          ? absl::CancelledError("cancelled")
+          : absl::DeadlineExceededError(absl::StrCat(
+                "the call waited for one of max_calls = ", connections_->window().max_calls(), " of this client")));
 }
 
 void AttemptLoop::Begin() {
@@ -134,7 +173,7 @@ void AttemptLoop::Begin() {
   } else {
     // Not on this stack: End runs the caller's code, and Start may be under a lock of the caller's.
     SetAlarm(absl::ZeroDuration(),
-             [this, cancelled = cancelled_] { End(cancelled ? absl::CancelledError("cancelled") : last_); });
+             [this, cancelled = cancelled_] { Finish(cancelled ? absl::CancelledError("cancelled") : last_); });
   }
 }
 
@@ -151,11 +190,6 @@ void AttemptLoop::SetAlarm(absl::Duration wait, std::function<void()> then) {
   });
 }
 
-void AttemptLoop::Post(std::function<void()> then) {
-  base::MutexLock lock(&mutex_);
-  SetAlarm(absl::ZeroDuration(), std::move(then));
-}
-
 std::shared_ptr<grpc::ClientContext> AttemptLoop::MakeContext() {
   auto context = std::make_shared<grpc::ClientContext>();
   context->set_deadline(absl::ToChronoTime(call_.deadline()));
@@ -165,6 +199,13 @@ std::shared_ptr<grpc::ClientContext> AttemptLoop::MakeContext() {
   if (const std::string ticket = call_.TakeTicket(); !ticket.empty()) context->AddMetadata("x-hadal-ticket", ticket);
   context->AddMetadata("x-stainless-retry-count", absl::StrCat(call_.attempts() - 1));
   return context;
+}
+
+AttemptLoop::SideCall AttemptLoop::MakeSideCall() const {
+  auto context = std::make_shared<grpc::ClientContext>();
+  context->set_deadline(absl::ToChronoTime(absl::Now() + kSideCallTimeout));
+  for (const auto& [name, value] : connections_->identity()) context->AddMetadata(name, value);
+  return {connections_->servers().at(target_).stub->async(), std::move(context)};
 }
 
 void AttemptLoop::AttemptDone(const grpc::Status& status) {
@@ -179,7 +220,7 @@ void AttemptLoop::AttemptDone(const grpc::Status& status) {
   if (status.ok() || cancelled || begun_ || !ForCapacity(status)) {
     call_.Served();
     target_->Finish();
-    return End(last_);
+    return Finish(last_);
   }
   if (Unanswered(*context, status)) {
     call_.Failed();
@@ -187,6 +228,11 @@ void AttemptLoop::AttemptDone(const grpc::Status& status) {
     call_.Refused(RefusalOf(*context, status));
   }
   Begin();
+}
+
+void AttemptLoop::Finish(absl::Status status) {
+  connections_->window().Leave();
+  End(std::move(status));
 }
 
 void AttemptLoop::Cancel() {

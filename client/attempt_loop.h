@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "client/call_window.h"
 #include "client/retry.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
@@ -31,11 +32,12 @@ class Connections : public std::enable_shared_from_this<Connections> {
     std::unique_ptr<v1::Inference::Stub> stub;
   };
 
-  // `identity` goes with every call.
+  // `identity` goes with every call; `max_calls` are under way at once, 0: any number.
   Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity);
+              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls);
 
   Targets& targets() { return targets_; }
+  CallWindow& window() { return window_; }
   const std::map<Target*, Server>& servers() const { return servers_; }
   const Metadata& identity() const { return identity_; }
   // Where there is a choice: asks the servers for their load whose last word is a second old. Does not wait.
@@ -43,6 +45,7 @@ class Connections : public std::enable_shared_from_this<Connections> {
 
  private:
   Targets targets_;
+  CallWindow window_;
   std::map<Target*, Server> servers_;
   const Metadata identity_;
 };
@@ -69,14 +72,22 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   // Something has arrived: whatever becomes of this attempt is final.
   void MarkBegun() { begun_ = true; }
   void AttemptDone(const grpc::Status& status);
-  // Runs `then` soon, on a thread of gRPC. Not while the loop goes on by itself.
-  void Post(std::function<void()> then);
+  // Another call to the server whose answer has begun. It has a deadline of its own, and no second attempt.
+  struct SideCall {
+    v1::Inference::StubInterface::async_interface* stub = nullptr;
+    std::shared_ptr<grpc::ClientContext> context;
+  };
+  SideCall MakeSideCall() const;
   // Once. CANCELLED after Cancel.
   virtual void End(absl::Status status) = 0;
 
  private:
+  // Its turn has come, its deadline has passed, or it was cancelled: the first attempt, or the end.
+  void StopWaiting();
   // The next attempt, the wait for it, or the end.
   void Begin();
+  // The end, for whoever waits for this one's place, too.
+  void Finish(absl::Status status);
   std::shared_ptr<grpc::ClientContext> MakeContext();
   // Runs `then` on a thread of gRPC; Cancel makes it run at once.
   void SetAlarm(absl::Duration wait, std::function<void()> then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

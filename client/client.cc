@@ -13,6 +13,8 @@
 #include "client/attempt_loop.h"
 #include "client/generation_loop.h"
 #include "client/requests.h"
+#include "client/response_cache.h"
+#include "client/sharing_client.h"
 #include "client/unary_loop.h"
 
 namespace hadal::client {
@@ -92,6 +94,7 @@ class GenerationHandle final : public Generation {
 
   void Next(Then then) override { loop_->Next(std::move(then)); }
   void Cancel() override { loop_->Stop(); }
+  void EndThinking(std::function<void(absl::Status)> done) override { loop_->EndThinking(std::move(done)); }
   absl::StatusOr<GenerationResult> result() const override { return loop_->result(); }
 
  private:
@@ -113,7 +116,7 @@ class ClientImpl final : public Client {
   explicit ClientImpl(const ChannelOptions& options)
       : deadline_(options.deadline),
         connections_(std::make_shared<Connections>(options.targets, options.retry, CredentialsOf(options),
-                                                   IdentityOf(options))) {}
+                                                   IdentityOf(options), options.max_calls)) {}
 
   std::unique_ptr<Generation> StartChat(const ChatOptions& options) override {
     return Generate(options, [request = RequestOf(options)](Async* stub, grpc::ClientContext* context,
@@ -174,7 +177,7 @@ class ClientImpl final : public Client {
                        .predicted_wait = absl::Seconds(response.predicted_wait_seconds()),
                        .ready = response.ready(),
                        .draining = response.draining()});
-      target->Report(response.requests_running() + response.requests_waiting());
+      target->Report(RequestsOf(response));
     }
     if (loads.empty()) return ToAbsl(last);
     return loads;
@@ -200,8 +203,8 @@ class ClientImpl final : public Client {
           std::pair("tracestate", &options.tracestate)}) {
       if (!value->empty()) metadata.emplace_back(name, *value);
     }
-    return std::make_unique<GenerationHandle>(
-        std::make_shared<GenerationLoop>(connections_, std::move(metadata), absl::Now() + deadline_, std::move(open)));
+    return std::make_unique<GenerationHandle>(std::make_shared<GenerationLoop>(
+        connections_, std::move(metadata), absl::Now() + std::min(deadline_, options.deadline), std::move(open)));
   }
 
   template <typename Response, typename Request>
@@ -255,7 +258,18 @@ std::string ServiceConfigJson(const RetryOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ChannelOptions& options) {
   if (options.targets.empty()) return absl::InvalidArgumentError("a client needs at least one target, host:port");
-  return std::make_unique<ClientImpl>(options);
+  if (options.max_calls < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_calls is ", options.max_calls, "; it must be 0 or more"));
+  }
+  std::unique_ptr<ResponseCache> cache;
+  if (options.cache.on()) {
+    absl::StatusOr<std::unique_ptr<ResponseCache>> opened = ResponseCache::Open(options.cache);
+    if (!opened.ok()) return opened.status();
+    cache = *std::move(opened);
+  }
+  auto client = std::make_unique<ClientImpl>(options);
+  if (cache == nullptr && !options.coalesce) return std::unique_ptr<Client>(std::move(client));
+  return std::make_unique<SharingClient>(std::move(client), options, std::move(cache));
 }
 
 }  // namespace hadal::client

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "client/cache_options.h"
 #include "client/retry.h"
 
 namespace hadal::client {
@@ -25,6 +26,9 @@ struct ChannelOptions {
   std::string tls_certificate, tls_key;  // the client's own, for servers that want one
   RetryOptions retry;
   absl::Duration deadline = absl::Minutes(60);  // of a whole call, all attempts together
+  int max_calls = 0;      // under way at once; the others wait in order, within their deadlines. 0: any number
+  bool coalesce = false;  // equal calls whose answer is determined (CacheOptions) run once while the first is under way
+  CacheOptions cache;     // off
 };
 
 // The gRPC service config that implements the options as far as gRPC can: no tickets, and at most 5 attempts. For
@@ -38,17 +42,23 @@ struct Message {
 
 // What chats and completions have in common.
 struct GenerationOptions {
-  std::string model;        // empty: the server's first
-  double temperature = -1;  // negative: the checkpoint's default
-  int max_tokens = 0;       // 0: what the context leaves
-  std::string priority;     // high, normal, low, batch; empty: normal
+  std::string model;                                   // empty: the server's first
+  double temperature = -1;                             // negative: the checkpoint's default; 0 is greedy
+  double top_p = -1;                                   // negative: the checkpoint's default
+  std::optional<uint64_t> seed;                        // the same seed and prompt give the same tokens; none: random
+  int max_tokens = 0;                                  // 0: what the context leaves
+  std::vector<std::string> stop;                       // the text ends before the first of them
+  std::string priority;                                // high, normal, low, batch; empty: normal
+  absl::Duration deadline = absl::InfiniteDuration();  // of all attempts together; the channel's where that is shorter
   // W3C trace context of the caller; a server that traces makes its span a part of it. Empty: none.
   std::string traceparent, tracestate;
 };
 
 struct ChatOptions : GenerationOptions {
   std::vector<Message> messages;
-  int thinking = -1;  // 1 on, 0 off, -1 the template's default
+  int thinking = -1;               // 1 on, 0 off, -1 the template's default
+  int max_thinking_tokens = -1;    // after so many the reasoning is ended; negative: no limit
+  bool reasoning_control = false;  // Generation::EndThinking may end it while it runs
   // For models with a chat template of their own:
   std::string chat_template_kwargs;    // JSON object of further variables; empty: none
   std::vector<std::string> documents;  // JSON objects that the answer is to be drawn from
@@ -60,11 +70,15 @@ struct CompletionOptions : GenerationOptions {
 };
 
 struct GenerationResult {
+  std::string request_id;  // the server's name for it
   std::string text;
   std::string reasoning;
   std::string finish_reason;  // "stop", "length", ...
   int prompt_tokens = 0;
   int completion_tokens = 0;
+  int reasoning_tokens = 0;      // of the completion
+  int cached_prompt_tokens = 0;  // of the prompt, found in the server's prefix cache
+  bool from_cache = false;       // of this client; nothing was asked
 };
 
 struct ModelDescription {
@@ -104,6 +118,10 @@ class Generation {
   virtual void Next(Then then) = 0;
   // Wants no more: the piece that is waited for is the end, CANCELLED.
   virtual void Cancel() = 0;
+  // Ends the reasoning of a chat with `reasoning_control`: the answer goes on behind it. Any thread; `done` is called
+  // once, on a thread of gRPC. FailedPrecondition before the first piece, when it is not in its reasoning, or at its
+  // end; NotFound when the chat has no `reasoning_control`.
+  virtual void EndThinking(std::function<void(absl::Status)> done) = 0;
   // How it ended; FailedPrecondition before that.
   virtual absl::StatusOr<GenerationResult> result() const = 0;
 };
@@ -122,7 +140,8 @@ class Client {
   template <typename T>
   using Done = std::function<void(absl::StatusOr<T>)>;  // called once, on a thread of gRPC: it should not block
 
-  // InvalidArgument without targets.
+  // InvalidArgument without targets, and for other options that cannot be; FailedPrecondition for a cache folder that
+  // cannot be used.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const ChannelOptions& options);
   virtual ~Client() = default;
 

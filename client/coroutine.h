@@ -55,6 +55,11 @@ inline Awaitable<std::optional<Piece>> Next(Generation& generation) {
   return Awaitable<std::optional<Piece>>([&generation](auto then) { generation.Next(std::move(then)); });
 }
 
+// The same.
+inline Awaitable<absl::Status> EndThinking(Generation& generation) {
+  return Awaitable<absl::Status>([&generation](auto done) { generation.EndThinking(std::move(done)); });
+}
+
 inline Awaitable<absl::StatusOr<std::vector<int32_t>>> Tokenize(Client& client, std::string text) {
   return Awaitable<absl::StatusOr<std::vector<int32_t>>>(
       [&client, text = std::move(text)](auto done) { client.StartTokenize(text, std::move(done)); });

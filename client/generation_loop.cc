@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/requests.h"
+#include "client/run_soon.h"
 
 namespace hadal::client {
 
@@ -42,7 +43,7 @@ void GenerationLoop::Next(Generation::Then then) {
       }
     }
   }
-  if (ended) return Post([then = std::move(then)] { then(std::nullopt); });
+  if (ended) return RunSoon([then = std::move(then)] { then(std::nullopt); });
   if (start) Start();
   if (read != nullptr) read->Read();
 }
@@ -56,6 +57,28 @@ void GenerationLoop::Stop() {
   }
   Cancel();
   if (released != nullptr) released->RemoveHold();
+}
+
+void GenerationLoop::EndThinking(std::function<void(absl::Status)> done) {
+  struct Question {
+    v1::EndThinkingRequest request;
+    v1::EndThinkingResponse response;
+  };
+  auto question = std::make_shared<Question>();
+  bool ended = false;
+  {
+    base::MutexLock lock(&read_mutex_);
+    ended = ended_;
+    question->request.set_request_id(result_.request_id);
+  }
+  if (ended || question->request.request_id().empty()) {
+    const char* const why = ended ? "the response has ended" : "the response has not begun";
+    return RunSoon([done = std::move(done), why] { done(absl::FailedPreconditionError(why)); });
+  }
+  const SideCall call = MakeSideCall();
+  call.stub->EndThinking(call.context.get(), &question->request, &question->response,
+                         [self = shared_from_this(), question, context = call.context,
+                          done = std::move(done)](const grpc::Status& status) { done(ToAbsl(status)); });
 }
 
 absl::StatusOr<GenerationResult> GenerationLoop::result() const {

@@ -23,6 +23,7 @@ class GenerationLoop final : public AttemptLoop {
   // As Generation's.
   void Next(Generation::Then then);
   void Stop();
+  void EndThinking(std::function<void(absl::Status)> done);
   absl::StatusOr<GenerationResult> result() const;
 
  private:

@@ -79,6 +79,31 @@ TEST(ClientTest, SendsWhatIsForTheTemplate) {
   EXPECT_EQ(server.last_request().documents(0), options.documents[0]);
 }
 
+TEST(ClientTest, SendsHowTokensAreChosenAndWhenToEnd) {
+  ScriptedServer server(0, "");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  ASSERT_TRUE(client->Chat(Question(), kIgnore).ok());
+  EXPECT_FALSE(server.last_request().sampling().has_seed() || server.last_request().sampling().has_top_p());
+  ChatOptions options = Question();
+  options.seed = 0;
+  options.top_p = 0.5;
+  options.stop = {"a", "b"};
+  ASSERT_TRUE(client->Chat(options, kIgnore).ok());
+  EXPECT_TRUE(server.last_request().sampling().has_seed());
+  EXPECT_EQ(server.last_request().sampling().top_p(), 0.5f);
+  ASSERT_EQ(server.last_request().stopping().stop_size(), 2);
+  EXPECT_EQ(server.last_request().stopping().stop(1), "b");
+}
+
+TEST(ClientTest, ACallMayHaveAShorterDeadlineThanItsChannel) {
+  ScriptedServer server(1, "60000");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  ChatOptions options = Question();
+  options.deadline = absl::Seconds(30);
+  EXPECT_EQ(client->Chat(options, kIgnore).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(server.calls(), 1);
+}
+
 TEST(ClientTest, SendsItsCallersTraceContext) {
   ScriptedServer server(0, "");
   ChatOptions options = Question();
@@ -123,6 +148,30 @@ TEST(ClientTest, OffersTheWholeService) {
   EXPECT_EQ((*loads)[0].requests_waiting, 3);
   EXPECT_EQ((*loads)[0].predicted_wait, absl::Milliseconds(250));
   EXPECT_TRUE((*loads)[0].ready);
+}
+
+TEST(ClientTest, TakesLargeAnswersAndAnyText) {
+  ScriptedServer server(0, "");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  std::string text;
+  for (int i = 0; i < 300'000; ++i) text += "\u00e9";
+  const auto tokens = client->Tokenize(text);  // ten bytes each on the wire
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(tokens->size(), text.size());
+  CompletionOptions completion;
+  completion.prompt = "\U0001F419 \u670d\u52a1\u5668\u7e41\u5fd9 e\u0301 \n\t\"";
+  EXPECT_EQ(client->Complete(completion, kIgnore)->text, completion.prompt);
+}
+
+TEST(ClientTest, AMessageThatIsTooLargeIsNotSentAgain) {
+  ScriptedServer server(0, "");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  CompletionOptions completion;
+  completion.prompt.assign(5 << 20, 'x');  // above what gRPC's servers take by themselves
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(client->Complete(completion, kIgnore).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(60)) << "no back-off";
+  EXPECT_EQ(server.generations(), 0);
 }
 
 TEST(ClientTest, AsksTheOtherServerAtOnce) {
@@ -175,6 +224,19 @@ TEST(ClientTest, GoesToTheServerThatSaysThatItHasLess) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   EXPECT_GE(first.calls(), 5);
+}
+
+TEST(ClientTest, AServerThatDrainsIsTheLastResort) {
+  ScriptedServer drains(0, ""), serves(0, "");
+  drains.Drain();
+  serves.SetWaiting(1000);
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {drains.target(), serves.target()}});
+  ASSERT_TRUE(client->GetLoad(absl::Seconds(10)).ok());
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(client->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(drains.calls(), 0);
+  const std::unique_ptr<Client> alone = *Client::Connect({.targets = {drains.target()}});
+  ASSERT_TRUE(alone->GetLoad(absl::Seconds(10)).ok());
+  EXPECT_TRUE(alone->Chat(Question(), kIgnore).ok()) << "there is no other";
 }
 
 TEST(ClientTest, NobodyThere) {

@@ -98,6 +98,60 @@ TEST(GenerationTest, CancelledBeforeItBeganOrWhileItWaits) {
   EXPECT_TRUE(absl::IsCancelled(refused->result().status()));
 }
 
+absl::Status EndThinkingOf(Generation& generation) {
+  std::promise<absl::Status> ended;
+  generation.EndThinking([&](absl::Status status) { ended.set_value(std::move(status)); });
+  return ended.get_future().get();
+}
+
+TEST(GenerationTest, EndsTheThinkingOnTheServerThatThinks) {
+  ScriptedServer thinks(0, ""), other(0, "");
+  thinks.ThinkOnAndOn();
+  other.SetWaiting(1000);
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {thinks.target(), other.target()}, .api_key = "k"});
+  ASSERT_TRUE(client->GetLoad(absl::Seconds(10)).ok());
+  ChatOptions question = Question();
+  question.reasoning_control = true;
+  question.max_thinking_tokens = 5;
+  const std::unique_ptr<Generation> chat = client->StartChat(question);
+  EXPECT_EQ(EndThinkingOf(*chat).code(), absl::StatusCode::kFailedPrecondition) << "it has not begun";
+  ASSERT_EQ(NextOf(*chat)->reasoning, "hmm ");
+  EXPECT_TRUE(thinks.last_request().reasoning_control());
+  EXPECT_EQ(thinks.last_request().max_thinking_tokens(), 5);
+  const absl::Status ended = EndThinkingOf(*chat);
+  EXPECT_TRUE(ended.ok()) << ended;
+  while (NextOf(*chat).has_value()) {
+  }
+  ASSERT_TRUE(chat->result().ok()) << chat->result().status();
+  EXPECT_EQ(chat->result()->text, "so");
+  EXPECT_EQ(chat->result()->request_id, "r1");
+  EXPECT_EQ(chat->result()->reasoning_tokens, 7);
+  EXPECT_EQ(EndThinkingOf(*chat).code(), absl::StatusCode::kFailedPrecondition) << "it has ended";
+}
+
+TEST(GenerationTest, AQuestionTooEarlyDoesNotHurryTheNextAttempt) {
+  ScriptedServer server(1, "3600000");
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}, .deadline = absl::Hours(24)});
+  const std::unique_ptr<Generation> chat = client->StartChat(Question());
+  std::promise<void> ended;
+  chat->Next([&](std::optional<Piece>) { ended.set_value(); });
+  while (server.calls() == 0) absl::SleepFor(absl::Milliseconds(1));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(EndThinkingOf(*chat).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(server.calls(), 1);
+  chat->Cancel();
+  ended.get_future().get();
+}
+
+TEST(GenerationTest, WhatTheServerSaysOfThinkingIsPassedOn) {
+  ScriptedServer server(0, "");
+  server.ThinkOnAndOn();
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});  // no key
+  const std::unique_ptr<Generation> chat = client->StartChat(Question());
+  ASSERT_TRUE(NextOf(*chat).has_value());
+  EXPECT_EQ(EndThinkingOf(*chat), absl::NotFoundError("no such request"));
+}
+
 TEST(GenerationTest, AThousandAtOnceNeedNoThreadEach) {
   ScriptedServer server(0, "");
   const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});

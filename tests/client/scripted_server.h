@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "client/client.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
@@ -41,6 +42,8 @@ class ScriptedServer final : public v1::Inference::Service {
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
     }
     v1::GenerateResponse response;
+    response.set_request_id("r1");
+    if (thinks_) return Think(context, writer);
     if (endless_) {
       response.set_text("on and ");
       while (!context->IsCancelled() && writer->Write(response)) ++written_;
@@ -54,10 +57,32 @@ class ScriptedServer final : public v1::Inference::Service {
     return fail_after_text_ ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost") : grpc::Status::OK;
   }
 
-  grpc::Status Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
+  grpc::Status EndThinking(grpc::ServerContext* context, const v1::EndThinkingRequest* request,
+                           v1::EndThinkingResponse*) override {
+    const auto key = context->client_metadata().find("authorization");
+    if (request->request_id() != "r1" || key == context->client_metadata().end()) {
+      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such request");
+    }
+    thinks_ = false;
+    return grpc::Status::OK;
+  }
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override {
+    ++generations_;
+    const int at_once = ++generating_;
+    for (int most = most_at_once_; at_once > most && !most_at_once_.compare_exchange_weak(most, at_once);) {
+    }
     v1::GenerateResponse response;
+    response.set_request_id("g1");
+    if (held_) {
+      response.set_text("...");
+      writer->Write(response);
+      while (held_ && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    }
+    --generating_;
+    if (context->IsCancelled()) return grpc::Status::CANCELLED;
     response.set_text(request->has_text() ? request->text() : std::to_string(request->token_ids().ids_size()));
+    response.set_finish_reason(finish_);
     response.mutable_usage()->set_completion_tokens(1);
     writer->Write(response);
     return grpc::Status::OK;
@@ -84,6 +109,7 @@ class ScriptedServer final : public v1::Inference::Service {
     response->set_requests_waiting(waiting_);
     response->set_predicted_wait_seconds(0.25);
     response->set_ready(true);
+    response->set_draining(draining_);
     return grpc::Status::OK;
   }
 
@@ -96,13 +122,39 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::vector<std::string>& tickets() const { return tickets_; }
   void FailAfterText() { fail_after_text_ = true; }
   void NeverEnd() { endless_ = true; }
+  // Completions say "..." and wait.
+  void Hold(bool held) { held_ = held; }
+  void FinishWith(v1::FinishReason reason) { finish_ = reason; }
+  // Completions that were asked for, that wait, and the most at one time.
+  int generations() const { return generations_; }
+  int generating() const { return generating_; }
+  int most_at_once() const { return most_at_once_; }
+  // Reasons until it is told to stop.
+  void ThinkOnAndOn() { thinks_ = true; }
   void SetWaiting(int requests) { waiting_ = requests; }
+  void Drain() { draining_ = true; }
   int written() const { return written_; }
 
  private:
+  grpc::Status Think(grpc::ServerContext* context, grpc::ServerWriter<v1::GenerateResponse>* writer) {
+    v1::GenerateResponse response;
+    response.set_request_id("r1");
+    response.set_reasoning("hmm ");
+    while (thinks_ && !context->IsCancelled() && writer->Write(response)) absl::SleepFor(absl::Milliseconds(1));
+    response.clear_reasoning();
+    response.set_text("so");
+    response.set_finish_reason(v1::FINISH_REASON_STOP);
+    response.mutable_usage()->set_reasoning_tokens(7);
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+
   const int refusals_;
   const std::string pushback_ms_;
   bool fail_after_text_ = false, endless_ = false;
+  std::atomic<bool> thinks_{false}, held_{false}, draining_{false};
+  std::atomic<v1::FinishReason> finish_{v1::FINISH_REASON_STOP};
+  std::atomic<int> generations_{0}, generating_{0}, most_at_once_{0};
   std::atomic<int> waiting_{3};
   std::atomic<int> written_{0};
   v1::ChatRequest last_;

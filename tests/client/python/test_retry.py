@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said with a call that is made again, and what is read, on a clock that the test turns. When and where stands in retry_cases.json."""
 
+from concurrent import futures
+
 import pytest
 
 from hadal_client._retry import Call, Refusal, RetryOptions, Targets
@@ -92,3 +94,17 @@ def test_reads_what_servers_say(status, headers, expected):
 def test_needs_a_server():
     with pytest.raises(ValueError, match="at least one"):
         Targets([], RetryOptions())
+
+
+def test_a_server_that_drains_or_loads_has_more_than_any_other():
+    grpc_part = pytest.importorskip("hadal_client._grpc")
+    _, servers = targets("a", "b", "c")
+    for target, load in zip(servers.all, ({"ready": True, "draining": True}, {"ready": True, "requests_waiting": 900}, {})):
+        answer = futures.Future()
+        answer.set_result(grpc_part.pb.GetLoadResponse(**load))
+        grpc_part.report_load(target, answer)
+    assert Call(servers).begin() is servers.all[1]
+    failed = futures.Future()
+    failed.set_exception(RuntimeError("gone"))
+    grpc_part.report_load(servers.all[1], failed)
+    assert servers.all[1].load == 901

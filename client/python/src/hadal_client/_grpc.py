@@ -69,7 +69,8 @@ class Base:
 def report_load(target: Target, done: Any) -> None:
     if not done.cancelled() and done.exception() is None:
         load = done.result()
-        target.report(load.requests_running + load.requests_waiting)
+        # One that is not ready, or drains, has more than any other.
+        target.report((0.0 if load.ready and not load.draining else 1e9) + load.requests_running + load.requests_waiting)
 
 
 def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:

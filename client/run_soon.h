@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+namespace hadal::client {
+
+// Runs `then` soon, on a thread of gRPC: for callbacks whose caller may hold a lock that they take. There must be, or
+// have been, a Connections: it keeps those threads.
+void RunSoon(std::function<void()> then);
+
+}  // namespace hadal::client
