@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ client for those who use it: the program of docs/clients.md is compiled as it stands there, against what is public, and asks a server; another
+project's CMake takes the client alone."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
+BUILD = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release"))
+sys.path.insert(0, str(SOURCE / "tests/e2e"))
+from hadal_process import HadalProcess  # noqa: E402
+
+SECTION = (SOURCE / "docs/clients.md").read_text(encoding="utf-8").split("\n## C++\n")[1].split("\n## ")[0]
+PROGRAM = next(code for code in re.findall(r"```cpp\n(.*?)```", SECTION, re.S) if "int main" in code)
+CMAKE = re.search(r"```cmake\n(.*?)```", SECTION, re.S)[1]
+PUBLIC = re.findall(r"\S+\.h", re.search(r"foreach\(header (.*?)\)", (SOURCE / "client/standalone.cmake").read_text(encoding="utf-8"))[1])
+
+needs = {name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed") for name in ("c++", "cmake", "pkg-config")}
+
+
+@pytest.fixture
+def include(tmp_path):
+    """The headers that are installed, and no others."""
+    for header in PUBLIC:
+        (tmp_path / "include" / header).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SOURCE / header, tmp_path / "include" / header)
+    return tmp_path / "include"
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_the_program_asks_a_server(tmp_path, include):
+    libraries = [BUILD / path for path in ("client/libhadal_client.a", "proto/libhadal_proto.a", "base/libhadal_read_file.a")]
+    if not all(library.exists() for library in libraries):
+        pytest.skip("the client is not built in HADAL_BUILD_DIR")
+    with HadalProcess() as server:
+        (tmp_path / "ask.cc").write_text(PROGRAM.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), encoding="utf-8")
+        needed = subprocess.run(["pkg-config", "--libs", "grpc++", "protobuf", "absl_random_random", "absl_statusor", "libcrypto"], check=True, capture_output=True, text=True)
+        subprocess.run(["c++", "-std=c++20", f"-I{include}", "ask.cc", "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=tmp_path, check=True)
+        asked = subprocess.run([tmp_path / "ask"], capture_output=True, text=True, timeout=60)
+    assert asked.returncode == 0 and "42" in asked.stdout, asked.stderr
+
+
+@needs["c++"]
+def test_each_public_header_stands_alone(tmp_path, include):
+    (tmp_path / "all.cc").write_text("".join(f'#include "{header}"\n' for header in reversed(PUBLIC)), encoding="utf-8")
+    subprocess.run(["c++", "-std=c++20", "-fsyntax-only", f"-I{include}", "all.cc"], cwd=tmp_path, check=True)
+
+
+@needs["cmake"]
+def test_another_project_takes_the_client_alone(tmp_path):
+    (tmp_path / "hadal").symlink_to(SOURCE)
+    (tmp_path / "ask.cc").write_text(PROGRAM, encoding="utf-8")
+    (tmp_path / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.25)\nproject(ask LANGUAGES CXX)\nadd_executable(ask ask.cc)\n" + CMAKE, encoding="utf-8")
+    subprocess.run(["cmake", "-S", ".", "-B", "build"], cwd=tmp_path, check=True, capture_output=True)
+    listed = subprocess.run(["cmake", "--build", "build", "--target", "help"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "hadal_client" in listed and "ask" in listed and "hadal_server" not in listed
