@@ -33,18 +33,35 @@ def include(tmp_path):
     return tmp_path / "include"
 
 
-@needs["c++"]
-@needs["pkg-config"]
-def test_the_program_asks_a_server(tmp_path, include):
+def compiled(folder, include, source):
+    """The program that a source makes with the client that is built."""
     libraries = [BUILD / path for path in ("client/libhadal_client.a", "proto/libhadal_proto.a", "base/libhadal_read_file.a")]
     if not all(library.exists() for library in libraries):
         pytest.skip("the client is not built in HADAL_BUILD_DIR")
+    needed = subprocess.run(["pkg-config", "--libs", "grpc++", "protobuf", "absl_random_random", "absl_statusor", "libcrypto"], check=True, capture_output=True, text=True)
+    subprocess.run(["c++", "-std=c++20", f"-I{include}", source, "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=folder, check=True)
+    return folder / "ask"
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_the_program_asks_a_server(tmp_path, include):
     with HadalProcess() as server:
         (tmp_path / "ask.cc").write_text(PROGRAM.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), encoding="utf-8")
-        needed = subprocess.run(["pkg-config", "--libs", "grpc++", "protobuf", "absl_random_random", "absl_statusor", "libcrypto"], check=True, capture_output=True, text=True)
-        subprocess.run(["c++", "-std=c++20", f"-I{include}", "ask.cc", "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=tmp_path, check=True)
-        asked = subprocess.run([tmp_path / "ask"], capture_output=True, text=True, timeout=60)
+        asked = subprocess.run([compiled(tmp_path, include, "ask.cc")], capture_output=True, text=True, timeout=60)
     assert asked.returncode == 0 and "42" in asked.stdout, asked.stderr
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_thinking_cache_and_batches_with_a_real_server(tmp_path, include):
+    program = compiled(tmp_path, include, SOURCE / "tests/client/real_server_program.cc")
+    with HadalProcess("--load-format=null:5ms") as server:
+        asked = subprocess.run([program, f"127.0.0.1:{server.port}"], capture_output=True, text=True, timeout=60)
+        server.wait_idle()
+        assert asked.stdout.splitlines() == ["thinking ended", "asked once", "20 answered"], asked.stderr
+        # A chat, its EndThinking, a completion of which the second is kept, and twenty.
+        assert server.metric("hadal_thinking_cuts_total") == 1 and server.metric("hadal_requests_total") == 23
 
 
 @needs["c++"]
