@@ -12,6 +12,7 @@ constexpr char kUsage[] =
     "hadal: inference server for DeepSeek models\n"
     "\n"
     "  hadal serve [flags]    serve models over gRPC and the OpenAI API (hadal serve --help)\n"
+    "  hadal worker [flags]   hold later layers of a model that hadal serve has on several hosts\n"
     "  hadal plan [flags]     check a configuration and print its memory plan; loads nothing\n"
     "  hadal chat [flags]     talk to a server in the terminal\n"
     "  hadal batch [flags]    have a file of requests answered when there is time\n"
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
   const std::string& command = args[0];
   const std::vector<std::string> rest(args.begin() + 1, args.end());
   if (command == "serve") return commands::Serve(rest);
+  if (command == "worker") return commands::Worker(rest);
   if (command == "plan") return commands::Plan(rest);
   if (command == "chat") return commands::Chat(rest);
   if (command == "batch") return commands::Batch(rest);
@@ -38,7 +40,7 @@ int main(int argc, char** argv) {
   if (command == "health") return commands::Health(rest);
   if (command == "version" || command == "--version") return commands::Version();
   const std::string nearest =
-      hadal::base::NearestName(command, {"serve", "plan", "chat", "batch", "top", "health", "version"});
+      hadal::base::NearestName(command, {"serve", "worker", "plan", "chat", "batch", "top", "health", "version"});
   std::fprintf(stderr, "hadal: unknown command '%s'%s\n", command.c_str(),
                nearest.empty() ? "; see hadal --help" : ("; did you mean '" + nearest + "'?").c_str());
   return 2;

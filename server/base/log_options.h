@@ -24,6 +24,13 @@ struct LogOptions {
   bool json() const { return format == LogFormat::kJson || (format == LogFormat::kAuto && isatty(STDERR_FILENO) == 0); }
 
   void AddFlags(FlagSet* flags) {
+    AddFormatFlags(flags);
+    flags->AddText("access-log", &access_log, "a JSON line for each finished request: stdout, stderr or a file",
+                   "none");
+  }
+
+  // Those of a program that answers no requests.
+  void AddFormatFlags(FlagSet* flags) {
     flags->AddEnum("log-format", &format,
                    {{"auto", LogFormat::kAuto}, {"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                    "auto, text or json", "text on a terminal, else json");
@@ -33,8 +40,6 @@ struct LogOptions {
                     {"warn", LogLevel::kWarn},
                     {"error", LogLevel::kError}},
                    "debug, info, warn or error");
-    flags->AddText("access-log", &access_log, "a JSON line for each finished request: stdout, stderr or a file",
-                   "none");
   }
 };
 

@@ -11,6 +11,7 @@ namespace hadal::commands {
 
 int Serve(const std::vector<std::string>& args);   // serve.cc
 int Plan(const std::vector<std::string>& args);    // plan.cc: memory plan of a configuration, loads no weights
+int Worker(const std::vector<std::string>& args);  // worker.cc: later layers of a server's model
 int Chat(const std::vector<std::string>& args);    // chat.cc: terminal client over gRPC
 int Batch(const std::vector<std::string>& args);   // batch.cc: files of requests for later
 int Top(const std::vector<std::string>& args);     // top/top.cc: load of servers in the terminal

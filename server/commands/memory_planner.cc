@@ -28,6 +28,7 @@ absl::StatusOr<CachePlan> PlanOne(const ModelMemory& model, const ServingLimits&
   share.max_batch_size = limits.max_batch_size;
   share.max_batch_tokens = std::max(limits.max_batch_tokens, limits.max_batch_size);
   absl::StatusOr<models::KvCacheSize> size = KvPools(model.name, share);
+  if (size.ok() && model.fit) size = model.fit(*size);
   if (!size.ok()) return size.status();
 
   CachePlan plan;

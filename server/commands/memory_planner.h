@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct ModelMemory {
   int64_t workspace_bytes = 0;
   int32_t max_model_len = 0;
   models::KvLayout layout;
+  // How much of a cache of that size all hosts of the model have memory for; empty: this one has them all.
+  std::function<absl::StatusOr<models::KvCacheSize>(const models::KvCacheSize&)> fit;
 };
 
 // The limits that every model is served with.

@@ -11,6 +11,7 @@
 #include "server/base/log.h"
 #include "server/base/strings.h"
 #include "server/commands/admission_log_sink.h"
+#include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
 #include "server/commands/engine_factory.h"
 #include "server/commands/memory_budget.h"
@@ -38,6 +39,17 @@ absl::Status CheckFallbackModel(const std::string& fallback, absl::Span<const Mo
                                                  absl::StrJoin(flags, ", ", name)));
 }
 
+// Workers hold layers of one model, and layers are what they compute.
+absl::Status CheckPipeline(const ServerConfig& config, absl::Span<const ModelFlag> flags) {
+  if (absl::Status status = config.pipeline.Validate(); !status.ok() || !config.pipeline.enabled()) return status;
+  if (flags.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--pipeline-workers serve one model, but --model is given ", flags.size(), " times"));
+  }
+  if (!config.model.null_step_time.has_value()) return absl::OkStatus();
+  return absl::InvalidArgumentError("--pipeline-workers have nothing to compute with --load-format=null");
+}
+
 }  // namespace
 
 ModelHost::ModelHost(const ServerConfig* config, MpsState mps, base::MetricRegistry* metrics,
@@ -48,6 +60,9 @@ ModelHost::ModelHost(const ServerConfig* config, MpsState mps, base::MetricRegis
       flags_(ModelFlags(config_)),
       metrics_(metrics),
       server_metrics_(*server_metrics),
+      pipeline_metrics_(config_.pipeline.enabled()
+                            ? std::make_unique<pipeline::PipelineMetrics>(metrics_, config_.pipeline.workers)
+                            : nullptr),
       progress_(metrics_, DrawsProgress(config_)) {}
 
 ModelHost::~ModelHost() { StopEngines(); }
@@ -56,6 +71,7 @@ absl::Status ModelHost::CheckFlags() const {
   for (const ModelFlag& flag : flags_) {
     if (absl::Status status = CheckModelFolder(flag.dir, config_.model.wants_weights()); !status.ok()) return status;
   }
+  if (absl::Status status = CheckPipeline(config_, flags_); !status.ok()) return status;
   return CheckFallbackModel(config_.degradation.fallback_model, flags_);
 }
 
@@ -88,10 +104,13 @@ absl::StatusOr<LoadedModel> ModelHost::LoadOne(const ModelFlag& flag, int index,
   progress_.Begin(flag.name, index, static_cast<int>(flags_.size()));
   absl::StatusOr<LoadedModel> loaded = absl::UnknownError("not tried");
   const auto load = [&] {
-    loaded = LoadServedModel(config_, flag, index, [&](checkpoint::LoadProgress progress) {
-      progress_.Update(progress.bytes_done, progress.bytes_total);
-      admission->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
-    });
+    loaded = LoadServedModel(
+        config_, flag, index,
+        [&](checkpoint::LoadProgress progress) {
+          progress_.Update(progress.bytes_done, progress.bytes_total);
+          admission->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
+        },
+        PipelineContext(), &cancelled);
     return loaded.status();
   };
   const auto wait = [&](absl::Duration delay, const absl::Status& reason) {
@@ -106,6 +125,14 @@ absl::StatusOr<LoadedModel> ModelHost::LoadOne(const ModelFlag& flag, int index,
   if (absl::Status status = CheckMps(config_.model.mps, mps_, info.device_facts); !status.ok()) return status;
   server_metrics_.model_info.With({flag.name, info.family, info.dtype, info.device}).Set(1);
   return loaded;
+}
+
+pipeline::LeaderContext ModelHost::PipelineContext() {
+  return {.metrics = pipeline_metrics_.get(),
+          .health = &pipeline_health_,
+          .on_failure = on_failure_,
+          .notice = [](const std::string& line) { base::Log(base::LogLevel::kInfo, "pipeline", line); },
+          .version = kVersion};
 }
 
 absl::Status ModelHost::CreateLedger(absl::Span<const LoadedModel> loaded) {
@@ -129,7 +156,8 @@ absl::Status ModelHost::CreateEngines(absl::Span<const LoadedModel> loaded, admi
     const models::ModelInfo& info = one.model->info();
     models.push_back({info.name, info.weights_bytes,
                       one.model->WorkspaceBytes(config_.engine.max_batch_tokens, config_.engine.max_batch_size),
-                      info.max_model_len, one.model->kv_layout()});
+                      info.max_model_len, one.model->kv_layout(),
+                      [model = one.model](const models::KvCacheSize& wanted) { return model->FitKvCache(wanted); }});
   }
   const ServingLimits limits = {config_.engine.block_tokens, config_.engine.max_batch_size,
                                 config_.engine.max_batch_tokens, config_.admission.max_queue_requests};
@@ -191,6 +219,7 @@ std::string ModelHost::NoProgress() const {
 }
 
 std::string ModelHost::Failure() const {
+  if (std::string lost = pipeline_health_.failure(); !lost.empty()) return lost;
   for (const engine::Engine* engine : engines()) {
     if (engine->snapshot().device_fault) return absl::StrCat(engine->options().name, ": the device failed");
   }

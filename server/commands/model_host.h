@@ -25,6 +25,8 @@
 #include "server/engine/engine.h"
 #include "server/engine/engine_metrics.h"
 #include "server/kv_events/event_publisher.h"
+#include "server/pipeline/leader.h"
+#include "server/pipeline/pipeline_metrics.h"
 #include "server/service/served_model.h"
 
 namespace hadal::commands {
@@ -59,7 +61,7 @@ class ModelHost {
   const admission::MemoryLedger* memory() const { return ready() ? memory_.get() : nullptr; }
   // The first engine whose steps do not come to their end: what it says. Empty: all do.
   std::string NoProgress() const;
-  // A device fault; empty while all is well.
+  // A device fault, or a worker that is lost; empty while all is well.
   std::string Failure() const;
 
   // Running requests have `timeout` from now; a later call may shorten that.
@@ -75,6 +77,8 @@ class ModelHost {
   absl::Status CreateEngines(absl::Span<const LoadedModel> loaded, admission::AdmissionController* admission,
                              kv_events::EventPublisher* kv_events);
   void WatchDevice(absl::Span<const LoadedModel> loaded);
+  // Where a model on several hosts reports to.
+  pipeline::LeaderContext PipelineContext();
   void AddAliases();
 
   const ServerConfig& config_;
@@ -83,6 +87,9 @@ class ModelHost {
   const std::vector<ModelFlag> flags_;
   base::MetricRegistry* const metrics_;
   ServerMetrics& server_metrics_;
+  // Models report to them until they are destroyed, so both come before whatever holds a model.
+  std::unique_ptr<pipeline::PipelineMetrics> pipeline_metrics_;  // null: all layers are here
+  pipeline::PipelineHealth pipeline_health_;
   DeviceMetrics device_metrics_{metrics_};
   std::unique_ptr<GpuMetrics> gpu_metrics_;  // null: there is nothing to tell
   engine::EngineMetrics engine_metrics_{metrics_};

@@ -94,7 +94,9 @@ absl::Status ChooseChatTemplate(const ModelOptions& options, const std::string& 
 }
 
 absl::StatusOr<std::unique_ptr<models::Model>> LoadWeights(const ServerConfig& config, const ModelFlag& flag,
-                                                           std::function<void(checkpoint::LoadProgress)> progress) {
+                                                           std::function<void(checkpoint::LoadProgress)> progress,
+                                                           const pipeline::LeaderContext& pipeline,
+                                                           base::Notification* cancelled) {
   models::LoadOptions options = config.model.load;
   options.dir = flag.dir;
   options.name = flag.name;
@@ -110,6 +112,7 @@ absl::StatusOr<std::unique_ptr<models::Model>> LoadWeights(const ServerConfig& c
   };
   options.warn = log(base::LogLevel::kWarn);
   options.note = log(base::LogLevel::kInfo);
+  if (config.pipeline.enabled()) return pipeline::LoadPipeline(options, config.pipeline, pipeline, cancelled);
   return models::LoadModel(options);
 }
 
@@ -150,14 +153,15 @@ absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
 }  // namespace
 
 absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
-                                            std::function<void(checkpoint::LoadProgress)> progress) {
+                                            std::function<void(checkpoint::LoadProgress)> progress,
+                                            const pipeline::LeaderContext& pipeline, base::Notification* cancelled) {
   const absl::Time start = base::Clock::Real()->Now();
   // The tokenizer is parsed while the weights are read: for a small model it is the longer part.
   absl::StatusOr<std::shared_ptr<const tokenizer::Tokenizer>> tokenizer = absl::UnknownError("not loaded");
   std::thread tokenizer_thread([&] { tokenizer = tokenizer::Tokenizer::Load(flag.dir); });
   const bool null_model = config.model.null_step_time.has_value();
   absl::StatusOr<std::unique_ptr<models::Model>> model = absl::UnknownError("not loaded");
-  if (!null_model) model = LoadWeights(config, flag, std::move(progress));
+  if (!null_model) model = LoadWeights(config, flag, std::move(progress), pipeline, cancelled);
   tokenizer_thread.join();
   if (!tokenizer.ok()) return tokenizer.status();
   if (null_model) model = MakeNullModel(config, flag, (*tokenizer)->vocab_size());

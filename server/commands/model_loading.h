@@ -8,6 +8,7 @@
 #include "models/checkpoint/progress.h"
 #include "models/model.h"
 #include "server/commands/server_config.h"
+#include "server/pipeline/leader.h"
 #include "server/service/served_model.h"
 
 namespace hadal::commands {
@@ -20,8 +21,10 @@ struct LoadedModel {
 
 // Loads what `flag` names: weights (or a null model), tokenizer, chat template and generation defaults. `index` is the
 // model's position among the --model flags, `progress` is called from loading threads, one at a time. Errors name the
-// file, or the flag. A checkpoint that cannot chat is loaded all the same: chat requests are told why.
+// file, or the flag. A checkpoint that cannot chat is loaded all the same: chat requests are told why. With
+// --pipeline-workers the later layers are theirs: they report to `pipeline`, and `cancelled` ends the wait for them.
 absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
-                                            std::function<void(checkpoint::LoadProgress)> progress);
+                                            std::function<void(checkpoint::LoadProgress)> progress,
+                                            const pipeline::LeaderContext& pipeline, base::Notification* cancelled);
 
 }  // namespace hadal::commands

@@ -59,19 +59,7 @@ struct ModelOptions {
   std::string memory_device() const { return null_step_time.has_value() ? "cpu" : load.device; }
 
   void AddFlags(base::FlagSet* flags) {
-    flags->Add({.name = "model",
-                .help =
-                    "[NAME[,NAME...]=]DIR: Hugging Face checkpoint folder, or ORGANISATION/NAME in the local cache; "
-                    "repeatable",
-                .default_text = "the demo model",
-                .set = [this](const std::string& text) { return AddModel(text); },
-                .repeatable = true,
-                .positional = true});
-    flags->Add(
-        {.name = "device",
-         .help = "auto, cpu, cuda, cuda:N, torch (the best device of libtorch), torch:cpu, torch:cuda or torch:cuda:N",
-         .default_text = load.device,
-         .set = [this](const std::string& text) { return SetDevice(text); }});
+    AddHostFlags(flags);
     flags->AddChoice("dtype", &load.dtype, {"auto", "bfloat16", "float16", "float32"},
                      "compute type: auto (the checkpoint's half type), bfloat16, float16, float32");
     flags->Add({.name = "load-format",
@@ -93,6 +81,28 @@ struct ModelOptions {
         "equal bits in every batch: latent attention in one form, on CUDA tiles and splits that stay the same");
     flags->AddEnum("weights", &load.weights, {{"map", models::FileAccess::kMap}, {"copy", models::FileAccess::kCopy}},
                    "map (weights stay in the checkpoint's files) or copy (into memory; files may change then)");
+    flags->AddDuration("gemm-timing", &gemm_timing,
+                       "how long a start on CUDA may time algorithms of matrix products; 0: takes cuBLASLt's choice");
+    flags->AddText("gemm-cache", &gemm_cache,
+                   "folder that keeps the timed algorithms for the next start; auto (the user's cache folder), off");
+    flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
+  }
+
+  // Those that say what this host has, whatever is served with it.
+  void AddHostFlags(base::FlagSet* flags) {
+    flags->Add({.name = "model",
+                .help =
+                    "[NAME[,NAME...]=]DIR: Hugging Face checkpoint folder, or ORGANISATION/NAME in the local cache; "
+                    "repeatable",
+                .default_text = "the demo model",
+                .set = [this](const std::string& text) { return AddModel(text); },
+                .repeatable = true,
+                .positional = true});
+    flags->Add(
+        {.name = "device",
+         .help = "auto, cpu, cuda, cuda:N, torch (the best device of libtorch), torch:cpu, torch:cuda or torch:cuda:N",
+         .default_text = load.device,
+         .set = [this](const std::string& text) { return SetDevice(text); }});
     flags->AddInt("threads", &load.threads, {1, 1024}, "CPU compute threads", "cores");
     flags->AddBytes("memory-budget", &memory_budget_bytes, "bytes for weights, workspace and KV cache, e.g. 24GiB",
                     "auto");
@@ -101,11 +111,6 @@ struct ModelOptions {
     flags->AddEnum("mps-client-priority", &mps_priority,
                    {{"normal", MpsPriority::kNormal}, {"below-normal", MpsPriority::kBelowNormal}},
                    "this process among the clients of MPS: normal, below-normal (offline work)", "inherited");
-    flags->AddDuration("gemm-timing", &gemm_timing,
-                       "how long a start on CUDA may time algorithms of matrix products; 0: takes cuBLASLt's choice");
-    flags->AddText("gemm-cache", &gemm_cache,
-                   "folder that keeps the timed algorithms for the next start; auto (the user's cache folder), off");
-    flags->AddInt("max-model-len", &load.max_model_len, {1, 1 << 30}, "context limit in tokens", "from config.json");
   }
 
  private:

@@ -53,6 +53,8 @@ void ServerConfig::AddFlags(base::FlagSet* flags) {
   grpc.AddFlags(flags);
   flags->StartGroup("KV events");
   kv_events.AddFlags(flags);
+  flags->StartGroup("Several hosts for one model");
+  pipeline.AddFlags(flags);
   flags->StartGroup("Files and batches");
   batches.AddFlags(flags);
   flags->StartGroup("TLS and keys");

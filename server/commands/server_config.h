@@ -15,6 +15,7 @@
 #include "server/engine/engine_options.h"
 #include "server/http/http_options.h"
 #include "server/kv_events/kv_event_options.h"
+#include "server/pipeline/pipeline_options.h"
 #include "server/response_cache/response_cache_options.h"
 #include "server/rpc/grpc_options.h"
 #include "server/service/degradation_options.h"
@@ -46,6 +47,7 @@ struct ServerConfig {
   http::HttpOptions http;
   rpc::GrpcOptions grpc;
   kv_events::KvEventOptions kv_events;
+  pipeline::PipelineOptions pipeline;
   batches::BatchOptions batches;
   tls::TlsOptions tls;
   base::LogOptions log;

@@ -68,6 +68,8 @@ RULES = {
     "server/response_cache/": (("server/response_cache/", "server/storage/", "server/request/", "server/base/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/service/": (("server/service/", "server/response_cache/", "server/admission/", "server/request/", "server/base/", "models/registry.h",
                          "models/grammar/", "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC + HTTP),
+    "server/pipeline/": (("server/pipeline/", "server/base/", "models/model_part.h", "models/layer_range.h", "models/registry.h") + MODEL_VIEW,
+                         TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/upstream/": (("server/upstream/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/response_cache/cache_control.h", "server/admission/", "server/request/", "server/base/", "models/chat/",

@@ -55,17 +55,14 @@ class HadalProcess:
     def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None, binary=None):
         """`open_files`: (soft, hard) limit of file descriptors. `tls`: an ssl.SSLContext to ask the server with. `binary`: instead of
         HADAL_BINARY."""
-        source = os.environ["HADAL_SOURCE_DIR"]
-        binary = binary or os.environ.get("HADAL_BINARY", os.path.join(source, "build/release/hadal"))
-        model = model or os.environ.get("HADAL_DEMO_MODEL", os.path.join(source, "models/demo"))
-        command = [binary, "serve", "--port=0", f"--model=hadal-demo={model}", "--log-format=text", *flags]
+        command = self.command_of(*flags, model=model, binary=binary)
         self.command = command
         self.expect_exit = expect_exit
         self.tls = tls
         self.output = []
         self.host, self.port = "127.0.0.1", None
         self._announced = threading.Event()
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("HADAL_") or k == "HADAL_DEMO_MODEL"}
+        clean = self.clean_environment()
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                         env={**clean, **(env or {})},
@@ -81,6 +78,20 @@ class HadalProcess:
             self.process.kill()
             self.process.wait()
             raise
+
+    @staticmethod
+    def demo_model():
+        return os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
+
+    @classmethod
+    def command_of(cls, *flags, model=None, binary=None):
+        binary = binary or os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
+        return [binary, "serve", "--port=0", f"--model=hadal-demo={model or cls.demo_model()}", "--log-format=text", *flags]
+
+    @staticmethod
+    def clean_environment():
+        """Without what the tests set for themselves."""
+        return {k: v for k, v in os.environ.items() if not k.startswith("HADAL_") or k == "HADAL_DEMO_MODEL"}
 
     def _read(self):
         for line in self.process.stdout:

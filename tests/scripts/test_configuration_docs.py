@@ -18,7 +18,8 @@ def flags_of_help():
     # a long name pushes its description onto the next line
     for entry in re.split(r"\n  (?=-)", text)[1:]:
         name = re.search(r"--([a-z-]+)", entry).group(1)
-        default = re.search(r"\[([^\[\]]*)\]\s*$", entry)
+        # behind the last flag of a group the next one's title follows
+        default = re.search(r"\[([^\[\]]*)\]\s*$", entry.split("\n\n")[0])
         flags[name] = default.group(1) if default else None
     return flags
 

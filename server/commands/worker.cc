@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/pipeline/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/base/log.h"
+#include "server/commands/commands.h"
+#include "server/commands/demo_model.h"
+#include "server/commands/leave.h"
+#include "server/commands/memory_budget.h"
+#include "server/commands/model_source.h"
+#include "server/commands/mps.h"
+#include "server/commands/stop_events.h"
+#include "server/commands/worker_config.h"
+#include "server/pipeline/key.h"
+
+namespace hadal::commands {
+namespace {
+
+int FailWorker(const absl::Status& status) {
+  base::ShutdownLogging();
+  std::fprintf(stderr, "hadal worker: %s\n", std::string(status.message()).c_str());
+  return IsMpsError(status) ? kMpsExitCode : 1;
+}
+
+absl::StatusOr<pipeline::Worker::Options> MakeOptions(const WorkerConfig& config, const MpsState& mps) {
+  absl::StatusOr<std::string> key = pipeline::ReadKey(config.key_file);
+  if (!key.ok()) return key.status();
+  if (config.model.models.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--model is given ", config.model.models.size(), " times: a worker holds layers of one model"));
+  }
+  const std::string dir = config.model.models.empty() ? DemoModelDir() : config.model.models.front().dir;
+  if (absl::Status status = CheckModelFolder(dir, /*wants_weights=*/false); !status.ok()) return status;
+  pipeline::Worker::Options options = {.host = config.host, .port = config.port, .session = {}, .on_idle = nullptr};
+  options.session.load = config.model.load;
+  options.session.load.dir = dir;
+  options.session.load.warn = [](const std::string& line) { base::Log(base::LogLevel::kWarn, "device", line); };
+  options.session.key = *std::move(key);
+  options.session.version = kVersion;
+  options.session.patience = config.connect_timeout;
+  options.session.memory_budget = [wanted = config.model.memory_budget_bytes, device = config.model.load.device,
+                                   limit = mps.memory_limit_bytes](const models::ModelInfo& info) {
+    return MemoryBudget(wanted, device,
+                        {.loaded = info.weights_bytes,
+                         .mps_limit = limit,
+                         .group_limit = DeviceGroupLimit(info.device_facts.pci_bus_id)});
+  };
+  options.session.log = [](const std::string& line) { base::Log(base::LogLevel::kInfo, "pipeline", line); };
+  return options;
+}
+
+// Goes on serving until the leader has gone, for at most `timeout`; a second signal ends it at once.
+void ServeUntilLeaderGoes(const pipeline::Worker& worker, absl::Duration timeout, StopEvents& events) {
+  const absl::Time end = absl::Now() + timeout;
+  const int signals = events.signals();
+  while (worker.busy() && events.signals() == signals && absl::Now() < end) events.Wait(end - absl::Now());
+}
+
+}  // namespace
+
+int Worker(const std::vector<std::string>& args) {
+  WorkerConfig config;
+  // What hadal serve reads of the environment is not for a worker.
+  base::FlagSet flags({.prefix = "HADAL_WORKER_", .others = {}});
+  config.AddFlags(&flags);
+  const absl::StatusOr<base::ParsedFlags> parsed = flags.Parse("hadal worker", args);
+  if (!parsed.ok()) {
+    std::fprintf(stderr, "hadal worker: %s\n", std::string(parsed.status().message()).c_str());
+    return 2;
+  }
+  if (!parsed->help.empty() || parsed->print_config) {
+    std::fputs(parsed->help.empty() ? parsed->ToToml().c_str() : parsed->help.c_str(), stdout);
+    return 0;
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  const absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
+  if (!events.ok()) return FailWorker(events.status());
+  // While there is one thread: it may change the environment.
+  const absl::StatusOr<MpsState> mps = PrepareMps(config.model, MpsProbe::System());
+  if (!mps.ok()) return FailWorker(mps.status());
+  base::InitLogging(config.log);
+  absl::StatusOr<pipeline::Worker::Options> options = MakeOptions(config, *mps);
+  if (!options.ok()) return FailWorker(options.status());
+  options->on_idle = [&events] { (*events)->Notify(); };
+  absl::StatusOr<std::unique_ptr<pipeline::Worker>> worker = pipeline::Worker::Create(*std::move(options));
+  if (!worker.ok()) return FailWorker(worker.status());
+  std::printf("hadal worker listening on %s:%d\n", config.host.c_str(), (*worker)->port());
+  std::fflush(stdout);
+  while ((*events)->signals() == 0) (*events)->Wait();
+  base::Log(base::LogLevel::kInfo, "main", "signal received: no other leader is served");
+  (*worker)->StopListening();
+  ServeUntilLeaderGoes(**worker, config.drain_timeout, **events);
+  // A leader that is still there sees its worker go; a part that is being loaded cannot be stopped.
+  if ((*worker)->busy()) LeaveAtOnce(0);
+  worker->reset();
+  base::ShutdownLogging();
+  return 0;
+}
+
+}  // namespace hadal::commands

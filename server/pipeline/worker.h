@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/sync.h"
+#include "models/model_part.h"
+#include "models/registry.h"
+#include "server/base/notification.h"
+#include "server/pipeline/connection.h"
+#include "server/pipeline/messages.h"
+#include "server/pipeline/worker_session.h"
+
+namespace hadal::pipeline {
+
+// Holds the later layers of a model for one leader at a time, as that asks: a server, or another worker before it. When
+// the leader goes, so do its layers, and the next leader is served. One that comes meanwhile is told that the worker is
+// busy. Stop is for any thread.
+class Worker {
+ public:
+  struct Options {
+    std::string host;
+    int port = 0;  // 0 picks one
+    WorkerSession::Options session;
+    std::function<void()> on_idle;  // called, on a thread of the worker, when a leader has gone; may be empty
+  };
+
+  // Listens. Errors name the flag.
+  static absl::StatusOr<std::unique_ptr<Worker>> Create(Options options);
+  // Ends the session.
+  ~Worker();
+
+  int port() const { return port_; }
+
+  // Takes no other leader from now on.
+  void StopListening();
+  // Whether a leader is served.
+  bool busy() const;
+
+ private:
+  Worker(Options options, int fd);
+
+  void AcceptLeaders();
+  // Greets who has connected and serves it on a thread of its own, unless another one is served.
+  void Take(int fd, std::string peer);
+  void Serve(std::unique_ptr<Connection> connection);
+
+  const Options options_;
+  const int listening_fd_;
+  const int wake_fd_;  // an eventfd: ends the wait for connections
+  const int port_;
+
+  mutable base::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string leader_ ABSL_GUARDED_BY(mutex_);                // who is served
+  Connection* connection_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the session's, for ShutDown
+  std::thread session_;                                       // the accepting thread's, and after it the destructor's
+  std::thread accepting_;
+};
+
+}  // namespace hadal::pipeline

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "models/model_part.h"
+#include "models/registry.h"
+#include "server/pipeline/connection.h"
+#include "server/pipeline/messages.h"
+#include "server/pipeline/remote_rest.h"
+#include "server/pipeline/step_codec.h"
+
+namespace hadal::pipeline {
+
+// What a worker does for one leader: loads the layers that it is told to, plans and allocates their caches, and runs
+// steps on them until the leader goes. What the leader sends is checked before anything is done or allocated for it; a
+// message that is none ends the session. For one thread.
+class WorkerSession {
+ public:
+  struct Options {
+    models::LoadOptions load;  // folder, device, threads; the rest comes from the leader
+    std::string key;           // ReadKey
+    std::string version;       // the program's
+    absl::Duration patience;   // for workers after this one
+    // Bytes that weights, workspace and caches of this part may take; asked once it is loaded.
+    std::function<absl::StatusOr<int64_t>(const models::ModelInfo&)> memory_budget;
+    std::function<void(const std::string&)> log;  // a line for the log; may be empty
+  };
+
+  // Both are borrowed.
+  WorkerSession(const Options* options, Connection* connection) : options_(*options), connection_(*connection) {}
+
+  // Whether the other end knows the key, and may be served: `leader` is who is served already, empty for nobody. It is
+  // told why not.
+  static absl::Status Greet(const Options& options, Connection& connection, const std::string& leader);
+
+  // Until the leader goes. OK then; else what went wrong, which the leader has been told.
+  absl::Status Run();
+
+ private:
+  absl::Status ReceiveAssignment();
+  // Checks what can be checked before anything is loaded.
+  absl::Status CheckAssignment(const Assignment& assignment) const;
+  absl::Status Load(const Assignment& assignment);
+  absl::Status Serve();
+  absl::Status FitCache();
+  absl::Status Allocate();
+  absl::Status RunStep();
+  // The largest cache up to `wanted` that this part's budget has room for.
+  absl::StatusOr<models::KvCacheSize> FitOwnCache(const models::KvCacheSize& wanted) const;
+  // Both note that the leader is gone.
+  absl::StatusOr<MessageType> Receive(int64_t max_bytes);
+  absl::Status Reply(MessageType type);
+  void Tell(const absl::Status& status);
+  void Log(const std::string& line) const;
+
+  const Options& options_;
+  Connection& connection_;
+  Assignment assignment_;
+  StepLimits limits_;
+  std::optional<models::KvCacheSize> fits_;  // what the leader was told
+  bool allocated_ = false;
+  bool leader_gone_ = false;
+  RemoteRest* rest_ = nullptr;  // the chain's; null: this is the last part
+  std::unique_ptr<models::PartChain> chain_;
+  std::vector<std::byte> payload_;  // received; reused
+  std::vector<std::byte> message_;  // sent; reused
+};
+
+}  // namespace hadal::pipeline
