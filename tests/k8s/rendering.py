@@ -52,6 +52,11 @@ def pods(documents):
         if document["kind"] == "Deployment":
             template = document["spec"]["template"]
             yield name, template["metadata"]["labels"], template["spec"]
+        elif document["kind"] == "LeaderWorkerSet":
+            group = document["spec"]["leaderWorkerTemplate"]
+            for role in ("leader", "worker"):
+                template = group[f"{role}Template"]
+                yield f"{name} {role}", template["metadata"]["labels"], template["spec"]
         elif document["kind"] == "LLMInferenceService":
             yield name, {}, document["spec"]["template"]
         elif document["kind"] == "ServingRuntime":

@@ -160,7 +160,7 @@ def server_commands():
     for target in TARGETS:
         for name, _, spec in pods(render(target)):
             for container in spec["containers"]:
-                if container["args"][0] == "serve":
+                if container["args"][0] in ("serve", "worker"):
                     arguments = [argument.replace("/etc/hadal/hadal.toml", str(K8S / "base/hadal.toml")).replace("{{.Name}}", "deepseek")
                                  for argument in container["args"]]
                     yield f"{target}: {name}", arguments, {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}

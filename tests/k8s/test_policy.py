@@ -9,7 +9,8 @@ from rendering import TARGETS, load, of_kind, pods, render, seconds
 
 def all_pods():
     found = [(target, name, labels, spec) for target in TARGETS for name, labels, spec in pods(render(target))]
-    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "Deployment hadal-redis", "ServingRuntime hadal", "LLMInferenceService deepseek"}
+    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "Deployment hadal-redis", "ServingRuntime hadal", "LLMInferenceService deepseek",
+                                                "LeaderWorkerSet hadal-group leader", "LeaderWorkerSet hadal-group worker"}
     return found
 
 
@@ -194,3 +195,28 @@ def test_tls_is_read_from_a_secret_that_can_be_renewed():
         assert container[probe]["httpGet"]["scheme"] == "HTTPS" and container[probe]["httpGet"]["path"].startswith("/health/")
     for service in of_kind(documents, "Service"):
         assert {port["appProtocol"] for port in service["spec"]["ports"]} == {"https"}
+
+
+def test_a_group_of_hosts_agrees_with_itself():
+    documents = render("overlays/multi-node")
+    (group,) = of_kind(documents, "LeaderWorkerSet")
+    template = group["spec"]["leaderWorkerTemplate"]
+    assert template["restartPolicy"] == "RecreateGroupOnPodRestart", "a server that loses a worker ends, and a new one needs all"
+    assert group["metadata"]["name"] not in {service["metadata"]["name"] for service in of_kind(documents, "Service")}, "the controller makes a Service of that name"
+    found = {name.split()[-1]: (labels, spec) for name, labels, spec in pods(documents)}
+    (server,), (worker,) = found["leader"][1]["containers"], found["worker"][1]["containers"]
+    (port,) = [port["containerPort"] for port in worker["ports"]]
+    (workers,) = [argument.split("=", 1)[1] for argument in server["args"] if argument.startswith("--pipeline-workers=")]
+    assert workers.split(",") == [f"$(POD_NAME)-{i}.{group['metadata']['name']}.$(POD_NAMESPACE).svc:{port}" for i in range(1, template["size"])]
+    assert f"--port={port}" in worker["args"]
+    keys = [next(argument for argument in container["args"] if argument.startswith("--pipeline-key-file=")) for container in (server, worker)]
+    assert keys[0] == keys[1]
+    for _, spec in found.values():
+        assert "hadal-pipeline-key" in {volume.get("secret", {}).get("secretName") for volume in spec["volumes"]}
+    # Both get SIGTERM at once: the worker serves until the server has drained.
+    assert seconds(worker["args"][-2].split("=")[1]) >= drain_seconds("overlays/multi-node", server)
+    policies = {document["metadata"]["name"]: document["spec"] for document in of_kind(documents, "NetworkPolicy")}
+    assert policies["hadal"]["egress"][0]["to"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "hadal-worker"}}}]
+    assert {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "hadal"}}} in policies["hadal-worker"]["ingress"][0]["from"]
+    services = [selector_of(service) for service in of_kind(documents, "Service")]
+    assert not any(selector.items() <= found["worker"][0].items() for selector in services), "workers answer no requests"

@@ -53,6 +53,8 @@ def test_rendered_objects_are_valid(target, version):
         validate(document, version)
     specs = [{"containers": runtime["spec"]["containers"]} for runtime in of_kind(documents, "ServingRuntime")]
     specs += [service["spec"]["template"] for service in of_kind(documents, "LLMInferenceService")]
+    specs += [group["spec"]["leaderWorkerTemplate"][f"{role}Template"]["spec"] for group in of_kind(documents, "LeaderWorkerSet")
+              for role in ("leader", "worker")]
     for spec in specs:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
         kubernetes_validate.validate(pod, version, strict=True)
