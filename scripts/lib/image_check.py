@@ -55,7 +55,10 @@ class Stage:
                    f"mount -t proc proc {shlex.quote(str(self.root))}/proc; {mounts}exec {shlex.join(inside)}"]
         if popen:
             return subprocess.Popen(outside, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        return subprocess.run(outside, stdin=subprocess.DEVNULL, check=True)
+        code = subprocess.run(outside, stdin=subprocess.DEVNULL, check=False).returncode
+        if code != 0:
+            sys.exit(f"image-check: a step ended with {code}: {command}")
+        return None
 
 
 class Image:
@@ -194,11 +197,10 @@ def check(image):
     try:
         url = f"http://127.0.0.1:{PORT}"
         deadline = time.monotonic() + 600
-        while image.run(f"{shlex.join(image.entrypoint)} health --port {PORT} --check ready >/dev/null 2>&1 && touch /tmp/ready || true",
-                        image.user) and not (image.root / "tmp/ready").exists():
+        while not (image.root / "tmp/ready").exists():
+            image.run(f"{shlex.join(image.entrypoint)} health --port {PORT} --check ready >/dev/null 2>&1 && touch /tmp/ready || sleep 0.5", image.user)
             if server.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"image-check: the server is not ready:\n{server.stdout.read()}")
-            time.sleep(0.5)
         body = json.dumps({"prompt": "17 + 25", "max_tokens": 4}).encode()
         request = urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
