@@ -106,7 +106,12 @@ absl::Status CudaBackend::DoBatchedGemm(const BatchedGemmParams& p) {
   launch.out_row = p.out.stride(0);
   launch.out_batch = p.out.stride(1);
   if (const std::optional<GemvPlan> gemv = TryGemv(launch); gemv.has_value()) {
-    return Queue([&] { return LaunchGemv(stream(), launch, *gemv); }, "batched_gemm");
+    return Queue(
+        [&] {
+          return launch.transposed_w ? LaunchGemvTransposed(stream(), launch, *gemv)
+                                     : LaunchGemv(stream(), launch, *gemv);
+        },
+        "batched_gemm");
   }
   if (absl::StatusOr<bool> done = TryCublas(PlanBatchedGemm(p)); !done.ok() || *done) return done.status();
   return Queue([&] { return LaunchGenericGemm(stream(), launch); }, "batched_gemm");

@@ -32,15 +32,17 @@ int32_t RowsOfBlock(const GenericGemmLaunch& p) {
 std::optional<GemvPlan> PlanGemv(const GenericGemmLaunch& p, int64_t multiprocessors) {
   const bool grouped = p.expert_start != nullptr;
   if (p.m < 1 || p.n < 1 || p.k < 1 || p.batch < 1 || p.batch > kMaxGridRows) return std::nullopt;
-  if (p.m > (grouped ? kMaxGroupedGemvRows : kMaxGemvRows) || p.transposed_w) return std::nullopt;
+  if (p.m > (grouped ? kMaxGroupedGemvRows : kMaxGemvRows)) return std::nullopt;
   if (!HasInstance(p.x.dtype, p.w.dtype)) return std::nullopt;
   const bool one_row = p.m == 1, one = p.batch == 1;  // a stride that nobody takes has no meaning
-  if (!AlignedRows(p.x, {one_row ? 0 : p.x_row, one ? 0 : p.x_batch}) ||
-      !AlignedRows(p.w, {p.n == 1 ? 0 : p.w_row, one ? 0 : p.w_batch})) {
-    return std::nullopt;
-  }
+  if (!AlignedRows(p.w, {(p.transposed_w ? p.k : p.n) == 1 ? 0 : p.w_row, one ? 0 : p.w_batch})) return std::nullopt;
   GemvPlan plan;
   plan.rows = RowsOfBlock(p);
+  if (p.transposed_w) {  // one element of x at a time, and always all of a block's groups for the rows of w
+    if (grouped || p.has_bias || p.accumulate) return std::nullopt;
+    return plan;
+  }
+  if (!AlignedRows(p.x, {one_row ? 0 : p.x_row, one ? 0 : p.x_batch})) return std::nullopt;
   const int64_t products = grouped ? p.m : p.batch;
   const int64_t wanted = kBlocksPerMultiprocessor * multiprocessors;
   while (plan.slices < kMaxGemvSlices && p.k >= 2 * plan.slices * kLeastSlice &&

@@ -79,13 +79,16 @@ struct GenericGemmLaunch {
 int64_t GenericGemmBlocks(const GenericGemmLaunch& launch);
 int LaunchGenericGemm(Stream stream, const GenericGemmLaunch& launch);
 
-// The same with few rows, without transposed_w; rows of x and w begin at multiples of sixteen bytes (gemv.cu).
+// The same with few rows; rows of w, and of x unless transposed_w, begin at multiples of sixteen bytes (gemv.cu,
+// gemv_transposed.cu).
 inline constexpr int32_t kMaxGemvSlices = 8;
 struct GemvPlan {      // made by gemv_plan.h
   int32_t rows = 1;    // 1, 2, 4 or 8: computed by a block at once; not grouped, at least m
   int32_t slices = 1;  // of k, a power of two up to kMaxGemvSlices
 };
-int LaunchGemv(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan);
+int LaunchGemv(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan);  // without transposed_w
+// With transposed_w; no experts, no bias, not accumulating.
+int LaunchGemvTransposed(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan);
 // One product, or one of each expert, whose first n / 2 columns are gates; `activated` [rows, n / 2] is silu(gate) *
 // up.
 int LaunchGemvSilu(Stream stream, const GenericGemmLaunch& launch, const GemvPlan& plan, View activated, float limit);

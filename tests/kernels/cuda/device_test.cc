@@ -340,6 +340,21 @@ TEST_F(CudaDeviceTest, ProductsThatCublasRefusesAreCountedAndLoggedOnce) {
   EXPECT_EQ(backend->Counters().refused_products, 4);
 }
 
+// One product a head with transposed weights, as absorbed latent attention asks for.
+TEST_F(CudaDeviceTest, TransposedProductsOfFewRowsHaveAKernelOfTheirOwn) {
+  auto backend = *CreateBackend("cuda", {});
+  Buffer memory = *backend->Allocate(1 << 16);
+  char* at = static_cast<char*>(memory.data());
+  for (const int64_t tokens : {1, 8, 9}) {
+    ASSERT_EQ(backend->BatchedGemm({.x = TensorView(at, DType::kBF16, {tokens, 2, 16}),
+                                    .w = WeightView::Plain(TensorView(at + 4096, DType::kBF16, {2, 16, 64})),
+                                    .out = TensorView(at + 16384, DType::kBF16, {tokens, 2, 64}),
+                                    .transpose_w = true}),
+              absl::OkStatus());
+    EXPECT_EQ(backend->Counters().refused_products, tokens == 9 ? 1 : 0) << tokens;
+  }
+}
+
 TEST_F(CudaDeviceTest, ProductsOfFewRowsGoToCublasWhereTheirKernelMayNotRun) {
   const auto refused = [&](const Backend::Options& options) {
     auto backend = *CreateBackend("cuda", options);

@@ -60,14 +60,32 @@ TEST(GemvPlanTest, RefusesWhatItCannotReadSixteenBytesAtOnce) {
 
 TEST(GemvPlanTest, TakesWhatHasAnInstance) {
   GenericGemmLaunch p = Product(2, 64, 128);
-  p.transposed_w = true;
-  EXPECT_FALSE(PlanGemv(p, kH200).has_value());
-  p.transposed_w = false;
   p.w.dtype = DType::kF32;  // as V4's mixing weights
   EXPECT_TRUE(PlanGemv(p, kH200).has_value());
   p.w.dtype = DType::kF16;
   EXPECT_FALSE(PlanGemv(p, kH200).has_value());
   p.x.dtype = DType::kF32;
+  EXPECT_FALSE(PlanGemv(p, kH200).has_value());
+}
+
+TEST(GemvPlanTest, ATransposedWeightAsksForAlignedRowsOfItsOwnAlone) {
+  GenericGemmLaunch p = Product(3, 512, 128);
+  p.transposed_w = true;
+  p.w_row = 512;
+  p.x_row = 129;
+  ASSERT_TRUE(PlanGemv(p, kH200).has_value());
+  EXPECT_EQ(PlanGemv(p, kH200)->rows, 4);
+  p.w_row = 516;
+  EXPECT_FALSE(PlanGemv(p, kH200).has_value());
+  p.k = 1;  // of one row, the stride has no meaning
+  EXPECT_TRUE(PlanGemv(p, kH200).has_value());
+  p.has_bias = true;
+  EXPECT_FALSE(PlanGemv(p, kH200).has_value());
+  p.has_bias = false;
+  p.accumulate = true;
+  EXPECT_FALSE(PlanGemv(p, kH200).has_value());
+  p.accumulate = false;
+  p.m = 9;
   EXPECT_FALSE(PlanGemv(p, kH200).has_value());
 }
 

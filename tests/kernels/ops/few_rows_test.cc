@@ -96,6 +96,41 @@ TEST_P(FewRowsTest, OneProductAHead) {
   }
 }
 
+// The absorbed query: rows of keys among those of values, whole tiles of columns, tails, and more rows of w than a
+// block takes at once.
+TEST_P(FewRowsTest, OneTransposedProductAHead) {
+  struct Shape {
+    int64_t heads, k, n;
+  };
+  for (const Shape& s : {Shape{5, 128, 512}, {2, 24, 72}, {3, 1, 8}, {1, 33, 100}, {2, 200, 5}}) {
+    for (DType dtype : kComputeDTypes) {
+      for (int64_t tokens : {1, 2, 3, 8, 9}) {
+        SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " ", tokens, " x ", s.n, " k ", s.k));
+        Compare<BatchedGemmParams>(
+            [&](Arena& a) {
+              return BatchedGemmParams{
+                  .x = a.Random(dtype, {tokens, s.heads, s.k + 3}).Slice(2, 0, s.k),
+                  .w = WeightView::Plain(a.Random(dtype, {s.heads, 2 * s.k, s.n}, 1.0f, Padding(s.n))).Rows(s.k, s.k),
+                  .out = a.Output(dtype, {tokens, s.heads, s.n}, 3),
+                  .transpose_w = true};
+            },
+            &Backend::BatchedGemm, SumTolerance(dtype, s.k));
+      }
+    }
+  }
+}
+
+TEST_P(FewRowsTest, ATransposedWeightOfAnotherType) {
+  Compare<BatchedGemmParams>(
+      [&](Arena& a) {
+        return BatchedGemmParams{.x = a.Random(DType::kBF16, {4, 3, 70}),
+                                 .w = WeightView::Plain(a.Random(DType::kF32, {3, 70, 96})),
+                                 .out = a.Output(DType::kF32, {4, 3, 96}),
+                                 .transpose_w = true};
+      },
+      &Backend::BatchedGemm, SumTolerance(DType::kF32, 70));
+}
+
 // Experts without rows, with one, and with more than a block computes at once; one whose weight is not aligned.
 TEST_P(FewRowsTest, RowsOfManyExperts) {
   constexpr int64_t kExperts = 7, kN = 19, kK = 520;
