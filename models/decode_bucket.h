@@ -15,4 +15,13 @@ inline int32_t DecodeBucket(int32_t sequences, bool experts) {
   return experts ? sequences : static_cast<int32_t>(std::bit_ceil(static_cast<uint32_t>(sequences)));
 }
 
+// The columns that block tables of `columns` are widened to where steps are replayed: 16, 64, 256 and so on, since a
+// recorded step has one width, and there are as many of it as there are widths in use. What is added is uploaded and
+// never read: 4 bytes a column of each sequence.
+inline int64_t TableBucket(int64_t columns) {
+  int64_t bucket = 16;
+  while (bucket < columns) bucket *= 4;
+  return bucket;
+}
+
 }  // namespace hadal::models

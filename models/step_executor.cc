@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -75,7 +74,7 @@ const StepInput& StepExecutor::Padded(const StepInput& input) {
   // One width for contexts of many lengths, since addresses behind the tables follow from it; not wider than planned.
   const int64_t stride = input.block_table_stride;
   const int64_t widest = (budget_.bounds.context_tokens + kMinBlockTokens - 1) / kMinBlockTokens;
-  const int64_t columns = std::max(stride, std::min<int64_t>(std::bit_ceil(static_cast<uint64_t>(stride)), widest));
+  const int64_t columns = std::max(stride, std::min(TableBucket(stride), widest));
   padded_.token_ids = input.token_ids;
   padded_.token_ids.resize(sequences, 0);
   padded_.positions = input.positions;

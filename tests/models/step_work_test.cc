@@ -149,6 +149,19 @@ TEST_F(StepWorkTest, FewGraphsServeAllBatchSizes) {
   EXPECT_EQ(TheDevice().replays, 40 - 6);  // the first of a kind is issued
 }
 
+// Tables are widened: a sequence that grows from one block to eight needs one recorded step.
+TEST_F(StepWorkTest, OneGraphServesAllWidthsOfBlockTables) {
+  TheDevice().flashinfer = false;
+  const std::unique_ptr<Model> model = Load(testing::kTinyQwen2);
+  for (int32_t blocks = 1; blocks <= 8; ++blocks) {
+    StepBuilder decode(16, blocks);
+    decode.Add(0, 16 * blocks - 1, {6}).Sample();
+    ASSERT_EQ(Run(*model, decode.Take()).status(), absl::OkStatus());
+  }
+  EXPECT_EQ(TheDevice().graphs, 1);
+  EXPECT_EQ(TheDevice().replays, 8 - 1);
+}
+
 // Of a decode step that is replayed, only the sampler is launched by itself.
 TEST_F(StepWorkTest, ADecodeStepIsOneGraph) {
   for (const char* config : {testing::kTinyQwen2, testing::kTinyDeepseekV3}) {

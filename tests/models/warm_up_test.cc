@@ -89,6 +89,12 @@ TEST(DecodeBucketTest, PadsToFewSizesAndWithExpertsToMore) {
   }
 }
 
+TEST(DecodeBucketTest, TablesHaveFewWidths) {
+  for (const auto& [columns, widened] : {std::pair(1, 16), {16, 16}, {17, 64}, {64, 64}, {65, 256}, {1025, 4096}}) {
+    EXPECT_EQ(TableBucket(columns), widened) << columns;
+  }
+}
+
 TEST(WarmUpTest, AProcessorSeesAShortPromptAndOneToken) {
   EXPECT_THAT(WarmUpSteps({.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}}, 100),
               ElementsAre(WarmUpStep{1, 0, 32}, WarmUpStep{1, 32, 1}));
