@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/read_file.h"
 #include "server/response_cache/redis_store.h"
 #include "server/response_cache/replay_reader.h"
 #include "server/response_cache/sqlite_store.h"
@@ -13,8 +12,7 @@
 namespace hadal::response_cache {
 namespace {
 
-// Of a file with a password.
-constexpr int64_t kMaxPasswordBytes = 4096;
+constexpr std::string_view kFlag = "response-cache";
 
 absl::Status ForFlag(const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("--response-cache: ", status.message()));
@@ -30,17 +28,9 @@ absl::StatusOr<std::unique_ptr<Store>> StoreOf(const ResponseCacheOptions& optio
     return store;
   }
   if (second.empty()) return nullptr;
-  absl::StatusOr<RedisUrl> url = ParseRedisUrl(second);
-  if (!url.ok()) return ForFlag(url.status());
-  if (!options.redis_password_file.empty()) {
-    const absl::StatusOr<std::string> text = base::ReadFile(options.redis_password_file, kMaxPasswordBytes);
-    if (!text.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--response-cache-redis-password-file: ", text.status().message()));
-    }
-    url->password = text->substr(0, text->find_first_of("\r\n"));
-  }
-  return MakeRedisStore(*std::move(url));
+  absl::StatusOr<redis::Endpoint> endpoint = options.redis.EndpointOf(second, kFlag, kFlag);
+  if (!endpoint.ok()) return endpoint.status();
+  return MakeRedisStore(*std::move(endpoint));
 }
 
 std::unique_ptr<SecondLevel> SecondLevelOf(const ResponseCacheOptions& cache, std::unique_ptr<Store> store,

@@ -22,12 +22,12 @@ absl::Status ResponseCacheOptions::Validate() const {
   if (!enabled()) return absl::OkStatus();
   const std::string second = SecondLevel();
   const bool known =
-      second.empty() || second.starts_with("redis://") || (second.starts_with("sqlite:") && second != "sqlite:");
+      second.empty() || redis::IsRedisUrl(second) || (second.starts_with("sqlite:") && second != "sqlite:");
   if (!known || (levels != "memory" && second.empty())) {
     // What is behind the colon may be a password.
     const std::string shown = levels.substr(0, levels.find(':'));
     return absl::InvalidArgumentError(absl::StrCat(
-        "--response-cache is '", shown, "'; expected none, memory, memory,sqlite:PATH or memory,redis://HOST"));
+        "--response-cache is '", shown, "'; expected none, memory, memory,sqlite:PATH or memory,redis[s]://HOST"));
   }
   if (memory_bytes < 1) {
     return absl::InvalidArgumentError(

@@ -63,3 +63,25 @@ def start_server():
     yield start
     for process in running:
         process.stop()
+
+
+@pytest.fixture
+def redis(tmp_path):
+    """redis(*flags, context=None): a redis-server of its own for one test, with its files in tmp_path."""
+    import shutil
+
+    from redis_process import Redis
+
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server (scripts/bootstrap --test)")
+    started = []
+
+    def start(*flags, **options):
+        started.append(Redis(tmp_path, *map(str, flags), **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.resume()
+        one.stop()

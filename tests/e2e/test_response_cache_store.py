@@ -5,16 +5,14 @@ import contextlib
 import json
 import os
 import random
-import shutil
-import signal
-import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
 from http_client import post
+from redis_process import free_port, wait_for
+from tls_files import Authority
 
 
 def ask(server, body, mode="use"):
@@ -23,60 +21,6 @@ def ask(server, body, mode="use"):
     assert status == 200, data
     answer = json.loads(data)
     return headers.get("x-hadal-cache"), answer["choices"][0]["text"], answer["usage"]
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class Redis:
-    """redis-server on a port of its own, which can be stopped, paused and started again."""
-
-    def __init__(self, folder, *flags):
-        self.port = free_port()
-        self.folder, self.flags, self.process = folder, flags, None
-        self.start()
-
-    def start(self):
-        self.process = subprocess.Popen([shutil.which("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder, *self.flags],
-                                        stdout=subprocess.DEVNULL)
-        wait_for(self.answers)
-
-    def answers(self):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as sock:
-            sock.sendall(b"PING\r\n")
-            return sock.recv(64).startswith((b"+PONG", b"-NOAUTH"))
-        return False
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-
-
-@pytest.fixture
-def redis(tmp_path):
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server (scripts/bootstrap --test)")
-    started = []
-
-    def start(*flags):
-        started.append(Redis(tmp_path, *flags))
-        return started[-1]
-
-    yield start
-    for one in started:
-        with contextlib.suppress(ProcessLookupError):
-            one.process.send_signal(signal.SIGCONT)
-        one.stop()
-
-
-def wait_for(condition, timeout=60):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 PATIENT = "--response-cache-lookup-timeout=1s"  # a busy machine is no outage
@@ -103,6 +47,23 @@ def test_replicas_share_answers_in_redis(start_server, redis, tmp_path):
         assert ask(second, plain(number)) == ("hit", *answer[1:])
     assert second.metric('hadal_response_cache_lookups_total{result="hit_redis"}') == 5
     assert second.metric("hadal_generation_tokens_total") == before
+
+
+def test_replicas_share_answers_over_tls_as_a_user_of_their_own(start_server, redis, tmp_path):
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    certificate, key = authority.sign("redis")
+    (tmp_path / "login").write_text("open sesame\nhadal\n")
+    store = redis("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no", "--user", "default", "on", "nopass", "+ping",
+                  "--user", "hadal", "on", ">open sesame", "~hadal:response:*", "+get", "+set", context=authority.context())
+    flags = [f"--response-cache=memory,rediss://localhost:{store.port}", f"--response-cache-redis-password-file={tmp_path / 'login'}", PATIENT]
+    trusting = [*flags, f"--response-cache-redis-ca={authority.certificate}"]
+    first, second = start_server(*trusting), start_server(*trusting)
+    answer = ask(first, plain(1))
+    first.wait_metric("hadal_response_cache_store_writes_total", 1)
+    assert ask(second, plain(1)) == ("hit", *answer[1:])
+    doubting = start_server(*flags, f"--response-cache-redis-ca={other.certificate}")
+    assert ask(doubting, plain(1)) == ("miss", *answer[1:])
+    wait_for(lambda: store_errors(doubting, "put_failed") > 0)
 
 
 def test_answers_in_sqlite_survive_the_server(start_server, tmp_path):
@@ -166,11 +127,11 @@ def test_no_request_is_lost_while_redis_hangs_or_is_gone(start_server, redis):
 
     with Load(server) as load:
         works_again()
-        store.process.send_signal(signal.SIGSTOP)
+        store.pause()
         load.go_on()
         wait_for(lambda: server.metric(circuit) > 0)
         load.go_on()
-        store.process.send_signal(signal.SIGCONT)
+        store.resume()
         works_again()
         store.stop()
         wait_for(lambda: server.metric(circuit) > 0)

@@ -195,7 +195,7 @@ TEST(ResponseCacheTest, OptionsThatMakeNoSenseAreNamed) {
   }
   EXPECT_THAT(refused({.levels = "memory,http://me:secret@h"}), Not(HasSubstr("secret")));
   EXPECT_THAT(refused({.levels = "memory,redis://h:0"}), HasSubstr("--response-cache: the Redis URL has a port"));
-  EXPECT_THAT(refused({.levels = "memory,redis://h", .redis_password_file = "/missing"}),
+  EXPECT_THAT(refused({.levels = "memory,redis://h", .redis = {.password_file = "/missing"}}),
               HasSubstr("--response-cache-redis-password-file: "));
   EXPECT_THAT(refused({.levels = "memory,sqlite:/missing/a.db"}), HasSubstr("--response-cache: /missing/a.db"));
   EXPECT_THAT(refused({.levels = "memory,sqlite:/x", .disk_bytes = 5}), HasSubstr("--response-cache-disk-size is 5"));

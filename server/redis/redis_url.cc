@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "server/redis/redis_url.h"
+
 #include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
-#include "server/response_cache/redis_store.h"
 
-namespace hadal::response_cache {
+namespace hadal::redis {
 namespace {
 
-constexpr std::string_view kScheme = "redis://";
+constexpr std::string_view kScheme = "redis://", kTlsScheme = "rediss://";
 
 int HexDigit(char digit) {
   if (digit >= '0' && digit <= '9') return digit - '0';
@@ -45,7 +46,7 @@ std::optional<std::string_view> TakeBehindLast(char separator, std::string_view*
 
 absl::Status Wrong(std::string_view what) {
   return absl::InvalidArgumentError(
-      absl::StrCat("the Redis URL has ", base::View(what), "; expected redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]"));
+      absl::StrCat("the Redis URL has ", base::View(what), "; expected redis[s]://[USER[:PASSWORD]@]HOST[:PORT][/DB]"));
 }
 
 absl::Status ReadLogin(std::string_view login, RedisUrl* url) {
@@ -60,10 +61,13 @@ absl::Status ReadLogin(std::string_view login, RedisUrl* url) {
 
 }  // namespace
 
+bool IsRedisUrl(std::string_view text) { return text.starts_with(kScheme) || text.starts_with(kTlsScheme); }
+
 absl::StatusOr<RedisUrl> ParseRedisUrl(std::string_view text) {
-  if (text.substr(0, kScheme.size()) != kScheme) return Wrong("another scheme (TLS is not offered)");
-  text.remove_prefix(kScheme.size());
+  if (!IsRedisUrl(text)) return Wrong("another scheme");
   RedisUrl url;
+  url.tls = text.starts_with(kTlsScheme);
+  text.remove_prefix(url.tls ? kTlsScheme.size() : kScheme.size());
   std::string_view rest = text;
   if (const size_t at = rest.rfind('@'); at != std::string_view::npos) {
     if (absl::Status status = ReadLogin(rest.substr(0, at), &url); !status.ok()) return status;
@@ -87,6 +91,9 @@ absl::StatusOr<RedisUrl> ParseRedisUrl(std::string_view text) {
 }
 
 uint16_t RedisSlot(std::string_view key) {
+  const size_t open = key.find('{');
+  const size_t close = open == std::string_view::npos ? open : key.find('}', open + 1);
+  if (close != std::string_view::npos && close > open + 1) key = key.substr(open + 1, close - open - 1);
   // CRC-16/XMODEM.
   uint16_t crc = 0;
   for (const char byte : key) {
@@ -98,4 +105,4 @@ uint16_t RedisSlot(std::string_view key) {
   return crc % 16384;
 }
 
-}  // namespace hadal::response_cache
+}  // namespace hadal::redis

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/redis/client.h"
+
+#include <algorithm>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "server/base/strings.h"
+
+namespace hadal::redis {
+namespace {
+
+constexpr int kMaxRedirects = 3;
+
+bool IsRedirection(const Reply& reply) {
+  return reply.error() && (reply.text.starts_with("MOVED ") || reply.text.starts_with("ASK "));
+}
+
+}  // namespace
+
+Client::Client(Endpoint endpoint, absl::Duration timeout)
+    : endpoint_(std::move(endpoint)), seed_{endpoint_.url.host, endpoint_.url.port}, timeout_(timeout) {}
+
+Client::Node Client::NodeOf(std::string_view key) const {
+  const auto known = moved_.find(RedisSlot(key));
+  return known == moved_.end() ? seed_ : known->second;
+}
+
+absl::StatusOr<Reply> Client::Run(std::string_view key, const Words& words) {
+  absl::StatusOr<std::vector<Reply>> replies = RunAll(key, {words});
+  if (!replies.ok()) return replies.status();
+  return std::move(replies->front());
+}
+
+absl::StatusOr<std::vector<Reply>> Client::RunAll(std::string_view key, const std::vector<Words>& commands) {
+  Node node = NodeOf(key);
+  bool asking = false;
+  for (int redirects = 0; redirects <= kMaxRedirects; ++redirects) {
+    absl::StatusOr<std::vector<Reply>> replies = RunOn(node, asking, commands);
+    if (!replies.ok()) {
+      moved_.clear();  // a node that is away: ask the first one again who has what
+      return replies;
+    }
+    // All are of one slot, so a slot that has moved away has done none of them.
+    if (replies->empty() || !IsRedirection(replies->front())) return replies;
+    const std::string& error = replies->front().text;
+    const std::vector<std::string> parts = absl::StrSplit(error, ' ');
+    if (parts.size() != 3 || !ReadNode(parts[2], &node)) {
+      return absl::InternalError(absl::StrCat("a redirection to nowhere: ", error));
+    }
+    asking = parts[0] == "ASK";
+    if (!asking) moved_[RedisSlot(key)] = node;
+  }
+  return absl::UnavailableError("too many redirections");
+}
+
+absl::StatusOr<std::vector<Reply>> Client::RunOn(const Node& node, bool asking, const std::vector<Words>& commands) {
+  const absl::StatusOr<Connection*> connection = ConnectionTo(node);
+  if (!connection.ok()) return connection.status();
+  std::vector<Words> sent;
+  for (const Words& words : commands) {
+    if (asking) sent.push_back({"ASKING"});  // it counts for one command
+    sent.push_back(words);
+  }
+  absl::StatusOr<std::vector<Reply>> replies = (*connection)->Run(sent);
+  if (!replies.ok()) {
+    connections_.erase(node);
+    return absl::Status(replies.status().code(),
+                        absl::StrCat(node.first, ":", node.second, ": ", replies.status().message()));
+  }
+  if (!asking) return replies;
+  std::vector<Reply> answers;
+  for (size_t i = 1; i < replies->size(); i += 2) answers.push_back(std::move((*replies)[i]));
+  return answers;
+}
+
+absl::StatusOr<Connection*> Client::ConnectionTo(const Node& node) {
+  if (const auto found = connections_.find(node); found != connections_.end()) return found->second.get();
+  const auto failed = [&](absl::StatusCode code, absl::string_view why) {
+    return absl::Status(code, absl::StrCat(node.first, ":", node.second, ": ", why));
+  };
+  const TlsTrust* const trust = endpoint_.url.tls ? endpoint_.trust.get() : nullptr;
+  auto opened = Connection::Open(node.first, node.second, trust, timeout_);
+  if (!opened.ok()) return failed(opened.status().code(), opened.status().message());
+  const RedisUrl& url = endpoint_.url;
+  std::vector<Words> greetings;
+  if (!url.password.empty()) {
+    greetings.push_back(url.user.empty() ? Words{"AUTH", url.password} : Words{"AUTH", url.user, url.password});
+  }
+  if (url.db != 0) greetings.push_back({"SELECT", absl::StrCat(url.db)});
+  const auto replies = (*opened)->Run(greetings);
+  if (!replies.ok()) return failed(replies.status().code(), replies.status().message());
+  for (const Reply& reply : *replies) {
+    if (reply.error()) return failed(absl::StatusCode::kUnavailable, reply.text);
+  }
+  ++opened_;
+  return connections_.emplace(node, *std::move(opened)).first->second.get();
+}
+
+// HOST:PORT; without a host it is the first node's.
+bool Client::ReadNode(std::string_view text, Node* node) const {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || !absl::SimpleAtoi(base::View(text.substr(colon + 1)), &node->second)) {
+    return false;
+  }
+  node->first = colon == 0 ? seed_.first : std::string(text.substr(0, colon));
+  return true;
+}
+
+}  // namespace hadal::redis

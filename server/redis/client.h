@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/redis/connection.h"
+#include "server/redis/redis_url.h"
+#include "server/redis/reply.h"
+
+namespace hadal::redis {
+
+// Where Redis is, and by what it is believed.
+struct Endpoint {
+  RedisUrl url;
+  std::shared_ptr<const TlsTrust> trust;  // for url.tls
+};
+
+// One thread's way to a Redis, or to a cluster of which the URL names one node: a node that says where a key is (MOVED,
+// ASK) is followed, and what has moved is remembered. Connects when it is first needed, and anew after an error;
+// opening costs nothing but memory. Not thread-safe.
+class Client {
+ public:
+  // `timeout` as in Connection::Open.
+  Client(Endpoint endpoint, absl::Duration timeout);
+
+  // Runs the commands, one after the other, on the node that has `key`, which is that of each of them. Connection's
+  // errors, with the node's name. An error that Redis answers is a reply, but for redirections, which are followed:
+  // UNAVAILABLE when there are too many, INTERNAL when one leads nowhere.
+  absl::StatusOr<std::vector<Reply>> RunAll(std::string_view key, const std::vector<Words>& commands);
+  absl::StatusOr<Reply> Run(std::string_view key, const Words& words);
+
+  // Whether the next Run of the key begins on a connection that stands already: it may have been closed meanwhile, for
+  // its idleness or with the server's end.
+  bool connected(std::string_view key) const { return connections_.count(NodeOf(key)) != 0; }
+  // How many connections have been opened.
+  int64_t opened() const { return opened_; }
+
+ private:
+  using Node = std::pair<std::string, int>;  // host and port
+
+  Node NodeOf(std::string_view key) const;
+  absl::StatusOr<std::vector<Reply>> RunOn(const Node& node, bool asking, const std::vector<Words>& commands);
+  absl::StatusOr<Connection*> ConnectionTo(const Node& node);
+  bool ReadNode(std::string_view text, Node* node) const;
+
+  const Endpoint endpoint_;
+  const Node seed_;
+  const absl::Duration timeout_;
+  std::map<Node, std::unique_ptr<Connection>> connections_;
+  std::unordered_map<uint16_t, Node> moved_;  // slots that the first node does not have
+  int64_t opened_ = 0;
+};
+
+}  // namespace hadal::redis

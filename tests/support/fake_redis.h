@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "server/redis/client.h"
+
+namespace hadal::testing {
+
+// A server that speaks as much of Redis' protocol as the tests need.
+class FakeRedis {
+ public:
+  using Answer = std::function<std::string(const std::vector<std::string>& words)>;
+
+  explicit FakeRedis(Answer answer) : answer_(std::move(answer)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(listener_, 8), 0);
+    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+    accepting_ = std::thread([this] { Accept(); });
+  }
+  ~FakeRedis() {
+    stopping_ = true;
+    ::shutdown(listener_, SHUT_RDWR);
+    accepting_.join();
+    ::close(listener_);
+    for (std::thread& thread : serving_) thread.join();
+  }
+  int port() const { return port_; }
+  int connections() const { return connections_; }
+  redis::Endpoint endpoint() const { return {.url = {.host = "127.0.0.1", .port = port_}}; }
+
+ private:
+  void Accept() {
+    while (!stopping_) {
+      const int fd = ::accept(listener_, nullptr, nullptr);
+      if (fd < 0) return;
+      ++connections_;
+      serving_.emplace_back([this, fd] { Serve(fd); });
+    }
+  }
+  // "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" and so on; an empty answer is none.
+  void Serve(int fd) {
+    std::string in;
+    char buffer[4096];
+    while (true) {
+      std::vector<std::string> words;
+      while (!Take(&in, &words)) {
+        const ssize_t got = ::read(fd, buffer, sizeof(buffer));
+        if (got <= 0) {
+          ::close(fd);
+          return;
+        }
+        in.append(buffer, static_cast<size_t>(got));
+      }
+      const std::string out = answer_(words);
+      if (out.empty()) continue;
+      EXPECT_EQ(::send(fd, out.data(), out.size(), MSG_NOSIGNAL), static_cast<ssize_t>(out.size()));
+    }
+  }
+  static bool Take(std::string* in, std::vector<std::string>* words) {
+    size_t at = 0;
+    const auto number = [&](char mark) {
+      const size_t end = in->find("\r\n", at);
+      if (end == std::string::npos) return -1;
+      EXPECT_EQ((*in)[at], mark);
+      int value = -1;
+      EXPECT_TRUE(absl::SimpleAtoi(in->substr(at + 1, end - at - 1), &value));
+      at = end + 2;
+      return value;
+    };
+    words->clear();
+    const int count = number('*');
+    if (count < 0) return false;
+    for (int i = 0; i < count; ++i) {
+      const int size = number('$');
+      if (size < 0 || in->size() < at + static_cast<size_t>(size) + 2) return false;
+      words->push_back(in->substr(at, static_cast<size_t>(size)));
+      at += static_cast<size_t>(size) + 2;
+    }
+    in->erase(0, at);
+    return true;
+  }
+
+  const Answer answer_;
+  const int listener_;
+  int port_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::atomic<int> connections_{0};
+  std::vector<std::thread> serving_;
+  std::thread accepting_;
+};
+
+// A text as Redis sends it.
+inline std::string Bulk(const std::string& text) { return absl::StrCat("$", text.size(), "\r\n", text, "\r\n"); }
+
+}  // namespace hadal::testing
