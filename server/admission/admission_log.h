@@ -37,7 +37,7 @@ class AdmissionLog {
                const LogFields& fields);
 
  private:
-  static constexpr int kReasons = 40;
+  static constexpr int kReasons = 48;
   struct Window {
     absl::Time start = absl::InfinitePast();
     int64_t suppressed = 0;

@@ -82,6 +82,7 @@ void BatchRunner::Loop() {
     changed = changed || news.changed;
     more = false;
     if (written && options_.clock->Now() >= store_again_) {
+      changed = LookAround() || changed;
       if (changed) {
         changed = !ReadBatches();
       }
@@ -95,6 +96,7 @@ void BatchRunner::Loop() {
     ShowLevels();
   }
   // Cancelled, and waiting in the store for the next process.
+  GiveBackLines();
   attempts_.clear();
 }
 
@@ -103,15 +105,8 @@ bool BatchRunner::Did(const absl::Status& status) {
   options_.metrics->store_errors.Get().Increment();
   base::Log(base::LogLevel::kError, "batches", base::StdView(status.message()));
   store_again_ = options_.clock->Now() + kStoreRetry;
+  look_at_ = keep_at_ = absl::InfinitePast();  // the others may have gone on meanwhile, or taken this one for dead
   return false;
-}
-
-bool BatchRunner::ReadBatches() {
-  const auto rows =
-      options_.store->Ask<std::vector<StoredBatch>>([](Tables& tables) { return tables.batches.Unended(); });
-  if (!Did(rows.status())) return false;
-  for (const StoredBatch& row : *rows) batches_[row.number].row = row;
-  return true;
 }
 
 void BatchRunner::ReadAttempt(uint64_t id) {
@@ -158,13 +153,21 @@ bool BatchRunner::WriteEnded() {
   }
   if (lines.empty()) return true;
   if (options_.clock->Now() < store_again_) return false;
-  if (!Did(options_.store->Run([&](Tables& tables) { return tables.batches.EndLines(lines); }))) return false;
+  const auto late =
+      options_.store->Ask<std::vector<size_t>>([&](Tables& tables) { return tables.batches.EndLines(lines); });
+  if (!Did(late.status())) return false;
   for (size_t i = 0; i < ids.size(); ++i) {
     const bool completed = lines[i].completed;
-    options_.metrics->lines.At(completed ? BatchMetrics::kCompleted : BatchMetrics::kFailed).Increment();
+    const bool is_late = std::find(late->begin(), late->end(), i) != late->end();
+    options_.metrics->lines
+        .At(is_late     ? BatchMetrics::kLate
+            : completed ? BatchMetrics::kCompleted
+                        : BatchMetrics::kFailed)
+        .Increment();
     Batch& batch = batches_.at(lines[i].batch);
     --batch.in_flight;
-    ++(completed ? batch.row.completed : batch.row.failed);
+    batch.end_at = absl::InfinitePast();  // it may have been the last one
+    if (!is_late) ++(completed ? batch.row.completed : batch.row.failed);
     attempts_.erase(ids[i]);
   }
   return true;
@@ -177,6 +180,15 @@ bool BatchRunner::Step(Batch& batch) {
     return false;
   }
   if (batch.row.status == BatchStatus::kValidating) return Validate(batch);
+  batch.reader = nullptr;  // another replica may have read it to its end
+  if (options_.store->options().shared()) {
+    // Lines are taken when they can be sent. Whether others still have some the store knows.
+    const absl::Time now = options_.clock->Now();
+    if (!batch.ready.empty() || batch.in_flight > 0 || now < batch.end_at) return false;
+    batch.end_at = now + kLookEvery;
+    End(batch, BatchStatus::kCompleted);
+    return false;
+  }
   if (FillReady(batch) && batch.ready.empty() && batch.in_flight == 0) End(batch, BatchStatus::kCompleted);
   return false;
 }
@@ -185,8 +197,15 @@ bool BatchRunner::Validate(Batch& batch) {
   BatchStore& store = *options_.store;
   const int64_t number = batch.row.number;
   if (batch.reader == nullptr) {
-    // An earlier process may have come some way.
-    if (!Did(store.Run([&](Tables& tables) { return tables.batches.DropLines(number); }))) return false;
+    // An earlier process may have come some way; another replica may be at it.
+    if (options_.clock->Now() < batch.ask_at || (store.options().shared() && draining())) return false;
+    const absl::StatusOr<bool> mine =
+        store.Ask<bool>([&](Tables& tables) { return tables.batches.BeginReading(number); });
+    if (!Did(mine.status())) return false;
+    if (!*mine) {
+      batch.ask_at = options_.clock->Now() + kLookEvery;
+      return false;
+    }
     const BatchOptions& limits = store.options();
     batch.reader =
         std::make_unique<InputReader>(batch.row.endpoint, InputReader::Limits{limits.max_lines, limits.max_line_bytes});
@@ -200,7 +219,9 @@ bool BatchRunner::Validate(Batch& batch) {
   batch.reader->Feed(piece->bytes, piece->end, &lines);
   if (batch.reader->errors().empty() && !lines.empty()) {
     std::optional<BatchError> repeated;
-    if (!Did(store.Run([&](Tables& tables) { return tables.batches.AddLines(number, lines, &repeated); }))) {
+    const absl::Status added =
+        store.Run([&](Tables& tables) { return tables.batches.AddLines(number, lines, &repeated); });
+    if (absl::IsAborted(added) || !Did(added)) {
       batch.reader = nullptr;  // from the beginning
       return false;
     }
@@ -212,7 +233,8 @@ bool BatchRunner::Validate(Batch& batch) {
   const int64_t now = options_.unix_seconds();
   if (!batch.reader->errors().empty()) {
     const std::vector<BatchError>& errors = batch.reader->errors();
-    if (Did(store.Run([&](Tables& tables) { return tables.batches.Fail(number, errors, now); }))) {
+    const absl::Status failed = store.Run([&](Tables& tables) { return tables.batches.Fail(number, errors, now); });
+    if (!absl::IsAborted(failed) && Did(failed)) {
       batches_.erase(number);
     } else {
       batch.reader = nullptr;
@@ -236,26 +258,27 @@ void BatchRunner::DropAttempts(Batch& batch) {
 void BatchRunner::End(Batch& batch, BatchStatus status) {
   const int64_t now = options_.unix_seconds();
   const StoredBatch row = batch.row;
-  const absl::Status ended = options_.store->Run([&](Tables& tables) -> absl::Status {
-    if (row.total == 0) {  // it has not begun: its lines may be a part only
-      if (absl::Status dropped = tables.batches.DropLines(row.number); !dropped.ok()) return dropped;
-    }
-    return tables.batches.End(row, status, now);
-  });
-  if (Did(ended)) batches_.erase(row.number);
+  const absl::StatusOr<bool> ended =
+      options_.store->Ask<bool>([&](Tables& tables) { return tables.batches.End(row, status, now); });
+  if (Did(ended.status()) && *ended) batches_.erase(row.number);
 }
 
 bool BatchRunner::FillReady(Batch& batch) {
-  if (!batch.ready.empty() || batch.all_taken) return true;
+  const bool shared = options_.store->options().shared();
+  if (!batch.ready.empty() || (shared ? options_.clock->Now() < batch.ask_at : batch.all_taken)) return true;
+  // What others could send is left to them.
+  const int64_t limit =
+      shared ? std::max<int64_t>(1, window_.size() - static_cast<int64_t>(attempts_.size())) : kLinesAtATime;
   const auto lines = options_.store->Ask<std::vector<WaitingLine>>(
-      [&](Tables& tables) { return tables.batches.Waiting(batch.row.number, batch.taken_to, kLinesAtATime); });
+      [&](Tables& tables) { return tables.batches.Take(batch.row.number, batch.taken_to, limit); });
   if (!Did(lines.status())) return false;
-  for (const WaitingLine& line : *lines) batch.ready.push_back({.at = line});
-  if (lines->empty()) {
-    batch.all_taken = true;
-  } else {
-    batch.taken_to = lines->back().number;
+  for (const WaitingLine& line : *lines) {
+    if (line.taken_over) options_.metrics->taken_over.Get().Increment();
+    batch.ready.push_back({.at = line});
   }
+  batch.all_taken = lines->empty();
+  if (!lines->empty()) batch.taken_to = lines->back().number;
+  if (lines->empty()) batch.ask_at = options_.clock->Now() + kLookEvery;
   return true;
 }
 
@@ -274,11 +297,13 @@ BatchRunner::Batch* BatchRunner::NextToSend() {
   return nullptr;
 }
 
+bool BatchRunner::draining() {
+  base::MutexLock lock(&mutex_);
+  return draining_;
+}
+
 void BatchRunner::SendLines() {
-  {
-    base::MutexLock lock(&mutex_);
-    if (draining_) return;
-  }
+  if (draining()) return;
   while (window_.MayStart(static_cast<int>(attempts_.size()), options_.clock->Now())) {
     Batch* const batch = NextToSend();
     if (batch == nullptr || !Send(*batch)) return;
@@ -342,7 +367,7 @@ void BatchRunner::ShowLevels() {
 
 absl::Time BatchRunner::NextTime() const {
   const absl::Time now = options_.clock->Now();
-  absl::Time next = sweep_at_;
+  absl::Time next = options_.store->options().shared() ? std::min(sweep_at_, look_at_) : sweep_at_;
   if (store_again_ > now) return store_again_;
   for (const auto& [id, attempt] : attempts_) {
     if (attempt.ended.has_value()) return now;  // refused for good when it was sent

@@ -32,8 +32,11 @@ namespace hadal::batches {
 //
 // A line that was refused, or cut short by the server's own end, waits as long as the refusal says and is sent again;
 // a tenant's quota holds up that tenant only. A line that was answered is in the store, with its result, in one write,
-// before it counts; while the disk takes nothing the outcome is kept, and no further line is sent. So, whenever the
+// before it counts; while the store takes nothing the outcome is kept, and no further line is sent. So, whenever the
 // process ends, the next one finds each line either waiting or ended, and sends those that wait.
+//
+// Where replicas share the store, it takes from it as many lines as it may send at once, tells it that it still works
+// on them, and looks every second for what the others did: batches that are new, cancelled or ended, lines taken over.
 //
 // Thread-safe. Borrows store and executor, which outlive it.
 class BatchRunner {
@@ -59,6 +62,9 @@ class BatchRunner {
   void Stop();
 
  private:
+  // How often a store that replicas share is looked at.
+  static constexpr absl::Duration kLookEvery = absl::Seconds(1);
+
   struct Line {
     WaitingLine at;
     int attempts = 0;
@@ -71,6 +77,8 @@ class BatchRunner {
     std::deque<Line> ready;               // waiting, taken from the store
     int64_t taken_to = 0;                 // the last line that was taken
     bool all_taken = false;
+    absl::Time ask_at;  // a shared store is not asked earlier for lines, or to read the input,
+    absl::Time end_at;  // nor whether the others have ended theirs
     int in_flight = 0;
   };
   struct Attempt {
@@ -97,6 +105,13 @@ class BatchRunner {
   // One step of a batch's life. True: there is more to do at once.
   bool Step(Batch& batch);
   bool Validate(Batch& batch);
+  // Of a shared store: says that this process is alive; true when it is time to see what the others did.
+  bool LookAround();
+  bool KeepLines(Batch& batch);
+  // Lines that this process has taken and that have not ended.
+  std::vector<int64_t> LinesOf(const Batch& batch) const;
+  void GiveBackLines();
+  bool draining();
   // No line of it runs any more.
   void DropAttempts(Batch& batch);
   void End(Batch& batch, BatchStatus status);
@@ -122,6 +137,8 @@ class BatchRunner {
   SendWindow window_;
   absl::Time store_again_ = absl::InfinitePast();  // not before, after an error
   absl::Time sweep_at_ = absl::InfinitePast();
+  absl::Time look_at_ = absl::InfinitePast();  // around, in a shared store
+  absl::Time keep_at_ = absl::InfinitePast();  // lines of a shared store
 
   base::Mutex mutex_;
   base::CondVar changed_;

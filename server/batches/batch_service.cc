@@ -17,9 +17,9 @@ BatchService::BatchService(std::unique_ptr<BatchStore> store, BatchMetrics* metr
     : metrics_(*metrics), store_(std::move(store)), size_(metrics->registry, [this] {
         // A scrape does not wait for the store: it shows the level of the one before.
         (void)store_->TryPost([this](Tables& tables) {
-          const absl::StatusOr<int64_t> size = tables.database.SizeBytes();
-          const absl::StatusOr<int64_t> free = tables.database.FreeBytes();
-          if (size.ok() && free.ok()) metrics_.store_bytes.Get().Set(static_cast<double>(*size - *free));
+          const absl::StatusOr<int64_t> bytes = tables.UsedBytes();
+          if (bytes.ok()) metrics_.store_bytes.Get().Set(static_cast<double>(*bytes));
+          metrics_.store_circuit.Get().Set(tables.circuit());
         });
       }) {}
 

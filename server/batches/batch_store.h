@@ -3,34 +3,25 @@
 
 #include <functional>
 #include <memory>
-#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/batches/batch_options.h"
-#include "server/batches/batch_table.h"
-#include "server/batches/file_table.h"
+#include "server/batches/tables.h"
 #include "server/storage/store_thread.h"
 
 namespace hadal::batches {
 
-// What the store's thread works on.
-struct Tables {
-  storage::Database& database;
-  FileTable files;
-  BatchTable batches;
-};
-
-// The database of files and batches and the one thread that uses it. Thread-safe.
+// The store of files and batches and the one thread that uses it. Thread-safe.
 class BatchStore {
  public:
-  // Opens or makes DIR/batches.db. Errors begin with the flag: the folder is missing, another process has the store,
-  // the file is damaged or newer than this program.
+  // SQLite or Redis, as the options say. Errors name the flag; otherwise they are those of SqliteTables and
+  // RedisTables.
   static absl::StatusOr<std::unique_ptr<BatchStore>> Open(const BatchOptions& options);
 
   // StoreThread's.
-  [[nodiscard]] bool TryPost(std::function<void(Tables&)> job);
+  [[nodiscard]] bool TryPost(std::function<void(Tables&)> job) { return thread_->TryPost(std::move(job)); }
   // Runs the job and waits. UNAVAILABLE when the store has been stopped.
   absl::Status Run(absl::FunctionRef<absl::Status(Tables&)> job);
   // The same for one that gives something.
@@ -44,16 +35,15 @@ class BatchStore {
     if (!status.ok()) return status;
     return answer;
   }
-  void Stop() { thread_.Stop(); }
+  void Stop() { thread_->Stop(); }
 
   const BatchOptions& options() const { return options_; }
 
  private:
-  BatchStore(const BatchOptions& options, std::unique_ptr<storage::Database> database);
+  explicit BatchStore(const BatchOptions& options) : options_(options) {}
 
-  const BatchOptions options_;
-  Tables tables_;  // the thread's own
-  storage::StoreThread thread_;
+  const BatchOptions options_;  // the tables read them
+  std::unique_ptr<storage::StoreThread<Tables>> thread_;
 };
 
 }  // namespace hadal::batches

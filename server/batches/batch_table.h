@@ -9,9 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/batches/batch_options.h"
 #include "server/batches/batch_types.h"
-#include "server/storage/database.h"
 
 namespace hadal::batches {
 
@@ -32,52 +30,55 @@ struct EndedLine {
   std::string result;      // its line of the output or error file
 };
 
-// The batches of the store and their life. Used on the store's thread only; borrows database and options. Errors about
-// what a client asked are request::Reasons, others are the database's. Every change of status is one transaction.
+// The batches of the store and their life. Used on the store's thread only. Errors about what a client asked are
+// request::Reasons, others are the store's, as FileTable's. Every change of status is made whole or not at all.
+//
+// Several processes may have the same store. Then each line that waits is with one of them at a time, from Take until
+// it ends, is given back, or is taken over because its holder was silent for too long; whichever result comes first
+// counts.
 class BatchTable {
  public:
-  BatchTable(storage::Database* database, const BatchOptions* options) : database_(*database), options_(*options) {}
+  virtual ~BatchTable() = default;
 
   // --- for clients ---
   // TENANT_QUOTA: too many have not ended. INVALID_REQUEST: the file is no input.
-  absl::StatusOr<StoredBatch> Create(const NewBatch& wanted, int64_t now);
+  virtual absl::StatusOr<StoredBatch> Create(const NewBatch& wanted, int64_t now) = 0;
   // OBJECT_NOT_FOUND for one that is not there or somebody else's.
-  absl::StatusOr<StoredBatch> Find(std::string_view owner, std::string_view id);
-  absl::StatusOr<ListPage<StoredBatch>> List(std::string_view owner, const ListQuery& query);
+  virtual absl::StatusOr<StoredBatch> Find(std::string_view owner, std::string_view id) = 0;
+  virtual absl::StatusOr<ListPage<StoredBatch>> List(std::string_view owner, const ListQuery& query) = 0;
   // From now on kCancelling. INVALID_REQUEST when it has ended; one that is cancelling stays so.
-  absl::StatusOr<StoredBatch> Cancel(std::string_view owner, std::string_view id, int64_t now);
+  virtual absl::StatusOr<StoredBatch> Cancel(std::string_view owner, std::string_view id, int64_t now) = 0;
 
   // --- for the runner ---
   // Those that have not ended, the oldest first.
-  absl::StatusOr<std::vector<StoredBatch>> Unended();
+  virtual absl::StatusOr<std::vector<StoredBatch>> Unended() = 0;
+  // The caller reads the input from its beginning: lines of a reading that did not come to its end are forgotten.
+  // False: another process reads it, or it is not kValidating any more.
+  virtual absl::StatusOr<bool> BeginReading(int64_t batch) = 0;
   // Lines of a valid input go in piece by piece, each all or nothing. Nothing goes in, and `repeated` names the line,
-  // when a custom_id was used before.
-  absl::Status AddLines(int64_t batch, const std::vector<WaitingLine>& lines, std::optional<BatchError>* repeated);
-  // Forgets the lines of a validation that did not come to its end.
-  absl::Status DropLines(int64_t batch);
-  // kValidating -> kInProgress; false when it has been cancelled meanwhile.
-  absl::StatusOr<bool> Begin(int64_t batch, int64_t now);
-  // kValidating -> kFailed.
-  absl::Status Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now);
-  // The next lines that wait, behind line number `after`.
-  absl::StatusOr<std::vector<WaitingLine>> Waiting(int64_t batch, int64_t after, int64_t limit);
-  // Lines have ended: their results and the batches' counts in one write. One that has ended before stays as it was.
-  absl::Status EndLines(const std::vector<EndedLine>& lines);
+  // when a custom_id was used before. ABORTED: the reading is not the caller's any more.
+  virtual absl::Status AddLines(int64_t batch, const std::vector<WaitingLine>& lines,
+                                std::optional<BatchError>* repeated) = 0;
+  // kValidating -> kInProgress; false when it has been cancelled, or the reading taken over, meanwhile.
+  virtual absl::StatusOr<bool> Begin(int64_t batch, int64_t now) = 0;
+  // kValidating -> kFailed. ABORTED as above.
+  virtual absl::Status Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) = 0;
+  // Up to `limit` lines that wait and are with nobody, behind line number `after` where a store has one process; they
+  // are with the caller now.
+  virtual absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit) = 0;
+  // The caller is alive and works on these lines. Gives those that are not with it any more: ended or taken over.
+  virtual absl::StatusOr<std::vector<int64_t>> Keep(int64_t batch, const std::vector<int64_t>& lines) = 0;
+  // The lines wait again, for anybody.
+  virtual absl::Status GiveBack(int64_t batch, const std::vector<int64_t>& lines) = 0;
+  // Lines have ended: the result of each and its batch's count in one write. One that has ended before stays as it was.
+  // Gives the indices of those.
+  virtual absl::StatusOr<std::vector<size_t>> EndLines(const std::vector<EndedLine>& lines) = 0;
   // All lines have ended, or no more will run: those that wait fail with the reason of `end`, the results become files,
-  // and the status is `end` (kCompleted, kExpired, kCancelled).
-  absl::Status End(const StoredBatch& batch, BatchStatus end, int64_t now);
+  // and the status is `end` (kCompleted, kExpired, kCancelled). A batch that was not begun has no lines. False, and
+  // nothing is done: for kCompleted, lines have not ended that are with others. One that has ended stays as it is.
+  virtual absl::StatusOr<bool> End(const StoredBatch& batch, BatchStatus end, int64_t now) = 0;
   // Ended batches older than the retention, with their results.
-  absl::Status DeleteOld(int64_t now);
-
- private:
-  absl::StatusOr<StoredBatch> Row(std::string_view condition, int64_t number);
-  absl::Status ReadErrors(StoredBatch* batch);
-  absl::Status SetStatus(int64_t batch, BatchStatus status, int64_t now);
-  // Makes the file of those results; empty when there are none.
-  absl::StatusOr<std::string> MakeResultFile(const StoredBatch& batch, bool errors, int64_t now);
-
-  storage::Database& database_;
-  const BatchOptions& options_;
+  virtual absl::Status DeleteOld(int64_t now) = 0;
 };
 
 }  // namespace hadal::batches

@@ -74,6 +74,7 @@ struct WaitingLine {
   std::string custom_id;
   int64_t offset = 0;  // of its text in the input file
   int64_t length = 0;
+  bool taken_over = false;  // from a process that has gone silent
 };
 
 // One page of a list.

@@ -7,9 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/batches/batch_options.h"
 #include "server/batches/batch_types.h"
-#include "server/storage/database.h"
 
 namespace hadal::batches {
 
@@ -26,46 +24,38 @@ struct ContentPiece {
   bool end = false;  // nothing follows
 };
 
-// The files of the store. Used on the store's thread only; borrows database and options. Errors about what a client
-// asked are request::Reasons: OBJECT_NOT_FOUND for a file that is not there or somebody else's, TENANT_QUOTA and
-// BODY_TOO_LARGE for limits. Others are the database's.
+// The files of the store. Used on the store's thread only. Errors about what a client asked are request::Reasons:
+// OBJECT_NOT_FOUND for a file that is not there or somebody else's, TENANT_QUOTA and BODY_TOO_LARGE for limits. Others
+// are the store's: UNAVAILABLE when it is away, RESOURCE_EXHAUSTED when it is full.
 class FileTable {
  public:
   // Bytes of a piece that uploads append and Read gives.
   static constexpr size_t kPieceBytes = size_t{256} << 10;
 
-  FileTable(storage::Database* database, const BatchOptions* options) : database_(*database), options_(*options) {}
+  virtual ~FileTable() = default;
 
   // --- an upload: nobody sees the file before Finish ---
-  absl::StatusOr<Upload> Begin(std::string_view owner, int64_t now);
+  virtual absl::StatusOr<Upload> Begin(std::string_view owner, int64_t now) = 0;
   // `offset` is what has been appended before.
-  absl::Status Append(const Upload& upload, int64_t offset, std::string_view bytes);
+  virtual absl::Status Append(const Upload& upload, int64_t offset, std::string_view bytes) = 0;
   // `seconds`: how long it is kept; 0: the server's own time. TENANT_QUOTA when uploads that ran together have used up
   // the tenant's bytes: the file is gone then.
-  absl::StatusOr<StoredFile> Finish(const Upload& upload, std::string_view name, int64_t bytes, int64_t seconds);
-  absl::Status Abandon(const Upload& upload);
+  virtual absl::StatusOr<StoredFile> Finish(const Upload& upload, std::string_view name, int64_t bytes,
+                                            int64_t seconds) = 0;
+  virtual absl::Status Abandon(const Upload& upload) = 0;
 
-  absl::StatusOr<StoredFile> Find(std::string_view owner, std::string_view id);
-  absl::StatusOr<ListPage<StoredFile>> List(std::string_view owner, const ListQuery& query);
+  virtual absl::StatusOr<StoredFile> Find(std::string_view owner, std::string_view id) = 0;
+  virtual absl::StatusOr<ListPage<StoredFile>> List(std::string_view owner, const ListQuery& query) = 0;
   // INVALID_REQUEST while a batch that has not ended reads it.
-  absl::Status Delete(std::string_view owner, std::string_view id);
+  virtual absl::Status Delete(std::string_view owner, std::string_view id) = 0;
 
   // A piece of the content of a file, from 0 or an earlier piece's `next` on. A line of results is never divided.
-  absl::StatusOr<ContentPiece> Read(const StoredFile& file, int64_t from);
+  virtual absl::StatusOr<ContentPiece> Read(const StoredFile& file, int64_t from) = 0;
   // Bytes of an uploaded file; fewer at its end.
-  absl::StatusOr<std::string> ReadRange(int64_t number, int64_t offset, int64_t length);
+  virtual absl::StatusOr<std::string> ReadRange(int64_t number, int64_t offset, int64_t length) = 0;
 
-  // Uploads that a killed process has left.
-  absl::Status DeleteUnfinished();
   // Files whose time is over and that no batch needs.
-  absl::Status DeleteExpired(int64_t now);
-
- private:
-  absl::StatusOr<int64_t> UsedBytes(std::string_view owner);
-  absl::Status DeleteRow(const StoredFile& file);
-
-  storage::Database& database_;
-  const BatchOptions& options_;
+  virtual absl::Status DeleteExpired(int64_t now) = 0;
 };
 
 }  // namespace hadal::batches

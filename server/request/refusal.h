@@ -44,6 +44,7 @@ enum class Reason {
   kTenantQuota,                 // TENANT_QUOTA
   kBodyTooLarge,                // BODY_TOO_LARGE
   kStorageFull,                 // STORAGE_FULL: no space for files and batches
+  kStorageUnavailable,          // STORAGE_UNAVAILABLE: the store of files and batches cannot be reached
   kHeadersTooLarge,             // HEADERS_TOO_LARGE
   kUnsupportedMediaType,        // UNSUPPORTED_MEDIA_TYPE: a compressed body
   kUnsupported,                 // UNSUPPORTED: known but not offered

@@ -50,6 +50,7 @@ constexpr std::array kTable = {
     Row{Reason::kTenantQuota, "TENANT_QUOTA", {Code::kResourceExhausted, 429, "rate_limit_error", false}},
     Row{Reason::kBodyTooLarge, "BODY_TOO_LARGE", {Code::kResourceExhausted, 413, "invalid_request_error", false}},
     Row{Reason::kStorageFull, "STORAGE_FULL", {Code::kResourceExhausted, 507, "server_error", false}},
+    Row{Reason::kStorageUnavailable, "STORAGE_UNAVAILABLE", {Code::kUnavailable, 503, "server_error", false}},
     Row{Reason::kHeadersTooLarge, "HEADERS_TOO_LARGE", {Code::kResourceExhausted, 431, "invalid_request_error", false}},
     Row{Reason::kUnsupportedMediaType,
         "UNSUPPORTED_MEDIA_TYPE",

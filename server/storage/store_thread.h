@@ -6,41 +6,91 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "base/sync.h"
-#include "server/storage/database.h"
 
 namespace hadal::storage {
 
-// The one thread that uses a database: jobs run on it in the order in which they came, each alone. What waits is
-// bounded: TryPost refuses when the queue is full, Run waits for room. Thread-safe. The destructor stops it.
+// The one thread that uses a store, such as a Database: jobs run on it in the order in which they came, each alone.
+// What waits is bounded: TryPost refuses when the queue is full, Run waits for room. Thread-safe. The destructor stops
+// it.
+template <typename Store>
 class StoreThread {
  public:
-  using Job = std::function<void(Database&)>;
+  using Job = std::function<void(Store&)>;
 
-  // Owns the database, which is closed on the thread.
-  StoreThread(std::unique_ptr<Database> database, size_t max_queued);
+  // Owns the store, which is destroyed on the thread.
+  StoreThread(std::unique_ptr<Store> store, size_t max_queued)
+      : max_queued_(max_queued), store_(std::move(store)), thread_([this] { Loop(); }) {}
   ~StoreThread() { Stop(); }
   StoreThread(const StoreThread&) = delete;
   StoreThread& operator=(const StoreThread&) = delete;
 
   // For threads that must not wait. False when the queue is full or the thread has stopped: the job was not taken.
-  [[nodiscard]] bool TryPost(Job job);
+  [[nodiscard]] bool TryPost(Job job) {
+    base::MutexLock lock(&mutex_);
+    if (stopping_ || jobs_.size() >= max_queued_) return false;
+    jobs_.push_back(std::move(job));
+    changed_.NotifyAll();
+    return true;
+  }
+
   // For threads that may wait: returns when the job has run. False when the thread has stopped, and the job has not
   // run. Not from a job.
-  bool Run(absl::FunctionRef<void(Database&)> job);
-  // Runs what is queued, closes the database, joins. Later jobs are refused. Idempotent.
-  void Stop();
+  bool Run(absl::FunctionRef<void(Store&)> job) {
+    bool done = false;
+    base::MutexLock lock(&mutex_);
+    while (!stopping_ && jobs_.size() >= max_queued_) changed_.Wait(&mutex_);
+    if (stopping_) return false;
+    jobs_.push_back([this, &job, &done](Store& store) {
+      job(store);
+      base::MutexLock done_lock(&mutex_);
+      done = true;
+    });
+    changed_.NotifyAll();
+    while (!done) changed_.Wait(&mutex_);
+    return true;
+  }
 
-  size_t queued() const;
+  // Runs what is queued, destroys the store, joins. Later jobs are refused. Idempotent.
+  void Stop() {
+    {
+      base::MutexLock lock(&mutex_);
+      stopping_ = true;
+      changed_.NotifyAll();
+    }
+    if (thread_.joinable()) thread_.join();
+  }
+
+  size_t queued() const {
+    base::MutexLock lock(&mutex_);
+    return jobs_.size();
+  }
 
  private:
-  void Loop();
+  void Loop() {
+    while (true) {
+      Job job;
+      {
+        base::MutexLock lock(&mutex_);
+        while (jobs_.empty() && !stopping_) changed_.Wait(&mutex_);
+        if (jobs_.empty()) break;
+        job = std::move(jobs_.front());
+        jobs_.pop_front();
+      }
+      job(*store_);
+      job = nullptr;  // what it holds is freed before somebody is told
+      base::MutexLock lock(&mutex_);
+      changed_.NotifyAll();
+    }
+    store_.reset();
+  }
 
   const size_t max_queued_;
-  std::unique_ptr<Database> database_;  // the thread's own
+  std::unique_ptr<Store> store_;  // the thread's own
 
   mutable base::Mutex mutex_;
   base::CondVar changed_;  // a job came or went, one that somebody waits for has run, or the end

@@ -2,7 +2,6 @@
 """Files and batches with the openai package: OpenAI's format in and out, tenants apart, and every line exactly once whatever happens to
 the process. HADAL_BATCH_KILLS says at how many moments the server is killed."""
 
-import io
 import json
 import os
 import random
@@ -16,36 +15,11 @@ import time
 import openai
 import pytest
 
+from batch_client import CHAT, expect_each_once, lines, results, submit, wait
 from hadal_process import HadalProcess
 from http_client import client_of, post
 
-CHAT = "/v1/chat/completions"
 KILLS = int(os.environ.get("HADAL_BATCH_KILLS", "20"))
-
-
-def lines(count, url=CHAT, **options):
-    body = {"model": "hadal-demo", "max_tokens": 8, "temperature": 0, **options}
-    for i in range(count):
-        question = {"messages": [{"role": "user", "content": f"{i} + {i + 1}"}]} if url == CHAT else {"prompt": f"{i} + {i + 1}"}
-        yield json.dumps({"custom_id": f"ask-{i}", "method": "POST", "url": url, "body": {**body, **question}})
-
-
-def submit(client, rows, endpoint=CHAT, **options):
-    content = "\n".join(rows).encode()
-    file = client.files.create(file=("in.jsonl", io.BytesIO(content)), purpose="batch")
-    return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
-
-
-def wait(client, batch, timeout=120):
-    deadline = time.monotonic() + timeout
-    while (now := client.batches.retrieve(batch.id)).status not in ("completed", "failed", "expired", "cancelled"):
-        assert time.monotonic() < deadline, now
-        time.sleep(0.05)
-    return now
-
-
-def results(client, file_id):
-    return [json.loads(line) for line in client.files.content(file_id).text.splitlines()] if file_id else []
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +204,7 @@ def test_killed_at_any_moment_every_line_ends_once(tmp_path):
         assert {key: now.get(key) for key in ended} == ended  # nothing that had ended has changed or ran again
         ended = now
     batch = wait(client, batch, timeout=600)
-    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", KILLS * 60, 0)
-    ids = [row["custom_id"] for row in results(client, batch.output_file_id)]
-    assert sorted(ids) == sorted(f"ask-{i}" for i in range(KILLS * 60))
+    expect_each_once(client, batch, KILLS * 60)
     assert kills >= KILLS // 2
     server.stop()
 

@@ -10,10 +10,11 @@ import sqlite3
 
 import pytest
 
+from batch_client import lines, results, submit, wait
 from http_client import client_of
-from test_batches import lines, results, submit, wait
+from redis_process import wait_for
 # pylint: disable-next=unused-import  # fixtures
-from test_response_cache_store import Load, PATIENT, ask, plain, redis, small_disk, store_errors, wait_for  # noqa: F401
+from test_response_cache_store import Load, PATIENT, ask, plain, small_disk, store_errors  # noqa: F401
 from hadal_process import HadalProcess, filled
 
 CIRCUIT = "hadal_response_cache_store_circuit_state"

@@ -47,6 +47,8 @@ UNMOVED = {
     "hadal_response_cache_evictions_total": "nobody asks for it",
     "hadal_response_cache_bytes": "nobody asks for it",
     "hadal_response_cache_entries": "nobody asks for it",
+    "hadal_batch_lines_taken_over_total": "there is one replica",
+    "hadal_batch_store_circuit_state": "the store is no Redis",
     "hadal_kv_events_total": "no events are asked for",
     "hadal_kv_event_batches_total": "no events are asked for",
     "hadal_kv_event_overflows_total": "no events are asked for",

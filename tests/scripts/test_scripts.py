@@ -10,7 +10,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-SCRIPTS = ["bootstrap", "serve", "test", "lint", "gpu-check", "image-check", "update-lock"]
+SCRIPTS = ["bootstrap", "serve", "test", "lint", "gpu-check", "image-check", "update-lock", "batch-kills"]
 
 
 def run(*command, **kwargs):

@@ -4,12 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <thread>
-
 #include "server/request/refusal.h"
-#include "tests/server/batches/store_fixture.h"
-#include "tests/support/fake_clock.h"
+#include "tests/server/batches/runner_fixture.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::batches {
@@ -19,107 +15,20 @@ using request::MakeError;
 using request::MakeRefusal;
 using request::Reason;
 using ::testing::ElementsAre;
-using testing::FakeClock;
 using ::testing::HasSubstr;
 using testing::kNow;
+using testing::RunnerFixture;
+using testing::ScriptedExecutor;
 using testing::StoreFixture;
+using testing::StoreKind;
 
-// Answers lines as a test decides: at once, by `script`, or when it is told to.
-class ScriptedExecutor final : public LineExecutor {
- public:
-  using Script = std::function<absl::Status(const LineRequest&)>;
-
-  explicit ScriptedExecutor(Script script) : script_(std::move(script)) {}
-
-  std::unique_ptr<RunningLine> Start(LineRequest line, std::function<void()> notify) override {
-    base::MutexLock lock(&mutex_);
-    started_.push_back(line);
-    return std::make_unique<Attempt>(this, std::move(line), std::move(notify));
-  }
-  std::string padding;  // of results; set before the start
-
-  // Answers wait for Release.
-  void Hold() {
-    base::MutexLock lock(&mutex_);
-    held_ = true;
-  }
-  void Release() {
-    base::MutexLock lock(&mutex_);
-    held_ = false;
-    for (Attempt* attempt : open_) attempt->notify();
-  }
-  std::vector<LineRequest> started() {
-    base::MutexLock lock(&mutex_);
-    return started_;
-  }
-  int open() {
-    base::MutexLock lock(&mutex_);
-    return static_cast<int>(open_.size());
-  }
-
- private:
-  class Attempt final : public RunningLine {
-   public:
-    Attempt(ScriptedExecutor* owner, LineRequest line, std::function<void()> notify_fn)
-        : notify(std::move(notify_fn)), owner_(*owner), line_(std::move(line)) {
-      owner_.open_.insert(this);
-    }
-    ~Attempt() override {
-      base::MutexLock lock(&owner_.mutex_);
-      owner_.open_.erase(this);
-    }
-    std::optional<LineOutcome> Advance() override {
-      {
-        base::MutexLock lock(&owner_.mutex_);
-        if (owner_.held_) return std::nullopt;
-      }
-      return LineOutcome{owner_.script_(line_), absl::StrCat(line_.custom_id, owner_.padding, "\n")};
-    }
-
-    const std::function<void()> notify;
-
-   private:
-    ScriptedExecutor& owner_;
-    const LineRequest line_;
-  };
-
-  const Script script_;
-  base::Mutex mutex_;
-  std::vector<LineRequest> started_;
-  std::set<Attempt*> open_;
-  bool held_ = false;
-};
-
-class RunnerFixture : public StoreFixture {
- public:
-  explicit RunnerFixture(ScriptedExecutor::Script script, BatchOptions options = {})
-      : StoreFixture(std::move(options)), executor(std::move(script)) {}
-  void Start() {
-    runner = std::make_unique<BatchRunner>(BatchRunner::Options{
-        .store = store.get(), .executor = &executor, .metrics = &metrics, .clock = &clock, .unix_seconds = [this] {
-          return unix_now.load();
-        }});
-  }
-  static bool WaitFor(const std::function<bool()>& condition) {
-    for (int i = 0; i < 30'000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    return condition();
-  }
-  bool WaitStatus(const StoredBatch& batch, BatchStatus status) {
-    return WaitFor([&] { return Find(batch).status == status; });
-  }
-  double Lines(BatchMetrics::Outcome outcome) { return metrics.lines.At(outcome).Value(); }
-
-  ScriptedExecutor executor;
-  BatchMetrics metrics{nullptr};
-  FakeClock clock;
-  std::atomic<int64_t> unix_now{kNow};
-  std::unique_ptr<BatchRunner> runner;  // ends first
-};
+class BatchRunnerTest : public testing::StoreTest {};
+HADAL_BOTH_STORES(BatchRunnerTest);
 
 absl::Status Answers(const LineRequest&) { return absl::OkStatus(); }
 
-TEST(BatchRunnerTest, RunsABatch) {
-  RunnerFixture fixture([](const LineRequest& line) {
+TEST_P(BatchRunnerTest, RunsABatch) {
+  RunnerFixture fixture(GetParam(), [](const LineRequest& line) {
     return line.custom_id == "line-2" ? MakeError(Reason::kOutOfRange, "temperature") : absl::OkStatus();
   });
   StoredBatch batch = fixture.Submit(3);
@@ -138,8 +47,8 @@ TEST(BatchRunnerTest, RunsABatch) {
   EXPECT_NE(started[1].return_key, started[2].return_key);
 }
 
-TEST(BatchRunnerTest, HearsOfABatchThatComesLater) {
-  RunnerFixture fixture(Answers);
+TEST_P(BatchRunnerTest, HearsOfABatchThatComesLater) {
+  RunnerFixture fixture(GetParam(), Answers);
   fixture.Start();
   const StoredBatch batch = fixture.Submit(600);  // more than it takes from the store at a time
   fixture.runner->Wake();
@@ -148,8 +57,8 @@ TEST(BatchRunnerTest, HearsOfABatchThatComesLater) {
   EXPECT_EQ(fixture.executor.started().size(), 600u);
 }
 
-TEST(BatchRunnerTest, AnInputThatIsNotValidFailsWithLineNumbers) {
-  RunnerFixture fixture(Answers);
+TEST_P(BatchRunnerTest, AnInputThatIsNotValidFailsWithLineNumbers) {
+  RunnerFixture fixture(GetParam(), Answers);
   const auto file = fixture.Upload("a", StoreFixture::Line(1) + "{}\n" + StoreFixture::Line(3));
   const auto repeated = fixture.Upload("a", StoreFixture::Line(1) + StoreFixture::Line(2) + StoreFixture::Line(1));
   const StoredBatch first = *fixture.Create(*file), second = *fixture.Create(*repeated);
@@ -163,8 +72,8 @@ TEST(BatchRunnerTest, AnInputThatIsNotValidFailsWithLineNumbers) {
   EXPECT_TRUE(fixture.executor.started().empty());
 }
 
-TEST(BatchRunnerTest, ARefusedLineReturnsWhenItMay) {
-  RunnerFixture fixture([](const LineRequest& line) {
+TEST_P(BatchRunnerTest, ARefusedLineReturnsWhenItMay) {
+  RunnerFixture fixture(GetParam(), [](const LineRequest& line) {
     if (line.attempts > 0) return absl::OkStatus();
     return request::MakeBusy(Reason::kConnectionQueueFull, "full",
                              {.after = absl::Seconds(7), .ticket = "t-" + line.custom_id});
@@ -186,8 +95,8 @@ TEST(BatchRunnerTest, ARefusedLineReturnsWhenItMay) {
   EXPECT_EQ(fixture.Lines(BatchMetrics::kFailed), 0);
 }
 
-TEST(BatchRunnerTest, AQuotaHoldsUpItsTenantOnly) {
-  RunnerFixture fixture([](const LineRequest& line) {
+TEST_P(BatchRunnerTest, AQuotaHoldsUpItsTenantOnly) {
+  RunnerFixture fixture(GetParam(), [](const LineRequest& line) {
     if (line.owner != "a" || line.attempts > 0) return absl::OkStatus();
     return MakeRefusal(Reason::kTenantQuota, "used up", absl::Seconds(60));
   });
@@ -202,8 +111,8 @@ TEST(BatchRunnerTest, AQuotaHoldsUpItsTenantOnly) {
   EXPECT_EQ(fixture.Find(held).completed, 2);
 }
 
-TEST(BatchRunnerTest, BatchesTakeTurns) {
-  RunnerFixture fixture(Answers, {.max_in_flight = 2});
+TEST_P(BatchRunnerTest, BatchesTakeTurns) {
+  RunnerFixture fixture(GetParam(), Answers, {.max_in_flight = 2});
   fixture.executor.Hold();
   fixture.Submit(4, "a");
   fixture.Submit(4, "b");
@@ -214,8 +123,8 @@ TEST(BatchRunnerTest, BatchesTakeTurns) {
   fixture.executor.Release();
 }
 
-TEST(BatchRunnerTest, CancelsWhatRuns) {
-  RunnerFixture fixture(Answers);
+TEST_P(BatchRunnerTest, CancelsWhatRuns) {
+  RunnerFixture fixture(GetParam(), Answers);
   fixture.executor.Hold();
   StoredBatch batch = fixture.Submit(10);
   fixture.Start();
@@ -229,8 +138,8 @@ TEST(BatchRunnerTest, CancelsWhatRuns) {
   EXPECT_EQ(batch.output_file, "");
 }
 
-TEST(BatchRunnerTest, ABatchExpires) {
-  RunnerFixture fixture(Answers);
+TEST_P(BatchRunnerTest, ABatchExpires) {
+  RunnerFixture fixture(GetParam(), Answers);
   fixture.executor.Hold();
   const StoredBatch batch = fixture.Submit(5);
   fixture.Start();
@@ -242,8 +151,8 @@ TEST(BatchRunnerTest, ABatchExpires) {
   EXPECT_EQ(fixture.executor.open(), 0);
 }
 
-TEST(BatchRunnerTest, WhatRanWhenItStoppedRunsAgainAndNothingElse) {
-  RunnerFixture fixture(Answers, {.max_in_flight = 4});
+TEST_P(BatchRunnerTest, WhatRanWhenItStoppedRunsAgainAndNothingElse) {
+  RunnerFixture fixture(GetParam(), Answers, {.max_in_flight = 4});
   const StoredBatch batch = fixture.Submit(50);
   fixture.Start();
   ASSERT_TRUE(RunnerFixture::WaitFor([&] { return fixture.Lines(BatchMetrics::kCompleted) >= 10; }));
@@ -263,8 +172,8 @@ TEST(BatchRunnerTest, WhatRanWhenItStoppedRunsAgainAndNothingElse) {
   EXPECT_EQ(fixture.Find(batch).completed, 50);
 }
 
-TEST(BatchRunnerTest, CutShortByTheServersEndIsNoAnswer) {
-  RunnerFixture fixture([](const LineRequest& line) {
+TEST_P(BatchRunnerTest, CutShortByTheServersEndIsNoAnswer) {
+  RunnerFixture fixture(GetParam(), [](const LineRequest& line) {
     return line.attempts > 0 ? absl::OkStatus() : MakeError(Reason::kInsufficientSystemResource, "drained");
   });
   const StoredBatch batch = fixture.Submit(1);
@@ -275,8 +184,8 @@ TEST(BatchRunnerTest, CutShortByTheServersEndIsNoAnswer) {
   ASSERT_TRUE(fixture.WaitStatus(batch, BatchStatus::kCompleted));
 }
 
-TEST(BatchRunnerTest, AFullStoreKeepsOutcomesUntilThereIsRoom) {
-  RunnerFixture fixture(Answers, {.store_bytes = 1 << 20, .max_in_flight = 2});
+TEST(BatchRunnerSqliteTest, AFullStoreKeepsOutcomesUntilThereIsRoom) {
+  RunnerFixture fixture(StoreKind::kSqlite, Answers, {.store_bytes = 1 << 20, .max_in_flight = 2});
   StoredBatch batch = fixture.Submit(20);
   fixture.executor.padding = std::string(10'000, 'p');
   fixture.executor.Hold();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "nlohmann/json.hpp"
+#include "server/batches/sqlite_tables.h"
 #include "server/request/refusal.h"
 #include "tests/server/batches/store_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -17,6 +18,9 @@ using ::testing::HasSubstr;
 using testing::kNow;
 using testing::StoreFixture;
 
+class BatchTableTest : public testing::StoreTest {};
+HADAL_BOTH_STORES(BatchTableTest);
+
 std::vector<WaitingLine> Lines(int count) {
   std::vector<WaitingLine> lines;
   for (int i = 1; i <= count; ++i) lines.push_back({i, absl::StrCat("line-", i), 10 * i, 9});
@@ -28,6 +32,7 @@ StoredBatch Running(StoreFixture& fixture) {
   const StoredBatch batch = fixture.Submit(3);
   EXPECT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
     std::optional<BatchError> repeated;
+    EXPECT_TRUE(tables.batches.BeginReading(batch.number).value());
     EXPECT_OK(tables.batches.AddLines(batch.number, Lines(3), &repeated));
     EXPECT_FALSE(repeated.has_value());
     EXPECT_TRUE(tables.batches.Begin(batch.number, kNow + 1).value());
@@ -36,20 +41,20 @@ StoredBatch Running(StoreFixture& fixture) {
   return fixture.Find(batch);
 }
 
-TEST(BatchTableTest, ALifeFromEndToEnd) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, ALifeFromEndToEnd) {
+  StoreFixture fixture(GetParam());
   StoredBatch batch = Running(fixture);
   EXPECT_EQ(batch.status, BatchStatus::kInProgress);
   EXPECT_EQ(batch.total, 3);
   EXPECT_EQ(batch.expires, kNow + 24 * 3600);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
-    std::vector<WaitingLine> waiting = tables.batches.Waiting(batch.number, 0, 2).value();
+    std::vector<WaitingLine> waiting = tables.batches.Take(batch.number, 0, 2).value();
     EXPECT_EQ(waiting.size(), 2u);
     EXPECT_EQ(waiting[1].custom_id, "line-2");
     EXPECT_EQ(waiting[1].offset, 20);
     EXPECT_OK(tables.batches.EndLines({{batch.number, 2, true, "two\n"}, {batch.number, 1, false, "one failed\n"}}));
     EXPECT_OK(tables.batches.EndLines({{batch.number, 3, true, "three\n"}, {batch.number, 2, true, "again\n"}}));
-    EXPECT_TRUE(tables.batches.Waiting(batch.number, 0, 9)->empty());
+    EXPECT_TRUE(tables.batches.Take(batch.number, 0, 9)->empty());
     EXPECT_OK(tables.batches.End(batch, BatchStatus::kCompleted, kNow + 9));
     return absl::OkStatus();
   }));
@@ -69,13 +74,34 @@ TEST(BatchTableTest, ALifeFromEndToEnd) {
   }));
 }
 
-TEST(BatchTableTest, WhatDidNotRunFailsWithTheReason) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, TheFirstResultOfALineCountsHoweverLargeTheyAre) {
+  StoreFixture fixture(GetParam());
+  StoredBatch batch = Running(fixture);
+  const std::string large(900 << 10, 'x');
+  ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
+    EXPECT_TRUE(tables.batches.EndLines({{batch.number, 1, true, "one\n"}})->empty());
+    const auto late = tables.batches.EndLines({{batch.number, 2, true, large + "2\n"},
+                                               {batch.number, 1, true, large + "again\n"},
+                                               {batch.number, 3, false, large + "3\n"},
+                                               {batch.number, 2, true, large + "again\n"}});
+    EXPECT_EQ(late.value(), (std::vector<size_t>{1, 3}));
+    EXPECT_OK(tables.batches.End(batch, BatchStatus::kCompleted, kNow + 9));
+    return absl::OkStatus();
+  }));
+  batch = fixture.Find(batch);
+  EXPECT_EQ(batch.completed, 2);
+  EXPECT_EQ(batch.failed, 1);
+  EXPECT_EQ(fixture.Content("a", batch.output_file), absl::StrCat("one\n", large, "2\n"));
+  EXPECT_EQ(fixture.Content("a", batch.error_file), absl::StrCat(large, "3\n"));
+}
+
+TEST_P(BatchTableTest, WhatDidNotRunFailsWithTheReason) {
+  StoreFixture fixture(GetParam());
   for (const BatchStatus end : {BatchStatus::kExpired, BatchStatus::kCancelled}) {
     StoredBatch batch = Running(fixture);
     ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
       EXPECT_OK(tables.batches.EndLines({{batch.number, 1, true, "one\n"}}));
-      return tables.batches.End(batch, end, kNow + 5);
+      return tables.batches.End(batch, end, kNow + 5).status();
     }));
     batch = fixture.Find(batch);
     EXPECT_EQ(batch.completed, 1);
@@ -90,8 +116,8 @@ TEST(BatchTableTest, WhatDidNotRunFailsWithTheReason) {
   }
 }
 
-TEST(BatchTableTest, CancelsOnce) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, CancelsOnce) {
+  StoreFixture fixture(GetParam());
   const StoredBatch batch = Running(fixture);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
     EXPECT_REASON(tables.batches.Cancel("b", batch.id, kNow), Reason::kObjectNotFound);
@@ -106,16 +132,17 @@ TEST(BatchTableTest, CancelsOnce) {
   }));
 }
 
-TEST(BatchTableTest, ARepeatedCustomIdNamesBothLines) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, ARepeatedCustomIdNamesBothLines) {
+  StoreFixture fixture(GetParam());
   const StoredBatch batch = fixture.Submit(1);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
     std::optional<BatchError> repeated;
+    EXPECT_TRUE(tables.batches.BeginReading(batch.number).value());
     EXPECT_OK(tables.batches.AddLines(batch.number, Lines(3), &repeated));
     EXPECT_OK(tables.batches.AddLines(batch.number, {{7, "new", 0, 1}, {8, "line-2", 0, 1}}, &repeated));
     EXPECT_EQ(repeated->line, 8);
     EXPECT_EQ(repeated->message, "line 8: the custom_id 'line-2' is that of line 2; each line needs one of its own");
-    EXPECT_EQ(tables.batches.Waiting(batch.number, 0, 9)->size(), 3u);  // nothing of the piece
+    EXPECT_EQ(tables.batches.Take(batch.number, 0, 9)->size(), 3u);  // nothing of the piece
     EXPECT_OK(tables.batches.Fail(batch.number, {*repeated}, kNow));
     return absl::OkStatus();
   }));
@@ -125,8 +152,8 @@ TEST(BatchTableTest, ARepeatedCustomIdNamesBothLines) {
   EXPECT_EQ(failed.errors[0].code, "duplicate_custom_id");
 }
 
-TEST(BatchTableTest, KeepsToTheBatchesOfAnOwner) {
-  StoreFixture fixture({.max_key_batches = 2});
+TEST_P(BatchTableTest, KeepsToTheBatchesOfAnOwner) {
+  StoreFixture fixture(GetParam(), {.max_key_batches = 2});
   const StoredBatch first = fixture.Submit(1);
   fixture.Submit(1);
   const auto file = fixture.Upload("a", StoreFixture::Line(1));
@@ -134,13 +161,13 @@ TEST(BatchTableTest, KeepsToTheBatchesOfAnOwner) {
   EXPECT_REASON(third, Reason::kTenantQuota);
   EXPECT_TRUE(request::GetErrorDetail(third).retry_after.has_value());
   fixture.Submit(1, "b");
-  ASSERT_OK(
-      fixture.store->Run([&](Tables& tables) { return tables.batches.End(first, BatchStatus::kCancelled, kNow); }));
+  ASSERT_OK(fixture.store->Run(
+      [&](Tables& tables) { return tables.batches.End(first, BatchStatus::kCancelled, kNow).status(); }));
   EXPECT_OK(fixture.Create(*file));
 }
 
-TEST(BatchTableTest, ResultsAreNoInput) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, ResultsAreNoInput) {
+  StoreFixture fixture(GetParam());
   StoredFile file = *fixture.Upload("a", "x");
   file.purpose = "batch_output";
   const absl::Status refused = fixture.Create(file).status();
@@ -148,12 +175,12 @@ TEST(BatchTableTest, ResultsAreNoInput) {
   EXPECT_EQ(request::GetErrorDetail(refused).param, "input_file_id");
 }
 
-TEST(BatchTableTest, OldBatchesGoWithTheirResults) {
-  StoreFixture fixture;
+TEST_P(BatchTableTest, OldBatchesGoWithTheirResults) {
+  StoreFixture fixture(GetParam());
   StoredBatch batch = Running(fixture);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
     EXPECT_OK(tables.batches.EndLines({{batch.number, 1, true, "one\n"}}));
-    return tables.batches.End(batch, BatchStatus::kExpired, kNow);
+    return tables.batches.End(batch, BatchStatus::kExpired, kNow).status();
   }));
   batch = fixture.Find(batch);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
@@ -166,21 +193,21 @@ TEST(BatchTableTest, OldBatchesGoWithTheirResults) {
   }));
 }
 
-TEST(BatchTableTest, DeletingResultsFreesTheirBytes) {
-  StoreFixture fixture;
+TEST(SqliteTablesTest, DeletingResultsFreesTheirBytes) {
+  StoreFixture fixture(testing::StoreKind::kSqlite);
   StoredBatch batch = Running(fixture);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
     EXPECT_OK(tables.batches.EndLines({{batch.number, 1, true, std::string(100'000, 'x')}}));
     EXPECT_OK(tables.batches.End(batch, BatchStatus::kCompleted, kNow));
-    const int64_t free = tables.database.FreeBytes().value();
+    const int64_t free = static_cast<SqliteTables&>(tables).database().FreeBytes().value();
     EXPECT_OK(tables.files.Delete("a", tables.batches.Find("a", batch.id)->output_file));
-    EXPECT_GE(tables.database.FreeBytes().value(), free + 90'000);
+    EXPECT_GE(static_cast<SqliteTables&>(tables).database().FreeBytes().value(), free + 90'000);
     return absl::OkStatus();
   }));
 }
 
 TEST(BatchStoreTest, HasOneProcess) {
-  StoreFixture fixture;
+  StoreFixture fixture(testing::StoreKind::kSqlite);
   const absl::Status second = BatchStore::Open(fixture.store->options()).status();
   EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.message()), HasSubstr("--batch-store: "));

@@ -8,19 +8,42 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/batches/batch_store.h"
+#include "tests/support/redis_server.h"
 #include "tests/support/temp_folder.h"
 
 namespace hadal::testing {
 
 inline constexpr int64_t kNow = 1'800'000'000;  // Unix seconds
 
-// A store in a folder of its own, and what tests ask of it.
+enum class StoreKind { kSqlite, kRedis };
+
+// What both kinds of store promise: TEST_P cases make a StoreFixture(GetParam()).
+class StoreTest : public ::testing::TestWithParam<StoreKind> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == StoreKind::kRedis && !RedisServer::Installed()) {
+      GTEST_SKIP() << "needs redis-server (scripts/bootstrap --test)";
+    }
+  }
+};
+inline std::string StoreName(const ::testing::TestParamInfo<StoreKind>& kind) {
+  return kind.param == StoreKind::kSqlite ? "Sqlite" : "Redis";
+}
+#define HADAL_BOTH_STORES(suite)                                                                                     \
+  INSTANTIATE_TEST_SUITE_P(Stores, suite,                                                                            \
+                           ::testing::Values(hadal::testing::StoreKind::kSqlite, hadal::testing::StoreKind::kRedis), \
+                           hadal::testing::StoreName)
+
+// A store in a folder, or in a Redis, of its own, and what tests ask of it.
 class StoreFixture {
  public:
-  explicit StoreFixture(batches::BatchOptions options = {}) : options_(std::move(options)) {
-    options_.store = folder_.path();
+  explicit StoreFixture(StoreKind kind, batches::BatchOptions options = {}) : options_(std::move(options)) {
+    if (kind == StoreKind::kRedis) redis_ = std::make_shared<RedisServer>();
+    options_.store = redis_ == nullptr ? folder_.path() : redis_->url();
     Reopen();
   }
+  // Another process with the same Redis.
+  explicit StoreFixture(const StoreFixture& other) : options_(other.options_), redis_(other.redis_) { Reopen(); }
   // As after a restart of the process.
   void Reopen() {
     store.reset();
@@ -91,9 +114,12 @@ class StoreFixture {
 
   std::unique_ptr<batches::BatchStore> store;
 
+  RedisServer& redis() { return *redis_; }
+
  private:
-  TempFolder folder_;
+  const TempFolder folder_;
   batches::BatchOptions options_;
+  std::shared_ptr<RedisServer> redis_;  // null: SQLite
 };
 
 }  // namespace hadal::testing

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/batches/batch_service.h"
+#include "server/batches/sqlite_tables.h"
 #include "server/http/batch_executor.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/temp_folder.h"
@@ -50,7 +51,8 @@ class BatchHttpFixture {
   int64_t CountFiles() {
     std::promise<int64_t> count;
     EXPECT_TRUE(batches->TryPost([&](batches::Tables& tables) {
-      storage::Statement rows = tables.database.Prepare("SELECT count(*) FROM files");
+      storage::Statement rows =
+          static_cast<batches::SqliteTables&>(tables).database().Prepare("SELECT count(*) FROM files");
       count.set_value(rows.Next() ? rows.Int(0) : -1);
     }));
     return count.get_future().get();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/batches/file_table.h"
+#include "server/batches/sqlite_file_table.h"
 
 #include <algorithm>
 #include <utility>
@@ -34,53 +34,36 @@ StoredFile FileOf(const Statement& row) {
   return file;
 }
 
-absl::Status NotFound(std::string_view id) {
-  return MakeError(Reason::kObjectNotFound, absl::StrCat("no file has the id '", base::View(id.substr(0, 64)), "'"));
-}
-
-absl::Status FileQuotaUsedUp(absl::string_view what) {
-  return QuotaUsedUp(absl::StrCat(what, ": delete files that are not needed"));
-}
-
 }  // namespace
 
-absl::StatusOr<int64_t> FileTable::UsedBytes(std::string_view owner) {
+absl::StatusOr<int64_t> SqliteFileTable::UsedBytes(std::string_view owner) {
   Statement sum = database_.Prepare("SELECT ifnull(sum(bytes), 0) FROM files WHERE owner = ?");
   const bool row = sum.Bind(owner).Next();
   if (!row) return sum.status();
   return sum.Int(0);
 }
 
-absl::StatusOr<Upload> FileTable::Begin(std::string_view owner, int64_t now) {
+absl::StatusOr<Upload> SqliteFileTable::Begin(std::string_view owner, int64_t now) {
   Statement count = database_.Prepare("SELECT count(*) FROM files WHERE owner = ? AND batch IS NULL");
   const bool row = count.Bind(owner).Next();
   if (!row) return count.status();
-  if (count.Int(0) >= options_.max_key_files) {
-    return FileQuotaUsedUp(absl::StrCat("there are ", count.Int(0), " files, the limit is ", options_.max_key_files));
-  }
+  const int64_t files = count.Int(0);
   const absl::StatusOr<int64_t> used = UsedBytes(owner);
   if (!used.ok()) return used.status();
-  if (*used >= options_.max_key_bytes) {
-    return FileQuotaUsedUp(absl::StrCat("the files have ", *used, " bytes, the limit is ", options_.max_key_bytes));
-  }
+  if (absl::Status status = CheckMayUpload(options_, files, *used); !status.ok()) return status;
   Statement insert = database_.Prepare("INSERT INTO files(id, owner, created, expires) VALUES (?, ?, ?, 0)");
   if (absl::Status status = insert.Bind(NewId("file-"), owner, now).Run(); !status.ok()) return status;
   return Upload{database_.last_insert_id(), std::min(options_.max_file_bytes, options_.max_key_bytes - *used)};
 }
 
-absl::Status FileTable::Append(const Upload& upload, int64_t offset, std::string_view bytes) {
-  if (offset + static_cast<int64_t>(bytes.size()) > upload.max_bytes) {
-    const bool by_file = upload.max_bytes == options_.max_file_bytes;
-    return MakeError(Reason::kBodyTooLarge, absl::StrCat("the file is larger than ", upload.max_bytes,
-                                                         by_file ? " bytes, the limit of one file"
-                                                                 : " bytes, what the tenant's limit leaves"));
-  }
+absl::Status SqliteFileTable::Append(const Upload& upload, int64_t offset, std::string_view bytes) {
+  if (absl::Status fits = CheckFits(options_, upload, offset, bytes.size()); !fits.ok()) return fits;
   Statement insert = database_.Prepare("INSERT INTO chunks(file, offset, data) VALUES (?, ?, ?)");
   return insert.Bind(upload.number, offset).BindBlob(bytes).Run();
 }
 
-absl::StatusOr<StoredFile> FileTable::Finish(const Upload& upload, std::string_view name, int64_t bytes,
-                                             int64_t seconds) {
+absl::StatusOr<StoredFile> SqliteFileTable::Finish(const Upload& upload, std::string_view name, int64_t bytes,
+                                                   int64_t seconds) {
   StoredFile file;
   const absl::Status status = database_.Transact([&]() -> absl::Status {
     const int64_t kept_s = seconds > 0 ? seconds : absl::ToInt64Seconds(options_.retention);
@@ -89,33 +72,31 @@ absl::StatusOr<StoredFile> FileTable::Finish(const Upload& upload, std::string_v
     absl::Status written = update.Bind(name, bytes, kept_s, upload.number).Run();
     if (!written.ok()) return written;
     Statement rows = database_.Prepare(absl::StrCat("SELECT ", base::View(kColumns), " FROM files WHERE number = ?"));
-    if (!rows.Bind(upload.number).Next()) return rows.status().ok() ? NotFound("of the upload") : rows.status();
+    if (!rows.Bind(upload.number).Next()) return rows.status().ok() ? NoFile("of the upload") : rows.status();
     file = FileOf(rows);
     const absl::StatusOr<int64_t> used = UsedBytes(file.owner);
     if (!used.ok()) return used.status();
-    if (*used <= options_.max_key_bytes) return absl::OkStatus();
-    return FileQuotaUsedUp(
-        absl::StrCat("with this one the files have ", *used, " bytes, the limit is ", options_.max_key_bytes));
+    return CheckKeyBytes(options_, *used);
   });
   if (status.ok()) return file;
   (void)Abandon(upload);
   return status;
 }
 
-absl::Status FileTable::Abandon(const Upload& upload) {
+absl::Status SqliteFileTable::Abandon(const Upload& upload) {
   return database_.Prepare("DELETE FROM files WHERE number = ? AND ready = 0").Bind(upload.number).Run();
 }
 
-absl::StatusOr<StoredFile> FileTable::Find(std::string_view owner, std::string_view id) {
+absl::StatusOr<StoredFile> SqliteFileTable::Find(std::string_view owner, std::string_view id) {
   Statement rows = database_.Prepare(
       absl::StrCat("SELECT ", base::View(kColumns), " FROM files WHERE id = ? AND owner = ? AND ready = 1"));
   const bool found = rows.Bind(id, owner).Next();
   if (!rows.status().ok()) return rows.status();
-  if (!found) return NotFound(id);
+  if (!found) return NoFile(id);
   return FileOf(rows);
 }
 
-absl::StatusOr<ListPage<StoredFile>> FileTable::List(std::string_view owner, const ListQuery& query) {
+absl::StatusOr<ListPage<StoredFile>> SqliteFileTable::List(std::string_view owner, const ListQuery& query) {
   int64_t after = 0;
   if (!query.after.empty()) {
     const absl::StatusOr<StoredFile> last = Find(owner, query.after);
@@ -136,7 +117,7 @@ absl::StatusOr<ListPage<StoredFile>> FileTable::List(std::string_view owner, con
   return page;
 }
 
-absl::Status FileTable::Delete(std::string_view owner, std::string_view id) {
+absl::Status SqliteFileTable::Delete(std::string_view owner, std::string_view id) {
   return database_.Transact([&]() -> absl::Status {
     const absl::StatusOr<StoredFile> file = Find(owner, id);
     if (!file.ok()) return file.status();
@@ -144,15 +125,12 @@ absl::Status FileTable::Delete(std::string_view owner, std::string_view id) {
         database_.Prepare(absl::StrCat("SELECT id FROM batches WHERE owner = ? AND input_number = ? AND ", kNotEnded));
     const bool used = rows.Bind(owner, file->number).Next();
     if (!rows.status().ok()) return rows.status();
-    if (used) {
-      return MakeError(Reason::kInvalidRequest,
-                       absl::StrCat("the batch ", rows.String(0), " reads this file: cancel it, or wait for its end"));
-    }
+    if (used) return FileIsRead(rows.Text(0));
     return DeleteRow(*file);
   });
 }
 
-absl::Status FileTable::DeleteRow(const StoredFile& file) {
+absl::Status SqliteFileTable::DeleteRow(const StoredFile& file) {
   if (file.batch != 0) {  // its content are the results
     Statement results = database_.Prepare("UPDATE lines SET result = NULL WHERE batch = ? AND state = ?");
     if (absl::Status status = results.Bind(file.batch, file.holds_errors ? 2 : 1).Run(); !status.ok()) return status;
@@ -160,7 +138,7 @@ absl::Status FileTable::DeleteRow(const StoredFile& file) {
   return database_.Prepare("DELETE FROM files WHERE number = ?").Bind(file.number).Run();
 }
 
-absl::StatusOr<ContentPiece> FileTable::Read(const StoredFile& file, int64_t from) {
+absl::StatusOr<ContentPiece> SqliteFileTable::Read(const StoredFile& file, int64_t from) {
   Statement rows = file.batch == 0 ? database_.Prepare(
                                          "SELECT offset + length(data), data FROM chunks WHERE file = ? AND "
                                          "offset >= ? ORDER BY offset")
@@ -182,7 +160,7 @@ absl::StatusOr<ContentPiece> FileTable::Read(const StoredFile& file, int64_t fro
   return piece;
 }
 
-absl::StatusOr<std::string> FileTable::ReadRange(int64_t number, int64_t offset, int64_t length) {
+absl::StatusOr<std::string> SqliteFileTable::ReadRange(int64_t number, int64_t offset, int64_t length) {
   // The chunk in which the range begins is the last one that begins before it.
   Statement rows = database_.Prepare(
       "SELECT offset, data FROM chunks WHERE file = ?1 AND offset >= (SELECT max(offset) FROM chunks WHERE file = ?1 "
@@ -199,9 +177,11 @@ absl::StatusOr<std::string> FileTable::ReadRange(int64_t number, int64_t offset,
   return bytes;
 }
 
-absl::Status FileTable::DeleteUnfinished() { return database_.Prepare("DELETE FROM files WHERE ready = 0").Run(); }
+absl::Status SqliteFileTable::DeleteUnfinished() {
+  return database_.Prepare("DELETE FROM files WHERE ready = 0").Run();
+}
 
-absl::Status FileTable::DeleteExpired(int64_t now) {
+absl::Status SqliteFileTable::DeleteExpired(int64_t now) {
   return database_.Transact([&]() -> absl::Status {
     std::vector<StoredFile> expired;
     {

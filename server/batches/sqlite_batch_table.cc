@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/batches/batch_table.h"
+#include "server/batches/sqlite_batch_table.h"
 
 #include <utility>
 
@@ -44,28 +44,16 @@ StoredBatch BatchOf(const Statement& row) {
   return batch;
 }
 
-absl::Status NoBatch(std::string_view id) {
-  return MakeError(Reason::kObjectNotFound, absl::StrCat("no batch has the id '", base::View(id.substr(0, 64)), "'"));
-}
-
 }  // namespace
 
-absl::StatusOr<StoredBatch> BatchTable::Create(const NewBatch& wanted, int64_t now) {
-  if (wanted.input.purpose != "batch") {
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the file ", wanted.input.id, " has the purpose '", wanted.input.purpose,
-                                  "'; the input of a batch has the purpose 'batch'"),
-                     "input_file_id");
-  }
+absl::StatusOr<StoredBatch> SqliteBatchTable::Create(const NewBatch& wanted, int64_t now) {
+  if (absl::Status status = CheckIsInput(wanted.input); !status.ok()) return status;
   StoredBatch made;
   const absl::Status status = database_.Transact([&]() -> absl::Status {
     Statement count = database_.Prepare(absl::StrCat("SELECT count(*) FROM batches WHERE owner = ? AND ", kNotEnded));
     const bool row = count.Bind(wanted.owner).Next();
     if (!row) return count.status();
-    if (count.Int(0) >= options_.max_key_batches) {
-      return QuotaUsedUp(absl::StrCat(count.Int(0), " batches have not ended, the limit is ", options_.max_key_batches,
-                                      ": wait for one, or cancel one"));
-    }
+    if (count.Int(0) >= options_.max_key_batches) return TooManyBatches(options_, count.Int(0));
     const int64_t results_s =
         wanted.result_seconds > 0 ? wanted.result_seconds : absl::ToInt64Seconds(options_.retention);
     Statement insert = database_.Prepare(
@@ -82,7 +70,7 @@ absl::StatusOr<StoredBatch> BatchTable::Create(const NewBatch& wanted, int64_t n
   return made;
 }
 
-absl::StatusOr<StoredBatch> BatchTable::Row(std::string_view condition, int64_t number) {
+absl::StatusOr<StoredBatch> SqliteBatchTable::Row(std::string_view condition, int64_t number) {
   Statement rows = database_.Prepare(
       absl::StrCat("SELECT ", kBatchColumns, " FROM batches WHERE number = ?", base::View(condition)));
   const bool found = rows.Bind(number).Next();
@@ -91,14 +79,14 @@ absl::StatusOr<StoredBatch> BatchTable::Row(std::string_view condition, int64_t 
   return BatchOf(rows);
 }
 
-absl::Status BatchTable::ReadErrors(StoredBatch* batch) {
+absl::Status SqliteBatchTable::ReadErrors(StoredBatch* batch) {
   Statement rows = database_.Prepare("SELECT code, message, line FROM errors WHERE batch = ? ORDER BY rowid");
   rows.Bind(batch->number);
   while (rows.Next()) batch->errors.push_back({rows.String(0), rows.String(1), rows.Int(2)});
   return rows.status();
 }
 
-absl::StatusOr<StoredBatch> BatchTable::Find(std::string_view owner, std::string_view id) {
+absl::StatusOr<StoredBatch> SqliteBatchTable::Find(std::string_view owner, std::string_view id) {
   Statement rows =
       database_.Prepare(absl::StrCat("SELECT ", kBatchColumns, " FROM batches WHERE id = ? AND owner = ?"));
   const bool found = rows.Bind(id, owner).Next();
@@ -109,7 +97,7 @@ absl::StatusOr<StoredBatch> BatchTable::Find(std::string_view owner, std::string
   return batch;
 }
 
-absl::StatusOr<ListPage<StoredBatch>> BatchTable::List(std::string_view owner, const ListQuery& query) {
+absl::StatusOr<ListPage<StoredBatch>> SqliteBatchTable::List(std::string_view owner, const ListQuery& query) {
   int64_t after = 0;
   if (!query.after.empty()) {
     const absl::StatusOr<StoredBatch> last = Find(owner, query.after);
@@ -131,19 +119,15 @@ absl::StatusOr<ListPage<StoredBatch>> BatchTable::List(std::string_view owner, c
   return page;
 }
 
-absl::StatusOr<StoredBatch> BatchTable::Cancel(std::string_view owner, std::string_view id, int64_t now) {
+absl::StatusOr<StoredBatch> SqliteBatchTable::Cancel(std::string_view owner, std::string_view id, int64_t now) {
   absl::StatusOr<StoredBatch> batch = Find(owner, id);
   if (!batch.ok() || batch->status == BatchStatus::kCancelling) return batch;
-  if (HasEnded(batch->status)) {
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the batch ", batch->id, " is ", base::View(StatusName(batch->status)),
-                                  ": there is nothing to cancel"));
-  }
+  if (HasEnded(batch->status)) return NothingToCancel(*batch);
   if (absl::Status status = SetStatus(batch->number, BatchStatus::kCancelling, now); !status.ok()) return status;
   return Find(owner, id);
 }
 
-absl::StatusOr<std::vector<StoredBatch>> BatchTable::Unended() {
+absl::StatusOr<std::vector<StoredBatch>> SqliteBatchTable::Unended() {
   Statement rows =
       database_.Prepare(absl::StrCat("SELECT ", kBatchColumns, " FROM batches WHERE ", kNotEnded, " ORDER BY number"));
   std::vector<StoredBatch> batches;
@@ -152,15 +136,15 @@ absl::StatusOr<std::vector<StoredBatch>> BatchTable::Unended() {
   return batches;
 }
 
-absl::Status BatchTable::SetStatus(int64_t batch, BatchStatus status, int64_t now) {
+absl::Status SqliteBatchTable::SetStatus(int64_t batch, BatchStatus status, int64_t now) {
   const int number = static_cast<int>(status);
   Statement update =
       database_.Prepare(absl::StrCat("UPDATE batches SET status = ?, reached_", number, " = ? WHERE number = ?"));
   return update.Bind(number, now, batch).Run();
 }
 
-absl::Status BatchTable::AddLines(int64_t batch, const std::vector<WaitingLine>& lines,
-                                  std::optional<BatchError>* repeated) {
+absl::Status SqliteBatchTable::AddLines(int64_t batch, const std::vector<WaitingLine>& lines,
+                                        std::optional<BatchError>* repeated) {
   const absl::Status status = database_.Transact([&]() -> absl::Status {
     for (const WaitingLine& line : lines) {
       Statement insert =
@@ -169,10 +153,7 @@ absl::Status BatchTable::AddLines(int64_t batch, const std::vector<WaitingLine>&
       if (added.ok()) continue;
       Statement first = database_.Prepare("SELECT number FROM lines WHERE batch = ? AND custom_id = ?");
       if (added.code() == absl::StatusCode::kAlreadyExists && first.Bind(batch, line.custom_id).Next()) {
-        *repeated = {"duplicate_custom_id",
-                     absl::StrCat("line ", line.number, ": the custom_id '", line.custom_id.substr(0, 64),
-                                  "' is that of line ", first.Int(0), "; each line needs one of its own"),
-                     line.number};
+        *repeated = RepeatedCustomId(line, first.Int(0));
       }
       return added;
     }
@@ -181,11 +162,16 @@ absl::Status BatchTable::AddLines(int64_t batch, const std::vector<WaitingLine>&
   return repeated->has_value() ? absl::OkStatus() : status;
 }
 
-absl::Status BatchTable::DropLines(int64_t batch) {
+absl::StatusOr<bool> SqliteBatchTable::BeginReading(int64_t batch) {
+  if (absl::Status status = DropLines(batch); !status.ok()) return status;
+  return true;
+}
+
+absl::Status SqliteBatchTable::DropLines(int64_t batch) {
   return database_.Prepare("DELETE FROM lines WHERE batch = ?").Bind(batch).Run();
 }
 
-absl::StatusOr<bool> BatchTable::Begin(int64_t batch, int64_t now) {
+absl::StatusOr<bool> SqliteBatchTable::Begin(int64_t batch, int64_t now) {
   Statement update = database_.Prepare(
       "UPDATE batches SET status = 1, reached_1 = ?1, total = (SELECT count(*) FROM lines WHERE batch = ?2) WHERE "
       "number = ?2 AND status = 0");
@@ -193,7 +179,7 @@ absl::StatusOr<bool> BatchTable::Begin(int64_t batch, int64_t now) {
   return database_.changes() == 1;
 }
 
-absl::Status BatchTable::Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) {
+absl::Status SqliteBatchTable::Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) {
   return database_.Transact([&]() -> absl::Status {
     absl::Status status = DropLines(batch);
     for (const BatchError& error : errors) {
@@ -205,7 +191,7 @@ absl::Status BatchTable::Fail(int64_t batch, const std::vector<BatchError>& erro
   });
 }
 
-absl::StatusOr<std::vector<WaitingLine>> BatchTable::Waiting(int64_t batch, int64_t after, int64_t limit) {
+absl::StatusOr<std::vector<WaitingLine>> SqliteBatchTable::Take(int64_t batch, int64_t after, int64_t limit) {
   Statement rows = database_.Prepare(
       "SELECT number, custom_id, offset, length FROM lines WHERE batch = ? AND state = 0 AND number > ? ORDER BY "
       "number "
@@ -217,14 +203,20 @@ absl::StatusOr<std::vector<WaitingLine>> BatchTable::Waiting(int64_t batch, int6
   return lines;
 }
 
-absl::Status BatchTable::EndLines(const std::vector<EndedLine>& lines) {
-  return database_.Transact([&]() -> absl::Status {
-    for (const EndedLine& line : lines) {
+absl::StatusOr<std::vector<size_t>> SqliteBatchTable::EndLines(const std::vector<EndedLine>& lines) {
+  std::vector<size_t> late;
+  const absl::Status written = database_.Transact([&]() -> absl::Status {
+    late.clear();
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const EndedLine& line = lines[i];
       Statement update =
           database_.Prepare("UPDATE lines SET result = ?, state = ? WHERE batch = ? AND number = ? AND state = 0");
       update.BindBlob(line.result).Bind(line.completed ? 1 : 2, line.batch, line.number);
       if (absl::Status status = update.Run(); !status.ok()) return status;
-      if (database_.changes() == 0) continue;
+      if (database_.changes() == 0) {
+        late.push_back(i);
+        continue;
+      }
       Statement count =
           database_.Prepare(line.completed ? "UPDATE batches SET completed = completed + 1 WHERE number = ?"
                                            : "UPDATE batches SET failed = failed + 1 WHERE number = ?");
@@ -232,9 +224,11 @@ absl::Status BatchTable::EndLines(const std::vector<EndedLine>& lines) {
     }
     return absl::OkStatus();
   });
+  if (!written.ok()) return written;
+  return late;
 }
 
-absl::StatusOr<std::string> BatchTable::MakeResultFile(const StoredBatch& batch, bool errors, int64_t now) {
+absl::StatusOr<std::string> SqliteBatchTable::MakeResultFile(const StoredBatch& batch, bool errors, int64_t now) {
   Statement sum = database_.Prepare("SELECT count(*), sum(length(result)) FROM lines WHERE batch = ? AND state = ?");
   if (!sum.Bind(batch.number, errors ? 2 : 1).Next()) return sum.status();
   if (sum.Int(0) == 0) return std::string();
@@ -248,17 +242,17 @@ absl::StatusOr<std::string> BatchTable::MakeResultFile(const StoredBatch& batch,
   return id;
 }
 
-absl::Status BatchTable::End(const StoredBatch& batch, BatchStatus end, int64_t now) {
-  const bool expired = end == BatchStatus::kExpired;
-  return database_.Transact([&]() -> absl::Status {
+absl::StatusOr<bool> SqliteBatchTable::End(const StoredBatch& batch, BatchStatus end, int64_t now) {
+  const EndReason reason = ReasonOf(end);
+  const absl::Status ended = database_.Transact([&]() -> absl::Status {
+    if (batch.total == 0) {  // it has not begun: its lines may be a part only
+      if (absl::Status dropped = DropLines(batch.number); !dropped.ok()) return dropped;
+    }
     Statement unfinished = database_.Prepare(
         "UPDATE lines SET state = 2, result = '{\"id\":\"batch_req_' || lower(hex(randomblob(12))) || "
         "'\",\"custom_id\":' || json_quote(custom_id) || ',\"response\":null,\"error\":{\"code\":\"' || ?1 || "
         "'\",\"message\":\"' || ?2 || '\"}}' || char(10) WHERE batch = ?3 AND state = 0");
-    unfinished.Bind(expired ? "batch_expired" : "batch_cancelled",
-                    expired ? "This request could not be executed before the completion window expired."
-                            : "The batch was cancelled before this request was executed.",
-                    batch.number);
+    unfinished.Bind(reason.code, reason.message, batch.number);
     if (absl::Status status = unfinished.Run(); !status.ok()) return status;
     const int64_t failed = database_.changes();
     const absl::StatusOr<std::string> output = MakeResultFile(batch, /*errors=*/false, now);
@@ -272,9 +266,11 @@ absl::Status BatchTable::End(const StoredBatch& batch, BatchStatus end, int64_t 
     }
     return SetStatus(batch.number, end, now);
   });
+  if (!ended.ok()) return ended;
+  return true;
 }
 
-absl::Status BatchTable::DeleteOld(int64_t now) {
+absl::Status SqliteBatchTable::DeleteOld(int64_t now) {
   Statement old = database_.Prepare(
       "DELETE FROM batches WHERE status NOT IN (0, 1, 2, 6) AND max(reached_3, reached_4, reached_5, reached_7) + "
       "max(result_seconds, ?) <= ?");
