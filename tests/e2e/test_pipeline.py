@@ -158,8 +158,10 @@ def test_requests_behind_a_lost_worker_are_told_to_come_back(key):
                 thread.join()
             for status, headers, answer in outcomes:
                 assert status == 503, answer
-                assert answer["error"]["code"].upper() == "DEVICE_FAULT"
                 assert int(headers["Retry-After"]) >= 1
+            # The step that fails and the end of the process race for the one that waits.
+            codes = sorted(answer["error"]["code"].upper() for _, _, answer in outcomes)
+            assert codes in (["DEVICE_FAULT", "DEVICE_FAULT"], ["DEVICE_FAULT", "DRAINING"])
             assert server.process.wait(60) == 3
 
 
