@@ -319,6 +319,14 @@ uint64_t AdmissionController::OpenTicket(std::string_view ticket) {
   return opened.state == TicketState::kAccepted ? opened.promise : 0;
 }
 
+void AdmissionController::Withdraw(const absl::Status& refusal) {
+  const std::string ticket = request::GetErrorDetail(refusal).ticket;
+  if (ticket.empty()) return;
+  const absl::Time now = options_.clock->Now();
+  const ReturnTickets::Opened opened = tickets_.Open(ticket, now);
+  if (opened.state == TicketState::kAccepted && planner_.Withdraw(opened.promise, now)) metrics_.CountTicketWithdrawn();
+}
+
 void AdmissionController::ExportLevels() {
   metrics_.ExportLoad(GetLoad());
   base::MutexLock lock(&mutex_);

@@ -169,6 +169,8 @@ class AdmissionController {
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
   // What a returning client's ticket says, for RetryCaller::promise; counted. 0: nothing that can still be kept.
   uint64_t OpenTicket(std::string_view ticket);
+  // Gives back what this refusal has promised: its client gets an answer all the same. Nothing for other statuses.
+  void Withdraw(const absl::Status& refusal);
   // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
   // and logged as TryAdmit's.
   absl::Status CheckRoom(const AdmissionRequest& request);

@@ -26,8 +26,9 @@ class AdmissionMetrics {
                     absl::Duration retry_after);
   // A client that was told when to return is back.
   void CountReturn(ReturnTiming timing, bool admitted);
-  // A refused client was given a ticket; a client has brought one.
+  // A refused client was given a ticket; it got an answer in place of it; a client has brought one.
   void CountTicketIssued() { tickets_.At(0).Increment(); }
+  void CountTicketWithdrawn() { tickets_.At(5).Increment(); }
   void CountTicket(TicketState state) { tickets_.At(1 + static_cast<size_t>(state)).Increment(); }
   // A refusal that was followed has had its turn.
   void CountGhost(const Ghosts::Verdict& verdict);
@@ -85,11 +86,12 @@ class AdmissionMetrics {
                                               .help = "Refused clients that came back, by whether at the time told.",
                                               .labels = {"timing", "outcome"},
                                               .series = ReturnSeries()}};
-  base::Family<base::Counter> tickets_{registry_,
-                                       {.name = "hadal_retry_tickets_total",
-                                        .help = "Tickets given to refused clients, and what became of those brought.",
-                                        .labels = {"outcome"},
-                                        .series = {{"issued"}, {"accepted"}, {"used"}, {"expired"}, {"forged"}}}};
+  base::Family<base::Counter> tickets_{
+      registry_,
+      {.name = "hadal_retry_tickets_total",
+       .help = "Tickets given to refused clients, and what became of those brought.",
+       .labels = {"outcome"},
+       .series = {{"issued"}, {"accepted"}, {"used"}, {"expired"}, {"forged"}, {"withdrawn"}}}};
   base::Family<base::Histogram> retry_error_{
       registry_,
       {.name = "hadal_retry_after_error_ratio",

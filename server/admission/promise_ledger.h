@@ -76,6 +76,8 @@ class PromiseLedger {
   const Promise& promise(const Found& found) const { return nodes_[found.index].promise; }
   // It was taken, or its client has been told something else.
   void Remove(const Found& found);
+  // Its client will not come, for a reason that says nothing of other clients.
+  void Withdraw(const Found& found) { Free(found.index); }
   // Opens and ends windows. Called by the others; alone by whoever reads counts long after.
   void Advance(absl::Time now);
 

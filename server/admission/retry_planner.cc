@@ -49,6 +49,14 @@ void RetryPlanner::Admit(const RetryCaller& caller, absl::Time now) {
   if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
 }
 
+bool RetryPlanner::Withdraw(uint64_t promise, absl::Time now) {
+  base::MutexLock lock(&mutex_);
+  const PromiseLedger::Found found = ledger_.FindNumber(promise, now);
+  if (found.timing == ReturnTiming::kNone) return false;
+  ledger_.Withdraw(found);
+  return true;
+}
+
 RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
                                const CapacityCurve* curve, absl::Time now) {
   base::MutexLock lock(&mutex_);

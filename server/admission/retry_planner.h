@@ -79,6 +79,8 @@ class RetryPlanner {
   bool Holds(uint64_t promise, absl::Time now);
   // It was admitted; a promise that it had is kept.
   void Admit(const RetryCaller& caller, absl::Time now);
+  // The client of that promise does not need it. False: it was taken, or forgotten.
+  bool Withdraw(uint64_t promise, absl::Time now);
   // It was refused, for want of `demand`. `curve` is the capacity that it waits for; null: nothing is known yet.
   RetryPlan Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
                    const CapacityCurve* curve, absl::Time now);

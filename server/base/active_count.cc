@@ -12,7 +12,7 @@ void ActiveCount::Add() {
 
 void ActiveCount::Done() {
   MutexLock lock(&mutex_);
-  if (--value_ == 0) zero_.NotifyAll();
+  if (--value_ == 0) changed_.NotifyAll();
 }
 
 int64_t ActiveCount::value() const {
@@ -22,10 +22,22 @@ int64_t ActiveCount::value() const {
 
 bool ActiveCount::WaitZero(absl::Duration timeout) const {
   const absl::Time deadline = Clock::Real()->Now() + timeout;
+  return WaitZero([deadline] { return deadline; });
+}
+
+bool ActiveCount::WaitZero(absl::FunctionRef<absl::Time()> until) const {
   MutexLock lock(&mutex_);
-  while (value_ > 0 && Clock::Real()->WaitUntil(&zero_, &mutex_, deadline)) {
+  while (value_ > 0) {
+    const absl::Time deadline = until();
+    if (deadline <= Clock::Real()->Now()) break;
+    Clock::Real()->WaitUntil(&changed_, &mutex_, deadline);
   }
   return value_ == 0;
+}
+
+void ActiveCount::LookAgain() {
+  MutexLock lock(&mutex_);
+  changed_.NotifyAll();
 }
 
 }  // namespace hadal::base

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
 
@@ -18,6 +19,10 @@ class ActiveCount {
   int64_t value() const;
   // True when nothing is in progress, at once or within the time-out.
   bool WaitZero(absl::Duration timeout) const;
+  // The same until a moment of Clock::Real() that may be moved meanwhile. Whoever moves it calls LookAgain; `until`
+  // runs under this object's mutex.
+  bool WaitZero(absl::FunctionRef<absl::Time()> until) const;
+  void LookAgain();
 
   // Counts one while it is alive.
   class Scope {
@@ -33,7 +38,7 @@ class ActiveCount {
 
  private:
   mutable Mutex mutex_;
-  mutable CondVar zero_;
+  mutable CondVar changed_;  // it is zero, or LookAgain
   int64_t value_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

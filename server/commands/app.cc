@@ -45,9 +45,6 @@ absl::StatusOr<std::string> ReadAuthorities(const std::string& file) {
   return base::ReadFile(file, kMaxBytes);
 }
 
-// How often a drain that waits for upstreams looks whether it has been shortened.
-constexpr absl::Duration kDrainLook = absl::Milliseconds(100);
-
 // At least two: one of them never takes a long text.
 int ServiceThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 2u, 8u)); }
 
@@ -364,9 +361,7 @@ void App::Drain(absl::Duration timeout) {
     LeaveAtOnce(4);
   }
   // Answers of other servers may take as long as those of the engines; ShortenDrain may move their end.
-  while (upstreams_ != nullptr && base::Clock::Real()->Now() < upstreams_->drain_end() &&
-         !http_->WaitIdle(kDrainLook)) {
-  }
+  if (upstreams_ != nullptr) http_->WaitIdle([this] { return upstreams_->drain_end(); });
   // What the engines have published still has to reach the clients.
   http_->WaitIdle(absl::Seconds(2));
   grpc_->Shutdown(absl::Seconds(2));
@@ -378,7 +373,9 @@ void App::Drain(absl::Duration timeout) {
 
 void App::ShortenDrain(absl::Duration timeout) {
   models_.BeginDrain(timeout);
-  if (upstreams_ != nullptr) upstreams_->BeginDrain(timeout);
+  if (upstreams_ == nullptr) return;
+  upstreams_->BeginDrain(timeout);
+  http_->LookAgain();
 }
 
 int App::grpc_port() const { return grpc_->port(); }

@@ -236,9 +236,11 @@ asio::awaitable<void> CallRun::RefuseOrPassOn(absl::Status refusal, bool waited)
     co_await Refuse(std::move(quota));
     co_return;
   }
-  std::function<void()> on_begin = [this] {
+  std::function<void()> on_begin = [this, &refusal] {
     streaming_ = true;
-    connection_.context().dependencies.service->CountDegraded(service::Rung::kUpstream);
+    service::GenerateService& service = *connection_.context().dependencies.service;
+    service.CountDegraded(service::Rung::kUpstream);
+    service.Withdraw(refusal);
   };
   const PassOn::Answer answer = co_await pass_on_.Run(connection_, std::move(on_begin));
   if (answer.end == PassOn::End::kDeclined) {

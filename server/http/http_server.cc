@@ -58,7 +58,7 @@ class HttpServer::Impl {
   absl::Status Listen() { return listener_->Listen(); }
   void Start();
   void BeginDrain();
-  bool WaitIdle(absl::Duration timeout);
+  base::ActiveCount& active_calls() { return context_.active_calls; }
   void Stop();
   int port() const { return listener_->port(); }
   void Screen(int fd);
@@ -242,8 +242,6 @@ void HttpServer::Impl::BeginDrain() {
   }
 }
 
-bool HttpServer::Impl::WaitIdle(absl::Duration timeout) { return context_.active_calls.WaitZero(timeout); }
-
 void HttpServer::Impl::Stop() {
   base::MutexLock lock(&mutex_);
   if (stopped_) return;
@@ -288,7 +286,9 @@ void HttpServer::Start() { impl_->Start(); }
 int HttpServer::port() const { return impl_->port(); }
 void HttpServer::Screen(int fd) { impl_->Screen(fd); }
 void HttpServer::BeginDrain() { impl_->BeginDrain(); }
-bool HttpServer::WaitIdle(absl::Duration timeout) { return impl_->WaitIdle(timeout); }
+bool HttpServer::WaitIdle(absl::Duration timeout) { return impl_->active_calls().WaitZero(timeout); }
+bool HttpServer::WaitIdle(absl::FunctionRef<absl::Time()> until) { return impl_->active_calls().WaitZero(until); }
+void HttpServer::LookAgain() { impl_->active_calls().LookAgain(); }
 void HttpServer::Stop() { impl_->Stop(); }
 int64_t HttpServer::active_calls() const { return impl_->context().active_calls.value(); }
 int64_t HttpServer::open_connections() const { return impl_->context().open_connections.value(); }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -69,6 +70,9 @@ class HttpServer {
   void BeginDrain();
   // Waits until no call is in flight; false when the time-out passed.
   bool WaitIdle(absl::Duration timeout);
+  // The same until a moment of Clock::Real() that may be moved meanwhile, as ActiveCount::WaitZero.
+  bool WaitIdle(absl::FunctionRef<absl::Time()> until);
+  void LookAgain();
   // Closes everything, cancels what still runs, joins the threads. Idempotent.
   void Stop();
 

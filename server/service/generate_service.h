@@ -90,6 +90,8 @@ class GenerateService {
 
   // AdmissionController::OpenTicket.
   uint64_t OpenTicket(std::string_view ticket) { return options_.admission->OpenTicket(ticket); }
+  // AdmissionController::Withdraw.
+  void Withdraw(const absl::Status& refusal) { options_.admission->Withdraw(refusal); }
   // Whether Admit would succeed now; the same refusals. Takes nothing.
   absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.

@@ -76,7 +76,10 @@ absl::StatusOr<std::unique_ptr<ActiveCall>> GenerateService::Start(std::unique_p
     refusal = ticket.Finalize(*request, call->model->model_index);
     if (!refusal.ok() && call->options.allow_degraded) {
       rung = Climb(refusal, ticket, &call, &request);
-      if (rung != Rung::kNone) refusal = absl::OkStatus();
+      if (rung != Rung::kNone) {
+        options_.admission->Withdraw(refusal);
+        refusal = absl::OkStatus();
+      }
     }
   }
   if (!refusal.ok()) return StartDegraded(std::move(*call), *request, std::move(refusal));
@@ -94,6 +97,7 @@ GenerateService::Started GenerateService::StartDegraded(PreparedCall&& call, con
   if (!call.options.allow_degraded || !MayDegrade(refusal, call.options.upstream_first)) return refusal;
   std::optional<Degradation::Answer> answer = degradation_.Find(call, request);
   if (!answer.has_value()) return refusal;
+  options_.admission->Withdraw(refusal);
   const CacheResult cache_result = call.cache_result;
   auto reader = std::make_shared<response_cache::ReplayReader>(std::move(answer->output));
   ActiveCall::Options options = BuildCall(std::move(call), std::move(reader));

@@ -158,6 +158,20 @@ def test_anthropic_streams_from_the_other_server(full):
         assert stream.response.headers["x-hadal-served-by"] == "far"
 
 
+def test_the_place_that_a_refusal_promised_is_given_back(start_server, far):
+    server = start_server("--load-format=null:10ms", *SMALL[1:], *PATIENT, f"--fallback-upstream={far.url},name=far")
+    assert post(server, CHAT, {"messages": ASK, "max_tokens": 1})[0] == 200  # the forecast needs steps to look at
+    count = 'hadal_retry_tickets_total{outcome="%s"}'
+    with filled(server):
+        deadline = time.monotonic() + 60
+        while server.metric(count % "issued") == 0:  # fresh arrivals must have become few
+            assert time.monotonic() < deadline
+            status, headers, _ = post(server, CHAT, {"messages": ASK, "max_tokens": 1})
+            assert (status, headers.get("x-hadal-ticket")) == (200, None)
+            time.sleep(0.5)
+        assert server.metric(count % "withdrawn") == server.metric(count % "issued")
+
+
 def test_who_forbids_it_and_grpc_are_refused(full, stubs):
     import grpc
 
@@ -334,6 +348,19 @@ def test_a_drain_waits_for_what_was_passed_on(start_server):
     answered = read_to_end(waiting)
     assert answered.startswith(b"HTTP/1.1 200") and b"x-hadal-served-by: far" in answered
     occupant.close()
+
+
+def test_a_second_signal_shortens_the_drain_of_what_was_passed_on(start_server):
+    far = start_server("--load-format=null:50ms")
+    near = start_server(*SMALL, *PATIENT, f"--fallback-upstream={far.url},name=far", "--drain-timeout=10m")
+    with filled(near):
+        passed = send_raw(near, CHAT, {**LONG, "stream": True})  # 75 s
+        read_until(passed, b"x-hadal-served-by: far")
+    near.signal()
+    wait_until(lambda: near.get("/health/ready")[0] == 503)
+    near.signal()
+    assert near.process.wait(40) == 0
+    assert b"[DONE]" not in read_to_end(passed)
 
 
 def test_nothing_is_lost_when_many_come_at_once(near, far):

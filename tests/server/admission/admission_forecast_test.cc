@@ -155,6 +155,26 @@ TEST(AdmissionForecastTest, ATicketIsGoodOnceFromWhateverAddress) {
   EXPECT_EQ(tickets_counted("expired"), 1);
 }
 
+TEST(AdmissionForecastTest, APromiseThatIsNotNeededIsGivenBack) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/1);
+  const absl::StatusOr<Ticket> waiting = fixture.Admit();
+  fixture.PublishRunning(100);
+  const auto ask = [&](uint64_t key) {
+    return fixture.controller->TryAdmit({Priority::kNormal, "", "req", 1, {.key = key}}).status();
+  };
+  const absl::Status first = ask(1);
+  ASSERT_TRUE(GetErrorDetail(first).promised);
+  const std::string ticket = GetErrorDetail(first).ticket;
+  const absl::Duration behind = *GetErrorDetail(ask(2)).estimated_wait;
+  ASSERT_GT(behind, *GetErrorDetail(first).estimated_wait) << "the first one's place goes before";
+  fixture.controller->Withdraw(first);
+  fixture.controller->Withdraw(first);  // there is nothing more to give back
+  fixture.controller->Withdraw(absl::InternalError("no refusal"));
+  EXPECT_EQ(fixture.controller->OpenTicket(ticket), 0u);
+  EXPECT_LE(*GetErrorDetail(ask(3)).estimated_wait, behind) << "there is one promise before it again, not two";
+  EXPECT_EQ(hadal::testing::MetricValue(fixture.metrics, "hadal_retry_tickets_total{outcome=\"withdrawn\"}"), 1);
+}
+
 TEST(AdmissionForecastTest, MemoryIsPromisedTooAndKept) {
   AdmissionFixture fixture(/*blocks=*/100);
   std::vector<Ticket> held;

@@ -39,6 +39,13 @@ class PrefixLeasesTest : public ::testing::Test {
   void Compute(Request& request) {
     for (int32_t i = 0; i < request.hold->blocks(); ++i) table.Publish(*request.hold, i);
   }
+  // One that runs, and has computed its whole prompt.
+  Request AdmitComputed(int32_t blocks) {
+    Request request = Admit(blocks);
+    EXPECT_TRUE(Start(request, 0));
+    Compute(request);
+    return request;
+  }
   void End(Request& request) {
     table.Release(*request.hold, request.lease);
     request.lease.Release();
@@ -67,9 +74,7 @@ TEST_F(PrefixLeasesTest, WhatARunningRequestHasInTheCacheIsLeasedOnce) {
 }
 
 TEST_F(PrefixLeasesTest, AShareOutlivesItsLender) {
-  Request first = Admit(5);
-  ASSERT_TRUE(Start(first, 0));
-  Compute(first);
+  Request first = AdmitComputed(5);
   Request second = Admit(5);
   Request third = Admit(5);
   End(first);
@@ -85,9 +90,7 @@ TEST_F(PrefixLeasesTest, AShareOutlivesItsLender) {
 }
 
 TEST_F(PrefixLeasesTest, WhoseBlocksWereEvictedFindsItsBytes) {
-  Request first = Admit(5);
-  ASSERT_TRUE(Start(first, 0));
-  Compute(first);
+  Request first = AdmitComputed(5);
   Request second = Admit(5);
   Request third = Admit(5);
   End(first);
@@ -108,9 +111,7 @@ TEST_F(PrefixLeasesTest, WhoseBlocksWereEvictedFindsItsBytes) {
 }
 
 TEST_F(PrefixLeasesTest, ASecondCopyIsLeasedWhereThereIsMemory) {
-  Request first = Admit(5);
-  ASSERT_TRUE(Start(first, 0));
-  Compute(first);
+  Request first = AdmitComputed(5);
   Request second = Admit(5);
   Request third = Admit(5);
   End(first);
@@ -144,9 +145,7 @@ TEST_F(PrefixLeasesTest, WhatOthersLeaseByTheStartIsGivenBack) {
 }
 
 TEST_F(PrefixLeasesTest, ARequestThatHoldsNothingLendsNothing) {
-  Request first = Admit(5);
-  ASSERT_TRUE(Start(first, 0));
-  Compute(first);
+  Request first = AdmitComputed(5);
   Request second = Admit(5);
   table.Suspend(*first.hold, first.lease);  // preempted
   EXPECT_EQ(first.leased(), 1);

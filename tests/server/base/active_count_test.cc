@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -37,6 +38,22 @@ TEST(ActiveCountTest, TheLastOneEndsTheWaitAndTheCountMayGo) {
     count.reset();
     for (std::thread& thread : threads) thread.join();
   }
+}
+
+TEST(ActiveCountTest, AWaitEndsAtTheMomentThatWasMoved) {
+  ActiveCount count;
+  const ActiveCount::Scope one(&count);
+  std::atomic<bool> moved{false}, asked{false};
+  std::thread thread([&] {
+    while (!asked) std::this_thread::yield();
+    moved = true;
+    count.LookAgain();
+  });
+  EXPECT_FALSE(count.WaitZero([&] {
+    asked = true;
+    return moved ? absl::InfinitePast() : absl::InfiniteFuture();
+  }));
+  thread.join();
 }
 
 TEST(NotificationTest, HappensOnce) {
