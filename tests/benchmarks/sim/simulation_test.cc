@@ -131,6 +131,23 @@ TEST(SimulationTest, ABurstIsLetInAsFarAsItsPromptsAreComputedInTime) {
   EXPECT_GE(report["goodput_of_attainable_ratio"], 0.85);
 }
 
+// From the first burst on, whose steps teach what a step costs, and though no refused caller ever returns.
+TEST(SimulationTest, FewRefusalsInBurstsWereInVain) {
+  int ghosts = 0;
+  int in_vain = 0;
+  for (uint64_t seed = 1; seed <= 6; ++seed) {
+    Experiment experiment = WithLimits(AtLoad(29 * (1 + seed % 2), absl::Seconds(60)));
+    experiment.workload.arrivals = {.kind = bench::ArrivalKind::kGamma, .cv = 13};
+    experiment.admission.ghost_share = 0.2;
+    experiment.seed = seed;
+    const RunResult result = *Simulate(experiment);
+    ghosts += static_cast<int>(result.ghosts);
+    in_vain += static_cast<int>(result.false_refusals);
+  }
+  EXPECT_GT(ghosts, 500);
+  EXPECT_LE(in_vain, 0.02 * ghosts);
+}
+
 TEST(SimulationTest, AStepOfLoadDoesNotLeaveTheServiceLevel) {
   Experiment experiment = WithLimits(AtLoad(20, absl::Seconds(50)));
   experiment.workload.rate = *bench::RateProfile::Parse("20,57@30", 50);
