@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/base/notification.h"
+#include "server/storage/database.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_folder.h"
 
