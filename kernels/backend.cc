@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/backend.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 
 namespace hadal::kernels {
@@ -24,7 +30,35 @@ absl::Status CheckSupport(const Backend& backend, absl::string_view op, const Pa
   return absl::OkStatus();
 }
 
+// Of a backend whose Download waits.
+class WaitedReadback final : public Readback {
+ public:
+  explicit WaitedReadback(Backend* backend) : backend_(backend) {}
+
+  absl::Status Begin(const void* device_source, int64_t bytes) override {
+    copied_.resize(static_cast<size_t>(bytes));
+    return backend_->Download(copied_.data(), device_source, bytes);
+  }
+  absl::StatusOr<const void*> Wait() override { return copied_.data(); }
+
+ private:
+  Backend* backend_;
+  std::vector<std::byte> copied_;
+};
+
+void Feed(absl::Span<int32_t> ids, absl::Span<const int32_t> sampled) {
+  for (int32_t& id : ids) {
+    if (id >= 0) continue;
+    const int64_t row = -1 - int64_t{id};
+    id = row < static_cast<int64_t>(sampled.size()) ? std::max(0, sampled[row]) : 0;
+  }
+}
+
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<Readback>> Backend::MakeReadback(int64_t) {
+  return std::make_unique<WaitedReadback>(this);
+}
 
 #define HADAL_CHECK_AND_RUN(Op)                                               \
   absl::Status Backend::Op(const Op##Params& params) {                        \
@@ -58,6 +92,19 @@ absl::Status Backend::DoGroupedGemmSiluMul(const GroupedGemmSiluMulParams& p) {
 absl::Status Backend::DoMoeGate(const MoeGateParams& p) {
   if (absl::Status s = Gemm(p.gate); !s.ok()) return s;
   return MoeRoute(p.route);
+}
+
+absl::Status Backend::DoFeedTokens(const FeedTokensParams& p) {
+  const auto tokens = static_cast<size_t>(p.ids.size(0)), rows = static_cast<size_t>(p.sampled.size(0));
+  if (host_accessible()) {
+    Feed({p.ids.as<int32_t>(), tokens}, {p.sampled.as<const int32_t>(), rows});
+    return absl::OkStatus();
+  }
+  std::vector<int32_t> ids(tokens), sampled(rows);
+  if (absl::Status s = Download(ids.data(), p.ids.data, p.ids.bytes()); !s.ok()) return s;
+  if (absl::Status s = Download(sampled.data(), p.sampled.data, p.sampled.bytes()); !s.ok()) return s;
+  Feed(absl::MakeSpan(ids), sampled);
+  return Upload(p.ids.data, ids.data(), p.ids.bytes());
 }
 
 }  // namespace hadal::kernels

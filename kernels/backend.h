@@ -51,7 +51,7 @@ struct StepBounds {
   int64_t experts = 0;                                              // GroupedGemm
 };
 
-// What is known of a step before its first op. Host memory, which stays as it is until the step's results are there.
+// What is known of a step before its first op. Host memory, which stays as it is until all its ops have been issued.
 struct StepLists {
   absl::Span<const std::byte> arrays;  // of the caller, for the device
   // Where they go, at the start of the device memory `room`. What lies behind them is the backend's until the next
@@ -64,6 +64,17 @@ struct StepLists {
   // Its ops are given to Replay: every sequence has one new token. What the backend makes of the batches then has one
   // form and one place for all steps of as many sequences, columns of block tables, and array bytes.
   bool replayed = false;
+};
+
+// Brings results of a step to the host while later steps are issued and run. The backend outlives it.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Queues the copy of so many bytes; what the last one brought has been used. On the thread that issues ops.
+  virtual absl::Status Begin(const void* device_source, int64_t bytes) = 0;
+  // Waits for that copy, and so for all that was issued before it, but for nothing else. What it brought stays until
+  // the next Begin. On any thread; an error says that the device failed.
+  virtual absl::StatusOr<const void*> Wait() = 0;
 };
 
 class Backend;
@@ -152,8 +163,8 @@ class Backend {
   virtual void BeginWarmUp() {}
   virtual void EndWarmUp() {}
   // A step begins: brings its arrays to the device, and with them, in the same copy, what a backend makes of the
-  // batches and rows. Ops on the same device lists, or on the same host rows, then use that. The last step's work must
-  // be finished. A backend that is never told keeps nothing between ops.
+  // batches and rows. Ops on the same device lists, or on the same host rows, then use that. All of the last step has
+  // been issued; it need not be finished. A backend that is never told keeps nothing between ops.
   virtual absl::Status BeginStep(const StepLists& lists) {
     return Upload(lists.room, lists.arrays.data(), static_cast<int64_t>(lists.arrays.size()));
   }
@@ -173,6 +184,8 @@ class Backend {
   virtual absl::Status Download(void* target, const void* device_source, int64_t bytes) = 0;
   virtual absl::Status Copy(void* device_target, const void* device_source, int64_t bytes) = 0;
   virtual absl::Status Zero(void* device_target, int64_t bytes) = 0;
+  // A Readback for copies of up to `bytes`; larger ones make it grow.
+  virtual absl::StatusOr<std::unique_ptr<Readback>> MakeReadback(int64_t bytes);
   // Waits until all issued work is done; reports the first failure since the last call.
   virtual absl::Status Synchronize() = 0;
 

@@ -4,13 +4,15 @@
 // once per op is made from the rows: Backend::Gemm (check, then run), its virtual DoGemm, and the declarations and
 // calls of each backend's implementation. A new op adds a row here and, for a new file, an include.
 //
-// A fused op is a sequence of ops in one call. A backend that has one kernel for it overrides Do<Op>; everywhere else
-// its parts run one after another (kernels/backend.cc), so only its contract is written again.
+// A fused op is a sequence of ops in one call, or of copies and work of the host. A backend that has one kernel for it
+// overrides Do<Op>; everywhere else its parts run one after another (kernels/backend.cc), so only its contract is
+// written again.
 #pragma once
 
 #include "kernels/ops/cast.h"
 #include "kernels/ops/compress_pool.h"
 #include "kernels/ops/embedding.h"
+#include "kernels/ops/feed_tokens.h"
 #include "kernels/ops/gemm.h"
 #include "kernels/ops/gemm_silu_mul.h"
 #include "kernels/ops/grouped_gemm.h"
@@ -61,4 +63,5 @@
   ROW(RopeKvAppend)                  \
   ROW(GemmSiluMul)                   \
   ROW(GroupedGemmSiluMul)            \
-  ROW(MoeGate)
+  ROW(MoeGate)                       \
+  ROW(FeedTokens)

@@ -53,6 +53,7 @@ class SwappedOps final : public UniformBackend<SwappedOps> {
   BackendFacts Facts() const override { return base_->Facts(); }
   int64_t ScratchBytes(const StepBounds& bounds) const override { return base_->ScratchBytes(bounds); }
   absl::Status Reserve(const StepBounds& bounds) override { return base_->Reserve(bounds); }
+  absl::StatusOr<std::unique_ptr<Readback>> MakeReadback(int64_t bytes) override { return base_->MakeReadback(bytes); }
   void BeginWarmUp() override { base_->BeginWarmUp(); }
   void EndWarmUp() override { base_->EndWarmUp(); }
   int64_t ListBytes(const StepBounds& bounds) const override { return base_->ListBytes(bounds); }

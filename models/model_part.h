@@ -15,9 +15,17 @@
 
 namespace hadal::models {
 
+// A step whose work is queued.
+class IssuedStep {
+ public:
+  virtual ~IssuedStep() = default;
+  // Waits for it, but not for those behind it. Once, on any thread; errors as of Model::Wait.
+  virtual absl::StatusOr<StepOutput> Wait() = 0;
+};
+
 // A range of a model's layers in this process. A step passes through the parts of a model in their order, as the same
 // StepInput and the state of its tokens: the values that the layers before have made of each, in the compute type. The
-// last part samples. Run and AllocateKvCache are for one thread at a time, Check for another one; all else is
+// last part samples. Run, Issue and AllocateKvCache are for one thread at a time, Check for another one; all else is
 // thread-safe.
 class ModelPart {
  public:
@@ -51,6 +59,12 @@ class ModelPart {
   // Model::Wait.
   virtual absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state,
                                          std::vector<std::byte>* next_state) = 0;
+
+  // For a part with all layers: queues the work of a step that Check has passed, and whose `input` outlives the result.
+  // Up to kMostIssued are waited for in the order of Issue. Tokens that the step before samples are taken from where it
+  // puts them, unless its Issue has failed.
+  static constexpr int kMostIssued = 2;
+  virtual absl::StatusOr<std::unique_ptr<IssuedStep>> Issue(const StepInput& input) = 0;
 };
 
 // The parts of a model after some part, wherever they are: the rest of each step. For one thread at a time.
@@ -72,6 +86,7 @@ class PartChain : public ModelRest {
   PartChain(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
       : part_(std::move(part)), rest_(std::move(rest)) {}
 
+  bool has_rest() const { return rest_ != nullptr; }
   ModelPart& part() { return *part_; }
   const ModelPart& part() const { return *part_; }
 

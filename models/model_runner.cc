@@ -6,20 +6,32 @@
 
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
+#include "models/step_check.h"
 
 namespace hadal::models {
+namespace {
+
+absl::Status FedByFailure() {
+  return absl::InternalError("the step before, which samples a token of this one, has failed");
+}
+
+}  // namespace
 
 ModelRunner::ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
-    : parts_(std::move(part), std::move(rest)), worker_([this] { RunSteps(); }) {}
+    : parts_(std::move(part), std::move(rest)), worker_([this] { BeginSteps(); }) {}
 
 ModelRunner::~ModelRunner() {
   {
     base::MutexLock lock(&mutex_);
-    while (!queued_.empty()) changed_.Wait(&mutex_);
+    while (FirstToBegin() != nullptr) changed_.Wait(&mutex_);
     stopping_ = true;
   }
   changed_.NotifyAll();
   worker_.join();
+  base::MutexLock lock(&mutex_);
+  for (Step& step : steps_) {
+    if (step.issued.ok() && *step.issued != nullptr) (*step.issued)->Wait().IgnoreError();
+  }
 }
 
 absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
@@ -32,7 +44,7 @@ absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
   last_samples_ = static_cast<int32_t>(input.samples.size());
   {
     base::MutexLock lock(&mutex_);
-    queued_.push_back(std::move(input));
+    steps_.push_back({.input = std::move(input)});
   }
   changed_.NotifyAll();
   return StepHandle{++launched_};
@@ -42,42 +54,61 @@ absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
   if (handle.id != waited_ + 1 || handle.id > launched_) {
     return absl::FailedPreconditionError(absl::StrCat("step ", handle.id, " is not the oldest in flight"));
   }
-  base::MutexLock lock(&mutex_);
-  while (done_.empty()) changed_.Wait(&mutex_);
-  ++waited_;
-  const std::unique_ptr<absl::StatusOr<StepOutput>> output = std::move(done_.front());
-  done_.pop_front();
-  return std::move(*output);
-}
-
-absl::Status ModelRunner::Feed(StepInput& input) const {
-  for (int32_t& token : input.token_ids) {
-    if (!IsFedToken(token)) continue;
-    if (sampled_.empty()) return absl::InternalError("the step before, which samples a token of this one, has failed");
-    // A faulty row has none; its sequence ends, and nobody looks at what follows.
-    token = std::max(0, sampled_[FedSample(token)]);
+  Step* step = nullptr;
+  {
+    base::MutexLock lock(&mutex_);
+    while (!steps_.front().begun) changed_.Wait(&mutex_);
+    step = &steps_.front();  // it stays where it is while others are put behind it
   }
-  return absl::OkStatus();
+  absl::StatusOr<StepOutput> output = step->issued.ok() ? std::move(step->output) : step->issued.status();
+  if (step->issued.ok() && *step->issued != nullptr) output = (*step->issued)->Wait();
+  if (output.ok() && last_failed_ && IsFed(step->input)) output = FedByFailure();
+  ++waited_;
+  last_failed_ = !output.ok();
+  base::MutexLock lock(&mutex_);
+  steps_.pop_front();
+  return output;
 }
 
-void ModelRunner::RunSteps() {
+void ModelRunner::Feed(StepInput& input) const {
+  for (int32_t& token : input.token_ids) {
+    // A faulty row has none; its sequence ends, and nobody looks at what follows.
+    if (IsFedToken(token)) token = std::max(0, sampled_[FedSample(token)]);
+  }
+}
+
+ModelRunner::Step* ModelRunner::FirstToBegin() {
+  const auto first = std::find_if(steps_.begin(), steps_.end(), [](const Step& step) { return !step.begun; });
+  return first == steps_.end() ? nullptr : &*first;
+}
+
+void ModelRunner::Begin(Step& step) {
+  if (last_begin_failed_ && IsFed(step.input)) {
+    step.output = FedByFailure();
+  } else if (!parts_.has_rest()) {
+    step.issued = parts_.part().Issue(step.input);
+  } else {
+    Feed(step.input);
+    step.output = parts_.Run(step.input, {});
+    sampled_.clear();
+    if (step.output.ok()) {
+      for (const SampleResult& sample : step.output->samples) sampled_.push_back(sample.token_id);
+    }
+  }
+  last_begin_failed_ = !step.issued.ok() || !step.output.ok();
+}
+
+void ModelRunner::BeginSteps() {
   while (true) {
-    StepInput* input = nullptr;
+    Step* step = nullptr;
     {
       base::MutexLock lock(&mutex_);
-      while (queued_.empty() && !stopping_) changed_.Wait(&mutex_);
-      if (queued_.empty()) return;
-      input = &queued_.front();  // it stays where it is while others are put behind it
+      while ((step = FirstToBegin()) == nullptr && !stopping_) changed_.Wait(&mutex_);
+      if (step == nullptr) return;
     }
-    const absl::Status fed = Feed(*input);
-    absl::StatusOr<StepOutput> output = fed.ok() ? parts_.Run(*input, {}) : fed;
-    sampled_.clear();
-    if (output.ok()) {
-      for (const SampleResult& sample : output->samples) sampled_.push_back(sample.token_id);
-    }
+    Begin(*step);
     base::MutexLock lock(&mutex_);
-    queued_.pop_front();
-    done_.push_back(std::make_unique<absl::StatusOr<StepOutput>>(std::move(output)));
+    step->begun = true;
     changed_.NotifyAll();
   }
 }

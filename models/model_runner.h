@@ -16,11 +16,11 @@
 
 namespace hadal::models {
 
-// A loaded model: checks each step, then lets a thread of its own run it, so that Launch returns at once and the engine
-// plans while the device computes. A step that was launched behind another one begins as soon as that one's samples are
-// there, without the engine between them. Launch, Wait and AllocateKvCache are for one thread, as Model says. The
-// destructor waits for the steps in flight. The layers may be here, or the first of them, with a rest elsewhere that
-// each step is handed on to.
+// A loaded model: checks each step, then lets a thread of its own issue it, so that Launch returns at once and the
+// engine plans while the device computes. A step that was launched behind another one is issued while that one runs: on
+// a device the tokens that it is fed never leave it. Launch, Wait and AllocateKvCache are for one thread, as Model
+// says. The destructor waits for the steps in flight. The layers may be here, or the first of them, with a rest
+// elsewhere that each step is handed on to: then a step begins when the samples of the one before are here.
 class ModelRunner : public Model {
  public:
   // `part` has the first layer; `rest` has the layers after it, and is null when there are none.
@@ -51,22 +51,34 @@ class ModelRunner : public Model {
   absl::StatusOr<StepOutput> Wait(StepHandle handle) override;
 
  private:
-  static constexpr int kMaxInFlight = 2;
+  static constexpr int kMaxInFlight = ModelPart::kMostIssued;
 
-  void RunSteps();
+  // A step from Launch to Wait.
+  struct Step {
+    StepInput input;
+    bool begun = false;                                            // and then one of both:
+    absl::StatusOr<std::unique_ptr<IssuedStep>> issued = nullptr;  // null: `output` says all
+    absl::StatusOr<StepOutput> output = StepOutput();
+  };
+
+  Step* FirstToBegin() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginSteps();
+  // Of the first step to begin: fills its issued or its output.
+  void Begin(Step& step);
   // Sets the tokens that the step before has sampled.
-  absl::Status Feed(StepInput& input) const;
+  void Feed(StepInput& input) const;
 
   PartChain parts_;
   base::Mutex mutex_;
   base::CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::deque<StepInput> queued_ ABSL_GUARDED_BY(mutex_);  // the front, which is the worker's, runs
-  std::deque<std::unique_ptr<absl::StatusOr<StepOutput>>> done_ ABSL_GUARDED_BY(mutex_);  // not waited for yet
+  std::deque<Step> steps_ ABSL_GUARDED_BY(mutex_);  // in flight; the first that has not begun is the worker's
   // The engine thread's.
   uint64_t launched_ = 0, waited_ = 0;
   int32_t last_samples_ = 0;  // of the step launched last
-  // The worker's: what the last step sampled; empty when it failed.
+  bool last_failed_ = false;  // the step waited for last
+  // The worker's: whether the last step failed, and what it sampled where that is known here.
+  bool last_begin_failed_ = false;
   std::vector<int32_t> sampled_;
   std::thread worker_;
 };

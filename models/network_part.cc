@@ -5,10 +5,34 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "models/status_macros.h"
 
 namespace hadal::models {
+namespace {
+
+// A step that ends early leaves work queued and its failure with the backend: neither may reach the next step.
+absl::StatusOr<StepExecutor::Issued> Guarded(kernels::Backend& backend,
+                                             absl::FunctionRef<absl::StatusOr<StepExecutor::Issued>()> issue) {
+  bool done = false;
+  const absl::Cleanup drain = [&] {
+    if (!done) backend.Synchronize().IgnoreError();
+  };
+  try {
+    absl::StatusOr<StepExecutor::Issued> issued = issue();
+    done = issued.ok();
+    // The input was checked, so what a kernel refuses now is our own mistake, not the caller's.
+    if (absl::IsInvalidArgument(issued.status())) {
+      return absl::InternalError(absl::StrCat("step failed: ", issued.status().message()));
+    }
+    return issued;
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("step failed: ", error.what()));
+  }
+}
+
+}  // namespace
 
 NetworkPart::NetworkPart(ModelInfo info, LayerRange layers, std::unique_ptr<kernels::Backend> backend,
                          std::unique_ptr<Network> network, StepBudget budget)
@@ -56,18 +80,6 @@ absl::Status NetworkPart::Check(const StepInput& input, int32_t fed_samples) {
   return checker_->Check(input, fed_samples);
 }
 
-absl::StatusOr<StepOutput> NetworkPart::Compute(const StepInput& input, absl::Span<const std::byte> state,
-                                                std::vector<std::byte>* next_state) {
-  // A step that ends early leaves work queued and its failure with the backend: neither may reach the next step.
-  bool done = false;
-  const absl::Cleanup drain = [&] {
-    if (!done) backend_->Synchronize().IgnoreError();
-  };
-  absl::StatusOr<StepOutput> output = executor_.Run(input, state, next_state);
-  done = output.ok();
-  return output;
-}
-
 absl::StatusOr<StepOutput> NetworkPart::Run(const StepInput& input, absl::Span<const std::byte> state,
                                             std::vector<std::byte>* next_state) {
   const size_t expected = edges_.takes_state ? static_cast<size_t>(input.tokens() * edges_.state_bytes()) : 0;
@@ -75,17 +87,35 @@ absl::StatusOr<StepOutput> NetworkPart::Run(const StepInput& input, absl::Span<c
     return absl::InvalidArgumentError(absl::StrCat("state of ", state.size(), " bytes, expected ", expected, " for ",
                                                    input.tokens(), " tokens before layer ", layers_.begin));
   }
-  try {
-    absl::StatusOr<StepOutput> output = Compute(input, state, next_state);
-    if (check_ != nullptr) HADAL_RETURN_IF_ERROR(check_());
-    // The input was checked, so what a kernel refuses now is our own mistake, not the caller's.
-    if (!output.ok() && absl::IsInvalidArgument(output.status())) {
-      return absl::InternalError(absl::StrCat("step failed: ", output.status().message()));
-    }
-    return output;
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("step failed: ", error.what()));
-  }
+  HADAL_ASSIGN_OR_RETURN(const StepExecutor::Issued issued,
+                         Guarded(*backend_, [&] { return executor_.Issue(input, state, next_state); }));
+  return Finish(issued, input.samples);
+}
+
+// A step of this part between Issue and Wait.
+class NetworkPart::Pending final : public IssuedStep {
+ public:
+  Pending(NetworkPart* part, StepExecutor::Issued issued, absl::Span<const SampleRow> samples)
+      : part_(part), issued_(issued), samples_(samples) {}
+
+  absl::StatusOr<StepOutput> Wait() override { return part_->Finish(issued_, samples_); }
+
+ private:
+  NetworkPart* part_;
+  StepExecutor::Issued issued_;
+  absl::Span<const SampleRow> samples_;
+};
+
+absl::StatusOr<std::unique_ptr<IssuedStep>> NetworkPart::Issue(const StepInput& input) {
+  HADAL_ASSIGN_OR_RETURN(const StepExecutor::Issued issued, Guarded(*backend_, [&] { return executor_.Issue(input); }));
+  return std::make_unique<Pending>(this, issued, input.samples);
+}
+
+absl::StatusOr<StepOutput> NetworkPart::Finish(const StepExecutor::Issued& issued,
+                                               absl::Span<const SampleRow> samples) {
+  absl::StatusOr<StepOutput> output = executor_.Finish(issued, samples);
+  if (check_ != nullptr) HADAL_RETURN_IF_ERROR(check_());
+  return output;
 }
 
 }  // namespace hadal::models

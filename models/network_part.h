@@ -41,12 +41,15 @@ class NetworkPart : public ModelPart {
   absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state,
                                  std::vector<std::byte>* next_state) override;
 
-  // `check` runs after each step; its error is the step's. Before the first Run.
+  absl::StatusOr<std::unique_ptr<IssuedStep>> Issue(const StepInput& input) override;
+
+  // `check` runs after each step, where it is waited for; its error is the step's. Before the first step.
   void CheckAfterSteps(std::function<absl::Status()> check) { check_ = std::move(check); }
 
  private:
-  absl::StatusOr<StepOutput> Compute(const StepInput& input, absl::Span<const std::byte> state,
-                                     std::vector<std::byte>* next_state);
+  class Pending;
+
+  absl::StatusOr<StepOutput> Finish(const StepExecutor::Issued& issued, absl::Span<const SampleRow> samples);
 
   const ModelInfo info_;
   const LayerRange layers_;

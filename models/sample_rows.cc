@@ -5,16 +5,13 @@
 #include <cstring>
 #include <limits>
 
-#include "models/status_macros.h"
-
 namespace hadal::models {
 namespace {
 
 using kernels::DType;
 using kernels::TensorView;
 
-constexpr int64_t kFixedColumns = 3;  // token, log-probability, status
-constexpr int64_t kMaxTop = 20;       // SampleRow::top_logprobs
+constexpr int64_t kMaxTop = 20;  // SampleRow::top_logprobs
 
 float AsFloat(int32_t bits) {
   float value;
@@ -24,15 +21,14 @@ float AsFloat(int32_t bits) {
 
 }  // namespace
 
-int64_t SampleRows::ArenaBytesFor(int64_t rows) {
-  return ArenaBytes(DType::kI32, rows * (kFixedColumns + 2 * kMaxTop));
-}
+int64_t SampleRows::MostBytes(int64_t rows) { return SampleLayout{rows, kMaxTop}.bytes(); }
 
 void SampleRows::Begin(absl::Span<const SampleRow> rows) {
-  rows_ = rows;
+  layout_ = {.rows = static_cast<int64_t>(rows.size())};
   size_t penalties = 0;
   size_t biases = 0;
   for (const SampleRow& row : rows) {
+    layout_.top = std::max<int64_t>(layout_.top, row.top_logprobs);
     penalties += row.penalties.size();
     biases += row.forbidden_tokens.size() + (row.params != nullptr ? row.params->logit_bias.size() : 0);
   }
@@ -73,46 +69,43 @@ void SampleRows::Begin(absl::Span<const SampleRow> rows) {
   }
 }
 
-absl::Status SampleRows::Run(kernels::Backend& backend, Arena& arena, size_t first, const TensorView& logits,
-                             StepOutput& output) {
-  const int64_t count = logits.size(0);
-  const absl::Span<const SampleRow> rows = rows_.subspan(first, static_cast<size_t>(count));
-  int64_t top = 0;
-  for (const SampleRow& row : rows) top = std::max<int64_t>(top, row.top_logprobs);
-
-  // One device block, so that one copy brings all results back: tokens, logprobs, status, then both top tables.
-  const Arena::Scope scope(arena);
-  HADAL_ASSIGN_OR_RETURN(const TensorView block, arena.Take(DType::kI32, {count * (kFixedColumns + 2 * top)}));
-  int32_t* base = block.as<int32_t>();
+absl::Status SampleRows::Run(kernels::Backend& backend, int64_t first, const TensorView& logits, void* results) const {
+  const int64_t rows = layout_.rows, top = layout_.top, count = logits.size(0);
+  int32_t* const base = static_cast<int32_t*>(results);
   kernels::SampleParams params;
   params.logits = logits;
-  params.rows = this->params().subspan(first, rows.size());
-  params.out_tokens = TensorView(base, DType::kI32, {count});
-  params.out_logprobs = TensorView(base + count, DType::kF32, {count});
-  params.out_status = TensorView(base + 2 * count, DType::kI32, {count});
+  params.rows = this->params().subspan(static_cast<size_t>(first), static_cast<size_t>(count));
+  params.out_tokens = TensorView(base + first, DType::kI32, {count});
+  params.out_logprobs = TensorView(base + rows + first, DType::kF32, {count});
+  params.out_status = TensorView(base + 2 * rows + first, DType::kI32, {count});
   if (top > 0) {
-    params.out_top_tokens = TensorView(base + 3 * count, DType::kI32, {count, top});
-    params.out_top_logprobs = TensorView(base + (3 + top) * count, DType::kF32, {count, top});
+    params.out_top_tokens = TensorView(base + 3 * rows + first * top, DType::kI32, {count, top});
+    params.out_top_logprobs = TensorView(base + (3 + top) * rows + first * top, DType::kF32, {count, top});
   }
-  HADAL_RETURN_IF_ERROR(backend.Sample(params));
-  host_.resize(block.size(0));
-  HADAL_RETURN_IF_ERROR(backend.Download(host_.data(), base, block.bytes()));
+  return backend.Sample(params);
+}
 
+std::vector<SampleResult> SampleRows::Read(const SampleLayout& layout, absl::Span<const SampleRow> rows,
+                                           const void* results) {
+  const int64_t count = layout.rows, top = layout.top;
+  const int32_t* const words = static_cast<const int32_t*>(results);
+  std::vector<SampleResult> samples(rows.size());
   for (int64_t r = 0; r < count; ++r) {
-    SampleResult& result = output.samples.emplace_back();
-    result.faulty = host_[2 * count + r] != kernels::kSampleOk;
-    if (result.faulty) continue;
-    result.token_id = host_[r];
-    if (rows[r].top_logprobs < 0) continue;
-    result.logprob = AsFloat(host_[count + r]);
-    result.top.reserve(rows[r].top_logprobs);
-    for (int64_t i = 0; i < rows[r].top_logprobs; ++i) {
-      const int32_t token = host_[3 * count + r * top + i];
+    SampleResult& sample = samples[static_cast<size_t>(r)];
+    sample.faulty = words[2 * count + r] != kernels::kSampleOk;
+    if (sample.faulty) continue;
+    sample.token_id = words[r];
+    const int32_t wanted = rows[static_cast<size_t>(r)].top_logprobs;
+    if (wanted < 0) continue;
+    sample.logprob = AsFloat(words[count + r]);
+    sample.top.reserve(static_cast<size_t>(wanted));
+    for (int64_t i = 0; i < wanted; ++i) {
+      const int32_t token = words[3 * count + r * top + i];
       if (token < 0) break;  // the vocabulary holds fewer
-      result.top.push_back({token, AsFloat(host_[(3 + top) * count + r * top + i])});
+      sample.top.push_back({token, AsFloat(words[(3 + top) * count + r * top + i])});
     }
   }
-  return absl::OkStatus();
+  return samples;
 }
 
 }  // namespace hadal::models

@@ -49,6 +49,8 @@ absl::Status CheckCacheSize(const KvLayout& layout, const KvCacheSize& size) {
   return absl::OkStatus();
 }
 
+bool IsFed(const StepInput& input) { return std::any_of(input.token_ids.begin(), input.token_ids.end(), IsFedToken); }
+
 StepChecker::StepChecker(const StepLimits& limits)
     : limits_(limits),
       kept_{"block_tables", "slot_mapping", limits.num_blocks, std::vector<BlockWriter>(limits.num_blocks)},

@@ -25,6 +25,9 @@ struct StepLimits {
 // window blocks without a window.
 absl::Status CheckCacheSize(const KvLayout& layout, const KvCacheSize& size);
 
+// Whether some token of the step is one that the step before samples (FedToken).
+bool IsFed(const StepInput& input);
+
 // Verifies that a StepInput is consistent before anything runs on it, so that no kernel ever sees an index out of
 // range. A valid step: every vector has its stated size; every sequence owns at least one token row; its positions are
 // consecutive and end at context_len - 1; every slot is the one that the sequence's block table gives for that

@@ -9,6 +9,7 @@
 
 #include "models/decode_bucket.h"
 #include "models/status_macros.h"
+#include "models/step_check.h"
 
 namespace hadal::models {
 namespace {
@@ -31,15 +32,14 @@ int64_t StepExecutor::ArenaBytesFor(int64_t network_bytes, int64_t hidden_size, 
                                     int64_t sequences) {
   const int64_t rows = LogitRows(tokens, sequences);
   // Hidden rows may be of any compute type: account for the widest.
-  return network_bytes + ArenaBytes(DType::kF32, rows * hidden_size) + ArenaBytes(DType::kF32, rows * vocab_size) +
-         SampleRows::ArenaBytesFor(rows);
+  return network_bytes + ArenaBytes(DType::kF32, rows * hidden_size) + ArenaBytes(DType::kF32, rows * vocab_size);
 }
 
 int64_t StepExecutor::WorkspaceBytes(int64_t network_bytes, int64_t hidden_size, int64_t vocab_size,
                                      int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
                                      int64_t max_sequences) {
   return ArenaBytesFor(network_bytes, hidden_size, vocab_size, max_tokens, max_sequences) +
-         UploadBytes(max_model_len, kv_layout, max_tokens, max_sequences);
+         UploadBytes(max_model_len, kv_layout, max_tokens, max_sequences) + ResultBytes(max_tokens, max_sequences);
 }
 
 int64_t StepExecutor::UploadBytes(int64_t max_model_len, const KvLayout& kv_layout, int64_t max_tokens,
@@ -51,11 +51,25 @@ int64_t StepExecutor::UploadBytes(int64_t max_model_len, const KvLayout& kv_layo
   return 2 * (array_bytes + window_bytes);
 }
 
+int64_t StepExecutor::ResultBytes(int64_t tokens, int64_t sequences) {
+  return SampleRows::MostBytes(std::max({tokens, sequences, kMinLogitRows}));
+}
+
+absl::Status StepExecutor::MakeReadbacks(int64_t bytes) {
+  for (std::unique_ptr<kernels::Readback>& readback : readbacks_) {
+    HADAL_ASSIGN_OR_RETURN(readback, backend_->MakeReadback(bytes));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status StepExecutor::Prepare() {
   HADAL_RETURN_IF_ERROR(backend_->Reserve(budget_.bounds));
   const int64_t upload_bytes =
       UploadBytes(budget_.bounds.context_tokens, network_->kv_layout(), budget_.max_tokens, budget_.max_sequences);
   HADAL_RETURN_IF_ERROR(upload_.Reserve(upload_bytes + backend_->ListBytes(budget_.bounds)));
+  const int64_t result_bytes = ResultBytes(budget_.max_tokens, budget_.max_sequences);
+  HADAL_ASSIGN_OR_RETURN(results_, backend_->Allocate(result_bytes));
+  HADAL_RETURN_IF_ERROR(MakeReadbacks(result_bytes));
   return arena_.Reserve(ArenaBytesFor(budget_.network_workspace(budget_.max_tokens), network_->hidden_size(),
                                       LogitWidth(*network_), budget_.max_tokens, budget_.max_sequences));
 }
@@ -141,29 +155,50 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& ste
                                         .rows = sample_rows_.params(),
                                         .vocab = network_->vocab_size(),
                                         .replayed = begun.replayed}));
+  if (IsFed(step)) {
+    const TensorView sampled(results_.data(), DType::kI32, {sampled_rows_});
+    HADAL_RETURN_IF_ERROR(backend_->FeedTokens({.ids = batch.token_ids, .sampled = sampled}));
+  }
   return begun;
 }
 
-absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input, absl::Span<const std::byte> state,
-                                             std::vector<std::byte>* next_state) {
+absl::StatusOr<StepExecutor::Issued> StepExecutor::Issue(const StepInput& input, absl::Span<const std::byte> state,
+                                                         std::vector<std::byte>* next_state) {
   HADAL_ASSIGN_OR_RETURN(const Begun begun, BeginStep(input));
   const Arena::Scope scope(arena_);
-  StepOutput output;
+  const SampleLayout layout = sample_rows_.layout();
+  if (readbacks_[0] == nullptr) HADAL_RETURN_IF_ERROR(MakeReadbacks(layout.bytes()));  // nobody has called Prepare
+  if (layout.bytes() > results_.bytes()) {                                             // rows that share tokens
+    HADAL_ASSIGN_OR_RETURN(results_, backend_->Allocate(layout.bytes()));
+  }
   if (begun.replayed) {
-    output.samples.reserve(input.samples.size());
-    HADAL_RETURN_IF_ERROR(RunReplayed(input, begun, output));
+    HADAL_RETURN_IF_ERROR(RunReplayed(input, begun));
   } else {
     HADAL_ASSIGN_OR_RETURN(const TensorView hidden, RunForward(begun, state));
     if (network_->edges().gives_state) {
       next_state->resize(static_cast<size_t>(hidden.bytes()));
       HADAL_RETURN_IF_ERROR(backend_->Download(next_state->data(), hidden.data, hidden.bytes()));
     } else {
-      output.samples.reserve(input.samples.size());
-      HADAL_RETURN_IF_ERROR(SampleIssued(input, begun, hidden, output));
+      HADAL_RETURN_IF_ERROR(SampleIssued(input, begun, hidden));
     }
   }
-  HADAL_RETURN_IF_ERROR(backend_->Synchronize());
+  sampled_rows_ = layout.rows;
+  kernels::Readback* const results = readbacks_[next_readback_].get();
+  next_readback_ = (next_readback_ + 1) % readbacks_.size();
+  HADAL_RETURN_IF_ERROR(results->Begin(results_.data(), layout.bytes()));
+  return Issued{layout, results};
+}
+
+absl::StatusOr<StepOutput> StepExecutor::Finish(const Issued& issued, absl::Span<const SampleRow> samples) const {
+  HADAL_ASSIGN_OR_RETURN(const void* const results, issued.results->Wait());
+  StepOutput output;
+  if (!network_->edges().gives_state) output.samples = SampleRows::Read(issued.layout, samples, results);
   return output;
+}
+
+absl::StatusOr<StepOutput> StepExecutor::Run(const StepInput& input) {
+  HADAL_ASSIGN_OR_RETURN(const Issued issued, Issue(input));
+  return Finish(issued, input.samples);
 }
 
 absl::StatusOr<TensorView> StepExecutor::RunForward(const Begun& begun, absl::Span<const std::byte> state) {
@@ -176,7 +211,7 @@ absl::StatusOr<TensorView> StepExecutor::RunForward(const Begun& begun, absl::Sp
   return network_->Forward({*backend_, arena_, begun.batch, taken});
 }
 
-absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begun, StepOutput& output) {
+absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begun) {
   const int64_t rows = begun.row_ids.size(0);
   // Taken first, so that its place is known without a forward pass.
   HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
@@ -188,18 +223,18 @@ absl::Status StepExecutor::RunReplayed(const StepInput& input, const Begun& begu
     HADAL_ASSIGN_OR_RETURN(const TensorView hidden, network_->Forward({*backend_, arena_, begun.batch}));
     return ComputeLogits(begun.row_ids, hidden, logits);
   }));
-  return sample_rows_.Run(*backend_, arena_, 0, logits.Slice(0, 0, static_cast<int64_t>(input.samples.size())), output);
+  const auto asked_for = static_cast<int64_t>(input.samples.size());
+  return sample_rows_.Run(*backend_, 0, logits.Slice(0, 0, asked_for), results_.data());
 }
 
-absl::Status StepExecutor::SampleIssued(const StepInput& input, const Begun& begun, const TensorView& hidden,
-                                        StepOutput& output) {
+absl::Status StepExecutor::SampleIssued(const StepInput& input, const Begun& begun, const TensorView& hidden) {
   const size_t slice = static_cast<size_t>(LogitRows(input.tokens(), input.sequences()));
   for (size_t begin = 0; begin < input.samples.size(); begin += slice) {
     const Arena::Scope scope(arena_);
     const int64_t rows = static_cast<int64_t>(std::min(slice, input.samples.size() - begin));
     HADAL_ASSIGN_OR_RETURN(const TensorView logits, arena_.Take(DType::kF32, {rows, network_->vocab_size()}));
     HADAL_RETURN_IF_ERROR(ComputeLogits(begun.row_ids.Slice(0, static_cast<int64_t>(begin), rows), hidden, logits));
-    HADAL_RETURN_IF_ERROR(sample_rows_.Run(*backend_, arena_, begin, logits, output));
+    HADAL_RETURN_IF_ERROR(sample_rows_.Run(*backend_, static_cast<int64_t>(begin), logits, results_.data()));
   }
   return absl::OkStatus();
 }

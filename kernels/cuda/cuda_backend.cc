@@ -43,6 +43,7 @@ absl::Status CudaBackend::Start(const Options& options) {
   batch_invariant_ = options.batch_invariant;
   warn_ = options.warn;
   graphs_ = !SwitchedOff("HADAL_CUDA_GRAPHS");
+  feed_ = !SwitchedOff("HADAL_CUDA_FEED");
   // A row must have the same sums in every company, and more rows go to cuBLASLt.
   gemv_ = !batch_invariant_ && !SwitchedOff("HADAL_CUDA_GEMV");
   return absl::OkStatus();

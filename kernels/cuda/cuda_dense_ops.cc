@@ -36,6 +36,16 @@ absl::Status CudaBackend::DoEmbedding(const EmbeddingParams& p) {
       "embedding");
 }
 
+absl::Status CudaBackend::DoFeedTokens(const FeedTokensParams& p) {
+  if (!feed_) return Backend::DoFeedTokens(p);
+  return Queue(
+      [&] {
+        return LaunchFeedTokens(stream(), p.ids.as<int32_t>(), p.ids.size(0), p.sampled.as<const int32_t>(),
+                                p.sampled.size(0));
+      },
+      "feed_tokens");
+}
+
 absl::Status CudaBackend::DoRmsNorm(const RmsNormParams& p) {
   RmsNormLaunch launch;
   launch.x = WithHeads(p.x);

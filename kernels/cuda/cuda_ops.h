@@ -18,6 +18,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/cuda/cublas_gemm.h"
 #include "kernels/cuda/cuda_device.h"
+#include "kernels/cuda/cuda_readback.h"
 #include "kernels/cuda/flash_attention.h"
 #include "kernels/cuda/gemm_plan.h"
 #include "kernels/cuda/gemv_plan.h"
@@ -36,6 +37,9 @@ class CudaBackend final : public CudaDevice {
   ~CudaBackend() override;
 
   BackendCounters Counters() const override;
+  absl::StatusOr<std::unique_ptr<Readback>> MakeReadback(int64_t bytes) override {
+    return MakeCudaReadback(*this, bytes);
+  }
   void BeginWarmUp() override { tuner_->Begin(); }
   void EndWarmUp() override { tuner_->End(); }
   int64_t ScratchBytes(const StepBounds& bounds) const override;
@@ -97,6 +101,7 @@ class CudaBackend final : public CudaDevice {
   std::unique_ptr<CublasGemm> cublas_;
   bool graphs_ = true;
   bool gemv_ = true;
+  bool feed_ = true;  // FeedTokens on the device, not by way of the host
   GraphCache graph_cache_;
   StepArea area_;
   FlashAttention flash_{this, &area_};

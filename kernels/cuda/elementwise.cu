@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// embedding, cast, silu_mul, rope, kv_append. Rows and heads are dimensions of the grid, so that indices take no
-// division.
+// feed_tokens, embedding, cast, silu_mul, rope, kv_append. Rows and heads are dimensions of the grid, so that indices
+// take no division.
 #include "kernels/cuda/vector.cuh"
 
 namespace hadal::kernels::cuda {
 namespace {
 
 constexpr int kHeadThreads = 64;
+
+__global__ void FeedTokensKernel(int32_t* ids, int64_t tokens, const int32_t* sampled, int64_t rows) {
+  HADAL_GRID_STRIDE(t, tokens) {
+    if (ids[t] >= 0) continue;
+    const int64_t row = -1 - int64_t{ids[t]};
+    const int32_t token = row < rows ? sampled[row] : 0;
+    ids[t] = token > 0 ? token : 0;
+  }
+}
 
 // One block a token.
 __global__ void EmbeddingKernel(const int32_t* ids, View table, View out) {
@@ -102,6 +111,10 @@ int FindKernelImage() {
   const cudaError_t found = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(CastKernel<uint32_t>));
   if (found != cudaSuccess) cudaGetLastError();  // told to the caller, so not left for the next call
   return found;
+}
+
+int LaunchFeedTokens(Stream stream, int32_t* ids, int64_t tokens, const int32_t* sampled, int64_t rows) {
+  return Launch(stream, FeedTokensKernel, GridStrideBlocks(tokens), kThreads, 0, ids, tokens, sampled, rows);
 }
 
 int LaunchEmbedding(Stream stream, const int32_t* ids, int64_t tokens, View table, View out) {

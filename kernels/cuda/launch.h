@@ -24,6 +24,7 @@ inline constexpr int64_t kDefaultSharedBytes = 48 * 1024;  // more needs cudaFun
 int FindKernelImage();
 
 // ---- Elementwise (elementwise.cu) ----
+int LaunchFeedTokens(Stream stream, int32_t* ids, int64_t tokens, const int32_t* sampled, int64_t rows);
 int LaunchEmbedding(Stream stream, const int32_t* ids, int64_t tokens, View table, View out);
 int LaunchCast(Stream stream, View in, View out);  // right-aligned views
 int LaunchSiluMul(Stream stream, View gate, View up, View out, float limit);

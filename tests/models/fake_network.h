@@ -47,10 +47,11 @@ class FakeNetwork : public Network, private StepPlanner {
     }
     auto hidden = context.arena.Take(kernels::DType::kF32, {context.batch.tokens(), 1});
     if (!hidden.ok()) return hidden.status();
-    for (size_t t = 0; t < ids_.size(); ++t) {
-      if (ids_[t] == kFailingToken) return absl::InternalError("fake device failure");
-      if (ids_[t] == kThrowingToken) throw std::runtime_error("fake exception");
-      hidden->as<float>()[t] = static_cast<float>(ids_[t]);
+    for (int64_t t = 0; t < context.batch.tokens(); ++t) {
+      const int32_t id = context.batch.token_ids.as<int32_t>()[t];
+      if (id == kFailingToken) return absl::InternalError("fake device failure");
+      if (id == kThrowingToken) throw std::runtime_error("fake exception");
+      hidden->as<float>()[t] = static_cast<float>(id);
     }
     return *hidden;
   }
@@ -74,7 +75,6 @@ class FakeNetwork : public Network, private StepPlanner {
 
  private:
   void Plan(const StepInput& input, StepUpload& upload) override {
-    ids_ = input.token_ids;
     window_slots_ = input.window_slot_mapping;
     window_tables_ = input.window_block_tables;
     slots_handle_ = upload.Add(absl::MakeConstSpan(window_slots_));
@@ -89,7 +89,6 @@ class FakeNetwork : public Network, private StepPlanner {
   absl::Status VisitWorstSteps(const StepBatch&, absl::FunctionRef<absl::Status()> run) override { return run(); }
 
   KvLayout kv_layout_;
-  std::vector<int32_t> ids_;
   std::vector<int64_t> window_slots_;
   std::vector<int32_t> window_tables_;
   StepUpload::Handle slots_handle_, tables_handle_;

@@ -53,7 +53,6 @@ class StepWorkTest : public testing::CudaServingTest {
     return found;
   }
 
- private:
   static Work Counted(Model& model, StepInput input) {
     const Work before = TheDevice();
     const auto output = Run(model, std::move(input));
@@ -147,6 +146,36 @@ TEST_F(StepWorkTest, FewGraphsServeAllBatchSizes) {
   }
   EXPECT_EQ(TheDevice().graphs, 6);
   EXPECT_EQ(TheDevice().replays, 40 - 6);  // the first of a kind is issued
+}
+
+// A step behind another one: its tokens are set by one more launch, and the host waits once for each of the two, for
+// results that nothing on the device has waited for.
+TEST_F(StepWorkTest, AFedStepIsOneLaunchMore) {
+  for (const bool on_device : {true, false}) {
+    setenv("HADAL_CUDA_FEED", on_device ? "on" : "off", 1);
+    const std::unique_ptr<Model> model = Load(testing::Wide(testing::kTinyQwen2));
+    unsetenv("HADAL_CUDA_FEED");
+    Work waited;
+    for (int run = 0; run < 3; ++run) {  // issued, recorded, replayed
+      StepBuilder decode(16, 4);
+      decode.Add(0, 3, {6}).Sample();
+      waited = Counted(*model, decode.Take());
+    }
+    StepBuilder first(16, 4), fed(16, 4);
+    first.Add(0, 3, {6}).Sample();
+    fed.Add(0, 4, {FedToken(0)}).Sample();
+    const Work before = TheDevice();
+    const auto one = model->Launch(first.Take()), two = model->Launch(fed.Take());
+    ASSERT_TRUE(one.ok() && two.ok());
+    ASSERT_TRUE(model->Wait(*one).ok() && model->Wait(*two).ok());
+    const Work both = static_cast<const Work&>(TheDevice()) - before;
+    EXPECT_EQ(both.launches, 2 * waited.launches + (on_device ? 1 : 0)) << both;
+    EXPECT_EQ(both.replays, 2) << both;
+    EXPECT_EQ(both.uploads, on_device ? 2 : 3) << both;
+    EXPECT_EQ(both.downloads, on_device ? 2 : 4) << both;
+    EXPECT_EQ(both.syncs, on_device ? 2 : 4) << both;
+    EXPECT_EQ(both.copies + both.fills, 0) << both;
+  }
 }
 
 // Tables are widened: a sequence that grows from one block to eight needs one recorded step.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// embedding, rms_norm, rope, kv_append, silu_mul and cast on every backend against the reference.
+// feed_tokens, embedding, rms_norm, rope, kv_append, silu_mul and cast on every backend against the reference.
 #include "absl/strings/str_cat.h"
 #include "tests/kernels/op_harness.h"
 
@@ -18,6 +18,21 @@ Tolerance Rounding(DType dtype, int units = 1) {
 
 class ElementwiseTest : public OpTest {};
 HADAL_INSTANTIATE_OP_TEST(ElementwiseTest);
+
+// Rows with a fault and rows that are not there give 0; what is known stays.
+TEST_P(ElementwiseTest, FeedTokensSetsWhatTheStepBeforeHasSampled) {
+  for (const int64_t tokens : {0, 1, 9, 700}) {
+    Compare<FeedTokensParams>(
+        [&](Arena& a) {
+          std::vector<int32_t> ids;
+          for (int64_t t = 0; t < tokens; ++t) ids.push_back(static_cast<int32_t>(t % 3 == 0 ? t : -1 - t % 7));
+          FeedTokensParams p{.ids = a.Ints({tokens}, ids), .sampled = a.Ints({5}, {11, 0, -1, 100000, 7})};
+          a.AlsoWritten(p.ids);
+          return p;
+        },
+        &Backend::FeedTokens, {});
+  }
+}
 
 TEST_P(ElementwiseTest, EmbeddingCopiesRowsAndZeroesUnknownIds) {
   for (DType table : kComputeDTypes) {

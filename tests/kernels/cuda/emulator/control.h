@@ -15,7 +15,7 @@ struct Work {
   int64_t downloads = 0, download_bytes = 0;
   int64_t copies = 0, fills = 0;  // within the device
   int64_t replays = 0;            // of graphs, whose launches are not counted again
-  int64_t syncs = 0;              // times that the host waited for the stream
+  int64_t syncs = 0;              // times that the host waited for the stream or an event
 
   bool operator==(const Work&) const = default;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -117,9 +118,12 @@ using hadal::kernels::cuda_emulator::TheDevice;
 
 namespace {
 cudaError_t last_error = cudaSuccess;
-int64_t recorded = 0, reached = 0;  // events of the one stream, counted
+std::atomic<int64_t> recorded{0}, reached{0};  // events of the one stream, counted; another thread may wait
 std::mutex sizes_mutex;
 std::map<void*, int64_t> sizes;  // of what is allocated
+
+// The thread that issues and the one that takes results may both wait.
+void CountSync() { std::atomic_ref<int64_t>(TheDevice().syncs).fetch_add(1); }
 
 int64_t AllocatedBytes() {
   std::lock_guard<std::mutex> lock(sizes_mutex);
@@ -242,7 +246,7 @@ cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
   if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
-  ++TheDevice().syncs;
+  CountSync();
   return cudaSuccess;
 }
 
@@ -255,7 +259,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
   if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   event->number = ++recorded;
-  if (!TheDevice().slow_copies) reached = recorded;
+  if (!TheDevice().slow_copies) reached = event->number;
   return cudaSuccess;
 }
 
@@ -267,8 +271,9 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  CountSync();
   if (event->number > reached) ++TheDevice().waits;
-  reached = std::max(reached, event->number);
+  reached = std::max<int64_t>(reached, event->number);
   return cudaSuccess;
 }
 
