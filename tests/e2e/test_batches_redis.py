@@ -41,15 +41,17 @@ def test_any_replica_answers_for_all(start_server, redis):
     with pytest.raises(openai.NotFoundError):
         one.files.retrieve(file.id)
 
-    batch = wait(two, submit(one, lines(60, max_tokens=60, ignore_eos=True), metadata={"job": "test"}))
-    expect_each_once(two, batch, 60)
+    # For much longer than a replica takes to hear of a batch of another's.
+    rows = list(lines(200, max_tokens=300, ignore_eos=True))
+    batch = wait(two, submit(one, rows, metadata={"job": "test"}), timeout=300)
+    expect_each_once(two, batch, len(rows))
     assert one.batches.retrieve(batch.id) == batch and batch.metadata == {"job": "test"}
     assert batch.created_at <= batch.in_progress_at <= batch.finalizing_at <= batch.completed_at < batch.expires_at
     # Both had a part in it, and none did anything twice.
     done = [server.metric(LINES + '{outcome="completed"}') for server in (first, second)]
-    assert min(done) > 0 and sum(done) == 60
+    assert min(done) > 0 and sum(done) == len(rows)
     for row in results(one, batch.output_file_id)[:3]:
-        body = json.loads(next(line for line in lines(60, max_tokens=60, ignore_eos=True) if json.loads(line)["custom_id"] == row["custom_id"]))["body"]
+        body = json.loads(next(line for line in rows if json.loads(line)["custom_id"] == row["custom_id"]))["body"]
         assert row["response"]["body"]["choices"] == json.loads(post(first, "/v1/chat/completions", body)[2])["choices"]
 
     running = submit(one, lines(300, max_tokens=500, ignore_eos=True))
@@ -63,7 +65,7 @@ def test_each_line_ends_once_when_one_is_killed_one_is_paused_and_redis_restarts
     count = 300
     store = redis(*PERSISTENT)
     killed, paused = (start_server(*flags_of(store), expect_exit=None) for _ in range(2))
-    batch = submit(client_of(killed), lines(count, max_tokens=60, ignore_eos=True))
+    batch = submit(client_of(killed), lines(count, max_tokens=200, ignore_eos=True))
 
     def completed(client):
         """-1: its store is away."""
@@ -97,7 +99,7 @@ def test_killed_at_any_moment_every_line_ends_once(redis):
     count = 100 + KILLS * 60
     servers = [HadalProcess(*flags_of(store), expect_exit=None) for _ in range(2)]
     try:
-        batch = submit(client_of(servers[0]), lines(count, max_tokens=30, ignore_eos=True))
+        batch = submit(client_of(servers[0]), lines(count, max_tokens=150, ignore_eos=True))
         kills = 0
         for kill in range(KILLS):
             threading.Event().wait(moments.uniform(0, 0.5))  # a moment, not an order of events
@@ -121,7 +123,7 @@ def test_without_redis_batches_wait_and_nobody_else(start_server, redis):
     store = redis(*PERSISTENT)
     server = start_server(*flags_of(store))
     client = client_of(server)
-    batch = submit(client, lines(200, max_tokens=100, ignore_eos=True))
+    batch = submit(client, lines(200, max_tokens=200, ignore_eos=True))
     wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
     for pause in (True, False):
         store.pause() if pause else store.stop()
