@@ -186,7 +186,7 @@ def batches(run, peak):
     runs."""
     table = {}
     for load in (0.5, 0.7):
-        points = {lines: run.submit("--rate", peak["requests_per_s"], "--load", load, "--batch-lines", lines, *LIMITS) for lines in (0, 16, 64)}
+        points = {lines: run.submit("--rate", peak["requests_per_s"], "--load", load, "--batch-lines", lines, *LIMITS) for lines in (0, 64)}
         alone = points[0].result()
         for lines, point in points.items():
             reports = point.result()

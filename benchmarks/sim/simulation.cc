@@ -113,6 +113,7 @@ class Simulation : private engine::EngineObserver {
   std::vector<size_t> readable_;                                // calls
   size_t open_ = 0;                                             // calls without an outcome
   size_t callers_ = 0;                                          // calls that are no lines: the first ones
+  absl::Time caller_came_ = absl::InfinitePast();
   batches::SendWindow window_;
   int lines_in_flight_ = 0;
   RunResult result_;
@@ -168,7 +169,8 @@ Call Simulation::Limited(Call call) const {
 
 void Simulation::SendLines() {
   std::uniform_real_distribution<double> uniform;
-  while (SendsLines() && window_.MayStart(lines_in_flight_, clock_.Now())) {
+  const bool others = clock_.Now() - caller_came_ < batches::SendWindow::kLately;
+  while (SendsLines() && window_.MayStart(lines_in_flight_, clock_.Now(), others)) {
     Outcome& line = outcomes_.emplace_back();
     streams_.emplace_back();
     const bench::LengthMix& lengths = experiment_.workload.lengths;
@@ -220,6 +222,7 @@ void Simulation::Try(size_t call) {
   Outcome& outcome = outcomes_[call];
   ++outcome.tries;
   if (const absl::Status status = Admit(call); !status.ok()) return Refused(call, status);
+  if (!IsLine(call)) caller_came_ = clock_.Now();
   outcome.admitted = SinceStart();
 }
 

@@ -303,8 +303,12 @@ bool BatchRunner::draining() {
 }
 
 void BatchRunner::SendLines() {
-  if (draining()) return;
-  while (window_.MayStart(static_cast<int>(attempts_.size()), options_.clock->Now())) {
+  {
+    base::MutexLock lock(&mutex_);
+    if (draining_) return;
+  }
+  const bool others = options_.executor->OthersCome();
+  while (window_.MayStart(static_cast<int>(attempts_.size()), options_.clock->Now(), others)) {
     Batch* const batch = NextToSend();
     if (batch == nullptr || !Send(*batch)) return;
   }

@@ -43,6 +43,8 @@ class LineExecutor {
   // Begins an attempt. `notify` runs on any thread when Advance may have something; it may only post. After the
   // attempt's destructor it does not run.
   virtual std::unique_ptr<RunningLine> Start(LineRequest line, std::function<void()> notify) = 0;
+  // Whether requests of more urgent classes come: then fewer lines are to be in flight.
+  virtual bool OthersCome() const { return false; }
 };
 
 }  // namespace hadal::batches

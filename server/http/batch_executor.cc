@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/batches/batch_types.h"
+#include "server/batches/send_window.h"
 #include "server/http/call_body.h"
 #include "server/http/json_body.h"
 #include "server/http/json_writer.h"
@@ -172,6 +173,7 @@ class BatchExecutor final : public batches::LineExecutor {
     }
     return running;
   }
+  bool OthersCome() const override { return service_.SinceUrgent() < batches::SendWindow::kLately; }
 
  private:
   service::GenerateService& service_;

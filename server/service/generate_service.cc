@@ -165,7 +165,11 @@ absl::Status GenerateService::CheckRoom(const admission::AdmissionRequest& arriv
 }
 
 absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::AdmissionRequest& arrival) {
-  return options_.admission->TryAdmit(arrival);
+  absl::StatusOr<admission::Ticket> ticket = options_.admission->TryAdmit(arrival);
+  if (ticket.ok() && arrival.priority != request::Priority::kBatch) {
+    urgent_at_us_.store(absl::ToUnixMicros(clock().Now()), std::memory_order_relaxed);
+  }
+  return ticket;
 }
 
 absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::Prepare(ChatCall call) {

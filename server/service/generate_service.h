@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -92,6 +93,10 @@ class GenerateService {
   uint64_t OpenTicket(std::string_view ticket) { return options_.admission->OpenTicket(ticket); }
   // AdmissionController::Withdraw.
   void Withdraw(const absl::Status& refusal) { options_.admission->Withdraw(refusal); }
+  // Since a request of a class above batch was let in.
+  absl::Duration SinceUrgent() const {
+    return clock().Now() - absl::FromUnixMicros(urgent_at_us_.load(std::memory_order_relaxed));
+  }
   // Whether Admit would succeed now; the same refusals. Takes nothing.
   absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
@@ -177,6 +182,7 @@ class GenerateService {
   absl::Status Compile(absl::StatusOr<std::optional<CallGrammar>> wanted, PreparedCall* call, const ServedModel& model);
 
   Options options_;
+  std::atomic<int64_t> urgent_at_us_{0};  // Unix time
   CallMetrics metrics_;
   CallRate served_, failed_;
   Degradation degradation_;

@@ -163,6 +163,29 @@ def test_a_full_server_loses_no_line(start_server, tmp_path):
     assert len({row["custom_id"] for row in results(client, batch.output_file_id)}) == 60
 
 
+def test_lines_make_room_for_other_requests(start_server, tmp_path):
+    server = start_server("--load-format=null:5ms", f"--batch-store={tmp_path}")
+    client = client_of(server)
+    running = 'hadal_batch_lines{state="running"}'
+
+    def wait_for(condition):
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, server.metric(running)
+            time.sleep(0.02)
+
+    batch = submit(client, lines(5000, max_tokens=20, ignore_eos=True))
+    wait_for(lambda: server.metric(running) > 16)
+    ask = {"prompt": "x", "max_tokens": 2}
+    assert post(server, "/v1/completions", ask)[0] == 200
+    wait_for(lambda: server.metric(running) <= 16)
+    for _ in range(10):
+        assert post(server, "/v1/completions", ask)[0] == 200
+        assert server.metric(running) <= 16
+    client.batches.cancel(batch.id)
+    assert wait(client, batch).status == "cancelled"
+
+
 def test_a_drain_puts_lines_back(start_server, tmp_path):
     flags = (f"--batch-store={tmp_path}", "--drain-timeout=100ms")
     server = start_server(*flags)

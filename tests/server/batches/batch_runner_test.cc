@@ -123,6 +123,28 @@ TEST_P(BatchRunnerTest, BatchesTakeTurns) {
   fixture.executor.Release();
 }
 
+TEST_P(BatchRunnerTest, MakesRoomForOthers) {
+  RunnerFixture fixture(GetParam(), Answers);
+  const StoredBatch first = fixture.Submit(600);  // by which the window grows
+  fixture.Start();
+  ASSERT_TRUE(fixture.WaitStatus(first, BatchStatus::kCompleted));
+  ASSERT_TRUE(RunnerFixture::WaitFor([&] { return fixture.metrics.window.Get().Value() > SendWindow::kBesideOthers; }));
+  fixture.executor.Hold();
+  fixture.executor.others = true;
+  const StoredBatch second = fixture.Submit(100);
+  fixture.runner->Wake();
+  ASSERT_TRUE(RunnerFixture::WaitFor([&] { return fixture.executor.open() == SendWindow::kBesideOthers; }));
+  // It has sent what it may: the levels are shown behind that.
+  ASSERT_TRUE(RunnerFixture::WaitFor(
+      [&] { return fixture.metrics.open_lines.At(BatchMetrics::kRunning).Value() == SendWindow::kBesideOthers; }));
+  EXPECT_EQ(fixture.executor.open(), SendWindow::kBesideOthers);
+  fixture.executor.others = false;
+  fixture.runner->Wake();
+  EXPECT_TRUE(RunnerFixture::WaitFor([&] { return fixture.executor.open() > SendWindow::kBesideOthers; }));
+  fixture.executor.Release();
+  EXPECT_TRUE(fixture.WaitStatus(second, BatchStatus::kCompleted));
+}
+
 TEST_P(BatchRunnerTest, CancelsWhatRuns) {
   RunnerFixture fixture(GetParam(), Answers);
   fixture.executor.Hold();

@@ -93,19 +93,28 @@ TEST(InputReaderTest, KeepsToTheLimits) {
   EXPECT_EQ(wrong.errors().size(), InputReader::kMaxErrors);
 }
 
+TEST(SendWindowTest, IsSmallerBesideOthers) {
+  const absl::Time now = absl::FromUnixSeconds(1000);
+  SendWindow window(64);
+  for (int i = 0; i < 2000; ++i) window.OnAnswer();
+  EXPECT_TRUE(window.MayStart(63, now, false));
+  EXPECT_TRUE(window.MayStart(SendWindow::kBesideOthers - 1, now, true));
+  EXPECT_FALSE(window.MayStart(SendWindow::kBesideOthers, now, true));
+}
+
 TEST(SendWindowTest, GrowsWithAnswersAndHalvesOnceForRefusalsTogether) {
   const absl::Time now = absl::FromUnixSeconds(1000);
   SendWindow window(16);
   EXPECT_EQ(window.size(), 4);
   for (int i = 0; i < 200; ++i) window.OnAnswer();
   EXPECT_EQ(window.size(), 16);
-  EXPECT_TRUE(window.MayStart(15, now));
-  EXPECT_FALSE(window.MayStart(16, now));
+  EXPECT_TRUE(window.MayStart(15, now, false));
+  EXPECT_FALSE(window.MayStart(16, now, false));
   window.OnRefusal(now, now + absl::Seconds(1), absl::Seconds(3));
   window.OnRefusal(now, now + absl::Seconds(1), absl::Seconds(5));
   EXPECT_EQ(window.size(), 8);
-  EXPECT_FALSE(window.MayStart(0, now + absl::Seconds(5)));
-  EXPECT_TRUE(window.MayStart(0, now + absl::Seconds(6)));
+  EXPECT_FALSE(window.MayStart(0, now + absl::Seconds(5), false));
+  EXPECT_TRUE(window.MayStart(0, now + absl::Seconds(6), false));
   for (int i = 0; i < 10; ++i) {
     const absl::Time sent = now + absl::Seconds(10 + i);
     window.OnRefusal(sent, sent + absl::Milliseconds(1), absl::ZeroDuration());

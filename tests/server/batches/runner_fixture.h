@@ -31,6 +31,8 @@ class ScriptedExecutor final : public batches::LineExecutor {
     started_.push_back(line);
     return std::make_unique<Attempt>(this, std::move(line), std::move(notify));
   }
+  bool OthersCome() const override { return others; }
+  std::atomic<bool> others{false};
   std::string padding;  // of results; set before the start
 
   // Answers wait for Release.

@@ -61,6 +61,8 @@ class ExecutorFixture {
     return line;
   }
 
+  batches::LineExecutor& executor() { return *executor_; }
+
   ServiceFixture base;
   std::atomic<int> notified{0};
 
@@ -164,6 +166,14 @@ TEST(BatchExecutorTest, AFullServersRefusalSaysWhenToReturn) {
   EXPECT_EQ(ResultOf(refused)["response"]["status_code"], 503);
   fixture.base.engine->Pause(false);
   EXPECT_OK(fixture.Await(*waiting).status);
+}
+
+TEST(BatchExecutorTest, SeesWhetherOthersCome) {
+  ExecutorFixture fixture(ServiceFixture::Says("</think>42"));
+  EXPECT_OK(fixture.Run(ExecutorFixture::Line()).status);
+  EXPECT_FALSE(fixture.executor().OthersCome()) << "lines are no others";
+  EXPECT_OK(fixture.base.service->Admit({.priority = request::Priority::kLow}).status());
+  EXPECT_TRUE(fixture.executor().OthersCome());
 }
 
 TEST(BatchExecutorTest, AnAttemptThatIsGivenUpGivesEverythingBack) {
