@@ -25,11 +25,13 @@ class ConstantBlock final : public Base {
 
 TEST(DecoderPartsTest, CachesAreWhatTheFamilyAdds) {
   Decoder::Parts parts;
-  const PagedCache* keys = parts.AddCache({"keys", 2, 1, 2, kernels::DType::kF32});
-  const PagedCache* window = parts.AddCache({"window", 2, 1, 2, kernels::DType::kF32, 1, true});
-  EXPECT_EQ(parts.caches.size(), 2u);
+  const PagedCache* keys = parts.AddCache({"keys", 0, 1, 2, kernels::DType::kF32}, {0, 2});
+  const PagedCache* window = parts.AddCache({"window", 0, 1, 2, kernels::DType::kF32, 1, true}, {1, 4});
+  EXPECT_EQ(parts.caches.size(), 2);
   EXPECT_EQ(keys->shape().name, "keys");
   EXPECT_EQ(window->shape().name, "window");
+  EXPECT_EQ(window->shape().layers, 3) << "those of its range";
+  EXPECT_EQ(window->shape().first_layer, 1);
 }
 
 class DecoderTest : public testing::BlockTest {};
