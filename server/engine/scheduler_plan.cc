@@ -118,10 +118,12 @@ void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
 
 int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling, int32_t token_limit) const {
   int64_t wanted = 0;
+  request::Priority passed = request::Priority::kBatch;
   for (const Sequence* sequence : prefilling) {
     if (sequence->owner->aged) wanted += sequence->remaining();
+    passed = std::min(passed, sequence->owner->request->priority);
   }
-  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(token_limit)));
+  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(passed, token_limit)));
 }
 
 int32_t Scheduler::WindowRoom(Sequence& sequence, int32_t count) {

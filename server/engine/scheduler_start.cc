@@ -64,11 +64,14 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   int32_t active = ActiveSequences();
   // Prompt tokens that are to be computed before a new sequence of an urgency gets its turn.
   std::array<int64_t, kUrgencies> backlog = {};
+  // Of each class: what runs because it had its turn counts as well, so that age adds nothing to it.
+  std::array<int32_t, request::kNumPriorities> of_class = {};
   int32_t aged_sequences = 0;
   int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
   for (const Sequence* sequence : running_) {
     const bool prefilling = sequence->remaining() > 1;
     if (prefilling) backlog[sequence->owner->urgency()] += sequence->remaining();
+    ++of_class[static_cast<size_t>(Rank(*sequence->owner->request))];
     if (!sequence->owner->aged) continue;
     ++aged_sequences;
     if (prefilling) aged_tokens += sequence->remaining();
@@ -77,12 +80,21 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     const int64_t before = std::accumulate(backlog.begin(), backlog.begin() + urgency + 1, int64_t{plan.tokens});
     return before < StepTokens(urgency, plan.tokens, plan.token_limit);
   };
-  bool by_age = aged_sequences < AgedShare(options_.max_batch_size) && aged_tokens < AgedShare(plan.token_limit);
+  const auto has_share = [&](const admission::QueueTurn& turn) {
+    const int32_t sequences = AgedShare(turn.passed, options_.max_batch_size);
+    return aged_sequences < sequences && of_class[static_cast<size_t>(turn.priority)] < sequences &&
+           aged_tokens < AgedShare(turn.passed, plan.token_limit);
+  };
+  bool by_age = true;
   while (active < options_.max_batch_size) {
     Sequence* waiting = NextWaiting();
     const std::optional<admission::QueueTurn> turn =
         start_new ? admission_->NextTurn(model_index_, by_age) : std::nullopt;
     if (waiting == nullptr && !turn.has_value()) break;
+    if (turn.has_value() && turn->aged && !has_share(*turn)) {
+      by_age = false;
+      continue;
+    }
     // In a class, sequences that already ran go before queued requests. A blocked head blocks its class and
     // those below.
     const bool from_waiting =

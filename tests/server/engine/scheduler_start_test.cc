@@ -16,15 +16,16 @@ using request::Reason;
 
 constexpr absl::Duration kRound = absl::Milliseconds(10);
 
-// High requests that fill the batch; 60 more of them wait.
+// Requests of a class, high ones, that fill the batch; 60 more of them wait, or `waiting`.
 class Flood {
  public:
-  explicit Flood(LoopFixture& fixture, int32_t prompt = 4, int32_t output = 5)
-      : f_(fixture), prompt_(prompt), output_(output) {}
+  explicit Flood(LoopFixture& fixture, int32_t prompt = 4, int32_t output = 5, int32_t waiting = 60,
+                 Priority priority = Priority::kHigh)
+      : f_(fixture), prompt_(prompt), output_(output), waiting_(waiting), priority_(priority) {}
 
   void Round() {
-    while (f_.admission.controller->GetLoad().waiting_by_class[0] < 60) {
-      streams_.push_back(f_.Submit(LoopFixture::Prompt(prompt_, next_++), output_, Priority::kHigh));
+    while (f_.admission.controller->GetLoad().waiting_by_class[static_cast<size_t>(priority_)] < waiting_) {
+      streams_.push_back(f_.Submit(LoopFixture::Prompt(prompt_, next_++), output_, priority_));
     }
     f_.Round();
     f_.admission.clock.Advance(kRound);
@@ -38,7 +39,8 @@ class Flood {
 
  private:
   LoopFixture& f_;
-  const int32_t prompt_, output_;
+  const int32_t prompt_, output_, waiting_;
+  const Priority priority_;
   int next_ = 0;
   std::vector<std::shared_ptr<request::TokenStream>> streams_;
 };
@@ -59,14 +61,16 @@ TEST(SchedulerStartTest, ALowRequestStartsWithinItsBoundWhileHighOnesFillTheBatc
   EXPECT_LE(f.admission.clock.Now() - arrived, absl::Seconds(16) + 30 * kRound);
 }
 
-TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatch) {
-  const auto finished_beside = [](int lows) {
-    LoopFixture f({.max_batch_size = 40, .max_batch_tokens = 200});
+// What low requests that have aged get, and what is left to those that they pass.
+void ExpectShareOfAged(Priority passed, int share) {
+  const auto finished_beside = [&](int lows) {
+    LoopFixture f({.blocks = 100000, .max_batch_size = 64, .max_batch_tokens = 320});
+    Flood flood(f, 4, 5, 70, passed);            // more than places come free at a time
+    for (int i = 0; i < 10; ++i) flood.Round();  // they have every place: none is the lows' own
     std::vector<std::shared_ptr<request::TokenStream>> streams;
     for (int i = 0; i < lows; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(4, i), 30, Priority::kLow));
     f.admission.clock.Advance(absl::Seconds(20));  // all of them are aged
     std::vector<Received> got(streams.size());
-    Flood flood(f);
     for (int i = 0; i < 400; ++i) {
       flood.Round();
       int running = 0;
@@ -74,14 +78,56 @@ TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatch) {
         if (!got[k].closed) got[k].Read(*streams[k]);
         running += got[k].started && !got[k].closed;
       }
-      EXPECT_LE(running, 4);
+      EXPECT_LE(running, share);
     }
     const auto ended = std::count_if(got.begin(), got.end(), [](const Received& one) { return one.closed; });
-    EXPECT_GE(ended, std::min(lows, 40)) << "4 at a time, 33 rounds each";
+    EXPECT_GE(ended, std::min(lows, 10 * share)) << share << " at a time, 33 rounds each";
     return flood.finished;
   };
   const int alone = finished_beside(0);
-  EXPECT_GE(finished_beside(100), alone * 89 / 100);
+  EXPECT_GE(finished_beside(100), alone * (64 - share) / 64 * 98 / 100);
+}
+
+TEST(SchedulerStartTest, AgedRequestsHaveATenthOfTheBatchBesideNormalOnes) { ExpectShareOfAged(Priority::kNormal, 6); }
+
+TEST(SchedulerStartTest, AgedRequestsHaveAThirtySecondOfTheBatchBesideHighOnes) {
+  ExpectShareOfAged(Priority::kHigh, 2);
+}
+
+// What the more urgent ones leave is a class's own; age adds to it only up to its share.
+TEST(SchedulerStartTest, AgeAddsNothingToAClassThatHasMoreThanItsShare) {
+  LoopFixture f({.blocks = 100000, .max_batch_size = 64, .max_batch_tokens = 512});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  const auto submit = [&](Priority priority, int32_t output) {
+    streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
+    return streams.back();
+  };
+  const auto rounds = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      f.Round();
+      f.admission.clock.Advance(kRound);
+      for (const auto& stream : streams) stream->Read();
+    }
+  };
+  const auto first_low = submit(Priority::kLow, 2000);  // nothing else runs: it had its turn
+  submit(Priority::kLow, 2000);
+  rounds(5);
+  for (int i = 0; i < 62; ++i) submit(Priority::kHigh, 1000);
+  rounds(5);
+  EXPECT_EQ(f.state().running, 64);
+  const auto waiting = submit(Priority::kLow, 5);
+  f.admission.clock.Advance(absl::Seconds(20));
+  for (int i = 0; i < 4; ++i) submit(Priority::kHigh, 1000);
+  streams[10]->Cancel();  // a place comes free
+  rounds(5);
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 3) << "a high request has it, as two low ones run";
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[2], 1);
+  first_low->Cancel();
+  rounds(5);
+  EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[2], 0)
+      << "one runs, which is less than the share of two";
+  for (const auto& stream : streams) stream->Cancel();
+  f.RunUntilIdle();
 }
 
 TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTheyCome) {
@@ -146,12 +192,12 @@ TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToTenantsThatAskForLessThan
   f.RunUntilIdle();
 }
 
-TEST(SchedulerStartTest, AnAgedPromptGetsATenthOfTheStepsTokens) {
-  LoopFixture f({.max_batch_size = 16, .max_batch_tokens = 60});
+TEST(SchedulerStartTest, AnAgedPromptGetsAThirtySecondOfTheStepsTokens) {
+  LoopFixture f({.blocks = 100000, .max_batch_size = 16, .max_batch_tokens = 192});
   auto stream = f.Submit(LoopFixture::Prompt(300, 77), 1, Priority::kLow);
   f.admission.clock.Advance(absl::Seconds(20));
-  // Prompts of 50 for one token: they would take the tokens of every step.
-  Flood flood(f, /*prompt=*/50, /*output=*/1);
+  // Prompts of 160 for one token: they would take the tokens of every step.
+  Flood flood(f, /*prompt=*/160, /*output=*/1);
   Received got;
   int rounds = 0;
   for (; !got.closed && rounds < 200; ++rounds) {
@@ -159,9 +205,9 @@ TEST(SchedulerStartTest, AnAgedPromptGetsATenthOfTheStepsTokens) {
     got.Read(*stream);
   }
   EXPECT_EQ(got.tokens[0], f.Expected(LoopFixture::Prompt(300, 77), 1));
-  EXPECT_GE(rounds, 45) << "6 of 60 tokens, and leftovers";
+  EXPECT_GE(rounds, 45) << "6 of 192 tokens, and leftovers";
   EXPECT_LE(rounds, 60);
-  EXPECT_GE(flood.finished, rounds * 8 / 10) << "54 of 60 tokens were theirs";
+  EXPECT_GE(flood.finished, rounds * 8 / 10) << "186 of 192 tokens were theirs";
 }
 
 TEST(SchedulerStartTest, AQuietTenantStartsBesideANoisyOnesBacklog) {
