@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/batches/sqlite_tables.h"
 
+#include <sys/stat.h>
+
 #include <utility>
 
 #include "server/batches/schema.h"
@@ -8,6 +10,8 @@
 namespace hadal::batches {
 
 absl::StatusOr<std::unique_ptr<SqliteTables>> SqliteTables::Open(const BatchOptions* options) {
+  // For its owner alone: prompts are in it. Its parents are not made, so that a mistyped path is an error.
+  (void)mkdir(options->Folder().c_str(), 0700);
   auto opened = storage::Database::Open({.path = options->Folder() + "/batches.db",
                                          .application_id = kApplicationId,
                                          .migrations = kMigrations,

@@ -16,8 +16,9 @@ namespace hadal::batches {
 // Files and batches in DIR/batches.db, of one process.
 class SqliteTables final : public Tables {
  public:
-  // Opens or makes the database and drops what a process that was killed has left. The folder is missing, another
-  // process has the store, the file is damaged or newer than this program. Borrows the options.
+  // Opens or makes the database, and its folder where only that is missing, and drops what a process that was killed
+  // has left. Errors: the folder cannot be made, another process has the store, the file is damaged or newer than this
+  // program. Borrows the options.
   static absl::StatusOr<std::unique_ptr<SqliteTables>> Open(const BatchOptions* options);
 
   int circuit() const override { return 0; }

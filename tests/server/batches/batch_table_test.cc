@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "nlohmann/json.hpp"
 #include "server/batches/sqlite_tables.h"
 #include "server/request/refusal.h"
@@ -213,6 +215,13 @@ TEST(BatchStoreTest, HasOneProcess) {
   EXPECT_THAT(std::string(second.message()), HasSubstr("--batch-store: "));
   const absl::Status missing = BatchStore::Open({.store = "/no/where"}).status();
   EXPECT_THAT(std::string(missing.message()), HasSubstr("--batch-store: /no/where/batches.db: it cannot be opened"));
+}
+
+TEST(BatchStoreTest, MakesItsFolderForItsOwnerAlone) {
+  StoreFixture fixture(testing::StoreKind::kSqlite);
+  const std::filesystem::path folder = std::filesystem::path(fixture.store->options().Folder()) / "new";
+  EXPECT_OK(BatchStore::Open({.store = folder.string()}).status());
+  EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
 }
 
 }  // namespace
