@@ -73,10 +73,12 @@ namespace {
 // What the stream's capture has recorded so far; null when it runs its work.
 std::vector<std::function<void()>>* captured = nullptr;
 bool capture_broken = false;
+// The mode is cudaStreamCaptureModeThreadLocal: other threads may wait for events meanwhile.
+thread_local bool captures_here = false;
 
 // Refuses a call that a capture does not allow, which breaks it.
 bool BreaksCapture() {
-  if (captured == nullptr) return false;
+  if (!captures_here) return false;
   capture_broken = true;
   return true;
 }
@@ -114,6 +116,7 @@ const char* cudaGetErrorString(cudaError_t) { return "emulated error"; }
 using hadal::kernels::cuda_emulator::BreaksCapture;
 using hadal::kernels::cuda_emulator::capture_broken;
 using hadal::kernels::cuda_emulator::captured;
+using hadal::kernels::cuda_emulator::captures_here;
 using hadal::kernels::cuda_emulator::TheDevice;
 
 namespace {
@@ -286,12 +289,14 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
   if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
   captured = new std::vector<std::function<void()>>;
   capture_broken = false;
+  captures_here = true;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
   *graph = nullptr;
-  if (captured == nullptr) return cudaErrorInvalidValue;
+  if (!captures_here) return cudaErrorInvalidValue;
+  captures_here = false;
   auto* ended = std::exchange(captured, nullptr);
   if (!capture_broken) *graph = new EmulatedGraph{std::move(*ended)};
   delete ended;
