@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import os
 import pathlib
 import sys
@@ -7,7 +8,8 @@ import pytest
 
 SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
 os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
-sys.path[:0] = [str(SOURCE / "client/python/src"), str(SOURCE / "tests/e2e")]
+sys.path[:0] = [str(SOURCE / "client/python/src"), str(SOURCE / "tests/client/python"), str(SOURCE / "tests/e2e")]
+from client_kinds import KINDS  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
 
 
@@ -30,3 +32,16 @@ def start_server():
     yield start
     for process in running:
         process.stop()
+
+
+@pytest.fixture(params=KINDS)
+def connect(request):
+    """connect(*servers, **options): a client of each kind, closed at the end; then no call may be left in flight."""
+    with contextlib.ExitStack() as made:
+        def connect_to(*servers, **options):
+            client = KINDS[request.param](servers, **options)
+            made.callback(client.close)
+            return client
+
+        connect_to.kind = request.param
+        yield connect_to
