@@ -22,10 +22,12 @@ struct QueueOrder {
 // The class that goes next.
 struct QueueTurn {
   request::Priority priority = request::Priority::kNormal;
-  request::Priority passed = request::Priority::kNormal;  // the most urgent class that waits: its own unless it is aged
-  bool aged = false;                                      // more urgent requests wait; it goes first by its age
+  request::Priority passed = request::Priority::kNormal;  // the most urgent class that waits
   bool overdue = false;  // aged by more than another class_step: nobody should pass it any more
   bool owed = false;     // its tenant asks for less than its share (TenantQueue): it may pass others of its class
+
+  // More urgent requests wait; it goes first by its age.
+  bool aged() const { return passed != priority; }
 };
 
 // The weighted tokens by which tenants are compared: an output token keeps the device busier than one of a prompt.
@@ -60,11 +62,9 @@ class PriorityQueue {
       if (best < 0 || (by_age && Precedes(rank, best))) best = rank;
     }
     if (best < 0) return std::nullopt;
-    QueueTurn turn{.priority = static_cast<request::Priority>(best),
-                   .passed = static_cast<request::Priority>(first),
-                   .aged = best != first};
+    QueueTurn turn{.priority = static_cast<request::Priority>(best), .passed = static_cast<request::Priority>(first)};
     turn.owed = classes_[best].HeadIsOwed();
-    turn.overdue = turn.aged && now - Key(best) > order_.class_step;
+    turn.overdue = turn.aged() && now - Key(best) > order_.class_step;
     return turn;
   }
 

@@ -91,7 +91,7 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     const std::optional<admission::QueueTurn> turn =
         start_new ? admission_->NextTurn(model_index_, by_age) : std::nullopt;
     if (waiting == nullptr && !turn.has_value()) break;
-    if (turn.has_value() && turn->aged && !has_share(*turn)) {
+    if (turn.has_value() && turn->aged() && !has_share(*turn)) {
       by_age = false;
       continue;
     }
@@ -99,7 +99,7 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     // those below.
     const bool from_waiting =
         waiting != nullptr && (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority));
-    const bool aged = !from_waiting && turn->aged;
+    const bool aged = !from_waiting && turn->aged();
     const Urgency urgency = from_waiting ? waiting->owner->urgency() : UrgencyOf(turn->priority, turn->owed);
     if (!aged && !has_turn(urgency)) break;
     if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(urgency)) break;

@@ -35,7 +35,7 @@ TEST(PriorityQueueTest, ServesClassesInOrderAndFifoInside) {
   Push(queue, Priority::kHigh, 5, "h2");
   EXPECT_EQ(queue.size(), 6u);
   EXPECT_EQ(queue.Next(At(5))->priority, Priority::kHigh);
-  EXPECT_FALSE(queue.Next(At(5))->aged);
+  EXPECT_FALSE(queue.Next(At(5))->aged());
   EXPECT_EQ(PopAll(queue), (std::vector<std::string>{"h1", "h2", "n1", "n2", "l1", "b1"}));
 }
 
@@ -75,10 +75,10 @@ TEST(PriorityQueueTest, TiesGoToTheMoreUrgentClass) {
 TEST(PriorityQueueTest, SaysWhoWentByAgeAndWhoIsOverdue) {
   PriorityQueue<std::string> queue(QueueOrder{absl::Seconds(8)});
   Push(queue, Priority::kLow, 0, "low");
-  EXPECT_FALSE(queue.Next(At(100))->aged) << "nobody more urgent waits";
+  EXPECT_FALSE(queue.Next(At(100))->aged()) << "nobody more urgent waits";
   Push(queue, Priority::kHigh, 20, "high");
   EXPECT_EQ(queue.Next(At(20))->priority, Priority::kLow);
-  EXPECT_TRUE(queue.Next(At(20))->aged);
+  EXPECT_TRUE(queue.Next(At(20))->aged());
   EXPECT_FALSE(queue.Next(At(24))->overdue);
   EXPECT_TRUE(queue.Next(At(24.1))->overdue) << "two steps for its class, and one more";
   EXPECT_EQ(queue.Next(At(30), /*by_age=*/false)->priority, Priority::kHigh);
