@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a request and a token cost the server, beside an earlier commit: features that are off must cost nothing that can be measured.
 
-Usage: paired_cost.py [--reference COMMIT] [--rounds 15] [--requests 3000] [--tokens 2000] [--output FILE.json]
+Usage: paired_cost.py [--reference COMMIT] [--instructions] [--rounds 15] [--requests 3000] [--tokens 2000] [--output FILE.json]
 
 Builds the reference in a work tree of its own (or takes a binary, --reference PATH), runs both with default flags on a model that computes nothing, one
 core for the server and one for the callers, and takes turns: a round measures a new process of both, each first in every other round. What
 counts is the ratio of the two of a round: its median, and an interval that holds it in 95 of 100 cases. Cost is the processor time of all of
 the server's threads, as the kernel's scheduler counts it: it does not depend on how busy the machine is, its caches do. The default reference is the last
 commit before the APIs of other tools, the response cache, batches and upstreams came.
+
+With --instructions, both run in valgrind's callgrind, and cost is the instructions of the server's own code and libraries, without the kernel's.
+That repeats to one in a hundred on any machine, so that three rounds are enough, but says nothing of caches.
 """
 import argparse
 import concurrent.futures
@@ -17,6 +20,8 @@ import http.client
 import json
 import math
 import pathlib
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,24 +83,75 @@ def call(port, requests, body):
     connection.close()
 
 
-def cost_us(server, requests, tokens, stream):
-    """Microseconds of the server for a request, when so many come over CALLERS connections."""
+class ProcessorTime:
+    """Counts microseconds of all of the server's threads."""
+
+    unit = "us"
+
+    @contextlib.contextmanager
+    def launcher(self, binary):
+        yield binary
+
+    @contextlib.contextmanager
+    def counted(self, pid):
+        before, count = cpu_ns(pid), []
+        yield count
+        count.append((cpu_ns(pid) - before) / 1000)
+
+
+class Instructions:
+    """Counts instructions under callgrind, which is switched on for the calls alone."""
+
+    unit = "instructions"
+
+    def __init__(self):
+        if not shutil.which("valgrind"):
+            raise SystemExit("paired_cost: --instructions needs valgrind (Debian package valgrind)")
+
+    @contextlib.contextmanager
+    def launcher(self, binary):
+        with tempfile.TemporaryDirectory() as folder:
+            self.counts = pathlib.Path(folder) / "counts"
+            script = pathlib.Path(folder) / "hadal"
+            script.write_text(f'#!/bin/sh\nexec valgrind -q --tool=callgrind --instr-atstart=no --callgrind-out-file={self.counts} {binary} "$@"\n')
+            script.chmod(0o755)
+            yield str(script)
+
+    @contextlib.contextmanager
+    def counted(self, pid):
+        count = []
+        self.control(pid, "-z")
+        self.control(pid, "-i", "on")
+        yield count
+        self.control(pid, "-i", "off")
+        self.control(pid, "-d")
+        newest = max(self.counts.parent.glob("counts.*"), key=lambda dump: int(dump.suffix[1:]))
+        count.append(int(re.search(r"^totals: (\d+)", newest.read_text(encoding="utf-8"), re.MULTILINE)[1]))
+
+    @staticmethod
+    def control(pid, *command):
+        subprocess.run(["callgrind_control", *command, str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
+
+def cost(counter, server, requests, tokens, stream):
+    """Of the server for a request, when so many come over CALLERS connections."""
     body = json.dumps({"model": "hadal-demo", "prompt": "17 + 25", "max_tokens": tokens, "ignore_eos": True, "stream": stream})
-    before = cpu_ns(server.process.pid)
-    with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
-        list(pool.map(lambda _: call(server.port, requests // CALLERS, body), range(CALLERS)))
-    return (cpu_ns(server.process.pid) - before) / 1000 / (requests // CALLERS * CALLERS)
+    with counter.counted(server.process.pid) as count:
+        with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
+            list(pool.map(lambda _: call(server.port, requests // CALLERS, body), range(CALLERS)))
+    return count[0] / (requests // CALLERS * CALLERS)
 
 
-def measure(binary, cores, args):
+def measure(counter, binary, cores, args):
     """Figures of a process of its own: where its memory happens to lie makes a few per cent."""
-    with load.on_cores(cores[0]):
-        server = load.HadalProcess(*SERVER, binary=binary)
-    with server, load.on_cores(cores[1]):
-        cost_us(server, max(CALLERS, args.requests // 4), 4, stream=True)  # to warm up
-        request = cost_us(server, args.requests, 1, stream=False)
-        stream = cost_us(server, CALLERS, args.tokens, stream=True)
-    return {"request_us": request, "token_us": (stream - request) / (args.tokens - 1)}
+    with counter.launcher(binary) as launcher:
+        with load.on_cores(cores[0]):
+            server = load.HadalProcess(*SERVER, binary=launcher)
+        with server, load.on_cores(cores[1]):
+            cost(counter, server, max(CALLERS, args.requests // 4), 4, stream=True)  # to warm up
+            request = cost(counter, server, args.requests, 1, stream=False)
+            stream = cost(counter, server, CALLERS, args.tokens, stream=True)
+    return {f"request_{counter.unit}": request, f"token_{counter.unit}": (stream - request) / (args.tokens - 1)}
 
 
 def interval(values):
@@ -111,28 +167,31 @@ def interval(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", help="commit, or the binary of one")
+    parser.add_argument("--instructions", action="store_true", help="count those, in callgrind, not processor time")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--requests", type=int, default=3000)
     parser.add_argument("--tokens", type=int, default=2000, help="of a stream; eight run at a time")
     parser.add_argument("--output")
     args = parser.parse_args()
     cores = load.server_and_client_cores(False)
+    counter = Instructions() if args.instructions else ProcessorTime()
     with binary_of(args.reference or default_reference()) as (commit, reference):
-        binaries = {"reference": reference, "now": None}
+        binaries = {"reference": reference, "now": str(load.BUILD / "hadal")}
         rounds = {name: [] for name in binaries}
         for number in range(args.rounds):
             for name in sorted(binaries, reverse=number % 2 == 0):
-                rounds[name].append(measure(binaries[name], cores, args))
+                rounds[name].append(measure(counter, binaries[name], cores, args))
             print(f"paired_cost: round {number + 1}: reference {rounds['reference'][-1]}, now {rounds['now'][-1]}", file=sys.stderr)
     metrics = {name: load.median_and_range(figures) for name, figures in rounds.items()}
-    for name in ("request_us", "token_us"):
-        ratios = [now[name] / before[name] for now, before in zip(rounds["now"], rounds["reference"])]
+    for name in ("request", "token"):
+        key = f"{name}_{counter.unit}"
+        ratios = [now[key] / before[key] for now, before in zip(rounds["now"], rounds["reference"])]
         low, high = interval(ratios)
         row = {"median": load.round_off(statistics.median(ratios)), "low": load.round_off(low), "high": load.round_off(high)}
-        metrics[f"{name.removesuffix('_us')}_of_reference_ratio"] = row
-        print(f"paired_cost: {name.removesuffix('_us')}: {row['median']} of the reference, {row['low']} to {row['high']}", file=sys.stderr)
-    settings = {"reference": commit, "server": " ".join(SERVER), "callers": CALLERS, "rounds": args.rounds, "requests": args.requests, "tokens": args.tokens,
-                **load.placement(*cores)}
+        metrics[f"{name}_of_reference_ratio"] = row
+        print(f"paired_cost: {name}: {row['median']} of the reference, {row['low']} to {row['high']}", file=sys.stderr)
+    settings = {"reference": commit, "unit": counter.unit, "server": " ".join(SERVER), "callers": CALLERS, "rounds": args.rounds,
+                "requests": args.requests, "tokens": args.tokens, **load.placement(*cores)}
     lib.write(lib.result("paired_cost", metrics, settings, bandwidth=False), args.output)
 
 
