@@ -8,6 +8,7 @@
 #include "server/http/admin_routes.h"
 #include "server/http/batch_routes.h"
 #include "server/http/call_handler.h"
+#include "server/http/json_body.h"
 #include "server/http/ollama_models.h"
 #include "server/http/page.h"
 #include "server/http/recorded_response.h"
@@ -156,13 +157,18 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
   const RequestHead& head = connection.head();
   const std::optional<request::Priority> wanted = service::ParsePriority(head.priority);
   if (!head.priority.empty() && !wanted.has_value()) {
-    return MakeError(Reason::kOutOfRange, "the header x-hadal-priority must be high, normal, low or batch",
+    return MakeError(Reason::kOutOfRange,
+                     absl::StrCat("the header x-hadal-priority must be high, normal, low or batch, not '",
+                                  head.priority.substr(0, kShownWordBytes), "'"),
                      "x-hadal-priority");
   }
   *priority_from_header = wanted.has_value();
   // Not guessed: a client that forbids it must not find its prompt elsewhere.
   if (!head.allow_fallback.empty() && head.allow_fallback != "0" && head.allow_fallback != "1") {
-    return MakeError(Reason::kOutOfRange, "the header x-hadal-allow-fallback must be 0 or 1", "x-hadal-allow-fallback");
+    return MakeError(Reason::kOutOfRange,
+                     absl::StrCat("the header x-hadal-allow-fallback must be 0 or 1, not '",
+                                  head.allow_fallback.substr(0, kShownWordBytes), "'"),
+                     "x-hadal-allow-fallback");
   }
   if (connection.lacks_certificate()) return service::MissingCertificate();
   // Where both are sent Authorization counts, as in the hosted API.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/http/allowed_tools.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
 
@@ -17,26 +18,26 @@ namespace {
 using base::View;
 using simdjson::dom::element;
 
-// A string, or an array of {"type": "text", "text": ...} parts, whose texts are joined.
+// A string, or an array of {"type": "text", "text": ...} parts, whose texts are joined. What an assistant refused with
+// is {"type": "refusal", "refusal": ...}.
 absl::Status ReadContent(const element& value, const std::string& path, std::string* out) {
   if (value.is_string()) return ReadString(value, path, out);
   simdjson::dom::array parts;
   if (value.get_array().get(parts) != simdjson::SUCCESS)
     return WrongType(path, "a string or an array of text parts", value);
+  size_t index = 0;
   for (const element part : parts) {
+    const std::string here = absl::StrCat(path, "[", index++, "]");
     simdjson::dom::object object;
-    if (part.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an array of text parts", part);
     std::string type = "text", text;
-    for (const auto field : object) {
-      absl::Status status;
-      if (field.key == "type") status = ReadString(field.value, path + ".type", &type);
-      if (field.key == "text" && !field.value.is_null()) status = ReadString(field.value, path + ".text", &text);
-      if (!status.ok()) return status;
+    absl::Status status = ReadObject(part, here, &object);
+    if (status.ok()) status = ReadOptionalMember(object, here, "type", &type);
+    if (status.ok() && type != "text" && type != "refusal") {
+      status = InvalidField(here, absl::StrCat("`", here, "` is a part of type \"", type.substr(0, kShownWordBytes),
+                                               "\"; this server takes text only"));
     }
-    if (type != "text") {
-      return InvalidField(path, absl::StrCat("`", path, "` holds a part of type \"", type.substr(0, 32),
-                                             "\"; this server takes text only"));
-    }
+    if (status.ok()) status = ReadOptionalMember(object, here, type, &text);
+    if (!status.ok()) return status;
     out->append(text);
   }
   return absl::OkStatus();
@@ -62,6 +63,9 @@ absl::Status ReadToolFunction(const element& value, const std::string& path, cha
   return absl::OkStatus();
 }
 
+// A value as JSON, not all of it when it is long.
+std::string Shown(const element& value) { return simdjson::minify(value).substr(0, kShownWordBytes); }
+
 absl::Status ReadToolCall(const element& value, const std::string& path, chat::ChatToolCall* call) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", value);
@@ -70,7 +74,8 @@ absl::Status ReadToolCall(const element& value, const std::string& path, chat::C
     absl::Status status;
     if (field.key == "id") status = ReadString(field.value, path + ".id", &call->id);
     if (field.key == "type" && (!field.value.is_string() || field.value.get_string().value_unsafe() != "function")) {
-      status = UnsupportedField(path + ".type", absl::StrCat("`", path, ".type` must be \"function\""));
+      status = UnsupportedField(
+          path + ".type", absl::StrCat("`", path, ".type` is ", Shown(field.value), "; only \"function\" is offered"));
     }
     if (field.key == "function") status = ReadToolFunction(field.value, path + ".function", call);
     if (!status.ok()) return status;
@@ -120,23 +125,31 @@ absl::Status ReadMessage(const element& value, const std::string& path, chat::Ch
   return absl::OkStatus();
 }
 
+absl::Status CheckAtLeast(std::string_view path, const std::optional<int32_t>& value, int32_t least) {
+  if (!value.has_value() || *value >= least) return absl::OkStatus();
+  return request::MakeError(request::Reason::kOutOfRange,
+                            absl::StrCat("`", View(path), "` is ", *value, "; it must be ", least, " or more"), path);
+}
+
 // {"type", "budget_tokens"}
 absl::Status ReadThinking(const element& value, service::ChatCall* call) {
   simdjson::dom::object object;
   if (value.get_object().get(object) != simdjson::SUCCESS) return WrongType("thinking", "an object", value);
   for (const auto field : object) {
-    if (field.key == "budget_tokens" && !field.value.is_null()) {
+    if (field.value.is_null()) continue;
+    if (field.key == "budget_tokens") {
       absl::Status status = ReadInt(field.value, "thinking.budget_tokens", &call->max_thinking_tokens);
+      if (status.ok()) status = CheckAtLeast("thinking.budget_tokens", call->max_thinking_tokens, 0);
       if (!status.ok()) return status;
     }
     if (field.key != "type") continue;
     std::string type;
     if (absl::Status status = ReadString(field.value, "thinking.type", &type); !status.ok()) return status;
-    if (type != "enabled" && type != "disabled" && type != "auto") {
-      return request::MakeError(request::Reason::kOutOfRange, "`thinking.type` must be \"enabled\" or \"disabled\"",
-                                "thinking.type");
+    const bool model_chooses = type == "auto" || type == "adaptive";
+    if (type != "enabled" && type != "disabled" && !model_chooses) {
+      return UnknownWord("thinking.type", type, "\"enabled\", \"disabled\" or \"adaptive\"");
     }
-    if (type != "auto") call->thinking = type == "enabled";
+    if (!model_chooses) call->thinking = type == "enabled";
   }
   return absl::OkStatus();
 }
@@ -169,12 +182,25 @@ absl::Status ReadDocuments(const element& value, std::string* json) {
 
 namespace {
 
-// {"type": "function", "function": {"name": ...}}
-absl::Status ReadNamedTool(const element& value, service::ChatCall* call) {
+// What a tool_choice says beyond the call's own fields.
+struct ChosenTools {
+  bool none = false;  // the tools are not to be shown to the model
+  std::optional<std::vector<std::string>> allowed;
+};
+
+// {"type": "function", "function": {"name": ...}}, or {"type": "allowed_tools", "allowed_tools": {"mode", "tools"}}
+absl::Status ReadChosenTool(const element& value, service::ChatCall* call, ChosenTools* chosen) {
   simdjson::dom::object function;
   const bool found = value["function"].get_object().get(function) == simdjson::SUCCESS;
   std::string_view type;
   const bool other_type = value["type"].get_string().get(type) == simdjson::SUCCESS && type != "function";
+  if (other_type && type == "allowed_tools") {
+    simdjson::dom::object fields;
+    if (value["allowed_tools"].get_object().get(fields) != simdjson::SUCCESS) {
+      return InvalidField("tool_choice.allowed_tools", "`tool_choice.allowed_tools` must be an object");
+    }
+    return ReadAllowedTools(fields, "tool_choice.allowed_tools", "function", call, &chosen->allowed);
+  }
   std::string_view name;
   if (!found || other_type || function["name"].get_string().get(name) != simdjson::SUCCESS || name.empty()) {
     return InvalidField("tool_choice",
@@ -185,18 +211,30 @@ absl::Status ReadNamedTool(const element& value, service::ChatCall* call) {
   return absl::OkStatus();
 }
 
-// `none`: the tools are not to be shown to the model.
-absl::Status ReadToolChoice(const element& value, service::ChatCall* call, bool* none) {
-  if (value.is_object()) return ReadNamedTool(value, call);
+absl::Status ReadToolChoice(const element& value, service::ChatCall* call, ChosenTools* chosen) {
+  *chosen = {};
+  call->tool_choice = service::ToolChoice::kAuto;
+  if (value.is_object()) return ReadChosenTool(value, call, chosen);
   std::string name;
   if (absl::Status status = ReadString(value, "tool_choice", &name); !status.ok()) {
     return WrongType("tool_choice", "a string or an object", value);
   }
-  *none = name == "none";
+  chosen->none = name == "none";
   if (name == "required") call->tool_choice = service::ToolChoice::kRequired;
   if (name == "none" || name == "auto" || name == "required") return absl::OkStatus();
-  return request::MakeError(request::Reason::kOutOfRange,
-                            "`tool_choice` must be \"none\", \"auto\", \"required\" or an object", "tool_choice");
+  return UnknownWord("tool_choice", name, "\"none\", \"auto\", \"required\" or an object");
+}
+
+// What the answer may be: an array that can only hold "text" here.
+absl::Status ReadModalities(const element& value) {
+  simdjson::dom::array array;
+  if (absl::Status status = ReadArray(value, "modalities", &array); !status.ok()) return status;
+  for (const element item : array) {
+    if (item.is_string() && item.get_string().value_unsafe() == "text") continue;
+    return UnsupportedField("modalities",
+                            absl::StrCat("`modalities` asks for ", Shown(item), "; this server generates text only"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -231,7 +269,9 @@ absl::Status ReadTools(const element& value, std::vector<chat::ChatTool>* out, s
     if (item.get_object().get(object) != simdjson::SUCCESS) return WrongType(path, "an object", item);
     std::string_view type;
     if (object["type"].get_string().get(type) == simdjson::SUCCESS && type != "function") {
-      return UnsupportedField(path + ".type", absl::StrCat("`", path, ".type` must be \"function\""));
+      return UnsupportedField(path + ".type",
+                              absl::StrCat("`", path, ".type` is \"", View(type.substr(0, kShownWordBytes)),
+                                           "\"; only \"function\" is offered"));
     }
     if (object["function"].get_object().get(function) != simdjson::SUCCESS) {
       return InvalidField(path + ".function", absl::StrCat("`", path, ".function` must be an object"));
@@ -257,11 +297,14 @@ absl::Status ReadTools(const element& value, std::vector<chat::ChatTool>* out, s
 
 absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool allow_prompt) {
   ChatBody chat;
-  bool has_stream_options = false, logprobs = false, no_tools = false;
+  bool has_stream_options = false, logprobs = false;
+  ChosenTools chosen;
+  std::string max_tokens_name = "max_tokens";
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
     absl::StatusOr<bool> common = ReadCommonField(name, value, &chat.call.options, &chat.response);
     if (!common.ok()) return common.status();
     if (name == "stream_options") has_stream_options = true;
+    if (name == "max_tokens" || name == "max_completion_tokens") max_tokens_name = name;
     if (*common) return absl::OkStatus();
     if (name == "messages") return ReadMessages(value, &chat.call.messages);
     if (name == "prompt" && allow_prompt) {
@@ -285,23 +328,23 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
       return status.ok() ? service::SetReasoningEffort(effort, &chat.call) : status;
     }
     if (name == "tools") return ReadTools(value, &chat.call.tools, &chat.call.strict_tools);
-    if (name == "tool_choice") return ReadToolChoice(value, &chat.call, &no_tools);
+    if (name == "tool_choice") return ReadToolChoice(value, &chat.call, &chosen);
     if (name == "parallel_tool_calls") return ReadBool(value, name, &chat.call.parallel_tool_calls);
+    if (name == "modalities") return ReadModalities(value);
     return absl::OkStatus();
   });
   if (!parsed.ok()) return parsed;
   if (absl::Status status = CheckResponseOptions(chat.response, has_stream_options); !status.ok()) return status;
-  if (no_tools) HideTools(&chat.call);
+  if (chosen.none) HideTools(&chat.call);
+  if (chosen.allowed.has_value()) {
+    if (absl::Status status = KeepAllowedTools(*chosen.allowed, &chat.call); !status.ok()) return status;
+  }
   if (chat.call.options.top_logprobs.has_value() && !logprobs) {
     return InvalidField("top_logprobs", "`top_logprobs` needs `logprobs` to be true");
   }
   if (logprobs && !chat.call.options.top_logprobs.has_value()) chat.call.options.top_logprobs = 0;
-  if (chat.call.options.stopping.max_tokens.has_value() && *chat.call.options.stopping.max_tokens < 1) {
-    return request::MakeError(
-        request::Reason::kOutOfRange,
-        absl::StrCat("`max_tokens` is ", *chat.call.options.stopping.max_tokens, "; it must be 1 or more"),
-        "max_tokens");
-  }
+  absl::Status enough = CheckAtLeast(max_tokens_name, chat.call.options.stopping.max_tokens, 1);
+  if (!enough.ok()) return enough;
   return chat;
 }
 

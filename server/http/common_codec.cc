@@ -25,7 +25,8 @@ absl::Status ReadStopTokenIds(const element& value, std::vector<int32_t>* out) {
     return WrongType("stop_token_ids", "an array of integers", value);
   for (const element item : array) {
     if (out->size() > service::kMaxStopTokenIds) break;
-    if (absl::Status status = ReadInt(item, "stop_token_ids", &out->emplace_back()); !status.ok()) return status;
+    const std::string path = absl::StrCat("stop_token_ids[", out->size(), "]");
+    if (absl::Status status = ReadInt(item, path, &out->emplace_back()); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -40,10 +41,13 @@ absl::Status ReadLogitBias(const element& value, std::vector<std::pair<int32_t, 
     const std::string_view key = field.key;
     const auto parsed = std::from_chars(key.data(), key.data() + key.size(), token);
     if (parsed.ec != std::errc() || parsed.ptr != key.data() + key.size()) {
-      return InvalidField("logit_bias", "`logit_bias` has a key that is not a token id");
+      return InvalidField("logit_bias",
+                          absl::StrCat("`logit_bias` has the key \"", base::View(key.substr(0, kShownWordBytes)),
+                                       "\", which is no token id"));
     }
     std::optional<float> bias;
-    if (absl::Status status = ReadFloat(field.value, "logit_bias", &bias); !status.ok()) return status;
+    const std::string path = absl::StrCat("logit_bias.", token);
+    if (absl::Status status = ReadFloat(field.value, path, &bias); !status.ok()) return status;
     out->emplace_back(token, *bias);
   }
   return absl::OkStatus();
@@ -110,9 +114,7 @@ absl::Status ReadResponseFormat(const element& value, service::ResponseFormat* f
     return InvalidField("response_format", "`response_format` and another field both say what form the answer has");
   }
   if (type != "json_object" && type != "json_schema") {
-    return request::MakeError(request::Reason::kOutOfRange,
-                              "`response_format.type` must be \"text\", \"json_object\" or \"json_schema\"",
-                              "response_format.type");
+    return UnknownWord("response_format.type", type, "\"text\", \"json_object\" or \"json_schema\"");
   }
   if (type == "json_schema" && said.schema_json.empty()) {
     return InvalidField("response_format.json_schema.schema", "`response_format.json_schema.schema` is missing");
@@ -154,7 +156,8 @@ absl::Status ReadStop(const element& value, std::string_view path, std::vector<s
   for (const element item : array) {
     // One more than allowed is enough to be refused by the service's check.
     if (out->size() > service::kMaxStopStrings) break;
-    if (absl::Status status = ReadString(item, path, &out->emplace_back()); !status.ok()) return status;
+    const std::string here = absl::StrCat(base::View(path), "[", out->size(), "]");
+    if (absl::Status status = ReadString(item, here, &out->emplace_back()); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -274,8 +277,7 @@ absl::StatusOr<std::optional<request::Priority>> PriorityOfTier(std::string_view
   }
   if (service_tier == "priority") return std::optional(request::Priority::kHigh);
   if (service_tier == "flex") return std::optional(request::Priority::kLow);
-  return request::MakeError(request::Reason::kOutOfRange,
-                            "`service_tier` must be \"auto\", \"default\", \"priority\" or \"flex\"", "service_tier");
+  return UnknownWord("service_tier", service_tier, "\"auto\", \"default\", \"priority\" or \"flex\"");
 }
 
 }  // namespace hadal::http

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
 #include "server/http/chat_codec.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
@@ -21,7 +22,9 @@ constexpr int32_t kDefaultMaxTokens = 16;
 
 absl::Status ReadTokenIds(const simdjson::dom::array& array, std::string_view path, std::vector<int32_t>* out) {
   for (const element item : array) {
-    if (absl::Status status = ReadInt(item, path, &out->emplace_back()); !status.ok()) return status;
+    absl::Status status = ReadInt(item, path, &out->emplace_back());
+    // The path is written for errors only: lists are as long as contexts.
+    if (!status.ok()) return ReadInt(item, absl::StrCat(base::View(path), "[", out->size() - 1, "]"), &out->back());
   }
   return absl::OkStatus();
 }
@@ -49,17 +52,18 @@ absl::Status ReadPrompts(const element& value, std::vector<PromptValue>* out) {
     if (out->size() == service::kMaxPromptsPerCall) {
       return InvalidField("prompt", absl::StrCat("`prompt` holds more than ", service::kMaxPromptsPerCall, " prompts"));
     }
+    const std::string path = absl::StrCat("prompt[", out->size(), "]");
     simdjson::dom::array ids_array;
     if (item.is_string()) {
       std::string text;
-      if (absl::Status status = ReadString(item, "prompt", &text); !status.ok()) return status;
+      if (absl::Status status = ReadString(item, path, &text); !status.ok()) return status;
       out->emplace_back(std::move(text));
     } else if (item.get_array().get(ids_array) == simdjson::SUCCESS) {
       std::vector<int32_t> ids;
-      if (absl::Status status = ReadTokenIds(ids_array, "prompt", &ids); !status.ok()) return status;
+      if (absl::Status status = ReadTokenIds(ids_array, path, &ids); !status.ok()) return status;
       out->emplace_back(std::move(ids));
     } else {
-      return WrongType("prompt", kWanted, item);
+      return WrongType(path, "a string or an array of token ids", item);
     }
   }
   return absl::OkStatus();
@@ -92,6 +96,10 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
   if (!parsed.ok()) return parsed;
   if (absl::Status status = CheckResponseOptions(completion.response, has_stream_options); !status.ok()) return status;
   if (completion.prompts.empty()) return InvalidField("prompt", "`prompt` is missing");
+  if (best_of.has_value() && *best_of < 1) {
+    return request::MakeError(request::Reason::kOutOfRange,
+                              absl::StrCat("`best_of` is ", *best_of, "; it must be 1 or more"), "best_of");
+  }
   if (best_of.has_value() && *best_of != 1 && *best_of != options.n) {
     return UnsupportedField("best_of", "`best_of` above `n` is not offered: ask for `n` choices and choose yourself");
   }

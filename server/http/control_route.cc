@@ -7,7 +7,6 @@
 #include "server/http/call_body.h"
 #include "server/http/json_body.h"
 #include "server/http/json_writer.h"
-#include "server/request/refusal.h"
 
 namespace hadal::http {
 namespace {
@@ -34,9 +33,8 @@ absl::Status EndThinking(const UnaryContext& context, RequestBody* body, Respons
       });
   if (!parsed.ok()) return parsed;
   if (id.empty()) return InvalidField("id", "`id` is missing: that of the response whose reasoning is to be ended");
-  if (action != kReasoningEnd) {
-    return request::MakeError(request::Reason::kOutOfRange, "`action` must be \"reasoning_end\"", "action");
-  }
+  if (action.empty()) return InvalidField("action", "`action` is missing: \"reasoning_end\"");
+  if (action != kReasoningEnd) return UnknownWord("action", action, "\"reasoning_end\"");
   const absl::Status ended = context.service->thinking_controls().End(RequestIdOf(id), context.tenant);
   if (!ended.ok()) return ended;
   JsonWriter json(&response->body);

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "base/json_fault.h"
 #include "base/json_numbers.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
@@ -53,6 +54,13 @@ absl::Status WrongType(std::string_view path, std::string_view wanted, const ele
                    path);
 }
 
+absl::Status UnknownWord(std::string_view path, std::string_view word, std::string_view wanted) {
+  return MakeError(
+      Reason::kOutOfRange,
+      absl::StrCat("`", View(path), "` is \"", View(word.substr(0, kShownWordBytes)), "\"; it must be ", View(wanted)),
+      path);
+}
+
 absl::Status InvalidField(std::string_view path, std::string_view message) {
   return MakeError(Reason::kInvalidRequest, message, path);
 }
@@ -87,7 +95,9 @@ absl::Status ReadInt(const element& value, std::string_view path, int32_t* out) 
     double number = 0;
     if (!value.is_double() || value.get_double().get(number) != simdjson::SUCCESS) {
       if (value.is_uint64()) {
-        return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` is too large"), path);
+        return MakeError(
+            Reason::kOutOfRange,
+            absl::StrCat("`", View(path), "` is ", value.get_uint64().value_unsafe(), ", which no limit allows"), path);
       }
       return WrongType(path, "an integer", value);
     }
@@ -130,6 +140,8 @@ absl::Status ReadSeed(const element& value, std::string_view path, std::optional
     *out = large;
   } else if (value.is_double() && std::abs(value.get_double().value_unsafe()) > 9e15) {
     return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), "` does not fit into 64 bits"), path);
+  } else if (value.is_double() && std::floor(value.get_double().value_unsafe()) == value.get_double().value_unsafe()) {
+    *out = static_cast<uint64_t>(static_cast<int64_t>(value.get_double().value_unsafe()));
   } else {
     return WrongType(path, "an integer", value);
   }
@@ -172,6 +184,8 @@ absl::Status ParseObject(std::string_view body, int max_depth,
   std::unique_ptr<simdjson::dom::parser> parser = std::move(kept);
   if (parser == nullptr) parser = std::make_unique<simdjson::dom::parser>();
 
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (body.starts_with(kByteOrderMark)) body.remove_prefix(kByteOrderMark.size());
   element root;
   simdjson::error_code error = simdjson::CAPACITY;
   if (parser->capacity() < body.size() || parser->max_depth() != static_cast<size_t>(max_depth)) {
@@ -180,7 +194,10 @@ absl::Status ParseObject(std::string_view body, int max_depth,
     error = simdjson::SUCCESS;
   }
   if (error == simdjson::SUCCESS) error = parser->parse(body.data(), body.size()).get(root);
-  if (error == simdjson::NUMBER_ERROR) error = parser->parse(base::WidenJsonNumbers(body)).get(root);
+  // What JSON allows and the parser does not.
+  if (error == simdjson::NUMBER_ERROR || error == simdjson::STRING_ERROR) {
+    error = parser->parse(base::WidenJsonNumbers(base::ReplaceLoneSurrogates(body))).get(root);
+  }
   if (error == simdjson::MEMALLOC) return MakeError(Reason::kInternal, "out of memory while parsing the body");
   if (error == simdjson::EMPTY)
     return MakeError(Reason::kInvalidRequest, "the body is empty; a JSON object is expected");
@@ -189,8 +206,10 @@ absl::Status ParseObject(std::string_view body, int max_depth,
                      absl::StrCat("the body's JSON is nested deeper than ", max_depth, " levels"));
   }
   if (error != simdjson::SUCCESS) {
-    return MakeError(Reason::kInvalidRequest,
-                     absl::StrCat("the body is not valid JSON: ", simdjson::error_message(error)));
+    const std::string fault = base::DescribeJsonFault(body);
+    return MakeError(
+        Reason::kInvalidRequest,
+        absl::StrCat("the body is not valid JSON: ", fault.empty() ? simdjson::error_message(error) : fault.c_str()));
   }
   simdjson::dom::object object;
   if (root.get_object().get(object) != simdjson::SUCCESS) {

@@ -49,12 +49,15 @@ absl::Status ReadOptionalMember(const simdjson::dom::object& object, std::string
                                 std::string* out);
 
 absl::Status WrongType(std::string_view path, std::string_view wanted, const simdjson::dom::element& found);
+// OUT_OF_RANGE for a word that is none of those `wanted` names; the message repeats its first bytes.
+absl::Status UnknownWord(std::string_view path, std::string_view word, std::string_view wanted);
 // INVALID_REQUEST and UNSUPPORTED about a field.
 absl::Status InvalidField(std::string_view path, std::string_view message);
 absl::Status UnsupportedField(std::string_view path, std::string_view message);
 
 // Parses a body whose top level must be an object and calls `visit` for each field whose value is not null, in order;
-// of a repeated field the last one counts. INVALID_REQUEST (400) for text that is not JSON in UTF-8, nested deeper than
+// of a repeated field the last one counts. A byte order mark in front is skipped, and an escaped half of a surrogate
+// pair is U+FFFD. INVALID_REQUEST (400) for text that is not JSON in UTF-8 (with the place), nested deeper than
 // `max_depth`, or not an object. The elements live until the call returns. Any thread.
 absl::Status ParseObject(
     std::string_view body, int max_depth,

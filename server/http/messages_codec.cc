@@ -32,12 +32,10 @@ absl::Status ReadThinking(const element& value, MessagesBody* out) {
   if (status.ok()) status = ReadOptionalMember(fields, "thinking", "display", &display);
   if (!status.ok()) return status;
   if (type != "enabled" && type != "disabled" && type != "adaptive" && type != "between_tools") {
-    return MakeError(Reason::kOutOfRange, "`thinking.type` must be \"enabled\", \"disabled\" or \"adaptive\"",
-                     "thinking.type");
+    return UnknownWord("thinking.type", type, "\"enabled\", \"disabled\" or \"adaptive\"");
   }
   if (!display.empty() && display != "summarized" && display != "omitted") {
-    return MakeError(Reason::kOutOfRange, "`thinking.display` must be \"summarized\" or \"omitted\"",
-                     "thinking.display");
+    return UnknownWord("thinking.display", display, "\"summarized\" or \"omitted\"");
   }
   if (const std::optional<element> budget = FindMember(fields, "budget_tokens")) {
     status = ReadInt(*budget, "thinking.budget_tokens", &out->call.max_thinking_tokens);
@@ -56,8 +54,7 @@ absl::Status ReadFormat(const element& value, std::string_view path, service::Re
   if (status.ok()) status = ReadMember(fields, path, "type", &type);
   if (!status.ok()) return status;
   if (type != "json_schema") {
-    return MakeError(Reason::kOutOfRange, absl::StrCat("`", View(path), ".type` must be \"json_schema\""),
-                     absl::StrCat(View(path), ".type"));
+    return UnknownWord(absl::StrCat(View(path), ".type"), type, "\"json_schema\"");
   }
   const std::optional<element> schema = FindMember(fields, "schema");
   const std::string here = absl::StrCat(View(path), ".schema");
@@ -108,8 +105,7 @@ absl::Status ReadMessagesToolChoice(const element& value, service::ChatCall* cal
   }
   if (type == "any") call->tool_choice = service::ToolChoice::kRequired;
   if (type == "any" || type == "auto" || type == "none") return absl::OkStatus();
-  return MakeError(Reason::kOutOfRange, "`tool_choice.type` must be \"auto\", \"any\", \"tool\" or \"none\"",
-                   "tool_choice.type");
+  return UnknownWord("tool_choice.type", type, "\"auto\", \"any\", \"tool\" or \"none\"");
 }
 
 absl::Status ReadMetadata(const element& value, service::CallOptions* options) {
@@ -123,7 +119,7 @@ absl::Status ReadServiceTier(const element& value) {
   std::string tier;
   absl::Status status = ReadString(value, "service_tier", &tier);
   if (!status.ok() || tier == "auto" || tier == "standard_only") return status;
-  return MakeError(Reason::kOutOfRange, "`service_tier` must be \"auto\" or \"standard_only\"", "service_tier");
+  return UnknownWord("service_tier", tier, "\"auto\" or \"standard_only\"");
 }
 
 }  // namespace

@@ -12,7 +12,6 @@
 #include "server/base/strings.h"
 #include "server/http/chat_codec.h"
 #include "server/http/common_codec.h"
-#include "server/request/refusal.h"
 
 namespace hadal::http {
 namespace {
@@ -105,7 +104,7 @@ absl::Status ReadFormat(const element& value, service::ResponseFormat* format) {
   if (!ReadString(value, "format", &name).ok()) return WrongType("format", "\"json\" or a JSON schema", value);
   if (name == "json") *format = {.kind = Kind::kJsonObject, .field = "format"};
   if (name.empty() || name == "json") return absl::OkStatus();
-  return request::MakeError(request::Reason::kOutOfRange, "`format` must be \"json\" or a JSON schema", "format");
+  return UnknownWord("format", name, "\"json\" or a JSON schema");
 }
 
 // A switch, or how much.

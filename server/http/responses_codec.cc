@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/http/allowed_tools.h"
 #include "server/http/common_codec.h"
 #include "server/http/foreign_fields.h"
 #include "server/request/refusal.h"
@@ -113,8 +114,7 @@ absl::Status ReadTextFormat(const element& value, service::ResponseFormat* forma
     return absl::OkStatus();
   }
   if (type != "json_schema") {
-    return MakeError(Reason::kOutOfRange, "`text.format.type` must be \"text\", \"json_object\" or \"json_schema\"",
-                     "text.format.type");
+    return UnknownWord("text.format.type", type, "\"text\", \"json_object\" or \"json_schema\"");
   }
   const std::optional<element> schema = FindMember(fields, "schema");
   if (!schema.has_value()) return InvalidField("text.format.schema", "`text.format.schema` is missing");
@@ -138,9 +138,11 @@ absl::Status ReadResponsesTools(const element& value, service::ChatCall* call) {
                        call);
 }
 
-// `none`: the tools are not to be shown to the model.
-absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* call, bool* none) {
+// `none`: the tools are not to be shown to the model; `allowed`: only those are.
+absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* call, bool* none,
+                                     std::optional<std::vector<std::string>>* allowed) {
   *none = false;
+  allowed->reset();
   call->tool_choice = service::ToolChoice::kAuto;
   std::string name;
   if (value.is_object()) {
@@ -148,9 +150,10 @@ absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* ca
     std::string type;
     absl::Status status = ReadObject(value, "tool_choice", &fields);
     if (status.ok()) status = ReadMember(fields, "tool_choice", "type", &type);
+    if (status.ok() && type == "allowed_tools") return ReadAllowedTools(fields, "tool_choice", "", call, allowed);
     if (status.ok() && type != "function") {
       status = InvalidField("tool_choice", absl::StrCat("`tool_choice.type` is \"", type.substr(0, kShownWordBytes),
-                                                        "\"; only \"function\" is offered"));
+                                                        "\"; \"function\" and \"allowed_tools\" are offered"));
     }
     if (!status.ok()) return status;
     call->tool_choice = service::ToolChoice::kNamed;
@@ -160,8 +163,7 @@ absl::Status ReadResponsesToolChoice(const element& value, service::ChatCall* ca
   *none = name == "none";
   if (name == "required") call->tool_choice = service::ToolChoice::kRequired;
   if (name == "none" || name == "auto" || name == "required") return absl::OkStatus();
-  return MakeError(Reason::kOutOfRange, "`tool_choice` must be \"none\", \"auto\", \"required\" or an object",
-                   "tool_choice");
+  return UnknownWord("tool_choice", name, "\"none\", \"auto\", \"required\" or an object");
 }
 
 // What the response is to hold beyond what it always holds; other wishes are for tools that are not offered.
@@ -206,6 +208,7 @@ absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_dep
   ResponseOptions common;
   std::string instructions;
   bool no_tools = false, logprobs = false, has_input = false;
+  std::optional<std::vector<std::string>> allowed_tools;
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
     echo.Take(name, value);
     if (absl::Status status = RefuseStateful(name, value); !status.ok()) return status;
@@ -223,13 +226,15 @@ absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_dep
     if (name == "reasoning") return ReadReasoningOptions(value, &call);
     if (name == "text") return ReadTextOptions(value, &options.response_format);
     if (name == "tools") return ReadResponsesTools(value, &call);
-    if (name == "tool_choice") return ReadResponsesToolChoice(value, &call, &no_tools);
+    if (name == "tool_choice") return ReadResponsesToolChoice(value, &call, &no_tools, &allowed_tools);
     if (name == "parallel_tool_calls") return ReadBool(value, name, &call.parallel_tool_calls);
     if (name == "include") return ReadInclude(value, &out, &logprobs);
     if (name == "top_logprobs") return ReadInt(value, name, &options.top_logprobs);
     if (name == "safety_identifier") return ReadString(value, name, &options.user);
     if (name == "response_format") {
-      return InvalidField(name, "`response_format` is a field of chat completions; here it is `text.format`");
+      // Under the name that it has here: the other one would be replaced in the message.
+      return InvalidField("text.format",
+                          "`text.format` has this place here; response_format belongs to chat completions");
     }
     if (IsShared(name)) return ReadCommonField(name, value, &options, &common).status();
     return ReadForeignConstraint(name, value, &options.response_format).status();
@@ -244,6 +249,9 @@ absl::StatusOr<ResponsesBody> DecodeResponses(std::string_view body, int max_dep
   if (logprobs && !options.top_logprobs.has_value()) options.top_logprobs = 0;
   PrependSystem(std::move(instructions), "instructions", &call);
   if (no_tools) HideTools(&call);
+  if (allowed_tools.has_value()) {
+    if (absl::Status status = KeepAllowedTools(*allowed_tools, &call); !status.ok()) return status;
+  }
   out.service_tier = std::move(common.service_tier);
   out.response.echo = echo.Members();
   return out;

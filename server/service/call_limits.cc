@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -22,6 +25,9 @@ std::optional<absl::Time> TimeOf(std::string_view text, absl::Duration unit, abs
   return value > year ? absl::InfiniteFuture() : arrival + value * unit;
 }
 
+// What errors repeat of a header.
+std::string Quoted(std::string_view text) { return absl::StrCat("'", base::View(text.substr(0, 32)), "'"); }
+
 void Tighten(std::optional<absl::Time> limit, absl::Time* time) {
   if (limit.has_value()) *time = std::min(*time, *limit);
 }
@@ -34,9 +40,11 @@ absl::Status ReadLimits(const LimitHeaders& headers, CallInfo* info) {
                                    [](char c) { return c >= '0' && c <= '9'; });
     const auto deadline = whole ? TimeOf(headers.deadline_ms, absl::Milliseconds(1), info->arrival) : std::nullopt;
     if (!deadline.has_value()) {
-      return MakeError(Reason::kOutOfRange,
-                       "the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more",
-                       "x-hadal-deadline-ms");
+      return MakeError(
+          Reason::kOutOfRange,
+          absl::StrCat("the header x-hadal-deadline-ms must be a whole number of milliseconds, 1 or more, not ",
+                       Quoted(headers.deadline_ms)),
+          "x-hadal-deadline-ms");
     }
     Tighten(deadline, &info->deadline);
   } else {
@@ -45,7 +53,9 @@ absl::Status ReadLimits(const LimitHeaders& headers, CallInfo* info) {
   }
   Tighten(TimeOf(headers.slo_ttft_ms, absl::Milliseconds(1), info->arrival), &info->first_token_by);
   if (!headers.queue.empty() && headers.queue != "yes" && headers.queue != "no") {
-    return MakeError(Reason::kOutOfRange, "the header x-hadal-queue must be yes or no", "x-hadal-queue");
+    return MakeError(Reason::kOutOfRange,
+                     absl::StrCat("the header x-hadal-queue must be yes or no, not ", Quoted(headers.queue)),
+                     "x-hadal-queue");
   }
   info->may_wait = headers.queue != "no";
   return absl::OkStatus();

@@ -222,8 +222,9 @@ absl::Status SetReasoningEffort(std::string_view effort, ChatCall* call) {
   } else {
     return MakeError(
         Reason::kOutOfRange,
-        "`reasoning_effort` must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\" or "
-        "\"ultra\"",
+        absl::StrCat(
+            "`reasoning_effort` is \"", base::View(effort.substr(0, 32)),
+            "\"; it must be \"none\", \"minimal\", \"low\", \"medium\", \"high\", \"xhigh\", \"max\" or \"ultra\""),
         "reasoning_effort");
   }
   return absl::OkStatus();

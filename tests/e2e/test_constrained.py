@@ -130,6 +130,19 @@ def test_required_and_named_tools_are_called(client, bias):
     check_calls(answer.message.tool_calls, {"add"})
 
 
+def test_only_allowed_tools_are_called(client, bias):
+    for seed in range(3):
+        for name in ("add", "now"):
+            allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": name}}]}
+            answer = ask(client, bias, seed, tools=TOOLS, tool_choice={"type": "allowed_tools", "allowed_tools": allowed}).choices[0]
+            assert {call.function.name for call in answer.message.tool_calls or []} <= {name} and not answer.message.content
+            assert answer.finish_reason == "length" or answer.message.tool_calls
+    flat = [{"type": "function", **tool["function"]} for tool in TOOLS]
+    answer = client.responses.create(model="hadal-demo", input="17 + 25", tools=flat, temperature=1, extra_body={"seed": 1, "logit_bias": bias},
+                                     tool_choice={"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "now"}]})
+    assert {item.name for item in answer.output if item.type == "function_call"} == {"now"}, answer.output
+
+
 def test_required_tools_may_be_several(client, bias):
     counts = set()
     for seed in range(12):

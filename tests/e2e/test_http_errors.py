@@ -61,6 +61,26 @@ def test_errors_are_openai_objects(server, path, body, status, code):
     assert headers["x-hadal-reason"] == code
 
 
+@pytest.mark.parametrize("path, body, said", [
+    ("/v1/chat/completions", b'{"temperature": NaN}', "line 1, column 17: `NaN` is no JSON value"),
+    ("/v1/messages", b'{"max_tokens": 5,\n "messages": [],}', "line 2, column 17: expected a name in double quotes, found `}`"),
+    ("/api/chat", b"{'model': 'x'}", "line 1, column 2: expected a name in double quotes or `}`, found `'`"),
+    ("/v1/responses", b'{"input": "x", "text": {"format": {"type": "xml"}}}', '`text.format.type` is "xml"; it must be "text"'),
+    ("/v1/responses", b'{"input": "x", "response_format": {"type": "text"}}', "`text.format` has this place here; response_format"),
+    ("/v1/completions", b'{"prompt": ["a", 5]}', "`prompt[1]` must be a string or an array of token ids, not an integer"),
+    ("/v1/chat/completions", b'{"max_completion_tokens": 0}', "`max_completion_tokens` is 0; it must be 1 or more"),
+])
+def test_errors_say_what_was_found_and_where(server, path, body, said):
+    status, _, text = post(server, path, body)
+    assert status in (400, 422) and said in json.dumps(json.loads(text)).replace('\\"', '"'), text
+
+
+def test_an_emoji_cut_in_two_is_no_error(server):
+    ask = {"model": "hadal-demo", "temperature": 0, "messages": [{"role": "user", "content": "17 + 25"}], "user": "\ud83d"}
+    status, _, text = post(server, "/v1/chat/completions", json.dumps(ask).encode())
+    assert status == 200 and json.loads(text)["choices"][0]["message"]["content"].endswith("42"), text
+
+
 def test_large_bodies_are_refused_before_they_are_read(start_server):
     server = start_server("--max-body=100000")
     sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)

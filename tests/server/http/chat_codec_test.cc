@@ -96,14 +96,15 @@ TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
            {R"("max_tokens":99999999999)", "max_tokens"},
            {R"("max_tokens":18446744073709551615)", "max_tokens"},
            {R"("max_tokens":0)", "max_tokens"},
+           {R"("max_completion_tokens":0)", "max_completion_tokens"},
            {R"("temperature":"hot")", "temperature"},
            {R"("temperature":true)", "temperature"},
            {R"("seed":1.5)", "seed"},
            {R"("stop":5)", "stop"},
-           {R"("stop":[5])", "stop"},
-           {R"("stop_token_ids":["a"])", "stop_token_ids"},
+           {R"("stop":["a",5])", "stop[1]"},
+           {R"("stop_token_ids":["a"])", "stop_token_ids[0]"},
            {R"("logit_bias":[])", "logit_bias"},
-           {R"("logit_bias":{"1":"x"})", "logit_bias"},
+           {R"("logit_bias":{"1":"x"})", "logit_bias.1"},
            {R"("n":"1")", "n"},
            {R"("logprobs":2)", "logprobs"},
            {R"("thinking":true)", "thinking"},
@@ -118,6 +119,11 @@ TEST(ChatCodecTest, EachWrongTypeNamesItsField) {
            {R"("messages":[{"role":"assistant","content":"x","prefix":"yes"}])", "messages[0].prefix"},
            {R"("thinking":{"type":"maybe"})", "thinking.type"},
            {R"("thinking":{"budget_tokens":"7"})", "thinking.budget_tokens"},
+           {R"("thinking":{"budget_tokens":-1})", "thinking.budget_tokens"},
+           {R"("messages":[{"role":"user","content":[{"type":"text"},5]}])", "messages[0].content[1]"},
+           {R"("modalities":"audio")", "modalities"},
+           {R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"any"}})",
+            "tool_choice.allowed_tools.mode"},
            {R"("max_thinking_tokens":1.5)", "max_thinking_tokens"},
            {R"("tools":{})", "tools"},
            {R"("tool_choice":5)", "tool_choice"},
@@ -149,6 +155,71 @@ TEST(ChatCodecTest, ReadsWhatConstrainsTheOutput) {
   EXPECT_FALSE(named->call.parallel_tool_calls);
   const auto tools = Decode(R"("tools":[{"function":{"name":"f","strict":true}},{"function":{"name":"g"}}])");
   EXPECT_EQ(tools->call.strict_tools, (std::vector<bool>{true, false}));
+}
+
+// A message that only says what is allowed leaves the caller to find out which of its words was meant.
+TEST(ChatCodecTest, ErrorsRepeatTheValue) {
+  for (const auto& [fields, shown] : std::vector<std::pair<std::string, std::string>>{
+           {R"("response_format":{"type":"xml"})", "`response_format.type` is \"xml\"; it must be \"text\""},
+           {R"("thinking":{"type":"maybe"})", "`thinking.type` is \"maybe\""},
+           {R"("tool_choice":"maybe")", "`tool_choice` is \"maybe\""},
+           {R"("reasoning_effort":"extreme")", "`reasoning_effort` is \"extreme\""},
+           {R"("logit_bias":{"a":1})", "`logit_bias` has the key \"a\""},
+           {R"("tools":[{"type":"retrieval"}])", "`tools[0].type` is \"retrieval\""},
+           {R"("max_tokens":9999999999)", "`max_tokens` is 9999999999"},
+           {R"("max_completion_tokens":-4)", "`max_completion_tokens` is -4; it must be 1 or more"},
+           {R"("modalities":["text","audio"])", "`modalities` asks for \"audio\""},
+           {R"("n":NaN)", "line 1, column 49: `NaN` is no JSON value"},
+       }) {
+    const absl::Status status = Decode(fields).status();
+    EXPECT_NE(status.message().find(shown), absl::string_view::npos) << status;
+  }
+  EXPECT_EQ(PriorityOfTier("scale").status().message().find("`service_tier` is \"scale\""), 0u);
+}
+
+TEST(ChatCodecTest, OnlyAllowedToolsAreKept) {
+  constexpr std::string_view kTools =
+      R"("tools":[{"function":{"name":"f"}},{"function":{"name":"g","strict":true}},{"function":{"name":"h"}}])";
+  const auto choose = [&](std::string_view mode, std::string_view tools) {
+    return Decode(R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":")" + std::string(mode) +
+                  R"(","tools":[)" + std::string(tools) + "]}}," + std::string(kTools));
+  };
+  const auto two = choose("required", R"({"type":"function","function":{"name":"h"}},{"type":"custom"},)"
+                                      R"({"type":"function","function":{"name":"g"}})");
+  ASSERT_OK(two);
+  EXPECT_EQ(two->call.tool_choice, service::ToolChoice::kRequired);
+  ASSERT_EQ(two->call.tools.size(), 2u);
+  EXPECT_EQ(two->call.tools[0].name, "g");
+  EXPECT_EQ(two->call.tools[1].name, "h");
+  EXPECT_EQ(two->call.strict_tools, (std::vector<bool>{true, false}));
+  const auto none = choose("auto", "");
+  ASSERT_OK(none);
+  EXPECT_EQ(none->call.tool_choice, service::ToolChoice::kAuto);
+  EXPECT_TRUE(none->call.tools.empty());
+  const absl::Status unknown = choose("auto", R"({"type":"function","function":{"name":"x"}})").status();
+  EXPECT_REASON(unknown, Reason::kInvalidRequest);
+  EXPECT_NE(unknown.message().find("allows \"x\""), absl::string_view::npos) << unknown;
+  EXPECT_EQ(request::GetErrorDetail(choose("auto", R"({"type":"function"})").status()).param,
+            "tool_choice.allowed_tools.tools[0].function");
+}
+
+TEST(ChatCodecTest, TakesWhatClientsWrite) {
+  // JavaScript and Python escape half a pair where a text was cut inside an emoji.
+  EXPECT_EQ(Decode(R"("user":"a\ud83d")")->call.options.user, "a\xEF\xBF\xBD");
+  EXPECT_EQ(Decode(R"("user":"\ud83d\ude00","seed":18446744073709551616.0)").status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Decode(R"("user":"\ud83d","x":99999999999999999999)")->call.options.user, "\xEF\xBF\xBD");
+  EXPECT_OK(DecodeChat("\xEF\xBB\xBF{" + std::string(kMessages) + "}", kDepth, false));
+  EXPECT_EQ(Decode(R"("seed":42.0)")->call.options.sampling.seed, 42u);
+  EXPECT_EQ(Decode(R"("seed":-1e2)")->call.options.sampling.seed, static_cast<uint64_t>(-100));
+  EXPECT_FALSE(Decode(R"("thinking":{"type":"adaptive","budget_tokens":null})")->call.thinking.has_value());
+  EXPECT_FALSE(Decode(R"("thinking":{"type":null})")->call.thinking.has_value());
+  EXPECT_OK(Decode(R"("modalities":["text"])"));
+  const auto refused = DecodeChat(
+      R"({"messages":[{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"refusal","refusal":"b"}]}]})",
+      kDepth, false);
+  ASSERT_OK(refused);
+  EXPECT_EQ(refused->call.messages[0].content, "ab");
 }
 
 TEST(ChatCodecTest, TellsMalformedAndUnsupportedApart) {
@@ -211,8 +282,18 @@ TEST(CompletionCodecTest, DefaultsAndLimits) {
   EXPECT_FALSE(plain->call.options.top_logprobs.has_value());
   EXPECT_TRUE(DecodeCompletion(R"({"prompt":"a","echo":true,"logprobs":0})", kDepth)->call.options.prompt_logprobs);
   EXPECT_EQ(DecodeCompletion(R"({"prompt":"a","max_tokens":0})", kDepth)->call.options.stopping.max_tokens, 0);
-  const absl::Status status = DecodeCompletion(R"({"prompt":"a","logprobs":21})", kDepth).status();
-  EXPECT_EQ(request::GetErrorDetail(status).param, "logprobs");
+  for (const auto& [fields, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"("prompt":"a","logprobs":21)", "logprobs"},
+           {R"("prompt":"a","best_of":0)", "best_of"},
+           {R"("prompt":[1,2,"a"])", "prompt[2]"},
+           {R"("prompt":["a",1])", "prompt[1]"},
+           {R"("prompt":["a",[1,1.5]])", "prompt[1][1]"},
+       }) {
+    const absl::Status status = DecodeCompletion("{" + fields + "}", kDepth).status();
+    EXPECT_REASON(status, Reason::kOutOfRange) << fields;
+    EXPECT_EQ(request::GetErrorDetail(status).param, param) << fields;
+  }
+  EXPECT_REASON(DecodeCompletion(R"({"prompt":"a","best_of":2})", kDepth), Reason::kUnsupported);
   EXPECT_REASON(DecodeCompletion("{}", kDepth), Reason::kInvalidRequest);
   EXPECT_REASON(DecodeCompletion(R"({"prompt":"a","max_thinking_tokens":9})", kDepth), Reason::kInvalidRequest);
   EXPECT_REASON(DecodeCompletion(R"({"prompt":["a","b"],"n":100})", kDepth), Reason::kInvalidRequest);

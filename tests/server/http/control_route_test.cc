@@ -108,7 +108,7 @@ TEST(ControlRouteTest, WhatIsWrongIsNamed) {
   const HttpReply action = fixture.Do("POST", PathOf("x"), R"({"action":"stop"})");
   ExpectError(action, 422, "OUT_OF_RANGE");
   EXPECT_EQ(HttpFixture::Json(action)["error"]["param"], "action");
-  ExpectError(fixture.Do("POST", PathOf("x"), "{}"), 422, "OUT_OF_RANGE");
+  ExpectError(fixture.Do("POST", PathOf("x"), "{}"), 400, "INVALID_REQUEST");
   ExpectError(fixture.Do("POST", PathOf("x"), "x"), 400, "INVALID_REQUEST");
   const HttpReply nameless = fixture.Do("POST", "/v1/chat/completions/control", kEnd);
   ExpectError(nameless, 400, "INVALID_REQUEST");

@@ -138,7 +138,7 @@ TEST(MessagesCodecTest, EachErrorNamesItsField) {
            {R"("system":5)", "system"},
            {R"("system":[{"type":"image"}])", "system[0]"},
            {R"("stop_sequences":{})", "stop_sequences"},
-           {R"("stop_sequences":[5])", "stop_sequences"},
+           {R"("stop_sequences":[5])", "stop_sequences[0]"},
            {R"("metadata":5)", "metadata"},
            {R"("service_tier":"priority")", "service_tier"},
            {R"("thinking":true)", "thinking"},

@@ -127,7 +127,11 @@ TEST(ResponsesCodecTest, EachErrorNamesItsField) {
            {R"("tool_choice":"maybe")", "tool_choice"},
            {R"("tool_choice":{"type":"web_search"})", "tool_choice"},
            {R"("tool_choice":{"type":"function"})", "tool_choice.name"},
-           {R"("response_format":{"type":"json_object"})", "response_format"},
+           {R"("tool_choice":{"type":"allowed_tools","mode":"any"})", "tool_choice.mode"},
+           {R"("tool_choice":{"type":"allowed_tools","mode":"auto"})", "tool_choice.tools"},
+           {R"("tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function"}]})",
+            "tool_choice.tools[0].name"},
+           {R"("response_format":{"type":"json_object"})", "text.format"},
            {R"("include":"x")", "include"},
            {R"("temperature":"hot")", "temperature"},
        }) {
@@ -135,6 +139,19 @@ TEST(ResponsesCodecTest, EachErrorNamesItsField) {
   }
   EXPECT_EQ(request::GetErrorDetail(Decode("").status()).param, "input");
   EXPECT_OK(Decode(head + R"("background":false)"));
+}
+
+TEST(ResponsesCodecTest, OnlyAllowedToolsAreKept) {
+  const auto body = Decode(
+      R"("input":"x","tool_choice":{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"g"},)"
+      R"({"type":"web_search"}]},"tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}])");
+  ASSERT_OK(body);
+  EXPECT_EQ(body->call.tool_choice, service::ToolChoice::kRequired);
+  ASSERT_EQ(body->call.tools.size(), 1u);
+  EXPECT_EQ(body->call.tools[0].name, "g");
+  EXPECT_EQ(body->call.strict_tools, (std::vector<bool>{true}));
+  // The response repeats what the request said, all tools included.
+  EXPECT_NE(body->response.echo.find(R"("tools":[{"type":"function","name":"f"})"), std::string::npos);
 }
 
 }  // namespace
