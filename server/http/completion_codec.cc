@@ -88,6 +88,7 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
     if (name == "echo") return ReadBool(value, name, &completion.echo);
     if (name == "best_of") return ReadInt(value, name, &best_of);
     if (name == "parse_special_tokens") return ReadBool(value, name, &completion.call.parse_special_tokens);
+    if (name == "add_special_tokens") return ReadBool(value, name, &completion.call.add_special_tokens);
     if (name == "max_thinking_tokens") {
       return InvalidField(name, "`max_thinking_tokens` is for chats: in a plain text nobody knows what thinking is");
     }

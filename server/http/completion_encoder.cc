@@ -26,8 +26,13 @@ class LogprobLists {
     }
     logprobs_.Float(score->logprob);
     tops_.BeginObject();
-    for (const request::TokenLogprob& top : score->top)
+    bool among_top = false;
+    for (const request::TokenLogprob& top : score->top) {
       tops_.Key(TokenText(tokenizer, top.token_id)).Float(top.logprob);
+      among_top = among_top || top.token_id == token_id;
+    }
+    // Clients look the token itself up here, so it is there beside those that were asked for.
+    if (!among_top) tops_.Key(TokenText(tokenizer, token_id)).Float(score->logprob);
     tops_.EndObject();
   }
 

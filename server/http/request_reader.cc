@@ -113,6 +113,7 @@ void RequestReader::Feed(std::string_view bytes) {
   if (state_ == State::kError) return;
   pending_.append(bytes);
   if (state_ == State::kDone) return;
+  if (!head_begun_ && !BeginHead()) return;
   if (state_ == State::kHead && HasFoldedLine(bytes.size())) {
     Fail(MakeError(Reason::kInvalidRequest, "a header field goes on in the next line; such folding is obsolete"));
     return;
@@ -124,10 +125,22 @@ void RequestReader::Feed(std::string_view bytes) {
   }
 }
 
+// Old clients send an empty line behind a body, which is then in front of the next request (RFC 9112, 2.2).
+bool RequestReader::BeginHead() {
+  constexpr std::string_view kEmptyLine = "\r\n";
+  const size_t known = std::min(pending_.size(), kEmptyLine.size());
+  if (std::string_view(pending_).substr(0, known) == kEmptyLine.substr(0, known)) {
+    if (known < kEmptyLine.size()) return false;
+    pending_.erase(0, kEmptyLine.size());
+  }
+  head_begun_ = true;
+  return true;
+}
+
 // The parser would take such lines and join them. It keeps a field in pending_ until the line behind it has begun.
 bool RequestReader::HasFoldedLine(size_t added) const {
   constexpr std::string_view kEnd = "\r\n";
-  const size_t known = pending_.size() - added;
+  const size_t known = pending_.size() - std::min(added, pending_.size());
   for (size_t at = pending_.find(kEnd, known - std::min(known, kEnd.size()));
        at != std::string::npos && at + kEnd.size() < pending_.size(); at = pending_.find(kEnd, at + kEnd.size())) {
     const char next = pending_[at + kEnd.size()];

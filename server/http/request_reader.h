@@ -100,6 +100,8 @@ class RequestReader {
 
   // Parses what it can and returns how many bytes that were.
   size_t Parse(std::string_view bytes);
+  // Skips one empty line in front of the request; false while it may still be one.
+  bool BeginHead();
   // True when pending_, of which `added` bytes are new, has a field that goes on in the next line.
   bool HasFoldedLine(size_t added) const;
   void FinishHead();
@@ -114,6 +116,7 @@ class RequestReader {
   RequestHead head_;
   std::string body_;
   int64_t body_bytes_ = 0;
+  bool head_begun_ = false;
   bool discard_ = false;
   bool target_too_long_ = false;
   bool stopped_behind_head_ = false;  // pending_ was not looked at yet

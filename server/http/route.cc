@@ -26,6 +26,7 @@ constexpr std::array kRows = {
     Row{"/messages", "POST", Route::kMessages, "/v1/messages", true},
     Row{"/messages/count_tokens", "POST", Route::kCountTokens, "/v1/messages/count_tokens", true},
     Row{"/responses", "POST", Route::kResponses, "/v1/responses", true},
+    Row{"/responses/input_tokens", "POST", Route::kInputTokens, "/v1/responses/input_tokens", true},
     Row{"/chat/completions/control", "POST", Route::kControl, "/v1/chat/completions/control", true},
     Row{"/chat/completions/render", "POST", Route::kRenderChat, "/v1/chat/completions/render", true},
     Row{"/completions/render", "POST", Route::kRenderPlain, "/v1/completions/render", true},

@@ -16,6 +16,7 @@ enum class Route {
   kMessages,         // POST /v1/messages
   kResponses,        // POST /v1/responses
   kCountTokens,      // POST /v1/messages/count_tokens
+  kInputTokens,      // POST /v1/responses/input_tokens
   kControl,          // POST /v1/chat/completions/{id}/control, /v1/chat/completions/control
   kOllamaChat,       // POST /api/chat
   kOllamaGenerate,   // POST /api/generate

@@ -8,6 +8,7 @@
 #include "server/http/json_writer.h"
 #include "server/http/messages_codec.h"
 #include "server/http/response_encoder.h"
+#include "server/http/responses_codec.h"
 
 namespace hadal::http {
 
@@ -66,6 +67,18 @@ absl::Status CountTokens(const UnaryContext& context, RequestBody* body, Respons
       .Key("input_tokens")
       .Int(static_cast<int64_t>(result->token_ids.size()))
       .EndObject();
+  return absl::OkStatus();
+}
+
+absl::Status InputTokens(const UnaryContext& context, RequestBody* body, Response* response) {
+  absl::StatusOr<ResponsesBody> decoded = DecodeResponses(body->text, context.max_json_depth);
+  std::string().swap(body->text);
+  if (!decoded.ok()) return decoded.status();
+  absl::StatusOr<service::TokenizeResult> result = context.service->TokenizeChat(decoded->call);
+  if (!result.ok()) return result.status();
+  JsonWriter json(&response->body);
+  json.BeginObject().Key("object").String("response.input_tokens");
+  json.Key("input_tokens").Int(static_cast<int64_t>(result->token_ids.size())).EndObject();
   return absl::OkStatus();
 }
 

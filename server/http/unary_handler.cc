@@ -63,6 +63,8 @@ UnaryAnswer UnaryAnswerOf(Route route) {
       return &Detokenize;
     case Route::kCountTokens:
       return &CountTokens;
+    case Route::kInputTokens:
+      return &InputTokens;
     case Route::kRenderChat:
     case Route::kRenderPlain:
     case Route::kRenderMessages:

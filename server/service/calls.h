@@ -103,6 +103,7 @@ struct GenerateCall {
   std::optional<std::string> suffix;                       // fill in the middle; only with a text prompt
   // Control tokens written in the text become control tokens; left out: the server's default.
   std::optional<bool> parse_special_tokens;
+  bool add_special_tokens = true;  // those that the tokenizer puts around a text; none for a text with a hole
 };
 
 // Reads the API's effort into `call`: "none" turns thinking off, the others are low (minimal, low), high (medium, high)

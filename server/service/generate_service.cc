@@ -52,11 +52,10 @@ absl::StatusOr<std::vector<int32_t>> EncodeText(const ServedModel& model, const 
   const size_t bytes = text.size() + (call.suffix.has_value() ? call.suffix->size() : 0);
   if (absl::Status status = CheckTextFits(model, bytes, param); !status.ok()) return status;
   absl::StatusOr<std::vector<int32_t>> ids =
-      call.suffix.has_value()
-          ? chat::EncodeFim(*model.tokenizer, text, *call.suffix, max_tokens)
-          : model.tokenizer->Encode(
-                text,
-                {.add_special_tokens = true, .allow_added_tokens = parse_special_tokens, .max_tokens = max_tokens});
+      call.suffix.has_value() ? chat::EncodeFim(*model.tokenizer, text, *call.suffix, max_tokens)
+                              : model.tokenizer->Encode(text, {.add_special_tokens = call.add_special_tokens,
+                                                               .allow_added_tokens = parse_special_tokens,
+                                                               .max_tokens = max_tokens});
   if (!ids.ok()) return AsInvalid(ids.status(), model, param);
   return ids;
 }

@@ -46,7 +46,8 @@ std::string NewId() {
 std::string_view OperationOf(std::string_view route) {
   if (route == "/v1/completions" || route == "Generate") return "text_completion";
   if (route.starts_with("/v1/files") || route.starts_with("/v1/batches")) return "";
-  if (route.starts_with("/v1/models") || route.ends_with("/render") || route.ends_with("/count_tokens")) return "";
+  if (route.starts_with("/v1/models") || route.ends_with("/render")) return "";
+  if (route.ends_with("/count_tokens") || route.ends_with("/input_tokens")) return "";
   return route.starts_with("/v1/") || route == "Chat" ? "chat" : "";
 }
 

@@ -93,6 +93,15 @@ def test_a_round_of_tools(client):
     assert caught.value.param == "input[1].call_id"
 
 
+def test_input_tokens_are_those_of_the_response(client):
+    asked = dict(model=MODEL, input="17 + 25", instructions="Be brief.", tools=[ADD])
+    counted = client.responses.input_tokens.count(**asked)
+    assert counted.object == "response.input_tokens"
+    assert counted.input_tokens == client.responses.create(**asked, max_output_tokens=1).usage.input_tokens
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        client.responses.input_tokens.count(model=MODEL, input="x", previous_response_id="resp_1")
+
+
 def test_limits(client):
     cut = ask(client, max_output_tokens=3)
     assert cut.status == "incomplete" and cut.incomplete_details.reason == "max_output_tokens"

@@ -85,6 +85,18 @@ TEST(CompletionRouteTest, TokenIdPrompts) {
   EXPECT_EQ(fixture.Do("POST", "/v1/completions", R"({"prompt":{}})").status, 422);
 }
 
+TEST(CompletionRouteTest, SpecialTokensAreAddedUnlessTheCallerSaysNo) {
+  HttpFixture fixture(ServiceFixture::Says("x"));
+  const auto prompt_ids = [&](std::string_view more) {
+    const std::string body = R"({"prompt":"17","return_token_ids":true)" + std::string(more) + "}";
+    return HttpFixture::Json(fixture.Do("POST", "/v1/completions", body))["choices"][0]["prompt_token_ids"];
+  };
+  json with = prompt_ids("");
+  EXPECT_EQ(with.size(), DemoEncode("17").size() + 1);
+  EXPECT_EQ(prompt_ids(R"(,"add_special_tokens":true)"), with);
+  EXPECT_EQ(prompt_ids(R"(,"add_special_tokens":false)"), json(DemoEncode("17")));
+}
+
 TEST(CompletionRouteTest, EchoAndLogprobsScoreThePrompt) {
   HttpFixture fixture(ServiceFixture::Says("not reached"));
   const std::string request = R"({"prompt":"17 + 25","echo":true,"logprobs":2,"max_tokens":0)";
@@ -99,7 +111,13 @@ TEST(CompletionRouteTest, EchoAndLogprobsScoreThePrompt) {
   EXPECT_TRUE(logprobs["token_logprobs"][0].is_null());
   EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
   EXPECT_EQ(logprobs["token_logprobs"][1], -0.5);
-  EXPECT_GE(logprobs["top_logprobs"][1].size(), 1u);
+  for (size_t i = 1; i < prompt_tokens; ++i) {
+    const json& top = logprobs["top_logprobs"][i];
+    const std::string token = logprobs["tokens"][i];
+    ASSERT_TRUE(top.contains(token)) << top;
+    EXPECT_EQ(top[token], logprobs["token_logprobs"][i]);
+    EXPECT_LE(top.size(), 3u) << "two and the token itself";
+  }
   EXPECT_EQ(logprobs["text_offset"][1], 0);  // bos has no text
   EXPECT_EQ(logprobs["text_offset"].back().get<size_t>() + logprobs["tokens"].back().get<std::string>().size(), 7u);
 

@@ -49,6 +49,22 @@ TEST(RequestReaderTest, StopsBehindTheHeadAndBehindTheRequest) {
   EXPECT_EQ(reader.TakeRest(), "GET /next");
 }
 
+TEST(RequestReaderTest, OneEmptyLineMayStandInFront) {
+  const std::string request = "\r\n" + std::string(kPost);
+  for (size_t cut = 0; cut <= 4; ++cut) {
+    RequestReader reader = Reader();
+    reader.Feed(request.substr(0, cut));
+    EXPECT_EQ(reader.state(), State::kHead);
+    reader.Feed(request.substr(cut));
+    reader.Feed({});
+    ASSERT_EQ(reader.state(), State::kDone) << cut << " " << reader.error();
+    EXPECT_EQ(reader.TakeBody(), "hello");
+  }
+  RequestReader reader = Reader();
+  reader.Feed("\r\n" + request);
+  EXPECT_EQ(reader.state(), State::kError) << "two lines";
+}
+
 TEST(RequestReaderTest, AnyCutGivesTheSameRequest) {
   const std::string chunked =
       "POST /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "

@@ -179,6 +179,15 @@ TEST(ResponsesRouteTest, ReasoningAndLogprobsWhereTheyAreIncluded) {
   EXPECT_EQ(tokens(carried), tokens(reasoning));
 }
 
+TEST(ResponsesRouteTest, CountsTheTokensOfTheSameBody) {
+  HttpFixture fixture(ServiceFixture::Says("x</think>42"), WithStyle(chat::ChatStyle::kDeepSeekV4));
+  const std::string body = Ask(std::string(kTools) + R"(,"instructions":"Be brief.")");
+  const json whole = HttpFixture::Json(fixture.Do("POST", kResponses, body));
+  const json count = HttpFixture::Json(fixture.Do("POST", "/v1/responses/input_tokens", body));
+  EXPECT_EQ(count, (json{{"object", "response.input_tokens"}, {"input_tokens", whole["usage"]["input_tokens"]}}));
+  ExpectError(fixture.Do("POST", "/v1/responses/input_tokens", "{}"), 400, "INVALID_REQUEST");
+}
+
 TEST(ResponsesRouteTest, ErrorsAreOpenAisInTheApisWords) {
   HttpFixture fixture(ServiceFixture::Says("x</think>42"));
   const auto param = [](const HttpReply& reply) { return HttpFixture::Json(reply)["error"]["param"]; };
