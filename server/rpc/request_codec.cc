@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/request_codec.h"
 
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/request/refusal.h"
 #include "server/rpc/message_codec.h"
+#include "server/service/limits.h"
 
 namespace hadal::rpc {
 namespace {
@@ -31,9 +33,20 @@ void DecodeStopping(const v1::StopConditions& in, service::StopOptions* out) {
   out->ignore_eos = in.ignore_eos();
 }
 
+absl::Status OutOfRange(absl::string_view field, int32_t value, absl::string_view wanted) {
+  return request::MakeError(request::Reason::kOutOfRange,
+                            absl::StrCat("`", field, "` is ", value, "; it must be ", wanted),
+                            std::string_view(field.data(), field.size()));
+}
+
 // Fields that ChatRequest and GenerateRequest share.
 template <typename Message>
-void DecodeCommon(const Message& in, service::CallOptions* out) {
+absl::Status DecodeCommon(const Message& in, service::CallOptions* out) {
+  // A class of a later version of this file must not pass for no wish at all.
+  if (!v1::Priority_IsValid(in.priority())) return OutOfRange("priority", in.priority(), "one that Priority names");
+  if (in.has_logprobs() && (in.logprobs() < 0 || in.logprobs() > service::kMaxTopLogprobs)) {
+    return OutOfRange("logprobs", in.logprobs(), absl::StrCat("from 0 to ", service::kMaxTopLogprobs));
+  }
   out->model = in.model();
   out->user = in.user();
   out->cache_salt = in.cache_salt();
@@ -47,10 +60,14 @@ void DecodeCommon(const Message& in, service::CallOptions* out) {
   if (in.response_format().format_case() == v1::ResponseFormat::kJsonSchema) {
     out->response_format = {Kind::kJsonSchema, in.response_format().json_schema()};
   }
+  return absl::OkStatus();
 }
 
-void DecodeTools(const v1::ChatRequest& in, service::ChatCall* call) {
-  if (in.tool_choice() == v1::TOOL_CHOICE_NONE) return;
+absl::Status DecodeTools(const v1::ChatRequest& in, service::ChatCall* call) {
+  if (!v1::ToolChoice_IsValid(in.tool_choice())) {
+    return OutOfRange("tool_choice", in.tool_choice(), "one that ToolChoice names");
+  }
+  if (in.tool_choice() == v1::TOOL_CHOICE_NONE) return absl::OkStatus();
   for (const v1::ToolDefinition& tool : in.tools()) {
     call->tools.push_back({tool.name(), tool.description(), tool.parameters_json_schema()});
     call->strict_tools.push_back(tool.strict());
@@ -59,6 +76,7 @@ void DecodeTools(const v1::ChatRequest& in, service::ChatCall* call) {
   if (in.tool_choice() == v1::TOOL_CHOICE_NAMED) call->tool_choice = service::ToolChoice::kNamed;
   call->tool_name = in.tool_name();
   if (in.has_parallel_tool_calls()) call->parallel_tool_calls = in.parallel_tool_calls();
+  return absl::OkStatus();
 }
 
 chat::ChatMessage DecodeMessage(const v1::ChatMessage& in) {
@@ -171,9 +189,9 @@ absl::StatusOr<service::DecodedRequest> DecodeGenerateMessage(const grpc::ByteBu
 
 absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message) {
   service::ChatCall call;
-  DecodeCommon(message, &call.options);
+  if (absl::Status status = DecodeCommon(message, &call.options); !status.ok()) return status;
   for (const v1::ChatMessage& in : message.messages()) call.messages.push_back(DecodeMessage(in));
-  DecodeTools(message, &call);
+  if (absl::Status status = DecodeTools(message, &call); !status.ok()) return status;
   if (absl::Status status = DecodeTemplateInputs(message, &call); !status.ok()) return status;
   if (message.has_max_thinking_tokens()) call.max_thinking_tokens = message.max_thinking_tokens();
   call.reasoning_control = message.reasoning_control();
@@ -186,7 +204,7 @@ absl::StatusOr<service::ChatCall> DecodeChat(const v1::ChatRequest& message) {
 
 absl::StatusOr<service::GenerateCall> DecodeGenerate(const v1::GenerateRequest& message) {
   service::GenerateCall call;
-  DecodeCommon(message, &call.options);
+  if (absl::Status status = DecodeCommon(message, &call.options); !status.ok()) return status;
   call.options.prompt_logprobs = message.echo_logprobs();
   if (message.has_suffix()) call.suffix = message.suffix();
   if (message.has_parse_special_tokens()) call.parse_special_tokens = message.parse_special_tokens();

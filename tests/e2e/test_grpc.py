@@ -124,6 +124,8 @@ def test_stop_string_cuts_the_content_before_the_match(server, stubs):
     (lambda r: r.ClearField("messages"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     (lambda r: setattr(r.messages[0], "role", "wizard"), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     (lambda r: setattr(r, "n", 1000), grpc.StatusCode.INVALID_ARGUMENT, None),
+    (lambda r: setattr(r, "priority", 99), grpc.StatusCode.INVALID_ARGUMENT, "OUT_OF_RANGE"),
+    (lambda r: setattr(r, "tool_choice", 9), grpc.StatusCode.INVALID_ARGUMENT, "OUT_OF_RANGE"),
 ])
 def test_errors_carry_code_and_reason(server, stubs, change, code, reason):
     _, stub = connect(server, stubs)

@@ -76,6 +76,32 @@ TEST(RequestCodecTest, RefusesAnUnknownEffort) {
   EXPECT_EQ(request::GetErrorDetail(DecodeChat(message).status()).param, "reasoning_effort");
 }
 
+// Enums are open on the wire: a number of a later version must not be taken for the default.
+TEST(RequestCodecTest, RefusesUnknownNumbersByName) {
+  const auto expect = [](const absl::Status& status, std::string_view param, std::string_view message) {
+    const request::ErrorDetail detail = request::GetErrorDetail(status);
+    EXPECT_EQ(detail.reason, request::Reason::kOutOfRange) << status;
+    EXPECT_EQ(detail.param, param);
+    EXPECT_EQ(std::string(status.message()), message);
+  };
+  v1::ChatRequest chat;
+  chat.set_priority(static_cast<v1::Priority>(99));
+  expect(DecodeChat(chat).status(), "priority", "`priority` is 99; it must be one that Priority names");
+  chat.set_priority(v1::PRIORITY_BATCH);
+  chat.set_tool_choice(static_cast<v1::ToolChoice>(9));
+  expect(DecodeChat(chat).status(), "tool_choice", "`tool_choice` is 9; it must be one that ToolChoice names");
+  chat.set_tool_choice(v1::TOOL_CHOICE_NAMED);
+  chat.set_logprobs(20);
+  EXPECT_TRUE(DecodeChat(chat).ok());
+  v1::GenerateRequest generate;
+  generate.set_text("x");
+  generate.set_logprobs(21);
+  expect(DecodeGenerate(generate).status(), "logprobs", "`logprobs` is 21; it must be from 0 to 20");
+  generate.set_logprobs(0);
+  generate.set_priority(static_cast<v1::Priority>(-1));
+  expect(DecodeGenerate(generate).status(), "priority", "`priority` is -1; it must be one that Priority names");
+}
+
 TEST(RequestCodecTest, ReadsTheLimitOfThinking) {
   v1::ChatRequest message;
   EXPECT_EQ(DecodeChat(message)->max_thinking_tokens, std::nullopt);
