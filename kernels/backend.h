@@ -115,7 +115,7 @@ class Buffer {
 // an op is done when the call returns. Views given to an op must stay valid until the work is done; host spans only
 // until the call returns. Ops take their scratch memory from the backend.
 //
-// Allocate, Memory, Counters, Facts and the destruction of a Buffer may be called from any thread.
+// Any thread may call Allocate, Memory, Counters, Facts or destroy a Buffer; several may Upload while no op is issued.
 class Backend {
  public:
   struct Options {

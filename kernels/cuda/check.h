@@ -8,7 +8,7 @@
 namespace hadal::kernels::cuda {
 
 // ResourceExhausted for a lack of device memory, what mps_error.h says of MPS, with its advice, and Internal for
-// everything else.
+// everything else. CudaError takes the error from the runtime too, so that no later launch finds it.
 absl::Status CudaError(int code, const char* call, const char* file, int line);
 absl::Status CublasError(int code, const char* call, const char* file, int line);
 

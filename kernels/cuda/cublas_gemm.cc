@@ -122,6 +122,7 @@ bool Refuses(cublasStatus_t status) {
 }
 
 absl::Status Refusal(const char* call, cublasStatus_t status) {
+  cudaGetLastError();  // what the library has tried is none of the next launch's business
   return absl::UnimplementedError(absl::StrCat(call, ": ", cublasLtGetStatusString(status)));
 }
 
@@ -208,7 +209,8 @@ class LtGemm final : public CublasGemm {
           cudaEventRecord(started_, stream_) != cudaSuccess || Multiply(plan, d, algorithm) != CUBLAS_STATUS_SUCCESS ||
           cudaEventRecord(ended_, stream_) != cudaSuccess || cudaEventSynchronize(ended_) != cudaSuccess ||
           cudaEventElapsedTime(&ms, started_, ended_) != cudaSuccess) {
-        return std::nullopt;  // what broke the device, the product itself will say
+        cudaGetLastError();  // of this algorithm; what broke the device, the product itself will say
+        return std::nullopt;
       }
       if (run > 0) least_ms = std::min(least_ms, ms);
     }

@@ -50,6 +50,8 @@ absl::Status NotWhileRecording(const char* what) {
 }  // namespace
 
 absl::Status CudaError(int code, const char* call, const char* file, int line) {
+  // The runtime keeps it for cudaGetLastError, which libraries ask after their launches: it would be the next one's.
+  cudaGetLastError();
   const char* tail = std::strstr(file, "kernels/cuda/");
   const auto error = static_cast<cudaError_t>(code);
   const MpsError* mps = FindMpsError(code);
@@ -140,7 +142,7 @@ CudaDevice::~CudaDevice() {
   if (device_ < 0) return;
   cudaSetDevice(device_);
   if (stream_ != nullptr) cudaStreamSynchronize(Native(stream_));
-  for (void* event : staged_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
+  for (const Staged& staged : staged_) cudaEventDestroy(static_cast<cudaEvent_t>(staged.event));
   for (void* event : idle_events_) cudaEventDestroy(static_cast<cudaEvent_t>(event));
   if (staging_ != nullptr) cudaFreeHost(staging_);
   scratch_.Reset();
@@ -173,7 +175,6 @@ absl::StatusOr<Buffer> CudaDevice::Allocate(int64_t bytes) {
   cudaError_t allocated = cudaSetDevice(device_);
   if (allocated == cudaSuccess) allocated = cudaMalloc(&data, static_cast<size_t>(bytes));
   if (allocated != cudaSuccess) {
-    cudaGetLastError();  // a refused allocation is not sticky
     budget_.Return(bytes);
     return CudaError(allocated, absl::StrCat("cudaMalloc of ", bytes, " bytes").c_str(), __FILE__, __LINE__);
   }
@@ -202,20 +203,24 @@ absl::StatusOr<char*> CudaDevice::Scratch(int64_t bytes) {
 }
 
 void CudaDevice::ReleaseOldestStaged() {
-  idle_events_.push_back(staged_events_.front());
-  staged_events_.pop_front();
+  idle_events_.push_back(staged_.front().event);
+  staged_.pop_front();
   staging_plan_.ReleaseOldest();
 }
 
 absl::Status CudaDevice::WaitForOldestStaged() {
-  HADAL_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(static_cast<cudaEvent_t>(staged_events_.front())));
+  if (!staged_.front().queued) {
+    queued_.Wait(&staging_mutex_);  // its thread needs the lock; who is the oldest after that, the caller finds
+    return absl::OkStatus();
+  }
+  HADAL_CUDA_RETURN_IF_ERROR(cudaEventSynchronize(static_cast<cudaEvent_t>(staged_.front().event)));
   ReleaseOldestStaged();
   return absl::OkStatus();
 }
 
 absl::Status CudaDevice::RecycleStaged() {
-  while (!staged_events_.empty()) {
-    const cudaError_t done = cudaEventQuery(static_cast<cudaEvent_t>(staged_events_.front()));
+  while (!staged_.empty() && staged_.front().queued) {
+    const cudaError_t done = cudaEventQuery(static_cast<cudaEvent_t>(staged_.front().event));
     if (done == cudaErrorNotReady) {
       cudaGetLastError();  // it would be taken for the next launch's
       return absl::OkStatus();
@@ -226,13 +231,14 @@ absl::Status CudaDevice::RecycleStaged() {
   return absl::OkStatus();
 }
 
-absl::Status CudaDevice::Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill) {
+absl::StatusOr<CudaDevice::Staged*> CudaDevice::TakeStaged(int64_t bytes) {
   if (recording_) return NotWhileRecording("an upload");
   const int64_t taken = RoundUp(std::max<int64_t>(bytes, 1), 256);
   if (taken > kStagingBytes) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cuda: a staged upload of ", bytes, " bytes, limit ", kStagingBytes));
   }
+  if (absl::Status s = RecycleStaged(); !s.ok()) return s;
   while (!staging_plan_.Fits(taken)) {
     if (absl::Status s = WaitForOldestStaged(); !s.ok()) return s;
   }
@@ -241,36 +247,44 @@ absl::Status CudaDevice::Stage(int64_t bytes, absl::FunctionRef<absl::Status(cha
     HADAL_CUDA_RETURN_IF_ERROR(cudaEventCreateWithFlags(&fresh, cudaEventDisableTiming));
     idle_events_.push_back(fresh);
   }
-  char* pinned = staging_ + staging_plan_.Take(taken);
-  const auto event = static_cast<cudaEvent_t>(idle_events_.front());
+  // In step with the plan, also when the copy fails.
+  staged_.push_back({idle_events_.front(), staging_ + staging_plan_.Take(taken), false});
   idle_events_.pop_front();
-  staged_events_.push_back(event);  // in step with the plan, also when the copy fails
-  const absl::Status filled = fill(pinned);
-  HADAL_CUDA_RETURN_IF_ERROR(cudaEventRecord(event, Native(stream_)));
-  return filled;
+  return &staged_.back();
 }
 
 absl::Status CudaDevice::StageWith(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill) {
   if (absl::Status s = Enter(); !s.ok()) return s;
+  Staged* staged = nullptr;
+  {
+    base::MutexLock lock(&staging_mutex_);
+    absl::StatusOr<Staged*> taken = TakeStaged(bytes);
+    if (!taken.ok()) return taken.status();
+    staged = *taken;
+  }
+  const absl::Status filled = fill(staged->pinned);
   base::MutexLock lock(&staging_mutex_);
-  if (absl::Status s = RecycleStaged(); !s.ok()) return s;
-  return Stage(bytes, fill);
+  // Also when there is no copy: the region is given back in its turn.
+  const cudaError_t recorded = cudaEventRecord(static_cast<cudaEvent_t>(staged->event), Native(stream_));
+  staged->queued = true;
+  queued_.NotifyAll();
+  HADAL_CUDA_RETURN_IF_ERROR(recorded);
+  return filled;
 }
 
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   if (absl::Status s = CheckByteCount("upload", bytes); !s.ok()) return s;
-  if (absl::Status s = Enter(); !s.ok()) return RecordError(s);
-  base::MutexLock lock(&staging_mutex_);
-  if (absl::Status s = RecycleStaged(); !s.ok()) return RecordError(s);
   for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
     const size_t piece = static_cast<size_t>(std::min(kMaxPieceBytes, bytes - done));
-    const absl::Status s = Stage(static_cast<int64_t>(piece), [&](char* pinned) -> absl::Status {
+    const absl::Status s = StageWith(static_cast<int64_t>(piece), [&](char* pinned) -> absl::Status {
       std::memcpy(pinned, static_cast<const char*>(source) + done, piece);
       HADAL_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(static_cast<char*>(device_target) + done, pinned, piece,
                                                  cudaMemcpyHostToDevice, Native(stream_)));
       return absl::OkStatus();
     });
-    if (!s.ok()) return RecordError(s);
+    if (s.ok()) continue;
+    base::MutexLock lock(&staging_mutex_);  // other threads upload too
+    return RecordError(s);
   }
   return absl::OkStatus();
 }

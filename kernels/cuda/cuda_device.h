@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -20,7 +21,7 @@ namespace hadal::kernels::cuda {
 //
 // Buffers come from cudaMalloc and count against the budget; so does what the backend takes for itself. Without a
 // budget a part of the device stays reserved for the libraries' kernels. Allocate, Memory and Free may be called from
-// any thread, the rest by one thread at a time.
+// any thread, Upload and StageWith by several at once while no op is issued, the rest by one thread at a time.
 class CudaDevice : public Backend {
  public:
   ~CudaDevice() override;
@@ -50,7 +51,8 @@ class CudaDevice : public Backend {
   // piece an op: a second call may move it. It stays in place while ops keep to what was reserved.
   absl::StatusOr<char*> Scratch(int64_t bytes);
   // For an upload that is made in place: `fill` is given pinned memory of `bytes`, fills it and queues the copy from it
-  // on stream(). The memory is kept until that copy is done. ResourceExhausted for more than the ring holds.
+  // on stream(), beside the fills of other threads. The memory is kept until that copy is done. ResourceExhausted for
+  // more than the ring holds.
   absl::Status StageWith(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill);
   // Makes this device the calling thread's current one, to queue something.
   absl::Status Enter();
@@ -75,8 +77,14 @@ class CudaDevice : public Backend {
   absl::Status FindDevice(int index);
   // Names, sizes and limits of device_, whose context this makes.
   absl::Status LearnFacts();
-  absl::Status Stage(int64_t bytes, absl::FunctionRef<absl::Status(char* pinned)> fill)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
+  // A region of the ring: some thread fills it, then a copy from it is under way until the event.
+  struct Staged {
+    void* event = nullptr;  // cudaEvent_t
+    char* pinned = nullptr;
+    bool queued = false;  // the event says when the copy is done
+  };
+  // Takes a region, which stays where it is in staged_. Waits for room.
+  absl::StatusOr<Staged*> TakeStaged(int64_t bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
   absl::Status WaitForOldestStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
   // Gives back the regions whose copies are done, without waiting.
   absl::Status RecycleStaged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(staging_mutex_);
@@ -93,14 +101,15 @@ class CudaDevice : public Backend {
 
   base::Mutex staging_mutex_;
   StagingPlan staging_plan_ ABSL_GUARDED_BY(staging_mutex_){kStagingBytes};
-  char* staging_ = nullptr;                                          // pinned, kStagingBytes
-  std::deque<void*> staged_events_ ABSL_GUARDED_BY(staging_mutex_);  // cudaEvent_t of each region of the plan
+  char* staging_ = nullptr;                                    // pinned, kStagingBytes
+  std::deque<Staged> staged_ ABSL_GUARDED_BY(staging_mutex_);  // the regions of the plan
   std::deque<void*> idle_events_ ABSL_GUARDED_BY(staging_mutex_);
+  base::CondVar queued_;  // some region's copy
 
   Buffer scratch_;
   absl::Status first_failure_;
   bool recording_ = false;
-  bool drained_ = false;  // the host has waited for the stream, and nothing was queued since
+  std::atomic<bool> drained_{false};  // the host has waited for the stream, and nothing was queued since
 
   static constexpr int64_t kStagingBytes = int64_t{32} << 20;
 };

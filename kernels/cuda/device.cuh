@@ -187,8 +187,7 @@ int Launch(Stream stream, void (*kernel)(Expected...), Grid grid, int threads, i
   config.blockDim = dim3(static_cast<unsigned>(threads), 1, 1);
   config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
   config.stream = static_cast<cudaStream_t>(stream);
-  const cudaError_t launched = cudaLaunchKernelEx(&config, kernel, static_cast<Expected>(args)...);
-  return launched != cudaSuccess ? launched : cudaGetLastError();
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Expected>(args)...);
 }
 
 // Blocks of `kThreads` for a loop over `count` items that each thread walks with the stride of the grid.

@@ -58,7 +58,7 @@ struct WeightLoader::State {
   std::unique_ptr<const DummyValues> dummy_compute;
   std::unique_ptr<const DummyValues> dummy_f32;
 
-  base::Mutex mutex;  // one upload, and one call of options.progress, at a time
+  base::Mutex mutex;  // one call of options.progress at a time
   int64_t bytes_done ABSL_GUARDED_BY(mutex) = 0;
   std::atomic<int64_t> buffer_bytes{0};
   std::atomic<int64_t> zero_copy_bytes{0};
@@ -128,7 +128,6 @@ absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, st
   if (backend->host_accessible()) return Convert(chunk, dtype, out);
   staging.resize(static_cast<size_t>(chunk.count * row_bytes));
   if (absl::Status status = Convert(chunk, dtype, staging.data()); !status.ok()) return status;
-  base::MutexLock lock(&mutex);
   return backend->Upload(out, staging.data(), chunk.count * row_bytes);
 }
 
@@ -302,11 +301,8 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadExpertTable(absl::string_view nam
   auto buffer = state_->Allocate(bytes, name);
   if (!buffer.ok()) return buffer.status();
   auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
-  {
-    base::MutexLock lock(&state_->mutex);
-    absl::Status status = state_->backend->Upload(storage->data(), table->experts.data(), bytes);
-    if (!status.ok()) return status;
-  }
+  absl::Status status = state_->backend->Upload(storage->data(), table->experts.data(), bytes);
+  if (!status.ok()) return status;
   state_->Report(table->stored_bytes);
   const void* data = storage->data();
   return LoadedTensor{WeightView::Plain(TensorView(data, DType::kI32, table->shape)), std::move(storage), false};
@@ -340,7 +336,6 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view
     absl::Status status = state_->Convert({&piece, piece.begin, width, 0}, dtype, decoded.data());
     if (!status.ok()) return status;
     Transpose(decoded.data(), width, rank, DTypeBytes(dtype), transposed.data());
-    base::MutexLock lock(&state_->mutex);
     status = state_->backend->Upload(static_cast<std::byte*>(storage->data()) + head * head_bytes, transposed.data(),
                                      head_bytes);
     if (!status.ok()) return status;

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -145,36 +146,6 @@ TEST_F(CudaDeviceTest, BudgetsOfOneDeviceAddUp) {
   const int64_t all = first->Memory()->total_bytes;
   const Buffer weights = *first->Allocate(int64_t{100} << 20);
   EXPECT_EQ((*CreateBackend("cuda", {}))->Memory()->total_bytes, all - weights.bytes());
-}
-
-TEST_F(CudaDeviceTest, UploadsMoreThanTheStagingRingHolds) {
-  auto backend = *CreateBackend("cuda", {});
-  std::vector<uint32_t> source((int64_t{50} << 20) / sizeof(uint32_t) + 3), back(source.size());
-  std::iota(source.begin(), source.end(), 7u);
-  const int64_t bytes = static_cast<int64_t>(source.size() * sizeof(uint32_t));
-  Buffer buffer = *backend->Allocate(bytes);
-  ASSERT_EQ(backend->Upload(buffer.data(), source.data(), bytes), absl::OkStatus());
-  ASSERT_EQ(backend->Download(back.data(), buffer.data(), bytes), absl::OkStatus());
-  EXPECT_TRUE(source == back);
-  for (int i = 0; i < 5000; ++i) ASSERT_EQ(backend->Upload(buffer.data(), &source[i], 4), absl::OkStatus());
-  ASSERT_EQ(backend->Download(back.data(), buffer.data(), 4), absl::OkStatus());
-  EXPECT_EQ(back[0], source[4999]);
-  EXPECT_EQ(backend->Synchronize(), absl::OkStatus());
-}
-
-TEST_F(CudaDeviceTest, StagingIsRecycledAsCopiesFinish) {
-  auto backend = *CreateBackend("cuda", {});
-  Buffer buffer = *backend->Allocate(64);
-  const int32_t value = 7;
-  for (int i = 0; i < 1000; ++i) ASSERT_EQ(backend->Upload(buffer.data(), &value, 4), absl::OkStatus());
-  EXPECT_EQ(TheDevice().events, 1);  // each copy was done when the next one came
-  EXPECT_EQ(TheDevice().waits, 0);
-  TheDevice().slow_copies = true;
-  for (int i = 0; i < 1000; ++i) ASSERT_EQ(backend->Upload(buffer.data(), &value, 4), absl::OkStatus());
-  EXPECT_GE(TheDevice().events, 999);
-  EXPECT_EQ(TheDevice().waits, 0);  // there is room: nobody waits, and a copy under way fails no launch
-  const TensorView rows(buffer.data(), DType::kF32, {1, 4}), out(buffer.data(), DType::kF32, {1, 4});
-  EXPECT_EQ(backend->Cast({.in = rows, .out = out}), absl::OkStatus());
 }
 
 TEST_F(CudaDeviceTest, AStepsArraysAndRowsGoUpInOneCopy) {

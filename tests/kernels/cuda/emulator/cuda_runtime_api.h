@@ -92,7 +92,6 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
-inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return cudaSuccess; }
 
 struct __attribute__((aligned(16))) uint4 {
   unsigned x, y, z, w;
@@ -105,18 +104,24 @@ void __syncwarp();
 
 namespace hadal::kernels::cuda_emulator {
 // Runs `thread` once for every thread of every block; while the stream is captured, when the graph is launched.
-cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thread);
+cudaError_t RunGrid(const void* kernel, const cudaLaunchConfig_t& config, std::function<void()> thread);
+cudaError_t RaiseShared(const void* kernel, size_t bytes);
 // Work of a library on the stream: done at once, or when the captured graph is launched.
 void Enqueue(std::function<void()> work);
 // `bits` of the lane whose number differs by `lane_mask`; all lanes of the warp must come here.
 uint64_t ShuffleXor(uint64_t bits, int lane_mask);
 }  // namespace hadal::kernels::cuda_emulator
 
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
+  return hadal::kernels::cuda_emulator::RaiseShared(kernel, static_cast<size_t>(bytes));
+}
+
 template <typename... Expected, typename... Actual>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...), Actual&&... args) {
   // By value, as a launch takes its arguments.
   return hadal::kernels::cuda_emulator::RunGrid(
-      *config, [kernel, values = std::tuple<Expected...>(args...)] { std::apply(kernel, values); });
+      reinterpret_cast<const void*>(kernel), *config,
+      [kernel, values = std::tuple<Expected...>(args...)] { std::apply(kernel, values); });
 }
 
 template <typename T>  // of 32 bits

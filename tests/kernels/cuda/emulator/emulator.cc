@@ -94,13 +94,36 @@ void Enqueue(std::function<void()> work) {
   work();
 }
 
-cudaError_t RunGrid(const cudaLaunchConfig_t& config, std::function<void()> thread) {
-  if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return static_cast<cudaError_t>(error);
-  if (const int error = ErrorOfFile(); error != 0) return static_cast<cudaError_t>(error);
+// What a call returns is also kept for cudaGetLastError, until somebody asks: as the runtime does, for each thread.
+thread_local cudaError_t last_error = cudaSuccess;
+cudaError_t Fails(int error) {
+  if (error != 0) last_error = static_cast<cudaError_t>(error);
+  return static_cast<cudaError_t>(error);
+}
+
+// Shared memory that kernels may have beyond what all have, once it has been asked for.
+std::map<const void*, size_t>& RaisedShared() {
+  static std::map<const void*, size_t> bytes;
+  return bytes;
+}
+
+cudaError_t RaiseShared(const void* kernel, size_t bytes) {
+  if (bytes > kSharedBytes) return Fails(cudaErrorInvalidValue);
+  RaisedShared()[kernel] = bytes;
+  return cudaSuccess;
+}
+
+cudaError_t RunGrid(const void* kernel, const cudaLaunchConfig_t& config, std::function<void()> thread) {
+  if (const int error = std::exchange(TheDevice().launch_error, 0); error != 0) return Fails(error);
+  if (const int error = ErrorOfFile(); error != 0) return Fails(error);
+  const auto raised = RaisedShared().find(kernel);
+  const size_t shared =
+      raised != RaisedShared().end() ? std::max(raised->second, kPlainSharedBytes) : kPlainSharedBytes;
   if (config.blockDim.x < 1 || config.blockDim.x > 1024 || config.gridDim.x < 1 || config.gridDim.y < 1 ||
-      config.gridDim.y > 65535 || config.dynamicSmemBytes > kSharedBytes) {
-    return cudaErrorInvalidConfiguration;
+      config.gridDim.x > 2147483647u || config.gridDim.y > 65535) {
+    return Fails(cudaErrorInvalidConfiguration);
   }
+  if (config.dynamicSmemBytes > shared) return Fails(cudaErrorInvalidValue);
   Enqueue([config, thread = std::move(thread)] { ExecuteGrid(config, thread); });
   return cudaSuccess;
 }
@@ -117,10 +140,11 @@ using hadal::kernels::cuda_emulator::BreaksCapture;
 using hadal::kernels::cuda_emulator::capture_broken;
 using hadal::kernels::cuda_emulator::captured;
 using hadal::kernels::cuda_emulator::captures_here;
+using hadal::kernels::cuda_emulator::Fails;
+using hadal::kernels::cuda_emulator::last_error;
 using hadal::kernels::cuda_emulator::TheDevice;
 
 namespace {
-cudaError_t last_error = cudaSuccess;
 std::atomic<int64_t> recorded{0}, reached{0};  // events of the one stream, counted; another thread may wait
 std::mutex sizes_mutex;
 std::map<void*, int64_t> sizes;  // of what is allocated
@@ -150,7 +174,7 @@ cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   const int error = hadal::kernels::cuda_emulator::ErrorOfFile();
-  return static_cast<cudaError_t>(error != 0 ? error : TheDevice().device_error);
+  return Fails(error != 0 ? error : TheDevice().device_error);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
@@ -180,7 +204,7 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
-  return TheDevice().has_code ? cudaSuccess : cudaErrorNoKernelImageForDevice;
+  return TheDevice().has_code ? cudaSuccess : Fails(cudaErrorNoKernelImageForDevice);
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
@@ -190,10 +214,10 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   ++TheDevice().allocations;
   if (static_cast<int64_t>(bytes) > TheDevice().free_bytes - AllocatedBytes()) {
-    return last_error = cudaErrorMemoryAllocation;
+    return Fails(cudaErrorMemoryAllocation);
   }
   *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (*data == nullptr) return cudaErrorMemoryAllocation;
@@ -203,7 +227,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* data) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   {
     std::lock_guard<std::mutex> lock(sizes_mutex);
     sizes.erase(data);
@@ -224,12 +248,12 @@ cudaError_t cudaFreeHost(void* data) {
 cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
   // Host memory is only lent to a copy, so a graph must not hold one; on a GPU it could, and would read what is there
   // by then.
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   hadal::kernels::cuda_emulator::Work& work = TheDevice();
   const auto count = static_cast<int64_t>(bytes);
   if (kind == cudaMemcpyHostToDevice) {
-    ++work.uploads;
-    work.upload_bytes += count;
+    std::atomic_ref<int64_t>(work.uploads).fetch_add(1);  // several threads may upload
+    std::atomic_ref<int64_t>(work.upload_bytes).fetch_add(count);
   } else if (kind == cudaMemcpyDeviceToHost) {
     ++work.downloads;
     work.download_bytes += count;
@@ -241,14 +265,14 @@ cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cuda
 }
 
 cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   ++TheDevice().fills;
   std::memset(target, value, bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   CountSync();
   return cudaSuccess;
 }
@@ -260,7 +284,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   event->number = ++recorded;
   if (!TheDevice().slow_copies) reached = event->number;
   return cudaSuccess;
@@ -269,11 +293,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
 // As the runtime does, it also leaves "not ready" for cudaGetLastError.
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event->number <= reached) return cudaSuccess;
-  return last_error = cudaErrorNotReady;
+  return Fails(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   CountSync();
   if (event->number > reached) ++TheDevice().waits;
   reached = std::max<int64_t>(reached, event->number);
@@ -286,7 +310,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  if (BreaksCapture()) return cudaErrorStreamCaptureUnsupported;
+  if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
   captured = new std::vector<std::function<void()>>;
   capture_broken = false;
   captures_here = true;
