@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/attempt_loop.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -20,11 +22,15 @@ constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
 
 constexpr absl::Duration kSideCallTimeout = absl::Seconds(30);
 
-// While a call is under way. A server that does not answer within gRPC's 20 s has gone.
-constexpr int kKeepAliveMs = 60'000;
+// For a sign of life.
+constexpr absl::Duration kMaxKeepAliveTimeout = absl::Seconds(20);
 
 // gRPC's own 4 MiB are fewer than the tokens of a long text.
 constexpr int kMaxAnswerBytes = 64 << 20;
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), std::numeric_limits<int>::max()));
+}
 
 std::string Trailer(const grpc::ClientContext& context, const char* key) {
   const auto& trailers = context.GetServerTrailingMetadata();
@@ -87,12 +93,17 @@ absl::Status ToAbsl(const grpc::Status& status) {
 }
 
 Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls)
+                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls,
+                         absl::Duration keep_alive)
     : targets_(addresses, retry), window_(max_calls), identity_(std::move(identity)) {
   KeepCallbackThreads();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // gRPC's own would send no ticket
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(keep_alive));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(std::min(keep_alive, kMaxKeepAliveTimeout)));
+  // gRPC by itself stops after two where nothing is sent: whoever waits in a long queue would not be told that its
+  // server has gone.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetMaxReceiveMessageSize(kMaxAnswerBytes);
   for (const auto& target : targets_.all()) {
     Server& server = servers_[target.get()];

@@ -32,9 +32,11 @@ class Connections : public std::enable_shared_from_this<Connections> {
     std::unique_ptr<v1::Inference::Stub> stub;
   };
 
-  // `identity` goes with every call; `max_calls` are under way at once, 0: any number.
+  // `identity` goes with every call; `max_calls` are under way at once, 0: any number; `keep_alive` as in
+  // ChannelOptions.
   Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls);
+              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls,
+              absl::Duration keep_alive);
 
   Targets& targets() { return targets_; }
   CallWindow& window() { return window_; }

@@ -116,7 +116,7 @@ class ClientImpl final : public Client {
   explicit ClientImpl(const ChannelOptions& options)
       : deadline_(options.deadline),
         connections_(std::make_shared<Connections>(options.targets, options.retry, CredentialsOf(options),
-                                                   IdentityOf(options), options.max_calls)) {}
+                                                   IdentityOf(options), options.max_calls, options.keep_alive)) {}
 
   std::unique_ptr<Generation> StartChat(const ChatOptions& options) override {
     return Generate(options, [request = RequestOf(options)](Async* stub, grpc::ClientContext* context,
@@ -260,6 +260,17 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ChannelOptions& op
   if (options.targets.empty()) return absl::InvalidArgumentError("a client needs at least one target, host:port");
   if (options.max_calls < 0) {
     return absl::InvalidArgumentError(absl::StrCat("max_calls is ", options.max_calls, "; it must be 0 or more"));
+  }
+  if (options.keep_alive < absl::Seconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("keep_alive is ", absl::FormatDuration(options.keep_alive), "; it must be 1s or more"));
+  }
+  const bool certificate = !options.tls_certificate.empty(), key = !options.tls_key.empty();
+  if (certificate != key) {
+    return absl::InvalidArgumentError("tls_certificate and tls_key are given together, or neither is");
+  }
+  if (!options.tls && (certificate || !options.tls_authorities.empty())) {
+    return absl::InvalidArgumentError("tls_authorities, tls_certificate and tls_key need tls = true");
   }
   std::unique_ptr<ResponseCache> cache;
   if (options.cache.on()) {

@@ -29,6 +29,10 @@ struct ChannelOptions {
   int max_calls = 0;      // under way at once; the others wait in order, within their deadlines. 0: any number
   bool coalesce = false;  // equal calls whose answer is determined (CacheOptions) run once while the first is under way
   CacheOptions cache;     // off
+  // During a call: a server that is silent for so long is asked for a sign of life, and given up when it gives none
+  // within as long again, 20 s at most. From 1 s on; hadal cuts off those who ask more often than every 10 s
+  // (--grpc-min-ping-interval).
+  absl::Duration keep_alive = absl::Minutes(1);
 };
 
 // The gRPC service config that implements the options as far as gRPC can: no tickets, and at most 5 attempts. For

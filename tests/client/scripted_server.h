@@ -20,9 +20,12 @@ namespace hadal::client {
 // Refuses the first `refusals` calls with a pushback, then answers "hello".
 class ScriptedServer final : public v1::Inference::Service {
  public:
-  ScriptedServer(int refusals, std::string pushback_ms) : refusals_(refusals), pushback_ms_(std::move(pushback_ms)) {
+  ScriptedServer(int refusals, std::string pushback_ms,
+                 std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials(),
+                 std::string host = "127.0.0.1")
+      : refusals_(refusals), pushback_ms_(std::move(pushback_ms)), host_(std::move(host)) {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort(host_ + ":0", std::move(credentials), &port_);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
   }
@@ -113,7 +116,7 @@ class ScriptedServer final : public v1::Inference::Service {
     return grpc::Status::OK;
   }
 
-  std::string target() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string target() const { return host_ + ":" + std::to_string(port_); }
   int calls() const { return calls_; }
   // Of the last call; not while one is under way.
   const v1::ChatRequest& last_request() const { return last_; }
@@ -151,6 +154,7 @@ class ScriptedServer final : public v1::Inference::Service {
 
   const int refusals_;
   const std::string pushback_ms_;
+  const std::string host_;
   bool fail_after_text_ = false, endless_ = false;
   std::atomic<bool> thinks_{false}, held_{false}, draining_{false};
   std::atomic<v1::FinishReason> finish_{v1::FINISH_REASON_STOP};

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes of docs/clients.md run as they stand there."""
 
+import http.server
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -32,3 +36,52 @@ def test_curl(server):
     run = subprocess.run(["bash", "-euc", code.replace("curl ", "curl -sSf ")], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("42") >= 3
+
+
+NODE = shutil.which("node")
+
+
+def run_node(server):
+    code = re.search(r"```js\n(.*?)```", PAGE, re.DOTALL)[1].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+    return subprocess.Popen([NODE, "-e", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_node(server):
+    out, err = run_node(server).communicate(timeout=120)
+    assert out.count("42") == 2, err
+
+
+class RefusesOnce(http.server.BaseHTTPRequestHandler):
+    """A full server that names a time and a place, and then answers by what it is asked for."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        tickets = self.server.tickets
+        tickets.append(self.headers["x-hadal-ticket"])
+        if len(tickets) == 1:
+            given, answer = {"retry-after-ms": "20", "x-hadal-ticket": "first"}, {"error": {"message": "full"}}
+        elif body.get("stream"):
+            given, answer = {}, {"choices": [{"delta": {"content": "42"}}]}
+        else:
+            given, answer = {}, {"choices": [{"message": {"content": "42"}}]}
+        self.send_response(503 if given else 200)
+        for name, value in given.items():
+            self.send_header(name, value)
+        self.end_headers()
+        text = json.dumps(answer)
+        self.wfile.write((f"data: {text}\n\ndata: [DONE]\n\n" if body.get("stream") else text).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_node_returns_with_its_ticket():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RefusesOnce) as full:
+        full.tickets, full.port = [], full.server_port
+        threading.Thread(target=full.serve_forever, daemon=True).start()
+        out, err = run_node(full).communicate(timeout=120)
+        full.shutdown()
+    assert out.count("42") == 2, err
+    assert full.tickets == [None, "first", None]

@@ -20,7 +20,9 @@ from ._types import Answer, Delta, Messages, Model, Prompt
 
 LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
 _SERVICE = "/hadal.v1.Inference/"
-OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.max_receive_message_length", 64 << 20)]
+# Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
+OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
+           ("grpc.max_receive_message_length", 64 << 20)]
 
 
 class Base:

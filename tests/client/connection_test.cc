@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a connection does besides calls: TLS, and signs of life.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "client/client.h"
+#include "tests/client/scripted_server.h"
+#include "tests/support/test_certificates.h"
+
+namespace hadal::client {
+namespace {
+
+using ::hadal::testing::TestAuthority;
+using ::hadal::testing::TestCertificate;
+
+class ClientTlsTest : public ::testing::Test {
+ protected:
+  std::shared_ptr<grpc::ServerCredentials> Credentials(grpc_ssl_client_certificate_request_type request) const {
+    const TestCertificate own = authority_.Sign("server");
+    grpc::SslServerCredentialsOptions options(request);
+    options.pem_root_certs = authority_.certificate();
+    options.pem_key_cert_pairs = {{own.key, own.certificate}};
+    return grpc::SslServerCredentials(options);
+  }
+
+  // Of one attempt.
+  static absl::Status Ask(ChannelOptions options) {
+    options.retry.max_attempts = 1;
+    return (*Client::Connect(options))->Chat(Question(), kIgnore).status();
+  }
+
+  const TestAuthority authority_;
+};
+
+TEST_F(ClientTlsTest, TrustsWhomItIsToldToTrust) {
+  ScriptedServer server(0, "", Credentials(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE));
+  const ChannelOptions trusting = {
+      .targets = {server.target()}, .tls = true, .tls_authorities = authority_.certificate()};
+  EXPECT_TRUE(Ask(trusting).ok());
+  EXPECT_TRUE((*Client::Connect(trusting))->WarmUp(absl::Seconds(30)).ok());
+  EXPECT_EQ(server.calls(), 1);
+
+  ChannelOptions wrong = trusting;
+  wrong.tls_authorities = TestAuthority("another").certificate();
+  EXPECT_TRUE(absl::IsUnavailable(Ask(wrong)));
+  wrong.tls_authorities.clear();
+  EXPECT_TRUE(absl::IsUnavailable(Ask(wrong))) << "the system does not trust it";
+  EXPECT_TRUE(absl::IsUnavailable(Ask({.targets = {server.target()}}))) << "plain text";
+  EXPECT_EQ(server.calls(), 1);
+}
+
+TEST_F(ClientTlsTest, RefusesAServerOfAnotherName) {
+  ScriptedServer server(0, "", Credentials(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE), "127.0.0.2");
+  const ChannelOptions options = {
+      .targets = {server.target()}, .tls = true, .tls_authorities = authority_.certificate()};
+  EXPECT_TRUE(absl::IsUnavailable(Ask(options))) << "the certificate is for localhost and 127.0.0.1";
+  EXPECT_EQ(server.calls(), 0);
+}
+
+TEST_F(ClientTlsTest, ShowsItsOwnCertificate) {
+  ScriptedServer server(0, "", Credentials(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY));
+  ChannelOptions options = {.targets = {server.target()}, .tls = true, .tls_authorities = authority_.certificate()};
+  EXPECT_TRUE(absl::IsUnavailable(Ask(options))) << "none";
+  const TestCertificate stranger = TestAuthority("another").Sign("stranger");
+  options.tls_certificate = stranger.certificate;
+  options.tls_key = stranger.key;
+  EXPECT_TRUE(absl::IsUnavailable(Ask(options))) << "of an authority that the server does not trust";
+  EXPECT_EQ(server.calls(), 0);
+  const TestCertificate own = authority_.Sign("client");
+  options.tls_certificate = own.certificate;
+  options.tls_key = own.key;
+  EXPECT_TRUE(Ask(options).ok());
+  EXPECT_EQ(server.calls(), 1);
+}
+
+TEST_F(ClientTlsTest, RefusesTextsThatAreNoCertificates) {
+  const TestCertificate own = authority_.Sign("client");
+  const ChannelOptions plain = {.tls_certificate = own.certificate, .tls_key = own.key};
+  EXPECT_EQ(Client::Connect(plain).status().code(), absl::StatusCode::kInvalidArgument);
+  const ChannelOptions half = {.tls = true, .tls_certificate = own.certificate};
+  EXPECT_EQ(Client::Connect(half).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// A server that takes a connection and a call, and then says nothing but, if it `lives`, its signs of life.
+class SilentServer {
+ public:
+  explicit SilentServer(bool lives) : lives_(lives) {
+    listener_ = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
+    listen(listener_, 8);
+    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    target_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~SilentServer() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+  }
+
+  const std::string& target() const { return target_; }
+  int pings() const { return pings_; }
+
+ private:
+  // HTTP/2: frame types, and the flag of those that answer.
+  static constexpr char kSettings = 4, kPing = 6, kAck = 1;
+  static constexpr size_t kPreface = 24, kHeader = 9;
+
+  void Serve() {
+    for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0;) {
+      std::string bytes;
+      Send(connection, kSettings, 0, "");
+      if (Receive(connection, kPreface, &bytes)) {
+        while (Receive(connection, kHeader, &bytes)) {
+          const std::string header = bytes;
+          const auto byte = [&header](int i) { return static_cast<unsigned char>(header[i]); };
+          if (!Receive(connection, (byte(0) << 16) + (byte(1) << 8) + byte(2), &bytes)) break;
+          if ((header[4] & kAck) != 0) continue;
+          if (header[3] == kSettings) Send(connection, kSettings, kAck, "");
+          if (header[3] != kPing) continue;
+          ++pings_;
+          if (lives_) Send(connection, kPing, kAck, bytes);
+        }
+      }
+      close(connection);
+    }
+  }
+
+  static bool Receive(int connection, size_t size, std::string* bytes) {
+    bytes->resize(size);
+    return size == 0 || recv(connection, bytes->data(), size, MSG_WAITALL) == static_cast<ssize_t>(size);
+  }
+
+  static void Send(int connection, char type, char flags, const std::string& payload) {
+    std::string frame = {0, 0, static_cast<char>(payload.size()), type, flags, 0, 0, 0, 0};
+    frame += payload;
+    send(connection, frame.data(), frame.size(), MSG_NOSIGNAL);
+  }
+
+  const bool lives_;
+  int listener_ = -1;
+  std::string target_;
+  std::atomic<int> pings_{0};
+  std::thread thread_;
+};
+
+TEST(KeepAliveTest, AServerThatHasGoneIsGivenUp) {
+  SilentServer server(/*lives=*/false);
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {server.target()}, .retry = {.max_attempts = 1}, .keep_alive = absl::Seconds(1)});
+  EXPECT_TRUE(absl::IsUnavailable(client->Chat(Question(), kIgnore).status()));
+  EXPECT_EQ(server.pings(), 1);
+}
+
+TEST(KeepAliveTest, ALongWaitIsWatchedToItsEnd) {
+  SilentServer server(/*lives=*/true);
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {server.target()}, .keep_alive = absl::Seconds(1)});
+  const auto enough = [&server](std::string_view, std::string_view) { return server.pings() < 4; };
+  const auto result = client->Chat(Question(), enough);
+  EXPECT_TRUE(absl::IsCancelled(result.status())) << result.status();
+  EXPECT_GE(server.pings(), 4) << "gRPC by itself stops after two where nothing is sent";
+}
+
+TEST(KeepAliveTest, RefusesAnIntervalThatServersTakeForAnAttack) {
+  EXPECT_EQ(Client::Connect({.keep_alive = absl::Milliseconds(999)}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace hadal::client
