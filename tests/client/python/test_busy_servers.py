@@ -52,6 +52,32 @@ def test_gives_up_with_the_reason_and_the_time(start_server, connect):
         holder.close()
 
 
+@pytest.mark.parametrize("deadline", [0, -1])
+def test_a_deadline_that_has_passed_is_no_attempt(server, connect, deadline):
+    client = connect(server)
+    before = server.metric("hadal_requests_total")
+    for ask in (client.chat, client.complete, lambda prompt, deadline: next(iter(client.stream(prompt, deadline=deadline)))):
+        with pytest.raises(hadal_client.DeadlineExceeded, match="before the first attempt"):
+            ask("x", deadline=deadline)
+    assert server.metric("hadal_requests_total") == before
+
+
+def test_an_attempt_waits_for_what_the_earlier_ones_left():
+    waits = []
+
+    class Full(httpx.BaseTransport):
+        def handle_request(self, request):
+            waits.append(dict(request.extensions["timeout"]))
+            return httpx.Response(503, headers={"retry-after-ms": "50"}, json={"error": {"message": "full"}})
+
+    with hadal_client.Client("http://127.0.0.1:1", transport=Full(), timeout=20, retry=hadal_client.RetryOptions(max_attempts=3)) as client:
+        with pytest.raises(hadal_client.ServerBusy):
+            client.chat("x", deadline=10)
+    reads = [wait["read"] for wait in waits]
+    assert 10 >= reads[0] and reads[0] - 0.05 >= reads[1] and reads[1] - 0.05 >= reads[2]
+    assert all(wait["connect"] <= wait["read"] for wait in waits)
+
+
 def test_the_deadline_is_of_all_attempts_together(start_server, connect):
     server = start_server(*ONE_AT_A_TIME)
     client = connect(server)

@@ -75,6 +75,14 @@ def test_a_missing_grpcio_is_named(tmp_path):
     assert done.returncode != 0 and "pip install 'hadal-client[grpc]'" in done.stderr
 
 
+def test_type_checkers_see_the_grpc_clients():
+    tree = ast.parse((PACKAGE / "src/hadal_client/__init__.py").read_text(encoding="utf-8"))
+    checked = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    lazy = [name for node in checked.body for name in node.names]
+    assert {name.name for name in lazy} == {"GrpcClient", "AsyncGrpcClient"}
+    assert all(name.asname == name.name for name in lazy), "else --strict takes them for no part of the package (PEP 484, stub files)"
+
+
 @pytest.mark.parametrize("number, code", list(enumerate(re.findall(r"```python\n(.*?)```", (PACKAGE / "README.md").read_text(encoding="utf-8"), re.S))))
 def test_the_readme_is_true(server, number, code):
     code = code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")

@@ -20,9 +20,9 @@ from ._retry import RetryOptions
 from ._stream import AsyncStream, Stream
 from ._types import Answer, Delta, Model, Usage
 
-if TYPE_CHECKING:
-    from ._grpc import GrpcClient
-    from ._grpc_aio import AsyncGrpcClient
+if TYPE_CHECKING:  # under its own name: so it is exported to type checkers
+    from ._grpc import GrpcClient as GrpcClient
+    from ._grpc_aio import AsyncGrpcClient as AsyncGrpcClient
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,10 @@ def _routed(request: Any, target: Target, call: Call, several: bool) -> Any:
     request.headers["host"] = to.netloc.decode("ascii")
     request.headers.pop("x-hadal-ticket", None)
     request.headers.update(call.headers())
+    if DEADLINE in request.extensions:
+        left = max(0.001, call.remaining())
+        waits = request.extensions.get("timeout", {})
+        request.extensions["timeout"] = {what: left if wait is None else min(wait, left) for what, wait in waits.items()}
     if several:
         request.headers.setdefault("endpoint-load-metrics-format", "JSON")
     return request

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
+from ._errors import DeadlineExceeded
+
 
 _PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
 _REPORT_AGE_S = 10.0     # for how long a server's report counts
@@ -226,6 +228,8 @@ class Call:
         self._options = targets.options
         self._draw = draw
         self._explicit = deadline is not None
+        if deadline is not None and deadline <= 0:
+            raise DeadlineExceeded(f"the deadline has passed before the first attempt: {deadline:g} s are left")
         self.deadline = targets.clock() + (targets.options.deadline if deadline is None else deadline)
         self.attempts = 0
         self.last: Optional[Refusal] = None
