@@ -34,12 +34,12 @@ def include(tmp_path):
 
 
 def compiled(folder, include, source):
-    """The program that a source makes with the client that is built."""
+    """The program that a source makes with the client that is built. One that leaves a leak fails at its end."""
     libraries = [BUILD / path for path in ("client/libhadal_client.a", "proto/libhadal_proto.a", "base/libhadal_read_file.a")]
     if not all(library.exists() for library in libraries):
         pytest.skip("the client is not built in HADAL_BUILD_DIR")
     needed = subprocess.run(["pkg-config", "--libs", "grpc++", "protobuf", "absl_random_random", "absl_statusor", "libcrypto"], check=True, capture_output=True, text=True)
-    subprocess.run(["c++", "-std=c++20", f"-I{include}", source, "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=folder, check=True)
+    subprocess.run(["c++", "-std=c++20", "-fsanitize=leak", f"-I{include}", source, "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=folder, check=True)
     return folder / "ask"
 
 
