@@ -16,7 +16,7 @@ namespace {
 
 using request::Reason;
 
-constexpr absl::Duration kRateHalfLife = absl::Seconds(10);
+constexpr absl::Duration kRateHalfLife = kArrivalHalfLife;
 // Part of the queue that stays free for first attempts.
 constexpr int64_t kUnpromisedShare = 16;
 // The same for who was told that no capacity is in sight, in slots and in predicted wait: it is let in once the crowd

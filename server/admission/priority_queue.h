@@ -30,6 +30,11 @@ struct QueueTurn {
   bool aged() const { return passed != priority; }
 };
 
+// Of a batch's places and a step's tokens, what requests may have that go before more urgent ones by their age.
+// `passed`: the most urgent class that waits. A tenth is nothing that normal requests would miss; the high class is
+// promised the machine, where it wants nine tenths of it as well.
+inline double AgedShare(request::Priority passed) { return passed == request::Priority::kHigh ? 1.0 / 32 : 1.0 / 10; }
+
 // The weighted tokens by which tenants are compared: an output token keeps the device busier than one of a prompt.
 inline double WeightedTokens(int64_t prompt_tokens, int64_t output_tokens) {
   return static_cast<double>(prompt_tokens) + 2 * static_cast<double>(output_tokens);

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "server/admission/priority_queue.h"
 
 namespace hadal::admission {
 namespace {
@@ -12,6 +16,8 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // Arrivals of more urgent classes come at random. A prediction that counted the mean would be too short for every other
 // request, so it counts so many standard deviations more.
 constexpr double kOvertakingDeviations = 2;
+// A decaying average is as uncertain as one over 2 half-lives / ln 2.
+const double kRateWindowBuckets = 2 * absl::FDivDuration(kArrivalHalfLife, kForecastBucket) / std::numbers::ln2;
 // Mean square of prompt lengths over the square of their mean, as chats and code have it.
 constexpr double kPromptSpread = 2;
 
@@ -100,16 +106,11 @@ PerClass<int64_t> WaitForecast::started_tokens() const {
   return tokens;
 }
 
-double WaitForecast::PromptTokensAhead(size_t rank, double class_share) const {
-  double prefilling = 0;
-  double later = 0;
-  for (size_t r = 0; r <= rank; ++r) {
-    prefilling += prefilling_tokens_[r].load(kRelaxed);
-    const auto started = started_tokens_[r].load(kRelaxed) - started_tokens_before_[r].load(kRelaxed);
-    later += static_cast<double>(started) +
-             (r == rank ? class_share : 1) * static_cast<double>(waiting_tokens_[r].load(kRelaxed));
-  }
-  return prefilling + later * computed_share_.load(kRelaxed);
+double WaitForecast::PromptTokensOf(size_t rank, double waiting_share) const {
+  const auto started = started_tokens_[rank].load(kRelaxed) - started_tokens_before_[rank].load(kRelaxed);
+  const double later =
+      static_cast<double>(started) + waiting_share * static_cast<double>(waiting_tokens_[rank].load(kRelaxed));
+  return prefilling_tokens_[rank].load(kRelaxed) + later * computed_share_.load(kRelaxed);
 }
 
 double WaitForecast::Age(absl::Time now) const {
@@ -136,7 +137,8 @@ void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, absl
   const double free = std::max(0.0, starts_[0].load(kRelaxed) - taken - static_cast<double>(waiting));
   // By a time there is room for as many prompts as are computed before who comes then has waited too long.
   const double limit = absl::FDivDuration(wait_limit, kForecastBucket);
-  const double prompts_ahead = PromptTokensAhead(static_cast<size_t>(priority), 1);
+  double prompts_ahead = 0;
+  for (size_t rank = 0; rank <= static_cast<size_t>(priority); ++rank) prompts_ahead += PromptTokensOf(rank, 1);
   const double prompt_of_each =
       std::max(1.0F, prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed));
   const double prompts_a_bucket = prompt_tokens_[kForecastBuckets].load(kRelaxed) / kForecastBuckets;
@@ -169,63 +171,104 @@ absl::Duration CapacityCurve::TimeOf(const Demand& demand) const {
   return absl::InfiniteDuration();
 }
 
+double WaitForecast::BucketsToStart(size_t rank, size_t before, const Demand& demand, double first,
+                                    const Line& line) const {
+  const double class_step = class_step_buckets_.load(kRelaxed);
+  const bool aged = before < rank;
+  const double age = aged ? static_cast<double>(rank - before) * class_step : 0;
+  if (std::isinf(age)) return age;
+  const double share = aged ? AgedShare(static_cast<request::Priority>(before)) : 1;
+  const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
+  double waiting_before = 0;
+  double prompts_before = 0;
+  for (size_t r = 0; r < before; ++r) {
+    waiting_before += static_cast<double>(waiting_[r].load(kRelaxed));
+    prompts_before += PromptTokensOf(r, 1);
+  }
+  // Those of less urgent classes that may pass it by their age, with their share.
+  double waiting_after = 0;
+  double prompts_after = 0;
+  for (size_t r = rank + 1; r < waiting_.size() && !std::isinf(class_step); ++r) {
+    waiting_after += static_cast<double>(waiting_[r].load(kRelaxed));
+    prompts_after += PromptTokensOf(r, 1);
+  }
+  const double share_after = AgedShare(static_cast<request::Priority>(rank));
+  const double own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + line.others + 1;
+  const double own_prompts = PromptTokensOf(rank, line.class_share);
+  const double prompt_of_each = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
+
+  // Arrivals of the classes before it in `buckets` from now; `spread`: the mean square of what each brings over the
+  // square of its mean.
+  const auto urgent = [&](double buckets, double spread) {
+    double expected = 0;
+    for (size_t r = 0; r < before; ++r) {
+      expected += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * buckets;
+    }
+    const double variance = spread * expected * (1 + buckets / kRateWindowBuckets);
+    return expected + kOvertakingDeviations * std::sqrt(variance);
+  };
+  const auto overtakers = [&](double buckets) {
+    return line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets;
+  };
+  // Room for its class at a time: what those before it leave, less what those who pass it by their age take of what
+  // comes free from now on.
+  const double places_now = At(starts_, first);
+  const auto places = [&](double at) {
+    const double room = At(starts_, at);
+    return room - taken - waiting_before - urgent(at - first, 1) -
+           std::min(waiting_after, std::floor(share_after * (room - places_now)));
+  };
+  const double prompts_now = At(prompt_tokens_, first);
+  const auto prompts = [&](double at) {
+    const double room = At(prompt_tokens_, at);
+    return room - prompts_before - urgent(at - first, kPromptSpread) * prompt_of_each -
+           std::min(prompts_after, share_after * (room - prompts_now));
+  };
+  // Of room by its age it has a share, from when it is old enough.
+  const auto shared = [&](const auto& room, double at) {
+    if (!aged) return room(at);
+    return share * (room(at) - std::max(0.0, room(first + age)));
+  };
+
+  // Buckets from now until `left_at` is no longer negative; infinite: not within the horizon.
+  const auto wait_for = [&](double from, const auto& left_at) {
+    double left = from <= kForecastBuckets ? left_at(from) : -1;
+    if (left >= 0) return from - first;
+    for (double position = from; position < kForecastBuckets;) {
+      const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
+      const double there = left_at(next);
+      if (there >= 0) return position + (next - position) * (-left / (there - left)) - first;
+      left = there;
+      position = next;
+    }
+    return std::numeric_limits<double>::infinity();
+  };
+  const double from = first + age;
+  return std::max({wait_for(from, [&](double at) { return shared(places, at) - own - overtakers(at - first); }),
+                   wait_for(first, [&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); }),
+                   wait_for(from, [&](double at) {
+                     return shared(prompts, at) - own_prompts - (line.others + overtakers(at - first)) * prompt_of_each;
+                   })});
+}
+
 WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& demand, absl::Time now,
                                      const Line& line) const {
   WaitPrediction prediction;
   prediction.known = known();
   if (!prediction.known) return prediction;
   const size_t rank = static_cast<size_t>(priority);
-  double more_urgent = 0;
-  for (size_t r = 0; r < rank; ++r) more_urgent += static_cast<double>(waiting_[r].load(kRelaxed));
-  const double others = line.others;
-  const double own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + others + 1;
   const double first = Age(now);
-  const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
-  const double class_step = class_step_buckets_.load(kRelaxed);
-  // Arrivals that overtake it in `buckets` from now; `spread`: the mean square of what each brings over the square of
-  // its mean.
-  const auto overtaking = [&](double buckets, double spread) {
-    double urgent = 0;
-    for (size_t r = 0; r < rank; ++r) {
-      const double young = std::min(buckets, static_cast<double>(rank - r) * class_step);
-      urgent += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * young;
-    }
-    return line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets + urgent +
-           kOvertakingDeviations * std::sqrt(spread * urgent);
-  };
-
-  // Buckets from now until `left_at` is no longer negative; -1: not within the horizon.
-  const auto wait_for = [&](const auto& left_at) {
-    double before = left_at(first);
-    if (before >= 0) return 0.0;
-    for (double position = first; position < kForecastBuckets;) {
-      const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
-      const double there = left_at(next);
-      if (there >= 0) return position + (next - position) * (-before / (there - before)) - first;
-      before = there;
-      position = next;
-    }
-    return -1.0;
-  };
-  // What is left at a time, once those ahead and those who will overtake have their part.
-  const double prompts_ahead = PromptTokensAhead(rank, line.class_share);
-  const double prompt_of_each = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
-  const std::array<double, 3> waits = {
-      wait_for([&](double at) { return At(starts_, at) - taken - more_urgent - own - overtaking(at - first, 1); }),
-      wait_for([&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); }),
-      wait_for([&](double at) {
-        const double prompts = others + overtaking(at - first, kPromptSpread);
-        return At(prompt_tokens_, at) - prompts_ahead - prompts * prompt_of_each;
-      })};
-  const bool never = *std::min_element(waits.begin(), waits.end()) < 0;
-  const double start = *std::max_element(waits.begin(), waits.end());
+  // It starts by the order of classes, or by its age before classes that are more urgent, whatever comes first.
+  double start = std::numeric_limits<double>::infinity();
+  for (size_t before = 0; before <= rank; ++before)
+    start = std::min(start, BucketsToStart(rank, before, demand, first, line));
 
   const StepTime step = {step_s_.load(kRelaxed), sequence_s_.load(kRelaxed), context_token_s_.load(kRelaxed),
                          prefill_token_s_.load(kRelaxed)};
   const double prompt = static_cast<double>(demand.prompt_tokens);
   const int32_t max_batch_tokens = max_batch_tokens_.load(kRelaxed);
   prediction.unloaded = absl::Seconds(PrefillSeconds(step, prompt, 0, 0, max_batch_tokens));
-  prediction.start = never ? absl::InfiniteDuration() : start * kForecastBucket;
+  prediction.start = std::isinf(start) ? absl::InfiniteDuration() : start * kForecastBucket;
   prediction.first_token =
       prediction.start + absl::Seconds(PrefillSeconds(step, prompt, sequences_.load(kRelaxed),
                                                       context_tokens_.load(kRelaxed), max_batch_tokens));

@@ -15,6 +15,9 @@ inline constexpr absl::Duration kForecastBucket = absl::Milliseconds(250);
 inline constexpr int kForecastBuckets = 120;
 inline constexpr absl::Duration kForecastHorizon = absl::Seconds(30);
 
+// Of the average that arrivals_per_second is.
+inline constexpr absl::Duration kArrivalHalfLife = absl::Seconds(10);
+
 // What a request asks for, beside its one place in the batch.
 struct Demand {
   int64_t prompt_tokens = 0;
@@ -51,7 +54,8 @@ struct ForecastTable {
   PerClass<float> arrivals_per_second = {};                    // fresh requests of each class; no retries
   float blocks_per_request = 0;                                // that an arrival leases, on average
   float prompt_tokens_per_request = 0;                         // of an arrival, on average
-  // More urgent arrivals overtake a request until it has waited so long for each class between (QueueOrder).
+  // More urgent arrivals overtake a request. Once it has waited so long for each class between (QueueOrder), it passes
+  // them, with others as old, in AgedShare of the room.
   absl::Duration class_step = absl::InfiniteDuration();
   StepTime step_time;
   float sequences = 0;       // in a step now
@@ -117,8 +121,8 @@ class WaitForecast {
     double others = 0;                 // that do not wait yet, as many as are expected
     double overtakers_per_second = 0;  // of its own class, that are still to come
   };
-  // For a request of that class that is admitted at `now`. Overtaking by more urgent arrivals is foreseen. About a
-  // microsecond at the worst.
+  // For a request of that class that is admitted at `now`. Overtaking is foreseen, by more urgent arrivals and by those
+  // who have waited long. Microseconds at the worst.
   WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now, const Line& line) const;
   WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now) const {
     return Predict(priority, demand, now, Line());
@@ -143,9 +147,13 @@ class WaitForecast {
   }
   // Buckets since the forecast was made.
   double Age(absl::Time now) const;
-  // To be computed from when the forecast was made, for requests of that class and more urgent ones that were admitted
-  // by now; of its own class only `class_share` of what waits.
-  double PromptTokensAhead(size_t rank, double class_share) const;
+  // To be computed from when the forecast was made, for requests of a class that were admitted by now; of what waits
+  // only a share.
+  double PromptTokensOf(size_t rank, double waiting_share) const;
+  // Until a request of class `rank` has a place, memory and the prompts before its own behind it, if it lets classes
+  // more urgent than `before` go first, and by its age passes those from there on. Infinite: not within the horizon.
+  // `first`: now, in buckets since the forecast was made.
+  double BucketsToStart(size_t rank, size_t before, const Demand& demand, double first, const Line& line) const;
 
   std::atomic<bool> known_{false};
   std::atomic<int64_t> made_us_{0};

@@ -168,11 +168,9 @@ class Scheduler {
   void Run(Sequence& sequence, absl::Time now);
   int32_t ReserveTokens(const Sequence& sequence) const;
   int32_t ActiveSequences() const;
-  // What requests that go before more urgent ones by their age may have: sequences of a batch, tokens of a step.
-  // `passed`: the most urgent class that waits. A tenth is nothing that normal requests would miss; the high class is
-  // promised the machine, where it wants nine tenths of it as well.
-  static int32_t AgedShare(request::Priority passed, int32_t whole) {
-    return std::max(1, whole / (passed == request::Priority::kHigh ? 32 : 10));
+  // Of the sequences of a batch or the tokens of a step, those that admission::AgedShare gives; at least one.
+  static int32_t AgedPart(request::Priority passed, int32_t whole) {
+    return std::max(1, static_cast<int32_t>(whole * admission::AgedShare(passed)));
   }
   // Something more urgent has started in the last 10 s, so that more of it is to be expected.
   bool MoreUrgentLately(Urgency urgency) const;

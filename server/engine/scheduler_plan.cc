@@ -123,7 +123,7 @@ int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling, int32_t 
     if (sequence->owner->aged) wanted += sequence->remaining();
     passed = std::min(passed, sequence->owner->request->priority);
   }
-  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedShare(passed, token_limit)));
+  return static_cast<int32_t>(std::min<int64_t>(wanted, AgedPart(passed, token_limit)));
 }
 
 int32_t Scheduler::WindowRoom(Sequence& sequence, int32_t count) {

@@ -81,9 +81,9 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     return before < StepTokens(urgency, plan.tokens, plan.token_limit);
   };
   const auto has_share = [&](const admission::QueueTurn& turn) {
-    const int32_t sequences = AgedShare(turn.passed, options_.max_batch_size);
+    const int32_t sequences = AgedPart(turn.passed, options_.max_batch_size);
     return aged_sequences < sequences && of_class[static_cast<size_t>(turn.priority)] < sequences &&
-           aged_tokens < AgedShare(turn.passed, plan.token_limit);
+           aged_tokens < AgedPart(turn.passed, plan.token_limit);
   };
   bool by_age = true;
   while (active < options_.max_batch_size) {
