@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/gpu-check packs what a GPU machine lacks, and its runner counts GoogleTest cases into one JSON result."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -101,7 +103,11 @@ def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
     (tmp_path / "libother.so.1").write_text("library", encoding="utf-8")
     script(tools / "nvcc", "exit 0")
     build = tmp_path / "build/cuda"
-    script(tools / "ninja", f"mkdir -p {build}/tests/kernels && cp /bin/true {build}/tests/kernels/a_test && cp /bin/true {build}/libhadal_torch.so")
+    rates = build / "benchmarks/models"
+    for model in ("DeepSeek-R1-Distill-Qwen-7B", "DeepSeek-V2-Lite"):
+        (tmp_path / "tests/data/configs" / model).mkdir(parents=True)
+        (tmp_path / "tests/data/configs" / model / "config.json").write_text("{}", encoding="utf-8")
+    script(tools / "ninja", f"mkdir -p {build}/tests/kernels {rates} && cp /bin/true {rates}/device_rates_run && cp /bin/true {build}/tests/kernels/a_test && cp /bin/true {build}/libhadal_torch.so")
     script(tools / "cmake", f'echo "$*" >{tmp_path}/cmake.called')
     script(tools / "ctest", 'echo "  Test  #1: a_test"')
     script(tools / "strip", 'cp "$3" "$2"')
@@ -110,7 +116,8 @@ def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "build/gpu-check"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "commit") == [
-        "bin/a_test", "bin/libhadal_torch.so", "lib/libother.so.1", "run"]
+        "bin/a_test", "bin/device_rates", "bin/libhadal_torch.so", "configs/DeepSeek-R1-Distill-Qwen-7B/config.json",
+        "configs/DeepSeek-V2-Lite/config.json", "lib/libother.so.1", "run"]
     called = (tmp_path / "cmake.called").read_text(encoding="utf-8")
     assert "--preset cuda" in called and "-DHADAL_TORCH=ON" in called and "-DCMAKE_CUDA_ARCHITECTURES=80;90a" in called
     assert "--cuda" in (tmp_path / "scripts/bootstrap.called").read_text(encoding="utf-8")
@@ -137,3 +144,136 @@ def test_libtorch_is_the_machines_and_must_run_where_it_is(packed, tmp_path):
 def test_running_what_was_not_packed_says_what_to_do(tmp_path):
     done = run(ROOT / "scripts/gpu-check", "--run", tmp_path)
     assert done.returncode == 1 and "--pack" in done.stderr
+
+
+LIMITS = {"measure": "limits", "copy_gb_s": 4000.0, "product_tflop_s": 700.0}
+DECODE = {"model": "DeepSeek-R1-Distill-Qwen-7B", "measure": "decode", "sequences": 1, "tokens_per_s": 250.0, "share": 0.83}
+
+
+def rates(folder, *lines, after="exit 0"):
+    printed = "\n".join(json.dumps(line) for line in lines)
+    script(folder / "bin/device_rates", f"cat <<'END'\n{printed}\nEND\n{after}")
+
+
+def test_stages_run_by_value_and_not_by_name(packed):
+    folder, add = packed
+    for name in ("a_test", "device_model_test", "kernels_ops_test"):
+        add(name, PASSED, before='[ -n "$GTEST_FILTER" ] || exit 9')
+    rates(folder, LIMITS, DECODE)
+    _, result = check(folder)
+    names = [test["name"] for test in result["tests"]]
+    assert names == ["real_shapes", "families", "rates_7b", "rates_v2_lite", "ops", "batches", "few_rows", "sanitizer", "a_test"]
+    assert result["open"] == []
+    assert result["tests"][2]["rates"] == [LIMITS, DECODE]
+
+
+def test_a_filter_runs_every_test_binary_once_and_measures_nothing(packed):
+    folder, add = packed
+    add("kernels_ops_test", PASSED, before='[ "$GTEST_FILTER" = "*One" ] || exit 9')
+    rates(folder, LIMITS)
+    done = run(sys.executable, folder / "run", folder.parent / "result.json", env={**os.environ, "GTEST_FILTER": "*One"})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [test["name"] for test in json.loads((folder.parent / "result.json").read_text())["tests"]] == ["kernels_ops_test"]
+
+
+def test_a_run_that_is_killed_leaves_what_it_knew(packed):
+    folder, add = packed
+    add("a_test", PASSED)
+    script(folder / "bin/b_test", "touch \"$STARTED\"; exec sleep 60")
+    result, started = folder.parent / "result.json", folder.parent / "started"
+    process = subprocess.Popen([sys.executable, folder / "run", result], env={**os.environ, "STARTED": str(started)},
+                               stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 50
+        while not started.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert started.exists()
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+    known = json.loads(result.read_text(encoding="utf-8"))
+    assert [test["name"] for test in known["tests"]] == ["a_test"] and known["open"] == ["b_test"]
+    assert known["metrics"]["passed"] == 1
+
+
+def test_what_was_reported_before_a_time_out_counts(packed):
+    folder, _ = packed
+    rates(folder, LIMITS, DECODE, after="exec sleep 60")
+    script(folder / "bin/a_test", "echo '[       OK ] A.One (1 ms)'; echo '[  FAILED  ] A.Two (1 ms)'; exec sleep 60")
+    done, result = check(folder, "--budget", "3")
+    assert done.returncode == 1
+    first = result["tests"][0]
+    assert first["rates"] == [LIMITS, DECODE] and "no end after" in first["failures"][0]["message"]
+    (folder / "bin/device_rates").unlink()
+    test = check(folder, "--budget", "3")[1]["tests"][0]
+    assert test["passed"] == 1 and [failure["case"] for failure in test["failures"]] == ["A.Two", "a_test"]
+
+
+def test_the_sanitizer_fails_the_check_when_it_finds_something(packed, tmp_path):
+    folder, add = packed
+    add("kernels_ops_test", PASSED)
+    tools = tmp_path / "tools"
+    script(tools / "compute-sanitizer", 'echo "$*" >"$SEEN"; echo "Invalid __global__ read"; exit 99')
+    seen = tmp_path / "seen"
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SEEN": str(seen)}
+    done = run(sys.executable, folder / "run", tmp_path / "result.json", env=environment)
+    outcome = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["tests"][-1]
+    assert done.returncode == 1 and outcome["name"] == "sanitizer" and outcome["failed"] == 1
+    assert "Invalid __global__ read" in outcome["failures"][0]["message"]
+    assert "--tool memcheck" in seen.read_text(encoding="utf-8")
+
+
+def test_device_rates_measure_what_the_page_shows(packed, tmp_path):
+    """The program itself, on the CPU with a small model of the name that the table has."""
+    program = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release")) / "benchmarks/models/device_rates_run"
+    if not program.exists():
+        pytest.skip("the benchmarks are not built")
+    folder, _ = packed
+    model = folder / "configs/DeepSeek-R1-Distill-Qwen-7B"
+    model.mkdir(parents=True)
+    config = json.loads((ROOT / "tests/data/configs/DeepSeek-R1-Distill-Qwen-7B/config.json").read_text(encoding="utf-8"))
+    config.update(num_hidden_layers=2, hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, vocab_size=300,
+                  max_window_layers=2, bos_token_id=1, eos_token_id=2)
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    script(folder / "bin/device_rates", f'exec {program} --device=cpu --context=8 --steps=2 --prompt=16 --runs=1 --copy-mb=1 --product=32 "$@"')
+    _, result = check(folder)
+    first, second = result["tests"]
+    assert first["failed"] == 0, first["failures"]
+    assert second["failed"] == 1 and "DeepSeek-V2-Lite" in second["failures"][0]["message"]
+    page = gpu_page().page(result)
+    rows = [line for line in page.splitlines() if line.startswith("| DeepSeek-R1-Distill-Qwen-7B")]
+    assert len(rows) == 5 and not any("open" in row for row in rows)
+    assert all("open" in line for line in page.splitlines() if line.startswith("| DeepSeek-V2-Lite | "))
+
+
+def gpu_page():
+    spec = importlib.util.spec_from_file_location("gpu_page", ROOT / "scripts/lib/gpu_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_what_the_script_writes():
+    result = ROOT / "benchmarks/results/gpu_check.json"
+    written = run(sys.executable, ROOT / "scripts/lib/gpu_page.py", *([result] if result.exists() else [])).stdout
+    assert (ROOT / "docs/gpu-results.md").read_text(encoding="utf-8") == written
+
+
+def test_rows_without_a_measurement_are_open():
+    result = {"commit": "c", "date": "2026-01-02T00:00:00Z", "machine": {"gpus": ["H200"]}, "tests": [
+        {"name": "real_shapes", "passed": 3, "failed": 1, "skipped": 0, "seconds": 2},
+        {"name": "ops", "passed": 0, "failed": 1, "skipped": 0, "seconds": 0},
+        {"name": "rates_7b", "passed": 2, "failed": 0, "skipped": 0, "seconds": 9, "rates": [LIMITS, DECODE]}]}
+    page = gpu_page().page(result)
+    assert "| DeepSeek-R1-Distill-Qwen-7B | decode, 1 sequence | 258 tok/s, 85 % of the bandwidth bound | 250 tok/s | 83 % |" in page
+    assert "| DeepSeek-R1-Distill-Qwen-7B | decode, 128 sequences | 20,000 tok/s | open | open |" in page
+    assert "| DeepSeek-R1-Distill-Qwen-7B | 4,000 | 700 |" in page and "| DeepSeek-V2-Lite | open | open |" in page
+    assert "against the reference, memory guarded | 3 | 1 | 0 |" in page and "| all other op tests | open | | |" in page
+
+
+def test_every_stage_has_its_row():
+    runner = (ROOT / "scripts/lib/gpu_run.py").read_text(encoding="utf-8")
+    known = re.findall(r'Stage\("(\w+)"', runner)
+    rows = {name for name, _ in gpu_page().CHECKS}
+    assert {name for name in known if not name.startswith("rates_")} == rows
+    assert set(re.findall(r'model="([^"]+)"', runner)) == {row[0] for row in gpu_page().ROWS}
