@@ -18,8 +18,8 @@ absl::Status Read(const json& config, const char* field, double min, double max,
   const auto it = config.find(field);
   if (it == config.end() || it->is_null()) return absl::OkStatus();
   if (!it->is_number() || it->get<double>() < min || it->get<double>() > max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("generation_config.json: ", field, ": expected a number from ", min, " to ", max));
+    return absl::InvalidArgumentError(absl::StrCat("generation_config.json: ", field, ": expected a number from ", min,
+                                                   " to ", max, ", found ", it->dump()));
   }
   *out = it->get<float>();
   return absl::OkStatus();

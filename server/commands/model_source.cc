@@ -88,12 +88,11 @@ std::optional<std::string> FindHubSnapshot(const std::string& cache_dir, const s
 
 absl::Status CheckModelFolder(const std::string& dir, bool wants_weights) {
   std::error_code error;
-  if (dir.ends_with(".gguf") || !FindByEnding(dir, ".gguf").empty()) {
-    if (!IsFile(fs::path(dir) / "config.json")) {
-      return Refuse(dir,
-                    "holds GGUF, which hadal does not read: give the original checkpoint's folder, with config.json, "
-                    "tokenizer.json and *.safetensors (hf download ORGANISATION/NAME)");
-    }
+  const bool has_gguf = dir.ends_with(".gguf") || !FindByEnding(dir, ".gguf").empty();
+  if (has_gguf && FindByEnding(dir, ".safetensors").empty()) {
+    return Refuse(dir,
+                  "holds GGUF, which hadal does not read: give the original checkpoint's folder, with config.json, "
+                  "tokenizer.json and *.safetensors (hf download ORGANISATION/NAME)");
   }
   if (!fs::is_directory(dir, error)) {
     if (!IsHubName(dir)) return Refuse(dir, "is no folder");

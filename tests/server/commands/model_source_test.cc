@@ -75,6 +75,8 @@ TEST_F(ModelSourceTest, SaysWhatToDoWithOtherThings) {
   EXPECT_NE(Error("/nowhere").find("is no folder"), std::string::npos);
   EXPECT_NE(Error(Write("m/q4.gguf")).find("GGUF"), std::string::npos);
   EXPECT_NE(Error((dir_ / "m").string()).find("GGUF"), std::string::npos);
+  Write("m/config.json");
+  EXPECT_NE(Error((dir_ / "m").string()).find("GGUF"), std::string::npos) << "configuration beside it is not enough";
   fs::create_directories(dir_ / "empty");
   EXPECT_NE(Error((dir_ / "empty").string()).find("no config.json"), std::string::npos);
   const std::string bin = fs::path(Write("bin/config.json")).parent_path();
