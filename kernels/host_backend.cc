@@ -2,10 +2,12 @@
 #include "kernels/host_backend.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 
@@ -20,6 +22,13 @@ int64_t PhysicalMemoryBytes() {
   return pages > 0 && page_bytes > 0 ? pages * page_bytes : ByteBudget::kNoLimit;
 }
 
+// What most often makes the system refuse memory, as the end of an error.
+std::string AddressLimit() {
+  rlimit limits{};
+  if (::getrlimit(RLIMIT_AS, &limits) != 0 || limits.rlim_cur == RLIM_INFINITY) return "";
+  return absl::StrCat(": ulimit -v is ", limits.rlim_cur / 1024, " KiB");
+}
+
 }  // namespace
 
 HostBackend::HostBackend(int64_t budget_bytes) : budget_(budget_bytes > 0 ? budget_bytes : PhysicalMemoryBytes()) {}
@@ -32,7 +41,7 @@ absl::StatusOr<Buffer> HostBackend::Allocate(int64_t bytes) {
   void* data = nullptr;
   if (posix_memalign(&data, alignment, static_cast<size_t>(bytes)) != 0) {
     budget_.Return(bytes);
-    return absl::ResourceExhaustedError(absl::StrCat("allocate: the system refused ", bytes, " bytes"));
+    return absl::ResourceExhaustedError(absl::StrCat("allocate: the system refused ", bytes, " bytes", AddressLimit()));
   }
   if (alignment == kHugePageBytes) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a hint: may fail
   return Buffer(this, data, bytes);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "server/base/nearest_name.h"
+#include "server/base/process_limits.h"
 #include "server/commands/commands.h"
 
 namespace {
@@ -24,6 +25,7 @@ constexpr char kUsage[] =
 
 int main(int argc, char** argv) {
   namespace commands = hadal::commands;
+  hadal::base::ExitWhenExhausted();
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.empty() || args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
     std::fputs(kUsage, args.empty() ? stderr : stdout);

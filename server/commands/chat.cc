@@ -10,12 +10,16 @@
 
 #include "base/read_file.h"
 #include "client/client.h"
+#include "server/base/process_limits.h"
 #include "server/commands/commands.h"
 
 namespace hadal::commands {
 namespace {
 
 constexpr int64_t kMaxPemBytes = 1 << 20;
+// What the gRPC library opens and starts: it aborts without event descriptors, and waits for ever for lost threads.
+constexpr int kGrpcDescriptors = 16;
+constexpr int kGrpcThreads = 8;
 
 volatile std::sig_atomic_t g_interrupted = 0;
 
@@ -128,6 +132,12 @@ int Chat(const std::vector<std::string>& args) {
   }
   if (!thinking.empty()) options.thinking = thinking == "on" ? 1 : 0;
 
+  absl::Status granted = base::CheckDescriptors(kGrpcDescriptors);
+  if (granted.ok()) granted = base::CheckThreads(kGrpcThreads);
+  if (!granted.ok()) {
+    std::fprintf(stderr, "hadal chat: %s\n", std::string(granted.message()).c_str());
+    return 2;
+  }
   struct sigaction action = {};
   action.sa_handler = [](int) { g_interrupted = 1; };
   sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: Ctrl-C at the prompt ends the read

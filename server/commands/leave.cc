@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <system_error>
 #include <thread>
 
 #include "absl/time/time.h"
@@ -20,11 +21,15 @@ constexpr absl::Duration kSettleTimeout = absl::Seconds(2);  // with a GPU that 
 void LeaveAtOnce(int exit_code) {
   base::ShutdownLogging();
   const auto settled = std::make_shared<base::Notification>();
-  std::thread([settled] {
-    models::SettleDevices();
-    settled->Notify();
-  }).detach();
-  settled->WaitFor(kSettleTimeout);
+  try {
+    std::thread([settled] {
+      models::SettleDevices();
+      settled->Notify();
+    }).detach();
+    settled->WaitFor(kSettleTimeout);
+  } catch (const std::system_error&) {
+    // No thread to be had: the process ends all the same.
+  }
   std::_Exit(exit_code);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include "server/base/fd_writer.h"
 #include "server/base/log.h"
 #include "server/base/notification.h"
+#include "server/base/process_limits.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
@@ -42,6 +44,17 @@ int Fail(const absl::Status& status) {
   base::ShutdownLogging();
   WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", status.message()));
   return IsMpsError(status) ? kMpsExitCode : 1;
+}
+
+// What start-up opens before the first client comes: the event descriptors of each thread that does I/O, checkpoint
+// files, logs, listening sockets.
+int64_t LeastDescriptors(const ServerConfig& config) { return 40 + 4 * int64_t{config.http.io_threads}; }
+
+// As many as run when the first client comes. gRPC has up to 16 by the number of cores; what a backend starts later, on
+// a host with many, ends the process with the limit's name where it is refused.
+int StartedThreads(const ServerConfig& config) {
+  const int by_cores = std::min(2 * static_cast<int>(std::thread::hardware_concurrency()), 32);
+  return 24 + by_cores + config.http.io_threads + config.grpc.executor_threads + config.grammar.threads;
 }
 
 void LogMps(const MpsState& mps) {
@@ -145,11 +158,14 @@ int Serve(const std::vector<std::string>& args) {
   }
   const ServerConfig& config = parsed->config;
   std::signal(SIGPIPE, SIG_IGN);
+  if (absl::Status status = base::CheckDescriptors(LeastDescriptors(config)); !status.ok()) return Fail(status);
   absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
   if (!events.ok()) return Fail(events.status());
   // While there is one thread: it may change the environment.
   absl::StatusOr<MpsState> mps = PrepareMps(config.model, MpsProbe::System());
   if (!mps.ok()) return Fail(mps.status());
+  // A library that gets none of its threads would wait for it for ever when it ends.
+  if (absl::Status status = base::CheckThreads(StartedThreads(config)); !status.ok()) return Fail(status);
   base::InitLogging(config.log);
   LogMps(*mps);
 

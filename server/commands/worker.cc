@@ -9,12 +9,12 @@
 #include <cstdio>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/base/log.h"
+#include "server/base/process_limits.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
 #include "server/commands/leave.h"
@@ -27,6 +27,12 @@
 
 namespace hadal::commands {
 namespace {
+
+// The leader's connection, its listener, checkpoint files, logs.
+constexpr int kWorkerDescriptors = 24;
+
+// The log's, the listener's, the session's, and some that read weights.
+constexpr int kWorkerThreads = 8;
 
 int FailWorker(const absl::Status& status) {
   base::ShutdownLogging();
@@ -85,11 +91,13 @@ int Worker(const std::vector<std::string>& args) {
     return 0;
   }
   std::signal(SIGPIPE, SIG_IGN);
+  if (absl::Status status = base::CheckDescriptors(kWorkerDescriptors); !status.ok()) return FailWorker(status);
   const absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
   if (!events.ok()) return FailWorker(events.status());
   // While there is one thread: it may change the environment.
   const absl::StatusOr<MpsState> mps = PrepareMps(config.model, MpsProbe::System());
   if (!mps.ok()) return FailWorker(mps.status());
+  if (absl::Status status = base::CheckThreads(kWorkerThreads); !status.ok()) return FailWorker(status);
   base::InitLogging(config.log);
   absl::StatusOr<pipeline::Worker::Options> options = MakeOptions(config, *mps);
   if (!options.ok()) return FailWorker(options.status());

@@ -2,6 +2,7 @@
 #include "server/rpc/grpc_server.h"
 
 #include <google/protobuf/stubs/logging.h>
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
@@ -74,6 +75,8 @@ class GrpcServerImpl final : public GrpcServer {
   absl::Status Listen() {
     static std::once_flag libraries;
     std::call_once(libraries, [] {
+      // For the life of the process: the library's end waits for ever for a timer thread that the system has refused.
+      grpc_init();
       // A client's malformed bytes are answered; they must not write lines to standard error as well.
       google::protobuf::SetLogHandler(nullptr);
       // Distributions may build Abseil as for debugging: each lock of gRPC then takes a global one to look for cycles.
