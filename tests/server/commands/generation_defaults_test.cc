@@ -36,8 +36,10 @@ TEST(GenerationDefaultsTest, NoFileMeansNoDefaults) {
 }
 
 TEST(GenerationDefaultsTest, BadValuesAreNamed) {
-  EXPECT_THAT(std::string(Read(R"({"temperature": "hot"})").status().message()), ::testing::HasSubstr("temperature"));
-  EXPECT_THAT(std::string(Read(R"({"top_p": 7})").status().message()), ::testing::HasSubstr("top_p"));
+  EXPECT_THAT(std::string(Read(R"({"temperature": "hot"})").status().message()),
+              ::testing::HasSubstr("temperature: expected a number from 0 to 2, found \"hot\""));
+  EXPECT_THAT(std::string(Read(R"({"top_p": 7})").status().message()),
+              ::testing::HasSubstr("top_p: expected a number from 0 to 1, found 7"));
   EXPECT_FALSE(Read("[1]").ok());
   EXPECT_FALSE(Read("{").ok());
 }
