@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/base/log.h"
+#include "server/base/metrics.h"
 #include "server/base/process_limits.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
@@ -23,6 +24,7 @@
 #include "server/commands/mps.h"
 #include "server/commands/stop_events.h"
 #include "server/commands/worker_config.h"
+#include "server/http/http_server.h"
 #include "server/pipeline/key.h"
 
 namespace hadal::commands {
@@ -33,6 +35,12 @@ constexpr int kWorkerDescriptors = 24;
 
 // The log's, the listener's, the session's, and some that read weights.
 constexpr int kWorkerThreads = 8;
+
+// Of probes and scrapes.
+constexpr int kMaxHttpConnections = 64;
+// With --http-port: its connections, which must not take the worker's, those in reserve, and the listener's own.
+constexpr int kHttpDescriptors = kMaxHttpConnections + http::HttpOptions::kReservedConnections + 16;
+constexpr int kHttpThreads = 2;
 
 int FailWorker(const absl::Status& status) {
   base::ShutdownLogging();
@@ -67,6 +75,45 @@ absl::StatusOr<pipeline::Worker::Options> MakeOptions(const WorkerConfig& config
   return options;
 }
 
+http::HealthReport Health(const pipeline::Worker& worker) {
+  const pipeline::Worker::Stage stage = worker.stage();
+  const bool serving = stage == pipeline::Worker::Stage::kServing;
+  http::HealthReport report{.started = true, .progress = serving ? 1.0 : 0.0};
+  if (worker.stopping()) {
+    report.stage = "draining";
+    report.message = "no other leader is served";
+  } else if (stage == pipeline::Worker::Stage::kWaiting) {
+    report.stage = "waiting";
+    report.message = "no leader has come yet";
+  } else if (!serving) {
+    report.stage = "loading";
+    report.message = "the layers are loading";
+  } else {
+    report.stage = "ready";
+    report.ready = true;
+  }
+  return report;
+}
+
+// The port of the worker's health and metrics. Both are borrowed.
+absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(const WorkerConfig& config, const pipeline::Worker* worker,
+                                                            base::MetricRegistry* metrics) {
+  http::HttpOptions options;
+  options.front.host = config.host;
+  options.port = config.http_port;
+  options.version = kVersion;
+  options.max_connections = kMaxHttpConnections;
+  http::HttpServer::Dependencies dependencies;
+  dependencies.metrics = metrics;
+  dependencies.health = [worker] { return Health(*worker); };
+  auto server = http::HttpServer::Create(std::move(options), std::move(dependencies));
+  if (!server.ok()) {
+    return absl::Status(server.status().code(), absl::StrCat("--http-port: ", server.status().message()));
+  }
+  (*server)->Start();
+  return server;
+}
+
 // Goes on serving until the leader has gone, for at most `timeout`; a second signal ends it at once.
 void ServeUntilLeaderGoes(const pipeline::Worker& worker, absl::Duration timeout, StopEvents& events) {
   const absl::Time end = absl::Now() + timeout;
@@ -91,20 +138,35 @@ int Worker(const std::vector<std::string>& args) {
     return 0;
   }
   std::signal(SIGPIPE, SIG_IGN);
-  if (absl::Status status = base::CheckDescriptors(kWorkerDescriptors); !status.ok()) return FailWorker(status);
+  const bool has_http = config.http_port >= 0;
+  if (absl::Status status = base::CheckDescriptors(kWorkerDescriptors + (has_http ? kHttpDescriptors : 0));
+      !status.ok()) {
+    return FailWorker(status);
+  }
   const absl::StatusOr<std::unique_ptr<StopEvents>> events = StopEvents::Create();
   if (!events.ok()) return FailWorker(events.status());
   // While there is one thread: it may change the environment.
   const absl::StatusOr<MpsState> mps = PrepareMps(config.model, MpsProbe::System());
   if (!mps.ok()) return FailWorker(mps.status());
-  if (absl::Status status = base::CheckThreads(kWorkerThreads); !status.ok()) return FailWorker(status);
+  if (absl::Status status = base::CheckThreads(kWorkerThreads + (has_http ? kHttpThreads : 0)); !status.ok()) {
+    return FailWorker(status);
+  }
   base::InitLogging(config.log);
   absl::StatusOr<pipeline::Worker::Options> options = MakeOptions(config, *mps);
   if (!options.ok()) return FailWorker(options.status());
   options->on_idle = [&events] { (*events)->Notify(); };
+  base::MetricRegistry metrics;
+  options->metrics = &metrics;
   absl::StatusOr<std::unique_ptr<pipeline::Worker>> worker = pipeline::Worker::Create(*std::move(options));
   if (!worker.ok()) return FailWorker(worker.status());
-  std::printf("hadal worker listening on %s:%d\n", config.host.c_str(), (*worker)->port());
+  std::unique_ptr<http::HttpServer> http;
+  if (has_http) {
+    auto started = StartHttp(config, worker->get(), &metrics);
+    if (!started.ok()) return FailWorker(started.status());
+    http = *std::move(started);
+  }
+  std::printf("hadal worker listening on %s:%d%s\n", config.host.c_str(), (*worker)->port(),
+              http == nullptr ? "" : absl::StrCat(" (health and metrics on port ", http->port(), ")").c_str());
   std::fflush(stdout);
   while ((*events)->signals() == 0) (*events)->Wait();
   base::Log(base::LogLevel::kInfo, "main", "signal received: no other leader is served");
@@ -112,6 +174,7 @@ int Worker(const std::vector<std::string>& args) {
   ServeUntilLeaderGoes(**worker, config.drain_timeout, **events);
   // A leader that is still there sees its worker go; a part that is being loaded cannot be stopped.
   if ((*worker)->busy()) LeaveAtOnce(0);
+  http.reset();
   worker->reset();
   base::ShutdownLogging();
   return 0;

@@ -31,11 +31,11 @@ constexpr size_t kShownOriginBytes = 128;
 constexpr size_t kShownCodingBytes = 32;
 
 // 431, 414, 413 and broken requests: the reader knows what is wrong.
-asio::awaitable<void> RefuseUnread(Connection& connection, const service::CallInfo& info) {
+Response UnreadResponse(const Connection& connection) {
   Response response = ErrorResponse(connection.read_error(), connection.context().options.overload_http_status,
                                     ApiOf(connection.head().target));
   if (connection.target_too_long()) response.status = 414;
-  co_await SendRecorded(connection, info, connection.read_error(), std::move(response));
+  return response;
 }
 
 // What a route takes, for OPTIONS: from a browser before a page's request (preflight), or from anybody. Without a key,
@@ -201,7 +201,7 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
   service::CallInfo info = InfoOf(connection, kUnknownRoute);
   connection.SetTraceResponse(service::TraceResponse(info.trace));
   if (!connection.read_error().ok()) {
-    co_await RefuseUnread(connection, info);
+    co_await SendRecorded(connection, info, connection.read_error(), UnreadResponse(connection));
     co_return;
   }
   const RequestHead& head = connection.head();
@@ -252,6 +252,26 @@ asio::awaitable<void> HandleRequest(Connection& connection) {
     co_return;
   }
   co_await HandleCall(connection, match->route, std::move(info), priority_from_header);
+}
+
+asio::awaitable<void> HandleProbe(Connection& connection) {
+  if (!connection.read_error().ok()) {
+    co_await connection.Send(UnreadResponse(connection));
+    co_return;
+  }
+  const ServerContext& context = connection.context();
+  std::string allow;
+  const absl::StatusOr<RouteMatch> match = FindRoute(connection.head().method, connection.head().target, &allow);
+  std::optional<Response> response;
+  if (match.ok()) response = ProbeResponse(context, match->route);
+  if (!response.has_value()) {
+    const absl::Status status =
+        match.ok() ? MakeError(Reason::kRouteNotFound, "this port has /health, /metrics and /version alone")
+                   : match.status();
+    response = ErrorResponse(status, context.options.overload_http_status);
+    if (!allow.empty()) response->headers.emplace_back("allow", allow);
+  }
+  co_await connection.Send(*std::move(response));
 }
 
 }  // namespace hadal::http

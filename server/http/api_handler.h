@@ -11,4 +11,7 @@ namespace hadal::http {
 // thread; what takes long runs on the service's workers meanwhile.
 boost::asio::awaitable<void> HandleRequest(Connection& connection);
 
+// The same for a server without a service: health, metrics and version, or 404.
+boost::asio::awaitable<void> HandleProbe(Connection& connection);
+
 }  // namespace hadal::http

@@ -22,9 +22,10 @@ std::string Connection::FormatHead(int status, std::string_view content_type, co
   for (const auto& [name, value] : headers) add(name, value);
   // What a router in front wants with each response, refusals included.
   for (const auto& [name, value] : head().session) add(name, value);
-  if (const auto format = service::ParseLoadReportFormat(head().load_format); format.has_value()) {
-    add(service::kLoadReportHeader,
-        service::FormatLoadReport(context_->dependencies.service->GetLoadReport(), *format));
+  if (const service::GenerateService* const served = context_->dependencies.service; served != nullptr) {
+    if (const auto format = service::ParseLoadReportFormat(head().load_format); format.has_value()) {
+      add(service::kLoadReportHeader, service::FormatLoadReport(served->GetLoadReport(), *format));
+    }
   }
   Headers cors;
   context_->options.cors.AddTo(head().origin, &cors);

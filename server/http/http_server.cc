@@ -216,7 +216,7 @@ asio::awaitable<void> HttpServer::Impl::RefusePlainText(Connection& connection) 
 }
 
 void HttpServer::Impl::Serve(IoThread& thread, Listener::Accepted accepted) {
-  Handler handler = HandleRequest;
+  Handler handler = context_.dependencies.service == nullptr ? HandleProbe : HandleRequest;
   if (accepted.refusal == Listener::Refusal::kConnectionLimit) handler = RefuseConnection;
   if (accepted.refusal == Listener::Refusal::kNotTls) handler = RefusePlainText;
   auto connection = std::make_shared<Connection>(std::move(accepted), &context_);
@@ -268,7 +268,6 @@ HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(HttpOptions options, Dependencies dependencies) {
-  if (dependencies.service == nullptr) return absl::InvalidArgumentError("HttpServer needs a service");
   if (options.port < 0 || options.port > 65535) {
     return absl::InvalidArgumentError(absl::StrCat("--port is ", options.port, "; it must be from 0 to 65535"));
   }

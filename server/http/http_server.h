@@ -35,10 +35,12 @@ struct HealthReport {
 // bytes and answers health and metrics, so that these answer under any load; io_threads own the other connections, each
 // connection on one thread. Nothing on these threads blocks: parsing, rendering and tokenising run on the service's
 // workers. Thread-safe. Borrows the service, which must outlive it.
+//
+// Without a service it answers health, metrics and the version alone: the port of a process that serves no requests.
 class HttpServer {
  public:
   struct Dependencies {
-    service::GenerateService* service = nullptr;
+    service::GenerateService* service = nullptr;  // nullptr: all but health, metrics and version is 404
     service::ApiKeys keys;
     batches::BatchService* batches = nullptr;  // outlives the server; nullptr: files and batches are off
     base::MetricRegistry* metrics = nullptr;   // what /metrics shows, its own included; nullptr: nothing, 503

@@ -156,6 +156,7 @@ absl::Status Connection::ReceiveBytes(std::byte* out, size_t bytes, absl::Time d
     if (got > 0) {
       out += got;
       bytes -= static_cast<size_t>(got);
+      received_bytes_.fetch_add(static_cast<uint64_t>(got), std::memory_order_relaxed);
       continue;
     }
     if (got == 0) return Gone(peer_, "the connection was closed");

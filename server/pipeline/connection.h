@@ -46,13 +46,14 @@ class Connection {
 
   const std::string& peer() const { return peer_; }
   uint64_t sent_bytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
+  uint64_t received_bytes() const { return received_bytes_.load(std::memory_order_relaxed); }
 
  private:
   absl::Status ReceiveBytes(std::byte* out, size_t bytes, absl::Time deadline);
 
   const int fd_;
   const std::string peer_;
-  std::atomic<uint64_t> sent_bytes_{0};
+  std::atomic<uint64_t> sent_bytes_{0}, received_bytes_{0};
 };
 
 // host and port of host:port or [host]:port; InvalidArgument for other text and for a port outside 1 to 65535.

@@ -40,6 +40,7 @@ Worker::Worker(Options options, int fd)
       listening_fd_(fd),
       wake_fd_(::eventfd(0, EFD_CLOEXEC)),
       port_(ListeningPort(fd)),
+      metrics_(options_.metrics),
       accepting_([this] { AcceptLeaders(); }) {}
 
 Worker::~Worker() {
@@ -63,9 +64,16 @@ void Worker::StopListening() {
   (void)!::write(wake_fd_, &one, sizeof(one));
 }
 
-bool Worker::busy() const {
+bool Worker::busy() const { return stage() != Stage::kWaiting; }
+
+Worker::Stage Worker::stage() const {
   base::MutexLock lock(&mutex_);
-  return busy_;
+  return stage_;
+}
+
+bool Worker::stopping() const {
+  base::MutexLock lock(&mutex_);
+  return stopping_;
 }
 
 void Worker::AcceptLeaders() {
@@ -89,7 +97,7 @@ void Worker::Take(int fd, std::string peer) {
   std::string served;
   {
     base::MutexLock lock(&mutex_);
-    if (busy_) served = leader_;
+    if (stage_ != Stage::kWaiting) served = leader_;
   }
   // Others wait for the greeting, which has a short limit; only this thread makes the worker busy.
   if (absl::Status status = WorkerSession::Greet(options_.session, *connection, served); !status.ok()) {
@@ -101,10 +109,12 @@ void Worker::Take(int fd, std::string peer) {
   }
   {
     base::MutexLock lock(&mutex_);
-    busy_ = true;
+    stage_ = Stage::kLoading;
     leader_ = connection->peer();
     connection_ = connection.get();
   }
+  metrics_.leaders.Get().Increment();
+  metrics_.leader_connected.Get().Set(1);
   if (session_.joinable()) session_.join();  // of the leader before, which has ended
   session_ = std::thread([this, served = std::move(connection)]() mutable { Serve(std::move(served)); });
 }
@@ -112,7 +122,10 @@ void Worker::Take(int fd, std::string peer) {
 void Worker::Serve(std::unique_ptr<Connection> connection) {
   absl::Status status;
   {
-    WorkerSession session(&options_.session, connection.get());
+    WorkerSession session(&options_.session, connection.get(), &metrics_, [this] {
+      base::MutexLock lock(&mutex_);
+      stage_ = Stage::kServing;
+    });
     status = session.Run();
   }
   if (options_.session.log) {
@@ -120,9 +133,10 @@ void Worker::Serve(std::unique_ptr<Connection> connection) {
         status.ok() ? absl::StrCat("the ", connection->peer(), " is gone; its layers are freed")
                     : absl::StrCat("the session with the ", connection->peer(), " has ended: ", status.message()));
   }
+  metrics_.leader_connected.Get().Set(0);  // before another leader can come
   {
     base::MutexLock lock(&mutex_);
-    busy_ = false;
+    stage_ = Stage::kWaiting;
     connection_ = nullptr;
   }
   connection.reset();

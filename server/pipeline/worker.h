@@ -13,23 +13,32 @@
 #include "base/sync.h"
 #include "models/model_part.h"
 #include "models/registry.h"
+#include "server/base/metrics.h"
 #include "server/base/notification.h"
 #include "server/pipeline/connection.h"
 #include "server/pipeline/messages.h"
+#include "server/pipeline/worker_metrics.h"
 #include "server/pipeline/worker_session.h"
 
 namespace hadal::pipeline {
 
 // Holds the later layers of a model for one leader at a time, as that asks: a server, or another worker before it. When
 // the leader goes, so do its layers, and the next leader is served. One that comes meanwhile is told that the worker is
-// busy. Stop is for any thread.
+// busy. Its methods are for any thread and wait for nothing.
 class Worker {
  public:
   struct Options {
     std::string host;
     int port = 0;  // 0 picks one
     WorkerSession::Options session;
-    std::function<void()> on_idle;  // called, on a thread of the worker, when a leader has gone; may be empty
+    std::function<void()> on_idle;            // called, on a thread of the worker, when a leader has gone; may be empty
+    base::MetricRegistry* metrics = nullptr;  // outlives the worker; null: nothing is exported
+  };
+  // What the worker does, for its health.
+  enum class Stage {
+    kWaiting,  // no leader has come
+    kLoading,  // a leader has; its layers are not loaded, or their caches not allocated
+    kServing,  // it can run steps
   };
 
   // Listens. Errors name the flag.
@@ -41,8 +50,11 @@ class Worker {
 
   // Takes no other leader from now on.
   void StopListening();
-  // Whether a leader is served.
+  // Whether a leader is served: the stage is not kWaiting.
   bool busy() const;
+  Stage stage() const;
+  // It takes no other leader any more.
+  bool stopping() const;
 
  private:
   Worker(Options options, int fd);
@@ -56,10 +68,11 @@ class Worker {
   const int listening_fd_;
   const int wake_fd_;  // an eventfd: ends the wait for connections
   const int port_;
+  WorkerMetrics metrics_;
 
   mutable base::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool busy_ ABSL_GUARDED_BY(mutex_) = false;
+  Stage stage_ ABSL_GUARDED_BY(mutex_) = Stage::kWaiting;
   std::string leader_ ABSL_GUARDED_BY(mutex_);                // who is served
   Connection* connection_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the session's, for ShutDown
   std::thread session_;                                       // the accepting thread's, and after it the destructor's

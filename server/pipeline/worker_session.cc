@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "server/base/clock.h"
 #include "server/pipeline/key.h"
 
 namespace hadal::pipeline {
@@ -60,6 +61,18 @@ absl::Status WorkerSession::Greet(const Options& options, Connection& connection
   return status;
 }
 
+WorkerSession::~WorkerSession() {
+  if (chain_ != nullptr) metrics_.SetPart(chain_->part().layers(), chain_->part().info(), /*loaded=*/false);
+}
+
+void WorkerSession::CountBytes() {
+  const uint64_t sent = connection_.sent_bytes(), received = connection_.received_bytes();
+  metrics_.sent_bytes.Get().Increment(sent - sent_);
+  metrics_.received_bytes.Get().Increment(received - received_);
+  sent_ = sent;
+  received_ = received;
+}
+
 void WorkerSession::Log(const std::string& line) const {
   if (options_.log) options_.log(line);
 }
@@ -71,12 +84,14 @@ void WorkerSession::Tell(const absl::Status& status) {
 absl::StatusOr<MessageType> WorkerSession::Receive(int64_t max_bytes) {
   absl::StatusOr<MessageType> type = connection_.Receive(max_bytes, &payload_);
   leader_gone_ = absl::IsUnavailable(type.status());
+  CountBytes();
   return type;
 }
 
 absl::Status WorkerSession::Reply(MessageType type) {
   absl::Status status = connection_.Send(type, message_);
   leader_gone_ = !status.ok();
+  CountBytes();
   return status;
 }
 
@@ -170,6 +185,7 @@ absl::Status WorkerSession::Load(const Assignment& assignment) {
   message_.clear();
   Encode(Loaded{.weights_bytes = info.weights_bytes}, &message_);
   chain_ = std::make_unique<models::PartChain>(*std::move(part), std::move(rest));
+  metrics_.SetPart(layers, chain_->part().info(), /*loaded=*/true);
   if (rest_ != nullptr) {
     if (absl::Status status = rest_->AwaitLoaded(); !status.ok()) return status;
   }
@@ -180,6 +196,7 @@ absl::Status WorkerSession::Serve() {
   while (true) {
     // Before the caches are allocated nothing longer than a control message can be right.
     const int64_t max_step = 8 + limits_.MaxStepBytes() + limits_.MaxStateBytes();
+    const absl::Time begin = base::Clock::Real()->Now();
     const absl::StatusOr<MessageType> type =
         Receive(allocated_ ? std::max(kMaxControlBytes, max_step) : kMaxControlBytes);
     if (!type.ok()) return type.status();
@@ -189,6 +206,7 @@ absl::Status WorkerSession::Serve() {
     } else if (*type == MessageType::kAllocate && !allocated_) {
       status = Allocate();
     } else if (*type == MessageType::kStep && allocated_) {
+      metrics_.leader_wait.Get().Observe(absl::ToDoubleSeconds(base::Clock::Real()->Now() - begin));
       status = RunStep();
     } else {
       status =
@@ -250,6 +268,7 @@ absl::Status WorkerSession::Allocate() {
   allocated_ = true;
   Log(absl::StrCat("KV cache of ", size->blocks, " blocks of ", size->block_tokens, " tokens: serving ",
                    connection_.peer()));
+  on_serving_();
   message_.clear();
   return Reply(MessageType::kAllocated);
 }
@@ -266,10 +285,16 @@ absl::Status WorkerSession::RunStep() {
   if (!input.ok()) return absl::InvalidArgumentError(absl::StrCat("step: ", input.status().message()));
   rest.remove_prefix(step_bytes);
   if (absl::Status status = chain_->part().Check(*input, 0); !status.ok()) return status;
+  const absl::Time begin = base::Clock::Real()->Now();
   absl::StatusOr<models::StepOutput> output = chain_->Run(*input, rest);
   if (!output.ok()) return output.status();
+  absl::Duration own = base::Clock::Real()->Now() - begin;
   StepResult result = {.output = *std::move(output), .facts = {}};
-  if (rest_ != nullptr) result.facts = rest_->facts();
+  if (rest_ != nullptr) {
+    result.facts = rest_->facts();
+    own -= absl::Microseconds(result.facts.front().wait_us);
+  }
+  metrics_.step.Get().Observe(absl::ToDoubleSeconds(std::max(own, absl::ZeroDuration())));
   message_.clear();
   EncodeResult(result, &message_);
   return Reply(MessageType::kResult);

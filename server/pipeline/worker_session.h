@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@
 #include "server/pipeline/messages.h"
 #include "server/pipeline/remote_rest.h"
 #include "server/pipeline/step_codec.h"
+#include "server/pipeline/worker_metrics.h"
 
 namespace hadal::pipeline {
 
@@ -36,8 +38,16 @@ class WorkerSession {
     std::function<void(const std::string&)> log;  // a line for the log; may be empty
   };
 
-  // Both are borrowed.
-  WorkerSession(const Options* options, Connection* connection) : options_(*options), connection_(*connection) {}
+  // All are borrowed. `on_serving` is called by Run, once, when the layers are loaded and their caches allocated.
+  WorkerSession(const Options* options, Connection* connection, WorkerMetrics* metrics,
+                std::function<void()> on_serving)
+      : options_(*options),
+        connection_(*connection),
+        metrics_(*metrics),
+        on_serving_(std::move(on_serving)),
+        sent_(connection->sent_bytes()),
+        received_(connection->received_bytes()) {}
+  ~WorkerSession();
 
   // Whether the other end knows the key, and may be served: `leader` is who is served already, empty for nobody. It is
   // told why not.
@@ -61,10 +71,15 @@ class WorkerSession {
   absl::StatusOr<MessageType> Receive(int64_t max_bytes);
   absl::Status Reply(MessageType type);
   void Tell(const absl::Status& status);
+  // Brings the metrics up to what the connection has carried.
+  void CountBytes();
   void Log(const std::string& line) const;
 
   const Options& options_;
   Connection& connection_;
+  WorkerMetrics& metrics_;
+  const std::function<void()> on_serving_;
+  uint64_t sent_, received_;  // of the connection, counted already
   Assignment assignment_;
   StepLimits limits_;
   std::optional<models::KvCacheSize> fits_;  // what the leader was told

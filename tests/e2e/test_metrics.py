@@ -96,13 +96,14 @@ def parse(text):
     return families
 
 
-def documented(gpu=False, upstreams=False, pipeline=False):
+def documented(gpu=False, upstreams=False, pipeline=False, worker=False):
     """{family: (kind, [label names])} of docs/metrics.md; the sections of what not every server has only where they are asked for
     (test_emulated_gpu.py, test_upstream.py, test_pipeline.py)."""
     everywhere, of_gpu = (ROOT / "docs/metrics.md").read_text(encoding="utf-8").split("\n## GPU\n")
     everywhere, of_upstreams = everywhere.split("\n## Upstreams\n")
+    everywhere, of_workers = everywhere.split("\n## Workers\n")
     everywhere, of_pipeline = everywhere.split("\n## Several hosts for one model\n")
-    text = everywhere + (of_pipeline if pipeline else "") + (of_upstreams if upstreams else "") + (of_gpu if gpu else "")
+    text = everywhere + (of_pipeline if pipeline else "") + (of_workers if worker else "") + (of_upstreams if upstreams else "") + (of_gpu if gpu else "")
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)
     return {name: (kind, [] if labels == "-" else labels.split(", ")) for name, kind, labels in rows}
 

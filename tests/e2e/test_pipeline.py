@@ -115,6 +115,67 @@ def test_several_hosts_answer_as_one_does(alone, key, workers):
             assert host.stop() == 0
 
 
+def test_a_worker_tells_its_health_and_its_metrics(key):
+    """Two workers, so that one of them waits for another one itself."""
+    with WorkerProcess(key, "--http-port=0") as first, WorkerProcess(key, "--http-port=0") as second:
+        for worker in (first, second):
+            status, body = worker.get("/health/ready")
+            assert (status, json.loads(body)["stage"]) == (503, "waiting")
+            assert worker.get("/health/live")[0] == worker.get("/health/startup")[0] == 200
+            assert worker.get("/v1/models")[0] == 404
+        with lead(key, [first, second]) as server:
+            begin = {}
+            for worker in (first, second):
+                status, body = worker.get("/health/ready")
+                assert (status, json.loads(body)["stage"]) == (200, "ready")
+                begin[worker] = worker_values(worker)
+                assert begin[worker]["hadal_pipeline_leader_connected"] == begin[worker]["hadal_pipeline_leaders_total"] == 1
+                assert begin[worker]["hadal_pipeline_part_info"] == 1
+            # While a stream of steps runs.
+            asking = threading.Thread(target=complete, args=(server, "x"), kwargs={"max_tokens": 200})
+            asking.start()
+            server.wait_metric("hadal_requests_running", 1)
+            while asking.is_alive():
+                assert first.get("/health/live")[0] == first.get("/health/ready")[0] == 200
+                worker_values(first)
+            asking.join()
+            for worker in (first, second):
+                end = worker_values(worker)
+                for name in ("hadal_pipeline_step_seconds", "hadal_pipeline_leader_wait_seconds"):
+                    assert end[name] >= begin[worker][name] + 199, name
+                for name in ("hadal_pipeline_leader_received_bytes_total", "hadal_pipeline_leader_sent_bytes_total"):
+                    assert end[name] > begin[worker][name] + 1000, name
+            first.process.terminate()
+            first.wait_stage("draining")
+            assert first.get("/health/ready")[0] == 503
+            assert first.get("/health/live")[0] == 200
+        second.wait_stage("waiting")
+        assert first.process.wait(60) == 0
+        assert second.get("/health/ready")[0] == 503
+        left = worker_values(second)
+        assert left["hadal_pipeline_leader_connected"] == left["hadal_pipeline_part_info"] == 0
+
+
+def worker_values(worker):
+    """What a worker counts, by family; all of docs/metrics.md, with its kinds and labels, and nothing else of hadal's but connections."""
+    families = parse(worker.get("/metrics")[1])
+    shown = {name: (kind, labels) for name, (kind, labels, _) in families.items()}
+    own = {name: found for name, found in documented(worker=True).items() if name not in documented()}
+    assert {name: shown.get(name) for name in own} == own
+    connections = {"hadal_open_connections", "hadal_connections_evicted_total", "hadal_accept_failures_total", "hadal_tls_mismatches_total"}
+    assert shown.keys() == own.keys() | connections
+    return {name: value for name, (_, _, value) in families.items()}
+
+
+def test_a_worker_whose_http_port_is_taken_says_so(key):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"hadal worker: --http-port: .*{port}"):
+            WorkerProcess(key, f"--http-port={port}")
+
+
 def test_layers_can_be_given_by_count(alone, key):
     with WorkerProcess(key) as worker:
         layers = json.loads((pathlib.Path(HadalProcess.demo_model()) / "config.json").read_text())["num_hidden_layers"]

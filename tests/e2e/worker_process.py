@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a real `hadal worker` for end-to-end tests and stops it again."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 
 class WorkerProcess:
@@ -20,6 +23,7 @@ class WorkerProcess:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("HADAL_")}
         self.output = []
         self.port = None
+        self.http_port = None  # with --http-port
         self._announced = threading.Event()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -31,15 +35,30 @@ class WorkerProcess:
     def _read(self):
         for line in self.process.stdout:
             self.output.append(line)
-            match = re.search(r"hadal worker listening on \S+:(\d+)", line)
+            match = re.search(r"hadal worker listening on \S+:(\d+)(?: \(health and metrics on port (\d+)\))?$", line)
             if match:
                 self.port = int(match.group(1))
+                self.http_port = match.group(2) and int(match.group(2))
                 self._announced.set()
         self._announced.set()
 
     @property
     def address(self):
         return f"127.0.0.1:{self.port}"
+
+    def get(self, path, timeout=30):
+        """(status, body) of a GET of --http-port; error statuses are returned, not raised."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=timeout) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait_stage(self, wanted, timeout=30):
+        deadline = time.monotonic() + timeout
+        while (stage := json.loads(self.get("/health/ready")[1])["stage"]) != wanted:
+            assert time.monotonic() < deadline, f"the stage is {stage}, expected {wanted}"
+            time.sleep(0.02)
 
     def text(self):
         return "".join(self.output)

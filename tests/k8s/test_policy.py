@@ -89,12 +89,20 @@ def selector_of(document):
     return None
 
 
+def monitored_ports(monitor):
+    """Names of the ports of the pods, of any overlay, that a PodMonitor selects."""
+    return {port["name"] for _, _, labels, spec in all_pods() if selector_of(monitor).items() <= labels.items()
+            for container in spec["containers"] for port in container["ports"]}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_selectors_match_a_pod(target):
     labels = [pod_labels for _, pod_labels, _ in pods(render(target))] + [pod_labels for _, pod_labels, _ in pods(render("base"))]
     for document in render(target):
         selector = selector_of(document)
-        if selector is not None:
+        if document["kind"] == "PodMonitor":
+            assert monitored_ports(document), document["metadata"]["name"]
+        elif selector is not None:
             assert selector, document["metadata"]["name"]
             assert any(selector.items() <= pod.items() for pod in labels), f"{document['kind']} {document['metadata']['name']}"
     for deployment in of_kind(render(target), "Deployment"):
@@ -111,7 +119,7 @@ def test_ports_that_are_named_exist(target):
         if document["kind"] == "NetworkPolicy":
             assert {port["port"] for rule in document["spec"]["ingress"] for port in rule["ports"]} <= names
         if document["kind"] == "PodMonitor":
-            assert {endpoint["port"] for endpoint in document["spec"]["podMetricsEndpoints"]} <= names
+            assert {endpoint["port"] for endpoint in document["spec"]["podMetricsEndpoints"]} <= monitored_ports(document)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -205,10 +213,13 @@ def test_a_group_of_hosts_agrees_with_itself():
     assert group["metadata"]["name"] not in {service["metadata"]["name"] for service in of_kind(documents, "Service")}, "the controller makes a Service of that name"
     found = {name.split()[-1]: (labels, spec) for name, labels, spec in pods(documents)}
     (server,), (worker,) = found["leader"][1]["containers"], found["worker"][1]["containers"]
-    (port,) = [port["containerPort"] for port in worker["ports"]]
+    ports = {port["name"]: port["containerPort"] for port in worker["ports"]}
+    port = ports["pipeline"]
     (workers,) = [argument.split("=", 1)[1] for argument in server["args"] if argument.startswith("--pipeline-workers=")]
     assert workers.split(",") == [f"$(POD_NAME)-{i}.{group['metadata']['name']}.$(POD_NAMESPACE).svc:{port}" for i in range(1, template["size"])]
-    assert f"--port={port}" in worker["args"]
+    assert {f"--port={port}", f"--http-port={ports['http']}"} <= set(worker["args"])
+    assert {probe: worker[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")} == {
+        "livenessProbe": {"path": "/health/live", "port": "http"}, "readinessProbe": {"path": "/health/ready", "port": "http"}}
     keys = [next(argument for argument in container["args"] if argument.startswith("--pipeline-key-file=")) for container in (server, worker)]
     assert keys[0] == keys[1]
     for _, spec in found.values():

@@ -2,6 +2,11 @@
 // The server over HTTP/1.1: errors, keep-alive, limits of time and size.
 #include "server/http/http_server.h"
 
+#include <atomic>
+#include <string>
+#include <string_view>
+#include <utility>
+
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
 
@@ -52,6 +57,39 @@ TEST(HttpServerTest, EachErrorHasItsStatusAndObject) {
   ExpectError(fixture.Do("POST", kChat, kAsk, "x-hadal-priority: urgent\r\n"), 422, "OUT_OF_RANGE");
   ExpectError(fixture.Do("POST", kChat, kAsk, "x-hadal-deadline-ms: soon\r\n"), 422, "OUT_OF_RANGE");
   EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
+TEST(HttpServerTest, WithoutAServiceThereAreHealthMetricsAndVersionAlone) {
+  base::MetricRegistry metrics;
+  std::atomic<bool> ready{false};
+  HttpOptions options;
+  options.port = 0;
+  options.max_target_bytes = 1024;
+  HttpServer::Dependencies dependencies;
+  dependencies.metrics = &metrics;
+  dependencies.health = [&ready] { return HealthReport{.started = true, .ready = ready.load(), .stage = "waiting"}; };
+  auto server = HttpServer::Create(std::move(options), std::move(dependencies));
+  ASSERT_TRUE(server.ok()) << server.status();
+  (*server)->Start();
+  const auto ask = [&](std::string_view method, std::string_view path, std::string_view body = {},
+                       std::string_view headers = {}) {
+    return RawHttpClient((*server)->port()).Do(method, path, body, headers);
+  };
+  EXPECT_EQ(ask("GET", "/health/live").status, 200);
+  EXPECT_EQ(ask("GET", "/health/startup").status, 200);
+  const HttpReply unready = ask("GET", "/health");
+  EXPECT_EQ(unready.status, 503);
+  EXPECT_EQ(HttpFixture::Json(unready)["stage"], "waiting");
+  ready.store(true);
+  // What asks a service for its load elsewhere, too.
+  EXPECT_EQ(ask("GET", "/health/ready", {}, "endpoint-load-metrics-format: TEXT\r\n").status, 200);
+  EXPECT_NE(ask("GET", "/metrics").body.find("\nhadal_open_connections{"), std::string::npos);
+  EXPECT_EQ(ask("GET", "/version").status, 200);
+  ExpectError(ask("POST", kChat, kAsk), 404, "ROUTE_NOT_FOUND");
+  ExpectError(ask("GET", "/v1/models"), 404, "ROUTE_NOT_FOUND");
+  ExpectError(ask("GET", "/"), 404, "ROUTE_NOT_FOUND");
+  ExpectError(ask("POST", "/metrics"), 405, "METHOD_NOT_ALLOWED");
+  ExpectError(ask("GET", "/" + std::string(2000, 'x')), 414, "HEADERS_TOO_LARGE");
 }
 
 TEST(HttpServerTest, JsonDepthIsBounded) {

@@ -66,8 +66,9 @@ class WorkerTest : public ::testing::Test {
     return load;
   }
 
-  std::unique_ptr<Worker> Start(int64_t budget = kBudget, std::string key = kKey) {
-    Worker::Options options = {.host = "127.0.0.1", .port = 0, .session = {}, .on_idle = nullptr};
+  std::unique_ptr<Worker> Start(int64_t budget = kBudget, std::string key = kKey,
+                                base::MetricRegistry* metrics = nullptr) {
+    Worker::Options options = {.host = "127.0.0.1", .port = 0, .session = {}, .on_idle = nullptr, .metrics = metrics};
     options.session = {.load = Load(),
                        .key = std::move(key),
                        .version = "worker's",
@@ -338,6 +339,42 @@ TEST_F(WorkerTest, ALeaderThatGoesFreesTheWorkerForTheNext) {
   auto next = Lead({worker.get()});
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_FALSE(TwoSteps(**next).empty());
+}
+
+TEST_F(WorkerTest, StageAndMetricsFollowTheLeader) {
+  base::MetricRegistry registry;
+  const auto worker = Start(kBudget, kKey, &registry);
+  EXPECT_EQ(worker->stage(), Worker::Stage::kWaiting);
+  EXPECT_THAT(registry.Expose(), HasSubstr("\nhadal_pipeline_leader_connected 0\n"));
+  EXPECT_THAT(registry.Expose(), HasSubstr("\nhadal_pipeline_step_seconds_count 0\n"));
+  counts_ = {1, 2};
+  auto model = Lead({worker.get()});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(worker->stage(), Worker::Stage::kLoading);  // the caches are not allocated
+  const std::string part =
+      "\nhadal_pipeline_part_info{layers=\"[1, 3)\",family=\"deepseek_v3\",dtype=\"bfloat16\",device=\"cpu\"} ";
+  EXPECT_THAT(registry.Expose(), HasSubstr(part + "1\n"));
+  EXPECT_FALSE(TwoSteps(**model).empty());
+  EXPECT_EQ(worker->stage(), Worker::Stage::kServing);
+  const std::string serving = registry.Expose();
+  EXPECT_THAT(serving, HasSubstr("\nhadal_pipeline_leader_connected 1\n"));
+  EXPECT_THAT(serving, HasSubstr("\nhadal_pipeline_step_seconds_count 2\n"));
+  EXPECT_THAT(serving, HasSubstr("\nhadal_pipeline_leader_wait_seconds_count 2\n"));
+  for (const char* name : {"received", "sent"}) {
+    const std::string begin = absl::StrCat("\nhadal_pipeline_leader_", name, "_bytes_total ");
+    ASSERT_THAT(serving, HasSubstr(begin));
+    // The state of six tokens, of 72 bf16 values each; and the probabilities of a sample at least.
+    EXPECT_GT(std::stod(serving.substr(serving.find(begin) + begin.size())), name[0] == 'r' ? 6 * 144 : 100);
+  }
+  model->reset();
+  EXPECT_TRUE(Eventually([&] { return worker->stage() == Worker::Stage::kWaiting; }));
+  const std::string left = registry.Expose();
+  EXPECT_THAT(left, HasSubstr("\nhadal_pipeline_leader_connected 0\n"));
+  EXPECT_THAT(left, HasSubstr("\nhadal_pipeline_leaders_total 1\n"));
+  EXPECT_THAT(left, HasSubstr(part + "0\n"));
+  EXPECT_FALSE(worker->stopping());
+  worker->StopListening();
+  EXPECT_TRUE(worker->stopping());
 }
 
 TEST_F(WorkerTest, MessagesOutOfOrderEndTheSession) {
