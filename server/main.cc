@@ -27,12 +27,14 @@ int main(int argc, char** argv) {
   namespace commands = hadal::commands;
   hadal::base::ExitWhenExhausted();
   const std::vector<std::string> args(argv + 1, argv + argc);
-  if (args.empty() || args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+  const bool help_of_one = args.size() > 1 && args[0] == "help";
+  if (args.empty() || args[0] == "--help" || args[0] == "-h" || (args[0] == "help" && !help_of_one)) {
     std::fputs(kUsage, args.empty() ? stderr : stdout);
     return args.empty() ? 2 : 0;
   }
-  const std::string& command = args[0];
-  const std::vector<std::string> rest(args.begin() + 1, args.end());
+  const std::string& command = args[help_of_one ? 1 : 0];
+  const std::vector<std::string> rest =
+      help_of_one ? std::vector<std::string>{"--help"} : std::vector<std::string>(args.begin() + 1, args.end());
   if (command == "serve") return commands::Serve(rest);
   if (command == "worker") return commands::Worker(rest);
   if (command == "plan") return commands::Plan(rest);

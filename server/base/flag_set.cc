@@ -19,6 +19,15 @@ std::function<absl::Status(const std::string&)> SetBool(bool* target) {
   };
 }
 
+// A string of TOML: as it is in single quotes, where a backslash is nothing special, or with escapes where it has those
+// itself.
+std::string TomlText(const std::string& text) {
+  if (text.find_first_of("\\\"") != std::string::npos && text.find('\'') == std::string::npos) {
+    return absl::StrCat("'", text, "'");
+  }
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
 // The text with *** in place of the password of each URL in it: "redis://me:***@host".
 std::string WithoutPasswords(std::string_view text) {
   static constexpr std::string_view kBegin = "://";
@@ -136,8 +145,9 @@ absl::StatusOr<ParsedFlags> FlagSet::Parse(std::string_view program, const std::
   for (const Flag& flag : flags_) {
     const Given found = Find(flag.name, *given);
     const std::string text = found.texts == nullptr ? flag.default_text : absl::StrJoin(*found.texts, ",");
-    parsed.values[flag.name] = {text, found.source};
+    parsed.values[flag.name] = {.text = text, .source = found.source};
     if (found.texts == nullptr) continue;
+    parsed.values[flag.name].given = *found.texts;
     for (const std::string& one : *found.texts) {
       if (absl::Status status = flag.set(one); !status.ok()) {
         return absl::InvalidArgumentError(absl::StrCat(found.where, ": ", status.message()));
@@ -151,9 +161,18 @@ std::string ParsedFlags::ToToml() const {
   static constexpr std::string_view kSources[] = {"default", "file", "environment", "flag"};
   std::string out;
   for (const auto& [name, value] : values) {
-    const std::string text = WithoutPasswords(value.text);
-    absl::StrAppend(&out, name, " = \"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"  # ",
-                    View(kSources[static_cast<int>(value.source)]), "\n");
+    std::vector<std::string> texts;
+    bool whole = true;
+    for (const std::string& text : value.given.empty() ? std::vector<std::string>{value.text} : value.given) {
+      const std::string shown = WithoutPasswords(text);
+      whole = whole && shown == text;
+      texts.push_back(TomlText(shown));
+    }
+    const bool is_default = value.source == ValueSource::kDefault;
+    const std::string list = absl::StrJoin(texts, ", ");
+    absl::StrAppend(&out, is_default || !whole ? "# " : "", name, " = ", texts.size() == 1 ? list : "[" + list + "]",
+                    "  # ", View(kSources[static_cast<int>(value.source)]), whole ? "" : ", without its password",
+                    "\n");
   }
   return out;
 }

@@ -32,14 +32,16 @@ enum class ValueSource { kDefault, kFile, kEnvironment, kFlag };
 // What FlagSet::Parse found, apart from the values it has set.
 struct ParsedFlags {
   struct Value {
-    std::string text;
+    std::string text;                // several are joined by commas
+    std::vector<std::string> given;  // one by one; empty for a default
     ValueSource source = ValueSource::kDefault;
   };
   std::map<std::string, Value> values;  // what is in effect, by flag name
   bool print_config = false;            // --print-config
   std::string help;                     // not empty: --help was asked for; print it and exit 0
 
-  // The effective configuration as TOML, each line with where its value came from.
+  // The effective configuration as TOML, each line with where its value came from. --config reads it and means the
+  // same: defaults are comments, and so is a URL whose password is left out.
   std::string ToToml() const;
 };
 

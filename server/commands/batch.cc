@@ -179,7 +179,8 @@ absl::Status Cancel(BatchApi& api, const std::string& id) {
 int Batch(const std::vector<std::string>& args) {
   CLI::App app{
       "hadal batch: has a file of requests answered when there is time. The file has a request a line, as OpenAI's "
-      "batches; so have the answers."};
+      "batches; so have the answers.",
+      "hadal batch"};
   BatchApiOptions server;
   app.add_option("--url", server.url, "the server, http:// or https:// [http://127.0.0.1:8000]");
   app.add_option("--api-key", server.api_key, "bearer key")->envname("HADAL_API_KEY");

@@ -88,7 +88,8 @@ bool Ask(client::Client& client, client::ChatOptions& options, const std::string
 int Chat(const std::vector<std::string>& args) {
   CLI::App app{
       "hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
-      "over, /quit leaves, Ctrl-C stops an answer."};
+      "over, /quit leaves, Ctrl-C stops an answer.",
+      "hadal chat"};
   client::ChannelOptions channel;
   client::ChatOptions options;
   std::string system;

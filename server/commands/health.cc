@@ -9,7 +9,7 @@
 namespace hadal::commands {
 
 int Health(const std::vector<std::string>& args) {
-  CLI::App app{"hadal health: asks a server for its health; exit code 0 is healthy"};
+  CLI::App app{"hadal health: asks a server for its health; exit code 0 is healthy", "hadal health"};
   std::string host = "127.0.0.1";
   std::string port = "8000";
   std::string check = "live";

@@ -81,7 +81,8 @@ int Top(const std::vector<std::string>& args) {
   CLI::App app{
       "hadal top: shows the load of servers, from their /metrics, until q or Ctrl-C. BATCH and QUEUE are requests, "
       "OUT/S and IN/S tokens a second, REF/S refusals; RETRY is the mean hint and TTFT the median time to the first "
-      "token of the last 30 s."};
+      "token of the last 30 s.",
+      "hadal top"};
   std::vector<std::string> names = {"127.0.0.1:8000"};
   bool tls = false, insecure = false;
   std::string ca_file;

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <optional>
 
+#include "absl/strings/str_replace.h"
+
 namespace hadal::base {
 namespace {
 
@@ -89,16 +91,16 @@ TEST_F(FlagSetTest, DefaultsAreTheOptionsOwnValues) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(slots, 4);
   EXPECT_EQ(parsed->ToToml(),
-            "add = \"nothing\"  # default\n"
-            "cache = \"true\"  # default\n"
-            "label = \"plain\"  # default\n"
-            "max-size = \"16MiB\"  # default\n"
-            "shape = \"square\"  # default\n"
-            "slots = \"4\"  # default\n"
-            "threads = \"cores\"  # default\n"
-            "time-limit = \"90s\"  # default\n"
-            "unit = \"metre\"  # default\n"
-            "verbose = \"false\"  # default\n");
+            "# add = \"nothing\"  # default\n"
+            "# cache = \"true\"  # default\n"
+            "# label = \"plain\"  # default\n"
+            "# max-size = \"16MiB\"  # default\n"
+            "# shape = \"square\"  # default\n"
+            "# slots = \"4\"  # default\n"
+            "# threads = \"cores\"  # default\n"
+            "# time-limit = \"90s\"  # default\n"
+            "# unit = \"metre\"  # default\n"
+            "# verbose = \"false\"  # default\n");
 }
 
 TEST_F(FlagSetTest, FlagBeatsEnvironmentBeatsFile) {
@@ -117,6 +119,23 @@ TEST_F(FlagSetTest, FlagBeatsEnvironmentBeatsFile) {
   EXPECT_THAT(parsed->ToToml(), HasSubstr("slots = \"3\"  # flag\n"));
 }
 
+TEST_F(FlagSetTest, WhatIsPrintedIsReadBackAsTheSame) {
+  for (const char* text : {R"(a"b\c d)", "it's", "[1, 2]", "a=b", "a, b", " ", "", "\xC3\xBC"}) {
+    const auto printed = flags.Parse("program", {"--label", text, "--add=x,1", "--add=y", "--verbose"});
+    ASSERT_TRUE(printed.ok()) << printed.status();
+    added.clear();
+    label.clear();
+    verbose = false;
+    const auto read = flags.Parse("program", {"--config", WriteToml(printed->ToToml())});
+    ASSERT_TRUE(read.ok()) << read.status() << printed->ToToml();
+    EXPECT_EQ(label, text);
+    EXPECT_EQ(added, (std::vector<std::string>{"x,1", "y"})) << printed->ToToml();
+    EXPECT_TRUE(verbose);
+    EXPECT_EQ(threads, 0) << "a default that is explained is no value";
+    EXPECT_EQ(read->ToToml(), absl::StrReplaceAll(printed->ToToml(), {{"# flag", "# file"}}));
+  }
+}
+
 TEST_F(FlagSetTest, PasswordsOfUrlsAreNotPrinted) {
   const std::pair<std::string, std::string> kTexts[] = {
       {"memory,redis://me:sesame@host:6379/2", "memory,redis://me:***@host:6379/2"},
@@ -130,7 +149,9 @@ TEST_F(FlagSetTest, PasswordsOfUrlsAreNotPrinted) {
     const auto parsed = flags.Parse("program", {"--label", text});
     ASSERT_TRUE(parsed.ok()) << parsed.status();
     EXPECT_EQ(label, text);
-    EXPECT_THAT(parsed->ToToml(), HasSubstr("label = \"" + shown + "\"  # flag\n"));
+    EXPECT_THAT(parsed->ToToml(),
+                HasSubstr(shown == text ? "\nlabel = \"" + shown + "\"  # flag\n"
+                                        : "\n# label = \"" + shown + "\"  # flag, without its password\n"));
   }
 }
 
