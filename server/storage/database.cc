@@ -2,7 +2,6 @@
 #include "server/storage/database.h"
 
 #include <sqlite3.h>
-#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <utility>
@@ -15,17 +14,8 @@
 namespace hadal::storage {
 namespace {
 
-// At this size the log is moved into the database, and then cut to it, so that one large transaction does not keep its
-// size for ever. It is room on the disk twice over: in the log, and where the pages go.
-constexpr int64_t kLogPages = 256;
-constexpr int64_t kLogBytes = kLogPages * 4096;
-
-// Whether less is free than what a log within its size may need to be moved. Not told by quotas.
-bool IsDiskTight(const std::string& path) {
-  struct statvfs disk;
-  if (::statvfs(path.c_str(), &disk) != 0 || disk.f_blocks == 0) return false;  // no blocks: a disk without a limit
-  return disk.f_bavail < static_cast<uint64_t>(kLogBytes) / disk.f_frsize;
-}
+// After a checkpoint the log is cut to this, so that one large transaction does not keep its size for ever.
+constexpr int64_t kMaxIdleLogBytes = int64_t{4} << 20;
 
 }  // namespace
 
@@ -50,8 +40,7 @@ absl::Status Database::Configure(const DatabaseOptions& options) {
   std::string pragmas;
   // Before WAL: the log's index then lives in memory, and the first read takes the lock for good.
   if (options.exclusive) absl::StrAppend(&pragmas, "PRAGMA locking_mode = EXCLUSIVE;");
-  absl::StrAppend(&pragmas, "PRAGMA journal_mode = WAL;", "PRAGMA journal_size_limit = ", kLogBytes, ";",
-                  "PRAGMA wal_autocheckpoint = ", kLogPages, ";",
+  absl::StrAppend(&pragmas, "PRAGMA journal_mode = WAL;", "PRAGMA journal_size_limit = ", kMaxIdleLogBytes, ";",
                   "PRAGMA synchronous = ", options.durability == Durability::kFull ? "FULL" : "NORMAL", ";",
                   "PRAGMA cache_size = -", std::max<int64_t>(options.cache_bytes >> 10, 64), ";",
                   "PRAGMA foreign_keys = ON;");
@@ -120,14 +109,6 @@ absl::Status Database::Transact(absl::FunctionRef<absl::Status()> body) {
   if (status.ok()) status = Prepare("COMMIT").Run();
   // Some errors, like a full disk, have rolled it back already.
   if (!status.ok() && sqlite3_get_autocommit(db_) == 0) (void)Prepare("ROLLBACK").Run();
-  // Best effort, both: what cannot be moved stays in the log, and nothing is lost.
-  if (status.ok() && IsDiskTight(path_)) {
-    // Once nothing is free, the log cannot be moved any more. Waits for no reader; the next write starts the log anew.
-    (void)Prepare("PRAGMA wal_checkpoint(PASSIVE)").Run();
-  } else if (absl::IsResourceExhausted(status)) {
-    // SQLite reports a full disk and max_page_count alike. At the latter this is no more than an early checkpoint.
-    (void)Prepare("PRAGMA wal_checkpoint(TRUNCATE)").Run();
-  }
   return status;
 }
 

@@ -54,8 +54,6 @@ class Database {
   // Several statements without parameters.
   absl::Status Execute(const std::string& sql);
   // Runs `body` in one transaction: all of it is committed, or, when it or the commit fails, nothing. Not nested.
-  // Where the disk is tight, the log is emptied after each; after RESOURCE_EXHAUSTED it gives its bytes back, so that a
-  // later try may find room.
   absl::Status Transact(absl::FunctionRef<absl::Status()> body);
 
   // Rows that the last statement inserted, changed or deleted.

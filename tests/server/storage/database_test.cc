@@ -249,43 +249,6 @@ TEST(DatabaseTest, SurvivesAFullDisk) {
   EXPECT_EQ(::umount(folder.path().c_str()), 0);
 }
 
-// A disk that holds the rows many times over, but not the log of all their changes.
-TEST(DatabaseTest, GoesOnWhereItsLogWouldFillTheDisk) {
-  const TempFolder folder;
-  if (::mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=2m") != 0) GTEST_SKIP() << "mounting needs rights";
-  for (const bool exclusive : {false, true}) {
-    SCOPED_TRACE(exclusive ? "exclusive" : "shared");
-    DatabaseOptions options = OptionsFor(folder.path(exclusive ? "exclusive.db" : "shared.db"));
-    options.exclusive = exclusive;
-    auto database = OpenOrDie(options);
-    const auto change = [&](int64_t i) {
-      return database->Transact([&] {
-        return database->Prepare("UPDATE notes SET data = ? WHERE text = 'a'")
-            .BindBlob(std::string(20'000, static_cast<char>('a' + i % 20)))
-            .Run();
-      });
-    };
-    ASSERT_OK(Insert(*database, "a", std::string(20'000, 'x')));
-    const std::string ballast = folder.path("ballast");
-    std::ofstream(ballast) << std::string(1 << 20, 'b');
-    for (int64_t i = 0; i < 200; ++i) EXPECT_OK(change(i)) << i;
-    // Not a byte is left. The log, which has its room, may take changes; a larger row finds none.
-    std::ofstream(ballast, std::ios::app) << std::string(4 << 20, 'b');
-    const auto grow = [&] {
-      return database->Transact([&] { return Insert(*database, "large", std::string(600'000, 'x')); });
-    };
-    EXPECT_EQ(grow().code(), absl::StatusCode::kResourceExhausted);
-    std::filesystem::remove(ballast);
-    EXPECT_OK(grow());
-    for (int64_t i = 0; i < 200; ++i) EXPECT_OK(change(i)) << i;
-    EXPECT_OK(database->CheckIntegrity());
-    EXPECT_EQ(Count(*database), 2);
-    database.reset();
-    std::filesystem::remove(options.path);
-  }
-  EXPECT_EQ(::umount(folder.path().c_str()), 0);
-}
-
 // Moves amounts between two rows, each move with a row that tells of it, and says on `fd` what was committed.
 [[noreturn]] void MoveUntilKilled(const std::string& path, int fd) {
   auto database = Database::Open(OptionsFor(path));
