@@ -166,6 +166,13 @@ TEST(BatchRoutesTest, WhileTheStoresThreadIsBusyOthersAreRefused) {
   BatchHttpFixture fixture;
   std::promise<void> release;
   const std::shared_future<void> released = release.get_future().share();
+  // Its first task has begun before the queue is filled: else that one would leave a place behind.
+  std::promise<void> busy;
+  ASSERT_TRUE(fixture.batches->TryPost([&busy, released](batches::Tables&) {
+    busy.set_value();
+    released.wait();
+  }));
+  busy.get_future().wait();
   while (fixture.batches->TryPost([released](batches::Tables&) { released.wait(); })) continue;
   ExpectError(fixture.http.Do("GET", kBatches), 503, "WORKER_QUEUE_FULL");
   EXPECT_EQ(fixture.http.Do("GET", "/v1/models").status, 200);
