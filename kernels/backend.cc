@@ -60,6 +60,21 @@ absl::StatusOr<std::unique_ptr<Readback>> Backend::MakeReadback(int64_t) {
   return std::make_unique<WaitedReadback>(this);
 }
 
+absl::Status Backend::CheckFilledBytes(int64_t bytes) {
+  if (bytes >= 0 && bytes <= kMaxFilledBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("upload: expected 0 to ", kMaxFilledBytes, " bytes to be filled in, found ", bytes));
+}
+
+absl::Status Backend::UploadFilled(void* device_target, int64_t bytes,
+                                   absl::FunctionRef<absl::Status(void* staged)> fill) {
+  if (absl::Status s = CheckFilledBytes(bytes); !s.ok()) return s;
+  if (host_accessible()) return fill(device_target);
+  const std::unique_ptr<std::byte[]> staged(new std::byte[static_cast<size_t>(bytes)]);
+  if (absl::Status s = fill(staged.get()); !s.ok()) return s;
+  return Upload(device_target, staged.get(), bytes);
+}
+
 #define HADAL_CHECK_AND_RUN(Op)                                               \
   absl::Status Backend::Op(const Op##Params& params) {                        \
     if (absl::Status s = Check##Op(params); !s.ok()) return s;                \

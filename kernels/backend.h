@@ -115,7 +115,8 @@ class Buffer {
 // an op is done when the call returns. Views given to an op must stay valid until the work is done; host spans only
 // until the call returns. Ops take their scratch memory from the backend.
 //
-// Any thread may call Allocate, Memory, Counters, Facts or destroy a Buffer; several may Upload while no op is issued.
+// Any thread may call Allocate, Memory, Counters, Facts or destroy a Buffer; several may Upload and UploadFilled while
+// no op is issued.
 class Backend {
  public:
   struct Options {
@@ -181,6 +182,13 @@ class Backend {
   // In stream order. Upload has read `source` (host) when it returns; Download has filled `target` (host) when it
   // returns.
   virtual absl::Status Upload(void* device_target, const void* source, int64_t bytes) = 0;
+  // An upload of at most kMaxFilledBytes that `fill` writes where the device copies from (16-byte aligned, contents
+  // undefined), so that what is made for the device is written once: that is the target itself where the host reaches
+  // it. `fill` is called once, unless an error comes first; its failure is passed on, and nothing is queued then.
+  // Threads as for Upload.
+  virtual absl::Status UploadFilled(void* device_target, int64_t bytes,
+                                    absl::FunctionRef<absl::Status(void* staged)> fill);
+  static constexpr int64_t kMaxFilledBytes = int64_t{8} << 20;
   virtual absl::Status Download(void* target, const void* device_source, int64_t bytes) = 0;
   virtual absl::Status Copy(void* device_target, const void* device_source, int64_t bytes) = 0;
   virtual absl::Status Zero(void* device_target, int64_t bytes) = 0;
@@ -197,6 +205,9 @@ class Backend {
 #undef HADAL_OP_METHOD
 
  protected:
+  // InvalidArgument for a negative number of bytes, and for more than kMaxFilledBytes.
+  static absl::Status CheckFilledBytes(int64_t bytes);
+
   // What a backend implements: DoGemm, and so on. May rely on the checks.
 #define HADAL_OP_VIRTUAL(Op) virtual absl::Status Do##Op(const Op##Params& params) = 0;
   HADAL_FOR_EACH_OP(HADAL_OP_VIRTUAL)

@@ -61,6 +61,9 @@ class SwappedOps final : public UniformBackend<SwappedOps> {
   absl::Status Upload(void* target, const void* source, int64_t bytes) override {
     return base_->Upload(target, source, bytes);
   }
+  absl::Status UploadFilled(void* target, int64_t bytes, absl::FunctionRef<absl::Status(void* staged)> fill) override {
+    return base_->UploadFilled(target, bytes, fill);
+  }
   absl::Status Download(void* target, const void* source, int64_t bytes) override {
     return base_->Download(target, source, bytes);
   }

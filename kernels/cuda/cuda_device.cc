@@ -19,7 +19,6 @@ namespace hadal::kernels {
 namespace cuda {
 namespace {
 
-constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;  // of one staged copy
 constexpr int64_t kReservedBytes = int64_t{1} << 30;  // of the device, for the libraries' kernels, without a budget
 constexpr int kLeastMajor = 8;  // of the compute capability: bf16 arithmetic and asynchronous copies
 constexpr int kMostDevices = 64;
@@ -272,19 +271,30 @@ absl::Status CudaDevice::StageWith(int64_t bytes, absl::FunctionRef<absl::Status
   return filled;
 }
 
+absl::Status CudaDevice::UploadFilled(void* device_target, int64_t bytes,
+                                      absl::FunctionRef<absl::Status(void* staged)> fill) {
+  if (absl::Status s = CheckFilledBytes(bytes); !s.ok()) return s;
+  absl::Status filled;
+  const absl::Status s = StageWith(bytes, [&](char* pinned) -> absl::Status {
+    if (filled = fill(pinned); !filled.ok()) return filled;
+    HADAL_CUDA_RETURN_IF_ERROR(
+        cudaMemcpyAsync(device_target, pinned, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, Native(stream_)));
+    return absl::OkStatus();
+  });
+  if (s.ok() || !filled.ok()) return s;   // what the caller's data lacks is no failure of the device
+  base::MutexLock lock(&staging_mutex_);  // other threads upload too
+  return RecordError(s);
+}
+
 absl::Status CudaDevice::Upload(void* device_target, const void* source, int64_t bytes) {
   if (absl::Status s = CheckByteCount("upload", bytes); !s.ok()) return s;
-  for (int64_t done = 0; done < bytes; done += kMaxPieceBytes) {
-    const size_t piece = static_cast<size_t>(std::min(kMaxPieceBytes, bytes - done));
-    const absl::Status s = StageWith(static_cast<int64_t>(piece), [&](char* pinned) -> absl::Status {
-      std::memcpy(pinned, static_cast<const char*>(source) + done, piece);
-      HADAL_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(static_cast<char*>(device_target) + done, pinned, piece,
-                                                 cudaMemcpyHostToDevice, Native(stream_)));
+  for (int64_t done = 0; done < bytes; done += kMaxFilledBytes) {
+    const int64_t piece = std::min(kMaxFilledBytes, bytes - done);
+    const absl::Status s = UploadFilled(static_cast<char*>(device_target) + done, piece, [&](void* staged) {
+      std::memcpy(staged, static_cast<const char*>(source) + done, static_cast<size_t>(piece));
       return absl::OkStatus();
     });
-    if (s.ok()) continue;
-    base::MutexLock lock(&staging_mutex_);  // other threads upload too
-    return RecordError(s);
+    if (!s.ok()) return s;
   }
   return absl::OkStatus();
 }

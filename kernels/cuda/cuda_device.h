@@ -21,7 +21,8 @@ namespace hadal::kernels::cuda {
 //
 // Buffers come from cudaMalloc and count against the budget; so does what the backend takes for itself. Without a
 // budget a part of the device stays reserved for the libraries' kernels. Allocate, Memory and Free may be called from
-// any thread, Upload and StageWith by several at once while no op is issued, the rest by one thread at a time.
+// any thread, Upload, UploadFilled and StageWith by several at once while no op is issued, the rest by one thread at a
+// time.
 class CudaDevice : public Backend {
  public:
   ~CudaDevice() override;
@@ -36,6 +37,8 @@ class CudaDevice : public Backend {
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
   absl::StatusOr<DeviceMemory> Memory() override;
   absl::Status Upload(void* device_target, const void* source, int64_t bytes) override;
+  absl::Status UploadFilled(void* device_target, int64_t bytes,
+                            absl::FunctionRef<absl::Status(void* staged)> fill) override;
   absl::Status Download(void* target, const void* device_source, int64_t bytes) override;
   absl::Status Copy(void* device_target, const void* device_source, int64_t bytes) override;
   absl::Status Zero(void* device_target, int64_t bytes) override;

@@ -49,18 +49,25 @@ std::optional<SpanFault> ConvertSpan(int64_t count, ValueAt value, Out* out) {
 }
 
 template <typename In, typename Out>
-std::optional<RangeFault> DecodePlain(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out) {
-  const std::byte* source = matrix.data + begin * matrix.columns * static_cast<int64_t>(sizeof(In));
-  const int64_t values = count * matrix.columns;
-  if constexpr (std::is_same_v<In, Out>) {
-    if (values > 0) std::memcpy(out, source, static_cast<size_t>(values) * sizeof(In));
-    return std::nullopt;
-  } else {
-    auto value = [source](int64_t i) { return kernels::ToFloat(LoadUnaligned<In>(source + i * sizeof(In))); };
-    const std::optional<SpanFault> fault = ConvertSpan(values, value, out);
-    if (!fault) return std::nullopt;
-    return RangeFault{begin + fault->index / matrix.columns, fault->index % matrix.columns, fault->value};
+std::optional<RangeFault> DecodePlain(const StoredMatrix& matrix, const MatrixPart& part, Out* out) {
+  // Whole rows lie end to end.
+  const bool whole = part.columns == matrix.columns;
+  const int64_t spans = whole ? std::min<int64_t>(1, part.values()) : part.rows;
+  const int64_t width = whole ? part.values() : part.columns;
+  for (int64_t i = 0; i < spans; ++i, out += width) {
+    const std::byte* source =
+        matrix.data + ((part.row + i) * matrix.columns + part.column) * static_cast<int64_t>(sizeof(In));
+    if constexpr (std::is_same_v<In, Out>) {
+      std::memcpy(out, source, static_cast<size_t>(width) * sizeof(In));
+    } else {
+      auto value = [source](int64_t n) { return kernels::ToFloat(LoadUnaligned<In>(source + n * sizeof(In))); };
+      const std::optional<SpanFault> fault = ConvertSpan(width, value, out);
+      if (!fault) continue;
+      return RangeFault{part.row + i + fault->index / part.columns, part.column + fault->index % part.columns,
+                        fault->value};
+    }
   }
+  return std::nullopt;
 }
 
 const std::array<float, 256>& E4M3Table() {
@@ -108,49 +115,49 @@ std::optional<SpanFault> DecodeE2M1Block(const uint8_t* pairs, float scale, int6
 // Decodes rows block by block: decode(codes, scale, width, out) for each run of `width` values that share a scale, with
 // the number of the scale in the matrix.
 template <int kValuesPerByte, typename Out, typename DecodeBlock>
-std::optional<RangeFault> DecodeBlocks(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out,
+std::optional<RangeFault> DecodeBlocks(const StoredMatrix& matrix, const MatrixPart& part, Out* out,
                                        DecodeBlock decode) {
   const int64_t blocks = matrix.columns / matrix.block_columns + (matrix.columns % matrix.block_columns != 0);
-  for (int64_t row = begin; row < begin + count; ++row) {
+  const int64_t end = part.column + part.columns;
+  for (int64_t row = part.row; row < part.row + part.rows; ++row) {
     const auto* codes = reinterpret_cast<const uint8_t*>(matrix.data) + row * (matrix.columns / kValuesPerByte);
     const int64_t first_scale = row / matrix.block_rows * blocks;
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t first = block * matrix.block_columns;
-      const int64_t width = std::min(matrix.block_columns, matrix.columns - first);
-      Out* target = out + (row - begin) * matrix.columns + first;
-      if (const auto fault = decode(codes + first / kValuesPerByte, first_scale + block, width, target)) {
-        return RangeFault{row, first + fault->index, fault->value};
+    for (int64_t column = part.column; column < end;) {
+      const int64_t block = column / matrix.block_columns;
+      const int64_t width = std::min(end, (block + 1) * matrix.block_columns) - column;
+      if (const auto fault = decode(codes + column / kValuesPerByte, first_scale + block, width, out)) {
+        return RangeFault{row, column + fault->index, fault->value};
       }
+      column += width;
+      out += width;
     }
   }
   return std::nullopt;
 }
 
 template <typename Out>
-std::optional<RangeFault> DecodeTo(const StoredMatrix& matrix, int64_t begin, int64_t count, Out* out) {
+std::optional<RangeFault> DecodeTo(const StoredMatrix& matrix, const MatrixPart& part, Out* out) {
   switch (matrix.dtype) {
     case StoredDType::kF32:
-      return DecodePlain<float, Out>(matrix, begin, count, out);
+      return DecodePlain<float, Out>(matrix, part, out);
     case StoredDType::kF16:
-      return DecodePlain<F16, Out>(matrix, begin, count, out);
+      return DecodePlain<F16, Out>(matrix, part, out);
     case StoredDType::kBF16:
-      return DecodePlain<BF16, Out>(matrix, begin, count, out);
+      return DecodePlain<BF16, Out>(matrix, part, out);
     case StoredDType::kI8:
-      return DecodeBlocks<2>(
-          matrix, begin, count, out, [&](const uint8_t* pairs, int64_t scale, int64_t width, Out* target) {
-            return DecodeE2M1Block(pairs, kernels::E8M0ToFloat(static_cast<uint8_t>(matrix.scale_codes[scale])), width,
-                                   target);
-          });
+      return DecodeBlocks<2>(matrix, part, out, [&](const uint8_t* pairs, int64_t scale, int64_t width, Out* target) {
+        return DecodeE2M1Block(pairs, kernels::E8M0ToFloat(static_cast<uint8_t>(matrix.scale_codes[scale])), width,
+                               target);
+      });
     default:
-      return DecodeBlocks<1>(matrix, begin, count, out,
-                             [&](const uint8_t* codes, int64_t scale, int64_t width, Out* target) {
-                               return DecodeE4M3Block(codes, matrix.scales[scale], width, target);
-                             });
+      return DecodeBlocks<1>(matrix, part, out, [&](const uint8_t* codes, int64_t scale, int64_t width, Out* target) {
+        return DecodeE4M3Block(codes, matrix.scales[scale], width, target);
+      });
   }
 }
 
 template <typename T>
-void TransposeAs(const void* source, int64_t rows, int64_t columns, void* target) {
+void TransposeAs(const void* source, int64_t rows, int64_t columns, void* target, int64_t target_stride) {
   constexpr int64_t kTile = 32;
   const T* in = static_cast<const T*>(source);
   T* out = static_cast<T*>(target);
@@ -159,7 +166,7 @@ void TransposeAs(const void* source, int64_t rows, int64_t columns, void* target
       const int64_t r1 = std::min(rows, r0 + kTile);
       const int64_t c1 = std::min(columns, c0 + kTile);
       for (int64_t r = r0; r < r1; ++r) {
-        for (int64_t c = c0; c < c1; ++c) out[c * rows + r] = in[r * columns + c];
+        for (int64_t c = c0; c < c1; ++c) out[c * target_stride + r] = in[r * columns + c];
       }
     }
   }
@@ -171,15 +178,14 @@ int64_t StoredRowBytes(const StoredMatrix& matrix) {
   return matrix.dtype == StoredDType::kI8 ? matrix.columns / 2 : matrix.columns * StoredDTypeBytes(matrix.dtype);
 }
 
-std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, DType out_dtype,
-                                     void* out) {
+std::optional<RangeFault> DecodePart(const StoredMatrix& matrix, const MatrixPart& part, DType out_dtype, void* out) {
   switch (out_dtype) {
     case DType::kBF16:
-      return DecodeTo(matrix, begin, count, static_cast<BF16*>(out));
+      return DecodeTo(matrix, part, static_cast<BF16*>(out));
     case DType::kF16:
-      return DecodeTo(matrix, begin, count, static_cast<F16*>(out));
+      return DecodeTo(matrix, part, static_cast<F16*>(out));
     default:
-      return DecodeTo(matrix, begin, count, static_cast<float*>(out));
+      return DecodeTo(matrix, part, static_cast<float*>(out));
   }
 }
 
@@ -192,9 +198,10 @@ std::vector<float> DecodeScales(StoredDType dtype, const std::byte* data, int64_
   return scales;
 }
 
-void Transpose(const void* source, int64_t rows, int64_t columns, int64_t element_bytes, void* target) {
-  element_bytes == 2 ? TransposeAs<uint16_t>(source, rows, columns, target)
-                     : TransposeAs<uint32_t>(source, rows, columns, target);
+void Transpose(const void* source, int64_t rows, int64_t columns, int64_t element_bytes, void* target,
+               int64_t target_stride) {
+  element_bytes == 2 ? TransposeAs<uint16_t>(source, rows, columns, target, target_stride)
+                     : TransposeAs<uint32_t>(source, rows, columns, target, target_stride);
 }
 
 }  // namespace hadal::checkpoint

@@ -27,23 +27,35 @@ struct StoredMatrix {
 // Bytes of one row, factors left out.
 int64_t StoredRowBytes(const StoredMatrix& matrix);
 
-// A finite value that f16 cannot hold.
+// Values [column, column + columns) of each of the rows [row, row + rows). Of I8 both numbers of columns are even.
+struct MatrixPart {
+  int64_t row = 0;
+  int64_t rows = 0;
+  int64_t column = 0;
+  int64_t columns = 0;
+
+  int64_t values() const { return rows * columns; }
+};
+
+// A finite value that f16 cannot hold, by its place in the matrix.
 struct RangeFault {
   int64_t row = 0;
   int64_t column = 0;
   float value = 0.0f;
 };
 
-// Rows [begin, begin + count) to `out` [count, columns], contiguous, aligned for its type (f32, bf16, f16). One
-// rounding, to nearest, ties to even; infinities and NaN are kept. The first finite value beyond f16's range is
-// returned; the rest of `out` is then unspecified. Thread-safe.
-std::optional<RangeFault> DecodeRows(const StoredMatrix& matrix, int64_t begin, int64_t count, kernels::DType out_dtype,
+// A part to `out` [rows, columns], contiguous, aligned for its type (f32, bf16, f16). One rounding, to nearest, ties to
+// even; infinities and NaN are kept. The first finite value beyond f16's range is returned; the rest of `out` is then
+// unspecified. Thread-safe.
+std::optional<RangeFault> DecodePart(const StoredMatrix& matrix, const MatrixPart& part, kernels::DType out_dtype,
                                      void* out);
 
 // Block scales as f32: F32 or F8_E8M0 bytes at any alignment.
 std::vector<float> DecodeScales(StoredDType dtype, const std::byte* data, int64_t count);
 
-// [rows, columns] to [columns, rows], elements of 2 or 4 bytes, no overlap.
-void Transpose(const void* source, int64_t rows, int64_t columns, int64_t element_bytes, void* target);
+// [rows, columns] to [columns, rows], whose rows begin `target_stride` elements apart. Elements of 2 or 4 bytes, no
+// overlap.
+void Transpose(const void* source, int64_t rows, int64_t columns, int64_t element_bytes, void* target,
+               int64_t target_stride);
 
 }  // namespace hadal::checkpoint

@@ -26,56 +26,53 @@ absl::Status Bad(absl::string_view path, absl::string_view name, absl::string_vi
       absl::StrCat(path, ": tensor \"", json::QuoteForError(name), "\": expected ", expected, ", found ", found));
 }
 
-// Neighbouring tokens get overlapping groups, so that all experts are in use.
-void FillDummy(int64_t per_token, int64_t experts, uint64_t seed, std::vector<int32_t>& out) {
-  const int64_t first = static_cast<int64_t>(seed % static_cast<uint64_t>(experts));
-  for (size_t i = 0; i < out.size(); ++i) {
-    const auto index = static_cast<int64_t>(i);
-    out[i] = static_cast<int32_t>((first + index / per_token + index % per_token) % experts);
-  }
-}
-
 }  // namespace
 
-absl::StatusOr<ExpertTable> ReadExpertTable(const WeightStore& store, absl::string_view name, int64_t experts) {
+absl::StatusOr<ExpertTable> ExpertTable::Find(const WeightStore& store, absl::string_view name, int64_t experts) {
   auto shape = store.Shape(name);
   if (!shape.ok()) return shape.status();
-  StoredTensor stored;
-  std::string path = "dummy weights";
+  ExpertTable table;
+  table.path_ = "dummy weights";
+  table.name_ = std::string(name);
   if (!store.is_dummy()) {
     auto found = store.Get(name);
     if (!found.ok()) return found.status();
-    stored = *std::move(found);
-    path = stored.file->path();
+    table.stored_ = *std::move(found);
+    table.path_ = table.stored_.file->path();
   }
-  if (shape->size() != 2) return Bad(path, name, "2 dimensions", absl::StrCat(shape->size()));
-  ExpertTable table;
-  table.shape = *shape;
-  const int64_t per_token = (*shape)[1];
+  if (shape->size() != 2) return Bad(table.path_, name, "2 dimensions", absl::StrCat(shape->size()));
+  table.shape_ = *std::move(shape);
+  table.experts_ = experts;
+  const int64_t per_token = table.shape_[1];
   if (experts < 1 || per_token < 1 || per_token > experts) {
-    return Bad(path, name, absl::StrCat("1 to ", experts, " experts a token"), absl::StrCat(per_token));
+    return Bad(table.path_, name, absl::StrCat("1 to ", experts, " experts a token"), absl::StrCat(per_token));
   }
   if (store.is_dummy()) {
-    table.experts.resize(static_cast<size_t>((*shape)[0] * per_token));
-    FillDummy(per_token, experts, store.dummy_seed(), table.experts);
-    table.stored_bytes = static_cast<int64_t>(table.experts.size()) * kDummyBytesPerValue;
+    table.first_expert_ = static_cast<int64_t>(store.dummy_seed() % static_cast<uint64_t>(experts));
+    table.stored_bytes_ = table.entries() * kDummyBytesPerValue;
     return table;
   }
-  const TensorEntry& entry = *stored.entry;
+  const TensorEntry& entry = *table.stored_.entry;
   if (entry.dtype != StoredDType::kI64 && entry.dtype != StoredDType::kI32) {
-    return Bad(path, name, "dtype I64 or I32", StoredDTypeName(entry.dtype));
+    return Bad(table.path_, name, "dtype I64 or I32", StoredDTypeName(entry.dtype));
   }
-  table.stored_bytes = static_cast<int64_t>(entry.bytes.size());
-  table.experts.reserve(static_cast<size_t>(entry.elements()));
-  for (int64_t i = 0; i < entry.elements(); ++i) {
-    const int64_t expert = EntryAt(entry, i);
-    if (expert < 0 || expert >= experts) {
-      return Bad(path, name, absl::StrCat("experts in [0, ", experts, ")"),
+  table.stored_bytes_ = static_cast<int64_t>(entry.bytes.size());
+  return table;
+}
+
+absl::Status ExpertTable::Read(int64_t begin, int64_t count, int32_t* out) const {
+  const int64_t per_token = shape_[1];
+  for (int64_t i = begin; i < begin + count; ++i) {
+    // Of dummy weights neighbouring tokens get overlapping groups, so that all experts are in use.
+    const int64_t expert = stored_.entry != nullptr ? EntryAt(*stored_.entry, i)
+                                                    : (first_expert_ + i / per_token + i % per_token) % experts_;
+    if (expert < 0 || expert >= experts_) {
+      return Bad(path_, name_, absl::StrCat("experts in [0, ", experts_, ")"),
                  absl::StrCat(expert, " for token ", i / per_token));
     }
-    table.experts.push_back(static_cast<int32_t>(expert));
+    *out++ = static_cast<int32_t>(expert);
   }
-  return table;
+  return absl::OkStatus();
 }
 
 }  // namespace hadal::checkpoint

@@ -2,16 +2,19 @@
 #include "models/checkpoint/weight_loader.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <optional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/sync.h"
 #include "models/checkpoint/decode.h"
 #include "models/checkpoint/dummy_values.h"
 #include "models/checkpoint/expert_table.h"
+#include "models/checkpoint/weight_chunks.h"
 #include "models/checkpoint/weight_sources.h"
 
 namespace hadal::checkpoint {
@@ -23,17 +26,9 @@ using kernels::WeightView;
 
 namespace {
 
-constexpr int64_t kChunkBytes = int64_t{4} << 20;     // converted at once by one thread, and one upload
 constexpr int64_t kParallelBytes = int64_t{8} << 20;  // smaller results are not worth threads
 constexpr int32_t kMaxThreads = 8;
-
-// A run of rows of one piece that one thread converts.
-struct Chunk {
-  const WeightPiece* piece = nullptr;
-  int64_t first = 0;  // of the source
-  int64_t count = 0;
-  int64_t target_row = 0;
-};
+constexpr int64_t kTile = 64;  // rows and columns that are transposed at once, within the cache of a core
 
 std::vector<RowRange> WholeTensors(const std::vector<TensorSpec>& specs) {
   std::vector<RowRange> ranges;
@@ -71,9 +66,11 @@ struct WeightLoader::State {
   std::optional<LoadedTensor> TryInPlace(const WeightAssembly& assembly, DType dtype,
                                          const std::vector<int64_t>& shape);
   absl::StatusOr<LoadedTensor> Make(const WeightAssembly& assembly, DType dtype, const std::vector<int64_t>& shape);
-  absl::Status Convert(const Chunk& chunk, DType dtype, void* out) const;
-  absl::Status Write(const WeightAssembly& assembly, DType dtype, std::byte* target);
-  absl::Status WriteChunk(const Chunk& chunk, DType dtype, std::byte* target, std::vector<std::byte>& staging);
+  absl::StatusOr<LoadedTensor> MakeBuffer(const WeightAssembly& assembly, DType dtype,
+                                          const std::vector<int64_t>& shape, absl::Span<const WeightChunk> chunks);
+  absl::Status Convert(const WeightSource& source, const MatrixPart& part, DType dtype, void* out) const;
+  absl::Status ConvertTransposed(const WeightSource& source, const MatrixPart& part, DType dtype, std::byte* out) const;
+  absl::Status Write(absl::Span<const WeightChunk> chunks, DType dtype, const kernels::Buffer& target);
   absl::StatusOr<kernels::Buffer> Allocate(int64_t bytes, absl::string_view what);
   void Report(int64_t stored_bytes);
 };
@@ -109,47 +106,53 @@ absl::StatusOr<kernels::Buffer> WeightLoader::State::Allocate(int64_t bytes, abs
   return buffer;
 }
 
-absl::Status WeightLoader::State::Convert(const Chunk& chunk, DType dtype, void* out) const {
-  const WeightSource& source = *chunk.piece->source;
-  const StoredMatrix& matrix = source.matrix;
-  if (source.dummy != nullptr) {
-    const DummyValues& values = dtype == options.compute_dtype ? *dummy_compute : *dummy_f32;
-    values.Fill(*source.dummy, chunk.first * matrix.columns, chunk.count * matrix.columns, out);
+absl::Status WeightLoader::State::Convert(const WeightSource& source, const MatrixPart& part, DType dtype,
+                                          void* out) const {
+  if (source.dummy == nullptr) {
+    if (auto fault = DecodePart(source.matrix, part, dtype, out)) return RangeError(source, *fault);
     return absl::OkStatus();
   }
-  if (auto fault = DecodeRows(matrix, chunk.first, chunk.count, dtype, out)) return RangeError(source, *fault);
+  const DummyValues& values = dtype == options.compute_dtype ? *dummy_compute : *dummy_f32;
+  for (int64_t i = 0; i < part.rows; ++i) {
+    values.Fill(*source.dummy, (part.row + i) * source.matrix.columns + part.column, part.columns,
+                static_cast<std::byte*>(out) + i * part.columns * DTypeBytes(dtype));
+  }
   return absl::OkStatus();
 }
 
-absl::Status WeightLoader::State::WriteChunk(const Chunk& chunk, DType dtype, std::byte* target,
-                                             std::vector<std::byte>& staging) {
-  const int64_t row_bytes = chunk.piece->source->matrix.columns * DTypeBytes(dtype);
-  std::byte* out = target + chunk.target_row * row_bytes;
-  if (backend->host_accessible()) return Convert(chunk, dtype, out);
-  staging.resize(static_cast<size_t>(chunk.count * row_bytes));
-  if (absl::Status status = Convert(chunk, dtype, staging.data()); !status.ok()) return status;
-  return backend->Upload(out, staging.data(), chunk.count * row_bytes);
-}
-
-absl::Status WeightLoader::State::Write(const WeightAssembly& assembly, DType dtype, std::byte* target) {
-  const int64_t row_bytes = std::max<int64_t>(1, assembly.columns * DTypeBytes(dtype));
-  const int64_t chunk_rows = std::max<int64_t>(1, kChunkBytes / row_bytes);
-  std::vector<Chunk> chunks;
-  int64_t target_row = 0;
-  for (const WeightPiece& piece : assembly.pieces) {
-    for (int64_t done = 0; done < piece.count; done += chunk_rows) {
-      const int64_t count = std::min(chunk_rows, piece.count - done);
-      chunks.push_back({&piece, piece.begin + done, count, target_row});
-      target_row += count;
+absl::Status WeightLoader::State::ConvertTransposed(const WeightSource& source, const MatrixPart& part, DType dtype,
+                                                    std::byte* out) const {
+  alignas(64) std::array<float, kTile * kTile> tile;
+  const int64_t value_bytes = DTypeBytes(dtype);
+  for (int64_t column = 0; column < part.columns; column += kTile) {
+    for (int64_t row = 0; row < part.rows; row += kTile) {
+      const MatrixPart of_tile = {part.row + row, std::min(kTile, part.rows - row), part.column + column,
+                                  std::min(kTile, part.columns - column)};
+      if (absl::Status status = Convert(source, of_tile, dtype, tile.data()); !status.ok()) return status;
+      Transpose(tile.data(), of_tile.rows, of_tile.columns, value_bytes, out + (column * part.rows + row) * value_bytes,
+                part.rows);
     }
   }
+  return absl::OkStatus();
+}
+
+// Every value goes from the file to where the device copies from, and nowhere in between.
+absl::Status WeightLoader::State::Write(absl::Span<const WeightChunk> chunks, DType dtype,
+                                        const kernels::Buffer& target) {
   std::atomic<size_t> next{0};
   base::Mutex status_mutex;
   absl::Status first_error;
+  const auto write = [&](const WeightChunk& chunk) {
+    void* out = static_cast<std::byte*>(target.data()) + chunk.target * DTypeBytes(dtype);
+    return backend->UploadFilled(out, chunk.part.values() * DTypeBytes(dtype), [&](void* staged) {
+      const WeightSource& source = *chunk.piece->source;
+      return chunk.transposed ? ConvertTransposed(source, chunk.part, dtype, static_cast<std::byte*>(staged))
+                              : Convert(source, chunk.part, dtype, staged);
+    });
+  };
   auto work = [&] {
-    std::vector<std::byte> staging;
     for (size_t i = next++; i < chunks.size(); i = next++) {
-      if (absl::Status status = WriteChunk(chunks[i], dtype, target, staging); !status.ok()) {
+      if (absl::Status status = write(chunks[i]); !status.ok()) {
         base::MutexLock lock(&status_mutex);
         first_error.Update(status);
         next = chunks.size();
@@ -157,13 +160,24 @@ absl::Status WeightLoader::State::Write(const WeightAssembly& assembly, DType dt
     }
   };
   std::vector<std::thread> helpers;
-  if (assembly.rows * row_bytes >= kParallelBytes) {
+  if (target.bytes() >= kParallelBytes) {
     const size_t wanted = std::min<size_t>(static_cast<size_t>(threads), chunks.size());
     for (size_t i = 1; i < wanted; ++i) helpers.emplace_back(work);
   }
   work();
   for (std::thread& helper : helpers) helper.join();
   return first_error;
+}
+
+absl::StatusOr<LoadedTensor> WeightLoader::State::MakeBuffer(const WeightAssembly& assembly, DType dtype,
+                                                             const std::vector<int64_t>& shape,
+                                                             absl::Span<const WeightChunk> chunks) {
+  auto buffer = Allocate(assembly.rows * assembly.columns * DTypeBytes(dtype), assembly.pieces.front().source->name);
+  if (!buffer.ok()) return buffer.status();
+  auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
+  if (absl::Status status = Write(chunks, dtype, *storage); !status.ok()) return status;
+  const void* data = storage->data();
+  return LoadedTensor{WeightView::Plain(TensorView(data, dtype, shape)), std::move(storage), false};
 }
 
 absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& assembly, DType dtype,
@@ -182,13 +196,9 @@ absl::StatusOr<LoadedTensor> WeightLoader::State::Make(const WeightAssembly& ass
   }
   std::optional<LoadedTensor> tensor = TryInPlace(assembly, dtype, shape);
   if (!tensor) {
-    auto buffer = Allocate(assembly.rows * assembly.columns * DTypeBytes(dtype), assembly.pieces.front().source->name);
-    if (!buffer.ok()) return buffer.status();
-    auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
-    absl::Status status = Write(assembly, dtype, static_cast<std::byte*>(storage->data()));
-    if (!status.ok()) return status;
-    const void* data = storage->data();
-    tensor = LoadedTensor{WeightView::Plain(TensorView(data, dtype, shape)), std::move(storage), false};
+    auto made = MakeBuffer(assembly, dtype, shape, CutRows(assembly, DTypeBytes(dtype)));
+    if (!made.ok()) return made.status();
+    tensor = *std::move(made);
   }
   Report(assembly.stored_bytes);
   return *std::move(tensor);
@@ -295,17 +305,22 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadGroups(const std::vector<std::vec
 }
 
 absl::StatusOr<LoadedTensor> WeightLoader::LoadExpertTable(absl::string_view name, int64_t experts) {
-  auto table = ReadExpertTable(state_->store, name, experts);
+  auto table = ExpertTable::Find(state_->store, name, experts);
   if (!table.ok()) return table.status();
-  const auto bytes = static_cast<int64_t>(table->experts.size() * sizeof(int32_t));
-  auto buffer = state_->Allocate(bytes, name);
+  constexpr int64_t kEntryBytes = sizeof(int32_t), kAtOnce = kChunkBytes / kEntryBytes;
+  auto buffer = state_->Allocate(table->entries() * kEntryBytes, name);
   if (!buffer.ok()) return buffer.status();
   auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
-  absl::Status status = state_->backend->Upload(storage->data(), table->experts.data(), bytes);
-  if (!status.ok()) return status;
-  state_->Report(table->stored_bytes);
+  for (int64_t done = 0; done < table->entries(); done += kAtOnce) {
+    const int64_t count = std::min(kAtOnce, table->entries() - done);
+    absl::Status status = state_->backend->UploadFilled(
+        static_cast<std::byte*>(storage->data()) + done * kEntryBytes, count * kEntryBytes,
+        [&](void* staged) { return table->Read(done, count, static_cast<int32_t*>(staged)); });
+    if (!status.ok()) return status;
+  }
+  state_->Report(table->stored_bytes());
   const void* data = storage->data();
-  return LoadedTensor{WeightView::Plain(TensorView(data, DType::kI32, table->shape)), std::move(storage), false};
+  return LoadedTensor{WeightView::Plain(TensorView(data, DType::kI32, table->shape())), std::move(storage), false};
 }
 
 absl::StatusOr<LoadedTensor> WeightLoader::LoadHeads(absl::string_view name, int64_t heads, int64_t head_rows,
@@ -323,26 +338,10 @@ absl::StatusOr<LoadedTensor> WeightLoader::LoadHeadsTransposed(absl::string_view
   if (!rows.ok()) return rows.status();
   auto assembly = state_->Assemble(*rows);
   if (!assembly.ok()) return assembly.status();
-  const DType dtype = compute_dtype();
-  const int64_t rank = assembly->columns;
-  const int64_t head_bytes = width * rank * DTypeBytes(dtype);
-  auto buffer = state_->Allocate(heads * head_bytes, name);
-  if (!buffer.ok()) return buffer.status();
-  auto storage = std::make_shared<kernels::Buffer>(*std::move(buffer));
-  std::vector<std::byte> decoded(static_cast<size_t>(head_bytes));
-  std::vector<std::byte> transposed(static_cast<size_t>(head_bytes));
-  for (int64_t head = 0; head < heads; ++head) {
-    const WeightPiece& piece = assembly->pieces[static_cast<size_t>(head)];
-    absl::Status status = state_->Convert({&piece, piece.begin, width, 0}, dtype, decoded.data());
-    if (!status.ok()) return status;
-    Transpose(decoded.data(), width, rank, DTypeBytes(dtype), transposed.data());
-    status = state_->backend->Upload(static_cast<std::byte*>(storage->data()) + head * head_bytes, transposed.data(),
-                                     head_bytes);
-    if (!status.ok()) return status;
-  }
-  state_->Report(assembly->stored_bytes);
-  const void* data = storage->data();
-  return LoadedTensor{WeightView::Plain(TensorView(data, dtype, {heads, rank, width})), std::move(storage), false};
+  auto tensor = state_->MakeBuffer(*assembly, compute_dtype(), {heads, assembly->columns, width},
+                                   CutTransposed(*assembly, DTypeBytes(compute_dtype())));
+  if (tensor.ok()) state_->Report(assembly->stored_bytes);
+  return tensor;
 }
 
 }  // namespace hadal::checkpoint

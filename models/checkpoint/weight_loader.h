@@ -26,7 +26,8 @@ struct RowRange {
 
 // Brings stored tensors into the backend's memory in the type that is computed with. A tensor that already lies there
 // as wanted (host-accessible backend, same type, sufficient alignment, adjacent in the file when several are joined) is
-// used in place; all else is converted into a backend buffer.
+// used in place; all else is converted into a backend buffer, straight from the file to where the device copies from, a
+// few MiB a thread at a time.
 //
 // Conversions go through f32 and round once, to nearest, ties to even. f32, bf16 and f16 are read, and FP8 E4M3 and
 // packed FP4 E2M1 with their block scales (dequantised in f32: value * scale). A finite value beyond the range of f16

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "kernels/uniform_backend.h"
 
@@ -33,6 +34,20 @@ class HostBackend : public kernels::UniformBackend<HostBackend> {
     ++uploads;
     return absl::OkStatus();
   }
+  // What a device copies from is memory of its own here, so that a fill that fails leaves the target alone.
+  absl::Status UploadFilled(void* target, int64_t bytes, absl::FunctionRef<absl::Status(void*)> fill) override {
+    if (absl::Status s = CheckFilledBytes(bytes); !s.ok()) return s;
+    if (host_accessible_) return fill(target);
+    const int64_t staged_now = staged_bytes_ += bytes;
+    for (int64_t most = most_staged_bytes; most < staged_now;)
+      most_staged_bytes.compare_exchange_weak(most, staged_now);
+    std::vector<std::byte> staged(static_cast<size_t>(bytes));
+    absl::Status filled = fill(staged.data());
+    if (filled.ok() && bytes > 0) std::memcpy(target, staged.data(), staged.size());
+    staged_bytes_ -= bytes;
+    ++fills;
+    return filled;
+  }
   absl::Status Download(void* target, const void* source, int64_t bytes) override {
     if (bytes > 0) std::memcpy(target, source, static_cast<size_t>(bytes));
     return absl::OkStatus();
@@ -47,7 +62,8 @@ class HostBackend : public kernels::UniformBackend<HostBackend> {
   absl::Status Synchronize() override { return absl::OkStatus(); }
 
   int64_t used_bytes() const { return used_bytes_; }
-  std::atomic<int> uploads{0};
+  std::atomic<int> uploads{0}, fills{0};      // of Upload, of UploadFilled to a device
+  std::atomic<int64_t> most_staged_bytes{0};  // of fills at one time
 
  private:
   friend kernels::UniformBackend<HostBackend>;
@@ -63,7 +79,7 @@ class HostBackend : public kernels::UniformBackend<HostBackend> {
 
   bool host_accessible_;
   int64_t budget_bytes_;
-  std::atomic<int64_t> used_bytes_{0};
+  std::atomic<int64_t> used_bytes_{0}, staged_bytes_{0};
 };
 
 }  // namespace hadal::checkpoint

@@ -10,6 +10,7 @@
 
 #include "kernels/half.h"
 #include "models/checkpoint/decode.h"
+#include "models/checkpoint/weight_chunks.h"
 #include "tests/models/checkpoint/weight_loader_fixture.h"
 #include "tests/models/config/config_texts.h"
 #include "tests/models/outline.h"
@@ -82,7 +83,8 @@ TEST_F(WeightLoaderTest, UploadsToADevice) {
   Open(DType::kBF16);
   const LoadedTensor tensor = Must(loader_->Load("w"));
   EXPECT_FALSE(tensor.zero_copy);
-  EXPECT_EQ(device_.uploads, 1);
+  EXPECT_EQ(device_.fills, 1);
+  EXPECT_EQ(device_.uploads, 0);
   EXPECT_EQ(Floats(tensor), (std::vector<float>{1, 2, 3, 4}));
 }
 
@@ -213,6 +215,27 @@ TEST_F(WeightLoaderTest, ConvertsLargeTensorsOnSeveralThreads) {
     }
     EXPECT_EQ(wrong, 0);
   }
+  // All of it was written where a device copies from, a chunk a thread at a time.
+  EXPECT_EQ(device_.uploads, 0);
+  EXPECT_GE(device_.fills, 6);
+  EXPECT_LE(device_.most_staged_bytes, 4 * kChunkBytes);
+}
+
+TEST_F(WeightLoaderTest, CutsRowsThatAreLargerThanAChunk) {
+  const int64_t columns = kChunkBytes / 2 + 3;
+  const std::vector<float> values = RandomValues(static_cast<size_t>(3 * columns), 6);
+  builder_.AddF32("w", {3, columns}, values);
+  builder_.AddF32("beyond", {1, columns}, std::vector<float>(static_cast<size_t>(columns), 1e5f));
+  backend_ = &device_;
+  Open(DType::kBF16);
+  const LoadedTensor tensor = Must(loader_->LoadRows({{"w", 1, 2}, {"w", 0, 1}}));
+  EXPECT_EQ(device_.fills, 6);
+  EXPECT_LE(device_.most_staged_bytes, 2 * kChunkBytes);
+  std::vector<float> expected(values.begin() + columns, values.end());
+  expected.insert(expected.end(), values.begin(), values.begin() + columns);
+  for (float& value : expected) value = kernels::ToFloat(kernels::ToBF16(value));
+  EXPECT_TRUE(Floats(tensor) == expected);
+  EXPECT_THAT(loader_->Load("beyond", DType::kF16).status().message(), HasSubstr("found 100000 at row 0, column "));
 }
 
 TEST_F(WeightLoaderTest, LoadsFromSeveralThreadsAndReportsProgress) {
@@ -282,7 +305,7 @@ TEST_F(WeightLoaderTest, RefusesOtherComputeTypes) {
 TEST(TransposeTest, CoversOddSizes) {
   std::vector<uint16_t> in(37 * 65), out(in.size());
   for (size_t i = 0; i < in.size(); ++i) in[i] = static_cast<uint16_t>(i);
-  Transpose(in.data(), 37, 65, 2, out.data());
+  Transpose(in.data(), 37, 65, 2, out.data(), 37);
   for (size_t r = 0; r < 37; ++r) {
     for (size_t c = 0; c < 65; ++c) ASSERT_EQ(out[c * 37 + r], in[r * 65 + c]);
   }

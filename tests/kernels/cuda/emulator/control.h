@@ -48,12 +48,14 @@ struct Control : Work {
   bool mps = false;
   bool flashinfer = false;  // attention by the stand-in for FlashInfer
 
-  int64_t plans = 0;        // of that stand-in
-  int64_t graphs = 0;       // that can be launched
-  int64_t allocations = 0;  // of device memory
-  int64_t events = 0;       // created
-  int64_t waits = 0;        // for an event that was not reached
-  int64_t settles = 0;      // waits for the whole device
+  int64_t plans = 0;            // of that stand-in
+  int64_t graphs = 0;           // that can be launched
+  int64_t allocations = 0;      // of device memory
+  int64_t events = 0;           // created
+  int64_t waits = 0;            // for an event that was not reached
+  int64_t settles = 0;          // waits for the whole device
+  int64_t pinned_bytes = 0;     // of page-locked memory of the host, now
+  int64_t pageable_copies = 0;  // copies to the device from other memory of the host
 };
 
 // Of the one device. A test that changes something puts it back: TheDevice() = {}.

@@ -148,6 +148,16 @@ namespace {
 std::atomic<int64_t> recorded{0}, reached{0};  // events of the one stream, counted; another thread may wait
 std::mutex sizes_mutex;
 std::map<void*, int64_t> sizes;  // of what is allocated
+std::map<const char*, int64_t> pinned_sizes;
+
+bool Pinned(const void* source, int64_t bytes) {
+  const auto* first = static_cast<const char*>(source);
+  std::lock_guard<std::mutex> lock(sizes_mutex);
+  auto region = pinned_sizes.upper_bound(first);
+  if (region == pinned_sizes.begin()) return false;
+  --region;
+  return first + bytes <= region->first + region->second;
+}
 
 // The thread that issues and the one that takes results may both wait.
 void CountSync() { std::atomic_ref<int64_t>(TheDevice().syncs).fetch_add(1); }
@@ -238,9 +248,21 @@ cudaError_t cudaFree(void* data) {
 
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
   *data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
-  return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (*data == nullptr) return cudaErrorMemoryAllocation;
+  std::lock_guard<std::mutex> lock(sizes_mutex);
+  pinned_sizes[static_cast<char*>(*data)] = static_cast<int64_t>(bytes);
+  TheDevice().pinned_bytes += static_cast<int64_t>(bytes);
+  return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* data) {
+  {
+    std::lock_guard<std::mutex> lock(sizes_mutex);
+    const auto pinned = pinned_sizes.find(static_cast<char*>(data));
+    if (pinned != pinned_sizes.end()) {
+      TheDevice().pinned_bytes -= pinned->second;
+      pinned_sizes.erase(pinned);
+    }
+  }
   std::free(data);
   return cudaSuccess;
 }
@@ -254,6 +276,7 @@ cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cuda
   if (kind == cudaMemcpyHostToDevice) {
     std::atomic_ref<int64_t>(work.uploads).fetch_add(1);  // several threads may upload
     std::atomic_ref<int64_t>(work.upload_bytes).fetch_add(count);
+    if (!Pinned(source, count)) std::atomic_ref<int64_t>(TheDevice().pageable_copies).fetch_add(1);
   } else if (kind == cudaMemcpyDeviceToHost) {
     ++work.downloads;
     work.download_bytes += count;
