@@ -7,16 +7,19 @@
 
 namespace hadal::admission {
 
-// What a step did and how long it took.
+// The work of a step and its duration.
 struct StepSample {
   double sequences = 0;
-  double context_tokens = 0;  // that its sequences looked back on
+  double context_tokens = 0;  // attended to by its sequences
   double prefill_tokens = 0;  // prompt tokens computed
   double seconds = 0;
 };
 
-// Fits StepTime to the steps as they run: recursive least squares that forgets over about a thousand steps. Until the
-// first few it says what the average says. About 0.1 us a step. Not thread-safe.
+// Fits StepTime to the steps as they run: recursive least squares that forgets over about a thousand steps. Before the
+// first few steps it returns their average. About 0.1 us per step. Not thread-safe.
+//
+// This is the general model of a step's duration, used for forecasts and by the engine's StepTokenBudget. The engine's
+// StepCost is a separate fit with two parameters for the fixed cost of full steps, which this model cannot separate.
 class StepTimeModel {
  public:
   void Record(const StepSample& sample);

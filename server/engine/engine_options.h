@@ -20,9 +20,9 @@ class EngineObserver;
 
 inline constexpr int32_t kMaxBlockTokens = 1024;
 
-// Whether a decode step is launched before the tokens of the step before are known (README.md, "Steps that are fed").
-// kAuto: on a GPU, which would wait for the host; a processor would only compute a row more for each sequence that
-// ends.
+// Whether a decode step is launched before the tokens of the previous step are known (README.md, "Asynchronous
+// scheduling"). kAuto: on a GPU, which would otherwise wait for the host. A CPU would only compute one more row for
+// each sequence that ends.
 enum class AsyncScheduling { kAuto, kOn, kOff };
 
 struct EngineOptions {

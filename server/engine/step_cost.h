@@ -3,14 +3,18 @@
 
 namespace hadal::engine {
 
-// What a step costs besides its tokens: a line through the lengths of the last few hundred steps, least squares with
-// exponential forgetting. Two parameters on purpose: admission's StepTimeModel explains a step by more, which full
-// steps, all of a size, cannot tell apart. Not thread-safe.
+// The fixed cost of a step: fits seconds = fixed + per_token * tokens to the last few hundred steps by least squares
+// with exponential forgetting. Not thread-safe.
+//
+// Unlike admission's StepTimeModel, which predicts the duration of any step from four parameters, this one answers a
+// single question (how large must a step be for its fixed cost not to matter) and needs only two, because full steps
+// all have the same size and cannot tell four apart. StepTokenBudget is the upper limit of a step; this
+// class says how far the scheduler may shorten one.
 class StepCost {
  public:
   void Record(double tokens, double seconds);
-  // Tokens of a step of whose time what it costs besides them is `share`, in (0, 1). Infinite when steps take as long
-  // whatever they hold; 0 while it is not known, because the steps were too few or all alike.
+  // The size in tokens of a step whose fixed cost is `share`, in (0, 1), of its time. Infinite when the duration does
+  // not depend on the tokens; 0 while unknown, because there were too few steps or all had the same size.
   double TokensForShare(double share) const;
 
  private:

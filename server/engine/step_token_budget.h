@@ -9,25 +9,28 @@
 
 namespace hadal::engine {
 
-// How many tokens a step may hold: max_batch_tokens, but fewer while sequences decode, so that the prompts beside them
-// do not stall them for longer than step_time_target (chunked prefill within a time: Agrawal et al., Sarathi-Serve,
-// OSDI 2024). Where decoding alone takes more than half the target, prompts get as long as it takes, so that they never
-// starve. Learns what prompts cost from the steps that ran; until then nothing is cut. Not thread-safe.
+// The token limit of a step: max_batch_tokens, but fewer while sequences decode, so that prefill chunks in the same
+// step do not delay them for longer than step_time_target (stall-free chunked prefill: Agrawal et al., Sarathi-Serve,
+// OSDI 2024). If decoding alone takes more than half the target, prefill gets as much time as decoding, so that it
+// never starves. Learns the cost of prompt tokens from the steps that ran; until then nothing is cut. Not thread-safe.
+//
+// It applies a policy to the fit of admission's StepTimeModel and adds a cost per prompt token of its own. StepCost
+// makes steps shorter for another reason: so that an urgent request does not wait long for the step that runs.
 class StepTokenBudget {
  public:
   // Keeps the reference.
   explicit StepTokenBudget(const EngineOptions& options) : options_(options) {}
 
-  // `plan` ran and took `seconds`; `time` is what steps cost by now.
+  // `plan` ran and took `seconds`; `time` is the current fit of the step time.
   void Record(const BatchPlan& plan, double seconds, const admission::StepTime& time);
-  // Tokens for a step in which so many sequences decode, that look back on `context_tokens` together.
+  // The limit of a step in which that many sequences decode over `context_tokens` tokens of context in total.
   int32_t Limit(int32_t decoding_sequences, int64_t context_tokens) const;
 
  private:
   const EngineOptions& options_;
   admission::StepTime time_;
-  // Of a prompt token, with its share of what its sequence costs: what steps took longer than decoding alone would
-  // have. 0 until there was one.
+  // Seconds per prompt token, including its share of the cost of its sequence: the time by which steps exceeded
+  // decoding alone. 0 until there was one.
   double prompt_token_s_ = 0;
 };
 
