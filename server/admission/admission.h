@@ -38,21 +38,21 @@
 
 namespace hadal::admission {
 
-// What a front end knows when headers and body size are known and nothing has been parsed yet.
+// What a front end knows about a request before its body is parsed.
 struct AdmissionRequest {
   request::Priority priority = request::Priority::kNormal;
-  std::string tenant;  // with whom it shares the class's slots: of the key, else the sender's network
+  std::string tenant;  // shares the class's slots with other tenants: the key's, else the sender's network
   std::string request_id;
   int64_t body_bytes = 0;  // Content-Length, or gRPC message length; prompt tokens are estimated from it
-  RetryCaller retry;       // by what it is recognised when it returns
-  CallerLimits limits;     // that its caller gives
+  RetryCaller retry;       // identifies the client when it returns
+  CallerLimits limits;     // deadlines and time-outs of the caller
 };
 
 class AdmissionController;
 
-// A queue slot, and after Finalize a memory lease. Move-only RAII: whatever happens to the request, its
-// destructor returns the slot, the queued tokens and the leased bytes. Used by one thread at a time; the
-// controller must outlive it.
+// A queue slot, and after Finalize also a memory lease. Move-only RAII: on every path of the request, the destructor
+// returns the slot, the queued tokens and the leased bytes. Used by one thread at a time; the controller must outlive
+// it.
 class Ticket {
  public:
   Ticket() = default;  // empty: holds nothing
@@ -61,43 +61,42 @@ class Ticket {
   ~Ticket() { Release(); }
 
   bool holds_slot() const { return slot_ != nullptr; }
-  // Its slot was given to a class or tenant that was owed it: the request is not to go on, unless it runs already.
+  // The slot was reassigned to a class or tenant entitled to it: the request must stop, unless it already runs.
   // Thread-safe.
   bool evicted() const { return slot_ != nullptr && slot_->evicted.load(std::memory_order_acquire); }
   bool finalized() const { return finalized_; }
   int64_t leased_bytes() const { return lease_.bytes(); }
-  // The same in KV blocks of its model.
+  // The same in KV blocks of the request's model.
   int64_t leased_blocks() const;
-  // Output tokens of a choice that the lease was made for.
+  // Output tokens per choice that the lease covers.
   int32_t predicted_output() const { return predicted_output_; }
 
-  // Replaces the estimate by the true size and leases memory for it. Called once, after tokenizing. On an error the
-  // ticket keeps its slot until it is destroyed.
+  // Replaces the estimated size by the true one and leases memory for it. Called once, after tokenizing. On an error
+  // the ticket keeps its slot until it is destroyed.
   //   CONTEXT_LENGTH_EXCEEDED  prompt + max_tokens is over the model's context
   //   REQUEST_NEVER_FITS       more than the whole KV pool of the model
   //   GPU_MEMORY_EXHAUSTED     the predicted lease does not fit now; carries a retry hint
-  //   PREEMPTED_IN_QUEUE       the slot went to a class or tenant that was owed it; carries a retry hint
+  //   PREEMPTED_IN_QUEUE       the slot was reassigned (see evicted()); carries a retry hint
   absl::Status Finalize(const request::Request& request, int model_index);
-  // OK, or PREEMPTED_IN_QUEUE: lets the holder of an evicted ticket stop before the work that Finalize needs.
+  // OK, or PREEMPTED_IN_QUEUE: lets the holder of an evicted ticket stop before it prepares the request for Finalize.
   absl::Status CheckSlot(request::Priority priority, std::string_view request_id) const;
 
-  // The request takes blocks for its prompt, of which the prefix cache has the first `cached_blocks`: gives back what
-  // others have leased meanwhile, and takes what was lost. False when there is no memory for that now, because another
-  // request computes these blocks; then nothing was changed.
+  // The request is about to take blocks for its prompt, the first `cached_blocks` of which are in the prefix cache:
+  // returns the bytes of blocks that others have leased meanwhile and takes those of shared blocks that were lost.
+  // False if there is no memory for that now because another request computes these blocks; then nothing was changed.
   bool StartPrefix(int32_t cached_blocks);
-  // Its own block at `index` of the prompt is in the prefix cache now, for others to share.
+  // The request's own block at `index` of the prompt is now in the prefix cache, where others can share it.
   void PublishPrefix(int32_t index);
-  // The request holds no blocks until it starts again.
+  // The request was preempted and holds no blocks until it starts again.
   void SuspendPrefix();
-  // An answer with `produced` tokens has outgrown the lease: leases blocks for the `overrun` tokens that it holds
-  // beyond it and for those that it will probably still have. The tokens of these blocks, or 0 when the pool does not
-  // have them.
+  // An answer with `produced` tokens has outgrown the lease: leases blocks for the `overrun` tokens that exceed it and
+  // for the tokens still expected. Returns the tokens of these blocks, or 0 if the pool does not have them.
   int32_t ExtendLease(const request::Request& request, int32_t produced, int32_t overrun);
 
-  // The request starts to run: returns slot and queued tokens, keeps the lease.
+  // The request starts to run: returns the slot and the queued tokens, keeps the lease.
   void ReleaseSlot();
-  // The request has ended: its tenant is charged for the tokens that were computed, prompt (without prefix hits) and
-  // output, instead of what was predicted when it left the queue. Before Release.
+  // The request has ended: charges its tenant for the tokens that were computed, prompt (without prefix hits) and
+  // output, instead of the prediction made when it left the queue. Call before Release.
   void RecordServed(request::Priority priority, int64_t prompt_tokens, int64_t output_tokens);
   // Returns everything now.
   void Release();
@@ -111,7 +110,7 @@ class Ticket {
   int64_t body_bytes_ = 0;
   int64_t prompt_tokens_ = 0;     // from Finalize on
   int32_t predicted_output_ = 0;  // tokens of a choice; from Finalize on
-  double charged_ = 0;            // weighted tokens that its tenant is charged for it once it leaves the queue
+  double charged_ = 0;            // weighted tokens charged to the tenant when the request leaves the queue
   std::string tenant_;
   RetryCaller retry_;
   ReturnTiming returned_ = ReturnTiming::kNone;  // kInWindow: it took what was promised to it
@@ -119,17 +118,17 @@ class Ticket {
   std::unique_ptr<PrefixHold> prefix_;  // what it shares; from Finalize on, null when it shares nothing
 };
 
-// What waits in a model's queue.
+// An entry of a model's queue.
 struct QueuedRequest {
   std::unique_ptr<request::Request> request;
   Ticket ticket;
   absl::Time enqueued;
-  absl::Time start_by;   // later it is taken out of the queue
-  absl::Status refusal;  // why it is, when admission decided it: PREEMPTED_IN_QUEUE, WAIT_LIMIT
+  absl::Time start_by;   // after this time it is removed from the queue
+  absl::Status refusal;  // set if admission removes it: PREEMPTED_IN_QUEUE, WAIT_LIMIT
   bool owed = false;     // QueueTurn::owed, when it was popped
 };
 
-// What admission must know about a served model.
+// What admission needs to know about a served model.
 struct ModelLimits {
   std::string name;
   int32_t max_model_len = 0;  // tokens, prompt plus output
@@ -138,11 +137,12 @@ struct ModelLimits {
   KvPoolLedger* pool = nullptr;
 };
 
-// The only authority over who may enter: counts queue slots, queued tokens and leased memory over all classes and
-// models, and owns the queues. "Waiting" are the requests that were admitted and do not run yet, including those still
-// being parsed. Every decision is O(1) under one short mutex; checking and counting are one step. When the slots are
-// taken a newcomer may be owed one (SlotTable): then a request that waits loses its own and ends with
-// PREEMPTED_IN_QUEUE, through its stream when it is queued, from Finalize or Enqueue while it is parsed. Thread-safe.
+// The single authority over which requests may enter: counts queue slots, queued tokens and leased memory over all
+// classes and models, and owns the queues. A request is "waiting" from its admission until it runs, including the time
+// in which it is parsed. Every decision is O(1) under one mutex that is held briefly, and checking and counting are one
+// step. When all slots are taken, a newcomer may be entitled to one (SlotTable). A waiting request then loses its slot
+// and ends with PREEMPTED_IN_QUEUE: through its stream if it is queued, from Finalize or Enqueue if it is still being
+// parsed. Thread-safe.
 class AdmissionController {
  public:
   using Options = AdmissionOptions;
@@ -157,9 +157,9 @@ class AdmissionController {
   // Everything is refused with MODEL_LOADING until this is called. `remaining` is the loader's estimate, for the hint.
   void SetLoading(absl::Duration remaining);
   void SetReady();
-  // From now on everything new is refused with DRAINING. There is no way back.
+  // From now on all new requests are refused with DRAINING. Cannot be undone.
   void BeginDrain();
-  // From now on everything new is refused with DEVICE_FAULT.
+  // From now on all new requests are refused with DEVICE_FAULT.
   void SetDeviceFault(std::string_view message);
 
   // --- front ends ---
@@ -167,9 +167,11 @@ class AdmissionController {
   // DRAINING, MODEL_LOADING, DEVICE_FAULT, DEADLINE_INFEASIBLE, WAIT_LIMIT, CONNECTION_QUEUE_FULL, QUEUE_TOKENS_FULL,
   // GPU_MEMORY_EXHAUSTED. INVALID_ARGUMENT with REQUEST_NEVER_FITS for a deadline that an idle server could not meet.
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
-  // What a returning client's ticket says, for RetryCaller::promise; counted. 0: nothing that can still be kept.
+  // The promise that a returning client's ticket stands for, for RetryCaller::promise; counted. 0 if it is no longer
+  // valid.
   uint64_t OpenTicket(std::string_view ticket);
-  // Gives back what this refusal has promised: its client gets an answer all the same. Nothing for other statuses.
+  // Cancels the promise made with this refusal, because the client is answered in another way. Does nothing for other
+  // statuses.
   void Withdraw(const absl::Status& refusal);
   // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
   // and logged as TryAdmit's.
@@ -182,20 +184,20 @@ class AdmissionController {
   // --- engine side ---
   // Raised with kEnqueued by Enqueue and handed to each queued stream; set once before the first Enqueue.
   void SetWakeSignal(int model_index, std::shared_ptr<request::WakeSignal> wake);
-  // Whose turn it is, or nullopt when nothing waits. `by_age` false: strictly by class.
+  // The class that goes next, or nullopt if nothing waits. `by_age` false: strictly by class.
   std::optional<QueueTurn> NextTurn(int model_index, bool by_age = true) const;
-  // The next of that class, or nullopt when there is none. `may_start` sees it and says whether there is room now; a
-  // false leaves it where it is.
+  // Removes and returns the next request of that class, or nullopt if there is none. `may_start` inspects it and says
+  // whether there is room now; if it returns false, the request stays in the queue.
   using MayStart = std::function<bool(const request::Request&, Ticket&)>;
   std::optional<QueuedRequest> Pop(int model_index, request::Priority priority, const MayStart& may_start);
-  // Whether the first token of a request that left the queue now, with that many prompt tokens to compute, would come
-  // too late for its caller. Lock-free, for `may_start`.
+  // Whether the first token would come too late for the caller if the request left the queue now, with that many prompt
+  // tokens to compute. Lock-free, for `may_start`.
   bool CannotBeInTime(int model_index, const request::Request& request, int64_t new_tokens) const;
   // For such a request, once it has been popped: DEADLINE_INFEASIBLE, counted and logged.
   absl::Status RefuseLate(const QueuedRequest& queued);
-  // Removes and returns what is cancelled, evicted or not started as its caller wanted (with its refusal), or past its
-  // deadline at `now`; cheap when no deadline was reached and `look_for_cancelled` is false. An eviction raises
-  // kConsumer.
+  // Removes and returns requests that are cancelled, evicted, past their deadline at `now`, or not started in time for
+  // their caller (each with its refusal). Cheap when no deadline was reached and `look_for_cancelled` is false. An
+  // eviction raises kConsumer.
   std::vector<QueuedRequest> RemoveExpired(int model_index, absl::Time now, bool look_for_cancelled);
   // Removes and returns everything (drain, device fault).
   std::vector<QueuedRequest> DrainQueue(int model_index);
@@ -205,13 +207,13 @@ class AdmissionController {
   int64_t QueuedRequests(int model_index) const;
   // Feeds the output-length histograms, once for each finished choice.
   void RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens);
-  // After each step: moves the quantile of the output lengths that new leases reserve. The engine's thread.
+  // After each step, on the engine's thread: adjusts the quantile of the output lengths that new leases reserve.
   void RecordLeaseFit(int model_index, const LeaseFit& fit);
-  // The quantile that they reserve now. Lock-free.
+  // The current quantile. Lock-free.
   double output_quantile(int model_index) const;
-  // Where the model's engine says what it runs, after each step; then it calls EngineStepped.
+  // Where the model's engine publishes what it runs after each step, before it calls EngineStepped.
   EngineLoad& engine_load(int model_index);
-  // Has the forecast renewed when it is 0.1 s old: by the thread that SetForecastWake names, else right here.
+  // Renews the forecast once it is 0.1 s old: on the thread registered with SetForecastWake, else on the calling one.
   void EngineStepped(int model_index);
 
   // --- prediction ---
@@ -220,8 +222,8 @@ class AdmissionController {
   // Notified with kControl when a forecast is due; once, before the engines start. Without it EngineStepped renews the
   // forecast itself.
   void SetForecastWake(std::shared_ptr<request::WakeSignal> wake) { forecast_wake_ = std::move(wake); }
-  // When a request of that class and size would run, if it were admitted now. Several models: the soonest. Lock-free,
-  // about a microsecond; any thread.
+  // When a request of that class and size would run if it were admitted now; with several models, the earliest.
+  // Lock-free, about a microsecond, any thread.
   WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens, const WaitForecast::Line& line) const;
   WaitPrediction PredictWait(request::Priority priority, int64_t prompt_tokens) const {
     return PredictWait(priority, prompt_tokens, {});
@@ -237,7 +239,7 @@ class AdmissionController {
   friend class Ticket;
   enum class State : int { kLoading, kReady, kDraining, kDeviceFault };
   struct ModelState;
-  // What a refusal is about.
+  // The request that a refusal is about.
   struct Subject {
     request::Priority priority;
     std::string_view request_id;
@@ -253,7 +255,7 @@ class AdmissionController {
   absl::Status RefuseByState(State state, const Subject& subject);
   // For a request that has lost its slot.
   absl::Status RefuseEvicted(const Subject& subject);
-  // `expected_blocks`: that it will lease, where `required_bytes` are only a part of them.
+  // `expected_blocks`: blocks that the request will lease, if `required_bytes` covers only a part of them.
   absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
                                int64_t expected_blocks = 0);
   // When to return for `blocks` of the model's; model_index -1: for a slot, whatever the model.
@@ -262,44 +264,44 @@ class AdmissionController {
   absl::Status Refuse(request::Reason reason, const Subject& subject, std::string_view detail,
                       std::string_view log_line, const RetryPlan& plan, LogFields fields = {},
                       std::string_view component = "admission");
-  // Who goes before a request that is admitted now.
+  // The requests that go before one that is admitted now.
   WaitForecast::Line LineBefore(const AdmissionRequest& request, const RetryPlanner::Arrival& arrival,
                                 absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The predicted wait in the queue behind that line, where it is above the limit of the class, else zero.
   absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
                                const RetryPlanner::Arrival& arrival) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What a caller's limits say, and by what.
+  // The result of checking a caller's limits, and its basis.
   struct LimitCheck {
     LimitVerdict verdict;
     WaitPrediction prediction;
-    absl::Duration idle;  // that an idle server would need for the first token, at the least
+    absl::Duration idle;  // minimum time to first token on an idle server
   };
   LimitCheck CheckLimits(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
                          absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Nothing waits or runs.
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status RefuseForLimits(const CallerLimits& limits, const Subject& subject, const LimitCheck& check);
-  // For a request that was to start at once and did not.
+  // For a request that had to start at once (may_wait false) and did not.
   absl::Status RefuseUnstarted(const QueuedRequest& queued);
-  // `kept_free_blocks` are promised to others.
+  // `kept_free_blocks` are reserved for promises to others.
   absl::Status CheckMemoryEarly(const Subject& subject, double kept_free_blocks, bool take);
-  // Whether one that memory is too short for goes on, because its prompt may be leased already: a hundred a second, so
-  // that common prompts are noticed while memory is short. `take`: it counts as one of them.
+  // Whether a request is admitted although memory is short, because its prompt may be leased already: a hundred per
+  // second, so that shared prompts are recognised while memory is short. `take`: it counts as one of them.
   bool MayBeSharer(ModelState& model, bool take) const;
   ForecastTable Foresee(ModelState& model, absl::Time now);
   // For a scrape.
   void ExportLevels();
 
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
-  // Output tokens that a choice of the request will probably have.
+  // The predicted output tokens of one choice.
   int32_t PredictOutput(ModelState& model, const request::Request& request);
-  // Blocks of a request that runs, with `output` tokens for each choice; may be more than the pool has.
+  // Blocks of a running request with `output` tokens per choice; may exceed the pool.
   static int64_t LeaseBlocks(const ModelState& model, const request::Request& request, int32_t output);
   // Ticket::ExtendLease.
   int32_t Extend(Ticket& ticket, const request::Request& request, int32_t produced, int32_t overrun);
-  // From now on it is in that model's forecast, until its slot goes back.
+  // Counts the request in that model's forecast until its slot is returned.
   void CountWaiting(Slot& slot, int model_index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // What was only estimated while it was parsed, or came with the body, is known now.
+  // Replaces what was estimated at the door, or was unknown before the body was parsed, by the true values.
   void Settle(Ticket& ticket, request::Priority priority, int64_t prompt_tokens, int model_index);
   void ReturnSlot(Ticket& ticket, bool started);
   void ReturnLease(Ticket& ticket);
@@ -313,7 +315,7 @@ class AdmissionController {
   std::atomic<State> state_{State::kLoading};
 
   std::shared_ptr<request::WakeSignal> forecast_wake_;
-  base::Mutex forecast_mutex_;  // one forecast at a time; taken before all others
+  base::Mutex forecast_mutex_;  // one forecast at a time; acquired before all others
   absl::Time idle_at_ ABSL_GUARDED_BY(forecast_mutex_) = absl::InfinitePast();  // a place was free, nothing waited
 
   mutable base::Mutex mutex_;
@@ -321,12 +323,12 @@ class AdmissionController {
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
   ByClass<RateEstimator> arrivals_ ABSL_GUARDED_BY(mutex_);
-  // Of those arrivals, admitted ones that go before what waits already, as their tenant has less in the queue; each
-  // counts as the share of the line that it passes.
+  // Of those arrivals, admitted ones that overtake waiting requests because their tenant has fewer in the queue; each
+  // counts as the share of the line that it overtakes.
   ByClass<RateEstimator> overtakers_ ABSL_GUARDED_BY(mutex_);
-  // Callers' limits refuse although nothing runs; until a request starts.
+  // Since when callers' limits refuse requests although nothing runs; reset when a request starts.
   absl::Time idle_refusals_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
-  std::atomic<bool> probing_{false};  // the next to start was let in all the same, to measure anew
+  std::atomic<bool> probing_{false};  // a request was admitted despite its limits, to get a new measurement
   const absl::Time created_;
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);                            // expected
   absl::Duration start_up_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // from created_ to the first SetReady

@@ -9,9 +9,9 @@
 
 namespace hadal::admission {
 
-// How long a caller waits.
+// How long a caller is willing to wait.
 struct CallerLimits {
-  absl::Time arrival = absl::InfiniteFuture();         // of the request's headers; later than now: now
+  absl::Time arrival = absl::InfiniteFuture();         // of the request's headers; treated as now if in the future
   absl::Time deadline = absl::InfiniteFuture();        // of the whole answer, further attempts included
   absl::Time first_token_by = absl::InfiniteFuture();  // of the first token of this attempt
   bool may_wait = true;                                // false: start now or refuse
@@ -22,15 +22,17 @@ struct CallerLimits {
 };
 
 struct LimitVerdict {
-  request::Reason reason = request::Reason::kNone;  // nothing speaks against it
+  request::Reason reason = request::Reason::kNone;  // kNone: accept
   absl::Duration left;                              // until the limit
-  absl::Duration excess;                            // by which the wait is too long; may be infinite
+  absl::Duration excess;                            // how much too long the wait is; may be infinite
 };
 
-// Whether a request with these limits is to be refused, when `prediction` is what it has to expect and an idle server
-// would need `idle` for its first token at the very least. A deadline that allowed clearly less than that when the
-// request arrived is its caller's mistake, REQUEST_NEVER_FITS; one that cannot be met now is DEADLINE_INFEASIBLE; and
-// WAIT_LIMIT is for who does not wait. Nobody is refused by a prediction that is not known.
+// Whether to refuse a request with these limits, given the predicted wait and the minimum time to first token on an
+// idle server (`idle`):
+//   REQUEST_NEVER_FITS   the deadline was clearly below `idle` when the request arrived: a mistake of the caller
+//   DEADLINE_INFEASIBLE  the deadline cannot be met under the current load
+//   WAIT_LIMIT           the caller does not want to wait
+// An unknown prediction never refuses.
 LimitVerdict Judge(const CallerLimits& limits, const WaitPrediction& prediction, absl::Duration idle, absl::Time now);
 
 }  // namespace hadal::admission

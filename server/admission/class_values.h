@@ -15,8 +15,8 @@ namespace hadal::admission {
 template <typename T>
 using ByClass = std::array<T, request::kNumPriorities>;
 
-// Reads "high=1s,low=30s": calls `set` with the class's rank and the text after its `=`. InvalidArgument for an unknown
-// or repeated class and for what `set` does not take; it names the class. "" sets none.
+// Parses "high=1s,low=30s": calls `set` with the class's rank and the text after its `=`. InvalidArgument, naming the
+// class, if it is unknown or repeated or if `set` rejects the text. "" sets none.
 absl::Status ParseClassValues(std::string_view text,
                               const std::function<absl::Status(int rank, std::string_view value)>& set);
 
@@ -26,11 +26,11 @@ std::string ClassValuesText(const ByClass<std::string>& texts);
 // A share from 0 to 1, such as "0.125".
 absl::Status ParseShare(std::string_view text, double* share);
 
-// `--class-floors` and back. Classes that are left out get 0. InvalidArgument, too, when the sum is above 1.
+// `--class-floors` and back. Omitted classes get 0. InvalidArgument also if the sum is above 1.
 absl::Status ParseClassShares(std::string_view text, ByClass<double>* shares);
 std::string ClassSharesText(const ByClass<double>& shares);
 
-// `--wait-limits` and back. Classes that are left out get InfiniteDuration; "none" leaves out all.
+// `--wait-limits` and back. Omitted classes get InfiniteDuration; "none" omits all.
 absl::Status ParseClassDurations(std::string_view text, ByClass<absl::Duration>* durations);
 std::string ClassDurationsText(const ByClass<absl::Duration>& durations);
 

@@ -11,23 +11,23 @@
 
 namespace hadal::admission {
 
-// A sequence in the engine, as far as it matters for when others can start.
+// The properties of a sequence in the engine that determine when others can start.
 struct RunningSequence {
   request::Priority priority = request::Priority::kNormal;
   int32_t blocks = 0;          // KV blocks of its lease
   int32_t context_tokens = 0;  // in the cache
   int32_t produced = 0;        // tokens so far
-  int32_t max_tokens = 0;      // it ends there at the latest
-  int32_t prefill_tokens = 0;  // of its prompt, that are still to be computed
-  bool thinking = false;       // as its request
+  int32_t max_tokens = 0;      // upper bound of `produced`
+  int32_t prefill_tokens = 0;  // prompt tokens still to be computed
+  bool thinking = false;       // as in its request
 };
 
-// What an engine says about itself, once for each step: one thread writes, anyone reads, nobody waits. Each member is
-// the truth of its own at some moment; a reader of the sequences that meets a writer reads again, and at last takes a
-// mixture of two steps.
+// The state that an engine publishes after each step. One thread writes, any thread reads, and neither waits. Scalars
+// are independent atomics and may belong to different steps. Sequences are read under a version counter: a reader that
+// overlaps a write retries, and after several attempts accepts a mixture of two steps.
 class EngineLoad {
  public:
-  // More sequences than that are as many more of the kind of the others.
+  // Further sequences are counted and assumed to be like these.
   static constexpr int32_t kMaxSequences = 1024;
 
   struct Step {
@@ -66,7 +66,7 @@ class EngineLoad {
   void Read(std::vector<RunningSequence>* sequences) const;
 
  private:
-  // Larger numbers than that many bits hold are taken as the largest one.
+  // Saturates at the largest number that fits into kBits.
   template <int kBits>
   static uint64_t Bits(int32_t value) {
     constexpr int64_t kLargest = (int64_t{1} << kBits) - 1;

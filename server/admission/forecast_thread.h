@@ -10,11 +10,11 @@
 
 namespace hadal::admission {
 
-// Renews the forecasts on a thread of its own, whenever the engine says that one is due, so that no step waits for a
-// replay. Made before the engines start and destroyed after they have stopped; the controller outlives it.
+// Renews the forecasts on its own thread when the engine reports that one is due, so that no step waits for a replay.
+// Created before the engines start and destroyed after they have stopped; the controller outlives it.
 class ForecastThread {
  public:
-  // `clock` gives the forecasts their time.
+  // Forecasts are made at the time of `clock`.
   ForecastThread(AdmissionController* admission, base::Clock* clock);
   ~ForecastThread();
 

@@ -10,7 +10,8 @@
 
 namespace hadal::admission {
 
-// The q-quantile of a stream of positive numbers, by small steps of its logarithm; it forgets over some hundred values.
+// Online estimate of the q-quantile of a stream of positive numbers, by small steps of its logarithm; old values fade
+// over a few hundred samples.
 class RunningQuantile {
  public:
   RunningQuantile(double q, double low, double high) : q_(q), low_(low), high_(high) {}
@@ -23,55 +24,55 @@ class RunningQuantile {
   int samples_ = 0;
 };
 
-// What has come free and what fresh requests have wanted of it, counted since the start.
+// Capacity that was freed, and fresh requests that arrived, since the start.
 struct CapacityTotals {
   double places = 0;
   double blocks = 0;
   std::array<double, request::kNumPriorities> arrivals = {};
 };
 
-// A refused request that stays in the line for which it was refused, to learn when it would have had its turn.
+// A refused request that is tracked to learn when its turn would have come, had it stayed in the queue.
 struct Ghost {
   request::Priority priority = request::Priority::kNormal;
   absl::Time told;
-  absl::Duration forecast = absl::InfiniteDuration();  // that its turn would come then; infinite: none to judge
-  absl::Duration estimate;                             // that its client was given
-  absl::Duration useful;                               // longest wait of its class; without one until its hint
-  double need_places = 0;                              // its own, and of the promises before it
+  absl::Duration forecast = absl::InfiniteDuration();  // predicted time of its turn; infinite: no prediction to judge
+  absl::Duration estimate;                             // reported to its client
+  absl::Duration useful;                               // wait limit of its class; without one, its hint
+  double need_places = 0;                              // its own demand and that of the promises before it
   double need_blocks = 0;
-  double blocks_per_request = 0;  // that a fresh request wants
+  double blocks_per_request = 0;  // average demand of a fresh request
   CapacityTotals before;
 };
 
-// How good forecasts are, measured on a sample of the refusals, whether their clients return or not. Bounded memory:
-// while it is full, further ghosts are not taken. Not thread-safe.
+// Measures the accuracy of forecasts on a sample of the refusals, whether or not their clients return. Bounded memory:
+// while it is full, no further ghosts are added. Not thread-safe.
 class Ghosts {
  public:
   static constexpr size_t kMostGhosts = 1024;
-  // A ghost that waits for so many times its forecast counts as if its turn came now.
+  // A ghost that has waited for this many times its forecast is judged as if its turn came now.
   static constexpr double kWorstRatio = 4;
 
-  // The turn of one has come, and its useful wait is over.
+  // Returned once a ghost's turn has come and its useful wait is over.
   struct Verdict {
     request::Priority priority = request::Priority::kNormal;
     double ratio = 0;             // true over forecast wait; 0: it had no forecast
     double error = 0;             // of the estimate: (estimate - true) / true
-    bool served_in_time = false;  // the server stood idle within its useful wait: the refusal was in vain
+    bool served_in_time = false;  // the server was idle within its useful wait: a false refusal
   };
 
-  // `kept` is the share of the capacity that is for those who return.
+  // `kept` is the share of the capacity reserved for returning clients.
   explicit Ghosts(double kept) : kept_(kept) {}
 
   void Add(const Ghost& ghost) {
     if (ghosts_.size() < kMostGhosts) ghosts_.push_back({ghost, {.priority = ghost.priority}});
   }
-  // `idle_at`: when a place was last free with nothing waiting for it. Learns from those whose turn has come, and
-  // returns what has been decided.
+  // `idle_at`: when a place was last free with nothing waiting for it. Learns from ghosts whose turn has come, and
+  // returns the verdicts that are final.
   std::vector<Verdict> Update(absl::Time now, const CapacityTotals& totals, absl::Time idle_at);
 
   // The 0.8-quantile of true over forecast wait, in [0.5, 3]: a hint that much longer comes too early for one in five.
   double kappa(request::Priority priority) const { return kappa_[static_cast<size_t>(priority)].Get(); }
-  // The median: what the estimate is to be multiplied by.
+  // The median of the same ratio: the correction factor of the reported estimate.
   double median(request::Priority priority) const { return median_[static_cast<size_t>(priority)].Get(); }
   size_t size() const { return ghosts_.size(); }
 

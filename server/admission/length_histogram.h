@@ -8,8 +8,8 @@
 
 namespace hadal::admission {
 
-// Output lengths seen lately, in log-spaced buckets (four an octave) whose weights decay with every record, so that a
-// change of traffic shows after about a thousand answers. Not thread-safe.
+// Recent output lengths in log-spaced buckets (four per octave) whose weights decay with every record, so that a
+// change in traffic shows after about a thousand answers. Not thread-safe.
 class LengthHistogram {
  public:
   void Record(int32_t tokens);
@@ -18,8 +18,8 @@ class LengthHistogram {
   // Expected further tokens of an answer that already has `produced`; -1 when too few samples are that long.
   double MeanRemaining(int32_t produced) const;
 
-  // Further tokens by which the share `q` of the answers that have `produced` tokens ends; -1 when too few samples are
-  // that long.
+  // The q-quantile of the further tokens of answers that already have `produced` tokens; -1 if too few samples are that
+  // long.
   double RemainingQuantile(int32_t produced, double q) const;
 
   static constexpr int32_t kMinSamples = 16;
@@ -36,13 +36,12 @@ class LengthHistogram {
   int64_t samples_ = 0;
 };
 
-// The output lengths of a model, by what makes them differ: the class, and whether reasoning comes first. Not
-// thread-safe.
+// The output lengths of a model by class and mode (with or without reasoning). Not thread-safe.
 class OutputLengths {
  public:
   void Record(request::Priority priority, bool thinking, int32_t tokens);
-  // Of such requests; of all classes while there are too few of its own. Never of the other mode, whose answers are
-  // many times longer or shorter.
+  // The histogram for such requests; that of all classes while the class has too few samples. Never that of the other
+  // mode, whose answers are many times longer or shorter.
   const LengthHistogram& For(request::Priority priority, bool thinking) const;
   const LengthHistogram& OfMode(bool thinking) const { return modes_[thinking].all_classes; }
   const LengthHistogram& all() const { return all_; }
@@ -56,9 +55,9 @@ class OutputLengths {
   LengthHistogram all_;
 };
 
-// Output tokens to reserve for one choice: min(max_tokens, q-quantile). On a cold start half of max_tokens, rounded up,
-// but no more than kColdStartTokens: callers that leave max_tokens out mean the whole context, and a lease of that size
-// for each would refuse nearly everybody. Too short a guess is mended by preemption.
+// Output tokens to reserve for one choice: min(max_tokens, q-quantile). Without enough samples, half of max_tokens
+// (rounded up) but at most kColdStartTokens: a caller that omits max_tokens allows the whole context, and leases of
+// that size would refuse nearly every request. An underestimate is corrected by preemption.
 inline constexpr int32_t kColdStartTokens = 1024;
 int32_t PredictOutputTokens(const LengthHistogram& histogram, double q, int32_t max_tokens);
 

@@ -28,7 +28,7 @@ class MemoryLease {
   int64_t bytes() const { return bytes_; }
   // Gives the bytes back now; later calls do nothing.
   void Release();
-  // Takes `bytes`, at most those it has, out of it as a lease of their own.
+  // Splits off `bytes` (at most those it has) as a separate lease.
   MemoryLease Split(int64_t bytes);
   // Adds what another lease of the same pool holds.
   void Merge(MemoryLease other);
@@ -63,9 +63,9 @@ class KvPoolLedger {
   std::atomic<int64_t> active_leases_{0};
 };
 
-// What the server may use on a device and what it has committed: weights, workspace and KV pools, each by name.
-// Thread-safe. The server's own bytes are counted against its own budget, never against a share of the device: other
-// processes' memory is not ours to judge. An unknown size is an error, never 0.
+// The server's memory budget on a device and the parts committed from it: weights, workspace and KV pools, each by
+// name. Counts only the server's own bytes against its budget; memory of other processes is not considered. An unknown
+// size is an error, never 0. Thread-safe.
 class MemoryLedger {
  public:
   // InvalidArgument unless budget_bytes > 0. `metrics` outlives the ledger; nullptr: not exported.
@@ -104,8 +104,8 @@ class MemoryLedger {
   base::MetricCollector collector_;
 };
 
-// "6.2GB": 10^9 bytes with one decimal, as operators grep for it; MB, KB or bytes below that, so that a size above 0
-// never reads as 0.0.
+// "6.2GB": units of 10^9 bytes with one decimal, a format that operators grep for; MB, KB or bytes for smaller sizes,
+// so that a size above 0 is never shown as 0.0.
 std::string FormatBytes(int64_t bytes);
 
 }  // namespace hadal::admission
