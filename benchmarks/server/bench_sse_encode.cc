@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "models/tokenizer/tokenizer.h"
-#include "server/http/response_encoder.h"
+#include "server/http/codec/response_encoder.h"
 #include "server/service/active_call.h"
 
 namespace {

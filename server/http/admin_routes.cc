@@ -7,7 +7,7 @@
 
 #include "absl/time/time.h"
 #include "models/chat/fim.h"
-#include "server/http/json_writer.h"
+#include "server/http/codec/json_writer.h"
 
 namespace hadal::http {
 namespace {

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
+#include "server/http/codec/response.h"
+#include "server/http/codec/route.h"
 #include "server/http/http_server.h"
-#include "server/http/response.h"
-#include "server/http/route.h"
 #include "server/service/served_model.h"
 
 namespace hadal::http {

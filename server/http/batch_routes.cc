@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "server/batches/batch_service.h"
 #include "server/batches/store_error.h"
-#include "server/http/batch_codec.h"
+#include "server/http/codec/batch_codec.h"
+#include "server/http/codec/json_writer.h"
 #include "server/http/file_upload.h"
-#include "server/http/json_writer.h"
 #include "server/http/recorded_response.h"
 #include "server/request/refusal.h"
 

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "server/batches/batch_store.h"
+#include "server/http/codec/route.h"
 #include "server/http/connection.h"
-#include "server/http/route.h"
 #include "server/service/call_record.h"
 
 namespace hadal::http {

@@ -9,10 +9,10 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "server/http/call_body.h"
+#include "server/http/codec/call_body.h"
+#include "server/http/codec/response_encoder.h"
 #include "server/http/pass_on.h"
 #include "server/http/recorded_response.h"
-#include "server/http/response_encoder.h"
 #include "server/request/refusal.h"
 #include "server/service/call_pipeline.h"
 

@@ -3,8 +3,8 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include "server/http/codec/route.h"
 #include "server/http/connection.h"
-#include "server/http/route.h"
 #include "server/service/call_record.h"
 
 namespace hadal::http {

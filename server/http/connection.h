@@ -17,11 +17,11 @@
 #include "absl/time/time.h"
 #include "server/base/active_count.h"
 #include "server/http/async_event.h"
+#include "server/http/codec/response.h"
 #include "server/http/http_server.h"
 #include "server/http/listener.h"
 #include "server/http/request_body.h"
 #include "server/http/request_reader.h"
-#include "server/http/response.h"
 
 namespace hadal::http {
 

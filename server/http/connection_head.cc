@@ -3,8 +3,8 @@
 #include <optional>
 
 #include "absl/strings/str_format.h"
+#include "server/http/codec/route.h"
 #include "server/http/connection.h"
-#include "server/http/route.h"
 #include "server/service/load_report.h"
 
 namespace hadal::http {

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-#include "server/http/call_body.h"
-#include "server/http/json_body.h"
-#include "server/http/json_writer.h"
+#include "server/http/codec/call_body.h"
+#include "server/http/codec/json_body.h"
+#include "server/http/codec/json_writer.h"
 
 namespace hadal::http {
 namespace {

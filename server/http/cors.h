@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/http/response.h"
+#include "server/http/codec/response.h"
 
 namespace hadal::http {
 

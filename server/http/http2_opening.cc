@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "server/http/await.h"
-#include "server/http/response.h"
+#include "server/http/codec/response.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {

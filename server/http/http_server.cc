@@ -25,12 +25,12 @@
 #include "absl/strings/str_format.h"
 #include "base/sync.h"
 #include "server/http/api_handler.h"
+#include "server/http/codec/response.h"
 #include "server/http/connection.h"
 #include "server/http/connection_table.h"
 #include "server/http/http2_opening.h"
 #include "server/http/http_metrics.h"
 #include "server/http/listener.h"
-#include "server/http/response.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {

@@ -10,9 +10,9 @@
 #include "absl/time/time.h"
 #include "models/chat/fim.h"
 #include "server/base/strings.h"
-#include "server/http/json_body.h"
-#include "server/http/json_writer.h"
-#include "server/http/ollama_codec.h"
+#include "server/http/codec/json_body.h"
+#include "server/http/codec/json_writer.h"
+#include "server/http/codec/ollama_codec.h"
 
 namespace hadal::http {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "server/http/response.h"
+#include "server/http/codec/response.h"
 #include "server/http/unary_handler.h"
 #include "server/service/served_model.h"
 

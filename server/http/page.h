@@ -5,7 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "server/http/response.h"
+#include "server/http/codec/response.h"
 
 namespace hadal::http {
 

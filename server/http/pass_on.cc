@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "server/base/strings.h"
-#include "server/http/response.h"
+#include "server/http/codec/response.h"
 #include "server/request/refusal.h"
 
 namespace hadal::http {

@@ -9,9 +9,9 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/http/codec/route.h"
 #include "server/http/connection.h"
 #include "server/http/request_body.h"
-#include "server/http/route.h"
 #include "server/service/call_record.h"
 #include "server/upstream/passage.h"
 #include "server/upstream/upstreams.h"

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "server/http/route.h"
+#include "server/http/codec/route.h"
 
 namespace hadal::http {
 

@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "server/http/codec/response.h"
 #include "server/http/connection.h"
-#include "server/http/response.h"
 #include "server/service/call_record.h"
 
 namespace hadal::http {

@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
-#include "server/http/call_body.h"
-#include "server/http/json_writer.h"
-#include "server/http/response_encoder.h"
+#include "server/http/codec/call_body.h"
+#include "server/http/codec/json_writer.h"
+#include "server/http/codec/response_encoder.h"
 
 namespace hadal::http {
 namespace {

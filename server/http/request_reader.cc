@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/http/codec/route.h"
 #include "server/http/request_target.h"
-#include "server/http/route.h"
 #include "server/request/refusal.h"
 #include "server/service/load_report.h"
 #include "server/service/session_headers.h"

@@ -4,11 +4,11 @@
 #include <string>
 #include <utility>
 
-#include "server/http/completion_codec.h"
-#include "server/http/json_writer.h"
-#include "server/http/messages_codec.h"
-#include "server/http/response_encoder.h"
-#include "server/http/responses_codec.h"
+#include "server/http/codec/completion_codec.h"
+#include "server/http/codec/json_writer.h"
+#include "server/http/codec/messages_codec.h"
+#include "server/http/codec/response_encoder.h"
+#include "server/http/codec/responses_codec.h"
 
 namespace hadal::http {
 

@@ -5,10 +5,10 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "server/http/codec/response.h"
+#include "server/http/codec/route.h"
 #include "server/http/connection.h"
 #include "server/http/request_body.h"
-#include "server/http/response.h"
-#include "server/http/route.h"
 #include "server/service/call_record.h"
 #include "server/service/generate_service.h"
 

@@ -75,6 +75,8 @@ RULES = {
     "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
     "server/rpc/": (("server/rpc/", "server/service/", "server/response_cache/cache_control.h", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
+    "server/http/codec/": (("server/http/codec/", "server/batches/", "server/service/", "server/request/", "server/base/", "models/tokenizer/"),
+                           TORCH + CUDA + DNNL + GRPC + HTTP),
     "server/http/": (("server/http/", "server/batches/", "server/tls/", "server/upstream/", "server/service/", "server/response_cache/cache_control.h", "server/admission/", "server/request/", "server/base/",
                       "models/chat/", "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + GRPC),
     "server/": (("server/", "models/", "kernels/*.h", "client/"), TORCH + CUDA + DNNL),  # main.cc and the subcommands wire everything

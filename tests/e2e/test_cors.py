@@ -14,7 +14,7 @@ from http_client import ASK, post
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
 ORIGIN, FOREIGN = "https://app.example.com", "https://evil.example.com"
 ROUTES = sorted({(path.replace("{id}", "some-id"), method) for method, paths in
-                 re.findall(r"// (GET|POST|DELETE) (/\S.*)", (ROOT / "server/http/route.h").read_text(encoding="utf-8"))
+                 re.findall(r"// (GET|POST|DELETE) (/\S.*)", (ROOT / "server/http/codec/route.h").read_text(encoding="utf-8"))
                  for path in re.findall(r"/(?:v1|api)/[\w/{}]+", paths)})
 
 

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "server/http/route.h"
+#include "server/http/codec/route.h"
 #include "tests/server/http/http_fixture.h"
 
 namespace hadal::http {

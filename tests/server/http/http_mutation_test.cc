@@ -7,12 +7,12 @@
 #include <random>
 
 #include "gtest/gtest.h"
-#include "server/http/chat_codec.h"
-#include "server/http/completion_codec.h"
-#include "server/http/messages_codec.h"
+#include "server/http/codec/chat_codec.h"
+#include "server/http/codec/completion_codec.h"
+#include "server/http/codec/messages_codec.h"
+#include "server/http/codec/responses_codec.h"
+#include "server/http/codec/route.h"
 #include "server/http/request_reader.h"
-#include "server/http/responses_codec.h"
-#include "server/http/route.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/status_matchers.h"
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "server/http/api.h"
-#include "server/http/route.h"
+#include "server/http/codec/api.h"
+#include "server/http/codec/route.h"
 #include "server/request/refusal.h"
 #include "tests/server/http/http_fixture.h"
 #include "tests/support/tool_call_scripts.h"
