@@ -12,9 +12,9 @@
 
 namespace hadal::admission {
 
-// Which class goes next. What waits longest in each class competes with the key enqueue time + rank * class_step, the
-// smallest wins, ties go to the more urgent class. So a request ages: of the requests of a class that is k ranks more
-// urgent, only those overtake it that arrive within k * class_step of it. InfiniteDuration: strictly by class.
+// Which class goes next. The oldest entries of the classes compete with the key enqueue time + rank * class_step: the
+// smallest key wins, and ties go to the more urgent class. Requests therefore age: a request is overtaken by one that
+// is k ranks more urgent only if that one arrives within k * class_step of it. InfiniteDuration: strictly by class.
 struct QueueOrder {
   absl::Duration class_step = absl::Seconds(8);
 };
@@ -23,25 +23,25 @@ struct QueueOrder {
 struct QueueTurn {
   request::Priority priority = request::Priority::kNormal;
   request::Priority passed = request::Priority::kNormal;  // the most urgent class that waits
-  bool overdue = false;  // aged by more than another class_step: nobody should pass it any more
+  bool overdue = false;  // aged by more than another class_step: must not be passed any more
   bool owed = false;     // its tenant asks for less than its share (TenantQueue): it may pass others of its class
 
   // More urgent requests wait; it goes first by its age.
   bool aged() const { return passed != priority; }
 };
 
-// Of a batch's places and a step's tokens, what requests may have that go before more urgent ones by their age.
-// `passed`: the most urgent class that waits. A tenth is nothing that normal requests would miss; the high class is
-// promised the machine, where it wants nine tenths of it as well.
+// The share of a batch's places and a step's tokens for requests that go before more urgent ones because of their age.
+// `passed`: the most urgent class that waits. A tenth does not noticeably affect normal requests. It is less for the
+// high class, which must be served fully even if it needs nine tenths of the device.
 inline double AgedShare(request::Priority passed) { return passed == request::Priority::kHigh ? 1.0 / 32 : 1.0 / 10; }
 
-// The weighted tokens by which tenants are compared: an output token keeps the device busier than one of a prompt.
+// The weighted tokens by which tenants are compared: an output token costs more device time than a prompt token.
 inline double WeightedTokens(int64_t prompt_tokens, int64_t output_tokens) {
   return static_cast<double>(prompt_tokens) + 2 * static_cast<double>(output_tokens);
 }
 
-// Requests by class and age; in a class by tenant (TenantQueue), FIFO for each. T is moved in and out. Not thread-safe;
-// no bound of its own: admission counts slots before anything gets here.
+// Requests ordered by class and age, within a class by tenant (TenantQueue), within a tenant FIFO. T is moved in and
+// out. Not thread-safe. Not bounded: admission counts slots before anything is pushed.
 template <typename T>
 class PriorityQueue {
  public:
@@ -80,7 +80,7 @@ class PriorityQueue {
     --size_;
     return Class(priority).PopHead();
   }
-  // The tenant was served that many weighted tokens more than it was charged for, or less.
+  // Corrects the tenant's charge by `weighted_tokens`, which may be negative.
   void Charge(request::Priority priority, std::string_view tenant, double weighted_tokens) {
     Class(priority).Charge(tenant, weighted_tokens);
   }

@@ -14,43 +14,43 @@
 
 namespace hadal::admission {
 
-// Where a return lies in the time that it was told.
+// When a client returns, relative to the time it was told.
 enum class ReturnTiming : uint8_t {
   kNone,      // no promise is known: a first attempt, or a surplus one
   kEarly,     // before its window
-  kInWindow,  // what it was promised is held for it
+  kInWindow,  // the promised capacity is held for it
   kLate,      // after its window, within kRememberLate
 };
 
 // A place, and KV blocks, promised to a refused client.
 struct Promise {
-  uint64_t key = 0;  // by which the client is recognised
+  uint64_t key = 0;  // identifies the client
   request::Priority priority = request::Priority::kNormal;
   int64_t blocks = 0;
   absl::Time told;      // when it was refused
-  absl::Duration lead;  // its place is held from so long before it may return
+  absl::Duration lead;  // how long before its return the place is already held
   absl::Time due;       // when it was told to return
-  absl::Time whole;     // the same in whole seconds, as Retry-After has it; not before `due`
-  absl::Time end;       // until here it is in its window; not before `whole`
+  absl::Time whole;     // the same rounded up to whole seconds, as in Retry-After; not before `due`
+  absl::Time end;       // end of its window; not before `whole`
 };
 
 // How recognisable a returning client is.
 enum class KeyQuality : uint8_t {
-  kFirst,   // others share the key, and the client says that this is its first attempt: it comes for no promise
-  kOwn,     // the key is this request's alone: idempotency key, ticket
-  kRetry,   // others share it, but the client says that it has tried before
-  kShared,  // others share it, and it may as well be a first attempt
+  kFirst,   // shared key, and the client states that this is its first attempt: it has no promise
+  kOwn,     // unique to this request: idempotency key, ticket
+  kRetry,   // shared key, but the client states that it has tried before
+  kShared,  // shared key, and it may be a first attempt
 };
 
-// Future capacity promised to refused clients, and who comes to take it. Clients return exactly when they are told, to
-// the millisecond or in whole seconds: around these two moments a place is held, as far as clients have been seen to
-// return then, and between them it is not. Memory is bounded: kMaxPromises, then Add fails. Every operation takes
-// constant time or the logarithm of the promises. Not thread-safe.
+// Future capacity promised to refused clients, and the clients that return for it. Clients return exactly when told, to
+// the millisecond or at the whole second. A place is held around these two moments, in proportion to how many clients
+// have been seen to return then, and not between them. Memory is bounded: after kMaxPromises, Add fails. Every
+// operation takes O(1) or O(log promises). Not thread-safe.
 class PromiseLedger {
  public:
   static constexpr size_t kMaxPromises = 1 << 15;
   static constexpr absl::Duration kRememberLate = absl::Seconds(10);
-  // A client whose key others share is believed to return only so soon after a time that it was told.
+  // A client with a shared key is recognised only within this time after a moment that it was told.
   static constexpr absl::Duration kSharedKeyTolerance = absl::Milliseconds(150);
 
   struct Amount {
@@ -58,10 +58,10 @@ class PromiseLedger {
     double blocks = 0;
   };
 
-  // A place is held so long after each of the two moments.
+  // How long a place is held after each of the two moments.
   static constexpr absl::Duration kTail = absl::Milliseconds(250);
 
-  // A number by which the promise is found again, never 0; 0 when the ledger is full.
+  // Returns a number that identifies the promise, never 0; or 0 if the ledger is full.
   uint64_t Add(const Promise& promise, absl::Time now);
   struct Found {
     ReturnTiming timing = ReturnTiming::kNone;
@@ -74,14 +74,14 @@ class PromiseLedger {
   Found FindNumber(uint64_t number, absl::Time now);
   uint64_t NumberOf(const Found& found) const { return NumberOf(found.index); }
   const Promise& promise(const Found& found) const { return nodes_[found.index].promise; }
-  // It was taken, or its client has been told something else.
+  // The promise was kept, or replaced by a new one.
   void Remove(const Found& found);
-  // Its client will not come, for a reason that says nothing of other clients.
+  // Its client will not return, for a reason that must not count in return_share().
   void Withdraw(const Found& found) { Free(found.index); }
   // Opens and ends windows. Called by the others; alone by whoever reads counts long after.
   void Advance(absl::Time now);
 
-  // To be held now for clients that may return, of that class and more urgent ones: as many as will probably come, not
+  // The capacity to hold now for clients of that class and more urgent ones that may return: the expected number, not
   // rounded.
   Amount Held(request::Priority priority) const;
   // Promised and due before the last Advance, and `bucket` quarters of a second after it, of that class and more urgent
@@ -117,8 +117,8 @@ class PromiseLedger {
     bool operator>(const Event& other) const { return at > other.at; }
   };
   using PerClass = std::array<Amount, request::kNumPriorities>;
-  // Of the promises that were decided, how many were taken. It begins as if a few had been, so that clients that never
-  // return are known after some ten of them; later it forgets over about a hundred.
+  // The share of decided promises that were taken. The prior is weak, so that clients that never return are noticed
+  // after about ten promises; later it is an average over about a hundred.
   struct Share {
     double value = 1;
     double weight = 8;

@@ -8,19 +8,19 @@
 
 namespace hadal::admission {
 
-// What a step of the engine says about how well leases fit.
+// What a step of the engine shows about how well leases fit.
 struct LeaseFit {
   int64_t tokens = 0;             // rows of the step
-  int64_t recomputed_tokens = 0;  // of them, those that preemption had thrown away
-  int64_t used_blocks = 0;        // that sequences hold
+  int64_t recomputed_tokens = 0;  // of them, recomputed after a preemption
+  int64_t used_blocks = 0;        // held by sequences
 };
 
-// Which quantile of the output lengths leases reserve: high enough that few sequences are preempted for memory, low
-// enough that memory does not lie idle while requests are refused for it. Slow, so that it follows the traffic and not
-// single requests: one decision a period. It rises while more than 1 % of the computed tokens are computed again, and
-// falls while more than 20 % of the blocks are idle and requests are refused for memory. Those are the queue that
-// smaller leases would let in, as whatever is queued has its lease. Rises are larger than falls: work done twice costs
-// everybody, and an idle block only whoever is refused.
+// Controls which quantile of the output lengths leases reserve: high enough that few sequences are preempted for
+// memory, low enough that memory is not idle while requests are refused for lack of it. It decides once per period, so
+// that it follows the traffic and not single requests. It rises while more than 1 % of the computed tokens are
+// recomputed, and falls while more than 20 % of the blocks are idle and requests are refused for memory (queued
+// requests already have their leases, so only refusals show demand for smaller ones). Rises are larger than falls,
+// because recomputation costs everyone while an idle block costs only the refused request.
 class QuantileController {
  public:
   static constexpr double kLowest = 0.3, kHighest = 0.95;

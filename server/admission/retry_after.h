@@ -7,7 +7,7 @@ namespace hadal::admission {
 
 inline constexpr absl::Duration kMinRetryAfter = absl::Seconds(1);
 inline constexpr absl::Duration kMaxRetryAfter = absl::Seconds(30);
-// Told while nothing has been measured yet, as in the first moments after the start.
+// The hint while nothing has been measured yet, as right after the start.
 inline constexpr absl::Duration kUnknownWait = absl::Seconds(2);
 
 // Events a second, as a decayed average: an event's weight halves every `half_life`. Not thread-safe.
@@ -27,7 +27,7 @@ class RateEstimator {
 
 // The hint sent to a client for a computed wait. `unit_random` is uniform in [0, 1). Jitter is only added:
 //   finite wait    clamp(wait + unit_random * max(0.1 s, wait / 10), 1 s, 30 s), spread kept at the lower clamp
-//   infinite wait  20 s + unit_random * 10 s: capacity beyond the horizon, spread so that nobody returns in step
+//   infinite wait  20 s + unit_random * 10 s: capacity beyond the horizon; spread so that clients do not return at once
 absl::Duration HintFor(absl::Duration wait, double unit_random);
 
 }  // namespace hadal::admission

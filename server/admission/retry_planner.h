@@ -18,48 +18,49 @@
 
 namespace hadal::admission {
 
-// By what a client is recognised when it returns.
+// Identifies a client when it returns.
 struct RetryCaller {
   uint64_t key = 0;  // of its idempotency key, else of sender, route and body length
   KeyQuality quality = KeyQuality::kShared;
   int32_t attempt = 0;   // earlier attempts at the same request, as the client counts them
-  bool gateway = false;  // it asks for many, and takes a hint as the time for which this server is of no use
-  uint64_t promise = 0;  // number of the one that its ticket is for, before all else; 0: it has no ticket
+  bool gateway = false;  // acts for many clients and treats a hint as the time to avoid this server
+  uint64_t promise = 0;  // the promise of its ticket, which takes precedence; 0: it has no ticket
 };
 
-// What a refused client whose wait is beyond the horizon is told: the whole capacity of that time is promised already.
+// What a refused client is told if all capacity within the horizon is already promised (surplus demand).
 enum class SurplusRetry : uint8_t {
-  kOnce,   // to return once; the second time not to
-  kAllow,  // to return
-  kDeny,   // not to return
+  kOnce,   // return once; after the second refusal, do not return
+  kAllow,  // return
+  kDeny,   // do not return
 };
 
 // What a refused client is told.
 struct RetryPlan {
   absl::Duration hint;
   absl::Duration estimate = absl::InfiniteDuration();  // without clamps and jitter; infinite: unknown, or beyond
-  bool promised = false;                               // what it needs is held for it from then on
+  bool promised = false;                               // the capacity it needs is held for it from then on
   uint64_t promise = 0;                                // its number, when promised
-  absl::Time forgotten;                                // when it is nothing any more
-  bool should_retry = true;                            // false: a return would be in vain
+  absl::Time forgotten;                                // when the promise expires
+  bool should_retry = true;                            // false: a retry cannot succeed
 };
 
-// Tells refused clients when to return, and knows them when they do. A part of the capacity (kReturnShare) is kept for
-// those who return, so a promise holds however many arrive afresh meanwhile; each promise takes its part, so that no
-// two are told the same moment. Thread-safe; a
-// refusal costs one look over the forecast, about a microsecond.
+// Tells refused clients when to return, and recognises them when they do. A part of the capacity (kReturnShare) is
+// reserved for returning clients, so a promise holds however many new requests arrive meanwhile. Each promise takes its
+// part of that capacity, so that no two clients are told the same moment. Thread-safe; a refusal costs one pass over
+// the forecast, about a microsecond.
 class RetryPlanner {
  public:
-  // Of the capacity, for those who return. If all of them do, a request that is served takes 1 + kReturnShare attempts.
+  // The share of capacity reserved for returning clients. If all of them return, a served request takes 1 +
+  // kReturnShare attempts.
   static constexpr double kReturnShare = 0.16;
-  // The last moment that is promised, so that jitter stays below the upper clamp.
+  // No promise is later than this, so that jitter stays below the upper clamp.
   static constexpr absl::Duration kLastPromise = absl::Seconds(27);
   static constexpr absl::Duration kMaxGatewayHint = absl::Seconds(3);
 
   struct Options {
     SurplusRetry surplus = SurplusRetry::kOnce;
-    double ghost_share = 0.01;  // of the refusals, that are followed to see when their turn comes
-    // Longest wait that a class has a use for (`--wait-limits`): a refusal was right when it would have been longer.
+    double ghost_share = 0.01;  // share of refusals that are tracked to see when their turn comes
+    // Longest useful wait of a class (`--wait-limits`): a refusal was right if the wait would have been longer.
     ByClass<absl::Duration> wait_limits = {absl::InfiniteDuration(), absl::InfiniteDuration(), absl::InfiniteDuration(),
                                            absl::InfiniteDuration()};
     uint64_t seed = 1;  // of the jitter
@@ -68,23 +69,23 @@ class RetryPlanner {
 
   struct Arrival {
     ReturnTiming timing = ReturnTiming::kNone;
-    // That it must leave free, for promises of its class and more urgent ones; nothing for who comes in its window.
+    // Capacity that it must leave free for promises of its class and more urgent ones; none for a client in its window.
     PromiseLedger::Amount kept_free;
-    // It was told that no capacity is in sight, and returns all the same.
+    // It was told that no capacity is available within the horizon, and returned nevertheless.
     bool surplus = false;
   };
   // A client asks to be admitted. Changes nothing.
   Arrival Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now);
   // Whether that promise can still be kept.
   bool Holds(uint64_t promise, absl::Time now);
-  // It was admitted; a promise that it had is kept.
+  // The client was admitted; its promise, if any, is fulfilled.
   void Admit(const RetryCaller& caller, absl::Time now);
-  // The client of that promise does not need it. False: it was taken, or forgotten.
+  // The client no longer needs that promise. False: it was already taken or has expired.
   bool Withdraw(uint64_t promise, absl::Time now);
-  // It was refused, for want of `demand`. `curve` is the capacity that it waits for; null: nothing is known yet.
+  // The client was refused for lack of `demand`. `curve` is the future capacity; null: nothing is known yet.
   RetryPlan Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
                    const CapacityCurve* curve, absl::Time now);
-  // What ghosts are measured by: capacity that came free, and fresh requests. Lock-free.
+  // Count freed capacity and fresh requests, by which ghosts are judged. Lock-free.
   void CountFree(int64_t places, int64_t blocks) {
     places_.fetch_add(places, std::memory_order_relaxed);
     blocks_.fetch_add(blocks, std::memory_order_relaxed);
@@ -92,20 +93,20 @@ class RetryPlanner {
   void CountArrival(request::Priority priority) {
     arrivals_[static_cast<size_t>(priority)].fetch_add(1, std::memory_order_relaxed);
   }
-  // To be left free now for clients that may return, of every class.
+  // The capacity to leave free now for returning clients of all classes.
   PromiseLedger::Amount Held(absl::Time now);
-  // Whose turn has come. `idle_at`: when a place was last free with nothing waiting for it.
+  // Verdicts of ghosts whose turn has come. `idle_at`: when a place was last free with nothing waiting for it.
   std::vector<Ghosts::Verdict> Judge(absl::Time now, absl::Time idle_at);
-  // Not for want of capacity: `wait` and jitter, nothing promised.
+  // For refusals that are not about capacity: `wait` plus jitter, without a promise.
   RetryPlan After(absl::Duration wait);
 
  private:
-  // Own keys whose surplus was refused lately; older ones give way.
+  // Own keys that were recently refused as surplus; older ones are overwritten.
   static constexpr size_t kSurplusKeys = 1 << 14;
 
   struct Opening {
     absl::Duration wait = absl::InfiniteDuration();  // infinite: not before kLastPromise
-    absl::Duration flow;                             // in which as much capacity comes free again
+    absl::Duration flow;                             // time in which the same capacity is freed again
     double need_places = 0;                          // with the promises before it
     double need_blocks = 0;
   };
@@ -117,7 +118,7 @@ class RetryPlanner {
   CapacityTotals Totals() const;
   PromiseLedger::Found Find(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RetryPlan PlanSurplus(const RetryCaller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // It was refused as surplus before. Own keys only: whoever counts attempts may have made them elsewhere.
+  // Whether it was refused as surplus before. Own keys only: counted attempts may have been made at other servers.
   bool WasSurplus(const RetryCaller& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return caller.quality == KeyQuality::kOwn && !surplus_keys_.empty() &&
            surplus_keys_[caller.key % kSurplusKeys] == caller.key;

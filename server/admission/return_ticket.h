@@ -10,18 +10,18 @@
 
 namespace hadal::admission {
 
-// What became of a ticket that a client brought. The names are label values of hadal_retry_tickets_total.
+// The state of a ticket that a client presents. The names are label values of hadal_retry_tickets_total.
 enum class TicketState : uint8_t {
   kAccepted,
-  kUsed,     // what it was for has been taken, or given to a later attempt
-  kExpired,  // its client came too late
-  kForged,   // not of this process: made up, of another replica, or from before a restart
+  kUsed,     // its promise has been taken, or replaced by that of a later attempt
+  kExpired,  // the client returned too late
+  kForged,   // not issued by this process: made up, from another replica, or from before a restart
 };
 
-// Signs what was promised to a refused client, so that it is known when it returns from whatever address, and nobody
-// can take another's place by guessing. A ticket is 43 characters of base64url: number of the promise, end of its life,
-// and the first half of their HMAC-SHA256. The key is the process's own, because a place is kept by the replica that
-// promised it. Immutable and thread-safe; a few microseconds each.
+// Signs promises to refused clients, so that a client is recognised when it returns from any address, and nobody can
+// take another client's place by guessing. A ticket is 43 characters of base64url: the number of the promise, its
+// expiry, and the first half of their HMAC-SHA256. The key is private to the process, because only the replica that
+// made a promise can keep it. Immutable and thread-safe; each call takes a few microseconds.
 class ReturnTickets {
  public:
   ReturnTickets();

@@ -19,9 +19,9 @@ struct TenantSlots;
 
 // A request's place in the queue. Made by SlotTable::Take, held by the request's Ticket.
 struct Slot {
-  // Its slot was given to another: it counts no longer. Set once, by the table; read by anyone.
+  // The slot was reassigned and no longer counts. Set once, by the table; read by any thread.
   std::atomic<bool> evicted{false};
-  // Guarded as the table is.
+  // Guarded by the same lock as the table.
   struct Where {
     request::Priority priority = request::Priority::kNormal;
     int32_t model_index = -1;     // in whose queue the request is or will be; -1: it is being parsed
@@ -46,15 +46,16 @@ struct TenantSlots {
   TenantSlots* next = nullptr;
 };
 
-// Who holds the queue's slots and queued tokens, and who gives way when they are all taken:
+// Tracks which requests hold the queue's slots and queued tokens, and decides which gives way when all are taken:
 //
-//   floors   Each class has a floor of both. What a class does not use of its own, others borrow; it gets it back from
-//            the least urgent class above its floor, there from the tenant with the most slots, its newest request.
-//   tenants  Above its floor a class shares among its tenants: the newest request of the one with the most slots gives
-//            way to a tenant that would still have fewer. So one tenant has at most half while another wants more.
+//   floors   Each class has a guaranteed floor of both. Others borrow what it does not use. To get it back, it evicts a
+//            request of the least urgent class above its floor: the newest one of the tenant with the most slots.
+//   tenants  Above its floor a class is shared fairly among its tenants: the newest request of the tenant with the most
+//            slots gives way to a tenant that would still have fewer. So one tenant holds at most half while another
+//            wants more.
 //
-// Otherwise the newcomer is refused. Nothing is kept free: any class and tenant may fill an idle queue. Every operation
-// takes constant time, whatever waits. Not thread-safe, but for Slot::evicted.
+// Otherwise the newcomer is refused. Nothing is reserved: any class and tenant may fill an idle queue. Every operation
+// takes constant time. Not thread-safe, except for Slot::evicted.
 class SlotTable {
  public:
   // `max_tokens` 0: tokens are counted, not limited.
@@ -66,7 +67,7 @@ class SlotTable {
     request::Priority priority = request::Priority::kNormal;
     std::string_view tenant;
     int64_t tokens = 0;
-    int64_t kept_free = 0;  // slots that it must leave, unless its class is owed one
+    int64_t kept_free = 0;  // slots that it must leave free, unless its class is below its floor
   };
   // Whether Take would give a slot.
   Room Check(const Demand& demand) const;
@@ -74,16 +75,16 @@ class SlotTable {
   struct Taken {
     Room room = Room::kYes;
     std::unique_ptr<Slot> slot;        // null unless there was room
-    std::vector<Slot::Where> evicted;  // what those lost that had to give way
+    std::vector<Slot::Where> evicted;  // the requests that were evicted for it
   };
   Taken Take(const Demand& demand);
   void Return(std::unique_ptr<Slot> slot);
-  // The request turned out to be of that class and size. That is let through, whatever the limits: the work is done.
-  // The slot must not be evicted.
+  // Sets the true class and size of the request. Allowed to exceed the limits, because the work is already done. The
+  // slot must not be evicted.
   void Settle(Slot& slot, request::Priority priority, int64_t tokens);
 
-  // Of the class's slots, the share whose requests go before one more of that tenant, as tenants are served in turns:
-  // of each as many as it would hold itself. 1 when it is alone, or holds the most.
+  // The share of the class's slots that would be served before a further request of that tenant when tenants take
+  // turns: of each other tenant, as many as the tenant would hold itself. 1 if it is alone or holds the most.
   double ShareAhead(request::Priority priority, std::string_view tenant) const;
 
   int64_t slots() const { return slots_; }
@@ -93,7 +94,7 @@ class SlotTable {
   int64_t slot_floor(request::Priority priority) const { return classes_[static_cast<size_t>(priority)].slot_floor; }
 
  private:
-  // A long prompt may push aside as many as this; more would make one decision costly.
+  // The most requests that one long prompt may evict; bounds the cost of a decision.
   static constexpr int kMaxEvictions = 16;
 
   struct Class {
@@ -104,7 +105,7 @@ class SlotTable {
     std::vector<int64_t> holders = {0};              // [n]: how many tenants hold n slots or more, from 1 on
     TenantSlots* largest() const { return by_slots.back(); }
   };
-  // Who has to give way for a demand.
+  // The requests to evict for a demand.
   struct Plan {
     Room room = Room::kYes;
     int count = 0;

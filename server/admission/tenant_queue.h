@@ -15,29 +15,30 @@
 
 namespace hadal::admission {
 
-// What waits of one class, shared fairly by its tenants (VTC: virtual token counters). Each tenant has a counter of the
-// weighted tokens that it was served; next is the oldest item of the waiting tenant with the lowest. One that comes
-// back from idle is lifted to just below the lowest of those that wait: idling saves up three large items, not more.
-// Large ones, whatever it comes with: else a small item would use up what it has saved for a large one after it.
+// The waiting items of one class, shared fairly by tenant with virtual token counters (VTC). Each tenant has a counter
+// of the weighted tokens that it was served; the next item is the oldest one of the waiting tenant with the lowest
+// counter. When a tenant returns from idle, its counter is lifted to just below the lowest of the waiting ones: idling
+// saves up credit for at most three items of the largest recent size. (Scaling by its own item would let a small item
+// use up the credit that a large one needs later.)
 //
-// So while two tenants both wait all the time, what they were served differs by no more than the largest cost of an
-// item, and what Charge corrects later. T is moved in and out. Not thread-safe.
+// While two tenants both wait continuously, what they were served therefore differs by no more than the largest cost of
+// an item plus later corrections by Charge. T is moved in and out. Not thread-safe.
 template <typename T>
 class TenantQueue {
  public:
-  // Idle tenants that are remembered; more would cost memory, and only newly made-up names make so many.
+  // Number of idle tenants that are remembered; only made-up names lead to more.
   static constexpr size_t kMaxIdleTenants = 1024;
-  // What a tenant that comes back from idle may be owed, in items as costly as the largest lately.
+  // The credit of a tenant that returns from idle, in items of the largest recent cost.
   static constexpr double kSavedItems = 3;
-  // With each item: the largest counts for half after 200.
+  // Per item: the largest cost decays to one half over 200 items.
   static constexpr double kLargestDecay = 0.99654;
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
-  // Of what waits longest, whoever's it is. The queue must not be empty.
+  // Enqueue time of the oldest item of any tenant. The queue must not be empty.
   absl::Time oldest() const { return entries_.front().enqueued; }
 
-  // `cost`: the weighted tokens that it will be served, as far as is known; charged when it is popped.
+  // `cost`: the predicted weighted tokens; charged when the item is popped.
   void Push(std::string_view tenant_name, absl::Time enqueued, double cost, T item) {
     Tenant& tenant = Find(tenant_name);
     largest_ = std::max(cost, largest_ * kLargestDecay);
@@ -50,9 +51,9 @@ class TenantQueue {
     if (entry.previous == nullptr) Activate(tenant);
   }
 
-  // Whether the tenant of the head stays behind every other one that waits, even when it has been served the head and
-  // another one like it: it asks for less than its share, and what goes first for it is a part of that. So however much
-  // it is favoured, the others keep theirs. False while nobody else waits. The queue must not be empty.
+  // Whether the head's tenant would still have the lowest counter after being served the head and another item like it.
+  // It then asks for less than its share, so favouring it does not reduce the share of the others. False if no other
+  // tenant waits. The queue must not be empty.
   bool HeadIsOwed() const {
     if (active_.size() < 2) return false;
     const Tenant& next = **active_.begin();
@@ -69,7 +70,7 @@ class TenantQueue {
     return item;
   }
 
-  // The tenant was served that much more than it was charged for, or less.
+  // Corrects the tenant's charge by `weighted_tokens`, which may be negative.
   void Charge(std::string_view tenant_name, double weighted_tokens) { Charge(Find(tenant_name), weighted_tokens); }
   // 0 for a tenant that is not known.
   double Served(std::string_view tenant_name) const {

@@ -15,21 +15,21 @@ inline constexpr absl::Duration kForecastBucket = absl::Milliseconds(250);
 inline constexpr int kForecastBuckets = 120;
 inline constexpr absl::Duration kForecastHorizon = absl::Seconds(30);
 
-// Of the average that arrivals_per_second is.
+// Half-life of the average in ForecastTable::arrivals_per_second.
 inline constexpr absl::Duration kArrivalHalfLife = absl::Seconds(10);
 
-// What a request asks for, beside its one place in the batch.
+// What a request needs in addition to its place in the batch.
 struct Demand {
   int64_t prompt_tokens = 0;
   int64_t blocks = 0;  // KV blocks of its lease, prompt and predicted output
 };
 
-// Seconds that parts of a step take; step_time_model fits them. All 0: nothing is known yet.
+// Coefficients of the duration of a step, fitted by StepTimeModel. All 0: nothing is known yet.
 struct StepTime {
-  double step_s = 0;           // of any step
-  double sequence_s = 0;       // more for each sequence in it
-  double context_token_s = 0;  // more for each token that the sequences look back on
-  double prefill_token_s = 0;  // more for each prompt token computed
+  double step_s = 0;           // fixed
+  double sequence_s = 0;       // per sequence
+  double context_token_s = 0;  // per token of context that sequences attend to
+  double prefill_token_s = 0;  // per prompt token computed
 
   bool known() const { return step_s + sequence_s + context_token_s + prefill_token_s > 0; }
   double Seconds(double sequences, double context_tokens, double prefill_tokens) const {
@@ -40,7 +40,7 @@ struct StepTime {
 template <typename T>
 using PerClass = std::array<T, request::kNumPriorities>;
 
-// What one replay of the scheduler foresees for a model. Element i is about the time i buckets after `made`.
+// The result of one replay of a model's scheduler. Element i refers to the time i buckets after `made`.
 struct ForecastTable {
   absl::Time made = absl::InfinitePast();
   bool known = false;                                   // false: nothing has run yet, all else is empty
@@ -54,8 +54,8 @@ struct ForecastTable {
   PerClass<float> arrivals_per_second = {};                    // fresh requests of each class; no retries
   float blocks_per_request = 0;                                // that an arrival leases, on average
   float prompt_tokens_per_request = 0;                         // of an arrival, on average
-  // More urgent arrivals overtake a request. Once it has waited so long for each class between (QueueOrder), it passes
-  // them, with others as old, in AgedShare of the room.
+  // More urgent arrivals overtake a request until it has waited this long per rank between the classes (QueueOrder).
+  // After that it passes them, together with other aged requests, within AgedShare of the capacity.
   absl::Duration class_step = absl::InfiniteDuration();
   StepTime step_time;
   float sequences = 0;       // in a step now
@@ -70,31 +70,30 @@ struct CapacityCurve {
   double arriving_places = 0;  // wanted in a bucket by fresh requests of that class and more urgent ones
   double arriving_blocks = 0;
 
-  // Until `demand` is there for who comes first; infinite: not within the horizon.
+  // Time until the first in line finds `demand`; infinite: not within the horizon.
   absl::Duration TimeOf(const Demand& demand) const;
 };
 
-// When a request that is admitted now would run. Durations from now; InfiniteDuration: not within the horizon.
+// When a request that is admitted now would run, as durations from now. InfiniteDuration: not within the horizon.
 struct WaitPrediction {
-  bool known = false;          // false: nothing has run yet; nobody should be refused by the rest
+  bool known = false;          // false: nothing has run yet; do not refuse based on the other members
   absl::Duration start;        // until it has a place and memory, and the prompts before its own are computed
   absl::Duration first_token;  // until its first token
-  absl::Duration unloaded;     // until the first token on an empty server: what no retry can improve
+  absl::Duration unloaded;     // until the first token on an empty server, which no retry can improve
 };
 
-// The forecast of one model, where one thread publishes and any thread asks. Thread-safe and lock-free on both sides:
-// single atomics, each the truth of its own at some moment. A reader that meets a publication may see parts of two
-// forecasts, which lie 0.1 s apart.
+// The forecast of one model: one thread publishes, any thread reads. Lock-free on both sides, with independent atomics:
+// a reader that overlaps a publication may see parts of two forecasts, which are 0.1 s apart.
 class WaitForecast {
  public:
   // Replaces the forecast. One thread at a time.
   void Publish(const ForecastTable& table);
-  // What was published last.
+  // The last published forecast.
   ForecastTable Load() const;
   bool known() const { return known_.load(std::memory_order_acquire); }
 
-  // Keep the predictions exact between publications: a request with a prompt of so many tokens was admitted, and left
-  // the queue, started or not.
+  // Keep predictions exact between publications: a request with a prompt of that many tokens was admitted, or left the
+  // queue (`started` or not).
   void AddWaiting(request::Priority priority, int64_t prompt_tokens) {
     Add(waiting_, priority, 1);
     Add(waiting_tokens_, priority, prompt_tokens);
@@ -115,25 +114,25 @@ class WaitForecast {
     return waiting_tokens_[static_cast<size_t>(priority)].load(std::memory_order_relaxed);
   }
 
-  // Who goes before a request, besides what waits of more urgent classes.
+  // The requests that go before a new one, besides waiting ones of more urgent classes.
   struct Line {
-    double class_share = 1;            // of what waits of its own class
-    double others = 0;                 // that do not wait yet, as many as are expected
-    double overtakers_per_second = 0;  // of its own class, that are still to come
+    double class_share = 1;            // share of the waiting requests of its own class
+    double others = 0;                 // expected requests that do not wait yet
+    double overtakers_per_second = 0;  // future ones of its own class
   };
-  // For a request of that class that is admitted at `now`. Overtaking is foreseen, by more urgent arrivals and by those
-  // who have waited long. Microseconds at the worst.
+  // For a request of that class that is admitted at `now`. Accounts for overtaking by more urgent arrivals and by aged
+  // requests. Takes microseconds at worst.
   WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now, const Line& line) const;
   WaitPrediction Predict(request::Priority priority, const Demand& demand, absl::Time now) const {
     return Predict(priority, demand, now, Line());
   }
 
-  // Of prompt tokens, the mean share that is computed and not found in the prefix cache; 1 before the first hit.
+  // Mean share of prompt tokens that are computed rather than found in the prefix cache; 1 before the first hit.
   double computed_share() const { return computed_share_.load(std::memory_order_relaxed); }
-  // That an arrival leases on average.
+  // Average KV blocks that an arrival leases.
   int64_t ExpectedBlocks() const;
-  // Adds the model's capacity, for whoever is refused now because its class may wait for `wait_limit`. The forecast
-  // must be known.
+  // Adds the model's capacity to `curve`, for a request that is refused now and whose class may wait for `wait_limit`.
+  // The forecast must be known.
   void ReadCapacity(request::Priority priority, absl::Time now, absl::Duration wait_limit, CapacityCurve* curve) const;
 
  private:
