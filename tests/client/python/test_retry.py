@@ -97,14 +97,14 @@ def test_needs_a_server():
 
 
 def test_a_server_that_drains_or_loads_has_more_than_any_other():
-    grpc_part = pytest.importorskip("hadal_client._grpc")
+    grpc_part = pytest.importorskip("hadal_client._grpc_calls")
     _, servers = targets("a", "b", "c")
     for target, load in zip(servers.all, ({"ready": True, "draining": True}, {"ready": True, "requests_waiting": 900}, {})):
         answer = futures.Future()
         answer.set_result(grpc_part.pb.GetLoadResponse(**load))
-        grpc_part.report_load(target, answer)
+        grpc_part.note_load(target, answer)
     assert Call(servers).begin() is servers.all[1]
     failed = futures.Future()
     failed.set_exception(RuntimeError("gone"))
-    grpc_part.report_load(servers.all[1], failed)
+    grpc_part.note_load(servers.all[1], failed)
     assert servers.all[1].load == 901

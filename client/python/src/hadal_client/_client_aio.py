@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
+from . import _http_calls as calls
+from ._batches import Batch
 from ._cache import Cache
 from ._errors import HadalError
-from ._http import SERVER, AsyncTransport
-from ._http_messages import (END_THINKING, Base, answer_of, answers_of, batches_of, chat_body, control_path, deltas_of, error_of, models_of, note_start,
-                             unreachable)
+from ._http import AsyncTransport
+from ._http_calls import Base, Question, T
+from ._http_messages import deltas_of, error_of, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
-from ._sharing import Asker, AsyncFlights
+from ._sharing import AsyncFlights, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
 from ._types import Answer, Delta, Messages, Model, Prompt
 
@@ -27,22 +27,19 @@ class AsyncClient(Base):
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None,
                  cache: Optional[Cache] = None, coalesce: bool = False):
-        super().__init__(api_key, priority, timeout)
-        self._transport = AsyncTransport(servers, retry, inner=transport)
-        addresses = [target.address for target in self._transport.targets.all]
-        self._asker = Asker("http", addresses, api_key, transport is not None, cache, coalesce)
+        super().__init__(AsyncTransport(servers, retry, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = AsyncFlights(self._asker)
-        self._http = httpx.AsyncClient(base_url=addresses[0], transport=self._transport)
+        self._http = httpx.AsyncClient(base_url=self._addresses[0], transport=self._transport)
 
     async def chat(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Answer:
-        return await self._answer("/v1/chat/completions", chat_body(messages, False, fields), deadline, fields)
+        return await self._answer(calls.chat(messages, fields), deadline, fields)
 
     def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
         running = Running()
-        return AsyncStream(self._pieces(running, chat_body(messages, True, fields), deadline), running, self._end_thinking)
+        return AsyncStream(self._pieces(running, calls.chat_stream(messages, fields), deadline), running, self._end_thinking)
 
-    async def _pieces(self, running: Running, body: Dict[str, Any], deadline: Optional[float]) -> AsyncGenerator[Delta, None]:
-        response = await self._send(self._build(self._http, "POST", "/v1/chat/completions", body, deadline), stream=True)
+    async def _pieces(self, running: Running, question: Question[Any], deadline: Optional[float]) -> AsyncGenerator[Delta, None]:
+        response = await self._send(question, deadline, stream=True)
         note_start(running, response)
         try:
             async for line in response.aiter_lines():
@@ -54,54 +51,41 @@ class AsyncClient(Base):
             await response.aclose()
 
     async def complete(self, prompt: Prompt, *, deadline: Optional[float] = None, **fields: Any) -> Answer:
-        return await self._answer("/v1/completions", {"prompt": prompt, **fields}, deadline, fields)
+        return await self._answer(calls.complete(prompt, fields), deadline, fields)
 
     async def complete_all(self, prompts: Sequence[Prompt], *, deadline: Optional[float] = None, **fields: Any) -> List[Answer]:
         answers: List[Answer] = []
-        until = None if deadline is None else time.monotonic() + deadline
-        for batch in batches_of(prompts, fields):
-            left = None if until is None else max(0.0, until - time.monotonic())
-            response = await self._call("POST", "/v1/completions", {"prompt": batch, **fields}, left)
-            answers += answers_of(response.json(), response.headers.get("x-request-id", ""))
+        until = deadline_at(deadline)
+        for question in calls.complete_all(prompts, fields):
+            answers += await self._ask(question, seconds_left(until))
         return answers
 
     async def tokenize(self, text: str, **fields: Any) -> List[int]:
-        return list((await self._call("POST", "/tokenize", {"prompt": text, **fields}, None)).json()["tokens"])
+        return await self._ask(calls.tokenize(text, fields))
 
     async def detokenize(self, tokens: Iterable[int], **fields: Any) -> str:
-        return str((await self._call("POST", "/detokenize", {"tokens": list(tokens), **fields}, None)).json()["prompt"])
+        return await self._ask(calls.detokenize(tokens, fields))
 
     async def models(self) -> List[Model]:
-        return models_of((await self._call("GET", "/v1/models", None, None)).json())
+        return await self._ask(calls.models())
 
     async def warm_up(self) -> None:
-        await self._call("GET", "/v1/models", None, None)
+        await self._ask(calls.models())
 
     async def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
-        file = await self._send(self._build(self._http, "POST", "/v1/files", None, None, data={"purpose": "batch"},
-                                     files={"file": ("questions.jsonl", lines_of(questions, fields))}))
-        server = file.extensions[SERVER]
-        return await self._batch("POST", "", server, submission_of(file.json()["id"]))
+        return await self._ask(await self._ask(calls.batch_file(questions, fields)))
 
     async def batch(self, batch: Union[str, Batch]) -> Batch:
-        return await self._batch("GET", "/" + id_of(batch), self._keeper(batch))
+        return await self._ask(self._of_batch(batch))
 
     async def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
-        return await self._batch("POST", f"/{id_of(batch)}/cancel", self._keeper(batch))
+        return await self._ask(self._of_batch(batch, "POST", "/cancel"))
 
     async def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
         found: Dict[str, Union[Answer, HadalError]] = {}
-        for file in batch.files:
-            content = await self._send(self._build(self._http, "GET", f"/v1/files/{file}/content", None, None, self._keeper(batch)))
-            found.update(answers_in(content.text))
+        for question in self._answers_of(batch):
+            found.update(await self._ask(question))
         return found
-
-    async def _batch(self, method: str, path: str, server: str, body: Optional[Dict[str, Any]] = None) -> Batch:
-        response = await self._send(self._build(self._http, method, "/v1/batches" + path, body, None, server))
-        return batch_of(response.json(), server)
-
-    def _keeper(self, batch: Union[str, Batch]) -> str:
-        return keeper_of(batch, [target.address for target in self._transport.targets.all])
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -112,25 +96,21 @@ class AsyncClient(Base):
     async def __aexit__(self, *_: Any) -> None:
         await self.aclose()
 
-    async def _send(self, request: Any, stream: bool = False) -> Any:
+    async def _end_thinking(self, running: Running) -> None:
+        await self._ask(calls.end_thinking(running))
+
+    async def _answer(self, question: Question[Answer], deadline: Optional[float], fields: Dict[str, Any]) -> Answer:
+        return await self._flights.ask(self._key(question, fields), deadline, lambda left: self._ask(question, left))
+
+    async def _ask(self, question: Question[T], deadline: Optional[float] = None) -> T:
+        return question.read(await self._send(question, deadline))
+
+    async def _send(self, question: Question[T], deadline: Optional[float], stream: bool = False) -> Any:
         try:
-            response = await self._http.send(request, stream=stream)
+            response = await self._http.send(self._build(self._http, question, deadline), stream=stream)
             if response.status_code != 200:
                 await response.aread()
                 raise error_of(response)
         except httpx.TransportError as error:
             raise unreachable(error) from error
         return response
-
-    async def _end_thinking(self, running: Running) -> None:
-        await self._send(self._build(self._http, "POST", control_path(running), END_THINKING, None, running.server))
-
-    async def _answer(self, path: str, body: Dict[str, Any], deadline: Optional[float], fields: Dict[str, Any]) -> Answer:
-        async def make(left: Optional[float]) -> Answer:
-            response = await self._call("POST", path, body, left)
-            return answer_of(response.json(), response.headers.get("x-request-id", ""))
-
-        return await self._flights.ask(self._asker.key(path, fields, body), deadline, make)
-
-    async def _call(self, method: str, path: str, body: Optional[Dict[str, Any]], deadline: Optional[float]) -> Any:
-        return await self._send(self._build(self._http, method, path, body, deadline))

@@ -44,11 +44,11 @@ class Asker:
         return answer
 
 
-def _left(until: Optional[float]) -> Optional[float]:
+def seconds_left(until: Optional[float]) -> Optional[float]:
     return None if until is None else max(0.0, until - time.monotonic())
 
 
-def _until(seconds: Optional[float]) -> Optional[float]:
+def deadline_at(seconds: Optional[float]) -> Optional[float]:
     return None if seconds is None else time.monotonic() + seconds
 
 
@@ -70,7 +70,7 @@ class Flights:
             return kept
         if key is None or not self._asker.coalesce:
             return self._asker.keep(key, make(deadline))
-        until = _until(deadline)
+        until = deadline_at(deadline)
         while True:
             with self._lock:
                 flight = self._under_way.get(key)
@@ -78,12 +78,12 @@ class Flights:
                     mine = self._under_way[key] = futures.Future()
                     break
             try:
-                return copy.deepcopy(flight.result(_left(until)))
+                return copy.deepcopy(flight.result(seconds_left(until)))
             except futures.TimeoutError:
                 raise DeadlineExceeded(_LATE) from None
             except _Abandoned:
                 continue
-        return self._lead(key, mine, lambda: make(_left(until)))
+        return self._lead(key, mine, lambda: make(seconds_left(until)))
 
     def _lead(self, key: str, mine: futures.Future[Answer], make: Callable[[], Answer]) -> Answer:
         try:
@@ -120,16 +120,16 @@ class AsyncFlights:
             return kept
         if key is None or not self._asker.coalesce:
             return self._asker.keep(key, await make(deadline))
-        until = _until(deadline)
+        until = deadline_at(deadline)
         while True:
             flight = self._under_way.get(key)
             first = flight is None
             if flight is None:
                 flight = self._under_way[key] = _Flight(asyncio.ensure_future(self._make(key, make, deadline)))
             try:
-                return await self._wait(key, flight, _left(until))
+                return await self._wait(key, flight, seconds_left(until))
             except DeadlineExceeded:
-                left = _left(until)
+                left = seconds_left(until)
                 if first or left == 0:
                     raise
                 deadline = left  # the first one's was shorter

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both gRPC clients share: who calls, what is asked, and the attempts at it. Nothing is sent here, and nobody sleeps. gRPC's own retries are off,
+since they know no tickets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Generic, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+
+import grpc
+
+from . import _inference_pb2 as pb
+from ._cache import Cache
+from ._errors import ServerUnreachable
+from ._grpc_messages import HTTP_STATUS, PRIORITIES, chat_messages, error_of, fill, models_of, refusal_of, unanswered
+from ._retry import Call, Refusal, RetryOptions, Target, Targets
+from ._sharing import Asker
+from ._stream import Running
+from ._types import Messages, Model, Prompt
+
+_LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
+_SERVICE = "/hadal.v1.Inference/"
+# Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
+OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
+           ("grpc.max_receive_message_length", 64 << 20)]
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True)
+class Question(Generic[T]):
+    """A call that has one answer."""
+
+    method: str
+    request: Any
+    response: Any             # its type
+    read: Callable[[Any], T]  # what its caller gets of it
+
+
+def tokenize(text: str) -> Question[List[int]]:
+    return Question("Tokenize", pb.TokenizeRequest(text=text), pb.TokenizeResponse, lambda response: list(response.token_ids))
+
+
+def detokenize(tokens: Sequence[int]) -> Question[str]:
+    return Question("Detokenize", pb.DetokenizeRequest(token_ids=tokens), pb.DetokenizeResponse, lambda response: str(response.text))
+
+
+def models() -> Question[List[Model]]:
+    return Question("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse, models_of)
+
+
+def end_thinking(running: Running) -> Question[None]:
+    return Question("EndThinking", pb.EndThinkingRequest(request_id=running.answer_id), pb.EndThinkingResponse, lambda response: None)
+
+
+class Base:
+    """Who calls, and whom. `module`: grpc or grpc.aio."""
+
+    def __init__(self, module: Any, servers: Union[str, Sequence[str]], retry: RetryOptions, api_key: Optional[str], priority: Optional[str],
+                 credentials: Optional[grpc.ChannelCredentials], cache: Optional[Cache], coalesce: bool):
+        if priority is not None and priority not in PRIORITIES:
+            raise ValueError(f"priority: expected {', '.join(PRIORITIES)}, found {priority!r}")
+        listed = [servers] if isinstance(servers, str) else list(servers)
+        self.targets = Targets([server[len("grpc://"):] if server.startswith("grpc://") else server for server in listed], retry)
+        self._key = [("authorization", f"Bearer {api_key}")] if api_key else []
+        self._priority = priority
+        self._asker = Asker("grpc", [target.address for target in self.targets.all], api_key, credentials is not None, cache, coalesce)
+        self._channels: Dict[Target, Any] = {
+            target: module.secure_channel(target.address, credentials, OPTIONS) if credentials is not None
+            else module.insecure_channel(target.address, OPTIONS) for target in self.targets.all}
+
+    def _answer_key(self, request: Any, fields: Dict[str, Any]) -> Optional[str]:
+        return self._asker.key(_METHODS[type(request)], fields, request.SerializeToString(deterministic=True).hex())
+
+    def _chat(self, messages: Messages, fields: Dict[str, Any]) -> Any:
+        return fill(self._prioritized(pb.ChatRequest(messages=chat_messages(messages))), fields)
+
+    def _generate(self, prompt: Prompt, fields: Dict[str, Any]) -> Any:
+        request = pb.GenerateRequest(text=prompt) if isinstance(prompt, str) else pb.GenerateRequest(token_ids=pb.TokenIds(ids=prompt))
+        return fill(self._prioritized(request), fields)
+
+    def _prioritized(self, request: Any) -> Any:
+        if self._priority:
+            request.priority = PRIORITIES[self._priority]
+        return request
+
+    def _generation(self, request: Any, deadline: Optional[float], running: Running) -> Attempts:
+        return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running)
+
+    def _question(self, question: Question[T], only: Optional[Target] = None) -> Attempts:
+        return Attempts(self, question.method, question.request, question.response, False, only=only)
+
+    def _load_stub(self, channel: Any) -> Any:
+        return stub_of(channel, "GetLoad", pb.GetLoadRequest, pb.GetLoadResponse, False)
+
+    def _load_options(self) -> Dict[str, Any]:
+        return {"timeout": _LOAD_TIMEOUT_S, "metadata": self._key}
+
+    def _to_ask_for_load(self) -> Iterator[Target]:
+        """Where there is a choice: those whose last word is a second old."""
+        if len(self._channels) > 1:
+            yield from (target for target in self._channels if target.should_ask_for_load())
+
+
+_METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}
+
+
+def note_load(target: Target, done: Any) -> None:
+    """What came of asking for it."""
+    if not done.cancelled() and done.exception() is None:
+        load = done.result()
+        # One that is not ready, or drains, has more than any other.
+        target.report((0.0 if load.ready and not load.draining else 1e9) + load.requests_running + load.requests_waiting)
+
+
+def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:
+    make = channel.unary_stream if streams else channel.unary_unary
+    return make(_SERVICE + method, request_serializer=request.SerializeToString, response_deserializer=response.FromString)
+
+
+class Attempts:
+    """A call through its attempts; whoever makes them only sends, reads and sleeps:
+
+        while True:
+            while not attempts.begin():
+                sleep(attempts.wait())
+            try:
+                ... attempts.send(), attempts.received(response) ...
+                attempts.ended()
+                return
+            except grpc.RpcError as error:
+                attempts.failed(error)  # raises what its caller gets, unless another attempt may follow
+            finally:
+                attempts.leave()
+    """
+
+    def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
+                 running: Optional[Running] = None, only: Optional[Target] = None):
+        self._client = client
+        self._method = method
+        self._request = request
+        self._response = response
+        self._streams = streams
+        self._call = Call(client.targets, deadline, only=only)
+        self._running = running if running is not None else Running()
+        self._error: Any = None                 # of the last attempt
+        self._target: Optional[Target] = None   # of the attempt that is under way
+        self._begun = False
+
+    def begin(self) -> bool:
+        """Whether an attempt may be made now."""
+        self._target = self._call.begin()
+        return self._target is not None
+
+    def wait(self) -> float:
+        """Seconds until the next attempt; without one it raises why the last one failed."""
+        seconds = self._call.wait()
+        if seconds is not None:
+            return seconds
+        raise ServerUnreachable("no server may be called before the deadline") if self._error is None else error_of(self._error, self._call)
+
+    def send(self) -> Any:
+        """What gRPC's stub returns for this attempt."""
+        assert self._target is not None
+        stub = stub_of(self._client._channels[self._target], self._method, type(self._request), self._response, self._streams)
+        return stub(self._request, timeout=self._call.remaining(), metadata=self._metadata())
+
+    def received(self, response: Any) -> Any:
+        """A piece of the answer, which is final now."""
+        if not self._begun:
+            self._begun = True
+            self._call.served()
+            self._running.server = self._target
+            self._running.request_id = self._running.answer_id = response.request_id
+        return response
+
+    def ended(self) -> None:
+        """With an answer."""
+        if not self._begun:
+            self._call.served()
+
+    def failed(self, error: Any) -> None:
+        if self._begun:
+            raise error_of(error, self._call) from error
+        self._error = error
+        self._target = None  # the server is free of it
+        refusal, _ = refusal_of(error)
+        if unanswered(error):
+            self._call.failed()
+        elif refusal is not None:
+            self._call.refused(refusal)
+        else:
+            self._call.refused(Refusal(HTTP_STATUS.get(error.code().name, 500), should_retry=False))
+            raise error_of(error, self._call) from error
+
+    def leave(self) -> None:
+        """The attempt is over, be it that its caller has gone."""
+        target, self._target = self._target, None
+        if target is not None:
+            target.finish()
+
+    def _metadata(self) -> List[Tuple[str, str]]:
+        # The deadline is the call's own, by grpc-timeout.
+        return self._client._key + [(name, value) for name, value in self._call.headers().items() if name != "x-hadal-deadline-ms"]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both HTTP clients share: who calls, and what is asked. Nothing is sent here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
+from urllib.parse import quote
+
+from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
+from ._cache import Cache
+from ._errors import HadalError
+from ._http import DEADLINE, SERVER
+from ._http_messages import answer_of, answers_of, chat_body
+from ._httpx import httpx
+from ._sharing import Asker
+from ._stream import Running
+from ._types import Answer, Messages, Model, Prompt
+
+_CONNECT_S = 10.0
+
+# How many prompts a call of /v1/completions may have.
+_MAX_PROMPTS = 128
+
+T = TypeVar("T", covariant=True)
+
+
+@dataclass(frozen=True)
+class Question(Generic[T]):
+    """A request that has one answer."""
+
+    method: str
+    path: str
+    body: Optional[Dict[str, Any]]
+    read: Callable[[Any], T]                                # what its caller gets of the response
+    server: Optional[str] = None                            # that it is for alone
+    content: Mapping[str, Any] = field(default_factory=dict)  # instead of a JSON body
+
+
+def chat(messages: Messages, fields: Dict[str, Any]) -> Question[Answer]:
+    return Question("POST", "/v1/chat/completions", chat_body(messages, False, fields), _answer_in)
+
+
+def chat_stream(messages: Messages, fields: Dict[str, Any]) -> Question[Any]:
+    return Question("POST", "/v1/chat/completions", chat_body(messages, True, fields), lambda response: response)
+
+
+def complete(prompt: Prompt, fields: Dict[str, Any]) -> Question[Answer]:
+    return Question("POST", "/v1/completions", {"prompt": prompt, **fields}, _answer_in)
+
+
+def complete_all(prompts: Sequence[Prompt], fields: Dict[str, Any]) -> Iterator[Question[List[Answer]]]:
+    """ValueError for what one call cannot have."""
+    if fields.get("n") not in (None, 1):
+        raise ValueError(f"n is {fields['n']!r}; complete_all gives one answer to each prompt")
+    if len({isinstance(prompt, str) for prompt in prompts}) > 1:
+        raise ValueError("prompts: either all are texts or all are token ids")
+    for at in range(0, len(prompts), _MAX_PROMPTS):
+        yield Question("POST", "/v1/completions", {"prompt": list(prompts[at:at + _MAX_PROMPTS]), **fields}, _answers_in)
+
+
+def tokenize(text: str, fields: Dict[str, Any]) -> Question[List[int]]:
+    return Question("POST", "/tokenize", {"prompt": text, **fields}, lambda response: list(response.json()["tokens"]))
+
+
+def detokenize(tokens: Iterable[int], fields: Dict[str, Any]) -> Question[str]:
+    return Question("POST", "/detokenize", {"tokens": list(tokens), **fields}, lambda response: str(response.json()["prompt"]))
+
+
+def models() -> Question[List[Model]]:
+    return Question("GET", "/v1/models", None, lambda response: [Model(one["id"], one.get("max_model_len", 0)) for one in response.json()["data"]])
+
+
+def end_thinking(running: Running) -> Question[None]:
+    return Question("POST", f"/v1/chat/completions/{quote(running.answer_id, safe='')}/control", {"action": "reasoning_end"}, lambda response: None, running.server)
+
+
+def batch_file(questions: Mapping[str, Messages], fields: Dict[str, Any]) -> Question[Question[Batch]]:
+    """Its answer is the next question: to the server that has the file now."""
+    file = {"data": {"purpose": "batch"}, "files": {"file": ("questions.jsonl", lines_of(questions, fields))}}
+    return Question("POST", "/v1/files", None, lambda response: _batch("POST", "", response.extensions[SERVER], submission_of(response.json()["id"])), content=file)
+
+
+def _batch(method: str, path: str, server: str, body: Optional[Dict[str, Any]] = None) -> Question[Batch]:
+    return Question(method, "/v1/batches" + path, body, lambda response: batch_of(response.json(), server), server)
+
+
+def _answer_in(response: Any) -> Answer:
+    return answer_of(response.json(), response.headers.get("x-request-id", ""))
+
+
+def _answers_in(response: Any) -> List[Answer]:
+    return answers_of(response.json(), response.headers.get("x-request-id", ""))
+
+
+class Base:
+    """What both clients have: who calls, whom, and how."""
+
+    def __init__(self, transport: Any, private: bool, api_key: Optional[str], priority: Optional[str], timeout: float, cache: Optional[Cache], coalesce: bool):
+        self._transport = transport
+        self._addresses = [target.address for target in transport.targets.all]
+        self._asker = Asker("http", self._addresses, api_key, private, cache, coalesce)
+        self._headers: Dict[str, str] = {}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        if priority:
+            self._headers["x-hadal-priority"] = priority
+        # Between two pieces of an answer; a whole call is bounded by its deadline.
+        self._timeout = timeout
+
+    def _build(self, http: Any, question: Question[T], deadline: Optional[float]) -> Any:
+        most = self._timeout if deadline is None else min(deadline, self._timeout)
+        timeout = httpx.Timeout(most, connect=min(most, _CONNECT_S))
+        extensions = {name: value for name, value in ((DEADLINE, deadline), (SERVER, question.server)) if value is not None}
+        return http.build_request(question.method, question.path, json=question.body, headers=self._headers, timeout=timeout, extensions=extensions,
+                                  **question.content)
+
+    def _key(self, question: Question[Answer], fields: Dict[str, Any]) -> Optional[str]:
+        return self._asker.key(question.path, fields, question.body)
+
+    def _of_batch(self, batch: Union[str, Batch], method: str = "GET", action: str = "") -> Question[Batch]:
+        return _batch(method, f"/{id_of(batch)}{action}", keeper_of(batch, self._addresses))
+
+    def _answers_of(self, batch: Batch) -> List[Question[Dict[str, Union[Answer, HadalError]]]]:
+        return [Question("GET", f"/v1/files/{file}/content", None, lambda response: dict(answers_in(response.text)), keeper_of(batch, self._addresses))
+                for file in batch.files]
