@@ -27,6 +27,14 @@ class Waited:
 
         return call
 
+    def run(self, program):
+        """Of a coroutine that `program` makes with the client."""
+
+        async def run():
+            return await program(self._client)
+
+        return self._loop.run_until_complete(run())
+
     def close(self):
         self._loop.run_until_complete(self._client.aclose())
         self._loop.close()

@@ -26,12 +26,13 @@ class Client(Base):
 
     `deadline` of a call: seconds that it may take, all attempts together; the server is told, and refuses at once what it cannot do in time.
     `fields`: everything else that the API takes, such as max_tokens, temperature, tools, response_format. `cache` answers `chat` and `complete` that are
-    determined, by temperature 0 or a seed; with `coalesce` equal ones at the same time are one call. Both are off; streams are always asked for."""
+    determined, by temperature 0 or a seed; with `coalesce` equal ones at the same time are one call. Both are off; streams are always asked for.
+    `max_calls` are under way at once, a stream until its end; the others wait on this side, in order and within their deadlines. None: any number."""
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False):
-        super().__init__(Transport(servers, retry, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
+        super().__init__(Transport(servers, retry, max_calls=max_calls, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = Flights(self._asker)
         self._http = httpx.Client(base_url=self._addresses[0], transport=self._transport)
 

@@ -26,8 +26,8 @@ class AsyncClient(Base):
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False):
-        super().__init__(AsyncTransport(servers, retry, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
+        super().__init__(AsyncTransport(servers, retry, max_calls=max_calls, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = AsyncFlights(self._asker)
         self._http = httpx.AsyncClient(base_url=self._addresses[0], transport=self._transport)
 

@@ -26,8 +26,8 @@ class GrpcClient(Base):
 
     def __init__(self, servers: Union[str, Sequence[str]] = "127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False):
-        super().__init__(grpc, servers, retry, api_key, priority, credentials, cache, coalesce)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
+        super().__init__(grpc, servers, retry, api_key, priority, credentials, cache, coalesce, max_calls)
         self._flights = Flights(self._asker)
 
     def chat(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Answer:
@@ -108,29 +108,31 @@ class GrpcClient(Base):
             time.sleep(attempts.wait())
 
     def _responses(self, attempts: Attempts) -> Iterator[Any]:
-        while True:
-            self._begin(attempts)
-            stream = attempts.send()
-            try:
-                for response in stream:
-                    yield attempts.received(response)
-                attempts.ended()
-                return
-            except grpc.RpcError as error:
-                attempts.failed(error)
-            finally:
-                stream.cancel()
-                attempts.leave()
+        with attempts.take():
+            while True:
+                self._begin(attempts)
+                stream = attempts.send()
+                try:
+                    for response in stream:
+                        yield attempts.received(response)
+                    attempts.ended()
+                    return
+                except grpc.RpcError as error:
+                    attempts.failed(error)
+                finally:
+                    stream.cancel()
+                    attempts.leave()
 
     def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
         attempts = self._question(question, only)
-        while True:
-            self._begin(attempts)
-            try:
-                response = attempts.send()
-                attempts.ended()
-                return question.read(response)
-            except grpc.RpcError as error:
-                attempts.failed(error)
-            finally:
-                attempts.leave()
+        with attempts.take():
+            while True:
+                self._begin(attempts)
+                try:
+                    response = attempts.send()
+                    attempts.ended()
+                    return question.read(response)
+                except grpc.RpcError as error:
+                    attempts.failed(error)
+                finally:
+                    attempts.leave()

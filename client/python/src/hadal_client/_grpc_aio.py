@@ -26,8 +26,8 @@ class AsyncGrpcClient(Base):
 
     def __init__(self, servers: Union[str, Sequence[str]] = "127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False):
-        super().__init__(grpc.aio, servers, retry, api_key, priority, credentials, cache, coalesce)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
+        super().__init__(grpc.aio, servers, retry, api_key, priority, credentials, cache, coalesce, max_calls)
         self._flights = AsyncFlights(self._asker)
         self._loads: Set[asyncio.Future[Any]] = set()
 
@@ -113,29 +113,31 @@ class AsyncGrpcClient(Base):
             await asyncio.sleep(attempts.wait())
 
     async def _responses(self, attempts: Attempts) -> AsyncGenerator[Any, None]:
-        while True:
-            await self._begin(attempts)
-            stream = attempts.send()
-            try:
-                async for response in stream:
-                    yield attempts.received(response)
-                attempts.ended()
-                return
-            except grpc.RpcError as error:
-                attempts.failed(error)
-            finally:
-                stream.cancel()
-                attempts.leave()
+        with await attempts.take_async():
+            while True:
+                await self._begin(attempts)
+                stream = attempts.send()
+                try:
+                    async for response in stream:
+                        yield attempts.received(response)
+                    attempts.ended()
+                    return
+                except grpc.RpcError as error:
+                    attempts.failed(error)
+                finally:
+                    stream.cancel()
+                    attempts.leave()
 
     async def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
         attempts = self._question(question, only)
-        while True:
-            await self._begin(attempts)
-            try:
-                response = await attempts.send()
-                attempts.ended()
-                return question.read(response)
-            except grpc.RpcError as error:
-                attempts.failed(error)
-            finally:
-                attempts.leave()
+        with await attempts.take_async():
+            while True:
+                await self._begin(attempts)
+                try:
+                    response = await attempts.send()
+                    attempts.ended()
+                    return question.read(response)
+                except grpc.RpcError as error:
+                    attempts.failed(error)
+                finally:
+                    attempts.leave()

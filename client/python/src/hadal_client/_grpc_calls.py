@@ -17,6 +17,7 @@ from ._retry import Call, Refusal, RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
 from ._types import Messages, Model, Prompt
+from ._window import Place, Window
 
 _LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
 _SERVICE = "/hadal.v1.Inference/"
@@ -57,11 +58,12 @@ class Base:
     """Who calls, and whom. `module`: grpc or grpc.aio."""
 
     def __init__(self, module: Any, servers: Union[str, Sequence[str]], retry: RetryOptions, api_key: Optional[str], priority: Optional[str],
-                 credentials: Optional[grpc.ChannelCredentials], cache: Optional[Cache], coalesce: bool):
+                 credentials: Optional[grpc.ChannelCredentials], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
         if priority is not None and priority not in PRIORITIES:
             raise ValueError(f"priority: expected {', '.join(PRIORITIES)}, found {priority!r}")
         listed = [servers] if isinstance(servers, str) else list(servers)
         self.targets = Targets([server[len("grpc://"):] if server.startswith("grpc://") else server for server in listed], retry)
+        self._window = Window(max_calls)
         self._key = [("authorization", f"Bearer {api_key}")] if api_key else []
         self._priority = priority
         self._asker = Asker("grpc", [target.address for target in self.targets.all], api_key, credentials is not None, cache, coalesce)
@@ -132,7 +134,8 @@ class Attempts:
                 attempts.failed(error)  # raises what its caller gets, unless another attempt may follow
             finally:
                 attempts.leave()
-    """
+
+    All that within `with attempts.take():`, for asyncio `with await attempts.take_async():`."""
 
     def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
                  running: Optional[Running] = None, only: Optional[Target] = None):
@@ -142,10 +145,19 @@ class Attempts:
         self._response = response
         self._streams = streams
         self._call = Call(client.targets, deadline, only=only)
+        # What is about a call that has a place needs none of its own.
+        self._window = client._window if only is None else Window(None)
         self._running = running if running is not None else Running()
         self._error: Any = None                 # of the last attempt
         self._target: Optional[Target] = None   # of the attempt that is under way
         self._begun = False
+
+    def take(self) -> Place:
+        """The place among the client's calls that it has until its end."""
+        return self._window.take(self._call.remaining())
+
+    async def take_async(self) -> Place:
+        return await self._window.take_async(self._call.remaining())
 
     def begin(self) -> bool:
         """Whether an attempt may be made now."""

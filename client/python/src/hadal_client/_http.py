@@ -11,6 +11,7 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, 
 from ._errors import ServerUnreachable
 from ._httpx import httpx
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
+from ._window import Place, Window
 
 # A request may ask for a deadline of its own by this extension: {"extensions": {"hadal_deadline": seconds}}.
 DEADLINE = "hadal_deadline"
@@ -22,6 +23,8 @@ SERVER = "hadal_server"
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _UNANSWERED = (*_UNCONNECTED, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _LEAVE_SOMETHING = ("/v1/batches", "/v1/files")
+# It is about a call that has a place, and may be the one that makes room.
+_PART_OF_A_CALL = "/control"
 
 # httpx's own 100 would make calls wait on this side, where no server knows of them. Idle connections are kept for the next burst.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
@@ -77,6 +80,14 @@ class _Attempts:
         self._error: Optional[Exception] = None
         self._refused: Any = None  # the last refusal
         self._target: Optional[Target] = None
+        self.place = Place()  # until the end of the answer
+
+    def needs_place(self) -> bool:
+        return not self._request.url.path.endswith(_PART_OF_A_CALL)
+
+    def remaining(self) -> float:
+        """Seconds, of all attempts together."""
+        return self._call.remaining()
 
     def begin(self) -> Any:
         """The request as it goes to a server now, or None: sleep for wait() first."""
@@ -89,6 +100,7 @@ class _Attempts:
 
     def given_up(self) -> Any:
         """The last refusal; without one it raises what kept the request from every server."""
+        self.place.leave()
         if self._refused is not None:
             return self._refused
         raise self._error or ServerUnreachable("no server may be called before the deadline: all circuits are open")
@@ -110,7 +122,7 @@ class _Attempts:
         refusal = Refusal.of_http(response.status_code, response.headers)
         if refusal is None:
             self._call.served()
-            response.stream = _Body(response.stream, self._target)
+            response.stream = _Body(response.stream, self._target, self.place)
             response.extensions[SERVER] = self._target.address
             return True
         self._refused = response
@@ -119,11 +131,12 @@ class _Attempts:
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of an answer; its server is free of the call when it ends."""
+    """The body of an answer; when it ends, its server is free of the call, and another one may have its place."""
 
-    def __init__(self, inner: Any, target: Target):
+    def __init__(self, inner: Any, target: Target, place: Place):
         self._inner = inner
         self._target: Optional[Target] = target
+        self._place = place
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._inner
@@ -136,6 +149,7 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
         target, self._target = self._target, None
         if target is not None:
             target.finish()
+        self._place.leave()
 
     def close(self) -> None:
         try:
@@ -152,17 +166,27 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 class Transport(httpx.BaseTransport):
     """Sends each request to the least loaded of `servers` (a URL or several), whatever host its URL names, and makes it again as RetryOptions say.
-    An answer that has begun is final. Thread-safe."""
+    An answer that has begun is final. `max_calls` are under way at once; the others wait on this side, within their deadlines. Thread-safe."""
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
-                 inner: Optional[httpx.BaseTransport] = None, sleep: Callable[[float], None] = time.sleep):
+                 max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, sleep: Callable[[float], None] = time.sleep):
         self.targets = Targets(_addresses(servers), options)
+        self._window = Window(max_calls)
         self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_LIMITS)
         self._sleep = sleep
 
     def handle_request(self, request: Any) -> Any:
         request.read()
         attempts = _Attempts(self.targets, request)
+        if attempts.needs_place():
+            attempts.place = self._window.take(attempts.remaining())
+        try:
+            return self._answer(attempts)
+        except BaseException:
+            attempts.place.leave()
+            raise
+
+    def _answer(self, attempts: _Attempts) -> Any:
         while True:
             routed = attempts.begin()
             if routed is None:
@@ -190,14 +214,25 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     """Transport for asyncio."""
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
-                 inner: Optional[httpx.AsyncBaseTransport] = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
+                 max_calls: Optional[int] = None, inner: Optional[httpx.AsyncBaseTransport] = None,
+                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
         self.targets = Targets(_addresses(servers), options)
+        self._window = Window(max_calls)
         self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS)
         self._sleep = sleep
 
     async def handle_async_request(self, request: Any) -> Any:
         await request.aread()
         attempts = _Attempts(self.targets, request)
+        if attempts.needs_place():
+            attempts.place = await self._window.take_async(attempts.remaining())
+        try:
+            return await self._answer(attempts)
+        except BaseException:
+            attempts.place.leave()
+            raise
+
+    async def _answer(self, attempts: _Attempts) -> Any:
         while True:
             routed = attempts.begin()
             if routed is None:
