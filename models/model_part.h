@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -67,7 +68,9 @@ class ModelPart {
   virtual absl::StatusOr<std::unique_ptr<IssuedStep>> Issue(const StepInput& input) = 0;
 };
 
-// The parts of a model after some part, wherever they are: the rest of each step. For one thread at a time.
+// The parts of a model after some part, wherever they are: the rest of each step. Steps run in the order in which they
+// are sent. Send is for one thread at a time, Receive for one as well, which may be another; all else is for one thread
+// while no step is under way.
 class ModelRest {
  public:
   virtual ~ModelRest() = default;
@@ -75,42 +78,13 @@ class ModelRest {
   // The largest size up to `wanted` that every part has memory for. ResourceExhausted names the part that has none.
   virtual absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) = 0;
   virtual absl::Status AllocateKvCache(const KvCacheSize& size) = 0;
-  // `state` is what the part before gave for `input`. Unavailable when a part cannot be reached any more.
-  virtual absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state) = 0;
-};
 
-// A part and those after it: itself what the part before it has as its rest.
-class PartChain : public ModelRest {
- public:
-  // `rest` is null exactly when `part` is the last one.
-  PartChain(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
-      : part_(std::move(part)), rest_(std::move(rest)) {}
-
-  bool has_rest() const { return rest_ != nullptr; }
-  ModelPart& part() { return *part_; }
-  const ModelPart& part() const { return *part_; }
-
-  // What the part itself has memory for is its owner's to know: it gives `wanted` where there is no rest.
-  absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override {
-    if (rest_ == nullptr) return wanted;
-    return rest_->FitKvCache(wanted);
-  }
-
-  absl::Status AllocateKvCache(const KvCacheSize& size) override {
-    if (absl::Status status = part_->AllocateKvCache(size); !status.ok() || rest_ == nullptr) return status;
-    return rest_->AllocateKvCache(size);
-  }
-
-  absl::StatusOr<StepOutput> Run(const StepInput& input, absl::Span<const std::byte> state) override {
-    absl::StatusOr<StepOutput> output = part_->Run(input, state, &state_);
-    if (!output.ok() || rest_ == nullptr) return output;
-    return rest_->Run(input, state_);
-  }
-
- private:
-  std::unique_ptr<ModelPart> part_;
-  std::unique_ptr<ModelRest> rest_;
-  std::vector<std::byte> state_;  // what the part gave last; reused from step to step
+  // Hands a step on: `state` is what the part before gave for `input`, and `computed` how long that took. Unavailable
+  // when a part cannot be reached any more; the step has no result then.
+  virtual absl::Status Send(const StepInput& input, absl::Span<const std::byte> state,
+                            std::chrono::nanoseconds computed) = 0;
+  // Waits for the samples of the oldest step that was sent. Errors as of Model::Wait; Unavailable as above.
+  virtual absl::StatusOr<StepOutput> Receive() = 0;
 };
 
 }  // namespace hadal::models

@@ -2,6 +2,7 @@
 #include "models/model_runner.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,7 @@ absl::Status FedByFailure() {
 }  // namespace
 
 ModelRunner::ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
-    : parts_(std::move(part), std::move(rest)), worker_([this] { BeginSteps(); }) {}
+    : part_(std::move(part)), rest_(std::move(rest)), worker_([this] { BeginSteps(); }) {}
 
 ModelRunner::~ModelRunner() {
   {
@@ -34,13 +35,23 @@ ModelRunner::~ModelRunner() {
   }
 }
 
+absl::StatusOr<KvCacheSize> ModelRunner::FitKvCache(const KvCacheSize& wanted) {
+  if (rest_ == nullptr) return wanted;
+  return rest_->FitKvCache(wanted);
+}
+
+absl::Status ModelRunner::AllocateKvCache(const KvCacheSize& size) {
+  HADAL_RETURN_IF_ERROR(part_->AllocateKvCache(size));
+  return rest_ == nullptr ? absl::OkStatus() : rest_->AllocateKvCache(size);
+}
+
 absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
   const auto in_flight = static_cast<int>(launched_ - waited_);
   if (in_flight == kMaxInFlight) {
     return absl::FailedPreconditionError(
         absl::StrCat(in_flight, " steps are in flight, limit ", kMaxInFlight, ": wait for step ", waited_ + 1));
   }
-  HADAL_RETURN_IF_ERROR(parts_.part().Check(input, in_flight > 0 ? last_samples_ : 0));
+  HADAL_RETURN_IF_ERROR(part_->Check(input, in_flight > 0 ? last_samples_ : 0));
   last_samples_ = static_cast<int32_t>(input.samples.size());
   {
     base::MutexLock lock(&mutex_);
@@ -85,17 +96,25 @@ ModelRunner::Step* ModelRunner::FirstToBegin() {
 void ModelRunner::Begin(Step& step) {
   if (last_begin_failed_ && IsFed(step.input)) {
     step.output = FedByFailure();
-  } else if (!parts_.has_rest()) {
-    step.issued = parts_.part().Issue(step.input);
+  } else if (rest_ == nullptr) {
+    step.issued = part_->Issue(step.input);
   } else {
     Feed(step.input);
-    step.output = parts_.Run(step.input, {});
+    step.output = Run(step.input);
     sampled_.clear();
     if (step.output.ok()) {
       for (const SampleResult& sample : step.output->samples) sampled_.push_back(sample.token_id);
     }
   }
   last_begin_failed_ = !step.issued.ok() || !step.output.ok();
+}
+
+absl::StatusOr<StepOutput> ModelRunner::Run(const StepInput& input) {
+  const auto begin = std::chrono::steady_clock::now();
+  absl::StatusOr<StepOutput> output = part_->Run(input, {}, &state_);
+  if (!output.ok()) return output;
+  HADAL_RETURN_IF_ERROR(rest_->Send(input, state_, std::chrono::steady_clock::now() - begin));
+  return rest_->Receive();
 }
 
 void ModelRunner::BeginSteps() {

@@ -27,17 +27,17 @@ class ModelRunner : public Model {
   ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest);
   ~ModelRunner() override;
 
-  const ModelInfo& info() const override { return parts_.part().info(); }
-  const KvLayout& kv_layout() const override { return parts_.part().kv_layout(); }
-  DeviceCounters device_counters() const override { return parts_.part().device_counters(); }
+  const ModelInfo& info() const override { return part_->info(); }
+  const KvLayout& kv_layout() const override { return part_->kv_layout(); }
+  DeviceCounters device_counters() const override { return part_->device_counters(); }
   int64_t WorkspaceBytes(int32_t max_tokens, int32_t max_sequences) const override {
-    return parts_.part().WorkspaceBytes(max_tokens, max_sequences);
+    return part_->WorkspaceBytes(max_tokens, max_sequences);
   }
-  absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override { return parts_.FitKvCache(wanted); }
-  absl::Status AllocateKvCache(const KvCacheSize& size) override { return parts_.AllocateKvCache(size); }
+  absl::StatusOr<KvCacheSize> FitKvCache(const KvCacheSize& wanted) override;
+  absl::Status AllocateKvCache(const KvCacheSize& size) override;
 
-  void BeginWarmUp() override { parts_.part().BeginWarmUp(); }
-  void EndWarmUp() override { parts_.part().EndWarmUp(); }
+  void BeginWarmUp() override { part_->BeginWarmUp(); }
+  void EndWarmUp() override { part_->EndWarmUp(); }
 
   int max_steps_in_flight() const override { return kMaxInFlight; }
 
@@ -65,10 +65,13 @@ class ModelRunner : public Model {
   void BeginSteps();
   // Of the first step to begin: fills its issued or its output.
   void Begin(Step& step);
+  // Through the part, and the rest.
+  absl::StatusOr<StepOutput> Run(const StepInput& input);
   // Sets the tokens that the step before has sampled.
   void Feed(StepInput& input) const;
 
-  PartChain parts_;
+  const std::unique_ptr<ModelPart> part_;
+  const std::unique_ptr<ModelRest> rest_;  // null: the part has all layers
   base::Mutex mutex_;
   base::CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -80,6 +83,7 @@ class ModelRunner : public Model {
   // The worker's: whether the last step failed, and what it sampled where that is known here.
   bool last_begin_failed_ = false;
   std::vector<int32_t> sampled_;
+  std::vector<std::byte> state_;  // what the part gave last; reused
   std::thread worker_;
 };
 

@@ -36,7 +36,7 @@ struct Header {
   uint16_t reserved;
   uint64_t bytes;
 };
-static_assert(sizeof(Header) == 16);
+static_assert(sizeof(Header) == Connection::kFrameBytes);
 
 absl::Status Gone(const std::string& peer, absl::string_view why) {
   return absl::UnavailableError(absl::StrCat(peer, ": ", why));

@@ -20,6 +20,9 @@ namespace hadal::pipeline {
 // one receives; both ShutDowns are for any thread. A host that is gone without a word ends it within half a minute.
 class Connection {
  public:
+  // What a frame has besides its payload.
+  static constexpr size_t kFrameBytes = 16;
+
   // Takes the descriptor. `peer` is for messages.
   Connection(int fd, std::string peer);
   ~Connection();

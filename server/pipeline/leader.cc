@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/pipeline/leader.h"
 
+#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/clock.h"
 #include "server/pipeline/key.h"
 #include "server/pipeline/remote_rest.h"
 
@@ -42,9 +44,13 @@ class WatchedRest : public models::ModelRest {
     return rest_->FitKvCache(wanted);
   }
   absl::Status AllocateKvCache(const models::KvCacheSize& size) override { return rest_->AllocateKvCache(size); }
-  absl::StatusOr<models::StepOutput> Run(const models::StepInput& input, absl::Span<const std::byte> state) override {
-    absl::StatusOr<models::StepOutput> output = rest_->Run(input, state);
-    if (output.ok()) context_.metrics->RecordStep(rest_->facts());
+  absl::Status Send(const models::StepInput& input, absl::Span<const std::byte> state,
+                    std::chrono::nanoseconds computed) override {
+    return rest_->Send(input, state, computed);
+  }
+  absl::StatusOr<models::StepOutput> Receive() override {
+    absl::StatusOr<models::StepOutput> output = rest_->Receive();
+    if (output.ok()) context_.metrics->RecordStep(rest_->begun(), base::Clock::Real()->Now(), rest_->facts());
     return output;
   }
 

@@ -40,7 +40,7 @@ enum class MessageType : uint16_t {
 const char* MessageName(MessageType type);
 
 // Changes when a message changes. Both ends must have the same.
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 // Of all messages but steps and results.
 inline constexpr int64_t kMaxControlBytes = 64 * 1024;

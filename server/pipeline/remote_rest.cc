@@ -168,16 +168,19 @@ absl::StatusOr<RemoteRest::Answer> RemoteRest::Await(MessageType type) {
       absl::StrCat("worker ", address_, ": message ", MessageName(answer.type), " in place of ", MessageName(type)));
 }
 
+absl::Status RemoteRest::Ask(MessageType type, absl::Span<const std::byte> head, absl::Span<const std::byte> tail) {
+  if (const Error error = lost(); !error.status.ok()) return error.status;
+  if (connection_->Send(type, head, tail).ok()) return absl::OkStatus();
+  // The reader may know more: a worker says why before it goes.
+  connection_->ShutDown();
+  base::MutexLock lock(&mutex_);
+  while (lost_.status.ok()) changed_.Wait(&mutex_);
+  return lost_.status;
+}
+
 absl::StatusOr<RemoteRest::Answer> RemoteRest::Call(MessageType type, absl::Span<const std::byte> head,
                                                     absl::Span<const std::byte> tail, MessageType answer) {
-  if (const Error error = lost(); !error.status.ok()) return error.status;
-  if (absl::Status status = connection_->Send(type, head, tail); !status.ok()) {
-    // The reader may know more: a worker says why before it goes.
-    connection_->ShutDown();
-    base::MutexLock lock(&mutex_);
-    while (lost_.status.ok()) changed_.Wait(&mutex_);
-    return lost_.status;
-  }
+  if (absl::Status status = Ask(type, head, tail); !status.ok()) return status;
   return Await(answer);
 }
 
@@ -214,23 +217,42 @@ absl::Status RemoteRest::AllocateKvCache(const models::KvCacheSize& size) {
   return Call(MessageType::kAllocate, message_, {}, MessageType::kAllocated).status();
 }
 
-absl::StatusOr<models::StepOutput> RemoteRest::Run(const models::StepInput& input, absl::Span<const std::byte> state) {
-  const absl::Time start = base::Clock::Real()->Now();
-  const uint64_t sent = connection_->sent_bytes();
+absl::Status RemoteRest::Send(const models::StepInput& input, absl::Span<const std::byte> state,
+                              std::chrono::nanoseconds computed) {
+  const absl::Time at = base::Clock::Real()->Now();
   message_.clear();
   // The length of the step, so that the receiver finds the state behind it.
   message_.resize(sizeof(uint64_t));
   EncodeStep(input, &message_);
   const uint64_t step_bytes = message_.size() - sizeof(uint64_t);
   std::copy_n(reinterpret_cast<const std::byte*>(&step_bytes), sizeof(step_bytes), message_.begin());
-  const absl::StatusOr<Answer> answer = Call(MessageType::kStep, message_, state, MessageType::kResult);
+  const auto busy_us = std::chrono::duration_cast<std::chrono::microseconds>(computed).count();
+  Sent sent = {.begun = at - absl::FromChrono(computed), .at = at, .own = {}};
+  sent.own.busy_us = static_cast<uint64_t>(busy_us);
+  sent.own.sent_bytes = Connection::kFrameBytes + message_.size() + state.size();
+  {
+    base::MutexLock lock(&mutex_);
+    sent_.push_back(sent);  // its result may be here before the call below is over
+  }
+  return Ask(MessageType::kStep, message_, state);
+}
+
+absl::StatusOr<models::StepOutput> RemoteRest::Receive() {
+  const absl::StatusOr<Answer> answer = Await(MessageType::kResult);
   if (!answer.ok()) return answer.status();
   absl::StatusOr<StepResult> result = DecodeResult(answer->payload, limits_);
   if (!result.ok()) return Named(address_, result.status());
-  const PartFacts own = {static_cast<uint64_t>(absl::ToInt64Microseconds(base::Clock::Real()->Now() - start)),
-                         connection_->sent_bytes() - sent};
+  Sent sent;
+  {
+    base::MutexLock lock(&mutex_);
+    if (sent_.empty()) return Named(address_, absl::InternalError("a result of no step"));
+    sent = sent_.front();
+    sent_.pop_front();
+  }
+  sent.own.wait_us = static_cast<uint64_t>(absl::ToInt64Microseconds(base::Clock::Real()->Now() - sent.at));
+  begun_ = sent.begun;
   facts_ = std::move(result->facts);
-  facts_.insert(facts_.begin(), own);
+  facts_.insert(facts_.begin(), sent.own);
   return std::move(result->output);
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,7 +27,7 @@ namespace hadal::pipeline {
 
 // The later layers of a model on other hosts, reached through the first of them: the near end of a connection to a
 // Worker. A thread of its own reads, so that a worker that goes away is seen without a step, too. In order: Open,
-// AwaitLoaded, FitKvCache, AllocateKvCache, Run. These are for one thread at a time; lost() is for any.
+// AwaitLoaded, FitKvCache, AllocateKvCache, then steps; lost() is for any thread.
 class RemoteRest : public models::ModelRest {
  public:
   struct Options {
@@ -49,14 +51,24 @@ class RemoteRest : public models::ModelRest {
 
   absl::StatusOr<models::KvCacheSize> FitKvCache(const models::KvCacheSize& wanted) override;
   absl::Status AllocateKvCache(const models::KvCacheSize& size) override;
-  absl::StatusOr<models::StepOutput> Run(const models::StepInput& input, absl::Span<const std::byte> state) override;
+  absl::Status Send(const models::StepInput& input, absl::Span<const std::byte> state,
+                    std::chrono::nanoseconds computed) override;
+  absl::StatusOr<models::StepOutput> Receive() override;
 
-  // Of the last step: this host, then each worker that has one after it.
+  // For the thread that receives. Of the step received last: when this host began it, and what it and then each worker
+  // measured.
+  absl::Time begun() const { return begun_; }
   const std::vector<PartFacts>& facts() const { return facts_; }
   // The worker that is lost, and why; OK and empty while all can be reached.
   Error lost() const;
 
  private:
+  // A step whose result has not come.
+  struct Sent {
+    absl::Time begun;  // by this host's part
+    absl::Time at;
+    PartFacts own;
+  };
   struct Answer {
     MessageType type = MessageType::kError;
     std::vector<std::byte> payload;
@@ -70,6 +82,8 @@ class RemoteRest : public models::ModelRest {
   void SetLost(Error error);
   // The next answer, which must be of that type.
   absl::StatusOr<Answer> Await(MessageType type);
+  // Says why the worker is gone when it is.
+  absl::Status Ask(MessageType type, absl::Span<const std::byte> head, absl::Span<const std::byte> tail);
   absl::StatusOr<Answer> Call(MessageType type, absl::Span<const std::byte> head, absl::Span<const std::byte> tail,
                               MessageType answer);
 
@@ -78,11 +92,13 @@ class RemoteRest : public models::ModelRest {
   const std::function<void()> on_lost_;
   const StepLimits limits_;         // of results
   std::vector<std::byte> message_;  // reused
+  absl::Time begun_;
   std::vector<PartFacts> facts_;
 
   mutable base::Mutex mutex_;
   base::CondVar changed_;
   std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Sent> sent_ ABSL_GUARDED_BY(mutex_);
   Error lost_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // the end is ours
   std::thread reader_;

@@ -22,7 +22,7 @@ constexpr int64_t kPenaltyBytes = 9;   // token, count, flag
 constexpr int64_t kBiasBytes = 8;      // token, value
 constexpr int64_t kResultBytes = 13;   // of a result without its list
 constexpr int64_t kLogprobBytes = 8;   // token, value
-constexpr int64_t kFactBytes = 16;
+constexpr int64_t kFactBytes = 24;
 
 uint64_t MaskWords(const StepLimits& limits) { return (static_cast<uint64_t>(limits.vocab_size) + 31) / 32; }
 
@@ -191,6 +191,7 @@ void EncodeResult(const StepResult& result, std::vector<std::byte>* out) {
   }
   writer.Put(static_cast<uint32_t>(result.facts.size()));
   for (const PartFacts& facts : result.facts) {
+    writer.Put(facts.busy_us);
     writer.Put(facts.wait_us);
     writer.Put(facts.sent_bytes);
   }
@@ -213,6 +214,7 @@ absl::StatusOr<StepResult> DecodeResult(absl::Span<const std::byte> bytes, const
   }
   result.facts.resize(reader.GetCount("facts", kMaxParts, kFactBytes));
   for (PartFacts& facts : result.facts) {
+    facts.busy_us = reader.Get<uint64_t>();
     facts.wait_us = reader.Get<uint64_t>();
     facts.sent_bytes = reader.Get<uint64_t>();
   }

@@ -62,7 +62,7 @@ absl::Status WorkerSession::Greet(const Options& options, Connection& connection
 }
 
 WorkerSession::~WorkerSession() {
-  if (chain_ != nullptr) metrics_.SetPart(chain_->part().layers(), chain_->part().info(), /*loaded=*/false);
+  if (part_ != nullptr) metrics_.SetPart(part_->layers(), part_->info(), /*loaded=*/false);
 }
 
 void WorkerSession::CountBytes() {
@@ -166,7 +166,6 @@ absl::Status WorkerSession::Load(const Assignment& assignment) {
              .block_tokens = 1,
              .vocab_size = info.vocab_size,
              .state_bytes = (*part)->state_bytes()};
-  std::unique_ptr<RemoteRest> rest;
   if (assignment.parts.size() > 1) {
     Assignment behind = assignment;
     behind.parts.erase(behind.parts.begin());
@@ -177,15 +176,14 @@ absl::Status WorkerSession::Load(const Assignment& assignment) {
     rest_options.on_lost = [this] { connection_.ShutDownReceiving(); };
     auto opened = RemoteRest::Open(rest_options, behind);
     if (!opened.ok()) return opened.status();
-    rest = *std::move(opened);
-    rest_ = rest.get();
+    rest_ = *std::move(opened);
   }
   Log(absl::StrFormat("loaded layers %s of %s: %.2f GB of weights on %s", RangeText(layers), info.family,
                       static_cast<double>(info.weights_bytes) / 1e9, info.device_text));
   message_.clear();
   Encode(Loaded{.weights_bytes = info.weights_bytes}, &message_);
-  chain_ = std::make_unique<models::PartChain>(*std::move(part), std::move(rest));
-  metrics_.SetPart(layers, chain_->part().info(), /*loaded=*/true);
+  part_ = *std::move(part);
+  metrics_.SetPart(layers, part_->info(), /*loaded=*/true);
   if (rest_ != nullptr) {
     if (absl::Status status = rest_->AwaitLoaded(); !status.ok()) return status;
   }
@@ -218,7 +216,7 @@ absl::Status WorkerSession::Serve() {
 }
 
 absl::StatusOr<models::KvCacheSize> WorkerSession::FitOwnCache(const models::KvCacheSize& wanted) const {
-  const models::ModelPart& part = chain_->part();
+  const models::ModelPart& part = *part_;
   const absl::StatusOr<int64_t> budget = options_.memory_budget(part.info());
   if (!budget.ok()) return budget.status();
   const int64_t workspace = part.WorkspaceBytes(assignment_.max_batch_tokens, assignment_.max_batch_size);
@@ -246,7 +244,7 @@ absl::Status WorkerSession::FitCache() {
   const absl::StatusOr<models::KvCacheSize> wanted = DecodeCacheSize(payload_);
   if (!wanted.ok()) return wanted.status();
   absl::StatusOr<models::KvCacheSize> size = FitOwnCache(*wanted);
-  if (size.ok()) size = chain_->FitKvCache(*size);
+  if (size.ok() && rest_ != nullptr) size = rest_->FitKvCache(*size);
   if (!size.ok()) return size.status();
   fits_ = *size;
   message_.clear();
@@ -263,7 +261,10 @@ absl::Status WorkerSession::Allocate() {
                                                    " tokens and ", size->window_blocks,
                                                    " window blocks is not what was said to fit"));
   }
-  if (absl::Status status = chain_->AllocateKvCache(*size); !status.ok()) return status;
+  if (absl::Status status = part_->AllocateKvCache(*size); !status.ok()) return status;
+  if (rest_ != nullptr) {
+    if (absl::Status status = rest_->AllocateKvCache(*size); !status.ok()) return status;
+  }
   limits_.block_tokens = size->block_tokens;
   allocated_ = true;
   Log(absl::StrCat("KV cache of ", size->blocks, " blocks of ", size->block_tokens, " tokens: serving ",
@@ -284,17 +285,22 @@ absl::Status WorkerSession::RunStep() {
   absl::StatusOr<models::StepInput> input = DecodeStep(rest.first(step_bytes), limits_);
   if (!input.ok()) return absl::InvalidArgumentError(absl::StrCat("step: ", input.status().message()));
   rest.remove_prefix(step_bytes);
-  if (absl::Status status = chain_->part().Check(*input, 0); !status.ok()) return status;
+  if (absl::Status status = part_->Check(*input, 0); !status.ok()) return status;
   const absl::Time begin = base::Clock::Real()->Now();
-  absl::StatusOr<models::StepOutput> output = chain_->Run(*input, rest);
+  absl::StatusOr<models::StepOutput> output = part_->Run(*input, rest, &state_);
   if (!output.ok()) return output.status();
-  absl::Duration own = base::Clock::Real()->Now() - begin;
-  StepResult result = {.output = *std::move(output), .facts = {}};
+  const absl::Duration busy = base::Clock::Real()->Now() - begin;
+  metrics_.step.Get().Observe(absl::ToDoubleSeconds(busy));
+  StepResult result;
   if (rest_ != nullptr) {
+    if (absl::Status status = rest_->Send(*input, state_, absl::ToChronoNanoseconds(busy)); !status.ok()) return status;
+    output = rest_->Receive();
+    if (!output.ok()) return output.status();
     result.facts = rest_->facts();
-    own -= absl::Microseconds(result.facts.front().wait_us);
+  } else {
+    result.facts = {{.busy_us = static_cast<uint64_t>(absl::ToInt64Microseconds(busy))}};
   }
-  metrics_.step.Get().Observe(absl::ToDoubleSeconds(std::max(own, absl::ZeroDuration())));
+  result.output = *std::move(output);
   message_.clear();
   EncodeResult(result, &message_);
   return Reply(MessageType::kResult);

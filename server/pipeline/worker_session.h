@@ -85,10 +85,11 @@ class WorkerSession {
   std::optional<models::KvCacheSize> fits_;  // what the leader was told
   bool allocated_ = false;
   bool leader_gone_ = false;
-  RemoteRest* rest_ = nullptr;  // the chain's; null: this is the last part
-  std::unique_ptr<models::PartChain> chain_;
-  std::vector<std::byte> payload_;  // received; reused
-  std::vector<std::byte> message_;  // sent; reused
+  std::unique_ptr<models::ModelPart> part_;
+  std::unique_ptr<RemoteRest> rest_;  // null: this is the last part
+  std::vector<std::byte> state_;      // what the part gave last; reused
+  std::vector<std::byte> payload_;    // received; reused
+  std::vector<std::byte> message_;    // sent; reused
 };
 
 }  // namespace hadal::pipeline

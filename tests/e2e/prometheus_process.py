@@ -19,12 +19,12 @@ ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).pa
 
 
 class Prometheus:
-    """Scrapes `pods` ({name: "host:port"}) twice a second, as pods of the namespace hadal. Use as a context manager.
+    """Scrapes `pods` ({name: "host:port"}) twice a second, as pods of the namespace hadal, and `workers` as those of `hadal worker`. Use as a context manager.
 
     `annotations`: of the pods. `ca_file`: who signed the certificates of those that speak TLS.
     """
 
-    def __init__(self, folder, port, pods, annotations=None, ca_file=None):
+    def __init__(self, folder, port, pods, annotations=None, ca_file=None, workers=None):
         if shutil.which("prometheus") is None:
             pytest.skip("prometheus is not installed")
         config = yaml.safe_load((ROOT / "prometheus/kubernetes.yml").read_text(encoding="utf-8"))
@@ -42,7 +42,13 @@ class Prometheus:
                                                 for key, value in (annotations or {}).items()}}} for pod, target, name in ports]
         if ca_file:
             job["tls_config"]["ca_file"] = str(ca_file)
-        config["scrape_configs"] = [job]
+        workers_job = next(job for job in config["scrape_configs"] if job["job_name"] == "hadal-worker")
+        workers_job.pop("kubernetes_sd_configs")
+        workers_job["static_configs"] = [
+            {"targets": [target], "labels": {meta + "pod_label_app_kubernetes_io_name": "hadal-worker", meta + "pod_container_port_name": name,
+                                             meta + "namespace": "hadal", meta + "pod_name": pod}}
+            for pod, port in (workers or {}).items() for target, name in ((port, "http"), ("127.0.0.1:1", "pipeline"))]
+        config["scrape_configs"] = [job, workers_job]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         self._url = f"http://127.0.0.1:{port}"

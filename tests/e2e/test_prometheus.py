@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from hadal_process import HadalProcess
 from prometheus_process import ROOT, Prometheus
 from test_metrics import documented
 from tls_files import Authority
+from worker_process import WorkerProcess
 
 WAITING, REFUSED, SERVED, PASSED_ON = 6, 12, 8, 2
 # One request runs and six wait: full with seven.
@@ -204,8 +206,8 @@ def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
     queries = dashboard_queries()
     assert len(queries) > 65
     for title, expression in queries:
-        if expression.startswith("DCGM_"):
-            continue  # needs a GPU and its exporter
+        if expression.startswith("DCGM_") or "hadal_pipeline_" in expression:
+            continue  # needs a GPU and its exporter; workers, below
         expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
         assert "$" not in expression, title
         assert set(re.findall(r"\bhadal_gpu_\w+", expression)) <= documented(gpu=True).keys(), title
@@ -213,3 +215,35 @@ def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
             prometheus.query(expression)  # without a GPU there is no answer, but no error either
             continue
         prometheus.wait(expression, lambda seen: any(not math.isnan(value) for value in seen))
+
+
+def test_the_queries_about_several_hosts_have_answers(tmp_path):
+    """A server with two workers under load, one of them not scraped: the dashboard's row, and what the alerts see."""
+    key = tmp_path / "key"
+    key.write_text("a secret of all hosts of the test\n")
+    with WorkerProcess(key, "--http-port=0") as first, WorkerProcess(key, "--http-port=0") as second, \
+            HadalProcess("--threads=1", "--memory-budget=256MiB", f"--pipeline-workers={first.address},{second.address}",
+                         f"--pipeline-key-file={key}") as server, \
+            Prometheus(tmp_path, free_port(), {"server": server.target}, workers={"first": f"127.0.0.1:{first.http_port}"}) as prometheus, \
+            contextlib.ExitStack() as stack:
+        stop = threading.Event()
+
+        def ask_on():
+            while not stop.is_set():
+                assert ask(server, 200) == 200
+
+        asking = threading.Thread(target=ask_on)
+        asking.start()
+        stack.callback(asking.join)
+        stack.callback(stop.set)
+        queries = [expression for _, expression in dashboard_queries() if "hadal_pipeline_" in expression]
+        assert len(queries) >= 9
+        for expression in queries:
+            expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
+            prometheus.wait(expression, lambda seen: seen and all(value >= 0 and not math.isnan(value) for value in seen))
+        # One host computes at a time: what they compute and the ways between them is the whole time.
+        busy = prometheus.wait("stage:hadal_pipeline_busy:ratio_rate5m", lambda seen: len(seen) == 3, "stage")
+        assert set(busy) == {"server", first.address, second.address}
+        assert 0 < sum(busy.values()) <= 1.02
+        prometheus.wait('ALERTS{alertname="HadalWorkersAbsent"}', lambda seen: seen == [1])
+        assert prometheus.query('ALERTS{alertname=~"HadalWorkerDown|HadalWorkerUnused"}') == []

@@ -12,7 +12,7 @@ PANELS = DASHBOARD["panels"]
 
 def test_rows_and_panels_have_numbers_and_titles_of_their_own():
     assert [panel["title"] for panel in PANELS if panel["type"] == "row"] == [
-        "Overview", "Overload", "Latency", "KV cache and memory", "Response cache", "Upstreams", "Batches",
+        "Overview", "Overload", "Latency", "KV cache and memory", "Response cache", "Upstreams", "Batches", "Several hosts for one model",
         "GPU (as each server sees its own)", "GPU (dcgm-exporter)"]
     for key in ("id", "title"):
         values = [panel[key] for panel in PANELS]

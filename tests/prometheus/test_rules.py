@@ -100,7 +100,7 @@ def metrics_of(expression):
     text = re.sub(r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\([^)]*\)", " ", text)
     words = re.findall(r"[A-Za-z_:][\w:]*(?!\w*\s*\()", text)
     calls = set(re.findall(r"([A-Za-z_]\w*)\s*\(", text))
-    return {word for word in words if word not in calls | {"and", "or", "unless", "by", "on", "Inf"}}
+    return {word for word in words if word not in calls | {"and", "or", "unless", "by", "on", "group_left", "Inf"}}
 
 
 def exported():

@@ -74,7 +74,7 @@ TEST(MessagesMutationTest, NoMessageCrashesItsDecoder) {
                     .max_batch_size = 1,
                     .parts = {{"a:1", {1, 2}}, {"b:2", {2, 3}}}},
          &assignment);
-  EncodeResult({.output = {{{.token_id = 1, .top = {{1, 0.0f}}}, {.faulty = true}}}, .facts = {{1, 2}}}, &result);
+  EncodeResult({.output = {{{.token_id = 1, .top = {{1, 0.0f}}}, {.faulty = true}}}, .facts = {{3, 1, 2}}}, &result);
   Encode(Error{absl::InternalError("it broke"), "a:1"}, &error);
   Encode(Hello{.version = "1"}, &hello);
   for (int trial = 0; trial < kTrials; ++trial) {

@@ -152,7 +152,7 @@ TEST(StepCodecTest, GivesAResultBack) {
   StepResult result;
   result.output.samples.push_back({.token_id = 7, .logprob = -0.5f, .top = {{7, -0.5f}, {8, -1.5f}}});
   result.output.samples.push_back({.faulty = true});
-  result.facts = {{100, 2000}, {50, 1000}};
+  result.facts = {{70, 100, 2000}, {30, 50, 1000}};
   std::vector<std::byte> bytes;
   EncodeResult(result, &bytes);
   const auto back = DecodeResult(bytes, kLimits);
@@ -165,6 +165,7 @@ TEST(StepCodecTest, GivesAResultBack) {
   EXPECT_EQ(back->output.samples[0].top[1].logprob, -1.5f);
   EXPECT_TRUE(back->output.samples[1].faulty);
   ASSERT_EQ(back->facts.size(), 2u);
+  EXPECT_EQ(back->facts[1].busy_us, 30u);
   EXPECT_EQ(back->facts[1].wait_us, 50u);
   EXPECT_EQ(back->facts[1].sent_bytes, 1000u);
   for (size_t length = 0; length < bytes.size(); ++length) {

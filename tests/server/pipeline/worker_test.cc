@@ -40,6 +40,19 @@ TEST_F(WorkerTest, TwoAndThreeHostsGiveWhatOneGives) {
       // The state of six tokens, of 72 bf16 values each.
       EXPECT_GT(metrics_->sent_bytes.At(i).Value(), 6u * 144);
     }
+    const auto count = [](const base::Histogram& histogram) {
+      const std::vector<uint64_t> counts = histogram.BucketCounts();
+      return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+    };
+    // One host computes at a time: what all are busy is less than the time of the steps, by the ways between them.
+    double busy = 0;
+    for (size_t i = 0; i <= workers.size(); ++i) {
+      EXPECT_EQ(count(metrics_->stage.At(i)), 2u) << i;
+      EXPECT_GT(metrics_->stage.At(i).Sum(), 0) << i;
+      busy += metrics_->stage.At(i).Sum();
+    }
+    EXPECT_EQ(count(metrics_->period.Get()), 2u);
+    EXPECT_GT(metrics_->period.Get().Sum(), busy);
   }
   EXPECT_EQ(health_.failure(), "");
 }
