@@ -194,7 +194,7 @@ def measure(kind, args, cores, seed):
 
 def table(metrics):
     """The rows of docs/overload.md."""
-    yield "| client | served | mean latency | p99 | attempts a served call |"
+    yield "| client | served | mean latency | p99 | attempts per served call |"
     yield "|---|---|---|---|---|"
     for kind, row in metrics.items():
         yield f"| {kind} | {row['served_ratio']:.4g} | {row['mean_s']:.2g} s | {row['p99_s']:.2g} s | {row['attempts_per_served_ratio']:.3g} |"
