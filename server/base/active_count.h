@@ -11,7 +11,7 @@
 namespace hadal::base {
 
 // Counts operations in progress, so that others can wait until there are none. Thread-safe. May be destroyed as soon as
-// WaitZero has returned true, as long as nobody calls Add again.
+// WaitZero has returned true, provided that Add is not called again.
 class ActiveCount {
  public:
   void Add();
@@ -19,8 +19,8 @@ class ActiveCount {
   int64_t value() const;
   // True when nothing is in progress, at once or within the time-out.
   bool WaitZero(absl::Duration timeout) const;
-  // The same until a moment of Clock::Real() that may be moved meanwhile. Whoever moves it calls LookAgain; `until`
-  // runs under this object's mutex.
+  // The same with a deadline (of Clock::Real()) that may change while waiting: call LookAgain after changing it.
+  // `until` runs under this object's mutex.
   bool WaitZero(absl::FunctionRef<absl::Time()> until) const;
   void LookAgain();
 

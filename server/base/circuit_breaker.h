@@ -11,11 +11,11 @@ namespace hadal::base {
 
 // Keeps calls away from a server that fails or has become slow.
 //
-//   closed      calls pass; opens when, of at least `min_calls` in the window, a share of `bad_share` was bad
-//   open        none pass, for `open_for`; twice as long after each probe that was bad, up to `max_open_for`
-//   half-open   one call passes, the probe: a good one closes the circuit, a bad one opens it again
+//   closed      calls pass; opens if at least `min_calls` were made in the window and `bad_share` of them were bad
+//   open        no calls pass for `open_for`, which doubles after each bad probe, up to `max_open_for`
+//   half-open   one call (the probe) passes: if it is good the circuit closes, else it opens again
 //
-// Time is what it is given. Not thread-safe.
+// The caller passes the time in. Not thread-safe.
 class CircuitBreaker {
  public:
   struct Options {
@@ -29,16 +29,16 @@ class CircuitBreaker {
   enum class Result : uint8_t {
     kGood,
     kBad,      // it failed, or was slow
-    kUnknown,  // it ended before that could be told
+    kUnknown,  // it ended before the result was known
   };
 
   explicit CircuitBreaker(const Options& options) : options_(options) {}
 
   // Whether a call may begin: Begin would count it.
   bool MayBegin(absl::Time now) const;
-  // A call begins; MayBegin has said so. What its End needs.
+  // A call begins (MayBegin returned true). Returns the argument for End.
   uint64_t Begin(absl::Time now);
-  // A call that began before the state last changed says nothing about the present one.
+  // Results of calls that began before the last change of state are ignored.
   void End(uint64_t call, Result result, absl::Time now);
 
   State state() const { return state_; }

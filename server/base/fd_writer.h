@@ -11,12 +11,13 @@ namespace hadal::base {
 enum class WriteResult : uint8_t {
   kWritten,
   kTimedOut,  // `text` begins with what was not written
-  kFailed,    // it never can be: the other end is closed, the disk is full. `text` as above
+  kFailed,    // permanent: the other end is closed, the disk is full. `text` as above
 };
 
-// Writes to a descriptor that is shared with other processes and therefore stays blocking, such as a pipe on standard
-// output that nobody may read: only what fits at this moment is written, so that no call waits longer than `patience`.
-// Takes what was written off the front of `text`. Any thread; two at a time may mix their pieces.
+// Writes to a descriptor that is shared with other processes and must therefore stay blocking, such as a pipe on
+// standard output that may have no reader: writes only what fits without blocking, so that no call takes longer than
+// `patience`. Removes what was written from the front of `text`. Any thread; concurrent calls may interleave their
+// data.
 WriteResult WriteFor(int fd, std::string_view* text, absl::Duration patience);
 
 }  // namespace hadal::base

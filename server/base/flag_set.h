@@ -23,36 +23,36 @@ struct Flag {
   std::function<absl::Status(const std::string& text)> set;  // called once for each text that was given
   bool is_switch = false;                                    // --name alone means true
   bool repeatable = false;
-  bool positional = false;        // arguments without a flag are its values, too; at most one flag of a program
+  bool positional = false;        // arguments without a flag are also its values; at most one flag per program
   std::string group = "Options";  // the heading in --help; FlagSet sets it
 };
 
 enum class ValueSource { kDefault, kFile, kEnvironment, kFlag };
 
-// What FlagSet::Parse found, apart from the values it has set.
+// The result of FlagSet::Parse, in addition to the values that it sets.
 struct ParsedFlags {
   struct Value {
-    std::string text;                // several are joined by commas
-    std::vector<std::string> given;  // one by one; empty for a default
+    std::string text;                // repeated values are joined by commas
+    std::vector<std::string> given;  // the individual values; empty for a default
     ValueSource source = ValueSource::kDefault;
   };
-  std::map<std::string, Value> values;  // what is in effect, by flag name
+  std::map<std::string, Value> values;  // values in effect, by flag name
   bool print_config = false;            // --print-config
   std::string help;                     // not empty: --help was asked for; print it and exit 0
 
-  // The effective configuration as TOML, each line with where its value came from. --config reads it and means the
-  // same: defaults are comments, and so is a URL whose password is left out.
+  // The effective configuration as TOML, each line with the source of its value. It can be read back with --config:
+  // defaults are comments, and so are URLs whose password is masked.
   std::string ToToml() const;
 };
 
-// The settings of a program. It knows no flag by name: each part registers those of its own options, whose values at
-// that time are the defaults. A flag is also an environment variable and a key in --config FILE.toml; the first of
-// flag, environment, file, default wins. Not thread-safe. The options that flags point to must outlive Parse.
+// The settings of a program. Each part registers the flags of its own options, whose values at that time are the
+// defaults. A flag is also an environment variable and a key in --config FILE.toml; the precedence is flag,
+// environment, file, default. Not thread-safe. The options that flags point to must outlive Parse.
 class FlagSet {
  public:
   struct Environment {
     std::string prefix;               // "HADAL_": --max-body is HADAL_MAX_BODY
-    std::vector<std::string> others;  // variables with that prefix that are no flags
+    std::vector<std::string> others;  // variables with that prefix that are not flags
   };
   explicit FlagSet(Environment environment) : environment_(std::move(environment)) {}
 
@@ -75,12 +75,12 @@ class FlagSet {
   // Anything else.
   void Add(Flag flag);
 
-  // Flags that are added from here on stand under this heading in --help.
+  // Flags added from here on are listed under this heading in --help.
   void StartGroup(std::string heading) { group_ = std::move(heading); }
 
-  // Sets what the arguments (after the subcommand), the environment and the file say. InvalidArgument names the flag,
-  // variable or key, what it accepts and what was found; unknown names come with the nearest known one. `program` is
-  // what --help begins with.
+  // Sets the values from the arguments (after the subcommand), the environment and the file. InvalidArgument names the
+  // flag, variable or key, what it accepts and what was found; for unknown names it suggests the nearest known one.
+  // --help begins with `program`.
   absl::StatusOr<ParsedFlags> Parse(std::string_view program, const std::vector<std::string>& args) const;
 
  private:

@@ -17,20 +17,20 @@
 
 namespace hadal::base {
 
-// Lines to a descriptor, written by a thread of its own: a caller only ever takes a short lock. At most kMaxLines wait;
-// then the oldest are dropped and counted. A pipe gets whole lines in one piece, unless they are longer than PIPE_BUF.
+// Writes lines to a descriptor on its own thread, so that callers only take a short lock. At most kMaxLines wait;
+// beyond that the oldest are dropped and counted. Lines of up to PIPE_BUF bytes are written to a pipe atomically.
 // Thread-safe.
 //
-// Files are appended to, so that a rotation may copy and truncate them while lines come. One that moves them asks for
-// Reopen afterwards.
+// Files are opened for appending, so that they can be rotated by copy and truncate while lines are written. Call Reopen
+// after a rotation that renames them.
 class LineWriter {
  public:
   static constexpr size_t kMaxLines = 8192;
 
   // `fd` outlives the writer, which does not close it.
   static std::unique_ptr<LineWriter> ToDescriptor(int fd);
-  // "stdout", "stderr" or a file, which is made with mode 0640 when it is not there. The error of a file that cannot be
-  // opened names it; a FIFO that nobody reads is one.
+  // "stdout", "stderr" or a file, which is created with mode 0640 if it does not exist. Fails, naming the file, if it
+  // cannot be opened; a FIFO without a reader cannot.
   static absl::StatusOr<std::unique_ptr<LineWriter>> Open(const std::string& target);
   ~LineWriter() { Close(); }
   LineWriter(const LineWriter&) = delete;
@@ -38,12 +38,12 @@ class LineWriter {
 
   // `line` has no line end. After Close it is dropped.
   void Write(std::string line);
-  // Opens the file's path again; what waits goes there. It stays as it was when that fails. Nothing for a descriptor.
+  // Reopens the file's path; waiting lines go there. If that fails, the old file stays in use. No-op for a descriptor.
   absl::Status Reopen();
-  // Writes what waits and stops the thread. Takes a second at most when nobody reads: the rest is lost. Not from two
-  // threads at a time.
+  // Writes the waiting lines and stops the thread. Takes at most a second if nobody reads; the rest is lost. Must not
+  // be called concurrently.
   void Close();
-  // Lines that were lost because the reader or the disk was too slow, or the disk full.
+  // Lines lost because the reader or the disk was too slow, or the disk was full.
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:

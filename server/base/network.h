@@ -10,21 +10,22 @@
 
 namespace hadal::base {
 
-// The network that an IP address stands for: of IPv6 its /64, which a single host has to itself, else the address.
+// The network by which clients are told apart: the /64 of an IPv6 address, since a host usually has a whole /64, else
+// the address.
 // `address`: its 4 or 16 bytes in network order; IPv4 inside IPv6 counts as IPv4.
 std::string NetworkOf(absl::Span<const uint8_t> address);
 
-// The network at the other end of a socket; "unknown" when it is gone already.
+// The network of a socket's peer; "unknown" if it has already disconnected.
 std::string PeerNetwork(int socket);
 
-// The other end of a connection sends nothing more: it has closed it, or its half of it, or has gone.
+// Whether the peer will send nothing more: it has closed the connection, or its half of it, or has disappeared.
 bool PeerHungUp(int socket);
 
-// Lets the kernel end a TCP connection when what was sent is not acknowledged or taken for so long, 20 s at least: its
-// host has gone without a word, or its program does not read. Does nothing to other sockets.
+// Makes the kernel end a TCP connection if sent data is not acknowledged or read for `timeout` (at least 20 s), because
+// the peer's host has disappeared or its program does not read. Does nothing for other sockets.
 void SetAcknowledgeTimeout(int socket, absl::Duration timeout);
 
-// Who is at the other end of a connection, as far as its socket tells.
+// What is known about the peer of a connection.
 struct Peer {
   std::string network;
   bool lacks_certificate = false;  // the server asks for client certificates, and this client has shown none

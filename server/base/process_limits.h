@@ -16,18 +16,19 @@ namespace hadal::base {
 // 64". Names only those that are set.
 std::string ThreadLimits();
 
-// Starts so many threads at once, and ends them. ResourceExhausted with the limits when the system refuses one.
+// Starts `needed` threads at the same time, and ends them. ResourceExhausted, with the limits, if one cannot be
+// started.
 absl::Status CheckThreads(int needed);
 
-// Raises the soft limit of file descriptors (ulimit -n) to `needed`, as far as the hard limit allows, and returns what
-// holds then. Internal when it cannot be read.
+// Raises the soft limit of file descriptors (ulimit -n) to `needed`, as far as the hard limit allows, and returns the
+// resulting limit. Internal if it cannot be read.
 absl::StatusOr<int64_t> RaiseDescriptorLimit(int64_t needed);
 
 // Raises the limit likewise. ResourceExhausted with both numbers when it stays below what is needed.
 absl::Status CheckDescriptors(int64_t needed);
 
-// From now on a thread that cannot be started, or memory that runs out, with nobody to catch it ends the process with
-// exit code 1 and a line on standard error that names the limits. Other uncaught exceptions abort as before.
+// From now on an uncaught failure to start a thread or to allocate memory ends the process with exit code 1 and a line
+// on standard error that names the limits. Other uncaught exceptions abort as before.
 void ExitWhenExhausted();
 
 }  // namespace hadal::base

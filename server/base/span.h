@@ -12,15 +12,15 @@
 
 namespace hadal::base {
 
-// Something that took time, as tracing systems see it (OpenTelemetry's words). Plain data.
+// A finished span as in OpenTelemetry. Plain data.
 struct Span {
   enum class Kind : uint8_t { kServer, kInternal };
   using Value = std::variant<int64_t, double, std::string, std::vector<std::string>>;
 
   std::string trace_id;        // 32 hexadecimal digits
   std::string span_id;         // 16 digits
-  std::string parent_id;       // 16 digits; empty: nobody's part
-  bool remote_parent = false;  // another process's
+  std::string parent_id;       // 16 digits; empty: a root span
+  bool remote_parent = false;  // the parent belongs to another process
   std::string state;           // W3C tracestate
   std::string name;
   Kind kind = Kind::kInternal;

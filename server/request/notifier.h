@@ -9,9 +9,9 @@
 
 namespace hadal::request {
 
-// Tells a consumer that a producer has something for it to read. The callback is set on construction, so that no
-// producer can run before it is registered, and the consumer disconnects it before anything that it touches is
-// destroyed. Thread-safe. Held by shared_ptr, by the producers and by the consumer.
+// Notifies a consumer that a producer has data for it. The callback is set on construction, so that it is registered
+// before any producer runs; the consumer disconnects it before destroying anything that it uses. Thread-safe. Held by
+// shared_ptr, by the producers and by the consumer.
 class Notifier {
  public:
   // `callback` runs on the notifying thread, one call at a time and under the notifier's lock: it may only post work to
@@ -22,8 +22,8 @@ class Notifier {
 
   // Runs the callback; does nothing after Disconnect.
   void Notify();
-  // When this returns, the callback does not run, will not run again, and what it captured has been
-  // released. Idempotent.
+  // When this returns, the callback is not running, will not run again, and its captures have been released.
+  // Idempotent.
   void Disconnect();
 
  private:

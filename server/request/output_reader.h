@@ -37,20 +37,20 @@ struct StreamUsage {
   int32_t completion_tokens = 0;  // all choices, stop tokens included
 };
 
-// When the engine did what; InfiniteFuture: it has not, or nobody said.
+// Times of the engine's events; InfiniteFuture if one has not happened or is not known.
 struct StreamTimes {
   absl::Time started = absl::InfiniteFuture();      // the request left the queue
   absl::Time first_token = absl::InfiniteFuture();  // was sampled
   absl::Time ended = absl::InfiniteFuture();
 };
 
-// What a consumer gets in one read, in order: prompt scores, tokens, ends, then the close.
+// The result of one read, in order: prompt scores, tokens, ends, then the close.
 struct StreamBatch {
   std::vector<TokenEvent> prompt_scores;  // [prompt - 1] once, when prompt_logprobs was asked for
   std::vector<TokenEvent> tokens;
   std::vector<ChoiceEnd> ends;
-  bool started = false;  // the request has left the queue: the engine runs it (stays true)
-  bool closed = false;   // no more will come; `status` and `usage` are final (stays true)
+  bool started = false;  // the request has left the queue and runs (stays true)
+  bool closed = false;   // nothing follows; `status` and `usage` are final (stays true)
   absl::Status status;   // of the whole request
   StreamUsage usage;
 };
@@ -64,11 +64,11 @@ class OutputReader {
   virtual StreamBatch Read() = 0;
   // Blocks until something is readable or the time-out passes (tests and simple clients).
   virtual StreamBatch ReadBlocking(absl::Duration timeout) = 0;
-  // The caller is gone or has enough: the output ends with CANCELLED. Any number of times, from any thread.
+  // Cancels the output, which then ends with CANCELLED. Any thread, any number of times.
   virtual void Cancel() = 0;
   // Ends one choice early, as after a stop string.
   virtual void StopChoice(int32_t choice) = 0;
-  // When the engine did what for this reader.
+  // Times of the engine's events for this reader.
   virtual StreamTimes times() const = 0;
 };
 

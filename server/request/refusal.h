@@ -59,17 +59,17 @@ enum class Reason {
 std::string_view ReasonName(Reason reason);
 inline constexpr int kNumReasons = static_cast<int>(Reason::kInternal) + 1;
 
-// When a refused client shall return.
+// When a refused client should return.
 struct RetryHint {
   absl::Duration after;                          // from now
   std::optional<absl::Duration> estimated_wait;  // as computed, without clamps and jitter; nullopt: unknown or too long
-  bool promised = false;                         // what it needs is held for it from then on
-  bool should_retry = true;                      // false: a return would be in vain
-  std::string ticket;                            // by which it is known then; empty: there is none
+  bool promised = false;                         // the capacity it needs is held for it from then on
+  bool should_retry = true;                      // false: a retry cannot succeed
+  std::string ticket;                            // identifies the client when it returns; empty: none
 };
 
-// What a front end needs for its response; carried as payloads of an absl::Status, so that no layer needs
-// another error type.
+// What a front end needs for an error response. Carried as payloads of an absl::Status, so that no layer needs another
+// error type.
 struct ErrorDetail {
   Reason reason = Reason::kNone;
   std::optional<absl::Duration> retry_after;  // set if and only if the reason passes with time

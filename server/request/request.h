@@ -21,8 +21,8 @@ enum class Priority : uint8_t { kHigh = 0, kNormal = 1, kLow = 2, kBatch = 3 };
 inline constexpr int kNumPriorities = 4;
 inline constexpr std::array<std::string_view, kNumPriorities> kPriorityNames = {"high", "normal", "low", "batch"};
 
-// What a caller asked for, decoded, validated and tokenised: no text, JSON or protobuf after this point.
-// Built by a front-end worker, then owned by the queue and by the engine thread. Not thread-safe; `stream` is.
+// A decoded, validated and tokenised request: no text, JSON or protobuf after this point. Built by a front-end worker,
+// then owned by the queue and by the engine thread. Not thread-safe, except for `stream`.
 struct Request {
   std::string id;      // x-request-id; unique in the process
   std::string tenant;  // API key's tenant, or ""
@@ -31,7 +31,7 @@ struct Request {
   absl::Time arrival;                                  // Clock time at which the front end saw the call
   absl::Time deadline = absl::InfiniteFuture();        // of the whole answer
   absl::Time first_token_by = absl::InfiniteFuture();  // of its first token
-  bool may_wait = true;                                // false: its caller wants it to start at once or not at all
+  bool may_wait = true;                                // false: start at once or refuse
 
   std::vector<int32_t> prompt;      // token ids, at least one
   models::SamplingParams sampling;  // choice i samples with seed + i
@@ -50,7 +50,7 @@ struct Request {
 
   std::shared_ptr<TokenStream> stream;  // producer end is the engine's, consumer end the front end's
 
-  // Later it is of no use to start it.
+  // The latest useful time to start it.
   absl::Time StartBy() const { return std::min(deadline, first_token_by); }
   // Tokens that the sequences may occupy at most: prompt once, outputs for each choice.
   int64_t MaxTokens() const { return static_cast<int64_t>(prompt.size()) + static_cast<int64_t>(n) * max_tokens; }

@@ -35,8 +35,7 @@ class TokenStream : public OutputReader {
   StreamBatch Read() override;
   // Blocks until something is readable or the time-out passes (tests and simple clients).
   StreamBatch ReadBlocking(absl::Duration timeout) override;
-  // The caller is gone or has enough: the engine ends the request with kCancelled. Any number of times,
-  // from any thread.
+  // Cancels the request: the engine ends it with kCancelled. Any thread, any number of times.
   void Cancel() override;
   // Ends one choice early, as after a stop string; the engine frees its sequence and ends it with kStop.
   void StopChoice(int32_t choice) override;
@@ -45,7 +44,7 @@ class TokenStream : public OutputReader {
   // --- producer end (the queue, then the engine thread) ---
   // Signal to raise when the consumer cancels, stops a choice or makes room in a full stream.
   void SetProducerWake(std::shared_ptr<WakeSignal> wake);
-  // Times `at` are the producer's clock; left out: not told.
+  // `at` is the time by the producer's clock; InfiniteFuture if not known.
   void MarkStarted(absl::Time at = absl::InfiniteFuture());
   void PushPromptScores(std::vector<TokenEvent> scores);
   void PushToken(TokenEvent event, absl::Time at = absl::InfiniteFuture());
