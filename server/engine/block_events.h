@@ -7,20 +7,21 @@
 
 namespace hadal::engine {
 
-// Told by an engine's prefix cache, on the engine's thread, which full blocks it gains and loses. A block is named by
-// its node in the cache's trie: a number above 0 that is never given twice, larger than its parent's. Implementations
-// must not block.
+// Receives the full blocks that an engine's prefix cache gains and loses, on the engine's thread. A block is identified
+// by its node in the cache's trie: a positive number that is never reused and is larger than its parent's.
+// Implementations must not block.
 class BlockEvents {
  public:
   virtual ~BlockEvents() = default;
-  // The cache holds `tokens` behind the block `parent`; 0: at the beginning of prompts, of those with this `salt`,
-  // which is 0 in later blocks.
+  // The cache now holds `tokens` after the block `parent`, or, if that is 0, at the beginning of prompts with this
+  // `salt`
+  // (`salt` is 0 for later blocks).
   virtual void OnStored(uint64_t node, uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) = 0;
   virtual void OnRemoved(uint64_t node) = 0;
-  // What was told before counts for nothing: all that the cache holds follows.
+  // All earlier events are void; the complete content of the cache follows.
   virtual void OnReset() = 0;
-  // Ends a round of the engine. False: something was lost before, and now there is room for everything; the cache is to
-  // tell all anew, from OnReset on.
+  // Ends a round of the engine. False: events were lost earlier and there is room again, so the cache must report its
+  // complete content, beginning with OnReset.
   virtual bool EndRound() = 0;
 };
 

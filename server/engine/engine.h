@@ -21,10 +21,9 @@ namespace hadal::engine {
 
 class StepLoop;
 
-// Serves one model: a thread of its own owns the scheduler, the KV blocks and every running sequence; nobody else
-// touches them. Requests come from the admission controller's queue and leave through their streams; each ends in
-// exactly one Close. Thread-safe. The admission controller must outlive the engine; the model handle is shared and held
-// until Stop.
+// Serves one model. Its thread exclusively owns the scheduler, the KV blocks and every running sequence. Requests come
+// from the admission controller's queue and leave through their streams; each ends in exactly one Close. Thread-safe.
+// The admission controller must outlive the engine; the model handle is shared and held until Stop.
 class Engine {
  public:
   // Allocates the model's KV cache (num_blocks blocks). `model_index` is AdmissionController::AddModel's answer.
@@ -38,13 +37,13 @@ class Engine {
   // insufficient_system_resource (with DRAINING when no token was produced yet). Returns at once. A later call can only
   // shorten the time-out. Call AdmissionController::BeginDrain before.
   void BeginDrain(absl::Duration timeout);
-  // Waits for the end of the drain. True when nothing runs any more; false when the model did not come back from its
-  // step within stall_timeout after the drain's time-out: then Stop would hang, too, and the process should exit.
+  // Waits for the end of the drain. True once nothing runs; false if the model did not return from its step within
+  // stall_timeout after the drain's time-out. In that case Stop would hang too, and the process should exit.
   bool WaitDrained();
   // Ends everything at once and joins the thread; waits for the step in flight. Idempotent.
   void Stop();
 
-  // What the engine published last; never waits for the engine.
+  // The last published state; never waits for the engine.
   EngineSnapshot snapshot() const;
   // Unhealthy when runnable work exists and no step has ended for options.stall_timeout, or after a device fault.
   HealthSnapshot Health() const;

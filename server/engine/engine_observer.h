@@ -19,8 +19,8 @@ enum class Stage : uint8_t { kQueue, kPrefill, kDecode };
 
 struct StepFacts {
   absl::Duration duration;    // Launch to the end of Wait
-  absl::Duration gap;         // the engine's work before its launch that nothing else hid: the device waited for it
-  absl::Duration overlapped;  // the engine's work while it computed: publishing the step before, planning the next
+  absl::Duration gap;         // engine work before the launch during which the device was idle
+  absl::Duration overlapped;  // engine work while the step computed: publishing the previous one, planning the next
   int32_t tokens = 0;         // rows
   int32_t sequences = 0;
   int32_t prefill_tokens = 0;
@@ -43,8 +43,8 @@ struct RequestFacts {
   absl::Duration total_time;    // arrival to the end
 };
 
-// Told by an engine, all but OnCreated on its thread, when a fact becomes true, so that metrics are counted where they
-// happen. Implementations must not block and not call back. Every method does nothing by default.
+// Receives an engine's events as they happen, on the engine's thread (except OnCreated), so that metrics are counted at
+// the source. Implementations must not block or call back. Every method does nothing by default.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
@@ -59,7 +59,7 @@ class EngineObserver {
   virtual void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) {}
   virtual void OnPreempted(int32_t lost_tokens) {}
   virtual void OnRecomputed(int32_t tokens) {}
-  // A step was launched with so many rows of sequences that the step before then ended.
+  // A step was launched with this many rows of sequences that turned out to have ended in the previous step.
   virtual void OnDiscarded(int32_t rows) {}
   virtual void OnEnded(const RequestFacts&) {}
 };

@@ -10,14 +10,14 @@
 
 namespace hadal::engine {
 
-// What an engine says about itself, at the end of its last step.
+// The state of an engine at the end of its last step.
 struct EngineSnapshot {
   int32_t running = 0;              // requests that run (all their choices), preempted and paused ones included
   int32_t waiting = 0;              // requests in the model's queue
   int32_t running_sequences = 0;    // sequences with KV blocks
   int32_t preempted_sequences = 0;  // preempted, or further choices that have not started
-  int32_t paused_requests = 0;      // their reader is slow
-  int32_t paused_sequences = 0;     // the sequences of those
+  int32_t paused_requests = 0;      // paused for a slow reader
+  int32_t paused_sequences = 0;     // their sequences
   int32_t free_blocks = 0;          // hold nothing
   int32_t leased_blocks = 0;        // in use by sequences
   int32_t cached_blocks = 0;        // prefix cache only; given up when needed
@@ -47,7 +47,8 @@ struct HealthSnapshot {
   std::string message;            // why not live
 };
 
-// The engine thread writes, anyone reads, nobody waits: single atomics, each the truth of its own at some moment.
+// Written by the engine thread, readable by any thread without waiting. The atomics are independent: values read
+// together may belong to different steps.
 struct PublishedState {
   std::atomic<int32_t> running{0}, running_sequences{0}, preempted_sequences{0}, paused_requests{0},
       paused_sequences{0};

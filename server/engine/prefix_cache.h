@@ -14,19 +14,19 @@
 
 namespace hadal::engine {
 
-// Where a sequence stands in the cache's chain of full blocks: the node of its last block that is in the cache.
+// A sequence's position in the cache's chain of full blocks: the node of its last cached block.
 struct PrefixChain {
   uint64_t node = 0;    // 0: the root
   int32_t blocks = 0;   // full blocks up to and including that node
   bool broken = false;  // a block could not be linked; later ones are not cached either
 };
 
-// Full KV blocks by the tokens they hold and everything before them, so that equal prefixes are computed once. The
-// chain of blocks is a trie: a node is found by (parent node, tokens of the block), hashed for speed and compared in
-// full, so two different prefixes are never confused. Roots differ by salt and model fingerprint. Unused
-// blocks stay in the cache, evicted in LRU order, and count as available. With a window cache a prefix can be used only
-// up to a block before which the windows are cached, too; a longer hit is shortened to it. Owns the block pool. Owned
-// by the engine thread.
+// Full KV blocks, indexed by their tokens and everything before them, so that equal prefixes are computed once. The
+// blocks form a trie: a node is found by (parent node, tokens of the block), hashed for speed and compared in full, so
+// different prefixes are never confused. Roots are separated by salt and model fingerprint. Unused blocks stay in the
+// cache until evicted in LRU order, and count as available. With a window cache, a prefix is usable only up to a block
+// before which the windows are cached as well; longer hits are shortened. Owns the block pool. Owned by the engine
+// thread.
 class PrefixCache {
  public:
   struct Options {
@@ -41,7 +41,7 @@ class PrefixCache {
 
   struct Lookup {
     int32_t blocks = 0;     // leading blocks of the prompt that are cached
-    int32_t evictable = 0;  // of these, unused ones: taking them makes fewer available
+    int32_t evictable = 0;  // of these, unused ones: taking them reduces available()
   };
   // What Match would find among the first `max_blocks` blocks.
   Lookup Peek(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks) const;
@@ -49,11 +49,11 @@ class PrefixCache {
   // they end. With a window cache, also puts the windows before their end into the empty `window`.
   void Match(absl::Span<const int32_t> tokens, uint64_t salt, int32_t max_blocks, std::vector<int32_t>& blocks,
              PrefixChain& chain, WindowTable& window);
-  // Registers `block`, in use by the caller and filled with `tokens` (a full block), as the next one of the chain. When
-  // an equal block is cached already, the chain continues there and `block` stays private. Whether `block` is the one
-  // that others will find.
+  // Registers `block`, which is in use by the caller and filled with `tokens` (a full block), as the next one of the
+  // chain. If an equal block is already cached, the chain continues there and `block` stays private. Returns whether
+  // `block` is the one that others will find.
   bool Insert(PrefixChain& chain, uint64_t salt, absl::Span<const int32_t> tokens, int32_t block);
-  // Removes a block from the cache although it may be in use: its content must not be trusted.
+  // Removes a block from the cache even if it is in use, because its content must not be trusted.
   void Forget(int32_t block);
 
   // A block for the caller, evicting the least recently used one when none is free; -1 when there is none.

@@ -11,8 +11,8 @@
 
 namespace hadal::engine {
 
-// What the sampler must know of one choice beyond its logits: parameters with the choice's own seed, the penalty table,
-// and the tokens that may not end it yet. The random number of a token depends on seed and position alone, so a
+// The sampler's inputs for one choice besides its logits: parameters with the choice's own seed, the penalty table, and
+// the end tokens that are still forbidden. The random number of a token depends only on seed and position, so a
 // sequence gets the same tokens alone, in any batch, and after preemption. Owned by the engine thread.
 class SamplingState {
  public:

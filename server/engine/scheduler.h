@@ -25,33 +25,33 @@
 
 namespace hadal::engine {
 
-// A reader that has not read a full stream for so long may lose its blocks to requests that have none.
+// If a full stream has not been read for this long, its request may lose its blocks to requests that have none.
 inline constexpr absl::Duration kStalledReader = absl::Seconds(1);
 
-// Decides what each step runs and applies what it gave. Pure bookkeeping: it never blocks, never calls the model and
+// Decides what each step runs and applies its results. Pure bookkeeping: it never blocks, never calls the model and
 // pushes nothing to a stream before Publish. Owned by the engine thread. A step goes through these phases, each in a
 // file of its own:
 //
-//   Retire   (scheduler_retire.cc)  what was cancelled, stopped, expired or not read ends; blocks go back
+//   Retire   (scheduler_retire.cc)  ends cancelled, stopped, expired and unread requests; returns their blocks
 //   Plan     (scheduler_plan.cc)    decode rows first, then prefill chunks, within the step's token limit
 //     start  (scheduler_start.cc)   preempted sequences, further choices and queued requests that have room
 //     preempt(scheduler_preempt.cc) blocks for a decode row when none is free
 //   Commit   (scheduler_commit.cc)  the step's tokens are appended, ended choices leave, full blocks enter the cache
 //   Publish  (scheduler_publish.cc) tokens and ends go to the streams
 //
-// Plan may be called while the step before is in flight: it takes for granted that every running sequence goes on.
-// Commit of that step then marks the rows of the plan whose sequences ended as dropped, and PatchInput leaves them out;
-// of a plan that was launched before (FeedInput), Commit passes over them.
+// Plan may be called while the previous step is in flight: it assumes that every running sequence continues. Commit of
+// that step then marks rows of the plan as dropped if their sequences have ended, and PatchInput removes them. If the
+// plan was already launched (FeedInput), its own Commit ignores these rows.
 class Scheduler {
  public:
-  // `model` is asked for what it is, never to run.
+  // Only the properties of `model` are used; it is never run.
   Scheduler(const EngineOptions& options, const models::Model& model, admission::AdmissionController* admission,
             int model_index);
   ~Scheduler();  // ends everything that still runs
 
   // `consumers_changed`: a stream was cancelled, a choice stopped, or a full stream read since the last call.
   void Retire(absl::Time now, bool consumers_changed);
-  // `plan` ran and took `seconds`; `time` is what steps cost by now.
+  // `plan` ran and took `seconds`; `time` is the current fit of the step time.
   void RecordStep(const BatchPlan& plan, double seconds, const admission::StepTime& time) {
     token_budget_.Record(plan, seconds, time);
     step_cost_.Record(plan.tokens, seconds);
@@ -60,15 +60,15 @@ class Scheduler {
   int32_t token_limit() const { return token_limit_; }
   // `start_new` false: nothing leaves the queue (drain).
   BatchPlan Plan(absl::Time now, bool start_new);
-  // Between Commit and Patch: when something more urgent than a prompt of `next` has come since that was planned, and a
-  // place is free, the prompts of `next` are planned again. Else it would wait for a whole step more.
+  // Between Commit and Patch: if a request that is more urgent than a prompt of `next` has arrived since `next` was
+  // planned, and a place is free, replans the prompts of `next`. Otherwise it would wait for another whole step.
   void MakeWay(absl::Time now, BatchPlan& next);
   // `next` is what was planned while `plan` ran.
   void Commit(const BatchPlan& plan, const models::StepOutput& output, absl::Time now, BatchPlan& next);
   void Publish();
-  // Deletes what Publish closed. Not before the step that was in flight when it ended has been committed. `fed`: a step
-  // was launched before the last Commit, so what has closed since the last call may have rows in it; it is kept for one
-  // call more.
+  // Deletes the requests that Publish closed, once the step that was in flight when they ended has been committed.
+  // `fed`: a step was launched before the last Commit, so requests closed since the last call may have rows in it and
+  // are kept for one more call.
   void DeleteClosed(bool fed) {
     pending_deletion_.swap(kept_for_fed_step_);
     pending_deletion_.clear();
@@ -87,10 +87,10 @@ class Scheduler {
   void EndQueued(const absl::Status& status);
 
   bool HasRequests() const { return !requests_.empty(); }
-  // Work that a step could advance, now or after the step in flight. What waits for a slow reader, or for the blocks
-  // that one holds, is not.
+  // Whether there is work that a step could advance, now or after the step in flight. Requests waiting for a slow
+  // reader, or for blocks that one holds, do not count.
   bool Runnable() const;
-  // When something will happen by time alone: a deadline, a slow reader's end, the end of gathering.
+  // The next timed event: a deadline, the time-out of a slow reader, the end of gathering.
   absl::Time NextTimer() const;
 
   struct Counts {

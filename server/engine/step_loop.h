@@ -21,9 +21,9 @@ namespace hadal::engine {
 //
 //   Launch(n) -> [publish n-1, retire, plan n+1] -> Wait(n) -> commit n, patch plan n+1 -> Launch(n+1) -> ...
 //
-// Between Wait and Launch nothing happens but appending the sampled tokens and setting them in the input that is
-// already built. Where steps are fed (EngineOptions::async_scheduling) not even that: a plan of decode rows alone is
-// launched before the wait, and the model takes the tokens from where they were sampled.
+// Between Wait and Launch, the sampled tokens are only appended and set in the input that is already built. With
+// asynchronous scheduling (EngineOptions::async_scheduling) not even that happens: a plan of decode rows only is
+// launched before the wait, and the model reads the tokens from where they were sampled.
 //
 //   Launch(n) -> [publish n-1, retire, plan n+1] -> Launch(n+1) -> Wait(n) -> commit n -> [publish n, ...] -> ...
 class StepLoop {

@@ -26,8 +26,8 @@ struct WindowTable {
 // registered under their node of the prefix cache; unused registered blocks stay and are evicted in LRU order.
 //
 // Each running sequence has a reservation of blocks_per_sequence() blocks, so that a decode row always finds its block.
-// Prompt chunks may exceed it, all sequences together by at most the blocks that nobody has reserved; a chunk that
-// would exceed that is shortened. Owned by the engine thread. Without a window every call does nothing.
+// Prompt chunks may exceed the reservation, in total by at most the unreserved blocks; a chunk that would exceed this
+// is shortened. Owned by the engine thread. Without a window every call does nothing.
 class WindowCache {
  public:
   struct Options {
