@@ -32,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const DatabaseOptions& 
 
 Database::~Database() {
   for (const auto& [sql, statement] : idle_) sqlite3_finalize(statement);
+  log_.reset();
   sqlite3_close(db_);
 }
 
@@ -40,11 +41,13 @@ absl::Status Database::Configure(const DatabaseOptions& options) {
   std::string pragmas;
   // Before WAL: the log's index then lives in memory, and the first read takes the lock for good.
   if (options.exclusive) absl::StrAppend(&pragmas, "PRAGMA locking_mode = EXCLUSIVE;");
-  absl::StrAppend(&pragmas, "PRAGMA journal_mode = WAL;", "PRAGMA journal_size_limit = ", kMaxIdleLogBytes, ";",
+  absl::StrAppend(&pragmas, "PRAGMA journal_mode = WAL;",
+                  "PRAGMA journal_size_limit = ", options.exclusive ? LogKeeper::kBytes : kMaxIdleLogBytes, ";",
                   "PRAGMA synchronous = ", options.durability == Durability::kFull ? "FULL" : "NORMAL", ";",
                   "PRAGMA cache_size = -", std::max<int64_t>(options.cache_bytes >> 10, 64), ";",
                   "PRAGMA foreign_keys = ON;");
   if (absl::Status status = Execute(pragmas); !status.ok()) return status;
+  if (options.exclusive) log_ = std::make_unique<LogKeeper>(db_, path_);
   if (options.max_bytes == 0) return absl::OkStatus();
   const absl::StatusOr<int64_t> page_bytes = ReadInt("PRAGMA page_size");
   if (!page_bytes.ok()) return page_bytes.status();
@@ -87,7 +90,7 @@ Statement Database::Prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
   const int code =
       sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
-  return Statement(this, std::move(text), statement, StatusOf(code, db_, path_));
+  return Statement(this, std::move(text), statement, StatusFrom(code));
 }
 
 void Database::TakeBack(const std::string& sql, sqlite3_stmt* statement) {
@@ -97,10 +100,24 @@ void Database::TakeBack(const std::string& sql, sqlite3_stmt* statement) {
 }
 
 absl::Status Database::Execute(const std::string& sql) {
-  return StatusOf(sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr), db_, path_);
+  return StatusFrom(sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr));
+}
+
+absl::Status Database::StatusFrom(int code) {
+  absl::Status status = StatusOf(code, db_, path_);
+  no_room_ = no_room_ || absl::IsResourceExhausted(status);
+  return status;
 }
 
 absl::Status Database::Transact(absl::FunctionRef<absl::Status()> body) {
+  no_room_ = false;
+  absl::Status status = TransactOnce(body);
+  // Not for an error of the body's own, like a quota that is used up.
+  if (!status.ok() && no_room_ && log_ != nullptr && log_->MakeRoom()) status = TransactOnce(body);
+  return status;
+}
+
+absl::Status Database::TransactOnce(absl::FunctionRef<absl::Status()> body) {
   HADAL_CHECK(sqlite3_get_autocommit(db_) != 0) << path_ << ": a transaction in another";
   // Takes the write lock now: a lock that is upgraded later could find that others have written meanwhile.
   absl::Status status = Prepare("BEGIN IMMEDIATE").Run();

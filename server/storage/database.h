@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/storage/log_keeper.h"
 #include "server/storage/statement.h"
 
 struct sqlite3;
@@ -30,7 +31,9 @@ struct DatabaseOptions {
   int32_t application_id = 0;                    // of the kind of store, so that none opens another's file; not 0
   std::span<const std::string_view> migrations;  // SQL; the i-th takes the schema from version i to i + 1
   Durability durability = Durability::kFull;
-  bool exclusive = false;                          // no other process may open the file while this one has it
+  // No other process may open the file while this one has it. A LogKeeper then keeps its log small, and a write that
+  // found no room is tried once more after the log was emptied.
+  bool exclusive = false;
   int64_t max_bytes = 0;                           // of the database, without its log; 0: what the disk holds
   int64_t cache_bytes = int64_t{4} << 20;          // of pages in memory
   absl::Duration busy_timeout = absl::Seconds(5);  // how long to wait for another process's lock
@@ -53,7 +56,8 @@ class Database {
   Statement Prepare(std::string_view sql);
   // Several statements without parameters.
   absl::Status Execute(const std::string& sql);
-  // Runs `body` in one transaction: all of it is committed, or, when it or the commit fails, nothing. Not nested.
+  // Runs `body` in one transaction: all of it is committed, or, when it or the commit fails, nothing. Not nested. Where
+  // the file is exclusive, `body` runs a second time when a statement found no room.
   absl::Status Transact(absl::FunctionRef<absl::Status()> body);
 
   // Rows that the last statement inserted, changed or deleted.
@@ -73,6 +77,8 @@ class Database {
   explicit Database(std::string path) : path_(std::move(path)) {}
   absl::Status Configure(const DatabaseOptions& options);
   absl::Status Migrate(const DatabaseOptions& options);
+  absl::Status TransactOnce(absl::FunctionRef<absl::Status()> body);
+  absl::Status StatusFrom(int code);
   absl::StatusOr<int64_t> ReadInt(std::string_view sql);
   // Keeps a compiled statement for its next use.
   void TakeBack(const std::string& sql, sqlite3_stmt* statement);
@@ -80,6 +86,8 @@ class Database {
   const std::string path_;
   sqlite3* db_ = nullptr;
   std::unordered_map<std::string, sqlite3_stmt*> idle_;  // compiled, in nobody's hands
+  std::unique_ptr<LogKeeper> log_;                       // of an exclusive file
+  bool no_room_ = false;                                 // a statement of the transaction found none
 };
 
 }  // namespace hadal::storage

@@ -23,7 +23,7 @@ Statement::~Statement() {
 }
 
 void Statement::Check(int code) {
-  if (status_.ok()) status_ = StatusOf(code, database_->db_, database_->path());
+  if (status_.ok()) status_ = database_->StatusFrom(code);
 }
 
 void Statement::BindInt(int64_t value) {
@@ -60,7 +60,20 @@ bool Statement::Next() {
 }
 
 absl::Status Statement::Run() {
+  // A write of its own, not within a transaction, which is tried again as a whole.
+  LogKeeper* const log = database_->log_.get();
+  const bool writes = log != nullptr && status_.ok() && sqlite3_get_autocommit(database_->db_) != 0 &&
+                      sqlite3_stmt_readonly(statement_) == 0;
+  if (writes) log->BeforeWrite();
   Next();
+  if (writes && absl::IsResourceExhausted(status_)) {
+    sqlite3_reset(statement_);  // it keeps what is bound
+    if (log->MakeRoom()) {
+      status_ = absl::OkStatus();
+      ended_ = false;
+      Next();
+    }
+  }
   ended_ = true;
   if (statement_ != nullptr) sqlite3_reset(statement_);
   return status_;

@@ -8,9 +8,10 @@ import signal
 import socket
 import sqlite3
 
+import openai
 import pytest
 
-from batch_client import lines, results, submit, wait
+from batch_client import expect_each_once, lines, submit, wait
 from http_client import client_of
 from redis_process import wait_for
 # pylint: disable-next=unused-import  # fixtures
@@ -23,9 +24,9 @@ NO_MEMORY = "--response-cache-size=1KiB"
 
 
 def fill_disk(folder):
-    """A file that takes what is left."""
+    """A file that takes what is left, as often as it is called."""
     filler = folder / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
     return filler
@@ -88,20 +89,30 @@ def test_sqlite_whose_process_is_killed(start_server, tmp_path):
     assert {ask(server, plain(number))[0] for number in range(20)} == {"hit"}
 
 
-@pytest.mark.parametrize("small_disk", ["16m"], indirect=True)  # the log of the database takes 4 MiB
+# Less and more than what the log of a database may take beside it.
+@pytest.mark.parametrize("small_disk", ["2m", "16m"], indirect=True)
 def test_batches_without_disk(start_server, small_disk):  # noqa: F811
     server = start_server(f"--batch-store={small_disk}", "--batch-max-in-flight=4")
     client = client_of(server)
-    batch = submit(client, lines(100, max_tokens=40, ignore_eos=True, logprobs=True))
+    rows = list(lines(100, max_tokens=40, ignore_eos=True, logprobs=True))
+    batch = submit(client, rows)
     wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
-    filler = fill_disk(small_disk)
-    wait_for(lambda: server.metric("hadal_batch_store_errors_total") > 0)
-    assert client.batches.retrieve(batch.id).status == "in_progress"
+
+    def refused():
+        fill_disk(small_disk)  # also what the store has given back
+        return server.metric("hadal_batch_store_errors_total") > 0
+
+    wait_for(refused)
+    server.wait_text("batches.db: no space is left")
+    stopped = client.batches.retrieve(batch.id)
+    assert stopped.status == "in_progress" and stopped.request_counts.completed < len(rows)
+    with pytest.raises(openai.InternalServerError, match="no space left") as refusal:
+        client.files.create(file=("more.jsonl", b"x" * 600_000), purpose="batch")
+    assert refusal.value.status_code == 507
     assert client.completions.create(model="hadal-demo", prompt="x", max_tokens=4).choices, "others are served"
-    filler.unlink()
-    batch = wait(client, batch)
-    assert (batch.status, batch.request_counts.completed) == ("completed", 100)
-    assert len({row["custom_id"] for row in results(client, batch.output_file_id)}) == 100
+    (small_disk / "filler").unlink()
+    expect_each_once(client, wait(client, batch), len(rows))
+    assert submit(client, lines(1)), "and uploads are taken"
 
 
 def test_upstream_killed_and_paused_while_another_one_answers(start_server):
