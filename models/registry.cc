@@ -136,6 +136,13 @@ absl::StatusOr<int32_t> ChooseMaxModelLen(const LoadOptions& options, const conf
   return options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest);
 }
 
+absl::StatusOr<std::shared_ptr<NetworkOutline>> OutlineOf(const Family& family, const config::ModelConfig& config,
+                                                          DType dtype, int32_t max_model_len, const std::string& dir) {
+  auto outline = NetworkOutline::Create(family, config, dtype, max_model_len);
+  if (outline.ok()) return outline;
+  return absl::Status(outline.status().code(), absl::StrCat(dir, "/config.json: ", outline.status().message()));
+}
+
 // A folder without weights is opened as with dummy ones when `may_lack_weights`.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_lack_weights = false) {
   HADAL_RETURN_IF_ERROR(CheckOptions(options));
@@ -144,14 +151,8 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
   HADAL_ASSIGN_OR_RETURN(const Family* family, FindFamily(config.architecture));
   HADAL_ASSIGN_OR_RETURN(const DType dtype, ChooseDType(options.dtype, config));
   HADAL_ASSIGN_OR_RETURN(const int32_t max_model_len, ChooseMaxModelLen(options, config));
-  absl::StatusOr<std::shared_ptr<NetworkOutline>> recorded =
-      NetworkOutline::Create(*family, config, dtype, max_model_len);
-  if (!recorded.ok()) {
-    return absl::Status(recorded.status().code(),
-                        absl::StrCat(options.dir, "/config.json: ", recorded.status().message()));
-  }
-  const std::shared_ptr<NetworkOutline> outline = *std::move(recorded);
-  const std::vector<checkpoint::TensorSpec>& specs = outline->tensors();
+  HADAL_ASSIGN_OR_RETURN(std::shared_ptr<NetworkOutline> outline,
+                         OutlineOf(*family, config, dtype, max_model_len, options.dir));
   bool dummy = options.load_format == LoadFormat::kDummy;
   absl::StatusOr<checkpoint::WeightStore> stored = absl::NotFoundError("");
   if (!dummy) {
@@ -159,18 +160,22 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const LoadOptions& options, bool may_l
     stored = checkpoint::WeightStore::Open(options.dir, access);
     dummy = may_lack_weights && absl::IsNotFound(stored.status()) && !checkpoint::WeightStore::HasWeights(options.dir);
   }
-  if (dummy) stored = checkpoint::WeightStore::Dummy(specs, kDummySeed);
+  if (dummy) stored = checkpoint::WeightStore::Dummy(outline->tensors(), kDummySeed);
   HADAL_ASSIGN_OR_RETURN(checkpoint::WeightStore store, std::move(stored));
   if (family->other_tensor_name != nullptr) store = store.With(family->other_tensor_name);
   if (options.progress) options.progress({checkpoint::LoadStage::kValidate, 0, 0});
-  HADAL_ASSIGN_OR_RETURN(checkpoint::TensorReport report,
-                         checkpoint::CheckTensors(store, config, specs, family->is_mtp_tensor));
-  std::shared_ptr<NetworkOutline> loaded = outline;
-  if (options.layers.has_value()) {
-    HADAL_ASSIGN_OR_RETURN(loaded, NetworkOutline::Create(*family, config, dtype, max_model_len, options.layers));
-    report = checkpoint::CountTensors(store, config, loaded->tensors());
+  if (config.tie_word_embeddings && !dummy &&
+      checkpoint::HoldDifferentBytes(store, "model.embed_tokens.weight", "lm_head.weight")) {
+    config.tie_word_embeddings = false;
+    HADAL_ASSIGN_OR_RETURN(outline, OutlineOf(*family, config, dtype, max_model_len, options.dir));
   }
-  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(loaded)};
+  HADAL_ASSIGN_OR_RETURN(checkpoint::TensorReport report,
+                         checkpoint::CheckTensors(store, config, outline->tensors(), family->is_mtp_tensor));
+  if (options.layers.has_value()) {
+    HADAL_ASSIGN_OR_RETURN(outline, NetworkOutline::Create(*family, config, dtype, max_model_len, options.layers));
+    report = checkpoint::CountTensors(store, config, outline->tensors());
+  }
+  return Checkpoint{std::move(config), family, dtype, max_model_len, std::move(store), report, std::move(outline)};
 }
 
 std::string ServedName(const LoadOptions& options) {

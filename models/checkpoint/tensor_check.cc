@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
@@ -185,6 +186,14 @@ absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config
   for (const TensorSpec& spec : specs) checker.CheckSpec(spec);
   checker.CheckRest();
   return checker.Result();
+}
+
+bool HoldDifferentBytes(const WeightStore& store, absl::string_view embedding, absl::string_view head) {
+  const auto first = store.Get(embedding), second = store.Get(head);
+  if (!first.ok() || !second.ok()) return false;
+  const TensorEntry &one = *first->entry, &other = *second->entry;
+  return one.dtype != other.dtype || one.shape != other.shape ||
+         std::memcmp(one.bytes.data(), other.bytes.data(), one.bytes.size()) != 0;
 }
 
 TensorReport CountTensors(const WeightStore& store, const config::ModelConfig& config,

@@ -87,11 +87,17 @@ class WeightStore {
 
 // Compares the store with what the family declares: every required tensor is there, in the declared shape and a type
 // that can be loaded, FP8 ones with their scales. Of the other tensors these are ignored: those that `is_mtp_tensor` is
-// true of, rotary_emb.inv_freq of old checkpoints, and lm_head.weight where embeddings are tied. All missing and all
-// unexpected tensors are counted in one InvalidArgument, the first 20 of each listed. No tensor data is read.
+// true of, rotary_emb.inv_freq of old checkpoints, and lm_head.weight where embeddings are tied (HoldDifferentBytes).
+// All missing and all unexpected tensors are counted in one InvalidArgument, the first 20 of each listed. No tensor
+// data is read.
 absl::StatusOr<TensorReport> CheckTensors(const WeightStore& store, const config::ModelConfig& config,
                                           const std::vector<TensorSpec>& specs,
                                           MtpTensorTest is_mtp_tensor = IsMtpLayerTensor);
+
+// True when both tensors are stored and their bytes differ. A checkpoint whose config.json ties such an embedding and
+// head has a head of its own all the same, as transformers takes it (tie_weights). Reads both where they are equal: not
+// for dummy weights.
+bool HoldDifferentBytes(const WeightStore& store, absl::string_view embedding, absl::string_view head);
 
 // What of a checkpoint that CheckTensors has passed is loaded for some of its tensors. Nothing of it is ignored.
 TensorReport CountTensors(const WeightStore& store, const config::ModelConfig& config,

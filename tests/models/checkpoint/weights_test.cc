@@ -164,6 +164,23 @@ TEST(CheckTensorsTest, IgnoresLmHeadOfTiedModelsOnly) {
   EXPECT_EQ(report->ignored_tensors, 1);
 }
 
+TEST(HoldDifferentBytesTest, OnlyOfTwoStoredTensors) {
+  SafetensorsBuilder builder;
+  builder.AddF32("a", {2}, {1, 2});
+  builder.AddF32("same", {2}, {1, 2});
+  builder.AddF32("other", {2}, {1, 3});
+  builder.AddF32("turned", {2, 1}, {1, 2});
+  TempDir dir;
+  dir.Write("model.safetensors", builder.Bytes());
+  const auto store = WeightStore::Open(dir.path());
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_FALSE(HoldDifferentBytes(*store, "a", "same"));
+  EXPECT_TRUE(HoldDifferentBytes(*store, "a", "other"));
+  EXPECT_TRUE(HoldDifferentBytes(*store, "a", "turned"));
+  EXPECT_FALSE(HoldDifferentBytes(*store, "a", "missing"));
+  EXPECT_FALSE(HoldDifferentBytes(*store, "missing", "a"));
+}
+
 TEST(CheckTensorsTest, CountsAllMissingAndUnexpected) {
   const config::ModelConfig config = MustParse(config::kTinyLlamaConfig);
   SafetensorsBuilder builder;

@@ -13,6 +13,8 @@ CASES = [
     Case("qwen2_mqa_tied_f16", 22,
          BASE | dict(hidden_size=80, num_attention_heads=5, num_key_value_heads=1, tie_word_embeddings=True),
          stored=torch.float16),
+    # embedding and head are both stored and differ: config.json is wrong, and they are not tied
+    Case("qwen2_called_tied", 23, BASE, extra=dict(tie_word_embeddings=True)),
 ]
 
 FAMILY = Family("qwen2", "Qwen2ForCausalLM", ["R1-Distill-Qwen 1.5B-32B"], CASES)
