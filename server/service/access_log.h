@@ -12,8 +12,8 @@
 
 namespace hadal::service {
 
-// One JSON line for each finished request of either front, refused ones included; docs/configuration.md lists the
-// fields. A field that is not known, or does not apply, is left out. Never prompts, outputs or keys. Thread-safe.
+// Writes one JSON line per finished request of either front, including refused ones; docs/configuration.md lists the
+// fields. Fields that are unknown or do not apply are omitted. Never contains prompts, outputs or keys. Thread-safe.
 class AccessLog {
  public:
   explicit AccessLog(std::unique_ptr<base::LineWriter> writer) : writer_(std::move(writer)) {}

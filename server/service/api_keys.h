@@ -50,11 +50,11 @@ class ApiKeys {
 
   // `authorization` is the header's value ("Bearer KEY"), `wanted` the class asked for.
   // UNAUTHENTICATED for a missing or unknown key; PERMISSION_DENIED for a class above the key's.
-  // Takes the same time for every key, so that timing does not reveal how much of a key is right.
+  // Takes the same time for every key, so that timing does not reveal a partial match.
   absl::StatusOr<Caller> Authenticate(std::string_view authorization, std::optional<request::Priority> wanted) const;
 
-  // Who `tenant` is for work that it has left with the server: in the class batch, with the limits of its first key.
-  // UNAUTHENTICATED when there are keys, and no longer one of this tenant.
+  // The caller for work that `tenant` has queued on the server: in the class batch, with the limits of its first key.
+  // UNAUTHENTICATED if there are keys but none of this tenant any more.
   absl::StatusOr<Caller> CallerOf(std::string_view tenant) const;
 
  private:

@@ -16,15 +16,16 @@
 
 namespace hadal::service {
 
-// The memory that request bodies take on both fronts, from their first byte until they have been parsed. A front opens
-// a lease before it reads a body, resizes it as the bytes arrive, and hands it on with the body to the parser.
+// Accounts for the memory of request bodies on both fronts, from their first byte until they have been parsed. A front
+// opens a lease before it reads a body, resizes it as the bytes arrive, and passes it with the body to the parser.
 //
-// Two rules hold for bytes and for uploads (bodies that have not arrived whole):
+// Two rules apply to bytes and to uploads (bodies that have not fully arrived):
 //   - all senders together stay within the limit;
-//   - no sender holds more than is left for all others: one sender alone can take half of the limit, the next one
-//     half of what is left, so that a newcomer finds room. (Dynamic thresholds, as switches share packet buffers:
-//     Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.) Small bodies need room in the whole only:
-//     behind a proxy without keys all clients are one sender, and ordinary requests must pass beside large ones.
+//   - no sender holds more than is left for all others: a single sender can take half of the limit, the next one half
+//   of
+//     the rest, so that a newcomer always finds room. (Dynamic thresholds, as used for packet buffers in switches:
+//     Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.) Small bodies are exempt from this rule:
+//     behind a proxy without keys all clients are one sender, and ordinary requests must not be blocked by large ones.
 //
 // A refusal is BODY_BUDGET_FULL with a retry hint. Thread-safe; O(log senders) under one short lock.
 class BodyBudget {
@@ -52,10 +53,9 @@ class BodyBudget {
     Lease& operator=(Lease&& other) noexcept;
     ~Lease() { Release(); }
 
-    // What the body takes now, in bytes of memory. On a refusal the lease keeps what it had. Never fails when it
-    // shrinks.
+    // Sets the memory of the body in bytes. On a refusal the lease keeps its size. Shrinking never fails.
     [[nodiscard]] absl::Status Resize(int64_t bytes);
-    // The body is there: it is no upload any more, its bytes stay counted.
+    // The body is complete: it no longer counts as an upload, its bytes still count.
     void Arrived();
     // The body has been freed.
     void Release();
@@ -73,10 +73,10 @@ class BodyBudget {
   BodyBudget(const BodyBudget&) = delete;
   BodyBudget& operator=(const BodyBudget&) = delete;
 
-  // For a body that begins to arrive: counts one upload, of no bytes yet. `sender` is who sends: a tenant, or an
-  // address when there are no keys.
+  // For a body that begins to arrive: counts one upload with no bytes yet. `sender` is a tenant, or an address if there
+  // are no keys.
   absl::StatusOr<Lease> Open(std::string_view sender);
-  // For a body that is there: no upload, and no bytes before Resize. Never refused.
+  // For a body that is already complete: no upload, and no bytes until Resize. Never refused.
   Lease OpenArrived(std::string_view sender);
 
   const Options& options() const { return options_; }

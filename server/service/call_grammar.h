@@ -12,22 +12,22 @@
 
 namespace hadal::service {
 
-// What constrains a call's output, and the field that asked for it.
+// The constraint on a call's output, and the field that requested it.
 struct CallGrammar {
   grammar::GrammarSpec spec;
   std::string param;
-  bool partial = false;  // a schema of a tool that is not strict says more than the grammar enforces
+  bool partial = false;  // the grammar does not enforce everything in the schema of a tool that is not strict
 };
 
-// Where the model's text begins, which the rendered prompt decides.
+// The state in which the model's text begins, determined by the rendered prompt.
 struct TextBegin {
   bool in_reasoning = false;        // the prompt ends inside <think>
   bool may_open_reasoning = false;  // the model may open <think> itself
 };
 
-// Nullopt when nothing constrains the call: text, and no tool that is strict or must be called. With tools and a
-// response format the answer is a call or in the format, and a call alone when one is forced. INVALID_REQUEST names the
-// field and the part of its schema; what cannot go together is refused.
+// Nullopt if nothing constrains the call: plain text, and no tool that is strict or forced. With tools and a response
+// format the answer is either a call or in the format; if a call is forced, only a call. INVALID_REQUEST names the
+// field and the part of its schema, or a combination that is not supported.
 absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const ChatCall& call, const ServedModel& model, TextBegin begin,
                                                      const grammar::SchemaLimits& limits);
 absl::StatusOr<std::optional<CallGrammar>> GrammarOf(const GenerateCall& call, const ServedModel& model,

@@ -6,8 +6,8 @@
 
 namespace hadal::service {
 
-// Under which the response cache has the output of a call that passed CheckCall, for its tenant or for all; empty: the
-// output may differ the next time.
+// The key of a call's output in the response cache, for its tenant or for all tenants. The call must have passed
+// CheckCall. Empty if the output is not reproducible.
 response_cache::CacheKey KeyOf(const PreparedCall& call, bool for_all_tenants);
 
 }  // namespace hadal::service

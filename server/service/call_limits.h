@@ -8,7 +8,7 @@
 
 namespace hadal::service {
 
-// How long a caller waits, as the headers or metadata of a request say it; empty: not said.
+// The headers or metadata that limit a caller's waiting time; empty if absent.
 struct LimitHeaders {
   std::string_view deadline_ms;   // x-hadal-deadline-ms: of the whole answer, in milliseconds
   std::string_view queue;         // x-hadal-queue: "no" is start now or refuse
@@ -17,8 +17,8 @@ struct LimitHeaders {
   std::string_view slo_ttft_ms;   // x-llm-d-slo-ttft-ms: milliseconds to the first token
 };
 
-// Puts them into `info`, whose arrival is set. The tightest limit counts; those of SDKs only without
-// x-hadal-deadline-ms. OUT_OF_RANGE for a value of ours that cannot be read; one of theirs is passed over.
+// Stores them in `info`, whose arrival must be set. The tightest limit applies; SDK time-outs count only without
+// x-hadal-deadline-ms. OUT_OF_RANGE if one of our own headers cannot be parsed; unreadable headers of SDKs are ignored.
 absl::Status ReadLimits(const LimitHeaders& headers, CallInfo* info);
 
 }  // namespace hadal::service

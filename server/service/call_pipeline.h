@@ -24,15 +24,15 @@
 
 namespace hadal::service {
 
-// A request's bytes as plain calls.
+// A request's body decoded into plain calls.
 struct DecodedRequest {
   std::vector<std::variant<ChatCall, GenerateCall>> calls;  // one, or one for each prompt of a completions body
   std::optional<request::Priority> priority;                // the class that the body asks for and the headers do not
   int64_t body_bytes = 0;                                   // further calls' prompts are estimated from their share
 };
 
-// One request of a generating route, between its headers and its record. Both fronts use it the same way and keep only
-// bytes: they parse them into calls, encode updates into them, and write them.
+// One request of a generating route, from its headers to its record. Both fronts use it in the same way and only handle
+// bytes: they decode bodies into calls, encode updates, and write them.
 //
 //   front's I/O thread   Create, CheckRoom  a refusal before anything is read
 //                        Admit              a queue slot, once the body is there: no slot waits for bytes
@@ -48,12 +48,12 @@ struct DecodedRequest {
 // A request may hold several calls. The first runs in the slot taken by Admit, the others each reserve one of their
 // own while they are prepared, and the first failure ends the request.
 //
-// Ownership: shared by the front and by the jobs that it has on workers and compile threads. A job never touches the
-// front: it owns what it works on, leaves it here, and notifies. What arrives after the end is dropped.
+// Ownership: shared by the front and by its jobs on workers and compile threads. A job never touches the front: it owns
+// its data, leaves the result here, and notifies. Results that arrive after the end are dropped.
 //
-// Notifications: `notify` runs on whichever thread has news, under the notifier's lock, so it may only post to the
-// front's executor. The front then calls Read. It is set before any producer exists, and after Finish it neither runs
-// nor exists.
+// Notifications: `notify` runs on the thread that has news, under the notifier's lock, so it may only post to the
+// front's executor, which then calls Read. It is set before any producer exists; after Finish it does not run and has
+// been destroyed.
 //
 // Cancel, from any thread, depending on what the request is doing:
 //   waits for a worker or a grammar   ends at once; the slot is free when Cancel returns
@@ -73,18 +73,17 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // `service` is borrowed; its destructor waits for the jobs of every pipeline.
   static std::shared_ptr<CallPipeline> Create(GenerateService* service, CallInfo info, std::function<void()> notify);
 
-  // Whether Admit would succeed now, or the response cache or a rung of the degradation ladder may answer; takes
-  // nothing. O(1).
+  // Whether Admit would succeed now, or the response cache or the degradation ladder might answer. Takes nothing. O(1).
   absl::Status CheckRoom(int64_t body_bytes);
   // Reserves a queue slot for a body of that many bytes, before it is parsed, within the quota of the caller's key.
   // O(1).
   absl::Status Admit(int64_t body_bytes);
-  // After a refusal, when another server is asked for the answer: takes of the key's quota what Admit takes, unless it
-  // has. TENANT_QUOTA.
+  // After a refusal, when another server is asked for the answer: charges the key's quota as Admit does, unless Admit
+  // already has. TENANT_QUOTA.
   absl::Status PassOn(int64_t body_bytes);
   // After Admit: has the body decoded and its calls started. A full worker queue is reported by Read, too.
   void Submit(Decode decode);
-  // The client is gone or wants no more. Thread-safe, any number of times.
+  // Cancels the request. Thread-safe, any number of times.
   void Cancel();
 
   // What Read would return, without reading.
@@ -99,8 +98,9 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   // How the request ended; from kEnded on.
   absl::Status status() const;
 
-  // The front has told the client, or cannot: records the request with the status and the code that the client was
-  // given, cancels what still runs, frees the rest. `served_by`: the upstream that answered. Later calls do nothing.
+  // The response is complete, or the client is unreachable: records the request with the status and the code that the
+  // client was given, cancels what still runs, and frees the rest. `served_by`: the upstream that answered. Later calls
+  // do nothing.
   void Finish(const absl::Status& status, int code, std::string_view served_by = {});
 
  private:
@@ -146,8 +146,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   void DecodeOnWorker();
   // Validates and prepares every call; reserves slots for all but the first.
   absl::Status Prepare(DecodedRequest decoded, CallInfo* info, std::vector<Admitted>* admitted);
-  // Goes on when no grammar and no answer of the response cache's second level is missing, else comes back when the
-  // missing one is there.
+  // Continues if no grammar and no answer of the response cache's second level is pending; otherwise it is called again
+  // when the pending one is ready.
   void AwaitMissing(bool on_worker);
   void StartOnWorker();
 

@@ -20,7 +20,7 @@ namespace hadal::service {
 
 enum class Protocol : uint8_t { kHttp, kGrpc };
 
-// What a front knows of a request once its headers are there.
+// What a front knows about a request from its headers.
 struct CallInfo {
   Protocol protocol = Protocol::kHttp;
   std::string_view route;  // a fixed route name, never the client's path
@@ -42,7 +42,7 @@ struct CallInfo {
   response_cache::CacheControl cache;  // x-hadal-cache
 };
 
-// Who answers for what a request takes of something shared: the tenant of its key, else the network it comes from.
+// The party to which a request's use of shared resources is attributed: its key's tenant, else its network.
 std::string SenderOf(const CallInfo& info);
 
 // How a request ended.
@@ -64,7 +64,7 @@ struct CallOutcome {
 // text. Thread-safe.
 void RecordCall(const CallInfo& info, const CallOutcome& outcome, CallMetrics* metrics);
 
-// Takes what one call of a request says into the request's times.
+// Merges the times of one call into those of its request.
 void MergeTimes(const request::StreamTimes& call, request::StreamTimes* request);
 
 // The outcome label that belongs to a status: ok, shed, error, invalid or cancelled.

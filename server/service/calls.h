@@ -17,8 +17,8 @@
 
 namespace hadal::service {
 
-// What a front end decoded from JSON or protobuf, before any of it was validated. Plain data. A field that the caller
-// left out is nullopt or empty; Validate() checks limits and ranges once for both fronts.
+// A call as decoded from JSON or protobuf, not yet validated. Plain data. Fields that the caller omitted are nullopt or
+// empty; Validate() checks limits and ranges for both fronts.
 
 struct SamplingOptions {
   std::optional<float> temperature;                   // [0, 2]

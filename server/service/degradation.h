@@ -17,7 +17,7 @@ namespace hadal::service {
 
 struct PreparedCall;
 
-// How a call was answered although there was no room for it. The names go to clients as x-hadal-degraded.
+// The fallback that answered a call for which there was no capacity. Clients see the names in x-hadal-degraded.
 enum class Rung : uint8_t {
   kNone,
   kCache,      // "cache": the tokens that the same request got before
@@ -28,16 +28,16 @@ enum class Rung : uint8_t {
 };
 std::string_view RungName(Rung rung);
 
-// The ladder of answers that are worse than what was asked for but better, to those who opt in, than a refusal. The
-// order is that of Rung. A client forbids it with x-hadal-allow-degraded: 0. Thread-safe.
+// The fallbacks for calls that would be refused: answers that are worse than requested but preferable to a refusal.
+// They are tried in the order of Rung. A client opts out with x-hadal-allow-degraded: 0. Thread-safe.
 class Degradation {
  public:
   // `cache`, which records for the first rung, outlives this; null: there is none.
   Degradation(DegradationOptions options, response_cache::ResponseCache* cache);
 
-  // Whether a rung may answer a call that was refused so and has no ticket: from the cache, or with the fixed text,
-  // which comes behind the upstreams. A shorter output and another model need a ticket; upstreams are the front's.
-  // Cheap: the body need not be there.
+  // Whether a fallback might answer a call with this refusal and without a ticket: from the cache, or with the fixed
+  // text, which comes after the upstreams. (A shorter output and another model need a ticket; upstreams are handled by
+  // the front.) Cheap; the body is not needed.
   bool MayAnswer(const absl::Status& refusal, bool upstream_first) const;
   // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
   struct Answer {
@@ -49,7 +49,7 @@ class Degradation {
   bool Shorten(request::Request* request) const;
   // Of the rung kModel; empty: there is none.
   const std::string& fallback_model() const { return options_.fallback_model; }
-  // Under which the output of a call is to be recorded; empty: it is not, or the call would not get the same again.
+  // The key under which to record a call's output; empty if it is not recorded or not reproducible.
   response_cache::CacheKey KeyToRecord(const PreparedCall& call) const;
   void Count(Rung rung) { degraded_.With({std::string(RungName(rung))}).Increment(); }
 

@@ -62,8 +62,8 @@ struct TokenizeResult {
 // The refusal of a full worker queue.
 absl::Status WorkersBusy();
 
-// The steps of a call; CallPipeline takes them in order for both front ends. Short calls are made directly.
-// Thread-safe; borrows what Options name.
+// The steps of a call; CallPipeline executes them in order for both front ends. Short calls are made directly.
+// Thread-safe; borrows the objects in Options.
 class GenerateService {
  public:
   struct Options {
@@ -106,19 +106,18 @@ class GenerateService {
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(ChatCall call);
   absl::StatusOr<std::unique_ptr<PreparedCall>> Prepare(GenerateCall call);
   // Finalizes the ticket and enqueues; for worker threads. Waits for a grammar that is not ready. A call that the
-  // response cache answers needs neither, and gives the ticket back. Where admission has refused the call or refuses it
-  // now, the degradation ladder answers, if it can. The ticket is returned on error. NOT_CACHED for a call that may not
-  // run when its answer is not there.
-  // `notifier` tells that the call may have something new to read, also before Start has returned; null: nobody is
-  // told.
+  // response cache answers needs neither and returns its ticket. If admission has refused the call, or refuses it now,
+  // the degradation ladder answers if it can. On error the ticket is returned. NOT_CACHED if the call may only be
+  // answered from the cache and is not in it. `notifier` is notified when the call may have something new to read,
+  // possibly before Start returns; may be null.
   absl::StatusOr<std::unique_ptr<ActiveCall>> Start(std::unique_ptr<PreparedCall> call, admission::Ticket ticket,
                                                     std::shared_ptr<request::Notifier> notifier = nullptr);
   // Both in one, for callers that may wait.
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartChat(ChatCall call, admission::Ticket ticket);
   absl::StatusOr<std::unique_ptr<ActiveCall>> StartGenerate(GenerateCall call, admission::Ticket ticket);
 
-  // The call as Prepare and Start would make it, and nothing of it begun; the same errors but those of grammars. For
-  // worker threads.
+  // The engine request that Prepare and Start would create, without starting it; the same errors except those of
+  // grammars. For worker threads.
   absl::StatusOr<RenderedCall> Render(ChatCall call);
   absl::StatusOr<RenderedCall> Render(GenerateCall call);
 

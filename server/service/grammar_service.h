@@ -21,15 +21,15 @@
 
 namespace hadal::service {
 
-// Compiles grammars on threads of its own, so that neither the engine nor a front end's worker waits. Equal grammars
-// are compiled once, also when they are asked for at the same time.
+// Compiles grammars on dedicated threads, so that neither the engine nor a front end's worker waits. Equal grammars are
+// compiled once, even if they are requested concurrently.
 //
-// A compilation cannot be interrupted: one that exceeds the time limit is reported as refused and goes on in a spare
-// lane, so that its lane is free for others. Its result serves later calls; when it is too large to be kept, the
-// refusal is. Refused grammars are not compiled again either.
+// A compilation cannot be interrupted: one that exceeds the time limit is reported as refused and continues in a spare
+// lane, so that its lane is free for others. Its result serves later calls; if it is too large to cache, the refusal is
+// cached. Refused grammars are not compiled again either.
 //
-// Each client (its tenant, else its network) has a share: a quarter of the lanes and of the queue. What is beyond it
-// waits or is refused, so that a client's slow schemas cost that client only. Thread-safe.
+// Each client (its tenant, else its network) gets at most a quarter of the lanes and of the queue. Further requests
+// wait or are refused, so that a client's slow schemas only affect that client. Thread-safe.
 class GrammarService {
  public:
   using Options = GrammarOptions;

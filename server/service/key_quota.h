@@ -11,7 +11,7 @@
 
 namespace hadal::service {
 
-// What the holder of a key may use. 0: no limit.
+// The limits of a key. 0: no limit.
 struct QuotaLimits {
   int64_t requests = 0;           // in flight at a time
   int64_t tokens_per_minute = 0;  // prompt and output together
@@ -31,8 +31,8 @@ class QuotaUse {
   QuotaUse& operator=(QuotaUse&& other) noexcept;
   ~QuotaUse() { Release(absl::InfinitePast(), charged_); }
 
-  // The request is over, and took so many tokens in place of what was estimated. Without this call the estimate stands.
-  // Later calls do nothing.
+  // The request has ended and used `tokens` instead of the estimate. Without this call the estimate stands. Later calls
+  // do nothing.
   void End(absl::Time now, int64_t tokens) { Release(now, tokens); }
   // The request never began.
   void Cancel() { Release(absl::InfinitePast(), 0); }
@@ -50,10 +50,10 @@ class QuotaUse {
   int64_t charged_ = 0;
 };
 
-// What one key uses of its limits: requests in flight, and tokens from a bucket that fills at the allowed rate. A
-// prompt is charged by estimate when its request begins and exactly, with the output, when it ends. So the bucket may
-// go below 0, and nothing begins until it is above 0 again. Thread-safe. Shared by the table of keys and by the
-// requests in flight, so that a key that is taken away does not forget them.
+// The usage of one key: requests in flight, and a token bucket that fills at the allowed rate. A prompt is charged by
+// estimate when its request begins and exactly, with the output, when it ends. The bucket may therefore become
+// negative; no request begins until it is positive again. Thread-safe. Shared by the table of keys and by the requests
+// in flight, so that usage is kept when a key is removed.
 class KeyQuota : public std::enable_shared_from_this<KeyQuota> {
  public:
   explicit KeyQuota(const QuotaLimits& limits) : limits_(limits), tokens_(static_cast<double>(limits.burst())) {}

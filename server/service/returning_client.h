@@ -9,7 +9,7 @@
 
 namespace hadal::service {
 
-// The headers or metadata by which a refused client is recognised when it returns; empty where there is none.
+// The headers or metadata that identify a refused client when it returns; empty if absent.
 struct ReturnHeaders {
   std::string_view idempotency_key;  // idempotency-key
   std::string_view attempts;         // x-stainless-retry-count, grpc-previous-rpc-attempts: earlier attempts
@@ -17,11 +17,11 @@ struct ReturnHeaders {
   std::string_view ticket;           // x-hadal-ticket: of its last refusal
 };
 
-// Notes in `info` what they say. A key of attempts that is not a number says nothing.
+// Stores them in `info`. A count of attempts that is not a number is ignored.
 void NoteReturnHeaders(const ReturnHeaders& headers, CallInfo* info);
 
-// By what admission recognises the caller: what its ticket was good for, else its idempotency key within its sender,
-// else sender, route and body length. A call whose body has not been seen when it is refused (gRPC) has no length.
+// How admission identifies the caller: by the promise of its ticket, else by its idempotency key within its sender,
+// else by sender, route and body length. A call that is refused before its body is seen (gRPC) has no length.
 admission::RetryCaller RetryCallerOf(const CallInfo& info, int64_t body_bytes);
 
 }  // namespace hadal::service

@@ -58,14 +58,15 @@ struct ChoiceDelta {
   }
 };
 
-// Turns the tokens of one choice into text, reasoning and tool-call deltas: detokenises, parses, cuts at stop strings.
-// Stop strings are looked for in the content alone: neither the reasoning with its markers nor tool calls end a choice.
-// However the tokens are cut into pieces, the joined deltas are the same. A token is reported (id, log-probability)
-// with the delta that holds the end of its text; a token whose text lies wholly in or after a matched stop string is
-// not reported. Tokens without text (skipped special tokens, ids that the tokenizer does not know) may follow text that
-// is held back, half a character or the beginning of a stop string; after some of them the tokens are reported ahead of
-// their text, so that a stream never falls silent while tokens come. Not thread-safe; owns its state; the tokenizer
-// must outlive it.
+// Converts the tokens of one choice into text, reasoning and tool-call deltas: detokenises, parses, and cuts at stop
+// strings. Stop strings are matched in the content only, not in reasoning (with its markers) or tool calls. The
+// concatenated deltas do not depend on how the tokens are split into calls.
+//
+// A token is reported (id, log-probability) with the delta that contains the end of its text; a token whose text lies
+// entirely in or after a matched stop string is not reported. Tokens without text (skipped special tokens, unknown ids)
+// may follow text that is held back, such as an incomplete character or the beginning of a stop string. After several
+// such tokens they are reported before their text, so that a stream is never silent while tokens arrive. Not
+// thread-safe; owns its state; the tokenizer must outlive it.
 class TextStream {
  public:
   struct Options {

@@ -10,16 +10,15 @@
 
 namespace hadal::service {
 
-// By which the reasoning of a running call is ended from outside. The call says whether it reasons, the constraint on
-// its tokens (grammar::ThinkingLimit) reads the switch. Thread-safe.
+// Ends the reasoning of a running call from outside. The call sets whether it is reasoning; the constraint on its
+// tokens (grammar::ThinkingLimit) reads the switch. Thread-safe.
 struct ThinkingSwitch {
   std::atomic<bool> thinking{false};  // some choice is in its reasoning, as far as the front has read
   std::atomic<bool> end_now{false};
 };
 
-// The running calls whose reasoning may be ended early, by the id that their clients know. Only calls that asked for it
-// are here, so others cost nothing. Thread-safe; every operation takes one short lock and constant time, but for calls
-// that share an id.
+// The running calls whose reasoning may be ended early, by response id. Contains only calls that opted in, so others
+// cost nothing. Thread-safe; every operation takes one short lock and constant time, except for calls that share an id.
 class ThinkingControls {
  public:
   // Takes the call out again when it ends. Move-only; may outlive the ThinkingControls.

@@ -14,10 +14,10 @@
 
 namespace hadal::service {
 
-// Threads for work that is too long for an I/O thread: parsing, rendering, tokenising. Long jobs have a lane of their
-// own, which at most half of the threads serve, so that short jobs wait for short ones only (a pool of one thread
-// serves both in turn). Each lane's queue is bounded; a full one refuses, it never blocks. Thread-safe. The destructor
-// runs what is queued, then joins.
+// Threads for work that is too long for an I/O thread: parsing, rendering, tokenising. Long jobs have a separate lane,
+// which at most half of the threads serve, so that short jobs only wait for short ones (a pool of one thread serves
+// both in turn). Each lane's queue is bounded; a full queue refuses jobs and never blocks. Thread-safe. The destructor
+// runs the queued jobs, then joins.
 class WorkerPool {
  public:
   enum class Lane : uint8_t { kShort, kLong };
