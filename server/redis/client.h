@@ -18,15 +18,15 @@
 
 namespace hadal::redis {
 
-// Where Redis is, and by what it is believed.
+// The address of a Redis server, and the trust for its certificate.
 struct Endpoint {
   RedisUrl url;
   std::shared_ptr<const TlsTrust> trust;  // for url.tls
 };
 
-// One thread's way to a Redis, or to a cluster of which the URL names one node: a node that says where a key is (MOVED,
-// ASK) is followed, and what has moved is remembered. Connects when it is first needed, and anew after an error;
-// opening costs nothing but memory. Not thread-safe.
+// One thread's client of a Redis server, or of a cluster of which the URL names one node: redirections (MOVED, ASK) are
+// followed, and moved slots are remembered. Connects on first use and again after an error; construction is free of
+// I/O. Not thread-safe.
 class Client {
  public:
   // `timeout` as in Connection::Open.

@@ -14,7 +14,7 @@
 
 namespace hadal::response_cache {
 
-// One request's question to the response cache, while the second level looks for its answer. Thread-safe.
+// One request's lookup in the response cache, which waits for the second level. Thread-safe.
 class Lookup {
  public:
   using Entry =

@@ -17,9 +17,9 @@
 namespace hadal::response_cache {
 
 // The first level: encoded outputs in memory, dropped by S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO Queues are All
-// You Need for Cache Eviction", SOSP 2023). What is new goes through a small queue, a tenth of the bytes, and into the
-// main one only when it was asked for again, or comes back soon after it was dropped: a scan of requests that nobody
-// repeats pushes nothing else out. Thread-safe.
+// You Need for Cache Eviction", SOSP 2023). New entries pass through a small queue, a tenth of the bytes, and enter the
+// main queue only if they are requested again, or are added again soon after their eviction. A scan of requests that
+// are never repeated therefore evicts nothing else. Thread-safe.
 class MemoryTier {
  public:
   using Entry = std::shared_ptr<const std::string>;

@@ -9,7 +9,7 @@
 
 namespace hadal::response_cache {
 
-// Who reads an output that is not, or not only, its own.
+// A reader of an output that it shares with others.
 struct ReaderOptions {
   std::shared_ptr<request::Notifier> notifier;  // told of news; null: nobody is told
   request::Priority priority = request::Priority::kNormal;

@@ -23,9 +23,9 @@ struct RecordedOutput {
   bool complete() const;
 };
 
-// The form in which outputs are kept and sent to other processes: a few bytes a token, with a version and a checksum
-// over key and content, so that a damaged entry, one of another version and one that lies under a wrong key are all
-// told from a good one. It protects against accidents, not against somebody who may write to the store.
+// The encoding in which outputs are stored and shared with other processes: a few bytes per token, with a version and a
+// checksum over key and content, so that damaged entries, other versions and entries under a wrong key are detected. It
+// protects against accidents, not against an attacker with write access to the store.
 std::string EncodeOutput(const CacheKey& key, const RecordedOutput& output, absl::Time stored_at);
 
 struct DecodedOutput {

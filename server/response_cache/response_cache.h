@@ -29,15 +29,15 @@
 
 namespace hadal::response_cache {
 
-// Outputs of requests that would get the same tokens again, and of those that are getting them now.
+// Outputs of deterministic requests: stored ones, and those of runs in progress.
 //
 //   worker   Open      what the request asks for, and its key; the second level looks for it meanwhile
-//            Find      the answer is there, or on its way to somebody else: no memory lease, no engine
-//            Lead      it is not: the request runs, and its output is shared and stored; or somebody came first
+//            Find      the answer is stored, or an identical request is running: no memory lease, no engine
+//            Lead      otherwise: the request runs, and its output is shared and stored; unless another one came first
 //   reader   the end of the output stores it
 //
-// The same store serves the degradation ladder, which records what nobody asked to have stored (Record, FindRecorded).
-// Thread-safe. Outlives all outputs and readers that it gives out.
+// The same store serves the degradation ladder, which records outputs without a request to do so (Record,
+// FindRecorded). Thread-safe. Outlives all outputs and readers that it hands out.
 class ResponseCache {
  public:
   struct Options {

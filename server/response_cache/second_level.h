@@ -20,14 +20,14 @@
 
 namespace hadal::response_cache {
 
-// Asks a store on threads of its own, so that one that is slow, full or away costs nothing but misses:
+// Accesses a store on separate threads, so that a slow, full or unavailable store only causes misses:
 //
-//   look-ups   wait in a bounded queue for a few threads, and are answered with nothing at their deadline
+//   look-ups   wait in a bounded queue for a few threads, and count as misses at their deadline
 //   writes     wait in a queue bounded by bytes for one thread, and are dropped beyond that
-//   breakers   after some failures, one for each of the two keeps the store from being asked for a while; then one
-//              call shows whether it is back
+//   breakers   one for look-ups and one for writes: after several failures the store is not accessed for a while, then
+//              one call probes it
 //
-// Nobody waits for it. Thread-safe. The destructor drops what waits; it takes as long as the store's time-outs.
+// Callers never block. Thread-safe. The destructor drops waiting work; it may take as long as the store's time-outs.
 class SecondLevel {
  public:
   using Entry = Lookup::Entry;

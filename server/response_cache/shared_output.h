@@ -22,12 +22,12 @@ namespace hadal::response_cache {
 //
 //   engine -> stream() -> the log, in the order in which it came -> readers, each from its own place in it
 //
-// Whoever reads moves what the engine has given into the log: nobody's thread is needed. So the sequence goes at the
-// pace of its fastest reader, and a slow one holds up nobody and costs nothing but its place. Everything that was read
-// stays until the last reader is gone; a request's lengths bound it.
+// Whichever reader calls Read moves the engine's new events into the log, so no extra thread is needed. The sequence
+// therefore proceeds at the pace of its fastest reader; a slow reader delays no one and costs only its position.
+// Everything read stays in the log until the last reader has left; its size is bounded by the request's lengths.
 //
-// Each reader has its own limits: one that leaves, is cancelled or passes its deadline ends alone. When the last one
-// has left the sequence is cancelled. An error of the sequence is told to all. Thread-safe; held by shared_ptr.
+// Each reader has its own limits: one that leaves, is cancelled or passes its deadline ends alone. When the last reader
+// has left, the sequence is cancelled. Errors of the sequence are reported to all. Thread-safe; held by shared_ptr.
 class SharedOutput : public std::enable_shared_from_this<SharedOutput> {
  public:
   // Called once, on a reader's thread: with the output when the sequence has ended well, with null when it has not or

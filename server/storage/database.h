@@ -20,10 +20,10 @@ struct sqlite3_stmt;
 
 namespace hadal::storage {
 
-// What a power failure may take. A process that is killed loses nothing that was committed, whatever this says.
+// What a power failure may lose. A killed process never loses committed data, whatever the setting.
 enum class Durability {
-  kFull,    // nothing that was committed: each commit waits for the disk
-  kNormal,  // the last commits; the file stays sound
+  kFull,    // nothing: each commit waits for the disk
+  kNormal,  // the last commits; the file stays consistent
 };
 
 struct DatabaseOptions {

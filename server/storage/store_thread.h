@@ -14,9 +14,8 @@
 
 namespace hadal::storage {
 
-// The one thread that uses a store, such as a Database: jobs run on it in the order in which they came, each alone.
-// What waits is bounded: TryPost refuses when the queue is full, Run waits for room. Thread-safe. The destructor stops
-// it.
+// The only thread that uses a store, such as a Database: jobs run on it one at a time in FIFO order. The queue is
+// bounded: TryPost refuses when it is full, Run waits for room. Thread-safe. The destructor stops the thread.
 template <typename Store>
 class StoreThread {
  public:

@@ -12,8 +12,8 @@
 
 namespace hadal::tls {
 
-// What handshakes go by: certificate chain, key, clients' authorities, versions and ciphers, as they were in the files.
-// Does not change once it is loaded; connections keep what they began with. Thread-safe.
+// The parameters of handshakes: certificate chain, key, client authorities, versions and ciphers, as read from the
+// files. Immutable once loaded; connections keep the credentials that they began with. Thread-safe.
 class Credentials {
  public:
   // InvalidArgument names the flag, the file and what is wrong with it. Nothing of a key appears in messages.
@@ -26,7 +26,7 @@ class Credentials {
 
   // When the first certificate of the chain expires.
   absl::Time expiry() const { return expiry_; }
-  // What is odd and no error: a certificate that has expired or is not valid yet.
+  // Problems that are not errors: a certificate that has expired or is not valid yet.
   const std::vector<std::string>& warnings() const { return warnings_; }
   bool asks_for_certificates() const { return asks_for_certificates_; }
 

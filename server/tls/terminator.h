@@ -14,13 +14,13 @@
 
 namespace hadal::tls {
 
-// Ends TLS in front of both fronts: takes a client's socket and gives the server one end of a socket pair, which speaks
-// what the client sends inside TLS. So everything that holds for plain connections holds here: telling protocols apart
-// by their first bytes, time limits, back-pressure, ends of either side.
+// Terminates TLS in front of both fronts: takes a client's socket and gives the server one end of a socket pair that
+// carries the decrypted bytes. Everything that applies to plain connections applies here too: protocol detection by the
+// first bytes, time limits, backpressure, close by either side.
 //
-// One thread shakes hands, so that handshakes, which cost up to a millisecond each, hold up no stream; another carries
-// the bytes of all connections. At most TlsOptions::max_handshakes are under way. More wait for their turn, and one
-// that is under way for kMinWait gives way to them; the more they are, the sooner.
+// One thread performs handshakes, so that they (up to a millisecond each) delay no stream; another one transfers the
+// bytes of all connections. At most TlsOptions::max_handshakes are in progress. Further ones wait, and a handshake that
+// has taken kMinWait is dropped in their favour, sooner the more of them wait.
 //
 // Thread-safe.
 class Terminator {
@@ -34,7 +34,7 @@ class Terminator {
     absl::Duration flush_timeout = absl::Seconds(5);
   };
 
-  // What the server has of a connection.
+  // The server's end of a connection.
   struct Plain {
     int fd = -1;  // non-blocking; whoever gets it closes it. It ends when the handshake fails
     // Set before the first byte arrives: certificates are asked for, and the client has shown none.

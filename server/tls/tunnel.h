@@ -19,9 +19,9 @@ namespace hadal::tls {
 // The bytes of one record at most, on their way; shared by the tunnels of a thread.
 using RecordBuffer = std::array<char, 16 << 10>;
 
-// Carries the bytes of a connection between a client under TLS and the server's end of a socket pair. Ends, resets and
-// a side that does not read are passed on, so that the server sees what it would see without TLS. Holds one record at
-// most for a side that does not read, and nothing else: then the socket's buffers are full, and the other side waits.
+// Transfers the bytes of a connection between a TLS client and the server's end of a socket pair. Closes, resets and
+// backpressure are passed on, so that the server sees the same as without TLS. Buffers at most one record for a side
+// that does not read; beyond that the socket buffers fill up and the other side waits.
 //
 // Lives on the io_context's one thread; held by shared_ptr, by its own coroutines while they run.
 class Tunnel : public std::enable_shared_from_this<Tunnel> {

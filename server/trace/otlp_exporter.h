@@ -18,9 +18,9 @@
 
 namespace hadal::trace {
 
-// Sends spans to a collector in batches, from a thread of its own. A collector that is slow, away or refuses costs
-// spans and nothing else: at most `max_spans` wait, later ones are dropped, and a batch that fails is tried again a few
-// times. Each span is counted once in hadal_trace_spans_total, by what became of it. Thread-safe.
+// Sends spans to a collector in batches, on a separate thread. A collector that is slow, unreachable or rejects spans
+// only loses spans: at most `max_spans` wait, later ones are dropped, and a failed batch is retried a few times. Each
+// span is counted once in hadal_trace_spans_total, by outcome. Thread-safe.
 class OtlpExporter final : public base::SpanSink {
  public:
   struct Options {

@@ -15,7 +15,7 @@ namespace hadal::upstream {
 
 class PassageCore;
 
-// A request that another server shall answer.
+// A request to be answered by another server.
 struct PassedRequest {
   std::string path;               // below a target's base URL: "/chat/completions"
   bool key_in_x_api_key = false;  // Anthropic's APIs; else the key is a bearer token
@@ -34,10 +34,10 @@ struct PassedHead {
   std::string served_by;  // the target's name
 };
 
-// The way of one request through the upstreams: one target after the other until one answers. Its answer is read here
-// as it comes, byte for byte; the transfer pauses while 64 KiB wait. Not thread-safe, except that `notify` is called by
-// the loop's thread whenever Read may say something new. To destroy it ends everything at once; `notify` is not
-// called any more then.
+// One request on its way through the upstreams: tries one target after another until one answers. The answer is read
+// here as it arrives, byte for byte; the transfer pauses while 64 KiB are waiting. Not thread-safe, except that
+// `notify` is called on the loop's thread whenever Read may return something new. Destroying it ends everything at
+// once; `notify` is not called after that.
 class Passage {
  public:
   enum class Progress : uint8_t {

@@ -18,9 +18,9 @@
 
 namespace hadal::upstream {
 
-// The targets, and which of them is asked next: the first in order that may be asked. Neighbours with weights stand
-// for one, and take turns by weight. A target is left out while its circuit is open, while as many requests as it may
-// have are in flight, and for as long as it has asked with Retry-After. Thread-safe; outlives its attempts.
+// The targets, and the choice of the next one: the first available in order. Adjacent targets with weights count as one
+// in the order and take turns by weight. A target is skipped while its circuit is open, while its maximum number of
+// requests is in flight, and until its Retry-After has passed. Thread-safe; outlives its attempts.
 class TargetSet {
  public:
   struct Options {
@@ -31,7 +31,7 @@ class TargetSet {
     base::MetricRegistry* metrics = nullptr;  // outlives the set; null: not exported
   };
 
-  // A target that does not say when it may be asked again is left alone for the first, and none longer than the second.
+  // How long a busy target without a Retry-After is skipped, and the longest Retry-After that is honoured.
   static constexpr absl::Duration kShortestRest = absl::Seconds(1);
   static constexpr absl::Duration kLongestRest = absl::Minutes(5);
 

@@ -20,8 +20,8 @@
 
 namespace hadal::upstream {
 
-// The way out of a server that is full: other servers that answer in its place. One thread carries the bytes of all of
-// them. Thread-safe; outlives its passages.
+// Other servers that answer in place of this one when it is full. One thread transfers the bytes of all of them.
+// Thread-safe; outlives its passages.
 class Upstreams {
  public:
   struct Dependencies {
@@ -36,8 +36,8 @@ class Upstreams {
 
   const UpstreamOptions& options() const { return options_; }
 
-  // Whether a request that has passed through `hops` servers before this one may be passed on, and some target may be
-  // asked now. O(targets): cheap enough for the door.
+  // Whether a request that has passed through `hops` servers before this one may be passed on, and some target is
+  // available now. O(targets): cheap enough to be checked on arrival.
   bool MayTake(int hops) const { return hops < options_.max_hops && targets_.MayBegin(); }
   // `notify` may only post work to another thread (request::Notifier).
   std::unique_ptr<Passage> Begin(PassedRequest request, std::function<void()> notify);
