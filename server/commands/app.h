@@ -36,9 +36,9 @@
 
 namespace hadal::commands {
 
-// The wired server: fronts, service, admission, and one engine for each model. Start listens first and loads
-// then, so that health and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for one
-// thread at a time.
+// The assembled server: fronts, service, admission, and one engine per model. Start listens before Load loads the
+// models, so that health checks and refusals (MODEL_LOADING) work from the first second. Start, Load and Drain are for
+// one thread at a time.
 class App {
  public:
   // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.
@@ -50,16 +50,15 @@ class App {
   absl::Status Start();
   // Loads every model, then opens for requests. Gives up between models once `cancelled`.
   absl::Status Load(base::Notification& cancelled);
-  // Reads certificate and key of TLS again, for connections that come from now on. Keeps the old ones on an error.
+  // Reloads the TLS certificate and key for new connections. Keeps the old ones on an error.
   void ReloadTls(std::string_view cause);
-  // Reads --api-key-file again, for requests that come from now on. Keeps the old keys when it cannot be read. `cause`
-  // is for the log.
+  // Reloads --api-key-file for new requests. Keeps the old keys if it cannot be read. `cause` is for the log.
   void ReloadKeys(std::string_view cause);
   // Reads the keys of --fallback-upstream again. Keeps the old ones when a file cannot be read.
   void ReloadUpstreamKeys(std::string_view cause);
   // Opens the file of --access-log again, as after it was renamed. Keeps the old one when it cannot.
   void ReopenAccessLog();
-  // Takes nothing new, refuses what waits, lets running requests finish for at most `timeout`, ends the rest, closes.
+  // Refuses new and waiting requests, lets running ones finish for at most `timeout`, ends the rest, closes.
   void Drain(absl::Duration timeout);
   // From another thread, while Drain runs: at most `timeout` from now.
   void ShortenDrain(absl::Duration timeout);

@@ -9,10 +9,9 @@
 
 namespace hadal::commands {
 
-// Tells when a file has been replaced or rewritten: by inotify on its folder, so that a rename onto it counts, and the
-// swapped symbolic link of a Kubernetes volume too, and one that is made anew as certbot does it. A half-written file
-// is not reported: only the writer's close is. A file that a link in the folder leads to, and that is rewritten in its
-// own place, goes unnoticed. Not thread-safe.
+// Detects that a file has been replaced or rewritten, with inotify on its folder. This includes renames onto it, the
+// swapped symbolic link of a Kubernetes volume, and a recreated link as made by certbot. A half-written file is not
+// reported, only the writer's close. Not detected: rewriting the target of a symbolic link in place. Not thread-safe.
 class FileWatch {
  public:
   // An error of the kernel, or of a folder that cannot be watched, names the folder.

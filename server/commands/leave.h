@@ -3,9 +3,9 @@
 
 namespace hadal::commands {
 
-// Ends the process without destructors, where a thread cannot be joined or nobody wants to wait. The log is written
-// out, and GPUs get a moment to finish what was queued: a client of MPS that dies with work in flight may take its
-// neighbours along.
+// Ends the process without running destructors, when a thread cannot be joined or there is no time to wait. Flushes the
+// log, and gives GPUs a moment to finish queued work: an MPS client that dies with work in flight may take its
+// neighbours down.
 [[noreturn]] void LeaveAtOnce(int exit_code);
 
 }  // namespace hadal::commands

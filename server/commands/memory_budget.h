@@ -12,12 +12,12 @@ namespace hadal::commands {
 // What the machine (and the container's limit) leaves, in bytes; NotFound when that cannot be told.
 absl::StatusOr<int64_t> AvailableHostMemory();
 
-// The budget for `--memory-budget=auto` on that device (as --device says), in addition to what is loaded already: what
-// the device has left; on the CPU 60 % of what is available, so that the page cache of mapped weights and the
-// neighbours keep room.
+// The budget for `--memory-budget=auto` on a device (as in --device), in addition to what is already loaded: the free
+// memory of the device; on the CPU 60 % of the available memory, to leave room for the page cache of mapped weights and
+// for other processes.
 absl::StatusOr<int64_t> AutoMemoryBudget(const std::string& device);
 
-// What a device with memory of its own can be asked for, in bytes.
+// The memory that can be requested from a device with its own memory, in bytes.
 struct DeviceRoom {
   int64_t left = 0;                        // what it has left, short of what its libraries need
   int64_t loaded = 0;                      // what this process has loaded already: the budget counts it

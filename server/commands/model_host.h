@@ -31,9 +31,9 @@
 
 namespace hadal::commands {
 
-// The models of a server: loads one after another, divides the device's memory among them, and runs an engine for each.
-// What only Load makes can be read once ready(). Load, StopEngines and the destructor are for one thread at a time; all
-// else is thread-safe.
+// The models of a server: loads them one after another, divides the device's memory among them, and runs an engine for
+// each. The results of Load are available once ready(). Load, StopEngines and the destructor are for one thread at a
+// time; everything else is thread-safe.
 class ModelHost {
  public:
   // `config` and the metrics are borrowed. `mps` is what PrepareMps said. `on_failure` is called, on an engine's

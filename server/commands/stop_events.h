@@ -10,9 +10,9 @@
 
 namespace hadal::commands {
 
-// What makes the main thread act while the server runs: SIGTERM, SIGINT and SIGHUP, read from a signalfd, Notify, sent
-// through an eventfd, and descriptors of others. Created before any other thread, so that all of them inherit
-// the blocked signals; they stay blocked. One for a process. Notify is for any thread, the rest for the main thread.
+// The events that the main thread waits for while the server runs: SIGTERM, SIGINT and SIGHUP (signalfd), Notify
+// (eventfd), and watched descriptors. Create it before any other thread, so that all threads inherit the blocked
+// signals, which stay blocked. One per process. Notify is for any thread, everything else for the main thread.
 class StopEvents {
  public:
   // Internal when the kernel refuses a descriptor.

@@ -15,12 +15,12 @@
 
 namespace hadal::http {
 
-// What each open connection is doing, so that one that only waits gives way when there are too many. In this order:
-//   1. silent and closing ones, and those idle for kMinWait: they hold no request. The one that has been so longest.
-//   2. those in the middle of a head or a body without a byte for kMinWait: of the network that has most of them, the
-//      one that has waited longest.
-// Busy ones never, nor clients that send one request after the other. Silent and closing ones hold no place either:
-// they give way when descriptors run out (MakeRoom), not when places do (MakePlace).
+// The state of each open connection, so that waiting ones can be evicted when there are too many. Order of eviction:
+//   1. silent and closing connections, and those idle for kMinWait, which hold no request: the longest in this state.
+//   2. connections in the middle of a head or a body without a byte for kMinWait: of the network that has most of them,
+//      the one that has waited longest.
+// Busy connections, and clients that send one request after another, are never evicted. Silent and closing connections
+// occupy no place: they are evicted when descriptors run out (MakeRoom), not when places do (MakePlace).
 // Thread-safe; outlives its handles.
 class ConnectionTable {
  public:

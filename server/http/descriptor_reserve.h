@@ -6,8 +6,8 @@
 
 namespace hadal::http {
 
-// A few file descriptors that are held so that they can be given up when none is left: a listener that cannot accept
-// can tell nobody why. Not thread-safe.
+// A few file descriptors held in reserve, to be released when none is left: a listener that cannot accept cannot even
+// refuse. Not thread-safe.
 class DescriptorReserve {
  public:
   explicit DescriptorReserve(size_t size) : size_(size) { Refill(); }

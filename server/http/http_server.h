@@ -31,12 +31,12 @@ struct HealthReport {
   std::string message;   // why not live or not ready; empty when there is nothing to say
 };
 
-// The HTTP/1.1 front and the listener of the one port. One reserved thread accepts, tells gRPC from HTTP by the first
-// bytes and answers health and metrics, so that these answer under any load; io_threads own the other connections, each
-// connection on one thread. Nothing on these threads blocks: parsing, rendering and tokenising run on the service's
-// workers. Thread-safe. Borrows the service, which must outlive it.
+// The HTTP/1.1 front and the listener of the shared port. One reserved thread accepts connections, distinguishes gRPC
+// from HTTP by the first bytes, and answers health and metrics, so that these work under any load. io_threads own the
+// other connections, each on one thread. Nothing on these threads blocks: parsing, rendering and tokenising run on the
+// service's workers. Thread-safe. Borrows the service, which must outlive it.
 //
-// Without a service it answers health, metrics and the version alone: the port of a process that serves no requests.
+// Without a service it answers only health, metrics and the version: the port of a process that serves no requests.
 class HttpServer {
  public:
   struct Dependencies {

@@ -26,9 +26,9 @@
 
 namespace hadal::http {
 
-// Accepts connections on one thread, tells by their first bytes what they are, and hands them on. Health and metrics
-// stay within reach whatever others do: above the limit of connections, and when descriptors run out, connections that
-// only wait give way (ConnectionTable), HttpOptions::kReservedConnections are looked at beyond the limit, and a few
+// Accepts connections on one thread, identifies their protocol by the first bytes, and hands them on. Health and
+// metrics stay reachable under all conditions: above the connection limit, and when descriptors run out, waiting
+// connections are evicted (ConnectionTable), HttpOptions::kReservedConnections are accepted beyond the limit, and a few
 // descriptors are kept in reserve.
 //
 // Lives on its io_context's one thread; Listen and the constructor come before that runs.

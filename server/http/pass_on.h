@@ -18,7 +18,7 @@
 
 namespace hadal::http {
 
-// The way of one generating request to another server, in case this one refuses it. On the connection's thread only.
+// Passes one generating request on to another server if this one refuses it. On the connection's thread only.
 class PassOn {
  public:
   // Whether the request may take it is decided here: by its route, its headers, and the hops that it has made.

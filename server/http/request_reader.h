@@ -13,7 +13,7 @@
 
 namespace hadal::http {
 
-// What is known when the header fields have been read. Only fields that hadal looks at are kept.
+// The head of a request. Only header fields that hadal uses are kept.
 struct RequestHead {
   std::string method;
   std::string target;  // path and query, whatever form the request's target has; "*" for OPTIONS *
@@ -54,11 +54,11 @@ struct RequestHead {
   std::vector<std::pair<std::string, std::string>> session;
 };
 
-// Reads one HTTP/1.1 request: bytes in, head and body out. Knows no socket. The limits hold while bytes arrive: at no
-// time is more kept than the head's limit, the body's limit and 64 KiB. Stricter than RFC 9112 asks wherever two
-// readers could disagree about where a request ends: folded lines, a Transfer-Encoding other than chunked, one beside a
-// Content-Length, a repeated Content-Length, and not exactly one Host are errors. After an error nobody can tell where
-// the next request begins: the connection has to end. Not thread-safe.
+// Parses one HTTP/1.1 request: bytes in, head and body out; independent of sockets. Limits apply while bytes arrive:
+// never more than the head's limit, the body's limit and 64 KiB are kept. Stricter than RFC 9112 wherever two parsers
+// could disagree about the end of a request: folded lines, a Transfer-Encoding other than chunked, one together with a
+// Content-Length, a repeated Content-Length, and anything but exactly one Host are errors. After an error the beginning
+// of the next request is unknown, so the connection must be closed. Not thread-safe.
 class RequestReader {
  public:
   struct Limits {

@@ -13,7 +13,7 @@
 
 namespace hadal::kv_events {
 
-// What engine::BlockEvents was told, in order, without an allocation for each event.
+// A sequence of engine::BlockEvents calls, without an allocation per event.
 struct BlockEventList {
   enum class Kind : uint8_t { kStored, kRemoved, kReset };
   struct Event {
@@ -30,10 +30,10 @@ struct BlockEventList {
   void Clear();
 };
 
-// Events on their way from an engine's thread to the publisher's. The engine gathers a round's events without a lock
-// and hands them over at its end, holding a lock for a copy. What finds no room is dropped, and everything until the
-// publisher has caught up; then the prefix cache tells all that it holds anew, so the publisher misses nothing but how
-// it came about. Thread-safe: one engine, one reader.
+// Passes events from an engine's thread to the publisher's. The engine collects a round's events without a lock and
+// hands them over at its end, holding a lock for a copy. On overflow, events are dropped until the publisher has caught
+// up; then the prefix cache reports its complete content, so the publisher misses only the intermediate states.
+// Thread-safe: one engine, one reader.
 class BlockEventQueue final : public engine::BlockEvents {
  public:
   // `limit`: events that may wait; at least the blocks of the engine's pool and one more, or telling all never ends.

@@ -22,13 +22,13 @@
 
 namespace hadal::kv_events {
 
-// Tells routers which prompts' beginnings this replica has in its prefix caches, over ZeroMQ as vLLM does: a PUB socket
-// with messages of three frames (topic, sequence number of 8 bytes, event_batch.h's bytes), and a ROUTER socket that
+// Publishes which prompt prefixes this replica has in its prefix caches, over ZeroMQ as vLLM does: a PUB socket with
+// messages of three frames (topic, sequence number of 8 bytes, event_batch.h's bytes), and a ROUTER socket that
 // answers an 8-byte sequence number with everything kept from there on, each as (topic, number, bytes), and an end
 // (empty, 2^64 - 1, empty). Topics are kv@POD@MODEL; numbers begin at 0 and go up by one over all models.
 //
-// A thread of its own encodes and sends, so an engine's round costs copying its events. A subscriber that does not read
-// costs at most kSendLimit messages, which share their bytes with all others.
+// Encoding and sending happen on a separate thread, so an engine's round only copies its events. A subscriber that does
+// not read holds at most kSendLimit messages, which share their bytes with all others.
 class EventPublisher {
  public:
   // Messages that wait for one subscriber; beyond them it misses some, sees it by their numbers, and asks for a replay.

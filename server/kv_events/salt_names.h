@@ -12,8 +12,8 @@
 
 namespace hadal::kv_events {
 
-// What callers gave as `cache_salt` for the salts that the prefix cache goes by, which are hashes. Keeps the last
-// kMaxNames; what is older has no name any more. Thread-safe.
+// Maps the hashed salts of the prefix cache back to the `cache_salt` that callers sent. Keeps the last kMaxNames; older
+// salts have no name. Thread-safe.
 class SaltNames {
  public:
   static constexpr size_t kMaxNames = 16'384;

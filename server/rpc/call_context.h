@@ -17,16 +17,16 @@
 
 namespace hadal::rpc {
 
-// What a call's metadata says, read before its message is.
+// A call's metadata, read before its message.
 struct CallMetadata {
   service::CallInfo info;     // with the client's x-request-id when it is sane, else a new one
   bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
   bool load_report = false;   // endpoint-load-metrics-format asks for one
-  std::vector<std::pair<std::string, std::string>> session;  // those of service::kSessionHeaders that are there
+  std::vector<std::pair<std::string, std::string>> session;  // those of service::kSessionHeaders that are present
 };
 
-// Reads the metadata and checks the key, if one is needed, into `out`, whose route stays. Whatever comes back,
-// `out->info` is good enough for the call's record. OUT_OF_RANGE for an unknown x-hadal-priority and for limits that
+// Reads the metadata into `out`, except the route, and checks the key if one is needed. `out->info` can be used for the
+// call's record even on an error. OUT_OF_RANGE for an unknown x-hadal-priority and for limits that
 // cannot be read; UNAUTHENTICATED when `peer` lacks a certificate; else as ApiKeys::Authenticate.
 absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvironment& environment,
                       const base::Peer& peer, bool needs_key, CallMetadata* out);
@@ -35,8 +35,8 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
 // record its reason.
 absl::Status CheckNotCompressed(grpc::CallbackServerContext* context);
 
-// What is left of a gRPC deadline, infinite without one. A time-out of centuries does not fit the library's time
-// points, which overflow into the past.
+// The time left until a gRPC deadline, infinite without one. Handles very long time-outs, for which the library's time
+// points overflow into the past.
 absl::Duration TimeLeft(gpr_timespec deadline);
 
 }  // namespace hadal::rpc

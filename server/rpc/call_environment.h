@@ -20,8 +20,8 @@ namespace hadal::rpc {
 class HealthStatus;
 class ServerCall;
 
-// Calls in progress, so that those that wait for their client for too long can be found. Thread-safe; keeps no call
-// alive.
+// The calls in progress, so that the sweeper can find those that have waited too long for their client. Thread-safe;
+// does not keep calls alive.
 class CallRegistry {
  public:
   void Add(const std::shared_ptr<ServerCall>& call);
@@ -34,14 +34,14 @@ class CallRegistry {
   std::map<ServerCall*, std::weak_ptr<ServerCall>> calls_ ABSL_GUARDED_BY(mutex_);
 };
 
-// What a call may take, and how long it waits for its client.
+// Limits on a call's message and on the waits for its client.
 struct CallLimits {
   int64_t max_message_bytes = 0;
   absl::Duration message_timeout;      // for its message
   absl::Duration slow_reader_timeout;  // for a message of ours to be taken
 };
 
-// What every call needs; owned by GrpcServer, outlives the calls.
+// Dependencies of every call; owned by GrpcServer, outlives the calls.
 struct CallEnvironment {
   service::GenerateService* service = nullptr;
   const service::ApiKeys* keys = nullptr;

@@ -11,8 +11,8 @@
 
 namespace hadal::rpc {
 
-// Threads that turn engine output into gRPC writes. Post never blocks and never refuses: each call has at most one job
-// in the queue, so its length is bounded by the number of calls. Thread-safe; the destructor runs what is queued.
+// Threads that convert engine output into gRPC writes. Post never blocks or refuses: each call has at most one job in
+// the queue, so its length is bounded by the number of calls. Thread-safe; the destructor runs what is queued.
 class CallExecutor {
  public:
   explicit CallExecutor(int threads);

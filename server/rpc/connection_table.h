@@ -20,10 +20,10 @@ namespace hadal::rpc {
 // A connection that gRPC has taken over. Thread-safe.
 class Connection {
  public:
-  // `fd` is a connected socket. It stays gRPC's: it is looked at, and closed by nobody here.
+  // `fd` is a connected socket that belongs to gRPC: it is inspected but never closed here.
   Connection(int fd, base::Peer peer);
 
-  // Whether the descriptor still stands for the socket that it was created with. gRPC does not tell when it closes one.
+  // Whether the descriptor still refers to the original socket. gRPC does not report when it closes one.
   bool open() const;
   // Who is at the other end; its network is "unknown" when the client was gone already.
   const base::Peer& peer() const { return peer_; }
@@ -48,14 +48,14 @@ class Connection {
 };
 
 // The open connections of the gRPC front. The library limits streams only for clients that have acknowledged its
-// settings, and connections not at all. Thread-safe.
+// settings, and does not limit connections. Thread-safe.
 class ConnectionTable {
  public:
   // `metrics` is borrowed.
   ConnectionTable(int max_connections, GrpcMetrics* metrics) : max_connections_(max_connections), metrics_(metrics) {}
 
-  // Remembers a socket that gRPC is about to take over. When there are too many connections, the one that has been
-  // without a call for the longest makes room: its client connects again when it needs to. False when all have calls.
+  // Adds a socket that gRPC is about to take over. If there are too many connections, the one that has been without
+  // calls for the longest is closed; its client can reconnect. False if all have calls.
   bool Add(int fd, base::Peer peer);
   // The connection of a call, by gRPC's name of its peer; null for one that is not known.
   std::shared_ptr<Connection> Find(std::string_view peer) const;

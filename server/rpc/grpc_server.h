@@ -12,12 +12,12 @@
 
 namespace hadal::rpc {
 
-// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a port of its
-// own or, already accepted, from the HTTP listener (one port for both).
+// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a separate
+// port or, already accepted, from the HTTP listener (one port for both).
 //
-// Nothing is taken from strangers: a call's key is checked before its message is asked for. Everything that a client
-// can make the server hold has a limit of GrpcOptions: connections, calls of a connection, calls without a message and
-// how long they may stay so, and the memory of the library as a whole. Thread-safe.
+// A call's key is checked before its message is requested. All memory that a client can make the server hold is limited
+// by GrpcOptions: connections, calls per connection, calls without a message and their duration, and the library's
+// memory as a whole. Thread-safe.
 class GrpcServer {
  public:
   // Borrows service and keys. Unavailable when the port cannot be bound.

@@ -8,10 +8,10 @@
 
 namespace hadal::rpc {
 
-// Counts what a serialized message of this type holds, before it is parsed: a field of two bytes becomes an object of
-// a hundred. INVALID_REQUEST with the field's name for a repeated field above its limit (service/limits.h), for more
-// than kMaxUnknownFields fields that the type does not have, and for bytes that are no such message. Uses up the
-// stream; allocates nothing.
+// Counts the contents of a serialized message of this type before it is parsed, because a field of two bytes can become
+// an object of a hundred. INVALID_REQUEST with the field's name for a repeated field above its limit
+// (service/limits.h), for more than kMaxUnknownFields unknown fields, and for malformed bytes. Consumes the stream;
+// allocates nothing.
 absl::Status ScanMessage(const google::protobuf::Descriptor& type, google::protobuf::io::ZeroCopyInputStream* bytes);
 
 // Fields of a message and of those within it that its type does not have; newer clients send a few.

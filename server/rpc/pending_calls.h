@@ -8,8 +8,8 @@
 
 namespace hadal::rpc {
 
-// Slots for calls that cost memory before they are requests: those whose message has not arrived. Thread-safe; outlives
-// its slots.
+// Slots for calls that use memory before they become requests, because their message has not arrived. Thread-safe;
+// outlives its slots.
 class PendingCalls {
  public:
   // At most `limit` at a time. `gauge` shows how many there are; it may be null, else it outlives this.

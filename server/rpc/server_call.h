@@ -33,21 +33,21 @@ struct CallMessage {
 // Who may make a call, and what is recorded of it.
 enum class Access : uint8_t {
   kKey,     // needs a key when the server has keys; recorded as a request
-  kPublic,  // for everybody, as health and metrics are over HTTP; not recorded
+  kPublic,  // without a key, like health and metrics over HTTP; not recorded
 };
 
-// One call, from its first headers to its end. Every method of the server begins here, so that nothing is taken from a
-// client before it was looked at:
-//   1. Start (gRPC thread): limits, metadata and key. A refusal ends the call here; its message was never asked for.
-//   2. OnMessage (gRPC thread): the message is there, and its bytes are leased. One that does not come in time ends the
-//      call.
-//   3. Send, End (any thread): what is sent is written in order, one message at a time; the status comes last, with the
-//      last message when that is small. Nothing goes out before the first Send or End: a refused call stays retryable
-//      for the gRPC library.
-// A client that is gone, or does not take a message in time, ends the call from outside: OnAbort.
+// One call, from its headers to its end. Every method of the server goes through the same steps, so that clients are
+// checked before their data is accepted:
+//   1. Start (gRPC thread): limits, metadata and key. A refusal ends the call here, without requesting its message.
+//   2. OnMessage (gRPC thread): the message has arrived, and its bytes are leased. If it is late, the call ends.
+//   3. Send, End (any thread): messages are written in order, one at a time; the status comes last, together with the
+//   last
+//      message if that is small. Nothing is sent before the first Send or End, so that the gRPC library can retry a
+//      refused call.
+// If the client disappears, or does not accept a message in time, the call ends from outside: OnAbort.
 //
-// Owns itself from Start until OnDone; whoever works for it holds a reference. gRPC frees the context after OnDone,
-// which waits for whoever uses it. Thread-safe.
+// Owns itself from Start until OnDone; jobs that work for it hold a reference. gRPC frees the context after OnDone,
+// which waits for its users. Thread-safe.
 class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_shared_from_this<ServerCall> {
  public:
   // Returns the reactor for gRPC.
@@ -79,9 +79,9 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   virtual void OnHalfClose();
   // Everything sent has been written, and the call goes on.
   virtual void OnWritten() {}
-  // Nothing can be sent any more; the call ends by itself.
+  // Nothing can be sent any more; the call then ends by itself.
   virtual void OnAbort() {}
-  // Just before the status goes out, once: frees and records. `code` is what the client is told.
+  // Called once, just before the status is sent: frees and records. `code` is the code sent to the client.
   virtual void OnEnd(const absl::Status& status, int code);
 
   // Adds to what goes out with the status. Within OnEnd only.

@@ -13,11 +13,11 @@
 
 namespace hadal::rpc {
 
-// One Chat or Generate call: its bytes. Everything between them is service::CallPipeline's.
-//   1. OnOpened (gRPC thread): is there room? No queue slot waits for bytes.
-//   2. OnMessage (gRPC thread): a queue slot. A refusal ends here: the message is still bytes, nothing was sent.
+// One Chat or Generate call. Only handles bytes; service::CallPipeline does everything else.
+//   1. OnOpened (gRPC thread): checks for room, without taking a queue slot before the message has arrived.
+//   2. OnMessage (gRPC thread): takes a queue slot. A refusal ends the call before the message is parsed.
 //   3. Pump (executor): whenever the pipeline has news and no write is pending: read, encode, send.
-// A write that the client does not take stops reading from the pipeline, so the engine pauses the request.
+// Backpressure: while a write is pending, nothing is read from the pipeline, so the engine pauses the request.
 class StreamingCall final : public ServerCall {
  public:
   // Decodes a message of one route. `priority_in_metadata`: the message's own class does not count.
