@@ -5,7 +5,7 @@
 
 namespace hadal::batches {
 
-// What files and batches do. Thread-safe; `registry` may be null, else it outlives this.
+// The metrics of files and batches. Thread-safe; `registry` may be null, else it outlives this.
 struct BatchMetrics {
   explicit BatchMetrics(base::MetricRegistry* registry) : registry(registry) {}
 

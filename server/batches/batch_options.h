@@ -12,7 +12,7 @@
 
 namespace hadal::batches {
 
-// Files and batches (/v1/files, /v1/batches). Off without a store to keep them in.
+// Files and batches (/v1/files, /v1/batches). Off without a store.
 struct BatchOptions {
   std::string store;                                   // folder, sqlite:FOLDER or redis[s]://...; empty: off
   redis::RedisOptions redis;                           // of a store that is a Redis

@@ -24,19 +24,20 @@
 
 namespace hadal::batches {
 
-// Has the lines of all batches answered, on a thread of its own:
+// Gets the lines of all batches answered, on its own thread:
 //
-//   kValidating   reads the input piece by piece; its lines go into the store, or the batch fails with what is wrong
+//   kValidating   reads the input piece by piece; its lines go into the store, or the batch fails with the errors found
 //   kInProgress   sends lines, batches in turn, as many at a time as SendWindow allows
-//   kCancelling   lets go of what runs; ends the batch. So it does when the completion window is over
+//   kCancelling   cancels running lines and ends the batch; the same happens at the end of the completion window
 //
-// A line that was refused, or cut short by the server's own end, waits as long as the refusal says and is sent again;
-// a tenant's quota holds up that tenant only. A line that was answered is in the store, with its result, in one write,
-// before it counts; while the store takes nothing the outcome is kept, and no further line is sent. So, whenever the
-// process ends, the next one finds each line either waiting or ended, and sends those that wait.
+// A line that was refused, or interrupted by the server's shutdown, waits as long as the refusal says and is sent
+// again; a tenant's quota only delays that tenant. An answered line counts once it is in the store, with its result, in
+// a single write; while the store accepts no writes, results are kept and no further line is sent. Whenever the process
+// ends, the next one therefore finds each line either waiting or ended, and sends the waiting ones.
 //
-// Where replicas share the store, it takes from it as many lines as it may send at once, tells it that it still works
-// on them, and looks every second for what the others did: batches that are new, cancelled or ended, lines taken over.
+// If replicas share the store, the runner takes only as many lines as it may send at once, reports regularly that it is
+// still working on them, and checks every second what the others did: batches that are new, cancelled or ended, and
+// lines that were taken over.
 //
 // Thread-safe. Borrows store and executor, which outlive it.
 class BatchRunner {
@@ -54,15 +55,15 @@ class BatchRunner {
   BatchRunner(const BatchRunner&) = delete;
   BatchRunner& operator=(const BatchRunner&) = delete;
 
-  // A batch was made, or is to be cancelled.
+  // A batch was created, or is to be cancelled.
   void Wake();
-  // Sends no further line; what runs may end.
+  // Sends no further lines; running ones may finish.
   void BeginDrain();
-  // Cancels what runs, which stays waiting in the store; joins. Idempotent.
+  // Cancels running lines, which stay waiting in the store; joins. Idempotent.
   void Stop();
 
  private:
-  // How often a store that replicas share is looked at.
+  // How often a shared store is checked.
   static constexpr absl::Duration kLookEvery = absl::Seconds(1);
 
   struct Line {

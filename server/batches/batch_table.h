@@ -30,12 +30,11 @@ struct EndedLine {
   std::string result;      // its line of the output or error file
 };
 
-// The batches of the store and their life. Used on the store's thread only. Errors about what a client asked are
-// request::Reasons, others are the store's, as FileTable's. Every change of status is made whole or not at all.
+// The batches of the store and their life cycle. Used on the store's thread only. Errors about a client's request are
+// request::Reasons, others are those of the store, as in FileTable. Every change of status is atomic.
 //
-// Several processes may have the same store. Then each line that waits is with one of them at a time, from Take until
-// it ends, is given back, or is taken over because its holder was silent for too long; whichever result comes first
-// counts.
+// Several processes may share a store. Each waiting line then has at most one holder, from Take until it ends, is given
+// back, or is taken over because its holder was silent for too long; the first result counts.
 class BatchTable {
  public:
   virtual ~BatchTable() = default;
@@ -52,30 +51,31 @@ class BatchTable {
   // --- for the runner ---
   // Those that have not ended, the oldest first.
   virtual absl::StatusOr<std::vector<StoredBatch>> Unended() = 0;
-  // The caller reads the input from its beginning: lines of a reading that did not come to its end are forgotten.
-  // False: another process reads it, or it is not kValidating any more.
+  // The caller starts to read the input from the beginning: lines of an unfinished reading are dropped. False: another
+  // process reads it, or it is no longer kValidating.
   virtual absl::StatusOr<bool> BeginReading(int64_t batch) = 0;
-  // Lines of a valid input go in piece by piece, each all or nothing. Nothing goes in, and `repeated` names the line,
-  // when a custom_id was used before. ABORTED: the reading is not the caller's any more.
+  // Adds lines of a valid input piece by piece, each piece atomically. If a custom_id was used before, nothing is added
+  // and `repeated` names the line. ABORTED: another process has taken over the reading.
   virtual absl::Status AddLines(int64_t batch, const std::vector<WaitingLine>& lines,
                                 std::optional<BatchError>* repeated) = 0;
   // kValidating -> kInProgress; false when it has been cancelled, or the reading taken over, meanwhile.
   virtual absl::StatusOr<bool> Begin(int64_t batch, int64_t now) = 0;
   // kValidating -> kFailed. ABORTED as above.
   virtual absl::Status Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) = 0;
-  // Up to `limit` lines that wait and are with nobody, behind line number `after` where a store has one process; they
-  // are with the caller now.
+  // Takes up to `limit` waiting lines without a holder (for a store of one process, those after line number `after`);
+  // the caller is now their holder.
   virtual absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit) = 0;
-  // The caller is alive and works on these lines. Gives those that are not with it any more: ended or taken over.
+  // The caller is still working on these lines. Returns those that it no longer holds: ended or taken over.
   virtual absl::StatusOr<std::vector<int64_t>> Keep(int64_t batch, const std::vector<int64_t>& lines) = 0;
-  // The lines wait again, for anybody.
+  // Gives the lines back: they wait again.
   virtual absl::Status GiveBack(int64_t batch, const std::vector<int64_t>& lines) = 0;
-  // Lines have ended: the result of each and its batch's count in one write. One that has ended before stays as it was.
-  // Gives the indices of those.
+  // Ends lines: stores each result and its batch's count in one write. Lines that had already ended stay unchanged;
+  // returns their indices.
   virtual absl::StatusOr<std::vector<size_t>> EndLines(const std::vector<EndedLine>& lines) = 0;
-  // All lines have ended, or no more will run: those that wait fail with the reason of `end`, the results become files,
-  // and the status is `end` (kCompleted, kExpired, kCancelled). A batch that was not begun has no lines. False, and
-  // nothing is done: for kCompleted, lines have not ended that are with others. One that has ended stays as it is.
+  // Ends a batch of which all lines have ended, or no more will run: waiting lines fail with the reason of `end`, the
+  // results become files, and the status becomes `end` (kCompleted, kExpired, kCancelled). A batch that was never
+  // started has no lines. False, without changes, if for kCompleted other holders' lines have not ended. Does nothing
+  // for an ended batch.
   virtual absl::StatusOr<bool> End(const StoredBatch& batch, BatchStatus end, int64_t now) = 0;
   // Ended batches older than the retention, with their results.
   virtual absl::Status DeleteOld(int64_t now) = 0;

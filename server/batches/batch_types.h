@@ -9,7 +9,7 @@
 
 namespace hadal::batches {
 
-// What the store keeps. Plain data. Times are Unix seconds, 0 where there is none. `number` is a row's own, in the
+// The contents of the store. Plain data. Times are Unix seconds, 0 if not set. `number` is a row's own, in the
 // order of creation; `owner` is the tenant of a key.
 
 struct StoredFile {

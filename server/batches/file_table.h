@@ -24,9 +24,9 @@ struct ContentPiece {
   bool end = false;  // nothing follows
 };
 
-// The files of the store. Used on the store's thread only. Errors about what a client asked are request::Reasons:
-// OBJECT_NOT_FOUND for a file that is not there or somebody else's, TENANT_QUOTA and BODY_TOO_LARGE for limits. Others
-// are the store's: UNAVAILABLE when it is away, RESOURCE_EXHAUSTED when it is full.
+// The files of the store. Used on the store's thread only. Errors about a client's request are request::Reasons:
+// OBJECT_NOT_FOUND for a file that does not exist or belongs to another tenant, TENANT_QUOTA and BODY_TOO_LARGE for
+// limits. Others are those of the store: UNAVAILABLE if it cannot be reached, RESOURCE_EXHAUSTED if it is full.
 class FileTable {
  public:
   // Bytes of a piece that uploads append and Read gives.
@@ -34,12 +34,12 @@ class FileTable {
 
   virtual ~FileTable() = default;
 
-  // --- an upload: nobody sees the file before Finish ---
+  // --- an upload: the file is invisible until Finish ---
   virtual absl::StatusOr<Upload> Begin(std::string_view owner, int64_t now) = 0;
   // `offset` is what has been appended before.
   virtual absl::Status Append(const Upload& upload, int64_t offset, std::string_view bytes) = 0;
-  // `seconds`: how long it is kept; 0: the server's own time. TENANT_QUOTA when uploads that ran together have used up
-  // the tenant's bytes: the file is gone then.
+  // `seconds`: how long it is kept; 0: the server's default. TENANT_QUOTA if concurrent uploads have used up the
+  // tenant's bytes; the file is then discarded.
   virtual absl::StatusOr<StoredFile> Finish(const Upload& upload, std::string_view name, int64_t bytes,
                                             int64_t seconds) = 0;
   virtual absl::Status Abandon(const Upload& upload) = 0;
@@ -54,7 +54,7 @@ class FileTable {
   // Bytes of an uploaded file; fewer at its end.
   virtual absl::StatusOr<std::string> ReadRange(int64_t number, int64_t offset, int64_t length) = 0;
 
-  // Files whose time is over and that no batch needs.
+  // Removes files that have expired and that no batch needs.
   virtual absl::Status DeleteExpired(int64_t now) = 0;
 };
 

@@ -11,8 +11,8 @@
 
 namespace hadal::batches {
 
-// Takes a batch's input apart, in pieces of any size: lines with their places, and what is wrong with them. Empty lines
-// count and are left out. Not thread-safe.
+// Splits a batch's input, passed in pieces of any size, into lines with their positions and errors. Empty lines are
+// counted and skipped. Not thread-safe.
 class InputReader {
  public:
   struct Limits {

@@ -40,10 +40,10 @@ class RunningLine {
 class LineExecutor {
  public:
   virtual ~LineExecutor() = default;
-  // Begins an attempt. `notify` runs on any thread when Advance may have something; it may only post. After the
-  // attempt's destructor it does not run.
+  // Begins an attempt. `notify` runs on any thread when Advance may have news; it may only post. It does not run after
+  // the attempt's destructor.
   virtual std::unique_ptr<RunningLine> Start(LineRequest line, std::function<void()> notify) = 0;
-  // Whether requests of more urgent classes come: then fewer lines are to be in flight.
+  // Whether requests of more urgent classes are arriving, so that fewer lines should be in flight.
   virtual bool OthersCome() const { return false; }
 };
 

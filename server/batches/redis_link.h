@@ -18,13 +18,13 @@ namespace hadal::batches {
 // All keys of files and batches: one hash tag, so that a cluster keeps them together and scripts may use several.
 inline constexpr absl::string_view kRedisPrefix = "hadal:{batches}:";
 
-// The store's thread's way to Redis. While Redis is away a breaker answers at once, so that nobody waits for time-outs
-// in turn; a call a second shows whether it is back. A connection that was closed meanwhile is replaced without an
-// error, for which everything that is sent may be done twice.
+// The store thread's connection to Redis. While Redis is unreachable, a circuit breaker fails calls at once, so that
+// jobs do not wait for one time-out after another; one call per second probes it. A connection that was closed while
+// idle is replaced without an error, so every command must be safe to execute twice.
 //
-// Errors are UNAVAILABLE or DEADLINE_EXCEEDED when Redis is away, loads its file or is not the one that writes,
-// RESOURCE_EXHAUSTED when its memory is full, FAILED_PRECONDITION when it could lose what it is given, else INTERNAL.
-// One thread at a time.
+// Errors: UNAVAILABLE or DEADLINE_EXCEEDED if Redis is unreachable, is loading its file or is a read-only replica;
+// RESOURCE_EXHAUSTED if its memory is full; FAILED_PRECONDITION if it might lose data; else INTERNAL. One thread at a
+// time.
 class RedisLink {
  public:
   RedisLink(redis::Endpoint endpoint, const base::Clock* clock);

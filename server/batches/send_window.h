@@ -7,13 +7,13 @@
 
 namespace hadal::batches {
 
-// How many lines may be in flight, learnt from what the server takes: one more for each window's worth of answers, half
-// after a refusal (additive increase, multiplicative decrease, as TCP does). Plain arithmetic over times that it is
-// given; not thread-safe.
+// The number of lines that may be in flight, adapted to the server's capacity: increased by one per window of answers,
+// halved after a refusal (additive increase, multiplicative decrease, as in TCP). Pure arithmetic on times passed in;
+// not thread-safe.
 class SendWindow {
  public:
-  // Lines that may be in flight beside requests of more urgent classes: with so many, the p99 of their first token and
-  // of the gaps between tokens stays within 1.05 of what it is without any (docs/overload.md).
+  // Maximum lines in flight alongside requests of more urgent classes: it keeps the p99 of their time to first token
+  // and inter-token latency within 1.05 of the values without a batch (docs/overload.md).
   static constexpr int kBesideOthers = 16;
   // Others come as long as one came in this time.
   static constexpr absl::Duration kLately = absl::Seconds(10);

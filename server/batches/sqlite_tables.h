@@ -13,11 +13,11 @@
 
 namespace hadal::batches {
 
-// Files and batches in DIR/batches.db, of one process.
+// Files and batches in DIR/batches.db, for a single process.
 class SqliteTables final : public Tables {
  public:
-  // Opens or makes the database, and its folder where only that is missing, and drops what a process that was killed
-  // has left. Errors: the folder cannot be made, another process has the store, the file is damaged or newer than this
+  // Opens or creates the database (and its folder, if the parent exists), and removes leftovers of a killed process.
+  // Errors: the folder cannot be created, another process has the store open, the file is damaged or newer than this
   // program. Borrows the options.
   static absl::StatusOr<std::unique_ptr<SqliteTables>> Open(const BatchOptions* options);
 

@@ -12,11 +12,12 @@
 
 namespace hadal::batches {
 
-// What a client is told of an error of the store: STORAGE_FULL, STORAGE_UNAVAILABLE or INTERNAL, without its paths and
-// addresses, which go to the log. OK stays OK, and so does an error that is for clients already (request::MakeError).
+// Converts an error of the store for clients: STORAGE_FULL, STORAGE_UNAVAILABLE or INTERNAL, without paths and
+// addresses, which go to the log. OK and errors that are already meant for clients (request::MakeError) are returned
+// unchanged.
 absl::Status ClientError(const absl::Status& status);
 
-// --- what every store answers in the same words ---
+// --- errors that all stores report in the same words ---
 absl::Status NoFile(std::string_view id);
 absl::Status NoBatch(std::string_view id);
 // INVALID_REQUEST: `batch`, an id, has not ended.
@@ -32,7 +33,7 @@ absl::Status CheckFits(const BatchOptions& options, const Upload& upload, int64_
 absl::Status CheckIsInput(const StoredFile& file);
 BatchError RepeatedCustomId(const WaitingLine& line, int64_t first);
 
-// What the result of a line says that did not run before its batch ended.
+// The result of a line that did not run before its batch ended.
 struct EndReason {
   std::string_view code, message;
 };
