@@ -41,7 +41,7 @@ namespace hadal::commands {
 // one thread at a time.
 class App {
  public:
-  // `on_failure` is called, on an engine's thread, when Failure() begins to name one; it may only wake somebody.
+  // `on_failure` is called, on an engine's thread, when Failure() becomes non-empty; it may only wake another thread.
   // `mps` is what PrepareMps said.
   App(ServerConfig config, MpsState mps, std::function<void()> on_failure);
   ~App();

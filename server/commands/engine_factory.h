@@ -11,9 +11,9 @@
 
 namespace hadal::commands {
 
-// Makes the engine of a loaded model, not started yet: announces the model to `admission`, allocates its caches as
-// planned, logs their size, and warms the model up: a device that cannot compute is an error here. `options` are those
-// of every engine; name and cache sizes are set here, from `caches` and the index that admission gives. `admission`
+// Creates the engine of a loaded model without starting it: registers the model with `admission`, allocates its caches
+// as planned, logs their size, and warms the model up, which fails if the device cannot compute. `options` are those of
+// every engine; name and cache sizes are set here, from `caches` and the index that admission gives. `admission`
 // outlives the engine.
 absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptions options,
                                                              std::shared_ptr<models::Model> model,

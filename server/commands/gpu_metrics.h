@@ -10,8 +10,8 @@
 
 namespace hadal::commands {
 
-// The metrics of a GPU as a whole, other users included; its critical errors are logged, too. They exist where the
-// driver tells them: not on a machine without a GPU. Thread-safe; `registry` outlives it.
+// The metrics of a whole GPU, other users included; its critical errors are also logged. They only exist if the driver
+// provides them, so not on a machine without a GPU. Thread-safe; `registry` outlives it.
 class GpuMetrics {
  public:
   // `gpu` is its place on the PCI bus, as in the kernel's log, and the label of all series.

@@ -9,8 +9,8 @@
 
 namespace hadal::commands {
 
-// Asks a GpuMonitor once a period, on a thread of its own: NVML may take milliseconds, and a broken driver never
-// answers. Nobody waits for it then: neither Latest nor the destructor, which leaves such a thread behind.
+// Reads a GpuMonitor once per period on its own thread, because NVML may take milliseconds and a broken driver may
+// never return. Nothing waits for such a call: neither Latest nor the destructor, which leaves a blocked thread behind.
 class GpuWatch {
  public:
   // Waits a moment for the first reading. `on_xid` is called on the watch's thread with the number of each critical

@@ -18,13 +18,13 @@ struct HttpReply {
   std::string body;
 };
 
-// Whose certificates are taken under TLS. Thread-safe; copies share what was read.
+// Which certificates are accepted. Thread-safe; copies share the loaded data.
 class TlsTrust {
  public:
-  // Everybody's: what is sent is hidden from others, and who answers is not known.
+  // Any certificate: the connection is encrypted, but the server is not authenticated.
   static TlsTrust Everybody();
-  // Those that the authorities of a PEM file have signed for the server's name or address; an empty `ca_file`: the
-  // system's authorities. InvalidArgument names the file.
+  // Certificates signed by the authorities of a PEM file for the server's name or address; with an empty `ca_file`, by
+  // the system's authorities. InvalidArgument names the file.
   static absl::StatusOr<TlsTrust> Authorities(const std::string& ca_file);
 
   SSL_CTX* context() const { return context_.get(); }

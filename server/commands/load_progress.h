@@ -10,7 +10,7 @@
 
 namespace hadal::commands {
 
-// Shows how far loading is: a bar on a terminal, a log line a second otherwise, and a gauge in any case. Update may be
+// Reports loading progress: a bar on a terminal, otherwise a log line per second, and always a gauge. Update may be
 // called from any thread, one at a time.
 class LoadProgress {
  public:
@@ -23,7 +23,7 @@ class LoadProgress {
   void End();
 
   double progress() const { return progress_.load(std::memory_order_relaxed); }
-  // From the speed so far; zero when nothing is known yet.
+  // Estimated from the speed so far; zero if unknown.
   absl::Duration Remaining() const;
 
  private:

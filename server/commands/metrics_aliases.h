@@ -7,7 +7,7 @@
 
 namespace hadal::commands {
 
-// Exposes what vLLM exports under its names, too, and with its labels `model_name` (`model`, for all series) and
+// Also exposes vLLM's metrics under their names and with the labels `model_name` (`model`, for all series) and
 // `engine` ("0"), so that dashboards and routers made for vLLM read this server. Once, before the first scrape.
 void AddVllmAliases(const std::string& model, base::MetricRegistry* registry);
 

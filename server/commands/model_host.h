@@ -42,14 +42,14 @@ class ModelHost {
             std::function<void()> on_failure);
   ~ModelHost();
 
-  // What can be known of the flags before anything is loaded. Errors name the flag.
+  // Checks the flags as far as possible before anything is loaded. Errors name the flag.
   absl::Status CheckFlags() const;
   // Loads every model and starts its engine, which borrows `admission` and, where it is not null, `kv_events`. Gives up
   // between models once `cancelled`.
   absl::Status Load(admission::AdmissionController* admission, kv_events::EventPublisher* kv_events,
                     base::Notification& cancelled);
 
-  // The served name of the first model: what a request gets that names none.
+  // The served name of the first model, used for requests that name none.
   const std::string& first_name() const { return flags_.front().name; }
   // Filled while loading.
   const service::ModelTable& table() const { return table_; }
@@ -59,14 +59,15 @@ class ModelHost {
   // Empty and null until ready().
   std::vector<const engine::Engine*> engines() const;
   const admission::MemoryLedger* memory() const { return ready() ? memory_.get() : nullptr; }
-  // The first engine whose steps do not come to their end: what it says. Empty: all do.
+  // The health message of the first engine without progress; empty if all make progress.
   std::string NoProgress() const;
-  // A device fault, or a worker that is lost; empty while all is well.
+  // A device fault or a lost worker; empty while there is none.
   std::string Failure() const;
 
   // Running requests have `timeout` from now; a later call may shorten that.
   void BeginDrain(absl::Duration timeout);
-  // Until nothing runs. False when a model never came back from a step: the process must end without destructors.
+  // Waits until nothing runs. False if a model never returned from a step: the process must then exit without running
+  // destructors.
   bool WaitDrained();
   void StopEngines();
 

@@ -21,7 +21,8 @@ struct LoadedModel {
 
 // Loads what `flag` names: weights (or a null model), tokenizer, chat template and generation defaults. `index` is the
 // model's position among the --model flags, `progress` is called from loading threads, one at a time. Errors name the
-// file, or the flag. A checkpoint that cannot chat is loaded all the same: chat requests are told why. With
+// file, or the flag. A checkpoint without a usable chat template is loaded anyway; chat requests then get the reason.
+// With
 // --pipeline-workers the later layers are theirs: they report to `pipeline`, and `cancelled` ends the wait for them.
 absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
                                             std::function<void(checkpoint::LoadProgress)> progress,

@@ -54,7 +54,7 @@ absl::Status CheckMps(MpsMode mode, const MpsState& state, const models::DeviceF
 
 // Calls `open` until it says something else than Unavailable, which it does while the MPS server waits for the clients
 // that a fault has hit to end. After each attempt `wait` is given a delay, from one second on and twice as long each
-// time; false: give up. After half a minute the error is an MpsError: who restarts the process goes on.
+// time; false: give up. After half a minute the error is an MpsError; a restarted process tries again.
 absl::Status OpenWhenMpsIsReady(absl::FunctionRef<absl::Status()> open,
                                 absl::FunctionRef<bool(absl::Duration delay, const absl::Status& reason)> wait);
 

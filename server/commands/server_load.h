@@ -19,7 +19,7 @@ struct LoadSources {
   bool draining = false;
 };
 
-// The load at this moment, for GetLoad and the metrics. Waits for nothing but the admission controller's short lock.
+// The current load, for GetLoad and the metrics. Only takes the admission controller's short lock.
 service::Load MakeLoad(const LoadSources& sources);
 
 }  // namespace hadal::commands

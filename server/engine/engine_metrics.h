@@ -11,8 +11,8 @@
 
 namespace hadal::engine {
 
-// The metrics of all engines of a process: counts what they report, and sums up what they publish when somebody
-// scrapes. An update is one atomic operation and no lock. Thread-safe; `registry` must outlive it.
+// The metrics of all engines of a process: counts their events, and sums up their published state at each scrape. An
+// update is one atomic operation without a lock. Thread-safe; `registry` must outlive it.
 class EngineMetrics final : public EngineObserver {
  public:
   explicit EngineMetrics(base::MetricRegistry* registry) : registry_(registry) {}

@@ -35,7 +35,7 @@ class PrefixCache {
     std::string_view fingerprint;    // of the model
     bool enabled = true;             // false: nothing is ever cached, blocks are only counted
     WindowCache* windows = nullptr;  // of the same model; outlives the cache; null: no windows
-    BlockEvents* events = nullptr;   // outlives the cache; null: nobody is told
+    BlockEvents* events = nullptr;   // outlives the cache; may be null
   };
   explicit PrefixCache(const Options& options);
 
@@ -61,7 +61,7 @@ class PrefixCache {
   // Returns the blocks of one sequence, last block first, so that a chain is evicted from its end.
   void Release(std::vector<int32_t>& blocks);
 
-  // Ends a round of the engine for whoever is told of the blocks.
+  // Ends a round of the engine for the receiver of block events.
   void EndRound() {
     if (events_ != nullptr && !events_->EndRound()) TellAll();
   }
@@ -82,7 +82,7 @@ class PrefixCache {
   // Block of that node, or -1.
   int32_t Find(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const;
   void Drop(int32_t block);
-  // Tells of every cached block, parents before their children.
+  // Reports every cached block, parents before children.
   void TellAll();
 
   const int32_t block_tokens_;

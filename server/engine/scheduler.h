@@ -99,7 +99,7 @@ class Scheduler {
     int32_t free_window_blocks = 0, leased_window_blocks = 0, cached_window_blocks = 0;
   };
   Counts counts() const;
-  // Tells admission what runs; a microsecond for 256 sequences.
+  // Publishes the running sequences to admission; takes a microsecond for 256 sequences.
   void PublishSequences(admission::EngineLoad& load) const;
 
  private:
@@ -143,25 +143,25 @@ class Scheduler {
   // --- start ---
   void StartSequences(absl::Time now, bool start_new, BatchPlan& plan);
   bool Gathering(absl::Time now);
-  // False when there is no room for it now.
+  // False if there is no room now.
   bool StartWaiting(Sequence& sequence);
   // `aged`: it goes before more urgent ones.
   bool StartFromQueue(request::Priority priority, bool aged, absl::Time now);
   void StartRequest(admission::QueuedRequest queued, bool aged, absl::Time now);
   absl::Status CheckRequest(const request::Request& request) const;
-  // Its first token would come after its caller's limit, were it started now.
+  // Whether its first token would come after its caller's limit if it were started now.
   bool CannotBeInTime(const request::Request& request) const;
   // The first waiting sequence that may run once there is room, or null.
   Sequence* NextWaiting() const;
-  // Whether a sequence of `length` tokens, the first of them `tokens`, finds blocks for `reserve_tokens`: how many of
-  // them are in the prefix cache, or nothing.
+  // Whether a sequence of `length` tokens, beginning with `tokens`, finds blocks for `reserve_tokens`: returns how many
+  // of them are in the prefix cache, or nullopt if there is no room.
   std::optional<int32_t> FindRoom(absl::Span<const int32_t> tokens, int32_t length, int32_t reserve_tokens,
                                   uint64_t salt, bool use_cache) const;
   // Whether the lease of a request that has found room, and holds no blocks yet, covers what it will hold.
   bool StartLease(admission::Ticket& ticket, std::optional<int32_t> cached_blocks) const;
-  // What a request leases for others stays leased while it holds no blocks.
+  // Keeps what a request leases for others leased while it holds no blocks.
   void SuspendLease(ActiveRequest& request) const;
-  // After a sequence has taken a block: where blocks are short, leases more once it has outgrown what was predicted.
+  // After a sequence has taken a block: if blocks are scarce, leases more once it has outgrown its prediction.
   void ExtendLease(Sequence& sequence) const;
   // Every running sequence has its window blocks.
   bool CanReserveWindow() const;
@@ -172,20 +172,20 @@ class Scheduler {
   static int32_t AgedPart(request::Priority passed, int32_t whole) {
     return std::max(1, static_cast<int32_t>(whole * admission::AgedShare(passed)));
   }
-  // Something more urgent has started in the last 10 s, so that more of it is to be expected.
+  // Whether something more urgent has started in the last 10 s, so that more is to be expected.
   bool MoreUrgentLately(Urgency urgency) const;
-  // Sequences of a batch that are left to more urgent ones while such come: they start at once then, not when some
-  // other has ended.
+  // Sequences of a batch that are reserved for more urgent requests while such arrive, so that they start at once
+  // instead of waiting for another sequence to end.
   int32_t KeptPlaces(Urgency urgency) const;
-  // Tokens of a step, `decode_tokens` included, up to which prompts of that urgency fill it. Less than `token_limit`
-  // while more urgent ones come: these wait for the step that runs, and then for the end of their own.
+  // The size of a step in tokens, `decode_tokens` included, up to which prompts of that urgency may fill it. Less than
+  // `token_limit` while more urgent requests arrive, because these wait for the running step and then for their own.
   int32_t StepTokens(Urgency urgency, int32_t decode_tokens, int32_t token_limit) const;
   // --- preempt ---
-  // A block for `needy`, taken from others if need be; false when `needy` itself was preempted.
+  // Gets a block for `needy`, by preempting others if necessary; false if `needy` itself was preempted.
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);
   Sequence* ChooseVictim() const;
   void Preempt(Sequence& victim, BatchPlan& plan);
-  // Takes the blocks of a request whose reader has stalled, so that another can start; false when there is none.
+  // Preempts a request whose reader has stalled, so that another can start; false if there is none.
   bool PreemptPaused(BatchPlan& plan);
   // --- commit ---
   void CommitEntry(const PlanEntry& entry, const models::StepOutput& output);
@@ -213,8 +213,8 @@ class Scheduler {
   const BlockShape shape_;
   WindowCache windows_;
   PrefixCache cache_;
-  // Prompt blocks are leased once for all that share them. Not with windows: they can shorten a hit, and then blocks
-  // that are in the cache are computed all the same.
+  // Prompt blocks are leased once for all requests that share them. Not with windows: these can shorten a hit, and then
+  // cached blocks have to be recomputed.
   const bool shares_leases_;
   std::vector<std::unique_ptr<ActiveRequest>> requests_;
   std::vector<Sequence*> running_;  // by start; ended ones are removed by RemoveEnded
@@ -234,7 +234,7 @@ class Scheduler {
   StepCost step_cost_;
   uint64_t plans_ = 0;
   int32_t paused_requests_ = 0;
-  int32_t closing_ = 0;  // requests that have ended, and whose streams have not been told
+  int32_t closing_ = 0;  // ended requests whose streams have not been closed yet
 };
 
 }  // namespace hadal::engine

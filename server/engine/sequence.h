@@ -18,8 +18,8 @@ namespace hadal::engine {
 
 struct ActiveRequest;
 
-// What goes first when not all can: the more urgent class, in it who is owed it (admission::TenantQueue). The smaller
-// is the more urgent.
+// The order in which requests are served when not all can be: by class, then those that are owed service
+// (admission::TenantQueue). Smaller is more urgent.
 using Urgency = int;
 inline constexpr Urgency kUrgencies = 2 * request::kNumPriorities;
 inline Urgency UrgencyOf(request::Priority priority, bool owed) {
@@ -30,8 +30,8 @@ inline Urgency UrgencyOf(request::Priority priority, bool owed) {
 // kEnded: blocks returned; waits to be deleted.
 enum class SequenceState : uint8_t { kWaiting, kRunning, kEnded };
 
-// One choice of a request: its tokens and where its KV stands. Owned by its ActiveRequest, touched by the
-// engine thread.
+// One choice of a request: its tokens and the state of its KV cache. Owned by its ActiveRequest, used by the engine
+// thread.
 //
 //   tokens:    [ prompt ............ | output ..... ]        known
 //   computed:  [ in the cache ............ ]                 after the last finished step
@@ -43,11 +43,11 @@ struct Sequence {
   int32_t length() const { return static_cast<int32_t>(tokens.size()) + pending_samples; }
   int32_t remaining() const { return length() - scheduled; }
   int32_t produced() const { return static_cast<int32_t>(tokens.size()) - prompt_tokens; }
-  // The steps under way bring it to its length limit: nothing more to schedule.
+  // The steps in progress bring it to its length limit, so there is nothing more to schedule.
   bool ends_by_length() const {
     return max_tokens > 0 ? produced() + pending_samples >= max_tokens : scheduled >= prompt_tokens;
   }
-  // Its prompt still has to be scored. Such a sequence is not preempted: half of the scores would be asked for twice.
+  // Its prompt still has to be scored. Such a sequence is not preempted, because its scores would be computed twice.
   bool scoring() const;
 
   ActiveRequest* const owner;
@@ -84,13 +84,13 @@ struct ActiveRequest {
   size_t index = 0;  // in Scheduler::requests_
   std::vector<std::unique_ptr<Sequence>> choices;
   int32_t open_choices = 0;
-  // By the ticket for each choice at the start. What it is leased later it gives back as well, but that is about what
-  // others will be leased meanwhile.
+  // Blocks leased for each choice at the start. Later extensions are also returned at the end, but are ignored here:
+  // they roughly cancel out with those that others will get.
   int32_t leased_blocks = 0;
   // Whether one of its choices holds blocks.
   bool holds_blocks() const;
   bool ended = false;
-  bool aged = false;  // started before more urgent requests, because it had waited so long
+  bool aged = false;  // started before more urgent requests, because of its age
   bool owed = false;  // its tenant asks for less than its share
   bool scores_sent = false;
   request::StreamUsage usage;

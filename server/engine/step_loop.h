@@ -65,8 +65,8 @@ class StepLoop {
   // Of the step in flight. `next` is what was planned while it ran, or `fed` when that has been launched already.
   void FinishStep(BatchPlan& next, std::optional<InFlight>& fed);
   void Fault(const absl::Status& status);
-  // Hands to the streams what the phases decided. Whoever sees the end of a request there finds it in no level any
-  // more.
+  // Sends the results of the phases to the streams, after updating the levels: a client that sees the end of its
+  // request no longer finds it in any level.
   void Tell();
   void PublishLevels();
   void PublishState();

@@ -8,15 +8,15 @@
 
 namespace hadal::engine {
 
-// Whether a choice ends with the token that was just sampled. Stop strings are not the engine's: whoever sees text ends
-// a choice with TokenStream::StopChoice.
+// Whether a choice ends with the token that was just sampled. Stop strings are not handled by the engine: the reader of
+// the text ends a choice with TokenStream::StopChoice.
 struct StopDecision {
   request::FinishReason reason = request::FinishReason::kNone;  // kNone: goes on
   bool deliver = true;                                          // a stop token itself is not delivered
 };
 
 // `produced` counts the output tokens with this one. A stop token wins over the length limit; before min_tokens were
-// produced it does not stop (the sampler forbids it, and a model that samples it all the same is not obeyed).
+// produced it does not stop (the sampler forbids it, and it is ignored if a model samples it anyway).
 StopDecision CheckStop(const request::Request& request, int32_t token_id, int32_t produced);
 
 }  // namespace hadal::engine

@@ -10,7 +10,7 @@
 
 namespace hadal::http {
 
-// Which web pages may read what the server answers (the Fetch standard, "CORS protocol"). Keys travel in a header that
+// Which web pages may read the server's responses (the Fetch standard, "CORS protocol"). Keys travel in a header that
 // the page's script sets, never in cookies: credentials are not allowed for any origin. Immutable, thread-safe.
 class CorsPolicy {
  public:

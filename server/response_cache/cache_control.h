@@ -9,8 +9,8 @@
 
 namespace hadal::response_cache {
 
-// What a request says of the response cache in its header x-hadal-cache: directives of RFC 9111, section 5.2.1, and
-// "use" for one that has nothing else to say. Without the header the cache has no part in a request.
+// A request's use of the response cache, from its header x-hadal-cache: directives of RFC 9111, section 5.2.1, plus
+// "use". Without the header the cache is not involved.
 struct CacheControl {
   enum class Mode : uint8_t {
     kOff,      // nothing was said
@@ -31,8 +31,8 @@ struct CacheControl {
 // kOff. OUT_OF_RANGE, which names the header, for a directive that is none of the above.
 absl::StatusOr<CacheControl> ParseCacheControl(std::string_view header);
 
-// What became of such a request; x-hadal-cache of its response. In order: of several calls in one request the last one
-// that happened is told.
+// The result of such a request, as in x-hadal-cache of its response. Ordered: for several calls in one request the
+// largest value is reported.
 enum class CacheResult : uint8_t {
   kNone,       // it did not ask
   kHit,        // "hit": the answer was there

@@ -9,16 +9,16 @@
 
 namespace hadal::response_cache {
 
-// SHA-256 of everything that decides a request's tokens; 32 bytes, or empty: the output may differ the next time. Equal
-// keys are taken for equal requests.
+// SHA-256 of everything that determines a request's tokens; 32 bytes, or empty if the output is not reproducible.
+// Requests with equal keys are considered identical.
 using CacheKey = std::string;
 
-// What decides a request's tokens besides the engine's form of it.
+// What determines a request's tokens besides the engine's Request.
 struct OutputFacts {
   std::string_view model;       // fingerprint of its weights
   std::string_view dtype;       // that it computes in, and where: other roundings are other tokens
   std::string_view device;      // "cpu", "cuda:0"
-  std::string_view tenant;      // whose answers are for nobody else; empty: for everybody
+  std::string_view tenant;      // answers are private to it; empty: shared by all tenants
   std::string_view user;        // as the call names them: kept apart, too
   std::string_view cache_salt;  // the same
   bool has_own_seed = false;    // the seed came with the call

@@ -15,7 +15,7 @@
 
 namespace hadal::response_cache {
 
-// Gives an output again that was recorded, whole or token by token at a chosen pace. Thread-safe.
+// Replays a recorded output, at once or token by token at a given pace. Thread-safe.
 class ReplayReader : public request::OutputReader {
  public:
   struct Options {
@@ -29,9 +29,9 @@ class ReplayReader : public request::OutputReader {
   request::StreamBatch Read() override;
   request::StreamBatch ReadBlocking(absl::Duration timeout) override;
   void Cancel() override;
-  // The output was stopped there when it was recorded.
+  // No effect: the output was already stopped when it was recorded.
   void StopChoice(int32_t choice) override {}
-  // No engine has done anything for this reader.
+  // Empty: no engine worked for this reader.
   request::StreamTimes times() const override { return {}; }
 
  private:

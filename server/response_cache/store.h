@@ -12,12 +12,12 @@
 
 namespace hadal::response_cache {
 
-// One thread's way to a store that outlives the process or that others share. Not thread-safe. After an error the next
-// call begins anew, with a connection of its own.
+// One thread's connection to a store that outlives the process or is shared with others. Not thread-safe. After an
+// error the next call opens a new connection.
 class StoreConnection {
  public:
   virtual ~StoreConnection() = default;
-  // NotFound: the store is there and has no such entry. Any other error: it is away, damaged or too slow.
+  // NotFound: the store has no such entry. Any other error: it is unreachable, damaged or too slow.
   virtual absl::StatusOr<std::string> Get(const CacheKey& key) = 0;
   // Replaces an older entry. `ttl`: after that it may be dropped; infinite: it stays until there is no room.
   virtual absl::Status Put(const CacheKey& key, std::string_view entry, absl::Duration ttl) = 0;

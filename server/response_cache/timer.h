@@ -12,7 +12,7 @@
 
 namespace hadal::response_cache {
 
-// Runs short functions when their time has come, on one thread of its own. Thread-safe.
+// Runs short functions at given times, on its own thread. Thread-safe.
 class Timer {
  public:
   explicit Timer(const base::Clock* clock);
@@ -20,7 +20,8 @@ class Timer {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  // `due` only posts work elsewhere: it holds all others up. It is destroyed unrun when the timer is destroyed first.
+  // `due` should only post work elsewhere, since it delays all others. It is destroyed without running if the timer is
+  // destroyed first.
   void At(absl::Time when, std::function<void()> due);
   const base::Clock& clock() const { return *clock_; }
 

@@ -17,7 +17,7 @@ class HealthWatch;
 class HealthStatus {
  public:
   bool serving() const;
-  // Tells every watch of a change.
+  // Notifies every watch of a change.
   void Set(bool serving);
 
  private:
@@ -40,8 +40,8 @@ class HealthCheck final : public ServerCall {
   void OnMessage(CallMessage message) override;
 };
 
-// grpc.health.v1.Health/Watch: the status now and whenever it changes. A client that does not read misses changes, and
-// gets the newest.
+// grpc.health.v1.Health/Watch: the current status and every change. A client that does not read misses intermediate
+// changes and gets the latest.
 class HealthWatch final : public ServerCall {
  public:
   HealthWatch(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context)

@@ -58,7 +58,7 @@ class ActiveCall {
     bool reasoning = false;        // the output may have a reasoning part: report reasoning tokens
     bool partial_grammar = false;  // see CallGrammar::partial
     std::shared_ptr<const std::atomic<int32_t>> thinking_cuts;  // Usage's, counted by the engine; null: no limit
-    std::shared_ptr<ThinkingSwitch> thinking_switch;            // is told whether a choice reasons; null: nobody asks
+    std::shared_ptr<ThinkingSwitch> thinking_switch;            // set while a choice reasons; may be null
     ThinkingControls::Registration thinking_registration;       // of that switch, as long as the call runs
     Rung degraded = Rung::kNone;
     response_cache::CacheResult cache = response_cache::CacheResult::kNone;
@@ -86,11 +86,11 @@ class ActiveCall {
   request::StreamTimes times() const { return options_.stream->times(); }
   bool returns_token_ids() const { return options_.text.token_ids; }
   bool has_reasoning() const { return options_.reasoning; }
-  // Whether the grammar leaves out something that a tool's schema says; the client is told (x-hadal-grammar).
+  // Whether the grammar does not enforce all of a tool's schema; reported to the client (x-hadal-grammar).
   bool has_partial_grammar() const { return options_.partial_grammar; }
-  // Which rung of the degradation ladder answers; the client is told (x-hadal-degraded).
+  // The rung of the degradation ladder that answers; reported to the client (x-hadal-degraded).
   Rung degraded() const { return options_.degraded; }
-  // What became of the call in the response cache; the client is told (x-hadal-cache).
+  // The result in the response cache; reported to the client (x-hadal-cache).
   response_cache::CacheResult cache() const { return options_.cache; }
   int32_t n() const { return options_.n; }
 

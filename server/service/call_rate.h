@@ -10,11 +10,11 @@
 
 namespace hadal::service {
 
-// How often something has happened of late: the mean rate over the last ten seconds. Thread-safe.
+// The mean rate of an event over the last ten seconds. Thread-safe.
 class CallRate {
  public:
   void Add(absl::Time now);
-  // A second. Too low while the first ten seconds last.
+  // Events per second. Too low during the first ten seconds.
   double PerSecond(absl::Time now) const;
 
  private:

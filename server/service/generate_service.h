@@ -75,7 +75,7 @@ class GenerateService {
     size_t max_worker_jobs = 4096;
     int32_t stream_capacity_tokens = 1024;  // unread tokens of one call before the engine pauses it
     std::function<Load()> load;             // cheap; from published counters
-    // Told the salt of a request that begins and the cache_salt that its caller gave; thread-safe. Null: nobody asks.
+    // Called with the salt of each new request and its caller's cache_salt; thread-safe; may be null.
     std::function<void(uint64_t salt, const std::string& cache_salt)> on_cache_salt;
     const Tracer* tracer = nullptr;                           // outlives the service; nullptr: no traces
     AccessLog* access_log = nullptr;                          // outlives the service; nullptr: none
@@ -141,17 +141,17 @@ class GenerateService {
   TraceContext OpenTrace(std::string_view traceparent, std::string_view tracestate) const;
   // Records a request of either front, once, after its response; sets the outcome's duration.
   void Record(const CallInfo& info, CallOutcome outcome);
-  // A response that had been recorded as given was not taken: the client does not read.
+  // A response that was recorded as delivered was not read by its client.
   void CountSlowReader() { metrics_.slow_readers.Get().Increment(); }
   base::Clock& clock() const { return *options_.clock; }
   WorkerPool& workers() { return workers_; }
-  // Whether a call that was refused so should be prepared all the same: a rung of the ladder may answer it.
+  // Whether a call with this refusal should be prepared anyway, because a rung of the ladder may answer it.
   bool MayDegrade(const absl::Status& refusal, bool upstream_first) const {
     return degradation_.MayAnswer(refusal, upstream_first);
   }
   // The same of the response cache, for a call that asks it.
   bool MayFindCached(const absl::Status& refusal) const;
-  // A front had a call answered by that rung.
+  // A front answered a call with that rung.
   void CountDegraded(Rung rung) { degradation_.Count(rung); }
   // Every body that a front holds in memory is leased here.
   BodyBudget& bodies() { return bodies_; }
@@ -170,7 +170,7 @@ class GenerateService {
   // Asks the response cache, where the call wants that.
   void OpenLookup(PreparedCall* call) const;
   using Started = absl::StatusOr<std::unique_ptr<ActiveCall>>;
-  // The answer is there, or on its way for somebody else.
+  // The answer is stored, or an identical call is running.
   static Started Answered(PreparedCall&& call, response_cache::ResponseCache::Answer answer);
   // Of a refused call; the refusal where no rung answers.
   Started StartDegraded(PreparedCall&& call, const request::Request& request, absl::Status refusal);

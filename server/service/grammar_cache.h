@@ -14,9 +14,9 @@
 
 namespace hadal::service {
 
-// Compiled grammars by key, and the refusals of those that cannot be compiled or took too long, so that nobody has them
-// compiled again and again. The least recently used are dropped above a number of bytes. Grammars in use live on with
-// their users. Not thread-safe.
+// Compiled grammars by key, and the refusals of those that cannot be compiled or took too long, so that they are not
+// compiled again and again. LRU eviction above a number of bytes. Grammars in use are kept alive by their users. Not
+// thread-safe.
 class GrammarCache {
  public:
   using Result = absl::StatusOr<std::shared_ptr<const grammar::CompiledGrammar>>;

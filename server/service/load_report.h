@@ -12,7 +12,7 @@
 
 namespace hadal::service {
 
-// What a load balancer is told with a response: the fields of xds.data.orca.v3.OrcaLoadReport (Open Request Cost
+// The load report for balancers in a response: the fields of xds.data.orca.v3.OrcaLoadReport (Open Request Cost
 // Aggregation) that a server like this one knows.
 struct LoadReport {
   // Share of the batch's places or of the KV blocks that is taken, whichever is larger, plus the share of the queue

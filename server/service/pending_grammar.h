@@ -22,7 +22,7 @@ class PendingGrammar {
   explicit PendingGrammar(Result result) : result_(std::move(result)) {}
 
   bool ready() const;
-  // Runs `done` once when it is ready: on the thread that made it so, or at once. It may only post work elsewhere.
+  // Runs `done` once when it is ready: at once, or on the thread that completes it. It may only post work elsewhere.
   void OnReady(std::function<void()> done);
   // Blocks until it is ready.
   Result Wait() const;

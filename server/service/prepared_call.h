@@ -23,8 +23,8 @@
 
 namespace hadal::service {
 
-// A call that has been validated, rendered and tokenised. What may still be missing is its grammar. Plain data, filled
-// by GenerateService::Prepare.
+// A call that has been validated, rendered and tokenised; its grammar may still be pending. Plain data, filled by
+// GenerateService::Prepare.
 struct PreparedCall {
   CallOptions options;
   std::shared_ptr<const ServedModel> model;
@@ -45,7 +45,7 @@ struct PreparedCall {
   // What the response cache is asked; null: nothing. What it has said so far: a miss or a bypass, or nothing.
   std::shared_ptr<response_cache::Lookup> lookup;
   response_cache::CacheResult cache_result = response_cache::CacheResult::kNone;
-  // As it was decoded, for the ladder's other model; empty where there is none.
+  // The decoded call, for the ladder's other model; empty if there is none.
   std::variant<std::monostate, ChatCall, GenerateCall> original;
 };
 
@@ -55,8 +55,8 @@ absl::Status ContextExceeded(const ServedModel& model, std::string_view param, s
 // Refuses a text that the context cannot hold whatever its tokens are, from its bytes alone.
 absl::Status CheckTextFits(const ServedModel& model, size_t text_bytes, std::string_view param);
 
-// What only the model can tell: ids inside the vocabulary, a prompt that is not empty, and room in the context for what
-// was asked. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
+// The checks that need the model: ids within the vocabulary, a prompt that is not empty, and room in the context for
+// the requested output. INVALID_REQUEST or CONTEXT_LENGTH_EXCEEDED with the field's name.
 absl::Status CheckCall(const PreparedCall& call);
 
 // The engine's form of a call that passed CheckCall, but its grammar and its stream.

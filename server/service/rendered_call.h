@@ -9,7 +9,7 @@
 
 namespace hadal::service {
 
-// What a call would ask of an engine, with everything that its caller left out filled in, and without its grammar.
+// The engine request of a call, with defaults filled in and without its grammar.
 struct RenderedCall {
   std::unique_ptr<request::Request> request;
   CallOptions options;  // as the caller gave them

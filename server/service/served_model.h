@@ -29,7 +29,7 @@ struct GenerationDefaults {
   std::optional<float> repetition_penalty;
 };
 
-// What the front ends need of a loaded model. Immutable after it was added to the table.
+// The properties of a loaded model that the front ends need. Immutable once added to the table.
 struct ServedModel {
   std::string name;  // served name
   models::ModelInfo info;

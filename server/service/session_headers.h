@@ -7,9 +7,8 @@
 
 namespace hadal::service {
 
-// Headers by which clients and routers name the session that a request belongs to. They mean nothing to the server,
-// which gives them back with its response (over gRPC as trailers), so that a router in front can keep what it knows of
-// a session without a table of its own.
+// Headers with which clients and routers identify the session of a request. The server ignores them and returns them
+// with its response (over gRPC as trailers), so that a router in front can keep session state without its own table.
 inline constexpr std::array<std::string_view, 5> kSessionHeaders = {
     "session-id", "x-session-id", "x-session-token", "x-claude-code-session-id", "x-llm-d-inference-fairness-id"};
 

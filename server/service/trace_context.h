@@ -6,7 +6,7 @@
 
 namespace hadal::service {
 
-// Where a request stands in a distributed trace: W3C Trace Context, https://www.w3.org/TR/trace-context/. Plain data.
+// A request's position in a distributed trace: W3C Trace Context, https://www.w3.org/TR/trace-context/. Plain data.
 struct TraceContext {
   std::string trace_id;   // 32 lower-case hexadecimal digits; empty: nobody traces it
   std::string parent_id;  // 16 digits: the caller's span

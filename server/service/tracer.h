@@ -12,8 +12,8 @@ namespace hadal::service {
 //   queue    arrival to start
 //   prefill  start to first token
 //   decode   first token to the engine's end
-//   write    first update that the front took to the end of the request
-// A request that ends early has those that it reached; the last one ends with it. Names and attributes follow the
+//   write    first update taken by the front to the end of the request
+// A request that ends early has the spans that it reached; the last one ends with it. Names and attributes follow the
 // OpenTelemetry conventions for generative AI, HTTP and RPC; prompts and outputs are in none of them. Thread-safe.
 class Tracer {
  public:

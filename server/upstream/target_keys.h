@@ -12,7 +12,7 @@
 
 namespace hadal::upstream {
 
-// The keys that targets want, from their files. They are in no message, log or metric. Thread-safe.
+// The keys for targets, read from their files. They never appear in messages, logs or metrics. Thread-safe.
 class TargetKeys {
  public:
   // Reads every file. InvalidArgument or the file's error names file and flag; then the keys stay as they were.

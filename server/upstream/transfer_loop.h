@@ -28,7 +28,7 @@ struct TransferRequest {
   absl::Time end_by = absl::InfiniteFuture();
 };
 
-// What stands at the head of an answer.
+// The head of an answer.
 struct TransferHead {
   int status = 0;
   Fields fields;  // names in lower case
@@ -50,7 +50,7 @@ struct TransferEnd {
   std::string text;  // for logs; no keys, nothing of the bodies
 };
 
-// Whom a transfer tells of its progress, on the loop's thread. May call the loop, but not end its own transfer in
+// Receives the progress of a transfer, on the loop's thread. May call the loop, but must not end its own transfer in
 // OnHead and OnBody.
 class TransferListener {
  public:
@@ -67,10 +67,10 @@ class TransferListener {
   virtual void OnEnd(TransferEnd end) = 0;
 };
 
-// HTTP/1.1 transfers on one thread, over libcurl. Connections are kept and used again. Memory is bounded: a listener
-// that takes nothing pauses its transfer, and then at most 16 KiB of it wait here, the rest in the kernel. No redirect
-// is followed, and no proxy asked. `Post` is thread-safe; everything else is for the loop's thread, in what was posted
-// and in listeners.
+// HTTP/1.1 transfers on one thread, with libcurl. Connections are reused. Memory is bounded: a listener that accepts
+// nothing pauses its transfer, and at most 16 KiB of it wait here, the rest in the kernel. Redirects are not followed
+// and proxies not used. `Post` is thread-safe; everything else is for the loop's thread: posted functions and
+// listeners.
 class TransferLoop {
  public:
   // FailedPrecondition: libcurl is not installed.
