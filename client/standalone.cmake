@@ -38,13 +38,17 @@ endfunction()
 set(generated "${CMAKE_CURRENT_BINARY_DIR}/generated")
 file(MAKE_DIRECTORY "${generated}")
 find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
-set(outputs "${generated}/hadal/v1/inference.pb.cc" "${generated}/hadal/v1/inference.pb.h"
-            "${generated}/hadal/v1/inference.grpc.pb.cc" "${generated}/hadal/v1/inference.grpc.pb.h")
+set(outputs)
+foreach(proto batches inference)
+  foreach(ending pb.cc pb.h grpc.pb.cc grpc.pb.h)
+    list(APPEND outputs "${generated}/hadal/v1/${proto}.${ending}")
+  endforeach()
+endforeach()
 add_custom_command(
   OUTPUT ${outputs}
   COMMAND protobuf::protoc --cpp_out=${generated} --grpc_out=${generated} --plugin=protoc-gen-grpc=${GRPC_CPP_PLUGIN}
-          -I ${HADAL_ROOT}/proto hadal/v1/inference.proto
-  DEPENDS "${HADAL_ROOT}/proto/hadal/v1/inference.proto"
+          -I ${HADAL_ROOT}/proto hadal/v1/batches.proto hadal/v1/inference.proto
+  DEPENDS "${HADAL_ROOT}/proto/hadal/v1/batches.proto" "${HADAL_ROOT}/proto/hadal/v1/inference.proto"
   WORKING_DIRECTORY "${HADAL_ROOT}/proto"
   VERBATIM)
 add_library(hadal_proto STATIC ${outputs})

@@ -29,12 +29,16 @@ absl::Status FileQuotaUsedUp(absl::string_view what) {
   return QuotaUsedUp(absl::StrCat(what, ": delete files that are not needed"));
 }
 
+bool IsForClients(const absl::Status& status) {
+  bool for_clients = false;
+  status.ForEachPayload([&](absl::string_view, const absl::Cord&) { for_clients = true; });
+  return for_clients;
+}
+
 }  // namespace
 
 absl::Status ClientError(const absl::Status& status) {
-  bool for_clients = false;
-  status.ForEachPayload([&](absl::string_view, const absl::Cord&) { for_clients = true; });
-  if (status.ok() || for_clients) return status;
+  if (status.ok() || IsForClients(status)) return status;
   base::Log(base::LogLevel::kError, "batches", base::StdView(status.message()));
   switch (status.code()) {
     case absl::StatusCode::kResourceExhausted:
@@ -49,6 +53,14 @@ absl::Status ClientError(const absl::Status& status) {
     default:
       return MakeError(Reason::kInternal, "the store of files and batches failed; the log says how");
   }
+}
+
+absl::Status MayHaveBeenMade(const absl::Status& status, absl::string_view what, absl::string_view list) {
+  if (IsForClients(status) || !(absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status))) return status;
+  base::Log(base::LogLevel::kError, "batches", base::StdView(status.message()));
+  return MakeError(Reason::kStorageUnavailable,
+                   absl::StrCat("the store of files and batches did not say whether the ", what,
+                                " was made: look for it in the list of ", list, " before another one is asked for"));
 }
 
 absl::Status NoFile(std::string_view id) {

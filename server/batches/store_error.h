@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "server/batches/batch_options.h"
 #include "server/batches/batch_types.h"
 #include "server/batches/file_table.h"
@@ -16,6 +17,9 @@ namespace hadal::batches {
 // addresses, which go to the log. OK and errors that are already meant for clients (request::MakeError) are returned
 // unchanged.
 absl::Status ClientError(const absl::Status& status);
+// For the step that makes something: when the store did not answer, it may have done so. STORAGE_UNAVAILABLE without
+// leave to ask again, which could make two; other errors stay. `what` is one of `list`.
+absl::Status MayHaveBeenMade(const absl::Status& status, absl::string_view what, absl::string_view list);
 
 // --- errors that all stores report in the same words ---
 absl::Status NoFile(std::string_view id);

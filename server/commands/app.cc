@@ -272,7 +272,7 @@ absl::Status App::StartGrpc() {
     if (http != nullptr) http->Screen(fd);
     return http != nullptr;
   };
-  auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_);
+  auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_, batches_.get());
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/batches/batch_request.h"
 #include "server/batches/batch_service.h"
 #include "server/batches/store_error.h"
 #include "server/http/codec/batch_codec.h"
@@ -25,13 +26,6 @@ using batches::StoredFile;
 using batches::Tables;
 using request::MakeError;
 using request::Reason;
-
-// The page sizes of OpenAI's API.
-constexpr int64_t kFilesInList = 10'000;
-constexpr int64_t kBatchesInList = 20;
-constexpr int64_t kMaxBatchesInList = 100;
-// The body of POST /v1/batches.
-constexpr size_t kMaxBatchBodyBytes = 64 << 10;
 
 template <typename T>
 void AppendList(const batches::ListPage<T>& page, void (*append)(const T&, JsonWriter*), std::string* out) {
@@ -93,8 +87,8 @@ absl::Status Answer(const RouteMatch& match, const std::string& owner, const bat
 }
 
 absl::StatusOr<batches::ListQuery> QueryOf(Route route, std::string_view target) {
-  if (route == Route::kFiles) return ReadListQuery(target, kFilesInList, kFilesInList);
-  if (route == Route::kBatches) return ReadListQuery(target, kBatchesInList, kMaxBatchesInList);
+  if (route == Route::kFiles) return ReadListQuery(target, batches::kMaxFilesInList, batches::kMaxFilesInList);
+  if (route == Route::kBatches) return ReadListQuery(target, batches::kBatchesInList, batches::kMaxBatchesInList);
   return batches::ListQuery();
 }
 
@@ -124,25 +118,19 @@ asio::awaitable<void> HandleCreate(Connection& connection, service::CallInfo inf
     RecordGone(connection, info);
     co_return;
   }
-  if (status.ok() && body.text.size() > kMaxBatchBodyBytes) {
-    status = MakeError(Reason::kBodyTooLarge,
-                       absl::StrCat("the body has ", body.text.size(), " bytes; the limit is ", kMaxBatchBodyBytes));
+  if (status.ok() && body.text.size() > batches::kMaxRequestBytes) {
+    status = MakeError(Reason::kBodyTooLarge, absl::StrCat("the body has ", body.text.size(), " bytes; the limit is ",
+                                                           batches::kMaxRequestBytes));
   }
-  absl::StatusOr<BatchBody> wanted = BatchBody();
+  absl::StatusOr<batches::BatchRequest> wanted = batches::BatchRequest();
   if (status.ok()) {
     wanted = DecodeBatchBody(body.text, connection.context().options.max_json_depth);
     status = wanted.status();
   }
   Response response;
   const std::function<absl::Status(Tables&)> job = [&](Tables& tables) -> absl::Status {
-    absl::StatusOr<StoredFile> input = tables.files.Find(info.caller.tenant, wanted->input_file_id);
-    if (!input.ok()) return input.status();
-    const absl::StatusOr<StoredBatch> made = tables.batches.Create({.owner = info.caller.tenant,
-                                                                    .endpoint = wanted->endpoint,
-                                                                    .metadata_json = wanted->metadata_json,
-                                                                    .input = *std::move(input),
-                                                                    .result_seconds = wanted->result_seconds},
-                                                                   BatchService::UnixSeconds());
+    const absl::StatusOr<StoredBatch> made =
+        batches::CreateBatch(tables, info.caller.tenant, *wanted, BatchService::UnixSeconds());
     JsonWriter json(&response.body);
     if (made.ok()) AppendBatch(*made, &json);
     return made.status();
@@ -226,9 +214,7 @@ asio::awaitable<absl::Status> OnStore(Connection& connection, const std::functio
 
 asio::awaitable<void> HandleBatchRoute(Connection& connection, const RouteMatch& match, service::CallInfo info) {
   if (connection.context().dependencies.batches == nullptr) {
-    co_await Refuse(
-        connection, info,
-        MakeError(Reason::kUnsupported, "files and batches are off on this server: --batch-store=DIR keeps them"));
+    co_await Refuse(connection, info, batches::BatchesAreOff());
     co_return;
   }
   switch (match.route) {

@@ -3,14 +3,15 @@
 
 #include <chrono>
 #include <functional>
-#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/batches/batch_request.h"
 #include "server/batches/batch_service.h"
+#include "server/batches/file_writer.h"
 #include "server/http/batch_routes.h"
 #include "server/http/codec/batch_codec.h"
 #include "server/http/codec/json_body.h"
@@ -24,34 +25,31 @@ namespace {
 
 namespace asio = boost::asio;
 using batches::BatchService;
-using batches::FileTable;
 using batches::StoredFile;
 using batches::Tables;
-using batches::Upload;
 using request::MakeError;
 using request::Reason;
 
 // A field besides the file.
 constexpr size_t kMaxFieldBytes = 1 << 10;
-constexpr size_t kMaxFileNameBytes = 255;
-// Of a whole upload; that bytes keep coming is seen to besides.
-constexpr absl::Duration kUploadTimeout = absl::Hours(1);
 
-// The fields of the form; the file's bytes wait here for the store.
+// The fields of the form; the file's bytes go to `pending`, which outlives it.
 class UploadForm final : public MultipartReader::Sink {
  public:
+  explicit UploadForm(std::string* pending) : pending_(*pending) {}
+
   absl::Status BeginPart(std::string_view name, std::string_view file_name) override {
     field_ = name == "purpose" ? &purpose_ : name == "expires_after[seconds]" ? &expires_ : &ignored_;
     in_file_ = name == "file";
     if (!in_file_) return absl::OkStatus();
     if (has_file_) return InvalidField("file", "`file` is there twice; one file is sent at a time");
     has_file_ = true;
-    file_name_ = std::string(file_name.substr(0, kMaxFileNameBytes));
+    file_name_ = std::string(batches::KeptName(file_name));
     return absl::OkStatus();
   }
   absl::Status Data(std::string_view bytes) override {
     if (in_file_) {
-      pending.append(bytes);
+      pending_.append(bytes);
       return absl::OkStatus();
     }
     if (field_->size() + bytes.size() > kMaxFieldBytes) {
@@ -64,23 +62,17 @@ class UploadForm final : public MultipartReader::Sink {
   // Whether the form is complete and right.
   absl::Status Check() {
     if (!has_file_) return InvalidField("file", "`file` is missing");
-    if (purpose_ != "batch") {
-      return MakeError(Reason::kInvalidRequest,
-                       absl::StrCat("`purpose` is '", purpose_.substr(0, kShownWordBytes),
-                                    "'; this server takes files with the purpose batch"),
-                       "purpose");
-    }
+    if (absl::Status status = batches::CheckPurpose(purpose_); !status.ok()) return status;
     if (expires_.empty()) return absl::OkStatus();
     if (!absl::SimpleAtoi(expires_, &seconds_))
       return InvalidField("expires_after[seconds]", "`expires_after[seconds]` is no whole number");
-    return CheckExpiry(seconds_, "expires_after[seconds]");
+    return batches::CheckExpiry(seconds_, "expires_after[seconds]");
   }
   const std::string& file_name() const { return file_name_; }
   int64_t seconds() const { return seconds_; }
 
-  std::string pending;  // bytes of the file that are not in the store
-
  private:
+  std::string& pending_;
   bool in_file_ = false;
   bool has_file_ = false;
   std::string* field_ = &ignored_;
@@ -97,26 +89,20 @@ class FileUpload {
   asio::awaitable<void> Abandon();
 
  private:
-  // Takes pending bytes on, in pieces of the size that the store wants; at the `end` all of them.
+  // Takes pending bytes on; at the `end` all of them.
   asio::awaitable<absl::Status> Write(bool end);
 
   Connection& connection_;
   const std::string& owner_;
-  std::optional<Upload> upload_;
-  UploadForm form_;
-  int64_t written_ = 0;
+  batches::FileWriter writer_;
+  UploadForm form_{&writer_.pending};
 };
 
 asio::awaitable<absl::Status> FileUpload::Write(bool end) {
-  while (form_.pending.size() >= FileTable::kPieceBytes || (end && !form_.pending.empty())) {
-    const std::string_view piece = std::string_view(form_.pending).substr(0, FileTable::kPieceBytes);
-    const std::function<absl::Status(Tables&)> append = [&](Tables& tables) {
-      return tables.files.Append(*upload_, written_, piece);
-    };
-    absl::Status status = co_await OnStore(connection_, append);
+  const std::function<absl::Status(Tables&)> write = [&](Tables& tables) { return writer_.WritePiece(tables); };
+  while (writer_.HasPiece(end)) {
+    absl::Status status = co_await OnStore(connection_, write);
     if (!status.ok()) co_return status;
-    written_ += static_cast<int64_t>(piece.size());
-    form_.pending.erase(0, piece.size());
   }
   co_return absl::OkStatus();
 }
@@ -124,10 +110,8 @@ asio::awaitable<absl::Status> FileUpload::Write(bool end) {
 asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFile* file) {
   absl::StatusOr<MultipartReader> reader = MultipartReader::Create(connection_.head().content_type);
   if (!reader.ok()) co_return reader.status();
-  const std::function<absl::Status(Tables&)> begin = [&](Tables& tables) -> absl::Status {
-    const absl::StatusOr<Upload> upload = tables.files.Begin(owner_, BatchService::UnixSeconds());
-    if (upload.ok()) upload_ = *upload;
-    return upload.status();
+  const std::function<absl::Status(Tables&)> begin = [&](Tables& tables) {
+    return writer_.Begin(tables, owner_, BatchService::UnixSeconds());
   };
   absl::Status status = co_await OnStore(connection_, begin);
   if (!status.ok()) co_return status;
@@ -135,7 +119,7 @@ asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFil
   status = co_await connection_.BeginPieces(sender, &lease);
   if (!status.ok()) co_return status;
   BodyPace::Limits limits = connection_.context().options.BodyLimits();
-  limits.total_timeout = kUploadTimeout;
+  limits.total_timeout = batches::kUploadTimeout;
   const BodyPace pace(limits, std::chrono::steady_clock::now());
   for (std::string piece = "first"; !piece.empty();) {
     status = co_await connection_.ReadPiece(pace, &piece);
@@ -151,7 +135,7 @@ asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFil
   status = co_await Write(/*end=*/true);
   if (!status.ok()) co_return status;
   const std::function<absl::Status(Tables&)> finish = [&](Tables& tables) {
-    absl::StatusOr<StoredFile> made = tables.files.Finish(*upload_, form_.file_name(), written_, form_.seconds());
+    absl::StatusOr<StoredFile> made = writer_.Finish(tables, form_.file_name(), form_.seconds());
     if (made.ok()) *file = *std::move(made);
     return made.status();
   };
@@ -159,8 +143,8 @@ asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFil
 }
 
 asio::awaitable<void> FileUpload::Abandon() {
-  if (!upload_.has_value()) co_return;
-  const std::function<absl::Status(Tables&)> abandon = [&](Tables& tables) { return tables.files.Abandon(*upload_); };
+  if (!writer_.begun()) co_return;
+  const std::function<absl::Status(Tables&)> abandon = [&](Tables& tables) { return writer_.Abandon(tables); };
   co_await OnStore(connection_, abandon);
 }
 

@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "server/batches/batch_service.h"
 #include "server/rpc/call_executor.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/grpc_metrics.h"
@@ -45,6 +46,7 @@ struct CallLimits {
 struct CallEnvironment {
   service::GenerateService* service = nullptr;
   const service::ApiKeys* keys = nullptr;
+  batches::BatchService* batches = nullptr;  // null: off
   CallExecutor* executor = nullptr;
   CallRegistry* registry = nullptr;
   ConnectionTable* connections = nullptr;

@@ -45,7 +45,8 @@ absl::Duration ZeroIsForever(absl::Duration limit) {
 
 class GrpcServerImpl final : public GrpcServer {
  public:
-  GrpcServerImpl(GrpcOptions options, service::GenerateService* service, const service::ApiKeys* keys)
+  GrpcServerImpl(GrpcOptions options, service::GenerateService* service, const service::ApiKeys* keys,
+                 batches::BatchService* batches)
       : options_(std::move(options)),
         metrics_(options_.metrics),
         connections_(options_.max_connections, &metrics_),
@@ -54,6 +55,7 @@ class GrpcServerImpl final : public GrpcServer {
         executor_(options_.executor_threads),
         environment_{.service = service,
                      .keys = keys,
+                     .batches = batches,
                      .executor = &executor_,
                      .registry = &registry_,
                      .connections = &connections_,
@@ -181,8 +183,9 @@ class GrpcServerImpl final : public GrpcServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcOptions options, service::GenerateService* service,
-                                                              const service::ApiKeys* keys) {
-  auto server = std::make_unique<GrpcServerImpl>(std::move(options), service, keys);
+                                                              const service::ApiKeys* keys,
+                                                              batches::BatchService* batches) {
+  auto server = std::make_unique<GrpcServerImpl>(std::move(options), service, keys, batches);
   if (absl::Status status = server->Listen(); !status.ok()) return status;
   return server;
 }

@@ -6,23 +6,26 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/network.h"
+#include "server/batches/batch_service.h"
 #include "server/rpc/grpc_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
 
 namespace hadal::rpc {
 
-// The gRPC front: service hadal.v1.Inference, grpc.health.v1.Health and reflection. Connections come from a separate
-// port or, already accepted, from the HTTP listener (one port for both).
+// The gRPC front: the services hadal.v1.Inference and hadal.v1.Batches, grpc.health.v1.Health and reflection.
+// Connections come from a separate port or, already accepted, from the HTTP listener (one port for both).
 //
 // A call's key is checked before its message is requested. All memory that a client can make the server hold is limited
 // by GrpcOptions: connections, calls per connection, calls without a message and their duration, and the library's
 // memory as a whole. Thread-safe.
 class GrpcServer {
  public:
-  // Borrows service and keys. Unavailable when the port cannot be bound.
+  // Borrows service and keys, and `batches`, which may be null, until Shutdown has returned. Unavailable when the port
+  // cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcOptions options, service::GenerateService* service,
-                                                           const service::ApiKeys* keys);
+                                                           const service::ApiKeys* keys,
+                                                           batches::BatchService* batches = nullptr);
   virtual ~GrpcServer() = default;
 
   // Takes over an accepted, non-blocking socket from which nothing has been read. `peer` is who is behind it.

@@ -8,6 +8,7 @@
 #include "grpc/health/v1/health.pb.h"
 #include "server/request/refusal.h"
 #include "server/rpc/message_codec.h"
+#include "server/rpc/store_call.h"
 
 namespace hadal::rpc {
 namespace {
@@ -15,7 +16,10 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-bool IsOurs(const std::string& service) { return service.empty() || service == "hadal.v1.Inference"; }
+bool IsOurs(const std::string& service, const CallEnvironment& environment) {
+  if (service == kBatchesService) return environment.batches != nullptr;
+  return service.empty() || service == "hadal.v1.Inference";
+}
 
 std::vector<grpc::ByteBuffer> Response(HealthCheckResponse::ServingStatus status) {
   HealthCheckResponse response;
@@ -62,7 +66,7 @@ void HealthStatus::Remove(HealthWatch* watch) {
 void HealthCheck::OnMessage(CallMessage message) {
   HealthCheckRequest request;
   if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
-  if (!IsOurs(request.service())) {
+  if (!IsOurs(request.service(), environment())) {
     return End(request::MakeError(request::Reason::kRouteNotFound, "the server has no such service", "service"));
   }
   Send(Response(StatusOf(environment().health->serving())), absl::OkStatus());
@@ -73,7 +77,7 @@ void HealthWatch::OnMessage(CallMessage message) {
   if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   {
     base::MutexLock lock(&update_mutex_);
-    known_ = IsOurs(request.service());
+    known_ = IsOurs(request.service(), environment());
   }
   environment().health->Add(std::static_pointer_cast<HealthWatch>(shared_from_this()));
   Update();

@@ -13,7 +13,7 @@ namespace hadal::rpc {
 
 class HealthWatch;
 
-// What grpc.health.v1 answers: for "", the whole server, and for hadal.v1.Inference. Thread-safe.
+// What grpc.health.v1 answers: for "", the whole server, and for the services of hadal.v1 that it has. Thread-safe.
 class HealthStatus {
  public:
   bool serving() const;

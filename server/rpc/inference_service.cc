@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hadal/v1/inference.pb.h"
+#include "server/rpc/batch_methods.h"
 #include "server/rpc/health_call.h"
 #include "server/rpc/message_codec.h"
 #include "server/rpc/reflection_call.h"
@@ -126,8 +127,10 @@ const std::map<std::string_view, MakeCall>& Methods() {
 
 grpc::ServerGenericBidiReactor* InferenceService::CreateReactor(Context* context) {
   const auto method = Methods().find(context->method());
-  const MakeCall make = method == Methods().end() ? &Make<UnknownCall> : method->second;
-  return ServerCall::Start(make(environment_, context));
+  if (method != Methods().end()) return ServerCall::Start(method->second(environment_, context));
+  std::shared_ptr<ServerCall> call = MakeBatchCall(environment_, context);
+  if (call == nullptr) call = std::make_shared<UnknownCall>(environment_, context);
+  return ServerCall::Start(std::move(call));
 }
 
 }  // namespace hadal::rpc

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/batches/batch_request.h"
 #include "server/request/refusal.h"
 #include "server/service/limits.h"
 
@@ -29,7 +30,7 @@ constexpr size_t kMaxPieces = 8;
 // Entries of repeated fields that hold messages or strings, and pieces of messages that stand once. No limit for
 // numbers and plain strings: they take little more memory than their bytes.
 size_t LimitOf(const FieldDescriptor& field) {
-  constexpr std::array<std::pair<std::string_view, size_t>, 7> kLimits = {{
+  constexpr std::array<std::pair<std::string_view, size_t>, 8> kLimits = {{
       {"messages", service::kMaxMessages},
       {"tools", service::kMaxTools},
       {"documents", service::kMaxDocuments},
@@ -37,6 +38,7 @@ size_t LimitOf(const FieldDescriptor& field) {
       {"stop", service::kMaxStopStrings},
       {"stop_token_ids", service::kMaxStopTokenIds},
       {"logit_bias", service::kMaxLogitBias},
+      {"metadata", batches::kMaxMetadata},
   }};
   if (!field.is_repeated()) return field.type() == FieldDescriptor::TYPE_MESSAGE ? kMaxPieces : SIZE_MAX;
   for (const auto& [name, limit] : kLimits) {

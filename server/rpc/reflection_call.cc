@@ -5,6 +5,7 @@
 #include <google/protobuf/descriptor.pb.h>
 
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "grpc/reflection/v1/reflection.pb.h"
 #include "hadal/v1/inference.pb.h"
 #include "server/rpc/message_codec.h"
+#include "server/rpc/store_call.h"
 
 namespace hadal::rpc {
 namespace {
@@ -25,6 +27,10 @@ using grpc::reflection::v1::ServerReflectionResponse;
 
 constexpr const char* kServices[] = {"hadal.v1.Inference", "grpc.health.v1.Health",
                                      "grpc.reflection.v1.ServerReflection"};
+
+void AddService(std::string_view name, ServerReflectionResponse* out) {
+  out->mutable_list_services_response()->add_service()->set_name(std::string(name));
+}
 
 // The file, and what it imports.
 void AddFile(const FileDescriptor& file, std::unordered_set<std::string>* seen, ServerReflectionResponse* out) {
@@ -45,14 +51,15 @@ void AnswerFile(const FileDescriptor* file, ServerReflectionResponse* out) {
   AddFile(*file, &seen, out);
 }
 
-ServerReflectionResponse Answer(const ServerReflectionRequest& request) {
+ServerReflectionResponse Answer(const ServerReflectionRequest& request, bool batches) {
   const DescriptorPool& pool = *DescriptorPool::generated_pool();
   ServerReflectionResponse response;
   response.set_valid_host(request.host());
   *response.mutable_original_request() = request;
   switch (request.message_request_case()) {
     case ServerReflectionRequest::kListServices:
-      for (const char* name : kServices) response.mutable_list_services_response()->add_service()->set_name(name);
+      for (const char* name : kServices) AddService(name, &response);
+      if (batches) AddService(kBatchesService, &response);
       break;
     case ServerReflectionRequest::kFileByFilename:
       AnswerFile(pool.FindFileByName(request.file_by_filename()), &response);
@@ -78,7 +85,7 @@ void ReflectionCall::OnMessage(CallMessage message) {
   ServerReflectionRequest request;
   if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   std::vector<grpc::ByteBuffer> messages;
-  messages.push_back(Serialize(Answer(request)));
+  messages.push_back(Serialize(Answer(request, environment().batches != nullptr)));
   Send(std::move(messages));
 }
 

@@ -69,6 +69,9 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   ServerCall(const CallEnvironment* environment, grpc::GenericCallbackServerContext* context, std::string_view route,
              Access access);
 
+  // Whose method it is, where it is not hadal.v1.Inference's. In the constructor; a fixed name.
+  void SetService(std::string_view service) { metadata_.info.rpc_service = service; }
+
   // A refusal that needs no look at the metadata.
   virtual absl::Status CheckRoute() const { return absl::OkStatus(); }
   // The key is good: a refusal before the message is asked for.

@@ -23,7 +23,8 @@ enum class Protocol : uint8_t { kHttp, kGrpc };
 // What a front knows about a request from its headers.
 struct CallInfo {
   Protocol protocol = Protocol::kHttp;
-  std::string_view route;  // a fixed route name, never the client's path
+  std::string_view route;                               // a fixed route name, never the client's path
+  std::string_view rpc_service = "hadal.v1.Inference";  // over gRPC; fixed as well
   std::string request_id;
   std::string network;                                 // that the client comes from (base::NetworkOf)
   TraceContext trace;                                  // that it belongs to

@@ -57,7 +57,7 @@ void AddProtocol(const CallInfo& info, const CallOutcome& outcome, Span* span) {
     span->attributes.emplace_back("http.response.status_code", int64_t{outcome.code});
   } else {
     span->attributes.emplace_back("rpc.system", std::string("grpc"));
-    span->attributes.emplace_back("rpc.service", std::string("hadal.v1.Inference"));
+    span->attributes.emplace_back("rpc.service", std::string(info.rpc_service));
     span->attributes.emplace_back("rpc.method", std::string(info.route));
     span->attributes.emplace_back("rpc.grpc.status_code", int64_t{outcome.code});
   }

@@ -73,7 +73,7 @@ RULES = {
                          TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/upstream/": (("server/upstream/", "server/request/", "server/base/"), TORCH + CUDA + DNNL + GRPC + JSON + HTTP),
     "server/trace/": (("server/trace/", "server/base/"), TORCH + CUDA + DNNL + JSON + HTTP),
-    "server/rpc/": (("server/rpc/", "server/service/", "server/response_cache/cache_control.h", "server/admission/", "server/request/", "server/base/", "models/chat/",
+    "server/rpc/": (("server/rpc/", "server/batches/", "server/service/", "server/response_cache/cache_control.h", "server/admission/", "server/request/", "server/base/", "models/chat/",
                      "models/tokenizer/") + MODEL_VIEW, TORCH + CUDA + DNNL + HTTP + JSON),
     "server/http/codec/": (("server/http/codec/", "server/batches/", "server/service/", "server/request/", "server/base/", "models/tokenizer/"),
                            TORCH + CUDA + DNNL + GRPC + HTTP),

@@ -20,15 +20,17 @@ def stubs(tmp_path_factory):
     out = str(tmp_path_factory.mktemp("stubs"))
     known_types = os.path.join(os.path.dirname(grpc_tools.__file__), "_proto")
     code = protoc.main(["protoc", f"-I{root}", f"-I{known_types}", f"--python_out={out}", f"--grpc_python_out={out}",
-                        "hadal/v1/inference.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"])
+                        "hadal/v1/batches.proto", "hadal/v1/inference.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"])
     assert code == 0
     sys.path.insert(0, out)
     from google.rpc import error_details_pb2, status_pb2
-    from hadal.v1 import inference_pb2, inference_pb2_grpc
+    from hadal.v1 import batches_pb2, batches_pb2_grpc, inference_pb2, inference_pb2_grpc
 
     class Stubs:
         pb = inference_pb2
         services = inference_pb2_grpc
+        batches = batches_pb2
+        batch_services = batches_pb2_grpc
         error_details = error_details_pb2
         status = status_pb2
 

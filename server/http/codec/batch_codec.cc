@@ -3,13 +3,10 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
-#include <array>
 #include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "server/base/strings.h"
 #include "server/http/codec/json_body.h"
@@ -22,30 +19,15 @@ using batches::BatchStatus;
 using request::MakeError;
 using request::Reason;
 
-constexpr std::array<std::string_view, 4> kBatchEndpoints = {"/v1/chat/completions", "/v1/completions", "/v1/responses",
-                                                             "/v1/messages"};
-// Those of OpenAI's API.
-constexpr int64_t kMinExpiry = 3600;
-constexpr int64_t kMaxExpiry = 30 * 24 * 3600;
-constexpr size_t kMaxMetadata = 16;
-constexpr size_t kMaxMetadataKey = 64;
-constexpr size_t kMaxMetadataValue = 512;
-
 absl::Status ReadMetadata(const simdjson::dom::element& value, std::string* out) {
   simdjson::dom::object object;
   if (absl::Status status = ReadObject(value, "metadata", &object); !status.ok()) return status;
-  if (object.size() > kMaxMetadata) {
-    return InvalidField("metadata",
-                        absl::StrCat("`metadata` has ", object.size(), " entries; it may have ", kMaxMetadata));
-  }
+  if (absl::Status status = batches::CheckMetadataCount(object.size()); !status.ok()) return status;
   for (const simdjson::dom::key_value_pair field : object) {
     std::string text;
-    const std::string path = absl::StrCat("metadata.", base::View(field.key.substr(0, kMaxMetadataKey)));
+    const std::string path = absl::StrCat("metadata.", base::View(field.key.substr(0, batches::kMaxMetadataKey)));
     if (absl::Status status = ReadString(field.value, path, &text); !status.ok()) return status;
-    if (field.key.size() > kMaxMetadataKey || text.size() > kMaxMetadataValue) {
-      return InvalidField(path, absl::StrCat("`", path, "` has more than ", kMaxMetadataKey, " bytes as its name or ",
-                                             kMaxMetadataValue, " as its value"));
-    }
+    if (absl::Status status = batches::CheckMetadataEntry(field.key, text); !status.ok()) return status;
   }
   *out = simdjson::minify(object);
   return absl::OkStatus();
@@ -65,7 +47,7 @@ absl::Status ReadExpiry(const simdjson::dom::element& value, int64_t* seconds) {
   int32_t read = 0;
   if (absl::Status status = ReadInt(*given, "output_expires_after.seconds", &read); !status.ok()) return status;
   *seconds = read;
-  return CheckExpiry(read, "output_expires_after.seconds");
+  return batches::CheckExpiry(read, "output_expires_after.seconds");
 }
 
 // Null for 0.
@@ -89,16 +71,8 @@ void AppendText(std::string_view name, std::string_view text, JsonWriter* json) 
 
 }  // namespace
 
-absl::Status CheckExpiry(int64_t seconds, std::string_view path) {
-  if (seconds >= kMinExpiry && seconds <= kMaxExpiry) return absl::OkStatus();
-  return MakeError(
-      Reason::kOutOfRange,
-      absl::StrCat("`", base::View(path), "` is ", seconds, "; it must be from ", kMinExpiry, " to ", kMaxExpiry),
-      path);
-}
-
-absl::StatusOr<BatchBody> DecodeBatchBody(std::string_view body, int max_depth) {
-  BatchBody out;
+absl::StatusOr<batches::BatchRequest> DecodeBatchBody(std::string_view body, int max_depth) {
+  batches::BatchRequest out;
   std::string window;
   absl::Status status =
       ParseObject(body, max_depth, [&](std::string_view name, const simdjson::dom::element& value) -> absl::Status {
@@ -111,11 +85,7 @@ absl::StatusOr<BatchBody> DecodeBatchBody(std::string_view body, int max_depth) 
       });
   if (!status.ok()) return status;
   if (out.input_file_id.empty()) return InvalidField("input_file_id", "`input_file_id` is missing");
-  if (std::find(kBatchEndpoints.begin(), kBatchEndpoints.end(), out.endpoint) == kBatchEndpoints.end()) {
-    const auto name = [](std::string* text, std::string_view endpoint) { text->append(endpoint); };
-    return UnsupportedField("endpoint",
-                            absl::StrCat("`endpoint` must be one of ", absl::StrJoin(kBatchEndpoints, ", ", name)));
-  }
+  if (absl::Status known = batches::CheckEndpoint(out.endpoint); !known.ok()) return known;
   if (!window.empty() && window != "24h")
     return UnsupportedField("completion_window", "`completion_window` must be 24h");
   return out;

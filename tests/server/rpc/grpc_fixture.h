@@ -25,6 +25,7 @@ class GrpcFixture {
     std::string keys;  // lines of a key file
     request::StreamOptions stream;
     rpc::GrpcOptions server = {};  // port, metrics and stream are the fixture's
+    batches::BatchService* batches = nullptr;
   };
 
   explicit GrpcFixture(ScriptedEngine::MakeScript script) : GrpcFixture(std::move(script), Options()) {}

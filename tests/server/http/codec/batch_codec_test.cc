@@ -33,13 +33,13 @@ std::string Body(const std::string& name = "", const json& value = nullptr) {
 std::string ParamOf(const absl::Status& status) { return request::GetErrorDetail(status).param; }
 
 TEST(BatchCodecTest, ReadsABatch) {
-  const absl::StatusOr<BatchBody> plain = DecodeBatchBody(Body(), kMaxDepth);
+  const absl::StatusOr<batches::BatchRequest> plain = DecodeBatchBody(Body(), kMaxDepth);
   ASSERT_OK(plain);
   EXPECT_EQ(plain->input_file_id, "file-1");
   EXPECT_EQ(plain->endpoint, "/v1/chat/completions");
   EXPECT_EQ(plain->metadata_json, "null");
   EXPECT_EQ(plain->result_seconds, 0);
-  const absl::StatusOr<BatchBody> full = DecodeBatchBody(
+  const absl::StatusOr<batches::BatchRequest> full = DecodeBatchBody(
       R"({"input_file_id":"f","endpoint":"/v1/messages","metadata":{"a":"1","b":"\"x"},"new_field":[1],
           "output_expires_after":{"anchor":"created_at","seconds":3600}})",
       kMaxDepth);
@@ -109,7 +109,7 @@ TEST(BatchCodecTest, WhatIsWrongWithABatchIsNamed) {
 TEST(BatchCodecTest, AtTheLimitsAMetadataIsTaken) {
   json metadata;
   for (int i = 0; i < 16; ++i) metadata[std::string(64, static_cast<char>('a' + i))] = std::string(512, 'v');
-  const absl::StatusOr<BatchBody> body = DecodeBatchBody(Body("metadata", metadata), kMaxDepth);
+  const absl::StatusOr<batches::BatchRequest> body = DecodeBatchBody(Body("metadata", metadata), kMaxDepth);
   ASSERT_OK(body);
   EXPECT_EQ(json::parse(body->metadata_json), metadata);
 }
