@@ -15,8 +15,8 @@ namespace hadal::http {
 // The routes of /v1/files and /v1/batches.
 bool IsBatchRoute(Route route);
 
-// Answers one of them; UNSUPPORTED where the server keeps no files. What is asked of the store runs on the store's
-// thread, and the connection's waits for nothing.
+// Answers one of them; UNSUPPORTED if the server has no batch store. Store operations run on the store's thread, and
+// the connection's thread never blocks.
 boost::asio::awaitable<void> HandleBatchRoute(Connection& connection, const RouteMatch& match, service::CallInfo info);
 
 // Has `job` run on the store's thread and waits for it; with its error as clients are told of it. What it refers to

@@ -80,7 +80,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void SetTraceResponse(std::string text) { trace_response_ = std::move(text); }
   // The network that the client comes from (base::NetworkOf).
   const std::string& network() const { return peer_.network; }
-  // Client certificates are wanted, and the client has shown none: it gets what needs no key, too.
+  // Client certificates are required and the client has presented none: only routes without keys are available.
   bool lacks_certificate() const { return peer_.lacks_certificate; }
 
   // Reads the rest of the request, after 100 Continue when the client waits for it.
@@ -92,7 +92,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // gives nothing. Errors are those of ReadBody.
   boost::asio::awaitable<absl::Status> BeginPieces(std::string_view sender, service::BodyBudget::Lease* lease);
   boost::asio::awaitable<absl::Status> ReadPiece(const BodyPace& pace, std::string* piece);
-  // From now on the event is set when the client has gone; disconnected() tells.
+  // From now on the event is set when the client disconnects (see disconnected()).
   void WatchDisconnect();
   bool disconnected() const { return disconnected_; }
   // Why, once disconnected: CANCELLED, the client is gone; or CONNECTION_LIMIT, the connection gave way to another.
@@ -122,7 +122,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<bool> ReadSome();
   // The client waits for 100 Continue where it asked for it. False: it is gone.
   boost::asio::awaitable<bool> Continue();
-  // Why no more of the body came: the client is gone, too slow, or gives way.
+  // Why the body did not arrive completely: the client disconnected, was too slow, or was evicted.
   absl::Status BodyEnded(const BodyPace& pace);
   // More of the body, by the deadline of its pace.
   boost::asio::awaitable<bool> ReadMoreBody(const BodyPace& pace);

@@ -28,7 +28,7 @@ class ConnectionTable {
 
   // In the order of kConnectionPhases.
   enum class Phase : uint8_t {
-    kSilent,   // has not sent a byte that tells what it is
+    kSilent,   // its protocol is not known yet
     kIdle,     // kept, between requests
     kHead,     // a head is arriving
     kBody,     // a body is arriving

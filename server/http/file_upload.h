@@ -9,7 +9,7 @@
 namespace hadal::http {
 
 // POST /v1/files: a form with `purpose` (batch), `file`, and perhaps `expires_after[seconds]`, in any order. The file
-// goes into the store as it arrives; an upload that does not come to its end leaves nothing.
+// is written to the store as it arrives; an incomplete upload leaves nothing behind.
 boost::asio::awaitable<void> HandleUpload(Connection& connection, service::CallInfo info);
 
 }  // namespace hadal::http

@@ -28,7 +28,7 @@ struct HttpOptions {
   static constexpr std::string_view kDefaultCorsOrigins = "localhost";
 
   service::FrontOptions front;
-  int port = 8000;                      // 0 picks one; HttpServer::port() tells it
+  int port = 8000;                      // 0 picks one, see HttpServer::port()
   int io_threads = 1;                   // besides the reserved one
   int overload_http_status = 503;       // 503, 429 or 529 for refusals for capacity
   int64_t max_header_bytes = 32 << 10;  // request line and header fields: 431

@@ -44,7 +44,7 @@ class Listener {
     absl::Duration acknowledge_timeout = absl::Seconds(60);  // for clients to take what was sent
     tls::Terminator* tls = nullptr;                          // borrowed; null: connections are plain
   };
-  // Why a connection is told that it gets no further.
+  // Why a connection is refused.
   enum class Refusal {
     kNone,
     kConnectionLimit,

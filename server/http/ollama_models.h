@@ -11,8 +11,8 @@
 
 namespace hadal::http {
 
-// What Ollama's clients ask of the models before they chat. Models are there as long as the server is: they cannot be
-// loaded, unloaded or changed.
+// Ollama's routes about models, which its clients call before they chat. Models are fixed for the life of the server:
+// they cannot be loaded, unloaded or changed.
 
 // GET /api/tags and /api/ps: the models that are served, and those in memory, which are the same.
 Response OllamaModelsResponse(const std::vector<std::shared_ptr<const service::ServedModel>>& models, bool in_memory);

@@ -15,8 +15,8 @@ enum class Protocol {
   kHttp1,      // everything else
 };
 
-// Tells the protocol from the bytes that have arrived, without consuming any. Decides as early as possible; needs at
-// most kPeekBytes.
+// Identifies the protocol from the bytes that have arrived, without consuming them. Decides as early as possible; needs
+// at most kPeekBytes.
 Protocol PeekProtocol(std::string_view bytes);
 inline constexpr size_t kPeekBytes = 16;
 
