@@ -2,14 +2,18 @@
 """The Python clients against real servers: every call, and what becomes of mistakes."""
 
 import asyncio
+import json
 import time
+import types
 from concurrent import futures
 
+import grpc
 import pytest
 
 import hadal_client
 from client_kinds import ONE_AT_A_TIME, KINDS, grpc_target, targets
 from hadal_process import HadalProcess, fill
+from hadal_client import _batches_pb2 as batches_pb
 from hadal_client._httpx import httpx
 
 
@@ -230,7 +234,7 @@ def wait_for(client, batch):
     return batch
 
 
-@pytest.mark.parametrize("kind", ["http", "http-async"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_is_answered_where_it_was_taken(start_server, tmp_path, kind):
     folders = [tmp_path / name for name in ("one", "other")]
     for folder in folders:
@@ -248,7 +252,7 @@ def test_a_batch_is_answered_where_it_was_taken(start_server, tmp_path, kind):
             client.batch(batches[0].id)
         with pytest.raises(ValueError, match="at least one question"):
             client.submit_batch({})
-        alone = KINDS[kind]([server for server in servers if server.url == batches[0].server])
+        alone = KINDS[kind]([server for server in servers if batches[0].server in (server.url, grpc_target(server))])
         assert alone.batch(batches[0].id).status == "completed"
         wrong = wait_for(alone, alone.submit_batch({"bad": "x"}, temperature=9))
         assert alone.batch_answers(wrong)["bad"].reason == "OUT_OF_RANGE" or wrong.errors
@@ -274,6 +278,31 @@ def test_a_batch_whose_answer_was_lost_is_not_sent_again():
         with pytest.raises(hadal_client.ServerUnreachable):
             client.submit_batch({"a": "x"})
     assert sent == ["/v1/files", "/v1/batches"]
+
+
+@pytest.mark.parametrize("kind", ["grpc", "grpc-async"])
+def test_a_batch_whose_answer_was_lost_over_grpc_is_not_sent_again(kind):
+    sent = []
+
+    def upload(messages, _):
+        sent.append(b"".join(message.data for message in messages))
+        return batches_pb.File(id="file-1")
+
+    def create(request, context):
+        sent.append(request.input_file_id)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "gone")  # as the library says it of a connection that broke
+
+    handlers = {"UploadFile": grpc.stream_unary_rpc_method_handler(upload, batches_pb.UploadFileRequest.FromString, batches_pb.File.SerializeToString),
+                "CreateBatch": grpc.unary_unary_rpc_method_handler(create, batches_pb.CreateBatchRequest.FromString, batches_pb.Batch.SerializeToString)}
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[grpc.method_handlers_generic_handler("hadal.v1.Batches", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    client = KINDS[kind]([types.SimpleNamespace(port=port)])
+    with pytest.raises(hadal_client.ServerUnreachable):
+        client.submit_batch({"a": "x" * 600_000})
+    client.close()
+    server.stop(None)
+    assert len(sent) == 2 and json.loads(sent[0])["custom_id"] == "a" and sent[1] == "file-1"
 
 
 # ---- Errors ----------------------------------------------------------------------------------------------------------

@@ -26,11 +26,12 @@ def test_it_installs_and_imports_without_grpc(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("protoc") is None, reason="protoc is not installed")
-def test_its_messages_are_those_of_the_proto(tmp_path):
-    subprocess.run(["protoc", f"-I{SOURCE / 'proto'}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "hadal/v1/inference.proto"], check=True)
+@pytest.mark.parametrize("proto", ["batches", "inference"])
+def test_its_messages_are_those_of_the_proto(tmp_path, proto):
+    subprocess.run(["protoc", f"-I{SOURCE / 'proto'}", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"hadal/v1/{proto}.proto"], check=True)
     for suffix in (".py", ".pyi"):
-        committed = (PACKAGE / f"src/hadal_client/_inference_pb2{suffix}").read_text()
-        assert (tmp_path / f"hadal/v1/inference_pb2{suffix}").read_text() == committed, "protoc --python_out --pyi_out, and copy both files"
+        committed = (PACKAGE / f"src/hadal_client/_{proto}_pb2{suffix}").read_text()
+        assert (tmp_path / f"hadal/v1/{proto}_pb2{suffix}").read_text() == committed, "protoc --python_out --pyi_out, and copy both files"
 
 
 MODULES = sorted((PACKAGE / "src/hadal_client").glob("*.py*"))
@@ -44,7 +45,7 @@ NEWER_ARGUMENTS = {"slots", "kw_only", "strict", "delete_on_close"}
 def test_python_3_9_reads_it(path):
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source, feature_version=(3, 9))  # match, except*, type parameters
-    generated = path.name.startswith("_inference_pb2")
+    generated = "_pb2." in path.name
     evaluated = "from __future__ import annotations" not in source and path.suffix == ".py" and not generated
     for node in ast.walk(tree):
         name = getattr(node, "attr", None) or getattr(node, "id", None) or getattr(node, "name", None)

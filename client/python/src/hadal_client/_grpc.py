@@ -6,13 +6,16 @@ from __future__ import annotations
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import grpc
 
+from . import _grpc_batches as batches
 from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
+from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
+from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
 from ._grpc_messages import WholeAnswer, delta_of
 from ._retry import RetryOptions, Target
@@ -70,6 +73,29 @@ class GrpcClient(Base):
     def models(self) -> List[Model]:
         return self._ask(calls.models())
 
+    def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
+        """Questions by names of yours, which may be answered within a day: they run in what others leave free, and outlive this program."""
+        file, keeper = self._ask_whom(batches.upload(questions, fields))
+        return self._ask(batches.creation(file, keeper.address), keeper)
+
+    def batch(self, batch: Union[str, Batch]) -> Batch:
+        """How it stands. By its id alone where there is one server."""
+        keeper = self._keeper(batch)
+        return self._ask(batches.state(id_of(batch), keeper.address), keeper)
+
+    def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
+        """What has been answered is kept."""
+        keeper = self._keeper(batch)
+        return self._ask(batches.cancelling(id_of(batch), keeper.address), keeper)
+
+    def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised."""
+        found: Dict[str, Union[Answer, HadalError]] = {}
+        for file in batch.files:
+            content = b"".join([piece.data for piece in self._responses(self._download(file, self._keeper(batch)))])
+            found.update(answers_in(content.decode()))
+        return found
+
     def load(self) -> List[Any]:
         """GetLoadResponse of each server."""
         return [asked.result() for asked in [self._load_of(channel) for channel in self._channels.values()]]
@@ -124,14 +150,18 @@ class GrpcClient(Base):
                     attempts.leave()
 
     def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
+        return self._ask_whom(question, only)[0]
+
+    def _ask_whom(self, question: Question[T], only: Optional[Target] = None) -> Tuple[T, Target]:
+        """The answer, and who gave it."""
         attempts = self._question(question, only)
         with attempts.take():
             while True:
                 self._begin(attempts)
                 try:
                     response = attempts.send()
-                    attempts.ended()
-                    return question.read(response)
+                    target = attempts.ended()
+                    return question.read(response), target
                 except grpc.RpcError as error:
                     attempts.failed(error)
                 finally:

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any, AsyncGenerator, Dict, List, Optional, Sequence, Set, Union
+from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 import grpc
 import grpc.aio
 
+from . import _grpc_batches as batches
 from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
+from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
+from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
 from ._grpc_messages import WholeAnswer, delta_of
 from ._retry import RetryOptions, Target
@@ -72,6 +75,25 @@ class AsyncGrpcClient(Base):
     async def models(self) -> List[Model]:
         return await self._ask(calls.models())
 
+    async def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
+        file, keeper = await self._ask_whom(batches.upload(questions, fields))
+        return await self._ask(batches.creation(file, keeper.address), keeper)
+
+    async def batch(self, batch: Union[str, Batch]) -> Batch:
+        keeper = self._keeper(batch)
+        return await self._ask(batches.state(id_of(batch), keeper.address), keeper)
+
+    async def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
+        keeper = self._keeper(batch)
+        return await self._ask(batches.cancelling(id_of(batch), keeper.address), keeper)
+
+    async def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+        found: Dict[str, Union[Answer, HadalError]] = {}
+        for file in batch.files:
+            content = b"".join([piece.data async for piece in self._responses(self._download(file, self._keeper(batch)))])
+            found.update(answers_in(content.decode()))
+        return found
+
     async def load(self) -> List[Any]:
         return list(await asyncio.gather(*(self._load_of(channel) for channel in self._channels.values())))
 
@@ -129,14 +151,17 @@ class AsyncGrpcClient(Base):
                     attempts.leave()
 
     async def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
+        return (await self._ask_whom(question, only))[0]
+
+    async def _ask_whom(self, question: Question[T], only: Optional[Target] = None) -> Tuple[T, Target]:
         attempts = self._question(question, only)
         with await attempts.take_async():
             while True:
                 await self._begin(attempts)
                 try:
                     response = await attempts.send()
-                    attempts.ended()
-                    return question.read(response)
+                    target = attempts.ended()
+                    return question.read(response), target
                 except grpc.RpcError as error:
                     attempts.failed(error)
                 finally:

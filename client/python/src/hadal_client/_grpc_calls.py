@@ -9,7 +9,9 @@ from typing import Any, Callable, Dict, Generic, Iterator, List, Optional, Seque
 
 import grpc
 
+from . import _batches_pb2 as batches_pb
 from . import _inference_pb2 as pb
+from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._errors import ServerUnreachable
 from ._grpc_messages import HTTP_STATUS, PRIORITIES, chat_messages, error_of, fill, models_of, refusal_of, unanswered
@@ -32,10 +34,12 @@ T = TypeVar("T", covariant=True)
 class Question(Generic[T]):
     """A call that has one answer."""
 
-    method: str
-    request: Any
+    method: str               # of hadal.v1.Inference; else the whole path
+    request: Any              # with `sends` a function that gives the messages of one attempt
     response: Any             # its type
     read: Callable[[Any], T]  # what its caller gets of it
+    sends: Any = None         # the type of the messages, where there are several
+    once: bool = False        # an attempt without an answer may have been successful, and must not be so twice
 
 
 def tokenize(text: str) -> Question[List[int]]:
@@ -90,7 +94,20 @@ class Base:
         return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running)
 
     def _question(self, question: Question[T], only: Optional[Target] = None) -> Attempts:
-        return Attempts(self, question.method, question.request, question.response, False, only=only)
+        attempts = Attempts(self, question.method, question.request, question.response, False, only=only, once=question.once)
+        attempts.sends = question.sends
+        return attempts
+
+    def _download(self, file: str, only: Target) -> Attempts:
+        return Attempts(self, "/hadal.v1.Batches/DownloadFile", batches_pb.DownloadFileRequest(id=file), batches_pb.DownloadFileResponse, True, only=only)
+
+    def _keeper(self, batch: Union[str, Batch]) -> Target:
+        """The server that has it."""
+        address = keeper_of(batch, [target.address for target in self.targets.all])
+        for target in self.targets.all:
+            if target.address == address:
+                return target
+        raise ValueError(f"batch {id_of(batch)!r} is kept by {address}, which is no server of this client")
 
     def _load_stub(self, channel: Any) -> Any:
         return stub_of(channel, "GetLoad", pb.GetLoadRequest, pb.GetLoadResponse, False)
@@ -115,9 +132,13 @@ def note_load(target: Target, done: Any) -> None:
         target.report((0.0 if load.ready and not load.draining else 1e9) + load.requests_running + load.requests_waiting)
 
 
+def path_of(method: str) -> str:
+    return method if method.startswith("/") else _SERVICE + method
+
+
 def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:
     make = channel.unary_stream if streams else channel.unary_unary
-    return make(_SERVICE + method, request_serializer=request.SerializeToString, response_deserializer=response.FromString)
+    return make(path_of(method), request_serializer=request.SerializeToString, response_deserializer=response.FromString)
 
 
 class Attempts:
@@ -138,12 +159,14 @@ class Attempts:
     All that within `with attempts.take():`, for asyncio `with await attempts.take_async():`."""
 
     def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
-                 running: Optional[Running] = None, only: Optional[Target] = None):
+                 running: Optional[Running] = None, only: Optional[Target] = None, once: bool = False):
         self._client = client
         self._method = method
         self._request = request
         self._response = response
         self._streams = streams
+        self._once = once
+        self.sends: Any = None  # Question.sends
         self._call = Call(client.targets, deadline, only=only)
         # What is about a call that has a place needs none of its own.
         self._window = client._window if only is None else Window(None)
@@ -174,7 +197,12 @@ class Attempts:
     def send(self) -> Any:
         """What gRPC's stub returns for this attempt."""
         assert self._target is not None
-        stub = stub_of(self._client._channels[self._target], self._method, type(self._request), self._response, self._streams)
+        channel = self._client._channels[self._target]
+        if self.sends is not None:
+            upload = channel.stream_unary(path_of(self._method), request_serializer=self.sends.SerializeToString,
+                                          response_deserializer=self._response.FromString)
+            return upload(self._request(), timeout=self._call.remaining(), metadata=self._metadata())
+        stub = stub_of(channel, self._method, type(self._request), self._response, self._streams)
         return stub(self._request, timeout=self._call.remaining(), metadata=self._metadata())
 
     def received(self, response: Any) -> Any:
@@ -183,13 +211,15 @@ class Attempts:
             self._begun = True
             self._call.served()
             self._running.server = self._target
-            self._running.request_id = self._running.answer_id = response.request_id
+            self._running.request_id = self._running.answer_id = getattr(response, "request_id", "")
         return response
 
-    def ended(self) -> None:
-        """With an answer."""
+    def ended(self) -> Target:
+        """With an answer; of whom."""
         if not self._begun:
             self._call.served()
+        assert self._target is not None
+        return self._target
 
     def failed(self, error: Any) -> None:
         if self._begun:
@@ -199,6 +229,8 @@ class Attempts:
         refusal, _ = refusal_of(error)
         if unanswered(error):
             self._call.failed()
+            if self._once:
+                raise error_of(error, self._call) from error
         elif refusal is not None:
             self._call.refused(refusal)
         else:
