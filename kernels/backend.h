@@ -47,6 +47,7 @@ struct StepBounds {
   int64_t vocab = 0;                                                // Sample
   int64_t paged_heads = 0, paged_kv_heads = 0, paged_head_dim = 0;  // PagedAttention
   int64_t latent_heads = 0;                                         // MlaAttention
+  int64_t expanded_kv_tokens = 0, expanded_key_dim = 0;             // MlaPrefill, with the same heads
   int64_t index_entry_tokens = 0;                                   // IndexTopK: tokens that share a key
   int64_t experts = 0;                                              // GroupedGemm
 };
@@ -64,6 +65,7 @@ struct StepLists {
   // Its ops are given to Replay: every sequence has one new token. What the backend makes of the batches then has one
   // form and one place for all steps of as many sequences, columns of block tables, and array bytes.
   bool replayed = false;
+  absl::Span<const RaggedBatch> expanded_batches;  // as `batches`, those that MlaPrefill is given
 };
 
 // Brings results of a step to the host while later steps are issued and run. The backend outlives it.

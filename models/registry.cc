@@ -220,6 +220,11 @@ kernels::StepBounds BoundsOf(const Checkpoint& checkpoint, const LoadOptions& op
     bounds.paged_head_dim = gqa->head_dim;
   } else if (const auto* mla = std::get_if<config::MlaConfig>(&config.attention)) {
     bounds.latent_heads = mla->heads;
+    const absl::StatusOr<MlaForm> form = ChooseMlaForm(options);
+    if (form.ok() && *form != MlaForm::kAbsorbed) {
+      bounds.expanded_kv_tokens = MlaPlanner::kMaxExpansion * options.max_batch_tokens;
+      bounds.expanded_key_dim = mla->qk_head_dim();
+    }
     if (mla->indexer.has_value()) bounds.index_entry_tokens = 1;
   } else if (const auto* hybrid = std::get_if<config::HybridAttentionConfig>(&config.attention)) {
     if (hybrid->indexer.has_value()) bounds.index_entry_tokens = hybrid->csa_ratio;

@@ -144,9 +144,11 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& ste
                   .host_context_lens = input.context_lens};
   begun.row_ids = upload_.View(row_ids, {static_cast<int64_t>(row_ids_.size())});
   batches_.clear();
+  expanded_batches_.clear();
   if (planner != nullptr) {
     planner->Bind(upload_, batch);
     planner->AddBatches(batches_);
+    planner->AddExpandedBatches(expanded_batches_);
   } else {
     batches_.push_back(batch.ragged);
   }
@@ -154,7 +156,8 @@ absl::StatusOr<StepExecutor::Begun> StepExecutor::BeginStep(const StepInput& ste
   HADAL_RETURN_IF_ERROR(upload_.Commit({.batches = batches_,
                                         .rows = sample_rows_.params(),
                                         .vocab = network_->vocab_size(),
-                                        .replayed = begun.replayed}));
+                                        .replayed = begun.replayed,
+                                        .expanded_batches = expanded_batches_}));
   if (IsFed(step)) {
     const TensorView sampled(results_.data(), DType::kI32, {sampled_rows_});
     HADAL_RETURN_IF_ERROR(backend_->FeedTokens({.ids = batch.token_ids, .sampled = sampled}));

@@ -119,7 +119,7 @@ class StepExecutor {
   std::array<std::unique_ptr<kernels::Readback>, ModelPart::kMostIssued> readbacks_;
   size_t next_readback_ = 0;
   std::vector<int32_t> row_ids_;
-  std::vector<kernels::RaggedBatch> batches_;
+  std::vector<kernels::RaggedBatch> batches_, expanded_batches_;
   StepInput padded_;  // without samples
 };
 

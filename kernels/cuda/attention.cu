@@ -32,7 +32,8 @@ __global__ void AttentionKernel(AttentionLaunch p) {
   float* scratch = probability + kKeysAtOnce;
 
   const int tid = static_cast<int>(threadIdx.x);
-  const int64_t row = int64_t{blockIdx.x} / p.heads, head = int64_t{blockIdx.x} % p.heads, kv_head = head / p.group;
+  const int64_t row = p.first_row + int64_t{blockIdx.x} / p.heads;
+  const int64_t head = int64_t{blockIdx.x} % p.heads, kv_head = head / p.group;
   const int64_t sequence = FindRange(p.query_start, p.sequences, row);
   const int32_t* selected = p.selected != nullptr ? p.selected + row * p.selected_stride : nullptr;
   const int64_t keys = selected != nullptr

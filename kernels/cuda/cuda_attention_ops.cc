@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstddef>
+#include <vector>
 
 #include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/kernel_check.h"
 #include "kernels/cuda/scratch_plan.h"
 
 namespace hadal::kernels::cuda {
@@ -19,15 +22,62 @@ absl::Status CudaBackend::DoPagedAttention(const PagedAttentionParams& p) {
 
 absl::Status CudaBackend::DoMlaAttention(const MlaAttentionParams& p) {
   // Lists of positions are read by the generic kernel only.
-  if (!batch_invariant_ || !p.may_select) {
-    if (absl::StatusOr<bool> done = flash_.TryMla(p, batch_invariant_); !done.ok() || *done) {
-      return RecordError(done.status());
+  if (batch_invariant_ && p.may_select) return Attend("mla_attention", PlanMlaAttention(p));
+  absl::StatusOr<bool> done = flash_.TryMla(p, batch_invariant_);
+  if (flash_.hopper_mla() && !batch_invariant_) {
+    if (done.ok() && *done) {
+      const absl::StatusOr<bool> agrees = AgreesWithGeneric("mla_attention", p.o_lat, PlanMlaAttention(p));
+      if (!agrees.ok() || *agrees) return agrees.status();
+    } else if (!done.ok() && warming_up_) {
+      DropHopper("mla_attention", done.status().message());
     }
+    if (!flash_.hopper_mla()) done = flash_.TryMla(p, batch_invariant_);
   }
+  if (!done.ok() || *done) return RecordError(done.status());
   return Attend("mla_attention", PlanMlaAttention(p));
 }
 
-absl::Status CudaBackend::DoMlaPrefill(const MlaPrefillParams& p) { return Attend("mla_prefill", PlanMlaPrefill(p)); }
+absl::Status CudaBackend::DoMlaPrefill(const MlaPrefillParams& p) {
+  const absl::StatusOr<bool> done = flash_.TryPrefill(p);
+  if (done.ok() && *done) {
+    const absl::StatusOr<bool> agrees = AgreesWithGeneric("mla_prefill", p.out, PlanMlaPrefill(p));
+    if (!agrees.ok() || *agrees) return agrees.status();
+  } else if (!done.ok()) {
+    if (!warming_up_) return RecordError(done.status());
+    DropHopper("mla_prefill", done.status().message());
+  }
+  return Attend("mla_prefill", PlanMlaPrefill(p));
+}
+
+absl::StatusOr<bool> CudaBackend::AgreesWithGeneric(const char* op, const TensorView& out, AttentionLaunch generic) {
+  if (!warming_up_ || recording() || !out.contiguous()) return true;
+  if (!checked_.insert({op, generic.tokens, generic.sequences}).second) return true;
+  const int64_t rows = std::min(generic.tokens, kCheckedRows);
+  generic.first_row = generic.tokens - rows;
+  generic.tokens = rows;
+  const TensorView last = out.Slice(0, generic.first_row, rows);
+  std::vector<std::byte> found(static_cast<size_t>(last.bytes())), expected(found.size());
+  if (absl::Status s = Download(found.data(), last.data, last.bytes()); !s.ok()) {
+    return absl::Status(s.code(), absl::StrCat(s.message(), "; after FlashInfer's ", op,
+                                               " for Hopper, which HADAL_CUDA_HOPPER=off does without"));
+  }
+  if (absl::Status s = Attend(op, generic); !s.ok()) return s;
+  if (absl::Status s = Download(expected.data(), last.data, last.bytes()); !s.ok()) return s;
+  const auto difference = FindDifference(out.dtype, found.data(), expected.data(), last.numel());
+  if (!difference.has_value()) return true;
+  const int64_t width = out.size(1) * out.size(2), row = difference->index / width;
+  DropHopper(op, absl::StrCat("it says ", difference->found, " where the generic kernel says ", difference->expected,
+                              ", token ", generic.first_row + row, " of ", generic.first_row + rows, ", head ",
+                              difference->index % width / out.size(2)));
+  return false;
+}
+
+void CudaBackend::DropHopper(const char* op, absl::string_view why) {
+  op == absl::string_view("mla_prefill") ? flash_.set_hopper_prefill(false) : flash_.set_hopper_mla(false);
+  if (warn_ != nullptr) {
+    warn_(absl::StrCat("cuda: FlashInfer's kernel for Hopper is not used for ", op, ": ", why));
+  }
+}
 
 absl::Status CudaBackend::DoMlaGather(const MlaGatherParams& p) {
   return Queue(

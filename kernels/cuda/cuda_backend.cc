@@ -46,21 +46,42 @@ absl::Status CudaBackend::Start(const Options& options) {
   feed_ = !SwitchedOff("HADAL_CUDA_FEED");
   // A row must have the same sums in every company, and more rows go to cuBLASLt.
   gemv_ = !batch_invariant_ && !SwitchedOff("HADAL_CUDA_GEMV");
+  // Which other rows an op has decides how FlashInfer shares out keys.
+  hopper_ =
+      !batch_invariant_ && capability() == kHopperCapability && HaveFlashHopper() && !SwitchedOff("HADAL_CUDA_HOPPER");
+  flash_.set_hopper_prefill(hopper_);
+  flash_.set_hopper_mla(hopper_);
   return absl::OkStatus();
+}
+
+StepBounds CudaBackend::Bounded(StepBounds bounds) const {
+  if (!hopper_) bounds.expanded_kv_tokens = 0;
+  return bounds;
 }
 
 CudaBackend::~CudaBackend() {
   if (cublas_ != nullptr) Synchronize().IgnoreError();  // its workspace may be in use
 }
 
+void CudaBackend::BeginWarmUp() {
+  tuner_->Begin();
+  warming_up_ = true;
+}
+
+void CudaBackend::EndWarmUp() {
+  tuner_->End();
+  warming_up_ = false;
+  checked_.clear();
+}
+
 int64_t CudaBackend::ScratchBytes(const StepBounds& bounds) const {
-  return ScratchBound(bounds, multiprocessors()) + ListBytes(bounds) + CublasGemm::WorkspaceBytes(batch_invariant_) +
-         (bounds.experts > 0 ? kCounterBytes : 0) +
+  return ScratchBound(Bounded(bounds), multiprocessors()) + ListBytes(bounds) +
+         CublasGemm::WorkspaceBytes(batch_invariant_) + (bounds.experts > 0 ? kCounterBytes : 0) +
          (graphs_ ? static_cast<int64_t>(GraphCache::kMaxGraphs) * GraphCache::kGraphBytes : 0);
 }
 
 int64_t CudaBackend::ListBytes(const StepBounds& bounds) const {
-  return FlashPlanBound(bounds, multiprocessors()) + SampleListBound(bounds);
+  return FlashPlanBound(Bounded(bounds), multiprocessors()) + SampleListBound(bounds);
 }
 
 absl::StatusOr<unsigned*> CudaBackend::EndedBlocks() {
@@ -77,7 +98,7 @@ absl::Status CudaBackend::Reserve(const StepBounds& bounds) {
   if (bounds.experts > 0) {
     if (absl::Status s = EndedBlocks().status(); !s.ok()) return s;
   }
-  return Scratch(ScratchBound(bounds, multiprocessors())).status();
+  return Scratch(ScratchBound(Bounded(bounds), multiprocessors())).status();
 }
 
 BackendCounters CudaBackend::Counters() const {

@@ -101,6 +101,7 @@ absl::Status CudaDevice::LearnFacts() {
   description_ =
       absl::StrCat(device(), ", ", properties.name, ", compute capability ", properties.major, ".", properties.minor);
   device_model_ = properties.name;
+  capability_ = 10 * properties.major + properties.minor;
   int driver = 0;
   HADAL_CUDA_RETURN_IF_ERROR(cudaDriverGetVersion(&driver));
   driver_version_ = driver;

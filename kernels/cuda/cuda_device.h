@@ -48,6 +48,7 @@ class CudaDevice : public Backend {
   Stream stream() const { return stream_; }
   int64_t multiprocessors() const { return multiprocessors_; }
   const std::string& device_model() const { return device_model_; }  // "NVIDIA H200"
+  int64_t capability() const { return capability_; }                 // compute capability, 90 for 9.0
   int64_t driver_version() const { return driver_version_; }         // as CUDA numbers it
 
   // Device memory of at least `bytes` for the op that is being issued, 256-byte aligned; the next op may reuse it. One
@@ -70,6 +71,7 @@ class CudaDevice : public Backend {
   // While launches are recorded instead of run, what would have to wait or to move memory is refused, and a failure is
   // the recording's, not the step's.
   void set_recording(bool recording) { recording_ = recording; }
+  bool recording() const { return recording_; }
 
   // Before anything else. NotFound when the machine has no GPU, FailedPrecondition when there is no such device or none
   // of the code runs on it, Unavailable when the MPS server takes no client now.
@@ -96,7 +98,7 @@ class CudaDevice : public Backend {
   int device_ = -1;
   Stream stream_ = nullptr;
   std::string description_, device_model_;
-  int64_t driver_version_ = 0;
+  int64_t driver_version_ = 0, capability_ = 0;
   int64_t max_shared_bytes_ = 0, multiprocessors_ = 0;
   bool mps_ = false;
   std::string pci_bus_id_;

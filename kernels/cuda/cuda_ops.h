@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
+#include <tuple>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -40,8 +42,8 @@ class CudaBackend final : public CudaDevice {
   absl::StatusOr<std::unique_ptr<Readback>> MakeReadback(int64_t bytes) override {
     return MakeCudaReadback(*this, bytes);
   }
-  void BeginWarmUp() override { tuner_->Begin(); }
-  void EndWarmUp() override { tuner_->End(); }
+  void BeginWarmUp() override;
+  void EndWarmUp() override;
   int64_t ScratchBytes(const StepBounds& bounds) const override;
   absl::Status Reserve(const StepBounds& bounds) override;
   int64_t ListBytes(const StepBounds& bounds) const override;
@@ -75,6 +77,13 @@ class CudaBackend final : public CudaDevice {
   // Counts a product that the generic kernel has to take over; the log hears of each weight's shape once.
   void NoteRefusal(const GemmShape& shape, const absl::Status& why);
   absl::Status Attend(const char* op, const AttentionLaunch& launch);
+  // A warm-up compares each kind of call of FlashInfer's kernels for Hopper with the generic kernel, which has never
+  // the same fault. True: it need not, or they agree, and `out` is right.
+  absl::StatusOr<bool> AgreesWithGeneric(const char* op, const TensorView& out, AttentionLaunch generic);
+  // Does without such a kernel from now on, and says why.
+  void DropHopper(const char* op, absl::string_view why);
+  // What FlashInfer's kernel for Hopper is not used for, as if it took no memory.
+  StepBounds Bounded(StepBounds bounds) const;
   // Where the lists of sampled rows lie on the device.
   struct PlacedRows {
     const SampleRow* rows = nullptr;
@@ -101,7 +110,10 @@ class CudaBackend final : public CudaDevice {
   std::unique_ptr<CublasGemm> cublas_;
   bool graphs_ = true;
   bool gemv_ = true;
-  bool feed_ = true;  // FeedTokens on the device, not by way of the host
+  bool hopper_ = false;  // FlashInfer's kernels for Hopper may be used
+  bool warming_up_ = false;
+  std::set<std::tuple<std::string, int64_t, int64_t>> checked_;  // calls that a warm-up has compared
+  bool feed_ = true;                                             // FeedTokens on the device, not by way of the host
   GraphCache graph_cache_;
   StepArea area_;
   FlashAttention flash_{this, &area_};

@@ -12,7 +12,7 @@ namespace hadal::kernels::cuda {
 absl::Status CudaBackend::BeginStep(const StepLists& lists) {
   const int64_t array_bytes = static_cast<int64_t>(lists.arrays.size());
   area_.Begin(lists.room, lists.room_bytes, array_bytes);
-  flash_.BeginStep(lists.batches, batch_invariant_, lists.replayed);
+  flash_.BeginStep(lists, batch_invariant_);
   PlaceSampleRows(lists.rows, lists.vocab);
   const absl::Span<const std::byte> own = area_.lists();
   if (own.empty()) return Upload(lists.room, lists.arrays.data(), array_bytes);

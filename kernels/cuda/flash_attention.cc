@@ -2,6 +2,7 @@
 #include "kernels/cuda/flash_attention.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,11 @@ int64_t Bytes(const std::vector<int32_t>& words) { return static_cast<int64_t>(w
 
 bool MlaPlanHolds(const RaggedBatch& batch, int64_t heads, int64_t multiprocessors) {
   return FlashMlaWorkBound(batch, heads, multiprocessors) <= kFlashMlaMaxWork;
+}
+
+// What the expanded form makes keys and values of.
+int64_t KvTokens(const RaggedBatch& batch) {
+  return std::accumulate(batch.host_context_lens.begin(), batch.host_context_lens.end(), int64_t{0});
 }
 
 // The error of a FlashInfer call, with its own words where it has some.
@@ -96,6 +102,15 @@ absl::Status FlashAttention::SplitMla(const RaggedBatch& batch, const Shape& sha
 
 absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& shape, bool batch_invariant,
                                        bool replayed, Draft& draft) const {
+  if (shape.expanded()) {
+    const int64_t kv_tokens = KvTokens(batch);
+    FlashPrefillLists lists =
+        PlanPrefillWork(batch, PrefillHeadsAtOnce(shape.heads, kv_tokens), device_.multiprocessors());
+    draft.pages.first_page = {0};
+    draft.words = std::move(lists.words);
+    draft.prefill = lists.plan;
+    return absl::OkStatus();
+  }
   std::optional<FlashPages> pages = PlanPages(batch, shape.block_tokens);
   if (!pages.has_value()) {
     return absl::OutOfRangeError("flashinfer: the contexts of a step hold more than 2^31 tokens");
@@ -103,11 +118,10 @@ absl::Status FlashAttention::MakeDraft(const RaggedBatch& batch, const Shape& sh
   draft.pages = *std::move(pages);
   std::vector<int32_t> words;
   if (!batch_invariant) {
-    const bool latent = shape.kv_heads == 0;
-    absl::Status s =
-        latent ? SplitMla(batch, shape, replayed, draft, words) : SplitPaged(batch, shape, replayed, draft, words);
+    absl::Status s = shape.latent() ? SplitMla(batch, shape, replayed, draft, words)
+                                    : SplitPaged(batch, shape, replayed, draft, words);
     if (!s.ok()) return s;
-  } else if (shape.kv_heads == 0) {
+  } else if (shape.latent()) {
     FlashFixedMla fixed = PlanFixedMla(batch, draft.pages, shape.heads, device_.multiprocessors());
     draft.mla = fixed.plan;
     words = std::move(fixed.words);
@@ -134,30 +148,48 @@ void FlashAttention::Place(Draft draft, int64_t most_pages, char* lists, char* i
   plan.float_bytes = draft.float_bytes;
   plan.paged = draft.paged;
   plan.mla = draft.mla;
+  plan.prefill = draft.prefill;
 }
 
-void FlashAttention::BeginStep(absl::Span<const RaggedBatch> batches, bool batch_invariant, bool replayed) {
-  ++step_;
-  size_t planned = 0;
-  for (const RaggedBatch& batch : batches) {
-    if (batch.tokens() == 0) continue;
-    for (const Shape& shape : shapes_) {
-      const bool latent = shape.kv_heads == 0;
-      if (latent && !batch_invariant && !MlaPlanHolds(batch, shape.heads, device_.multiprocessors())) continue;
-      Draft draft;
-      if (!MakeDraft(batch, shape, batch_invariant, replayed, draft).ok()) continue;  // the call will say why
-      const int64_t most_pages = replayed ? batch.sequences() * batch.block_tables.size(1) : draft.pages.pages();
-      char* indices = area_.TakeBack(most_pages * int64_t{sizeof(int32_t)});
-      if (indices == nullptr) continue;
-      char* lists = area_.Put(draft.words.data(), Bytes(draft.words));
-      if (lists == nullptr) continue;
-      Plan& plan = Find(KeyOf(batch, shape));
-      Place(std::move(draft), most_pages, lists, indices, plan);
-      plan.step = step_;
-      ++planned;
+bool FlashAttention::PlanBatch(const RaggedBatch& batch, bool expanded, bool batch_invariant, bool replayed) {
+  bool all = true;
+  for (const Shape& shape : shapes_) {
+    if (shape.expanded() != expanded) continue;
+    if (shape.latent() && !expanded && !batch_invariant &&
+        !MlaPlanHolds(batch, shape.heads, device_.multiprocessors())) {
+      all = false;
+      continue;
     }
+    Draft draft;
+    if (!MakeDraft(batch, shape, batch_invariant, replayed, draft).ok()) {
+      all = false;  // the call will say why
+      continue;
+    }
+    const int64_t most_pages = replayed ? batch.sequences() * batch.block_tables.size(1) : draft.pages.pages();
+    char* indices = area_.TakeBack(most_pages * int64_t{sizeof(int32_t)});
+    char* lists = indices != nullptr ? area_.Put(draft.words.data(), Bytes(draft.words)) : nullptr;
+    if (lists == nullptr) {
+      all = false;
+      continue;
+    }
+    Plan& plan = Find(KeyOf(batch, shape));
+    Place(std::move(draft), most_pages, lists, indices, plan);
+    plan.step = step_;
   }
-  all_planned_ = planned == batches.size() * shapes_.size();
+  return all;
+}
+
+void FlashAttention::BeginStep(const StepLists& lists, bool batch_invariant) {
+  ++step_;
+  all_planned_ = true;
+  for (const RaggedBatch& batch : lists.batches) {
+    const bool planned = batch.tokens() > 0 && PlanBatch(batch, /*expanded=*/false, batch_invariant, lists.replayed);
+    all_planned_ = all_planned_ && planned;
+  }
+  for (const RaggedBatch& batch : lists.expanded_batches) {
+    const bool planned = batch.tokens() > 0 && PlanBatch(batch, /*expanded=*/true, batch_invariant, lists.replayed);
+    all_planned_ = all_planned_ && planned;
+  }
 }
 
 bool FlashAttention::AppendPlans(std::vector<int64_t>& key) const {
@@ -219,7 +251,7 @@ absl::StatusOr<const FlashAttention::Plan*> FlashAttention::PlanFor(const Ragged
     }
     plan.step = step_;
   }
-  if (!plan.indices_built) {
+  if (!plan.indices_built && !shape.expanded()) {
     HADAL_CUDA_RETURN_IF_ERROR(LaunchBuildPageIndices(device_.stream(), batch.block_tables.as<const int32_t>(),
                                                       batch.block_tables.stride(0), plan.first_page, batch.sequences(),
                                                       plan.most_pages, plan.page_indices));
@@ -264,8 +296,38 @@ absl::StatusOr<bool> FlashAttention::TryMla(const MlaAttentionParams& p, bool ba
   launch->int_workspace = (*plan)->int_workspace;
   launch->float_workspace = *floats;
   std::string message;
-  const int ran = RunFlashMla(device_.stream(), *launch, (*plan)->mla, &message);
+  const auto run = hopper_mla_ && !batch_invariant ? RunFlashMlaHopper : RunFlashMla;
+  const int ran = run(device_.stream(), *launch, (*plan)->mla, &message);
   if (absl::Status s = FlashError(ran, message, "mla attention", __LINE__); !s.ok()) return s;
+  return true;
+}
+
+// The kernel reads a head's key in one piece, so the shared rope key is copied beside what each head has of its own:
+// one part in a hundred of what the products read and write when a prompt has a thousand tokens.
+absl::StatusOr<bool> FlashAttention::TryPrefill(const MlaPrefillParams& p) {
+  if (!hopper_prefill_) return false;
+  const std::optional<FlashPrefillLaunch> whole = PlanFlashPrefill(p);
+  if (!whole.has_value()) return false;
+  const absl::StatusOr<const Plan*> plan =
+      PlanFor(p.batch, {whole->heads, /*kv_heads=*/0, kFlashPrefillKey, /*block_tokens=*/0}, /*batch_invariant=*/false);
+  if (!plan.ok()) return plan.status();
+  const int64_t heads = PrefillHeadsAtOnce(whole->heads, whole->kv_tokens);
+  const absl::StatusOr<char*> keys = device_.Scratch(PrefillKeyBytes(heads, whole->kv_tokens));
+  if (!keys.ok()) return keys.status();
+  for (int64_t first = 0; first < whole->heads; first += heads) {
+    HADAL_CUDA_RETURN_IF_ERROR(
+        LaunchJoinKeys(device_.stream(), ToView(p.k_nope.Slice(1, first, heads)), ToView(p.k_pe), *keys));
+    FlashPrefillLaunch launch = *whole;
+    launch.heads = heads;
+    launch.q = p.q_nope.Slice(1, first, heads).data;
+    launch.v = p.v.Slice(1, first, heads).data;
+    launch.out = p.out.Slice(1, first, heads).data;
+    launch.keys = *keys;
+    launch.lists = (*plan)->int_workspace;
+    std::string message;
+    const int ran = RunFlashPrefill(device_.stream(), launch, (*plan)->prefill, &message);
+    if (absl::Status s = FlashError(ran, message, "mla prefill", __LINE__); !s.ok()) return s;
+  }
   return true;
 }
 

@@ -12,17 +12,6 @@ constexpr int64_t kVectorBytes = 16;  // of FlashInfer's loads and stores
 
 bool HalfType(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16; }
 
-// Every row starts at a multiple of 16 bytes, and strides fit 32 bits; also when there is one row, so that the number
-// of rows does not choose the kernel.
-bool Aligned(const TensorView& view) {
-  if (reinterpret_cast<uintptr_t>(view.data) % kVectorBytes != 0) return false;
-  for (int d = 0; d + 1 < view.rank; ++d) {
-    if (view.strides[d] < 0 || view.strides[d] > std::numeric_limits<int32_t>::max()) return false;
-    if (view.strides[d] * DTypeBytes(view.dtype) % kVectorBytes != 0) return false;
-  }
-  return true;
-}
-
 bool FitsInt32(int64_t value) { return value <= std::numeric_limits<int32_t>::max(); }
 
 // FlashInfer multiplies a token's number and a head's by their strides in 32 bits. (It counts blocks of a cache in 64.)
@@ -39,6 +28,16 @@ int64_t MlaTile(const RaggedBatch& batch, int64_t heads, bool batch_invariant) {
 }
 
 }  // namespace
+
+// Also when there is one row, so that the number of rows does not choose the kernel.
+bool FlashAligned(const TensorView& view) {
+  if (reinterpret_cast<uintptr_t>(view.data) % kVectorBytes != 0) return false;
+  for (int d = 0; d + 1 < view.rank; ++d) {
+    if (view.strides[d] < 0 || view.strides[d] > std::numeric_limits<int32_t>::max()) return false;
+    if (view.strides[d] * DTypeBytes(view.dtype) % kVectorBytes != 0) return false;
+  }
+  return true;
+}
 
 std::optional<FlashPages> PlanPages(const RaggedBatch& batch, int64_t block_tokens) {
   FlashPages pages;
@@ -62,7 +61,8 @@ std::optional<FlashPagedLaunch> PlanFlashPaged(const PagedAttentionParams& p) {
   if ((head_dim != 64 && head_dim != 128) || p.v_cache.size(3) != head_dim) return std::nullopt;
   if (p.batch.tokens() == 0 || p.q.size(1) == 0) return std::nullopt;
   if (!p.out.contiguous() || p.out.data == p.q.data) return std::nullopt;
-  if (!Aligned(p.q) || !Aligned(p.k_cache) || !Aligned(p.v_cache) || !Aligned(p.out)) return std::nullopt;
+  if (!FlashAligned(p.q) || !FlashAligned(p.k_cache) || !FlashAligned(p.v_cache) || !FlashAligned(p.out))
+    return std::nullopt;
   if (!RowsFitInt32(p.q) || !RowsFitInt32(p.out)) return std::nullopt;
   FlashPagedLaunch launch;
   launch.dtype = dtype;
@@ -97,7 +97,8 @@ std::optional<FlashMlaLaunch> PlanFlashMla(const MlaAttentionParams& p, bool bat
   if (MlaTile(p.batch, p.q_lat.size(1), batch_invariant) % p.q_lat.size(1) != 0) return std::nullopt;
   if (p.selected.present()) return std::nullopt;  // FlashInfer takes pages, not single positions
   if (!FitsInt32(p.q_lat.size(0) * p.q_lat.size(1))) return std::nullopt;  // packed rows are counted in 32 bits
-  if (!Aligned(p.q_lat) || !Aligned(p.q_pe) || !Aligned(p.cache) || !Aligned(p.o_lat)) return std::nullopt;
+  if (!FlashAligned(p.q_lat) || !FlashAligned(p.q_pe) || !FlashAligned(p.cache) || !FlashAligned(p.o_lat))
+    return std::nullopt;
   if (!RowsFitInt32(p.q_lat) || !RowsFitInt32(p.q_pe) || !RowsFitInt32(p.o_lat)) return std::nullopt;
   FlashMlaLaunch launch;
   launch.dtype = dtype;

@@ -49,6 +49,9 @@ struct FlashMlaLists {
 // Every list of pieces has room for `least_pieces`, so that plans with fewer lie alike.
 FlashMlaLists CompactMla(const std::vector<int32_t>& ints, const FlashMlaPlan& plan, int64_t least_pieces);
 
+// Every row of a view starts at a multiple of 16 bytes, as FlashInfer loads and stores, and strides fit 32 bits.
+bool FlashAligned(const TensorView& view);
+
 // Appends a list at a multiple of 16 bytes; returns its place in bytes.
 int64_t AppendList(const std::vector<int32_t>& list, std::vector<int32_t>& words);
 

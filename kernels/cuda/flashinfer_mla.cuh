@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FlashInfer's multi-head latent attention (FA2 form, causal, latent 512 + rope 64) for one type.
+// A launch of multi-head latent attention in FlashInfer's terms (causal, latent 512 + rope 64), for one type: its
+// kernels for all GPUs (flashinfer_mla_*.cu) and for Hopper (flashinfer_mla_hopper_*.cu) take the same.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <flashinfer/attention/mla.cuh>
+#include <flashinfer/attention/mla_params.cuh>
 #include <flashinfer/attention/scheduler.cuh>
 
 #include "kernels/cuda/flashinfer.h"
@@ -15,7 +16,7 @@
 namespace hadal::kernels::cuda {
 
 template <typename T>
-cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan) {
+::flashinfer::MLAParams<T, T, T, int32_t> FlashMlaParams(const FlashMlaLaunch& p, const FlashMlaPlan& plan) {
   using Params = ::flashinfer::MLAParams<T, T, T, int32_t>;
   const auto at = [&p](int64_t offset) { return ::flashinfer::GetPtrFromBaseOffset<int32_t>(p.int_workspace, offset); };
   const auto data = [](const void* pointer) { return static_cast<T*>(const_cast<void*>(pointer)); };
@@ -57,8 +58,7 @@ cudaError_t RunFlashMlaAs(cudaStream_t stream, const FlashMlaLaunch& p, const Fl
   params.ckv_scale = 1.0f;
   params.kpe_scale = 1.0f;
   params.return_lse_base_on_e = false;
-  return ::flashinfer::mla::BatchMLAPagedAttention<::flashinfer::MaskMode::kCausal, kFlashMlaLatent, kFlashMlaRope>(
-      params, static_cast<uint32_t>(plan.blocks_x), static_cast<uint32_t>(plan.blocks_y), stream);
+  return params;
 }
 
 }  // namespace hadal::kernels::cuda

@@ -116,11 +116,16 @@ struct AttentionLaunch {
   const int32_t* selected = nullptr;  // row t attends to the positions selected[t * selected_stride + 0..], up to a -1
   int64_t selected_stride = 0, selected_columns = 0;
   float scale = 1;
+  int64_t first_row = 0;  // of q and out: rows [first_row, first_row + tokens) are computed
 };
 int64_t AttentionSharedBytes(int64_t key_dim, int64_t value_dim);
 int LaunchAttention(Stream stream, const AttentionLaunch& launch);
 int LaunchMlaGather(Stream stream, View cache, View latent, const int32_t* kv_start, int64_t sequences,
                     const int32_t* table, int64_t table_stride);
+
+// keys[t, h] = nope[t, h] and then rope[t], contiguous: [tokens, heads, a] and [tokens, b] of one type of two bytes,
+// rows and widths multiples of 16 bytes (join_keys.cu).
+int LaunchJoinKeys(Stream stream, View nope, View rope, void* keys);
 
 // ---- Choice of keys for sparse attention (index_top_k.cu) ----
 struct IndexTopKLaunch {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/cutlass_grouped.h"
+#include "kernels/cuda/flash_prefill_plan.h"
 #include "kernels/cuda/flashinfer.h"
 #include "kernels/cuda/launch.h"
 
@@ -74,6 +75,24 @@ int64_t LatentListBound(const StepBounds& b, int64_t multiprocessors) {
   return std::max(FlashMlaIntBytes(multiprocessors), fixed);
 }
 
+bool ExpandedByHopper(const StepBounds& b) {
+  return b.expanded_kv_tokens > 0 && b.expanded_key_dim == kFlashPrefillKey;
+}
+
+// Joined keys of as many heads as go at once.
+int64_t PrefillKeyBound(const StepBounds& b) {
+  if (!ExpandedByHopper(b)) return 0;
+  const int64_t all = PrefillKeyBytes(b.latent_heads, b.expanded_kv_tokens);
+  return std::max(std::min(all, kPrefillKeyBytes), PrefillKeyBytes(1, b.expanded_kv_tokens));
+}
+
+// Seven numbers for each tile of each head. A sequence in this form has two new tokens at least.
+int64_t PrefillListBound(const StepBounds& b, int64_t multiprocessors) {
+  if (!ExpandedByHopper(b)) return 0;
+  const int64_t tiles = DivideUp(b.tokens, kFlashPrefillTile) + std::min(b.sequences, b.tokens / 2);
+  return (7 * tiles * b.latent_heads + multiprocessors + 1) * kWord + kLists;
+}
+
 }  // namespace
 
 int64_t SampleRowBytes(const SampleRowParams& row, int64_t vocab) {
@@ -106,8 +125,8 @@ int64_t SampleRowsAtOnce(absl::Span<const SampleRowParams> rows, int64_t vocab) 
 
 int64_t ScratchBound(const StepBounds& b, int64_t multiprocessors) {
   const int64_t latent = b.latent_heads > 0 ? FlashMlaFloatBytes(multiprocessors) : 0;
-  const int64_t most =
-      std::max({SampleBound(b), ScoreBound(b), PagedBound(b, multiprocessors), latent, CutlassGroupedBytes(b.experts)});
+  const int64_t most = std::max({SampleBound(b), ScoreBound(b), PagedBound(b, multiprocessors), latent,
+                                 PrefillKeyBound(b), CutlassGroupedBytes(b.experts)});
   return RoundUp(most);
 }
 
@@ -122,7 +141,7 @@ int64_t SampleListBound(const StepBounds& b) {
 int64_t FlashPlanBound(const StepBounds& b, int64_t multiprocessors) {
   if (b.paged_heads == 0 && b.latent_heads == 0) return 0;
   const int64_t lists = b.paged_heads > 0 ? PagedListBound(b, multiprocessors) : LatentListBound(b, multiprocessors);
-  return RoundUp(PageListBound(b) + lists + kLists);
+  return RoundUp(PageListBound(b) + lists + kLists + PrefillListBound(b, multiprocessors));
 }
 
 }  // namespace hadal::kernels::cuda

@@ -27,8 +27,8 @@ int64_t SampleRowBytes(const SampleRowParams& row, int64_t vocab);
 // How many of the first rows fit into the scratch memory together; at least 1. Their lists are aligned apart.
 int64_t SampleRowsAtOnce(absl::Span<const SampleRowParams> rows, int64_t vocab);
 
-// Of the steps within `bounds` on a device with so many multiprocessors. A row may be penalised for every token of the
-// vocabulary.
+// Of the steps within `bounds` (with expanded_kv_tokens only where FlashInfer's kernel for Hopper is used) on a device
+// with so many multiprocessors. A row may be penalised for every token of the vocabulary.
 int64_t ScratchBound(const StepBounds& bounds, int64_t multiprocessors);
 // Of a step's lists: what its plan for FlashInfer takes, page lists and int workspace, and what its sampled rows take
 // with some penalties and biases each. Rows with more of them bring their lists to the scratch memory.

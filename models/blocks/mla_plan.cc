@@ -73,6 +73,12 @@ void MlaPlanner::AddBatches(std::vector<kernels::RaggedBatch>& batches) const {
   }
 }
 
+void MlaPlanner::AddExpandedBatches(std::vector<kernels::RaggedBatch>& batches) const {
+  for (const MlaRun& run : runs_) {
+    if (run.expanded) batches.push_back(run.ragged);
+  }
+}
+
 absl::Status MlaPlanner::VisitWorstSteps(const StepBatch& batch, absl::FunctionRef<absl::Status()> run) {
   MlaRun absorbed;
   absorbed.token_count = static_cast<int32_t>(batch.tokens());

@@ -43,6 +43,7 @@ class MlaPlanner : public StepPlanner {
   void Plan(const StepInput& input, StepUpload& upload) override;
   void Bind(const StepUpload& upload, const StepBatch& batch) override;
   void AddBatches(std::vector<kernels::RaggedBatch>& batches) const override;
+  void AddExpandedBatches(std::vector<kernels::RaggedBatch>& batches) const override;
   // One run in the absorbed form; with an indexer the sizes of its scores follow the lengths.
   bool Replayable() const override { return !config_.indexer.has_value(); }
   // All tokens in one run: absorbed, sparse with an indexer, and expanded with the longest context that Plan lets

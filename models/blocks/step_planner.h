@@ -28,6 +28,8 @@ class StepPlanner {
   // After Bind: appends the batches that the attention ops PagedAttention and MlaAttention will be given, so that a
   // backend can prepare for them (Backend::BeginStep).
   virtual void AddBatches(std::vector<kernels::RaggedBatch>&) const {}
+  // Likewise those that MlaPrefill will be given.
+  virtual void AddExpandedBatches(std::vector<kernels::RaggedBatch>&) const {}
 
   // Whether the ops of a step in which every sequence has one new token depend on their number alone, not on lengths,
   // so that a backend may replay those of another such step (Backend::Replay).

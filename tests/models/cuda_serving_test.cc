@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "gmock/gmock.h"
@@ -23,6 +24,7 @@ namespace hadal::models {
 namespace {
 
 using kernels::cuda_emulator::TheDevice;
+using ::testing::AllOf;
 using testing::CudaServingTest;
 using ::testing::HasSubstr;
 
@@ -115,6 +117,92 @@ TEST_F(CudaServingTest, AttentionByFlashInferSaysWhatOurOwnSays) {
     for (size_t i = 0; i < values[0].size(); ++i) EXPECT_NEAR(values[0][i], values[1][i], 0.05f) << i;
   }
   EXPECT_GT(TheDevice().plans, 0);
+}
+
+// Prompts of several lengths, a chunk after a prefix and decode in one step, keys and values expanded: the kernel for
+// Hopper, on lists that went up with the step's arrays, against the generic one.
+TEST_F(CudaServingTest, PromptsByFlashInferForHopperSayWhatOurOwnSays) {
+  TheDevice().flashinfer = true;
+  TheDevice().multiprocessors = TheDevice().context_multiprocessors = 3;
+  for (const char* config : {testing::kTinyDeepseekV2, testing::kTinyDeepseekV32}) {
+    std::vector<float> values[2];
+    for (const bool hopper : {false, true}) {
+      setenv("HADAL_CUDA_HOPPER", hopper ? "on" : "off", 1);
+      const std::unique_ptr<Model> model = Load(testing::Wide(config), "auto");
+      unsetenv("HADAL_CUDA_HOPPER");
+      const int64_t calls = TheDevice().hopper_calls, allocations = TheDevice().allocations;
+      for (int run = 0; run < 2; ++run) {
+        testing::StepBuilder prompts(16, 4), mixed(16, 4);
+        prompts.Add(0, 0, std::vector<int32_t>(19, 3)).Add(1, 0, {7, 8, 9});
+        mixed.Add(1, 3, {10}).Add(0, 19, std::vector<int32_t>(20, 4)).Add(2, 0, {1, 2});
+        for (testing::StepBuilder* step : {&prompts, &mixed}) {
+          for (int32_t row = 0; row < step->input().tokens(); ++row) step->Score(row, 5);
+          const int64_t uploads = TheDevice().uploads;
+          const auto output = Run(*model, step->Take());
+          ASSERT_TRUE(output.ok()) << output.status();
+          if (run > 0) {
+            EXPECT_EQ(TheDevice().uploads, uploads + 1);
+          }
+          for (const SampleResult& sample : output->samples) values[hopper].push_back(sample.logprob);
+        }
+      }
+      EXPECT_EQ(TheDevice().hopper_calls > calls, hopper);
+      EXPECT_EQ(TheDevice().allocations, allocations);  // keys and lists have room of the plan
+    }
+    ASSERT_EQ(values[0].size(), values[1].size());
+    for (size_t i = 0; i < values[0].size(); ++i) EXPECT_NEAR(values[0][i], values[1][i], 0.05f) << i;
+  }
+}
+
+// Whether the library's kernels are right shows when the model warms up, and a wrong one is told of and left alone.
+TEST_F(CudaServingTest, AWarmUpComparesTheKernelsForHopperWithTheGenericOne) {
+  TheDevice().flashinfer = true;
+  const std::string config = testing::Wide(testing::kTinyDeepseekV3);
+  const auto warm_up = [&](std::vector<std::string>& lines, std::unique_ptr<Model>& model) {
+    LoadOptions options = Options(config);
+    options.warn = [&](const std::string& line) {
+      if (absl::StrContains(line, "Hopper")) lines.push_back(line);
+    };
+    auto loaded = LoadModel(options);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    model = *std::move(loaded);
+    ASSERT_EQ(model->AllocateKvCache(kCache), absl::OkStatus());
+    const auto steps = WarmUp(*model, {.max_tokens = 18, .max_sequences = 2, .cache = kCache, .every_size = true});
+    ASSERT_TRUE(steps.ok()) << steps.status();
+  };
+  std::vector<std::string> lines;
+  std::unique_ptr<Model> model;
+  warm_up(lines, model);
+  EXPECT_THAT(lines, ::testing::IsEmpty());
+  int64_t calls = TheDevice().hopper_calls;
+  const auto right = Step(*model);
+  ASSERT_TRUE(right.ok()) << right.status();
+  EXPECT_GT(TheDevice().hopper_calls, calls);
+
+  for (const bool refused : {false, true}) {
+    TheDevice().wrong_on_hopper = !refused;
+    TheDevice().error_on_hopper = refused ? 801 : 0;  // cudaErrorNotSupported
+    lines.clear();
+    warm_up(lines, model);
+    const std::string why = refused ? "cudaError" : "where the generic kernel says";
+    EXPECT_THAT(lines,
+                ::testing::UnorderedElementsAre(
+                    AllOf(HasSubstr("FlashInfer's kernel for Hopper is not used for mla_attention"), HasSubstr(why)),
+                    AllOf(HasSubstr("FlashInfer's kernel for Hopper is not used for mla_prefill"), HasSubstr(why))));
+    calls = TheDevice().hopper_calls;
+    const auto without = Step(*model);
+    ASSERT_TRUE(without.ok()) << without.status();
+    EXPECT_EQ(TheDevice().hopper_calls, calls);
+    EXPECT_EQ(without->samples[0].token_id, right->samples[0].token_id);
+  }
+}
+
+TEST_F(CudaServingTest, OtherGpusDoWithoutTheKernelsForHopper) {
+  TheDevice().flashinfer = true;
+  TheDevice().major = 8;
+  const std::unique_ptr<Model> model = Load(testing::Wide(testing::kTinyDeepseekV3));
+  EXPECT_TRUE(Step(*model).ok());
+  EXPECT_EQ(TheDevice().hopper_calls, 0);
 }
 
 // Decode steps across the ends of blocks, replayed from the third on: the same bits as when all of them are issued.

@@ -6,6 +6,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/cuda/flash_fixed_plan.h"
+#include "kernels/cuda/flash_prefill_plan.h"
 #include "tests/kernels/cuda/owned_batch.h"
 
 namespace hadal::kernels::cuda {
@@ -51,6 +52,33 @@ TEST(ScratchPlanTest, PlansOfTheLargestStepsFit) {
           paged.paged_head_dim = 128;
           EXPECT_GE(FlashPlanBound(paged, kMultiprocessors), lists + Bytes(PlanFixedPaged(b.batch, 7).words) + 3 * 256);
         }
+      }
+    }
+  }
+}
+
+// Prompts in the expanded form: as many tokens as a step holds, in sequences of any number.
+TEST(ScratchPlanTest, ExpandedPromptsOnHopperFit) {
+  for (const int64_t heads : {16, 128}) {
+    for (const int64_t tokens : {2, 200, 8192}) {
+      for (const int64_t sequences : {1, 9, 256}) {
+        if (tokens < 2 * sequences) continue;
+        StepBounds bounds = {.tokens = tokens, .sequences = sequences, .context_tokens = 9000, .block_tokens = 16};
+        bounds.latent_heads = heads;
+        const int64_t lists = FlashPlanBound(bounds, kMultiprocessors);
+        bounds.expanded_kv_tokens = 2 * tokens;
+        bounds.expanded_key_dim = 192;
+        std::vector<int32_t> queries(sequences, 2);
+        queries[0] += static_cast<int32_t>(tokens - 2 * sequences);
+        std::vector<int32_t> contexts;
+        for (const int32_t count : queries) contexts.push_back(2 * count);
+        const OwnedBatch b = OwnedBatch::OfQueries(queries, contexts);
+        const int64_t at_once = PrefillHeadsAtOnce(heads, 2 * tokens);
+        EXPECT_GE(FlashPlanBound(bounds, kMultiprocessors),
+                  lists + Bytes(PlanPrefillWork(b.batch, at_once, kMultiprocessors).words));
+        EXPECT_GE(ScratchBound(bounds, kMultiprocessors), PrefillKeyBytes(at_once, 2 * tokens));
+        bounds.expanded_key_dim = 128;  // not served by that kernel
+        EXPECT_EQ(FlashPlanBound(bounds, kMultiprocessors), lists);
       }
     }
   }

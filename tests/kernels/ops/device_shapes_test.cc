@@ -116,6 +116,43 @@ TEST_P(DeviceShapesTest, MlaAttentionWithTheHeadsOfRealModels) {
   }
 }
 
+// Prompts in the expanded form, as models/blocks/mla_attention.cc lays them out: the parts of a query are neighbours,
+// and so are key and value of a head. On a GPU with lengths around and beyond the tiles of 128 queries and keys.
+TEST_P(DeviceShapesTest, MlaPrefillWithTheHeadsOfRealModels) {
+  constexpr int64_t kNope = 128, kRope = 64, kValue = 128, kLatent = 512;
+  const std::vector<Batch> real = {{"prompts", {128, 1, 300, 2}, {128, 1, 300, 2}},
+                                   {"chunks, one sequence idle", {129, 0, 70}, {258, 9, 71}},
+                                   {"long prompt", {1100}, {1100}}};
+  const std::vector<Batch> few = {{"prompts", {3, 1}, {3, 1}}, {"chunk", {2}, {4}}};
+  for (const Batch& batch : on_gpu() ? real : few) {
+    int64_t kv_tokens = 0;
+    std::vector<int32_t> kv_start = {0};
+    for (const int32_t context : batch.contexts) kv_start.push_back(static_cast<int32_t>(kv_tokens += context));
+    for (const int64_t heads : {16, 128}) {
+      for (DType dtype : kHalfTypes) {
+        const bool slow = Tokens(batch) > 1000 && (heads > 16 || dtype != DType::kBF16);
+        if (slow) continue;  // for the reference
+        SCOPED_TRACE(absl::StrCat(batch.name, " ", DTypeName(dtype), " heads ", heads));
+        Compare<MlaPrefillParams>(
+            [&](Arena& a) {
+              const TensorView q = a.Random(dtype, {Tokens(batch), heads, kNope + kRope});
+              const TensorView kv = a.Random(dtype, {kv_tokens, heads, kNope + kValue});
+              return MlaPrefillParams{.q_nope = q.Slice(2, 0, kNope),
+                                      .q_pe = q.Slice(2, kNope, kRope),
+                                      .k_nope = kv.Slice(2, 0, kNope),
+                                      .k_pe = a.Random(dtype, {kv_tokens, kLatent + kRope}).Slice(1, kLatent, kRope),
+                                      .v = kv.Slice(2, kNope, kValue),
+                                      .kv_start = a.Ints({static_cast<int64_t>(kv_start.size())}, kv_start),
+                                      .out = a.Output(dtype, {Tokens(batch), heads, kValue}),
+                                      .batch = a.Ragged(batch.queries, batch.contexts, 64, 24),
+                                      .scale = 1.0f / std::sqrt(static_cast<float>(kNope + kRope))};
+            },
+            &Backend::MlaPrefill, AttentionTolerance(dtype));
+      }
+    }
+  }
+}
+
 // Projections of R1-Distill-Qwen-7B and DeepSeek-V2-Lite: [n, k].
 TEST_P(DeviceShapesTest, GemmOfRealProjections) {
   for (const auto& [n, k] :

@@ -104,9 +104,9 @@ inline std::string Wide(const std::string& text) {
                                     {"\"head_dim\": 22", "\"head_dim\": 64"},
                                     {"\"q_lora_rank\": 37", "\"q_lora_rank\": 64"},
                                     {"\"kv_lora_rank\": 41", "\"kv_lora_rank\": 512"},
-                                    {"\"qk_nope_head_dim\": 22", "\"qk_nope_head_dim\": 64"},
+                                    {"\"qk_nope_head_dim\": 22", "\"qk_nope_head_dim\": 128"},
                                     {"\"qk_rope_head_dim\": 12", "\"qk_rope_head_dim\": 64"},
-                                    {"\"v_head_dim\": 19", "\"v_head_dim\": 64"},
+                                    {"\"v_head_dim\": 19", "\"v_head_dim\": 128"},
                                     {"\"index_head_dim\": 26", "\"index_head_dim\": 64"},
                                     {"\"index_topk\": 9", "\"index_topk\": 128"}});
 }

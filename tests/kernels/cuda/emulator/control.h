@@ -46,9 +46,12 @@ struct Control : Work {
   int multiprocessors = 1;                                                // of the device
   int context_multiprocessors = 1;                                        // that a context may use
   bool mps = false;
-  bool flashinfer = false;  // attention by the stand-in for FlashInfer
+  bool flashinfer = false;       // attention by the stand-in for FlashInfer, on compute capability 9.0 that for Hopper
+  bool wrong_on_hopper = false;  // what the stand-in for Hopper says is not so
+  int error_on_hopper = 0;       // cudaError_t that it returns instead
 
   int64_t plans = 0;            // of that stand-in
+  int64_t hopper_calls = 0;     // of that for Hopper
   int64_t graphs = 0;           // that can be launched
   int64_t allocations = 0;      // of device memory
   int64_t events = 0;           // created

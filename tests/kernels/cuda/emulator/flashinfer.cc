@@ -15,6 +15,7 @@
 
 #include "kernels/cuda/cutlass_grouped.h"
 #include "kernels/cuda/flash_plan.h"
+#include "kernels/cuda/flashinfer_hopper.h"
 #include "kernels/half.h"
 #include "tests/kernels/cuda/emulator/control.h"
 
@@ -196,6 +197,63 @@ void ComputeFlashMla(const FlashMlaLaunch& p, const FlashMlaPlan& plan) {
 int RunFlashMla(Stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string*) {
   cuda_emulator::Enqueue([p, plan] { ComputeFlashMla(p, plan); });
   return cudaSuccess;
+}
+
+bool HaveFlashHopper() { return TheDevice().flashinfer; }
+
+namespace {
+
+// Block by block what the lists give it. Each row of each head must be there once, so it is marked before.
+void ComputeFlashPrefill(const FlashPrefillLaunch& p, const FlashPrefillPlan& plan, int64_t blocks, float wrong) {
+  const auto list = [&](int64_t offset) { return ListAt(p.lists, offset); };
+  std::vector<bool> done(static_cast<size_t>(p.tokens * p.heads), false);
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t w = list(plan.first_work)[b]; w < list(plan.first_work)[b + 1]; ++w) {
+      const int64_t queries = list(plan.query_count)[w], keys = list(plan.key_count)[w], head = list(plan.head)[w];
+      const int64_t begin = list(plan.query_tile)[w] * kFlashPrefillTile, key_first = list(plan.key_first)[w];
+      for (int64_t i = begin; i < std::min(begin + kFlashPrefillTile, queries); ++i) {
+        const int64_t row = list(plan.query_first)[w] + i;
+        if (done[static_cast<size_t>(row * p.heads + head)]) std::abort();
+        done[static_cast<size_t>(row * p.heads + head)] = true;
+        Attend(
+            keys - queries + i + 1, kFlashPrefillValue,
+            [&](int64_t key) {
+              float dot = 0;
+              for (int64_t d = 0; d < kFlashPrefillKey; ++d) {
+                dot += Load(p.dtype, p.q, row * p.q_token + head * p.q_head + d) *
+                       Load(p.dtype, p.keys, ((key_first + key) * p.heads + head) * kFlashPrefillKey + d);
+              }
+              return dot * p.scale;
+            },
+            [&](int64_t key, int64_t d) {
+              return Load(p.dtype, p.v, (key_first + key) * p.v_token + head * p.v_head + d);
+            },
+            [&](int64_t d, float value) {
+              Store(p.dtype, p.out, row * p.out_token + head * p.out_head + d, value * wrong);
+            });
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int RunFlashPrefill(Stream, const FlashPrefillLaunch& p, const FlashPrefillPlan& plan, std::string*) {
+  ++TheDevice().hopper_calls;
+  if (TheDevice().error_on_hopper != 0) return TheDevice().error_on_hopper;
+  cuda_emulator::Enqueue(
+      [p, plan, blocks = TheDevice().context_multiprocessors, wrong = TheDevice().wrong_on_hopper ? 2.0f : 1.0f] {
+        ComputeFlashPrefill(p, plan, blocks, wrong);
+      });
+  return cudaSuccess;
+}
+
+int RunFlashMlaHopper(Stream stream, const FlashMlaLaunch& p, const FlashMlaPlan& plan, std::string* message) {
+  ++TheDevice().hopper_calls;
+  if (TheDevice().error_on_hopper != 0) return TheDevice().error_on_hopper;
+  FlashMlaLaunch launch = p;
+  if (TheDevice().wrong_on_hopper) launch.scale *= -3;
+  return RunFlashMla(stream, launch, plan, message);
 }
 
 }  // namespace hadal::kernels::cuda
