@@ -30,6 +30,10 @@ struct BatchMetrics {
   base::Family<base::Gauge> window{
       registry, {"hadal_batch_window", "Lines of batches that may be in flight at a time, learnt from refusals."}};
   base::Family<base::Gauge> batches{registry, {"hadal_batches", "Batches that have not ended."}};
+  base::Family<base::Gauge> oldest_window{
+      registry,
+      {"hadal_batch_oldest_window_ratio",
+       "Largest share of its completion window that a batch has used which has not ended; at 1 it expires."}};
   base::Family<base::Gauge> store_bytes{registry,
                                         {"hadal_batch_store_bytes", "Bytes that the store of files and batches uses."}};
   base::Family<base::Gauge> store_circuit{

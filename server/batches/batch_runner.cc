@@ -359,12 +359,18 @@ void BatchRunner::Sweep() {
 
 void BatchRunner::ShowLevels() {
   int64_t waiting = 0;
+  double oldest = 0;
+  const int64_t now = options_.unix_seconds();
   for (const auto& [number, batch] : batches_) {
+    const int64_t window = std::max<int64_t>(batch.row.expires - batch.row.created, 1);
+    const double used = static_cast<double>(now - batch.row.created) / static_cast<double>(window);
+    oldest = std::max(oldest, std::min(used, 1.0));
     waiting += batch.row.total - batch.row.completed - batch.row.failed - batch.in_flight;
   }
   BatchMetrics& metrics = *options_.metrics;
   metrics.open_lines.At(BatchMetrics::kWaiting).Set(static_cast<double>(std::max<int64_t>(waiting, 0)));
   metrics.open_lines.At(BatchMetrics::kRunning).Set(static_cast<double>(attempts_.size()));
+  metrics.oldest_window.Get().Set(oldest);
   metrics.batches.Get().Set(static_cast<double>(batches_.size()));
   metrics.window.Get().Set(window_.size());
 }

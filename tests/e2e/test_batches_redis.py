@@ -5,13 +5,16 @@ paused, servers and Redis alike. HADAL_BATCH_REDIS_KILLS says how many servers a
 import contextlib
 import json
 import os
+import pathlib
 import random
+import shlex
 import signal
 import subprocess
 import threading
 
 import openai
 import pytest
+import yaml
 
 from batch_client import expect_each_once, lines, results, submit, wait
 from hadal_process import HadalProcess
@@ -165,6 +168,24 @@ def test_over_tls_as_a_user_that_may_do_no_more_than_it_needs(start_server, redi
                           f"--batch-redis-ca={authority.certificate}")
     client = client_of(server)
     expect_each_once(client, wait(client, submit(client, lines(5))), 5)
+
+
+def test_the_redis_of_kubernetes_keeps_batches(start_server, redis, tmp_path):
+    """With the flags of k8s/components/redis-batches: a server takes it without a warning, and what is in it survives a kill."""
+    manifests = pathlib.Path(os.environ["HADAL_SOURCE_DIR"], "k8s/components/redis-batches/redis.yaml").read_text(encoding="utf-8")
+    (command,) = next(yaml.safe_load_all(manifests))["spec"]["template"]["spec"]["containers"][0]["args"]
+    (tmp_path / "password").write_text("open sesame\n")
+    program, *flags = shlex.split(command.replace('"$(cat /etc/redis/password)"', "'open sesame'").replace("/data", str(tmp_path)).removeprefix("exec "))
+    assert program == "redis-server" and "open sesame" in flags
+    store = redis(*flags)
+    server = start_server(*flags_of(store), f"--batch-redis-password-file={tmp_path / 'password'}")
+    client = client_of(server)
+    batch = wait(client, submit(client, lines(5)))
+    assert "appendonly off" not in server.text()
+    store.stop()
+    store.start()
+    wait_for(lambda: server.get("/v1/files")[0] == 200)
+    expect_each_once(client, batch, 5)
 
 
 def test_a_redis_that_may_drop_lines_ends_the_start(redis):

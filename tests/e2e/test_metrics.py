@@ -56,6 +56,7 @@ UNMOVED = {
     "hadal_batches": "files and batches are off",
     "hadal_batch_lines": "files and batches are off",
     "hadal_batch_lines_total": "files and batches are off",
+    "hadal_batch_oldest_window_ratio": "files and batches are off",
     "hadal_batch_window": "files and batches are off",
     "hadal_batch_store_bytes": "files and batches are off",
     "hadal_batch_store_errors_total": "files and batches are off",

@@ -49,7 +49,7 @@ def pods(documents):
     """(name, labels, pod spec) of what makes pods."""
     for document in documents:
         name = f"{document['kind']} {document['metadata']['name']}"
-        if document["kind"] == "Deployment":
+        if document["kind"] in ("Deployment", "StatefulSet"):
             template = document["spec"]["template"]
             yield name, template["metadata"]["labels"], template["spec"]
         elif document["kind"] == "LeaderWorkerSet":

@@ -27,7 +27,7 @@ def settings():
 
 def test_every_folder_is_documented():
     page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
-    for target in [*TARGETS, "components/gpu", "components/tls"]:
+    for target in [*TARGETS, "components/gpu", "components/redis-batches", "components/tls"]:
         assert f"`k8s/{target}`" in page, target
 
 
@@ -126,6 +126,58 @@ def test_replicas_find_and_may_reach_the_redis_of_their_response_cache():
     assert peer["podSelector"]["matchLabels"].items() <= found["Deployment hadal-redis"][0].items()
     (source,) = policies["hadal-redis"]["ingress"][0]["from"]
     assert source["podSelector"]["matchLabels"].items() <= found["Deployment hadal"][0].items()
+
+
+def expect_batches_in_a_redis_of_their_own(documents):
+    found = {name: (labels, spec) for name, labels, spec in pods(documents)}
+    replica, (redis_labels, redis_pod) = found["Deployment hadal"], found["StatefulSet hadal-batches-redis"]
+    (server,) = replica[1]["containers"]
+    environment = {variable["name"]: variable["value"] for variable in server["env"] if "value" in variable}
+    services = {document["metadata"]["name"]: document["spec"] for document in of_kind(documents, "Service")}
+    assert environment["HADAL_BATCH_STORE"] == f"redis://hadal-batches-redis:{services['hadal-batches-redis']['ports'][0]['port']}"
+    password = environment["HADAL_BATCH_REDIS_PASSWORD_FILE"]
+    (mount,) = [mount for mount in server["volumeMounts"] if password.startswith(mount["mountPath"] + "/")]
+    secrets = [{volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume} for spec in (replica[1], redis_pod)]
+    assert secrets[0][mount["name"]] == secrets[1]["password"] == "hadal-batches-redis"
+
+    (stateful,) = of_kind(documents, "StatefulSet")
+    assert stateful["spec"]["replicas"] == 1 and stateful["spec"]["serviceName"] in services
+    assert set(stateful["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+    (container,) = redis_pod["containers"]
+    (command,) = container["args"]
+    for flag in ("--maxmemory-policy noeviction", "--appendonly yes", "--appendfsync everysec"):
+        assert flag in command
+    (claim,) = stateful["spec"]["volumeClaimTemplates"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert mounts[re.search(r"--dir (\S+)", command).group(1)] == claim["metadata"]["name"]
+    memory = int(re.search(r"--maxmemory (\d+)gb", command).group(1))
+    assert int(container["resources"]["limits"]["memory"].removesuffix("Gi")) >= 1.5 * memory, "docs/operations.md: half as much again"
+    assert int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) >= 3 * memory
+
+    policies = {document["metadata"]["name"]: document["spec"] for document in of_kind(documents, "NetworkPolicy")}
+    out = policies["hadal-to-batches-redis"]
+    assert out["podSelector"]["matchLabels"].items() <= replica[0].items()
+    assert out["egress"][0]["to"][0]["podSelector"]["matchLabels"].items() <= redis_labels.items()
+    (source,) = policies["hadal-batches-redis"]["ingress"][0]["from"]
+    assert source["podSelector"]["matchLabels"].items() <= replica[0].items()
+    return found, policies
+
+
+def test_replicas_share_batches_in_a_redis_that_forgets_nothing():
+    expect_batches_in_a_redis_of_their_own(render("overlays/batches"))
+
+
+def test_response_cache_and_batches_have_a_redis_each(tmp_path):
+    parts = {"resources": ["overlays/redis"], "components": ["components/redis-batches"]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(
+        {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "hadal",
+         **{key: [os.path.relpath(K8S / folder, tmp_path) for folder in folders] for key, folders in parts.items()}}), encoding="utf-8")
+    found, policies = expect_batches_in_a_redis_of_their_own(render(tmp_path))
+    environment = {variable["name"]: variable.get("value") for variable in found["Deployment hadal"][1]["containers"][0]["env"]}
+    assert environment["HADAL_RESPONSE_CACHE"].endswith("redis://hadal-redis:6379")
+    cache = found["Deployment hadal-redis"][0]
+    assert policies["hadal"]["egress"][0]["to"][0]["podSelector"]["matchLabels"].items() <= cache.items()
+    assert not policies["hadal-to-batches-redis"]["egress"][0]["to"][0]["podSelector"]["matchLabels"].items() <= cache.items()
 
 
 def test_prometheus_checks_the_certificate_that_the_pods_have():

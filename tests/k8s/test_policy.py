@@ -9,7 +9,7 @@ from rendering import TARGETS, load, of_kind, pods, render, seconds
 
 def all_pods():
     found = [(target, name, labels, spec) for target in TARGETS for name, labels, spec in pods(render(target))]
-    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "Deployment hadal-redis", "ServingRuntime hadal", "LLMInferenceService deepseek",
+    assert {name for _, name, _, _ in found} == {"Deployment hadal", "Deployment hadal-edge", "Deployment hadal-redis", "StatefulSet hadal-batches-redis", "ServingRuntime hadal", "LLMInferenceService deepseek",
                                                 "LeaderWorkerSet hadal-group leader", "LeaderWorkerSet hadal-group worker"}
     return found
 
@@ -81,7 +81,7 @@ def selector_of(document):
         return spec["selector"]
     if document["kind"] == "NetworkPolicy":
         return spec["podSelector"]["matchLabels"]
-    if document["kind"] in ("PodDisruptionBudget", "PodMonitor", "InferencePool", "Deployment"):
+    if document["kind"] in ("PodDisruptionBudget", "PodMonitor", "InferencePool", "Deployment", "StatefulSet"):
         return spec["selector"]["matchLabels"]
     if document["kind"] in ("NetworkChaos", "PodChaos", "StressChaos"):
         assert spec["selector"]["namespaces"] == ["hadal"], "an experiment stays in its namespace"
@@ -105,7 +105,7 @@ def test_selectors_match_a_pod(target):
         elif selector is not None:
             assert selector, document["metadata"]["name"]
             assert any(selector.items() <= pod.items() for pod in labels), f"{document['kind']} {document['metadata']['name']}"
-    for deployment in of_kind(render(target), "Deployment"):
+    for deployment in of_kind(render(target), "Deployment", "StatefulSet"):
         assert selector_of(deployment).items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
 
 
@@ -117,7 +117,8 @@ def test_ports_that_are_named_exist(target):
         if document["kind"] == "Service":
             assert {port["targetPort"] for port in document["spec"]["ports"]} <= names
         if document["kind"] == "NetworkPolicy":
-            assert {port["port"] for rule in document["spec"]["ingress"] for port in rule["ports"]} <= names
+            assert {port["port"] for rule in document["spec"].get("ingress", []) + document["spec"].get("egress", [])
+                    for port in rule["ports"] if isinstance(port["port"], str)} <= names
         if document["kind"] == "PodMonitor":
             assert {endpoint["port"] for endpoint in document["spec"]["podMetricsEndpoints"]} <= monitored_ports(document)
 
@@ -126,7 +127,7 @@ def test_ports_that_are_named_exist(target):
 def test_deployments_survive_a_zone_and_a_node_drain(target):
     documents = render(target)
     budgets = [selector_of(budget) for budget in of_kind(documents, "PodDisruptionBudget")]
-    for deployment in of_kind(documents, "Deployment"):
+    for deployment in of_kind(documents, "Deployment", "StatefulSet"):
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         assert sum(budget.items() <= labels.items() for budget in budgets) == 1
         spread = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]

@@ -111,6 +111,21 @@ TEST_P(BatchRunnerTest, AQuotaHoldsUpItsTenantOnly) {
   EXPECT_EQ(fixture.Find(held).completed, 2);
 }
 
+TEST_P(BatchRunnerTest, ShowsHowMuchOfItsTimeABatchHasUsed) {
+  RunnerFixture fixture(GetParam(), Answers, {.completion_window = absl::Seconds(1000)});
+  const auto used = [&] { return fixture.metrics.oldest_window.Get().Value(); };
+  fixture.executor.Hold();
+  const StoredBatch first = fixture.Submit(2), second = fixture.Submit(2, "a", kNow + 400);
+  fixture.unix_now = kNow + 600;
+  fixture.Start();
+  ASSERT_TRUE(RunnerFixture::WaitFor([&] { return used() > 0; }));
+  EXPECT_DOUBLE_EQ(used(), 0.6) << "the older one counts";
+  fixture.executor.Release();
+  ASSERT_TRUE(fixture.WaitStatus(first, BatchStatus::kCompleted));
+  ASSERT_TRUE(fixture.WaitStatus(second, BatchStatus::kCompleted));
+  EXPECT_TRUE(RunnerFixture::WaitFor([&] { return used() == 0; }));
+}
+
 TEST_P(BatchRunnerTest, BatchesTakeTurns) {
   RunnerFixture fixture(GetParam(), Answers, {.max_in_flight = 2});
   fixture.executor.Hold();
