@@ -42,6 +42,42 @@ double At(const Column& column, double position) {
   return from + (column[above].load(kRelaxed) - from) * std::clamp(position - below, 0.0, 1.0);
 }
 
+// One of the two things that requests take in turn, in its own unit: places in the batch, and computed prompt tokens.
+struct Turns {
+  double before = 0;       // wanted by those that go first, or taken by others since the forecast was made
+  double after = 0;        // wanted by less urgent ones, which may pass by their age
+  double own = 0;          // wanted by the request and those of its class in front of it
+  double per_arrival = 0;  // wanted by each request that has yet to arrive
+  double spread = 0;       // mean square of what an arrival wants over the square of its mean
+  bool whole = false;      // handed out in whole units
+
+  // Of what `supply` gives until `at`: without what those before the class take, `arrivals` of them in each bucket from
+  // `first` on, and without the share of those that pass it by their age.
+  template <typename Column>
+  double LeftForClass(const Column& supply, double first, double at, double arrivals, double share_after) const {
+    const double expected = arrivals * (at - first);
+    const double variance = spread * expected * (1 + (at - first) / kRateWindowBuckets);
+    const double urgent = (expected + kOvertakingDeviations * std::sqrt(variance)) * per_arrival;
+    const double passing = share_after * (At(supply, at) - At(supply, first));
+    return At(supply, at) - before - urgent - std::min(after, whole ? std::floor(passing) : passing);
+  }
+};
+
+// The first position from `from` on where `left_at` is not negative; infinite: none within the horizon.
+template <typename LeftAt>
+double BucketsUntil(double from, const LeftAt& left_at) {
+  double left = from <= kForecastBuckets ? left_at(from) : -1;
+  if (left >= 0) return from;
+  for (double position = from; position < kForecastBuckets;) {
+    const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
+    const double there = left_at(next);
+    if (there >= 0) return position + (next - position) * (-left / (there - left));
+    left = there;
+    position = next;
+  }
+  return std::numeric_limits<double>::infinity();
+}
+
 // Seconds to compute a prompt, in chunks beside `sequences` that decode.
 double PrefillSeconds(const StepTime& step, double prompt_tokens, double sequences, double context_tokens,
                       int32_t max_batch_tokens) {
@@ -177,78 +213,40 @@ double WaitForecast::BucketsToStart(size_t rank, size_t before, const Demand& de
   const bool aged = before < rank;
   const double age = aged ? static_cast<double>(rank - before) * class_step : 0;
   if (std::isinf(age)) return age;
-  const double share = aged ? AgedShare(static_cast<request::Priority>(before)) : 1;
-  const double taken = static_cast<double>(started() - started_before_.load(kRelaxed));
-  double waiting_before = 0;
-  double prompts_before = 0;
+
+  Turns places = {.per_arrival = 1, .spread = 1, .whole = true};
+  places.before = static_cast<double>(started() - started_before_.load(kRelaxed));
+  places.own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + 1;
+  Turns prompts = {.spread = kPromptSpread};
+  prompts.per_arrival = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
+  prompts.own = PromptTokensOf(rank, line.class_share);
+  double arrivals = 0;  // a bucket
   for (size_t r = 0; r < before; ++r) {
-    waiting_before += static_cast<double>(waiting_[r].load(kRelaxed));
-    prompts_before += PromptTokensOf(r, 1);
+    places.before += static_cast<double>(waiting_[r].load(kRelaxed));
+    prompts.before += PromptTokensOf(r, 1);
+    arrivals += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket);
   }
-  // Those of less urgent classes that may pass it by their age, with their share.
-  double waiting_after = 0;
-  double prompts_after = 0;
   for (size_t r = rank + 1; r < waiting_.size() && !std::isinf(class_step); ++r) {
-    waiting_after += static_cast<double>(waiting_[r].load(kRelaxed));
-    prompts_after += PromptTokensOf(r, 1);
+    places.after += static_cast<double>(waiting_[r].load(kRelaxed));
+    prompts.after += PromptTokensOf(r, 1);
   }
+
+  const double share = aged ? AgedShare(static_cast<request::Priority>(before)) : 1;
   const double share_after = AgedShare(static_cast<request::Priority>(rank));
-  const double own = line.class_share * static_cast<double>(waiting_[rank].load(kRelaxed)) + line.others + 1;
-  const double own_prompts = PromptTokensOf(rank, line.class_share);
-  const double prompt_of_each = prompt_tokens_per_request_.load(kRelaxed) * computed_share_.load(kRelaxed);
-
-  // Arrivals of the classes before it in `buckets` from now; `spread`: the mean square of what each brings over the
-  // square of its mean.
-  const auto urgent = [&](double buckets, double spread) {
-    double expected = 0;
-    for (size_t r = 0; r < before; ++r) {
-      expected += arrivals_[r].load(kRelaxed) * absl::ToDoubleSeconds(kForecastBucket) * buckets;
-    }
-    const double variance = spread * expected * (1 + buckets / kRateWindowBuckets);
-    return expected + kOvertakingDeviations * std::sqrt(variance);
-  };
-  const auto overtakers = [&](double buckets) {
-    return line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket) * buckets;
-  };
-  // Room for its class at a time: what those before it leave, less what those who pass it by their age take of what
-  // comes free from now on.
-  const double places_now = At(starts_, first);
-  const auto places = [&](double at) {
-    const double room = At(starts_, at);
-    return room - taken - waiting_before - urgent(at - first, 1) -
-           std::min(waiting_after, std::floor(share_after * (room - places_now)));
-  };
-  const double prompts_now = At(prompt_tokens_, first);
-  const auto prompts = [&](double at) {
-    const double room = At(prompt_tokens_, at);
-    return room - prompts_before - urgent(at - first, kPromptSpread) * prompt_of_each -
-           std::min(prompts_after, share_after * (room - prompts_now));
-  };
-  // Of room by its age it has a share, from when it is old enough.
-  const auto shared = [&](const auto& room, double at) {
-    if (!aged) return room(at);
-    return share * (room(at) - std::max(0.0, room(first + age)));
-  };
-
-  // Buckets from now until `left_at` is no longer negative; infinite: not within the horizon.
-  const auto wait_for = [&](double from, const auto& left_at) {
-    double left = from <= kForecastBuckets ? left_at(from) : -1;
-    if (left >= 0) return from - first;
-    for (double position = from; position < kForecastBuckets;) {
-      const double next = std::min<double>(std::floor(position) + 1, kForecastBuckets);
-      const double there = left_at(next);
-      if (there >= 0) return position + (next - position) * (-left / (there - left)) - first;
-      left = there;
-      position = next;
-    }
-    return std::numeric_limits<double>::infinity();
+  const double overtakers = line.overtakers_per_second * absl::ToDoubleSeconds(kForecastBucket);  // a bucket
+  // What is left for the request itself.
+  const auto left = [&](const auto& supply, const Turns& turns, double at) {
+    const auto for_class = [&](double time) { return turns.LeftForClass(supply, first, time, arrivals, share_after); };
+    // Of room by its age it has a share, from when it is old enough.
+    const double room = aged ? share * (for_class(at) - std::max(0.0, for_class(first + age))) : for_class(at);
+    return room - turns.own - (line.others + overtakers * (at - first)) * turns.per_arrival;
   };
   const double from = first + age;
-  return std::max({wait_for(from, [&](double at) { return shared(places, at) - own - overtakers(at - first); }),
-                   wait_for(first, [&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); }),
-                   wait_for(from, [&](double at) {
-                     return shared(prompts, at) - own_prompts - (line.others + overtakers(at - first)) * prompt_of_each;
-                   })});
+  return std::max(
+             {BucketsUntil(from, [&](double at) { return left(starts_, places, at); }),
+              BucketsUntil(from, [&](double at) { return left(prompt_tokens_, prompts, at); }),
+              BucketsUntil(first, [&](double at) { return At(blocks_, at) - static_cast<double>(demand.blocks); })}) -
+         first;
 }
 
 WaitPrediction WaitForecast::Predict(request::Priority priority, const Demand& demand, absl::Time now,
