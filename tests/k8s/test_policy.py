@@ -188,6 +188,7 @@ def test_mps_leaves_the_shared_memory_of_the_daemon_alone():
     assert "/dev/shm" not in {mount["mountPath"] for mount in container["volumeMounts"]}
     assert "HADAL_MEMORY_BUDGET" in {variable["name"] for variable in container["env"]}
     assert pod["affinity"]["podAntiAffinity"]
+    assert pod["securityContext"]["runAsUser"] == 65532, "the daemon serves one user at a time"
 
 
 def test_tls_is_read_from_a_secret_that_can_be_renewed():

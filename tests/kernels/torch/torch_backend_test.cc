@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -23,6 +24,14 @@ TEST(TorchBackendTest, OpensTheCpuByName) {
   EXPECT_THAT((*backend)->description(), StartsWith("torch 2."));
   EXPECT_THAT((*backend)->description(), HasSubstr("cpu, 2 threads"));
   EXPECT_TRUE((*backend)->host_accessible());
+}
+
+TEST(TorchBackendTest, AloneItIsTheBestDevice) {
+  const auto best = CreateBackend("torch", {.threads = 1});
+  ASSERT_EQ(best.status(), absl::OkStatus());
+  const bool has_gpu = CreateBackend("torch:cuda", {}).ok();
+  EXPECT_THAT((*best)->description(), HasSubstr(has_gpu ? "cuda:0" : "cpu, 1 thread"));
+  EXPECT_EQ((*best)->host_accessible(), !has_gpu);
 }
 
 TEST(TorchBackendTest, RefusesWhatItCannotDo) {
@@ -64,6 +73,27 @@ TEST(TorchBackendTest, AFailureOfLibtorchIsAStatus) {
                            .out = TensorView(out.data(), DType::kF32, {1, 1})}),
             absl::OkStatus());
   EXPECT_EQ(out[0], 11);
+}
+
+// Partial sums in a half type would pass every tolerance of small shapes and miss those of large ones.
+TEST(TorchBackendTest, SumsInFullPrecision) {
+  ASSERT_EQ(CreateBackend("torch:cpu", {.threads = 1}).status(), absl::OkStatus());
+  void* libtorch = dlopen("libtorch_cpu.so", RTLD_NOLOAD | RTLD_LAZY);
+  ASSERT_NE(libtorch, nullptr) << dlerror();
+  const auto context = reinterpret_cast<void* (*)()>(dlsym(libtorch, "_ZN2at13globalContextEv"));
+  ASSERT_NE(context, nullptr);
+  // at::Context's questions. 0 is "no" of a bool, and of cuBLAS's enumeration "reduced precision is allowed".
+  const auto answer = [&](const char* question) {
+    const auto ask = reinterpret_cast<uint8_t (*)(const void*)>(dlsym(libtorch, question));
+    EXPECT_NE(ask, nullptr) << question;
+    return ask != nullptr ? int{ask(context())} : -1;
+  };
+  EXPECT_GT(answer("_ZNK2at7Context24allowFP16ReductionCuBLASEv"), 0);
+  EXPECT_GT(answer("_ZNK2at7Context24allowBF16ReductionCuBLASEv"), 0);
+  EXPECT_EQ(answer("_ZNK2at7Context15allowTF32CuBLASEv"), 0);
+  EXPECT_EQ(answer("_ZNK2at7Context21allowFP16ReductionCPUEv"), 0);
+  EXPECT_EQ(answer("_ZNK2at7Context29allowFP16BF16ReductionMathSDPEv"), 0);
+  dlclose(libtorch);
 }
 
 // What it exports must not be found by name from here: its Protobuf is another one than ours.
