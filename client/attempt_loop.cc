@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -109,6 +110,7 @@ Connections::Connections(const std::vector<std::string>& addresses, const RetryO
     Server& server = servers_[target.get()];
     server.channel = grpc::CreateCustomChannel(target->address(), credentials, arguments);
     server.stub = v1::Inference::NewStub(server.channel);
+    server.batches = v1::Batches::NewStub(server.channel);
   }
 }
 
@@ -175,7 +177,7 @@ void AttemptLoop::Begin() {
   }
   if (context != nullptr) {
     begun_ = false;
-    return Launch(connections_->servers().at(target_).stub->async(), context.get());
+    return Launch(connections_->servers().at(target_), context.get());
   }
   const std::optional<absl::Duration> wait = call_.Wait();
   base::MutexLock lock(&mutex_);
@@ -234,11 +236,23 @@ void AttemptLoop::AttemptDone(const grpc::Status& status) {
     return Finish(last_);
   }
   if (Unanswered(*context, status)) {
+    if (MayHaveTakenEffect(*context)) {
+      target_->Failed();
+      target_->Finish();
+      return Finish(absl::UnavailableError(absl::StrCat(
+          last_.message(), "; whether the server did what was asked is not known, so it was not asked again")));
+    }
     call_.Failed();
   } else {
     call_.Refused(RefusalOf(*context, status));
   }
   Begin();
+}
+
+bool AttemptLoop::WasSent(const grpc::ClientContext& context) {
+  // An address, once the call has a connection; before that the name that was given, or nothing.
+  const std::string peer = context.peer();
+  return absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:") || absl::StartsWith(peer, "unix");
 }
 
 void AttemptLoop::Finish(absl::Status status) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "base/sync.h"
 #include "client/call_window.h"
 #include "client/retry.h"
+#include "hadal/v1/batches.grpc.pb.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
 namespace hadal::client {
@@ -30,6 +32,17 @@ class Connections : public std::enable_shared_from_this<Connections> {
   struct Server {
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<v1::Inference::Stub> stub;
+    std::unique_ptr<v1::Batches::Stub> batches;
+
+    // The calls of one of the services.
+    template <typename Service>
+    typename Service::StubInterface::async_interface* async() const {
+      if constexpr (std::is_same_v<Service, v1::Batches>) {
+        return batches->async();
+      } else {
+        return stub->async();
+      }
+    }
   };
 
   // `identity` goes with every call; `max_calls` are under way at once, 0: any number; `keep_alive` as in
@@ -70,7 +83,12 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
 
  protected:
   // Begins an attempt; AttemptDone tells its end. May be called by AttemptDone.
-  virtual void Launch(v1::Inference::StubInterface::async_interface* stub, grpc::ClientContext* context) = 0;
+  virtual void Launch(const Connections::Server& server, grpc::ClientContext* context) = 0;
+  // Whether an attempt that nobody answered may have done all the same what must not be done twice. Then there is no
+  // other one.
+  virtual bool MayHaveTakenEffect(const grpc::ClientContext&) const { return false; }
+  // Whether an attempt came as far as a server: with false nothing was sent.
+  static bool WasSent(const grpc::ClientContext& context);
   // Something has arrived: whatever becomes of this attempt is final.
   void MarkBegun() { begun_ = true; }
   void AttemptDone(const grpc::Status& status);

@@ -9,9 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "base/sync.h"
 #include "client/attempt_loop.h"
+#include "client/channel.h"
 #include "client/generation_loop.h"
+#include "client/mailbox.h"
 #include "client/requests.h"
 #include "client/response_cache.h"
 #include "client/sharing_client.h"
@@ -24,38 +25,6 @@ using Async = v1::Inference::StubInterface::async_interface;
 
 // How often a blocking call looks whether its caller still wants it.
 constexpr absl::Duration kIdle = absl::Milliseconds(100);
-
-// A value that another thread brings.
-template <typename T>
-class Mailbox {
- public:
-  void Put(T value) {
-    base::MutexLock lock(&mutex_);
-    value_ = std::move(value);
-    arrived_.NotifyOne();  // under the lock: whoever waits may destroy this at once
-  }
-  // nullopt: not within `timeout`.
-  std::optional<T> Take(absl::Duration timeout) {
-    base::MutexLock lock(&mutex_);
-    if (!value_.has_value()) arrived_.WaitFor(&mutex_, timeout);
-    return std::exchange(value_, std::nullopt);
-  }
-
- private:
-  base::Mutex mutex_;
-  base::CondVar arrived_;
-  std::optional<T> value_ ABSL_GUARDED_BY(mutex_);
-};
-
-// Starts a call and waits for what it brings.
-template <typename T, typename Start>
-absl::StatusOr<T> WaitFor(const Start& start) {
-  Mailbox<absl::StatusOr<T>> mailbox;
-  start([&mailbox](absl::StatusOr<T> value) { mailbox.Put(std::move(value)); });
-  while (true) {
-    if (std::optional<absl::StatusOr<T>> value = mailbox.Take(absl::InfiniteDuration())) return *std::move(value);
-  }
-}
 
 absl::StatusOr<GenerationResult> ReadAll(Generation& generation, const OnDelta& on_delta) {
   Mailbox<std::optional<Piece>> mailbox;
@@ -101,22 +70,10 @@ class GenerationHandle final : public Generation {
   const std::shared_ptr<GenerationLoop> loop_;
 };
 
-std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ChannelOptions& options) {
-  if (!options.tls) return grpc::InsecureChannelCredentials();
-  return grpc::SslCredentials({options.tls_authorities, options.tls_key, options.tls_certificate});
-}
-
-Metadata IdentityOf(const ChannelOptions& options) {
-  if (options.api_key.empty()) return {};
-  return {{"authorization", absl::StrCat("Bearer ", options.api_key)}};
-}
-
 class ClientImpl final : public Client {
  public:
   explicit ClientImpl(const ChannelOptions& options)
-      : deadline_(options.deadline),
-        connections_(std::make_shared<Connections>(options.targets, options.retry, CredentialsOf(options),
-                                                   IdentityOf(options), options.max_calls, options.keep_alive)) {}
+      : deadline_(options.deadline), connections_(OpenConnections(options)) {}
 
   std::unique_ptr<Generation> StartChat(const ChatOptions& options) override {
     return Generate(options, [request = RequestOf(options)](Async* stub, grpc::ClientContext* context,
@@ -257,21 +214,7 @@ std::string ServiceConfigJson(const RetryOptions& options) {
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ChannelOptions& options) {
-  if (options.targets.empty()) return absl::InvalidArgumentError("a client needs at least one target, host:port");
-  if (options.max_calls < 0) {
-    return absl::InvalidArgumentError(absl::StrCat("max_calls is ", options.max_calls, "; it must be 0 or more"));
-  }
-  if (options.keep_alive < absl::Seconds(1)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("keep_alive is ", absl::FormatDuration(options.keep_alive), "; it must be 1s or more"));
-  }
-  const bool certificate = !options.tls_certificate.empty(), key = !options.tls_key.empty();
-  if (certificate != key) {
-    return absl::InvalidArgumentError("tls_certificate and tls_key are given together, or neither is");
-  }
-  if (!options.tls && (certificate || !options.tls_authorities.empty())) {
-    return absl::InvalidArgumentError("tls_authorities, tls_certificate and tls_key need tls = true");
-  }
+  if (absl::Status status = CheckOptions(options); !status.ok()) return status;
   std::unique_ptr<ResponseCache> cache;
   if (options.cache.on()) {
     absl::StatusOr<std::unique_ptr<ResponseCache>> opened = ResponseCache::Open(options.cache);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -10,28 +11,37 @@
 
 namespace hadal::client {
 
+// What becomes of a call whose server was lost before it answered.
+enum class Repeat : uint8_t {
+  kAlways,   // it is made again: to ask twice does no harm
+  kNotSent,  // only if it was not sent
+};
+
 // A call with one response through all its attempts.
-template <typename Request, typename Response>
+template <typename Request, typename Response, typename Service = v1::Inference>
 class UnaryLoop final : public AttemptLoop {
  public:
-  using Async = v1::Inference::StubInterface::async_interface;
+  using Async = typename Service::StubInterface::async_interface;
   using Method = void (Async::*)(grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
   using Done = std::function<void(absl::StatusOr<Response>)>;
 
   UnaryLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline, Method method,
-            Request request, Done done)
+            Request request, Done done, Repeat repeat = Repeat::kAlways)
       : AttemptLoop(std::move(connections), std::move(metadata), deadline),
+        repeat_(repeat),
         method_(method),
         request_(std::move(request)),
         done_(std::move(done)) {}
 
  private:
-  void Launch(Async* stub, grpc::ClientContext* context) override {
+  void Launch(const Connections::Server& server, grpc::ClientContext* context) override {
     response_.Clear();
-    (stub->*method_)(context, &request_, &response_,
-                     [self = std::static_pointer_cast<UnaryLoop>(shared_from_this())](const grpc::Status& status) {
-                       self->AttemptDone(status);
-                     });
+    (server.async<Service>()->*method_)(context, &request_, &response_,
+                                        [self = std::static_pointer_cast<UnaryLoop>(shared_from_this())](
+                                            const grpc::Status& status) { self->AttemptDone(status); });
+  }
+  bool MayHaveTakenEffect(const grpc::ClientContext& context) const override {
+    return repeat_ == Repeat::kNotSent && WasSent(context);
   }
   void End(absl::Status status) override {
     if (status.ok()) {
@@ -41,6 +51,7 @@ class UnaryLoop final : public AttemptLoop {
     }
   }
 
+  const Repeat repeat_;
   const Method method_;
   const Request request_;
   const Done done_;

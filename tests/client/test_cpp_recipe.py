@@ -65,6 +65,15 @@ def test_thinking_cache_and_batches_with_a_real_server(tmp_path, include):
 
 
 @needs["c++"]
+@needs["pkg-config"]
+def test_a_batch_with_a_real_server(tmp_path, include):
+    program = compiled(tmp_path, include, SOURCE / "tests/client/real_batch_program.cc")
+    with HadalProcess(f"--batch-store={tmp_path / 'batches'}") as server:
+        asked = subprocess.run([program, f"127.0.0.1:{server.port}", tmp_path / "in.jsonl"], capture_output=True, text=True, timeout=60)
+    assert asked.stdout.splitlines() == ["ended", "each once", "listed"], asked.stderr
+
+
+@needs["c++"]
 def test_each_public_header_stands_alone(tmp_path, include):
     (tmp_path / "all.cc").write_text("".join(f'#include "{header}"\n' for header in reversed(PUBLIC)), encoding="utf-8")
     subprocess.run(["c++", "-std=c++20", "-fsyntax-only", f"-I{include}", "all.cc"], cwd=tmp_path, check=True)
