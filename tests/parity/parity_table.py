@@ -29,6 +29,7 @@ The reference is the family's class in transformers, for `deepseek_moe` a plain 
 - **half**: the mean error in the checkpoint's half type (bf16 for FP8, FP4 and float32 ones) as a multiple of the reference's own in that type; at most 2.
 - **engine**: each case in float32 through scheduler, prefix cache and preemption (`test_engine_parity.py`): the tokens of the prompt alone, log-probabilities within
   1e-3, cold and with hits, in chunks alongside others, and preempted.
+- **configuration**: each field of `config.json` removed, null, or with another value (`test_config_fields.py`): refused, or the log-probabilities of transformers.
 - Cases in bold are also run on every instruction set, on the plain reference loops, together against alone in each type, and with dummy weights.
 """
 COLUMNS = ["family", "stands for", "case", "stored as", "float32 error", "half error"]
