@@ -41,7 +41,8 @@ class HostBackend : public kernels::UniformBackend<HostBackend> {
     const int64_t staged_now = staged_bytes_ += bytes;
     for (int64_t most = most_staged_bytes; most < staged_now;)
       most_staged_bytes.compare_exchange_weak(most, staged_now);
-    std::vector<std::byte> staged(static_cast<size_t>(bytes));
+    thread_local std::vector<std::byte> staged;
+    staged.resize(static_cast<size_t>(bytes));
     absl::Status filled = fill(staged.data());
     if (filled.ok() && bytes > 0) std::memcpy(target, staged.data(), staged.size());
     staged_bytes_ -= bytes;

@@ -26,9 +26,12 @@ constexpr size_t kLarge = size_t{64} << 10;
 
 }  // namespace
 
-void* operator new(size_t bytes) {
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
   if (bytes >= kLarge) large_bytes += static_cast<int64_t>(bytes);
-  void* data = std::malloc(bytes);
+  return std::malloc(bytes);
+}
+void* operator new(size_t bytes) {
+  void* data = operator new(bytes, std::nothrow);
   if (data == nullptr) throw std::bad_alloc();
   return data;
 }
