@@ -32,7 +32,7 @@ def test_recipe(server, title):
 
 
 def test_curl(server):
-    code = re.search(r"```sh\n(.*?)```", PAGE, re.DOTALL)[1].replace("http://127.0.0.1:8000", server.url)
+    code = re.search(r"\n## curl\n.*?```sh\n(.*?)```", PAGE, re.DOTALL)[1].replace("http://127.0.0.1:8000", server.url)
     run = subprocess.run(["bash", "-euc", code.replace("curl ", "curl -sSf ")], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("42") >= 3
