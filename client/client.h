@@ -42,6 +42,8 @@ std::string ServiceConfigJson(const RetryOptions& options);
 struct Message {
   std::string role;
   std::string content;
+  std::string reasoning = "";  // of an assistant
+  bool prefix = false;         // the last message, an assistant's: the response goes on behind it
 };
 
 // What chats and completions have in common.
@@ -126,7 +128,8 @@ class Generation {
   // once, on a thread of gRPC. FailedPrecondition before the first piece, when it is not in its reasoning, or at its
   // end; NotFound when the chat has no `reasoning_control`.
   virtual void EndThinking(std::function<void(absl::Status)> done) = 0;
-  // How it ended; FailedPrecondition before that.
+  // How it ended; FailedPrecondition before that. A response that broke off is never asked for again, since what was
+  // read would come twice: the error says how much that was. Aborted when its server was lost; for the caller to retry.
   virtual absl::StatusOr<GenerationResult> result() const = 0;
 };
 

@@ -3,9 +3,23 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "client/requests.h"
 
 namespace hadal::client {
+namespace {
+
+// What its reader gets of a response that broke off. A lost connection is no more UNAVAILABLE then: that is for calls
+// of which nothing came, and which may simply be made again.
+absl::Status BrokenOff(const absl::Status& status, int pieces, const GenerationResult& result) {
+  const absl::StatusCode code = absl::IsUnavailable(status) ? absl::StatusCode::kAborted : status.code();
+  return absl::Status(code, absl::StrCat(status.message(), "; the response broke off after ", pieces,
+                                         pieces == 1 ? " piece" : " pieces", " with ", result.text.size(),
+                                         " bytes of text and ", result.reasoning.size(),
+                                         " of reasoning, and was not asked for again: they would have come twice"));
+}
+
+}  // namespace
 
 void GenerationLoop::EndThinking(std::function<void(absl::Status)> done) {
   struct Question {
@@ -30,12 +44,15 @@ void GenerationLoop::EndThinking(std::function<void(absl::Status)> done) {
 }
 
 absl::StatusOr<GenerationResult> GenerationLoop::result() const {
-  if (absl::Status how = status(); !how.ok()) return how;
   base::MutexLock lock(&read_mutex_);
-  return result_;
+  const absl::Status how = StatusLocked();
+  if (how.ok()) return result_;
+  const bool broke_off = ended() && pieces_ > 0 && !absl::IsCancelled(how);
+  return broke_off ? BrokenOff(how, pieces_, result_) : how;
 }
 
 Piece GenerationLoop::Take(const v1::GenerateResponse& response) {
+  ++pieces_;
   Append(response, &result_);
   return {response.reasoning(), response.text()};
 }

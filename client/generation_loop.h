@@ -22,6 +22,7 @@ class GenerationLoop final : public ReadLoop<v1::Inference, v1::GenerateResponse
  private:
   Piece Take(const v1::GenerateResponse& response) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
 
+  int pieces_ ABSL_GUARDED_BY(read_mutex_) = 0;  // read so far
   GenerationResult result_ ABSL_GUARDED_BY(read_mutex_);
 };
 

@@ -66,13 +66,16 @@ class ReadLoop : public AttemptLoop {
   // How it ended; FailedPrecondition before that.
   absl::Status status() const {
     base::MutexLock lock(&read_mutex_);
-    return ended_ ? status_ : absl::FailedPreconditionError("the response has not ended");
+    return StatusLocked();
   }
 
  protected:
   // What the reader gets of a message.
   virtual Item Take(const Response& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) = 0;
 
+  absl::Status StatusLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) {
+    return ended_ ? status_ : absl::FailedPreconditionError("the response has not ended");
+  }
   bool ended() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) { return ended_; }
 
   mutable base::Mutex read_mutex_;

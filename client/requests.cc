@@ -38,6 +38,8 @@ v1::ChatRequest RequestOf(const ChatOptions& options) {
     v1::ChatMessage* out = request.add_messages();
     out->set_role(message.role);
     out->set_content(message.content);
+    out->set_reasoning_content(message.reasoning);
+    out->set_prefix(message.prefix);
   }
   if (options.thinking >= 0) request.set_thinking(options.thinking == 1);
   if (options.max_thinking_tokens >= 0) request.set_max_thinking_tokens(options.max_thinking_tokens);

@@ -18,7 +18,7 @@ namespace hadal::client {
 
 // How calls are made again. One that is refused for capacity goes to another server that has not refused it yet; when
 // all have, it returns to one at the time that it named, with the ticket that it gave. Where none names a time, after a
-// back-off with full jitter. Only calls that were not admitted are made again. Hedging is off.
+// back-off with full jitter. Only calls of which nothing has come are made again. Hedging is off.
 struct RetryOptions {
   int max_attempts = 5;  // at each server; 1: no retries
   absl::Duration initial_backoff = absl::Milliseconds(500);

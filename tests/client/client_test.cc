@@ -54,18 +54,33 @@ TEST(ClientTest, DoesNotRetryWhenTheServerSaysSo) {
   EXPECT_EQ(server.calls(), 1);
 }
 
-TEST(ClientTest, DoesNotRetryAfterTheFirstText) {
-  ScriptedServer server(0, "1");
+TEST(ClientTest, AResponseThatBreaksOffIsAskedForAgainByNobody) {
+  ScriptedServer server(0, "1"), other(0, "");
   server.FailAfterText();
-  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  other.SetWaiting(1000);
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target(), other.target()}});
+  ASSERT_TRUE(client->GetLoad(absl::Seconds(10)).ok());
   std::string seen;
   auto result = client->Chat(Question(), [&](std::string_view, std::string_view text) {
     seen += text;
     return true;
   });
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(result.status(),
+            absl::AbortedError("lost; the response broke off after 2 pieces with 5 bytes of text and 0 of reasoning, and "
+                               "was not asked for again: they would have come twice"));
   EXPECT_EQ(seen, "hello");
   EXPECT_EQ(server.calls(), 1);
+  EXPECT_EQ(other.calls(), 0);
+}
+
+TEST(ClientTest, AResponseThatIsTooLateSaysHowMuchCame) {
+  ScriptedServer server(0, "");
+  server.NeverEnd();
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {server.target()}, .deadline = absl::Milliseconds(300)});
+  const absl::Status late = client->Chat(Question(), kIgnore).status();
+  EXPECT_EQ(late.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_NE(late.message().find("the response broke off after "), std::string_view::npos) << late;
 }
 
 TEST(ClientTest, SendsWhatIsForTheTemplate) {
@@ -77,6 +92,18 @@ TEST(ClientTest, SendsWhatIsForTheTemplate) {
   EXPECT_EQ(server.last_request().chat_template_kwargs(), options.chat_template_kwargs);
   ASSERT_EQ(server.last_request().documents_size(), 2);
   EXPECT_EQ(server.last_request().documents(0), options.documents[0]);
+}
+
+TEST(ClientTest, SendsWhatCameOfAResponseToGoOnBehindIt) {
+  ScriptedServer server(0, "");
+  ChatOptions options = Question();
+  options.messages.push_back({"assistant", "hel", "hmm", true});
+  ASSERT_TRUE((*Client::Connect({.targets = {server.target()}}))->Chat(options, kIgnore).ok());
+  ASSERT_EQ(server.last_request().messages_size(), 2);
+  EXPECT_FALSE(server.last_request().messages(0).prefix());
+  EXPECT_EQ(server.last_request().messages(1).content(), "hel");
+  EXPECT_EQ(server.last_request().messages(1).reasoning_content(), "hmm");
+  EXPECT_TRUE(server.last_request().messages(1).prefix());
 }
 
 TEST(ClientTest, SendsHowTokensAreChosenAndWhenToEnd) {

@@ -14,7 +14,7 @@ from ._batches import Batch
 from ._cache import Cache
 from ._client import Client
 from ._client_aio import AsyncClient
-from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
+from ._errors import AnswerInterrupted, DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._http import AsyncTransport, Transport
 from ._retry import RetryOptions
 from ._stream import AsyncStream, Stream
@@ -38,5 +38,5 @@ def __getattr__(name: str) -> Any:
 
 
 # Without the gRPC clients: `import *` would want grpcio.
-__all__ = ["Answer", "AsyncClient", "AsyncStream", "AsyncTransport", "Batch", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
+__all__ = ["Answer", "AnswerInterrupted", "AsyncClient", "AsyncStream", "AsyncTransport", "Batch", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Model", "RequestError",
            "RetryOptions", "ServerBusy", "ServerUnreachable", "Stream", "Transport", "Usage"]

@@ -11,7 +11,7 @@ from ._cache import Cache
 from ._errors import HadalError
 from ._http import Transport
 from ._http_calls import Base, Question, T
-from ._http_messages import deltas_of, error_of, note_start, unreachable
+from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import Flights, deadline_at, seconds_left
@@ -51,8 +51,9 @@ class Client(Base):
         try:
             for line in response.iter_lines():
                 yield from deltas_of(line, running)
+            check_ended(running)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
+            raise lost(error, running) from error
         finally:
             response.close()
 

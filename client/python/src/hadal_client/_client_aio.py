@@ -11,7 +11,7 @@ from ._cache import Cache
 from ._errors import HadalError
 from ._http import AsyncTransport
 from ._http_calls import Base, Question, T
-from ._http_messages import deltas_of, error_of, note_start, unreachable
+from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import AsyncFlights, deadline_at, seconds_left
@@ -45,8 +45,9 @@ class AsyncClient(Base):
             async for line in response.aiter_lines():
                 for delta in deltas_of(line, running):
                     yield delta
+            check_ended(running)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
+            raise lost(error, running) from error
         finally:
             await response.aclose()
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Dict, Optional
+
+from ._types import Answer
 
 
 class HadalError(Exception):
@@ -34,6 +36,20 @@ class ServerBusy(RequestError):
 
 class ServerUnreachable(HadalError):
     """No server answered: the connection was refused, broke before an answer, or every circuit is open."""
+
+
+class AnswerInterrupted(ServerUnreachable):
+    """The server was lost, or gave up, within a stream of which pieces had come. It is not asked for again, since they would come twice; that is for
+    its caller to do. `answer`: what has come of it, without tool calls."""
+
+    def __init__(self, message: str, answer: Answer):
+        super().__init__(message)
+        self.answer = answer
+
+    @property
+    def begun(self) -> Dict[str, Any]:
+        """What came as the last message of a question that goes on behind it: client.stream([*messages, error.begun])."""
+        return {"role": "assistant", "content": self.answer.text, "reasoning_content": self.answer.reasoning, "prefix": True}
 
 
 class DeadlineExceeded(HadalError):

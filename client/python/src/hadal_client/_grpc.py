@@ -17,7 +17,7 @@ from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import WholeAnswer, delta_of
+from ._grpc_messages import delta_of
 from ._retry import RetryOptions, Target
 from ._sharing import Flights
 from ._stream import Running, Stream
@@ -57,7 +57,7 @@ class GrpcClient(Base):
 
     def _pieces(self, running: Running, request: Any, deadline: Optional[float]) -> Generator[Delta, None, None]:
         for response in self._responses(self._generation(request, deadline, running)):
-            delta = delta_of(response)
+            delta = delta_of(response, running)
             if delta is not None:
                 yield delta
 
@@ -120,10 +120,10 @@ class GrpcClient(Base):
 
     def _answer(self, request: Any, deadline: Optional[float], fields: Dict[str, Any]) -> Answer:
         def make(left: Optional[float]) -> Answer:
-            whole = WholeAnswer()
-            for response in self._responses(self._generation(request, left, Running())):
-                whole.add(response)
-            return whole.answer
+            attempts = self._generation(request, left)
+            for _ in self._responses(attempts):
+                pass
+            return attempts.answer
 
         return self._flights.ask(self._answer_key(request, fields), deadline, make)
 

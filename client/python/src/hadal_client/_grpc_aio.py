@@ -17,7 +17,7 @@ from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import WholeAnswer, delta_of
+from ._grpc_messages import delta_of
 from ._retry import RetryOptions, Target
 from ._sharing import AsyncFlights
 from ._stream import AsyncStream, Running
@@ -57,7 +57,7 @@ class AsyncGrpcClient(Base):
         responses = self._responses(self._generation(request, deadline, running))
         try:
             async for response in responses:
-                delta = delta_of(response)
+                delta = delta_of(response, running)
                 if delta is not None:
                     yield delta
         finally:
@@ -118,10 +118,10 @@ class AsyncGrpcClient(Base):
 
     async def _answer(self, request: Any, deadline: Optional[float], fields: Dict[str, Any]) -> Answer:
         async def make(left: Optional[float]) -> Answer:
-            whole = WholeAnswer()
-            async for response in self._responses(self._generation(request, left, Running())):
-                whole.add(response)
-            return whole.answer
+            attempts = self._generation(request, left)
+            async for _ in self._responses(attempts):
+                pass
+            return attempts.answer
 
         return await self._flights.ask(self._answer_key(request, fields), deadline, make)
 

@@ -14,11 +14,11 @@ from . import _inference_pb2 as pb
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._errors import ServerUnreachable
-from ._grpc_messages import HTTP_STATUS, PRIORITIES, chat_messages, error_of, fill, models_of, refusal_of, unanswered
+from ._grpc_messages import HTTP_STATUS, PRIORITIES, WholeAnswer, broken, chat_messages, error_of, fill, models_of, refusal_of, unanswered
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Messages, Model, Prompt
+from ._types import Answer, Messages, Model, Prompt
 from ._window import Place, Window
 
 _LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
@@ -90,8 +90,9 @@ class Base:
             request.priority = PRIORITIES[self._priority]
         return request
 
-    def _generation(self, request: Any, deadline: Optional[float], running: Running) -> Attempts:
-        return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running)
+    def _generation(self, request: Any, deadline: Optional[float], running: Optional[Running] = None) -> Attempts:
+        """`running`: its pieces go to a caller; else it is read to its end first."""
+        return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running, whole=running is None)
 
     def _question(self, question: Question[T], only: Optional[Target] = None) -> Attempts:
         attempts = Attempts(self, question.method, question.request, question.response, False, only=only, once=question.once)
@@ -159,7 +160,7 @@ class Attempts:
     All that within `with attempts.take():`, for asyncio `with await attempts.take_async():`."""
 
     def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
-                 running: Optional[Running] = None, only: Optional[Target] = None, once: bool = False):
+                 running: Optional[Running] = None, only: Optional[Target] = None, once: bool = False, whole: bool = False):
         self._client = client
         self._method = method
         self._request = request
@@ -170,7 +171,8 @@ class Attempts:
         self._call = Call(client.targets, deadline, only=only)
         # What is about a call that has a place needs none of its own.
         self._window = client._window if only is None else Window(None)
-        self._running = running if running is not None else Running()
+        self._running = running
+        self._whole = WholeAnswer() if whole else None  # read to its end before its caller gets it
         self._error: Any = None                 # of the last attempt
         self._target: Optional[Target] = None   # of the attempt that is under way
         self._begun = False
@@ -206,13 +208,22 @@ class Attempts:
         return stub(self._request, timeout=self._call.remaining(), metadata=self._metadata())
 
     def received(self, response: Any) -> Any:
-        """A piece of the answer, which is final now."""
+        """A piece of the answer. One that its caller gets makes this attempt the last one."""
         if not self._begun:
             self._begun = True
             self._call.served()
-            self._running.server = self._target
-            self._running.request_id = self._running.answer_id = getattr(response, "request_id", "")
+            if self._running is not None:
+                self._running.server = self._target
+                self._running.request_id = self._running.answer_id = response.request_id
+        if self._whole is not None:
+            self._whole.add(response)
         return response
+
+    @property
+    def answer(self) -> Answer:
+        """The whole of it, once it has ended; for whoever reads no pieces."""
+        assert self._whole is not None
+        return self._whole.answer
 
     def ended(self) -> Target:
         """With an answer; of whom."""
@@ -222,8 +233,11 @@ class Attempts:
         return self._target
 
     def failed(self, error: Any) -> None:
-        if self._begun:
-            raise error_of(error, self._call) from error
+        if self._begun and self._whole is None:
+            raise (error_of(error, self._call) if self._running is None else broken(error, self._running)) from error
+        if self._whole is not None:  # nobody has seen a part of it
+            self._begun = False
+            self._whole = WholeAnswer()
         self._error = error
         self._target = None  # the server is free of it
         refusal, _ = refusal_of(error)

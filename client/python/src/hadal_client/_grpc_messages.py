@@ -10,6 +10,7 @@ import grpc
 from . import _inference_pb2 as pb
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._retry import Call, Refusal
+from ._stream import Running
 from ._types import Answer, Delta, Messages, Model, Usage
 
 _FINISH = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length", pb.FINISH_REASON_TOOL_CALLS: "tool_calls",
@@ -132,11 +133,23 @@ def error_of(error: Any, call: Call) -> HadalError:
     return ServerBusy(message, status=status, reason=reason, request_id=request_id, retry_after=refusal.retry_after, attempts=call.attempts)
 
 
-def delta_of(response: Any) -> Optional[Delta]:
+def broken(error: Any, running: Running) -> HadalError:
+    """What the reader of a stream gets that has begun."""
+    message = error.details() or error.code().name
+    trailers = dict(error.trailing_metadata() or ())
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(running.broke_off(message))
+    if error.code() == grpc.StatusCode.UNAVAILABLE:
+        return running.interrupted(message)
+    reason = _reason(trailers)
+    return RequestError(running.broke_off(message), status=_status_of(error, reason), reason=reason, request_id=trailers.get("x-request-id", ""))
+
+
+def delta_of(response: Any, running: Running) -> Optional[Delta]:
     calls = [{"index": one.index, "id": one.id or None, "function": {"name": one.name or None, "arguments": one.arguments}}
              for one in response.tool_calls]
     if response.text or response.reasoning or calls:
-        return Delta(response.text, response.reasoning, calls, response.index)
+        return running.got(Delta(response.text, response.reasoning, calls, response.index))
     return None
 
 

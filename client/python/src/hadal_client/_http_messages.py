@@ -42,7 +42,11 @@ def error_of(response: Any) -> HadalError:
 
 def unreachable(error: Exception) -> HadalError:
     kind = DeadlineExceeded if isinstance(error, httpx.TimeoutException) else ServerUnreachable
-    return kind(f"{type(error).__name__}: {error}")
+    return kind(_told(error))
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def usage_of(raw: Optional[Dict[str, Any]]) -> Usage:
@@ -68,21 +72,49 @@ def answers_of(raw: Dict[str, Any], request_id: str) -> List[Answer]:
 
 
 def deltas_of(line: str, running: Running) -> Iterator[Delta]:
-    """The pieces in one line of a stream. An error event is raised: the answer ended early."""
+    """The pieces in one line of a stream. An error event is raised: the answer broke off."""
     if not line.startswith("data:"):
         return
     data = line[5:].strip()
     if data == "[DONE]":
+        running.ended = True
         return
-    event = json.loads(data)
+    try:
+        event = json.loads(data)
+    except ValueError:
+        raise running.interrupted(f"an event of the stream is not JSON: {data[:100]!r}") from None
     if "error" in event:
-        raise RequestError(event["error"].get("message", data), status=200, reason=event["error"].get("code"))
+        raise _broken(event["error"], data, running)
     running.answer_id = event.get("id", "")
     for choice in event.get("choices", []):
         delta = choice.get("delta") or {"content": choice.get("text")}
         piece = Delta(delta.get("content") or "", delta.get("reasoning_content") or "", delta.get("tool_calls") or [], choice.get("index", 0))
         if piece.text or piece.reasoning or piece.tool_calls:
-            yield piece
+            yield running.got(piece)
+
+
+def _broken(error: Any, data: str, running: Running) -> HadalError:
+    """What an error event says."""
+    error = error if isinstance(error, dict) else {}
+    message, reason = error.get("message") or data, error.get("code")
+    if error.get("type") == "timeout_error":
+        return DeadlineExceeded(running.broke_off(message))
+    if error.get("type") == "overloaded_error" or reason == "UPSTREAM_FAILED":
+        return running.interrupted(message)
+    return RequestError(running.broke_off(message), status=200, reason=reason, request_id=running.request_id)
+
+
+def lost(error: Exception, running: Running) -> HadalError:
+    """The connection broke within the answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded(running.broke_off(_told(error)))
+    return running.interrupted(_told(error))
+
+
+def check_ended(running: Running) -> None:
+    """After the last line: a stream that ends in the middle looks no different."""
+    if not running.ended:
+        raise running.interrupted("the connection ended before the stream")
 
 
 def note_start(running: Running, response: Any) -> None:

@@ -3,19 +3,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, List
 
-from ._types import Delta
+from ._errors import AnswerInterrupted
+from ._types import Answer, Delta
 
 
 @dataclass
 class Running:
-    """A call whose answer has begun: where it runs, and its names there."""
+    """A call whose answer has begun: where it runs, its names there, and what its caller has got of it."""
 
     server: Any = None     # address or target, for the client that made it
     request_id: str = ""   # as in its logs
     answer_id: str = ""    # as in its API
+    pieces: int = 0
+    text: List[str] = field(default_factory=list)       # of the first choice
+    reasoning: List[str] = field(default_factory=list)
+    ended: bool = False    # the server has said that this was all
+
+    def got(self, piece: Delta) -> Delta:
+        self.pieces += 1
+        if piece.choice == 0:
+            self.text.append(piece.text)
+            self.reasoning.append(piece.reasoning)
+        return piece
+
+    def broke_off(self, why: str) -> str:
+        """For the message of an error within the answer."""
+        answer = self.answer()
+        return (f"{why}; the answer broke off after {self.pieces} piece{'' if self.pieces == 1 else 's'} with {len(answer.text)} characters of text and "
+                f"{len(answer.reasoning)} of reasoning, and was not asked for again: they would have come twice")
+
+    def interrupted(self, why: str) -> AnswerInterrupted:
+        return AnswerInterrupted(self.broke_off(why), self.answer())
+
+    def answer(self) -> Answer:
+        return Answer("".join(self.text), "".join(self.reasoning), request_id=self.request_id)
 
 
 def _begun(running: Running) -> Running:
