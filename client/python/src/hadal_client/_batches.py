@@ -54,6 +54,8 @@ def keeper_of(batch: Union[str, Batch], servers: Sequence[str]) -> str:
 
 def lines_of(questions: Mapping[str, Messages], fields: Dict[str, Any]) -> bytes:
     """The file of a batch."""
+    if not isinstance(questions, Mapping):
+        raise ValueError(f"questions: expected {{name: question}}, found {type(questions).__name__}")
     if not questions:
         raise ValueError("a batch needs at least one question")
     return b"".join(json.dumps({"custom_id": name, "method": "POST", "url": ENDPOINT, "body": chat_body(messages, False, fields)}).encode() + b"\n"

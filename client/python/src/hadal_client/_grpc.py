@@ -10,6 +10,7 @@ from typing import Any, Dict, Generator, Iterator, List, Mapping, Optional, Sequ
 
 import grpc
 
+from . import _checks
 from . import _grpc_batches as batches
 from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
@@ -17,7 +18,7 @@ from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import delta_of
+from ._grpc_messages import delta_of, no_load
 from ._retry import RetryOptions, Target
 from ._sharing import Flights
 from ._stream import Running, Stream
@@ -43,7 +44,7 @@ class GrpcClient(Base):
         """Continues many texts, or many batches of token ids, at most `max_in_flight` at once; gRPC has no call for several, and the server computes them
         in the same steps. The answers come in the order of the prompts; the first error is raised. `deadline` is of each one."""
         with ThreadPoolExecutor(max(1, max_in_flight)) as threads:
-            asked = [threads.submit(self.complete, prompt, deadline=deadline, **fields) for prompt in prompts]
+            asked = [threads.submit(self.complete, prompt, deadline=deadline, **fields) for prompt in _checks.prompts(prompts)]
             try:
                 return [call.result() for call in asked]
             finally:
@@ -97,16 +98,29 @@ class GrpcClient(Base):
         return found
 
     def load(self) -> List[Any]:
-        """GetLoadResponse of each server."""
-        return [asked.result() for asked in [self._load_of(channel) for channel in self._channels.values()]]
+        """GetLoadResponse of each server; ServerUnreachable when one does not say it."""
+        answers = []
+        for target, asked in [(target, self._load_of(channel)) for target, channel in self._channels.items()]:
+            try:
+                answers.append(asked.result())
+            except grpc.RpcError as error:
+                raise no_load(error, target.address) from error
+        return answers
 
     def _load_of(self, channel: Any) -> Any:
         return self._load_stub(channel).future(pb.GetLoadRequest(), **self._load_options())
 
     def warm_up(self, timeout: float = 10.0) -> None:
-        """Resolves names and opens the connections ahead of the first call."""
-        for channel in self._channels.values():
-            grpc.channel_ready_future(channel).result(timeout)
+        """Resolves names and opens the connections ahead of the first call. ServerUnreachable names those that have none after so many seconds."""
+        until = time.monotonic() + timeout
+        away = []
+        for target, ready in [(target, grpc.channel_ready_future(channel)) for target, channel in self._channels.items()]:
+            try:
+                ready.result(max(0.0, until - time.monotonic()))
+            except grpc.FutureTimeoutError:
+                ready.cancel()
+                away.append(target)
+        calls.check_reached(away, timeout)
 
     def close(self) -> None:
         for channel in self._channels.values():

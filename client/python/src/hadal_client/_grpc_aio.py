@@ -10,6 +10,7 @@ from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional, Sequence,
 import grpc
 import grpc.aio
 
+from . import _checks
 from . import _grpc_batches as batches
 from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
@@ -17,7 +18,7 @@ from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import delta_of
+from ._grpc_messages import delta_of, no_load
 from ._retry import RetryOptions, Target
 from ._sharing import AsyncFlights
 from ._stream import AsyncStream, Running
@@ -47,7 +48,7 @@ class AsyncGrpcClient(Base):
             async with bound:
                 return await self.complete(prompt, deadline=deadline, **fields)
 
-        return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
+        return list(await asyncio.gather(*(one(prompt) for prompt in _checks.prompts(prompts))))
 
     def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
         running = Running()
@@ -95,14 +96,25 @@ class AsyncGrpcClient(Base):
         return found
 
     async def load(self) -> List[Any]:
-        return list(await asyncio.gather(*(self._load_of(channel) for channel in self._channels.values())))
+        async def one(target: Target, channel: Any) -> Any:
+            try:
+                return await self._load_of(channel)
+            except grpc.RpcError as error:
+                raise no_load(error, target.address) from error
+
+        return list(await asyncio.gather(*(one(target, channel) for target, channel in self._channels.items())))
 
     async def _load_of(self, channel: Any) -> Any:
         return await self._load_stub(channel)(pb.GetLoadRequest(), **self._load_options())
 
     async def warm_up(self, timeout: float = 10.0) -> None:
-        for channel in self._channels.values():
-            await asyncio.wait_for(channel.channel_ready(), timeout)
+        ready = {target: asyncio.ensure_future(channel.channel_ready()) for target, channel in self._channels.items()}
+        try:
+            await asyncio.wait(ready.values(), timeout=timeout)
+            calls.check_reached([target for target, one in ready.items() if not one.done()], timeout)
+        finally:
+            for one in ready.values():
+                one.cancel()
 
     async def aclose(self) -> None:
         for asked in list(self._loads):

@@ -4,12 +4,14 @@ since they know no tickets."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Generic, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 import grpc
 
 from . import _batches_pb2 as batches_pb
+from . import _checks
 from . import _inference_pb2 as pb
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
@@ -22,6 +24,7 @@ from ._types import Answer, Messages, Model, Prompt
 from ._window import Place, Window
 
 _LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
+_LONGEST_S = 1e8       # gRPC takes more for a time that has passed
 _SERVICE = "/hadal.v1.Inference/"
 # Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
 OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
@@ -43,11 +46,11 @@ class Question(Generic[T]):
 
 
 def tokenize(text: str) -> Question[List[int]]:
-    return Question("Tokenize", pb.TokenizeRequest(text=text), pb.TokenizeResponse, lambda response: list(response.token_ids))
+    return Question("Tokenize", pb.TokenizeRequest(text=_checks.text("text", text)), pb.TokenizeResponse, lambda response: list(response.token_ids))
 
 
 def detokenize(tokens: Sequence[int]) -> Question[str]:
-    return Question("Detokenize", pb.DetokenizeRequest(token_ids=tokens), pb.DetokenizeResponse, lambda response: str(response.text))
+    return Question("Detokenize", pb.DetokenizeRequest(token_ids=_checks.token_ids("tokens", tokens)), pb.DetokenizeResponse, lambda response: str(response.text))
 
 
 def models() -> Question[List[Model]]:
@@ -58,18 +61,27 @@ def end_thinking(running: Running) -> Question[None]:
     return Question("EndThinking", pb.EndThinkingRequest(request_id=running.answer_id), pb.EndThinkingResponse, lambda response: None)
 
 
+# With a port, or a name that gRPC has a way of its own to look up.
+_ADDRESS = re.compile(r"(\[[^\]/\s]+\]|[^:/,\s\[\]]+):\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):.+")
+
+
+def _address(server: str) -> str:
+    server = server[len("grpc://"):] if server.startswith("grpc://") else server
+    if _ADDRESS.fullmatch(server) is None:
+        raise ValueError(f"over gRPC a server is HOST:PORT, found {server!r}")
+    return server
+
+
 class Base:
     """Who calls, and whom. `module`: grpc or grpc.aio."""
 
     def __init__(self, module: Any, servers: Union[str, Sequence[str]], retry: RetryOptions, api_key: Optional[str], priority: Optional[str],
                  credentials: Optional[grpc.ChannelCredentials], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
-        if priority is not None and priority not in PRIORITIES:
-            raise ValueError(f"priority: expected {', '.join(PRIORITIES)}, found {priority!r}")
-        listed = [servers] if isinstance(servers, str) else list(servers)
-        self.targets = Targets([server[len("grpc://"):] if server.startswith("grpc://") else server for server in listed], retry)
+        self.targets = Targets([_address(server) for server in _checks.addresses(servers)], retry)
         self._window = Window(max_calls)
-        self._key = [("authorization", f"Bearer {api_key}")] if api_key else []
-        self._priority = priority
+        key = _checks.api_key(api_key)
+        self._key = [] if key is None else [("authorization", f"Bearer {key}")]
+        self._priority = None if priority is None else _checks.priority(priority)
         self._asker = Asker("grpc", [target.address for target in self.targets.all], api_key, credentials is not None, cache, coalesce)
         self._channels: Dict[Target, Any] = {
             target: module.secure_channel(target.address, credentials, OPTIONS) if credentials is not None
@@ -79,11 +91,12 @@ class Base:
         return self._asker.key(_METHODS[type(request)], fields, request.SerializeToString(deterministic=True).hex())
 
     def _chat(self, messages: Messages, fields: Dict[str, Any]) -> Any:
-        return fill(self._prioritized(pb.ChatRequest(messages=chat_messages(messages))), fields)
+        return fill(self._prioritized(pb.ChatRequest(messages=chat_messages(messages))), _checks.no_stream(fields))
 
     def _generate(self, prompt: Prompt, fields: Dict[str, Any]) -> Any:
+        prompt = _checks.prompt(prompt)
         request = pb.GenerateRequest(text=prompt) if isinstance(prompt, str) else pb.GenerateRequest(token_ids=pb.TokenIds(ids=prompt))
-        return fill(self._prioritized(request), fields)
+        return fill(self._prioritized(request), _checks.no_stream(fields))
 
     def _prioritized(self, request: Any) -> Any:
         if self._priority:
@@ -122,6 +135,7 @@ class Base:
             yield from (target for target in self._channels if target.should_ask_for_load())
 
 
+_PRIORITY_NAMES = {value: name for name, value in PRIORITIES.items()}
 _METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}
 
 
@@ -135,6 +149,11 @@ def note_load(target: Target, done: Any) -> None:
 
 def path_of(method: str) -> str:
     return method if method.startswith("/") else _SERVICE + method
+
+
+def check_reached(away: Sequence[Target], timeout: float) -> None:
+    if away:
+        raise ServerUnreachable(f"no connection after {timeout:g} s to {', '.join(target.address for target in away)}")
 
 
 def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:
@@ -199,13 +218,14 @@ class Attempts:
     def send(self) -> Any:
         """What gRPC's stub returns for this attempt."""
         assert self._target is not None
+        options = {"timeout": min(self._call.remaining(), _LONGEST_S), "metadata": self._metadata()}
         channel = self._client._channels[self._target]
         if self.sends is not None:
             upload = channel.stream_unary(path_of(self._method), request_serializer=self.sends.SerializeToString,
                                           response_deserializer=self._response.FromString)
-            return upload(self._request(), timeout=self._call.remaining(), metadata=self._metadata())
+            return upload(self._request(), **options)
         stub = stub_of(channel, self._method, type(self._request), self._response, self._streams)
-        return stub(self._request, timeout=self._call.remaining(), metadata=self._metadata())
+        return stub(self._request, **options)
 
     def received(self, response: Any) -> Any:
         """A piece of the answer. One that its caller gets makes this attempt the last one."""
@@ -259,4 +279,7 @@ class Attempts:
 
     def _metadata(self) -> List[Tuple[str, str]]:
         # The deadline is the call's own, by grpc-timeout.
-        return self._client._key + [(name, value) for name, value in self._call.headers().items() if name != "x-hadal-deadline-ms"]
+        metadata = self._client._key + [(name, value) for name, value in self._call.headers().items() if name != "x-hadal-deadline-ms"]
+        # Whether a call is let in is decided before its message is read.
+        priority = _PRIORITY_NAMES.get(getattr(self._request, "priority", 0))
+        return metadata if priority is None else [*metadata, ("x-hadal-priority", priority)]

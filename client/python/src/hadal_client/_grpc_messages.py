@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import grpc
 
 from . import _inference_pb2 as pb
+from . import _checks
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._retry import Call, Refusal
 from ._stream import Running
@@ -29,27 +30,44 @@ def fill(request: Any, fields: Dict[str, Any]) -> Any:
     for name, value in fields.items():
         if value is None:
             continue
-        if name in _SAMPLING:
-            setattr(request.sampling, name, value)
-        elif name == "stop":
-            request.stopping.stop.extend([value] if isinstance(value, str) else value)
-        elif name == "stop_token_ids":
-            request.stopping.stop_token_ids.extend(value)
-        elif name in _STOPPING:
-            setattr(request.stopping, name, value)
-        elif name == "documents" and hasattr(request, "documents"):
-            request.documents.extend(value)
-        elif name in request.DESCRIPTOR.fields_by_name and isinstance(value, (str, int, float)):
-            setattr(request, name, value)
-        else:
-            raise ValueError(f"{name}: not a field that this client sends over gRPC; use Client, over HTTP")
+        try:
+            _fill_one(request, name, value)
+        except (TypeError, ValueError) as error:
+            message = str(error)
+            raise ValueError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from None
     return request
 
 
+def _fill_one(request: Any, name: str, value: Any) -> None:
+    if name in _SAMPLING:
+        setattr(request.sampling, name, value)
+    elif name == "stop":
+        request.stopping.stop.extend([value] if isinstance(value, str) else value)
+    elif name == "stop_token_ids":
+        request.stopping.stop_token_ids.extend(value)
+    elif name in _STOPPING:
+        setattr(request.stopping, name, value)
+    elif name == "documents" and hasattr(request, "documents"):
+        request.documents.extend(value)
+    elif name == "priority":
+        request.priority = PRIORITIES[_checks.priority(value)]
+    elif name in request.DESCRIPTOR.fields_by_name and isinstance(value, (str, int, float)):
+        setattr(request, name, value)
+    else:
+        raise ValueError(f"{name}: not a field that this client sends over gRPC; use Client, over HTTP")
+
+
 def chat_messages(messages: Messages) -> List[Any]:
-    if isinstance(messages, str):
-        messages = [{"role": "user", "content": messages}]
-    return [pb.ChatMessage(**message) for message in messages]
+    return [_chat_message(f"messages[{at}]", message) for at, message in enumerate(_checks.chat_messages(messages))]
+
+
+def _chat_message(name: str, message: Mapping[str, Any]) -> Any:
+    if not isinstance(message.get("content", ""), (str, type(None))):
+        raise ValueError(f"{name}.content: over gRPC it is a text; use Client, over HTTP, for parts")
+    try:
+        return pb.ChatMessage(**message)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _fields(data: bytes) -> Iterator[Tuple[int, Any]]:
@@ -117,6 +135,15 @@ def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
 def unanswered(error: Any) -> bool:
     """The connection could not be made, or broke: nothing of hadal's is in the trailers."""
     return error.code() == grpc.StatusCode.UNAVAILABLE and "x-request-id" not in dict(error.trailing_metadata() or ())
+
+
+def no_load(error: Any, address: str) -> HadalError:
+    """Why a server has not said its load."""
+    message = f"{address}: {error.details() or error.code().name}"
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return ServerUnreachable(message)
+    reason = _reason(dict(error.trailing_metadata() or ()))
+    return RequestError(message, status=_status_of(error, reason), reason=reason)
 
 
 def error_of(error: Any, call: Call) -> HadalError:

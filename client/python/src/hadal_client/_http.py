@@ -8,6 +8,7 @@ import json
 import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, Sequence, Union
 
+from . import _checks
 from ._errors import ServerUnreachable
 from ._httpx import httpx
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
@@ -31,9 +32,13 @@ _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keep
 
 
 def _addresses(servers: Union[str, Sequence[str]]) -> Sequence[str]:
-    listed = [servers] if isinstance(servers, str) else list(servers)
+    listed = _checks.addresses(servers)
     for server in listed:
-        if not server.startswith(("http://", "https://")):
+        try:
+            url = httpx.URL(server)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme not in ("http", "https") or not url.host or not (url.port is None or 0 < url.port < 65536):
             raise ValueError(f"a server is http://HOST:PORT or https://HOST, found {server!r}")
     return [server.rstrip("/") for server in listed]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Mapping, Optional, Sequence, TypeVar, Union
 from urllib.parse import quote
 
+from . import _checks
 from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
 from ._cache import Cache
 from ._errors import HadalError
@@ -38,7 +39,7 @@ class Question(Generic[T]):
 
 
 def chat(messages: Messages, fields: Dict[str, Any]) -> Question[Answer]:
-    return Question("POST", "/v1/chat/completions", chat_body(messages, False, fields), _answer_in)
+    return Question("POST", "/v1/chat/completions", chat_body(messages, False, _checks.no_stream(fields)), _answer_in)
 
 
 def chat_stream(messages: Messages, fields: Dict[str, Any]) -> Question[Any]:
@@ -46,25 +47,26 @@ def chat_stream(messages: Messages, fields: Dict[str, Any]) -> Question[Any]:
 
 
 def complete(prompt: Prompt, fields: Dict[str, Any]) -> Question[Answer]:
-    return Question("POST", "/v1/completions", {"prompt": prompt, **fields}, _answer_in)
+    return Question("POST", "/v1/completions", {"prompt": _checks.prompt(prompt), **_checks.no_stream(fields)}, _answer_in)
 
 
 def complete_all(prompts: Sequence[Prompt], fields: Dict[str, Any]) -> Iterator[Question[List[Answer]]]:
     """ValueError for what one call cannot have."""
     if fields.get("n") not in (None, 1):
         raise ValueError(f"n is {fields['n']!r}; complete_all gives one answer to each prompt")
+    prompts, fields = _checks.prompts(prompts), _checks.no_stream(fields)
     if len({isinstance(prompt, str) for prompt in prompts}) > 1:
         raise ValueError("prompts: either all are texts or all are token ids")
     for at in range(0, len(prompts), _MAX_PROMPTS):
-        yield Question("POST", "/v1/completions", {"prompt": list(prompts[at:at + _MAX_PROMPTS]), **fields}, _answers_in)
+        yield Question("POST", "/v1/completions", {"prompt": prompts[at:at + _MAX_PROMPTS], **fields}, _answers_in)
 
 
 def tokenize(text: str, fields: Dict[str, Any]) -> Question[List[int]]:
-    return Question("POST", "/tokenize", {"prompt": text, **fields}, lambda response: list(response.json()["tokens"]))
+    return Question("POST", "/tokenize", {"prompt": _checks.text("text", text), **fields}, lambda response: list(response.json()["tokens"]))
 
 
 def detokenize(tokens: Iterable[int], fields: Dict[str, Any]) -> Question[str]:
-    return Question("POST", "/detokenize", {"tokens": list(tokens), **fields}, lambda response: str(response.json()["prompt"]))
+    return Question("POST", "/detokenize", {"tokens": _checks.token_ids("tokens", tokens), **fields}, lambda response: str(response.json()["prompt"]))
 
 
 def models() -> Question[List[Model]]:
@@ -99,17 +101,21 @@ class Base:
     def __init__(self, transport: Any, private: bool, api_key: Optional[str], priority: Optional[str], timeout: float, cache: Optional[Cache], coalesce: bool):
         self._transport = transport
         self._addresses = [target.address for target in transport.targets.all]
+        for address in self._addresses:
+            if address.endswith("/v1"):
+                raise ValueError(f"a server is given without the /v1 of its routes, found {address!r}")
         self._asker = Asker("http", self._addresses, api_key, private, cache, coalesce)
         self._headers: Dict[str, str] = {}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
-        if priority:
-            self._headers["x-hadal-priority"] = priority
+        key = _checks.api_key(api_key)
+        if key is not None:
+            self._headers["Authorization"] = f"Bearer {key}"
+        if priority is not None:
+            self._headers["x-hadal-priority"] = _checks.priority(priority)
         # Between two pieces of an answer; a whole call is bounded by its deadline.
-        self._timeout = timeout
+        self._timeout = _checks.seconds("timeout", timeout, least=0.001)
 
     def _build(self, http: Any, question: Question[T], deadline: Optional[float]) -> Any:
-        most = self._timeout if deadline is None else min(deadline, self._timeout)
+        most = self._timeout if deadline is None else min(_checks.seconds("deadline", deadline), self._timeout)
         timeout = httpx.Timeout(most, connect=min(most, _CONNECT_S))
         extensions = {name: value for name, value in ((DEADLINE, deadline), (SERVER, question.server)) if value is not None}
         return http.build_request(question.method, question.path, json=question.body, headers=self._headers, timeout=timeout, extensions=extensions,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, Iterator, List, Optional
 
+from . import _checks
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._http import SERVER
 from ._httpx import httpx
@@ -15,9 +16,7 @@ from ._types import Answer, Delta, Messages, Usage
 
 
 def chat_body(messages: Messages, stream: bool, fields: Dict[str, Any]) -> Dict[str, Any]:
-    if isinstance(messages, str):
-        messages = [{"role": "user", "content": messages}]
-    body = {"messages": list(messages), **fields}
+    body = {"messages": _checks.chat_messages(messages), **fields}
     if stream:
         body.update(stream=True, stream_options={"include_usage": True})
     return body
@@ -46,7 +45,9 @@ def unreachable(error: Exception) -> HadalError:
 
 
 def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    request = getattr(error, "_request", None)  # whose property raises where there is none
+    where = "" if request is None else f"{request.url.netloc.decode('ascii')}: "
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def usage_of(raw: Optional[Dict[str, Any]]) -> Usage:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
+from . import _checks
 from ._errors import DeadlineExceeded
-
 
 _PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
 _REPORT_AGE_S = 10.0     # for how long a server's report counts
@@ -31,6 +31,11 @@ class RetryOptions:
     budget_refill: float = 0.5      # what a served call puts back
     breaker_failures: int = 5       # in a row, until a server's circuit opens; refusals for capacity are no failures
     breaker_pause: float = 1.0      # seconds until one call may try again; doubles up to max_backoff
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_attempts", 1), ("initial_backoff", 0), ("max_backoff", 0), ("deadline", 0), ("budget", 0), ("budget_refill", 0),
+                            ("breaker_failures", 1), ("breaker_pause", 0)):
+            _checks.number(name, getattr(self, name), least)
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,8 @@ class Targets:
     def __init__(self, addresses: Sequence[str], options: RetryOptions, clock: Callable[[], float] = time.monotonic):
         if not addresses:
             raise ValueError("a client needs at least one server")
+        if not isinstance(options, RetryOptions):
+            raise ValueError(f"retry: expected RetryOptions, found {options!r}")
         self.options = options
         self.clock = clock
         self.budget = RetryBudget(options)
@@ -228,7 +235,7 @@ class Call:
         self._options = targets.options
         self._draw = draw
         self._explicit = deadline is not None
-        if deadline is not None and deadline <= 0:
+        if deadline is not None and _checks.seconds("deadline", deadline) <= 0:
             raise DeadlineExceeded(f"the deadline has passed before the first attempt: {deadline:g} s are left")
         self.deadline = targets.clock() + (targets.options.deadline if deadline is None else deadline)
         self.attempts = 0

@@ -11,6 +11,7 @@ import time
 from concurrent import futures
 from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
 
+from . import _checks
 from ._cache import Cache, determined, key_of
 from ._errors import DeadlineExceeded, HadalError
 from ._types import Answer
@@ -49,7 +50,7 @@ def seconds_left(until: Optional[float]) -> Optional[float]:
 
 
 def deadline_at(seconds: Optional[float]) -> Optional[float]:
-    return None if seconds is None else time.monotonic() + seconds
+    return None if seconds is None else time.monotonic() + _checks.seconds("deadline", seconds)
 
 
 _LATE = "the deadline passed while an equal call was under way"
