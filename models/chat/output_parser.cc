@@ -38,7 +38,8 @@ OutputParser::OutputParser(Options options)
     : options_(options),
       state_(!options_.split_reasoning      ? State::kContent
              : options_.starts_in_reasoning ? State::kReasoning
-                                            : State::kStart) {}
+                                            : State::kStart),
+      reasoning_started_(options_.continues_reasoning) {}
 
 ParsedDelta OutputParser::Push(std::string_view text) {
   ParsedDelta out;

@@ -38,6 +38,8 @@ class OutputParser : private ToolCallSink {
   struct Options {
     // The prompt ended inside <think> (Prompt::reasoning_starts_open).
     bool starts_in_reasoning = false;
+    // The prompt holds the first part of the reasoning: newlines that come next are inside it.
+    bool continues_reasoning = false;
     // Recognise <think> ... </think>; false passes the markers on as content.
     bool split_reasoning = true;
     ToolSyntax tool_syntax = ToolSyntax::kNone;
@@ -95,7 +97,7 @@ class OutputParser : private ToolCallSink {
   bool block_is_bare_ = false;    // no marker opened it: content in JSON looks the same
   bool content_begun_ = false;    // a block without opener cannot begin any more
   size_t held_newlines_ = 0;      // newlines of the reasoning that may belong to </think>
-  bool reasoning_started_ = false;
+  bool reasoning_started_;
   int tool_call_count_ = 0;
   int broken_block_count_ = 0;
 };

@@ -14,7 +14,8 @@ namespace {
 std::string TextForm(const PreparedCall& call) {
   const chat::OutputParser::Options& parser = call.parser;
   return absl::StrCat(call.chat, " ", call.options.skip_special_tokens, " ", parser.starts_in_reasoning, " ",
-                      parser.split_reasoning, " ", static_cast<int>(parser.tool_syntax), " ", parser.trim_newlines);
+                      parser.continues_reasoning, " ", parser.split_reasoning, " ",
+                      static_cast<int>(parser.tool_syntax), " ", parser.trim_newlines);
 }
 
 // The grammar with the limit on reasoning around it.

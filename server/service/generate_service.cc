@@ -226,6 +226,8 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareChat(ChatC
   prepared->reasoning = model.chat_template->has_reasoning();
   prepared->thinking = begin.in_reasoning || begin.may_open_reasoning;
   prepared->parser.starts_in_reasoning = rendered->reasoning_starts_open;
+  prepared->parser.continues_reasoning =
+      rendered->reasoning_starts_open && call.messages.back().prefix && !call.messages.back().reasoning_content.empty();
   prepared->parser.split_reasoning = prepared->reasoning;
   if (!options.tools.empty()) {
     prepared->parser.tool_syntax = model.chat_template->tool_syntax();

@@ -65,9 +65,10 @@ TEST(ClientTest, AResponseThatBreaksOffIsAskedForAgainByNobody) {
     seen += text;
     return true;
   });
-  EXPECT_EQ(result.status(),
-            absl::AbortedError("lost; the response broke off after 2 pieces with 5 bytes of text and 0 of reasoning, and "
-                               "was not asked for again: they would have come twice"));
+  EXPECT_EQ(
+      result.status(),
+      absl::AbortedError("lost; the response broke off after 2 pieces with 5 bytes of text and 0 of reasoning, and "
+                         "was not asked for again: they would have come twice"));
   EXPECT_EQ(seen, "hello");
   EXPECT_EQ(server.calls(), 1);
   EXPECT_EQ(other.calls(), 0);

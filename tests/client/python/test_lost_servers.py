@@ -77,14 +77,16 @@ def test_a_whole_answer_comes_from_another_server(start_server, connect):
 
 
 def test_the_caller_may_go_on_behind_what_came(server, connect):
-    client, question = connect(server), [{"role": "user", "content": "17 + 25"}]
+    client, question = connect(server), "17 + 25"
     pieces = list(client.stream(question, temperature=0))
-    in_text = next(number for number, piece in enumerate(pieces) if piece.text) + 1
-    for came in (pieces[:5], pieces[:in_text]):
-        text, reasoning = "".join(piece.text for piece in came), "".join(piece.reasoning for piece in came)
-        rest = client.chat([*question, hadal_client.AnswerInterrupted("gone", hadal_client.Answer(text, reasoning)).begun], temperature=0)
-        assert text + rest.text == "".join(piece.text for piece in pieces)
-        assert text or reasoning + rest.reasoning == "".join(piece.reasoning for piece in pieces)
+    text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
+    # Cut before the end of a line, and behind the first piece of the text.
+    for came_text, came_reasoning in (("", reasoning.split("\n")[0]), (next(piece.text for piece in pieces if piece.text), reasoning)):
+        broken = hadal_client.AnswerInterrupted("gone", hadal_client.Answer(came_text, came_reasoning))
+        rest = client.chat(broken.continued(question), temperature=0)
+        assert came_text + rest.text == text and came_reasoning + rest.reasoning == reasoning
+    nothing = hadal_client.AnswerInterrupted("gone", hadal_client.Answer()).continued(question)
+    assert nothing == [{"role": "user", "content": question}]
 
 
 # ---- Servers of a script ---------------------------------------------------------------------------------------------

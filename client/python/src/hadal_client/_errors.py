@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, List, Mapping, Optional
 
-from ._types import Answer
+from ._checks import chat_messages
+from ._types import Answer, Messages
 
 
 class HadalError(Exception):
@@ -46,10 +47,12 @@ class AnswerInterrupted(ServerUnreachable):
         super().__init__(message)
         self.answer = answer
 
-    @property
-    def begun(self) -> Dict[str, Any]:
-        """What came as the last message of a question that goes on behind it: client.stream([*messages, error.begun])."""
-        return {"role": "assistant", "content": self.answer.text, "reasoning_content": self.answer.reasoning, "prefix": True}
+    def continued(self, messages: Messages) -> List[Mapping[str, Any]]:
+        """The messages of the call with what came of its answer behind them, to go on there: client.stream(error.continued(messages))."""
+        asked = chat_messages(messages)
+        if not self.answer.text and not self.answer.reasoning:
+            return asked
+        return [*asked, {"role": "assistant", "content": self.answer.text, "reasoning_content": self.answer.reasoning, "prefix": True}]
 
 
 class DeadlineExceeded(HadalError):

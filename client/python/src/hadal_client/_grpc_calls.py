@@ -135,7 +135,7 @@ class Base:
             yield from (target for target in self._channels if target.should_ask_for_load())
 
 
-_PRIORITY_NAMES = {value: name for name, value in PRIORITIES.items()}
+_PRIORITY_NAMES: Dict[Any, str] = {value: name for name, value in PRIORITIES.items()}
 _METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}
 
 
@@ -281,5 +281,5 @@ class Attempts:
         # The deadline is the call's own, by grpc-timeout.
         metadata = self._client._key + [(name, value) for name, value in self._call.headers().items() if name != "x-hadal-deadline-ms"]
         # Whether a call is let in is decided before its message is read.
-        priority = _PRIORITY_NAMES.get(getattr(self._request, "priority", 0))
+        priority = _PRIORITY_NAMES.get(getattr(self._request, "priority", None))
         return metadata if priority is None else [*metadata, ("x-hadal-priority", priority)]
