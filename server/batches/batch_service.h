@@ -31,6 +31,8 @@ class BatchService {
 
   // For routes: has `job` run on the store's thread. False when too much waits there, or after Stop.
   [[nodiscard]] bool TryPost(std::function<void(Tables&)> job) { return store_->TryPost(std::move(job)); }
+  // The same, for a job that gives back what an earlier one took: however much waits. False after Stop.
+  [[nodiscard]] bool PostOwed(std::function<void(Tables&)> job) { return store_->PostOwed(std::move(job)); }
   // A route has made a batch or has one cancelled.
   void Wake();
   const BatchOptions& options() const { return store_->options(); }

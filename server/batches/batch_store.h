@@ -22,6 +22,7 @@ class BatchStore {
 
   // StoreThread's.
   [[nodiscard]] bool TryPost(std::function<void(Tables&)> job) { return thread_->TryPost(std::move(job)); }
+  [[nodiscard]] bool PostOwed(std::function<void(Tables&)> job) { return thread_->PostOwed(std::move(job)); }
   // Runs the job and waits. UNAVAILABLE when the store has been stopped.
   absl::Status Run(absl::FunctionRef<absl::Status(Tables&)> job);
   // The same for one that gives something.

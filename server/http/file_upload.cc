@@ -12,6 +12,7 @@
 #include "server/batches/batch_request.h"
 #include "server/batches/batch_service.h"
 #include "server/batches/file_writer.h"
+#include "server/batches/store_error.h"
 #include "server/http/batch_routes.h"
 #include "server/http/codec/batch_codec.h"
 #include "server/http/codec/json_body.h"
@@ -86,7 +87,8 @@ class FileUpload {
 
   // Reads and keeps the whole form; the file once it is seen by others.
   asio::awaitable<absl::Status> Run(std::string_view sender, StoredFile* file);
-  asio::awaitable<void> Abandon();
+  // What the store has of it goes when the store comes to it; nobody waits for that.
+  void Abandon();
 
  private:
   // Takes pending bytes on; at the `end` all of them.
@@ -142,10 +144,13 @@ asio::awaitable<absl::Status> FileUpload::Run(std::string_view sender, StoredFil
   co_return co_await OnStore(connection_, finish);
 }
 
-asio::awaitable<void> FileUpload::Abandon() {
-  if (!writer_.begun()) co_return;
-  const std::function<absl::Status(Tables&)> abandon = [&](Tables& tables) { return writer_.Abandon(tables); };
-  co_await OnStore(connection_, abandon);
+void FileUpload::Abandon() {
+  if (!writer_.begun()) return;
+  writer_.pending.clear();
+  // Refused only when the store is closed, which then has forgotten the upload.
+  (void)connection_.context().dependencies.batches->PostOwed([writer = writer_](Tables& tables) mutable {
+    (void)batches::ClientError(writer.Abandon(tables));  // logs it
+  });
 }
 
 }  // namespace
@@ -155,7 +160,7 @@ asio::awaitable<void> HandleUpload(Connection& connection, service::CallInfo inf
   StoredFile file;
   const std::string sender = service::SenderOf(info);
   absl::Status status = co_await upload.Run(sender, &file);
-  if (!status.ok()) co_await upload.Abandon();
+  if (!status.ok()) upload.Abandon();
   if (connection.disconnected()) {
     RecordGone(connection, info);
     co_return;

@@ -99,7 +99,7 @@ void UploadCall::OnEnd(const absl::Status& status, int code) {
   // A step that runs at this moment is before what is posted here; later ones see the flag.
   over_ = true;
   if (!status.ok() && begun_) {
-    OnStore([this](Tables& tables) { return writer_.Abandon(tables); }, [](const absl::Status&) {});
+    OweToStore([this](Tables& tables) { return writer_.Abandon(tables); });
   }
   ServerCall::OnEnd(status, code);
 }

@@ -24,6 +24,13 @@ void StoreCall::OnStore(Job job, Then then) {
   if (!posted) then(service::WorkersBusy());
 }
 
+void StoreCall::OweToStore(Job job) {
+  // Refused only when the store is closed, which then has forgotten what was taken.
+  (void)environment().batches->PostOwed([self = shared_from_this(), job = std::move(job)](batches::Tables& tables) {
+    (void)batches::ClientError(job(tables));  // logs it
+  });
+}
+
 void UnaryStoreCall::OnMessage(CallMessage message) {
   const size_t size = message.bytes.Length();
   if (size > batches::kMaxRequestBytes) {

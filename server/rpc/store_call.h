@@ -30,6 +30,8 @@ class StoreCall : public ServerCall {
   // Has `job` run on the store's thread, and then `then` with its status as clients are told of it; at once when too
   // much waits there. One at a time; both may use the call.
   void OnStore(Job job, Then then);
+  // For a job that gives back what an earlier one took: however much waits there (BatchService::PostOwed).
+  void OweToStore(Job job);
 };
 
 // One with one response.

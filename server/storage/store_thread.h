@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -29,13 +30,11 @@ class StoreThread {
   StoreThread& operator=(const StoreThread&) = delete;
 
   // For threads that must not wait. False when the queue is full or the thread has stopped: the job was not taken.
-  [[nodiscard]] bool TryPost(Job job) {
-    base::MutexLock lock(&mutex_);
-    if (stopping_ || jobs_.size() >= max_queued_) return false;
-    jobs_.push_back(std::move(job));
-    changed_.NotifyAll();
-    return true;
-  }
+  [[nodiscard]] bool TryPost(Job job) { return Post(std::move(job), max_queued_); }
+
+  // For a job that gives back what an earlier one took, so that there are no more of them than of those: it is taken
+  // however many wait. False when the thread has stopped.
+  [[nodiscard]] bool PostOwed(Job job) { return Post(std::move(job), std::numeric_limits<size_t>::max()); }
 
   // For threads that may wait: returns when the job has run. False when the thread has stopped, and the job has not
   // run. Not from a job.
@@ -70,6 +69,14 @@ class StoreThread {
   }
 
  private:
+  bool Post(Job job, size_t max_queued) {
+    base::MutexLock lock(&mutex_);
+    if (stopping_ || jobs_.size() >= max_queued) return false;
+    jobs_.push_back(std::move(job));
+    changed_.NotifyAll();
+    return true;
+  }
+
   void Loop() {
     while (true) {
       Job job;

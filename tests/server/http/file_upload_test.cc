@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <future>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -144,6 +145,30 @@ TEST(FileUploadTest, AClientThatLeavesInTheMiddleLeavesNothing) {
     ASSERT_TRUE(fixture.http.WaitFor([&] { return fixture.CountFiles() == 1; }));
   }
   EXPECT_TRUE(fixture.http.WaitFor([&] { return fixture.CountFiles() == 0; }));
+}
+
+// It could not say so to the store either, and the tenant had a file less until the server was started again.
+TEST(FileUploadTest, OneThatABusyStoreRefusesLeavesNothing) {
+  BatchHttpFixture fixture;
+  RawHttpClient client(fixture.http.port());
+  client.Send(absl::StrCat(
+      "POST /v1/files HTTP/1.1\r\nHost: t\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: "
+      "9000000\r\n\r\n",
+      Part("purpose", "batch"), Part("file", "less than a piece", "f")));
+  ASSERT_TRUE(fixture.http.WaitFor([&] { return fixture.CountFiles() == 1; }));
+  std::promise<void> release, busy;
+  const std::shared_future<void> released = release.get_future().share();
+  ASSERT_TRUE(fixture.batches->TryPost([&busy, released](batches::Tables&) {
+    busy.set_value();
+    released.wait();
+  }));
+  busy.get_future().wait();
+  while (fixture.batches->TryPost([released](batches::Tables&) { released.wait(); })) continue;
+  client.Send(Content(600'000));
+  EXPECT_EQ(client.Read(20'000).status, 503);
+  release.set_value();
+  EXPECT_TRUE(fixture.http.WaitFor([&] { return fixture.http.Do("GET", "/v1/files").status == 200; }));
+  EXPECT_EQ(fixture.CountFiles(), 0);
 }
 
 }  // namespace

@@ -123,6 +123,31 @@ TEST(UploadCallTest, OneThatIsCancelledLeavesNothing) {
   EXPECT_TRUE(fixture.WaitFor([&] { return MetricValue(fixture.grpc.base.metrics, "hadal_body_uploads") == 0; }));
 }
 
+// It could not say so to the store either, and the tenant had a file less until the server was started again.
+TEST(UploadCallTest, OneThatABusyStoreRefusesLeavesNothing) {
+  BatchGrpcFixture fixture;
+  const auto context = BatchGrpcFixture::Context();
+  v1::File file;
+  auto writer = fixture.stub->UploadFile(context.get(), &file);
+  ASSERT_TRUE(writer->Write(BatchGrpcFixture::First("x")));
+  ASSERT_TRUE(fixture.WaitFor([&] { return fixture.CountFiles() == 1; }));
+  std::promise<void> release, busy;
+  const std::shared_future<void> released = release.get_future().share();
+  ASSERT_TRUE(fixture.batches->TryPost([&busy, released](batches::Tables&) {
+    busy.set_value();
+    released.wait();
+  }));
+  busy.get_future().wait();
+  while (fixture.batches->TryPost([released](batches::Tables&) { released.wait(); })) continue;
+  writer->Write(Next(Bytes(300'000)));
+  EXPECT_EQ(ReasonOf(writer->Finish()), "WORKER_QUEUE_FULL");
+  release.set_value();
+  v1::ListFilesResponse list;
+  EXPECT_TRUE(
+      fixture.WaitFor([&] { return fixture.Call(&v1::Batches::Stub::ListFiles, v1::ListFilesRequest(), &list).ok(); }));
+  EXPECT_EQ(fixture.CountFiles(), 0);
+}
+
 TEST(UploadCallTest, OneWhoseMessagesDoNotComeIsEnded) {
   GrpcFixture::Options options;
   options.server.message_timeout = absl::Milliseconds(100);

@@ -43,12 +43,15 @@ TEST(StoreThreadTest, AFullQueueRefusesAndWaits) {
   EXPECT_TRUE(thread.TryPost([](Database&) {}));
   EXPECT_EQ(thread.queued(), 1u);
   EXPECT_FALSE(thread.TryPost([](Database&) {}));
+  std::atomic<bool> given_back{false};
+  EXPECT_TRUE(thread.PostOwed([&](Database&) { given_back = true; }));
   std::atomic<bool> ran{false};
   std::thread waits([&] { EXPECT_TRUE(thread.Run([&](Database&) { ran = true; })); });
   EXPECT_FALSE(ran);
   go_on.Notify();
   waits.join();
   EXPECT_TRUE(ran);
+  EXPECT_TRUE(given_back);
 }
 
 TEST(StoreThreadTest, StopRunsWhatIsQueuedAndRefusesTheRest) {
@@ -60,6 +63,7 @@ TEST(StoreThreadTest, StopRunsWhatIsQueuedAndRefusesTheRest) {
   }
   thread.Stop();
   EXPECT_FALSE(thread.TryPost([](Database&) {}));
+  EXPECT_FALSE(thread.PostOwed([](Database&) {}));
   EXPECT_FALSE(thread.Run([](Database&) { FAIL(); }));
   const auto database = OpenIn(folder);
   Statement rows = database->Prepare("SELECT count(*) FROM numbers");
