@@ -243,13 +243,16 @@ def test_edge_configuration_is_valid():
 
 
 def test_log_agents_follow_the_pods():
-    fluent_bit = yaml.safe_load((K8S / "addons/logs/fluent-bit.yaml").read_text(encoding="utf-8"))["pipeline"]
+    configuration = yaml.safe_load((K8S / "addons/logs/fluent-bit.yaml").read_text(encoding="utf-8"))
+    fluent_bit = configuration["pipeline"]
     filebeat = yaml.safe_load((K8S / "addons/logs/filebeat.yml").read_text(encoding="utf-8"))
     namespace, container = load("base/kustomization.yaml")[0]["namespace"], next(pods(render("base")))[2]["containers"][0]["name"]
     path = f"/var/log/containers/*_{namespace}_{container}-*.log"
     assert [fluent_bit["inputs"][0]["path"]] == filebeat["filebeat.inputs"][0]["paths"] == [path]
     assert fluent_bit["outputs"][0]["topics"] == filebeat["output.kafka"]["topic"]
     assert fluent_bit["outputs"][0]["match"] == fluent_bit["inputs"][0]["tag"]
+    used = {step["parser"] for step in fluent_bit["filters"] if step["name"] == "parser"}
+    assert used == {parser["name"] for parser in configuration["parsers"]}, "Fluent Bit knows no parser by itself"
 
 
 def test_shutdown_of_kserve_is_short(settings):

@@ -131,3 +131,24 @@ def test_image_check_can_run_every_step():
     replaced = [rest for word, rest in LINES if word == "RUN" and rest.startswith(image_check.TESTED)]
     assert len(replaced) == 1, "the step that is replaced by building alone is not there any more"
     assert image_check.expand("${A}/b:${NONE}", {"A": "a"}) == "a/b:"
+
+
+def test_image_check_notices_a_library_that_is_not_there(tmp_path):
+    sys.path.insert(0, str(ROOT / "scripts/lib"))
+    import image_check
+
+    def compile_(*arguments):
+        subprocess.run(["gcc", "-x", "c", "/dev/null", *arguments], check=True, cwd=tmp_path)
+
+    def found():
+        return subprocess.run(["/bin/bash", "-o", "pipefail", "-c", image_check.LIBRARIES_FOUND.format("hadal")],
+                              cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (tmp_path / "hadal/bin").mkdir(parents=True)
+    (tmp_path / "hadal/bin/notes.txt").write_text("no program")
+    compile_("-shared", "-fPIC", "-o", "libneeded.so")
+    compile_("-shared", "-fPIC", "-Wl,--no-as-needed", "-L.", "-lneeded", "-Wl,-rpath,$ORIGIN/..", "-o", "hadal/libuser.so")
+    assert found().returncode == 0, found().stdout
+    (tmp_path / "libneeded.so").unlink()
+    assert found().returncode == 1
+    assert "libneeded.so => not found" in found().stdout
