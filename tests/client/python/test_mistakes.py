@@ -2,6 +2,7 @@
 """What a program gives by mistake is named, with what was expected, before anything is sent."""
 
 import math
+import pickle
 
 import pytest
 
@@ -160,3 +161,17 @@ def test_nobody_there_has_an_address(connect):
     if connect.kind.startswith("grpc"):
         with pytest.raises(hadal_client.ServerUnreachable, match="127.0.0.1:1"):
             client.load()
+
+
+# ---- Errors ----------------------------------------------------------------------------------------------------------
+
+ERRORS = [hadal_client.HadalError("x"), hadal_client.RequestError("x", status=400, reason="INVALID_REQUEST", request_id="r"),
+          hadal_client.ServerBusy("x", status=503, retry_after=2.5, attempts=3), hadal_client.ServerUnreachable("x"),
+          hadal_client.AnswerInterrupted("x", hadal_client.Answer("4", "hm")), hadal_client.DeadlineExceeded("x")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_errors_cross_processes_and_are_named_as_they_are_imported(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == "x" and again.__dict__ == error.__dict__ and again.args == error.args
+    assert f"{type(error).__module__}.{type(error).__qualname__}" == f"hadal_client.{type(error).__name__}"

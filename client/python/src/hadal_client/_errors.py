@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
 
 from ._checks import chat_messages
 from ._types import Answer, Messages
 
 
+def _made(kind: Type[HadalError], args: Tuple[Any, ...], facts: Dict[str, Any]) -> HadalError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
 class HadalError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. They can be pickled, as a process pool does with what its workers raise."""
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # The exception's own way calls the class with its message alone, and a pool that cannot read an error breaks.
+        return _made, (type(self), self.args, dict(self.__dict__))
 
 
 class RequestError(HadalError):
@@ -57,3 +67,7 @@ class AnswerInterrupted(ServerUnreachable):
 
 class DeadlineExceeded(HadalError):
     """The call's deadline passed, all attempts together."""
+
+
+for _public in (HadalError, RequestError, ServerBusy, ServerUnreachable, AnswerInterrupted, DeadlineExceeded):
+    _public.__module__ = "hadal_client"  # where programs find it, and so what a traceback is to say
