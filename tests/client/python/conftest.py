@@ -8,6 +8,8 @@ import pytest
 
 SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
 os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
+if sys.version_info < (3, 10):
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # else servers die before they begin, as README.md says
 sys.path[:0] = [str(SOURCE / "client/python/src"), str(SOURCE / "tests/client/python"), str(SOURCE / "tests/e2e")]
 from client_kinds import KINDS  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
