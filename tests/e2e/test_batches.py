@@ -2,6 +2,7 @@
 """Files and batches with the openai package: OpenAI's format in and out, tenants apart, and every line exactly once whatever happens to
 the process. HADAL_BATCH_KILLS says at how many moments the server is killed."""
 
+import contextlib
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from hadal_process import HadalProcess
 from http_client import client_of, post
 
 KILLS = int(os.environ.get("HADAL_BATCH_KILLS", "20"))
+LARGE = random.Random(7).randbytes(2 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -209,26 +211,52 @@ def ended_lines(folder):
     return {(batch, number): (state, result) for batch, number, state, result in rows}
 
 
+def kill_while_it_starts(folder, after_s):
+    """A server that takes up what a killed one left, and is killed itself, most often before it listens."""
+    process = subprocess.Popen(HadalProcess.command_of(f"--batch-store={folder}"), env=HadalProcess.clean_environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    threading.Event().wait(after_s)
+    process.kill()
+    process.wait()
+
+
+def upload_until_killed(client):
+    def upload():
+        with contextlib.suppress(openai.APIConnectionError):
+            client.with_options(max_retries=0).files.create(file=("large", LARGE), purpose="batch")
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    return thread
+
+
 def test_killed_at_any_moment_every_line_ends_once(tmp_path):
     moments = random.Random(5)
-    ended, batch, kills = {}, None, 0
+    ended, batches, kills = {}, [], 0
     while True:
         server = HadalProcess(f"--batch-store={tmp_path}", "--batch-max-in-flight=2", expect_exit=None)
         client = client_of(server)
-        if batch is None:
-            batch = submit(client, lines(KILLS * 60, max_tokens=30, ignore_eos=True))
-        if kills == KILLS or client.batches.retrieve(batch.id).status == "completed":
+        if kills >= KILLS:
             break
+        if not batches or client.batches.retrieve(batches[-1].id).status == "completed":
+            batches.append(submit(client, lines(KILLS * 60, max_tokens=30, ignore_eos=True)))
+        upload = upload_until_killed(client) if kills % 4 == 0 else None
         threading.Event().wait(moments.uniform(0, 0.2))  # a moment, not an order of events
         server.signal(signal.SIGKILL)
         server.process.wait()
         kills += 1
+        if kills % 3 == 0:
+            kill_while_it_starts(tmp_path, moments.uniform(0, 0.1))
+            kills += 1
+        if upload:
+            upload.join()
         now = ended_lines(tmp_path)
         assert {key: now.get(key) for key in ended} == ended  # nothing that had ended has changed or ran again
         ended = now
-    batch = wait(client, batch, timeout=600)
-    expect_each_once(client, batch, KILLS * 60)
-    assert kills >= KILLS // 2
+    for batch in batches:
+        expect_each_once(client, wait(client, batch, timeout=600), KILLS * 60)
+    for file in client.files.list():
+        assert file.filename != "large" or client.files.content(file.id).content == LARGE  # whole, or not there
     server.stop()
 
 
