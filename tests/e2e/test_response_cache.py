@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import json
+import os
 import random
 import subprocess
 
@@ -97,6 +98,8 @@ def test_who_does_not_ask_and_what_may_differ_passes_it_by(cached):
     assert ask(cached, {**BODY, "temperature": 1, "seed": 4})[0] == "hit"
 
 
+REQUESTS = int(os.environ.get("HADAL_CACHE_REQUESTS", "100"))
+
 # Each gives a request that differs from the others in that field; equal values are equal requests.
 FIELDS = {
     "messages": lambda v: [{"role": "user", "content": f"{v % 7} + {v % 5}"}],
@@ -122,10 +125,11 @@ FIELDS = {
 
 
 def test_never_another_requests_answer(cached):
-    """Random requests, most of which differ from one before in one field: what the cache gives is what a run gives."""
+    """Random requests, most of which differ from one before in one field: what the cache gives is what a run gives.
+    HADAL_CACHE_REQUESTS says how many; each is asked twice."""
     dice = random.Random(11)
     bodies = []
-    for _ in range(100):
+    for _ in range(REQUESTS):
         if bodies and dice.random() < 0.8:
             body = dict(dice.choice(bodies))
             field = dice.choice(list(FIELDS))
