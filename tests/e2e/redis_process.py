@@ -49,7 +49,7 @@ class Redis:
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
 
-    def stop(self):
-        """As kill -9 does."""
-        self.process.kill()
+    def stop(self, number=signal.SIGKILL):
+        """SIGTERM lets it write its file first; killed, it may lose what waited for a sync (appendfsync everysec)."""
+        self.process.send_signal(number)
         self.process.wait()

@@ -171,7 +171,7 @@ def test_over_tls_as_a_user_that_may_do_no_more_than_it_needs(start_server, redi
 
 
 def test_the_redis_of_kubernetes_keeps_batches(start_server, redis, tmp_path):
-    """With the flags of k8s/components/redis-batches: a server takes it without a warning, and what is in it survives a kill."""
+    """With the flags of k8s/components/redis-batches: a server takes it without a warning, and what is in it survives the pod's end."""
     manifests = pathlib.Path(os.environ["HADAL_SOURCE_DIR"], "k8s/components/redis-batches/redis.yaml").read_text(encoding="utf-8")
     (command,) = next(yaml.safe_load_all(manifests))["spec"]["template"]["spec"]["containers"][0]["args"]
     (tmp_path / "password").write_text("open sesame\n")
@@ -182,7 +182,7 @@ def test_the_redis_of_kubernetes_keeps_batches(start_server, redis, tmp_path):
     client = client_of(server)
     batch = wait(client, submit(client, lines(5)))
     assert "appendonly off" not in server.text()
-    store.stop()
+    store.stop(signal.SIGTERM)
     store.start()
     wait_for(lambda: server.get("/v1/files")[0] == 200)
     expect_each_once(client, batch, 5)
