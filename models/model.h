@@ -140,6 +140,11 @@ class Model {
   virtual void BeginWarmUp() {}
   virtual void EndWarmUp() {}
 
+  // How many steps are to be in flight at a time to keep the model busy: as many as hosts that a step passes through
+  // one after another. Above 1 a step may be launched before the one before has been waited for, but never with rows of
+  // a sequence whose next token that one samples: no token is a FedToken.
+  virtual int overlapped_steps() const { return 1; }
+
   // How many steps may be launched before the first of them is waited for. They run in the order of Launch.
   virtual int max_steps_in_flight() const { return 1; }
 

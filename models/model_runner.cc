@@ -18,8 +18,11 @@ absl::Status FedByFailure() {
 
 }  // namespace
 
-ModelRunner::ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest)
-    : part_(std::move(part)), rest_(std::move(rest)), worker_([this] { BeginSteps(); }) {}
+ModelRunner::ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest, int overlapped_steps)
+    : part_(std::move(part)),
+      rest_(std::move(rest)),
+      overlapped_steps_(rest_ == nullptr ? 1 : overlapped_steps),
+      worker_([this] { BeginSteps(); }) {}
 
 ModelRunner::~ModelRunner() {
   {
@@ -47,11 +50,12 @@ absl::Status ModelRunner::AllocateKvCache(const KvCacheSize& size) {
 
 absl::StatusOr<StepHandle> ModelRunner::Launch(StepInput input) {
   const auto in_flight = static_cast<int>(launched_ - waited_);
-  if (in_flight == kMaxInFlight) {
+  if (in_flight == max_steps_in_flight()) {
     return absl::FailedPreconditionError(
-        absl::StrCat(in_flight, " steps are in flight, limit ", kMaxInFlight, ": wait for step ", waited_ + 1));
+        absl::StrCat(in_flight, " steps are in flight, limit ", in_flight, ": wait for step ", waited_ + 1));
   }
-  HADAL_RETURN_IF_ERROR(part_->Check(input, in_flight > 0 ? last_samples_ : 0));
+  const bool may_be_fed = in_flight > 0 && overlapped_steps_ == 1;
+  HADAL_RETURN_IF_ERROR(part_->Check(input, may_be_fed ? last_samples_ : 0));
   last_samples_ = static_cast<int32_t>(input.samples.size());
   {
     base::MutexLock lock(&mutex_);
@@ -73,6 +77,7 @@ absl::StatusOr<StepOutput> ModelRunner::Wait(StepHandle handle) {
   }
   absl::StatusOr<StepOutput> output = step->issued.ok() ? std::move(step->output) : step->issued.status();
   if (step->issued.ok() && *step->issued != nullptr) output = (*step->issued)->Wait();
+  if (step->sent) output = rest_->Receive();
   if (output.ok() && last_failed_ && IsFed(step->input)) output = FedByFailure();
   ++waited_;
   last_failed_ = !output.ok();
@@ -99,8 +104,15 @@ void ModelRunner::Begin(Step& step) {
   } else if (rest_ == nullptr) {
     step.issued = part_->Issue(step.input);
   } else {
-    Feed(step.input);
-    step.output = Run(step.input);
+    if (overlapped_steps_ == 1) Feed(step.input);
+    const absl::Status sent = Send(step.input);
+    if (!sent.ok()) {
+      step.output = sent;
+    } else if (overlapped_steps_ > 1) {
+      step.sent = true;
+    } else {
+      step.output = rest_->Receive();
+    }
     sampled_.clear();
     if (step.output.ok()) {
       for (const SampleResult& sample : step.output->samples) sampled_.push_back(sample.token_id);
@@ -109,12 +121,11 @@ void ModelRunner::Begin(Step& step) {
   last_begin_failed_ = !step.issued.ok() || !step.output.ok();
 }
 
-absl::StatusOr<StepOutput> ModelRunner::Run(const StepInput& input) {
+absl::Status ModelRunner::Send(const StepInput& input) {
   const auto begin = std::chrono::steady_clock::now();
-  absl::StatusOr<StepOutput> output = part_->Run(input, {}, &state_);
-  if (!output.ok()) return output;
-  HADAL_RETURN_IF_ERROR(rest_->Send(input, state_, std::chrono::steady_clock::now() - begin));
-  return rest_->Receive();
+  const absl::StatusOr<StepOutput> output = part_->Run(input, {}, &state_);
+  if (!output.ok()) return output.status();
+  return rest_->Send(input, state_, std::chrono::steady_clock::now() - begin);
 }
 
 void ModelRunner::BeginSteps() {

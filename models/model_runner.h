@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -20,11 +21,13 @@ namespace hadal::models {
 // engine plans while the device computes. A step that was launched behind another one is issued while that one runs: on
 // a device the tokens that it is fed never leave it. Launch, Wait and AllocateKvCache are for one thread, as Model
 // says. The destructor waits for the steps in flight. The layers may be here, or the first of them, with a rest
-// elsewhere that each step is handed on to: then a step begins when the samples of the one before are here.
+// elsewhere that each step is handed on to: then steps may overlap, one in each part, and none is fed. Without that a
+// step begins when the samples of the one before are here.
 class ModelRunner : public Model {
  public:
-  // `part` has the first layer; `rest` has the layers after it, and is null when there are none.
-  ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest);
+  // `part` has the first layer; `rest` has the layers after it, and is null when there are none. `overlapped_steps`: of
+  // a model with a rest; 1: none.
+  ModelRunner(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest, int overlapped_steps);
   ~ModelRunner() override;
 
   const ModelInfo& info() const override { return part_->info(); }
@@ -39,7 +42,8 @@ class ModelRunner : public Model {
   void BeginWarmUp() override { part_->BeginWarmUp(); }
   void EndWarmUp() override { part_->EndWarmUp(); }
 
-  int max_steps_in_flight() const override { return kMaxInFlight; }
+  int overlapped_steps() const override { return overlapped_steps_; }
+  int max_steps_in_flight() const override { return std::max(ModelPart::kMostIssued, overlapped_steps_); }
 
   // InvalidArgument also for more tokens or sequences than the model was loaded for; FailedPrecondition before the
   // caches are allocated or while too many steps are in flight.
@@ -51,13 +55,12 @@ class ModelRunner : public Model {
   absl::StatusOr<StepOutput> Wait(StepHandle handle) override;
 
  private:
-  static constexpr int kMaxInFlight = ModelPart::kMostIssued;
-
   // A step from Launch to Wait.
   struct Step {
     StepInput input;
-    bool begun = false;                                            // and then one of both:
-    absl::StatusOr<std::unique_ptr<IssuedStep>> issued = nullptr;  // null: `output` says all
+    bool begun = false;                                            // and then one of these:
+    absl::StatusOr<std::unique_ptr<IssuedStep>> issued = nullptr;  // null: the others say all
+    bool sent = false;                                             // the rest gives the samples
     absl::StatusOr<StepOutput> output = StepOutput();
   };
 
@@ -65,13 +68,14 @@ class ModelRunner : public Model {
   void BeginSteps();
   // Of the first step to begin: fills its issued or its output.
   void Begin(Step& step);
-  // Through the part, and the rest.
-  absl::StatusOr<StepOutput> Run(const StepInput& input);
+  // Through the part, and on to the rest.
+  absl::Status Send(const StepInput& input);
   // Sets the tokens that the step before has sampled.
   void Feed(StepInput& input) const;
 
   const std::unique_ptr<ModelPart> part_;
   const std::unique_ptr<ModelRest> rest_;  // null: the part has all layers
+  const int overlapped_steps_;
   base::Mutex mutex_;
   base::CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

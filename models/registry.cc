@@ -296,8 +296,9 @@ absl::StatusOr<std::unique_ptr<ModelPart>> LoadPart(const LoadOptions& options) 
   return part;
 }
 
-std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest) {
-  return std::make_unique<ModelRunner>(std::move(part), std::move(rest));
+std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest,
+                                 int overlapped_steps) {
+  return std::make_unique<ModelRunner>(std::move(part), std::move(rest), overlapped_steps);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options) {

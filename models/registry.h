@@ -64,7 +64,9 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options);
 absl::StatusOr<std::unique_ptr<ModelPart>> LoadPart(const LoadOptions& options);
 
 // The model whose first layers `part` holds; `rest` has the layers after them, and is null when there are none.
-std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest);
+// `overlapped_steps`: of Model, where there are such; 1: one step after another.
+std::unique_ptr<Model> MakeModel(std::unique_ptr<ModelPart> part, std::unique_ptr<ModelRest> rest,
+                                 int overlapped_steps = 1);
 
 // What two hosts that share a model must agree on, from config.json and the headers of the weights.
 struct CheckpointIdentity {

@@ -33,8 +33,8 @@ namespace {
 // The leader's connection, its listener, checkpoint files, logs.
 constexpr int kWorkerDescriptors = 24;
 
-// The log's, the listener's, the session's, and some that read weights.
-constexpr int kWorkerThreads = 8;
+// The log's, the listener's, the session's three, and some that read weights.
+constexpr int kWorkerThreads = 10;
 
 // Of probes and scrapes.
 constexpr int kMaxHttpConnections = 64;

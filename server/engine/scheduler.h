@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <set>
@@ -74,6 +75,9 @@ class Scheduler {
     pending_deletion_.clear();
     if (!fed) kept_for_fed_step_.clear();
   }
+  // The same where steps overlap (models::Model::overlapped_steps): so many steps have been launched, and so many of
+  // them have been committed. What closes now may have rows in all others.
+  void DeleteClosed(uint64_t launched, uint64_t committed);
   // The patch between Commit and Launch.
   void Patch(BatchPlan& plan) const { PatchInput(shape_, plan); }
 
@@ -130,6 +134,8 @@ class Scheduler {
 
   // --- plan ---
   void PlanDecode(BatchPlan& plan);
+  // The sequences that decode next: those of a batch, or where steps overlap the part of them that waited longest.
+  const std::vector<Sequence*>& DecodeCandidates();
   // `started_from`: index in running_ of the first sequence that started in this plan.
   void PlanPrefill(size_t started_from, BatchPlan& plan);
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
@@ -211,17 +217,24 @@ class Scheduler {
   EngineObserver* const observer_;  // never null
 
   const BlockShape shape_;
+  const int overlapped_steps_;
   WindowCache windows_;
   PrefixCache cache_;
   // Prompt blocks are leased once for all requests that share them. Not with windows: these can shorten a hit, and then
   // cached blocks have to be recomputed.
   const bool shares_leases_;
   std::vector<std::unique_ptr<ActiveRequest>> requests_;
-  std::vector<Sequence*> running_;  // by start; ended ones are removed by RemoveEnded
+  std::vector<Sequence*> running_;     // by start; ended ones are removed by RemoveEnded
+  std::vector<Sequence*> candidates_;  // DecodeCandidates; reused
   std::set<Sequence*, WaitingOrder> waiting_;
   std::vector<Outgoing> outbox_;
   // Closed; deleted when no plan refers to them any more.
   std::vector<std::unique_ptr<ActiveRequest>> pending_deletion_, kept_for_fed_step_;
+  struct ClosedRequest {
+    uint64_t last_step;
+    std::unique_ptr<ActiveRequest> request;
+  };
+  std::deque<ClosedRequest> kept_for_steps_;  // where steps overlap; by last_step
   StepTokenBudget token_budget_{options_};
   int32_t token_limit_ = options_.max_batch_tokens;
   bool ended_since_removal_ = false;  // running_ holds sequences that do not run

@@ -59,19 +59,41 @@ bool Scheduler::WithdrawPrompts(BatchPlan& plan) {
 }
 
 bool Scheduler::Schedulable(const Sequence& sequence) const {
+  // Where steps overlap nothing is planned for a token that is not known; chunks of a prompt may follow one another.
+  if (overlapped_steps_ > 1 && sequence.pending_samples > 0) return false;
   return sequence.state == SequenceState::kRunning && !sequence.owner->paused() && !sequence.ends_by_length() &&
          sequence.remaining() > 0;
 }
 
+const std::vector<Sequence*>& Scheduler::DecodeCandidates() {
+  if (overlapped_steps_ == 1) return running_;
+  candidates_.clear();
+  int32_t decoding = 0;  // those in flight, too
+  for (Sequence* sequence : running_) {
+    if (sequence->remaining() > 1 || sequence->owner->paused() || sequence->ends_by_length()) continue;
+    ++decoding;
+    if (Schedulable(*sequence)) candidates_.push_back(sequence);
+  }
+  // An equal part for each step in flight, so that they take equally long; and everybody has a turn in each of their
+  // rounds.
+  const auto share = static_cast<size_t>((decoding + overlapped_steps_ - 1) / overlapped_steps_);
+  if (candidates_.size() <= share) return candidates_;
+  std::stable_sort(candidates_.begin(), candidates_.end(),
+                   [](const Sequence* a, const Sequence* b) { return a->last_plan < b->last_plan; });
+  candidates_.resize(share);
+  return candidates_;
+}
+
 void Scheduler::PlanDecode(BatchPlan& plan) {
-  // By index: preemption changes the state of entries, never the vector.
-  for (size_t i = 0; i < running_.size(); ++i) {
-    Sequence& sequence = *running_[i];
-    ActiveRequest& request = *sequence.owner;
-    if (!request.ended && !request.paused() && !request.stream().Writable()) {
-      request.paused_since = now_;
-      ++paused_requests_;
-    }
+  for (Sequence* sequence : running_) {
+    ActiveRequest& request = *sequence->owner;
+    if (request.ended || request.paused() || request.stream().Writable()) continue;
+    request.paused_since = now_;
+    ++paused_requests_;
+  }
+  // Preemption changes the state of entries, never the vector.
+  for (Sequence* candidate : DecodeCandidates()) {
+    Sequence& sequence = *candidate;
     if (sequence.remaining() != 1 || !Schedulable(sequence)) continue;
     if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
     if (!EnsureBlock(sequence, plan)) continue;
@@ -146,6 +168,7 @@ void Scheduler::AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan) {
     sequence.scored += entry.scores;
   }
   sequence.scheduled = end;
+  sequence.last_plan = plans_;
   if (entry.samples) ++sequence.pending_samples;
   plan.tokens += count;
   plan.sample_rows += entry.scores + (entry.samples ? 1 : 0);

@@ -63,4 +63,11 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
   requests_.pop_back();
 }
 
+void Scheduler::DeleteClosed(uint64_t launched, uint64_t committed) {
+  for (std::unique_ptr<ActiveRequest>& request : pending_deletion_)
+    kept_for_steps_.push_back({launched, std::move(request)});
+  pending_deletion_.clear();
+  while (!kept_for_steps_.empty() && kept_for_steps_.front().last_step <= committed) kept_for_steps_.pop_front();
+}
+
 }  // namespace hadal::engine

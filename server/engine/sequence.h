@@ -65,6 +65,7 @@ struct Sequence {
   int32_t scheduled = 0;
   int32_t pending_samples = 0;  // tokens that launched or planned steps will sample: 0, 1 or 2
   int32_t next_sample = 0;      // of the step in flight: the one that gives its next token (FeedInput)
+  uint64_t last_plan = 0;       // the last that has rows of it
   int32_t scored = 0;           // prompt tokens after the first whose score has been asked for
   uint32_t epoch = 0;           // counts preemptions: rows planned before one say nothing about the cache after it
   int32_t preemptions = 0;

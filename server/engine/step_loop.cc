@@ -34,7 +34,7 @@ absl::Status FaultStatus() {
 }
 
 bool FeedsSteps(AsyncScheduling wanted, const models::Model& model) {
-  if (model.max_steps_in_flight() < 2 || wanted == AsyncScheduling::kOff) return false;
+  if (model.overlapped_steps() > 1 || model.max_steps_in_flight() < 2 || wanted == AsyncScheduling::kOff) return false;
   return wanted == AsyncScheduling::kOn || model.info().device_facts.multiprocessors > 0;
 }
 
@@ -49,6 +49,7 @@ StepLoop::StepLoop(const EngineOptions& options, models::Model* model, admission
       model_index_(model_index),
       published_(std::move(published)),
       scheduler_(options_, *model, admission, model_index),
+      overlapped_steps_(static_cast<size_t>(model->overlapped_steps())),
       feeds_(FeedsSteps(options.async_scheduling, *model)),
       full_step_tokens_(options.max_batch_tokens) {
   admission_->SetWakeSignal(model_index_, std::move(wake));
@@ -62,10 +63,11 @@ StepLoop::~StepLoop() { Abort(); }
 
 StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   const absl::Time now = options_.clock->Now();
-  if (!in_flight_.has_value()) gap_started_ = now;
+  if (!StepsInFlight()) gap_started_ = now;
   scheduler_.Retire(now, (signals & request::WakeSignal::kConsumer) != 0);
   if (device_fault_) scheduler_.EndQueued(FaultStatus());
   if (draining_) scheduler_.EndQueued(DrainingStatus());
+  if (overlapped_steps_ > 1) return RunOverlapped(now);
   BatchPlan next;
   if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
   Tell();  // what was retired or started, before the wait for the device
@@ -96,7 +98,7 @@ std::optional<StepLoop::InFlight> StepLoop::LaunchStep(BatchPlan plan) {
   if (masks.rows > 0 && options_.observer != nullptr) options_.observer->OnMasks(masks);
   InFlight step;
   step.launched = options_.clock->Now();
-  step.gap = step.launched - gap_started_;
+  step.gap = overlapping_.empty() ? step.launched - gap_started_ : absl::ZeroDuration();
   // Before the call: a model that hangs in Launch must be seen, too.
   published_->step_in_flight.store(true, std::memory_order_release);
   if (published_->runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
@@ -110,7 +112,7 @@ std::optional<StepLoop::InFlight> StepLoop::LaunchStep(BatchPlan plan) {
     step.launch_returned = options_.clock->Now();
     return step;
   }
-  published_->step_in_flight.store(in_flight_.has_value(), std::memory_order_release);
+  published_->step_in_flight.store(StepsInFlight(), std::memory_order_release);
   if (handle.status().code() == absl::StatusCode::kInvalidArgument) {
     // Nothing ran, and the device is well: only these requests are lost.
     BatchPlan none;
@@ -125,12 +127,8 @@ std::optional<StepLoop::InFlight> StepLoop::LaunchStep(BatchPlan plan) {
 void StepLoop::FinishStep(BatchPlan& next, std::optional<InFlight>& fed) {
   InFlight& step = *in_flight_;
   const absl::Time before = options_.clock->Now();
-  absl::StatusOr<models::StepOutput> output = model_->Wait(step.handle);
+  absl::StatusOr<models::StepOutput> output = WaitFor(step);
   const absl::Time now = options_.clock->Now();
-  if (output.ok() && static_cast<int32_t>(output->samples.size()) != step.plan.sample_rows) {
-    output = absl::InternalError(
-        absl::StrCat("step gave ", output->samples.size(), " samples, expected ", step.plan.sample_rows));
-  }
   if (!output.ok()) {
     // The device must be done with the cache before anything is freed.
     if (fed.has_value()) (void)model_->Wait(fed->handle);
@@ -156,6 +154,19 @@ void StepLoop::FinishStep(BatchPlan& next, std::optional<InFlight>& fed) {
     if (!draining_) scheduler_.MakeWay(now, next);
     scheduler_.Patch(next);
   }
+  RecordStep(step, before, now);
+  in_flight_.reset();
+  gap_started_ = now;
+}
+
+absl::StatusOr<models::StepOutput> StepLoop::WaitFor(const InFlight& step) {
+  absl::StatusOr<models::StepOutput> output = model_->Wait(step.handle);
+  if (!output.ok() || static_cast<int32_t>(output->samples.size()) == step.plan.sample_rows) return output;
+  return absl::InternalError(
+      absl::StrCat("step gave ", output->samples.size(), " samples, expected ", step.plan.sample_rows));
+}
+
+void StepLoop::RecordStep(const InFlight& step, absl::Time before, absl::Time now) {
   published_->steps.fetch_add(1, std::memory_order_relaxed);
   published_->last_step_tokens.store(step.plan.tokens, std::memory_order_relaxed);
   published_->last_step_duration_us.store(absl::ToInt64Microseconds(now - step.launched), std::memory_order_relaxed);
@@ -177,8 +188,6 @@ void StepLoop::FinishStep(BatchPlan& next, std::optional<InFlight>& fed) {
     facts.prefill_tokens = step.plan.prefill_tokens;
     options_.observer->OnStep(facts);
   }
-  in_flight_.reset();
-  gap_started_ = now;
 }
 
 void StepLoop::Fault(const absl::Status& status) {
@@ -203,10 +212,11 @@ void StepLoop::EndRunning() {
 }
 
 void StepLoop::Abort() {
-  if (in_flight_.has_value()) {
-    (void)model_->Wait(in_flight_->handle);  // the device must be done with the cache before anything is freed
-    in_flight_.reset();
-  }
+  // The device must be done with the cache before anything is freed.
+  if (in_flight_.has_value()) (void)model_->Wait(in_flight_->handle);
+  in_flight_.reset();
+  for (const InFlight& step : overlapping_) (void)model_->Wait(step.handle);
+  overlapping_.clear();
   scheduler_.EndAll(DrainingStatus());
   scheduler_.EndQueued(DrainingStatus());
   Tell();
@@ -239,7 +249,7 @@ void StepLoop::PublishLevels() {
 void StepLoop::PublishState() {
   PublishLevels();
   PublishedState& state = *published_;
-  if (!device_fault_ && (in_flight_.has_value() || scheduler_.Runnable())) {
+  if (!device_fault_ && (StepsInFlight() || scheduler_.Runnable())) {
     if (state.runnable_since_us.load(std::memory_order_relaxed) == INT64_MIN) {
       Set(state.runnable_since_us, absl::ToUnixMicros(options_.clock->Now()));
     }
@@ -248,8 +258,15 @@ void StepLoop::PublishState() {
   }
   admission::EngineLoad& load = admission_->engine_load(model_index_);
   // Full steps are shorter while more urgent requests come, and at once where decoding leaves less time.
-  const auto tokens = static_cast<int32_t>(full_step_tokens_);
-  load.SetStep({options_.max_batch_size, std::min(tokens, scheduler_.token_limit()), step_time_.Get()});
+  const auto tokens = std::min(static_cast<int32_t>(full_step_tokens_), scheduler_.token_limit());
+  // Admission foresees steps of all that runs. Where steps overlap, each of them has a part of it, and they share the
+  // time of one.
+  const auto parts = static_cast<int32_t>(overlapped_steps_);
+  admission::StepTime time = step_time_.Get();
+  time.sequence_s /= parts;
+  time.context_token_s /= parts;
+  time.prefill_token_s /= parts;
+  load.SetStep({options_.max_batch_size, parts * tokens, time});
   scheduler_.PublishSequences(load);
   admission_->EngineStepped(model_index_);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 
@@ -26,6 +27,10 @@ namespace hadal::engine {
 // launched before the wait, and the model reads the tokens from where they were sampled.
 //
 //   Launch(n) -> [publish n-1, retire, plan n+1] -> Launch(n+1) -> Wait(n) -> commit n -> [publish n, ...] -> ...
+//
+// Where several steps keep the model busy (models::Model::overlapped_steps, P of them) they are of different sequences:
+//
+//   ... -> Wait(n) -> commit n -> [publish n, retire, plan n+P] -> Launch(n+P) -> Wait(n+1) -> ...
 class StepLoop {
  public:
   // All but `model` and `admission` are kept by reference or shared; they outlive the loop.
@@ -47,7 +52,7 @@ class StepLoop {
   // Ends everything with DRAINING, a step in flight included.
   void Abort();
   // Nothing runs and nothing is in flight.
-  bool idle() const { return !in_flight_.has_value() && !scheduler_.HasRequests(); }
+  bool idle() const { return !StepsInFlight() && !scheduler_.HasRequests(); }
   bool device_fault() const { return device_fault_; }
 
  private:
@@ -60,10 +65,18 @@ class StepLoop {
     int64_t context_tokens = 0;  // that its rows look back on
   };
 
+  bool StepsInFlight() const { return in_flight_.has_value() || !overlapping_.empty(); }
+  // The second half of a round where steps overlap: launches what can be planned, or waits for the oldest step.
+  Round RunOverlapped(absl::Time now);
+  void FinishOldest();
   // Nothing when the launch failed: its requests, or all, have been ended then.
   std::optional<InFlight> LaunchStep(BatchPlan plan);
   // Of the step in flight. `next` is what was planned while it ran, or `fed` when that has been launched already.
   void FinishStep(BatchPlan& next, std::optional<InFlight>& fed);
+  absl::StatusOr<models::StepOutput> WaitFor(const InFlight& step);
+  // Of a step that has been committed: what is published, learned and observed of it. The wait for it began at
+  // `before`.
+  void RecordStep(const InFlight& step, absl::Time before, absl::Time now);
   void Fault(const absl::Status& status);
   // Sends the results of the phases to the streams, after updating the levels: a client that sees the end of its
   // request no longer finds it in any level.
@@ -78,7 +91,10 @@ class StepLoop {
   const std::shared_ptr<PublishedState> published_;
   Scheduler scheduler_;
   std::optional<InFlight> in_flight_;
-  const bool feeds_;  // steps may be launched behind the one in flight
+  const size_t overlapped_steps_;  // above 1: these are in flight instead, the oldest first
+  std::deque<InFlight> overlapping_;
+  uint64_t launched_ = 0, committed_ = 0;  // of them
+  const bool feeds_;                       // steps may be launched behind the one in flight
   bool draining_ = false;
   bool device_fault_ = false;
   absl::Time gap_started_;  // end of the last Wait, or start of the round when nothing was in flight

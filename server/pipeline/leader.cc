@@ -116,7 +116,7 @@ absl::StatusOr<std::unique_ptr<models::Model>> LoadPipeline(models::LoadOptions 
     const models::LayerRange& range = (*layers)[i + 1];
     context.notice(absl::StrCat("worker ", options.workers[i], " holds layers [", range.begin, ", ", range.end, ")"));
   }
-  return models::MakeModel(*std::move(part), std::move(rest));
+  return models::MakeModel(*std::move(part), std::move(rest), options.steps > 0 ? options.steps : parts);
 }
 
 }  // namespace hadal::pipeline

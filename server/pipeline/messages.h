@@ -20,7 +20,7 @@ namespace hadal::pipeline {
 //   leader: kAssign      worker: kLoaded                       the worker has loaded its layers, and those after it
 //   leader: kFitCache    worker: kCacheSize
 //   leader: kAllocate    worker: kAllocated
-//   leader: kStep        worker: kResult                       once a step
+//   leader: kStep        worker: kResult                       once a step; several may be in flight, in order
 // A kError may take the place of every answer, and a worker that loses the one behind it sends one unasked. "Leader" is
 // whoever is in front: to the third part of a model that is the second.
 enum class MessageType : uint16_t {

@@ -32,13 +32,12 @@ struct PipelineMetrics {
                                           .help = "Bytes sent to the worker by the host that holds the layers before.",
                                           .labels = {"worker"},
                                           .series = series}};
-  base::Family<base::Histogram> wait{
-      registry,
-      {.name = "hadal_pipeline_wait_seconds",
-       .help = "Time of a step that the host before has waited for the worker, those behind it included.",
-       .labels = {"worker"},
-       .series = series,
-       .buckets = kStepBuckets}};
+  base::Family<base::Histogram> wait{registry,
+                                     {.name = "hadal_pipeline_wait_seconds",
+                                      .help = "Time from handing a step to the worker until its samples are back.",
+                                      .labels = {"worker"},
+                                      .series = series,
+                                      .buckets = kStepBuckets}};
   // What a stage has idled while there was work is the sum of the period less that of the stage.
   base::Family<base::Histogram> stage{
       registry,

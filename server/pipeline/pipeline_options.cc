@@ -42,9 +42,12 @@ absl::Status PipelineOptions::SetLayers(const std::string& text) {
 
 absl::Status PipelineOptions::Validate() const {
   if (!enabled()) {
-    if (layers.empty() && key_file.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(layers.empty() ? "--pipeline-key-file" : "--pipeline-layers",
-                                                   " is given without --pipeline-workers"));
+    const char* given = !layers.empty()     ? "--pipeline-layers"
+                        : !key_file.empty() ? "--pipeline-key-file"
+                        : steps != 0        ? "--pipeline-steps"
+                                            : nullptr;
+    if (given == nullptr) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(given, " is given without --pipeline-workers"));
   }
   if (layers.empty() || layers.size() == workers.size() + 1) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--pipeline-layers has ", layers.size(), " numbers, expected ",

@@ -17,6 +17,7 @@ struct PipelineOptions {
   std::vector<int64_t> layers;                  // of this server, then of each worker; empty: by bytes of weights
   std::string key_file;                         // the secret of all hosts
   absl::Duration patience = absl::Minutes(10);  // for workers that start at the same time
+  int32_t steps = 0;                            // in flight at a time; 0: one for each host
 
   bool enabled() const { return !workers.empty(); }
 
@@ -34,10 +35,15 @@ struct PipelineOptions {
                 .set = [this](const std::string& text) { return SetLayers(text); }});
     flags->AddText("pipeline-key-file", &key_file, "file with the secret that this server and its workers share",
                    "none");
+    flags->AddInt("pipeline-steps", &steps, {0, kMaxSteps},
+                  "steps of different sequences that are under way at a time, so that no host waits for the others; 1: "
+                  "one after another; 0: one for each host");
     flags->AddDuration("pipeline-connect-timeout", &patience, "how long to wait for workers that do not answer yet");
   }
 
  private:
+  static constexpr int32_t kMaxSteps = 64;
+
   absl::Status SetWorkers(const std::string& text);
   absl::Status SetLayers(const std::string& text);
 };

@@ -29,11 +29,11 @@ bool MayPass(const absl::Status& status) { return absl::IsUnavailable(status) ||
 
 }  // namespace
 
-RemoteRest::RemoteRest(std::unique_ptr<Connection> connection, const Options& options, StepLimits limits)
+RemoteRest::RemoteRest(std::unique_ptr<Connection> connection, const Options& options, const Assignment& assignment)
     : connection_(std::move(connection)),
       address_(connection_->peer()),
       on_lost_(options.on_lost),
-      limits_(limits),
+      limits_{.max_tokens = assignment.max_batch_tokens, .max_sequences = assignment.max_batch_size},
       reader_([this] { ReadAnswers(); }) {}
 
 RemoteRest::~RemoteRest() {
@@ -92,8 +92,7 @@ absl::StatusOr<std::unique_ptr<RemoteRest>> RemoteRest::Open(const Options& opti
     absl::Status status = connection.status();
     if (status.ok()) status = Greet(**connection, options, assignment);
     if (status.ok()) {
-      const StepLimits limits = {.max_tokens = assignment.max_batch_tokens, .max_sequences = assignment.max_batch_size};
-      return std::unique_ptr<RemoteRest>(new RemoteRest(*std::move(connection), options, limits));
+      return std::unique_ptr<RemoteRest>(new RemoteRest(*std::move(connection), options, assignment));
     }
     status = Named(address, status);
     if (!MayPass(status)) return status;
@@ -137,11 +136,14 @@ void RemoteRest::ReadAnswers() {
     bool expected = false;
     {
       base::MutexLock lock(&mutex_);
-      expected = !answer_.has_value();
-      if (expected) answer_ = std::move(answer);
+      expected = asked_ > 0;
+      if (expected) {
+        --asked_;
+        answers_.push_back(std::move(answer));
+      }
     }
     changed_.NotifyAll();
-    if (!expected) return SetLost({Named(address_, absl::InternalError("two answers to one message")), address_});
+    if (!expected) return SetLost({Named(address_, absl::InternalError("an answer to no message")), address_});
   }
 }
 
@@ -154,10 +156,10 @@ absl::StatusOr<RemoteRest::Answer> RemoteRest::Await(MessageType type) {
   Answer answer;
   {
     base::MutexLock lock(&mutex_);
-    while (!answer_.has_value() && lost_.status.ok()) changed_.Wait(&mutex_);
-    if (!answer_.has_value()) return lost_.status;
-    answer = *std::move(answer_);
-    answer_.reset();
+    while (answers_.empty() && lost_.status.ok()) changed_.Wait(&mutex_);
+    if (answers_.empty()) return lost_.status;
+    answer = std::move(answers_.front());
+    answers_.pop_front();
   }
   if (answer.type == type) return answer;
   if (answer.type == MessageType::kError) {
@@ -169,7 +171,11 @@ absl::StatusOr<RemoteRest::Answer> RemoteRest::Await(MessageType type) {
 }
 
 absl::Status RemoteRest::Ask(MessageType type, absl::Span<const std::byte> head, absl::Span<const std::byte> tail) {
-  if (const Error error = lost(); !error.status.ok()) return error.status;
+  {
+    base::MutexLock lock(&mutex_);
+    if (!lost_.status.ok()) return lost_.status;
+    ++asked_;
+  }
   if (connection_->Send(type, head, tail).ok()) return absl::OkStatus();
   // The reader may know more: a worker says why before it goes.
   connection_->ShutDown();

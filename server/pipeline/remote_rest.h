@@ -74,7 +74,7 @@ class RemoteRest : public models::ModelRest {
     std::vector<std::byte> payload;
   };
 
-  RemoteRest(std::unique_ptr<Connection> connection, const Options& options, StepLimits limits);
+  RemoteRest(std::unique_ptr<Connection> connection, const Options& options, const Assignment& assignment);
 
   // Greets and sends the assignment.
   static absl::Status Greet(Connection& connection, const Options& options, const Assignment& assignment);
@@ -97,7 +97,8 @@ class RemoteRest : public models::ModelRest {
 
   mutable base::Mutex mutex_;
   base::CondVar changed_;
-  std::optional<Answer> answer_ ABSL_GUARDED_BY(mutex_);
+  int asked_ ABSL_GUARDED_BY(mutex_) = 1;  // messages that have no answer yet: the assignment has been sent
+  std::deque<Answer> answers_ ABSL_GUARDED_BY(mutex_);
   std::deque<Sent> sent_ ABSL_GUARDED_BY(mutex_);
   Error lost_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // the end is ours

@@ -40,7 +40,7 @@ absl::StatusOr<models::StepInput> DecodeStep(absl::Span<const std::byte> bytes, 
 // What one part of a pipeline measured of a step.
 struct PartFacts {
   uint64_t busy_us = 0;     // on its own layers
-  uint64_t wait_us = 0;     // for the part after it, and those behind that one; 0 for the last
+  uint64_t wait_us = 0;     // from handing the step on until its samples were back; 0 for the last
   uint64_t sent_bytes = 0;  // to the part after it
 };
 

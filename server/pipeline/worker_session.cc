@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "server/base/clock.h"
+#include "server/pipeline/inbox.h"
 #include "server/pipeline/key.h"
 
 namespace hadal::pipeline {
@@ -65,12 +66,14 @@ WorkerSession::~WorkerSession() {
   if (part_ != nullptr) metrics_.SetPart(part_->layers(), part_->info(), /*loaded=*/false);
 }
 
-void WorkerSession::CountBytes() {
-  const uint64_t sent = connection_.sent_bytes(), received = connection_.received_bytes();
-  metrics_.sent_bytes.Get().Increment(sent - sent_);
-  metrics_.received_bytes.Get().Increment(received - received_);
-  sent_ = sent;
-  received_ = received;
+void WorkerSession::CountReceived() {
+  const uint64_t received = connection_.received_bytes();
+  metrics_.received_bytes.Get().Increment(received - std::exchange(received_, received));
+}
+
+void WorkerSession::CountSent() {
+  const uint64_t sent = connection_.sent_bytes();
+  metrics_.sent_bytes.Get().Increment(sent - std::exchange(sent_, sent));
 }
 
 void WorkerSession::Log(const std::string& line) const {
@@ -84,24 +87,27 @@ void WorkerSession::Tell(const absl::Status& status) {
 absl::StatusOr<MessageType> WorkerSession::Receive(int64_t max_bytes) {
   absl::StatusOr<MessageType> type = connection_.Receive(max_bytes, &payload_);
   leader_gone_ = absl::IsUnavailable(type.status());
-  CountBytes();
+  CountReceived();
   return type;
 }
 
 absl::Status WorkerSession::Reply(MessageType type) {
   absl::Status status = connection_.Send(type, message_);
   leader_gone_ = !status.ok();
-  CountBytes();
+  CountSent();
   return status;
 }
 
 absl::Status WorkerSession::Run() {
   absl::Status status = ReceiveAssignment();
   if (status.ok()) status = Serve();
-  // A worker behind this one that is lost ends the connection to the leader (on_lost), which looks like its end.
+  const absl::Status forwarded = EndForwarding();
+  // A worker behind this one that is lost (on_lost), or fails, ends the connection to the leader, which looks like its
+  // end.
   const absl::Status lost = rest_ == nullptr ? absl::OkStatus() : rest_->lost().status;
-  if (leader_gone_ && lost.ok()) return absl::OkStatus();
-  if (leader_gone_) status = lost;
+  const absl::Status behind = lost.ok() ? forwarded : lost;
+  if (leader_gone_ && behind.ok()) return absl::OkStatus();
+  if (leader_gone_) status = behind;
   Tell(status);
   return status;
 }
@@ -191,28 +197,76 @@ absl::Status WorkerSession::Load(const Assignment& assignment) {
 }
 
 absl::Status WorkerSession::Serve() {
-  while (true) {
+  while (!allocated_) {
     // Before the caches are allocated nothing longer than a control message can be right.
-    const int64_t max_step = 8 + limits_.MaxStepBytes() + limits_.MaxStateBytes();
-    const absl::Time begin = base::Clock::Real()->Now();
-    const absl::StatusOr<MessageType> type =
-        Receive(allocated_ ? std::max(kMaxControlBytes, max_step) : kMaxControlBytes);
+    const absl::StatusOr<MessageType> type = Receive(kMaxControlBytes);
     if (!type.ok()) return type.status();
     absl::Status status;
-    if (*type == MessageType::kFitCache && !allocated_) {
+    if (*type == MessageType::kFitCache) {
       status = FitCache();
-    } else if (*type == MessageType::kAllocate && !allocated_) {
+    } else if (*type == MessageType::kAllocate) {
       status = Allocate();
-    } else if (*type == MessageType::kStep && allocated_) {
-      metrics_.leader_wait.Get().Observe(absl::ToDoubleSeconds(base::Clock::Real()->Now() - begin));
-      status = RunStep();
     } else {
-      status =
-          absl::InvalidArgumentError(absl::StrCat("message ", MessageName(*type), " ", allocated_ ? "after" : "before",
-                                                  " the caches were allocated is out of order"));
+      status = absl::InvalidArgumentError(
+          absl::StrCat("message ", MessageName(*type), " before the caches were allocated is out of order"));
     }
     if (!status.ok()) return status;
   }
+  return RunSteps();
+}
+
+absl::Status WorkerSession::RunSteps() {
+  if (rest_ != nullptr) forwarder_ = std::thread([this] { ForwardResults(); });
+  const int64_t max_step = 8 + limits_.MaxStepBytes() + limits_.MaxStateBytes();
+  Inbox inbox(&connection_, std::max(kMaxControlBytes, max_step));
+  while (true) {
+    const absl::Time begin = base::Clock::Real()->Now();
+    const absl::StatusOr<MessageType> type = inbox.Next(&payload_);
+    leader_gone_ = absl::IsUnavailable(type.status());
+    CountReceived();
+    if (!type.ok()) return type.status();
+    if (*type != MessageType::kStep) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("message ", MessageName(*type), " after the caches were allocated is out of order"));
+    }
+    metrics_.leader_wait.Get().Observe(absl::ToDoubleSeconds(base::Clock::Real()->Now() - begin));
+    if (absl::Status status = RunStep(); !status.ok()) return status;
+  }
+}
+
+void WorkerSession::ForwardResults() {
+  std::vector<std::byte> message;  // reused
+  while (true) {
+    {
+      base::MutexLock lock(&mutex_);
+      while (forwarding_ == 0 && !ending_) changed_.Wait(&mutex_);
+      if (forwarding_ == 0) return;
+      --forwarding_;
+    }
+    absl::StatusOr<models::StepOutput> output = rest_->Receive();
+    if (!output.ok()) {
+      base::MutexLock lock(&mutex_);
+      forward_status_ = output.status();
+      connection_.ShutDownReceiving();  // the session waits for its leader: this wakes it
+      return;
+    }
+    message.clear();
+    EncodeResult({.output = *std::move(output), .facts = rest_->facts()}, &message);
+    if (!connection_.Send(MessageType::kResult, message).ok()) return;  // the session sees that the leader is gone
+    CountSent();
+  }
+}
+
+absl::Status WorkerSession::EndForwarding() {
+  if (!forwarder_.joinable()) return absl::OkStatus();
+  {
+    base::MutexLock lock(&mutex_);
+    ending_ = true;
+  }
+  changed_.NotifyAll();
+  forwarder_.join();
+  base::MutexLock lock(&mutex_);
+  return forward_status_;
 }
 
 absl::StatusOr<models::KvCacheSize> WorkerSession::FitOwnCache(const models::KvCacheSize& wanted) const {
@@ -291,16 +345,15 @@ absl::Status WorkerSession::RunStep() {
   if (!output.ok()) return output.status();
   const absl::Duration busy = base::Clock::Real()->Now() - begin;
   metrics_.step.Get().Observe(absl::ToDoubleSeconds(busy));
-  StepResult result;
   if (rest_ != nullptr) {
     if (absl::Status status = rest_->Send(*input, state_, absl::ToChronoNanoseconds(busy)); !status.ok()) return status;
-    output = rest_->Receive();
-    if (!output.ok()) return output.status();
-    result.facts = rest_->facts();
-  } else {
-    result.facts = {{.busy_us = static_cast<uint64_t>(absl::ToInt64Microseconds(busy))}};
+    base::MutexLock lock(&mutex_);
+    ++forwarding_;
+    changed_.NotifyAll();
+    return absl::OkStatus();
   }
-  result.output = *std::move(output);
+  const auto busy_us = static_cast<uint64_t>(absl::ToInt64Microseconds(busy));
+  const StepResult result = {.output = *std::move(output), .facts = {{.busy_us = busy_us}}};
   message_.clear();
   EncodeResult(result, &message_);
   return Reply(MessageType::kResult);

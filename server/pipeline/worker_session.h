@@ -7,12 +7,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/sync.h"
 #include "models/model_part.h"
 #include "models/registry.h"
 #include "server/pipeline/connection.h"
@@ -25,7 +28,8 @@ namespace hadal::pipeline {
 
 // What a worker does for one leader: loads the layers that it is told to, plans and allocates their caches, and runs
 // steps on them until the leader goes. What the leader sends is checked before anything is done or allocated for it; a
-// message that is none ends the session. For one thread.
+// message that is none ends the session. For one thread. A step is received while the
+// one before it is computed, and where others follow this part, its result is awaited by a thread of its own.
 class WorkerSession {
  public:
   struct Options {
@@ -64,15 +68,22 @@ class WorkerSession {
   absl::Status Serve();
   absl::Status FitCache();
   absl::Status Allocate();
+  // Steps, as they come, until one fails or the leader goes.
+  absl::Status RunSteps();
   absl::Status RunStep();
+  // On a thread of its own: gives the leader what the rest gives, while the session computes the steps behind it.
+  void ForwardResults();
+  // When all that was sent to the rest has been forwarded, or cannot be. Says what failed, if it was not the leader.
+  absl::Status EndForwarding();
   // The largest cache up to `wanted` that this part's budget has room for.
   absl::StatusOr<models::KvCacheSize> FitOwnCache(const models::KvCacheSize& wanted) const;
   // Both note that the leader is gone.
   absl::StatusOr<MessageType> Receive(int64_t max_bytes);
   absl::Status Reply(MessageType type);
   void Tell(const absl::Status& status);
-  // Brings the metrics up to what the connection has carried.
-  void CountBytes();
+  // Bring the metrics up to what the connection has carried; the second for the thread that replies.
+  void CountReceived();
+  void CountSent();
   void Log(const std::string& line) const;
 
   const Options& options_;
@@ -90,6 +101,14 @@ class WorkerSession {
   std::vector<std::byte> state_;      // what the part gave last; reused
   std::vector<std::byte> payload_;    // received; reused
   std::vector<std::byte> message_;    // sent; reused
+
+  // Between the session and the thread that forwards.
+  base::Mutex mutex_;
+  base::CondVar changed_;
+  int forwarding_ ABSL_GUARDED_BY(mutex_) = 0;  // steps that the rest has, and whose results are to be forwarded
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status forward_status_ ABSL_GUARDED_BY(mutex_);
+  std::thread forwarder_;
 };
 
 }  // namespace hadal::pipeline

@@ -92,11 +92,11 @@ def alone():
         return found
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_several_hosts_answer_as_one_does(alone, key, workers):
+@pytest.mark.parametrize("workers, flags", [(1, []), (1, ["--pipeline-steps=1"]), (2, []), (2, ["--pipeline-steps=5"])])
+def test_several_hosts_answer_as_one_does(alone, key, workers, flags):
     with contextlib.ExitStack() as stack:
         hosts = [stack.enter_context(WorkerProcess(key)) for _ in range(workers)]
-        with lead(key, hosts) as server:
+        with lead(key, hosts, *flags) as server:
             assert answers(server) == alone
             assert server.metric("hadal_prefix_cache_hit_tokens_total") > 0
             families = parse(server.get("/metrics")[1])
@@ -113,6 +113,32 @@ def test_several_hosts_answer_as_one_does(alone, key, workers):
         for host in hosts:
             host.wait_text("its layers are freed", count=2)
             assert host.stop() == 0
+
+
+def test_clients_that_leave_take_nothing_from_the_others(alone, key):
+    """Streams that end in the middle, while steps of theirs and of others are with the workers."""
+    with WorkerProcess(key) as first, WorkerProcess(key) as second, lead(key, [first, second]) as server:
+        expected = alone[1][0]
+        found = []
+
+        def stay():
+            found.append(complete(server, PROMPTS[0])[2]["choices"][0]["token_ids"])
+
+        def leave():
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+            body = {"model": "hadal-demo", "prompt": PROMPTS[1], "max_tokens": 2000, "ignore_eos": True, "stream": True}
+            connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+            connection.getresponse().readline()
+            connection.close()
+
+        threads = [threading.Thread(target=(stay, leave)[i % 2]) for i in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [expected] * 20
+        server.wait_idle()
+        assert server.metric("hadal_kv_cache_usage_ratio") == 0
 
 
 def test_a_worker_tells_its_health_and_its_metrics(key):

@@ -66,8 +66,10 @@ void ScriptedModel::LetGo() {
 }
 
 absl::StatusOr<models::StepHandle> ScriptedModel::Launch(models::StepInput input) {
-  if (in_flight_.size() == kMaxInFlight) errors_.push_back("Launch while two steps are in flight");
-  const size_t fed_samples = in_flight_.empty() ? 0 : in_flight_.back().samples.size();
+  const auto most = static_cast<size_t>(max_steps_in_flight());
+  if (in_flight_.size() == most) errors_.push_back("Launch while " + std::to_string(most) + " steps are in flight");
+  const bool fed = options_.overlapped_steps == 1 && !in_flight_.empty();
+  const size_t fed_samples = fed ? in_flight_.back().samples.size() : 0;
   if (absl::Status status = checker_->Check(input, static_cast<int32_t>(fed_samples)); !status.ok()) {
     errors_.push_back(std::string(status.message()));
     return status;
@@ -80,6 +82,7 @@ absl::StatusOr<models::StepHandle> ScriptedModel::Launch(models::StepInput input
   shapes_.push_back({input.tokens(), input.sequences(), static_cast<int32_t>(input.samples.size())});
   rows_ += input.tokens();
   in_flight_.push_back(std::move(input));
+  most_in_flight_ = std::max(most_in_flight_.load(), in_flight_.size());
   return models::StepHandle{launched_};
 }
 

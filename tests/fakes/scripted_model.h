@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -30,6 +31,7 @@ class ScriptedModel : public models::Model {
     int32_t max_tokens = 0;  // rows of a step, checked; 0: any
     int32_t max_sequences = 0;
     int32_t window_tokens = 0;     // 0: no windowed cache
+    int overlapped_steps = 1;      // above 1: so many may be in flight, and none is fed
     int32_t tokens_per_entry = 1;  // of the full-attention cache: blocks must hold a multiple of it
   };
   explicit ScriptedModel(Options options);
@@ -54,6 +56,7 @@ class ScriptedModel : public models::Model {
   const std::vector<std::string>& errors() const { return errors_; }
   int64_t steps() const { return launched_; }
   int64_t rows() const { return rows_; }
+  size_t most_in_flight() const { return most_in_flight_.load(); }
   // Shape of the last step launched.
   struct StepShape {
     int32_t tokens = 0;
@@ -64,15 +67,14 @@ class ScriptedModel : public models::Model {
 
   const models::ModelInfo& info() const override { return info_; }
   const models::KvLayout& kv_layout() const override { return layout_; }
-  int max_steps_in_flight() const override { return kMaxInFlight; }
+  int max_steps_in_flight() const override { return std::max(2, options_.overlapped_steps); }
+  int overlapped_steps() const override { return options_.overlapped_steps; }
   int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status AllocateKvCache(const models::KvCacheSize& size) override;
   absl::StatusOr<models::StepHandle> Launch(models::StepInput input) override;
   absl::StatusOr<models::StepOutput> Wait(models::StepHandle handle) override;
 
  private:
-  static constexpr size_t kMaxInFlight = 2;
-
   struct Slot {
     int32_t token = -1;
     int32_t position = -1;
@@ -98,6 +100,7 @@ class ScriptedModel : public models::Model {
   models::StepInput input_;                  // of the step that is waited for
   std::vector<int32_t> sampled_;             // by that step
   uint64_t launched_ = 0;
+  std::atomic<size_t> most_in_flight_{0};
   std::atomic<int64_t> rows_{0};
   std::vector<std::string> calls_;
   std::vector<std::string> errors_;

@@ -60,7 +60,7 @@ class LocalRest : public ModelRest {
 };
 
 // A model whose layers are divided among `parts` parts of this process, one handing each step on to the next.
-inline absl::StatusOr<std::unique_ptr<Model>> LoadInParts(LoadOptions options, int parts) {
+inline absl::StatusOr<std::unique_ptr<Model>> LoadInParts(LoadOptions options, int parts, int overlapped_steps = 1) {
   const absl::StatusOr<std::vector<LayerRange>> ranges = DivideLayers(options, parts, {});
   if (!ranges.ok()) return ranges.status();
   std::unique_ptr<ModelRest> rest;
@@ -73,7 +73,7 @@ inline absl::StatusOr<std::unique_ptr<Model>> LoadInParts(LoadOptions options, i
   options.layers = ranges->front();
   absl::StatusOr<std::unique_ptr<ModelPart>> first = LoadPart(options);
   if (!first.ok()) return first.status();
-  return MakeModel(*std::move(first), std::move(rest));
+  return MakeModel(*std::move(first), std::move(rest), overlapped_steps);
 }
 
 }  // namespace hadal::models::testing

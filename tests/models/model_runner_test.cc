@@ -36,7 +36,7 @@ class ModelRunnerTest : public ::testing::Test {
     info.name = "fake";
     info.vocab_size = FakeNetwork::kVocab;
     info.max_model_len = kBlockTokens * kBlocksPerSequence;
-    runner_ = std::make_unique<ModelRunner>(Part(info, std::move(network)), nullptr);
+    runner_ = std::make_unique<ModelRunner>(Part(info, std::move(network)), nullptr, 1);
   }
 
   void Allocate() { ASSERT_TRUE(runner_->AllocateKvCache({800, kBlockTokens}).ok()); }
@@ -266,7 +266,7 @@ TEST_F(ModelRunnerTest, BringsTheWindowTablesToTheNetwork) {
   ModelInfo info;
   info.vocab_size = FakeNetwork::kVocab;
   info.max_model_len = kBlockTokens * kBlocksPerSequence;
-  ModelRunner runner(Part(info, std::make_unique<FakeNetwork>(6)), nullptr);
+  ModelRunner runner(Part(info, std::make_unique<FakeNetwork>(6)), nullptr, 1);
   EXPECT_THAT(std::string(runner.AllocateKvCache({800, kBlockTokens}).message()),
               ::testing::HasSubstr("window blocks"));
   ASSERT_TRUE(runner.AllocateKvCache({800, kBlockTokens, 5}).ok());

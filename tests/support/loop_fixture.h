@@ -88,6 +88,7 @@ class LoopFixture {
     int32_t extra_window_blocks = 0;  // beyond what the batch needs
     admission::SurplusRetry surplus_retry = admission::SurplusRetry::kOnce;
     engine::AsyncScheduling async_scheduling = engine::AsyncScheduling::kOff;
+    int overlapped_steps = 1;
   };
 
   explicit LoopFixture(Config config)
@@ -95,7 +96,8 @@ class LoopFixture {
                   config.block_tokens, config.surplus_retry),
         model({.max_tokens = config.max_batch_tokens,
                .max_sequences = config.max_batch_size,
-               .window_tokens = config.window_tokens}) {
+               .window_tokens = config.window_tokens,
+               .overlapped_steps = config.overlapped_steps}) {
     options.clock = &admission.clock;
     options.step_time_target = config.step_time_target;
     options.num_blocks = config.blocks;

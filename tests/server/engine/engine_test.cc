@@ -24,14 +24,15 @@ using request::Reason;
 
 // Controller, model and engine on the real clock unless a fake one is given.
 struct Server {
-  explicit Server(int32_t blocks = 2000, base::Clock* clock = base::Clock::Real(), int64_t queue = 512)
+  explicit Server(int32_t blocks = 2000, base::Clock* clock = base::Clock::Real(), int64_t queue = 512,
+                  int overlapped_steps = 1)
       : pool(int64_t{1000} * blocks) {
     admission::AdmissionController::Options admission_options;
     admission_options.clock = clock;
     admission_options.max_queue_requests = queue;
     controller = *admission::AdmissionController::Create(std::move(admission_options));
     controller->AddModel({"test", 100000, 4, 1000, &pool}).value();
-    model = std::make_shared<ScriptedModel>();
+    model = std::make_shared<ScriptedModel>(ScriptedModel::Options{.overlapped_steps = overlapped_steps});
     EngineOptions options;
     options.clock = clock;
     options.num_blocks = blocks;
@@ -244,8 +245,8 @@ TEST(EngineTest, ABurstOfThreeHundredAgainstAPausedEngineIsRefusedExactly) {
 
 // Callers, cancellers and readers on threads of their own. Meant for ThreadSanitizer; the accounts are
 // checked by ~Server.
-TEST(EngineTest, StormFromManyThreads) {
-  Server server(300, base::Clock::Real(), 64);
+void RunStormFromManyThreads(int overlapped_steps) {
+  Server server(300, base::Clock::Real(), 64, overlapped_steps);
   server.engine->Start();
   std::atomic<int> closed{0}, admitted{0}, notified{0};
   std::vector<std::thread> threads;
@@ -294,7 +295,12 @@ TEST(EngineTest, StormFromManyThreads) {
   watcher.join();
   EXPECT_EQ(closed, admitted);
   EXPECT_GT(notified, 0);
+  EXPECT_GE(server.model->most_in_flight(), static_cast<size_t>(overlapped_steps));
 }
+
+TEST(EngineTest, StormFromManyThreads) { RunStormFromManyThreads(1); }
+
+TEST(EngineTest, StormFromManyThreadsOverOverlappedSteps) { RunStormFromManyThreads(3); }
 
 TEST(EngineTest, RunsOnTheNullModel) {
   auto model = *models::NullModel::Create({});

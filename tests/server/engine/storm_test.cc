@@ -109,7 +109,7 @@ class Storm {
 
 void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tokens = 0,
               int64_t max_queue_requests = 40, int64_t ledger_blocks = 200,
-              AsyncScheduling async_scheduling = AsyncScheduling::kOff) {
+              AsyncScheduling async_scheduling = AsyncScheduling::kOff, int overlapped_steps = 1) {
   LoopFixture f({.blocks = 60,
                  .block_tokens = 4,
                  .max_batch_size = 12,
@@ -120,14 +120,15 @@ void RunStorm(uint64_t seed, int requests, bool prefix_cache, int32_t window_tok
                  .prefix_cache = prefix_cache,
                  .window_tokens = window_tokens,
                  .extra_window_blocks = window_tokens > 0 ? static_cast<int32_t>(seed % 5) * 3 : 0,
-                 .async_scheduling = async_scheduling});
+                 .async_scheduling = async_scheduling,
+                 .overlapped_steps = overlapped_steps});
   Storm storm(f, seed);
   int arrived = 0;
   while (arrived < requests) {
     for (int burst = storm.Uniform(0, 3); burst > 0 && arrived < requests; --burst, ++arrived) storm.Arrive();
     storm.Act();
     storm.ReadSome();
-    f.Round();
+    for (int part = 0; part < overlapped_steps; ++part) f.Round();  // each has a part of the sequences
     ASSERT_LE(f.admission.controller->GetLoad().waiting, max_queue_requests);
     f.admission.clock.Advance(absl::Milliseconds(storm.Uniform(0, 4)));
   }
@@ -172,6 +173,21 @@ TEST(StormTest, FedStepsChangeNothing) {
   RunStorm(71, 2000, true, /*window_tokens=*/0, /*max_queue_requests=*/40, /*ledger_blocks=*/60, kOn);
 }
 
+// Steps of different sequences in flight at the same time, as through the hosts of a pipeline.
+TEST(StormTest, OverlappedStepsChangeNothing) {
+  constexpr auto kOff = AsyncScheduling::kOff;
+  for (uint64_t seed = 81; seed < 89; ++seed) {
+    RunStorm(seed, 2000, true, /*window_tokens=*/seed % 2 == 0 ? 6 : 0, /*max_queue_requests=*/40,
+             /*ledger_blocks=*/200, kOff, /*overlapped_steps=*/2 + seed % 4);
+  }
+  for (uint64_t seed = 89; seed < 97; ++seed) {
+    RunStorm(seed, 400, seed % 2 == 0, /*window_tokens=*/seed % 3 == 0 ? 9 : 0, /*max_queue_requests=*/40,
+             /*ledger_blocks=*/200, kOff, /*overlapped_steps=*/2 + seed % 3);
+  }
+  RunStorm(97, 2000, true, /*window_tokens=*/0, /*max_queue_requests=*/40, /*ledger_blocks=*/60, kOff,
+           /*overlapped_steps=*/3);
+}
+
 TEST(StormTest, OtherSeeds) {
   for (uint64_t seed = 2; seed < 12; ++seed) RunStorm(seed, 400, seed % 2 == 0);
 }
@@ -193,12 +209,13 @@ TEST(StormTest, WindowsHoldTheRightRowsWhateverHappens) {
   }
 }
 
-void RunFaultyRows(AsyncScheduling async_scheduling) {
+void RunFaultyRows(AsyncScheduling async_scheduling, int overlapped_steps = 1) {
   LoopFixture f({.blocks = 80,
                  .max_batch_size = 8,
                  .max_batch_tokens = 32,
                  .ledger_blocks = 1000,
-                 .async_scheduling = async_scheduling});
+                 .async_scheduling = async_scheduling,
+                 .overlapped_steps = overlapped_steps});
   f.model.script = [](const std::vector<int32_t>& context) {
     return context.front() == 131 && context.size() % 7 == 0 ? ScriptedModel::kFaulty : -1;
   };
@@ -226,6 +243,8 @@ void RunFaultyRows(AsyncScheduling async_scheduling) {
 TEST(StormTest, FaultyRowsTakeNobodyWithThem) { RunFaultyRows(AsyncScheduling::kOff); }
 
 TEST(StormTest, FaultyRowsOfFedStepsTakeNobodyWithThem) { RunFaultyRows(AsyncScheduling::kOn); }
+
+TEST(StormTest, FaultyRowsOfOverlappedStepsTakeNobodyWithThem) { RunFaultyRows(AsyncScheduling::kOff, 3); }
 
 // With memory for all, a sequence that has its first token gets one in every further step, whatever arrives.
 TEST(StormTest, DecodeIsNeverStarvedOverTenThousandSteps) {

@@ -51,9 +51,16 @@ TEST(PipelineOptionsTest, LayersAreForEveryHost) {
   }
 }
 
+TEST(PipelineOptionsTest, StepsAreOneForEachHostUnlessTheyAreGiven) {
+  EXPECT_EQ(Parse({"--pipeline-workers=b:1"})->steps, 0);
+  EXPECT_EQ(Parse({"--pipeline-workers=b:1", "--pipeline-steps=3"})->steps, 3);
+  EXPECT_THAT(ErrorOf({"--pipeline-workers=b:1", "--pipeline-steps=65"}), HasSubstr("65"));
+}
+
 TEST(PipelineOptionsTest, TheOthersNeedWorkers) {
   EXPECT_THAT(ErrorOf({"--pipeline-key-file=/k"}), HasSubstr("--pipeline-key-file is given without"));
   EXPECT_THAT(ErrorOf({"--pipeline-layers=1,1"}), HasSubstr("--pipeline-layers is given without"));
+  EXPECT_THAT(ErrorOf({"--pipeline-steps=2"}), HasSubstr("--pipeline-steps is given without"));
 }
 
 }  // namespace

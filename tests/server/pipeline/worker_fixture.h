@@ -81,6 +81,7 @@ class WorkerTest : public ::testing::Test {
     options.layers = counts_;
     options.key_file = (folder_ / "key").string();
     options.patience = patience;
+    options.steps = steps_;
     metrics_ = std::make_unique<PipelineMetrics>(nullptr, options.workers);
     return LoadPipeline(Load(), options,
                         {.metrics = metrics_.get(),
@@ -125,6 +126,7 @@ class WorkerTest : public ::testing::Test {
 
   const std::filesystem::path folder_;
   std::vector<int64_t> counts_;  // --pipeline-layers
+  int32_t steps_ = 0;            // --pipeline-steps
   std::unique_ptr<PipelineMetrics> metrics_;
   PipelineHealth health_;
   std::atomic<int> failures_{0};
