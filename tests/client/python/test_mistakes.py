@@ -111,7 +111,7 @@ def test_of_a_field_over_grpc(fields, wanted):
         client.chat("x", **fields)
 
 
-@pytest.mark.parametrize("message, wanted", [({"role": "user", "content": [{"type": "text", "text": "x"}]}, r"messages\[0\].content: over gRPC it is a text"),
+@pytest.mark.parametrize("message, wanted", [({"role": "user", "content": [{"type": "input_audio"}]}, r"messages\[0\].content\[0\]: expected a text or text parts"),
                                              ({"role": "user", "content": "x", "foo": 1}, r'messages\[0\]: .*no "foo" field')])
 def test_of_a_message_over_grpc(message, wanted):
     with GrpcClient("127.0.0.1:1") as client, pytest.raises(ValueError, match=wanted):

@@ -40,6 +40,18 @@ def api_key(key: Any) -> Optional[str]:
     return key
 
 
+def ca_file(path: Any) -> bytes:
+    """The certificates in it, as PEM."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"ca_file: cannot read {path!r}: {getattr(error, 'strerror', None) or error}") from None
+    if b"-----BEGIN" not in content:
+        raise ValueError(f"ca_file: {path!r} holds no certificate in PEM")
+    return content
+
+
 def priority(name: Any) -> str:
     if isinstance(name, str) and name in PRIORITIES:
         return name

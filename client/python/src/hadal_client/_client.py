@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Generator, Iterable, List, Mapping, Optional, Sequence, Union
 
+from . import _checks
 from . import _http_calls as calls
 from ._batches import Batch
 from ._cache import Cache
-from ._errors import HadalError
+from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import Transport
 from ._http_calls import Base, Question, T
 from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
@@ -16,7 +18,7 @@ from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import Flights, deadline_at, seconds_left
 from ._stream import Running, Stream
-from ._types import Answer, Delta, Messages, Model, Prompt
+from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
 Servers = Union[str, Sequence[str]]
 
@@ -27,12 +29,14 @@ class Client(Base):
     `deadline` of a call: seconds that it may take, all attempts together; the server is told, and refuses at once what it cannot do in time.
     `fields`: everything else that the API takes, such as max_tokens, temperature, tools, response_format. `cache` answers `chat` and `complete` that are
     determined, by temperature 0 or a seed; with `coalesce` equal ones at the same time are one call. Both are off; streams are always asked for.
-    `max_calls` are under way at once, a stream until its end; the others wait on this side, in order and within their deadlines. None: any number."""
+    `max_calls` are under way at once, a stream until its end; the others wait on this side, in order and within their deadlines. None: any number.
+    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones."""
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
-                 retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None,
+                 retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None, ca_file: Optional[str] = None,
                  cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        super().__init__(Transport(servers, retry, max_calls=max_calls, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
+        own = Transport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file)
+        super().__init__(own, transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = Flights(self._asker)
         self._http = httpx.Client(base_url=self._addresses[0], transport=self._transport)
 
@@ -79,9 +83,33 @@ class Client(Base):
     def models(self) -> List[Model]:
         return self._ask(calls.models())
 
-    def warm_up(self) -> None:
-        """Resolves names and opens a connection ahead of the first call."""
-        self._ask(calls.models())
+    def load(self) -> List[Load]:
+        """Of each server; ServerUnreachable when one does not say it."""
+        with ThreadPoolExecutor(len(self._addresses)) as threads:
+            return list(threads.map(self._load_of, self._addresses))
+
+    def _load_of(self, server: str) -> Load:
+        try:
+            return self._ask(calls.load(server), calls.LOAD_TIMEOUT_S)
+        except DeadlineExceeded as error:
+            raise ServerUnreachable(f"{server}: {error}") from error
+
+    def warm_up(self, timeout: float = 10.0) -> None:
+        """Resolves names and opens a connection to each server ahead of the first call. ServerUnreachable names those that have none after so many
+        seconds."""
+        timeout = _checks.seconds("timeout", timeout, least=0.001)
+        with ThreadPoolExecutor(len(self._addresses)) as threads:
+            reached = list(threads.map(lambda server: self._reaches(server, timeout), self._addresses))
+        check_reached([server for server, there in zip(self._addresses, reached) if not there], timeout)
+
+    def _reaches(self, server: str, timeout: float) -> bool:
+        try:
+            self._ask(calls.sign_of_life(server), timeout)
+        except (ServerUnreachable, DeadlineExceeded):
+            return False
+        except HadalError:
+            pass  # whatever it says, it is there
+        return True
 
     def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
         """Questions by names of yours, which may be answered within a day: they run in what others leave free, and outlive this program."""

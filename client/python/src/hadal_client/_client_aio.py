@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
+from . import _checks
 from . import _http_calls as calls
 from ._batches import Batch
 from ._cache import Cache
-from ._errors import HadalError
+from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import AsyncTransport
 from ._http_calls import Base, Question, T
 from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
@@ -16,7 +18,7 @@ from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import AsyncFlights, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
-from ._types import Answer, Delta, Messages, Model, Prompt
+from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
 Servers = Union[str, Sequence[str]]
 
@@ -25,9 +27,10 @@ class AsyncClient(Base):
     """Client for asyncio: the same calls, awaited; `async for` over stream."""
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
-                 retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None,
+                 retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None, ca_file: Optional[str] = None,
                  cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        super().__init__(AsyncTransport(servers, retry, max_calls=max_calls, inner=transport), transport is not None, api_key, priority, timeout, cache, coalesce)
+        own = AsyncTransport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file)
+        super().__init__(own, transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = AsyncFlights(self._asker)
         self._http = httpx.AsyncClient(base_url=self._addresses[0], transport=self._transport)
 
@@ -70,8 +73,28 @@ class AsyncClient(Base):
     async def models(self) -> List[Model]:
         return await self._ask(calls.models())
 
-    async def warm_up(self) -> None:
-        await self._ask(calls.models())
+    async def load(self) -> List[Load]:
+        return list(await asyncio.gather(*(self._load_of(server) for server in self._addresses)))
+
+    async def _load_of(self, server: str) -> Load:
+        try:
+            return await self._ask(calls.load(server), calls.LOAD_TIMEOUT_S)
+        except DeadlineExceeded as error:
+            raise ServerUnreachable(f"{server}: {error}") from error
+
+    async def warm_up(self, timeout: float = 10.0) -> None:
+        timeout = _checks.seconds("timeout", timeout, least=0.001)
+        reached = await asyncio.gather(*(self._reaches(server, timeout) for server in self._addresses))
+        check_reached([server for server, there in zip(self._addresses, reached) if not there], timeout)
+
+    async def _reaches(self, server: str, timeout: float) -> bool:
+        try:
+            await self._ask(calls.sign_of_life(server), timeout)
+        except (ServerUnreachable, DeadlineExceeded):
+            return False
+        except HadalError:
+            pass  # whatever it says, it is there
+        return True
 
     async def submit_batch(self, questions: Mapping[str, Messages], **fields: Any) -> Batch:
         return await self._ask(await self._ask(calls.batch_file(questions, fields)))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from ._checks import chat_messages
 from ._types import Answer, Messages
@@ -67,6 +67,12 @@ class AnswerInterrupted(ServerUnreachable):
 
 class DeadlineExceeded(HadalError):
     """The call's deadline passed, all attempts together."""
+
+
+def check_reached(away: Sequence[str], timeout: float) -> None:
+    """ServerUnreachable for the servers without a connection."""
+    if away:
+        raise ServerUnreachable(f"no connection after {timeout:g} s to {', '.join(away)}")
 
 
 for _public in (HadalError, RequestError, ServerBusy, ServerUnreachable, AnswerInterrupted, DeadlineExceeded):

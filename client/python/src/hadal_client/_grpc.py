@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Generator, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Generator, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import grpc
 
@@ -16,22 +16,24 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
-from ._errors import HadalError
+from ._errors import HadalError, check_reached
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import delta_of, no_load
+from ._grpc_messages import delta_of, load_of, no_load
 from ._retry import RetryOptions, Target
-from ._sharing import Flights
+from ._sharing import Flights, deadline_at, seconds_left
 from ._stream import Running, Stream
-from ._types import Answer, Delta, Messages, Model, Prompt
+from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
 
 class GrpcClient(Base):
-    """Client over gRPC, with the same calls and the same behaviour; `servers` are HOST:PORT. Thread-safe. `credentials` of grpc make it TLS."""
+    """Client over gRPC, with the same calls and the same behaviour; `servers` are HOST:PORT. Thread-safe. With TLS
+    (grpcs://HOST:PORT, `ca_file`, or `credentials` of grpc) the servers show a certificate of an authority in the PEM file `ca_file`, else of one that
+    gRPC knows."""
 
     def __init__(self, servers: Union[str, Sequence[str]] = "127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
-                 retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None,
+                 retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None, ca_file: Optional[str] = None,
                  cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        super().__init__(grpc, servers, retry, api_key, priority, credentials, cache, coalesce, max_calls)
+        super().__init__(grpc, servers, retry, api_key, priority, credentials, ca_file, cache, coalesce, max_calls)
         self._flights = Flights(self._asker)
 
     def chat(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> Answer:
@@ -42,9 +44,10 @@ class GrpcClient(Base):
 
     def complete_all(self, prompts: Sequence[Prompt], *, deadline: Optional[float] = None, max_in_flight: int = 32, **fields: Any) -> List[Answer]:
         """Continues many texts, or many batches of token ids, at most `max_in_flight` at once; gRPC has no call for several, and the server computes them
-        in the same steps. The answers come in the order of the prompts; the first error is raised. `deadline` is of each one."""
+        in the same steps. The answers come in the order of the prompts; the first error is raised. `deadline` is of the whole."""
+        until = deadline_at(deadline)
         with ThreadPoolExecutor(max(1, max_in_flight)) as threads:
-            asked = [threads.submit(self.complete, prompt, deadline=deadline, **fields) for prompt in _checks.prompts(prompts)]
+            asked = [threads.submit(lambda one: self.complete(one, deadline=seconds_left(until), **fields), prompt) for prompt in calls.one_each(prompts, fields)]
             try:
                 return [call.result() for call in asked]
             finally:
@@ -65,11 +68,11 @@ class GrpcClient(Base):
     def _end_thinking(self, running: Running) -> None:
         self._ask(calls.end_thinking(running), running.server)
 
-    def tokenize(self, text: str) -> List[int]:
-        return self._ask(calls.tokenize(text))
+    def tokenize(self, text: str, **fields: Any) -> List[int]:
+        return self._ask(calls.tokenize(text, fields))
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        return self._ask(calls.detokenize(tokens))
+    def detokenize(self, tokens: Iterable[int], **fields: Any) -> str:
+        return self._ask(calls.detokenize(tokens, fields))
 
     def models(self) -> List[Model]:
         return self._ask(calls.models())
@@ -97,12 +100,12 @@ class GrpcClient(Base):
             found.update(answers_in(content.decode()))
         return found
 
-    def load(self) -> List[Any]:
-        """GetLoadResponse of each server; ServerUnreachable when one does not say it."""
-        answers = []
+    def load(self) -> List[Load]:
+        """Of each server; ServerUnreachable when one does not say it."""
+        answers: List[Load] = []
         for target, asked in [(target, self._load_of(channel)) for target, channel in self._channels.items()]:
             try:
-                answers.append(asked.result())
+                answers.append(load_of(asked.result(), target.address))
             except grpc.RpcError as error:
                 raise no_load(error, target.address) from error
         return answers
@@ -112,7 +115,7 @@ class GrpcClient(Base):
 
     def warm_up(self, timeout: float = 10.0) -> None:
         """Resolves names and opens the connections ahead of the first call. ServerUnreachable names those that have none after so many seconds."""
-        until = time.monotonic() + timeout
+        until = time.monotonic() + _checks.seconds("timeout", timeout, least=0.001)
         away = []
         for target, ready in [(target, grpc.channel_ready_future(channel)) for target, channel in self._channels.items()]:
             try:
@@ -120,7 +123,7 @@ class GrpcClient(Base):
             except grpc.FutureTimeoutError:
                 ready.cancel()
                 away.append(target)
-        calls.check_reached(away, timeout)
+        check_reached([target.address for target in away], timeout)
 
     def close(self) -> None:
         for channel in self._channels.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any, AsyncGenerator, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 import grpc
 import grpc.aio
@@ -16,22 +16,22 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
-from ._errors import HadalError
+from ._errors import HadalError, check_reached
 from ._grpc_calls import Attempts, Base, Question, T, note_load
-from ._grpc_messages import delta_of, no_load
+from ._grpc_messages import delta_of, load_of, no_load
 from ._retry import RetryOptions, Target
-from ._sharing import AsyncFlights
+from ._sharing import AsyncFlights, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
-from ._types import Answer, Delta, Messages, Model, Prompt
+from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
 
 class AsyncGrpcClient(Base):
     """GrpcClient for asyncio."""
 
     def __init__(self, servers: Union[str, Sequence[str]] = "127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
-                 retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None,
+                 retry: RetryOptions = RetryOptions(), credentials: Optional[grpc.ChannelCredentials] = None, ca_file: Optional[str] = None,
                  cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        super().__init__(grpc.aio, servers, retry, api_key, priority, credentials, cache, coalesce, max_calls)
+        super().__init__(grpc.aio, servers, retry, api_key, priority, credentials, ca_file, cache, coalesce, max_calls)
         self._flights = AsyncFlights(self._asker)
         self._loads: Set[asyncio.Future[Any]] = set()
 
@@ -42,13 +42,20 @@ class AsyncGrpcClient(Base):
         return await self._answer(self._generate(prompt, fields), deadline, fields)
 
     async def complete_all(self, prompts: Sequence[Prompt], *, deadline: Optional[float] = None, max_in_flight: int = 32, **fields: Any) -> List[Answer]:
+        until = deadline_at(deadline)
         bound = asyncio.Semaphore(max(1, max_in_flight))
 
         async def one(prompt: Prompt) -> Answer:
             async with bound:
-                return await self.complete(prompt, deadline=deadline, **fields)
+                return await self.complete(prompt, deadline=seconds_left(until), **fields)
 
-        return list(await asyncio.gather(*(one(prompt) for prompt in _checks.prompts(prompts))))
+        asked = [asyncio.ensure_future(one(prompt)) for prompt in calls.one_each(prompts, fields)]
+        try:
+            return list(await asyncio.gather(*asked))
+        finally:
+            for call in asked:
+                call.cancel()  # those that are under way when another one failed
+            await asyncio.gather(*asked, return_exceptions=True)
 
     def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
         running = Running()
@@ -67,11 +74,11 @@ class AsyncGrpcClient(Base):
     async def _end_thinking(self, running: Running) -> None:
         await self._ask(calls.end_thinking(running), running.server)
 
-    async def tokenize(self, text: str) -> List[int]:
-        return await self._ask(calls.tokenize(text))
+    async def tokenize(self, text: str, **fields: Any) -> List[int]:
+        return await self._ask(calls.tokenize(text, fields))
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
-        return await self._ask(calls.detokenize(tokens))
+    async def detokenize(self, tokens: Iterable[int], **fields: Any) -> str:
+        return await self._ask(calls.detokenize(tokens, fields))
 
     async def models(self) -> List[Model]:
         return await self._ask(calls.models())
@@ -95,10 +102,10 @@ class AsyncGrpcClient(Base):
             found.update(answers_in(content.decode()))
         return found
 
-    async def load(self) -> List[Any]:
-        async def one(target: Target, channel: Any) -> Any:
+    async def load(self) -> List[Load]:
+        async def one(target: Target, channel: Any) -> Load:
             try:
-                return await self._load_of(channel)
+                return load_of(await self._load_of(channel), target.address)
             except grpc.RpcError as error:
                 raise no_load(error, target.address) from error
 
@@ -108,10 +115,11 @@ class AsyncGrpcClient(Base):
         return await self._load_stub(channel)(pb.GetLoadRequest(), **self._load_options())
 
     async def warm_up(self, timeout: float = 10.0) -> None:
+        timeout = _checks.seconds("timeout", timeout, least=0.001)
         ready = {target: asyncio.ensure_future(channel.channel_ready()) for target, channel in self._channels.items()}
         try:
             await asyncio.wait(ready.values(), timeout=timeout)
-            calls.check_reached([target for target, one in ready.items() if not one.done()], timeout)
+            check_reached([target.address for target, one in ready.items() if not one.done()], timeout)
         finally:
             for one in ready.values():
                 one.cancel()

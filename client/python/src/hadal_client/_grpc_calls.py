@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Generic, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
 
 import grpc
 
@@ -16,7 +16,8 @@ from . import _inference_pb2 as pb
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._errors import ServerUnreachable
-from ._grpc_messages import HTTP_STATUS, PRIORITIES, WholeAnswer, broken, chat_messages, error_of, fill, models_of, refusal_of, unanswered
+from ._grpc_fields import PRIORITIES, chat_messages, fill
+from ._grpc_messages import HTTP_STATUS, WholeAnswer, broken, error_of, models_of, refusal_of, unanswered
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
@@ -45,12 +46,21 @@ class Question(Generic[T]):
     once: bool = False        # an attempt without an answer may have been successful, and must not be so twice
 
 
-def tokenize(text: str) -> Question[List[int]]:
-    return Question("Tokenize", pb.TokenizeRequest(text=_checks.text("text", text)), pb.TokenizeResponse, lambda response: list(response.token_ids))
+def tokenize(text: str, fields: Dict[str, Any]) -> Question[List[int]]:
+    request = fill(pb.TokenizeRequest(text=_checks.text("text", text)), fields)
+    return Question("Tokenize", request, pb.TokenizeResponse, lambda response: list(response.token_ids))
 
 
-def detokenize(tokens: Sequence[int]) -> Question[str]:
-    return Question("Detokenize", pb.DetokenizeRequest(token_ids=_checks.token_ids("tokens", tokens)), pb.DetokenizeResponse, lambda response: str(response.text))
+def detokenize(tokens: Iterable[int], fields: Dict[str, Any]) -> Question[str]:
+    request = fill(pb.DetokenizeRequest(token_ids=_checks.token_ids("tokens", tokens)), fields)
+    return Question("Detokenize", request, pb.DetokenizeResponse, lambda response: str(response.text))
+
+
+def one_each(prompts: Sequence[Prompt], fields: Dict[str, Any]) -> List[Prompt]:
+    """The prompts of complete_all. ValueError for what it cannot have."""
+    if fields.get("n") not in (None, 1):
+        raise ValueError(f"n is {fields['n']!r}; complete_all gives one answer to each prompt")
+    return _checks.prompts(prompts)
 
 
 def models() -> Question[List[Model]]:
@@ -62,30 +72,42 @@ def end_thinking(running: Running) -> Question[None]:
 
 
 # With a port, or a name that gRPC has a way of its own to look up.
+_SECURE = "grpcs://"
 _ADDRESS = re.compile(r"(\[[^\]/\s]+\]|[^:/,\s\[\]]+):\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):.+")
 
 
 def _address(server: str) -> str:
-    server = server[len("grpc://"):] if server.startswith("grpc://") else server
+    server = re.sub("^grpcs?://", "", server)
     if _ADDRESS.fullmatch(server) is None:
         raise ValueError(f"over gRPC a server is HOST:PORT, found {server!r}")
     return server
+
+
+def _secure(servers: Sequence[str], credentials: Optional[grpc.ChannelCredentials], ca_file: Optional[str]) -> List[Optional[grpc.ChannelCredentials]]:
+    """Of each server's channel; None: without TLS."""
+    if credentials is not None and ca_file is not None:
+        raise ValueError("ca_file: with credentials it is named in them")
+    if ca_file is not None:
+        credentials = grpc.ssl_channel_credentials(_checks.ca_file(ca_file))
+    return [grpc.ssl_channel_credentials() if credentials is None and server.startswith(_SECURE) else credentials for server in servers]
 
 
 class Base:
     """Who calls, and whom. `module`: grpc or grpc.aio."""
 
     def __init__(self, module: Any, servers: Union[str, Sequence[str]], retry: RetryOptions, api_key: Optional[str], priority: Optional[str],
-                 credentials: Optional[grpc.ChannelCredentials], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
-        self.targets = Targets([_address(server) for server in _checks.addresses(servers)], retry)
+                 credentials: Optional[grpc.ChannelCredentials], ca_file: Optional[str], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
+        servers = _checks.addresses(servers)
+        self.targets = Targets([_address(server) for server in servers], retry)
         self._window = Window(max_calls)
         key = _checks.api_key(api_key)
         self._key = [] if key is None else [("authorization", f"Bearer {key}")]
         self._priority = None if priority is None else _checks.priority(priority)
-        self._asker = Asker("grpc", [target.address for target in self.targets.all], api_key, credentials is not None, cache, coalesce)
+        self._asker = Asker("grpc", servers, api_key, credentials is not None, cache, coalesce)
+        secure = _secure(servers, credentials, ca_file)
         self._channels: Dict[Target, Any] = {
-            target: module.secure_channel(target.address, credentials, OPTIONS) if credentials is not None
-            else module.insecure_channel(target.address, OPTIONS) for target in self.targets.all}
+            target: module.insecure_channel(target.address, OPTIONS) if one is None else module.secure_channel(target.address, one, OPTIONS)
+            for target, one in zip(self.targets.all, secure)}
 
     def _answer_key(self, request: Any, fields: Dict[str, Any]) -> Optional[str]:
         return self._asker.key(_METHODS[type(request)], fields, request.SerializeToString(deterministic=True).hex())
@@ -149,11 +171,6 @@ def note_load(target: Target, done: Any) -> None:
 
 def path_of(method: str) -> str:
     return method if method.startswith("/") else _SERVICE + method
-
-
-def check_reached(away: Sequence[Target], timeout: float) -> None:
-    if away:
-        raise ServerUnreachable(f"no connection after {timeout:g} s to {', '.join(target.address for target in away)}")
 
 
 def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:

@@ -3,71 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import grpc
 
 from . import _inference_pb2 as pb
-from . import _checks
 from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
 from ._retry import Call, Refusal
 from ._stream import Running
-from ._types import Answer, Delta, Messages, Model, Usage
+from ._types import Answer, Delta, Load, Model, Usage
 
 _FINISH = {pb.FINISH_REASON_STOP: "stop", pb.FINISH_REASON_LENGTH: "length", pb.FINISH_REASON_TOOL_CALLS: "tool_calls",
            pb.FINISH_REASON_INSUFFICIENT_SYSTEM_RESOURCE: "insufficient_system_resource"}
-PRIORITIES = {"high": pb.PRIORITY_HIGH, "normal": pb.PRIORITY_NORMAL, "low": pb.PRIORITY_LOW, "batch": pb.PRIORITY_BATCH}
 HTTP_STATUS = {"INVALID_ARGUMENT": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "FAILED_PRECONDITION": 409, "RESOURCE_EXHAUSTED": 429,
            "CANCELLED": 499, "INTERNAL": 500, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503, "DEADLINE_EXCEEDED": 504}
-
-# Where a field of the HTTP API has another place in the messages.
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "seed")
-_STOPPING = ("max_tokens", "ignore_eos", "min_tokens")
-
-
-def fill(request: Any, fields: Dict[str, Any]) -> Any:
-    """Sets what the caller gave by the names of the HTTP API, or raises ValueError that names what there is no place for."""
-    for name, value in fields.items():
-        if value is None:
-            continue
-        try:
-            _fill_one(request, name, value)
-        except (TypeError, ValueError) as error:
-            message = str(error)
-            raise ValueError(message if message.startswith(f"{name}: ") else f"{name}: {message}") from None
-    return request
-
-
-def _fill_one(request: Any, name: str, value: Any) -> None:
-    if name in _SAMPLING:
-        setattr(request.sampling, name, value)
-    elif name == "stop":
-        request.stopping.stop.extend([value] if isinstance(value, str) else value)
-    elif name == "stop_token_ids":
-        request.stopping.stop_token_ids.extend(value)
-    elif name in _STOPPING:
-        setattr(request.stopping, name, value)
-    elif name == "documents" and hasattr(request, "documents"):
-        request.documents.extend(value)
-    elif name == "priority":
-        request.priority = PRIORITIES[_checks.priority(value)]
-    elif name in request.DESCRIPTOR.fields_by_name and isinstance(value, (str, int, float)):
-        setattr(request, name, value)
-    else:
-        raise ValueError(f"{name}: not a field that this client sends over gRPC; use Client, over HTTP")
-
-
-def chat_messages(messages: Messages) -> List[Any]:
-    return [_chat_message(f"messages[{at}]", message) for at, message in enumerate(_checks.chat_messages(messages))]
-
-
-def _chat_message(name: str, message: Mapping[str, Any]) -> Any:
-    if not isinstance(message.get("content", ""), (str, type(None))):
-        raise ValueError(f"{name}.content: over gRPC it is a text; use Client, over HTTP, for parts")
-    try:
-        return pb.ChatMessage(**message)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}") from None
 
 
 def _fields(data: bytes) -> Iterator[Tuple[int, Any]]:
@@ -109,11 +58,12 @@ def _reason(trailers: Dict[str, Any]) -> Optional[str]:
     return None
 
 
-_TOO_LARGE = "BODY_TOO_LARGE"  # gRPC has one code for it and for quotas; HTTP says 413
+# Where HTTP has a status of its own, and gRPC one code for several reasons.
+_STATUS_OF_REASON = {"OUT_OF_RANGE": 422, "BODY_TOO_LARGE": 413, "STORAGE_FULL": 507}
 
 
 def _status_of(error: Any, reason: Optional[str]) -> int:
-    return 413 if reason == _TOO_LARGE else HTTP_STATUS.get(error.code().name, 500)
+    return _STATUS_OF_REASON.get(reason or "", HTTP_STATUS.get(error.code().name, 500))
 
 
 def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
@@ -172,9 +122,14 @@ def broken(error: Any, running: Running) -> HadalError:
     return RequestError(running.broke_off(message), status=_status_of(error, reason), reason=reason, request_id=trailers.get("x-request-id", ""))
 
 
+def _call_delta(one: Any) -> Dict[str, Any]:
+    """In the form of the HTTP API: what a piece does not say is not in it."""
+    named = {"id": one.id, "type": "function"} if one.id else {}
+    return {"index": one.index, **named, "function": {**({"name": one.name} if one.name else {}), "arguments": one.arguments}}
+
+
 def delta_of(response: Any, running: Running) -> Optional[Delta]:
-    calls = [{"index": one.index, "id": one.id or None, "function": {"name": one.name or None, "arguments": one.arguments}}
-             for one in response.tool_calls]
+    calls = [_call_delta(one) for one in response.tool_calls]
     if response.text or response.reasoning or calls:
         return running.got(Delta(response.text, response.reasoning, calls, response.index))
     return None
@@ -182,6 +137,12 @@ def delta_of(response: Any, running: Running) -> Optional[Delta]:
 
 def models_of(response: Any) -> List[Model]:
     return [Model(one.id, one.max_model_len) for one in response.models]
+
+
+def load_of(response: Any, address: str) -> Load:
+    return Load(address, response.requests_running, response.requests_waiting, response.queue_tokens, response.kv_cache_usage_ratio,
+                response.memory_budget_bytes, response.memory_committed_bytes, response.predicted_wait_seconds, response.ready, response.draining,
+                response.queue_limit_requests)
 
 
 class WholeAnswer:
@@ -204,7 +165,7 @@ class WholeAnswer:
         answer.finish_reason = _FINISH.get(response.finish_reason, answer.finish_reason)
         for piece in response.tool_calls:
             while len(answer.tool_calls) <= piece.index:
-                answer.tool_calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+                answer.tool_calls.append({"index": len(answer.tool_calls), "id": "", "type": "function", "function": {"name": "", "arguments": ""}})
             tool = answer.tool_calls[piece.index]
             tool["id"] += piece.id
             tool["function"]["name"] += piece.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, Sequence, Union
 
@@ -24,8 +25,8 @@ SERVER = "hadal_server"
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _UNANSWERED = (*_UNCONNECTED, httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 _LEAVE_SOMETHING = ("/v1/batches", "/v1/files")
-# It is about a call that has a place, and may be the one that makes room.
-_PART_OF_A_CALL = "/control"
+# What is about a call that has a place, and may be the one that makes room; and what asks how a server is.
+_WITHOUT_PLACE = ("/control", "/metrics", "/health/live")
 
 # httpx's own 100 would make calls wait on this side, where no server knows of them. Idle connections are kept for the next burst.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
@@ -41,6 +42,19 @@ def _addresses(servers: Union[str, Sequence[str]]) -> Sequence[str]:
         if url.scheme not in ("http", "https") or not url.host or not (url.port is None or 0 < url.port < 65536):
             raise ValueError(f"a server is http://HOST:PORT or https://HOST, found {server!r}")
     return [server.rstrip("/") for server in listed]
+
+
+def _verify(ca_file: Optional[str], inner: Any) -> Union[bool, ssl.SSLContext]:
+    """What httpx checks certificates with."""
+    if ca_file is None:
+        return True
+    if inner is not None:
+        raise ValueError("ca_file: a transport of your own has its own, by its `verify`")
+    _checks.ca_file(ca_file)
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"ca_file: cannot use {ca_file!r}: {error}") from None
 
 
 def _routed(request: Any, target: Target, call: Call, several: bool) -> Any:
@@ -88,7 +102,7 @@ class _Attempts:
         self.place = Place()  # until the end of the answer
 
     def needs_place(self) -> bool:
-        return not self._request.url.path.endswith(_PART_OF_A_CALL)
+        return not self._request.url.path.endswith(_WITHOUT_PLACE)
 
     def remaining(self) -> float:
         """Seconds, of all attempts together."""
@@ -171,13 +185,16 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 class Transport(httpx.BaseTransport):
     """Sends each request to the least loaded of `servers` (a URL or several), whatever host its URL names, and makes it again as RetryOptions say.
-    An answer that has begun is final. `max_calls` are under way at once; the others wait on this side, within their deadlines. Thread-safe."""
+    An answer that has begun is final. `max_calls` are under way at once; the others wait on this side, within their deadlines.
+    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones. Thread-safe."""
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
-                 max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, sleep: Callable[[float], None] = time.sleep):
+                 max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, ca_file: Optional[str] = None,
+                 sleep: Callable[[float], None] = time.sleep):
+        verify = _verify(ca_file, inner)
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
-        self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_LIMITS)
+        self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_LIMITS, verify=verify)
         self._sleep = sleep
 
     def handle_request(self, request: Any) -> Any:
@@ -219,11 +236,12 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     """Transport for asyncio."""
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
-                 max_calls: Optional[int] = None, inner: Optional[httpx.AsyncBaseTransport] = None,
+                 max_calls: Optional[int] = None, inner: Optional[httpx.AsyncBaseTransport] = None, ca_file: Optional[str] = None,
                  sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
+        verify = _verify(ca_file, inner)
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
-        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS)
+        self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS, verify=verify)
         self._sleep = sleep
 
     async def handle_async_request(self, request: Any) -> Any:

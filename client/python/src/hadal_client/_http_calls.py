@@ -12,13 +12,14 @@ from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, s
 from ._cache import Cache
 from ._errors import HadalError
 from ._http import DEADLINE, SERVER
-from ._http_messages import answer_of, answers_of, chat_body
+from ._http_messages import answer_of, answers_of, chat_body, load_of
 from ._httpx import httpx
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Answer, Messages, Model, Prompt
+from ._types import Answer, Load, Messages, Model, Prompt
 
 _CONNECT_S = 10.0
+LOAD_TIMEOUT_S = 5.0
 
 # How many prompts a call of /v1/completions may have.
 _MAX_PROMPTS = 128
@@ -71,6 +72,16 @@ def detokenize(tokens: Iterable[int], fields: Dict[str, Any]) -> Question[str]:
 
 def models() -> Question[List[Model]]:
     return Question("GET", "/v1/models", None, lambda response: [Model(one["id"], one.get("max_model_len", 0)) for one in response.json()["data"]])
+
+
+def load(server: str) -> Question[Load]:
+    """By the metrics: no other route says all of it."""
+    return Question("GET", "/metrics", None, lambda response: load_of(response.text, server), server)
+
+
+def sign_of_life(server: str) -> Question[None]:
+    """Wants no key, and no room."""
+    return Question("GET", "/health/live", None, lambda response: None, server)
 
 
 def end_thinking(running: Running) -> Question[None]:

@@ -12,11 +12,13 @@ from ._http import SERVER
 from ._httpx import httpx
 from ._retry import Refusal
 from ._stream import Running
-from ._types import Answer, Delta, Messages, Usage
+from ._types import Answer, Delta, Load, Messages, Usage
 
 
 def chat_body(messages: Messages, stream: bool, fields: Dict[str, Any]) -> Dict[str, Any]:
     body = {"messages": _checks.chat_messages(messages), **fields}
+    if isinstance(body.get("thinking"), bool):  # as over gRPC
+        body["thinking"] = {"type": "enabled" if body["thinking"] else "disabled"}
     if stream:
         body.update(stream=True, stream_options={"include_usage": True})
     return body
@@ -70,6 +72,22 @@ def answers_of(raw: Dict[str, Any], request_id: str) -> List[Answer]:
     answers = [answer_of({**raw, "choices": [choice], "usage": None}, request_id) for choice in choices]
     answers[0].usage = usage_of(raw.get("usage"))
     return answers
+
+
+def load_of(metrics: str, server: str) -> Load:
+    """From the server's metrics (docs/metrics.md)."""
+    values: Dict[str, float] = {}
+    for line in metrics.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("hadal_"):
+            values[name] = float(value)
+    try:
+        return Load(server, int(values["hadal_requests_running"]), int(values["hadal_requests_waiting"]),
+                    int(sum(value for name, value in values.items() if name.startswith("hadal_queue_tokens{"))), values["hadal_kv_cache_usage_ratio"],
+                    int(values["hadal_memory_budget_bytes"]), int(values["hadal_memory_committed_bytes"]),
+                    values['hadal_predicted_wait_seconds{class="normal"}'], values["hadal_ready"] == 1, values["hadal_draining"] == 1)
+    except KeyError as error:
+        raise RequestError(f"{server}: its metrics lack {error.args[0]}, which hadal's have", status=200) from None
 
 
 def deltas_of(line: str, running: Running) -> Iterator[Delta]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 # A question, or messages as {"role": ..., "content": ...} with everything else that the server takes in them.
 Messages = Union[str, Sequence[Mapping[str, Any]]]
@@ -48,3 +48,20 @@ class Answer:
 class Model:
     id: str
     max_model_len: int = 0
+
+
+@dataclass
+class Load:
+    """What a server has to do at this moment."""
+
+    server: str                           # its address
+    requests_running: int = 0
+    requests_waiting: int = 0
+    queue_tokens: int = 0                 # of the prompts that wait
+    kv_cache_usage_ratio: float = 0.0
+    memory_budget_bytes: int = 0
+    memory_committed_bytes: int = 0
+    predicted_wait_seconds: float = 0.0   # of a normal request that arrives now
+    ready: bool = False
+    draining: bool = False
+    queue_limit_requests: Optional[int] = None  # told over gRPC alone
