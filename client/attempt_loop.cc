@@ -33,23 +33,17 @@ int Milliseconds(absl::Duration duration) {
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), std::numeric_limits<int>::max()));
 }
 
-std::string Trailer(const grpc::ClientContext& context, const char* key) {
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto it = trailers.find(key);
-  return it == trailers.end() ? "" : std::string(it->second.data(), it->second.size());
-}
-
 Refusal RefusalOf(const grpc::ClientContext& context, const grpc::Status& status) {
   Refusal refusal;
   int64_t pushback_ms = 0;
-  if (absl::SimpleAtoi(Trailer(context, "grpc-retry-pushback-ms"), &pushback_ms)) {
+  if (absl::SimpleAtoi(TrailerOf(context, "grpc-retry-pushback-ms"), &pushback_ms)) {
     refusal.final = pushback_ms < 0;
     refusal.after = absl::Milliseconds(pushback_ms);
   } else {
     // gRPC's own: a message that is too large does not become smaller.
     refusal.final = status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
   }
-  refusal.ticket = Trailer(context, "x-hadal-ticket");
+  refusal.ticket = TrailerOf(context, "x-hadal-ticket");
   return refusal;
 }
 
@@ -91,6 +85,12 @@ void KeepCallbackThreads() {
 
 absl::Status ToAbsl(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+std::string TrailerOf(const grpc::ClientContext& context, const char* name) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto it = trailers.find(name);
+  return it == trailers.end() ? "" : std::string(it->second.data(), it->second.size());
 }
 
 Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
@@ -233,6 +233,7 @@ void AttemptLoop::AttemptDone(const grpc::Status& status) {
   if (status.ok() || cancelled || begun_ || !ForCapacity(status)) {
     call_.Served();
     target_->Finish();
+    OnTrailers(*context);
     return Finish(last_);
   }
   if (Unanswered(*context, status)) {

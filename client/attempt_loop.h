@@ -67,6 +67,8 @@ class Connections : public std::enable_shared_from_this<Connections> {
 
 // The status that a caller gets.
 absl::Status ToAbsl(const grpc::Status& status);
+// One of the trailers of a call that has ended; empty: there is none.
+std::string TrailerOf(const grpc::ClientContext& context, const char* name);
 
 // A call through all its attempts. It has no thread: what comes next is begun by gRPC's callbacks and alarms, and those
 // keep it alive. Subclasses make one attempt; everything but Cancel comes one after another.
@@ -92,6 +94,8 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   // Something has arrived: whatever becomes of this attempt is final.
   void MarkBegun() { begun_ = true; }
   void AttemptDone(const grpc::Status& status);
+  // An attempt has ended that will be the last one.
+  virtual void OnTrailers(const grpc::ClientContext&) {}
   // Another call to the server whose answer has begun. It has a deadline of its own, and no second attempt.
   struct SideCall {
     v1::Inference::StubInterface::async_interface* stub = nullptr;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/batch_lines.h"
 
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -52,6 +56,10 @@ std::string List(const Items& items, Text text) {
                       "]");
 }
 
+std::string Ids(const std::vector<int32_t>& ids) {
+  return List(ids, [](int32_t id) { return absl::StrCat(id); });
+}
+
 void AddShared(const GenerationOptions& options, Members* body) {
   if (!options.model.empty()) body->Add("model", Quoted(options.model));
   if (options.temperature >= 0) body->Add("temperature", Number(options.temperature));
@@ -59,6 +67,79 @@ void AddShared(const GenerationOptions& options, Members* body) {
   if (options.seed.has_value()) body->Add("seed", absl::StrCat(*options.seed));
   if (options.max_tokens > 0) body->Add("max_tokens", absl::StrCat(options.max_tokens));
   if (!options.stop.empty()) body->Add("stop", List(options.stop, &Quoted));
+  if (options.top_k.has_value()) body->Add("top_k", absl::StrCat(*options.top_k));
+  for (const auto& [name, value] :
+       {std::pair("min_p", options.min_p), std::pair("repetition_penalty", options.repetition_penalty),
+        std::pair("frequency_penalty", options.frequency_penalty),
+        std::pair("presence_penalty", options.presence_penalty)}) {
+    if (value.has_value()) body->Add(name, Number(*value));
+  }
+  if (!options.logit_bias.empty()) {
+    Members biases;
+    for (const auto& [token, bias] : options.logit_bias) biases.Add(absl::StrCat(token).c_str(), Number(bias));
+    body->Add("logit_bias", biases.Object());
+  }
+  if (!options.stop_token_ids.empty()) body->Add("stop_token_ids", Ids(options.stop_token_ids));
+  if (options.min_tokens != 0) body->Add("min_tokens", absl::StrCat(options.min_tokens));
+  if (options.ignore_eos) body->Add("ignore_eos", "true");
+  if (!options.json_schema.empty()) {
+    body->Add("response_format", absl::StrCat(R"({"type":"json_schema","json_schema":{"name":"answer","schema":)",
+                                              options.json_schema, "}}"));
+  } else if (options.json_object) {
+    body->Add("response_format", R"({"type":"json_object"})");
+  }
+  if (options.n != 0) body->Add("n", absl::StrCat(options.n));
+  if (options.return_token_ids) body->Add("return_token_ids", "true");
+  if (!options.user.empty()) body->Add("user", Quoted(options.user));
+  if (!options.cache_salt.empty()) body->Add("cache_salt", Quoted(options.cache_salt));
+}
+
+std::string ObjectOf(const ToolCall& call) {
+  Members function;
+  function.Add("name", Quoted(call.name));
+  function.Add("arguments", Quoted(call.arguments));
+  Members out;
+  out.Add("id", Quoted(call.id));
+  out.Add("type", "\"function\"");
+  out.Add("function", function.Object());
+  return out.Object();
+}
+
+std::string ObjectOf(const Message& message) {
+  Members out;
+  out.Add("role", Quoted(message.role));
+  out.Add("content", Quoted(message.content));
+  if (!message.reasoning.empty()) out.Add("reasoning_content", Quoted(message.reasoning));
+  if (message.prefix) out.Add("prefix", "true");
+  if (!message.tool_calls.empty()) {
+    out.Add("tool_calls", List(message.tool_calls, [](const ToolCall& call) { return ObjectOf(call); }));
+  }
+  if (!message.tool_call_id.empty()) out.Add("tool_call_id", Quoted(message.tool_call_id));
+  return out.Object();
+}
+
+std::string ObjectOf(const ToolDefinition& tool) {
+  Members function;
+  function.Add("name", Quoted(tool.name));
+  if (!tool.description.empty()) function.Add("description", Quoted(tool.description));
+  if (!tool.parameters_json_schema.empty()) function.Add("parameters", tool.parameters_json_schema);
+  if (tool.strict) function.Add("strict", "true");
+  return absl::StrCat(R"({"type":"function","function":)", function.Object(), "}");
+}
+
+void AddTools(const ChatOptions& options, Members* body) {
+  if (!options.tools.empty()) {
+    body->Add("tools", List(options.tools, [](const ToolDefinition& tool) { return ObjectOf(tool); }));
+  }
+  if (options.tool_choice == ToolChoice::kNone) body->Add("tool_choice", "\"none\"");
+  if (options.tool_choice == ToolChoice::kRequired) body->Add("tool_choice", "\"required\"");
+  if (options.tool_choice == ToolChoice::kNamed) {
+    body->Add("tool_choice",
+              absl::StrCat(R"({"type":"function","function":{"name":)", Quoted(options.tool_name), "}}"));
+  }
+  if (options.parallel_tool_calls.has_value()) {
+    body->Add("parallel_tool_calls", *options.parallel_tool_calls ? "true" : "false");
+  }
 }
 
 }  // namespace
@@ -75,12 +156,7 @@ std::string BatchLine(std::string_view custom_id, std::string_view endpoint, std
 std::string BatchLine(std::string_view custom_id, const ChatOptions& options) {
   Members body;
   AddShared(options, &body);
-  body.Add("messages", List(options.messages, [](const Message& message) {
-             Members one;
-             one.Add("role", Quoted(message.role));
-             one.Add("content", Quoted(message.content));
-             return one.Object();
-           }));
+  body.Add("messages", List(options.messages, [](const Message& message) { return ObjectOf(message); }));
   if (options.thinking >= 0) {
     body.Add("thinking", options.thinking == 1 ? R"({"type":"enabled"})" : R"({"type":"disabled"})");
   }
@@ -88,6 +164,12 @@ std::string BatchLine(std::string_view custom_id, const ChatOptions& options) {
   if (!options.chat_template_kwargs.empty()) body.Add("chat_template_kwargs", options.chat_template_kwargs);
   if (!options.documents.empty()) {
     body.Add("documents", List(options.documents, [](const std::string& document) { return document; }));
+  }
+  if (!options.reasoning_effort.empty()) body.Add("reasoning_effort", Quoted(options.reasoning_effort));
+  AddTools(options, &body);
+  if (options.logprobs.has_value()) {
+    body.Add("logprobs", "true");
+    body.Add("top_logprobs", absl::StrCat(*options.logprobs));
   }
   return BatchLine(custom_id, "/v1/chat/completions", body.Object());
 }
@@ -98,8 +180,14 @@ std::string BatchLine(std::string_view custom_id, const CompletionOptions& optio
   if (options.token_ids.empty()) {
     body.Add("prompt", Quoted(options.prompt));
   } else {
-    body.Add("prompt", List(options.token_ids, [](int32_t id) { return absl::StrCat(id); }));
+    body.Add("prompt", Ids(options.token_ids));
   }
+  if (options.suffix.has_value()) body.Add("suffix", Quoted(*options.suffix));
+  if (options.parse_special_tokens.has_value()) {
+    body.Add("parse_special_tokens", *options.parse_special_tokens ? "true" : "false");
+  }
+  if (options.logprobs.has_value()) body.Add("logprobs", absl::StrCat(*options.logprobs));
+  if (options.echo_logprobs) body.Add("echo", "true");
   return BatchLine(custom_id, "/v1/completions", body.Object());
 }
 

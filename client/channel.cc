@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "absl/strings/str_cat.h"
+#include "client/requests.h"
 
 namespace hadal::client {
 namespace {
@@ -22,6 +23,9 @@ Metadata IdentityOf(const ChannelOptions& options) {
 
 absl::Status CheckOptions(const ChannelOptions& options) {
   if (options.targets.empty()) return absl::InvalidArgumentError("a client needs at least one target, host:port");
+  if (!FitsMetadata(options.api_key)) {
+    return absl::InvalidArgumentError("api_key must be printable ASCII; a line end behind it, as of a file, counts");
+  }
   if (options.max_calls < 0) {
     return absl::InvalidArgumentError(absl::StrCat("max_calls is ", options.max_calls, "; it must be 0 or more"));
   }

@@ -15,6 +15,7 @@
 #include "client/mailbox.h"
 #include "client/requests.h"
 #include "client/response_cache.h"
+#include "client/run_soon.h"
 #include "client/sharing_client.h"
 #include "client/unary_loop.h"
 
@@ -30,7 +31,8 @@ absl::StatusOr<GenerationResult> ReadAll(Generation& generation, const OnDelta& 
   Mailbox<std::optional<Piece>> mailbox;
   bool wanted = true;
   const auto offer = [&](const Piece& piece) {
-    if (!wanted || on_delta(piece.reasoning, piece.text)) return;
+    if (!wanted) return;
+    if (piece.choice == 0 ? on_delta(piece.reasoning, piece.text) : on_delta("", "")) return;
     wanted = false;
     generation.Cancel();
   };
@@ -70,6 +72,24 @@ class GenerationHandle final : public Generation {
   const std::shared_ptr<GenerationLoop> loop_;
 };
 
+// A call that cannot be made.
+class FailedGeneration final : public Generation {
+ public:
+  explicit FailedGeneration(absl::Status status) : status_(std::move(status)) {}
+
+  void Next(Then then) override {
+    RunSoon([then = std::move(then)] { then(std::nullopt); });
+  }
+  void Cancel() override {}
+  void EndThinking(std::function<void(absl::Status)> done) override {
+    RunSoon([done = std::move(done), status = status_] { done(status); });
+  }
+  absl::StatusOr<GenerationResult> result() const override { return status_; }
+
+ private:
+  const absl::Status status_;
+};
+
 class ClientImpl final : public Client {
  public:
   explicit ClientImpl(const ChannelOptions& options)
@@ -107,14 +127,15 @@ class ClientImpl final : public Client {
   }
 
   void StartListModels(Done<std::vector<ModelDescription>> done) override {
-    Unary<v1::ListModelsResponse>(v1::ListModelsRequest(), &Async::ListModels,
-                                  Translated(std::move(done), [](const v1::ListModelsResponse& response) {
-                                    std::vector<ModelDescription> models;
-                                    for (const v1::ModelInfo& model : response.models()) {
-                                      models.push_back({model.id(), model.family(), model.max_model_len()});
-                                    }
-                                    return models;
-                                  }));
+    Unary<v1::ListModelsResponse>(
+        v1::ListModelsRequest(), &Async::ListModels,
+        Translated(std::move(done), [](const v1::ListModelsResponse& response) {
+          std::vector<ModelDescription> models;
+          for (const v1::ModelInfo& model : response.models()) {
+            models.push_back({model.id(), model.family(), model.max_model_len(), model.parameters(), model.dtype()});
+          }
+          return models;
+        }));
   }
 
   absl::StatusOr<std::vector<Load>> GetLoad(absl::Duration timeout) override {
@@ -133,7 +154,11 @@ class ClientImpl final : public Client {
                        .kv_cache_usage_ratio = response.kv_cache_usage_ratio(),
                        .predicted_wait = absl::Seconds(response.predicted_wait_seconds()),
                        .ready = response.ready(),
-                       .draining = response.draining()});
+                       .draining = response.draining(),
+                       .queue_limit_requests = response.queue_limit_requests(),
+                       .queue_tokens = response.queue_tokens(),
+                       .memory_budget_bytes = response.memory_budget_bytes(),
+                       .memory_committed_bytes = response.memory_committed_bytes()});
       target->Report(RequestsOf(response));
     }
     if (loads.empty()) return ToAbsl(last);
@@ -154,14 +179,10 @@ class ClientImpl final : public Client {
 
  private:
   std::unique_ptr<Generation> Generate(const GenerationOptions& options, GenerationLoop::Open open) {
-    Metadata metadata;
-    for (const auto& [name, value] :
-         {std::pair("x-hadal-priority", &options.priority), std::pair("traceparent", &options.traceparent),
-          std::pair("tracestate", &options.tracestate)}) {
-      if (!value->empty()) metadata.emplace_back(name, *value);
-    }
+    absl::StatusOr<Metadata> metadata = MetadataOf(options);
+    if (!metadata.ok()) return std::make_unique<FailedGeneration>(metadata.status());
     return std::make_unique<GenerationHandle>(std::make_shared<GenerationLoop>(
-        connections_, std::move(metadata), absl::Now() + std::min(deadline_, options.deadline), std::move(open)));
+        connections_, *std::move(metadata), absl::Now() + std::min(deadline_, options.deadline), std::move(open)));
   }
 
   template <typename Response, typename Request>

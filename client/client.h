@@ -14,6 +14,9 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "client/cache_options.h"
+#include "client/generation_options.h"
+#include "client/generation_result.h"
+#include "client/message.h"
 #include "client/retry.h"
 
 namespace hadal::client {
@@ -39,58 +42,12 @@ struct ChannelOptions {
 // programs that open their own channel.
 std::string ServiceConfigJson(const RetryOptions& options);
 
-struct Message {
-  std::string role;
-  std::string content;
-  std::string reasoning = "";  // of an assistant
-  bool prefix = false;         // the last message, an assistant's: the response goes on behind it
-};
-
-// What chats and completions have in common.
-struct GenerationOptions {
-  std::string model;                                   // empty: the server's first
-  double temperature = -1;                             // negative: the checkpoint's default; 0 is greedy
-  double top_p = -1;                                   // negative: the checkpoint's default
-  std::optional<uint64_t> seed;                        // the same seed and prompt give the same tokens; none: random
-  int max_tokens = 0;                                  // 0: what the context leaves
-  std::vector<std::string> stop;                       // the text ends before the first of them
-  std::string priority;                                // high, normal, low, batch; empty: normal
-  absl::Duration deadline = absl::InfiniteDuration();  // of all attempts together; the channel's where that is shorter
-  // W3C trace context of the caller; a server that traces makes its span a part of it. Empty: none.
-  std::string traceparent, tracestate;
-};
-
-struct ChatOptions : GenerationOptions {
-  std::vector<Message> messages;
-  int thinking = -1;               // 1 on, 0 off, -1 the template's default
-  int max_thinking_tokens = -1;    // after so many the reasoning is ended; negative: no limit
-  bool reasoning_control = false;  // Generation::EndThinking may end it while it runs
-  // For models with a chat template of their own:
-  std::string chat_template_kwargs;    // JSON object of further variables; empty: none
-  std::vector<std::string> documents;  // JSON objects that the answer is to be drawn from
-};
-
-struct CompletionOptions : GenerationOptions {
-  std::string prompt;
-  std::vector<int32_t> token_ids;  // instead of `prompt` when not empty
-};
-
-struct GenerationResult {
-  std::string request_id;  // the server's name for it
-  std::string text;
-  std::string reasoning;
-  std::string finish_reason;  // "stop", "length", ...
-  int prompt_tokens = 0;
-  int completion_tokens = 0;
-  int reasoning_tokens = 0;      // of the completion
-  int cached_prompt_tokens = 0;  // of the prompt, found in the server's prefix cache
-  bool from_cache = false;       // of this client; nothing was asked
-};
-
 struct ModelDescription {
   std::string id;
   std::string family;
-  int max_model_len = 0;
+  int max_model_len = 0;   // tokens
+  int64_t parameters = 0;  // how many
+  std::string dtype = "";  // of its weights
 };
 
 // What a server has to do at this moment.
@@ -102,12 +59,10 @@ struct Load {
   absl::Duration predicted_wait;  // for a normal request that arrives now
   bool ready = false;
   bool draining = false;
-};
-
-// What has come since the last one.
-struct Piece {
-  std::string reasoning;
-  std::string text;
+  int queue_limit_requests = 0;
+  int64_t queue_tokens = 0;  // of the requests that wait
+  int64_t memory_budget_bytes = 0;
+  int64_t memory_committed_bytes = 0;
 };
 
 // A response that is on its way. It is read piece by piece, and nothing is read ahead: while its reader is busy, the
@@ -133,8 +88,8 @@ class Generation {
   virtual absl::StatusOr<GenerationResult> result() const = 0;
 };
 
-// Gets each piece: reasoning, then text; both are empty, ten times a second, while nothing comes. False cancels the
-// call.
+// Gets each piece of the first choice: reasoning, then text; both are empty, ten times a second, while nothing comes.
+// Tool calls and other choices are in the result; who wants their pieces reads a Generation. False cancels the call.
 using OnDelta = std::function<bool(std::string_view reasoning, std::string_view text)>;
 
 // Calls one or several hadal servers. A connection to each, made at the first call or by WarmUp. Errors carry the

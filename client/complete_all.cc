@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/sync.h"
 #include "client/requests.h"
 #include "client/response_cache.h"
@@ -94,7 +95,8 @@ std::vector<size_t> FirstEqual(const std::vector<CompletionOptions>& calls) {
   std::unordered_map<std::string, size_t> by_key;
   std::vector<size_t> first(calls.size());
   for (size_t i = 0; i < calls.size(); ++i) {
-    const std::optional<std::string> key = AnswerKey(calls[i].priority, RequestOf(calls[i]));
+    const std::optional<std::string> key =
+        AnswerKey(absl::StrCat(calls[i].priority, "\n", calls[i].response_cache), RequestOf(calls[i]));
     first[i] = key.has_value() ? by_key.emplace(*key, i).first->second : i;
   }
   return first;

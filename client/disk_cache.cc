@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // A file: this, when it expires in milliseconds since 1970, a digest of key, time and value, the value.
-constexpr std::string_view kMagic = "hadal answer 1\n";
+constexpr std::string_view kMagic = "hadal answer 2\n";
 constexpr size_t kTimeBytes = sizeof(int64_t);
 constexpr size_t kDigestBytes = 64;
 constexpr size_t kHeadBytes = kMagic.size() + kTimeBytes + kDigestBytes;

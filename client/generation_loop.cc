@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/requests.h"
+#include "client/results.h"
 
 namespace hadal::client {
 namespace {
@@ -54,7 +54,13 @@ absl::StatusOr<GenerationResult> GenerationLoop::result() const {
 Piece GenerationLoop::Take(const v1::GenerateResponse& response) {
   ++pieces_;
   Append(response, &result_);
-  return {response.reasoning(), response.text()};
+  return PieceOf(response);
+}
+
+void GenerationLoop::OnTrailers(const grpc::ClientContext& context) {
+  base::MutexLock lock(&read_mutex_);
+  result_.response_cache = TrailerOf(context, "x-hadal-cache");
+  result_.degraded = TrailerOf(context, "x-hadal-degraded");
 }
 
 }  // namespace hadal::client

@@ -20,6 +20,7 @@ class GenerationLoop final : public ReadLoop<v1::Inference, v1::GenerateResponse
   absl::StatusOr<GenerationResult> result() const;
 
  private:
+  void OnTrailers(const grpc::ClientContext& context) override;
   Piece Take(const v1::GenerateResponse& response) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
 
   int pieces_ ABSL_GUARDED_BY(read_mutex_) = 0;  // read so far

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
 #include "client/client.h"
 #include "hadal/v1/inference.pb.h"
 
 namespace hadal::client {
 
-// The library's plain structs as messages of hadal.v1, and back.
+// The library's plain structs as messages of hadal.v1; results.h goes the other way.
 v1::ChatRequest RequestOf(const ChatOptions& options);
 v1::GenerateRequest RequestOf(const CompletionOptions& options);
+// Whether metadata can hold it. gRPC would end the program.
+bool FitsMetadata(std::string_view value);
+// What goes into a call's metadata. InvalidArgument names an option that does not fit.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> MetadataOf(const GenerationOptions& options);
 // How many requests a server has; one that is not ready, or drains, more than any other.
 double RequestsOf(const v1::GetLoadResponse& load);
-// A message that Append makes the result of.
-v1::GenerateResponse ResponseOf(const GenerationResult& result);
-// Adds a message of a stream to what came before it.
-void Append(const v1::GenerateResponse& response, GenerationResult* result);
 
 }  // namespace hadal::client

@@ -3,12 +3,14 @@
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/util/delimited_message_util.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/digest.h"
-#include "client/requests.h"
+#include "client/results.h"
 
 namespace hadal::client {
 namespace {
@@ -32,14 +34,26 @@ std::optional<std::string> KeyOf(const std::string& identity, std::string_view m
   return Digest({identity, method, bytes});
 }
 
-// It has what the result has, as the last message of its stream would.
-std::string BytesOf(const GenerationResult& result) { return ResponseOf(result).SerializeAsString(); }
+// The messages of a stream that has it, each with its length.
+std::string BytesOf(const GenerationResult& result) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  for (const v1::GenerateResponse& response : ResponsesOf(result)) {
+    google::protobuf::util::SerializeDelimitedToZeroCopyStream(response, &stream);
+  }
+  return bytes;
+}
 
 std::optional<GenerationResult> ResultOf(const std::string& bytes) {
-  v1::GenerateResponse response;
-  if (!response.ParseFromString(bytes)) return std::nullopt;
+  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
   GenerationResult result;
-  Append(response, &result);
+  bool at_end = false;
+  while (true) {
+    v1::GenerateResponse response;  // each anew: parsing adds to what is there
+    if (!google::protobuf::util::ParseDelimitedFromZeroCopyStream(&response, &stream, &at_end)) break;
+    Append(response, &result);
+  }
+  if (!at_end) return std::nullopt;
   result.from_cache = true;
   return result;
 }
@@ -82,7 +96,12 @@ std::optional<GenerationResult> ResponseCache::Find(const std::string& key, absl
 }
 
 void ResponseCache::Add(const std::string& key, const GenerationResult& result, absl::Time now) {
-  if (result.finish_reason != "stop" && result.finish_reason != "length") return;
+  const auto has_ended = [](const auto& choice) {
+    return choice.finish_reason == "stop" || choice.finish_reason == "length" || choice.finish_reason == "tool_calls";
+  };
+  const bool all =
+      has_ended(result) && std::all_of(result.other_choices.begin(), result.other_choices.end(), has_ended);
+  if (!all || !result.degraded.empty()) return;
   const std::string bytes = BytesOf(result);
   memory_.Add(key, bytes, now + ttl_);
   if (disk_ != nullptr) disk_->Add(key, bytes, now + ttl_);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/results.h"
 #include "client/run_soon.h"
 
 namespace hadal::client {
@@ -38,10 +39,9 @@ std::unique_ptr<Generation> SharedGeneration::AddReader() {
 }
 
 Piece SharedGeneration::TakeLocked(Reader* reader) {
-  Piece all;
-  for (; reader->at_ < pieces_.size(); ++reader->at_) {
-    all.reasoning += pieces_[reader->at_].reasoning;
-    all.text += pieces_[reader->at_].text;
+  Piece all = pieces_[reader->at_++];
+  while (reader->at_ < pieces_.size() && pieces_[reader->at_].choice == all.choice) {
+    Append(pieces_[reader->at_++], &all);
   }
   return all;
 }

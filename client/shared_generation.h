@@ -14,7 +14,7 @@
 namespace hadal::client {
 
 // One response for several readers. It goes at the pace of the fastest of them; the others find what has come in the
-// meantime, several pieces as one. It is cancelled when the last one lets go of it. Thread-safe.
+// meantime, several pieces of a choice as one. It is cancelled when the last one lets go of it. Thread-safe.
 class SharedGeneration : public std::enable_shared_from_this<SharedGeneration> {
  public:
   using OnEnd = std::function<void(const absl::StatusOr<GenerationResult>&)>;
@@ -33,7 +33,7 @@ class SharedGeneration : public std::enable_shared_from_this<SharedGeneration> {
   void Cancel(Reader* reader);
   absl::StatusOr<GenerationResult> ResultOf(const Reader& reader) const;
   void OnPiece(std::optional<Piece> piece);
-  // What has come since the reader's last piece.
+  // What has come since the reader's last piece, up to a piece of another choice. There must be something.
   Piece TakeLocked(Reader* reader) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::unique_ptr<Generation> inner_;

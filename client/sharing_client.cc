@@ -8,27 +8,28 @@
 #include "absl/time/clock.h"
 #include "client/digest.h"
 #include "client/requests.h"
+#include "client/results.h"
 #include "client/run_soon.h"
 
 namespace hadal::client {
 namespace {
 
-// An answer that is there: one piece, and the end.
+// An answer that is there: a piece for each choice, and the end.
 class KeptGeneration final : public Generation {
  public:
-  explicit KeptGeneration(GenerationResult result) : result_(std::move(result)) {}
+  explicit KeptGeneration(GenerationResult result) : result_(std::move(result)), pieces_(ResponsesOf(result_)) {}
 
   void Next(Then then) override {
     std::optional<Piece> piece;
     {
       base::MutexLock lock(&mutex_);
-      if (!std::exchange(read_, true)) piece = Piece{result_.reasoning, result_.text};
+      if (next_ < pieces_.size()) piece = PieceOf(pieces_[next_++]);
     }
     RunSoon([then = std::move(then), piece = std::move(piece)] { then(piece); });
   }
   void Cancel() override {
     base::MutexLock lock(&mutex_);
-    cancelled_ = !std::exchange(read_, true) || cancelled_;
+    if (std::exchange(next_, pieces_.size()) < pieces_.size()) cancelled_ = true;
   }
   void EndThinking(std::function<void(absl::Status)> done) override {
     RunSoon([done = std::move(done)] { done(absl::NotFoundError("the chat has no reasoning_control")); });
@@ -36,16 +37,27 @@ class KeptGeneration final : public Generation {
   absl::StatusOr<GenerationResult> result() const override {
     base::MutexLock lock(&mutex_);
     if (cancelled_) return absl::CancelledError("cancelled");
-    if (!read_) return absl::FailedPreconditionError("the response has not ended");
+    if (next_ < pieces_.size()) return absl::FailedPreconditionError("the response has not ended");
     return result_;
   }
 
  private:
   const GenerationResult result_;
+  const std::vector<v1::GenerateResponse> pieces_;
   mutable base::Mutex mutex_;
-  bool read_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+// Whether the caller wants what this client has kept: one who tells the server's cache what to do means this one, too.
+bool WantsKept(const GenerationOptions& options) {
+  return options.response_cache.empty() || options.response_cache == "use";
+}
+
+// Whether a call may share the answer of another one, which waits and is treated as its own options say.
+bool MayJoin(const GenerationOptions& options) {
+  return options.may_queue && options.allow_degraded && options.first_token_within == absl::InfiniteDuration();
+}
 
 // Servers may have other models under the same name, and keys other rights.
 std::string CallerOf(const ChannelOptions& options) {
@@ -76,6 +88,8 @@ std::unique_ptr<Generation> SharingClient::StartCompletion(const CompletionOptio
 
 template <typename Options, typename Start>
 std::unique_ptr<Generation> SharingClient::Share(const Options& options, const Start& start) {
+  if (!WantsKept(options)) return start();
+  const bool coalesce = coalesce_ && MayJoin(options);
   const std::optional<std::string> key = AnswerKey(identity_, RequestOf(options));
   if (!key.has_value()) return start();
   const absl::Time now = absl::Now();
@@ -88,7 +102,7 @@ std::unique_ptr<Generation> SharingClient::Share(const Options& options, const S
   const FlightKey flight_key(*key, options.priority, deadline);
   std::shared_ptr<SharedGeneration> replaced;  // its end may want the lock
   base::MutexLock lock(&state_->mutex);
-  if (coalesce_) {
+  if (coalesce) {
     const auto found = state_->flights.find(flight_key);
     // Who joins takes the deadline of the first: a call that has used up half of it is left alone.
     if (found != state_->flights.end() && now - found->second.began < deadline / 2) {
@@ -106,7 +120,7 @@ std::unique_ptr<Generation> SharingClient::Share(const Options& options, const S
   };
   auto generation = std::make_shared<SharedGeneration>(start(), on_end);
   std::unique_ptr<Generation> reader = generation->AddReader();
-  if (coalesce_) {
+  if (coalesce) {
     Flight& flight = state_->flights[flight_key];
     replaced = std::exchange(flight.generation, std::move(generation));
     flight.began = now;

@@ -121,6 +121,12 @@ GenerationResult Whole() {
   result.completion_tokens = 2;
   result.reasoning_tokens = 3;
   result.cached_prompt_tokens = 4;
+  result.tool_calls = {{"call-0", "f", "{}"}};
+  result.other_choices.resize(2);
+  result.other_choices[0].text = "43";
+  result.other_choices[0].finish_reason = "length";
+  result.other_choices[1].tool_calls = {{"call-1", "g", "[]"}};
+  result.other_choices[1].finish_reason = "tool_calls";
   return result;
 }
 
@@ -136,6 +142,13 @@ void ExpectWhole(const std::optional<GenerationResult>& found) {
   EXPECT_EQ(found->completion_tokens, 2);
   EXPECT_EQ(found->reasoning_tokens, 3);
   EXPECT_EQ(found->cached_prompt_tokens, 4);
+  ASSERT_EQ(found->tool_calls.size(), 1u);
+  EXPECT_EQ(found->tool_calls[0].name, "f");
+  ASSERT_EQ(found->other_choices.size(), 2u);
+  EXPECT_EQ(found->other_choices[0].text, "43");
+  ASSERT_EQ(found->other_choices[1].tool_calls.size(), 1u);
+  EXPECT_EQ(found->other_choices[1].tool_calls[0].arguments, "[]");
+  EXPECT_EQ(found->other_choices[1].finish_reason, "tool_calls");
 }
 
 TEST(ResponseCacheTest, KeepsAllOfAnAnswerInMemoryAndOnDisk) {
@@ -156,12 +169,20 @@ TEST(ResponseCacheTest, KeepsAllOfAnAnswerInMemoryAndOnDisk) {
 
 TEST(ResponseCacheTest, KeepsWhatHasEndedAlone) {
   const auto cache = *ResponseCache::Open({.memory_bytes = 100'000});
-  for (const char* reason : {"", "insufficient_system_resource", "tool_calls"}) {
+  for (const char* reason : {"", "insufficient_system_resource"}) {
     GenerationResult cut = Whole();
     cut.finish_reason = reason;
     cache->Add("k", cut, kNow);
     EXPECT_EQ(cache->Find("k", kNow), std::nullopt) << reason;
+    GenerationResult other = Whole();
+    other.other_choices.push_back({.finish_reason = reason});
+    cache->Add("k", other, kNow);
+    EXPECT_EQ(cache->Find("k", kNow), std::nullopt) << "the second choice: " << reason;
   }
+  GenerationResult degraded = Whole();
+  degraded.degraded = "max_tokens";
+  cache->Add("k", degraded, kNow);
+  EXPECT_EQ(cache->Find("k", kNow), std::nullopt) << "the next one may get what it asks for";
 }
 
 TEST(ResponseCacheTest, NamesOptionsThatCannotBe) {

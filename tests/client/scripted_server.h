@@ -44,6 +44,11 @@ class ScriptedServer final : public v1::Inference::Service {
       if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
     }
+    if (!script_.empty()) {
+      for (const v1::GenerateResponse& response : script_) writer->Write(response);
+      for (const auto& [name, value] : trailers_) context->AddTrailingMetadata(name, value);
+      return grpc::Status::OK;
+    }
     v1::GenerateResponse response;
     response.set_request_id("r1");
     if (thinks_) return Think(context, writer);
@@ -125,6 +130,11 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::vector<std::string>& tickets() const { return tickets_; }
   void FailAfterText() { fail_after_text_ = true; }
   void NeverEnd() { endless_ = true; }
+  // Chats get these messages and trailers.
+  void Script(std::vector<v1::GenerateResponse> responses, std::map<std::string, std::string> trailers = {}) {
+    script_ = std::move(responses);
+    trailers_ = std::move(trailers);
+  }
   // Completions say "..." and wait.
   void Hold(bool held) { held_ = held; }
   void FinishWith(v1::FinishReason reason) { finish_ = reason; }
@@ -161,6 +171,8 @@ class ScriptedServer final : public v1::Inference::Service {
   std::atomic<int> generations_{0}, generating_{0}, most_at_once_{0};
   std::atomic<int> waiting_{3};
   std::atomic<int> written_{0};
+  std::vector<v1::GenerateResponse> script_;
+  std::map<std::string, std::string> trailers_;
   v1::ChatRequest last_;
   std::map<std::string, std::string> metadata_;
   std::vector<std::string> tickets_;
