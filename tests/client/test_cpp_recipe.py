@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C++ client for those who use it: the program of docs/clients.md is compiled as it stands there, against what is public, and asks a server; another
+"""The C++ client for those who use it: each block of docs/clients.md is compiled as it stands there, against what is public, and asks a server; another
 project's CMake takes the client alone."""
 
+import json
 import os
 import pathlib
 import re
@@ -13,11 +14,14 @@ import pytest
 
 SOURCE = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
 BUILD = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release"))
-sys.path.insert(0, str(SOURCE / "tests/e2e"))
+sys.path[:0] = [str(SOURCE / "tests/e2e"), str(SOURCE / "tests/client")]
+import cpp_frames  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
 
 SECTION = (SOURCE / "docs/clients.md").read_text(encoding="utf-8").split("\n## C++\n")[1].split("\n## ")[0]
-PROGRAM = next(code for code in re.findall(r"```cpp\n(.*?)```", SECTION, re.S) if "int main" in code)
+BLOCKS = re.findall(r"```cpp\n(.*?)```", SECTION, re.S)
+PROGRAM = next(code for code in BLOCKS if "int main" in code)
+COROUTINE, TOOLS, BATCHES = (next(code for code in BLOCKS if mark in code) for mark in ("co_await", "tool_choice", "BatchClient::Connect"))
 CMAKE = re.search(r"```cmake\n(.*?)```", SECTION, re.S)[1]
 PUBLIC = re.findall(r"\S+\.h", re.search(r"foreach\(header (.*?)\)", (SOURCE / "client/standalone.cmake").read_text(encoding="utf-8"))[1])
 
@@ -50,6 +54,44 @@ def test_the_program_asks_a_server(tmp_path, include):
         (tmp_path / "ask.cc").write_text(PROGRAM.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), encoding="utf-8")
         asked = subprocess.run([compiled(tmp_path, include, "ask.cc")], capture_output=True, text=True, timeout=60)
     assert asked.returncode == 0 and "42" in asked.stdout, asked.stderr
+
+
+def run_block(folder, include, block, server):
+    """What a block prints, in a program of its own."""
+    (folder / "block.cc").write_text(cpp_frames.program(block).replace("127.0.0.1:8000", f"127.0.0.1:{server.port}"), encoding="utf-8")
+    ran = subprocess.run([compiled(folder, include, "block.cc")], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_every_block_is_run():
+    assert sorted(BLOCKS) == sorted([PROGRAM, COROUTINE, TOOLS, BATCHES])
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_the_coroutine_reads_an_answer(tmp_path, include):
+    with HadalProcess() as server:
+        assert "42" in run_block(tmp_path, include, COROUTINE, server)
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_tools_choices_and_the_servers_cache(tmp_path, include):
+    with HadalProcess("--response-cache=memory") as server:
+        first = run_block(tmp_path, include, TOOLS, server)
+        calls = re.findall(r"weather\((.*?)\)", first, re.S)
+        assert len(calls) == 2 and all(json.loads(call)["city"] in ("Rome", "Ulm") for call in calls), first
+        assert first.splitlines()[-1] == "tool_calls 1 miss scored"
+        assert run_block(tmp_path, include, TOOLS, server).splitlines()[-1] == "tool_calls 1 hit scored"
+
+
+@needs["c++"]
+@needs["pkg-config"]
+def test_the_batch_is_answered(tmp_path, include):
+    with HadalProcess(f"--batch-store={tmp_path / 'batches'}") as server:
+        lines = run_block(tmp_path, include, BATCHES, server).splitlines()
+    assert len(lines) == 2 and all(line.startswith("answered ") and "42" in line for line in lines), lines
 
 
 @needs["c++"]
