@@ -16,7 +16,7 @@ constexpr char kUsage[] =
     "  hadal worker [flags]   hold later layers of a model that hadal serve has on several hosts\n"
     "  hadal plan [flags]     check a configuration and print its memory plan; loads nothing\n"
     "  hadal chat [flags]     talk to a server in the terminal\n"
-    "  hadal batch [flags]    have a file of requests answered when there is time\n"
+    "  hadal batch [flags]    submit files of requests that are answered when the server has capacity\n"
     "  hadal top [servers]    watch the load of servers in the terminal\n"
     "  hadal health [flags]   exit code 0 when a server is up; for container health checks\n"
     "  hadal version\n";

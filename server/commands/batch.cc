@@ -178,14 +178,14 @@ absl::Status Cancel(BatchApi& api, const std::string& id) {
 
 int Batch(const std::vector<std::string>& args) {
   CLI::App app{
-      "hadal batch: has a file of requests answered when there is time. The file has a request a line, as OpenAI's "
-      "batches; so have the answers.",
+      "hadal batch: submit a file of requests, which are answered when the server has capacity. Requests and answers "
+      "are in the format of OpenAI's Batch API, one per line.",
       "hadal batch"};
   BatchApiOptions server;
   app.add_option("--url", server.url, "the server, http:// or https:// [http://127.0.0.1:8000]");
   app.add_option("--api-key", server.api_key, "bearer key")->envname("HADAL_API_KEY");
-  CLI::Option* const authorities =
-      app.add_option("--tls-ca", server.ca_file, "PEM file with who may sign the server's certificate [the system's]");
+  CLI::Option* const authorities = app.add_option(
+      "--tls-ca", server.ca_file, "PEM file of the authorities that may sign the server's certificate [the system's]");
   app.add_flag("--insecure", server.insecure, "take any certificate")->excludes(authorities);
   app.require_subcommand(1);
   app.fallthrough();

@@ -15,7 +15,7 @@ namespace hadal::commands {
 struct BatchApiOptions {
   std::string url = "http://127.0.0.1:8000";
   std::string api_key;  // sent as a bearer key when not empty
-  std::string ca_file;  // who may sign the server's certificate; empty: who the system trusts
+  std::string ca_file;  // authorities that may sign the server's certificate; empty: those of the system
   bool insecure = false;
 };
 

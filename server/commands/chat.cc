@@ -103,7 +103,8 @@ int Chat(const std::vector<std::string>& args) {
   app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
   app.add_flag("--tls", channel.tls, "speak TLS");
   std::string authorities, certificate, key;
-  app.add_option("--tls-ca", authorities, "PEM file with who may sign the server's certificate [the system's]");
+  app.add_option("--tls-ca", authorities,
+                 "PEM file of the authorities that may sign the server's certificate [the system's]");
   app.add_option("--tls-cert", certificate, "PEM file with a client certificate");
   app.add_option("--tls-key", key, "PEM file with its key");
   app.add_option("--model", options.model, "model name [the server's first]");

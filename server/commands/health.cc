@@ -20,7 +20,8 @@ int Health(const std::vector<std::string>& args) {
   bool tls = false;
   std::string ca_file;
   app.add_flag("--tls", tls, "speak TLS; so it is, too, when HADAL_TLS_CERT is set");
-  app.add_option("--tls-ca", ca_file, "PEM file with who may sign the server's certificate [it is not checked]");
+  app.add_option("--tls-ca", ca_file,
+                 "PEM file of the authorities that may sign the server's certificate [it is not checked]");
   app.add_option("--timeout", timeout_s, "seconds [5]");
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));

@@ -29,9 +29,10 @@ void RedisOptions::AddFlags(std::string_view part, std::string_view owner, base:
                  absl::StrCat("file with the password for the Redis of --", base::View(owner),
                               " in its first line, and in its second, if there is one, the ACL user"),
                  "none");
-  flags->AddText(FlagOf(part, "ca"), &ca_file,
-                 absl::StrCat("PEM file with who may sign the certificate of a rediss:// of --", base::View(owner)),
-                 "the system's");
+  flags->AddText(
+      FlagOf(part, "ca"), &ca_file,
+      absl::StrCat("PEM file of the authorities that may sign the certificate of a rediss:// of --", base::View(owner)),
+      "the system's");
 }
 
 absl::StatusOr<Endpoint> RedisOptions::EndpointOf(std::string_view url, std::string_view part,

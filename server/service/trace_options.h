@@ -13,7 +13,7 @@ namespace hadal::service {
 struct TraceOptions {
   std::string endpoint;     // host:port of an OTLP/gRPC collector; empty: no traces
   bool tls = false;         // whether the collector speaks TLS
-  std::string ca_file;      // PEM file with who may sign its certificate; empty: whom the system trusts
+  std::string ca_file;      // PEM file of the authorities that may sign its certificate; empty: whom the system trusts
   double sample_ratio = 1;  // of the requests whose caller does not decide
 
   // InvalidArgument names the flags that do not go together.
@@ -36,7 +36,8 @@ struct TraceOptions {
                   return absl::InvalidArgumentError(
                       absl::StrCat("expected HOST:PORT, or http:// or https:// before it, found '", text, "'"));
                 }});
-    flags->AddText("otlp-traces-ca", &ca_file, "PEM file with who may sign the certificate of an https:// collector",
+    flags->AddText("otlp-traces-ca", &ca_file,
+                   "PEM file of the authorities that may sign the certificate of an https:// collector",
                    "the system's");
     flags->Add({.name = "trace-sample-ratio",
                 .help = "share of the requests that are traced, where their caller does not decide (traceparent)",

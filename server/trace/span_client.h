@@ -35,7 +35,7 @@ struct ServiceIdentity {
 struct Collector {
   std::string endpoint;  // host:port
   bool tls = false;
-  std::string authorities;  // PEM text: who may sign its certificate; empty: whom the system trusts
+  std::string authorities;  // PEM text of the authorities that may sign its certificate; empty: those of the system
 };
 
 // OTLP over gRPC. Connects when it first sends, and again by itself.

@@ -91,8 +91,9 @@ int Top(const std::vector<std::string>& args) {
   bool once = false;
   app.add_option("servers", names, "HOST:PORT of each server, or http:// or https:// and that [127.0.0.1:8000]");
   app.add_flag("--tls", tls, "speak TLS with servers that are named without a scheme");
-  CLI::Option* const authorities = app.add_option(
-      "--tls-ca", ca_file, "PEM file with who may sign the servers' certificates; means --tls [the system's]");
+  CLI::Option* const authorities =
+      app.add_option("--tls-ca", ca_file,
+                     "PEM file of the authorities that may sign the servers' certificates; means --tls [the system's]");
   app.add_flag("--insecure", insecure, "take any certificate; means --tls")->excludes(authorities);
   app.add_option("--interval", interval_s, "seconds between two scrapes [1]")->check(CLI::Range(0.1, 3600.0));
   app.add_option("--timeout", timeout_s, "seconds after which a server is away [2]")->check(CLI::Range(0.1, 60.0));
