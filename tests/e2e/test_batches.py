@@ -254,7 +254,7 @@ def test_killed_at_any_moment_every_line_ends_once(tmp_path):
         assert {key: now.get(key) for key in ended} == ended  # nothing that had ended has changed or ran again
         ended = now
     for batch in batches:
-        expect_each_once(client, wait(client, batch, timeout=600), KILLS * 60)
+        expect_each_once(client, wait(client, batch, timeout=30 * KILLS), KILLS * 60)
     for file in client.files.list():
         assert file.filename != "large" or client.files.content(file.id).content == LARGE  # whole, or not there
     server.stop()
