@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that leave, and a queue that is full."""
 
+import re
 import threading
 import time
 
 import openai
 import pytest
 
-from http_client import ASK, LONG, SHORTER, client_of, read_until, send_raw
+from hadal_process import filled
+from http_client import ASK, LONG, SHORTER, client_of, post, read_until, send_raw
 
 
 def test_leaving_a_stream_frees_everything(server, client):
@@ -72,6 +74,20 @@ def test_a_full_queue_answers_503_with_hints(full_server):
         sock.close()
 
 
+def test_the_log_line_of_a_refusal_is_the_one_that_operators_grep_for(full_server):
+    waiting = [send_raw(full_server, "/v1/chat/completions", SHORTER) for _ in range(2)]
+    full_server.wait_metric("hadal_requests_waiting", 2)
+    assert post(full_server, "/v1/chat/completions", {"messages": ASK})[0] == 503
+    full_server.wait_text("CONNECTION_QUEUE_FULL")
+    lines = [line for line in full_server.text().splitlines() if "CONNECTION_QUEUE_FULL" in line and "[admission]" in line]
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
+    fields = r"reason=CONNECTION_QUEUE_FULL request_id=req-[-\w]+ class=normal required_bytes=0 available_bytes=0 retry_after_ms=\d+"
+    wanted = stamp + r" WARN \[admission\] CONNECTION_QUEUE_FULL: 2/2 pending connections " + fields
+    assert len(lines) == 1 and re.fullmatch(wanted, lines[0]), lines
+    for sock in waiting:
+        sock.close()
+
+
 def test_a_client_and_its_gateway_are_told_different_times(full_server):
     waiting = [send_raw(full_server, "/v1/chat/completions", SHORTER) for _ in range(2)]
     full_server.wait_metric("hadal_requests_waiting", 2)
@@ -96,6 +112,28 @@ def test_a_client_and_its_gateway_are_told_different_times(full_server):
     assert int(gateway["retry-after-ms"]) <= 3000
     for sock in waiting:
         sock.close()
+
+
+def test_behind_a_gateway_every_client_is_told_the_next_free_moment(start_server):
+    server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
+                          "--wait-limits=none", "--behind-gateway=true")
+    with filled(server):
+        def refused(attempts):
+            status, headers, _ = post(server, "/v1/chat/completions", {"messages": ASK}, {"x-stainless-retry-count": attempts})
+            assert status == 503 and headers["x-hadal-reason"] == "CONNECTION_QUEUE_FULL"
+            return headers
+
+        # Until the first steps have been measured nothing is foreseen, and everybody is told two seconds.
+        deadline = time.monotonic() + 20
+        while "x-hadal-estimated-wait-ms" not in (headers := refused("0")):
+            assert time.monotonic() < deadline, headers
+            time.sleep(0.05)
+        # No client says that it is a gateway. What takes about 20 s is 3 s for one, whatever was told to others before it.
+        for attempts in ("0", "1", "2"):
+            headers = refused(attempts)
+            assert int(headers["x-hadal-estimated-wait-ms"]) > 5000
+            assert headers["retry-after-ms"] == "3000" and headers["retry-after"] == "3"
+            assert headers["x-should-retry"] == "true" and headers["x-hadal-promise"] == "none"
 
 
 def test_the_clients_own_retries_succeed_once_there_is_room(full_server):

@@ -61,6 +61,39 @@ TEST(AdmissionForecastTest, WhoWouldWaitLongerThanItsClassMayIsRefused) {
   EXPECT_OK(fixture.Admit(100, Priority::kNormal));
 }
 
+TEST(AdmissionForecastTest, BehindAGatewayEverybodyIsToldTheNextFreeMoment) {
+  for (const bool behind_gateway : {false, true}) {
+    AdmissionFixture fixture;
+    AdmissionController::Options options;
+    options.clock = &fixture.clock;
+    options.max_queue_requests = 1;
+    options.wait_limits.fill(absl::InfiniteDuration());
+    options.behind_gateway = behind_gateway;
+    fixture.controller = *AdmissionController::Create(std::move(options));
+    fixture.controller
+        ->AddModel({"test", 100000, AdmissionFixture::kBlockTokens, AdmissionFixture::kBlockBytes, &fixture.pool})
+        .value();
+    fixture.controller->SetReady();
+    fixture.PublishRunning(8);
+    const Ticket waiting = *fixture.Admit();
+    // A place comes free every half second; then the one that waits starts, and the queue has room.
+    for (int i = 0; i < 20; ++i) {
+      const absl::Status refused = fixture.Admit().status();
+      EXPECT_REASON(refused, Reason::kConnectionQueueFull);
+      if (!behind_gateway) {
+        // Turns of their own, one behind the other.
+        EXPECT_GE(RetryAfter(refused), 0.5 * (i + 1));
+        continue;
+      }
+      EXPECT_FALSE(GetErrorDetail(refused).promised);
+      EXPECT_TRUE(GetErrorDetail(refused).should_retry);
+      EXPECT_NEAR(absl::ToDoubleSeconds(*GetErrorDetail(refused).estimated_wait), 0.5, 0.05);
+      EXPECT_GE(RetryAfter(refused), 0.45);
+      EXPECT_LE(RetryAfter(refused), 0.61) << "the twentieth does not queue up behind nineteen others";
+    }
+  }
+}
+
 TEST(AdmissionForecastTest, AQuietTenantDoesNotWaitForTheWholeLineOfAnother) {
   AdmissionFixture fixture(1000, 512, 0, 100000, AdmissionFixture::kBlockTokens, SurplusRetry::kOnce,
                            /*wait_limit=*/absl::Milliseconds(2600));
