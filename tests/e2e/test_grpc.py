@@ -8,14 +8,20 @@ import time
 import grpc
 import pytest
 
+from hadal_process import filled
+
 RETRY = json.dumps({"methodConfig": [{
     "name": [{"service": "hadal.v1.Inference"}],
     "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "30s", "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"]}}]})
 
 
-def connect(server, stubs, retry=False):
-    options = [("grpc.service_config", RETRY)] if retry else [("grpc.enable_retries", 0)]
+TWICE = RETRY.replace('"maxAttempts": 5', '"maxAttempts": 2')
+
+
+def connect(server, stubs, retry=None):
+    """`retry`: the service config, if gRPC is to retry."""
+    options = [("grpc.service_config", retry)] if retry else [("grpc.enable_retries", 0)]
     channel = grpc.insecure_channel(server.target, options=options)
     return channel, stubs.services.InferenceStub(channel)
 
@@ -226,7 +232,7 @@ def test_full_queue_is_refused_with_reason_hint_and_pushback(slow_server, stubs)
 
 def test_grpc_retries_a_refusal_by_itself(slow_server, stubs):
     occupied = Occupied(slow_server, stubs, 2)
-    _, stub = connect(slow_server, stubs, retry=True)
+    _, stub = connect(slow_server, stubs, retry=RETRY)
     threading.Timer(0.3, occupied.free).start()
     request = chat(stubs, "2 + 2")
     request.stopping.max_tokens = 3
@@ -234,6 +240,25 @@ def test_grpc_retries_a_refusal_by_itself(slow_server, stubs):
     responses = list(stub.Chat(request, timeout=60, metadata=[("x-hadal-client", "gateway")]))
     assert responses[-1].usage.completion_tokens > 0
     assert slow_server.metric('hadal_admission_rejections_total') >= 1
+
+
+def test_attempts_that_grpc_counts_make_the_hint_longer(start_server, stubs):
+    # No step ends while the test looks, so that nothing is foreseen: two seconds, and half as much again for each attempt.
+    server = start_server("--load-format=null:8s", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+    with filled(server):
+        def refused(retry):
+            _, stub = connect(server, stubs, retry)
+            with pytest.raises(grpc.RpcError) as caught:
+                list(stub.Chat(chat(stubs, "2 + 2"), timeout=60))
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            return int(dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"])
+
+        assert 2000 <= refused(retry=None) <= 2200
+        before = time.monotonic()
+        told = refused(retry=TWICE)
+        assert time.monotonic() - before >= 2, "the library came back when it was told to"
+        assert 3000 <= told <= 3300, "and has said that it was its second attempt"
+        assert server.metric("hadal_admission_rejections_total") == 3
 
 
 def test_drain_finishes_running_and_refuses_new(start_server, stubs):

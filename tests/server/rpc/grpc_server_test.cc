@@ -76,6 +76,37 @@ TEST(GrpcServerTest, AFullQueueRefusesBeforeTheMessageIsParsed) {
   EXPECT_TRUE(fixture.base.WaitEmpty());
 }
 
+// gRPC's library counts its own retries. While nothing is foreseen a first attempt is told two seconds, and each later
+// one half as much again; at most a tenth more is jitter.
+TEST(GrpcServerTest, EarlierAttemptsThatGrpcCountsMakeTheHintLonger) {
+  GrpcFixture fixture(Hold, {.service = Queue(1)});
+  // A library that retries takes the count out of what the caller gives.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  fixture.stub = v1::Inference::NewStub(grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(fixture.server->port()),
+                                                                  grpc::InsecureChannelCredentials(), arguments));
+  fixture.base.engine->Pause(true);
+  grpc::ClientContext context;
+  auto waiting = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  while (fixture.base.admission->GetLoad().waiting == 0) std::this_thread::yield();
+  using Metadata = std::vector<std::pair<std::string, std::string>>;
+  const auto pushback = [&](const Metadata& metadata) {
+    const GrpcFixture::Reply reply = fixture.Chat(GrpcFixture::Hello(), metadata);
+    const auto found = reply.trailers.find("grpc-retry-pushback-ms");
+    return found == reply.trailers.end() ? 0 : std::stoi(found->second);
+  };
+  const auto between = [](int least, int most) { return ::testing::AllOf(::testing::Ge(least), ::testing::Le(most)); };
+  EXPECT_THAT(pushback({}), between(2000, 2200));
+  EXPECT_THAT(pushback({{"grpc-previous-rpc-attempts", "1"}}), between(3000, 3300));
+  EXPECT_THAT(pushback({{"grpc-previous-rpc-attempts", "2"}}), between(4500, 4950));
+  EXPECT_THAT(pushback({{"x-stainless-retry-count", "2"}}), between(4500, 4950)) << "our client counts by itself";
+  EXPECT_THAT(pushback({{"grpc-previous-rpc-attempts", "1"}, {"x-stainless-retry-count", "2"}}), between(3000, 3300))
+      << "the library's count is the one of this call";
+  context.TryCancel();
+  waiting->Finish();
+  EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
 TEST(GrpcServerTest, CancelGivesEverythingBackInEveryState) {
   for (const bool paused : {true, false}) {
     GrpcFixture fixture(Endless);
