@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constrained output through the openai package. The weights are random, so that nothing but the grammar makes the answers valid."""
 
+import collections
 import concurrent.futures
 import json
 import time
@@ -309,6 +310,59 @@ def test_a_schema_that_was_too_slow_is_not_compiled_again(start_server):
     assert caught.value.status_code == 400 and "longer than 1ms" in caught.value.message
     assert server.metric("hadal_grammar_compile_seconds_count") == 1
     assert client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=1)
+
+
+def slow_schemas(prefix):
+    """200 different ones, each of which takes far longer to compile than the next takes to arrive."""
+    item = obj(a=STRING, b=SMALL)
+    return [obj(**{f"{prefix}{n}_{i}": {"type": "array", "items": item, "maxItems": 9} for i in range(20)}) for n in range(200)]
+
+
+def test_many_schemas_at_once_are_no_full_connection_queue(start_server, stubs):
+    """The reason says what is short: a client that reads CONNECTION_QUEUE_FULL would go to another server for nothing, and an operator
+    would add places."""
+    import grpc
+    from test_grpc import details_of
+
+    server = start_server("--load-format=dummy", "--grammar-threads=1", "--wait-limits=none")
+    http = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=120)
+    stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target, options=[("grpc.enable_retries", 0)]))
+
+    def over_http(schema):
+        try:
+            http.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=1, response_format=response_format(schema))
+        except openai.APIStatusError as error:
+            if error.status_code == 503:
+                assert error.code == error.response.headers["x-hadal-reason"] and error.type == "overloaded_error"
+                assert int(error.response.headers["retry-after-ms"]) >= 1000 and error.response.headers["x-should-retry"] == "true"
+            return error.status_code, error.code
+        return 200, None
+
+    def over_grpc(schema):
+        request = stubs.pb.ChatRequest(messages=[stubs.pb.ChatMessage(role="user", content="x")])
+        request.stopping.max_tokens = 1
+        request.response_format.json_schema = json.dumps(schema)
+        try:
+            list(stub.Chat(request, timeout=120))
+        except grpc.RpcError as error:
+            metadata, found = details_of(error, stubs)
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                assert int(metadata["grpc-retry-pushback-ms"]) >= 1000 and "RetryInfo" in found
+            return error.code(), found["ErrorInfo"].reason
+        return grpc.StatusCode.OK, None
+
+    # A schema that got its turn is served, or refused as one that takes too long.
+    for ask, prefix, expected in ((over_http, "h", (503, 400, 200)),
+                                  (over_grpc, "g", (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK))):
+        with concurrent.futures.ThreadPoolExecutor(200) as pool:
+            answers = collections.Counter(pool.map(ask, slow_schemas(prefix)))
+        busy = (expected[0], "GRAMMAR_QUEUE_FULL")
+        assert answers[busy] > 20, answers
+        assert all(answer == busy or answer[0] in expected[1:] for answer in answers), answers
+    rejected = server.metric('hadal_requests_total{route="Chat",class="normal",http_code="",grpc_code="14",outcome="shed",reason="GRAMMAR_QUEUE_FULL"}')
+    assert rejected == answers[busy]
+    assert server.metric("hadal_admission_rejections_total") == 0
+    server.wait_idle(60)
 
 
 def test_the_trained_model_answers_as_an_object():
