@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
 #include "server/batches/batch_service.h"
@@ -56,7 +57,8 @@ struct CallEnvironment {
   GrpcMetrics* metrics = nullptr;
   CallLimits limits;
   int max_connection_calls = 0;  // open calls of one connection; beyond them it is closed
-  bool load_reports = false;     // each call's trailers carry one, asked for or not
+  absl::StatusCode overload_code = absl::StatusCode::kUnavailable;  // of refusals for capacity
+  bool load_reports = false;                                        // each call's trailers carry one, asked for or not
 };
 
 }  // namespace hadal::rpc

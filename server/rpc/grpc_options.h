@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/flag_set.h"
 #include "server/base/metrics.h"
@@ -13,7 +14,8 @@ namespace hadal::rpc {
 
 struct GrpcOptions {
   service::FrontOptions front;
-  int port = -1;  // -1: no separate port; 0 picks a free one
+  int port = -1;                                                    // -1: no separate port; 0 picks a free one
+  absl::StatusCode overload_code = absl::StatusCode::kUnavailable;  // of refusals for capacity; or kResourceExhausted
   int executor_threads = 1;
   int max_connections = 1024;
   int max_streams = 1024;                              // calls of one connection at a time
@@ -36,6 +38,10 @@ struct GrpcOptions {
   // `front` registers its own.
   void AddFlags(base::FlagSet* flags) {
     flags->AddInt("grpc-port", &port, {0, 65535}, "a separate port for gRPC", "same as --port");
+    flags->AddEnum(
+        "overload-grpc-code", &overload_code,
+        {{"UNAVAILABLE", absl::StatusCode::kUnavailable}, {"RESOURCE_EXHAUSTED", absl::StatusCode::kResourceExhausted}},
+        "gRPC code of capacity refusals");
     flags->AddInt("grpc-max-connections", &max_connections, {1, 1 << 20}, "maximum open gRPC connections");
     flags->AddInt("grpc-max-streams", &max_streams, {1, 1 << 20}, "maximum concurrent calls of one gRPC connection");
     flags->AddInt("grpc-max-pending-calls", &max_pending_calls, {1, 1 << 20},

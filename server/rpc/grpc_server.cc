@@ -66,6 +66,7 @@ class GrpcServerImpl final : public GrpcServer {
                      .limits = {options_.front.max_body_bytes, options_.message_timeout,
                                 options_.front.stream.slow_reader_timeout},
                      .max_connection_calls = options_.max_streams + kStreamSlack,
+                     .overload_code = options_.overload_code,
                      .load_reports = options_.load_reports},
         inference_(&environment_) {}
 

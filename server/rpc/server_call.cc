@@ -285,7 +285,7 @@ void ServerCall::StopWaiting() {
 
 void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* last) {
   const std::string& request_id = info().request_id;
-  const grpc::Status wire = ToGrpcStatus(status, request_id);
+  const grpc::Status wire = ToGrpcStatus(status, request_id, environment_->overload_code);
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
   for (const auto& [name, value] : metadata_.session) context_->AddTrailingMetadata(name, value);

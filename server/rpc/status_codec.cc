@@ -8,11 +8,11 @@
 
 namespace hadal::rpc {
 
-grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& request_id) {
+grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& request_id, absl::StatusCode overload_code) {
   if (status.ok()) return grpc::Status::OK;
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   const request::WireError& wire = request::WireErrorFor(detail.reason);
-  const auto code = static_cast<grpc::StatusCode>(wire.code);
+  const auto code = static_cast<grpc::StatusCode>(wire.capacity ? overload_code : wire.code);
   const std::string message(status.message());
 
   google::rpc::Status details;

@@ -25,6 +25,19 @@ TEST(ClientTest, RetriesARefusalAfterTheServersTime) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(5));
 }
 
+// As a server with --overload-grpc-code=RESOURCE_EXHAUSTED says it. Without a time the code is gRPC's own, for a
+// message that is too large.
+TEST(ClientTest, AnExhaustedServerThatNamesATimeIsAskedAgain) {
+  ScriptedServer server(2, "1"), silent(1, "");
+  server.RefuseWith(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  silent.RefuseWith(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE((*Client::Connect({.targets = {server.target()}}))->Chat(Question(), kIgnore).ok());
+  EXPECT_EQ(server.calls(), 3);
+  const auto refused = (*Client::Connect({.targets = {silent.target()}}))->Chat(Question(), kIgnore);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(silent.calls(), 1);
+}
+
 TEST(ClientTest, BringsTheTicketOfTheLastRefusal) {
   ScriptedServer server(2, "1");
   ASSERT_TRUE((*Client::Connect({.targets = {server.target()}}))->Chat(Question(), kIgnore).ok());

@@ -42,7 +42,7 @@ class ScriptedServer final : public v1::Inference::Service {
     if (calls_++ < refusals_) {
       if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
       if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
-      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
+      return grpc::Status(refusal_code_, "busy");
     }
     if (!script_.empty()) {
       for (const v1::GenerateResponse& response : script_) writer->Write(response);
@@ -128,6 +128,8 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::map<std::string, std::string>& last_metadata() const { return metadata_; }
   // That each call has brought; not while one is under way.
   const std::vector<std::string>& tickets() const { return tickets_; }
+  // Before the first call.
+  void RefuseWith(grpc::StatusCode code) { refusal_code_ = code; }
   void FailAfterText() { fail_after_text_ = true; }
   void NeverEnd() { endless_ = true; }
   // Chats get these messages and trailers.
@@ -165,6 +167,7 @@ class ScriptedServer final : public v1::Inference::Service {
   const int refusals_;
   const std::string pushback_ms_;
   const std::string host_;
+  grpc::StatusCode refusal_code_ = grpc::StatusCode::UNAVAILABLE;
   bool fail_after_text_ = false, endless_ = false;
   std::atomic<bool> thinks_{false}, held_{false}, draining_{false};
   std::atomic<v1::FinishReason> finish_{v1::FINISH_REASON_STOP};

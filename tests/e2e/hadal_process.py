@@ -38,7 +38,7 @@ def fill(server, headers=None):
 def filled(server, headers=None):
     """The server is full until the block ends, and empty behind it."""
     connections = fill(server, headers)
-    yield
+    yield connections
     for connection in connections:
         connection.close()
     server.wait_idle()

@@ -242,6 +242,37 @@ def test_grpc_retries_a_refusal_by_itself(slow_server, stubs):
     assert slow_server.metric('hadal_admission_rejections_total') >= 1
 
 
+def test_the_code_of_capacity_refusals_is_the_operators_choice(start_server, stubs):
+    server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
+                          "--wait-limits=none", "--overload-grpc-code=RESOURCE_EXHAUSTED")
+    # A client that retries other codes only must be left with the refusal.
+    _, stub = connect(server, stubs, retry=RETRY)
+    with filled(server):
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stub.Chat(chat(stubs, "1 + 1"), timeout=10, metadata=[("x-hadal-client", "gateway")]))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert server.metric("hadal_admission_rejections_total") == 1
+        metadata, found = details_of(caught.value, stubs)
+        assert found["ErrorInfo"].reason == "CONNECTION_QUEUE_FULL" and found["ErrorInfo"].domain == "hadal"
+        hint = found["RetryInfo"].retry_delay.ToTimedelta().total_seconds()
+        assert 0.1 <= hint <= 3 and abs(int(metadata["grpc-retry-pushback-ms"]) - hint * 1000) <= 1
+        assert server.get("/health/ready")[0] == 200
+    series = 'hadal_requests_total{route="Chat",class="normal",http_code="",grpc_code="8",outcome="shed",reason="CONNECTION_QUEUE_FULL"}'
+    assert server.metric(series) == 1
+    # One that names the code comes back when it was told to.
+    with filled(server) as occupied:
+        threading.Timer(0.3, lambda: [connection.close() for connection in occupied]).start()
+        _, stub = connect(server, stubs, retry=RETRY.replace('"UNAVAILABLE"', '"RESOURCE_EXHAUSTED"'))
+        request = chat(stubs, "2 + 2")
+        request.stopping.max_tokens = 3
+        responses = list(stub.Chat(request, timeout=60, metadata=[("x-hadal-client", "gateway")]))
+        assert responses[-1].usage.completion_tokens > 0
+    assert server.metric(series) >= 2
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(chat(stubs, "hi", model="nobody"), timeout=10))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
 def test_attempts_that_grpc_counts_make_the_hint_longer(start_server, stubs):
     # No step ends while the test looks, so that nothing is foreseen: two seconds, and half as much again for each attempt.
     server = start_server("--load-format=null:8s", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")

@@ -29,8 +29,9 @@ def fill_running(server, count):
 
 # ---- A full server ---------------------------------------------------------------------------------------------------
 
-def test_waits_as_told_and_is_served_when_there_is_room(start_server, connect):
-    server = start_server(*ONE_AT_A_TIME)
+@pytest.mark.parametrize("flags", [(), ("--overload-http-status=429", "--overload-grpc-code=RESOURCE_EXHAUSTED")], ids=["503", "429"])
+def test_waits_as_told_and_is_served_when_there_is_room(start_server, connect, flags):
+    server = start_server(*ONE_AT_A_TIME, *flags)
     client = connect(server)
     holders = fill(server)
     threading.Timer(0.5, lambda: [holder.close() for holder in holders]).start()

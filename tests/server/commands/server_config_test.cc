@@ -145,5 +145,13 @@ TEST(ServerConfigTest, CapacityRefusalsAreOneOfTwoStatuses) {
             "--overload-http-status: expected 503, 429 or 529, found '500'");
 }
 
+TEST(ServerConfigTest, CapacityRefusalsOverGrpcAreOneOfTwoCodes) {
+  EXPECT_EQ(ParseServerConfig("serve", {})->config.grpc.overload_code, absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ParseServerConfig("serve", {"--overload-grpc-code=RESOURCE_EXHAUSTED"})->config.grpc.overload_code,
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ParseServerConfig("serve", {"--overload-grpc-code=ABORTED"}).status().message(),
+            "--overload-grpc-code: expected one of UNAVAILABLE, RESOURCE_EXHAUSTED, found 'ABORTED'");
+}
+
 }  // namespace
 }  // namespace hadal::commands

@@ -59,6 +59,32 @@ TEST(StatusCodecTest, ARefusalSaysWhetherAPlaceIsHeld) {
   EXPECT_EQ(RetryPushback(request::MakeBusy(Reason::kConnectionQueueFull, "queue full", in_vain)), "-1");
 }
 
+TEST(StatusCodecTest, TheCodeOfCapacityRefusalsIsTheOperatorsChoice) {
+  const auto exhausted = [](const absl::Status& status) {
+    return ToGrpcStatus(status, "req-1", absl::StatusCode::kResourceExhausted);
+  };
+  for (const Reason reason : {Reason::kConnectionQueueFull, Reason::kConnectionLimit, Reason::kWorkerQueueFull,
+                              Reason::kQueueTokensFull, Reason::kGrammarQueueFull, Reason::kGpuMemoryExhausted,
+                              Reason::kBodyBudgetFull, Reason::kPreemptedInQueue, Reason::kWaitLimit}) {
+    const absl::Status refusal = request::MakeRefusal(reason, "full", absl::Milliseconds(2345));
+    const grpc::Status status = exhausted(refusal);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << request::ReasonName(reason);
+    EXPECT_EQ(status.error_message(), ToGrpcStatus(refusal, "req-1").error_message());
+    const google::rpc::Status details = Details(status);
+    EXPECT_EQ(details.code(), static_cast<int>(grpc::StatusCode::RESOURCE_EXHAUSTED));
+    EXPECT_EQ(Unpack<google::rpc::ErrorInfo>(details).reason(), request::ReasonName(reason));
+    EXPECT_EQ(Unpack<google::rpc::RetryInfo>(details).retry_delay().seconds(), 2);
+  }
+  for (const Reason reason : {Reason::kModelLoading, Reason::kDraining, Reason::kDeviceFault}) {
+    EXPECT_EQ(exhausted(request::MakeRefusal(reason, "later", absl::Seconds(1))).error_code(),
+              grpc::StatusCode::UNAVAILABLE)
+        << request::ReasonName(reason) << ": another server may have room";
+  }
+  EXPECT_EQ(exhausted(request::MakeError(Reason::kInvalidRequest, "bad")).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(exhausted(absl::OkStatus()).ok());
+}
+
 TEST(StatusCodecTest, AnErrorOfTheCallerForbidsTheRetry) {
   const absl::Status error = request::MakeError(Reason::kContextLengthExceeded, "too long", "messages");
   const grpc::Status status = ToGrpcStatus(error, "req-2");
