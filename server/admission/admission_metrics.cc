@@ -1,43 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admission/admission_metrics.h"
 
-#include <array>
 #include <cmath>
-#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace hadal::admission {
 namespace {
 
-struct LengthClass {
-  int64_t most_tokens;
-  const char* name;
-};
-constexpr std::array<LengthClass, 5> kLengthClasses = {
-    {{256, "256"}, {1024, "1k"}, {4096, "4k"}, {16384, "16k"}, {INT64_MAX, "more"}}};
-
-size_t LengthClassOf(int64_t prompt_tokens) {
-  size_t index = 0;
-  while (prompt_tokens > kLengthClasses[index].most_tokens) ++index;
-  return index;
-}
-
 size_t Index(request::Priority priority) { return static_cast<size_t>(priority); }
 
 }  // namespace
 
-std::vector<base::LabelValues> AdmissionMetrics::AttemptSeries() {
-  std::vector<base::LabelValues> series;
-  for (std::string_view priority : request::kPriorityNames) {
-    for (const LengthClass& length : kLengthClasses) series.push_back({std::string(priority), length.name});
-  }
-  return series;
-}
-
 std::vector<base::LabelValues> AdmissionMetrics::RejectionSeries() {
   std::vector<base::LabelValues> series;
-  for (const base::LabelValues& attempt : AttemptSeries()) {
+  for (const base::LabelValues& attempt : ClassAndLengthSeries()) {
     for (const request::Reason reason : {request::Reason::kConnectionQueueFull, request::Reason::kQueueTokensFull,
                                          request::Reason::kGpuMemoryExhausted, request::Reason::kPreemptedInQueue,
                                          request::Reason::kWaitLimit, request::Reason::kDeadlineInfeasible}) {
@@ -66,13 +43,13 @@ void AdmissionMetrics::CountGhost(const Ghosts::Verdict& verdict) {
 }
 
 void AdmissionMetrics::CountAttempt(request::Priority priority, int64_t prompt_tokens) {
-  attempts_.At(Index(priority) * kLengthClasses.size() + LengthClassOf(prompt_tokens)).Increment();
+  attempts_.At(ClassAndLengthIndex(priority, prompt_tokens)).Increment();
 }
 
 void AdmissionMetrics::CountRefusal(request::Priority priority, int64_t prompt_tokens, request::Reason reason,
                                     absl::Duration retry_after) {
   rejections_
-      .With({std::string(request::kPriorityNames[Index(priority)]), kLengthClasses[LengthClassOf(prompt_tokens)].name,
+      .With({std::string(request::kPriorityNames[Index(priority)]), std::string(LengthClassName(prompt_tokens)),
              std::string(request::ReasonName(reason))})
       .Increment();
   retry_after_.At(Index(priority)).Observe(absl::ToDoubleSeconds(retry_after));

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "server/admission/admission_load.h"
 #include "server/admission/ghosts.h"
+#include "server/admission/length_class.h"
 #include "server/admission/promise_ledger.h"
 #include "server/admission/return_ticket.h"
 #include "server/base/metrics.h"
@@ -47,8 +48,7 @@ class AdmissionMetrics {
   static constexpr double kErrorBuckets[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5};
   static constexpr double kRetryAfterBuckets[] = {1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 25, 30};
 
-  // Each class with each length class; with the reasons of a busy server as well.
-  static std::vector<base::LabelValues> AttemptSeries();
+  // Each class with each length class and each reason of a busy server.
   static std::vector<base::LabelValues> RejectionSeries();
   static std::vector<base::LabelValues> ReturnSeries();
 
@@ -75,7 +75,7 @@ class AdmissionMetrics {
                                         {.name = "hadal_admission_attempts_total",
                                          .help = "Requests that asked for a queue slot.",
                                          .labels = {"class", "length_class"},
-                                         .series = AttemptSeries()}};
+                                         .series = ClassAndLengthSeries()}};
   base::Family<base::Counter> rejections_{registry_,
                                           {.name = "hadal_admission_rejections_total",
                                            .help = "Requests refused.",

@@ -14,6 +14,7 @@ constexpr std::pair<const char*, const char*> kVllmNames[] = {
     {"hadal_kv_cache_info", "vllm:cache_config_info"},
     {"hadal_prompt_tokens_total", "vllm:prompt_tokens_total"},
     {"hadal_generation_tokens_total", "vllm:generation_tokens_total"},
+    {"hadal_finished_choices_total", "vllm:request_success_total"},
     {"hadal_preemptions_total", "vllm:num_preemptions_total"},
     {"hadal_prefix_cache_query_tokens_total", "vllm:prefix_cache_queries_total"},
     {"hadal_prefix_cache_hit_tokens_total", "vllm:prefix_cache_hits_total"},

@@ -90,6 +90,21 @@ void EngineMetrics::OnRecomputed(int32_t tokens) { recomputed_.Get().Increment(C
 
 void EngineMetrics::OnDiscarded(int32_t rows) { discarded_.Get().Increment(Count(rows)); }
 
+void EngineMetrics::OnChoiceEnded(request::FinishReason reason) {
+  switch (reason) {
+    case request::FinishReason::kStop:
+      return choices_.At(kStop).Increment();
+    case request::FinishReason::kLength:
+      return choices_.At(kLength).Increment();
+    case request::FinishReason::kCancelled:
+    case request::FinishReason::kInsufficientSystemResource:  // a drain cut it short
+      return choices_.At(kAbort).Increment();
+    case request::FinishReason::kNone:
+    case request::FinishReason::kError:
+      return choices_.At(kFailed).Increment();
+  }
+}
+
 void EngineMetrics::OnEnded(const RequestFacts& facts) {
   const request::StreamUsage& usage = facts.usage;
   const Where where = facts.stage == Stage::kQueue ? kInQueue : kRunning;
@@ -113,6 +128,10 @@ void EngineMetrics::OnEnded(const RequestFacts& facts) {
       break;
   }
   if (where == kInQueue) return;
+  if (facts.good) {
+    goodput_.At(admission::ClassAndLengthIndex(facts.priority, usage.prompt_tokens))
+        .Increment(Count(usage.prompt_tokens + usage.completion_tokens));
+  }
   prompt_tokens_.Get().Increment(Count(usage.prompt_tokens));
   prompt_length_.Get().Observe(usage.prompt_tokens);
   output_length_.Get().Observe(usage.completion_tokens);

@@ -6,6 +6,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/sync.h"
+#include "server/admission/length_class.h"
 #include "server/base/metrics.h"
 #include "server/engine/engine_observer.h"
 
@@ -28,6 +29,7 @@ class EngineMetrics final : public EngineObserver {
   void OnPreempted(int32_t lost_tokens) override;
   void OnRecomputed(int32_t tokens) override;
   void OnDiscarded(int32_t rows) override;
+  void OnChoiceEnded(request::FinishReason reason) override;
   void OnEnded(const RequestFacts& facts) override;
 
  private:
@@ -46,9 +48,10 @@ class EngineMetrics final : public EngineObserver {
   static constexpr double kStepTokenBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
   static constexpr double kMaskBuckets[] = {.000001, .000002, .000005, .00001, .00002, .00005,
                                             .0001,   .0002,   .0005,   .001,   .01};
-  // Order of the series of `wasted_`, `cancellations_` and `deadline_misses_`, and of the two kinds of blocks.
+  // Order of the series of `wasted_`, `cancellations_` and `deadline_misses_`, `choices_`, and the two kinds of blocks.
   enum Cause : size_t { kCancelled, kPreempted, kSlowReader, kDeadline, kError };
   enum Where : size_t { kInQueue, kRunning };
+  enum Finished : size_t { kStop, kLength, kAbort, kFailed };
   enum BlockState : size_t { kFree, kLeased, kCached };
 
   void ExportLevels();
@@ -89,6 +92,11 @@ class EngineMetrics final : public EngineObserver {
   // Tokens.
   Counter prompt_tokens_{registry_, {"hadal_prompt_tokens_total", "Prompt tokens of started requests."}};
   Counter generation_tokens_{registry_, {"hadal_generation_tokens_total", "Tokens generated."}};
+  Counter goodput_{registry_,
+                   {.name = "hadal_goodput_tokens_total",
+                    .help = "Prompt and output tokens of requests that were answered whole and in time.",
+                    .labels = {"class", "length_class"},
+                    .series = admission::ClassAndLengthSeries()}};
   Counter wasted_{registry_,
                   {.name = "hadal_wasted_tokens_total",
                    .help = "Computed tokens that nobody received.",
@@ -107,6 +115,12 @@ class EngineMetrics final : public EngineObserver {
   Counter prefix_hit_{registry_, {"hadal_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache."}};
 
   // Requests.
+  // The label and its values are vLLM's, whose metric this becomes with --metrics-aliases.
+  Counter choices_{registry_,
+                   {.name = "hadal_finished_choices_total",
+                    .help = "Choices of started requests, by how they ended.",
+                    .labels = {"finished_reason"},
+                    .series = {{"stop"}, {"length"}, {"abort"}, {"error"}}}};
   Counter deadline_misses_{registry_,
                            {.name = "hadal_deadline_misses_total",
                             .help = "Requests whose deadline passed.",

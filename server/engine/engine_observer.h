@@ -41,6 +41,9 @@ struct RequestFacts {
   absl::Duration prefill_time;  // start to first token; zero when there was none
   absl::Duration decode_time;   // first token to the end
   absl::Duration total_time;    // arrival to the end
+  // It ended well and whole, its first token came when the caller wanted it, and it waited no longer than its class may
+  // (AdmissionOptions::wait_limits).
+  bool good = false;
 };
 
 // Receives an engine's events as they happen, on the engine's thread (except OnCreated), so that metrics are counted at
@@ -61,6 +64,8 @@ class EngineObserver {
   virtual void OnRecomputed(int32_t tokens) {}
   // A step was launched with this many rows of sequences that turned out to have ended in the previous step.
   virtual void OnDiscarded(int32_t rows) {}
+  // A choice of a request that had started has ended.
+  virtual void OnChoiceEnded(request::FinishReason) {}
   virtual void OnEnded(const RequestFacts&) {}
 };
 

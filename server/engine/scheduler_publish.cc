@@ -47,6 +47,8 @@ void Scheduler::PublishClose(ActiveRequest& request, const absl::Status& status)
   facts.prefill_time = first - request.started;
   facts.decode_time = now_ - first;
   facts.total_time = now_ - request.request->arrival;
+  facts.good = status.ok() && !request.cut_short && first <= request.request->first_token_by &&
+               facts.queue_time <= admission_->options().wait_limits[static_cast<size_t>(facts.priority)];
   request.ticket.RecordServed(request.request->priority, request.usage.prompt_tokens - request.usage.cached_tokens,
                               request.usage.completion_tokens);
   request.ticket.Release();

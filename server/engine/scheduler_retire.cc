@@ -111,6 +111,8 @@ void Scheduler::EndSequence(Sequence& sequence, FinishReason reason, int32_t sto
   --request.open_choices;
   if (request.open_choices > 0) SuspendLease(request);
   outbox_.push_back({Outgoing::Kind::kEnd, &request, {}, {sequence.choice, reason, stop_token}, {}});
+  request.cut_short = request.cut_short || reason == FinishReason::kInsufficientSystemResource;
+  observer_->OnChoiceEnded(reason);
   if (reason == FinishReason::kStop || reason == FinishReason::kLength) {
     admission_->RecordOutputLength(model_index_, *request.request, sequence.produced());
   }

@@ -94,6 +94,7 @@ struct ActiveRequest {
   bool aged = false;  // started before more urgent requests, because of its age
   bool owed = false;  // its tenant asks for less than its share
   bool scores_sent = false;
+  bool cut_short = false;  // a drain ended a choice of it
   request::StreamUsage usage;
   std::vector<request::TokenEvent> prompt_scores;  // until all of them are there
   absl::Time started;

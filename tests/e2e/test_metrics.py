@@ -184,6 +184,8 @@ def test_metrics_of_vllm_show_the_same_values():
     assert aliases["vllm:num_requests_waiting"] == ("gauge", ["model_name", "engine"], 0)
     assert aliases["vllm:num_requests_running"] == ("gauge", ["model_name", "engine"], 0)
     assert aliases["vllm:generation_tokens_total"][2] == families["hadal_generation_tokens_total"][2] > 0
+    assert aliases["vllm:request_success_total"] == ("counter", ["model_name", "engine", "finished_reason"], 1)
+    assert 'vllm:request_success_total{model_name="hadal-demo",engine="0",finished_reason="length"} 1' in text
     assert aliases["vllm:e2e_request_latency_seconds"][2] == families["hadal_request_duration_seconds"][2] == 1
     assert {"vllm:kv_cache_usage_perc", "vllm:cache_config_info", "vllm:time_to_first_token_seconds"} <= aliases.keys()
     block_size, blocks = re.search(r'vllm:cache_config_info{model_name="hadal-demo",engine="0",block_size="(\d+)",num_gpu_blocks="(\d+)"} 1', text).groups()

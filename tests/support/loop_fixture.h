@@ -61,11 +61,12 @@ class CountingObserver : public engine::EngineObserver {
   }
   void OnEnded(const engine::RequestFacts& facts) override {
     ++ended;
+    good += facts.good ? 1 : 0;
     last_ended = facts;
   }
   engine::StepFacts last_step;
   engine::RequestFacts last_ended;
-  int64_t preemptions = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, mask_rows = 0,
+  int64_t preemptions = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, good = 0, mask_rows = 0,
           discarded_rows = 0;
 };
 
@@ -82,6 +83,7 @@ class LoopFixture {
     int64_t ledger_blocks = 0;  // 0: as many as blocks; more: leases never refuse, so that preemption can be provoked
     absl::Duration batch_wait = absl::ZeroDuration();
     absl::Duration step_time_target = absl::ZeroDuration();
+    absl::Duration wait_limit = absl::InfiniteDuration();  // of every class
     absl::Duration slow_reader_timeout = absl::Seconds(30);
     bool prefix_cache = true;
     int32_t window_tokens = 0;        // > 0: the model has a windowed cache
@@ -93,7 +95,7 @@ class LoopFixture {
 
   explicit LoopFixture(Config config)
       : admission(config.ledger_blocks > 0 ? config.ledger_blocks : config.blocks, config.max_queue_requests, 0, 100000,
-                  config.block_tokens, config.surplus_retry),
+                  config.block_tokens, config.surplus_retry, config.wait_limit),
         model({.max_tokens = config.max_batch_tokens,
                .max_sequences = config.max_batch_size,
                .window_tokens = config.window_tokens,

@@ -18,8 +18,12 @@ using ::testing::HasSubstr;
 
 // A loop whose observer is the real one; the fixture's own loop is replaced.
 struct Metered : LoopFixture {
-  explicit Metered(AsyncScheduling async_scheduling = AsyncScheduling::kOff)
-      : LoopFixture({.max_batch_size = 2, .max_batch_tokens = 16, .async_scheduling = async_scheduling}),
+  explicit Metered(AsyncScheduling async_scheduling = AsyncScheduling::kOff,
+                   absl::Duration wait_limit = absl::InfiniteDuration())
+      : LoopFixture({.max_batch_size = 2,
+                     .max_batch_tokens = 16,
+                     .wait_limit = wait_limit,
+                     .async_scheduling = async_scheduling}),
         counting(&metrics) {
     loop.reset();
     options.observer = &counting;
@@ -49,6 +53,44 @@ TEST(EngineMetricsTest, CountsWhatHappenedToRequests) {
   EXPECT_THAT(text, HasSubstr("hadal_queue_time_seconds_count{class=\"normal\"} 2\n"));
   EXPECT_GT(MetricValue(f.metrics, "hadal_generation_tokens_total"), 10);
   EXPECT_GT(MetricValue(f.metrics, "hadal_wasted_tokens_total{cause=\"cancelled\"}"), 0);
+}
+
+TEST(EngineMetricsTest, OnlyWhatWasAnsweredWholeAndInTimeIsGoodput) {
+  Metered f;
+  const std::string good = R"(hadal_goodput_tokens_total{class="high",length_class="256"})";
+  const auto submit = [&](int32_t first, absl::Duration first_token_within) {
+    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(40, first), 5, Priority::kHigh);
+    request->first_token_by = f.admission.clock.Now() + first_token_within;
+    return f.Submit(std::move(request));
+  };
+  submit(1, absl::Seconds(10));
+  f.RunUntilIdle();
+  EXPECT_EQ(MetricValue(f.metrics, good), 45);
+  const auto late = submit(2, absl::Milliseconds(500));
+  f.Round();
+  f.admission.clock.Advance(absl::Seconds(1));
+  EXPECT_OK(f.Finish(late).status) << "it began in time, and is answered";
+  EXPECT_EQ(MetricValue(f.metrics, good), 45);
+  const auto cancelled = submit(3, absl::Seconds(10));
+  for (int i = 0; i < 4; ++i) f.Round();
+  cancelled->Cancel();
+  f.RunUntilIdle();
+  EXPECT_EQ(MetricValue(f.metrics, good), 45);
+  EXPECT_EQ(MetricValue(f.metrics, R"(hadal_finished_choices_total{finished_reason="length"})"), 2);
+  EXPECT_EQ(MetricValue(f.metrics, R"(hadal_finished_choices_total{finished_reason="abort"})"), 1);
+}
+
+TEST(EngineMetricsTest, WhoWaitedLongerThanItsClassMayIsNoGoodput) {
+  Metered f(AsyncScheduling::kOff, /*wait_limit=*/absl::Milliseconds(500));
+  const std::string good = R"(hadal_goodput_tokens_total{class="normal",length_class="256"})";
+  f.Submit(LoopFixture::Prompt(9), 5);
+  f.admission.clock.Advance(absl::Milliseconds(400));
+  f.RunUntilIdle();
+  EXPECT_EQ(MetricValue(f.metrics, good), 14);
+  const auto late = f.Submit(LoopFixture::Prompt(9, 2), 5);
+  f.admission.clock.Advance(absl::Milliseconds(600));
+  EXPECT_OK(f.Finish(late).status);
+  EXPECT_EQ(MetricValue(f.metrics, good), 14);
 }
 
 TEST(EngineMetricsTest, CountsRowsThatWereLaunchedForNothing) {

@@ -331,6 +331,7 @@ TEST(LifecycleTest, TheDrainsTimeOutEndsTheRest) {
   EXPECT_OK(got.status) << "what was produced is an answer, cut short and marked so";
   EXPECT_EQ(got.ends.at(0).reason, FinishReason::kInsufficientSystemResource);
   EXPECT_REASON(got_prefilling.status, Reason::kDraining) << "nothing was sent: another replica can serve it";
+  EXPECT_EQ(f.observer.good, 0);
   f.ExpectEmpty();
 }
 
