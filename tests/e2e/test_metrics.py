@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import resource
+import statistics
 import threading
 import time
 
@@ -211,5 +212,4 @@ def test_a_scrape_is_quick_while_thousands_of_streams_run():
             begin = time.monotonic()
             assert server.get("/metrics", timeout=60)[0] == 200
             times.append(time.monotonic() - begin)
-        # The goal is 10 ms; what disturbs most scrapes of a busy machine does not disturb them all.
-        assert min(times) < 0.010, sorted(times)[:5]
+        assert statistics.median(times) < 0.010, sorted(times)

@@ -92,14 +92,30 @@ def fleet(tmp_path_factory):
             yield prometheus, full, idle
 
 
-def test_scrape_has_no_lint():
+def check_metrics(*texts):
+    """Fails on what promtool dislikes about scrapes. Skips the rest of the test without promtool."""
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
+    for text in texts:
+        result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_scrape_has_no_lint():
     with HadalProcess(*SMALL) as server:
         assert ask(server, 3) == 200
         text = server.get("/metrics")[1]
-    result = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stdout + result.stderr
+    check_metrics(text)
+
+
+def test_scrape_of_a_server_with_more_parts_has_no_lint(start_server, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("server")
+    text = start_server("--load-format=null", f"--tls-cert={certificate}", f"--tls-key={key}", f"--batch-store={tmp_path / 'batches'}",
+                        "--fallback-upstream=http://127.0.0.1:1,name=elsewhere", f"--response-cache=memory,sqlite:{tmp_path / 'answers.db'}",
+                        tls=authority.context()).get("/metrics")[1]
+    assert 'hadal_upstream_requests_total{target="elsewhere",outcome="ok"} 0' in text
+    check_metrics(text)
 
 
 def test_pods_under_tls_are_scraped_and_their_certificate_is_checked(start_server, tmp_path):
@@ -244,6 +260,9 @@ def test_the_queries_about_several_hosts_have_answers(tmp_path):
         # One host computes at a time: what they compute and the ways between them is the whole time.
         busy = prometheus.wait("stage:hadal_pipeline_busy:ratio_rate5m", lambda seen: len(seen) == 3, "stage")
         assert set(busy) == {"server", first.address, second.address}
+        pipeline = [host.get("/metrics")[1] for host in (server, first)]
+        assert all("hadal_pipeline_" in text for text in pipeline)
         assert 0 < sum(busy.values()) <= 1.02
         prometheus.wait('ALERTS{alertname="HadalWorkersAbsent"}', lambda seen: seen == [1])
         assert prometheus.query('ALERTS{alertname=~"HadalWorkerDown|HadalWorkerUnused"}') == []
+    check_metrics(*pipeline)
