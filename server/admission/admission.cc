@@ -64,6 +64,7 @@ AdmissionController::AdmissionController(Options options)
       departures_(kRateHalfLife),
       arrivals_{RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife), RateEstimator(kRateHalfLife),
                 RateEstimator(kRateHalfLife)},
+      offered_prompts_(kRateHalfLife),
       overtakers_(arrivals_),
       created_(options_.clock->Now()),
       loaded_at_(created_),
@@ -187,6 +188,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0 && !arrival.surplus;
     if (first_attempt && (take || full != Reason::kNone)) {
       arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
+      offered_prompts_.Record(now, static_cast<double>(subject.prompt_tokens));
       planner_.CountArrival(request.priority);
     }
   }
@@ -331,6 +333,7 @@ void AdmissionController::ExportLevels() {
   metrics_.ExportLoad(GetLoad());
   base::MutexLock lock(&mutex_);
   for (const auto& model : models_) metrics_.ExportQuantile(model->limits.name, model->quantile.quantile());
+  metrics_.ExportOfferedLoad(OfferedLoad(options_.clock->Now()));
 }
 
 AdmissionController::Load AdmissionController::GetLoad() const {

@@ -291,6 +291,7 @@ class AdmissionController {
   ForecastTable Foresee(ModelState& model, absl::Time now);
   // For a scrape.
   void ExportLevels();
+  double OfferedLoad(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // The predicted output tokens of one choice.
@@ -323,6 +324,7 @@ class AdmissionController {
   double tokens_per_byte_ ABSL_GUARDED_BY(mutex_);
   RateEstimator departures_ ABSL_GUARDED_BY(mutex_);
   ByClass<RateEstimator> arrivals_ ABSL_GUARDED_BY(mutex_);
+  RateEstimator offered_prompts_ ABSL_GUARDED_BY(mutex_);  // tokens of the prompts of those arrivals
   // Of those arrivals, admitted ones that overtake waiting requests because their tenant has fewer in the queue; each
   // counts as the share of the line that it overtakes.
   ByClass<RateEstimator> overtakers_ ABSL_GUARDED_BY(mutex_);

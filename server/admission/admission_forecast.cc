@@ -7,6 +7,7 @@
 #include "server/admission/admission.h"
 #include "server/admission/capacity_replay.h"
 #include "server/admission/model_state.h"
+#include "server/admission/offered_load.h"
 
 namespace hadal::admission {
 namespace {
@@ -131,6 +132,20 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
     waiting_tokens += model.forecast.waiting_tokens(static_cast<request::Priority>(i));
   }
   for (int i = 0; i < kArrivalKinds; ++i) state.arriving.push_back(request(Spread(i)));
+  if (lengths.all().known()) {
+    SteadyWork work = {.step_time = step.time,
+                       .max_batch_size = static_cast<double>(step.max_batch_size),
+                       .max_batch_tokens = static_cast<double>(step.max_batch_tokens),
+                       .pool_blocks = static_cast<double>(model.pool_blocks()),
+                       .prompt_tokens = mean.prompt_tokens,
+                       .computed_share = mean.computed_share(),
+                       .output_tokens = 0,
+                       .blocks_per_request = mean.blocks};
+    for (const ReplaySequence& arriving : state.arriving) work.output_tokens += arriving.output_tokens / kArrivalKinds;
+    model.sustainable_per_second.store(SustainableRate(work), std::memory_order_relaxed);
+    model.tokens_per_answer.store(work.output_tokens, std::memory_order_relaxed);
+    model.tokens_per_prompt.store(work.prompt_tokens, std::memory_order_relaxed);
+  }
   const int64_t replayed_waiting = std::min<int64_t>(waiting, kMaxReplayed);
   for (int64_t i = 0; i < replayed_waiting; ++i) {
     ReplaySequence& replayed = state.waiting.emplace_back(state.arriving[i % kArrivalKinds]);
@@ -142,6 +157,24 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   table.blocks = replay.blocks;
   table.prompt_tokens = replay.prompt_tokens;
   return table;
+}
+
+// Who is refused has no answer whose length could be counted, so every arrival is taken to want one like the last ones.
+double AdmissionController::OfferedLoad(absl::Time now) const {
+  double requests = 0;
+  double answers = 0;
+  double tokens = 0;
+  for (const auto& model : models_) {
+    const double rate = model->sustainable_per_second.load(std::memory_order_relaxed);
+    const double answer = model->tokens_per_answer.load(std::memory_order_relaxed);
+    requests += rate;
+    answers += rate * answer;
+    tokens += rate * (answer + model->tokens_per_prompt.load(std::memory_order_relaxed));
+  }
+  if (tokens <= 0) return 0;
+  double arrivals = 0;
+  for (const RateEstimator& of_class : arrivals_) arrivals += of_class.PerSecond(now);
+  return (offered_prompts_.PerSecond(now) + arrivals * answers / requests) / tokens;
 }
 
 RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_index, int64_t blocks) {

@@ -42,6 +42,8 @@ class AdmissionMetrics {
   void CountExtension(bool granted) { extensions_.At(granted ? 0 : 1).Increment(); }
   // Sets the levels; for a scrape.
   void ExportLoad(const AdmissionLoad& load);
+  // Of offered to sustainable tokens per second.
+  void ExportOfferedLoad(double ratio) { offered_load_.Get().Set(ratio); }
   void ExportQuantile(const std::string& model, double quantile) { quantile_.With({model}).Set(quantile); }
 
  private:
@@ -71,6 +73,8 @@ class AdmissionMetrics {
                                              .help = "Expected time in the queue of an arrival now.",
                                              .labels = {"class"},
                                              .series = base::SeriesOf(request::kPriorityNames)}};
+  base::Family<base::Gauge> offered_load_{
+      registry_, {"hadal_offered_load_ratio", "Tokens asked for per second, of those that can be served."}};
   base::Family<base::Counter> attempts_{registry_,
                                         {.name = "hadal_admission_attempts_total",
                                          .help = "Requests that asked for a queue slot.",

@@ -79,6 +79,9 @@ struct AdmissionController::ModelState {
 
   EngineLoad load;
   WaitForecast forecast;
+  // Of the last forecast; 0 until the lengths of answers are known.
+  std::atomic<double> sustainable_per_second{0};  // requests like the last ones
+  std::atomic<double> tokens_per_answer{0}, tokens_per_prompt{0};
   bool was_idle = false;  // at the last forecast; under forecast_mutex_
   // The engine's thread only:
   absl::Time forecast_due = absl::InfinitePast();

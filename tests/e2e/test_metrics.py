@@ -130,6 +130,8 @@ def scrapes(stubs):
         begin = server.get("/metrics")[1]
         assert post(server, ask) == 200
         assert post(server, ask) == 200  # the same prompt: from the prefix cache
+        for _ in range(16):  # how long answers are is known
+            assert post(server, {**ask, "max_tokens": 1}) == 200
         assert post(server, {**ask, "max_tokens": 200, "max_thinking_tokens": 1, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}) == 200
 
         stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))

@@ -196,6 +196,7 @@ def test_autoscaler_sees_the_waiting_requests(fleet):
     assert adapter(prometheus, "hadal_requests_waiting", ["full", "idle"]) == {"full": WAITING, "idle": 0}
     usage = adapter(prometheus, "hadal_kv_cache_usage_ratio", ["full", "idle"])
     assert 0 < usage["full"] <= 1 and set(usage) == {"full", "idle"}
+    assert set(adapter(prometheus, "hadal_offered_load_ratio", ["full", "idle"])) == {"full", "idle"}
     hpa = yaml.safe_load((ROOT / "k8s/overlays/hpa/hpa.yaml").read_text(encoding="utf-8"))
     targets = {metric["pods"]["metric"]["name"]: float(metric["pods"]["target"]["averageValue"].replace("800m", "0.8"))
                for metric in hpa["spec"]["metrics"]}

@@ -113,6 +113,32 @@ TEST(AdmissionForecastTest, AQuietTenantDoesNotWaitForTheWholeLineOfAnother) {
   EXPECT_REASON(admit("noisy"), Reason::kWaitLimit);
 }
 
+TEST(AdmissionForecastTest, TheOfferedLoadCountsRefusedRequestsAndNoRetries) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/1);
+  const auto offered = [&] { return hadal::testing::MetricValue(fixture.metrics, "hadal_offered_load_ratio"); };
+  const auto request = AdmissionFixture::MakeRequest(20, 40);
+  Ticket ticket = *fixture.Admit(67);
+  ASSERT_OK(ticket.Finalize(*request, 0));
+  fixture.PublishRunning(8);
+  EXPECT_EQ(offered(), 0) << "it is not known how long answers are";
+  for (int i = 0; i < 1000; ++i) fixture.controller->RecordOutputLength(0, *request, 40);
+  // Steps of 0.1 s with 8 sequences of 40 tokens: two a second. Four arrive, and all are refused.
+  for (int i = 0; i < 240; ++i) {
+    fixture.clock.Advance(absl::Milliseconds(250));
+    EXPECT_REASON(fixture.Admit(67).status(), Reason::kConnectionQueueFull);
+  }
+  fixture.PublishRunning(8);
+  const double twice = offered();
+  EXPECT_NEAR(twice, 2, 0.2);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_REASON(fixture.controller->TryAdmit({Priority::kNormal, "", "req", 67, {.attempt = 1}}).status(),
+                  Reason::kConnectionQueueFull);
+  }
+  EXPECT_EQ(offered(), twice);
+  fixture.clock.Advance(absl::Seconds(20));
+  EXPECT_NEAR(offered(), twice / 4, 0.05) << "it falls by half in ten seconds";
+}
+
 TEST(AdmissionForecastTest, WhoIsRefusedIsPromisedAPartOfWhatComesFree) {
   AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
   std::vector<Ticket> tickets;
