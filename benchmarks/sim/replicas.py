@@ -188,7 +188,7 @@ def parse(arguments=None):
 def table(options):
     """The table of docs/kubernetes.md: what start-up times cost."""
     minutes = (options.end - options.begin) // 60
-    lines = [f"| start-up | refused during the {minutes} minutes of the surge | last refusal after | most replicas |", "|---|---|---|---|"]
+    lines = [f"| start-up | refused during the {minutes} minutes of the surge | last refusal after | max replicas |", "|---|---|---|---|"]
     for startup in (5, 30, 120, 300):
         run = argparse.Namespace(**{**vars(options), "startup": startup})
         found = summary(simulate(run), run)

@@ -23,7 +23,8 @@ from redis_process import wait_for
 from tls_files import Authority
 
 KILLS = int(os.environ.get("HADAL_BATCH_REDIS_KILLS", "4"))
-PERSISTENT = ("--appendonly", "yes")
+# Written at once and never synced: kill -9 loses nothing, while everysec lets a write wait for a slow sync.
+PERSISTENT = ("--appendonly", "yes", "--appendfsync", "no")
 LINES = "hadal_batch_lines_total"
 
 
