@@ -131,7 +131,7 @@ def test_the_table_of_the_docs_is_the_one_that_the_script_prints():
     text = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
     options = sim.parse([])
     assert sim.table(options) in text, "benchmarks/sim/replicas.py"
-    assert f"replicas of {options.capacity} requests a second, `--wait-limits` {options.wait_limit} s" in text
+    assert f"replicas of {options.capacity} requests per second, `--wait-limits` {options.wait_limit} s" in text
 
 
 def test_the_figure_of_the_docs_is_the_one_that_the_script_draws():
