@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/batches/batch_service.h"
-#include "server/batches/sqlite_tables.h"
 #include "server/http/batch_executor.h"
 #include "tests/server/http/http_fixture.h"
+#include "tests/support/batch_service.h"
 #include "tests/support/temp_folder.h"
 
 namespace hadal::testing {
@@ -21,7 +20,7 @@ namespace hadal::testing {
 class BatchHttpFixture {
  public:
   explicit BatchHttpFixture(batches::BatchOptions options = {}, HttpFixture::Options http_options = {})
-      : batches(Open(std::move(options), folder_, &metrics_)),
+      : batches(OpenBatchService(std::move(options), folder_, &metrics_)),
         http(ServiceFixture::Says("</think>42"), With(std::move(http_options), batches.get())) {}
   ~BatchHttpFixture() {
     http.server->Stop();
@@ -47,23 +46,9 @@ class BatchHttpFixture {
     EXPECT_EQ(reply.status, 200) << reply.body;
     return HttpFixture::Json(reply).value("id", "");
   }
-  // Files in the store, those included whose upload has not come to its end.
-  int64_t CountFiles() {
-    std::promise<int64_t> count;
-    EXPECT_TRUE(batches->TryPost([&](batches::Tables& tables) {
-      storage::Statement rows =
-          static_cast<batches::SqliteTables&>(tables).database().Prepare("SELECT count(*) FROM files");
-      count.set_value(rows.Next() ? rows.Int(0) : -1);
-    }));
-    return count.get_future().get();
-  }
+  int64_t CountFiles() { return testing::CountFiles(*batches); }
 
  private:
-  static std::unique_ptr<batches::BatchService> Open(batches::BatchOptions options, const TempFolder& folder,
-                                                     batches::BatchMetrics* metrics) {
-    options.store = folder.path();
-    return batches::BatchService::Open(options, metrics).value();
-  }
   static HttpFixture::Options With(HttpFixture::Options options, batches::BatchService* batches) {
     options.batches = batches;
     return options;

@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <functional>
-#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,8 +15,8 @@
 #include "gtest/gtest.h"
 #include "hadal/v1/batches.grpc.pb.h"
 #include "server/batches/batch_service.h"
-#include "server/batches/sqlite_tables.h"
 #include "tests/server/rpc/grpc_fixture.h"
+#include "tests/support/batch_service.h"
 #include "tests/support/temp_folder.h"
 
 namespace hadal::testing {
@@ -34,7 +33,7 @@ inline std::string ReasonOf(const grpc::Status& status) {
 class BatchGrpcFixture {
  public:
   explicit BatchGrpcFixture(batches::BatchOptions options = {}, GrpcFixture::Options grpc_options = {})
-      : batches(Open(std::move(options), folder_, &metrics_)),
+      : batches(OpenBatchService(std::move(options), folder_, &metrics_)),
         grpc(ServiceFixture::Says("x"), With(std::move(grpc_options), batches.get())),
         stub(v1::Batches::NewStub(grpc.channel)) {}
   ~BatchGrpcFixture() {
@@ -90,27 +89,13 @@ class BatchGrpcFixture {
     const auto context = Context(key);
     return (stub.get()->*method)(context.get(), request, response);
   }
-  // Files in the store, those included whose upload has not come to its end.
-  int64_t CountFiles() {
-    std::promise<int64_t> count;
-    EXPECT_TRUE(batches->TryPost([&](batches::Tables& tables) {
-      storage::Statement rows =
-          static_cast<batches::SqliteTables&>(tables).database().Prepare("SELECT count(*) FROM files");
-      count.set_value(rows.Next() ? rows.Int(0) : -1);
-    }));
-    return count.get_future().get();
-  }
+  int64_t CountFiles() { return testing::CountFiles(*batches); }
   bool WaitFor(const std::function<bool()>& condition) {
     for (int i = 0; i < 5000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return condition();
   }
 
  private:
-  static std::unique_ptr<batches::BatchService> Open(batches::BatchOptions options, const TempFolder& folder,
-                                                     batches::BatchMetrics* metrics) {
-    options.store = folder.path();
-    return batches::BatchService::Open(options, metrics).value();
-  }
   static GrpcFixture::Options With(GrpcFixture::Options options, batches::BatchService* batches) {
     options.batches = batches;
     return options;
