@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "server/base/json_string.h"
 
 namespace hadal::base {
 
@@ -15,10 +15,10 @@ JsonLine::JsonLine(absl::Time now)
 
 void JsonLine::Add(std::string_view key, const LogValue& value) {
   text_ += ',';
-  AddString(key);
+  AppendJsonQuoted(key, &text_);
   text_ += ':';
   if (const auto* text = std::get_if<std::string_view>(&value)) {
-    AddString(*text);
+    AppendJsonQuoted(*text, &text_);
   } else if (const auto* number = std::get_if<int64_t>(&value)) {
     absl::StrAppend(&text_, *number);
   } else {
@@ -32,22 +32,6 @@ void JsonLine::Add(std::string_view key, const LogValue& value) {
 std::string JsonLine::Take() {
   text_ += '}';
   return std::move(text_);
-}
-
-void JsonLine::AddString(std::string_view text) {
-  text_ += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      text_ += '\\';
-      text_ += c;
-    } else if (byte < 0x20) {
-      absl::StrAppendFormat(&text_, "\\u%04x", byte);
-    } else {
-      text_ += c;
-    }
-  }
-  text_ += '"';
 }
 
 }  // namespace hadal::base

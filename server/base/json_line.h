@@ -23,8 +23,6 @@ class JsonLine {
   std::string Take();
 
  private:
-  void AddString(std::string_view text);
-
   std::string text_;
 };
 

@@ -3,36 +3,18 @@
 
 #include <simdjson.h>
 
-#include "absl/strings/str_format.h"
+#include "server/base/json_string.h"
 
 namespace hadal::batches {
-namespace {
-
-void AppendQuoted(std::string_view text, std::string* out) {
-  out->push_back('"');
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out->push_back('\\');
-      out->push_back(c);
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(out, "\\u%04x", c);
-    } else {
-      out->push_back(c);
-    }
-  }
-  out->push_back('"');
-}
-
-}  // namespace
 
 std::string MetadataJson(const Metadata& metadata) {
   if (metadata.empty()) return "null";
   std::string json = "{";
   for (const auto& [key, value] : metadata) {
     if (json.size() > 1) json.push_back(',');
-    AppendQuoted(key, &json);
+    base::AppendJsonQuoted(key, &json);
     json.push_back(':');
-    AppendQuoted(value, &json);
+    base::AppendJsonQuoted(value, &json);
   }
   json.push_back('}');
   return json;

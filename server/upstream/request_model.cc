@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "server/base/json_string.h"
+
 namespace hadal::upstream {
 namespace {
 
@@ -59,20 +61,6 @@ class Scanner {
   const std::string_view text_;
 };
 
-void AppendQuoted(std::string_view text, std::string* out) {
-  constexpr char kHex[] = "0123456789abcdef";
-  out->push_back('"');
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out->push_back('\\');
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out->append("\\u00").append({kHex[static_cast<size_t>(c) >> 4], kHex[static_cast<size_t>(c) & 15]});
-    } else {
-      out->push_back(c);
-    }
-  }
-  out->push_back('"');
-}
-
 // Whether a key, without its quotes, is "model"; its letters may be escaped.
 bool IsModelKey(std::string_view key) {
   std::string plain;
@@ -112,7 +100,7 @@ std::optional<std::string> WithModel(std::string_view body, std::string_view mod
     if (IsModelKey(key)) {
       found = true;
       out.append(body.substr(copied, value - copied));
-      AppendQuoted(model, &out);
+      base::AppendJsonQuoted(model, &out);
       copied = at;
     }
     at = scanner.SkipSpace(at);
@@ -122,7 +110,7 @@ std::optional<std::string> WithModel(std::string_view body, std::string_view mod
   }
   if (!found) {
     out.append(body.substr(0, inside)).append("\"model\":");
-    AppendQuoted(model, &out);
+    base::AppendJsonQuoted(model, &out);
     if (!empty) out.push_back(',');
     copied = inside;
   }
