@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the lock file: write_lock.py PIP_REPORT CUDA_REPORT SOURCE_REPORT PACKAGES_APT > requirements.lock."""
+"""Writes the lock file: write_lock.py PIP_REPORT CUDA_REPORT KUBECTL_REPORT SOURCE_REPORT PACKAGES_APT > requirements.lock."""
 import json
 import re
 import subprocess
@@ -9,7 +9,7 @@ HEADER = """\
 # Tested versions and hashes of everything hadal fetches. Written by scripts/update-lock; do not edit.
 # Plain lines are pip's --require-hashes format (the whole closure of requirements.txt, CPython 3.11, x86-64).
 # "#source:" lines are source archives that scripts/bootstrap fetches for the build, "#cuda:" lines are fetched by
-# scripts/bootstrap --cuda. "#apt:" lines are Debian packages: apt checks Debian's signatures
+# scripts/bootstrap --cuda, "#kubectl:" by --test. "#apt:" lines are Debian packages: apt checks Debian's signatures
 # itself, and a security update replaces a version, so scripts/bootstrap warns when another version is installed."""
 
 
@@ -39,8 +39,9 @@ def main():
     print(HEADER)
     print("\n".join(pins(sys.argv[1])))
     print("\n".join("#cuda: " + row for row in pins(sys.argv[2])))
-    print("\n".join("#source: " + row for row in pins(sys.argv[3])))
-    print("\n".join(debian(sys.argv[4])))
+    print("\n".join("#kubectl: " + row for row in pins(sys.argv[3])))
+    print("\n".join("#source: " + row for row in pins(sys.argv[4])))
+    print("\n".join(debian(sys.argv[5])))
 
 
 if __name__ == "__main__":

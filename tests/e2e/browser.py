@@ -13,7 +13,7 @@ import time
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 BINARY = next(filter(None, map(shutil.which, NAMES)), None)
-MISSING = "no Chromium here: apt-get install --no-install-recommends chromium-headless-shell (96 MB, 290 MB unpacked)"
+MISSING = "no Chromium here: scripts/bootstrap --test"
 
 
 class Browser:

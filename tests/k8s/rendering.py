@@ -22,11 +22,11 @@ def seconds(text):
 
 
 def kustomize():
-    if shutil.which("kubectl"):
-        return ["kubectl", "kustomize"]
+    if kubectl := shutil.which("kubectl", path=ROOT / ".deps/bin") or shutil.which("kubectl"):
+        return [kubectl, "kustomize"]
     if shutil.which("kustomize"):
         return ["kustomize", "build"]
-    pytest.skip("neither kubectl nor kustomize is installed: manifests are not rendered")
+    pytest.skip("neither kubectl (scripts/bootstrap --test) nor kustomize is installed: manifests are not rendered")
 
 
 @functools.lru_cache(maxsize=None)

