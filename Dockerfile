@@ -3,9 +3,9 @@
 # docker build -t hadal:cuda --build-arg VARIANT=cuda .     CUDA image
 # docker run -p 8000:8000 -v /keys:/keys:ro hadal serve --host 0.0.0.0 --api-key-file /keys/keys
 #
-# A release pins its base images by digest, and says where it comes from; with PINNED=1 a base without a digest ends the build:
-#   docker build --build-arg PINNED=1 --build-arg DEBIAN=debian:12.11-slim@sha256:... --build-arg VERSION=0.1.0 \
-#                --build-arg REVISION=$(git rev-parse HEAD) --build-arg CREATED=$(date -u +%FT%TZ) --build-arg SOURCE=https://... .
+# scripts/release-image hadal:0.1.0                         image of a release: bases pinned by digest, labels that say where it comes from
+#
+# The digests are the registry's at the time of a release, and so build arguments; with PINNED=1 a base without one ends the build.
 ARG DEBIAN=debian:12.11-slim
 ARG CUDA=nvidia/cuda:13.0.2-devel-ubuntu22.04
 ARG VARIANT=cpu
