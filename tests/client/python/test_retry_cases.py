@@ -9,7 +9,7 @@ import pytest
 
 from hadal_client._retry import Call, Refusal, RetryOptions, Targets
 
-CASES = json.loads((pathlib.Path(os.environ["HADAL_SOURCE_DIR"]) / "tests/client/retry_cases.json").read_text(encoding="utf-8"))["cases"]
+CASES = json.loads((pathlib.Path(os.environ["HADAL_SOURCE_DIR"]) / "tests/client/retry_cases.json").read_text(encoding="utf-8"))
 
 
 class Run:
@@ -41,20 +41,30 @@ class Run:
         ticket = self.calls[name].headers().get("x-hadal-ticket", "")
         assert ticket == step.get("ticket", ticket)
 
+    def hedge(self, name, step):
+        target = self.calls[name].hedge()
+        assert (target and target.address) == step["server"]
+
     def refusal(self, step):
         # A ticket with a time is gRPC's way to say what x-hadal-promise says over HTTP.
         held = "ticket" in step and "after" in step
         return Refusal(503, "WAIT_LIMIT", step.get("after"), False if step.get("final") else None, step.get("ticket"), held)
 
     def refused(self, name, step):
-        self.calls[name].refused(self.refusal(step))
+        self.calls[name].refused(self.refusal(step), self.server(step))
 
     def failed(self, name, step):
-        self.calls[name].failed()
+        self.calls[name].failed(self.server(step))
 
     def served(self, name, step):
-        self.calls[name].served()
-        self.at[name].finish()
+        self.calls[name].served(self.server(step))
+        (self.server(step) or self.at[name]).finish()
+
+    def lost(self, name, step):
+        self.server(step).finish()
+
+    def server(self, step):
+        return self.targets.at(step["at"]) if "at" in step else None
 
     def wait(self, name, step):
         assert self.calls[name].wait() == (None if step["seconds"] is None else pytest.approx(step["seconds"]))
@@ -82,7 +92,7 @@ class Run:
         assert waits == pytest.approx(step["waits"])
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES["cases"] + CASES["hedging"], ids=lambda case: case["name"])
 def test_case(case):
     run = Run(case)
     for number, step in enumerate(case["steps"], 1):

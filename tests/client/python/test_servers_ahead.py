@@ -129,8 +129,10 @@ def test_the_deadline_of_many_prompts_is_of_the_whole(start_server, connect):
     client = connect(server, retry=ONCE)
     once = {} if connect.kind.startswith("http") else {"max_in_flight": 1}  # one after the other, each within a deadline of its own
     began = time.monotonic()
-    with pytest.raises((hadal_client.DeadlineExceeded, hadal_client.ServerBusy)):
+    with pytest.raises(hadal_client.HadalError) as caught:
         client.complete_all(["x"] * 20, max_tokens=40, ignore_eos=True, deadline=2, **once)
+    # The last one's share can be less than an idle server needs.
+    assert isinstance(caught.value, (hadal_client.DeadlineExceeded, hadal_client.ServerBusy)) or "the deadline leaves" in str(caught.value)
     assert time.monotonic() - began < 12, "20 answers take 16 s"
     with pytest.raises(hadal_client.DeadlineExceeded):
         client.complete_all(["x"], max_tokens=1, deadline=0)

@@ -17,8 +17,10 @@ from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError, check_reached
-from ._grpc_calls import Attempts, Base, Question, T, note_load
+from ._grpc_attempts import Attempt, Attempts
+from ._grpc_calls import Base, Question, T, note_load
 from ._grpc_messages import delta_of, load_of, no_load
+from ._hedging import first_of
 from ._retry import RetryOptions, Target
 from ._sharing import Flights, deadline_at, seconds_left
 from ._stream import Running, Stream
@@ -144,27 +146,36 @@ class GrpcClient(Base):
 
         return self._flights.ask(self._answer_key(request, fields), deadline, make)
 
-    def _begin(self, attempts: Attempts) -> None:
+    def _begin(self, attempts: Attempts) -> Attempt:
         for target in self._to_ask_for_load():
             self._load_of(self._channels[target]).add_done_callback(functools.partial(note_load, target))
-        while not attempts.begin():
+        while True:
+            attempt = attempts.begin()
+            if attempt is not None:
+                return attempt
             time.sleep(attempts.wait())
+
+    def _answered(self, attempts: Attempts) -> Attempt:
+        """The attempt whose answer has begun."""
+        while True:
+            attempt = first_of(_wait, self._begin(attempts), attempts.hedge, attempts.hedge_after)
+            if attempt is not None:
+                return attempt
 
     def _responses(self, attempts: Attempts) -> Iterator[Any]:
         with attempts.take():
             while True:
-                self._begin(attempts)
-                stream = attempts.send()
+                attempt = self._answered(attempts)
                 try:
-                    for response in stream:
+                    response = attempt.first
+                    while response is not None:
                         yield attempts.received(response)
-                    attempts.ended()
+                        response = next(attempt.call, None)
                     return
                 except grpc.RpcError as error:
-                    attempts.failed(error)
+                    attempt.failed(error)
                 finally:
-                    stream.cancel()
-                    attempts.leave()
+                    attempt.cancel()
 
     def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
         return self._ask_whom(question, only)[0]
@@ -173,13 +184,14 @@ class GrpcClient(Base):
         """The answer, and who gave it."""
         attempts = self._question(question, only)
         with attempts.take():
-            while True:
-                self._begin(attempts)
-                try:
-                    response = attempts.send()
-                    target = attempts.ended()
-                    return question.read(response), target
-                except grpc.RpcError as error:
-                    attempts.failed(error)
-                finally:
-                    attempts.leave()
+            attempt = self._answered(attempts)
+            attempt.cancel()
+            return question.read(attempt.first), attempt.target
+
+
+def _wait(attempt: Attempt) -> None:
+    """Until its answer begins, or there is none."""
+    try:
+        attempt.first = next(attempt.call, None) if attempt.streams else attempt.call.result()
+    except grpc.RpcError as error:
+        attempt.error = error

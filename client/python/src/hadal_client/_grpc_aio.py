@@ -17,8 +17,10 @@ from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
 from ._errors import HadalError, check_reached
-from ._grpc_calls import Attempts, Base, Question, T, note_load
+from ._grpc_attempts import Attempt, Attempts
+from ._grpc_calls import Base, Question, T, note_load
 from ._grpc_messages import delta_of, load_of, no_load
+from ._hedging import first_of_async
 from ._retry import RetryOptions, Target
 from ._sharing import AsyncFlights, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
@@ -145,30 +147,38 @@ class AsyncGrpcClient(Base):
 
         return await self._flights.ask(self._answer_key(request, fields), deadline, make)
 
-    async def _begin(self, attempts: Attempts) -> None:
+    async def _begin(self, attempts: Attempts) -> Attempt:
         for target in self._to_ask_for_load():
             asked = asyncio.ensure_future(self._load_of(self._channels[target]))
             self._loads.add(asked)  # a loop holds its tasks weakly
             asked.add_done_callback(self._loads.discard)
             asked.add_done_callback(functools.partial(note_load, target))
-        while not attempts.begin():
+        while True:
+            attempt = attempts.begin()
+            if attempt is not None:
+                return attempt
             await asyncio.sleep(attempts.wait())
+
+    async def _answered(self, attempts: Attempts) -> Attempt:
+        while True:
+            attempt = await first_of_async(_wait, await self._begin(attempts), attempts.hedge, attempts.hedge_after)
+            if attempt is not None:
+                return attempt
 
     async def _responses(self, attempts: Attempts) -> AsyncGenerator[Any, None]:
         with await attempts.take_async():
             while True:
-                await self._begin(attempts)
-                stream = attempts.send()
+                attempt = await self._answered(attempts)
                 try:
-                    async for response in stream:
+                    response = attempt.first
+                    while response is not None:
                         yield attempts.received(response)
-                    attempts.ended()
+                        response = await _next(attempt.call)
                     return
                 except grpc.RpcError as error:
-                    attempts.failed(error)
+                    attempt.failed(error)
                 finally:
-                    stream.cancel()
-                    attempts.leave()
+                    attempt.cancel()
 
     async def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
         return (await self._ask_whom(question, only))[0]
@@ -176,13 +186,20 @@ class AsyncGrpcClient(Base):
     async def _ask_whom(self, question: Question[T], only: Optional[Target] = None) -> Tuple[T, Target]:
         attempts = self._question(question, only)
         with await attempts.take_async():
-            while True:
-                await self._begin(attempts)
-                try:
-                    response = await attempts.send()
-                    target = attempts.ended()
-                    return question.read(response), target
-                except grpc.RpcError as error:
-                    attempts.failed(error)
-                finally:
-                    attempts.leave()
+            attempt = await self._answered(attempts)
+            attempt.cancel()
+            return question.read(attempt.first), attempt.target
+
+
+async def _next(call: Any) -> Any:
+    """The next piece; None: that was the last one."""
+    piece = await call.read()
+    return None if piece is grpc.aio.EOF else piece
+
+
+async def _wait(attempt: Attempt) -> None:
+    """Until its answer begins, or there is none."""
+    try:
+        attempt.first = await (_next(attempt.call) if attempt.streams else attempt.call)
+    except grpc.RpcError as error:
+        attempt.error = error

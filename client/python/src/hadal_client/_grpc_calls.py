@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both gRPC clients share: who calls, what is asked, and the attempts at it. Nothing is sent here, and nobody sleeps. gRPC's own retries are off,
-since they know no tickets."""
+"""What both gRPC clients share: who calls, and what is asked. Nothing is sent here, and nobody sleeps."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Optional, Sequence, TypeVar, Union
 
 import grpc
 
@@ -15,18 +14,16 @@ from . import _checks
 from . import _inference_pb2 as pb
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
-from ._errors import ServerUnreachable
+from ._grpc_attempts import Attempts, stub_of
 from ._grpc_fields import PRIORITIES, chat_messages, fill
-from ._grpc_messages import HTTP_STATUS, WholeAnswer, broken, error_of, models_of, refusal_of, unanswered
-from ._retry import Call, Refusal, RetryOptions, Target, Targets
+from ._grpc_messages import models_of
+from ._retry import RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Answer, Messages, Model, Prompt
-from ._window import Place, Window
+from ._types import Messages, Model, Prompt
+from ._window import Window
 
 _LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
-_LONGEST_S = 1e8       # gRPC takes more for a time that has passed
-_SERVICE = "/hadal.v1.Inference/"
 # Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
 OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
            ("grpc.max_receive_message_length", 64 << 20)]
@@ -99,6 +96,7 @@ class Base:
                  credentials: Optional[grpc.ChannelCredentials], ca_file: Optional[str], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
         servers = _checks.addresses(servers)
         self.targets = Targets([_address(server) for server in servers], retry)
+        self.threads = module is grpc
         self._window = Window(max_calls)
         key = _checks.api_key(api_key)
         self._key = [] if key is None else [("authorization", f"Bearer {key}")]
@@ -130,9 +128,7 @@ class Base:
         return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running, whole=running is None)
 
     def _question(self, question: Question[T], only: Optional[Target] = None) -> Attempts:
-        attempts = Attempts(self, question.method, question.request, question.response, False, only=only, once=question.once)
-        attempts.sends = question.sends
-        return attempts
+        return Attempts(self, question.method, question.request, question.response, False, only=only, once=question.once, sends=question.sends)
 
     def _download(self, file: str, only: Target) -> Attempts:
         return Attempts(self, "/hadal.v1.Batches/DownloadFile", batches_pb.DownloadFileRequest(id=file), batches_pb.DownloadFileResponse, True, only=only)
@@ -157,7 +153,6 @@ class Base:
             yield from (target for target in self._channels if target.should_ask_for_load())
 
 
-_PRIORITY_NAMES: Dict[Any, str] = {value: name for name, value in PRIORITIES.items()}
 _METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}
 
 
@@ -167,136 +162,3 @@ def note_load(target: Target, done: Any) -> None:
         load = done.result()
         # One that is not ready, or drains, has more than any other.
         target.report((0.0 if load.ready and not load.draining else 1e9) + load.requests_running + load.requests_waiting)
-
-
-def path_of(method: str) -> str:
-    return method if method.startswith("/") else _SERVICE + method
-
-
-def stub_of(channel: Any, method: str, request: Any, response: Any, streams: bool) -> Any:
-    make = channel.unary_stream if streams else channel.unary_unary
-    return make(path_of(method), request_serializer=request.SerializeToString, response_deserializer=response.FromString)
-
-
-class Attempts:
-    """A call through its attempts; whoever makes them only sends, reads and sleeps:
-
-        while True:
-            while not attempts.begin():
-                sleep(attempts.wait())
-            try:
-                ... attempts.send(), attempts.received(response) ...
-                attempts.ended()
-                return
-            except grpc.RpcError as error:
-                attempts.failed(error)  # raises what its caller gets, unless another attempt may follow
-            finally:
-                attempts.leave()
-
-    All that within `with attempts.take():`, for asyncio `with await attempts.take_async():`."""
-
-    def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
-                 running: Optional[Running] = None, only: Optional[Target] = None, once: bool = False, whole: bool = False):
-        self._client = client
-        self._method = method
-        self._request = request
-        self._response = response
-        self._streams = streams
-        self._once = once
-        self.sends: Any = None  # Question.sends
-        self._call = Call(client.targets, deadline, only=only)
-        # What is about a call that has a place needs none of its own.
-        self._window = client._window if only is None else Window(None)
-        self._running = running
-        self._whole = WholeAnswer() if whole else None  # read to its end before its caller gets it
-        self._error: Any = None                 # of the last attempt
-        self._target: Optional[Target] = None   # of the attempt that is under way
-        self._begun = False
-
-    def take(self) -> Place:
-        """The place among the client's calls that it has until its end."""
-        return self._window.take(self._call.remaining())
-
-    async def take_async(self) -> Place:
-        return await self._window.take_async(self._call.remaining())
-
-    def begin(self) -> bool:
-        """Whether an attempt may be made now."""
-        self._target = self._call.begin()
-        return self._target is not None
-
-    def wait(self) -> float:
-        """Seconds until the next attempt; without one it raises why the last one failed."""
-        seconds = self._call.wait()
-        if seconds is not None:
-            return seconds
-        raise ServerUnreachable("no server may be called before the deadline") if self._error is None else error_of(self._error, self._call)
-
-    def send(self) -> Any:
-        """What gRPC's stub returns for this attempt."""
-        assert self._target is not None
-        options = {"timeout": min(self._call.remaining(), _LONGEST_S), "metadata": self._metadata()}
-        channel = self._client._channels[self._target]
-        if self.sends is not None:
-            upload = channel.stream_unary(path_of(self._method), request_serializer=self.sends.SerializeToString,
-                                          response_deserializer=self._response.FromString)
-            return upload(self._request(), **options)
-        stub = stub_of(channel, self._method, type(self._request), self._response, self._streams)
-        return stub(self._request, **options)
-
-    def received(self, response: Any) -> Any:
-        """A piece of the answer. One that its caller gets makes this attempt the last one."""
-        if not self._begun:
-            self._begun = True
-            self._call.served()
-            if self._running is not None:
-                self._running.server = self._target
-                self._running.request_id = self._running.answer_id = response.request_id
-        if self._whole is not None:
-            self._whole.add(response)
-        return response
-
-    @property
-    def answer(self) -> Answer:
-        """The whole of it, once it has ended; for whoever reads no pieces."""
-        assert self._whole is not None
-        return self._whole.answer
-
-    def ended(self) -> Target:
-        """With an answer; of whom."""
-        if not self._begun:
-            self._call.served()
-        assert self._target is not None
-        return self._target
-
-    def failed(self, error: Any) -> None:
-        if self._begun and self._whole is None:
-            raise (error_of(error, self._call) if self._running is None else broken(error, self._running)) from error
-        if self._whole is not None:  # nobody has seen a part of it
-            self._begun = False
-            self._whole = WholeAnswer()
-        self._error = error
-        self._target = None  # the server is free of it
-        refusal, _ = refusal_of(error)
-        if unanswered(error):
-            self._call.failed()
-            if self._once:
-                raise error_of(error, self._call) from error
-        elif refusal is not None:
-            self._call.refused(refusal)
-        else:
-            self._call.refused(Refusal(HTTP_STATUS.get(error.code().name, 500), should_retry=False))
-            raise error_of(error, self._call) from error
-
-    def leave(self) -> None:
-        """The attempt is over, be it that its caller has gone."""
-        target, self._target = self._target, None
-        if target is not None:
-            target.finish()
-
-    def _metadata(self) -> List[Tuple[str, str]]:
-        # The deadline is the call's own, by grpc-timeout.
-        metadata = self._client._key + [(name, value) for name, value in self._call.headers().items() if name != "x-hadal-deadline-ms"]
-        # Whether a call is let in is decided before its message is read.
-        priority = _PRIORITY_NAMES.get(getattr(self._request, "priority", None))
-        return metadata if priority is None else [*metadata, ("x-hadal-priority", priority)]

@@ -11,6 +11,8 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, 
 
 from . import _checks
 from ._errors import ServerUnreachable
+from ._hedging import first_of_async
+from ._http_loop import LoopThread
 from ._httpx import httpx
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
 from ._window import Place, Window
@@ -64,7 +66,7 @@ def _routed(request: Any, target: Target, call: Call, several: bool) -> Any:
     request.url = request.url.copy_with(scheme=to.scheme, host=to.host, port=to.port)
     request.headers["host"] = to.netloc.decode("ascii")
     request.headers.pop("x-hadal-ticket", None)
-    request.headers.update(call.headers())
+    request.headers.update(call.headers(target))
     if DEADLINE in request.extensions:
         left = max(0.001, call.remaining())
         waits = request.extensions.get("timeout", {})
@@ -92,61 +94,105 @@ class _Attempts:
 
     def __init__(self, targets: Targets, request: Any):
         only = request.extensions.get(SERVER)
-        self._call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
-        self._several = len(targets.all) > 1
-        self._leaves_something = request.method == "POST" and request.url.path.endswith(_LEAVE_SOMETHING)
-        self._request = request
-        self._error: Optional[Exception] = None
-        self._refused: Any = None  # the last refusal
-        self._target: Optional[Target] = None
+        self.call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
+        self.several = len(targets.all) > 1
+        self.leaves_something = request.method == "POST" and request.url.path.endswith(_LEAVE_SOMETHING)
+        self.hedge_after = None if self.leaves_something or only is not None or not self.several else targets.options.hedge_after
+        self.error: Optional[Exception] = None
+        self.refused: Any = None  # the last refusal
         self.place = Place()  # until the end of the answer
+        self._request = request
 
     def needs_place(self) -> bool:
         return not self._request.url.path.endswith(_WITHOUT_PLACE)
 
     def remaining(self) -> float:
         """Seconds, of all attempts together."""
-        return self._call.remaining()
+        return self.call.remaining()
 
-    def begin(self) -> Any:
-        """The request as it goes to a server now, or None: sleep for wait() first."""
-        self._target = self._call.begin()
-        return None if self._target is None else _routed(self._request, self._target, self._call, self._several)
+    def begin(self) -> Optional[_Attempt]:
+        """The attempt that may be made now, or None: sleep for wait() first."""
+        target = self.call.begin()
+        return None if target is None else _Attempt(self, target, _routed(self._request, target, self.call, self.several))
+
+    def hedge(self) -> Optional[_Attempt]:
+        """A second attempt beside the one that is under way, if there may be one."""
+        target = self.call.hedge()
+        if target is None:
+            return None
+        first = self._request  # its body has been read, and both may send it
+        request = httpx.Request(first.method, first.url, headers=first.headers, stream=first.stream, extensions=dict(first.extensions))
+        return _Attempt(self, target, _routed(request, target, self.call, True), hedge=True)
 
     def wait(self) -> Optional[float]:
         """Seconds until the next attempt, or None: the answer is given_up()."""
-        return self._call.wait()
+        return self.call.wait()
 
     def given_up(self) -> Any:
         """The last refusal; without one it raises what kept the request from every server."""
         self.place.leave()
-        if self._refused is not None:
-            return self._refused
-        raise self._error or ServerUnreachable("no server may be called before the deadline: all circuits are open")
+        if self.refused is not None:
+            return self.refused
+        raise self.error or ServerUnreachable("no server may be called before the deadline: all circuits are open")
 
-    def failed(self, error: BaseException) -> bool:
-        """The attempt raised; whether another may follow."""
-        assert self._target is not None
-        if not isinstance(error, _UNCONNECTED if self._leaves_something else _UNANSWERED):
-            self._target.finish()
+
+class _Attempt:
+    """One of them, at one server."""
+
+    def __init__(self, whole: _Attempts, target: Target, request: Any, hedge: bool = False):
+        self.request = request
+        self.response: Any = None
+        self.error: Optional[BaseException] = None
+        self._whole = whole
+        self._target: Optional[Target] = target
+        self._hedge = hedge
+
+    def judge(self) -> bool:
+        """Whether the response is the answer. A refusal has been read and closed, so that its connection can be used again."""
+        whole, target, response = self._whole, self._target, self.response
+        assert target is not None
+        if self.error is not None:
+            return self._failed(self.error)
+        _note_load(target, response)
+        refusal = Refusal.of_http(response.status_code, response.headers)
+        if refusal is not None:
+            self._target = None
+            whole.refused = response
+            whole.call.refused(refusal, target)
             return False
-        self._error = error
-        self._call.failed()
+        if self._hedge and response.status_code >= 400:
+            return False  # the attempt beside it tells its caller
+        self._target = None
+        whole.call.served(target)
+        response.stream = _Body(response.stream, target, whole.place)
+        response.extensions[SERVER] = target.address
         return True
 
-    def taken(self, response: Any) -> bool:
-        """Whether the response is the answer; else it is to be read and closed, so that its connection can be used again."""
-        assert self._target is not None
-        _note_load(self._target, response)
-        refusal = Refusal.of_http(response.status_code, response.headers)
-        if refusal is None:
-            self._call.served()
-            response.stream = _Body(response.stream, self._target, self.place)
-            response.extensions[SERVER] = self._target.address
-            return True
-        self._refused = response
-        self._call.refused(refusal)
-        return False
+    def leave(self) -> None:
+        target, self._target = self._target, None
+        if target is not None:
+            target.finish()
+
+    async def acancel(self) -> None:
+        self.leave()
+        if self.response is not None:
+            await self.response.aclose()
+
+    def _failed(self, error: BaseException) -> bool:
+        whole, target = self._whole, self._target
+        if isinstance(error, _UNCONNECTED if whole.leaves_something else _UNANSWERED):
+            self._target = None
+            whole.error = error if not self._hedge else whole.error or error
+            whole.call.failed(target)
+            return False
+        self.leave()
+        if self._hedge and isinstance(error, httpx.TransportError):
+            return False
+        raise error
+
+
+def _is_refusal(response: Any) -> bool:
+    return Refusal.of_http(response.status_code, response.headers) is not None
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -191,6 +237,14 @@ class Transport(httpx.BaseTransport):
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
                  max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, ca_file: Optional[str] = None,
                  sleep: Callable[[float], None] = time.sleep):
+        self._in_loop: Optional[LoopThread] = None
+        if isinstance(options, RetryOptions) and options.hedge_after is not None:
+            if inner is not None and not isinstance(inner, httpx.AsyncBaseTransport):
+                raise ValueError("hedge_after: a transport of your own must be one for asyncio, whose requests can be cancelled")
+            hedging = AsyncTransport(servers, options, max_calls=max_calls, inner=inner, ca_file=ca_file)
+            self.targets = hedging.targets
+            self._in_loop = LoopThread(hedging)
+            return
         verify = _verify(ca_file, inner)
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
@@ -199,6 +253,8 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: Any) -> Any:
         request.read()
+        if self._in_loop is not None:
+            return self._in_loop.handle_request(request)
         attempts = _Attempts(self.targets, request)
         if attempts.needs_place():
             attempts.place = self._window.take(attempts.remaining())
@@ -210,26 +266,28 @@ class Transport(httpx.BaseTransport):
 
     def _answer(self, attempts: _Attempts) -> Any:
         while True:
-            routed = attempts.begin()
-            if routed is None:
+            attempt = attempts.begin()
+            if attempt is None:
                 wait = attempts.wait()
                 if wait is None:
                     return attempts.given_up()
                 self._sleep(wait)
                 continue
             try:
-                response = self._inner.handle_request(routed)
+                attempt.response = self._inner.handle_request(attempt.request)
+                if _is_refusal(attempt.response):
+                    attempt.response.read()
+                    attempt.response.close()
             except BaseException as error:
-                if not attempts.failed(error):
-                    raise
-                continue
-            if attempts.taken(response):
-                return response
-            response.read()
-            response.close()
+                attempt.error = error
+            if attempt.judge():
+                return attempt.response
 
     def close(self) -> None:
-        self._inner.close()
+        if self._in_loop is not None:
+            self._in_loop.close()
+        else:
+            self._inner.close()
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
@@ -257,23 +315,25 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def _answer(self, attempts: _Attempts) -> Any:
         while True:
-            routed = attempts.begin()
-            if routed is None:
+            attempt = attempts.begin()
+            if attempt is None:
                 wait = attempts.wait()
                 if wait is None:
                     return attempts.given_up()
                 await self._sleep(wait)
                 continue
-            try:
-                response = await self._inner.handle_async_request(routed)
-            except BaseException as error:
-                if not attempts.failed(error):
-                    raise
-                continue
-            if attempts.taken(response):
-                return response
-            await response.aread()
-            await response.aclose()
+            won = await first_of_async(self._make, attempt, attempts.hedge, attempts.hedge_after)
+            if won is not None:
+                return won.response
+
+    async def _make(self, attempt: _Attempt) -> None:
+        try:
+            attempt.response = await self._inner.handle_async_request(attempt.request)
+            if _is_refusal(attempt.response):
+                await attempt.response.aread()
+                await attempt.response.aclose()
+        except Exception as error:
+            attempt.error = error
 
     async def aclose(self) -> None:
         await self._inner.aclose()

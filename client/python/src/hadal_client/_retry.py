@@ -15,6 +15,7 @@ from ._errors import DeadlineExceeded
 _PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
 _REPORT_AGE_S = 10.0     # for how long a server's report counts
 _REPORT_INTERVAL_S = 1.0
+_HEDGES_IN_STOCK = 10.0  # after a time without any
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,16 @@ class RetryOptions:
     budget_refill: float = 0.5      # what a served call puts back
     breaker_failures: int = 5       # in a row, until a server's circuit opens; refusals for capacity are no failures
     breaker_pause: float = 1.0      # seconds until one call may try again; doubles up to max_backoff
+    # Seconds without any of an answer after which another server is asked, too; who answers first is heard, and the other one is cancelled. None: never.
+    # A hedge costs a retry of the budget. Refusals start none, and what must not run twice (batches, files) has none.
+    hedge_after: Optional[float] = None
+    hedge_share: float = 0.1        # of the calls that may be hedged, and one besides; after a time without any up to ten at once
 
     def __post_init__(self) -> None:
+        if self.hedge_after is not None:
+            _checks.seconds("hedge_after", self.hedge_after, least=0)
         for name, least in (("max_attempts", 1), ("initial_backoff", 0), ("max_backoff", 0), ("deadline", 0), ("budget", 0), ("budget_refill", 0),
-                            ("breaker_failures", 1), ("breaker_pause", 0)):
+                            ("breaker_failures", 1), ("breaker_pause", 0), ("hedge_share", 0)):
             _checks.number(name, getattr(self, name), least)
 
 
@@ -81,6 +88,8 @@ class RetryBudget:
     def __init__(self, options: RetryOptions):
         self._full = self._stock = options.budget
         self._refill = options.budget_refill
+        self._hedge_share = options.hedge_share
+        self._hedges = 1.0
         self._lock = threading.Lock()
 
     def take(self) -> bool:
@@ -93,6 +102,20 @@ class RetryBudget:
     def served(self) -> None:
         with self._lock:
             self._stock = min(self._full, self._stock + self._refill)
+
+    def called(self) -> None:
+        """A call begins, and may be hedged in its turn."""
+        with self._lock:
+            self._hedges = min(_HEDGES_IN_STOCK, self._hedges + self._hedge_share)
+
+    def take_hedge(self) -> bool:
+        """Of the share of hedges and of the retries."""
+        with self._lock:
+            if self._hedges < 1 or self._stock < 1:
+                return False
+            self._hedges -= 1
+            self._stock -= 1
+            return True
 
 
 class Target:
@@ -223,8 +246,8 @@ class Call:
 
         call = Call(targets, deadline)
         while True:
-            target, headers = call.begin()          # None: sleep call.wait() first; then call.over says whether to give up
-            ... attempt ...
+            target = call.begin()                   # None: sleep call.wait() first; that None: give up
+            ... attempt, with call.headers() ...    # without an answer after hedge_after: another beside it at call.hedge(), told apart by `at`
             call.served() | call.refused(refusal) | call.failed()
     """
 
@@ -244,6 +267,7 @@ class Call:
         self._returns: Dict[Target, _Return] = {}
         self._given_up: List[Target] = []
         self._current: Optional[Target] = None
+        self._hedged = False
         self._no_budget = False
 
     def remaining(self) -> float:
@@ -257,16 +281,31 @@ class Call:
         target = self._targets.start_least_loaded(promised) or self._targets.start_least_loaded(due)
         if target is None:
             return None
+        if self.attempts == 0:
+            self._targets.budget.called()
         self._current = target
-        self.attempts += 1
-        self._tries[target] = self._tries.get(target, 0) + 1
+        self._count(target)
         return target
 
-    def headers(self) -> Dict[str, str]:
+    def hedge(self) -> Optional[Target]:
+        """The server of a second attempt beside the one that is under way, once a call: one that it has not asked yet. None: no such server, or there have
+        been enough."""
+        if self._hedged or self._options.hedge_after is None:
+            return None
+        target = self._targets.start_least_loaded([target for target in self._open() if target not in self._tries and target.state == "closed"])
+        if target is None:
+            return None
+        if not self._targets.budget.take_hedge():
+            target.finish()
+            return None
+        self._hedged = True
+        self._count(target)
+        return target
+
+    def headers(self, at: Optional[Target] = None) -> Dict[str, str]:
         """What the attempt tells the server besides the request. The ticket counts once."""
-        assert self._current is not None
         headers = {"x-stainless-retry-count": str(self.attempts - 1)}
-        back = self._returns.pop(self._current, None)
+        back = self._returns.pop(self._at(at), None)
         if back is not None and back.ticket:
             headers["x-hadal-ticket"] = back.ticket
         if self._explicit:
@@ -281,15 +320,14 @@ class Call:
             return None
         return max(0.0, at - now)
 
-    # ---- How an attempt ended ----
+    # ---- How an attempt ended: the one `at` that server, None: the one of begin. A hedge or its rival that is cancelled only ends with finish ----
 
-    def served(self) -> None:
-        assert self._current is not None
-        self._current.answered()
+    def served(self, at: Optional[Target] = None) -> None:
+        self._at(at).answered()
         self._targets.budget.served()
 
-    def refused(self, refusal: Refusal) -> None:
-        target = self._ended()
+    def refused(self, refusal: Refusal, at: Optional[Target] = None) -> None:
+        target = self._ended(at)
         self.last = refusal
         if refusal.reason is None and refusal.status in (502, 504):
             target.failed()  # a proxy's word for a server that does not answer
@@ -300,18 +338,27 @@ class Call:
             return
         self._plan_return(target, refusal.retry_after, refusal.ticket, refusal.held)
 
-    def failed(self) -> None:
+    def failed(self, at: Optional[Target] = None) -> None:
         """No answer came: the connection could not be made, or broke before one."""
-        target = self._ended()
+        target = self._ended(at)
         target.failed()
         self._plan_return(target, None, None, False)
 
     # ---- Inside ----
 
-    def _ended(self) -> Target:
-        assert self._current is not None
-        self._current.finish()
-        return self._current
+    def _at(self, at: Optional[Target]) -> Target:
+        target = at or self._current
+        assert target is not None
+        return target
+
+    def _count(self, target: Target) -> None:
+        self.attempts += 1
+        self._tries[target] = self._tries.get(target, 0) + 1
+
+    def _ended(self, at: Optional[Target]) -> Target:
+        target = self._at(at)
+        target.finish()
+        return target
 
     def _plan_return(self, target: Target, after: Optional[float], ticket: Optional[str], held: bool) -> None:
         tries = self._tries[target]
