@@ -298,8 +298,15 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   }
   if (!status.ok()) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms", RetryPushback(status));
-    const std::string ticket = request::GetErrorDetail(status).ticket;
-    if (!ticket.empty()) context_->AddTrailingMetadata("x-hadal-ticket", ticket);
+    const request::ErrorDetail detail = request::GetErrorDetail(status);
+    if (detail.retry_after.has_value()) {
+      context_->AddTrailingMetadata("x-hadal-promise", detail.promised ? "held" : "none");
+    }
+    if (detail.estimated_wait.has_value()) {
+      const int64_t ms = absl::ToInt64Milliseconds(*detail.estimated_wait);
+      context_->AddTrailingMetadata("x-hadal-estimated-wait-ms", std::to_string(ms));
+    }
+    if (!detail.ticket.empty()) context_->AddTrailingMetadata("x-hadal-ticket", detail.ticket);
   }
   settled_.Release();
   if (last == nullptr) {

@@ -84,7 +84,10 @@ def test_a_grpc_refusal_has_a_ticket_in_its_trailers(server, stubs):
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, refused.value
         return dict(refused.value.trailing_metadata())
 
-    ticket = refusal_with_ticket(server, ask)["x-hadal-ticket"]
+    refused = refusal_with_ticket(server, ask)
+    assert refused["x-hadal-promise"] == "held" and int(refused["grpc-retry-pushback-ms"]) >= 1000
+    assert int(refused["x-hadal-estimated-wait-ms"]) > 0  # as over HTTP
+    ticket = refused["x-hadal-ticket"]
     for sock in held:
         sock.close()
     server.wait_idle()
