@@ -25,6 +25,36 @@ const std::vector<LengthMix>& Mixes() {
        LengthDistribution::Lognormal(7.00, 1.36), LengthDistribution::Lognormal(2.79, 0.85)},
       {"mooncake-conversation", "Mooncake conversation trace: lognormal fit cut at p99.9",
        LengthDistribution::Lognormal(8.74, 1.20), LengthDistribution::Lognormal(5.34, 1.36)},
+      // Short questions, and long documents with answers of a few tokens: two kinds of prompts, so quantiles of the
+      // 3,993 requests themselves. Long prompts have short answers (correlation -0.37), which independent draws lose.
+      {"mooncake-synthetic", "Mooncake synthetic trace: quantiles of its 3,993 requests",
+       LengthDistribution::OfQuantiles({{0, 13},
+                                        {0.05, 22},
+                                        {0.1, 30},
+                                        {0.2, 88},
+                                        {0.25, 277},
+                                        {0.3, 913},
+                                        {0.4, 4365},
+                                        {0.5, 11587},
+                                        {0.6, 16290},
+                                        {0.75, 23175},
+                                        {0.9, 38611},
+                                        {0.95, 48905},
+                                        {0.99, 66456},
+                                        {1, 191378}}),
+       LengthDistribution::OfQuantiles({{0, 1},
+                                        {0.1, 4},
+                                        {0.2, 8},
+                                        {0.3, 16},
+                                        {0.4, 32},
+                                        {0.5, 69},
+                                        {0.6, 126},
+                                        {0.7, 210},
+                                        {0.8, 289},
+                                        {0.9, 389},
+                                        {0.95, 519},
+                                        {0.99, 768},
+                                        {1, 893}})},
       {"sharegpt", "ShareGPT as fixed means with DeepSeek-V2-Lite's tokenizer", LengthDistribution::Fixed(236),
        LengthDistribution::Fixed(149)},
       {"thinking",
@@ -79,8 +109,23 @@ LengthDistribution LengthDistribution::Lognormal(double mu, double sigma) {
   return distribution;
 }
 
+LengthDistribution LengthDistribution::OfQuantiles(std::vector<std::pair<double, int>> quantiles) {
+  LengthDistribution distribution;
+  distribution.fixed_ = false;
+  distribution.quantiles_ = std::move(quantiles);
+  return distribution;
+}
+
 int LengthDistribution::Quantile(double u) const {
   if (fixed_) return tokens_;
+  if (!quantiles_.empty()) {
+    size_t i = 1;
+    while (i + 1 < quantiles_.size() && u > quantiles_[i].first) ++i;
+    const auto [low, from] = quantiles_[i - 1];
+    const auto [high, to] = quantiles_[i];
+    const double part = std::clamp((u - low) / (high - low), 0.0, 1.0);
+    return static_cast<int>(std::lround(from * std::pow(static_cast<double>(to) / from, part)));
+  }
   const double p = std::clamp(u * kTruncation, 1e-12, kTruncation);
   return std::max(1, static_cast<int>(std::lround(std::exp(mu_ + sigma_ * NormalQuantile(p)))));
 }

@@ -5,18 +5,24 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace hadal::bench {
 
-// One length in tokens, by its quantile function: a fixed number, or a lognormal whose tail beyond p99.9 is cut off.
+// One length in tokens, by its quantile function: a fixed number, a lognormal whose tail beyond p99.9 is cut off, or
+// the quantiles of a trace.
 class LengthDistribution {
  public:
   static LengthDistribution Fixed(int tokens);
   // Of the logarithm: mean `mu`, standard deviation `sigma`.
   static LengthDistribution Lognormal(double mu, double sigma);
+
+  // (share, tokens) with shares from 0 to 1 in ascending order, at least two; between them the logarithm is linear. For
+  // lengths of several kinds, which no lognormal describes.
+  static LengthDistribution OfQuantiles(std::vector<std::pair<double, int>> quantiles);
 
   // `u` in [0, 1): uniform numbers give lengths of this distribution, at least 1.
   int Quantile(double u) const;
@@ -25,6 +31,7 @@ class LengthDistribution {
   bool fixed_ = true;
   double mu_ = 0, sigma_ = 0;
   int tokens_ = 1;
+  std::vector<std::pair<double, int>> quantiles_;  // empty: one of the others
 };
 
 // Prompt and output length of a workload, independent of each other as in the published traces.

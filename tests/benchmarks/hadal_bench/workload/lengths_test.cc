@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 
 namespace hadal::bench {
 namespace {
@@ -37,6 +38,31 @@ TEST(LengthsTest, NamedMixesHaveThePublishedMedians) {
   EXPECT_EQ(median("mooncake-conversation"), std::pair(6248, 209));
   EXPECT_EQ(median("thinking"), std::pair(200, 1998));
   EXPECT_THAT(ParseLengthMix("thinking")->origin, testing::HasSubstr("own"));
+}
+
+// Two kinds of prompts: half of them are short questions, and the mean lies above the median.
+TEST(LengthsTest, TheSyntheticMixHasTheQuantilesAndMeansOfItsTrace) {
+  const auto mix = ParseLengthMix("mooncake-synthetic");
+  ASSERT_TRUE(mix.ok()) << mix.status();
+  const std::tuple<double, int, int> published[] = {{0.5, 11587, 69}, {0.9, 38611, 389}, {0.99, 66456, 768}};
+  for (const auto& [share, prompt, output] : published) {
+    EXPECT_EQ(mix->prompt.Quantile(share), prompt) << share;
+    EXPECT_EQ(mix->output.Quantile(share), output) << share;
+  }
+  constexpr int kDraws = 100'000;
+  double prompts = 0, outputs = 0;
+  int last = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    const double u = (i + 0.5) / kDraws;
+    EXPECT_GE(mix->prompt.Quantile(u), last) << u;
+    last = mix->prompt.Quantile(u);
+    prompts += last;
+    outputs += mix->output.Quantile(u);
+  }
+  EXPECT_NEAR(prompts / kDraws / 15325, 1, 0.05);
+  EXPECT_NEAR(outputs / kDraws / 149, 1, 0.05);
+  EXPECT_EQ(mix->prompt.Quantile(0), 13);
+  EXPECT_LE(mix->prompt.Quantile(0.9999999), 191378);
 }
 
 TEST(LengthsTest, FixedLengthsAreFixed) {
