@@ -74,9 +74,9 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddEnum(
       "arrivals", &arrivals.kind,
       {{"poisson", ArrivalKind::kPoisson}, {"gamma", ArrivalKind::kGamma}, {"constant", ArrivalKind::kConstant}},
-      "how the gaps between arrivals vary; gamma comes in bursts");
+      "how the gaps between arrivals vary: poisson, gamma (in bursts, see --cv) or constant");
   AddNumber(flags, "cv", &arrivals.cv, 0, 100,
-            "coefficient of variation of gamma arrivals; the Azure code trace has 13");
+            "coefficient of variation of gamma arrivals; the Azure code trace has 13, Mooncake's conversations 3");
   flags->AddText("trace", &trace, "replay this file instead of --rate and --lengths: Azure CSV or Mooncake JSONL",
                  "none");
   AddNumber(flags, "trace-speed", &trace_speed, 0, 1e6, "replay that many times as fast");
@@ -114,7 +114,8 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddEnum(
       "exact-length", &exact_length,
       {{"auto", ExactLength::kAuto}, {"on", ExactLength::kOn}, {"off", ExactLength::kOff}},
-      "ask for ignore_eos and min_tokens, so that outputs have their planned length; auto: if the server takes them");
+      "ask for ignore_eos and min_tokens, so that outputs have their planned length: on, off, or auto (if the server "
+      "takes them)");
   AddParsed(flags, "classes", "shares of scheduling classes, sent as x-hadal-priority, such as high:0.1,normal:0.9",
             "none", &classes, [](const std::string& text) { return ParseClasses(text); });
   AddRepeated(flags, "tenant", "a tenant as NAME=KEY or NAME=KEY:SHARE; repeat it for several", "none", &tenants,
@@ -128,19 +129,25 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
                    "the second; backoff: 0.5 s * 2^n; text: the same when "
                    "服务器繁忙 is in the message; immediate: return at once; grpc: service config; none: never return");
   flags->AddInt("max-attempts", &max_attempts, {0, 1000}, "attempts of a request at most", "the client model's");
+  flags->AddEnum(
+      "tickets", &tickets, {{"auto", TicketMode::kAuto}, {"on", TicketMode::kOn}, {"off", TicketMode::kOff}},
+      "bring back the x-hadal-ticket of a refusal, which keeps the place that it promised: on, off, or auto (with "
+      "--client=obey)");
 
   AddRepeated(
       flags, "slo",
-      "a service level: r1, r1-interactive, 8b, 8b-interactive, 70b, 70b-interactive (MLPerf), or milliseconds as "
+      "a service level of MLPerf, with its TTFT/TPOT in ms: r1 (2000/80), r1-interactive (1500/15), 8b (2000/100), "
+      "8b-interactive (500/30), 70b (2000/200), 70b-interactive (450/40); or limits in ms as "
       "ttft=2000,tpot=80,e2e=30000; repeat it for several, the first one counts for goodput",
       "8b", &slos, [](const std::string& text) { return ParseSlo(text); });
-  flags->AddEnum("slo-from", &slo_from_attempt, {{"arrival", false}, {"attempt", true}},
-                 "what service levels count from: the scheduled arrival, or the attempt that was served");
+  flags->AddEnum(
+      "slo-from", &slo_from_attempt, {{"arrival", false}, {"attempt", true}},
+      "what service levels count from: arrival (the scheduled time) or attempt (the start of the one that was served)");
   flags->AddText("json", &json, "write the result to this file", "none");
   flags->AddText("html", &html, "write a page with plots to this file; it needs nothing else", "none");
   flags->AddEnum("progress", &progress,
                  {{"auto", ProgressMode::kAuto}, {"always", ProgressMode::kAlways}, {"never", ProgressMode::kNever}},
-                 "a line a second on stderr; auto: when that is a terminal");
+                 "a line a second on stderr: always, never, or auto (when that is a terminal)");
 }
 
 absl::Status BenchOptions::Resolve() {

@@ -21,6 +21,7 @@
 namespace hadal::bench {
 
 enum class ProgressMode { kAuto, kAlways, kNever };
+enum class TicketMode { kAuto, kOn, kOff };
 
 // Everything that the flags of hadal-bench say. Texts that need other flags (a rate profile needs the duration) are
 // kept as they are and read by Resolve.
@@ -61,6 +62,12 @@ struct BenchOptions {
   // Clients.
   std::string client = "obey";
   int max_attempts = 0;  // 0: the model's own
+  TicketMode tickets = TicketMode::kAuto;
+  // Whether the refused bring back the ticket of their refusal: of the client models only one that obeys does by
+  // itself.
+  bool brings_tickets() const {
+    return tickets == TicketMode::kOn || (tickets == TicketMode::kAuto && client == "obey");
+  }
 
   // The report.
   std::vector<Slo> slos;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 
@@ -22,9 +23,13 @@ absl::Status WriteText(const std::string& path, const std::string& text) {
 }  // namespace hadal::bench
 
 int main(int argc, char** argv) {
-  const std::vector<std::string> args(argv + 1, argv + argc);
-  if (!args.empty() && (args[0] == "compare" || args[0] == "--compare")) {
-    return hadal::bench::CompareCommand({args.begin() + 1, args.end()});
+  std::vector<std::string> args(argv + 1, argv + argc);
+  // The command comes first; as a flag it may stand anywhere.
+  const auto compare =
+      !args.empty() && args[0] == "compare" ? args.begin() : std::find(args.begin(), args.end(), "--compare");
+  if (compare != args.end()) {
+    args.erase(compare);
+    return hadal::bench::CompareCommand(args);
   }
   return hadal::bench::RunCommand(args);
 }

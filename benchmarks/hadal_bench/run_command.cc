@@ -23,22 +23,36 @@ namespace {
 constexpr double kCapacityPrecision = 0.05;
 constexpr int kCapacityPoints = 20;
 
-constexpr char kUsage[] =
-    "hadal-bench: open-loop load for any OpenAI-compatible server\n"
-    "\n"
-    "Requests are started at times drawn in advance, whatever the server does, and latency counts from those times.\n"
-    "Answers without content, cut off or with an error are failures, however fast. Start the server, then:\n"
-    "\n"
-    "  hadal-bench --url http://127.0.0.1:8000 --rate 5 --html page.html   the Azure lengths at 5/s for a minute\n"
-    "  hadal-bench --rate 20 --lengths 128:64 --slo ttft=500,tpot=50       fixed lengths and your own service level\n"
-    "  hadal-bench --url grpc://127.0.0.1:8000 --lengths thinking          over hadal's gRPC API, long outputs\n"
-    "  hadal-bench --find-capacity --json capacity.json                    the highest rate that meets the service "
-    "level\n"
-    "  hadal-bench --sweep 10,20,50,100 --html curve.html                  goodput against offered load\n"
-    "  hadal-bench --rate 7,30@20,7@40 --client text                       a storm of 20 seconds of impatient clients\n"
-    "  hadal-bench compare a.json b.json --html ab.html                    what changed, with confidence intervals\n"
-    "\n"
-    "Ctrl-C ends a run and prints what it has.";
+constexpr char kIntroduction[] =
+    R"(hadal-bench: open-loop load for any OpenAI-compatible server
+
+Requests are started at times drawn in advance, whatever the server does, and latency counts from those times.
+Answers without content, cut off or with an error are failures, however fast. Start the server, then:
+
+  hadal-bench --url http://127.0.0.1:8000 --rate 5 --html page.html   the Azure lengths at 5/s for a minute
+  hadal-bench --rate 20 --lengths 128:64 --slo ttft=500,tpot=50       fixed lengths and your own service level
+  hadal-bench --url grpc://127.0.0.1:8000 --lengths thinking          over hadal's gRPC API, long outputs
+  hadal-bench --find-capacity --json capacity.json                    the highest rate that meets the service level
+  hadal-bench --sweep 10,20,50,100 --html curve.html                  goodput against offered load
+  hadal-bench --rate 7,30@20,7@40 --client text                       a storm of 20 seconds of impatient clients
+  hadal-bench compare a.json b.json --html ab.html                    what changed, with confidence intervals
+
+Ctrl-C ends a run and prints what it has.
+
+)";
+
+constexpr char kGlossary[] = R"(
+What is printed:
+  TTFT          from the scheduled time to the first piece of content, waiting and retries included
+  ITL, TPOT     gaps between pieces of content; (end - first piece) / (output tokens - 1), one value a request
+  goodput       requests, and prompt and output tokens, per second of requests that met every limit of --slo
+  by length     admitted (served) and in the service level, by prompt length: a fast server may refuse long prompts
+  Retry-After   returns no earlier than told: how many were admitted, and how far the hint was off
+  lag           how late hadal-bench itself began requests: give it a core of its own
+
+Every flag is also a variable (HADAL_BENCH_RATE=5) and a key of a --config file.
+Exit status: 0 something was served, 1 nothing was or the server cannot be used, 2 a flag is wrong, 130 interrupted.
+)";
 
 // Thousands of connections need as many descriptors.
 void RaiseDescriptorLimit() {
@@ -133,6 +147,7 @@ FileFacts FactsOf(const BenchOptions& options, const base::ParsedFlags& parsed, 
                                          : absl::StrCat("trace ", options.trace);
   facts.model = session.model();
   facts.server_version = session.server_version();
+  facts.calibration_calls = session.calibration_calls();
   facts.date = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
   return facts;
 }
@@ -143,9 +158,12 @@ int RunCommand(const std::vector<std::string>& args) {
   BenchOptions options;
   base::FlagSet flags({.prefix = "HADAL_BENCH_", .others = {}});
   options.AddFlags(&flags);
-  const auto parsed = flags.Parse(kUsage, args);
+  const auto parsed = flags.Parse("hadal-bench", args);
   if (!parsed.ok()) return FailWith(parsed.status(), 2);
-  if (!parsed->help.empty()) return std::fputs(parsed->help.c_str(), stdout), 0;
+  if (!parsed->help.empty()) {
+    std::printf("%s%s%s", kIntroduction, parsed->help.c_str(), kGlossary);
+    return 0;
+  }
   if (parsed->print_config) return std::fputs(parsed->ToToml().c_str(), stdout), 0;
   if (absl::Status status = options.Resolve(); !status.ok()) return FailWith(status, 2);
   RaiseDescriptorLimit();

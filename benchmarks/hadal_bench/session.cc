@@ -35,6 +35,7 @@ absl::Status Session::FindModel() {
           absl::StrCat("no hadal server answers gRPC at ", first.status().message(), "; is it running?"));
     }
     model_ = options_.model.empty() ? *first : options_.model;
+    FindVersion(key);
     return absl::OkStatus();
   }
   const auto models = HttpGet(options_.target, "/v1/models", key, kProbeTimeoutS);
@@ -55,9 +56,26 @@ absl::Status Session::FindModel() {
     }
     model_ = *first;
   }
-  const auto version = HttpGet(options_.target, "/version", key, kProbeTimeoutS);
-  if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
+  FindVersion(key);
   return absl::OkStatus();
+}
+
+Target Session::HttpTarget() const {
+  Target target = options_.target;
+  if (target.grpc()) target.scheme = target.tls() ? Scheme::kHttps : Scheme::kHttp;
+  return target;
+}
+
+void Session::FindVersion(const std::string& key) {
+  const auto version = HttpGet(HttpTarget(), "/version", key, kProbeTimeoutS);
+  if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
+}
+
+std::optional<ServerMetrics> Session::ReadServerMetrics() const {
+  const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
+  const auto answer = HttpGet(HttpTarget(), "/metrics", key, kProbeTimeoutS);
+  if (!answer.ok() || answer->status != 200) return std::nullopt;
+  return ParseServerMetrics(answer->body);
 }
 
 absl::Status Session::OpenTransport() {
@@ -135,11 +153,13 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
   run.tenants = options_.tenants;
   if (options_.deadline > absl::ZeroDuration()) run.deadline_ms = absl::ToInt64Milliseconds(options_.deadline);
   run.seed = seed;
+  run.tickets = options_.brings_tickets();
   run.prompt_salt = options_.prompt_salt != 0 ? static_cast<uint64_t>(options_.prompt_salt) : NewSalt();
   ProgressLine line(options_.progress == ProgressMode::kAlways ||
                     (options_.progress == ProgressMode::kAuto && isatty(STDERR_FILENO) == 1));
   if (line.enabled()) run.progress = [&line](const RunProgress& progress) { line.Show(progress); };
 
+  const std::optional<ServerMetrics> before = ReadServerMetrics();
   Outcome outcome;
   outcome.log = RunPlan(&io_, transport_.get(), policy->get(), prompts_, calibration_.scale, *plan, run);
   outcome.report = BuildReport(outcome.log, {.slos = options_.slos,
@@ -153,6 +173,8 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
                    .exact_length = calibration_.exact_length,
                    .cut_lengths = plan->cut_lengths,
                    .prompt_salt = run.prompt_salt};
+  const std::optional<ServerMetrics> after = before ? ReadServerMetrics() : std::nullopt;
+  if (after) outcome.facts.server = MetricsBetween(*before, *after);
   return outcome;
 }
 

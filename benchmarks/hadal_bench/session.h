@@ -3,11 +3,13 @@
 
 #include <boost/asio/io_context.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "benchmarks/hadal_bench/bench_options.h"
 #include "benchmarks/hadal_bench/client/attempt.h"
+#include "benchmarks/hadal_bench/client/server_metrics.h"
 #include "benchmarks/hadal_bench/report/report.h"
 #include "benchmarks/hadal_bench/report/result_json.h"
 #include "benchmarks/hadal_bench/run/run_log.h"
@@ -33,11 +35,17 @@ class Session {
 
   const std::string& model() const { return model_; }
   const std::string& server_version() const { return server_version_; }
+  int calibration_calls() const { return calibration_.calls; }
 
  private:
   explicit Session(const BenchOptions& options) : options_(options) {}
   absl::Status FindModel();
   absl::Status OpenTransport();
+  // The target for HTTP: hadal answers it on the port of its gRPC, too.
+  Target HttpTarget() const;
+  void FindVersion(const std::string& key);
+  // What the server says of its refusals up to now; nothing from other servers than hadal.
+  std::optional<ServerMetrics> ReadServerMetrics() const;
   absl::StatusOr<Plan> MakePlan(const std::string& rate, uint64_t seed) const;
 
   const BenchOptions& options_;

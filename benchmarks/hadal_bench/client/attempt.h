@@ -17,6 +17,7 @@ struct CallSpec {
   std::string api_key;                 // empty: not sent
   std::optional<int64_t> deadline_ms;  // told to the server
   int attempt = 0;                     // earlier attempts of the same request, told to the server as SDKs do
+  std::string ticket;                  // x-hadal-ticket of the last refusal; empty: not sent
 };
 
 // How one call ended.
@@ -33,6 +34,7 @@ struct RetryAdvice {
   std::optional<std::string> should_retry;    // x-should-retry
   std::optional<int64_t> pushback_ms;         // gRPC trailer; negative: do not return
   std::string promise;                        // x-hadal-promise: "held", "none" or empty
+  std::string ticket;                         // x-hadal-ticket: proves whose place is held; empty: none was given
 };
 
 struct CallResult {

@@ -65,6 +65,7 @@ CallResult JudgeGrpcCall(const grpc::Status& status, const std::multimap<grpc::s
   if (absl::SimpleAtoi(Trailer(trailers, "grpc-retry-pushback-ms"), &pushback_ms))
     result.advice.pushback_ms = pushback_ms;
   result.advice.promise = Trailer(trailers, "x-hadal-promise");
+  result.advice.ticket = Trailer(trailers, "x-hadal-ticket");
   if (!status.ok()) {
     result.reason = ErrorInfoReason(status);
     const bool said_by_server = !result.reason.empty() || result.advice.pushback_ms;

@@ -35,6 +35,7 @@ void FillContext(const CallSpec& spec, grpc::ClientContext* context) {
   if (!spec.api_key.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", spec.api_key));
   if (!spec.priority.empty()) context->AddMetadata("x-hadal-priority", spec.priority);
   if (spec.attempt > 0) context->AddMetadata("x-stainless-retry-count", absl::StrCat(spec.attempt));
+  if (!spec.ticket.empty()) context->AddMetadata("x-hadal-ticket", spec.ticket);
   if (spec.deadline_ms) {
     context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(*spec.deadline_ms));
   }

@@ -16,6 +16,13 @@ namespace hadal::bench {
 namespace {
 
 constexpr size_t kMaxErrorBytes = 64 << 10;
+constexpr size_t kMaxTicketBytes = 4096;
+
+// A ticket is sent back as it came. One of a size that no server takes is left out.
+std::string TicketOf(const ResponseHead& head) {
+  std::string ticket = head.Find("x-hadal-ticket").value_or("");
+  return ticket.size() <= kMaxTicketBytes ? ticket : std::string();
+}
 
 // One call: turns the parts of a response into the observer's events.
 class HttpCall final : public ExchangeHandler {
@@ -31,7 +38,8 @@ class HttpCall final : public ExchangeHandler {
                       .retry_after_ms = head.Find("retry-after-ms"),
                       .should_retry = head.Find("x-should-retry"),
                       .pushback_ms = std::nullopt,
-                      .promise = head.Find("x-hadal-promise").value_or("")};
+                      .promise = head.Find("x-hadal-promise").value_or(""),
+                      .ticket = TicketOf(head)};
     reason_header_ = head.Find("x-hadal-reason").value_or("");
     streamed_ = head.Find("content-type").value_or("").find("text/event-stream") != std::string::npos;
   }
@@ -124,6 +132,7 @@ class HttpTransport final : public Transport {
     if (!spec.priority.empty()) absl::StrAppend(&out, "x-hadal-priority: ", spec.priority, "\r\n");
     if (spec.deadline_ms) absl::StrAppend(&out, "x-hadal-deadline-ms: ", *spec.deadline_ms, "\r\n");
     if (spec.attempt > 0) absl::StrAppend(&out, "x-stainless-retry-count: ", spec.attempt, "\r\n");
+    if (!spec.ticket.empty()) absl::StrAppend(&out, "x-hadal-ticket: ", spec.ticket, "\r\n");
     absl::StrAppend(&out, "\r\n", body);
     return out;
   }

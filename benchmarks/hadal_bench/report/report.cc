@@ -56,6 +56,7 @@ class Builder {
   void AddToWindows(const RequestRecord& record) {
     WindowReport& arrival = WindowAt(record.scheduled_s);
     ++arrival.arrivals;
+    arrival.offered_tokens += record.planned_prompt_tokens + record.planned_output_tokens;
     for (const AttemptRecord& attempt : record.attempts) {
       ++WindowAt(attempt.start_s).attempts;
       if (attempt.end == CallEnd::kRefused) ++WindowAt(attempt.end_s).refused_attempts;
@@ -77,6 +78,10 @@ class Builder {
     switch (record.outcome) {
       case Outcome::kServed:
         ++group->served;
+        if (record.attempts.back().start_s <= measured_to_s_) {
+          ++group->served_in_load;
+          group->attempts_of_served_in_load += static_cast<int64_t>(record.attempts.size());
+        }
         group->ttft.AddSeconds(record.ttft_s());
         if (Met(options_.slos.front(), record)) ++group->met;
         break;
@@ -132,6 +137,7 @@ class Builder {
     RetryReport& retry = report_.retry;
     for (size_t i = 0; i < record.attempts.size(); ++i) {
       const AttemptRecord& attempt = record.attempts[i];
+      retry.tickets += attempt.ticket ? 1 : 0;
       if (attempt.end == CallEnd::kFailed && record.outcome != Outcome::kUnfinished) ++report_.failures[attempt.reason];
       if (attempt.end != CallEnd::kRefused) continue;
       ++report_.refusals[attempt.reason];
@@ -142,6 +148,10 @@ class Builder {
       const AttemptRecord& back = record.attempts[1];
       if (back.start_s < attempt.end_s + attempt.hint_s - kEarlyS) {
         ++retry.early;
+        continue;
+      }
+      if (back.start_s > measured_to_s_) {
+        ++retry.after_load;
         continue;
       }
       const bool admitted = back.end != CallEnd::kRefused;

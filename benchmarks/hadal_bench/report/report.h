@@ -25,6 +25,7 @@ struct GroupReport {
   std::string name;
   int64_t offered = 0, served = 0, refused = 0, failed = 0, unfinished = 0, met = 0;
   int64_t attempts = 0;
+  int64_t served_in_load = 0, attempts_of_served_in_load = 0;  // whose last attempt began before the arrivals ended
   Histogram ttft;
   double AdmissionRatio() const;  // served of offered
   double SloRatio() const;        // served within the first SLO, of offered
@@ -38,10 +39,13 @@ struct GoodputReport {
   int64_t requests = 0, tokens = 0;
 };
 
-// What hints were worth. Every refusal with a hint whose client came back is a return.
+// What hints were worth. Every refusal with a hint whose client came back is a return. Those that came back when no new
+// requests came any more would have been admitted at any time, and are counted apart.
 struct RetryReport {
   int64_t hints = 0;                          // refusals that named a time
+  int64_t tickets = 0;                        // attempts that brought the ticket of the refusal before
   int64_t early = 0;                          // first returns before the named time; not counted below
+  int64_t after_load = 0;                     // first returns after the last arrival; not counted below
   int64_t returns = 0, returns_admitted = 0;  // first returns; admitted: the attempt was not refused
   int64_t held = 0, held_admitted = 0;        // of them, promises (x-hadal-promise: held)
   Histogram late;                             // how long after the hint the client came back
@@ -56,7 +60,8 @@ struct WindowReport {
   double from_s = 0;
   int64_t arrivals = 0, attempts = 0, served = 0, refused_attempts = 0, failed = 0;  // served, failed: by their end
   int64_t good_tokens = 0, output_tokens = 0;                                        // by their end
-  Histogram ttft, tpot, e2e;                                                         // of requests scheduled in it
+  int64_t offered_tokens = 0;  // planned prompt and output tokens of the arrivals
+  Histogram ttft, tpot, e2e;   // of requests scheduled in it
 };
 
 struct Report {

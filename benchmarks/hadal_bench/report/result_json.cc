@@ -59,7 +59,9 @@ Json RetryJson(const RetryReport& retry) {
     return whole == 0 ? Json() : Json(Rounded(static_cast<double>(part) / static_cast<double>(whole)));
   };
   return {{"hints", retry.hints},
+          {"tickets", retry.tickets},
           {"early_returns", retry.early},
+          {"returns_after_load", retry.after_load},
           {"returns", retry.returns},
           {"returns_admitted_ratio", share(retry.returns_admitted, retry.returns)},
           {"held_promises", retry.held},
@@ -68,6 +70,20 @@ Json RetryJson(const RetryReport& retry) {
           {"late_p99_s", Rounded(retry.late.QuantileSeconds(0.99))},
           {"error_ratio_median", retry.errors.empty() ? Json() : Json(Rounded(retry.MedianError()))},
           {"error_samples", retry.errors.size()}};
+}
+
+// Null where the server does not tell.
+Json ServerJson(const std::optional<ServerMetrics>& server) {
+  if (!server) return nullptr;
+  const std::optional<double> error = server->MedianError();
+  return {{"refusals_followed", server->followed},
+          {"false_refusals", server->false_refusals},
+          {"false_refusals_ratio", server->followed == 0 ? Json()
+                                                         : Json(Rounded(static_cast<double>(server->false_refusals) /
+                                                                        static_cast<double>(server->followed)))},
+          {"estimates", server->estimates()},
+          {"estimate_error_ratio_median", error ? Json(Rounded(*error)) : Json()},
+          {"tickets_taken", server->tickets_taken}};
 }
 
 Json WindowsJson(const std::vector<WindowReport>& windows) {
@@ -84,6 +100,7 @@ Json WindowsJson(const std::vector<WindowReport>& windows) {
                    {"failed", window.failed},
                    {"output_tokens", window.output_tokens},
                    {"good_tokens", window.good_tokens},
+                   {"offered_tokens", window.offered_tokens},
                    {"ttft_p50_s", at(window.ttft, 0.5)},
                    {"ttft_p99_s", at(window.ttft, 0.99)},
                    {"tpot_p50_s", at(window.tpot, 0.5)},
@@ -93,7 +110,7 @@ Json WindowsJson(const std::vector<WindowReport>& windows) {
 }
 
 // The flat numbers that benchmarks/README.md asks for.
-Json MetricsJson(const Report& report, const RunLog& log) {
+Json MetricsJson(const Report& report, const RunLog& log, const Json& retry, const Json& server) {
   const double seconds = std::max(report.measured_s, 1e-9);
   const auto per_s = [&](int64_t count) { return Rounded(static_cast<double>(count) / seconds); };
   Json metrics = {
@@ -109,7 +126,19 @@ Json MetricsJson(const Report& report, const RunLog& log) {
                                    : static_cast<double>(report.all.failed) / static_cast<double>(report.all.offered))},
       {"attempts_per_served_ratio", report.all.served == 0 ? Json()
                                                            : Json(Rounded(static_cast<double>(report.all.attempts) /
-                                                                          static_cast<double>(report.all.served)))}};
+                                                                          static_cast<double>(report.all.served)))},
+      {"attempts_of_served_mean", report.all.served_in_load == 0
+                                      ? Json()
+                                      : Json(Rounded(static_cast<double>(report.all.attempts_of_served_in_load) /
+                                                     static_cast<double>(report.all.served_in_load)))}};
+  // Only where there is something to compare.
+  if (!retry["held_promises_admitted_ratio"].is_null())
+    metrics["promises_kept_ratio"] = retry["held_promises_admitted_ratio"];
+  if (!retry["error_ratio_median"].is_null()) metrics["retry_after_error_ratio"] = retry["error_ratio_median"];
+  if (!server.is_null() && !server["false_refusals_ratio"].is_null())
+    metrics["false_refusals_ratio"] = server["false_refusals_ratio"];
+  if (!server.is_null() && !server["estimate_error_ratio_median"].is_null())
+    metrics["estimate_error_ratio"] = server["estimate_error_ratio_median"];
   const std::pair<const char*, const Histogram*> latencies[] = {{"ttft", &report.ttft},
                                                                 {"itl", &report.itl},
                                                                 {"tpot", &report.tpot},
@@ -148,9 +177,10 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
   }
   Json groups = {{"length", GroupsJson(report.by_length, seconds)}};
   if (!report.by_class.empty()) groups["priority"] = GroupsJson(report.by_class, seconds);
+  const Json retry = RetryJson(report.retry), server = ServerJson(facts.server);
   if (!report.by_tenant.empty()) groups["tenant"] = GroupsJson(report.by_tenant, seconds);
   return {{"rate", Rounded(facts.offered_rate)},
-          {"metrics", MetricsJson(report, log)},
+          {"metrics", MetricsJson(report, log, retry, server)},
           {"prompt_salt", facts.prompt_salt},
           {"measured_s", Rounded(report.measured_s)},
           {"interrupted", log.interrupted},
@@ -168,7 +198,8 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
             {"e2e_s", LatencyJson(report.e2e)},
             {"refusal_s", LatencyJson(report.refusal)}}},
           {"goodput", std::move(goodput)},
-          {"retry_after", RetryJson(report.retry)},
+          {"retry_after", retry},
+          {"server_reported", server},
           {"tokens",
            {{"prompt", report.prompt_tokens},
             {"planned_prompt", report.planned_prompt_tokens},
@@ -208,7 +239,8 @@ Json FileToJson(const FileFacts& facts, std::vector<Json> runs) {
           {"commit", BuildCommit()},
           {"machine", MachineJson()},
           {"mode", facts.mode},
-          {"server", {{"model", facts.model}, {"version", facts.server_version}}},
+          {"server",
+           {{"model", facts.model}, {"version", facts.server_version}, {"calibration_calls", facts.calibration_calls}}},
           {"workload", facts.workload},
           {"settings", facts.settings},
           {"metrics", std::move(metrics)},

@@ -3,9 +3,11 @@
 
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "benchmarks/hadal_bench/client/server_metrics.h"
 #include "benchmarks/hadal_bench/report/report.h"
 #include "benchmarks/hadal_bench/workload/prompts.h"
 
@@ -18,6 +20,7 @@ struct RunFacts {
   bool exact_length = false;
   int64_t cut_lengths = 0;
   uint64_t prompt_salt = 0;
+  std::optional<ServerMetrics> server;  // what the server counted meanwhile, of warm-up and drain, too
 };
 
 // What belongs to the whole file.
@@ -26,7 +29,8 @@ struct FileFacts {
   std::map<std::string, std::string> settings;  // flags in effect, without keys
   std::string workload;                         // in words: lengths and where they are from
   std::string server_version, model;
-  std::string date;  // UTC, as 2026-01-31T12:00:00Z
+  int calibration_calls = 0;  // sent before the first run, and in none of its figures
+  std::string date;           // UTC, as 2026-01-31T12:00:00Z
 };
 
 // One element of "runs": all numbers of one run. benchmarks/hadal_bench/README.md documents the fields.

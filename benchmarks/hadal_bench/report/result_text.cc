@@ -32,6 +32,13 @@ void AppendCounts(const char* title, const Json& counts, std::string* out) {
   absl::StrAppend(out, "\n");
 }
 
+// Of results that were made before it was reported, and of runs in which nothing was served under load: as many as all.
+double ServedAttempts(const Json& metrics) {
+  const auto own = metrics.find("attempts_of_served_mean");
+  return own != metrics.end() && own->is_number() ? own->get<double>()
+                                                  : metrics.at("attempts_per_served_ratio").get<double>();
+}
+
 void AppendGroups(const Json& groups, std::string* out) {
   for (const auto& [kind, list] : groups.items()) {
     if (list.size() < 2) continue;
@@ -60,6 +67,26 @@ void AppendRetries(const Json& run, std::string* out) {
   if (retry.at("early_returns") > 0) absl::StrAppend(out, ", ", retry.at("early_returns").get<int64_t>(), " too early");
   if (!retry.at("error_ratio_median").is_null()) {
     absl::StrAppendFormat(out, ", median error %.1f%%", 100 * retry.at("error_ratio_median").get<double>());
+  }
+  if (const int64_t tickets = retry.value("tickets", int64_t{0}); tickets > 0) {
+    absl::StrAppend(out, ", ", tickets, " attempts brought their ticket");
+  }
+  absl::StrAppend(out, "\n");
+}
+
+// What only the server can know, where it tells.
+void AppendServerReported(const Json& run, std::string* out) {
+  if (!run.contains("server_reported") || run.at("server_reported").is_null()) return;
+  const Json& server = run.at("server_reported");
+  if (server.at("refusals_followed") == 0) return;
+  absl::StrAppendFormat(out,
+                        "by its own account (warm-up included) the server could have served %d of %d refusals (%.1f%%)",
+                        server.at("false_refusals").get<int64_t>(), server.at("refusals_followed").get<int64_t>(),
+                        100 * server.at("false_refusals_ratio").get<double>());
+  if (!server.at("estimate_error_ratio_median").is_null()) {
+    absl::StrAppendFormat(out, ", and its estimated waits were off by %.1f%% (median of %d)",
+                          100 * server.at("estimate_error_ratio_median").get<double>(),
+                          server.at("estimates").get<int64_t>());
   }
   absl::StrAppend(out, "\n");
 }
@@ -109,8 +136,8 @@ std::string RunText(const Json& run) {
                         metrics.at("completed_requests_per_s").get<double>(),
                         metrics.at("output_tokens_per_s").get<double>());
   if (!metrics.at("attempts_per_served_ratio").is_null()) {
-    absl::StrAppendFormat(&out, "  attempts per served request %.2f",
-                          metrics.at("attempts_per_served_ratio").get<double>());
+    absl::StrAppendFormat(&out, "  attempts per served request %.2f, of served ones alone %.2f",
+                          metrics.at("attempts_per_served_ratio").get<double>(), ServedAttempts(metrics));
   }
   absl::StrAppend(&out, "\n");
   for (const Json& goodput : run.at("goodput")) {
@@ -132,6 +159,7 @@ std::string RunText(const Json& run) {
   AppendCounts("refusals by reason:", run.at("refusals"), &out);
   AppendCounts("failures by reason:", run.at("failures"), &out);
   AppendRetries(run, &out);
+  AppendServerReported(run, &out);
   AppendWarnings(run, &out);
   return out;
 }

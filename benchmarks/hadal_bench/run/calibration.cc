@@ -47,10 +47,13 @@ CallResult CallOnce(boost::asio::io_context* io, Transport* transport, const Cal
   return waiter.result;
 }
 
-CallResult CallPatiently(boost::asio::io_context* io, Transport* transport, const CallSpec& spec, double timeout_s) {
+// `calls` counts the attempts.
+CallResult CallPatiently(boost::asio::io_context* io, Transport* transport, const CallSpec& spec, double timeout_s,
+                         int* calls) {
   const auto policy = MakeRetryPolicy("obey", kAttempts);
   std::mt19937_64 random(1);
   for (int attempt = 1;; ++attempt) {
+    ++*calls;
     CallResult result = CallOnce(io, transport, spec, timeout_s);
     if (result.end != CallEnd::kRefused) return result;
     const std::optional<double> delay = (*policy)->NextDelay(result, attempt, random);
@@ -81,7 +84,7 @@ absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* tr
     spec.max_tokens = kOutputTokens;
     spec.exact_length = found.exact_length;
     spec.api_key = api_key;
-    return CallPatiently(io, transport, spec, timeout_s);
+    return CallPatiently(io, transport, spec, timeout_s, &found.calls);
   };
   CallResult small = call(1);
   const bool complained = small.status == 400 || small.status == 422 || small.grpc_code == 3;

@@ -16,6 +16,7 @@ enum class ExactLength { kAuto, kOn, kOff };
 struct Calibration {
   TokenScale scale;
   bool exact_length = false;  // whether calls ask for ignore_eos and min_tokens
+  int calls = 0;              // that were sent
 };
 
 // Sends two or three small calls, one after the other: checks that the server answers, whether it takes

@@ -19,6 +19,7 @@ struct AttemptRecord {
   std::string reason;   // empty when served
   double hint_s = -1;   // when to return, as told; negative: not told
   std::string promise;  // x-hadal-promise
+  bool ticket = false;  // it brought the ticket of the refusal before
 };
 
 // How a request ended, all its attempts together.

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <unordered_set>
+#include <utility>
 
 #include "benchmarks/hadal_bench/run/cpu_time.h"
 
@@ -104,6 +105,8 @@ class Run::Active final : public CallObserver {
     spec.api_key = options.tenants.empty() ? options.api_key : options.tenants[planned.tenant].value;
     spec.deadline_ms = options.deadline_ms;
     spec.attempt = static_cast<int>(record().attempts.size()) - 1;
+    spec.ticket = std::exchange(ticket_, "");
+    record().attempts.back().ticket = !spec.ticket.empty();
     call_ = run_->transport_->Start(spec, this);
     timeout_timer_.expires_after(Seconds(options.timeout_s));
     timeout_timer_.async_wait([run = run_, id = call_](error_code error) {
@@ -131,6 +134,7 @@ class Run::Active final : public CallObserver {
     attempt.reason = result.end == CallEnd::kServed ? "" : result.reason;
     attempt.hint_s = HintSeconds(result.advice).value_or(-1);
     attempt.promise = result.advice.promise;
+    if (run_->options_.tickets) ticket_ = result.advice.ticket;
     if (result.end == CallEnd::kServed) return FinishServed(result, attempt.end_s);
     if (result.end == CallEnd::kRefused) ++run_->progress_.refused_attempts;
     record().reason = result.reason;
@@ -189,6 +193,7 @@ class Run::Active final : public CallObserver {
   uint64_t call_ = 0;
   double first_content_s_ = -1, last_content_s_ = -1;
   int pieces_ = 0;
+  std::string ticket_;  // of the last refusal
   Timer retry_timer_, timeout_timer_;
 };
 

@@ -26,7 +26,8 @@ struct RunOptions {
   std::vector<TrafficShare> classes, tenants;
   std::optional<int64_t> deadline_ms;
   uint64_t seed = 1;
-  uint64_t prompt_salt = 0;  // of prompts, as Prompts::Make takes it
+  uint64_t prompt_salt = 0;    // of prompts, as Prompts::Make takes it
+  bool tickets = false;        // a refused request brings the ticket of its last refusal when it returns
   bool handle_signals = true;  // SIGINT and SIGTERM end the run early; a second one ends the process
   std::function<void(const RunProgress&)> progress;  // once a second; may be empty
 };

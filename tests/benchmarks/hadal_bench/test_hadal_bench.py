@@ -46,8 +46,12 @@ def out(tmp_path):
 def test_help_is_enough_to_start():
     done = bench("--help")
     assert done.returncode == 0 and not done.stderr
-    for wanted in ("hadal-bench --url http://", "--rate", "--slo", "Ctrl-C", "azure-conversation", "grpc"):
-        assert wanted in done.stdout
+    for wanted in ("hadal-bench --url http://", "--rate", "--slo", "Ctrl-C", "azure-conversation", "grpc", "Usage: hadal-bench [OPTIONS]", "HADAL_BENCH_RATE",
+                   "TTFT  ", "Exit status"):
+        assert wanted in done.stdout, wanted
+    # What a flag can be is said, not only what it is.
+    for choices in (("poisson", "gamma", "constant"), ("always", "never"), ("on, off, or auto",), ("mooncake-synthetic", "thinking"), ("obey", "urllib3", "immediate")):
+        assert all(choice in done.stdout for choice in choices), choices
 
 
 @pytest.mark.parametrize("flag, wanted", [
@@ -132,7 +136,7 @@ def test_no_run_finds_the_prompts_of_another_in_the_prefix_cache(server, out):
 def test_measures_the_demo_model_over_grpc(server, out):
     result = measure(f"grpc://{server.target}", out, "--rate=40", "--lengths=64:8")
     run = result["runs"][0]
-    assert result["server"]["model"] == "hadal-demo"
+    assert result["server"]["model"] == "hadal-demo" and "version" in result["server"]["version"] and result["server"]["calibration_calls"] == 2
     assert run["requests"]["served"] == run["requests"]["offered"] > 10
     assert run["finish_reasons"] == {"length": run["requests"]["served"]}
     assert run["tokens"]["output"] == 8 * run["requests"]["served"]
@@ -242,8 +246,10 @@ def test_compare_shows_two_servers_side_by_side(tmp_path):
         assert len(json.loads(a.read_text())["runs"]) == 3
     with FakeServer(refusing(retry_after_ms="400")) as server:
         measure(server.url, b, "--rate=20", "--runs=3", "--lengths=7:4")
-    for command in ("compare", "--compare"):
-        done = bench(command, str(a), str(b), f"--html={page}")
+    for command in (("compare", str(a), str(b), f"--html={page}"), ("--compare", str(a), str(b), f"--html={page}"),
+                    (f"--html={page}", "--compare", str(a), str(b))):
+        page.unlink(missing_ok=True)
+        done = bench(*command)
         assert done.returncode == 0, done.stderr
         line = next(line for line in done.stdout.splitlines() if line.startswith("attempts_per_served_ratio"))
         assert "+100.0%" in line and line.endswith("*")
@@ -313,10 +319,46 @@ def test_the_report_says_what_hints_were_worth(out):
             return "serve"
         return {"retry-after-ms": "300", "x-hadal-promise": "held"}
     with FakeServer(behave) as server:
-        retry = measure(server.url, out, *MEASURED)["runs"][0]["retry_after"]
+        run = measure(server.url, out, *MEASURED, "--duration=2s")["runs"][0]
+    retry = run["retry_after"]
     assert retry["returns"] == retry["held_promises"] > 5
+    assert retry["returns"] + retry["returns_after_load"] == run["requests"]["offered"]
     assert retry["returns_admitted_ratio"] == 0 and retry["held_promises_admitted_ratio"] == 0
     assert retry["error_ratio_median"] == pytest.approx(0.5, abs=0.1)  # came back twice instead of once
+
+
+@pytest.mark.parametrize("flags, brought", [
+    ((), True), (("--tickets=off",), False), (("--client=backoff",), False), (("--client=immediate", "--tickets=on"), True)])
+def test_the_ticket_of_a_refusal_comes_back(out, flags, brought):
+    with FakeServer(refusing(retry_after_ms="10", x_hadal_ticket="t-1")) as server:
+        run = measure(server.url, out, *MEASURED, *flags)["runs"][0]
+        returns = [fields.get("x-hadal-ticket") for fields in server.headers if fields.get("x-stainless-retry-count") == "1"]
+        first = [fields for fields in server.headers if "x-stainless-retry-count" not in fields]
+    assert returns == ["t-1" if brought else None] * run["requests"]["offered"] and len(returns) > 5
+    assert not any("x-hadal-ticket" in fields for fields in first)
+    assert run["retry_after"]["tickets"] == (len(returns) if brought else 0)
+    assert run["server_reported"] is None and "false_refusals_ratio" not in run["metrics"]  # this server has no such metrics
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_hadal_gets_its_tickets_back_and_says_what_it_refused(start, out, tmp_path, scheme):
+    server = start("--load-format=null:20ms", "--max-batch-size=4", "--wait-limits=normal=300ms", "--surplus-retry=deny")
+    page = tmp_path / "page.html"
+    load = (f"{scheme}://{server.target}", out, "--rate=200", "--duration=5s", "--lengths=16:4", "--slo=ttft=60000")
+    result = measure(*load, f"--html={page}")
+    run = result["runs"][0]
+    taken = server.metric('hadal_retry_tickets_total{outcome="accepted"}')
+    assert run["server_reported"]["tickets_taken"] == taken > 5
+    assert taken <= run["retry_after"]["tickets"] and run["retry_after"]["held_promises"] > 5
+    assert run["server_reported"]["refusals_followed"] == server.metric("hadal_retry_ghosts_total") > 0
+    assert 0 <= result["metrics"]["false_refusals_ratio"] <= 1 and result["metrics"]["promises_kept_ratio"] > 0.5
+    assert 1 <= result["metrics"]["attempts_of_served_mean"] < result["metrics"]["attempts_per_served_ratio"]
+    check_page(page, "by its own account", "attempts brought their ticket", "false_refusals_ratio")
+
+    again = measure(*load, "--tickets=off")["runs"][0]
+    assert again["retry_after"]["tickets"] == again["server_reported"]["tickets_taken"] == 0
+    assert server.metric('hadal_retry_tickets_total{outcome="accepted"}') == taken
+    assert again["server_reported"]["refusals_followed"] < server.metric("hadal_retry_ghosts_total")  # of this run alone
 
 
 # ---- Against a server that breaks ------------------------------------------------------------------------------------

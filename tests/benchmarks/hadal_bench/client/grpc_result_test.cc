@@ -38,12 +38,14 @@ TEST(GrpcResultTest, RefusalsCarryReasonAndPushback) {
   google::rpc::Status details;
   details.add_details()->PackFrom(info);
   const grpc::Status status(grpc::StatusCode::UNAVAILABLE, "busy", details.SerializeAsString());
-  const CallResult result =
-      JudgeGrpcCall(status, Trailers{{"grpc-retry-pushback-ms", "1500"}, {"x-hadal-promise", "held"}}, {}, "");
+  const CallResult result = JudgeGrpcCall(
+      status, Trailers{{"grpc-retry-pushback-ms", "1500"}, {"x-hadal-promise", "held"}, {"x-hadal-ticket", "t1"}}, {},
+      "");
   EXPECT_EQ(result.end, CallEnd::kRefused);
   EXPECT_EQ(result.reason, "GPU_MEMORY_EXHAUSTED");
   EXPECT_EQ(result.advice.pushback_ms, 1500);
   EXPECT_EQ(result.advice.promise, "held");
+  EXPECT_EQ(result.advice.ticket, "t1");
 }
 
 TEST(GrpcResultTest, FastNonsenseIsAFailure) {

@@ -144,6 +144,26 @@ TEST(ReportTest, JudgesHintsByWhatTheReturnFound) {
   EXPECT_DOUBLE_EQ(retry.MedianError(), 0.75);
 }
 
+TEST(ReportTest, ReturnsAfterTheLoadProveNothing) {
+  RunLog log = Log();
+  RequestRecord direct = Request(11), during = Request(12), after = Request(19);
+  Serve(&direct, 11, 0.1, 0.5);
+  Refuse(&during, 12, 12, 2, "held");
+  Serve(&during, 14, 0.1, 0.5);
+  during.attempts.back().ticket = true;
+  Refuse(&after, 19, 19, 2, "held");
+  Serve(&after, 21, 0.1, 0.5);
+  after.attempts.back().ticket = true;
+  log.records = {direct, during, after};
+  const Report report = BuildReport(log, Options());
+  EXPECT_EQ(report.retry.held, 1);
+  EXPECT_EQ(report.retry.after_load, 1);
+  EXPECT_EQ(report.retry.tickets, 2);
+  EXPECT_EQ(report.all.served, 3);
+  EXPECT_EQ(report.all.served_in_load, 2);
+  EXPECT_EQ(report.all.attempts_of_served_in_load, 3);
+}
+
 TEST(ReportTest, SplitsByClassAndTenant) {
   RunLog log = Log();
   RequestRecord high = Request(10), low = Request(11);
@@ -173,6 +193,7 @@ TEST(ReportTest, WindowsFollowTheClock) {
   const Report report = BuildReport(log, options);
   ASSERT_EQ(report.windows.size(), 25u);
   EXPECT_EQ(report.windows[10].arrivals, 1);
+  EXPECT_EQ(report.windows[10].offered_tokens, 111);
   EXPECT_EQ(report.windows[10].refused_attempts, 1);
   EXPECT_EQ(report.windows[12].attempts, 1);
   EXPECT_EQ(report.windows[13].served, 1);
