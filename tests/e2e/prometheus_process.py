@@ -21,10 +21,11 @@ ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).pa
 class Prometheus:
     """Scrapes `pods` ({name: "host:port"}) twice a second, as pods of the namespace hadal, and `workers` as those of `hadal worker`. Use as a context manager.
 
-    `annotations`: of the pods. `ca_file`: who signed the certificates of those that speak TLS.
+    `annotations`: of the pods. `ca_file`: who signed the certificates of those that speak TLS. `gpu_nodes`: {name of a node: "host:port"
+    of its dcgm-exporter}.
     """
 
-    def __init__(self, folder, port, pods, annotations=None, ca_file=None, workers=None):
+    def __init__(self, folder, port, pods, annotations=None, ca_file=None, workers=None, gpu_nodes=None):
         if shutil.which("prometheus") is None:
             pytest.skip("prometheus is not installed")
         config = yaml.safe_load((ROOT / "prometheus/kubernetes.yml").read_text(encoding="utf-8"))
@@ -48,7 +49,12 @@ class Prometheus:
             {"targets": [target], "labels": {meta + "pod_label_app_kubernetes_io_name": "hadal-worker", meta + "pod_container_port_name": name,
                                              meta + "namespace": "hadal", meta + "pod_name": pod}}
             for pod, port in (workers or {}).items() for target, name in ((port, "http"), ("127.0.0.1:1", "pipeline"))]
-        config["scrape_configs"] = [job, workers_job]
+        gpu_job = next(job for job in config["scrape_configs"] if job["job_name"] == "dcgm")
+        gpu_job.pop("kubernetes_sd_configs")
+        gpu_job["static_configs"] = [
+            {"targets": [target], "labels": {meta + "pod_label_app_kubernetes_io_name": "dcgm-exporter", meta + "pod_node_name": node}}
+            for node, target in (gpu_nodes or {}).items()]
+        config["scrape_configs"] = [job, workers_job, gpu_job]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         self._url = f"http://127.0.0.1:{port}"

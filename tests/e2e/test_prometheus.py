@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Prometheus scrapes two real servers: the rules of prometheus/ and the expressions of the autoscaler give what they should."""
+"""A real Prometheus scrapes two real servers, of which one is full: the rules of prometheus/ and the expressions of the autoscaler give
+what they should. Servers in a storm, and the dashboard: test_prometheus_storm.py."""
 
 import contextlib
 import http.client
 import json
 import math
-import re
 import shutil
 import socket
 import subprocess
@@ -14,9 +14,9 @@ import threading
 import pytest
 import yaml
 
+from dashboard import dashboard_queries
 from hadal_process import HadalProcess
 from prometheus_process import ROOT, Prometheus
-from test_metrics import documented
 from tls_files import Authority
 from worker_process import WorkerProcess
 
@@ -125,9 +125,17 @@ def test_pods_under_tls_are_scraped_and_their_certificate_is_checked(start_serve
     pods = {}
     for name, names in (("right", ["hadal.hadal.svc"]), ("wrong", ["other.hadal.svc"])):
         certificate, key = authority.sign(name, names=names)
-        pods[name] = start_server(f"--tls-cert={certificate}", f"--tls-key={key}", tls=authority.context()).target
-    with Prometheus(tmp_path, free_port(), pods, pod["annotations"], authority.certificate) as prometheus:
+        pods[name] = start_server(f"--tls-cert={certificate}", f"--tls-key={key}", tls=authority.context())
+    targets = {name: server.target for name, server in pods.items()}
+    with Prometheus(tmp_path, free_port(), targets, pod["annotations"], authority.certificate) as prometheus:
         prometheus.wait('up{job="hadal"}', {"right": 1, "wrong": 0}.__eq__, "pod")
+        assert pods["right"].get("/version")[0] == 200  # Prometheus keeps its connection: this is another handshake
+        prometheus.wait('sum(rate(hadal_tls_handshakes_total{namespace="hadal"}[5m]))', lambda seen: seen and seen[0] > 0)
+        answers = {}
+        for _, panel, expression in dashboard_queries("TLS"):
+            answers.setdefault(panel, []).append(prometheus.wait(expression, bool))
+        assert len(answers) == 3 and len(answers["TLS handshakes"]) == 3
+        assert answers["Certificates expire in"] == [[pytest.approx(20 * 86400, abs=3600)]]  # tls_files.py
         (wrong,) = [target for target in prometheus.api("targets")["activeTargets"] if target["labels"]["pod"] == "wrong"]
         assert wrong["scrapeUrl"].startswith("https://") and "not hadal.hadal.svc" in wrong["lastError"]
 
@@ -213,27 +221,6 @@ def test_keda_sees_the_waiting_requests(fleet):
     assert len(values[1]) == 1 and 0 < values[1][0] <= 2
 
 
-def dashboard_queries():
-    dashboard = json.loads((ROOT / "prometheus/grafana/hadal.json").read_text(encoding="utf-8"))
-    return [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", [])]
-
-
-def test_every_query_of_the_dashboard_has_an_answer_under_load(fleet):
-    prometheus, _, _ = fleet
-    queries = dashboard_queries()
-    assert len(queries) > 65
-    for title, expression in queries:
-        if expression.startswith("DCGM_") or "hadal_pipeline_" in expression:
-            continue  # needs a GPU and its exporter; workers, below
-        expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
-        assert "$" not in expression, title
-        assert set(re.findall(r"\bhadal_gpu_\w+", expression)) <= documented(gpu=True).keys(), title
-        if "hadal_gpu_" in expression:
-            prometheus.query(expression)  # without a GPU there is no answer, but no error either
-            continue
-        prometheus.wait(expression, lambda seen: any(not math.isnan(value) for value in seen))
-
-
 def test_the_queries_about_several_hosts_have_answers(tmp_path):
     """A server with two workers under load, one of them not scraped: the dashboard's row, and what the alerts see."""
     key = tmp_path / "key"
@@ -253,10 +240,9 @@ def test_the_queries_about_several_hosts_have_answers(tmp_path):
         asking.start()
         stack.callback(asking.join)
         stack.callback(stop.set)
-        queries = [expression for _, expression in dashboard_queries() if "hadal_pipeline_" in expression]
+        queries = dashboard_queries("Several hosts for one model")
         assert len(queries) >= 9
-        for expression in queries:
-            expression = expression.replace("$namespace", "hadal").replace("$__rate_interval", "5m")
+        for _, _, expression in queries:
             prometheus.wait(expression, lambda seen: seen and all(value >= 0 and not math.isnan(value) for value in seen))
         # One host computes at a time: what they compute and the ways between them is the whole time.
         busy = prometheus.wait("stage:hadal_pipeline_busy:ratio_rate5m", lambda seen: len(seen) == 3, "stage")
