@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hadal top` in a terminal of its own: what it shows, that it fits, and that the terminal comes back as it was."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -16,6 +17,7 @@ import pytest
 
 from hadal_process import filled
 from http_client import ASK, post
+from load_generator import LoadGenerator
 from tls_files import Authority
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -182,6 +184,25 @@ def test_a_held_terminal_does_not_hold_the_end(server, start_top):
     assert top.end() == 0
     termios.tcflow(top.terminal, termios.TCOON)
     assert termios.tcgetattr(top.terminal) == top.before
+
+
+def test_an_overloaded_server_shows_its_load_and_what_is_in_time(start_server, start_top):
+    """Five times what it serves, a fifth of it is answered; what is refused costs no tokens."""
+    server = start_server("--load-format=null:5ms", "--max-batch-size=2", "--max-queue-requests=2", "--wait-limits=none")
+    load = LoadGenerator({"server": server}, tokens=40, prompt_words=5)
+    top = start_top(server.target, "--interval=0.5")
+    load.begin("server", 14, pause=0.1)
+    with contextlib.closing(load):
+        top.wait(r"^  step .*; load \d+%; in time [1-9]")
+        begun = time.monotonic()
+        time.sleep(5)
+        now = time.monotonic()
+        load_seen = load.arrivals_per_second("server", now, half_life=10) / load.served_per_second("server", begun, now)
+        picture = top.wait(r"^  step .*; load \d+%; in time [1-9]")
+    line, = [line for line in picture if line.startswith("  step ")]
+    shown, good, all_tokens = re.search(r"load (\d+)%; in time (\d+) of (\d+)/s$", line).groups()
+    assert int(shown) == pytest.approx(100 * load_seen, rel=0.25) and load_seen > 3
+    assert int(good) == pytest.approx(int(all_tokens), rel=0.2)
 
 
 def test_once_prints_plain_text_for_scripts(server):

@@ -72,6 +72,10 @@ ServerNumbers NumbersOf(const Scrape& oldest, const Scrape& before, const Scrape
   numbers.retry_after_s = Mean(oldest, now, "hadal_retry_after_seconds");
   numbers.step_tokens = Mean(oldest, now, "hadal_step_tokens");
   numbers.step_s = Mean(oldest, now, "hadal_step_duration_seconds");
+  numbers.offered_load = now.Sum("hadal_offered_load_ratio");
+  numbers.good_tokens = Rate(oldest, now, "hadal_goodput_tokens_total");
+  numbers.all_tokens =
+      Rate(oldest, now, "hadal_generation_tokens_total") + Rate(oldest, now, "hadal_prompt_tokens_total");
   numbers.ttft_p50_s = Quantile(oldest, now, "hadal_time_to_first_token_seconds", 0.5);
   numbers.ttft_p99_s = Quantile(oldest, now, "hadal_time_to_first_token_seconds", 0.99);
   numbers.between_p50_s = Quantile(oldest, now, "hadal_inter_token_latency_seconds", 0.5);

@@ -27,6 +27,9 @@ struct ServerNumbers {
   double generated_tokens = 0, prompt_tokens = 0, refused = 0;
   std::optional<double> retry_after_s;  // mean hint
   std::optional<double> step_tokens, step_s;
+  double offered_load = 0;  // relative to what a full batch completes; 0: not known
+  // Prompt and output tokens a second over the window: of complete answers in time, and all.
+  double good_tokens = 0, all_tokens = 0;
   std::optional<double> ttft_p50_s, ttft_p99_s, between_p50_s, between_p99_s;
   std::array<double, kClasses.size()> class_waiting = {}, class_wait_s = {};
   struct Refusals {

@@ -62,7 +62,8 @@ std::vector<Line> DetailsOf(const ServerRow& server) {
   }
   lines.push_back({queue});
   lines.push_back({absl::StrCat("  step     ", n.step_tokens.has_value() ? Count(*n.step_tokens) : "-", " tokens in ",
-                                Time(n.step_s))});
+                                Time(n.step_s), "; load ", n.offered_load > 0 ? Count(100 * n.offered_load) + "%" : "-",
+                                "; in time ", Count(n.good_tokens), " of ", Count(n.all_tokens), "/s")});
   lines.push_back({absl::StrCat("  latency  first token ", Time(n.ttft_p50_s), ", p99 ", Time(n.ttft_p99_s),
                                 "; between tokens ", Time(n.between_p50_s), ", p99 ", Time(n.between_p99_s))});
   if (n.refusals.empty()) {

@@ -14,7 +14,8 @@ Scrape At(int seconds, const std::string& text) {
 
 TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
   const Scrape before = At(0,
-                           "hadal_generation_tokens_total 100\nhadal_admission_rejections_total{reason=\"A\"} 7\n"
+                           "hadal_generation_tokens_total 100\nhadal_goodput_tokens_total{class=\"low\"} 40\n"
+                           "hadal_admission_rejections_total{reason=\"A\"} 7\n"
                            "hadal_retry_after_seconds_count 7\nhadal_retry_after_seconds_sum 7\n");
   const Scrape now =
       At(2,
@@ -22,6 +23,8 @@ TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
          "hadal_model_info{model=\"m\",family=\"f\",dtype=\"d\",device=\"cpu\"} 1\n"
          "hadal_requests_running 3\nhadal_requests_waiting 4\nhadal_kv_cache_usage_ratio 0.25\n"
          "hadal_queue_depth{class=\"normal\"} 4\nhadal_predicted_wait_seconds{class=\"batch\"} 1.5\n"
+         "hadal_goodput_tokens_total{class=\"low\"} 60\nhadal_goodput_tokens_total{class=\"high\"} 80\n"
+         "hadal_prompt_tokens_total 20\nhadal_offered_load_ratio 3.5\n"
          "hadal_generation_tokens_total 300\nhadal_admission_rejections_total{reason=\"A\"} 7\n"
          "hadal_admission_rejections_total{reason=\"B\"} 4\nhadal_admission_rejections_total{reason=\"C\"} 0\n"
          "hadal_retry_after_seconds_count 11\nhadal_retry_after_seconds_sum 17\n");
@@ -33,6 +36,9 @@ TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
   EXPECT_EQ(numbers.kv_ratio, 0.25);
   EXPECT_EQ(numbers.generated_tokens, 100);
   EXPECT_EQ(numbers.refused, 2);
+  EXPECT_EQ(numbers.offered_load, 3.5);
+  EXPECT_EQ(numbers.good_tokens, 50);
+  EXPECT_EQ(numbers.all_tokens, 110);
   EXPECT_EQ(numbers.retry_after_s, 2.5);
   EXPECT_EQ(numbers.ttft_p50_s, std::nullopt);
   EXPECT_EQ(numbers.class_waiting[1], 4);

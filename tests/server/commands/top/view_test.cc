@@ -28,6 +28,11 @@ ServerRow Answering(const std::string& name) {
   numbers.refused = 12345.6;
   numbers.retry_after_s = 29.96;
   numbers.ttft_p50_s = 0.0381;
+  numbers.step_tokens = 12345;
+  numbers.step_s = 0.38;
+  numbers.offered_load = 123;
+  numbers.good_tokens = 98765;
+  numbers.all_tokens = 123456;
   numbers.refusals = {{"CONNECTION_QUEUE_FULL", 12000.6, 4e9}, {"WAIT_LIMIT", 0.25, 17}};
   return {name, true, "", absl::InfinitePast(), numbers};
 }
@@ -45,6 +50,14 @@ TEST(ViewTest, ARowHasTheNumbersUnderItsHeading) {
   EXPECT_EQ(lines[2].text, "SERVER         STATE    BATCH QUEUE    KV  OUT/S   IN/S REF/S RETRY  TTFT");
   EXPECT_EQ(lines[3].text, "127.0.0.1:8000 ready      256   512  100%   123k  10.0M 12.3k   30s  38ms");
   EXPECT_THAT(TextOf(lines), HasSubstr("12.0k/s  CONNECTION_QUEUE_FULL"));
+  EXPECT_EQ(lines[7].text, "  step     12.3k tokens in 380ms; load 12.3k%; in time 98.8k of 123k/s");
+}
+
+TEST(ViewTest, ALoadThatIsNotKnownYetIsADash) {
+  ServerRow row = Answering("a:1");
+  row.numbers->offered_load = row.numbers->good_tokens = row.numbers->all_tokens = 0;
+  row.numbers->step_tokens = row.numbers->step_s = std::nullopt;
+  EXPECT_EQ(Render({row}, kNow, {})[7].text, "  step     - tokens in -; load -; in time 0 of 0/s");
 }
 
 TEST(ViewTest, EightyColumnsHoldTheWidestNumbers) {
