@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the prefix cache holds, as routers read it over ZeroMQ. The reader is Debian's pyzmq and msgpack in a process of its own."""
 
+import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import pathlib
 import queue
 import re
 import subprocess
@@ -209,6 +212,68 @@ def test_what_is_evicted_is_removed(start_server):
     blocks = settled(subscriber, server)
     assert len(blocks) == server.metric('hadal_kv_blocks{state="cached"}')
     assert removed == server.metric('hadal_kv_events_total{event="stored"}') - len(blocks)
+    subscriber.close()
+
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+
+
+@contextlib.contextmanager
+def halted(server, name):
+    """One thread of the server stands still until the block ends, as on a host without a processor for it. All others go on."""
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
+    thread, = [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == name]
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+
+    def ptrace(request):
+        if libc.ptrace(request, thread, None, None) != 0:
+            pytest.skip(f"ptrace: {os.strerror(ctypes.get_errno())}")
+
+    ptrace(PTRACE_SEIZE)
+    ptrace(PTRACE_INTERRUPT)
+    os.waitpid(thread, 0x40000000)  # __WALL
+    try:
+        yield
+    finally:
+        ptrace(PTRACE_DETACH)
+
+
+def test_after_an_overflow_everything_is_cleared_and_told_again(start_server):
+    """The publisher stands still for more events than wait for it. The router that follows its messages then has what the server has."""
+    server = start_server(*FLAGS, "--load-format=null", "--max-model-len=2048", "--max-batch-size=2", "--memory-budget=16MiB")
+    subscriber = Subscriber(server)
+    ask(server, range(60))
+    early = settled(subscriber, server)
+    assert early and server.metric('hadal_kv_events_total{event="cleared"}') == 0
+    words = 1000
+    with halted(server, "kv_events"):
+        deadline = time.monotonic() + 60
+        while server.metric("hadal_kv_event_overflows_total") == 0:
+            assert time.monotonic() < deadline, "the queue takes everything"
+            words += 400
+            client_of(server).completions.create(model="hadal-demo", prompt=" ".join(f"word{i}" for i in range(words, words + 400)), max_tokens=1)
+        server.wait_idle()
+        assert server.metric('hadal_kv_events_total{event="cleared"}') == 0
+    # The next round of the engine that finds room tells everything.
+    tokens, answer = ask(server, range(100, 200))
+    server.wait_metric('hadal_kv_events_total{event="cleared"}', 1)
+    blocks = settled(subscriber, server)
+    assert len(blocks) == server.metric('hadal_kv_blocks{state="cached"}')
+    tags = [event[0] for message in subscriber.replay() for event in message["batch"][1]]
+    assert tags.count("AllBlocksCleared") == 1 and tags[-1] == "BlockStored"
+    # What was there before is not lost on the way, if the server still has it; and new blocks have the documented hashes.
+    for name in chain(answer.system_fingerprint, tokens):
+        assert name in blocks
+    _, again = ask(server, range(100, 200))
+    assert again.usage.prompt_tokens_details.cached_tokens > 0
+    assert settled(subscriber, server) == blocks
+    # The live subscriber, that was there all the time, has the same.
+    live = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            live.append(subscriber.live.get(timeout=1))
+    assert "AllBlocksCleared" in [event[0] for message in live for event in message["batch"][1]]
     subscriber.close()
 
 
