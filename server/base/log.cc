@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -13,6 +14,7 @@
 #include "absl/time/time.h"
 #include "server/base/line_writer.h"
 #include "server/base/log_options.h"
+#include "server/base/log_scope.h"
 #include "server/base/strings.h"
 
 namespace hadal::base {
@@ -39,13 +41,37 @@ std::string_view LevelName(LogLevel level) {
   }
 }
 
+// Whether the id is that of the scope's request, or of one of its further prompts (`ID-1`).
+bool IsOf(const LogScope& scope, std::string_view request_id) {
+  if (!request_id.starts_with(scope.request_id())) return false;
+  request_id.remove_prefix(scope.request_id().size());
+  return request_id.empty() || request_id.front() == '-';
+}
+
+// The fields of a line, and those of the request that it is about.
+template <typename Add>
+void ForEachField(std::initializer_list<LogField> fields, const Add& add) {
+  const LogScope* const scope = LogScope::Current();
+  bool named = false, traced = false, ours = scope != nullptr;
+  for (const LogField& field : fields) {
+    add(field);
+    traced = traced || field.key == "trace_id";
+    if (field.key != "request_id") continue;
+    named = true;
+    ours = ours && IsOf(*scope, std::get<std::string_view>(field.value));
+  }
+  if (!ours) return;
+  if (!named && !scope->request_id().empty()) add({"request_id", scope->request_id()});
+  if (!traced && !scope->trace_id().empty()) add({"trace_id", scope->trace_id()});
+}
+
 std::string JsonText(LogLevel level, std::string_view component, std::string_view message,
                      std::initializer_list<LogField> fields, absl::Time now) {
   JsonLine line(now);
   line.Add("level", LevelName(level));
   line.Add("component", component);
   line.Add("msg", message);
-  for (const LogField& field : fields) line.Add(field.key, field.value);
+  ForEachField(fields, [&](const LogField& field) { line.Add(field.key, field.value); });
   return line.Take();
 }
 
@@ -61,10 +87,10 @@ std::string PlainText(LogLevel level, std::string_view component, std::string_vi
   std::string line = absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", now, absl::LocalTimeZone()),
                                   absl::StrFormat(",%03d ", absl::ToUnixMillis(now) % 1000), View(LevelName(level)),
                                   " [", View(component), "] ", View(message));
-  for (const LogField& field : fields) {
+  ForEachField(fields, [&](const LogField& field) {
     absl::StrAppend(&line, " ", View(field.key), "=");
     std::visit(AppendValue{line}, field.value);
-  }
+  });
   return line;
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "server/base/log.h"
+#include "server/base/log_scope.h"
 
 namespace hadal::commands {
 
@@ -14,6 +15,10 @@ admission::LogSink MakeLogSink() {
                                  : severity == admission::LogSeverity::kWarning ? base::LogLevel::kWarn
                                                                                 : base::LogLevel::kInfo;
     if (fields.reason == request::Reason::kNone) return base::Log(level, component, message);
+    if (fields.request_id.empty()) {  // a count of refusals
+      const base::LogScope of_no_request({}, {});
+      return base::Log(level, component, message, {{"reason", request::ReasonName(fields.reason)}});
+    }
     base::Log(level, component, message,
               {{"reason", request::ReasonName(fields.reason)},
                {"request_id", std::string_view(fields.request_id)},

@@ -196,7 +196,9 @@ PassOn::PassOn(const Connection& connection, Route route, const service::CallInf
               .fields = FieldsOf(connection, info),
               .hop = hops_ + 1,
               .deadline = info.deadline,
-              .first_by = std::min(info.first_token_by, info.gives_up_at)};
+              .first_by = std::min(info.first_token_by, info.gives_up_at),
+              .request_id = info.request_id,
+              .trace_id = info.trace.trace_id};
 }
 
 bool PassOn::MayAnswer(const absl::Status& refusal, bool waited) const {

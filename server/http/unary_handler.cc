@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "server/base/log_scope.h"
 #include "server/http/control_route.h"
 #include "server/http/ollama_models.h"
 #include "server/http/recorded_response.h"
@@ -101,7 +102,10 @@ asio::awaitable<void> HandleUnary(Connection& connection, UnaryAnswer answer, co
                              .tenant = info.caller.tenant,
                              .max_json_depth = server.options.max_json_depth};
   const auto lane = service::WorkerPool::LaneFor(static_cast<int64_t>(body.text.size()));
-  const bool ran = co_await RunOnWorker(connection, lane, [&] { status = Answer(answer, context, &body, &response); });
+  const bool ran = co_await RunOnWorker(connection, lane, [&] {
+    const base::LogScope named(info.request_id, info.trace.trace_id);
+    status = Answer(answer, context, &body, &response);
+  });
   if (!ran) status = service::WorkersBusy();
   if (connection.disconnected()) {
     RecordGone(connection, info);

@@ -106,6 +106,7 @@ void CallPipeline::DecodeOnWorker() {
     pending = std::exchange(pending_, {});
     info = info_;
   }
+  const base::LogScope named = Named();
   absl::Status status = pending.admitted[0].ticket.CheckSlot(info.caller.priority, info.request_id);
   if (status.ok()) {
     absl::StatusOr<DecodedRequest> decoded = pending.decode();
@@ -186,6 +187,7 @@ void CallPipeline::StartOnWorker() {
     if (!Advance(State::kStarting)) return;
     pending = std::exchange(pending_, {});
   }
+  const base::LogScope named = Named();
   std::vector<std::unique_ptr<ActiveCall>> calls;
   for (Admitted& admitted : pending.admitted) {
     absl::StatusOr<std::unique_ptr<ActiveCall>> call =

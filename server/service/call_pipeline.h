@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "base/sync.h"
 #include "server/admission/admission.h"
+#include "server/base/log_scope.h"
 #include "server/request/notifier.h"
 #include "server/service/active_call.h"
 #include "server/service/call_record.h"
@@ -134,6 +135,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
   bool MayAnswer(const absl::Status& refusal) const;
   static admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes);
   static absl::Status Cancelled();
+  // Of what is logged about this request. Only what never changes of it is read.
+  base::LogScope Named() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return {info_.request_id, info_.trace.trace_id}; }
   static Admitted AdmittedOf(absl::StatusOr<admission::Ticket> ticket);
   // One state further; false when the request has ended meanwhile.
   bool Advance(State to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -39,6 +39,7 @@ absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
   if (quota != nullptr) {
     if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return status;
   }
+  const base::LogScope named = Named();
   absl::Status status = service_->CheckRoom(request);
   return MayAnswer(status) ? absl::OkStatus() : status;
 }
@@ -58,6 +59,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
     if (!begun.ok()) return begun.status();
     use = *std::move(begun);
   }
+  const base::LogScope named = Named();
   absl::StatusOr<admission::Ticket> ticket = service_->Admit(request);
   if (!ticket.ok() && !MayAnswer(ticket.status())) {
     use.Cancel();

@@ -173,7 +173,10 @@ void PassageCore::NoteFailure(Outcome outcome, const TransferEnd& end) {
   const std::string& name = environment_.targets->target(attempt_->target()).name;
   last_failure_ = absl::StrCat(name, " has not answered: ", base::View(kOutcomes[static_cast<size_t>(outcome)]));
   base::Log(base::LogLevel::kDebug, "upstream", last_failure_,
-            {{"status", int64_t{answer_.status}}, {"detail", std::string_view(end.text)}});
+            {{"status", int64_t{answer_.status}},
+             {"detail", std::string_view(end.text)},
+             {"request_id", std::string_view(request_.request_id)},
+             {"trace_id", std::string_view(request_.trace_id)}});
 }
 
 absl::Status PassageCore::BrokenStatus(const TransferEnd& end) const {

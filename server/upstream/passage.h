@@ -24,6 +24,7 @@ struct PassedRequest {
   int hop = 1;                                   // that this makes
   absl::Time deadline = absl::InfiniteFuture();  // of the whole answer: told to the target, and kept
   absl::Time first_by = absl::InfiniteFuture();  // of the answer's first byte
+  std::string request_id, trace_id;              // for the log
 };
 
 // What the client is given of an answer's head.

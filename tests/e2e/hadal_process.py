@@ -52,10 +52,11 @@ def descriptors(server):
 class HadalProcess:
     """`hadal serve` on a free port. Use as a context manager; leaving it stops the server and checks its exit code."""
 
-    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None, binary=None):
+    def __init__(self, *flags, model=None, env=None, wait_ready=True, expect_exit=0, open_files=None, tls=None, binary=None,
+                 log_format="text"):
         """`open_files`: (soft, hard) limit of file descriptors. `tls`: an ssl.SSLContext to ask the server with. `binary`: instead of
         HADAL_BINARY."""
-        command = self.command_of(*flags, model=model, binary=binary)
+        command = self.command_of(*flags, model=model, binary=binary, log_format=log_format)
         self.command = command
         self.expect_exit = expect_exit
         self.tls = tls
@@ -84,9 +85,9 @@ class HadalProcess:
         return os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
 
     @classmethod
-    def command_of(cls, *flags, model=None, binary=None):
+    def command_of(cls, *flags, model=None, binary=None, log_format="text"):
         binary = binary or os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
-        return [binary, "serve", "--port=0", f"--model=hadal-demo={model or cls.demo_model()}", "--log-format=text", *flags]
+        return [binary, "serve", "--port=0", f"--model=hadal-demo={model or cls.demo_model()}", f"--log-format={log_format}", *flags]
 
     @staticmethod
     def clean_environment():

@@ -174,6 +174,19 @@ def test_what_should_move_has_moved(scrapes):
     assert moved == set(documented()) - set(UNMOVED)
 
 
+@pytest.mark.parametrize("accepted", ["application/openmetrics-text; version=1.0.0", "application/vnd.google.protobuf;encoding=delimited"])
+def test_whatever_a_scraper_would_take_it_gets_the_text_format_without_exemplars(server, accepted):
+    assert post(server, {"messages": [{"role": "user", "content": "x"}], "max_tokens": 2}) == 200
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", "/metrics", headers={"Accept": accepted})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    assert "# EOF" not in text and not re.search(r"^[^#\n]+ # \{", text, re.MULTILINE)
+    parse(text)
+
+
 def test_metrics_of_vllm_show_the_same_values():
     """The names that vLLM's dashboards and the endpoint pickers made for it ask for."""
     ask = {"messages": [{"role": "user", "content": "What is 17 + 25?"}], "max_tokens": 4}

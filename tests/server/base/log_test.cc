@@ -5,9 +5,11 @@
 
 #include <chrono>
 #include <string>
+#include <thread>
 
 #include "gtest/gtest.h"
 #include "server/base/log_options.h"
+#include "server/base/log_scope.h"
 
 namespace hadal::base {
 namespace {
@@ -46,6 +48,35 @@ TEST_F(LogTest, LinesArriveWhole) {
             std::string::npos)
       << text;
   EXPECT_EQ(text.find("below"), std::string::npos);
+}
+
+TEST_F(LogTest, LinesNameTheRequestThatTheThreadWorksOn) {
+  InitLogging(options_);
+  Log(LogLevel::kInfo, "test", "before");
+  {
+    const LogScope scope("r-1", "t-1");
+    Log(LogLevel::kInfo, "test", "inside", {{"n", int64_t{1}}});
+    Log(LogLevel::kInfo, "test", "own", {{"request_id", std::string_view("r-1-2")}});
+    Log(LogLevel::kInfo, "test", "other", {{"request_id", std::string_view("r-12")}});
+    {
+      const LogScope hidden({}, {});
+      Log(LogLevel::kInfo, "test", "hidden");
+    }
+    const LogScope untraced("r-2", "");
+    Log(LogLevel::kInfo, "test", "untraced");
+  }
+  std::thread([] { Log(LogLevel::kInfo, "test", "elsewhere"); }).join();
+  Log(LogLevel::kInfo, "test", "after");
+  ShutdownLogging();
+  char bytes[4096];
+  const std::string text(bytes, static_cast<size_t>(std::max<ssize_t>(::read(ends_[0], bytes, sizeof(bytes)), 0)));
+  for (const std::string line :
+       {R"("msg":"before"})", R"("msg":"inside","n":1,"request_id":"r-1","trace_id":"t-1"})",
+        R"("msg":"own","request_id":"r-1-2","trace_id":"t-1"})", R"("msg":"other","request_id":"r-12"})",
+        R"("msg":"hidden"})", R"("msg":"untraced","request_id":"r-2"})", R"("msg":"elsewhere"})",
+        R"("msg":"after"})"}) {
+    EXPECT_NE(text.find(line + "\n"), std::string::npos) << line << " is not in\n" << text;
+  }
 }
 
 TEST_F(LogTest, APipeThatNobodyReadsHoldsUpNeitherCallersNorTheEnd) {

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's ordinary log as JSON lines: those about a request name it and its trace, and nothing of what callers write is in any."""
+
+import contextlib
+import json
+import threading
+import time
+
+import grpc
+import pytest
+
+from hadal_process import HadalProcess, filled
+from http_client import post, send_raw
+
+SECRET = "quokka axolotl narwhal zebrafish"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+CHAT = {"model": "hadal-demo", "messages": [{"role": "system", "content": SECRET}, {"role": "user", "content": SECRET}], "max_tokens": 4,
+        "stop": [SECRET], "user": SECRET}
+FUNCTION = {"name": "look", "description": SECRET, "parameters": {"type": "object", "properties": {"x": {"type": "string", "description": SECRET}}}}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with HadalProcess("--log-level=debug", "--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=2", "--wait-limits=none", "--fallback-upstream=http://127.0.0.1:1,name=away",
+                      "--fallback-opt-in", log_format="json") as process:
+        yield process
+
+
+def log_lines(server):
+    return [json.loads(line) for line in server.text().splitlines() if line.startswith("{")]
+
+
+def lines_about(server, ask, request_id, routes=1):
+    """What is logged from the begin of `ask` to the line that ends a request: nothing else is going on."""
+    before = len(log_lines(server))
+    ask({"x-request-id": request_id, "traceparent": TRACEPARENT})
+    deadline = time.monotonic() + 20
+    while sum("outcome" in line for line in log_lines(server)[before:]) < routes:
+        assert time.monotonic() < deadline, log_lines(server)[before:]
+        time.sleep(0.02)
+    return log_lines(server)[before:]
+
+
+@contextlib.contextmanager
+def full(server):
+    """One request runs and two wait."""
+    with filled(server), contextlib.closing(send_raw(server, "/v1/completions", {"prompt": "x", "max_tokens": 2000, "ignore_eos": True})):
+        server.wait_metric("hadal_requests_waiting", 2)
+        yield
+
+
+def check_named(lines, request_id):
+    for line in lines:
+        assert line["request_id"].startswith(request_id) and line["trace_id"] == TRACE_ID, line
+
+
+# (path, body, status, what the lines say besides that the request has ended)
+CASES = {
+    "chat": ("/v1/chat/completions", CHAT, 200, []),
+    "stream": ("/v1/chat/completions", {**CHAT, "stream": True, "n": 2}, 200, []),
+    "prompts": ("/v1/completions", {"prompt": [SECRET, SECRET], "max_tokens": 2}, 200, []),
+    "tools": ("/v1/chat/completions", {**CHAT, "tools": [{"type": "function", "function": FUNCTION}]}, 200, []),
+    "schema": ("/v1/chat/completions", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {
+        "name": "x", "schema": {"type": "object", "title": SECRET, "properties": {"x": {"const": SECRET}}}}}}, 200, []),
+    "ollama": ("/api/chat", {**{key: CHAT[key] for key in ("model", "messages")}, "options": {"mirostat": 1, "num_predict": 2}, "stream": False}, 200,
+               ["options of Ollama's API that this server does not have are ignored"]),
+    "responses": ("/v1/responses", {"input": SECRET, "max_output_tokens": 4, "tools": [{"type": "web_search"}]}, 200, ["a tool of /v1/responses is left out"]),
+    "messages": ("/v1/messages", {"model": "hadal-demo", "max_tokens": 4, "messages": CHAT["messages"][1:],
+                                  "tools": [{"type": "web_search_20250305", "name": "web_search"}]}, 200, ["a tool of /v1/messages is left out"]),
+    "out of range": ("/v1/chat/completions", {**CHAT, "temperature": 9}, 422, []),
+    "broken": ("/v1/chat/completions", '{"messages": [{"role": "user", "content": "' + SECRET, 400, []),
+    "wrong role": ("/v1/chat/completions", {"messages": [{"role": SECRET, "content": SECRET}]}, 400, []),
+    "tokenize": ("/tokenize", {"prompt": SECRET}, 200, []),
+    "render": ("/v1/chat/completions/render", CHAT, 200, []),
+    "render tools": ("/v1/responses/render", {"input": SECRET, "tools": [{"type": "web_search"}]}, 200, ["a tool of /v1/responses is left out"]),
+    "unknown route": (f"/v1/{SECRET.replace(' ', '-')}", CHAT, 404, []),
+    "unknown model": ("/v1/chat/completions", {**CHAT, "model": SECRET}, 404, []),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_line_about_a_request_names_it_and_its_trace(server, name):
+    path, body, status, said = CASES[name]
+    answers = []
+    request_id = "my-" + name.replace(" ", "-")
+    lines = lines_about(server, lambda headers: answers.append(post(server, path, body, headers)), request_id)
+    assert answers[0][0] == status, answers
+    check_named(lines, request_id)
+    for text in said:
+        assert any(text in line["msg"] for line in lines), lines
+    assert len(lines) == 1 + len(said), lines
+
+
+def test_a_refusal_and_an_upstream_that_is_away(server):
+    with full(server):
+        time.sleep(1)  # only the first refusal of a second has a line
+        lines = lines_about(server, lambda headers: post(server, "/v1/chat/completions", CHAT, headers), "my-refusal")
+        refusal, = [line for line in lines if line["component"] == "admission"]
+        assert refusal["level"] == "WARN" and refusal["msg"].startswith("CONNECTION_QUEUE_FULL")
+        check_named(lines, "my-refusal")
+        lines = lines_about(server, lambda headers: post(server, "/v1/chat/completions", CHAT, {**headers, "x-hadal-allow-fallback": "1"}), "my-passage")
+        away, = [line for line in lines if line["component"] == "upstream"]
+        assert away["msg"] == "away has not answered: unreachable"
+        check_named(lines, "my-passage")
+
+
+def test_a_count_of_refusals_names_none(server):
+    """The second refusal of a second has no line; it is counted with the next that has one."""
+    before = len(log_lines(server))
+    with full(server):
+        deadline = time.monotonic() + 20
+        while not any("more in the last" in line["msg"] for line in log_lines(server)[before:]):
+            assert time.monotonic() < deadline
+            assert post(server, "/v1/chat/completions", CHAT, {"x-request-id": "my-many", "traceparent": TRACEPARENT})[0] == 503
+    count = next(line for line in log_lines(server)[before:] if "more in the last" in line["msg"])
+    assert "request_id" not in count and "trace_id" not in count and count["reason"] == "CONNECTION_QUEUE_FULL"
+
+
+def test_requests_at_the_same_time_are_told_apart(server):
+    """Each of them is served or refused on threads that serve the others, too."""
+    before = len(log_lines(server))
+    traces = {f"one-of-many-{i}": f"{i + 1:032x}" for i in range(40)}
+
+    def ask(request_id, trace):
+        post(server, "/api/chat", {"model": "hadal-demo", "messages": CHAT["messages"], "options": {"mirostat": 1, "num_predict": 2}, "stream": False},
+             {"x-request-id": request_id, "traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+
+    threads = [threading.Thread(target=ask, args=one) for one in traces.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    deadline = time.monotonic() + 20
+    while sum("outcome" in line for line in log_lines(server)[before:]) < len(traces):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    named = [line for line in log_lines(server)[before:] if "request_id" in line]
+    assert len(named) > len(traces)
+    for line in named:
+        assert line["trace_id"] == traces[line["request_id"].rsplit("-", 1)[0]], line
+
+
+def test_over_grpc_too(server, stubs):
+    def ask(headers):
+        stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
+        request = stubs.pb.ChatRequest(messages=[stubs.pb.ChatMessage(role="user", content=SECRET)])
+        request.stopping.max_tokens = 4
+        list(stub.Chat(request, metadata=list(headers.items())))
+
+    check_named(lines_about(server, ask, "my-call"), "my-call")
+    with full(server):
+        def refused(headers):
+            with pytest.raises(grpc.RpcError):
+                ask(headers)
+
+        time.sleep(1)
+        lines = lines_about(server, refused, "my-refused-call")
+        assert any(line["component"] == "admission" for line in lines)
+        check_named([line for line in lines if "more in the last" not in line["msg"]], "my-refused-call")
+
+
+def test_without_a_trace_there_is_only_the_id(server):
+    before = len(log_lines(server))
+    assert post(server, "/v1/chat/completions", CHAT, {"x-request-id": "mine"})[0] == 200
+    deadline = time.monotonic() + 20
+    while len(log_lines(server)) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    line = log_lines(server)[before]
+    assert line["request_id"].startswith("mine-") and not line.get("trace_id")
+
+
+def test_nothing_that_callers_wrote_is_in_the_log(server):
+    """After all of the above."""
+    assert len(log_lines(server)) > 50
+    for word in SECRET.split():
+        assert word not in server.text()
+    assert "narwhal" in json.dumps(CHAT)
