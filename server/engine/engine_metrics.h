@@ -27,6 +27,7 @@ class EngineMetrics final : public EngineObserver {
   void OnInterToken(absl::Duration duration) override;
   void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) override;
   void OnPreempted(int32_t lost_tokens) override;
+  void OnSetAside(int32_t sequences) override;
   void OnRecomputed(int32_t tokens) override;
   void OnDiscarded(int32_t rows) override;
   void OnChoiceEnded(request::FinishReason reason) override;
@@ -110,6 +111,9 @@ class EngineMetrics final : public EngineObserver {
                         .help = "Sequences that gave their blocks back while running.",
                         .labels = {"kind"},
                         .series = {{"recompute"}}}};
+  Counter set_aside_{registry_,
+                     {"hadal_set_aside_sequences_total",
+                      "Running sequences of class batch that left their places to more urgent requests."}};
   Counter prefix_query_{registry_,
                         {"hadal_prefix_cache_query_tokens_total", "Prompt tokens looked up in the prefix cache."}};
   Counter prefix_hit_{registry_, {"hadal_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache."}};

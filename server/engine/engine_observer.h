@@ -61,6 +61,8 @@ class EngineObserver {
   virtual void OnInterToken(absl::Duration) {}  // once a step: time between tokens of a running sequence
   virtual void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) {}
   virtual void OnPreempted(int32_t lost_tokens) {}
+  // Sequences of class batch that left their places to more urgent requests; they keep their blocks.
+  virtual void OnSetAside(int32_t sequences) {}
   virtual void OnRecomputed(int32_t tokens) {}
   // A step was launched with this many rows of sequences that turned out to have ended in the previous step.
   virtual void OnDiscarded(int32_t rows) {}

@@ -51,7 +51,7 @@ bool Scheduler::WaitingOrder::operator()(const Sequence* a, const Sequence* b) c
 }
 
 bool Scheduler::Runnable() const {
-  if (ActiveSequences() > 0) return true;
+  if (ActiveSequences() > 0 || NextAside() != nullptr) return true;
   if (no_room_ && paused_requests_ > 0) return false;
   return admission_->QueuedRequests(model_index_) > 0 || NextWaiting() != nullptr;
 }
@@ -77,6 +77,7 @@ Scheduler::Counts Scheduler::counts() const {
   counts.active = ActiveSequences();
   counts.waiting = static_cast<int32_t>(waiting_.size());
   counts.paused = paused_requests_;
+  counts.set_aside = aside_requests_;
   counts.free_blocks = cache_.pool().free();
   counts.leased_blocks = cache_.pool().used();
   counts.cached_blocks = cache_.pool().evictable();
@@ -88,7 +89,10 @@ Scheduler::Counts Scheduler::counts() const {
 
 void Scheduler::PublishSequences(admission::EngineLoad& load) const {
   load.BeginSequences();
+  const bool yields = MoreUrgentLately(UrgencyOf(request::Priority::kBatch, /*owed=*/true));
   for (const Sequence* sequence : running_) {
+    // No request waits for a place that it could take.
+    if (sequence->owner->set_aside() || (yields && Yields(*sequence->owner))) continue;
     admission::RunningSequence one;
     one.priority = sequence->owner->request->priority;
     one.blocks = sequence->owner->leased_blocks;

@@ -37,6 +37,7 @@ inline constexpr absl::Duration kStalledReader = absl::Seconds(1);
 //   Plan     (scheduler_plan.cc)    decode rows first, then prefill chunks, within the step's token limit
 //     start  (scheduler_start.cc)   preempted sequences, further choices and queued requests that have room
 //     preempt(scheduler_preempt.cc) blocks for a decode row when none is free
+//     aside  (scheduler_aside.cc)   batch requests leave their places to more urgent ones
 //   Commit   (scheduler_commit.cc)  the step's tokens are appended, ended choices leave, full blocks enter the cache
 //   Publish  (scheduler_publish.cc) tokens and ends go to the streams
 //
@@ -98,7 +99,7 @@ class Scheduler {
   absl::Time NextTimer() const;
 
   struct Counts {
-    int32_t requests = 0, running = 0, active = 0, waiting = 0, paused = 0;
+    int32_t requests = 0, running = 0, active = 0, waiting = 0, paused = 0, set_aside = 0;
     int32_t free_blocks = 0, leased_blocks = 0, cached_blocks = 0;
     int32_t free_window_blocks = 0, leased_window_blocks = 0, cached_window_blocks = 0;
   };
@@ -136,8 +137,7 @@ class Scheduler {
   void PlanDecode(BatchPlan& plan);
   // The sequences that decode next: those of a batch, or where steps overlap the part of them that waited longest.
   const std::vector<Sequence*>& DecodeCandidates();
-  // `started_from`: index in running_ of the first sequence that started in this plan.
-  void PlanPrefill(size_t started_from, BatchPlan& plan);
+  void PlanPrefill(BatchPlan& plan);
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
   // Takes the prompts out of a plan that has not been launched; false, and nothing is changed, when one must stay.
   bool WithdrawPrompts(BatchPlan& plan);
@@ -191,8 +191,31 @@ class Scheduler {
   bool EnsureBlock(Sequence& needy, BatchPlan& plan);
   Sequence* ChooseVictim() const;
   void Preempt(Sequence& victim, BatchPlan& plan);
-  // Preempts a request whose reader has stalled, so that another can start; false if there is none.
-  bool PreemptPaused(BatchPlan& plan);
+  // Preempts a request whose reader has stalled or that is set aside, so that another can start; false if there is
+  // none.
+  bool PreemptSuspended(BatchPlan& plan);
+  // --- aside ---
+  // Whether its place goes to a more urgent request that wants one: it belongs to a batch and has not aged.
+  bool Yields(const ActiveRequest& request) const;
+  int32_t YieldingSequences() const;
+  // Sets requests aside, the one that started last first, until at most `most` of the `active` sequences are left or
+  // none yields; returns how many are. They keep their blocks and go on from there.
+  int32_t SetAsideUntil(int32_t most, int32_t active, BatchPlan& plan);
+  // Returns how many sequences have left the batch.
+  int32_t SetAside(ActiveRequest& request, BatchPlan& plan);
+  // The one that started first of the requests that are set aside and could go on, or null.
+  ActiveRequest* NextAside() const;
+  // The most urgent class that waits for a place, in the queue or preempted; kBatch also if nothing does.
+  request::Priority MostUrgentWaiting(bool start_new) const;
+  // The turn of the next one if it has been set aside for so long that it goes before more urgent requests, as in the
+  // queue (admission::QueueOrder).
+  std::optional<admission::QueueTurn> AgedAside(bool start_new) const;
+  // That one goes on if there are places, and is not set aside again.
+  void ResumeAged(int32_t& active, BatchPlan& plan);
+  // Lets them go on while there are places and nothing more urgent waits.
+  void ResumeAside(bool start_new, int32_t active, BatchPlan& plan);
+  // Returns how many sequences are back in the batch.
+  int32_t Resume(ActiveRequest& request, BatchPlan& plan);
   // --- commit ---
   void CommitEntry(const PlanEntry& entry, const models::StepOutput& output);
   void FailRow(Sequence& sequence);
@@ -237,6 +260,7 @@ class Scheduler {
   std::deque<ClosedRequest> kept_for_steps_;  // where steps overlap; by last_step
   StepTokenBudget token_budget_{options_};
   int32_t token_limit_ = options_.max_batch_tokens;
+  size_t started_from_ = 0;           // index in running_ of the first sequence that started or goes on in this plan
   bool ended_since_removal_ = false;  // running_ holds sequences that do not run
   bool no_room_ = false;              // the last plan could not start what is next for lack of blocks
   uint64_t next_order_ = 1;
@@ -247,6 +271,7 @@ class Scheduler {
   StepCost step_cost_;
   uint64_t plans_ = 0;
   int32_t paused_requests_ = 0;
+  int32_t aside_requests_ = 0;
   int32_t closing_ = 0;  // ended requests whose streams have not been closed yet
 };
 

@@ -17,16 +17,16 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   for (const PlanEntry& entry : plan.entries) plan.decode_context_tokens += entry.start;
   plan.token_limit = token_limit_ = token_budget_.Limit(plan.decode_entries, plan.decode_context_tokens);
   RemoveEnded();
-  const size_t started_from = running_.size();
+  started_from_ = running_.size();
   // What was just taken from some is not at once given to others.
   if (!plan.preempted) StartSequences(now, start_new, plan);
-  PlanPrefill(started_from, plan);
+  PlanPrefill(plan);
   BuildInput(shape_, plan);
   return plan;
 }
 
 void Scheduler::MakeWay(absl::Time now, BatchPlan& next) {
-  if (next.preempted || ActiveSequences() >= options_.max_batch_size) return;
+  if (next.preempted || ActiveSequences() - YieldingSequences() >= options_.max_batch_size) return;
   const std::optional<admission::QueueTurn> turn = admission_->NextTurn(model_index_, /*by_age=*/false);
   if (!turn.has_value()) return;
   const bool less_urgent =
@@ -35,9 +35,9 @@ void Scheduler::MakeWay(absl::Time now, BatchPlan& next) {
       });
   if (!less_urgent || !WithdrawPrompts(next)) return;
   now_ = now;
-  const size_t started_from = running_.size();
+  started_from_ = running_.size();
   StartSequences(now, /*start_new=*/true, next);
-  PlanPrefill(started_from, next);
+  PlanPrefill(next);
   BuildInput(shape_, next);
 }
 
@@ -61,7 +61,7 @@ bool Scheduler::WithdrawPrompts(BatchPlan& plan) {
 bool Scheduler::Schedulable(const Sequence& sequence) const {
   // Where steps overlap nothing is planned for a token that is not known; chunks of a prompt may follow one another.
   if (overlapped_steps_ > 1 && sequence.pending_samples > 0) return false;
-  return sequence.state == SequenceState::kRunning && !sequence.owner->paused() && !sequence.ends_by_length() &&
+  return sequence.state == SequenceState::kRunning && !sequence.owner->suspended() && !sequence.ends_by_length() &&
          sequence.remaining() > 0;
 }
 
@@ -70,7 +70,7 @@ const std::vector<Sequence*>& Scheduler::DecodeCandidates() {
   candidates_.clear();
   int32_t decoding = 0;  // those in flight, too
   for (Sequence* sequence : running_) {
-    if (sequence->remaining() > 1 || sequence->owner->paused() || sequence->ends_by_length()) continue;
+    if (sequence->remaining() > 1 || sequence->owner->suspended() || sequence->ends_by_length()) continue;
     ++decoding;
     if (Schedulable(*sequence)) candidates_.push_back(sequence);
   }
@@ -105,14 +105,15 @@ void Scheduler::PlanDecode(BatchPlan& plan) {
   }
 }
 
-void Scheduler::PlanPrefill(size_t started_from, BatchPlan& plan) {
+void Scheduler::PlanPrefill(BatchPlan& plan) {
   // The most urgent first, and of those who started first.
   std::vector<Sequence*> prefilling;
   for (Sequence* sequence : running_) {
     if (sequence->remaining() > 1 && Schedulable(*sequence)) prefilling.push_back(sequence);
   }
-  // A sequence that started in this plan with one token left (its prompt was cached) has no row yet either.
-  for (size_t i = started_from; i < running_.size(); ++i) {
+  // A sequence that started in this plan with one token left (its prompt was cached), or goes on, has no row yet
+  // either.
+  for (size_t i = started_from_; i < running_.size(); ++i) {
     if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
   }
   std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());

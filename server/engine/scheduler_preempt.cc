@@ -51,12 +51,13 @@ Sequence* Scheduler::ChooseVictim() const {
   return victim;
 }
 
-bool Scheduler::PreemptPaused(BatchPlan& plan) {
-  if (paused_requests_ == 0) return false;
+bool Scheduler::PreemptSuspended(BatchPlan& plan) {
+  if (paused_requests_ == 0 && aside_requests_ == 0) return false;
   Sequence* victim = nullptr;
   for (Sequence* sequence : running_) {
-    const bool stalled = now_ - sequence->owner->paused_since >= kStalledReader;
-    if (stalled && MayBePreempted(*sequence) && CostsLess(*sequence, victim)) victim = sequence;
+    const ActiveRequest& owner = *sequence->owner;
+    const bool idle = owner.set_aside() || now_ - owner.paused_since >= kStalledReader;
+    if (idle && MayBePreempted(*sequence) && CostsLess(*sequence, victim)) victim = sequence;
   }
   if (victim == nullptr) return false;
   Preempt(*victim, plan);

@@ -135,7 +135,8 @@ void Scheduler::CloseRequest(ActiveRequest& request, const absl::Status& status)
   request.ended = true;
   ++closing_;
   if (request.paused()) --paused_requests_;
-  request.paused_since = absl::InfiniteFuture();
+  if (request.set_aside()) --aside_requests_;
+  request.paused_since = request.aside_since = absl::InfiniteFuture();
   outbox_.push_back({Outgoing::Kind::kClose, &request, {}, {}, status});
 }
 

@@ -14,6 +14,7 @@
 
 namespace hadal::engine {
 
+using request::Priority;
 using request::Reason;
 
 namespace {
@@ -35,9 +36,9 @@ constexpr int32_t kAmpleShare = 20;
 }  // namespace
 
 int32_t Scheduler::ActiveSequences() const {
-  if (paused_requests_ == 0) return static_cast<int32_t>(running_.size());
+  if (paused_requests_ == 0 && aside_requests_ == 0) return static_cast<int32_t>(running_.size());
   return static_cast<int32_t>(
-      std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->paused(); }));
+      std::count_if(running_.begin(), running_.end(), [](const Sequence* s) { return !s->owner->suspended(); }));
 }
 
 bool Scheduler::MoreUrgentLately(Urgency urgency) const {
@@ -59,7 +60,7 @@ int32_t Scheduler::StepTokens(Urgency urgency, int32_t decode_tokens, int32_t to
 
 void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) {
   no_room_ = false;
-  if (waiting_.empty() && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
+  if (waiting_.empty() && aside_requests_ == 0 && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
   if (start_new && Gathering(now)) return;
   int32_t active = ActiveSequences();
   // Prompt tokens that are to be computed before a new sequence of an urgency gets its turn.
@@ -69,6 +70,7 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   int32_t aged_sequences = 0;
   int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
   for (const Sequence* sequence : running_) {
+    if (sequence->owner->set_aside()) continue;
     const bool prefilling = sequence->remaining() > 1;
     if (prefilling) backlog[sequence->owner->urgency()] += sequence->remaining();
     ++of_class[static_cast<size_t>(Rank(*sequence->owner->request))];
@@ -85,8 +87,16 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     return aged_sequences < sequences && of_class[static_cast<size_t>(turn.priority)] < sequences &&
            aged_tokens < AgedPart(turn.passed, plan.token_limit);
   };
+  if (const auto turn = AgedAside(start_new); turn.has_value() && has_share(*turn)) ResumeAged(active, plan);
+  // Active ones whose places go to more urgent requests.
+  int32_t yielding = YieldingSequences();
+  const auto set_aside_until = [&](int32_t most) {
+    const int32_t left = SetAsideUntil(most, active, plan);
+    yielding -= active - left;
+    active = left;
+  };
   bool by_age = true;
-  while (active < options_.max_batch_size) {
+  while (active - yielding < options_.max_batch_size) {
     Sequence* waiting = NextWaiting();
     const std::optional<admission::QueueTurn> turn =
         start_new ? admission_->NextTurn(model_index_, by_age) : std::nullopt;
@@ -101,11 +111,19 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
         waiting != nullptr && (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority));
     const bool aged = !from_waiting && turn->aged();
     const Urgency urgency = from_waiting ? waiting->owner->urgency() : UrgencyOf(turn->priority, turn->owed);
+    const bool batch = (from_waiting ? waiting->owner->request->priority : turn->priority) == Priority::kBatch;
+    const int32_t taken = batch ? active : active - yielding;
+    if (aged && taken >= options_.max_batch_size) {
+      by_age = false;
+      continue;
+    }
     if (!aged && !has_turn(urgency)) break;
-    if (!from_waiting && !aged && active >= options_.max_batch_size - KeptPlaces(urgency)) break;
+    if (taken >= options_.max_batch_size - (from_waiting || aged ? 0 : KeptPlaces(urgency))) break;
+    if (batch && !aged && NextAside() != nullptr) break;  // it has begun
+    if (windows_.enabled()) set_aside_until(options_.max_batch_size - 1);
     const size_t running_before = running_.size();
     if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
-      if (PreemptPaused(plan)) continue;
+      if (PreemptSuspended(plan)) continue;
       if (aged && !turn->overdue) {
         by_age = false;  // more urgent ones may find room meanwhile
         continue;
@@ -117,9 +135,11 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
       backlog[running_[i]->owner->urgency()] += running_[i]->remaining();
     }
     active += static_cast<int32_t>(running_.size() - running_before);
+    set_aside_until(options_.max_batch_size);
     // One a plan: the next step's plan sees what is left of their share.
     if (aged) by_age = false;
   }
+  ResumeAside(start_new, active, plan);
 }
 
 bool Scheduler::Gathering(absl::Time now) {
@@ -135,7 +155,7 @@ bool Scheduler::Gathering(absl::Time now) {
 
 Sequence* Scheduler::NextWaiting() const {
   for (Sequence* sequence : waiting_) {
-    if (sequence->owner->paused() || sequence->ends_by_length()) continue;
+    if (sequence->owner->suspended() || sequence->ends_by_length()) continue;
     if (sequence->choice > 0) {
       // The first choice computes the prompt; the others then find its blocks in the prefix cache. Where only the
       // prompt was asked for they end with it, unless the caller has stopped it before.

@@ -101,8 +101,12 @@ struct ActiveRequest {
   absl::Time first_token = absl::InfiniteFuture();
   absl::Time last_token = absl::InfinitePast();
   absl::Time paused_since = absl::InfiniteFuture();  // its stream is full since then
+  absl::Time aside_since = absl::InfiniteFuture();   // more urgent requests have its places in the batch since then
 
   bool paused() const { return paused_since != absl::InfiniteFuture(); }
+  bool set_aside() const { return aside_since != absl::InfiniteFuture(); }
+  // It keeps its blocks, but takes no part in steps and no place in the batch.
+  bool suspended() const { return paused() || set_aside(); }
   Urgency urgency() const { return UrgencyOf(request->priority, owed); }
   request::TokenStream& stream() const { return *request->stream; }
 };

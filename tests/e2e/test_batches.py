@@ -188,6 +188,25 @@ def test_lines_make_room_for_other_requests(start_server, tmp_path):
     assert wait(client, batch).status == "cancelled"
 
 
+def test_lines_leave_their_places_in_the_batch_to_other_requests(start_server, tmp_path):
+    server = start_server("--load-format=null:20ms", "--max-batch-size=4", "--async-scheduling=off", f"--batch-store={tmp_path}")
+    client = client_of(server)
+    batch = submit(client, lines(12, max_tokens=100, ignore_eos=True))  # two seconds each, four at a time
+    deadline = time.monotonic() + 30
+    while server.metric("hadal_requests_running") < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    waits = []
+    for _ in range(5):
+        began = time.monotonic()
+        assert post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1})[0] == 200
+        waits.append(time.monotonic() - began)
+    assert sorted(waits)[2] < 0.5, "a place would have come free only after seconds"
+    assert server.metric("hadal_set_aside_sequences_total") >= 5
+    assert server.metric("hadal_preemptions_total") == 0
+    expect_each_once(client, wait(client, batch), 12)
+
+
 def test_a_drain_puts_lines_back(start_server, tmp_path):
     flags = (f"--batch-store={tmp_path}", "--drain-timeout=100ms")
     server = start_server(*flags)

@@ -53,6 +53,7 @@ class CountingObserver : public engine::EngineObserver {
   void OnStep(const engine::StepFacts& facts) override { last_step = facts; }
   void OnMasks(const engine::MaskFacts& facts) override { mask_rows += facts.rows; }
   void OnPreempted(int32_t) override { ++preemptions; }
+  void OnSetAside(int32_t sequences) override { set_aside += sequences; }
   void OnRecomputed(int32_t tokens) override { recomputed_tokens += tokens; }
   void OnDiscarded(int32_t rows) override { discarded_rows += rows; }
   void OnPrefixLookup(int32_t query, int32_t hit) override {
@@ -66,8 +67,8 @@ class CountingObserver : public engine::EngineObserver {
   }
   engine::StepFacts last_step;
   engine::RequestFacts last_ended;
-  int64_t preemptions = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, good = 0, mask_rows = 0,
-          discarded_rows = 0;
+  int64_t preemptions = 0, set_aside = 0, recomputed_tokens = 0, query_tokens = 0, hit_tokens = 0, ended = 0, good = 0,
+          mask_rows = 0, discarded_rows = 0;
 };
 
 // A StepLoop over a scripted model, turned by the test's own thread on a virtual clock.
