@@ -57,7 +57,7 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
   info.request_id = request::RequestIdFor(Find(context, "x-request-id"));
   info.trace = environment.service->OpenTrace(Find(context, "traceparent"), Find(context, "tracestate"));
   info.deadline = info.arrival + TimeLeft(context.raw_deadline());
-  out->load_report = service::ParseLoadReportFormat(Find(context, service::kLoadReportFormatHeader)).has_value();
+  out->load_report = service::ParseLoadReportFormat(Find(context, service::kLoadReportFormatHeader));
   for (const std::string_view name : service::kSessionHeaders) {
     const std::string_view value = Find(context, name);
     if (service::IsSessionValue(value)) out->session.emplace_back(name, value);

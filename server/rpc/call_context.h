@@ -4,6 +4,7 @@
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "server/base/network.h"
 #include "server/rpc/call_environment.h"
 #include "server/service/call_record.h"
+#include "server/service/load_report.h"
 
 namespace hadal::rpc {
 
@@ -21,7 +23,7 @@ namespace hadal::rpc {
 struct CallMetadata {
   service::CallInfo info;     // with the client's x-request-id when it is sane, else a new one
   bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
-  bool load_report = false;   // endpoint-load-metrics-format asks for one
+  std::optional<service::LoadReportFormat> load_report;      // endpoint-load-metrics-format asks for it
   std::vector<std::pair<std::string, std::string>> session;  // those of service::kSessionHeaders that are present
 };
 

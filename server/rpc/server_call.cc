@@ -289,9 +289,14 @@ void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* 
   OnEnd(status, static_cast<int>(wire.error_code()));
   context_->AddTrailingMetadata("x-request-id", request_id);
   for (const auto& [name, value] : metadata_.session) context_->AddTrailingMetadata(name, value);
-  if (metadata_.load_report || (environment_->load_reports && access_ == Access::kKey)) {
-    context_->AddTrailingMetadata(std::string(service::kLoadReportTrailer),
-                                  service::SerializeLoadReport(environment_->service->GetLoadReport()));
+  if (metadata_.load_report.has_value() || (environment_->load_reports && access_ == Access::kKey)) {
+    const service::LoadReport report = environment_->service->GetLoadReport();
+    context_->AddTrailingMetadata(std::string(service::kLoadReportTrailer), service::SerializeLoadReport(report));
+    // gRPC's libraries keep that one for their balancing: who asked reads this one.
+    if (metadata_.load_report.has_value()) {
+      context_->AddTrailingMetadata(std::string(service::kLoadReportHeader),
+                                    service::FormatLoadReport(report, *metadata_.load_report));
+    }
   }
   if (std::string trace = service::TraceResponse(info().trace); !trace.empty()) {
     context_->AddTrailingMetadata("traceresponse", trace);

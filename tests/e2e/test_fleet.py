@@ -87,6 +87,18 @@ def test_grpc_trailers_report_the_load(server, stubs, start_server, orca):
     check(grpc_report(always, stubs, orca))
 
 
+def test_grpc_libraries_get_the_report_that_they_ask_for(server, stubs, orca):
+    call = stubs.services.InferenceStub(grpc.insecure_channel(server.target)).ListModels
+    for form, read in (("JSON", lambda text: orca(**json.loads(text))), ("bin", lambda text: orca.FromString(base64.b64decode(text))), ("text", None)):
+        _, done = call.with_call(stubs.pb.ListModelsRequest(), metadata=(("endpoint-load-metrics-format", form),), timeout=30)
+        name, text = dict(done.trailing_metadata())["endpoint-load-metrics"].split(" ", 1)
+        assert name == form.upper()
+        if read is not None:
+            check(read(text))
+    _, done = call.with_call(stubs.pb.ListModelsRequest(), timeout=30)
+    assert "endpoint-load-metrics" not in dict(done.trailing_metadata())
+
+
 def test_grpc_trailers_give_the_session_back(server, stubs):
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
     request = stubs.pb.ChatRequest(messages=[stubs.pb.ChatMessage(role="user", content="17 + 25")])

@@ -91,6 +91,19 @@ def test_reads_what_servers_say(status, headers, expected):
     assert Refusal.of_http(status, headers) == expected
 
 
+def test_who_has_said_its_load_is_not_asked_for_it():
+    clock, servers = targets("a", "b", "c")
+    a, b, c = servers.all
+    assert servers.to_ask_for_load() == [a, b, c] and servers.to_ask_for_load() == []
+    clock.now += 1
+    a.report(3)
+    c.has_no_reports()
+    assert servers.to_ask_for_load() == [b]
+    clock.now += 1
+    assert servers.to_ask_for_load() == [a, b]
+    assert targets("a")[1].to_ask_for_load() == [], "there is no choice"
+
+
 def test_needs_a_server():
     with pytest.raises(ValueError, match="at least one"):
         Targets([], RetryOptions())

@@ -2,6 +2,7 @@
 """What a client does with its servers beside answers: it asks for their load, opens connections ahead, and checks their certificates."""
 
 import contextlib
+import http.client
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from client_kinds import KINDS, ONE_AT_A_TIME, grpc_target, targets, waited
 from hadal_client import RetryOptions
 from hadal_client._http_messages import load_of
 from hadal_client._httpx import httpx
+from hadal_client._load_reports import requests_in
 from hadal_process import HadalProcess, fill
 from tls_files import Authority
 
@@ -69,6 +71,62 @@ def test_the_metrics_of_another_server_are_no_load():
     for text in ("", "vllm:num_requests_running 1\n", "hadal_requests_running 1\n"):
         with pytest.raises(hadal_client.RequestError, match="http://a: its metrics lack hadal_requests_"):
             load_of(text, "http://a")
+
+
+def hold(server, count):
+    """Streams that run until they are closed."""
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for _ in range(count)]
+    for connection in connections:
+        connection.request("POST", "/v1/completions", '{"prompt": "x", "max_tokens": 2000, "ignore_eos": true}', {"Content-Type": "application/json"})
+    server.wait_metric("hadal_requests_running", count)
+    return connections
+
+
+ASK = {"chat": lambda client: client.chat("x", max_tokens=1), "models": lambda client: client.models(), "stream": lambda client: list(client.stream("x", max_tokens=1)),
+       "refused": lambda client: pytest.raises(hadal_client.RequestError, client.chat, "x", temperature=3)}
+
+
+@pytest.mark.parametrize("call", ASK)
+def test_each_answer_says_the_load(start_server, connect, monkeypatch, call):
+    monkeypatch.setattr("hadal_client._retry.Target.should_ask_for_load", lambda target: False)
+    busy, free = (start_server("--load-format=null:50ms", "--max-batch-size=8") for _ in range(2))
+    holders = hold(busy, 3)
+    client = connect(busy, free)
+    first, second = targets(client)
+    first.report(0), second.report(0.5)
+    ASK[call](client)
+    assert 3 <= first.load <= 4, "its own three, and maybe the call itself, which ends"
+    assert second.load == 0.5
+    client.chat("x", max_tokens=1)
+    assert second.load in (0, 1), "it went there"
+    for holder in holders:
+        holder.close()
+
+
+def test_an_idle_server_is_asked_for_its_load(start_server, connect):
+    busy, free = (start_server("--load-format=null:50ms", "--max-batch-size=8") for _ in range(2))
+    holders = hold(busy, 3)
+    client = connect(busy, free)
+    targets(client)[0].report(2)  # so that no call goes there
+    targets(client)[0]._reported_at -= 2
+    deadline = time.monotonic() + 20
+    while targets(client)[0].load != 3:
+        assert time.monotonic() < deadline
+        client.chat("x", max_tokens=1)
+    busy.signal()  # it drains: what runs goes on
+    while targets(client)[0].load < 1e9:
+        assert time.monotonic() < deadline
+        client.chat("x", max_tokens=1)
+        time.sleep(0.1)
+    for holder in holders:
+        holder.close()
+
+
+def test_whose_report_it_is():
+    said = 'JSON {"named_metrics": {"num_requests_running": 2, "num_requests_waiting": 1.0}}'
+    assert requests_in(said) == 3
+    for report in ("", "TEXT a=1", "BIN AAAA", "JSON", "JSON {}", "JSON []", said.replace("2", '"x"'), said.replace("2", "-9"), said.replace("2", "NaN"), said[:-3]):
+        assert requests_in(report) is None, report
 
 
 # ---- Connections ahead -----------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ class GrpcClient(Base):
         return self._flights.ask(self._answer_key(request, fields), deadline, make)
 
     def _begin(self, attempts: Attempts) -> Attempt:
-        for target in self._to_ask_for_load():
+        for target in self.targets.to_ask_for_load():
             self._load_of(self._channels[target]).add_done_callback(functools.partial(note_load, target))
         while True:
             attempt = attempts.begin()
@@ -171,6 +171,7 @@ class GrpcClient(Base):
                     while response is not None:
                         yield attempts.received(response)
                         response = next(attempt.call, None)
+                    attempt.note_load(attempt.call.trailing_metadata())
                     return
                 except grpc.RpcError as error:
                     attempt.failed(error)
@@ -185,6 +186,7 @@ class GrpcClient(Base):
         attempts = self._question(question, only)
         with attempts.take():
             attempt = self._answered(attempts)
+            attempt.note_load(attempt.call.trailing_metadata())
             attempt.cancel()
             return question.read(attempt.first), attempt.target
 

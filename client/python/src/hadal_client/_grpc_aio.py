@@ -148,7 +148,7 @@ class AsyncGrpcClient(Base):
         return await self._flights.ask(self._answer_key(request, fields), deadline, make)
 
     async def _begin(self, attempts: Attempts) -> Attempt:
-        for target in self._to_ask_for_load():
+        for target in self.targets.to_ask_for_load():
             asked = asyncio.ensure_future(self._load_of(self._channels[target]))
             self._loads.add(asked)  # a loop holds its tasks weakly
             asked.add_done_callback(self._loads.discard)
@@ -174,6 +174,7 @@ class AsyncGrpcClient(Base):
                     while response is not None:
                         yield attempts.received(response)
                         response = await _next(attempt.call)
+                    attempt.note_load(await attempt.call.trailing_metadata())
                     return
                 except grpc.RpcError as error:
                     attempt.failed(error)
@@ -187,6 +188,7 @@ class AsyncGrpcClient(Base):
         attempts = self._question(question, only)
         with await attempts.take_async():
             attempt = await self._answered(attempts)
+            attempt.note_load(await attempt.call.trailing_metadata())
             attempt.cancel()
             return question.read(attempt.first), attempt.target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
+from . import _load_reports as load_reports
 from ._errors import ServerUnreachable
 from ._grpc_fields import PRIORITIES
 from ._grpc_messages import HTTP_STATUS, WholeAnswer, broken, error_of, refusal_of, unanswered
@@ -166,7 +167,14 @@ class Attempt:
             self.failed(self.error)
         return self.error is None
 
+    def note_load(self, trailers: Any) -> None:
+        """What the server says of its load at the end of the attempt."""
+        report = dict(trailers or ()).get(load_reports.REPORT, "")
+        if isinstance(report, str):
+            load_reports.note(self.target, report, runs=False)
+
     def failed(self, error: Any) -> None:
+        self.note_load(error.trailing_metadata())
         self._over = True
         if self._hedge and error is self.error:
             self._whole.hedge_failed(self.target, error)
@@ -201,6 +209,8 @@ class Attempt:
         # The deadline is the call's own, by grpc-timeout.
         headers = self._whole.call.headers(self.target)
         metadata = self._whole.client._key + [(name, value) for name, value in headers.items() if name != "x-hadal-deadline-ms"]
+        if len(self._whole.client.targets.all) > 1:
+            metadata.append(load_reports.ASK)
         # Whether a call is let in is decided before its message is read.
         priority = _PRIORITY_NAMES.get(getattr(self._whole.request, "priority", None))
         return metadata if priority is None else [*metadata, ("x-hadal-priority", priority)]

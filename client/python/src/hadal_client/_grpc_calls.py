@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Optional, Sequence, TypeVar, Union
+from typing import Any, Callable, Dict, Generic, Iterable, List, Optional, Sequence, TypeVar, Union
 
 import grpc
 
 from . import _batches_pb2 as batches_pb
 from . import _checks
 from . import _inference_pb2 as pb
+from . import _load_reports as load_reports
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._grpc_attempts import Attempts, stub_of
@@ -147,11 +148,6 @@ class Base:
     def _load_options(self) -> Dict[str, Any]:
         return {"timeout": _LOAD_TIMEOUT_S, "metadata": self._key}
 
-    def _to_ask_for_load(self) -> Iterator[Target]:
-        """Where there is a choice: those whose last word is a second old."""
-        if len(self._channels) > 1:
-            yield from (target for target in self._channels if target.should_ask_for_load())
-
 
 _METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}
 
@@ -160,5 +156,4 @@ def note_load(target: Target, done: Any) -> None:
     """What came of asking for it."""
     if not done.cancelled() and done.exception() is None:
         load = done.result()
-        # One that is not ready, or drains, has more than any other.
-        target.report((0.0 if load.ready and not load.draining else 1e9) + load.requests_running + load.requests_waiting)
+        target.report((0.0 if load.ready and not load.draining else load_reports.UNFIT) + load.requests_running + load.requests_waiting)

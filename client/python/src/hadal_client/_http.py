@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import ssl
+import threading
 import time
-from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, Optional, Sequence, Union
+from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, List, Optional, Sequence, Set, Union
 
 from . import _checks
+from . import _load_reports as load_reports
 from ._errors import ServerUnreachable
 from ._hedging import first_of_async
 from ._http_loop import LoopThread
@@ -31,6 +33,7 @@ _LEAVE_SOMETHING = ("/v1/batches", "/v1/files")
 _WITHOUT_PLACE = ("/control", "/metrics", "/health/live")
 
 # httpx's own 100 would make calls wait on this side, where no server knows of them. Idle connections are kept for the next burst.
+_LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
 
 
@@ -72,21 +75,27 @@ def _routed(request: Any, target: Target, call: Call, several: bool) -> Any:
         waits = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {what: left if wait is None else min(wait, left) for what, wait in waits.items()}
     if several:
-        request.headers.setdefault("endpoint-load-metrics-format", "JSON")
+        request.headers.setdefault(*load_reports.ASK)
     return request
 
 
 def _note_load(target: Target, response: Any) -> None:
-    """A load report in ORCA's form (docs/api.md, load reports)."""
-    kind, _, report = response.headers.get("endpoint-load-metrics", "").partition(" ")
-    if kind != "JSON":
-        return
-    try:
-        named = json.loads(report)["named_metrics"]
-        runs = response.headers.get("content-type", "").startswith("text/event-stream")  # else it has ended with its report
-        target.report(float(named["num_requests_running"]) + float(named["num_requests_waiting"]), 0 if runs else 1)
-    except (ValueError, KeyError, TypeError):
-        pass  # somebody else's report
+    load_reports.note(target, response.headers.get(load_reports.REPORT, ""), runs=response.headers.get("content-type", "").startswith("text/event-stream"))
+
+
+def _load_question(target: Target) -> Any:
+    """How an idle server is: a route without a key, whose answer is small."""
+    url = httpx.URL(target.address)
+    return httpx.Request("GET", url.copy_with(path=url.path.rstrip("/") + "/health/ready"), headers=dict([load_reports.ASK]),
+                         extensions={"timeout": {what: _LOAD_TIMEOUT_S for what in ("connect", "read", "write", "pool")}})
+
+
+def _note_idle_load(target: Target, response: Any) -> None:
+    requests = load_reports.requests_in(response.headers.get(load_reports.REPORT, ""))
+    if requests is None:
+        target.has_no_reports()
+    else:
+        target.report(requests + (0.0 if response.status_code == 200 else load_reports.UNFIT))
 
 
 class _Attempts:
@@ -101,6 +110,8 @@ class _Attempts:
         self.error: Optional[Exception] = None
         self.refused: Any = None  # the last refusal
         self.place = Place()  # until the end of the answer
+        self._targets = targets
+        self._chooses = only is None
         self._request = request
 
     def needs_place(self) -> bool:
@@ -109,6 +120,10 @@ class _Attempts:
     def remaining(self) -> float:
         """Seconds, of all attempts together."""
         return self.call.remaining()
+
+    def to_ask_for_load(self) -> List[Target]:
+        """Those that have not said it of late, where there is a choice."""
+        return self._targets.to_ask_for_load() if self._chooses else []
 
     def begin(self) -> Optional[_Attempt]:
         """The attempt that may be made now, or None: sleep for wait() first."""
@@ -265,6 +280,8 @@ class Transport(httpx.BaseTransport):
             raise
 
     def _answer(self, attempts: _Attempts) -> Any:
+        for target in attempts.to_ask_for_load():
+            threading.Thread(target=self._ask_for_load, args=(target,), daemon=True).start()
         while True:
             attempt = attempts.begin()
             if attempt is None:
@@ -283,6 +300,13 @@ class Transport(httpx.BaseTransport):
             if attempt.judge():
                 return attempt.response
 
+    def _ask_for_load(self, target: Target) -> None:
+        with contextlib.suppress(Exception):  # whoever calls it will see
+            response = self._inner.handle_request(_load_question(target))
+            response.read()
+            response.close()
+            _note_idle_load(target, response)
+
     def close(self) -> None:
         if self._in_loop is not None:
             self._in_loop.close()
@@ -300,6 +324,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
         self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS, verify=verify)
+        self._asking: Set[asyncio.Future[None]] = set()
         self._sleep = sleep
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -314,6 +339,10 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             raise
 
     async def _answer(self, attempts: _Attempts) -> Any:
+        for target in attempts.to_ask_for_load():
+            asking = asyncio.ensure_future(self._ask_for_load(target))
+            self._asking.add(asking)  # a loop holds its tasks weakly
+            asking.add_done_callback(self._asking.discard)
         while True:
             attempt = attempts.begin()
             if attempt is None:
@@ -335,5 +364,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         except Exception as error:
             attempt.error = error
 
+    async def _ask_for_load(self, target: Target) -> None:
+        with contextlib.suppress(Exception):
+            response = await self._inner.handle_async_request(_load_question(target))
+            await response.aread()
+            await response.aclose()
+            _note_idle_load(target, response)
+
     async def aclose(self) -> None:
+        for asking in self._asking:
+            asking.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         await self._inner.aclose()

@@ -156,13 +156,18 @@ class Target:
             self._reported_at = self._clock()
 
     def should_ask_for_load(self) -> bool:
-        """True at most once a second."""
+        """Whether it has not said it, nor been asked for it, for a second: answers bring it along."""
         with self._lock:
             now = self._clock()
-            if self.state != "closed" or now - self._asked_at < _REPORT_INTERVAL_S:
+            if self.state != "closed" or now - max(self._asked_at, self._reported_at) < _REPORT_INTERVAL_S:
                 return False
             self._asked_at = now
             return True
+
+    def has_no_reports(self) -> None:
+        """It is not asked for one again."""
+        with self._lock:
+            self._asked_at = float("inf")
 
     @property
     def state(self) -> str:
@@ -225,6 +230,10 @@ class Targets:
 
     def at(self, address: str) -> Target:
         return next(target for target in self.all if target.address == address)
+
+    def to_ask_for_load(self) -> List[Target]:
+        """Where there is a choice: those that have not said it of late."""
+        return [target for target in self.all if target.should_ask_for_load()] if len(self.all) > 1 else []
 
     def start_least_loaded(self, among: Sequence[Target]) -> Optional[Target]:
         """The chosen one, started, or None when none may be called now."""
