@@ -82,7 +82,7 @@ def hold(server, count):
     return connections
 
 
-ASK = {"chat": lambda client: client.chat("x", max_tokens=1), "models": lambda client: client.models(), "stream": lambda client: list(client.stream("x", max_tokens=1)),
+ASK = {"chat": lambda client: client.chat("x", max_tokens=1), "models": lambda client: client.models(), "stream": lambda client: list(client.stream("x", max_tokens=9, ignore_eos=True)),
        "refused": lambda client: pytest.raises(hadal_client.RequestError, client.chat, "x", temperature=3)}
 
 

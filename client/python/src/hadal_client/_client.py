@@ -91,7 +91,7 @@ class Client(Base):
     def _load_of(self, server: str) -> Load:
         try:
             return self._ask(calls.load(server), calls.LOAD_TIMEOUT_S)
-        except DeadlineExceeded as error:
+        except (DeadlineExceeded, ServerUnreachable) as error:
             raise ServerUnreachable(f"{server}: {error}") from error
 
     def warm_up(self, timeout: float = 10.0) -> None:

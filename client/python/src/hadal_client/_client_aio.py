@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from . import _checks
@@ -16,7 +15,7 @@ from ._http_calls import Base, Question, T
 from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
-from ._sharing import AsyncFlights, deadline_at, seconds_left
+from ._sharing import AsyncFlights, all_of, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
 from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
@@ -74,17 +73,17 @@ class AsyncClient(Base):
         return await self._ask(calls.models())
 
     async def load(self) -> List[Load]:
-        return list(await asyncio.gather(*(self._load_of(server) for server in self._addresses)))
+        return await all_of(self._load_of(server) for server in self._addresses)
 
     async def _load_of(self, server: str) -> Load:
         try:
             return await self._ask(calls.load(server), calls.LOAD_TIMEOUT_S)
-        except DeadlineExceeded as error:
+        except (DeadlineExceeded, ServerUnreachable) as error:
             raise ServerUnreachable(f"{server}: {error}") from error
 
     async def warm_up(self, timeout: float = 10.0) -> None:
         timeout = _checks.seconds("timeout", timeout, least=0.001)
-        reached = await asyncio.gather(*(self._reaches(server, timeout) for server in self._addresses))
+        reached = await all_of(self._reaches(server, timeout) for server in self._addresses)
         check_reached([server for server, there in zip(self._addresses, reached) if not there], timeout)
 
     async def _reaches(self, server: str, timeout: float) -> bool:

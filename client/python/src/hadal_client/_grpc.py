@@ -16,10 +16,10 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
-from ._errors import HadalError, check_reached
+from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._grpc_attempts import Attempt, Attempts
 from ._grpc_calls import Base, Question, T, note_load
-from ._grpc_messages import delta_of, load_of, no_load
+from ._grpc_messages import delta_of
 from ._hedging import first_of
 from ._retry import RetryOptions, Target
 from ._sharing import Flights, deadline_at, seconds_left
@@ -104,15 +104,16 @@ class GrpcClient(Base):
 
     def load(self) -> List[Load]:
         """Of each server; ServerUnreachable when one does not say it."""
-        answers: List[Load] = []
-        for target, asked in [(target, self._load_of(channel)) for target, channel in self._channels.items()]:
-            try:
-                answers.append(load_of(asked.result(), target.address))
-            except grpc.RpcError as error:
-                raise no_load(error, target.address) from error
-        return answers
+        with ThreadPoolExecutor(len(self._channels)) as threads:
+            return list(threads.map(self._load_of, self._channels))
 
-    def _load_of(self, channel: Any) -> Any:
+    def _load_of(self, target: Target) -> Load:
+        try:
+            return self._ask(calls.load(target.address), target, calls.LOAD_TIMEOUT_S)
+        except (DeadlineExceeded, ServerUnreachable) as error:
+            raise ServerUnreachable(f"{target.address}: {error}") from error
+
+    def _ask_for_load(self, channel: Any) -> Any:
         return self._load_stub(channel).future(pb.GetLoadRequest(), **self._load_options())
 
     def warm_up(self, timeout: float = 10.0) -> None:
@@ -148,7 +149,7 @@ class GrpcClient(Base):
 
     def _begin(self, attempts: Attempts) -> Attempt:
         for target in self.targets.to_ask_for_load():
-            self._load_of(self._channels[target]).add_done_callback(functools.partial(note_load, target))
+            self._ask_for_load(self._channels[target]).add_done_callback(functools.partial(note_load, target))
         while True:
             attempt = attempts.begin()
             if attempt is not None:
@@ -178,12 +179,12 @@ class GrpcClient(Base):
                 finally:
                     attempt.cancel()
 
-    def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
-        return self._ask_whom(question, only)[0]
+    def _ask(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> T:
+        return self._ask_whom(question, only, deadline)[0]
 
-    def _ask_whom(self, question: Question[T], only: Optional[Target] = None) -> Tuple[T, Target]:
+    def _ask_whom(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> Tuple[T, Target]:
         """The answer, and who gave it."""
-        attempts = self._question(question, only)
+        attempts = self._question(question, only, deadline)
         with attempts.take():
             attempt = self._answered(attempts)
             attempt.note_load(attempt.call.trailing_metadata())

@@ -16,13 +16,13 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
-from ._errors import HadalError, check_reached
+from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._grpc_attempts import Attempt, Attempts
 from ._grpc_calls import Base, Question, T, note_load
-from ._grpc_messages import delta_of, load_of, no_load
+from ._grpc_messages import delta_of
 from ._hedging import first_of_async
 from ._retry import RetryOptions, Target
-from ._sharing import AsyncFlights, deadline_at, seconds_left
+from ._sharing import AsyncFlights, all_of, deadline_at, seconds_left
 from ._stream import AsyncStream, Running
 from ._types import Answer, Delta, Load, Messages, Model, Prompt
 
@@ -51,13 +51,7 @@ class AsyncGrpcClient(Base):
             async with bound:
                 return await self.complete(prompt, deadline=seconds_left(until), **fields)
 
-        asked = [asyncio.ensure_future(one(prompt)) for prompt in calls.one_each(prompts, fields)]
-        try:
-            return list(await asyncio.gather(*asked))
-        finally:
-            for call in asked:
-                call.cancel()  # those that are under way when another one failed
-            await asyncio.gather(*asked, return_exceptions=True)
+        return await all_of(one(prompt) for prompt in calls.one_each(prompts, fields))
 
     def stream(self, messages: Messages, *, deadline: Optional[float] = None, **fields: Any) -> AsyncStream:
         running = Running()
@@ -105,15 +99,15 @@ class AsyncGrpcClient(Base):
         return found
 
     async def load(self) -> List[Load]:
-        async def one(target: Target, channel: Any) -> Load:
-            try:
-                return load_of(await self._load_of(channel), target.address)
-            except grpc.RpcError as error:
-                raise no_load(error, target.address) from error
+        return await all_of(self._load_of(target) for target in self._channels)
 
-        return list(await asyncio.gather(*(one(target, channel) for target, channel in self._channels.items())))
+    async def _load_of(self, target: Target) -> Load:
+        try:
+            return await self._ask(calls.load(target.address), target, calls.LOAD_TIMEOUT_S)
+        except (DeadlineExceeded, ServerUnreachable) as error:
+            raise ServerUnreachable(f"{target.address}: {error}") from error
 
-    async def _load_of(self, channel: Any) -> Any:
+    async def _ask_for_load(self, channel: Any) -> Any:
         return await self._load_stub(channel)(pb.GetLoadRequest(), **self._load_options())
 
     async def warm_up(self, timeout: float = 10.0) -> None:
@@ -149,7 +143,7 @@ class AsyncGrpcClient(Base):
 
     async def _begin(self, attempts: Attempts) -> Attempt:
         for target in self.targets.to_ask_for_load():
-            asked = asyncio.ensure_future(self._load_of(self._channels[target]))
+            asked = asyncio.ensure_future(self._ask_for_load(self._channels[target]))
             self._loads.add(asked)  # a loop holds its tasks weakly
             asked.add_done_callback(self._loads.discard)
             asked.add_done_callback(functools.partial(note_load, target))
@@ -181,11 +175,11 @@ class AsyncGrpcClient(Base):
                 finally:
                     attempt.cancel()
 
-    async def _ask(self, question: Question[T], only: Optional[Target] = None) -> T:
-        return (await self._ask_whom(question, only))[0]
+    async def _ask(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> T:
+        return (await self._ask_whom(question, only, deadline))[0]
 
-    async def _ask_whom(self, question: Question[T], only: Optional[Target] = None) -> Tuple[T, Target]:
-        attempts = self._question(question, only)
+    async def _ask_whom(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> Tuple[T, Target]:
+        attempts = self._question(question, only, deadline)
         with await attempts.take_async():
             attempt = await self._answered(attempts)
             attempt.note_load(await attempt.call.trailing_metadata())

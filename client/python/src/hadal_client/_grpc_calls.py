@@ -17,14 +17,14 @@ from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._grpc_attempts import Attempts, stub_of
 from ._grpc_fields import PRIORITIES, chat_messages, fill
-from ._grpc_messages import models_of
+from ._grpc_messages import load_of, models_of
 from ._retry import RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Messages, Model, Prompt
+from ._types import Load, Messages, Model, Prompt
 from ._window import Window
 
-_LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
+LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
 # Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
 OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
            ("grpc.max_receive_message_length", 64 << 20)]
@@ -63,6 +63,10 @@ def one_each(prompts: Sequence[Prompt], fields: Dict[str, Any]) -> List[Prompt]:
 
 def models() -> Question[List[Model]]:
     return Question("ListModels", pb.ListModelsRequest(), pb.ListModelsResponse, models_of)
+
+
+def load(server: str) -> Question[Load]:
+    return Question("GetLoad", pb.GetLoadRequest(), pb.GetLoadResponse, lambda response: load_of(response, server))
 
 
 def end_thinking(running: Running) -> Question[None]:
@@ -128,8 +132,8 @@ class Base:
         """`running`: its pieces go to a caller; else it is read to its end first."""
         return Attempts(self, _METHODS[type(request)], request, pb.GenerateResponse, True, deadline, running, whole=running is None)
 
-    def _question(self, question: Question[T], only: Optional[Target] = None) -> Attempts:
-        return Attempts(self, question.method, question.request, question.response, False, only=only, once=question.once, sends=question.sends)
+    def _question(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> Attempts:
+        return Attempts(self, question.method, question.request, question.response, False, deadline, only=only, once=question.once, sends=question.sends)
 
     def _download(self, file: str, only: Target) -> Attempts:
         return Attempts(self, "/hadal.v1.Batches/DownloadFile", batches_pb.DownloadFileRequest(id=file), batches_pb.DownloadFileResponse, True, only=only)
@@ -146,7 +150,7 @@ class Base:
         return stub_of(channel, "GetLoad", pb.GetLoadRequest, pb.GetLoadResponse, False)
 
     def _load_options(self) -> Dict[str, Any]:
-        return {"timeout": _LOAD_TIMEOUT_S, "metadata": self._key}
+        return {"timeout": LOAD_TIMEOUT_S, "metadata": self._key}
 
 
 _METHODS = {pb.ChatRequest: "Chat", pb.GenerateRequest: "Generate"}

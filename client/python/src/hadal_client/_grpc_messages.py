@@ -63,6 +63,8 @@ _STATUS_OF_REASON = {"OUT_OF_RANGE": 422, "BODY_TOO_LARGE": 413, "STORAGE_FULL":
 
 
 def _status_of(error: Any, reason: Optional[str]) -> int:
+    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (error.details() or ""):
+        return 413  # gRPC's own word for it: there is room, but not for this one
     return _STATUS_OF_REASON.get(reason or "", HTTP_STATUS.get(error.code().name, 500))
 
 
@@ -73,7 +75,7 @@ def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
     reason = _reason(trailers)
     status = _status_of(error, reason)
     request_id = trailers.get("x-request-id", "")
-    if status not in (429, 503) or (pushback is None and status == 429):
+    if status not in (429, 503):
         return None, request_id
     after = float(pushback) / 1000 if pushback is not None else None
     ticket = trailers.get("x-hadal-ticket")
@@ -85,15 +87,6 @@ def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
 def unanswered(error: Any) -> bool:
     """The connection could not be made, or broke: nothing of hadal's is in the trailers."""
     return error.code() == grpc.StatusCode.UNAVAILABLE and "x-request-id" not in dict(error.trailing_metadata() or ())
-
-
-def no_load(error: Any, address: str) -> HadalError:
-    """Why a server has not said its load."""
-    message = f"{address}: {error.details() or error.code().name}"
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return ServerUnreachable(message)
-    reason = _reason(dict(error.trailing_metadata() or ()))
-    return RequestError(message, status=_status_of(error, reason), reason=reason)
 
 
 def error_of(error: Any, call: Call) -> HadalError:

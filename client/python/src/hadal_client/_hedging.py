@@ -54,9 +54,10 @@ async def first_of_async(make: Callable[[A], Awaitable[None]], attempt: A, hedge
                     return won
         return None
     finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        if waiting:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
         for one in begun:
             if one is not won:
                 await one.acancel()

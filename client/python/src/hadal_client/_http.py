@@ -107,7 +107,7 @@ class _Attempts:
         self.several = len(targets.all) > 1
         self.leaves_something = request.method == "POST" and request.url.path.endswith(_LEAVE_SOMETHING)
         self.hedge_after = None if self.leaves_something or only is not None or not self.several else targets.options.hedge_after
-        self.error: Optional[Exception] = None
+        self.error: Optional[BaseException] = None
         self.refused: Any = None  # the last refusal
         self.place = Place()  # until the end of the answer
         self._targets = targets

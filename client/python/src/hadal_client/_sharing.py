@@ -9,12 +9,15 @@ import secrets
 import threading
 import time
 from concurrent import futures
-from typing import Any, Awaitable, Callable, Dict, Optional, Sequence
+from typing import Any, Awaitable, Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
 
 from . import _checks
 from ._cache import Cache, determined, key_of
 from ._errors import DeadlineExceeded, HadalError
 from ._types import Answer
+
+
+T = TypeVar("T")
 
 
 class _Abandoned(Exception):
@@ -51,6 +54,17 @@ def seconds_left(until: Optional[float]) -> Optional[float]:
 
 def deadline_at(seconds: Optional[float]) -> Optional[float]:
     return None if seconds is None else time.monotonic() + _checks.seconds("deadline", seconds)
+
+
+async def all_of(coroutines: Iterable[Awaitable[T]]) -> List[T]:
+    """What comes of them, at the same time; when one fails, or their caller goes, none of the others runs on."""
+    running = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        return list(await asyncio.gather(*running))
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 _LATE = "the deadline passed while an equal call was under way"
