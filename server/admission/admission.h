@@ -255,9 +255,10 @@ class AdmissionController {
   absl::Status RefuseByState(State state, const Subject& subject);
   // For a request that has lost its slot.
   absl::Status RefuseEvicted(const Subject& subject);
-  // `expected_blocks`: blocks that the request will lease, if `required_bytes` covers only a part of them.
+  // `expected_blocks`: blocks that the request will lease, if `required_bytes` covers only a part of them. `kept_free`:
+  // bytes that are free, but not for this request.
   absl::Status RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
-                               int64_t expected_blocks = 0);
+                               int64_t expected_blocks = 0, int64_t kept_free = 0);
   // When to return for `blocks` of the model's; model_index -1: for a slot, whatever the model.
   RetryPlan PlanReturn(const Subject& subject, int model_index, int64_t blocks);
   // Logs and counts the refusal and builds its status.
@@ -293,6 +294,8 @@ class AdmissionController {
   void ExportLevels();
   double OfferedLoad(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Bytes that a request of that class and size leaves free for other classes.
+  int64_t LeftToOthers(const ModelState& model, request::Priority priority, int64_t bytes, absl::Time now) const;
   absl::Status FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index);
   // The predicted output tokens of one choice.
   int32_t PredictOutput(ModelState& model, const request::Request& request);

@@ -68,14 +68,17 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   }
   int64_t kept_free = 0;
   if (ticket.returned_ != ReturnTiming::kInWindow) {
-    const RetryPlanner::Arrival arrival = planner_.Arrive(ticket.retry_, request.priority, options_.clock->Now());
-    kept_free = model.KeptFreeBytes(arrival.kept_free.blocks);
+    const absl::Time now = options_.clock->Now();
+    const RetryPlanner::Arrival arrival = planner_.Arrive(ticket.retry_, request.priority, now);
+    kept_free =
+        std::max(model.KeptFreeBytes(arrival.kept_free.blocks), LeftToOthers(model, request.priority, bytes, now));
   }
   absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes, kept_free);
   if (!lease.ok()) {
     MemoryLease none;
     if (prefix != nullptr) model.prefixes.Release(*prefix, none);
-    return RefuseForMemory(model_index, {request.priority, request.id, prompt, ticket.retry_, ticket.returned_}, bytes);
+    return RefuseForMemory(model_index, {request.priority, request.id, prompt, ticket.retry_, ticket.returned_}, bytes,
+                           /*expected_blocks=*/0, kept_free);
   }
   if (ticket.returned_ != ReturnTiming::kNone) metrics_.CountReturn(ticket.returned_, /*admitted=*/true);
   {

@@ -17,6 +17,9 @@ using request::Reason;
 
 // Of those that memory is too short for, unless they share a prompt: so often one has its prompt looked at.
 constexpr absl::Duration kSharerPeriod = absl::Milliseconds(10);
+// The share of the memory that a batch leaves to other classes while requests of these come: more than one in a minute.
+constexpr int64_t kLeftShare = 4;
+constexpr double kOthersPerSecond = 1.0 / 60;
 
 }  // namespace
 
@@ -53,10 +56,10 @@ absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, doubl
 }
 
 absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
-                                                  int64_t expected_blocks) {
+                                                  int64_t expected_blocks, int64_t kept_free) {
   ModelState& model = *models_[model_index];
   model.quantile.CountRefusal();
-  const int64_t available = model.limits.pool->available_bytes();
+  const int64_t available = std::max<int64_t>(0, model.limits.pool->available_bytes() - kept_free);
   LogFields fields;
   fields.required_bytes = required_bytes;
   fields.available_bytes = available;
@@ -66,6 +69,20 @@ absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject
                 absl::StrCat("GPU_MEMORY_EXHAUSTED: Request ", base::View(subject.request_id), " ", need),
                 PlanReturn(subject, model_index, std::max(required_bytes / model.limits.block_bytes, expected_blocks)),
                 std::move(fields), absl::StrCat("engine_", model_index));
+}
+
+int64_t AdmissionController::LeftToOthers(const ModelState& model, request::Priority priority, int64_t bytes,
+                                          absl::Time now) const {
+  if (priority != request::Priority::kBatch) return 0;
+  double others = 0;
+  {
+    base::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < static_cast<size_t>(request::Priority::kBatch); ++i) others += arrivals_[i].PerSecond(now);
+  }
+  if (others < kOthersPerSecond) return 0;
+  // What needs more than the rest may run once nothing else has memory.
+  const int64_t pool = model.limits.pool->capacity_bytes();
+  return std::clamp<int64_t>(pool - bytes, 0, pool / kLeftShare);
 }
 
 int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& request, int32_t produced,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // From reservation to queue: true sizes and memory leases.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -60,6 +61,35 @@ TEST(AdmissionFinalizeTest, ChoicesShareThePromptsFullBlocks) {
   request->n = 3;
   ASSERT_OK(ticket->Finalize(*request, 0));
   EXPECT_EQ(ticket->leased_bytes(), (3 + 2 * 1) * 1000);
+}
+
+TEST(AdmissionFinalizeTest, ABatchLeavesAQuarterOfTheMemoryWhileOthersCome) {
+  AdmissionFixture fixture(/*blocks=*/16);
+  const auto lease = [&](int32_t prompt_tokens, Priority priority) {
+    auto ticket = fixture.Admit(0, priority);
+    EXPECT_OK(ticket.status());
+    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(prompt_tokens, 1, priority), 0);
+    return std::make_pair(status, *std::move(ticket));
+  };
+  {
+    auto alone = lease(64, Priority::kBatch);
+    EXPECT_OK(alone.first) << "nobody else comes";
+  }
+  lease(4, Priority::kNormal);
+  auto batch = lease(48, Priority::kBatch);
+  EXPECT_OK(batch.first) << "12 of 16 blocks";
+  auto more = lease(4, Priority::kBatch);
+  EXPECT_REASON(more.first, Reason::kGpuMemoryExhausted);
+  EXPECT_THAT(fixture.lines.back(), ::testing::HasSubstr("requires 1.0KB but only 0B available"));
+  auto low = lease(16, Priority::kLow);
+  EXPECT_OK(low.first) << "what is left is for others";
+  low.second.Release();
+  batch.second.Release();
+  EXPECT_OK(lease(64, Priority::kBatch).first) << "one that needs more runs when nothing else has memory";
+  auto again = lease(48, Priority::kBatch);
+  EXPECT_REASON(lease(4, Priority::kBatch).first, Reason::kGpuMemoryExhausted);
+  fixture.clock.Advance(absl::Minutes(3));
+  EXPECT_OK(lease(4, Priority::kBatch).first) << "nobody has come for a while";
 }
 
 TEST(AdmissionFinalizeTest, RefusesWhenMemoryWouldOverflow) {
