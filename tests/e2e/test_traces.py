@@ -2,6 +2,8 @@
 """Traces over OTLP/gRPC, taken by a collector that decodes them with the published generated code."""
 
 import concurrent.futures
+import http.client
+import json
 import os
 import subprocess
 import threading
@@ -11,7 +13,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_service
 
-from hadal_process import fill
+from hadal_process import fill, filled
 from http_client import post, read_until, send_raw
 from tls_files import Authority
 
@@ -161,6 +163,21 @@ def test_refusals_and_cancellations(start_server, collector):
         check_times(root, phases)
 
 
+def test_a_request_that_is_passed_on_stays_in_its_trace(start_server, collector):
+    """The span of the server that answers is below that of the one which passed it on."""
+    far = start_server(f"--otlp-traces-endpoint={collector.target}")
+    near = start_server(f"--otlp-traces-endpoint={collector.target}", "--max-batch-size=1", "--max-queue-requests=1", f"--fallback-upstream={far.url},name=far",
+                        "--fallback-connect-timeout=20s", "--fallback-first-byte-timeout=30s")
+    with filled(near):
+        status, headers, _ = post(near, "/v1/chat/completions", ASK, {"traceparent": SAMPLED, "tracestate": "vendor=1"})
+    assert status == 200 and headers["x-hadal-served-by"] == "far"
+    roots = [root for root, _ in collector.wait(4) if root.trace_id.hex() == TRACE_ID]
+    passed_on, answered = sorted(roots, key=lambda root: root.start_time_unix_nano)
+    assert (passed_on.parent_span_id.hex(), answered.parent_span_id) == (PARENT_ID, passed_on.span_id)
+    assert passed_on.trace_state == answered.trace_state == "vendor=1"
+    assert attributes(answered)["gen_ai.usage.output_tokens"] > 0
+
+
 def test_a_stream_that_its_client_leaves_has_all_phases(start_server, collector):
     server = start_server(f"--otlp-traces-endpoint={collector.target}", "--load-format=null:5ms", "--max-model-len=4096")
     sock = send_raw(server, "/v1/completions", {"prompt": "x", "max_tokens": 3000, "ignore_eos": True, "stream": True})
@@ -208,6 +225,32 @@ def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(start_serv
     begin = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - begin < 20
+    release.set()
+    hanging.stop()
+
+
+def test_more_spans_than_may_wait_are_dropped_and_counted(start_server):
+    """4,096 wait (server/trace/otlp_exporter.h), and 512 are on their way to a collector that does not answer."""
+    release = threading.Event()
+    hanging = Collector(answer=lambda context: release.wait(60))
+    server = start_server(f"--otlp-traces-endpoint={hanging.target}", "--load-format=null", "--max-queue-requests=64")
+    body = json.dumps({"prompt": "x", "max_tokens": 4, "ignore_eos": True})
+
+    def ask(count):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for _ in range(count):
+            connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
+        connection.close()
+
+    clients, each = 8, 150
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        list(pool.map(ask, [each] * clients))
+    spans = 5 * clients * each
+    assert spans - 4096 - 2 * 512 <= server.metric('hadal_trace_spans_total{outcome="dropped"}') <= spans - 4096
+    assert server.stop() == 0
     release.set()
     hanging.stop()
 
