@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of docs/overload.md on the virtual clock: runs hadal-sim over loads, policies and callers.
 
-Usage: overload.py [--short] [--seeds 20] [--duration 120s] [--only goodput,classes] [--output FILE.json]
+Usage: overload.py [--short] [--check] [--seeds 20] [--duration 120s] [--only goodput,classes] [--output FILE.json]
 
 Every point is a median over seeds, three for the policies that are compared, with its range. Loads are multiples of the capacity: the highest goodput that the server
 reaches at any load below, found first. The whole table takes a quarter of an hour on two cores; --short is a look at it with three
-seeds of 80 s. Writes one result in the form of benchmarks/README.md; plot.py draws it.
+seeds of 80 s, without the highest loads of some tables. --check exits 1 and names each goal (goals.py) that was missed. Writes one result in the form of benchmarks/README.md; plot.py draws it.
 """
 import argparse
 import concurrent.futures
@@ -19,6 +19,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import goals  # noqa: E402
 import lib  # noqa: E402
 
 BINARY = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release")) / "hadal-sim"
@@ -26,14 +27,15 @@ BINARY = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release"))
 # The level of 2 s less what the longest prompt, 16,000 tokens, takes beside a full batch (0.6 s), and less a step (50 ms).
 LIMITS = ["--wait-limits", "high=1s,normal=1350ms,low=30s"]
 LOADS = [0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.5, 2, 3, 5, 10]
-SHORT_LOADS = [0.7, 0.9, 1.0, 1.5, 2, 5, 10]
+SHORT_LOADS = [0.9, 1.0, 2, 5, 10]
 
 
 class Runner:
     """Runs points, two at a time, each over all seeds."""
 
-    def __init__(self, seeds, duration, jobs, loads):
-        self.loads = loads
+    def __init__(self, seeds, duration, jobs, short=False):
+        self.short = short
+        self.loads = SHORT_LOADS if short else LOADS
         self.seeds = seeds
         self.common = ["--duration", duration]
         self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
@@ -74,6 +76,15 @@ def total_ratio(reports, part, whole):
     return {"median": sum(report[part] for report in reports) / count, "of": count} if count else None
 
 
+def sum_of_counts(counts):
+    """One dict of counts of several."""
+    total = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
 def ours(policy):
     return LIMITS if policy == "hadal" else []
 
@@ -81,10 +92,14 @@ def ours(policy):
 MOST = {"hadal": 10, "fifo": 5, "fifo-bounded": 10}  # highest load of a policy
 
 
-def capacity(run):
+RATES = (24, 25, 26, 27, 28, 29, 30, 32)
+SHORT_RATES = (27, 28, 29, 30)
+
+
+def capacity(run, rates=None, flags=()):
     """The best goodput at any load up to a little above what can be served, and the rate at which it is reached."""
-    rates = [24, 25, 26, 27, 28, 29, 30, 32]
-    points = {rate: run.submit("--rate", rate, *ours("hadal")) for rate in rates}
+    rates = rates or (SHORT_RATES if run.short else RATES)
+    points = {rate: run.submit("--rate", rate, *flags, *ours("hadal")) for rate in rates}
     best = max(rates, key=lambda rate: spread(points[rate].result(), "goodput_tokens_per_s")["median"])
     reports = points[best].result()
     return {"requests_per_s": spread(reports, "goodput_requests_per_s")["median"],
@@ -99,7 +114,7 @@ def goodput(run, peak):
         for policy in ("hadal", "fifo", "fifo-bounded"):
             points = {load: run.submit("--rate", peak["requests_per_s"], "--load", load, "--peak", peak["tokens_per_s"],
                                        "--policy", policy, *flags, *ours(policy), seeds=None if policy == "hadal" else 3)
-                      for load in run.loads if load <= MOST[policy]}
+                      for load in run.loads if load <= (2 if run.short and policy != "hadal" else MOST[policy])}
             table[f"{name}/{policy}"] = {f"{load:g}": goodput_row(point.result(), peak) for load, point in points.items()}
     return table
 
@@ -122,10 +137,11 @@ def classes(run, peak):
     alone/LOAD: as many of them as there are at that load."""
     rate = peak["requests_per_s"]
     high = {"alone": run.submit("--rate", rate, "--load", 0.05, "--mix", "high:1", *LIMITS)}
-    for load in (2, 5, 9, 10):
+    loads = (2, 5) if run.short else (2, 5, 9, 10)
+    for load in loads:
         high[f"alone/{load}"] = run.submit("--rate", rate, "--load", load / 10, "--mix", "high:1", *LIMITS)
     for rest in ("normal", "low", "batch"):
-        for load in (2, 5, 9, 10):
+        for load in loads:
             high[f"{rest}/{load}"] = run.submit("--rate", rate, "--load", load, "--mix", f"high:0.1,{rest}:0.9", *LIMITS)
     low = {f"low beside high and normal/{load}": run.submit("--rate", rate, "--load", load, "--mix", "high:0.2,normal:0.7,low:0.1", *LIMITS)
            for load in (1.5, 2, 5)}
@@ -156,7 +172,8 @@ def step(run, peak):
 def retries(run, peak):
     """Callers that come back when they are told to, and those that do not listen; --surplus-retry as it is, and deny."""
     points = {}
-    for client, flags in {"obey": [], "obey, deny": ["--surplus-retry", "deny"], "urllib3": [], "backoff": [], "immediate": []}.items():
+    others = {} if run.short else {"obey": [], "urllib3": [], "backoff": [], "immediate": []}
+    for client, flags in {"obey, deny": ["--surplus-retry", "deny"], **others}.items():
         for load in (2, 5):
             points[f"{client}/{load}"] = run.submit("--rate", peak["requests_per_s"], "--load", load, "--client", client.split(",")[0], *flags,
                                                     *LIMITS)
@@ -210,6 +227,8 @@ def main():
     parser.add_argument("--short", action="store_true", help="three seeds of 80 s, fewer loads")
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--duration", help="of each run, on the virtual clock")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a goal was missed")
+    parser.add_argument("--wait-limits", help="of hadal, instead of those of the table")
     parser.add_argument("--only", default=",".join(TABLES), help="tables to run")
     parser.add_argument("--jobs", type=int, default=lib.cores())
     parser.add_argument("--output", help="file to write; else stdout")
@@ -219,7 +238,9 @@ def main():
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     args.seeds = args.seeds or (3 if args.short else 20)
     args.duration = args.duration or ("80s" if args.short else "120s")
-    run = Runner(args.seeds, args.duration, args.jobs, SHORT_LOADS if args.short else LOADS)
+    if args.wait_limits:
+        LIMITS[1] = args.wait_limits
+    run = Runner(args.seeds, args.duration, args.jobs, args.short)
     peak = capacity(run)
     metrics = {"capacity": peak}
     for name in args.only.split(","):
@@ -228,6 +249,12 @@ def main():
     settings = {"device": "h200-7b", "lengths": "azure-conversation", "seeds": args.seeds, "duration": args.duration,
                 "slo_ttft_s": 2, "slo_tpot_ms": 80, "limits": LIMITS}
     lib.write(lib.result("overload_sim", metrics, settings, bandwidth=False), args.output)
+    check = goals.check_result(metrics, args.short)
+    for miss in check.misses:
+        print(f"overload: {miss}", file=sys.stderr)
+    if args.check:
+        print(f"overload: {check.checked - len(check.misses)} of {check.checked} goals met", file=sys.stderr)
+        raise SystemExit(1 if check.misses else 0)
 
 
 if __name__ == "__main__":
