@@ -181,6 +181,22 @@ def figures(result):
     }.items() if value is not None}
 
 
+def attainable_tokens_per_s(run, tokens_per_s, max_wait_s):
+    """What no server that computes `tokens_per_s` can exceed with the arrivals of this run: one that takes whatever finds less than `max_wait_s` of work
+    before it and rests only when nothing waits. Bursts leave any server idle between them. From the seconds of hadal-bench's time series."""
+    first, seconds = run["warmup"]["seconds"], run["measured_s"]
+    backlog = served = 0.0
+    for window in run["windows"]:
+        if window["from_s"] >= first + seconds:
+            break
+        backlog += min(window["offered_tokens"], max(0.0, max_wait_s * tokens_per_s - backlog) + tokens_per_s)
+        computed = min(backlog, tokens_per_s)
+        backlog -= computed
+        if window["from_s"] >= first:
+            served += computed
+    return served / seconds
+
+
 def median_and_range(rounds):
     """One dict of figures of several rounds: the median of each, and its range as NAME_min and NAME_max."""
     names = {name: None for figures_of_round in rounds for name in figures_of_round}

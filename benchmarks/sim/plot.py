@@ -129,11 +129,14 @@ def wall_clock(metrics):
     loads = sorted({float(load) for name in ("load", "bursts") if name in metrics for load in metrics[name]})
     chart = Chart("Goodput on the wall clock, 20 ms a step", "offered load, multiples of the capacity", "share of the peak",
                   [load for load in (0.8, 1, 2, 5, 10) if load <= loads[-1]], 1.2)
-    for name, title in {"load": "Poisson", "bursts": "bursts (CV 13)"}.items():
+    for name, title in {"load": "Poisson", "bursts": "bursts, attainable"}.items():
         if name not in metrics:
             continue
         points = []
         for load, row in sorted((float(load), row) for load, row in metrics[name].items()):
+            if "of_attainable_ratio" in row:  # of bursts, each with arrivals of its own
+                points.append((load, *(row.get(f"of_attainable_ratio{end}", row["of_attainable_ratio"]) for end in ("", "_min", "_max"))))
+                continue
             scale = row["of_peak_ratio"] / row["goodput_tokens_per_s"]
             value = row["goodput_tokens_per_s"]
             points.append((load, *(scale * row.get(f"goodput_tokens_per_s{end}", value) for end in ("", "_min", "_max"))))

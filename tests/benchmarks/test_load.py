@@ -30,6 +30,17 @@ def test_evenness_leaves_out_classes_that_are_chance():
     assert load.evenness(run((3, 0.5))) is None
 
 
+def test_attainable_is_the_offer_until_the_server_is_full():
+    def run(*offered):
+        return {"warmup": {"seconds": 1}, "measured_s": len(offered) - 1, "windows": [{"from_s": i, "offered_tokens": n} for i, n in enumerate(offered)]}
+    assert load.attainable_tokens_per_s(run(500, 500, 500, 500, 500), 1000, 2) == 500
+    assert load.attainable_tokens_per_s(run(0, 2000, 2000, 2000, 2000), 1000, 2) == 1000
+    # Of a burst of 20,000 tokens a second's worth is computed at once and two more are kept; the rest of the time is idle.
+    assert load.attainable_tokens_per_s(run(0, 20000, 0, 0, 0, 0, 0, 0, 0, 0, 0), 1000, 2) == 300
+    # What the warm-up leaves behind is served in the measured part, and what comes behind it is not.
+    assert load.attainable_tokens_per_s({**run(3000, 0, 0, 9000), "measured_s": 2}, 1000, 2) == 1000
+
+
 def test_counts_add_up():
     def result(refusals, failures):
         return {"runs": [{"refusals": refusals, "failures": failures}]}
