@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
-SCRIPTS = ["bootstrap", "serve", "test", "lint", "gpu-check", "image-check", "update-lock", "batch-kills", "release-image"]
+SCRIPTS = ["bootstrap", "serve", "test", "lint", "gpu-check", "image-check", "update-lock", "batch-kills", "release-image", "client-pythons"]
 
 
 def run(*command, **kwargs):

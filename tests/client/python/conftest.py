@@ -10,7 +10,9 @@ SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).
 os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
 if sys.version_info < (3, 10):
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # else servers die before they begin, as README.md says
-sys.path[:0] = [str(SOURCE / "client/python/src"), str(SOURCE / "tests/client/python"), str(SOURCE / "tests/e2e")]
+# scripts/client-pythons tests what pip has installed.
+PACKAGE = [] if os.environ.get("HADAL_CLIENT_INSTALLED") else [str(SOURCE / "client/python/src")]
+sys.path[:0] = [*PACKAGE, str(SOURCE / "tests/client/python"), str(SOURCE / "tests/e2e")]
 from client_kinds import KINDS  # noqa: E402
 from hadal_process import HadalProcess  # noqa: E402
 
