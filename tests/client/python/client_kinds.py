@@ -49,6 +49,10 @@ class WaitedStream:
     def request_id(self):
         return self._stream.request_id
 
+    @property
+    def answer(self):
+        return self._stream.answer
+
     def __iter__(self):
         return self
 

@@ -7,8 +7,10 @@ import grpc
 import pytest
 
 import hadal_client
+from client_kinds import KINDS
 from hadal_client import RetryOptions
 from hadal_client._httpx import httpx
+from hadal_process import HadalProcess
 
 # What a server says over each, and what its caller gets: kind, status, retry_after, attempts of 3.
 CASES = {
@@ -82,6 +84,26 @@ def test_of_a_server_that_says_so(case, ask):
         wanted = ("ServerUnreachable", None, None, 1)  # nobody has said it
     assert by_http(status, said, ask) == wanted
     assert by_grpc(code, said, ask) == wanted
+
+
+@pytest.mark.parametrize("make", [lambda: hadal_client.Client("http://127.0.0.1:1", retry=QUICK), lambda: hadal_client.GrpcClient("127.0.0.1:1", retry=QUICK)],
+                         ids=["http", "grpc"])
+def test_whoever_is_away_is_named_with_the_attempts(make):
+    with make() as client, pytest.raises(hadal_client.ServerUnreachable, match=r"127\.0\.0\.1:1\b.*\(after 3 attempts\)$"):
+        client.chat("x")
+
+
+def test_who_lacks_a_key_is_told_where_to_give_it(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("right tenant\n")
+    with HadalProcess("--load-format=null:2ms", f"--api-key-file={keys}") as server:
+        for make in KINDS.values():
+            for key in (None, "wrong"):
+                client = make([server], api_key=key)
+                with pytest.raises(hadal_client.RequestError, match=r"\(the client's api_key\)$") as caught:
+                    client.chat("x")
+                assert caught.value.status == 401
+                client.close()
 
 
 def test_a_message_that_grpc_finds_too_large_is_not_asked_for_again():

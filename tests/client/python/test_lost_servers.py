@@ -52,6 +52,28 @@ def test_a_stream_is_not_asked_for_again(start_server, connect):
     kill(other)
 
 
+def test_a_shutdown_in_the_middle_is_no_end(start_server, connect):
+    server = start_server(SLOW, "--drain-timeout=100ms")
+    stream = connect(server).stream("x", **ASK)
+    pieces = [next(stream), next(stream)]
+    server.signal()
+    with pytest.raises(hadal_client.AnswerInterrupted, match="given the answer up to shut down; the answer broke off after") as caught:
+        pieces += stream
+    came = caught.value.answer
+    assert came.finish_reason == "insufficient_system_resource" and came == stream.answer
+    assert came.text + came.reasoning and len(caught.value.continued("x")) == 2
+
+
+def test_a_stream_says_how_it_ended(server, connect):
+    stream = connect(server).stream("17 + 25", temperature=0, max_tokens=200)
+    assert stream.answer == hadal_client.Answer(), "nothing has come"
+    text = "".join(piece.text for piece in stream)
+    assert stream.answer.text == text and stream.answer.finish_reason == "stop"
+    whole = connect(server).chat("17 + 25", temperature=0, max_tokens=200)
+    assert stream.answer.reasoning == whole.reasoning
+    assert (stream.answer.usage.prompt_tokens, stream.answer.usage.completion_tokens) == (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+
+
 def test_a_whole_answer_comes_from_another_server(start_server, connect):
     servers = [start_server(SLOW, expect_exit=-signal.SIGKILL) for _ in range(2)]
     client = connect(*servers, retry=hadal_client.RetryOptions(initial_backoff=0.05))

@@ -47,6 +47,21 @@ def test_of_a_call(connect, call, wanted):
         eval(f"client.{call}", {"client": client})
 
 
+@pytest.mark.parametrize("call", ["chat('x', max_token=3)", "complete('x', max_token=3)", "stream('x', max_token=3)", "complete_all(['x'], max_token=3)"])
+def test_a_field_that_is_nearly_one_of_the_api_is_warned_of(call):
+    """Over gRPC it is a ValueError, since its messages have no place for it; a server over HTTP ignores it."""
+    with Client(Nobody.url, retry=RetryOptions(max_attempts=1)) as client, pytest.warns(UserWarning, match="max_token: .* is max_tokens meant") as warned:
+        with pytest.raises(hadal_client.HadalError):
+            list(eval(f"client.{call}", {"client": client}))
+    assert warned[0].filename == "<string>", "it shows the caller's line"
+
+
+def test_other_fields_are_sent_without_a_word(recwarn):
+    with Client(Nobody.url, retry=RetryOptions(max_attempts=1)) as client, pytest.raises(hadal_client.HadalError):
+        client.chat("x", top_k=3, top_p=0.5, min_p=0.1, guided_choice=["a"], structured_outputs={}, nvext={}, user="me", chat_template_kwargs={})
+    assert not recwarn.list
+
+
 CLIENTS = [
     ({"api_key": b"x"}, "api_key: expected a text, found bytes"),
     ({"api_key": "secret\n"}, r"^api_key: '\\n' at position 6 of 7 cannot be in a key; was it read with the end of its line\?$"),

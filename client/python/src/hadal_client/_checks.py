@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, Dict, List, Optional
@@ -99,6 +102,25 @@ def token_ids(name: str, given: Any, expected: str = "token ids") -> List[int]:
         return [operator.index(one) for one in given]
     except TypeError:
         raise _wrong(name, expected, given) from None
+
+
+# Fields of chats and completions that callers mistype; the server takes more, and ignores what it does not know.
+_FIELDS = ("chat_template_kwargs", "documents", "echo", "frequency_penalty", "ignore_eos", "logit_bias", "logprobs", "max_completion_tokens", "max_thinking_tokens",
+           "max_tokens", "min_p", "min_tokens", "model", "n", "parallel_tool_calls", "presence_penalty", "priority", "reasoning_control", "reasoning_effort",
+           "repetition_penalty", "response_format", "seed", "stop", "stop_token_ids", "stream", "temperature", "thinking", "tool_choice", "tools", "top_k",
+           "top_logprobs", "top_p")
+
+
+def spelled(fields: Dict[str, Any]) -> Dict[str, Any]:
+    """Warns of a name that is nearly one of the API's: the server would ignore it silently."""
+    for name in fields:
+        meant = [] if name in _FIELDS else difflib.get_close_matches(name, _FIELDS, 1, 0.85)
+        if meant:
+            frame, level = sys._getframe(), 1
+            while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+                frame, level = frame.f_back, level + 1
+            warnings.warn(f"{name}: the server ignores fields that it does not know; is {meant[0]} meant?", stacklevel=level)
+    return fields
 
 
 def text(name: str, given: Any) -> str:

@@ -149,11 +149,12 @@ class Client(Base):
         return question.read(self._send(question, deadline))
 
     def _send(self, question: Question[T], deadline: Optional[float], stream: bool = False) -> Any:
+        request = self._build(self._http, question, deadline)
         try:
-            response = self._http.send(self._build(self._http, question, deadline), stream=stream)
+            response = self._http.send(request, stream=stream)
             if response.status_code != 200:
                 response.read()
                 raise error_of(response)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
+            raise unreachable(error, request) from error
         return response

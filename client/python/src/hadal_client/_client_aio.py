@@ -129,11 +129,12 @@ class AsyncClient(Base):
         return question.read(await self._send(question, deadline))
 
     async def _send(self, question: Question[T], deadline: Optional[float], stream: bool = False) -> Any:
+        request = self._build(self._http, question, deadline)
         try:
-            response = await self._http.send(self._build(self._http, question, deadline), stream=stream)
+            response = await self._http.send(request, stream=stream)
             if response.status_code != 200:
                 await response.aread()
                 raise error_of(response)
         except httpx.TransportError as error:
-            raise unreachable(error) from error
+            raise unreachable(error, request) from error
         return response

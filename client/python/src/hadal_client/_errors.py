@@ -69,6 +69,14 @@ class DeadlineExceeded(HadalError):
     """The call's deadline passed, all attempts together."""
 
 
+KEY_HINT = " (the client's api_key)"
+
+
+def after_attempts(count: int) -> str:
+    """For the message of an error."""
+    return f" (after {count} attempts)" if count > 1 else ""
+
+
 def check_reached(away: Sequence[str], timeout: float) -> None:
     """ServerUnreachable for the servers without a connection."""
     if away:

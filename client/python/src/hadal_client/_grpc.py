@@ -66,6 +66,7 @@ class GrpcClient(Base):
             delta = delta_of(response, running)
             if delta is not None:
                 yield delta
+        running.check_whole()
 
     def _end_thinking(self, running: Running) -> None:
         self._ask(calls.end_thinking(running), running.server)

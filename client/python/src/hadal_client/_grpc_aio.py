@@ -64,6 +64,7 @@ class AsyncGrpcClient(Base):
                 delta = delta_of(response, running)
                 if delta is not None:
                     yield delta
+            running.check_whole()
         finally:
             await responses.aclose()  # a loop that is left early does not close it in time
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 import grpc
 
 from . import _inference_pb2 as pb
-from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
+from ._errors import KEY_HINT, DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable, after_attempts
 from ._retry import Call, Refusal
 from ._stream import Running
 from ._types import Answer, Delta, Load, Model, Usage
@@ -95,11 +95,11 @@ def error_of(error: Any, call: Call) -> HadalError:
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(message)
     if unanswered(error):
-        return ServerUnreachable(message)
+        return ServerUnreachable(message + after_attempts(call.attempts))
     reason = _reason(dict(error.trailing_metadata() or ()))
     status = _status_of(error, reason)
     if refusal is None:
-        return RequestError(message, status=status, reason=reason, request_id=request_id)
+        return RequestError(message + (KEY_HINT if status == 401 else ""), status=status, reason=reason, request_id=request_id)
     return ServerBusy(message, status=status, reason=reason, request_id=request_id, retry_after=refusal.retry_after, attempts=call.attempts)
 
 
@@ -121,7 +121,14 @@ def _call_delta(one: Any) -> Dict[str, Any]:
     return {"index": one.index, **named, "function": {**({"name": one.name} if one.name else {}), "arguments": one.arguments}}
 
 
+def _usage_of(used: Any) -> Usage:
+    return Usage(used.prompt_tokens, used.completion_tokens, used.prompt_cache_hit_tokens, used.reasoning_tokens)
+
+
 def delta_of(response: Any, running: Running) -> Optional[Delta]:
+    if response.HasField("usage"):
+        running.usage = _usage_of(response.usage)
+    running.finished(response.index, _FINISH.get(response.finish_reason))
     calls = [_call_delta(one) for one in response.tool_calls]
     if response.text or response.reasoning or calls:
         return running.got(Delta(response.text, response.reasoning, calls, response.index))
@@ -149,8 +156,7 @@ class WholeAnswer:
         answer.model = response.model or answer.model
         answer.request_id = response.request_id or answer.request_id
         if response.HasField("usage"):
-            used = response.usage
-            answer.usage = Usage(used.prompt_tokens, used.completion_tokens, used.prompt_cache_hit_tokens, used.reasoning_tokens)
+            answer.usage = _usage_of(response.usage)
         if response.index != 0:
             return
         answer.text += response.text

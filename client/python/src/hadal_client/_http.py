@@ -23,6 +23,8 @@ from ._window import Place, Window
 DEADLINE = "hadal_deadline"
 # A request for one server alone: its address. Responses name there the server that they are from.
 SERVER = "hadal_server"
+# How many attempts were made at a request that has failed.
+ATTEMPTS = "hadal_attempts"
 
 # The connection was not made, or broke before an answer began. Generation leaves nothing behind, so that it may be asked for again; a batch may have
 # been taken by a server whose answer was lost, and is not to run twice.
@@ -146,6 +148,7 @@ class _Attempts:
     def given_up(self) -> Any:
         """The last refusal; without one it raises what kept the request from every server."""
         self.place.leave()
+        self._request.extensions[ATTEMPTS] = self.call.attempts
         if self.refused is not None:
             return self.refused
         raise self.error or ServerUnreachable("no server may be called before the deadline: all circuits are open")

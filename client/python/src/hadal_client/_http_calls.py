@@ -48,14 +48,14 @@ def chat_stream(messages: Messages, fields: Dict[str, Any]) -> Question[Any]:
 
 
 def complete(prompt: Prompt, fields: Dict[str, Any]) -> Question[Answer]:
-    return Question("POST", "/v1/completions", {"prompt": _checks.prompt(prompt), **_checks.no_stream(fields)}, _answer_in)
+    return Question("POST", "/v1/completions", {"prompt": _checks.prompt(prompt), **_checks.no_stream(_checks.spelled(fields))}, _answer_in)
 
 
 def complete_all(prompts: Sequence[Prompt], fields: Dict[str, Any]) -> Iterator[Question[List[Answer]]]:
     """ValueError for what one call cannot have."""
     if fields.get("n") not in (None, 1):
         raise ValueError(f"n is {fields['n']!r}; complete_all gives one answer to each prompt")
-    prompts, fields = _checks.prompts(prompts), _checks.no_stream(fields)
+    prompts, fields = _checks.prompts(prompts), _checks.no_stream(_checks.spelled(fields))
     if len({isinstance(prompt, str) for prompt in prompts}) > 1:
         raise ValueError("prompts: either all are texts or all are token ids")
     for at in range(0, len(prompts), _MAX_PROMPTS):

@@ -7,8 +7,8 @@ import json
 from typing import Any, Dict, Iterator, List, Optional
 
 from . import _checks
-from ._errors import DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable
-from ._http import SERVER
+from ._errors import KEY_HINT, DeadlineExceeded, HadalError, RequestError, ServerBusy, ServerUnreachable, after_attempts
+from ._http import ATTEMPTS, SERVER
 from ._httpx import httpx
 from ._retry import Refusal
 from ._stream import Running
@@ -16,7 +16,7 @@ from ._types import Answer, Delta, Load, Messages, Usage
 
 
 def chat_body(messages: Messages, stream: bool, fields: Dict[str, Any]) -> Dict[str, Any]:
-    body = {"messages": _checks.chat_messages(messages), **fields}
+    body = {"messages": _checks.chat_messages(messages), **_checks.spelled(fields)}
     if isinstance(body.get("thinking"), bool):  # as over gRPC
         body["thinking"] = {"type": "enabled" if body["thinking"] else "disabled"}
     if stream:
@@ -30,6 +30,8 @@ def error_of(response: Any) -> HadalError:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {response.status_code}: {response.text[:200]}"
+    if response.status_code == 401:
+        message += KEY_HINT
     facts = {"status": response.status_code, "reason": response.headers.get("x-hadal-reason"),
              "request_id": response.headers.get("x-request-id")}
     refusal = Refusal.of_http(response.status_code, response.headers)
@@ -41,9 +43,10 @@ def error_of(response: Any) -> HadalError:
     return ServerBusy(message, retry_after=refusal.retry_after, attempts=attempts, **facts)
 
 
-def unreachable(error: Exception) -> HadalError:
-    kind = DeadlineExceeded if isinstance(error, httpx.TimeoutException) else ServerUnreachable
-    return kind(_told(error))
+def unreachable(error: Exception, request: Any) -> HadalError:
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded(_told(error))
+    return ServerUnreachable(_told(error) + after_attempts(request.extensions.get(ATTEMPTS, 1)))
 
 
 def _told(error: Exception) -> str:
@@ -105,11 +108,14 @@ def deltas_of(line: str, running: Running) -> Iterator[Delta]:
     if "error" in event:
         raise _broken(event["error"], data, running)
     running.answer_id = event.get("id", "")
+    if event.get("usage"):
+        running.usage = usage_of(event["usage"])
     for choice in event.get("choices", []):
         delta = choice.get("delta") or {"content": choice.get("text")}
         piece = Delta(delta.get("content") or "", delta.get("reasoning_content") or "", delta.get("tool_calls") or [], choice.get("index", 0))
         if piece.text or piece.reasoning or piece.tool_calls:
             yield running.got(piece)
+        running.finished(piece.choice, choice.get("finish_reason"))
 
 
 def _broken(error: Any, data: str, running: Running) -> HadalError:
@@ -134,6 +140,7 @@ def check_ended(running: Running) -> None:
     """After the last line: a stream that ends in the middle looks no different."""
     if not running.ended:
         raise running.interrupted("the connection ended before the stream")
+    running.check_whole()
 
 
 def note_start(running: Running, response: Any) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
-from typing import Any, AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, List
+from typing import Any, AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, List, Optional
 
 from ._errors import AnswerInterrupted
-from ._types import Answer, Delta
+from ._types import Answer, Delta, Usage
 
 
 @dataclass
@@ -21,6 +22,9 @@ class Running:
     text: List[str] = field(default_factory=list)       # of the first choice
     reasoning: List[str] = field(default_factory=list)
     ended: bool = False    # the server has said that this was all
+    finish_reason: str = ""                             # of the first choice
+    given_up: bool = False                              # a choice was ended by the server's shutdown
+    usage: Usage = field(default_factory=Usage)
 
     def got(self, piece: Delta) -> Delta:
         self.pieces += 1
@@ -28,6 +32,17 @@ class Running:
             self.text.append(piece.text)
             self.reasoning.append(piece.reasoning)
         return piece
+
+    def finished(self, choice: int, reason: Optional[str]) -> None:
+        if reason == "insufficient_system_resource":
+            self.given_up = True
+        if choice == 0 and reason:
+            self.finish_reason = reason
+
+    def check_whole(self) -> None:
+        """After its end: an answer that the server has cut off to shut down looks no different from a whole one."""
+        if self.given_up:
+            raise self.interrupted("the server has given the answer up to shut down")
 
     def broke_off(self, why: str) -> str:
         """For the message of an error within the answer."""
@@ -39,7 +54,7 @@ class Running:
         return AnswerInterrupted(self.broke_off(why), self.answer())
 
     def answer(self) -> Answer:
-        return Answer("".join(self.text), "".join(self.reasoning), request_id=self.request_id)
+        return Answer("".join(self.text), "".join(self.reasoning), self.finish_reason, usage=copy.copy(self.usage), request_id=self.request_id)
 
 
 def _begun(running: Running) -> Running:
@@ -61,6 +76,11 @@ class Stream(Iterator[Delta]):
     def request_id(self) -> str:
         """The server's name for the call; empty before the first piece."""
         return self._running.request_id
+
+    @property
+    def answer(self) -> Answer:
+        """What has come so far of the first choice, without tool calls; behind the end with `finish_reason` and `usage`."""
+        return self._running.answer()
 
     def end_thinking(self) -> None:
         """Ends the reasoning of a chat that was asked for with `reasoning_control=True`: the answer goes on behind it. RequestError with status 409
@@ -91,6 +111,10 @@ class AsyncStream(AsyncIterator[Delta]):
     @property
     def request_id(self) -> str:
         return self._running.request_id
+
+    @property
+    def answer(self) -> Answer:
+        return self._running.answer()
 
     async def end_thinking(self) -> None:
         await self._end_thinking(_begun(self._running))
