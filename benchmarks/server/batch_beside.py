@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--output")
     args = parser.parse_args()
     lab = Lab(args)
-    with tempfile.TemporaryDirectory() as folder, lab.serve(LIMITS, f"--batch-store={folder}") as server:
+    with tempfile.TemporaryDirectory() as folder, lab.serve(f"--wait-limits={LIMITS}", f"--batch-store={folder}") as server:
         capacity = args.capacity or find_capacity(lab, server, args.start)
         file = upload(server)
         metrics = {"capacity_requests_per_s": load.round_off(capacity),
@@ -118,7 +118,7 @@ def main():
         ratio = metrics[f"{at:g}"]["beside_of_alone"].get(name)
         print(f"batch_beside: {at:g} of the capacity, {name} {ratio} (goal {GOAL})", file=sys.stderr)
     settings = {"model": "null" if args.null else "models/demo", "model_flags": " ".join(lab.model_flags()), "lengths": " ".join(LENGTHS),
-                "limits": LIMITS, "rounds": args.rounds, "seconds": args.seconds, **load.placement(lab.server_cores, lab.client_cores)}
+                "wait_limits": LIMITS, "rounds": args.rounds, "seconds": args.seconds, **load.placement(lab.server_cores, lab.client_cores)}
     lib.write(lib.result("batch_beside_null_model" if args.null else "batch_beside", metrics, settings, bandwidth=False), args.output)
 
 

@@ -57,6 +57,7 @@ class Scheduler {
   void RecordStep(const BatchPlan& plan, double seconds, const admission::StepTime& time) {
     token_budget_.Record(plan, seconds, time);
     step_cost_.Record(plan.tokens, seconds);
+    step_time_ = time;
   }
   // Of the last plan.
   int32_t token_limit() const { return token_limit_; }
@@ -195,6 +196,13 @@ class Scheduler {
   // none.
   bool PreemptSuspended(BatchPlan& plan);
   // --- aside ---
+  // How many sequences of class batch may run beside those of other classes, so that they add little to the time of a
+  // step; everything if no others run, and at least one.
+  int32_t BatchRows() const;
+  // Prompt tokens of class batch that may follow what `plan` holds already; likewise.
+  int32_t BatchTokens(const BatchPlan& plan) const;
+  // Sets requests aside until no more than BatchRows are left, or one request. Before anything is planned.
+  void LimitBatch(BatchPlan& plan);
   // Whether its place goes to a more urgent request that wants one: it belongs to a batch and has not aged.
   bool Yields(const ActiveRequest& request) const;
   int32_t YieldingSequences() const;
@@ -212,8 +220,9 @@ class Scheduler {
   std::optional<admission::QueueTurn> AgedAside(bool start_new) const;
   // That one goes on if there are places, and is not set aside again.
   void ResumeAged(int32_t& active, BatchPlan& plan);
-  // Lets them go on while there are places and nothing more urgent waits.
-  void ResumeAside(bool start_new, int32_t active, BatchPlan& plan);
+  // Lets them go on while there are places and nothing more urgent waits. `of_batch`: of the `active`, those of class
+  // batch.
+  void ResumeAside(bool start_new, int32_t active, int32_t of_batch, BatchPlan& plan);
   // Returns how many sequences are back in the batch.
   int32_t Resume(ActiveRequest& request, BatchPlan& plan);
   // --- commit ---
@@ -269,6 +278,8 @@ class Scheduler {
   absl::Time gather_until_ = absl::InfinitePast();
   std::array<absl::Time, kUrgencies> last_start_;  // from the queue
   StepCost step_cost_;
+  admission::StepTime step_time_;
+  int32_t batch_rows_ = options_.max_batch_size;  // BatchRows of this plan
   uint64_t plans_ = 0;
   int32_t paused_requests_ = 0;
   int32_t aside_requests_ = 0;

@@ -12,6 +12,11 @@ using request::Priority;
 
 namespace {
 
+// What the decode rows of a batch, and the chunks of its prompts, may add to the time of a step beside other classes.
+// Rows are in every step, chunks in some. The longest steps, which make the p99, are those with prompts of the others.
+constexpr double kRowsShare = 1.0 / 20;
+constexpr double kChunkShare = 1.0 / 4;
+
 int32_t HeldPlaces(const ActiveRequest& request) {
   return static_cast<int32_t>(std::count_if(request.choices.begin(), request.choices.end(), [](const auto& sequence) {
     return sequence->state == SequenceState::kRunning;
@@ -32,6 +37,53 @@ bool Scheduler::Yields(const ActiveRequest& request) const {
 int32_t Scheduler::YieldingSequences() const {
   return static_cast<int32_t>(
       std::count_if(running_.begin(), running_.end(), [this](const Sequence* s) { return Yields(*s->owner); }));
+}
+
+int32_t Scheduler::BatchRows() const {
+  const int32_t all = options_.max_batch_size;
+  // Where it costs a preemption, it is left to those that need the place.
+  if (!step_time_.known() || windows_.enabled()) return all;
+  int32_t others = 0, of_batch = 0;
+  double others_context = 0, batch_context = 0;
+  for (const Sequence* sequence : running_) {
+    if (sequence->owner->paused()) continue;
+    const bool batch = sequence->owner->request->priority == Priority::kBatch;
+    ++(batch ? of_batch : others);
+    (batch ? batch_context : others_context) += sequence->computed;
+  }
+  if (others == 0 || of_batch == 0) return all;
+  const double row_s = step_time_.sequence_s + step_time_.context_token_s * batch_context / of_batch;
+  const double spare_s = kRowsShare * step_time_.Seconds(others, others_context, 0);
+  return spare_s >= row_s * all ? all : std::max(1, static_cast<int32_t>(spare_s / row_s));
+}
+
+int32_t Scheduler::BatchTokens(const BatchPlan& plan) const {
+  const int32_t all = options_.max_batch_tokens;
+  const bool others = std::any_of(running_.begin(), running_.end(), [](const Sequence* sequence) {
+    return sequence->owner->request->priority != Priority::kBatch && !sequence->owner->paused();
+  });
+  if (!others || !step_time_.known()) return all;
+  const double spare_s =
+      kChunkShare * step_time_.Seconds(static_cast<double>(plan.entries.size()),
+                                       static_cast<double>(plan.decode_context_tokens), plan.prefill_tokens);
+  const double token_s = step_time_.prefill_token_s;
+  return spare_s >= token_s * all ? all : std::max(1, static_cast<int32_t>(spare_s / token_s));
+}
+
+void Scheduler::LimitBatch(BatchPlan& plan) {
+  batch_rows_ = BatchRows();
+  int32_t rows = batch_rows_ < options_.max_batch_size ? YieldingSequences() : 0;
+  while (rows > batch_rows_) {
+    ActiveRequest *first = nullptr, *last = nullptr;
+    for (const Sequence* sequence : running_) {
+      ActiveRequest* const request = sequence->owner;
+      if (!Yields(*request)) continue;
+      if (first == nullptr || request->order < first->order) first = request;
+      if (last == nullptr || request->order > last->order) last = request;
+    }
+    if (first == last) break;
+    rows -= SetAside(*last, plan);
+  }
 }
 
 int32_t Scheduler::SetAsideUntil(int32_t most, int32_t active, BatchPlan& plan) {
@@ -103,12 +155,15 @@ void Scheduler::ResumeAged(int32_t& active, BatchPlan& plan) {
   active += Resume(request, plan);
 }
 
-void Scheduler::ResumeAside(bool start_new, int32_t active, BatchPlan& plan) {
+void Scheduler::ResumeAside(bool start_new, int32_t active, int32_t of_batch, BatchPlan& plan) {
   if (aside_requests_ == 0 || MostUrgentWaiting(start_new) != Priority::kBatch) return;
   while (ActiveRequest* const request = NextAside()) {
     const int32_t places = options_.max_batch_size - KeptPlaces(request->urgency());
     if (active > 0 && active + HeldPlaces(*request) > places) break;
-    active += Resume(*request, plan);
+    if (of_batch > 0 && of_batch + HeldPlaces(*request) > batch_rows_) break;
+    const int32_t resumed = Resume(*request, plan);
+    active += resumed;
+    of_batch += resumed;
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan: one token of every decoding sequence first, then prefill chunks with what the step's token limit leaves.
 #include <algorithm>
+#include <optional>
 
 #include "server/base/check.h"
 #include "server/engine/scheduler.h"
@@ -12,6 +13,7 @@ BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   ++plans_;
   BatchPlan plan;
   plan.entries.reserve(std::min<size_t>(running_.size() + 16, options_.max_batch_size));
+  LimitBatch(plan);
   PlanDecode(plan);
   plan.decode_entries = static_cast<int32_t>(plan.entries.size());
   for (const PlanEntry& entry : plan.entries) plan.decode_context_tokens += entry.start;
@@ -120,12 +122,17 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
   int32_t kept_for_aged = AgedTokens(prefilling, plan.token_limit);
   const int32_t decode_tokens = plan.tokens;
   plan.full = false;
+  std::optional<int32_t> batch_limit;
   for (Sequence* sequence : prefilling) {
     if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
     const bool aged = sequence->owner->aged;
-    const int32_t limit = aged ? plan.token_limit
-                               : std::min(plan.token_limit - kept_for_aged,
-                                          StepTokens(sequence->owner->urgency(), decode_tokens, plan.token_limit));
+    int32_t limit = aged ? plan.token_limit
+                         : std::min(plan.token_limit - kept_for_aged,
+                                    StepTokens(sequence->owner->urgency(), decode_tokens, plan.token_limit));
+    if (!aged && sequence->owner->request->priority == request::Priority::kBatch) {
+      if (!batch_limit.has_value()) batch_limit = plan.tokens + std::min(BatchTokens(plan), plan.token_limit);
+      limit = std::min(limit, *batch_limit);
+    }
     const int32_t budget = limit - plan.tokens;
     plan.full = plan.full || sequence->remaining() > budget;
     if (budget <= 0) continue;

@@ -29,6 +29,7 @@ constexpr int32_t kKeptShare = 64;
 constexpr int32_t kShortSteps = 8;
 constexpr double kStepCostShare = 1.0 / 16;
 constexpr uint64_t kTryShort = 32;
+constexpr int32_t kShortChunk = 32;  // tokens of a prompt
 // Of the blocks, which are ample when more than that part of them is free. Much less than what QuantileController takes
 // for idle, or the blocks that longer answers might need would never be lent to others.
 constexpr int32_t kAmpleShare = 20;
@@ -54,7 +55,9 @@ int32_t Scheduler::StepTokens(Urgency urgency, int32_t decode_tokens, int32_t to
   const int32_t room = token_limit - decode_tokens;
   if (room <= 0 || !MoreUrgentLately(urgency)) return token_limit;
   const double enough = plans_ % kTryShort == 0 ? 0 : step_cost_.TokensForShare(kStepCostShare) - decode_tokens;
-  const int32_t least = std::max(1, room / kShortSteps);
+  // Prompts of a batch have time: where short steps cost little, they leave all of the room.
+  const bool batch = urgency >= UrgencyOf(Priority::kBatch, /*owed=*/true);
+  const int32_t least = std::clamp(room / kShortSteps, 1, batch ? kShortChunk : room);
   return decode_tokens + static_cast<int32_t>(std::clamp<double>(enough, least, room));
 }
 
@@ -119,7 +122,9 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
     }
     if (!aged && !has_turn(urgency)) break;
     if (taken >= options_.max_batch_size - (from_waiting || aged ? 0 : KeptPlaces(urgency))) break;
-    if (batch && !aged && NextAside() != nullptr) break;  // it has begun
+    int32_t& of_batch = of_class[static_cast<size_t>(Priority::kBatch)];
+    // What is set aside has begun.
+    if (batch && !aged && (of_batch >= batch_rows_ || NextAside() != nullptr)) break;
     if (windows_.enabled()) set_aside_until(options_.max_batch_size - 1);
     const size_t running_before = running_.size();
     if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
@@ -135,11 +140,12 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
       backlog[running_[i]->owner->urgency()] += running_[i]->remaining();
     }
     active += static_cast<int32_t>(running_.size() - running_before);
+    if (batch) of_batch += static_cast<int32_t>(running_.size() - running_before);
     set_aside_until(options_.max_batch_size);
     // One a plan: the next step's plan sees what is left of their share.
     if (aged) by_age = false;
   }
-  ResumeAside(start_new, active, plan);
+  ResumeAside(start_new, active, of_class[static_cast<size_t>(Priority::kBatch)], plan);
 }
 
 bool Scheduler::Gathering(absl::Time now) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests of class batch leave their places in the batch to more urgent ones, and go on later.
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -30,10 +31,12 @@ class Calls {
     calls_.push_back({prompt, output, f_.Submit(std::move(request)), {}});
     return calls_.size() - 1;
   }
+  // How long a step of so many tokens takes.
+  std::function<absl::Duration(int32_t)> step_time = [](int32_t) { return absl::Milliseconds(10); };
   void Rounds(int count) {
     for (int i = 0; i < count; ++i) {
       f_.Round();
-      f_.admission.clock.Advance(absl::Milliseconds(10));
+      f_.admission.clock.Advance(step_time(f_.model.shapes().empty() ? 0 : f_.model.shapes().back().tokens));
       for (Call& call : calls_) {
         if (!call.got.closed) call.got.Read(*call.stream);
       }
@@ -211,6 +214,40 @@ TEST(SchedulerAsideTest, ASlowReaderAndACancelledRequestAreRetiredWhileSetAside)
   calls.FinishAll();
   calls.ExpectRight(1);
   f.ExpectEmpty();
+}
+
+// The rows of steps in which `others` normal requests run beside eight of a batch.
+std::vector<int32_t> RowsBeside(int others, absl::Duration fixed, absl::Duration per_token) {
+  LoopFixture f({.max_batch_size = 32, .max_batch_tokens = 256});
+  Calls calls(f);
+  calls.step_time = [=](int32_t tokens) { return fixed + tokens * per_token; };
+  for (int i = 0; i < 8; ++i) calls.Submit(Priority::kBatch, 600);
+  calls.Rounds(60);
+  std::vector<size_t> normal;
+  for (int i = 0; i < others; ++i) normal.push_back(calls.Submit(Priority::kNormal, 100));
+  calls.Rounds(20);  // what a step costs is learnt from steps of different sizes
+  std::vector<int32_t> rows;
+  for (int i = 0; i < 60; ++i) {
+    calls.Rounds(1);
+    rows.push_back(f.model.shapes().back().tokens);
+  }
+  for (const size_t one : normal) calls.RoundsUntilClosed(one);
+  calls.Rounds(3);
+  EXPECT_EQ(f.model.shapes().back().tokens, 8) << "nothing else runs: all of the batch goes on";
+  calls.FinishAll();
+  calls.ExpectAllRight();
+  f.ExpectEmpty();
+  return rows;
+}
+
+TEST(SchedulerAsideTest, ABatchAddsLittleToStepsWhoseTimeGrowsWithTheirRows) {
+  const std::vector<int32_t> rows = RowsBeside(4, absl::Microseconds(100), absl::Milliseconds(1));
+  EXPECT_EQ(*std::max_element(rows.begin(), rows.end()), 4 + 1) << "one goes on";
+}
+
+TEST(SchedulerAsideTest, ABatchUsesTheRowsThatCostNothing) {
+  const std::vector<int32_t> rows = RowsBeside(4, absl::Milliseconds(10), absl::Microseconds(10));
+  EXPECT_EQ(*std::min_element(rows.begin(), rows.end()), 4 + 8);
 }
 
 // Set aside, preempted, cancelled and resumed at random: every answer is that of the model alone.
