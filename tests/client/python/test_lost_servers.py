@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of an answer whose server dies in the middle: of a stream that is final, and says what had come; a whole answer is asked for elsewhere."""
 
+import asyncio
+import json
 import signal
 import threading
 import time
@@ -12,6 +14,7 @@ import pytest
 import hadal_client
 from client_kinds import targets
 from hadal_client import _inference_pb2 as pb
+from hadal_client._batches import answers_in
 from hadal_client._httpx import httpx
 
 SLOW = "--load-format=null:5ms"
@@ -72,6 +75,38 @@ def test_a_stream_says_how_it_ended(server, connect):
     whole = connect(server).chat("17 + 25", temperature=0, max_tokens=200)
     assert stream.answer.reasoning == whole.reasoning
     assert (stream.answer.usage.prompt_tokens, stream.answer.usage.completion_tokens) == (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+
+
+ODD = "a\u2028b\u2029c\u0085d\x0be\x1cf"  # at each of these str.splitlines ends a line, and JSON may have the first three as they are
+
+
+@pytest.mark.parametrize("cuts", [1, 7, 4096])
+def test_letters_that_look_like_ends_of_lines_are_letters(cuts):
+    events = [json.dumps({"id": "x", "choices": [{"index": 0, "delta": {"content": text}}]}, ensure_ascii=False) for text in (ODD, ODD[::-1])]
+    body = "".join(f"data: {event}\r\n\r\n" for event in [*events, "[DONE]"]).rstrip().encode()
+
+    class Cut(httpx.SyncByteStream, httpx.AsyncByteStream):
+        def __iter__(self):
+            yield from (body[at:at + cuts] for at in range(0, len(body), cuts))
+
+        async def __aiter__(self):
+            for piece in self:
+                yield piece
+
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=Cut()))
+    with hadal_client.Client("http://a:1", transport=transport) as client:
+        assert [piece.text for piece in client.stream("x")] == [ODD, ODD[::-1]]
+
+    async def ask():
+        async with hadal_client.AsyncClient("http://a:1", transport=transport) as client:
+            return [piece.text async for piece in client.stream("x")]
+
+    assert asyncio.run(ask()) == [ODD, ODD[::-1]]
+
+
+def test_so_they_are_in_the_answers_of_a_batch():
+    line = json.dumps({"custom_id": "one", "response": {"status_code": 200, "body": {"choices": [{"message": {"content": ODD}}]}}}, ensure_ascii=False)
+    assert {name: answer.text for name, answer in answers_in(f"{line}\n{line.replace('one', 'two')}\n")} == {"one": ODD, "two": ODD}
 
 
 def test_a_whole_answer_comes_from_another_server(start_server, connect):

@@ -68,7 +68,7 @@ def submission_of(file_id: str) -> Dict[str, Any]:
 
 def answers_in(file: str) -> Iterator[Tuple[str, Union[Answer, HadalError]]]:
     """By the names of their questions."""
-    for line in file.splitlines():
+    for line in filter(None, file.split("\n")):  # splitlines ends lines at more than that, which JSON may hold
         raw = json.loads(line)
         response, error = raw.get("response") or {}, raw.get("error")
         body = response.get("body") or {}

@@ -13,7 +13,7 @@ from ._cache import Cache
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import Transport
 from ._http_calls import Base, Question, T
-from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
+from ._http_messages import Lines, check_ended, deltas_of, error_of, lost, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import Flights, deadline_at, seconds_left
@@ -53,7 +53,11 @@ class Client(Base):
         response = self._send(question, deadline, stream=True)
         note_start(running, response)
         try:
-            for line in response.iter_lines():
+            lines = Lines()
+            for chunk in response.iter_bytes():
+                for line in lines.of(chunk):
+                    yield from deltas_of(line, running)
+            for line in lines.last():
                 yield from deltas_of(line, running)
             check_ended(running)
         except httpx.TransportError as error:

@@ -12,7 +12,7 @@ from ._cache import Cache
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import AsyncTransport
 from ._http_calls import Base, Question, T
-from ._http_messages import check_ended, deltas_of, error_of, lost, note_start, unreachable
+from ._http_messages import Lines, check_ended, deltas_of, error_of, lost, note_start, unreachable
 from ._httpx import httpx
 from ._retry import RetryOptions
 from ._sharing import AsyncFlights, all_of, deadline_at, seconds_left
@@ -44,7 +44,12 @@ class AsyncClient(Base):
         response = await self._send(question, deadline, stream=True)
         note_start(running, response)
         try:
-            async for line in response.aiter_lines():
+            lines = Lines()
+            async for chunk in response.aiter_bytes():
+                for line in lines.of(chunk):
+                    for delta in deltas_of(line, running):
+                        yield delta
+            for line in lines.last():
                 for delta in deltas_of(line, running):
                     yield delta
             check_ended(running)

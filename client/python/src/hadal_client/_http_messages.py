@@ -93,6 +93,21 @@ def load_of(metrics: str, server: str) -> Load:
         raise RequestError(f"{server}: its metrics lack {error.args[0]}, which hadal's have", status=200) from None
 
 
+class Lines:
+    """The lines of a stream, from its bytes. httpx and str.splitlines end a line at letters, too, that a JSON text may hold, such as U+2028."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def of(self, chunk: bytes) -> List[str]:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [line.decode("utf-8", "replace") for line in lines]
+
+    def last(self) -> List[str]:
+        """Without an end of its own."""
+        return self.of(b"\n")
+
+
 def deltas_of(line: str, running: Running) -> Iterator[Delta]:
     """The pieces in one line of a stream. An error event is raised: the answer broke off."""
     if not line.startswith("data:"):
