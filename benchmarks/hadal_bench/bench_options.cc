@@ -62,6 +62,10 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
   flags->AddText("model", &model, "model name", "the first that the server lists");
   flags->AddText("api-key", &api_key,
                  "key of all requests; better in HADAL_BENCH_API_KEY, which no process list shows");
+  AddRepeated(flags, "header", "a header of all requests as NAME=VALUE, over gRPC metadata; repeat it for several",
+              "none", &additions.headers, [](const std::string& text) { return ParseHeaderField(text); });
+  AddParsed(flags, "extra-body", "members to add to the JSON of all requests, such as {\"temperature\":0}", "none",
+            &additions.body_members, [](const std::string& text) { return ParseBodyMembers(text); });
   flags->AddText("tls-ca", &ca_file, "PEM file with who may sign the server's certificate", "the system's");
   flags->AddSwitch("insecure", &insecure, "do not check the server's certificate");
   flags->AddInt("max-connections", &max_connections, {1, 1 << 20},
@@ -164,6 +168,9 @@ absl::Status BenchOptions::Resolve() {
   if (insecure && !ca_file.empty()) return absl::InvalidArgumentError("--insecure and --tls-ca exclude each other");
   target.insecure = insecure;
   target.ca_file = ca_file;
+  if (target.grpc() && !additions.body_members.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--extra-body: ", url, " takes no JSON; name the server http://"));
+  }
   if (duration <= absl::ZeroDuration()) return absl::InvalidArgumentError("--duration: must be above 0");
   if (warmup >= duration) {
     return absl::InvalidArgumentError(absl::StrCat("--warmup: ", absl::FormatDuration(warmup),
@@ -194,7 +201,8 @@ absl::Status BenchOptions::Resolve() {
 std::map<std::string, std::string> ReportedSettings(const base::ParsedFlags& parsed) {
   std::map<std::string, std::string> settings;
   for (const auto& [name, value] : parsed.values) {
-    const bool secret = value.source != base::ValueSource::kDefault && (name == "api-key" || name == "tenant");
+    const bool secret =
+        value.source != base::ValueSource::kDefault && (name == "api-key" || name == "tenant" || name == "header");
     settings[name] = secret ? "***" : value.text;
   }
   return settings;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "benchmarks/hadal_bench/client/call_additions.h"
 #include "benchmarks/hadal_bench/client/openai_codec.h"
 #include "benchmarks/hadal_bench/client/target.h"
 #include "benchmarks/hadal_bench/report/slo.h"
@@ -33,6 +34,7 @@ struct BenchOptions {
   std::string api_key;
   bool insecure = false;
   std::string ca_file;  // empty: the system's
+  CallAdditions additions;
   int max_connections = 4096;
   int grpc_channels = 8;
 

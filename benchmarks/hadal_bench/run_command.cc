@@ -181,10 +181,12 @@ int RunCommand(const std::vector<std::string>& args) {
   if (facts.mode != "run") runs.AddCurveMetrics(&file);
   if (!options.json.empty()) {
     if (absl::Status written = WriteText(options.json, FileText(file)); !written.ok()) return FailWith(written, 1);
+    std::printf("result: %s\n", options.json.c_str());
   }
   if (!options.html.empty()) {
     const std::string page = HtmlPage({{facts.model, &file}}, nullptr);
     if (absl::Status written = WriteText(options.html, page); !written.ok()) return FailWith(written, 1);
+    std::printf("page: %s\n", options.html.c_str());
   }
   return runs.interrupted() ? 130 : runs.served() ? 0 : 1;
 }

@@ -25,7 +25,7 @@ uint64_t NewSalt() { return 1 + std::random_device()() % (uint32_t{1} << 30); }
 absl::Status Session::FindModel() {
   const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
   if (options_.target.grpc()) {
-    const auto first = GrpcFirstModel(options_.target, key, kProbeTimeoutS);
+    const auto first = GrpcFirstModel(options_.target, key, options_.additions.headers, kProbeTimeoutS);
     if (absl::IsUnauthenticated(first.status())) {
       return absl::UnauthenticatedError(
           absl::StrCat("the server wants a key (", first.status().message(), "): give --api-key"));
@@ -38,7 +38,7 @@ absl::Status Session::FindModel() {
     FindVersion(key);
     return absl::OkStatus();
   }
-  const auto models = HttpGet(options_.target, "/v1/models", key, kProbeTimeoutS);
+  const auto models = HttpGet(options_.target, "/v1/models", key, options_.additions.headers, kProbeTimeoutS);
   if (!models.ok()) {
     return absl::UnavailableError(absl::StrCat("no server answers at ", models.status().message(), "; is it running?"));
   }
@@ -67,27 +67,28 @@ Target Session::HttpTarget() const {
 }
 
 void Session::FindVersion(const std::string& key) {
-  const auto version = HttpGet(HttpTarget(), "/version", key, kProbeTimeoutS);
+  const auto version = HttpGet(HttpTarget(), "/version", key, options_.additions.headers, kProbeTimeoutS);
   if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
 }
 
 std::optional<ServerMetrics> Session::ReadServerMetrics() const {
   const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
-  const auto answer = HttpGet(HttpTarget(), "/metrics", key, kProbeTimeoutS);
+  const auto answer = HttpGet(HttpTarget(), "/metrics", key, options_.additions.headers, kProbeTimeoutS);
   if (!answer.ok() || answer->status != 200) return std::nullopt;
   return ParseServerMetrics(answer->body);
 }
 
 absl::Status Session::OpenTransport() {
-  auto transport =
-      options_.target.grpc()
-          ? MakeGrpcTransport(
-                &io_,
-                {.target = options_.target, .api = options_.api, .model = model_, .channels = options_.grpc_channels})
-          : MakeHttpTransport(&io_, {.target = options_.target,
-                                     .api = options_.api,
-                                     .model = model_,
-                                     .max_connections = options_.max_connections});
+  auto transport = options_.target.grpc() ? MakeGrpcTransport(&io_, {.target = options_.target,
+                                                                     .api = options_.api,
+                                                                     .model = model_,
+                                                                     .headers = options_.additions.headers,
+                                                                     .channels = options_.grpc_channels})
+                                          : MakeHttpTransport(&io_, {.target = options_.target,
+                                                                     .api = options_.api,
+                                                                     .model = model_,
+                                                                     .additions = options_.additions,
+                                                                     .max_connections = options_.max_connections});
   if (!transport.ok()) return transport.status();
   transport_ = *std::move(transport);
   return absl::OkStatus();

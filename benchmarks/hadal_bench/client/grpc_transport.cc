@@ -31,7 +31,8 @@ void FillCommon(const CallSpec& spec, const std::string& model, Request* request
   }
 }
 
-void FillContext(const CallSpec& spec, grpc::ClientContext* context) {
+void FillContext(const CallSpec& spec, const std::vector<HeaderField>& headers, grpc::ClientContext* context) {
+  for (const HeaderField& field : headers) context->AddMetadata(field.name, field.value);
   if (!spec.api_key.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", spec.api_key));
   if (!spec.priority.empty()) context->AddMetadata("x-hadal-priority", spec.priority);
   if (spec.attempt > 0) context->AddMetadata("x-stainless-retry-count", absl::StrCat(spec.attempt));
@@ -67,19 +68,21 @@ class GrpcCall final : public grpc::ClientReadReactor<Response> {
   GrpcCall(boost::asio::io_context* io, uint64_t id, CallObserver* observer, Ended ended)
       : id(id), observer(observer), io_(io), ended_(std::move(ended)) {}
 
-  void StartChat(hadal::v1::Inference::Stub* stub, const CallSpec& spec, const std::string& model) {
+  void StartChat(hadal::v1::Inference::Stub* stub, const CallSpec& spec, const std::string& model,
+                 const std::vector<HeaderField>& headers) {
     FillCommon(spec, model, &chat_);
     hadal::v1::ChatMessage* const message = chat_.add_messages();
     message->set_role("user");
     message->set_content(spec.prompt.data(), spec.prompt.size());
-    FillContext(spec, &context_);
+    FillContext(spec, headers, &context_);
     stub->async()->Chat(&context_, &chat_, this);
     Begin();
   }
-  void StartGenerate(hadal::v1::Inference::Stub* stub, const CallSpec& spec, const std::string& model) {
+  void StartGenerate(hadal::v1::Inference::Stub* stub, const CallSpec& spec, const std::string& model,
+                     const std::vector<HeaderField>& headers) {
     FillCommon(spec, model, &generate_);
     generate_.set_text(spec.prompt.data(), spec.prompt.size());
-    FillContext(spec, &context_);
+    FillContext(spec, headers, &context_);
     stub->async()->Generate(&context_, &generate_, this);
     Begin();
   }
@@ -150,9 +153,9 @@ class GrpcTransport final : public Transport {
     calls_[id] = std::move(call);
     observer->OnSent();
     if (options_.api == OpenAiApi::kChat) {
-      started->StartChat(stub, spec, options_.model);
+      started->StartChat(stub, spec, options_.model, options_.headers);
     } else {
-      started->StartGenerate(stub, spec, options_.model);
+      started->StartGenerate(stub, spec, options_.model, options_.headers);
     }
     return id;
   }
@@ -180,7 +183,8 @@ absl::StatusOr<std::unique_ptr<Transport>> MakeGrpcTransport(boost::asio::io_con
   return std::make_unique<GrpcTransport>(io, std::move(options), *authorities);
 }
 
-absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key, double timeout_s) {
+absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key,
+                                           const std::vector<HeaderField>& headers, double timeout_s) {
   const absl::StatusOr<std::string> authorities = ReadAuthorities(target);
   if (!authorities.ok()) return authorities.status();
   const auto stub =
@@ -189,6 +193,7 @@ absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::stri
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::milliseconds(static_cast<int64_t>(timeout_s * 1000)));
   if (!api_key.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", api_key));
+  for (const HeaderField& field : headers) context.AddMetadata(field.name, field.value);
   hadal::v1::ListModelsResponse models;
   const grpc::Status status = stub->ListModels(&context, {}, &models);
   if (!status.ok()) {

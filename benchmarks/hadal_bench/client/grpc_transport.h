@@ -4,9 +4,11 @@
 #include <boost/asio/io_context.hpp>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "benchmarks/hadal_bench/client/attempt.h"
+#include "benchmarks/hadal_bench/client/call_additions.h"
 #include "benchmarks/hadal_bench/client/openai_codec.h"
 #include "benchmarks/hadal_bench/client/target.h"
 
@@ -16,6 +18,7 @@ struct GrpcTransportOptions {
   Target target;
   OpenAiApi api = OpenAiApi::kChat;  // chat calls Chat, completions calls Generate
   std::string model;
+  std::vector<HeaderField> headers;  // metadata of each call, besides our own
   int channels = 8;  // each with a connection of its own; gRPC queues calls beyond a connection's stream limit
 };
 
@@ -24,6 +27,7 @@ struct GrpcTransportOptions {
 absl::StatusOr<std::unique_ptr<Transport>> MakeGrpcTransport(boost::asio::io_context* io, GrpcTransportOptions options);
 
 // The first model that the server lists; Unavailable when nothing answers.
-absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key, double timeout_s);
+absl::StatusOr<std::string> GrpcFirstModel(const Target& target, const std::string& api_key,
+                                           const std::vector<HeaderField>& headers, double timeout_s);
 
 }  // namespace hadal::bench

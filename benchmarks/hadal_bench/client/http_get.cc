@@ -34,7 +34,7 @@ class Collector final : public ExchangeHandler {
 }  // namespace
 
 absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path, const std::string& api_key,
-                                   double timeout_s) {
+                                   const std::vector<HeaderField>& headers, double timeout_s) {
   boost::asio::io_context io;
   const auto endpoint = ResolveAddress(&io, target);
   if (!endpoint.ok()) return endpoint.status();
@@ -42,6 +42,7 @@ absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path
   if (!streams.ok()) return streams.status();
   std::string request = absl::StrCat("GET ", target.base_path, path, " HTTP/1.1\r\nHost: ", target.Authority(), "\r\n");
   if (!api_key.empty()) absl::StrAppend(&request, "Authorization: Bearer ", api_key, "\r\n");
+  for (const HeaderField& field : headers) absl::StrAppend(&request, field.name, ": ", field.value, "\r\n");
   absl::StrAppend(&request, "User-Agent: hadal-bench\r\nConnection: close\r\n\r\n");
 
   Collector collector;

@@ -121,7 +121,7 @@ class HttpTransport final : public Transport {
 
  private:
   std::string Encode(const CallSpec& spec) const {
-    const std::string body = EncodeCall(spec, options_.api, options_.model);
+    const std::string body = EncodeCall(spec, options_.api, options_.model, options_.additions.body_members);
     std::string out = absl::StrCat("POST ", options_.target.base_path,
                                    options_.api == OpenAiApi::kChat ? "/v1/chat/completions" : "/v1/completions",
                                    " HTTP/1.1\r\nHost: ", options_.target.Authority(),
@@ -133,6 +133,9 @@ class HttpTransport final : public Transport {
     if (spec.deadline_ms) absl::StrAppend(&out, "x-hadal-deadline-ms: ", *spec.deadline_ms, "\r\n");
     if (spec.attempt > 0) absl::StrAppend(&out, "x-stainless-retry-count: ", spec.attempt, "\r\n");
     if (!spec.ticket.empty()) absl::StrAppend(&out, "x-hadal-ticket: ", spec.ticket, "\r\n");
+    for (const HeaderField& field : options_.additions.headers) {
+      absl::StrAppend(&out, field.name, ": ", field.value, "\r\n");
+    }
     absl::StrAppend(&out, "\r\n", body);
     return out;
   }

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "benchmarks/hadal_bench/client/attempt.h"
+#include "benchmarks/hadal_bench/client/call_additions.h"
 #include "benchmarks/hadal_bench/client/openai_codec.h"
 #include "benchmarks/hadal_bench/client/target.h"
 
@@ -17,6 +18,7 @@ struct HttpTransportOptions {
   Target target;
   OpenAiApi api = OpenAiApi::kChat;
   std::string model;
+  CallAdditions additions;
   int max_connections = 4096;  // calls beyond it wait for a connection; what they wait counts as latency
 };
 
@@ -30,6 +32,6 @@ struct HttpAnswer {
   std::string body;
 };
 absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path, const std::string& api_key,
-                                   double timeout_s);
+                                   const std::vector<HeaderField>& headers, double timeout_s);
 
 }  // namespace hadal::bench

@@ -83,7 +83,7 @@ size_t ContentBytes(const element& choice) {
 
 }  // namespace
 
-std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view model) {
+std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view model, std::string_view more_members) {
   std::string body = "{\"model\":";
   AppendQuoted(model, &body);
   if (api == OpenAiApi::kChat) {
@@ -97,6 +97,7 @@ std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view mod
   absl::StrAppend(&body, ",\"max_tokens\":", spec.max_tokens,
                   ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
   if (spec.exact_length) absl::StrAppend(&body, ",\"ignore_eos\":true,\"min_tokens\":", spec.max_tokens);
+  if (!more_members.empty()) absl::StrAppend(&body, ",", base::View(more_members));
   body += '}';
   return body;
 }

@@ -12,8 +12,8 @@ namespace hadal::bench {
 
 enum class OpenAiApi { kChat, kCompletions };
 
-// The JSON body of a streamed call.
-std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view model);
+// The JSON body of a streamed call. `more_members` are added as they are: members of an object without its braces.
+std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view model, std::string_view more_members = {});
 
 // Reads the chunks of one streamed answer and judges it at its end. Not thread-safe.
 class AnswerReader {

@@ -24,6 +24,7 @@ class FakeServer:
         self.tls = tls
         self.calls = {}
         self.headers = []
+        self.probes = []
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -70,6 +71,8 @@ class FakeServer:
 
     async def _answer(self, writer, path, fields, body):
         """Whether the connection goes on."""
+        if path == "/v1/models":
+            self.probes.append(fields)
         if path == "/v1/models" and self.models:
             return await self._whole(writer, 200, {}, json.dumps({"data": [{"id": "fake"}]}))
         if path == "/v1/chat":  # not streamed, and nothing in it

@@ -59,7 +59,8 @@ def test_help_is_enough_to_start():
     ("--lengths=long", "azure-conversation"), ("--slo=good", "r1-interactive"), ("--client=polite", "obey, urllib3"),
     ("--url=ftp://x", "--url"), ("--insecure", "https:// or grpcs://"), ("--tls-ca=/nonexistent.pem", "https:// or grpcs://"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
     ("--tenant=key", "NAME=KEY"), ("--sweep=5,x", "--sweep"), ("--attain=2", "--attain"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
-    ("--prompt-file=/nonexistent", "/nonexistent")])
+    ("--prompt-file=/nonexistent", "/nonexistent"), ("--header=x y=1", "--header"), ("--header=Content-Length=1", "content-length itself"),
+    ("--extra-body=[1]", "--extra-body"), ('--extra-body={"model":"x"}', "found 'model'")])
 def test_nonsense_is_named(flag, wanted):
     done = bench(flag)
     assert done.returncode != 0
@@ -97,6 +98,14 @@ def test_ctrl_c_prints_what_it_has(out):
     assert "interrupted" in printed and "TTFT" in printed
     run = json.loads(out.read_text())["runs"][0]
     assert run["interrupted"] and run["requests"]["served"] > 0 and 0 < run["measured_s"] < 600
+
+
+def test_the_terminal_says_what_goes_on_and_where_files_are(out, tmp_path):
+    page = tmp_path / "page.html"
+    with FakeServer(refusing(retry_after_ms="2500")) as server:
+        done = bench(f"--url={server.url}", *FAST, *MEASURED, "--progress=always", f"--json={out}", f"--html={page}")
+    assert done.returncode == 0 and f"result: {out}\npage: {page}\n" in done.stdout and page.exists()
+    assert re.search(r"s drain  sent 11  served 0  refused 11 .*to return 11", done.stderr), done.stderr
 
 
 # ---- Against hadal ---------------------------------------------------------------------------------------------------
@@ -417,6 +426,22 @@ def test_headers_reach_the_server(out):
     assert sent["x-hadal-priority"] == "batch" and sent["x-hadal-deadline-ms"] == "1500"
     assert sent["authorization"] == "Bearer sk-1" and sent["x-stainless-retry-count"] == "1"
     assert json.loads(out.read_text())["settings"]["api-key"] == "***"
+
+
+def test_headers_and_members_of_the_user_reach_the_server(out):
+    with FakeServer(refuse_fields=("temperature",)) as server:
+        measure(server.url, out, *MEASURED, "--header=api-key=k-1=2", "--header=X-Org=o", '--extra-body={"seed": 7}')
+        assert all(fields["api-key"] == "k-1=2" and fields["x-org"] == "o" for fields in server.headers + server.probes)
+        assert server.probes
+        done = bench(f"--url={server.url}", *FAST, '--extra-body={"temperature": 0}')  # it did arrive
+        assert done.returncode == 1 and "unknown field temperature" in done.stderr
+    assert json.loads(out.read_text())["settings"]["header"] == "***"
+
+
+def test_hadal_takes_headers_of_the_user_over_grpc(server, out):
+    run = measure(f"grpc://{server.target}", out, "--rate=20", "--header=x-hadal-priority=low")["runs"][0]
+    low = server.metric('hadal_requests_total{route="Chat",class="low",http_code="",grpc_code="0",outcome="ok",reason=""}')
+    assert low >= run["requests"]["served"] > 5
 
 
 def test_load_does_not_wait_for_the_server(out):

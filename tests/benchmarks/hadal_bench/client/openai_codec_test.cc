@@ -31,6 +31,13 @@ TEST(OpenAiCodecTest, EncodesBothApis) {
       R"({"model":"m","prompt":"say \"hi\"\u000a","max_tokens":7,"stream":true,"stream_options":{"include_usage":true}})");
 }
 
+TEST(OpenAiCodecTest, MembersOfTheUserComeLast) {
+  CallSpec spec;
+  spec.prompt = "x";
+  EXPECT_THAT(EncodeCall(spec, OpenAiApi::kChat, "m", R"("temperature":0,"n":1)"),
+              testing::EndsWith(R"("include_usage":true},"temperature":0,"n":1})"));
+}
+
 TEST(OpenAiCodecTest, AWholeAnswerIsServed) {
   AnswerReader reader;
   EXPECT_EQ(reader.OnEvent(R"({"choices":[{"delta":{"role":"assistant"}}]})"), 0u);
