@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -92,6 +93,38 @@ json Returns(const std::vector<const Outcome*>& outcomes) {
           {"hint_s", Percentiles(hints)}};
 }
 
+// Of the refusals with a promise, while the load lasts: afterwards everybody is let in. A caller that obeys returns
+// within its window, one round trip after the time told.
+json Promises(const std::vector<const Outcome*>& outcomes, absl::Duration end) {
+  int64_t made = 0, returned = 0, admitted = 0, served = 0, tries = 0;
+  for (const Outcome* outcome : outcomes) {
+    if (Finished(*outcome) && outcome->admitted < end) {
+      served += 1;
+      tries += outcome->tries;
+    }
+    for (size_t i = 0; i < outcome->refusals.size(); ++i) {
+      const Refusal& refusal = outcome->refusals[i];
+      made += refusal.promised;
+      const bool returns = static_cast<size_t>(outcome->tries) > i + 1 && refusal.at + refusal.hint < end;
+      if (!refusal.promised || !returns) continue;
+      returned += 1;
+      admitted += outcome->refusals.size() == i + 1;
+    }
+  }
+  return {{"made", made},         {"returned", returned},
+          {"admitted", admitted}, {"admitted_ratio", returned > 0 ? json(Ratio(admitted, returned)) : json()},
+          {"served", served},     {"tries_of_served_mean", served > 0 ? json(Ratio(tries, served)) : json()}};
+}
+
+// [bound, estimates that were off by at most that]: sums over seeds are of the same form. The last bound is null.
+json EstimateErrors(const RunResult& result) {
+  json out = json::array();
+  for (const auto& [bound, count] : result.estimate_errors) {
+    out.push_back({std::isfinite(bound) ? json(bound) : json(), count});
+  }
+  return out;
+}
+
 }  // namespace
 
 double AttainableTokensPerSecond(const RunResult& result, double tokens_per_s, absl::Duration ttft,
@@ -165,6 +198,8 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
       {"false_refusals", result.false_refusals},
       {"last_miss_s", Seconds(last_miss)},
       {"returns", Returns(counted)},
+      {"promises", Promises(counted, end)},
+      {"estimate_errors", EstimateErrors(result)},
       {"all", GroupJson(all)},
   };
   if (peak_tokens_per_s > 0) {

@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <queue>
 #include <random>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
 #include "benchmarks/hadal_bench/client/retry_policy.h"
 #include "benchmarks/sim/countdown_model.h"
 #include "benchmarks/sim/refusal_response.h"
@@ -34,6 +38,23 @@ int64_t CounterValue(const std::string& text, const std::string& name) {
   const size_t at = text.find("\n" + name + " ");
   HADAL_CHECK(at != std::string::npos) << "no metric " << name;
   return std::stoll(text.substr(at + name.size() + 2));
+}
+
+// The buckets of the metric of estimates, early and late ones added up.
+std::vector<std::pair<double, int64_t>> EstimateErrors(const std::string& text) {
+  constexpr absl::string_view kLine = "hadal_retry_after_error_ratio_bucket{side=\"";
+  std::map<double, int64_t> counts;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StartsWith(line, kLine)) continue;
+    const std::vector<absl::string_view> bound = absl::StrSplit(line, absl::MaxSplits("le=\"", 1));
+    const std::vector<absl::string_view> parts = absl::StrSplit(bound.at(1), "\"} ");
+    double upper = 0;
+    double count = 0;
+    HADAL_CHECK(parts.size() == 2 && absl::SimpleAtod(parts[0], &upper) && absl::SimpleAtod(parts[1], &count)) << line;
+    counts[upper] += static_cast<int64_t>(count);
+  }
+  HADAL_CHECK(!counts.empty()) << "no metric hadal_retry_after_error_ratio";
+  return {counts.begin(), counts.end()};
 }
 
 // The callers and the server between them, on one thread. Callers act at events; the engine's steps move the clock,
@@ -205,6 +226,7 @@ RunResult Simulation::Finish() {
   const std::string metrics = metrics_.Expose();
   result_.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total");
   result_.false_refusals = CounterValue(metrics, "hadal_false_refusals_total");
+  result_.estimate_errors = EstimateErrors(metrics);
   return std::move(result_);
 }
 
@@ -229,7 +251,8 @@ void Simulation::Try(size_t call) {
 void Simulation::Refused(size_t call, const absl::Status& status) {
   Outcome& outcome = outcomes_[call];
   const request::ErrorDetail detail = request::GetErrorDetail(status);
-  outcome.refusals.push_back({SinceStart(), detail.reason, detail.retry_after.value_or(absl::InfiniteDuration())});
+  outcome.refusals.push_back(
+      {SinceStart(), detail.reason, detail.retry_after.value_or(absl::InfiniteDuration()), detail.promised});
   if (IsLine(call)) {  // another one is sent in its place
     window_.OnRefusal(start_ + outcome.call.arrival, clock_.Now(), detail.retry_after.value_or(kUnknownRetry));
     outcome.failure = status;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -35,6 +36,7 @@ struct Refusal {
   absl::Duration at;  // since the start of the run, as all times here
   request::Reason reason = request::Reason::kNone;
   absl::Duration hint = absl::InfiniteDuration();
+  bool promised = false;  // capacity is reserved for its caller (x-hadal-promise: held)
 };
 
 // What became of a call.
@@ -64,6 +66,9 @@ struct RunResult {
   int64_t waiting_high_water = 0;                    // requests
   // The server's own verdict on its refusals: those that it followed, and those of them that it could have served.
   int64_t ghosts = 0, false_refusals = 0;
+  // Of the estimates that it judged, by hadal_retry_after_error_ratio: how many were off by at most the bound, which is
+  // a share of the true wait. Both sides together, in the order of the bounds; the last bound is infinite.
+  std::vector<std::pair<double, int64_t>> estimate_errors;
 };
 
 // Runs until every call has its outcome. InvalidArgument for options that admission or the engine refuse.

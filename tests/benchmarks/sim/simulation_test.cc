@@ -240,6 +240,29 @@ TEST(SimulationTest, CallersThatObeyComeBack) {
   EXPECT_GT(returned, 100);
 }
 
+TEST(SimulationTest, PromisesAreKeptAndEstimatesJudged) {
+  Experiment experiment = WithLimits(AtLoad(57, absl::Seconds(90)));
+  experiment.client = "obey";
+  experiment.admission.surplus_retry = admission::SurplusRetry::kDeny;
+  experiment.admission.ghost_share = 0.1;
+  const nlohmann::json report = Report(experiment);
+  const nlohmann::json& promises = report["promises"];
+  EXPECT_GT(promises["returned"], 200);
+  EXPECT_LE(promises["returned"].get<int>(), promises["made"].get<int>());
+  EXPECT_GE(promises["admitted_ratio"], 0.9);
+  EXPECT_GT(promises["tries_of_served_mean"], 1);
+  EXPECT_LE(promises["tries_of_served_mean"], 1.2);
+  const nlohmann::json& errors = report["estimate_errors"];
+  EXPECT_TRUE(errors.back()[0].is_null()) << "the last bucket has no bound";
+  EXPECT_GT(errors.back()[1], 20);
+  for (const nlohmann::json& bucket : errors) {
+    if (bucket[0] == 0.5) EXPECT_GE(bucket[1].get<double>(), 0.5 * errors.back()[1].get<double>());
+  }
+  // Callers that do not listen come at other times: nothing was promised for those.
+  experiment.client = "none";
+  EXPECT_EQ(Report(experiment)["promises"]["returned"], 0);
+}
+
 TEST(SimulationTest, BadOptionsAreNamed) {
   Experiment experiment = AtLoad(1);
   experiment.admission.max_queue_requests = 0;
