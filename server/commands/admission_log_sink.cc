@@ -15,17 +15,22 @@ admission::LogSink MakeLogSink() {
                                  : severity == admission::LogSeverity::kWarning ? base::LogLevel::kWarn
                                                                                 : base::LogLevel::kInfo;
     if (fields.reason == request::Reason::kNone) return base::Log(level, component, message);
+    const base::LogField reason{"reason", request::ReasonName(fields.reason)};
     if (fields.request_id.empty()) {  // a count of refusals
       const base::LogScope of_no_request({}, {});
-      return base::Log(level, component, message, {{"reason", request::ReasonName(fields.reason)}});
+      return base::Log(level, component, message, {reason});
     }
+    const base::LogField id{"request_id", std::string_view(fields.request_id)};
+    const base::LogField priority{"class", request::kPriorityNames[static_cast<int>(fields.priority)]};
+    const base::LogField hint{"retry_after_ms", fields.retry_after_ms};
+    if (fields.required_bytes == 0) return base::Log(level, component, message, {reason, id, priority, hint});
     base::Log(level, component, message,
-              {{"reason", request::ReasonName(fields.reason)},
-               {"request_id", std::string_view(fields.request_id)},
-               {"class", request::kPriorityNames[static_cast<int>(fields.priority)]},
+              {reason,
+               id,
+               priority,
                {"required_bytes", fields.required_bytes},
                {"available_bytes", fields.available_bytes},
-               {"retry_after_ms", fields.retry_after_ms}});
+               hint});
   };
 }
 

@@ -96,10 +96,10 @@ ErrorDetail GetErrorDetail(const absl::Status& status);
 
 // How a reason appears on the wire; status_map.cc has the one table.
 struct WireError {
-  absl::StatusCode code;        // equals the gRPC code number
+  absl::StatusCode code;        // equals the gRPC code number, before --overload-grpc-code is applied
   int http_status;              // before --overload-http-status is applied
   std::string_view error_type;  // OpenAI error object's "type"
-  bool capacity;                // --overload-http-status applies; retry hint belongs to it
+  bool capacity;                // --overload-http-status and --overload-grpc-code apply; retry hint belongs to it
 };
 const WireError& WireErrorFor(Reason reason);
 
