@@ -313,10 +313,14 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
   return request::MakeBusy(reason, detail, hint);
 }
 
-uint64_t AdmissionController::OpenTicket(std::string_view ticket) {
+uint64_t AdmissionController::OpenTicket(std::string_view ticket, uint64_t owner) {
   const absl::Time now = options_.clock->Now();
   ReturnTickets::Opened opened = tickets_.Open(ticket, now);
-  if (opened.state == TicketState::kAccepted && !planner_.Holds(opened.promise, now)) opened.state = TicketState::kUsed;
+  if (opened.state == TicketState::kAccepted) {
+    const RetryPlanner::Holding holding = planner_.Holds(opened.promise, owner, now);
+    if (holding == RetryPlanner::Holding::kGone) opened.state = TicketState::kUsed;
+    if (holding == RetryPlanner::Holding::kOfOthers) opened.state = TicketState::kForged;
+  }
   metrics_.CountTicket(opened.state);
   return opened.state == TicketState::kAccepted ? opened.promise : 0;
 }

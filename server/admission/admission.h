@@ -168,8 +168,8 @@ class AdmissionController {
   // GPU_MEMORY_EXHAUSTED. INVALID_ARGUMENT with REQUEST_NEVER_FITS for a deadline that an idle server could not meet.
   absl::StatusOr<Ticket> TryAdmit(const AdmissionRequest& request);
   // The promise that a returning client's ticket stands for, for RetryCaller::promise; counted. 0 if it is no longer
-  // valid.
-  uint64_t OpenTicket(std::string_view ticket);
+  // valid, or belongs to another `owner` (RetryCaller::owner).
+  uint64_t OpenTicket(std::string_view ticket, uint64_t owner = 0);
   // Cancels the promise made with this refusal, because the client is answered in another way. Does nothing for other
   // statuses.
   void Withdraw(const absl::Status& refusal);

@@ -24,7 +24,8 @@ enum class ReturnTiming : uint8_t {
 
 // A place, and KV blocks, promised to a refused client.
 struct Promise {
-  uint64_t key = 0;  // identifies the client
+  uint64_t key = 0;    // identifies the client
+  uint64_t owner = 0;  // RetryCaller::owner
   request::Priority priority = request::Priority::kNormal;
   int64_t blocks = 0;
   absl::Time told;      // when it was refused

@@ -25,12 +25,15 @@ double BackOff(int32_t attempt) { return std::pow(kBackOff, std::clamp(attempt, 
 
 PromiseLedger::Found RetryPlanner::Find(const RetryCaller& caller, absl::Time now) {
   const PromiseLedger::Found found = ledger_.FindNumber(caller.promise, now);
-  return found.timing != ReturnTiming::kNone ? found : ledger_.Find(caller.key, caller.quality, now);
+  const bool own = found.timing != ReturnTiming::kNone && ledger_.promise(found).owner == caller.owner;
+  return own ? found : ledger_.Find(caller.key, caller.quality, now);
 }
 
-bool RetryPlanner::Holds(uint64_t promise, absl::Time now) {
+RetryPlanner::Holding RetryPlanner::Holds(uint64_t promise, uint64_t owner, absl::Time now) {
   base::MutexLock lock(&mutex_);
-  return ledger_.FindNumber(promise, now).timing != ReturnTiming::kNone;
+  const PromiseLedger::Found found = ledger_.FindNumber(promise, now);
+  if (found.timing == ReturnTiming::kNone) return Holding::kGone;
+  return ledger_.promise(found).owner == owner ? Holding::kYes : Holding::kOfOthers;
 }
 
 RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now) {
@@ -96,6 +99,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   plan.hint = HintFor(std::min(wait, kLastPromise), Random());
   Promise promise;
   promise.key = caller.key;
+  promise.owner = caller.owner;
   promise.priority = priority;
   promise.blocks = demand.blocks;
   promise.told = now;

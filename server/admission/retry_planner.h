@@ -25,6 +25,7 @@ struct RetryCaller {
   int32_t attempt = 0;   // earlier attempts at the same request, as the client counts them
   bool gateway = false;  // acts for many clients and treats a hint as the time to avoid this server
   uint64_t promise = 0;  // the promise of its ticket, which takes precedence; 0: it has no ticket
+  uint64_t owner = 0;    // the tenant of its key, to whom its tickets belong; 0: there are no keys
 };
 
 // What a refused client is told if all capacity within the horizon is already promised (surplus demand).
@@ -77,7 +78,8 @@ class RetryPlanner {
   // A client asks to be admitted. Changes nothing.
   Arrival Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now);
   // Whether that promise can still be kept.
-  bool Holds(uint64_t promise, absl::Time now);
+  enum class Holding : uint8_t { kYes, kGone, kOfOthers };
+  Holding Holds(uint64_t promise, uint64_t owner, absl::Time now);
   // The client was admitted; its promise, if any, is fulfilled.
   void Admit(const RetryCaller& caller, absl::Time now);
   // The client no longer needs that promise. False: it was already taken or has expired.

@@ -15,7 +15,8 @@ enum class TicketState : uint8_t {
   kAccepted,
   kUsed,     // its promise has been taken, or replaced by that of a later attempt
   kExpired,  // the client returned too late
-  kForged,   // not issued by this process: made up, from another replica, or from before a restart
+  kForged,   // not issued by this process for this key: made up, somebody else's, from another replica, or from before
+             // a restart
 };
 
 // Signs promises to refused clients, so that a client is recognised when it returns from any address, and nobody can

@@ -41,7 +41,7 @@ absl::Status StatusFor(Protocol protocol, const CallUpdate& update) {
 
 std::shared_ptr<CallPipeline> CallPipeline::Create(GenerateService* service, CallInfo info,
                                                    std::function<void()> notify) {
-  if (!info.ticket.empty()) info.promise = service->OpenTicket(info.ticket);
+  if (!info.ticket.empty()) info.promise = service->OpenTicket(info.ticket, TicketOwner(info));
   return std::shared_ptr<CallPipeline>(new CallPipeline(service, std::move(info), std::move(notify)));
 }
 

@@ -90,7 +90,7 @@ class GenerateService {
   ~GenerateService();
 
   // AdmissionController::OpenTicket.
-  uint64_t OpenTicket(std::string_view ticket) { return options_.admission->OpenTicket(ticket); }
+  uint64_t OpenTicket(std::string_view ticket, uint64_t owner) { return options_.admission->OpenTicket(ticket, owner); }
   // AdmissionController::Withdraw.
   void Withdraw(const absl::Status& refusal) { options_.admission->Withdraw(refusal); }
   // Since a request of a class above batch was let in.

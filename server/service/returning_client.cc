@@ -25,11 +25,16 @@ void NoteReturnHeaders(const ReturnHeaders& headers, CallInfo* info) {
   info->caller.gateway = info->caller.gateway || headers.client == "gateway";
 }
 
+uint64_t TicketOwner(const CallInfo& info) {
+  return info.caller.tenant.empty() ? 0 : std::max<uint64_t>(1, std::hash<std::string>()(info.caller.tenant));
+}
+
 admission::RetryCaller RetryCallerOf(const CallInfo& info, int64_t body_bytes) {
   admission::RetryCaller caller;
   caller.attempt = std::max(info.attempts, 0);
   caller.gateway = info.caller.gateway;
   caller.promise = info.promise;
+  caller.owner = TicketOwner(info);
   const std::string sender = SenderOf(info);
   if (info.idempotency_hash != 0) {
     caller.quality = KeyQuality::kOwn;

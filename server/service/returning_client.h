@@ -20,6 +20,9 @@ struct ReturnHeaders {
 // Stores them in `info`. A count of attempts that is not a number is ignored.
 void NoteReturnHeaders(const ReturnHeaders& headers, CallInfo* info);
 
+// To whom the call's tickets belong: the tenant of its key, from whatever address it comes; 0 without keys.
+uint64_t TicketOwner(const CallInfo& info);
+
 // How admission identifies the caller: by the promise of its ticket, else by its idempotency key within its sender,
 // else by sender, route and body length. A call that is refused before its body is seen (gRPC) has no length.
 admission::RetryCaller RetryCallerOf(const CallInfo& info, int64_t body_bytes);

@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 
-from hadal_process import HadalProcess
+from hadal_process import HadalProcess, filled
 from http_client import post, send_raw
 
 CHAT = "/v1/chat/completions"
@@ -95,3 +95,23 @@ def test_a_grpc_refusal_has_a_ticket_in_its_trailers(server, stubs):
     assert list(stub.Chat(request, timeout=60, metadata=[("x-hadal-ticket", ticket)]))
     assert count(server, "accepted") == accepted + 1
     channel.close()
+
+
+def test_a_ticket_is_worth_nothing_to_another_key(start_server, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("mine acme\nyours other\n")
+    server = start_server("--load-format=null:10ms", "--max-model-len=65536", "--max-batch-size=1", "--max-queue-requests=1",
+                          "--wait-limits=none", f"--api-key-file={keys}")
+
+    def ask(key, **headers):
+        status, answer, _ = post(server, CHAT, ASK, {"authorization": f"Bearer {key}", "x-stainless-retry-count": "0", **headers})
+        return {"status": status, **answer}
+
+    assert ask("mine")["status"] == 200
+    with filled(server, {"authorization": "Bearer mine"}):
+        ticket = refusal_with_ticket(server, lambda: ask("mine"))["x-hadal-ticket"]
+        forged, accepted = count(server, "forged"), count(server, "accepted")
+        ask("yours", **{"x-hadal-ticket": ticket})
+        assert (count(server, "forged"), count(server, "accepted")) == (forged + 1, accepted)
+        ask("mine", **{"x-hadal-ticket": ticket})
+        assert (count(server, "forged"), count(server, "accepted")) == (forged + 1, accepted + 1)

@@ -214,6 +214,33 @@ TEST(AdmissionForecastTest, ATicketIsGoodOnceFromWhateverAddress) {
   EXPECT_EQ(tickets_counted("expired"), 1);
 }
 
+TEST(AdmissionForecastTest, ATicketIsGoodForItsKeyAlone) {
+  AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/4);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 4; ++i) tickets.push_back(*fixture.Admit());
+  fixture.PublishRunning(100);
+  constexpr uint64_t kAcme = 11, kOther = 12;
+  const auto ask = [&](uint64_t key, uint64_t owner, uint64_t promise) {
+    return fixture.controller
+        ->TryAdmit({Priority::kNormal, "", "req", 1, {.key = key, .promise = promise, .owner = owner}})
+        .status();
+  };
+  const absl::Status refused = ask(5, kAcme, 0);
+  const std::string ticket = GetErrorDetail(refused).ticket;
+  ASSERT_FALSE(ticket.empty());
+  for (const uint64_t owner : {kOther, uint64_t{0}}) EXPECT_EQ(fixture.controller->OpenTicket(ticket, owner), 0u);
+  EXPECT_EQ(hadal::testing::MetricValue(fixture.metrics, "hadal_retry_tickets_total{outcome=\"forged\"}"), 2);
+  const uint64_t promise = fixture.controller->OpenTicket(ticket, kAcme);
+  ASSERT_NE(promise, 0u);
+
+  // A place is free in the window, and it is kept for the one that it was promised to.
+  fixture.clock.Advance(absl::Ceil(*GetErrorDetail(refused).retry_after, absl::Seconds(1)) + absl::Milliseconds(400));
+  tickets.pop_back();
+  const absl::Status thief = ask(77, kOther, promise);
+  EXPECT_EQ(fixture.controller->OpenTicket(ticket, kAcme), promise) << "nobody else used it up: " << thief;
+  EXPECT_OK(ask(78, kAcme, promise));
+}
+
 TEST(AdmissionForecastTest, APromiseThatIsNotNeededIsGivenBack) {
   AdmissionFixture fixture(/*blocks=*/100000, /*max_queue_requests=*/1);
   const absl::StatusOr<Ticket> waiting = fixture.Admit();
