@@ -38,10 +38,15 @@ AdmissionController::LimitCheck AdmissionController::CheckLimits(const Admission
     const auto predict = [&](int64_t tokens) {
       return model->forecast.Predict(request.priority, {.prompt_tokens = std::max<int64_t>(tokens, 1)}, now, line);
     };
-    const WaitPrediction here = predict(expected);
+    WaitPrediction here = predict(expected);
     if (!here.known) {
       check.prediction = here;
       break;
+    }
+    // A forecast is up to a tenth of a second old. That the engine has come to rest since, it says itself.
+    if (slots_.slots() == 0 && model->load.sequences() == 0 && line.others + 1 <= model->load.step().max_batch_size) {
+      here.start = absl::ZeroDuration();
+      here.first_token = here.unloaded;
     }
     if (!check.prediction.known || here.first_token < check.prediction.first_token) check.prediction = here;
     check.idle = std::min(check.idle, least == expected ? here.unloaded : predict(least).unloaded);

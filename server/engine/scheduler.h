@@ -105,6 +105,8 @@ class Scheduler {
     int32_t free_window_blocks = 0, leased_window_blocks = 0, cached_window_blocks = 0;
   };
   Counts counts() const;
+  // Whether the next Publish closes a stream.
+  bool closing() const { return closing_ > 0; }
   // Publishes the running sequences to admission; takes a microsecond for 256 sequences.
   void PublishSequences(admission::EngineLoad& load) const;
 

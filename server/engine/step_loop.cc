@@ -226,6 +226,8 @@ void StepLoop::Abort() {
 
 void StepLoop::Tell() {
   PublishLevels();
+  // As with tickets and leases: who sees its request end and sends the next one finds the place free.
+  if (scheduler_.closing()) scheduler_.PublishSequences(admission_->engine_load(model_index_));
   scheduler_.Publish();
 }
 

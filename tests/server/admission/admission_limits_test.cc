@@ -104,6 +104,22 @@ TEST_F(AdmissionLimitsTest, WhoDoesNotWaitStartsNowOrIsRefused) {
   EXPECT_REASON(removed[0].refusal, Reason::kWaitLimit);
 }
 
+TEST_F(AdmissionLimitsTest, AnEngineThatHasComeToRestTakesWhoDoesNotWaitWhateverTheForecastSays) {
+  waiting.clear();
+  AdmissionRequest request{Priority::kNormal, "", "req", 100};
+  request.limits.may_wait = false;
+  EXPECT_REASON(f.controller->TryAdmit(request), Reason::kWaitLimit);
+  EXPECT_REASON(f.controller->TryAdmit(Within(absl::Milliseconds(300))), Reason::kDeadlineInfeasible);
+  // All eight end; the forecast is renewed within a tenth of a second.
+  f.controller->engine_load(0).BeginSequences();
+  f.controller->engine_load(0).EndSequences();
+  EXPECT_OK(f.controller->TryAdmit(Within(absl::Milliseconds(300))));
+  EXPECT_OK(f.controller->TryAdmit(request));
+  const auto taken = f.controller->TryAdmit(request);
+  ASSERT_OK(taken);
+  EXPECT_REASON(f.controller->TryAdmit(request), Reason::kWaitLimit) << "now one is there";
+}
+
 TEST_F(AdmissionLimitsTest, TheLimitOnTheFirstTokenHoldsInTheQueue) {
   auto request = AdmissionFixture::MakeRequest(4, 4);
   request->first_token_by = f.clock.Now() + absl::Seconds(2);

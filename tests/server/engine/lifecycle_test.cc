@@ -13,6 +13,22 @@ using request::FinishReason;
 using request::Priority;
 using request::Reason;
 
+TEST(LifecycleTest, WhoSeesItsRequestEndFindsAnEngineAtRest) {
+  LoopFixture f;
+  auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(8), 3);
+  int32_t running_at_end = -1;
+  std::shared_ptr<request::TokenStream> stream;
+  auto notifier = std::make_shared<request::Notifier>([&] {
+    if (stream != nullptr && stream->Read().closed) running_at_end = f.admission.controller->engine_load(0).sequences();
+  });
+  stream = request->stream = std::make_shared<request::TokenStream>(1024, notifier);
+  f.Submit(std::move(request));
+  f.RunUntilIdle();
+  EXPECT_EQ(running_at_end, 0) << "the next request of the same client may be one that does not wait";
+  notifier->Disconnect();
+  f.ExpectEmpty();
+}
+
 TEST(LifecycleTest, CancelInTheQueue) {
   LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
   f.Submit(LoopFixture::Prompt(4), 20);
