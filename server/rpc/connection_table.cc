@@ -71,6 +71,19 @@ void ConnectionTable::Sweep() {
   SweepLocked();
 }
 
+bool ConnectionTable::DisconnectIdle() {
+  base::MutexLock lock(&mutex_);
+  bool busy = false;
+  for (const auto& [name, connection] : connections_) {
+    if (connection->idle_since() != Clock::time_point::max()) {
+      connection->Disconnect();
+    } else if (connection->open()) {
+      busy = true;
+    }
+  }
+  return busy;
+}
+
 void ConnectionTable::DisconnectAll() {
   base::MutexLock lock(&mutex_);
   for (const auto& [name, connection] : connections_) connection->Disconnect();

@@ -61,6 +61,8 @@ class ConnectionTable {
   std::shared_ptr<Connection> Find(std::string_view peer) const;
   // Forgets those that gRPC has closed.
   void Sweep();
+  // Ends the connections that have no call. Returns whether others are left.
+  bool DisconnectIdle();
   // Ends all connections with their calls, whatever they are writing.
   void DisconnectAll();
 

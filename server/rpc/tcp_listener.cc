@@ -69,7 +69,10 @@ class TcpListenerImpl final : public TcpListener {
     std::call_once(stopped_, [this] {
       if (!thread_.joinable()) return;
       const uint64_t one = 1;
-      if (::write(stop_event_, &one, sizeof(one)) == sizeof(one)) thread_.join();
+      if (::write(stop_event_, &one, sizeof(one)) != sizeof(one)) return;
+      thread_.join();
+      // The system would go on taking connections, whose clients wait for ever.
+      ::close(std::exchange(socket_, -1));
     });
   }
 

@@ -19,7 +19,7 @@ class TcpListener {
   virtual ~TcpListener() = default;
 
   virtual int port() const = 0;
-  // Accepts nothing any more. Idempotent.
+  // Accepts nothing any more: who connects from now on is refused. Idempotent.
   virtual void Stop() = 0;
 };
 

@@ -161,5 +161,33 @@ TEST(ConnectionTableTest, ARefusedClientIsToldWhy) {
   EXPECT_EQ(received.substr(9 + 17), "too many connections");
 }
 
+TEST(ConnectionTableTest, DisconnectsIdleOnesAndSaysWhetherOthersAreLeft) {
+  base::MetricRegistry registry;
+  GrpcMetrics metrics(&registry);
+  ConnectionTable table(3, &metrics);
+  SocketPair idle, busy;
+  EXPECT_FALSE(table.DisconnectIdle());
+  ASSERT_TRUE(table.Add(idle.server, PeerOf(idle.server)));
+  ASSERT_TRUE(table.Add(busy.server, PeerOf(busy.server)));
+  ASSERT_TRUE(Find(table, busy)->BeginCall(10));
+  EXPECT_TRUE(table.DisconnectIdle());
+  EXPECT_TRUE(Find(table, idle)->disconnected());
+  EXPECT_FALSE(Find(table, busy)->disconnected());
+  Find(table, busy)->EndCall();
+  EXPECT_FALSE(table.DisconnectIdle());
+  EXPECT_TRUE(Find(table, busy)->disconnected());
+}
+
+TEST(ConnectionTableTest, ABusyOneThatIsClosedIsNotLeft) {
+  base::MetricRegistry registry;
+  GrpcMetrics metrics(&registry);
+  ConnectionTable table(1, &metrics);
+  SocketPair gone;
+  ASSERT_TRUE(table.Add(gone.server, PeerOf(gone.server)));
+  ASSERT_TRUE(Find(table, gone)->BeginCall(10));
+  gone.CloseServer();
+  EXPECT_FALSE(table.DisconnectIdle());
+}
+
 }  // namespace
 }  // namespace hadal::rpc

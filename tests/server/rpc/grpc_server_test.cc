@@ -4,8 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <map>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "base/sync.h"
 #include "tests/server/rpc/grpc_fixture.h"
 #include "tests/support/metric_value.h"
 
@@ -226,6 +231,40 @@ TEST(GrpcServerTest, ShutdownEndsRunningCalls) {
   fixture.server->Shutdown(absl::Milliseconds(50));
   EXPECT_FALSE(reader->Finish().ok());
   EXPECT_TRUE(fixture.base.WaitEmpty());
+}
+
+// CANCELLED would be the caller's own doing: nobody retries it.
+TEST(GrpcServerTest, CallsThatArriveWhileItEndsAreUnavailable) {
+  std::map<grpc::StatusCode, int> codes;
+  for (int round = 0; round < 20; ++round) {
+    GrpcFixture fixture(ServiceFixture::Says("x"));
+    grpc::ChannelArguments own_connection;
+    own_connection.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    own_connection.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    std::atomic<int> answered{0};
+    base::Mutex mutex;
+    std::vector<std::thread> clients;
+    for (int i = 0; i < 6; ++i) {
+      clients.emplace_back([&] {
+        const auto stub = v1::Inference::NewStub(grpc::CreateCustomChannel(
+            "127.0.0.1:" + std::to_string(fixture.server->port()), grpc::InsecureChannelCredentials(), own_connection));
+        for (grpc::Status status; status.ok();) {
+          grpc::ClientContext context;
+          context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+          v1::ListModelsResponse response;
+          status = stub->ListModels(&context, {}, &response);
+          answered += status.ok();
+          base::MutexLock lock(&mutex);
+          ++codes[status.error_code()];
+        }
+      });
+    }
+    while (answered < 60) std::this_thread::yield();
+    fixture.server->Shutdown(absl::Seconds(2));
+    for (std::thread& client : clients) client.join();
+  }
+  EXPECT_EQ(codes.size(), 2) << codes[grpc::StatusCode::CANCELLED] << " cancelled";
+  EXPECT_EQ(codes[grpc::StatusCode::UNAVAILABLE], 20 * 6);
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 #include <atomic>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "tests/support/status_matchers.h"
 
 namespace hadal::rpc {
@@ -49,10 +48,8 @@ TEST(TcpListenerTest, HandsOverWhatItAcceptsUntilItIsStopped) {
   EXPECT_EQ(taken, 3);
   (*listener)->Stop();
   (*listener)->Stop();
-  const int late = Connect((*listener)->port());  // the kernel's backlog may take it, nobody else does
-  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_LT(Connect((*listener)->port()), 0);
   EXPECT_EQ(taken, 3);
-  if (late >= 0) ::close(late);
 }
 
 TEST(TcpListenerTest, ATakenPortIsNamed) {
