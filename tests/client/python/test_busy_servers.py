@@ -13,7 +13,7 @@ import openai
 import pytest
 
 import hadal_client
-from client_kinds import ONE_AT_A_TIME, targets
+from client_kinds import KINDS, ONE_AT_A_TIME, targets
 from hadal_process import fill
 from hadal_client._httpx import httpx
 
@@ -159,6 +159,26 @@ class Pieces(httpx.SyncByteStream):
 
     def __iter__(self):
         yield from self._pieces
+
+
+@pytest.mark.parametrize("kind", ["http-async", "grpc-async"])
+def test_calls_that_share_promises_are_hardly_refused(start_server, kind):
+    refused = {}
+    for share in (False, True):
+        server = start_server("--load-format=null:5ms", "--max-batch-size=2", "--wait-limits=normal=300ms")
+
+        async def storm(client):
+            async def ask(number):
+                await asyncio.sleep(number / 60)  # it does 25 in a second at most
+                return await client.chat("x", max_tokens=16, ignore_eos=True)
+
+            return await asyncio.gather(*(ask(number) for number in range(120)))
+
+        client = KINDS[kind]([server], retry=hadal_client.RetryOptions(share_promises=share))
+        assert all(answer.usage.completion_tokens == 16 for answer in client.run(storm))
+        client.close()
+        refused[share] = server.metric("hadal_admission_rejections_total")
+    assert refused[False] >= 20 and refused[True] < 0.8 * refused[False], refused  # mostly a tenth; less on a machine that is busy itself
 
 
 # ---- Several servers -------------------------------------------------------------------------------------------------

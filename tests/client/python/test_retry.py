@@ -104,6 +104,74 @@ def test_who_has_said_its_load_is_not_asked_for_it():
     assert targets("a")[1].to_ask_for_load() == [], "there is no choice"
 
 
+# ---- Promises that calls share ----
+
+PROMISED = {"reason": "WAIT_LIMIT", "ticket": "t", "held": True}
+
+
+def refuse(servers, clock, *times):
+    """Calls that are promised places for so many seconds from now."""
+    for seconds in times:
+        call = Call(servers)
+        assert call.begin() is not None
+        call.refused(Refusal(503, retry_after=seconds, **PROMISED))
+
+
+def begins(servers, clock, count, **options):
+    """When so many calls that come now ask first, in seconds."""
+    calls, times, start = [Call(servers, **options) for _ in range(count)], {}, clock.now
+    while len(times) < count:
+        for number, call in enumerate(calls):
+            if number not in times and call.begin() is not None:
+                times[number] = clock.now - start
+        waits = [call.wait() for number, call in enumerate(calls) if number not in times]
+        clock.now += min(waits, default=0)
+    return [times[number] for number in range(count)]
+
+
+def test_who_would_be_refused_waits_behind_those_that_were_promised_places():
+    clock, servers = targets(share_promises=True)
+    for _ in range(5):  # it answers two a second
+        served = Call(servers)
+        served.begin().finish()
+        served.served()
+        clock.now += 0.5
+    first, second = Call(servers), Call(servers)
+    first.begin(), second.begin()
+    for call, seconds in ((first, 5.0), (second, 5.5)):
+        call.refused(Refusal(503, retry_after=seconds, **PROMISED))
+    assert begins(servers, clock, 3) == pytest.approx([5.5, 6.0, 6.5])
+    clock.now += 10
+    assert begins(servers, clock, 2) == [0, 0], "the line has ended"
+    assert first.begin() is not None and first.headers()["x-hadal-ticket"] == "t", "the promised ones go when told"
+
+
+@pytest.mark.parametrize("options, refusal", [({}, PROMISED), ({"share_promises": True}, {**PROMISED, "held": False})], ids=["off", "no promise"])
+def test_else_everybody_asks(options, refusal):
+    clock, servers = targets(**options)
+    call = Call(servers)
+    call.begin()
+    call.refused(Refusal(503, retry_after=5, **refusal))
+    assert begins(servers, clock, 2) == [0, 0]
+
+
+def test_who_has_no_time_for_the_line_asks_at_once():
+    clock, servers = targets(share_promises=True)
+    refuse(servers, clock, 5)
+    assert begins(servers, clock, 1, deadline=4) == [0]
+
+
+def test_another_server_has_no_line():
+    clock, servers = targets("a", "b", share_promises=True)
+    servers.at("b").report(1)
+    refuse(servers, clock, 5)
+    assert Call(servers).begin() is servers.at("b")
+    refused = Call(servers)
+    assert refused.begin() is servers.at("b")
+    refused.refused(Refusal(503, retry_after=2, **PROMISED))
+    assert begins(servers, clock, 1) == [2], "the shorter one, of b"
+
+
 def test_needs_a_server():
     with pytest.raises(ValueError, match="at least one"):
         Targets([], RetryOptions())

@@ -7,10 +7,11 @@ import random
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import _checks
 from ._errors import DeadlineExceeded
+from ._line import Line
 
 _PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
 _REPORT_AGE_S = 10.0     # for how long a server's report counts
@@ -36,6 +37,9 @@ class RetryOptions:
     # A hedge costs a retry of the budget. Refusals start none, and what must not run twice (batches, files) has none.
     hedge_after: Optional[float] = None
     hedge_share: float = 0.1        # of the calls that may be hedged, and one besides; after a time without any up to ten at once
+    # Calls that would come to a server which has just promised others of this client places for later wait on this side until then, each in its turn,
+    # instead of asking to be refused. That spares the server an attempt, and forgoes the place that it would have promised them.
+    share_promises: bool = False
 
     def __post_init__(self) -> None:
         if self.hedge_after is not None:
@@ -124,6 +128,7 @@ class Target:
 
     def __init__(self, address: str, options: RetryOptions, clock: Callable[[], float] = time.monotonic):
         self.address = address
+        self.line = Line() if options.share_promises else None
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
@@ -277,6 +282,8 @@ class Call:
         self._given_up: List[Target] = []
         self._current: Optional[Target] = None
         self._hedged = False
+        self._slot: Optional[Tuple[Target, float]] = None  # in a line
+        self._late_for_lines = False
         self._no_budget = False
 
     def remaining(self) -> float:
@@ -285,6 +292,8 @@ class Call:
     def begin(self) -> Optional[Target]:
         """The server to call now, or None: none may be called yet."""
         now = self._targets.clock()
+        if self.attempts == 0 and self._options.share_promises and self._slot is None:
+            self._join_line(now)
         due = [target for target in self._open() if self._ready_at(target) <= now]
         promised = [target for target in due if target in self._returns and self._returns[target].held]
         target = self._targets.start_least_loaded(promised) or self._targets.start_least_loaded(due)
@@ -332,7 +341,10 @@ class Call:
     # ---- How an attempt ended: the one `at` that server, None: the one of begin. A hedge or its rival that is cancelled only ends with finish ----
 
     def served(self, at: Optional[Target] = None) -> None:
-        self._at(at).answered()
+        target = self._at(at)
+        target.answered()
+        if target.line is not None:
+            target.line.answered(self._targets.clock())
         self._targets.budget.served()
 
     def refused(self, refusal: Refusal, at: Optional[Target] = None) -> None:
@@ -380,10 +392,28 @@ class Call:
                 ceiling = min(self._options.max_backoff, self._options.initial_backoff * 2.0 ** (tries - 1))
                 after = self._draw() * ceiling
             self._returns[target] = _Return(self._targets.clock() + after, ticket, held)
+            if held and target.line is not None:
+                target.line.promised(self._returns[target].at)
 
     def _open(self) -> List[Target]:
         return [target for target in self._among if target not in self._given_up]
 
     def _ready_at(self, target: Target) -> float:
         back = self._returns.get(target)
-        return back.at if back is not None else 0.0
+        if back is not None:
+            return back.at
+        if target.line is None or self.attempts > 0 or self._late_for_lines:
+            return 0.0
+        if self._slot is not None:
+            return self._slot[1] if self._slot[0] is target else float("inf")
+        return target.line.next_at()
+
+    def _join_line(self, now: float) -> None:
+        """Of the server whose turn would come first, unless one may be asked now, or none in time."""
+        lines = [(target.line.next_at(), target) for target in self._open() if target.line is not None]
+        if not lines or min(at for at, _ in lines) <= now:
+            return
+        at, target = min(lines, key=lambda one: one[0])
+        self._late_for_lines = at >= self.deadline
+        if target.line is not None and not self._late_for_lines:
+            self._slot = target, target.line.join(now)
