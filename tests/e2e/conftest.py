@@ -87,3 +87,13 @@ def redis(tmp_path):
         if one.process.poll() is None:
             one.resume()
         one.stop()
+
+
+@pytest.fixture(params=["haproxy", "nginx", "edge", "edge-nginx"])
+def gateway(request):
+    """Name of each gateway that is a program of the system."""
+    from gateway_process import binary
+
+    if binary(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return request.param

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the gateways of gateways/ and the edges of k8s/ with their configurations, in front of any number of servers."""
 
-import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -16,7 +16,17 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
-GATEWAYS, EDGE, NGINX_EDGE = ROOT / "gateways", ROOT / "k8s/overlays/edge", ROOT / "k8s/overlays/edge-nginx"
+GATEWAYS, OVERLAYS, EDGE = ROOT / "gateways", ROOT / "k8s/overlays", ROOT / "k8s/overlays/edge"
+
+
+# The first versions of nginx that know names in an upstream whose addresses change, and both kinds of HTTP on one port without TLS.
+RESOLVE, HTTP2_BESIDE_HTTP1 = (1, 27, 3), (1, 25, 1)
+
+
+class Ports(typing.NamedTuple):
+    """Where the gateway listens; most have one port for both."""
+    http: int
+    grpc: int
 
 
 def free_port():
@@ -25,66 +35,107 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def _replace_lines(text, pattern, lines):
-    """The lines that match become others; there must be two, as in all the examples."""
-    found = re.findall(pattern, text, re.MULTILINE)
-    assert len(found) == 2, f"{pattern}: {found}"
-    first = text.index(found[0])
-    text = "".join(re.split(pattern, text, flags=re.MULTILINE))
-    return text[:first] + "".join(lines) + text[first:]
+def _replace_servers(text, pattern, lines, groups):
+    """The lines that match become others, in each group of neighbours; there must be so many, of two lines each, as in all the examples."""
+    found = re.findall(f"(?:{pattern}){{2}}", text, re.MULTILINE)
+    assert len(found) == groups and 2 * groups == len(re.findall(pattern, text, re.MULTILINE)), f"{pattern}: {found}"
+    return re.sub(f"(?:{pattern}){{2}}", lambda _: "".join(lines), text, flags=re.MULTILINE)
 
 
-def _haproxy(folder, port, backends, backup):
-    text = _replace_lines((GATEWAYS / "haproxy.cfg").read_text(), r"^    server replica\d.*\n",
-                          [f'    server replica{i} "${{REPLICA_{i}}}"\n' for i in range(1, len(backends) + 1)])
+def _haproxy(folder, ports, backends, backup):
+    text = _replace_servers((GATEWAYS / "haproxy.cfg").read_text(), r"^    server replica\d.*\n",
+                            [f'    server replica{i} "${{REPLICA_{i}}}"\n' for i in range(1, len(backends) + 1)], groups=2)
     (folder / "haproxy.cfg").write_text(text)
     replicas = {f"REPLICA_{i}": f"127.0.0.1:{backend}" for i, backend in enumerate(backends, 1)}
-    return ["-db", "-f", folder / "haproxy.cfg"], {**replicas, "LISTEN": f"127.0.0.1:{port}"}
+    return ["-db", "-f", folder / "haproxy.cfg"], {**replicas, "LISTEN": f"127.0.0.1:{ports.http}"}
 
 
-def _edge(folder, port, backends, backup):
-    """With addresses in place of the names that the cluster's DNS knows."""
-    text = _replace_lines((EDGE / "haproxy.cfg").read_text(), r"^    server.* resolvers cluster init-addr none.*\n",
-                          [f"    server replica{i} 127.0.0.1:{backend}\n" for i, backend in enumerate(backends, 1)] +
-                          [f"    server elsewhere 127.0.0.1:{backup or free_port()} backup\n"])
-    (folder / "edge.cfg").write_text(text)
-    return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE)}
+def _edge_environment(folder, ports, tls):
+    """Of the container, with TLS that of edge-tls; the files that are mounted there lie in `folder`."""
+    environment = {"HADAL_EDGE": str(EDGE)}
+    if tls is not None:
+        import yaml  # pylint: disable=import-outside-toplevel  # with TLS only
+        patch = yaml.safe_load(yaml.safe_load((OVERLAYS / "edge-tls/kustomization.yaml").read_text())["patches"][0]["patch"])
+        (container,) = patch["spec"]["template"]["spec"]["containers"]
+        environment |= {variable["name"]: _mounted(variable["value"], folder) for variable in container["env"]}
+        _write_secrets(folder, tls)
+    return {**environment, "HADAL_LISTEN": f"127.0.0.1:{ports.http}"}
 
 
-def _edge_by_names(folder, port, backends, backup, dns_port):
-    """As it is, with another name server."""
+def _mounted(text, folder):
+    return text.replace("/etc/hadal-edge", f"{folder}/etc-hadal-edge")
+
+
+def _write_secrets(folder, tls):
+    own, authority = folder / "etc-hadal-edge-tls", folder / "etc-hadal-edge-ca"
+    for path in (own, authority):
+        path.mkdir(exist_ok=True)
+    shutil.copy(tls.certificate, own / "tls.crt")
+    shutil.copy(tls.key, own / "tls.key")
+    shutil.copy(tls.authority, authority / "ca.crt")
+
+
+def _edge(folder, ports, backends, backup, dns_port=None, tls=None):
+    """With addresses in place of the names that the cluster's DNS knows. With `dns_port` as it is, with another name server."""
     text = (EDGE / "haproxy.cfg").read_text()
-    assert text.count("parse-resolv-conf") == 1
-    (folder / "edge.cfg").write_text(text.replace("parse-resolv-conf", f"nameserver test 127.0.0.1:{dns_port}"))
-    names = {"HADAL_REPLICAS": backends, "HADAL_BACKUP": backup}
-    return ["-db", "-f", folder / "edge.cfg"], {"HADAL_LISTEN": f"127.0.0.1:{port}", "HADAL_EDGE": str(EDGE), **names}
+    environment = _edge_environment(folder, ports, tls)
+    if dns_port is None:
+        backup = backup or free_port()
+        text = _replace_servers(text, r"^    server.* resolvers cluster init-addr none.*\n",
+                                [f"    server replica{i} 127.0.0.1:{backend}\n" for i, backend in enumerate(backends, 1)] +
+                                [f"    server elsewhere 127.0.0.1:{backup} backup\n"], groups=2)
+    else:
+        assert text.count("parse-resolv-conf") == 1
+        text = text.replace("parse-resolv-conf", f"nameserver test 127.0.0.1:{dns_port}")
+        environment |= {"HADAL_REPLICAS": backends, "HADAL_BACKUP": backup}
+    (folder / "edge.cfg").write_text(text)
+    return ["-db", "-f", folder / "edge.cfg"], environment
 
 
-def _nginx_edge(folder, port, backends, backup):
-    """With addresses in place of the names that the cluster's DNS knows, and without `resolve`, which Debian's nginx lacks."""
-    text = (NGINX_EDGE / "nginx.conf").read_text()
+def _nginx_edge(folder, ports, backends, backup, dns_port=None, tls=None):
+    """With addresses in place of the names that the cluster's DNS knows, and without `resolve`, which Debian's nginx lacks. With `dns_port`
+    as it is, with another name server."""
+    if dns_port is None:
+        resolver = ""
+        servers = "\n".join(rf"server 127.0.0.1:{backend} max_fails=0;" for backend in backends)
+        backup = backup or free_port()
+        elsewhere = rf"server 127.0.0.1:{backup}\1;"
+    else:
+        resolver = f"    resolver 127.0.0.1:{dns_port} valid=2s;\n"
+        servers, elsewhere = f"server {backends} resolve max_fails=0;", rf"server {backup} resolve\1;"
+    text = (OVERLAYS / "edge-nginx/nginx.conf").read_text()
     for pattern, replacement in (
-            (r"^    resolver .*\n", ""),
-            (r"server hadal-grpc\S+ resolve (max_fails=0;)", "\n".join(rf"server 127.0.0.1:{backend} \1" for backend in backends)),
-            (r"server hadal-backup\S+ resolve;", f"server 127.0.0.1:{backup or free_port()};"),
-            (r"listen 8080 ", f"listen 127.0.0.1:{port} "),
+            (r"^    resolver .* valid=2s;\n", resolver),
+            (r"server hadal-grpc\S+ resolve max_fails=0;", servers),
+            (r"server hadal-backup\S+ resolve(| max_fails=0 backup);", elsewhere),
             (r"/tmp/", f"{folder}/")):
         text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
         assert count >= 1, pattern
-    (folder / "edge-nginx.conf").write_text(f"error_log {folder}/error.log;\n" + text)
+    listen = (OVERLAYS / ("edge-nginx-tls" if tls else "edge-nginx") / "listen.conf").read_text()
+    listen, count = re.subn(r"listen 8(080|443) ", f"listen 127.0.0.1:{ports.http} ", listen)
+    assert count == 1 and text.count("http2 on;") == 1
+    if nginx_version() < HTTP2_BESIDE_HTTP1:
+        text = text.replace("http2 on;", "")
+        listen = listen.replace(" ssl ", " ssl http2 ") if tls else listen + f"listen 127.0.0.1:{ports.grpc} http2;\n"
+    if tls is not None:
+        _write_secrets(folder, tls)
+    (folder / "etc-hadal-edge").mkdir(exist_ok=True)
+    (folder / "etc-hadal-edge/listen.conf").write_text(_mounted(listen, folder))
+    (folder / "edge-nginx.conf").write_text(f"error_log {folder}/error.log;\n" + _mounted(text, folder))
     return ["-p", folder, "-c", folder / "edge-nginx.conf"], {}
 
 
-def _nginx(folder, port, backends, backup):
-    text = _replace_lines((GATEWAYS / "nginx.conf").read_text(), r"^        server 127\.0\.0\.1:.*\n",
-                          [f"        server 127.0.0.1:{backend} max_fails=0;\n" for backend in backends])
-    text, ports = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", text)
-    assert ports == 1
+def _nginx(folder, ports, backends, backup):
+    text = _replace_servers((GATEWAYS / "nginx.conf").read_text(), r"^        server 127\.0\.0\.1:.*\n",
+                            [f"        server 127.0.0.1:{backend} max_fails=0;\n" for backend in backends], groups=2)
+    for old, new in (("listen 8080;", f"listen 127.0.0.1:{ports.http};"), ("listen 8081 http2;", f"listen 127.0.0.1:{ports.grpc} http2;")):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
     (folder / "nginx.conf").write_text(f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n" + text)
     return ["-p", folder, "-c", folder / "nginx.conf"], {}
 
 
-def _litellm(folder, port, backends, backup):
+def _litellm(folder, ports, backends, backup):
     import yaml  # pylint: disable=import-outside-toplevel  # of all gateways only this one needs it
     config = yaml.safe_load((GATEWAYS / "litellm.yaml").read_text())
     assert [model["model_name"] for model in config["model_list"]] == ["hadal", "hadal", "hadal-1", "hadal-2"]
@@ -96,7 +147,7 @@ def _litellm(folder, port, backends, backup):
     config["router_settings"]["fallbacks"] = [{"hadal": own_names}]
     (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
     # Prices of models come from the network otherwise, and without a key it only starts when told that this is meant.
-    return (["--config", folder / "litellm.yaml", "--host", "127.0.0.1", "--port", str(port)],
+    return (["--config", folder / "litellm.yaml", "--host", "127.0.0.1", "--port", str(ports.http)],
             {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
 
@@ -119,14 +170,19 @@ def _add_tls(name, folder, port, tls):
     """What gateways/README.md says about TLS, on both sides."""
     if name == "haproxy":
         (folder / "gateway.pem").write_text(tls.certificate.read_text() + tls.key.read_text())
-        _replace(folder / "haproxy.cfg", {'bind "${LISTEN-:8080}"': f'bind "${{LISTEN-:8080}}" ssl crt {folder}/gateway.pem',
-                                          "default-server check": f"default-server ssl verify required ca-file {tls.authority} check"})
+        checked = f"ssl verify required ca-file {tls.authority}"
+        _replace(folder / "haproxy.cfg", {
+            'bind "${LISTEN-:8080}"': f'bind "${{LISTEN-:8080}}" ssl crt {folder}/gateway.pem alpn h2,http/1.1',
+            "default-server check": f"default-server {checked} check",
+            "default-server proto h2 check check-proto h1": f"default-server {checked} alpn h2 proto h2 check check-proto h1 check-alpn http/1.1"})
         return
     assert name == "nginx", f"{name} has no TLS in the tests"
+    to_server = "{0}_ssl_verify on; {0}_ssl_trusted_certificate " + str(tls.authority) + "; {0}_ssl_name localhost; {0}_ssl_server_name on;"
     _replace(folder / "nginx.conf", {
-        f"listen 127.0.0.1:{port};": f"listen 127.0.0.1:{port} ssl; ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};",
-        "proxy_pass http://hadal;": f"proxy_pass https://hadal; proxy_ssl_verify on; proxy_ssl_trusted_certificate {tls.authority}; "
-                                    "proxy_ssl_name localhost; proxy_ssl_server_name on;"})
+        f"listen 127.0.0.1:{port};": f"listen 127.0.0.1:{port} ssl http2; ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};",
+        f"listen 127.0.0.1:{port} http2;": "",
+        "proxy_pass http://hadal;": "proxy_pass https://hadal; " + to_server.format("proxy"),
+        "grpc_pass grpc://hadal_grpc;": "grpc_pass grpcs://hadal_grpc; " + to_server.format("grpc")})
 
 
 class GatewayTls(typing.NamedTuple):
@@ -141,32 +197,43 @@ _START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "edge-nginx": _ng
 
 
 def binary(name):
-    """Its path, or None where it is not installed. LiteLLM is a package of the tests' environment; HADAL_LITELLM names another command."""
+    """Its path, or None where it is not installed. LiteLLM is a package of the tests' environment; HADAL_LITELLM names another command, and
+    HADAL_NGINX a newer nginx than Debian's for edge-nginx."""
     if name == "litellm":
         return os.environ.get("HADAL_LITELLM") or shutil.which(name, path=os.path.dirname(sys.executable))
+    if name == "edge-nginx" and "HADAL_NGINX" in os.environ:
+        return os.environ["HADAL_NGINX"]
     name = {"edge": "haproxy", "edge-nginx": "nginx"}.get(name, name)
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
+
+
+@functools.lru_cache(maxsize=None)
+def nginx_version():
+    """Of edge-nginx's binary: (1, 22, 1)."""
+    shown = subprocess.run([binary("edge-nginx"), "-v"], capture_output=True, text=True, check=True, timeout=60).stderr
+    return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", shown).groups()))
 
 
 class GatewayProcess:
     """One of haproxy, nginx, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
     which only the edges have, are ports; `models`, which only litellm has, are further entries of its list. With `dns_port`, of a name
-    server, `backends` and `backup` are NAME:PORT, for edge alone."""
+    server, `backends` and `backup` are NAME:PORT, for the edges alone. It is there when a list of models gets the status `answers`."""
 
-    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None):
+    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None, answers=200):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
+        two_ports = tls is None and (name == "nginx" or name == "edge-nginx" and nginx_version() < HTTP2_BESIDE_HTTP1)
         self.port = free_port()
+        self.grpc_port = free_port() if two_ports else self.port
+        ports = Ports(self.port, self.grpc_port)
         self.model = "hadal" if name == "litellm" else "hadal-demo"
-        if dns_port is None:
-            arguments, environment = _START[name](pathlib.Path(folder), self.port, backends, backup)
-        else:
-            assert name == "edge", f"{name} finds no servers by name in the tests"
-            arguments, environment = _edge_by_names(pathlib.Path(folder), self.port, backends, backup, dns_port)
+        own = {"dns_port": dns_port, "tls": tls} if name.startswith("edge") else {}
+        assert own or dns_port is None, f"{name} finds no servers by name in the tests"
+        arguments, environment = _START[name](pathlib.Path(folder), ports, backends, backup, **own)
         if models:
             _add_models(pathlib.Path(folder), models)
-        self.tls = tls
-        if tls is not None:
+        self.tls, self.answers = tls, answers
+        if tls is not None and not own:
             _add_tls(name, pathlib.Path(folder), self.port, tls)
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         self.log = open(pathlib.Path(folder) / f"{name}.log", "w+", encoding="utf-8")  # pylint: disable=consider-using-with
@@ -187,10 +254,13 @@ class GatewayProcess:
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def _answers(self):
-        with contextlib.suppress(OSError, urllib.error.HTTPError):
+        try:
             with urllib.request.urlopen(self.url + "/v1/models", timeout=5, context=self.tls and self.tls.context) as answer:
-                return answer.status == 200 and b'"id"' in answer.read()
-        return False
+                return answer.status == self.answers and b'"id"' in answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code == self.answers
+        except OSError:
+            return False
 
     def stop(self):
         self.process.terminate()

@@ -4,51 +4,22 @@
 import contextlib
 import http.client
 import json
-import signal
 import threading
 import time
 
-import httpx2
-import openai
+import grpc
 import pytest
 
 from dns_server import DnsServer
-from gateway_process import GatewayProcess, binary, free_port
+from gateway_fleet import SMALL, answer, ask, kill, start_fleet, stub_of
+from gateway_process import RESOLVE, GatewayProcess, binary, free_port, nginx_version
 from hadal_process import HadalProcess, filled
-
-# One request runs and one waits: full with two.
-SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
-
-
-@pytest.fixture(params=["haproxy", "nginx", "edge", "edge-nginx"])
-def gateway(request):
-    if binary(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    return request.param
-
-
-@contextlib.contextmanager
-def start_fleet(gateway, folder, *flags):
-    """(gateway's port, the two servers)."""
-    with HadalProcess(*flags) as one, HadalProcess(*flags) as two, GatewayProcess(gateway, folder, [one.port, two.port]) as process:
-        yield process.port, (one, two)
 
 
 @pytest.fixture
 def fleet(gateway, tmp_path):
-    with start_fleet(gateway, tmp_path, *SMALL) as found:
-        yield found
-
-
-def ask(port, tokens, timeout=60):
-    """(status, headers, body) of a completion."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
-    body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True})
-    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    answer = response.status, response.headers, response.read()
-    connection.close()
-    return answer
+    with start_fleet(gateway, tmp_path, *SMALL) as (process, servers):
+        yield process.port, servers
 
 
 def test_a_refusal_goes_to_the_other_replica(fleet):
@@ -97,43 +68,19 @@ def test_tokens_come_as_they_are_made(fleet):
     connection.close()
 
 
-def kill(server):
-    server.expect_exit = -signal.SIGKILL
-    server.process.kill()
-    server.process.wait(10)
-
-
 def test_a_killed_replica_is_survived(fleet):
     port, (one, _) = fleet
     kill(one)
     assert [ask(port, 1)[0] for _ in range(8)] == [200] * 8
 
 
-def test_a_killed_replica_loses_its_own_streams_and_their_clients_hear_of_it(gateway, tmp_path):
-    with start_fleet(gateway, tmp_path, "--load-format=null:10ms") as (port, (one, two)):
-        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=60)
-        streams = []
-        while not (one.metric("hadal_requests_running") and two.metric("hadal_requests_running")):
-            streams.append(client.completions.create(model="hadal-demo", prompt="x", max_tokens=300, stream=True, extra_body={"ignore_eos": True}))
-            next(iter(streams[-1]))
-        lost = one.metric("hadal_requests_running")
-        kill(one)
-        broken = 0
-        for stream in streams:
-            try:
-                assert list(stream)[-1].choices[0].finish_reason == "length"
-            except (openai.APIError, httpx2.TransportError):
-                broken += 1
-        assert broken == lost < len(streams)
-
-
 def test_a_replica_that_ends_under_load_loses_no_request(gateway, tmp_path):
     answers, stop = [], threading.Event()
-    with start_fleet(gateway, tmp_path, "--load-format=null:5ms") as (port, (one, _)):
+    with start_fleet(gateway, tmp_path, "--load-format=null:5ms") as (process, (one, _)):
 
         def client():
             while not stop.is_set():
-                status, _, body = ask(port, 20)
+                status, _, body = ask(process.port, 20)
                 answers.append((status, "" if status == 200 else body.decode()))
 
         threads = [threading.Thread(target=client) for _ in range(4)]
@@ -177,10 +124,21 @@ def test_the_edge_turns_to_the_backup_and_then_to_its_page(name, tmp_path):
         assert "服务器繁忙" in json.loads(body)["error"]["message"]
 
 
-def test_the_edge_follows_the_names_of_the_pods(tmp_path):
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("name", ["edge", "edge-nginx"])
+def test_the_edge_follows_the_names_of_the_pods(name, protocol, tmp_path, stubs):
     """A headless Service's name has the addresses of the pods that are ready; all have the same port."""
-    if binary("edge") is None:
-        pytest.skip("haproxy is not installed")
+    if binary(name) is None:
+        pytest.skip(f"{name} is not installed")
+    if name == "edge-nginx" and nginx_version() < RESOLVE:
+        pytest.skip(f"nginx {'.'.join(map(str, nginx_version()))} cannot do it: HADAL_NGINX names one from {'.'.join(map(str, RESOLVE))} on")
+
+    def answered():
+        if protocol == "http":
+            return ask(edge.port, 1)[0] == 200
+        with contextlib.suppress(grpc.RpcError), stub_of(edge.grpc_port, stubs) as stub:
+            return answer(stub, stubs) == 1
+        return False
 
     def served(server):
         return server.metric("hadal_admission_attempts_total")
@@ -188,7 +146,7 @@ def test_the_edge_follows_the_names_of_the_pods(tmp_path):
     def wait_served(server):
         before, deadline = served(server), time.monotonic() + 60
         while served(server) == before:
-            assert ask(edge.port, 1)[0] == 200 and time.monotonic() < deadline
+            assert answered() and time.monotonic() < deadline
             time.sleep(0.05)
 
     port = free_port()
@@ -196,7 +154,7 @@ def test_the_edge_follows_the_names_of_the_pods(tmp_path):
         first, second, backup = (running.enter_context(HadalProcess("--load-format=null", f"--host={address}", f"--port={port}"))
                                  for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"))
         dns = running.enter_context(DnsServer({"pods.test": [first.host], "backup.test": [backup.host]}))
-        edge = running.enter_context(GatewayProcess("edge", tmp_path, f"pods.test:{port}", f"backup.test:{port}", dns_port=dns.port))
+        edge = running.enter_context(GatewayProcess(name, tmp_path, f"pods.test:{port}", f"backup.test:{port}", dns_port=dns.port))
         wait_served(first)
         assert served(second) == served(backup) == 0
         dns.records["pods.test"] = [first.host, second.host]  # a new pod
@@ -205,10 +163,13 @@ def test_the_edge_follows_the_names_of_the_pods(tmp_path):
         deadline = time.monotonic() + 60
         while True:
             before = served(first)
-            assert [ask(edge.port, 1)[0] for _ in range(10)] == [200] * 10
+            assert all(answered() for _ in range(10))
             if served(first) == before:
                 break
             assert time.monotonic() < deadline
         assert served(backup) == 0
         del dns.records["pods.test"]  # none is ready
         wait_served(backup)
+        dns.records["pods.test"] = [first.host]  # and there is one again
+        wait_served(first)
+        assert edge.process.poll() is None, "without a restart"

@@ -14,7 +14,6 @@ import grpc
 import openai
 import pytest
 
-from gateway_process import GatewayProcess, GatewayTls, binary
 from hadal_process import HadalProcess
 from http_client import ASK
 from tls_files import Authority, openssl
@@ -326,27 +325,3 @@ def test_nothing_tells_the_key(authority, tmp_path, start_server):
     everything = printed.stdout + printed.stderr + server.get("/metrics")[1] + server.text()
     for secret in ("sk-very-secret", "sk-of-the-upstream", "sesame", *key.read_text().splitlines()[1:-1]):
         assert secret not in everything
-
-
-@pytest.mark.parametrize("name", ["haproxy", "nginx"])
-def test_tls_from_end_to_end_through_a_gateway(authority, name, tmp_path):
-    if binary(name) is None:
-        pytest.skip(f"{name} is not installed")
-    files = flags(*authority.sign("server"))
-    own = GatewayTls(*authority.sign("gateway"), authority.certificate, authority.context())
-    with (HadalProcess(*files, tls=authority.context()) as one, HadalProcess(*files, tls=authority.context()) as two,
-          GatewayProcess(name, tmp_path, [one.port, two.port], tls=own) as gateway):
-        client = openai_client(gateway, authority)
-        for _ in range(4):
-            chunks = client.completions.create(model="hadal-demo", prompt="x", max_tokens=100, stream=True,
-                                               extra_body={"ignore_eos": True}, stream_options={"include_usage": True})
-            assert list(chunks)[-1].usage.completion_tokens == 100
-        # One that ends takes no request with it.
-        chunks = client.completions.create(model="hadal-demo", prompt="x", max_tokens=500, stream=True,
-                                           extra_body={"ignore_eos": True}, stream_options={"include_usage": True})
-        next(chunks)
-        busy = one if one.metric("hadal_requests_running") else two
-        busy.signal()
-        assert list(chunks)[-1].usage.completion_tokens == 500
-        for _ in range(8):
-            assert client.models.list().data

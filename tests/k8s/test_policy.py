@@ -207,6 +207,35 @@ def test_tls_is_read_from_a_secret_that_can_be_renewed():
         assert {port["appProtocol"] for port in service["spec"]["ports"]} == {"https"}
 
 
+@pytest.mark.parametrize("target", ["overlays/edge-tls", "overlays/edge-nginx-tls"])
+def test_the_edge_reads_its_certificate_and_the_authorities_of_the_replicas_from_secrets(target):
+    documents = render(target)
+    found = {name: spec for name, _, spec in pods(documents)}
+    edge, (container,) = found["Deployment hadal-edge"], found["Deployment hadal-edge"]["containers"]
+    volumes = {volume["name"]: volume["secret"] for volume in edge["volumes"] if "secret" in volume}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"] if mount["name"] in volumes}
+    configuration = "\n".join([variable["value"] for variable in container.get("env", [])] +
+                              [text for config in of_kind(documents, "ConfigMap") if config["metadata"]["name"].startswith("hadal-edge-")
+                               for text in config["data"].values()])
+    read = set(re.findall(r"/etc/hadal-edge-\w+", configuration))
+    assert read == mounts.keys() == {"/etc/hadal-edge-tls", "/etc/hadal-edge-ca"}
+    assert mounts["/etc/hadal-edge-tls"]["secretName"] == "hadal-edge-tls" and "items" not in mounts["/etc/hadal-edge-tls"]
+    (replica_secret,) = [volume["secret"]["secretName"] for volume in found["Deployment hadal"]["volumes"] if volume["name"] == "tls"]
+    authorities = mounts["/etc/hadal-edge-ca"]
+    assert authorities["secretName"] == replica_secret
+    assert authorities["items"] == [{"key": "ca.crt", "path": "ca.crt"}], "the key of the replicas is none of its business"
+    assert {secret["defaultMode"] for secret in mounts.values()} == {0o440}
+    assert edge["securityContext"]["fsGroup"] == edge["securityContext"]["runAsUser"] > 0
+    # The name that the replicas have to prove is that of their Service.
+    (service,) = [d["metadata"] for d in of_kind(documents, "Service") if d["metadata"]["name"] == "hadal"]
+    assert set(re.findall(r"\bhadal\.hadal\.svc\b(?!\.)", configuration)) == {f"{service['name']}.{service['namespace']}.svc"}
+    (port,) = container["ports"]
+    assert (port["name"], port["containerPort"]) == ("https", 8443) and re.search(r"listen 8443 ssl|^:8443$", configuration, re.MULTILINE)
+    assert {container[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")} == {"HTTPS"}
+    (entry,) = [d["spec"]["ports"] for d in of_kind(documents, "Service") if d["metadata"]["name"] == "hadal-edge"]
+    assert entry == [{"name": "https", "port": 443, "targetPort": "https", "appProtocol": "https"}]
+
+
 def test_a_group_of_hosts_agrees_with_itself():
     documents = render("overlays/multi-node")
     (group,) = of_kind(documents, "LeaderWorkerSet")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two servers with a gateway in front."""
+
+import contextlib
+import http.client
+import json
+import signal
+
+import grpc
+
+from gateway_process import GatewayProcess
+from hadal_process import HadalProcess
+from test_grpc import long_request
+
+# One request runs and one waits: full with two.
+SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+
+
+@contextlib.contextmanager
+def start_fleet(gateway, folder, *flags, backup=None):
+    """(the gateway, the two servers)."""
+    with HadalProcess(*flags) as one, HadalProcess(*flags) as two, \
+            GatewayProcess(gateway, folder, [one.port, two.port], backup and backup.port) as process:
+        yield process, (one, two)
+
+
+def kill(server):
+    server.expect_exit = -signal.SIGKILL
+    server.process.kill()
+    server.process.wait(10)
+
+
+def ask(port, tokens, timeout=60):
+    """(status, headers, body) of a completion."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True})
+    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    found = response.status, response.headers, response.read()
+    connection.close()
+    return found
+
+
+@contextlib.contextmanager
+def stub_of(port, stubs, retry=None):
+    """A stub with a connection of its own; it retries only with a service config."""
+    options = [("grpc.service_config", retry)] if retry else [("grpc.enable_retries", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield stubs.services.InferenceStub(channel)
+
+
+def answer(stub, stubs, tokens=1, timeout=60):
+    """How many tokens came."""
+    return list(stub.Generate(long_request(stubs, tokens), timeout=timeout))[-1].usage.completion_tokens
