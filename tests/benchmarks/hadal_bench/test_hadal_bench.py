@@ -359,7 +359,8 @@ def test_hadal_gets_its_tickets_back_and_says_what_it_refused(start, out, tmp_pa
     taken = server.metric('hadal_retry_tickets_total{outcome="accepted"}')
     assert run["server_reported"]["tickets_taken"] == taken > 5
     assert taken <= run["retry_after"]["tickets"] and run["retry_after"]["held_promises"] > 5
-    assert run["server_reported"]["refusals_followed"] == server.metric("hadal_retry_ghosts_total") > 0
+    # The server may come to further verdicts after the run.
+    assert 0 < run["server_reported"]["refusals_followed"] <= server.metric("hadal_retry_ghosts_total")
     assert 0 <= result["metrics"]["false_refusals_ratio"] <= 1 and result["metrics"]["promises_kept_ratio"] > 0.5
     assert 1 <= result["metrics"]["attempts_of_served_mean"] < result["metrics"]["attempts_per_served_ratio"]
     check_page(page, "by its own account", "attempts brought their ticket", "false_refusals_ratio")
@@ -442,6 +443,31 @@ def test_hadal_takes_headers_of_the_user_over_grpc(server, out):
     run = measure(f"grpc://{server.target}", out, "--rate=20", "--header=x-hadal-priority=low")["runs"][0]
     low = server.metric('hadal_requests_total{route="Chat",class="low",http_code="",grpc_code="0",outcome="ok",reason=""}')
     assert low >= run["requests"]["served"] > 5
+
+
+def test_many_connections_from_one_thread(out):
+    with FakeServer(lambda prompt, attempt: "stall" if len(prompt.split()) in (6, 7) else "serve") as server:
+        with subprocess.Popen([BENCH, f"--url={server.url}", *FAST, *MEASURED, "--rate=800", "--duration=1s", "--drain=30s", "--client=none", f"--json={out}"],
+                              stdout=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 30
+            while len(os.listdir(f"/proc/{process.pid}/fd")) < 600:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.02)
+            threads = len(os.listdir(f"/proc/{process.pid}/task"))
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    assert threads == 1
+    assert json.loads(out.read_text())["runs"][0]["requests"]["unfinished"] >= 500
+
+
+def test_what_waits_for_a_connection_is_counted_and_waits_within_its_latency(server, out):
+    slow = ("--rate=100", "--arrivals=constant", "--lengths=16:40")
+    free = measure(server.url, out, *slow)["runs"][0]
+    done = bench(f"--url={server.url}", f"--json={out}", *FAST, *slow, "--max-connections=1")
+    one = json.loads(out.read_text())["runs"][0]
+    assert free["generator"]["connection_waits"] == 0 and one["generator"]["connection_waits"] > 20
+    assert "waited for a connection: raise --max-connections" in done.stdout
+    assert one["metrics"]["ttft_p99_s"] > free["metrics"]["ttft_p99_s"]
 
 
 def test_load_does_not_wait_for_the_server(out):
