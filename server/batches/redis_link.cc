@@ -42,7 +42,8 @@ absl::Status StatusOf(const std::string& error) {
 
 RedisLink::RedisLink(redis::Endpoint endpoint, const base::Clock* clock)
     : clock_(*clock),
-      client_(std::move(endpoint), kTimeout),
+      // Scripts use many keys: at a node that has some of them they would take the others for missing.
+      client_(std::move(endpoint), kTimeout, redis::Client::MovingSlots::kUnavailable),
       breaker_({.window = absl::Seconds(2),
                 .min_calls = 1,
                 .bad_share = 0.5,
@@ -50,7 +51,12 @@ RedisLink::RedisLink(redis::Endpoint endpoint, const base::Clock* clock)
                 .max_open_for = absl::Seconds(1)}) {}
 
 absl::Status RedisLink::Check() {
-  const absl::StatusOr<Reply> reply = client_.Run(base::StdView(kRedisPrefix), {"INFO"});
+  // INFO has no key: in a cluster it is answered by any node, so the one that has ours is looked for first.
+  const std::string_view key = base::StdView(kRedisPrefix);
+  const absl::StatusOr<Reply> found = client_.Run(key, {"EXISTS", std::string(key)});
+  if (!found.ok()) return found.status();
+  if (found->error()) return StatusOf(found->text);
+  const absl::StatusOr<Reply> reply = client_.Run(key, {"INFO"});
   if (!reply.ok()) return reply.status();
   if (reply->error()) return StatusOf(reply->text);
   const absl::string_view info = reply->text;
@@ -68,6 +74,7 @@ absl::Status RedisLink::Check() {
                      "another Redis than a cache"));
   }
   keeps_a_file_ = InfoOf(info, "aof_enabled") == "1";
+  checked_ = client_.opened();
   return absl::OkStatus();
 }
 
@@ -75,7 +82,7 @@ absl::StatusOr<std::vector<Reply>> RedisLink::Ask(const std::vector<Words>& comm
   const std::string_view key = base::StdView(kRedisPrefix);
   for (bool again = true;; again = false) {
     const bool stood = client_.connected(key);
-    if (!stood) {
+    if (!stood || client_.opened() != checked_) {
       if (absl::Status status = Check(); !status.ok()) return status;
     }
     absl::StatusOr<std::vector<Reply>> replies = client_.RunAll(key, commands);

@@ -52,6 +52,7 @@ class RedisLink {
   const base::Clock& clock_;
   redis::Client client_;
   base::CircuitBreaker breaker_;
+  int64_t checked_ = 0;  // connections that had been opened by the last check
   bool keeps_a_file_ = false;
 };
 

@@ -13,18 +13,20 @@ namespace {
 
 constexpr int kMaxRedirects = 3;
 
-bool IsRedirection(const Reply& reply) {
-  return reply.error() && (reply.text.starts_with("MOVED ") || reply.text.starts_with("ASK "));
-}
+bool IsAsk(const Reply& reply) { return reply.error() && reply.text.starts_with("ASK "); }
+bool IsRedirection(const Reply& reply) { return IsAsk(reply) || (reply.error() && reply.text.starts_with("MOVED ")); }
 
 }  // namespace
 
-Client::Client(Endpoint endpoint, absl::Duration timeout)
-    : endpoint_(std::move(endpoint)), seed_{endpoint_.url.host, endpoint_.url.port}, timeout_(timeout) {}
+Client::Client(Endpoint endpoint, absl::Duration timeout, MovingSlots moving)
+    : endpoint_(std::move(endpoint)),
+      timeout_(timeout),
+      moving_(moving),
+      entries_{{endpoint_.url.host, endpoint_.url.port}} {}
 
 Client::Node Client::NodeOf(std::string_view key) const {
   const auto known = moved_.find(RedisSlot(key));
-  return known == moved_.end() ? seed_ : known->second;
+  return known == moved_.end() ? entries_[entry_] : known->second;
 }
 
 absl::StatusOr<Reply> Client::Run(std::string_view key, const Words& words) {
@@ -39,18 +41,25 @@ absl::StatusOr<std::vector<Reply>> Client::RunAll(std::string_view key, const st
   for (int redirects = 0; redirects <= kMaxRedirects; ++redirects) {
     absl::StatusOr<std::vector<Reply>> replies = RunOn(node, asking, commands);
     if (!replies.ok()) {
-      moved_.clear();  // a node that is away: ask the first one again who has what
+      Forget(node);
       return replies;
+    }
+    if (moving_ == MovingSlots::kUnavailable && std::any_of(replies->begin(), replies->end(), IsAsk)) {
+      return absl::UnavailableError("the keys are on their way to another node");
     }
     // All are of one slot, so a slot that has moved away has done none of them.
     if (replies->empty() || !IsRedirection(replies->front())) return replies;
     const std::string& error = replies->front().text;
     const std::vector<std::string> parts = absl::StrSplit(error, ' ');
-    if (parts.size() != 3 || !ReadNode(parts[2], &node)) {
+    const Node from = node;
+    if (parts.size() != 3 || !ReadNode(parts[2], from, &node)) {
       return absl::InternalError(absl::StrCat("a redirection to nowhere: ", error));
     }
     asking = parts[0] == "ASK";
-    if (!asking) moved_[RedisSlot(key)] = node;
+    if (asking) continue;
+    moved_[RedisSlot(key)] = node;
+    const bool known = std::find(entries_.begin(), entries_.end(), node) != entries_.end();
+    if (!known && entries_.size() < kMaxEntries) entries_.push_back(node);
   }
   return absl::UnavailableError("too many redirections");
 }
@@ -98,13 +107,18 @@ absl::StatusOr<Connection*> Client::ConnectionTo(const Node& node) {
   return connections_.emplace(node, *std::move(opened)).first->second.get();
 }
 
-// HOST:PORT; without a host it is the first node's.
-bool Client::ReadNode(std::string_view text, Node* node) const {
+void Client::Forget(const Node& node) {
+  std::erase_if(moved_, [&](const auto& moved) { return moved.second == node; });
+  if (entries_[entry_] == node) entry_ = (entry_ + 1) % entries_.size();
+}
+
+bool Client::ReadNode(std::string_view text, const Node& from, Node* node) {
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos || !absl::SimpleAtoi(base::View(text.substr(colon + 1)), &node->second)) {
     return false;
   }
-  node->first = colon == 0 ? seed_.first : std::string(text.substr(0, colon));
+  const std::string_view host = text.substr(0, colon);
+  node->first = host.empty() || host == "?" ? from.first : std::string(host);
   return true;
 }
 

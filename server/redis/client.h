@@ -25,16 +25,21 @@ struct Endpoint {
 };
 
 // One thread's client of a Redis server, or of a cluster of which the URL names one node: redirections (MOVED, ASK) are
-// followed, and moved slots are remembered. Connects on first use and again after an error; construction is free of
-// I/O. Not thread-safe.
+// followed, and moved slots are remembered. While the named node is away, one that a redirection has named is asked
+// where the others are. Connects on first use and again after an error; construction is free of I/O. Not thread-safe.
 class Client {
  public:
+  // What a slot on its way to another node means. Each of its keys is at one of the two, so commands of one key at a
+  // time are led to it; who relies on several keys must wait until all of them have arrived.
+  enum class MovingSlots : uint8_t { kFollow, kUnavailable };
+
   // `timeout` as in Connection::Open.
-  Client(Endpoint endpoint, absl::Duration timeout);
+  Client(Endpoint endpoint, absl::Duration timeout, MovingSlots moving = MovingSlots::kFollow);
 
   // Runs the commands, one after the other, on the node that has `key`, which is that of each of them. Connection's
   // errors, with the node's name. An error that Redis answers is a reply, but for redirections, which are followed:
-  // UNAVAILABLE when there are too many, INTERNAL when one leads nowhere.
+  // UNAVAILABLE when there are too many, or the slot is on its way and that is not followed; INTERNAL when one leads
+  // nowhere.
   absl::StatusOr<std::vector<Reply>> RunAll(std::string_view key, const std::vector<Words>& commands);
   absl::StatusOr<Reply> Run(std::string_view key, const Words& words);
 
@@ -50,13 +55,21 @@ class Client {
   Node NodeOf(std::string_view key) const;
   absl::StatusOr<std::vector<Reply>> RunOn(const Node& node, bool asking, const std::vector<Words>& commands);
   absl::StatusOr<Connection*> ConnectionTo(const Node& node);
-  bool ReadNode(std::string_view text, Node* node) const;
+  // Reads "HOST:PORT"; without a host it is that of `from`, which has named it.
+  static bool ReadNode(std::string_view text, const Node& from, Node* node);
+  // The node has failed: its slots are asked for anew, and of another node if it was the one that is asked first.
+  void Forget(const Node& node);
+
+  // Nodes that may be asked first: more than a cluster needs, and a bound on what redirections can make this hold.
+  static constexpr size_t kMaxEntries = 64;
 
   const Endpoint endpoint_;
-  const Node seed_;
   const absl::Duration timeout_;
+  const MovingSlots moving_;
   std::map<Node, std::unique_ptr<Connection>> connections_;
-  std::unordered_map<uint16_t, Node> moved_;  // slots that the first node does not have
+  std::vector<Node> entries_;                 // the URL's node, and those that redirections have named
+  size_t entry_ = 0;                          // that is asked for slots whose node is not known
+  std::unordered_map<uint16_t, Node> moved_;  // slots that redirections have named the node of
   int64_t opened_ = 0;
 };
 

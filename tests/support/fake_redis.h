@@ -37,7 +37,9 @@ class FakeRedis {
     ::shutdown(listener_, SHUT_RDWR);
     accepting_.join();
     ::close(listener_);
+    for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
     for (std::thread& thread : serving_) thread.join();
+    for (const int fd : fds_) ::close(fd);
   }
   int port() const { return port_; }
   int connections() const { return connections_; }
@@ -49,6 +51,7 @@ class FakeRedis {
       const int fd = ::accept(listener_, nullptr, nullptr);
       if (fd < 0) return;
       ++connections_;
+      fds_.push_back(fd);
       serving_.emplace_back([this, fd] { Serve(fd); });
     }
   }
@@ -61,7 +64,7 @@ class FakeRedis {
       while (!Take(&in, &words)) {
         const ssize_t got = ::read(fd, buffer, sizeof(buffer));
         if (got <= 0) {
-          ::close(fd);
+          ::shutdown(fd, SHUT_RDWR);
           return;
         }
         in.append(buffer, static_cast<size_t>(got));
@@ -100,6 +103,7 @@ class FakeRedis {
   int port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<int> connections_{0};
+  std::vector<int> fds_;  // the accepting thread's until it has ended
   std::vector<std::thread> serving_;
   std::thread accepting_;
 };

@@ -4,6 +4,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/redis/redis_options.h"
+#include "tests/support/fake_redis.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/test_certificates.h"
@@ -102,6 +103,17 @@ TEST_F(ClientTest, LogsInAsTheUserOfItsFile) {
   EXPECT_EQ(with("open sesame\r\nme\r\n")->text, "me");
   EXPECT_THAT(std::string(with("wrong\nme\n").status().message()), HasSubstr("WRONGPASS"));
   EXPECT_TRUE(absl::IsUnavailable(with("open sesame\n").status())) << "the default user is off";
+}
+
+TEST(RedisClientTest, ASlotOnItsWayIsAwayForThoseWhoRelyOnSeveralKeys) {
+  // The first key is still here, the second one is not.
+  testing::FakeRedis redis([](const std::vector<std::string>& words) -> std::string {
+    return words[1] == "{a}1" ? testing::Bulk("here") : "-ASK 7 127.0.0.1:1\r\n";
+  });
+  Client client(redis.endpoint(), absl::Seconds(20), Client::MovingSlots::kUnavailable);
+  EXPECT_TRUE(absl::IsUnavailable(client.RunAll("{a}", {{"GET", "{a}1"}, {"GET", "{a}2"}}).status()));
+  EXPECT_EQ(client.Run("{a}", {"GET", "{a}1"})->text, "here");
+  EXPECT_EQ(redis.connections(), 1) << "it is no failure of the connection";
 }
 
 TEST(RedisOptionsTest, SaysWhichFlagIsWrong) {

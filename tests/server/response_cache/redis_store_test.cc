@@ -97,6 +97,25 @@ TEST(RedisStoreTest, AsksWhereASlotIsOnItsWay) {
   EXPECT_EQ(at_first, 2) << "the slot has not moved yet";
 }
 
+TEST(RedisStoreTest, AsksAnotherNodeWhileTheFirstOneIsAway) {
+  // The second node has everything, as a cluster's other node has after a failover.
+  std::atomic<int> at_second{0};
+  FakeRedis second([&](const std::vector<std::string>&) {
+    ++at_second;
+    return Bulk("here");
+  });
+  auto first = std::make_unique<FakeRedis>(
+      [&](const std::vector<std::string>&) { return absl::StrCat("-MOVED 7 127.0.0.1:", second.port(), "\r\n"); });
+  const auto connection = MakeRedisStore(first->endpoint())->Connect(absl::Seconds(20));
+  EXPECT_EQ(connection->Get(kKey).value(), "here");
+  EXPECT_EQ(connection->Get(CacheKey(32, 'l')).value(), "here");
+  first = nullptr;
+  EXPECT_EQ(connection->Get(kKey).value(), "here") << "what another node has does not hang on the first one";
+  EXPECT_FALSE(connection->Get(CacheKey(32, 'm')).ok()) << "this is how it is noticed";
+  EXPECT_EQ(connection->Get(CacheKey(32, 'm')).value(), "here");
+  EXPECT_EQ(at_second, 4);
+}
+
 TEST(RedisStoreTest, NodesThatPointAtEachOtherAreLeft) {
   std::atomic<int> port{0};
   FakeRedis redis([&](const std::vector<std::string>&) { return absl::StrCat("-MOVED 7 :", port.load(), "\r\n"); });
