@@ -272,7 +272,7 @@ absl::Status App::StartGrpc() {
     if (http != nullptr) http->Screen(fd);
     return http != nullptr;
   };
-  auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_, batches_.get());
+  auto grpc_server = rpc::GrpcServer::Start(std::move(grpc), service_.get(), &keys_, batches_.get(), upstreams_.get());
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_ = *std::move(grpc_server);
   return absl::OkStatus();
@@ -361,7 +361,10 @@ void App::Drain(absl::Duration timeout) {
     LeaveAtOnce(4);
   }
   // Answers of other servers may take as long as those of the engines; ShortenDrain may move their end.
-  if (upstreams_ != nullptr) http_->WaitIdle([this] { return upstreams_->drain_end(); });
+  if (upstreams_ != nullptr) {
+    http_->WaitIdle([this] { return upstreams_->drain_end(); });
+    grpc_->WaitPassedOn([this] { return upstreams_->drain_end(); });
+  }
   // What the engines have published still has to reach the clients.
   http_->WaitIdle(absl::Seconds(2));
   grpc_->Shutdown(absl::Seconds(2));
@@ -376,6 +379,7 @@ void App::ShortenDrain(absl::Duration timeout) {
   if (upstreams_ == nullptr) return;
   upstreams_->BeginDrain(timeout);
   http_->LookAgain();
+  grpc_->LookAgain();
 }
 
 int App::grpc_port() const { return grpc_->port(); }

@@ -245,6 +245,8 @@ asio::awaitable<void> CallRun::RefuseOrPassOn(absl::Status refusal, bool waited)
   const PassOn::Answer answer = co_await pass_on_.Run(connection_, std::move(on_begin));
   if (answer.end == PassOn::End::kDeclined) {
     co_await Refuse(std::move(refusal));
+  } else if (answer.end == PassOn::End::kInvalid) {
+    co_await Refuse(answer.status);
   } else if (answer.end == PassOn::End::kAnswered) {
     pipeline_->Finish(answer.status, answer.code, answer.served_by);
   }

@@ -2,21 +2,18 @@
 #include "server/http/pass_on.h"
 
 #include <algorithm>
-#include <limits>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
-#include "server/base/strings.h"
 #include "server/http/codec/response.h"
-#include "server/request/refusal.h"
+#include "server/relay/passed_fields.h"
+#include "server/upstream/pass_rules.h"
 
 namespace hadal::http {
 namespace {
 
 namespace asio = boost::asio;
-using request::Reason;
 using upstream::Passage;
 using Progress = Passage::Progress;
 
@@ -25,40 +22,15 @@ using Progress = Passage::Progress;
 constexpr size_t kMaxHeldBytes = 64 << 10;
 constexpr std::string_view kVersion1 = "/v1";
 
-// Servers that the request has come through, as each of them counts.
-int HopsOf(const RequestHead& head) {
-  int hops = 0;
-  if (head.hop.empty()) return 0;
-  return absl::SimpleAtoi(head.hop, &hops) && hops >= 0 ? hops : std::numeric_limits<int>::max();
-}
-
-// The client's choice; where it says nothing the operator's.
-bool IsAllowed(const RequestHead& head, const service::CallInfo& info, bool opt_in) {
-  if (!info.allow_degraded || head.allow_fallback == "0") return false;
-  return !opt_in || head.allow_fallback == "1";
-}
-
-std::string TraceParent(const service::TraceContext& trace) {
-  const std::string& parent = trace.span_id.empty() ? trace.parent_id : trace.span_id;
-  return "00-" + trace.trace_id + "-" + parent + (trace.sampled ? "-01" : "-00");
-}
-
 upstream::Fields FieldsOf(const Connection& connection, const service::CallInfo& info) {
   const RequestHead& head = connection.head();
-  upstream::Fields fields = {{"x-request-id", connection.request_id()}};
-  const auto add = [&](const char* name, const std::string& value) {
-    if (!value.empty()) fields.emplace_back(name, value);
-  };
-  if (!info.trace.trace_id.empty()) {
-    add("traceparent", TraceParent(info.trace));
-    add("tracestate", info.trace.state);
-  }
-  add("x-hadal-priority", head.priority);
-  add("x-hadal-queue", head.queue);
-  add("x-hadal-allow-degraded", head.allow_degraded);
-  add("idempotency-key", head.idempotency_key);
-  add("anthropic-version", head.anthropic_version);
-  add("anthropic-beta", head.anthropic_beta);
+  upstream::Fields fields = relay::FieldsOf(info.trace, {{"x-request-id", connection.request_id()},
+                                                         {"x-hadal-priority", head.priority},
+                                                         {"x-hadal-queue", head.queue},
+                                                         {"x-hadal-allow-degraded", head.allow_degraded},
+                                                         {"idempotency-key", head.idempotency_key},
+                                                         {"anthropic-version", head.anthropic_version},
+                                                         {"anthropic-beta", head.anthropic_beta}});
   for (const auto& [name, value] : head.session) fields.emplace_back(name, value);
   return fields;
 }
@@ -187,27 +159,29 @@ asio::awaitable<PassOn::Answer> Relay::Run() {
 
 PassOn::PassOn(const Connection& connection, Route route, const service::CallInfo& info)
     : upstreams_(connection.context().dependencies.upstreams) {
-  if (upstreams_ == nullptr) return;
-  hops_ = HopsOf(connection.head());
-  if (hops_ >= upstreams_->options().max_hops || !info.route.starts_with(kVersion1)) return;
-  if (!IsAllowed(connection.head(), info, upstreams_->options().opt_in)) return;
-  request_ = {.path = std::string(info.route.substr(kVersion1.size())),
-              .key_in_x_api_key = route == Route::kMessages,
-              .fields = FieldsOf(connection, info),
-              .hop = hops_ + 1,
-              .deadline = info.deadline,
-              .first_by = std::min(info.first_token_by, info.gives_up_at),
-              .request_id = info.request_id,
-              .trace_id = info.trace.trace_id};
+  const RequestHead& head = connection.head();
+  const std::optional<int> hops =
+      upstream::HopsIfAllowed(upstreams_, {head.hop, head.allow_fallback, info.allow_degraded});
+  const bool translated = route == Route::kOllamaChat || route == Route::kOllamaGenerate;
+  if (!hops.has_value() || (!translated && !info.route.starts_with(kVersion1))) return;
+  hops_ = *hops;
+  upstream::PassedRequest& request = request_.emplace();
+  if (translated) {
+    translated_.emplace(TranslatedCall{route, info.caller, info.request_id, info.arrival});
+  } else {
+    request.path = std::string(info.route.substr(kVersion1.size()));
+  }
+  request.key_in_x_api_key = route == Route::kMessages;
+  request.fields = FieldsOf(connection, info);
+  request.hop = hops_ + 1;
+  request.deadline = info.deadline;
+  request.first_by = std::min(info.first_token_by, info.gives_up_at);
+  request.request_id = info.request_id;
+  request.trace_id = info.trace.trace_id;
 }
 
 bool PassOn::MayAnswer(const absl::Status& refusal, bool waited) const {
-  if (!request_.has_value() || refusal.ok()) return false;
-  const Reason reason = request::GetErrorDetail(refusal).reason;
-  const bool passes = request::WireErrorFor(reason).capacity && reason != Reason::kConnectionLimit;
-  // What comes to a server that drains finds another replica by its retry; what had been waiting is owed an answer.
-  if (!passes && reason != Reason::kModelLoading && !(waited && reason == Reason::kDraining)) return false;
-  return upstreams_->MayTake(hops_);
+  return request_.has_value() && upstream::IsForOthers(refusal, waited) && upstreams_->MayTake(hops_);
 }
 
 void PassOn::Keep(std::shared_ptr<const RequestBody> body, const service::BodyBudget& bodies) {
@@ -216,10 +190,16 @@ void PassOn::Keep(std::shared_ptr<const RequestBody> body, const service::BodyBu
 }
 
 asio::awaitable<PassOn::Answer> PassOn::Run(Connection& connection, std::function<void()> on_begin) {
-  const std::shared_ptr<const RequestBody> body = std::exchange(body_, nullptr);
+  std::shared_ptr<const RequestBody> body = std::exchange(body_, nullptr);
   upstream::PassedRequest request = *request_;
-  request.body = std::shared_ptr<const std::string>(body, &body->text);
   std::function<void()> notify = [event = connection.shared_event()] { event->PostSet(); };
+  if (translated_.has_value()) {
+    const std::unique_ptr<TranslatedAnswer> translated = TranslatedAnswer::Begin(
+        connection, *translated_, upstreams_, std::move(request), std::move(body), std::move(notify));
+    Answer answer = co_await translated->Run(std::move(on_begin));
+    co_return answer;
+  }
+  request.body = std::shared_ptr<const std::string>(body, &body->text);
   const std::unique_ptr<Passage> passage = upstreams_->Begin(std::move(request), std::move(notify));
   Relay relay(connection, *passage, std::move(on_begin));
   Answer answer = co_await relay.Run();

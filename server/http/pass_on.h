@@ -12,6 +12,7 @@
 #include "server/http/codec/route.h"
 #include "server/http/connection.h"
 #include "server/http/request_body.h"
+#include "server/http/translated_answer.h"
 #include "server/service/call_record.h"
 #include "server/upstream/passage.h"
 #include "server/upstream/upstreams.h"
@@ -38,17 +39,8 @@ class PassOn {
   bool has_body() const { return body_ != nullptr; }
   int64_t body_bytes() const { return static_cast<int64_t>(body_->text.size()); }
 
-  enum class End : uint8_t {
-    kDeclined,  // no upstream has answered, and the client has been sent nothing
-    kAnswered,  // the client has its answer, or the part of it that came
-    kGone,      // the client is gone or does not read
-  };
-  struct Answer {
-    End end = End::kDeclined;
-    absl::Status status;    // of kAnswered: UPSTREAM_FAILED, DEADLINE_EXPIRED, ... when it broke off
-    int code = 0;           // HTTP status that the client was given; 0: none
-    std::string served_by;  // the upstream's name
-  };
+  using End = PassOnEnd;
+  using Answer = PassOnAnswer;
   // Asks the upstreams and gives the client what they send; uses the body up. `on_begin` is called before the first
   // byte goes to the client.
   boost::asio::awaitable<Answer> Run(Connection& connection, std::function<void()> on_begin);
@@ -56,6 +48,7 @@ class PassOn {
  private:
   upstream::Upstreams* const upstreams_;  // null: there are none
   std::optional<upstream::PassedRequest> request_;
+  std::optional<TranslatedCall> translated_;  // its API is not one that upstreams must speak
   int hops_ = 0;
   std::shared_ptr<const RequestBody> body_;
 };

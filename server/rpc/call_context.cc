@@ -3,12 +3,14 @@
 
 #include <grpc/compression.h>
 
+#include <algorithm>
 #include <optional>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/strings.h"
+#include "server/relay/passed_fields.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
 #include "server/service/api_keys.h"
@@ -16,6 +18,7 @@
 #include "server/service/load_report.h"
 #include "server/service/returning_client.h"
 #include "server/service/session_headers.h"
+#include "server/upstream/pass_rules.h"
 
 // Exported by the library, but in none of its public headers; weak, should a version come without it.
 extern grpc_compression_algorithm grpc_call_test_only_get_compression_algorithm(grpc_call* call) __attribute__((weak));
@@ -27,6 +30,27 @@ std::string_view Find(const grpc::CallbackServerContext& context, std::string_vi
   const auto it = context.client_metadata().find(grpc::string_ref(key.data(), key.size()));
   return it == context.client_metadata().end() ? std::string_view()
                                                : std::string_view(it->second.data(), it->second.size());
+}
+
+std::optional<upstream::PassedRequest> PassedOf(const grpc::CallbackServerContext& context,
+                                                const CallEnvironment& environment, const CallMetadata& metadata) {
+  const service::CallInfo& info = metadata.info;
+  const std::optional<int> hops = upstream::HopsIfAllowed(
+      environment.upstreams,
+      {Find(context, "x-hadal-hop"), Find(context, "x-hadal-allow-fallback"), info.allow_degraded});
+  if (!hops.has_value()) return std::nullopt;
+  upstream::PassedRequest request;
+  request.fields = relay::FieldsOf(info.trace, {{"x-request-id", info.request_id},
+                                                {"x-hadal-priority", Find(context, "x-hadal-priority")},
+                                                {"x-hadal-queue", Find(context, "x-hadal-queue")},
+                                                {"idempotency-key", Find(context, "idempotency-key")}});
+  for (const auto& field : metadata.session) request.fields.push_back(field);
+  request.hop = *hops + 1;
+  request.deadline = info.deadline;
+  request.first_by = std::min(info.first_token_by, info.gives_up_at);
+  request.request_id = info.request_id;
+  request.trace_id = info.trace.trace_id;
+  return request;
 }
 
 }  // namespace
@@ -85,14 +109,24 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
                               .ticket = Find(context, "x-hadal-ticket")},
                              &info);
   info.allow_degraded = Find(context, "x-hadal-allow-degraded") != "0";
+  // Not guessed: a client that forbids it must not find its prompt elsewhere.
+  const std::string_view allow_fallback = Find(context, "x-hadal-allow-fallback");
+  if (!allow_fallback.empty() && allow_fallback != "0" && allow_fallback != "1") {
+    return request::MakeError(
+        request::Reason::kOutOfRange,
+        absl::StrCat("x-hadal-allow-fallback: expected 0 or 1, found '", base::View(allow_fallback), "'"),
+        "x-hadal-allow-fallback");
+  }
   const absl::StatusOr<response_cache::CacheControl> cache =
       response_cache::ParseCacheControl(Find(context, "x-hadal-cache"));
   if (!cache.ok()) return cache.status();
   info.cache = *cache;
-  return service::ReadLimits({.deadline_ms = Find(context, "x-hadal-deadline-ms"),
-                              .queue = Find(context, "x-hadal-queue"),
-                              .slo_ttft_ms = Find(context, "x-llm-d-slo-ttft-ms")},
-                             &info);
+  absl::Status limits = service::ReadLimits({.deadline_ms = Find(context, "x-hadal-deadline-ms"),
+                                             .queue = Find(context, "x-hadal-queue"),
+                                             .slo_ttft_ms = Find(context, "x-llm-d-slo-ttft-ms")},
+                                            &info);
+  if (limits.ok() && environment.upstreams != nullptr) out->passed = PassedOf(context, environment, *out);
+  return limits;
 }
 
 }  // namespace hadal::rpc

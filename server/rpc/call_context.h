@@ -16,6 +16,7 @@
 #include "server/rpc/call_environment.h"
 #include "server/service/call_record.h"
 #include "server/service/load_report.h"
+#include "server/upstream/passage.h"
 
 namespace hadal::rpc {
 
@@ -23,7 +24,9 @@ namespace hadal::rpc {
 struct CallMetadata {
   service::CallInfo info;     // with the client's x-request-id when it is sane, else a new one
   bool has_priority = false;  // x-hadal-priority is there: the message's own class does not count
-  std::optional<service::LoadReportFormat> load_report;      // endpoint-load-metrics-format asks for it
+  std::optional<service::LoadReportFormat> load_report;  // endpoint-load-metrics-format asks for it
+  // What another server is asked with, should this one refuse; nullopt: it is not to be asked. Without path and body.
+  std::optional<upstream::PassedRequest> passed;
   std::vector<std::pair<std::string, std::string>> session;  // those of service::kSessionHeaders that are present
 };
 

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "server/base/active_count.h"
 #include "server/batches/batch_service.h"
 #include "server/rpc/call_executor.h"
 #include "server/rpc/connection_table.h"
@@ -16,6 +17,7 @@
 #include "server/rpc/pending_calls.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
+#include "server/upstream/upstreams.h"
 
 namespace hadal::rpc {
 
@@ -47,7 +49,9 @@ struct CallLimits {
 struct CallEnvironment {
   service::GenerateService* service = nullptr;
   const service::ApiKeys* keys = nullptr;
-  batches::BatchService* batches = nullptr;  // null: off
+  batches::BatchService* batches = nullptr;     // null: off
+  upstream::Upstreams* upstreams = nullptr;     // null: there are none
+  base::ActiveCount* passable_calls = nullptr;  // that upstreams may be asked about
   CallExecutor* executor = nullptr;
   CallRegistry* registry = nullptr;
   ConnectionTable* connections = nullptr;

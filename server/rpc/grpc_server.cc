@@ -46,7 +46,7 @@ absl::Duration ZeroIsForever(absl::Duration limit) {
 class GrpcServerImpl final : public GrpcServer {
  public:
   GrpcServerImpl(GrpcOptions options, service::GenerateService* service, const service::ApiKeys* keys,
-                 batches::BatchService* batches)
+                 batches::BatchService* batches, upstream::Upstreams* upstreams)
       : options_(std::move(options)),
         metrics_(options_.metrics),
         connections_(options_.max_connections, &metrics_),
@@ -56,6 +56,8 @@ class GrpcServerImpl final : public GrpcServer {
         environment_{.service = service,
                      .keys = keys,
                      .batches = batches,
+                     .upstreams = upstreams,
+                     .passable_calls = &passable_calls_,
                      .executor = &executor_,
                      .registry = &registry_,
                      .connections = &connections_,
@@ -109,6 +111,9 @@ class GrpcServerImpl final : public GrpcServer {
   int port() const override { return listener_ == nullptr ? -1 : listener_->port(); }
   int calls_in_progress() const override { return registry_.size(); }
   void SetServing(bool serving) override { health_.Set(serving); }
+
+  bool WaitPassedOn(absl::FunctionRef<absl::Time()> until) override { return passable_calls_.WaitZero(until); }
+  void LookAgain() override { passable_calls_.LookAgain(); }
 
   void Shutdown(absl::Duration timeout) override {
     if (server_ == nullptr || !stop_.Notify()) return;
@@ -177,6 +182,7 @@ class GrpcServerImpl final : public GrpcServer {
   PendingCalls public_calls_;
   HealthStatus health_;
   CallRegistry registry_;
+  base::ActiveCount passable_calls_;
   CallExecutor executor_;
   CallEnvironment environment_;
   InferenceService inference_;
@@ -190,8 +196,9 @@ class GrpcServerImpl final : public GrpcServer {
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(GrpcOptions options, service::GenerateService* service,
                                                               const service::ApiKeys* keys,
-                                                              batches::BatchService* batches) {
-  auto server = std::make_unique<GrpcServerImpl>(std::move(options), service, keys, batches);
+                                                              batches::BatchService* batches,
+                                                              upstream::Upstreams* upstreams) {
+  auto server = std::make_unique<GrpcServerImpl>(std::move(options), service, keys, batches, upstreams);
   if (absl::Status status = server->Listen(); !status.ok()) return status;
   return server;
 }

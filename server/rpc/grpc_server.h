@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/network.h"
@@ -10,6 +11,7 @@
 #include "server/rpc/grpc_options.h"
 #include "server/service/api_keys.h"
 #include "server/service/generate_service.h"
+#include "server/upstream/upstreams.h"
 
 namespace hadal::rpc {
 
@@ -21,11 +23,12 @@ namespace hadal::rpc {
 // memory as a whole. Thread-safe.
 class GrpcServer {
  public:
-  // Borrows service and keys, and `batches`, which may be null, until Shutdown has returned. Unavailable when the port
-  // cannot be bound.
+  // Borrows service and keys, and `batches` and `upstreams`, which may be null, until Shutdown has returned.
+  // Unavailable when the port cannot be bound.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(GrpcOptions options, service::GenerateService* service,
                                                            const service::ApiKeys* keys,
-                                                           batches::BatchService* batches = nullptr);
+                                                           batches::BatchService* batches = nullptr,
+                                                           upstream::Upstreams* upstreams = nullptr);
   virtual ~GrpcServer() = default;
 
   // Takes over an accepted, non-blocking socket from which nothing has been read. `peer` is who is behind it.
@@ -35,6 +38,10 @@ class GrpcServer {
   // What grpc.health.v1 answers, for "" and for the service. Load never changes it.
   virtual void SetServing(bool serving) = 0;
   virtual int calls_in_progress() const = 0;
+  // Waits until no call is in progress that an upstream may answer; false at `until`, a moment of Clock::Real() that
+  // may be moved meanwhile, as ActiveCount::WaitZero.
+  virtual bool WaitPassedOn(absl::FunctionRef<absl::Time()> until) = 0;
+  virtual void LookAgain() = 0;
   // Sends GOAWAY, waits for calls until the time-out, cancels the rest. Idempotent.
   virtual void Shutdown(absl::Duration timeout) = 0;
 };

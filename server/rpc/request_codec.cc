@@ -145,12 +145,12 @@ void EncodeScored(const service::ScoredToken& in, const tokenizer::Tokenizer& to
   for (const request::TokenLogprob& top : in.top) EncodeLogprob(top.token_id, top.logprob, tokenizer, out->add_top());
 }
 
-void EncodeDelta(const service::ChoiceDelta& in, const tokenizer::Tokenizer& tokenizer, v1::GenerateResponse* out) {
+void EncodeDelta(const service::ChoiceDelta& in, const tokenizer::Tokenizer* tokenizer, v1::GenerateResponse* out) {
   out->set_index(in.choice);
   out->set_text(in.text);
   out->set_reasoning(in.reasoning);
   out->mutable_token_ids()->Add(in.token_ids.begin(), in.token_ids.end());
-  for (const service::ScoredToken& token : in.logprobs) EncodeScored(token, tokenizer, out->add_logprobs());
+  for (const service::ScoredToken& token : in.logprobs) EncodeScored(token, *tokenizer, out->add_logprobs());
   for (const service::ToolDelta& tool : in.tool_calls) {
     v1::ToolCallDelta* delta = out->add_tool_calls();
     delta->set_index(tool.index);
@@ -233,25 +233,31 @@ absl::StatusOr<service::TokenizeCall> DecodeTokenize(const v1::TokenizeRequest& 
   return call;
 }
 
-void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool first,
+AnswerHead HeadOf(const service::ActiveCall& call) {
+  return {.request_id = call.request_id(),
+          .model = call.model().name,
+          .tokenizer = call.model().tokenizer.get(),
+          .prompt_token_ids = call.returns_token_ids() ? &call.prompt_token_ids() : nullptr};
+}
+
+void EncodeUpdate(const service::CallUpdate& update, const AnswerHead& call, bool first,
                   std::vector<v1::GenerateResponse>* out) {
-  const tokenizer::Tokenizer& tokenizer = *call.model().tokenizer;
   const size_t begin = out->size();
-  for (const service::ChoiceDelta& delta : update.deltas) EncodeDelta(delta, tokenizer, &out->emplace_back());
+  for (const service::ChoiceDelta& delta : update.deltas) EncodeDelta(delta, call.tokenizer, &out->emplace_back());
   const bool finished = update.done && update.status.ok();
   if (out->size() == begin && (finished || !update.prompt_scores.empty())) out->emplace_back();
   if (out->size() == begin) return;
 
   if (first) {
     v1::GenerateResponse& head = (*out)[begin];
-    head.set_request_id(call.request_id());
-    head.set_model(call.model().name);
-    if (call.returns_token_ids()) {
-      head.mutable_prompt_token_ids()->Add(call.prompt_token_ids().begin(), call.prompt_token_ids().end());
+    head.set_request_id(std::string(call.request_id));
+    head.set_model(std::string(call.model));
+    if (call.prompt_token_ids != nullptr) {
+      head.mutable_prompt_token_ids()->Add(call.prompt_token_ids->begin(), call.prompt_token_ids->end());
     }
   }
   for (const service::ScoredToken& token : update.prompt_scores) {
-    EncodeScored(token, tokenizer, (*out)[begin].add_prompt_logprobs());
+    EncodeScored(token, *call.tokenizer, (*out)[begin].add_prompt_logprobs());
   }
   if (finished) {
     v1::Usage* usage = out->back().mutable_usage();

@@ -3,6 +3,7 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -30,9 +31,17 @@ absl::StatusOr<service::TokenizeCall> DecodeTokenize(const v1::TokenizeRequest& 
 // UNSPECIFIED and unknown numbers give nullopt.
 std::optional<request::Priority> DecodePriority(v1::Priority priority);
 
+// Who answers a call.
+struct AnswerHead {
+  std::string_view request_id;
+  std::string_view model;
+  const tokenizer::Tokenizer* tokenizer = nullptr;         // of log-probabilities; null: there are none
+  const std::vector<int32_t>* prompt_token_ids = nullptr;  // null: they are not given back
+};
+AnswerHead HeadOf(const service::ActiveCall& call);
 // Appends the messages that carry an update: one for each choice that has something new. `first` marks the call's first
 // message (prompt ids, request id, model); the last one carries the usage when `update.done` without error.
-void EncodeUpdate(const service::CallUpdate& update, const service::ActiveCall& call, bool first,
+void EncodeUpdate(const service::CallUpdate& update, const AnswerHead& call, bool first,
                   std::vector<v1::GenerateResponse>* out);
 void EncodeModels(const std::vector<std::shared_ptr<const service::ServedModel>>& models, v1::ListModelsResponse* out);
 void EncodeLoad(const service::Load& load, v1::GetLoadResponse* out);

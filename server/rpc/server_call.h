@@ -101,6 +101,7 @@ class ServerCall : public grpc::ServerGenericBidiReactor, public std::enable_sha
   const CallEnvironment& environment() const { return *environment_; }
   const service::CallInfo& info() const { return metadata_.info; }
   bool has_priority() const { return metadata_.has_priority; }
+  const std::optional<upstream::PassedRequest>& passed() const { return metadata_.passed; }
 
  private:
   // What gRPC promises, for the length of one reaction: it comes after Start has returned and ends before OnDone.

@@ -149,7 +149,7 @@ class OllamaEncoder : public ResponseEncoder {
 
   // A model is there before it is asked: what Ollama takes to load one is the wait for a place here.
   void AppendCounts(const service::Usage& usage, JsonWriter* json) const {
-    const request::StreamTimes times = calls_.front()->times();
+    const request::StreamTimes times = head_.relayed_times != nullptr ? *head_.relayed_times : calls_.front()->times();
     json->Key("total_duration").Int(Between(head_.arrival, times.ended));
     json->Key("load_duration").Int(Between(head_.arrival, times.started));
     json->Key("prompt_eval_count").Int(usage.prompt_tokens);

@@ -25,6 +25,8 @@ struct ResponseHead {
   std::string model;  // as the caller named it
   std::string fingerprint;
   absl::Time arrival = absl::InfiniteFuture();  // of the request, GenerateService::clock() time
+  // Of an answer that another server gives: there are no calls then. Outlives the encoder; else null.
+  const request::StreamTimes* relayed_times = nullptr;
 };
 
 // Encodes what calls deliver as the body of an API's response, complete or as server-sent events. An HTTP request may

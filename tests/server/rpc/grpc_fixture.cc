@@ -15,7 +15,8 @@ GrpcFixture::GrpcFixture(ScriptedEngine::MakeScript script, Options options)
   server_options.metrics = &base.metrics;
   server_options.port = 0;
   server_options.front.stream = options.stream;
-  server = rpc::GrpcServer::Start(server_options, base.service.get(), &keys, options.batches).value();
+  server =
+      rpc::GrpcServer::Start(server_options, base.service.get(), &keys, options.batches, options.upstreams).value();
   channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(server->port()), grpc::InsecureChannelCredentials());
   stub = v1::Inference::NewStub(channel);
 }

@@ -26,6 +26,7 @@ class GrpcFixture {
     request::StreamOptions stream;
     rpc::GrpcOptions server = {};  // port, metrics and stream are the fixture's
     batches::BatchService* batches = nullptr;
+    upstream::Upstreams* upstreams = nullptr;
   };
 
   explicit GrpcFixture(ScriptedEngine::MakeScript script) : GrpcFixture(std::move(script), Options()) {}
