@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redis, SQLite and the upstream are killed, paused and left without disk in turn, under load: no request is lost, none hangs, and all is well again without
-a restart. What stands elsewhere: Redis killed and paused, the cache's full disk (test_response_cache_store.py); a batch's store killed
-(test_batches.py); what each single answer becomes when its upstream fails (test_upstream.py)."""
+a restart. What stands elsewhere: Redis killed and paused, the cache's full disk (test_response_cache_store.py); batches' Redis killed and paused
+(test_batches_redis.py); a batch's store killed (test_batches.py); nodes of a cluster (test_redis_cluster.py); what each single answer becomes when its
+upstream fails (test_upstream.py)."""
 
 import contextlib
+import json
 import signal
 import socket
 import sqlite3
 
+import grpc
 import openai
 import pytest
 
 from batch_client import expect_each_once, lines, submit, wait
-from http_client import client_of
+from http_client import client_of, post
 from redis_process import wait_for
 # pylint: disable-next=unused-import  # fixtures
 from test_response_cache_store import Load, PATIENT, ask, plain, small_disk, store_errors  # noqa: F401
@@ -115,7 +118,46 @@ def test_batches_without_disk(start_server, small_disk):  # noqa: F811
     assert submit(client, lines(1)), "and uploads are taken"
 
 
-def test_upstream_killed_and_paused_while_another_one_answers(start_server):
+class Returning(Load):
+    """Callers whose answers are translated on the way from an upstream. One that breaks off in the middle is told, and asked for again."""
+
+    TRIES = 4
+
+    def __init__(self, server, stubs):
+        self.stubs = stubs
+        super().__init__(server, idle_after=False)
+
+    def answer(self, number, dice):
+        for _ in range(self.TRIES):
+            status, answer = self.ask_once(plain(number))
+            if status == 200:
+                break
+        return status, answer
+
+    def ask_once(self, body):
+        raise NotImplementedError
+
+
+class OverOllama(Returning):
+    def ask_once(self, body):
+        options = {"temperature": 0, "num_predict": body["max_tokens"]}
+        status, _, data = post(self.server, "/api/generate", {"prompt": body["prompt"], "raw": True, "stream": False, "options": options}, timeout=30)
+        return status, json.loads(data)["response"] if status == 200 else data
+
+
+class OverGrpc(Returning):
+    def ask_once(self, body):
+        pb = self.stubs.pb
+        request = pb.GenerateRequest(text=body["prompt"], sampling=pb.SamplingParams(temperature=0), stopping=pb.StopConditions(max_tokens=body["max_tokens"]))
+        with grpc.insecure_channel(self.server.target, options=[("grpc.enable_retries", 0)]) as channel:
+            try:
+                return 200, "".join(message.text for message in self.stubs.services.InferenceStub(channel).Generate(request, timeout=30))
+            except grpc.RpcError as error:
+                return error.code(), error.details()
+
+
+@pytest.mark.parametrize("load_of", [lambda near, _: Load(near, idle_after=False), OverOllama, OverGrpc], ids=["openai", "ollama", "grpc"])
+def test_upstream_killed_and_paused_while_another_one_answers(start_server, stubs, load_of):
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     spare = start_server()
@@ -131,7 +173,7 @@ def test_upstream_killed_and_paused_while_another_one_answers(start_server):
         wait_for(lambda: served(target) > before)
 
     far = start_server(f"--port={port}", expect_exit=None)
-    with filled(near), Load(near, idle_after=False) as load:
+    with filled(near), load_of(near, stubs) as load:
         answers_again("far")
         far.signal(signal.SIGSTOP)
         answers_again("spare")
@@ -145,6 +187,45 @@ def test_upstream_killed_and_paused_while_another_one_answers(start_server):
         far = start_server(f"--port={port}")
         answers_again("far")
     near.wait_metric("hadal_upstream_requests_in_flight", 0)
+
+
+def test_batches_in_redis_without_disk(start_server, redis, small_disk):  # noqa: F811
+    """Redis takes no write while its log cannot be written: lines wait, uploads are refused, everybody else is served."""
+    store = redis("--dir", str(small_disk), "--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
+    server = start_server(f"--batch-store=redis://127.0.0.1:{store.port}", "--batch-max-in-flight=4")
+    client = client_of(server)
+    rows = list(lines(150, max_tokens=40, ignore_eos=True, logprobs=True))
+    batch = submit(client, rows)
+    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    with Load(server, idle_after=False) as load:
+        filler = fill_disk(small_disk)
+
+        def refused():
+            fill_disk(small_disk)
+            return server.metric("hadal_batch_store_errors_total") > 0
+
+        wait_for(refused)
+        load.go_on()
+        with pytest.raises(openai.InternalServerError) as refusal:
+            while True:  # until the next look at the disk it takes what it is sent
+                client.files.create(file=("more.jsonl", b"x" * 1000), purpose="batch")
+        assert refusal.value.body["code"] == "STORAGE_UNAVAILABLE"
+        filler.unlink()
+        wait_for(lambda: server.metric("hadal_batch_store_circuit_state") == 0)
+        load.go_on()
+    expect_each_once(client, wait(client, batch, timeout=300), len(rows))
+
+
+def test_no_other_process_can_hold_the_batches_up(start_server, tmp_path):
+    """Their database is the server's alone: nobody else gets the lock that would stop its writer."""
+    server = start_server(f"--batch-store={tmp_path / 'store'}", "--batch-max-in-flight=4")
+    client = client_of(server)
+    batch = submit(client, lines(150, max_tokens=40, ignore_eos=True))
+    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "store" / "batches.db", timeout=0.1, isolation_level=None)) as other:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+    expect_each_once(client, wait(client, batch), 150)
 
 
 def test_upstream_without_disk(start_server, small_disk):  # noqa: F811

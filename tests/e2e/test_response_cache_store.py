@@ -91,11 +91,15 @@ class Load:
         dice = random.Random(seed)
         while not self.ending.is_set():
             number = dice.randrange(20)
-            # Many are refreshed, so that reads and writes both go on.
-            status, _, data = post(self.server, "/v1/completions", plain(number), {"x-hadal-cache": dice.choice(["max-age=0", "use", "no-cache"])}, timeout=30)
+            status, answer = self.answer(number, dice)
             self.asked += 1
-            if status != 200 or json.loads(data)["choices"][0]["text"] != self.right[number]:
-                self.wrong.append((status, data))
+            if status != 200 or answer != self.right[number]:
+                self.wrong.append((status, answer))
+
+    def answer(self, number, dice):
+        """(status, text). Many are refreshed, so that reads and writes both go on."""
+        status, _, data = post(self.server, "/v1/completions", plain(number), {"x-hadal-cache": dice.choice(["max-age=0", "use", "no-cache"])}, timeout=30)
+        return status, json.loads(data)["choices"][0]["text"] if status == 200 else data
 
     def __enter__(self):
         for thread in self.threads:
