@@ -112,3 +112,24 @@ def test_open_webui_reads_an_object_and_unloads(server):
     assert "42" in answer["message"]["content"] and answer["done_reason"] == "stop"
     (end,) = lines_of(replay(server, named("open_webui", "unload")))
     assert end["done_reason"] == "unload" and end["response"] == ""
+
+
+@pytest.mark.parametrize("exchange", exchanges("open_webui_run"), ids=lambda exchange: exchange["name"])
+def test_what_open_webui_asks_when_it_runs(server, exchange):
+    """Every request of a run of it, over either connection, in the form in which it reads the answer."""
+    answer = replay(server, exchange)
+    body = exchange.get("body", {})
+    if "messages" not in body:
+        assert json.loads(answer[1])
+        return
+    if exchange["path"] == "/api/chat":
+        messages = [line["message"] for line in (lines_of(answer) if body["stream"] else [json.loads(answer[1])])]
+        reasoning = "thinking"
+    elif body["stream"]:
+        messages = [choice["delta"] for event in events_of(answer) for choice in event["choices"]]
+        reasoning = "reasoning_content"
+    else:
+        messages, reasoning = [json.loads(answer[1])["choices"][0]["message"]], "reasoning_content"
+    assert "".join(message.get("content") or "" for message in messages)
+    # With tools in front of it the demo model says what it likes.
+    assert "tools" in body or "".join(message.get(reasoning) or "" for message in messages)
