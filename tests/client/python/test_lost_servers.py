@@ -149,10 +149,10 @@ def test_the_caller_may_go_on_behind_what_came(server, connect):
 # ---- Servers of a script ---------------------------------------------------------------------------------------------
 
 class Dies:
-    """Over gRPC: says a word and goes as often as it is told, and then answers."""
+    """Over gRPC: says a word and goes as often as it is told, and then answers. Its errors are hadal's own when it is said by whom they are."""
 
-    def __init__(self, times, code=grpc.StatusCode.UNAVAILABLE):
-        self.calls, self._times, self._code = 0, times, code
+    def __init__(self, times, code=grpc.StatusCode.UNAVAILABLE, own=False):
+        self.calls, self._times, self._code, self._own = 0, times, code, own
 
     def __enter__(self):
         self._server = grpc.server(futures.ThreadPoolExecutor(2))
@@ -169,6 +169,8 @@ class Dies:
         self.calls += 1
         yield pb.GenerateResponse(request_id=f"r{self.calls}", text="4", reasoning="hm")
         if self.calls <= self._times:
+            if self._own:
+                context.set_trailing_metadata((("x-request-id", f"r{self.calls}"),))
             context.abort(self._code, "gone")
         yield pb.GenerateResponse(text="2", finish_reason=pb.FINISH_REASON_STOP)
 
@@ -188,10 +190,13 @@ def test_over_grpc_a_whole_answer_begins_anew(connect):
 
 
 @pytest.mark.parametrize("connect", ["grpc", "grpc-async"], indirect=True)
-@pytest.mark.parametrize("code, kind", [("UNAVAILABLE", hadal_client.AnswerInterrupted), ("DEADLINE_EXCEEDED", hadal_client.DeadlineExceeded),
-                                        ("INTERNAL", hadal_client.RequestError)])
-def test_over_grpc_a_stream_is_final(connect, code, kind):
-    with Dies(9, grpc.StatusCode[code]) as server:
+@pytest.mark.parametrize("code, own, kind", [
+    ("UNAVAILABLE", False, hadal_client.AnswerInterrupted), ("UNAVAILABLE", True, hadal_client.AnswerInterrupted),
+    ("DEADLINE_EXCEEDED", False, hadal_client.DeadlineExceeded), ("INTERNAL", True, hadal_client.RequestError),
+    # What gRPC makes of a stream that a gateway cuts off when its server is lost.
+    ("INTERNAL", False, hadal_client.AnswerInterrupted), ("UNKNOWN", False, hadal_client.AnswerInterrupted)])
+def test_over_grpc_a_stream_is_final(connect, code, own, kind):
+    with Dies(9, grpc.StatusCode[code], own) as server:
         got = []
         with pytest.raises(kind, match="gone; the answer broke off after 1 piece with 1 characters of text and 2 of reasoning"):
             for piece in connect(server, retry=QUICK).stream("x"):

@@ -84,9 +84,19 @@ def refusal_of(error: Any) -> Tuple[Optional[Refusal], str]:
     return Refusal(status, reason, None if final else after, False if final else None, ticket, ticket is not None), request_id
 
 
+def _not_hadals(error: Any) -> bool:
+    """Nothing of hadal's is in the trailers: the error is the library's or a gateway's."""
+    return "x-request-id" not in dict(error.trailing_metadata() or ())
+
+
 def unanswered(error: Any) -> bool:
-    """The connection could not be made, or broke: nothing of hadal's is in the trailers."""
-    return error.code() == grpc.StatusCode.UNAVAILABLE and "x-request-id" not in dict(error.trailing_metadata() or ())
+    """The connection could not be made, or broke."""
+    return error.code() == grpc.StatusCode.UNAVAILABLE and _not_hadals(error)
+
+
+def _lost(error: Any) -> bool:
+    """The server of a stream was lost. Gateways cut its stream off then, and what the library makes of that is not UNAVAILABLE."""
+    return error.code() == grpc.StatusCode.UNAVAILABLE or error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN) and _not_hadals(error)
 
 
 def error_of(error: Any, call: Call) -> HadalError:
@@ -109,7 +119,7 @@ def broken(error: Any, running: Running) -> HadalError:
     trailers = dict(error.trailing_metadata() or ())
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded(running.broke_off(message))
-    if error.code() == grpc.StatusCode.UNAVAILABLE:
+    if _lost(error):
         return running.interrupted(message)
     reason = _reason(trailers)
     return RequestError(running.broke_off(message), status=_status_of(error, reason), reason=reason, request_id=trailers.get("x-request-id", ""))
