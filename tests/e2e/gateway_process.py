@@ -217,9 +217,10 @@ def nginx_version():
 class GatewayProcess:
     """One of haproxy, nginx, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
     which only the edges have, are ports; `models`, which only litellm has, are further entries of its list. With `dns_port`, of a name
-    server, `backends` and `backup` are NAME:PORT, for the edges alone. It is there when a list of models gets the status `answers`."""
+    server, `backends` and `backup` are NAME:PORT, for the edges alone. It is there when a list of models gets the status `answers`.
+    `edits`: {text: other text}, of edge's configuration."""
 
-    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None, answers=200):
+    def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None, answers=200, edits=None):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
         two_ports = tls is None and (name == "nginx" or name == "edge-nginx" and nginx_version() < HTTP2_BESIDE_HTTP1)
@@ -230,6 +231,10 @@ class GatewayProcess:
         own = {"dns_port": dns_port, "tls": tls} if name.startswith("edge") else {}
         assert own or dns_port is None, f"{name} finds no servers by name in the tests"
         arguments, environment = _START[name](pathlib.Path(folder), ports, backends, backup, **own)
+        for old, new in (edits or {}).items():
+            text = (pathlib.Path(folder) / "edge.cfg").read_text()
+            assert old in text, old
+            (pathlib.Path(folder) / "edge.cfg").write_text(text.replace(old, new))
         if models:
             _add_models(pathlib.Path(folder), models)
         self.tls, self.answers = tls, answers
