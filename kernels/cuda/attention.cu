@@ -32,8 +32,9 @@ __global__ void AttentionKernel(AttentionLaunch p) {
   float* scratch = probability + kKeysAtOnce;
 
   const int tid = static_cast<int>(threadIdx.x);
-  const int64_t row = p.first_row + int64_t{blockIdx.x} / p.heads;
-  const int64_t head = int64_t{blockIdx.x} % p.heads, kv_head = head / p.group;
+  const Divided place = Divide(blockIdx.x, p.heads);
+  const int64_t row = p.first_row + place.quotient;
+  const int64_t head = place.remainder, kv_head = Divide(head, p.group).quotient;
   const int64_t sequence = FindRange(p.query_start, p.sequences, row);
   const int32_t* selected = p.selected != nullptr ? p.selected + row * p.selected_stride : nullptr;
   const int64_t keys = selected != nullptr
@@ -59,8 +60,9 @@ __global__ void AttentionKernel(AttentionLaunch p) {
       const int64_t position = selected != nullptr ? selected[base + tid] : base + tid;
       int64_t block = 0, token = position;
       if (p.table != nullptr) {
-        block = p.table[sequence * p.table_stride + position / p.block_tokens];
-        token = position % p.block_tokens;
+        const Divided at = Divide(position, p.block_tokens);
+        block = p.table[sequence * p.table_stride + at.quotient];
+        token = at.remainder;
       } else {
         token += p.kv_start[sequence];
       }
@@ -101,9 +103,9 @@ __global__ void MlaGatherKernel(View cache, View latent, const int32_t* kv_start
   const int64_t block_tokens = cache.size[1], dim = cache.size[2];
   for (int64_t row = blockIdx.x; row < latent.size[0]; row += gridDim.x) {
     const int64_t sequence = FindRange(kv_start, sequences, row);
-    const int64_t position = row - kv_start[sequence];
-    const int64_t block = table[sequence * table_stride + position / block_tokens];
-    const int64_t from = block * cache.stride[0] + position % block_tokens * cache.stride[1];
+    const Divided position = Divide(row - kv_start[sequence], block_tokens);
+    const int64_t block = table[sequence * table_stride + position.quotient];
+    const int64_t from = block * cache.stride[0] + position.remainder * cache.stride[1];
     for (int64_t d = threadIdx.x; d < dim; d += blockDim.x) {
       StoreAt(latent, row * latent.stride[0] + d, LoadAt(cache, from + d));
     }

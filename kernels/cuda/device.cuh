@@ -51,6 +51,16 @@ __device__ inline float RoundTo(DType dtype, float value) {
   return value;
 }
 
+// What is counted in 32 bits, as tokens, positions and blocks of a grid are, divided by another such number: a division
+// of 64 bits takes ten times as long.
+struct Divided {
+  int64_t quotient, remainder;
+};
+__device__ inline Divided Divide(int64_t value, int64_t unit) {
+  const auto narrow = static_cast<uint32_t>(value), by = static_cast<uint32_t>(unit);
+  return {narrow / by, narrow % by};
+}
+
 inline constexpr int kVectorBytes = 16;  // the most that a thread loads or stores at once
 
 __host__ __device__ inline bool Aligned(const void* address) {
@@ -63,15 +73,15 @@ __device__ inline void CopyRow(const View& from, int64_t from_offset, const View
   const int bytes = from.dtype == DType::kF32 ? 4 : 2;
   const char* source = static_cast<const char*>(from.data) + from_offset * bytes;
   char* target = static_cast<char*>(to.data) + to_offset * bytes;
-  int64_t done = 0;
+  uint32_t done = 0;  // of 32 bits, as the loops' numbers: else the compiler divides 64 to unroll them
   if (Aligned(source) && Aligned(target)) {
-    const int64_t vectors = count * bytes / kVectorBytes;
-    for (int64_t i = threadIdx.x; i < vectors; i += blockDim.x) {
+    const auto vectors = static_cast<uint32_t>(count * bytes / kVectorBytes);
+    for (uint32_t i = threadIdx.x; i < vectors; i += blockDim.x) {
       reinterpret_cast<uint4*>(target)[i] = reinterpret_cast<const uint4*>(source)[i];
     }
-    done = vectors * kVectorBytes / bytes;
+    done = vectors * (kVectorBytes / bytes);
   }
-  for (int64_t j = done + threadIdx.x; j < count; j += blockDim.x) {
+  for (uint32_t j = done + threadIdx.x; j < static_cast<uint32_t>(count); j += blockDim.x) {
     StoreAt(to, to_offset + j, LoadAt(from, from_offset + j));
   }
 }
@@ -196,9 +206,10 @@ inline int64_t GridStrideBlocks(int64_t count) {
   return blocks < kMaxGridStrideBlocks ? blocks : kMaxGridStrideBlocks;
 }
 
-// for (int64_t i : the items of this thread)
-#define HADAL_GRID_STRIDE(i, count)                                                                            \
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, i##_step = int64_t{gridDim.x} * blockDim.x; \
-       i < (count); i += i##_step)
+// for (int64_t i : the items of this thread). Unrolled, a loop whose step is not known begins with a division.
+#define HADAL_GRID_STRIDE(i, count)                                                    \
+  _Pragma("unroll 1") for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x, \
+                           i##_step = int64_t{gridDim.x} * blockDim.x;                 \
+                           i < (count); i += i##_step)
 
 }  // namespace hadal::kernels::cuda

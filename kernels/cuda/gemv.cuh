@@ -77,7 +77,8 @@ __device__ void GemvSums(const GenericGemmLaunch& p, int slices, const GemvOpera
     tile.w[c] = operands.w + (columns[c] < p.n ? columns[c] : p.n - 1) * p.w_row;
   }
   float sums[kGemvColumns][kRows] = {};
-  const int64_t steps = (p.k + kGemvStep - 1) / kGemvStep, length = (steps + slices - 1) / slices * kGemvStep;
+  const int64_t steps = (p.k + kGemvStep - 1) / kGemvStep;
+  const int64_t length = Divide(steps + slices - 1, slices).quotient * kGemvStep;
   const int64_t begin = slice * length, end = begin + length < p.k ? begin + length : p.k;
   tile.Accumulate(begin, end, sums);
   for (int c = 0; c < kGemvColumns; ++c) {

@@ -14,9 +14,8 @@ __global__ void GenericGemmKernel(GenericGemmLaunch p) {
   float* x_tile = reinterpret_cast<float*>(SharedMemory());
   float* w_tile = x_tile + kTile * kPitch;
   const int64_t tiles_n = (p.n + kTile - 1) / kTile;
-  int64_t block = blockIdx.x;
-  const int64_t column_begin = block % tiles_n * kTile;
-  block /= tiles_n;
+  const Divided tile_of = Divide(blockIdx.x, tiles_n);
+  const int64_t column_begin = tile_of.remainder * kTile, block = tile_of.quotient;
   int64_t batch = 0, row_begin = 0, row_end = p.m;
   View w = p.w;
   if (p.expert_start != nullptr) {
@@ -33,8 +32,9 @@ __global__ void GenericGemmKernel(GenericGemmLaunch p) {
     w.data = reinterpret_cast<void*>(p.weights[expert]);
   } else {
     const int64_t tiles_m = (p.m + kTile - 1) / kTile;
-    row_begin = block % tiles_m * kTile;
-    batch = block / tiles_m;
+    const Divided rows_of = Divide(block, tiles_m);
+    row_begin = rows_of.remainder * kTile;
+    batch = rows_of.quotient;
   }
   const int ty = threadIdx.x / kTile, tx = threadIdx.x % kTile;
   const int64_t row = row_begin + ty, column = column_begin + tx;

@@ -19,7 +19,9 @@ __device__ Visible VisibleTo(const HybridAttentionLaunch& p, int64_t row) {
   const int64_t seen = p.context_lens[v.sequence] - (p.query_start[v.sequence + 1] - row) + 1;
   v.window = seen < p.window_tokens ? seen : p.window_tokens;
   v.first_position = seen - v.window;
-  v.entries = p.selected != nullptr ? p.selected_count : p.tokens_per_entry > 0 ? seen / p.tokens_per_entry : 0;
+  v.entries = p.selected != nullptr    ? p.selected_count
+              : p.tokens_per_entry > 0 ? Divide(seen, p.tokens_per_entry).quotient
+                                       : 0;
   return v;
 }
 
@@ -27,16 +29,16 @@ __device__ Visible VisibleTo(const HybridAttentionLaunch& p, int64_t row) {
 template <typename T>
 __device__ const T* KeyOf(const HybridAttentionLaunch& p, const Visible& v, int64_t row, int64_t i) {
   if (i < v.window) {
-    const int64_t position = v.first_position + i, rows = p.window.size[1];
-    const int64_t block = p.window_table[v.sequence * p.window_table_stride + position / rows];
-    return static_cast<const T*>(p.window.data) + block * p.window.stride[0] + position % rows * p.window.stride[1];
+    const Divided position = Divide(v.first_position + i, p.window.size[1]);
+    const int64_t block = p.window_table[v.sequence * p.window_table_stride + position.quotient];
+    return static_cast<const T*>(p.window.data) + block * p.window.stride[0] + position.remainder * p.window.stride[1];
   }
   int64_t entry = i - v.window;
   if (p.selected != nullptr) entry = p.selected[row * p.selected_count + entry];
   if (entry < 0) return nullptr;
-  const int64_t rows = p.entries.size[1];
-  const int64_t block = p.table[v.sequence * p.table_stride + entry / rows];
-  return static_cast<const T*>(p.entries.data) + block * p.entries.stride[0] + entry % rows * p.entries.stride[1];
+  const Divided at = Divide(entry, p.entries.size[1]);
+  const int64_t block = p.table[v.sequence * p.table_stride + at.quotient];
+  return static_cast<const T*>(p.entries.data) + block * p.entries.stride[0] + at.remainder * p.entries.stride[1];
 }
 
 template <typename T>
@@ -50,7 +52,8 @@ __global__ void HybridAttentionKernel(HybridAttentionLaunch p) {
   float* scratch = probability + kKeysAtOnce;
 
   const int tid = static_cast<int>(threadIdx.x);
-  const int64_t heads = p.q.size[1], row = int64_t{blockIdx.x} / heads, head = int64_t{blockIdx.x} % heads;
+  const Divided place = Divide(blockIdx.x, p.q.size[1]);
+  const int64_t row = place.quotient, head = place.remainder;
   const Visible visible = VisibleTo(p, row);
   const int64_t keys = visible.window + visible.entries;
   for (int64_t d = tid; d < dim; d += kKeysAtOnce) {

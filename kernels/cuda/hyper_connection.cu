@@ -68,19 +68,18 @@ __global__ void HyperCollapseKernel(HyperCollapseLaunch p) {
 }
 
 // One thread a column of a token: it reads all streams there before it writes any.
-__global__ void HyperExpandKernel(View streams, View x, const float* post, const float* comb, int64_t count) {
-  const int64_t n = streams.size[1], hidden = streams.size[2];
-  HADAL_GRID_STRIDE(item, count) {
-    const int64_t token = item / hidden, d = item % hidden;
-    const int64_t start = token * streams.stride[0] + d;
-    float before[kMaxStreams];
-    for (int64_t i = 0; i < n; ++i) before[i] = LoadAt(streams, start + i * streams.stride[1]);
-    const float value = LoadAt(x, token * x.stride[0] + d);
-    for (int64_t j = 0; j < n; ++j) {
-      float sum = post[token * n + j] * value;
-      for (int64_t i = 0; i < n; ++i) sum += comb[(token * n + i) * n + j] * before[i];
-      StoreAt(streams, start + j * streams.stride[1], sum);
-    }
+__global__ void HyperExpandKernel(View streams, View x, const float* post, const float* comb) {
+  const int64_t n = streams.size[1];
+  const int64_t token = blockIdx.x, d = int64_t{blockIdx.y} * kThreads + threadIdx.x;
+  if (d >= streams.size[2]) return;
+  const int64_t start = token * streams.stride[0] + d;
+  float before[kMaxStreams];
+  for (int64_t i = 0; i < n; ++i) before[i] = LoadAt(streams, start + i * streams.stride[1]);
+  const float value = LoadAt(x, token * x.stride[0] + d);
+  for (int64_t j = 0; j < n; ++j) {
+    float sum = post[token * n + j] * value;
+    for (int64_t i = 0; i < n; ++i) sum += comb[(token * n + i) * n + j] * before[i];
+    StoreAt(streams, start + j * streams.stride[1], sum);
   }
 }
 
@@ -92,8 +91,8 @@ int LaunchHyperCollapse(Stream stream, const HyperCollapseLaunch& p) {
 }
 
 int LaunchHyperExpand(Stream stream, View streams, View x, const float* post, const float* comb) {
-  const int64_t count = streams.size[0] * streams.size[2];
-  return Launch(stream, HyperExpandKernel, GridStrideBlocks(count), kThreads, 0, streams, x, post, comb, count);
+  const Grid grid(streams.size[0], (streams.size[2] + kThreads - 1) / kThreads);
+  return Launch(stream, HyperExpandKernel, grid, kThreads, 0, streams, x, post, comb);
 }
 
 }  // namespace hadal::kernels::cuda

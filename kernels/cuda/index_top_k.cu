@@ -11,23 +11,25 @@ constexpr int kEntriesAtOnce = 128;
 
 // Entries that a query row sees.
 __device__ int64_t Visible(const IndexTopKLaunch& p, int64_t row, int64_t sequence) {
-  return (p.context_lens[sequence] - (p.query_start[sequence + 1] - row) + 1) / p.tokens_per_entry;
+  return Divide(p.context_lens[sequence] - (p.query_start[sequence + 1] - row) + 1, p.tokens_per_entry).quotient;
 }
 
 // Block (row, tile) writes the scores of a tile of entries.
 __global__ void IndexScoreKernel(IndexTopKLaunch p) {
   float* query = reinterpret_cast<float*>(SharedMemory());  // one head
   const int64_t tiles = (p.score_columns + kEntriesAtOnce - 1) / kEntriesAtOnce;
-  const int64_t row = p.first_row + int64_t{blockIdx.x} / tiles;
-  const int64_t entry = int64_t{blockIdx.x} % tiles * kEntriesAtOnce + threadIdx.x;
+  const Divided place = Divide(blockIdx.x, tiles);
+  const int64_t row = p.first_row + place.quotient;
+  const int64_t entry = place.remainder * kEntriesAtOnce + threadIdx.x;
   const int64_t sequence = FindRange(p.query_start, p.sequences, row);
   const int64_t visible = Visible(p, row, sequence);
   if (visible <= p.top_k || entry - threadIdx.x >= visible) return;  // the same for all threads
   const int64_t heads = p.q.size[1], dim = p.q.size[2], block_entries = p.keys.size[1];
   int64_t key = 0;
   if (entry < visible) {
-    const int64_t block = p.table[sequence * p.table_stride + entry / block_entries];
-    key = block * p.keys.stride[0] + entry % block_entries * p.keys.stride[1];
+    const Divided at = Divide(entry, block_entries);
+    const int64_t block = p.table[sequence * p.table_stride + at.quotient];
+    key = block * p.keys.stride[0] + at.remainder * p.keys.stride[1];
   }
   float score = 0;
   for (int64_t h = 0; h < heads; ++h) {

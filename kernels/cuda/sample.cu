@@ -254,7 +254,7 @@ __global__ void SampleFinishKernel(SampleLaunch p) {
     p.out_tokens[index] = token;
     p.out_logprobs[index] = wanted ? static_cast<float>(static_cast<double>(logits[token]) - normaliser) : 0.0f;
   }
-  for (int64_t j = threadIdx.x; j < p.top_columns; j += ThreadCount()) {
+  for (int32_t j = ThreadIndex(); j < static_cast<int32_t>(p.top_columns); j += ThreadCount()) {
     p.out_top_tokens[index * p.top_columns + j] = -1;
     p.out_top_logprobs[index * p.top_columns + j] = 0;
   }

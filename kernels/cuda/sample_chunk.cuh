@@ -65,12 +65,14 @@ __device__ inline void ApplyPenalty(const SampleRow& row, const SampleToken& pen
 __device__ inline void Adjust(const SampleLaunch& p, const SampleRow& row, const Chunk& chunk, float* z) {
   const int64_t first = row.in_order != 0 ? (threadIdx.x == 0 ? 0 : INT64_MAX) : int64_t{threadIdx.x};
   const int64_t step = row.in_order != 0 ? 1 : ThreadCount();
+#pragma unroll 1  // else it begins with a division, as HADAL_GRID_STRIDE says
   for (int64_t i = first; i < row.penalties; i += step) {
     const SampleToken& penalty = p.tokens[row.first_penalty + i];
     const int32_t at = penalty.token_id - chunk.begin;
     if (at >= 0 && at < chunk.count) ApplyPenalty(row, penalty, z + at);
   }
   __syncthreads();
+#pragma unroll 1
   for (int64_t i = first; i < row.biases; i += step) {
     const SampleToken& bias = p.tokens[row.first_bias + i];
     const int32_t at = bias.token_id - chunk.begin;

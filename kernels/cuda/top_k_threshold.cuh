@@ -41,7 +41,7 @@ __device__ inline Threshold TopKThreshold(const float* z, int64_t count, int64_t
 
 // Indices are dealt to the threads in contiguous chunks, so that prefix sums run in their order.
 __device__ inline int64_t ChunkBegin(int64_t count, int64_t thread) {
-  const int64_t size = (count + blockDim.x - 1) / blockDim.x;
+  const int64_t size = Divide(count + blockDim.x - 1, blockDim.x).quotient;
   return thread * size < count ? thread * size : count;
 }
 

@@ -9,6 +9,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import check_batches  # noqa: E402
 import check_cuda_build  # noqa: E402
+import check_cuda_divisions  # noqa: E402
 import check_docs  # noqa: E402
 import check_includes  # noqa: E402
 import check_layers  # noqa: E402
@@ -30,6 +31,26 @@ class CudaBuildTest(unittest.TestCase):
 
     def test_refuses_a_build_without_kernels(self):
         self.assertEqual(1, len(self.problems("g++ -c a.cc", "a.cc")))
+
+
+class CudaDivisionsTest(unittest.TestCase):
+    PTX = ".visible .entry _ZN5hadal{}(\n\t.param .u64 a\n)\n{{\n\t{} \t%rd1, %rd2, %rd3;\n}}\n"
+
+    def test_names_the_kernel_that_divides_64_bits(self):
+        for instruction in ("div.s64", "rem.u64"):
+            ptx = self.PTX.format("7cleanE1", "div.u32") + self.PTX.format("6dirtyE1", instruction)
+            self.assertEqual(["_ZN5hadal6dirtyE1: 1 divisions of 64 bits, 0 allowed"], check_cuda_divisions.find_divisions(ptx))
+
+    def test_what_needs_64_bits_may_as_often_as_it_does(self):
+        for name, problems in (("10CastKernelImEEvNS1", 0), ("10CastKernelIjEEvNS1", 1), ("18RopeKvAppendKernelENS1", 0), ("14KvAppendKernelENS1", 0)):
+            self.assertEqual(problems, len(check_cuda_divisions.find_divisions(self.PTX.format(name, "rem.s64"))), name)
+        twice = self.PTX.format("14KvAppendKernelENS1", "rem.s64 \t%rd4, %rd5, %rd6;\n\trem.s64")
+        self.assertEqual(["_ZN5hadal14KvAppendKernelENS1: 2 divisions of 64 bits, 1 allowed"], check_cuda_divisions.find_divisions(twice))
+
+    def test_libraries_are_their_own_business(self):
+        command = "/opt/ccache /opt/cuda/bin/nvcc -O3 -c x"
+        entries = [{"file": f"/src/kernels/cuda/{name}.cu", "command": command} for name in ("gemv", "flashinfer_mla", "cutlass_grouped")]
+        self.assertEqual(("/opt/cuda/bin/nvcc", ["/src/kernels/cuda/gemv.cu"]), check_cuda_divisions.own_kernels(entries))
 
 
 class LayersTest(unittest.TestCase):
