@@ -16,14 +16,14 @@
 namespace hadal::models {
 
 struct RateOptions {
-  std::string device = "cuda";                // as kernels::CreateBackend knows it
-  std::vector<int32_t> sequences = {1, 128};  // that decode together
-  int32_t context_tokens = 1024;              // of each of them before the first step
-  int32_t decode_steps = 128;                 // of one run
-  int32_t prompt_tokens = 2048;               // of the prefill, one step
-  int32_t runs = 5;                           // of each measurement; the median counts
-  int64_t copy_bytes = int64_t{1} << 30;      // of the copy that shows the bandwidth
-  int64_t product_rows = 8192;                // of the square bf16 product that shows the arithmetic
+  std::string device = "cuda";                     // as kernels::CreateBackend knows it
+  std::vector<int32_t> sequences = {1, 128, 256};  // that decode together
+  int32_t context_tokens = 1024;                   // of each of them before the first step
+  int32_t decode_steps = 128;                      // of one run
+  int32_t prompt_tokens = 2048;                    // of the prefill, one step
+  int32_t runs = 5;                                // of each measurement; the median counts
+  int64_t copy_bytes = int64_t{1} << 30;           // of the copy that shows the bandwidth
+  int64_t product_rows = 8192;                     // of the square bf16 product that shows the arithmetic
 };
 
 // Measured on the device itself, the best of several rounds.

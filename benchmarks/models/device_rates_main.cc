@@ -3,7 +3,7 @@
 // Decode, prefill and start of configurations with random weights, as shares of what the device reaches in a copy and a
 // product in the same run: one JSON object a line, each as soon as it is measured. scripts/gpu-check runs it on a GPU.
 //
-//   device_rates [--device=cuda] [--sequences=1,128] [--context=1024] [--steps=128] [--prompt=2048] [--runs=5]
+//   device_rates [--device=cuda] [--sequences=1,128,256] [--context=1024] [--steps=128] [--prompt=2048] [--runs=5]
 //                [--copy-mb=1024] [--product=8192] DIR...
 
 #include <cstdint>

@@ -55,8 +55,10 @@ class StepWorkTest : public testing::CudaServingTest {
 
   static Work Counted(Model& model, StepInput input) {
     const Work before = TheDevice();
+    const int64_t pageable = TheDevice().pageable_copies;
     const auto output = Run(model, std::move(input));
     EXPECT_TRUE(output.ok()) << output.status();
+    EXPECT_EQ(TheDevice().pageable_copies, pageable);  // what goes up lies in the ring
     return static_cast<const Work&>(TheDevice()) - before;
   }
 };
@@ -201,6 +203,31 @@ TEST_F(StepWorkTest, ADecodeStepIsOneGraph) {
     EXPECT_EQ(found.decode.syncs, 1) << found.decode;
     EXPECT_EQ(found.prefill.replays, 0) << found.prefill;
   }
+}
+
+// Of any number of rows, and of all kinds in one batch: what the slowest of them takes.
+TEST_F(StepWorkTest, SamplingTakesTheseLaunches) {
+  const std::unique_ptr<Model> model = Load(testing::kTinyQwen2);
+  const SamplingParams greedy = {.temperature = 0.0f}, draw = {.temperature = 1.0f},
+                       top_k = {.temperature = 1.0f, .top_k = 5}, top_p = {.temperature = 1.0f, .top_p = 0.9f},
+                       both = {.temperature = 1.0f, .top_k = 5, .top_p = 0.9f};
+  const auto launches = [&](const std::vector<SamplingParams>& rows) {
+    Work work;
+    for (int run = 0; run < 3; ++run) {  // issued, recorded, replayed: the sampler is what is launched
+      StepBuilder decode(16, 4);
+      for (size_t s = 0; s < rows.size(); ++s) decode.Add(static_cast<int32_t>(s), 3, {6}).Sample(rows[s]);
+      work = Counted(*model, decode.Take());
+    }
+    EXPECT_EQ(work.replays, 1) << work;
+    EXPECT_EQ(work.uploads, 1) << work;
+    return work.launches;
+  };
+  EXPECT_EQ(launches({greedy, greedy}), 2);
+  EXPECT_EQ(launches({draw}), 3);
+  EXPECT_EQ(launches({top_k, greedy}), 6);
+  EXPECT_EQ(launches({top_p}), 6);
+  EXPECT_EQ(launches({both}), 9);
+  EXPECT_EQ(launches({greedy, top_k, top_p}), 9);
 }
 
 }  // namespace
