@@ -17,7 +17,8 @@ class Authority:
         self.certificate = self.folder / f"{name}.pem"
         self._key = self.folder / f"{name}.key"
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", 30,
-                "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate)
+                "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign",  # Python 3.13 insists on it
+                "-keyout", self._key, "-out", self.certificate)
 
     def sign(self, name, certificate=None, key=None, names=()):
         """(certificate, key): files, NAME.pem and NAME.key unless others are given."""
