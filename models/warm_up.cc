@@ -37,6 +37,9 @@ void AddDecodes(const WarmUpLimits& limits, int32_t longest, std::vector<WarmUpS
     sequences = sequences < kMostPadded ? DecodeBucket(sequences + 1, /*experts=*/false) : 2 * sequences;
   }
   steps.push_back({most, kPrefixTokens, 1});
+  // A first request is alone: a device that replays steps records the second one of a kind, and the one above may have
+  // been the first in which it met this attention. Other sizes are recorded when they come: a start is short.
+  steps.insert(steps.end(), 2, {1, kPrefixTokens, 1});
 }
 
 // Chunks of every length, and one that follows a prefix.

@@ -17,9 +17,9 @@ struct WarmUpLimits {
   int32_t max_tokens = 0;     // of a step
   int32_t max_sequences = 0;  // of a step
   KvCacheSize cache;          // what AllocateKvCache was given
-  // True: every batch size that decode steps are padded to, and every chunk length by powers of four, for a device that
-  // chooses kernels by them. False: one short prompt and one token after it, for a processor, where longer ones only
-  // take longer.
+  // True: every batch size that decode steps are padded to, a single sequence again, and every chunk length by powers
+  // of four, for a device that chooses kernels by them and records what it replays. False: one short prompt and one
+  // token after it, for a processor, where longer ones only take longer.
   bool every_size = false;
 };
 

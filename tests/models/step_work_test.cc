@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
+#include "models/warm_up.h"
 #include "tests/kernels/cuda/emulator/control.h"
 #include "tests/models/cuda_serving_fixture.h"
 #include "tests/models/families/tiny_configs.h"
@@ -202,6 +203,31 @@ TEST_F(StepWorkTest, ADecodeStepIsOneGraph) {
     EXPECT_EQ(found.decode.uploads, 1) << found.decode;
     EXPECT_EQ(found.decode.syncs, 1) << found.decode;
     EXPECT_EQ(found.prefill.replays, 0) << found.prefill;
+  }
+}
+
+// What a first step learns, the warm-up has learnt: no request is slower for being the first.
+TEST_F(StepWorkTest, TheFirstStepAfterTheWarmUpDoesWhatTheTenthDoes) {
+  for (const char* config : {testing::kTinyQwen2, testing::kTinyDeepseekV3}) {
+    const std::unique_ptr<Model> model = Load(testing::Wide(config));
+    const absl::Status warm =
+        WarmUp(*model, {.max_tokens = 64, .max_sequences = 3, .cache = kCache, .every_size = true}).status();
+    ASSERT_EQ(warm, absl::OkStatus());
+    const int64_t graphs = TheDevice().graphs, allocations = TheDevice().allocations, events = TheDevice().events;
+    std::vector<Work> prompts, decodes;
+    for (int32_t step = 0; step < 10; ++step) {
+      StepBuilder prompt(16, 4), decode(16, 4);
+      prompt.Add(1, 0, {7, 8, 9, 10}).Sample();
+      decode.Add(0, 3 + step, {6}).Sample();
+      prompts.push_back(Counted(*model, prompt.Take()));
+      decodes.push_back(Counted(*model, decode.Take()));
+    }
+    EXPECT_EQ(prompts.front(), prompts.back());
+    EXPECT_EQ(decodes.front(), decodes.back());
+    EXPECT_EQ(decodes.front().replays, 1);
+    EXPECT_EQ(TheDevice().graphs, graphs);
+    EXPECT_EQ(TheDevice().allocations, allocations);
+    EXPECT_EQ(TheDevice().events, events);
   }
 }
 

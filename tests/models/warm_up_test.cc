@@ -67,9 +67,10 @@ class CheckingModel : public Model {
 
 TEST(WarmUpTest, ADeviceSeesEveryBatchSizeAndChunkLength) {
   const WarmUpLimits limits = {.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}, .every_size = true};
-  EXPECT_THAT(WarmUpSteps(limits, 100), ElementsAre(WarmUpStep{6, 0, 2}, WarmUpStep{1, 2, 1}, WarmUpStep{2, 2, 1},
-                                                    WarmUpStep{4, 2, 1}, WarmUpStep{6, 2, 1}, WarmUpStep{1, 0, 16},
-                                                    WarmUpStep{1, 0, 64}, WarmUpStep{1, 0, 80}, WarmUpStep{1, 40, 32}));
+  EXPECT_THAT(WarmUpSteps(limits, 100),
+              ElementsAre(WarmUpStep{6, 0, 2}, WarmUpStep{1, 2, 1}, WarmUpStep{2, 2, 1}, WarmUpStep{4, 2, 1},
+                          WarmUpStep{6, 2, 1}, WarmUpStep{1, 2, 1}, WarmUpStep{1, 2, 1}, WarmUpStep{1, 0, 16},
+                          WarmUpStep{1, 0, 64}, WarmUpStep{1, 0, 80}, WarmUpStep{1, 40, 32}));
 }
 
 TEST(WarmUpTest, DecodeTakesTheSizesThatStepsArePaddedTo) {
@@ -78,7 +79,7 @@ TEST(WarmUpTest, DecodeTakesTheSizesThatStepsArePaddedTo) {
   for (const WarmUpStep& step : WarmUpSteps(limits, 100)) {
     if (step.cached == 2) sizes.push_back(step.sequences);
   }
-  EXPECT_THAT(sizes, ElementsAre(1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 128, 200));
+  EXPECT_THAT(sizes, ElementsAre(1, 2, 4, 8, 16, 24, 32, 40, 48, 56, 64, 128, 200, 1, 1));
 }
 
 TEST(DecodeBucketTest, PadsToFewSizesAndWithExpertsToMore) {
