@@ -15,6 +15,8 @@ std::string_view RungName(Rung rung) {
       return "none";
     case Rung::kCache:
       return "cache";
+    case Rung::kReasoningEffort:
+      return "reasoning-effort";
     case Rung::kMaxTokens:
       return "max-tokens";
     case Rung::kModel:
@@ -30,10 +32,11 @@ std::string_view RungName(Rung rung) {
 Degradation::Degradation(DegradationOptions options, response_cache::ResponseCache* cache)
     : options_(std::move(options)),
       cache_(cache),
-      degraded_(options_.metrics, {.name = "hadal_degraded_total",
-                                   .help = "Calls answered by a rung of the degradation ladder instead of refused.",
-                                   .labels = {"rung"},
-                                   .series = {{"cache"}, {"max-tokens"}, {"model"}, {"upstream"}, {"static"}}}) {}
+      degraded_(options_.metrics,
+                {.name = "hadal_degraded_total",
+                 .help = "Calls answered by a rung of the degradation ladder instead of refused.",
+                 .labels = {"rung"},
+                 .series = {{"cache"}, {"reasoning-effort"}, {"max-tokens"}, {"model"}, {"upstream"}, {"static"}}}) {}
 
 bool Degradation::MayAnswer(const absl::Status& refusal, bool upstream_first) const {
   if (refusal.ok() || (!records() && (upstream_first || options_.answer.empty()))) return false;

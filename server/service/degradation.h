@@ -20,11 +20,12 @@ struct PreparedCall;
 // The fallback that answered a call for which there was no capacity. Clients see the names in x-hadal-degraded.
 enum class Rung : uint8_t {
   kNone,
-  kCache,      // "cache": the tokens that the same request got before
-  kMaxTokens,  // "max-tokens": a shorter output than was asked for, of the low and batch classes
-  kModel,      // "model": the tokens of another model, which the response names
-  kUpstream,   // "upstream": the answer of another server
-  kStatic,     // "static": a fixed text
+  kCache,            // "cache": the tokens that the same request got before
+  kReasoningEffort,  // "reasoning-effort": no reasoning before the answer, of the low and batch classes
+  kMaxTokens,        // "max-tokens": a shorter output than was asked for, of the low and batch classes
+  kModel,            // "model": the tokens of another model, which the response names
+  kUpstream,         // "upstream": the answer of another server
+  kStatic,           // "static": a fixed text
 };
 std::string_view RungName(Rung rung);
 
@@ -36,8 +37,8 @@ class Degradation {
   Degradation(DegradationOptions options, response_cache::ResponseCache* cache);
 
   // Whether a fallback might answer a call with this refusal and without a ticket: from the cache, or with the fixed
-  // text, which comes after the upstreams. (A shorter output and another model need a ticket; upstreams are handled by
-  // the front.) Cheap; the body is not needed.
+  // text, which comes after the upstreams. (A lower effort, a shorter output and another model need a ticket; upstreams
+  // are handled by the front.) Cheap; the body is not needed.
   bool MayAnswer(const absl::Status& refusal, bool upstream_first) const;
   // An answer for a refused call, with its rung: from the cache, else the fixed text. Counted.
   struct Answer {
@@ -45,6 +46,10 @@ class Degradation {
     response_cache::RecordedOutput output;
   };
   std::optional<Answer> Find(const PreparedCall& call, const request::Request& request);
+  // Whether a chat of that class may be rendered again without reasoning when memory is short for it.
+  bool MayLowerEffort(request::Priority priority) const {
+    return options_.reasoning_effort && priority >= request::Priority::kLow;
+  }
   // Shortens the output of a request for which memory is short; false when the rung is off or does not apply.
   bool Shorten(request::Request* request) const;
   // Of the rung kModel; empty: there is none.

@@ -189,13 +189,11 @@ absl::StatusOr<std::unique_ptr<PreparedCall>> GenerateService::PrepareWithOrigin
       return PrepareGenerate(std::move(plain));
     }
   };
-  const bool keep_original = !degradation_.fallback_model().empty() && call.options.allow_degraded;
+  const bool keep_original = call.options.allow_degraded && (!degradation_.fallback_model().empty() ||
+                                                             degradation_.MayLowerEffort(call.options.priority));
   absl::StatusOr<std::unique_ptr<PreparedCall>> prepared = keep_original ? prepare(call) : prepare(std::move(call));
   if (prepared.ok()) OpenLookup(prepared->get());
-  if (keep_original && prepared.ok() && (*prepared)->model->name != degradation_.fallback_model()) {
-    call.options.model = degradation_.fallback_model();
-    (*prepared)->original = std::move(call);
-  }
+  if (keep_original && prepared.ok()) (*prepared)->original = std::move(call);
   return prepared;
 }
 

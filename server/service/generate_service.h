@@ -163,10 +163,13 @@ class GenerateService {
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareChat(ChatCall call, Grammars grammars = Grammars::kCompile);
   absl::StatusOr<std::unique_ptr<PreparedCall>> PrepareGenerate(GenerateCall call,
                                                                 Grammars grammars = Grammars::kCompile);
-  // The rungs for which memory must be short and the ticket there: a shorter output, the other model. Replaces `call`
-  // and `request` by what was admitted. kNone: the refusal stands.
+  // The rungs for which memory must be short and the ticket there: a lower effort, a shorter output, the other model.
+  // Replaces `call` and `request` by what was admitted. kNone: the refusal stands.
   Rung Climb(const absl::Status& refusal, admission::Ticket& ticket, std::unique_ptr<PreparedCall>* call,
              std::unique_ptr<request::Request>* request);
+  // The same for one call in the place of `call`, which keeps what the response cache has said of it.
+  bool Replace(absl::StatusOr<std::unique_ptr<PreparedCall>> other, admission::Ticket& ticket,
+               std::unique_ptr<PreparedCall>* call, std::unique_ptr<request::Request>* request);
   // Asks the response cache, where the call wants that.
   void OpenLookup(PreparedCall* call) const;
   using Started = absl::StatusOr<std::unique_ptr<ActiveCall>>;

@@ -147,11 +147,35 @@ GenerateService::Started GenerateService::Enqueue(PreparedCall&& call, std::uniq
   return status;
 }
 
+bool GenerateService::Replace(absl::StatusOr<std::unique_ptr<PreparedCall>> other, admission::Ticket& ticket,
+                              std::unique_ptr<PreparedCall>* call, std::unique_ptr<request::Request>* request) {
+  if (!other.ok() || !CheckCall(**other).ok()) return false;
+  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, /*stream=*/nullptr);
+  if (!built.ok() || !ticket.Finalize(**built, (*other)->model->model_index).ok()) return false;
+  (*other)->cache_result = (*call)->cache_result;
+  *call = *std::move(other);
+  *request = *std::move(built);
+  return true;
+}
+
 Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& ticket, std::unique_ptr<PreparedCall>* call,
                             std::unique_ptr<request::Request>* request) {
   const int32_t max_tokens = (*request)->max_tokens;
   const int32_t min_tokens = (*request)->min_tokens;
   if (request::GetErrorDetail(refusal).reason != Reason::kGpuMemoryExhausted) return Rung::kNone;
+  auto* const chat = std::get_if<ChatCall>(&(*call)->original);
+  if (chat != nullptr && (*call)->thinking && degradation_.MayLowerEffort((*request)->priority)) {
+    ChatCall lower = *chat;
+    lower.thinking = false;
+    lower.reasoning_effort = chat::ReasoningEffort::kDefault;
+    lower.max_thinking_tokens.reset();
+    absl::StatusOr<std::unique_ptr<PreparedCall>> other = PrepareChat(std::move(lower));
+    // Some models cannot answer without reasoning.
+    if (other.ok() && !(*other)->thinking && Replace(std::move(other), ticket, call, request)) {
+      degradation_.Count(Rung::kReasoningEffort);
+      return Rung::kReasoningEffort;
+    }
+  }
   if (degradation_.Shorten(request->get())) {
     if (ticket.Finalize(**request, (*call)->model->model_index).ok()) {
       degradation_.Count(Rung::kMaxTokens);
@@ -160,15 +184,17 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
     (*request)->max_tokens = max_tokens;
     (*request)->min_tokens = min_tokens;
   }
+  const std::string& fallback = degradation_.fallback_model();
+  if (fallback.empty() || (*call)->model->name == fallback) return Rung::kNone;
   absl::StatusOr<std::unique_ptr<PreparedCall>> other = absl::NotFoundError("no other model");
-  if (auto* chat = std::get_if<ChatCall>(&(*call)->original)) other = PrepareChat(std::move(*chat));
-  if (auto* plain = std::get_if<GenerateCall>(&(*call)->original)) other = PrepareGenerate(std::move(*plain));
-  if (!other.ok() || !CheckCall(**other).ok()) return Rung::kNone;
-  absl::StatusOr<std::unique_ptr<request::Request>> built = BuildRequest(**other, /*stream=*/nullptr);
-  if (!built.ok() || !ticket.Finalize(**built, (*other)->model->model_index).ok()) return Rung::kNone;
-  (*other)->cache_result = (*call)->cache_result;
-  *call = *std::move(other);
-  *request = *std::move(built);
+  if (chat != nullptr) {
+    chat->options.model = fallback;
+    other = PrepareChat(std::move(*chat));
+  } else if (auto* plain = std::get_if<GenerateCall>(&(*call)->original)) {
+    plain->options.model = fallback;
+    other = PrepareGenerate(std::move(*plain));
+  }
+  if (!Replace(std::move(other), ticket, call, request)) return Rung::kNone;
   degradation_.Count(Rung::kModel);
   return Rung::kModel;
 }

@@ -45,7 +45,7 @@ struct PreparedCall {
   // What the response cache is asked; null: nothing. What it has said so far: a miss or a bypass, or nothing.
   std::shared_ptr<response_cache::Lookup> lookup;
   response_cache::CacheResult cache_result = response_cache::CacheResult::kNone;
-  // The decoded call, for the ladder's other model; empty if there is none.
+  // The decoded call, for the ladder's rungs that prepare it in another way; empty if there are none.
   std::variant<std::monostate, ChatCall, GenerateCall> original;
 };
 

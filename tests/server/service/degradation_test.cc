@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/pipeline_front.h"
 #include "tests/support/service_fixture.h"
@@ -167,6 +168,51 @@ TEST(DegradationTest, LowClassesGetAShorterOutputWhenMemoryIsShort) {
   GenerateCall strict = Long("c", Priority::kLow, 450);
   strict.options.allow_degraded = false;
   EXPECT_REASON(Start(fixture, std::move(strict)).status(), Reason::kGpuMemoryExhausted);
+}
+
+ChatCall Thinking(Priority priority) {
+  ChatCall call;
+  call.messages.push_back({.role = "user", .content = "a"});
+  call.options.priority = priority;
+  call.options.stopping.max_tokens = 400;
+  call.thinking = true;
+  return call;
+}
+
+absl::StatusOr<std::unique_ptr<ActiveCall>> StartChat(ServiceFixture& fixture, ChatCall call) {
+  absl::StatusOr<admission::Ticket> ticket = fixture.service->Admit({call.options.priority, "", "r", 10});
+  if (!ticket.ok()) return ticket.status();
+  return fixture.service->StartChat(std::move(call), *std::move(ticket));
+}
+
+// Answers with reasoning have had 300 tokens, those without it 20.
+void TeachLengths(ServiceFixture& fixture) {
+  request::Request request;
+  for (int i = 0; i < 20; ++i) {
+    request.thinking = i % 2 == 0;
+    for (int k = 0; k < 2; ++k) fixture.admission->RecordOutputLength(0, request, request.thinking ? 300 : 20);
+  }
+}
+
+TEST(DegradationTest, LowClassesAnswerWithoutReasoningWhenMemoryIsShort) {
+  ServiceFixture::Options options = ShortMemory({.reasoning_effort = true, .max_tokens = 1});
+  options.chat_style = chat::ChatStyle::kDeepSeekV31;  // has a switch for it
+  ServiceFixture fixture(Hold, std::move(options));
+  TeachLengths(fixture);
+  fixture.engine->Pause(true);
+  const auto first = StartChat(fixture, Thinking(Priority::kLow));
+  ASSERT_OK(first);
+  EXPECT_EQ((*first)->degraded(), Rung::kNone) << "there is memory for its reasoning";
+  EXPECT_GT(fixture.pool.leased_bytes(), 4 * ServiceFixture::kBlockBytes);
+
+  EXPECT_REASON(StartChat(fixture, Thinking(Priority::kNormal)).status(), Reason::kGpuMemoryExhausted);
+  ChatCall strict = Thinking(Priority::kLow);
+  strict.options.allow_degraded = false;
+  EXPECT_REASON(StartChat(fixture, std::move(strict)).status(), Reason::kGpuMemoryExhausted);
+  const auto low = StartChat(fixture, Thinking(Priority::kLow));
+  ASSERT_OK(low);
+  EXPECT_EQ((*low)->degraded(), Rung::kReasoningEffort) << "before its output is shortened";
+  EXPECT_THAT(fixture.metrics.Expose(), ::testing::HasSubstr("hadal_degraded_total{rung=\"reasoning-effort\"} 1"));
 }
 
 TEST(DegradationTest, AnotherModelAnswersWhenTheRequestedOneLacksMemory) {
