@@ -211,6 +211,8 @@ class AdmissionController {
   void RecordLeaseFit(int model_index, const LeaseFit& fit);
   // The current quantile. Lock-free.
   double output_quantile(int model_index) const;
+  // The KV blocks that may hold anything: fewer than the pool has while the memory budget is reduced. Lock-free.
+  int32_t BlockLimit(int model_index) const;
   // Where the model's engine publishes what it runs after each step, before it calls EngineStepped.
   EngineLoad& engine_load(int model_index);
   // Renews the forecast once it is 0.1 s old: on the thread registered with SetForecastWake, else on the calling one.

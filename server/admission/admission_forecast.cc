@@ -101,7 +101,8 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   state.max_batch_size = step.max_batch_size;
   state.max_batch_tokens = step.max_batch_tokens;
   state.step_time = step.time;
-  state.free_blocks = static_cast<double>(model.limits.pool->available_bytes() / model.limits.block_bytes);
+  // Below 0 while the budget is smaller than what is leased: what ends first frees nothing.
+  state.free_blocks = static_cast<double>(model.limits.pool->headroom_bytes() / model.limits.block_bytes);
   std::vector<RunningSequence> running;
   model.load.Read(&running);
   for (size_t i = 0; i < running.size(); ++i) {

@@ -120,6 +120,11 @@ void AdmissionController::RecordLeaseFit(int model_index, const LeaseFit& fit) {
   models_[model_index]->quantile.Record(fit, options_.clock->Now());
 }
 
+int32_t AdmissionController::BlockLimit(int model_index) const {
+  const ModelLimits& limits = models_[model_index]->limits;
+  return static_cast<int32_t>(std::min<int64_t>(limits.pool->limit_bytes() / limits.block_bytes, INT32_MAX));
+}
+
 double AdmissionController::output_quantile(int model_index) const { return models_[model_index]->quantile.quantile(); }
 
 }  // namespace hadal::admission

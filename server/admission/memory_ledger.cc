@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admission/memory_ledger.h"
 
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -50,13 +51,18 @@ absl::StatusOr<MemoryLease> KvPoolLedger::TryLease(int64_t bytes, int64_t kept_f
   if (bytes < 0) return absl::InvalidArgumentError(absl::StrCat("lease of ", bytes, " bytes: size is unknown"));
   int64_t leased = leased_bytes_.load(std::memory_order_relaxed);
   do {
-    if (bytes > capacity_bytes_ - leased - (bytes > 0 ? kept_free : 0)) {
-      return absl::ResourceExhaustedError(absl::StrCat("lease of ", bytes, " bytes: only ", capacity_bytes_ - leased,
-                                                       " of ", capacity_bytes_, " available"));
+    const int64_t limit = limit_bytes();
+    if (bytes > 0 && bytes > limit - leased - kept_free) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "lease of ", bytes, " bytes: only ", std::max<int64_t>(0, limit - leased), " of ", limit, " available"));
     }
   } while (!leased_bytes_.compare_exchange_weak(leased, leased + bytes, std::memory_order_acq_rel));
   active_leases_.fetch_add(1, std::memory_order_acq_rel);
   return MemoryLease(this, bytes);
+}
+
+void KvPoolLedger::SetLimit(int64_t bytes) {
+  limit_bytes_.store(std::clamp<int64_t>(bytes, 0, capacity_bytes_), std::memory_order_release);
 }
 
 void KvPoolLedger::Return(int64_t bytes) {
@@ -66,7 +72,8 @@ void KvPoolLedger::Return(int64_t bytes) {
 }
 
 MemoryLedger::MemoryLedger(int64_t budget_bytes, base::MetricRegistry* metrics)
-    : budget_bytes_(budget_bytes),
+    : initial_budget_bytes_(budget_bytes),
+      budget_bytes_(budget_bytes),
       budget_(metrics, {"hadal_memory_budget_bytes", "Bytes the server may use on the device."}),
       used_(metrics, {"hadal_memory_committed_bytes", "Bytes of weights, workspace and leased KV cache."}),
       collector_(metrics, [this] { used_.Get().Set(static_cast<double>(used_bytes())); }) {
@@ -87,10 +94,10 @@ absl::Status MemoryLedger::Commit(std::string_view name, int64_t bytes) {
   }
   base::MutexLock lock(&mutex_);
   const int64_t committed = committed_bytes_.load(std::memory_order_relaxed);
-  if (bytes > budget_bytes_ - committed) {
+  if (bytes > initial_budget_bytes_ - committed) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        base::View(name), " needs ", FormatBytes(bytes), " but only ", FormatBytes(budget_bytes_ - committed),
-        " of the memory budget of ", FormatBytes(budget_bytes_), " are left"));
+        base::View(name), " needs ", FormatBytes(bytes), " but only ", FormatBytes(initial_budget_bytes_ - committed),
+        " of the memory budget of ", FormatBytes(initial_budget_bytes_), " are left"));
   }
   committed_bytes_.store(committed + bytes, std::memory_order_release);
   parts_.push_back({std::string(name), bytes});
@@ -103,10 +110,24 @@ absl::StatusOr<KvPoolLedger*> MemoryLedger::CommitKvPool(std::string_view name, 
   return pools_.emplace_back(std::make_unique<KvPoolLedger>(bytes)).get();
 }
 
+void MemoryLedger::SetBudget(int64_t bytes) {
+  base::MutexLock lock(&mutex_);
+  bytes = std::clamp<int64_t>(bytes, 0, initial_budget_bytes_);
+  budget_bytes_.store(bytes, std::memory_order_release);
+  budget_.Get().Set(static_cast<double>(bytes));
+  const int64_t missing = std::max<int64_t>(0, committed_bytes_.load(std::memory_order_relaxed) - bytes);
+  double pooled = 0;
+  for (const auto& pool : pools_) pooled += static_cast<double>(pool->capacity_bytes());
+  for (const auto& pool : pools_) {
+    const auto capacity = static_cast<double>(pool->capacity_bytes());
+    pool->SetLimit(static_cast<int64_t>(capacity - std::ceil(static_cast<double>(missing) * capacity / pooled)));
+  }
+}
+
 int64_t MemoryLedger::used_bytes() const {
   base::MutexLock lock(&mutex_);
   int64_t used = committed_bytes_.load(std::memory_order_relaxed);
-  for (const auto& pool : pools_) used -= pool->available_bytes();
+  for (const auto& pool : pools_) used -= pool->capacity_bytes() - pool->leased_bytes();
   return used;
 }
 

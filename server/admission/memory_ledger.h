@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -40,18 +41,26 @@ class MemoryLease {
   int64_t bytes_ = 0;
 };
 
-// The leases of one model's KV pool: a count of bytes that never exceeds the pool. Thread-safe and lock-free.
+// The leases of one model's KV pool: a count of bytes that never exceeds the pool. While the server's budget is smaller
+// than at the start, new leases stay within a limit below the pool; what is leased stays leased. Thread-safe and
+// lock-free.
 class KvPoolLedger {
  public:
-  explicit KvPoolLedger(int64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {}
+  explicit KvPoolLedger(int64_t capacity_bytes) : capacity_bytes_(capacity_bytes), limit_bytes_(capacity_bytes) {}
 
   // ResourceExhausted when fewer than `bytes` and `kept_free` are free; then nothing is reserved. 0 is a valid, empty
   // reservation.
   absl::StatusOr<MemoryLease> TryLease(int64_t bytes, int64_t kept_free = 0);
 
+  // Of new leases together with those there are; within 0 and the capacity.
+  void SetLimit(int64_t bytes);
+
   int64_t capacity_bytes() const { return capacity_bytes_; }
+  int64_t limit_bytes() const { return limit_bytes_.load(std::memory_order_acquire); }
   int64_t leased_bytes() const { return leased_bytes_.load(std::memory_order_acquire); }
-  int64_t available_bytes() const { return capacity_bytes_ - leased_bytes(); }
+  int64_t available_bytes() const { return std::max<int64_t>(0, headroom_bytes()); }
+  // The same, below 0 while more is leased than the limit allows: that must return before anything is available.
+  int64_t headroom_bytes() const { return limit_bytes() - leased_bytes(); }
   int64_t active_leases() const { return active_leases_.load(std::memory_order_acquire); }
 
  private:
@@ -59,6 +68,7 @@ class KvPoolLedger {
   void Return(int64_t bytes);
 
   const int64_t capacity_bytes_;
+  std::atomic<int64_t> limit_bytes_;
   std::atomic<int64_t> leased_bytes_{0};
   std::atomic<int64_t> active_leases_{0};
 };
@@ -78,7 +88,12 @@ class MemoryLedger {
   // Commits a KV pool; the pointer lives as long as the ledger.
   absl::StatusOr<KvPoolLedger*> CommitKvPool(std::string_view name, int64_t bytes);
 
-  int64_t budget_bytes() const { return budget_bytes_; }
+  // The budget at present: at most the one of the start, for which everything was allocated. What it lacks for the
+  // parts that are committed is taken from the KV pools, in proportion to their sizes, as limits of their leases;
+  // nothing is freed, and nothing that runs is ended. Any thread.
+  void SetBudget(int64_t bytes);
+  int64_t budget_bytes() const { return budget_bytes_.load(std::memory_order_acquire); }
+  int64_t initial_budget_bytes() const { return initial_budget_bytes_; }
   // All parts, KV pools as a whole.
   int64_t committed_bytes() const { return committed_bytes_.load(std::memory_order_acquire); }
   // The fixed parts, and what is leased of the KV pools.
@@ -93,7 +108,8 @@ class MemoryLedger {
  private:
   MemoryLedger(int64_t budget_bytes, base::MetricRegistry* metrics);
 
-  const int64_t budget_bytes_;
+  const int64_t initial_budget_bytes_;
+  std::atomic<int64_t> budget_bytes_;
   std::atomic<int64_t> committed_bytes_{0};
   mutable base::Mutex mutex_;
   std::vector<Part> parts_ ABSL_GUARDED_BY(mutex_);

@@ -64,6 +64,8 @@ class App {
   void ShortenDrain(absl::Duration timeout);
   // A device fault or a closed listener: the process should end. Empty while all is well.
   std::string Failure() const;
+  // See ModelHost::UpdateBudget.
+  void UpdateBudget() { models_.UpdateBudget(); }
 
   int port() const { return http_->port(); }
   int grpc_port() const;

@@ -101,6 +101,8 @@ int64_t DeviceGroupLimit(const std::string& pci_bus_id, const std::string& folde
   return least;
 }
 
+int64_t HostGroupLimit(const std::string& folder) { return ReadNumber(folder + "/memory.max").value_or(0); }
+
 absl::StatusOr<int32_t> KvBlockTokens(const std::string& model, const models::KvLayout& layout, int32_t wanted) {
   if (wanted > engine::kMaxBlockTokens || layout.block_tokens_multiple() > engine::kMaxBlockTokens ||
       layout.round_block_tokens(wanted) > engine::kMaxBlockTokens) {

@@ -35,6 +35,10 @@ absl::StatusOr<int64_t> MemoryBudget(int64_t wanted, const std::string& device, 
 // where there is none, as on kernels and drivers without that controller.
 int64_t DeviceGroupLimit(const std::string& pci_bus_id, const std::string& folder = "/sys/fs/cgroup");
 
+// The limit of the process's cgroup on the memory of the machine (memory.max below `folder`), as a container sees it; 0
+// where there is none.
+int64_t HostGroupLimit(const std::string& folder = "/sys/fs/cgroup");
+
 // Tokens in a KV block of that model: `wanted`, rounded up so that a block holds whole entries of every cache.
 // InvalidArgument, naming the flag, when the engine has no block of that size.
 absl::StatusOr<int32_t> KvBlockTokens(const std::string& model, const models::KvLayout& layout, int32_t wanted);

@@ -72,6 +72,9 @@ absl::Status ModelHost::CheckFlags() const {
     if (absl::Status status = CheckModelFolder(flag.dir, config_.model.wants_weights()); !status.ok()) return status;
   }
   if (absl::Status status = CheckPipeline(config_, flags_); !status.ok()) return status;
+  if (const std::string& file = config_.model.memory_budget_file; !file.empty()) {
+    if (absl::Status status = RuntimeBudget::CheckFile(file); !status.ok()) return status;
+  }
   return CheckFallbackModel(config_.degradation.fallback_model, flags_);
 }
 
@@ -91,6 +94,7 @@ absl::Status ModelHost::Load(admission::AdmissionController* admission, kv_event
   if (absl::Status status = CreateLedger(loaded); !status.ok()) return status;
   if (absl::Status status = CreateEngines(loaded, admission, kv_events); !status.ok()) return status;
   WatchDevice(loaded);
+  WatchBudget(loaded.front().model->info());
   if (kv_events != nullptr) kv_events->Start();
   for (auto& engine : engines_) engine->Start();
   AddAliases();
@@ -191,6 +195,21 @@ void ModelHost::WatchDevice(absl::Span<const LoadedModel> loaded) {
   std::vector<std::shared_ptr<const models::Model>> models;
   for (const LoadedModel& one : loaded) models.push_back(one.model);
   device_metrics_.Watch(std::move(models));
+}
+
+void ModelHost::WatchBudget(const models::ModelInfo& model) {
+  RuntimeBudget::Sources sources{.file = config_.model.memory_budget_file};
+  if (model.device == "cpu" || model.device == "none") {
+    sources.group_limit = [] { return HostGroupLimit(); };
+  } else {
+    sources.group_limit = [bus = model.device_facts.pci_bus_id] { return DeviceGroupLimit(bus); };
+  }
+  runtime_budget_ = std::make_unique<RuntimeBudget>(std::move(sources), memory_.get());
+  runtime_budget_->Update();
+}
+
+void ModelHost::UpdateBudget() {
+  if (ready()) runtime_budget_->Update();
 }
 
 void ModelHost::AddAliases() {

@@ -20,6 +20,7 @@
 #include "server/commands/load_progress.h"
 #include "server/commands/model_loading.h"
 #include "server/commands/mps.h"
+#include "server/commands/runtime_budget.h"
 #include "server/commands/server_config.h"
 #include "server/commands/server_metrics.h"
 #include "server/engine/engine.h"
@@ -56,6 +57,8 @@ class ModelHost {
   bool ready() const { return ready_.load(std::memory_order_acquire); }
   // 0 to 1, of all models together.
   double progress() const { return ready() ? 1 : progress_.progress(); }
+  // Follows what changes the memory budget at run time; to be called about once a second, by one thread.
+  void UpdateBudget();
   // Empty and null until ready().
   std::vector<const engine::Engine*> engines() const;
   const admission::MemoryLedger* memory() const { return ready() ? memory_.get() : nullptr; }
@@ -78,6 +81,7 @@ class ModelHost {
   absl::Status CreateEngines(absl::Span<const LoadedModel> loaded, admission::AdmissionController* admission,
                              kv_events::EventPublisher* kv_events);
   void WatchDevice(absl::Span<const LoadedModel> loaded);
+  void WatchBudget(const models::ModelInfo& model);
   // Where a model on several hosts reports to.
   pipeline::LeaderContext PipelineContext();
   void AddAliases();
@@ -96,6 +100,7 @@ class ModelHost {
   engine::EngineMetrics engine_metrics_{metrics_};
   LoadProgress progress_;
   std::unique_ptr<admission::MemoryLedger> memory_;
+  std::unique_ptr<RuntimeBudget> runtime_budget_;
   service::ModelTable table_;
   std::vector<std::unique_ptr<engine::Engine>> engines_;
   std::atomic<bool> ready_{false};

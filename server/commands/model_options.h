@@ -46,6 +46,9 @@ struct ModelOptions {
   std::string tool_parser = "auto";              // auto, none, or how the outputs of every model hold tool calls
   std::string reasoning_parser = "auto";         // auto, none or think: whether outputs hold a reasoning part
   int64_t memory_budget_bytes = 0;               // of the device, over all models; 0: what it has left
+  bool tokenizer_check = true;
+  std::string tokenizer_fingerprint;  // accepted ones, with commas; empty: any
+  std::string memory_budget_file;     // RuntimeBudget; empty: none
   MpsMode mps = MpsMode::kAuto;
   MpsPriority mps_priority = MpsPriority::kInherited;
 
@@ -60,6 +63,10 @@ struct ModelOptions {
 
   void AddFlags(base::FlagSet* flags) {
     AddHostFlags(flags);
+    flags->AddText("memory-budget-file", &memory_budget_file,
+                   "file with the bytes of the budget at present, read every second: fewer than at the start keep a "
+                   "part of the KV cache unused until there are more again; 0 means all",
+                   "none");
     flags->AddChoice("dtype", &load.dtype, {"auto", "bfloat16", "float16", "float32"},
                      "compute type: auto (the checkpoint's half type), bfloat16, float16, float32");
     flags->Add({.name = "load-format",

@@ -27,6 +27,8 @@ namespace {
 
 // What is left of a drain after a second signal, or when a device has failed.
 constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
+// How often the limits of memory are looked at: small files.
+constexpr absl::Duration kBudgetPeriod = absl::Seconds(1);
 // Certificate and key are two files, written one after the other: how long after a change they are read.
 constexpr absl::Duration kTlsFilesSettle = absl::Milliseconds(500);
 constexpr int kForcedExitCode = 128 + SIGTERM;
@@ -210,7 +212,8 @@ int Serve(const std::vector<std::string>& args) {
       reload_tls_at = absl::InfiniteFuture();
       app.ReloadTls("a file has changed");
     }
-    (*events)->Wait(reload_tls_at - absl::Now());
+    app.UpdateBudget();
+    (*events)->Wait(std::min(reload_tls_at - absl::Now(), kBudgetPeriod));
   }
   (*events)->WatchDescriptors({});
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");

@@ -24,6 +24,7 @@ PrefixCache::PrefixCache(const Options& options)
       windows_(options.windows != nullptr && options.windows->enabled() ? options.windows : nullptr),
       events_(options.events),
       seed_(std::hash<std::string_view>()(options.fingerprint)),
+      limit_(options.num_blocks),
       pool_(options.num_blocks),
       nodes_(options.num_blocks),
       evictable_(options.num_blocks) {
@@ -153,13 +154,20 @@ void PrefixCache::Forget(int32_t block) {
   Drop(block);
 }
 
+void PrefixCache::EvictOldest() {
+  const int32_t victim = evictable_.oldest();
+  evictable_.Remove(victim);
+  Drop(victim);
+  pool_.AddToFreeList(victim);
+}
+
+void PrefixCache::SetLimit(int32_t blocks) {
+  limit_ = blocks;
+  while (pool_.total() - pool_.free() > limit_ && evictable_.oldest() >= 0) EvictOldest();
+}
+
 int32_t PrefixCache::Allocate() {
-  if (pool_.free() == 0 && evictable_.oldest() >= 0) {
-    const int32_t victim = evictable_.oldest();
-    evictable_.Remove(victim);
-    Drop(victim);
-    pool_.AddToFreeList(victim);
-  }
+  if ((pool_.free() == 0 || AtLimit()) && evictable_.oldest() >= 0) EvictOldest();
   return pool_.Allocate();
 }
 

@@ -56,6 +56,9 @@ class PrefixCache {
   // Removes a block from the cache even if it is in use, because its content must not be trusted.
   void Forget(int32_t block);
 
+  // The blocks that may hold anything. Unused ones above it are evicted at once and later before a free block is taken;
+  // blocks in use stay, and Allocate fails no sooner than without a limit: who may use blocks is decided by leases.
+  void SetLimit(int32_t blocks);
   // A block for the caller, evicting the least recently used one when none is free; -1 when there is none.
   int32_t Allocate();
   // Returns the blocks of one sequence, last block first, so that a chain is evicted from its end.
@@ -82,6 +85,8 @@ class PrefixCache {
   // Block of that node, or -1.
   int32_t Find(uint64_t parent, uint64_t salt, absl::Span<const int32_t> tokens) const;
   void Drop(int32_t block);
+  void EvictOldest();
+  bool AtLimit() const { return pool_.total() - pool_.free() >= limit_; }
   // Reports every cached block, parents before children.
   void TellAll();
 
@@ -91,6 +96,7 @@ class PrefixCache {
   BlockEvents* const events_;
   uint64_t seed_;
   uint64_t next_id_ = 1;
+  int32_t limit_;
   BlockPool pool_;
   std::vector<Node> nodes_;                             // [num_blocks]
   std::unordered_multimap<uint64_t, int32_t> by_hash_;  // hash to block

@@ -25,6 +25,7 @@ absl::Status ExpiredStatus(absl::string_view where) {
 
 void Scheduler::Retire(absl::Time now, bool consumers_changed) {
   now_ = now;
+  cache_.SetLimit(admission_->BlockLimit(model_index_));
   RetireQueued(now, consumers_changed);
   RetireRunning(now, consumers_changed);
   RemoveEnded();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a server does on a GPU, shown on the emulated one: its metrics, under MPS, and when the device fails."""
 
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -212,3 +213,28 @@ def test_the_script_for_a_gpu_holds_on_the_emulated_one(model, tmp_path):
     checks = json.loads((tmp_path / "result.json").read_text())["checks"]
     assert len(checks) == 7 and all(check["passed"] for check in checks)
     assert re.search(r"full is 503, and nothing fails: answers \{", done.stdout)
+
+
+def test_a_budget_that_shrinks_refuses_and_recovers(serve, tmp_path):
+    """What runs goes on, what comes is refused with a time to return, and nothing is allocated that is not there."""
+    budget = tmp_path / "budget"
+    budget.write_text("0")
+    server = serve(f"--memory-budget-file={budget}")
+    assert complete(server, 4)[0] == 200
+    fixed = int(server.metric("hadal_memory_committed_bytes"))  # weights and workspace: nothing is leased
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = pool.submit(complete, server, 60)
+        server.wait_metric("hadal_requests_running", 1)
+        budget.write_text(str(fixed))
+        server.wait_metric("hadal_memory_budget_bytes", fixed)
+        status, answer = complete(server, 4)
+        assert status == 503 and answer["error"]["code"] == "GPU_MEMORY_EXHAUSTED", answer
+        budget.write_text("half of it")
+        server.wait_text("budget: expected")
+        assert complete(server, 4)[0] == 503, "the last value stays in force"
+        status, answer = running.result()
+        assert status == 200 and answer["usage"]["completion_tokens"] == 60
+    assert server.get("/health/live")[0] == 200 and server.get("/health/ready")[0] == 200
+    budget.write_text("128MiB")
+    server.wait_metric("hadal_memory_budget_bytes", 128 << 20)
+    assert complete(server, 4)[0] == 200

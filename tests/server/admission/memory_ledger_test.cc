@@ -71,6 +71,39 @@ TEST(MemoryLedgerTest, ExportsItsBudgetAndWhatIsUsedOfIt) {
   EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_committed_bytes 500\n"));
 }
 
+TEST(MemoryLedgerTest, ASmallerBudgetLimitsTheLeasesOfEveryPoolAndALargerOneLiftsThat) {
+  base::MetricRegistry registry;
+  auto ledger = MemoryLedger::Create(1000, &registry);
+  ASSERT_OK(ledger);
+  ASSERT_OK((*ledger)->Commit("weights", 500));
+  KvPoolLedger* const large = (*ledger)->CommitKvPool("large", 300).value();
+  KvPoolLedger* const small = (*ledger)->CommitKvPool("small", 100).value();
+  MemoryLease lease = large->TryLease(250).value();
+
+  (*ledger)->SetBudget(950);  // more than what is committed
+  EXPECT_EQ(large->limit_bytes(), 300);
+  (*ledger)->SetBudget(700);
+  EXPECT_EQ((*ledger)->budget_bytes(), 700);
+  EXPECT_EQ(large->limit_bytes(), 150);
+  EXPECT_EQ(small->limit_bytes(), 50);
+  EXPECT_EQ(large->available_bytes(), 0);
+  EXPECT_EQ(large->headroom_bytes(), -100);
+  EXPECT_EQ(large->TryLease(1).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_OK(large->TryLease(0)) << "who needs nothing more goes on";
+  EXPECT_FALSE(small->TryLease(51).ok());
+  EXPECT_EQ((*ledger)->used_bytes(), 750) << "what is leased stays leased, what is withheld is not used";
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_budget_bytes 700\n"));
+  EXPECT_THAT(registry.Expose(), HasSubstr("hadal_memory_committed_bytes 750\n"));
+
+  (*ledger)->SetBudget(100);  // less than the weights
+  EXPECT_EQ(small->limit_bytes(), 0);
+  lease.Release();
+  EXPECT_FALSE(large->TryLease(1).ok());
+  (*ledger)->SetBudget(5000);
+  EXPECT_EQ((*ledger)->budget_bytes(), 1000) << "what was allocated at the start is all there is";
+  EXPECT_OK(large->TryLease(300));
+}
+
 TEST(KvPoolLedgerTest, LeaseReturnsItsBytesExactlyOnce) {
   KvPoolLedger pool(100);
   {

@@ -38,6 +38,27 @@ struct User {
   }
 };
 
+TEST(PrefixCacheTest, ALimitGivesUpWhatIsUnusedAndKeepsFreeBlocksUntouched) {
+  PrefixCache cache({.num_blocks = 10, .block_tokens = 4, .fingerprint = "model", .enabled = true});
+  User first, second, third;
+  first.Fill(cache, Tokens(16));
+  second.Fill(cache, Tokens(16, 100));
+  cache.Release(first.blocks);
+  EXPECT_EQ(cache.pool().evictable(), 4);
+  cache.SetLimit(6);
+  EXPECT_EQ(cache.pool().evictable(), 2) << "the end of the chain that nobody uses";
+  EXPECT_EQ(cache.pool().used(), 4);
+  third.Fill(cache, Tokens(8, 200));
+  EXPECT_EQ(cache.pool().evictable(), 0) << "before a free block is used";
+  EXPECT_EQ(cache.pool().free(), 4);
+  cache.SetLimit(3);
+  EXPECT_EQ(cache.pool().used(), 6) << "what is in use stays";
+  EXPECT_GE(cache.Allocate(), 0) << "leases decide who may use blocks";
+  cache.SetLimit(10);
+  cache.Release(second.blocks);
+  EXPECT_EQ(cache.pool().evictable(), 4);
+}
+
 TEST(PrefixCacheTest, FindsWhatWasComputed) {
   PrefixCache cache({.num_blocks = 10, .block_tokens = 4, .fingerprint = "model", .enabled = true});
   User first, second;
