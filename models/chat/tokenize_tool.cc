@@ -7,6 +7,7 @@
 //   stream          ids -> string through the incremental detokenizer
 //   chat            {"messages", "tools", "thinking", "add_generation_prompt", "effort", "family", "kwargs"}
 //                   -> {"style", "text", "ids"}; messages and tools in OpenAI's form, all but the messages optional
+//   check           rows of a model's embedding -> {"fingerprint", "error"}
 // An error is written as {"error": text}.
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 
 #include "models/chat/chat_template.h"
 #include "models/tokenizer/detokenizer.h"
+#include "models/tokenizer/fingerprint.h"
 #include "models/tokenizer/tokenizer.h"
 
 namespace {
@@ -66,6 +68,10 @@ json Chat(const Tokenizer& tokenizer, const ordered_json& value) {
 }
 
 json Convert(const Tokenizer& tokenizer, const std::string& mode, const json& value) {
+  if (mode == "check") {  // for a model with so many rows
+    const auto status = hadal::tokenizer::CheckTokenizer(tokenizer, value.get<int32_t>());
+    return {{"fingerprint", hadal::tokenizer::Fingerprint(tokenizer)}, {"error", std::string(status.message())}};
+  }
   if (mode == "decode" || mode == "decode_skip")
     return tokenizer.Decode(value.get<std::vector<int32_t>>(), mode == "decode_skip");
   if (mode == "stream") {
@@ -86,7 +92,8 @@ json Convert(const Tokenizer& tokenizer, const std::string& mode, const json& va
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    std::cerr << "usage: hadal_tokenize_tool DIR encode|encode_safe|encode_special|decode|decode_skip|stream|chat\n";
+    std::cerr
+        << "usage: hadal_tokenize_tool DIR encode|encode_safe|encode_special|decode|decode_skip|stream|chat|check\n";
     return 2;
   }
   const auto tokenizer = Tokenizer::Load(argv[1]);

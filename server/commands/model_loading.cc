@@ -7,12 +7,15 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/read_file.h"
 #include "models/null_model.h"
 #include "models/registry.h"
+#include "models/tokenizer/fingerprint.h"
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/base/strings.h"
@@ -128,6 +131,15 @@ absl::StatusOr<std::unique_ptr<models::Model>> MakeNullModel(const ServerConfig&
   return *std::move(model);
 }
 
+absl::Status CheckFingerprint(const ModelOptions& options, const std::string& dir, const std::string& found) {
+  if (options.tokenizer_fingerprint.empty()) return absl::OkStatus();
+  for (const absl::string_view accepted : absl::StrSplit(options.tokenizer_fingerprint, ',')) {
+    if (absl::StripAsciiWhitespace(accepted) == found) return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(dir, ": the tokenizer has the fingerprint ", found,
+                                                 ", but --tokenizer-fingerprint is ", options.tokenizer_fingerprint));
+}
+
 absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
     const ServerConfig& config, const ModelFlag& flag, int index, const models::ModelInfo& info,
     std::shared_ptr<const tokenizer::Tokenizer> tokenizer) {
@@ -136,6 +148,10 @@ absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
         absl::StrFormat("%s: tokenizer.json has ids up to %d, but the model's embedding has only %d rows", flag.dir,
                         tokenizer->vocab_size() - 1, info.vocab_size));
   }
+  const absl::StatusOr<std::string> fingerprint =
+      TokenizerFingerprint(config.model, flag.dir, *tokenizer, info.vocab_size);
+  if (!fingerprint.ok()) return fingerprint.status();
+  base::Log(base::LogLevel::kInfo, "loader", absl::StrCat(flag.name, ": tokenizer ", *fingerprint));
   auto served = std::make_shared<service::ServedModel>();
   served->name = flag.name;
   served->info = info;
@@ -151,6 +167,19 @@ absl::StatusOr<std::shared_ptr<service::ServedModel>> MakeServedModel(
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> TokenizerFingerprint(const ModelOptions& options, const std::string& dir,
+                                                 const tokenizer::Tokenizer& tokenizer, int32_t embedding_rows) {
+  if (options.tokenizer_check) {
+    if (absl::Status status = tokenizer::CheckTokenizer(tokenizer, embedding_rows); !status.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(dir, ": ", status.message(), "; --tokenizer-check=false serves it all the same"));
+    }
+  }
+  std::string fingerprint = tokenizer::Fingerprint(tokenizer);
+  if (absl::Status status = CheckFingerprint(options, dir, fingerprint); !status.ok()) return status;
+  return fingerprint;
+}
 
 absl::StatusOr<LoadedModel> LoadServedModel(const ServerConfig& config, const ModelFlag& flag, int index,
                                             std::function<void(checkpoint::LoadProgress)> progress,

@@ -74,6 +74,13 @@ struct ModelOptions {
                         "benchmarks",
                 .default_text = "auto",
                 .set = [this](const std::string& text) { return SetLoadFormat(text); }});
+    flags->AddBool("tokenizer-check", &tokenizer_check,
+                   "refuse to start with a tokenizer.json that loses text, gives other ids than its published "
+                   "vocabulary, or belongs to another model");
+    flags->AddText("tokenizer-fingerprint", &tokenizer_fingerprint,
+                   "refuse to start unless each tokenizer has one of these fingerprints, separated by commas, as "
+                   "`hadal plan` prints them",
+                   "none");
     flags->AddText("chat-template", &chat_template,
                    "auto (the checkpoint's own template), a FILE.jinja, or a built-in style such as deepseek-v3.1");
     flags->AddChoice("tool-parser", &tool_parser,

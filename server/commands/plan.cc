@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "models/registry.h"
+#include "models/tokenizer/tokenizer.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
 #include "server/commands/memory_budget.h"
+#include "server/commands/model_loading.h"
 #include "server/commands/model_source.h"
 #include "server/commands/server_config.h"
 
@@ -53,6 +56,31 @@ bool PrintPlans(const ServerConfig& config, const ModelFlag& flag, models::LoadO
   return all_fit;
 }
 
+// What a start would say of the folder's tokenizer, as far as it has one.
+bool PrintTokenizer(const ServerConfig& config, const ModelFlag& flag) {
+  if (!std::filesystem::exists(std::filesystem::path(flag.dir) / "tokenizer.json")) return true;
+  const auto tokenizer = tokenizer::Tokenizer::Load(flag.dir);
+  absl::StatusOr<std::string> fingerprint = absl::UnknownError("not read");
+  if (!tokenizer.ok()) {
+    fingerprint = tokenizer.status();
+  } else {
+    models::LoadOptions options = config.model.load;
+    options.dir = flag.dir;
+    options.memory_budget_bytes = 0;
+    const absl::StatusOr<models::ModelPlan> plan = models::PlanModel(options, config.engine.block_tokens);
+    if (!plan.ok()) return false;  // said already
+    fingerprint =
+        TokenizerFingerprint(config.model, flag.dir, **tokenizer, static_cast<int32_t>(plan->config.vocab_size));
+  }
+  if (!fingerprint.ok()) {
+    std::fprintf(stderr, "hadal plan: %s: %s\n", flag.name.c_str(),
+                 std::string(fingerprint.status().message()).c_str());
+    return false;
+  }
+  std::printf("tokenizer %s\n", fingerprint->c_str());
+  return true;
+}
+
 }  // namespace
 
 int Plan(const std::vector<std::string>& args) {
@@ -91,6 +119,7 @@ int Plan(const std::vector<std::string>& args) {
     options.max_batch_tokens = config.engine.max_batch_tokens;
     options.max_batch_size = config.engine.max_batch_size;
     if (!PrintPlans(config, flag, options)) exit_code = 1;
+    if (!PrintTokenizer(config, flag)) exit_code = 1;
   }
   return exit_code;
 }

