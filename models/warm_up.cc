@@ -120,14 +120,19 @@ std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_mode
   return steps;
 }
 
-absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits) {
+absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits,
+                           const std::function<void(int done, int all)>& on_step) {
   const ModelInfo& info = model.info();
   const std::vector<WarmUpStep> steps = WarmUpSteps(limits, info.max_model_len);
   model.BeginWarmUp();
   const absl::Cleanup end = [&] { model.EndWarmUp(); };
+  int done = 0;
   for (const WarmUpStep& step : steps) {
     const absl::Status status = Run(model, Build(step, limits.cache, info.vocab_size));
-    if (status.ok()) continue;
+    if (status.ok()) {
+      if (on_step) on_step(++done, static_cast<int>(steps.size()));
+      continue;
+    }
     return absl::Status(status.code(),
                         absl::StrCat(info.name, ": warm-up on ", info.device, ": a step of ", step.sequences, " x ",
                                      step.tokens, " tokens after ", step.cached, " others failed: ", status.message()));

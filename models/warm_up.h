@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,7 +35,9 @@ struct WarmUpStep {
 std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_model_len);
 
 // Runs them between Model::BeginWarmUp and EndWarmUp; gives their number. After AllocateKvCache and before the engine:
-// the steps write over the caches. An error names the step.
-absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits);
+// the steps write over the caches. An error names the step. `on_step`, which may be empty, is told how many of how many
+// are done.
+absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits,
+                           const std::function<void(int done, int all)>& on_step = {});
 
 }  // namespace hadal::models

@@ -37,12 +37,14 @@ void LogCaches(const models::ModelInfo& info, const CachePlan& caches, int32_t w
   }
 }
 
-absl::Status RunWarmUp(models::Model& model, models::WarmUpLimits limits) {
+absl::Status RunWarmUp(models::Model& model, models::WarmUpLimits limits,
+                       const std::function<void(double)>& on_warm_up) {
   const models::ModelInfo& info = model.info();
   if (info.device == "none") return absl::OkStatus();
   limits.every_size = info.device.starts_with("cuda");
   const absl::Time start = base::Clock::Real()->Now();
-  const absl::StatusOr<int> steps = models::WarmUp(model, limits);
+  const absl::StatusOr<int> steps =
+      models::WarmUp(model, limits, [&](int done, int all) { on_warm_up(static_cast<double>(done) / all); });
   if (!steps.ok()) return steps.status();
   base::Log(base::LogLevel::kInfo, "main",
             absl::StrFormat("%s: warmed up on %s in %.2f s, %d steps", info.name, info.device,
@@ -55,7 +57,8 @@ absl::Status RunWarmUp(models::Model& model, models::WarmUpLimits limits) {
 absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptions options,
                                                              std::shared_ptr<models::Model> model,
                                                              const CachePlan& caches,
-                                                             admission::AdmissionController* admission) {
+                                                             admission::AdmissionController* admission,
+                                                             const std::function<void(double)>& on_warm_up) {
   const models::ModelInfo& info = model->info();
   admission::ModelLimits limits;
   limits.name = info.name;
@@ -75,7 +78,7 @@ absl::StatusOr<std::unique_ptr<engine::Engine>> CreateEngine(engine::EngineOptio
   auto engine = engine::Engine::Create(std::move(options), model, admission, *index);
   if (!engine.ok()) return engine.status();
   LogCaches(info, caches, wanted_block_tokens);
-  if (absl::Status status = RunWarmUp(*model, warm_up); !status.ok()) return status;
+  if (absl::Status status = RunWarmUp(*model, warm_up, on_warm_up); !status.ok()) return status;
   return engine;
 }
 

@@ -91,6 +91,7 @@ absl::Status ModelHost::Load(admission::AdmissionController* admission, kv_event
     if (cancelled.WaitFor(absl::ZeroDuration())) return absl::CancelledError("stopped while loading");
   }
   progress_.End();
+  TellRemaining(admission);
   if (absl::Status status = CreateLedger(loaded); !status.ok()) return status;
   if (absl::Status status = CreateEngines(loaded, admission, kv_events); !status.ok()) return status;
   WatchDevice(loaded);
@@ -100,6 +101,10 @@ absl::Status ModelHost::Load(admission::AdmissionController* admission, kv_event
   AddAliases();
   ready_.store(true, std::memory_order_release);
   return absl::OkStatus();
+}
+
+void ModelHost::TellRemaining(admission::AdmissionController* admission) const {
+  admission->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
 }
 
 absl::StatusOr<LoadedModel> ModelHost::LoadOne(const ModelFlag& flag, int index,
@@ -112,7 +117,7 @@ absl::StatusOr<LoadedModel> ModelHost::LoadOne(const ModelFlag& flag, int index,
         config_, flag, index,
         [&](checkpoint::LoadProgress progress) {
           progress_.Update(progress.bytes_done, progress.bytes_total);
-          admission->SetLoading(std::max(absl::Seconds(1), progress_.Remaining()));
+          TellRemaining(admission);
         },
         PipelineContext(), &cancelled);
     return loaded.status();
@@ -180,7 +185,11 @@ absl::Status ModelHost::CreateEngines(absl::Span<const LoadedModel> loaded, admi
       const models::ModelInfo& info = loaded[i].model->info();
       options.block_events = kv_events->AddModel(flags_[i].name, info.fingerprint, (*caches)[i].size.blocks);
     }
-    auto engine = CreateEngine(options, loaded[i].model, (*caches)[i], admission);
+    const auto on_warm_up = [&](double share) {
+      progress_.UpdateWarmUp((static_cast<double>(i) + share) / static_cast<double>(loaded.size()));
+      TellRemaining(admission);
+    };
+    auto engine = CreateEngine(options, loaded[i].model, (*caches)[i], admission, on_warm_up);
     if (!engine.ok()) return engine.status();
     engines_.push_back(*std::move(engine));
     if (absl::Status status = table_.Add(loaded[i].served); !status.ok()) return status;

@@ -77,6 +77,8 @@ class ModelHost {
  private:
   absl::StatusOr<LoadedModel> LoadOne(const ModelFlag& flag, int index, admission::AdmissionController* admission,
                                       base::Notification& cancelled);
+  // What refused callers are told until the models are ready.
+  void TellRemaining(admission::AdmissionController* admission) const;
   absl::Status CreateLedger(absl::Span<const LoadedModel> loaded);
   absl::Status CreateEngines(absl::Span<const LoadedModel> loaded, admission::AdmissionController* admission,
                              kv_events::EventPublisher* kv_events);

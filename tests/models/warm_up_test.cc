@@ -130,7 +130,14 @@ TEST(WarmUpTest, StepsKeepToEveryLimit) {
 TEST(WarmUpTest, AFailureNamesTheStepAndTheDevice) {
   const WarmUpLimits limits = {.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}, .every_size = true};
   CheckingModel model(limits, 0);
-  ASSERT_TRUE(WarmUp(model, limits).ok());
+  std::vector<int> told;
+  const absl::StatusOr<int> steps = WarmUp(model, limits, [&](int done, int all) {
+    told.push_back(done);
+    EXPECT_EQ(all, static_cast<int>(WarmUpSteps(limits, model.info().max_model_len).size()));
+  });
+  ASSERT_TRUE(steps.ok());
+  EXPECT_EQ(static_cast<int>(told.size()), *steps) << "one by one";
+  EXPECT_EQ(told.back(), *steps);
   EXPECT_TRUE(model.masked);
   EXPECT_FALSE(model.warming_up);
   model.failing_step = model.steps + 4;

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""While a checkpoint is loaded: what callers are told, and whether it was true."""
+import json
+import os
+import pathlib
+import signal
+import statistics
+import struct
+import threading
+import time
+
+import pytest
+from http_client import post
+from test_dummy_families import DEMO
+
+LAYERS, HIDDEN, INNER, HEADS = 12, 1024, 2816, 8
+ASK = {"model": "hadal-demo", "prompt": "1", "max_tokens": 1}
+
+
+def tensors(vocab):
+    shapes = {"model.embed_tokens.weight": (vocab, HIDDEN), "lm_head.weight": (vocab, HIDDEN), "model.norm.weight": (HIDDEN,)}
+    for layer in range(LAYERS):
+        prefix = f"model.layers.{layer}."
+        for name in ("q_proj", "k_proj", "v_proj"):
+            shapes[prefix + f"self_attn.{name}.weight"] = (HIDDEN, HIDDEN)
+            shapes[prefix + f"self_attn.{name}.bias"] = (HIDDEN,)
+        shapes[prefix + "self_attn.o_proj.weight"] = (HIDDEN, HIDDEN)
+        shapes[prefix + "mlp.gate_proj.weight"] = shapes[prefix + "mlp.up_proj.weight"] = (INNER, HIDDEN)
+        shapes[prefix + "mlp.down_proj.weight"] = (HIDDEN, INNER)
+        shapes[prefix + "input_layernorm.weight"] = shapes[prefix + "post_attention_layernorm.weight"] = (HIDDEN,)
+    return shapes
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A Qwen 2 of 310 MB with weights that were written to a file, not made up by the server."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    demo = json.loads((DEMO / "config.json").read_text())
+    fields = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": HIDDEN, "intermediate_size": INNER,
+              "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "rms_norm_eps": 1e-6,
+              "rope_theta": 10000.0, "max_position_embeddings": 512, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+              "hidden_act": "silu", **{key: demo[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}}
+    (folder / "config.json").write_text(json.dumps(fields))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((DEMO / name).read_bytes())
+    header, offset = {}, 0
+    for name, shape in tensors(demo["vocab_size"]).items():
+        size = 2
+        for length in shape:
+            size *= length
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    noise = bytes(byte & 0x3B if at % 2 else byte for at, byte in enumerate(os.urandom(1 << 20)))  # bfloat16 below 0.01
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        while offset > 0:
+            offset -= file.write(noise[:offset])
+    return pathlib.Path(folder)
+
+
+class Throttle:
+    """Lets a process run for a part of the time only, as on a slow disk or a busy machine."""
+
+    def __init__(self, process, runs, stops):
+        self.process, self.runs, self.stops = process, runs, stops
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.turn)
+
+    def turn(self):
+        while not self.ended.wait(self.runs):
+            self.process.send_signal(signal.SIGSTOP)
+            self.ended.wait(self.stops)
+            self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+
+def test_the_hint_while_loading_is_right_within_a_fifth(start_server, checkpoint, record_property):
+    server = start_server("--dtype=float32", "--weights=copy", "--threads=1", "--memory-budget=2GiB", model=checkpoint, wait_ready=False)
+    told = []  # (when, seconds to wait, share loaded)
+    with Throttle(server.process, runs=0.01, stops=0.07):
+        deadline = time.monotonic() + 120
+        while True:
+            status, headers, body = post(server, "/v1/completions", ASK)
+            now = time.monotonic()
+            if status == 200:
+                break
+            assert now < deadline and status == 503 and json.loads(body)["error"]["code"] == "MODEL_LOADING", body
+            told.append((now, int(headers["retry-after-ms"]) / 1000))
+            assert server.get("/health/live")[0] == 200, "it is slow, not dead"
+            time.sleep(0.02)
+    took = now - told[0][0]
+    assert took > 2, f"the load took {took:.1f} s: it shows nothing"
+    # A hint is at least a second, and nothing is known until the first bytes have been read.
+    errors = [abs(hint - (now - at)) / (now - at) for at, hint in told if now - at >= 1.1 and at - told[0][0] >= 0.1 * took]
+    assert len(errors) >= 10
+    median = statistics.median(errors)
+    record_property("median_error", median)
+    print(f"load {took:.1f} s, {len(errors)} hints, median error {median:.3f}, 90 % below {sorted(errors)[len(errors) * 9 // 10]:.3f}")
+    print([(round(now - at, 2), hint) for at, hint in told][::6])
+    assert median <= 0.2, [(round(now - at, 2), hint) for at, hint in told]
