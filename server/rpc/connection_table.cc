@@ -48,6 +48,7 @@ bool Connection::Disconnect() {
 bool ConnectionTable::Add(int fd, base::Peer peer) {
   auto connection = std::make_shared<Connection>(fd, std::move(peer));
   base::MutexLock lock(&mutex_);
+  if (closed_) return false;
   if (full()) SweepLocked();
   if (full()) CloseIdleLocked();
   if (full()) {
@@ -69,6 +70,16 @@ std::shared_ptr<Connection> ConnectionTable::Find(std::string_view peer) const {
 void ConnectionTable::Sweep() {
   base::MutexLock lock(&mutex_);
   SweepLocked();
+}
+
+void ConnectionTable::Close() {
+  base::MutexLock lock(&mutex_);
+  closed_ = true;
+}
+
+bool ConnectionTable::closed() const {
+  base::MutexLock lock(&mutex_);
+  return closed_;
 }
 
 bool ConnectionTable::DisconnectIdle() {
@@ -103,15 +114,22 @@ void ConnectionTable::CloseIdleLocked() {
   connections_.erase(longest);
 }
 
-void RefuseConnection(int fd) {
-  // Empty SETTINGS; GOAWAY of stream 0 with last stream 0, ENHANCE_YOUR_CALM, and a text for the client's error.
-  constexpr char kFrames[] =
+void RefuseConnection(int fd, WhyNot why) {
+  // Empty SETTINGS; GOAWAY of stream 0 with last stream 0, ENHANCE_YOUR_CALM or NO_ERROR, and a text for the client's
+  // error.
+  constexpr char kTooMany[] =
       "\0\0\0\4\0\0\0\0\0"
       "\0\0\x1c\7\0\0\0\0\0"
       "\0\0\0\0\0\0\0\xb"
       "too many connections";
-  static_assert(sizeof(kFrames) - 1 == 9 + 9 + 0x1c);
-  (void)::send(fd, kFrames, sizeof(kFrames) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  constexpr char kEnding[] =
+      "\0\0\0\4\0\0\0\0\0"
+      "\0\0\x1c\7\0\0\0\0\0"
+      "\0\0\0\0\0\0\0\0"
+      "the server is ending";
+  constexpr size_t kSize = 9 + 9 + 0x1c;
+  static_assert(sizeof(kTooMany) - 1 == kSize && sizeof(kEnding) - 1 == kSize);
+  (void)::send(fd, why == WhyNot::kEnding ? kEnding : kTooMany, kSize, MSG_DONTWAIT | MSG_NOSIGNAL);
   ::shutdown(fd, SHUT_WR);
   // Closing with unread bytes would reset the connection, and the client would lose the frames.
   char sink[4096];

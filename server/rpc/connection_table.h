@@ -55,12 +55,15 @@ class ConnectionTable {
   ConnectionTable(int max_connections, GrpcMetrics* metrics) : max_connections_(max_connections), metrics_(metrics) {}
 
   // Adds a socket that gRPC is about to take over. If there are too many connections, the one that has been without
-  // calls for the longest is closed; its client can reconnect. False if all have calls.
+  // calls for the longest is closed; its client can reconnect. False if all have calls, or after Close.
   bool Add(int fd, base::Peer peer);
   // The connection of a call, by gRPC's name of its peer; null for one that is not known.
   std::shared_ptr<Connection> Find(std::string_view peer) const;
   // Forgets those that gRPC has closed.
   void Sweep();
+  // Takes no connection any more.
+  void Close();
+  bool closed() const;
   // Ends the connections that have no call. Returns whether others are left.
   bool DisconnectIdle();
   // Ends all connections with their calls, whatever they are writing.
@@ -76,10 +79,14 @@ class ConnectionTable {
   const int max_connections_;
   GrpcMetrics* const metrics_;
   mutable base::Mutex mutex_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::shared_ptr<Connection>, std::less<>> connections_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Tells a client with HTTP/2 frames that its connection is not wanted, and closes the socket.
-void RefuseConnection(int fd);
+enum class WhyNot { kTooMany, kEnding };
+
+// Tells a client with HTTP/2 frames that its connection is not wanted, and closes the socket. After kEnding its library
+// may send the calls again elsewhere by itself.
+void RefuseConnection(int fd, WhyNot why);
 
 }  // namespace hadal::rpc

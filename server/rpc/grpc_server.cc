@@ -104,7 +104,9 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
   void Adopt(int fd, base::Peer peer) override {
-    if (!connections_.Add(fd, std::move(peer))) return RefuseConnection(fd);
+    if (!connections_.Add(fd, std::move(peer))) {
+      return RefuseConnection(fd, connections_.closed() ? WhyNot::kEnding : WhyNot::kTooMany);
+    }
     base::SetAcknowledgeTimeout(fd, options_.front.stream.slow_reader_timeout);
     grpc::AddInsecureChannelFromFd(server_.get(), fd);
   }
@@ -118,6 +120,7 @@ class GrpcServerImpl final : public GrpcServer {
   void Shutdown(absl::Duration timeout) override {
     if (server_ == nullptr || !stop_.Notify()) return;
     if (listener_ != nullptr) listener_->Stop();
+    connections_.Close();  // the HTTP port still has a listener
     // What only waits for its client would hold up the others' end.
     for (const std::shared_ptr<ServerCall>& call : registry_.List()) call->StopWaiting();
     // The library closes a connection only when it has written what it is writing, and a client whose host has vanished

@@ -152,7 +152,7 @@ TEST(ConnectionTableTest, EndsAllConnectionsThatAreOpen) {
 TEST(ConnectionTableTest, ARefusedClientIsToldWhy) {
   SocketPair pair;
   EXPECT_EQ(::send(pair.client, "PRI * HTTP/2.0", 14, MSG_NOSIGNAL), 14);
-  RefuseConnection(std::exchange(pair.server, -1));
+  RefuseConnection(std::exchange(pair.server, -1), WhyNot::kTooMany);
   const std::string received = pair.Received();
   ASSERT_GE(received.size(), 9u + 17u);
   EXPECT_EQ(received[3], 4);        // SETTINGS
@@ -187,6 +187,22 @@ TEST(ConnectionTableTest, ABusyOneThatIsClosedIsNotLeft) {
   ASSERT_TRUE(Find(table, gone)->BeginCall(10));
   gone.CloseServer();
   EXPECT_FALSE(table.DisconnectIdle());
+}
+
+TEST(ConnectionTableTest, TakesNoneAfterItIsClosedAndSaysThatTheServerEnds) {
+  base::MetricRegistry registry;
+  GrpcMetrics metrics(&registry);
+  ConnectionTable table(3, &metrics);
+  SocketPair late;
+  EXPECT_FALSE(table.closed());
+  table.Close();
+  EXPECT_TRUE(table.closed());
+  EXPECT_FALSE(table.Add(late.server, PeerOf(late.server)));
+  EXPECT_EQ(MetricValue(registry, "hadal_grpc_refusals_total{limit=\"connections\"}"), 0) << "no limit was reached";
+  RefuseConnection(late.server, WhyNot::kEnding);
+  late.server = -1;
+  const std::string said = late.Received();
+  EXPECT_EQ(said.substr(said.size() - 24), std::string("\0\0\0\0the server is ending", 24));  // NO_ERROR
 }
 
 }  // namespace
