@@ -308,6 +308,8 @@ def test_a_phone_needs_no_sideways_scrolling(server, page):
     browser.wait("!document.querySelector('#retry').disabled")
     browser.js("document.querySelector('#settings').open = true; 0")
     assert browser.js("document.documentElement.scrollWidth") <= PHONE[0]
+    tops = "[...document.querySelectorAll('#send, #stop, #end-thinking, #retry, #clear')].map((button) => button.offsetTop)"
+    assert len(set(browser.js(tops))) == 1, "the buttons are in a row"
     small = browser.js("[...document.querySelectorAll('button')].filter((b) => b.offsetParent && b.offsetHeight < 40).map((b) => b.id)")
     assert small == []
     browser.js("document.querySelector('#load').scrollIntoView(); document.querySelector('#settings').open = false; 0")
