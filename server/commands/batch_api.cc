@@ -10,6 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "server/base/notification.h"
 
 namespace hadal::commands {
 namespace {
@@ -18,6 +20,11 @@ constexpr long kConnectTimeoutS = 10;
 constexpr long kStallTimeoutS = 30;
 // Of an answer that is kept in memory; descriptions are far shorter.
 constexpr size_t kMaxAnswerBytes = size_t{64} << 20;
+
+constexpr long kPartialContent = 206, kRangeNotSatisfiable = 416, kServiceUnavailable = 503;
+// Before a download goes on; doubled for each attempt in a row that has brought nothing.
+constexpr absl::Duration kFirstPause = absl::Milliseconds(500);
+constexpr int kIdleAttempts = 5;
 
 // What the server says of an error, else its bytes.
 std::string MessageIn(const std::string& body) {
@@ -78,8 +85,19 @@ class BatchApi::Request {
     curl_.mime_type(file, "application/jsonl");
     Set(CURLOPT_MIMEPOST, form_);
   }
-  // A good answer goes there instead of into memory.
-  void ReceiveInto(std::FILE* out) { out_ = out; }
+  // A good answer goes there instead of into memory, without its first `from` bytes.
+  void ReceiveInto(std::FILE* out, int64_t from) {
+    out_ = out;
+    if (from > 0) Add(absl::StrCat("Range: bytes=", from, "-"));
+    good_status_ = from > 0 ? kPartialContent : 0;
+  }
+  int64_t received() const { return received_; }
+  // The server's own status; 0: there was no answer.
+  long Status() const {
+    long status = 0;
+    curl_.getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+  }
 
   // The body of a good answer; empty when it went elsewhere.
   absl::StatusOr<std::string> Run() {
@@ -93,7 +111,7 @@ class BatchApi::Request {
       return absl::UnavailableError(absl::StrCat(url_, ": ", text));
     }
     const long status = Status();
-    if (status < 200 || status > 299) {
+    if (!IsGood(status)) {
       return absl::UnknownError(absl::StrCat("the server refuses with ", status, ": ", MessageIn(answer_)));
     }
     return std::move(answer_);
@@ -105,18 +123,14 @@ class BatchApi::Request {
     curl_.setopt(handle_, option, value);
   }
   void Add(const std::string& header) { headers_ = curl_.slist_append(headers_, header.c_str()); }
-  long Status() const {
-    long status = 0;
-    curl_.getinfo(handle_, CURLINFO_RESPONSE_CODE, &status);
-    return status;
-  }
+  bool IsGood(long status) const { return good_status_ != 0 ? status == good_status_ : status / 100 == 2; }
 
   static size_t Take(char* bytes, size_t one, size_t size, void* self) {
     auto& request = *static_cast<Request*>(self);
-    const bool good = request.Status() / 100 == 2;
-    if (good && request.out_ != nullptr) {
+    if (request.IsGood(request.Status()) && request.out_ != nullptr) {
       const size_t written = std::fwrite(bytes, one, size, request.out_);
       if (written != size) request.write_error_ = errno;
+      request.received_ += static_cast<int64_t>(written);
       return written;
     }
     if (request.answer_.size() + size > kMaxAnswerBytes) return 0;
@@ -131,6 +145,8 @@ class BatchApi::Request {
   curl_mime* form_ = nullptr;
   std::string body_, answer_;
   std::FILE* out_ = nullptr;
+  long good_status_ = 0;  // 0: any of the good ones
+  int64_t received_ = 0;
   int write_error_ = 0;
   char error_[CURL_ERROR_SIZE] = "";
 };
@@ -173,9 +189,22 @@ absl::StatusOr<nlohmann::json> BatchApi::Post(const std::string& path, const nlo
 }
 
 absl::Status BatchApi::Download(const std::string& path, std::FILE* out) {
-  Request request(*this, path);
-  request.ReceiveInto(out);
-  return request.Run().status();
+  base::Notification stopped;  // by nobody: Ctrl-C ends the process
+  int64_t received = 0;
+  for (int idle = 0;; ++idle) {
+    Request request(*this, path);
+    request.ReceiveInto(out, received);
+    absl::Status status = request.Run().status();
+    if (request.received() > 0) idle = 0;
+    received += request.received();
+    if (status.ok()) return status;
+    const long code = request.Status();
+    if (code == kRangeNotSatisfiable && received > 0) return absl::OkStatus();  // only the end was missing
+    // It broke off, or the server is not back yet.
+    const bool again = received > 0 && (absl::IsUnavailable(status) || code == kServiceUnavailable);
+    if (!again || idle == kIdleAttempts) return status;
+    stopped.WaitFor(kFirstPause * (1 << idle));
+  }
 }
 
 }  // namespace hadal::commands

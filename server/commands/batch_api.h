@@ -30,7 +30,8 @@ class BatchApi {
   absl::StatusOr<nlohmann::json> Upload(const std::string& path);
   absl::StatusOr<nlohmann::json> Get(const std::string& path);
   absl::StatusOr<nlohmann::json> Post(const std::string& path, const nlohmann::json& body);
-  // Writes what the server sends to `out` as it comes.
+  // Writes what the server sends to `out` as it comes. What breaks off goes on where it was, until six attempts in a
+  // row have brought nothing.
   absl::Status Download(const std::string& path, std::FILE* out);
 
  private:

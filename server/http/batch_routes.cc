@@ -9,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "server/batches/batch_request.h"
 #include "server/batches/batch_service.h"
+#include "server/batches/content_reader.h"
 #include "server/batches/store_error.h"
+#include "server/http/byte_range.h"
 #include "server/http/codec/batch_codec.h"
 #include "server/http/codec/json_writer.h"
 #include "server/http/file_upload.h"
@@ -146,7 +148,37 @@ asio::awaitable<void> HandleCreate(Connection& connection, service::CallInfo inf
   co_await SendRecorded(connection, info, absl::OkStatus(), std::move(response));
 }
 
-// A file's content, a piece at a time: no more than that is in memory, however slow the client reads.
+// What a request wants of a file. Its content never changes, so its id is its tag.
+ByteRange RangeOf(const Connection& connection, const StoredFile& file, const std::string& tag) {
+  const bool of_this = connection.head().if_range.empty() || connection.head().if_range == tag;
+  return ParseByteRange(of_this ? connection.head().range : "", file.bytes);
+}
+
+// Sends a file's content, a piece at a time: no more than that is in memory, however slow the client reads.
+asio::awaitable<void> SendContent(Connection& connection, service::CallInfo info, batches::ContentReader reader,
+                                  Headers headers, int code) {
+  bool sent = co_await connection.BeginStream("application/octet-stream", std::move(headers), code);
+  absl::Status status;
+  batches::ContentReader::Piece piece;
+  const std::function<absl::Status(Tables&)> read = [&](Tables& tables) {
+    absl::StatusOr<batches::ContentReader::Piece> next = reader.Next(tables);
+    if (next.ok()) piece = *std::move(next);
+    return next.status();
+  };
+  while (sent && status.ok() && !piece.end) {
+    status = co_await OnStore(connection, read);
+    if (!status.ok() || piece.bytes.empty()) continue;
+    sent = co_await connection.WriteStream(&piece.bytes);
+  }
+  if (!sent) {
+    RecordGone(connection, info);
+    co_return;
+  }
+  connection.context().dependencies.service->Record(info, {.status = status, .code = code});
+  if (status.ok()) co_await connection.EndStream(/*complete=*/true);
+  // Else the end is missing, by which the client sees that something is wrong.
+}
+
 asio::awaitable<void> HandleContent(Connection& connection, const RouteMatch& match, service::CallInfo info) {
   absl::StatusOr<StoredFile> file = absl::UnknownError("not asked");
   const std::function<absl::Status(Tables&)> find = [&](Tables& tables) {
@@ -158,32 +190,31 @@ asio::awaitable<void> HandleContent(Connection& connection, const RouteMatch& ma
     co_await Refuse(connection, info, std::move(status));
     co_return;
   }
+  const std::string tag = absl::StrCat("\"", file->id, "\"");
+  Headers headers = {{"Accept-Ranges", "bytes"}, {"ETag", tag}};
   if (connection.head().method == "HEAD") {
     Response response;
     response.content_type = "application/octet-stream";
+    response.headers = std::move(headers);
     co_await SendRecorded(connection, info, absl::OkStatus(), std::move(response));
     co_return;
   }
-  bool sent = co_await connection.BeginStream("application/octet-stream");
-  absl::StatusOr<batches::ContentPiece> piece = batches::ContentPiece();
-  const std::function<absl::Status(Tables&)> read = [&](Tables& tables) {
-    const int64_t from = piece->next;
-    piece = tables.files.Read(*file, from);
-    return piece.status();
-  };
-  while (sent && status.ok() && !piece->end) {
-    status = co_await OnStore(connection, read);
-    if (status.ok()) {
-      sent = co_await connection.WriteStream(&piece->bytes);
-    }
-  }
-  if (!sent) {
-    RecordGone(connection, info);
+  const ByteRange range = RangeOf(connection, *file, tag);
+  if (range.kind != ByteRange::Kind::kWhole) headers.emplace_back("Content-Range", ContentRange(range, file->bytes));
+  if (range.kind == ByteRange::Kind::kUnsatisfiable) {
+    const absl::Status beyond = MakeError(
+        Reason::kOutOfRange,
+        absl::StrCat("Range: the file has ", file->bytes, " bytes, and '", connection.head().range, "' is behind them"),
+        "Range");
+    Response response = ErrorResponse(beyond, connection.context().options.overload_http_status);
+    response.status = 416;
+    response.headers.insert(response.headers.end(), headers.begin(), headers.end());
+    co_await SendRecorded(connection, info, beyond, std::move(response));
     co_return;
   }
-  connection.context().dependencies.service->Record(info, {.status = status, .code = 200});
-  if (status.ok()) co_await connection.EndStream(/*complete=*/true);
-  // Else the end is missing, by which the client sees that something is wrong.
+  const int code = range.kind == ByteRange::Kind::kPart ? 206 : 200;
+  co_await SendContent(connection, std::move(info), batches::ContentReader(*std::move(file), range.begin, range.end),
+                       std::move(headers), code);
 }
 
 }  // namespace

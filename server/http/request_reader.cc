@@ -238,6 +238,8 @@ void RequestReader::FinishHead() {
   head_.content_encoding = FirstContentCoding(message);
   head_.content_type = Value(message, "content-type");
   head_.if_none_match = Value(message, "if-none-match");
+  head_.range = Value(message, "range");
+  head_.if_range = Value(message, "if-range");
   head_.origin = Value(message, "origin");
   head_.cors_method = Value(message, "access-control-request-method");
   head_.cors_headers = Value(message, "access-control-request-headers");

@@ -46,6 +46,8 @@ struct RequestHead {
   std::string content_encoding;   // the first one that is not identity
   std::string content_type;       // content-type
   std::string if_none_match;      // if-none-match
+  std::string range;              // range
+  std::string if_range;           // if-range
   std::string origin;             // the web page's, of a browser
   std::string cors_method;        // access-control-request-method
   std::string cors_headers;       // access-control-request-headers

@@ -108,10 +108,18 @@ void DownloadCall::OnMessage(CallMessage message) {
   v1::DownloadFileRequest request;
   if (absl::Status status = ParseMessage(message.bytes, &request); !status.ok()) return End(std::move(status));
   OnStore(
-      [this, id = request.id()](Tables& tables) {
+      [this, id = request.id(), offset = request.offset()](Tables& tables) -> absl::Status {
         absl::StatusOr<batches::StoredFile> file = tables.files.Find(info().caller.tenant, id);
-        if (file.ok()) file_ = *std::move(file);
-        return file.status();
+        if (!file.ok()) return file.status();
+        file_bytes_ = file->bytes;
+        if (offset < 0 || offset > file_bytes_) {
+          return MakeError(
+              Reason::kOutOfRange,
+              absl::StrCat("`offset` is ", offset, "; it must be from 0 to the file's ", file_bytes_, " bytes"),
+              "offset");
+        }
+        reader_ = batches::ContentReader(*std::move(file), offset);
+        return absl::OkStatus();
       },
       [this](absl::Status status) { status.ok() ? Read() : End(std::move(status)); });
 }
@@ -119,7 +127,7 @@ void DownloadCall::OnMessage(CallMessage message) {
 void DownloadCall::Read() {
   OnStore(
       [this](Tables& tables) {
-        absl::StatusOr<batches::ContentPiece> piece = tables.files.Read(file_, piece_.next);
+        absl::StatusOr<batches::ContentReader::Piece> piece = reader_.Next(tables);
         if (piece.ok()) piece_ = *std::move(piece);
         return piece.status();
       },
@@ -131,6 +139,7 @@ void DownloadCall::Read() {
         if (!piece_.bytes.empty()) {
           v1::DownloadFileResponse response;
           response.set_data(std::move(piece_.bytes));
+          response.set_file_bytes(std::exchange(file_bytes_, 0));
           messages.push_back(Serialize(response));
         } else if (!piece_.end) {
           return Read();

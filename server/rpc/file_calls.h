@@ -6,7 +6,7 @@
 #include <string>
 
 #include "server/batches/batch_types.h"
-#include "server/batches/file_table.h"
+#include "server/batches/content_reader.h"
 #include "server/batches/file_writer.h"
 #include "server/rpc/store_call.h"
 #include "server/service/body_budget.h"
@@ -56,8 +56,9 @@ class DownloadCall final : public StoreCall {
   void Read();
 
   // One step after another uses them.
-  batches::StoredFile file_;
-  batches::ContentPiece piece_;
+  batches::ContentReader reader_;
+  batches::ContentReader::Piece piece_;
+  int64_t file_bytes_ = 0;  // until it has been sent
 };
 
 }  // namespace hadal::rpc

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`hadal batch`: a file of requests goes in and its answers come out, and what is wrong is said in one line."""
 
+import contextlib
 import json
 import os
+import select
+import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -16,9 +20,9 @@ def server(tmp_path_factory):
         yield process
 
 
-def batch(server, *args, env=None):
+def batch(server, *args, env=None, url=None):
     binary = os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
-    return subprocess.run([binary, "batch", "--url", server.url, *map(str, args)], capture_output=True, text=True, timeout=120,
+    return subprocess.run([binary, "batch", "--url", url or server.url, *map(str, args)], capture_output=True, text=True, timeout=120,
                           env={**os.environ, **(env or {})}, check=False)
 
 
@@ -47,6 +51,49 @@ def test_a_file_goes_in_and_its_answers_come_out(server, tmp_path):
     assert json.loads((tmp_path / "errors.jsonl").read_text())["response"]["status_code"] == 422
     printed = batch(server, "get", identity)
     assert printed.stdout == (tmp_path / "out.jsonl").read_text() and "1 lines have no answer" in printed.stderr
+
+
+@contextlib.contextmanager
+def cut_off(port, cuts, size):
+    """A port that passes connections on to `port`, one at a time; the first `cuts` of them end when `size` bytes have come back."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken = []
+
+    def serve():
+        with contextlib.suppress(OSError):  # the listener is closed
+            while True:
+                client, _ = listener.accept()
+                taken.append(client)
+                left = size if len(taken) <= cuts else 1 << 60
+                with client, socket.create_connection(("127.0.0.1", port)) as there:
+                    while left > 0:
+                        ready, _, _ = select.select([client, there], [], [])
+                        data = ready[0].recv(min(left, 65536))
+                        if not data:
+                            break
+                        (there if ready[0] is client else client).sendall(data)
+                        left -= len(data) if ready[0] is there else 0
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", taken
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+def test_a_download_that_breaks_off_goes_on(server, tmp_path):
+    done = batch(server, "submit", write(tmp_path / "in.jsonl", [request(i) for i in range(60)]), "--wait")
+    assert done.returncode == 0, done.stderr
+    identity = done.stdout.split()[0]
+    whole = batch(server, "get", identity).stdout
+    # The description of the batch comes first; the cuts are in its results.
+    with cut_off(server.port, cuts=6, size=8000) as (url, taken):
+        got = batch(server, "get", identity, "--output", tmp_path / "out.jsonl", url=url)
+    assert got.returncode == 0, got.stderr
+    assert (tmp_path / "out.jsonl").read_text() == whole and len(whole) > 16000 and len(taken) >= 4
+    with cut_off(server.port, cuts=100, size=10) as (url, taken):
+        assert batch(server, "get", identity, url=url).returncode == 1 and len(taken) == 1, "nothing has come that could go on"
 
 
 def test_what_is_wrong_is_said_in_one_line(server, tmp_path):

@@ -33,8 +33,20 @@ def pieces(stubs, content, size=100_000, purpose="batch", last=True):
         yield stubs.batches.UploadFileRequest(last=True)
 
 
-def content_of(stub, stubs, file_id, **options):
-    return b"".join(piece.data for piece in stub.DownloadFile(stubs.batches.DownloadFileRequest(id=file_id), timeout=30, **options))
+def content_of(stub, stubs, file_id, offset=0, **options):
+    request = stubs.batches.DownloadFileRequest(id=file_id, offset=offset)
+    return b"".join(piece.data for piece in stub.DownloadFile(request, timeout=30, **options))
+
+
+def reads_from(client, file_id, offset):
+    """The rest of a file over HTTP; b"" behind its end."""
+    try:
+        answer = client.files.with_raw_response.content(file_id, extra_headers={"Range": f"bytes={offset}-"})
+    except openai.APIStatusError as error:
+        assert error.status_code == 416
+        return b""
+    assert answer.status_code == 206 and answer.headers["content-range"].startswith(f"bytes {offset}-")
+    return answer.content
 
 
 def ended(stub, stubs, batch, timeout=60):
@@ -66,6 +78,10 @@ def test_a_batch_over_grpc_is_the_one_that_http_shows(server, stubs, client):
     expect_each_once(client, shown, 20)
     assert content_of(stub, stubs, batch.output_file_id) == client.files.content(batch.output_file_id).content
     assert content_of(stub, stubs, file.id) == content
+    answers = content_of(stub, stubs, batch.output_file_id)
+    for offset in (1, len(answers) // 2, len(answers)):
+        assert content_of(stub, stubs, batch.output_file_id, offset=offset) == answers[offset:]
+        assert reads_from(client, batch.output_file_id, offset) == answers[offset:]
     assert batch.id in [one.id for one in stub.ListBatches(stubs.batches.ListBatchesRequest(), timeout=10).batches]
 
 

@@ -74,6 +74,34 @@ TEST(BatchRoutesTest, AFileIsShownReadAndDeleted) {
   ExpectError(fixture.http.Do("DELETE", path), 404, "OBJECT_NOT_FOUND");
 }
 
+TEST(BatchRoutesTest, ADownloadThatBrokeOffGoesOnWithARange) {
+  BatchHttpFixture fixture;
+  std::string content;
+  for (int i = 0; i < 700'000; ++i) content.push_back(static_cast<char>(i * 7));
+  const std::string id = fixture.Upload(content), path = absl::StrCat(kFiles, "/", id, "/content");
+  const auto get = [&](const std::string& headers) { return fixture.http.Do("GET", path, "", headers); };
+  const HttpReply whole = get("");
+  EXPECT_EQ(whole.Header("accept-ranges"), "bytes");
+  EXPECT_EQ(whole.Header("etag"), absl::StrCat("\"", id, "\""));
+  EXPECT_EQ(whole.Header("content-range"), "");
+  const HttpReply rest = get("Range: bytes=300000-\r\n");
+  EXPECT_EQ(rest.status, 206);
+  EXPECT_EQ(rest.Header("content-range"), "bytes 300000-699999/700000");
+  EXPECT_TRUE(rest.body == content.substr(300'000));
+  const HttpReply part = get(absl::StrCat("Range: bytes=5-262150\r\nIf-Range: \"", id, "\"\r\n"));
+  EXPECT_EQ(part.status, 206);
+  EXPECT_TRUE(part.body == content.substr(5, 262'146));
+  for (const char* passed_over : {"Range: bytes=5-\r\nIf-Range: \"file-other\"\r\n", "Range: bytes=1-2,5-6\r\n"}) {
+    const HttpReply all = get(passed_over);
+    EXPECT_EQ(all.status, 200);
+    EXPECT_TRUE(all.body == content);
+  }
+  const HttpReply behind = get("Range: bytes=700000-\r\n");
+  ExpectError(behind, 416, "OUT_OF_RANGE");
+  EXPECT_EQ(behind.Header("content-range"), "bytes */700000");
+  EXPECT_THAT(behind.body, HasSubstr("700000 bytes"));
+}
+
 TEST(BatchRoutesTest, ListsComeInPages) {
   BatchHttpFixture fixture;
   EXPECT_EQ(HttpFixture::Json(fixture.http.Do("GET", kFiles)),

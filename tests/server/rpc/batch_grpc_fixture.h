@@ -73,13 +73,18 @@ class BatchGrpcFixture {
     EXPECT_TRUE(status.ok()) << status.error_message();
     return file.id();
   }
-  grpc::Status Download(const std::string& id, std::string* content, const std::string& key = "") {
+  grpc::Status Download(const std::string& id, std::string* content, const std::string& key = "", int64_t offset = 0) {
     const auto context = Context(key);
     v1::DownloadFileRequest request;
     request.set_id(id);
+    request.set_offset(offset);
     auto reader = stub->DownloadFile(context.get(), request);
     v1::DownloadFileResponse piece;
-    while (reader->Read(&piece)) content->append(piece.data());
+    file_bytes.clear();
+    while (reader->Read(&piece)) {
+      content->append(piece.data());
+      file_bytes.push_back(piece.file_bytes());
+    }
     return reader->Finish();
   }
   // Calls a method with one response.
@@ -108,6 +113,7 @@ class BatchGrpcFixture {
   std::unique_ptr<batches::BatchService> batches;
   GrpcFixture grpc;
   std::unique_ptr<v1::Batches::Stub> stub;
+  std::vector<int64_t> file_bytes;  // of the last download's messages
 };
 
 }  // namespace hadal::testing

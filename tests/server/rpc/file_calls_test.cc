@@ -172,6 +172,27 @@ TEST(UploadCallTest, AnEndOfTheServerEndsIt) {
   EXPECT_EQ(fixture.CountFiles(), 0);
 }
 
+TEST(DownloadCallTest, GoesOnWhereOneBrokeOff) {
+  BatchGrpcFixture fixture;
+  std::string content;
+  for (int i = 0; i < 600'000; ++i) content.push_back(static_cast<char>(i * 7));
+  const std::string id = fixture.UploadText(content);
+  for (const int64_t offset : {0, 1, 262'144, 599'999, 600'000}) {
+    std::string rest;
+    const grpc::Status status = fixture.Download(id, &rest, "", offset);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_TRUE(rest == content.substr(static_cast<size_t>(offset))) << offset;
+    for (size_t i = 0; i < fixture.file_bytes.size(); ++i) EXPECT_EQ(fixture.file_bytes[i], i == 0 ? 600'000 : 0);
+  }
+  for (const int64_t offset : {int64_t{-1}, int64_t{600'001}}) {
+    std::string none;
+    const grpc::Status status = fixture.Download(id, &none, "", offset);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(status.error_message(),
+              absl::StrCat("`offset` is ", offset, "; it must be from 0 to the file's 600000 bytes"));
+  }
+}
+
 TEST(DownloadCallTest, AClientThatDoesNotReadHoldsOnePiece) {
   BatchGrpcFixture fixture;
   const std::string content = Bytes(8 << 20);

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hadal/v1/batches.proto\x12\x08hadal.v1\"h\n\x04\x46ile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x12\n\ncreated_at\x18\x05 \x01(\x03\x12\x12\n\nexpires_at\x18\x06 \x01(\x03\"P\n\x11UploadFileRequest\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.hadal.v1.NewFile\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"f\n\x07NewFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\"\n\x15\x65xpires_after_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_expires_after_seconds\"\x1c\n\x0eGetFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x10ListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x14\n\x0coldest_first\x18\x03 \x01(\x08\x12\x0f\n\x07purpose\x18\x04 \x01(\t\"D\n\x11ListFilesResponse\x12\x1d\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x0e.hadal.v1.File\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x1f\n\x11\x44\x65leteFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFileResponse\"!\n\x13\x44ownloadFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\"$\n\x14\x44ownloadFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"9\n\nBatchError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\"\x8d\x04\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.hadal.v1.BatchStatus\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x16\n\x0eoutput_file_id\x18\x05 \x01(\t\x12\x15\n\rerror_file_id\x18\x06 \x01(\t\x12\r\n\x05total\x18\x07 \x01(\x03\x12\x11\n\tcompleted\x18\x08 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\x03\x12$\n\x06\x65rrors\x18\n \x03(\x0b\x32\x14.hadal.v1.BatchError\x12/\n\x08metadata\x18\x0b \x03(\x0b\x32\x1d.hadal.v1.Batch.MetadataEntry\x12\x12\n\ncreated_at\x18\x0c \x01(\x03\x12\x12\n\nexpires_at\x18\r \x01(\x03\x12\x16\n\x0ein_progress_at\x18\x0e \x01(\x03\x12\x15\n\rfinalizing_at\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompleted_at\x18\x10 \x01(\x03\x12\x11\n\tfailed_at\x18\x11 \x01(\x03\x12\x12\n\nexpired_at\x18\x12 \x01(\x03\x12\x15\n\rcancelling_at\x18\x13 \x01(\x03\x12\x14\n\x0c\x63\x61ncelled_at\x18\x14 \x01(\x03\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf8\x01\n\x12\x43reateBatchRequest\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.hadal.v1.CreateBatchRequest.MetadataEntry\x12)\n\x1coutput_expires_after_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x1f\n\x1d_output_expires_after_seconds\"\x1d\n\x0fGetBatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\"6\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"I\n\x13ListBatchesResponse\x12 \n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x0f.hadal.v1.Batch\x12\x10\n\x08has_more\x18\x02 \x01(\x08\" \n\x12\x43\x61ncelBatchRequest\x12\n\n\x02id\x18\x01 \x01(\t*\x8b\x02\n\x0b\x42\x61tchStatus\x12\x1c\n\x18\x42\x41TCH_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42\x41TCH_STATUS_VALIDATING\x10\x01\x12\x1c\n\x18\x42\x41TCH_STATUS_IN_PROGRESS\x10\x02\x12\x1b\n\x17\x42\x41TCH_STATUS_FINALIZING\x10\x03\x12\x1a\n\x16\x42\x41TCH_STATUS_COMPLETED\x10\x04\x12\x17\n\x13\x42\x41TCH_STATUS_FAILED\x10\x05\x12\x18\n\x14\x42\x41TCH_STATUS_EXPIRED\x10\x06\x12\x1b\n\x17\x42\x41TCH_STATUS_CANCELLING\x10\x07\x12\x1a\n\x16\x42\x41TCH_STATUS_CANCELLED\x10\x08\x32\xdb\x04\n\x07\x42\x61tches\x12;\n\nUploadFile\x12\x1b.hadal.v1.UploadFileRequest\x1a\x0e.hadal.v1.File(\x01\x12\x33\n\x07GetFile\x12\x18.hadal.v1.GetFileRequest\x1a\x0e.hadal.v1.File\x12\x44\n\tListFiles\x12\x1a.hadal.v1.ListFilesRequest\x1a\x1b.hadal.v1.ListFilesResponse\x12G\n\nDeleteFile\x12\x1b.hadal.v1.DeleteFileRequest\x1a\x1c.hadal.v1.DeleteFileResponse\x12O\n\x0c\x44ownloadFile\x12\x1d.hadal.v1.DownloadFileRequest\x1a\x1e.hadal.v1.DownloadFileResponse0\x01\x12<\n\x0b\x43reateBatch\x12\x1c.hadal.v1.CreateBatchRequest\x1a\x0f.hadal.v1.Batch\x12\x36\n\x08GetBatch\x12\x19.hadal.v1.GetBatchRequest\x1a\x0f.hadal.v1.Batch\x12J\n\x0bListBatches\x12\x1c.hadal.v1.ListBatchesRequest\x1a\x1d.hadal.v1.ListBatchesResponse\x12<\n\x0b\x43\x61ncelBatch\x12\x1c.hadal.v1.CancelBatchRequest\x1a\x0f.hadal.v1.Batchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16hadal/v1/batches.proto\x12\x08hadal.v1\"h\n\x04\x46ile\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12\x12\n\ncreated_at\x18\x05 \x01(\x03\x12\x12\n\nexpires_at\x18\x06 \x01(\x03\"P\n\x11UploadFileRequest\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.hadal.v1.NewFile\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"f\n\x07NewFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\"\n\x15\x65xpires_after_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_expires_after_seconds\"\x1c\n\x0eGetFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x10ListFilesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x14\n\x0coldest_first\x18\x03 \x01(\x08\x12\x0f\n\x07purpose\x18\x04 \x01(\t\"D\n\x11ListFilesResponse\x12\x1d\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x0e.hadal.v1.File\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x1f\n\x11\x44\x65leteFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteFileResponse\"1\n\x13\x44ownloadFileRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"8\n\x14\x44ownloadFileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x12\n\nfile_bytes\x18\x02 \x01(\x03\"9\n\nBatchError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\x03\"\x8d\x04\n\x05\x42\x61tch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.hadal.v1.BatchStatus\x12\x15\n\rinput_file_id\x18\x04 \x01(\t\x12\x16\n\x0eoutput_file_id\x18\x05 \x01(\t\x12\x15\n\rerror_file_id\x18\x06 \x01(\t\x12\r\n\x05total\x18\x07 \x01(\x03\x12\x11\n\tcompleted\x18\x08 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\t \x01(\x03\x12$\n\x06\x65rrors\x18\n \x03(\x0b\x32\x14.hadal.v1.BatchError\x12/\n\x08metadata\x18\x0b \x03(\x0b\x32\x1d.hadal.v1.Batch.MetadataEntry\x12\x12\n\ncreated_at\x18\x0c \x01(\x03\x12\x12\n\nexpires_at\x18\r \x01(\x03\x12\x16\n\x0ein_progress_at\x18\x0e \x01(\x03\x12\x15\n\rfinalizing_at\x18\x0f \x01(\x03\x12\x14\n\x0c\x63ompleted_at\x18\x10 \x01(\x03\x12\x11\n\tfailed_at\x18\x11 \x01(\x03\x12\x12\n\nexpired_at\x18\x12 \x01(\x03\x12\x15\n\rcancelling_at\x18\x13 \x01(\x03\x12\x14\n\x0c\x63\x61ncelled_at\x18\x14 \x01(\x03\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf8\x01\n\x12\x43reateBatchRequest\x12\x15\n\rinput_file_id\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.hadal.v1.CreateBatchRequest.MetadataEntry\x12)\n\x1coutput_expires_after_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x1f\n\x1d_output_expires_after_seconds\"\x1d\n\x0fGetBatchRequest\x12\n\n\x02id\x18\x01 \x01(\t\"6\n\x12ListBatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"I\n\x13ListBatchesResponse\x12 \n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x0f.hadal.v1.Batch\x12\x10\n\x08has_more\x18\x02 \x01(\x08\" \n\x12\x43\x61ncelBatchRequest\x12\n\n\x02id\x18\x01 \x01(\t*\x8b\x02\n\x0b\x42\x61tchStatus\x12\x1c\n\x18\x42\x41TCH_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42\x41TCH_STATUS_VALIDATING\x10\x01\x12\x1c\n\x18\x42\x41TCH_STATUS_IN_PROGRESS\x10\x02\x12\x1b\n\x17\x42\x41TCH_STATUS_FINALIZING\x10\x03\x12\x1a\n\x16\x42\x41TCH_STATUS_COMPLETED\x10\x04\x12\x17\n\x13\x42\x41TCH_STATUS_FAILED\x10\x05\x12\x18\n\x14\x42\x41TCH_STATUS_EXPIRED\x10\x06\x12\x1b\n\x17\x42\x41TCH_STATUS_CANCELLING\x10\x07\x12\x1a\n\x16\x42\x41TCH_STATUS_CANCELLED\x10\x08\x32\xdb\x04\n\x07\x42\x61tches\x12;\n\nUploadFile\x12\x1b.hadal.v1.UploadFileRequest\x1a\x0e.hadal.v1.File(\x01\x12\x33\n\x07GetFile\x12\x18.hadal.v1.GetFileRequest\x1a\x0e.hadal.v1.File\x12\x44\n\tListFiles\x12\x1a.hadal.v1.ListFilesRequest\x1a\x1b.hadal.v1.ListFilesResponse\x12G\n\nDeleteFile\x12\x1b.hadal.v1.DeleteFileRequest\x1a\x1c.hadal.v1.DeleteFileResponse\x12O\n\x0c\x44ownloadFile\x12\x1d.hadal.v1.DownloadFileRequest\x1a\x1e.hadal.v1.DownloadFileResponse0\x01\x12<\n\x0b\x43reateBatch\x12\x1c.hadal.v1.CreateBatchRequest\x1a\x0f.hadal.v1.Batch\x12\x36\n\x08GetBatch\x12\x19.hadal.v1.GetBatchRequest\x1a\x0f.hadal.v1.Batch\x12J\n\x0bListBatches\x12\x1c.hadal.v1.ListBatchesRequest\x1a\x1d.hadal.v1.ListBatchesResponse\x12<\n\x0b\x43\x61ncelBatch\x12\x1c.hadal.v1.CancelBatchRequest\x1a\x0f.hadal.v1.Batchb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hadal.v1.batches_pb2', globals())
@@ -24,8 +24,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _BATCH_METADATAENTRY._serialized_options = b'8\001'
   _CREATEBATCHREQUEST_METADATAENTRY._options = None
   _CREATEBATCHREQUEST_METADATAENTRY._serialized_options = b'8\001'
-  _BATCHSTATUS._serialized_start=1684
-  _BATCHSTATUS._serialized_end=1951
+  _BATCHSTATUS._serialized_start=1720
+  _BATCHSTATUS._serialized_end=1987
   _FILE._serialized_start=36
   _FILE._serialized_end=140
   _UPLOADFILEREQUEST._serialized_start=142
@@ -43,27 +43,27 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _DELETEFILERESPONSE._serialized_start=554
   _DELETEFILERESPONSE._serialized_end=574
   _DOWNLOADFILEREQUEST._serialized_start=576
-  _DOWNLOADFILEREQUEST._serialized_end=609
-  _DOWNLOADFILERESPONSE._serialized_start=611
-  _DOWNLOADFILERESPONSE._serialized_end=647
-  _BATCHERROR._serialized_start=649
-  _BATCHERROR._serialized_end=706
-  _BATCH._serialized_start=709
-  _BATCH._serialized_end=1234
-  _BATCH_METADATAENTRY._serialized_start=1187
-  _BATCH_METADATAENTRY._serialized_end=1234
-  _CREATEBATCHREQUEST._serialized_start=1237
-  _CREATEBATCHREQUEST._serialized_end=1485
-  _CREATEBATCHREQUEST_METADATAENTRY._serialized_start=1187
-  _CREATEBATCHREQUEST_METADATAENTRY._serialized_end=1234
-  _GETBATCHREQUEST._serialized_start=1487
-  _GETBATCHREQUEST._serialized_end=1516
-  _LISTBATCHESREQUEST._serialized_start=1518
-  _LISTBATCHESREQUEST._serialized_end=1572
-  _LISTBATCHESRESPONSE._serialized_start=1574
-  _LISTBATCHESRESPONSE._serialized_end=1647
-  _CANCELBATCHREQUEST._serialized_start=1649
-  _CANCELBATCHREQUEST._serialized_end=1681
-  _BATCHES._serialized_start=1954
-  _BATCHES._serialized_end=2557
+  _DOWNLOADFILEREQUEST._serialized_end=625
+  _DOWNLOADFILERESPONSE._serialized_start=627
+  _DOWNLOADFILERESPONSE._serialized_end=683
+  _BATCHERROR._serialized_start=685
+  _BATCHERROR._serialized_end=742
+  _BATCH._serialized_start=745
+  _BATCH._serialized_end=1270
+  _BATCH_METADATAENTRY._serialized_start=1223
+  _BATCH_METADATAENTRY._serialized_end=1270
+  _CREATEBATCHREQUEST._serialized_start=1273
+  _CREATEBATCHREQUEST._serialized_end=1521
+  _CREATEBATCHREQUEST_METADATAENTRY._serialized_start=1223
+  _CREATEBATCHREQUEST_METADATAENTRY._serialized_end=1270
+  _GETBATCHREQUEST._serialized_start=1523
+  _GETBATCHREQUEST._serialized_end=1552
+  _LISTBATCHESREQUEST._serialized_start=1554
+  _LISTBATCHESREQUEST._serialized_end=1608
+  _LISTBATCHESRESPONSE._serialized_start=1610
+  _LISTBATCHESRESPONSE._serialized_end=1683
+  _CANCELBATCHREQUEST._serialized_start=1685
+  _CANCELBATCHREQUEST._serialized_end=1717
+  _BATCHES._serialized_start=1990
+  _BATCHES._serialized_end=2593
 # @@protoc_insertion_point(module_scope)

@@ -112,16 +112,20 @@ class DeleteFileResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class DownloadFileRequest(_message.Message):
-    __slots__ = ["id"]
+    __slots__ = ["id", "offset"]
     ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     id: str
-    def __init__(self, id: _Optional[str] = ...) -> None: ...
+    offset: int
+    def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class DownloadFileResponse(_message.Message):
-    __slots__ = ["data"]
+    __slots__ = ["data", "file_bytes"]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     data: bytes
-    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+    file_bytes: int
+    def __init__(self, data: _Optional[bytes] = ..., file_bytes: _Optional[int] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ["bytes", "created_at", "expires_at", "id", "name", "purpose"]
