@@ -76,6 +76,7 @@ LoadReport MakeLoadReport(const Load& load, double served_per_second, double fai
                           {"kv_cache_utilization", load.kv_cache_usage_ratio},
                           {"num_requests_running", load.requests_running},
                           {"num_requests_waiting", load.requests_waiting}};
+  if (!load.ready) report.named_metrics.emplace_back("not_ready", 1);
   return report;
 }
 

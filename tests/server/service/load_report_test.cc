@@ -40,6 +40,10 @@ TEST(LoadReportTest, AnIdleServerIsNotZeroAndOneThatTakesNothingIsFull) {
   load.ready = false;
   EXPECT_DOUBLE_EQ(MakeLoadReport(load, 0, 0).application_utilization, 1);
   EXPECT_DOUBLE_EQ(MakeLoadReport(Load(), 0, 0).application_utilization, 1);
+  const std::pair<std::string_view, double> not_ready = {"not_ready", 1};
+  EXPECT_EQ(MakeLoadReport(load, 0, 0).named_metrics.back(), not_ready) << "a full one looks the same otherwise";
+  load.ready = true;
+  EXPECT_NE(MakeLoadReport(load, 0, 0).named_metrics.back(), not_ready);
 }
 
 TEST(LoadReportTest, FormatsAreKnownInAnyCase) {
