@@ -35,6 +35,7 @@ struct HttpOptions {
   int64_t max_target_bytes = 8 << 10;   // 414
   int max_json_depth = 64;              // nesting of a body
   int max_connections = 4096;
+  bool tcp_fast_open = false;  // of clients that connect again: their first bytes may come with the SYN
   CorsPolicy cors = CorsPolicy::Parse(kDefaultCorsOrigins).value();
   PageMode page = PageMode::kAuto;
   absl::Duration request_timeout = absl::Seconds(60);      // for headers, and again for the body, to arrive: 408
@@ -81,6 +82,7 @@ struct HttpOptions {
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
     flags->AddDuration("body-stall-timeout", &body_stall_timeout, "how long a body may arrive without a byte");
     flags->AddBytes("min-body-rate", &min_body_rate, "least bytes a second of a body, after the stall time-out");
+    flags->AddBool("tcp-fast-open", &tcp_fast_open, "take the first bytes of a known client with its SYN, on --port");
     flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "maximum open client connections");
   }
 };

@@ -103,6 +103,7 @@ HttpServer::Impl::Impl(HttpOptions options, Dependencies dependencies)
       Listener::Options{.host = context_.options.front.host,
                         .port = context_.options.port,
                         .max_connections = context_.options.max_connections,
+                        .tcp_fast_open = context_.options.tcp_fast_open,
                         .silent_timeout = context_.options.request_timeout,
                         .acknowledge_timeout = context_.options.front.stream.slow_reader_timeout,
                         .tls = context_.dependencies.tls},

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/listener.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <fstream>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -28,6 +31,8 @@ using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kBacklog = 1024;
+// Bit of net.ipv4.tcp_fastopen: for those who listen.
+constexpr int kKernelServes = 2;
 // Held for the time when none is left; more than one, because other threads may be quicker to take one.
 constexpr size_t kReservedDescriptors = 8;
 // How long a connection that was told to end is waited for before the next look.
@@ -43,6 +48,17 @@ constexpr std::chrono::seconds kLogInterval{10};
 
 bool NoDescriptors(const boost::system::error_code& error) {
   return error == asio::error::no_descriptors || error == boost::system::errc::too_many_files_open_in_system;
+}
+
+void SetFastOpen(int socket) {
+  int kernel = 0;
+  std::ifstream("/proc/sys/net/ipv4/tcp_fastopen") >> kernel;
+  const int waiting = kBacklog;
+  if ((kernel & kKernelServes) == 0 ||
+      ::setsockopt(socket, IPPROTO_TCP, TCP_FASTOPEN, &waiting, sizeof(waiting)) != 0) {
+    base::Log(base::LogLevel::kWarn, "http", "--tcp-fast-open has no effect: the kernel does not allow it to servers",
+              {{"net.ipv4.tcp_fastopen", int64_t{kernel}}});
+  }
 }
 
 }  // namespace
@@ -71,6 +87,7 @@ absl::Status Listener::Listen() {
   if (acceptor_.open(endpoint.protocol(), error)) return failed("open a socket for");
   if (acceptor_.set_option(tcp::acceptor::reuse_address(true), error)) return failed("set up");
   if (acceptor_.bind(endpoint, error)) return failed("bind");
+  if (options_.tcp_fast_open) SetFastOpen(acceptor_.native_handle());
   if (acceptor_.listen(kBacklog, error)) return failed("listen on");
   port_ = acceptor_.local_endpoint(error).port();
   if (error) return failed("ask the port of");

@@ -40,6 +40,7 @@ class Listener {
     std::string host;
     int port = 0;  // 0 picks one
     int64_t max_connections = 4096;
+    bool tcp_fast_open = false;                              // where the kernel has it (net.ipv4.tcp_fastopen, 2)
     absl::Duration silent_timeout = absl::Seconds(60);       // until the first bytes tell what a connection is
     absl::Duration acknowledge_timeout = absl::Seconds(60);  // for clients to take what was sent
     tls::Terminator* tls = nullptr;                          // borrowed; null: connections are plain
