@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -45,17 +46,21 @@ class Connections : public std::enable_shared_from_this<Connections> {
     }
   };
 
-  // `identity` goes with every call; `max_calls` are under way at once, 0: any number; `keep_alive` as in
-  // ChannelOptions.
+  // `identity` goes with every call; `max_calls` are under way at once, 0: any number; the others as in ChannelOptions.
   Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
               const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls,
-              absl::Duration keep_alive);
+              absl::Duration keep_alive, bool tcp_fast_open);
+  ~Connections();
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
 
   Targets& targets() { return targets_; }
   CallWindow& window() { return window_; }
   const std::map<Target*, Server>& servers() const { return servers_; }
   const Metadata& identity() const { return identity_; }
-  // Where there is a choice: asks the servers for their load whose last word is a second old. Does not wait.
+  // Begins to resolve names and to connect, where there is no connection. Does not wait.
+  void ConnectAhead();
+  // Where there is a choice: asks the servers for their load of which no call has said it for a second. Does not wait.
   void RefreshLoads();
 
  private:
@@ -71,7 +76,8 @@ absl::Status ToAbsl(const grpc::Status& status);
 std::string TrailerOf(const grpc::ClientContext& context, const char* name);
 
 // A call through all its attempts. It has no thread: what comes next is begun by gRPC's callbacks and alarms, and those
-// keep it alive. Subclasses make one attempt; everything but Cancel comes one after another.
+// keep it alive. Subclasses make one attempt. Attempts come one after another, but for a hedge, which runs beside the
+// one that is slow until something comes of either: Launch, Claim and AttemptDone of the two may come at one time.
 class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
  public:
   // `metadata` goes with every attempt; `deadline` is of all of them together.
@@ -80,20 +86,30 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
 
   // Once.
   void Start();
-  // Thread-safe, any number of times: ends the attempt that is under way, or the wait for the next one.
+  // Thread-safe, any number of times: ends the attempts that are under way, or the wait for the next one.
   void Cancel();
 
  protected:
   // Begins an attempt; AttemptDone tells its end. May be called by AttemptDone.
   virtual void Launch(const Connections::Server& server, grpc::ClientContext* context) = 0;
+  // Which kind of call may be made at two servers at one time; nullopt: this may not.
+  virtual std::optional<CallKind> Hedged() const { return std::nullopt; }
   // Whether an attempt that nobody answered may have done all the same what must not be done twice. Then there is no
   // other one.
   virtual bool MayHaveTakenEffect(const grpc::ClientContext&) const { return false; }
   // Whether an attempt came as far as a server: with false nothing was sent.
   static bool WasSent(const grpc::ClientContext& context);
-  // Something has arrived: whatever becomes of this attempt is final.
-  void MarkBegun() { begun_ = true; }
-  void AttemptDone(const grpc::Status& status);
+  // The answer has begun, and its server was lost or gave it up.
+  enum class AfterBreak : uint8_t {
+    kEnd,         // somebody has seen a part of it: that is the end
+    kBeginAgain,  // nobody has, and what has come is forgotten
+    kGoOn,        // the next attempt goes on where this one ended: it is as good as the first
+  };
+  virtual AfterBreak BrokeOff() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return AfterBreak::kEnd; }
+  // An answer has begun to arrive: whatever becomes of this attempt is final, and the other one is cancelled. False:
+  // this is the other one, and nothing of it counts.
+  bool Claim(const grpc::ClientContext* context) { return Claim(context, /*answered=*/true); }
+  void AttemptDone(const grpc::ClientContext* context, const grpc::Status& status);
   // An attempt has ended that will be the last one.
   virtual void OnTrailers(const grpc::ClientContext&) {}
   // Another call to the server whose answer has begun. It has a deadline of its own, and no second attempt.
@@ -106,27 +122,48 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   virtual void End(absl::Status status) = 0;
 
  private:
+  struct Attempt {
+    Target* target = nullptr;
+    std::shared_ptr<grpc::ClientContext> context;
+    absl::Time began;
+    bool hedge = false;
+  };
+
   // Its turn has come, its deadline has passed, or it was cancelled: the first attempt, or the end.
   void StopWaiting();
   // The next attempt, the wait for it, or the end.
   void Begin();
   // The end, for whoever waits for this one's place, too.
   void Finish(absl::Status status);
-  std::shared_ptr<grpc::ClientContext> MakeContext();
+  // Asks another server as well when nothing has come of the attempt for long.
+  void HedgeLater(const std::shared_ptr<grpc::ClientContext>& context);
+  void Hedge(const std::shared_ptr<grpc::ClientContext>& context);
+  bool Claim(const grpc::ClientContext* context, bool answered);
+  // The context of a new attempt.
+  std::shared_ptr<grpc::ClientContext> AddAttempt(Target* target, bool hedge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static std::optional<Attempt> Take(const grpc::ClientContext* context, std::vector<Attempt>* from);
+  // This attempt is final; gives those that are to be cancelled.
+  std::vector<std::shared_ptr<grpc::ClientContext>> Settle(const grpc::ClientContext* context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What the refusal of an attempt, or its silence, means for the next one.
+  void PlanReturn(const Attempt& attempt, const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs `then` on a thread of gRPC; Cancel makes it run at once.
   void SetAlarm(absl::Duration wait, std::function<void()> then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::shared_ptr<Connections> connections_;
   const Metadata metadata_;
-  RetriedCall call_;
-  Target* target_ = nullptr;  // of the attempt that is under way
-  bool begun_ = false;
-  absl::Status last_;
+  const absl::Time deadline_;
 
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
+  RetriedCall call_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::shared_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Attempt> attempts_ ABSL_GUARDED_BY(mutex_);  // that are under way
+  std::vector<Attempt> lost_ ABSL_GUARDED_BY(mutex_);  // that were cancelled because of another one, and have not ended
+  const grpc::ClientContext* winner_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the attempt that is final
+  Target* winner_target_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  absl::Status last_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<grpc::Alarm> hedge_alarm_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace hadal::client

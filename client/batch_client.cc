@@ -9,8 +9,8 @@
 #include "client/batch_requests.h"
 #include "client/batch_wait.h"
 #include "client/channel.h"
+#include "client/download.h"
 #include "client/mailbox.h"
-#include "client/read_loop.h"
 #include "client/unary_loop.h"
 #include "client/upload_loop.h"
 #include "hadal/v1/batches.grpc.pb.h"
@@ -19,28 +19,6 @@ namespace hadal::client {
 namespace {
 
 using Calls = v1::Batches::StubInterface::async_interface;
-
-class DownloadLoop final : public ReadLoop<v1::Batches, v1::DownloadFileResponse, std::string> {
- public:
-  using ReadLoop::ReadLoop;
-
- private:
-  std::string Take(const v1::DownloadFileResponse& response) override { return response.data(); }
-};
-
-// Cancels when its reader lets go of it.
-class DownloadHandle final : public Download {
- public:
-  explicit DownloadHandle(std::shared_ptr<DownloadLoop> loop) : loop_(std::move(loop)) {}
-  ~DownloadHandle() override { loop_->Stop(); }
-
-  void Next(Then then) override { loop_->Next(std::move(then)); }
-  void Cancel() override { loop_->Stop(); }
-  absl::Status status() const override { return loop_->status(); }
-
- private:
-  const std::shared_ptr<DownloadLoop> loop_;
-};
 
 template <typename Request>
 Request ById(const std::string& id) {
@@ -103,13 +81,8 @@ class BatchClientImpl final : public BatchClient {
         [done = std::move(done)](const absl::StatusOr<v1::DeleteFileResponse>& response) { done(response.status()); },
         Repeat::kNotSent);
   }
-  std::unique_ptr<Download> StartDownload(const std::string& file) override {
-    auto open = [request = ById<v1::DownloadFileRequest>(file)](Calls* calls, grpc::ClientContext* context,
-                                                                DownloadLoop::Reader* reader) {
-      calls->DownloadFile(context, &request, reader);
-    };
-    return std::make_unique<DownloadHandle>(
-        std::make_shared<DownloadLoop>(connections_, Metadata(), Deadline(), std::move(open)));
+  std::unique_ptr<Download> StartDownload(const std::string& file, int64_t offset) override {
+    return MakeDownload(connections_, Deadline(), file, offset);
   }
 
   void StartCreate(const NewBatch& batch, Done<Batch> done) override {
@@ -225,13 +198,17 @@ absl::StatusOr<Batch> BatchClient::Submit(Upload upload, const NewBatch& batch) 
   return WaitFor<Batch>([&](auto done) { StartSubmit(std::move(upload), batch, std::move(done)); });
 }
 
-absl::Status BatchClient::ReadFile(const std::string& file, const std::function<bool(std::string_view)>& on_piece) {
-  const std::unique_ptr<Download> download = StartDownload(file);
+absl::Status BatchClient::ReadFile(const std::string& file, const OnPiece& on_piece, int64_t offset) {
+  const std::unique_ptr<Download> download = StartDownload(file, offset);
   while (true) {
     const auto piece = WaitForValue<std::optional<std::string>>([&](auto then) { download->Next(std::move(then)); });
     if (!piece.has_value()) return download->status();
-    if (!on_piece(*piece)) return absl::CancelledError("the download was ended by its reader");
+    if (!on_piece(*piece, download->progress())) return absl::CancelledError("the download was ended by its reader");
   }
+}
+
+absl::Status BatchClient::ReadFile(const std::string& file, const std::function<bool(std::string_view)>& on_piece) {
+  return ReadFile(file, [&](std::string_view bytes, const DownloadProgress&) { return on_piece(bytes); });
 }
 
 absl::Status BatchClient::ReadResults(const Batch& batch,

@@ -101,8 +101,16 @@ struct WaitOptions {
   std::function<bool(const Batch&)> on_progress;
 };
 
-// A file on its way here. It is read piece by piece, and nothing is read ahead. Destroying it cancels what still runs.
-// It may outlive the client. Next is for one thread at a time, Cancel for any.
+// How far a download has come.
+struct DownloadProgress {
+  int64_t received = 0;  // bytes, from the file's beginning on: where a download would go on
+  int64_t total = 0;     // of the whole file; 0 before the first piece, and from servers that do not say it
+  int resumed = 0;       // how often it broke off and went on
+};
+
+// A file on its way here. It is read piece by piece, and nothing is read ahead. One that breaks off goes on where it
+// was, at any server, within its deadline and the retry budget. Destroying it cancels what still runs. It may outlive
+// the client. Next is for one thread at a time, Cancel and progress for any.
 class Download {
  public:
   // Gets the next bytes, or nullopt: that was the end, and status() says how it came. Pieces of results end with a
@@ -111,11 +119,12 @@ class Download {
 
   virtual ~Download() = default;
   // Calls `then` once, on a thread of gRPC: it should not block there. It may call Next. Not before the last `then` has
-  // been called. A download that broke off behind its first piece is not begun again.
+  // been called.
   virtual void Next(Then then) = 0;
   virtual void Cancel() = 0;
-  // FailedPrecondition before the end.
+  // FailedPrecondition before the end. DataLoss when that came before the file's.
   virtual absl::Status status() const = 0;
+  virtual DownloadProgress progress() const = 0;
 };
 
 // The offline queue of one or several hadal servers (--batch-store). Several must share a store: whichever is the least
@@ -141,7 +150,8 @@ class BatchClient {
   virtual void StartGetFile(const std::string& id, Done<BatchFile> done) = 0;
   virtual void StartListFiles(const ListOptions& options, Done<Page<BatchFile>> done) = 0;
   virtual void StartDeleteFile(const std::string& id, OnStatus done) = 0;
-  virtual std::unique_ptr<Download> StartDownload(const std::string& file) = 0;
+  // From byte `offset` on: InvalidArgument behind the file's end.
+  virtual std::unique_ptr<Download> StartDownload(const std::string& file, int64_t offset = 0) = 0;
 
   virtual void StartCreate(const NewBatch& batch, Done<Batch> done) = 0;
   virtual void StartGet(const std::string& id, Done<Batch> done) = 0;
@@ -163,7 +173,9 @@ class BatchClient {
   absl::StatusOr<Batch> Cancel(const std::string& id);
   absl::StatusOr<Batch> Wait(const std::string& id, const WaitOptions& options = {});
   absl::StatusOr<Batch> Submit(Upload upload, const NewBatch& batch);
-  // Gives each piece of a file; false ends it, CANCELLED.
+  // Gives each piece of a file, and how far it has come with that; false ends it, CANCELLED.
+  using OnPiece = std::function<bool(std::string_view bytes, const DownloadProgress& progress)>;
+  absl::Status ReadFile(const std::string& file, const OnPiece& on_piece, int64_t offset = 0);
   absl::Status ReadFile(const std::string& file, const std::function<bool(std::string_view bytes)>& on_piece);
   // Gives each line of the results of a batch that has ended, those that failed last: JSON without its line end.
   absl::Status ReadResults(const Batch& batch, const std::function<bool(std::string_view line, bool failed)>& on_line);

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "absl/strings/str_cat.h"
+#include "client/fast_open.h"
 #include "client/requests.h"
 
 namespace hadal::client {
@@ -17,6 +18,22 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ChannelOptions& op
 Metadata IdentityOf(const ChannelOptions& options) {
   if (options.api_key.empty()) return {};
   return {{"authorization", absl::StrCat("Bearer ", options.api_key)}};
+}
+
+absl::Status CheckHedging(const HedgingOptions& options) {
+  if (options.delay < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hedging.delay is ", absl::FormatDuration(options.delay), "; it must be 0 or more"));
+  }
+  if (!(options.quantile >= 0 && options.quantile < 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hedging.quantile is ", options.quantile, "; it must be 0 or more, and below 1"));
+  }
+  if (!(options.max_share >= 0 && options.max_share <= 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hedging.max_share is ", options.max_share, "; it must be from 0 to 1"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -33,6 +50,10 @@ absl::Status CheckOptions(const ChannelOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("keep_alive is ", absl::FormatDuration(options.keep_alive), "; it must be 1s or more"));
   }
+  if (absl::Status status = CheckHedging(options.retry.hedging); !status.ok()) return status;
+  if (options.tcp_fast_open && !CanFastOpen()) {
+    return absl::UnimplementedError("tcp_fast_open needs gRPC 1.51: another version's sockets cannot be reached");
+  }
   const bool certificate = !options.tls_certificate.empty(), key = !options.tls_key.empty();
   if (certificate != key) {
     return absl::InvalidArgumentError("tls_certificate and tls_key are given together, or neither is");
@@ -44,8 +65,11 @@ absl::Status CheckOptions(const ChannelOptions& options) {
 }
 
 std::shared_ptr<Connections> OpenConnections(const ChannelOptions& options) {
-  return std::make_shared<Connections>(options.targets, options.retry, CredentialsOf(options), IdentityOf(options),
-                                       options.max_calls, options.keep_alive);
+  auto connections =
+      std::make_shared<Connections>(options.targets, options.retry, CredentialsOf(options), IdentityOf(options),
+                                    options.max_calls, options.keep_alive, options.tcp_fast_open);
+  if (options.connect_ahead) connections->ConnectAhead();
+  return connections;
 }
 
 }  // namespace hadal::client

@@ -11,8 +11,8 @@ namespace hadal::client {
 
 // InvalidArgument names the option that cannot be.
 absl::Status CheckOptions(const ChannelOptions& options);
-// The servers of options that CheckOptions has found right. No connection is made yet; clients of one process with the
-// same options share those that gRPC makes.
+// The servers of options that CheckOptions has found right. With `connect_ahead` connections are begun, but not waited
+// for; clients of one process with the same options share those that gRPC makes.
 std::shared_ptr<Connections> OpenConnections(const ChannelOptions& options);
 
 }  // namespace hadal::client

@@ -12,6 +12,7 @@
 #include "client/attempt_loop.h"
 #include "client/channel.h"
 #include "client/generation_loop.h"
+#include "client/load_report.h"
 #include "client/mailbox.h"
 #include "client/requests.h"
 #include "client/response_cache.h"
@@ -109,20 +110,16 @@ class ClientImpl final : public Client {
     });
   }
 
-  void StartTokenize(const std::string& text, Done<std::vector<int32_t>> done) override {
-    v1::TokenizeRequest request;
-    request.set_text(text);
-    Unary<v1::TokenizeResponse>(std::move(request), &Async::Tokenize,
-                                Translated(std::move(done), [](const v1::TokenizeResponse& response) {
-                                  return std::vector<int32_t>(response.token_ids().begin(), response.token_ids().end());
-                                }));
+  void StartTokenize(const TokenizeOptions& options, Done<TokenizeResult> done) override {
+    Unary<v1::TokenizeResponse>(
+        RequestOf(options), &Async::Tokenize, Translated(std::move(done), [](const v1::TokenizeResponse& response) {
+          return TokenizeResult{{response.token_ids().begin(), response.token_ids().end()}, response.max_model_len()};
+        }));
   }
 
-  void StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done) override {
-    v1::DetokenizeRequest request;
-    request.mutable_token_ids()->Assign(token_ids.begin(), token_ids.end());
+  void StartDetokenize(const DetokenizeOptions& options, Done<std::string> done) override {
     Unary<v1::DetokenizeResponse>(
-        std::move(request), &Async::Detokenize,
+        RequestOf(options), &Async::Detokenize,
         Translated(std::move(done), [](const v1::DetokenizeResponse& response) { return response.text(); }));
   }
 
@@ -165,9 +162,11 @@ class ClientImpl final : public Client {
     return loads;
   }
 
+  CallCounts counts() const override { return connections_->targets().counts(); }
+
   absl::Status WarmUp(absl::Duration timeout) override {
     const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
-    for (const auto& [target, server] : connections_->servers()) server.channel->GetState(/*try_to_connect=*/true);
+    connections_->ConnectAhead();
     std::string away;
     for (const auto& [target, server] : connections_->servers()) {
       if (!server.channel->WaitForConnected(deadline))
@@ -182,7 +181,8 @@ class ClientImpl final : public Client {
     absl::StatusOr<Metadata> metadata = MetadataOf(options);
     if (!metadata.ok()) return std::make_unique<FailedGeneration>(metadata.status());
     return std::make_unique<GenerationHandle>(std::make_shared<GenerationLoop>(
-        connections_, *std::move(metadata), absl::Now() + std::min(deadline_, options.deadline), std::move(open)));
+        connections_, *std::move(metadata), absl::Now() + std::min(deadline_, options.deadline), std::move(open),
+        options.whole));
   }
 
   template <typename Response, typename Request>
@@ -205,6 +205,26 @@ absl::StatusOr<GenerationResult> Client::Chat(const ChatOptions& options, const 
 
 absl::StatusOr<GenerationResult> Client::Complete(const CompletionOptions& options, const OnDelta& on_delta) {
   return ReadAll(*StartCompletion(options), on_delta);
+}
+
+void Client::StartTokenize(const std::string& text, Done<std::vector<int32_t>> done) {
+  TokenizeOptions options;
+  options.text = text;
+  StartTokenize(options, Translated(std::move(done), [](const TokenizeResult& result) { return result.token_ids; }));
+}
+
+void Client::StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done) {
+  DetokenizeOptions options;
+  options.token_ids.assign(token_ids.begin(), token_ids.end());
+  StartDetokenize(options, std::move(done));
+}
+
+absl::StatusOr<TokenizeResult> Client::Tokenize(const TokenizeOptions& options) {
+  return WaitFor<TokenizeResult>([&](auto done) { StartTokenize(options, std::move(done)); });
+}
+
+absl::StatusOr<std::string> Client::Detokenize(const DetokenizeOptions& options) {
+  return WaitFor<std::string>([&](auto done) { StartDetokenize(options, std::move(done)); });
 }
 
 absl::StatusOr<std::vector<int32_t>> Client::Tokenize(const std::string& text) {

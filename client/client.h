@@ -18,6 +18,7 @@
 #include "client/generation_result.h"
 #include "client/message.h"
 #include "client/retry.h"
+#include "client/tokenize_options.h"
 
 namespace hadal::client {
 
@@ -36,6 +37,12 @@ struct ChannelOptions {
   // within as long again, 20 s at most. From 1 s on; hadal cuts off those who ask more often than every 10 s
   // (--grpc-min-ping-interval).
   absl::Duration keep_alive = absl::Minutes(1);
+  // Connect begins to resolve the names and to connect, and does not wait for it (WarmUp does). False: the first call
+  // to a server does.
+  bool connect_ahead = true;
+  // TCP Fast Open: connections that are made again save a round trip where this kernel and the server have it. Connect
+  // says Unimplemented with another gRPC than 1.51.
+  bool tcp_fast_open = false;
 };
 
 // The gRPC service config that implements the options as far as gRPC can: no tickets, and at most 5 attempts. For
@@ -85,6 +92,7 @@ class Generation {
   virtual void EndThinking(std::function<void(absl::Status)> done) = 0;
   // How it ended; FailedPrecondition before that. A response that broke off is never asked for again, since what was
   // read would come twice: the error says how much that was. Aborted when its server was lost; for the caller to retry.
+  // With `whole` it is asked for again, and Unavailable says that this did not help either.
   virtual absl::StatusOr<GenerationResult> result() const = 0;
 };
 
@@ -92,8 +100,8 @@ class Generation {
 // Tool calls and other choices are in the result; who wants their pieces reads a Generation. False cancels the call.
 using OnDelta = std::function<bool(std::string_view reasoning, std::string_view text)>;
 
-// Calls one or several hadal servers. A connection to each, made at the first call or by WarmUp. Errors carry the
-// server's message. Thread-safe; calls are independent.
+// Calls one or several hadal servers. A connection to each, begun by Connect and made again when it is lost. Errors
+// carry the server's message. Thread-safe; calls are independent.
 //
 // Every call exists in three forms. The one with a `done` or a Generation returns at once and has no thread of its own;
 // coroutine.h makes it something to co_await; the plain one waits on the calling thread.
@@ -109,22 +117,31 @@ class Client {
 
   virtual std::unique_ptr<Generation> StartChat(const ChatOptions& options) = 0;
   virtual std::unique_ptr<Generation> StartCompletion(const CompletionOptions& options) = 0;
-  virtual void StartTokenize(const std::string& text, Done<std::vector<int32_t>> done) = 0;
-  virtual void StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done) = 0;
+  virtual void StartTokenize(const TokenizeOptions& options, Done<TokenizeResult> done) = 0;
+  virtual void StartDetokenize(const DetokenizeOptions& options, Done<std::string> done) = 0;
   virtual void StartListModels(Done<std::vector<ModelDescription>> done) = 0;
+
+  // The same for the server's first model, without further options.
+  void StartTokenize(const std::string& text, Done<std::vector<int32_t>> done);
+  void StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done);
 
   // Streams a response to `on_delta` on the calling thread; Cancelled when that said so.
   absl::StatusOr<GenerationResult> Chat(const ChatOptions& options, const OnDelta& on_delta);
   absl::StatusOr<GenerationResult> Complete(const CompletionOptions& options, const OnDelta& on_delta);
   absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text);
+  absl::StatusOr<TokenizeResult> Tokenize(const TokenizeOptions& options);
+  absl::StatusOr<std::string> Detokenize(const DetokenizeOptions& options);
   absl::StatusOr<std::string> Detokenize(absl::Span<const int32_t> token_ids);
   absl::StatusOr<std::vector<ModelDescription>> ListModels();
 
   // Of each server that answers within `timeout`; Unavailable when none does. Never retried.
   virtual absl::StatusOr<std::vector<Load>> GetLoad(absl::Duration timeout) = 0;
 
-  // Resolves names and opens the connections ahead of the first call. Unavailable names the servers that could not be
-  // reached within `timeout`.
+  // Of this client since Connect, without GetLoad and EndThinking.
+  virtual CallCounts counts() const = 0;
+
+  // Waits until names are resolved and connections are open, ahead of the first call. Unavailable names the servers
+  // that could not be reached within `timeout`.
   virtual absl::Status WarmUp(absl::Duration timeout) = 0;
 };
 

@@ -114,6 +114,7 @@ T Await(const Start& start) {
 void StartCompleteAll(Client& client, std::vector<CompletionOptions> calls, int max_in_flight,
                       std::function<void(Completions)> done) {
   const std::vector<size_t> first = FirstEqual(calls);
+  for (CompletionOptions& call : calls) call.whole = true;
   std::vector<size_t> to_run, place(calls.size());
   for (size_t i = 0; i < calls.size(); ++i) {
     if (first[i] == i) to_run.push_back(i);

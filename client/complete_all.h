@@ -14,8 +14,9 @@ namespace hadal::client {
 
 // Many small calls as one: batches of token ids, texts to tokenise. At most `max_in_flight` (at least 1) are under way
 // at once, so that a batch neither floods a server nor waits for one answer at a time; equal calls whose answer is
-// determined (CacheOptions) run once. They share the connections as streams of their own: the server computes them in
-// the same steps, and one that ends early, or fails, does not wait for the others. Results in the order of the calls.
+// determined (CacheOptions) run once. One whose answer broke off is asked again (GenerationOptions::whole). They share
+// the connections as streams of their own: the server computes them in the same steps, and one that ends early, or
+// fails, does not wait for the others. Results in the order of the calls.
 using Completions = std::vector<absl::StatusOr<GenerationResult>>;
 using Tokens = std::vector<absl::StatusOr<std::vector<int32_t>>>;
 

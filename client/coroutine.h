@@ -65,6 +65,16 @@ inline Awaitable<absl::StatusOr<std::vector<int32_t>>> Tokenize(Client& client, 
       [&client, text = std::move(text)](auto done) { client.StartTokenize(text, std::move(done)); });
 }
 
+inline Awaitable<absl::StatusOr<TokenizeResult>> Tokenize(Client& client, TokenizeOptions options) {
+  return Awaitable<absl::StatusOr<TokenizeResult>>(
+      [&client, options = std::move(options)](auto done) { client.StartTokenize(options, std::move(done)); });
+}
+
+inline Awaitable<absl::StatusOr<std::string>> Detokenize(Client& client, DetokenizeOptions options) {
+  return Awaitable<absl::StatusOr<std::string>>(
+      [&client, options = std::move(options)](auto done) { client.StartDetokenize(options, std::move(done)); });
+}
+
 inline Awaitable<absl::StatusOr<std::string>> Detokenize(Client& client, std::vector<int32_t> token_ids) {
   return Awaitable<absl::StatusOr<std::string>>(
       [&client, ids = std::move(token_ids)](auto done) { client.StartDetokenize(ids, std::move(done)); });

@@ -57,6 +57,14 @@ Piece GenerationLoop::Take(const v1::GenerateResponse& response) {
   return PieceOf(response);
 }
 
+AttemptLoop::AfterBreak GenerationLoop::BrokeOff() {
+  if (!whole()) return AfterBreak::kEnd;
+  base::MutexLock lock(&read_mutex_);
+  pieces_ = 0;
+  result_ = {};
+  return AfterBreak::kBeginAgain;
+}
+
 void GenerationLoop::OnTrailers(const grpc::ClientContext& context) {
   base::MutexLock lock(&read_mutex_);
   result_.response_cache = TrailerOf(context, "x-hadal-cache");

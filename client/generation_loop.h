@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "client/client.h"
 #include "client/read_loop.h"
@@ -20,6 +21,8 @@ class GenerationLoop final : public ReadLoop<v1::Inference, v1::GenerateResponse
   absl::StatusOr<GenerationResult> result() const;
 
  private:
+  std::optional<CallKind> Hedged() const override { return CallKind::kGeneration; }
+  AfterBreak BrokeOff() override;
   void OnTrailers(const grpc::ClientContext& context) override;
   Piece Take(const v1::GenerateResponse& response) override ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_);
 

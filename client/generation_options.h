@@ -23,6 +23,9 @@ struct GenerationOptions {
   std::vector<std::string> stop;                       // the text ends before the first of them
   std::string priority;                                // high, normal, low, batch; empty: normal
   absl::Duration deadline = absl::InfiniteDuration();  // of all attempts together; the channel's where that is shorter
+  // No piece comes, only the end and its result. In exchange a response that broke off is asked for again, within the
+  // same deadline, attempts and budget, since nobody has seen a part of it.
+  bool whole = false;
   // W3C trace context of the caller; a server that traces makes its span a part of it. Empty: none.
   std::string traceparent, tracestate;
 

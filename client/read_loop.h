@@ -16,8 +16,9 @@
 
 namespace hadal::client {
 
-// A streamed response through all its attempts, read message by message. Start is not called: the first Next does it.
-// Subclasses make an `Item` of each message of type `Response`.
+// A streamed response through all its attempts, read message by message, or, if it is `whole`, to its end without
+// giving an item. Start is not called: the first Next does it. Subclasses make an `Item` of each message of type
+// `Response`.
 template <typename Service, typename Response, typename Item>
 class ReadLoop : public AttemptLoop {
  public:
@@ -27,8 +28,9 @@ class ReadLoop : public AttemptLoop {
   using Open = std::function<void(Async* stub, grpc::ClientContext* context, Reader* reader)>;
   using Then = std::function<void(std::optional<Item>)>;
 
-  ReadLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline, Open open)
-      : AttemptLoop(std::move(connections), std::move(metadata), deadline), open_(std::move(open)) {}
+  ReadLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline, Open open,
+           bool whole = false)
+      : AttemptLoop(std::move(connections), std::move(metadata), deadline), whole_(whole), open_(std::move(open)) {}
 
   // Calls `then` once with the next item, or with nullopt: that was the end. Not before the last `then` was called.
   void Next(Then then) {
@@ -76,6 +78,7 @@ class ReadLoop : public AttemptLoop {
   absl::Status StatusLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) {
     return ended_ ? status_ : absl::FailedPreconditionError("the response has not ended");
   }
+  bool whole() const { return whole_; }
   bool ended() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) { return ended_; }
 
   mutable base::Mutex read_mutex_;
@@ -84,32 +87,30 @@ class ReadLoop : public AttemptLoop {
   // Of one attempt; deletes itself.
   class Stream final : public Reader {
    public:
-    explicit Stream(std::shared_ptr<ReadLoop> loop) : loop_(std::move(loop)) {}
+    Stream(std::shared_ptr<ReadLoop> loop, grpc::ClientContext* context) : loop_(std::move(loop)), context_(context) {}
 
+    const grpc::ClientContext* context() const { return context_; }
     const Response& response() const { return response_; }
     void Read() { this->StartRead(&response_); }
 
-    void OnReadDone(bool ok) override { loop_->OnRead(ok); }
+    void OnReadDone(bool ok) override { loop_->OnRead(this, ok); }
     void OnDone(const grpc::Status& status) override {
       const std::shared_ptr<ReadLoop> loop = std::move(loop_);
+      const grpc::ClientContext* const context = context_;
       delete this;
-      loop->AttemptDone(status);
+      loop->AttemptDone(context, status);
     }
 
    private:
     std::shared_ptr<ReadLoop> loop_;
+    grpc::ClientContext* const context_;
     Response response_;
   };
 
   void Launch(const Connections::Server& server, grpc::ClientContext* context) override {
-    auto* const stream = new Stream(std::static_pointer_cast<ReadLoop>(shared_from_this()));
+    auto* const stream = new Stream(std::static_pointer_cast<ReadLoop>(shared_from_this()), context);
     open_(server.async<Service>(), context, stream);
     stream->AddHold();
-    {
-      base::MutexLock lock(&read_mutex_);
-      held_ = stream;
-      reading_ = true;
-    }
     stream->Read();
     stream->StartCall();
   }
@@ -125,30 +126,37 @@ class ReadLoop : public AttemptLoop {
     if (then != nullptr) then(std::nullopt);
   }
 
-  void OnRead(bool ok) {
+  void OnRead(Stream* stream, bool ok) {
+    const bool counts = ok && this->Claim(stream->context());
     Then then;
     std::optional<Item> item;
-    Stream* released = nullptr;
+    bool release = false;
     {
       base::MutexLock lock(&read_mutex_);
-      reading_ = false;
-      if (ok) {
-        MarkBegun();
-        item = Take(held_->response());
-        then = std::exchange(then_, nullptr);
+      if (counts) {
+        held_ = stream;
+        item = Take(stream->response());
+        reading_ = whole_;
+        if (!whole_) then = std::exchange(then_, nullptr);
       }
-      if (!ok || stopped_) released = ReleaseLocked();
+      release = !counts || stopped_;
+      if (release && held_ == stream) held_ = nullptr;
     }
     if (then != nullptr) then(std::move(item));
-    if (released != nullptr) released->RemoveHold();
+    if (release) {
+      stream->RemoveHold();
+    } else if (whole_) {
+      stream->Read();
+    }
   }
 
   // gRPC ends a stream when no read is under way and nobody holds it. A hold is kept for reads to come.
   Stream* ReleaseLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(read_mutex_) { return std::exchange(held_, nullptr); }
 
+  const bool whole_;
   const Open open_;
   Then then_ ABSL_GUARDED_BY(read_mutex_);
-  Stream* held_ ABSL_GUARDED_BY(read_mutex_) = nullptr;  // null: no more reads
+  Stream* held_ ABSL_GUARDED_BY(read_mutex_) = nullptr;  // whose answer has begun; null: nothing is to be read of it
   bool started_ ABSL_GUARDED_BY(read_mutex_) = false;
   bool reading_ ABSL_GUARDED_BY(read_mutex_) = false;
   bool stopped_ ABSL_GUARDED_BY(read_mutex_) = false;

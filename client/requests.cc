@@ -125,6 +125,27 @@ v1::GenerateRequest RequestOf(const CompletionOptions& options) {
   return request;
 }
 
+v1::TokenizeRequest RequestOf(const TokenizeOptions& options) {
+  v1::TokenizeRequest request;
+  request.set_model(options.model);
+  request.set_text(options.text);
+  for (const Message& message : options.messages) Fill(message, request.add_messages());
+  if (options.add_special_tokens.has_value()) request.set_add_special_tokens(*options.add_special_tokens);
+  if (options.thinking >= 0) request.set_thinking(options.thinking == 1);
+  if (options.parse_special_tokens.has_value()) request.set_parse_special_tokens(*options.parse_special_tokens);
+  request.set_chat_template_kwargs(options.chat_template_kwargs);
+  for (const std::string& document : options.documents) request.add_documents(document);
+  return request;
+}
+
+v1::DetokenizeRequest RequestOf(const DetokenizeOptions& options) {
+  v1::DetokenizeRequest request;
+  request.set_model(options.model);
+  request.mutable_token_ids()->Assign(options.token_ids.begin(), options.token_ids.end());
+  request.set_skip_special_tokens(options.skip_special_tokens);
+  return request;
+}
+
 bool FitsMetadata(std::string_view value) {
   return std::all_of(value.begin(), value.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
@@ -152,11 +173,6 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> MetadataOf(cons
     metadata.emplace_back("x-llm-d-slo-ttft-ms", absl::StrCat(absl::ToInt64Milliseconds(options.first_token_within)));
   }
   return metadata;
-}
-
-double RequestsOf(const v1::GetLoadResponse& load) {
-  constexpr double kUnfit = 1e9;
-  return (load.ready() && !load.draining() ? 0 : kUnfit) + load.requests_running() + load.requests_waiting();
 }
 
 }  // namespace hadal::client

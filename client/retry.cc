@@ -44,7 +44,9 @@ void Target::Report(double requests) {
 bool Target::ShouldAskForLoad() {
   base::MutexLock lock(&mutex_);
   const absl::Time now = clock_();
-  if (StateLocked() != State::kClosed || now - asked_at_ < kReportInterval) return false;
+  if (StateLocked() != State::kClosed || now - std::max(asked_at_, reported_at_) < kReportInterval) {
+    return false;
+  }
   asked_at_ = now;
   return true;
 }
@@ -94,7 +96,7 @@ void Target::Finish() {
 }
 
 Targets::Targets(const std::vector<std::string>& addresses, RetryOptions options, Target::Clock clock)
-    : options_(options), clock_(std::move(clock)), stock_(options.budget) {
+    : options_(options), clock_(std::move(clock)), hedging_(options.hedging), stock_(options.budget) {
   for (const std::string& address : addresses) all_.push_back(std::make_unique<Target>(address, options_, clock_));
 }
 
@@ -122,13 +124,36 @@ void Targets::OnServed() {
   stock_ = std::min(options_.budget, stock_ + options_.budget_refill);
 }
 
+bool Targets::TakeHedge() {
+  if (!hedging_.Take()) return false;
+  if (TakeRetry()) return true;
+  hedging_.GiveBack();
+  return false;
+}
+
+void Targets::ReturnHedge() {
+  hedging_.GiveBack();
+  base::MutexLock lock(&mutex_);
+  stock_ = std::min(options_.budget, stock_ + 1);
+}
+
+CallCounts Targets::counts() const {
+  return {.calls = calls_.load(std::memory_order_relaxed),
+          .attempts = attempts_.load(std::memory_order_relaxed),
+          .hedges = hedges_.load(std::memory_order_relaxed),
+          .hedges_won = hedges_won_.load(std::memory_order_relaxed)};
+}
+
 RetriedCall::RetriedCall(Targets* targets, absl::Time deadline, std::function<double()> draw)
     : targets_(targets), deadline_(deadline), draw_(std::move(draw)) {
   if (!draw_) draw_ = [this] { return absl::Uniform(random_, 0.0, 1.0); };
   for (const auto& target : targets_->all()) plans_[target.get()];
+  targets_->CountCall();
+  if (targets_->hedging().on()) targets_->hedging().OnCall();
 }
 
 Target* RetriedCall::Begin() {
+  if (no_budget_) return nullptr;
   const absl::Time now = targets_->Now();
   std::vector<Target*> due, with_ticket;
   for (const auto& [target, plan] : plans_) {
@@ -136,15 +161,38 @@ Target* RetriedCall::Begin() {
     due.push_back(target);
     if (!plan.ticket.empty()) with_ticket.push_back(target);
   }
-  current_ = targets_->StartLeastLoaded(std::move(with_ticket));
-  if (current_ == nullptr) current_ = targets_->StartLeastLoaded(std::move(due));
-  if (current_ == nullptr) return nullptr;
-  ++attempts_;
-  ++plans_[current_].tries;
-  return current_;
+  Target* target = targets_->StartLeastLoaded(std::move(with_ticket));
+  if (target == nullptr) target = targets_->StartLeastLoaded(std::move(due));
+  if (target != nullptr) Count(target);
+  return target;
 }
 
-std::string RetriedCall::TakeTicket() { return std::exchange(plans_[current_].ticket, ""); }
+Target* RetriedCall::BeginHedge() {
+  if (hedged_ || !targets_->hedging().on()) return nullptr;
+  std::vector<Target*> fresh;
+  for (const auto& [target, plan] : plans_) {
+    // A server whose circuit is not closed is only being tried.
+    if (!plan.given_up && plan.tries == 0 && target->state() == Target::State::kClosed) fresh.push_back(target);
+  }
+  if (fresh.empty() || !targets_->TakeHedge()) return nullptr;
+  Target* const target = targets_->StartLeastLoaded(std::move(fresh));
+  if (target == nullptr) {
+    targets_->ReturnHedge();
+    return nullptr;
+  }
+  hedged_ = true;
+  Count(target);
+  targets_->CountHedge();
+  return target;
+}
+
+void RetriedCall::Count(Target* target) {
+  ++attempts_;
+  ++plans_[target].tries;
+  targets_->CountAttempt();
+}
+
+std::string RetriedCall::TakeTicket(Target* target) { return std::exchange(plans_[target].ticket, ""); }
 
 std::optional<absl::Duration> RetriedCall::Wait() const {
   absl::Time at = absl::InfiniteFuture();
@@ -155,35 +203,42 @@ std::optional<absl::Duration> RetriedCall::Wait() const {
   return std::max(at - targets_->Now(), absl::ZeroDuration());
 }
 
-void RetriedCall::Served() {
-  current_->Answered();
+void RetriedCall::Served(Target* target) {
+  target->Answered();
   targets_->OnServed();
 }
 
-void RetriedCall::Refused(const Refusal& refusal) {
-  current_->Answered();
-  current_->Finish();
+void RetriedCall::Refused(Target* target, const Refusal& refusal) {
+  target->Answered();
+  target->Finish();
   if (refusal.final) {
-    for (auto& [target, plan] : plans_) plan.given_up = true;
+    for (auto& [other, plan] : plans_) plan.given_up = true;
     return;
   }
-  PlanReturn(refusal);
+  PlanReturn(target, refusal);
 }
 
-void RetriedCall::Failed() {
-  current_->Failed();
-  current_->Finish();
-  PlanReturn({});
+void RetriedCall::Failed(Target* target) {
+  target->Failed();
+  target->Finish();
+  PlanReturn(target, {});
 }
 
-void RetriedCall::PlanReturn(const Refusal& refusal) {
+void RetriedCall::GotOn() {
+  for (auto& [target, plan] : plans_) {
+    plan.tries = std::min(plan.tries, 1);
+    plan.given_up = false;
+  }
+}
+
+void RetriedCall::PlanReturn(Target* target, const Refusal& refusal) {
   const RetryOptions& options = targets_->options();
-  Plan& plan = plans_[current_];
+  Plan& plan = plans_[target];
   if (plan.tries >= options.max_attempts) {
     plan.given_up = true;
     return;
   }
-  const bool promised = refusal.after.has_value() && !refusal.ticket.empty();
+  const bool promised = refusal.after.has_value() && !refusal.ticket.empty() && refusal.held;
   if (!promised && !targets_->TakeRetry()) {
     no_budget_ = true;
     return;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,12 +15,13 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
+#include "client/hedging.h"
 
 namespace hadal::client {
 
 // How calls are made again. One that is refused for capacity goes to another server that has not refused it yet; when
 // all have, it returns to one at the time that it named, with the ticket that it gave. Where none names a time, after a
-// back-off with full jitter. Only calls of which nothing has come are made again. Hedging is off.
+// back-off with full jitter. Only calls of which nothing has come are made again.
 struct RetryOptions {
   int max_attempts = 5;  // at each server; 1: no retries
   absl::Duration initial_backoff = absl::Milliseconds(500);
@@ -27,6 +30,15 @@ struct RetryOptions {
   double budget_refill = 0.5;  // what a served call puts back
   int breaker_failures = 5;    // in a row, until a server's circuit opens; refusals for capacity are no failures
   absl::Duration breaker_pause = absl::Seconds(1);  // until one call may try again; doubles up to max_backoff
+  HedgingOptions hedging;                           // off
+};
+
+// What a client has done so far.
+struct CallCounts {
+  int64_t calls = 0;
+  int64_t attempts = 0;    // of them all, hedges included
+  int64_t hedges = 0;      // second servers that were asked because the first was slow
+  int64_t hedges_won = 0;  // that answered first
 };
 
 // What a server said when it did not take a call.
@@ -34,6 +46,7 @@ struct Refusal {
   std::optional<absl::Duration> after;  // it named this time
   bool final = false;                   // it said that another attempt is of no use
   std::string ticket;                   // good once, at this server
+  bool held = true;                     // with a ticket: a place is kept for the time that was named
 };
 
 // A server: its load, and its circuit. Closed: calls go there. Open, after
@@ -48,8 +61,8 @@ class Target {
 
   const std::string& address() const { return address_; }
   int in_flight() const;
-  // Requests that the server has, as far as is known: what it reported in the last ten seconds, and what this client
-  // has sent there since; without a report this client's calls alone.
+  // Requests that the server has, as far as is known: what it reported in the last ten seconds, be it with a call or
+  // because it was asked, and what this client has sent there since; without a report this client's calls alone.
   double load() const;
   State state() const;
   // From when on a call may go there; the past: now.
@@ -63,7 +76,7 @@ class Target {
   void Finish();
   // It said how many requests it has, other clients' included.
   void Report(double requests);
-  // Whether it should be asked for that; true at most once a second.
+  // Whether it should be asked for that: true at most once a second, and when it has not reported for so long.
   bool ShouldAskForLoad();
 
  private:
@@ -99,9 +112,22 @@ class Targets {
   bool TakeRetry();
   void OnServed();
 
+  Hedging& hedging() { return hedging_; }
+  // Whether there may be one more hedge: it takes a retry from the stock. ReturnHedge: there was none after all.
+  bool TakeHedge();
+  void ReturnHedge();
+
+  CallCounts counts() const;
+  void CountCall() { calls_.fetch_add(1, std::memory_order_relaxed); }
+  void CountAttempt() { attempts_.fetch_add(1, std::memory_order_relaxed); }
+  void CountHedge() { hedges_.fetch_add(1, std::memory_order_relaxed); }
+  void CountHedgeWon() { hedges_won_.fetch_add(1, std::memory_order_relaxed); }
+
  private:
   const RetryOptions options_;
   const Target::Clock clock_;
+  Hedging hedging_;
+  std::atomic<int64_t> calls_{0}, attempts_{0}, hedges_{0}, hedges_won_{0};
   std::vector<std::unique_ptr<Target>> all_;
   base::Mutex mutex_;
   double stock_ ABSL_GUARDED_BY(mutex_);
@@ -112,9 +138,12 @@ class Targets {
 //   while (true) {
 //     Target* target = call.Begin();
 //     if (target == nullptr) { wait for call.Wait(), or give up when there is none; continue; }
-//     ... attempt, with call.TakeTicket() ...
-//     call.Served(), and target->Finish() at its end; or call.Refused(refusal); or call.Failed();
+//     ... attempt, with call.TakeTicket(target) ...
+//     call.Served(target), and target->Finish() at its end; or call.Refused(target, refusal); or call.Failed(target);
 //   }
+//
+// While an attempt is under way, BeginHedge may give a second one. One of the two that is given up ends with
+// target->Finish() alone.
 class RetriedCall {
  public:
   // `draw`: uniform in [0, 1), for tests.
@@ -124,15 +153,20 @@ class RetriedCall {
 
   // The server to call now; null: none may be called yet.
   Target* Begin();
+  // A server to ask as well, once a call: one that it has not asked yet. Null: there is none, or no budget for it.
+  Target* BeginHedge();
   // Of that server's last refusal; empty: none.
-  std::string TakeTicket();
+  std::string TakeTicket(Target* target);
   // How long until the next attempt; nullopt: there will be none in time.
   std::optional<absl::Duration> Wait() const;
 
-  void Served();
-  void Refused(const Refusal& refusal);
+  void Served(Target* target);
+  void Refused(Target* target, const Refusal& refusal);
   // The connection could not be made, or broke before an answer.
-  void Failed();
+  void Failed(Target* target);
+
+  // A part of the answer has come for good: the attempts before do not count against max_attempts any more.
+  void GotOn();
 
   int attempts() const { return attempts_; }
   absl::Time deadline() const { return deadline_; }
@@ -145,16 +179,17 @@ class RetriedCall {
     std::string ticket;
   };
 
-  void PlanReturn(const Refusal& refusal);
+  void Count(Target* target);
+  void PlanReturn(Target* target, const Refusal& refusal);
 
   Targets* const targets_;
   const absl::Time deadline_;
   std::function<double()> draw_;
   absl::BitGen random_;
   std::map<Target*, Plan> plans_;
-  Target* current_ = nullptr;
   int attempts_ = 0;
   bool no_budget_ = false;
+  bool hedged_ = false;
 };
 
 }  // namespace hadal::client

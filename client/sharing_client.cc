@@ -14,10 +14,12 @@
 namespace hadal::client {
 namespace {
 
-// An answer that is there: a piece for each choice, and the end.
+// An answer that is there: a piece for each choice, unless it is wanted `whole`, and the end.
 class KeptGeneration final : public Generation {
  public:
-  explicit KeptGeneration(GenerationResult result) : result_(std::move(result)), pieces_(ResponsesOf(result_)) {}
+  KeptGeneration(GenerationResult result, bool whole) : result_(std::move(result)) {
+    if (!whole) pieces_ = ResponsesOf(result_);
+  }
 
   void Next(Then then) override {
     std::optional<Piece> piece;
@@ -43,7 +45,7 @@ class KeptGeneration final : public Generation {
 
  private:
   const GenerationResult result_;
-  const std::vector<v1::GenerateResponse> pieces_;
+  std::vector<v1::GenerateResponse> pieces_;
   mutable base::Mutex mutex_;
   size_t next_ ABSL_GUARDED_BY(mutex_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
@@ -95,11 +97,11 @@ std::unique_ptr<Generation> SharingClient::Share(const Options& options, const S
   const absl::Time now = absl::Now();
   if (state_->cache != nullptr) {
     if (std::optional<GenerationResult> kept = state_->cache->Find(*key, now)) {
-      return std::make_unique<KeptGeneration>(*std::move(kept));
+      return std::make_unique<KeptGeneration>(*std::move(kept), options.whole);
     }
   }
   const absl::Duration deadline = std::min(deadline_, options.deadline);
-  const FlightKey flight_key(*key, options.priority, deadline);
+  const FlightKey flight_key(*key, options.priority, deadline, options.whole);
   std::shared_ptr<SharedGeneration> replaced;  // its end may want the lock
   base::MutexLock lock(&state_->mutex);
   if (coalesce) {

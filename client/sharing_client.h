@@ -27,19 +27,20 @@ class SharingClient final : public Client {
   std::unique_ptr<Generation> StartChat(const ChatOptions& options) override;
   std::unique_ptr<Generation> StartCompletion(const CompletionOptions& options) override;
 
-  void StartTokenize(const std::string& text, Done<std::vector<int32_t>> done) override {
-    inner_->StartTokenize(text, std::move(done));
+  void StartTokenize(const TokenizeOptions& options, Done<TokenizeResult> done) override {
+    inner_->StartTokenize(options, std::move(done));
   }
-  void StartDetokenize(absl::Span<const int32_t> token_ids, Done<std::string> done) override {
-    inner_->StartDetokenize(token_ids, std::move(done));
+  void StartDetokenize(const DetokenizeOptions& options, Done<std::string> done) override {
+    inner_->StartDetokenize(options, std::move(done));
   }
   void StartListModels(Done<std::vector<ModelDescription>> done) override { inner_->StartListModels(std::move(done)); }
   absl::StatusOr<std::vector<Load>> GetLoad(absl::Duration timeout) override { return inner_->GetLoad(timeout); }
+  CallCounts counts() const override { return inner_->counts(); }
   absl::Status WarmUp(absl::Duration timeout) override { return inner_->WarmUp(timeout); }
 
  private:
-  // A call that others may join: its key, and what decides when it is answered and given up.
-  using FlightKey = std::tuple<std::string, std::string, absl::Duration>;
+  // A call that others may join: its key, and what decides when it is answered, given up, and asked again.
+  using FlightKey = std::tuple<std::string, std::string, absl::Duration, bool>;
   struct Flight {
     std::shared_ptr<SharedGeneration> generation;
     absl::Time began;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -35,10 +37,18 @@ class UnaryLoop final : public AttemptLoop {
 
  private:
   void Launch(const Connections::Server& server, grpc::ClientContext* context) override {
-    response_.Clear();
-    (server.async<Service>()->*method_)(context, &request_, &response_,
-                                        [self = std::static_pointer_cast<UnaryLoop>(shared_from_this())](
-                                            const grpc::Status& status) { self->AttemptDone(status); });
+    auto response = std::make_shared<Response>();  // of this attempt; another one may run beside it
+    (server.async<Service>()->*method_)(context, &request_, response.get(),
+                                        [self = std::static_pointer_cast<UnaryLoop>(shared_from_this()), context,
+                                         response](const grpc::Status& status) {
+                                          if (status.ok() && self->Claim(context))
+                                            self->response_ = std::move(*response);
+                                          self->AttemptDone(context, status);
+                                        });
+  }
+  std::optional<CallKind> Hedged() const override {
+    if (repeat_ != Repeat::kAlways || !std::is_same_v<Service, v1::Inference>) return std::nullopt;
+    return CallKind::kQuestion;
   }
   bool MayHaveTakenEffect(const grpc::ClientContext& context) const override {
     return repeat_ == Repeat::kNotSent && WasSent(context);

@@ -80,8 +80,9 @@ class UploadLoop::Stream final : public grpc::ClientWriteReactor<v1::UploadFileR
   }
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<UploadLoop> loop = std::move(loop_);
+    const grpc::ClientContext* const context = context_;
     delete this;
-    loop->AttemptDone(status);
+    loop->AttemptDone(context, status);
   }
 
  private:

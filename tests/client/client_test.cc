@@ -177,6 +177,11 @@ TEST(ClientTest, OffersTheWholeService) {
   EXPECT_EQ(client->Complete(completion, kIgnore)->completion_tokens, 1);
   EXPECT_EQ(*client->Tokenize("AB"), (std::vector<int32_t>{65, 66}));
   EXPECT_EQ(*client->Detokenize({72, 105}), "Hi");
+  const auto tokens = client->Tokenize(TokenizeOptions{.text = "C"});
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(tokens->token_ids, std::vector<int32_t>{67});
+  EXPECT_EQ(tokens->max_model_len, 4096);
+  EXPECT_EQ(*client->Detokenize(DetokenizeOptions{.token_ids = {33}}), "!");
   const auto models = client->ListModels();
   ASSERT_TRUE(models.ok()) << models.status() << ": a call without a stream is made again, too";
   ASSERT_EQ(models->size(), 1u);

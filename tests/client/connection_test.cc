@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a connection does besides calls: TLS, and signs of life.
+// What a connection does besides calls: its beginning, TLS, and signs of life.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -10,6 +10,8 @@
 #include <string>
 #include <thread>
 
+#include "absl/time/clock.h"
+#include "client/batch_client.h"
 #include "client/client.h"
 #include "tests/client/scripted_server.h"
 #include "tests/support/test_certificates.h"
@@ -100,17 +102,21 @@ class SilentServer {
     bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
     listen(listener_, 8);
     getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    target_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+    port_ = ntohs(address.sin_port);
+    target_ = "127.0.0.1:" + std::to_string(port_);
     thread_ = std::thread([this] { Serve(); });
   }
   ~SilentServer() {
     shutdown(listener_, SHUT_RDWR);
+    if (const int connection = connection_; connection >= 0) shutdown(connection, SHUT_RDWR);
     thread_.join();
     close(listener_);
   }
 
   const std::string& target() const { return target_; }
   int pings() const { return pings_; }
+  int port() const { return port_; }
+  int connections() const { return connections_; }
 
  private:
   // HTTP/2: frame types, and the flag of those that answer.
@@ -119,6 +125,8 @@ class SilentServer {
 
   void Serve() {
     for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0;) {
+      ++connections_;
+      connection_ = connection;
       std::string bytes;
       Send(connection, kSettings, 0, "");
       if (Receive(connection, kPreface, &bytes)) {
@@ -133,6 +141,7 @@ class SilentServer {
           if (lives_) Send(connection, kPing, kAck, bytes);
         }
       }
+      connection_ = -1;
       close(connection);
     }
   }
@@ -149,11 +158,54 @@ class SilentServer {
   }
 
   const bool lives_;
-  int listener_ = -1;
+  int listener_ = -1, port_ = 0;
   std::string target_;
+  std::atomic<int> connections_{0}, connection_{-1};
   std::atomic<int> pings_{0};
   std::thread thread_;
 };
+
+bool IsConnected(const SilentServer& server, absl::Duration within) {
+  const absl::Time start = absl::Now();
+  while (server.connections() == 0 && absl::Now() - start < within) absl::SleepFor(absl::Milliseconds(1));
+  return server.connections() > 0;
+}
+
+TEST(ConnectTest, ResolvesNamesAndConnectsWithoutACall) {
+  SilentServer one(/*lives=*/true), two(/*lives=*/true), away(/*lives=*/true);
+  const std::string named = "localhost:" + std::to_string(two.port());
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {"127.0.0.1:1", one.target(), named}});
+  EXPECT_TRUE(IsConnected(one, absl::Seconds(60)));
+  EXPECT_TRUE(IsConnected(two, absl::Seconds(60))) << "by its name";
+  const std::unique_ptr<BatchClient> batches = *BatchClient::Connect({.targets = {away.target()}});
+  EXPECT_TRUE(IsConnected(away, absl::Seconds(60)));
+}
+
+TEST(ConnectTest, AClientThatGoesWhileItConnectsLeavesNoConnection) {
+  SilentServer server(/*lives=*/true);
+  for (int i = 0; i < 60; ++i) {
+    const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+    absl::SleepFor(absl::Microseconds(50 * (i % 20)));
+  }
+  // The server serves one connection after another.
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+  EXPECT_TRUE(client->WarmUp(absl::Seconds(60)).ok());
+}
+
+TEST(ConnectTest, DoesNotWaitForAServerThatIsAway) {
+  // Nothing is there, and nothing says so.
+  const absl::Time start = absl::Now();
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {"192.0.2.1:8000", "no.such.name.invalid:8000"}});
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+}
+
+TEST(ConnectTest, LeavesItToTheFirstCallWhereThatIsWanted) {
+  SilentServer server(/*lives=*/true);
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}, .connect_ahead = false});
+  EXPECT_FALSE(IsConnected(server, absl::Milliseconds(300)));
+  EXPECT_TRUE(client->WarmUp(absl::Seconds(60)).ok());
+  EXPECT_TRUE(IsConnected(server, absl::Seconds(60)));
+}
 
 TEST(KeepAliveTest, AServerThatHasGoneIsGivenUp) {
   SilentServer server(/*lives=*/false);

@@ -68,6 +68,14 @@ int main() {
 }
 """
 
+_HEDGING = """
+int main() {
+  const hadal::client::ChatOptions question = Question();
+%s
+  return answer.ok() ? 0 : 1;
+}
+"""
+
 _BATCHES = """
 bool PrintLine(std::string_view line, bool failed) {
   std::cout << (failed ? "failed " : "answered ") << line << "\\n";
@@ -84,5 +92,5 @@ int main() {
 
 def program(block):
     """A whole program with the block in it."""
-    frame = next(frame for mark, frame in (("co_await", _COROUTINE), ("BatchClient::Connect", _BATCHES), ("tool_choice", _TOOLS)) if mark in block)
+    frame = next(frame for mark, frame in (("co_await", _COROUTINE), ("BatchClient::Connect", _BATCHES), ("tool_choice", _TOOLS), ("hedging", _HEDGING)) if mark in block)
     return _HEAD + frame % block

@@ -62,6 +62,20 @@ void AskForMany(Client& client) {
   std::cout << whole << " answered\n";
 }
 
+void TokenizeAChat(Client& client) {
+  hadal::client::TokenizeOptions options;
+  options.messages = {{"user", "17 + 25"}};
+  const auto tokens = client.Tokenize(options);
+  hadal::client::ChatOptions question;
+  question.messages = options.messages;
+  question.max_tokens = 1;
+  const auto answer = client.Chat(question, [](std::string_view, std::string_view) { return true; });
+  if (tokens.ok() && answer.ok() && tokens->token_ids.size() == static_cast<size_t>(answer->prompt_tokens) &&
+      tokens->max_model_len > 0) {
+    std::cout << "the tokens of a chat\n";
+  }
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -71,4 +85,5 @@ int main(int, char** arguments) {
   EndThinking(**client);
   AskOnce(**client);
   AskForMany(**client);
+  TokenizeAChat(**client);
 }

@@ -98,7 +98,34 @@ TEST(RequestsTest, EveryFieldOfACompletionCanBeSet) {
   EXPECT_THAT(set, ::testing::ContainerEq(all));
 }
 
+TokenizeOptions WholeTokenize() {
+  TokenizeOptions options;
+  options.model = "m";
+  options.text = "t";
+  options.messages = WholeChat().messages;
+  options.add_special_tokens = false;
+  options.thinking = 0;
+  options.parse_special_tokens = false;
+  options.chat_template_kwargs = "{}";
+  options.documents = {"{}"};
+  return options;
+}
+
+TEST(RequestsTest, EveryFieldOfTokenizeAndDetokenizeCanBeSet) {
+  std::set<std::string> set = FieldsSetBy(WholeTokenize(), WholeTokenize()), all;
+  AddFieldsOf(*v1::TokenizeRequest::descriptor(), &all);
+  EXPECT_THAT(set, ::testing::ContainerEq(all));
+  EXPECT_FALSE(RequestOf(WholeTokenize()).add_special_tokens() || RequestOf(WholeTokenize()).thinking());
+  const DetokenizeOptions detokenize = {.model = "m", .token_ids = {1}, .skip_special_tokens = true};
+  set = FieldsSetBy(detokenize, detokenize);
+  all.clear();
+  AddFieldsOf(*v1::DetokenizeRequest::descriptor(), &all);
+  EXPECT_THAT(set, ::testing::ContainerEq(all));
+}
+
 TEST(RequestsTest, WhatIsLeftOutIsNotSet) {
+  EXPECT_EQ(RequestOf(TokenizeOptions()).DebugString(), "");
+  EXPECT_EQ(RequestOf(DetokenizeOptions()).DebugString(), "");
   EXPECT_EQ(RequestOf(ChatOptions()).DebugString(), "sampling {\n}\nstopping {\n}\n");
   EXPECT_EQ(RequestOf(CompletionOptions()).DebugString(), "text: \"\"\nsampling {\n}\nstopping {\n}\n");
 }

@@ -17,10 +17,10 @@ namespace {
 
 using nlohmann::json;
 
-json Cases() {
+json Cases(const char* which) {
   const char* const source = std::getenv("HADAL_SOURCE_DIR");
   std::ifstream file(std::string(source == nullptr ? "." : source) + "/tests/client/retry_cases.json");
-  return json::parse(file).at("cases");
+  return json::parse(file).at(which);
 }
 
 RetryOptions OptionsOf(const json& given) {
@@ -32,6 +32,8 @@ RetryOptions OptionsOf(const json& given) {
       {"budget", [&](double value) { options.budget = value; }},
       {"budget_refill", [&](double value) { options.budget_refill = value; }},
       {"breaker_failures", [&](double value) { options.breaker_failures = static_cast<int>(value); }},
+      {"hedge_after", [&](double value) { options.hedging.delay = absl::Seconds(value); }},
+      {"hedge_share", [&](double value) { options.hedging.max_share = value; }},
       {"breaker_pause", [&](double value) { options.breaker_pause = absl::Seconds(value); }}};
   for (const auto& [name, value] : given.items()) fields.at(name)(value);
   return options;
@@ -60,12 +62,17 @@ class CaseRun {
     } else if (step.contains("begin")) {
       Begin(step["begin"], step);
     } else if (step.contains("refused")) {
-      calls_.at(step["refused"])->Refused(RefusalOf(step));
+      calls_.at(step["refused"])->Refused(Of(step["refused"], step), RefusalOf(step));
     } else if (step.contains("failed")) {
-      calls_.at(step["failed"])->Failed();
+      calls_.at(step["failed"])->Failed(Of(step["failed"], step));
     } else if (step.contains("served")) {
-      calls_.at(step["served"])->Served();
-      at_.at(step["served"])->Finish();
+      calls_.at(step["served"])->Served(Of(step["served"], step));
+      Of(step["served"], step)->Finish();
+    } else if (step.contains("lost")) {
+      Of(step["lost"], step)->Finish();
+    } else if (step.contains("hedge")) {
+      Target* const target = calls_.at(step["hedge"])->BeginHedge();
+      EXPECT_EQ(target == nullptr ? json() : json(target->address()), step["server"]);
     } else if (step.contains("wait")) {
       ExpectWait(calls_.at(step["wait"])->Wait(), step["seconds"]);
     } else if (step.contains("sleep")) {
@@ -82,6 +89,11 @@ class CaseRun {
   }
 
  private:
+  // The server whose attempt a step is about.
+  Target* Of(const std::string& call, const json& step) {
+    return step.contains("at") ? &TargetAt(step["at"]) : at_.at(call);
+  }
+
   void Begin(const std::string& name, const json& step) {
     RetriedCall& call = *calls_.at(name);
     Target* const target = call.Begin();
@@ -102,7 +114,7 @@ class CaseRun {
       EXPECT_NE(target->address(), named_.at(step["not"]));
     }
     if (step.contains("as")) named_[step["as"]] = target->address();
-    const std::string ticket = call.TakeTicket();
+    const std::string ticket = call.TakeTicket(target);
     EXPECT_EQ(ticket, step.value("ticket", ticket));
   }
 
@@ -127,9 +139,9 @@ class CaseRun {
   void Repeat(RetriedCall& call, const json& step) {
     std::vector<absl::Duration> waits;
     while (true) {
-      while (call.Begin() != nullptr) {
-        call.TakeTicket();
-        call.Refused(RefusalOf(step));
+      while (Target* const target = call.Begin()) {
+        call.TakeTicket(target);
+        call.Refused(target, RefusalOf(step));
       }
       const std::optional<absl::Duration> wait = call.Wait();
       if (!wait.has_value()) break;
@@ -148,8 +160,9 @@ class CaseRun {
 };
 
 TEST(RetryCasesTest, AllCasesOfTheSharedTable) {
-  const json cases = Cases();
+  json cases = Cases("cases");
   EXPECT_GE(cases.size(), 25u);
+  for (const json& one : Cases("hedging")) cases.push_back(one);
   for (const json& one : cases) {
     CaseRun run(one);
     int number = 0;

@@ -30,14 +30,14 @@ TEST(RetriedCallTest, TriesTheOthersBeforeItWaitsAndReturnsToTheFirstThatIsFree)
     ASSERT_NE(target, nullptr);
     asked.insert(target);
     if (seconds == 3) soonest = target;
-    call.Refused({.after = absl::Seconds(seconds), .ticket = std::to_string(seconds)});
+    call.Refused(target, {.after = absl::Seconds(seconds), .ticket = std::to_string(seconds)});
   }
   EXPECT_EQ(asked.size(), 3u);
   EXPECT_EQ(call.Begin(), nullptr);
   EXPECT_EQ(call.Wait(), absl::Seconds(3));
   f.now += absl::Seconds(3);
   ASSERT_EQ(call.Begin(), soonest);
-  EXPECT_EQ(call.TakeTicket(), "3");
+  EXPECT_EQ(call.TakeTicket(soonest), "3");
 }
 
 TEST(TargetTest, ItsLoadIsWhatItReportedAndWhatWasSentSince) {
@@ -52,8 +52,14 @@ TEST(TargetTest, ItsLoadIsWhatItReportedAndWhatWasSentSince) {
   target.Finish();
   target.Finish();
   EXPECT_EQ(target.load(), 6);
+  f.now += absl::Seconds(1);
   EXPECT_TRUE(target.ShouldAskForLoad());
   EXPECT_FALSE(target.ShouldAskForLoad()) << "once a second";
+  f.now += absl::Seconds(1);
+  EXPECT_TRUE(target.ShouldAskForLoad());
+  f.now += absl::Seconds(1);
+  target.Report(6);
+  EXPECT_FALSE(target.ShouldAskForLoad()) << "it has just said it";
   f.now += absl::Seconds(1);
   EXPECT_TRUE(target.ShouldAskForLoad());
   f.now += absl::Seconds(10);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "client/client.h"
 #include "hadal/v1/inference.grpc.pb.h"
@@ -39,6 +40,8 @@ class ScriptedServer final : public v1::Inference::Service {
       metadata_[std::string(key.data(), key.size())] = std::string(value.data(), value.size());
     }
     tickets_.push_back(metadata_["x-hadal-ticket"]);
+    ReportLoad(context);
+    if (!Stall(context)) return grpc::Status::CANCELLED;
     if (calls_++ < refusals_) {
       if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
       if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
@@ -89,15 +92,23 @@ class ScriptedServer final : public v1::Inference::Service {
     }
     --generating_;
     if (context->IsCancelled()) return grpc::Status::CANCELLED;
+    if (breaks_-- > 0) {
+      response.set_text("half an ans");
+      writer->Write(response);
+      if (!break_pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", break_pushback_ms_);
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost");
+    }
     response.set_text(request->has_text() ? request->text() : std::to_string(request->token_ids().ids_size()));
     response.set_finish_reason(finish_);
     response.mutable_usage()->set_completion_tokens(1);
     writer->Write(response);
     return grpc::Status::OK;
   }
-  grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,
+  grpc::Status Tokenize(grpc::ServerContext* context, const v1::TokenizeRequest* request,
                         v1::TokenizeResponse* response) override {
+    if (!Stall(context)) return grpc::Status::CANCELLED;
     for (const char letter : request->text()) response->add_token_ids(letter);
+    response->set_max_model_len(4096);
     return grpc::Status::OK;
   }
   grpc::Status Detokenize(grpc::ServerContext*, const v1::DetokenizeRequest* request,
@@ -113,7 +124,11 @@ class ScriptedServer final : public v1::Inference::Service {
     model->set_max_model_len(4096);
     return grpc::Status::OK;
   }
-  grpc::Status GetLoad(grpc::ServerContext*, const v1::GetLoadRequest*, v1::GetLoadResponse* response) override {
+  grpc::Status GetLoad(grpc::ServerContext* context, const v1::GetLoadRequest*,
+                       v1::GetLoadResponse* response) override {
+    ++load_questions_;
+    while (mute_ && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    if (reports_only_) return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "no such method");
     response->set_requests_waiting(waiting_);
     response->set_predicted_wait_seconds(0.25);
     response->set_ready(true);
@@ -137,9 +152,19 @@ class ScriptedServer final : public v1::Inference::Service {
     script_ = std::move(responses);
     trailers_ = std::move(trailers);
   }
+  // Chats and questions for tokens wait, and nothing comes of them.
+  void SetStall(bool stall) { stall_ = stall; }
+  // Calls that wait so now, and that were cancelled while they did.
+  int stalled() const { return stalled_; }
+  int cancelled() const { return cancelled_; }
   // Completions say "..." and wait.
   void Hold(bool held) { held_ = held; }
   void FinishWith(v1::FinishReason reason) { finish_ = reason; }
+  // The next completions break off; to be asked again after so long, if that is given.
+  void BreakOff(int completions, std::string pushback_ms = "") {
+    break_pushback_ms_ = std::move(pushback_ms);
+    breaks_ = completions;
+  }
   // Completions that were asked for, that wait, and the most at one time.
   int generations() const { return generations_; }
   int generating() const { return generating_; }
@@ -148,9 +173,33 @@ class ScriptedServer final : public v1::Inference::Service {
   void ThinkOnAndOn() { thinks_ = true; }
   void SetWaiting(int requests) { waiting_ = requests; }
   void Drain() { draining_ = true; }
+  // Says its load with its answers, and GetLoad does not exist.
+  void OnlyReport() { reports_only_ = true; }
+  // Does not answer to GetLoad.
+  void SetMute(bool mute) { mute_ = mute; }
+  int load_questions() const { return load_questions_; }
   int written() const { return written_; }
 
  private:
+  // False: the call was cancelled.
+  bool Stall(grpc::ServerContext* context) {
+    ++stalled_;
+    while (stall_ && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
+    --stalled_;
+    if (context->IsCancelled()) ++cancelled_;
+    return !context->IsCancelled();
+  }
+
+  void ReportLoad(grpc::ServerContext* context) {
+    if (!reports_only_ || metadata_.count("endpoint-load-metrics-format") == 0) return;
+    const double waiting = waiting_;
+    const std::string metric = std::string("\n\x14num_requests_waiting\x11") +
+                               std::string(reinterpret_cast<const char*>(&waiting), sizeof(waiting));
+    context->AddTrailingMetadata(
+        "endpoint-load-metrics",
+        "BIN " + absl::Base64Escape("B" + std::string(1, static_cast<char>(metric.size())) + metric));
+  }
+
   grpc::Status Think(grpc::ServerContext* context, grpc::ServerWriter<v1::GenerateResponse>* writer) {
     v1::GenerateResponse response;
     response.set_request_id("r1");
@@ -167,9 +216,11 @@ class ScriptedServer final : public v1::Inference::Service {
   const int refusals_;
   const std::string pushback_ms_;
   const std::string host_;
+  std::string break_pushback_ms_;
   grpc::StatusCode refusal_code_ = grpc::StatusCode::UNAVAILABLE;
   bool fail_after_text_ = false, endless_ = false;
-  std::atomic<bool> thinks_{false}, held_{false}, draining_{false};
+  std::atomic<bool> thinks_{false}, held_{false}, draining_{false}, stall_{false}, reports_only_{false}, mute_{false};
+  std::atomic<int> stalled_{0}, cancelled_{0}, load_questions_{0}, breaks_{0};
   std::atomic<v1::FinishReason> finish_{v1::FINISH_REASON_STOP};
   std::atomic<int> generations_{0}, generating_{0}, most_at_once_{0};
   std::atomic<int> waiting_{3};

@@ -6,45 +6,21 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
-import pytest
-
 SOURCE = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
-BUILD = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release"))
 sys.path[:0] = [str(SOURCE / "tests/e2e"), str(SOURCE / "tests/client")]
 import cpp_frames  # noqa: E402
+from cpp_programs import PUBLIC, compiled, include, needs  # noqa: E402, F401
 from hadal_process import HadalProcess  # noqa: E402
 
 SECTION = (SOURCE / "docs/clients.md").read_text(encoding="utf-8").split("\n## C++\n")[1].split("\n## ")[0]
 BLOCKS = re.findall(r"```cpp\n(.*?)```", SECTION, re.S)
 PROGRAM = next(code for code in BLOCKS if "int main" in code)
-COROUTINE, TOOLS, BATCHES = (next(code for code in BLOCKS if mark in code) for mark in ("co_await", "tool_choice", "BatchClient::Connect"))
+COROUTINE, TOOLS, BATCHES, HEDGING = (
+    next(code for code in BLOCKS if mark in code) for mark in ("co_await", "tool_choice", "BatchClient::Connect", "hedging"))
 CMAKE = re.search(r"```cmake\n(.*?)```", SECTION, re.S)[1]
-PUBLIC = re.findall(r"\S+\.h", re.search(r"foreach\(header (.*?)\)", (SOURCE / "client/standalone.cmake").read_text(encoding="utf-8"))[1])
-
-needs = {name: pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed") for name in ("c++", "cmake", "ninja", "pkg-config")}
-
-
-@pytest.fixture
-def include(tmp_path):
-    """The headers that are installed, and no others."""
-    for header in PUBLIC:
-        (tmp_path / "include" / header).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(SOURCE / header, tmp_path / "include" / header)
-    return tmp_path / "include"
-
-
-def compiled(folder, include, source):
-    """The program that a source makes with the client that is built. One that leaves a leak fails at its end."""
-    libraries = [BUILD / path for path in ("client/libhadal_client.a", "proto/libhadal_proto.a", "base/libhadal_read_file.a")]
-    if not all(library.exists() for library in libraries):
-        pytest.skip("the client is not built in HADAL_BUILD_DIR")
-    needed = subprocess.run(["pkg-config", "--libs", "grpc++", "protobuf", "absl_random_random", "absl_statusor", "libcrypto"], check=True, capture_output=True, text=True)
-    subprocess.run(["c++", "-std=c++20", "-fsanitize=leak", f"-I{include}", source, "-o", "ask", *map(str, libraries), *needed.stdout.split()], cwd=folder, check=True)
-    return folder / "ask"
 
 
 @needs["c++"]
@@ -65,7 +41,7 @@ def run_block(folder, include, block, server):
 
 
 def test_every_block_is_run():
-    assert sorted(BLOCKS) == sorted([PROGRAM, COROUTINE, TOOLS, BATCHES])
+    assert sorted(BLOCKS) == sorted([PROGRAM, COROUTINE, TOOLS, BATCHES, HEDGING])
 
 
 @needs["c++"]
@@ -88,6 +64,14 @@ def test_tools_choices_and_the_servers_cache(tmp_path, include):
 
 @needs["c++"]
 @needs["pkg-config"]
+def test_hedging_counts(tmp_path, include):
+    with HadalProcess() as server:
+        said = run_block(tmp_path, include, HEDGING, server)
+    assert re.search(r"421 calls, [12] attempts, 0 hedged, 0 of them faster", said), said
+
+
+@needs["c++"]
+@needs["pkg-config"]
 def test_the_batch_is_answered(tmp_path, include):
     with HadalProcess(f"--batch-store={tmp_path / 'batches'}") as server:
         lines = run_block(tmp_path, include, BATCHES, server).splitlines()
@@ -101,9 +85,9 @@ def test_thinking_cache_and_batches_with_a_real_server(tmp_path, include):
     with HadalProcess("--load-format=null:5ms") as server:
         asked = subprocess.run([program, f"127.0.0.1:{server.port}"], capture_output=True, text=True, timeout=60)
         server.wait_idle()
-        assert asked.stdout.splitlines() == ["thinking ended", "asked once", "20 answered"], asked.stderr
-        # A chat, its EndThinking, a completion of which the second is kept, and twenty.
-        assert server.metric("hadal_thinking_cuts_total") == 1 and server.metric("hadal_requests_total") == 23
+        assert asked.stdout.splitlines() == ["thinking ended", "asked once", "20 answered", "the tokens of a chat"], asked.stderr
+        # A chat, its EndThinking, a completion of which the second is kept, twenty, the tokens of a chat, and the chat.
+        assert server.metric("hadal_thinking_cuts_total") == 1 and server.metric("hadal_requests_total") == 25
 
 
 @needs["c++"]

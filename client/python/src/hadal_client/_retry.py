@@ -94,6 +94,8 @@ class Call:
 
     def begin(self) -> Optional[Target]:
         """The server to call now, or None: none may be called yet."""
+        if self._no_budget:
+            return None
         now = self._targets.clock()
         if self.attempts == 0 and self._options.share_promises and self._slot is None:
             self._join_line(now)
