@@ -8,14 +8,13 @@
 
 namespace hadal::sim {
 
-CountdownModel::CountdownModel(DeviceSpec device, int32_t max_model_len,
-                               std::function<void(absl::Duration)> run_until_done)
+CountdownModel::CountdownModel(DeviceSpec device, std::function<void(absl::Duration)> run_until_done)
     : device_(std::move(device)), run_until_done_(std::move(run_until_done)) {
   info_.name = device_.name;
   info_.family = "countdown";
   info_.fingerprint = "countdown";
   info_.vocab_size = kMaxOutputTokens + 1;
-  info_.max_model_len = max_model_len;
+  info_.max_model_len = device_.max_model_len;
   const int64_t bytes = std::max<int64_t>(1, static_cast<int64_t>(device_.kv_bytes_per_token));
   kv_layout_.caches.push_back({.name = "kv", .layers = 1, .bytes_per_entry_layer = bytes});
 }

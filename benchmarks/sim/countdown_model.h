@@ -18,7 +18,7 @@ class CountdownModel final : public models::Model {
   static constexpr int32_t kMaxOutputTokens = 1 << 20;
 
   // `run_until_done` moves the world on by the length of a step, in Wait.
-  CountdownModel(DeviceSpec device, int32_t max_model_len, std::function<void(absl::Duration)> run_until_done);
+  CountdownModel(DeviceSpec device, std::function<void(absl::Duration)> run_until_done);
 
   const models::ModelInfo& info() const override { return info_; }
   const models::KvLayout& kv_layout() const override { return kv_layout_; }

@@ -24,6 +24,7 @@ struct DeviceSpec {
   double efficiency = 1;            // share of the roofline reached, in (0, 1]
   absl::Duration overhead;          // of every step, besides
   int64_t kv_pool_tokens = 0;       // what fits into the KV pool
+  int32_t max_model_len = 32768;    // tokens, prompt plus output
   int32_t max_batch_size = 256;     // sequences
   int32_t max_batch_tokens = 2048;  // rows of a step
   int32_t block_tokens = 64;
@@ -32,6 +33,7 @@ struct DeviceSpec {
 };
 
 // "h200-7b": R1-Distill-Qwen-7B in bf16 on one H200 (4.3 TB/s, 790 TFLOP/s, four fifths of the roofline).
+// "demo": the demo model (models/demo) on one core that the server shares, fitted to a measurement (device.cc).
 // "null-20ms": 20 ms a step whatever it holds, 256 sequences. InvalidArgument names the devices there are.
 absl::StatusOr<DeviceSpec> FindDevice(std::string_view name);
 

@@ -5,6 +5,7 @@
 // Usage: hadal-sim [--device h200-7b] [--load 2] [--seeds 20] ...   (--help names everything)
 // Prints one JSON object a seed and line. overload.py runs the tables of docs/overload.md.
 #include <cstdio>
+#include <fstream>
 #include <limits>
 #include <string>
 #include <utility>
@@ -37,10 +38,12 @@ struct Settings {
   absl::Duration duration = absl::Seconds(120);
   double peak_tokens_per_s = 0;
   int64_t kv_tokens = 0;
+  int max_batch_size = 0;
   absl::Duration warm_up = absl::Seconds(20);
   int seeds = 1;
   int first_seed = 1;
   ServiceLevel level;
+  std::string calls_file;
 };
 
 void AddNumber(base::FlagSet* flags, std::string name, double* target, std::string help) {
@@ -107,12 +110,16 @@ absl::Status Main(const std::vector<std::string>& args) {
   Settings settings;
   Experiment experiment;
   base::FlagSet flags({.prefix = "HADAL_SIM_"});
-  flags.AddText("device", &settings.device, "h200-7b or null-20ms");
+  flags.AddText("device", &settings.device, "h200-7b, demo (the demo model on one core) or null-20ms");
   flags.AddText("lengths", &settings.lengths,
                 absl::StrCat("tokens of prompts and outputs: PROMPT:OUTPUT or one of ",
                              absl::StrJoin(bench::LengthMixNames(), ", ")));
+  AddNumber(&flags, "length-scale", &experiment.workload.length_limits.scale, "multiplies all lengths");
+  flags.AddInt("max-prompt-tokens", &experiment.workload.length_limits.max_prompt_tokens,
+               {1, std::numeric_limits<int>::max()}, "cut longer prompts to this", "none");
   flags.AddInt("shared-prefix", &experiment.workload.shared_prefix_tokens, {0, 1 << 20},
                "tokens with which every prompt begins, before those of --lengths");
+  flags.AddInt("max-batch-size", &settings.max_batch_size, {0, 65536}, "sequences in a step; 0: the device's");
   flags.AddInt("kv-tokens", &settings.kv_tokens, {0, int64_t{1} << 40}, "tokens in the KV pool; 0: the device's");
   flags.AddText(
       "client", &experiment.client,
@@ -138,6 +145,8 @@ absl::Status Main(const std::vector<std::string>& args) {
   flags.AddInt("first-seed", &settings.first_seed, {0, 1 << 30}, "of the first run");
   flags.AddDuration("step-time-target", &experiment.step_time_target,
                     "the server's flag: how long a step may take with prompts in it while others decode; 0: any");
+  flags.AddText("calls", &settings.calls_file,
+                "also write what became of each call to this file, one JSON object a line", "none");
   experiment.admission.AddFlags(&flags);
   const absl::StatusOr<base::ParsedFlags> parsed = flags.Parse("hadal-sim", args);
   if (!parsed.ok()) return parsed.status();
@@ -160,6 +169,17 @@ absl::Status Main(const std::vector<std::string>& args) {
   absl::StatusOr<std::vector<CallerGroup>> groups = ParseMix(settings.mix);
   if (!groups.ok()) return groups.status();
   experiment.device = *std::move(device);
+  if (experiment.max_tokens >= experiment.device.max_model_len) {
+    return absl::InvalidArgumentError(absl::StrCat("--max-tokens=", experiment.max_tokens, " must be below ",
+                                                   experiment.device.max_model_len,
+                                                   ", the context on --device=", experiment.device.name));
+  }
+  std::ofstream calls;
+  if (!settings.calls_file.empty()) {
+    calls.open(settings.calls_file);
+    if (!calls) return absl::InvalidArgumentError(absl::StrCat("--calls: cannot write ", settings.calls_file));
+  }
+  if (settings.max_batch_size > 0) experiment.device.max_batch_size = settings.max_batch_size;
   if (settings.kv_tokens > 0) experiment.device.kv_pool_tokens = settings.kv_tokens;
   WorkloadSpec& workload = experiment.workload;
   workload.lengths = *std::move(lengths);
@@ -175,6 +195,7 @@ absl::Status Main(const std::vector<std::string>& args) {
     std::printf("%s\n",
                 ReportJson(experiment, *result, settings.level, settings.warm_up, settings.peak_tokens_per_s).c_str());
     std::fflush(stdout);
+    if (calls.is_open()) WriteCalls(*result, experiment.seed, calls);
   }
   return absl::OkStatus();
 }

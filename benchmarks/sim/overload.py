@@ -37,14 +37,15 @@ class Runner:
         self.short = short
         self.loads = SHORT_LOADS if short else LOADS
         self.seeds = seeds
-        self.common = ["--duration", duration]
+        self.duration = duration
         self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
 
     def submit(self, *flags, seeds=None):
-        return self.pool.submit(self._run, ["--seeds", str(min(seeds or self.seeds, self.seeds)), *(str(flag) for flag in flags)])
+        times = [] if "--duration" in flags else ["--duration", self.duration]
+        return self.pool.submit(self._run, ["--seeds", str(min(seeds or self.seeds, self.seeds)), *times, *(str(flag) for flag in flags)])
 
     def _run(self, flags):
-        done = subprocess.run([BINARY, *self.common, *flags], capture_output=True, text=True, check=False)
+        done = subprocess.run([BINARY, *flags], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(flags)}: {done.stderr.strip()}")
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -96,10 +97,10 @@ RATES = (24, 25, 26, 27, 28, 29, 30, 32)
 SHORT_RATES = (27, 28, 29, 30)
 
 
-def capacity(run, rates=None, flags=()):
+def capacity(run, rates=None, flags=(), limits=None):
     """The best goodput at any load up to a little above what can be served, and the rate at which it is reached."""
     rates = rates or (SHORT_RATES if run.short else RATES)
-    points = {rate: run.submit("--rate", rate, *flags, *ours("hadal")) for rate in rates}
+    points = {rate: run.submit("--rate", rate, *flags, *(limits or LIMITS)) for rate in rates}
     best = max(rates, key=lambda rate: spread(points[rate].result(), "goodput_tokens_per_s")["median"])
     reports = points[best].result()
     return {"requests_per_s": spread(reports, "goodput_requests_per_s")["median"],
@@ -219,7 +220,35 @@ def batches(run, peak):
     return table
 
 
-TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm, batches)}
+def demo(run, _):
+    """The demo model on one core, with what benchmarks/server/overload.py sends to it and its limits: beside
+    benchmarks/results/overload_wall_clock.json this shows what the simulator leaves out."""
+    flags = ["--device", "demo", "--length-scale", 0.1, "--max-prompt-tokens", 1500, "--max-tokens", 400]
+    limits = ["--wait-limits", "high=1s,normal=500ms,low=30s"]
+    peak = capacity(run, (150, 160, 170) if run.short else (140, 150, 155, 160, 165, 170, 180), flags, limits)
+    points = {load: run.submit("--rate", peak["requests_per_s"], "--load", load, "--peak", peak["tokens_per_s"], *flags, *limits)
+              for load in (0.8, 1, 2, 5)}
+    return {"capacity": peak, **{f"{load:g}": {**goodput_row(point.result(), peak), **row(point.result(), ttft_p50_s="all/ttft_s/p50",
+                                                                                         itl_p50_s="all/itl_s/p50")}
+                                 for load, point in points.items()}}
+
+
+def thinking(run, _):
+    """Outputs of thousands of tokens (median 2,000): a place is taken for half a minute, and nobody knows for how long. Runs are as long as
+    that demands. The high class is a tenth of the callers."""
+    flags = ["--lengths", "thinking", "--max-tokens", 16384, "--duration", "300s", "--warm-up", "120s"]
+    peak = capacity(run, (3, 3.5, 3.75, 4, 4.25, 4.5, 5), flags)
+    rate = ["--rate", peak["requests_per_s"], "--peak", peak["tokens_per_s"], *flags]
+    points = {f"hadal/{load:g}": run.submit(*rate, "--load", load, *LIMITS) for load in (0.7, 0.9, 1, 2, 5, 10)}
+    points.update({f"fifo/{load}": run.submit(*rate, "--load", load, "--policy", "fifo", seeds=3) for load in (2, 5)})
+    high = {f"high alone/{load}": run.submit(*rate, "--load", load / 10, "--mix", "high:1", *LIMITS) for load in (2, 5)}
+    high.update({f"high beside normal/{load}": run.submit(*rate, "--load", load, "--mix", "high:0.1,normal:0.9", *LIMITS) for load in (2, 5)})
+    return {"capacity": peak, **{name: goodput_row(point.result(), peak) for name, point in points.items()},
+            **rows_of(high, ttft_p99_s="classes/high/ttft_s/p99", success_ratio="classes/high/success_ratio", goodput_tokens_per_s="goodput_tokens_per_s")}
+
+
+TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm, batches, demo, thinking)}
+LONG = {"demo", "thinking"}  # left out of the short form
 
 
 def main():
@@ -229,11 +258,12 @@ def main():
     parser.add_argument("--duration", help="of each run, on the virtual clock")
     parser.add_argument("--check", action="store_true", help="exit 1 if a goal was missed")
     parser.add_argument("--wait-limits", help="of hadal, instead of those of the table")
-    parser.add_argument("--only", default=",".join(TABLES), help="tables to run")
+    parser.add_argument("--only", help="tables to run")
     parser.add_argument("--jobs", type=int, default=lib.cores())
     parser.add_argument("--output", help="file to write; else stdout")
     args = parser.parse_args()
-    unknown = set(args.only.split(",")) - set(TABLES)
+    wanted = args.only.split(",") if args.only else [name for name in TABLES if not (args.short and name in LONG)]
+    unknown = set(wanted) - set(TABLES)
     if unknown:
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     args.seeds = args.seeds or (3 if args.short else 20)
@@ -243,7 +273,7 @@ def main():
     run = Runner(args.seeds, args.duration, args.jobs, args.short)
     peak = capacity(run)
     metrics = {"capacity": peak}
-    for name in args.only.split(","):
+    for name in wanted:
         print(f"overload: {name}", file=sys.stderr)
         metrics[name] = TABLES[name](run, peak)
     settings = {"device": "h200-7b", "lengths": "azure-conversation", "seeds": args.seeds, "duration": args.duration,

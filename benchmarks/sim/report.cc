@@ -189,6 +189,7 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
       {"waiting_high_water", result.waiting_high_water},
       {"running_high_water", result.running_high_water},
       {"preemptions", result.preemptions},
+      {"set_aside", result.set_aside},
       {"recomputed_ratio",
        Ratio(static_cast<double>(result.recomputed_tokens), static_cast<double>(result.computed_tokens))},
       {"prefix_hit_ratio",
@@ -223,6 +224,33 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
   }
   for (const auto& [name, group] : tenants) report["tenants"][name] = GroupJson(group);
   return report.dump();
+}
+
+void WriteCalls(const RunResult& result, uint64_t seed, std::ostream& out) {
+  const auto at = [](absl::Duration since_start) -> json {
+    if (since_start == absl::InfiniteDuration()) return nullptr;
+    return Seconds(since_start);
+  };
+  for (const Outcome& outcome : result.outcomes) {
+    const Call& call = outcome.call;
+    json line = {{"seed", seed},
+                 {"arrival_s", Seconds(call.arrival)},
+                 {"class", request::kPriorityNames[static_cast<size_t>(call.priority)]},
+                 {"tenant", call.tenant},
+                 {"prompt_tokens", call.prompt_tokens},
+                 {"output_tokens", call.output_tokens},
+                 {"tries", outcome.tries},
+                 {"admitted_s", at(outcome.admitted)},
+                 {"first_token_s", at(outcome.first_token)},
+                 {"finished_s", at(outcome.finished)},
+                 {"refusals", json::array()}};
+    for (const Refusal& refusal : outcome.refusals) {
+      line["refusals"].push_back({{"at_s", Seconds(refusal.at)},
+                                  {"reason", request::ReasonName(refusal.reason)},
+                                  {"hint_s", at(refusal.hint)}});
+    }
+    out << line.dump() << '\n';
+  }
 }
 
 }  // namespace hadal::sim

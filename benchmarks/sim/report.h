@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <ostream>
 #include <string>
 
 #include "absl/time/time.h"
@@ -25,5 +27,9 @@ double AttainableTokensPerSecond(const RunResult& result, double tokens_per_s, a
 // the attainable goodput; 0: unknown.
 std::string ReportJson(const Experiment& experiment, const RunResult& result, const ServiceLevel& level,
                        absl::Duration warm_up, double peak_tokens_per_s = 0);
+
+// One JSON object a line and call, in the order of arrival: what it wanted, its refusals, and when it was admitted, had
+// its first token and was finished (null: never), in seconds since the start of the run.
+void WriteCalls(const RunResult& result, uint64_t seed, std::ostream& out);
 
 }  // namespace hadal::sim

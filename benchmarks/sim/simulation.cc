@@ -2,6 +2,7 @@
 #include "benchmarks/sim/simulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <memory>
@@ -67,8 +68,7 @@ class Simulation : private engine::EngineObserver {
         random_(experiment.seed * 7919 + 17),
         line_random_(experiment.seed * 104729 + 3),
         pool_(experiment.lease_memory ? PoolBytes() : PoolBytes() * 1000),
-        model_(experiment.device, experiment.max_model_len,
-               [this](absl::Duration step) { RunEvents(clock_.Now() + step); }),
+        model_(experiment.device, [this](absl::Duration step) { RunEvents(clock_.Now() + step); }),
         window_(std::max(experiment.batch_lines, 1)) {}
 
   absl::Status Start();
@@ -97,6 +97,7 @@ class Simulation : private engine::EngineObserver {
     result_.running_high_water = std::max<int64_t>(result_.running_high_water, facts.sequences);
   }
   void OnPreempted(int32_t) override { ++result_.preemptions; }
+  void OnSetAside(int32_t sequences) override { result_.set_aside += sequences; }
   void OnRecomputed(int32_t tokens) override { result_.recomputed_tokens += tokens; }
   void OnPrefixLookup(int32_t query, int32_t hit) override {
     result_.prompt_tokens += query;
@@ -155,7 +156,7 @@ absl::Status Simulation::Start() {
   admission_ = *std::move(admission);
   const DeviceSpec& device = experiment_.device;
   const absl::StatusOr<int> index =
-      admission_->AddModel({device.name, experiment_.max_model_len, device.block_tokens, BlockBytes(), &pool_});
+      admission_->AddModel({device.name, device.max_model_len, device.block_tokens, BlockBytes(), &pool_});
   if (!index.ok()) return index.status();
 
   engine_options_.clock = &clock_;
@@ -183,7 +184,7 @@ absl::Status Simulation::Start() {
 
 Call Simulation::Limited(Call call) const {
   call.output_tokens = std::min(call.output_tokens, experiment_.max_tokens);
-  call.prompt_tokens = std::min(call.prompt_tokens, experiment_.max_model_len - experiment_.max_tokens);
+  call.prompt_tokens = std::min(call.prompt_tokens, experiment_.device.max_model_len - experiment_.max_tokens);
   call.shared_tokens = std::min(call.shared_tokens, call.prompt_tokens - 1);
   return call;
 }
@@ -195,10 +196,13 @@ void Simulation::SendLines() {
     Outcome& line = outcomes_.emplace_back();
     streams_.emplace_back();
     const bench::LengthMix& lengths = experiment_.workload.lengths;
+    const auto scaled = [scale = experiment_.workload.length_limits.scale](int tokens) {
+      return std::max(1, static_cast<int32_t>(std::lround(tokens * scale)));
+    };
     line.call = Limited({.arrival = SinceStart(),
                          .priority = request::Priority::kBatch,
-                         .prompt_tokens = lengths.prompt.Quantile(uniform(line_random_)),
-                         .output_tokens = lengths.output.Quantile(uniform(line_random_))});
+                         .prompt_tokens = scaled(lengths.prompt.Quantile(uniform(line_random_))),
+                         .output_tokens = scaled(lengths.output.Quantile(uniform(line_random_)))});
     line.call.body_bytes = int64_t{4} * line.call.prompt_tokens + 120;
     ++open_;
     ++lines_in_flight_;

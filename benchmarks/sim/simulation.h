@@ -25,8 +25,7 @@ struct Experiment {
   int batch_lines = 0;          // of a batch that runs beside the callers, in flight at most; 0: there is none
   admission::AdmissionOptions admission;  // clock and seed are set by Simulate
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
-  int32_t max_model_len = 32768;
-  int32_t max_tokens = 4096;  // what callers ask for; they do not know how long their output becomes
+  int32_t max_tokens = 4096;              // what callers ask for; they do not know how long their output becomes
   absl::Duration step_time_target = engine::EngineOptions().step_time_target;
   uint64_t seed = 1;
 };
@@ -60,6 +59,7 @@ struct RunResult {
   int64_t computed_tokens = 0;                       // rows that the device ran
   int64_t recomputed_tokens = 0;                     // of them, those that preemption had thrown away
   int64_t preemptions = 0;                           // of sequences, for lack of memory
+  int64_t set_aside = 0;                             // sequences of a batch that left their places to others
   int64_t prompt_tokens = 0, prefix_hit_tokens = 0;  // of started calls; of them, found in the prefix cache
   int64_t running_high_water = 0;                    // sequences
   double output_quantile = 0;                        // that leases reserve at the end

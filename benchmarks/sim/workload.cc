@@ -3,7 +3,6 @@
 
 #include <utility>
 
-#include "benchmarks/hadal_bench/workload/plan.h"
 #include "benchmarks/hadal_bench/workload/traffic_mix.h"
 
 namespace hadal::sim {
@@ -24,7 +23,7 @@ std::vector<Call> DrawCalls(const WorkloadSpec& spec, uint64_t seed) {
   std::vector<bench::TrafficShare> shares;
   for (const CallerGroup& group : spec.groups) shares.emplace_back().weight = group.share;
   const bench::Plan plan =
-      bench::PlanArrivals(bench::DrawArrivals(arrivals, spec.rate), spec.lengths, {}, shares, {}, seed);
+      bench::PlanArrivals(bench::DrawArrivals(arrivals, spec.rate), spec.lengths, spec.length_limits, shares, {}, seed);
   std::vector<Call> calls;
   calls.reserve(plan.requests.size());
   for (const bench::PlannedRequest& planned : plan.requests) {

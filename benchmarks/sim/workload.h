@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "benchmarks/hadal_bench/workload/arrivals.h"
 #include "benchmarks/hadal_bench/workload/lengths.h"
+#include "benchmarks/hadal_bench/workload/plan.h"
 #include "benchmarks/hadal_bench/workload/rate_profile.h"
 #include "server/request/request.h"
 
@@ -23,6 +24,7 @@ struct CallerGroup {
 // What hadal-bench would send, and who calls.
 struct WorkloadSpec {
   bench::LengthMix lengths;
+  bench::LengthLimits length_limits;
   int32_t shared_prefix_tokens = 0;  // with which every prompt begins, before those of `lengths`
   bench::ArrivalOptions arrivals;    // DrawCalls sets the seed
   bench::RateProfile rate = bench::RateProfile::Constant(1, 120);

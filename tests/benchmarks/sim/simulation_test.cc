@@ -2,6 +2,8 @@
 #include "benchmarks/sim/simulation.h"
 
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
 #include <utility>
 
 #include "benchmarks/sim/report.h"
@@ -45,6 +47,29 @@ TEST(DeviceTest, StepTimesAreThoseOfTheRoofline) {
   EXPECT_NEAR(absl::ToDoubleMilliseconds(device.StepTime(Step(256, 1, 1024))), 6.78, 0.05);
   // A prompt of 1k computes 59.6 k tokens/s at 790 TFLOP/s, less what attention adds.
   EXPECT_NEAR(absl::ToDoubleMilliseconds(device.StepTime(Step(1, 1024, 1024))), 18.6, 0.2);
+}
+
+// At the load, lengths and limits of benchmarks/server/overload.py, whose figures are in
+// benchmarks/results/overload_wall_clock.json.
+nlohmann::json DemoReport(double requests_per_second) {
+  Experiment experiment = AtLoad(requests_per_second, absl::Seconds(40));
+  experiment.device = *FindDevice("demo");
+  experiment.workload.length_limits = {.scale = 0.1, .max_prompt_tokens = 1500};
+  experiment.max_tokens = 400;
+  experiment.admission.wait_limits = {absl::Seconds(1), absl::Milliseconds(500), absl::Seconds(30),
+                                      absl::InfiniteDuration()};
+  return Report(experiment);
+}
+
+TEST(DeviceTest, TheDemoModelIsAsFastAsItWasMeasured) {
+  const nlohmann::json full = DemoReport(320);
+  EXPECT_NEAR(full["goodput_tokens_per_s"], 22840, 0.05 * 22840);
+  EXPECT_NEAR(full["all"]["ttft_s"]["p50"], 0.555, 0.08);
+  EXPECT_NEAR(full["all"]["itl_s"]["p50"], 0.050, 0.005);
+  const nlohmann::json light = DemoReport(122.8);
+  EXPECT_EQ(light["all"]["success_ratio"], 1);
+  EXPECT_LE(light["all"]["ttft_s"]["p50"], 0.04) << "0.013 on the wall clock";
+  EXPECT_LE(light["all"]["itl_s"]["p50"], 0.003) << "0.0012 on the wall clock";
 }
 
 TEST(SimulationTest, ALoneCallTakesItsStepsAndReturnsEverything) {
@@ -226,6 +251,38 @@ TEST(ReportTest, AttainableIsTheOfferUntilTheDeviceIsFull) {
   EXPECT_EQ(attainable(), 250);
 }
 
+TEST(ReportTest, EachCallIsWrittenOnALineOfItsOwn) {
+  Experiment experiment = AtLoad(60, absl::Seconds(10));
+  experiment.admission.max_queue_requests = 16;
+  const RunResult result = *Simulate(experiment);
+  std::stringstream lines;
+  WriteCalls(result, 7, lines);
+  std::string line;
+  int served = 0;
+  int refused = 0;
+  for (const Outcome& outcome : result.outcomes) {
+    ASSERT_TRUE(std::getline(lines, line));
+    const nlohmann::json call = nlohmann::json::parse(line);
+    EXPECT_EQ(call["seed"], 7);
+    EXPECT_EQ(call["class"], "normal");
+    EXPECT_EQ(call["output_tokens"], outcome.call.output_tokens);
+    EXPECT_EQ(call["refusals"].size(), outcome.refusals.size());
+    EXPECT_EQ(call["finished_s"].is_null(), !outcome.failure.ok());
+    if (call["finished_s"].is_null()) {
+      ++refused;
+      EXPECT_TRUE(call["admitted_s"].is_null());
+      EXPECT_EQ(call["refusals"][0]["reason"], "CONNECTION_QUEUE_FULL");
+      continue;
+    }
+    ++served;
+    EXPECT_LT(call["admitted_s"], call["first_token_s"]);
+    EXPECT_LT(call["first_token_s"], call["finished_s"]);
+  }
+  EXPECT_FALSE(std::getline(lines, line));
+  EXPECT_GT(served, 50);
+  EXPECT_GT(refused, 50);
+}
+
 TEST(SimulationTest, CallersThatObeyComeBack) {
   Experiment experiment = AtLoad(60);
   experiment.admission.max_queue_requests = 16;
@@ -270,7 +327,7 @@ TEST(SimulationTest, BadOptionsAreNamed) {
   experiment = AtLoad(1);
   experiment.client = "polite";
   EXPECT_THAT(Simulate(experiment).status().ToString(), HasSubstr("urllib3"));
-  EXPECT_THAT(FindDevice("tpu").status().ToString(), HasSubstr("h200-7b"));
+  EXPECT_THAT(FindDevice("tpu").status().ToString(), HasSubstr("h200-7b, demo"));
 }
 
 TEST(SimulationTest, ACommonPromptIsLeasedOnce) {
