@@ -195,6 +195,7 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   if (taken.slot != nullptr) {
     ticket.controller_ = this;
     ticket.slot_ = std::move(taken.slot);
+    ticket.admitted_ = now;
     ticket.body_bytes_ = request.body_bytes;
     ticket.tenant_ = request.tenant;
     ticket.retry_ = subject.retry;
@@ -218,7 +219,8 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
                   absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), PlanReturn(subject, -1, 0));
   }
   if (full == Reason::kWaitLimit) {
-    const std::string limit = absl::FormatDuration(options_.wait_limits[static_cast<size_t>(request.priority)]);
+    subject.wait_limit = options_.wait_limits[static_cast<size_t>(request.priority)];
+    const std::string limit = absl::FormatDuration(subject.wait_limit);
     const std::string wait = predicted_wait == absl::InfiniteDuration()
                                  ? absl::StrCat("more than ", absl::FormatDuration(kForecastHorizon))
                                  : absl::StrFormat("about %.1fs", absl::ToDoubleSeconds(predicted_wait));

@@ -107,6 +107,7 @@ class Ticket {
   std::unique_ptr<Slot> slot_;  // counts in the controller's table until it is returned or evicted
   bool finalized_ = false;
   int32_t model_index_ = -1;
+  absl::Time admitted_;
   int64_t body_bytes_ = 0;
   int64_t prompt_tokens_ = 0;     // from Finalize on
   int32_t predicted_output_ = 0;  // tokens of a choice; from Finalize on
@@ -248,6 +249,7 @@ class AdmissionController {
     int64_t prompt_tokens;
     RetryCaller retry;
     ReturnTiming returned = ReturnTiming::kNone;
+    absl::Duration wait_limit = absl::InfiniteDuration();  // which the predicted wait exceeds; else infinite
   };
 
   explicit AdmissionController(Options options);
@@ -322,7 +324,7 @@ class AdmissionController {
 
   std::shared_ptr<request::WakeSignal> forecast_wake_;
   base::Mutex forecast_mutex_;  // one forecast at a time; acquired before all others
-  absl::Time idle_at_ ABSL_GUARDED_BY(forecast_mutex_) = absl::InfinitePast();  // a place was free, nothing waited
+  SeenRoom room_ ABSL_GUARDED_BY(forecast_mutex_);
 
   mutable base::Mutex mutex_;
   SlotTable slots_ ABSL_GUARDED_BY(mutex_);

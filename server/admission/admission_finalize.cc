@@ -134,17 +134,25 @@ void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int
 }
 
 void AdmissionController::ReturnSlot(Ticket& ticket, bool started) {
-  base::MutexLock lock(&mutex_);
-  const Slot& slot = *ticket.slot_;
-  if (!ticket.evicted() && slot.where.forecast_index >= 0) {
-    models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, slot.where.tokens, started);
+  const absl::Time now = options_.clock->Now();
+  request::Priority priority;
+  {
+    base::MutexLock lock(&mutex_);
+    const Slot& slot = *ticket.slot_;
+    priority = slot.where.priority;
+    if (!ticket.evicted() && slot.where.forecast_index >= 0) {
+      models_[slot.where.forecast_index]->forecast.RemoveWaiting(priority, slot.where.tokens, started);
+    }
+    slots_.Return(std::move(ticket.slot_));
+    if (started) {
+      idle_refusals_since_ = absl::InfiniteFuture();
+      departures_.Record(now, 1);
+    }
   }
-  slots_.Return(std::move(ticket.slot_));
   if (!started) return;
-  idle_refusals_since_ = absl::InfiniteFuture();
   probing_.store(false, std::memory_order_relaxed);
-  departures_.Record(options_.clock->Now(), 1);
   planner_.CountFree(/*places=*/1, /*blocks=*/0);
+  planner_.CountStart({priority, ticket.admitted_, now});
 }
 
 void AdmissionController::ChargeServed(Ticket& ticket, request::Priority priority, int64_t prompt_tokens,

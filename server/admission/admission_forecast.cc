@@ -2,7 +2,6 @@
 // What the controller foresees: from the engine's load to the forecast that refusals and predictions look up.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "server/admission/admission.h"
 #include "server/admission/capacity_replay.h"
@@ -51,21 +50,27 @@ void AdmissionController::UpdateForecast(absl::Time now) {
     if (!model->load.step().time.known()) continue;
     const ForecastTable table = Foresee(*model, now);
     model->forecast.Publish(table);
+    const double left_places = table.starts[0] - held.places;
+    const double left_blocks = table.blocks[0] - held.blocks;
     int64_t waiting = 0;
+    double prefilling = 0;
     for (size_t i = 0; i < request::kNumPriorities; ++i) {
       waiting += model->forecast.waiting_requests(static_cast<request::Priority>(i));
+      prefilling += table.prefilling_tokens[i];
+      const bool starts = waiting == 0 && prefilling < table.max_batch_tokens && left_places >= 1 &&
+                          left_blocks >= table.blocks_per_request;
+      if (starts) room_.start[i] = now;
     }
     // Room that is there until the next request comes is not idleness yet: a quarter of all, two times running. Nor is
     // what is held for clients that return, or a place in a batch whose prompts fill the next steps.
     const double free_places = std::max(1.0, kIdleShare * model->load.step().max_batch_size);
     const double free_blocks = std::max<double>(table.blocks_per_request, kIdleShare * model->pool_blocks());
-    const double prefilling = std::accumulate(table.prefilling_tokens.begin(), table.prefilling_tokens.end(), 0.0);
-    const bool idle = waiting == 0 && prefilling <= table.max_batch_tokens &&
-                      table.starts[0] - held.places >= free_places && table.blocks[0] - held.blocks >= free_blocks;
-    if (idle && model->was_idle) idle_at_ = now;
+    const bool idle = waiting == 0 && prefilling <= table.max_batch_tokens && left_places >= free_places &&
+                      left_blocks >= free_blocks;
+    if (idle && model->was_idle) room_.idle = now;
     model->was_idle = idle;
   }
-  for (const Ghosts::Verdict& verdict : planner_.Judge(now, idle_at_)) metrics_.CountGhost(verdict);
+  for (const Ghosts::Verdict& verdict : planner_.Judge(now, room_)) metrics_.CountGhost(verdict);
 }
 
 // A replay that takes the mean for every length would end all of a kind together. So each sequence gets a length of its
@@ -191,7 +196,7 @@ RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_inde
     // Once it has a slot, it needs blocks like any other.
     if (model_index < 0 && models_.size() == 1) demand.blocks = forecast.ExpectedBlocks();
   }
-  return planner_.Refuse(subject.retry, subject.priority, demand, known ? &curve : nullptr, now);
+  return planner_.Refuse(subject.retry, subject.priority, demand, known ? &curve : nullptr, now, subject.wait_limit);
 }
 
 WaitPrediction AdmissionController::PredictWait(request::Priority priority, int64_t prompt_tokens,

@@ -108,8 +108,7 @@ class AdmissionMetrics {
       {"hadal_retry_ghosts_total", "Refusals that were followed until their turn came and their wait limit was over."}};
   base::Family<base::Counter> false_refusals_{
       registry_,
-      {"hadal_false_refusals_total",
-       "Those within whose wait limit, without one before whose hint, the server rested."}};
+      {"hadal_false_refusals_total", "Those that could have been served in time in addition to all that were."}};
   base::Family<base::Counter> prompt_blocks_{
       registry_,
       {.name = "hadal_lease_prompt_blocks_total",

@@ -31,13 +31,43 @@ bool Ghosts::TurnHasCome(const Ghost& ghost, const CapacityTotals& totals) const
          left(totals.blocks - ghost.before.blocks, wanted * ghost.blocks_per_request) >= ghost.need_blocks;
 }
 
-std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals& totals, absl::Time idle_at) {
+void Ghosts::Follow(const SeenRoom& room, Waiting& waiting) const {
+  const Ghost& ghost = waiting.ghost;
+  for (const StartedRequest& start : starts_) {
+    if (start.admitted <= ghost.told || start.priority < ghost.priority) continue;
+    waiting.turn = std::min(waiting.turn, start.started);
+    if (start.priority != ghost.priority) continue;
+    const absl::Duration waited = start.started - start.admitted;
+    const absl::Duration delay = static_cast<double>(waiting.refused_before + 1) * ghost.flow;
+    waiting.displaces = waiting.displaces || waited + delay > ghost.wait_limit;
+  }
+  const absl::Time start = room.start[static_cast<size_t>(ghost.priority)];
+  if (start > ghost.told) waiting.turn = std::min(waiting.turn, start);
+}
+
+bool Ghosts::Decide(absl::Time now, absl::Time idle_at, Waiting& waiting) {
+  const Ghost& ghost = waiting.ghost;
+  const absl::Duration waited = now - ghost.told;
+  if (ghost.wait_limit == absl::InfiniteDuration()) {
+    waiting.verdict.served_in_time = idle_at > ghost.told && idle_at < ghost.told + ghost.useful;
+    return waiting.verdict.served_in_time || waited >= ghost.useful;
+  }
+  if (waiting.displaces) return true;
+  const absl::Time latest = ghost.told + ghost.wait_limit - static_cast<double>(waiting.refused_before) * ghost.flow;
+  if (std::min(now, waiting.turn) > latest) return true;
+  if (waiting.turn > now) return false;
+  // Those behind it are in time if they have started by then, or if the server has been idle since.
+  waiting.verdict.served_in_time = idle_at > waiting.turn || waited >= 2 * ghost.wait_limit;
+  return waiting.verdict.served_in_time;
+}
+
+std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals& totals, const SeenRoom& room) {
   std::vector<Verdict> verdicts;
   std::erase_if(ghosts_, [&](Waiting& waiting) {
     const Ghost& ghost = waiting.ghost;
     Verdict& verdict = waiting.verdict;
     const absl::Duration waited = now - ghost.told;
-    const bool rested = idle_at > ghost.told;
+    const bool rested = room.idle > ghost.told;
     const bool timed = ghost.forecast < absl::InfiniteDuration();
     if (timed && verdict.ratio == 0 &&
         (rested || TurnHasCome(ghost, totals) || waited >= kWorstRatio * ghost.forecast)) {
@@ -46,13 +76,17 @@ std::vector<Ghosts::Verdict> Ghosts::Update(absl::Time now, const CapacityTotals
       kappa_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
       median_[static_cast<size_t>(ghost.priority)].Record(verdict.ratio);
     }
-    // Its turn is that among those who return; the server may come to rest after it, and yet in time.
-    verdict.served_in_time = rested && idle_at < ghost.told + ghost.useful;
-    const bool decided = verdict.served_in_time || waited >= ghost.useful;
-    if (!decided || (timed && verdict.ratio == 0)) return false;
+    Follow(room, waiting);
+    // That was its turn among those who return, who have a share of the capacity; this is the one in the queue.
+    if (!Decide(now, room.idle, waiting) || (timed && verdict.ratio == 0)) return false;
     verdicts.push_back(verdict);
     return true;
   });
+  starts_.clear();
+  for (size_t i = 0; i < refused_.size(); ++i) {
+    if (room.start[i] > seen_.start[i]) refused_[i] = 0;
+  }
+  seen_ = room;
   return verdicts;
 }
 

@@ -61,7 +61,7 @@ bool RetryPlanner::Withdraw(uint64_t promise, absl::Time now) {
 }
 
 RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
-                               const CapacityCurve* curve, absl::Time now) {
+                               const CapacityCurve* curve, absl::Time now, absl::Duration wait_limit) {
   base::MutexLock lock(&mutex_);
   RetryPlan plan;
   const PromiseLedger::Found found = Find(caller, now);
@@ -91,7 +91,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   if (opening.wait == absl::InfiniteDuration() || for_good) {
     plan = PlanSurplus(caller);
     if (for_good) plan.estimate = opening.wait;
-    LeaveGhost(plan, opening, priority, *curve, now);
+    LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
     return plan;
   }
   plan.estimate = opening.wait * ghosts_.median(priority);
@@ -110,13 +110,18 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   plan.promise = ledger_.Add(promise, now);
   plan.promised = plan.promise != 0;
   plan.forgotten = promise.end + PromiseLedger::kRememberLate;
-  LeaveGhost(plan, opening, priority, *curve, now);
+  LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
   return plan;
 }
 
 void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,
-                              const CapacityCurve& curve, absl::Time now) {
-  if (Random() >= options_.ghost_share) return;
+                              const CapacityCurve& curve, absl::Duration wait_limit, absl::Time now) {
+  if (Random() < options_.ghost_share) ghosts_.Add(MakeGhost(plan, opening, priority, curve, wait_limit, now));
+  if (wait_limit < absl::InfiniteDuration()) ghosts_.CountRefusal(priority);
+}
+
+Ghost RetryPlanner::MakeGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,
+                              const CapacityCurve& curve, absl::Duration wait_limit, absl::Time now) const {
   Ghost ghost;
   ghost.priority = priority;
   ghost.told = now;
@@ -125,13 +130,15 @@ void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, req
   ghost.estimate = plan.estimate;
   const absl::Duration limit = options_.wait_limits[static_cast<size_t>(priority)];
   ghost.useful = limit < absl::InfiniteDuration() ? limit : plan.hint;
+  ghost.wait_limit = wait_limit;
+  ghost.flow = opening.flow;
   ghost.need_places = opening.need_places;
   ghost.need_blocks = opening.need_blocks;
   ghost.blocks_per_request = curve.arriving_places > 0 ? curve.arriving_blocks / curve.arriving_places : 0;
   ghost.before = Totals();
   ghost.before.places -= curve.places[0];  // free already
   ghost.before.blocks -= curve.blocks[0];
-  ghosts_.Add(ghost);
+  return ghost;
 }
 
 CapacityTotals RetryPlanner::Totals() const {
@@ -150,9 +157,9 @@ PromiseLedger::Amount RetryPlanner::Held(absl::Time now) {
   return ledger_.Held(request::Priority::kBatch);
 }
 
-std::vector<Ghosts::Verdict> RetryPlanner::Judge(absl::Time now, absl::Time idle_at) {
+std::vector<Ghosts::Verdict> RetryPlanner::Judge(absl::Time now, const SeenRoom& room) {
   base::MutexLock lock(&mutex_);
-  return ghosts_.Update(now, Totals(), idle_at);
+  return ghosts_.Update(now, Totals(), room);
 }
 
 RetryPlan RetryPlanner::After(absl::Duration wait) {
@@ -194,13 +201,13 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
   // From the end, as a promise takes capacity from all later moments, too.
   int first = kLast + 1;
   while (first > 0 && left_at(first - 1, first - 1) >= 0) --first;
-  if (first > kLast) return opening;
   const double seconds = first * absl::ToDoubleSeconds(kForecastBucket);
   const auto time_for = [&](const auto& column, double need) {
     const double gained = column[kLast] - column[0];
     return gained > 0 ? need * absl::ToDoubleSeconds(kLast * kForecastBucket) / gained : seconds;
   };
   opening.flow = absl::Seconds(std::max(time_for(curve.places, 1), time_for(curve.blocks, need_blocks)));
+  if (first > kLast) return opening;
   opening.need_places = returning * promised[first].places + 1;
   opening.need_blocks = returning * promised[first].blocks + need_blocks;
   opening.wait = absl::ZeroDuration();

@@ -85,8 +85,9 @@ class RetryPlanner {
   // The client no longer needs that promise. False: it was already taken or has expired.
   bool Withdraw(uint64_t promise, absl::Time now);
   // The client was refused for lack of `demand`. `curve` is the future capacity; null: nothing is known yet.
+  // `wait_limit`: what its predicted wait exceeded; infinite: it was refused for another reason.
   RetryPlan Refuse(const RetryCaller& caller, request::Priority priority, const Demand& demand,
-                   const CapacityCurve* curve, absl::Time now);
+                   const CapacityCurve* curve, absl::Time now, absl::Duration wait_limit = absl::InfiniteDuration());
   // Count freed capacity and fresh requests, by which ghosts are judged. Lock-free.
   void CountFree(int64_t places, int64_t blocks) {
     places_.fetch_add(places, std::memory_order_relaxed);
@@ -97,8 +98,13 @@ class RetryPlanner {
   }
   // The capacity to leave free now for returning clients of all classes.
   PromiseLedger::Amount Held(absl::Time now);
-  // Verdicts of ghosts whose turn has come. `idle_at`: when a place was last free with nothing waiting for it.
-  std::vector<Ghosts::Verdict> Judge(absl::Time now, absl::Time idle_at);
+  // A request left the queue and started.
+  void CountStart(const StartedRequest& start) {
+    base::MutexLock lock(&mutex_);
+    ghosts_.AddStart(start);
+  }
+  // Verdicts of ghosts whose turn has come.
+  std::vector<Ghosts::Verdict> Judge(absl::Time now, const SeenRoom& room);
   // For refusals that are not about capacity: `wait` plus jitter, without a promise.
   RetryPlan After(absl::Duration wait);
 
@@ -116,7 +122,9 @@ class RetryPlanner {
   Opening FindOpening(request::Priority priority, const Demand& demand, const CapacityCurve& curve) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
-                  absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                  absl::Duration wait_limit, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Ghost MakeGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
+                  absl::Duration wait_limit, absl::Time now) const;
   CapacityTotals Totals() const;
   PromiseLedger::Found Find(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   RetryPlan PlanSurplus(const RetryCaller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

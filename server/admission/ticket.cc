@@ -15,6 +15,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
     model_index_ = std::exchange(other.model_index_, -1);
     retry_ = other.retry_;
     returned_ = other.returned_;
+    admitted_ = other.admitted_;
     body_bytes_ = std::exchange(other.body_bytes_, 0);
     prompt_tokens_ = other.prompt_tokens_;
     predicted_output_ = other.predicted_output_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admission/ghosts.h"
 
+#include <functional>
 #include <random>
 
 #include "gtest/gtest.h"
@@ -33,6 +34,35 @@ Ghost Waiting(double need_places, double forecast_s) {
   return ghost;
 }
 
+SeenRoom IdleAt(absl::Time at) {
+  SeenRoom room;
+  room.idle = at;
+  return room;
+}
+
+// Refused because of a predicted wait above 5 s, when a request starts each tenth of a second.
+Ghost OverTheLimit() {
+  Ghost ghost = Waiting(1000, 0);
+  ghost.forecast = absl::InfiniteDuration();
+  ghost.wait_limit = ghost.useful = absl::Seconds(5);
+  ghost.flow = absl::Seconds(0.1);
+  return ghost;
+}
+
+// Looks every tenth of a second for half a minute at a server that starts a request of that class each time, which has
+// waited for `wait_s` by then, and never becomes idle.
+std::vector<Ghosts::Verdict> Watch(const std::function<double(double)>& wait_s, Priority priority = Priority::kNormal) {
+  Ghosts ghosts(0.2);
+  ghosts.Add(OverTheLimit());
+  std::vector<Ghosts::Verdict> verdicts;
+  for (int i = 1; i < 300 && verdicts.empty(); ++i) {
+    const double s = i / 10.0;
+    ghosts.AddStart({priority, At(s - wait_s(s)), At(s)});
+    verdicts = ghosts.Update(At(s), Totals(s), SeenRoom());
+  }
+  return verdicts;
+}
+
 TEST(RunningQuantileTest, FindsTheQuantileAndStaysInItsRange) {
   std::mt19937_64 random(1);
   std::lognormal_distribution<double> values(0.2, 0.3);
@@ -57,8 +87,8 @@ TEST(RunningQuantileTest, MendsAWrongForecastSoon) {
 TEST(GhostsTest, ATurnComesWhenTheSharePaysForAllBefore) {
   Ghosts ghosts(0.2);
   ghosts.Add(Waiting(/*need_places=*/4, /*forecast_s=*/1.6));
-  EXPECT_TRUE(ghosts.Update(At(1.9), Totals(1.9), absl::InfinitePast()).empty());
-  const auto verdicts = ghosts.Update(At(2), Totals(2), absl::InfinitePast());
+  EXPECT_TRUE(ghosts.Update(At(1.9), Totals(1.9), SeenRoom()).empty());
+  const auto verdicts = ghosts.Update(At(2), Totals(2), SeenRoom());
   ASSERT_EQ(verdicts.size(), 1u);
   EXPECT_NEAR(verdicts[0].ratio, 1.25, 1e-9);
   EXPECT_NEAR(verdicts[0].error, -0.2, 1e-9);
@@ -74,7 +104,7 @@ TEST(GhostsTest, WhatFewWantComesSooner) {
   Ghost ghost = Waiting(4, 2);
   ghost.useful = absl::Seconds(0.5);
   ghosts.Add(ghost);
-  EXPECT_EQ(ghosts.Update(At(0.8), Totals(0.8, /*load=*/0.5), absl::InfinitePast()).size(), 1u);
+  EXPECT_EQ(ghosts.Update(At(0.8), Totals(0.8, /*load=*/0.5), SeenRoom()).size(), 1u);
 }
 
 TEST(GhostsTest, MemoryHasToComeFreeToo) {
@@ -82,15 +112,15 @@ TEST(GhostsTest, MemoryHasToComeFreeToo) {
   Ghost ghost = Waiting(1, 2);
   ghost.need_blocks = 24;
   ghosts.Add(ghost);
-  EXPECT_TRUE(ghosts.Update(At(2.9), Totals(2.9), absl::InfinitePast()).empty());
-  EXPECT_EQ(ghosts.Update(At(3), Totals(3), absl::InfinitePast()).size(), 1u);
+  EXPECT_TRUE(ghosts.Update(At(2.9), Totals(2.9), SeenRoom()).empty());
+  EXPECT_EQ(ghosts.Update(At(3), Totals(3), SeenRoom()).size(), 1u);
 }
 
 TEST(GhostsTest, AServerThatStandsStillIsNotWaitedForForever) {
   Ghosts ghosts(0.2);
   ghosts.Add(Waiting(4, 2));
-  EXPECT_TRUE(ghosts.Update(At(7.9), Totals(0), absl::InfinitePast()).empty());
-  const auto verdicts = ghosts.Update(At(8), Totals(0), absl::InfinitePast());
+  EXPECT_TRUE(ghosts.Update(At(7.9), Totals(0), SeenRoom()).empty());
+  const auto verdicts = ghosts.Update(At(8), Totals(0), SeenRoom());
   ASSERT_EQ(verdicts.size(), 1u);
   EXPECT_EQ(verdicts[0].ratio, Ghosts::kWorstRatio);
 }
@@ -105,7 +135,7 @@ TEST(GhostsTest, ARefusalWasInVainWhenTheServerComesToRestWithinItsUsefulWait) {
       ghosts.Add(surplus);
       std::vector<Ghosts::Verdict> verdicts;
       for (int s = 0; s < 40 && verdicts.empty(); ++s) {
-        verdicts = ghosts.Update(At(s), Totals(s), s > idle_s ? At(idle_s) : absl::InfinitePast());
+        verdicts = ghosts.Update(At(s), Totals(s), IdleAt(s > idle_s ? At(idle_s) : absl::InfinitePast()));
       }
       ASSERT_EQ(verdicts.size(), 1u);
       EXPECT_EQ(verdicts[0].ratio, 0);
@@ -124,7 +154,7 @@ TEST(GhostsTest, AVerdictOnTheRefusalWaitsLongerThanTheOneOnTheHint) {
     std::vector<Ghosts::Verdict> verdicts;
     double decided_s = 0;
     for (double s = 0; s < 10 && verdicts.empty(); s += 0.5) {
-      verdicts = ghosts.Update(At(s), Totals(s), s > idle_s ? At(idle_s) : absl::InfinitePast());
+      verdicts = ghosts.Update(At(s), Totals(s), IdleAt(s > idle_s ? At(idle_s) : absl::InfinitePast()));
       decided_s = s;
     }
     ASSERT_EQ(verdicts.size(), 1u);
@@ -132,6 +162,81 @@ TEST(GhostsTest, AVerdictOnTheRefusalWaitsLongerThanTheOneOnTheHint) {
     EXPECT_EQ(verdicts[0].served_in_time, idle_s == 3.0);
     EXPECT_EQ(decided_s, idle_s == 3.0 ? 3.5 : 5.0);
   }
+}
+
+TEST(GhostsTest, ARefusalWasFalseWhenThoseBehindItStartedWellWithinTheLimitThoughTheServerWasNeverIdle) {
+  // Waits were over-predicted twofold.
+  const auto verdicts = Watch([](double) { return 2.5; });
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_TRUE(verdicts[0].served_in_time);
+  EXPECT_EQ(verdicts[0].ratio, 0);
+}
+
+TEST(GhostsTest, ARefusalWasRightWhenItsTurnCameAfterTheLimit) {
+  const auto verdicts = Watch([](double) { return 5.2; });
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_FALSE(verdicts[0].served_in_time);
+}
+
+TEST(GhostsTest, ARefusalWasRightWhenItWouldHavePutAnotherOneOverTheLimit) {
+  // Its own turn comes after 4 s. But later ones wait for as long as they may.
+  for (const double later_s : {4.85, 4.95}) {
+    const auto verdicts = Watch([&](double s) { return s < 7 ? 4 : later_s; });
+    ASSERT_EQ(verdicts.size(), 1u);
+    EXPECT_EQ(verdicts[0].served_in_time, later_s < 4.9) << later_s;
+  }
+}
+
+TEST(GhostsTest, WhoWasRefusedBeforeItGoesFirst) {
+  // There is time for 25 more at a tenth of a second each: for those that were refused first.
+  for (const int before : {0, 23, 26, 60}) {
+    for (const bool room_between : {false, true}) {
+      Ghosts ghosts(0.2);
+      for (int i = 0; i < before; ++i) ghosts.CountRefusal(Priority::kNormal);
+      for (int i = 0; i < 100; ++i) ghosts.CountRefusal(Priority::kHigh);
+      SeenRoom room;
+      if (room_between) room.start[static_cast<size_t>(Priority::kNormal)] = At(-1);
+      ghosts.Update(kStart, Totals(0), room);
+      ghosts.Add(OverTheLimit());
+      std::vector<Ghosts::Verdict> verdicts;
+      for (int i = 1; i < 300 && verdicts.empty(); ++i) {
+        const double s = i / 10.0;
+        ghosts.AddStart({Priority::kNormal, At(s - 2.5), At(s)});
+        verdicts = ghosts.Update(At(s), Totals(s), room);
+      }
+      ASSERT_EQ(verdicts.size(), 1u);
+      EXPECT_EQ(verdicts[0].served_in_time, room_between || before < 25) << before;
+    }
+  }
+}
+
+TEST(GhostsTest, WhoWasAdmittedBeforeSaysNothing) {
+  // Those in front of it wait for long, as before a burst was over; nobody comes later, and there is room after 3 s.
+  for (const bool room_in_time : {true, false}) {
+    Ghosts ghosts(0.2);
+    ghosts.Add(OverTheLimit());
+    std::vector<Ghosts::Verdict> verdicts;
+    SeenRoom room;
+    for (int s = 1; s < 20 && verdicts.empty(); ++s) {
+      if (s < 3) ghosts.AddStart({Priority::kNormal, At(-4.9 + s), At(s)});
+      if (s >= (room_in_time ? 3 : 6)) room.start[static_cast<size_t>(Priority::kNormal)] = At(s);
+      if (s == 8) room.idle = At(s);
+      verdicts = ghosts.Update(At(s), Totals(s), room);
+    }
+    ASSERT_EQ(verdicts.size(), 1u);
+    EXPECT_EQ(verdicts[0].served_in_time, room_in_time);
+  }
+}
+
+TEST(GhostsTest, OtherClassesSayNothingAboutTheLimit) {
+  // Less urgent ones that start prove that its turn has come; how long they waited is no matter of its class.
+  auto verdicts = Watch([](double s) { return s < 3 ? 20 : 1; }, Priority::kLow);
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_TRUE(verdicts[0].served_in_time);
+  // More urgent ones prove nothing.
+  verdicts = Watch([](double) { return 0.1; }, Priority::kHigh);
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_FALSE(verdicts[0].served_in_time);
 }
 
 TEST(GhostsTest, MemoryIsBounded) {

@@ -44,7 +44,8 @@ TEST(RetryPlannerTest, PromisesItsShareOneAfterTheOther) {
   WaitForecast forecast;
   Publish(forecast, 10);
   RetryPlanner planner({});
-  for (int i = 1; i <= 40; ++i) {
+  const int fit = static_cast<int>(25 * 10 * RetryPlanner::kReturnShare);  // and some more until the last moment
+  for (int i = 1; i <= fit; ++i) {
     const RetryPlan plan = Refuse(planner, Caller(i), forecast);
     ASSERT_TRUE(plan.promised);
     ASSERT_TRUE(plan.should_retry);
