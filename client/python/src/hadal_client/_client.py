@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Generator, Iterable, List, Mapping, Optional, Sequence, Union
 
 from . import _checks
 from . import _http_calls as calls
-from ._batches import Batch
+from ._batches import Batch, answers_in
 from ._cache import Cache
+from ._download import Download, Progress, told
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import Transport
 from ._http_calls import Base, Question, T
@@ -127,12 +129,34 @@ class Client(Base):
         """What has been answered is kept."""
         return self._ask(self._of_batch(batch, "POST", "/cancel"))
 
-    def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
-        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised."""
+    def batch_answers(self, batch: Batch, *, progress: Optional[Progress] = None) -> Dict[str, Union[Answer, HadalError]]:
+        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised. A download that breaks off goes on where it was;
+        `progress(bytes that are here, bytes in all)` is called as they come."""
         found: Dict[str, Union[Answer, HadalError]] = {}
-        for question in self._answers_of(batch):
-            found.update(self._ask(question))
+        before = 0
+        for file in batch.files:
+            download = Download(self._transport.targets.options, told(progress), before)
+            while not download.ended:
+                try:
+                    self._download(file, batch, download)
+                except HadalError as error:
+                    time.sleep(download.broke_off(error))
+            before += download.offset
+            found.update(answers_in(download.content().decode()))
         return found
+
+    def _download(self, file: str, batch: Batch, download: Download) -> None:
+        question = self._rest_of(file, batch, download)
+        response = self._send(question, None, stream=True)
+        try:
+            download.begins_http(response.status_code, response.headers)
+            for chunk in response.iter_bytes():
+                download.got(chunk)
+        except httpx.TransportError as error:
+            raise unreachable(error, response.request) from error
+        finally:
+            response.close()
+        download.ends()
 
     def close(self) -> None:
         self._http.close()
@@ -156,7 +180,7 @@ class Client(Base):
         request = self._build(self._http, question, deadline)
         try:
             response = self._http.send(request, stream=stream)
-            if response.status_code != 200:
+            if response.status_code not in (200, 206):
                 response.read()
                 raise error_of(response)
         except httpx.TransportError as error:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, AsyncGenerator, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from . import _checks
 from . import _http_calls as calls
-from ._batches import Batch
+from ._batches import Batch, answers_in
 from ._cache import Cache
+from ._download import Download, Progress, told
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._http import AsyncTransport
 from ._http_calls import Base, Question, T
@@ -109,11 +111,32 @@ class AsyncClient(Base):
     async def cancel_batch(self, batch: Union[str, Batch]) -> Batch:
         return await self._ask(self._of_batch(batch, "POST", "/cancel"))
 
-    async def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+    async def batch_answers(self, batch: Batch, *, progress: Optional[Progress] = None) -> Dict[str, Union[Answer, HadalError]]:
         found: Dict[str, Union[Answer, HadalError]] = {}
-        for question in self._answers_of(batch):
-            found.update(await self._ask(question))
+        before = 0
+        for file in batch.files:
+            download = Download(self._transport.targets.options, told(progress), before)
+            while not download.ended:
+                try:
+                    await self._download(file, batch, download)
+                except HadalError as error:
+                    await asyncio.sleep(download.broke_off(error))
+            before += download.offset
+            found.update(answers_in(download.content().decode()))
         return found
+
+    async def _download(self, file: str, batch: Batch, download: Download) -> None:
+        question = self._rest_of(file, batch, download)
+        response = await self._send(question, None, stream=True)
+        try:
+            download.begins_http(response.status_code, response.headers)
+            async for chunk in response.aiter_bytes():
+                download.got(chunk)
+        except httpx.TransportError as error:
+            raise unreachable(error, response.request) from error
+        finally:
+            await response.aclose()
+        download.ends()
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -137,7 +160,7 @@ class AsyncClient(Base):
         request = self._build(self._http, question, deadline)
         try:
             response = await self._http.send(request, stream=stream)
-            if response.status_code != 200:
+            if response.status_code not in (200, 206):
                 await response.aread()
                 raise error_of(response)
         except httpx.TransportError as error:

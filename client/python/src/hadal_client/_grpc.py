@@ -16,6 +16,7 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
+from ._download import Download, Progress, told
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._grpc_attempts import Attempt, Attempts
 from ._grpc_calls import Base, Question, T, note_load
@@ -95,12 +96,22 @@ class GrpcClient(Base):
         keeper = self._keeper(batch)
         return self._ask(batches.cancelling(id_of(batch), keeper.address), keeper)
 
-    def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
-        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised."""
+    def batch_answers(self, batch: Batch, *, progress: Optional[Progress] = None) -> Dict[str, Union[Answer, HadalError]]:
+        """Of a batch that has ended: what came of each question, an Answer or an error, which is not raised. A download that breaks off goes on where it was;
+        `progress(bytes that are here, bytes in all)` is called as they come."""
         found: Dict[str, Union[Answer, HadalError]] = {}
+        before = 0
         for file in batch.files:
-            content = b"".join([piece.data for piece in self._responses(self._download(file, self._keeper(batch)))])
-            found.update(answers_in(content.decode()))
+            download = Download(self.targets.options, told(progress), before)
+            while not download.ended:
+                try:
+                    for piece in self._responses(self._rest_of(file, self._keeper(batch), download)):
+                        download.got_message(piece)
+                    download.ends()
+                except HadalError as error:
+                    time.sleep(download.broke_off(error))
+            before += download.offset
+            found.update(answers_in(download.content().decode()))
         return found
 
     def load(self) -> List[Load]:

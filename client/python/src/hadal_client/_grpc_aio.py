@@ -16,6 +16,7 @@ from . import _grpc_calls as calls
 from . import _inference_pb2 as pb
 from ._batches import Batch, answers_in, id_of
 from ._cache import Cache
+from ._download import Download, Progress, told
 from ._errors import DeadlineExceeded, HadalError, ServerUnreachable, check_reached
 from ._grpc_attempts import Attempt, Attempts
 from ._grpc_calls import Base, Question, T, note_load
@@ -92,11 +93,20 @@ class AsyncGrpcClient(Base):
         keeper = self._keeper(batch)
         return await self._ask(batches.cancelling(id_of(batch), keeper.address), keeper)
 
-    async def batch_answers(self, batch: Batch) -> Dict[str, Union[Answer, HadalError]]:
+    async def batch_answers(self, batch: Batch, *, progress: Optional[Progress] = None) -> Dict[str, Union[Answer, HadalError]]:
         found: Dict[str, Union[Answer, HadalError]] = {}
+        before = 0
         for file in batch.files:
-            content = b"".join([piece.data async for piece in self._responses(self._download(file, self._keeper(batch)))])
-            found.update(answers_in(content.decode()))
+            download = Download(self.targets.options, told(progress), before)
+            while not download.ended:
+                try:
+                    async for piece in self._responses(self._rest_of(file, self._keeper(batch), download)):
+                        download.got_message(piece)
+                    download.ends()
+                except HadalError as error:
+                    await asyncio.sleep(download.broke_off(error))
+            before += download.offset
+            found.update(answers_in(download.content().decode()))
         return found
 
     async def load(self) -> List[Load]:

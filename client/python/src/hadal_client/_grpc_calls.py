@@ -15,6 +15,7 @@ from . import _inference_pb2 as pb
 from . import _load_reports as load_reports
 from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
+from ._download import Download
 from ._grpc_attempts import Attempts, stub_of
 from ._grpc_fields import PRIORITIES, chat_messages, fill
 from ._grpc_messages import load_of, models_of
@@ -135,8 +136,9 @@ class Base:
     def _question(self, question: Question[T], only: Optional[Target] = None, deadline: Optional[float] = None) -> Attempts:
         return Attempts(self, question.method, question.request, question.response, False, deadline, only=only, once=question.once, sends=question.sends)
 
-    def _download(self, file: str, only: Target) -> Attempts:
-        return Attempts(self, "/hadal.v1.Batches/DownloadFile", batches_pb.DownloadFileRequest(id=file), batches_pb.DownloadFileResponse, True, only=only)
+    def _rest_of(self, file: str, keeper: Target, download: Download) -> Attempts:
+        request = batches_pb.DownloadFileRequest(id=file, offset=download.asks())
+        return Attempts(self, "/hadal.v1.Batches/DownloadFile", request, batches_pb.DownloadFileResponse, True, only=keeper)
 
     def _keeper(self, batch: Union[str, Batch]) -> Target:
         """The server that has it."""

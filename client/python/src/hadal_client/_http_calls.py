@@ -8,9 +8,9 @@ from typing import Any, Callable, Dict, Generic, Iterable, Iterator, List, Mappi
 from urllib.parse import quote
 
 from . import _checks
-from ._batches import Batch, answers_in, batch_of, id_of, keeper_of, lines_of, submission_of
+from ._batches import Batch, batch_of, id_of, keeper_of, lines_of, submission_of
 from ._cache import Cache
-from ._errors import HadalError
+from ._download import Download
 from ._http import DEADLINE, SERVER
 from ._http_messages import answer_of, answers_of, chat_body, load_of
 from ._httpx import httpx
@@ -37,6 +37,7 @@ class Question(Generic[T]):
     read: Callable[[Any], T]                                # what its caller gets of the response
     server: Optional[str] = None                            # that it is for alone
     content: Mapping[str, Any] = field(default_factory=dict)  # instead of a JSON body
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides those of every request
 
 
 def chat(messages: Messages, fields: Dict[str, Any]) -> Question[Answer]:
@@ -129,7 +130,7 @@ class Base:
         most = self._timeout if deadline is None else min(_checks.seconds("deadline", deadline), self._timeout)
         timeout = httpx.Timeout(most, connect=min(most, _CONNECT_S))
         extensions = {name: value for name, value in ((DEADLINE, deadline), (SERVER, question.server)) if value is not None}
-        return http.build_request(question.method, question.path, json=question.body, headers=self._headers, timeout=timeout, extensions=extensions,
+        return http.build_request(question.method, question.path, json=question.body, headers={**self._headers, **question.headers}, timeout=timeout, extensions=extensions,
                                   **question.content)
 
     def _key(self, question: Question[Answer], fields: Dict[str, Any]) -> Optional[str]:
@@ -138,6 +139,5 @@ class Base:
     def _of_batch(self, batch: Union[str, Batch], method: str = "GET", action: str = "") -> Question[Batch]:
         return _batch(method, f"/{id_of(batch)}{action}", keeper_of(batch, self._addresses))
 
-    def _answers_of(self, batch: Batch) -> List[Question[Dict[str, Union[Answer, HadalError]]]]:
-        return [Question("GET", f"/v1/files/{file}/content", None, lambda response: dict(answers_in(response.text)), keeper_of(batch, self._addresses))
-                for file in batch.files]
+    def _rest_of(self, file: str, batch: Batch, download: Download) -> Question[Any]:
+        return Question("GET", f"/v1/files/{file}/content", None, lambda response: response, keeper_of(batch, self._addresses), headers=download.headers())
