@@ -39,7 +39,19 @@ FLOOD_PER_S = 400  # more than the demo model can do on any machine: what it ser
 MAX_GROWTH_BYTES = 8 << 20
 CLASSES = ("high", "normal", "low", "batch")
 OUTCOMES = ("ok", "shed", "invalid", "left")  # of a client's request; whatever else it becomes is a problem
+ERROR_CODE = re.compile(rb'"code":\s*"([A-Z_]+)"')
+CAPACITY = ("CONNECTION_QUEUE_FULL", "QUEUE_TOKENS_FULL", "GPU_MEMORY_EXHAUSTED", "WAIT_LIMIT", "PREEMPTED_IN_QUEUE")
+PATIENCE_S = 300  # of a client; batch may wait as long as the others come
 COUNTED = re.compile(r'hadal_requests_total\{route="([^"]*)",.*outcome="([^"]*)".*\} (\S+)')
+
+
+def end_of_stream(text):
+    """How an SSE stream ended. After ten seconds in the queue its status is sent, to keep the connection alive; a refusal is then an event."""
+    code = ERROR_CODE.search(text)
+    if code and code.group(1).decode() in CAPACITY:
+        return "shed"
+    assert b"[DONE]" in text, f"a stream without an end: ...{text[-80:]!r}"
+    return "ok"
 
 
 class Client(threading.Thread):
@@ -69,7 +81,7 @@ class HttpClient(Client):
     def ask(self):
         kind = self.random.choices(("chat", "stream", "leave", "nonsense"), (4, 4, 2, 1))[0]
         try:
-            self.connection = self.connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            self.connection = self.connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
             return self.ROUTE, self._call(kind)
         except (OSError, http.client.HTTPException, AssertionError) as error:
             self._close()
@@ -102,8 +114,13 @@ class HttpClient(Client):
         if kind == "nonsense" and response.status == 422:
             return "invalid"
         assert response.status == 200, f"status {response.status}"
-        assert b"[DONE]" in text if body["stream"] else json.loads(text)["choices"], "an answer without an end"
-        return "ok"
+        if not body["stream"]:
+            assert json.loads(text)["choices"], "an answer without choices"
+            return "ok"
+        end = end_of_stream(text)
+        if end != "ok":
+            self._close()  # as the server does behind an error that it could not announce in the head
+        return end
 
 
 class GrpcClient(Client):
@@ -138,7 +155,7 @@ class GrpcClient(Client):
             return {"tokenize": "Tokenize", "models": "ListModels"}.get(kind, name), f"lost: {said}"[:120]
 
     def _stream(self, name, request, leaves):
-        call = self.methods[name](request, timeout=60, metadata=[("x-hadal-priority", self.random.choice(CLASSES))])
+        call = self.methods[name](request, timeout=PATIENCE_S, metadata=[("x-hadal-priority", self.random.choice(CLASSES))])
         try:
             if leaves and self.random.random() < 0.5:
                 call.cancel()
@@ -267,7 +284,7 @@ def soak(server, args):
     finally:
         stop.set()
         for client in clients:
-            client.join(90)
+            client.join(PATIENCE_S + 30)
         for channel in channels:
             channel.close()
     return sum((client.ends for client in clients), ends), samples, overload

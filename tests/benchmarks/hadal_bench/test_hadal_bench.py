@@ -353,7 +353,7 @@ def test_the_ticket_of_a_refusal_comes_back(out, flags, brought):
 def test_hadal_gets_its_tickets_back_and_says_what_it_refused(start, out, tmp_path, scheme):
     server = start("--load-format=null:20ms", "--max-batch-size=4", "--wait-limits=normal=300ms", "--surplus-retry=deny")
     page = tmp_path / "page.html"
-    load = (f"{scheme}://{server.target}", out, "--rate=200", "--duration=5s", "--lengths=16:4", "--slo=ttft=60000")
+    load = (f"{scheme}://{server.target}", out, "--rate=200", "--duration=5s", "--drain=5s", "--lengths=16:4", "--slo=ttft=60000")
     result = measure(*load, f"--html={page}")
     run = result["runs"][0]
     taken = server.metric('hadal_retry_tickets_total{outcome="accepted"}')

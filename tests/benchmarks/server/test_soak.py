@@ -31,6 +31,14 @@ def test_a_short_soak_accounts_for_every_request_of_both_fronts(tmp_path):
     assert metrics["ends"][CHAT]["invalid"] > 0 and metrics["ends"]["Chat"]["invalid"] > 0
 
 
+def test_a_stream_ends_with_an_answer_or_with_a_refusal():
+    assert soak.end_of_stream(b'data: {"choices":[]}\n\ndata: [DONE]\n\n') == "ok"
+    assert soak.end_of_stream(b': keep-alive\n\ndata: {"error":{"message":"busy","code":"PREEMPTED_IN_QUEUE"}}\n\n') == "shed"
+    for cut in (b"", b'data: {"choices":[]}\n\n', b'data: {"error":{"code":"INTERNAL"}}\n\n'):
+        with pytest.raises(AssertionError, match="without an end"):
+            soak.end_of_stream(cut)
+
+
 def exposition(**counts):
     return "".join(f'hadal_requests_total{{route="{CHAT}",class="normal",http_code="200",grpc_code="",outcome="{outcome}",reason=""}} {count}\n'
                    for outcome, count in counts.items())
