@@ -12,6 +12,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not here")
 DIGESTS = {name: "sha256:" + letter * 64 for name, letter in (("debian", "a"), ("cuda", "b"))}
 BASES = dict(re.findall(r"^ARG (DEBIAN|CUDA)=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
 TOOLS = ("bash", "dirname", "git", "sed", "date")
