@@ -148,6 +148,7 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
   endless.set_logprobs(20);  // large messages fill the flow-control window soon
   grpc::ClientContext context;
   auto stalled = fixture.stub->Chat(&context, endless);
+  stalled->WaitForInitialMetadata();  // it is there; none of its messages is read
   const GrpcFixture::Reply other = fixture.Chat(GrpcFixture::Hello());
   EXPECT_TRUE(other.status.ok()) << other.status.error_message();
   EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));  // dropped though nobody cancelled
