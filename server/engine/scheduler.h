@@ -208,6 +208,8 @@ class Scheduler {
   // Whether its place goes to a more urgent request that wants one: it belongs to a batch and has not aged.
   bool Yields(const ActiveRequest& request) const;
   int32_t YieldingSequences() const;
+  // The one that started last of the requests that yield, or null.
+  ActiveRequest* LastYielding() const;
   // Sets requests aside, the one that started last first, until at most `most` of the `active` sequences are left or
   // none yields; returns how many are. They keep their blocks and go on from there.
   int32_t SetAsideUntil(int32_t most, int32_t active, BatchPlan& plan);

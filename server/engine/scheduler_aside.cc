@@ -74,24 +74,23 @@ void Scheduler::LimitBatch(BatchPlan& plan) {
   batch_rows_ = BatchRows();
   int32_t rows = batch_rows_ < options_.max_batch_size ? YieldingSequences() : 0;
   while (rows > batch_rows_) {
-    ActiveRequest *first = nullptr, *last = nullptr;
-    for (const Sequence* sequence : running_) {
-      ActiveRequest* const request = sequence->owner;
-      if (!Yields(*request)) continue;
-      if (first == nullptr || request->order < first->order) first = request;
-      if (last == nullptr || request->order > last->order) last = request;
-    }
-    if (first == last) break;
-    rows -= SetAside(*last, plan);
+    ActiveRequest& last = *LastYielding();
+    if (HeldPlaces(last) >= rows) break;  // the only one goes on
+    rows -= SetAside(last, plan);
   }
+}
+
+ActiveRequest* Scheduler::LastYielding() const {
+  ActiveRequest* last = nullptr;
+  for (const Sequence* sequence : running_) {
+    if (Yields(*sequence->owner) && (last == nullptr || sequence->owner->order > last->order)) last = sequence->owner;
+  }
+  return last;
 }
 
 int32_t Scheduler::SetAsideUntil(int32_t most, int32_t active, BatchPlan& plan) {
   while (active > most) {
-    ActiveRequest* last = nullptr;
-    for (const Sequence* sequence : running_) {
-      if (Yields(*sequence->owner) && (last == nullptr || sequence->owner->order > last->order)) last = sequence->owner;
-    }
+    ActiveRequest* const last = LastYielding();
     if (last == nullptr) break;
     active -= SetAside(*last, plan);
   }

@@ -198,7 +198,7 @@ TEST(SchedulerAsideTest, BlocksOfWhatIsSetAsideGoToOthersThatNeedThem) {
   f.ExpectEmpty();
 }
 
-TEST(SchedulerAsideTest, ASlowReaderAndACancelledRequestAreRetiredWhileSetAside) {
+TEST(SchedulerAsideTest, ACancelledRequestEndsBesideWhatIsSetAside) {
   LoopFixture f({.max_batch_size = 2});
   Calls calls(f);
   calls.Submit(Priority::kBatch, 50);
