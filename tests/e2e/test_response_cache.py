@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import time
 
 import grpc
 import openai
@@ -217,16 +218,51 @@ def test_a_hit_is_served_while_the_server_refuses(start_server):
     server.wait_idle()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_tenants_share_answers_and_runs_only_where_that_is_allowed(start_server, tmp_path, shared):
+    keys = tmp_path / "keys"
+    keys.write_text("sk-a one\nsk-b two\n")
+    server = start_server("--response-cache=memory", "--load-format=null:20ms", f"--api-key-file={keys}", *(["--response-cache-shared=true"] if shared else []))
+
+    def ask_as(key, **fields):
+        body = {"prompt": "x", "max_tokens": 60, "ignore_eos": True, "temperature": 0, **fields}
+        status, headers, _ = post(server, "/v1/completions", body, {**USE, "Authorization": f"Bearer {key}"})
+        assert status == 200
+        return headers["x-hadal-cache"]
+
+    def at_once(*keys, **fields):
+        with concurrent.futures.ThreadPoolExecutor(len(keys)) as pool:
+            return sorted(pool.map(lambda key: ask_as(key, **fields), keys))
+
+    assert at_once("sk-a", "sk-b") == (["coalesced", "miss"] if shared else ["miss", "miss"])
+    assert at_once("sk-a", "sk-a", prompt="y") == ["coalesced", "miss"]
+    assert ask_as("sk-b", prompt="y") == ("hit" if shared else "miss")
+    # These separate answers whoever may share them.
+    assert [ask_as("sk-a", prompt="y", **fields) for fields in ({}, {"user": "u"}, {"cache_salt": "s"})] == ["hit", "miss", "miss"]
+    server.wait_idle()
+
+
+def test_answers_are_too_old_after_their_time(start_server):
+    server = start_server("--response-cache=memory", "--response-cache-ttl=3s")
+    assert ask(server, BODY)[0] == "miss"
+    assert ask(server, BODY, mode="only-if-cached")[0] == "hit"
+    time.sleep(3.1)
+    assert ask(server, BODY)[0] == "miss"
+
+
 def test_a_stream_is_given_again_at_a_pace(start_server):
     server = start_server("--response-cache=memory", "--load-format=null:1ms", "--response-cache-replay-rate=100")
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
 
     def chunks():
+        """(pieces, seconds from the first to the last)"""
         stream = client.completions.create(model="hadal-demo", prompt="x", max_tokens=60, temperature=0, stream=True, extra_body={"ignore_eos": True},
                                            extra_headers=USE)
-        return [chunk.choices[0].text for chunk in stream if chunk.choices]
+        pieces = [(time.monotonic(), chunk.choices[0].text) for chunk in stream if chunk.choices]
+        return [text for _, text in pieces], pieces[-1][0] - pieces[0][0]
 
-    first, again = chunks(), chunks()
+    (first, _), (again, took) = chunks(), chunks()
     assert "".join(again) == "".join(first)
-    assert len(again) > 5, "not all at once"
+    # 60 tokens at 100 a second: no earlier, and one after the other.
+    assert len(again) > 5 and took > 0.5
     assert server.metric('hadal_response_cache_lookups_total{result="hit_memory"}') == 1
