@@ -129,6 +129,34 @@ def test_markup_stays_text(server, page):
     assert browser.js("document.title") == "hadal"
 
 
+# Whether a character of the page looks like none of Unicode's that no font has: the box of a missing glyph.
+DRAWN = """(() => {
+  const canvas = document.createElement("canvas"), brush = canvas.getContext("2d", {willReadFrequently: true});
+  const pixels = (text) => {
+    canvas.width = canvas.height = 40;
+    brush.font = getComputedStyle(document.body).font;
+    brush.fillText(text, 5, 30);
+    return brush.getImageData(0, 0, 40, 40).data.join();
+  };
+  const missing = pixels("\\u{10FFFE}");
+  return [...%s].map((character) => pixels(character) !== missing);
+})()"""
+
+
+def test_chinese_is_seen(server, page):
+    """The pictures are to show it, and what a caller reads is in it: its font is one of the packages of the tests."""
+    browser = page(server)
+    connected(browser)
+    assert browser.js(DRAWN % '"\\u{10FFFD}"') == [False], "this tells a missing glyph"
+    text = "服务器繁忙，请稍后再试。17 + 25"
+    assert all(browser.js(DRAWN % json.dumps(text.partition("1")[0])))
+    ask(browser, text)
+    browser.wait("!document.querySelector('#retry').disabled")
+    assert browser.text(".question") == text
+    keep(browser, "chinese")
+    keep(browser, "chinese-phone", PHONE, "dark")
+
+
 TEXT_LENGTH = "document.querySelector('.reasoning').textContent.length"
 
 
