@@ -52,7 +52,7 @@ def _haproxy(folder, ports, backends, backup):
 
 def _edge_environment(folder, ports, tls):
     """Of the container, with TLS that of edge-tls; the files that are mounted there lie in `folder`."""
-    environment = {"HADAL_EDGE": str(EDGE)}
+    environment = {"HADAL_EDGE": str(EDGE), "HADAL_BREAKER_PORT": str(free_port())}
     if tls is not None:
         import yaml  # pylint: disable=import-outside-toplevel  # with TLS only
         patch = yaml.safe_load(yaml.safe_load((OVERLAYS / "edge-tls/kustomization.yaml").read_text())["patches"][0]["patch"])
