@@ -30,9 +30,9 @@ def kill(server):
     server.process.wait(10)
 
 
-def ask(port, tokens, timeout=60):
+def ask(port, tokens, timeout=60, host="127.0.0.1"):
     """(status, headers, body) of a completion."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
     body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True})
     connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
     response = connection.getresponse()

@@ -135,6 +135,19 @@ def _nginx(folder, ports, backends, backup):
     return ["-p", folder, "-c", folder / "nginx.conf"], {}
 
 
+def _nginx_dns(folder, ports, backends, backup, dns_port=None, tls=None):
+    """`backends` and `backup` are NAME:PORT, which the name server at that port knows."""
+    assert dns_port is not None and tls is None, "it is for names, and has no TLS in the tests"
+    text = (GATEWAYS / "nginx-dns.conf").read_text()
+    for old, new in (("listen 8080;", f"listen 127.0.0.1:{ports.http};"), ("listen 8081 http2;", f"listen 127.0.0.1:{ports.grpc} http2;"),
+                     ("resolver 10.96.0.10 ", f"resolver 127.0.0.1:{dns_port} "), ("hadal-grpc.hadal.svc.cluster.local:8000", backends),
+                     ("hadal-backup.hadal.svc.cluster.local:8000", backup)):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "nginx-dns.conf").write_text(f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\n" + text)
+    return ["-p", folder, "-c", folder / "nginx-dns.conf"], {}
+
+
 def _litellm(folder, ports, backends, backup):
     import yaml  # pylint: disable=import-outside-toplevel  # of all gateways only this one needs it
     config = yaml.safe_load((GATEWAYS / "litellm.yaml").read_text())
@@ -193,7 +206,7 @@ class GatewayTls(typing.NamedTuple):
     context: ssl.SSLContext
 
 
-_START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "edge-nginx": _nginx_edge, "litellm": _litellm}
+_START = {"haproxy": _haproxy, "edge": _edge, "nginx": _nginx, "edge-nginx": _nginx_edge, "nginx-dns": _nginx_dns, "litellm": _litellm}
 
 
 def binary(name):
@@ -203,7 +216,7 @@ def binary(name):
         return os.environ.get("HADAL_LITELLM") or shutil.which(name, path=os.path.dirname(sys.executable))
     if name == "edge-nginx" and "HADAL_NGINX" in os.environ:
         return os.environ["HADAL_NGINX"]
-    name = {"edge": "haproxy", "edge-nginx": "nginx"}.get(name, name)
+    name = {"edge": "haproxy", "edge-nginx": "nginx", "nginx-dns": "nginx"}.get(name, name)
     return shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
@@ -215,7 +228,7 @@ def nginx_version():
 
 
 class GatewayProcess:
-    """One of haproxy, nginx, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
+    """One of haproxy, nginx, nginx-dns, litellm, edge or edge-nginx on a free port of this machine; leaving the block ends it. `backends` and `backup`,
     which only the edges have, are ports; `models`, which only litellm has, are further entries of its list. With `dns_port`, of a name
     server, `backends` and `backup` are NAME:PORT, for the edges alone. It is there when a list of models gets the status `answers`.
     `edits`: {text: other text}, of edge's configuration."""
@@ -223,12 +236,12 @@ class GatewayProcess:
     def __init__(self, name, folder, backends, backup=None, timeout=120, tls=None, models=(), dns_port=None, answers=200, edits=None):
         path = binary(name)
         assert path is not None, f"{name} is not installed"
-        two_ports = tls is None and (name == "nginx" or name == "edge-nginx" and nginx_version() < HTTP2_BESIDE_HTTP1)
+        two_ports = tls is None and (name in ("nginx", "nginx-dns") or name == "edge-nginx" and nginx_version() < HTTP2_BESIDE_HTTP1)
         self.port = free_port()
         self.grpc_port = free_port() if two_ports else self.port
         ports = Ports(self.port, self.grpc_port)
         self.model = "hadal" if name == "litellm" else "hadal-demo"
-        own = {"dns_port": dns_port, "tls": tls} if name.startswith("edge") else {}
+        own = {"dns_port": dns_port, "tls": tls} if name.startswith("edge") or name == "nginx-dns" else {}
         assert own or dns_port is None, f"{name} finds no servers by name in the tests"
         arguments, environment = _START[name](pathlib.Path(folder), ports, backends, backup, **own)
         for old, new in (edits or {}).items():

@@ -26,7 +26,7 @@ def fill(server, headers=None):
         if server.tls:
             connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.tls)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json", **(headers or {})})
         connections.append(connection)

@@ -133,6 +133,52 @@ def test_the_edge_follows_the_names_of_the_pods(name, protocol, tmp_path, stubs)
     if name == "edge-nginx" and nginx_version() < RESOLVE:
         pytest.skip(f"nginx {'.'.join(map(str, nginx_version()))} cannot do it: HADAL_NGINX names one from {'.'.join(map(str, RESOLVE))} on")
 
+    check_follows(name, protocol, tmp_path, stubs, grpc_backup=True)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_an_nginx_without_names_in_upstreams_follows_them_too(protocol, tmp_path, stubs):
+    if binary("nginx-dns") is None:
+        pytest.skip("nginx is not installed")
+    check_follows("nginx-dns", protocol, tmp_path, stubs, grpc_backup=False)
+
+
+def wait_unavailable(stub, stubs):
+    """Until the gateway has nobody, and says when to come again."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answer(stub, stubs)
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.UNAVAILABLE and dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "1000"
+            return
+        assert time.monotonic() < deadline
+
+
+def test_an_nginx_without_names_in_upstreams_sends_a_refusal_on_and_has_a_page(tmp_path):
+    if binary("nginx-dns") is None:
+        pytest.skip("nginx is not installed")
+    port = free_port()
+    with HadalProcess(*SMALL, "--host=127.0.0.2", f"--port={port}") as one, HadalProcess(*SMALL, "--host=127.0.0.3", f"--port={port}") as two, \
+            DnsServer({"pods.test": [one.host, two.host]}) as dns, \
+            GatewayProcess("nginx-dns", tmp_path, f"pods.test:{port}", f"backup.test:{port}", dns_port=dns.port) as gateway:
+        with filled(one):
+            assert ask(port, 1, host=one.host)[0] == 503
+            assert [ask(gateway.port, 1)[0] for _ in range(12)] == [200] * 12
+            with filled(two):
+                status, headers, _ = ask(gateway.port, 1)
+                assert status == 503 and headers["x-hadal-reason"] == "CONNECTION_QUEUE_FULL" and int(headers["retry-after"]) >= 1
+        del dns.records["pods.test"]
+        deadline = time.monotonic() + 60
+        while (found := ask(gateway.port, 1))[0] == 200:
+            assert time.monotonic() < deadline
+        status, headers, body = found
+        assert status == 503 and headers["retry-after"] == "10" and json.loads(body)["error"]["code"] == "no_server"
+
+
+def check_follows(name, protocol, tmp_path, stubs, grpc_backup):
+    """A headless Service's name has the addresses of the pods that are ready; all have the same port."""
+
     def answered():
         if protocol == "http":
             return ask(edge.port, 1)[0] == 200
@@ -169,7 +215,11 @@ def test_the_edge_follows_the_names_of_the_pods(name, protocol, tmp_path, stubs)
             assert time.monotonic() < deadline
         assert served(backup) == 0
         del dns.records["pods.test"]  # none is ready
-        wait_served(backup)
+        if protocol == "http" or grpc_backup:
+            wait_served(backup)
+        else:
+            with stub_of(edge.grpc_port, stubs) as stub:
+                wait_unavailable(stub, stubs)
         dns.records["pods.test"] = [first.host]  # and there is one again
         wait_served(first)
         assert edge.process.poll() is None, "without a restart"
