@@ -299,6 +299,7 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
                                          std::string_view component) {
   fields.reason = reason;
   fields.request_id = std::string(subject.request_id);
+  fields.trace_id = std::string(subject.trace_id);
   fields.priority = subject.priority;
   fields.retry_after_ms = absl::ToInt64Milliseconds(plan.hint);
   const bool memory = reason == Reason::kGpuMemoryExhausted;

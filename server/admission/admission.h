@@ -250,12 +250,15 @@ class AdmissionController {
     RetryCaller retry;
     ReturnTiming returned = ReturnTiming::kNone;
     absl::Duration wait_limit = absl::InfiniteDuration();  // which the predicted wait exceeds; else infinite
+    std::string_view trace_id = {};                        // of a request that was queued
   };
 
   explicit AdmissionController(Options options);
 
   // TryAdmit; without `take` the ticket of a success is empty, and only a refusal is counted.
   absl::StatusOr<Ticket> Decide(const AdmissionRequest& request, bool take);
+  // Whom the engine's thread refuses, which works on no request of its own.
+  static Subject SubjectOf(const QueuedRequest& queued);
   absl::Status RefuseByState(State state, const Subject& subject);
   // For a request that has lost its slot.
   absl::Status RefuseEvicted(const Subject& subject);

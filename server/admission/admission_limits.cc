@@ -112,6 +112,13 @@ bool AdmissionController::CannotBeInTime(int model_index, const request::Request
   return prediction.known && now + prediction.unloaded > request.StartBy();
 }
 
+AdmissionController::Subject AdmissionController::SubjectOf(const QueuedRequest& queued) {
+  const request::Request& request = *queued.request;
+  Subject subject{request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_};
+  subject.trace_id = request.trace_id;
+  return subject;
+}
+
 absl::Status AdmissionController::RefuseLate(const QueuedRequest& queued) {
   const request::Request& request = *queued.request;
   const absl::Time now = options_.clock->Now();
@@ -123,16 +130,14 @@ absl::Status AdmissionController::RefuseLate(const QueuedRequest& queued) {
       models_[queued.ticket.model_index_]->forecast.Predict(request.priority, {.prompt_tokens = prompt_tokens}, now);
   check.idle = check.prediction.first_token = check.prediction.unloaded;
   check.verdict.excess = check.idle - check.verdict.left;
-  return RefuseForLimits({.deadline = request.deadline, .first_token_by = request.first_token_by},
-                         {request.priority, request.id, prompt_tokens, queued.ticket.retry_}, check);
+  return RefuseForLimits({.deadline = request.deadline, .first_token_by = request.first_token_by}, SubjectOf(queued),
+                         check);
 }
 
 absl::Status AdmissionController::RefuseUnstarted(const QueuedRequest& queued) {
-  const request::Request& request = *queued.request;
   LimitCheck check;
   check.verdict.reason = Reason::kWaitLimit;
-  return RefuseForLimits(
-      {}, {request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_}, check);
+  return RefuseForLimits({}, SubjectOf(queued), check);
 }
 
 }  // namespace hadal::admission

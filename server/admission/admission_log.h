@@ -18,6 +18,7 @@ namespace hadal::admission {
 struct LogFields {
   request::Reason reason = request::Reason::kNone;
   std::string request_id;
+  std::string trace_id;
   request::Priority priority = request::Priority::kNormal;
   int64_t required_bytes = 0;
   int64_t available_bytes = 0;

@@ -114,8 +114,7 @@ std::vector<QueuedRequest> AdmissionController::RemoveExpired(int model_index, a
     const request::Request& request = *queued.request;
     if (request.stream->cancelled() || request.StartBy() <= now) continue;
     if (queued.ticket.evicted()) {
-      queued.refusal = RefuseEvicted(
-          {request.priority, request.id, static_cast<int64_t>(request.prompt.size()), queued.ticket.retry_});
+      queued.refusal = RefuseEvicted(SubjectOf(queued));
     } else if (!request.may_wait) {
       queued.refusal = RefuseUnstarted(queued);
     }

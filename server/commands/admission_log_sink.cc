@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/admission_log_sink.h"
 
+#include <optional>
 #include <string_view>
 
 #include "server/base/log.h"
@@ -20,6 +21,9 @@ admission::LogSink MakeLogSink() {
       const base::LogScope of_no_request({}, {});
       return base::Log(level, component, message, {reason});
     }
+    // The engine's thread, which refuses what was queued, works on no request: these ids are all there is.
+    std::optional<base::LogScope> queued;
+    if (!fields.trace_id.empty()) queued.emplace(fields.request_id, fields.trace_id);
     const base::LogField id{"request_id", std::string_view(fields.request_id)};
     const base::LogField priority{"class", request::kPriorityNames[static_cast<int>(fields.priority)]};
     const base::LogField hint{"retry_after_ms", fields.retry_after_ms};

@@ -24,8 +24,9 @@ inline constexpr std::array<std::string_view, kNumPriorities> kPriorityNames = {
 // A decoded, validated and tokenised request: no text, JSON or protobuf after this point. Built by a front-end worker,
 // then owned by the queue and by the engine thread. Not thread-safe, except for `stream`.
 struct Request {
-  std::string id;      // x-request-id; unique in the process
-  std::string tenant;  // API key's tenant, or ""
+  std::string id;        // x-request-id; unique in the process
+  std::string trace_id;  // for the log: 32 hexadecimal digits, or "": nobody traces it
+  std::string tenant;    // API key's tenant, or ""
   Priority priority = Priority::kNormal;
   uint64_t cache_salt = 0;                             // prefix blocks are shared only between equal salts
   absl::Time arrival;                                  // Clock time at which the front end saw the call

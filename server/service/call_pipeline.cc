@@ -17,6 +17,7 @@ using request::Reason;
 
 void ApplyInfo(const CallInfo& info, size_t index, CallOptions* options) {
   options->request_id = index == 0 ? info.request_id : absl::StrFormat("%s-%d", info.request_id, index);
+  options->trace_id = info.trace.trace_id;
   options->tenant = info.caller.tenant;
   options->sender = SenderOf(info);
   options->priority = info.caller.priority;

@@ -54,6 +54,7 @@ struct ResponseFormat {
 struct CallOptions {
   std::string model;       // empty: the first model served
   std::string request_id;  // unique; the front end makes one when the caller sent none
+  std::string trace_id;    // for the log; "": nobody traces the call
   std::string tenant;      // of the API key, or ""
   std::string sender;      // who answers for what the call takes of something shared (SenderOf)
   std::string user;        // end user within the tenant: isolates the prefix cache

@@ -141,6 +141,7 @@ std::unique_ptr<request::Request> RequestOf(const PreparedCall& call) {
   const CallOptions& options = call.options;
   auto request = std::make_unique<request::Request>();
   request->id = options.request_id;
+  request->trace_id = options.trace_id;
   request->tenant = options.tenant;
   request->priority = options.priority;
   request->cache_salt = CacheSalt(options);

@@ -105,6 +105,39 @@ def test_a_refusal_and_an_upstream_that_is_away(server):
         check_named(lines, "my-passage")
 
 
+def test_one_that_is_refused_after_it_has_waited_is_named_too():
+    """The engine's thread refuses it: a request of a higher class gets its place in the queue."""
+    body = {"model": "hadal-demo", "prompt": "x", "max_tokens": 100, "ignore_eos": True}
+    traces = {f"bulk-{i}": f"{i + 1:032x}" for i in range(10)}
+    answers = {}
+    with HadalProcess("--load-format=null:5ms", "--max-batch-size=2", "--max-queue-requests=8", "--class-floors=high=0.25", "--wait-limits=none",
+                      log_format="json") as server:
+
+        def ask(name, priority):
+            answers[name] = post(server, "/v1/completions", body, {"x-request-id": name, "x-hadal-priority": priority,
+                                                                  "traceparent": f"00-{traces[name]}-b7ad6b7169203331-01"})[0]
+
+        def start(name, priority):
+            threads.append(threading.Thread(target=ask, args=(name, priority)))
+            threads[-1].start()
+
+        threads = []
+        for count, name in enumerate(list(traces), 1):
+            start(name, "batch")
+            server.wait_metric("hadal_requests_running", min(count, 2))
+            server.wait_metric("hadal_requests_waiting", max(count - 2, 0))
+        traces["urgent"] = f"{99:032x}"
+        start("urgent", "high")
+        for thread in threads:
+            thread.join(60)
+        refused = [name for name, status in answers.items() if status == 503]
+        assert len(refused) == 1 and answers["urgent"] == 200, answers
+        server.wait_text("PREEMPTED_IN_QUEUE")
+        line, = [line for line in log_lines(server) if line.get("reason") == "PREEMPTED_IN_QUEUE"]
+    assert line["component"] == "admission" and line["class"] == "batch" and line["request_id"].startswith(refused[0] + "-")
+    assert line["trace_id"] == traces[refused[0]]
+
+
 def test_a_count_of_refusals_names_none(server):
     """The second refusal of a second has no line; it is counted with the next that has one."""
     before = len(log_lines(server))

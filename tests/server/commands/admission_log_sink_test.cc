@@ -45,6 +45,14 @@ TEST(AdmissionLogSinkTest, OnlyWhatIsKnownIsWritten) {
                                                    R"("retry_after_ms":2400})"));
 }
 
+TEST(AdmissionLogSinkTest, ARequestThatWasQueuedBringsItsTrace) {
+  const LogFields fields{
+      .reason = request::Reason::kWaitLimit, .request_id = "req-1", .trace_id = "0af7651916cd43dd8448eb211c80319c"};
+  const std::string line = Written("late", fields);
+  EXPECT_THAT(line, HasSubstr(R"("request_id":"req-1")"));
+  EXPECT_THAT(line, HasSubstr(R"("trace_id":"0af7651916cd43dd8448eb211c80319c")"));
+}
+
 TEST(AdmissionLogSinkTest, ACountOfRefusalsIsNoRequests) {
   EXPECT_THAT(Written("WAIT_LIMIT: 7 more in the last 1 s", {.reason = request::Reason::kWaitLimit}),
               HasSubstr(R"(last 1 s","reason":"WAIT_LIMIT"})"));
