@@ -269,8 +269,9 @@ bool BatchRunner::FillReady(Batch& batch) {
   // What others could send is left to them.
   const int64_t limit =
       shared ? std::max<int64_t>(1, window_.size() - static_cast<int64_t>(attempts_.size())) : kLinesAtATime;
+  const std::vector<int64_t> held = LinesOf(batch);
   const auto lines = options_.store->Ask<std::vector<WaitingLine>>(
-      [&](Tables& tables) { return tables.batches.Take(batch.row.number, batch.taken_to, limit); });
+      [&](Tables& tables) { return tables.batches.Take(batch.row.number, batch.taken_to, limit, held); });
   if (!Did(lines.status())) return false;
   for (const WaitingLine& line : *lines) {
     if (line.taken_over) options_.metrics->taken_over.Get().Increment();

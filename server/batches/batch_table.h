@@ -63,8 +63,10 @@ class BatchTable {
   // kValidating -> kFailed. ABORTED as above.
   virtual absl::Status Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) = 0;
   // Takes up to `limit` waiting lines without a holder (for a store of one process, those after line number `after`);
-  // the caller is now their holder.
-  virtual absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit) = 0;
+  // the caller is now their holder. `held`: the lines that it holds already. It is given any others of its own again,
+  // as the reply that named them may have been lost.
+  virtual absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit,
+                                                        const std::vector<int64_t>& held) = 0;
   // The caller is still working on these lines. Returns those that it no longer holds: ended or taken over.
   virtual absl::StatusOr<std::vector<int64_t>> Keep(int64_t batch, const std::vector<int64_t>& lines) = 0;
   // Gives the lines back: they wait again.

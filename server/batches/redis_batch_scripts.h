@@ -41,7 +41,8 @@ if status == '0' or status == '1' then redis.call('HSET', batch, 'status', 6, 'r
 return 1
 )lua";
 
-// ARGV: number, token, milliseconds. 1: the input is the token's to read, from the beginning.
+// ARGV: number, token ("replica/count"), milliseconds. 1: the input is the token's to read, from the beginning. A
+// replica that asks again has not heard that it may.
 inline constexpr std::string_view kBeginReading = R"lua(#!lua
 local p, number, token = KEYS[1], ARGV[1], ARGV[2]
 local batch, lines = p .. 'batch:' .. number, p .. 'lines:' .. number
@@ -49,7 +50,8 @@ local has = redis.call('HMGET', batch, 'status', 'reader', 'read_until')
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 if has[1] ~= '0' then return 0 end
-if has[2] and tonumber(has[3]) > now then return 0 end
+local function replica(of) return string.match(of, '^[^/]*') end
+if has[2] and replica(has[2]) ~= replica(token) and tonumber(has[3]) > now then return 0 end
 redis.call('HSET', batch, 'reader', token, 'read_until', now + tonumber(ARGV[3]))
 redis.call('DEL', lines, p .. 'custom_ids:' .. number)
 redis.call('XGROUP', 'CREATE', lines, 'hadal', '0', 'MKSTREAM')
@@ -112,11 +114,24 @@ redis.call('HINCRBY', p .. 'owner:' .. has[3], 'unended', -1)
 return 1
 )lua";
 
-// ARGV: number, replica, limit, milliseconds of silence, cursor. Lines of replicas that have gone silent first, then
-// new ones. Gives {cursor, lines taken over, new lines}, a line as {id, {field, value, ...}}.
+// ARGV: number, replica, limit, milliseconds of silence, cursor, then the lines that the replica knows it holds. It may
+// hold more, when Redis died between taking them and the reply: those come first and alone. Then lines of replicas that
+// have gone silent, then new ones. Gives {cursor, lines taken over, new lines}, a line as {id, {field, value, ...}}.
 inline constexpr std::string_view kTakeLines = R"lua(#!lua
 local lines, replica, limit = KEYS[1] .. 'lines:' .. ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('EXISTS', lines) == 0 then return {'0-0', {}, {}} end
+local held, known, unknown = 0, {}, {}
+for _, consumer in ipairs(redis.call('XPENDING', lines, 'hadal')[4] or {}) do
+  if consumer[1] == replica then held = tonumber(consumer[2]) end
+end
+if held > #ARGV - 5 then
+  for i = 6, #ARGV do known[ARGV[i] .. '-1'] = true end
+  local own = redis.call('XREADGROUP', 'GROUP', 'hadal', replica, 'COUNT', held, 'STREAMS', lines, '0')
+  for _, line in ipairs(own and own[1] and own[1][2] or {}) do
+    if line[2] and not known[line[1]] and #unknown < limit then unknown[#unknown + 1] = line end
+  end
+  if #unknown > 0 then return {ARGV[5], {}, unknown} end
+end
 local claimed = redis.call('XAUTOCLAIM', lines, 'hadal', replica, ARGV[4], ARGV[5], 'COUNT', limit)
 local left = limit - #claimed[2]
 if left == 0 then return {claimed[1], claimed[2], {}} end

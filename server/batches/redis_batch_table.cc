@@ -209,15 +209,21 @@ absl::Status RedisBatchTable::Fail(int64_t batch, const std::vector<BatchError>&
   return reply->integer == 1 ? absl::OkStatus() : NotReading();
 }
 
-absl::StatusOr<std::vector<WaitingLine>> RedisBatchTable::Take(int64_t batch, int64_t, int64_t limit) {
+absl::StatusOr<std::vector<WaitingLine>> RedisBatchTable::Take(int64_t batch, int64_t, int64_t limit,
+                                                               const std::vector<int64_t>& held) {
   std::string& cursor = cursors_[batch];
   if (cursor.empty()) cursor = "0-0";
-  const absl::StatusOr<Reply> reply =
-      link_.Eval(kTakeLines, {absl::StrCat(batch), replica_, absl::StrCat(limit), ReclaimMs(), cursor});
+  std::vector<std::string> arguments = {absl::StrCat(batch), replica_, absl::StrCat(limit), ReclaimMs(), cursor};
+  for (const int64_t line : held) arguments.push_back(absl::StrCat(line));
+  const absl::StatusOr<Reply> reply = link_.Eval(kTakeLines, std::move(arguments));
   if (!reply.ok()) return reply.status();
   cursor = reply->items[0].text;
   std::vector<WaitingLine> lines;
-  for (const Reply& entry : reply->items[1].items) lines.push_back(LineOf(entry, /*taken_over=*/true));
+  for (const Reply& entry : reply->items[1].items) {
+    WaitingLine line = LineOf(entry, /*taken_over=*/true);
+    // After a long pause they are this replica's own.
+    if (std::find(held.begin(), held.end(), line.number) == held.end()) lines.push_back(std::move(line));
+  }
   for (const Reply& entry : reply->items[2].items) lines.push_back(LineOf(entry, /*taken_over=*/false));
   return lines;
 }

@@ -30,7 +30,8 @@ class RedisBatchTable final : public BatchTable {
                         std::optional<BatchError>* repeated) override;
   absl::StatusOr<bool> Begin(int64_t batch, int64_t now) override;
   absl::Status Fail(int64_t batch, const std::vector<BatchError>& errors, int64_t now) override;
-  absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit) override;
+  absl::StatusOr<std::vector<WaitingLine>> Take(int64_t batch, int64_t after, int64_t limit,
+                                                const std::vector<int64_t>& held) override;
   absl::StatusOr<std::vector<int64_t>> Keep(int64_t batch, const std::vector<int64_t>& lines) override;
   absl::Status GiveBack(int64_t batch, const std::vector<int64_t>& lines) override;
   absl::StatusOr<std::vector<size_t>> EndLines(const std::vector<EndedLine>& lines) override;

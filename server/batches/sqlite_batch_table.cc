@@ -191,7 +191,8 @@ absl::Status SqliteBatchTable::Fail(int64_t batch, const std::vector<BatchError>
   });
 }
 
-absl::StatusOr<std::vector<WaitingLine>> SqliteBatchTable::Take(int64_t batch, int64_t after, int64_t limit) {
+absl::StatusOr<std::vector<WaitingLine>> SqliteBatchTable::Take(int64_t batch, int64_t after, int64_t limit,
+                                                                const std::vector<int64_t>&) {
   Statement rows = database_.Prepare(
       "SELECT number, custom_id, offset, length FROM lines WHERE batch = ? AND state = 0 AND number > ? ORDER BY "
       "number "

@@ -50,13 +50,13 @@ TEST_P(BatchTableTest, ALifeFromEndToEnd) {
   EXPECT_EQ(batch.total, 3);
   EXPECT_EQ(batch.expires, kNow + 24 * 3600);
   ASSERT_OK(fixture.store->Run([&](Tables& tables) -> absl::Status {
-    std::vector<WaitingLine> waiting = tables.batches.Take(batch.number, 0, 2).value();
+    std::vector<WaitingLine> waiting = tables.batches.Take(batch.number, 0, 2, {}).value();
     EXPECT_EQ(waiting.size(), 2u);
     EXPECT_EQ(waiting[1].custom_id, "line-2");
     EXPECT_EQ(waiting[1].offset, 20);
     EXPECT_OK(tables.batches.EndLines({{batch.number, 2, true, "two\n"}, {batch.number, 1, false, "one failed\n"}}));
     EXPECT_OK(tables.batches.EndLines({{batch.number, 3, true, "three\n"}, {batch.number, 2, true, "again\n"}}));
-    EXPECT_TRUE(tables.batches.Take(batch.number, 0, 9)->empty());
+    EXPECT_TRUE(tables.batches.Take(batch.number, 0, 9, {})->empty());
     EXPECT_OK(tables.batches.End(batch, BatchStatus::kCompleted, kNow + 9));
     return absl::OkStatus();
   }));
@@ -144,7 +144,7 @@ TEST_P(BatchTableTest, ARepeatedCustomIdNamesBothLines) {
     EXPECT_OK(tables.batches.AddLines(batch.number, {{7, "new", 0, 1}, {8, "line-2", 0, 1}}, &repeated));
     EXPECT_EQ(repeated->line, 8);
     EXPECT_EQ(repeated->message, "line 8: the custom_id 'line-2' is that of line 2; each line needs one of its own");
-    EXPECT_EQ(tables.batches.Take(batch.number, 0, 9)->size(), 3u);  // nothing of the piece
+    EXPECT_EQ(tables.batches.Take(batch.number, 0, 9, {})->size(), 3u);  // nothing of the piece
     EXPECT_OK(tables.batches.Fail(batch.number, {*repeated}, kNow));
     return absl::OkStatus();
   }));
