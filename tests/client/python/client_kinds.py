@@ -95,5 +95,9 @@ def waited(kind, servers, **options):
     return client
 
 
+def counts_of(client):
+    return getattr(client, "_client", client).counts()
+
+
 def targets(client):
     return getattr(client, "_transport", client).targets.all

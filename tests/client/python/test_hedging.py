@@ -13,8 +13,9 @@ import openai
 import pytest
 
 import hadal_client
-from client_kinds import ONE_AT_A_TIME, targets
+from client_kinds import ONE_AT_A_TIME, counts_of, targets
 from hadal_client import RetryOptions
+from hadal_client._hedge_delay import HedgeDelay, kind_of
 from hadal_client._hedging import first_of, first_of_async
 from hadal_client._httpx import httpx
 from hadal_process import filled
@@ -182,6 +183,55 @@ def test_the_openai_package_is_hedged(pair):
     assert counts(pair[1]) == (1, 0) and counts(pair[0]) == (1, 1)
 
 
+# ---- When it is not known how long an answer takes --------------------------------------------------------------------
+
+def test_the_delay_is_learnt_from_the_answers(start_server, connect):
+    """From the 20th on; the slow server's first word comes after 1.5 s, when most have come within milliseconds."""
+    servers = start_server(FAST), start_server(SLOW)
+    client = connect(*servers, retry=RetryOptions(hedge_quantile=0.9, hedge_share=1))
+    for _ in range(20):
+        assert ASK["chat"](ask_first(client, targets(client)[0]))
+    assert counts_of(client).calls == 20
+    before, hedged = time.monotonic(), counts_of(client).hedges
+    assert ASK["chat"](ask_first(client, targets(client)[1]))
+    assert time.monotonic() - before < 1.4
+    told = counts_of(client)
+    assert (told.calls, told.hedges, told.attempts) == (21, hedged + 1, 21 + hedged + 1) and told.hedges_won >= 1
+
+
+def test_before_the_twentieth_answer_nothing_is_hedged(start_server, connect):
+    servers = start_server(SLOW), start_server(FAST)
+    client = slow_first(connect, servers, retry=RetryOptions(hedge_quantile=0.9, hedge_after=0.1))
+    assert ASK["chat"](client)
+    assert counts_of(client) == hadal_client.CallCounts(calls=1, attempts=1)
+
+
+def test_a_quantile_of_the_last_answers_of_its_kind_and_no_less_than_the_fixed_time():
+    delay = HedgeDelay(None, 0.95)
+    for number in range(1, 20):
+        delay.answered("stream", number / 1000)
+    assert delay.seconds("stream") is None, "too few to tell"
+    for number in range(20, 101):
+        delay.answered("stream", number / 1000)
+    assert delay.seconds("stream") == pytest.approx(0.096)
+    assert delay.seconds("whole") is None, "these take another time"
+    for _ in range(256):
+        delay.answered("stream", 2.0)
+    assert delay.seconds("stream") == 2.0, "old ones are forgotten"
+    both = HedgeDelay(3.0, 0.5)
+    for _ in range(20):
+        both.answered("question", 1.0)
+    assert both.seconds("question") == 3.0
+    assert HedgeDelay(3.0, None).seconds("question") == 3.0 and HedgeDelay(None, None).seconds("question") is None
+
+
+def test_the_kinds_of_answers_over_http():
+    assert kind_of("/v1/chat/completions", b'{"stream": true}') == kind_of("/v1/messages", b'{"a":1,"stream":true}') == "stream"
+    assert kind_of("/v1/completions", b'{"stream":false}') == kind_of("/v1/responses", b'{"input": "x"}') == "whole"
+    assert kind_of("/v1/completions", json.dumps({"prompt": '"stream":true'}).encode()) == "whole", "a text"
+    assert kind_of("/tokenize", b'{"stream":true}') == "question"
+
+
 # ---- What must not run twice -----------------------------------------------------------------------------------------
 
 def test_a_batch_is_not_hedged(start_server, connect, tmp_path):
@@ -200,9 +250,12 @@ def test_nonsense_is_named():
     for wrong in (-1, "1", float("nan"), float("inf")):
         with pytest.raises(ValueError, match="hedge_after: expected seconds, 0 or more"):
             RetryOptions(hedge_after=wrong)
+    for wrong in (0, 1, -0.5, "0.9", float("nan")):
+        with pytest.raises(ValueError, match="hedge_quantile: expected a number above 0 and below 1"):
+            RetryOptions(hedge_quantile=wrong)
     with pytest.raises(ValueError, match="hedge_share: expected a number, 0 or more"):
         RetryOptions(hedge_share=-0.1)
-    with pytest.raises(ValueError, match="hedge_after: a transport of your own must be one for asyncio"):
+    with pytest.raises(ValueError, match="hedge_after, hedge_quantile: a transport of your own must be one for asyncio"):
         hadal_client.Client("http://a:1", transport=httpx.HTTPTransport(), retry=HEDGED)
 
 

@@ -18,7 +18,7 @@ from ._errors import AnswerInterrupted, DeadlineExceeded, HadalError, RequestErr
 from ._http import AsyncTransport, Transport
 from ._retry import RetryOptions
 from ._stream import AsyncStream, Stream
-from ._types import Answer, Delta, Load, Model, Usage
+from ._types import Answer, CallCounts, Delta, Load, Model, Usage
 
 if TYPE_CHECKING:  # under its own name: so it is exported to type checkers
     from ._grpc import GrpcClient as GrpcClient
@@ -38,5 +38,5 @@ def __getattr__(name: str) -> Any:
 
 
 # Without the gRPC clients: `import *` would want grpcio.
-__all__ = ["Answer", "AnswerInterrupted", "AsyncClient", "AsyncStream", "AsyncTransport", "Batch", "Cache", "Client", "DeadlineExceeded", "Delta", "HadalError", "Load", "Model",
+__all__ = ["Answer", "AnswerInterrupted", "AsyncClient", "AsyncStream", "AsyncTransport", "Batch", "Cache", "CallCounts", "Client", "DeadlineExceeded", "Delta", "HadalError", "Load", "Model",
            "RequestError", "RetryOptions", "ServerBusy", "ServerUnreachable", "Stream", "Transport", "Usage"]

@@ -72,6 +72,11 @@ def number(name: str, value: Any, least: float) -> None:
         raise _wrong(name, f"a number, {least:g} or more", value)
 
 
+def share(name: str, value: Any) -> None:
+    if not isinstance(value, Real) or not 0 < float(value) < 1:
+        raise _wrong(name, "a number above 0 and below 1", value)
+
+
 def chat_messages(messages: Any) -> List[Mapping[str, Any]]:
     if isinstance(messages, str):
         return [{"role": "user", "content": messages}]

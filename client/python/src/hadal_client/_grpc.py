@@ -171,7 +171,7 @@ class GrpcClient(Base):
     def _answered(self, attempts: Attempts) -> Attempt:
         """The attempt whose answer has begun."""
         while True:
-            attempt = first_of(_wait, self._begin(attempts), attempts.hedge, attempts.hedge_after)
+            attempt = first_of(_wait, self._begin(attempts), attempts.hedge, attempts.call.hedge_delay())
             if attempt is not None:
                 return attempt
 

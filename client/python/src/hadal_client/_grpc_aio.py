@@ -166,7 +166,7 @@ class AsyncGrpcClient(Base):
 
     async def _answered(self, attempts: Attempts) -> Attempt:
         while True:
-            attempt = await first_of_async(_wait, await self._begin(attempts), attempts.hedge, attempts.hedge_after)
+            attempt = await first_of_async(_wait, await self._begin(attempts), attempts.hedge, attempts.call.hedge_delay())
             if attempt is not None:
                 return attempt
 

@@ -58,9 +58,8 @@ class Attempts:
         self.response = response
         self.streams = streams
         self.sends = sends
-        self.call = Call(client.targets, deadline, only=only)
         leaves_something = once or sends is not None
-        self.hedge_after = None if leaves_something or only is not None or len(client.targets.all) == 1 else client.targets.options.hedge_after
+        self.call = Call(client.targets, deadline, only=only, kind=None if leaves_something or only is not None else "stream" if streams else "question")
         # What is about a call that has a place needs none of its own.
         self._window = client._window if only is None else Window(None)
         self._once = once

@@ -22,7 +22,7 @@ from ._grpc_messages import load_of, models_of
 from ._retry import RetryOptions, Target, Targets
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Load, Messages, Model, Prompt
+from ._types import CallCounts, Load, Messages, Model, Prompt
 from ._window import Window
 
 LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
@@ -112,6 +112,10 @@ class Base:
         self._channels: Dict[Target, Any] = {
             target: module.insecure_channel(target.address, OPTIONS) if one is None else module.secure_channel(target.address, one, OPTIONS)
             for target, one in zip(self.targets.all, secure)}
+
+    def counts(self) -> CallCounts:
+        """What the client has done so far."""
+        return self.targets.counts()
 
     def _answer_key(self, request: Any, fields: Dict[str, Any]) -> Optional[str]:
         return self._asker.key(_METHODS[type(request)], fields, request.SerializeToString(deterministic=True).hex())

@@ -13,10 +13,12 @@ from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, List, Opti
 from . import _checks
 from . import _load_reports as load_reports
 from ._errors import ServerUnreachable
+from ._hedge_delay import kind_of
 from ._hedging import first_of_async
 from ._http_loop import LoopThread
 from ._httpx import httpx
 from ._retry import Call, Refusal, RetryOptions, Target, Targets
+from ._types import CallCounts
 from ._window import Place, Window
 
 # A request may ask for a deadline of its own by this extension: {"extensions": {"hadal_deadline": seconds}}.
@@ -105,10 +107,10 @@ class _Attempts:
 
     def __init__(self, targets: Targets, request: Any):
         only = request.extensions.get(SERVER)
-        self.call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only))
         self.several = len(targets.all) > 1
         self.leaves_something = request.method == "POST" and request.url.path.endswith(_LEAVE_SOMETHING)
-        self.hedge_after = None if self.leaves_something or only is not None or not self.several else targets.options.hedge_after
+        kind = None if self.leaves_something or only is not None or not targets.options.hedges else kind_of(request.url.path, request.content)
+        self.call = Call(targets, request.extensions.get(DEADLINE), only=None if only is None else targets.at(only), kind=kind)
         self.error: Optional[BaseException] = None
         self.refused: Any = None  # the last refusal
         self.place = Place()  # until the end of the answer
@@ -256,9 +258,9 @@ class Transport(httpx.BaseTransport):
                  max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, ca_file: Optional[str] = None,
                  sleep: Callable[[float], None] = time.sleep):
         self._in_loop: Optional[LoopThread] = None
-        if isinstance(options, RetryOptions) and options.hedge_after is not None:
+        if isinstance(options, RetryOptions) and options.hedges:
             if inner is not None and not isinstance(inner, httpx.AsyncBaseTransport):
-                raise ValueError("hedge_after: a transport of your own must be one for asyncio, whose requests can be cancelled")
+                raise ValueError("hedge_after, hedge_quantile: a transport of your own must be one for asyncio, whose requests can be cancelled")
             hedging = AsyncTransport(servers, options, max_calls=max_calls, inner=inner, ca_file=ca_file)
             self.targets = hedging.targets
             self._in_loop = LoopThread(hedging)
@@ -302,6 +304,10 @@ class Transport(httpx.BaseTransport):
                 attempt.error = error
             if attempt.judge():
                 return attempt.response
+
+    def counts(self) -> CallCounts:
+        """What it has done so far."""
+        return self.targets.counts()
 
     def _ask_for_load(self, target: Target) -> None:
         with contextlib.suppress(Exception):  # whoever calls it will see
@@ -354,7 +360,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                     return attempts.given_up()
                 await self._sleep(wait)
                 continue
-            won = await first_of_async(self._make, attempt, attempts.hedge, attempts.hedge_after)
+            won = await first_of_async(self._make, attempt, attempts.hedge, attempts.call.hedge_delay())
             if won is not None:
                 return won.response
 
@@ -366,6 +372,10 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 await attempt.response.aclose()
         except Exception as error:
             attempt.error = error
+
+    def counts(self) -> CallCounts:
+        """What it has done so far."""
+        return self.targets.counts()
 
     async def _ask_for_load(self, target: Target) -> None:
         with contextlib.suppress(Exception):

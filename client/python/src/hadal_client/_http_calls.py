@@ -16,7 +16,7 @@ from ._http_messages import answer_of, answers_of, chat_body, load_of
 from ._httpx import httpx
 from ._sharing import Asker
 from ._stream import Running
-from ._types import Answer, Load, Messages, Model, Prompt
+from ._types import Answer, CallCounts, Load, Messages, Model, Prompt
 
 _CONNECT_S = 10.0
 LOAD_TIMEOUT_S = 5.0
@@ -125,6 +125,11 @@ class Base:
             self._headers["x-hadal-priority"] = _checks.priority(priority)
         # Between two pieces of an answer; a whole call is bounded by its deadline.
         self._timeout = _checks.seconds("timeout", timeout, least=0.001)
+
+    def counts(self) -> CallCounts:
+        """What the client has done so far."""
+        counts: CallCounts = self._transport.targets.counts()
+        return counts
 
     def _build(self, http: Any, question: Question[T], deadline: Optional[float]) -> Any:
         most = self._timeout if deadline is None else min(_checks.seconds("deadline", deadline), self._timeout)

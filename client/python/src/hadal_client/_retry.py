@@ -64,12 +64,13 @@ class Call:
         call = Call(targets, deadline)
         while True:
             target = call.begin()                   # None: sleep call.wait() first; that None: give up
-            ... attempt, with call.headers() ...    # without an answer after hedge_after: another beside it at call.hedge(), told apart by `at`
+            ... attempt, with call.headers() ...    # without an answer after hedge_delay(): another beside it at call.hedge(), told apart by `at`
             call.served() | call.refused(refusal) | call.failed()
     """
 
-    def __init__(self, targets: Targets, deadline: Optional[float] = None, draw: Callable[[], float] = random.random, only: Optional[Target] = None):
-        """`only`: the one server that it is for."""
+    def __init__(self, targets: Targets, deadline: Optional[float] = None, draw: Callable[[], float] = random.random, only: Optional[Target] = None,
+                 kind: Optional[str] = None):
+        """`only`: the one server that it is for. `kind`: of its answer, as HedgeDelay tells them apart; None: it must not run twice."""
         self._targets = targets
         self._among = targets.all if only is None else [only]
         self._options = targets.options
@@ -84,7 +85,11 @@ class Call:
         self._returns: Dict[Target, _Return] = {}
         self._given_up: List[Target] = []
         self._current: Optional[Target] = None
+        self._kind = kind
+        self._hedge_at: Optional[Target] = None  # while it is under way
         self._hedged = False
+        self._asked = 0.0  # when the attempt began, not its hedge
+        targets.count("calls")
         self._slot: Optional[Tuple[Target, float]] = None  # in a line
         self._late_for_lines = False
         self._no_budget = False
@@ -107,13 +112,20 @@ class Call:
         if self.attempts == 0:
             self._targets.budget.called()
         self._current = target
+        self._asked = now
         self._count(target)
         return target
+
+    def hedge_delay(self) -> Optional[float]:
+        """Seconds without an answer after which there may be a hedge; None: there is none."""
+        if self._kind is None or len(self._among) == 1 or not self._options.hedges:
+            return None
+        return self._targets.hedge_delay.seconds(self._kind)
 
     def hedge(self) -> Optional[Target]:
         """The server of a second attempt beside the one that is under way, once a call: one that it has not asked yet. None: no such server, or there have
         been enough."""
-        if self._hedged or self._options.hedge_after is None:
+        if self._hedged or not self._options.hedges:
             return None
         target = self._targets.start_least_loaded([target for target in self._open() if target not in self._tries and target.state == "closed"])
         if target is None:
@@ -122,6 +134,8 @@ class Call:
             target.finish()
             return None
         self._hedged = True
+        self._hedge_at = target
+        self._targets.count("hedges")
         self._count(target)
         return target
 
@@ -151,6 +165,10 @@ class Call:
         if target.line is not None:
             target.line.answered(self._targets.clock())
         self._targets.budget.served()
+        if target is self._hedge_at:
+            self._targets.count("hedges_won")
+        if self._kind is not None:
+            self._targets.hedge_delay.answered(self._kind, self._targets.clock() - self._asked)
 
     def refused(self, refusal: Refusal, at: Optional[Target] = None) -> None:
         target = self._ended(at)
@@ -179,11 +197,14 @@ class Call:
 
     def _count(self, target: Target) -> None:
         self.attempts += 1
+        self._targets.count("attempts")
         self._tries[target] = self._tries.get(target, 0) + 1
 
     def _ended(self, at: Optional[Target]) -> Target:
         target = self._at(at)
         target.finish()
+        if target is self._hedge_at:
+            self._hedge_at = None
         return target
 
     def _plan_return(self, target: Target, after: Optional[float], ticket: Optional[str], held: bool) -> None:

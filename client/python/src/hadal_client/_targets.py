@@ -6,11 +6,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, List, Optional, Sequence
 
 from . import _checks
+from ._hedge_delay import HedgeDelay
 from ._line import Line
+from ._types import CallCounts
 
 _PROBE_S = 0.1           # how often a call looks whether the one that tries a server has an answer
 _REPORT_AGE_S = 10.0     # for how long a server's report counts
@@ -35,6 +37,9 @@ class RetryOptions:
     # Seconds without any of an answer after which another server is asked, too; who answers first is heard, and the other one is cancelled. None: never.
     # A hedge costs a retry of the budget. Refusals start none, and what must not run twice (batches, files) has none.
     hedge_after: Optional[float] = None
+    # Instead of a fixed time the one within which such a share of the last 256 answers of the kind had begun: 0.95, say. From the 20th answer on; at least
+    # `hedge_after` where that is set, too.
+    hedge_quantile: Optional[float] = None
     hedge_share: float = 0.1        # of the calls that may be hedged, and one besides; after a time without any up to ten at once
     # Calls that would come to a server which has just promised others of this client places for later wait on this side until then, each in its turn,
     # instead of asking to be refused. That spares the server an attempt, and forgoes the place that it would have promised them.
@@ -43,9 +48,16 @@ class RetryOptions:
     def __post_init__(self) -> None:
         if self.hedge_after is not None:
             _checks.seconds("hedge_after", self.hedge_after, least=0)
+        if self.hedge_quantile is not None:
+            _checks.share("hedge_quantile", self.hedge_quantile)
         for name, least in (("max_attempts", 1), ("initial_backoff", 0), ("max_backoff", 0), ("deadline", 0), ("budget", 0), ("budget_refill", 0),
                             ("breaker_failures", 1), ("breaker_pause", 0), ("hedge_share", 0)):
             _checks.number(name, getattr(self, name), least)
+
+
+    @property
+    def hedges(self) -> bool:
+        return self.hedge_after is not None or self.hedge_quantile is not None
 
 
 class RetryBudget:
@@ -193,7 +205,19 @@ class Targets:
         self.options = options
         self.clock = clock
         self.budget = RetryBudget(options)
+        self.hedge_delay = HedgeDelay(options.hedge_after, options.hedge_quantile)
+        self.counted = CallCounts()
+        self._lock = threading.Lock()
         self.all = [Target(address, options, clock) for address in addresses]
+
+    def count(self, what: str) -> None:
+        """One more of a field of CallCounts."""
+        with self._lock:
+            setattr(self.counted, what, getattr(self.counted, what) + 1)
+
+    def counts(self) -> CallCounts:
+        with self._lock:
+            return replace(self.counted)
 
     def at(self, address: str) -> Target:
         return next(target for target in self.all if target.address == address)

@@ -45,6 +45,16 @@ class Answer:
 
 
 @dataclass
+class CallCounts:
+    """What a client has done so far."""
+
+    calls: int = 0
+    attempts: int = 0    # of them all, hedges included
+    hedges: int = 0      # second servers that were asked because the first was slow
+    hedges_won: int = 0  # that answered first
+
+
+@dataclass
 class Model:
     id: str
     max_model_len: int = 0
