@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/attempt_loop.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -13,28 +10,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "client/fast_open.h"
 #include "client/load_report.h"
 
 namespace hadal::client {
 namespace {
 
-// A server that does not say its load by then is asked only where there is no other.
-constexpr absl::Duration kLoadTimeout = absl::Seconds(5);
-
-constexpr absl::Duration kConnectingPause = absl::Milliseconds(50);
-
 constexpr absl::Duration kSideCallTimeout = absl::Seconds(30);
-
-// For a sign of life.
-constexpr absl::Duration kMaxKeepAliveTimeout = absl::Seconds(20);
-
-// gRPC's own 4 MiB are fewer than the tokens of a long text.
-constexpr int kMaxAnswerBytes = 64 << 20;
-
-int Milliseconds(absl::Duration duration) {
-  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), std::numeric_limits<int>::max()));
-}
 
 Refusal RefusalOf(const grpc::ClientContext& context, const grpc::Status& status) {
   Refusal refusal;
@@ -61,107 +42,10 @@ bool Unanswered(const grpc::ClientContext& context, const grpc::Status& status) 
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && context.GetServerTrailingMetadata().empty();
 }
 
-// What the server said of its load at the end of a call, which it no more counts: Finish comes before this.
-void NoteLoad(Target& target, const grpc::ClientContext& context) {
-  const std::optional<double> requests = RequestsOfReport(TrailerOf(context, kLoadReportTrailer));
-  if (requests.has_value()) target.Report(*requests);
-}
-
-// What a call of GetLoad needs until it is answered.
-struct LoadQuestion {
-  grpc::ClientContext context;
-  v1::GetLoadRequest request;
-  v1::GetLoadResponse response;
-};
-
-// The threads of gRPC's callbacks end with the last channel that has made a call. It waits for them, so it must not go
-// on one of them, where the last reference to Connections may well be dropped: a channel that stays, and has made a
-// call, keeps them.
-void KeepCallbackThreads() {
-  // Used by nobody, but in sight of leak checkers.
-  [[gnu::used]] static const auto* const kept = [] {
-    const auto* const channel =
-        new std::shared_ptr<grpc::Channel>(grpc::CreateChannel("127.0.0.1:1", grpc::InsecureChannelCredentials()));
-    const std::unique_ptr<v1::Inference::Stub> stub = v1::Inference::NewStub(*channel);
-    auto question = std::make_shared<LoadQuestion>();
-    question->context.set_deadline(std::chrono::system_clock::time_point());  // it has passed: nothing is connected
-    stub->async()->GetLoad(&question->context, &question->request, &question->response,
-                           [question](const grpc::Status&) {});
-    return channel;
-  }();
-}
-
-// gRPC 1.51 forgets a connection whose channel goes while it is being made: it would stay open for good. So the channel
-// stays until that is over, which gRPC bounds.
-void LetGo(std::shared_ptr<grpc::Channel> channel) {
-  if (channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_CONNECTING) return;
-  auto alarm = std::make_shared<grpc::Alarm>();
-  grpc::Alarm* const set = alarm.get();
-  set->Set(absl::ToChronoTime(absl::Now() + kConnectingPause),
-           [alarm = std::move(alarm), channel = std::move(channel)](bool) mutable {
-             const std::shared_ptr<grpc::Alarm> rung = std::move(alarm);  // it holds this function, which held it
-             LetGo(std::move(channel));
-           });
-}
-
 }  // namespace
 
 absl::Status ToAbsl(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
-
-std::string TrailerOf(const grpc::ClientContext& context, const char* name) {
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto it = trailers.find(name);
-  return it == trailers.end() ? "" : std::string(it->second.data(), it->second.size());
-}
-
-Connections::Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-                         const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls,
-                         absl::Duration keep_alive, bool tcp_fast_open)
-    : targets_(addresses, retry), window_(max_calls), identity_(std::move(identity)) {
-  KeepCallbackThreads();
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // gRPC's own would send no ticket
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(keep_alive));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(std::min(keep_alive, kMaxKeepAliveTimeout)));
-  // gRPC by itself stops after two where nothing is sent: whoever waits in a long queue would not be told that its
-  // server has gone.
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetMaxReceiveMessageSize(kMaxAnswerBytes);
-  if (tcp_fast_open) UseFastOpen(&arguments);
-  for (const auto& target : targets_.all()) {
-    Server& server = servers_[target.get()];
-    server.channel = grpc::CreateCustomChannel(target->address(), credentials, arguments);
-    server.stub = v1::Inference::NewStub(server.channel);
-    server.batches = v1::Batches::NewStub(server.channel);
-  }
-}
-
-Connections::~Connections() {
-  for (const auto& [target, server] : servers_) LetGo(server.channel);
-}
-
-void Connections::ConnectAhead() {
-  for (const auto& [target, server] : servers_) server.channel->GetState(/*try_to_connect=*/true);
-}
-
-void Connections::RefreshLoads() {
-  if (servers_.size() == 1) return;
-  for (const auto& [target, server] : servers_) {
-    if (!target->ShouldAskForLoad()) continue;
-    auto question = std::make_shared<LoadQuestion>();
-    question->context.set_deadline(absl::ToChronoTime(absl::Now() + kLoadTimeout));
-    for (const auto& [name, value] : identity_) question->context.AddMetadata(name, value);
-    server.stub->async()->GetLoad(&question->context, &question->request, &question->response,
-                                  [self = shared_from_this(), target = target, question](const grpc::Status& status) {
-                                    if (status.ok()) target->Report(RequestsOf(question->response));
-                                    // It takes no calls either: it hangs, or cannot be reached.
-                                    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-                                      target->Report(kUnfit);
-                                    }
-                                  });
-  }
 }
 
 AttemptLoop::AttemptLoop(std::shared_ptr<Connections> connections, Metadata metadata, absl::Time deadline)
@@ -231,7 +115,7 @@ void AttemptLoop::HedgeLater(const std::shared_ptr<grpc::ClientContext>& context
   const absl::Duration delay = connections_->targets().hedging().Delay(*kind);
   if (delay == absl::InfiniteDuration()) return;
   base::MutexLock lock(&mutex_);
-  if (winner_ != nullptr || cancelled_ || attempts_.size() != 1 || attempts_[0].context != context) return;
+  if (cancelled_ || !race_.Alone(context.get())) return;
   hedge_alarm_ = std::make_shared<grpc::Alarm>();
   hedge_alarm_->Set(absl::ToChronoTime(absl::Now() + delay), [self = shared_from_this(), context](bool rang) {
     if (rang) self->Hedge(context);
@@ -244,7 +128,7 @@ void AttemptLoop::Hedge(const std::shared_ptr<grpc::ClientContext>& context) {
   Target* target = nullptr;
   {
     base::MutexLock lock(&mutex_);
-    if (winner_ != nullptr || cancelled_ || attempts_.size() != 1 || attempts_[0].context != context) return;
+    if (cancelled_ || !race_.Alone(context.get())) return;
     rung = std::move(hedge_alarm_);
     target = call_.BeginHedge();
     if (target == nullptr) return;
@@ -254,47 +138,24 @@ void AttemptLoop::Hedge(const std::shared_ptr<grpc::ClientContext>& context) {
 }
 
 bool AttemptLoop::Claim(const grpc::ClientContext* context, bool answered) {
-  std::vector<std::shared_ptr<grpc::ClientContext>> losers;
+  std::optional<AttemptRace::Outcome> outcome;
   std::shared_ptr<grpc::Alarm> alarm;
   {
     base::MutexLock lock(&mutex_);
-    if (winner_ == context) return true;
-    absl::Time began = absl::InfiniteFuture();
-    bool known = false, hedge = false;
-    for (const Attempt& attempt : attempts_) {
-      began = std::min(began, attempt.began);
-      if (attempt.context.get() != context) continue;
-      known = true;
-      hedge = attempt.hedge;
-    }
-    if (!known) return false;
-    losers = Settle(context);
+    if (race_.winner() == context) return true;
+    outcome = race_.Settle(context);
+    if (!outcome.has_value()) return false;
     alarm = std::move(hedge_alarm_);
     Targets& targets = connections_->targets();
-    if (hedge) targets.CountHedgeWon();
+    if (outcome->hedge) targets.CountHedgeWon();
     const std::optional<CallKind> kind = Hedged();
-    if (answered && kind.has_value() && targets.hedging().on()) targets.hedging().OnAnswer(*kind, absl::Now() - began);
-  }
-  if (alarm != nullptr) alarm->Cancel();
-  for (const auto& loser : losers) loser->TryCancel();
-  return true;
-}
-
-std::vector<std::shared_ptr<grpc::ClientContext>> AttemptLoop::Settle(const grpc::ClientContext* context) {
-  winner_ = context;
-  std::vector<std::shared_ptr<grpc::ClientContext>> losers;
-  std::vector<Attempt> all = std::move(attempts_);
-  attempts_.clear();
-  for (Attempt& attempt : all) {
-    if (attempt.context.get() == context) {
-      winner_target_ = attempt.target;
-      attempts_.push_back(std::move(attempt));
-    } else {
-      losers.push_back(attempt.context);
-      lost_.push_back(std::move(attempt));
+    if (answered && kind.has_value() && targets.hedging().on()) {
+      targets.hedging().OnAnswer(*kind, absl::Now() - outcome->began);
     }
   }
-  return losers;
+  if (alarm != nullptr) alarm->Cancel();
+  for (const auto& loser : outcome->losers) loser->TryCancel();
+  return true;
 }
 
 void AttemptLoop::SetAlarm(absl::Duration wait, std::function<void()> then) {
@@ -321,17 +182,8 @@ std::shared_ptr<grpc::ClientContext> AttemptLoop::AddAttempt(Target* target, boo
   }
   context->AddMetadata("x-stainless-retry-count", absl::StrCat(call_.attempts() - 1));
   if (connections_->servers().size() > 1) context->AddMetadata(kLoadReportFormat, "BIN");
-  attempts_.push_back({.target = target, .context = context, .began = absl::Now(), .hedge = hedge});
+  race_.Add({.target = target, .context = context, .began = absl::Now(), .hedge = hedge});
   return context;
-}
-
-std::optional<AttemptLoop::Attempt> AttemptLoop::Take(const grpc::ClientContext* context, std::vector<Attempt>* from) {
-  const auto found =
-      std::find_if(from->begin(), from->end(), [&](const Attempt& one) { return one.context.get() == context; });
-  if (found == from->end()) return std::nullopt;
-  std::optional<Attempt> attempt = std::move(*found);
-  from->erase(found);
-  return attempt;
 }
 
 AttemptLoop::SideCall AttemptLoop::MakeSideCall() const {
@@ -339,30 +191,30 @@ AttemptLoop::SideCall AttemptLoop::MakeSideCall() const {
   context->set_deadline(absl::ToChronoTime(absl::Now() + kSideCallTimeout));
   for (const auto& [name, value] : connections_->identity()) context->AddMetadata(name, value);
   base::MutexLock lock(&mutex_);
-  return {connections_->servers().at(winner_target_).stub->async(), std::move(context)};
+  return {connections_->servers().at(race_.winner_target()).stub->async(), std::move(context)};
 }
 
 void AttemptLoop::AttemptDone(const grpc::ClientContext* context, const grpc::Status& status) {
   if (status.ok() || !ForCapacity(status)) Claim(context, status.ok());
-  std::optional<Attempt> attempt;
+  std::optional<AttemptRace::Attempt> attempt;
   std::shared_ptr<grpc::Alarm> alarm;
   absl::Status last;
   bool again = false, answered = false;
   {
     base::MutexLock lock(&mutex_);
-    if (std::optional<Attempt> lost = Take(context, &lost_)) {
+    if (const std::optional<AttemptRace::Attempt> lost = race_.TakeLost(context)) {
       lost->target->Finish();
       return NoteLoad(*lost->target, *context);
     }
-    if (cancelled_ && winner_ == nullptr) Settle(context);
-    attempt = Take(context, &attempts_);
+    if (cancelled_ && race_.winner() == nullptr) race_.Settle(context);
+    attempt = race_.TakeRunning(context);
     last_ = cancelled_ ? absl::CancelledError("cancelled") : ToAbsl(status);
-    if (winner_ == context && !cancelled_ && !status.ok() && ForCapacity(status)) {
+    if (race_.winner() == context && !cancelled_ && !status.ok() && ForCapacity(status)) {
       const AfterBreak next = BrokeOff();
-      if (next != AfterBreak::kEnd) winner_ = nullptr;
+      if (next != AfterBreak::kEnd) race_.Reopen();
       if (next == AfterBreak::kGoOn) call_.GotOn();
     }
-    if (winner_ == context) {
+    if (race_.winner() == context) {
       call_.Served(attempt->target);
       answered = true;
     } else if (Unanswered(*context, status) && MayHaveTakenEffect(*context)) {
@@ -372,7 +224,7 @@ void AttemptLoop::AttemptDone(const grpc::ClientContext* context, const grpc::St
     } else {
       PlanReturn(*attempt, status);
       again = true;
-      if (!attempts_.empty()) return;  // the other one may still be answered
+      if (!race_.empty()) return;  // the other one may still be answered
     }
     alarm = std::move(hedge_alarm_);
     last = last_;
@@ -385,7 +237,7 @@ void AttemptLoop::AttemptDone(const grpc::ClientContext* context, const grpc::St
   Finish(std::move(last));
 }
 
-void AttemptLoop::PlanReturn(const Attempt& attempt, const grpc::Status& status) {
+void AttemptLoop::PlanReturn(const AttemptRace::Attempt& attempt, const grpc::Status& status) {
   if (Unanswered(*attempt.context, status)) {
     call_.Failed(attempt.target);
   } else {
@@ -406,15 +258,15 @@ void AttemptLoop::Finish(absl::Status status) {
 }
 
 void AttemptLoop::Cancel() {
-  std::vector<Attempt> attempts;
+  std::vector<std::shared_ptr<grpc::ClientContext>> attempts;
   std::shared_ptr<grpc::Alarm> alarm;
   {
     base::MutexLock lock(&mutex_);
     if (std::exchange(cancelled_, true)) return;
-    attempts = attempts_;
+    attempts = race_.running();
     alarm = alarm_;
   }
-  for (const Attempt& attempt : attempts) attempt.context->TryCancel();
+  for (const auto& attempt : attempts) attempt->TryCancel();
   if (alarm != nullptr) alarm->Cancel();  // rings at once
 }
 

@@ -5,75 +5,24 @@
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/sync.h"
-#include "client/call_window.h"
+#include "client/attempt_race.h"
+#include "client/connections.h"
 #include "client/retry.h"
-#include "hadal/v1/batches.grpc.pb.h"
 #include "hadal/v1/inference.grpc.pb.h"
 
 namespace hadal::client {
 
-using Metadata = std::vector<std::pair<std::string, std::string>>;
-
-// The servers of a client and the channels to them. Shared by the client and its calls, which may outlive it.
-// Thread-safe.
-class Connections : public std::enable_shared_from_this<Connections> {
- public:
-  struct Server {
-    std::shared_ptr<grpc::Channel> channel;
-    std::unique_ptr<v1::Inference::Stub> stub;
-    std::unique_ptr<v1::Batches::Stub> batches;
-
-    // The calls of one of the services.
-    template <typename Service>
-    typename Service::StubInterface::async_interface* async() const {
-      if constexpr (std::is_same_v<Service, v1::Batches>) {
-        return batches->async();
-      } else {
-        return stub->async();
-      }
-    }
-  };
-
-  // `identity` goes with every call; `max_calls` are under way at once, 0: any number; the others as in ChannelOptions.
-  Connections(const std::vector<std::string>& addresses, const RetryOptions& retry,
-              const std::shared_ptr<grpc::ChannelCredentials>& credentials, Metadata identity, int max_calls,
-              absl::Duration keep_alive, bool tcp_fast_open);
-  ~Connections();
-  Connections(const Connections&) = delete;
-  Connections& operator=(const Connections&) = delete;
-
-  Targets& targets() { return targets_; }
-  CallWindow& window() { return window_; }
-  const std::map<Target*, Server>& servers() const { return servers_; }
-  const Metadata& identity() const { return identity_; }
-  // Begins to resolve names and to connect, where there is no connection. Does not wait.
-  void ConnectAhead();
-  // Where there is a choice: asks the servers for their load of which no call has said it for a second. Does not wait.
-  void RefreshLoads();
-
- private:
-  Targets targets_;
-  CallWindow window_;
-  std::map<Target*, Server> servers_;
-  const Metadata identity_;
-};
-
 // The status that a caller gets.
 absl::Status ToAbsl(const grpc::Status& status);
-// One of the trailers of a call that has ended; empty: there is none.
-std::string TrailerOf(const grpc::ClientContext& context, const char* name);
 
 // A call through all its attempts. It has no thread: what comes next is begun by gRPC's callbacks and alarms, and those
 // keep it alive. Subclasses make one attempt. Attempts come one after another, but for a hedge, which runs beside the
@@ -122,13 +71,6 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   virtual void End(absl::Status status) = 0;
 
  private:
-  struct Attempt {
-    Target* target = nullptr;
-    std::shared_ptr<grpc::ClientContext> context;
-    absl::Time began;
-    bool hedge = false;
-  };
-
   // Its turn has come, its deadline has passed, or it was cancelled: the first attempt, or the end.
   void StopWaiting();
   // The next attempt, the wait for it, or the end.
@@ -141,12 +83,9 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   bool Claim(const grpc::ClientContext* context, bool answered);
   // The context of a new attempt.
   std::shared_ptr<grpc::ClientContext> AddAttempt(Target* target, bool hedge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static std::optional<Attempt> Take(const grpc::ClientContext* context, std::vector<Attempt>* from);
-  // This attempt is final; gives those that are to be cancelled.
-  std::vector<std::shared_ptr<grpc::ClientContext>> Settle(const grpc::ClientContext* context)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What the refusal of an attempt, or its silence, means for the next one.
-  void PlanReturn(const Attempt& attempt, const grpc::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanReturn(const AttemptRace::Attempt& attempt, const grpc::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs `then` on a thread of gRPC; Cancel makes it run at once.
   void SetAlarm(absl::Duration wait, std::function<void()> then) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -157,10 +96,7 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   mutable base::Mutex mutex_;
   RetriedCall call_ ABSL_GUARDED_BY(mutex_);
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<Attempt> attempts_ ABSL_GUARDED_BY(mutex_);  // that are under way
-  std::vector<Attempt> lost_ ABSL_GUARDED_BY(mutex_);  // that were cancelled because of another one, and have not ended
-  const grpc::ClientContext* winner_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the attempt that is final
-  Target* winner_target_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  AttemptRace race_ ABSL_GUARDED_BY(mutex_);
   absl::Status last_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Alarm> hedge_alarm_ ABSL_GUARDED_BY(mutex_);

@@ -23,6 +23,12 @@ absl::Duration Doubled(absl::Duration first, int n, absl::Duration most) {
 
 }  // namespace
 
+Target::Target(std::string address, const RetryOptions& options, Clock clock)
+    : address_(std::move(address)),
+      options_(options),
+      clock_(std::move(clock)),
+      line_(options.share_promises ? std::make_unique<Line>() : nullptr) {}
+
 int Target::in_flight() const {
   base::MutexLock lock(&mutex_);
   return in_flight_;
@@ -155,9 +161,10 @@ RetriedCall::RetriedCall(Targets* targets, absl::Time deadline, std::function<do
 Target* RetriedCall::Begin() {
   if (no_budget_) return nullptr;
   const absl::Time now = targets_->Now();
+  if (attempts_ == 0 && targets_->options().share_promises && slot_at_ == nullptr) JoinLine(now);
   std::vector<Target*> due, with_ticket;
   for (const auto& [target, plan] : plans_) {
-    if (plan.given_up || plan.ready_at > now) continue;
+    if (plan.given_up || ReadyAt(target, plan) > now) continue;
     due.push_back(target);
     if (!plan.ticket.empty()) with_ticket.push_back(target);
   }
@@ -197,14 +204,38 @@ std::string RetriedCall::TakeTicket(Target* target) { return std::exchange(plans
 std::optional<absl::Duration> RetriedCall::Wait() const {
   absl::Time at = absl::InfiniteFuture();
   for (const auto& [target, plan] : plans_) {
-    if (!plan.given_up) at = std::min(at, std::max(plan.ready_at, target->AvailableAt()));
+    if (!plan.given_up) at = std::min(at, std::max(ReadyAt(target, plan), target->AvailableAt()));
   }
   if (no_budget_ || at >= deadline_) return std::nullopt;
   return std::max(at - targets_->Now(), absl::ZeroDuration());
 }
 
+absl::Time RetriedCall::ReadyAt(Target* target, const Plan& plan) const {
+  if (attempts_ > 0 || target->line() == nullptr || late_for_lines_) return plan.ready_at;
+  if (slot_at_ != nullptr) return slot_at_ == target ? slot_ : absl::InfiniteFuture();
+  return target->line()->NextAt();
+}
+
+void RetriedCall::JoinLine(absl::Time now) {
+  Target* first = nullptr;
+  absl::Time at = absl::InfiniteFuture();
+  for (const auto& [target, plan] : plans_) {
+    if (plan.given_up) continue;
+    if (const absl::Time next = target->line()->NextAt(); next < at) {
+      first = target;
+      at = next;
+    }
+  }
+  if (first == nullptr || at <= now) return;
+  late_for_lines_ = at >= deadline_;
+  if (late_for_lines_) return;
+  slot_at_ = first;
+  slot_ = first->line()->Join(now);
+}
+
 void RetriedCall::Served(Target* target) {
   target->Answered();
+  if (target->line() != nullptr) target->line()->Answered(targets_->Now());
   targets_->OnServed();
 }
 
@@ -247,6 +278,7 @@ void RetriedCall::PlanReturn(Target* target, const Refusal& refusal) {
       refusal.after.value_or(draw_() * Doubled(options.initial_backoff, plan.tries - 1, options.max_backoff));
   plan.ready_at = targets_->Now() + after;
   plan.ticket = refusal.ticket;
+  if (promised && target->line() != nullptr) target->line()->Promised(plan.ready_at);
 }
 
 }  // namespace hadal::client

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "base/sync.h"
 #include "client/hedging.h"
+#include "client/line.h"
 
 namespace hadal::client {
 
@@ -31,6 +32,10 @@ struct RetryOptions {
   int breaker_failures = 5;    // in a row, until a server's circuit opens; refusals for capacity are no failures
   absl::Duration breaker_pause = absl::Seconds(1);  // until one call may try again; doubles up to max_backoff
   HedgingOptions hedging;                           // off
+  // Calls that would come to a server which has just promised others of this client places for later wait on this side
+  // until then, each in its turn, instead of asking to be refused. That spares the server an attempt, and forgoes the
+  // place that it would have promised them.
+  bool share_promises = false;
 };
 
 // What a client has done so far.
@@ -56,8 +61,7 @@ class Target {
   using Clock = std::function<absl::Time()>;
   enum class State { kClosed, kOpen, kHalfOpen };
 
-  Target(std::string address, const RetryOptions& options, Clock clock)
-      : address_(std::move(address)), options_(options), clock_(std::move(clock)) {}
+  Target(std::string address, const RetryOptions& options, Clock clock);
 
   const std::string& address() const { return address_; }
   int in_flight() const;
@@ -76,6 +80,8 @@ class Target {
   void Finish();
   // It said how many requests it has, other clients' included.
   void Report(double requests);
+  // Of calls that wait on this side; null without share_promises.
+  Line* line() const { return line_.get(); }
   // Whether it should be asked for that: true at most once a second, and when it has not reported for so long.
   bool ShouldAskForLoad();
 
@@ -85,6 +91,7 @@ class Target {
   const std::string address_;
   const RetryOptions& options_;
   const Clock clock_;
+  const std::unique_ptr<Line> line_;
   mutable base::Mutex mutex_;
   int in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   double reported_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -180,6 +187,10 @@ class RetriedCall {
   };
 
   void Count(Target* target);
+  // When the call may ask that server; the past: now.
+  absl::Time ReadyAt(Target* target, const Plan& plan) const;
+  // Waits in the line of the server whose turn would come first, unless one may be asked now, or none in time.
+  void JoinLine(absl::Time now);
   void PlanReturn(Target* target, const Refusal& refusal);
 
   Targets* const targets_;
@@ -190,6 +201,9 @@ class RetriedCall {
   int attempts_ = 0;
   bool no_budget_ = false;
   bool hedged_ = false;
+  Target* slot_at_ = nullptr;  // in whose line it waits
+  absl::Time slot_ = absl::InfinitePast();
+  bool late_for_lines_ = false;
 };
 
 }  // namespace hadal::client

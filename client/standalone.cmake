@@ -64,7 +64,7 @@ hadal_library(NAME read_file FOLDER "${HADAL_ROOT}/base" HDRS read_file.h SRCS r
               DEPS absl::status absl::statusor PRIVATE_DEPS absl::cleanup absl::strings)
 
 # What programs may include.
-foreach(header base/sync.h client/batch_client.h client/batch_coroutine.h client/batch_lines.h client/cache_options.h client/client.h client/complete_all.h client/coroutine.h client/generation_options.h client/generation_result.h client/hedging.h client/message.h client/retry.h client/tokenize_options.h)
+foreach(header base/sync.h client/batch_client.h client/batch_coroutine.h client/batch_lines.h client/cache_options.h client/client.h client/complete_all.h client/coroutine.h client/generation_options.h client/generation_result.h client/hedging.h client/line.h client/message.h client/retry.h client/tokenize_options.h)
   get_filename_component(folder "${header}" DIRECTORY)
   install(FILES "${HADAL_ROOT}/${header}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/hadal/${folder}")
 endforeach()

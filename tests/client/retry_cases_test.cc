@@ -34,8 +34,11 @@ RetryOptions OptionsOf(const json& given) {
       {"breaker_failures", [&](double value) { options.breaker_failures = static_cast<int>(value); }},
       {"hedge_after", [&](double value) { options.hedging.delay = absl::Seconds(value); }},
       {"hedge_share", [&](double value) { options.hedging.max_share = value; }},
-      {"breaker_pause", [&](double value) { options.breaker_pause = absl::Seconds(value); }}};
-  for (const auto& [name, value] : given.items()) fields.at(name)(value);
+      {"breaker_pause", [&](double value) { options.breaker_pause = absl::Seconds(value); }},
+      {"share_promises", [&](double value) { options.share_promises = value != 0; }}};
+  for (const auto& [name, value] : given.items()) {
+    fields.at(name)(value.is_boolean() ? (value.get<bool>() ? 1.0 : 0.0) : value.get<double>());
+  }
   return options;
 }
 
@@ -75,6 +78,8 @@ class CaseRun {
       EXPECT_EQ(target == nullptr ? json() : json(target->address()), step["server"]);
     } else if (step.contains("wait")) {
       ExpectWait(calls_.at(step["wait"])->Wait(), step["seconds"]);
+    } else if (step.contains("counts")) {
+      ExpectCounts(step["counts"]);
     } else if (step.contains("sleep")) {
       now_ += absl::Seconds(step["sleep"].get<double>());
     } else if (step.contains("report")) {
@@ -125,6 +130,13 @@ class CaseRun {
     }
   }
 
+  void ExpectCounts(const json& wanted) {
+    const CallCounts counts = targets_.counts();
+    EXPECT_EQ(counts.calls, wanted.value("calls", 0));
+    EXPECT_EQ(counts.attempts, wanted.value("attempts", 0));
+    EXPECT_EQ(counts.hedges, wanted.value("hedges", 0));
+  }
+
   void ExpectState(const std::string& address, const std::string& wanted) {
     static const std::map<Target::State, std::string> kNames = {
         {Target::State::kClosed, "closed"}, {Target::State::kOpen, "open"}, {Target::State::kHalfOpen, "half-open"}};
@@ -162,7 +174,9 @@ class CaseRun {
 TEST(RetryCasesTest, AllCasesOfTheSharedTable) {
   json cases = Cases("cases");
   EXPECT_GE(cases.size(), 25u);
-  for (const json& one : Cases("hedging")) cases.push_back(one);
+  for (const char* more : {"hedging", "sharing"}) {
+    for (const json& one : Cases(more)) cases.push_back(one);
+  }
   for (const json& one : cases) {
     CaseRun run(one);
     int number = 0;

@@ -161,24 +161,32 @@ class Pieces(httpx.SyncByteStream):
         yield from self._pieces
 
 
+def refused_in_a_storm(start_server, kind, share):
+    server = start_server("--load-format=null:5ms", "--max-batch-size=2", "--wait-limits=normal=300ms")
+
+    async def storm(client):
+        async def ask(number):
+            await asyncio.sleep(number / 60)  # it does 25 in a second at most
+            return await client.chat("x", max_tokens=16, ignore_eos=True)
+
+        return await asyncio.gather(*(ask(number) for number in range(120)))
+
+    client = KINDS[kind]([server], retry=hadal_client.RetryOptions(share_promises=share))
+    assert all(answer.usage.completion_tokens == 16 for answer in client.run(storm))
+    client.close()
+    return server.metric("hadal_admission_rejections_total")
+
+
 @pytest.mark.parametrize("kind", ["http-async", "grpc-async"])
 def test_calls_that_share_promises_are_hardly_refused(start_server, kind):
-    refused = {}
-    for share in (False, True):
-        server = start_server("--load-format=null:5ms", "--max-batch-size=2", "--wait-limits=normal=300ms")
-
-        async def storm(client):
-            async def ask(number):
-                await asyncio.sleep(number / 60)  # it does 25 in a second at most
-                return await client.chat("x", max_tokens=16, ignore_eos=True)
-
-            return await asyncio.gather(*(ask(number) for number in range(120)))
-
-        client = KINDS[kind]([server], retry=hadal_client.RetryOptions(share_promises=share))
-        assert all(answer.usage.completion_tokens == 16 for answer in client.run(storm))
-        client.close()
-        refused[share] = server.metric("hadal_admission_rejections_total")
-    assert refused[False] >= 20 and refused[True] < 0.8 * refused[False], refused  # mostly a tenth; less on a machine that is busy itself
+    """Mostly a tenth of the others; more where the machine is busy itself, so that calls come slower and learn later."""
+    tries = []
+    for _ in range(3):
+        each, shared = (refused_in_a_storm(start_server, kind, share) for share in (False, True))
+        tries.append((each, shared))
+        if each >= 20 and shared < 0.5 * each:
+            return
+    assert False, f"refused without and with sharing: {tries}"
 
 
 # ---- Several servers -------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of cases that client/retry.h and _retry.py share, so that both stay one logic."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -66,6 +67,10 @@ class Run:
     def server(self, step):
         return self.targets.at(step["at"]) if "at" in step else None
 
+    def counts(self, wanted, step):
+        counts = dataclasses.asdict(self.targets.counts())
+        assert {name: counts[name] for name in ("calls", "attempts", "hedges")} == {"calls": 0, "attempts": 0, "hedges": 0, **wanted}
+
     def wait(self, name, step):
         assert self.calls[name].wait() == (None if step["seconds"] is None else pytest.approx(step["seconds"]))
 
@@ -92,7 +97,7 @@ class Run:
         assert waits == pytest.approx(step["waits"])
 
 
-@pytest.mark.parametrize("case", CASES["cases"] + CASES["hedging"], ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES["cases"] + CASES["hedging"] + CASES["sharing"], ids=lambda case: case["name"])
 def test_case(case):
     run = Run(case)
     for number, step in enumerate(case["steps"], 1):
