@@ -14,6 +14,8 @@ namespace {
 constexpr int kMaxRedirects = 3;
 
 bool IsAsk(const Reply& reply) { return reply.error() && reply.text.starts_with("ASK "); }
+// What a node says that cannot serve the slot now, while another one of the cluster may know who does.
+bool IsDown(const Reply& reply) { return reply.error() && reply.text.starts_with("CLUSTERDOWN"); }
 bool IsRedirection(const Reply& reply) { return IsAsk(reply) || (reply.error() && reply.text.starts_with("MOVED ")); }
 
 }  // namespace
@@ -47,6 +49,7 @@ absl::StatusOr<std::vector<Reply>> Client::RunAll(std::string_view key, const st
     if (moving_ == MovingSlots::kUnavailable && std::any_of(replies->begin(), replies->end(), IsAsk)) {
       return absl::UnavailableError("the keys are on their way to another node");
     }
+    if (std::any_of(replies->begin(), replies->end(), IsDown)) Forget(node);
     // All are of one slot, so a slot that has moved away has done none of them.
     if (replies->empty() || !IsRedirection(replies->front())) return replies;
     const std::string& error = replies->front().text;
@@ -58,8 +61,7 @@ absl::StatusOr<std::vector<Reply>> Client::RunAll(std::string_view key, const st
     asking = parts[0] == "ASK";
     if (asking) continue;
     moved_[RedisSlot(key)] = node;
-    const bool known = std::find(entries_.begin(), entries_.end(), node) != entries_.end();
-    if (!known && entries_.size() < kMaxEntries) entries_.push_back(node);
+    AddEntry(node);
   }
   return absl::UnavailableError("too many redirections");
 }
@@ -98,13 +100,37 @@ absl::StatusOr<Connection*> Client::ConnectionTo(const Node& node) {
     greetings.push_back(url.user.empty() ? Words{"AUTH", url.password} : Words{"AUTH", url.user, url.password});
   }
   if (url.db != 0) greetings.push_back({"SELECT", absl::StrCat(url.db)});
+  greetings.push_back({"CLUSTER", "SLOTS"});  // an error where there is no cluster, or the user may not ask
   const auto replies = (*opened)->Run(greetings);
   if (!replies.ok()) return failed(replies.status().code(), replies.status().message());
-  for (const Reply& reply : *replies) {
-    if (reply.error()) return failed(absl::StatusCode::kUnavailable, reply.text);
+  for (size_t i = 0; i + 1 < replies->size(); ++i) {
+    if ((*replies)[i].error()) return failed(absl::StatusCode::kUnavailable, (*replies)[i].text);
   }
+  Learn(node, replies->back());
   ++opened_;
   return connections_.emplace(node, *std::move(opened)).first->second.get();
+}
+
+void Client::AddEntry(const Node& node) {
+  const bool known = std::find(entries_.begin(), entries_.end(), node) != entries_.end();
+  if (!known && entries_.size() < kMaxEntries) entries_.push_back(node);
+}
+
+void Client::Learn(const Node& from, const Reply& slots) {
+  if (slots.kind != Reply::Kind::kArray || slots.items.empty()) return;
+  const Node current = entries_[entry_];
+  // Nodes that have left the cluster are not asked any more, but for the URL's: it may be a name for whichever is up.
+  entries_.resize(1);
+  AddEntry(current);
+  // Each range: its first and last slot, then its nodes, the master first: host, port, and more.
+  for (const Reply& range : slots.items) {
+    for (size_t i = 2; i < range.items.size(); ++i) {
+      const std::vector<Reply>& fields = range.items[i].items;
+      if (fields.size() < 2 || fields[1].kind != Reply::Kind::kInteger) continue;
+      AddEntry({HostOf(fields[0].text, from), static_cast<int>(fields[1].integer)});
+    }
+  }
+  entry_ = static_cast<size_t>(std::find(entries_.begin(), entries_.end(), current) - entries_.begin());
 }
 
 void Client::Forget(const Node& node) {
@@ -117,9 +143,12 @@ bool Client::ReadNode(std::string_view text, const Node& from, Node* node) {
   if (colon == std::string_view::npos || !absl::SimpleAtoi(base::View(text.substr(colon + 1)), &node->second)) {
     return false;
   }
-  const std::string_view host = text.substr(0, colon);
-  node->first = host.empty() || host == "?" ? from.first : std::string(host);
+  node->first = HostOf(text.substr(0, colon), from);
   return true;
+}
+
+std::string Client::HostOf(std::string_view named, const Node& from) {
+  return named.empty() || named == "?" ? from.first : std::string(named);
 }
 
 }  // namespace hadal::redis

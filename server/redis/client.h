@@ -25,8 +25,10 @@ struct Endpoint {
 };
 
 // One thread's client of a Redis server, or of a cluster of which the URL names one node: redirections (MOVED, ASK) are
-// followed, and moved slots are remembered. While the named node is away, one that a redirection has named is asked
-// where the others are. Connects on first use and again after an error; construction is free of I/O. Not thread-safe.
+// followed, and moved slots are remembered. Each node that is connected to names the cluster's others, replicas among
+// them (CLUSTER SLOTS), and one of these is asked where a slot is while the node that had it is away: that is how a
+// replica in its place is found. Connects on first use and again after an error; construction is free of I/O. Not
+// thread-safe.
 class Client {
  public:
   // What a slot on its way to another node means. Each of its keys is at one of the two, so commands of one key at a
@@ -48,6 +50,8 @@ class Client {
   bool connected(std::string_view key) const { return connections_.count(NodeOf(key)) != 0; }
   // How many connections have been opened.
   int64_t opened() const { return opened_; }
+  // How many nodes it may ask where a slot is.
+  size_t nodes_known() const { return entries_.size(); }
 
  private:
   using Node = std::pair<std::string, int>;  // host and port
@@ -57,17 +61,21 @@ class Client {
   absl::StatusOr<Connection*> ConnectionTo(const Node& node);
   // Reads "HOST:PORT"; without a host it is that of `from`, which has named it.
   static bool ReadNode(std::string_view text, const Node& from, Node* node);
+  static std::string HostOf(std::string_view named, const Node& from);
+  void AddEntry(const Node& node);
+  // The answer of `from` to CLUSTER SLOTS.
+  void Learn(const Node& from, const Reply& slots);
   // The node has failed: its slots are asked for anew, and of another node if it was the one that is asked first.
   void Forget(const Node& node);
 
-  // Nodes that may be asked first: more than a cluster needs, and a bound on what redirections can make this hold.
+  // Nodes that may be asked first: more than a cluster needs, and a bound on what a node can make this hold.
   static constexpr size_t kMaxEntries = 64;
 
   const Endpoint endpoint_;
   const absl::Duration timeout_;
   const MovingSlots moving_;
   std::map<Node, std::unique_ptr<Connection>> connections_;
-  std::vector<Node> entries_;                 // the URL's node, and those that redirections have named
+  std::vector<Node> entries_;                 // the URL's node, and those that others have named
   size_t entry_ = 0;                          // that is asked for slots whose node is not known
   std::unordered_map<uint16_t, Node> moved_;  // slots that redirections have named the node of
   int64_t opened_ = 0;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Redis Cluster of real redis-servers for tests: masters without replicas, whose slots can be moved, and which can be killed one by one."""
+"""A Redis Cluster of real redis-servers for tests: slots that can be moved, nodes that can be killed one by one, and, if asked for, a replica of each master."""
 
 import redis
 from redis.crc import key_slot
@@ -16,7 +16,9 @@ class Node(Redis):
         folder.mkdir()
         # A node that is away takes no slots of others with it, and is found to be away soon.
         super().__init__(folder, "--cluster-enabled", "yes", "--cluster-config-file", str(folder / "nodes.conf"), "--cluster-port", str(free_port()),
-                         "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no", "--loglevel", "warning", *flags)
+                         "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no", "--loglevel", "warning",
+                         # Replicas begin at once, and one whose master has long been away may still take its place.
+                         "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *flags)
         self.client = redis.Redis(port=self.port, decode_responses=False)
 
     def run(self, *words):
@@ -31,6 +33,10 @@ class Node(Redis):
     def bus_port(self):
         return int(self.flags[self.flags.index("--cluster-port") + 1])
 
+    @property
+    def is_master(self):
+        return self.run("ROLE")[0] == b"master"
+
     def errors(self, name):
         """How often it answered with this error: MOVED, ASK, ..."""
         return self.client.info("errorstats").get(f"errorstat_{name}", {}).get("count", 0)
@@ -40,15 +46,30 @@ class Node(Redis):
 
 
 class Cluster:
-    def __init__(self, folder, count=3, flags=()):
-        self.nodes = [Node(folder / f"node{number}", *flags) for number in range(count)]
+    """`nodes` begins with the masters; replica number i is behind them at count + i."""
+
+    def __init__(self, folder, count=3, replicas=False, flags=()):
+        self.nodes = [Node(folder / f"node{number}", *flags) for number in range(2 * count if replicas else count)]
         edges = [SLOTS * number // count for number in range(count + 1)]
         for number, node in enumerate(self.nodes):
             node.run("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            node.run("CLUSTER ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
+            if number < count:
+                node.run("CLUSTER ADDSLOTSRANGE", edges[number], edges[number + 1] - 1)
             node.run("CLUSTER MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
         for node in self.nodes:
             wait_for(lambda: self.agrees(node))  # noqa: B023
+        for master, replica in zip(self.nodes, self.nodes[count:]):
+            replica.run("CLUSTER REPLICATE", master.id)
+        for master, replica in zip(self.nodes, self.nodes[count:]):
+            wait_for(lambda: self.follows(replica, master))  # noqa: B023
+        for node in self.nodes:
+            wait_for(lambda: sum(len(row) - 3 for row in node.run("CLUSTER SLOTS")) == len(self.nodes) - count)  # noqa: B023
+
+    @staticmethod
+    def follows(replica, master):
+        """It has all that the master has written so far."""
+        role, _, port, state, offset, *_ = *replica.run("ROLE"), None, None, None, None
+        return role == b"slave" and (port, state) == (master.port, b"connected") and offset >= master.run("ROLE")[1]
 
     def agrees(self, node):
         """It knows who has which slot, and finds all in order."""

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,7 +24,9 @@ class FakeRedis {
  public:
   using Answer = std::function<std::string(const std::vector<std::string>& words)>;
 
-  explicit FakeRedis(Answer answer) : answer_(std::move(answer)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  // `cluster` answers CLUSTER, which each new connection begins with; without it this is no cluster.
+  explicit FakeRedis(Answer answer, Answer cluster = nullptr)
+      : answer_(std::move(answer)), cluster_(std::move(cluster)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof(address);
     EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
@@ -41,6 +44,11 @@ class FakeRedis {
     for (std::thread& thread : serving_) thread.join();
     for (const int fd : fds_) ::close(fd);
   }
+  // Closes the connections that stand; new ones are accepted.
+  void Hangup() {
+    const std::lock_guard lock(mutex_);
+    for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
+  }
   int port() const { return port_; }
   int connections() const { return connections_; }
   redis::Endpoint endpoint() const { return {.url = {.host = "127.0.0.1", .port = port_}}; }
@@ -51,7 +59,10 @@ class FakeRedis {
       const int fd = ::accept(listener_, nullptr, nullptr);
       if (fd < 0) return;
       ++connections_;
-      fds_.push_back(fd);
+      {
+        const std::lock_guard lock(mutex_);
+        fds_.push_back(fd);
+      }
       serving_.emplace_back([this, fd] { Serve(fd); });
     }
   }
@@ -69,7 +80,9 @@ class FakeRedis {
         }
         in.append(buffer, static_cast<size_t>(got));
       }
-      const std::string out = answer_(words);
+      const std::string out = words[0] != "CLUSTER" ? answer_(words)
+                              : cluster_ != nullptr ? cluster_(words)
+                                                    : "-ERR This instance has cluster support disabled\r\n";
       if (out.empty()) continue;
       EXPECT_EQ(::send(fd, out.data(), out.size(), MSG_NOSIGNAL), static_cast<ssize_t>(out.size()));
     }
@@ -99,11 +112,13 @@ class FakeRedis {
   }
 
   const Answer answer_;
+  const Answer cluster_;
   const int listener_;
   int port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<int> connections_{0};
-  std::vector<int> fds_;  // the accepting thread's until it has ended
+  std::mutex mutex_;
+  std::vector<int> fds_;  // under mutex_ while the accepting thread runs
   std::vector<std::thread> serving_;
   std::thread accepting_;
 };

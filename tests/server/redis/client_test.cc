@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/redis/client.h"
 
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/redis/redis_options.h"
@@ -114,6 +120,63 @@ TEST(RedisClientTest, ASlotOnItsWayIsAwayForThoseWhoRelyOnSeveralKeys) {
   EXPECT_TRUE(absl::IsUnavailable(client.RunAll("{a}", {{"GET", "{a}1"}, {"GET", "{a}2"}}).status()));
   EXPECT_EQ(client.Run("{a}", {"GET", "{a}1"})->text, "here");
   EXPECT_EQ(redis.connections(), 1) << "it is no failure of the connection";
+}
+
+// A range of CLUSTER SLOTS of all slots with these nodes, the master first.
+std::string SlotsOf(const std::vector<std::pair<std::string, int>>& nodes) {
+  std::string text = absl::StrCat("*1\r\n*", 2 + nodes.size(), "\r\n:0\r\n:16383\r\n");
+  for (const auto& [host, port] : nodes) {
+    absl::StrAppend(&text, "*4\r\n", testing::Bulk(host), ":", port, "\r\n", testing::Bulk("id"), "*0\r\n");
+  }
+  return text;
+}
+
+TEST(RedisClientTest, FindsTheReplicaOfAMasterThatHasNeverRedirected) {
+  testing::FakeRedis replica([](const std::vector<std::string>&) { return testing::Bulk("the replica"); });
+  std::unique_ptr<testing::FakeRedis> master;
+  master =
+      std::make_unique<testing::FakeRedis>([](const std::vector<std::string>&) { return testing::Bulk("the master"); },
+                                           // A node that does not know its own name gives none.
+                                           [&](const std::vector<std::string>&) {
+                                             return SlotsOf({{"", master->port()}, {"127.0.0.1", replica.port()}});
+                                           });
+  Client client(master->endpoint(), absl::Seconds(20));
+  EXPECT_EQ(client.Run("k", {"GET", "k"})->text, "the master");
+  master = nullptr;
+  EXPECT_TRUE(absl::IsUnavailable(client.Run("k", {"GET", "k"}).status())) << "this is how it is noticed";
+  EXPECT_EQ(client.Run("k", {"GET", "k"})->text, "the replica");
+}
+
+TEST(RedisClientTest, LeavesANodeThatHasLostItsCluster) {
+  testing::FakeRedis other([](const std::vector<std::string>&) { return testing::Bulk("here"); });
+  testing::FakeRedis alone([](const std::vector<std::string>&) { return "-CLUSTERDOWN The cluster is down\r\n"; },
+                           [&](const std::vector<std::string>&) {
+                             return SlotsOf({{"127.0.0.1", 1}, {"127.0.0.1", other.port()}});
+                           });
+  Client client(alone.endpoint(), absl::Seconds(20));
+  EXPECT_TRUE(client.Run("k", {"GET", "k"})->error());
+  EXPECT_TRUE(absl::IsUnavailable(client.Run("k", {"GET", "k"}).status())) << "nobody is at port 1";
+  EXPECT_EQ(client.Run("k", {"GET", "k"})->text, "here");
+}
+
+TEST(RedisClientTest, ForgetsNodesThatTheClusterNoLongerNames) {
+  // Each connection names another set of nodes that are not there: only those of the last one are asked.
+  std::atomic<int> named{1};
+  testing::FakeRedis redis([](const std::vector<std::string>&) { return testing::Bulk("here"); },
+                           [&](const std::vector<std::string>&) {
+                             std::vector<std::pair<std::string, int>> nodes;
+                             for (int i = 0; i < 20; ++i) nodes.emplace_back(absl::StrCat("127.0.1.", named++), 1);
+                             return SlotsOf(nodes);
+                           });
+  Client client(redis.endpoint(), absl::Seconds(20));
+  EXPECT_OK(client.Run("k", {"GET", "k"}));
+  EXPECT_EQ(client.nodes_known(), 21u);
+  for (int i = 0; i < 5; ++i) {
+    redis.Hangup();
+    int failures = 0;
+    while (!client.Run("k", {"GET", "k"}).ok()) ASSERT_LE(++failures, 21) << "it asks all of them, then the URL's";
+    EXPECT_EQ(client.nodes_known(), 21u);
+  }
 }
 
 TEST(RedisOptionsTest, SaysWhichFlagIsWrong) {
