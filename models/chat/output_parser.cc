@@ -176,7 +176,13 @@ void OutputParser::OpenBlock(size_t bytes) {
 bool OutputParser::StepToolBlock(bool last, ParsedDelta* out) {
   size_t used = 0;
   delta_ = out;
-  const ToolBlockParser::Step step = block_->Parse(Rest(), last, &used, this);
+  // Once a call has come, what is cut off in the next one's header is no text: nobody else wrote these markers.
+  const bool may_be_cut = last && tool_call_count_ > 0 && !block_->held().empty();
+  ToolBlockParser::Step step = block_->Parse(Rest(), last && !may_be_cut, &used, this);
+  if (may_be_cut && step == ToolBlockParser::Step::kNeedMore) {
+    step = ToolBlockParser::Step::kDone;
+    used = Rest().size();
+  }
   delta_ = nullptr;
   Consume(used);
   if (step == ToolBlockParser::Step::kAgain) return true;

@@ -34,6 +34,7 @@ struct SamplingOptions {
 
 struct StopOptions {
   std::optional<int32_t> max_tokens;  // >= 0; left out: what the context leaves
+  bool cap_max_tokens = false;        // more than the context leaves is what it leaves, and no error
   int32_t min_tokens = 0;             // >= 0, at most max_tokens
   std::vector<std::string> stop;      // the text ends before the first match
   std::vector<int32_t> stop_token_ids;

@@ -60,7 +60,8 @@ int64_t ContextLeft(const PreparedCall& call) {
 }
 
 absl::Status CheckLength(const PreparedCall& call) {
-  const std::optional<int32_t>& max_tokens = call.options.stopping.max_tokens;
+  std::optional<int32_t> max_tokens = call.options.stopping.max_tokens;
+  if (call.options.stopping.cap_max_tokens && max_tokens > 1) max_tokens.reset();  // as if it had been left out
   const int64_t asked = max_tokens.value_or(1);
   if (asked <= ContextLeft(call)) return absl::OkStatus();
   const int64_t prompt_tokens = static_cast<int64_t>(call.prompt.size());
@@ -152,7 +153,9 @@ std::unique_ptr<request::Request> RequestOf(const PreparedCall& call) {
   request->prompt = call.prompt;
   request->sampling = ResolveSampling(options.sampling, call.model->defaults);
   request->n = options.n;
-  request->max_tokens = static_cast<int32_t>(options.stopping.max_tokens.value_or(ContextLeft(call)));
+  const int64_t left = ContextLeft(call);
+  const int64_t max_tokens = options.stopping.max_tokens.value_or(left);
+  request->max_tokens = static_cast<int32_t>(options.stopping.cap_max_tokens ? std::min(max_tokens, left) : max_tokens);
   request->min_tokens = std::min(options.stopping.min_tokens, request->max_tokens);
   request->ignore_eos = options.stopping.ignore_eos;
   request->stop_token_ids = options.stopping.stop_token_ids;

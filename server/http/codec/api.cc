@@ -89,15 +89,29 @@ std::string OwnName(Api api, std::string_view param) {
   return own;
 }
 
+absl::string_view AnswerToACall(Api api) {
+  switch (api) {
+    case Api::kAnthropic:
+      return "a tool_result block";
+    case Api::kResponses:
+      return "a function_call_output item";
+    case Api::kOpenAi:
+    case Api::kOllama:
+      break;
+  }
+  return "a message of role tool";
+}
+
 }  // namespace
 
 absl::Status InWordsOf(Api api, const absl::Status& status) {
   const request::ErrorDetail detail = request::GetErrorDetail(status);
   if (detail.param.empty() || detail.retry_after.has_value()) return status;
   const std::string own = OwnName(api, detail.param);
-  if (own == detail.param) return status;
-  const std::string message =
-      absl::StrReplaceAll(status.message(), {{absl::StrCat("`", detail.param), absl::StrCat("`", own)}});
+  const std::string message = absl::StrReplaceAll(
+      status.message(),
+      {{absl::StrCat("`", detail.param), absl::StrCat("`", own)}, {"a message of role tool", AnswerToACall(api)}});
+  if (own == detail.param && message == status.message()) return status;
   return request::MakeError(detail.reason, message, own);
 }
 

@@ -34,10 +34,11 @@ struct Fields {
   bool raw = false;
 };
 
-// "num_predict": without a limit where it is not positive.
-absl::Status ReadLimit(const element& value, std::string_view path, std::optional<int32_t>* out) {
-  if (absl::Status status = ReadInt(value, path, out); !status.ok()) return status;
-  if (**out <= 0) out->reset();
+// "num_predict": without a limit where it is not positive. Ollama's clients set it without knowing the context.
+absl::Status ReadLimit(const element& value, std::string_view path, service::StopOptions* out) {
+  if (absl::Status status = ReadInt(value, path, &out->max_tokens); !status.ok()) return status;
+  if (*out->max_tokens <= 0) out->max_tokens.reset();
+  out->cap_max_tokens = true;
   return absl::OkStatus();
 }
 
@@ -65,7 +66,7 @@ absl::StatusOr<bool> ReadOption(std::string_view name, const element& value, ser
   } else if (name == "stop") {
     status = ReadStop(value, path, &options->stopping.stop);
   } else if (name == "num_predict") {
-    status = ReadLimit(value, path, &options->stopping.max_tokens);
+    status = ReadLimit(value, path, &options->stopping);
   } else {
     return false;
   }

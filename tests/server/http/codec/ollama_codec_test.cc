@@ -69,6 +69,12 @@ TEST(OllamaCodecTest, ALimitThatIsNotPositiveIsNone) {
   }
 }
 
+TEST(OllamaCodecTest, ALimitBeyondTheContextIsTheContext) {
+  const service::ChatCall call = Chat(R"("options":{"num_predict":1000000})");
+  EXPECT_EQ(*call.options.stopping.max_tokens, 1000000);
+  EXPECT_TRUE(call.options.stopping.cap_max_tokens);
+}
+
 TEST(OllamaCodecTest, StreamsUnlessTold) {
   EXPECT_TRUE(DecodeOllamaChat(Asks(R"("x":1)"), kDepth)->response.stream);
   EXPECT_FALSE(DecodeOllamaChat(Asks(R"("stream":false)"), kDepth)->response.stream);
