@@ -132,19 +132,25 @@ class Instructions:
         dumps = [(int(match[1]), path) for path in self.counts.parent.iterdir() if (match := re.fullmatch(r"counts\.(\d+)-\d+", path.name))]
         newest = max(number for number, _ in dumps)
         texts = [path.read_text(encoding="utf-8") for number, path in dumps if number == newest]
-        count.append(sum(int(re.search(r"^totals: (\d+)", text, re.MULTILINE)[1]) for text in texts if TIMED not in text))
+        self.texts = [text for text in texts if TIMED not in text]
+        count.append(sum(int(re.search(r"^totals: (\d+)", text, re.MULTILINE)[1]) for text in self.texts))
 
     @staticmethod
     def control(pid, *command):
         subprocess.run(["callgrind_control", *command, str(pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
+def at_once(work):
+    """work(number) of each caller."""
+    with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
+        list(pool.map(work, range(CALLERS)))
+
+
 def cost(counter, server, requests, tokens, stream):
     """Of the server for a request, when so many come over CALLERS connections."""
     body = json.dumps({"model": "hadal-demo", "prompt": "17 + 25", "max_tokens": tokens, "ignore_eos": True, "stream": stream})
     with counter.counted(server.process.pid) as count:
-        with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
-            list(pool.map(lambda _: call(server.port, requests // CALLERS, body), range(CALLERS)))
+        at_once(lambda _: call(server.port, requests // CALLERS, body))
     return count[0] / (requests // CALLERS * CALLERS)
 
 

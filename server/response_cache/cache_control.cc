@@ -51,6 +51,7 @@ int RankOf(Mode mode) {
 
 absl::StatusOr<CacheControl> ParseCacheControl(std::string_view header) {
   CacheControl control;
+  if (header.empty()) return control;  // most requests have none
   for (absl::string_view part : absl::StrSplit(base::View(header), ',')) {
     const std::string directive = absl::AsciiStrToLower(absl::StripAsciiWhitespace(part));
     if (directive.empty()) continue;
