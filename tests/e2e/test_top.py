@@ -120,6 +120,8 @@ def test_shows_the_load_of_servers_in_eighty_columns(start_server, start_top):
         assert any(re.search(rf"{other.target} +ready +0 +0 +0%", line) for line in picture)
         assert any(re.search(r"queue .*normal 1 \(", line) for line in picture)
         assert any("hadal-demo" in line for line in picture)
+        assert any(line == "  ended    stop 0/s, length 0/s, abort 0/s, error 0/s" for line in picture)
+    top.wait(r"ended .* abort [\d.]*[1-9]")  # what filled it has gone
     assert all(len(line) <= 80 for shown in top.pictures() for line in shown)
     assert all(len(shown) <= 24 for shown in top.pictures())
 

@@ -50,6 +50,16 @@ std::vector<ServerNumbers::Refusals> RefusalsOf(const Scrape& before, const Scra
   return refusals;
 }
 
+std::array<double, kEnds.size()> EndedOf(const Scrape& oldest, const Scrape& now) {
+  constexpr char kName[] = "hadal_finished_choices_total";
+  const double seconds = absl::ToDoubleSeconds(now.at() - oldest.at());
+  std::array<double, kEnds.size()> ended = {};
+  if (seconds <= 0) return ended;
+  std::map<std::string, double> old = oldest.By(kName, "finished_reason"), all = now.By(kName, "finished_reason");
+  for (size_t i = 0; i < kEnds.size(); ++i) ended[i] = Growth(old[kEnds[i]], all[kEnds[i]]) / seconds;
+  return ended;
+}
+
 std::array<double, kClasses.size()> ByClass(const Scrape& now, const std::string& name) {
   std::map<std::string, double> values = now.By(name, "class");
   std::array<double, kClasses.size()> by_class = {};
@@ -82,6 +92,7 @@ ServerNumbers NumbersOf(const Scrape& oldest, const Scrape& before, const Scrape
   numbers.between_p99_s = Quantile(oldest, now, "hadal_inter_token_latency_seconds", 0.99);
   numbers.class_waiting = ByClass(now, "hadal_queue_depth");
   numbers.class_wait_s = ByClass(now, "hadal_predicted_wait_seconds");
+  numbers.ended = EndedOf(oldest, now);
   numbers.refusals = RefusalsOf(before, now);
   return numbers;
 }

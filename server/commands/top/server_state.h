@@ -17,6 +17,7 @@ namespace hadal::top {
 
 // In the order in which they are shown.
 inline constexpr std::array<const char*, 4> kClasses = {"high", "normal", "low", "batch"};
+inline constexpr std::array<const char*, 4> kEnds = {"stop", "length", "abort", "error"};
 
 // What is shown of a server that answers. Rates are those since the scrape before, a second; means and quantiles look
 // back on the window; nullopt: nothing happened in it.
@@ -32,6 +33,7 @@ struct ServerNumbers {
   double good_tokens = 0, all_tokens = 0;
   std::optional<double> ttft_p50_s, ttft_p99_s, between_p50_s, between_p99_s;
   std::array<double, kClasses.size()> class_waiting = {}, class_wait_s = {};
+  std::array<double, kEnds.size()> ended = {};  // choices a second over the window
   struct Refusals {
     std::string reason;
     double rate = 0, total = 0;

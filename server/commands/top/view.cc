@@ -66,6 +66,11 @@ std::vector<Line> DetailsOf(const ServerRow& server) {
                                 "; in time ", Count(n.good_tokens), " of ", Count(n.all_tokens), "/s")});
   lines.push_back({absl::StrCat("  latency  first token ", Time(n.ttft_p50_s), ", p99 ", Time(n.ttft_p99_s),
                                 "; between tokens ", Time(n.between_p50_s), ", p99 ", Time(n.between_p99_s))});
+  std::string ended = "  ended    ";
+  for (size_t i = 0; i < kEnds.size(); ++i) {
+    absl::StrAppend(&ended, i == 0 ? "" : ", ", kEnds[i], " ", Count(n.ended[i]), "/s");
+  }
+  lines.push_back({ended});
   if (n.refusals.empty()) {
     lines.push_back({"  refused  none"});
     return lines;
@@ -123,7 +128,7 @@ std::vector<Line> Render(const std::vector<ServerRow>& servers, absl::Time now, 
     if (!server.numbers.has_value()) continue;
     std::vector<Line> details = DetailsOf(server);
     // The reasons of one server may be cut; two lines of a block alone would say nothing.
-    if (lines.size() + std::min<size_t>(details.size(), 6) > room) break;
+    if (lines.size() + std::min<size_t>(details.size(), 7) > room) break;
     std::move(details.begin(), details.end(), std::back_inserter(lines));
   }
   if (lines.size() > room) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 
 namespace hadal::top {
@@ -16,6 +17,7 @@ TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
   const Scrape before = At(0,
                            "hadal_generation_tokens_total 100\nhadal_goodput_tokens_total{class=\"low\"} 40\n"
                            "hadal_admission_rejections_total{reason=\"A\"} 7\n"
+                           "hadal_finished_choices_total{finished_reason=\"stop\"} 10\n"
                            "hadal_retry_after_seconds_count 7\nhadal_retry_after_seconds_sum 7\n");
   const Scrape now =
       At(2,
@@ -27,6 +29,8 @@ TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
          "hadal_prompt_tokens_total 20\nhadal_offered_load_ratio 3.5\n"
          "hadal_generation_tokens_total 300\nhadal_admission_rejections_total{reason=\"A\"} 7\n"
          "hadal_admission_rejections_total{reason=\"B\"} 4\nhadal_admission_rejections_total{reason=\"C\"} 0\n"
+         "hadal_finished_choices_total{finished_reason=\"stop\"} 16\n"
+         "hadal_finished_choices_total{finished_reason=\"error\"} 1\n"
          "hadal_retry_after_seconds_count 11\nhadal_retry_after_seconds_sum 17\n");
   const ServerNumbers numbers = NumbersOf(before, before, now);
   EXPECT_EQ(numbers.state, "ready");
@@ -43,6 +47,8 @@ TEST(ServerStateTest, NumbersComeFromLevelsAndGrowth) {
   EXPECT_EQ(numbers.ttft_p50_s, std::nullopt);
   EXPECT_EQ(numbers.class_waiting[1], 4);
   EXPECT_EQ(numbers.class_wait_s[3], 1.5);
+  EXPECT_EQ(numbers.ended, (std::array<double, kEnds.size()>{3, 0, 0, 0.5}));
+  EXPECT_EQ(NumbersOf(now, now, now).ended, (std::array<double, kEnds.size()>{}));
   ASSERT_EQ(numbers.refusals.size(), 2u);
   EXPECT_EQ(numbers.refusals[0].reason, "B");
   EXPECT_EQ(numbers.refusals[0].rate, 2);

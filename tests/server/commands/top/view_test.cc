@@ -33,6 +33,7 @@ ServerRow Answering(const std::string& name) {
   numbers.offered_load = 123;
   numbers.good_tokens = 98765;
   numbers.all_tokens = 123456;
+  numbers.ended = {12000.6, 0.25, 0, 9999};
   numbers.refusals = {{"CONNECTION_QUEUE_FULL", 12000.6, 4e9}, {"WAIT_LIMIT", 0.25, 17}};
   return {name, true, "", absl::InfinitePast(), numbers};
 }
@@ -51,6 +52,7 @@ TEST(ViewTest, ARowHasTheNumbersUnderItsHeading) {
   EXPECT_EQ(lines[3].text, "127.0.0.1:8000 ready      256   512  100%   123k  10.0M 12.3k   30s  38ms");
   EXPECT_THAT(TextOf(lines), HasSubstr("12.0k/s  CONNECTION_QUEUE_FULL"));
   EXPECT_EQ(lines[7].text, "  step     12.3k tokens in 380ms; load 12.3k%; in time 98.8k of 123k/s");
+  EXPECT_EQ(lines[9].text, "  ended    stop 12.0k/s, length 0.2/s, abort 0/s, error 9999/s");
 }
 
 TEST(ViewTest, ALoadThatIsNotKnownYetIsADash) {
