@@ -15,15 +15,17 @@ namespace hadal::kernels {
 
 namespace {
 
-// With HADAL_CUDA_TORCH_OPS=gemm,paged_attention,... these ops run on libtorch, on the same memory.
+// With HADAL_CUDA_TORCH_OPS=gemm,paged_attention,... these ops run on libtorch, on the same memory and stream.
 absl::StatusOr<std::unique_ptr<Backend>> CreateCudaOrSwapped(const Backend::Options& options) {
   absl::StatusOr<std::unique_ptr<Backend>> cuda = CreateCudaBackend(options);
   const char* ops = std::getenv("HADAL_CUDA_TORCH_OPS");
   if (!cuda.ok() || ops == nullptr || *ops == '\0') return cuda;
-  absl::StatusOr<std::unique_ptr<Backend>> torch = CreateTorchBackend("torch:cuda", options);
+  CudaQueue queue = CudaQueueOf(**cuda);
+  absl::StatusOr<std::unique_ptr<Backend>> torch = CreateTorchBackend("torch:cuda", options, queue.stream);
   absl::Status status = torch.status();
   if (torch.ok()) {
-    absl::StatusOr<std::unique_ptr<Backend>> swapped = SwapOps(*std::move(cuda), *std::move(torch), ops);
+    absl::StatusOr<std::unique_ptr<Backend>> swapped =
+        SwapOps(*std::move(cuda), *std::move(torch), ops, std::move(queue.enter));
     if (swapped.ok()) return swapped;
     status = swapped.status();
   }

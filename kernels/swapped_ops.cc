@@ -36,8 +36,9 @@ std::vector<std::string> OpNames() {
 
 class SwappedOps final : public UniformBackend<SwappedOps> {
  public:
-  SwappedOps(std::unique_ptr<Backend> base, std::unique_ptr<Backend> other, std::set<std::string> swapped)
-      : base_(std::move(base)), other_(std::move(other)), swapped_(std::move(swapped)) {}
+  SwappedOps(std::unique_ptr<Backend> base, std::unique_ptr<Backend> other, std::set<std::string> swapped,
+             std::function<absl::Status()> enter)
+      : base_(std::move(base)), other_(std::move(other)), swapped_(std::move(swapped)), enter_(std::move(enter)) {}
 
   absl::string_view name() const override { return base_->name(); }
   std::string description() const override {
@@ -81,21 +82,23 @@ class SwappedOps final : public UniformBackend<SwappedOps> {
     static const auto* const op = new std::string(SnakeCase(OpTraits<Params>::kName));
     constexpr auto kMethod = OpTraits<Params>::kMethod;
     if (!swapped_.contains(*op)) return ((*base_).*kMethod)(params);
-    if (absl::Status s = base_->Synchronize(); !s.ok()) return s;
-    if (absl::Status s = ((*other_).*kMethod)(params); !s.ok()) return s;
-    return other_->Synchronize();
+    if (enter_) {
+      if (absl::Status s = enter_(); !s.ok()) return s;
+    }
+    return ((*other_).*kMethod)(params);
   }
 
   void Free(void*, int64_t) override {}  // its buffers are base's
 
   const std::unique_ptr<Backend> base_, other_;
   const std::set<std::string> swapped_;
+  const std::function<absl::Status()> enter_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> SwapOps(std::unique_ptr<Backend> base, std::unique_ptr<Backend> other,
-                                                 absl::string_view ops) {
+                                                 absl::string_view ops, std::function<absl::Status()> enter) {
   const std::vector<std::string> known = OpNames();
   const std::set<std::string> names(known.begin(), known.end());
   std::set<std::string> swapped;
@@ -106,7 +109,7 @@ absl::StatusOr<std::unique_ptr<Backend>> SwapOps(std::unique_ptr<Backend> base, 
           absl::StrCat("swapped ops: expected some of ", absl::StrJoin(known, ", "), "; found '", op, "'"));
     }
   }
-  return std::make_unique<SwappedOps>(std::move(base), std::move(other), std::move(swapped));
+  return std::make_unique<SwappedOps>(std::move(base), std::move(other), std::move(swapped), std::move(enter));
 }
 
 }  // namespace hadal::kernels

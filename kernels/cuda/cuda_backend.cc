@@ -113,4 +113,10 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Option
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
+CudaQueue CudaQueueOf(Backend& backend) {
+  auto* device = dynamic_cast<cuda::CudaDevice*>(&backend);
+  if (device == nullptr) return {};
+  return {.stream = device->stream(), .enter = [device] { return device->Enter(); }};
+}
+
 }  // namespace hadal::kernels

@@ -9,6 +9,8 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const Backend::Option
   return absl::NotFoundError("cuda: this build holds no CUDA code; build it with the cuda preset");
 }
 
+CudaQueue CudaQueueOf(Backend&) { return {}; }
+
 void SettleCudaDevices() {}
 
 }  // namespace hadal::kernels

@@ -3,7 +3,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <torch/headeronly/version.h>
@@ -16,8 +15,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "kernels/host_backend.h"
+#include "kernels/torch/gpu_backend.h"
 #include "kernels/torch/run.h"
-#include "kernels/torch/torch_device.h"
 #include "kernels/torch/torch_ops.h"
 
 namespace hadal::kernels::torch {
@@ -58,33 +57,9 @@ class TorchCpuBackend final : public HostBackend {
 };
 
 #undef HADAL_RUN_OP
-#define HADAL_RUN_OP(Op)                                   \
-  absl::Status Do##Op(const Op##Params& params) override { \
-    return Run(#Op, [&] {                                  \
-      const c10::DeviceGuard guard(device_);               \
-      torch::Op(device_, params);                          \
-    });                                                    \
-  }
 
-class TorchGpuBackend final : public TorchDevice {
- public:
-  TorchGpuBackend(const at::Device& device, std::string description)
-      : TorchDevice(device), description_(std::move(description)) {}
-  using TorchDevice::Open;
-
-  absl::string_view name() const override { return "torch"; }
-  std::string description() const override { return description_; }
-
- protected:
-  HADAL_FOR_EACH_OP(HADAL_RUN_OP)
-
- private:
-  const std::string description_;
-};
-
-#undef HADAL_RUN_OP
-
-BackendResult CreateOnCpu(const Backend::Options& options) {
+BackendResult CreateOnCpu(const Backend::Options& options, const void* stream) {
+  if (stream != nullptr) return absl::InvalidArgumentError("torch: a stream is for a GPU, found one for the CPU");
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return absl::InvalidArgumentError(
         absl::StrCat("torch threads: expected 0 to ", kMaxThreads, ", found ", options.threads));
@@ -106,7 +81,7 @@ absl::StatusOr<int> GpuCount() {
   return c10::impl::VirtualGuardImpl(at::kCUDA).deviceCount();
 }
 
-BackendResult CreateOnGpu(int index, const Backend::Options& options) {
+BackendResult CreateOnGpu(int index, const Backend::Options& options, void* stream) {
   const absl::StatusOr<int> count = GpuCount();
   if (!count.ok()) return count.status();
   if (index < 0 || index >= *count) {
@@ -114,24 +89,21 @@ BackendResult CreateOnGpu(int index, const Backend::Options& options) {
   }
   // Ops do this by themselves; the allocator, which is called first, does not.
   if (absl::Status s = Run("start", [] { at::globalContext().lazyInitDevice(at::kCUDA); }); !s.ok()) return s;
-  auto backend = std::make_unique<TorchGpuBackend>(at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)),
-                                                   absl::StrCat("torch ", TORCH_VERSION, ", cuda:", index));
-  if (absl::Status s = backend->Open(options.memory_budget_bytes); !s.ok()) return s;
-  return std::unique_ptr<Backend>(std::move(backend));
+  return CreateGpuBackend(at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)), options, stream);
 }
 
-BackendResult Create(absl::string_view device, const Backend::Options& options) {
+BackendResult Create(absl::string_view device, const Backend::Options& options, void* stream) {
   if (absl::Status s = Run("start", UseFullPrecision); !s.ok()) return s;
   if (device == "torch") {
     const absl::StatusOr<int> gpus = GpuCount();
-    return gpus.ok() && *gpus > 0 ? CreateOnGpu(options.device_index, options) : CreateOnCpu(options);
+    return gpus.ok() && *gpus > 0 ? CreateOnGpu(options.device_index, options, stream) : CreateOnCpu(options, stream);
   }
-  if (device == "torch:cpu") return CreateOnCpu(options);
-  if (device == "torch:cuda") return CreateOnGpu(options.device_index, options);
+  if (device == "torch:cpu") return CreateOnCpu(options, stream);
+  if (device == "torch:cuda") return CreateOnGpu(options.device_index, options, stream);
   int index = 0;
   absl::string_view number = device;
   if (absl::ConsumePrefix(&number, "torch:cuda:") && absl::SimpleAtoi(number, &index) && index >= 0) {
-    return CreateOnGpu(index, options);
+    return CreateOnGpu(index, options, stream);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("device: expected torch, torch:cpu, torch:cuda or torch:cuda:N, found ", device));
@@ -144,9 +116,9 @@ extern "C" {
 
 uint64_t hadal_torch_stamp() { return hadal::kernels::torch::PluginStamp(); }
 
-void hadal_torch_create(const char* device, const hadal::kernels::Backend::Options* options,
+void hadal_torch_create(const char* device, const hadal::kernels::Backend::Options* options, void* stream,
                         hadal::kernels::torch::BackendResult* result) {
-  *result = hadal::kernels::torch::Create(device, *options);
+  *result = hadal::kernels::torch::Create(device, *options, stream);
 }
 
 }  // extern "C"

@@ -19,7 +19,7 @@ constexpr uint64_t MixStamp(uint64_t stamp, const char* name, uint64_t bytes) {
 
 // Changes when an op, or the size of what is passed, does.
 constexpr uint64_t PluginStamp() {
-  uint64_t stamp = MixStamp(0xCBF29CE484222325u, "Options", sizeof(Backend::Options));
+  uint64_t stamp = MixStamp(0xCBF29CE484222325u, "Options, stream", sizeof(Backend::Options));
   stamp = MixStamp(stamp, "Facts", sizeof(BackendFacts));
 #define HADAL_MIX_OP(Op) stamp = MixStamp(stamp, #Op, sizeof(Op##Params));
   HADAL_FOR_EACH_OP(HADAL_MIX_OP)
@@ -30,7 +30,7 @@ constexpr uint64_t PluginStamp() {
 
 using BackendResult = absl::StatusOr<std::unique_ptr<Backend>>;
 using StampFunction = uint64_t();
-using CreateFunction = void(const char* device, const Backend::Options* options, BackendResult* result);
+using CreateFunction = void(const char* device, const Backend::Options* options, void* stream, BackendResult* result);
 
 inline constexpr char kStampSymbol[] = "hadal_torch_stamp";
 inline constexpr char kCreateSymbol[] = "hadal_torch_create";

@@ -17,6 +17,10 @@ bool IsTorchDevice(absl::string_view device);
 // first call. InvalidArgument: no such name, or batch_invariant, which libtorch's products do not keep.
 // FailedPrecondition: the library, libtorch or the device is not there; the message says which and how to get it.
 // Thread-safe. The library stays loaded.
-absl::StatusOr<std::unique_ptr<Backend>> CreateTorchBackend(absl::string_view device, const Backend::Options& options);
+//
+// `stream` is a cudaStream_t of the same device, of somebody who lets the backend's ops take their turn on it; it must
+// outlive the backend. Null: the device's default stream. InvalidArgument: a stream for the CPU.
+absl::StatusOr<std::unique_ptr<Backend>> CreateTorchBackend(absl::string_view device, const Backend::Options& options,
+                                                            void* stream = nullptr);
 
 }  // namespace hadal::kernels

@@ -34,11 +34,13 @@ absl::Status CopyBytes(const char* what, const at::Device& to_device, void* to, 
 }  // namespace
 
 absl::Status TorchDevice::Open(int64_t budget_bytes) {
+  budget_.SetLimit(budget_bytes);
+  if (budget_bytes > 0) return absl::OkStatus();
   return Run("open", [&] {
     const c10::DeviceGuard guard(device_);
-    const int64_t free =
+    const auto free =
         static_cast<int64_t>(c10::getDeviceAllocator(device_.type())->getMemoryInfo(device_.index()).first);
-    budget_.SetLimit(budget_bytes > 0 ? budget_bytes : std::max<int64_t>(0, free - kReservedBytes));
+    budget_.SetLimit(std::max<int64_t>(0, free - kReservedBytes));
   });
 }
 

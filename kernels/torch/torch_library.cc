@@ -61,7 +61,8 @@ absl::StatusOr<torch::CreateFunction*> OpenLibrary() {
 
 bool IsTorchDevice(absl::string_view device) { return device == "torch" || absl::StartsWith(device, "torch:"); }
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateTorchBackend(absl::string_view device, const Backend::Options& options) {
+absl::StatusOr<std::unique_ptr<Backend>> CreateTorchBackend(absl::string_view device, const Backend::Options& options,
+                                                            void* stream) {
   if (options.batch_invariant) {
     return absl::InvalidArgumentError(
         "torch: batch_invariant is not offered: libtorch's products depend on the number of rows; use cpu or cuda");
@@ -69,7 +70,7 @@ absl::StatusOr<std::unique_ptr<Backend>> CreateTorchBackend(absl::string_view de
   static const auto* create = new absl::StatusOr<torch::CreateFunction*>(OpenLibrary());
   if (!create->ok()) return create->status();
   torch::BackendResult backend = absl::InternalError("torch: no answer");
-  (**create)(std::string(device).c_str(), &options, &backend);
+  (**create)(std::string(device).c_str(), &options, stream, &backend);
   return backend;
 }
 

@@ -43,10 +43,14 @@ class LoggingBackend final : public UniformBackend<LoggingBackend, HostBackend> 
   std::vector<std::string>* const log_;
 };
 
-TEST(SwappedOpsTest, OnlyTheNamedOpsGoToTheOtherBackendInOrder) {
+TEST(SwappedOpsTest, OnlyTheNamedOpsGoToTheOtherBackendInOrderAndNobodyWaits) {
   std::vector<std::string> log;
+  const auto enter = [&] {
+    log.push_back("entered");
+    return absl::OkStatus();
+  };
   auto swapped = SwapOps(std::make_unique<LoggingBackend>("base", &log),
-                         std::make_unique<LoggingBackend>("other", &log), "silu_mul, gemm");
+                         std::make_unique<LoggingBackend>("other", &log), "silu_mul, gemm", enter);
   ASSERT_EQ(swapped.status(), absl::OkStatus());
   EXPECT_EQ((*swapped)->name(), "base");
   EXPECT_EQ((*swapped)->description(), "base; other: gemm, silu_mul");
@@ -55,7 +59,19 @@ TEST(SwappedOpsTest, OnlyTheNamedOpsGoToTheOtherBackendInOrder) {
   EXPECT_EQ((*swapped)->Cast({row, result}), absl::OkStatus());
   EXPECT_EQ((*swapped)->SiluMul({row, row, result}), absl::OkStatus());
   EXPECT_EQ((*swapped)->Cast({row, result}), absl::OkStatus());
-  EXPECT_THAT(log, ElementsAre("base Cast", "base waits", "other SiluMul", "other waits", "base Cast"));
+  EXPECT_THAT(log, ElementsAre("base Cast", "entered", "other SiluMul", "base Cast"));
+}
+
+TEST(SwappedOpsTest, AQueueThatCannotBeEnteredFailsTheOp) {
+  std::vector<std::string> log;
+  auto swapped =
+      *SwapOps(std::make_unique<LoggingBackend>("base", &log), std::make_unique<LoggingBackend>("other", &log),
+               "silu_mul", [] { return absl::InternalError("no device"); });
+  std::vector<float> values(8);
+  const TensorView row(values.data(), DType::kF32, {1, 4}), result(values.data() + 4, DType::kF32, {1, 4});
+  EXPECT_EQ(swapped->SiluMul({row, row, result}), absl::InternalError("no device"));
+  EXPECT_EQ(swapped->Cast({row, result}), absl::OkStatus());
+  EXPECT_THAT(log, ElementsAre("base Cast"));
 }
 
 TEST(SwappedOpsTest, MemoryIsTheBase) {

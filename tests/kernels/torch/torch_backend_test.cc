@@ -96,6 +96,31 @@ TEST(TorchBackendTest, SumsInFullPrecision) {
   dlclose(libtorch);
 }
 
+// How gpu_backend.cc names another library's stream is how libtorch's own CUDA part does it.
+TEST(TorchBackendTest, AStreamOfAnotherLibraryHasItsHandleForANumber) {
+  (void)CreateBackend("torch:cuda", {});  // loads that part, with or without a GPU
+  void* library = dlopen("libc10_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+  if (library == nullptr) GTEST_SKIP() << "a libtorch without CUDA";
+  struct Stream {  // c10::Stream, which is all that c10::cuda::CUDAStream has
+    int8_t device_type, device_index;
+    int64_t number;
+  };
+  const auto external = reinterpret_cast<Stream (*)(void*, int8_t)>(
+      dlsym(library, "_ZN3c104cuda21getStreamFromExternalEP11CUstream_sta"));
+  ASSERT_NE(external, nullptr);
+  int handle = 0;
+  const Stream stream = external(&handle, 3);
+  EXPECT_EQ(stream.device_type, 1);  // CUDA
+  EXPECT_EQ(stream.device_index, 3);
+  EXPECT_EQ(stream.number, reinterpret_cast<int64_t>(&handle));
+  dlclose(library);
+}
+
+TEST(TorchBackendTest, AStreamIsForAGpu) {
+  int stream = 0;
+  EXPECT_EQ(CreateTorchBackend("torch:cpu", {}, &stream).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 // What it exports must not be found by name from here: its Protobuf is another one than ours.
 TEST(TorchBackendTest, ItsSymbolsStayLocal) {
   ASSERT_EQ(CreateBackend("torch:cpu", {.threads = 1}).status(), absl::OkStatus());

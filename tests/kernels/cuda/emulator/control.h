@@ -57,6 +57,7 @@ struct Control : Work {
   int64_t events = 0;           // created
   int64_t waits = 0;            // for an event that was not reached
   int64_t settles = 0;          // waits for the whole device
+  int64_t strays = 0;           // copies, fills and waits on another stream than the one that a backend made
   int64_t pinned_bytes = 0;     // of page-locked memory of the host, now
   int64_t pageable_copies = 0;  // copies to the device from other memory of the host
 };

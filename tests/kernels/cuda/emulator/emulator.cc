@@ -146,6 +146,7 @@ using hadal::kernels::cuda_emulator::TheDevice;
 
 namespace {
 std::atomic<int64_t> recorded{0}, reached{0};  // events of the one stream, counted; another thread may wait
+const int the_stream = 0;
 std::mutex sizes_mutex;
 std::map<void*, int64_t> sizes;  // of what is allocated
 std::map<const char*, int64_t> pinned_sizes;
@@ -161,6 +162,12 @@ bool Pinned(const void* source, int64_t bytes) {
 
 // The thread that issues and the one that takes results may both wait.
 void CountSync() { std::atomic_ref<int64_t>(TheDevice().syncs).fetch_add(1); }
+
+void CountStray(cudaStream_t stream) {
+  if (stream != reinterpret_cast<cudaStream_t>(const_cast<int*>(&the_stream))) {
+    std::atomic_ref<int64_t>(TheDevice().strays).fetch_add(1);
+  }
+}
 
 int64_t AllocatedBytes() {
   std::lock_guard<std::mutex> lock(sizes_mutex);
@@ -267,7 +274,8 @@ cudaError_t cudaFreeHost(void* data) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  CountStray(stream);
   // Host memory is only lent to a copy, so a graph must not hold one; on a GPU it could, and would read what is there
   // by then.
   if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
@@ -287,15 +295,23 @@ cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t bytes, cuda
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {
+cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t stream) {
   if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
+  CountStray(stream);
   ++TheDevice().fills;
   std::memset(target, value, bytes);
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+// One stream, for what happens in it has happened; its handle is no null pointer, as the runtime's are.
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = reinterpret_cast<cudaStream_t>(const_cast<int*>(&the_stream));
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (BreaksCapture()) return Fails(cudaErrorStreamCaptureUnsupported);
+  CountStray(stream);
   CountSync();
   return cudaSuccess;
 }
