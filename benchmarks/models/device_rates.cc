@@ -2,7 +2,7 @@
 #include "benchmarks/models/device_rates.h"
 
 #include <algorithm>
-#include <chrono>
+#include <array>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "benchmarks/models/rate_subject.h"
 #include "kernels/backend.h"
 #include "models/checkpoint/tensor_spec.h"
 #include "models/families/family.h"
@@ -22,15 +23,11 @@
 namespace hadal::models {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using checkpoint::TensorRole;
 using kernels::DType;
 
-constexpr int32_t kBlockTokens = 64;
 constexpr int64_t kTimingLimitUs = 2'000'000;  // for the choice of algorithms
-constexpr int kSettlingSteps = 4;              // a step is recorded the second time, and replayed from the third on
-
-double Seconds(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+constexpr int kFirstTokenRounds = 10;          // of a run: percentiles want more than a median does
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -39,6 +36,34 @@ double Median(std::vector<double> values) {
 
 std::string List(const std::vector<double>& values) {
   return absl::StrJoin(values, ", ", [](std::string* out, double value) { absl::StrAppendFormat(out, "%.1f", value); });
+}
+
+double Percentile(const std::vector<double>& sorted, double share) {
+  return sorted[std::min(sorted.size() - 1, static_cast<size_t>(share * static_cast<double>(sorted.size())))];
+}
+
+// "p50_ms": ..., "p90_ms": ..., and so on, of sorted seconds.
+std::string PercentileFields(const std::vector<double>& sorted, double scale, absl::string_view unit) {
+  return absl::StrFormat(R"("p50_%s": %.4f, "p90_%s": %.4f, "p99_%s": %.4f, "max_%s": %.4f)", unit,
+                         scale * Percentile(sorted, 0.5), unit, scale * Percentile(sorted, 0.9), unit,
+                         scale * Percentile(sorted, 0.99), unit, scale * sorted.back());
+}
+
+// How the gaps between the tokens of a sequence spread around their median, and what issuing a step takes the host.
+std::string GapFields(StepTimes& times) {
+  std::sort(times.gaps_s.begin(), times.gaps_s.end());
+  std::sort(times.launches_s.begin(), times.launches_s.end());
+  const double median = Percentile(times.gaps_s, 0.5);
+  constexpr std::array<double, 6> kEdges = {0.9, 1.1, 1.25, 1.5, 2, 4};  // in medians
+  std::array<int64_t, kEdges.size() + 1> counts{};
+  for (const double gap : times.gaps_s) {
+    ++counts[std::upper_bound(kEdges.begin(), kEdges.end(), gap / median) - kEdges.begin()];
+  }
+  return absl::StrFormat(R"("steps": %d, %s, "edges_in_medians": [%s], "histogram": [%s], "launch_p50_us": %.1f, )"
+                         R"("launch_p99_us": %.1f)",
+                         times.gaps_s.size(), PercentileFields(times.gaps_s, 1e3, "ms"), absl::StrJoin(kEdges, ", "),
+                         absl::StrJoin(counts, ", "), 1e6 * Percentile(times.launches_s, 0.5),
+                         1e6 * Percentile(times.launches_s, 0.99));
 }
 
 // bf16 numbers of both signs between 1/128 and 2: a GPU computes zeros at a higher clock than data.
@@ -57,91 +82,13 @@ template <typename Issue>
 absl::StatusOr<double> BestRound(kernels::Backend& backend, int rounds, const Issue& issue) {
   double best = 1e30;
   for (int i = 0; i <= rounds; ++i) {
-    const Clock::time_point begin = Clock::now();
+    const RateClock::time_point begin = RateClock::now();
     HADAL_RETURN_IF_ERROR(issue());
     HADAL_RETURN_IF_ERROR(backend.Synchronize());
     if (i > 0) best = std::min(best, Seconds(begin));  // the first one warms up
   }
   return best;
 }
-
-// A model, and the steps of equal sequences that are measured on it.
-class Subject {
- public:
-  Subject(std::unique_ptr<Model> model, KvCacheSize cache) : model_(std::move(model)), cache_(cache) {}
-
-  Model& model() { return *model_; }
-
-  // Every sequence adds `tokens` after `cached` others; `fed`: they are what the step before samples.
-  StepInput Build(int32_t first, int32_t sequences, int32_t cached, int32_t tokens, int32_t columns, bool fed) const {
-    StepInput input;
-    input.query_start.push_back(0);
-    input.block_table_stride = columns;
-    const auto greedy = std::make_shared<const SamplingParams>(SamplingParams{.temperature = 0.0f});
-    for (int32_t s = first; s < first + sequences; ++s) {
-      for (int32_t i = 0; i < tokens; ++i) {
-        const int32_t position = cached + i;
-        const int64_t block = int64_t{s} * columns + position / cache_.block_tokens;
-        const int64_t id = (int64_t{s} * 104729 + int64_t{position} * 7919) % model_->info().vocab_size;
-        input.token_ids.push_back(fed ? FedToken(s - first) : static_cast<int32_t>(id));
-        input.positions.push_back(position);
-        input.slot_mapping.push_back(block * cache_.block_tokens + position % cache_.block_tokens);
-      }
-      for (int32_t b = 0; b < columns; ++b) input.block_tables.push_back(s * columns + b);
-      input.query_start.push_back(input.tokens());
-      input.context_lens.push_back(cached + tokens);
-      SampleRow& row = input.samples.emplace_back();
-      row.token_index = input.tokens() - 1;
-      row.params = greedy;
-    }
-    if (cache_.window_blocks > 0) {
-      input.window_slot_mapping = input.slot_mapping;
-      input.window_block_tables = input.block_tables;
-    }
-    return input;
-  }
-
-  absl::Status Wait(StepHandle handle) {
-    HADAL_ASSIGN_OR_RETURN(const StepOutput output, model_->Wait(handle));
-    for (const SampleResult& sample : output.samples) {
-      if (sample.faulty) return absl::InternalError("logits held NaN");
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status Run(StepInput input) {
-    HADAL_ASSIGN_OR_RETURN(const StepHandle handle, model_->Launch(std::move(input)));
-    return Wait(handle);
-  }
-
-  // Writes `tokens` of each sequence to the caches, at most `most` in a step.
-  absl::Status Fill(int32_t sequences, int32_t tokens, int32_t columns, int32_t most) {
-    for (int32_t s = 0; s < sequences; ++s) {
-      for (int32_t done = 0; done < tokens; done += most) {
-        HADAL_RETURN_IF_ERROR(Run(Build(s, 1, done, std::min(most, tokens - done), columns, false)));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  // Steps that are launched behind one another, as the engine does it; seconds of those after the settling ones.
-  absl::StatusOr<double> Decode(int32_t sequences, int32_t cached, int32_t steps, int32_t columns) {
-    Clock::time_point begin = Clock::now();
-    HADAL_ASSIGN_OR_RETURN(StepHandle ahead, model_->Launch(Build(0, sequences, cached, 1, columns, false)));
-    for (int32_t i = 1; i < kSettlingSteps + steps; ++i) {
-      HADAL_ASSIGN_OR_RETURN(const StepHandle next, model_->Launch(Build(0, sequences, cached + i, 1, columns, true)));
-      HADAL_RETURN_IF_ERROR(Wait(ahead));
-      ahead = next;
-      if (i == kSettlingSteps) begin = Clock::now();
-    }
-    HADAL_RETURN_IF_ERROR(Wait(ahead));
-    return Seconds(begin);
-  }
-
- private:
-  std::unique_ptr<Model> model_;
-  KvCacheSize cache_;
-};
 
 }  // namespace
 
@@ -219,28 +166,24 @@ absl::Status MeasureModel(const std::string& dir, const RateOptions& options, co
                           const RateSink& sink) {
   HADAL_ASSIGN_OR_RETURN(const config::ModelConfig config, config::ReadModelConfig(dir));
   const int32_t most = *std::max_element(options.sequences.begin(), options.sequences.end());
-  const int32_t decoded = options.context_tokens + kSettlingSteps + options.decode_steps;
+  const int32_t decoded = options.context_tokens + RateSubject::kSettlingSteps + options.decode_steps;
+  const int32_t longest = *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
   LoadOptions load;
   load.dir = dir;
   load.device = options.device;
   load.load_format = LoadFormat::kDummy;
-  load.max_model_len = std::max(decoded, options.prompt_tokens + 1);
-  load.max_batch_tokens = std::max(options.prompt_tokens, most);
+  load.max_model_len = std::max(decoded, std::max(longest, options.first_token_prompt) + 1);
+  load.max_batch_tokens = std::max({longest, options.first_token_prompt, most});
   load.max_batch_size = most;
   load.timing_limit_us = kTimingLimitUs;
-  const Clock::time_point start = Clock::now();
+  const RateClock::time_point start = RateClock::now();
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Model> loaded, LoadModel(load));
   const double loaded_s = Seconds(start);
-  const KvLayout layout = loaded->kv_layout();
-  KvCacheSize cache = {.block_tokens = layout.round_block_tokens(kBlockTokens)};
-  const auto columns_of = [&](int32_t tokens) { return (tokens + cache.block_tokens - 1) / cache.block_tokens; };
-  const int32_t columns = columns_of(decoded), prompt_columns = columns_of(options.prompt_tokens);
-  cache.blocks = std::max(most * columns, columns_of(load.max_model_len));
-  cache.window_blocks = layout.window_tokens > 0 ? cache.blocks : 0;
-  HADAL_RETURN_IF_ERROR(loaded->AllocateKvCache(cache));
-  Subject subject(std::move(loaded), cache);
+  HADAL_ASSIGN_OR_RETURN(RateSubject subject,
+                         RateSubject::Create(std::move(loaded), most, decoded, load.max_model_len));
+  const int32_t columns = subject.ColumnsOf(decoded);
   const bool gpu = !absl::StartsWith(options.device, "cpu");
-  HADAL_RETURN_IF_ERROR(WarmUp(subject.model(), {load.max_batch_tokens, most, cache, gpu}).status());
+  HADAL_RETURN_IF_ERROR(WarmUp(subject.model(), {load.max_batch_tokens, most, subject.cache(), gpu}).status());
   const double warm_s = Seconds(start) - loaded_s;
   HADAL_RETURN_IF_ERROR(subject.Run(subject.Build(0, 1, 0, 1, columns, false)));
   const ModelInfo& info = subject.model().info();
@@ -252,30 +195,37 @@ absl::Status MeasureModel(const std::string& dir, const RateOptions& options, co
   for (const int32_t sequences : options.sequences) {
     HADAL_RETURN_IF_ERROR(subject.Fill(sequences, options.context_tokens, columns, load.max_batch_tokens));
     std::vector<double> rates;
+    StepTimes times;
     for (int run = 0; run < options.runs; ++run) {
       HADAL_ASSIGN_OR_RETURN(const double seconds,
-                             subject.Decode(sequences, options.context_tokens, options.decode_steps, columns));
+                             subject.Decode(sequences, options.context_tokens, options.decode_steps, columns, &times));
       rates.push_back(sequences * static_cast<double>(options.decode_steps) / seconds);
     }
-    const int32_t middle = options.context_tokens + kSettlingSteps + options.decode_steps / 2;
+    const int32_t middle = options.context_tokens + RateSubject::kSettlingSteps + options.decode_steps / 2;
     HADAL_ASSIGN_OR_RETURN(const StepNeeds needs, NeedsOfStep(config, sequences, 1, middle));
     const double bound = sequences * limits.copy_gb_s * 1e9 / needs.bytes;
     sink(absl::StrFormat(
         R"(%s"measure": "decode", "sequences": %d, "context": %d, "tokens_per_s": %.1f, "runs": [%s], "bound_tokens_per_s": %.1f, "share": %.4f})",
         head, sequences, options.context_tokens, Median(rates), List(rates), bound, Median(rates) / bound));
+    sink(absl::StrFormat(R"(%s"measure": "gaps", "sequences": %d, %s})", head, sequences, GapFields(times)));
   }
 
-  std::vector<double> rates;
-  for (int run = -1; run < options.runs; ++run) {
-    const Clock::time_point begin = Clock::now();
-    HADAL_RETURN_IF_ERROR(subject.Run(subject.Build(0, 1, 0, options.prompt_tokens, prompt_columns, false)));
-    if (run >= 0) rates.push_back(options.prompt_tokens / Seconds(begin));
+  for (const int32_t tokens : options.prompt_tokens) {
+    HADAL_ASSIGN_OR_RETURN(const std::vector<double> seconds, subject.Prefill(tokens, options.runs));
+    std::vector<double> rates;
+    for (const double each : seconds) rates.push_back(tokens / each);
+    HADAL_ASSIGN_OR_RETURN(const StepNeeds needs, NeedsOfStep(config, 1, tokens, 0));
+    const double tflop_s = 1e-12 * needs.flop * Median(rates) / tokens;
+    sink(absl::StrFormat(
+        R"(%s"measure": "prefill", "tokens": %d, "tokens_per_s": %.1f, "runs": [%s], "tflop_s": %.4f, "share": %.4f})",
+        head, tokens, Median(rates), List(rates), tflop_s, tflop_s / limits.product_tflop_s));
   }
-  HADAL_ASSIGN_OR_RETURN(const StepNeeds needs, NeedsOfStep(config, 1, options.prompt_tokens, 0));
-  const double tflop_s = 1e-12 * needs.flop * Median(rates) / options.prompt_tokens;
-  sink(absl::StrFormat(
-      R"(%s"measure": "prefill", "tokens": %d, "tokens_per_s": %.1f, "runs": [%s], "tflop_s": %.4f, "share": %.4f})",
-      head, options.prompt_tokens, Median(rates), List(rates), tflop_s, tflop_s / limits.product_tflop_s));
+
+  HADAL_ASSIGN_OR_RETURN(std::vector<double> waits,
+                         subject.Prefill(options.first_token_prompt, kFirstTokenRounds * options.runs));
+  std::sort(waits.begin(), waits.end());
+  sink(absl::StrFormat(R"(%s"measure": "first_token", "tokens": %d, "rounds": %d, %s})", head,
+                       options.first_token_prompt, waits.size(), PercentileFields(waits, 1e3, "ms")));
   return absl::OkStatus();
 }
 

@@ -20,10 +20,11 @@ struct RateOptions {
   std::vector<int32_t> sequences = {1, 128, 256};  // that decode together
   int32_t context_tokens = 1024;                   // of each of them before the first step
   int32_t decode_steps = 128;                      // of one run
-  int32_t prompt_tokens = 2048;                    // of the prefill, one step
-  int32_t runs = 5;                                // of each measurement; the median counts
-  int64_t copy_bytes = int64_t{1} << 30;           // of the copy that shows the bandwidth
-  int64_t product_rows = 8192;                     // of the square bf16 product that shows the arithmetic
+  std::vector<int32_t> prompt_tokens = {128, 256, 512, 1024, 2048, 4096, 8192};  // of prefills, one step each
+  int32_t first_token_prompt = 1024;                                             // of the wait for a first token
+  int32_t runs = 5;                       // of each measurement; the median counts
+  int64_t copy_bytes = int64_t{1} << 30;  // of the copy that shows the bandwidth
+  int64_t product_rows = 8192;            // of the square bf16 product that shows the arithmetic
 };
 
 // Measured on the device itself, the best of several rounds.
@@ -48,9 +49,11 @@ using RateSink = std::function<void(const std::string& line)>;
 // The device's limits: {"measure": "limits", ...}. Errors are the backend's.
 absl::StatusOr<DeviceLimits> MeasureLimits(const RateOptions& options, const RateSink& sink);
 
-// Start to first token, decode by batch size, and prefill of the configuration in `dir`, each with its share of the
-// limits: {"model": ..., "measure": "start" | "decode" | "prefill", ...}. Blocks until all is measured; errors are
-// those of LoadModel and of the steps.
+// Start to first token, decode by batch size, and prefill by length of the configuration in `dir`, each with its share
+// of the limits: {"model": ..., "measure": "start" | "decode" | "prefill", ...}; the gaps between the tokens of those
+// decodes with what issuing a step takes the host ("gaps"), and the wait for the first token of a prompt
+// ("first_token"), both as percentiles, without tokenizer and network. Blocks until all is measured; errors are those
+// of LoadModel and of the steps.
 absl::Status MeasureModel(const std::string& dir, const RateOptions& options, const DeviceLimits& limits,
                           const RateSink& sink);
 

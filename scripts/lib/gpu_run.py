@@ -37,6 +37,7 @@ class Stage:
     limit_s: float
     cases: str = EVERY_BACKEND  # GoogleTest filter
     model: str = ""  # folder below configs/: a table, not a test
+    options: tuple = ()  # of the program
     sanitized: bool = False
 
 
@@ -46,6 +47,8 @@ STAGES = [
     Stage("families", "device_model_test", 90, "*DeviceParityTest*_cuda"),
     Stage("rates_7b", "device_rates", 90, model="DeepSeek-R1-Distill-Qwen-7B"),
     Stage("rates_v2_lite", "device_rates", 120, model="DeepSeek-V2-Lite"),
+    Stage("start_7b", "device_rates", 60, model="DeepSeek-R1-Distill-Qwen-7B", options=("--checkpoint=checkpoint",)),
+    Stage("start_v2_lite", "device_rates", 60, model="DeepSeek-V2-Lite", options=("--checkpoint=checkpoint",)),
     Stage("ops", "kernels_ops_test", 120, f"{EVERY_BACKEND}:-*DeviceShapesTest*:*GemvSpeedTest*"),
     Stage("batches", "device_model_test", 120, "*_cuda:-*DeviceParityTest*"),
     Stage("few_rows", "kernels_ops_test", 60, "*GemvSpeedTest*"),
@@ -53,6 +56,7 @@ STAGES = [
           sanitized=True),
 ]
 OTHER_LIMIT_S = 180
+CHECKPOINT_BYTES = 17 << 30  # what device_rates writes at most, and a little more
 
 
 def stages():
@@ -91,6 +95,15 @@ def library_folders():
 def sanitizer():
     """compute-sanitizer of the toolkit, or None."""
     return shutil.which("compute-sanitizer") or next(iter(sorted(glob.glob("/usr/local/cuda*/bin/compute-sanitizer"))), None)
+
+
+def folder_in_memory(shared="/dev/shm", meminfo="/proc/meminfo"):
+    """Where the weights of a start are written in seconds and are as in the page cache; None: where that would not take them."""
+    try:
+        available = int(re.search(r"MemAvailable: +(\d+) kB", pathlib.Path(meminfo).read_text(encoding="utf-8"))[1]) << 10
+        return shared if shutil.disk_usage(shared).free > CHECKPOINT_BYTES and available > 3 * CHECKPOINT_BYTES else None
+    except (OSError, TypeError):
+        return None
 
 
 def gpu():
@@ -140,10 +153,10 @@ def run_stage(stage, environment, limit_s):
         if not tool:
             return dict(outcome, skipped=1, seconds=0, reason="compute-sanitizer is not installed")
         command = [tool, "--tool", "memcheck", "--error-exitcode", "99", *command]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=folder_in_memory() if stage.options else None) as folder:  # a written checkpoint goes with it
         report = pathlib.Path(folder) / "report.json"
         if stage.model:
-            command.append(str(HERE / "configs" / stage.model))
+            command += [*stage.options, str(HERE / "configs" / stage.model)]
         else:
             command.append(f"--gtest_output=json:{report}")
         code, out, err = run_program(command, dict(environment, GTEST_FILTER=stage.cases), limit_s, folder)

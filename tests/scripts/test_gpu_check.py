@@ -95,7 +95,9 @@ def test_tests_beyond_the_budget_fail_rather_than_vanish(packed):
     assert done.returncode == 1 and "budget" in result["tests"][0]["failures"][0]["message"]
 
 
-def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
+@pytest.fixture
+def pack(tmp_path):
+    """pack(): scripts/gpu-check --pack with programs that were never compiled, one of them of `mib`."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     shutil.copy(ROOT / "CMakePresets.json", tmp_path)
     script(tmp_path / "scripts/bootstrap", 'echo "$*" >"$(dirname "$0")/bootstrap.called"')
@@ -112,7 +114,17 @@ def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
     script(tools / "ctest", 'echo "  Test  #1: a_test"')
     script(tools / "strip", 'cp "$3" "$2"')
     script(tools / "ldd", f'printf "\\tlibother.so.1 => {tmp_path}/libother.so.1 (0x1)\\n\\tlibcudart.so.13 => /x/libcudart.so.13 (0x2)\\n"')
-    done = run(tmp_path / "scripts/gpu-check", "--pack", "--arch", "80;90a", env={"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path)})
+
+    def pack_with(mib=0):
+        with open(tmp_path / "libother.so.1", "wb") as library:
+            library.write(b"\1" * (mib << 20))
+        return run(tmp_path / "scripts/gpu-check", "--pack", "--arch", "80;90a", env={"PATH": f"{tools}:{os.environ['PATH']}", "HOME": str(tmp_path)})
+
+    return pack_with
+
+
+def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(pack, tmp_path):
+    done = pack()
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "build/gpu-check"
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != "commit") == [
@@ -121,6 +133,15 @@ def test_pack_takes_the_gpu_tests_and_their_libraries_but_not_cudas(tmp_path):
     called = (tmp_path / "cmake.called").read_text(encoding="utf-8")
     assert "--preset cuda" in called and "-DHADAL_TORCH=ON" in called and "-DCMAKE_CUDA_ARCHITECTURES=80;90a" in called
     assert "--cuda" in (tmp_path / "scripts/bootstrap.called").read_text(encoding="utf-8")
+
+
+def test_a_pack_that_is_too_large_fails_with_its_size_and_the_limit(pack):
+    assert pack(mib=50).returncode == 0
+    done = pack(mib=60)
+    assert done.returncode == 1
+    found = re.search(r"error: the pack build/gpu-check has (\d+) MB, limit 60 MB: fewer architectures than --arch '80;90a'", done.stderr)
+    assert found and 60 < int(found[1]) < 66, done.stderr
+    assert "packed" not in done.stderr
 
 
 def test_libtorch_is_the_machines_and_must_run_where_it_is(packed, tmp_path):
@@ -162,7 +183,7 @@ def test_stages_run_by_value_and_not_by_name(packed):
     rates(folder, LIMITS, DECODE)
     _, result = check(folder)
     names = [test["name"] for test in result["tests"]]
-    assert names == ["real_shapes", "families", "rates_7b", "rates_v2_lite", "ops", "batches", "few_rows", "sanitizer", "a_test"]
+    assert names == ["real_shapes", "families", "rates_7b", "rates_v2_lite", "start_7b", "start_v2_lite", "ops", "batches", "few_rows", "sanitizer", "a_test"]
     assert result["open"] == []
     assert result["tests"][2]["rates"] == [LIMITS, DECODE]
 
@@ -235,20 +256,42 @@ def test_device_rates_measure_what_the_page_shows(packed, tmp_path):
     config.update(num_hidden_layers=2, hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2, vocab_size=300,
                   max_window_layers=2, bos_token_id=1, eos_token_id=2)
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    script(folder / "bin/device_rates", f'exec {program} --device=cpu --context=8 --steps=2 --prompt=16 --runs=1 --copy-mb=1 --product=32 "$@"')
+    script(folder / "bin/device_rates", f'exec {program} --device=cpu --context=8 --steps=2 --runs=1 --copy-mb=1 --product=32 "$@"')
     _, result = check(folder)
-    first, second = result["tests"]
+    first, second, start, last = result["tests"]
     assert first["failed"] == 0, first["failures"]
-    assert second["failed"] == 1 and "DeepSeek-V2-Lite" in second["failures"][0]["message"]
+    assert start["failed"] == 0 and start["rates"][0]["layers"] == 2, start
+    assert second["failed"] == 1 and "DeepSeek-V2-Lite" in second["failures"][0]["message"] and last["failed"] == 1
     page = gpu_page().page(result)
     rows = [line for line in page.splitlines() if line.startswith("| DeepSeek-R1-Distill-Qwen-7B")]
-    assert len(rows) == 6 and not any("open" in row for row in rows)
+    assert len(rows) == 3 + 7 + 2 + 3 + 1 and not any("open" in row for row in rows), rows
     assert all("open" in line for line in page.splitlines() if line.startswith("| DeepSeek-V2-Lite | "))
+    gaps = [rate for rate in first["rates"] if rate["measure"] == "gaps"]
+    assert [rate["sequences"] for rate in gaps] == [1, 128, 256] and all(sum(rate["histogram"]) == rate["steps"] == 2 for rate in gaps)
+
+
+def test_a_checkpoint_is_written_to_memory_where_that_has_room(tmp_path, monkeypatch):
+    runner = module_of("gpu_run")
+    monkeypatch.setattr(runner.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 18 << 30))
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text(f"MemTotal: 9 kB\nMemAvailable:   {64 << 20} kB\n", encoding="utf-8")
+    assert runner.folder_in_memory("/some/shm", meminfo) == "/some/shm"
+    meminfo.write_text(f"MemAvailable: {40 << 20} kB\n", encoding="utf-8")
+    assert runner.folder_in_memory("/some/shm", meminfo) is None
+    assert runner.folder_in_memory("/some/shm", tmp_path / "none") is None
+    meminfo.write_text(f"MemAvailable: {64 << 20} kB\n", encoding="utf-8")
+    monkeypatch.setattr(runner.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 64 << 20))
+    assert runner.folder_in_memory("/some/shm", meminfo) is None
 
 
 def gpu_page():
-    spec = importlib.util.spec_from_file_location("gpu_page", ROOT / "scripts/lib/gpu_page.py")
+    return module_of("gpu_page")
+
+
+def module_of(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/lib/{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
@@ -275,5 +318,5 @@ def test_every_stage_has_its_row():
     runner = (ROOT / "scripts/lib/gpu_run.py").read_text(encoding="utf-8")
     known = re.findall(r'Stage\("(\w+)"', runner)
     rows = {name for name, _ in gpu_page().CHECKS}
-    assert {name for name in known if not name.startswith("rates_")} == rows
+    assert {name for name in known if not name.startswith(("rates_", "start_"))} == rows
     assert set(re.findall(r'model="([^"]+)"', runner)) == {row[0] for row in gpu_page().ROWS}

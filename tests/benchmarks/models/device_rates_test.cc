@@ -56,7 +56,8 @@ TEST_P(DeviceRatesTest, MeasuresLimitsAndModel) {
   options.sequences = {1, 3};
   options.context_tokens = 9;
   options.decode_steps = 3;
-  options.prompt_tokens = 12;
+  options.prompt_tokens = {5, 12};
+  options.first_token_prompt = 7;
   options.runs = 1;
   options.copy_bytes = 1 << 16;
   options.product_rows = 32;
@@ -71,11 +72,19 @@ TEST_P(DeviceRatesTest, MeasuresLimitsAndModel) {
   const std::vector<std::string> wanted = {R"("measure": "limits", "copy_gb_s": )",
                                            R"("measure": "start", "seconds": )",
                                            R"("measure": "decode", "sequences": 1, "context": 9, "tokens_per_s": )",
+                                           R"("measure": "gaps", "sequences": 1, "steps": 3, "p50_ms": )",
                                            R"("measure": "decode", "sequences": 3, "context": 9, "tokens_per_s": )",
-                                           R"("measure": "prefill", "tokens": 12, "tokens_per_s": )"};
+                                           R"("measure": "gaps", "sequences": 3, "steps": 3, "p50_ms": )",
+                                           R"("measure": "prefill", "tokens": 5, "tokens_per_s": )",
+                                           R"("measure": "prefill", "tokens": 12, "tokens_per_s": )",
+                                           R"("measure": "first_token", "tokens": 7, "rounds": 10, "p50_ms": )"};
   ASSERT_EQ(lines.size(), wanted.size()) << absl::StrJoin(lines, "\n");
   for (size_t i = 0; i < wanted.size(); ++i) EXPECT_TRUE(absl::StrContains(lines[i], wanted[i])) << lines[i];
-  for (size_t i = 2; i < wanted.size(); ++i) EXPECT_TRUE(absl::StrContains(lines[i], R"("share": )")) << lines[i];
+  for (const std::string& line : lines) {
+    const bool shared = absl::StrContains(line, R"("decode")") || absl::StrContains(line, R"("prefill")");
+    EXPECT_EQ(absl::StrContains(line, R"("share": )"), shared) << line;
+    if (absl::StrContains(line, R"("gaps")")) EXPECT_TRUE(absl::StrContains(line, R"("launch_p50_us": )")) << line;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceRatesTest, ::testing::Values("cpu", "cuda"),
