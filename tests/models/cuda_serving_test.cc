@@ -267,6 +267,25 @@ TEST_F(CudaServingTest, PaddedStepsSayWhatStepsOfTheirOwnSizeSay) {
   }
 }
 
+// What graphs take is outside all buffers: the plan keeps it free, and so does the model that is loaded.
+TEST_F(CudaServingTest, ThePlanCountsTheGraphs) {
+  LoadOptions options = Options(testing::kTinyLlama);
+  options.device = "cuda";
+  int64_t planned[2] = {}, loaded[2] = {};
+  for (const bool graphs : {false, true}) {
+    setenv("HADAL_CUDA_GRAPHS", graphs ? "on" : "off", 1);
+    const auto plan = PlanModel(options, 16);
+    const auto model = LoadModel(options);
+    unsetenv("HADAL_CUDA_GRAPHS");
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    ASSERT_TRUE(model.ok()) << model.status();
+    planned[graphs] = plan->memory.workspace_bytes;
+    loaded[graphs] = (*model)->WorkspaceBytes(options.max_batch_tokens, options.max_batch_size);
+  }
+  EXPECT_EQ(planned[1] - planned[0], int64_t{32} << 20);  // kMaxGraphs of kGraphBytes
+  EXPECT_EQ(loaded[1] - loaded[0], int64_t{32} << 20);
+}
+
 TEST_F(CudaServingTest, ADeviceThatCannotComputeFailsTheWarmUp) {
   const std::unique_ptr<Model> model = Load(testing::kTinyLlama);
   TheDevice().launch_error = 209;  // cudaErrorNoKernelImageForDevice

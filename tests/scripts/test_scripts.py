@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts explain themselves, refuse what they cannot do in one line, and count results right."""
+import hashlib
 import io
 import os
 import pathlib
@@ -108,6 +109,52 @@ def test_check_installs_nothing_and_says_what_is_missing(checkout):
     assert result.returncode == 1 and "no-such-package-hadal" in result.stderr
     assert not (checkout[0] / "called").exists()
     assert "libtorch" not in result.stderr and "libtorch .deps/torch" in bootstrap(checkout, "--check", "--torch").stderr
+
+
+@pytest.fixture
+def without_libtorch(checkout):
+    """A checkout that lacks nothing but libtorch, and a pip that notes how it is called and makes an empty wheel's files."""
+    root, tools = checkout
+    (root / "scripts/packages.apt").write_text("bash\n", encoding="utf-8")
+    fake(tools, "df", 'echo "Filesystem 1024-blocks Used Available Capacity Mounted"; echo "/dev/x 9 9 99999999 9% /"')
+    lock = (root / "scripts/requirements.lock").read_text(encoding="utf-8").splitlines()
+    sources = "".join(re.sub("^#source: *", "", line) + "\n" for line in lock if line.startswith("#source:"))
+    (root / ".deps/xgrammar").mkdir(parents=True)
+    (root / ".deps/xgrammar/.stamp").write_text(hashlib.sha256(sources.encode()).hexdigest()[:32], encoding="utf-8")
+    (root / ".deps/venv/bin").mkdir(parents=True)
+    fake(root / ".deps/venv/bin", "pip", f'''echo "$*" >>{root}/pip.called
+cp "${{@: -1}}" {root}/pip.asked
+[ ! -e {root}/pip.fails ] || {{ echo "THESE PACKAGES DO NOT MATCH THE HASHES"; exit 1; }}
+while [ "$1" != --target ]; do shift; done
+mkdir -p "$2/torch/lib" && touch "$2/torch/lib/libtorch_cpu.so"''')
+    return checkout
+
+
+def test_libtorch_is_the_torch_wheel_with_its_cuda_libraries_and_nothing_else(without_libtorch):
+    root, _ = without_libtorch
+    result = bootstrap(without_libtorch, "--torch")
+    assert result.returncode == 0, result.stderr
+    assert (root / ".deps/torch/torch/lib/libtorch_cpu.so").exists() and not (root / ".deps/tmp").exists()
+    called = (root / "pip.called").read_text(encoding="utf-8")
+    for option in ("install", "--require-hashes", "--no-deps", "--only-binary :all:", f"--target {root}/.deps/torch"):
+        assert option in called
+    asked = (root / "pip.asked").read_text(encoding="utf-8").splitlines()
+    assert all(re.fullmatch(r"(torch|nvidia-[a-z0-9-]+)==[0-9.]+( --hash=sha256:[0-9a-f]{64})+", line) for line in asked), asked
+    names = {line.split("==")[0] for line in asked}
+    assert {"torch", "nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cudnn-cu13"} <= names
+    locked = (root / "scripts/requirements.lock").read_text(encoding="utf-8")
+    assert set(asked) == set(re.findall(r"^(?:torch|nvidia-[^=]+)==.*$", locked, re.MULTILINE))
+    # Once is enough, and CMake looks where it lies.
+    assert bootstrap(without_libtorch, "--torch").returncode == 0 and bootstrap(without_libtorch, "--check", "--torch").returncode == 0
+    assert (root / "pip.called").read_text(encoding="utf-8") == called
+    assert "/torch/torch" in (ROOT / "cmake/Libtorch.cmake").read_text(encoding="utf-8")
+
+
+def test_a_libtorch_of_another_hash_is_not_taken(without_libtorch):
+    root, _ = without_libtorch
+    (root / "pip.fails").touch()
+    assert "differs from its hash" in one_error(bootstrap(without_libtorch, "--torch"))
+    assert bootstrap(without_libtorch, "--check", "--torch").returncode == 1  # still missing
 
 
 def test_what_the_tests_need_beside_packages_is_missing_only_for_them(checkout):

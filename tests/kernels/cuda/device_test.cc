@@ -55,6 +55,16 @@ TEST_F(CudaDeviceTest, SizesForTheMultiprocessorsThatMpsLeaves) {
   EXPECT_LT(scratch_of_share, (*CreateBackend("cuda", {}))->ScratchBytes(bounds));
 }
 
+// A graph's memory is outside all buffers, so nothing but the plan keeps it free.
+TEST_F(CudaDeviceTest, GraphsCountInWhatTheBackendNeeds) {
+  const StepBounds bounds = {.tokens = 64, .sequences = 64, .vocab = 1000};
+  const int64_t with_graphs = (*CreateBackend("cuda", {}))->ScratchBytes(bounds);
+  setenv("HADAL_CUDA_GRAPHS", "off", 1);
+  const int64_t without = (*CreateBackend("cuda", {}))->ScratchBytes(bounds);
+  unsetenv("HADAL_CUDA_GRAPHS");
+  EXPECT_EQ(with_graphs - without, int64_t{32} << 20);  // 32 of a MiB
+}
+
 TEST_F(CudaDeviceTest, AGpuThatIsTooOldIsRefusedByNameWithAdvice) {
   TheDevice().major = 7;
   TheDevice().minor = 5;
