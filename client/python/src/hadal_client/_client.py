@@ -32,12 +32,14 @@ class Client(Base):
     `fields`: everything else that the API takes, such as max_tokens, temperature, tools, response_format. `cache` answers `chat` and `complete` that are
     determined, by temperature 0 or a seed; with `coalesce` equal ones at the same time are one call. Both are off; streams are always asked for.
     `max_calls` are under way at once, a stream until its end; the others wait on this side, in order and within their deadlines. None: any number.
-    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones."""
+    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones.
+    `tcp_fast_open`: connections that are made again save a round trip where the kernel and the server have it; a network that delivers their first packet
+    twice then has the request run twice."""
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None, ca_file: Optional[str] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        own = Transport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None, tcp_fast_open: bool = False):
+        own = Transport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file, tcp_fast_open=tcp_fast_open)
         super().__init__(own, transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = Flights(self._asker)
         self._http = httpx.Client(base_url=self._addresses[0], transport=self._transport)

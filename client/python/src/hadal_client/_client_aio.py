@@ -29,8 +29,8 @@ class AsyncClient(Base):
 
     def __init__(self, servers: Servers = "http://127.0.0.1:8000", *, api_key: Optional[str] = None, priority: Optional[str] = None,
                  retry: RetryOptions = RetryOptions(), timeout: float = 600.0, transport: Optional[Any] = None, ca_file: Optional[str] = None,
-                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None):
-        own = AsyncTransport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file)
+                 cache: Optional[Cache] = None, coalesce: bool = False, max_calls: Optional[int] = None, tcp_fast_open: bool = False):
+        own = AsyncTransport(servers, retry, max_calls=max_calls, inner=transport, ca_file=ca_file, tcp_fast_open=tcp_fast_open)
         super().__init__(own, transport is not None, api_key, priority, timeout, cache, coalesce)
         self._flights = AsyncFlights(self._asker)
         self._http = httpx.AsyncClient(base_url=self._addresses[0], transport=self._transport)

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, AsyncIterator, Awaitable, Callable, Iterator, List, Optional, Sequence, Set, Union
 
-from . import _checks
+from . import _checks, _fast_open
 from . import _load_reports as load_reports
 from ._errors import ServerUnreachable
 from ._hedge_delay import kind_of
@@ -252,16 +252,17 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 class Transport(httpx.BaseTransport):
     """Sends each request to the least loaded of `servers` (a URL or several), whatever host its URL names, and makes it again as RetryOptions say.
     An answer that has begun is final. `max_calls` are under way at once; the others wait on this side, within their deadlines.
-    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones. Thread-safe."""
+    `ca_file`: authorities in PEM that sign the certificates of https servers, instead of the well-known ones. `tcp_fast_open`: connections that are made
+    again save a round trip where the kernel and the server have it. Thread-safe."""
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
                  max_calls: Optional[int] = None, inner: Optional[httpx.BaseTransport] = None, ca_file: Optional[str] = None,
-                 sleep: Callable[[float], None] = time.sleep):
+                 tcp_fast_open: bool = False, sleep: Callable[[float], None] = time.sleep):
         self._in_loop: Optional[LoopThread] = None
         if isinstance(options, RetryOptions) and options.hedges:
             if inner is not None and not isinstance(inner, httpx.AsyncBaseTransport):
                 raise ValueError("hedge_after, hedge_quantile: a transport of your own must be one for asyncio, whose requests can be cancelled")
-            hedging = AsyncTransport(servers, options, max_calls=max_calls, inner=inner, ca_file=ca_file)
+            hedging = AsyncTransport(servers, options, max_calls=max_calls, inner=inner, ca_file=ca_file, tcp_fast_open=tcp_fast_open)
             self.targets = hedging.targets
             self._in_loop = LoopThread(hedging)
             return
@@ -269,6 +270,8 @@ class Transport(httpx.BaseTransport):
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
         self._inner = inner if inner is not None else httpx.HTTPTransport(limits=_LIMITS, verify=verify)
+        if tcp_fast_open:
+            _fast_open.use(self._inner if inner is None else None, _fast_open.Backend())
         self._sleep = sleep
 
     def handle_request(self, request: Any) -> Any:
@@ -328,11 +331,13 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, servers: Union[str, Sequence[str]], options: RetryOptions = RetryOptions(), *,
                  max_calls: Optional[int] = None, inner: Optional[httpx.AsyncBaseTransport] = None, ca_file: Optional[str] = None,
-                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
+                 tcp_fast_open: bool = False, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
         verify = _verify(ca_file, inner)
         self.targets = Targets(_addresses(servers), options)
         self._window = Window(max_calls)
         self._inner = inner if inner is not None else httpx.AsyncHTTPTransport(limits=_LIMITS, verify=verify)
+        if tcp_fast_open:
+            _fast_open.use(self._inner if inner is None else None, _fast_open.AsyncBackend())
         self._asking: Set[asyncio.Future[None]] = set()
         self._sleep = sleep
 
