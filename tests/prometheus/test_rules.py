@@ -30,7 +30,7 @@ ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 def promtool(*arguments):
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed: rules are not evaluated")
-    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
