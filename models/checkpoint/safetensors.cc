@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "base/lfs_pointer.h"
 #include "models/checkpoint/fingerprint.h"
 #include "models/json/json_document.h"
 
@@ -162,6 +163,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensors(std::span<const std::byte> fi
   if (file.size() < kLengthBytes + 2) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": expected at least ", kLengthBytes + 2, " bytes, found ", file.size()));
+  }
+  if (base::IsLfsPointer(std::string_view(reinterpret_cast<const char*>(file.data()), file.size()))) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": expected tensors, found ", base::kLfsPointerAdvice));
   }
   uint64_t length = 0;
   std::memcpy(&length, file.data(), kLengthBytes);

@@ -4,8 +4,12 @@
 #include <string_view>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/json_fault.h"
 #include "base/json_numbers.h"
+#include "base/lfs_pointer.h"
 
 namespace hadal::json {
 namespace {
@@ -56,7 +60,15 @@ absl::StatusOr<std::unique_ptr<JsonDocument>> JsonDocument::Parse(absl::string_v
     error = document->parser_.parse(document->text_).get(document->root_);
   }
   if (error != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat(file, ": not valid JSON: ", simdjson::error_message(error)));
+    if (base::IsLfsPointer(ToStd(text))) {
+      return absl::InvalidArgumentError(absl::StrCat(file, ": expected JSON, found ", base::kLfsPointerAdvice));
+    }
+    // Nesting beyond the limit is no fault of the text: the parser's message remains.
+    const std::string fault = base::DescribeJsonFault(ToStd(text));
+    absl::string_view place = fault;
+    if (!absl::StrContains(text, '\n')) absl::ConsumePrefix(&place, "line 1, ");  // it may be a line of a longer file
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, ": not valid JSON: ", place.empty() ? absl::string_view(simdjson::error_message(error)) : place));
   }
   if (!document->root_.is_object()) return document->root().Expected("an object");
   if (limits.repeated_keys) return document;

@@ -67,6 +67,11 @@ TEST(SafetensorsTest, RefusesHeaderLengths) {
   EXPECT_THAT(ParseError(SafetensorsBytes(" {}", "")), HasSubstr("begins with '{'"));
 }
 
+TEST(SafetensorsTest, SaysThatAFileIsALfsPointer) {
+  EXPECT_THAT(ParseError("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
+              HasSubstr("m.safetensors: expected tensors, found a Git LFS pointer"));
+}
+
 struct BadEntry {
   const char* entry;
   size_t data_bytes;

@@ -15,6 +15,14 @@ TEST(JsonDocumentTest, ErrorsNameTheFileAndThePlace) {
   EXPECT_EQ(Error(R"({"a": {"b": 1, "b": 2}})"), "a.json: a.b: expected each key once, found it twice");
   EXPECT_EQ(Error("{").find("a.json: not valid JSON: "), 0u);
   EXPECT_EQ(Error("").find("a.json: not valid JSON: "), 0u);
+  EXPECT_EQ(Error("{\"a\": 1,\n \"b\": NaN}"), "a.json: not valid JSON: line 2, column 7: `NaN` is no JSON value");
+  EXPECT_EQ(Error("{\"a\": NaN}"), "a.json: not valid JSON: column 7: `NaN` is no JSON value");
+}
+
+TEST(JsonDocumentTest, SaysThatAFileIsALfsPointer) {
+  EXPECT_EQ(Error("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+                .find("a.json: expected JSON, found a Git LFS pointer"),
+            0u);
 }
 
 TEST(JsonDocumentTest, KeepsItsLimits) {
