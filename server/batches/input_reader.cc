@@ -38,6 +38,10 @@ void InputReader::Feed(std::string_view bytes, bool end, std::vector<WaitingLine
 
 void InputReader::TakeLine(std::string_view line, std::vector<WaitingLine>* lines) {
   ++number_;
+  // As editors and shells of Windows write in front of UTF-8.
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  const size_t skipped = number_ == 1 && line.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+  line.remove_prefix(skipped);
   if (line.find_first_not_of(" \t\r") == line.npos) return;
   if (++requests_ > limits_.lines) {
     Fail({"too_many_requests",
@@ -51,7 +55,8 @@ void InputReader::TakeLine(std::string_view line, std::vector<WaitingLine>* line
     Fail({"invalid_line", std::string(parsed.status().message()), number_});
     return;
   }
-  lines->push_back({number_, std::move(parsed->custom_id), offset_, static_cast<int64_t>(line.size())});
+  lines->push_back({number_, std::move(parsed->custom_id), offset_ + static_cast<int64_t>(skipped),
+                    static_cast<int64_t>(line.size())});
 }
 
 }  // namespace hadal::batches

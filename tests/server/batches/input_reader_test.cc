@@ -45,9 +45,27 @@ TEST(InputReaderTest, FindsLinesWhateverThePieces) {
   }
 }
 
+TEST(InputReaderTest, SkipsAByteOrderMarkInFront) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const std::string text = absl::StrCat(mark, Line("one"), "\r\n", Line("two"));
+  for (const size_t piece : {size_t{1}, text.size() + 1}) {
+    InputReader reader("/v1/completions", kLimits);
+    const std::vector<WaitingLine> lines = Read(reader, text, piece);
+    EXPECT_TRUE(reader.errors().empty()) << reader.errors()[0].message;
+    ASSERT_EQ(lines.size(), 2u);
+    const auto stored = [&](const WaitingLine& line) {
+      return text.substr(static_cast<size_t>(line.offset), static_cast<size_t>(line.length));
+    };
+    EXPECT_EQ(stored(lines[0]), Line("one") + "\r");
+    EXPECT_EQ(stored(lines[1]), Line("two"));
+  }
+  InputReader second("/v1/completions", kLimits);
+  EXPECT_EQ(Read(second, absl::StrCat(Line("one"), "\n", mark, Line("two")), 100).size(), 1u) << "not in front";
+}
+
 TEST(InputReaderTest, ErrorsNameLineAndField) {
   const std::pair<std::string, std::string> cases[] = {
-      {"nonsense", "line 2: not valid JSON"},
+      {"nonsense", "line 2: not valid JSON: column 1: "},
       {"[]", "line 2: expected an object"},
       {Line("a", ""), "line 2: method: expected a string, found nothing"},
       {Line("a", R"(,"method":"GET","url":"/v1/completions","body":{})"),
