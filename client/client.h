@@ -23,9 +23,10 @@
 namespace hadal::client {
 
 struct ChannelOptions {
-  std::vector<std::string> targets = {"127.0.0.1:8000"};  // host:port each; a call goes to the least loaded
-  std::string api_key;                                    // sent as a bearer key when not empty
-  bool tls = false;                                       // the texts below are in PEM form
+  // host:port each, or a URL: http://host:port, with `tls` https://host:port. A call goes to the least loaded.
+  std::vector<std::string> targets = {"127.0.0.1:8000"};
+  std::string api_key;                   // sent as a bearer key when not empty
+  bool tls = false;                      // the texts below are in PEM form
   std::string tls_authorities;           // who may sign the server's certificate; empty: who the system trusts
   std::string tls_certificate, tls_key;  // the client's own, for servers that want one
   RetryOptions retry;

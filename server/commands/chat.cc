@@ -97,7 +97,8 @@ int Chat(const std::vector<std::string>& args) {
   std::vector<std::string> question;
   bool hide_reasoning = false;
   app.add_option("--server", channel.targets,
-                 "host:port; several, with commas: the least loaded is asked [127.0.0.1:8000]")
+                 "HOST:PORT, or http:// or https:// and that; several, with commas: the least loaded is asked "
+                 "[127.0.0.1:8000]")
       ->delimiter(',')
       ->allow_extra_args(false);
   app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
@@ -120,6 +121,7 @@ int Chat(const std::vector<std::string>& args) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  for (const std::string& target : channel.targets) channel.tls |= target.starts_with("https://");
   for (const auto& [path, text] :
        {std::pair(&authorities, &channel.tls_authorities), std::pair(&certificate, &channel.tls_certificate),
         std::pair(&key, &channel.tls_key)}) {

@@ -90,6 +90,28 @@ TEST_F(ClientTlsTest, RefusesTextsThatAreNoCertificates) {
   EXPECT_EQ(Client::Connect(half).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(ClientTlsTest, TakesUrls) {
+  ScriptedServer plain(0, "");
+  EXPECT_TRUE(Ask({.targets = {"http://" + plain.target()}}).ok());
+  EXPECT_TRUE(Ask({.targets = {"http://" + plain.target() + "/"}}).ok());
+  EXPECT_EQ(plain.calls(), 2);
+  ScriptedServer server(0, "", Credentials(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE));
+  EXPECT_TRUE(
+      Ask({.targets = {"https://" + server.target()}, .tls = true, .tls_authorities = authority_.certificate()}).ok());
+  EXPECT_EQ(server.calls(), 1);
+}
+
+TEST_F(ClientTlsTest, RefusesUrlsThatItCannotFollow) {
+  const auto message = [](const std::string& target, bool tls) {
+    return std::string(Client::Connect({.targets = {target}, .tls = tls}).status().message());
+  };
+  EXPECT_EQ(message("https://a:1", false), "the target https://a:1 needs tls = true");
+  EXPECT_EQ(message("http://a:1", true), "the target http://a:1 is without TLS, but tls is true");
+  EXPECT_EQ(message("http://a:1/v1", false), "the target http://a:1/v1 has a path; gRPC needs none: host:port");
+  EXPECT_EQ(message("http://", false), "the target http:// names no host");
+  EXPECT_EQ(message("http://[::1]", false), "");
+}
+
 // A server that takes a connection and a call, and then says nothing but, if it `lives`, its signs of life.
 class SilentServer {
  public:

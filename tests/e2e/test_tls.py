@@ -254,6 +254,8 @@ def test_our_own_commands_speak_tls(server, authority, tmp_path):
     assert other.returncode == 1 and "unable to get local issuer certificate" in other.stderr
     chat = hadal(server, "chat", f"--server=localhost:{server.port}", f"--tls-ca={authority.certificate}", "--temperature=0", "17 + 25")
     assert chat.returncode == 0 and "42" in chat.stdout, chat
+    by_url = hadal(server, "chat", f"--server=https://localhost:{server.port}", f"--tls-ca={authority.certificate}", "--temperature=0", "17 + 25")
+    assert by_url.returncode == 0 and "42" in by_url.stdout, by_url
     missing = hadal(server, "chat", f"--tls-ca={tmp_path}/missing.pem", "17 + 25")
     assert missing.returncode == 2 and "missing.pem" in missing.stderr
 
