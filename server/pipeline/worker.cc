@@ -8,8 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,9 @@
 
 namespace hadal::pipeline {
 namespace {
+
+// Peers that may be silent at a time; a leader greets at once.
+constexpr int kMaxGreeted = 32;
 
 std::string PeerName(const sockaddr_storage& address, socklen_t size) {
   char host[NI_MAXHOST] = "", port[NI_MAXSERV] = "";
@@ -46,11 +51,15 @@ Worker::Worker(Options options, int fd)
 Worker::~Worker() {
   StopListening();
   accepting_.join();
+  std::vector<std::unique_ptr<Peer>> peers;
   {
     base::MutexLock lock(&mutex_);
-    if (connection_ != nullptr) connection_->ShutDown();
+    for (const auto& peer : peers_) {
+      if (peer->connection != nullptr) peer->connection->ShutDown();
+    }
+    peers.swap(peers_);
   }
-  if (session_.joinable()) session_.join();
+  for (const auto& peer : peers) peer->thread.join();
   ::close(listening_fd_);
   ::close(wake_fd_);
 }
@@ -92,55 +101,84 @@ void Worker::AcceptLeaders() {
   }
 }
 
-void Worker::Take(int fd, std::string peer) {
-  auto connection = std::make_unique<Connection>(fd, std::move(peer));
-  std::string served;
+void Worker::Take(int fd, std::string name) {
+  MakeRoom();
+  auto made = std::make_unique<Peer>();
+  made->connection = std::make_unique<Connection>(fd, std::move(name));
+  Peer& peer = *made;
   {
     base::MutexLock lock(&mutex_);
-    if (stage_ != Stage::kWaiting) served = leader_;
+    peers_.push_back(std::move(made));
   }
-  // Others wait for the greeting, which has a short limit; only this thread makes the worker busy.
-  if (absl::Status status = WorkerSession::Greet(options_.session, *connection, served); !status.ok()) {
-    // A probe that opens the port and goes is no leader.
-    if (options_.session.log && !absl::IsUnavailable(status)) {
-      options_.session.log(absl::StrCat("refused the ", connection->peer(), ": ", status.message()));
-    }
-    return;
-  }
-  {
-    base::MutexLock lock(&mutex_);
-    stage_ = Stage::kLoading;
-    leader_ = connection->peer();
-    connection_ = connection.get();
-  }
-  metrics_.leaders.Get().Increment();
-  metrics_.leader_connected.Get().Set(1);
-  if (session_.joinable()) session_.join();  // of the leader before, which has ended
-  session_ = std::thread([this, served = std::move(connection)]() mutable { Serve(std::move(served)); });
+  peer.thread = std::thread([this, &peer] { Meet(peer); });
 }
 
-void Worker::Serve(std::unique_ptr<Connection> connection) {
-  absl::Status status;
-  {
-    WorkerSession session(&options_.session, connection.get(), &metrics_, [this] {
-      base::MutexLock lock(&mutex_);
-      stage_ = Stage::kServing;
-    });
-    status = session.Run();
-  }
-  if (options_.session.log) {
-    options_.session.log(
-        status.ok() ? absl::StrCat("the ", connection->peer(), " is gone; its layers are freed")
-                    : absl::StrCat("the session with the ", connection->peer(), " has ended: ", status.message()));
-  }
-  metrics_.leader_connected.Get().Set(0);  // before another leader can come
+void Worker::MakeRoom() {
+  std::vector<std::unique_ptr<Peer>> leaving;
   {
     base::MutexLock lock(&mutex_);
-    stage_ = Stage::kWaiting;
-    connection_ = nullptr;
+    const auto greeted = [](const auto& peer) { return peer->state == Peer::State::kGreeting; };
+    const auto oldest = std::find_if(peers_.begin(), peers_.end(), greeted);
+    if (std::count_if(peers_.begin(), peers_.end(), greeted) >= kMaxGreeted) {
+      (*oldest)->connection->ShutDown();
+      leaving.push_back(std::move(*oldest));
+      peers_.erase(oldest);
+    }
+    const auto gone = std::partition(peers_.begin(), peers_.end(),
+                                     [](const auto& peer) { return peer->state != Peer::State::kGone; });
+    std::move(gone, peers_.end(), std::back_inserter(leaving));
+    peers_.erase(gone, peers_.end());
   }
-  connection.reset();
-  if (options_.on_idle) options_.on_idle();
+  for (const auto& peer : leaving) peer->thread.join();
+}
+
+absl::Status Worker::Claim(Peer& peer) {
+  base::MutexLock lock(&mutex_);
+  if (stage_ != Stage::kWaiting) return absl::UnavailableError(absl::StrCat("it serves the ", leader_));
+  if (stopping_) return absl::UnavailableError("it takes no other leader");
+  stage_ = Stage::kLoading;
+  leader_ = peer.connection->peer();
+  peer.state = Peer::State::kServed;
+  return absl::OkStatus();
+}
+
+void Worker::Meet(Peer& peer) {
+  Connection& connection = *peer.connection;  // only this thread lets go of it
+  bool claimed = false;
+  absl::Status status = WorkerSession::Greet(options_.session, connection, [&] {
+    absl::Status claim = Claim(peer);
+    claimed = claim.ok();
+    return claim;
+  });
+  std::string line;
+  if (status.ok()) {
+    status = Serve(connection);
+    line = status.ok() ? absl::StrCat("the ", connection.peer(), " is gone; its layers are freed")
+                       : absl::StrCat("the session with the ", connection.peer(), " has ended: ", status.message());
+  } else if (!absl::IsUnavailable(status)) {  // a probe that opens the port and goes is no leader
+    line = absl::StrCat("refused the ", connection.peer(), ": ", status.message());
+  }
+  if (options_.session.log && !line.empty()) options_.session.log(line);
+  if (claimed) metrics_.leader_connected.Get().Set(0);  // before another leader can come
+  std::unique_ptr<Connection> ended;
+  {
+    base::MutexLock lock(&mutex_);
+    if (claimed) stage_ = Stage::kWaiting;
+    peer.state = Peer::State::kGone;
+    ended = std::move(peer.connection);
+  }
+  ended.reset();
+  if (claimed && options_.on_idle) options_.on_idle();
+}
+
+absl::Status Worker::Serve(Connection& connection) {
+  metrics_.leaders.Get().Increment();
+  metrics_.leader_connected.Get().Set(1);
+  WorkerSession session(&options_.session, &connection, &metrics_, [this] {
+    base::MutexLock lock(&mutex_);
+    stage_ = Stage::kServing;
+  });
+  return session.Run();
 }
 
 }  // namespace hadal::pipeline

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -24,7 +25,8 @@ namespace hadal::pipeline {
 
 // Holds the later layers of a model for one leader at a time, as that asks: a server, or another worker before it. When
 // the leader goes, so do its layers, and the next leader is served. One that comes meanwhile is told that the worker is
-// busy. Its methods are for any thread and wait for nothing.
+// busy. Whoever connects is greeted on a thread of its own, so that those who say nothing keep no leader waiting. Its
+// methods are for any thread and wait for nothing.
 class Worker {
  public:
   struct Options {
@@ -59,10 +61,22 @@ class Worker {
  private:
   Worker(Options options, int fd);
 
+  // Who has connected. Its thread greets it and then, if it is the leader, serves it.
+  struct Peer {
+    enum class State { kGreeting, kServed, kGone };
+    State state = State::kGreeting;
+    std::unique_ptr<Connection> connection;  // null once it is gone
+    std::thread thread;                      // the accepting thread's, and after it the destructor's
+  };
+
   void AcceptLeaders();
-  // Greets who has connected and serves it on a thread of its own, unless another one is served.
-  void Take(int fd, std::string peer);
-  void Serve(std::unique_ptr<Connection> connection);
+  void Take(int fd, std::string name);
+  // Forgets who is gone, and of too many that are greeted the one that has been silent the longest.
+  void MakeRoom();
+  void Meet(Peer& peer);
+  // Makes it the leader, unless there is one.
+  absl::Status Claim(Peer& peer);
+  absl::Status Serve(Connection& connection);
 
   const Options options_;
   const int listening_fd_;
@@ -73,9 +87,8 @@ class Worker {
   mutable base::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Stage stage_ ABSL_GUARDED_BY(mutex_) = Stage::kWaiting;
-  std::string leader_ ABSL_GUARDED_BY(mutex_);                // who is served
-  Connection* connection_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the session's, for ShutDown
-  std::thread session_;                                       // the accepting thread's, and after it the destructor's
+  std::string leader_ ABSL_GUARDED_BY(mutex_);                        // who is served
+  std::vector<std::unique_ptr<Peer>> peers_ ABSL_GUARDED_BY(mutex_);  // in the order in which they came
   std::thread accepting_;
 };
 

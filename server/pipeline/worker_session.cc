@@ -15,7 +15,7 @@
 namespace hadal::pipeline {
 namespace {
 
-// A peer that does not greet in time gives way to others.
+// Whoever does not greet in time is no leader.
 constexpr absl::Duration kHelloTimeout = absl::Seconds(5);
 
 std::string RangeText(const models::LayerRange& layers) {
@@ -30,7 +30,8 @@ void SendError(Connection& connection, const absl::Status& status, const std::st
 
 }  // namespace
 
-absl::Status WorkerSession::Greet(const Options& options, Connection& connection, const std::string& leader) {
+absl::Status WorkerSession::Greet(const Options& options, Connection& connection,
+                                  const std::function<absl::Status()>& claim) {
   const auto greet = [&]() -> absl::Status {
     const Challenge challenge = {.version = options.version, .nonce = MakeNonce()};
     std::vector<std::byte> message, payload;
@@ -52,7 +53,7 @@ absl::Status WorkerSession::Greet(const Options& options, Connection& connection
     if (!Equal(hello->mac, MakeMac(options.key, Side::kLeader, hello->nonce, challenge.nonce))) {
       return absl::PermissionDeniedError("its --pipeline-key-file holds another key");
     }
-    if (!leader.empty()) return absl::UnavailableError(absl::StrCat("it serves the ", leader));
+    if (absl::Status status = claim(); !status.ok()) return status;
     message.clear();
     Encode(Welcome{.mac = MakeMac(options.key, Side::kWorker, hello->nonce, challenge.nonce)}, &message);
     return connection.Send(MessageType::kWelcome, message);

@@ -53,9 +53,9 @@ class WorkerSession {
         received_(connection->received_bytes()) {}
   ~WorkerSession();
 
-  // Whether the other end knows the key, and may be served: `leader` is who is served already, empty for nobody. It is
-  // told why not.
-  static absl::Status Greet(const Options& options, Connection& connection, const std::string& leader);
+  // Whether the other end knows the key, and may be served: `claim` is asked once it has shown the key, and says why
+  // not. The other end is told. After an OK from `claim` only a connection that ends makes it fail.
+  static absl::Status Greet(const Options& options, Connection& connection, const std::function<absl::Status()>& claim);
 
   // Until the leader goes. OK then; else what went wrong, which the leader has been told.
   absl::Status Run();

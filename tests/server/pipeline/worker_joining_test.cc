@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/pipeline/connection.h"
@@ -122,6 +123,26 @@ TEST_F(WorkerTest, ALostWorkerFailsTheStepAndIsNamed) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr(lost));
   EXPECT_EQ(metrics_->worker_up.At(1).Value(), 0);
+}
+
+// As port scanners, meshes and load balancers open them.
+TEST_F(WorkerTest, SilentConnectionsDelayNoLeader) {
+  const auto worker = Start();
+  const std::string address = absl::StrCat("127.0.0.1:", worker->port());
+  std::vector<std::unique_ptr<Connection>> silent;
+  for (int i = 0; i < 100; ++i) {
+    auto connection = Connection::Open(address, absl::Now() + absl::Seconds(30));
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    silent.push_back(*std::move(connection));
+  }
+  const absl::Time begin = absl::Now();
+  auto model = Lead({worker.get()});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_FALSE(TwoSteps(**model).empty());
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(60)) << "each of them is given 5 s";
+  std::vector<std::byte> received;
+  EXPECT_TRUE(silent[0]->Receive(kMaxControlBytes, &received).ok()) << "the challenge";
+  EXPECT_FALSE(silent[0]->Receive(kMaxControlBytes, &received, absl::Now() + absl::Seconds(30)).ok());
 }
 
 TEST_F(WorkerTest, ALeaderThatGoesFreesTheWorkerForTheNext) {
