@@ -266,6 +266,7 @@ absl::Status App::OpenBatches() {
 
 absl::Status App::StartGrpc() {
   rpc::GrpcOptions grpc = config_.grpc;
+  grpc.tcp_fast_open = config_.http.tcp_fast_open;
   grpc.metrics = &metrics_;
   grpc.screen = [this](int fd) {
     http::HttpServer* const http = screen_.load(std::memory_order_acquire);

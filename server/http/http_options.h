@@ -82,7 +82,8 @@ struct HttpOptions {
     flags->AddDuration("request-timeout", &request_timeout, "how long headers and body may take to arrive");
     flags->AddDuration("body-stall-timeout", &body_stall_timeout, "how long a body may arrive without a byte");
     flags->AddBytes("min-body-rate", &min_body_rate, "least bytes a second of a body, after the stall time-out");
-    flags->AddBool("tcp-fast-open", &tcp_fast_open, "take the first bytes of a known client with its SYN, on --port");
+    flags->AddBool("tcp-fast-open", &tcp_fast_open,
+                   "take the first bytes of a known client with its SYN, on --port and --grpc-port");
     flags->AddInt("max-connections", &max_connections, {1, 1 << 20}, "maximum open client connections");
   }
 };

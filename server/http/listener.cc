@@ -12,12 +12,12 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <fstream>
 #include <memory>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/fast_open.h"
 #include "server/base/log.h"
 #include "server/base/network.h"
 #include "server/base/strings.h"
@@ -31,8 +31,6 @@ using asio::ip::tcp;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kBacklog = 1024;
-// Bit of net.ipv4.tcp_fastopen: for those who listen.
-constexpr int kKernelServes = 2;
 // Held for the time when none is left; more than one, because other threads may be quicker to take one.
 constexpr size_t kReservedDescriptors = 8;
 // How long a connection that was told to end is waited for before the next look.
@@ -48,17 +46,6 @@ constexpr std::chrono::seconds kLogInterval{10};
 
 bool NoDescriptors(const boost::system::error_code& error) {
   return error == asio::error::no_descriptors || error == boost::system::errc::too_many_files_open_in_system;
-}
-
-void SetFastOpen(int socket) {
-  int kernel = 0;
-  std::ifstream("/proc/sys/net/ipv4/tcp_fastopen") >> kernel;
-  const int waiting = kBacklog;
-  if ((kernel & kKernelServes) == 0 ||
-      ::setsockopt(socket, IPPROTO_TCP, TCP_FASTOPEN, &waiting, sizeof(waiting)) != 0) {
-    base::Log(base::LogLevel::kWarn, "http", "--tcp-fast-open has no effect: the kernel does not allow it to servers",
-              {{"net.ipv4.tcp_fastopen", int64_t{kernel}}});
-  }
 }
 
 }  // namespace
@@ -87,7 +74,7 @@ absl::Status Listener::Listen() {
   if (acceptor_.open(endpoint.protocol(), error)) return failed("open a socket for");
   if (acceptor_.set_option(tcp::acceptor::reuse_address(true), error)) return failed("set up");
   if (acceptor_.bind(endpoint, error)) return failed("bind");
-  if (options_.tcp_fast_open) SetFastOpen(acceptor_.native_handle());
+  if (options_.tcp_fast_open) base::OfferFastOpen(acceptor_.native_handle(), kBacklog, "http");
   if (acceptor_.listen(kBacklog, error)) return failed("listen on");
   port_ = acceptor_.local_endpoint(error).port();
   if (error) return failed("ask the port of");

@@ -15,6 +15,7 @@ namespace hadal::rpc {
 struct GrpcOptions {
   service::FrontOptions front;
   int port = -1;                                                    // -1: no separate port; 0 picks a free one
+  bool tcp_fast_open = false;                                       // on that port, where the kernel has it
   absl::StatusCode overload_code = absl::StatusCode::kUnavailable;  // of refusals for capacity; or kResourceExhausted
   int executor_threads = 1;
   int max_connections = 1024;

@@ -95,9 +95,10 @@ class GrpcServerImpl final : public GrpcServer {
     sweeper_ = std::thread([this] { Sweep(); });
     if (options_.port < 0) return absl::OkStatus();
     // The library would accept any number of connections.
-    auto listener = TcpListener::Start(options_.front.host, options_.port, [this](int fd) {
+    const auto take = [this](int fd) {
       if (options_.screen == nullptr || !options_.screen(fd)) Adopt(fd, {.network = base::PeerNetwork(fd)});
-    });
+    };
+    auto listener = TcpListener::Start(options_.front.host, options_.port, take, options_.tcp_fast_open);
     if (!listener.ok()) return listener.status();
     listener_ = *std::move(listener);
     return absl::OkStatus();

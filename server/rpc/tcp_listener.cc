@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/fast_open.h"
 
 namespace hadal::rpc {
 namespace {
@@ -34,7 +35,7 @@ class TcpListenerImpl final : public TcpListener {
     if (stop_event_ >= 0) ::close(stop_event_);
   }
 
-  absl::Status Listen(const std::string& host, int port) {
+  absl::Status Listen(const std::string& host, int port, bool fast_open) {
     const auto failed = [&](const char* why) {
       return absl::UnavailableError(
           absl::StrCat("cannot listen for gRPC on ", host, ":", port, ": ", why, "; is the port in use?"));
@@ -51,6 +52,7 @@ class TcpListenerImpl final : public TcpListener {
     const int on = 1;
     ::setsockopt(socket_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (::bind(socket_, found->ai_addr, found->ai_addrlen) != 0) return failed(std::strerror(errno));
+    if (fast_open) base::OfferFastOpen(socket_, kBacklog, "grpc");
     if (::listen(socket_, kBacklog) != 0) return failed(std::strerror(errno));
     sockaddr_storage bound{};
     socklen_t size = sizeof(bound);
@@ -104,9 +106,9 @@ class TcpListenerImpl final : public TcpListener {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TcpListener>> TcpListener::Start(const std::string& host, int port,
-                                                                std::function<void(int fd)> take) {
+                                                                std::function<void(int fd)> take, bool fast_open) {
   auto listener = std::make_unique<TcpListenerImpl>(std::move(take));
-  if (absl::Status status = listener->Listen(host, port); !status.ok()) return status;
+  if (absl::Status status = listener->Listen(host, port, fast_open); !status.ok()) return status;
   return listener;
 }
 

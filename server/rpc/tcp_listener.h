@@ -13,9 +13,10 @@ namespace hadal::rpc {
 class TcpListener {
  public:
   // `host` is an IP address or localhost, `port` 0 picks a free one. `take` gets connected, non-blocking sockets and
-  // owns them from then on. Unavailable when the address cannot be bound.
+  // owns them from then on. `fast_open`: with TCP Fast Open, where the kernel has it. Unavailable when the address
+  // cannot be bound.
   static absl::StatusOr<std::unique_ptr<TcpListener>> Start(const std::string& host, int port,
-                                                            std::function<void(int fd)> take);
+                                                            std::function<void(int fd)> take, bool fast_open = false);
   virtual ~TcpListener() = default;
 
   virtual int port() const = 0;

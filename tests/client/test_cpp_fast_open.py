@@ -35,6 +35,13 @@ def test_connections_that_are_made_again_save_a_round_trip(tmp_path, include):  
         assert "--tcp-fast-open has no effect" not in server.text()
 
 
+def test_the_port_of_grpc_has_it_too(tmp_path, include):  # noqa: F811
+    program = compiled(tmp_path, include, SOURCE / "tests/client/real_fast_open_program.cc")
+    with own_network(tcp_fastopen=CLIENTS_AND_SERVERS), HadalProcess("--tcp-fast-open=true", "--grpc-port=0") as server:
+        run(program, server.grpc_port, "on")
+        assert tcp_counter("TCPFastOpenActive") == tcp_counter("TCPFastOpenPassive") == 2
+
+
 def test_where_the_kernel_or_the_server_does_not_have_it_connections_are_made_as_ever(tmp_path, include):  # noqa: F811
     program = compiled(tmp_path, include, SOURCE / "tests/client/real_fast_open_program.cc")
     for setting, flag in ((CLIENTS_AND_SERVERS, "false"), (CLIENTS, "true"), (0, "true")):
