@@ -42,6 +42,20 @@ bool Unanswered(const grpc::ClientContext& context, const grpc::Status& status) 
   return status.error_code() == grpc::StatusCode::UNAVAILABLE && context.GetServerTrailingMetadata().empty();
 }
 
+// A gateway that loses its server cuts the call off, and of that gRPC makes UNKNOWN (HAProxy) or INTERNAL (nginx). Here
+// it is UNAVAILABLE, as without a gateway.
+grpc::Status WithoutGateway(const grpc::ClientContext& context, const grpc::Status& status) {
+  const bool cut =
+      status.error_code() == grpc::StatusCode::UNKNOWN || status.error_code() == grpc::StatusCode::INTERNAL;
+  // The server's own errors have its request id among the trailers. A page that a gateway gives instead, whose status
+  // gRPC tells, would come again.
+  if (!cut || !context.GetServerTrailingMetadata().empty() ||
+      absl::StrContains(status.error_message(), "http2 header with status")) {
+    return status;
+  }
+  return {grpc::StatusCode::UNAVAILABLE, absl::StrCat("the server was lost: ", status.error_message())};
+}
+
 }  // namespace
 
 absl::Status ToAbsl(const grpc::Status& status) {
@@ -194,7 +208,8 @@ AttemptLoop::SideCall AttemptLoop::MakeSideCall() const {
   return {connections_->servers().at(race_.winner_target()).stub->async(), std::move(context)};
 }
 
-void AttemptLoop::AttemptDone(const grpc::ClientContext* context, const grpc::Status& status) {
+void AttemptLoop::AttemptDone(const grpc::ClientContext* context, const grpc::Status& ended) {
+  const grpc::Status status = WithoutGateway(*context, ended);
   if (status.ok() || !ForCapacity(status)) Claim(context, status.ok());
   std::optional<AttemptRace::Attempt> attempt;
   std::shared_ptr<grpc::Alarm> alarm;

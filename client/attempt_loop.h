@@ -58,7 +58,7 @@ class AttemptLoop : public std::enable_shared_from_this<AttemptLoop> {
   // An answer has begun to arrive: whatever becomes of this attempt is final, and the other one is cancelled. False:
   // this is the other one, and nothing of it counts.
   bool Claim(const grpc::ClientContext* context) { return Claim(context, /*answered=*/true); }
-  void AttemptDone(const grpc::ClientContext* context, const grpc::Status& status);
+  void AttemptDone(const grpc::ClientContext* context, const grpc::Status& ended);
   // An attempt has ended that will be the last one.
   virtual void OnTrailers(const grpc::ClientContext&) {}
   // Another call to the server whose answer has begun. It has a deadline of its own, and no second attempt.

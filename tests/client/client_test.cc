@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "tests/client/scripted_server.h"
 
@@ -85,6 +86,33 @@ TEST(ClientTest, AResponseThatBreaksOffIsAskedForAgainByNobody) {
   EXPECT_EQ(seen, "hello");
   EXPECT_EQ(server.calls(), 1);
   EXPECT_EQ(other.calls(), 0);
+}
+
+TEST(ClientTest, AServerThatIsLostBehindAGatewayIsALostServer) {
+  // HAProxy's and nginx's cut streams, as gRPC's library tells of them; then hadal's own error.
+  for (const grpc::StatusCode code : {grpc::StatusCode::UNKNOWN, grpc::StatusCode::INTERNAL}) {
+    for (const bool own : {false, true}) {
+      ScriptedServer server(0, "");
+      server.FailAfterText(code, own);
+      const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}});
+      const absl::Status lost = client->Chat(Question(), kIgnore).status();
+      EXPECT_EQ(lost.code(), own ? static_cast<absl::StatusCode>(code) : absl::StatusCode::kAborted) << lost;
+      EXPECT_EQ(absl::StartsWith(lost.message(), "the server was lost: lost; the response broke off after 2"), !own);
+      EXPECT_EQ(server.calls(), 1);
+    }
+  }
+}
+
+TEST(ClientTest, ACallOfWhichNothingCameIsMadeAgainWhenAGatewayLosesItsServer) {
+  ScriptedServer server(1, "");
+  server.RefuseWith(grpc::StatusCode::INTERNAL);
+  server.LeaveOutTheTicket();
+  const std::unique_ptr<Client> client =
+      *Client::Connect({.targets = {server.target()}, .retry = {.initial_backoff = absl::Milliseconds(1)}});
+  const auto result = client->Chat(Question(), kIgnore);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->text, "hello");
+  EXPECT_EQ(server.calls(), 2);
 }
 
 TEST(ClientTest, AResponseThatIsTooLateSaysHowMuchCame) {

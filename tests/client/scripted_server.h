@@ -44,7 +44,7 @@ class ScriptedServer final : public v1::Inference::Service {
     if (!Stall(context)) return grpc::Status::CANCELLED;
     if (calls_++ < refusals_) {
       if (!pushback_ms_.empty()) context->AddTrailingMetadata("grpc-retry-pushback-ms", pushback_ms_);
-      if (calls_ == 1) context->AddTrailingMetadata("x-hadal-ticket", "first");
+      if (calls_ == 1 && gives_ticket_) context->AddTrailingMetadata("x-hadal-ticket", "first");
       return grpc::Status(refusal_code_, "busy");
     }
     if (!script_.empty()) {
@@ -65,7 +65,11 @@ class ScriptedServer final : public v1::Inference::Service {
     response.set_text("lo");
     response.set_finish_reason(v1::FINISH_REASON_STOP);
     writer->Write(response);
-    return fail_after_text_ ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "lost") : grpc::Status::OK;
+    if (fail_after_text_ != grpc::StatusCode::OK) {
+      if (has_id_) context->AddTrailingMetadata("x-request-id", "r1");
+      return grpc::Status(fail_after_text_, "lost");
+    }
+    return grpc::Status::OK;
   }
 
   grpc::Status EndThinking(grpc::ServerContext* context, const v1::EndThinkingRequest* request,
@@ -144,8 +148,13 @@ class ScriptedServer final : public v1::Inference::Service {
   // That each call has brought; not while one is under way.
   const std::vector<std::string>& tickets() const { return tickets_; }
   // Before the first call.
+  void LeaveOutTheTicket() { gives_ticket_ = false; }
   void RefuseWith(grpc::StatusCode code) { refusal_code_ = code; }
-  void FailAfterText() { fail_after_text_ = true; }
+  // `has_id`: it says so itself, as hadal does; else it is gRPC's library, of a connection that broke.
+  void FailAfterText(grpc::StatusCode code = grpc::StatusCode::UNAVAILABLE, bool has_id = false) {
+    fail_after_text_ = code;
+    has_id_ = has_id;
+  }
   void NeverEnd() { endless_ = true; }
   // Chats get these messages and trailers.
   void Script(std::vector<v1::GenerateResponse> responses, std::map<std::string, std::string> trailers = {}) {
@@ -218,7 +227,8 @@ class ScriptedServer final : public v1::Inference::Service {
   const std::string host_;
   std::string break_pushback_ms_;
   grpc::StatusCode refusal_code_ = grpc::StatusCode::UNAVAILABLE;
-  bool fail_after_text_ = false, endless_ = false;
+  grpc::StatusCode fail_after_text_ = grpc::StatusCode::OK;
+  bool gives_ticket_ = true, has_id_ = false, endless_ = false;
   std::atomic<bool> thinks_{false}, held_{false}, draining_{false}, stall_{false}, reports_only_{false}, mute_{false};
   std::atomic<int> stalled_{0}, cancelled_{0}, load_questions_{0}, breaks_{0};
   std::atomic<v1::FinishReason> finish_{v1::FINISH_REASON_STOP};
