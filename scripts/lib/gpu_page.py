@@ -34,6 +34,7 @@ CHECKS = [
     ("families", "a model of every family: what the reference says, and the CPU's greedy tokens"),
     ("ops", "all other op tests"),
     ("batches", "equal bits in every batch; steps launched ahead against steps that wait"),
+    ("swapped", "whole models with some ops on libtorch, which takes its turn on our stream"),
     ("few_rows", "our product of few rows against cuBLASLt's"),
     ("sanitizer", "compute-sanitizer's memcheck on attention and products"),
 ]

@@ -39,6 +39,7 @@ class Stage:
     model: str = ""  # folder below configs/: a table, not a test
     options: tuple = ()  # of the program
     sanitized: bool = False
+    swapped: str = ""  # ops that libtorch runs, on the stream of our backend
 
 
 # By value: are the ops right at real shapes, are whole models right, how fast is it, then everything else.
@@ -51,6 +52,7 @@ STAGES = [
     Stage("start_v2_lite", "device_rates", 60, model="DeepSeek-V2-Lite", options=("--checkpoint=checkpoint",)),
     Stage("ops", "kernels_ops_test", 120, f"{EVERY_BACKEND}:-*DeviceShapesTest*:*GemvSpeedTest*"),
     Stage("batches", "device_model_test", 120, "*_cuda:-*DeviceParityTest*"),
+    Stage("swapped", "device_model_test", 60, "*DeviceParityTest*bf16_cuda", swapped="gemm,paged_attention,mla_attention,rms_norm"),
     Stage("few_rows", "kernels_ops_test", 60, "*GemvSpeedTest*"),
     Stage("sanitizer", "kernels_ops_test", 90, "*DeviceShapesTest.GemmWithBias*/cuda:*DeviceShapesTest.MlaAttention/cuda:*DeviceShapesTest.PagedAttention/cuda",
           sanitized=True),
@@ -153,6 +155,10 @@ def run_stage(stage, environment, limit_s):
         if not tool:
             return dict(outcome, skipped=1, seconds=0, reason="compute-sanitizer is not installed")
         command = [tool, "--tool", "memcheck", "--error-exitcode", "99", *command]
+    if stage.swapped:
+        if "HADAL_REQUIRE_TORCH_CUDA" not in environment:
+            return dict(outcome, skipped=1, seconds=0, reason="libtorch with CUDA is not installed")
+        environment = dict(environment, HADAL_CUDA_TORCH_OPS=stage.swapped)
     with tempfile.TemporaryDirectory(dir=folder_in_memory() if stage.options else None) as folder:  # a written checkpoint goes with it
         report = pathlib.Path(folder) / "report.json"
         if stage.model:

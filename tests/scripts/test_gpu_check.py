@@ -162,6 +162,28 @@ def test_libtorch_is_the_machines_and_must_run_where_it_is(packed, tmp_path):
     assert re.match(r" .*", check_with(site)) and "torch/lib" not in check_with(site)
 
 
+def test_ops_are_swapped_where_libtorch_is(packed, tmp_path):
+    folder, add = packed
+    add("device_model_test", PASSED, before='echo "$GTEST_FILTER $HADAL_CUDA_TORCH_OPS" >>"$SEEN"')
+    (folder / "bin/libhadal_torch.so").write_text("no test", encoding="utf-8")
+    seen, site, result = tmp_path / "seen", tmp_path / "site", tmp_path / "result.json"
+
+    def outcome():
+        seen.unlink(missing_ok=True)
+        run(sys.executable, folder / "run", result, env={**os.environ, "SEEN": str(seen), "PYTHONPATH": str(site)})
+        found = next(test for test in json.loads(result.read_text(encoding="utf-8"))["tests"] if test["name"] == "swapped")
+        return found, [line for line in seen.read_text(encoding="utf-8").splitlines() if "gemm,paged_attention" in line]
+
+    (site / "torch/lib").mkdir(parents=True)
+    (site / "torch/lib/libtorch_cuda.so").write_text("library", encoding="utf-8")
+    found, lines = outcome()
+    assert found["passed"] == 1 and len(lines) == 1 and lines[0].startswith("*DeviceParityTest")
+    shutil.rmtree(site)
+    found, lines = outcome()
+    if "torch/lib" not in json.loads(result.read_text(encoding="utf-8"))["machine"]["torch"]:  # this machine's own python3 may have one
+        assert found["skipped"] == 1 and "libtorch" in found["reason"] and not lines
+
+
 def test_running_what_was_not_packed_says_what_to_do(tmp_path):
     done = run(ROOT / "scripts/gpu-check", "--run", tmp_path)
     assert done.returncode == 1 and "--pack" in done.stderr
@@ -183,7 +205,7 @@ def test_stages_run_by_value_and_not_by_name(packed):
     rates(folder, LIMITS, DECODE)
     _, result = check(folder)
     names = [test["name"] for test in result["tests"]]
-    assert names == ["real_shapes", "families", "rates_7b", "rates_v2_lite", "start_7b", "start_v2_lite", "ops", "batches", "few_rows", "sanitizer", "a_test"]
+    assert names == ["real_shapes", "families", "rates_7b", "rates_v2_lite", "start_7b", "start_v2_lite", "ops", "batches", "swapped", "few_rows", "sanitizer", "a_test"]
     assert result["open"] == []
     assert result["tests"][2]["rates"] == [LIMITS, DECODE]
 
