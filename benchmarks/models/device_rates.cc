@@ -166,13 +166,16 @@ absl::Status MeasureModel(const std::string& dir, const RateOptions& options, co
                           const RateSink& sink) {
   HADAL_ASSIGN_OR_RETURN(const config::ModelConfig config, config::ReadModelConfig(dir));
   const int32_t most = *std::max_element(options.sequences.begin(), options.sequences.end());
-  const int32_t decoded = options.context_tokens + RateSubject::kSettlingSteps + options.decode_steps;
+  const auto steps_of = [&](int32_t sequences) { return sequences == 1 ? options.single_steps : options.decode_steps; };
+  const auto decoded_of = [&](int32_t sequences) {
+    return options.context_tokens + RateSubject::kSettlingSteps + steps_of(sequences);
+  };
   const int32_t longest = *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
   LoadOptions load;
   load.dir = dir;
   load.device = options.device;
   load.load_format = LoadFormat::kDummy;
-  load.max_model_len = std::max(decoded, std::max(longest, options.first_token_prompt) + 1);
+  load.max_model_len = std::max({decoded_of(1), decoded_of(most), std::max(longest, options.first_token_prompt) + 1});
   load.max_batch_tokens = std::max({longest, options.first_token_prompt, most});
   load.max_batch_size = most;
   load.timing_limit_us = kTimingLimitUs;
@@ -180,12 +183,11 @@ absl::Status MeasureModel(const std::string& dir, const RateOptions& options, co
   HADAL_ASSIGN_OR_RETURN(std::unique_ptr<Model> loaded, LoadModel(load));
   const double loaded_s = Seconds(start);
   HADAL_ASSIGN_OR_RETURN(RateSubject subject,
-                         RateSubject::Create(std::move(loaded), most, decoded, load.max_model_len));
-  const int32_t columns = subject.ColumnsOf(decoded);
+                         RateSubject::Create(std::move(loaded), most, decoded_of(most), load.max_model_len));
   const bool gpu = !absl::StartsWith(options.device, "cpu");
   HADAL_RETURN_IF_ERROR(WarmUp(subject.model(), {load.max_batch_tokens, most, subject.cache(), gpu}).status());
   const double warm_s = Seconds(start) - loaded_s;
-  HADAL_RETURN_IF_ERROR(subject.Run(subject.Build(0, 1, 0, 1, columns, false)));
+  HADAL_RETURN_IF_ERROR(subject.Run(subject.Build(0, 1, 0, 1, subject.ColumnsOf(1), false)));
   const ModelInfo& info = subject.model().info();
   const std::string head = absl::StrFormat(R"({"model": "%s", "device": "%s", )", info.name, info.device);
   sink(absl::StrFormat(
@@ -193,15 +195,17 @@ absl::Status MeasureModel(const std::string& dir, const RateOptions& options, co
       Seconds(start), loaded_s, warm_s, 1e-9 * static_cast<double>(info.weights_bytes)));
 
   for (const int32_t sequences : options.sequences) {
+    const int32_t columns = subject.ColumnsOf(decoded_of(sequences));
     HADAL_RETURN_IF_ERROR(subject.Fill(sequences, options.context_tokens, columns, load.max_batch_tokens));
+    const int32_t steps = steps_of(sequences);
     std::vector<double> rates;
     StepTimes times;
     for (int run = 0; run < options.runs; ++run) {
       HADAL_ASSIGN_OR_RETURN(const double seconds,
-                             subject.Decode(sequences, options.context_tokens, options.decode_steps, columns, &times));
-      rates.push_back(sequences * static_cast<double>(options.decode_steps) / seconds);
+                             subject.Decode(sequences, options.context_tokens, steps, columns, &times));
+      rates.push_back(sequences * static_cast<double>(steps) / seconds);
     }
-    const int32_t middle = options.context_tokens + RateSubject::kSettlingSteps + options.decode_steps / 2;
+    const int32_t middle = options.context_tokens + RateSubject::kSettlingSteps + steps / 2;
     HADAL_ASSIGN_OR_RETURN(const StepNeeds needs, NeedsOfStep(config, sequences, 1, middle));
     const double bound = sequences * limits.copy_gb_s * 1e9 / needs.bytes;
     sink(absl::StrFormat(

@@ -20,6 +20,7 @@ struct RateOptions {
   std::vector<int32_t> sequences = {1, 128, 256};  // that decode together
   int32_t context_tokens = 1024;                   // of each of them before the first step
   int32_t decode_steps = 128;                      // of one run
+  int32_t single_steps = 512;                      // of one run of a sequence that decodes alone
   std::vector<int32_t> prompt_tokens = {128, 256, 512, 1024, 2048, 4096, 8192};  // of prefills, one step each
   int32_t first_token_prompt = 1024;                                             // of the wait for a first token
   int32_t runs = 5;                       // of each measurement; the median counts

@@ -3,8 +3,8 @@
 // Decode, prefill and start of configurations with random weights, as shares of what the device reaches in a copy and a
 // product in the same run: one JSON object a line, each as soon as it is measured. scripts/gpu-check runs it on a GPU.
 //
-//   device_rates [--device=cuda] [--sequences=1,128,256] [--context=1024] [--steps=128] [--prompts=128,256,...,8192]
-//                [--first-token=1024] [--runs=5] [--copy-mb=1024] [--product=8192] DIR...
+//   device_rates [--device=cuda] [--sequences=1,128,256] [--context=1024] [--steps=128] [--single-steps=512]
+//                [--prompts=128,256,...,8192] [--first-token=1024] [--runs=5] [--copy-mb=1024] [--product=8192] DIR...
 //   device_rates --checkpoint=FOLDER [--checkpoint-mb=16384] [--cold] [--device=cuda] DIR
 //
 // The second form measures a start from weight files, which it writes into FOLDER first (start_rate.h).
@@ -60,6 +60,7 @@ absl::Status ReadOption(const std::string& argument, RateOptions& options, Start
   if (name == "--sequences") return ReadNumbers(name, text, &options.sequences);
   if (name == "--prompts") return ReadNumbers(name, text, &options.prompt_tokens);
   if (name == "--context") return ReadNumber(name, text, &options.context_tokens);
+  if (name == "--single-steps") return ReadNumber(name, text, &options.single_steps);
   if (name == "--steps") return ReadNumber(name, text, &options.decode_steps);
   if (name == "--first-token") return ReadNumber(name, text, &options.first_token_prompt);
   if (name == "--runs") return ReadNumber(name, text, &options.runs);

@@ -56,6 +56,7 @@ TEST_P(DeviceRatesTest, MeasuresLimitsAndModel) {
   options.sequences = {1, 3};
   options.context_tokens = 9;
   options.decode_steps = 3;
+  options.single_steps = 5;
   options.prompt_tokens = {5, 12};
   options.first_token_prompt = 7;
   options.runs = 1;
@@ -72,7 +73,7 @@ TEST_P(DeviceRatesTest, MeasuresLimitsAndModel) {
   const std::vector<std::string> wanted = {R"("measure": "limits", "copy_gb_s": )",
                                            R"("measure": "start", "seconds": )",
                                            R"("measure": "decode", "sequences": 1, "context": 9, "tokens_per_s": )",
-                                           R"("measure": "gaps", "sequences": 1, "steps": 3, "p50_ms": )",
+                                           R"("measure": "gaps", "sequences": 1, "steps": 5, "p50_ms": )",
                                            R"("measure": "decode", "sequences": 3, "context": 9, "tokens_per_s": )",
                                            R"("measure": "gaps", "sequences": 3, "steps": 3, "p50_ms": )",
                                            R"("measure": "prefill", "tokens": 5, "tokens_per_s": )",
