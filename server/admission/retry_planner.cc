@@ -89,7 +89,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   const bool for_good =
       options_.surplus == SurplusRetry::kOnce && found.timing == ReturnTiming::kNone && WasSurplus(caller);
   if (opening.wait == absl::InfiniteDuration() || for_good) {
-    plan = PlanSurplus(caller);
+    plan = PlanSurplus(caller, now);
     if (for_good) plan.estimate = opening.wait;
     LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
     return plan;
@@ -220,15 +220,17 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
   return opening;
 }
 
-RetryPlan RetryPlanner::PlanSurplus(const RetryCaller& caller) {
+RetryPlan RetryPlanner::PlanSurplus(const RetryCaller& caller, absl::Time now) {
   RetryPlan plan;
-  plan.hint = HintFor(absl::InfiniteDuration(), Random());
   const bool again = caller.attempt > 0 || WasSurplus(caller);
   if (caller.quality == KeyQuality::kOwn) {
     if (surplus_keys_.empty()) surplus_keys_.resize(kSurplusKeys);
     surplus_keys_[caller.key % kSurplusKeys] = caller.key;
   }
   plan.should_retry = options_.surplus == SurplusRetry::kAllow || (options_.surplus == SurplusRetry::kOnce && !again);
+  // Of those who are told not to return nobody is expected.
+  plan.hint =
+      plan.should_retry ? surplus_spread_.Next(now, Random(), Random()) : HintFor(absl::InfiniteDuration(), Random());
   return plan;
 }
 

@@ -13,6 +13,7 @@
 #include "server/admission/ghosts.h"
 #include "server/admission/promise_ledger.h"
 #include "server/admission/retry_after.h"
+#include "server/admission/surplus_spread.h"
 #include "server/admission/wait_forecast.h"
 #include "server/request/request.h"
 
@@ -127,7 +128,7 @@ class RetryPlanner {
                   absl::Duration wait_limit, absl::Time now) const;
   CapacityTotals Totals() const;
   PromiseLedger::Found Find(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  RetryPlan PlanSurplus(const RetryCaller& caller) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  RetryPlan PlanSurplus(const RetryCaller& caller, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Whether it was refused as surplus before. Own keys only: counted attempts may have been made at other servers.
   bool WasSurplus(const RetryCaller& caller) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return caller.quality == KeyQuality::kOwn && !surplus_keys_.empty() &&
@@ -141,6 +142,7 @@ class RetryPlanner {
   base::Mutex mutex_;
   PromiseLedger ledger_ ABSL_GUARDED_BY(mutex_);
   Ghosts ghosts_ ABSL_GUARDED_BY(mutex_){kReturnShare};
+  SurplusSpread surplus_spread_ ABSL_GUARDED_BY(mutex_);
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   std::atomic<int64_t> places_{0}, blocks_{0};
   std::array<std::atomic<int64_t>, request::kNumPriorities> arrivals_ = {};
