@@ -12,11 +12,11 @@ SLOTS = 16384
 class Node(Redis):
     """One master. What is in a cluster's configuration survives its restart."""
 
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, timeout_ms=2000):
         folder.mkdir()
-        # A node that is away takes no slots of others with it, and is found to be away soon.
+        # A node that is away takes no slots of others with it, and is found to be away after `timeout_ms`.
         super().__init__(folder, "--cluster-enabled", "yes", "--cluster-config-file", str(folder / "nodes.conf"), "--cluster-port", str(free_port()),
-                         "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no", "--loglevel", "warning",
+                         "--cluster-node-timeout", str(timeout_ms), "--cluster-require-full-coverage", "no", "--loglevel", "warning",
                          # Replicas begin at once, and one whose master has long been away may still take its place.
                          "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *flags)
         self.client = redis.Redis(port=self.port, decode_responses=False)
@@ -49,7 +49,9 @@ class Cluster:
     """`nodes` begins with the masters; replica number i is behind them at count + i."""
 
     def __init__(self, folder, count=3, replicas=False, flags=()):
-        self.nodes = [Node(folder / f"node{number}", *flags) for number in range(2 * count if replicas else count)]
+        # On a busy machine a node may be silent for a while, which must not move its slots to its replica.
+        timeout_ms = 5000 if replicas else 2000
+        self.nodes = [Node(folder / f"node{number}", *flags, timeout_ms=timeout_ms) for number in range(2 * count if replicas else count)]
         edges = [SLOTS * number // count for number in range(count + 1)]
         for number, node in enumerate(self.nodes):
             node.run("CLUSTER SET-CONFIG-EPOCH", number + 1)
