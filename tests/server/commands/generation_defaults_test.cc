@@ -29,6 +29,16 @@ TEST(GenerationDefaultsTest, NoSamplingMeansGreedy) {
   EXPECT_EQ(Read(R"({"do_sample": false, "temperature": 0.6})")->temperature, 0.0f);
 }
 
+TEST(GenerationDefaultsTest, TopKMayBeOff) {
+  for (const char* off : {R"({"top_k": 0})", R"({"top_k": -1})"}) {
+    const auto defaults = Read(off);
+    ASSERT_TRUE(defaults.ok()) << defaults.status();
+    EXPECT_EQ(defaults->top_k, 0) << off;
+  }
+  EXPECT_THAT(std::string(Read(R"({"top_k": -2})").status().message()),
+              ::testing::HasSubstr("generation_config.json: top_k: expected a number from -1 to 16777216, found -2"));
+}
+
 TEST(GenerationDefaultsTest, NoFileMeansNoDefaults) {
   const auto defaults = ReadGenerationDefaults("/nonexistent");
   ASSERT_TRUE(defaults.ok());
