@@ -144,8 +144,13 @@ class Scheduler {
   void AddEntry(Sequence& sequence, int32_t count, BatchPlan& plan);
   // Takes the prompts out of a plan that has not been launched; false, and nothing is changed, when one must stay.
   bool WithdrawPrompts(BatchPlan& plan);
-  // Prompt tokens that aged sequences can use of their share of a step.
-  int32_t AgedTokens(const std::vector<Sequence*>& prefilling, int32_t token_limit) const;
+  // Prompt tokens that aged and late sequences can use of the share of a step that both have together.
+  int32_t AgedTokens(const std::vector<Sequence*>& prefilling, request::Priority passed, int32_t token_limit) const;
+  // How many tokens a prompt that started in its turn is late beside ones as urgent as `passed`. Its tokens fall due
+  // evenly over one class_step, from the age at which it would go first in the queue, or from its start if that was
+  // later. Not sooner, as every token that a gap computes instead costs the more urgent ones nothing. 0 for class
+  // batch, which has no bound to meet.
+  int32_t LateTokens(const Sequence& sequence, request::Priority passed) const;
   // How many of `count` prompt tokens the window pool has room for now.
   int32_t WindowRoom(Sequence& sequence, int32_t count);
   bool Schedulable(const Sequence& sequence) const;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plan: one token of every decoding sequence first, then prefill chunks with what the step's token limit leaves.
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "server/base/check.h"
 #include "server/engine/scheduler.h"
 
 namespace hadal::engine {
+
+using request::Priority;
 
 BatchPlan Scheduler::Plan(absl::Time now, bool start_new) {
   now_ = now;
@@ -119,7 +122,9 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     if (running_[i]->remaining() == 1 && Schedulable(*running_[i])) prefilling.push_back(running_[i]);
   }
   std::stable_sort(prefilling.begin(), prefilling.end(), WaitingOrder());
-  int32_t kept_for_aged = AgedTokens(prefilling, plan.token_limit);
+  Priority passed = Priority::kBatch;
+  for (const Sequence* sequence : prefilling) passed = std::min(passed, sequence->owner->request->priority);
+  int32_t kept_for_aged = AgedTokens(prefilling, passed, plan.token_limit);
   const int32_t decode_tokens = plan.tokens;
   plan.full = false;
   std::optional<int32_t> batch_limit;
@@ -129,10 +134,12 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     int32_t limit = aged ? plan.token_limit
                          : std::min(plan.token_limit - kept_for_aged,
                                     StepTokens(sequence->owner->urgency(), decode_tokens, plan.token_limit));
-    if (!aged && sequence->owner->request->priority == request::Priority::kBatch) {
+    if (!aged && sequence->owner->request->priority == Priority::kBatch) {
       if (!batch_limit.has_value()) batch_limit = plan.tokens + std::min(BatchTokens(plan), plan.token_limit);
       limit = std::min(limit, *batch_limit);
     }
+    const int32_t late = LateTokens(*sequence, passed);
+    if (late > 0) limit = std::max(limit, plan.tokens) + std::min(late, kept_for_aged);
     const int32_t budget = limit - plan.tokens;
     plan.full = plan.full || sequence->remaining() > budget;
     if (budget <= 0) continue;
@@ -142,18 +149,28 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     if (windows_.enabled()) count = WindowRoom(*sequence, count);
     if (count <= 0) continue;
     AddEntry(*sequence, count, plan);
-    if (aged) kept_for_aged = std::max(0, kept_for_aged - count);
+    if (aged || late > 0) kept_for_aged = std::max(0, kept_for_aged - count);
   }
 }
 
-int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling, int32_t token_limit) const {
+int32_t Scheduler::AgedTokens(const std::vector<Sequence*>& prefilling, Priority passed, int32_t token_limit) const {
   int64_t wanted = 0;
-  request::Priority passed = request::Priority::kBatch;
   for (const Sequence* sequence : prefilling) {
-    if (sequence->owner->aged) wanted += sequence->remaining();
-    passed = std::min(passed, sequence->owner->request->priority);
+    wanted += sequence->owner->aged ? sequence->remaining() : LateTokens(*sequence, passed);
   }
   return static_cast<int32_t>(std::min<int64_t>(wanted, AgedPart(passed, token_limit)));
+}
+
+int32_t Scheduler::LateTokens(const Sequence& sequence, Priority passed) const {
+  const ActiveRequest& request = *sequence.owner;
+  const Priority priority = request.request->priority;
+  if (request.aged || priority == Priority::kBatch || priority <= passed) return 0;
+  const int ranks = static_cast<int>(priority) - static_cast<int>(passed);
+  const absl::Duration class_step = admission_->options().order.class_step;
+  const absl::Time from = std::max(request.request->arrival + ranks * class_step, request.started);
+  if (now_ <= from) return 0;
+  const double part = std::min(1.0, absl::FDivDuration(now_ - from, class_step));
+  return std::max(0, static_cast<int32_t>(std::ceil(part * sequence.length())) - sequence.scheduled);
 }
 
 int32_t Scheduler::WindowRoom(Sequence& sequence, int32_t count) {

@@ -191,6 +191,19 @@ TEST(SimulationTest, TheHighClassIsServedSoonBesideAFlood) {
   EXPECT_LE(high["ttft_s"]["p99"], 0.55);
 }
 
+// With this seed a low prompt starts in a gap before more urgent ones fill every step.
+TEST(SimulationTest, ALowPromptThatHasAPlaceIsComputedBesideMoreUrgentOnes) {
+  Experiment experiment = WithLimits(AtLoad(29.3 * 2, absl::Seconds(120)));
+  experiment.seed = 9;
+  experiment.workload.groups = {{.share = 0.2, .priority = request::Priority::kHigh},
+                                {.share = 0.7, .priority = request::Priority::kNormal},
+                                {.share = 0.1, .priority = request::Priority::kLow}};
+  const nlohmann::json classes = Report(experiment)["classes"];
+  EXPECT_GT(classes["low"]["admitted_ratio"], 0.4);
+  EXPECT_LE(classes["low"]["ttft_s"]["max"], 30) << "54 when only waiting requests aged";
+  EXPECT_GE(classes["high"]["success_ratio"], 0.999);
+}
+
 TEST(SimulationTest, StepsAreShortWhileTheHighClassComes) {
   Experiment experiment = WithLimits(AtLoad(28.5 * 2, absl::Seconds(60)));
   experiment.workload.groups = {{.share = 0.1, .priority = request::Priority::kHigh},
