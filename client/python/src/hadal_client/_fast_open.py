@@ -157,9 +157,11 @@ class Backend(httpcore.NetworkBackend):
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, under: Optional[_AsyncStream] = None):
+        """`under`: with TLS the plain connection, whose writer would close it when nobody held it any more (Python 3.13)."""
         self._reader = reader
         self._writer = writer
+        self._under = under
 
     async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
         with _errors(httpcore.ReadTimeout, httpcore.ReadError):
@@ -186,7 +188,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
                 raise
         assert transport is not None
         protocol.connection_made(transport)
-        return _AsyncStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        return _AsyncStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), under=self)
 
     def get_extra_info(self, info: str) -> Any:
         return _extra(self._writer.get_extra_info("socket"), self._writer.get_extra_info("ssl_object"), info)
