@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is asked again, and what is not because it could be done twice.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,48 +11,36 @@
 #include <string>
 #include <thread>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/batch_client.h"
 #include "client/batch_lines.h"
 #include "tests/server/rpc/batch_grpc_fixture.h"
+#include "tests/support/listening_socket.h"
 
 namespace hadal::client {
 namespace {
 
 using ::hadal::testing::BatchGrpcFixture;
+using ::hadal::testing::ListeningSocket;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
 // A server that takes a connection and the beginning of a call, and is gone then.
 class BreakingServer {
  public:
-  BreakingServer() {
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
-    listen(listener_, 8);
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    target_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-    thread_ = std::thread([this] { Serve(); });
-  }
   ~BreakingServer() {
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     thread_.join();
-    close(listener_);
   }
 
-  const std::string& target() const { return target_; }
+  std::string target() const { return listener_.target(); }
   // So many calls have come.
   int calls() const { return calls_; }
 
  private:
   void Serve() {
     while (true) {
-      const int fd = accept(listener_, nullptr, nullptr);
+      const int fd = listener_.Accept();
       if (fd < 0) return;
       static constexpr char kSettings[9] = {0, 0, 0, 4};  // empty ones: the connection is made
       (void)!write(fd, kSettings, sizeof(kSettings));
@@ -76,10 +62,9 @@ class BreakingServer {
     return all->empty() || recv(fd, all->data(), all->size(), MSG_WAITALL) == static_cast<ssize_t>(all->size());
   }
 
-  int listener_ = -1;
-  std::string target_;
+  const ListeningSocket listener_;
   std::atomic<int> calls_{0};
-  std::thread thread_;
+  std::thread thread_{[this] { Serve(); }};
 };
 
 ChannelOptions Options(const std::string& target, int attempts) {

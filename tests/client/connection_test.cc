@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a connection does besides calls: its beginning, TLS, and signs of life.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,11 +12,13 @@
 #include "client/batch_client.h"
 #include "client/client.h"
 #include "tests/client/scripted_server.h"
+#include "tests/support/listening_socket.h"
 #include "tests/support/test_certificates.h"
 
 namespace hadal::client {
 namespace {
 
+using ::hadal::testing::ListeningSocket;
 using ::hadal::testing::TestAuthority;
 using ::hadal::testing::TestCertificate;
 
@@ -115,29 +115,16 @@ TEST_F(ClientTlsTest, RefusesUrlsThatItCannotFollow) {
 // A server that takes a connection and a call, and then says nothing but, if it `lives`, its signs of life.
 class SilentServer {
  public:
-  explicit SilentServer(bool lives) : lives_(lives) {
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
-    listen(listener_, 8);
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    target_ = "127.0.0.1:" + std::to_string(port_);
-    thread_ = std::thread([this] { Serve(); });
-  }
+  explicit SilentServer(bool lives) : lives_(lives) {}
   ~SilentServer() {
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     if (const int connection = connection_; connection >= 0) shutdown(connection, SHUT_RDWR);
     thread_.join();
-    close(listener_);
   }
 
-  const std::string& target() const { return target_; }
+  std::string target() const { return listener_.target(); }
   int pings() const { return pings_; }
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
   int connections() const { return connections_; }
 
  private:
@@ -146,7 +133,7 @@ class SilentServer {
   static constexpr size_t kPreface = 24, kHeader = 9;
 
   void Serve() {
-    for (int connection; (connection = accept(listener_, nullptr, nullptr)) >= 0;) {
+    for (int connection; (connection = listener_.Accept()) >= 0;) {
       ++connections_;
       connection_ = connection;
       std::string bytes;
@@ -180,11 +167,10 @@ class SilentServer {
   }
 
   const bool lives_;
-  int listener_ = -1, port_ = 0;
-  std::string target_;
+  const ListeningSocket listener_;
   std::atomic<int> connections_{0}, connection_{-1};
   std::atomic<int> pings_{0};
-  std::thread thread_;
+  std::thread thread_{[this] { Serve(); }};
 };
 
 bool IsConnected(const SilentServer& server, absl::Duration within) {

@@ -14,30 +14,22 @@
 #include <string>
 #include <thread>
 
+#include "tests/support/listening_socket.h"
+
 namespace hadal::client {
 
 // Passes connections on to a server of this machine, one at a time. The first `cuts` of them it cuts off when so many
 // bytes have come from the server.
 class CuttingProxy {
  public:
-  CuttingProxy(int server_port, int cuts, size_t bytes) : server_port_(server_port), cuts_(cuts), bytes_(bytes) {
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = Loopback(0);
-    socklen_t size = sizeof(address);
-    bind(listener_, reinterpret_cast<sockaddr*>(&address), size);
-    listen(listener_, 8);
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    target_ = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-    thread_ = std::thread([this] { Serve(); });
-  }
+  CuttingProxy(int server_port, int cuts, size_t bytes) : server_port_(server_port), cuts_(cuts), bytes_(bytes) {}
   ~CuttingProxy() {
     stop_ = true;
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     thread_.join();
-    close(listener_);
   }
 
-  const std::string& target() const { return target_; }
+  std::string target() const { return listener_.target(); }
   int connections() const { return connections_; }
 
  private:
@@ -50,7 +42,7 @@ class CuttingProxy {
   }
 
   void Serve() {
-    for (int client; (client = accept(listener_, nullptr, nullptr)) >= 0;) {
+    for (int client; (client = listener_.Accept()) >= 0;) {
       const int server = socket(AF_INET, SOCK_STREAM, 0);
       const sockaddr_in address = Loopback(server_port_);
       if (connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
@@ -87,11 +79,10 @@ class CuttingProxy {
 
   const int server_port_, cuts_;
   const size_t bytes_;
-  int listener_ = -1;
-  std::string target_;
+  const testing::ListeningSocket listener_;
   std::atomic<int> connections_{0};
   std::atomic<bool> stop_{false};
-  std::thread thread_;
+  std::thread thread_{[this] { Serve(); }};
 };
 
 }  // namespace hadal::client

@@ -5,6 +5,8 @@ import contextlib
 import http.client
 import json
 import signal
+import threading
+import time
 
 import grpc
 
@@ -52,3 +54,30 @@ def stub_of(port, stubs, retry=None):
 def answer(stub, stubs, tokens=1, timeout=60):
     """How many tokens came."""
     return list(stub.Generate(long_request(stubs, tokens), timeout=timeout))[-1].usage.completion_tokens
+
+
+def end_one_under_load(server, client, threads, between):
+    """Each of the threads calls `client(is_over, tell)`, which asks and tells its answers until it is over. The server ends in order, with at
+    least `between` answers before that and after it. Returns the answers."""
+    answers, over = [], threading.Event()
+    clients = [threading.Thread(target=client, args=(over.is_set, answers.append)) for _ in range(threads)]
+
+    def wait_for_more():
+        wanted, deadline = len(answers) + between, time.monotonic() + 60
+        while len(answers) < wanted:
+            assert time.monotonic() < deadline, f"{len(answers)} of {wanted} answers"
+            time.sleep(0.01)
+
+    for thread in clients:
+        thread.start()
+    try:
+        wait_for_more()
+        assert server.metric("hadal_admission_attempts_total"), "it has its share of the requests"
+        server.signal()
+        server.process.wait(40)
+        wait_for_more()
+    finally:
+        over.set()
+        for thread in clients:
+            thread.join()
+    return answers

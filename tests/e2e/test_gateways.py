@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from dns_server import DnsServer
-from gateway_fleet import SMALL, answer, ask, kill, start_fleet, stub_of
+from gateway_fleet import SMALL, answer, ask, end_one_under_load, kill, start_fleet, stub_of
 from gateway_process import RESOLVE, GatewayProcess, binary, free_port, nginx_version
 from hadal_process import HadalProcess, filled
 
@@ -75,28 +75,14 @@ def test_a_killed_replica_is_survived(fleet):
 
 
 def test_a_replica_that_ends_under_load_loses_no_request(gateway, tmp_path):
-    answers, stop = [], threading.Event()
     with start_fleet(gateway, tmp_path, "--load-format=null:5ms") as (process, (one, _)):
 
-        def client():
-            while not stop.is_set():
+        def client(is_over, tell):
+            while not is_over():
                 status, _, body = ask(process.port, 20)
-                answers.append((status, "" if status == 200 else body.decode()))
+                tell((status, "" if status == 200 else body.decode()))
 
-        threads = [threading.Thread(target=client) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for _ in range(2):
-            seen = len(answers)
-            while len(answers) < seen + 20:
-                time.sleep(0.01)
-            if one.process.poll() is None:
-                one.signal()
-                one.process.wait(40)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert set(answers) == {(200, "")}
+        assert set(end_one_under_load(one, client, threads=4, between=20)) == {(200, "")}
 
 
 @pytest.mark.parametrize("name", ["edge", "edge-nginx"])

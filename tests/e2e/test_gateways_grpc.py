@@ -8,7 +8,7 @@ import time
 import grpc
 import pytest
 
-from gateway_fleet import SMALL, answer, kill, start_fleet, stub_of
+from gateway_fleet import SMALL, answer, end_one_under_load, kill, start_fleet, stub_of
 from gateway_process import GatewayProcess
 from hadal_process import HadalProcess, filled
 from test_grpc import RETRY, chat, details_of, long_request
@@ -115,32 +115,17 @@ def test_a_replica_that_refused_is_not_parked(fleet, stubs):
 
 def test_a_replica_that_ends_under_load_loses_no_call(gateway, tmp_path, stubs):
     """Clients retry refusals, as every gRPC client of a server that refuses has to: a call that a draining server gets is refused with a hint."""
-    answers, stop = [], threading.Event()
     with start_fleet(gateway, tmp_path, "--load-format=null:5ms") as (process, (one, _)):
 
-        def client():
+        def client(is_over, tell):
             with stub_of(process.grpc_port, stubs, RETRY) as stub:
-                while not stop.is_set():
+                while not is_over():
                     try:
-                        answers.append(answer(stub, stubs, 20))
+                        tell(answer(stub, stubs, 20))
                     except grpc.RpcError as error:
-                        answers.append(f"{error.code()}: {error.details()}")
+                        tell(f"{error.code()}: {error.details()}")
 
-        threads = [threading.Thread(target=client) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for _ in range(2):
-            seen = len(answers)
-            while len(answers) < seen + 40:
-                time.sleep(0.01)
-            if one.process.poll() is None:
-                assert served(one), "it has its share of the calls"
-                one.signal()
-                one.process.wait(40)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert set(answers) == {20}
+        assert set(end_one_under_load(one, client, threads=8, between=40)) == {20}
 
 
 def test_a_killed_replica_is_survived(fleet, stubs):

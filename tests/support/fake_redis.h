@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "server/redis/client.h"
+#include "tests/support/listening_socket.h"
 
 namespace hadal::testing {
 
@@ -26,20 +26,11 @@ class FakeRedis {
 
   // `cluster` answers CLUSTER, which each new connection begins with; without it this is no cluster.
   explicit FakeRedis(Answer answer, Answer cluster = nullptr)
-      : answer_(std::move(answer)), cluster_(std::move(cluster)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_, 8), 0);
-    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
-    accepting_ = std::thread([this] { Accept(); });
-  }
+      : answer_(std::move(answer)), cluster_(std::move(cluster)) {}
   ~FakeRedis() {
     stopping_ = true;
-    ::shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     accepting_.join();
-    ::close(listener_);
     for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
     for (std::thread& thread : serving_) thread.join();
     for (const int fd : fds_) ::close(fd);
@@ -49,14 +40,14 @@ class FakeRedis {
     const std::lock_guard lock(mutex_);
     for (const int fd : fds_) ::shutdown(fd, SHUT_RDWR);
   }
-  int port() const { return port_; }
+  int port() const { return listener_.port(); }
   int connections() const { return connections_; }
-  redis::Endpoint endpoint() const { return {.url = {.host = "127.0.0.1", .port = port_}}; }
+  redis::Endpoint endpoint() const { return {.url = {.host = "127.0.0.1", .port = port()}}; }
 
  private:
   void Accept() {
     while (!stopping_) {
-      const int fd = ::accept(listener_, nullptr, nullptr);
+      const int fd = listener_.Accept();
       if (fd < 0) return;
       ++connections_;
       {
@@ -113,14 +104,13 @@ class FakeRedis {
 
   const Answer answer_;
   const Answer cluster_;
-  const int listener_;
-  int port_ = 0;
+  const ListeningSocket listener_;
   std::atomic<bool> stopping_{false};
   std::atomic<int> connections_{0};
   std::mutex mutex_;
   std::vector<int> fds_;  // under mutex_ while the accepting thread runs
   std::vector<std::thread> serving_;
-  std::thread accepting_;
+  std::thread accepting_{[this] { Accept(); }};
 };
 
 // A text as Redis sends it.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/commands/http_get.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/listening_socket.h"
 
 namespace hadal::commands {
 namespace {
@@ -24,28 +23,14 @@ class OneShotServer {
  public:
   // `request`: what a client's request begins with; empty: whatever bytes come are its request.
   OneShotServer(std::string_view reply, bool stay, std::string_view request = "GET /health/live HTTP/1.1\r\nhost: ")
-      : request_(request) {
-    listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_, 1), 0);
-    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = std::to_string(ntohs(address.sin_port));
-    thread_ = std::thread([this, reply = std::string(reply), stay] { Serve(reply, stay); });
-  }
-  ~OneShotServer() {
-    thread_.join();
-    ::close(listener_);
-  }
+      : request_(request), thread_([this, reply = std::string(reply), stay] { Serve(reply, stay); }) {}
+  ~OneShotServer() { thread_.join(); }
 
-  const std::string& port() const { return port_; }
+  std::string port() const { return std::to_string(listener_.port()); }
 
  private:
   void Serve(const std::string& reply, bool stay) {
-    const int connection = ::accept(listener_, nullptr, nullptr);
+    const int connection = listener_.Accept();
     std::string request;
     char buffer[1024];
     while (request.find(request_.empty() ? "" : "\r\n\r\n") == std::string::npos || request.empty()) {
@@ -61,8 +46,7 @@ class OneShotServer {
   }
 
   const std::string request_;
-  int listener_ = -1;
-  std::string port_;
+  const hadal::testing::ListeningSocket listener_;
   std::thread thread_;
 };
 

@@ -12,13 +12,17 @@
 #include "tests/server/http/http_fixture.h"
 #include "tests/server/upstream/scripted_server.h"
 #include "tests/server/upstream/upstream_fixture.h"
+#include "tests/support/foreign_answer.h"
 
 namespace hadal::http {
 namespace {
 
+using hadal::testing::ChatAnswer;
+using hadal::testing::ChatEvent;
 using hadal::testing::FullHttpFixture;
 using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
+using hadal::testing::kEventStreamHead;
 using hadal::testing::RawHttpClient;
 using hadal::testing::ScriptedServer;
 using hadal::testing::UpstreamFixture;
@@ -26,34 +30,11 @@ using nlohmann::json;
 using ::testing::HasSubstr;
 using Connection = ScriptedServer::Connection;
 
-constexpr char kEvents[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 constexpr std::string_view kOllamaChat = "/api/chat";
 constexpr std::string_view kGenerate = "/api/generate";
 constexpr std::string_view kAskOllama = R"({"model":"demo:latest","messages":[{"role":"user","content":"17 + 25"}]})";
 constexpr std::string_view kAskWhole =
     R"({"model":"demo:latest","stream":false,"messages":[{"role":"user","content":"17 + 25"}]})";
-
-std::string Chat(const std::string& delta, const std::string& finish = "null") {
-  return absl::StrCat(R"(data: {"model":"far-model","choices":[{"index":0,"delta":)", delta, R"(,"finish_reason":)",
-                      finish, "}]}\n\n");
-}
-
-// A whole answer with reasoning, text and a call of a tool.
-std::string Answer() {
-  return absl::StrCat(
-      kEvents, Chat(R"({"role":"assistant","content":""})"), Chat(R"({"reasoning_content":"hm"})"),
-      Chat(R"({"content":"4"})"), Chat(R"({"content":"2"})"),
-      Chat(R"({"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":"{\"x\":"}}]})"),
-      Chat(R"({"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]})"), Chat("{}", "\"tool_calls\""),
-      R"(data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}})", "\n\ndata: [DONE]\n\n");
-}
-
-ScriptedServer::Script Says(std::string bytes) {
-  return [bytes = std::move(bytes)](Connection& connection) {
-    connection.ReadRequest();
-    connection.Send(bytes);
-  };
-}
 
 class FullServer {
  public:
@@ -83,7 +64,7 @@ std::vector<json> LinesOf(const std::string& body) {
 }
 
 TEST(TranslatedAnswerTest, AStreamOfEventsBecomesLinesOfJson) {
-  FullServer full(Says(Answer()));
+  FullServer full(ScriptedServer::Says(ChatAnswer()));
   const HttpReply reply = full.Ask(kOllamaChat, kAskOllama, "x-request-id: r1\r\nx-hadal-deadline-ms: 60000\r\n");
   EXPECT_EQ(reply.status, 200) << reply.body;
   EXPECT_EQ(reply.Header("content-type"), "application/x-ndjson");
@@ -116,7 +97,7 @@ TEST(TranslatedAnswerTest, AStreamOfEventsBecomesLinesOfJson) {
 }
 
 TEST(TranslatedAnswerTest, AWholeAnswerIsOneObject) {
-  FullServer full(Says(Answer()));
+  FullServer full(ScriptedServer::Says(ChatAnswer()));
   const HttpReply reply = full.Ask(kOllamaChat, kAskWhole);
   EXPECT_EQ(reply.status, 200) << reply.body;
   EXPECT_EQ(reply.Header("content-length"), std::to_string(reply.body.size()));
@@ -128,12 +109,12 @@ TEST(TranslatedAnswerTest, AWholeAnswerIsOneObject) {
 }
 
 TEST(TranslatedAnswerTest, GenerateIsAskedAsAChatOrAsPlainText) {
-  FullServer full(Says(Answer()));
+  FullServer full(ScriptedServer::Says(ChatAnswer()));
   const HttpReply reply = full.Ask(kGenerate, R"({"prompt":"17 + 25","stream":false,"system":"s"})");
   EXPECT_EQ(HttpFixture::Json(reply)["response"], "42") << reply.body;
   EXPECT_THAT(full.other.last_request(), HasSubstr(R"("messages":[{"role":"system","content":"s"},{"role":"user")"));
-  FullServer raw(
-      Says(absl::StrCat(kEvents, R"(data: {"choices":[{"index":0,"text":"42","finish_reason":"length"}]})", "\n\n")));
+  FullServer raw(ScriptedServer::Says(absl::StrCat(
+      kEventStreamHead, R"(data: {"choices":[{"index":0,"text":"42","finish_reason":"length"}]})", "\n\n")));
   const HttpReply plain = raw.Ask(kGenerate, R"({"prompt":"17 + 25","stream":false,"raw":true})");
   EXPECT_EQ(HttpFixture::Json(plain)["response"], "42") << plain.body;
   EXPECT_EQ(HttpFixture::Json(plain)["done_reason"], "length");
@@ -141,13 +122,13 @@ TEST(TranslatedAnswerTest, GenerateIsAskedAsAChatOrAsPlainText) {
 }
 
 TEST(TranslatedAnswerTest, OurRefusalStandsWhereTheUpstreamFailsOrCannotAnswer) {
-  FullServer broken(Says(absl::StrCat(kEvents, Chat(R"({"content":"4"})"))));
+  FullServer broken(ScriptedServer::Says(absl::StrCat(kEventStreamHead, ChatEvent(R"({"content":"4"})"))));
   // Held back, the half of an answer can still be refused; streamed, it cannot.
   HttpReply reply = broken.Ask(kOllamaChat, kAskWhole);
   EXPECT_EQ(reply.status, 503);
   EXPECT_EQ(reply.Header("x-hadal-reason"), "CONNECTION_QUEUE_FULL");
   EXPECT_EQ(reply.Header("x-hadal-served-by"), "");
-  FullServer full(Says(Answer()));
+  FullServer full(ScriptedServer::Says(ChatAnswer()));
   reply = full.Ask(kOllamaChat, R"({"messages":[{"role":"user","content":"x"}],"logprobs":true})");
   EXPECT_EQ(reply.status, 503);
   reply = full.Ask(kOllamaChat, kAskOllama, "x-hadal-allow-fallback: 0\r\n");
@@ -164,7 +145,7 @@ TEST(TranslatedAnswerTest, AStreamThatBreaksOffEndsWithAnError) {
   std::atomic<bool> go{false};
   FullServer full([&go](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, Chat(R"({"content":"4"})")));
+    connection.Send(absl::StrCat(kEventStreamHead, ChatEvent(R"({"content":"4"})")));
     UpstreamFixture::WaitFor([&] { return go.load(); });
   });
   RawHttpClient client(full.http.port());
@@ -180,7 +161,7 @@ TEST(TranslatedAnswerTest, AStreamThatBreaksOffEndsWithAnError) {
 TEST(TranslatedAnswerTest, AClientThatLeavesTakesTheTransferWithIt) {
   FullServer full([](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, Chat(R"({"content":"4"})")));
+    connection.Send(absl::StrCat(kEventStreamHead, ChatEvent(R"({"content":"4"})")));
     connection.WaitClosed();
   });
   RawHttpClient client(full.http.port());

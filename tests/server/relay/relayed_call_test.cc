@@ -10,14 +10,18 @@
 #include "server/request/refusal.h"
 #include "tests/server/upstream/scripted_server.h"
 #include "tests/server/upstream/upstream_fixture.h"
+#include "tests/support/foreign_answer.h"
 #include "tests/support/service_fixture.h"
+#include "tests/support/wake_latch.h"
 
 namespace hadal::relay {
 namespace {
 
+using hadal::testing::kEventStreamHead;
 using hadal::testing::ScriptedServer;
 using hadal::testing::ServiceFixture;
 using hadal::testing::UpstreamFixture;
+using hadal::testing::WakeLatch;
 using request::Reason;
 using service::CallUpdate;
 using ::testing::HasSubstr;
@@ -25,18 +29,10 @@ using ::testing::Not;
 using Connection = ScriptedServer::Connection;
 using Progress = RelayedCall::Progress;
 
-constexpr char kEvents[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
 constexpr char kText[] = R"(data: {"model":"far-model","choices":[{"index":0,"text":"42"}]})"
                          "\n\n";
 constexpr char kStop[] = R"(data: {"choices":[{"index":0,"text":"","finish_reason":"stop"}]})"
                          "\n\n";
-
-ScriptedServer::Script Says(std::string bytes) {
-  return [bytes = std::move(bytes)](Connection& connection) {
-    connection.ReadRequest();
-    connection.Send(bytes);
-  };
-}
 
 service::DecodedRequest Prompt(std::string text) {
   service::GenerateCall call;
@@ -55,7 +51,7 @@ class Asked {
     upstream::PassedRequest request;
     request.fields = {{"x-request-id", "r1"}};
     call = RelayedCall::Begin({upstreams.upstreams.get(), base.service.get()}, std::move(request), std::move(caller),
-                              {.bytes = 10, .decode = [decoded] { return decoded; }}, [this] { Wake(); });
+                              {.bytes = 10, .decode = [decoded] { return decoded; }}, [this] { woken_.Wake(); });
   }
   ~Asked() { call->Cancel(); }
 
@@ -67,11 +63,7 @@ class Asked {
       for (service::ChoiceDelta& delta : next.deltas) text += delta.text;
       if (next.done) usage = next.usage;
       if (progress != Progress::kWaiting && progress != Progress::kStreaming) return progress;
-      base::MutexLock lock(&mutex_);
-      while (!woken_) {
-        if (!changed_.WaitFor(&mutex_, absl::Seconds(60))) return progress;
-      }
-      woken_ = false;
+      if (!woken_.Wait()) return progress;
     }
   }
   Reason reason() const { return request::GetErrorDetail(call->status()).reason; }
@@ -80,15 +72,7 @@ class Asked {
   service::Usage usage;
 
  private:
-  void Wake() {
-    base::MutexLock lock(&mutex_);
-    woken_ = true;
-    changed_.NotifyAll();
-  }
-
-  base::Mutex mutex_;
-  base::CondVar changed_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  WakeLatch woken_;
 
  public:
   ScriptedServer other;
@@ -98,9 +82,9 @@ class Asked {
 };
 
 TEST(RelayedCallTest, AnAnswerIsReadToItsEnd) {
-  Asked asked(Says(absl::StrCat(kEvents, ": hello\n\n", kText, kStop,
-                                R"(data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}})",
-                                "\n\ndata: [DONE]\n\n")));
+  Asked asked(ScriptedServer::Says(absl::StrCat(
+      kEventStreamHead, ": hello\n\n", kText, kStop,
+      R"(data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}})", "\n\ndata: [DONE]\n\n")));
   EXPECT_EQ(asked.Read(), Progress::kComplete);
   EXPECT_EQ(asked.text, "42");
   EXPECT_EQ(asked.usage.completion_tokens, 2);
@@ -117,12 +101,12 @@ TEST(RelayedCallTest, AnAnswerIsReadToItsEnd) {
 TEST(RelayedCallTest, TheClassThatAMessageAsksForIsPassedOnWithinItsKeysLimit) {
   service::DecodedRequest low = Prompt("x");
   low.priority = request::Priority::kLow;
-  Asked asked(Says(absl::StrCat(kEvents, kText, kStop)), low);
+  Asked asked(ScriptedServer::Says(absl::StrCat(kEventStreamHead, kText, kStop)), low);
   EXPECT_EQ(asked.Read(), Progress::kComplete);
   EXPECT_THAT(asked.other.last_request(), HasSubstr("\r\nx-hadal-priority: low\r\n"));
   service::DecodedRequest high = Prompt("x");
   high.priority = request::Priority::kHigh;
-  Asked refused(Says(""), high, {.max_priority = request::Priority::kNormal});
+  Asked refused(ScriptedServer::Says(""), high, {.max_priority = request::Priority::kNormal});
   EXPECT_EQ(refused.Read(), Progress::kDeclined);
   EXPECT_EQ(refused.reason(), Reason::kPermissionDenied);
   EXPECT_TRUE(refused.call->invalid());
@@ -133,9 +117,10 @@ TEST(RelayedCallTest, NothingIsGivenOutOfAnAnswerThatFailsAtOnce) {
   for (const std::string& bytes :
        {std::string("HTTP/1.1 500 x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"),
         std::string("HTTP/1.1 200 x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"),
-        absl::StrCat(kEvents, "data: no JSON\n\n"), absl::StrCat(kEvents, kText, "data: {\"error\":{}}\n\n"),
-        absl::StrCat(kEvents, ": nothing\n\n")}) {
-    Asked asked(Says(bytes));
+        absl::StrCat(kEventStreamHead, "data: no JSON\n\n"),
+        absl::StrCat(kEventStreamHead, kText, "data: {\"error\":{}}\n\n"),
+        absl::StrCat(kEventStreamHead, ": nothing\n\n")}) {
+    Asked asked(ScriptedServer::Says(bytes));
     EXPECT_EQ(asked.Read(), Progress::kDeclined) << bytes;
     EXPECT_EQ(asked.reason(), Reason::kUpstreamFailed) << bytes;
     EXPECT_FALSE(asked.call->invalid());
@@ -148,7 +133,7 @@ TEST(RelayedCallTest, AnAnswerWithoutItsEndIsBroken) {
   std::atomic<bool> read{false};
   Asked asked([&read](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, kText));
+    connection.Send(absl::StrCat(kEventStreamHead, kText));
     UpstreamFixture::WaitFor([&] { return read.load(); });
     connection.Send("data: [DONE]\n\n");
   });
@@ -163,13 +148,13 @@ TEST(RelayedCallTest, AnAnswerWithoutItsEndIsBroken) {
 }
 
 TEST(RelayedCallTest, AWrongCallIsToldSoAndNotPassedOn) {
-  Asked malformed(Says(""), request::MakeError(Reason::kInvalidRequest, "no message"));
+  Asked malformed(ScriptedServer::Says(""), request::MakeError(Reason::kInvalidRequest, "no message"));
   EXPECT_EQ(malformed.Read(), Progress::kDeclined);
   EXPECT_TRUE(malformed.call->invalid());
   EXPECT_EQ(malformed.reason(), Reason::kInvalidRequest);
   service::DecodedRequest hot = Prompt("x");
   std::get<service::GenerateCall>(hot.calls[0]).options.sampling.temperature = 9.0f;
-  Asked out_of_range(Says(""), hot);
+  Asked out_of_range(ScriptedServer::Says(""), hot);
   EXPECT_EQ(out_of_range.Read(), Progress::kDeclined);
   EXPECT_EQ(out_of_range.reason(), Reason::kOutOfRange);
   EXPECT_EQ(malformed.other.accepted() + out_of_range.other.accepted(), 0);
@@ -178,7 +163,7 @@ TEST(RelayedCallTest, AWrongCallIsToldSoAndNotPassedOn) {
 TEST(RelayedCallTest, WhatCannotBeAnsweredThatWayIsDeclined) {
   service::DecodedRequest scored = Prompt("x");
   std::get<service::GenerateCall>(scored.calls[0]).options.top_logprobs = 2;
-  Asked asked(Says(""), scored);
+  Asked asked(ScriptedServer::Says(""), scored);
   EXPECT_EQ(asked.Read(), Progress::kDeclined);
   EXPECT_FALSE(asked.call->invalid()) << "the client gets this server's refusal";
   EXPECT_EQ(asked.other.accepted(), 0);
@@ -187,7 +172,7 @@ TEST(RelayedCallTest, WhatCannotBeAnsweredThatWayIsDeclined) {
 TEST(RelayedCallTest, CancellingEndsTheTransfer) {
   Asked asked([](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, kText));
+    connection.Send(absl::StrCat(kEventStreamHead, kText));
     connection.WaitClosed();
   });
   ASSERT_TRUE(UpstreamFixture::WaitFor([&] { return asked.other.accepted() == 1; }));

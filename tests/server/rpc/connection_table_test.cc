@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/connection_table.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -11,29 +10,24 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/listening_socket.h"
 #include "tests/support/metric_value.h"
 
 namespace hadal::rpc {
 namespace {
 
+using ::hadal::testing::ListeningSocket;
 using ::hadal::testing::MetricValue;
 
 // A TCP connection over the loop-back.
 class SocketPair {
  public:
   SocketPair() {
-    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    EXPECT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener, 1), 0);
-    EXPECT_EQ(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    const ListeningSocket listener;
     client = ::socket(AF_INET, SOCK_STREAM, 0);
-    EXPECT_EQ(::connect(client, reinterpret_cast<sockaddr*>(&address), size), 0);
-    server = ::accept(listener, nullptr, nullptr);
-    ::close(listener);
+    const sockaddr_in address = listener.address();
+    EXPECT_EQ(::connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    server = listener.Accept();
   }
   ~SocketPair() {
     CloseServer();

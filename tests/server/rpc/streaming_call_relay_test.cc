@@ -11,41 +11,21 @@
 #include "tests/server/rpc/grpc_fixture.h"
 #include "tests/server/upstream/scripted_server.h"
 #include "tests/server/upstream/upstream_fixture.h"
+#include "tests/support/foreign_answer.h"
 
 namespace hadal::rpc {
 namespace {
 
+using ::hadal::testing::ChatAnswer;
+using ::hadal::testing::ChatEvent;
 using ::hadal::testing::GrpcFixture;
+using ::hadal::testing::kEventStreamHead;
 using ::hadal::testing::ScriptedServer;
 using ::hadal::testing::ServiceFixture;
 using ::hadal::testing::UpstreamFixture;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Connection = ScriptedServer::Connection;
-
-constexpr char kEvents[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
-
-std::string Chat(const std::string& delta, const std::string& finish = "null") {
-  return absl::StrCat(R"(data: {"model":"far-model","choices":[{"index":0,"delta":)", delta, R"(,"finish_reason":)",
-                      finish, "}]}\n\n");
-}
-
-std::string Answer() {
-  return absl::StrCat(
-      kEvents, Chat(R"({"role":"assistant","content":""})"), Chat(R"({"reasoning_content":"hm"})"),
-      Chat(R"({"content":"42"})"),
-      Chat(R"({"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":"{}"}}]})"),
-      Chat("{}", "\"tool_calls\""),
-      R"(data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5,"prompt_cache_hit_tokens":3}})",
-      "\n\ndata: [DONE]\n\n");
-}
-
-ScriptedServer::Script Says(std::string bytes) {
-  return [bytes = std::move(bytes)](Connection& connection) {
-    connection.ReadRequest();
-    connection.Send(bytes);
-  };
-}
 
 // A server whose model is loading, and another one.
 class Loading {
@@ -75,7 +55,7 @@ std::string Trailer(const GrpcFixture::Reply& reply, const std::string& name) {
 TEST(StreamingCallRelayTest, WhatWouldBeRefusedAnotherServerAnswers) {
   GrpcFixture::Options options;
   options.keys = "client-secret tenant\n";
-  Loading loading(Says(Answer()), options);
+  Loading loading(ScriptedServer::Says(ChatAnswer()), options);
   const GrpcFixture::Reply reply =
       loading.grpc.Chat(GrpcFixture::Hello(), {{"authorization", "Bearer client-secret"}, {"x-request-id", "r1"}});
   ASSERT_TRUE(reply.status.ok()) << reply.status.error_message();
@@ -107,7 +87,8 @@ TEST(StreamingCallRelayTest, WhatWouldBeRefusedAnotherServerAnswers) {
 }
 
 TEST(StreamingCallRelayTest, OurRefusalStandsWhereItIsForbiddenOrFails) {
-  Loading loading(Says("HTTP/1.1 500 x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"));
+  Loading loading(
+      ScriptedServer::Says("HTTP/1.1 500 x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"));
   for (const char* name : {"x-hadal-allow-fallback", "x-hadal-allow-degraded"}) {
     EXPECT_EQ(loading.grpc.Chat(GrpcFixture::Hello(), {{name, "0"}}).status.error_code(),
               grpc::StatusCode::UNAVAILABLE);
@@ -131,7 +112,7 @@ TEST(StreamingCallRelayTest, OurRefusalStandsWhereItIsForbiddenOrFails) {
 }
 
 TEST(StreamingCallRelayTest, ACallThatIsWrongIsToldSo) {
-  Loading loading(Says(Answer()));
+  Loading loading(ScriptedServer::Says(ChatAnswer()));
   v1::ChatRequest hot = GrpcFixture::Hello();
   hot.mutable_sampling()->set_temperature(9);
   EXPECT_EQ(loading.grpc.Chat(hot).status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
@@ -142,7 +123,7 @@ TEST(StreamingCallRelayTest, AnAnswerThatBreaksOffEndsTheCallWithItsReason) {
   std::atomic<bool> go{false};
   Loading loading([&go](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, Chat(R"({"content":"4"})")));
+    connection.Send(absl::StrCat(kEventStreamHead, ChatEvent(R"({"content":"4"})")));
     UpstreamFixture::WaitFor([&] { return go.load(); });
   });
   grpc::ClientContext context;
@@ -160,7 +141,7 @@ TEST(StreamingCallRelayTest, AnAnswerThatBreaksOffEndsTheCallWithItsReason) {
 TEST(StreamingCallRelayTest, AClientThatLeavesTakesTheTransferWithIt) {
   Loading loading([](Connection& connection) {
     connection.ReadRequest();
-    connection.Send(absl::StrCat(kEvents, Chat(R"({"content":"4"})")));
+    connection.Send(absl::StrCat(kEventStreamHead, ChatEvent(R"({"content":"4"})")));
     connection.WaitClosed();
   });
   grpc::ClientContext context;
@@ -175,7 +156,7 @@ TEST(StreamingCallRelayTest, AClientThatLeavesTakesTheTransferWithIt) {
 TEST(StreamingCallRelayTest, WhatLosesItsPlaceInTheQueueIsAnsweredToo) {
   GrpcFixture::Options options;
   options.service.max_queue_requests = 1;
-  Loading full(Says(Answer()), options, /*ready=*/true);
+  Loading full(ScriptedServer::Says(ChatAnswer()), options, /*ready=*/true);
   full.grpc.base.engine->Pause(true);
   GrpcFixture::Reply low;
   std::thread waiting([&] { low = full.grpc.Chat(GrpcFixture::Hello(), {{"x-hadal-priority", "low"}}); });
@@ -195,7 +176,7 @@ TEST(StreamingCallRelayTest, WhatLosesItsPlaceInTheQueueIsAnsweredToo) {
 
 // Clients cancel at random moments: the worker that translates, the transfer and the end of the call meet in all ways.
 TEST(StreamingCallRelayTest, ACancellationStormLeavesNothingBehind) {
-  Loading loading(Says(Answer()));
+  Loading loading(ScriptedServer::Says(ChatAnswer()));
   std::vector<std::thread> clients;
   for (int t = 0; t < 4; ++t) {
     clients.emplace_back([&, t] {

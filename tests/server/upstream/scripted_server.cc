@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/server/upstream/scripted_server.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,19 +15,6 @@ namespace {
 
 // Small, so that a client that does not read is felt soon.
 constexpr int kSendBufferBytes = 16 << 10;
-
-int Listen(int* port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  *port = ntohs(address.sin_port);
-  return fd;
-}
 
 }  // namespace
 
@@ -82,16 +67,15 @@ void ScriptedServer::Connection::Reset() {
   ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
-ScriptedServer::ScriptedServer(Script script) : script_(std::move(script)) {
-  listener_ = Listen(&port_);
-  EXPECT_EQ(::listen(listener_, 64), 0);
+ScriptedServer::ScriptedServer(Script script) : script_(std::move(script)), listener_(/*backlog=*/64) {
+  // Connections that are accepted have it, too.
+  ::setsockopt(listener_.fd(), SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
   acceptor_ = std::thread([this] { Accept(); });
 }
 
 ScriptedServer::~ScriptedServer() {
-  ::shutdown(listener_, SHUT_RDWR);
+  listener_.Shutdown();
   acceptor_.join();
-  ::close(listener_);
   std::list<std::thread> threads;
   {
     base::MutexLock lock(&mutex_);
@@ -103,7 +87,7 @@ ScriptedServer::~ScriptedServer() {
 
 void ScriptedServer::Accept() {
   while (true) {
-    const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    const int fd = listener_.Accept();
     if (fd < 0) return;
     const int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -122,10 +106,13 @@ void ScriptedServer::Accept() {
   }
 }
 
-int ScriptedServer::ClosedPort() {
-  int port = 0;
-  ::close(Listen(&port));
-  return port;
+ScriptedServer::Script ScriptedServer::Says(std::string bytes) {
+  return [bytes = std::move(bytes)](Connection& connection) {
+    connection.ReadRequest();
+    connection.Send(bytes);
+  };
 }
+
+int ScriptedServer::ClosedPort() { return ListeningSocket().port(); }
 
 }  // namespace hadal::testing

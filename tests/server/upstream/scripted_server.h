@@ -10,6 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/sync.h"
+#include "tests/support/listening_socket.h"
 
 namespace hadal::testing {
 
@@ -38,10 +39,12 @@ class ScriptedServer {
 
   // The script is run for each connection, and the connection ends with it.
   explicit ScriptedServer(Script script);
+  // A script that answers the first request with these bytes.
+  static Script Says(std::string bytes);
   ~ScriptedServer();
 
-  int port() const { return port_; }
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1"; }
+  int port() const { return listener_.port(); }
+  std::string url() const { return "http://127.0.0.1:" + std::to_string(port()) + "/v1"; }
   // That came last, head and body.
   std::string last_request() const {
     base::MutexLock lock(&mutex_);
@@ -58,8 +61,7 @@ class ScriptedServer {
   void Accept();
 
   const Script script_;
-  int listener_ = -1;
-  int port_ = 0;
+  const ListeningSocket listener_;
   std::atomic<int> accepted_{0};
   std::atomic<int> open_{0};
   mutable base::Mutex mutex_;

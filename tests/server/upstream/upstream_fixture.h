@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "server/base/notification.h"
 #include "server/upstream/upstreams.h"
+#include "tests/support/wake_latch.h"
 
 namespace hadal::testing {
 
@@ -66,18 +67,14 @@ class Reader {
   using Progress = upstream::Passage::Progress;
 
   Reader(UpstreamFixture& fixture, upstream::PassedRequest request)
-      : passage(fixture.upstreams->Begin(std::move(request), [this] { Wake(); })) {}
+      : passage(fixture.upstreams->Begin(std::move(request), [this] { woken_.Wake(); })) {}
 
   // Reads until it gets there, or to the end.
   Progress Until(Progress wanted) {
     while (true) {
       const Progress progress = passage->Read(&text);
       if (progress == wanted || progress > Progress::kStreaming) return progress;
-      base::MutexLock lock(&mutex_);
-      while (!woken_) {
-        if (!changed_.WaitFor(&mutex_, absl::Seconds(60))) return progress;
-      }
-      woken_ = false;
+      if (!woken_.Wait()) return progress;
     }
   }
   Progress ToEnd() { return Until(Progress::kBroken); }
@@ -85,15 +82,7 @@ class Reader {
   std::string text;
 
  private:
-  void Wake() {
-    base::MutexLock lock(&mutex_);
-    woken_ = true;
-    changed_.NotifyAll();
-  }
-
-  base::Mutex mutex_;
-  base::CondVar changed_;
-  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  WakeLatch woken_;
 
  public:
   std::unique_ptr<upstream::Passage> passage;  // ends first: it notifies
