@@ -130,12 +130,9 @@ void StepLoop::FinishStep(BatchPlan& next, std::optional<InFlight>& fed) {
   absl::StatusOr<models::StepOutput> output = WaitFor(step);
   const absl::Time now = options_.clock->Now();
   if (!output.ok()) {
-    // The device must be done with the cache before anything is freed.
-    if (fed.has_value()) (void)model_->Wait(fed->handle);
-    published_->step_in_flight.store(false, std::memory_order_release);
-    in_flight_.reset();
-    fed.reset();
+    in_flight_ = std::exchange(fed, std::nullopt);
     next = BatchPlan();
+    DropSteps();
     Fault(output.status());
     return;
   }
@@ -190,6 +187,15 @@ void StepLoop::RecordStep(const InFlight& step, absl::Time before, absl::Time no
   }
 }
 
+void StepLoop::DropSteps() {
+  if (in_flight_.has_value()) (void)model_->Wait(in_flight_->handle);
+  in_flight_.reset();
+  for (const InFlight& step : overlapping_) (void)model_->Wait(step.handle);
+  committed_ += overlapping_.size();
+  overlapping_.clear();
+  published_->step_in_flight.store(false, std::memory_order_release);
+}
+
 void StepLoop::Fault(const absl::Status& status) {
   if (device_fault_) return;
   device_fault_ = true;
@@ -212,11 +218,7 @@ void StepLoop::EndRunning() {
 }
 
 void StepLoop::Abort() {
-  // The device must be done with the cache before anything is freed.
-  if (in_flight_.has_value()) (void)model_->Wait(in_flight_->handle);
-  in_flight_.reset();
-  for (const InFlight& step : overlapping_) (void)model_->Wait(step.handle);
-  overlapping_.clear();
+  DropSteps();
   scheduler_.EndAll(DrainingStatus());
   scheduler_.EndQueued(DrainingStatus());
   Tell();

@@ -77,6 +77,9 @@ class StepLoop {
   // Of a step that has been committed: what is published, learned and observed of it. The wait for it began at
   // `before`.
   void RecordStep(const InFlight& step, absl::Time before, absl::Time now);
+  // Waits for the steps in flight and drops what they give. The device must be done with the cache before anything is
+  // freed.
+  void DropSteps();
   void Fault(const absl::Status& status);
   // Sends the results of the phases to the streams, after updating the levels: a client that sees the end of its
   // request no longer finds it in any level.

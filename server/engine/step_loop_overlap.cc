@@ -38,11 +38,7 @@ void StepLoop::FinishOldest() {
   const absl::Time now = options_.clock->Now();
   ++committed_;
   if (!output.ok()) {
-    // The device must be done with the cache before anything is freed.
-    for (const InFlight& later : overlapping_) (void)model_->Wait(later.handle);
-    committed_ += overlapping_.size();
-    overlapping_.clear();
-    published_->step_in_flight.store(false, std::memory_order_release);
+    DropSteps();
     Fault(output.status());
     return;
   }
