@@ -39,8 +39,14 @@ class SchemaReader {
   Result ReadBranches(const Json& schema, const char* keyword, const std::string& place, int depth);  // anyOf, oneOf
   Result ReadTyped(const Json& schema, const std::string& place, int depth);
   absl::Status ReadObject(const Json& schema, const std::string& place, int depth, Json* out);
+  // "additionalProperties"; `by_default` without it.
+  Result ReadAdditional(const Json& schema, const std::string& place, int depth, bool by_default);
   absl::Status ReadArray(const Json& schema, const std::string& place, int depth, Json* out);
   absl::Status ReadString(const Json& schema, const std::string& place, Json* out);
+  // "pattern" and "format" of a string, which take from its `lengths` what they say themselves.
+  struct Lengths;
+  absl::Status ReadPattern(const Json& schema, const std::string& place, Lengths* lengths, Json* out);
+  absl::Status ReadFormat(const Json& schema, const std::string& place, Lengths* lengths, Json* out) const;
   absl::Status ReadNumber(const Json& schema, const std::string& place, bool integer, Json* out);
 
   absl::Status CheckKeywords(const Json& schema, const std::string& place,

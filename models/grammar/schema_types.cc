@@ -33,8 +33,39 @@ absl::Status ReadLength(const Json& schema, const char* keyword, int64_t limit, 
   return absl::OkStatus();
 }
 
+// The names in "required", each of which must be one of the properties.
+absl::StatusOr<std::set<std::string>> RequiredNames(const Json& required, const Json& properties,
+                                                    const std::string& place) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < required.size(); ++i) {
+    const std::string here = absl::StrCat(place, "/", i);
+    if (!required[i].is_string()) return SchemaError(here, "must be a string");
+    if (!properties.contains(required[i].get<std::string>())) {
+      return SchemaError(here, absl::StrCat(required[i].dump().substr(0, 128), " is not among the properties"));
+    }
+    names.insert(required[i].get<std::string>());
+  }
+  return names;
+}
+
+// What strict tools demand of an object.
+absl::Status CheckStrict(const Json& schema, const Json& properties, const std::set<std::string>& required,
+                         const std::string& place) {
+  if (!schema.contains("additionalProperties") || schema["additionalProperties"] != false) {
+    return SchemaError(Place(place, "additionalProperties"), "must be false in strict tools");
+  }
+  for (const auto& [name, unused] : properties.items()) {
+    if (required.contains(name)) continue;
+    return SchemaError(Place(place, "required"),
+                       absl::StrCat("\"", name.substr(0, 128), "\" is missing: strict tools require all properties"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 // Characters of a string: its minLength and maxLength, or what a pattern leaves of them.
-struct Lengths {
+struct SchemaReader::Lengths {
   int64_t min = 0, max = -1;  // -1: without a bound
 
   void Narrow(double shortest, double longest) {
@@ -48,8 +79,6 @@ struct Lengths {
   bool empty() const { return max >= 0 && min > max; }
   bool bounded() const { return min > 0 || max >= 0; }
 };
-
-}  // namespace
 
 absl::Status SchemaReader::ReadObject(const Json& schema, const std::string& place, int depth, Json* out) {
   const Json properties = schema.contains("properties") ? schema["properties"] : Json::object();
@@ -71,50 +100,33 @@ absl::Status SchemaReader::ReadObject(const Json& schema, const std::string& pla
     looks_like_annotation |= std::find(std::begin(kNamesLikeAnnotations), std::end(kNamesLikeAnnotations), name) !=
                              std::end(kNamesLikeAnnotations);
   }
-  std::set<std::string> names;
-  for (size_t i = 0; i < required.size(); ++i) {
-    const std::string here = absl::StrCat(required_place, "/", i);
-    if (!required[i].is_string()) return SchemaError(here, "must be a string");
-    if (!properties.contains(required[i].get<std::string>())) {
-      return SchemaError(here, absl::StrCat(required[i].dump().substr(0, 128), " is not among the properties"));
-    }
-    names.insert(required[i].get<std::string>());
-  }
-  const int64_t optional = static_cast<int64_t>(properties.size() - names.size());
+  const absl::StatusOr<std::set<std::string>> names = RequiredNames(required, properties, required_place);
+  if (!names.ok()) return names.status();
+  const int64_t optional = static_cast<int64_t>(properties.size() - names->size());
   if (optional > limits_.max_optional_properties) {
     return SchemaError(properties_place,
                        absl::StrCat(optional, " properties are not required; at most ", limits_.max_optional_properties,
                                     " may be optional in one object"));
   }
-  const std::string additional_place = Place(place, "additionalProperties");
-  Json additional = properties.empty();  // an object that names nothing is any object, one that names some holds those
-  if (schema.contains("additionalProperties")) {
-    const Json& given = schema["additionalProperties"];
-    if (given.is_boolean()) {
-      additional = given.get<bool>();
-    } else {
-      absl::StatusOr<Json> one = Read(given, additional_place, depth + 1);
-      if (!one.ok()) return one.status();
-      additional = *std::move(one);
-    }
-  }
+  // An object that names nothing is any object, one that names some holds those.
+  absl::StatusOr<Json> additional = ReadAdditional(schema, place, depth, /*by_default=*/properties.empty());
+  if (!additional.ok()) return additional.status();
   if (strict()) {
-    if (!schema.contains("additionalProperties") || schema["additionalProperties"] != false) {
-      return SchemaError(additional_place, "must be false in strict tools");
-    }
-    if (optional > 0) {
-      for (const auto& [name, unused] : properties.items()) {
-        if (names.contains(name)) continue;
-        return SchemaError(required_place, absl::StrCat("\"", name.substr(0, 128),
-                                                        "\" is missing: strict tools require all properties"));
-      }
-    }
+    if (absl::Status s = CheckStrict(schema, properties, *names, place); !s.ok()) return s;
   }
   (*out)["properties"] = std::move(read);
-  (*out)["required"] = Json(names);
-  (*out)["additionalProperties"] = std::move(additional);
+  (*out)["required"] = Json(*names);
+  (*out)["additionalProperties"] = *std::move(additional);
   if (looks_like_annotation) (*out)["x-unique"] = ++unique_;
   return absl::OkStatus();
+}
+
+absl::StatusOr<Json> SchemaReader::ReadAdditional(const Json& schema, const std::string& place, int depth,
+                                                  bool by_default) {
+  if (!schema.contains("additionalProperties")) return Json(by_default);
+  const Json& given = schema["additionalProperties"];
+  if (given.is_boolean()) return given;
+  return Read(given, Place(place, "additionalProperties"), depth + 1);
 }
 
 absl::Status SchemaReader::ReadArray(const Json& schema, const std::string& place, int depth, Json* out) {
@@ -170,60 +182,10 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
   const std::string lengths_place = Place(place, lengths.min > 0 ? "minLength" : "maxLength");
   if (lengths.empty()) return SchemaError(lengths_place, "is above maxLength: no value can satisfy both");
   if (schema.contains("pattern")) {
-    const std::string here = Place(place, "pattern");
-    if (!schema["pattern"].is_string()) return SchemaError(here, "must be a string");
-    if (schema.contains("format")) return SchemaError(here, "cannot stand beside format");
-    const std::string pattern = schema["pattern"];
-    if (static_cast<int>(pattern.size()) > limits_.max_pattern_bytes) {
-      return SchemaError(
-          here, absl::StrCat("has ", pattern.size(), " bytes; at most ", limits_.max_pattern_bytes, " are allowed"));
-    }
-    const PatternCheck check = CheckPattern(pattern);
-    if (!check.problem.empty()) return SchemaError(here, check.problem);
-    if (absl::Status s =
-            Count(&pattern_states_, check.states, limits_.max_pattern_states, "characters of patterns", here);
-        !s.ok()) {
-      return s;
-    }
-    (*out)["pattern"] = check.compiled;
-    if (lengths.Hold(check.shortest, check.longest) && !check.needs_counting) {
-      lengths = {};
-    } else if (!check.repeated.empty()) {
-      (*out)["pattern"] = check.repeated;
-      lengths.Narrow(check.shortest, check.longest);
-      if (lengths.empty()) return SchemaError(here, "excludes every length that minLength and maxLength allow");
-    } else {
-      return SchemaError(lengths_place,
-                         "is supported beside a pattern only when that is one class, repeated, or keeps to it anyway");
-    }
+    if (absl::Status s = ReadPattern(schema, place, &lengths, out); !s.ok()) return s;
   }
   if (schema.contains("format")) {
-    const std::string here = Place(place, "format");
-    const auto end = std::begin(kFormats) + (strict() ? kStrictFormats : std::size(kFormats));
-    if (!schema["format"].is_string()) return SchemaError(here, "must be a string");
-    const std::string format = schema["format"];
-    if (std::find(std::begin(kFormats), end, format) == end) {
-      std::string known;
-      for (auto it = std::begin(kFormats); it != end; ++it)
-        absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(*it));
-      return SchemaError(here, absl::StrCat("\"", format.substr(0, 64), "\" is not supported; known are ", known));
-    }
-    const std::string pattern(PatternOfFormat(format));
-    PatternCheck check = CheckPattern(pattern);
-    (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : check.compiled;
-    if (pattern.empty()) {
-      check.shortest = format == "uuid" ? 36 : 0;
-      check.longest = format == "uuid" ? 36 : INFINITY;
-    }
-    if (!lengths.Hold(check.shortest, check.longest)) {
-      const bool too_long = static_cast<double>(lengths.min) <= check.shortest;
-      return SchemaError(
-          Place(place, too_long ? "maxLength" : "minLength"),
-          absl::StrCat("is supported beside format only where every text keeps to it; those of \"", format, "\" have ",
-                       std::isfinite(check.longest) ? "" : "at least ", check.shortest,
-                       std::isfinite(check.longest) ? absl::StrCat(" to ", check.longest) : "", " characters"));
-    }
-    lengths = {};
+    if (absl::Status s = ReadFormat(schema, place, &lengths, out); !s.ok()) return s;
   }
   if (lengths.bounded() && limits_.string_lengths == SchemaLimits::Lengths::kNone) {
     return SchemaError(schema.contains("pattern") ? Place(place, "pattern") : lengths_place,
@@ -231,6 +193,66 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
   }
   if (lengths.min > 0) (*out)["minLength"] = lengths.min;
   if (lengths.max >= 0) (*out)["maxLength"] = lengths.max;
+  return absl::OkStatus();
+}
+
+absl::Status SchemaReader::ReadPattern(const Json& schema, const std::string& place, Lengths* lengths, Json* out) {
+  const std::string here = Place(place, "pattern");
+  if (!schema["pattern"].is_string()) return SchemaError(here, "must be a string");
+  if (schema.contains("format")) return SchemaError(here, "cannot stand beside format");
+  const std::string pattern = schema["pattern"];
+  if (static_cast<int>(pattern.size()) > limits_.max_pattern_bytes) {
+    return SchemaError(
+        here, absl::StrCat("has ", pattern.size(), " bytes; at most ", limits_.max_pattern_bytes, " are allowed"));
+  }
+  const PatternCheck check = CheckPattern(pattern);
+  if (!check.problem.empty()) return SchemaError(here, check.problem);
+  if (absl::Status s =
+          Count(&pattern_states_, check.states, limits_.max_pattern_states, "characters of patterns", here);
+      !s.ok()) {
+    return s;
+  }
+  (*out)["pattern"] = check.compiled;
+  if (lengths->Hold(check.shortest, check.longest) && !check.needs_counting) {
+    *lengths = {};
+  } else if (!check.repeated.empty()) {
+    (*out)["pattern"] = check.repeated;
+    lengths->Narrow(check.shortest, check.longest);
+    if (lengths->empty()) return SchemaError(here, "excludes every length that minLength and maxLength allow");
+  } else {
+    return SchemaError(Place(place, lengths->min > 0 ? "minLength" : "maxLength"),
+                       "is supported beside a pattern only when that is one class, repeated, or keeps to it anyway");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SchemaReader::ReadFormat(const Json& schema, const std::string& place, Lengths* lengths, Json* out) const {
+  const std::string here = Place(place, "format");
+  const auto end = std::begin(kFormats) + (strict() ? kStrictFormats : std::size(kFormats));
+  if (!schema["format"].is_string()) return SchemaError(here, "must be a string");
+  const std::string format = schema["format"];
+  if (std::find(std::begin(kFormats), end, format) == end) {
+    std::string known;
+    for (auto it = std::begin(kFormats); it != end; ++it)
+      absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(*it));
+    return SchemaError(here, absl::StrCat("\"", format.substr(0, 64), "\" is not supported; known are ", known));
+  }
+  const std::string pattern(PatternOfFormat(format));
+  PatternCheck check = CheckPattern(pattern);
+  (*out)[pattern.empty() ? "format" : "pattern"] = pattern.empty() ? format : check.compiled;
+  if (pattern.empty()) {
+    check.shortest = format == "uuid" ? 36 : 0;
+    check.longest = format == "uuid" ? 36 : INFINITY;
+  }
+  if (!lengths->Hold(check.shortest, check.longest)) {
+    const bool too_long = static_cast<double>(lengths->min) <= check.shortest;
+    return SchemaError(
+        Place(place, too_long ? "maxLength" : "minLength"),
+        absl::StrCat("is supported beside format only where every text keeps to it; those of \"", format, "\" have ",
+                     std::isfinite(check.longest) ? "" : "at least ", check.shortest,
+                     std::isfinite(check.longest) ? absl::StrCat(" to ", check.longest) : "", " characters"));
+  }
+  *lengths = {};
   return absl::OkStatus();
 }
 

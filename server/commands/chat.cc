@@ -8,6 +8,7 @@
 #include <iostream>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "base/read_file.h"
 #include "client/client.h"
 #include "server/base/process_limits.h"
@@ -58,6 +59,65 @@ class Printer {
   bool answered_ = false;
 };
 
+int CannotStart(const absl::Status& status) {
+  std::fprintf(stderr, "hadal chat: %s\n", std::string(status.message()).c_str());
+  return 2;
+}
+
+// What the command line says.
+struct Arguments {
+  client::ChannelOptions channel;
+  client::ChatOptions options;
+  std::string system;
+  std::string thinking;
+  std::string authorities, certificate, key;  // paths
+  std::vector<std::string> question;          // its words; empty: lines are read
+  bool hide_reasoning = false;
+};
+
+void Register(CLI::App& app, Arguments& to) {
+  app.add_option("--server", to.channel.targets,
+                 "HOST:PORT, or http:// or https:// and that; several, with commas: the least loaded is asked "
+                 "[127.0.0.1:8000]")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("--api-key", to.channel.api_key, "bearer key")->envname("HADAL_API_KEY");
+  app.add_flag("--tls", to.channel.tls, "speak TLS");
+  app.add_option("--tls-ca", to.authorities,
+                 "PEM file of the authorities that may sign the server's certificate [the system's]");
+  app.add_option("--tls-cert", to.certificate, "PEM file with a client certificate");
+  app.add_option("--tls-key", to.key, "PEM file with its key");
+  app.add_option("--model", to.options.model, "model name [the server's first]");
+  app.add_option("--system", to.system, "system prompt");
+  app.add_option("--temperature", to.options.temperature, "0 to 2 [the model's default]")->check(CLI::Range(0.0, 2.0));
+  app.add_option("--max-tokens", to.options.max_tokens, "longest answer [what the context leaves]");
+  app.add_option("--thinking", to.thinking, "on or off [the model's default]")->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--priority", to.options.priority, "high, normal, low or batch [normal]");
+  app.add_flag("--hide-reasoning", to.hide_reasoning, "print the answer only");
+  app.add_option("question", to.question, "asked once instead of reading lines");
+}
+
+// Whether TLS is asked for, by --tls, an address or a file with certificates, and what those files hold.
+absl::Status ReadTls(Arguments& arguments) {
+  client::ChannelOptions& channel = arguments.channel;
+  for (const std::string& target : channel.targets) channel.tls |= target.starts_with("https://");
+  for (const auto& [path, text] :
+       {std::pair(&arguments.authorities, &channel.tls_authorities),
+        std::pair(&arguments.certificate, &channel.tls_certificate), std::pair(&arguments.key, &channel.tls_key)}) {
+    if (path->empty()) continue;
+    absl::StatusOr<std::string> read = base::ReadFile(*path, kMaxPemBytes);
+    if (!read.ok()) return read.status();
+    *text = *std::move(read);
+    channel.tls = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckGrpcLimits() {
+  if (absl::Status status = base::CheckDescriptors(kGrpcDescriptors); !status.ok()) return status;
+  return base::CheckThreads(kGrpcThreads);
+}
+
 // Asks once; appends the answer to the history. False when the call failed.
 bool Ask(client::Client& client, client::ChatOptions& options, const std::string& question, bool terminal,
          bool show_reasoning) {
@@ -83,87 +143,11 @@ bool Ask(client::Client& client, client::ChatOptions& options, const std::string
   return true;
 }
 
-}  // namespace
-
-int Chat(const std::vector<std::string>& args) {
-  CLI::App app{
-      "hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
-      "over, /quit leaves, Ctrl-C stops an answer.",
-      "hadal chat"};
-  client::ChannelOptions channel;
-  client::ChatOptions options;
-  std::string system;
-  std::string thinking;
-  std::vector<std::string> question;
-  bool hide_reasoning = false;
-  app.add_option("--server", channel.targets,
-                 "HOST:PORT, or http:// or https:// and that; several, with commas: the least loaded is asked "
-                 "[127.0.0.1:8000]")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--api-key", channel.api_key, "bearer key")->envname("HADAL_API_KEY");
-  app.add_flag("--tls", channel.tls, "speak TLS");
-  std::string authorities, certificate, key;
-  app.add_option("--tls-ca", authorities,
-                 "PEM file of the authorities that may sign the server's certificate [the system's]");
-  app.add_option("--tls-cert", certificate, "PEM file with a client certificate");
-  app.add_option("--tls-key", key, "PEM file with its key");
-  app.add_option("--model", options.model, "model name [the server's first]");
-  app.add_option("--system", system, "system prompt");
-  app.add_option("--temperature", options.temperature, "0 to 2 [the model's default]")->check(CLI::Range(0.0, 2.0));
-  app.add_option("--max-tokens", options.max_tokens, "longest answer [what the context leaves]");
-  app.add_option("--thinking", thinking, "on or off [the model's default]")->check(CLI::IsMember({"on", "off"}));
-  app.add_option("--priority", options.priority, "high, normal, low or batch [normal]");
-  app.add_flag("--hide-reasoning", hide_reasoning, "print the answer only");
-  app.add_option("question", question, "asked once instead of reading lines");
-  try {
-    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  for (const std::string& target : channel.targets) channel.tls |= target.starts_with("https://");
-  for (const auto& [path, text] :
-       {std::pair(&authorities, &channel.tls_authorities), std::pair(&certificate, &channel.tls_certificate),
-        std::pair(&key, &channel.tls_key)}) {
-    if (path->empty()) continue;
-    const absl::StatusOr<std::string> read = base::ReadFile(*path, kMaxPemBytes);
-    if (!read.ok()) {
-      std::fprintf(stderr, "hadal chat: %s\n", std::string(read.status().message()).c_str());
-      return 2;
-    }
-    *text = *read;
-    channel.tls = true;
-  }
-  if (!thinking.empty()) options.thinking = thinking == "on" ? 1 : 0;
-
-  absl::Status granted = base::CheckDescriptors(kGrpcDescriptors);
-  if (granted.ok()) granted = base::CheckThreads(kGrpcThreads);
-  if (!granted.ok()) {
-    std::fprintf(stderr, "hadal chat: %s\n", std::string(granted.message()).c_str());
-    return 2;
-  }
-  struct sigaction action = {};
-  action.sa_handler = [](int) { g_interrupted = 1; };
-  sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: Ctrl-C at the prompt ends the read
-
-  const absl::StatusOr<std::unique_ptr<client::Client>> connected = client::Client::Connect(channel);
-  if (!connected.ok()) {
-    std::fprintf(stderr, "hadal chat: %s\n", std::string(connected.status().message()).c_str());
-    return 2;
-  }
-  const std::unique_ptr<client::Client>& client = *connected;
-  const bool terminal = isatty(STDOUT_FILENO) != 0;
+// Asks what is read, line by line, until the end of the input. Returns the exit code: on a terminal a failed question
+// has been seen, so only a script is told of its last one.
+int AskLines(client::Client& client, Arguments& arguments, bool terminal) {
   const bool prompt = isatty(STDIN_FILENO) != 0;
-  auto start_over = [&] {
-    options.messages.clear();
-    if (!system.empty()) options.messages.push_back({"system", system});
-  };
-  start_over();
-  if (!question.empty()) {
-    std::string joined;
-    for (const std::string& word : question) joined += (joined.empty() ? "" : " ") + word;
-    return Ask(*client, options, joined, terminal, !hide_reasoning) ? 0 : 1;
-  }
+  const std::vector<client::Message> beginning = arguments.options.messages;
   bool failed = false;
   std::string line;
   while (true) {
@@ -171,13 +155,44 @@ int Chat(const std::vector<std::string>& args) {
     if (!std::getline(std::cin, line) || line == "/quit") break;
     if (line.empty()) continue;
     if (line == "/new") {
-      start_over();
+      arguments.options.messages = beginning;
       continue;
     }
-    failed = !Ask(*client, options, line, terminal, !hide_reasoning);
+    failed = !Ask(client, arguments.options, line, terminal, !arguments.hide_reasoning);
   }
   if (prompt) std::fputs("\n", stdout);
   return failed && !prompt ? 1 : 0;
+}
+
+}  // namespace
+
+int Chat(const std::vector<std::string>& args) {
+  CLI::App app{
+      "hadal chat: talks to a server over gRPC. With a question it answers once; without, it reads lines: /new starts "
+      "over, /quit leaves, Ctrl-C stops an answer.",
+      "hadal chat"};
+  Arguments arguments;
+  Register(app, arguments);
+  try {
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (absl::Status status = ReadTls(arguments); !status.ok()) return CannotStart(status);
+  client::ChatOptions& options = arguments.options;
+  if (!arguments.thinking.empty()) options.thinking = arguments.thinking == "on" ? 1 : 0;
+  if (!arguments.system.empty()) options.messages.push_back({"system", arguments.system});
+  if (absl::Status status = CheckGrpcLimits(); !status.ok()) return CannotStart(status);
+  struct sigaction action = {};
+  action.sa_handler = [](int) { g_interrupted = 1; };
+  sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: Ctrl-C at the prompt ends the read
+
+  const absl::StatusOr<std::unique_ptr<client::Client>> client = client::Client::Connect(arguments.channel);
+  if (!client.ok()) return CannotStart(client.status());
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  if (arguments.question.empty()) return AskLines(**client, arguments, terminal);
+  const std::string question = absl::StrJoin(arguments.question, " ");
+  return Ask(**client, options, question, terminal, !arguments.hide_reasoning) ? 0 : 1;
 }
 
 }  // namespace hadal::commands

@@ -14,6 +14,7 @@
 #include "server/base/log.h"
 #include "server/base/notification.h"
 #include "server/base/process_limits.h"
+#include "server/base/strings.h"
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
@@ -31,6 +32,8 @@ constexpr absl::Duration kHurriedDrain = absl::Seconds(1);
 constexpr absl::Duration kBudgetPeriod = absl::Seconds(1);
 // Certificate and key are two files, written one after the other: how long after a change they are read.
 constexpr absl::Duration kTlsFilesSettle = absl::Milliseconds(500);
+// When something has failed for good, as a device: docs/kubernetes.md names it.
+constexpr int kFailureExitCode = 3;
 constexpr int kForcedExitCode = 128 + SIGTERM;
 
 // How long a line may wait for somebody to read the pipe that it goes to.
@@ -123,6 +126,35 @@ class WatchedFiles {
   std::vector<std::unique_ptr<FileWatch>> watches_;
 };
 
+// Reads files again when they have changed or SIGHUP asks for it, until a signal comes. An error is what has failed for
+// good meanwhile.
+absl::Status ServeUntilSignal(App& app, WatchedFiles& keys_files, WatchedFiles& tls_files, StopEvents& events) {
+  std::vector<int> watched;
+  keys_files.AppendDescriptors(&watched);
+  tls_files.AppendDescriptors(&watched);
+  events.WatchDescriptors(std::move(watched));
+  absl::Time reload_tls_at = absl::InfiniteFuture();
+  while (events.signals() == 0) {
+    if (const std::string failure = app.Failure(); !failure.empty()) return absl::InternalError(failure);
+    if (events.TakeHangup()) {
+      app.ReopenAccessLog();
+      app.ReloadKeys("SIGHUP");
+      app.ReloadTls("SIGHUP");
+      app.ReloadUpstreamKeys("SIGHUP");
+    }
+    if (keys_files.TakeChange()) app.ReloadKeys("the file has changed");
+    if (tls_files.TakeChange()) reload_tls_at = absl::Now() + kTlsFilesSettle;
+    if (absl::Now() >= reload_tls_at) {
+      reload_tls_at = absl::InfiniteFuture();
+      app.ReloadTls("a file has changed");
+    }
+    app.UpdateBudget();
+    events.Wait(std::min(reload_tls_at - absl::Now(), kBudgetPeriod));
+  }
+  events.WatchDescriptors({});
+  return absl::OkStatus();
+}
+
 // Drains on a thread of its own, so that a second signal can shorten it; a third one ends the process at once.
 void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
   std::atomic<bool> drained{false};
@@ -187,35 +219,13 @@ int Serve(const std::vector<std::string>& args) {
     }
     return Fail(status);
   }
-  std::vector<int> watched;
-  keys_files.AppendDescriptors(&watched);
-  tls_files.AppendDescriptors(&watched);
-  (*events)->WatchDescriptors(std::move(watched));
-  absl::Time reload_tls_at = absl::InfiniteFuture();
-  while ((*events)->signals() == 0) {
-    if (const std::string failure = app.Failure(); !failure.empty()) {
-      base::Log(base::LogLevel::kError, "main", failure);
-      app.Drain(kHurriedDrain);
-      base::ShutdownLogging();
-      WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", failure));
-      return 3;
-    }
-    if ((*events)->TakeHangup()) {
-      app.ReopenAccessLog();
-      app.ReloadKeys("SIGHUP");
-      app.ReloadTls("SIGHUP");
-      app.ReloadUpstreamKeys("SIGHUP");
-    }
-    if (keys_files.TakeChange()) app.ReloadKeys("the file has changed");
-    if (tls_files.TakeChange()) reload_tls_at = absl::Now() + kTlsFilesSettle;
-    if (absl::Now() >= reload_tls_at) {
-      reload_tls_at = absl::InfiniteFuture();
-      app.ReloadTls("a file has changed");
-    }
-    app.UpdateBudget();
-    (*events)->Wait(std::min(reload_tls_at - absl::Now(), kBudgetPeriod));
+  if (absl::Status failure = ServeUntilSignal(app, keys_files, tls_files, **events); !failure.ok()) {
+    base::Log(base::LogLevel::kError, "main", base::StdView(failure.message()));
+    app.Drain(kHurriedDrain);
+    base::ShutdownLogging();
+    WriteLine(STDERR_FILENO, absl::StrCat("hadal: ", failure.message()));
+    return kFailureExitCode;
   }
-  (*events)->WatchDescriptors({});
   base::Log(base::LogLevel::kInfo, "main", "signal received: draining");
   DrainUntilSignal(app, config.drain_timeout, **events);
   base::Log(base::LogLevel::kInfo, "main", "drained: bye");

@@ -34,6 +34,50 @@ constexpr int32_t kShortChunk = 32;  // tokens of a prompt
 // for idle, or the blocks that longer answers might need would never be lent to others.
 constexpr int32_t kAmpleShare = 20;
 
+// What runs, as far as it decides who may start beside it.
+struct RunningWork {
+  explicit RunningWork(const std::vector<Sequence*>& running) {
+    for (const Sequence* sequence : running) {
+      if (sequence->owner->set_aside()) continue;
+      const bool prefilling = sequence->remaining() > 1;
+      if (prefilling) backlog[sequence->owner->urgency()] += sequence->remaining();
+      ++of_class[static_cast<size_t>(Rank(*sequence->owner->request))];
+      if (!sequence->owner->aged) continue;
+      ++aged_sequences;
+      if (prefilling) aged_tokens += sequence->remaining();
+    }
+  }
+
+  // Prompt tokens that go before those of a new sequence of that urgency.
+  int64_t TokensBefore(Urgency urgency) const {
+    return std::accumulate(backlog.begin(), backlog.begin() + urgency + 1, int64_t{0});
+  }
+  int32_t& of_batch() { return of_class[static_cast<size_t>(Priority::kBatch)]; }
+
+  std::array<int64_t, kUrgencies> backlog = {};  // prompt tokens that are to be computed
+  // Sequences. What runs because it had its turn by age counts as well, so that age adds nothing to its class.
+  std::array<int32_t, request::kNumPriorities> of_class = {};
+  int32_t aged_sequences = 0;
+  int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
+};
+
+// Who would start next. In a class, sequences that already ran go before queued requests; a head that cannot start
+// blocks its class and those below.
+struct Candidate {
+  // One of the two is there.
+  Candidate(Sequence* waiting, const std::optional<admission::QueueTurn>& turn)
+      : from_waiting(waiting != nullptr &&
+                     (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority))),
+        aged(!from_waiting && turn->aged()),
+        urgency(from_waiting ? waiting->owner->urgency() : UrgencyOf(turn->priority, turn->owed)),
+        of_batch((from_waiting ? waiting->owner->request->priority : turn->priority) == Priority::kBatch) {}
+
+  const bool from_waiting;  // of the sequences that already ran
+  const bool aged;          // its turn has come by its age
+  const Urgency urgency;
+  const bool of_batch;
+};
+
 }  // namespace
 
 int32_t Scheduler::ActiveSequences() const {
@@ -66,29 +110,14 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
   if (waiting_.empty() && aside_requests_ == 0 && (!start_new || admission_->QueuedRequests(model_index_) == 0)) return;
   if (start_new && Gathering(now)) return;
   int32_t active = ActiveSequences();
-  // Prompt tokens that are to be computed before a new sequence of an urgency gets its turn.
-  std::array<int64_t, kUrgencies> backlog = {};
-  // Of each class: what runs because it had its turn counts as well, so that age adds nothing to it.
-  std::array<int32_t, request::kNumPriorities> of_class = {};
-  int32_t aged_sequences = 0;
-  int64_t aged_tokens = 0;  // of prompts that wait for their share of a step
-  for (const Sequence* sequence : running_) {
-    if (sequence->owner->set_aside()) continue;
-    const bool prefilling = sequence->remaining() > 1;
-    if (prefilling) backlog[sequence->owner->urgency()] += sequence->remaining();
-    ++of_class[static_cast<size_t>(Rank(*sequence->owner->request))];
-    if (!sequence->owner->aged) continue;
-    ++aged_sequences;
-    if (prefilling) aged_tokens += sequence->remaining();
-  }
+  RunningWork work(running_);
   const auto has_turn = [&](Urgency urgency) {
-    const int64_t before = std::accumulate(backlog.begin(), backlog.begin() + urgency + 1, int64_t{plan.tokens});
-    return before < StepTokens(urgency, plan.tokens, plan.token_limit);
+    return plan.tokens + work.TokensBefore(urgency) < StepTokens(urgency, plan.tokens, plan.token_limit);
   };
   const auto has_share = [&](const admission::QueueTurn& turn) {
     const int32_t sequences = AgedPart(turn.passed, options_.max_batch_size);
-    return aged_sequences < sequences && of_class[static_cast<size_t>(turn.priority)] < sequences &&
-           aged_tokens < AgedPart(turn.passed, plan.token_limit);
+    return work.aged_sequences < sequences && work.of_class[static_cast<size_t>(turn.priority)] < sequences &&
+           work.aged_tokens < AgedPart(turn.passed, plan.token_limit);
   };
   if (const auto turn = AgedAside(start_new); turn.has_value() && has_share(*turn)) ResumeAged(active, plan);
   // Active ones whose places go to more urgent requests.
@@ -108,28 +137,21 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
       by_age = false;
       continue;
     }
-    // In a class, sequences that already ran go before queued requests. A blocked head blocks its class and
-    // those below.
-    const bool from_waiting =
-        waiting != nullptr && (!turn.has_value() || Rank(*waiting->owner->request) <= static_cast<int>(turn->priority));
-    const bool aged = !from_waiting && turn->aged();
-    const Urgency urgency = from_waiting ? waiting->owner->urgency() : UrgencyOf(turn->priority, turn->owed);
-    const bool batch = (from_waiting ? waiting->owner->request->priority : turn->priority) == Priority::kBatch;
-    const int32_t taken = batch ? active : active - yielding;
-    if (aged && taken >= options_.max_batch_size) {
+    const Candidate next(waiting, turn);
+    const int32_t taken = next.of_batch ? active : active - yielding;
+    if (next.aged && taken >= options_.max_batch_size) {
       by_age = false;
       continue;
     }
-    if (!aged && !has_turn(urgency)) break;
-    if (taken >= options_.max_batch_size - (from_waiting || aged ? 0 : KeptPlaces(urgency))) break;
-    int32_t& of_batch = of_class[static_cast<size_t>(Priority::kBatch)];
+    if (!next.aged && !has_turn(next.urgency)) break;
+    if (taken >= options_.max_batch_size - (next.from_waiting || next.aged ? 0 : KeptPlaces(next.urgency))) break;
     // What is set aside has begun.
-    if (batch && !aged && (of_batch >= batch_rows_ || NextAside() != nullptr)) break;
+    if (next.of_batch && !next.aged && (work.of_batch() >= batch_rows_ || NextAside() != nullptr)) break;
     if (windows_.enabled()) set_aside_until(options_.max_batch_size - 1);
     const size_t running_before = running_.size();
-    if (!(from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, aged, now))) {
+    if (!(next.from_waiting ? StartWaiting(*waiting) : StartFromQueue(turn->priority, next.aged, now))) {
       if (PreemptSuspended(plan)) continue;
-      if (aged && !turn->overdue) {
+      if (next.aged && !turn->overdue) {
         by_age = false;  // more urgent ones may find room meanwhile
         continue;
       }
@@ -137,15 +159,15 @@ void Scheduler::StartSequences(absl::Time now, bool start_new, BatchPlan& plan) 
       break;
     }
     for (size_t i = running_before; i < running_.size(); ++i) {
-      backlog[running_[i]->owner->urgency()] += running_[i]->remaining();
+      work.backlog[running_[i]->owner->urgency()] += running_[i]->remaining();
     }
     active += static_cast<int32_t>(running_.size() - running_before);
-    if (batch) of_batch += static_cast<int32_t>(running_.size() - running_before);
+    if (next.of_batch) work.of_batch() += static_cast<int32_t>(running_.size() - running_before);
     set_aside_until(options_.max_batch_size);
     // One a plan: the next step's plan sees what is left of their share.
-    if (aged) by_age = false;
+    if (next.aged) by_age = false;
   }
-  ResumeAside(start_new, active, of_class[static_cast<size_t>(Priority::kBatch)], plan);
+  ResumeAside(start_new, active, work.of_batch(), plan);
 }
 
 bool Scheduler::Gathering(absl::Time now) {

@@ -83,6 +83,57 @@ std::string FirstContentCoding(const Message& message) {
   return "";
 }
 
+// The header fields that are kept as they are.
+struct KeptField {
+  std::string_view name;
+  std::string RequestHead::*kept;
+};
+constexpr KeptField kKeptFields[] = {
+    {"authorization", &RequestHead::authorization},
+    {"x-api-key", &RequestHead::api_key},
+    {"x-request-id", &RequestHead::request_id},
+    {"traceparent", &RequestHead::traceparent},
+    {"tracestate", &RequestHead::tracestate},
+    {"x-hadal-priority", &RequestHead::priority},
+    {"x-hadal-allow-degraded", &RequestHead::allow_degraded},
+    {"x-hadal-cache", &RequestHead::cache},
+    {"x-hadal-allow-fallback", &RequestHead::allow_fallback},
+    {"x-hadal-hop", &RequestHead::hop},
+    {"anthropic-version", &RequestHead::anthropic_version},
+    {"anthropic-beta", &RequestHead::anthropic_beta},
+    {"x-hadal-deadline-ms", &RequestHead::deadline_ms},
+    {"x-hadal-queue", &RequestHead::queue},
+    {"x-stainless-timeout", &RequestHead::sdk_timeout},
+    {"x-stainless-read-timeout", &RequestHead::read_timeout},
+    {"x-llm-d-slo-ttft-ms", &RequestHead::slo_ttft_ms},
+    {"idempotency-key", &RequestHead::idempotency_key},
+    {"x-stainless-retry-count", &RequestHead::retry_count},
+    {"x-hadal-client", &RequestHead::client},
+    {"x-hadal-ticket", &RequestHead::ticket},
+    {"content-type", &RequestHead::content_type},
+    {"if-none-match", &RequestHead::if_none_match},
+    {"range", &RequestHead::range},
+    {"if-range", &RequestHead::if_range},
+    {"origin", &RequestHead::origin},
+    {"access-control-request-method", &RequestHead::cors_method},
+    {"access-control-request-headers", &RequestHead::cors_headers},
+    {service::kLoadReportFormatHeader, &RequestHead::load_format},
+};
+
+void CopyFields(const Message& message, RequestHead* head) {
+  for (const KeptField& field : kKeptFields) head->*field.kept = Value(message, field.name);
+  head->content_encoding = FirstContentCoding(message);
+  for (const std::string_view name : service::kSessionHeaders) {
+    std::string value = Value(message, name);
+    if (service::IsSessionValue(value)) head->session.emplace_back(name, std::move(value));
+  }
+}
+
+// The only expectation there is (RFC 9110, 10.1.1).
+bool IsContinue(std::string_view expect) {
+  return beast::iequals(beast::string_view(expect.data(), expect.size()), "100-continue");
+}
+
 }  // namespace
 
 struct RequestReader::Parser {
@@ -207,51 +258,18 @@ void RequestReader::FinishHead() {
   auto& parser = parser_->parser;
   const auto& message = parser.get();
   head_.method = std::string(message.method_string());
-  const std::string target(message.target());
   head_.http_1_0 = message.version() < 11;
   head_.keep_alive = parser.keep_alive();
   head_.chunked = parser.chunked();
   if (const auto length = parser.content_length(); length.has_value()) {
     head_.content_length = static_cast<int64_t>(std::min<std::uint64_t>(*length, INT64_MAX));
   }
-  head_.authorization = Value(message, "authorization");
-  head_.api_key = Value(message, "x-api-key");
-  head_.request_id = Value(message, "x-request-id");
-  head_.traceparent = Value(message, "traceparent");
-  head_.tracestate = Value(message, "tracestate");
-  head_.priority = Value(message, "x-hadal-priority");
-  head_.allow_degraded = Value(message, "x-hadal-allow-degraded");
-  head_.cache = Value(message, "x-hadal-cache");
-  head_.allow_fallback = Value(message, "x-hadal-allow-fallback");
-  head_.hop = Value(message, "x-hadal-hop");
-  head_.anthropic_version = Value(message, "anthropic-version");
-  head_.anthropic_beta = Value(message, "anthropic-beta");
-  head_.deadline_ms = Value(message, "x-hadal-deadline-ms");
-  head_.queue = Value(message, "x-hadal-queue");
-  head_.sdk_timeout = Value(message, "x-stainless-timeout");
-  head_.read_timeout = Value(message, "x-stainless-read-timeout");
-  head_.slo_ttft_ms = Value(message, "x-llm-d-slo-ttft-ms");
-  head_.idempotency_key = Value(message, "idempotency-key");
-  head_.retry_count = Value(message, "x-stainless-retry-count");
-  head_.client = Value(message, "x-hadal-client");
-  head_.ticket = Value(message, "x-hadal-ticket");
-  head_.content_encoding = FirstContentCoding(message);
-  head_.content_type = Value(message, "content-type");
-  head_.if_none_match = Value(message, "if-none-match");
-  head_.range = Value(message, "range");
-  head_.if_range = Value(message, "if-range");
-  head_.origin = Value(message, "origin");
-  head_.cors_method = Value(message, "access-control-request-method");
-  head_.cors_headers = Value(message, "access-control-request-headers");
-  head_.load_format = Value(message, service::kLoadReportFormatHeader);
-  for (const std::string_view name : service::kSessionHeaders) {
-    std::string value = Value(message, name);
-    if (service::IsSessionValue(value)) head_.session.emplace_back(name, std::move(value));
-  }
+  CopyFields(message, &head_);
   const std::string expect = Value(message, "expect");
-  head_.expect_continue = beast::iequals(expect, "100-continue") && !head_.http_1_0;
+  head_.expect_continue = IsContinue(expect) && !head_.http_1_0;
 
   if (absl::Status framing = CheckFraming(message); !framing.ok()) return Fail(std::move(framing));
+  const std::string target(message.target());
   if (static_cast<int64_t>(target.size()) > limits_.target_bytes) {
     target_too_long_ = true;
     return Fail(MakeError(Reason::kHeadersTooLarge, absl::StrCat("the request target has ", target.size(),
@@ -262,17 +280,15 @@ void RequestReader::FinishHead() {
   head_.target = *std::move(path);
   if (limits_.upload_bytes > 0 && IsUpload(head_.method, head_.target)) body_limit_ = limits_.upload_bytes;
   if (absl::Status host = CheckHost(message); !host.ok()) return Fail(std::move(host));
-  if (!expect.empty() && !beast::iequals(expect, "100-continue")) {
-    Fail(MakeError(Reason::kInvalidRequest, "the header Expect may only be 100-continue"));
-  } else if (head_.content_length.has_value() && *head_.content_length > body_limit_) {
-    Fail(MakeError(Reason::kBodyTooLarge,
-                   absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", body_limit_)));
-  } else {
-    state_ = parser.is_done() ? State::kDone : State::kBody;
-    if (head_.content_length.has_value()) {
-      body_.reserve(FirstReserve(*head_.content_length));
-    }
+  if (!expect.empty() && !IsContinue(expect)) {
+    return Fail(MakeError(Reason::kInvalidRequest, "the header Expect may only be 100-continue"));
   }
+  if (head_.content_length.has_value() && *head_.content_length > body_limit_) {
+    return Fail(MakeError(Reason::kBodyTooLarge,
+                          absl::StrCat("the body has ", *head_.content_length, " bytes; the limit is ", body_limit_)));
+  }
+  state_ = parser.is_done() ? State::kDone : State::kBody;
+  if (head_.content_length.has_value()) body_.reserve(FirstReserve(*head_.content_length));
 }
 
 }  // namespace hadal::http

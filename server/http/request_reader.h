@@ -48,7 +48,7 @@ struct RequestHead {
   std::string if_none_match;      // if-none-match
   std::string range;              // range
   std::string if_range;           // if-range
-  std::string origin;             // the web page's, of a browser
+  std::string origin;             // origin: the web page's, of a browser
   std::string cors_method;        // access-control-request-method
   std::string cors_headers;       // access-control-request-headers
   std::string load_format;        // endpoint-load-metrics-format
@@ -67,8 +67,8 @@ class RequestReader {
     int64_t header_bytes = 32 << 10;
     int64_t target_bytes = 8 << 10;
     int64_t body_bytes = 16 << 20;
-    int64_t upload_bytes =
-        0;  // of the body of an upload (IsUpload), which its reader takes piece by piece; 0: as others
+    // Of the body of an upload (IsUpload), which its reader takes piece by piece; 0: as others.
+    int64_t upload_bytes = 0;
   };
   enum class State { kHead, kBody, kDone, kError };
 
