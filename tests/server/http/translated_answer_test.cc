@@ -155,7 +155,10 @@ TEST(TranslatedAnswerTest, AStreamThatBreaksOffEndsWithAnError) {
   const HttpReply reply = client.Read();
   const std::vector<json> lines = LinesOf(reply.body);
   EXPECT_TRUE(lines.back().contains("error")) << reply.body;
-  EXPECT_THAT(full.http.base.metrics.Expose(), HasSubstr("outcome=\"error\",reason=\"UPSTREAM_FAILED\"} 1"));
+  // The call is recorded once its last byte is written.
+  EXPECT_TRUE(full.http.WaitFor([&] {
+    return full.http.base.metrics.Expose().find("outcome=\"error\",reason=\"UPSTREAM_FAILED\"} 1") != std::string::npos;
+  }));
 }
 
 TEST(TranslatedAnswerTest, AClientThatLeavesTakesTheTransferWithIt) {
