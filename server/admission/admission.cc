@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "server/admission/admission_metrics.h"
 #include "server/admission/model_state.h"
 #include "server/base/check.h"
 #include "server/base/strings.h"
@@ -54,7 +55,7 @@ absl::StatusOr<std::unique_ptr<AdmissionController>> AdmissionController::Create
 AdmissionController::AdmissionController(Options options)
     : options_(std::move(options)),
       log_(options_.log),
-      metrics_(options_.metrics),
+      metrics_(std::make_unique<AdmissionMetrics>(options_.metrics)),
       planner_({.surplus = options_.surplus_retry,
                 .ghost_share = options_.ghost_share,
                 .wait_limits = options_.wait_limits,
@@ -134,6 +135,88 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   const absl::Time now = options_.clock->Now();
   const State state = state_.load(std::memory_order_acquire);
   const RetryPlanner::Arrival arrival = planner_.Arrive(request.retry, request.priority, now);
+  Subject subject{request.priority, request.request_id, 0, request.retry, arrival.timing};
+  subject.retry.gateway = subject.retry.gateway || options_.behind_gateway;
+  Finding finding;
+  {
+    base::MutexLock lock(&mutex_);
+    subject.prompt_tokens =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
+    finding = Find(request, arrival, subject.prompt_tokens, state, take, now);
+    const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0 && !arrival.surplus;
+    if (first_attempt && (take || finding.reason != Reason::kNone)) {
+      arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
+      offered_prompts_.Record(now, static_cast<double>(subject.prompt_tokens));
+      planner_.CountArrival(request.priority);
+    }
+  }
+  Ticket ticket;
+  if (finding.taken.slot != nullptr) {
+    ticket.controller_ = this;
+    ticket.slot_ = std::move(finding.taken.slot);
+    ticket.admitted_ = now;
+    ticket.body_bytes_ = request.body_bytes;
+    ticket.tenant_ = request.tenant;
+    ticket.retry_ = subject.retry;
+    ticket.returned_ = arrival.timing;
+  }
+  WakeEvicted(finding.taken);
+  if (take || finding.reason != Reason::kNone) metrics_->CountAttempt(request.priority, subject.prompt_tokens);
+  if (state != State::kReady) return RefuseByState(state, subject);
+  if (finding.reason != Reason::kNone) return RefuseFor(finding, request, subject);
+  // On a refusal the ticket is destroyed here and returns its slot.
+  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks, take); !status.ok()) {
+    if (!take) metrics_->CountAttempt(request.priority, subject.prompt_tokens);
+    return status;
+  }
+  if (take) planner_.Admit(request.retry, now);
+  return ticket;
+}
+
+AdmissionController::Finding AdmissionController::Find(const AdmissionRequest& request,
+                                                       const RetryPlanner::Arrival& arrival, int64_t prompt_tokens,
+                                                       State state, bool take, absl::Time now) {
+  Finding finding;
+  if (state != State::kReady) {
+    finding.reason = Reason::kModelLoading;  // or another: RefuseByState
+    return finding;
+  }
+  const WaitForecast::Line line = LineBefore(request, arrival, now);
+  const SlotTable::Demand demand{request.priority, request.tenant, prompt_tokens, KeptFreeSlots(request, arrival)};
+  const LimitCheck limits = CheckLimits(request, prompt_tokens, line, now);
+  // Where there is no slot anyway, that is the reason told, unless the caller's limit could never be met.
+  if (limits.verdict.reason == Reason::kRequestNeverFits ||
+      (limits.verdict.reason != Reason::kNone && slots_.Check(demand) == SlotTable::Room::kYes)) {
+    finding.reason = limits.verdict.reason;
+    finding.over_limits = limits;
+    return finding;
+  }
+  finding.predicted_wait = WaitOverLimit(request, prompt_tokens, line, arrival);
+  if (finding.predicted_wait > absl::ZeroDuration()) {
+    finding.reason = Reason::kWaitLimit;
+    return finding;
+  }
+  if (take) {
+    finding.taken = slots_.Take(demand);
+    if (finding.taken.slot != nullptr && line.class_share < 1) {
+      overtakers_[static_cast<size_t>(request.priority)].Record(now, 1 - line.class_share);
+    }
+    // With several models Finalize is the first to know which.
+    if (finding.taken.slot != nullptr && models_.size() == 1) CountWaiting(*finding.taken.slot, 0);
+    ForgetEvicted(finding.taken);
+  } else {
+    finding.taken.room = slots_.Check(demand);
+  }
+  if (finding.taken.room != SlotTable::Room::kYes) {
+    const bool no_slot = finding.taken.room == SlotTable::Room::kSlotsFull;
+    finding.reason = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
+    finding.taken_before = no_slot ? slots_.slots() : slots_.tokens();
+  }
+  return finding;
+}
+
+int64_t AdmissionController::KeptFreeSlots(const AdmissionRequest& request,
+                                           const RetryPlanner::Arrival& arrival) const {
   // Not more than half: who has a promise competes for the rest with those who have one, too.
   auto kept_free = std::min(static_cast<int64_t>(std::ceil(arrival.kept_free.places)), options_.max_queue_requests / 2);
   // Who returns without a promise takes what first attempts leave: served in their place it would cost more attempts.
@@ -141,101 +224,43 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
       arrival.timing != ReturnTiming::kInWindow && (request.retry.attempt > 0 || arrival.surplus);
   const int64_t left_share = arrival.surplus ? kSurplusShare : kUnpromisedShare;
   if (returns_unpromised) kept_free += options_.max_queue_requests / left_share;
-  Subject subject{request.priority, request.request_id, 0, request.retry, arrival.timing};
-  subject.retry.gateway = subject.retry.gateway || options_.behind_gateway;
-  Ticket ticket;
-  Reason full = Reason::kNone;
-  int64_t found = 0;
-  LimitCheck limits;
-  bool over_limits = false;
-  absl::Duration predicted_wait;  // above the limit; zero: it is not
-  SlotTable::Taken taken;
-  {
-    base::MutexLock lock(&mutex_);
-    subject.prompt_tokens =
-        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(request.body_bytes) * tokens_per_byte_));
-    const WaitForecast::Line line = LineBefore(request, arrival, now);
-    const SlotTable::Demand demand{request.priority, request.tenant, subject.prompt_tokens, kept_free};
-    if (state != State::kReady) {
-      full = Reason::kModelLoading;
-    } else if (limits = CheckLimits(request, subject.prompt_tokens, line, now);
-               limits.verdict.reason == Reason::kRequestNeverFits ||
-               (limits.verdict.reason != Reason::kNone && slots_.Check(demand) == SlotTable::Room::kYes)) {
-      over_limits = true;
-      full = limits.verdict.reason;
-    } else if (predicted_wait = WaitOverLimit(request, subject.prompt_tokens, line, arrival);
-               predicted_wait > absl::ZeroDuration()) {
-      full = Reason::kWaitLimit;
-    } else if (take) {
-      taken = slots_.Take(demand);
-      if (taken.slot != nullptr && line.class_share < 1) {
-        overtakers_[static_cast<size_t>(request.priority)].Record(now, 1 - line.class_share);
-      }
-      if (taken.slot != nullptr && models_.size() == 1) CountWaiting(*taken.slot, 0);  // else Finalize knows the model
-      for (const Slot::Where& where : taken.evicted) {
-        if (where.forecast_index >= 0) {
-          models_[where.forecast_index]->forecast.RemoveWaiting(where.priority, where.tokens, /*started=*/false);
-        }
-      }
-    } else {
-      taken.room = slots_.Check(demand);
-    }
-    if (taken.room != SlotTable::Room::kYes) {
-      const bool no_slot = taken.room == SlotTable::Room::kSlotsFull;
-      full = no_slot ? Reason::kConnectionQueueFull : Reason::kQueueTokensFull;
-      found = no_slot ? slots_.slots() : slots_.tokens();
-    }
-    const bool first_attempt = arrival.timing == ReturnTiming::kNone && request.retry.attempt == 0 && !arrival.surplus;
-    if (first_attempt && (take || full != Reason::kNone)) {
-      arrivals_[static_cast<size_t>(request.priority)].Record(now, 1);
-      offered_prompts_.Record(now, static_cast<double>(subject.prompt_tokens));
-      planner_.CountArrival(request.priority);
-    }
+  return kept_free;
+}
+
+void AdmissionController::ForgetEvicted(const SlotTable::Taken& taken) {
+  for (const Slot::Where& where : taken.evicted) {
+    if (where.forecast_index < 0) continue;
+    models_[where.forecast_index]->forecast.RemoveWaiting(where.priority, where.tokens, /*started=*/false);
   }
-  if (taken.slot != nullptr) {
-    ticket.controller_ = this;
-    ticket.slot_ = std::move(taken.slot);
-    ticket.admitted_ = now;
-    ticket.body_bytes_ = request.body_bytes;
-    ticket.tenant_ = request.tenant;
-    ticket.retry_ = subject.retry;
-    ticket.returned_ = arrival.timing;
-  }
+}
+
+void AdmissionController::WakeEvicted(const SlotTable::Taken& taken) {
   for (const Slot::Where& where : taken.evicted) {
     if (where.model_index < 0 || models_[where.model_index]->wake == nullptr) continue;
     models_[where.model_index]->wake->Notify(request::WakeSignal::kConsumer);
   }
-  if (take || full != Reason::kNone) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
-  if (state != State::kReady) return RefuseByState(state, subject);
-  if (over_limits) return RefuseForLimits(request.limits, subject, limits);
-  if (full == Reason::kConnectionQueueFull) {
-    const std::string slots = absl::StrCat(found, "/", options_.max_queue_requests);
-    return Refuse(full, subject, absl::StrCat("queue full, ", slots, " waiting"),
+}
+
+absl::Status AdmissionController::RefuseFor(const Finding& finding, const AdmissionRequest& request, Subject subject) {
+  if (finding.over_limits.has_value()) return RefuseForLimits(request.limits, subject, *finding.over_limits);
+  if (finding.reason == Reason::kConnectionQueueFull) {
+    const std::string slots = absl::StrCat(finding.taken_before, "/", options_.max_queue_requests);
+    return Refuse(finding.reason, subject, absl::StrCat("queue full, ", slots, " waiting"),
                   absl::StrCat("CONNECTION_QUEUE_FULL: ", slots, " pending connections"), PlanReturn(subject, -1, 0));
   }
-  if (full == Reason::kQueueTokensFull) {
-    const std::string tokens = absl::StrCat(found, "/", options_.max_queue_tokens);
-    return Refuse(full, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
+  if (finding.reason == Reason::kQueueTokensFull) {
+    const std::string tokens = absl::StrCat(finding.taken_before, "/", options_.max_queue_tokens);
+    return Refuse(finding.reason, subject, absl::StrCat("queue full, ", tokens, " tokens waiting"),
                   absl::StrCat("QUEUE_TOKENS_FULL: ", tokens, " pending tokens"), PlanReturn(subject, -1, 0));
   }
-  if (full == Reason::kWaitLimit) {
-    subject.wait_limit = options_.wait_limits[static_cast<size_t>(request.priority)];
-    const std::string limit = absl::FormatDuration(subject.wait_limit);
-    const std::string wait = predicted_wait == absl::InfiniteDuration()
-                                 ? absl::StrCat("more than ", absl::FormatDuration(kForecastHorizon))
-                                 : absl::StrFormat("about %.1fs", absl::ToDoubleSeconds(predicted_wait));
-    const std::string_view name = request::kPriorityNames[static_cast<size_t>(request.priority)];
-    const std::string detail =
-        absl::StrCat("a request of class ", base::View(name), " would wait ", wait, ", the limit is ", limit);
-    return Refuse(full, subject, detail, absl::StrCat("WAIT_LIMIT: ", detail), PlanReturn(subject, -1, 0));
-  }
-  // On a refusal the ticket is destroyed here and returns its slot.
-  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks, take); !status.ok()) {
-    if (!take) metrics_.CountAttempt(request.priority, subject.prompt_tokens);
-    return status;
-  }
-  if (take) planner_.Admit(request.retry, now);
-  return ticket;
+  subject.wait_limit = options_.wait_limits[static_cast<size_t>(request.priority)];
+  const std::string wait = finding.predicted_wait == absl::InfiniteDuration()
+                               ? absl::StrCat("more than ", absl::FormatDuration(kForecastHorizon))
+                               : absl::StrFormat("about %.1fs", absl::ToDoubleSeconds(finding.predicted_wait));
+  const std::string_view name = request::kPriorityNames[static_cast<size_t>(request.priority)];
+  const std::string detail = absl::StrCat("a request of class ", base::View(name), " would wait ", wait,
+                                          ", the limit is ", absl::FormatDuration(subject.wait_limit));
+  return Refuse(finding.reason, subject, detail, absl::StrCat("WAIT_LIMIT: ", detail), PlanReturn(subject, -1, 0));
 }
 
 WaitForecast::Line AdmissionController::LineBefore(const AdmissionRequest& request,
@@ -305,13 +330,13 @@ absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, 
   const bool memory = reason == Reason::kGpuMemoryExhausted;
   log_.Refusal(options_.clock->Now(), memory ? LogSeverity::kError : LogSeverity::kWarning, component, log_line,
                fields);
-  metrics_.CountRefusal(subject.priority, subject.prompt_tokens, reason, plan.hint);
-  if (subject.returned != ReturnTiming::kNone) metrics_.CountReturn(subject.returned, /*admitted=*/false);
+  metrics_->CountRefusal(subject.priority, subject.prompt_tokens, reason, plan.hint);
+  if (subject.returned != ReturnTiming::kNone) metrics_->CountReturn(subject.returned, /*admitted=*/false);
   request::RetryHint hint{.after = plan.hint, .promised = plan.promised, .should_retry = plan.should_retry};
   if (plan.estimate != absl::InfiniteDuration()) hint.estimated_wait = plan.estimate;
   if (plan.promised) {
     hint.ticket = tickets_.Issue(plan.promise, plan.forgotten);
-    metrics_.CountTicketIssued();
+    metrics_->CountTicketIssued();
   }
   return request::MakeBusy(reason, detail, hint);
 }
@@ -324,7 +349,7 @@ uint64_t AdmissionController::OpenTicket(std::string_view ticket, uint64_t owner
     if (holding == RetryPlanner::Holding::kGone) opened.state = TicketState::kUsed;
     if (holding == RetryPlanner::Holding::kOfOthers) opened.state = TicketState::kForged;
   }
-  metrics_.CountTicket(opened.state);
+  metrics_->CountTicket(opened.state);
   return opened.state == TicketState::kAccepted ? opened.promise : 0;
 }
 
@@ -333,14 +358,15 @@ void AdmissionController::Withdraw(const absl::Status& refusal) {
   if (ticket.empty()) return;
   const absl::Time now = options_.clock->Now();
   const ReturnTickets::Opened opened = tickets_.Open(ticket, now);
-  if (opened.state == TicketState::kAccepted && planner_.Withdraw(opened.promise, now)) metrics_.CountTicketWithdrawn();
+  if (opened.state == TicketState::kAccepted && planner_.Withdraw(opened.promise, now))
+    metrics_->CountTicketWithdrawn();
 }
 
 void AdmissionController::ExportLevels() {
-  metrics_.ExportLoad(GetLoad());
+  metrics_->ExportLoad(GetLoad());
   base::MutexLock lock(&mutex_);
-  for (const auto& model : models_) metrics_.ExportQuantile(model->limits.name, model->quantile.quantile());
-  metrics_.ExportOfferedLoad(OfferedLoad(options_.clock->Now()));
+  for (const auto& model : models_) metrics_->ExportQuantile(model->limits.name, model->quantile.quantile());
+  metrics_->ExportOfferedLoad(OfferedLoad(options_.clock->Now()));
 }
 
 AdmissionController::Load AdmissionController::GetLoad() const {

@@ -16,7 +16,6 @@
 #include "base/sync.h"
 #include "server/admission/admission_load.h"
 #include "server/admission/admission_log.h"
-#include "server/admission/admission_metrics.h"
 #include "server/admission/admission_options.h"
 #include "server/admission/caller_limits.h"
 #include "server/admission/engine_load.h"
@@ -49,6 +48,7 @@ struct AdmissionRequest {
 };
 
 class AdmissionController;
+class AdmissionMetrics;
 
 // A queue slot, and after Finalize also a memory lease. Move-only RAII: on every path of the request, the destructor
 // returns the slot, the queued tokens and the leased bytes. Used by one thread at a time; the controller must outlive
@@ -257,6 +257,28 @@ class AdmissionController {
 
   // TryAdmit; without `take` the ticket of a success is empty, and only a refusal is counted.
   absl::StatusOr<Ticket> Decide(const AdmissionRequest& request, bool take);
+  // The result of checking a caller's limits, and its basis.
+  struct LimitCheck {
+    LimitVerdict verdict;
+    WaitPrediction prediction;
+    absl::Duration idle;  // minimum time to first token on an idle server
+  };
+  // What was found, and taken, in one critical section.
+  struct Finding {
+    request::Reason reason = request::Reason::kNone;  // why the request is refused
+    SlotTable::Taken taken;
+    int64_t taken_before = 0;               // of the slots or tokens, for a refusal that is due to them
+    std::optional<LimitCheck> over_limits;  // of the caller
+    absl::Duration predicted_wait;          // above the limit of the class; zero: it is not
+  };
+  Finding Find(const AdmissionRequest& request, const RetryPlanner::Arrival& arrival, int64_t prompt_tokens,
+               State state, bool take, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Slots that the request must leave to others.
+  int64_t KeptFreeSlots(const AdmissionRequest& request, const RetryPlanner::Arrival& arrival) const;
+  // The forecasts no longer count the requests that have lost their slots.
+  void ForgetEvicted(const SlotTable::Taken& taken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeEvicted(const SlotTable::Taken& taken);
+  absl::Status RefuseFor(const Finding& finding, const AdmissionRequest& request, Subject subject);
   // Whom the engine's thread refuses, which works on no request of its own.
   static Subject SubjectOf(const QueuedRequest& queued);
   absl::Status RefuseByState(State state, const Subject& subject);
@@ -278,12 +300,6 @@ class AdmissionController {
   // The predicted wait in the queue behind that line, where it is above the limit of the class, else zero.
   absl::Duration WaitOverLimit(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
                                const RetryPlanner::Arrival& arrival) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The result of checking a caller's limits, and its basis.
-  struct LimitCheck {
-    LimitVerdict verdict;
-    WaitPrediction prediction;
-    absl::Duration idle;  // minimum time to first token on an idle server
-  };
   LimitCheck CheckLimits(const AdmissionRequest& request, int64_t prompt_tokens, const WaitForecast::Line& line,
                          absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Nothing waits or runs.
@@ -320,7 +336,8 @@ class AdmissionController {
 
   const Options options_;
   AdmissionLog log_;
-  AdmissionMetrics metrics_;
+  // Not in this header, which a hundred files include: a metric that is added concerns few of them.
+  const std::unique_ptr<AdmissionMetrics> metrics_;
   RetryPlanner planner_;
   const ReturnTickets tickets_;
   std::atomic<State> state_{State::kLoading};

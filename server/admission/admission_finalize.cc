@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/admission/admission.h"
+#include "server/admission/admission_metrics.h"
 #include "server/admission/model_state.h"
 
 namespace hadal::admission {
@@ -18,6 +19,31 @@ constexpr double kEstimatorStep = 0.05;
 // The last sampled token is never read back, so it needs no slot.
 int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int64_t>(output - 1, 0); }
 
+// Whether the model could ever run the request, alone. `lease_bytes`: of KV cache, for its longest answer.
+absl::Status CheckSize(const request::Request& request, const ModelLimits& limits, int64_t lease_bytes) {
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  if (prompt < 1) return request::MakeError(Reason::kInvalidRequest, "the prompt has no tokens", "prompt");
+  if (request.max_tokens < 0 || request.n < 1) {
+    return request::MakeError(Reason::kInvalidRequest,
+                              absl::StrCat("max_tokens is ", request.max_tokens, " and n is ", request.n));
+  }
+  if (prompt + request.max_tokens > limits.max_model_len) {
+    return request::MakeError(
+        Reason::kContextLengthExceeded,
+        absl::StrCat("This model's maximum context length is ", limits.max_model_len, " tokens. The prompt has ",
+                     prompt, " and ", request.max_tokens, " more were requested."),
+        "max_tokens");
+  }
+  if (lease_bytes > limits.pool->capacity_bytes()) {
+    return request::MakeError(
+        Reason::kRequestNeverFits,
+        absl::StrCat("The request may need ", FormatBytes(lease_bytes), " of KV cache; this server has ",
+                     FormatBytes(limits.pool->capacity_bytes()), " in all. Shorten the prompt or lower max_tokens."),
+        "max_tokens");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::Request& request, int model_index) {
@@ -29,27 +55,8 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   const int64_t prompt = static_cast<int64_t>(request.prompt.size());
   Settle(ticket, request.priority, prompt, model_index);
   if (ticket.evicted()) return RefuseEvicted({request.priority, request.id, prompt, ticket.retry_, ticket.returned_});
-  if (prompt < 1) return request::MakeError(Reason::kInvalidRequest, "the prompt has no tokens", "prompt");
-  if (request.max_tokens < 0 || request.n < 1) {
-    return request::MakeError(Reason::kInvalidRequest,
-                              absl::StrCat("max_tokens is ", request.max_tokens, " and n is ", request.n));
-  }
-  if (prompt + request.max_tokens > model.limits.max_model_len) {
-    return request::MakeError(
-        Reason::kContextLengthExceeded,
-        absl::StrCat("This model's maximum context length is ", model.limits.max_model_len, " tokens. The prompt has ",
-                     prompt, " and ", request.max_tokens, " more were requested."),
-        "max_tokens");
-  }
-  const int64_t blocks = model.BlocksFor(KvTokens(prompt, request.max_tokens));
-  if (blocks > model.pool_blocks()) {
-    return request::MakeError(
-        Reason::kRequestNeverFits,
-        absl::StrCat("The request may need ", FormatBytes(blocks * model.limits.block_bytes),
-                     " of KV cache; this server has ", FormatBytes(model.limits.pool->capacity_bytes()),
-                     " in all. Shorten the prompt or lower max_tokens."),
-        "max_tokens");
-  }
+  const int64_t most_bytes = model.BlocksFor(KvTokens(prompt, request.max_tokens)) * model.limits.block_bytes;
+  if (absl::Status status = CheckSize(request, model.limits, most_bytes); !status.ok()) return status;
   const int32_t output = PredictOutput(model, request);
   const int64_t wanted = LeaseBlocks(model, request, output);
   // Choices that do not fit side by side run one after the other, so more than the pool is never needed. A prompt that
@@ -80,12 +87,12 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
     return RefuseForMemory(model_index, {request.priority, request.id, prompt, ticket.retry_, ticket.returned_}, bytes,
                            /*expected_blocks=*/0, kept_free);
   }
-  if (ticket.returned_ != ReturnTiming::kNone) metrics_.CountReturn(ticket.returned_, /*admitted=*/true);
+  if (ticket.returned_ != ReturnTiming::kNone) metrics_->CountReturn(ticket.returned_, /*admitted=*/true);
   {
     base::MutexLock lock(&model.stats_mutex);
     model.mean_request.Record(static_cast<double>(prompt), static_cast<double>(bytes / model.limits.block_bytes));
   }
-  metrics_.CountPromptBlocks(prompt_blocks - shared, shared);
+  metrics_->CountPromptBlocks(prompt_blocks - shared, shared);
   ticket.lease_ = *std::move(lease);
   ticket.prefix_ = std::move(prefix);
   ticket.model_index_ = model_index;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "server/admission/admission.h"
+#include "server/admission/admission_metrics.h"
 #include "server/admission/capacity_replay.h"
 #include "server/admission/model_state.h"
 #include "server/admission/offered_load.h"
@@ -70,7 +71,7 @@ void AdmissionController::UpdateForecast(absl::Time now) {
     if (idle && model->was_idle) room_.idle = now;
     model->was_idle = idle;
   }
-  for (const Ghosts::Verdict& verdict : planner_.Judge(now, room_)) metrics_.CountGhost(verdict);
+  for (const Ghosts::Verdict& verdict : planner_.Judge(now, room_)) metrics_->CountGhost(verdict);
 }
 
 // A replay that takes the mean for every length would end all of a kind together. So each sequence gets a length of its

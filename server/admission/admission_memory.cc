@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/admission/admission.h"
+#include "server/admission/admission_metrics.h"
 #include "server/admission/model_state.h"
 #include "server/base/strings.h"
 
@@ -101,7 +102,7 @@ int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& requ
   // What is promised to clients that return is theirs.
   const int64_t kept_free = model.KeptFreeBytes(planner_.Held(options_.clock->Now()).blocks);
   absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(blocks * model.limits.block_bytes, kept_free);
-  metrics_.CountExtension(lease.ok());
+  metrics_->CountExtension(lease.ok());
   if (!lease.ok()) return 0;
   ticket.lease_.Merge(*std::move(lease));
   planner_.CountFree(/*places=*/0, -blocks);

@@ -83,9 +83,7 @@ void BatchRunner::Loop() {
     more = false;
     if (written && options_.clock->Now() >= store_again_) {
       changed = LookAround() || changed;
-      if (changed) {
-        changed = !ReadBatches();
-      }
+      if (changed) changed = !ReadBatches();
       for (auto it = batches_.begin(); it != batches_.end();) {
         Batch& batch = (it++)->second;  // Step may erase it
         more = Step(batch) || more;
@@ -304,10 +302,7 @@ bool BatchRunner::draining() {
 }
 
 void BatchRunner::SendLines() {
-  {
-    base::MutexLock lock(&mutex_);
-    if (draining_) return;
-  }
+  if (draining()) return;
   const bool others = options_.executor->OthersCome();
   while (window_.MayStart(static_cast<int>(attempts_.size()), options_.clock->Now(), others)) {
     Batch* const batch = NextToSend();
