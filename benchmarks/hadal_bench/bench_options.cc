@@ -21,7 +21,8 @@ void AddNumber(base::FlagSet* flags, std::string name, double* target, double ab
                 }
                 return absl::InvalidArgumentError(
                     absl::StrCat("expected a number above ", above, ", at most ", max, ", found '", text, "'"));
-              }});
+              },
+              "NUMBER"});
 }
 
 // A flag whose text a parser turns into the target.
@@ -93,7 +94,8 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
               [this](const std::string& text) {
                 sweep = absl::StrSplit(text, ',');
                 return absl::OkStatus();
-              }});
+              },
+              "RATE,..."});
   flags->AddSwitch(
       "find-capacity", &find_capacity,
       "search the highest rate that meets the first --slo, from --rate on, to 5 %; a run of --duration each");

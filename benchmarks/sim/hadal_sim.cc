@@ -50,14 +50,16 @@ void AddNumber(base::FlagSet* flags, std::string name, double* target, std::stri
   flags->Add({.name = std::move(name),
               .help = std::move(help),
               .default_text = absl::StrCat(*target),
-              .set = [target](const std::string& text) {
-                double value = 0;
-                if (!absl::SimpleAtod(text, &value) || !(value > 0 && value < 1e12)) {
-                  return absl::InvalidArgumentError(absl::StrCat("expected a number above 0, got \"", text, "\""));
-                }
-                *target = value;
-                return absl::OkStatus();
-              }});
+              .set =
+                  [target](const std::string& text) {
+                    double value = 0;
+                    if (!absl::SimpleAtod(text, &value) || !(value > 0 && value < 1e12)) {
+                      return absl::InvalidArgumentError(absl::StrCat("expected a number above 0, got \"", text, "\""));
+                    }
+                    *target = value;
+                    return absl::OkStatus();
+                  },
+              .value_name = "NUMBER"});
 }
 
 // "high:0.1,normal:0.9" or "normal:0.1:quiet,normal:0.9:noisy": class, share, tenant.

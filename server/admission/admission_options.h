@@ -42,32 +42,35 @@ struct AdmissionOptions {
                 .help = "share of the queue's slots and tokens that a class can always have; others borrow what it "
                         "does not use",
                 .default_text = ClassSharesText(class_floors),
-                .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); }});
+                .set = [this](const std::string& text) { return ParseClassShares(text, &class_floors); },
+                .value_name = "CLASS=SHARE,..."});
     flags->Add({.name = "wait-limits",
                 .help = "longest predicted wait of a class until a request has a place and the prompts ahead are "
-                        "computed; who would "
-                        "wait longer is refused",
+                        "computed; who would wait longer is refused",
                 .default_text = ClassDurationsText(wait_limits),
-                .set = [this](const std::string& text) { return ParseClassDurations(text, &wait_limits); }});
+                .set = [this](const std::string& text) { return ParseClassDurations(text, &wait_limits); },
+                .value_name = "CLASS=DURATION,..."});
     flags->Add({.name = "class-step",
                 .help = "a waiting request is overtaken only by those of the next more urgent class that arrive within "
                         "this time of it; never: strictly by class",
                 .default_text = base::DurationText(order.class_step),
-                .set = [this](const std::string& text) {
-                  if (text == "never") {
-                    order.class_step = absl::InfiniteDuration();
-                    return absl::OkStatus();
-                  }
-                  const absl::StatusOr<absl::Duration> step = base::ParseDuration(text);
-                  if (step.ok()) order.class_step = *step;
-                  return step.status();
-                }});
+                .set =
+                    [this](const std::string& text) {
+                      if (text == "never") {
+                        order.class_step = absl::InfiniteDuration();
+                        return absl::OkStatus();
+                      }
+                      const absl::StatusOr<absl::Duration> step = base::ParseDuration(text);
+                      if (step.ok()) order.class_step = *step;
+                      return step.status();
+                    },
+                .value_name = "DURATION|never"});
     flags->AddEnum("surplus-retry", &surplus_retry,
                    {{"once", SurplusRetry::kOnce}, {"allow", SurplusRetry::kAllow}, {"deny", SurplusRetry::kDeny}},
                    "what a client is told for which no capacity is in sight in the next 30 s: to return once, always "
                    "(allow), or not at all (deny)");
-    flags->AddBool("behind-gateway", &behind_gateway,
-                   "only gateways reach this server: hints are its next free moment, not a client's own turn");
+    flags->AddSwitch("behind-gateway", &behind_gateway,
+                     "only gateways reach this server: hints are its next free moment, not a client's own turn");
   }
 };
 

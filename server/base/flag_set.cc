@@ -80,7 +80,8 @@ void FlagSet::AddInt64(std::string name, std::function<void(int64_t)> set, Range
          const absl::StatusOr<int64_t> value = ParseInt(text, range.min, range.max);
          if (value.ok()) set(*value);
          return value.status();
-       }});
+       },
+       "N"});
 }
 
 void FlagSet::AddText(std::string name, std::string* target, std::string help, std::string default_text) {
@@ -97,13 +98,19 @@ void FlagSet::AddChoice(std::string name, std::string* target, std::vector<std::
   AddEnum(std::move(name), target, std::move(values), std::move(help));
 }
 
+std::string FlagSet::ValueNameOf(const std::vector<std::string>& choices) {
+  constexpr size_t kMaxBytes = 40;  // longer lists are for the help text alone
+  std::string joined = absl::StrJoin(choices, "|");
+  return joined.size() <= kMaxBytes ? joined : "";
+}
+
 absl::Status FlagSet::NoChoice(const std::vector<std::string>& choices, const std::string& text) {
   return absl::InvalidArgumentError(
       absl::StrCat("expected one of ", absl::StrJoin(choices, ", "), ", found '", text, "'"));
 }
 
 void FlagSet::AddBool(std::string name, bool* target, std::string help) {
-  Add({std::move(name), std::move(help), BoolText(*target), SetBool(target)});
+  Add({std::move(name), std::move(help), BoolText(*target), SetBool(target), "true|false"});
 }
 
 void FlagSet::AddSwitch(std::string name, bool* target, std::string help) {
@@ -116,7 +123,8 @@ void FlagSet::AddSwitch(std::string name, bool* target, std::string help) {
 
 void FlagSet::AddBytes(std::string name, int64_t* target, std::string help, std::string default_text) {
   if (default_text.empty()) default_text = BytesText(*target);
-  Add({std::move(name), std::move(help), std::move(default_text), [target](const std::string& text) -> absl::Status {
+  Add({std::move(name), std::move(help), std::move(default_text),
+       [target](const std::string& text) -> absl::Status {
          if (text == "auto") {
            *target = 0;
            return absl::OkStatus();
@@ -124,15 +132,18 @@ void FlagSet::AddBytes(std::string name, int64_t* target, std::string help, std:
          const absl::StatusOr<int64_t> bytes = ParseBytes(text);
          if (bytes.ok()) *target = *bytes;
          return bytes.status();
-       }});
+       },
+       "SIZE"});
 }
 
 void FlagSet::AddDuration(std::string name, absl::Duration* target, std::string help) {
-  Add({std::move(name), std::move(help), DurationText(*target), [target](const std::string& text) {
+  Add({std::move(name), std::move(help), DurationText(*target),
+       [target](const std::string& text) {
          const absl::StatusOr<absl::Duration> duration = ParseDuration(text);
          if (duration.ok()) *target = *duration;
          return duration.status();
-       }});
+       },
+       "DURATION"});
 }
 
 absl::StatusOr<ParsedFlags> FlagSet::Parse(std::string_view program, const std::vector<std::string>& args) const {

@@ -21,6 +21,7 @@ struct Flag {
   std::string help;
   std::string default_text;                                  // for --help and --print-config
   std::function<absl::Status(const std::string& text)> set;  // called once for each text that was given
+  std::string value_name;                                    // in --help: SIZE; empty: the last word of the name
   bool is_switch = false;                                    // --name alone means true
   bool repeatable = false;
   bool positional = false;        // arguments without a flag are also its values; at most one flag per program
@@ -67,7 +68,9 @@ class FlagSet {
   template <typename Enum>
   void AddEnum(std::string name, Enum* target, std::vector<std::pair<std::string, Enum>> choices, std::string help,
                std::string default_text = "");
+  // Takes true or false.
   void AddBool(std::string name, bool* target, std::string help);
+  // --name alone means true; --name=false is possible.
   void AddSwitch(std::string name, bool* target, std::string help);
   // "auto" sets 0.
   void AddBytes(std::string name, int64_t* target, std::string help, std::string default_text = "");
@@ -86,6 +89,7 @@ class FlagSet {
  private:
   void AddInt64(std::string name, std::function<void(int64_t)> set, Range range, std::string help,
                 std::string default_text);
+  static std::string ValueNameOf(const std::vector<std::string>& choices);
   static absl::Status NoChoice(const std::vector<std::string>& choices, const std::string& text);
 
   const Environment environment_;
@@ -109,15 +113,17 @@ void FlagSet::AddEnum(std::string name, Enum* target, std::vector<std::pair<std:
     names.push_back(choice);
     if (default_text.empty() && value == *target) default_text = choice;
   }
+  std::string value_name = ValueNameOf(names);
   Add({std::move(name), std::move(help), std::move(default_text),
-       [target, names, choices = std::move(choices)](const std::string& text) -> absl::Status {
+       [target, names = std::move(names), choices = std::move(choices)](const std::string& text) -> absl::Status {
          for (const auto& [choice, value] : choices) {
            if (text != choice) continue;
            *target = value;
            return absl::OkStatus();
          }
          return NoChoice(names, text);
-       }});
+       },
+       std::move(value_name)});
 }
 
 }  // namespace hadal::base

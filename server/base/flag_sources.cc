@@ -31,7 +31,8 @@ std::string Unknown(std::string_view what, std::string_view name, const std::vec
                       nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?"));
 }
 
-std::string TypeName(const Flag& flag) {
+std::string ValueName(const Flag& flag) {
+  if (!flag.value_name.empty()) return flag.value_name;
   return absl::AsciiStrToUpper(View(std::string_view(flag.name).substr(flag.name.rfind('-') + 1)));
 }
 
@@ -39,16 +40,15 @@ void Declare(const Flag& flag, CLI::App* app) {
   const std::string description = absl::StrCat(flag.help, " [", flag.default_text, "]");
   const std::string name = "--" + flag.name;
   if (flag.is_switch) {
-    app->add_flag_function(
-           name, [](int64_t) {}, description)
-        ->group(flag.group);
+    // Without a target of CLI11's: it would throw where the text is no boolean.
+    app->add_flag(name, description)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->group(flag.group);
     return;
   }
   CLI::Option* option = app->add_option_function<std::vector<std::string>>(
       name, [](const std::vector<std::string>&) {}, description);
   option->expected(1)->multi_option_policy(flag.repeatable ? CLI::MultiOptionPolicy::TakeAll
                                                            : CLI::MultiOptionPolicy::TakeLast);
-  option->allow_extra_args(false)->type_name(TypeName(flag))->group(flag.group);
+  option->allow_extra_args(false)->type_name(ValueName(flag))->group(flag.group);
 }
 
 // CLI11 would put together a usage line of the options it knows; the positional ones are ours.
@@ -71,7 +71,7 @@ absl::Status ReadArguments(std::string_view program, const std::vector<Flag>& fl
   bool help = false;
   app.add_flag("-h,--help", help, "print this help");
   app.add_flag("--print-config", given->print_config, "print the effective configuration with its sources and exit");
-  app.add_option("--config", given->file_name, "TOML file; unknown keys are refused");
+  app.add_option("--config", given->file_name, "TOML file; unknown keys are refused")->type_name("FILE");
   for (const Flag& flag : flags) Declare(flag, &app);
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
@@ -82,7 +82,7 @@ absl::Status ReadArguments(std::string_view program, const std::vector<Flag>& fl
   if (help) {
     app.formatter(std::make_shared<HelpFormat>(
         absl::StrCat("Usage: ", View(program), " [OPTIONS]",
-                     positional == flags.end() ? "" : absl::StrCat(" [", TypeName(*positional), "]..."), "\n")));
+                     positional == flags.end() ? "" : absl::StrCat(" [", ValueName(*positional), "]..."), "\n")));
     given->help = app.help();
     return absl::OkStatus();
   }

@@ -61,11 +61,13 @@ struct EngineOptions {
     flags->Add({.name = "batch-wait-us",
                 .help = "how long an idle engine waits to fill a batch, in microseconds",
                 .default_text = std::to_string(absl::ToInt64Microseconds(batch_wait)),
-                .set = [this](const std::string& text) {
-                  const absl::StatusOr<int64_t> us = base::ParseInt(text, 0, 10'000'000);
-                  if (us.ok()) batch_wait = absl::Microseconds(*us);
-                  return us.status();
-                }});
+                .set =
+                    [this](const std::string& text) {
+                      const absl::StatusOr<int64_t> us = base::ParseInt(text, 0, 10'000'000);
+                      if (us.ok()) batch_wait = absl::Microseconds(*us);
+                      return us.status();
+                    },
+                .value_name = "N"});
     flags->AddDuration("stall-timeout", &stall_timeout,
                        "liveness fails when runnable work completes no step for this long");
     flags->AddBool("prefix-cache", &prefix_cache, "share KV blocks of equal prompt prefixes");

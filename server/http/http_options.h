@@ -64,7 +64,8 @@ struct HttpOptions {
                   }
                   overload_http_status = std::stoi(text);
                   return absl::OkStatus();
-                }});
+                },
+                .value_name = "503|429|529"});
     flags->Add({.name = "cors-origin",
                 .help = "web pages that may ask: an origin, localhost, * or none; repeatable",
                 .default_text = std::string(kDefaultCorsOrigins),

@@ -28,11 +28,13 @@ struct PipelineOptions {
     flags->Add({.name = "pipeline-workers",
                 .help = "HOST:PORT[,HOST:PORT...] of 'hadal worker': they hold the model's later layers, in this order",
                 .default_text = "none",
-                .set = [this](const std::string& text) { return SetWorkers(text); }});
+                .set = [this](const std::string& text) { return SetWorkers(text); },
+                .value_name = "HOST:PORT,..."});
     flags->Add({.name = "pipeline-layers",
                 .help = "N,N[,N...] layers of this server and of each worker",
                 .default_text = "by bytes of weights",
-                .set = [this](const std::string& text) { return SetLayers(text); }});
+                .set = [this](const std::string& text) { return SetLayers(text); },
+                .value_name = "N,N,..."});
     flags->AddText("pipeline-key-file", &key_file, "file with the secret that this server and its workers share",
                    "none");
     flags->AddInt("pipeline-steps", &steps, {0, kMaxSteps},

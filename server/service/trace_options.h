@@ -35,7 +35,8 @@ struct TraceOptions {
                   }
                   return absl::InvalidArgumentError(
                       absl::StrCat("expected HOST:PORT, or http:// or https:// before it, found '", text, "'"));
-                }});
+                },
+                .value_name = "HOST:PORT"});
     flags->AddText("otlp-traces-ca", &ca_file,
                    "PEM file of the authorities that may sign the certificate of an https:// collector",
                    "the system's");

@@ -137,6 +137,7 @@ void UpstreamOptions::AddFlags(base::FlagSet* flags) {
                 targets.push_back(*std::move(target));
                 return absl::OkStatus();
               },
+              .value_name = "URL[,KEY=VALUE...]",
               .repeatable = true});
   flags->AddSwitch("fallback-opt-in", &opt_in, "pass on only requests that ask for it with x-hadal-allow-fallback: 1");
   flags->AddInt("fallback-max-hops", &max_hops, {1, 8},

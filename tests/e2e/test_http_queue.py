@@ -116,7 +116,7 @@ def test_a_client_and_its_gateway_are_told_different_times(full_server):
 
 def test_behind_a_gateway_every_client_is_told_the_next_free_moment(start_server):
     server = start_server("--load-format=null:20ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
-                          "--wait-limits=none", "--behind-gateway=true")
+                          "--wait-limits=none", "--behind-gateway")
     with filled(server):
         def refused(attempts):
             status, headers, _ = post(server, "/v1/chat/completions", {"messages": ASK}, {"x-stainless-retry-count": attempts})

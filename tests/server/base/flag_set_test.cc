@@ -13,6 +13,7 @@
 namespace hadal::base {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 enum class Shape { kRound, kSquare };
@@ -192,6 +193,29 @@ TEST_F(FlagSetTest, ArgumentsWithoutAFlagAreThePositionalFlagsValues) {
   EXPECT_THAT(flags.Parse("program", {"--help"})->help, HasSubstr("Usage: program [OPTIONS] [SOURCE]...\n"));
 }
 
+TEST_F(FlagSetTest, HelpNamesWhatAFlagTakes) {
+  flags.Add({.name = "peers",
+             .help = "hosts",
+             .set = [](const std::string&) { return absl::OkStatus(); },
+             .value_name = "HOST,..."});
+  const std::string help = flags.Parse("program", {"--help"})->help;
+  for (const char* text : {"--threads N ", "--label LABEL ", "--unit metre|foot ", "--shape round|square ",
+                           "--cache true|false ", "--max-size SIZE ", "--time-limit DURATION ", "--peers HOST,... "}) {
+    EXPECT_THAT(help, HasSubstr(text));
+  }
+  EXPECT_THAT(help, ContainsRegex("--verbose +say more")) << "a switch takes nothing";
+}
+
+TEST_F(FlagSetTest, ASwitchIsTrueAloneAndCanBeFalse) {
+  ASSERT_TRUE(flags.Parse("program", {"--verbose"}).ok());
+  EXPECT_TRUE(verbose);
+  ASSERT_TRUE(flags.Parse("program", {"--verbose=false"}).ok());
+  EXPECT_FALSE(verbose);
+  ASSERT_TRUE(flags.Parse("program", {"--verbose=true"}).ok());
+  EXPECT_TRUE(verbose);
+  EXPECT_EQ(Error({"--verbose=perhaps"}), "--verbose: expected true or false, found 'perhaps'");
+}
+
 TEST_F(FlagSetTest, HelpHasTheGroupsInTheirOrder) {
   flags.StartGroup("Zebras");
   flags.AddSwitch("stripes", &verbose, "as they are");
@@ -201,7 +225,7 @@ TEST_F(FlagSetTest, HelpHasTheGroupsInTheirOrder) {
   EXPECT_THAT(help, HasSubstr("Usage: program [OPTIONS]\n"));
   size_t last = 0;
   for (const char* text :
-       {"\nOptions:\n", "--help", "--slots SLOTS", "\nZebras:\n", "--stripes ", "\nApes:\n", "--tail TAIL"}) {
+       {"\nOptions:\n", "--help", "--slots N", "\nZebras:\n", "--stripes ", "\nApes:\n", "--tail true|false"}) {
     const size_t found = help.find(text);
     ASSERT_NE(found, std::string::npos) << text << " in\n" << help;
     EXPECT_GT(found, last) << text;
