@@ -19,7 +19,6 @@
 #include "server/admission/admission_options.h"
 #include "server/admission/caller_limits.h"
 #include "server/admission/engine_load.h"
-#include "server/admission/length_histogram.h"
 #include "server/admission/memory_ledger.h"
 #include "server/admission/prefix_leases.h"
 #include "server/admission/priority_queue.h"
@@ -206,8 +205,13 @@ class AdmissionController {
   absl::Time NextDeadline(int model_index) const;
   // Requests in this model's queue, not counting those still being parsed. Lock-free.
   int64_t QueuedRequests(int model_index) const;
-  // Feeds the output-length histograms, once for each finished choice.
-  void RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens);
+  // Feed the output-length histograms, on the engine's thread, without locks. A choice that has more tokens than the
+  // last call returned is recorded again; `recorded` is what that was, 0 at first.
+  int32_t RecordOutputProgress(int model_index, const request::Request& request, int32_t recorded,
+                               int32_t output_tokens);
+  // Once for each finished choice. What is cancelled counts by its progress alone.
+  void RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens,
+                          int32_t recorded = 0);
   // After each step, on the engine's thread: adjusts the quantile of the output lengths that new leases reserve.
   void RecordLeaseFit(int model_index, const LeaseFit& fit);
   // The current quantile. Lock-free.

@@ -103,9 +103,9 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
 }
 
 int32_t AdmissionController::PredictOutput(ModelState& model, const request::Request& request) {
-  base::MutexLock lock(&model.stats_mutex);
   const LengthHistogram& lengths = model.lengths.For(request.priority, request.thinking);
-  return PredictOutputTokens(lengths, model.quantile.quantile(), request.max_tokens);
+  return std::max(request.least_tokens,
+                  PredictOutputTokens(lengths.Curve(), model.quantile.quantile(), request.max_tokens));
 }
 
 int64_t AdmissionController::LeaseBlocks(const ModelState& model, const request::Request& request, int32_t output) {

@@ -92,11 +92,11 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
       table.arrivals_per_second[i] = static_cast<float>(arrivals_[i].PerSecond(now));
     }
   }
-  OutputLengths lengths;
+  const std::array<LengthCurve, 2> lengths = {model.lengths.OfMode(false).Curve(), model.lengths.OfMode(true).Curve()};
+  const LengthCurve all_lengths = model.lengths.all().Curve();
   MeanRequest mean;
   {
     base::MutexLock lock(&model.stats_mutex);
-    lengths = model.lengths;
     mean = model.mean_request;
   }
   table.blocks_per_request = static_cast<float>(mean.blocks);
@@ -111,24 +111,28 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   state.free_blocks = static_cast<double>(model.limits.pool->headroom_bytes() / model.limits.block_bytes);
   std::vector<RunningSequence> running;
   model.load.Read(&running);
+  // No answer becomes longer than its caller wants; what others want now, those that come may, too.
+  double most_wanted = running.empty() ? model.limits.max_model_len : 1;
   for (size_t i = 0; i < running.size(); ++i) {
     const RunningSequence& sequence = running[i];
     const double most = std::max(1, sequence.max_tokens - sequence.produced);
-    const double left = lengths.OfMode(sequence.thinking).RemainingQuantile(sequence.produced, Spread(i));
+    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, Spread(i));
     ReplaySequence replayed;
-    // Longer than anything seen, or nothing seen: half of what may still come.
+    // Nothing seen: half of what may still come.
     replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
+    if (sequence.fixed_length) replayed.output_tokens = most;
     replayed.prefill_tokens = sequence.prefill_tokens;
     replayed.context_tokens = sequence.context_tokens;
     replayed.blocks = sequence.blocks;
     table.context_tokens += static_cast<float>(sequence.context_tokens);
     table.prefilling_tokens[static_cast<size_t>(sequence.priority)] += static_cast<float>(sequence.prefill_tokens);
     state.running.push_back(replayed);
+    most_wanted = std::max<double>(most_wanted, sequence.max_tokens);
   }
   table.sequences = static_cast<float>(running.size());
   const auto request = [&](double q) {
-    const double output = lengths.all().RemainingQuantile(0, q);
-    return ReplaySequence{.output_tokens = output < 0 ? kColdOutputTokens : output,
+    const double output = all_lengths.RemainingQuantile(0, q);
+    return ReplaySequence{.output_tokens = std::min(most_wanted, output < 0 ? kColdOutputTokens : output),
                           .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
                           .blocks = mean.blocks};
   };
@@ -139,7 +143,7 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
     waiting_tokens += model.forecast.waiting_tokens(static_cast<request::Priority>(i));
   }
   for (int i = 0; i < kArrivalKinds; ++i) state.arriving.push_back(request(Spread(i)));
-  if (lengths.all().known()) {
+  if (all_lengths.known()) {
     SteadyWork work = {.step_time = step.time,
                        .max_batch_size = static_cast<double>(step.max_batch_size),
                        .max_batch_tokens = static_cast<double>(step.max_batch_tokens),

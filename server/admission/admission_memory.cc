@@ -90,13 +90,11 @@ int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& requ
                                     int32_t overrun) {
   ModelState& model = *models_[ticket.model_index_];
   const int32_t most = std::max(request.max_tokens - produced, 1);
-  double more;
-  {
-    base::MutexLock lock(&model.stats_mutex);
-    more = model.lengths.For(request.priority, request.thinking).RemainingQuantile(produced, model.quantile.quantile());
-  }
-  // Longer than anything seen: as on a cold start.
+  const LengthCurve lengths = model.lengths.For(request.priority, request.thinking).Curve();
+  double more = lengths.RemainingQuantile(produced, model.quantile.quantile());
+  // Nothing seen: as on a cold start.
   if (more < 0) more = std::min(most / 2 + most % 2, kColdStartTokens);
+  more = std::max<double>(more, request.least_tokens - produced);
   const int64_t tokens = std::clamp(static_cast<int32_t>(std::ceil(more)), 1, most);
   const int64_t blocks = model.BlocksFor(overrun + tokens);
   // What is promised to clients that return is theirs.

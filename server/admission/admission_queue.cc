@@ -141,10 +141,15 @@ int64_t AdmissionController::QueuedRequests(int model_index) const {
   return models_[model_index]->queued.load(std::memory_order_acquire);
 }
 
-void AdmissionController::RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens) {
-  ModelState& model = *models_[model_index];
-  base::MutexLock lock(&model.stats_mutex);
-  model.lengths.Record(request.priority, request.thinking, output_tokens);
+int32_t AdmissionController::RecordOutputProgress(int model_index, const request::Request& request, int32_t recorded,
+                                                  int32_t output_tokens) {
+  models_[model_index]->lengths.RecordProgress(request, recorded, output_tokens);
+  return LengthCurve::UpperBound(LengthCurve::BucketOf(output_tokens));
+}
+
+void AdmissionController::RecordOutputLength(int model_index, const request::Request& request, int32_t output_tokens,
+                                             int32_t recorded) {
+  models_[model_index]->lengths.RecordEnd(request, output_tokens, recorded);
 }
 
 }  // namespace hadal::admission

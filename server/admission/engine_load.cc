@@ -45,7 +45,8 @@ void EngineLoad::Read(std::vector<RunningSequence>* sequences) const {
       sequence.produced = bits(first, 21, 21);
       sequence.prefill_tokens = bits(first, 0, 21);
       sequence.priority = static_cast<request::Priority>(second >> 62);
-      sequence.blocks = bits(second, 31, 31);
+      sequence.fixed_length = (second >> 61 & 1) != 0;
+      sequence.blocks = bits(second, 31, 30);
       sequence.context_tokens = bits(second, 0, 31);
     }
     std::atomic_thread_fence(std::memory_order_acquire);

@@ -20,6 +20,7 @@ struct RunningSequence {
   int32_t max_tokens = 0;      // upper bound of `produced`
   int32_t prefill_tokens = 0;  // prompt tokens still to be computed
   bool thinking = false;       // as in its request
+  bool fixed_length = false;   // it will have `max_tokens`
 };
 
 // The state that an engine publishes after each step. One thread writes, any thread reads, and neither waits. Scalars
@@ -51,7 +52,8 @@ class EngineLoad {
                                 Bits<21>(sequence.produced) << 21 | Bits<21>(sequence.prefill_tokens),
                             std::memory_order_relaxed);
     words_[2 * index + 1].store(uint64_t{static_cast<uint8_t>(sequence.priority)} << 62 |
-                                    Bits<31>(sequence.blocks) << 31 | Bits<31>(sequence.context_tokens),
+                                    uint64_t{sequence.fixed_length} << 61 | Bits<30>(sequence.blocks) << 31 |
+                                    Bits<31>(sequence.context_tokens),
                                 std::memory_order_relaxed);
   }
   void EndSequences() {

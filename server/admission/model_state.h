@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "server/admission/admission.h"
+#include "server/admission/length_histogram.h"
 #include "server/admission/prefix_leases.h"
 #include "server/admission/quantile_controller.h"
 
@@ -66,9 +67,9 @@ struct AdmissionController::ModelState {
   std::atomic<int64_t> queued{0};                    // queue.size(), to be read without the lock
   std::atomic<int64_t> next_deadline_us{INT64_MAX};  // earliest in the queue, or earlier
 
-  base::Mutex stats_mutex;
-  OutputLengths lengths ABSL_GUARDED_BY(stats_mutex);
+  OutputLengths lengths;  // recorded by the engine's thread
 
+  base::Mutex stats_mutex;
   // What a request brings, on average over about the last hundred.
   MeanRequest mean_request ABSL_GUARDED_BY(stats_mutex);
 

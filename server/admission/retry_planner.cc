@@ -90,7 +90,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
       options_.surplus == SurplusRetry::kOnce && found.timing == ReturnTiming::kNone && WasSurplus(caller);
   if (opening.wait == absl::InfiniteDuration() || for_good) {
     plan = PlanSurplus(caller, now);
-    if (for_good) plan.estimate = opening.wait;
+    if (for_good) plan.estimate = opening.wait * ghosts_.median(priority);
     LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
     return plan;
   }

@@ -102,6 +102,7 @@ void Scheduler::PublishSequences(admission::EngineLoad& load) const {
     // The last known token is a decode row of its own.
     one.prefill_tokens = std::max(0, static_cast<int32_t>(sequence->tokens.size()) - 1 - sequence->computed);
     one.thinking = sequence->owner->request->thinking;
+    one.fixed_length = sequence->owner->request->fixed_length();
     load.AddSequence(one);
   }
   load.EndSequences();

@@ -102,6 +102,10 @@ void Scheduler::CommitToken(Sequence& sequence, const models::SampleResult& resu
     observer_->OnInterToken(now_ - request.last_token);
   }
   request.last_token = now_;
+  if (sequence.produced() > sequence.length_mark) {
+    sequence.length_mark =
+        admission_->RecordOutputProgress(model_index_, *request.request, sequence.length_mark, sequence.produced());
+  }
   StopDecision stop = CheckStop(*request.request, result.token_id, sequence.produced());
   if (sequence.constraint != nullptr) {
     if (absl::Status status = sequence.constraint->Accept(result.token_id); !status.ok()) {

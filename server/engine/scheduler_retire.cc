@@ -115,7 +115,7 @@ void Scheduler::EndSequence(Sequence& sequence, FinishReason reason, int32_t sto
   request.cut_short = request.cut_short || reason == FinishReason::kInsufficientSystemResource;
   observer_->OnChoiceEnded(reason);
   if (reason == FinishReason::kStop || reason == FinishReason::kLength) {
-    admission_->RecordOutputLength(model_index_, *request.request, sequence.produced());
+    admission_->RecordOutputLength(model_index_, *request.request, sequence.produced(), sequence.length_mark);
   }
 }
 

@@ -59,6 +59,7 @@ struct Sequence {
   SequenceState state = SequenceState::kWaiting;
   std::vector<int32_t> tokens;  // prompt, then output
   std::vector<int32_t> blocks;  // block table
+  int32_t length_mark = 0;      // with more output tokens than this, its progress is recorded
   int32_t leased_tokens = 0;    // whose blocks the ticket's lease has, for this choice
   WindowTable window;           // the same of the window pool; empty when the model has no window
   int32_t computed = 0;

@@ -39,6 +39,8 @@ struct Request {
   int32_t n = 1;                    // choices
   int32_t max_tokens = 0;           // per choice; 0 only scores the prompt
   int32_t min_tokens = 0;
+  int32_t least_tokens =
+      0;  // per choice, unless it is cancelled: what the caller's ways to stop leave; at most max_tokens
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;  // includes the end-of-sequence ids unless ignore_eos
   int32_t top_logprobs = -1;            // -1 off; 0..20: chosen token's log-probability and that many best
@@ -51,6 +53,8 @@ struct Request {
 
   std::shared_ptr<TokenStream> stream;  // producer end is the engine's, consumer end the front end's
 
+  // The caller alone decides how long the output becomes; the model has no say.
+  bool fixed_length() const { return max_tokens > 0 && least_tokens == max_tokens; }
   // The latest useful time to start it.
   absl::Time StartBy() const { return std::min(deadline, first_token_by); }
   // Tokens that the sequences may occupy at most: prompt once, outputs for each choice.

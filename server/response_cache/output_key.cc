@@ -57,8 +57,8 @@ void AddSampling(const models::SamplingParams& sampling, KeyHash* key) {
 CacheKey OutputKey(const OutputFacts& facts, const request::Request& request) {
   // A new member does not compile here until somebody has said whether it counts.
   const auto& [id, trace_id, tenant, priority, prefix_salt, arrival, deadline, first_token_by, may_wait, prompt,
-               sampling, n, max_tokens, min_tokens, ignore_eos, stop_token_ids, top_logprobs, thinking, prompt_logprobs,
-               grammar, stream] = request;
+               sampling, n, max_tokens, min_tokens, least_tokens, ignore_eos, stop_token_ids, top_logprobs, thinking,
+               prompt_logprobs, grammar, stream] = request;
   if (prompt_logprobs) return "";
   if (sampling.temperature > 0 && !facts.has_own_seed) return "";
   KeyHash key;

@@ -68,6 +68,7 @@ bool Degradation::Shorten(request::Request* request) const {
   if (request->priority < request::Priority::kLow) return false;
   request->max_tokens = options_.max_tokens;
   request->min_tokens = std::min(request->min_tokens, request->max_tokens);
+  request->least_tokens = std::min(request->least_tokens, request->max_tokens);
   return true;
 }
 

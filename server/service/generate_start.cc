@@ -162,6 +162,7 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
                             std::unique_ptr<request::Request>* request) {
   const int32_t max_tokens = (*request)->max_tokens;
   const int32_t min_tokens = (*request)->min_tokens;
+  const int32_t least_tokens = (*request)->least_tokens;
   if (request::GetErrorDetail(refusal).reason != Reason::kGpuMemoryExhausted) return Rung::kNone;
   auto* const chat = std::get_if<ChatCall>(&(*call)->original);
   if (chat != nullptr && (*call)->thinking && degradation_.MayLowerEffort((*request)->priority)) {
@@ -183,6 +184,7 @@ Rung GenerateService::Climb(const absl::Status& refusal, admission::Ticket& tick
     }
     (*request)->max_tokens = max_tokens;
     (*request)->min_tokens = min_tokens;
+    (*request)->least_tokens = least_tokens;
   }
   const std::string& fallback = degradation_.fallback_model();
   if (fallback.empty() || (*call)->model->name == fallback) return Rung::kNone;

@@ -163,6 +163,10 @@ std::unique_ptr<request::Request> RequestOf(const PreparedCall& call) {
     const std::vector<int32_t>& eos_ids = call.model->tokenizer->eos_ids();
     request->stop_token_ids.insert(request->stop_token_ids.end(), eos_ids.begin(), eos_ids.end());
   }
+  // Texts to stop at may come at any time.
+  if (options.stopping.stop.empty()) {
+    request->least_tokens = request->stop_token_ids.empty() ? request->max_tokens : request->min_tokens;
+  }
   request->top_logprobs = options.top_logprobs.value_or(-1);
   request->thinking = call.thinking;
   request->prompt_logprobs = options.prompt_logprobs;
@@ -182,6 +186,7 @@ absl::StatusOr<std::unique_ptr<request::Request>> BuildRequest(const PreparedCal
     limit.grammar = std::move(request->grammar);
     request->grammar = std::make_shared<const grammar::ThinkingLimit>(std::move(limit));
   }
+  if (request->grammar != nullptr) request->least_tokens = 0;  // the output ends where it is complete
   request->stream = std::move(stream);
   return request;
 }

@@ -69,7 +69,7 @@ class AdmissionFixture {
 
   // A full batch of steps of 0.1 s, of which a sequence ends every half second and gives back `blocks`; `more_places`
   // are free.
-  void PublishRunning(int sequences, int32_t blocks = 0, int32_t more_places = 0) {
+  void PublishRunning(int sequences, int32_t blocks = 0, int32_t more_places = 0, bool fixed_length = false) {
     admission::EngineLoad& load = controller->engine_load(0);
     load.SetStep({sequences + more_places, 64, {.step_s = 0.1}});
     load.BeginSequences();
@@ -77,6 +77,7 @@ class AdmissionFixture {
       admission::RunningSequence sequence;
       sequence.blocks = blocks;
       sequence.max_tokens = 10 * i;  // half of it is what is expected while no answer has been seen
+      sequence.fixed_length = fixed_length;
       load.AddSequence(sequence);
     }
     load.EndSequences();

@@ -48,6 +48,12 @@ TEST(AdmissionFinalizeTest, LeaseIsThePromptAndThePredictedOutput) {
   ASSERT_OK(unknown->Finalize(*thinking, 0));
   EXPECT_EQ(unknown->leased_bytes(), 4000) << "of answers that begin with reasoning nothing is known yet";
   unknown->Release();
+  auto fixed = AdmissionFixture::MakeRequest(8, 16);
+  fixed->least_tokens = 13;  // 20 tokens need a slot: 5 blocks
+  auto known = fixture.Admit();
+  ASSERT_OK(known->Finalize(*fixed, 0));
+  EXPECT_EQ(known->leased_bytes(), 5000) << "it cannot be shorter, whatever was seen";
+  known->Release();
   ticket->Release();
   learned->Release();
   EXPECT_EQ(fixture.pool.leased_bytes(), 0);

@@ -38,6 +38,17 @@ TEST(AdmissionForecastTest, PredictsTheWaitOfAnArrival) {
   tickets.clear();
   fixture.PublishRunning(8, 0, /*more_places=*/1);
   EXPECT_EQ(wait(Priority::kLow), 0) << "a place is free";
+  fixture.PublishRunning(8, 0, 0, /*fixed_length=*/true);
+  EXPECT_NEAR(wait(Priority::kNormal), 1, 1e-3) << "all of the shortest, not half of it";
+}
+
+TEST(AdmissionForecastTest, BeforeAnAnswerWasSeenNoneIsLongerThanItsLikeMayBe) {
+  AdmissionFixture fixture;
+  const Ticket first = *fixture.Admit(100, Priority::kNormal);
+  fixture.PublishRunning(1);  // of at most 10 tokens, 5 of them expected
+  const WaitPrediction second = fixture.controller->PredictWait(Priority::kNormal, 10);
+  EXPECT_NEAR(absl::ToDoubleSeconds(second.start), 0.5 + 1, 0.26)
+      << "a quarter of a second is what forecasts tell apart; of a usual answer 26 s";
 }
 
 TEST(AdmissionForecastTest, WhoWouldWaitLongerThanItsClassMayIsRefused) {

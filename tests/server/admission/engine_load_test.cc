@@ -24,11 +24,12 @@ TEST(EngineLoadTest, ReadsWhatWasPublished) {
   EXPECT_EQ(load.step().time.Seconds(1, 1, 1), 0.01 + 1e-5 + 1e-8 + 1e-6);
   load.BeginSequences();
   load.AddSequence({Priority::kBatch, 7, 1 << 20, 12345, 1 << 30, 99});
-  load.AddSequence({Priority::kHigh, (1 << 30) + 1, 1, 2, 3, 4, true});
+  load.AddSequence({Priority::kHigh, (1 << 29) + 1, 1, 2, 3, 4, true});
+  load.AddSequence({.max_tokens = 5, .fixed_length = true});
   load.EndSequences();
-  EXPECT_EQ(load.sequences(), 2);
+  EXPECT_EQ(load.sequences(), 3);
   load.Read(&read);
-  ASSERT_EQ(read.size(), 2u);
+  ASSERT_EQ(read.size(), 3u);
   EXPECT_EQ(read[0].priority, Priority::kBatch);
   EXPECT_EQ(read[0].blocks, 7);
   EXPECT_EQ(read[0].context_tokens, 1 << 20);
@@ -36,10 +37,12 @@ TEST(EngineLoadTest, ReadsWhatWasPublished) {
   EXPECT_EQ(read[0].max_tokens, (1 << 21) - 1) << "no limit, as far as a forecast is concerned";
   EXPECT_EQ(read[0].prefill_tokens, 99);
   EXPECT_EQ(read[1].priority, Priority::kHigh);
-  EXPECT_EQ(read[1].blocks, (1 << 30) + 1);
+  EXPECT_EQ(read[1].blocks, (1 << 29) + 1);
   EXPECT_EQ(read[1].max_tokens, 3);
   EXPECT_TRUE(read[1].thinking);
   EXPECT_FALSE(read[0].thinking);
+  EXPECT_TRUE(read[2].fixed_length);
+  EXPECT_FALSE(read[1].fixed_length);
 }
 
 TEST(EngineLoadTest, KeepsToItsSize) {

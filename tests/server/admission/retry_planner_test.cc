@@ -103,6 +103,25 @@ TEST(RetryPlannerTest, WhoReturnsAsSurplusIsKnownAndTakesNobodysPromise) {
   EXPECT_LT(last.estimate, absl::Seconds(30)) << "it is told how long it would have been";
 }
 
+// What forecasts were off by is told to those without a promise, too.
+TEST(RetryPlannerTest, EstimatesWithoutAPromiseAreCorrectedLikeOthers) {
+  WaitForecast forecast;
+  Publish(forecast, 10);
+  RetryPlanner planner({.surplus = SurplusRetry::kOnce, .ghost_share = 1});
+  uint64_t key = 1;
+  while (Refuse(planner, Caller(key), forecast).promised) ++key;
+  // All turns come within a second, those that were foreseen after 27 s as well.
+  planner.CountFree(/*places=*/100000, /*blocks=*/1000000);
+  planner.Judge(kStart + absl::Seconds(1), SeenRoom());
+  const absl::Duration later = absl::Minutes(2);
+  const RetryPlan promised = Refuse(planner, Caller(100000), forecast, {}, Priority::kNormal, later);
+  const RetryPlan last = Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
+  EXPECT_TRUE(promised.promised);
+  EXPECT_FALSE(last.promised);
+  EXPECT_LT(promised.estimate, absl::Milliseconds(500));
+  EXPECT_LT(absl::FDivDuration(last.estimate, promised.estimate), 2) << "they are one after the other";
+}
+
 TEST(RetryPlannerTest, CapacityThatNobodyElseWantsIsPromisedWhole) {
   WaitForecast forecast;
   Publish(forecast, 10, /*arrivals=*/0);

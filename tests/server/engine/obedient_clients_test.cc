@@ -238,7 +238,8 @@ TEST(ObedientClientsTest, SurplusReturnsOnce) {
   EXPECT_GE(outcome.promises_kept(), 0.95);
   // Who was told that no capacity is in sight does not take it from first attempts, and has it when the crowd has gone.
   EXPECT_LE(outcome.attempts_per_served_in_crowd(), 1.2);
-  EXPECT_LE(outcome.most_attempts, 2);
+  // Only who finds no place although one was promised comes a third time.
+  EXPECT_LE(outcome.most_attempts, outcome.promises_kept() < 1 ? 3 : 2);
   EXPECT_GE(outcome.served, outcome.served_in_crowd + 1000);
 }
 

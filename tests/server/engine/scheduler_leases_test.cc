@@ -95,6 +95,31 @@ TEST(SchedulerLeasesTest, WhatOutgrowsItsLeaseIsLeasedMoreOnceBlocksAreShort) {
   f.ExpectEmpty();
 }
 
+TEST(SchedulerLeasesTest, LeasesFollowAnswersThatHaveNotEnded) {
+  LoopFixture f;
+  for (int i = 0; i < 20; ++i) {
+    f.admission.controller->RecordOutputLength(0, *AdmissionFixture::MakeRequest(8, 400), 4);
+  }
+  const auto lease = [&] {
+    const int64_t before = LeasedBlocks(f);
+    auto stream = f.Submit(LoopFixture::Prompt(8), 150);
+    const int64_t blocks = LeasedBlocks(f) - before;
+    stream->Cancel();
+    f.Round();
+    return blocks;
+  };
+  EXPECT_EQ(lease(), 3);
+  std::vector<std::shared_ptr<request::TokenStream>> running;
+  for (int i = 0; i < 15; ++i) running.push_back(f.Submit(LoopFixture::Prompt(8, i), 150));
+  for (int i = 0; i < 60; ++i) f.Round();
+  EXPECT_GE(lease(), 12) << "15 of 35 have come to fifty tokens, and none of them has ended";
+  for (const auto& stream : running) stream->Cancel();
+  f.RunUntilIdle();
+  EXPECT_GE(lease(), 12) << "nor have they when they are cancelled";
+  f.RunUntilIdle();
+  f.ExpectEmpty();
+}
+
 TEST(SchedulerLeasesTest, AModelWithWindowsLeasesWholePrompts) {
   LoopFixture f({.blocks = 60, .window_tokens = 8});
   auto first = f.Submit(Prompt(160, 3, 0), 40);
