@@ -214,8 +214,6 @@ def test_the_offered_load_is_what_the_clients_asked_for(storm):
 ALL_ZERO = {
     "Errors": "no request fails",
     "Log lines and spans lost": "the log keeps up",
-    "Error of the hints": "nobody comes back in the time of the test",
-    "Refusals followed": "one refusal in a hundred is, and its wait is longer than the test",
     "Given up": "every client is patient",
     "Wasted tokens": "every client is patient",
     "Connections and bodies refused": "there are not so many",
@@ -235,6 +233,8 @@ ALL_ZERO = {
     "Lines running on each replica": "files and batches are off",
 }
 
+# One refusal in a hundred is followed, and its turn comes while the storm lasts or behind it.
+SOONER_OR_LATER = {"Error of the hints", "Refusals followed"}
 
 # Of test_prometheus.py, and of the test below.
 OF_OTHER_TESTS = ("TLS", "Several hosts for one model")
@@ -249,7 +249,10 @@ def test_every_query_of_the_dashboard_has_an_answer_in_the_storm(storm):
         assert any(not math.isnan(value) for value in answer), (panel, expression)
         if any(value > 0 for value in answer):
             moved.add(panel)
-    assert {panel for _, panel, _, _ in queries} - moved == ALL_ZERO.keys()
+    assert {panel for _, panel, _, _ in queries} - moved - SOONER_OR_LATER == ALL_ZERO.keys()
+    for panel in SOONER_OR_LATER:
+        first = next(expression for _, title, expression, _ in queries if title == panel)
+        storm.prometheus.wait(first, lambda values: any(value > 0 for value in values))
 
 
 @contextlib.contextmanager
