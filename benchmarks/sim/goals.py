@@ -55,7 +55,8 @@ def classes(table, check, short):
             bound = (1.5 if short else 1.3) * median(table[f"alone/{load}"], "ttft_p99_s")
             check.most(f"its TTFT p99 beside {rest} at {load}x", median(row, "ttft_p99_s"), bound)
     for load in ("1.5", "2", "5"):
-        check.most(f"latest first token of class low at {load}x", median(table[f"low beside high and normal/{load}"], "ttft_max_s"), 30)
+        # It is a bound, so that no seed may miss it.
+        check.most(f"latest first token of class low at {load}x", table[f"low beside high and normal/{load}"]["ttft_max_s"]["max"], 30)
 
 
 def tenants(table, check, short):
