@@ -27,8 +27,8 @@ def test_misses_of_the_virtual_clock_are_those_that_the_docs_admit():
     """A result that falls further short has to be explained there first."""
     misses = {" ".join(miss.split()[:2]) for miss in retry_after.misses(json.loads(RESULTS[0].read_text(encoding="utf-8")))}
     assert misses == {
-        "memory/deny/obey/2: estimate_error_ratio", "memory/deny/urllib3/2: estimate_error_ratio", "memory/deny/grpc/2: estimate_error_ratio",
-        "memory/deny/urllib3/2: attempts_of_served_mean", "memory/deny/urllib3/5: attempts_of_served_mean", "memory/deny/urllib3/5: promises_kept_ratio"}
+        "memory/deny/urllib3/2: estimate_error_ratio", "memory/deny/urllib3/2: attempts_of_served_mean",
+        "memory/deny/urllib3/5: attempts_of_served_mean", "memory/deny/urllib3/5: promises_kept_ratio"}
 
 
 @pytest.mark.parametrize("buckets, median", [
