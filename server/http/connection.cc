@@ -83,7 +83,8 @@ absl::Status Connection::disconnect_status() const {
 }
 
 void Connection::CloseIfIdle() {
-  if (idle_) Abort();
+  boost::system::error_code ignored;
+  if (idle_) socket_.cancel(ignored);  // ReadHead decides
 }
 
 asio::awaitable<void> Connection::Run(Handler handler) {
@@ -116,12 +117,17 @@ asio::awaitable<void> Connection::Run(Handler handler) {
 asio::awaitable<bool> Connection::ReadHead(bool first) {
   idle_ = rest_.empty();
   if (idle_) {
-    // A kept connection may rest; the clock of the request starts with its first byte.
-    if (!first && context_->draining.load()) co_return false;
-    // The first bytes of a connection have been seen already.
-    place_.Enter(first ? ConnectionTable::Phase::kHead : ConnectionTable::Phase::kIdle, Clock::now());
-    SetDeadline(first ? context_->options.request_timeout : context_->options.idle_timeout);
-    const bool begun = co_await ReadSome();
+    bool begun = false;
+    if (first || !context_->draining.load()) {
+      // A kept connection may rest; the clock of the request starts with its first byte.
+      // The first bytes of a connection have been seen already.
+      place_.Enter(first ? ConnectionTable::Phase::kHead : ConnectionTable::Phase::kIdle, Clock::now());
+      SetDeadline(first ? context_->options.request_timeout : context_->options.idle_timeout);
+      begun = co_await ReadSome();
+    }
+    // A drain ends the connections that rest, but none whose request has come by then: its client would not know
+    // whether it was taken.
+    if (!begun && context_->draining.load()) begun = TakeArrived();
     if (!begun) co_return false;
     idle_ = false;
   }
@@ -154,6 +160,15 @@ asio::awaitable<bool> Connection::ReadSome() {
   rest_.append(read_buffer_.data(), size);
   place_.Touch(Clock::now());
   co_return true;
+}
+
+bool Connection::TakeArrived() {
+  if (aborted_ || gave_way_ || timed_out_) return false;
+  const ssize_t size = ::recv(socket_.native_handle(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
+  if (size <= 0) return false;
+  rest_.append(read_buffer_.data(), static_cast<size_t>(size));
+  place_.Touch(Clock::now());
+  return true;
 }
 
 asio::awaitable<void> Connection::Send(Response response) {

@@ -65,7 +65,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // From now on the connection gives way when another needs its place; until LeavePlace, the last thing of its life.
   void KeepPlace();
   void LeavePlace() { place_.Release(); }
-  // Drain: ends it when no request is under way.
+  // Drain: ends it when no request is under way and none has arrived.
   void CloseIfIdle();
 
   // --- for the handler ---
@@ -120,6 +120,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void GiveWay();
   boost::asio::awaitable<bool> ReadHead(bool first);
   boost::asio::awaitable<bool> ReadSome();
+  // As ReadSome, of what is there already. False: nothing is.
+  bool TakeArrived();
   // The client waits for 100 Continue where it asked for it. False: it is gone.
   boost::asio::awaitable<bool> Continue();
   // Why the body did not arrive completely: the client disconnected, was too slow, or was evicted.

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests that are refused for capacity or size, and how early.
+#include <memory>
+#include <string_view>
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "tests/server/http/http_fixture.h"
 
@@ -74,6 +78,29 @@ TEST(HttpRefusalTest, LoadingAndDrainingStay503) {
   ExpectError(refused, 503, "DRAINING");
   EXPECT_EQ(refused.Header("connection"), "close");
   EXPECT_TRUE(draining.server->WaitIdle(absl::Seconds(1)));
+}
+
+TEST(HttpRefusalTest, ADrainAnswersEveryRequestThatHasArrived) {
+  constexpr std::string_view kGet = "GET /v1/models HTTP/1.1\r\nHost: t\r\n\r\n";
+  for (int round = 0; round < 20; ++round) {
+    HttpFixture draining(ServiceFixture::Says("x"));
+    std::vector<std::unique_ptr<RawHttpClient>> kept, fresh;
+    for (int i = 0; i < 8; ++i) {
+      kept.push_back(std::make_unique<RawHttpClient>(draining.port()));
+      ASSERT_EQ(kept.back()->Do("GET", "/v1/models").status, 200);
+      fresh.push_back(std::make_unique<RawHttpClient>(draining.port()));
+    }
+    for (int i = 0; i < 8; ++i) {
+      kept[i]->Send(kGet);
+      fresh[i]->Send(kGet);
+    }
+    draining.server->BeginDrain();
+    for (int i = 0; i < 8; ++i) {
+      const HttpReply first = fresh[i]->Read(), later = kept[i]->Read();
+      EXPECT_EQ(first.status, 200) << "of a new connection, round " << round;
+      EXPECT_EQ(later.status, 200) << "of a kept connection, round " << round;
+    }
+  }
 }
 
 TEST(HttpRefusalTest, BodyTooLargeIsRefusedBeforeItIsReadWhole) {

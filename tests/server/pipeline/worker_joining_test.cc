@@ -141,8 +141,11 @@ TEST_F(WorkerTest, SilentConnectionsDelayNoLeader) {
   EXPECT_FALSE(TwoSteps(**model).empty());
   EXPECT_LT(absl::Now() - begin, absl::Seconds(60)) << "each of them is given 5 s";
   std::vector<std::byte> received;
-  EXPECT_TRUE(silent[0]->Receive(kMaxControlBytes, &received).ok()) << "the challenge";
-  EXPECT_FALSE(silent[0]->Receive(kMaxControlBytes, &received, absl::Now() + absl::Seconds(30)).ok());
+  EXPECT_TRUE(silent.back()->Receive(kMaxControlBytes, &received).ok()) << "the challenge";
+  // The first ones made room for others, some before they were greeted.
+  absl::Status end;
+  while (end.ok()) end = silent[0]->Receive(kMaxControlBytes, &received, absl::Now() + absl::Seconds(30)).status();
+  EXPECT_TRUE(absl::IsUnavailable(end)) << end;
 }
 
 TEST_F(WorkerTest, ALeaderThatGoesFreesTheWorkerForTheNext) {
