@@ -38,10 +38,11 @@ absl::StatusOr<service::GenerationDefaults> ReadGenerationDefaults(const std::st
   const json config = json::parse(base::WidenJsonNumbers(*text), nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path, ": not a JSON object"));
   std::optional<float> top_k;
-  for (const absl::Status& status : {Read(config, path, "temperature", 0, 2, &defaults.temperature),
-                                     Read(config, path, "top_p", 0, 1, &defaults.top_p),
-                                     Read(config, path, "repetition_penalty", 0.01, 10, &defaults.repetition_penalty),
-                                     Read(config, path, "top_k", -1, 1 << 24, &top_k)}) {
+  for (const absl::Status& status :
+       {Read(config, path, "temperature", 0, 2, &defaults.temperature),
+        Read(config, path, "top_p", 0, 1, &defaults.top_p), Read(config, path, "min_p", 0, 1, &defaults.min_p),
+        Read(config, path, "repetition_penalty", 0.01, 10, &defaults.repetition_penalty),
+        Read(config, path, "top_k", -1, 1 << 24, &top_k)}) {
     if (!status.ok()) return status;
   }
   if (defaults.top_p == 0.0f) defaults.top_p.reset();

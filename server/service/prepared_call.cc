@@ -34,7 +34,7 @@ models::SamplingParams ResolveSampling(const SamplingOptions& options, const Gen
   params.temperature = options.temperature.value_or(defaults.temperature.value_or(1.0f));
   params.top_p = options.top_p.value_or(defaults.top_p.value_or(1.0f));
   params.top_k = std::max(options.top_k.value_or(defaults.top_k.value_or(0)), 0);
-  params.min_p = options.min_p.value_or(0.0f);
+  params.min_p = options.min_p.value_or(defaults.min_p.value_or(0.0f));
   params.repetition_penalty = options.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0f));
   params.frequency_penalty = options.frequency_penalty.value_or(0.0f);
   params.presence_penalty = options.presence_penalty.value_or(0.0f);

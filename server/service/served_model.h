@@ -26,6 +26,7 @@ struct GenerationDefaults {
   std::optional<float> temperature;
   std::optional<float> top_p;
   std::optional<int32_t> top_k;
+  std::optional<float> min_p;
   std::optional<float> repetition_penalty;
 };
 

@@ -23,6 +23,18 @@ TEST(GenerationDefaultsTest, ReadsWhatIsThere) {
   EXPECT_FLOAT_EQ(*defaults->temperature, 0.6f);
   EXPECT_FLOAT_EQ(*defaults->top_p, 0.95f);
   EXPECT_EQ(defaults->top_k, std::nullopt);
+  EXPECT_EQ(defaults->min_p, std::nullopt);
+}
+
+TEST(GenerationDefaultsTest, ReadsEveryFieldThatItKnows) {
+  const auto defaults = Read(R"({"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.05,
+                                 "repetition_penalty": 1.05, "max_new_tokens": 2048})");
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_EQ(defaults->temperature, 0.7f);
+  EXPECT_EQ(defaults->top_p, 0.8f);
+  EXPECT_EQ(defaults->top_k, 20);
+  EXPECT_EQ(defaults->min_p, 0.05f);
+  EXPECT_EQ(defaults->repetition_penalty, 1.05f);
 }
 
 TEST(GenerationDefaultsTest, NoSamplingMeansGreedy) {
@@ -50,6 +62,8 @@ TEST(GenerationDefaultsTest, BadValuesAreNamed) {
               ::testing::HasSubstr("temperature: expected a number from 0 to 2, found \"hot\""));
   EXPECT_THAT(std::string(Read(R"({"top_p": 7})").status().message()),
               ::testing::HasSubstr("top_p: expected a number from 0 to 1, found 7"));
+  EXPECT_THAT(std::string(Read(R"({"min_p": 1.5})").status().message()),
+              ::testing::HasSubstr("min_p: expected a number from 0 to 1, found 1.5"));
   EXPECT_FALSE(Read("[1]").ok());
   EXPECT_FALSE(Read("{").ok());
 }
