@@ -5,35 +5,13 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/percent_decode.h"
 #include "server/base/strings.h"
 
 namespace hadal::redis {
 namespace {
 
 constexpr std::string_view kScheme = "redis://", kTlsScheme = "rediss://";
-
-int HexDigit(char digit) {
-  if (digit >= '0' && digit <= '9') return digit - '0';
-  if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
-  if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
-  return -1;
-}
-
-std::optional<std::string> PercentDecode(std::string_view text) {
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded.push_back(text[i]);
-      continue;
-    }
-    const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
-    const int low = high < 0 ? -1 : HexDigit(text[i + 2]);
-    if (low < 0) return std::nullopt;
-    decoded.push_back(static_cast<char>(high * 16 + low));
-    i += 2;
-  }
-  return decoded;
-}
 
 // What stands behind the last `separator`, which is taken off with it; nullopt: there is none.
 std::optional<std::string_view> TakeBehindLast(char separator, std::string_view* text) {
@@ -51,8 +29,8 @@ absl::Status Wrong(std::string_view what) {
 
 absl::Status ReadLogin(std::string_view login, RedisUrl* url) {
   const size_t colon = login.find(':');
-  const auto user = PercentDecode(login.substr(0, colon));
-  const auto password = PercentDecode(colon == std::string_view::npos ? "" : login.substr(colon + 1));
+  const auto user = base::PercentDecode(login.substr(0, colon));
+  const auto password = base::PercentDecode(colon == std::string_view::npos ? "" : login.substr(colon + 1));
   if (!user.has_value() || !password.has_value()) return Wrong("a user or password that is not percent-encoded");
   url->user = *user;
   url->password = *password;

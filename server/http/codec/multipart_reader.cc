@@ -2,6 +2,7 @@
 #include "server/http/codec/multipart_reader.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -9,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "base/utf8.h"
+#include "server/base/percent_decode.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -50,6 +53,34 @@ std::string Parameter(std::string_view header, std::string_view name) {
     if (absl::EqualsIgnoreCase(base::View(key), base::View(name))) return value;
   }
   return "";
+}
+
+// A value such as `UTF-8'en'na%C3%AFve.jsonl` (RFC 8187) as UTF-8; nullopt if it is none.
+std::optional<std::string> ExtendedValue(std::string_view value) {
+  const size_t language = value.find('\'');
+  const size_t text = value.find('\'', language == value.npos ? value.npos : language + 1);
+  if (text == value.npos) return std::nullopt;
+  const absl::string_view charset = base::View(value.substr(0, language));
+  std::optional<std::string> decoded = base::PercentDecode(value.substr(text + 1));
+  if (!decoded.has_value()) return std::nullopt;
+  if (absl::EqualsIgnoreCase(charset, "iso-8859-1")) {
+    std::string utf8;
+    for (const char byte : *decoded) base::AppendUtf8(static_cast<unsigned char>(byte), &utf8);
+    return utf8;
+  }
+  if (!absl::EqualsIgnoreCase(charset, "utf-8") || base::FindInvalidUtf8(*decoded) != decoded->npos) {
+    return std::nullopt;
+  }
+  return decoded;
+}
+
+std::string FileName(std::string_view disposition) {
+  // RFC 7578 asks senders to leave `filename*` out; older urllib3 sends a name that is not ASCII in it alone. Where
+  // both stand it is the better one (RFC 6266, section 4.3).
+  std::optional<std::string> extended = ExtendedValue(Parameter(disposition, "filename*"));
+  if (extended.has_value()) return *std::move(extended);
+  // Browsers and httpx write a quote of a name so.
+  return absl::StrReplaceAll(Parameter(disposition, "filename"), {{"%22", "\""}});
 }
 
 }  // namespace
@@ -130,9 +161,7 @@ absl::Status MultipartReader::BeginPart(std::string_view head, Sink* sink) {
     const std::string_view value = base::StdView(line.substr(kDisposition.size()));
     const std::string name = Parameter(value, "name");
     if (name.empty()) return NoForm("a part has no name");
-    // Browsers and httpx write a quote of a name so.
-    const std::string file_name = absl::StrReplaceAll(Parameter(value, "filename"), {{"%22", "\""}});
-    return sink->BeginPart(name, file_name);
+    return sink->BeginPart(name, FileName(value));
   }
   return NoForm("a part has no Content-Disposition");
 }

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/percent_decode.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
 
@@ -116,27 +117,6 @@ std::string_view ApiPath(std::string_view path) {
   return StripPrefix(StripPrefix(StripPrefix(path, "/anthropic"), "/beta"), "/v1");
 }
 
-// %XX sequences to bytes; nullopt for a broken one.
-std::optional<std::string> PercentDecode(std::string_view text) {
-  const auto hex = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded.push_back(text[i]);
-      continue;
-    }
-    if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0) return std::nullopt;
-    decoded.push_back(static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2])));
-    i += 2;
-  }
-  return decoded;
-}
-
 }  // namespace
 
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow) {
@@ -163,7 +143,7 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
   for (const NamedRow& named : kNamedRows) {
     const std::string_view name = NameIn(named.row.api ? api_path : path, named);
     if (name.empty() || !matches(named.row, &match)) continue;
-    std::optional<std::string> decoded = PercentDecode(name);
+    std::optional<std::string> decoded = base::PercentDecode(name);
     if (!decoded.has_value())
       return request::MakeError(request::Reason::kInvalidRequest, "the path has a broken % sequence");
     match.parameter = *std::move(decoded);

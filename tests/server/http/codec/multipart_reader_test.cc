@@ -67,6 +67,30 @@ TEST(MultipartReaderTest, ReadsPartsWhateverThePieces) {
   }
 }
 
+TEST(MultipartReaderTest, ReadsExtendedFileNames) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"; filename*=UTF-8''na%C3%AFve%20%22a%22.jsonl", "na\u00EFve \"a\".jsonl"},
+      {"; filename*=utf-8'fr'%e2%82%ac", "\u20AC"},
+      {"; filename*=\"utf-8''%41b\"", "Ab"},
+      {"; filename*=iso-8859-1''%A3%20rates", "\u00A3 rates"},
+      {"; filename=\"plain\"; filename*=UTF-8''%C3%AF", "\u00EF"},
+      {"; filename*=UTF-8''%C3%AF; filename=plain", "\u00EF"},
+      // What is no such value counts for nothing.
+      {"; filename*=UTF-8''%C3; filename=plain", "plain"},
+      {"; filename*=UTF-8''%zz; filename=plain", "plain"},
+      {"; filename*=koi8-r''%C3; filename=plain", "plain"},
+      {"; filename*=plain", ""},
+      {"; filename*=utf-8'plain", ""},
+      {"; filename*=", ""},
+  };
+  for (const auto& [written, name] : cases) {
+    Parts parts;
+    bool ended = false;
+    ASSERT_OK(Read(absl::StrCat(Field("file", "x", written), "--x-Y--"), 100, &parts, &ended)) << written;
+    EXPECT_EQ(parts.all, (std::vector<Part>{{"file", name, "x"}})) << written;
+  }
+}
+
 TEST(MultipartReaderTest, AFormWithoutItsEndIsSeen) {
   Parts parts;
   bool ended = true;
