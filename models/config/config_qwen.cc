@@ -6,15 +6,20 @@ namespace hadal::config {
 
 namespace {
 
+// Whether a layer slides is decided as transformers does: by layer_types where that is given, else the layers from
+// max_window_layers on slide if use_sliding_window is set and the window has a size.
 void RefuseSlidingWindows(FieldReader& fields, const ModelConfig& config) {
-  // Present in every file; without use_sliding_window they have no effect.
   fields.IntOr("sliding_window", 0, 0, kMaxPositions);
-  fields.IntOr("max_window_layers", 0, 0, kMaxLayers);
-  if (fields.BoolOr("use_sliding_window", false)) {
+  const int64_t full_layers = fields.IntOr("max_window_layers", 28, 0, kMaxLayers);
+  const bool used = fields.BoolOr("use_sliding_window", false);
+  const bool null_window = fields.HasKey("sliding_window") && !fields.Has("sliding_window");
+  const std::vector<std::string> types = fields.StringList("layer_types", kMaxLayers);
+  if (types.empty() && used && !null_window && full_layers < config.layers) {
     fields.Unsupported("use_sliding_window",
-                       absl::StrCat("hadal offers full attention for ", config.family, " only, found true"));
+                       absl::StrCat("hadal offers full attention for ", config.family, " only, found true for layer ",
+                                    full_layers, " (max_window_layers) and after"));
   }
-  for (const std::string& type : fields.StringList("layer_types", kMaxLayers)) {
+  for (const std::string& type : types) {
     if (type == "full_attention") continue;
     fields.Unsupported("layer_types", absl::StrCat("hadal offers full_attention for ", config.family, " only, found \"",
                                                    QuoteForError(type), "\""));

@@ -35,7 +35,7 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 OTHER_VALUES = {
     "attention_multiplier": [2.0], "embedding_multiplier": [2.0], "final_logit_softcapping": [5.0], "logits_scaling": [2.0],
     "hidden_act": ["gelu", "swish", "relu"], "layer_types": [["sliding_attention"] * 3, ["full_attention"] * 3],
-    "moe_layer_freq": [2], "no_rope_layers": [[1, 0, 1]], "partial_rotary_factor": [0.5], "rope_interleave": [True, False],
+    "max_window_layers": [2], "moe_layer_freq": [2], "no_rope_layers": [[1, 0, 1]], "partial_rotary_factor": [0.5], "rope_interleave": [True, False],
     "rope_theta": [50.0],
     "rope_parameters": [{"rope_theta": 500.0}, {"rope_type": "default", "rope_theta": 500.0},
                         {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}, YARN | {"rope_theta": 100.0}],

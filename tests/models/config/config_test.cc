@@ -111,6 +111,16 @@ TEST(ModelConfigTest, ReadsQwen3WithItsNorms) {
   EXPECT_TRUE(AttentionAs<GqaConfig>(biased).qkv_bias && AttentionAs<GqaConfig>(biased).out_bias);
 }
 
+TEST(ModelConfigTest, AWindowThatNoLayerUsesIsNone) {
+  const std::string qwen2 = With(kQwen15bConfig, R"("use_sliding_window": false)", R"("use_sliding_window": true)");
+  MustParse(With(qwen2, R"("max_window_layers": 21)", R"("max_window_layers": 28)"));
+  MustParse(With(qwen2, R"("max_window_layers": 21, )", ""));  // 28 where it is left out
+  MustParse(With(qwen2, R"("sliding_window": 4096)", R"("sliding_window": null)"));
+  MustParse(With(qwen2, R"("use_mrope": false)", R"("layer_types": ["full_attention"])"));
+  EXPECT_FALSE(ParseModelConfig(With(qwen2, R"("max_window_layers": 21)", R"("max_window_layers": 27)")).ok());
+  EXPECT_FALSE(ParseModelConfig(With(qwen2, R"("sliding_window": 4096, )", "")).ok()) << "4096 where it is left out";
+}
+
 TEST(ModelConfigTest, ReadsRopeParametersLikeRopeScaling) {
   const ModelConfig config = MustParse(With(kTinyLlamaConfig, R"({"rope_theta": 10000.0, "rope_type": "default"})",
                                             R"({"rope_theta": 5e5, "rope_type": "linear", "factor": 4})"));
@@ -274,8 +284,10 @@ INSTANTIATE_TEST_SUITE_P(
                  "use_sliding_window: hadal offers full attention"},
         BadField{kTinyQwen3Config, R"("head_dim": 10, )", "",
                  "head_dim: expected an integer (qwen3 does not derive it), found nothing"},
-        BadField{kTinyQwen3Config, R"("attention_bias": false)", R"("use_sliding_window": true)",
-                 "use_sliding_window: hadal offers full attention for qwen3 only"},
+        BadField{kTinyQwen3Config, R"("attention_bias": false)",
+                 R"("use_sliding_window": true, "max_window_layers": 1)",
+                 "use_sliding_window: hadal offers full attention for qwen3 only, found true for layer 1 "
+                 "(max_window_layers) and after"},
         BadField{kTinyQwen3Config, R"("attn_factor")", R"("attention_factor": 1.0, "attn_factor")",
                  "rope_scaling.attn_factor: expected nothing beside attention_factor"},
         BadField{kQwen15bConfig, R"("use_mrope": false)", R"("layer_types": ["sliding_attention"])", "layer_types"},
