@@ -9,23 +9,25 @@
 namespace hadal::tokenizer {
 namespace {
 
-size_t SpaceBegin(std::string_view text) {
+// The character at text[at] is one that lstrip and rstrip take.
+bool IsSpace(std::string_view text, size_t at, bool keeps_blanks, int* length) {
+  const char32_t c = base::DecodeUtf8(text.data() + at, length);
+  return (unicode::CharTable::Get()[c] & unicode::kSpace) != 0 && !(keeps_blanks && c == U' ');
+}
+
+size_t SpaceBegin(std::string_view text, bool keeps_blanks) {
   while (!text.empty()) {
     const size_t last = base::LastCharacter(text);
     int length = 0;
-    if (!(unicode::CharTable::Get()[base::DecodeUtf8(text.data() + last, &length)] & unicode::kSpace)) break;
+    if (!IsSpace(text, last, keeps_blanks, &length)) break;
     text = text.substr(0, last);
   }
   return text.size();
 }
 
-size_t SpaceEnd(std::string_view text) {
+size_t SpaceEnd(std::string_view text, bool keeps_blanks) {
   size_t i = 0;
-  while (i < text.size()) {
-    int length = 0;
-    if (!(unicode::CharTable::Get()[base::DecodeUtf8(text.data() + i, &length)] & unicode::kSpace)) break;
-    i += static_cast<size_t>(length);
-  }
+  for (int length = 0; i < text.size() && IsSpace(text, i, keeps_blanks, &length);) i += static_cast<size_t>(length);
   return i;
 }
 
@@ -96,10 +98,13 @@ void AddedTokenMatcher::Split(std::string_view text, absl::FunctionRef<void(std:
     at = end;  // the characters of a token that is then refused are not looked at again
     const Token& t = tokens_[found];
     if (t.single_word && !IsSingleWord(text, begin, end)) continue;
-    if (t.lstrip) begin = std::max(SpaceBegin(text.substr(0, begin)), text_begin);
-    if (t.rstrip) end += SpaceEnd(text.substr(end));
+    if (t.lstrip) begin = std::max(SpaceBegin(text.substr(0, begin), keeps_blanks_), text_begin);
+    if (t.rstrip) end += SpaceEnd(text.substr(end), keeps_blanks_);
+    // A token of spaces may start within those that the token before was widened over. The package tokenizers takes it
+    // once more, drops it where lstrip leaves nothing of it, and crashes where lstrip leaves less than nothing.
     if (text_begin < begin) text_part(text.substr(text_begin, begin - text_begin));
-    token(t.id);
+    if (begin > end) continue;
+    if (begin < end) token(t.id);
     text_begin = end;
   }
   if (text_begin < text.size()) text_part(text.substr(text_begin));

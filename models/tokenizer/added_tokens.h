@@ -28,6 +28,8 @@ class AddedTokenMatcher {
   // `literal` is what to look for (the content, or its normalised form); not empty, at most kMaxLiteralBytes.
   void Add(const AddedToken& token, std::string_view literal);
   bool empty() const { return tokens_.empty(); }
+  // From now on tokens are not widened over U+0020, which stands for a mark that is no space.
+  void KeepBlanks() { keeps_blanks_ = true; }
 
   // Calls `text_part` and `token` for the stretches of `text` in order. lstrip and rstrip widen a token over the spaces
   // next to it; a single_word token next to a word character is left as text.
@@ -53,6 +55,7 @@ class AddedTokenMatcher {
   // Longest token at text[at], or -1; sets *end.
   int32_t LongestAt(std::string_view text, size_t at, size_t* end) const;
 
+  bool keeps_blanks_ = false;
   std::vector<Token> tokens_;
   std::vector<Node> nodes_ = std::vector<Node>(1);
   int32_t first_[256] = {};  // child of the root by byte, 0 for none

@@ -66,6 +66,7 @@ absl::Status ReadNormalizerStep(const JsonField& field, TokenizerParts* parts, i
       return field.Error(
           models::Concat("pattern must not be empty and content at most ", kMaxReplacementBytes, " bytes"));
     }
+    if (from == " " && to == kSpaceMark) parts->marks_spaces = true;
     if (Spaced(from, *parts) != Spaced(to, *parts)) normalizer->AddReplace(Spaced(from, *parts), Spaced(to, *parts));
     return absl::OkStatus();
   }

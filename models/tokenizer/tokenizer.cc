@@ -86,6 +86,10 @@ struct Tokenizer::Impl {
 
 absl::Status Tokenizer::Impl::Finish() {
   const Vocabulary& vocabulary = *parts.vocabulary;
+  if (parts.marks_spaces) {
+    all_added.after.KeepBlanks();
+    plain_added.after.KeepBlanks();
+  }
   for (const AddedToken& token : parts.added_tokens) {
     all_added.Add(token, parts.normalizer);
     if (!vocabulary.HasFlag(token.id, Vocabulary::kControl)) plain_added.Add(token, parts.normalizer);

@@ -31,6 +31,7 @@ struct TokenizerParts {
   std::vector<AddedToken> added_tokens;
   std::vector<int32_t> prefix_ids;  // what add_special_tokens puts before and after the text
   std::vector<int32_t> suffix_ids;
+  bool marks_spaces = false;        // the normalizer puts U+2581 for them, which no added token is widened over
   bool strips_first_space = false;  // decoding drops the space in front, which encoding has put there
 };
 

@@ -59,6 +59,31 @@ def test_encodes_as_tokenizers(checkpoint):
         assert ids == reference.encode(text, add_special_tokens=True).ids, repr(text)
 
 
+@pytest.mark.parametrize("style", ["qwen2", "llama2"])
+def test_added_tokens_of_spaces_are_found_as_by_tokenizers(tmp_path, style):
+    """What each takes beside itself (lstrip, rstrip) may reach into the next one."""
+    base = styles.train(style, vocab_size=600).to_str()
+    spaces = ["  ", "   ", " \n", "\n\n", "\r\n", "\n<a>", "<a>\n", "<a>", "<b>", "\u00a0", "\u3000", "x y"]
+    added = [text for text in spaces if style != "llama2" or " " not in text]  # its vocabulary has those with blanks itself
+    compared = 0
+    for seed in range(12):
+        rng = random.Random(seed)
+        reference = tokenizers.Tokenizer.from_str(base)
+        flags = ("lstrip", "rstrip", "normalized", "special")
+        reference.add_tokens([tokenizers.AddedToken(content, **{flag: rng.random() < 0.5 for flag in flags}) for content in rng.sample(added, 4)])
+        reference.save(str(tmp_path / "tokenizer.json"))
+        texts = ["".join(rng.choice([*spaces, "a", " ", "\n", "é"]) for _ in range(rng.randrange(1, 12))) for _ in range(150)]
+        for text, ids in zip(texts, run(str(tmp_path), "encode", texts)):
+            try:
+                expected = reference.encode(text, add_special_tokens=False).ids
+            except BaseException as error:  # a panic of its own is no Exception
+                assert "bad split" in str(error), error
+                continue
+            compared += 1
+            assert ids == expected, (seed, text)
+    assert compared > 1000
+
+
 def test_decodes_as_tokenizers(checkpoint):
     name, directory, reference = checkpoint
     ids = list(range(reference.get_vocab_size()))
