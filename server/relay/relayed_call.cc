@@ -20,6 +20,15 @@ std::string ModelFor(const service::GenerateService& service, const std::string&
   return found.ok() ? found->model->name : std::string();
 }
 
+// A limit that no answer of the model here can reach, of a client that does not know the context (Ollama's), is none.
+// As a number another server would refuse it, as more than its context leaves.
+void DropUnreachableLimit(const service::GenerateService& service, service::CallOptions* options) {
+  service::StopOptions& stopping = options->stopping;
+  if (!stopping.cap_max_tokens || !stopping.max_tokens.has_value()) return;
+  const auto found = service.FindModel(options->model);
+  if (found.ok() && *stopping.max_tokens >= found->model->info.max_model_len) stopping.max_tokens.reset();
+}
+
 }  // namespace
 
 std::shared_ptr<RelayedCall> RelayedCall::Begin(const Environment& environment, upstream::PassedRequest request,
@@ -75,8 +84,9 @@ absl::StatusOr<int32_t> RelayedCall::Translate(const Decode& decode) {
     request_.fields.emplace_back("x-hadal-priority", request::kPriorityNames[static_cast<size_t>(*decoded->priority)]);
   }
   return std::visit(
-      [this](const auto& call) -> absl::StatusOr<int32_t> {
+      [this](auto& call) -> absl::StatusOr<int32_t> {
         if (absl::Status status = service::Validate(call); !status.ok()) return status;
+        DropUnreachableLimit(*environment_.service, &call.options);
         absl::StatusOr<OpenAiRequest> request = EncodeOpenAi(call, ModelFor(*environment_.service, call.options.model));
         if (!request.ok()) return request.status();
         request_.path = request->path;

@@ -244,6 +244,9 @@ def test_ollama_is_answered_by_the_other_server(full, far):
     for raw in (False, True):
         passed, direct = (client.generate("hadal-demo", "17 + 25", raw=raw, options=greedy) for client in (near, there))
         assert (passed.response, passed.thinking, passed.done_reason, passed.eval_count) == (direct.response, direct.thinking, direct.done_reason, direct.eval_count)
+    # More than any context leaves: no limit, there as here.
+    passed, direct = (client.generate("hadal-demo", "17 + 25", options=greedy | {"num_predict": 1 << 30}) for client in (near, there))
+    assert (passed.response, passed.done_reason) == (direct.response, direct.done_reason)
     status, headers, _ = post(full, "/api/chat", {"model": "hadal-demo", "messages": ASK})
     assert status == 200 and headers["x-hadal-served-by"] == "far" and headers["content-type"] == "application/x-ndjson"
 

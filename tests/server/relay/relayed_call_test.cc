@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/relay/relayed_call.h"
 
+#include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -111,6 +113,21 @@ TEST(RelayedCallTest, TheClassThatAMessageAsksForIsPassedOnWithinItsKeysLimit) {
   EXPECT_EQ(refused.reason(), Reason::kPermissionDenied);
   EXPECT_TRUE(refused.call->invalid());
   EXPECT_EQ(refused.other.accepted(), 0);
+}
+
+TEST(RelayedCallTest, ALimitThatNoAnswerReachesIsNotPassedOn) {
+  const auto sent = [](int32_t max_tokens, bool cap) {
+    service::DecodedRequest prompt = Prompt("x");
+    service::StopOptions& stopping = std::get<service::GenerateCall>(prompt.calls.front()).options.stopping;
+    stopping = {.max_tokens = max_tokens, .cap_max_tokens = cap};
+    Asked asked(ScriptedServer::Says(absl::StrCat(kEventStreamHead, kText, kStop)), prompt);
+    EXPECT_EQ(asked.Read(), Progress::kComplete);
+    return asked.other.last_request();
+  };
+  EXPECT_THAT(sent(511, true), HasSubstr(R"("max_tokens":511)")) << "the context has 512";
+  EXPECT_THAT(sent(512, true), Not(HasSubstr("max_tokens")));
+  EXPECT_THAT(sent(std::numeric_limits<int32_t>::max(), true), Not(HasSubstr("max_tokens")));
+  EXPECT_THAT(sent(512, false), HasSubstr(R"("max_tokens":512)")) << "OpenAI's clients are told of their mistake";
 }
 
 TEST(RelayedCallTest, NothingIsGivenOutOfAnAnswerThatFailsAtOnce) {
