@@ -3,8 +3,8 @@
 configuration has (etc/default-counters.csv)."""
 
 import contextlib
-import http.server
-import threading
+
+from background_http import BackgroundServer, Handler
 
 # Field: (help, value). DCGM_FI_PROF_DRAM_ACTIVE needs a GPU of Volta or later.
 FIELDS = {
@@ -29,20 +29,9 @@ def dcgm_exporter(node, host_label):
     """Its "host:port"."""
     answer = text(node, host_label).encode()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Answer(Handler):
         def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.reply(200, answer, {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with BackgroundServer(Answer) as server:
+        yield f"127.0.0.1:{server.port}"

@@ -2,57 +2,45 @@
 """A proxy between a tool and a server that keeps what the tool asks: for tests that run the tool, and to renew the requests of recorded/."""
 
 import http.client
-import http.server
 import json
-import threading
+
+from background_http import BackgroundServer, Handler
 
 # The tool's own words; everything else is its HTTP library's.
 KEPT_HEADERS = ("content-type", "accept", "authorization")
 
 
-class RecordingProxy:
+class RecordingProxy(BackgroundServer):
     """Passes requests on to the port `target`, which may change, byte for byte, and answers as they come."""
 
     def __init__(self, target):
         self.target = target
         self.exchanges = []  # {"method", "path", "headers", "body", "status"}, in the order of their answers' heads
-        proxy = self
+        super().__init__(self.Passed)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    class Passed(Handler):
+        def handle_any(self):
+            body = self.body()
+            passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
+            server = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=120)
+            server.request(self.command, self.path, body or None, passed)
+            answer = server.getresponse()
+            self.server.note(self.command, self.path, self.headers, body, answer.status)
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
+                    self.send_header(name, value)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            try:
+                while piece := answer.read1(65536):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+            finally:
+                self.close_connection = True
+                server.close()
 
-            def log_message(self, *_):
-                pass
-
-            def handle_any(self):
-                size = int(self.headers.get("content-length") or 0)
-                body = self.rfile.read(size)
-                passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
-                server = http.client.HTTPConnection("127.0.0.1", proxy.target, timeout=120)
-                server.request(self.command, self.path, body or None, passed)
-                answer = server.getresponse()
-                proxy.note(self.command, self.path, self.headers, body, answer.status)
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
-                        self.send_header(name, value)
-                self.send_header("Connection", "close")
-                self.end_headers()
-                try:
-                    while piece := answer.read1(65536):
-                        self.wfile.write(piece)
-                        self.wfile.flush()
-                finally:
-                    self.close_connection = True
-                    server.close()
-
-            do_GET = do_POST = do_DELETE = do_HEAD = do_OPTIONS = do_PUT = handle_any
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        do_GET = do_POST = do_DELETE = do_HEAD = do_OPTIONS = do_PUT = handle_any
 
     def note(self, method, path, headers, body, status):
         exchange = {"method": method, "path": path, "headers": {name: headers[name] for name in KEPT_HEADERS if name in headers}, "status": status}
@@ -62,10 +50,3 @@ class RecordingProxy:
 
     def asked(self, path):
         return [exchange for exchange in self.exchanges if exchange["path"] == path]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes of docs/clients.md run as they stand there."""
 
-import http.server
 import json
 import os
 import pathlib
@@ -9,9 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 
 import pytest
+
+from background_http import BackgroundServer, Handler
 
 PAGE = (pathlib.Path(os.environ["HADAL_SOURCE_DIR"]) / "docs/clients.md").read_text(encoding="utf-8")
 RECIPES = {section.partition("\n")[0]: code for section in PAGE.split("\n## ")[1:]
@@ -52,11 +52,13 @@ def test_node(server):
     assert out.count("42") == 2, err
 
 
-class RefusesOnce(http.server.BaseHTTPRequestHandler):
+class RefusesOnce(Handler):
     """A full server that names a time and a place, and then answers by what it is asked for."""
 
+    protocol_version = "HTTP/1.0"  # an answer ends with its connection
+
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         tickets = self.server.tickets
         tickets.append(self.headers["x-hadal-ticket"])
         if len(tickets) == 1:
@@ -72,16 +74,11 @@ class RefusesOnce(http.server.BaseHTTPRequestHandler):
         text = json.dumps(answer)
         self.wfile.write((f"data: {text}\n\ndata: [DONE]\n\n" if body.get("stream") else text).encode())
 
-    def log_message(self, *_):
-        pass
-
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_node_returns_with_its_ticket():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RefusesOnce) as full:
-        full.tickets, full.port = [], full.server_port
-        threading.Thread(target=full.serve_forever, daemon=True).start()
+    with BackgroundServer(RefusesOnce) as full:
+        full.tickets = []
         out, err = run_node(full).communicate(timeout=120)
-        full.shutdown()
     assert out.count("42") == 2, err
     assert full.tickets == [None, "first", None]

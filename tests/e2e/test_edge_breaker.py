@@ -3,15 +3,14 @@
 import collections
 import concurrent.futures
 import contextlib
-import http.server
 import json
 import re
-import threading
 import time
 
 import grpc
 import pytest
 
+from background_http import BackgroundServer, Handler
 from gateway_fleet import SMALL, answer, ask, stub_of
 from gateway_process import GatewayProcess, binary
 from hadal_process import HadalProcess, filled
@@ -21,49 +20,25 @@ SHORT = {" expire 30s ": " expire 3s "}
 LIMIT = 10  # failures in a row
 
 
-class PretendedServer:
+class PretendedServer(BackgroundServer):
     """Is ready, and answers everything else with `status`, and as hadal's with `reason`."""
 
     def __init__(self, status, reason=None):
-        self.status, self.asked = status, 0
-        outer = self
+        self.status, self.reason, self.asked = status, reason, 0
+        super().__init__(self.Answer)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def handle_error(self, *_):  # HAProxy resets the connections of its health checks
+        pass
 
-            def answer(self):
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                probed = self.path in ("/health/ready", "/v1/models")  # the second: GatewayProcess, whether the gateway is there
-                status, headers = (200, {}) if probed else (outer.status, {"x-hadal-reason": reason} if reason else {})
-                outer.asked += not probed
-                body = json.dumps({"object": "list", "data": [{"id": "hadal-demo"}]}).encode()
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+    class Answer(Handler):
+        def answer(self):
+            self.body()
+            probed = self.path in ("/health/ready", "/v1/models")  # the second: GatewayProcess, whether the gateway is there
+            given = {"x-hadal-reason": self.server.reason} if self.server.reason and not probed else {}
+            self.server.asked += not probed
+            self.reply(200 if probed else self.server.status, json.dumps({"object": "list", "data": [{"id": "hadal-demo"}]}).encode(), given)
 
-            do_GET = do_POST = answer
-
-            def log_message(self, *_):
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *_):  # HAProxy resets the connections of its health checks
-                pass
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        do_GET = do_POST = answer
 
 
 def log_of(folder):

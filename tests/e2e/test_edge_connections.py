@@ -1,57 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the edges of k8s/overlays do about connections: kept ones to the servers, TCP Fast Open to clients, and HAProxy's breaker."""
-import http.server
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
+from background_http import BackgroundServer, Handler
 from gateway_fleet import ask, kill
 from gateway_process import GatewayProcess, binary
 from hadal_process import HadalProcess
 
 
-class CountingServer:
+class CountingServer(BackgroundServer):
     """Answers as a server would, and counts the connections by which requests came. Those of health checks do not count."""
 
     def __init__(self):
-        used = self.used = set()
+        self.used = set()
+        super().__init__(self.Answer)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    class Answer(Handler):
+        def answer(self):
+            if self.path != "/health/ready":
+                self.server.used.add(self.client_address)
+            self.body()
+            self.reply(200, json.dumps({"object": "list", "data": [{"id": "hadal-demo"}]}).encode())
 
-            def answer(self):
-                if self.path != "/health/ready":
-                    used.add(self.client_address)
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                body = json.dumps({"object": "list", "data": [{"id": "hadal-demo"}]}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = answer
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        do_GET = do_POST = answer
 
 
 def test_connections_to_the_servers_are_kept_for_other_clients(gateway, tmp_path):
