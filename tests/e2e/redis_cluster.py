@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Redis Cluster of real redis-servers for tests: slots that can be moved, nodes that can be killed one by one, and, if asked for, a replica of each master."""
 
+import contextlib
+import shutil
+
+import pytest
 import redis
 from redis.crc import key_slot
 
@@ -43,6 +47,24 @@ class Node(Redis):
 
     def keys(self):
         return self.client.keys("*")
+
+
+@contextlib.contextmanager
+def clusters(folder, **options):
+    """make(*flags), for fixtures: a Cluster in `folder`, stopped at the end; `flags` are redis-server's. Skips the test without redis-server."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("needs redis-server (scripts/bootstrap --test)")
+    made = []
+
+    def make(*flags):
+        made.append(Cluster(folder, flags=flags, **options))
+        return made[0]
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.stop()
 
 
 class Cluster:

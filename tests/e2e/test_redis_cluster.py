@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The response cache and batches in a Redis Cluster of real servers: answers on every node, slots that move, nodes that are killed."""
 
-import shutil
-
 import openai
 import pytest
 
 from batch_client import expect_each_once, lines, submit, wait
 from http_client import client_of, post
-from redis_cluster import Cluster
+from redis_cluster import clusters
 from redis_process import wait_for
 from test_response_cache_store import Load, PATIENT, ask, plain, store_errors
 
@@ -21,17 +19,8 @@ PERSISTENT = ("--appendonly", "yes", "--appendfsync", "no")
 @pytest.fixture
 def cluster(tmp_path):
     """cluster(*flags): three masters; `flags` are redis-server's."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server (scripts/bootstrap --test)")
-    made = []
-
-    def make(*flags):
-        made.append(Cluster(tmp_path, flags=flags))
-        return made[0]
-
-    yield make
-    for one in made:
-        one.stop()
+    with clusters(tmp_path) as make:
+        yield make
 
 
 def cached_by(node, size="1KiB"):

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Redis Cluster of three masters with a replica each, of real servers: masters are killed and paused under load, and their replicas take their places."""
 
-import shutil
-
 import pytest
 
 from batch_client import expect_each_once, lines, submit, wait
 from http_client import client_of, post
-from redis_cluster import Cluster
+from redis_cluster import clusters
 from redis_process import wait_for
 from test_redis_cluster import NUMBERS, PERSISTENT, batches_in, cached_by, fill, hits
 from test_response_cache_store import Load
@@ -16,17 +14,8 @@ from test_response_cache_store import Load
 @pytest.fixture
 def cluster(tmp_path):
     """cluster(*flags): three masters, number i with the replica number i + 3."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs redis-server (scripts/bootstrap --test)")
-    made = []
-
-    def make(*flags):
-        made.append(Cluster(tmp_path, replicas=True, flags=flags))
-        return made[0]
-
-    yield make
-    for one in made:
-        one.stop()
+    with clusters(tmp_path, replicas=True) as make:
+        yield make
 
 
 @pytest.mark.parametrize("victim", [0, 1], ids=["the node that the flag names", "another one"])
