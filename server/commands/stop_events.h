@@ -7,22 +7,20 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/commands/signal_events.h"
 
 namespace hadal::commands {
 
-// The events that the main thread waits for while the server runs: SIGTERM, SIGINT and SIGHUP (signalfd), Notify
-// (eventfd), and watched descriptors. Create it before any other thread, so that all threads inherit the blocked
+// The events that the main thread waits for while the server runs: SIGTERM, SIGINT and SIGHUP, Notify, and watched
+// descriptors. Create it before any other thread, so that all threads inherit the blocked
 // signals, which stay blocked. One per process. Notify is for any thread, everything else for the main thread.
 class StopEvents {
  public:
   // Internal when the kernel refuses a descriptor.
   static absl::StatusOr<std::unique_ptr<StopEvents>> Create();
-  ~StopEvents();
-  StopEvents(const StopEvents&) = delete;
-  StopEvents& operator=(const StopEvents&) = delete;
 
   // Ends a Wait, the current one or the next.
-  void Notify();
+  void Notify() { events_->Notify(); }
   // SIGTERM and SIGINT received since Create; never waits. Equal signals that come before anyone looks count as one.
   int signals();
   // True when SIGHUP was received since the last call.
@@ -33,12 +31,11 @@ class StopEvents {
   void Wait(absl::Duration timeout = absl::InfiniteDuration());
 
  private:
-  StopEvents(int signal_fd, int notify_fd) : signal_fd_(signal_fd), notify_fd_(notify_fd) {}
+  explicit StopEvents(std::unique_ptr<SignalEvents> events) : events_(std::move(events)) {}
 
   void ReadSignals();
 
-  const int signal_fd_;
-  const int notify_fd_;
+  const std::unique_ptr<SignalEvents> events_;
   std::vector<int> watched_fds_;
   int signals_ = 0;
   bool hangup_ = false;

@@ -2,14 +2,11 @@
 #include "server/commands/top/terminal.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -55,28 +52,18 @@ absl::StatusOr<std::unique_ptr<Terminal>> Terminal::Open() {
   if (name == nullptr || std::string_view(name) == "dumb") {
     return absl::FailedPreconditionError("this terminal (TERM) can only print; --once prints one picture");
   }
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP}) sigaddset(&set, signal);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  const int signal_fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (signal_fd < 0) return absl::ErrnoToStatus(errno, "signalfd");
-  const int notify_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (notify_fd < 0) {
-    const absl::Status status = absl::ErrnoToStatus(errno, "eventfd");
-    ::close(signal_fd);
-    return status;
-  }
-  return std::unique_ptr<Terminal>(new Terminal(signal_fd, notify_fd, before));
+  absl::StatusOr<std::unique_ptr<commands::SignalEvents>> events =
+      commands::SignalEvents::Create({SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP});
+  if (!events.ok()) return events.status();
+  return std::unique_ptr<Terminal>(new Terminal(*std::move(events), before));
 }
 
-Terminal::Terminal(int signal_fd, int notify_fd, const termios& before)
-    : signal_fd_(signal_fd), notify_fd_(notify_fd), before_(before) {
+Terminal::Terminal(std::unique_ptr<commands::SignalEvents> events, const termios& before)
+    : events_(std::move(events)), before_(before) {
   Enter();
 }
 
 void Terminal::Close() {
-  // The descriptors stay open: one for a process, and a Notify may come late.
   if (!std::exchange(closed_, true)) Leave();
 }
 
@@ -121,22 +108,18 @@ void Terminal::Draw(const std::vector<Line>& lines) {
   Write(picture, kPicturePatience);
 }
 
-void Terminal::Notify() { (void)::eventfd_write(notify_fd_, 1); }
-
 Terminal::Event Terminal::Wait(absl::Duration timeout) {
-  std::array<pollfd, 3> fds = {pollfd{STDIN_FILENO, POLLIN, 0}, pollfd{signal_fd_, POLLIN, 0},
-                               pollfd{notify_fd_, POLLIN, 0}};
+  std::array<pollfd, 3> fds = {pollfd{STDIN_FILENO, POLLIN, 0}, pollfd{events_->signal_fd(), POLLIN, 0},
+                               pollfd{events_->notice_fd(), POLLIN, 0}};
   const int64_t ms = std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 0, 1 << 30);
   if (::poll(fds.data(), fds.size(), static_cast<int>(ms)) <= 0) return Event::kTimeout;
   bool redraw = false;
-  signalfd_siginfo info;
-  while (::read(signal_fd_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
-    if (info.ssi_signo == SIGTSTP) Suspend();
-    if (info.ssi_signo != SIGTSTP && info.ssi_signo != SIGWINCH) return Event::kQuit;
+  while (const int signal = events_->TakeSignal()) {
+    if (signal == SIGTSTP) Suspend();
+    if (signal != SIGTSTP && signal != SIGWINCH) return Event::kQuit;
     redraw = true;
   }
-  eventfd_t taken;
-  if (::eventfd_read(notify_fd_, &taken) == 0) redraw = true;
+  if (events_->TakeNotice()) redraw = true;
   if (fds[0].revents != 0) {
     char keys[64];
     const ssize_t count = ::read(STDIN_FILENO, keys, sizeof(keys));

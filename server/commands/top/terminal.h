@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/commands/signal_events.h"
 #include "server/commands/top/view.h"
 
 namespace hadal::top {
@@ -37,10 +38,10 @@ class Terminal {
   // Gives the terminal back as it was. Nothing may follow but Notify.
   void Close();
   // Ends a Wait, the current one or the next. Any thread.
-  void Notify();
+  void Notify() { events_->Notify(); }
 
  private:
-  Terminal(int signal_fd, int notify_fd, const termios& before);
+  Terminal(std::unique_ptr<commands::SignalEvents> events, const termios& before);
 
   void Enter();
   void Leave();
@@ -48,8 +49,7 @@ class Terminal {
   void Suspend();
   static void Write(std::string_view text, absl::Duration patience);
 
-  const int signal_fd_;
-  const int notify_fd_;
+  const std::unique_ptr<commands::SignalEvents> events_;
   const termios before_;
   bool closed_ = false;
 };
