@@ -93,3 +93,23 @@ def test_the_readme_is_true(server, number, code):
                           env={**os.environ, "PYTHONPATH": str(PACKAGE / "src")})
     assert done.returncode == 0, f"example {number}: {done.stderr}"
     assert done.stdout.strip()
+
+
+def test_no_two_modules_import_each_other():
+    """Be it by a third one, or for their types alone."""
+    imports = {}
+    for path in MODULES:
+        if path.suffix != ".py":
+            continue
+        found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level == 1]
+        imports[path.stem] = {node.module or name.name for node in found for name in node.names} - {path.stem}
+    assert imports["__init__"], "a package of modules that import others"
+
+    def reached(module, seen):
+        for other in imports.get(module, set()) - seen:
+            if other not in seen:
+                seen.add(other)
+                reached(other, seen)
+        return seen
+
+    assert [module for module in imports if module in reached(module, set())] == []

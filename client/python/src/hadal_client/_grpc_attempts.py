@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _load_reports as load_reports
 from ._errors import ServerUnreachable
+from ._grpc_channels import Channels
 from ._grpc_fields import PRIORITIES
 from ._grpc_messages import HTTP_STATUS, WholeAnswer, broken, error_of, refusal_of, unanswered
 from ._retry import Call, Refusal, Target
 from ._stream import Running
 from ._types import Answer
 from ._window import Place, Window
-
-if TYPE_CHECKING:
-    from ._grpc_calls import Base
 
 _LONGEST_S = 1e8  # gRPC takes more for a time that has passed
 _SERVICE = "/hadal.v1.Inference/"
@@ -49,7 +47,7 @@ class Attempts:
 
     All that within `with attempts.take():`, for asyncio `with await attempts.take_async():`."""
 
-    def __init__(self, client: Base, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
+    def __init__(self, client: Channels, method: str, request: Any, response: Any, streams: bool, deadline: Optional[float] = None,
                  running: Optional[Running] = None, only: Optional[Target] = None, once: bool = False, whole: bool = False, sends: Any = None):
         """`sends`, `once`: as of a Question. `whole`: read to its end before its caller gets it."""
         self.client = client

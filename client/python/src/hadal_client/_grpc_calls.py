@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both gRPC clients share: who calls, and what is asked. Nothing is sent here, and nobody sleeps."""
+"""What both gRPC clients share: what is asked, and by whom. Nothing is sent here, and nobody sleeps."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Generic, Iterable, List, Optional, Sequence, TypeVar, Union
 
@@ -17,18 +16,15 @@ from ._batches import Batch, id_of, keeper_of
 from ._cache import Cache
 from ._download import Download
 from ._grpc_attempts import Attempts, stub_of
+from ._grpc_channels import Channels
 from ._grpc_fields import PRIORITIES, chat_messages, fill
 from ._grpc_messages import load_of, models_of
-from ._retry import RetryOptions, Target, Targets
+from ._retry import RetryOptions, Target
 from ._sharing import Asker
 from ._stream import Running
-from ._types import CallCounts, Load, Messages, Model, Prompt
-from ._window import Window
+from ._types import Load, Messages, Model, Prompt
 
 LOAD_TIMEOUT_S = 5.0  # a server that does not say its load by then is chosen by this client's calls alone
-# Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
-OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
-           ("grpc.max_receive_message_length", 64 << 20)]
 
 T = TypeVar("T", covariant=True)
 
@@ -74,48 +70,15 @@ def end_thinking(running: Running) -> Question[None]:
     return Question("EndThinking", pb.EndThinkingRequest(request_id=running.answer_id), pb.EndThinkingResponse, lambda response: None)
 
 
-# With a port, or a name that gRPC has a way of its own to look up.
-_SECURE = "grpcs://"
-_ADDRESS = re.compile(r"(\[[^\]/\s]+\]|[^:/,\s\[\]]+):\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):.+")
-
-
-def _address(server: str) -> str:
-    server = re.sub("^grpcs?://", "", server)
-    if _ADDRESS.fullmatch(server) is None:
-        raise ValueError(f"over gRPC a server is HOST:PORT, found {server!r}")
-    return server
-
-
-def _secure(servers: Sequence[str], credentials: Optional[grpc.ChannelCredentials], ca_file: Optional[str]) -> List[Optional[grpc.ChannelCredentials]]:
-    """Of each server's channel; None: without TLS."""
-    if credentials is not None and ca_file is not None:
-        raise ValueError("ca_file: with credentials it is named in them")
-    if ca_file is not None:
-        credentials = grpc.ssl_channel_credentials(_checks.ca_file(ca_file))
-    return [grpc.ssl_channel_credentials() if credentials is None and server.startswith(_SECURE) else credentials for server in servers]
-
-
-class Base:
-    """Who calls, and whom. `module`: grpc or grpc.aio."""
+class Base(Channels):
+    """Who calls, and what."""
 
     def __init__(self, module: Any, servers: Union[str, Sequence[str]], retry: RetryOptions, api_key: Optional[str], priority: Optional[str],
                  credentials: Optional[grpc.ChannelCredentials], ca_file: Optional[str], cache: Optional[Cache], coalesce: bool, max_calls: Optional[int]):
         servers = _checks.addresses(servers)
-        self.targets = Targets([_address(server) for server in servers], retry)
-        self.threads = module is grpc
-        self._window = Window(max_calls)
-        key = _checks.api_key(api_key)
-        self._key = [] if key is None else [("authorization", f"Bearer {key}")]
         self._priority = None if priority is None else _checks.priority(priority)
+        super().__init__(module, servers, retry, api_key, credentials, ca_file, max_calls)
         self._asker = Asker("grpc", servers, api_key, credentials is not None, cache, coalesce)
-        secure = _secure(servers, credentials, ca_file)
-        self._channels: Dict[Target, Any] = {
-            target: module.insecure_channel(target.address, OPTIONS) if one is None else module.secure_channel(target.address, one, OPTIONS)
-            for target, one in zip(self.targets.all, secure)}
-
-    def counts(self) -> CallCounts:
-        """What the client has done so far."""
-        return self.targets.counts()
 
     def _answer_key(self, request: Any, fields: Dict[str, Any]) -> Optional[str]:
         return self._asker.key(_METHODS[type(request)], fields, request.SerializeToString(deterministic=True).hex())
