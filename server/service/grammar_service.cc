@@ -113,7 +113,8 @@ std::shared_ptr<GrammarService::Job> GrammarService::TakeLocked() {
   return nullptr;
 }
 
-void GrammarService::LeaveLocked(const Job& job) {
+void GrammarService::LeaveLocked(Job& job) {
+  job.left = true;
   jobs_.erase(job.key);
   const auto mine = shares_.find(job.client);
   if (job.running) {
@@ -154,12 +155,14 @@ void GrammarService::Work() {
                                     absl::StrCat("it cannot be compiled: ", compiled.status().message()));
       Count(GrammarMetrics::kRefused);
     }
+    bool late = false;
     {
       base::MutexLock lock(&mutex_);
+      late = job->late;
       KeepLocked(*job, compiled);
       LeaveLocked(*job);
     }
-    job->pending->Set(std::move(compiled));
+    if (!late) job->pending->Set(std::move(compiled));  // else Watch has counted it as too slow, and says so
   }
 }
 
@@ -169,7 +172,7 @@ void GrammarService::Watch() {
     bool ran = false;
     {
       base::MutexLock lock(&mutex_);
-      while (!watched_.empty() && watched_.front()->pending->ready()) watched_.pop_front();
+      while (!watched_.empty() && watched_.front()->left) watched_.pop_front();
       if (stopping_) return;
       if (watched_.empty()) {
         watch_.Wait(&mutex_);

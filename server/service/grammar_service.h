@@ -62,6 +62,7 @@ class GrammarService {
     bool running = false;
     bool late = false;
     bool spare = false;  // has moved to a spare lane
+    bool left = false;   // its place is free again: all that is left is to tell its callers
   };
   // Jobs of one client.
   struct Share {
@@ -74,7 +75,7 @@ class GrammarService {
   std::shared_ptr<Job> TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Keeps the result of a job that ran, for later calls.
   void KeepLocked(const Job& job, const GrammarCache::Result& compiled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LeaveLocked(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveLocked(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Watch();
   void Count(GrammarMetrics::Result result) { metrics_.requests.At(result).Increment(); }
   absl::Status TooSlow() const;
