@@ -23,7 +23,7 @@ TEST(ClientTest, RetriesARefusalAfterTheServersTime) {
   EXPECT_EQ(result->finish_reason, "stop");
   EXPECT_EQ(server.calls(), 3);
   EXPECT_GE(absl::Now() - start, absl::Milliseconds(290));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(60)) << "no back-off of its own";
 }
 
 // As a server with --overload-grpc-code=RESOURCE_EXHAUSTED says it. Without a time the code is gRPC's own, for a
@@ -118,8 +118,7 @@ TEST(ClientTest, ACallOfWhichNothingCameIsMadeAgainWhenAGatewayLosesItsServer) {
 TEST(ClientTest, AResponseThatIsTooLateSaysHowMuchCame) {
   ScriptedServer server(0, "");
   server.NeverEnd();
-  const std::unique_ptr<Client> client =
-      *Client::Connect({.targets = {server.target()}, .deadline = absl::Milliseconds(300)});
+  const std::unique_ptr<Client> client = *Client::Connect({.targets = {server.target()}, .deadline = absl::Seconds(2)});
   const absl::Status late = client->Chat(Question(), kIgnore).status();
   EXPECT_EQ(late.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_NE(late.message().find("the response broke off after "), std::string_view::npos) << late;

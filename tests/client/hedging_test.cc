@@ -175,11 +175,11 @@ TEST_F(ClientHedgeTest, OffUnlessAskedFor) {
 
 TEST_F(ClientHedgeTest, AnAnswerThatHasBegunIsNot) {
   first_.ThinkOnAndOn();
-  const auto client = Connected({.delay = absl::Milliseconds(700), .max_share = 1});
+  const auto client = Connected({.delay = absl::Seconds(2), .max_share = 1});  // in which it begins, under load too
   absl::Time begun = absl::InfiniteFuture();
   const auto result = client->Chat(Question(), [&](std::string_view reasoning, std::string_view) {
     if (!reasoning.empty()) begun = std::min(begun, absl::Now());
-    return absl::Now() - begun < absl::Seconds(1);
+    return absl::Now() - begun < absl::Seconds(2.5);
   });
   EXPECT_TRUE(absl::IsCancelled(result.status()));
   EXPECT_EQ(client->counts().hedges, 0);
@@ -203,9 +203,9 @@ TEST_F(ClientHedgeTest, AHedgeThatIsRefusedCostsTheFirstNothing) {
 }
 
 TEST(ClientHedgeOfRefusalsTest, ARefusalIsWaitedOutAndNotHedged) {
-  ScriptedServer one(1, "1200"), two(1, "1200");
-  const auto client = *Client::Connect({.targets = {one.target(), two.target()},
-                                        .retry = {.hedging = {.delay = absl::Milliseconds(600), .max_share = 1}}});
+  ScriptedServer one(1, "3000"), two(1, "3000");
+  const auto client = *Client::Connect(
+      {.targets = {one.target(), two.target()}, .retry = {.hedging = {.delay = absl::Seconds(2), .max_share = 1}}});
   ASSERT_TRUE(client->Chat(Question(), kIgnore).ok());
   EXPECT_EQ(one.calls() + two.calls(), 3);
   EXPECT_EQ(client->counts().hedges, 0);

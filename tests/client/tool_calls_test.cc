@@ -193,7 +193,7 @@ TEST(ServerCacheTest, ACallWithWishesOfItsOwnWaitsForNoOther) {
   CompletionOptions now = options, whole = options, soon = options;
   now.may_queue = false;
   whole.allow_degraded = false;
-  soon.first_token_within = absl::Seconds(1);
+  soon.first_token_within = absl::Minutes(1);
   for (const CompletionOptions& own : {now, whole, soon}) start(own);
   for (auto& piece : first) EXPECT_TRUE(piece.get().has_value());
   EXPECT_EQ(server.generations(), 4);

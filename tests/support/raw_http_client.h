@@ -38,17 +38,20 @@ class RawHttpClient {
   HttpReply Do(std::string_view method, std::string_view path, std::string_view body = {},
                std::string_view headers = {});
 
+  // How long to wait for what a server is to do. Only a test that fails waits so long: a machine under load is slow.
+  static constexpr int kPatienceMs = 60'000;
   // Waits for more bytes; false at the end of the connection or after the time-out.
-  bool ReadMore(int timeout_ms = 5000);
+  bool ReadMore(int timeout_ms = kPatienceMs);
   bool ended() const { return ended_; }
   // True when the server closes the connection within the time.
-  bool WaitClosed(int timeout_ms = 5000);
+  bool WaitClosed(int timeout_ms = kPatienceMs);
   const std::string& buffer() const { return buffer_; }
   // Reads until the buffer holds the text.
-  bool WaitFor(std::string_view text, int timeout_ms = 5000);
+  bool WaitFor(std::string_view text, int timeout_ms = kPatienceMs);
 
   // One whole answer; chunked bodies are joined.
-  HttpReply Read(int timeout_ms = 5000, bool head_only = false);
+  HttpReply Read(int timeout_ms = kPatienceMs, bool head_only = false);
+  HttpReply ReadHead() { return Read(kPatienceMs, /*head_only=*/true); }
 
  private:
   int fd_ = -1;

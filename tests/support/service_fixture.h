@@ -43,7 +43,7 @@ class ServiceFixture {
 
   // Everything was given back: no slot, no token, no byte is held.
   bool Empty() const;
-  bool WaitEmpty(absl::Duration timeout = absl::Seconds(5)) const;
+  bool WaitEmpty(absl::Duration timeout = absl::Minutes(1)) const;
 
   base::MetricRegistry metrics;
   admission::KvPoolLedger pool;

@@ -97,7 +97,7 @@ TEST(ApiHandlerTest, ModelsVersionAndMetrics) {
   ExpectError(fixture.Do("GET", "/v1/models/nobody"), 404, "MODEL_NOT_FOUND");
   RawHttpClient head(fixture.port());
   head.Send(RawHttpClient::Request("HEAD", "/health/live"));
-  EXPECT_EQ(head.Read(5000, /*head_only=*/true).status, 200);
+  EXPECT_EQ(head.ReadHead().status, 200);
   EXPECT_EQ(head.Do("GET", "/version").status, 200);  // no body was sent for HEAD
 
   fixture.Do("POST", kChat, kAsk);

@@ -66,7 +66,7 @@ TEST(BatchRoutesTest, AFileIsShownReadAndDeleted) {
   EXPECT_TRUE(read.body == content);
   RawHttpClient head(fixture.http.port());
   head.Send(RawHttpClient::Request("HEAD", path + "/content"));
-  EXPECT_EQ(head.Read(5000, /*head_only=*/true).status, 200);
+  EXPECT_EQ(head.ReadHead().status, 200);
   EXPECT_EQ(head.Do("GET", path).status, 200) << "nothing was sent behind the head";
   EXPECT_EQ(HttpFixture::Json(fixture.http.Do("DELETE", path)),
             (json{{"id", file["id"]}, {"object", "file"}, {"deleted", true}}));

@@ -52,7 +52,7 @@ TEST(CorsTest, APreflightIsAnsweredWithoutAKey) {
   RawHttpClient client(fixture.port());
   client.Send(
       RawHttpClient::Request("OPTIONS", kChat, "", std::string("Origin: http://localhost:3000\r\n") + kPreflight));
-  const HttpReply reply = client.Read(5000, /*head_only=*/true);
+  const HttpReply reply = client.ReadHead();
   EXPECT_EQ(reply.status, 204);
   EXPECT_EQ(reply.Header("access-control-allow-origin"), "http://localhost:3000");
   EXPECT_EQ(reply.Header("access-control-allow-methods"), "POST, OPTIONS");

@@ -165,7 +165,7 @@ TEST(FileUploadTest, OneThatABusyStoreRefusesLeavesNothing) {
   busy.get_future().wait();
   while (fixture.batches->TryPost([released](batches::Tables&) { released.wait(); })) continue;
   client.Send(Content(600'000));
-  EXPECT_EQ(client.Read(20'000).status, 503);
+  EXPECT_EQ(client.Read().status, 503);
   release.set_value();
   EXPECT_TRUE(fixture.http.WaitFor([&] { return fixture.http.Do("GET", "/v1/files").status == 200; }));
   EXPECT_EQ(fixture.CountFiles(), 0);

@@ -113,7 +113,7 @@ TEST(FramingTest, AllFormsOfATargetReachTheirRoute) {
     EXPECT_EQ(client.Read().status, 200) << target;
   }
   client.Send("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
-  const HttpReply options = client.Read(5000, /*head_only=*/true);
+  const HttpReply options = client.ReadHead();
   EXPECT_EQ(options.status, 204);
   EXPECT_EQ(options.Header("content-length"), "");
   EXPECT_NE(options.Header("allow").find("POST"), std::string::npos);

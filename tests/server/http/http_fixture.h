@@ -40,7 +40,7 @@ class HttpFixture {
   static nlohmann::json Json(const HttpReply& reply);
   // The JSON events of a stream; [DONE] and comments are left out.
   static std::vector<nlohmann::json> Events(std::string_view body);
-  bool WaitFor(const std::function<bool()>& condition, int timeout_ms = 5000);
+  bool WaitFor(const std::function<bool()>& condition, int timeout_ms = RawHttpClient::kPatienceMs);
 
   ServiceFixture base;
   std::unique_ptr<http::HttpServer> server;

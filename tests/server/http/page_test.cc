@@ -85,9 +85,9 @@ TEST(PageTest, ServedOverHttp) {
   RawHttpClient client(fixture.port());
   const std::string known = "If-None-Match: " + std::string(page.Header("etag")) + "\r\n";
   client.Send(RawHttpClient::Request("GET", "/", "", known));
-  EXPECT_EQ(client.Read(5000, /*head_only=*/true).status, 304);
+  EXPECT_EQ(client.ReadHead().status, 304);
   client.Send(RawHttpClient::Request("HEAD", "/page/page.js"));
-  EXPECT_EQ(client.Read(5000, /*head_only=*/true).status, 200);
+  EXPECT_EQ(client.ReadHead().status, 200);
   EXPECT_EQ(client.Do("GET", "/version").status, 200);
 }
 

@@ -96,7 +96,7 @@ class BatchGrpcFixture {
   }
   int64_t CountFiles() { return testing::CountFiles(*batches); }
   bool WaitFor(const std::function<bool()>& condition) {
-    for (int i = 0; i < 5000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 60'000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return condition();
   }
 

@@ -127,7 +127,7 @@ TEST(GrpcServerTest, CancelGivesEverythingBackInEveryState) {
     for (auto& context : contexts) context->TryCancel();
     for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
     EXPECT_TRUE(fixture.base.WaitEmpty());
-    for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+    for (int i = 0; i < 60'000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
     EXPECT_EQ(fixture.server->calls_in_progress(), 0);
   }
 }
@@ -142,7 +142,7 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
         script.token_delay = {};
         return script;
       },
-      {.service = service, .stream = {.slow_reader_timeout = absl::Milliseconds(500)}});
+      {.service = service, .stream = {.slow_reader_timeout = absl::Seconds(2)}});
   v1::ChatRequest endless = GrpcFixture::Hello();
   endless.mutable_stopping()->set_max_tokens(1 << 19);
   endless.set_logprobs(20);  // large messages fill the flow-control window soon
@@ -151,10 +151,10 @@ TEST(GrpcServerTest, AClientThatDoesNotReadIsDroppedAndOthersAreServed) {
   stalled->WaitForInitialMetadata();  // it is there; none of its messages is read
   const GrpcFixture::Reply other = fixture.Chat(GrpcFixture::Hello());
   EXPECT_TRUE(other.status.ok()) << other.status.error_message();
-  EXPECT_TRUE(fixture.base.WaitEmpty(absl::Seconds(10)));  // dropped though nobody cancelled
-  context.TryCancel();  // the client would wait for somebody to read what has arrived
+  EXPECT_TRUE(fixture.base.WaitEmpty());  // dropped though nobody cancelled
+  context.TryCancel();                    // the client would wait for somebody to read what has arrived
   stalled->Finish();
-  for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  for (int i = 0; i < 60'000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_slow_readers_total"), 1);
   EXPECT_EQ(MetricValue(fixture.base.metrics, Finished("Chat", "1", "cancelled", "SLOW_READER")), 1);
 }
@@ -251,7 +251,7 @@ TEST(GrpcServerTest, CallsThatArriveWhileItEndsAreUnavailable) {
             "127.0.0.1:" + std::to_string(fixture.server->port()), grpc::InsecureChannelCredentials(), own_connection));
         for (grpc::Status status; status.ok();) {
           grpc::ClientContext context;
-          context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+          context.set_deadline(std::chrono::system_clock::now() + std::chrono::minutes(1));
           v1::ListModelsResponse response;
           status = stub->ListModels(&context, {}, &response);
           answered += status.ok();
@@ -261,7 +261,7 @@ TEST(GrpcServerTest, CallsThatArriveWhileItEndsAreUnavailable) {
       });
     }
     while (answered < 60) std::this_thread::yield();
-    fixture.server->Shutdown(absl::Seconds(2));
+    fixture.server->Shutdown(absl::Seconds(30));
     for (std::thread& client : clients) client.join();
   }
   EXPECT_EQ(codes.size(), 2) << codes[grpc::StatusCode::CANCELLED] << " cancelled";

@@ -88,7 +88,7 @@ double Finished(GrpcFixture& fixture, std::string_view route, int code, std::str
 
 // Until a call has been recorded with that reason.
 bool WaitReason(GrpcFixture& fixture, std::string_view reason) {
-  for (int i = 0; i < 5000; ++i) {
+  for (int i = 0; i < 60'000; ++i) {
     if (fixture.base.metrics.Expose().find(reason) != std::string::npos) return true;
     absl::SleepFor(absl::Milliseconds(1));
   }
@@ -96,7 +96,7 @@ bool WaitReason(GrpcFixture& fixture, std::string_view reason) {
 }
 
 bool WaitPending(GrpcFixture& fixture, double calls) {
-  for (int i = 0; i < 5000; ++i) {
+  for (int i = 0; i < 60'000; ++i) {
     if (MetricValue(fixture.base.metrics, "hadal_grpc_pending_calls") == calls) return true;
     absl::SleepFor(absl::Milliseconds(1));
   }
@@ -104,7 +104,7 @@ bool WaitPending(GrpcFixture& fixture, double calls) {
 }
 
 bool WaitNoCall(GrpcFixture& fixture) {
-  for (int i = 0; i < 5000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  for (int i = 0; i < 60'000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
   return fixture.server->calls_in_progress() == 0;
 }
 
@@ -127,11 +127,11 @@ TEST(ServerCallTest, UnknownMethodsAreRefusedAtOnce) {
 
 TEST(ServerCallTest, AMessageThatDoesNotComeEndsTheCall) {
   rpc::GrpcOptions options;
-  options.message_timeout = absl::Milliseconds(100);
+  options.message_timeout = absl::Seconds(1);  // in which the message of the second call is here
   GrpcFixture fixture(ServiceFixture::Says("x"), {.server = options});
   const grpc::Status status = SilentCall(fixture, kChat).Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_THAT(status.error_message(), HasSubstr("within 100ms"));
+  EXPECT_THAT(status.error_message(), HasSubstr("within 1s"));
   EXPECT_EQ(MetricValue(fixture.base.metrics, "hadal_grpc_refusals_total{limit=\"message_timeout\"}"), 1);
   EXPECT_EQ(Finished(fixture, "Chat", 4, "invalid", "REQUEST_TIMEOUT"), 1);
   EXPECT_TRUE(WaitPending(fixture, 0));
@@ -187,7 +187,7 @@ TEST(ServerCallTest, ACompressedMessageIsInvalidAndNoCancellation) {
 TEST(ServerCallTest, ADeadlineIsNoCancellation) {
   GrpcFixture fixture(Hold);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
   auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(fixture.base.WaitEmpty());
@@ -249,7 +249,7 @@ TEST(ServerCallTest, ShutdownDoesNotWaitForSilentCalls) {
   ASSERT_TRUE(WaitPending(fixture, 10));
   const absl::Time begin = absl::Now();
   fixture.server->Shutdown(absl::Seconds(20));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(2));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(15)) << "the time that calls in progress have is 20 s";
   for (size_t i = 1; i < calls.size(); i += 2) {  // the others have a response that nobody reads
     EXPECT_EQ(calls[i]->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   }

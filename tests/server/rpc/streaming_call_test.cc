@@ -19,7 +19,7 @@ using ::hadal::testing::Script;
 using ::hadal::testing::ServiceFixture;
 
 bool WaitUntilNoCallIsLeft(GrpcFixture& fixture) {
-  for (int i = 0; i < 10000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  for (int i = 0; i < 60'000 && fixture.server->calls_in_progress() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
   return fixture.server->calls_in_progress() == 0;
 }
 

@@ -35,7 +35,7 @@ class PlainEnd {
     if (plain_.fd >= 0) ::close(std::exchange(plain_.fd, -1));
   }
   // Until something can be read, or the end.
-  bool WaitReadable(int timeout_ms = 10000) const {
+  bool WaitReadable(int timeout_ms = 60'000) const {
     pollfd state{plain_.fd, POLLIN, 0};
     return ::poll(&state, 1, timeout_ms) > 0;
   }
@@ -60,7 +60,7 @@ class PlainEnd {
     return all;
   }
   // As much as is taken within the time; waits for room.
-  size_t Write(std::string_view bytes, int timeout_ms = 10000) const {
+  size_t Write(std::string_view bytes, int timeout_ms = 60'000) const {
     size_t written = 0;
     pollfd state{plain_.fd, POLLOUT, 0};
     while (written < bytes.size() && ::poll(&state, 1, timeout_ms) > 0) {
@@ -71,7 +71,7 @@ class PlainEnd {
     return written;
   }
   // The client has gone, as servers ask for it.
-  bool HungUp(int timeout_ms = 10000) const {
+  bool HungUp(int timeout_ms = 60'000) const {
     pollfd state{plain_.fd, POLLRDHUP, 0};
     return ::poll(&state, 1, timeout_ms) > 0;
   }
@@ -107,7 +107,7 @@ class TlsFixture {
     return MetricValue(registry, "hadal_tls_handshakes_total{version=\"" + std::string(version) + "\"}");
   }
   double Connections() { return MetricValue(registry, "hadal_tls_connections"); }
-  static bool WaitFor(const std::function<bool()>& condition, int timeout_ms = 10000) {
+  static bool WaitFor(const std::function<bool()>& condition, int timeout_ms = 60'000) {
     for (int i = 0; i < timeout_ms; ++i) {
       if (condition()) return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -143,9 +143,9 @@ TEST(PassageTest, ATargetThatHangsIsGivenUpAtTheTimeForTheFirstByte) {
   });
   ScriptedServer good([](Connection& connection) { connection.ReadRequest(), connection.Answer(200, "{}"); });
   UpstreamFixture fixture({silent.url() + ",name=silent", dribbles.url() + ",name=dribbles", good.url()},
-                          [](UpstreamOptions& options) { options.first_byte_timeout = absl::Milliseconds(100); });
+                          [](UpstreamOptions& options) { options.first_byte_timeout = absl::Seconds(1.5); });
   Reader reader(fixture, Asked("{}"));
-  EXPECT_EQ(reader.ToEnd(), Progress::kComplete);
+  EXPECT_EQ(reader.ToEnd(), Progress::kComplete) << "the good one has the same time";
   EXPECT_EQ(fixture.Count("silent", "timeout"), 1);
   EXPECT_EQ(fixture.Count("dribbles", "timeout"), 1);
   EXPECT_TRUE(fixture.WaitFor([&] { return silent.open() == 0 && dribbles.open() == 0; }));
@@ -178,7 +178,7 @@ TEST(PassageTest, AnAnswerThatStallsBreaksOff) {
     connection.WaitClosed();
   });
   UpstreamFixture fixture({server.url() + ",name=far"},
-                          [](UpstreamOptions& options) { options.stall_timeout = absl::Milliseconds(100); });
+                          [](UpstreamOptions& options) { options.stall_timeout = absl::Milliseconds(500); });
   Reader reader(fixture, Asked("{}"));
   EXPECT_EQ(reader.ToEnd(), Progress::kBroken);
   EXPECT_EQ(fixture.Count("far", "timeout"), 1);
@@ -193,7 +193,7 @@ TEST(PassageTest, TheDeadlineIsPassedOnAndKept) {
   });
   UpstreamFixture fixture({server.url() + ",name=far"});
   PassedRequest asked = Asked("{}");
-  asked.deadline = base::Clock::Real()->Now() + absl::Milliseconds(400);
+  asked.deadline = base::Clock::Real()->Now() + absl::Seconds(2);  // in which its answer begins
   Reader reader(fixture, std::move(asked));
   EXPECT_EQ(reader.ToEnd(), Progress::kBroken);
   EXPECT_EQ(request::GetErrorDetail(reader.passage->status()).reason, Reason::kDeadlineExpired);
@@ -203,7 +203,7 @@ TEST(PassageTest, TheDeadlineIsPassedOnAndKept) {
   ASSERT_NE(at, std::string::npos) << request;
   const int left = std::stoi(request.substr(at + 21));
   EXPECT_GT(left, 0);
-  EXPECT_LE(left, 400);
+  EXPECT_LE(left, 2000);
 }
 
 TEST(PassageTest, AReaderThatIsSlowPausesTheTransfer) {
