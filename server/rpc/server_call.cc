@@ -18,8 +18,10 @@ using request::Reason;
 
 // A reset and the client's own end of the stream look alike to a read that waits. What follows within this time tells.
 constexpr absl::Duration kResetGrace = absl::Milliseconds(100);
-// The client's reset at its deadline and our own clock meet at about the same time.
+// The client's reset at its deadline and our own clock meet at about the same time, and gRPC's libraries round the time
+// that they announce up, by as much as a hundredth.
 constexpr absl::Duration kDeadlineSlack = absl::Milliseconds(50);
+constexpr double kDeadlineRounding = 0.01;
 // The largest message of health and reflection: a name.
 constexpr int64_t kMaxPublicBytes = 4096;
 // Up to this size the last message goes out with the status, and the call is recorded as told. A larger one is written
@@ -216,7 +218,8 @@ void ServerCall::OnWriteDone(bool ok) {
 
 absl::Status ServerCall::CancelledStatus() const {
   if (connection_ != nullptr && connection_->disconnected()) return TooManyStreams();
-  if (environment_->service->clock().Now() >= info().deadline - kDeadlineSlack) {
+  const absl::Duration slack = kDeadlineSlack + kDeadlineRounding * (info().deadline - info().arrival);
+  if (environment_->service->clock().Now() >= info().deadline - slack) {
     return MakeError(Reason::kDeadlineExpired, "the call's deadline has passed");
   }
   return MakeError(Reason::kCancelled, "the client is gone");

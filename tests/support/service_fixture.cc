@@ -43,7 +43,7 @@ ServiceFixture::ServiceFixture(ScriptedEngine::MakeScript script, Options option
   service::GenerateService::Options service_options;
   service_options.admission = admission.get();
   service_options.models = &models;
-  service_options.clock = base::Clock::Real();
+  service_options.clock = options.clock;
   service_options.worker_threads = options.worker_threads;
   service_options.max_worker_jobs = options.max_worker_jobs;
   service_options.stream_capacity_tokens = options.stream_capacity_tokens;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "server/base/clock.h"
 #include "server/service/generate_service.h"
 #include "tests/support/demo_tokenizer.h"
 #include "tests/support/scripted_engine.h"
@@ -31,7 +32,8 @@ class ServiceFixture {
     service::DegradationOptions degradation = {};
     response_cache::ResponseCacheOptions response_cache = {};
     int64_t pool_blocks = int64_t{1} << 30;
-    bool second_model = false;  // "other", which no engine runs
+    bool second_model = false;                 // "other", which no engine runs
+    base::Clock* clock = base::Clock::Real();  // the service's; admission and engine have the real one
   };
 
   explicit ServiceFixture(ScriptedEngine::MakeScript script) : ServiceFixture(std::move(script), Options()) {}

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <utility>
@@ -24,6 +25,17 @@ using ::testing::HasSubstr;
 
 constexpr char kChat[] = "/hadal.v1.Inference/Chat";
 constexpr char kWatch[] = "/grpc.health.v1.Health/Watch";
+
+// The real clock, which can be put forward.
+class ShiftedClock final : public base::Clock {
+ public:
+  absl::Time Now() const override { return Real()->Now() + absl::Milliseconds(shift_ms.load()); }
+  bool WaitUntil(base::CondVar* condition, base::Mutex* mutex, absl::Time deadline) const override {
+    return Real()->WaitUntil(condition, mutex, deadline - absl::Milliseconds(shift_ms.load()));
+  }
+
+  std::atomic<int> shift_ms{0};
+};
 
 Script Hold(const request::Request&) {
   Script script;
@@ -185,14 +197,36 @@ TEST(ServerCallTest, ACompressedMessageIsInvalidAndNoCancellation) {
 }
 
 TEST(ServerCallTest, ADeadlineIsNoCancellation) {
-  GrpcFixture fixture(Hold);
+  ShiftedClock clock;
+  GrpcFixture fixture(Hold, {.service = {.clock = &clock}});
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
   auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
+  while (fixture.base.engine->running() == 0) absl::SleepFor(absl::Milliseconds(1));
+  clock.shift_ms = 1000;  // on its way the call may have lost more time than is allowed for
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(fixture.base.WaitEmpty());
   ASSERT_TRUE(WaitNoCall(fixture));
   EXPECT_EQ(Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED"), 1);
+}
+
+// What is announced as 20 s can be 19.9 s for the client.
+TEST(ServerCallTest, AResetAtTheDeadlineAsTheClientRoundedItIsNoCancellation) {
+  for (const bool at_its_end : {true, false}) {
+    ShiftedClock clock;
+    GrpcFixture fixture(Hold, {.service = {.clock = &clock}});
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    auto reader = fixture.stub->Chat(&context, GrpcFixture::Hello());
+    while (fixture.base.engine->running() == 0) absl::SleepFor(absl::Milliseconds(1));
+    clock.shift_ms = at_its_end ? 19'850 : 5'000;
+    context.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+    ASSERT_TRUE(WaitNoCall(fixture));
+    EXPECT_EQ(at_its_end ? Finished(fixture, "Chat", 4, "error", "DEADLINE_EXPIRED")
+                         : Finished(fixture, "Chat", 1, "cancelled", "CANCELLED"),
+              1);
+  }
 }
 
 TEST(ServerCallTest, MessagesAreLeasedFromTheBodyBudgetUntilTheyAreParsed) {
