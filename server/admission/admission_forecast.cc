@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the controller foresees: from the engine's load to the forecast that refusals and predictions look up.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <vector>
 
 #include "server/admission/admission.h"
 #include "server/admission/admission_metrics.h"
@@ -23,6 +25,73 @@ double Spread(size_t i) {
   constexpr double kGoldenRatio = 0.6180339887498949;
   const double value = 0.5 + kGoldenRatio * static_cast<double>(i);
   return value - std::floor(value);
+}
+
+// Adds what runs to the replay, and to what the table says of it. A replay that takes the mean for every length would
+// end all of a kind together. So each sequence gets a length of its own, and together they are spread as the answers
+// that were seen: `lengths`, of those that think at 1. Returns the most tokens that one of them wants.
+double AddRunning(const std::vector<RunningSequence>& running, const std::array<LengthCurve, 2>& lengths,
+                  ReplayState* state, ForecastTable* table) {
+  double most_wanted = 1;
+  for (size_t i = 0; i < running.size(); ++i) {
+    const RunningSequence& sequence = running[i];
+    const double most = std::max(1, sequence.max_tokens - sequence.produced);
+    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, Spread(i));
+    ReplaySequence& replayed = state->running.emplace_back();
+    // Nothing seen: half of what may still come.
+    replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
+    if (sequence.fixed_length) replayed.output_tokens = most;
+    replayed.prefill_tokens = sequence.prefill_tokens;
+    replayed.context_tokens = sequence.context_tokens;
+    replayed.blocks = sequence.blocks;
+    table->context_tokens += static_cast<float>(sequence.context_tokens);
+    table->prefilling_tokens[static_cast<size_t>(sequence.priority)] += static_cast<float>(sequence.prefill_tokens);
+    most_wanted = std::max<double>(most_wanted, sequence.max_tokens);
+  }
+  table->sequences = static_cast<float>(running.size());
+  return most_wanted;
+}
+
+// Requests like the last ones, whose answers are spread in the same way and are no longer than somebody wants.
+std::vector<ReplaySequence> Arriving(const MeanRequest& mean, const LengthCurve& lengths, double most_wanted) {
+  std::vector<ReplaySequence> arriving;
+  for (int i = 0; i < kArrivalKinds; ++i) {
+    const double output = lengths.RemainingQuantile(0, Spread(i));
+    arriving.push_back({.output_tokens = std::min(most_wanted, output < 0 ? kColdOutputTokens : output),
+                        .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
+                        .blocks = mean.blocks});
+  }
+  return arriving;
+}
+
+// Adds what waits, once it is known what arrives: it is of the same kinds, with prompts of its own.
+void AddWaiting(const WaitForecast& forecast, const MeanRequest& mean, ReplayState* state) {
+  int64_t requests = 0;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < request::kNumPriorities; ++i) {
+    requests += forecast.waiting_requests(static_cast<request::Priority>(i));
+    tokens += forecast.waiting_tokens(static_cast<request::Priority>(i));
+  }
+  const int64_t replayed = std::min<int64_t>(requests, kMaxReplayed);
+  for (int64_t i = 0; i < replayed; ++i) {
+    ReplaySequence& waiting = state->waiting.emplace_back(state->arriving[i % kArrivalKinds]);
+    waiting.prefill_tokens = mean.computed_share() * static_cast<double>(tokens) / static_cast<double>(requests);
+  }
+}
+
+// What arrives as a steady load.
+SteadyWork WorkOf(const EngineLoad::Step& step, const MeanRequest& mean, double pool_blocks,
+                  const std::vector<ReplaySequence>& arriving) {
+  SteadyWork work = {.step_time = step.time,
+                     .max_batch_size = static_cast<double>(step.max_batch_size),
+                     .max_batch_tokens = static_cast<double>(step.max_batch_tokens),
+                     .pool_blocks = pool_blocks,
+                     .prompt_tokens = mean.prompt_tokens,
+                     .computed_share = mean.computed_share(),
+                     .output_tokens = 0,
+                     .blocks_per_request = mean.blocks};
+  for (const ReplaySequence& one : arriving) work.output_tokens += one.output_tokens / kArrivalKinds;
+  return work;
 }
 
 }  // namespace
@@ -74,8 +143,6 @@ void AdmissionController::UpdateForecast(absl::Time now) {
   for (const Ghosts::Verdict& verdict : planner_.Judge(now, room_)) metrics_->CountGhost(verdict);
 }
 
-// A replay that takes the mean for every length would end all of a kind together. So each sequence gets a length of its
-// own, and together they are spread as the answers that were seen.
 ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   const EngineLoad::Step step = model.load.step();
   ForecastTable table;
@@ -111,57 +178,15 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   state.free_blocks = static_cast<double>(model.limits.pool->headroom_bytes() / model.limits.block_bytes);
   std::vector<RunningSequence> running;
   model.load.Read(&running);
+  const double wanted = AddRunning(running, lengths, &state, &table);
   // No answer becomes longer than its caller wants; what others want now, those that come may, too.
-  double most_wanted = running.empty() ? model.limits.max_model_len : 1;
-  for (size_t i = 0; i < running.size(); ++i) {
-    const RunningSequence& sequence = running[i];
-    const double most = std::max(1, sequence.max_tokens - sequence.produced);
-    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, Spread(i));
-    ReplaySequence replayed;
-    // Nothing seen: half of what may still come.
-    replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
-    if (sequence.fixed_length) replayed.output_tokens = most;
-    replayed.prefill_tokens = sequence.prefill_tokens;
-    replayed.context_tokens = sequence.context_tokens;
-    replayed.blocks = sequence.blocks;
-    table.context_tokens += static_cast<float>(sequence.context_tokens);
-    table.prefilling_tokens[static_cast<size_t>(sequence.priority)] += static_cast<float>(sequence.prefill_tokens);
-    state.running.push_back(replayed);
-    most_wanted = std::max<double>(most_wanted, sequence.max_tokens);
-  }
-  table.sequences = static_cast<float>(running.size());
-  const auto request = [&](double q) {
-    const double output = all_lengths.RemainingQuantile(0, q);
-    return ReplaySequence{.output_tokens = std::min(most_wanted, output < 0 ? kColdOutputTokens : output),
-                          .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
-                          .blocks = mean.blocks};
-  };
-  int64_t waiting = 0;
-  int64_t waiting_tokens = 0;
-  for (size_t i = 0; i < request::kNumPriorities; ++i) {
-    waiting += model.forecast.waiting_requests(static_cast<request::Priority>(i));
-    waiting_tokens += model.forecast.waiting_tokens(static_cast<request::Priority>(i));
-  }
-  for (int i = 0; i < kArrivalKinds; ++i) state.arriving.push_back(request(Spread(i)));
+  state.arriving = Arriving(mean, all_lengths, running.empty() ? model.limits.max_model_len : wanted);
+  AddWaiting(model.forecast, mean, &state);
   if (all_lengths.known()) {
-    SteadyWork work = {.step_time = step.time,
-                       .max_batch_size = static_cast<double>(step.max_batch_size),
-                       .max_batch_tokens = static_cast<double>(step.max_batch_tokens),
-                       .pool_blocks = static_cast<double>(model.pool_blocks()),
-                       .prompt_tokens = mean.prompt_tokens,
-                       .computed_share = mean.computed_share(),
-                       .output_tokens = 0,
-                       .blocks_per_request = mean.blocks};
-    for (const ReplaySequence& arriving : state.arriving) work.output_tokens += arriving.output_tokens / kArrivalKinds;
+    const SteadyWork work = WorkOf(step, mean, static_cast<double>(model.pool_blocks()), state.arriving);
     model.sustainable_per_second.store(SustainableRate(work), std::memory_order_relaxed);
     model.tokens_per_answer.store(work.output_tokens, std::memory_order_relaxed);
     model.tokens_per_prompt.store(work.prompt_tokens, std::memory_order_relaxed);
-  }
-  const int64_t replayed_waiting = std::min<int64_t>(waiting, kMaxReplayed);
-  for (int64_t i = 0; i < replayed_waiting; ++i) {
-    ReplaySequence& replayed = state.waiting.emplace_back(state.arriving[i % kArrivalKinds]);
-    replayed.prefill_tokens =
-        mean.computed_share() * static_cast<double>(waiting_tokens) / static_cast<double>(waiting);
   }
   const ReplayResult replay = ReplayCapacity(state);
   table.starts = replay.starts;
