@@ -25,8 +25,8 @@ absl::Status ReadAllowedTools(const simdjson::dom::object& fields, std::string_v
   if (mode == "required") call->tool_choice = service::ToolChoice::kRequired;
   names->emplace();
   const std::string list = absl::StrCat(base::View(path), ".tools");
-  const std::optional<element> value = FindMember(fields, "tools");
-  if (!value.has_value()) return InvalidField(list, absl::StrCat("`", list, "` is missing"));
+  const absl::StatusOr<element> value = NeededMember(fields, path, "tools");
+  if (!value.ok()) return value.status();
   simdjson::dom::array array;
   if (status = ReadArray(*value, list, &array); !status.ok()) return status;
   size_t index = 0;
@@ -39,10 +39,9 @@ absl::Status ReadAllowedTools(const simdjson::dom::object& fields, std::string_v
     // Tools of other types were left out of `tools`, too.
     if (status.ok() && type != "function") continue;
     if (status.ok() && !wrapper.empty()) {
-      const std::optional<element> function = FindMember(tool, wrapper);
+      const absl::StatusOr<element> function = NeededMember(tool, here, wrapper);
       here = absl::StrCat(here, ".", base::View(wrapper));
-      status = function.has_value() ? ReadObject(*function, here, &tool)
-                                    : InvalidField(here, absl::StrCat("`", here, "` is missing"));
+      status = function.ok() ? ReadObject(*function, here, &tool) : function.status();
     }
     if (status.ok()) status = ReadMember(tool, here, "name", &(*names)->emplace_back());
     if (!status.ok()) return status;

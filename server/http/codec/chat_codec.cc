@@ -22,25 +22,18 @@ using simdjson::dom::element;
 // is {"type": "refusal", "refusal": ...}.
 absl::Status ReadContent(const element& value, const std::string& path, std::string* out) {
   if (value.is_string()) return ReadString(value, path, out);
-  simdjson::dom::array parts;
-  if (value.get_array().get(parts) != simdjson::SUCCESS)
-    return WrongType(path, "a string or an array of text parts", value);
-  size_t index = 0;
-  for (const element part : parts) {
-    const std::string here = absl::StrCat(path, "[", index++, "]");
-    simdjson::dom::object object;
+  const auto read = [&](const simdjson::dom::object& part, const std::string& here) {
     std::string type = "text", text;
-    absl::Status status = ReadObject(part, here, &object);
-    if (status.ok()) status = ReadOptionalMember(object, here, "type", &type);
+    absl::Status status = ReadOptionalMember(part, here, "type", &type);
     if (status.ok() && type != "text" && type != "refusal") {
       status = InvalidField(here, absl::StrCat("`", here, "` is a part of type \"", type.substr(0, kShownWordBytes),
                                                "\"; this server takes text only"));
     }
-    if (status.ok()) status = ReadOptionalMember(object, here, type, &text);
-    if (!status.ok()) return status;
+    if (status.ok()) status = ReadOptionalMember(part, here, type, &text);
     out->append(text);
-  }
-  return absl::OkStatus();
+    return status;
+  };
+  return ReadParts(value, path, "a string or an array of text parts", read);
 }
 
 absl::Status ReadToolFunction(const element& value, const std::string& path, chat::ChatToolCall* call) {

@@ -158,17 +158,38 @@ absl::Status ReadObject(const element& value, std::string_view path, simdjson::d
   return absl::OkStatus();
 }
 
+absl::Status ReadParts(const element& value, std::string_view path, std::string_view wanted,
+                       absl::FunctionRef<absl::Status(const simdjson::dom::object&, const std::string&)> read) {
+  simdjson::dom::array parts;
+  if (value.get_array().get(parts) != simdjson::SUCCESS) return WrongType(path, wanted, value);
+  size_t index = 0;
+  for (const element part : parts) {
+    const std::string here = absl::StrCat(View(path), "[", index++, "]");
+    simdjson::dom::object object;
+    absl::Status status = ReadObject(part, here, &object);
+    if (status.ok()) status = read(object, here);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 std::optional<element> FindMember(const simdjson::dom::object& object, std::string_view key) {
   element value;
   if (object.at_key(key).get(value) != simdjson::SUCCESS || value.is_null()) return std::nullopt;
   return value;
 }
 
-absl::Status ReadMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
-                        std::string* out) {
-  if (FindMember(object, key).has_value()) return ReadOptionalMember(object, path, key, out);
+absl::StatusOr<element> NeededMember(const simdjson::dom::object& object, std::string_view path, std::string_view key) {
+  if (const std::optional<element> value = FindMember(object, key)) return *value;
   const std::string here = absl::StrCat(View(path), ".", View(key));
   return InvalidField(here, absl::StrCat("`", here, "` is missing"));
+}
+
+absl::Status ReadMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
+                        std::string* out) {
+  const absl::StatusOr<element> value = NeededMember(object, path, key);
+  if (!value.ok()) return value.status();
+  return ReadString(*value, absl::StrCat(View(path), ".", View(key)), out);
 }
 
 absl::Status ReadOptionalMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,

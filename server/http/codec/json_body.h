@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -38,10 +39,17 @@ absl::Status ReadSeed(const simdjson::dom::element& value, std::string_view path
 
 absl::Status ReadArray(const simdjson::dom::element& value, std::string_view path, simdjson::dom::array* out);
 absl::Status ReadObject(const simdjson::dom::element& value, std::string_view path, simdjson::dom::object* out);
+// Calls `read` for each object of an array with its path, until one fails; `wanted` says what else the field could be.
+absl::Status ReadParts(
+    const simdjson::dom::element& value, std::string_view path, std::string_view wanted,
+    absl::FunctionRef<absl::Status(const simdjson::dom::object& part, const std::string& path)> read);
 
 // The member `key`, unless it is missing or null. Of a repeated one the first counts.
 std::optional<simdjson::dom::element> FindMember(const simdjson::dom::object& object, std::string_view key);
-// A text that must be there: INVALID_REQUEST without it. `path` is the object's.
+// The same where it must be there: INVALID_REQUEST without it. `path` is the object's.
+absl::StatusOr<simdjson::dom::element> NeededMember(const simdjson::dom::object& object, std::string_view path,
+                                                    std::string_view key);
+// A text that must be there, as with NeededMember.
 absl::Status ReadMember(const simdjson::dom::object& object, std::string_view path, std::string_view key,
                         std::string* out);
 // A text that may be left out.

@@ -56,10 +56,9 @@ absl::Status ReadFormat(const element& value, std::string_view path, service::Re
   if (type != "json_schema") {
     return UnknownWord(absl::StrCat(View(path), ".type"), type, "\"json_schema\"");
   }
-  const std::optional<element> schema = FindMember(fields, "schema");
-  const std::string here = absl::StrCat(View(path), ".schema");
-  if (!schema.has_value()) return InvalidField(here, absl::StrCat("`", here, "` is missing"));
-  if (!schema->is_object()) return WrongType(here, "an object", *schema);
+  const absl::StatusOr<element> schema = NeededMember(fields, path, "schema");
+  if (!schema.ok()) return schema.status();
+  if (!schema->is_object()) return WrongType(absl::StrCat(View(path), ".schema"), "an object", *schema);
   *format = {.kind = service::ResponseFormat::Kind::kJsonSchema, .schema_json = simdjson::minify(*schema)};
   return absl::OkStatus();
 }

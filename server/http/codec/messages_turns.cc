@@ -33,26 +33,18 @@ void AppendLine(std::string_view text, std::string* out) {
 // A text, or an array of blocks of text.
 absl::Status ReadTextBlocks(const element& value, const std::string& path, std::string* out) {
   if (value.is_string()) return ReadString(value, path, out);
-  simdjson::dom::array blocks;
-  if (value.get_array().get(blocks) != simdjson::SUCCESS) {
-    return WrongType(path, "a string or an array of text blocks", value);
-  }
-  size_t index = 0;
-  for (const element block : blocks) {
-    const std::string here = absl::StrCat(path, "[", index++, "]");
-    object fields;
-    std::string type, text;
-    absl::Status status = ReadObject(block, here, &fields);
-    if (status.ok()) status = ReadMember(fields, here, "type", &type);
-    if (status.ok() && type != "text") {
-      status = InvalidField(here, absl::StrCat("`", here, "` is a block of type \"", type.substr(0, kShownWordBytes),
-                                               "\"; only text is taken here"));
-    }
-    if (status.ok()) status = ReadMember(fields, here, "text", &text);
-    if (!status.ok()) return status;
-    AppendLine(text, out);
-  }
-  return absl::OkStatus();
+  return ReadParts(
+      value, path, "a string or an array of text blocks", [&](const object& fields, const std::string& here) {
+        std::string type, text;
+        absl::Status status = ReadMember(fields, here, "type", &type);
+        if (status.ok() && type != "text") {
+          status = InvalidField(here, absl::StrCat("`", here, "` is a block of type \"",
+                                                   type.substr(0, kShownWordBytes), "\"; only text is taken here"));
+        }
+        if (status.ok()) status = ReadMember(fields, here, "text", &text);
+        if (status.ok()) AppendLine(text, out);
+        return status;
+      });
 }
 
 // Builds the call's messages turn by turn.
@@ -71,9 +63,9 @@ class TurnReader {
       return InvalidField(path_ + ".role", absl::StrCat("`", path_, ".role` is \"", role.substr(0, kShownWordBytes),
                                                         "\"; it must be user, assistant or system"));
     }
-    const std::optional<element> content = FindMember(fields, "content");
+    const absl::StatusOr<element> content = NeededMember(fields, path_, "content");
+    if (!content.ok()) return content.status();
     const std::string here = path_ + ".content";
-    if (!content.has_value()) return InvalidField(here, absl::StrCat("`", here, "` is missing"));
     turn_ = {};
     turn_.role = role;
     has_text_ = false;
@@ -88,21 +80,11 @@ class TurnReader {
       has_text_ = true;
       return ReadString(value, path, &turn_.content);
     }
-    simdjson::dom::array blocks;
-    if (value.get_array().get(blocks) != simdjson::SUCCESS) {
-      return WrongType(path, "a string or an array of blocks", value);
-    }
-    size_t index = 0;
-    for (const element block : blocks) {
-      const std::string here = absl::StrCat(path, "[", index++, "]");
-      object fields;
+    return ReadParts(value, path, "a string or an array of blocks", [&](const object& fields, const std::string& here) {
       std::string type;
-      absl::Status status = ReadObject(block, here, &fields);
-      if (status.ok()) status = ReadMember(fields, here, "type", &type);
-      if (status.ok()) status = ReadBlock(type, fields, here);
-      if (!status.ok()) return status;
-    }
-    return absl::OkStatus();
+      absl::Status status = ReadMember(fields, here, "type", &type);
+      return status.ok() ? ReadBlock(type, fields, here) : status;
+    });
   }
 
   absl::Status ReadBlock(std::string_view type, const object& fields, const std::string& path) {

@@ -29,9 +29,9 @@ absl::Status ReadCall(const element& value, const std::string& path, chat::ChatT
   absl::Status status = ReadObject(value, path, &fields);
   if (status.ok()) status = ReadOptionalMember(fields, path, "id", &call->id);
   if (!status.ok()) return status;
+  const absl::StatusOr<element> member = NeededMember(fields, path, "function");
+  if (!member.ok()) return member.status();
   const std::string here = path + ".function";
-  const std::optional<element> member = FindMember(fields, "function");
-  if (!member.has_value()) return InvalidField(here, absl::StrCat("`", here, "` is missing"));
   status = ReadObject(*member, here, &function);
   if (status.ok()) status = ReadMember(function, here, "name", &call->name);
   if (!status.ok()) return status;

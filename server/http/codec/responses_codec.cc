@@ -116,8 +116,8 @@ absl::Status ReadTextFormat(const element& value, service::ResponseFormat* forma
   if (type != "json_schema") {
     return UnknownWord("text.format.type", type, "\"text\", \"json_object\" or \"json_schema\"");
   }
-  const std::optional<element> schema = FindMember(fields, "schema");
-  if (!schema.has_value()) return InvalidField("text.format.schema", "`text.format.schema` is missing");
+  const absl::StatusOr<element> schema = NeededMember(fields, "text.format", "schema");
+  if (!schema.ok()) return schema.status();
   if (!schema->is_object()) return WrongType("text.format.schema", "an object", *schema);
   *format = {.kind = Kind::kJsonSchema, .schema_json = simdjson::minify(*schema)};
   return absl::OkStatus();

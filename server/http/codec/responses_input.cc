@@ -28,28 +28,19 @@ bool IsTextPart(std::string_view type) {
 }
 
 // A text, or an array of parts, whose texts are joined.
-absl::Status ReadParts(const element& value, const std::string& path, std::string* out) {
+absl::Status ReadText(const element& value, const std::string& path, std::string* out) {
   if (value.is_string()) return ReadString(value, path, out);
-  simdjson::dom::array parts;
-  if (value.get_array().get(parts) != simdjson::SUCCESS) {
-    return WrongType(path, "a string or an array of parts", value);
-  }
-  size_t index = 0;
-  for (const element part : parts) {
-    const std::string here = absl::StrCat(path, "[", index++, "]");
-    object fields;
+  return ReadParts(value, path, "a string or an array of parts", [&](const object& fields, const std::string& here) {
     std::string type, text;
-    absl::Status status = ReadObject(part, here, &fields);
-    if (status.ok()) status = ReadMember(fields, here, "type", &type);
+    absl::Status status = ReadMember(fields, here, "type", &type);
     if (status.ok() && !IsTextPart(type) && type != "refusal") {
       status = InvalidField(here, absl::StrCat("`", here, "` is a part of type \"", type.substr(0, kShownWordBytes),
                                                "\"; this server takes text only"));
     }
     if (status.ok()) status = ReadMember(fields, here, type == "refusal" ? "refusal" : "text", &text);
-    if (!status.ok()) return status;
     out->append(text);
-  }
-  return absl::OkStatus();
+    return status;
+  });
 }
 
 std::string ReasoningOf(std::string_view carried) {
@@ -87,10 +78,9 @@ class ItemReader {
     chat::ChatMessage message;
     absl::Status status = ReadMember(fields, path_, "role", &message.role);
     if (!status.ok()) return status;
-    const std::string here = path_ + ".content";
-    const std::optional<element> content = FindMember(fields, "content");
-    if (!content.has_value()) return InvalidField(here, absl::StrCat("`", here, "` is missing"));
-    status = ReadParts(*content, here, &message.content);
+    const absl::StatusOr<element> content = NeededMember(fields, path_, "content");
+    if (!content.ok()) return content.status();
+    status = ReadText(*content, path_ + ".content", &message.content);
     if (!status.ok()) return status;
     // The text of a turn that began with reasoning or another text.
     chat::ChatMessage* open = OpenTurn();
@@ -107,7 +97,7 @@ class ItemReader {
     absl::Status status = ReadOptionalMember(fields, path_, "encrypted_content", &carried);
     if (!status.ok()) return status;
     if (const std::optional<element> content = FindMember(fields, "content")) {
-      status = ReadParts(*content, path_ + ".content", &text);
+      status = ReadText(*content, path_ + ".content", &text);
       if (!status.ok()) return status;
     }
     if (text.empty()) text = ReasoningOf(carried);
@@ -137,10 +127,9 @@ class ItemReader {
     message.role = "tool";
     absl::Status status = ReadMember(fields, path_, "call_id", &message.tool_call_id);
     if (!status.ok()) return status;
-    const std::string here = path_ + ".output";
-    const std::optional<element> output = FindMember(fields, "output");
-    if (!output.has_value()) return InvalidField(here, absl::StrCat("`", here, "` is missing"));
-    status = ReadParts(*output, here, &message.content);
+    const absl::StatusOr<element> output = NeededMember(fields, path_, "output");
+    if (!output.ok()) return output.status();
+    status = ReadText(*output, path_ + ".output", &message.content);
     if (status.ok()) Push(std::move(message));
     return status;
   }
