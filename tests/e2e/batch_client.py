@@ -5,6 +5,10 @@ import io
 import json
 import time
 
+import openai
+
+from hadal_process import PATIENCE
+
 CHAT = "/v1/chat/completions"
 
 
@@ -21,12 +25,31 @@ def submit(client, rows, endpoint=CHAT, **options):
     return client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h", **options)
 
 
-def wait(client, batch, timeout=120):
-    deadline = time.monotonic() + timeout
-    while (now := client.batches.retrieve(batch.id)).status not in ("completed", "failed", "expired", "cancelled"):
-        assert time.monotonic() < deadline, now
+def wait(client, batch, timeout=PATIENCE):
+    """The batch once it has ended; fails when nothing of it goes on for `timeout` seconds. A store that is away, or a Redis that gets no processor in time, is a
+    refusal to come back from."""
+    now, seen, deadline = batch, None, 0
+    while now.status not in ("completed", "failed", "expired", "cancelled"):
         time.sleep(0.05)
+        try:
+            now = client.batches.retrieve(batch.id)
+        except openai.InternalServerError as error:
+            if error.code != "STORAGE_UNAVAILABLE":
+                raise
+        if (state := (now.status, str(getattr(now, "request_counts", None)))) != seen:
+            seen, deadline = state, time.monotonic() + timeout
+        assert time.monotonic() < deadline, now
     return now
+
+
+def completed_lines(client, batch):
+    """How many of its lines have been answered; -1 while its store is away, or gets no processor in time."""
+    try:
+        return client.batches.retrieve(batch.id).request_counts.completed
+    except openai.InternalServerError as error:
+        if error.code != "STORAGE_UNAVAILABLE":
+            raise
+        return -1
 
 
 def results(client, file_id):

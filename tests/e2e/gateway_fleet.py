@@ -11,11 +11,11 @@ import time
 import grpc
 
 from gateway_process import GatewayProcess
-from hadal_process import HadalProcess
+from hadal_process import PATIENCE, HadalProcess
 from test_grpc import long_request
 
-# One request runs and one waits: full with two.
-SMALL = ("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+# One request runs and one waits: full with two, for minutes.
+SMALL = ("--load-format=null:5ms", "--max-model-len=32768", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
 
 
 @contextlib.contextmanager
@@ -29,10 +29,10 @@ def start_fleet(gateway, folder, *flags, backup=None):
 def kill(server):
     server.expect_exit = -signal.SIGKILL
     server.process.kill()
-    server.process.wait(10)
+    server.process.wait(PATIENCE)
 
 
-def ask(port, tokens, timeout=60, host="127.0.0.1"):
+def ask(port, tokens, timeout=PATIENCE, host="127.0.0.1"):
     """(status, headers, body) of a completion."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": tokens, "ignore_eos": True})
@@ -51,7 +51,7 @@ def stub_of(port, stubs, retry=None):
         yield stubs.services.InferenceStub(channel)
 
 
-def answer(stub, stubs, tokens=1, timeout=60):
+def answer(stub, stubs, tokens=1, timeout=PATIENCE):
     """How many tokens came."""
     return list(stub.Generate(long_request(stubs, tokens), timeout=timeout))[-1].usage.completion_tokens
 
@@ -63,7 +63,7 @@ def end_one_under_load(server, client, threads, between):
     clients = [threading.Thread(target=client, args=(over.is_set, answers.append)) for _ in range(threads)]
 
     def wait_for_more():
-        wanted, deadline = len(answers) + between, time.monotonic() + 60
+        wanted, deadline = len(answers) + between, time.monotonic() + PATIENCE
         while len(answers) < wanted:
             assert time.monotonic() < deadline, f"{len(answers)} of {wanted} answers"
             time.sleep(0.01)
@@ -74,7 +74,7 @@ def end_one_under_load(server, client, threads, between):
         wait_for_more()
         assert server.metric("hadal_admission_attempts_total"), "it has its share of the requests"
         server.signal()
-        server.process.wait(40)
+        server.process.wait(PATIENCE)
         wait_for_more()
     finally:
         over.set()

@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 
+from hadal_process import PATIENCE
+
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 
@@ -112,7 +114,7 @@ class H2Client:
             self.buffer += data
             self._handle()
 
-    def read_until(self, condition, seconds=10):
+    def read_until(self, condition, seconds=PATIENCE):
         deadline = time.monotonic() + seconds
         while not condition() and not self.closed and time.monotonic() < deadline:
             self.read(0.02)
@@ -146,7 +148,7 @@ class H2Client:
             elif kind == GOAWAY:
                 self.goaway = payload[8:]
 
-    def send_data(self, stream, data, seconds=10, end=False):
+    def send_data(self, stream, data, seconds=PATIENCE, end=False):
         """As much of `data` as the server lets through in that time, and the stream's end; returns how many bytes."""
         deadline = time.monotonic() + seconds
         sent = 0

@@ -15,19 +15,24 @@ import urllib.error
 import urllib.request
 
 LISTENING = re.compile(r"hadal listening on https?://(\S+):(\d+)")
+# Seconds that anything may take which comes by itself. It measures nothing: on a busy machine a process may not run for many seconds,
+# and a test that waits for what is certain to come loses only by giving up early.
+PATIENCE = 120
 
 
 def fill(server, headers=None):
-    """Connections of one request that runs and one that waits, which end with them: full with --max-batch-size=1 --max-queue-requests=1."""
+    """Connections of one request that runs and one that waits, which end with them: full with --max-batch-size=1 --max-queue-requests=1.
+    The first is as long as the context allows: it must still run when a test on a busy machine has done what it does meanwhile."""
     # Else what an earlier request left in a level could be taken for these.
     server.wait_idle()
     connections = []
+    context = next((int(flag.split("=")[1]) for flag in server.command if flag.startswith("--max-model-len=")), 2048)
     for metric in ("hadal_requests_running", "hadal_requests_waiting"):
         if server.tls:
-            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=60, context=server.tls)
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=PATIENCE, context=server.tls)
         else:
-            connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
-        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": 2000, "ignore_eos": True})
+            connection = http.client.HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": context - 48, "ignore_eos": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json", **(headers or {})})
         connections.append(connection)
         server.wait_metric(metric, 1)
@@ -71,7 +76,7 @@ class HadalProcess:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
-            if not self._announced.wait(30) or self.port is None:
+            if not self._announced.wait(PATIENCE) or self.port is None:
                 raise RuntimeError(f"no listening line from {' '.join(command)}:\n{self.text()}")
             if wait_ready:
                 self.wait_ready()
@@ -108,7 +113,7 @@ class HadalProcess:
     def text(self):
         return "".join(self.output)
 
-    def wait_text(self, wanted, timeout=5):
+    def wait_text(self, wanted, timeout=PATIENCE):
         """The log is written by a thread of its own: a line may come later than the answer that it is about."""
         deadline = time.monotonic() + timeout
         while wanted not in self.text():
@@ -128,7 +133,7 @@ class HadalProcess:
     def target(self):
         return f"{self.host}:{self.port}"
 
-    def get(self, path, timeout=5):
+    def get(self, path, timeout=60):
         """(status, body) of a GET; error statuses are returned, not raised."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=timeout, context=self.tls) as answer:
@@ -136,7 +141,7 @@ class HadalProcess:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def wait_ready(self, timeout=60):
+    def wait_ready(self, timeout=PATIENCE):
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -154,19 +159,17 @@ class HadalProcess:
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
-    def wait_metric(self, name, value, timeout=10):
+    def wait_metric(self, name, value, timeout=PATIENCE):
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if self.metric(name) == value:
-                return
+        while (now := self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {now}, expected {value}"
             time.sleep(0.02)
-        raise AssertionError(f"{name} is {self.metric(name)}, expected {value}")
 
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
 
-    def wait_idle(self, timeout=10):
+    def wait_idle(self, timeout=PATIENCE):
         """Everything was given back: nothing runs or waits, no KV block is leased."""
         for name in ("hadal_requests_running", "hadal_requests_waiting", 'hadal_kv_blocks{state="leased"}'):
             self.wait_metric(name, 0, timeout)
@@ -174,7 +177,7 @@ class HadalProcess:
     def signal(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
-    def stop(self, timeout=40):
+    def stop(self, timeout=PATIENCE):
         if self.process.poll() is None:
             self.signal()
         try:
@@ -183,7 +186,7 @@ class HadalProcess:
             self.process.kill()
             self.process.wait()
             raise RuntimeError(f"hadal did not end within {timeout} s after SIGTERM:\n{self.text()}")
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         return code
 
     def __enter__(self):

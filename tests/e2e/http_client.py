@@ -7,6 +7,8 @@ import socket
 
 import openai
 
+from hadal_process import PATIENCE
+
 ASK = [{"role": "user", "content": "17 + 25"}]
 # The demo model's context is 2048 tokens: long enough to be still running when a test looks.
 LONG = {"messages": [{"role": "user", "content": "count"}], "max_tokens": 1500, "temperature": 0, "ignore_eos": True}
@@ -14,10 +16,10 @@ SHORTER = {**LONG, "max_tokens": 300}
 
 
 def client_of(server, **options):
-    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60, **options)
+    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE, **options)
 
 
-def post(server, path, body, headers=None, timeout=60):
+def post(server, path, body, headers=None, timeout=PATIENCE):
     """(status, headers, body) of one POST."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
     data = body if isinstance(body, (bytes, str)) else json.dumps(body)
@@ -28,11 +30,12 @@ def post(server, path, body, headers=None, timeout=60):
     return result
 
 
-def send_raw(server, path, body):
+def send_raw(server, path, body, headers=None):
     """A socket on which the request has been sent."""
-    sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     data = json.dumps(body).encode()
-    sock.sendall(f"POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    sock.sendall(f"POST {path} HTTP/1.1\r\nHost: t\r\n{more}Content-Length: {len(data)}\r\n\r\n".encode() + data)
     return sock
 
 

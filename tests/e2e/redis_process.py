@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 
+from hadal_process import PATIENCE
+
 
 def free_port():
     with socket.socket() as sock:
@@ -15,7 +17,7 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def wait_for(condition, timeout=60):
+def wait_for(condition, timeout=PATIENCE):
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"

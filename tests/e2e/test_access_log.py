@@ -11,7 +11,7 @@ import time
 import grpc
 import pytest
 
-from hadal_process import fill
+from hadal_process import PATIENCE, fill
 from http_client import post, read_until, send_raw
 
 SECRET = "correct horse battery staple"
@@ -25,11 +25,12 @@ def log(tmp_path):
     return tmp_path / "access.log"
 
 
-def wait_lines(log, count, timeout=20):
+def wait_lines(log, count, timeout=PATIENCE):
     """The lines once there are `count`: a thread of its own writes them."""
     deadline = time.monotonic() + timeout
     while True:
-        lines = log.read_text().splitlines() if log.exists() else []
+        text = log.read_text() if log.exists() else ""
+        lines = text[:text.rfind("\n") + 1].splitlines()  # the last may be half written
         if len(lines) >= count:
             return [json.loads(line) for line in lines]
         assert time.monotonic() < deadline, f"{len(lines)} lines instead of {count}: {lines}"
@@ -40,12 +41,15 @@ def test_an_answer_over_each_front(start_server, stubs, log):
     server = start_server(f"--access-log={log}")
     status, headers, body = post(server, "/v1/chat/completions", ASK, {"x-request-id": "mine", "traceparent": TRACEPARENT})
     assert status == 200
+    wait_lines(log, 1)  # a line comes after the answer: without a wait the next one's could be before it
     post(server, "/v1/chat/completions", {**ASK, "stream": True, "n": 2}, {"x-hadal-priority": "low"})
+    wait_lines(log, 2)
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
     request = stubs.pb.GenerateRequest(text=SECRET)
     request.stopping.max_tokens = 8
     request.stopping.ignore_eos = True
     list(stub.Generate(request, metadata=[("traceparent", TRACEPARENT), ("x-hadal-priority", "batch")]))
+    wait_lines(log, 3)
     server.get("/health/ready"), server.get("/metrics"), server.get("/v1/models")
 
     chat, stream, generate, models = wait_lines(log, 4)
@@ -70,9 +74,11 @@ def test_refusals_have_their_reason(start_server, stubs, log, tmp_path):
     keys.write_text("sk-very-secret acme\n")
     key = {"Authorization": "Bearer sk-very-secret"}
     server = start_server(f"--access-log={log}", f"--api-key-file={keys}")
-    assert post(server, "/v1/chat/completions", ASK)[0] == 401
-    assert post(server, "/v1/chat/completions", {**ASK, "temperature": 9}, key)[0] == 422
-    assert post(server, "/no/such/route", ASK, key)[0] == 404
+    for number, (path, body, headers, status) in enumerate((("/v1/chat/completions", ASK, None, 401),
+                                                            ("/v1/chat/completions", {**ASK, "temperature": 9}, key, 422),
+                                                            ("/no/such/route", ASK, key, 404)), 1):
+        assert post(server, path, body, headers)[0] == status
+        wait_lines(log, number)
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
     with pytest.raises(grpc.RpcError):
         list(stub.Generate(stubs.pb.GenerateRequest(text="x")))
@@ -85,7 +91,7 @@ def test_refusals_have_their_reason(start_server, stubs, log, tmp_path):
 
 
 def test_a_full_server_says_when_to_return(start_server, log):
-    server = start_server(f"--access-log={log}", "--max-batch-size=1", "--max-queue-requests=1")
+    server = start_server("--load-format=null:20ms", f"--access-log={log}", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
     running, waiting = fill(server)
     status, headers, _ = post(server, "/v1/chat/completions", ASK)
     assert status == 503
@@ -117,7 +123,7 @@ def test_rotation_loses_no_line(start_server, log):
     moved = log.with_suffix(".1")
 
     def ask(request_id):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         connection.request("GET", "/v1/models", headers={"x-request-id": request_id})
         assert connection.getresponse().status == 200
         connection.close()
@@ -151,6 +157,6 @@ def test_standard_output_takes_it_too(start_server):
 
 def test_a_file_that_cannot_be_opened_ends_the_start():
     binary = os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
-    ended = subprocess.run([binary, "serve", "--port=0", "--access-log=/no/such/folder/access.log"], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([binary, "serve", "--port=0", "--access-log=/no/such/folder/access.log"], capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == 1
     assert "--access-log: cannot open /no/such/folder/access.log" in ended.stderr

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 
+from hadal_process import PATIENCE
+
 PROMPTS = [f"{a} + {b} = " for a, b in ((12, 34), (5, 8), (77, 11), (40, 2), (9, 90), (31, 13))]
 
 
@@ -40,7 +42,7 @@ def test_callers_that_hang_up_leave_no_block_behind(start_server):
     def hang_up(i):
         body = json.dumps({"model": "hadal-demo", "prompt": PROMPTS[i % 6], "max_tokens": 500, "ignore_eos": True, "stream": True}).encode()
         request = urllib.request.Request(server.url + "/v1/completions", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as stream:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as stream:
             for _ in range(1 + i % 5):
                 stream.readline()
 

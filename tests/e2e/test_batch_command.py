@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from hadal_process import HadalProcess
+from hadal_process import PATIENCE, HadalProcess
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def server(tmp_path_factory):
 
 def batch(server, *args, env=None, url=None):
     binary = os.environ.get("HADAL_BINARY", os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/release/hadal"))
-    return subprocess.run([binary, "batch", "--url", url or server.url, *map(str, args)], capture_output=True, text=True, timeout=120,
+    return subprocess.run([binary, "batch", "--url", url or server.url, *map(str, args)], capture_output=True, text=True, timeout=PATIENCE,
                           env={**os.environ, **(env or {})}, check=False)
 
 

@@ -12,7 +12,7 @@ import urllib.request
 import yaml
 
 import test_far_hosts
-from hadal_process import HadalProcess
+from hadal_process import PATIENCE, HadalProcess
 from http_client import post
 
 K8S = pathlib.Path(os.environ["HADAL_SOURCE_DIR"]) / "k8s"
@@ -61,7 +61,7 @@ def test_a_server_without_cpu_lives_and_answers_whole():
     with HadalProcess("--load-format=null:2ms", "--max-batch-size=4") as server, Neighbours(server):
         begin, failed, answers = time.monotonic(), 0, []
         body = {"model": "hadal-demo", "prompt": "x", "max_tokens": TOKENS, "ignore_eos": True}
-        callers = [threading.Thread(target=lambda: answers.append(post(server, "/v1/completions", body, timeout=120))) for _ in range(8)]
+        callers = [threading.Thread(target=lambda: answers.append(post(server, "/v1/completions", body, timeout=PATIENCE))) for _ in range(8)]
         for caller in callers:
             caller.start()
         probes = 0

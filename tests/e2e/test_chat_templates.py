@@ -10,6 +10,8 @@ import grpc
 import openai
 import pytest
 
+from hadal_process import PATIENCE
+
 DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
 TEMPLATE = (
     "{{ bos_token }}{% if messages[0].role != 'system' %}You are a demo.{% endif %}{% for m in messages %}{% if m.role == 'tool' %}"
@@ -32,7 +34,7 @@ def checkpoint(folder, template, name="checkpoint", **config):
 
 def post(server, path, body):
     ask = urllib.request.Request(server.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(ask, timeout=30) as reply:
+    with urllib.request.urlopen(ask, timeout=PATIENCE) as reply:
         return json.load(reply)
 
 
@@ -46,7 +48,7 @@ def server(tmp_path_factory):
 
 
 def prompt_of(server, messages, **extra):
-    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE)
     answer = client.chat.completions.create(model="own", messages=messages, max_tokens=1, extra_body={"return_token_ids": True, **extra})
     return post(server, "/detokenize", {"model": "own", "tokens": answer.model_extra["prompt_token_ids"]})["prompt"]
 
@@ -69,15 +71,15 @@ def test_documents_are_given_to_the_template(server, stubs):
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
     request = stubs.pb.TokenizeRequest(model="own", messages=[stubs.pb.ChatMessage(**messages[0])], chat_template_kwargs='{"mood": "glad"}',
                                        documents=[json.dumps(document) for document in documents])
-    assert list(stub.Tokenize(request, timeout=30).token_ids) == over_http["tokens"]
+    assert list(stub.Tokenize(request, timeout=PATIENCE).token_ids) == over_http["tokens"]
     ask = stubs.pb.ChatRequest(model="own", messages=request.messages, chat_template_kwargs=request.chat_template_kwargs,
                                documents=request.documents, return_token_ids=True)
     ask.stopping.max_tokens = 1
-    assert list(next(stub.Chat(ask, timeout=30)).prompt_token_ids) == over_http["tokens"]
+    assert list(next(stub.Chat(ask, timeout=PATIENCE)).prompt_token_ids) == over_http["tokens"]
     # The demo model's own prompts have no place for them.
     ask.model = "hadal-demo"
     with pytest.raises(grpc.RpcError) as caught:
-        list(stub.Chat(ask, timeout=30))
+        list(stub.Chat(ask, timeout=PATIENCE))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "documents: the chat template" in caught.value.details()
 
 
@@ -87,7 +89,7 @@ def test_numbers_of_any_size_in_a_tool_are_no_error_over_grpc(server, stubs):
     ask = stubs.pb.ChatRequest(model="hadal-demo", messages=[stubs.pb.ChatMessage(role="user", content="Hi")],
                                tools=[stubs.pb.ToolDefinition(name="f", parameters_json_schema=schema)], return_token_ids=True)
     ask.stopping.max_tokens = 1
-    shown = list(next(stub.Chat(ask, timeout=30)).prompt_token_ids)
+    shown = list(next(stub.Chat(ask, timeout=PATIENCE)).prompt_token_ids)
     over_http = post(server, "/tokenize", {"model": "hadal-demo", "messages": [{"role": "user", "content": "Hi"}], "tools": [
         {"type": "function", "function": {"name": "f", "parameters": json.loads(schema)}}]})
     assert shown == over_http["tokens"]
@@ -109,7 +111,7 @@ def test_control_tokens_in_a_plain_prompt_are_tokens_unless_told(server):
     loose = post(server, "/tokenize", {"prompt": "<｜User｜>hi", "return_token_strs": True})["token_strs"]
     strict = post(server, "/tokenize", {"prompt": "<｜User｜>hi", "return_token_strs": True, "parse_special_tokens": False})["token_strs"]
     assert loose.count("<｜User｜>") == 1 and strict.count("<｜User｜>") == 0
-    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE)
     for extra, count in (({}, len(loose)), ({"parse_special_tokens": False}, len(strict))):
         answer = client.completions.create(model="own", prompt="<｜User｜>hi", max_tokens=1, extra_body=extra)
         assert answer.usage.prompt_tokens == count
@@ -120,8 +122,8 @@ def test_grpc_takes_control_tokens_in_text_unless_told(server, stubs):
 
     with grpc.insecure_channel(server.target) as channel:
         stub = stubs.services.InferenceStub(channel)
-        loose = stub.Tokenize(stubs.pb.TokenizeRequest(text="<｜User｜>hi"), timeout=10).token_ids
-        strict = stub.Tokenize(stubs.pb.TokenizeRequest(text="<｜User｜>hi", parse_special_tokens=False), timeout=10).token_ids
+        loose = stub.Tokenize(stubs.pb.TokenizeRequest(text="<｜User｜>hi"), timeout=PATIENCE).token_ids
+        strict = stub.Tokenize(stubs.pb.TokenizeRequest(text="<｜User｜>hi", parse_special_tokens=False), timeout=PATIENCE).token_ids
     assert len(loose) < len(strict)
 
 
@@ -181,7 +183,7 @@ def test_a_vocabulary_of_sentencepiece(start_server, tmp_path):
     shutil.copy(os.path.join(os.environ["HADAL_SOURCE_DIR"], "tests/data/tokenizer/llama2.tokenizer.json"), folder / "tokenizer.json")
     (folder / "generation_config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": 2}))
     server = start_server("--load-format=dummy", f"--model=own={folder}")
-    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE)
     ask = {"model": "own", "messages": [{"role": "user", "content": "Grüße 🦙 <s>"}], "max_tokens": 300, "temperature": 1, "seed": 1,
            "extra_body": {"return_token_ids": True}}
     answer = client.chat.completions.create(**ask)
@@ -201,5 +203,5 @@ def test_a_vocabulary_of_sentencepiece(start_server, tmp_path):
 def test_a_template_that_does_not_compile_ends_the_start(start_server, tmp_path):
     folder = checkpoint(tmp_path, "a\n{% for m in %}")
     server = start_server("--load-format=null", f"--model=own={folder}", wait_ready=False, expect_exit=1)
-    server.process.wait(30)
+    server.process.wait(PATIENCE)
     assert "tokenizer_config.json, line 2: expected an expression" in server.text()

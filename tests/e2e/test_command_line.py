@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from hadal_process import PATIENCE
+
 SOURCE = os.environ["HADAL_SOURCE_DIR"]
 BINARY = os.environ.get("HADAL_BINARY", os.path.join(SOURCE, "build/release/hadal"))
 DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(SOURCE, "models/demo"))
@@ -13,7 +15,7 @@ DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(SOURCE, "models/demo"))
 
 def run(*arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HADAL_")}
-    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=30, env=environment, check=False)
+    return subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "plan", "chat", "batch", "top", "health"])

@@ -10,6 +10,7 @@ import jsonschema
 import openai
 import pytest
 
+from hadal_process import PATIENCE
 from json_schemas import BOOLEAN, NULL, SCHEMAS, SMALL, STRING, obj
 
 ASK = [{"role": "user", "content": "answer in json"}]
@@ -264,16 +265,22 @@ def test_bombs_are_refused_in_time(client, dummy):
         wide,
         deep,
     ]
+
+    def plain():
+        begin = time.monotonic()
+        client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=2)
+        return time.monotonic() - begin
+
+    plain()
+    usual = max(plain() for _ in range(5))  # far more than a hundredth of a second only on a machine that is as busy for the bombs
     for bomb in bombs:
         begin = time.monotonic()
         try:
             client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=2, response_format=response_format(bomb))
         except openai.APIStatusError as error:
             assert error.status_code in (400, 503), error
-        assert time.monotonic() - begin < 8
-        begin = time.monotonic()
-        client.chat.completions.create(model="hadal-demo", messages=ASK, max_tokens=2)
-        assert time.monotonic() - begin < 2, "other requests do not wait"
+        assert time.monotonic() - begin < 8 + 50 * usual
+        assert plain() < 2 + 20 * usual, "other requests do not wait"
     assert dummy.get("/health/live")[0] == 200
 
 
@@ -300,7 +307,7 @@ def test_a_schema_that_was_too_slow_is_not_compiled_again(start_server):
     item = obj(a=STRING, b=SMALL)
     schema = obj(**{f"p{i}": {"type": "array", "items": item, "maxItems": 9} for i in range(20)})
     known = 'hadal_grammar_requests_total{result="known_refusal"}'
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while server.metric(known) < 5:
         assert time.monotonic() < deadline
         with pytest.raises(openai.APIStatusError) as caught:
@@ -325,7 +332,7 @@ def test_many_schemas_at_once_are_no_full_connection_queue(start_server, stubs):
     from test_grpc import details_of
 
     server = start_server("--load-format=dummy", "--grammar-threads=1", "--wait-limits=none")
-    http = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=120)
+    http = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE)
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target, options=[("grpc.enable_retries", 0)]))
 
     def over_http(schema):
@@ -343,7 +350,7 @@ def test_many_schemas_at_once_are_no_full_connection_queue(start_server, stubs):
         request.stopping.max_tokens = 1
         request.response_format.json_schema = json.dumps(schema)
         try:
-            list(stub.Chat(request, timeout=120))
+            list(stub.Chat(request, timeout=PATIENCE))
         except grpc.RpcError as error:
             metadata, found = details_of(error, stubs)
             if error.code() == grpc.StatusCode.UNAVAILABLE:
@@ -362,7 +369,7 @@ def test_many_schemas_at_once_are_no_full_connection_queue(start_server, stubs):
     rejected = server.metric('hadal_requests_total{route="Chat",class="normal",http_code="",grpc_code="14",outcome="shed",reason="GRAMMAR_QUEUE_FULL"}')
     assert rejected == answers[busy]
     assert server.metric("hadal_admission_rejections_total") == 0
-    server.wait_idle(60)
+    server.wait_idle()
 
 
 def test_the_trained_model_answers_as_an_object():

@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, os.path.join(os.environ["HADAL_SOURCE_DIR"], "tests/models/chat"))
 import dsml_encoders  # noqa: E402
 
+from hadal_process import PATIENCE
+
 TOOLS = [
     {"type": "function", "function": {"name": "add", "description": "Adds – 加", "parameters": {"type": "object", "x": [1.0, None]}}},
     {"type": "function", "function": {"name": "now", "description": "", "parameters": {}}},
@@ -39,7 +41,7 @@ def styled(request):
 
 
 def client_of(server, base="/v1"):
-    return openai.OpenAI(base_url=server.url + base, api_key="none", max_retries=0, timeout=60)
+    return openai.OpenAI(base_url=server.url + base, api_key="none", max_retries=0, timeout=PATIENCE)
 
 
 def prompt_of(server, messages, base="/v1", **fields):
@@ -51,7 +53,7 @@ def prompt_of(server, messages, base="/v1", **fields):
     import urllib.request
 
     ask = urllib.request.Request(server.url + "/detokenize", json.dumps({"tokens": ids}).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(ask, timeout=30) as reply:
+    with urllib.request.urlopen(ask, timeout=PATIENCE) as reply:
         return json.load(reply)["prompt"]
 
 
@@ -99,12 +101,12 @@ def test_grpc_makes_the_same_prompt(styled, stubs):
     definition = pb.ToolDefinition(name=tool["name"], description=tool["description"], parameters_json_schema=json.dumps(tool["parameters"]))
     request = pb.ChatRequest(messages=messages, tools=[definition], return_token_ids=True, reasoning_effort="high")
     request.stopping.max_tokens = 1
-    ids = list(stub.Chat(request, timeout=30))[0].prompt_token_ids
-    text = stub.Detokenize(pb.DetokenizeRequest(token_ids=ids), timeout=10).text
+    ids = list(stub.Chat(request, timeout=PATIENCE))[0].prompt_token_ids
+    text = stub.Detokenize(pb.DetokenizeRequest(token_ids=ids), timeout=PATIENCE).text
     assert text == dsml_encoders.render(version, LOOP, True, tools=TOOLS[:1])
     request.messages[-1].tool_call_id = "c9"
     with pytest.raises(grpc.RpcError) as refused:
-        list(stub.Chat(request, timeout=30))
+        list(stub.Chat(request, timeout=PATIENCE))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "c9" in refused.value.details()
 
 
@@ -125,5 +127,5 @@ def test_broken_tool_loops_are_refused_by_field(styled):
 
 def test_an_unknown_style_is_refused_at_start(start_server):
     server = start_server("--load-format=null", "--chat-template=deepseek-v5", wait_ready=False, expect_exit=1)
-    server.process.wait(30)
+    server.process.wait(PATIENCE)
     assert "--chat-template is 'deepseek-v5'; expected auto, deepseek-v2," in server.text()

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from hadal_process import HadalProcess, filled
+from hadal_process import PATIENCE, HadalProcess, filled
 from http_client import ASK, post
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
@@ -28,7 +28,7 @@ def server(tmp_path_factory):
 
 def request(server, method, path, **headers):
     """(status, headers) of a request without a body."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     answer.read()

@@ -2,14 +2,12 @@
 """The rungs of the degradation ladder for which memory is short. Those for a full queue: test_overload.py."""
 
 import contextlib
-import http.client
-import json
 
 import openai
 import pytest
 
 # 38 blocks of 64 tokens.
-FLAGS = ("--load-format=null:5ms", "--max-model-len=1024", "--max-batch-size=16", "--max-batch-tokens=256", "--memory-budget=2432KiB",
+FLAGS = ("--load-format=null:10ms", "--max-model-len=1024", "--max-batch-size=16", "--max-batch-tokens=256", "--memory-budget=2432KiB",
          "--chat-template=deepseek-v3.1", "--wait-limits=none")
 BODY = {"model": "hadal-demo", "messages": [{"role": "user", "content": "17 + 25"}], "max_tokens": 400}
 LOW = {"x-hadal-priority": "low"}

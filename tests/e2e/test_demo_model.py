@@ -7,11 +7,13 @@ import os
 import re
 import urllib.request
 
+from hadal_process import PATIENCE
+
 
 def ask(server, question):
     body = json.dumps({"messages": [{"role": "user", "content": question}], "temperature": 0}).encode()
     request = urllib.request.Request(server.url + "/v1/chat/completions", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)["choices"][0]["message"]
 
 

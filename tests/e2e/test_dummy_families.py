@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hadal_process import PATIENCE
+
 SOURCE = Path(os.environ["HADAL_SOURCE_DIR"])
 DEMO = SOURCE / "models" / "demo"
 CONFIGS = SOURCE / "tests" / "data" / "configs"
@@ -52,7 +54,7 @@ def complete(server, prompt, **fields):
     body = {"model": "hadal-demo", "prompt": prompt, "max_tokens": 12, "temperature": 0, "logprobs": 1} | fields
     request = urllib.request.Request(server.url + "/v1/completions", json.dumps(body).encode(),
                                      {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 

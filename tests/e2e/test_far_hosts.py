@@ -11,7 +11,7 @@ import time
 import pytest
 
 import delayed_link
-from hadal_process import HadalProcess, descriptors, filled
+from hadal_process import PATIENCE, HadalProcess, descriptors, filled
 
 DELAY, JITTER, LOSS = 0.5, 0.1, 0.01
 CALLS = 8  # of each front
@@ -66,13 +66,14 @@ def wait_for(condition, timeout, what):
 def test_answers_over_both_fronts_are_whole_and_health_does_not_notice(far_host, call):
     with HadalProcess("--load-format=null:20ms", *PUBLIC) as server:
         processes = [call(server, kind, CALLS, 50) for kind in ("http", "grpc")]
-        slowest = 0.0
+        seconds = []
         while any(process.poll() is None for process in processes):
             begin = time.monotonic()
             assert server.get("/health/live")[0] == server.get("/health/ready")[0] == 200
-            slowest = max(slowest, time.monotonic() - begin)
+            seconds.append(time.monotonic() - begin)
             time.sleep(0.1)
-        assert slowest < 5  # two answers that come within milliseconds on an idle machine
+        # Two answers that come within milliseconds. Not the slowest ones: that may be the machine's.
+        assert sorted(seconds)[len(seconds) // 2] < 1
         for process in processes:
             ended = results(process)
             assert len(ended) == CALLS
@@ -93,15 +94,15 @@ def test_deadlines_are_kept(call):
         assert (over_http["status"], over_http["reason"]) == (504, "DEADLINE_EXPIRED")
         assert over_http["seconds"] > 1 + 2 * (DELAY - JITTER)
         # The client's own clock, which the server is told.
-        assert over_grpc["status"] == "DEADLINE_EXCEEDED" and 5 <= over_grpc["seconds"] < 30
+        assert over_grpc["status"] == "DEADLINE_EXCEEDED" and 5 <= over_grpc["seconds"] < PATIENCE
         server.wait_idle()
 
 
 def test_the_client_library_comes_back_after_a_refusal(call):
-    with HadalProcess("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", *PUBLIC) as server:
+    with HadalProcess("--load-format=null:5ms", "--max-model-len=32768", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", *PUBLIC) as server:
         with filled(server):
             process = call(server, "library", 1, 20)
-            wait_for(lambda: server.metric("hadal_admission_rejections_total") > 0, 60, server.text)
+            wait_for(lambda: server.metric("hadal_admission_rejections_total") > 0, PATIENCE, server.text)
         (result,) = results(process)
         assert result["status"] == "OK" and result["tokens"] == 20, result
 
@@ -111,18 +112,18 @@ def test_hosts_that_vanish_leave_nothing_behind(far_host, call):
     with HadalProcess("--load-format=null:2ms", "--max-model-len=32768", "--slow-reader-timeout=2s", *PUBLIC) as server:
         for kind in ("http", "grpc"):  # what the libraries open once and keep
             assert len(results(call(server, kind, CALLS, 5))) == CALLS
-        server.wait_metric("hadal_grpc_connections", 0, timeout=30)
-        server.wait_metric("hadal_open_connections", 1, timeout=30)  # the scrape's own
+        server.wait_metric("hadal_grpc_connections", 0)
+        server.wait_metric("hadal_open_connections", 1)  # the scrape's own
         before, threads_before = descriptors(server), threads(server)
         for kind in ("http", "grpc"):
             call(server, kind, CALLS, 30000)
-        server.wait_metric("hadal_requests_running", 2 * CALLS, timeout=60)
+        server.wait_metric("hadal_requests_running", 2 * CALLS)
         far_host.vanish()
-        server.wait_metric("hadal_requests_running", 0, timeout=60)
+        server.wait_metric("hadal_requests_running", 0)
         server.wait_idle()
-        server.wait_metric("hadal_open_connections", 1, timeout=60)
-        server.wait_metric("hadal_grpc_connections", 0, timeout=60)
-        wait_for(lambda: descriptors(server) <= before, 30, lambda: f"{descriptors(server)} descriptors, {before} before")
+        server.wait_metric("hadal_open_connections", 1)
+        server.wait_metric("hadal_grpc_connections", 0)
+        wait_for(lambda: descriptors(server) <= before, PATIENCE, lambda: f"{descriptors(server)} descriptors, {before} before")
         # The gRPC library has more or fewer as it likes, but none for a call or a connection.
         assert threads(server) < threads_before + CALLS
         assert server.metric("hadal_cancellations_total") == 2 * CALLS

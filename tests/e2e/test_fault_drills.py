@@ -14,12 +14,12 @@ import grpc
 import openai
 import pytest
 
-from batch_client import expect_each_once, lines, submit, wait
+from batch_client import completed_lines, expect_each_once, lines, submit, wait
 from http_client import client_of, post
 from redis_process import wait_for
 # pylint: disable-next=unused-import  # fixtures
 from test_response_cache_store import Load, PATIENT, ask, plain, small_disk, store_errors  # noqa: F401
-from hadal_process import HadalProcess, filled
+from hadal_process import PATIENCE, HadalProcess, filled
 
 CIRCUIT = "hadal_response_cache_store_circuit_state"
 # Too little memory for any answer: every look-up goes to the second level.
@@ -61,7 +61,7 @@ def test_sqlite_whose_writer_is_stopped(start_server, tmp_path):
     server = start_server(f"--response-cache=memory,sqlite:{path}", NO_MEMORY, PATIENT)
     with Load(server) as load:
         writes_go_on(server)
-        other = sqlite3.connect(path, timeout=30, isolation_level=None)
+        other = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         errors = store_errors(server, "put_failed")
         load.go_on()
@@ -99,7 +99,7 @@ def test_batches_without_disk(start_server, small_disk):  # noqa: F811
     client = client_of(server)
     rows = list(lines(100, max_tokens=40, ignore_eos=True, logprobs=True))
     batch = submit(client, rows)
-    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    wait_for(lambda: completed_lines(client, batch) > 0)
 
     def refused():
         fill_disk(small_disk)  # also what the store has given back
@@ -141,7 +141,7 @@ class Returning(Load):
 class OverOllama(Returning):
     def ask_once(self, body):
         options = {"temperature": 0, "num_predict": body["max_tokens"]}
-        status, _, data = post(self.server, "/api/generate", {"prompt": body["prompt"], "raw": True, "stream": False, "options": options}, timeout=30)
+        status, _, data = post(self.server, "/api/generate", {"prompt": body["prompt"], "raw": True, "stream": False, "options": options}, timeout=PATIENCE)
         return status, json.loads(data)["response"] if status == 200 else data
 
 
@@ -151,7 +151,7 @@ class OverGrpc(Returning):
         request = pb.GenerateRequest(text=body["prompt"], sampling=pb.SamplingParams(temperature=0), stopping=pb.StopConditions(max_tokens=body["max_tokens"]))
         with grpc.insecure_channel(self.server.target, options=[("grpc.enable_retries", 0)]) as channel:
             try:
-                return 200, "".join(message.text for message in self.stubs.services.InferenceStub(channel).Generate(request, timeout=30))
+                return 200, "".join(message.text for message in self.stubs.services.InferenceStub(channel).Generate(request, timeout=PATIENCE))
             except grpc.RpcError as error:
                 return error.code(), error.details()
 
@@ -196,7 +196,7 @@ def test_batches_in_redis_without_disk(start_server, redis, small_disk):  # noqa
     client = client_of(server)
     rows = list(lines(150, max_tokens=40, ignore_eos=True, logprobs=True))
     batch = submit(client, rows)
-    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    wait_for(lambda: completed_lines(client, batch) > 0)
     with Load(server, idle_after=False) as load:
         filler = fill_disk(small_disk)
 
@@ -213,7 +213,7 @@ def test_batches_in_redis_without_disk(start_server, redis, small_disk):  # noqa
         filler.unlink()
         wait_for(lambda: server.metric("hadal_batch_store_circuit_state") == 0)
         load.go_on()
-    expect_each_once(client, wait(client, batch, timeout=300), len(rows))
+    expect_each_once(client, wait(client, batch), len(rows))
 
 
 def test_no_other_process_can_hold_the_batches_up(start_server, tmp_path):
@@ -221,7 +221,7 @@ def test_no_other_process_can_hold_the_batches_up(start_server, tmp_path):
     server = start_server(f"--batch-store={tmp_path / 'store'}", "--batch-max-in-flight=4")
     client = client_of(server)
     batch = submit(client, lines(150, max_tokens=40, ignore_eos=True))
-    wait_for(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+    wait_for(lambda: completed_lines(client, batch) > 0)
     with contextlib.closing(sqlite3.connect(tmp_path / "store" / "batches.db", timeout=0.1, isolation_level=None)) as other:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from h2 import H2Client, binary_trailer
+from hadal_process import PATIENCE
 from http_client import ASK, post
 
 CHAT = "/v1/chat/completions"
@@ -90,12 +91,12 @@ def test_grpc_trailers_report_the_load(server, stubs, start_server, orca):
 def test_grpc_libraries_get_the_report_that_they_ask_for(server, stubs, orca):
     call = stubs.services.InferenceStub(grpc.insecure_channel(server.target)).ListModels
     for form, read in (("JSON", lambda text: orca(**json.loads(text))), ("bin", lambda text: orca.FromString(base64.b64decode(text))), ("text", None)):
-        _, done = call.with_call(stubs.pb.ListModelsRequest(), metadata=(("endpoint-load-metrics-format", form),), timeout=30)
+        _, done = call.with_call(stubs.pb.ListModelsRequest(), metadata=(("endpoint-load-metrics-format", form),), timeout=PATIENCE)
         name, text = dict(done.trailing_metadata())["endpoint-load-metrics"].split(" ", 1)
         assert name == form.upper()
         if read is not None:
             check(read(text))
-    _, done = call.with_call(stubs.pb.ListModelsRequest(), timeout=30)
+    _, done = call.with_call(stubs.pb.ListModelsRequest(), timeout=PATIENCE)
     assert "endpoint-load-metrics" not in dict(done.trailing_metadata())
 
 
@@ -103,7 +104,7 @@ def test_grpc_trailers_give_the_session_back(server, stubs):
     stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
     request = stubs.pb.ChatRequest(messages=[stubs.pb.ChatMessage(role="user", content="17 + 25")])
     request.stopping.max_tokens = 2
-    call = stub.Chat(request, metadata=(("x-session-id", "s-7"), ("session-id", "with space")), timeout=30)
+    call = stub.Chat(request, metadata=(("x-session-id", "s-7"), ("session-id", "with space")), timeout=PATIENCE)
     list(call)
     trailers = dict(call.trailing_metadata())
     assert trailers["x-session-id"] == "s-7" and "session-id" not in trailers

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from gateway_process import GatewayProcess, GatewayTls
-from hadal_process import HadalProcess
+from hadal_process import PATIENCE, HadalProcess
 from test_grpc import long_request
 from tls_files import Authority
 
@@ -65,12 +65,12 @@ def completion(client, tokens):
 
 def test_http_and_grpc_share_the_port_from_end_to_end(fleet, authority, stubs):
     process, (one, two) = fleet
-    client = openai.OpenAI(base_url=process.url + "/v1", api_key="none", max_retries=0, timeout=60,
+    client = openai.OpenAI(base_url=process.url + "/v1", api_key="none", max_retries=0, timeout=PATIENCE,
                            http_client=openai.DefaultHttpx2Client(verify=authority.context()))
     for _ in range(4):
         assert list(completion(client, 100))[-1].usage.completion_tokens == 100
         with stub_of(process, authority, stubs) as stub:
-            assert list(stub.Generate(long_request(stubs, 50), timeout=60))[-1].usage.completion_tokens == 50
+            assert list(stub.Generate(long_request(stubs, 50), timeout=PATIENCE))[-1].usage.completion_tokens == 50
     for server in (one, two):
         assert server.metric("hadal_admission_attempts_total") > 0
         assert server.metric('hadal_tls_mismatches_total{found="plain"}') == 0, "nothing came to it in the clear"
@@ -93,7 +93,7 @@ def handshake(process, authority, version=ssl.TLSVersion.MAXIMUM_SUPPORTED, prot
         context.maximum_version = version
     if protocols:
         context.set_alpn_protocols(protocols)
-    with socket.create_connection(("127.0.0.1", process.port), timeout=30) as raw, context.wrap_socket(raw, server_hostname="localhost") as secure:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=PATIENCE) as raw, context.wrap_socket(raw, server_hostname="localhost") as secure:
         return secure.version(), secure.selected_alpn_protocol()
 
 
@@ -104,7 +104,7 @@ def test_the_edge_takes_new_versions_and_both_protocols(edge, authority, tmp_pat
         with pytest.raises(ssl.SSLError):
             handshake(process, authority, ssl.TLSVersion.TLSv1_1)
         # The probe of the pod, which checks no certificate.
-        anybody = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=30, context=ssl._create_unverified_context())
+        anybody = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=PATIENCE, context=ssl._create_unverified_context())
         anybody.request("GET", "/edge/live")
         assert anybody.getresponse().status == 200
         anybody.close()
@@ -120,12 +120,12 @@ def test_the_edge_speaks_to_none_but_the_replicas(edge, authority, tmp_path, stu
             signer = Authority(tmp_path, "stranger") if what == "authority" else authority
             stranger = running.enter_context(start_server(signer, NAME if what == "authority" else "other.hadal.svc"))
         process = running.enter_context(GatewayProcess(edge, tmp_path, [stranger.port] * 2, stranger.port, tls=gateway_tls(authority), answers=503))
-        connection = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=60, context=authority.context())
+        connection = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=PATIENCE, context=authority.context())
         connection.request("POST", "/v1/completions", json.dumps({"model": "hadal-demo", "prompt": "x"}), {"Content-Type": "application/json"})
         response = connection.getresponse()
         assert response.status == 503 and json.loads(response.read())["error"]["code"] == "no_server"
         connection.close()
         with stub_of(process, authority, stubs) as stub, pytest.raises(grpc.RpcError) as caught:
-            list(stub.Generate(long_request(stubs, 1), timeout=60))
+            list(stub.Generate(long_request(stubs, 1), timeout=PATIENCE))
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         assert stranger.metric("hadal_admission_attempts_total") == 0

@@ -13,6 +13,8 @@ from concurrent import futures
 import grpc
 import pytest
 
+from hadal_process import PATIENCE
+
 SOURCE = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
 SECTION = (SOURCE / "docs/clients.md").read_text(encoding="utf-8").split("\n## gRPC: Go\n")[1].split("\n## ")[0]
 GENERATE, PROGRAM = (re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL)[1] for language in ("sh", "go"))
@@ -43,7 +45,7 @@ def build(tmp_path_factory):
 
 
 def test_it_asks_a_server(server, build):
-    out, err = build(server.port).communicate(timeout=60)
+    out, err = build(server.port).communicate(timeout=PATIENCE)
     assert "42" in out, err
 
 
@@ -62,7 +64,7 @@ def test_it_comes_back_when_it_is_told_and_gives_up_after_five_attempts(build, r
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hadal.v1.Inference", {"Chat": grpc.unary_stream_rpc_method_handler(chat)}),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    out, err = build(port).communicate(timeout=60)
+    out, err = build(port).communicate(timeout=PATIENCE)
     server.stop(None)
     assert out == "42\n" if refusals < 5 else "full" in err, err
     assert len(at) == asked and all(later - earlier >= 0.3 for earlier, later in zip(at, at[1:]))

@@ -4,13 +4,17 @@ they do, others are served, health answers, and memory stays within what the fla
 
 import contextlib
 import json
+import os
 import random
+import select
 import socket
 import string
 import threading
 import time
 
 import pytest
+
+from hadal_process import PATIENCE
 
 MIB = 1 << 20
 ASK = json.dumps({"messages": [{"role": "user", "content": "17 + 25"}], "max_tokens": 4}).encode()
@@ -21,7 +25,7 @@ def head(path, length):
 
 
 def connect(server, data=b""):
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     if data:
         connection.sendall(data)
     return connection
@@ -58,21 +62,26 @@ def opened():
 
 
 def test_half_sent_bodies_stay_within_their_budget(start_server, opened):
-    server = start_server("--max-body-bytes-in-flight=64MiB", "--body-stall-timeout=30s")
+    server = start_server("--max-body-bytes-in-flight=64MiB", "--body-stall-timeout=10m", "--min-body-rate=0")
     before = server.resident_bytes()
-    refused = 0
+    silent = []
     for _ in range(24):
         connection = connect(server, head("/v1/chat/completions", 16 * MIB))
         opened.append(connection)
         # A refusal closes the connection while bytes are still being sent.
         with contextlib.suppress(ConnectionError):
             connection.sendall(b" " * (15 * MIB))
-            connection.settimeout(0.2)
-            with contextlib.suppress(TimeoutError):
-                refused += b" 503 " in connection.recv(4096)
-            continue
-        refused += 1
-    assert refused >= 20  # one sender alone has half of the budget: two of them
+            silent.append(connection)
+    refused = 24 - len(silent)
+    deadline = time.monotonic() + PATIENCE
+    while refused < 20:  # one sender alone has half of the budget: two of them
+        assert time.monotonic() < deadline, f"{refused} are refused"
+        ready, _, _ = select.select(silent, [], [], 1)
+        for connection in ready:
+            silent.remove(connection)
+            with contextlib.suppress(ConnectionError):
+                assert b" 503 " in connection.recv(4096)
+            refused += 1
     assert server.metric("hadal_body_bytes_in_flight") <= 64 * MIB
     assert server.metric("hadal_body_rejections_total") >= refused
     assert server.resident_bytes() - before < 96 * MIB
@@ -87,7 +96,7 @@ def test_chunked_bodies_count_as_they_come(start_server, opened):
     chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
     chunked = b"POST /tokenize HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
     opened.append(connect(server, chunked + chunk + chunk))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while server.metric("hadal_body_bytes_in_flight") < 2 * MIB:
         assert time.monotonic() < deadline
     second = connect(server, chunked + chunk + chunk + chunk)
@@ -97,7 +106,7 @@ def test_chunked_bodies_count_as_they_come(start_server, opened):
 
 
 def test_bodies_on_their_way_hold_no_slot(start_server, opened):
-    server = start_server("--max-queue-requests=4", "--body-stall-timeout=2s")
+    server = start_server("--max-queue-requests=4", "--body-stall-timeout=8s")
     for _ in range(64):
         opened.append(connect(server, head("/v1/chat/completions", 1000) + b"{"))
     server.wait_metric("hadal_body_uploads", 64)
@@ -107,7 +116,7 @@ def test_bodies_on_their_way_hold_no_slot(start_server, opened):
     for connection in opened:
         status, text = read_response(connection)
         assert status == 408 and b"REQUEST_TIMEOUT" in text
-    assert time.monotonic() - begin < 10  # instead of a minute
+    assert time.monotonic() - begin < 64 * 8 / 4  # and not one after the other
     server.wait_metric("hadal_body_uploads", 0)
 
 
@@ -118,7 +127,7 @@ def test_a_drip_is_not_enough(start_server):
         begin = time.monotonic()
         text = b""
         while not text:
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 60
             connection.sendall(b" ")
             with contextlib.suppress(TimeoutError):
                 text = connection.recv(4096)
@@ -143,7 +152,9 @@ def test_half_sent_bodies_give_way_when_connections_run_out(start_server, opened
         opened.append(connect(server, head("/v1/chat/completions", 1000) + b"{"))
     for _ in range(4):
         opened.append(connect(server, b"POST /v1/chat/completions HTTP/1.1\r\nHost:"))
-    time.sleep(1.5)
+    server.wait_metric("hadal_body_uploads", 4)
+    server.wait_metric("hadal_open_connections", 8 + 1)  # with the scrape's own
+    time.sleep(1.5)  # they are silent for so long, at least
     assert post(server, "/v1/chat/completions", ASK)[0] == 200
     assert server.metric('hadal_connections_evicted_total{phase="body"}') > 0
     server.wait_metric('hadal_requests_total{route="/v1/chat/completions",class="normal",http_code="503",grpc_code="",'
@@ -175,20 +186,27 @@ def test_a_soft_limit_of_descriptors_is_raised(start_server):
     assert int(soft) > 456
 
 
+def cpu_seconds(server):
+    """What the process has had of the processors, which others' load does not change as it does the time of a clock."""
+    with open(f"/proc/{server.process.pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_what_cannot_fit_is_refused_before_it_is_tokenised(start_server):
     server = start_server()
     text = "".join(random.Random(1).choices(string.ascii_letters + " ", k=12 * MIB))
-    begin = time.monotonic()
+    begin = cpu_seconds(server)
     assert post(server, "/tokenize", json.dumps({"prompt": text[:MIB]}).encode())[0] == 200
-    mebibyte = time.monotonic() - begin
-    begin = time.monotonic()
+    mebibyte = cpu_seconds(server) - begin
+    begin = cpu_seconds(server)
     for path, body in (("/v1/chat/completions", {"messages": [{"role": "user", "content": text}]}),
                        ("/v1/completions", {"prompt": text})):
         status, answer = post(server, path, json.dumps(body).encode())
         assert status == 400 and b"maximum context length is 2048 tokens" in answer, answer
     status, answer = post(server, "/tokenize", json.dumps({"prompt": text}).encode())
     assert status == 400 and b"1048576" in answer and str(len(text)).encode() in answer, answer
-    assert time.monotonic() - begin < 12 * mebibyte  # for 36 MiB, which are parsed and not tokenised
+    assert cpu_seconds(server) - begin < 12 * mebibyte  # for 36 MiB, which are parsed and not tokenised
 
 
 def test_small_requests_do_not_wait_behind_long_texts(start_server):

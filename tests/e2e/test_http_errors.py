@@ -7,6 +7,7 @@ import socket
 import openai
 import pytest
 
+from hadal_process import PATIENCE
 from http_client import ASK, post, read_until
 
 
@@ -83,7 +84,7 @@ def test_an_emoji_cut_in_two_is_no_error(server):
 
 def test_large_bodies_are_refused_before_they_are_read(start_server):
     server = start_server("--max-body=100000")
-    sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
     sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: 5000000000\r\n\r\n")
     assert b" 413 " in read_until(sock, b"BODY_TOO_LARGE")
     sock.close()
