@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "models/tokenizer/tokenizer.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
+#include "server/commands/flag_answer.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/model_loading.h"
 #include "server/commands/model_source.h"
@@ -85,14 +87,8 @@ bool PrintTokenizer(const ServerConfig& config, const ModelFlag& flag) {
 
 int Plan(const std::vector<std::string>& args) {
   absl::StatusOr<ParsedConfig> parsed = ParseServerConfig("plan", args);
-  if (!parsed.ok()) {
-    std::fprintf(stderr, "hadal plan: %s\n", std::string(parsed.status().message()).c_str());
-    return 2;
-  }
-  if (!parsed->flags.help.empty()) {
-    std::fputs(parsed->flags.help.c_str(), stdout);
-    return 0;
-  }
+  const std::optional<int> answered = AnswerFlags("plan", parsed.status(), parsed.ok() ? &parsed->flags : nullptr);
+  if (answered.has_value()) return *answered;
   const ServerConfig& config = parsed->config;
   std::vector<ModelFlag> flags = config.model.models;
   if (flags.empty()) flags.push_back({"hadal-demo", DemoModelDir()});

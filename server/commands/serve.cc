@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@
 #include "server/commands/app.h"
 #include "server/commands/commands.h"
 #include "server/commands/file_watch.h"
+#include "server/commands/flag_answer.h"
 #include "server/commands/leave.h"
 #include "server/commands/mps.h"
 #include "server/commands/server_config.h"
@@ -178,18 +180,8 @@ void DrainUntilSignal(App& app, absl::Duration timeout, StopEvents& events) {
 
 int Serve(const std::vector<std::string>& args) {
   absl::StatusOr<ParsedConfig> parsed = ParseServerConfig("serve", args);
-  if (!parsed.ok()) {
-    std::fprintf(stderr, "hadal serve: %s\n", std::string(parsed.status().message()).c_str());
-    return 2;
-  }
-  if (!parsed->flags.help.empty()) {
-    std::fputs(parsed->flags.help.c_str(), stdout);
-    return 0;
-  }
-  if (parsed->flags.print_config) {
-    std::fputs(parsed->flags.ToToml().c_str(), stdout);
-    return 0;
-  }
+  const std::optional<int> answered = AnswerFlags("serve", parsed.status(), parsed.ok() ? &parsed->flags : nullptr);
+  if (answered.has_value()) return *answered;
   const ServerConfig& config = parsed->config;
   std::signal(SIGPIPE, SIG_IGN);
   if (absl::Status status = base::CheckDescriptors(LeastDescriptors(config)); !status.ok()) return Fail(status);

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -18,6 +19,7 @@
 #include "server/base/process_limits.h"
 #include "server/commands/commands.h"
 #include "server/commands/demo_model.h"
+#include "server/commands/flag_answer.h"
 #include "server/commands/leave.h"
 #include "server/commands/memory_budget.h"
 #include "server/commands/model_source.h"
@@ -129,14 +131,8 @@ int Worker(const std::vector<std::string>& args) {
   base::FlagSet flags({.prefix = "HADAL_WORKER_", .others = {}});
   config.AddFlags(&flags);
   const absl::StatusOr<base::ParsedFlags> parsed = flags.Parse("hadal worker", args);
-  if (!parsed.ok()) {
-    std::fprintf(stderr, "hadal worker: %s\n", std::string(parsed.status().message()).c_str());
-    return 2;
-  }
-  if (!parsed->help.empty() || parsed->print_config) {
-    std::fputs(parsed->help.empty() ? parsed->ToToml().c_str() : parsed->help.c_str(), stdout);
-    return 0;
-  }
+  const std::optional<int> answered = AnswerFlags("worker", parsed.status(), parsed.ok() ? &*parsed : nullptr);
+  if (answered.has_value()) return *answered;
   std::signal(SIGPIPE, SIG_IGN);
   const bool has_http = config.http_port >= 0;
   if (absl::Status status = base::CheckDescriptors(kWorkerDescriptors + (has_http ? kHttpDescriptors : 0));

@@ -34,7 +34,7 @@ def test_unknown_names_are_compared_with_those_that_there_are():
     assert ended.returncode == 2 and "unknown flag 'max-queue'; did you mean 'max-queue-" in ended.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize("command", ["serve", "plan", "worker"])
 def test_a_printed_configuration_is_read_back_as_the_same(tmp_path, command):
     models = ["--model", f"a={DEMO}", "--model", f"b={DEMO}"] if command != "worker" else ["--model", DEMO]
     first = run(command, *models, "--log-level=warn", "--print-config")
