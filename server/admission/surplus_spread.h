@@ -9,12 +9,12 @@
 namespace hadal::admission {
 
 // When those are told to return for whom no place can be promised. A storm refuses hundreds of them within a few
-// seconds; at random times they would be back as a second storm, whose middle is refused again. So each is told one of
-// the moments at which the fewest others were told to come. O(kBuckets). Not thread-safe.
+// seconds; at random times they would be back as a second storm, whose middle is refused again. So each is told, at
+// random, one of the moments that no more than their share of the others were told. O(kBuckets). Not thread-safe.
 class SurplusSpread {
  public:
   // How long from now one more is to wait: 20 to 30 seconds. `first_random`, `second_random`: in [0, 1), which of
-  // equal moments, and where in it.
+  // those moments, and where in it.
   absl::Duration Next(absl::Time now, double first_random, double second_random);
 
  private:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 
@@ -25,7 +26,7 @@ TEST(SurplusSpreadTest, EverybodyIsBackBetweenTwentyAndThirtySeconds) {
   for (int i = 0; i < 5000; ++i) {
     const absl::Duration wait = f.Next(kStart + absl::Milliseconds(i * 37));
     EXPECT_GE(wait, absl::Seconds(20));
-    EXPECT_LT(wait, absl::Seconds(30));
+    EXPECT_LE(wait, absl::Seconds(30));
   }
 }
 
@@ -46,12 +47,42 @@ TEST(SurplusSpreadTest, AStormDoesNotComeBackAsAStorm) {
   EXPECT_LE(most(spread), 11);
 }
 
+// In an overload that lasts, some return soon and some late, at whatever rate they are refused, and as many at any time.
+TEST(SurplusSpreadTest, InASteadyOverloadEveryMomentIsTold) {
+  for (const int per_second : {2, 10, 60}) {
+    Fixture f;
+    std::array<int, 10> hints = {};              // by whole seconds after the 20th
+    std::map<int64_t, int> returns;              // by half seconds
+    const int refusals = per_second * 600;
+    for (int i = 0; i < refusals; ++i) {
+      const absl::Duration at = absl::Seconds(1) * i / per_second;
+      const absl::Duration wait = f.Next(kStart + at);
+      ++hints[std::min<size_t>(absl::ToInt64Seconds(wait) - 20, 9)];
+      if (at + wait >= absl::Seconds(60) && at + wait < absl::Seconds(600)) {
+        ++returns[absl::ToInt64Milliseconds(at + wait) / 500];
+      }
+    }
+    for (size_t i = 0; i < hints.size(); ++i) {
+      EXPECT_GT(hints[i], refusals / 30) << per_second << " a second, " << 20 + i << " s: a third of an even share";
+      EXPECT_LT(hints[i], refusals / 5) << per_second << " a second, " << 20 + i << " s: twice an even share";
+    }
+    double squares = 0;
+    const double mean = per_second / 2.0;
+    for (int64_t half_second = 120; half_second < 1200; ++half_second) {
+      squares += (returns[half_second] - mean) * (returns[half_second] - mean);
+    }
+    EXPECT_LT(squares / 1080, 0.5 * mean) << per_second << " a second: more even than at random";
+  }
+}
+
 TEST(SurplusSpreadTest, WhatIsLongPastDoesNotCount) {
   Fixture f;
   for (int i = 0; i < 1000; ++i) f.Next(kStart);
-  std::map<int64_t, int> later;
-  for (int i = 0; i < 20; ++i) ++later[absl::ToInt64Milliseconds(f.Next(kStart + absl::Hours(1))) / 500];
-  EXPECT_EQ(later.size(), 20u) << "each has a half second of its own";
+  // A multiple of the time that is remembered, and five seconds: what was told then would be in the way of the first.
+  const absl::Time later = kStart + 100 * absl::Milliseconds(30500) + absl::Seconds(5);
+  int near = 0;
+  for (int i = 0; i < 20; ++i) near += f.Next(later) < absl::Seconds(25);
+  EXPECT_GE(near, 5);
 }
 
 }  // namespace
