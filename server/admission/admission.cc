@@ -165,7 +165,9 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
   if (state != State::kReady) return RefuseByState(state, subject);
   if (finding.reason != Reason::kNone) return RefuseFor(finding, request, subject);
   // On a refusal the ticket is destroyed here and returns its slot.
-  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks, take); !status.ok()) {
+  const double left =
+      ModelState::LeastLeftToFirstAttempts(models_, arrival, request.retry.attempt, subject.prompt_tokens);
+  if (absl::Status status = CheckMemoryEarly(subject, arrival.kept_free.blocks + left, take); !status.ok()) {
     if (!take) metrics_->CountAttempt(request.priority, subject.prompt_tokens);
     return status;
   }

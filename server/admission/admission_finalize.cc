@@ -77,8 +77,9 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   if (ticket.returned_ != ReturnTiming::kInWindow) {
     const absl::Time now = options_.clock->Now();
     const RetryPlanner::Arrival arrival = planner_.Arrive(ticket.retry_, request.priority, now);
-    kept_free =
-        std::max(model.KeptFreeBytes(arrival.kept_free.blocks), LeftToOthers(model, request.priority, bytes, now));
+    const double left = model.LeftToFirstAttempts(arrival, ticket.retry_.attempt, bytes / model.limits.block_bytes);
+    kept_free = std::max(model.KeptFreeBytes(arrival.kept_free.blocks + left),
+                         LeftToOthers(model, request.priority, bytes, now));
   }
   absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(bytes, kept_free);
   if (!lease.ok()) {
@@ -90,7 +91,10 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   if (ticket.returned_ != ReturnTiming::kNone) metrics_->CountReturn(ticket.returned_, /*admitted=*/true);
   {
     base::MutexLock lock(&model.stats_mutex);
-    model.mean_request.Record(static_cast<double>(prompt), static_cast<double>(bytes / model.limits.block_bytes));
+    const double blocks = static_cast<double>(bytes / model.limits.block_bytes);
+    model.mean_request.Record(static_cast<double>(prompt), blocks,
+                              std::max(0.0, blocks - static_cast<double>(prompt_blocks - shared)));
+    model.output_blocks.store(model.mean_request.output_blocks, std::memory_order_relaxed);
   }
   metrics_->CountPromptBlocks(prompt_blocks - shared, shared);
   ticket.lease_ = *std::move(lease);

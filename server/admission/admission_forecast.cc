@@ -224,7 +224,7 @@ RetryPlan AdmissionController::PlanReturn(const Subject& subject, int model_inde
     forecast.ReadCapacity(subject.priority, now, options_.wait_limits[static_cast<size_t>(subject.priority)], &curve);
     known = true;
     // Once it has a slot, it needs blocks like any other.
-    if (model_index < 0 && models_.size() == 1) demand.blocks = forecast.ExpectedBlocks();
+    if (model_index < 0 && models_.size() == 1) demand.blocks = models_[i]->ExpectedLease(subject.prompt_tokens);
   }
   return planner_.Refuse(subject.retry, subject.priority, demand, known ? &curve : nullptr, now, subject.wait_limit);
 }

@@ -53,7 +53,7 @@ absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, doubl
   }
   if (candidate < 0) return absl::OkStatus();
   // It will lease more than its prompt.
-  return RefuseForMemory(candidate, subject, required, models_[candidate]->forecast.ExpectedBlocks());
+  return RefuseForMemory(candidate, subject, required, models_[candidate]->ExpectedLease(subject.prompt_tokens));
 }
 
 absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,

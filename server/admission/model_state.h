@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
+#include <limits>
 #include <memory>
+#include <vector>
 
 #include "server/admission/admission.h"
 #include "server/admission/length_histogram.h"
@@ -13,14 +16,21 @@
 
 namespace hadal::admission {
 
+// Parts of the pool, see ModelState::LeftToFirstAttempts: of any return without a promise, and of one that was told
+// that no capacity is in sight.
+inline constexpr int64_t kUnpromisedMemoryShare = 16;
+inline constexpr int64_t kSurplusMemoryShare = 8;
+
 struct MeanRequest {
   double prompt_tokens = 0;
-  double blocks = 0;  // of its lease
+  double blocks = 0;         // of its lease
+  double output_blocks = 0;  // of these, those beyond its own blocks of the prompt
 
-  void Record(double more_prompt_tokens, double more_blocks) {
+  void Record(double more_prompt_tokens, double more_blocks, double more_output_blocks) {
     const double step = samples < 100 ? 1.0 / ++samples : 0.01;
     prompt_tokens += step * (more_prompt_tokens - prompt_tokens);
     blocks += step * (more_blocks - blocks);
+    output_blocks += step * (more_output_blocks - output_blocks);
   }
   // A request has ended whose prompt was found in the prefix cache but for `computed`.
   void RecordComputed(double prompt, double computed) {
@@ -59,6 +69,29 @@ struct AdmissionController::ModelState {
     return static_cast<int64_t>(std::min(promised_blocks, static_cast<double>(pool_blocks() / 2))) * limits.block_bytes;
   }
 
+  // Blocks that a request with such a prompt will lease: for what of the prompt it does not share, and for an answer
+  // like those of others.
+  int64_t ExpectedLease(int64_t prompt_tokens) const {
+    const double own = static_cast<double>(BlocksFor(prompt_tokens)) * leased_share + output_blocks;
+    return std::min(static_cast<int64_t>(std::ceil(own)), pool_blocks());
+  }
+  // What a client that returns without a promise leaves to first attempts, in whose place it would cost more attempts:
+  // a part of the pool, but never so much that it would not fit when nothing else runs.
+  double LeftToFirstAttempts(const RetryPlanner::Arrival& arrival, int32_t attempt, int64_t blocks) const {
+    if (arrival.timing == ReturnTiming::kInWindow || (attempt == 0 && !arrival.surplus)) return 0;
+    const int64_t left = pool_blocks() / (arrival.surplus ? kSurplusMemoryShare : kUnpromisedMemoryShare);
+    return static_cast<double>(std::clamp<int64_t>(pool_blocks() - blocks, 0, left));
+  }
+  // The same at the door, where the model is not known yet: what every model asks for.
+  static double LeastLeftToFirstAttempts(const std::vector<std::unique_ptr<ModelState>>& models,
+                                         const RetryPlanner::Arrival& arrival, int32_t attempt, int64_t prompt_tokens) {
+    double least = std::numeric_limits<double>::infinity();
+    for (const auto& model : models) {
+      least = std::min(least, model->LeftToFirstAttempts(arrival, attempt, model->BlocksFor(prompt_tokens)));
+    }
+    return models.empty() ? 0 : least;
+  }
+
   const ModelLimits limits;
   std::shared_ptr<request::WakeSignal> wake;
 
@@ -76,7 +109,8 @@ struct AdmissionController::ModelState {
   PrefixLeases prefixes;
   QuantileController quantile;                     // of the output lengths, for leases
   std::atomic<int64_t> next_sharer_us{INT64_MIN};  // when one more is let on whose prompt may be leased already
-  std::atomic<double> leased_share{1};             // mean_request.leased_share(), to be read without the lock
+  // Of mean_request, to be read without the lock.
+  std::atomic<double> leased_share{1}, output_blocks{0};
 
   EngineLoad load;
   WaitForecast forecast;

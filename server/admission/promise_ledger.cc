@@ -138,9 +138,12 @@ void PromiseLedger::Free(int32_t index) {
 
 void PromiseLedger::Remove(const Found& found) {
   const Node& node = nodes_[found.index];
+  const bool overlap = node.promise.whole - node.promise.lead < node.promise.due + kTail;
   if (ListOf(node.state) == 1) return_share_.Learn(true);
   if (node.state == State::kAtDue) share_at_due_.Learn(true);
   if (node.state == State::kAtWhole) share_at_whole_.Learn(true);
+  // Not held at the first moment, and there before the second.
+  if (node.state == State::kBetween && !node.held_twice && overlap) share_at_due_.Learn(true);
   Free(found.index);
 }
 
@@ -154,14 +157,23 @@ void PromiseLedger::Next(int32_t index) {
     events_.push({until, index, node.generation});
   };
   switch (node.state) {
-    case State::kPending:
+    case State::kPending: {
+      // Where the two would overlap, it is held around the moment at which more return. The client is known all the
+      // same if it comes at the other.
+      const bool overlap = promise.whole - promise.lead < promise.due + kTail;
+      const double at_whole = (1 - share_at_due_.value) * share_at_whole_.value;
+      if (overlap && at_whole > share_at_due_.value) {
+        return go(State::kBetween, promise.whole - promise.lead);
+      }
       return go(State::kAtDue, promise.due + kTail);
+    }
     case State::kAtDue:
       share_at_due_.Learn(false);
       // When the two moments are close to each other there is nothing between them.
-      return go(State::kBetween, held_again < held_until ? held_again : promise.end);
+      nodes_[index].held_twice = held_again >= held_until;
+      return go(State::kBetween, node.held_twice ? promise.end : held_again);
     case State::kBetween:
-      if (held_again < held_until && !node.held_twice) {
+      if (!node.held_twice) {
         nodes_[index].held_twice = true;
         return go(State::kAtWhole, held_until);
       }

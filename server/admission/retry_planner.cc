@@ -85,12 +85,13 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     return plan;
   }
   const Opening opening = FindOpening(priority, demand, *curve);
-  // Who was to return once has done so. A promise would cost a third attempt, and be one less for who has made one.
+  // Who was to return once has done so. A promise would cost a third attempt, and be one less for who has made one. It
+  // has no wait to be told either: nothing is held for it, and in the rush of returns after a load, where most of these
+  // are, what a promise would take is several times too long.
   const bool for_good =
       options_.surplus == SurplusRetry::kOnce && found.timing == ReturnTiming::kNone && WasSurplus(caller);
   if (opening.wait == absl::InfiniteDuration() || for_good) {
     plan = PlanSurplus(caller, now);
-    if (for_good) plan.estimate = opening.wait * ghosts_.median(priority);
     LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
     return plan;
   }
@@ -126,7 +127,7 @@ Ghost RetryPlanner::MakeGhost(const RetryPlan& plan, const Opening& opening, req
   ghost.priority = priority;
   ghost.told = now;
   // What is said of a moment is not measured: forecasts are read ten times a second.
-  if (opening.wait >= kShortestGhost) ghost.forecast = opening.wait;
+  if (plan.promised && opening.wait >= kShortestGhost) ghost.forecast = opening.wait;
   ghost.estimate = plan.estimate;
   const absl::Duration limit = options_.wait_limits[static_cast<size_t>(priority)];
   ghost.useful = limit < absl::InfiniteDuration() ? limit : plan.hint;

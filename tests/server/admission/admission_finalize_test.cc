@@ -127,6 +127,37 @@ TEST(AdmissionFinalizeTest, RefusesForMemoryBeforeParsingWhenNoModelHasRoom) {
   EXPECT_OK(fixture.Admit(/*body_bytes=*/400)) << "an estimate beyond the pool is for Finalize to judge";
 }
 
+// Served in the place of first attempts, those who return without a promise would make more attempts of all.
+TEST(AdmissionFinalizeTest, WhoReturnsWithoutAPromiseLeavesMemoryToFirstAttempts) {
+  AdmissionFixture fixture(/*blocks=*/1000);
+  const auto lease = [&](int32_t blocks, RetryCaller caller) {
+    auto ticket = fixture.controller->TryAdmit({Priority::kNormal, "", "req", 1, caller});
+    if (!ticket.ok()) return std::pair(ticket.status(), Ticket());
+    auto request = AdmissionFixture::MakeRequest(blocks * AdmissionFixture::kBlockTokens, 1);
+    request->cache_salt = 1 + fixture.controller->GetLoad().memory_leased_bytes;  // it shares nothing
+    const absl::Status status = ticket->Finalize(*request, 0);
+    return std::pair(status, *std::move(ticket));
+  };
+  const RetryCaller again{.key = 5, .quality = KeyQuality::kRetry, .attempt = 1};
+  const RetryCaller surplus{.key = 7, .quality = KeyQuality::kOwn};
+  EXPECT_OK(lease(1000, again).first) << "alone it may have everything";
+  auto running = lease(930, {});
+  ASSERT_OK(running.first);
+  EXPECT_REASON(lease(20, again).first, Reason::kGpuMemoryExhausted) << "70 blocks are free, 62 it has to leave";
+  EXPECT_OK(lease(70, {}).first);
+  EXPECT_OK(lease(8, again).first);
+
+  fixture.PublishRunning(1);  // nothing comes free
+  const absl::Status refused = lease(80, surplus).first;
+  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
+  ASSERT_FALSE(GetErrorDetail(refused).promised);
+  EXPECT_REASON(lease(8, surplus).first, Reason::kGpuMemoryExhausted) << "it was told that no capacity is in sight";
+  running.second = Ticket();
+  auto fewer = lease(820, {});
+  ASSERT_OK(fewer.first);
+  EXPECT_OK(lease(50, surplus).first) << "an eighth stays free";
+}
+
 TEST(AdmissionFinalizeTest, LeasesOnlyWhatOthersHaveNotLeased) {
   AdmissionFixture fixture(/*blocks=*/16);
   const auto request = [] { return AdmissionFixture::MakeRequest(41, 1); };  // 11 blocks, of which 10 can be shared

@@ -295,5 +295,34 @@ TEST(AdmissionForecastTest, MemoryIsPromisedTooAndKept) {
   EXPECT_OK(lease(returning));
 }
 
+// At the door only the prompt is compared with what is free. What is promised has room for the answer, too.
+TEST(AdmissionForecastTest, MemoryIsPromisedForTheAnswerOfALongPrompt) {
+  AdmissionFixture fixture(/*blocks=*/200);
+  std::vector<Ticket> held;
+  const auto lease = [&](int32_t prompt_blocks, int64_t body_bytes, RetryCaller retry, int32_t max_tokens = 33) {
+    auto ticket = fixture.controller->TryAdmit({Priority::kNormal, "", "req", body_bytes, retry});
+    if (!ticket.ok()) return ticket.status();
+    const int32_t prompt_tokens = prompt_blocks * AdmissionFixture::kBlockTokens;
+    const absl::Status status = ticket->Finalize(*AdmissionFixture::MakeRequest(prompt_tokens, max_tokens), 0);
+    if (status.ok()) held.push_back(*std::move(ticket));
+    return status;
+  };
+  ASSERT_OK(lease(2, 0, {}));
+  const int64_t of_each = fixture.pool.leased_bytes() / AdmissionFixture::kBlockBytes;
+  const int64_t of_answer = of_each - 2;
+  ASSERT_GE(of_answer, 4);
+  while (fixture.pool.available_bytes() >= 40 * AdmissionFixture::kBlockBytes) ASSERT_OK(lease(2, 0, {}));
+  fixture.PublishRunning(50, /*blocks=*/9);
+  const RetryCaller returning{.key = 5, .quality = KeyQuality::kOwn};
+  const absl::Status refused = lease(40, 540, returning);
+  EXPECT_REASON(refused, Reason::kGpuMemoryExhausted);
+  ASSERT_TRUE(GetErrorDetail(refused).promised);
+  fixture.clock.Advance(*GetErrorDetail(refused).retry_after);
+  while (fixture.pool.available_bytes() < (40 + of_answer + 2) * AdmissionFixture::kBlockBytes) held.pop_back();
+  while (lease(1, 0, {}, /*max_tokens=*/1).ok()) {  // as many others as there is room for
+  }
+  EXPECT_OK(lease(40, 540, returning));
+}
+
 }  // namespace
 }  // namespace hadal::admission

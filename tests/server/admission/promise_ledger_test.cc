@@ -97,6 +97,39 @@ TEST(PromiseLedgerTest, LearnsWhichOfTheMomentsClientsObey) {
   EXPECT_EQ(ledger.Held(Priority::kNormal).places, 4);
 }
 
+TEST(PromiseLedgerTest, MomentsThatAreCloseAreHeldForTheOneThatClientsObey) {
+  PromiseLedger ledger;
+  const auto add = [&](double at, double due) {
+    Promise promise = Of(7, 0);
+    promise.told = At(at);
+    promise.due = At(at + due);
+    promise.whole = At(at + 6);
+    promise.end = At(at + 7);
+    EXPECT_TRUE(ledger.Add(promise, At(at)));
+  };
+  double at = 0;
+  const auto return_at = [&](double due, double returned) {
+    at += 20;
+    add(at, due);
+    ledger.Remove(ledger.Find(7, KeyQuality::kOwn, At(at + returned)));
+  };
+  const auto held = [&](double due, double then) {
+    at += 20;
+    for (int k = 0; k < 4; ++k) add(at, due);
+    ledger.Advance(At(at + then));
+    return ledger.Held(Priority::kNormal).places;
+  };
+  for (int i = 0; i < 400; ++i) return_at(5.5, 6.01);
+  EXPECT_LE(held(5.85, 5.8), 1) << "nobody comes to the millisecond";
+  EXPECT_NEAR(held(5.85, 5.95), 4, 0.5);
+  EXPECT_NEAR(held(5.85, 6.2), 4, 0.5);
+  EXPECT_NEAR(held(5.85, 6.3), 0, 0.1);
+  // Others come now, before anything is held for them; they are known all the same, and it is held from then on.
+  for (int i = 0; i < 400; ++i) return_at(5.85, 5.86);
+  EXPECT_NEAR(held(5.85, 5.8), 4, 0.2);
+  EXPECT_GT(ledger.return_share(), 0.8);
+}
+
 // A server whose clients never return must not keep places for them through its first bursts.
 TEST(PromiseLedgerTest, SoonKnowsThatNobodyReturns) {
   PromiseLedger ledger;

@@ -100,26 +100,30 @@ TEST(RetryPlannerTest, WhoReturnsAsSurplusIsKnownAndTakesNobodysPromise) {
   const RetryPlan last = Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
   EXPECT_FALSE(last.promised);
   EXPECT_FALSE(last.should_retry);
-  EXPECT_LT(last.estimate, absl::Seconds(30)) << "it is told how long it would have been";
+  EXPECT_EQ(last.estimate, absl::InfiniteDuration()) << "nothing is held for it, so it has no wait";
 }
 
-// What forecasts were off by is told to those without a promise, too.
-TEST(RetryPlannerTest, EstimatesWithoutAPromiseAreCorrectedLikeOthers) {
+// Only what is told is judged, and only by that may the forecasts of promises be corrected.
+TEST(RetryPlannerTest, WhoIsRefusedForGoodTeachesNothing) {
   WaitForecast forecast;
   Publish(forecast, 10);
   RetryPlanner planner({.surplus = SurplusRetry::kOnce, .ghost_share = 1});
   uint64_t key = 1;
   while (Refuse(planner, Caller(key), forecast).promised) ++key;
-  // All turns come within a second, those that were foreseen after 27 s as well.
   planner.CountFree(/*places=*/100000, /*blocks=*/1000000);
-  planner.Judge(kStart + absl::Seconds(1), SeenRoom());
+  planner.Judge(kStart + absl::Seconds(60), SeenRoom());
   const absl::Duration later = absl::Minutes(2);
-  const RetryPlan promised = Refuse(planner, Caller(100000), forecast, {}, Priority::kNormal, later);
-  const RetryPlan last = Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
-  EXPECT_TRUE(promised.promised);
-  EXPECT_FALSE(last.promised);
-  EXPECT_LT(promised.estimate, absl::Milliseconds(500));
-  EXPECT_LT(absl::FDivDuration(last.estimate, promised.estimate), 2) << "they are one after the other";
+  const absl::Duration before = Refuse(planner, Caller(100000), forecast, {}, Priority::kNormal, later).estimate;
+  const absl::Time then = kStart + later;
+  for (int i = 0; i < 100; ++i) Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
+  planner.CountFree(/*places=*/100000, /*blocks=*/1000000);
+  for (const Ghosts::Verdict& verdict : planner.Judge(then + absl::Minutes(3), SeenRoom())) {
+    EXPECT_TRUE(verdict.ratio == 0 || std::isfinite(verdict.error));
+  }
+  const absl::Duration much_later = absl::Minutes(20);
+  const absl::Duration after = Refuse(planner, Caller(100001), forecast, {}, Priority::kNormal, much_later).estimate;
+  EXPECT_GT(after, 0.8 * before);
+  EXPECT_LT(after, 1.25 * before);
 }
 
 TEST(RetryPlannerTest, CapacityThatNobodyElseWantsIsPromisedWhole) {

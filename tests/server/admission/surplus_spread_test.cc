@@ -47,12 +47,13 @@ TEST(SurplusSpreadTest, AStormDoesNotComeBackAsAStorm) {
   EXPECT_LE(most(spread), 11);
 }
 
-// In an overload that lasts, some return soon and some late, at whatever rate they are refused, and as many at any time.
+// In an overload that lasts, some return soon and some late, at whatever rate they are refused, and as many at any
+// time.
 TEST(SurplusSpreadTest, InASteadyOverloadEveryMomentIsTold) {
   for (const int per_second : {2, 10, 60}) {
     Fixture f;
-    std::array<int, 10> hints = {};              // by whole seconds after the 20th
-    std::map<int64_t, int> returns;              // by half seconds
+    std::array<int, 10> hints = {};  // by whole seconds after the 20th
+    std::map<int64_t, int> returns;  // by half seconds
     const int refusals = per_second * 600;
     for (int i = 0; i < refusals; ++i) {
       const absl::Duration at = absl::Seconds(1) * i / per_second;
