@@ -117,9 +117,9 @@ json Promises(const std::vector<const Outcome*>& outcomes, absl::Duration end) {
 }
 
 // [bound, estimates that were off by at most that]: sums over seeds are of the same form. The last bound is null.
-json EstimateErrors(const RunResult& result) {
+json EstimateErrors(const Verdicts& verdicts) {
   json out = json::array();
-  for (const auto& [bound, count] : result.estimate_errors) {
+  for (const auto& [bound, count] : verdicts.estimate_errors) {
     out.push_back({std::isfinite(bound) ? json(bound) : json(), count});
   }
   return out;
@@ -195,12 +195,16 @@ std::string ReportJson(const Experiment& experiment, const RunResult& result, co
       {"prefix_hit_ratio",
        Ratio(static_cast<double>(result.prefix_hit_tokens), static_cast<double>(result.prompt_tokens))},
       {"output_quantile", result.output_quantile},
-      {"ghosts", result.ghosts},
-      {"false_refusals", result.false_refusals},
+      {"ghosts", result.verdicts.ghosts},
+      {"false_refusals", result.verdicts.false_refusals},
       {"last_miss_s", Seconds(last_miss)},
       {"returns", Returns(counted)},
       {"promises", Promises(counted, end)},
-      {"estimate_errors", EstimateErrors(result)},
+      {"estimate_errors", EstimateErrors(result.verdicts)},
+      {"under_load",
+       {{"ghosts", result.verdicts_under_load.ghosts},
+        {"false_refusals", result.verdicts_under_load.false_refusals},
+        {"estimate_errors", EstimateErrors(result.verdicts_under_load)}}},
       {"all", GroupJson(all)},
   };
   if (peak_tokens_per_s > 0) {

@@ -3,13 +3,14 @@
 """What a Retry-After is worth at twice and five times the capacity: whether its promises are kept, how many attempts a served request took,
 and how far the estimates were off.
 
-Usage: retry_after.py [--clock virtual] [--seeds 20] [--duration 120s] [--output FILE.json]
+Usage: retry_after.py [--clock virtual] [--seeds 20] [--duration 120s] [--capacities RESULT.json] [--output FILE.json]
        retry_after.py --clock wall [--rounds 3] [--seconds 120] [--share] [--realtime] [--output FILE.json]
        retry_after.py --table RESULT.json...     prints the table of docs/overload.md
 
 On the virtual clock hadal-sim runs clients that return when they are told, over HTTP to the millisecond (obey) and to the whole second
 (urllib3) and over gRPC, where batch slots are the limit and where memory is; on the wall clock hadal-bench does with a null model of 20 ms a
-step. A promise is a refusal with `x-hadal-promise: held`. Returns and attempts count while the load lasts: afterwards everybody is let in.
+step. A promise is a refusal with `x-hadal-promise: held`. All figures are of the time in which the load lasts: afterwards everybody is let in
+sooner than could be foreseen. `to_rest` has the verdicts of the virtual clock until the server is at rest.
 The error is that of the server's own estimates, |estimate - true| / true (hadal_retry_after_error_ratio): a client that is let in
 when it returns never learns whether it could have come earlier. `deny` tells those to stay away for whom no capacity is in sight, and
 nearly all estimates are then of promises; `once` (the default) lets them return once, and only promises kept have a goal.
@@ -53,34 +54,46 @@ def ratio(part, whole):
     return load.round_off(part / whole) if whole else None
 
 
+def rounded(value):
+    return None if value is None else load.round_off(value)
+
+
 def virtual_row(reports):
     """All seeds of one case as one: sums of counts, and the seed with the fewest promises kept."""
     promises = [report["promises"] for report in reports]
     total = {name: sum(one[name] for one in promises) for name in ("made", "returned", "admitted", "served")}
     tries = sum(one["tries_of_served_mean"] * one["served"] for one in promises if one["served"])
-    pooled = [[bound, sum(report["estimate_errors"][i][1] for report in reports)] for i, (bound, _) in enumerate(reports[0]["estimate_errors"])]
-    error = median_of_buckets(pooled)
+
+    def pooled(verdicts):
+        return [[bound, sum(one["estimate_errors"][i][1] for one in verdicts)] for i, (bound, _) in enumerate(verdicts[0]["estimate_errors"])]
+
+    under_load = [report["under_load"] for report in reports]
+    errors = pooled(under_load)
     kept = [one["admitted_ratio"] for one in promises if one["admitted_ratio"] is not None]
-    ghosts = sum(report["ghosts"] for report in reports)
+    ghosts = sum(one["ghosts"] for one in under_load)
     return {"promises": total["made"], "returns": total["returned"], "promises_kept_ratio": ratio(total["admitted"], total["returned"]),
             "promises_kept_ratio_min": min(kept, default=None), "served": total["served"], "attempts_of_served_mean": ratio(tries, total["served"]),
-            "estimate_error_ratio": None if error is None else load.round_off(error), "estimates": pooled[-1][1],
-            "false_refusals_ratio": ratio(sum(report["false_refusals"] for report in reports), ghosts), "refusals_followed": ghosts,
+            "estimate_error_ratio": rounded(median_of_buckets(errors)), "estimates": errors[-1][1],
+            "false_refusals_ratio": ratio(sum(one["false_refusals"] for one in under_load), ghosts), "refusals_followed": ghosts,
+            "to_rest": {"estimate_error_ratio": rounded(median_of_buckets(pooled(reports))), "estimates": pooled(reports)[-1][1],
+                        "false_refusals_ratio": ratio(sum(one["false_refusals"] for one in reports), sum(one["ghosts"] for one in reports)),
+                        "refusals_followed": sum(one["ghosts"] for one in reports)},
             "refusals": overload.sum_of_counts(report["refusals"] for report in reports)}
 
 
 def virtual(args):
     run = overload.Runner(args.seeds, args.duration, args.jobs)
     rows = {}
+    earlier = json.loads(pathlib.Path(args.capacities).read_text(encoding="utf-8")) if args.capacities else None
     for limit, flags in LIMITED.items():
-        peak = overload.capacity(run, RATES[limit], flags)
+        peak = earlier["metrics"][f"{limit}/capacity"] if earlier else overload.capacity(run, RATES[limit], flags)
         rows[f"{limit}/capacity"] = peak
         points = {f"{limit}/{surplus}/{client}/{at}": run.submit(
             "--rate", peak["requests_per_s"], "--load", at, "--client", client, "--surplus-retry", surplus, *flags, *overload.LIMITS)
             for surplus, client in CASES for at in LOADS}
         rows |= {name: virtual_row(point.result()) for name, point in points.items()}
     settings = {"device": "h200-7b", "lengths": "azure-conversation", "seeds": args.seeds, "duration": args.duration, "memory": LIMITED["memory"],
-                "limits": overload.LIMITS}
+                "limits": overload.LIMITS, **({"capacities_of": earlier["commit"]} if earlier else {})}
     return lib.result("retry_after_sim", rows, settings, bandwidth=False)
 
 
@@ -188,6 +201,7 @@ def main():
     parser.add_argument("--table", nargs="+", metavar="RESULT.json", help="print the table of these results, measure nothing")
     parser.add_argument("--seeds", type=int, default=20, help="virtual clock: runs of a case")
     parser.add_argument("--duration", default="120s", help="virtual clock: of each run")
+    parser.add_argument("--capacities", metavar="RESULT.json", help="virtual clock: those of an earlier result, instead of finding them")
     parser.add_argument("--jobs", type=int, default=lib.cores())
     parser.add_argument("--rounds", type=int, default=3, help="wall clock: runs of a case")
     parser.add_argument("--seconds", type=float, default=120, help="wall clock: measured part of a run")

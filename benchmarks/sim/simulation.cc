@@ -58,6 +58,13 @@ std::vector<std::pair<double, int64_t>> EstimateErrors(const std::string& text) 
   return {counts.begin(), counts.end()};
 }
 
+Verdicts ReadVerdicts(base::MetricRegistry& registry) {
+  const std::string metrics = registry.Expose();
+  return {.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total"),
+          .false_refusals = CounterValue(metrics, "hadal_false_refusals_total"),
+          .estimate_errors = EstimateErrors(metrics)};
+}
+
 // The callers and the server between them, on one thread. Callers act at events; the engine's steps move the clock,
 // and events that fall into a step happen before its end, as they would on other threads.
 class Simulation : private engine::EngineObserver {
@@ -211,7 +218,12 @@ void Simulation::SendLines() {
 }
 
 RunResult Simulation::Finish() {
+  bool load_has_ended = false;
   while (open_ > 0) {
+    if (!load_has_ended && SinceStart() >= experiment_.workload.duration()) {
+      load_has_ended = true;
+      result_.verdicts_under_load = ReadVerdicts(metrics_);
+    }
     SendLines();
     const engine::StepLoop::Round round = loop_->RunOnce(wake_->Take());
     ReadStreams();
@@ -227,10 +239,8 @@ RunResult Simulation::Finish() {
   result_.busy = model_.busy();
   result_.steps = model_.steps();
   result_.output_quantile = admission_->output_quantile(0);
-  const std::string metrics = metrics_.Expose();
-  result_.ghosts = CounterValue(metrics, "hadal_retry_ghosts_total");
-  result_.false_refusals = CounterValue(metrics, "hadal_false_refusals_total");
-  result_.estimate_errors = EstimateErrors(metrics);
+  result_.verdicts = ReadVerdicts(metrics_);
+  if (!load_has_ended) result_.verdicts_under_load = result_.verdicts;
   return std::move(result_);
 }
 

@@ -51,6 +51,15 @@ struct Outcome {
   absl::Status failure;                                // after it was admitted, or a refusal for good
 };
 
+// The server's own verdict on its refusals.
+struct Verdicts {
+  // Refusals that it followed, and those of them that it could have served.
+  int64_t ghosts = 0, false_refusals = 0;
+  // Of the estimates that it judged, by hadal_retry_after_error_ratio: how many were off by at most the bound, which is
+  // a share of the true wait. Both sides together, in the order of the bounds; the last bound is infinite.
+  std::vector<std::pair<double, int64_t>> estimate_errors;
+};
+
 struct RunResult {
   std::vector<Outcome> outcomes;  // in the order of arrival
   absl::Duration duration;        // until the last outcome
@@ -64,11 +73,9 @@ struct RunResult {
   int64_t running_high_water = 0;                    // sequences
   double output_quantile = 0;                        // that leases reserve at the end
   int64_t waiting_high_water = 0;                    // requests
-  // The server's own verdict on its refusals: those that it followed, and those of them that it could have served.
-  int64_t ghosts = 0, false_refusals = 0;
-  // Of the estimates that it judged, by hadal_retry_after_error_ratio: how many were off by at most the bound, which is
-  // a share of the true wait. Both sides together, in the order of the bounds; the last bound is infinite.
-  std::vector<std::pair<double, int64_t>> estimate_errors;
+  Verdicts verdicts;
+  // As they were when the arrivals ended. Afterwards all waits are shorter than could be foreseen.
+  Verdicts verdicts_under_load;
 };
 
 // Runs until every call has its outcome. InvalidArgument for options that admission or the engine refuse.

@@ -168,8 +168,8 @@ TEST(SimulationTest, FewRefusalsInBurstsWereInVain) {
     experiment.admission.ghost_share = 0.2;
     experiment.seed = seed;
     const RunResult result = *Simulate(experiment);
-    ghosts += static_cast<int>(result.ghosts);
-    in_vain += static_cast<int>(result.false_refusals);
+    ghosts += static_cast<int>(result.verdicts.ghosts);
+    in_vain += static_cast<int>(result.verdicts.false_refusals);
   }
   EXPECT_GT(ghosts, 500);
   EXPECT_LE(in_vain, 0.02 * ghosts);
@@ -335,6 +335,10 @@ TEST(SimulationTest, PromisesAreKeptAndEstimatesJudged) {
   for (const nlohmann::json& bucket : errors) {
     if (bucket[0] == 0.5) EXPECT_GE(bucket[1].get<double>(), 0.5 * errors.back()[1].get<double>());
   }
+  // More is judged after the load, when who was refused last could be served.
+  EXPECT_GT(report["under_load"]["ghosts"], 20);
+  EXPECT_LT(report["under_load"]["ghosts"], report["ghosts"]);
+  EXPECT_LE(report["under_load"]["estimate_errors"].back()[1], errors.back()[1]);
   // Callers that do not listen come at other times: nothing was promised for those.
   experiment.client = "none";
   EXPECT_EQ(Report(experiment)["promises"]["returned"], 0);

@@ -39,9 +39,11 @@ def test_the_median_of_buckets(buckets, median):
 
 
 def report(returned, admitted, served, tries, errors, ghosts=100, false_refusals=1):
+    verdicts = {"estimate_errors": [[0.1, errors], [0.5, 10], [None, 10]], "ghosts": ghosts, "false_refusals": false_refusals}
+    to_rest = {"estimate_errors": [[0.1, errors], [0.5, errors], [None, 30]], "ghosts": 2 * ghosts, "false_refusals": 8 * false_refusals}
     return {"promises": {"made": returned + 1, "returned": returned, "admitted": admitted, "served": served, "tries_of_served_mean": tries if served else None,
                          "admitted_ratio": admitted / returned if returned else None},
-            "estimate_errors": [[0.1, errors], [0.5, 10], [None, 10]], "ghosts": ghosts, "false_refusals": false_refusals, "refusals": {"WAIT_LIMIT": 5}}
+            "under_load": verdicts, **to_rest, "refusals": {"WAIT_LIMIT": 5}}
 
 
 def test_seeds_are_pooled_and_the_worst_is_named():
@@ -49,6 +51,7 @@ def test_seeds_are_pooled_and_the_worst_is_named():
     assert row["returns"] == 400 and row["promises_kept_ratio"] == 0.975 and row["promises_kept_ratio_min"] == 0.9
     assert row["attempts_of_served_mean"] == 1.2 and row["estimate_error_ratio"] == 0.1 and row["false_refusals_ratio"] == 0.01
     assert row["refusals"] == {"WAIT_LIMIT": 15}
+    assert row["to_rest"] == {"estimate_error_ratio": 0.5, "estimates": 90, "false_refusals_ratio": 0.04, "refusals_followed": 600}
 
 
 def test_each_goal_can_be_missed():
