@@ -40,7 +40,7 @@ struct EngineOptions {
   absl::Duration batch_wait = absl::ZeroDuration();  // how long an idle engine waits to gather a first batch
   request::StreamOptions stream;
   absl::Duration stall_timeout = absl::Seconds(30);  // liveness: runnable work and no finished step for so long
-  int32_t max_preemptions = 2;  // of one sequence; then all its blocks are reserved before it runs again
+  int32_t max_preemptions = 2;  // of one sequence, while others can be; 0: all its blocks are reserved at once
   bool prefix_cache = true;
   admission::LogSink log;               // empty: none
   std::function<void()> on_fault;       // called once, on the engine's thread, when the device has failed; may be empty

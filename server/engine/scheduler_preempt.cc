@@ -10,9 +10,9 @@
 namespace hadal::engine {
 namespace {
 
-bool MayBePreempted(const Sequence& sequence) {
-  return sequence.state == SequenceState::kRunning && !sequence.non_preemptible && !sequence.scoring();
-}
+bool HoldsForNow(const Sequence& sequence) { return sequence.state == SequenceState::kRunning && !sequence.scoring(); }
+
+bool MayBePreempted(const Sequence& sequence) { return HoldsForNow(sequence) && !sequence.non_preemptible; }
 
 // Lowest class, then least work lost, then who started last.
 bool CostsLess(const Sequence& a, const Sequence* b) {
@@ -34,8 +34,7 @@ bool Scheduler::EnsureBlock(Sequence& needy, BatchPlan& plan) {
       continue;
     }
     Sequence* victim = ChooseVictim();
-    // `needy` itself is a candidate: a non-preemptible sequence holds all its blocks, a scoring one those
-    // of its prompt.
+    // `needy` itself is a candidate: what is scored holds the blocks of its prompt, and what is never preempted all.
     HADAL_CHECK(victim != nullptr) << "no block is free and nobody can give one";
     Preempt(*victim, plan);
     if (victim == &needy) return false;
@@ -47,6 +46,15 @@ Sequence* Scheduler::ChooseVictim() const {
   Sequence* victim = nullptr;
   for (Sequence* sequence : running_) {
     if (MayBePreempted(*sequence) && CostsLess(*sequence, victim)) victim = sequence;
+  }
+  if (victim != nullptr || options_.max_preemptions == 0) return victim;
+  // All have been preempted as often as is fair. The last in line gives way, so that the first one gets to its end.
+  const auto place = [](const Sequence& s) {
+    return std::make_tuple(static_cast<int>(s.owner->request->priority), s.order);
+  };
+  for (Sequence* sequence : running_) {
+    if (!HoldsForNow(*sequence)) continue;
+    if (victim == nullptr || place(*sequence) > place(*victim)) victim = sequence;
   }
   return victim;
 }

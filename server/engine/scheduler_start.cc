@@ -201,7 +201,7 @@ Sequence* Scheduler::NextWaiting() const {
 }
 
 int32_t Scheduler::ReserveTokens(const Sequence& sequence) const {
-  if (!sequence.non_preemptible) return sequence.length();
+  if (options_.max_preemptions > 0) return sequence.length();
   return sequence.prompt_tokens + std::max(sequence.max_tokens - 1, 0);
 }
 

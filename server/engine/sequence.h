@@ -71,7 +71,7 @@ struct Sequence {
   uint32_t epoch = 0;           // counts preemptions: rows planned before one say nothing about the cache after it
   int32_t preemptions = 0;
   int32_t recompute_until = 0;   // tokens below this were computed once before
-  bool non_preemptible = false;  // holds every block it may ever need and is never preempted again
+  bool non_preemptible = false;  // preempted often enough: only when all are, or never without max_preemptions
   PrefixChain chain;             // full blocks that the prefix cache knows
   SamplingState sampling;
   std::unique_ptr<models::TokenConstraint> constraint;  // null without a grammar; has accepted every output token

@@ -266,6 +266,47 @@ TEST(StepLoopSchedulingTest, TheLessUrgentIsPreempted) {
   f.ExpectEmpty();
 }
 
+// Who has been preempted as often as is fair goes on where others would be chosen, but needs no more memory for that
+// than what it has so far: most answers never become as long as they may.
+TEST(StepLoopSchedulingTest, AnAnswerThatIsSparedHoldsOnlyWhatItHas) {
+  LoopFixture f({.blocks = 24, .max_batch_size = 4, .max_preemptions = 1, .ledger_blocks = 1000});
+  auto first = f.Submit(LoopFixture::Prompt(8, 1), 28), second = f.Submit(LoopFixture::Prompt(8, 2), 60);
+  auto spared = f.Submit(LoopFixture::Prompt(8, 3), 60);
+  Received got_first, got_second, got_spared;
+  while (!got_first.closed) {
+    f.Round();
+    got_first.Read(*first);
+  }
+  ASSERT_EQ(f.observer.preemptions, 1);
+  for (int i = 0; i < 3; ++i) f.Round();
+  EXPECT_EQ(f.state().running, 2) << "15 blocks are free, of which it needs 9 now, and 17 at most";
+  while (!got_second.closed || !got_spared.closed) {
+    f.Round();
+    got_second.Read(*second);
+    got_spared.Read(*spared);
+    ASSERT_TRUE(got_spared.closed || !got_second.closed) << "the other one is preempted, and ends last";
+  }
+  EXPECT_EQ(f.observer.preemptions, 2);
+  EXPECT_EQ(got_second.tokens[0], f.Expected(LoopFixture::Prompt(8, 2), 60));
+  EXPECT_EQ(got_spared.tokens[0], f.Expected(LoopFixture::Prompt(8, 3), 60));
+  f.ExpectEmpty();
+}
+
+TEST(StepLoopSchedulingTest, WhereAllAreSparedTheFirstGetsToItsEnd) {
+  LoopFixture f({.blocks = 12, .max_batch_size = 4, .max_preemptions = 1, .ledger_blocks = 1000});
+  std::vector<std::shared_ptr<request::TokenStream>> streams;
+  for (int i = 0; i < 4; ++i) streams.push_back(f.Submit(LoopFixture::Prompt(6, i), 36));
+  f.RunUntilIdle();
+  EXPECT_GT(f.observer.preemptions, 4) << "each of them once, and then some again";
+  for (int i = 0; i < 4; ++i) {
+    Received got;
+    got.Read(*streams[i]);
+    EXPECT_OK(got.status);
+    EXPECT_EQ(got.tokens[0], f.Expected(LoopFixture::Prompt(6, i), 36)) << i;
+  }
+  f.ExpectEmpty();
+}
+
 TEST(StepLoopSchedulingTest, PinnedFromTheStartNeverPreempts) {
   LoopFixture f({.blocks = 12, .max_batch_size = 4, .max_preemptions = 0, .ledger_blocks = 1000});
   std::vector<std::shared_ptr<request::TokenStream>> streams;
