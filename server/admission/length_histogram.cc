@@ -33,6 +33,11 @@ bool HasLengths(int bucket) {
 
 }  // namespace
 
+LengthCurve::LengthCurve(const std::array<double, kBuckets>& ends) : known_(true), ends_(ends) {
+  longer_[0] = 1;
+  for (int bucket = 0; bucket < kBuckets; ++bucket) longer_[bucket + 1] = longer_[bucket] * (1 - ends_[bucket]);
+}
+
 int LengthCurve::BucketOf(int32_t tokens) {
   if (tokens <= 1) return 0;
   return std::min(static_cast<int>(std::ceil(std::log2(static_cast<double>(tokens)) * 4)), kBuckets - 1);
@@ -66,6 +71,19 @@ double LengthCurve::RemainingQuantile(int32_t produced, double q) const {
     longer -= end;
   }
   return std::max(1.0, bounds[kBuckets] - produced);
+}
+
+double LengthCurve::Longer(int32_t tokens) const {
+  const auto& bounds = Bounds();
+  const int bucket = BucketOf(tokens);
+  const double part = (tokens - bounds[bucket]) / (bounds[bucket + 1] - bounds[bucket]);
+  return longer_[bucket] * (1 - ends_[bucket] * std::clamp(part, 0.0, 1.0));
+}
+
+double LengthCurve::Survival(int32_t produced, int32_t more) const {
+  if (!known_) return 1;
+  const double now = Longer(produced);
+  return now > 0 ? std::min(1.0, Longer(produced + more) / now) : 0;
 }
 
 void LengthHistogram::Enter(int bucket) { entered_[bucket].store(entered_[bucket].load(kUnordered) + 0.5, kUnordered); }
@@ -108,20 +126,21 @@ LengthCurve LengthHistogram::Curve() const {
   return LengthCurve(ends);
 }
 
-void OutputLengths::RecordProgress(const request::Request& request, int32_t from, int32_t to) {
-  all_.RecordProgress(from, to);
+template <typename Record>
+void OutputLengths::ForEach(const request::Request& request, const Record& record) {
+  record(all_);
   if (request.fixed_length()) return;
   Mode& mode = modes_[request.thinking];
-  mode.all_classes.RecordProgress(from, to);
-  mode.classes[static_cast<size_t>(request.priority)].RecordProgress(from, to);
+  record(mode.all_classes);
+  record(mode.classes[static_cast<size_t>(request.priority)]);
+}
+
+void OutputLengths::RecordProgress(const request::Request& request, int32_t from, int32_t to) {
+  ForEach(request, [&](LengthHistogram& lengths) { lengths.RecordProgress(from, to); });
 }
 
 void OutputLengths::RecordEnd(const request::Request& request, int32_t tokens, int32_t recorded) {
-  all_.RecordEnd(tokens, recorded);
-  if (request.fixed_length()) return;
-  Mode& mode = modes_[request.thinking];
-  mode.all_classes.RecordEnd(tokens, recorded);
-  mode.classes[static_cast<size_t>(request.priority)].RecordEnd(tokens, recorded);
+  ForEach(request, [&](LengthHistogram& lengths) { lengths.RecordEnd(tokens, recorded); });
 }
 
 const LengthHistogram& OutputLengths::For(request::Priority priority, bool thinking) const {

@@ -21,17 +21,23 @@ class LengthCurve {
 
   LengthCurve() = default;  // of which nothing is known
   // `ends`: of the answers that enter a bucket, the share that ends in it.
-  explicit LengthCurve(const std::array<double, kBuckets>& ends) : known_(true), ends_(ends) {}
+  explicit LengthCurve(const std::array<double, kBuckets>& ends);
 
   bool known() const { return known_; }
   // Upper bound of the bucket that holds the q-quantile; -1 if unknown.
   int32_t Quantile(double q) const;
   // The q-quantile of the further tokens of answers that already have `produced` tokens, at least 1; -1 if unknown.
   double RemainingQuantile(int32_t produced, double q) const;
+  // The share of the answers with `produced` tokens, or one more, that go on for at least `more` tokens; 1 if unknown.
+  double Survival(int32_t produced, int32_t more) const;
 
  private:
+  // The share of all answers that are longer than that.
+  double Longer(int32_t tokens) const;
+
   bool known_ = false;
   std::array<double, kBuckets> ends_ = {};
+  std::array<double, kBuckets + 1> longer_ = {};  // the share that enters each bucket
 };
 
 // Learns the lengths of answers from all that run, not only from those that have ended: under load the short ones end
@@ -81,6 +87,10 @@ class OutputLengths {
   const LengthHistogram& all() const { return all_; }
 
  private:
+  // Calls `record` with each histogram that such a request counts in.
+  template <typename Record>
+  void ForEach(const request::Request& request, const Record& record);
+
   struct Mode {
     std::array<LengthHistogram, request::kNumPriorities> classes;
     LengthHistogram all_classes;

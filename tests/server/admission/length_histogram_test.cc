@@ -244,5 +244,20 @@ TEST(LengthHistogramTest, RemainingQuantilesFollowTheAnswersThatAreThatLong) {
   EXPECT_NEAR(histogram.Curve().RemainingQuantile(5000, 0.5), 5000, 1000) << "nothing was ever so long: as long again";
 }
 
+TEST(LengthCurveTest, SurvivalIsWhatTheQuantilesSay) {
+  std::mt19937 random(4);
+  LengthHistogram histogram;
+  for (int i = 0; i < 2000; ++i) histogram.Record(static_cast<int32_t>(Thinking(random)) + 1);
+  const LengthCurve curve = histogram.Curve();
+  for (const int32_t produced : {0, 100, 2000, 9000}) {
+    EXPECT_EQ(curve.Survival(produced, 0), 1);
+    for (const double q : {0.1, 0.5, 0.9}) {
+      const double more = curve.RemainingQuantile(produced, q);
+      EXPECT_NEAR(curve.Survival(produced, static_cast<int32_t>(std::lround(more))), 1 - q, 0.01) << produced;
+    }
+  }
+  EXPECT_EQ(LengthCurve().Survival(5, 100), 1) << "nothing is known";
+}
+
 }  // namespace
 }  // namespace hadal::admission
