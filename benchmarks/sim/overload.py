@@ -247,8 +247,18 @@ def thinking(run, _):
             **rows_of(high, ttft_p99_s="classes/high/ttft_s/p99", success_ratio="classes/high/success_ratio", goodput_tokens_per_s="goodput_tokens_per_s")}
 
 
-TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm, batches, demo, thinking)}
-LONG = {"demo", "thinking"}  # left out of the short form
+def memory(run, _):
+    """The same outputs where memory is the limit and not the batch: a pool in which ten of them run, and one for forty. Loads are
+    multiples of what the pool can about serve. A preemption is rare and costs thousands of tokens, so runs are long."""
+    flags = ["--lengths", "thinking", "--max-tokens", 16384, "--duration", "1000s", "--warm-up", "120s"]
+    points = {f"{tokens}/{load}": run.submit("--kv-tokens", tokens, "--rate", rate, "--load", load, *flags, seeds=5)
+              for tokens, rate in ((40000, 0.6), (150000, 2.5)) for load in (1, 2, 5)}
+    return rows_of(points, recomputed_ratio="recomputed_ratio", goodput_tokens_per_s="goodput_tokens_per_s", admitted_ratio="all/admitted_ratio",
+                   late_tokens_ratio="late_tokens_ratio", ttft_p99_s="all/ttft_s/p99")
+
+
+TABLES = {table.__name__: table for table in (goodput, classes, tenants, step, retries, storm, batches, demo, thinking, memory)}
+LONG = {"demo", "thinking", "memory"}  # left out of the short form
 
 
 def main():

@@ -367,7 +367,9 @@ void AdmissionController::Withdraw(const absl::Status& refusal) {
 void AdmissionController::ExportLevels() {
   metrics_->ExportLoad(GetLoad());
   base::MutexLock lock(&mutex_);
-  for (const auto& model : models_) metrics_->ExportQuantile(model->limits.name, model->quantile.quantile());
+  for (const auto& model : models_) {
+    metrics_->ExportReserve(model->limits.name, model->deviation.deviations(), model->quantile.quantile());
+  }
   metrics_->ExportOfferedLoad(OfferedLoad(options_.clock->Now()));
 }
 

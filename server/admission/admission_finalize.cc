@@ -2,6 +2,7 @@
 // From reservation to queue: finalizing a ticket with the true size, and returning what it holds.
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,12 @@ constexpr double kEstimatorStep = 0.05;
 
 // The last sampled token is never read back, so it needs no slot.
 int64_t KvTokens(int64_t prompt, int64_t output) { return prompt + std::max<int64_t>(output - 1, 0); }
+
+// Output tokens of a request whose lease covers so many tokens.
+int32_t CoveredTokens(int64_t tokens, const request::Request& request) {
+  const int64_t output = tokens - static_cast<int64_t>(request.prompt.size()) + 1;
+  return static_cast<int32_t>(std::clamp<int64_t>(output, 0, request.max_tokens));
+}
 
 // Whether the model could ever run the request, alone. `lease_bytes`: of KV cache, for its longest answer.
 absl::Status CheckSize(const request::Request& request, const ModelLimits& limits, int64_t lease_bytes) {
@@ -57,8 +64,8 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
   if (ticket.evicted()) return RefuseEvicted({request.priority, request.id, prompt, ticket.retry_, ticket.returned_});
   const int64_t most_bytes = model.BlocksFor(KvTokens(prompt, request.max_tokens)) * model.limits.block_bytes;
   if (absl::Status status = CheckSize(request, model.limits, most_bytes); !status.ok()) return status;
-  const int32_t output = PredictOutput(model, request);
-  const int64_t wanted = LeaseBlocks(model, request, output);
+  int32_t output = PredictOutput(model, request);
+  int64_t wanted = LeaseBlocks(model, request, output);
   // Choices that do not fit side by side run one after the other, so more than the pool is never needed. A prompt that
   // is scored is computed whole.
   std::unique_ptr<PrefixHold> prefix;
@@ -66,8 +73,12 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
     prefix = model.prefixes.Claim(request.prompt, request.cache_salt);
   }
   const int64_t shared = prefix != nullptr ? prefix->shared() : 0;
-  const int64_t bytes = (std::min(wanted, model.pool_blocks()) - shared) * model.limits.block_bytes;
   const int64_t prompt_blocks = model.BlocksFor(prompt);
+  if (const std::optional<int64_t> foreseen = model.foresight.Increase(request, shared); foreseen.has_value()) {
+    wanted = *foreseen + shared;
+    output = CoveredTokens(wanted * model.limits.block_tokens, request);
+  }
+  const int64_t bytes = (std::min(wanted, model.pool_blocks()) - shared) * model.limits.block_bytes;
   {
     base::MutexLock lock(&model.stats_mutex);
     model.mean_request.RecordLeased(static_cast<double>(prompt_blocks), static_cast<double>(shared));
@@ -97,6 +108,7 @@ absl::Status AdmissionController::FinalizeTicket(Ticket& ticket, const request::
     model.output_blocks.store(model.mean_request.output_blocks, std::memory_order_relaxed);
   }
   metrics_->CountPromptBlocks(prompt_blocks - shared, shared);
+  model.foresight.Add(request, shared);
   ticket.lease_ = *std::move(lease);
   ticket.prefix_ = std::move(prefix);
   ticket.model_index_ = model_index;

@@ -178,6 +178,7 @@ ForecastTable AdmissionController::Foresee(ModelState& model, absl::Time now) {
   state.free_blocks = static_cast<double>(model.limits.pool->headroom_bytes() / model.limits.block_bytes);
   std::vector<RunningSequence> running;
   model.load.Read(&running);
+  model.foresight.Renew(model.lengths, model.deviation.deviations(), running);
   const double wanted = AddRunning(running, lengths, &state, &table);
   // No answer becomes longer than its caller wants; what others want now, those that come may, too.
   state.arriving = Arriving(mean, all_lengths, running.empty() ? model.limits.max_model_len : wanted);

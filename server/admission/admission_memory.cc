@@ -3,6 +3,7 @@
 // and its return.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -59,6 +60,7 @@ absl::Status AdmissionController::CheckMemoryEarly(const Subject& subject, doubl
 absl::Status AdmissionController::RefuseForMemory(int model_index, const Subject& subject, int64_t required_bytes,
                                                   int64_t expected_blocks, int64_t kept_free) {
   ModelState& model = *models_[model_index];
+  model.deviation.CountRefusal();
   model.quantile.CountRefusal();
   const int64_t available = std::max<int64_t>(0, model.limits.pool->available_bytes() - kept_free);
   LogFields fields;
@@ -89,6 +91,33 @@ int64_t AdmissionController::LeftToOthers(const ModelState& model, request::Prio
 int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& request, int32_t produced,
                                     int32_t overrun) {
   ModelState& model = *models_[ticket.model_index_];
+  KvPoolLedger& pool = *model.limits.pool;
+  const int64_t block_bytes = model.limits.block_bytes;
+  const int64_t leased = ticket.leased_blocks();
+  // What is promised to clients that return is theirs.
+  const int64_t kept_free = model.KeptFreeBytes(planner_.Held(options_.clock->Now()).blocks);
+  const auto lease = [&](int64_t blocks) {
+    absl::StatusOr<MemoryLease> more = pool.TryLease(blocks * block_bytes, kept_free);
+    if (!more.ok()) return false;
+    ticket.lease_.Merge(*std::move(more));
+    planner_.CountFree(/*places=*/0, -blocks);
+    return true;
+  };
+  if (model.foresight.Knows(request)) {
+    // Only this thread changes what others share of its prompt.
+    const int64_t shared = ticket.prefix_ != nullptr ? ticket.prefix_->shared() : 0;
+    const int64_t more = model.foresight.Share(request, produced, shared).value_or(leased) - leased;
+    if (more <= 0) {
+      ticket.lease_.Split(-more * block_bytes).Release();
+      planner_.CountFree(/*places=*/0, -more);
+      return 0;
+    }
+    // Others may take blocks between the question and the lease; then the next block asks again.
+    const int64_t free = std::max<int64_t>(0, pool.available_bytes() - kept_free) / block_bytes;
+    metrics_->CountExtension(lease(std::min(more, free)) && more <= free);
+    return 0;
+  }
+  if (overrun <= 0) return 0;
   const int32_t most = std::max(request.max_tokens - produced, 1);
   const LengthCurve lengths = model.lengths.For(request.priority, request.thinking).Curve();
   double more = lengths.RemainingQuantile(produced, model.quantile.quantile());
@@ -97,14 +126,9 @@ int32_t AdmissionController::Extend(Ticket& ticket, const request::Request& requ
   more = std::max<double>(more, request.least_tokens - produced);
   const int64_t tokens = std::clamp(static_cast<int32_t>(std::ceil(more)), 1, most);
   const int64_t blocks = model.BlocksFor(overrun + tokens);
-  // What is promised to clients that return is theirs.
-  const int64_t kept_free = model.KeptFreeBytes(planner_.Held(options_.clock->Now()).blocks);
-  absl::StatusOr<MemoryLease> lease = model.limits.pool->TryLease(blocks * model.limits.block_bytes, kept_free);
-  metrics_->CountExtension(lease.ok());
-  if (!lease.ok()) return 0;
-  ticket.lease_.Merge(*std::move(lease));
-  planner_.CountFree(/*places=*/0, -blocks);
-  return static_cast<int32_t>(blocks * model.limits.block_tokens);
+  const bool granted = lease(blocks);
+  metrics_->CountExtension(granted);
+  return granted ? static_cast<int32_t>(blocks * model.limits.block_tokens) : 0;
 }
 
 void AdmissionController::ReturnLease(Ticket& ticket) {
@@ -116,7 +140,9 @@ void AdmissionController::ReturnLease(Ticket& ticket) {
 }
 
 void AdmissionController::RecordLeaseFit(int model_index, const LeaseFit& fit) {
-  models_[model_index]->quantile.Record(fit, options_.clock->Now());
+  const absl::Time now = options_.clock->Now();
+  models_[model_index]->deviation.Record(fit, now);
+  models_[model_index]->quantile.Record(fit, now);
 }
 
 int32_t AdmissionController::BlockLimit(int model_index) const {

@@ -44,7 +44,10 @@ class AdmissionMetrics {
   void ExportLoad(const AdmissionLoad& load);
   // Of offered to sustainable tokens per second.
   void ExportOfferedLoad(double ratio) { offered_load_.Get().Set(ratio); }
-  void ExportQuantile(const std::string& model, double quantile) { quantile_.With({model}).Set(quantile); }
+  void ExportReserve(const std::string& model, double deviations, double quantile) {
+    deviations_.With({model}).Set(deviations);
+    quantile_.With({model}).Set(quantile);
+  }
 
  private:
   static constexpr double kErrorBuckets[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5};
@@ -121,9 +124,14 @@ class AdmissionMetrics {
        .help = "Answers that became longer than their lease, by whether the pool had more.",
        .labels = {"outcome"},
        .series = {{"granted"}, {"refused"}}}};
+  base::Family<base::Gauge> deviations_{
+      registry_,
+      {.name = "hadal_lease_deviations",
+       .help = "Standard deviations that leases of long answers reserve beyond their expected joint need.",
+       .labels = {"model"}}};
   base::Family<base::Gauge> quantile_{registry_,
                                       {.name = "hadal_lease_quantile_ratio",
-                                       .help = "Quantile of the output lengths seen that new leases reserve.",
+                                       .help = "Quantile of the output lengths seen that fixed leases reserve.",
                                        .labels = {"model"}}};
   base::Family<base::Histogram> retry_after_{registry_,
                                              {.name = "hadal_retry_after_seconds",

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "server/admission/admission.h"
+#include "server/admission/deviation_controller.h"
 #include "server/admission/length_histogram.h"
+#include "server/admission/memory_foresight.h"
 #include "server/admission/prefix_leases.h"
 #include "server/admission/quantile_controller.h"
 
@@ -60,6 +62,8 @@ struct AdmissionController::ModelState {
       : limits(model_limits),
         queue(order),
         prefixes(limits.pool, limits.block_tokens, limits.block_bytes),
+        foresight(limits.block_tokens, pool_blocks()),
+        deviation(pool_blocks()),
         quantile(output_quantile, pool_blocks()) {}
 
   int64_t BlocksFor(int64_t tokens) const { return (tokens + limits.block_tokens - 1) / limits.block_tokens; }
@@ -107,7 +111,9 @@ struct AdmissionController::ModelState {
   MeanRequest mean_request ABSL_GUARDED_BY(stats_mutex);
 
   PrefixLeases prefixes;
-  QuantileController quantile;                     // of the output lengths, for leases
+  MemoryForesight foresight;                       // what leases of long answers reserve, as of the last forecast
+  DeviationController deviation;                   // of that
+  QuantileController quantile;                     // of the output lengths, for fixed leases
   std::atomic<int64_t> next_sharer_us{INT64_MIN};  // when one more is let on whose prompt may be leased already
   // Of mean_request, to be read without the lock.
   std::atomic<double> leased_share{1}, output_blocks{0};

@@ -238,13 +238,16 @@ void Scheduler::SuspendLease(ActiveRequest& request) const {
 
 void Scheduler::ExtendLease(Sequence& sequence) const {
   ActiveRequest& request = *sequence.owner;
+  // Where nothing is foreseen, blocks beyond the lease count once they are short: while some are idle, an answer that
+  // is longer than expected takes nothing from others. Without more of a lease the sequence goes on, and its next block
+  // asks again.
   const int32_t held = static_cast<int32_t>(sequence.blocks.size()) * options_.block_tokens;
-  if (held <= sequence.leased_tokens) return;
-  // While blocks are idle, an answer that is longer than foreseen takes nothing from others.
-  if (cache_.available() > cache_.pool().total() / kAmpleShare) return;
-  // Without one the sequence goes on, and its next block asks again.
-  const int32_t overrun = held - sequence.leased_tokens;
-  sequence.leased_tokens += request.ticket.ExtendLease(*request.request, sequence.produced(), overrun);
+  const bool short_of_blocks = cache_.available() <= cache_.pool().total() / kAmpleShare;
+  const int32_t overrun = short_of_blocks ? std::max(0, held - sequence.leased_tokens) : 0;
+  const int64_t before = request.ticket.leased_blocks();
+  const int32_t more = request.ticket.ExtendLease(*request.request, sequence.produced(), overrun);
+  sequence.leased_tokens += more;
+  if (more == 0) request.leased_blocks += static_cast<int32_t>(request.ticket.leased_blocks() - before);
 }
 
 bool Scheduler::StartWaiting(Sequence& sequence) {

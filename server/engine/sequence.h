@@ -86,8 +86,8 @@ struct ActiveRequest {
   size_t index = 0;  // in Scheduler::requests_
   std::vector<std::unique_ptr<Sequence>> choices;
   int32_t open_choices = 0;
-  // Blocks leased for each choice at the start. Later extensions are also returned at the end, but are ignored here:
-  // they roughly cancel out with those that others will get.
+  // Blocks leased for each choice: at the start, or now where leases follow answers. Extensions by an overrun are also
+  // returned at the end, but ignored here: they roughly cancel out with those that others will get.
   int32_t leased_blocks = 0;
   // Whether one of its choices holds blocks.
   bool holds_blocks() const;

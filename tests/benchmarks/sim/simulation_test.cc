@@ -375,5 +375,17 @@ TEST(SimulationTest, TheQuantileOfLeasesFindsItsPlace) {
   EXPECT_LE(report["recomputed_ratio"], 0.02) << report["preemptions"] << " preemptions";
 }
 
+// Outputs of which some are a hundred times as long as others, in a pool for forty of them, at twice what it can serve.
+TEST(SimulationTest, LongAnswersOfUnknownLengthsShareMemory) {
+  Experiment experiment = AtLoad(5, absl::Seconds(400));
+  experiment.workload.lengths = *bench::ParseLengthMix("thinking");
+  experiment.max_tokens = 16384;
+  experiment.device.kv_pool_tokens = 150'000;
+  const nlohmann::json report = Report(experiment);
+  EXPECT_LE(report["recomputed_ratio"], 0.03) << report["preemptions"] << " preemptions";
+  EXPECT_GE(report["goodput_tokens_per_s"], 4800);
+  EXPECT_LE(report["all"]["ttft_s"]["p99"], 1) << "who is let in does not wait for memory";
+}
+
 }  // namespace
 }  // namespace hadal::sim
