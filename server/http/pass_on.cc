@@ -70,6 +70,19 @@ class Relay {
   bool begun_ = false;
 };
 
+// Gives a body's lease back with the call. The text is freed when the upstreams' thread lets go of it, and by then the
+// budget that the lease is of may have gone with the server.
+class LeasedBody {
+ public:
+  explicit LeasedBody(std::shared_ptr<RequestBody> body) : body_(std::move(body)) {}
+  ~LeasedBody() { body_->lease.Release(); }
+  LeasedBody(const LeasedBody&) = delete;
+  LeasedBody& operator=(const LeasedBody&) = delete;
+
+ private:
+  const std::shared_ptr<RequestBody> body_;
+};
+
 bool IsEvents(const upstream::PassedHead& head) {
   return absl::StartsWithIgnoreCase(head.content_type, "text/event-stream");
 }
@@ -184,13 +197,13 @@ bool PassOn::MayAnswer(const absl::Status& refusal, bool waited) const {
   return request_.has_value() && upstream::IsForOthers(refusal, waited) && upstreams_->MayTake(hops_);
 }
 
-void PassOn::Keep(std::shared_ptr<const RequestBody> body, const service::BodyBudget& bodies) {
+void PassOn::Keep(std::shared_ptr<RequestBody> body, const service::BodyBudget& bodies) {
   if (!request_.has_value() || bodies.bytes() > bodies.options().max_bytes / 2) return;
   body_ = std::move(body);
 }
 
 asio::awaitable<PassOn::Answer> PassOn::Run(Connection& connection, std::function<void()> on_begin) {
-  std::shared_ptr<const RequestBody> body = std::exchange(body_, nullptr);
+  std::shared_ptr<RequestBody> body = std::exchange(body_, nullptr);
   upstream::PassedRequest request = *request_;
   std::function<void()> notify = [event = connection.shared_event()] { event->PostSet(); };
   if (translated_.has_value()) {
@@ -200,6 +213,7 @@ asio::awaitable<PassOn::Answer> PassOn::Run(Connection& connection, std::functio
     co_return answer;
   }
   request.body = std::shared_ptr<const std::string>(body, &body->text);
+  const LeasedBody leased(std::move(body));
   const std::unique_ptr<Passage> passage = upstreams_->Begin(std::move(request), std::move(notify));
   Relay relay(connection, *passage, std::move(on_begin));
   Answer answer = co_await relay.Run();

@@ -33,7 +33,7 @@ class PassOn {
 
   // The body is needed in case a refusal comes later; its bytes stay leased. Without effect where nothing is passed on,
   // and while bodies take more than half of the memory that they may: then what waits here stays here.
-  void Keep(std::shared_ptr<const RequestBody> body, const service::BodyBudget& bodies);
+  void Keep(std::shared_ptr<RequestBody> body, const service::BodyBudget& bodies);
   // There is an answer of our own, or none will be needed.
   void Forget() { body_.reset(); }
   bool has_body() const { return body_ != nullptr; }
@@ -50,7 +50,7 @@ class PassOn {
   std::optional<upstream::PassedRequest> request_;
   std::optional<TranslatedCall> translated_;  // its API is not one that upstreams must speak
   int hops_ = 0;
-  std::shared_ptr<const RequestBody> body_;
+  std::shared_ptr<RequestBody> body_;
 };
 
 }  // namespace hadal::http

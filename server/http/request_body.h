@@ -7,8 +7,8 @@
 
 namespace hadal::http {
 
-// A body in memory with the lease of its bytes; freed together, so it is dropped as soon as it has been parsed.
-// Move-only.
+// A body in memory with the lease of its bytes; freed together, so it is dropped as soon as it has been parsed. One
+// that is passed on gives its lease back before (PassOn). Move-only.
 struct RequestBody {
   service::BodyBudget::Lease lease;
   std::string text;

@@ -203,6 +203,18 @@ TEST(PassOnTest, AClientThatLeavesTakesTheTransferWithIt) {
   }));
 }
 
+// The upstreams' thread has the body until it hears of the end, and the budget of bodies may be gone by then.
+TEST(PassOnTest, TheServerMayEndBeforeItsUpstreams) {
+  ScriptedServer other([](Connection& connection) { connection.ReadRequest(), connection.WaitClosed(); });
+  for (int i = 0; i < 30; ++i) {
+    FullServer full({other.url()});
+    RawHttpClient client(full.http.port());
+    client.Send(RawHttpClient::Request("POST", kChat, kAsk));
+    ASSERT_TRUE(full.http.WaitFor([&] { return other.accepted() == i + 1; }));
+    if (i % 2 == 0) client.Close();
+  }
+}
+
 TEST(PassOnTest, LargeAnswersKeepTheirBytes) {
   std::string json = "{\"text\": \"";
   for (int i = 0; i < 300'000; ++i) json.push_back(static_cast<char>('a' + i % 26));
