@@ -3,10 +3,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <optional>
+#include <string>
 
 #include "absl/strings/str_replace.h"
 
@@ -53,7 +55,7 @@ class FlagSetTest : public ::testing::Test {
     return std::string(parsed.status().message());
   }
   static std::string WriteToml(const std::string& text) {
-    const std::string path = ::testing::TempDir() + "/hadal_flag_set_test.toml";
+    const std::string path = ::testing::TempDir() + "/hadal_flag_set_test_" + std::to_string(::getpid()) + ".toml";
     std::ofstream(path) << text;
     return path;
   }

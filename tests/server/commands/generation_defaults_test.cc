@@ -3,15 +3,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 namespace hadal::commands {
 namespace {
 
 absl::StatusOr<service::GenerationDefaults> Read(const std::string& text) {
-  const std::string dir = ::testing::TempDir() + "/generation_defaults";
+  const std::string dir = ::testing::TempDir() + "/generation_defaults_" + std::to_string(::getpid());
   std::filesystem::create_directories(dir);
   std::ofstream(dir + "/generation_config.json") << text;
   return ReadGenerationDefaults(dir);

@@ -3,9 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
+#include <string>
 
 namespace hadal::commands {
 namespace {
@@ -13,7 +15,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string WriteToml(const std::string& text) {
-  const std::string path = ::testing::TempDir() + "/hadal_server_config_test.toml";
+  const std::string path = ::testing::TempDir() + "/hadal_server_config_test_" + std::to_string(::getpid()) + ".toml";
   std::ofstream(path) << text;
   return path;
 }

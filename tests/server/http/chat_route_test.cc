@@ -15,6 +15,7 @@ using hadal::testing::HttpFixture;
 using hadal::testing::HttpReply;
 using hadal::testing::MetricValue;
 using hadal::testing::RawHttpClient;
+using hadal::testing::ReplyThatFails;
 using hadal::testing::Script;
 using hadal::testing::ServiceFixture;
 using nlohmann::json;
@@ -214,14 +215,7 @@ TEST(ChatRouteTest, FailureBeforeTheFirstByteKeepsItsStatus) {
 }
 
 TEST(ChatRouteTest, FailureAfterTheFirstByteIsAnEvent) {
-  HttpFixture fixture([](const request::Request&) {
-    Script script;
-    script.tokens = DemoEncode("</think>half an answer");
-    script.status = request::MakeError(request::Reason::kInternal, "NaN in the logits");
-    script.token_delay = std::chrono::milliseconds(2);
-    return script;
-  });
-  const HttpReply reply = fixture.Do("POST", "/v1/chat/completions", Ask(R"("stream":true)"));
+  const HttpReply reply = ReplyThatFails("/v1/chat/completions", Ask(R"("stream":true)"), "data: ");
   EXPECT_EQ(reply.status, 200);
   const std::vector<json> events = HttpFixture::Events(reply.body);
   EXPECT_EQ(events.back()["error"]["code"], "INTERNAL");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/pipeline/key.h"
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -22,7 +24,7 @@ class KeyTest : public ::testing::Test {
     return ReadKey(path_);
   }
 
-  const std::string path_ = ::testing::TempDir() + "/hadal_pipeline_key";
+  const std::string path_ = ::testing::TempDir() + "/hadal_pipeline_key_" + std::to_string(::getpid());
 };
 
 TEST_F(KeyTest, IsTheFileWithoutTheSpaceAroundIt) {

@@ -200,7 +200,7 @@ TEST(CachedCallsTest, AFollowerKeepsItsOwnDeadline) {
   leader.AdmitAndSubmit(Greedy({"a"}));
   ASSERT_TRUE(leader.AwaitProgress(CallPipeline::Progress::kRunning));
   CallInfo hurried = Asking();
-  hurried.deadline = hurried.arrival + absl::Seconds(1);
+  hurried.deadline = hurried.arrival + absl::Seconds(3);
   PipelineFront follower(fixture, std::move(hurried));
   follower.AdmitAndSubmit(Greedy({"a"}));
   EXPECT_REASON(follower.ReadToEnd(), Reason::kDeadlineExpired);

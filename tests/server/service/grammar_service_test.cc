@@ -263,7 +263,7 @@ TEST_F(GrammarServiceTest, StoppingAnswersThoseThatWait) {
   while (compiler->compiled == 0) absl::SleepFor(absl::Milliseconds(1));
   const auto waiting = Get(*service, "a");
   std::thread stopper([&] { service.reset(); });
-  absl::SleepFor(absl::Milliseconds(10));
+  absl::SleepFor(absl::Seconds(1));  // in which it has begun to stop
   compiler->LetGo();
   stopper.join();
   EXPECT_OK(running->Wait());

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/upstream/target_keys.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <fstream>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,7 +21,7 @@ class TargetKeysTest : public ::testing::Test {
   void Write(const std::string& text) const { std::ofstream(path_) << text; }
   absl::Status Load() { return keys_.Load({{.name = "open"}, {.name = "far", .key_file = path_}}); }
 
-  const std::string path_ = ::testing::TempDir() + "/target_keys_test";
+  const std::string path_ = ::testing::TempDir() + "/target_keys_test_" + std::to_string(::getpid());
   TargetKeys keys_;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 #include <functional>
@@ -32,7 +34,7 @@ class UpstreamFixture {
   }
 
   static std::string KeyFile(const std::string& key) {
-    const std::string path = ::testing::TempDir() + "/upstream_key";
+    const std::string path = ::testing::TempDir() + "/upstream_key_" + std::to_string(::getpid());
     std::ofstream(path) << key << "\n";
     return path;
   }
