@@ -113,6 +113,11 @@ def test_more_tokens_than_there_are(client, chat, server):
         with pytest.raises(openai.BadRequestError) as error:
             call()
         assert error.value.code == "context_length_exceeded" and "2048" in error.value.message
+    # The default of plain completions is a limit that nobody asked for.
+    near = client.completions.create(model=MODEL, prompt=[5] * 2045, extra_body={"ignore_eos": True})
+    assert (near.usage.completion_tokens, near.choices[0].finish_reason) == (3, "length")
+    with pytest.raises(openai.BadRequestError, match="your prompt resulted in 2048 tokens"):
+        client.completions.create(model=MODEL, prompt=[5] * 2048)
     # Ollama's clients set a limit without knowing the context.
     llama = ollama.Client(host=server.url, timeout=60)
     asked = {"model": MODEL, "messages": ASK}

@@ -119,7 +119,10 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
                         absl::StrCat("`prompt` and `n` ask for more than ", service::kMaxPromptsPerCall, " choices"));
   }
   options.prompt_logprobs = completion.echo && options.top_logprobs.has_value();
-  if (!options.stopping.max_tokens.has_value()) options.stopping.max_tokens = kDefaultMaxTokens;
+  if (!options.stopping.max_tokens.has_value()) {
+    options.stopping.max_tokens = kDefaultMaxTokens;
+    options.stopping.cap_max_tokens = true;  // nobody asked for more than the context leaves
+  }
   return completion;
 }
 

@@ -304,3 +304,5 @@ TEST(CompletionCodecTest, DefaultsAndLimits) {
 
 }  // namespace
 }  // namespace hadal::http
+EXPECT_TRUE(plain->call.options.stopping.cap_max_tokens);
+EXPECT_FALSE(DecodeCompletion(R"({"prompt":"a","max_tokens":16})", kDepth)->call.options.stopping.cap_max_tokens);
