@@ -88,6 +88,22 @@ def test_prefix_is_continued_under_beta(styled):
     assert prompt_of(server, [*ask, {**last, "reasoning_content": "r"}], base="/beta/v1") == opened + "r</think>```python\n"
 
 
+def test_the_final_message_is_continued_as_vllm_does(styled):
+    server, version = styled
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "```python\n"}]
+    flags = {"continue_final_message": True, "add_generation_prompt": False}
+    expected = dsml_encoders.render(version, talk[:1], True) + "</think>```python\n"
+    assert prompt_of(server, talk, extra_body=flags) == expected
+    assert prompt_of(server, [talk[0], {**talk[1], "reasoning": "r"}], extra_body=flags) == expected.replace("</think>", "r</think>")
+    client = openai.OpenAI(base_url=server.url, api_key="none", max_retries=0)
+    ids = client.post("/tokenize", body={"messages": talk, **flags}, cast_to=object)["tokens"]
+    assert client.post("/detokenize", body={"tokens": ids}, cast_to=object)["prompt"] == expected
+    with pytest.raises(openai.BadRequestError, match="`continue_final_message` needs a last message of the role assistant"):
+        prompt_of(server, talk[:1], extra_body=flags)
+    with pytest.raises(openai.BadRequestError, match="`add_generation_prompt` may be false only where"):
+        prompt_of(server, talk, extra_body={"add_generation_prompt": False})
+
+
 def test_grpc_makes_the_same_prompt(styled, stubs):
     server, version = styled
     pb = stubs.pb

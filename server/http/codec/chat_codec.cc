@@ -89,6 +89,8 @@ absl::Status ReadMessage(const element& value, const std::string& path, chat::Ch
     } else if (name == "content") {
       has_content = true;
       status = ReadContent(field.value, path + ".content", &message->content);
+    } else if (name == "reasoning" && field.value.is_string() && message->reasoning_content.empty()) {
+      status = ReadString(field.value, path + ".reasoning", &message->reasoning_content);  // as vLLM calls it
     } else if (name == "reasoning_content") {
       status = ReadString(field.value, path + ".reasoning_content", &message->reasoning_content);
     } else if (name == "name") {
@@ -248,6 +250,15 @@ absl::Status ReadMessages(const element& value, std::vector<chat::ChatMessage>* 
   return absl::OkStatus();
 }
 
+absl::Status ContinueFinalMessage(std::vector<chat::ChatMessage>* messages) {
+  if (messages->empty() || messages->back().role != "assistant") {
+    return InvalidField("continue_final_message",
+                        "`continue_final_message` needs a last message of the role assistant");
+  }
+  messages->back().prefix = true;
+  return absl::OkStatus();
+}
+
 absl::Status ReadTools(const element& value, std::vector<chat::ChatTool>* out, std::vector<bool>* strict) {
   out->clear();
   if (strict != nullptr) strict->clear();
@@ -291,6 +302,7 @@ absl::Status ReadTools(const element& value, std::vector<chat::ChatTool>* out, s
 absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool allow_prompt) {
   ChatBody chat;
   bool has_stream_options = false, logprobs = false;
+  bool continues = false, generation_prompt = true, echo = false;
   ChosenTools chosen;
   std::string max_tokens_name = "max_tokens";
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
@@ -324,9 +336,19 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
     if (name == "tool_choice") return ReadToolChoice(value, &chat.call, &chosen);
     if (name == "parallel_tool_calls") return ReadBool(value, name, &chat.call.parallel_tool_calls);
     if (name == "modalities") return ReadModalities(value);
+    if (name == "continue_final_message") return ReadBool(value, name, &continues);
+    if (name == "add_generation_prompt") return ReadBool(value, name, &generation_prompt);
+    if (name == "echo") return ReadBool(value, name, &echo);
     return absl::OkStatus();
   });
   if (!parsed.ok()) return parsed;
+  if (echo) return InvalidField("echo", "`echo` is offered by /v1/completions only");
+  if (continues) {
+    if (absl::Status status = ContinueFinalMessage(&chat.call.messages); !status.ok()) return status;
+  } else if (!generation_prompt) {
+    return InvalidField("add_generation_prompt",
+                        "`add_generation_prompt` may be false only where `continue_final_message` is true");
+  }
   if (absl::Status status = CheckResponseOptions(chat.response, has_stream_options); !status.ok()) return status;
   if (chosen.none) HideTools(&chat.call);
   if (chosen.allowed.has_value()) {

@@ -23,6 +23,8 @@ absl::StatusOr<ChatBody> DecodeChat(std::string_view body, int max_depth, bool a
 
 // "messages" and "tools", shared with /tokenize.
 absl::Status ReadMessages(const simdjson::dom::element& value, std::vector<chat::ChatMessage>* out);
+// What `continue_final_message` asks for, as in vLLM and transformers: the same as `prefix` in the last message.
+absl::Status ContinueFinalMessage(std::vector<chat::ChatMessage>* messages);
 // `strict` gets a flag for each tool; null when nobody asks.
 absl::Status ReadTools(const simdjson::dom::element& value, std::vector<chat::ChatTool>* out,
                        std::vector<bool>* strict = nullptr);

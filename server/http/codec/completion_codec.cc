@@ -128,7 +128,7 @@ absl::StatusOr<CompletionBody> DecodeCompletion(std::string_view body, int max_d
 
 absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth) {
   TokenizeBody tokenize;
-  bool has_prompt = false, has_messages = false;
+  bool has_prompt = false, has_messages = false, continues = false;
   absl::Status parsed = ParseObject(body, max_depth, [&](std::string_view name, const element& value) -> absl::Status {
     if (name == "model") return ReadString(value, name, &tokenize.model);
     if (name == "prompt") {
@@ -142,6 +142,7 @@ absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth
     if (name == "tools") return ReadTools(value, &tokenize.tools);
     if (name == "add_special_tokens") return ReadBool(value, name, &tokenize.add_special_tokens);
     if (name == "add_generation_prompt") return ReadBool(value, name, &tokenize.add_generation_prompt);
+    if (name == "continue_final_message") return ReadBool(value, name, &continues);
     if (name == "return_token_strs") return ReadBool(value, name, &tokenize.return_token_strs);
     if (name == "parse_special_tokens") return ReadBool(value, name, &tokenize.parse_special_tokens);
     if (name == "chat_template_kwargs") {
@@ -154,6 +155,9 @@ absl::StatusOr<TokenizeBody> DecodeTokenize(std::string_view body, int max_depth
   if (!has_prompt && !has_messages) return InvalidField("prompt", "`prompt` or `messages` is missing");
   if (has_messages && tokenize.messages.empty()) {
     return InvalidField("messages", "`messages` is empty: at least one message is needed");
+  }
+  if (has_messages && continues) {
+    if (absl::Status status = ContinueFinalMessage(&tokenize.messages); !status.ok()) return status;
   }
   return tokenize;
 }

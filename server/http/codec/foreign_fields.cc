@@ -40,12 +40,16 @@ constexpr std::array kRefused = {
     Refused{"regex_pattern", "use `guided_regex`"},
     Refused{"grammar_string", kUseSchema},
     Refused{"use_beam_search", "use `n` and choose yourself"},
+    Refused{"include_stop_str_in_output", "a text ends before what matched `stop`"},
+    Refused{"truncate_prompt_tokens", "shorten the prompt"},
+    Refused{"prompt_logprobs", "use `echo` and `logprobs` of /v1/completions"},
+    Refused{"chat_template", "start the server with `--chat-template`"},
     Refused{"functions", "use `tools`"},
     Refused{"function_call", "use `tools` and `tool_choice`"},
 };
 
-// What asks for nothing: "", [], {}, false, and the words by which `function_call` leaves the choice to the model. As a
-// schema {} does ask: for any JSON.
+// What asks for nothing: "", [], {}, false, all tokens that fit (-1), and the words by which `function_call` leaves the
+// choice to the model. As a schema {} does ask: for any JSON.
 bool IsEmpty(std::string_view name, const element& value) {
   std::string_view text;
   if (value.get_string().get(text) == simdjson::SUCCESS) {
@@ -55,6 +59,8 @@ bool IsEmpty(std::string_view name, const element& value) {
   if (value.get_array().get(array) == simdjson::SUCCESS) return array.size() == 0;
   simdjson::dom::object object;
   if (value.get_object().get(object) == simdjson::SUCCESS) return object.size() == 0;
+  int64_t number = 0;
+  if (name == "truncate_prompt_tokens" && value.get_int64().get(number) == simdjson::SUCCESS) return number == -1;
   bool flag = true;
   return value.get_bool().get(flag) == simdjson::SUCCESS && !flag;
 }

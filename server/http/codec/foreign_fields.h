@@ -13,10 +13,10 @@ class element;
 
 namespace hadal::http {
 
-// Fields by which other servers (vLLM, SGLang, llama.cpp, NIM, OpenAI's first functions) constrain an answer. A
-// constraint that is dropped shows only as an answer of the wrong form, so none is: JSON schemas, regular expressions
-// and choices become a response format, the others are INVALID_REQUEST by name. Empty values constrain nothing. False
-// for a field that is none of them.
+// Fields by which other servers (vLLM, SGLang, llama.cpp, NIM, OpenAI's first functions) constrain an answer, or change
+// the prompt or the form of the response. One that is dropped shows only as a wrong answer, so none is: JSON schemas,
+// regular expressions and choices become a response format, the others are INVALID_REQUEST by name. Empty values ask
+// for nothing. False for a field that is none of them.
 absl::StatusOr<bool> ReadForeignConstraint(std::string_view name, const simdjson::dom::element& value,
                                            service::ResponseFormat* format);
 

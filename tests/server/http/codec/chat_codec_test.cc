@@ -254,6 +254,49 @@ TEST(ChatCodecTest, MessagesInEveryShape) {
   EXPECT_TRUE(messages[4].prefix);
 }
 
+TEST(ChatCodecTest, ReasoningAlsoUnderItsOtherName) {
+  const auto chat = DecodeChat(R"({"messages":[{"role":"assistant","content":"a","reasoning":"r"},)"
+                               R"({"role":"assistant","content":"a","reasoning":"not this","reasoning_content":"r"},)"
+                               R"({"role":"assistant","content":"a","reasoning_content":"r","reasoning":"not this"},)"
+                               R"({"role":"assistant","content":"a","reasoning":{"effort":"low"}}]})",
+                               kDepth, false);
+  ASSERT_OK(chat);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(chat->call.messages[i].reasoning_content, "r") << i;
+  EXPECT_EQ(chat->call.messages[3].reasoning_content, "");
+}
+
+TEST(ChatCodecTest, TheFinalMessageIsContinued) {
+  const std::string messages = R"("messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}])";
+  for (const char* fields :
+       {R"("continue_final_message":true,"add_generation_prompt":false)",
+        R"("add_generation_prompt":false,"continue_final_message":true)", R"("continue_final_message":true)"}) {
+    for (const std::string& body :
+         {"{" + messages + "," + fields + "}", std::string("{") + fields + "," + messages + "}"}) {
+      const auto chat = DecodeChat(body, kDepth, false);
+      ASSERT_OK(chat);
+      EXPECT_TRUE(chat->call.messages[1].prefix) << body;
+      const auto tokenize = DecodeTokenize(body, kDepth);
+      ASSERT_OK(tokenize);
+      EXPECT_TRUE(tokenize->messages[1].prefix) << body;
+    }
+  }
+  const auto plain =
+      DecodeChat("{" + messages + R"(,"continue_final_message":false,"add_generation_prompt":true})", kDepth, false);
+  ASSERT_OK(plain);
+  EXPECT_FALSE(plain->call.messages[1].prefix);
+  for (const auto& [body, param] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"messages":[{"role":"user","content":"q"}],"continue_final_message":true})", "continue_final_message"},
+           {R"({"messages":[],"continue_final_message":true})", "continue_final_message"},
+           {"{" + messages + R"(,"add_generation_prompt":false})", "add_generation_prompt"},
+           {"{" + messages + R"(,"echo":true})", "echo"}}) {
+    const absl::Status status = DecodeChat(body, kDepth, false).status();
+    EXPECT_REASON(status, Reason::kInvalidRequest);
+    EXPECT_EQ(request::GetErrorDetail(status).param, param);
+  }
+  EXPECT_REASON(DecodeTokenize(R"({"messages":[{"role":"user","content":"q"}],"continue_final_message":true})", kDepth),
+                Reason::kInvalidRequest);
+}
+
 TEST(ChatCodecTest, ManyMessagesAreRefusedBeforeTheyAreRead) {
   std::string body = R"({"messages":[)";
   for (int i = 0; i < 100000; ++i) body += i == 0 ? "1" : ",1";
@@ -279,6 +322,8 @@ TEST(CompletionCodecTest, DefaultsAndLimits) {
   const auto plain = DecodeCompletion(R"({"prompt":"a"})", kDepth);
   ASSERT_OK(plain);
   EXPECT_EQ(plain->call.options.stopping.max_tokens, 16);
+  EXPECT_TRUE(plain->call.options.stopping.cap_max_tokens);
+  EXPECT_FALSE(DecodeCompletion(R"({"prompt":"a","max_tokens":16})", kDepth)->call.options.stopping.cap_max_tokens);
   EXPECT_FALSE(plain->call.options.top_logprobs.has_value());
   EXPECT_TRUE(DecodeCompletion(R"({"prompt":"a","echo":true,"logprobs":0})", kDepth)->call.options.prompt_logprobs);
   EXPECT_EQ(DecodeCompletion(R"({"prompt":"a","max_tokens":0})", kDepth)->call.options.stopping.max_tokens, 0);
@@ -304,5 +349,3 @@ TEST(CompletionCodecTest, DefaultsAndLimits) {
 
 }  // namespace
 }  // namespace hadal::http
-EXPECT_TRUE(plain->call.options.stopping.cap_max_tokens);
-EXPECT_FALSE(DecodeCompletion(R"({"prompt":"a","max_tokens":16})", kDepth)->call.options.stopping.cap_max_tokens);

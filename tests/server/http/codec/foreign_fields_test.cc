@@ -87,10 +87,10 @@ TEST(ForeignFieldsTest, RegularExpressionsAndChoicesToo) {
 }
 
 TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
-  for (const char* name :
-       {"guided_grammar", "grammar", "ebnf", "structural_tag", "bad_words", "bad_words_ids", "allowed_token_ids",
-        "logits_processors", "custom_logit_processor", "banned_tokens", "banned_strings", "custom_token_bans",
-        "stop_regex", "regex_pattern", "grammar_string", "functions", "function_call"}) {
+  for (const char* name : {"guided_grammar", "grammar", "ebnf", "structural_tag", "bad_words", "bad_words_ids",
+                           "allowed_token_ids", "logits_processors", "custom_logit_processor", "banned_tokens",
+                           "banned_strings", "custom_token_bans", "stop_regex", "regex_pattern", "grammar_string",
+                           "chat_template", "truncate_prompt_tokens", "functions", "function_call"}) {
     for (const char* value : {R"("a+")", R"(["a"])", R"({"a":1})"}) {
       const absl::Status status = Chat(absl::StrCat("\"", name, "\":", value)).status();
       EXPECT_REASON(status, Reason::kInvalidRequest);
@@ -110,7 +110,10 @@ TEST(ForeignFieldsTest, WhatHasNoEqualIsRefusedByName) {
         R"("nvext":{"guided_grammar":"root ::= x"})"}) {
     EXPECT_REASON(Chat(fields).status(), Reason::kInvalidRequest) << fields;
   }
-  EXPECT_REASON(Chat(R"("use_beam_search":true)").status(), Reason::kInvalidRequest);
+  for (const char* fields : {R"("use_beam_search":true)", R"("include_stop_str_in_output":true)",
+                             R"("prompt_logprobs":0)", R"("truncate_prompt_tokens":5)"}) {
+    EXPECT_REASON(Chat(fields).status(), Reason::kInvalidRequest) << fields;
+  }
   EXPECT_REASON(Chat(R"("guided_json":{"type":"object"},"response_format":{"type":"json_object"})").status(),
                 Reason::kInvalidRequest);
 }
@@ -119,6 +122,7 @@ TEST(ForeignFieldsTest, EmptyOnesAndUnknownFieldsAreNothing) {
   for (const char* fields :
        {R"("guided_regex":"","guided_choice":[],"guided_json":"","bad_words":[],"functions":[],"grammar":null)",
         R"("function_call":"auto","use_beam_search":false,"structured_outputs":{})",
+        R"("include_stop_str_in_output":false,"prompt_logprobs":null,"truncate_prompt_tokens":-1,"chat_template":"")",
         R"("structured_outputs":{"disable_any_whitespace":true,"backend":"xgrammar"},"nvext":{"annotations":["x"]})",
         R"("guided_decoding_backend":"xgrammar","ignored":{"regex":"a+"})"}) {
     const absl::StatusOr<service::ResponseFormat> format = Chat(fields);
