@@ -49,10 +49,27 @@ std::string Place(const std::string& place, std::string_view key) {
 }
 
 bool IsAnnotation(std::string_view keyword) {
-  static const std::set<std::string_view> kKnown = {"title",    "description", "default",  "example",
-                                                    "examples", "deprecated",  "readOnly", "writeOnly",
-                                                    "$comment", "$schema",     "$id",      "discriminator"};
+  static const std::set<std::string_view> kKnown = {
+      "title",     "description", "default", "example", "examples",      "deprecated",      "readOnly",
+      "writeOnly", "$comment",    "$schema", "$id",     "discriminator", "contentEncoding", "contentMediaType"};
   return kKnown.contains(keyword) || keyword.starts_with("x-");
+}
+
+bool AllowsAll(const Json& schema, std::string_view keyword) {
+  const Json& value = schema[std::string(keyword)];
+  if (keyword == "uniqueItems" || keyword == "nullable") return value == false;
+  if (keyword == "minProperties") return value == 0;
+  if (keyword == "patternProperties" || keyword == "dependentRequired") return value == Json::object();
+  if (keyword == "propertyNames") {
+    if (!value.is_object()) return value == true;
+    for (const auto& [name, part] : value.items()) {
+      if (!IsAnnotation(name) && !(name == "type" && part == "string")) return false;
+    }
+    return true;
+  }
+  if (keyword != "format") return false;
+  const Json types = TypeList(schema);
+  return !types.empty() && std::find(types.begin(), types.end(), "string") == types.end();
 }
 
 bool IsDefinitionGroup(std::string_view keyword) {
@@ -109,7 +126,7 @@ absl::Status SchemaReader::CheckKeywords(const Json& schema, const std::string& 
                                          std::initializer_list<std::string_view> allowed) const {
   for (const auto& [keyword, value] : schema.items()) {
     if (IsAnnotation(keyword) || std::find(allowed.begin(), allowed.end(), keyword) != allowed.end()) continue;
-    if (IsDefinitions(schema, keyword)) continue;
+    if (IsDefinitions(schema, keyword) || AllowsAll(schema, keyword)) continue;
     return SchemaError(Place(place, keyword),
                        absl::StrCat("this keyword is not supported here", strict() ? " in strict tools" : ""));
   }
@@ -307,7 +324,7 @@ absl::Status SchemaReader::CheckTypedKeywords(const Json& schema, const Json& ty
     });
   };
   for (const auto& [keyword, value] : schema.items()) {
-    if (keyword == "type" || IsAnnotation(keyword)) continue;
+    if (keyword == "type" || IsAnnotation(keyword) || AllowsAll(schema, keyword)) continue;
     const std::string_view type = TypeOfKeyword(keyword);
     if (type.empty()) {
       if (absl::Status s = CheckKeywords(Json{{keyword, value}}, place, {}); !s.ok() && !IsDefinitions(schema, keyword))

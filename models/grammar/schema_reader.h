@@ -71,6 +71,9 @@ absl::Status SchemaError(const std::string& place, std::string_view message);
 // "#/a/b" and a key: "#/a/b/key", escaped as JSON pointers are.
 std::string Place(const std::string& place, std::string_view key);
 bool IsAnnotation(std::string_view keyword);
+// Whether a keyword of the schema has a value that excludes nothing, as generators of schemas write it: the format of a
+// number (int32, double), the names of a record's properties (any string), uniqueItems of false.
+bool AllowsAll(const Json& schema, std::string_view keyword);
 // Where definitions may stand, at the root.
 inline constexpr std::string_view kDefinitionGroups[] = {"$defs", "$def", "definitions"};
 bool IsDefinitionGroup(std::string_view keyword);

@@ -29,7 +29,9 @@ Json LooseSchema(const Json& schema) {
     Json loose = Json::object();
     for (const auto& [keyword, value] : schema.items()) {
       const bool named = std::find(keywords.begin(), keywords.end(), keyword) != keywords.end();
-      if (named || IsDefinitionGroup(keyword) || IsAnnotation(keyword)) loose[keyword] = value;
+      if (named || IsDefinitionGroup(keyword) || IsAnnotation(keyword) || AllowsAll(schema, keyword)) {
+        loose[keyword] = value;
+      }
     }
     return loose;
   };

@@ -14,6 +14,8 @@ namespace {
 constexpr std::string_view kFormats[] = {"email", "hostname", "ipv4",      "ipv6",     "uuid",
                                          "date",  "time",     "date-time", "duration", "uri"};
 constexpr size_t kStrictFormats = 5;
+// OpenAPI's words for how a text is shown or sent; any text has them.
+constexpr std::string_view kFormatsOfAnyText[] = {"password", "binary"};
 // The compiler tells rules apart by their text without annotations, wherever these words stand, also as names of
 // properties.
 constexpr std::string_view kNamesLikeAnnotations[] = {"title",    "default",   "description", "examples", "deprecated",
@@ -231,6 +233,10 @@ absl::Status SchemaReader::ReadFormat(const Json& schema, const std::string& pla
   const auto end = std::begin(kFormats) + (strict() ? kStrictFormats : std::size(kFormats));
   if (!schema["format"].is_string()) return SchemaError(here, "must be a string");
   const std::string format = schema["format"];
+  if (!strict() &&
+      std::find(std::begin(kFormatsOfAnyText), std::end(kFormatsOfAnyText), format) != std::end(kFormatsOfAnyText)) {
+    return absl::OkStatus();
+  }
   if (std::find(std::begin(kFormats), end, format) == end) {
     std::string known;
     for (auto it = std::begin(kFormats); it != end; ++it)

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "base/utf8.h"
 
 namespace hadal::grammar {
@@ -78,6 +79,27 @@ TEST(PrepareSchema, OneOfNeedsBranchesThatExcludeEachOther) {
               StartsWith("#/oneOf/1: does not exclude branch 0"));
 }
 
+TEST(PrepareSchema, PassesOverWhatExcludesNothing) {
+  EXPECT_EQ(Prepared(R"({"type": "integer", "format": "uint32", "minimum": 0})"),
+            Prepared(R"({"type": "integer", "minimum": 0})"));
+  EXPECT_EQ(Prepared(R"({"type": ["number", "null"], "format": "double"})"),
+            Prepared(R"({"type": ["number", "null"]})"));
+  for (const char* what : {R"("format": "password")", R"("format": "binary")", R"("contentEncoding": "base64")",
+                           R"("contentMediaType": "image/png")", R"("nullable": false)"}) {
+    EXPECT_EQ(Prepared(absl::StrCat(R"({"type": "string", "maxLength": 9, )", what, "}")),
+              Prepared(R"({"type": "string", "maxLength": 9})"))
+        << what;
+  }
+  for (const char* what :
+       {R"("propertyNames": {"type": "string"})", R"("propertyNames": {})", R"("propertyNames": true)",
+        R"("minProperties": 0)", R"("patternProperties": {})", R"("dependentRequired": {})"}) {
+    EXPECT_EQ(Prepared(absl::StrCat(R"({"type": "object", "additionalProperties": {"type": "null"}, )", what, "}")),
+              Prepared(R"({"type": "object", "additionalProperties": {"type": "null"}})"))
+        << what;
+  }
+  EXPECT_EQ(Prepared(R"({"type": "array", "uniqueItems": false})"), Prepared(R"({"type": "array"})"));
+}
+
 struct BadSchema {
   std::string schema, place, about;
 };
@@ -117,8 +139,14 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "string", "minimum": 1})", "#/minimum", "needs the type number"},
       {R"({"type": "string", "items": {}})", "#/items", "needs the type array"},
       {R"({"minimum": 1})", "#/minimum", "without a type"},
-      {R"({"type": "object", "patternProperties": {}})", "#/patternProperties", "not supported"},
-      {R"({"type": "object", "propertyNames": {}})", "#/propertyNames", "not supported"},
+      {R"({"type": "object", "patternProperties": {"^x": {}}})", "#/patternProperties", "not supported"},
+      {R"({"type": "object", "propertyNames": {"type": "string", "maxLength": 3}})", "#/propertyNames",
+       "not supported"},
+      {R"({"type": "object", "propertyNames": false})", "#/propertyNames", "not supported"},
+      {R"({"type": "object", "dependentRequired": {"a": ["b"]}})", "#/dependentRequired", "not supported"},
+      {R"({"type": "string", "nullable": true})", "#/nullable", "not supported"},
+      {R"({"type": ["integer", "string"], "format": "int32"})", "#/format", "\"int32\" is not supported"},
+      {R"({"format": "int32"})", "#/format", "without a type"},
       {R"({"type": "object", "minProperties": 1})", "#/minProperties", "not supported"},
       {R"({"type": "array", "uniqueItems": true})", "#/uniqueItems", "not supported"},
       {R"({"type": "array", "contains": {}})", "#/contains", "not supported"},
@@ -128,7 +156,7 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "array", "maxItems": -1})", "#/maxItems", "0 or more"},
       {R"({"type": "array", "prefixItems": [{}, {}], "maxItems": 1})", "#/prefixItems", "has 2 schemas"},
       {R"({"if": {}, "then": {}})", "#/if", "not supported"},
-      {R"({"type": "object", "properties": {"a/b~c": {"type": "object", "dependentRequired": {}}}})",
+      {R"({"type": "object", "properties": {"a/b~c": {"type": "object", "dependentRequired": {"a": ["b"]}}}})",
        "#/properties/a~1b~0c/dependentRequired", "not supported"},
       {R"({"type": "object", "properties": 3})", "#/properties", "must be an object"},
       {R"({"type": "object", "properties": {"a": 3}})", "#/properties/a", "must be an object"},
@@ -296,6 +324,13 @@ TEST(RelaxSchema, LeavesOpenOnlyWhatCannotBeFollowed) {
                     R"("b":{"type":"boolean"}}})"),
             R"({"type":"object","properties":{"a":{"type":"string"},"b":{"type":"boolean"}},"required":[],)"
             R"("additionalProperties":false})");
+  const auto whole = RelaxSchema(R"({"type":"object","properties":{"a":{"type":"integer","format":"int64"},)"
+                                 R"("b":{"type":"array","items":{"type":"string"},"uniqueItems":false}}})",
+                                 SchemaLimits());
+  ASSERT_TRUE(whole.ok());
+  EXPECT_FALSE(whole->partial) << "what excludes nothing can be followed";
+  EXPECT_EQ(whole->prepared, R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"array",)"
+                             R"("items":{"type":"string"}}},"required":[],"additionalProperties":false})");
   // A keyword that goes may have allowed other properties.
   EXPECT_EQ(Relaxed(R"({"type":"object","properties":{},"patternProperties":{"^x":{}},"additionalProperties":false})"),
             R"({"type":"object","properties":{},"required":[],"additionalProperties":true})");
