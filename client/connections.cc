@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -30,6 +31,15 @@ constexpr int kMaxAnswerBytes = 64 << 20;
 
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), std::numeric_limits<int>::max()));
+}
+
+// Whether the address is this host's own: what http_proxy names may be elsewhere, and would look for the server there.
+bool OnLoopback(std::string_view address) {
+  for (const std::string_view resolver : {"dns:///", "ipv4:", "ipv6:"}) {
+    if (address.starts_with(resolver)) address.remove_prefix(resolver.size());
+  }
+  return address.starts_with("127.") || address.starts_with("[::1]") || address == "localhost" ||
+         address.starts_with("localhost:");
 }
 
 // What a call of GetLoad needs until it is answered.
@@ -98,6 +108,7 @@ Connections::Connections(const std::vector<std::string>& addresses, const RetryO
   if (tcp_fast_open) UseFastOpen(&arguments);
   for (const auto& target : targets_.all()) {
     Server& server = servers_[target.get()];
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, OnLoopback(target->address()) ? 0 : 1);
     server.channel = grpc::CreateCustomChannel(target->address(), credentials, arguments);
     server.stub = v1::Inference::NewStub(server.channel);
     server.batches = v1::Batches::NewStub(server.channel);

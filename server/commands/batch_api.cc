@@ -3,9 +3,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +27,13 @@ constexpr long kPartialContent = 206, kRangeNotSatisfiable = 416, kServiceUnavai
 // Before a download goes on; doubled for each attempt in a row that has brought nothing.
 constexpr absl::Duration kFirstPause = absl::Milliseconds(500);
 constexpr int kIdleAttempts = 5;
+
+// Whether the URL is this host's own: what http_proxy names may be elsewhere, and would look for the server there.
+bool OnLoopback(std::string_view url) {
+  url.remove_prefix(std::min(url.find("://") == url.npos ? 0 : url.find("://") + 3, url.size()));
+  const std::string_view host = url.substr(0, url.find_first_of("/?"));
+  return host.starts_with("127.") || host.starts_with("[::1]") || host == "localhost" || host.starts_with("localhost:");
+}
 
 // What the server says of an error, else its bytes.
 std::string MessageIn(const std::string& body) {
@@ -46,6 +55,7 @@ class BatchApi::Request {
     Set(CURLOPT_URL, url_.c_str());
     Set(CURLOPT_NOSIGNAL, 1L);
     Set(CURLOPT_PROTOCOLS_STR, "http,https");
+    if (OnLoopback(api.options_.url)) Set(CURLOPT_PROXY, "");
     Set(CURLOPT_CONNECTTIMEOUT, kConnectTimeoutS);
     Set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     Set(CURLOPT_LOW_SPEED_TIME, kStallTimeoutS);

@@ -41,6 +41,15 @@ class ClientTlsTest : public ::testing::Test {
   const TestAuthority authority_;
 };
 
+TEST(ProxyTest, AServerOnThisHostIsReachedWithoutTheProxyOfTheEnvironment) {
+  const ListeningSocket unused;  // it takes connections and never answers, as a proxy elsewhere would
+  ::setenv("http_proxy", ("http://127.0.0.1:" + std::to_string(unused.port())).c_str(), 1);
+  ScriptedServer server(0, "");
+  const absl::Status status = (*Client::Connect({.targets = {server.target()}}))->WarmUp(absl::Seconds(10));
+  ::unsetenv("http_proxy");
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST_F(ClientTlsTest, TrustsWhomItIsToldToTrust) {
   ScriptedServer server(0, "", Credentials(GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE));
   const ChannelOptions trusting = {

@@ -141,6 +141,14 @@ def test_the_key_comes_from_the_environment(start_server, tmp_path):
     assert batch(server, "status", env={"HADAL_API_KEY": "secret-key-0123456789"}).returncode == 0
 
 
+def test_a_proxy_of_the_environment_is_no_way_to_this_host(server):
+    env = {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+    assert batch(server, "status", env=env).returncode == 0
+    asked = subprocess.run([server.command[0], "chat", "--server", server.target, "17 + 25"], capture_output=True, text=True, timeout=60,
+                           env={**os.environ, **env}, check=False)
+    assert asked.returncode == 0 and asked.stdout.rstrip().endswith("42"), asked.stderr
+
+
 def test_a_server_that_is_not_there():
     class Nowhere:
         url = "http://127.0.0.1:1"

@@ -24,6 +24,12 @@ NOBODY = types.SimpleNamespace(url="http://127.0.0.1:1", port=1)
 ONCE = RetryOptions(max_attempts=1)
 
 
+def test_a_proxy_of_the_environment_is_no_way_to_this_host(server, connect, monkeypatch):
+    monkeypatch.setenv("http_proxy", NOBODY.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert connect(server, retry=ONCE).load()[0].ready
+
+
 # ---- Load ------------------------------------------------------------------------------------------------------------
 
 def test_the_load_of_each_server(start_server, connect):

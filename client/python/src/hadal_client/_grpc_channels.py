@@ -16,10 +16,16 @@ from ._window import Window
 # Signs of life are asked for as long as a call waits; gRPC by itself stops after two where nothing is sent.
 OPTIONS = [("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 60_000), ("grpc.http2.max_pings_without_data", 0),
            ("grpc.max_receive_message_length", 64 << 20)]
+_LOOPBACK = re.compile(r"(127\.|localhost(:|$)|\[::1\])")
 
 # With a port, or a name that gRPC has a way of its own to look up.
 _SECURE = "grpcs://"
 _ADDRESS = re.compile(r"(\[[^\]/\s]+\]|[^:/,\s\[\]]+):\d{1,5}|(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):.+")
+
+
+def _options(target: Target) -> List[Any]:
+    """For a server on this host without the environment's proxy, which may be elsewhere and would look for the server there."""
+    return [*OPTIONS, ("grpc.enable_http_proxy", 0)] if _LOOPBACK.match(target.address) else OPTIONS
 
 
 def _address(server: str) -> str:
@@ -51,7 +57,7 @@ class Channels:
         self._key = [] if key is None else [("authorization", f"Bearer {key}")]
         secure = _secure(servers, credentials, ca_file)
         self._channels: Dict[Target, Any] = {
-            target: module.insecure_channel(target.address, OPTIONS) if one is None else module.secure_channel(target.address, one, OPTIONS)
+            target: module.insecure_channel(target.address, _options(target)) if one is None else module.secure_channel(target.address, one, _options(target))
             for target, one in zip(self.targets.all, secure)}
 
     def counts(self) -> CallCounts:
