@@ -17,8 +17,10 @@ absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Messa
   }
   grpc::ProtoBufferReader reader(&copy);
   if (!reader.status().ok() || !message->ParseFromZeroCopyStream(&reader)) {
-    return request::MakeError(request::Reason::kInvalidRequest,
-                              absl::StrCat("the message is not a valid ", message->GetTypeName()));
+    // Its form has passed the scan; what protobuf also checks is its texts.
+    return request::MakeError(
+        request::Reason::kInvalidRequest,
+        absl::StrCat("the message is not a valid ", message->GetTypeName(), ": a text in it is not UTF-8"));
   }
   return absl::OkStatus();
 }

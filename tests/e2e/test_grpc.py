@@ -152,9 +152,10 @@ def test_errors_carry_code_and_reason(server, stubs, change, code, reason):
 def test_garbage_message_is_invalid_argument(server, stubs):
     channel, _ = connect(server, stubs)
     call = channel.unary_stream("/hadal.v1.Inference/Chat", request_serializer=lambda b: b, response_deserializer=lambda b: b)
-    with pytest.raises(grpc.RpcError) as caught:
-        list(call(b"\xff\xff\xff\xff", timeout=PATIENCE))
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    for garbage, what in ((b"\xff\xff\xff\xff", "not a valid hadal.v1.ChatRequest"), (b"\x0a\x01\xff", "a text in it is not UTF-8")):
+        with pytest.raises(grpc.RpcError, match=what) as caught:
+            list(call(garbage, timeout=PATIENCE))
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_cancel_in_mid_stream_frees_everything(server, stubs):
