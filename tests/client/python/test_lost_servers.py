@@ -29,7 +29,7 @@ def serving(client, servers):
 
 def kill(server):
     server.signal(signal.SIGKILL)
-    server.process.wait(10)
+    server.process.wait(60)
 
 
 # ---- Real servers that die -------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_a_client_that_is_full_asks_how_its_servers_are(start_server, connect):
     stream = client.stream("x", max_tokens=2000, ignore_eos=True)
     next(stream)
     assert client.load()[0].requests_running == 1
-    client.warm_up(timeout=5)
+    client.warm_up(timeout=60)
     stream.close()
 
 
@@ -137,16 +137,20 @@ def test_whose_report_it_is():
 
 # ---- Connections ahead -----------------------------------------------------------------------------------------------
 
-def connections(server, kind):
-    return server.metric("hadal_grpc_connections" if kind.startswith("grpc") else 'hadal_open_connections{protocol="http"}')
+def wait_connections(server, kind, count):
+    """So many beside the one that asks for the metrics; those of earlier questions end a little later than their answers."""
+    if kind.startswith("grpc"):
+        server.wait_metric("hadal_grpc_connections", count)
+    else:
+        server.wait_metric('hadal_open_connections{protocol="http"}', count + 1)
 
 
 def test_each_server_is_connected_to_ahead(start_server, connect):
     servers = [start_server("--load-format=null:2ms") for _ in range(3)]
     client = connect(*servers, max_calls=1)
-    before = [connections(server, connect.kind) for server in servers]
     client.warm_up()
-    assert [connections(server, connect.kind) - was for server, was in zip(servers, before)] == [1, 1, 1]
+    for server in servers:
+        wait_connections(server, connect.kind, 1)
     assert all(target.in_flight == 0 for target in targets(client))
 
 
@@ -155,7 +159,7 @@ def test_a_full_server_and_a_wrong_key_are_connected_to(start_server, connect, t
     keys.write_text("right tenant\n")
     server = start_server(*ONE_AT_A_TIME, f"--api-key-file={keys}")
     holders = fill(server, {"Authorization": "Bearer right"})
-    connect(server, api_key="wrong").warm_up(timeout=5)
+    connect(server, api_key="wrong").warm_up(timeout=60)
     for holder in holders:
         holder.close()
 
@@ -169,18 +173,17 @@ def test_a_server_that_comes_in_time_is_waited_for(connect):
         start = threading.Timer(0.5, lambda: running.enter_context(HadalProcess("--load-format=null:2ms", f"--port={port}")))
         start.start()
         try:
-            client.warm_up(timeout=20)
+            client.warm_up(timeout=120)
         finally:
             start.join()
 
 
 def test_who_is_away_is_named_and_the_others_are_connected_to(start_server, connect):
     server = start_server("--load-format=null:2ms")
-    before = connections(server, connect.kind)
     client = connect(NOBODY, server)
-    with pytest.raises(hadal_client.ServerUnreachable, match=r"^no connection after 0\.5 s to (http://)?127\.0\.0\.1:1$"):
-        client.warm_up(timeout=0.5)
-    assert connections(server, connect.kind) == before + 1
+    with pytest.raises(hadal_client.ServerUnreachable, match=r"^no connection after 3 s to (http://)?127\.0\.0\.1:1$"):
+        client.warm_up(timeout=3)
+    wait_connections(server, connect.kind, 1)
     for wrong in ("1", 0, None):
         with pytest.raises(ValueError, match="timeout: expected seconds"):
             client.warm_up(timeout=wrong)
@@ -216,7 +219,7 @@ def test_after_an_error_nobody_asks_on(start_server):
 
     client = KINDS["grpc-async"]([server])
     assert client.run(ask) == [0]
-    server.wait_idle(timeout=5)
+    server.wait_idle()
     client.close()
 
 
