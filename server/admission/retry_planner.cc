@@ -85,11 +85,11 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     return plan;
   }
   const Opening opening = FindOpening(priority, demand, *curve);
-  // Who was to return once has done so. A promise would cost a third attempt, and be one less for who has made one. It
-  // has no wait to be told either: nothing is held for it, and in the rush of returns after a load, where most of these
-  // are, what a promise would take is several times too long.
+  // Who was to return once, or not at all, has done so. A promise would cost a third attempt, and be one less for who
+  // has made one. It has no wait to be told either: nothing is held for it, and in the rush of returns after a load,
+  // where most of these are, what a promise would take is several times too long.
   const bool for_good =
-      options_.surplus == SurplusRetry::kOnce && found.timing == ReturnTiming::kNone && WasSurplus(caller);
+      options_.surplus != SurplusRetry::kAllow && found.timing == ReturnTiming::kNone && WasSurplus(caller);
   if (opening.wait == absl::InfiniteDuration() || for_good) {
     plan = PlanSurplus(caller, now);
     LeaveGhost(plan, opening, priority, *curve, wait_limit, now);

@@ -84,23 +84,25 @@ TEST(RetryPlannerTest, WhatIsBeyondTheHorizonIsSurplus) {
 }
 
 TEST(RetryPlannerTest, WhoReturnsAsSurplusIsKnownAndTakesNobodysPromise) {
-  WaitForecast forecast;
-  Publish(forecast, 10);
-  RetryPlanner planner({.surplus = SurplusRetry::kOnce});
-  uint64_t key = 1;
-  while (Refuse(planner, Caller(key), forecast).promised) ++key;
-  EXPECT_TRUE(planner.Arrive(Caller(key), Priority::kNormal, kStart + absl::Seconds(1)).surplus);
-  EXPECT_FALSE(planner.Arrive(Caller(key + 1), Priority::kNormal, kStart + absl::Seconds(1)).surplus);
-  RetryCaller shared = Caller(key);
-  shared.quality = KeyQuality::kRetry;
-  EXPECT_FALSE(planner.Arrive(shared, Priority::kNormal, kStart + absl::Seconds(1)).surplus);
-  // Two minutes later nothing is promised any more: others are promised a place, this one has had its return.
-  const absl::Duration later = absl::Minutes(2);
-  EXPECT_TRUE(Refuse(planner, Caller(100000), forecast, {}, Priority::kNormal, later).promised);
-  const RetryPlan last = Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
-  EXPECT_FALSE(last.promised);
-  EXPECT_FALSE(last.should_retry);
-  EXPECT_EQ(last.estimate, absl::InfiniteDuration()) << "nothing is held for it, so it has no wait";
+  for (const SurplusRetry surplus : {SurplusRetry::kOnce, SurplusRetry::kDeny}) {
+    WaitForecast forecast;
+    Publish(forecast, 10);
+    RetryPlanner planner({.surplus = surplus});
+    uint64_t key = 1;
+    while (Refuse(planner, Caller(key), forecast).promised) ++key;
+    EXPECT_TRUE(planner.Arrive(Caller(key), Priority::kNormal, kStart + absl::Seconds(1)).surplus);
+    EXPECT_FALSE(planner.Arrive(Caller(key + 1), Priority::kNormal, kStart + absl::Seconds(1)).surplus);
+    RetryCaller shared = Caller(key);
+    shared.quality = KeyQuality::kRetry;
+    EXPECT_FALSE(planner.Arrive(shared, Priority::kNormal, kStart + absl::Seconds(1)).surplus);
+    // Two minutes later nothing is promised any more: others are promised a place, this one has had its return.
+    const absl::Duration later = absl::Minutes(2);
+    EXPECT_TRUE(Refuse(planner, Caller(100000), forecast, {}, Priority::kNormal, later).promised);
+    const RetryPlan last = Refuse(planner, Caller(key), forecast, {}, Priority::kNormal, later);
+    EXPECT_FALSE(last.promised);
+    EXPECT_FALSE(last.should_retry);
+    EXPECT_EQ(last.estimate, absl::InfiniteDuration()) << "nothing is held for it, so it has no wait";
+  }
 }
 
 // Only what is told is judged, and only by that may the forecasts of promises be corrected.
