@@ -137,7 +137,7 @@ def test_each_error_is_the_clients_exception(claude):
 
 
 def test_a_busy_server_is_an_overloaded_error_that_the_client_waits_for(start_server):
-    server = start_server("--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+    server = start_server("--max-batch-size=1", "--max-queue-requests=1")
     with filled(server):
         with pytest.raises(anthropic.InternalServerError) as caught:
             ask(anthropic.Anthropic(**options_of(server)))
