@@ -38,7 +38,7 @@ def build(tmp_path_factory):
 
     def build_for(port):
         (ask / "main.go").write_text(PROGRAM.replace("127.0.0.1:8000", f"127.0.0.1:{port}"), encoding="utf-8")
-        subprocess.run(["go", "build", "-o", f"ask{port}"], cwd=ask, env=env, check=True, timeout=300)
+        subprocess.run(["go", "build", "-o", f"ask{port}"], cwd=ask, env=env, check=True, timeout=600)
         return subprocess.Popen([ask / f"ask{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "GRPC_GO_RETRY": "on"})
 
     return build_for
