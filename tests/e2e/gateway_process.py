@@ -187,7 +187,7 @@ def _add_tls(name, folder, port, tls):
         _replace(folder / "haproxy.cfg", {
             'bind "${LISTEN-:8080}"': f'bind "${{LISTEN-:8080}}" ssl crt {folder}/gateway.pem alpn h2,http/1.1',
             "default-server check": f"default-server {checked} check",
-            "default-server proto h2 check check-proto h1": f"default-server {checked} alpn h2 proto h2 check check-proto h1 check-alpn http/1.1"})
+            "default-server proto h2 check": f"default-server {checked} alpn h2 proto h2 check check-alpn http/1.1"})
         return
     assert name == "nginx", f"{name} has no TLS in the tests"
     to_server = "{0}_ssl_verify on; {0}_ssl_trusted_certificate " + str(tls.authority) + "; {0}_ssl_name localhost; {0}_ssl_server_name on;"
@@ -270,6 +270,10 @@ class GatewayProcess:
     @property
     def url(self):
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    def log_text(self):
+        with open(self.log.name, encoding="utf-8") as log:
+            return log.read()
 
     def _answers(self):
         try:

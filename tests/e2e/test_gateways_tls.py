@@ -3,7 +3,9 @@
 as k8s/overlays/edge-tls and edge-nginx-tls have them."""
 import contextlib
 import http.client
+import itertools
 import json
+import re
 import socket
 import ssl
 
@@ -13,6 +15,7 @@ import pytest
 
 from gateway_process import GatewayProcess, GatewayTls
 from hadal_process import PATIENCE, HadalProcess
+from redis_process import wait_for
 from test_grpc import long_request
 from tls_files import Authority
 
@@ -82,6 +85,22 @@ def test_http_and_grpc_share_the_port_from_end_to_end(fleet, authority, stubs):
     assert list(chunks)[-1].usage.completion_tokens == 500
     for _ in range(8):
         assert client.models.list().data
+
+
+@pytest.mark.parametrize("gateway", ["haproxy", "edge"], indirect=True)
+def test_replicas_stay_in_while_they_are_checked(fleet, authority, stubs):
+    """At its start a gateway takes them for sound; they must be so after a few health checks of each kind, too."""
+    process, servers = fleet
+    for server in servers:
+        looks = itertools.count(1)
+        before = server.metric("hadal_tls_handshakes_total")
+        # Each look is a handshake of its own.
+        wait_for(lambda: server.metric("hadal_tls_handshakes_total") - before - next(looks) >= 10)  # noqa: B023
+    for _ in range(8):
+        with stub_of(process, authority, stubs) as stub:
+            assert list(stub.Generate(long_request(stubs, 5), timeout=PATIENCE))[-1].usage.completion_tokens == 5
+    log = process.log_text()
+    assert re.search(r"Server \w+/replica\d is DOWN", log) is None, log
 
 
 def handshake(process, authority, version=ssl.TLSVersion.MAXIMUM_SUPPORTED, protocols=()):
