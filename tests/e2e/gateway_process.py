@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -14,6 +13,8 @@ import time
 import typing
 import urllib.error
 import urllib.request
+
+from ports import free_port
 
 ROOT = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
 GATEWAYS, OVERLAYS, EDGE = ROOT / "gateways", ROOT / "k8s/overlays", ROOT / "k8s/overlays/edge"
@@ -27,12 +28,6 @@ class Ports(typing.NamedTuple):
     """Where the gateway listens; most have one port for both."""
     http: int
     grpc: int
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _replace_servers(text, pattern, lines, groups):

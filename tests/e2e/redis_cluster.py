@@ -8,7 +8,8 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from redis_process import Redis, free_port, wait_for
+from ports import free_port
+from redis_process import Redis, wait_for
 
 SLOTS = 16384
 

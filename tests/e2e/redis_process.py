@@ -9,12 +9,7 @@ import subprocess
 import time
 
 from hadal_process import PATIENCE
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+from ports import free_port
 
 
 def wait_for(condition, timeout=PATIENCE):

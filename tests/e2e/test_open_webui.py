@@ -19,8 +19,9 @@ import pytest
 
 from hadal_process import HadalProcess
 from http_client import ASK
+from ports import free_port
 from recording_proxy import RecordingProxy
-from redis_process import free_port, wait_for
+from redis_process import wait_for
 
 PROGRAM = os.environ.get("HADAL_OPEN_WEBUI")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="HADAL_OPEN_WEBUI does not name the program")

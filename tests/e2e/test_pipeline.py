@@ -14,6 +14,7 @@ import threading
 import pytest
 
 from hadal_process import HadalProcess
+from ports import free_port
 from test_metrics import documented, parse
 from worker_process import WorkerProcess
 
@@ -293,17 +294,13 @@ def test_a_worker_without_room_is_named(key):
 
 
 def test_a_worker_that_never_comes_ends_the_start(key):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     line = failed_start(key, f"127.0.0.1:{port}", "--pipeline-connect-timeout=1s")
     assert line == f"hadal: worker 127.0.0.1:{port}: Connection refused; given up after 1s"
 
 
 def test_a_worker_that_comes_late_is_waited_for(key):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     with HadalProcess(*SERVE, f"--pipeline-workers=127.0.0.1:{port}", f"--pipeline-key-file={key}", wait_ready=False) as server:
         server.wait_text(f"waiting for worker 127.0.0.1:{port}", timeout=30)
         assert server.get("/health/ready")[0] == 503
