@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "client/python/src"))
 import hadal_client  # noqa: E402
 
 SLOW = "--load-format=null:20ms"
-TOKENS = 500
+TOKENS = 700
 # What gRPC's library makes of a stream that its gateway cuts off; of a lost server itself it says UNAVAILABLE. None of them is OK.
 CUT = {"haproxy": grpc.StatusCode.UNKNOWN, "edge": grpc.StatusCode.UNKNOWN, "nginx": grpc.StatusCode.INTERNAL, "edge-nginx": grpc.StatusCode.INTERNAL,
        "none": grpc.StatusCode.UNAVAILABLE}
@@ -48,23 +48,35 @@ def fleet(request, tmp_path):
 
 
 class Reader(threading.Thread):
-    """Reads a stream on a thread of its own: `begun` once something has come, `outcome` at its end."""
+    """Reads a stream on a thread of its own: `begun` once something has come, `outcome` at its end. `read` makes what it asks
+    with and then waits at `start_line`, so that all streams begin at about the same time on a slow machine, too."""
 
-    def __init__(self, read):
+    def __init__(self, read, go):
         super().__init__(daemon=True)
-        self.read, self.begun, self.outcome = read, threading.Event(), None
+        self.read, self.go, self.ready, self.begun, self.outcome = read, go, threading.Event(), threading.Event(), None
         self.start()
 
+    def start_line(self):
+        self.ready.set()
+        assert self.go.wait(120)
+
     def run(self):
-        self.outcome = self.read(self.begun)
-        self.begun.set()
+        try:
+            self.outcome = self.read(self.start_line, self.begun)
+        except BaseException as error:
+            self.outcome = repr(error)
+            raise
+        finally:
+            self.ready.set()
+            self.begun.set()
 
 
 def raw_events(door):
     """The bytes of the stream, as they are on the wire."""
 
-    def read(begun):
+    def read(start_line, begun):
         connection = http.client.HTTPConnection("127.0.0.1", door.port, timeout=60)
+        start_line()
         body = json.dumps({"model": "hadal-demo", "prompt": "x", "max_tokens": TOKENS, "ignore_eos": True, "stream": True})
         connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -86,8 +98,9 @@ def raw_events(door):
 
 
 def by_openai(door):
-    def read(begun):
+    def read(start_line, begun):
         client = openai.OpenAI(base_url=f"{door.url}/v1", api_key="none", max_retries=0, timeout=60)
+        start_line()
         stream = client.completions.create(model="hadal-demo", prompt="x", max_tokens=TOKENS, stream=True, extra_body={"ignore_eos": True})
         last = None
         try:
@@ -101,8 +114,9 @@ def by_openai(door):
 
 
 def by_grpc(door, stubs, code):
-    def read(begun):
+    def read(start_line, begun):
         with stub_of(door.grpc_port, stubs) as stub:
+            start_line()
             last, call = None, stub.Generate(long_request(stubs, TOKENS), timeout=60)
             try:
                 for last in call:
@@ -116,8 +130,9 @@ def by_grpc(door, stubs, code):
 
 
 def by_hadal_client(make):
-    def read(begun):
+    def read(start_line, begun):
         with make() as client:
+            start_line()
             came = 0
             try:
                 for delta in client.stream([{"role": "user", "content": "x"}], max_tokens=TOKENS, ignore_eos=True):
@@ -132,12 +147,15 @@ def by_hadal_client(make):
 
 def test_it_loses_its_own_streams_and_their_readers_are_told(fleet, stubs):
     name, doors, (one, two) = fleet
-    readers = []
+    readers, go = [], threading.Event()
     for number in range(STREAMS):
         door = doors[number % 2]
         for read in (raw_events(door), by_openai(door), by_grpc(door, stubs, CUT[name]), by_hadal_client(lambda door=door: hadal_client.Client(door.url)),
                      by_hadal_client(lambda door=door: hadal_client.GrpcClient(f"127.0.0.1:{door.grpc_port}"))):
-            readers.append(Reader(read))
+            readers.append(Reader(read, go))
+    for reader in readers:
+        assert reader.ready.wait(120)
+    go.set()
     for reader in readers:
         assert reader.begun.wait(60) and reader.outcome is None, reader.outcome
     lost, kept = one.metric("hadal_requests_running"), two.metric("hadal_requests_running")

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 # 38 blocks of 64 tokens.
-FLAGS = ("--load-format=null:5ms", "--max-model-len=1024", "--max-batch-size=16", "--max-batch-tokens=256", "--memory-budget=2432KiB",
+FLAGS = ("--load-format=null:50ms", "--max-model-len=1024", "--max-batch-size=16", "--max-batch-tokens=256", "--memory-budget=2432KiB",
          "--wait-limits=none")
 
 

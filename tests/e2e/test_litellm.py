@@ -19,7 +19,7 @@ SUM = {"type": "object", "properties": {"sum": {"type": "integer", "minimum": 0,
 @pytest.fixture(scope="module")
 def small():
     """A server that one request runs on and one waits for."""
-    with HadalProcess("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none") as process:
+    with HadalProcess("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none") as process:
         yield process
 
 

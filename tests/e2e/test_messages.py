@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import anthropic
@@ -137,7 +138,7 @@ def test_each_error_is_the_clients_exception(claude):
 
 
 def test_a_busy_server_is_an_overloaded_error_that_the_client_waits_for(start_server):
-    server = start_server("--max-batch-size=1", "--max-queue-requests=1")
+    server = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
     with filled(server):
         with pytest.raises(anthropic.InternalServerError) as caught:
             ask(anthropic.Anthropic(**options_of(server)))
@@ -148,14 +149,17 @@ def test_a_busy_server_is_an_overloaded_error_that_the_client_waits_for(start_se
     # The client comes back by itself at the time that it was told.
     with ThreadPoolExecutor(1) as pool:
         with filled(server):
-            refused = server.metric("hadal_requests_total")
-            patient = pool.submit(ask, anthropic.Anthropic(**options_of(server, max_retries=4)))
-            server.wait_metric("hadal_requests_total", refused + 1)
-        assert patient.result().stop_reason == "end_turn"
+            refused = server.metric("hadal_admission_rejections_total")
+            patient = pool.submit(ask, anthropic.Anthropic(**options_of(server, max_retries=20)), max_tokens=5)
+            while server.metric("hadal_admission_rejections_total") == refused:
+                assert not patient.done(), patient.result()
+                time.sleep(0.02)
+        assert patient.result().stop_reason == "max_tokens"
 
 
 def test_529_for_those_who_expect_it(start_server):
-    server = start_server("--max-batch-size=1", "--max-queue-requests=1", "--overload-http-status=529")
+    server = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none",
+                          "--overload-http-status=529")
     with filled(server), pytest.raises(anthropic.OverloadedError) as caught:
         ask(anthropic.Anthropic(**options_of(server)))
     assert caught.value.type == "overloaded_error" and int(caught.value.response.headers["retry-after-ms"]) >= 1000

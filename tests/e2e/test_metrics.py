@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import resource
+import signal
 import statistics
 import threading
 import time
@@ -16,6 +17,7 @@ import grpc
 import pytest
 
 from hadal_process import HadalProcess
+from http_client import post as post_whole
 from http_client import send_raw
 
 ROOT = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[2]))
@@ -126,7 +128,7 @@ def scrapes(stubs):
     ask = {"messages": [{"role": "user", "content": "What is 17 + 25? " * 20}], "max_tokens": 4}
     tool = {"type": "function", "function": {"name": "add", "strict": True, "parameters": {
         "type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}}}
-    with HadalProcess("--load-format=null:10ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1",
+    with HadalProcess("--load-format=null:10ms", "--max-model-len=2048", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none",
                       "--kv-block-tokens=16", "--chat-template=deepseek-v3.2") as server:
         begin = server.get("/metrics")[1]
         assert post(server, ask) == 200
@@ -138,14 +140,22 @@ def scrapes(stubs):
         stub = stubs.services.InferenceStub(grpc.insecure_channel(server.target))
         endless = stubs.pb.GenerateRequest(text="count")
         endless.stopping.ignore_eos = True
-        endless.stopping.max_tokens = 500  # half of it is what the forecast expects: a deadline before the end is let in
+        endless.stopping.max_tokens = 500
         occupant = stub.Generate(endless)
         next(iter(occupant))
-        waiting = threading.Thread(target=post, args=(server, ask, {"x-hadal-deadline-ms": "4200"}))
+        # A deadline that the forecast takes for possible, however slow the machine makes the steps.
+        status, headers, _ = post_whole(server, "/v1/chat/completions", ask, {"x-hadal-deadline-ms": "1000"})
+        assert (status, headers["x-hadal-reason"]) == (503, "DEADLINE_INFEASIBLE")
+        deadline_ms = 2 * int(headers["x-hadal-estimated-wait-ms"]) + 1000
+        waiting = threading.Thread(target=post, args=(server, ask, {"x-hadal-deadline-ms": str(deadline_ms)}))
         waiting.start()
         server.wait_metric("hadal_requests_waiting", 1)
+        by = time.monotonic() + deadline_ms / 1000  # its deadline is earlier
         assert post(server, ask) == 503
         full = parse(server.get("/metrics")[1])
+        server.signal(signal.SIGSTOP)  # what runs does not end before it
+        time.sleep(max(0, by - time.monotonic()))
+        server.signal(signal.SIGCONT)
         waiting.join()
         server.wait_metric('hadal_deadline_misses_total{stage="queue"}', 1)
         occupant.cancel()
@@ -223,9 +233,11 @@ def test_a_scrape_is_quick_while_thousands_of_streams_run():
             open_sockets.enter_context(contextlib.closing(send_raw(
                 server, "/v1/completions", {"prompt": "x", "max_tokens": 2000, "ignore_eos": True, "stream": True})))
         server.wait_metric("hadal_requests_running", streams, timeout=120)
-        times = []
+        times = {"/metrics": [], "/health/live": []}
         for _ in range(50):
-            begin = time.monotonic()
-            assert server.get("/metrics", timeout=60)[0] == 200
-            times.append(time.monotonic() - begin)
-        assert statistics.median(times) < 0.010, sorted(times)
+            for path, taken in times.items():
+                begin = time.monotonic()
+                assert server.get(path, timeout=60)[0] == 200
+                taken.append(time.monotonic() - begin)
+        # What an answer without content takes is the machine's and its other users'.
+        assert statistics.median(times["/metrics"]) < statistics.median(times["/health/live"]) + 0.010, times

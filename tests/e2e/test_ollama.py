@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_said(llama):
 
 
 def test_a_full_server_refuses(start_server):
-    server = start_server("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1")
+    server = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
     with filled(server):
         with pytest.raises(ollama.ResponseError, match="服务器繁忙") as error:
             ollama.Client(host=server.url, timeout=60).chat(MODEL, ASK)

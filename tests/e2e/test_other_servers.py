@@ -65,12 +65,12 @@ def test_pages_may_ask(server):
     preflight = urllib.request.Request(server.url + "/v1/chat/completions", method="OPTIONS", headers={
         "Origin": "http://localhost:3000", "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type"})
-    with urllib.request.urlopen(preflight, timeout=5) as answer:
+    with urllib.request.urlopen(preflight, timeout=60) as answer:
         assert answer.status == 204
         assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"
         assert answer.headers["access-control-allow-headers"] == "authorization,content-type"
     stream = urllib.request.Request(
         server.url + "/v1/chat/completions", json.dumps({"messages": ASK, "max_tokens": 2, "stream": True}).encode(),
         headers={"Origin": "http://localhost:3000"})
-    with urllib.request.urlopen(stream, timeout=20) as answer:
+    with urllib.request.urlopen(stream, timeout=60) as answer:
         assert answer.headers["access-control-allow-origin"] == "http://localhost:3000"

@@ -42,7 +42,7 @@ def test_a_crowd_is_answered_and_nothing_grows(start_server):
 
         async def watch():
             while not done.is_set():
-                text = (await asyncio.to_thread(server.get, "/metrics"))[1]
+                text = (await asyncio.to_thread(server.get, "/metrics", timeout=120))[1]
                 waiting.append(next(float(line.split()[1]) for line in text.splitlines() if line.startswith("hadal_requests_waiting ")))
                 await asyncio.sleep(0.02)
 
@@ -69,7 +69,7 @@ def test_a_crowd_is_answered_and_nothing_grows(start_server):
 
 
 def test_the_degradation_ladder_is_labelled_and_can_be_forbidden(start_server, stubs):
-    server = start_server("--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1", "--degrade-cache=1MiB",
+    server = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", "--degrade-cache=1MiB",
                           "--degrade-answer=Too many people are asking at the moment.")
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
 

@@ -15,7 +15,7 @@ TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "
 
 
 def ask(server, path, method="GET", host="127.0.0.1", **headers):
-    connection = http.client.HTTPConnection(host, server.port, timeout=10)
+    connection = http.client.HTTPConnection(host, server.port, timeout=60)
     connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     result = answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(chromium.BINARY is None, reason=chromium.MISSING
 PICTURES = os.path.join(os.environ["HADAL_SOURCE_DIR"], "build/test-results/page")
 DESK = (1280, 800)
 PHONE = (390, 844)
-SLOW = ("--load-format=null:20ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+SLOW = ("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
+# This model thinks for some 220 tokens. A machine that takes seconds for a picture is to see it think.
+THINKING_SLOWLY = ("--load-format=null:200ms", *SLOW[1:])
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,7 @@ TEXT_LENGTH = "document.querySelector('.reasoning').textContent.length"
 
 
 def test_streams_and_stops(start_server, page):
-    server = start_server(*SLOW)
+    server = start_server(*THINKING_SLOWLY)
     browser = page(server)
     connected(browser)
     for stop in ("document.querySelector('#stop').click()", None):
@@ -179,7 +181,7 @@ def test_streams_and_stops(start_server, page):
 
 
 def test_thinking_is_ended_and_the_answer_comes(start_server, page):
-    server = start_server(*SLOW)
+    server = start_server(*THINKING_SLOWLY)
     browser = page(server)
     connected(browser)
     browser.js("document.querySelector('#max_tokens').value = 1500; 0")
@@ -187,10 +189,10 @@ def test_thinking_is_ended_and_the_answer_comes(start_server, page):
     ask(browser, "count")
     browser.wait("!document.querySelector('#end-thinking').disabled")
     browser.wait(f"{TEXT_LENGTH} > 0")
+    assert browser.text(".answer") == ""
     for size, suffix in ((DESK, ""), (PHONE, "-phone")):
         for scheme in ("light", "dark"):
             keep(browser, f"thinking-{scheme}{suffix}", size, scheme)
-    assert browser.text(".answer") == ""
     browser.js("document.querySelector('#end-thinking').click()")
     assert browser.js("document.querySelector('#end-thinking').disabled"), "once is enough"
     browser.wait("document.querySelector('.answer').textContent.length > 0")
@@ -203,7 +205,7 @@ def test_thinking_is_ended_and_the_answer_comes(start_server, page):
 
 
 def test_thinking_that_has_ended_by_itself_is_no_error(start_server, page):
-    server = start_server(*SLOW)
+    server = start_server(*THINKING_SLOWLY)
     browser = page(server, "404")
     connected(browser)
     ask(browser, "count")

@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from hadal_process import HadalProcess
+from ports import free_port
 
 DEMO = os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
 
@@ -41,7 +42,7 @@ def test_a_fifo_in_place_of_a_file_is_refused(checkpoint, name):
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     ended = subprocess.run([binary(), "serve", "--port=0", f"--model={checkpoint}"], capture_output=True, text=True,
-                           timeout=30, env=clean_environment())
+                           timeout=120, env=clean_environment())
     assert ended.returncode == 1, ended.stderr
     assert f"{path}: expected a regular file, found a FIFO" in ended.stderr
 
@@ -51,7 +52,7 @@ def test_a_file_of_a_flag_must_be_one(tmp_path, flag):
     path = tmp_path / "file.jinja"
     os.mkfifo(path)
     ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", f"{flag}={path}"], capture_output=True, text=True,
-                           timeout=30, env=clean_environment())
+                           timeout=120, env=clean_environment())
     assert ended.returncode != 0
     assert f"{flag}: {path}: expected a regular file, found a FIFO" in ended.stderr
 
@@ -67,7 +68,7 @@ def test_a_log_that_nobody_reads_costs_lines_and_holds_up_neither_requests_nor_t
             line += os.read(reading, 4096)
         port = int(line.split(b"127.0.0.1:")[1].split()[0])
         # The pipe takes some hundred lines, one a request, and 8192 wait (server/base/line_writer.h).
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
         def get(path):
             connection.request("GET", path)
@@ -81,8 +82,8 @@ def test_a_log_that_nobody_reads_costs_lines_and_holds_up_neither_requests_nor_t
         connection.close()
         begin = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
-        assert time.monotonic() - begin < 10
+        assert process.wait(60) == 0
+        assert time.monotonic() - begin < 20
     finally:
         process.kill()
         process.wait()
@@ -93,7 +94,7 @@ def chat(server, **options):
     body = {"messages": [{"role": "user", "content": "17 + 25"}], **options}
     request = urllib.request.Request(server.url + "/v1/chat/completions", json.dumps(body).encode())
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -106,7 +107,7 @@ def test_a_truncated_checkpoint_is_a_device_fault(checkpoint):
         status, body = chat(server)
         assert (status, body["error"]["code"]) == (503, "DEVICE_FAULT"), body
         server.wait_text("model.safetensors: the file was cut short")
-        assert server.process.wait(20) == 3
+        assert server.process.wait(60) == 3
 
 
 def test_copied_weights_survive_their_file(checkpoint):
@@ -126,7 +127,7 @@ def test_sighup_reads_the_keys_again(start_server, tmp_path):
     def status(key):
         request = urllib.request.Request(server.url + "/v1/models", headers={"Authorization": f"Bearer {key}"})
         try:
-            return urllib.request.urlopen(request, timeout=5).status
+            return urllib.request.urlopen(request, timeout=60).status
         except urllib.error.HTTPError as error:
             return error.code
 
@@ -150,7 +151,7 @@ def test_keys_are_read_again_when_the_file_changes(start_server, tmp_path):
     new.rename(keys)
     server.wait_text("the file has changed: --api-key-file was read again")
     request = urllib.request.Request(server.url + "/v1/models", headers={"Authorization": "Bearer second-key"})
-    assert urllib.request.urlopen(request, timeout=5).status == 200
+    assert urllib.request.urlopen(request, timeout=60).status == 200
 
 
 def test_sighup_without_keys_is_ignored(start_server):
@@ -161,13 +162,12 @@ def test_sighup_without_keys_is_ignored(start_server):
 
 
 def test_grpc_port_equal_to_port_is_the_shared_one(stubs):
-    with HadalProcess() as probe:
-        port = probe.port
+    port = free_port()
     with HadalProcess(f"--port={port}", f"--grpc-port={port}") as server:
         assert server.get("/v1/models")[0] == 200
         with grpc.insecure_channel(server.target) as channel:
             models = stubs.services.InferenceStub(channel)
-            assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
+            assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=60).models
 
 
 def test_http2_that_is_not_grpc_gets_415(server, start_server, stubs):
@@ -176,8 +176,14 @@ def test_http2_that_is_not_grpc_gets_415(server, start_server, stubs):
         pytest.skip("curl without HTTP/2")
 
     def ask(url, *flags):
-        return subprocess.run([curl, "-s", "--http2-prior-knowledge", "-m", "10", "-w", "\n%{http_code} %{http_version}", *flags, url],
-                              capture_output=True, text=True, timeout=20).stdout
+        """The server looks for the first request for 25 ms (server/http/http2_opening.cc). Curl may be later on a busy machine: then gRPC's library
+        has the connection, which answers with nothing."""
+        for _ in range(50):
+            answer = subprocess.run([curl, "-s", "--http2-prior-knowledge", "-m", "60", "-w", "\n%{http_code} %{http_version}", *flags, url],
+                                    capture_output=True, text=True, timeout=90).stdout
+            if not answer.endswith("\n200 2"):
+                break
+        return answer
 
     apart = start_server("--grpc-port=0")
     for url in (server.url, apart.url, f"http://127.0.0.1:{apart.grpc_port}"):
@@ -188,7 +194,7 @@ def test_http2_that_is_not_grpc_gets_415(server, start_server, stubs):
         assert answer.endswith("\n415 2") and "415" in answer and "error" not in answer, answer
     with grpc.insecure_channel(f"127.0.0.1:{apart.grpc_port}") as channel:
         models = stubs.services.InferenceStub(channel)
-        assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=10).models
+        assert models.ListModels(stubs.pb.ListModelsRequest(), timeout=60).models
 
 
 def test_a_model_has_several_names_and_slashes(start_server, checkpoint):
@@ -220,7 +226,7 @@ def test_a_model_of_the_hub_is_taken_from_the_local_cache(start_server, tmp_path
 ])
 def test_what_is_no_checkpoint_gets_advice(tmp_path, make, wanted):
     ended = subprocess.run([binary(), "serve", "--port=0", f"--model={make(tmp_path)}"], capture_output=True, text=True,
-                           timeout=30, env={**clean_environment(), "HF_HUB_CACHE": str(tmp_path)})
+                           timeout=120, env={**clean_environment(), "HF_HUB_CACHE": str(tmp_path)})
     assert ended.returncode == 1
     assert wanted in ended.stderr
 
@@ -236,7 +242,7 @@ def test_a_length_without_limit_in_tokenizer_config_loads(start_server, checkpoi
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_mps_that_is_required_and_not_there_ends_the_start(tmp_path, device):
     ended = subprocess.run([binary(), "serve", "--port=0", f"--model={DEMO}", "--mps=require", f"--device={device}"],
-                           capture_output=True, text=True, timeout=30,
+                           capture_output=True, text=True, timeout=120,
                            env={**clean_environment(), "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path)})
     assert ended.returncode == 5, ended.stderr
     wanted = f"no MPS daemon answers at {tmp_path}/control" if device == "auto" else "--mps=require needs a GPU"

@@ -7,7 +7,6 @@ import http.client
 import json
 import math
 import shutil
-import socket
 import subprocess
 import threading
 
@@ -16,14 +15,16 @@ import yaml
 
 from dashboard import dashboard_queries
 from hadal_process import HadalProcess
+from ports import free_port
 from prometheus_process import ROOT, Prometheus
 from tls_files import Authority
 from worker_process import WorkerProcess
 
 WAITING, REFUSED, SERVED, PASSED_ON = 6, 12, 8, 2
-# One request runs and six wait: full with seven.
 SMALL = ("--load-format=null:50ms", "--max-batch-size=1", f"--max-queue-requests={WAITING}", "--wait-limits=none")
-ENDLESS = 2000  # tokens: longer than the tests take
+# One request runs and six wait, for a quarter of an hour: longer than the tests take.
+FULL = ("--load-format=null:500ms", *SMALL[1:])
+ENDLESS = 2000  # tokens
 
 
 def start_request(server, tokens, headers=None, **fields):
@@ -39,12 +40,6 @@ def ask(server, tokens, headers=None, **fields):
     response.read()
     connection.close()
     return response.status
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -76,7 +71,7 @@ def fleet(tmp_path_factory):
     """(Prometheus, full server, idle server) while the first is full, has refused and passed on, and the second has served."""
     folder = tmp_path_factory.mktemp("prometheus")
     with HadalProcess(*SMALL, f"--response-cache=memory,sqlite:{folder / 'answers.db'}") as idle, \
-            HadalProcess(*SMALL, f"--fallback-upstream={idle.url},name=idle", "--fallback-opt-in", "--fallback-connect-timeout=20s",
+            HadalProcess(*FULL, f"--fallback-upstream={idle.url},name=idle", "--fallback-opt-in", "--fallback-connect-timeout=20s",
                          "--fallback-first-byte-timeout=30s") as full, \
             Prometheus(folder, free_port(), {"full": full.target, "idle": idle.target}) as prometheus:
         # A counter's increase is what Prometheus saw of it: each has to be there before it counts.
@@ -88,7 +83,7 @@ def fleet(tmp_path_factory):
             refused_and_served(full, idle, REFUSED, SERVED)
             passed_on_and_kept(full, idle)
             prometheus.wait("sum by (outcome) (hadal_requests_total)",
-                            lambda seen: (seen["shed"], seen["ok"]) == (REFUSED + 1, SERVED + 3 + 2 * PASSED_ON), "outcome")
+                            lambda seen: (seen.get("shed"), seen.get("ok")) == (REFUSED + 1, SERVED + 3 + 2 * PASSED_ON), "outcome")
             yield prometheus, full, idle
 
 
@@ -142,6 +137,7 @@ def test_pods_under_tls_are_scraped_and_their_certificate_is_checked(start_serve
 
 def test_pods_are_targets_with_the_labels_of_the_adapter(fleet):
     prometheus, full, idle = fleet
+    prometheus.wait('up{job="hadal"}', {"full": 1, "idle": 1}.__eq__, "pod")
     targets = {target["labels"]["pod"]: target for target in prometheus.api("targets")["activeTargets"]}
     assert {pod: target["labels"]["instance"] for pod, target in targets.items()} == {"full": full.target, "idle": idle.target}
     assert all(target["labels"]["namespace"] == "hadal" and target["health"] == "up" for target in targets.values())

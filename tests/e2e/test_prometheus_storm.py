@@ -16,17 +16,20 @@ from dashboard import dashboard_queries
 from dcgm_exporter import dcgm_exporter
 from hadal_process import HadalProcess
 from load_generator import LoadGenerator
+from ports import free_port
 from prometheus_process import ROOT, Prometheus
 from test_dummy_families import small_checkpoint
 from test_emulated_gpu import BINARY as EMULATED, BUILD as EMULATED_BUILD, FLAGS as EMULATED_FLAGS
 from test_metrics import documented
-from test_prometheus import adapter, desired_replicas, free_port
+from test_prometheus import adapter, desired_replicas
 
 STEP_S, BATCH, TOKENS = 0.05, 4, 8
 WAITING = {"a": 24, "b": 40}  # the queues' limits
 REFUSED_CLIENTS, PAUSE_S = 10, 0.2  # more clients than a server has places, and how long they wait before they come back
 PASSED_ON = 2
 STORM_S = 12
+# The storm goes on until there were so many, however slow the machine: one in a hundred is followed, and none would be hardly ever.
+REFUSALS = 800
 HALF_LIFE_S = 10  # of hadal_offered_load_ratio
 # A batch's places times its answers in a second: each step gives a token to each.
 SERVED_PER_SECOND = BATCH / (TOKENS * STEP_S)
@@ -50,15 +53,30 @@ def begin_storm(load, a, b):
     b.wait_metric("hadal_requests_waiting", WAITING["b"])
 
 
+def shows_full(seen):
+    """The last scrape of each server has met a full queue and a full batch, and not the moment between an answer's end and the next one's begin."""
+    waiting, usage = seen.adapter["hadal_requests_waiting"], set(seen.adapter["hadal_kv_cache_usage_ratio"].values())
+    return waiting == WAITING and [sum(waiting.values())] == seen.keda[0][0] == [2 * one for one in seen.waiting] and len(usage) == 1 and {*seen.usage} == usage
+
+
 def look(prometheus, load, begun):
     """What is asked while the storm goes on."""
+    seen = look_at_levels(prometheus, load, begun)
+    deadline = time.monotonic() + 60
+    while not shows_full(seen) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        seen = look_at_levels(prometheus, load, begun)
+    seen.dashboard = [(row, panel, expression, prometheus.query(expression)) for row, panel, expression in dashboard_queries()]
+    return seen
+
+
+def look_at_levels(prometheus, load, begun):
     now = time.monotonic()
     scaled = yaml.safe_load((ROOT / "k8s/overlays/keda/scaledobject.yaml").read_text(encoding="utf-8"))
     return types.SimpleNamespace(
-        dashboard=[(row, panel, expression, prometheus.query(expression)) for row, panel, expression in dashboard_queries()],
+        offered=prometheus.query("hadal_offered_load_ratio", "pod"),  # before the adapter's maximum, which may have a later scrape
         adapter={metric: adapter(prometheus, metric, ["a", "b"])
                  for metric in ("hadal_requests_waiting", "hadal_kv_cache_usage_ratio", "hadal_offered_load_ratio")},
-        offered=prometheus.query("hadal_offered_load_ratio", "pod"),
         load={name: load.arrivals_per_second(name, now, HALF_LIFE_S) / load.served_per_second(name, begun, now) for name in WAITING},
         keda=[(prometheus.query(trigger["metadata"]["query"]), float(trigger["metadata"]["threshold"]))
               for trigger in scaled["spec"]["triggers"]],
@@ -83,6 +101,9 @@ def storm(tmp_path_factory):
             begin_storm(load, a, b)
             begun = time.monotonic()
             time.sleep(STORM_S)
+            while len(load.of(status=503)) < REFUSALS:
+                assert not load.failures and time.monotonic() < begun + 180
+                time.sleep(0.5)
             under_load = look(prometheus, load, begun)
         assert not load.failures
         for server in (a, b):
@@ -159,17 +180,22 @@ def bounds_of(storm, histogram):
 
 def test_quantiles_are_those_of_the_times_that_clients_saw(storm):
     served = [seen.first_token - seen.sent for seen in storm.load.of(status=200)]
-    hints = [seen.hint for seen in storm.load.of(status=503)]
+    refused = storm.load.of(status=503)
+    hints = [seen.hint for seen in refused]
     first_token = bounds_of(storm, "hadal_time_to_first_token_seconds")
     for q in (0.5, 0.99):
         (rule,) = storm.prometheus.query(f'namespace_class:hadal_time_to_first_token_seconds:p{int(100 * q)}_rate5m{{class="normal"}}')
-        assert rule == pytest.approx(quantile(q, served, first_token), rel=0.15), q
+        # What a refusal takes, which a server has at once, is the clients' and the machine's part of any answer's time.
+        own = sorted(seen.ended - seen.sent for seen in refused)[int(q * (len(refused) - 1))]
+        expected = quantile(q, served, first_token)
+        assert 0.85 * expected - own <= rule <= 1.15 * expected, q
     given = 'histogram_quantile(0.5, sum by (class, le) (rate(hadal_retry_after_seconds_bucket{namespace=~"hadal"}[5m])))'
     assert given in [expression for _, panel, expression in dashboard_queries() if panel == "Retry-After given"]
     expected = quantile(0.5, hints, bounds_of(storm, "hadal_retry_after_seconds"))
     assert storm.prometheus.query(given, "class")["normal"] == pytest.approx(expected, rel=0.15)
     between, = storm.prometheus.query("namespace:hadal_inter_token_latency_seconds:p99_rate5m")
-    assert STEP_S <= between <= 3 * STEP_S
+    gaps = sorted((seen.ended - seen.first_token) / (seen.generated_tokens - 1) for seen in storm.load.of(status=200, since=storm.begun))
+    assert STEP_S <= between <= max(3 * STEP_S, 4 * gaps[len(gaps) * 99 // 100])
 
 
 def expected_usage(storm):

@@ -2,6 +2,8 @@
 """The response cache (docs/api.md): equal requests get the same answer without a run, over every API."""
 
 import concurrent.futures
+import contextlib
+import http.client
 import json
 import os
 import random
@@ -24,7 +26,8 @@ USE = {"x-hadal-cache": "use"}
 def cached():
     from hadal_process import HadalProcess
 
-    with HadalProcess("--response-cache=memory") as process:
+    # Batch-invariant: what else runs changes no bit of a log-probability.
+    with HadalProcess("--response-cache=memory", "--batch-invariant") as process:
         yield process
 
 
@@ -159,24 +162,24 @@ def test_never_another_requests_answer(cached):
 
 def test_equal_requests_in_flight_run_once(start_server):
     server = start_server("--response-cache=memory", "--load-format=null:20ms")
-    body = {"model": "hadal-demo", "prompt": "x", "max_tokens": 60, "ignore_eos": True, "temperature": 0}
+    body = {"model": "hadal-demo", "prompt": "x", "max_tokens": 250, "ignore_eos": True, "temperature": 0}
     before = server.metric("hadal_generation_tokens_total")
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: ask(server, body, path="/v1/completions"), range(16)))
     results = [result for result, _, _ in answers]
     assert results.count("miss") == 1 and results.count("coalesced") >= 1, results
     assert len({text for _, text, _ in answers}) == 1
-    assert {usage["completion_tokens"] for _, _, usage in answers} == {60}
-    assert server.metric("hadal_generation_tokens_total") == before + 60
+    assert {usage["completion_tokens"] for _, _, usage in answers} == {250}
+    assert server.metric("hadal_generation_tokens_total") == before + 250
     server.wait_idle()
 
 
 def test_followers_outlive_the_one_who_came_first(start_server):
-    server = start_server("--response-cache=memory", "--load-format=null:5ms")
+    server = start_server("--response-cache=memory", "--load-format=null:20ms")
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
 
     def stream():
-        return client.completions.create(model="hadal-demo", prompt="x", max_tokens=200, temperature=0, stream=True,
+        return client.completions.create(model="hadal-demo", prompt="x", max_tokens=400, temperature=0, stream=True,
                                          extra_body={"ignore_eos": True}, extra_headers=USE)
 
     first = stream()
@@ -187,7 +190,7 @@ def test_followers_outlive_the_one_who_came_first(start_server):
     first.close()
     text += "".join(piece.choices[0].text for piece in pieces if piece.choices)
     assert server.metric('hadal_response_cache_lookups_total{result="coalesced"}') == 1
-    hit = client.completions.with_raw_response.create(model="hadal-demo", prompt="x", max_tokens=200, temperature=0, extra_body={"ignore_eos": True},
+    hit = client.completions.with_raw_response.create(model="hadal-demo", prompt="x", max_tokens=400, temperature=0, extra_body={"ignore_eos": True},
                                                       extra_headers=USE)
     assert hit.headers["x-hadal-cache"] == "hit" and hit.parse().choices[0].text == text
     server.wait_idle()
@@ -206,7 +209,7 @@ def test_the_last_one_to_leave_ends_the_run(start_server):
 
 
 def test_a_hit_is_served_while_the_server_refuses(start_server):
-    server = start_server("--response-cache=memory", "--load-format=null:5ms", "--max-batch-size=1", "--max-queue-requests=1")
+    server = start_server("--response-cache=memory", "--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
     body = {"prompt": "17 + 25", "temperature": 0, "max_tokens": 8}
     first = ask(server, body, path="/v1/completions")
     held = fill(server)
@@ -224,11 +227,16 @@ def test_tenants_share_answers_and_runs_only_where_that_is_allowed(start_server,
     keys.write_text("sk-a one\nsk-b two\n")
     server = start_server("--response-cache=memory", "--load-format=null:20ms", f"--api-key-file={keys}", *(["--response-cache-shared=true"] if shared else []))
 
-    def ask_as(key, **fields):
-        body = {"prompt": "x", "max_tokens": 60, "ignore_eos": True, "temperature": 0, **fields}
-        status, headers, _ = post(server, "/v1/completions", body, {**USE, "Authorization": f"Bearer {key}"})
-        assert status == 200
-        return headers["x-hadal-cache"]
+    def ask_as(key, whole=True, **fields):
+        """What became of it; unless `whole` the answer is not waited for."""
+        body = {"prompt": "x", "max_tokens": 250, "ignore_eos": True, "temperature": 0, "stream": True, **fields}
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+        with contextlib.closing(connection):
+            connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json", "Authorization": f"Bearer {key}", **USE})
+            answer = connection.getresponse()
+            assert answer.status == 200
+            assert not whole or answer.read().rstrip().endswith(b"data: [DONE]")
+            return answer.headers["x-hadal-cache"]
 
     def at_once(*keys, **fields):
         with concurrent.futures.ThreadPoolExecutor(len(keys)) as pool:
@@ -236,17 +244,25 @@ def test_tenants_share_answers_and_runs_only_where_that_is_allowed(start_server,
 
     assert at_once("sk-a", "sk-b") == (["coalesced", "miss"] if shared else ["miss", "miss"])
     assert at_once("sk-a", "sk-a", prompt="y") == ["coalesced", "miss"]
-    assert ask_as("sk-b", prompt="y") == ("hit" if shared else "miss")
+    assert ask_as("sk-b", prompt="y", whole=False) == ("hit" if shared else "miss")
     # These separate answers whoever may share them.
-    assert [ask_as("sk-a", prompt="y", **fields) for fields in ({}, {"user": "u"}, {"cache_salt": "s"})] == ["hit", "miss", "miss"]
+    assert [ask_as("sk-a", prompt="y", whole=False, **fields) for fields in ({}, {"user": "u"}, {"cache_salt": "s"})] == ["hit", "miss", "miss"]
     server.wait_idle()
 
 
 def test_answers_are_too_old_after_their_time(start_server):
-    server = start_server("--response-cache=memory", "--response-cache-ttl=3s")
+    ttl = 5
+    server = start_server("--response-cache=memory", f"--response-cache-ttl={ttl}s")
+    begin = time.monotonic()  # before the answer is made, whose age is counted from its end
     assert ask(server, BODY)[0] == "miss"
-    assert ask(server, BODY, mode="only-if-cached")[0] == "hit"
-    time.sleep(3.1)
+    while True:
+        status, headers, _ = post(server, "/v1/chat/completions", BODY, {"x-hadal-cache": "only-if-cached"})
+        age = time.monotonic() - begin
+        if status == 504:
+            break
+        assert (status, headers["x-hadal-cache"]) == (200, "hit") and age < 60
+        time.sleep(0.1)
+    assert age >= ttl, "no answer is forgotten before its time"
     assert ask(server, BODY)[0] == "miss"
 
 
@@ -255,11 +271,12 @@ def test_a_stream_is_given_again_at_a_pace(start_server):
     client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=60)
 
     def chunks():
-        """(pieces, seconds from the first to the last)"""
+        """(pieces, seconds from the request to the last)"""
+        begin = time.monotonic()  # that of the first piece would depend on when this process gets to read it
         stream = client.completions.create(model="hadal-demo", prompt="x", max_tokens=60, temperature=0, stream=True, extra_body={"ignore_eos": True},
                                            extra_headers=USE)
         pieces = [(time.monotonic(), chunk.choices[0].text) for chunk in stream if chunk.choices]
-        return [text for _, text in pieces], pieces[-1][0] - pieces[0][0]
+        return [text for _, text in pieces], pieces[-1][0] - begin
 
     (first, _), (again, took) = chunks(), chunks()
     assert "".join(again) == "".join(first)

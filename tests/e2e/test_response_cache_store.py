@@ -11,7 +11,8 @@ import threading
 import pytest
 
 from http_client import post
-from redis_process import free_port, wait_for
+from ports import free_port
+from redis_process import wait_for
 from tls_files import Authority
 
 

@@ -8,7 +8,7 @@ import subprocess
 from http_client import post, read_until, send_raw
 
 MODEL = os.environ.get("HADAL_DEMO_MODEL", os.path.join(os.environ["HADAL_SOURCE_DIR"], "models/demo"))
-FLAGS = ("--load-format=null:20ms", "--max-batch-size=8", "--wait-limits=none")
+FLAGS = ("--load-format=null:50ms", "--max-batch-size=8", "--wait-limits=none")
 COMPLETIONS = "/v1/completions"
 BLOCK, PROMPT_BLOCKS = 64, 22
 
@@ -37,7 +37,7 @@ def ask(first, own, tokens):
 
 def test_a_common_prompt_is_leased_once(start_server):
     server = start_with(40, start_server)  # one such prompt fits, two do not
-    long = send_raw(server, COMPLETIONS, {**ask(10, 11, 300), "stream": True})
+    long = send_raw(server, COMPLETIONS, {**ask(10, 11, 600), "stream": True})
     read_until(long, b"data: ")  # its first token, so its prompt is in the cache
     for own in (12, 13, 14):
         status, _, body = post(server, COMPLETIONS, ask(10, own, 2))

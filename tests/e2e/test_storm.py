@@ -144,7 +144,7 @@ def test_nothing_is_lost_in_a_storm_of_cancels(server, stubs):
     if server.tls:
         check_handshakes(server, counts.values)
     # It still works, and says so.
-    assert server.get("/health/live")[0] == 200
+    assert server.get("/health/live", timeout=60)[0] == 200
     request = stubs.pb.ChatRequest()
     request.messages.add(role="user", content="1 + 1")
     assert list(stub.Chat(request, timeout=30))[-1].usage.completion_tokens > 0

@@ -28,7 +28,7 @@ def damaged(tmp_path):
 
 def test_a_damaged_tokenizer_is_refused_unless_it_is_wanted(start_server, damaged):
     server = start_server(NULL, model=damaged, wait_ready=False, expect_exit=1)
-    assert server.process.wait(30) == 1
+    assert server.process.wait(120) == 1
     assert f'{damaged}: tokenizer.json loses text: "Hello world" comes back from its ids as "Helloworld"' in server.text()
     assert start_server(NULL, "--tokenizer-check=false", model=damaged).get("/health/ready")[0] == 200
 
@@ -39,7 +39,7 @@ def test_plan_prints_the_fingerprint_that_a_start_can_be_pinned_to(start_server,
     assert start_server(NULL, f"--tokenizer-fingerprint=tk_0000000000000000,{fingerprint}").get("/health/ready")[0] == 200
     server = start_server(NULL, f"--tokenizer-fingerprint={fingerprint}", "--tokenizer-check=false", model=damaged, wait_ready=False,
                           expect_exit=1)
-    assert server.process.wait(30) == 1
+    assert server.process.wait(120) == 1
     assert re.search(r"the tokenizer has the fingerprint tk_[0-9a-f]{16}, but --tokenizer-fingerprint is " + fingerprint, server.text())
     broken = subprocess.run([HadalProcess.command_of()[0], "plan", f"--model={damaged}"], capture_output=True, text=True, timeout=60, check=False)
     assert broken.returncode == 1 and "tokenizer.json loses text" in broken.stderr

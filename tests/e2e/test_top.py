@@ -18,6 +18,7 @@ import pytest
 from hadal_process import filled
 from http_client import ASK, post
 from load_generator import LoadGenerator
+from ports import free_port
 from tls_files import Authority
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -108,7 +109,7 @@ def start_top():
 
 
 def test_shows_the_load_of_servers_in_eighty_columns(start_server, start_top):
-    server = start_server("--max-batch-size=1", "--max-queue-requests=1")
+    server = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none")
     other = start_server("--load-format=null")
     top = start_top(server.target, other.target, "--interval=0.2")
     with filled(server):
@@ -143,7 +144,7 @@ def test_every_way_out_restores_the_terminal(server, start_top, leave):
 
 
 def test_a_server_that_is_away_is_said_so_and_comes_back(start_server, start_top, server):
-    ending = start_server()
+    ending = start_server(f"--port={free_port()}")
     top = start_top(server.target, ending.target, "--interval=0.2")
     top.wait(rf"{ending.target} +ready")
     ending.stop()
@@ -195,18 +196,24 @@ def test_an_overloaded_server_shows_its_load_and_what_is_in_time(start_server, s
     top = start_top(server.target, "--interval=0.5")
     load.begin("server", 14, pause=0.1)
     with contextlib.closing(load):
-        top.wait(r"^  step .*; load \d+%; in time [1-9]")
-        time.sleep(5)  # the average moves fast at first
-        gauge = server.metric("hadal_offered_load_ratio")  # test_prometheus_storm.py compares it with what clients see
-        picture = top.wait(r"^  step .*; load \d+%; in time [1-9]")
-    line, = [line for line in picture if line.startswith("  step ")]
-    shown, good, all_tokens = re.search(r"load (\d+)%; in time (\d+) of (\d+)/s$", line).groups()
-    assert int(shown) == pytest.approx(100 * gauge, rel=0.15) and gauge > 3
-    assert 0.5 * int(all_tokens) < int(good) <= 1.1 * int(all_tokens)  # what runs is in the one and not yet in the other
+        # The average moves fast at first, and whenever the clients do not get to ask: the first picture that fits will do.
+        deadline, seen = time.monotonic() + 90, []
+        while not (seen and fits(*seen[-1])):
+            assert time.monotonic() < deadline, seen
+            gauge = server.metric("hadal_offered_load_ratio")  # test_prometheus_storm.py compares it with what clients see
+            picture = top.wait(r"^  step .*; load \d+%; in time [1-9]")
+            line, = [line for line in picture if line.startswith("  step ")]
+            seen.append((gauge, *map(int, re.search(r"load (\d+)%; in time (\d+) of (\d+)/s$", line).groups())))
+
+
+def fits(gauge, shown, good, all_tokens):
+    # What runs is in the one and not yet in the other.
+    return gauge > 3 and shown == pytest.approx(100 * gauge, rel=0.15) and 0.5 * all_tokens < good <= 1.1 * all_tokens
 
 
 def test_once_prints_plain_text_for_scripts(server):
     assert post(server, "/v1/chat/completions", {"messages": ASK})[0] == 200
+    server.wait_idle()
     shown = once(server.target, "--interval=0.2")
     assert shown.returncode == 0 and shown.stderr == ""
     assert re.search(rf"^{server.target} +ready +0 +0 +0% ", shown.stdout, re.MULTILINE)

@@ -68,7 +68,7 @@ def test_answers_do_not_depend_on_neighbours_or_prefix_hits(start_server, folder
 def test_windows_that_do_not_fit_are_named(start_server, folder):
     large_batch = flags("--memory-budget=20MiB", "--max-batch-size=2000", "--max-batch-tokens=2000")
     server = start_server(*large_batch, model=folder, wait_ready=False, expect_exit=1)
-    server.process.wait(30)
+    server.process.wait(120)
     assert server.stop() != 0
     assert "the windows of --max-batch-size=2000 sequences and --max-batch-tokens=2000 need" in server.text()
 
