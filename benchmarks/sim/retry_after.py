@@ -32,7 +32,7 @@ LIMITED = {"slots": [], "memory": ["--kv-tokens", "40000"]}
 RATES = {"slots": [26, 27, 28, 29, 30], "memory": [10, 12, 14, 16, 18, 20, 22]}
 CASES = [("deny", "obey"), ("deny", "urllib3"), ("deny", "grpc"), ("once", "obey")]
 LOADS = (2, 5)
-GOALS = {"promises_kept_ratio": (">=", 0.9), "attempts_of_served_mean": ("<=", 1.2), "estimate_error_ratio": ("<=", 0.2)}
+GOALS = {"promises_kept_ratio": (">=", 0.9), "attempts_of_served_mean": ("<=", 1.2), "estimate_error_ratio": ("<=", 0.2), "false_refusals_ratio": ("<=", 0.02)}
 
 NULL_MODEL = ("--load-format=null:20ms", "--max-batch-size=32")
 WALL_LIMITS = "--wait-limits=high=1s,normal=500ms,low=30s"

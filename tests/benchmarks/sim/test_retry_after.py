@@ -23,12 +23,9 @@ def test_the_table_of_the_docs_is_that_of_the_results():
     assert done.stdout in (SOURCE / "docs/overload.md").read_text(encoding="utf-8")
 
 
-def test_misses_of_the_virtual_clock_are_those_that_the_docs_admit():
-    """A result that falls further short has to be explained there first."""
-    misses = {" ".join(miss.split()[:2]) for miss in retry_after.misses(json.loads(RESULTS[0].read_text(encoding="utf-8")))}
-    assert misses == {
-        "memory/deny/urllib3/2: estimate_error_ratio", "memory/deny/urllib3/2: attempts_of_served_mean",
-        "memory/deny/urllib3/5: attempts_of_served_mean", "memory/deny/urllib3/5: promises_kept_ratio"}
+def test_the_virtual_clock_misses_no_goal():
+    """A result that falls short has to be explained in docs/overload.md first."""
+    assert retry_after.misses(json.loads(RESULTS[0].read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize("buckets, median", [
@@ -55,10 +52,10 @@ def test_seeds_are_pooled_and_the_worst_is_named():
 
 
 def test_each_goal_can_be_missed():
-    good = {"returns": 9, "promises_kept_ratio": 0.95, "attempts_of_served_mean": 1.1, "estimate_error_ratio": 0.1}
+    good = {"returns": 9, "promises_kept_ratio": 0.95, "attempts_of_served_mean": 1.1, "estimate_error_ratio": 0.1, "false_refusals_ratio": 0.01}
     result = {"metrics": {"slots/capacity": {}, "slots/deny/obey/2": good}}
     assert retry_after.misses(result) == []
-    for figure, value in (("promises_kept_ratio", 0.8), ("attempts_of_served_mean", 1.3), ("estimate_error_ratio", 0.3), ("estimate_error_ratio", None)):
+    for figure, value in (("promises_kept_ratio", 0.8), ("attempts_of_served_mean", 1.3), ("estimate_error_ratio", 0.3), ("estimate_error_ratio", None), ("false_refusals_ratio", 0.03)):
         result["metrics"]["slots/deny/obey/2"] = {**good, figure: value}
         assert len(retry_after.misses(result)) == 1, figure
     result["metrics"] = {"slots/deny/grpc/5": {**good, "returns": 0, "promises_kept_ratio": None}}  # nobody returned
