@@ -26,6 +26,10 @@ BINARY = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", ROOT / "build/release"))
 # Set to the service level, as an operator does who knows it: 2 s to the first token, less what the prompt itself takes.
 # The level of 2 s less what the longest prompt, 16,000 tokens, takes beside a full batch (0.6 s), and less a step (50 ms).
 LIMITS = ["--wait-limits", "high=1s,normal=1350ms,low=30s"]
+# The demo model on one core, with what benchmarks/server/overload.py sends to it and its limits.
+DEMO = ["--device", "demo", "--length-scale", 0.1, "--max-prompt-tokens", 1500, "--max-tokens", 400]
+DEMO_LIMITS = ["--wait-limits", "high=1s,normal=500ms,low=30s"]
+DEMO_CAPACITY = 160  # requests a second, as the table `demo` finds it
 LOADS = [0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.5, 2, 3, 5, 10]
 SHORT_LOADS = [0.9, 1.0, 2, 5, 10]
 
@@ -202,10 +206,14 @@ def storm(run, peak):
 
 def batches(run, peak):
     """Interactive callers below the capacity, alone and beside a batch that always has more lines: the ratios are those of the same seed's
-    runs."""
+    runs. On the demo model every row costs time."""
+    return {**beside_batches(run, "", "--rate", peak["requests_per_s"], *LIMITS), **beside_batches(run, "demo ", "--rate", DEMO_CAPACITY, *DEMO, *DEMO_LIMITS)}
+
+
+def beside_batches(run, prefix, *flags):
     table = {}
     for load in (0.5, 0.7):
-        points = {lines: run.submit("--rate", peak["requests_per_s"], "--load", load, "--batch-lines", lines, *LIMITS) for lines in (0, 64)}
+        points = {lines: run.submit(*flags, "--load", load, "--batch-lines", lines) for lines in (0, 64)}
         alone = points[0].result()
         for lines, point in points.items():
             reports = point.result()
@@ -216,17 +224,15 @@ def batches(run, peak):
                     figures[f"{name}_{quantile}_s"] = spread(reports, path)
                     pairs = zip(reports, alone)
                     figures[f"{name}_{quantile}_of_alone_ratio"] = spread([{"of": look_up(a, path) / look_up(b, path)} for a, b in pairs], "of")
-            table[f"{lines} lines/{load:g}" if lines else f"alone/{load:g}"] = figures
+            table[prefix + (f"{lines} lines/{load:g}" if lines else f"alone/{load:g}")] = figures
     return table
 
 
 def demo(run, _):
     """The demo model on one core, with what benchmarks/server/overload.py sends to it and its limits: beside
     benchmarks/results/overload_wall_clock.json this shows what the simulator leaves out."""
-    flags = ["--device", "demo", "--length-scale", 0.1, "--max-prompt-tokens", 1500, "--max-tokens", 400]
-    limits = ["--wait-limits", "high=1s,normal=500ms,low=30s"]
-    peak = capacity(run, (150, 160, 170) if run.short else (140, 150, 155, 160, 165, 170, 180), flags, limits)
-    points = {load: run.submit("--rate", peak["requests_per_s"], "--load", load, "--peak", peak["tokens_per_s"], *flags, *limits)
+    peak = capacity(run, (150, 160, 170) if run.short else (140, 150, 155, 160, 165, 170, 180), DEMO, DEMO_LIMITS)
+    points = {load: run.submit("--rate", peak["requests_per_s"], "--load", load, "--peak", peak["tokens_per_s"], *DEMO, *DEMO_LIMITS)
               for load in (0.8, 1, 2, 5)}
     return {"capacity": peak, **{f"{load:g}": {**goodput_row(point.result(), peak), **row(point.result(), ttft_p50_s="all/ttft_s/p50",
                                                                                          itl_p50_s="all/itl_s/p50")}

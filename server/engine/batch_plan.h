@@ -27,14 +27,16 @@ struct BatchPlan {
   std::vector<PlanEntry> entries;
   models::StepInput input;
   int32_t decode_entries = 0;  // the first ones; the others are of prompts
+  int32_t decode_others = 0;   // of them, those that are not of class batch
   int32_t tokens = 0;
   int64_t decode_context_tokens = 0;  // attended to by the decode entries
   int32_t token_limit = 0;            // StepTokenBudget::Limit for its decode entries
   int32_t prefill_tokens = 0;
   int32_t recomputed_tokens = 0;  // lost to an earlier preemption
   int32_t sample_rows = 0;
-  bool full = false;       // the token limit left prompts for later steps
-  bool preempted = false;  // a sequence was preempted, so no waiting request was started
+  bool prompts_of_others = false;  // not of class batch
+  bool full = false;               // the token limit left prompts for later steps
+  bool preempted = false;          // a sequence was preempted, so no waiting request was started
 
   bool empty() const { return tokens == 0; }
 };

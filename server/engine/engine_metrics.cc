@@ -83,6 +83,8 @@ void EngineMetrics::OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) {
 
 void EngineMetrics::OnSetAside(int32_t sequences) { set_aside_.Get().Increment(Count(sequences)); }
 
+void EngineMetrics::OnRested(int32_t rows) { rested_.Get().Increment(Count(rows)); }
+
 void EngineMetrics::OnPreempted(int32_t lost_tokens) {
   preemptions_.At(0).Increment();
   wasted_.At(kPreempted).Increment(Count(lost_tokens));

@@ -28,6 +28,7 @@ class EngineMetrics final : public EngineObserver {
   void OnPrefixLookup(int32_t query_tokens, int32_t hit_tokens) override;
   void OnPreempted(int32_t lost_tokens) override;
   void OnSetAside(int32_t sequences) override;
+  void OnRested(int32_t rows) override;
   void OnRecomputed(int32_t tokens) override;
   void OnDiscarded(int32_t rows) override;
   void OnChoiceEnded(request::FinishReason reason) override;
@@ -114,6 +115,9 @@ class EngineMetrics final : public EngineObserver {
   Counter set_aside_{registry_,
                      {"hadal_set_aside_sequences_total",
                       "Running sequences of class batch that left their places to more urgent requests."}};
+  Counter rested_{registry_,
+                  {"hadal_rested_rows_total",
+                   "Rows of class batch that a step left to a later one, so as not to take longer for others."}};
   Counter prefix_query_{registry_,
                         {"hadal_prefix_cache_query_tokens_total", "Prompt tokens looked up in the prefix cache."}};
   Counter prefix_hit_{registry_, {"hadal_prefix_cache_hit_tokens_total", "Prompt tokens found in the prefix cache."}};

@@ -63,6 +63,8 @@ class EngineObserver {
   virtual void OnPreempted(int32_t lost_tokens) {}
   // Sequences of class batch that left their places to more urgent requests; they keep their blocks.
   virtual void OnSetAside(int32_t sequences) {}
+  // Decode rows of class batch that a step with rows of others leaves to a later one.
+  virtual void OnRested(int32_t rows) {}
   virtual void OnRecomputed(int32_t tokens) {}
   // A step was launched with this many rows of sequences that turned out to have ended in the previous step.
   virtual void OnDiscarded(int32_t rows) {}

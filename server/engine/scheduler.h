@@ -13,12 +13,15 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "models/model.h"
 #include "server/admission/admission.h"
 #include "server/engine/batch_plan.h"
+#include "server/engine/chunk_cost.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/engine_options.h"
 #include "server/engine/prefix_cache.h"
+#include "server/engine/saved_time.h"
 #include "server/engine/sequence.h"
 #include "server/engine/step_cost.h"
 #include "server/engine/step_token_budget.h"
@@ -58,6 +61,9 @@ class Scheduler {
     token_budget_.Record(plan, seconds, time);
     step_cost_.Record(plan.tokens, seconds);
     step_time_ = time;
+    if (plan.decode_others == 0 || plan.prompts_of_others) return;
+    const auto context_tokens = static_cast<double>(plan.decode_context_tokens);
+    chunk_cost_.Record(time.Seconds(plan.decode_entries, context_tokens, 0), plan.prefill_tokens, seconds);
   }
   // Of the last plan.
   int32_t token_limit() const { return token_limit_; }
@@ -138,6 +144,7 @@ class Scheduler {
 
   // --- plan ---
   void PlanDecode(BatchPlan& plan);
+  void PlanDecodeRow(Sequence& sequence, BatchPlan& plan);
   // The sequences that decode next: those of a batch, or where steps overlap the part of them that waited longest.
   const std::vector<Sequence*>& DecodeCandidates();
   void PlanPrefill(BatchPlan& plan);
@@ -202,12 +209,16 @@ class Scheduler {
   // Preempts a request whose reader has stalled or that is set aside, so that another can start; false if there is
   // none.
   bool PreemptSuspended(BatchPlan& plan);
-  // --- aside ---
+  // --- share ---
   // How many sequences of class batch may run beside those of other classes, so that they add little to the time of a
   // step; everything if no others run, and at least one.
   int32_t BatchRows() const;
-  // Prompt tokens of class batch that may follow what `plan` holds already; likewise.
-  int32_t BatchTokens(const BatchPlan& plan) const;
+  // Whether these decode rows of class batch go into the plan, which holds those of others. They rest while they would
+  // make a step longer than time was saved for, unless others wait for their blocks.
+  bool BatchDecodes(const BatchPlan& plan, absl::Span<Sequence* const> rows);
+  // Prompt tokens of class batch that may follow what `plan` holds already; everything if no others run.
+  int32_t BatchTokens(const BatchPlan& plan);
+  // --- aside ---
   // Sets requests aside until no more than BatchRows are left, or one request. Before anything is planned.
   void LimitBatch(BatchPlan& plan);
   // Whether its place goes to a more urgent request that wants one: it belongs to a batch and has not aged.
@@ -289,6 +300,8 @@ class Scheduler {
   StepCost step_cost_;
   admission::StepTime step_time_;
   int32_t batch_rows_ = options_.max_batch_size;  // BatchRows of this plan
+  ChunkCost chunk_cost_;                          // of class batch beside decode rows of others
+  SavedTime rows_time_, chunks_time_;             // what class batch may add to steps of others
   uint64_t plans_ = 0;
   int32_t paused_requests_ = 0;
   int32_t aside_requests_ = 0;

@@ -12,18 +12,6 @@ using request::Priority;
 
 namespace {
 
-// What the decode rows of a batch, and the chunks of its prompts, may add to the time of a step beside other classes.
-// Rows are in every step, chunks in some. The longest steps, which make the p99, are those with prompts of the others.
-constexpr double kRowsShare = 1.0 / 20;
-constexpr double kChunkShare = 1.0 / 4;
-
-bool OfBatch(const Sequence& sequence) { return sequence.owner->request->priority == Priority::kBatch; }
-
-// How many that take `each_s` seconds have room in `spare_s`: at least one, and at most `all`.
-int32_t Fitting(double spare_s, double each_s, int32_t all) {
-  return spare_s >= each_s * all ? all : std::max(1, static_cast<int32_t>(spare_s / each_s));
-}
-
 int32_t HeldPlaces(const ActiveRequest& request) {
   return static_cast<int32_t>(std::count_if(request.choices.begin(), request.choices.end(), [](const auto& sequence) {
     return sequence->state == SequenceState::kRunning;
@@ -44,36 +32,6 @@ bool Scheduler::Yields(const ActiveRequest& request) const {
 int32_t Scheduler::YieldingSequences() const {
   return static_cast<int32_t>(
       std::count_if(running_.begin(), running_.end(), [this](const Sequence* s) { return Yields(*s->owner); }));
-}
-
-int32_t Scheduler::BatchRows() const {
-  const int32_t all = options_.max_batch_size;
-  // Where it costs a preemption, it is left to those that need the place.
-  if (!step_time_.known() || windows_.enabled()) return all;
-  int32_t others = 0, of_batch = 0;
-  double others_context = 0, batch_context = 0;
-  for (const Sequence* sequence : running_) {
-    if (sequence->owner->paused()) continue;
-    const bool batch = OfBatch(*sequence);
-    ++(batch ? of_batch : others);
-    (batch ? batch_context : others_context) += sequence->computed;
-  }
-  if (others == 0 || of_batch == 0) return all;
-  const double row_s = step_time_.sequence_s + step_time_.context_token_s * batch_context / of_batch;
-  return Fitting(kRowsShare * step_time_.Seconds(others, others_context, 0), row_s, all);
-}
-
-int32_t Scheduler::BatchTokens(const BatchPlan& plan) const {
-  const int32_t all = options_.max_batch_tokens;
-  // Asked anew: since BatchRows looked, this plan may have started others.
-  const bool others = std::any_of(running_.begin(), running_.end(), [](const Sequence* sequence) {
-    return !OfBatch(*sequence) && !sequence->owner->paused();
-  });
-  if (!others || !step_time_.known()) return all;
-  const double spare_s =
-      kChunkShare * step_time_.Seconds(static_cast<double>(plan.entries.size()),
-                                       static_cast<double>(plan.decode_context_tokens), plan.prefill_tokens);
-  return Fitting(spare_s, step_time_.prefill_token_s, all);
 }
 
 void Scheduler::LimitBatch(BatchPlan& plan) {

@@ -60,6 +60,7 @@ bool Scheduler::WithdrawPrompts(BatchPlan& plan) {
   std::erase_if(plan.entries, [](const PlanEntry& entry) { return entry.dropped; });
   plan.decode_entries = plan.tokens = plan.sample_rows = static_cast<int32_t>(plan.entries.size());
   plan.prefill_tokens = 0;
+  plan.prompts_of_others = false;
   return true;
 }
 
@@ -96,18 +97,37 @@ void Scheduler::PlanDecode(BatchPlan& plan) {
     request.paused_since = now_;
     ++paused_requests_;
   }
+  // Those of a batch after all others, whose rows decide whether it has a turn.
+  std::vector<Sequence*> batch;
   // Preemption changes the state of entries, never the vector.
   for (Sequence* candidate : DecodeCandidates()) {
-    Sequence& sequence = *candidate;
-    if (sequence.remaining() != 1 || !Schedulable(sequence)) continue;
-    if (static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) break;
-    if (!EnsureBlock(sequence, plan)) continue;
-    if (windows_.enabled()) {
-      const int32_t covered = windows_.Extend(sequence.window, sequence.scheduled + 1);
-      HADAL_CHECK(covered == sequence.scheduled + 1) << "a decode row found no window block in its reservation";
+    if (candidate->remaining() != 1 || !Schedulable(*candidate)) continue;
+    if (Yields(*candidate->owner)) {
+      batch.push_back(candidate);
+    } else {
+      PlanDecodeRow(*candidate, plan);
     }
-    AddEntry(sequence, 1, plan);
   }
+  plan.decode_others =
+      static_cast<int32_t>(std::count_if(plan.entries.begin(), plan.entries.end(), [](const PlanEntry& entry) {
+        return !entry.dropped && entry.sequence->owner->request->priority != Priority::kBatch;
+      }));
+  if (!BatchDecodes(plan, batch)) {
+    observer_->OnRested(static_cast<int32_t>(batch.size()));
+    return;
+  }
+  for (Sequence* sequence : batch) PlanDecodeRow(*sequence, plan);
+}
+
+void Scheduler::PlanDecodeRow(Sequence& sequence, BatchPlan& plan) {
+  // Making way for another may have preempted it.
+  if (!Schedulable(sequence) || static_cast<int32_t>(plan.entries.size()) >= options_.max_batch_size) return;
+  if (!EnsureBlock(sequence, plan)) return;
+  if (windows_.enabled()) {
+    const int32_t covered = windows_.Extend(sequence.window, sequence.scheduled + 1);
+    HADAL_CHECK(covered == sequence.scheduled + 1) << "a decode row found no window block in its reservation";
+  }
+  AddEntry(sequence, 1, plan);
 }
 
 void Scheduler::PlanPrefill(BatchPlan& plan) {
@@ -149,6 +169,7 @@ void Scheduler::PlanPrefill(BatchPlan& plan) {
     if (windows_.enabled()) count = WindowRoom(*sequence, count);
     if (count <= 0) continue;
     AddEntry(*sequence, count, plan);
+    if (sequence->owner->request->priority != Priority::kBatch) plan.prompts_of_others = true;
     if (aged || late > 0) kept_for_aged = std::max(0, kept_for_aged - count);
   }
 }

@@ -2,6 +2,7 @@
 """Files and batches with the openai package: OpenAI's format in and out, tenants apart, and every line exactly once whatever happens to
 the process. HADAL_BATCH_KILLS says at how many moments the server is killed."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -199,6 +200,37 @@ def test_lines_leave_their_places_in_the_batch_to_other_requests(start_server, t
     expect_each_once(client, wait(client, batch), 8)
     # A place would have come free only with the end of a line, of which there were two after each other.
     assert sorted(waits)[2] < (time.monotonic() - began) / 8
+
+
+def test_lines_that_take_turns_beside_other_requests_have_the_same_answers(start_server, tmp_path):
+    """On a processor each row makes a step longer, so a batch's rest in most steps with others."""
+    server = start_server(f"--batch-store={tmp_path}", "--prefix-cache=false")
+    client = client_of(server)
+    rows = list(lines(6, "/v1/completions", max_tokens=64, ignore_eos=True))
+
+    def answers():
+        batch = wait(client, submit(client, rows, "/v1/completions"))
+        expect_each_once(client, batch, len(rows))
+        return {row["custom_id"]: row["response"]["body"]["choices"] for row in results(client, batch.output_file_id)}
+
+    alone = answers()
+    assert server.metric("hadal_rested_rows_total") == 0
+    over = threading.Event()
+
+    def ask():
+        while not over.is_set():
+            assert post(server, "/v1/completions", {"prompt": "x", "max_tokens": 200, "ignore_eos": True})[0] == 200
+
+    with concurrent.futures.ThreadPoolExecutor(2) as others:
+        asked = [others.submit(ask) for _ in range(2)]
+        try:
+            beside = answers()
+        finally:
+            over.set()
+        for one in asked:
+            one.result()
+    assert server.metric("hadal_rested_rows_total") > 0
+    assert beside == alone
 
 
 def test_a_drain_puts_lines_back(start_server, tmp_path):

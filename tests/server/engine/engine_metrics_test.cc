@@ -102,6 +102,26 @@ TEST(EngineMetricsTest, CountsRowsThatWereLaunchedForNothing) {
   EXPECT_EQ(MetricValue(f.metrics, "hadal_discarded_rows_total"), 1);
 }
 
+TEST(EngineMetricsTest, CountsRowsOfABatchThatRest) {
+  Metered f;
+  const auto rounds = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      f.Round();
+      f.admission.clock.Advance(f.model.shapes().back().tokens * absl::Milliseconds(1));
+    }
+  };
+  auto batch = f.Submit(LoopFixture::Prompt(4, 1), 500, Priority::kBatch);
+  rounds(20);
+  EXPECT_EQ(MetricValue(f.metrics, "hadal_rested_rows_total"), 0);
+  auto other = f.Submit(LoopFixture::Prompt(4, 2), 500);
+  rounds(50);
+  EXPECT_GT(MetricValue(f.metrics, "hadal_rested_rows_total"), 10);
+  EXPECT_LT(MetricValue(f.metrics, "hadal_rested_rows_total"), 50);
+  batch->Cancel();
+  other->Cancel();
+  f.RunUntilIdle();
+}
+
 TEST(EngineMetricsTest, LevelsMirrorWhatIsHeld) {
   Metered f;
   for (int i = 0; i < 3; ++i) f.Submit(LoopFixture::Prompt(9, i), 50);

@@ -1,88 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests of class batch leave their places in the batch to more urgent ones, and go on later.
-#include <algorithm>
-#include <functional>
-#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "tests/support/loop_fixture.h"
+#include "tests/support/loop_calls.h"
 
 namespace hadal::engine {
 namespace {
 
+using hadal::testing::Calls;
 using hadal::testing::LoopFixture;
-using hadal::testing::Received;
+using hadal::testing::RestObserver;
 using request::Priority;
-
-constexpr int32_t kPrompt = 4;
-
-// Requests and what has been received of each.
-class Calls {
- public:
-  explicit Calls(LoopFixture& fixture) : f_(fixture) {}
-
-  size_t Submit(Priority priority, int32_t output, int32_t choices = 1) {
-    auto prompt = LoopFixture::Prompt(kPrompt, static_cast<int32_t>(calls_.size()));
-    auto request = LoopFixture::MakeRequest(prompt, output, priority);
-    request->n = choices;
-    calls_.push_back({prompt, output, f_.Submit(std::move(request)), {}});
-    return calls_.size() - 1;
-  }
-  // How long a step of so many tokens takes.
-  std::function<absl::Duration(int32_t)> step_time = [](int32_t) { return absl::Milliseconds(10); };
-  void Rounds(int count) {
-    for (int i = 0; i < count; ++i) {
-      f_.Round();
-      f_.admission.clock.Advance(step_time(f_.model.shapes().empty() ? 0 : f_.model.shapes().back().tokens));
-      for (Call& call : calls_) {
-        if (!call.got.closed) call.got.Read(*call.stream);
-      }
-    }
-  }
-  // Rounds until it is closed; how many.
-  int RoundsUntilClosed(size_t index) {
-    for (int rounds = 0; rounds < 10000; ++rounds) {
-      if (calls_[index].got.closed) return rounds;
-      Rounds(1);
-    }
-    ADD_FAILURE() << "request " << index << " does not end";
-    return 0;
-  }
-  void FinishAll() {
-    for (size_t i = 0; i < calls_.size(); ++i) RoundsUntilClosed(i);
-  }
-  void ExpectRight(size_t index) const {
-    const Call& call = calls_[index];
-    EXPECT_OK(call.got.status);
-    ASSERT_FALSE(call.got.tokens.empty());
-    for (const auto& [choice, tokens] : call.got.tokens) {
-      EXPECT_EQ(tokens, f_.Expected(call.prompt, call.output)) << "choice " << choice << " of request " << index;
-    }
-  }
-  void ExpectAllRight() const {
-    for (size_t i = 0; i < calls_.size(); ++i) ExpectRight(i);
-  }
-  size_t size() const { return calls_.size(); }
-  request::TokenStream& stream(size_t index) { return *calls_[index].stream; }
-  const Received& got(size_t index) const { return calls_[index].got; }
-  size_t produced(size_t index) const {
-    const auto found = got(index).tokens.find(0);
-    return found == got(index).tokens.end() ? 0 : found->second.size();
-  }
-
- private:
-  struct Call {
-    std::vector<int32_t> prompt;
-    int32_t output;
-    std::shared_ptr<request::TokenStream> stream;
-    Received got;
-  };
-  LoopFixture& f_;
-  std::vector<Call> calls_;
-};
 
 TEST(SchedulerAsideTest, ABatchTakesNoTimeOfMoreUrgentRequests) {
   const auto rounds_of_a_request = [](int batch_requests, Priority priority) {
@@ -216,40 +147,6 @@ TEST(SchedulerAsideTest, ACancelledRequestEndsBesideWhatIsSetAside) {
   f.ExpectEmpty();
 }
 
-// The rows of steps in which `others` normal requests run beside eight of a batch.
-std::vector<int32_t> RowsBeside(int others, absl::Duration fixed, absl::Duration per_token) {
-  LoopFixture f({.max_batch_size = 32, .max_batch_tokens = 256});
-  Calls calls(f);
-  calls.step_time = [=](int32_t tokens) { return fixed + tokens * per_token; };
-  for (int i = 0; i < 8; ++i) calls.Submit(Priority::kBatch, 600);
-  calls.Rounds(60);
-  std::vector<size_t> normal;
-  for (int i = 0; i < others; ++i) normal.push_back(calls.Submit(Priority::kNormal, 100));
-  calls.Rounds(20);  // what a step costs is learnt from steps of different sizes
-  std::vector<int32_t> rows;
-  for (int i = 0; i < 60; ++i) {
-    calls.Rounds(1);
-    rows.push_back(f.model.shapes().back().tokens);
-  }
-  for (const size_t one : normal) calls.RoundsUntilClosed(one);
-  calls.Rounds(3);
-  EXPECT_EQ(f.model.shapes().back().tokens, 8) << "nothing else runs: all of the batch goes on";
-  calls.FinishAll();
-  calls.ExpectAllRight();
-  f.ExpectEmpty();
-  return rows;
-}
-
-TEST(SchedulerAsideTest, ABatchAddsLittleToStepsWhoseTimeGrowsWithTheirRows) {
-  const std::vector<int32_t> rows = RowsBeside(4, absl::Microseconds(100), absl::Milliseconds(1));
-  EXPECT_EQ(*std::max_element(rows.begin(), rows.end()), 4 + 1) << "one goes on";
-}
-
-TEST(SchedulerAsideTest, ABatchUsesTheRowsThatCostNothing) {
-  const std::vector<int32_t> rows = RowsBeside(4, absl::Milliseconds(10), absl::Microseconds(10));
-  EXPECT_EQ(*std::min_element(rows.begin(), rows.end()), 4 + 8);
-}
-
 // Set aside, preempted, cancelled and resumed at random: every answer is that of the model alone.
 struct Mode {
   std::string name;
@@ -262,7 +159,7 @@ struct Mode {
 class SchedulerAsideRandomTest : public ::testing::TestWithParam<Mode> {};
 
 TEST_P(SchedulerAsideRandomTest, AnswersAreRightWhateverComesBetween) {
-  int64_t set_aside = 0;
+  int64_t set_aside = 0, rested = 0;
   for (int seed = 0; seed < 40; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937 random(seed);
@@ -273,7 +170,9 @@ TEST_P(SchedulerAsideRandomTest, AnswersAreRightWhateverComesBetween) {
                    .window_tokens = GetParam().window_tokens,
                    .async_scheduling = GetParam().async,
                    .overlapped_steps = GetParam().overlapped_steps});
+    RestObserver observer(f);
     Calls calls(f);
+    if (seed % 2 == 1) calls.step_time = [](int32_t tokens) { return tokens * absl::Milliseconds(1); };
     std::vector<bool> cancelled;
     for (int i = 0; i < 60; ++i) {
       const bool batch = random() % 2 == 0;
@@ -289,10 +188,13 @@ TEST_P(SchedulerAsideRandomTest, AnswersAreRightWhateverComesBetween) {
       if (calls.got(i).status.ok()) calls.ExpectRight(i);
       EXPECT_TRUE(calls.got(i).status.ok() || cancelled[i]) << calls.got(i).status;
     }
-    set_aside += f.observer.set_aside;
+    set_aside += observer.set_aside;
+    rested += observer.rested;
     f.ExpectEmpty();
   }
   EXPECT_GT(set_aside, 100);
+  const bool rests = GetParam().window_tokens == 0 && GetParam().overlapped_steps == 1;
+  EXPECT_EQ(rested > 100, rests) << rested;
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SchedulerAsideRandomTest,
