@@ -115,3 +115,9 @@ class FakeServer:
         writer.write(f"HTTP/1.1 {status} X\r\n{head}content-length: {len(data)}\r\n\r\n".encode() + data)
         await writer.drain()
         return True
+
+
+def refusing(**headers):
+    """Refuses the first attempt of each measured request; the calls of the calibration have short and long prompts of their own."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda prompt, attempt: fields if attempt == 0 and len(prompt.split()) in (6, 7) else "serve"

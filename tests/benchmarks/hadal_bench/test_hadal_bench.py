@@ -1,45 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""hadal-bench as somebody uses it: against the demo model, and against a server that refuses, lies and breaks."""
+"""hadal-bench as somebody uses it: against the demo model, and against a server that lies and breaks."""
 
 import json
 import os
-import pathlib
 import re
 import signal
 import ssl
 import subprocess
-import sys
 import time
-from xml.etree import ElementTree
 
 import pytest
 
-SOURCE = pathlib.Path(os.environ.get("HADAL_SOURCE_DIR", pathlib.Path(__file__).parents[3]))
-os.environ.setdefault("HADAL_SOURCE_DIR", str(SOURCE))
-sys.path[:0] = [str(pathlib.Path(__file__).parent), str(SOURCE / "tests/e2e")]
-from fake_server import FakeServer  # noqa: E402
-from hadal_process import HadalProcess  # noqa: E402
-from tls_files import Authority  # noqa: E402
-
-BENCH = pathlib.Path(os.environ.get("HADAL_BUILD_DIR", SOURCE / "build/release")) / "hadal-bench"
-FAST = ("--duration=500ms", "--warmup=0", "--drain=30s", "--lengths=16:4")
-
-
-def bench(*flags, env=None, timeout=120):
-    return subprocess.run([BENCH, *flags], capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})})
-
-
-def measure(url, path, *flags, expect=0, timeout=120):
-    """Runs hadal-bench and returns its result file."""
-    done = bench(f"--url={url}", f"--json={path}", *FAST, *flags, timeout=timeout)  # of a flag given twice the last one counts
-    assert done.returncode == expect, done.stdout + done.stderr
-    return json.loads(path.read_text())
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "result.json"
-
+from bench_process import BENCH, FAST, MEASURED, bench, measure
+from fake_server import FakeServer, refusing
+from hadal_process import HadalProcess
+from tls_files import Authority
 
 # ---- A stranger at the terminal --------------------------------------------------------------------------------------
 
@@ -109,12 +84,6 @@ def test_the_terminal_says_what_goes_on_and_where_files_are(out, tmp_path):
 
 
 # ---- Against hadal ---------------------------------------------------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def server():
-    with HadalProcess() as process:
-        yield process
-
 
 def test_measures_the_demo_model(server, out):
     result = measure(server.url, out, "--rate=40", "--lengths=64:8", "--classes=high:0.5,low:0.5", "--slo=r1",
@@ -191,184 +160,6 @@ def test_tenants_send_their_keys_and_hide_them(start, out, tmp_path):
     assert [group["name"] for group in result["runs"][0]["groups"]["tenant"]] == ["quiet", "noisy"]
     assert result["runs"][0]["requests"]["failed"] == 0
     assert "sk-" not in out.read_text()
-
-
-@pytest.fixture
-def start():
-    running = []
-
-    def start_server(*flags):
-        running.append(HadalProcess(*flags))
-        return running[-1]
-
-    yield start_server
-    for process in running:
-        process.stop()
-
-
-# ---- Curves, pages and comparisons -------------------------------------------------------------------------------------
-
-def check_page(path, *wanted):
-    """A page is one well-formed file that loads nothing."""
-    text = path.read_text(encoding="utf-8")
-    ElementTree.fromstring(text.replace("<!doctype html>", "").replace('<meta charset="utf-8">', ""))
-    assert not re.search(r"<script|<link|<img|@import|url\(|https?://(?!127\.0\.0\.1)", text)
-    for one in wanted:
-        assert one in text, one
-
-
-def test_find_capacity_finds_where_the_service_level_breaks(out, tmp_path):
-    """A server that takes 30 requests a second, so 37.5 with a fifth refused: those are not within the service level."""
-    times = []
-
-    def behave(prompt, attempt):
-        if len(prompt.split()) not in (6, 7):
-            return "serve"
-        now = time.monotonic()
-        times[:] = [at for at in times if at > now - 0.5]
-        if len(times) >= 15:
-            return {"retry-after": "1", "x-should-retry": "false"}
-        times.append(now)
-        return "serve"
-    page = tmp_path / "curve.html"
-    with FakeServer(behave) as server:
-        result = measure(server.url, out, *MEASURED, "--find-capacity", "--attain=0.8", "--duration=1s", "--rate=12", "--slo=ttft=30000",
-                         f"--html={page}", timeout=300)
-    assert result["mode"] == "find-capacity"
-    assert 15 <= result["metrics"]["capacity_requests_per_s"] <= 60
-    rates = [run["metrics"]["offered_requests_per_s"] for run in result["runs"]]
-    assert len(rates) >= 4 and max(rates) > 30 > min(rates)
-    check_page(page, "Goodput against offered load", "Over time")
-
-
-def test_sweep_makes_a_curve(out):
-    with FakeServer() as server:
-        result = measure(server.url, out, "--sweep=10,40", "--arrivals=constant")
-    assert [round(run["rate"]) for run in result["runs"]] == [8, 38]  # the last arrival would be at the end itself
-    assert result["metrics"]["peak_goodput_tokens_per_s"] == result["runs"][1]["metrics"]["goodput_tokens_per_s"]
-
-
-def test_compare_shows_two_servers_side_by_side(tmp_path):
-    a, b, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "ab.html"
-    with FakeServer() as server:
-        measure(server.url, a, "--rate=20", "--runs=3")
-        assert len(json.loads(a.read_text())["runs"]) == 3
-    with FakeServer(refusing(retry_after_ms="400")) as server:
-        measure(server.url, b, "--rate=20", "--runs=3", "--lengths=7:4")
-    for command in (("compare", str(a), str(b), f"--html={page}"), ("--compare", str(a), str(b), f"--html={page}"),
-                    (f"--html={page}", "--compare", str(a), str(b))):
-        page.unlink(missing_ok=True)
-        done = bench(*command)
-        assert done.returncode == 0, done.stderr
-        line = next(line for line in done.stdout.splitlines() if line.startswith("attempts_per_served_ratio"))
-        assert "+100.0%" in line and line.endswith("*")
-        assert "--lengths differs" in done.stdout and "over 3 and 3 runs" in done.stdout
-    check_page(page, "95 % interval", "A p99", "B p99")
-
-
-def test_compare_names_what_is_wrong(tmp_path):
-    (tmp_path / "a.json").write_text("{}")
-    for flags, wanted in ((("a.json",), "two result files"), (("a.json", "none.json"), "none.json"), (("a.json", "a.json"), "the first file"),
-                          (("--htm=x",), "unknown flag"), (("--help",), "")):
-        done = subprocess.run([BENCH, "compare", *flags], capture_output=True, text=True, timeout=60, cwd=tmp_path)
-        assert wanted in done.stderr and (done.returncode == 0) == (wanted == ""), flags
-    (tmp_path / "odd.json").write_text('{"name": "hadal_bench", "schema": 1, "runs": [{}], "mode": "run"}')
-    done = bench("compare", str(tmp_path / "odd.json"), str(tmp_path / "odd.json"))
-    assert done.returncode == 1 and "result file" in done.stderr
-
-
-# ---- Against a server that refuses -----------------------------------------------------------------------------------
-
-def refusing(**headers):
-    """Refuses the first attempt of each measured request; the calls of the calibration have short and long prompts of their own."""
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda prompt, attempt: fields if attempt == 0 and len(prompt.split()) in (6, 7) else "serve"
-
-
-MEASURED = ("--lengths=7:4", "--rate=24", "--arrivals=constant")
-
-
-def waits(server):
-    return [times[1] - times[0] for times in server.calls.values() if len(times) > 1]
-
-
-@pytest.mark.parametrize("client, headers, low, high", [
-    ("obey", {"retry_after": "9", "retry_after_ms": "700"}, 0.7, 5),
-    ("obey", {"retry_after": "1"}, 1, 6),
-    ("urllib3", {"retry_after": "1", "retry_after_ms": "9000"}, 1, 6),
-    ("urllib3", {}, 0, 4),
-    ("text", {"retry_after": "9", "x_should_retry": "false"}, 0.45, 5),
-    ("immediate", {"retry_after": "9"}, 0, 4),
-    ("grpc", {"retry_after": "9"}, 0, 4)])
-def test_each_client_obeys_what_it_should(out, client, headers, low, high):
-    with FakeServer(refusing(**headers)) as server:
-        run = measure(server.url, out, *MEASURED, f"--client={client}")["runs"][0]
-        found = waits(server)
-    assert len(found) == run["requests"]["offered"] > 5
-    assert all(low - 0.005 <= wait <= high for wait in found), found
-    assert run["requests"]["served"] == run["requests"]["offered"]
-    assert run["metrics"]["attempts_per_served_ratio"] == 2
-    assert run["refusals"] == {"CONNECTION_QUEUE_FULL": run["requests"]["offered"]}
-    assert run["latency"]["ttft_s"]["quantiles"][0][1] >= low * 0.99  # from the schedule, not from the second attempt
-
-
-@pytest.mark.parametrize("client, headers", [
-    ("none", {"retry_after": "1"}), ("obey", {"retry_after": "1", "x_should_retry": "false"}), ("urllib3", {"retry_after": "1.5"})])
-def test_who_gives_up_is_refused(out, client, headers):
-    with FakeServer(refusing(**headers)) as server:
-        run = measure(server.url, out, *MEASURED, f"--client={client}", expect=1)["runs"][0]
-        assert waits(server) == []
-    assert run["requests"]["refused"] == run["requests"]["offered"] > 5
-    assert run["requests"]["served"] == 0 and run["latency"]["ttft_s"]["count"] == 0
-
-
-def test_the_report_says_what_hints_were_worth(out):
-    def behave(prompt, attempt):
-        if len(prompt.split()) not in (6, 7) or attempt == 2:
-            return "serve"
-        return {"retry-after-ms": "300", "x-hadal-promise": "held"}
-    with FakeServer(behave) as server:
-        run = measure(server.url, out, *MEASURED, "--duration=2s")["runs"][0]
-    retry = run["retry_after"]
-    assert retry["returns"] == retry["held_promises"] > 5
-    assert retry["returns"] + retry["returns_after_load"] == run["requests"]["offered"]
-    assert retry["returns_admitted_ratio"] == 0 and retry["held_promises_admitted_ratio"] == 0
-    assert retry["error_ratio_median"] == pytest.approx(0.5, abs=0.1)  # came back twice instead of once
-
-
-@pytest.mark.parametrize("flags, brought", [
-    ((), True), (("--tickets=off",), False), (("--client=backoff",), False), (("--client=immediate", "--tickets=on"), True)])
-def test_the_ticket_of_a_refusal_comes_back(out, flags, brought):
-    with FakeServer(refusing(retry_after_ms="10", x_hadal_ticket="t-1")) as server:
-        run = measure(server.url, out, *MEASURED, *flags)["runs"][0]
-        returns = [fields.get("x-hadal-ticket") for fields in server.headers if fields.get("x-stainless-retry-count") == "1"]
-        first = [fields for fields in server.headers if "x-stainless-retry-count" not in fields]
-    assert returns == ["t-1" if brought else None] * run["requests"]["offered"] and len(returns) > 5
-    assert not any("x-hadal-ticket" in fields for fields in first)
-    assert run["retry_after"]["tickets"] == (len(returns) if brought else 0)
-    assert run["server_reported"] is None and "false_refusals_ratio" not in run["metrics"]  # this server has no such metrics
-
-
-@pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_hadal_gets_its_tickets_back_and_says_what_it_refused(start, out, tmp_path, scheme):
-    server = start("--load-format=null:20ms", "--max-batch-size=4", "--wait-limits=normal=300ms", "--surplus-retry=deny")
-    page = tmp_path / "page.html"
-    load = (f"{scheme}://{server.target}", out, "--rate=200", "--duration=5s", "--drain=5s", "--lengths=16:4", "--slo=ttft=60000")
-    result = measure(*load, f"--html={page}")
-    run = result["runs"][0]
-    taken = server.metric('hadal_retry_tickets_total{outcome="accepted"}')
-    assert run["server_reported"]["tickets_taken"] == taken > 5
-    assert taken <= run["retry_after"]["tickets"] and run["retry_after"]["held_promises"] > 5
-    # The server may come to further verdicts after the run.
-    assert 0 < run["server_reported"]["refusals_followed"] <= server.metric("hadal_retry_ghosts_total")
-    assert 0 <= result["metrics"]["false_refusals_ratio"] <= 1 and result["metrics"]["promises_kept_ratio"] > 0.5
-    assert 1 <= result["metrics"]["attempts_of_served_mean"] < result["metrics"]["attempts_per_served_ratio"]
-    check_page(page, "by its own account", "attempts brought their ticket", "false_refusals_ratio")
-
-    again = measure(*load, "--tickets=off")["runs"][0]
-    assert again["retry_after"]["tickets"] == again["server_reported"]["tickets_taken"] == 0
-    assert server.metric('hadal_retry_tickets_total{outcome="accepted"}') == taken
-    assert again["server_reported"]["refusals_followed"] < server.metric("hadal_retry_ghosts_total")  # of this run alone
 
 
 # ---- Against a server that breaks ------------------------------------------------------------------------------------
