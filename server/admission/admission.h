@@ -88,8 +88,10 @@ class Ticket {
   void PublishPrefix(int32_t index);
   // The request was preempted and holds no blocks until it starts again.
   void SuspendPrefix();
-  // An answer with `produced` tokens has outgrown the lease: leases blocks for the `overrun` tokens that exceed it and
-  // for the tokens still expected. Returns the tokens of these blocks, or 0 if the pool does not have them.
+  // Fits the lease to an answer with `produced` tokens that has just taken a block. Where the answers of its kind are
+  // leased together (MemoryForesight), it becomes this one's share, or what the pool has of it, and 0 is returned.
+  // Else leases blocks for the `overrun` tokens that exceed the lease and for those still expected, and returns the
+  // tokens of these blocks: 0 without overrun, or if the pool does not have them.
   int32_t ExtendLease(const request::Request& request, int32_t produced, int32_t overrun);
 
   // The request starts to run: returns the slot and the queued tokens, keeps the lease.

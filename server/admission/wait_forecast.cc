@@ -154,10 +154,6 @@ double WaitForecast::Age(absl::Time now) const {
   return absl::FDivDuration(std::clamp(now - made, absl::ZeroDuration(), kOldestForecast), kForecastBucket);
 }
 
-int64_t WaitForecast::ExpectedBlocks() const {
-  return static_cast<int64_t>(std::ceil(blocks_per_request_.load(kRelaxed)));
-}
-
 void WaitForecast::ReadCapacity(request::Priority priority, absl::Time now, absl::Duration wait_limit,
                                 CapacityCurve* curve) const {
   const double age = Age(now);

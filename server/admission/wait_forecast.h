@@ -129,8 +129,6 @@ class WaitForecast {
 
   // Mean share of prompt tokens that are computed rather than found in the prefix cache; 1 before the first hit.
   double computed_share() const { return computed_share_.load(std::memory_order_relaxed); }
-  // Average KV blocks that an arrival leases.
-  int64_t ExpectedBlocks() const;
   // Adds the model's capacity to `curve`, for a request that is refused now and whose class may wait for `wait_limit`.
   // The forecast must be known.
   void ReadCapacity(request::Priority priority, absl::Time now, absl::Duration wait_limit, CapacityCurve* curve) const;
