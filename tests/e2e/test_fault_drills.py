@@ -7,7 +7,6 @@ upstream fails (test_upstream.py)."""
 import contextlib
 import json
 import signal
-import socket
 import sqlite3
 
 import grpc
@@ -16,6 +15,7 @@ import pytest
 
 from batch_client import completed_lines, expect_each_once, lines, submit, wait
 from http_client import client_of, post
+from ports import free_port
 from redis_process import wait_for
 # pylint: disable-next=unused-import  # fixtures
 from test_response_cache_store import Load, PATIENT, ask, plain, small_disk, store_errors  # noqa: F401
@@ -158,8 +158,8 @@ class OverGrpc(Returning):
 
 @pytest.mark.parametrize("load_of", [lambda near, _: Load(near, idle_after=False), OverOllama, OverGrpc], ids=["openai", "ollama", "grpc"])
 def test_upstream_killed_and_paused_while_another_one_answers(start_server, stubs, load_of):
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
+    far = start_server(f"--port={port}", expect_exit=None)
     spare = start_server()
     near = start_server("--load-format=null:50ms", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", "--fallback-connect-timeout=20s",
                         "--fallback-first-byte-timeout=5s", "--fallback-stall-timeout=5s", f"--fallback-upstream=http://127.0.0.1:{port},name=far",
@@ -172,7 +172,6 @@ def test_upstream_killed_and_paused_while_another_one_answers(start_server, stub
         before = served(target)
         wait_for(lambda: served(target) > before)
 
-    far = start_server(f"--port={port}", expect_exit=None)
     with filled(near), load_of(near, stubs) as load:
         answers_again("far")
         far.signal(signal.SIGSTOP)
