@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 SOURCE = pathlib.Path(os.environ["HADAL_SOURCE_DIR"])
 sys.path[:0] = [str(SOURCE / "tests/e2e"), str(SOURCE / "tests/client")]
@@ -50,13 +51,21 @@ def ask(tmp_path, include, servers, meanwhile, delay_ms=0, deadline_ms=20000, ch
     return answered, *others
 
 
+def stop(server):
+    """Returns when none of its threads runs any more: on a busy machine the signal takes its time."""
+    server.signal(signal.SIGSTOP)
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task")
+    while any(stat.read_text().rpartition(")")[2].split()[0] != "T" for stat in tasks.glob("*/stat")):
+        time.sleep(0.01)
+
+
 def ask_beside_a_stopped_one(tmp_path, include, **options):  # noqa: F811
     """As `ask`, while the server that has the least is stopped, and what the two have answered."""
     # Its other request lasts for longer than the test.
     with HadalProcess(NULL) as stops, HadalProcess("--load-format=null:20ms") as other:
         busy = occupy(other)
         try:
-            said = ask(tmp_path, include, (stops, other), lambda: stops.signal(signal.SIGSTOP), **options)
+            said = ask(tmp_path, include, (stops, other), lambda: stop(stops), **options)
         finally:
             stops.signal(signal.SIGCONT)
         for connection in busy:
@@ -68,14 +77,16 @@ def ask_beside_a_stopped_one(tmp_path, include, **options):  # noqa: F811
 
 def test_a_server_that_stops_is_answered_for_by_the_other(tmp_path, include):  # noqa: F811
     said, served = ask_beside_a_stopped_one(tmp_path, include, delay_ms=200)
-    assert said == (CHATS, CHATS, CHATS, 2 * CHATS)
+    answered, hedged, won, attempts = said
+    # What the stopped one has said of its load is old after a while, and later calls may begin at the other one.
+    assert answered == CHATS and 1 <= hedged == won and attempts == CHATS + hedged, said
     # What the stopped server found when it woke up was cancelled already.
     assert served == (0, CHATS)
 
 
 def test_without_hedging_its_calls_are_late(tmp_path, include):  # noqa: F811
-    said, served = ask_beside_a_stopped_one(tmp_path, include, deadline_ms=1000)
-    assert said == (0, 0, 0, CHATS) and served == (0, 0)
+    said, served = ask_beside_a_stopped_one(tmp_path, include, deadline_ms=1000, chats=1)
+    assert said == (0, 0, 0, 1) and served == (0, 0)
 
 
 def test_the_load_that_comes_with_an_answer_counts_at_once(tmp_path, include):  # noqa: F811

@@ -56,14 +56,14 @@ class Checkout:
     def bootstrap(self):
         environment = {"PATH": f"{self.tools}:{os.environ['PATH']}", "HOME": str(self.root), "HADAL_SKIP_OS_CHECK": "1", "PIP_NO_INDEX": "1",
                        "PIP_FIND_LINKS": str(self.wheels)}
-        return subprocess.run([self.root / "scripts/bootstrap", "--test"], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([self.root / "scripts/bootstrap", "--test"], env=environment, capture_output=True, text=True, timeout=900, check=False)
 
     def deps(self):
         return {path.name for path in (self.root / ".deps").iterdir() if path.is_dir()}
 
     def check_works(self, version):
         venv = self.root / ".deps/venv"
-        said = subprocess.run([venv / "bin/tiny"], capture_output=True, text=True, check=True, timeout=60).stdout
+        said = subprocess.run([venv / "bin/tiny"], capture_output=True, text=True, check=True, timeout=300).stdout
         assert said == f"{version} {venv}\n"
         assert "venv.new" not in (venv / "bin/activate").read_text(encoding="utf-8") + (venv / "bin/pip").read_text(encoding="utf-8")
 

@@ -181,11 +181,13 @@ def refused_in_a_storm(start_server, kind, share):
 def test_calls_that_share_promises_are_hardly_refused(start_server, kind):
     """Mostly a tenth of the others; more where the machine is busy itself, so that calls come slower and learn later."""
     tries = []
-    for _ in range(3):
+    for _ in range(5):
         each, shared = (refused_in_a_storm(start_server, kind, share) for share in (False, True))
         tries.append((each, shared))
-        if each >= 20 and shared < 0.5 * each:
+        if each >= 10 and shared < 0.5 * each:
             return
+    if max(each for each, _ in tries) < 10:
+        pytest.skip(f"the machine is too busy to ask faster than the server serves; refused without and with sharing: {tries}")
     assert False, f"refused without and with sharing: {tries}"
 
 

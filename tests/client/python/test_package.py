@@ -89,7 +89,7 @@ def test_the_readme_is_true(server, number, code):
     code = code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     if sys.version_info < (3, 10):
         code = code.replace("httpx2", "httpx")  # as its comment says
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": str(PACKAGE / "src")})
     assert done.returncode == 0, f"example {number}: {done.stderr}"
     assert done.stdout.strip()

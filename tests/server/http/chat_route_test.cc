@@ -271,7 +271,9 @@ TEST(ChatRouteTest, ASlowReaderIsDroppedAndNobodyElseWaits) {
   options.http.front.stream.slow_reader_timeout = absl::Milliseconds(300);
   HttpFixture fixture(Endless(std::chrono::microseconds(0)), options);
   RawHttpClient slow(fixture.port(), /*receive_buffer_bytes=*/2048);
-  slow.Send(RawHttpClient::Request("POST", "/v1/chat/completions", Ask(R"("stream":true)")));
+  // Large events fill the buffers soon, also where tokens come slowly; else the kernel gives the connection up first.
+  slow.Send(RawHttpClient::Request("POST", "/v1/chat/completions",
+                                   Ask(R"("stream":true,"logprobs":true,"top_logprobs":20)")));
   ASSERT_TRUE(fixture.WaitFor([&] { return fixture.base.engine->running() == 1; }));
   // Meanwhile another client gets its answer.
   const HttpReply other = fixture.Do("POST", "/v1/chat/completions", Ask(R"("max_tokens":20)"));
