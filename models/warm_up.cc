@@ -16,6 +16,9 @@ constexpr int32_t kPromptTokens = 32;  // of the prompt on a processor, and of a
 constexpr int32_t kFirstChunk = 16;
 constexpr int32_t kPrefixTokens = 2;  // of each sequence that decodes
 constexpr int32_t kMostPadded = 64;   // larger steps keep their size
+// Tokens of a prompt that are computed in the time of one pass over the weights: the operations for each byte read at
+// which computing takes as long as reading. A device also loads kernels and records graphs, which is no less.
+constexpr int64_t kTokensPerPass = 16, kTokensPerDevicePass = 256;
 
 int32_t BlocksFor(int32_t tokens, int32_t block_tokens) { return (tokens + block_tokens - 1) / block_tokens; }
 
@@ -100,6 +103,12 @@ absl::Status Run(Model& model, StepInput input) {
   return handle.ok() ? model.Wait(*handle).status() : handle.status();
 }
 
+// About what a step takes, in tokens of a prompt.
+int64_t Cost(const WarmUpStep& step, const WarmUpLimits& limits) {
+  const int64_t pass = limits.every_size ? kTokensPerDevicePass : kTokensPerPass;
+  return pass + int64_t{step.sequences} * step.tokens;
+}
+
 }  // namespace
 
 std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_model_len) {
@@ -120,17 +129,18 @@ std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_mode
   return steps;
 }
 
-absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits,
-                           const std::function<void(int done, int all)>& on_step) {
+absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits, const std::function<void(double share)>& on_step) {
   const ModelInfo& info = model.info();
   const std::vector<WarmUpStep> steps = WarmUpSteps(limits, info.max_model_len);
   model.BeginWarmUp();
   const absl::Cleanup end = [&] { model.EndWarmUp(); };
-  int done = 0;
+  int64_t all = 0, done = 0;
+  for (const WarmUpStep& step : steps) all += Cost(step, limits);
   for (const WarmUpStep& step : steps) {
     const absl::Status status = Run(model, Build(step, limits.cache, info.vocab_size));
     if (status.ok()) {
-      if (on_step) on_step(++done, static_cast<int>(steps.size()));
+      done += Cost(step, limits);
+      if (on_step) on_step(static_cast<double>(done) / static_cast<double>(all));
       continue;
     }
     return absl::Status(status.code(),

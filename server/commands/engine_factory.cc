@@ -43,8 +43,7 @@ absl::Status RunWarmUp(models::Model& model, models::WarmUpLimits limits,
   if (info.device == "none") return absl::OkStatus();
   limits.every_size = info.device.starts_with("cuda");
   const absl::Time start = base::Clock::Real()->Now();
-  const absl::StatusOr<int> steps =
-      models::WarmUp(model, limits, [&](int done, int all) { on_warm_up(static_cast<double>(done) / all); });
+  const absl::StatusOr<int> steps = models::WarmUp(model, limits, on_warm_up);
   if (!steps.ok()) return steps.status();
   base::Log(base::LogLevel::kInfo, "main",
             absl::StrFormat("%s: warmed up on %s in %.2f s, %d steps", info.name, info.device,

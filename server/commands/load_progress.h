@@ -25,7 +25,7 @@ class LoadProgress {
   void Update(int64_t bytes_done, int64_t bytes_total);
   // All weights are loaded.
   void End();
-  // Share of the warm-up steps that are done, 0 to 1, after End.
+  // Share of the warm-up's work that is done, 0 to 1, after End.
   void UpdateWarmUp(double share);
 
   double progress() const { return progress_.load(std::memory_order_relaxed); }

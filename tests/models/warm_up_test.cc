@@ -16,6 +16,7 @@
 namespace hadal::models {
 namespace {
 
+using ::testing::DoubleNear;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -101,6 +102,22 @@ TEST(WarmUpTest, AProcessorSeesAShortPromptAndOneToken) {
               ElementsAre(WarmUpStep{1, 0, 32}, WarmUpStep{1, 32, 1}));
 }
 
+// What is left is told to clients as a time.
+TEST(WarmUpTest, StepsCountByWhatTheyTake) {
+  const auto told = [](const WarmUpLimits& limits) {
+    CheckingModel model(limits, 0);
+    std::vector<double> shares;
+    EXPECT_TRUE(WarmUp(model, limits, [&](double share) { shares.push_back(share); }).ok());
+    return shares;
+  };
+  // A prompt of 32 tokens and one token, where a pass over the weights takes as long as 16.
+  EXPECT_THAT(told({.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}}),
+              ElementsAre(DoubleNear(48.0 / 65, 1e-9), 1));
+  // On a device passes over the weights take most of the time while steps are small.
+  const std::vector<double> small = told({.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}, .every_size = true});
+  EXPECT_NEAR(small[0], 1.0 / static_cast<double>(small.size()), 0.02);
+}
+
 TEST(WarmUpTest, StepsKeepToEveryLimit) {
   for (const int32_t window_blocks : {0, 1, 3, 40}) {
     for (const int32_t blocks : {1, 2, 50}) {
@@ -130,14 +147,12 @@ TEST(WarmUpTest, StepsKeepToEveryLimit) {
 TEST(WarmUpTest, AFailureNamesTheStepAndTheDevice) {
   const WarmUpLimits limits = {.max_tokens = 80, .max_sequences = 6, .cache = {32, 16}, .every_size = true};
   CheckingModel model(limits, 0);
-  std::vector<int> told;
-  const absl::StatusOr<int> steps = WarmUp(model, limits, [&](int done, int all) {
-    told.push_back(done);
-    EXPECT_EQ(all, static_cast<int>(WarmUpSteps(limits, model.info().max_model_len).size()));
-  });
+  std::vector<double> told;
+  const absl::StatusOr<int> steps = WarmUp(model, limits, [&](double share) { told.push_back(share); });
   ASSERT_TRUE(steps.ok());
   EXPECT_EQ(static_cast<int>(told.size()), *steps) << "one by one";
-  EXPECT_EQ(told.back(), *steps);
+  EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+  EXPECT_EQ(told.back(), 1);
   EXPECT_TRUE(model.masked);
   EXPECT_FALSE(model.warming_up);
   model.failing_step = model.steps + 4;
