@@ -51,7 +51,7 @@ class CallGrammarTest : public ::testing::Test {
 
 TEST_F(CallGrammarTest, TextAndFreeToolsAreNotConstrained) {
   EXPECT_FALSE((*Get()).has_value());
-  AddTool("f", R"({"type":"object","patternProperties":{}})", false);
+  AddTool("f", R"({"type":"object","patternProperties":{"^x":{"type":"integer"}}})", false);
   EXPECT_FALSE((*Get()).has_value());
 }
 
@@ -82,7 +82,7 @@ TEST_F(CallGrammarTest, StrictToolsAreCheckedByTheirOwnRules) {
 TEST_F(CallGrammarTest, AForcedCallFollowsTheSchemaOfItsTool) {
   constexpr char kToolG[] = R"("value":"g\n)";
   AddTool("f", kOpenSchema, false);
-  AddTool("g", R"({"type":"object","patternProperties":{}})", false);
+  AddTool("g", R"({"type":"object","patternProperties":{"^x":{"type":"integer"}}})", false);
   call.tool_choice = ToolChoice::kNamed;
   call.tool_name = "f";
   ASSERT_OK(Get());
