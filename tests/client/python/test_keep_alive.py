@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import hadal_client
-from hadal_client import _grpc_calls
+from hadal_client import _grpc_channels
 
 PREFACE, HEADER, SETTINGS, PING, ACK = 24, 9, 4, 6, 1
 
@@ -49,7 +49,7 @@ class SilentServer:
 
 @pytest.fixture
 def silent(monkeypatch):
-    monkeypatch.setattr(_grpc_calls, "OPTIONS", [(name, 500 if name == "grpc.keepalive_time_ms" else value) for name, value in _grpc_calls.OPTIONS])
+    monkeypatch.setattr(_grpc_channels, "OPTIONS", [(name, 500 if name == "grpc.keepalive_time_ms" else value) for name, value in _grpc_channels.OPTIONS])
     server = SilentServer()
     yield server
     server.close()
