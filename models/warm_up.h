@@ -35,8 +35,8 @@ struct WarmUpStep {
 std::vector<WarmUpStep> WarmUpSteps(const WarmUpLimits& limits, int32_t max_model_len);
 
 // Runs them between Model::BeginWarmUp and EndWarmUp; gives their number. After AllocateKvCache and before the engine:
-// the steps write over the caches. An error names the step. `on_step`, which may be empty, is told after each which share
-// of the work is done, 1 at the end.
+// the steps write over the caches. An error names the step. `on_step`, which may be empty, is told after each which
+// share of the work is done, 1 at the end.
 absl::StatusOr<int> WarmUp(Model& model, const WarmUpLimits& limits,
                            const std::function<void(double share)>& on_step = {});
 
