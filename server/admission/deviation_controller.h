@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "server/admission/quantile_controller.h"
+#include "server/admission/lease_period.h"
 
 namespace hadal::admission {
 
@@ -21,26 +21,20 @@ class DeviationController {
   static constexpr double kGain = 1;           // deviations for a period in which all tokens are computed again
   static constexpr double kMostCounted = 0.3;  // of one period
   static constexpr double kMaxIdle = 0.2;      // share of blocks
-  static constexpr absl::Duration kPeriod = absl::Seconds(5);
+  static constexpr absl::Duration kPeriod = LeasePeriod::kLength;
 
-  explicit DeviationController(int64_t pool_blocks) : pool_blocks_(pool_blocks) {}
+  explicit DeviationController(int64_t pool_blocks) : period_(pool_blocks) {}
 
   // After each step; one thread.
   void Record(const LeaseFit& fit, absl::Time now);
   // Somebody was refused for lack of memory. Any thread.
-  void CountRefusal() { refusals_.fetch_add(1, std::memory_order_relaxed); }
+  void CountRefusal() { period_.CountRefusal(); }
   // Any thread.
   double deviations() const { return deviations_.load(std::memory_order_relaxed); }
 
  private:
-  void Decide();
-
   std::atomic<double> deviations_{kFirst};
-  std::atomic<int64_t> refusals_{0};
-  const int64_t pool_blocks_;
-  // Of the period so far.
-  absl::Time decides_at_ = absl::InfinitePast();
-  int64_t steps_ = 0, tokens_ = 0, recomputed_ = 0, used_blocks_ = 0;
+  LeasePeriod period_;
 };
 
 }  // namespace hadal::admission

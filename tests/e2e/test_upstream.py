@@ -5,7 +5,6 @@ Those over gRPC and in Ollama's form: test_upstream_translated.py."""
 import concurrent.futures
 import contextlib
 import json
-import os
 import signal
 import socket
 import threading
@@ -16,7 +15,7 @@ import httpx2
 import openai
 import pytest
 
-from hadal_process import HadalProcess, filled
+from hadal_process import HadalProcess, descriptors, filled
 from http_client import ASK, LONG, client_of, post, read_until, send_raw
 from ports import free_port
 from test_metrics import documented, parse
@@ -37,10 +36,6 @@ def outcomes(server, target):
     lines = [line for line in server.get("/metrics")[1].splitlines() if line.startswith(prefix)]
     counts = {line[len(prefix):].split('"')[0]: int(line.rsplit(" ", 1)[1]) for line in lines}
     return {outcome: count for outcome, count in counts.items() if count}
-
-
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
 def read_to_end(sock):
