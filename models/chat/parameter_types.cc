@@ -62,6 +62,7 @@ class SchemaTypes {
     for (const std::string_view keyword : kStringConstraints) out.constrained |= !schema[keyword].error();
     if (!schema["type"].get(part)) {
       ForEach(part, [&](const element& name) { out.bits |= name.is_string() ? BitsOfName(name.get_string()) : 0; });
+      if (bool nullable = false; !schema["nullable"].get(nullable) && nullable) out.bits |= ParameterType::kNull;
     } else if (!schema["enum"].get(part)) {
       ForEach(part, [&](const element& value) { out.bits |= BitsOfValue(value); });
     } else if (!schema["const"].get(part)) {

@@ -98,7 +98,8 @@ class Compiler final : public GrammarCompiler {
                       .codes = SlotCodes(slotted.slots.size(), slotted.shared),
                       .text_end = std::string(slotted.text ? text_end : std::string_view())});
     for (const StringSlot& slot : slotted.slots) {
-      CompiledSlots::Slot& one = compiled->slots.emplace_back(CompiledSlots::Slot{slot.min, slot.max, std::nullopt});
+      CompiledSlots::Slot& one =
+          compiled->slots.emplace_back(CompiledSlots::Slot{slot.min, slot.max, std::nullopt, slot.endings});
       if (slot.form.empty()) continue;
       one.form = compiler.CompileStructuralTag(StructuralTag(JsonSchemaFormat(slot.form)));
     }

@@ -97,7 +97,7 @@ class Scanner {
         is_flat_ = false;
         can_repeat_ = false;
         if (open_.back().ended) problem_ = kInnerEnd;
-        if (Peek(1) == '?' && Peek(2) != ':') problem_ = "groups of the form (?... other than (?: are not supported";
+        if (Peek(1) == '?' && Peek(2) != ':') problem_ = GroupProblem();
         open_.push_back({.group = true, .begin = out_.size()});
         return Copy(Peek(1) == '?' ? 3 : 1);
       case ')':
@@ -125,6 +125,19 @@ class Scanner {
     }
   }
 
+  // At a "(?" that is no "(?:".
+  std::string GroupProblem() const {
+    const std::string_view rest = text_.substr(at_);
+    for (const std::string_view look : {"(?=", "(?!", "(?<=", "(?<!"}) {
+      if (rest.starts_with(look)) {
+        return absl::StrCat("look-ahead and look-behind, here ", std::string(look), "...), are not supported",
+                            kind_ == PatternText::kJsonString
+                                ? R"(; for an e-mail address use "format": "email" without a pattern)"
+                                : "");
+      }
+    }
+    return "groups of the form (?... other than (?: are not supported";
+  }
   void Copy(size_t bytes) {
     out_.append(text_.substr(at_, bytes));
     at_ += bytes;
@@ -292,6 +305,13 @@ std::string_view PatternOfFormat(std::string_view format) {
 #undef HADAL_HEX
 #undef HADAL_URI_CHARACTER
   return "";
+}
+
+std::vector<std::string_view> EndingsOfFormat(std::string_view format) {
+  if (format == "hostname") return {"", "a"};
+  if (format == "email") return {"", "a", ".a", "a.a", "@a.a", "a@a.a"};
+  if (format == "uri") return {"", "a", "0", "00", "/a", "//a", "://a", "a://a"};
+  return {};
 }
 
 }  // namespace hadal::grammar

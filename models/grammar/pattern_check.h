@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace hadal::grammar {
 
@@ -45,5 +46,9 @@ PatternCheck CheckTextPattern(std::string_view pattern);
 // The pattern of a "format" that needs one of its own, because the compiler's is slow or allows too much;
 // "" for others.
 std::string_view PatternOfFormat(std::string_view format);
+
+// For a format whose texts have no longest one: from wherever a text of it stands, one of these texts completes it, and
+// it can also go on by one character. So a text that is to keep to a length is never cut. Empty for other formats.
+std::vector<std::string_view> EndingsOfFormat(std::string_view format);
 
 }  // namespace hadal::grammar

@@ -19,24 +19,6 @@ std::string Unescape(std::string_view pointer_token) {
   return absl::StrReplaceAll(View(pointer_token), {{"~1", "/"}, {"~0", "~"}});
 }
 
-bool IsValueOfType(const Json& value, std::string_view type) {
-  if (type == "string") return value.is_string();
-  if (type == "integer") return value.is_number_integer();
-  if (type == "number") return value.is_number();
-  if (type == "boolean") return value.is_boolean();
-  if (type == "null") return value.is_null();
-  return type == "object" ? value.is_object() : value.is_array();
-}
-
-// Other numbers would have to be written exactly as they are printed here.
-bool HoldsOnlyWholeNumbers(const Json& value) {
-  if (value.is_number_float()) return false;
-  if (value.is_number())
-    return value.is_number_unsigned() ? value.get<uint64_t>() < (1ull << 53) : value.get<int64_t>() > -(1ll << 53);
-  if (value.is_structured()) return std::all_of(value.begin(), value.end(), HoldsOnlyWholeNumbers);
-  return true;
-}
-
 }  // namespace
 
 absl::Status SchemaError(const std::string& place, std::string_view message) {
@@ -57,7 +39,9 @@ bool IsAnnotation(std::string_view keyword) {
 
 bool AllowsAll(const Json& schema, std::string_view keyword) {
   const Json& value = schema[std::string(keyword)];
-  if (keyword == "uniqueItems" || keyword == "nullable") return value == false;
+  if (keyword == "uniqueItems") return value == false;
+  if (keyword == "nullable") return value == false || (value == true && schema.contains("type"));
+  if (keyword == "additionalItems") return !schema.contains("items") || !schema["items"].is_array();
   if (keyword == "minProperties") return value == 0;
   if (keyword == "patternProperties" || keyword == "dependentRequired") return value == Json::object();
   if (keyword == "propertyNames") {
@@ -78,7 +62,12 @@ bool IsDefinitionGroup(std::string_view keyword) {
 
 Json TypeList(const Json& schema) {
   if (!schema.contains("type")) return Json::array();
-  return schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+  Json types = schema["type"].is_array() ? schema["type"] : Json::array({schema["type"]});
+  if (schema.contains("nullable") && schema["nullable"] == true && !types.empty() &&
+      std::find(types.begin(), types.end(), "null") == types.end()) {
+    types.push_back("null");
+  }
+  return types;
 }
 
 bool IsTypeName(const Json& type) {
@@ -88,22 +77,13 @@ bool IsTypeName(const Json& type) {
 }
 
 std::string_view TypeOfKeyword(std::string_view keyword) {
-  static const std::map<std::string_view, std::string_view> kTypeOf = {{"properties", "object"},
-                                                                       {"required", "object"},
-                                                                       {"additionalProperties", "object"},
-                                                                       {"items", "array"},
-                                                                       {"prefixItems", "array"},
-                                                                       {"minItems", "array"},
-                                                                       {"maxItems", "array"},
-                                                                       {"pattern", "string"},
-                                                                       {"format", "string"},
-                                                                       {"minLength", "string"},
-                                                                       {"maxLength", "string"},
-                                                                       {"minimum", "number"},
-                                                                       {"maximum", "number"},
-                                                                       {"exclusiveMinimum", "number"},
-                                                                       {"multipleOf", "number"},
-                                                                       {"exclusiveMaximum", "number"}};
+  static const std::map<std::string_view, std::string_view> kTypeOf = {
+      {"properties", "object"}, {"required", "object"},        {"additionalProperties", "object"},
+      {"items", "array"},       {"prefixItems", "array"},      {"additionalItems", "array"},
+      {"minItems", "array"},    {"maxItems", "array"},         {"pattern", "string"},
+      {"format", "string"},     {"minLength", "string"},       {"maxLength", "string"},
+      {"minimum", "number"},    {"maximum", "number"},         {"exclusiveMinimum", "number"},
+      {"multipleOf", "number"}, {"exclusiveMaximum", "number"}};
   const auto found = kTypeOf.find(keyword);
   return found == kTypeOf.end() ? std::string_view() : found->second;
 }
@@ -127,6 +107,10 @@ absl::Status SchemaReader::CheckKeywords(const Json& schema, const std::string& 
   for (const auto& [keyword, value] : schema.items()) {
     if (IsAnnotation(keyword) || std::find(allowed.begin(), allowed.end(), keyword) != allowed.end()) continue;
     if (IsDefinitions(schema, keyword) || AllowsAll(schema, keyword)) continue;
+    if (keyword == "nullable" && value == true) {
+      return SchemaError(Place(place, keyword),
+                         R"(is supported beside a type only; elsewhere use anyOf with {"type": "null"})");
+    }
     return SchemaError(Place(place, keyword),
                        absl::StrCat("this keyword is not supported here", strict() ? " in strict tools" : ""));
   }
@@ -211,36 +195,6 @@ absl::StatusOr<Json> SchemaReader::ReadReference(const Json& schema, const std::
   return SchemaError(here, absl::StrCat("\"", reference.substr(0, 128), "\" is no definition under #/$defs"));
 }
 
-absl::StatusOr<Json> SchemaReader::ReadValues(const Json& schema, const std::string& place) {
-  if (absl::Status s = CheckKeywords(schema, place, {"enum", "const", "type"}); !s.ok()) return s;
-  const bool is_enum = schema.contains("enum");
-  const std::string here = Place(place, is_enum ? "enum" : "const");
-  if (is_enum && schema.contains("const")) return SchemaError(here, "cannot stand beside const");
-  Json values = is_enum ? schema["enum"] : Json::array({schema["const"]});
-  if (!values.is_array() || values.empty()) return SchemaError(here, "must be an array that is not empty");
-  if (absl::Status s =
-          Count(&values_, static_cast<int64_t>(values.size()), limits_.max_enum_values, "enum values", here);
-      !s.ok()) {
-    return s;
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    const std::string value_place = is_enum ? absl::StrCat(here, "/", i) : here;
-    if (!HoldsOnlyWholeNumbers(values[i])) {
-      return SchemaError(value_place, "numbers must be whole and below 2^53 in size");
-    }
-    if (!schema.contains("type")) continue;
-    const Json types = TypeList(schema);
-    const auto fits = [&](const Json& type) {
-      return type.is_string() && IsValueOfType(values[i], type.get<std::string>());
-    };
-    if (!std::any_of(types.begin(), types.end(), fits)) {
-      return SchemaError(value_place,
-                         absl::StrCat("the value is not of the type ", schema["type"].dump().substr(0, 64)));
-    }
-  }
-  return Json{{"enum", std::move(values)}};
-}
-
 absl::StatusOr<Json> SchemaReader::ReadBranches(const Json& schema, const char* keyword, const std::string& place,
                                                 int depth) {
   const std::string_view name = keyword;
@@ -286,6 +240,10 @@ absl::Status SchemaReader::CheckOneOf(const Json& branches, const std::string& p
         branch.contains("type") && branch["type"].is_string() ? branch["type"].get<std::string>() : "";
     return type == "integer" ? std::string("number") : type;
   };
+  const auto allows_null = [](const Json& branch) {
+    const Json types = TypeList(branch);
+    return std::find(types.begin(), types.end(), "null") != types.end();
+  };
   // The constant that `branch` requires of `property`, as text; "" when there is none.
   const auto constant = [](const Json& branch, const std::string& property) -> std::string {
     if (!branch.contains("properties") || !branch["properties"].contains(property) || !branch.contains("required"))
@@ -299,9 +257,10 @@ absl::Status SchemaReader::CheckOneOf(const Json& branches, const std::string& p
   for (size_t i = 0; i < branches.size(); ++i) {
     for (size_t j = i + 1; j < branches.size(); ++j) {
       const Json &a = resolve(branches[i]), &b = resolve(branches[j]);
-      if (!type_of(a).empty() && !type_of(b).empty() && type_of(a) != type_of(b)) continue;
+      const bool both_null = allows_null(a) && allows_null(b);
+      if (!both_null && !type_of(a).empty() && !type_of(b).empty() && type_of(a) != type_of(b)) continue;
       bool differ = false;
-      if (a.contains("properties")) {
+      if (!both_null && a.contains("properties")) {
         for (const auto& [property, unused] : a["properties"].items()) {
           const std::string one = constant(a, property), other = constant(b, property);
           differ = differ || (!one.empty() && !other.empty() && one != other);

@@ -42,6 +42,9 @@ class SchemaReader {
   // "additionalProperties"; `by_default` without it.
   Result ReadAdditional(const Json& schema, const std::string& place, int depth, bool by_default);
   absl::Status ReadArray(const Json& schema, const std::string& place, int depth, Json* out);
+  // The schemas of the first items, under `keyword`; `closed`: others may not follow.
+  absl::Status ReadTuple(const Json& schema, const char* keyword, bool closed, const std::string& place, int depth,
+                         Json* out);
   absl::Status ReadString(const Json& schema, const std::string& place, Json* out);
   // "pattern" and "format" of a string, which take from its `lengths` what they say themselves.
   struct Lengths;
@@ -72,13 +75,14 @@ absl::Status SchemaError(const std::string& place, std::string_view message);
 std::string Place(const std::string& place, std::string_view key);
 bool IsAnnotation(std::string_view keyword);
 // Whether a keyword of the schema has a value that excludes nothing, as generators of schemas write it: the format of a
-// number (int32, double), the names of a record's properties (any string), uniqueItems of false.
+// number (int32, double), the names of a record's properties (any string), uniqueItems of false; also a "nullable" that
+// TypeList has read.
 bool AllowsAll(const Json& schema, std::string_view keyword);
 // Where definitions may stand, at the root.
 inline constexpr std::string_view kDefinitionGroups[] = {"$defs", "$def", "definitions"};
 bool IsDefinitionGroup(std::string_view keyword);
 
-// The schema's "type" as a list; empty without one.
+// The schema's "type" as a list, with "null" where OpenAPI's "nullable" says so; empty without one.
 Json TypeList(const Json& schema);
 // Whether `type` is the name of a type of JSON Schema.
 bool IsTypeName(const Json& type);

@@ -144,27 +144,22 @@ absl::Status SchemaReader::ReadArray(const Json& schema, const std::string& plac
   if (out->contains("minItems") && out->contains("maxItems") && (*out)["minItems"] > (*out)["maxItems"]) {
     return SchemaError(Place(place, "minItems"), "is above maxItems: no value can satisfy both");
   }
-  if (schema.contains("prefixItems")) {
-    const std::string here = Place(place, "prefixItems");
-    if (!schema["prefixItems"].is_array()) return SchemaError(here, "must be an array");
-    Json items = Json::array();
-    for (size_t i = 0; i < schema["prefixItems"].size(); ++i) {
-      absl::StatusOr<Json> one = Read(schema["prefixItems"][i], absl::StrCat(here, "/", i), depth + 1);
-      if (!one.ok()) return one.status();
-      items.push_back(*std::move(one));
-    }
-    const int64_t count = static_cast<int64_t>(items.size());
-    const bool closed = schema.contains("items") && schema["items"] == false;
-    if ((closed && out->contains("minItems") && (*out)["minItems"] > count) ||
-        (out->contains("maxItems") && (*out)["maxItems"] < count)) {
-      return SchemaError(here, absl::StrCat("has ", count, " schemas, which minItems or maxItems exclude"));
-    }
-    (*out)["prefixItems"] = std::move(items);
+  // Draft 7 and older write the schemas of a tuple as a list of "items", and of what follows as "additionalItems".
+  const bool old_tuple = schema.contains("items") && schema["items"].is_array();
+  const char* const tuple = old_tuple ? "items" : "prefixItems";
+  const char* const others = old_tuple ? "additionalItems" : "items";
+  if (old_tuple && strict()) return SchemaError(Place(place, tuple), "a list is not supported in strict tools");
+  if (old_tuple && schema.contains("prefixItems")) {
+    return SchemaError(Place(place, tuple), "a list cannot stand beside prefixItems");
   }
-  if (schema.contains("items") && schema["items"] == false && !strict()) {
+  const bool closed = schema.contains(others) && schema[others] == false && !strict();
+  if (schema.contains(tuple)) {
+    if (absl::Status s = ReadTuple(schema, tuple, closed, place, depth, out); !s.ok()) return s;
+  }
+  if (closed) {
     (*out)["items"] = false;
-  } else if (schema.contains("items")) {
-    absl::StatusOr<Json> one = Read(schema["items"], Place(place, "items"), depth + 1);
+  } else if (schema.contains(others)) {
+    absl::StatusOr<Json> one = Read(schema[others], Place(place, others), depth + 1);
     if (!one.ok()) return one.status();
     (*out)["items"] = *std::move(one);
   } else if (strict()) {
@@ -172,6 +167,25 @@ absl::Status SchemaReader::ReadArray(const Json& schema, const std::string& plac
   } else {
     (*out)["items"] = Json::object();
   }
+  return absl::OkStatus();
+}
+
+absl::Status SchemaReader::ReadTuple(const Json& schema, const char* keyword, bool closed, const std::string& place,
+                                     int depth, Json* out) {
+  const std::string here = Place(place, keyword);
+  if (!schema[keyword].is_array()) return SchemaError(here, "must be an array");
+  Json items = Json::array();
+  for (size_t i = 0; i < schema[keyword].size(); ++i) {
+    absl::StatusOr<Json> one = Read(schema[keyword][i], absl::StrCat(here, "/", i), depth + 1);
+    if (!one.ok()) return one.status();
+    items.push_back(*std::move(one));
+  }
+  const int64_t count = static_cast<int64_t>(items.size());
+  if ((closed && out->contains("minItems") && (*out)["minItems"] > count) ||
+      (out->contains("maxItems") && (*out)["maxItems"] < count)) {
+    return SchemaError(here, absl::StrCat("has ", count, " schemas, which minItems or maxItems exclude"));
+  }
+  (*out)["prefixItems"] = std::move(items);
   return absl::OkStatus();
 }
 
@@ -201,7 +215,7 @@ absl::Status SchemaReader::ReadString(const Json& schema, const std::string& pla
 absl::Status SchemaReader::ReadPattern(const Json& schema, const std::string& place, Lengths* lengths, Json* out) {
   const std::string here = Place(place, "pattern");
   if (!schema["pattern"].is_string()) return SchemaError(here, "must be a string");
-  if (schema.contains("format")) return SchemaError(here, "cannot stand beside format");
+  if (schema.contains("format")) return SchemaError(here, "cannot stand beside format; leave out one of the two");
   const std::string pattern = schema["pattern"];
   if (static_cast<int>(pattern.size()) > limits_.max_pattern_bytes) {
     return SchemaError(
@@ -250,15 +264,31 @@ absl::Status SchemaReader::ReadFormat(const Json& schema, const std::string& pla
     check.shortest = format == "uuid" ? 36 : 0;
     check.longest = format == "uuid" ? 36 : INFINITY;
   }
-  if (!lengths->Hold(check.shortest, check.longest)) {
-    const bool too_long = static_cast<double>(lengths->min) <= check.shortest;
+  if (lengths->Hold(check.shortest, check.longest)) {
+    *lengths = {};
+    return absl::OkStatus();
+  }
+  const std::vector<std::string_view> endings = EndingsOfFormat(format);
+  const bool too_long = static_cast<double>(lengths->min) <= check.shortest;
+  if (endings.empty()) {
     return SchemaError(
         Place(place, too_long ? "maxLength" : "minLength"),
         absl::StrCat("is supported beside format only where every text keeps to it; those of \"", format, "\" have ",
                      std::isfinite(check.longest) ? "" : "at least ", check.shortest,
                      std::isfinite(check.longest) ? absl::StrCat(" to ", check.longest) : "", " characters"));
   }
-  *lengths = {};
+  lengths->Narrow(check.shortest, check.longest);
+  if (lengths->max < 0) return absl::OkStatus();
+  // Before the last characters any text is allowed, and then what ends it; between the two the text has its minLength.
+  int64_t room = 0;
+  for (const std::string_view ending : endings) room = std::max(room, static_cast<int64_t>(ending.size()));
+  if (lengths->max - room < lengths->min) {
+    return SchemaError(
+        Place(place, "maxLength"),
+        absl::StrCat("is ", lengths->max, "; beside the format \"", format, "\", whose texts have ", "at least ",
+                     check.shortest, " characters, it must be at least ", lengths->min + room));
+  }
+  for (const std::string_view ending : endings) (*out)["x-endings"].push_back(std::string(ending));
   return absl::OkStatus();
 }
 

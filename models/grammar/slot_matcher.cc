@@ -119,9 +119,22 @@ const std::vector<bool>& SlotMatcher::RestsAfter(const std::string& word) {
 
 bool SlotMatcher::FitsOne(Open& open, const JsonStringScan& scan, std::string_view content) {
   return std::any_of(open.live.begin(), open.live.end(), [&](Live& live) {
-    if (scan.characters() > compiled_.slots[live.slot].max) return false;
-    return live.form == nullptr || Trial(*live.form, content).ok();
+    if (live.form == nullptr) return scan.characters() <= compiled_.slots[live.slot].max;
+    return FitsForm(live, scan.characters(), scan.characters() - open.scan.characters(), content);
   });
+}
+
+bool SlotMatcher::FitsForm(const Live& live, int64_t characters, int64_t added, std::string_view content) const {
+  const CompiledSlots::Slot& slot = compiled_.slots[live.slot];
+  if (characters > slot.max) return false;
+  const Trial next(*live.form, content);
+  if (!next.ok() || characters <= slot.free()) return next.ok();
+  // One character at a time, so that few have to be tried for a mask.
+  return added <= 1 && std::any_of(slot.endings.begin(), slot.endings.end(), [&](const std::string& ending) {
+           if (characters + static_cast<int64_t>(ending.size()) > slot.max) return false;
+           const Trial whole(*live.form, ending + "\"");
+           return whole.ok() && live.form->IsCompleted();
+         });
 }
 
 std::string SlotMatcher::WordAfter(Open& open, const JsonStringScan& scan, std::string_view content) {
@@ -203,7 +216,9 @@ void SlotMatcher::AddContent(int64_t max, models::TokenMask* mask) {
 void SlotMatcher::AddFormContent(const Live& live, models::TokenMask* mask) {
   form_mask_.resize(mask->size());
   FillMask(live.form.get(), &form_mask_);
-  const int64_t max = compiled_.slots[live.slot].max;
+  const int64_t max = compiled_.slots[live.slot].free();
+  const bool may_near_limit = !compiled_.slots[live.slot].endings.empty();
+  const models::TokenMask allowed = may_near_limit ? form_mask_ : models::TokenMask();
   const auto clear_leaving = [&](int32_t token) {
     if (Holds(form_mask_, token) && !StaysInside(token, max)) form_mask_[token / 32] &= ~(1u << (token % 32));
   };
@@ -224,7 +239,19 @@ void SlotMatcher::AddFormContent(const Live& live, models::TokenMask* mask) {
       }
     }
   }
+  if (may_near_limit && open_->scan.characters() >= max) AddLastCharacters(live, allowed);
   for (size_t i = 0; i < form_mask_.size(); ++i) (*mask)[i] |= form_mask_[i];
+}
+
+void SlotMatcher::AddLastCharacters(const Live& live, const models::TokenMask& allowed) {
+  const int64_t characters = open_->scan.characters();
+  models::TokenMask single(allowed.size(), 0u);
+  strings_.AddWithin(1, &single);
+  for (size_t i = 0; i < allowed.size(); ++i) single[i] &= allowed[i];
+  for (int32_t token = 0; token < static_cast<int32_t>(single.size() * 32); ++token) {
+    if (!Holds(single, token) || Holds(form_mask_, token)) continue;
+    if (FitsForm(live, characters + 1, 1, strings_.bytes(token))) Put(&form_mask_, token);
+  }
 }
 
 void SlotMatcher::AddClosers(models::TokenMask* mask) {

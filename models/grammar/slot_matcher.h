@@ -4,6 +4,7 @@
 #include <xgrammar/compiler.h>
 #include <xgrammar/matcher.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -26,6 +27,14 @@ struct CompiledSlots {
   struct Slot {
     int64_t min = 0, max = StringSlot::kUnbounded;
     std::optional<xgrammar::CompiledGrammar> form;  // of the whole JSON text of the string
+    std::vector<std::string> endings;               // see EndingsOfFormat
+
+    // Up to so many characters each text of the form can be completed.
+    int64_t free() const {
+      int64_t longest = 0;
+      for (const std::string& ending : endings) longest = std::max(longest, static_cast<int64_t>(ending.size()));
+      return max - longest;
+    }
   };
 
   int64_t bytes() const {
@@ -96,10 +105,15 @@ class SlotMatcher {
   // The word of the slots that the string fits when it ends after `content`; "" when it fits none.
   std::string WordAfter(Open& open, const JsonStringScan& scan, std::string_view content);
   bool FitsOne(Open& open, const JsonStringScan& scan, std::string_view content);
+  // Whether `content` may follow in the form of `live`, so that the string then has `characters`, `added` of them by
+  // it.
+  bool FitsForm(const Live& live, int64_t characters, int64_t added, std::string_view content) const;
 
   // Tokens that stay inside the string: with at most `max` characters, or with the form of a slot.
   void AddContent(int64_t max, models::TokenMask* mask);
   void AddFormContent(const Live& live, models::TokenMask* mask);
+  // Adds to form_mask_ those of `allowed` that fit where a string of a form with endings nears its limit.
+  void AddLastCharacters(const Live& live, const models::TokenMask& allowed);
   void AddClosers(models::TokenMask* mask);
   bool StaysInside(int32_t token, int64_t max) const;
   void FillText(models::TokenMask* mask);

@@ -139,7 +139,9 @@ class SlotTaker {
     StringSlot slot;
     slot.min = string.value("minLength", int64_t{0});
     slot.max = string.value("maxLength", StringSlot::kUnbounded);
+    slot.endings = string.value("x-endings", std::vector<std::string>());
     Json form = string;
+    form.erase("x-endings");
     form.erase("minLength");
     form.erase("maxLength");
     if (form.size() > 1 || form.contains("enum")) slot.form = form.dump();

@@ -22,6 +22,7 @@ struct StringSlot {
 
   int64_t min = 0, max = kUnbounded;  // characters, as JsonStringScan counts them
   std::string form;                   // what else holds, as a schema of its own; "" when nothing does
+  std::vector<std::string> endings;   // see EndingsOfFormat; empty where a text of the form can end anywhere
 
   bool operator==(const StringSlot&) const = default;
 };

@@ -18,6 +18,8 @@ TEST(ParameterTypesTest, ReadsTheTypesOfASchema) {
   EXPECT_FALSE(TypeOf(R"({"type": "string", "maxLength": 4})").free_text());
   EXPECT_EQ(TypeOf(R"({"type": "integer"})").bits, T::kNumber);
   EXPECT_EQ(TypeOf(R"({"type": ["string", "null"]})").bits, T::kString | T::kNull);
+  EXPECT_EQ(TypeOf(R"({"type": "integer", "nullable": true})").bits, T::kNumber | T::kNull);
+  EXPECT_EQ(TypeOf(R"({"type": "integer", "nullable": false})").bits, T::kNumber);
   EXPECT_EQ(TypeOf(R"({"enum": ["a", 1, null]})").bits, T::kString | T::kNumber | T::kNull);
   EXPECT_EQ(TypeOf(R"({"const": true})").bits, T::kBoolean);
   EXPECT_EQ(TypeOf(R"({"anyOf": [{"type": "array"}, {"oneOf": [{"type": "object"}]}]})").bits, T::kArray | T::kObject);

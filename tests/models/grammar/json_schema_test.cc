@@ -119,8 +119,11 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "integer", "minLength": 3})", "#/minLength", "needs the type string"},
       {R"({"type": "string", "minLength": 11, "format": "date"})", "#/minLength", "have 10 to 10 characters"},
       {R"({"type": "string", "minLength": 7, "maxLength": 14, "format": "ipv4"})", "#/maxLength", "have 7 to 15"},
-      {R"({"type": "string", "minLength": 1, "maxLength": 9, "format": "uri"})", "#/maxLength", "have at least 5"},
-      {R"({"type": "string", "maxLength": 30, "format": "email"})", "#/maxLength", "beside format"},
+      {R"({"type": "string", "minLength": 5, "maxLength": 9, "format": "uri"})", "#/maxLength",
+       "is 9; beside the format \"uri\", whose texts have at least 5 characters, it must be at least 10"},
+      {R"({"type": "string", "maxLength": 4, "format": "email"})", "#/maxLength", "at least 10"},
+      {R"({"type": "string", "maxLength": 30, "format": "duration"})", "#/maxLength", "beside format"},
+      {R"({"type": "string", "format": "email", "pattern": "a"})", "#/pattern", "leave out one of the two"},
       {R"({"type": "string", "maxLength": 5, "pattern": "^a+b+$"})", "#/maxLength", "one class, repeated"},
       {R"({"type": "string", "maxLength": 2, "pattern": "^a{3}$"})", "#/pattern", "excludes every length"},
       {R"({"type": "string", "pattern": "^a.{1,20}$"})", "#/pattern", "must be the whole pattern"},
@@ -144,7 +147,12 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
        "not supported"},
       {R"({"type": "object", "propertyNames": false})", "#/propertyNames", "not supported"},
       {R"({"type": "object", "dependentRequired": {"a": ["b"]}})", "#/dependentRequired", "not supported"},
-      {R"({"type": "string", "nullable": true})", "#/nullable", "not supported"},
+      {R"({"nullable": true})", "#/nullable", "anyOf with {\"type\": \"null\"}"},
+      {R"({"$ref": "#/$defs/a", "nullable": true, "$defs": {"a": {"type": "null"}}})", "#/nullable",
+       "beside a type only"},
+      {R"({"type": "string", "nullable": "yes"})", "#/nullable", "not supported"},
+      {R"({"oneOf": [{"type": "string", "nullable": true}, {"type": "integer", "nullable": true}]})", "#/oneOf/1",
+       "does not exclude branch 0"},
       {R"({"type": ["integer", "string"], "format": "int32"})", "#/format", "\"int32\" is not supported"},
       {R"({"format": "int32"})", "#/format", "without a type"},
       {R"({"type": "object", "minProperties": 1})", "#/minProperties", "not supported"},
@@ -155,6 +163,11 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "array", "maxItems": 100000})", "#/maxItems", "at most 4096"},
       {R"({"type": "array", "maxItems": -1})", "#/maxItems", "0 or more"},
       {R"({"type": "array", "prefixItems": [{}, {}], "maxItems": 1})", "#/prefixItems", "has 2 schemas"},
+      {R"({"type": "array", "items": [{}], "prefixItems": [{}]})", "#/items", "beside prefixItems"},
+      {R"({"type": "array", "items": [{}, {"type": "strin"}]})", "#/items/1/type", "\"strin\" is no type"},
+      {R"({"type": "array", "items": [{}], "additionalItems": {"not": {}}})", "#/additionalItems/not", "not supported"},
+      {R"({"type": "array", "items": [{}], "additionalItems": false, "minItems": 2})", "#/items", "has 1 schemas"},
+      {R"({"type": "string", "additionalItems": false, "items": []})", "#/additionalItems", "needs the type array"},
       {R"({"if": {}, "then": {}})", "#/if", "not supported"},
       {R"({"type": "object", "properties": {"a/b~c": {"type": "object", "dependentRequired": {"a": ["b"]}}}})",
        "#/properties/a~1b~0c/dependentRequired", "not supported"},
@@ -162,7 +175,11 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
       {R"({"type": "object", "properties": {"a": 3}})", "#/properties/a", "must be an object"},
       {R"({"type": "object", "required": ["a"]})", "#/required/0", "not among the properties"},
       {R"({"enum": []})", "#/enum", "not empty"},
-      {R"({"enum": ["a", 1.5]})", "#/enum/1", "must be whole"},
+      {R"({"enum": ["a", 0.1234567]})", "#/enum/1", "at most 6 digits behind the point; this is 0.1234567"},
+      {R"({"enum": [1e-7]})", "#/enum/0", "this is 1e-07"},
+      {R"({"enum": [1234567890.5]})", "#/enum/0", "below 10^9"},
+      {R"({"const": [1.5]})", "#/const", "numbers inside must be whole"},
+      {R"({"type": "integer", "enum": [1.5]})", "#/enum/0", "not of the type"},
       {R"({"const": 12345678901234567890})", "#/const", "2^53"},
       {R"({"type": "string", "enum": ["a", 3]})", "#/enum/1", "not of the type"},
       {R"({"enum": ["a"], "pattern": "a"})", "#/pattern", "not supported"},
@@ -189,6 +206,45 @@ TEST(PrepareSchema, NamesThePartThatItRefuses) {
     EXPECT_THAT(problem, StartsWith(bad.place + (bad.place.ends_with('/') ? "" : ": "))) << bad.schema;
     EXPECT_THAT(problem, HasSubstr(bad.about)) << bad.schema;
   }
+}
+
+TEST(PrepareSchema, ReadsOpenApiAndOlderDrafts) {
+  EXPECT_EQ(Prepared(R"({"type": "string", "nullable": true})"), Prepared(R"({"type": ["string", "null"]})"));
+  EXPECT_EQ(Prepared(R"({"type": ["null", "string"], "nullable": true})"), Prepared(R"({"type": ["null", "string"]})"));
+  // As OpenAPI 3.0.3 says: an enum has to name null itself.
+  EXPECT_EQ(Prepared(R"({"type": "string", "nullable": true, "enum": ["a", null]})"),
+            Prepared(R"({"enum": ["a", null]})"));
+  EXPECT_EQ(Prepared(R"({"type": "string", "nullable": true, "enum": ["a"]})"), Prepared(R"({"enum": ["a"]})"));
+  Prepared(R"({"type": "object", "properties": {"nullable": {"type": "boolean"}}, "required": ["nullable"]})");
+
+  EXPECT_EQ(Prepared(R"({"type": "array", "items": [{"type": "null"}, {}], "additionalItems": {"type": "string"}})"),
+            Prepared(R"({"type": "array", "prefixItems": [{"type": "null"}, {}], "items": {"type": "string"}})"));
+  EXPECT_EQ(Prepared(R"({"type": "array", "items": [{"type": "null"}], "additionalItems": false, "minItems": 1})"),
+            Prepared(R"({"type": "array", "prefixItems": [{"type": "null"}], "items": false, "minItems": 1})"));
+  EXPECT_EQ(Prepared(R"({"type": "array", "items": [{"type": "null"}]})"),
+            Prepared(R"({"type": "array", "prefixItems": [{"type": "null"}]})"));
+  EXPECT_EQ(Prepared(R"({"type": "array", "items": {"type": "null"}, "additionalItems": false})"),
+            Prepared(R"({"type": "array", "items": {"type": "null"}})"))
+      << "it is about what follows a list of items";
+}
+
+TEST(PrepareSchema, NumbersOfEnumsMayHaveShortFractions) {
+  EXPECT_EQ(Prepared(R"({"enum": ["a", 0.5, 2, -0.000001]})"), Json::parse(R"({"anyOf": [{"enum": ["a", 2]},
+      {"type": "number", "minimum": 0.5, "maximum": 0.5}, {"type": "number", "minimum": -0.000001, "maximum": -0.000001}]})"));
+  EXPECT_EQ(Prepared(R"({"const": 0.1, "type": "number"})"),
+            Json::parse(R"({"type": "number", "minimum": 0.1, "maximum": 0.1})"));
+  EXPECT_EQ(Prepared(R"({"enum": [1.0, [-2.0]], "type": ["integer", "array"]})"), Prepared(R"({"enum": [1, [-2]]})"));
+}
+
+TEST(PrepareSchema, CountsBesideFormatsWithoutALongestText) {
+  // As pydantic writes HttpUrl.
+  const Json out = Prepared(R"({"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083})");
+  EXPECT_EQ(out["minLength"], 5);
+  EXPECT_EQ(out["maxLength"], 2083);
+  EXPECT_TRUE(out.contains("pattern") && out.contains("x-endings"));
+  const Json at_least = Prepared(R"({"type": "string", "format": "email", "minLength": 20})");
+  EXPECT_EQ(at_least["minLength"], 20);
+  EXPECT_FALSE(at_least.contains("x-endings"));
 }
 
 TEST(PrepareSchema, LengthsThatEveryTextOfAFormatHasAreKept) {

@@ -46,7 +46,10 @@ TEST(CheckPattern, RefusesWhatCannotBeFollowedExactly) {
       {"^*", "* has nothing to repeat"},
       {"a$?", "? has nothing to repeat"},
       {"a{3,2}", "{3,2} ends before it begins"},
-      {"(?=a)b", "(?..."},
+      {"(?=a)b", "look-ahead and look-behind, here (?=...), are not supported"},
+      // As Zod writes z.email().
+      {"^(?!\\.)(?!.*\\.\\.)([A-Za-z0-9_'+\\-\\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\\-]*\\.)+[A-Za-z]{2,}$",
+       R"(here (?!...), are not supported; for an e-mail address use "format": "email" without a pattern)"},
       {"(?<name>a)", "(?..."},
       {"\\bword\\b", "\\b is not supported"},
       {"(a)\\1", ""},

@@ -7,6 +7,7 @@
 #include <regex>
 #include <unordered_map>
 
+#include "absl/strings/str_cat.h"
 #include "base/utf8.h"
 #include "models/grammar/tool_grammar.h"
 #include "tests/models/grammar/demo_grammar.h"
@@ -237,6 +238,56 @@ TEST_F(SlotMatcherTest, AnswersAreValidAndEveryValidTextIsAnAnswer) {
   }
   EXPECT_GT(accepted, 1000);
   EXPECT_GT(refused, 100);
+}
+
+TEST_F(SlotMatcherTest, TextsOfAFormatKeepToTheirLengthAndAreNeverCut) {
+  const std::pair<const char*, std::regex> formats[] = {
+      {"uri", std::regex(R"([a-z][a-z0-9+.-]*://[a-zA-Z0-9.-]*[a-zA-Z0-9](:[0-9]{1,4})?([/?]([^"%]|%[0-9A-F]{2})*)?)")},
+      {"email", std::regex(R"([a-zA-Z0-9_.+-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+)")},
+      {"hostname", std::regex(R"([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*)")}};
+  for (const auto& [format, regex] : formats) {
+    size_t longest = 0;
+    for (uint32_t seed = 0; seed < 60; ++seed) {
+      const size_t min = seed % 3 == 0 ? 12 : 1, max = min + 10 + seed % 13;
+      const auto grammar = CompileSchema(absl::StrCat(R"({"type": "string", "format": ")", format,
+                                                      R"(", "minLength": )", min, R"(, "maxLength": )", max, "}"));
+      const std::string text = Walk(*grammar, seed);
+      const Json value = Json::parse(text, nullptr, false);
+      ASSERT_TRUE(value.is_string()) << format << " " << max << ": " << text;
+      const std::string string = value;
+      EXPECT_TRUE(std::regex_match(string, regex)) << string;
+      EXPECT_TRUE(string.size() >= min && string.size() <= max) << max << ": " << string;
+      longest = std::max(longest, string.size() + 22 - max);
+    }
+    EXPECT_GE(longest, 22u) << format << ": no walk came to the limit";
+  }
+}
+
+TEST_F(SlotMatcherTest, EveryTextOfAFormatIsAnAnswerUpToItsLength) {
+  const auto url = CompileSchema(R"({"type": "string", "format": "uri", "minLength": 1, "maxLength": 20})");
+  for (const char* text : {R"("http://a.b/c%20d-20")", R"("http://a.b/c%20d.20%")", R"("http://a.b/cd-20-20-2%41")",
+                           R"("http://a.b/c?d=e")", R"("a://b")"}) {
+    const bool valid = std::string_view(text).size() <= 22 && std::string_view(text).find("%\"") == std::string::npos;
+    std::vector<int32_t> bytes;
+    for (const char* at = text; *at != '\0'; ++at) {
+      int32_t token = 0;
+      while (tokenizer_->TokenBytes(token) != std::string_view(at, 1)) ++token;
+      bytes.push_back(token);
+    }
+    EXPECT_EQ(AcceptsTokens(*url, bytes), valid) << text;
+  }
+  const auto fractions = CompileSchema(R"({"enum": [0.1, -12.000001, 7, "a"]})");
+  for (const char* text : {"0.1", "-12.000001", "7", R"("a")"}) EXPECT_TRUE(Accepts(*fractions, text)) << text;
+  for (const char* text : {"0.2", "0.11", "-12.000002", "12.000001", "7.5", "0", "0.10000001"}) {
+    EXPECT_FALSE(Accepts(*fractions, text)) << text;
+  }
+  const auto tuple =
+      CompileSchema(R"({"type": "array", "items": [{"type": "integer"}, {"type": "string", "nullable": true}],
+      "additionalItems": false, "minItems": 2})");
+  for (const char* text : {R"([1, "a"])", "[1, null]"}) EXPECT_TRUE(Accepts(*tuple, text)) << text;
+  for (const char* text : {R"(["a", 1])", R"([1, "a", 2])", "[1]", "[null, null]"}) {
+    EXPECT_FALSE(Accepts(*tuple, text)) << text;
+  }
 }
 
 // A call as V3.2 writes it, its strings as text.

@@ -13,7 +13,9 @@
 namespace hadal::grammar {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class TextFormatTest : public DemoGrammarTest {
  protected:
@@ -79,7 +81,7 @@ TEST_F(TextFormatTest, WhatCannotBeFollowedIsRefused) {
   const auto problem = [](const std::string& pattern) {
     return std::string(RegexSpec(pattern, Reasoning::kNone, {}).status().message());
   };
-  EXPECT_THAT(problem("(?=a)b"), HasSubstr("(?..."));
+  EXPECT_THAT(problem("(?=a)b"), AllOf(HasSubstr("(?=...)"), Not(HasSubstr("mail"))));
   EXPECT_THAT(problem("\\p{L}"), HasSubstr("\\p is not supported"));
   EXPECT_THAT(problem(".{1,80}"), HasSubstr("bounded repetition"));
   EXPECT_THAT(problem(std::string(300, 'a')), HasSubstr("300 bytes; at most 256"));
