@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -164,6 +165,7 @@ absl::Status App::CreateAdmission() {
   options.max_queue_requests = std::max<int64_t>(1, options.max_queue_requests);
   options.log = MakeLogSink();
   options.metrics = &metrics_;
+  options.seed = std::random_device{}();  // replicas that started alike must not tell their clients the same times
   auto admission = admission::AdmissionController::Create(std::move(options));
   if (!admission.ok()) return admission.status();
   admission_ = *std::move(admission);

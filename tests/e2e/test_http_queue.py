@@ -2,13 +2,14 @@
 """Clients that leave, and a queue that is full."""
 
 import re
+import signal
 import threading
 import time
 
 import openai
 import pytest
 
-from hadal_process import PATIENCE, filled
+from hadal_process import PATIENCE, fill, filled
 from http_client import ASK, LONG, SHORTER, client_of, post, read_until, send_raw
 from redis_process import wait_for
 
@@ -134,6 +135,20 @@ def test_behind_a_gateway_every_client_is_told_the_next_free_moment(start_server
             assert int(headers["x-hadal-estimated-wait-ms"]) > 5000
             assert headers["retry-after-ms"] == "3000" and headers["retry-after"] == "3"
             assert headers["x-should-retry"] == "true" and headers["x-hadal-promise"] == "none"
+
+
+def test_replicas_that_started_alike_tell_different_times(start_server):
+    # No step ends while the test looks: every hint is two seconds and the jitter.
+    told = []
+    for _ in range(2):
+        server = start_server("--load-format=null:10m", "--max-batch-size=1", "--max-queue-requests=1", "--wait-limits=none", expect_exit=-9)
+        connections = fill(server)
+        told.append([int(post(server, "/v1/chat/completions", {"messages": ASK})[1]["retry-after-ms"]) for _ in range(5)])
+        for connection in connections:
+            connection.close()
+        server.signal(signal.SIGKILL)  # it would end with its step
+    assert all(2000 <= ms <= 2200 for replica in told for ms in replica), told
+    assert told[0] != told[1], "clients of both would come back together"
 
 
 def test_the_clients_own_retries_succeed_once_there_is_room(full_server):
