@@ -30,6 +30,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status, const std::string& request
     (*info.mutable_metadata())["estimated_wait_ms"] = absl::StrCat(absl::ToInt64Milliseconds(*detail.estimated_wait));
   }
   details.add_details()->PackFrom(info);
+  if (detail.reason == request::Reason::kTenantQuota) {
+    google::rpc::QuotaFailure failure;
+    google::rpc::QuotaFailure::Violation& violation = *failure.add_violations();
+    violation.set_subject("api_key");
+    violation.set_description(message);
+    details.add_details()->PackFrom(failure);
+  }
   // Some clients take it as leave to retry.
   if (detail.retry_after.has_value() && detail.should_retry) {
     google::rpc::RetryInfo retry;

@@ -44,6 +44,22 @@ TEST(StatusCodecTest, ARefusalCarriesReasonRetryInfoAndPushback) {
   EXPECT_EQ(RetryPushback(refusal), "2345");
 }
 
+TEST(StatusCodecTest, AKeyThatIsOverItsQuotaIsToldSoInAQuotaFailure) {
+  const absl::Status over = request::MakeRefusal(Reason::kTenantQuota, "3 in flight", absl::Seconds(4));
+  const grpc::Status status = ToGrpcStatus(over, "req-1");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  const auto failure = Unpack<google::rpc::QuotaFailure>(Details(status));
+  ASSERT_EQ(failure.violations_size(), 1);
+  EXPECT_EQ(failure.violations(0).subject(), "api_key");
+  EXPECT_EQ(failure.violations(0).description(), "3 in flight");
+  EXPECT_EQ(Unpack<google::rpc::RetryInfo>(Details(status)).retry_delay().seconds(), 4);
+  const absl::Status full = request::MakeRefusal(Reason::kConnectionQueueFull, "full", absl::Seconds(4));
+  const google::rpc::Status others = Details(ToGrpcStatus(full, "req-1"));
+  for (const auto& any : others.details()) {
+    EXPECT_FALSE(any.Is<google::rpc::QuotaFailure>()) << "the server's limit is no quota of the caller";
+  }
+}
+
 TEST(StatusCodecTest, ARefusalSaysWhetherAPlaceIsHeld) {
   const auto details_of = [](const request::RetryHint& hint) {
     return Details(ToGrpcStatus(request::MakeBusy(Reason::kConnectionQueueFull, "queue full", hint), "req-1"));
