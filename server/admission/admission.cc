@@ -25,6 +25,8 @@ constexpr int64_t kUnpromisedShare = 16;
 constexpr int64_t kSurplusShare = 2;
 // Of a process whose device failed, when it was not measured how long a start takes.
 constexpr absl::Duration kRestartTime = absl::Seconds(10);
+constexpr std::string_view kDrainingText = "the server is shutting down";
+constexpr std::string_view kFaultText = "the device has failed";
 
 }  // namespace
 
@@ -131,6 +133,11 @@ absl::Status AdmissionController::CheckRoom(const AdmissionRequest& request) {
   return Decide(request, /*take=*/false).status();
 }
 
+absl::Status AdmissionController::CheckState(const AdmissionRequest& request) {
+  if (state_.load(std::memory_order_acquire) == State::kReady) return absl::OkStatus();
+  return Decide(request, /*take=*/false).status();
+}
+
 absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& request, bool take) {
   const absl::Time now = options_.clock->Now();
   const State state = state_.load(std::memory_order_acquire);
@@ -194,7 +201,7 @@ AdmissionController::Finding AdmissionController::Find(const AdmissionRequest& r
     return finding;
   }
   finding.predicted_wait = WaitOverLimit(request, prompt_tokens, line, arrival);
-  if (finding.predicted_wait > absl::ZeroDuration()) {
+  if (finding.predicted_wait > absl::ZeroDuration() && slots_.Check(demand) == SlotTable::Room::kYes) {
     finding.reason = Reason::kWaitLimit;
     return finding;
   }
@@ -309,16 +316,31 @@ absl::Status AdmissionController::RefuseByState(State state, const Subject& subj
                   "MODEL_LOADING: refused while the model loads", planner_.After(remaining));
   }
   if (state == State::kDraining) {
-    return Refuse(Reason::kDraining, subject, "the server is shutting down", "DRAINING: refused while shutting down",
-                  planner_.After(kMinRetryAfter));
+    return Refuse(Reason::kDraining, subject, kDrainingText, "DRAINING: refused while shutting down",
+                  PlanAfter(Reason::kDraining));
+  }
+  return Refuse(Reason::kDeviceFault, subject, kFaultText, "DEVICE_FAULT: refused after a device fault",
+                PlanAfter(Reason::kDeviceFault));
+}
+
+absl::Status AdmissionController::EndedBy(Reason reason) {
+  const RetryPlan plan = PlanAfter(reason);
+  return request::MakeBusy(reason, reason == Reason::kDraining ? kDrainingText : kFaultText,
+                           request::RetryHint{.after = plan.hint, .estimated_wait = plan.estimate});
+}
+
+RetryPlan AdmissionController::PlanAfter(Reason reason) {
+  if (reason == Reason::kDraining) {
+    // A whole queue goes to the other replicas at once: it comes there evenly over a second.
+    const double turn = EvenlySpread(sent_away_.fetch_add(1, std::memory_order_relaxed));
+    return {.hint = kMinRetryAfter + absl::Seconds(turn), .estimate = kMinRetryAfter};
   }
   absl::Duration restart = kRestartTime;
   {
     base::MutexLock lock(&mutex_);
     if (start_up_ > absl::ZeroDuration()) restart = std::max(start_up_, kMinRetryAfter);
   }
-  return Refuse(Reason::kDeviceFault, subject, "the device has failed", "DEVICE_FAULT: refused after a device fault",
-                planner_.After(restart));
+  return planner_.After(restart);
 }
 
 absl::Status AdmissionController::Refuse(Reason reason, const Subject& subject, std::string_view detail,

@@ -178,6 +178,12 @@ class AdmissionController {
   // Whether TryAdmit would succeed now, for a caller whose body has not arrived. Takes nothing; a refusal is counted
   // and logged as TryAdmit's.
   absl::Status CheckRoom(const AdmissionRequest& request);
+  // The refusal of everybody while the model loads, in a drain and after a device fault, else OK: it comes before the
+  // caller's own limits. Counted and logged as TryAdmit's.
+  absl::Status CheckState(const AdmissionRequest& request);
+  // What ends a request that was admitted before a drain (DRAINING) or a device fault (DEVICE_FAULT) began, and has not
+  // been answered. Those that end together are told different times.
+  absl::Status EndedBy(request::Reason reason);
   // Queues a request with a finalized ticket. Consumes both if and only if it returns OK; fails with DRAINING or
   // DEVICE_FAULT when that began meanwhile, with PREEMPTED_IN_QUEUE when the slot is gone, and with Internal for an
   // empty or unfinalized ticket. After OK the outcome arrives in request->stream.
@@ -288,6 +294,8 @@ class AdmissionController {
   // Whom the engine's thread refuses, which works on no request of its own.
   static Subject SubjectOf(const QueuedRequest& queued);
   absl::Status RefuseByState(State state, const Subject& subject);
+  // When to return to another replica (DRAINING), or to this one once it has started again (DEVICE_FAULT).
+  RetryPlan PlanAfter(request::Reason reason);
   // For a request that has lost its slot.
   absl::Status RefuseEvicted(const Subject& subject);
   // `expected_blocks`: blocks that the request will lease, if `required_bytes` covers only a part of them. `kept_free`:
@@ -365,6 +373,7 @@ class AdmissionController {
   absl::Time idle_refusals_since_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   std::atomic<bool> probing_{false};  // a request was admitted despite its limits, to get a new measurement
   const absl::Time created_;
+  std::atomic<uint64_t> sent_away_ = 0;                                     // by a drain
   absl::Time loaded_at_ ABSL_GUARDED_BY(mutex_);                            // expected
   absl::Duration start_up_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();  // from created_ to the first SetReady
   std::string fault_message_ ABSL_GUARDED_BY(mutex_);

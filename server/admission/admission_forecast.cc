@@ -20,13 +20,6 @@ constexpr double kIdleShare = 0.25;
 // Of an answer, while no answers have been seen.
 constexpr double kColdOutputTokens = 256;
 
-// Evenly spread over (0, 1) in whatever order: the i-th of a sequence in which any few in a row lie far apart.
-double Spread(size_t i) {
-  constexpr double kGoldenRatio = 0.6180339887498949;
-  const double value = 0.5 + kGoldenRatio * static_cast<double>(i);
-  return value - std::floor(value);
-}
-
 // Adds what runs to the replay, and to what the table says of it. A replay that takes the mean for every length would
 // end all of a kind together. So each sequence gets a length of its own, and together they are spread as the answers
 // that were seen: `lengths`, of those that think at 1. Returns the most tokens that one of them wants.
@@ -36,7 +29,7 @@ double AddRunning(const std::vector<RunningSequence>& running, const std::array<
   for (size_t i = 0; i < running.size(); ++i) {
     const RunningSequence& sequence = running[i];
     const double most = std::max(1, sequence.max_tokens - sequence.produced);
-    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, Spread(i));
+    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, EvenlySpread(i));
     ReplaySequence& replayed = state->running.emplace_back();
     // Nothing seen: half of what may still come.
     replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
@@ -56,7 +49,7 @@ double AddRunning(const std::vector<RunningSequence>& running, const std::array<
 std::vector<ReplaySequence> Arriving(const MeanRequest& mean, const LengthCurve& lengths, double most_wanted) {
   std::vector<ReplaySequence> arriving;
   for (int i = 0; i < kArrivalKinds; ++i) {
-    const double output = lengths.RemainingQuantile(0, Spread(i));
+    const double output = lengths.RemainingQuantile(0, EvenlySpread(i));
     arriving.push_back({.output_tokens = std::min(most_wanted, output < 0 ? kColdOutputTokens : output),
                         .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
                         .blocks = mean.blocks});

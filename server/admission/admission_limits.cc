@@ -22,6 +22,10 @@ std::string Seconds(absl::Duration duration) {
   return absl::StrFormat("%.2f s", std::max(absl::ToDoubleSeconds(duration), 0.0));
 }
 
+std::string About(absl::Duration duration) {
+  return duration > kForecastHorizon ? Seconds(duration) : absl::StrCat("about ", Seconds(duration));
+}
+
 }  // namespace
 
 AdmissionController::LimitCheck AdmissionController::CheckLimits(const AdmissionRequest& request, int64_t prompt_tokens,
@@ -89,8 +93,8 @@ absl::Status AdmissionController::RefuseForLimits(const CallerLimits& limits, co
                         absl::ToDoubleSeconds(check.idle)));
   }
   if (check.verdict.reason == Reason::kWaitLimit) {
-    const std::string wait = check.prediction.known ? absl::StrCat("would wait about ", Seconds(check.prediction.start))
-                                                    : "would have to wait";
+    const std::string wait =
+        check.prediction.known ? absl::StrCat("would wait ", About(check.prediction.start)) : "would have to wait";
     const std::string detail = absl::StrCat("the request ", wait, ", and x-hadal-queue is no");
     return Refuse(Reason::kWaitLimit, subject, detail, absl::StrCat("WAIT_LIMIT: ", detail),
                   PlanReturn(subject, -1, 0));

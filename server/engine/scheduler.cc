@@ -39,7 +39,7 @@ Scheduler::Scheduler(const EngineOptions& options, const models::Model& model,
 }
 
 Scheduler::~Scheduler() {
-  EndAll(request::MakeError(request::Reason::kInternal, "the engine has stopped"));
+  EndAll([] { return request::MakeError(request::Reason::kInternal, "the engine has stopped"); });
   Publish();
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -91,12 +92,12 @@ class Scheduler {
 
   // Every request with rows in `plan` ends with that error; the others go on.
   void FailStep(const BatchPlan& plan, const absl::Status& status, BatchPlan& next);
-  // Everything that runs ends with that error.
-  void EndAll(const absl::Status& status);
+  // Everything that runs ends with an error: `status` is called for each request.
+  void EndAll(absl::FunctionRef<absl::Status()> status);
   // Everything that runs ends with what it has so far (drain time-out).
   void EndAllInsufficient();
-  // Everything in the queue ends with that error.
-  void EndQueued(const absl::Status& status);
+  // The same for everything in the queue.
+  void EndQueued(absl::FunctionRef<absl::Status()> status);
 
   bool HasRequests() const { return !requests_.empty(); }
   // Whether there is work that a step could advance, now or after the step in flight. Requests waiting for a slow

@@ -59,10 +59,10 @@ void Scheduler::CloseQueued(admission::QueuedRequest queued, const absl::Status&
   observer_->OnEnded(facts);
 }
 
-void Scheduler::EndQueued(const absl::Status& status) {
+void Scheduler::EndQueued(absl::FunctionRef<absl::Status()> status) {
   if (admission_->QueuedRequests(model_index_) == 0) return;
   for (admission::QueuedRequest& queued : admission_->DrainQueue(model_index_))
-    CloseQueued(std::move(queued), status, now_);
+    CloseQueued(std::move(queued), status(), now_);
 }
 
 void Scheduler::RetireRunning(absl::Time now, bool consumers_changed) {
@@ -156,8 +156,8 @@ Stage Scheduler::StageOf(const ActiveRequest& request) const {
   return request.first_token == absl::InfiniteFuture() ? Stage::kPrefill : Stage::kDecode;
 }
 
-void Scheduler::EndAll(const absl::Status& status) {
-  for (const auto& request : requests_) EndRequest(*request, status, FinishReason::kError);
+void Scheduler::EndAll(absl::FunctionRef<absl::Status()> status) {
+  for (const auto& request : requests_) EndRequest(*request, status(), FinishReason::kError);
   RemoveEnded();
 }
 
@@ -167,8 +167,7 @@ void Scheduler::EndAllInsufficient() {
       EndRequest(*request, absl::OkStatus(), FinishReason::kInsufficientSystemResource);
     } else {
       // Nothing has been sent: the client can go to another replica.
-      EndRequest(*request, request::MakeBusy(Reason::kDraining, "the server is shutting down", absl::Seconds(1)),
-                 FinishReason::kInsufficientSystemResource);
+      EndRequest(*request, admission_->EndedBy(Reason::kDraining), FinishReason::kInsufficientSystemResource);
     }
   }
   RemoveEnded();

@@ -25,14 +25,6 @@ void Set(std::atomic<T>& atomic, T value) {
 // Of the last full step in the average of those before it.
 constexpr double kFullStepShare = 0.05;
 
-absl::Status DrainingStatus() {
-  return request::MakeBusy(Reason::kDraining, "the server is shutting down", absl::Seconds(1));
-}
-
-absl::Status FaultStatus() {
-  return request::MakeBusy(Reason::kDeviceFault, "the device has failed", absl::Seconds(10));
-}
-
 bool FeedsSteps(AsyncScheduling wanted, const models::Model& model) {
   if (model.overlapped_steps() > 1 || model.max_steps_in_flight() < 2 || wanted == AsyncScheduling::kOff) return false;
   return wanted == AsyncScheduling::kOn || model.info().device_facts.multiprocessors > 0;
@@ -65,8 +57,8 @@ StepLoop::Round StepLoop::RunOnce(uint32_t signals) {
   const absl::Time now = options_.clock->Now();
   if (!StepsInFlight()) gap_started_ = now;
   scheduler_.Retire(now, (signals & request::WakeSignal::kConsumer) != 0);
-  if (device_fault_) scheduler_.EndQueued(FaultStatus());
-  if (draining_) scheduler_.EndQueued(DrainingStatus());
+  if (device_fault_) scheduler_.EndQueued([this] { return admission_->EndedBy(Reason::kDeviceFault); });
+  if (draining_) scheduler_.EndQueued([this] { return admission_->EndedBy(Reason::kDraining); });
   if (overlapped_steps_ > 1) return RunOverlapped(now);
   BatchPlan next;
   if (!device_fault_) next = scheduler_.Plan(now, /*start_new=*/!draining_);
@@ -207,8 +199,9 @@ void StepLoop::Fault(const absl::Status& status) {
     options_.log(admission::LogSeverity::kError, options_.name,
                  absl::StrCat("DEVICE_FAULT: the model's step failed: ", status.message()), fields);
   }
-  scheduler_.EndAll(FaultStatus());
-  scheduler_.EndQueued(FaultStatus());
+  const auto fault = [this] { return admission_->EndedBy(Reason::kDeviceFault); };
+  scheduler_.EndAll(fault);
+  scheduler_.EndQueued(fault);
   if (options_.on_fault) options_.on_fault();
 }
 
@@ -219,8 +212,9 @@ void StepLoop::EndRunning() {
 
 void StepLoop::Abort() {
   DropSteps();
-  scheduler_.EndAll(DrainingStatus());
-  scheduler_.EndQueued(DrainingStatus());
+  const auto draining = [this] { return admission_->EndedBy(Reason::kDraining); };
+  scheduler_.EndAll(draining);
+  scheduler_.EndQueued(draining);
   Tell();
   scheduler_.DeleteClosed(/*fed=*/false);
   PublishState();

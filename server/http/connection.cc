@@ -171,9 +171,16 @@ bool Connection::TakeArrived() {
   return true;
 }
 
+void Connection::EndWithDrain() {
+  if (!context_->draining.load() || reader_->state() != RequestReader::State::kDone) return;
+  rest_ = reader_->TakeRest() + rest_;
+  if (rest_.empty() && !TakeArrived()) keep_alive_ = false;
+}
+
 asio::awaitable<void> Connection::Send(Response response) {
   StopWatching();
   responded_ = true;
+  EndWithDrain();
   const bool unread =
       reader_->state() == RequestReader::State::kBody || reader_->state() == RequestReader::State::kError;
   bool discard = false;
@@ -230,6 +237,7 @@ asio::awaitable<void> Connection::Linger() {
 
 asio::awaitable<bool> Connection::BeginStream(std::string_view content_type, Headers headers, int status) {
   responded_ = true;
+  EndWithDrain();
   chunked_ = !head().http_1_0;
   if (!chunked_) keep_alive_ = false;
   headers.emplace_back("cache-control", "no-cache");

@@ -122,6 +122,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<bool> ReadSome();
   // As ReadSome, of what is there already. False: nothing is.
   bool TakeArrived();
+  // In a drain the response is the connection's last, unless the next request has arrived.
+  void EndWithDrain();
   // The client waits for 100 Continue where it asked for it. False: it is gone.
   boost::asio::awaitable<bool> Continue();
   // Why the body did not arrive completely: the client disconnected, was too slow, or was evicted.

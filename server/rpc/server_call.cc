@@ -283,7 +283,7 @@ void ServerCall::StopWaiting() {
     // A public call has its slot until it ends.
     if (waiting_since_ == absl::InfiniteFuture() && !slot_.taken()) return;
   }
-  End(request::MakeRefusal(Reason::kDraining, "the server stops", absl::Seconds(1)));
+  End(environment_->service->EndedBy(Reason::kDraining));
 }
 
 void ServerCall::FinishWith(const absl::Status& status, const grpc::ByteBuffer* last) {

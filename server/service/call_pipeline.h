@@ -131,6 +131,8 @@ class CallPipeline : public std::enable_shared_from_this<CallPipeline> {
 
   CallPipeline(GenerateService* service, CallInfo info, std::function<void()> notify);
 
+  // What a caller beyond its quota is told: a server that serves nobody says that instead.
+  absl::Status OverQuota(const admission::AdmissionRequest& request, const absl::Status& refusal);
   // Whether a call that was refused so goes on all the same.
   bool MayAnswer(const absl::Status& refusal) const;
   static admission::AdmissionRequest AdmissionOf(const CallInfo& info, int64_t body_bytes);

@@ -37,11 +37,17 @@ absl::Status CallPipeline::CheckRoom(int64_t body_bytes) {
     quota = info_.caller.quota;
   }
   if (quota != nullptr) {
-    if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return status;
+    if (absl::Status status = quota->Check(service_->clock().Now()); !status.ok()) return OverQuota(request, status);
   }
   const base::LogScope named = Named();
   absl::Status status = service_->CheckRoom(request);
   return MayAnswer(status) ? absl::OkStatus() : status;
+}
+
+absl::Status CallPipeline::OverQuota(const admission::AdmissionRequest& request, const absl::Status& refusal) {
+  const base::LogScope named = Named();
+  const absl::Status state = service_->CheckState(request);
+  return state.ok() ? refusal : state;
 }
 
 absl::Status CallPipeline::Admit(int64_t body_bytes) {
@@ -56,7 +62,7 @@ absl::Status CallPipeline::Admit(int64_t body_bytes) {
   QuotaUse use;
   if (quota != nullptr) {
     absl::StatusOr<QuotaUse> begun = quota->Begin(service_->clock().Now(), body_bytes / kBytesPerPromptToken);
-    if (!begun.ok()) return begun.status();
+    if (!begun.ok()) return OverQuota(request, begun.status());
     use = *std::move(begun);
   }
   const base::LogScope named = Named();

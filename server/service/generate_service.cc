@@ -163,6 +163,12 @@ absl::Status GenerateService::CheckRoom(const admission::AdmissionRequest& arriv
   return options_.admission->CheckRoom(arrival);
 }
 
+absl::Status GenerateService::CheckState(const admission::AdmissionRequest& arrival) {
+  return options_.admission->CheckState(arrival);
+}
+
+absl::Status GenerateService::EndedBy(request::Reason reason) { return options_.admission->EndedBy(reason); }
+
 absl::StatusOr<admission::Ticket> GenerateService::Admit(const admission::AdmissionRequest& arrival) {
   absl::StatusOr<admission::Ticket> ticket = options_.admission->TryAdmit(arrival);
   if (ticket.ok() && arrival.priority != request::Priority::kBatch) {

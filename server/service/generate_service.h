@@ -99,6 +99,10 @@ class GenerateService {
   }
   // Whether Admit would succeed now; the same refusals. Takes nothing.
   absl::Status CheckRoom(const admission::AdmissionRequest& arrival);
+  // Its refusal while the server serves nobody (loading, draining, device fault), else OK.
+  absl::Status CheckState(const admission::AdmissionRequest& arrival);
+  // What a call is told that a drain or a device fault ends before its answer has begun.
+  absl::Status EndedBy(request::Reason reason);
   // Reserves a queue slot before anything is parsed. O(1), for I/O threads. Errors are refusals with a retry hint.
   absl::StatusOr<admission::Ticket> Admit(const admission::AdmissionRequest& arrival);
 

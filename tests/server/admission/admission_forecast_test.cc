@@ -72,6 +72,17 @@ TEST(AdmissionForecastTest, WhoWouldWaitLongerThanItsClassMayIsRefused) {
   EXPECT_OK(fixture.Admit(100, Priority::kNormal));
 }
 
+TEST(AdmissionForecastTest, AFullQueueIsToldBeforeTheWaitBehindIt) {
+  AdmissionFixture fixture(1000, /*max_queue_requests=*/6, 0, 100000, AdmissionFixture::kBlockTokens,
+                           SurplusRetry::kOnce, /*wait_limit=*/absl::Milliseconds(2600));
+  fixture.PublishRunning(8);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 5; ++i) tickets.push_back(*fixture.Admit(100, Priority::kNormal));
+  EXPECT_REASON(fixture.Admit(100, Priority::kNormal).status(), Reason::kWaitLimit) << "there is a slot";
+  tickets.push_back(*fixture.Admit(100, Priority::kHigh));
+  EXPECT_REASON(fixture.Admit(100, Priority::kNormal).status(), Reason::kConnectionQueueFull);
+}
+
 TEST(AdmissionForecastTest, BehindAGatewayEverybodyIsToldTheNextFreeMoment) {
   for (const bool behind_gateway : {false, true}) {
     AdmissionFixture fixture;

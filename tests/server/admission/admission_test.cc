@@ -2,6 +2,7 @@
 #include "server/admission/admission.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <string>
 #include <thread>
@@ -125,6 +126,39 @@ TEST(AdmissionTest, StateComesBeforeEverything) {
   controller->SetDeviceFault("lost");
   EXPECT_REASON(controller->TryAdmit({}), Reason::kDeviceFault);
   EXPECT_EQ(controller->GetLoad().waiting, 0);
+}
+
+TEST(AdmissionTest, WhomADrainSendsAwayComesToTheOthersEvenlyOverASecond) {
+  AdmissionFixture fixture;
+  fixture.controller->BeginDrain();
+  constexpr int kTenths = 10, kRequests = 200;
+  std::array<int, kTenths> by_tenth = {};
+  for (int i = 0; i < kRequests; ++i) {
+    // Some had been admitted, others come only now.
+    const absl::Status status = i % 2 == 0 ? fixture.controller->EndedBy(Reason::kDraining) : fixture.Admit().status();
+    EXPECT_REASON(status, Reason::kDraining);
+    EXPECT_THAT(status.message(), ::testing::HasSubstr("服务器繁忙"));
+    const absl::Duration hint = *GetErrorDetail(status).retry_after;
+    ASSERT_GE(hint, absl::Seconds(1));
+    ASSERT_LT(hint, absl::Seconds(2));
+    ++by_tenth[static_cast<size_t>((hint - absl::Seconds(1)) / absl::Milliseconds(100))];
+  }
+  EXPECT_THAT(by_tenth, ::testing::Each(::testing::AllOf(::testing::Ge(18), ::testing::Le(22))));
+}
+
+TEST(AdmissionTest, WhatAFaultEndsReturnsAfterTheMeasuredStart) {
+  AdmissionFixture fixture;
+  AdmissionController::Options options;
+  options.clock = &fixture.clock;
+  auto controller = *AdmissionController::Create(options);
+  fixture.clock.Advance(absl::Seconds(20));
+  controller->SetReady();
+  controller->SetDeviceFault("lost");
+  for (const absl::Status& status : {controller->EndedBy(Reason::kDeviceFault), controller->TryAdmit({}).status()}) {
+    EXPECT_REASON(status, Reason::kDeviceFault);
+    EXPECT_GE(*GetErrorDetail(status).retry_after, absl::Seconds(20));
+    EXPECT_LE(*GetErrorDetail(status).retry_after, absl::Seconds(22));
+  }
 }
 
 TEST(AdmissionTest, QueuedTokensAreEstimatedThenCorrected) {

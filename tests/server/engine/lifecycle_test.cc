@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How requests end before their time: cancelled, stopped, expired, not read, drained.
+#include <memory>
+#include <set>
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "server/engine/step_loop.h"
 #include "tests/support/loop_fixture.h"
@@ -330,6 +334,25 @@ TEST(LifecycleTest, DrainRefusesTheWaitingAndFinishesTheRunning) {
   EXPECT_REASON(got_waiting.status, Reason::kDraining);
   EXPECT_FALSE(got_waiting.started);
   f.ExpectEmpty();
+}
+
+TEST(LifecycleTest, ADrainTellsTheWaitingDifferentTimes) {
+  LoopFixture f({.max_batch_size = 1, .max_batch_tokens = 8});
+  auto running = f.Submit(LoopFixture::Prompt(4), 10);
+  std::vector<std::shared_ptr<request::TokenStream>> waiting;
+  for (int i = 0; i < 4; ++i) waiting.push_back(f.Submit(LoopFixture::Prompt(4, 2 + i), 10));
+  f.Round();
+  f.admission.controller->BeginDrain();
+  f.loop->BeginDrain();
+  f.RunUntilIdle();
+  std::set<absl::Duration> told;
+  for (const auto& stream : waiting) {
+    Received got;
+    got.Read(*stream);
+    EXPECT_REASON(got.status, Reason::kDraining);
+    told.insert(*request::GetErrorDetail(got.status).retry_after);
+  }
+  EXPECT_EQ(told.size(), waiting.size()) << "else they all come to the other replicas at once";
 }
 
 TEST(LifecycleTest, TheDrainsTimeOutEndsTheRest) {

@@ -80,6 +80,25 @@ TEST(HttpRefusalTest, LoadingAndDrainingStay503) {
   EXPECT_TRUE(draining.server->WaitIdle(absl::Minutes(1)));
 }
 
+TEST(HttpRefusalTest, AnAnswerThatADrainOvertakesSaysThatItIsTheConnectionsLast) {
+  for (const std::string_view stream : {"false", "true"}) {
+    HttpFixture draining(ServiceFixture::Says("</think>42"));
+    draining.base.engine->Pause(true);
+    RawHttpClient client(draining.port());
+    const std::string body =
+        R"({"messages":[{"role":"user","content":"17 + 25"}],"stream":)" + std::string(stream) + "}";
+    client.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nContent-Length: " + std::to_string(body.size()) +
+                "\r\n\r\n" + body);
+    ASSERT_TRUE(draining.WaitFor([&] { return draining.base.admission->GetLoad().waiting == 1; }));
+    draining.server->BeginDrain();
+    draining.base.engine->Pause(false);
+    const HttpReply reply = client.Read();
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(reply.Header("connection"), "close") << "stream " << stream;
+    EXPECT_TRUE(client.WaitClosed());
+  }
+}
+
 TEST(HttpRefusalTest, ADrainAnswersEveryRequestThatHasArrived) {
   constexpr std::string_view kGet = "GET /v1/models HTTP/1.1\r\nHost: t\r\n\r\n";
   for (int round = 0; round < 20; ++round) {

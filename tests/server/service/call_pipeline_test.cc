@@ -80,6 +80,18 @@ TEST(CallPipelineTest, AKeyHasItsRequestsInFlight) {
   EXPECT_OK(second.pipeline->Admit(100));
 }
 
+TEST(CallPipelineTest, AServerThatServesNobodySaysSoBeforeItCountsAQuota) {
+  ServiceFixture fixture(ServiceFixture::Says("hello"));
+  fixture.engine->Pause(true);
+  const CallInfo info = WithQuota({.requests = 1});
+  PipelineFront first(fixture, info), second(fixture, info);
+  first.AdmitAndSubmit(Decodes({"a"}));
+  EXPECT_REASON(second.pipeline->CheckRoom(0), Reason::kTenantQuota);
+  fixture.admission->BeginDrain();
+  EXPECT_REASON(second.pipeline->CheckRoom(0), Reason::kDraining) << "another replica has room for this key";
+  EXPECT_REASON(second.pipeline->Admit(100), Reason::kDraining);
+}
+
 TEST(CallPipelineTest, AKeyPaysForPromptAndOutput) {
   ServiceFixture fixture(ServiceFixture::Says("hello"));
   const CallInfo info = WithQuota({.tokens_per_minute = 60, .burst_tokens = 3});
