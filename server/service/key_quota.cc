@@ -39,7 +39,9 @@ void QuotaUse::Release(absl::Time now, int64_t tokens) {
 absl::StatusOr<QuotaUse> KeyQuota::Begin(absl::Time now, int64_t estimated_prompt_tokens) {
   base::MutexLock lock(&mutex_);
   if (absl::Status status = CheckLocked(now); !status.ok()) return status;
+  if (first_begun_ == absl::InfinitePast()) first_begun_ = now;
   in_flight_ += 1;
+  started_seconds_ += absl::ToDoubleSeconds(now - first_begun_);
   if (limits_.tokens_per_minute > 0) tokens_ -= static_cast<double>(estimated_prompt_tokens);
   return QuotaUse(shared_from_this(), now, estimated_prompt_tokens);
 }
@@ -51,8 +53,11 @@ absl::Status KeyQuota::Check(absl::Time now) {
 
 absl::Status KeyQuota::CheckLocked(absl::Time now) {
   if (limits_.requests > 0 && in_flight_ >= limits_.requests) {
-    // One of them ends in about that time, if they began at any time.
-    const double seconds = mean_seconds_ / static_cast<double>(in_flight_);
+    // One of them ends in about that time, if they began at any time. Those that run for longer than others did, or
+    // before any has ended, take about as long again.
+    const double running =
+        absl::ToDoubleSeconds(now - first_begun_) - started_seconds_ / static_cast<double>(in_flight_);
+    const double seconds = std::max(mean_seconds_, running) / static_cast<double>(in_flight_);
     return MakeRefusal(
         Reason::kTenantQuota,
         absl::StrCat("this key has ", in_flight_, " requests in flight, its limit is ", limits_.requests),
@@ -95,6 +100,7 @@ QuotaLimits KeyQuota::limits() const {
 void KeyQuota::End(absl::Time started, absl::Time now, int64_t more_tokens) {
   base::MutexLock lock(&mutex_);
   in_flight_ -= 1;
+  started_seconds_ = in_flight_ == 0 ? 0 : started_seconds_ - absl::ToDoubleSeconds(started - first_begun_);
   if (limits_.tokens_per_minute > 0) tokens_ -= static_cast<double>(more_tokens);
   if (now < started) return;
   const double seconds = absl::ToDoubleSeconds(now - started);

@@ -58,7 +58,8 @@ class KeyQuota : public std::enable_shared_from_this<KeyQuota> {
  public:
   explicit KeyQuota(const QuotaLimits& limits) : limits_(limits), tokens_(static_cast<double>(limits.burst())) {}
 
-  // TENANT_QUOTA with the time at which a retry can succeed: a request's usual length, or until the bucket is above 0.
+  // TENANT_QUOTA with the time at which a retry can succeed: a request's usual length (or as long as they run already),
+  // or until the bucket is above 0.
   absl::StatusOr<QuotaUse> Begin(absl::Time now, int64_t estimated_prompt_tokens);
   // Whether Begin would succeed; takes nothing.
   absl::Status Check(absl::Time now);
@@ -78,7 +79,9 @@ class KeyQuota : public std::enable_shared_from_this<KeyQuota> {
   int64_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   double tokens_ ABSL_GUARDED_BY(mutex_);  // left in the bucket; below 0: owed
   absl::Time filled_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  double mean_seconds_ ABSL_GUARDED_BY(mutex_) = 0;  // of a request, decayed; 0: none has ended
+  absl::Time first_begun_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  double started_seconds_ ABSL_GUARDED_BY(mutex_) = 0;  // after first_begun_, summed up over what is in flight
+  double mean_seconds_ ABSL_GUARDED_BY(mutex_) = 0;     // of a request, decayed; 0: none has ended
 };
 
 }  // namespace hadal::service

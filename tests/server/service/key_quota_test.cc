@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -49,6 +50,17 @@ TEST(KeyQuotaTest, TheHintIsTheTimeInWhichOneOfTheRequestsEnds) {
   const QuotaUse one = quota->Begin(kStart, 0).value();
   const QuotaUse two = quota->Begin(kStart, 0).value();
   EXPECT_EQ(HintOf(quota->Check(kStart)), absl::Seconds(10));
+}
+
+TEST(KeyQuotaTest, BeforeAnyHasEndedTheHintIsAsLongAsTheyRun) {
+  const auto quota = Quota({.requests = 2});
+  const QuotaUse one = quota->Begin(kStart, 0).value();
+  std::optional<QuotaUse> two = quota->Begin(kStart + absl::Seconds(20), 0).value();
+  EXPECT_EQ(HintOf(quota->Check(kStart + absl::Seconds(30))), absl::Seconds(10)) << "20 s on average, and two of them";
+  two->Cancel();
+  two = quota->Begin(kStart + absl::Seconds(30), 0).value();
+  EXPECT_EQ(HintOf(quota->Check(kStart + absl::Seconds(30))), absl::Seconds(7.5)) << "30 and 0 s";
+  EXPECT_EQ(HintOf(quota->Check(kStart + absl::Hours(1))), absl::Seconds(30)) << "clients obey no more";
 }
 
 TEST(KeyQuotaTest, TokensComeBackAtTheRateOfAMinute) {
