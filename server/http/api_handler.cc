@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/strings.h"
 #include "server/http/admin_routes.h"
 #include "server/http/batch_routes.h"
 #include "server/http/call_handler.h"
@@ -163,12 +164,15 @@ absl::Status ReadCaller(const Connection& connection, service::CallInfo* info, b
                      "x-hadal-priority");
   }
   *priority_from_header = wanted.has_value();
-  // Not guessed: a client that forbids it must not find its prompt elsewhere.
-  if (!head.allow_fallback.empty() && head.allow_fallback != "0" && head.allow_fallback != "1") {
-    return MakeError(Reason::kOutOfRange,
-                     absl::StrCat("the header x-hadal-allow-fallback must be 0 or 1, not '",
-                                  head.allow_fallback.substr(0, kShownWordBytes), "'"),
-                     "x-hadal-allow-fallback");
+  // Not guessed: a client that forbids it must not find its prompt elsewhere, nor take another answer for its own.
+  for (const auto& [name, value] :
+       {std::pair<std::string_view, const std::string&>{"x-hadal-allow-fallback", head.allow_fallback},
+        {"x-hadal-allow-degraded", head.allow_degraded}}) {
+    if (value.empty() || value == "0" || value == "1") continue;
+    return MakeError(
+        Reason::kOutOfRange,
+        absl::StrCat("the header ", base::View(name), " must be 0 or 1, not '", value.substr(0, kShownWordBytes), "'"),
+        name);
   }
   if (connection.lacks_certificate()) return service::MissingCertificate();
   // Where both are sent Authorization counts, as in the hosted API.

@@ -109,13 +109,12 @@ absl::Status OpenCall(const grpc::CallbackServerContext& context, const CallEnvi
                               .ticket = Find(context, "x-hadal-ticket")},
                              &info);
   info.allow_degraded = Find(context, "x-hadal-allow-degraded") != "0";
-  // Not guessed: a client that forbids it must not find its prompt elsewhere.
-  const std::string_view allow_fallback = Find(context, "x-hadal-allow-fallback");
-  if (!allow_fallback.empty() && allow_fallback != "0" && allow_fallback != "1") {
-    return request::MakeError(
-        request::Reason::kOutOfRange,
-        absl::StrCat("x-hadal-allow-fallback: expected 0 or 1, found '", base::View(allow_fallback), "'"),
-        "x-hadal-allow-fallback");
+  // Not guessed: a client that forbids it must not find its prompt elsewhere, nor take another answer for its own.
+  for (const char* name : {"x-hadal-allow-fallback", "x-hadal-allow-degraded"}) {
+    const std::string_view value = Find(context, name);
+    if (value.empty() || value == "0" || value == "1") continue;
+    return request::MakeError(request::Reason::kOutOfRange,
+                              absl::StrCat(name, ": expected 0 or 1, found '", base::View(value), "'"), name);
   }
   const absl::StatusOr<response_cache::CacheControl> cache =
       response_cache::ParseCacheControl(Find(context, "x-hadal-cache"));

@@ -116,6 +116,7 @@ TEST(PassOnTest, ARequestStaysHereWhenItsClientOrItsHopsForbid) {
     ExpectError(full.Ask(headers), 503, "CONNECTION_QUEUE_FULL");
   }
   ExpectError(full.Ask("x-hadal-allow-fallback: no\r\n"), 422, "OUT_OF_RANGE");
+  ExpectError(full.Ask("x-hadal-allow-degraded: false\r\n"), 422, "OUT_OF_RANGE");
   EXPECT_EQ(other.accepted(), 0);
   EXPECT_EQ(full.Ask("x-hadal-allow-fallback: 1\r\n").status, 200);
 }

@@ -96,8 +96,11 @@ TEST(StreamingCallRelayTest, OurRefusalStandsWhereItIsForbiddenOrFails) {
   EXPECT_EQ(loading.grpc.Chat(GrpcFixture::Hello(), {{"x-hadal-hop", "1"}}).status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(loading.other.accepted(), 0);
-  EXPECT_EQ(loading.grpc.Chat(GrpcFixture::Hello(), {{"x-hadal-allow-fallback", "no"}}).status.error_code(),
-            grpc::StatusCode::INVALID_ARGUMENT);
+  for (const char* name : {"x-hadal-allow-fallback", "x-hadal-allow-degraded"}) {
+    EXPECT_EQ(loading.grpc.Chat(GrpcFixture::Hello(), {{name, "no"}}).status.error_code(),
+              grpc::StatusCode::INVALID_ARGUMENT)
+        << name;
+  }
   v1::ChatRequest scored = GrpcFixture::Hello();
   scored.set_logprobs(1);
   const GrpcFixture::Reply unsupported = loading.grpc.Chat(scored);
