@@ -413,9 +413,14 @@ AdmissionController::Load AdmissionController::GetLoad() const {
     load.tokens_by_class[i] = slots_.tokens(static_cast<request::Priority>(i));
   }
   load.departures_per_second = departures_.PerSecond(now);
-  if (load.departures_per_second > 0) {
-    load.predicted_wait_seconds = static_cast<double>(slots_.slots()) / load.departures_per_second;
+  const double prompt = models_.empty() ? 0 : models_[0]->tokens_per_prompt.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < request::kNumPriorities; ++i) {
+    const WaitPrediction wait =
+        PredictWait(static_cast<request::Priority>(i), std::max<int64_t>(1, static_cast<int64_t>(prompt)));
+    if (!wait.known) continue;
+    load.predicted_wait_by_class[i] = absl::ToDoubleSeconds(std::min(wait.start, kForecastHorizon));
   }
+  load.predicted_wait_seconds = load.predicted_wait_by_class[static_cast<size_t>(request::Priority::kNormal)];
   return load;
 }
 

@@ -143,6 +143,7 @@ void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int
   base::MutexLock lock(&mutex_);
   Slot& slot = *ticket.slot_;
   if (!ticket.evicted()) {
+    const int64_t estimated = slot.where.tokens, queued_before = slots_.tokens();
     if (slot.where.forecast_index >= 0) {
       models_[slot.where.forecast_index]->forecast.RemoveWaiting(slot.where.priority, slot.where.tokens,
                                                                  /*started=*/false);
@@ -150,9 +151,13 @@ void AdmissionController::Settle(Ticket& ticket, request::Priority priority, int
     slots_.Settle(slot, priority, prompt_tokens);
     CountWaiting(slot, model_index);
     slot.where.model_index = model_index;
+    const int64_t limit = options_.max_queue_tokens;
+    if (limit > 0 && queued_before <= limit && slots_.tokens() > limit) metrics_->CountTokenOverrun();
+    if (ticket.body_bytes_ > 0) metrics_->CountEstimate(estimated, prompt_tokens);
   }
   if (ticket.body_bytes_ <= 0) return;
   const double ratio = static_cast<double>(prompt_tokens) / static_cast<double>(ticket.body_bytes_);
+  ticket.body_bytes_ = 0;  // the estimate is judged once, however often a request is tried in another form
   tokens_per_byte_ += kEstimatorStep * (std::clamp(ratio, 0.001, 2.0) - tokens_per_byte_);
 }
 

@@ -17,7 +17,9 @@ struct AdmissionLoad {
   std::array<int64_t, request::kNumPriorities> tokens_by_class = {};
   int64_t memory_leased_bytes = 0;  // of the KV pools of all models
   double departures_per_second = 0;
-  double predicted_wait_seconds = 0;  // of an arrival now; 0 while no departure was seen
+  // Of a request like the last ones that arrives now, at most the forecast's horizon; 0 while nothing has run.
+  std::array<double, request::kNumPriorities> predicted_wait_by_class = {};
+  double predicted_wait_seconds = 0;  // of class normal
   bool draining = false;
   bool ready = false;
 };

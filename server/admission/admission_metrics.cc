@@ -60,7 +60,7 @@ void AdmissionMetrics::ExportLoad(const AdmissionLoad& load) {
   for (size_t i = 0; i < request::kNumPriorities; ++i) {
     queue_depth_.At(i).Set(static_cast<double>(load.waiting_by_class[i]));
     queue_tokens_.At(i).Set(static_cast<double>(load.tokens_by_class[i]));
-    predicted_wait_.At(i).Set(load.predicted_wait_seconds);
+    predicted_wait_.At(i).Set(load.predicted_wait_by_class[i]);
   }
 }
 

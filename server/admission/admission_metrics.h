@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -38,6 +39,12 @@ class AdmissionMetrics {
     prompt_blocks_.At(0).Increment(leased);
     prompt_blocks_.At(1).Increment(shared);
   }
+  // A prompt was tokenised: it has so many tokens where so many had been estimated from the size of its body.
+  void CountEstimate(int64_t estimated, int64_t tokens) {
+    estimate_.Get().Observe(static_cast<double>(tokens) / static_cast<double>(std::max<int64_t>(1, estimated)));
+  }
+  // By that the queue holds more tokens than it may.
+  void CountTokenOverrun() { token_overruns_.Get().Increment(); }
   // An answer became longer than its lease, and was leased more or not.
   void CountExtension(bool granted) { extensions_.At(granted ? 0 : 1).Increment(); }
   // Sets the levels; for a scrape.
@@ -51,6 +58,7 @@ class AdmissionMetrics {
 
  private:
   static constexpr double kErrorBuckets[] = {0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5};
+  static constexpr double kEstimateBuckets[] = {0.1, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2, 4, 10};
   static constexpr double kRetryAfterBuckets[] = {1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 25, 30};
 
   // Each class with each length class and each reason of a busy server.
@@ -112,6 +120,13 @@ class AdmissionMetrics {
   base::Family<base::Counter> false_refusals_{
       registry_,
       {"hadal_false_refusals_total", "Those that could have been served in time in addition to all that were."}};
+  base::Family<base::Histogram> estimate_{registry_,
+                                          {.name = "hadal_prompt_estimate_ratio",
+                                           .help = "Tokens of a prompt, relative to the estimate that admitted it.",
+                                           .buckets = kEstimateBuckets}};
+  base::Family<base::Counter> token_overruns_{
+      registry_,
+      {"hadal_queue_token_overruns_total", "Prompts that took the queue above its limit of tokens once tokenised."}};
   base::Family<base::Counter> prompt_blocks_{
       registry_,
       {.name = "hadal_lease_prompt_blocks_total",

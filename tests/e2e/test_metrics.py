@@ -42,6 +42,7 @@ UNMOVED = {
     "hadal_preemptions_total": "needs a KV cache that is too small",
     "hadal_set_aside_sequences_total": "needs a batch beside other requests",
     "hadal_rested_rows_total": "needs a batch beside other requests",
+    "hadal_queue_token_overruns_total": "the queue has no limit of tokens",
     "hadal_lease_extensions_total": "needs a KV cache that is too small",
     "hadal_slow_readers_total": "every client reads",
     "hadal_degraded_total": "no rung of the ladder is on",

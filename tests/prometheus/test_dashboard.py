@@ -14,6 +14,7 @@ PANELS = DASHBOARD["panels"]
 NOT_SHOWN = {
     "hadal_runnable_requests": "the alert on a server without progress",
     "hadal_last_step_timestamp_seconds": "the alert on a server without progress",
+    "hadal_queue_token_overruns_total": "--max-queue-tokens; the estimates that cause them are shown",
     "hadal_tls_reloads_total": "the alert on a certificate that cannot be read",
     "hadal_kv_cache_info": "routers",
     "hadal_kv_event_batches_total": "subscribers; the blocks themselves are shown",

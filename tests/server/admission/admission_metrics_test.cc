@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/admission/admission_metrics.h"
 
+#include <string>
+#include <vector>
+
 #include "gtest/gtest.h"
 #include "tests/support/admission_fixture.h"
 #include "tests/support/metric_value.h"
@@ -64,6 +67,46 @@ TEST(AdmissionMetricsTest, EveryReasonIsCounted) {
       MetricValue(registry, R"(hadal_admission_rejections_total{class="normal",length_class="256",reason="DRAINING"})"),
       1);
   EXPECT_EQ(MetricValue(registry, R"(hadal_retry_after_seconds_sum{class="normal"})"), 2);
+}
+
+TEST(AdmissionMetricsTest, EachClassHasItsOwnPredictedWait) {
+  AdmissionFixture f;
+  const auto wait_of = [&](const std::string& name) {
+    return MetricValue(f.metrics, "hadal_predicted_wait_seconds{class=\"" + name + "\"}");
+  };
+  EXPECT_EQ(wait_of("normal"), 0) << "nothing has run";
+  f.PublishRunning(8);
+  const double without_queue = wait_of("normal");
+  EXPECT_GT(without_queue, 0) << "the batch is full, though nobody waits";
+  std::vector<Ticket> waiting;
+  for (int i = 0; i < 4; ++i) waiting.push_back(*f.Admit(/*body_bytes=*/100, Priority::kNormal));
+  EXPECT_DOUBLE_EQ(wait_of("high"), without_queue) << "it goes before them";
+  EXPECT_GT(wait_of("normal"), without_queue + 1);
+  EXPECT_EQ(f.controller->GetLoad().predicted_wait_seconds, wait_of("normal"));
+  for (int i = 0; i < 400; ++i) waiting.push_back(*f.Admit(/*body_bytes=*/100, Priority::kNormal));
+  EXPECT_EQ(wait_of("normal"), 30) << "nothing is foreseen beyond that";
+}
+
+TEST(AdmissionMetricsTest, EstimatesOfPromptsAreJudgedOnce) {
+  AdmissionFixture f(/*blocks=*/40);
+  Ticket holder = *f.Admit();
+  ASSERT_OK(holder.Finalize(*AdmissionFixture::MakeRequest(/*prompt_tokens=*/80, /*max_tokens=*/1), 0));
+  Ticket ticket = *f.Admit(/*body_bytes=*/100);  // 30 tokens by estimate
+  EXPECT_REASON(ticket.Finalize(*AdmissionFixture::MakeRequest(60, 100), 0), Reason::kGpuMemoryExhausted);
+  ASSERT_OK(ticket.Finalize(*AdmissionFixture::MakeRequest(60, 1), 0)) << "tried again with a shorter answer";
+  EXPECT_EQ(MetricValue(f.metrics, "hadal_prompt_estimate_ratio_count"), 1);
+  EXPECT_DOUBLE_EQ(MetricValue(f.metrics, "hadal_prompt_estimate_ratio_sum"), 2);
+}
+
+TEST(AdmissionMetricsTest, PromptsThatTakeTheQueueAboveItsTokensAreCounted) {
+  AdmissionFixture f(/*blocks=*/1000, /*max_queue_requests=*/8, /*max_queue_tokens=*/100);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 3; ++i) {
+    tickets.push_back(*f.Admit(/*body_bytes=*/100));
+    EXPECT_EQ(MetricValue(f.metrics, "hadal_queue_token_overruns_total"), 0);
+  }
+  for (Ticket& ticket : tickets) ASSERT_OK(ticket.Finalize(*AdmissionFixture::MakeRequest(60, 1), 0));
+  EXPECT_EQ(MetricValue(f.metrics, "hadal_queue_token_overruns_total"), 1) << "the one that crossed the limit";
 }
 
 TEST(AdmissionMetricsTest, LevelsFollowTheQueue) {
