@@ -55,9 +55,11 @@ void AddRepeated(base::FlagSet* flags, std::string name, std::string help, std::
 
 void BenchOptions::AddFlags(base::FlagSet* flags) {
   constexpr int kMaxInt = 1 << 30;
-  flags->AddText(
-      "url", &url,
-      "the server: http://HOST:PORT or https://HOST; grpc://HOST:PORT for hadal's own API, grpcs:// under TLS");
+  flags->AddText("url", &url,
+                 "the server: http://HOST:PORT or https://HOST, with the path in front of /v1 if there is one; "
+                 "grpc://HOST:PORT for "
+                 "hadal's own API, grpcs:// under TLS; or all of the call where it lies elsewhere, such as "
+                 "https://NAME.openai.azure.com/openai/deployments/NAME/chat/completions?api-version=2024-10-21");
   flags->AddEnum("api", &api, {{"chat", OpenAiApi::kChat}, {"completions", OpenAiApi::kCompletions}},
                  "chat sends /v1/chat/completions (gRPC: Chat), completions /v1/completions (Generate)");
   flags->AddText("model", &model, "model name", "the first that the server lists");
@@ -163,6 +165,7 @@ absl::Status BenchOptions::Resolve() {
   const auto parsed_target = ParseTarget(url);
   if (!parsed_target.ok()) return flag_error("url", parsed_target.status());
   target = *parsed_target;
+  if (!target.call_path.empty()) api = target.call_is_chat ? OpenAiApi::kChat : OpenAiApi::kCompletions;
   if ((insecure || !ca_file.empty()) && !target.tls()) {
     return absl::InvalidArgumentError(absl::StrCat("--", insecure ? "insecure" : "tls-ca", ": nothing of ", url,
                                                    " is under TLS; name it https:// or grpcs://"));

@@ -38,7 +38,8 @@ absl::Status Session::FindModel() {
     FindVersion(key);
     return absl::OkStatus();
   }
-  const auto models = HttpGet(options_.target, "/v1/models", key, options_.additions.headers, kProbeTimeoutS);
+  const auto models =
+      HttpGet(options_.target, options_.target.ModelsPath(), key, options_.additions.headers, kProbeTimeoutS);
   if (!models.ok()) {
     return absl::UnavailableError(absl::StrCat("no server answers at ", models.status().message(), "; is it running?"));
   }
@@ -48,11 +49,15 @@ absl::Status Session::FindModel() {
       return absl::UnauthenticatedError(
           absl::StrCat("the server wants a key (HTTP ", models->status, "): give --api-key"));
     }
+    if (models->status / 100 == 3 && !models->location.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the server redirects to ", models->location, ", which --url should name"));
+    }
     const auto first = models->status == 200 ? FirstModel(models->body)
                                              : absl::UnavailableError(absl::StrCat("HTTP ", models->status));
     if (!first.ok()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("cannot find a model with GET /v1/models (", first.status().message(), "): give --model"));
+      return absl::FailedPreconditionError(absl::StrCat("cannot find a model with GET ", options_.target.ModelsPath(),
+                                                        " (", first.status().message(), "): give --model"));
     }
     model_ = *first;
   }
@@ -67,13 +72,15 @@ Target Session::HttpTarget() const {
 }
 
 void Session::FindVersion(const std::string& key) {
-  const auto version = HttpGet(HttpTarget(), "/version", key, options_.additions.headers, kProbeTimeoutS);
+  const auto version =
+      HttpGet(HttpTarget(), options_.target.base_path + "/version", key, options_.additions.headers, kProbeTimeoutS);
   if (version.ok() && version->status == 200) server_version_ = version->body.substr(0, 200);
 }
 
 std::optional<ServerMetrics> Session::ReadServerMetrics() const {
   const std::string key = options_.tenants.empty() ? options_.api_key : options_.tenants.front().value;
-  const auto answer = HttpGet(HttpTarget(), "/metrics", key, options_.additions.headers, kProbeTimeoutS);
+  const auto answer =
+      HttpGet(HttpTarget(), options_.target.base_path + "/metrics", key, options_.additions.headers, kProbeTimeoutS);
   if (!answer.ok() || answer->status != 200) return std::nullopt;
   return ParseServerMetrics(answer->body);
 }
@@ -148,7 +155,7 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
   run.duration_s = absl::ToDoubleSeconds(options_.duration);
   run.drain_s = absl::ToDoubleSeconds(options_.drain);
   run.timeout_s = absl::ToDoubleSeconds(options_.timeout);
-  run.exact_length = calibration_.exact_length;
+  run.form = calibration_.form;
   run.api_key = options_.api_key;
   run.classes = options_.classes;
   run.tenants = options_.tenants;
@@ -171,7 +178,7 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
                                        ? static_cast<double>(outcome.report.all.offered) / outcome.report.measured_s
                                        : 0,
                    .tokens = calibration_.scale,
-                   .exact_length = calibration_.exact_length,
+                   .exact_length = calibration_.form.exact_length,
                    .cut_lengths = plan->cut_lengths,
                    .prompt_salt = run.prompt_salt};
   const std::optional<ServerMetrics> after = before ? ReadServerMetrics() : std::nullopt;

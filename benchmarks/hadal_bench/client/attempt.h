@@ -8,11 +8,18 @@
 
 namespace hadal::bench {
 
+// Members of a call that not every server takes, or not under this name.
+struct CallForm {
+  bool exact_length = false;           // ask for ignore_eos and min_tokens
+  bool usage = true;                   // ask for the token counts with stream_options
+  bool max_completion_tokens = false;  // the limit's newer name in place of max_tokens
+};
+
 // What one call asks for.
 struct CallSpec {
   std::string_view prompt;  // lives until Start returns
   int max_tokens = 1;
-  bool exact_length = false;           // ask for ignore_eos and min_tokens, which not every server takes
+  CallForm form;
   std::string priority;                // x-hadal-priority; empty: not sent
   std::string api_key;                 // empty: not sent
   std::optional<int64_t> deadline_ms;  // told to the server

@@ -16,8 +16,9 @@ namespace {
 
 constexpr absl::string_view kOwnHeaders[] = {"host", "content-length", "content-type", "transfer-encoding",
                                              "connection"};
-constexpr absl::string_view kOwnMembers[] = {"model",  "messages",       "prompt",     "max_tokens",
-                                             "stream", "stream_options", "ignore_eos", "min_tokens"};
+constexpr absl::string_view kOwnMembers[] = {
+    "model",  "messages",       "prompt",     "max_tokens", "max_completion_tokens",
+    "stream", "stream_options", "ignore_eos", "min_tokens"};
 
 bool IsNameByte(char c) {
   return absl::ascii_isalnum(c) || absl::string_view("!#$%&'*+-.^_`|~").find(c) != std::string::npos;

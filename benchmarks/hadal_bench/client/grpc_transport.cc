@@ -25,7 +25,7 @@ void FillCommon(const CallSpec& spec, const std::string& model, Request* request
   request->set_model(model);
   hadal::v1::StopConditions* const stopping = request->mutable_stopping();
   stopping->set_max_tokens(spec.max_tokens);
-  if (spec.exact_length) {
+  if (spec.form.exact_length) {
     stopping->set_ignore_eos(true);
     stopping->set_min_tokens(spec.max_tokens);
   }

@@ -17,7 +17,10 @@ constexpr size_t kMaxBodyBytes = 4 << 20;
 class Collector final : public ExchangeHandler {
  public:
   void OnSent() override {}
-  void OnHead(const ResponseHead& head) override { answer.status = head.status; }
+  void OnHead(const ResponseHead& head) override {
+    answer.status = head.status;
+    answer.location = head.Find("location").value_or("");
+  }
   void OnBody(std::string_view bytes) override {
     if (answer.body.size() < kMaxBodyBytes) answer.body += bytes;
   }
@@ -40,7 +43,7 @@ absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path
   if (!endpoint.ok()) return endpoint.status();
   const auto streams = StreamsFor(&io, target);
   if (!streams.ok()) return streams.status();
-  std::string request = absl::StrCat("GET ", target.base_path, path, " HTTP/1.1\r\nHost: ", target.Authority(), "\r\n");
+  std::string request = absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", target.HostField(), "\r\n");
   if (!api_key.empty()) absl::StrAppend(&request, "Authorization: Bearer ", api_key, "\r\n");
   for (const HeaderField& field : headers) absl::StrAppend(&request, field.name, ": ", field.value, "\r\n");
   absl::StrAppend(&request, "User-Agent: hadal-bench\r\nConnection: close\r\n\r\n");

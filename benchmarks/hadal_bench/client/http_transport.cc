@@ -41,7 +41,11 @@ class HttpCall final : public ExchangeHandler {
                       .promise = head.Find("x-hadal-promise").value_or(""),
                       .ticket = TicketOf(head)};
     reason_header_ = head.Find("x-hadal-reason").value_or("");
-    streamed_ = head.Find("content-type").value_or("").find("text/event-stream") != std::string::npos;
+    encoding_ = head.Find("content-encoding").value_or("");
+    if (encoding_ == "identity") encoding_.clear();
+    location_ = head.Find("location").value_or("");
+    content_type_ = head.Find("content-type").value_or("");
+    streamed_ = encoding_.empty() && content_type_.find("text/event-stream") != std::string::npos;
   }
 
   void OnBody(std::string_view bytes) override {
@@ -50,6 +54,7 @@ class HttpCall final : public ExchangeHandler {
       return;
     }
     const absl::Status status = sse_.Feed(bytes, [this](std::string_view data) {
+      if (sse_.event() == "error") return answer_.OnErrorEvent(data);
       if (const size_t content = answer_.OnEvent(data); content > 0) observer_->OnContent(content);
     });
     if (!status.ok()) sse_failure_ = std::string(status.message());
@@ -61,9 +66,17 @@ class HttpCall final : public ExchangeHandler {
       result_.message = std::string(message);
     } else if (result_.status != 200) {
       ReadErrorBody(result_.status, reason_header_, body_, &result_);
-    } else if (!streamed_) {
+      if (result_.status / 100 == 3 && !location_.empty()) {
+        result_.message = absl::StrCat("the server redirects to ", location_, ", which --url should name");
+      }
+    } else if (!encoding_.empty()) {
+      result_.reason = "content_encoding";
+      result_.message = absl::StrCat("the answer is compressed (", encoding_, ") although nothing asked for that");
+    } else if (!streamed_ && !ReadErrorOfSuccess(body_, &result_)) {
       result_.reason = "no_stream";
-      result_.message = "status 200 without text/event-stream: the server does not stream";
+      result_.message = absl::StrCat("status 200 with '", content_type_,
+                                     "' in place of text/event-stream: the server does not stream");
+    } else if (!streamed_) {  // an error, whatever the status says
     } else {
       answer_.Finish(reason.empty() && sse_failure_.empty() && !sse_.in_event(), &result_);
       // Our own reasons (timeout, interrupted) say more than that the stream was cut.
@@ -87,7 +100,7 @@ class HttpCall final : public ExchangeHandler {
   CallObserver* const observer_;
   std::function<void(HttpCall*)> ended_;
   CallResult result_;
-  std::string reason_header_, body_, sse_failure_;
+  std::string reason_header_, encoding_, location_, content_type_, body_, sse_failure_;
   bool streamed_ = false;
   SseParser sse_;
   AnswerReader answer_;
@@ -122,9 +135,8 @@ class HttpTransport final : public Transport {
  private:
   std::string Encode(const CallSpec& spec) const {
     const std::string body = EncodeCall(spec, options_.api, options_.model, options_.additions.body_members);
-    std::string out = absl::StrCat("POST ", options_.target.base_path,
-                                   options_.api == OpenAiApi::kChat ? "/v1/chat/completions" : "/v1/completions",
-                                   " HTTP/1.1\r\nHost: ", options_.target.Authority(),
+    std::string out = absl::StrCat("POST ", options_.target.CallPath(options_.api == OpenAiApi::kChat),
+                                   " HTTP/1.1\r\nHost: ", options_.target.HostField(),
                                    "\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
                                    "User-Agent: hadal-bench\r\nContent-Length: ",
                                    body.size(), "\r\n");

@@ -26,9 +26,11 @@ struct HttpTransportOptions {
 // thread of `io`. The address is resolved once. Unavailable when the host has no address.
 absl::StatusOr<std::unique_ptr<Transport>> MakeHttpTransport(boost::asio::io_context* io, HttpTransportOptions options);
 
-// One blocking GET, for finding the model before a run. Returns status and body; Unavailable when nothing answers.
+// One blocking GET of a whole path, for finding the model before a run. Unavailable when nothing answers. Redirects are
+// not followed: a measured server should be named by its own address.
 struct HttpAnswer {
   int status = 0;
+  std::string location;  // where a redirect leads
   std::string body;
 };
 absl::StatusOr<HttpAnswer> HttpGet(const Target& target, const std::string& path, const std::string& api_key,

@@ -50,11 +50,19 @@ std::string ReasonName(std::string_view text) {
   return name;
 }
 
-// The reason in an error object: its code, else its type.
+// The reason in an error object: its code, else its type; codes that are numbers say too little.
 std::string ErrorName(const element& error) {
   std::string_view name = TextOf(error["code"]);
   if (name.empty()) name = TextOf(error["type"]);
+  if (name.empty()) name = TextOf(error["error_type"]);
   return ReasonName(name);
+}
+
+// The reason of an object with an `error` in it, which some servers name beside it, or of an error itself.
+std::string ErrorIn(const element& root) {
+  element error;
+  std::string name = root["error"].get(error) ? std::string() : ErrorName(error);
+  return name.empty() ? ErrorName(root) : name;
 }
 
 // The text for people in an error, which some servers send as a bare string.
@@ -94,9 +102,11 @@ std::string EncodeCall(const CallSpec& spec, OpenAiApi api, std::string_view mod
     body += ",\"prompt\":";
     AppendQuoted(spec.prompt, &body);
   }
-  absl::StrAppend(&body, ",\"max_tokens\":", spec.max_tokens,
-                  ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-  if (spec.exact_length) absl::StrAppend(&body, ",\"ignore_eos\":true,\"min_tokens\":", spec.max_tokens);
+  absl::StrAppend(&body,
+                  spec.form.max_completion_tokens ? ",\"max_completion_tokens\":" : ",\"max_tokens\":", spec.max_tokens,
+                  ",\"stream\":true");
+  if (spec.form.usage) absl::StrAppend(&body, ",\"stream_options\":{\"include_usage\":true}");
+  if (spec.form.exact_length) absl::StrAppend(&body, ",\"ignore_eos\":true,\"min_tokens\":", spec.max_tokens);
   if (!more_members.empty()) absl::StrAppend(&body, ",", base::View(more_members));
   body += '}';
   return body;
@@ -121,12 +131,8 @@ size_t AnswerReader::OnEvent(std::string_view data) {
     return 0;
   }
   element error;
-  if (!root["error"].get(error) && !error.is_null()) {
-    error_reason_ = ErrorName(error);
-    if (error_reason_.empty()) error_reason_ = "error_event";
-    found_.message = MessageOf(error);
-    return 0;
-  }
+  if (!root["error"].get(error) && !error.is_null()) return SetError(ErrorIn(root), MessageOf(error)), 0;
+  if (TextOf(root["object"]) == "error") return SetError(ErrorName(root), MessageOf(root)), 0;  // older vLLM
   element usage;
   if (!root["usage"].get(usage) && !usage.is_null()) {
     found_.prompt_tokens = CountOf(usage["prompt_tokens"]);
@@ -144,6 +150,18 @@ size_t AnswerReader::OnEvent(std::string_view data) {
   }
   content_bytes_ += bytes;
   return bytes;
+}
+
+void AnswerReader::OnErrorEvent(std::string_view data) {
+  element root, error;
+  if (parser_->json.parse(data.data(), data.size()).get(root)) return SetError("", std::string(data.substr(0, 200)));
+  if (root["error"].get(error)) error = root;
+  SetError(ErrorIn(root), MessageOf(error));
+}
+
+void AnswerReader::SetError(std::string reason, std::string message) {
+  error_reason_ = reason.empty() ? "error_event" : std::move(reason);
+  found_.message = std::move(message);
 }
 
 void AnswerReader::Finish(bool clean, CallResult* result) const {
@@ -185,6 +203,21 @@ void ReadErrorBody(int status, std::string_view header_reason, std::string_view 
   }
   if (result->reason.empty()) result->reason = absl::StrCat("http_", status);
   if (result->message.empty()) result->message = std::string(body.substr(0, 200));
+}
+
+bool ReadErrorOfSuccess(std::string_view body, CallResult* result) {
+  simdjson::dom::parser parser;
+  element root, error;
+  if (parser.parse(body.data(), body.size()).get(root)) return false;
+  if (root["error"].get(error) || error.is_null()) {
+    if (TextOf(root["object"]) != "error") return false;
+    error = root;
+  }
+  result->end = CallEnd::kFailed;
+  result->reason = ErrorIn(root);
+  if (result->reason.empty()) result->reason = "error_event";
+  result->message = MessageOf(error);
+  return true;
 }
 
 absl::StatusOr<std::string> FirstModel(std::string_view body) {

@@ -8,7 +8,14 @@ void SseParser::EndLine(const std::function<void(std::string_view)>& on_data) {
   if (line.empty()) {
     if (has_data_) on_data(data_);
     data_.clear();
+    event_.clear();
     has_data_ = false;
+  } else if (line.substr(0, 6) == "event:") {
+    event_ = line.substr(line.substr(6, 1) == " " ? 7 : 6);
+  } else if (line.substr(0, 6) == "error:") {  // llama.cpp's field of its own
+    event_ = "error";
+    has_data_ = true;
+    data_ += line.substr(line.substr(6, 1) == " " ? 7 : 6);
   } else if (line.substr(0, 5) == "data:" || line == "data") {
     if (has_data_) data_ += '\n';
     has_data_ = true;

@@ -13,6 +13,21 @@ std::string Target::Authority() const {
   return host.find(':') != std::string::npos ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
 }
 
+std::string Target::HostField() const {
+  const bool usual = (scheme == Scheme::kHttp && port == 80) || (scheme == Scheme::kHttps && port == 443);
+  const std::string whole = Authority();
+  return usual ? whole.substr(0, whole.rfind(':')) : whole;
+}
+
+std::string Target::CallPath(bool chat) const {
+  if (!call_path.empty()) return call_path;
+  return absl::StrCat(base_path, chat ? "/v1/chat/completions" : "/v1/completions");
+}
+
+std::string Target::ModelsPath() const {
+  return models_path.empty() ? absl::StrCat(base_path, "/v1/models") : models_path;
+}
+
 absl::StatusOr<Target> ParseTarget(std::string_view url) {
   absl::string_view rest = base::View(url);
   const auto bad = [&](absl::string_view why) {
@@ -34,15 +49,26 @@ absl::StatusOr<Target> ParseTarget(std::string_view url) {
       return bad("the scheme is not known");
     }
   }
-  if (rest.find_first_of("?# ") != absl::string_view::npos) return bad("a URL of a server has no query");
+  if (rest.find_first_of("# ") != absl::string_view::npos) return bad("a URL of a server has no '#' and no space");
+  const size_t question = rest.find('?');
+  const absl::string_view query = question == absl::string_view::npos ? absl::string_view() : rest.substr(question);
+  rest = rest.substr(0, question);
   const size_t slash = rest.find('/');
   absl::string_view authority = rest.substr(0, slash);
   absl::string_view path = slash == absl::string_view::npos ? absl::string_view() : rest.substr(slash);
   while (absl::ConsumeSuffix(&path, "/")) {
   }
+  if (target.grpc() && !path.empty()) return bad("a gRPC URL has no path");
+  const std::string whole = absl::StrCat(path, query);
+  target.call_is_chat = absl::ConsumeSuffix(&path, "/chat/completions");
+  if (target.call_is_chat || absl::ConsumeSuffix(&path, "/completions")) {
+    target.call_path = whole;
+    target.models_path = absl::StrCat(path, "/models", query);
+  } else if (!query.empty()) {
+    return bad("only the URL of a call, which ends in /chat/completions or /completions, has a query");
+  }
   absl::ConsumeSuffix(&path, "/v1");
   target.base_path = std::string(path);
-  if (target.grpc() && !path.empty()) return bad("a gRPC URL has no path");
 
   size_t colon = authority.rfind(':');
   if (absl::StartsWith(authority, "[")) {

@@ -73,23 +73,40 @@ absl::Status CallError(const CallResult& result) {
 
 }  // namespace
 
+std::optional<CallForm> SimplerForm(CallForm form, ExactLength exact_length, std::string_view message) {
+  const auto names = [&](std::string_view word) { return message.find(word) != std::string_view::npos; };
+  if (names("max_completion_tokens") && !form.max_completion_tokens) {
+    form.max_completion_tokens = true;
+  } else if ((names("stream_options") || names("include_usage")) && form.usage) {
+    form.usage = false;
+  } else if (form.exact_length && exact_length == ExactLength::kAuto) {
+    form.exact_length = false;
+  } else if (form.usage) {
+    form.usage = false;
+  } else {
+    return std::nullopt;
+  }
+  return form;
+}
+
 absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* transport, const Prompts& prompts,
                                       ExactLength exact_length, const std::string& api_key, double timeout_s) {
   Calibration found;
-  found.exact_length = exact_length != ExactLength::kOff;
+  found.form.exact_length = exact_length != ExactLength::kOff;
   const auto call = [&](int times) {
     const std::string prompt = prompts.EveryWord(times, static_cast<uint64_t>(absl::ToUnixNanos(absl::Now())));
     CallSpec spec;
     spec.prompt = prompt;
     spec.max_tokens = kOutputTokens;
-    spec.exact_length = found.exact_length;
+    spec.form = found.form;
     spec.api_key = api_key;
     return CallPatiently(io, transport, spec, timeout_s, &found.calls);
   };
   CallResult small = call(1);
-  const bool complained = small.status == 400 || small.status == 422 || small.grpc_code == 3;
-  if (exact_length == ExactLength::kAuto && complained) {
-    found.exact_length = false;
+  while (small.status == 400 || small.status == 422 || small.grpc_code == 3) {
+    const std::optional<CallForm> simpler = SimplerForm(found.form, exact_length, small.message);
+    if (!simpler) break;
+    found.form = *simpler;
     small = call(1);
   }
   if (!Answered(small)) return CallError(small);

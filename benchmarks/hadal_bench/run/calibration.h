@@ -2,7 +2,9 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "benchmarks/hadal_bench/client/attempt.h"
@@ -15,12 +17,16 @@ enum class ExactLength { kAuto, kOn, kOff };
 // What a few calls before the run tell about the server.
 struct Calibration {
   TokenScale scale;
-  bool exact_length = false;  // whether calls ask for ignore_eos and min_tokens
-  int calls = 0;              // that were sent
+  CallForm form;  // what the server takes
+  int calls = 0;  // that were sent
 };
 
-// Sends two or three small calls, one after the other: checks that the server answers, whether it takes
-// ignore_eos, and how many tokens words cost. A busy server is asked again as it says, five times. The error is what
+// The form to try next with a server that complained of a call in `form`: what the message names, else without what
+// fewest servers know. Nothing when nothing is left to change.
+std::optional<CallForm> SimplerForm(CallForm form, ExactLength exact_length, std::string_view message);
+
+// Sends two small calls or a few more, one after the other: checks that the server answers, which members it takes, and
+// how many tokens words cost. A busy server is asked again as it says, five times. The error is what
 // the server or the system said.
 absl::StatusOr<Calibration> Calibrate(boost::asio::io_context* io, Transport* transport, const Prompts& prompts,
                                       ExactLength exact_length, const std::string& api_key, double timeout_s);

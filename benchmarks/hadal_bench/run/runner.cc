@@ -100,7 +100,7 @@ class Run::Active final : public CallObserver {
     CallSpec spec;
     spec.prompt = prompt;
     spec.max_tokens = planned.output_tokens;
-    spec.exact_length = options.exact_length;
+    spec.form = options.form;
     if (!options.classes.empty()) spec.priority = options.classes[planned.traffic_class].value;
     spec.api_key = options.tenants.empty() ? options.api_key : options.tenants[planned.tenant].value;
     spec.deadline_ms = options.deadline_ms;

@@ -21,7 +21,7 @@ struct RunOptions {
   double duration_s = 0;
   double drain_s = 60;     // how long open requests may go on after the last arrival
   double timeout_s = 600;  // of one attempt
-  bool exact_length = false;
+  CallForm form;
   std::string api_key;  // without tenants
   std::vector<TrafficShare> classes, tenants;
   std::optional<int64_t> deadline_ms;

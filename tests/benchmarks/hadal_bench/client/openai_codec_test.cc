@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <vector>
 
 namespace hadal::bench {
@@ -21,14 +22,23 @@ TEST(OpenAiCodecTest, EncodesBothApis) {
   CallSpec spec;
   spec.prompt = "say \"hi\"\n";
   spec.max_tokens = 7;
-  spec.exact_length = true;
+  spec.form.exact_length = true;
   EXPECT_EQ(EncodeCall(spec, OpenAiApi::kChat, "m"),
             R"({"model":"m","messages":[{"role":"user","content":"say \"hi\"\u000a"}],"max_tokens":7,"stream":true,)"
             R"("stream_options":{"include_usage":true},"ignore_eos":true,"min_tokens":7})");
-  spec.exact_length = false;
+  spec.form.exact_length = false;
   EXPECT_EQ(
       EncodeCall(spec, OpenAiApi::kCompletions, "m"),
       R"({"model":"m","prompt":"say \"hi\"\u000a","max_tokens":7,"stream":true,"stream_options":{"include_usage":true}})");
+}
+
+TEST(OpenAiCodecTest, EncodesWhatTheServerTakes) {
+  CallSpec spec;
+  spec.prompt = "x";
+  spec.max_tokens = 7;
+  spec.form = {.exact_length = false, .usage = false, .max_completion_tokens = true};
+  EXPECT_EQ(EncodeCall(spec, OpenAiApi::kCompletions, "m"),
+            R"({"model":"m","prompt":"x","max_completion_tokens":7,"stream":true})");
 }
 
 TEST(OpenAiCodecTest, MembersOfTheUserComeLast) {
@@ -78,6 +88,42 @@ TEST(OpenAiCodecTest, FastNonsenseIsAFailure) {
   EXPECT_EQ(
       Judge({text, R"({"choices":[{"delta":{},"finish_reason":"insufficient_system_resource"}]})", "[DONE]"}).reason,
       "insufficient_system_resource");
+}
+
+// As vLLM (now and before 0.10), TGI, and servers that name the event send them.
+TEST(OpenAiCodecTest, KnowsTheErrorsOfOtherServers) {
+  const std::string text = R"({"choices":[{"delta":{"content":"c"},"finish_reason":"stop"}]})";
+  const CallResult older =
+      Judge({text, R"({"object":"error","message":"died","type":"ServerError","code":500})", "[DONE]"});
+  EXPECT_EQ(older.reason, "ServerError");
+  EXPECT_EQ(older.message, "died");
+  EXPECT_EQ(Judge({text, R"({"error":"died","error_type":"generation"})"}).reason, "generation");
+  EXPECT_EQ(Judge({text, R"({"error":{"message":"died","type":"ServerError","code":500}})"}).reason, "ServerError");
+
+  for (const auto& [data, reason, message] :
+       std::vector<std::array<const char*, 3>>{{R"({"message":"died","type":"ServerError"})", "ServerError", "died"},
+                                               {R"({"error":{"message":"died","code":"OOM"}})", "OOM", "died"},
+                                               {"died", "error_event", "died"}}) {
+    AnswerReader reader;
+    reader.OnEvent(text);
+    reader.OnErrorEvent(data);
+    reader.OnEvent("[DONE]");
+    CallResult result;
+    reader.Finish(true, &result);
+    EXPECT_EQ(result.end, CallEnd::kFailed);
+    EXPECT_EQ(result.reason, reason);
+    EXPECT_EQ(result.message, message);
+  }
+}
+
+TEST(OpenAiCodecTest, AnErrorUnderStatus200IsNamed) {
+  CallResult result;
+  EXPECT_TRUE(ReadErrorOfSuccess(R"({"error":{"message":"no room","type":"overloaded_error"}})", &result));
+  EXPECT_EQ(result.end, CallEnd::kFailed);
+  EXPECT_EQ(result.reason, "overloaded_error");
+  EXPECT_EQ(result.message, "no room");
+  EXPECT_FALSE(ReadErrorOfSuccess(R"({"choices":[],"error":null})", &result));
+  EXPECT_FALSE(ReadErrorOfSuccess("<html>", &result));
 }
 
 TEST(OpenAiCodecTest, ErrorBodiesGiveReasonAndMessage) {

@@ -33,6 +33,17 @@ TEST(SseParserTest, EverySplitGivesTheSameEvents) {
   }
 }
 
+TEST(SseParserTest, NamesErrorEvents) {
+  SseParser parser;
+  std::vector<std::string> events;
+  EXPECT_TRUE(
+      parser
+          .Feed("event: error\ndata: one\n\ndata: two\n\nerror: {\"three\": 3}\n\nevent:x\ndata: four\n\n",
+                [&](std::string_view data) { events.push_back(std::string(parser.event()) + "=" + std::string(data)); })
+          .ok());
+  EXPECT_THAT(events, testing::ElementsAre("error=one", "=two", "error={\"three\": 3}", "x=four"));
+}
+
 TEST(SseParserTest, KnowsThatAnEventWasCut) {
   SseParser parser;
   const auto ignore = [](std::string_view) {};

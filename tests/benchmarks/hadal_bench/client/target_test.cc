@@ -29,6 +29,31 @@ TEST(TargetTest, ReadsUrls) {
   }
 }
 
+TEST(TargetTest, TheCallIsUnderV1OrWhereTheUrlSays) {
+  struct Case {
+    const char *url, *chat, *completions, *models, *host;
+  };
+  for (const Case& one :
+       std::vector<Case>{{"http://a", "/v1/chat/completions", "/v1/completions", "/v1/models", "a"},
+                         {"http://a:80/x/v1/", "/x/v1/chat/completions", "/x/v1/completions", "/x/v1/models", "a"},
+                         {"https://a:80/v1", "/v1/chat/completions", "/v1/completions", "/v1/models", "a:80"},
+                         {"http://[::1]:80/v1/chat/completions", "/v1/chat/completions", "/v1/chat/completions",
+                          "/v1/models", "[::1]"},
+                         {"https://a.azure.com/openai/deployments/d/chat/completions?api-version=1",
+                          "/openai/deployments/d/chat/completions?api-version=1",
+                          "/openai/deployments/d/chat/completions?api-version=1",
+                          "/openai/deployments/d/models?api-version=1", "a.azure.com"}}) {
+    const auto target = ParseTarget(one.url);
+    ASSERT_TRUE(target.ok()) << target.status();
+    EXPECT_EQ(target->CallPath(true), one.chat);
+    EXPECT_EQ(target->CallPath(false), one.completions);
+    EXPECT_EQ(target->ModelsPath(), one.models);
+    EXPECT_EQ(target->HostField(), one.host);
+  }
+  EXPECT_FALSE(ParseTarget("http://a/v4/completions")->call_is_chat);
+  EXPECT_TRUE(ParseTarget("http://a/v4/chat/completions")->call_is_chat);
+}
+
 TEST(TargetTest, RefusesWhatIsNoServer) {
   for (const char* url :
        {"", "http://", "ftp://a", "a:0", "a:99999", "a:x", "http://a?q=1", "grpc://a/x", "http://[::1", "u@h:1"}) {
