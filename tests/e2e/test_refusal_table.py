@@ -9,6 +9,7 @@ import time
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hadal_process import PATIENCE, HadalProcess, filled
 from http_client import post, send_raw
@@ -104,6 +105,12 @@ def test_a_full_queue(start_server, stubs, flag, reason):
     server = start_server(*ONE, flag)
     with filled(server):
         check_everywhere(server, stubs, reason, 503, "UNAVAILABLE")
+        # Load is no fault: neither front may be taken out of service for it.
+        assert server.get("/health/ready")[0] == server.get("/health/live")[0] == 200
+        with grpc.insecure_channel(server.target) as channel:
+            for name in ("", "hadal.v1.Inference"):
+                answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_waits_and_deadlines(start_server, stubs):
