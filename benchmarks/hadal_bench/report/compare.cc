@@ -2,8 +2,9 @@
 #include "benchmarks/hadal_bench/report/compare.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -14,8 +15,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kRunsForIntervals = 3, kBlocksForIntervals = 5, kWindowsPerBlock = 5;
-constexpr int kResamples = 2000;
-constexpr uint64_t kSeed = 1;
 
 double MeanOf(const std::vector<double>& values) {
   double sum = 0;
@@ -23,10 +22,25 @@ double MeanOf(const std::vector<double>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-double MeanOfResample(const std::vector<double>& values, std::mt19937_64& random) {
+// The square of the standard error of a mean.
+double ErrorOfMean(const std::vector<double>& values) {
+  const double mean = MeanOf(values), n = static_cast<double>(values.size());
   double sum = 0;
-  for (size_t i = 0; i < values.size(); ++i) sum += values[random() % values.size()];
-  return sum / static_cast<double>(values.size());
+  for (const double value : values) sum += (value - mean) * (value - mean);
+  return sum / (n - 1) / n;
+}
+
+// 0.975 quantile of Student's t, between the degrees of freedom of the table by their inverse (within 1 % from 2 on).
+double StudentT(double freedom) {
+  static constexpr std::pair<double, double> kTable[] = {{1, 12.706}, {2, 4.303},  {3, 3.182},   {4, 2.776},
+                                                         {5, 2.571},  {6, 2.447},  {8, 2.306},   {10, 2.228},
+                                                         {15, 2.131}, {30, 2.042}, {100, 1.984}, {1e9, 1.960}};
+  const double x = std::clamp(freedom, 1.0, 1e9);
+  const auto* const upper =
+      std::find_if(std::begin(kTable) + 1, std::end(kTable) - 1, [&](const auto& row) { return row.first >= x; });
+  const auto [low, t_low] = *(upper - 1);
+  const auto [high, t_high] = *upper;
+  return t_high + (t_low - t_high) * (1 / x - 1 / high) / (1 / low - 1 / high);
 }
 
 // A metric's value in each run.
@@ -60,7 +74,7 @@ void CompareMetrics(const Json& a, const Json& b, bool over_runs, Comparison* co
   for (const auto& [metric, value] : a.at("runs").at(0).at("metrics").items()) {
     const std::vector<double> one = OverRuns(a, metric), other = OverRuns(b, metric);
     if (one.empty() || other.empty()) continue;
-    Difference difference = BootstrapChange(metric, one, other, kSeed);
+    Difference difference = ChangeOfMeans(metric, one, other);
     if (!over_runs) difference.has_interval = false;
     comparison->differences.push_back(difference);
   }
@@ -80,7 +94,7 @@ void CompareWindows(const Json& a, const Json& b, Comparison* comparison) {
     const std::vector<double> one = OverBlocks(a.at("runs").at(0), field),
                               other = OverBlocks(b.at("runs").at(0), field);
     if (one.empty() || other.empty()) continue;
-    Difference difference = BootstrapChange(name, one, other, kSeed);
+    Difference difference = ChangeOfMeans(name, one, other);
     if (std::min(one.size(), other.size()) < kBlocksForIntervals) difference.has_interval = false;
     comparison->differences.push_back(difference);
   }
@@ -110,22 +124,22 @@ absl::Status Check(const Json& file, const char* which) {
 
 }  // namespace
 
-Difference BootstrapChange(std::string metric, const std::vector<double>& a, const std::vector<double>& b,
-                           uint64_t seed) {
+Difference ChangeOfMeans(std::string metric, const std::vector<double>& a, const std::vector<double>& b) {
   Difference difference{.metric = std::move(metric), .a = MeanOf(a), .b = MeanOf(b)};
   if (difference.a == 0) return difference;
   difference.change = difference.b / difference.a - 1;
   if (a.size() < 2 || b.size() < 2) return difference;
-  std::mt19937_64 random(seed);
-  std::vector<double> changes;
-  for (int i = 0; i < kResamples; ++i) {
-    const double base = MeanOfResample(a, random), other = MeanOfResample(b, random);
-    if (base != 0) changes.push_back(other / base - 1);
-  }
-  if (changes.empty()) return difference;
-  std::sort(changes.begin(), changes.end());
-  difference.low = changes[static_cast<size_t>(0.025 * static_cast<double>(changes.size() - 1))];
-  difference.high = changes[static_cast<size_t>(0.975 * static_cast<double>(changes.size() - 1))];
+  // Of b - r a at the ratio r that was found: what the noise of either side adds.
+  const double ratio = difference.b / difference.a;
+  const double of_a = ratio * ratio * ErrorOfMean(a), of_b = ErrorOfMean(b), error = of_a + of_b;
+  const double freedom =
+      error == 0
+          ? 1
+          : error * error /
+                (of_a * of_a / static_cast<double>(a.size() - 1) + of_b * of_b / static_cast<double>(b.size() - 1));
+  const double half = error == 0 ? 0 : StudentT(freedom) * std::sqrt(error) / std::abs(difference.a);
+  difference.low = difference.change - half;
+  difference.high = difference.change + half;
   difference.has_interval = true;
   return difference;
 }
@@ -142,17 +156,17 @@ absl::StatusOr<Comparison> CompareResults(const Json& a, const Json& b) {
     for (const auto& [metric, value] : a.at("metrics").items()) {
       if (!value.is_number() || !b.at("metrics").contains(metric) || !b.at("metrics").at(metric).is_number()) continue;
       comparison.differences.push_back(
-          BootstrapChange(metric, {value.get<double>()}, {b.at("metrics").at(metric).get<double>()}, kSeed));
+          ChangeOfMeans(metric, {value.get<double>()}, {b.at("metrics").at(metric).get<double>()}));
     }
   } else {
     CompareMetrics(a, b, over_runs, &comparison);
     if (over_runs) {
       comparison.method =
-          absl::StrCat("95 % intervals bootstrapped over ", a.at("runs").size(), " and ", b.at("runs").size(), " runs");
+          absl::StrCat("95 % intervals (Welch's t) over ", a.at("runs").size(), " and ", b.at("runs").size(), " runs");
     } else {
       CompareWindows(a, b, &comparison);
       comparison.method =
-          "95 % intervals bootstrapped over blocks of 5 windows of one run each: noise between runs is not in them; "
+          "95 % intervals (Welch's t) over blocks of 5 windows of one run each: noise between runs is not in them; "
           "take --runs=5 for that";
     }
   }
@@ -162,13 +176,23 @@ absl::StatusOr<Comparison> CompareResults(const Json& a, const Json& b) {
 
 std::string ComparisonText(const Comparison& comparison) {
   std::string out = absl::StrFormat("%-46s%14s%14s%10s  %s\n", "", "A", "B", "change", "95 % interval");
+  int intervals = 0;
   for (const Difference& one : comparison.differences) {
-    absl::StrAppendFormat(&out, "%-46s%14.6g%14.6g%+9.1f%%", one.metric, one.a, one.b, 100 * one.change);
+    absl::StrAppendFormat(&out, "%-46s%14.6g%14.6g", one.metric, one.a, one.b);
+    if (one.from_zero()) {
+      absl::StrAppendFormat(&out, "%10s", "from 0");
+    } else {
+      absl::StrAppendFormat(&out, "%+9.1f%%", 100 * one.change);
+    }
+    intervals += one.has_interval ? 1 : 0;
     if (one.has_interval)
       absl::StrAppendFormat(&out, "  %+.1f%% .. %+.1f%%%s", 100 * one.low, 100 * one.high, one.real() ? "  *" : "");
     absl::StrAppend(&out, "\n");
   }
-  absl::StrAppend(&out, "* the interval leaves out no change. ", comparison.method, ".\n");
+  absl::StrAppend(&out, "* the interval leaves out no change");
+  if (intervals > 0)
+    absl::StrAppendFormat(&out, "; of %d such intervals %.1f do by chance", intervals, intervals / 20.0);
+  absl::StrAppend(&out, ". ", comparison.method, ".\n");
   for (const std::string& warning : comparison.warnings) absl::StrAppend(&out, "warning: ", warning, "\n");
   return out;
 }

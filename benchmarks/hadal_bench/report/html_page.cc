@@ -87,8 +87,9 @@ void AppendMetrics(const std::vector<NamedResult>& results, const Comparison* co
   }
   absl::StrAppend(out, "<table><tr><th></th><th>A</th><th>B</th><th>change</th><th>95 % interval</th></tr>\n");
   for (const Difference& one : comparison->differences) {
-    absl::StrAppendFormat(out, "<tr%s><td>%s</td><td>%.6g</td><td>%.6g</td><td>%+.1f %%</td><td>",
-                          one.real() ? " class=\"real\"" : "", Escaped(one.metric), one.a, one.b, 100 * one.change);
+    absl::StrAppendFormat(out, "<tr%s><td>%s</td><td>%.6g</td><td>%.6g</td><td>%s</td><td>",
+                          one.real() ? " class=\"real\"" : "", Escaped(one.metric), one.a, one.b,
+                          one.from_zero() ? "from 0" : absl::StrFormat("%+.1f %%", 100 * one.change));
     if (one.has_interval) absl::StrAppendFormat(out, "%+.1f %% .. %+.1f %%", 100 * one.low, 100 * one.high);
     absl::StrAppend(out, "</td></tr>\n");
   }
