@@ -23,6 +23,7 @@ int Rank(const request::Request& request) { return static_cast<int>(request.prio
 
 constexpr absl::Duration kUrgentLately = absl::Seconds(10);
 constexpr int32_t kKeptShare = 64;
+constexpr int32_t kLeastKeeping = 32;  // of the batch's sequences, for one of them to be kept free
 // While more urgent requests come, prompts fill an eighth of a step's room at the least, and as much more as keeps what
 // each step costs besides its tokens below a sixteenth of its time. Where that is all, one step in 32 is short all the
 // same: only steps that differ tell what they cost.
@@ -92,7 +93,8 @@ bool Scheduler::MoreUrgentLately(Urgency urgency) const {
 }
 
 int32_t Scheduler::KeptPlaces(Urgency urgency) const {
-  return MoreUrgentLately(urgency) ? options_.max_batch_size / kKeptShare : 0;
+  if (options_.max_batch_size < kLeastKeeping || !MoreUrgentLately(urgency)) return 0;
+  return std::max(1, options_.max_batch_size / kKeptShare);
 }
 
 int32_t Scheduler::StepTokens(Urgency urgency, int32_t decode_tokens, int32_t token_limit) const {

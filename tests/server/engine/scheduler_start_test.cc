@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who starts next while more urgent requests and busier tenants want every slot of the batch.
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -160,6 +161,36 @@ TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTh
   EXPECT_EQ(f.state().running, 128) << "nothing urgent has come for 10 s";
   for (const auto& stream : streams) stream->Cancel();
   f.RunUntilIdle();
+}
+
+// Less than a sixty-fourth of it would be none, and whoever is urgent would wait until an answer ends.
+TEST(SchedulerStartTest, ASmallBatchKeepsOnePlaceForMoreUrgentRequests) {
+  for (const auto& [size, kept] : {std::pair{31, 0}, {32, 1}, {63, 1}, {128, 2}}) {
+    LoopFixture f({.blocks = 100000, .max_batch_size = size, .max_batch_tokens = 512});
+    std::vector<std::shared_ptr<request::TokenStream>> streams;
+    const auto submit = [&](Priority priority, int32_t output) {
+      streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
+    };
+    const auto rounds = [&](int count) {
+      for (int i = 0; i < count; ++i) {
+        f.Round();
+        f.admission.clock.Advance(10 * kRound);
+        for (const auto& stream : streams) stream->Read();
+      }
+    };
+    submit(Priority::kHigh, 2);
+    rounds(5);
+    for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
+    rounds(15);
+    EXPECT_EQ(f.state().running, size - kept) << size;
+    submit(Priority::kHigh, 20);
+    rounds(2);
+    EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], kept > 0 ? 0 : 1) << size;
+    rounds(135);
+    EXPECT_EQ(f.state().running, size) << "nothing urgent has come for 10 s";
+    for (const auto& stream : streams) stream->Cancel();
+    f.RunUntilIdle();
+  }
 }
 
 TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToTenantsThatAskForLessThanTheirShare) {
