@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "benchmarks/hadal_bench/bench_options.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -23,6 +29,19 @@ void AddNumber(base::FlagSet* flags, std::string name, double* target, double ab
                     absl::StrCat("expected a number above ", above, ", at most ", max, ", found '", text, "'"));
               },
               "NUMBER"});
+}
+
+// Whether a file can be written there, before a run is made for it. Empty: no file is wanted.
+absl::Status CheckWritable(const std::string& path) {
+  if (path.empty()) return absl::OkStatus();
+  const std::filesystem::path file(path), folder = file.has_parent_path() ? file.parent_path() : ".";
+  std::error_code error;
+  const bool there = std::filesystem::exists(file, error);
+  if (there && std::filesystem::is_directory(file, error)) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": it is a folder"));
+  }
+  if (::access(there ? file.c_str() : folder.c_str(), W_OK) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
 }
 
 // A flag whose text a parser turns into the target.
@@ -84,8 +103,10 @@ void BenchOptions::AddFlags(base::FlagSet* flags) {
       "how the gaps between arrivals vary: poisson, gamma (in bursts, see --cv) or constant");
   AddNumber(flags, "cv", &arrivals.cv, 0, 100,
             "coefficient of variation of gamma arrivals; the Azure code trace has 13, Mooncake's conversations 3");
-  flags->AddText("trace", &trace, "replay this file instead of --rate and --lengths: Azure CSV or Mooncake JSONL",
-                 "none");
+  flags->AddText(
+      "trace", &trace,
+      "replay this file instead of --rate and --lengths: Azure or BurstGPT CSV, Mooncake JSONL; up to --duration",
+      "none");
   AddNumber(flags, "trace-speed", &trace_speed, 0, 1e6, "replay that many times as fast");
   flags->AddDuration("duration", &duration, "how long requests are started, the warm-up included");
   flags->AddDuration("warmup", &warmup, "requests that are started before are left out of all figures");
@@ -191,6 +212,12 @@ absl::Status BenchOptions::Resolve() {
   for (const std::string& one : sweep) {
     const auto swept = RateProfile::Parse(one, absl::ToDoubleSeconds(duration));
     if (!swept.ok()) return flag_error("sweep", swept.status());
+  }
+  if (double one = 0; find_capacity && !absl::SimpleAtod(rate, &one)) {
+    return absl::InvalidArgumentError(absl::StrCat("--rate: --find-capacity begins at one rate, found '", rate, "'"));
+  }
+  for (const auto& [flag, path] : {std::pair("json", &json), std::pair("html", &html)}) {
+    if (absl::Status status = CheckWritable(*path); !status.ok()) return flag_error(flag, status);
   }
   const bool curve = !sweep.empty() || find_capacity;
   if (!sweep.empty() && find_capacity)

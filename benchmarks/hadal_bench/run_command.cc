@@ -54,13 +54,20 @@ Every flag is also a variable (HADAL_BENCH_RATE=5) and a key of a --config file.
 Exit status: 0 something was served, 1 nothing was or the server cannot be used, 2 a flag is wrong, 130 interrupted.
 )";
 
-// Thousands of connections need as many descriptors.
-void RaiseDescriptorLimit() {
+// Thousands of connections need as many descriptors. Where the system gives fewer, calls wait for a connection, which
+// is counted, and do not fail.
+void LimitConnections(bool grpc, int* max_connections) {
+  constexpr rlim_t kOwn = 40;  // files, the loop, gRPC
   rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  const rlim_t room = limit.rlim_max > kOwn ? limit.rlim_max - kOwn : 1;
+  if (grpc || room >= static_cast<rlim_t>(*max_connections)) return;
+  std::fprintf(stderr, "hadal-bench: the limit of %llu open files (ulimit -n) leaves %llu of --max-connections %d\n",
+               static_cast<unsigned long long>(limit.rlim_max), static_cast<unsigned long long>(room),
+               *max_connections);
+  *max_connections = static_cast<int>(room);
 }
 
 // The runs of one command, collected for its file.
@@ -98,10 +105,7 @@ class Runs {
 
   absl::Status FindCapacity() {
     double start = 0;
-    if (!absl::SimpleAtod(options_.rate, &start)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--find-capacity begins at one --rate, found '", options_.rate, "'"));
-    }
+    if (!absl::SimpleAtod(options_.rate, &start)) return absl::InternalError("Resolve lets no other rate pass");
     CapacitySearch search(start, kCapacityPrecision, kCapacityPoints);
     while (const std::optional<double> rate = interrupted_ ? std::nullopt : search.NextRate()) {
       std::printf("--- %.4g requests/s\n", *rate);
@@ -166,10 +170,14 @@ int RunCommand(const std::vector<std::string>& args) {
   }
   if (parsed->print_config) return std::fputs(parsed->ToToml().c_str(), stdout), 0;
   if (absl::Status status = options.Resolve(); !status.ok()) return FailWith(status, 2);
-  RaiseDescriptorLimit();
+  LimitConnections(options.target.grpc(), &options.max_connections);
 
   const auto session = Session::Open(options);
   if (!session.ok()) return FailWith(session.status(), 1);
+  if (const int64_t left = (*session)->trace_left_out(); left > 0) {
+    std::printf("trace: %lld requests lie behind --duration %s and are left out\n", static_cast<long long>(left),
+                absl::FormatDuration(options.duration).c_str());
+  }
   const FileFacts facts = FactsOf(options, *parsed, **session);
   Runs runs(session->get(), options);
   const absl::Status status = options.find_capacity   ? runs.FindCapacity()

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -123,6 +124,21 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const BenchOptions& optio
   return session;
 }
 
+int64_t Session::trace_left_out() const {
+  const double duration_s = absl::ToDoubleSeconds(options_.duration);
+  return std::count_if(trace_.begin(), trace_.end(),
+                       [&](const TraceEntry& entry) { return entry.at_s / options_.trace_speed >= duration_s; });
+}
+
+double Session::DurationSeconds() const {
+  const double duration_s = absl::ToDoubleSeconds(options_.duration);
+  if (trace_.size() < 2) return duration_s;
+  // The gap after the last request is taken to be an average one.
+  const double last_s = trace_.back().at_s / options_.trace_speed;
+  const double end_s = last_s * static_cast<double>(trace_.size()) / static_cast<double>(trace_.size() - 1);
+  return end_s > 0 ? std::min(duration_s, end_s) : duration_s;
+}
+
 absl::StatusOr<Plan> Session::MakePlan(const std::string& rate, uint64_t seed) const {
   const double duration_s = absl::ToDoubleSeconds(options_.duration);
   Plan plan;
@@ -152,7 +168,12 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
   if (!policy.ok()) return policy.status();
   RunOptions run;
   run.warmup_s = absl::ToDoubleSeconds(options_.warmup);
-  run.duration_s = absl::ToDoubleSeconds(options_.duration);
+  run.duration_s = DurationSeconds();
+  if (run.warmup_s >= run.duration_s) {
+    return absl::InvalidArgumentError(absl::StrCat("--warmup: ", absl::FormatDuration(options_.warmup),
+                                                   " leaves nothing of the trace, which ends after ", run.duration_s,
+                                                   " s"));
+  }
   run.drain_s = absl::ToDoubleSeconds(options_.drain);
   run.timeout_s = absl::ToDoubleSeconds(options_.timeout);
   run.form = calibration_.form;

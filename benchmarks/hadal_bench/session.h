@@ -35,6 +35,8 @@ class Session {
 
   const std::string& model() const { return model_; }
   const std::string& server_version() const { return server_version_; }
+  // Requests of the trace that come after the duration.
+  int64_t trace_left_out() const;
   int calibration_calls() const { return calibration_.calls; }
 
  private:
@@ -46,6 +48,8 @@ class Session {
   void FindVersion(const std::string& key);
   // What the server says of its refusals up to now; nothing from other servers than hadal.
   std::optional<ServerMetrics> ReadServerMetrics() const;
+  // How long requests are started: a trace may end before --duration.
+  double DurationSeconds() const;
   absl::StatusOr<Plan> MakePlan(const std::string& rate, uint64_t seed) const;
 
   const BenchOptions& options_;

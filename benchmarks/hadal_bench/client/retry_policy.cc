@@ -155,6 +155,10 @@ std::optional<double> HintSeconds(const RetryAdvice& advice) {
   if (advice.retry_after_ms && absl::SimpleAtod(*advice.retry_after_ms, &milliseconds) && milliseconds >= 0) {
     return milliseconds / 1000;
   }
+  double seconds;  // a fraction is none of HTTP's, but openai's clients take one
+  if (advice.retry_after && absl::SimpleAtod(*advice.retry_after, &seconds) && seconds >= 0 && std::isfinite(seconds)) {
+    return seconds;
+  }
   if (advice.retry_after) return RetryAfterSeconds(*advice.retry_after);
   return std::nullopt;
 }

@@ -114,6 +114,7 @@ class Builder {
     ++report_.finish_reasons[record.finish_reason.empty() ? "none" : record.finish_reason];
     report_.prompt_tokens += record.prompt_count();
     report_.planned_prompt_tokens += record.planned_prompt_tokens;
+    report_.planned_output_tokens += record.planned_output_tokens;
     report_.output_tokens += record.output_count();
     report_.cached_tokens += std::max(0, record.cached_tokens);
     if (record.prompt_tokens < 0 || record.completion_tokens < 0) ++report_.without_usage;

@@ -75,8 +75,9 @@ struct Report {
   std::map<std::string, int64_t> finish_reasons;
   Histogram ttft, attempt_ttft, itl, tpot, e2e, refusal, lag;  // refusal: from an attempt's start to its refusal
   std::vector<GoodputReport> goodput;
-  int64_t prompt_tokens = 0, output_tokens = 0, cached_tokens = 0, planned_prompt_tokens = 0;  // of served requests
-  int64_t without_usage = 0;  // served requests whose tokens are estimates
+  int64_t prompt_tokens = 0, output_tokens = 0, cached_tokens = 0;  // of served requests
+  int64_t planned_prompt_tokens = 0, planned_output_tokens = 0;     // of them, too
+  int64_t without_usage = 0;                                        // served requests whose tokens are estimates
   RetryReport retry;
   std::vector<WindowReport> windows;
 };

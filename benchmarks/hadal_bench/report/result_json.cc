@@ -109,6 +109,15 @@ Json WindowsJson(const std::vector<WindowReport>& windows) {
   return out;
 }
 
+// The texts are of servers: cut anywhere, in any encoding.
+Json MessagesJson(const RunLog& log) {
+  Json out = Json::object();
+  for (const auto& [reason, message] : log.messages) {
+    out[reason] = Json::parse(Json(message).dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+  return out;
+}
+
 // The flat numbers that benchmarks/README.md asks for.
 Json MetricsJson(const Report& report, const RunLog& log, const Json& retry, const Json& server) {
   const double seconds = std::max(report.measured_s, 1e-9);
@@ -189,6 +198,7 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
           {"groups", std::move(groups)},
           {"refusals", report.refusals},
           {"failures", report.failures},
+          {"messages", MessagesJson(log)},
           {"finish_reasons", report.finish_reasons},
           {"latency",
            {{"ttft_s", LatencyJson(report.ttft)},
@@ -204,6 +214,7 @@ Json RunToJson(const Report& report, const RunLog& log, const RunFacts& facts) {
            {{"prompt", report.prompt_tokens},
             {"planned_prompt", report.planned_prompt_tokens},
             {"output", report.output_tokens},
+            {"planned_output", report.planned_output_tokens},
             {"cached", report.cached_tokens},
             {"requests_without_usage", report.without_usage},
             {"per_word", Rounded(facts.tokens.per_word)},

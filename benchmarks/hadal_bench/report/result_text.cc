@@ -109,8 +109,13 @@ void AppendWarnings(const Json& run, std::string* out) {
   const Json& tokens = run.at("tokens");
   if (tokens.at("requests_without_usage") > 0)
     warn("the server reported no usage: token counts are pieces of text, not tokens");
-  if (!tokens.at("exact_length").get<bool>())
+  const int64_t output = tokens.at("output"), planned = tokens.at("planned_output");
+  if (!tokens.at("exact_length").get<bool>()) {
     warn("answers end where the model ends them: output lengths are not the planned ones");
+  } else if (tokens.at("requests_without_usage") == 0 &&
+             static_cast<double>(output) < 0.98 * static_cast<double>(planned)) {
+    warn(absl::StrCat("the server ignores ignore_eos: answers have ", output, " of ", planned, " planned tokens"));
+  }
   if (tokens.at("cut_lengths") > 0)
     warn(absl::StrCat(tokens.at("cut_lengths").get<int64_t>(), " lengths were cut to the limits"));
   if (run.at("measured_s") < 120)
@@ -158,6 +163,10 @@ std::string RunText(const Json& run) {
   AppendGroups(run.at("groups"), &out);
   AppendCounts("refusals by reason:", run.at("refusals"), &out);
   AppendCounts("failures by reason:", run.at("failures"), &out);
+  for (const auto& [reason, message] : run.at("messages").items()) {
+    if (run.at("failures").contains(reason))
+      absl::StrAppend(&out, "  ", reason, ": ", message.get<std::string>(), "\n");
+  }
   AppendRetries(run, &out);
   AppendServerReported(run, &out);
   AppendWarnings(run, &out);

@@ -132,6 +132,9 @@ class Run::Active final : public CallObserver {
     attempt.end = result.end;
     attempt.status = result.grpc_code > 0 ? result.grpc_code : result.status;
     attempt.reason = result.end == CallEnd::kServed ? "" : result.reason;
+    if (result.end != CallEnd::kServed && !result.message.empty()) {
+      run_->log_.messages.try_emplace(result.reason, result.message.substr(0, 200));
+    }
     attempt.hint_s = HintSeconds(result.advice).value_or(-1);
     attempt.promise = result.advice.promise;
     if (run_->options_.tickets) ticket_ = result.advice.ticket;

@@ -8,6 +8,8 @@
 namespace hadal::bench {
 namespace {
 
+constexpr int64_t kMaxTokens = 10'000'000;  // of a length, as --lengths takes them
+
 // Draws what a trace or a distribution does not say, and applies the limits.
 class Planner {
  public:
@@ -34,7 +36,9 @@ class Planner {
   Plan Take() { return std::move(plan_); }
 
  private:
-  int Scaled(int tokens) const { return std::max(1, static_cast<int>(std::lround(tokens * limits_.scale))); }
+  int Scaled(int tokens) const {
+    return static_cast<int>(std::clamp<int64_t>(std::llround(tokens * limits_.scale), 1, kMaxTokens));
+  }
 
   const LengthLimits& limits_;
   const std::vector<TrafficShare>& classes_;

@@ -14,6 +14,7 @@ namespace hadal::bench {
 namespace {
 
 constexpr double kMaxRate = 1e6;
+constexpr double kMaxRequests = 1e7;  // of one run: each takes some hundred bytes until its end
 
 absl::Status Bad(std::string_view text, std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat(base::View(why), ", found '", base::View(text),
@@ -70,6 +71,10 @@ absl::StatusOr<RateProfile> RateProfile::Parse(std::string_view text, double dur
     }
   }
   if (!(profile.Cumulative(duration_s) > 0)) return Bad(text, "a rate is above 0 somewhere");
+  if (const double requests = profile.Cumulative(duration_s); requests > kMaxRequests) {
+    return Bad(text, absl::StrCat("a run has at most 10000000 requests, this one of ", duration_s, " s would have ",
+                                  static_cast<int64_t>(requests)));
+  }
   return profile;
 }
 

@@ -19,10 +19,12 @@ struct TraceEntry {
   std::vector<uint64_t> prefix_blocks;
 };
 
-// Reads a trace, sorted by time. Two published formats, told apart by the first line:
-//   Azure CSV       TIMESTAMP,ContextTokens,GeneratedTokens    2023-11-16 18:15:46.6805900,374,44  (or seconds as a
-//   number) Mooncake JSONL  {"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}
-//   (milliseconds)
+// Reads a trace, sorted by time. The published formats, told apart by their lines:
+//   Azure CSV       TIMESTAMP,ContextTokens,GeneratedTokens    2023-11-16 18:15:46.6805900,374,44
+//   BurstGPT CSV    Timestamp,Model,Request tokens,Response tokens,...    5,ChatGPT,472,18,...    (seconds)
+//   Mooncake JSONL  {"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46]}   (milliseconds)
+// The columns of a CSV file are found by the names in its first line; JSON lines may have these names, too, and then a
+// time in seconds or a date.
 // NotFound for a missing file; InvalidArgument names the line that cannot be read.
 absl::StatusOr<std::vector<TraceEntry>> ReadTrace(const std::string& path);
 // The same from the text of a file; `name` is for messages.

@@ -33,13 +33,19 @@ def test_help_is_enough_to_start():
     ("--rat=4", "did you mean 'rate'"), ("--rate=-4", "--rate"), ("--rate=fast", "found 'fast'"), ("--rate=0", "above 0"),
     ("--lengths=long", "azure-conversation"), ("--slo=good", "r1-interactive"), ("--client=polite", "obey, urllib3"),
     ("--url=ftp://x", "--url"), ("--insecure", "https:// or grpcs://"), ("--tls-ca=/nonexistent.pem", "https:// or grpcs://"), ("--warmup=99s", "--warmup"), ("--duration=0", "--duration"), ("--classes=high:no", "--classes"),
-    ("--tenant=key", "NAME=KEY"), ("--sweep=5,x", "--sweep"), ("--attain=2", "--attain"), ("--cv=0", "--cv"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
+    ("--tenant=key", "NAME=KEY"), ("--sweep=5,x", "--sweep"), ("--attain=2", "--attain"), ("--cv=0", "--cv"), ("--rate=1e6", "at most 10000000 requests, this one of 60 s would have 60000000"),
+    ("--json=/nonexistent/x.json", "--json: cannot write /nonexistent/x.json: No such file"), ("--html=/tmp", "--html: cannot write /tmp: it is a folder"), ("--runs=0", "--runs"), ("--trace=/nonexistent.csv", "/nonexistent.csv"),
     ("--prompt-file=/nonexistent", "/nonexistent"), ("--header=x y=1", "--header"), ("--header=Content-Length=1", "content-length itself"),
     ("--extra-body=[1]", "--extra-body"), ('--extra-body={"model":"x"}', "found 'model'")])
 def test_nonsense_is_named(flag, wanted):
     done = bench(flag)
     assert done.returncode != 0
     assert wanted in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_capacity_is_looked_for_from_one_rate():
+    done = bench("--find-capacity", "--rate=1..5")
+    assert done.returncode == 2 and "begins at one rate, found '1..5'" in done.stderr
 
 
 def test_a_server_that_is_not_there():

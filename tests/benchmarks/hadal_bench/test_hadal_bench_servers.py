@@ -2,10 +2,11 @@
 """hadal-bench against the servers of others: their streams, paths, complaints and errors."""
 
 import json
+import subprocess
 
 import pytest
 
-from bench_process import FAST, bench, measure
+from bench_process import BENCH, FAST, bench, measure
 from other_servers import BROKEN_STREAMS, GOOD_STREAMS, STREAM, OtherServer, streaming, strict, zipped
 
 LOAD = ("--rate=20", "--arrivals=constant", "--duration=300ms")
@@ -101,3 +102,48 @@ def test_calls_the_path_that_the_url_says(out, suffix, models, path, flags):
 def test_a_query_belongs_to_a_call():
     done = bench("--url=http://127.0.0.1:1/openai?api-version=1")
     assert done.returncode == 2 and "/chat/completions" in done.stderr and "api-version=1" in done.stderr
+
+
+# ---- What the report says --------------------------------------------------------------------------------------------
+
+def test_failures_have_their_message(out):
+    def answer(path, request):
+        if len(server.calls) > 2:
+            return 500, {"content-type": "application/json"}, b'{"error":{"message":"CUDA out of memory \xff","type":"server_error"}}'
+        return 200, STREAM, GOOD_STREAMS["vllm"]
+    with OtherServer(answer) as server:
+        done = bench(f"--url={server.url}", *FAST, *LOAD, "--client=none", f"--json={out}")
+        assert done.returncode == 1, done.stdout
+    assert any("CUDA out of memory" in text for text in json.loads(out.read_text())["runs"][0]["messages"].values())
+    assert "CUDA out of memory" in done.stdout
+
+
+def test_answers_shorter_than_planned_are_named(out):
+    with OtherServer(streaming(GOOD_STREAMS["vllm"])) as server:
+        done = bench(f"--url={server.url}", *FAST, *LOAD, "--lengths=16:8")
+        assert "the server ignores ignore_eos: answers have 20 of 40 planned tokens" in done.stdout, done.stdout
+        assert "ignores ignore_eos" not in bench(f"--url={server.url}", *FAST, *LOAD, "--lengths=16:4").stdout
+
+
+def test_a_trace_is_measured_up_to_its_own_end(out, tmp_path):
+    trace = tmp_path / "burst.csv"
+    trace.write_text("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+                     + "".join(f"{5 + i / 10},ChatGPT,16,4,20,API log\n" for i in range(11)))
+    with OtherServer(streaming(GOOD_STREAMS["vllm"])) as server:
+        run = measure(server.url, out, f"--trace={trace}", "--duration=60s")["runs"][0]
+        assert run["requests"]["served"] == 11 and run["measured_s"] == pytest.approx(1.1)
+        assert run["metrics"]["offered_requests_per_s"] == pytest.approx(10)
+        done = bench(f"--url={server.url}", *FAST, f"--trace={trace}", "--duration=450ms")
+        assert "trace: 6 requests lie behind --duration 450ms and are left out" in done.stdout
+        done = bench(f"--url={server.url}", f"--trace={trace}", "--warmup=3s")
+        assert done.returncode == 2 and "leaves nothing of the trace, which ends after 1.1 s" in done.stderr
+
+
+def test_calls_wait_where_the_system_has_no_more_descriptors(out):
+    with OtherServer(streaming([(0.5, GOOD_STREAMS["vllm"])])) as server:
+        done = subprocess.run(["bash", "-c", 'ulimit -n 60 && exec "$@"', "-", BENCH, f"--url={server.url}", *FAST, "--rate=80",
+                               "--arrivals=constant", f"--json={out}"], capture_output=True, text=True, timeout=120)
+    assert "the limit of 60 open files (ulimit -n) leaves 20 of --max-connections 4096" in done.stderr
+    run = json.loads(out.read_text())["runs"][0]
+    assert run["failures"] == {} and run["requests"]["served"] == run["requests"]["offered"] > 30
+    assert run["generator"]["connection_waits"] > 5

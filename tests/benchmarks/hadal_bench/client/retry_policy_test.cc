@@ -60,6 +60,8 @@ TEST(RetryPolicyTest, ObeyTakesMillisecondsBeforeSeconds) {
   EXPECT_THAT(RetryWaits("obey", Refusal({.retry_after = "3"}), 2), ElementsAre(3));
   EXPECT_THAT(RetryWaits("obey", Refusal({.retry_after = "3", .should_retry = "false"})), IsEmpty());
   EXPECT_THAT(RetryWaits("obey", Refusal({.pushback_ms = 1500}), 2), ElementsAre(1.5));
+  EXPECT_THAT(RetryWaits("obey", Refusal({.retry_after = "1.5"}), 2), ElementsAre(1.5));
+  EXPECT_THAT(RetryWaits("obey", Refusal({.retry_after = "inf"}), 2), ElementsAre(Within(0.375, 0.5)));
   EXPECT_THAT(RetryWaits("obey", Refusal({.pushback_ms = -1})), IsEmpty());
 }
 

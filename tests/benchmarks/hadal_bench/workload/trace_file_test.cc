@@ -20,6 +20,25 @@ TEST(TraceFileTest, ReadsAzureCsv) {
   EXPECT_EQ((*trace)[1].output_tokens, 109);
 }
 
+TEST(TraceFileTest, FindsTheColumnsByTheirNames) {
+  for (const char* text :
+       {"\xef\xbb\xbfTimestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\r\n"
+        "5,ChatGPT,472,18,490,Conversation log\r\n45.5,GPT-4,1087,0,1087,API log\r\n",
+        "{\"Timestamp\": 5, \"Model\": \"ChatGPT\", \"Request tokens\": 472, \"Response tokens\": 18}\n"
+        "{\"Timestamp\": 45.5, \"Request tokens\": 1087, \"Response tokens\": 0}\n",
+        "{\"TIMESTAMP\": \"2023-11-16 18:15:00\", \"ContextTokens\": 472, \"GeneratedTokens\": 18}\n"
+        "{\"TIMESTAMP\": \"2023-11-16 18:15:40.5\", \"ContextTokens\": 1087, \"GeneratedTokens\": 1}\n"}) {
+    const auto trace = ParseTrace(text, "burst");
+    ASSERT_TRUE(trace.ok()) << trace.status();
+    ASSERT_EQ(trace->size(), 2u);
+    EXPECT_EQ((*trace)[0].prompt_tokens, 472);
+    EXPECT_EQ((*trace)[0].output_tokens, 18);
+    EXPECT_DOUBLE_EQ((*trace)[1].at_s, 40.5);
+    EXPECT_EQ((*trace)[1].prompt_tokens, 1087);
+    EXPECT_EQ((*trace)[1].output_tokens, 1);
+  }
+}
+
 TEST(TraceFileTest, ReadsMooncakeJsonLines) {
   const auto trace = ParseTrace(
       "{\"timestamp\": 1500, \"input_length\": 20, \"output_length\": 0, \"hash_ids\": [46, 47]}\n"
