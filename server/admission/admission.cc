@@ -11,6 +11,7 @@
 #include "server/admission/model_state.h"
 #include "server/base/check.h"
 #include "server/base/strings.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::admission {
 namespace {
@@ -71,7 +72,9 @@ AdmissionController::AdmissionController(Options options)
       overtakers_(arrivals_),
       created_(options_.clock->Now()),
       loaded_at_(created_),
-      levels_(options_.metrics, [this] { ExportLevels(); }) {}
+      levels_(options_.metrics, [this] { ExportLevels(); }) {
+  sent_away_ = options_.seed;  // replicas that started alike begin at different ones
+}
 
 AdmissionController::~AdmissionController() {
   for (size_t i = 0; i < models_.size(); ++i) {
@@ -332,7 +335,7 @@ absl::Status AdmissionController::EndedBy(Reason reason) {
 RetryPlan AdmissionController::PlanAfter(Reason reason) {
   if (reason == Reason::kDraining) {
     // A whole queue goes to the other replicas at once: it comes there evenly over a second.
-    const double turn = EvenlySpread(sent_away_.fetch_add(1, std::memory_order_relaxed));
+    const double turn = request::EvenlySpread(sent_away_.fetch_add(1, std::memory_order_relaxed));
     return {.hint = kMinRetryAfter + absl::Seconds(turn), .estimate = kMinRetryAfter};
   }
   absl::Duration restart = kRestartTime;

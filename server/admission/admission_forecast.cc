@@ -10,6 +10,7 @@
 #include "server/admission/capacity_replay.h"
 #include "server/admission/model_state.h"
 #include "server/admission/offered_load.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::admission {
 namespace {
@@ -29,7 +30,7 @@ double AddRunning(const std::vector<RunningSequence>& running, const std::array<
   for (size_t i = 0; i < running.size(); ++i) {
     const RunningSequence& sequence = running[i];
     const double most = std::max(1, sequence.max_tokens - sequence.produced);
-    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, EvenlySpread(i));
+    const double left = lengths[sequence.thinking].RemainingQuantile(sequence.produced, request::EvenlySpread(i));
     ReplaySequence& replayed = state->running.emplace_back();
     // Nothing seen: half of what may still come.
     replayed.output_tokens = left < 0 ? std::max(1.0, most / 2) : std::min(left, most);
@@ -49,7 +50,7 @@ double AddRunning(const std::vector<RunningSequence>& running, const std::array<
 std::vector<ReplaySequence> Arriving(const MeanRequest& mean, const LengthCurve& lengths, double most_wanted) {
   std::vector<ReplaySequence> arriving;
   for (int i = 0; i < kArrivalKinds; ++i) {
-    const double output = lengths.RemainingQuantile(0, EvenlySpread(i));
+    const double output = lengths.RemainingQuantile(0, request::EvenlySpread(i));
     arriving.push_back({.output_tokens = std::min(most_wanted, output < 0 ? kColdOutputTokens : output),
                         .prefill_tokens = mean.prompt_tokens * mean.computed_share(),
                         .blocks = mean.blocks});

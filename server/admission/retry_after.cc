@@ -36,10 +36,4 @@ absl::Duration HintFor(absl::Duration wait, double unit_random) {
   return std::min(std::max(wait, kMinRetryAfter) + spread * unit_random, kMaxRetryAfter);
 }
 
-double EvenlySpread(uint64_t i) {
-  constexpr double kGoldenRatio = 0.6180339887498949;
-  const double value = 0.5 + kGoldenRatio * static_cast<double>(i);
-  return value - std::floor(value);
-}
-
 }  // namespace hadal::admission

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-
 #include "absl/time/time.h"
 
 namespace hadal::admission {
@@ -31,8 +29,5 @@ class RateEstimator {
 //   finite wait    clamp(wait + unit_random * max(0.1 s, wait / 10), 1 s, 30 s), spread kept at the lower clamp
 //   infinite wait  20 s + unit_random * 10 s: capacity beyond the horizon; spread so that clients do not return at once
 absl::Duration HintFor(absl::Duration wait, double unit_random);
-
-// The i-th of a sequence in (0, 1), evenly spread: any few in a row lie far apart.
-double EvenlySpread(uint64_t i);
 
 }  // namespace hadal::admission

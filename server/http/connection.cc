@@ -14,6 +14,7 @@
 #include "server/http/await.h"
 #include "server/request/refusal.h"
 #include "server/request/request_id.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::http {
 namespace {
@@ -79,7 +80,7 @@ void Connection::Abort() {
 absl::Status Connection::disconnect_status() const {
   if (!gave_way_) return MakeError(Reason::kCancelled, "the client is gone");
   return request::MakeBusy(Reason::kConnectionLimit, "the connection waited for bytes and gave way to another",
-                           absl::Seconds(1));
+                           request::SpreadOut(absl::Seconds(1)));
 }
 
 void Connection::CloseIfIdle() {

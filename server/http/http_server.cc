@@ -32,6 +32,7 @@
 #include "server/http/http_metrics.h"
 #include "server/http/listener.h"
 #include "server/request/refusal.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::http {
 namespace {
@@ -202,7 +203,7 @@ asio::awaitable<void> HttpServer::Impl::RefuseConnection(Connection& connection)
   const absl::Status status = request::MakeBusy(
       request::Reason::kConnectionLimit,
       absl::StrFormat("%d/%d connections", context.open_connections.value(), context.options.max_connections),
-      absl::Seconds(1));
+      request::SpreadOut(absl::Seconds(1)));
   connection.CloseAfterResponse();
   co_await connection.Send(ErrorResponse(status, context.options.overload_http_status));
 }

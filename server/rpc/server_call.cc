@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/request/refusal.h"
+#include "server/request/retry_spread.h"
 #include "server/rpc/status_codec.h"
 #include "server/service/load_report.h"
 #include "server/service/trace_context.h"
@@ -79,7 +80,7 @@ void ServerCall::StartWaiting() {
     environment_->metrics->refusals.At(GrpcMetrics::kPendingCalls).Increment();
     return End(request::MakeBusy(Reason::kConnectionLimit,
                                  absl::StrCat(pending->limit(), "/", pending->limit(), " calls wait for their message"),
-                                 absl::Seconds(1)));
+                                 request::SpreadOut(absl::Seconds(1))));
   }
   {
     base::MutexLock lock(&mutex_);

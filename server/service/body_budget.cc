@@ -8,6 +8,7 @@
 #include "server/base/check.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::service {
 namespace {
@@ -29,7 +30,7 @@ BodyBudget::BodyBudget(const Options& options)
 
 absl::Status BodyBudget::Refuse(Refusal refusal, std::string_view detail) {
   rejections_.At(refusal).Increment();
-  return request::MakeBusy(request::Reason::kBodyBudgetFull, detail, kRetryAfter);
+  return request::MakeBusy(request::Reason::kBodyBudgetFull, detail, request::SpreadOut(kRetryAfter));
 }
 
 BodyBudget::Lease BodyBudget::NewLease(std::string_view sender) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "models/chat/fim.h"
 #include "server/base/strings.h"
+#include "server/request/retry_spread.h"
 #include "server/service/call_key.h"
 #include "server/service/limits.h"
 
@@ -146,7 +147,7 @@ PartOptions WithMetrics(PartOptions options, base::MetricRegistry* metrics) {
 }  // namespace
 
 absl::Status WorkersBusy() {
-  return request::MakeBusy(Reason::kWorkerQueueFull, "all workers are taken", absl::Seconds(1));
+  return request::MakeBusy(Reason::kWorkerQueueFull, "all workers are taken", request::SpreadOut(absl::Seconds(1)));
 }
 
 GenerateService::GenerateService(Options options)

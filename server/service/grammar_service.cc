@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
+#include "server/request/retry_spread.h"
 
 namespace hadal::service {
 
@@ -52,7 +53,7 @@ absl::Status GrammarService::TooSlow() const {
 }
 
 absl::Status GrammarService::Busy(std::string_view why) const {
-  return request::MakeBusy(Reason::kGrammarQueueFull, why, absl::Seconds(1));
+  return request::MakeBusy(Reason::kGrammarQueueFull, why, request::SpreadOut(absl::Seconds(1)));
 }
 
 std::shared_ptr<PendingGrammar> GrammarService::Get(const std::string& model_name,
