@@ -16,7 +16,8 @@ from http_client import post, send_raw
 from test_grpc import connect
 
 BUSY = "服务器繁忙请稍后重试"
-NULL = ("--load-format=null:20ms", "--max-model-len=2048")
+# The context is long enough for what fills a server to run until a test on a busy machine has asked for everything.
+NULL = ("--load-format=null:20ms", "--max-model-len=16384")
 ONE = (*NULL, "--max-batch-size=1", "--wait-limits=none")
 SAYS = [{"role": "user", "content": "17 + 25"}]
 # Each with the longest answer that is wanted.
@@ -148,7 +149,7 @@ def test_keys_and_quotas(start_server, stubs, tmp_path):
     key = {"Authorization": "Bearer k-one"}
     check_everywhere(server, stubs, "UNAUTHENTICATED", 401, "UNAUTHENTICATED", retry=False)
     check_everywhere(server, stubs, "PERMISSION_DENIED", 403, "PERMISSION_DENIED", retry=False, headers={**key, "x-hadal-priority": "high"})
-    with send_raw(server, "/v1/completions", {"prompt": "x", "max_tokens": 1900, "ignore_eos": True}, key):
+    with send_raw(server, "/v1/completions", {"prompt": "x", "max_tokens": 16000, "ignore_eos": True}, key):
         server.wait_metric("hadal_requests_running", 1)
         check_everywhere(server, stubs, "TENANT_QUOTA", 429, "RESOURCE_EXHAUSTED", headers=key)
         server.signal()
