@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/http/codec/route.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "server/base/nearest_name.h"
 #include "server/base/percent_decode.h"
 #include "server/base/strings.h"
 #include "server/request/refusal.h"
@@ -117,6 +121,29 @@ std::string_view ApiPath(std::string_view path) {
   return StripPrefix(StripPrefix(StripPrefix(path, "/anthropic"), "/beta"), "/v1");
 }
 
+// `path` as it is when a base URL and what is put behind it are joined rightly.
+std::string WithoutDoubles(std::string_view path) {
+  std::string once(path);
+  while (absl::StrReplaceAll({{"//", "/"}}, &once) > 0) continue;
+  while (absl::StrReplaceAll({{"/v1/v1/", "/v1/"}}, &once) > 0) continue;
+  return once;
+}
+
+// Says which path was probably meant; "" when none is near.
+std::string Suggestion(std::string_view method, const std::string& path) {
+  const std::string once = WithoutDoubles(path);
+  std::string allow;
+  if (once != path && (FindRoute(method, once, &allow).ok() || !allow.empty())) {
+    return absl::StrCat("; did you mean ", once, "? Look for a doubled / or /v1 in the base URL of the client");
+  }
+  std::vector<std::string> known;
+  for (const Row& row : kRows) known.emplace_back(row.path);
+  const std::string nearest = base::NearestName(ApiPath(path), known);
+  if (nearest.empty()) return "";
+  const auto row = std::find_if(kRows.begin(), kRows.end(), [&](const Row& one) { return one.path == nearest; });
+  return absl::StrCat("; did you mean ", base::View(row->name), "?");
+}
+
 }  // namespace
 
 absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view target, std::string* allow) {
@@ -161,8 +188,8 @@ absl::StatusOr<RouteMatch> FindRoute(std::string_view method, std::string_view t
     return request::MakeError(request::Reason::kMethodNotAllowed,
                               absl::StrCat(shown, " takes ", allowed, ", not ", base::View(method.substr(0, 16))));
   }
-  return request::MakeError(request::Reason::kRouteNotFound,
-                            absl::StrCat("no route ", base::View(method.substr(0, 16)), " ", shown));
+  return request::MakeError(request::Reason::kRouteNotFound, absl::StrCat("no route ", base::View(method.substr(0, 16)),
+                                                                          " ", shown, Suggestion(method, shown)));
 }
 
 bool IsUpload(std::string_view method, std::string_view target) {
