@@ -30,7 +30,7 @@ class OtlpExporter final : public base::SpanSink {
     int attempts = 4;                             // at a batch
     absl::Duration backoff = absl::Seconds(1);    // before the second attempt; doubles
     absl::Duration timeout = absl::Seconds(5);    // of an attempt
-    absl::Duration last_time = absl::Seconds(1);  // for what waits when the exporter is closed
+    absl::Duration last_time = absl::Seconds(5);  // for what waits when the exporter is closed
   };
 
   // `metrics` outlives the exporter.

@@ -153,6 +153,16 @@ TEST(OtlpExporterTest, TheEndWaitsForNoBackoff) {
   EXPECT_EQ(f.Count(TraceMetrics::kFailed), 4u);
 }
 
+TEST(OtlpExporterTest, TheLastBatchHasTheTimeOfAnyOther) {
+  OtlpExporter::Options options;
+  options.delay = absl::Hours(1);
+  Fixture f({1}, options);
+  f.exporter->Take(std::vector<base::Span>(2));
+  f.exporter.reset();
+  EXPECT_EQ(f.Count(TraceMetrics::kExported), 1u);
+  EXPECT_GT(f.collector.last_timeout(), options.timeout - absl::Seconds(2)) << "a second is short over a slow network";
+}
+
 TEST(OtlpExporterTest, TheEndCancelsWhatHangs) {
   OtlpExporter::Options options = Quick();
   options.last_time = absl::Milliseconds(10);
