@@ -6,7 +6,7 @@
 namespace hadal::commands {
 
 int Version() {
-  std::printf("hadal %s (%s)\n", kVersion, __VERSION__);
+  std::printf("hadal %s (built with GCC %s)\n", kVersion, __VERSION__);
   return 0;
 }
 

@@ -7,11 +7,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
 
-from rendering import pods, render
+from rendering import ROOT, pods, render
+
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+
+from ports import free_port
 
 PASSWORD = "a pass'word with $ and \""
 
@@ -20,12 +25,6 @@ def redis_container(target, workload):
     (spec,) = [spec for name, _, spec in pods(render(target)) if name == workload]
     (container,) = spec["containers"]
     return spec, container
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Client:
