@@ -70,6 +70,10 @@ void LimitConnections(bool grpc, int* max_connections) {
   *max_connections = static_cast<int>(room);
 }
 
+std::string RateText(double rate) {
+  return rate >= 1000 ? absl::StrFormat("%.0f", rate) : absl::StrFormat("%.4g", rate);
+}
+
 // The runs of one command, collected for its file.
 class Runs {
  public:
@@ -108,7 +112,7 @@ class Runs {
     if (!absl::SimpleAtod(options_.rate, &start)) return absl::InternalError("Resolve lets no other rate pass");
     CapacitySearch search(start, kCapacityPrecision, kCapacityPoints);
     while (const std::optional<double> rate = interrupted_ ? std::nullopt : search.NextRate()) {
-      std::printf("--- %.4g requests/s\n", *rate);
+      std::printf("--- %s requests/s\n", RateText(*rate).c_str());
       const auto ratio = Add(absl::StrCat(*rate), 0);
       if (!ratio.ok()) return ratio.status();
       if (interrupted_) break;
@@ -117,9 +121,23 @@ class Runs {
                   *ratio >= options_.attain ? "met" : "not met");
     }
     capacity_ = search.capacity();
-    std::printf("=== capacity %.4g requests/s: %.0f%% of requests within %s%s\n", capacity_, 100 * options_.attain,
-                options_.slos.front().Text().c_str(), search.bounded() ? "" : "; no higher rate was seen to fail");
+    std::printf("=== capacity %s requests/s: %.0f%% of requests within %s%s\n", RateText(capacity_).c_str(),
+                100 * options_.attain, options_.slos.front().Text().c_str(),
+                search.bounded() ? "" : "; no higher rate was seen to fail");
+    if (GeneratorLimited()) {
+      std::printf(
+          "warning: hadal-bench used most of a core at a rate that failed: it may be the limit, not the server\n");
+    }
     return absl::OkStatus();
+  }
+
+  // Whether a point that was not met may be so for lack of processor time here.
+  bool GeneratorLimited() const {
+    return std::any_of(json_.begin(), json_.end(), [&](const auto& run) {
+      const auto& metrics = run["metrics"];
+      return metrics["slo_ratio"].template get<double>() < options_.attain &&
+             metrics["generator_cpu_ratio"].template get<double>() > 0.8;
+    });
   }
 
   // What a curve as a whole says.

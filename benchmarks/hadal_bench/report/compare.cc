@@ -14,7 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kRunsForIntervals = 3, kBlocksForIntervals = 5, kWindowsPerBlock = 5;
+constexpr size_t kRunsForIntervals = 3, kRunsForPairs = 5,  // pairs have half the degrees of freedom
+    kBlocksForIntervals = 5, kWindowsPerBlock = 5;
 
 double MeanOf(const std::vector<double>& values) {
   double sum = 0;
@@ -70,11 +71,23 @@ std::vector<double> OverBlocks(const Json& run, const std::string& field) {
   return blocks;
 }
 
-void CompareMetrics(const Json& a, const Json& b, bool over_runs, Comparison* comparison) {
+// Whether run i of both had the same arrivals and lengths.
+bool SameLoads(const Json& a, const Json& b) {
+  const auto drawn_alike = [&](const char* flag) {
+    return a.at("settings").contains(flag) && b.at("settings").contains(flag) &&
+           a.at("settings").at(flag) == b.at("settings").at(flag);
+  };
+  static constexpr const char* kLoad[] = {
+      "rate",   "arrivals", "cv",      "trace",        "trace-speed",       "duration",
+      "warmup", "seed",     "lengths", "length-scale", "max-prompt-tokens", "max-output-tokens"};
+  return a.at("runs").size() == b.at("runs").size() && std::all_of(std::begin(kLoad), std::end(kLoad), drawn_alike);
+}
+
+void CompareMetrics(const Json& a, const Json& b, bool over_runs, bool paired, Comparison* comparison) {
   for (const auto& [metric, value] : a.at("runs").at(0).at("metrics").items()) {
     const std::vector<double> one = OverRuns(a, metric), other = OverRuns(b, metric);
     if (one.empty() || other.empty()) continue;
-    Difference difference = ChangeOfMeans(metric, one, other);
+    Difference difference = ChangeOfMeans(metric, one, other, paired);
     if (!over_runs) difference.has_interval = false;
     comparison->differences.push_back(difference);
   }
@@ -124,19 +137,25 @@ absl::Status Check(const Json& file, const char* which) {
 
 }  // namespace
 
-Difference ChangeOfMeans(std::string metric, const std::vector<double>& a, const std::vector<double>& b) {
+Difference ChangeOfMeans(std::string metric, const std::vector<double>& a, const std::vector<double>& b, bool paired) {
   Difference difference{.metric = std::move(metric), .a = MeanOf(a), .b = MeanOf(b)};
   if (difference.a == 0) return difference;
   difference.change = difference.b / difference.a - 1;
   if (a.size() < 2 || b.size() < 2) return difference;
-  // Of b - r a at the ratio r that was found: what the noise of either side adds.
+  // Of b - r a at the ratio r that was found: what the noise of either side adds, or that of the pairs.
   const double ratio = difference.b / difference.a;
-  const double of_a = ratio * ratio * ErrorOfMean(a), of_b = ErrorOfMean(b), error = of_a + of_b;
-  const double freedom =
-      error == 0
-          ? 1
-          : error * error /
-                (of_a * of_a / static_cast<double>(a.size() - 1) + of_b * of_b / static_cast<double>(b.size() - 1));
+  double error, freedom;
+  if (paired && a.size() == b.size()) {
+    std::vector<double> rest(a.size());
+    for (size_t i = 0; i < a.size(); ++i) rest[i] = b[i] - ratio * a[i];
+    error = ErrorOfMean(rest);
+    freedom = static_cast<double>(a.size() - 1);
+  } else {
+    const double of_a = ratio * ratio * ErrorOfMean(a), of_b = ErrorOfMean(b);
+    error = of_a + of_b;
+    freedom = error * error /
+              (of_a * of_a / static_cast<double>(a.size() - 1) + of_b * of_b / static_cast<double>(b.size() - 1));
+  }
   const double half = error == 0 ? 0 : StudentT(freedom) * std::sqrt(error) / std::abs(difference.a);
   difference.low = difference.change - half;
   difference.high = difference.change + half;
@@ -159,10 +178,12 @@ absl::StatusOr<Comparison> CompareResults(const Json& a, const Json& b) {
           ChangeOfMeans(metric, {value.get<double>()}, {b.at("metrics").at(metric).get<double>()}));
     }
   } else {
-    CompareMetrics(a, b, over_runs, &comparison);
+    const bool paired = over_runs && a.at("runs").size() >= kRunsForPairs && SameLoads(a, b);
+    CompareMetrics(a, b, over_runs, paired, &comparison);
     if (over_runs) {
       comparison.method =
-          absl::StrCat("95 % intervals (Welch's t) over ", a.at("runs").size(), " and ", b.at("runs").size(), " runs");
+          absl::StrCat("95 % intervals (", paired ? "t of pairs with the same arrivals and lengths" : "Welch's t",
+                       ") over ", a.at("runs").size(), " and ", b.at("runs").size(), " runs");
     } else {
       CompareWindows(a, b, &comparison);
       comparison.method =

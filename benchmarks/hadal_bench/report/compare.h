@@ -32,9 +32,11 @@ struct Comparison {
 absl::StatusOr<Comparison> CompareResults(const nlohmann::ordered_json& a, const nlohmann::ordered_json& b);
 
 // 95 % interval of mean(b) / mean(a) - 1 by Welch's t, which holds for three samples a side already: a bootstrap of so
-// few is too narrow, and calls one pair of equal servers in four different. No interval with fewer than two samples a
-// side or a mean of 0 in a.
-Difference ChangeOfMeans(std::string metric, const std::vector<double>& a, const std::vector<double>& b);
+// few is too narrow, and calls one pair of equal servers in four different. `paired`: sample i of
+// both had the same load, and only what differs within pairs counts. No interval with fewer than two samples a side or
+// a mean of 0 in a.
+Difference ChangeOfMeans(std::string metric, const std::vector<double>& a, const std::vector<double>& b,
+                         bool paired = false);
 
 // A table for the terminal.
 std::string ComparisonText(const Comparison& comparison);

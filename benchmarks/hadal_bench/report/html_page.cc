@@ -47,6 +47,21 @@ void AppendFacts(const std::vector<NamedResult>& results, std::string* out) {
   AppendRow(
       "workload", results, [](const Json& file) { return PlainText(file.at("workload")); }, out);
   AppendRow(
+      "load", results,
+      [](const Json& file) {
+        const Json& settings = file.at("settings");
+        const auto of = [&](const char* flag) { return PlainText(settings.value(flag, Json(""))); };
+        if (of("trace") != "" && of("trace") != "none") return absl::StrCat(of("trace-speed"), " times as fast");
+        const bool curve = file.at("mode") != "run";
+        return absl::StrCat(curve ? "" : absl::StrCat(of("rate"), " requests/s, "), of("arrivals"), " arrivals",
+                            of("arrivals") == "gamma" ? absl::StrCat(" of CV ", of("cv")) : "", ", seed ", of("seed"),
+                            ", clients: ", of("client"));
+      },
+      out);
+  AppendRow(
+      "service level", results,
+      [](const Json& file) { return PlainText(file.at("runs").at(0).at("goodput").at(0).at("slo")); }, out);
+  AppendRow(
       "date", results, [](const Json& file) { return PlainText(file.at("date")); }, out);
   AppendRow(
       "commit of hadal-bench", results, [](const Json& file) { return PlainText(file.at("commit")); }, out);

@@ -55,7 +55,7 @@ def test_compare_shows_two_servers_side_by_side(tmp_path):
         line = next(line for line in done.stdout.splitlines() if line.startswith("attempts_per_served_ratio"))
         assert "+100.0%" in line and line.endswith("*")
         assert "--lengths differs" in done.stdout and "over 3 and 3 runs" in done.stdout
-    check_page(page, "95 % interval", "A p99", "B p99")
+    check_page(page, "95 % interval", "A p99", "B p99", "20 requests/s, poisson arrivals, seed 1, clients: obey", "8b (TTFT 2000 ms, TPOT 100 ms)")
 
 
 def test_compare_names_what_is_wrong(tmp_path):

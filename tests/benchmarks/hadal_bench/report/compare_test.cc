@@ -95,6 +95,43 @@ TEST(CompareTest, ADifferenceOf5PercentIsFound) {
   EXPECT_GE(CalledDifferent(3, 0.10), 0.85);
 }
 
+// Five runs whose load moves their figures by 30 %, and a server that is 5 % slower under any load.
+TEST(CompareTest, RunsOfTheSameLoadsAreComparedInPairs) {
+  Json a = Result(1, 0.01, 5, 1), b = Result(1, 0.01, 5, 2);
+  const double load[] = {0.7, 1.3, 0.8, 1.0, 1.2};
+  for (size_t i = 0; i < 5; ++i) {
+    a["runs"][i]["metrics"]["ttft_p50_s"] = load[i];
+    b["runs"][i]["metrics"]["ttft_p50_s"] = load[i] * 1.05 + (i % 2 == 0 ? 0.004 : -0.004);
+  }
+  const auto apart = CompareResults(a, b);
+  EXPECT_FALSE(Find(*apart, "ttft_p50_s").real());
+  for (Json* const file : {&a, &b}) {
+    for (const char* flag : {"arrivals", "cv", "trace", "trace-speed", "duration", "warmup", "seed", "lengths",
+                             "length-scale", "max-prompt-tokens", "max-output-tokens"}) {
+      (*file)["settings"][flag] = "1";
+    }
+  }
+  const auto pairs = CompareResults(a, b);
+  EXPECT_TRUE(Find(*pairs, "ttft_p50_s").real());
+  EXPECT_THAT(pairs->method, testing::HasSubstr("t of pairs"));
+  b["settings"]["seed"] = "2";
+  EXPECT_FALSE(Find(*CompareResults(a, b), "ttft_p50_s").real());
+
+  int called = 0;  // equal servers in pairs
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<double> normal(0, 0.02);
+    std::vector<double> one, other;
+    for (const double mean : load) {
+      one.push_back(mean + normal(random));
+      other.push_back(mean + normal(random));
+    }
+    called += ChangeOfMeans("m", one, other, true).real() ? 1 : 0;
+  }
+  EXPECT_LE(called, 78);
+  EXPECT_GE(called, 22);
+}
+
 TEST(CompareTest, AChangeFromZeroIsNoChangeOfZero) {
   const Comparison comparison{
       .method = "m", .differences = {ChangeOfMeans("failed_ratio", {0, 0, 0}, {0.5, 0.4, 0.6})}, .warnings = {}};
