@@ -10,6 +10,7 @@
 namespace hadal::bench {
 namespace {
 
+constexpr double kCharWidth = 7.5;  // of the fonts of a page, at most on average
 constexpr double kWidth = 620, kHeight = 260, kLeft = 62, kRight = 26, kTop = 30, kBottom = 44;
 constexpr size_t kColours = 8;
 
@@ -21,15 +22,24 @@ std::string Number(double value) {
 
 class Frame {
  public:
-  Frame(double x_min, double x_max, double y_max)
-      : x_min_(x_min), x_max_(x_max > x_min ? x_max : x_min + 1), y_max_(y_max) {}
+  Frame(double x_min, double x_max, double y_max, double top)
+      : x_min_(x_min), x_max_(x_max > x_min ? x_max : x_min + 1), y_max_(y_max), top_(top) {}
   double X(double x) const { return kLeft + (x - x_min_) / (x_max_ - x_min_) * (kWidth - kLeft - kRight); }
-  double Y(double y) const { return kHeight - kBottom - y / y_max_ * (kHeight - kTop - kBottom); }
+  double Y(double y) const { return kHeight - kBottom - y / y_max_ * (kHeight - top_ - kBottom); }
   double x_max() const { return x_max_; }
 
  private:
-  const double x_min_, x_max_, y_max_;
+  const double x_min_, x_max_, y_max_, top_;
 };
+
+// Room for a name in the legend, with the gap in front of it.
+double NameWidth(const PlotSeries& series) { return kCharWidth * static_cast<double>(series.name.size()) + 14; }
+
+double LegendWidth(const std::vector<PlotSeries>& all) {
+  double width = 0;
+  for (const PlotSeries& series : all) width += series.points.empty() ? 0 : NameWidth(series);
+  return width;
+}
 
 void AppendText(double x, double y, const char* anchor, std::string_view text, std::string* out) {
   absl::StrAppendFormat(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", x, y, anchor, Escaped(text));
@@ -120,15 +130,19 @@ std::string LinePlot(const PlotOptions& options, const std::vector<PlotSeries>& 
     x_min = std::min(x_min, x_ticks.front().first);
     x_max = std::max(x_max, x_ticks.back().first);
   }
-  const Frame frame(x_min, x_max, y_ticks.back());
+  // A legend that does not fit beside the title has a line of its own.
+  const double title_width = kCharWidth * static_cast<double>(options.title.size() + options.y_label.size() + 1);
+  const bool crowded = kLeft + title_width + LegendWidth(series) > kWidth - kRight;
+  const double legend_y = crowded ? 32 : 16;
+  const Frame frame(x_min, x_max, y_ticks.back(), crowded ? kTop + 16 : kTop);
   AppendAxes(options, frame, y_ticks, x_ticks, &out);
   double legend_x = kWidth - kRight;
   for (size_t i = series.size(); i-- > 0;) {
     if (series[i].points.empty()) continue;
     AppendSeries(series[i], i % kColours, frame, &out);
-    absl::StrAppendFormat(&out, "<text class=\"s%d\" x=\"%.1f\" y=\"16\" text-anchor=\"end\">%s</text>\n", i % kColours,
-                          legend_x, Escaped(series[i].name));
-    legend_x -= 7.5 * static_cast<double>(series[i].name.size()) + 14;
+    absl::StrAppendFormat(&out, "<text class=\"s%d\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
+                          i % kColours, legend_x, legend_y, Escaped(series[i].name));
+    legend_x -= NameWidth(series[i]);
   }
   return out + "</svg>\n";
 }

@@ -25,6 +25,18 @@ TEST(SvgPlotTest, PlacesPointsInsideTheFrame) {
   EXPECT_THAT(svg, HasSubstr(">one</text>"));
 }
 
+TEST(SvgPlotTest, ALegendDoesNotCoverTheTitle) {
+  const std::vector<std::pair<double, double>> points = {{0, 0}, {10, 5}};
+  const PlotOptions options{.title = "Goodput against offered load", .x_label = "x", .y_label = "requests/s"};
+  EXPECT_THAT(LinePlot(options, {{"goodput", points}, {"completed", points}}),
+              HasSubstr("y=\"16.0\" text-anchor=\"end\""));
+  const std::string crowded = LinePlot(
+      options, {{"A goodput", points}, {"A completed", points}, {"B goodput", points}, {"B completed", points}});
+  EXPECT_THAT(crowded, Not(HasSubstr("y=\"16.0\" text-anchor=\"end\"")));
+  EXPECT_THAT(crowded, HasSubstr("y=\"32.0\" text-anchor=\"end\""));
+  EXPECT_THAT(crowded, HasSubstr("594.0,46.0 "));  // the plot itself begins below
+}
+
 TEST(SvgPlotTest, AServersTextIsNoMarkup) {
   EXPECT_EQ(Escaped("<script>'\"&"), "&lt;script&gt;&#39;&quot;&amp;");
   const std::string svg = LinePlot({.title = "<b>", .x_label = "x", .y_label = "y"}, {{"<i>", {{1, 1}}}});
