@@ -19,6 +19,7 @@ double BytesPerToken(uint64_t prompt_seed) {
 std::vector<Call> DrawCalls(const WorkloadSpec& spec, uint64_t seed) {
   bench::ArrivalOptions arrivals = spec.arrivals;
   arrivals.seed = seed;
+  arrivals.from_arrival = true;  // as the kept results of bursts were made: they begin with one
   // Class and tenant belong together here, so that the groups are what hadal-bench calls classes.
   std::vector<bench::TrafficShare> shares;
   for (const CallerGroup& group : spec.groups) shares.emplace_back().weight = group.share;

@@ -12,6 +12,14 @@ class UnitGaps {
   explicit UnitGaps(const ArrivalOptions& options)
       : kind_(options.kind), random_(options.seed), gamma_(1 / (options.cv * options.cv), options.cv * options.cv) {}
 
+  // The gap that a random moment falls into is a long one (its density is that of gaps times their length), and a part
+  // of it has passed.
+  double First() {
+    if (kind_ != ArrivalKind::kGamma) return Next();
+    std::gamma_distribution<double> around(gamma_.alpha() + 1, gamma_.beta());
+    return around(random_) * std::uniform_real_distribution<double>()(random_);
+  }
+
   double Next() {
     switch (kind_) {
       case ArrivalKind::kPoisson:
@@ -37,8 +45,8 @@ std::vector<double> DrawArrivals(const ArrivalOptions& options, const RateProfil
   UnitGaps gaps(options);
   std::vector<double> arrivals;
   const double expected = profile.Cumulative(profile.duration_s());
-  double count = 0;
-  while ((count += gaps.Next()) < expected) arrivals.push_back(profile.InverseCumulative(count));
+  double count = options.from_arrival ? gaps.Next() : gaps.First();
+  for (; count < expected; count += gaps.Next()) arrivals.push_back(profile.InverseCumulative(count));
   return arrivals;
 }
 

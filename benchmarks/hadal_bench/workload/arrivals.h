@@ -20,6 +20,9 @@ struct ArrivalOptions {
   ArrivalKind kind = ArrivalKind::kPoisson;
   double cv = 13;  // of kGamma; standard deviation over mean of the gaps
   uint64_t seed = 1;
+  // kGamma: whether an arrival is thought to be at the start, so that the first gap is like the others. The expected
+  // count is then (cv^2 - 1) / 2 above what the rate says: bursts begin with arrivals. Else the start is any moment.
+  bool from_arrival = false;
 };
 
 // Arrival times in seconds from the start of the run, ascending, all before the profile's duration. They are drawn in

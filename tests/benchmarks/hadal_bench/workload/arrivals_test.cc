@@ -43,6 +43,24 @@ TEST(ArrivalsTest, GammaHasTheVariationAskedFor) {
   EXPECT_NEAR(static_cast<double>(arrivals.size()) / 4e6, 1, 4 * 13 / std::sqrt(4e6));
 }
 
+// From an arrival on a run of 300 would have 384.
+TEST(ArrivalsTest, ShortRunsOfBurstsHaveTheRateOnAverage) {
+  constexpr int kRuns = 4000;
+  double start = 0, arrival = 0, first_half = 0;
+  for (uint64_t seed = 0; seed < kRuns; ++seed) {
+    ArrivalOptions options{.kind = ArrivalKind::kGamma, .cv = 13, .seed = seed};
+    const auto arrivals = DrawArrivals(options, RateProfile::Constant(30, 10));
+    start += static_cast<double>(arrivals.size()) / kRuns;
+    first_half +=
+        static_cast<double>(std::lower_bound(arrivals.begin(), arrivals.end(), 5.0) - arrivals.begin()) / kRuns;
+    options.from_arrival = true;
+    arrival += static_cast<double>(DrawArrivals(options, RateProfile::Constant(30, 10)).size()) / kRuns;
+  }
+  EXPECT_NEAR(start, 300, 4 * 13 * std::sqrt(300.0 / kRuns));
+  EXPECT_NEAR(first_half, 150, 4 * 13 * std::sqrt(150.0 / kRuns));
+  EXPECT_NEAR(arrival, 384, 4 * 13 * std::sqrt(384.0 / kRuns));
+}
+
 TEST(ArrivalsTest, ConstantIsAMetronome) {
   EXPECT_THAT(DrawArrivals({.kind = ArrivalKind::kConstant}, RateProfile::Constant(2, 2)),
               testing::ElementsAre(0.5, 1.0, 1.5));
