@@ -100,7 +100,8 @@ class EntryParser {
     }
     if (offsets[1] < offsets[0] || offsets[1] > data_.size()) {
       return Error(entry, absl::StrCat("data_offsets in order and within the ", data_.size(), " bytes of data"),
-                   absl::StrCat("[", offsets[0], ", ", offsets[1], "]"));
+                   absl::StrCat("[", offsets[0], ", ", offsets[1], "]",
+                                offsets[1] > data_.size() ? "; the file is cut short, or its header is wrong" : ""));
     }
     if (offsets[1] - offsets[0] != bytes) {
       return Error(entry, absl::StrCat(bytes, " bytes for its shape and dtype ", StoredDTypeName(entry.dtype)),

@@ -99,7 +99,10 @@ absl::Status CheckModelFolder(const std::string& dir, bool wants_weights) {
     return Refuse(dir, absl::StrCat("is neither a folder nor in the local Hugging Face cache, ", HubCacheDir(),
                                     ": download it with 'hf download ", dir, "'"));
   }
-  if (!IsFile(fs::path(dir) / "config.json")) return Refuse(dir, "is no checkpoint folder: it has no config.json");
+  if (!fs::exists(fs::path(dir) / "config.json", error)) {
+    if (error) return Refuse(dir, absl::StrCat("cannot be read: config.json: ", error.message()));
+    return Refuse(dir, "is no checkpoint folder: it has no config.json");
+  }
   if (!wants_weights || !FindByEnding(dir, ".safetensors").empty()) return absl::OkStatus();
   for (const char* ending : {".bin", ".pth", ".pt"}) {
     const std::string other = FindByEnding(dir, ending);

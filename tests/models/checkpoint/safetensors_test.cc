@@ -107,7 +107,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadEntry{R"({"dtype":"F32","shape":[1],"data_offsets":[0.0,4]})", 4, "data_offsets of at least 0, found 0"},
         BadEntry{R"({"dtype":"F32","shape":[1],"data_offsets":[4,0]})", 4,
                  "in order and within the 4 bytes of data, found [4, 0]"},
-        BadEntry{R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 7, "within the 7 bytes of data, found [0, 8]"},
+        BadEntry{R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 7,
+                 "within the 7 bytes of data, found [0, 8]; the file is cut short"},
         BadEntry{R"({"dtype":"F32","shape":[2],"data_offsets":[0,4]})", 8,
                  "8 bytes for its shape and dtype F32, found 4"},
         BadEntry{R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})", 8, "unused bytes before it"}));

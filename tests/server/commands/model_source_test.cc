@@ -79,6 +79,11 @@ TEST_F(ModelSourceTest, SaysWhatToDoWithOtherThings) {
   EXPECT_NE(Error((dir_ / "m").string()).find("GGUF"), std::string::npos) << "configuration beside it is not enough";
   fs::create_directories(dir_ / "empty");
   EXPECT_NE(Error((dir_ / "empty").string()).find("no config.json"), std::string::npos);
+  // As in a folder that only another user may enter, but for root too.
+  fs::create_directories(dir_ / "loop");
+  fs::create_symlink("config.json", dir_ / "loop/config.json");
+  EXPECT_NE(Error((dir_ / "loop").string()).find("cannot be read: config.json: Too many levels"), std::string::npos)
+      << Error((dir_ / "loop").string());
   const std::string bin = fs::path(Write("bin/config.json")).parent_path();
   Write("bin/pytorch_model-00001-of-00002.bin");
   EXPECT_NE(Error(bin).find("save_pretrained"), std::string::npos) << Error(bin);
