@@ -2,6 +2,7 @@
 """What the program says of itself: help by topic, suggestions, and a configuration that can be read back."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -25,6 +26,12 @@ def test_help_of_a_command(command):
     assert f"Usage: hadal {command}" in asked.stdout
     by_topic = run("help", command)
     assert (by_topic.returncode, by_topic.stdout) == (0, asked.stdout)
+
+
+def test_a_version_says_what_it_is_the_version_of():
+    shown = run("version")
+    assert re.fullmatch(r"hadal \d+\.\d+\.\d+ \(built with GCC \d[\d.]*\)\n", shown.stdout), shown.stdout
+    assert run("--version").stdout == shown.stdout
 
 
 def test_unknown_names_are_compared_with_those_that_there_are():
