@@ -13,6 +13,7 @@
 #include "server/base/notification.h"
 #include "server/commands/batch_api.h"
 #include "server/commands/commands.h"
+#include "server/commands/parse_answer.h"
 
 namespace hadal::commands {
 namespace {
@@ -212,7 +213,7 @@ int Batch(const std::vector<std::string>& args) {
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return AnswerParseError(app, error);
   }
 
   absl::StatusOr<BatchApi> api = BatchApi::Create(std::move(server));

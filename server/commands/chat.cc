@@ -13,6 +13,7 @@
 #include "client/client.h"
 #include "server/base/process_limits.h"
 #include "server/commands/commands.h"
+#include "server/commands/parse_answer.h"
 
 namespace hadal::commands {
 namespace {
@@ -176,7 +177,7 @@ int Chat(const std::vector<std::string>& args) {
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return AnswerParseError(app, error);
   }
   if (absl::Status status = ReadTls(arguments); !status.ok()) return CannotStart(status);
   client::ChatOptions& options = arguments.options;

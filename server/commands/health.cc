@@ -5,6 +5,7 @@
 
 #include "server/commands/commands.h"
 #include "server/commands/http_get.h"
+#include "server/commands/parse_answer.h"
 
 namespace hadal::commands {
 
@@ -26,7 +27,7 @@ int Health(const std::vector<std::string>& args) {
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return AnswerParseError(app, error);
   }
 
   // The image's health check has the server's environment.

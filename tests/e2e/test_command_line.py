@@ -41,6 +41,21 @@ def test_unknown_names_are_compared_with_those_that_there_are():
     assert ended.returncode == 2 and "unknown flag 'max-queue'; did you mean 'max-queue-" in ended.stderr
 
 
+@pytest.mark.parametrize("words, problem", [
+    (["chat", "--modle", "x", "hi"], "hadal chat: unknown flag '--modle'; did you mean '--model'?"),
+    (["top", "--nonsense"], "hadal top: unknown flag '--nonsense' ("),
+    (["health", "--chekc=ready"], "hadal health: unknown flag '--chekc=ready'; did you mean '--check'?"),
+    (["health", "ready"], "hadal health: unexpected 'ready' ("),
+    (["health", "--check", "alive"], "hadal health: --check: alive not in {live,ready,startup}"),
+    (["batch", "submit", "lines.jsonl", "--wiat"], "hadal batch: unknown flag '--wiat'; did you mean '--wait'?"),
+    (["batch"], "hadal batch: A subcommand is required"),
+])
+def test_the_small_commands_say_what_is_wrong(words, problem):
+    ended = run(*words)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(problem) and ended.stderr.count("\n") == 1, ended.stderr
+
+
 @pytest.mark.parametrize("command", ["serve", "plan", "worker"])
 def test_a_printed_configuration_is_read_back_as_the_same(tmp_path, command):
     models = ["--model", f"a={DEMO}", "--model", f"b={DEMO}"] if command != "worker" else ["--model", DEMO]

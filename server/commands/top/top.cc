@@ -12,6 +12,7 @@
 #include "server/base/notification.h"
 #include "server/commands/commands.h"
 #include "server/commands/http_get.h"
+#include "server/commands/parse_answer.h"
 #include "server/commands/top/server_state.h"
 #include "server/commands/top/terminal.h"
 #include "server/commands/top/view.h"
@@ -101,7 +102,7 @@ int Top(const std::vector<std::string>& args) {
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    return AnswerParseError(app, error);
   }
   tls = tls || insecure || !ca_file.empty();
   const absl::StatusOr<TlsTrust> trust = insecure ? TlsTrust::Everybody() : TlsTrust::Authorities(ca_file);
