@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,11 @@ constexpr double kProbeTimeoutS = 10;
 
 // One that --prompt-salt takes, and that no run has had before but by a very rare chance.
 uint64_t NewSalt() { return 1 + std::random_device()() % (uint32_t{1} << 30); }
+
+bool ShowsProgress(const BenchOptions& options) {
+  return options.progress == ProgressMode::kAlways ||
+         (options.progress == ProgressMode::kAuto && isatty(STDERR_FILENO) == 1);
+}
 
 }  // namespace
 
@@ -117,6 +123,10 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Open(const BenchOptions& optio
   if (absl::Status status = session->FindModel(); !status.ok()) return status;
   if (absl::Status status = session->OpenTransport(); !status.ok()) return status;
   const std::string key = options.tenants.empty() ? options.api_key : options.tenants.front().value;
+  if (ShowsProgress(options)) {  // a model that is slow, or still loads, may take minutes
+    std::fprintf(stderr, "two short answers of %s first, each within --timeout %s\n", session->model_.c_str(),
+                 absl::FormatDuration(options.timeout).c_str());
+  }
   auto calibration = Calibrate(&session->io_, session->transport_.get(), session->prompts_, options.exact_length, key,
                                absl::ToDoubleSeconds(options.timeout));
   if (!calibration.ok()) return calibration.status();
@@ -184,8 +194,7 @@ absl::StatusOr<Session::Outcome> Session::Run(const std::string& rate, int repet
   run.seed = seed;
   run.tickets = options_.brings_tickets();
   run.prompt_salt = options_.prompt_salt != 0 ? static_cast<uint64_t>(options_.prompt_salt) : NewSalt();
-  ProgressLine line(options_.progress == ProgressMode::kAlways ||
-                    (options_.progress == ProgressMode::kAuto && isatty(STDERR_FILENO) == 1));
+  ProgressLine line(ShowsProgress(options_));
   if (line.enabled()) run.progress = [&line](const RunProgress& progress) { line.Show(progress); };
 
   const std::optional<ServerMetrics> before = ReadServerMetrics();

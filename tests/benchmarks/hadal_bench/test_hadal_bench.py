@@ -86,6 +86,7 @@ def test_the_terminal_says_what_goes_on_and_where_files_are(out, tmp_path):
     with FakeServer(refusing(retry_after_ms="2500")) as server:
         done = bench(f"--url={server.url}", *FAST, *MEASURED, "--progress=always", f"--json={out}", f"--html={page}")
     assert done.returncode == 0 and f"result: {out}\npage: {page}\n" in done.stdout and page.exists()
+    assert done.stderr.startswith("two short answers of fake first, each within --timeout 10m\n")
     assert re.search(r"s drain  sent 11  served 0  refused 11 .*to return 11", done.stderr), done.stderr
 
 
