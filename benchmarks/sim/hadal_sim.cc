@@ -4,10 +4,13 @@
 //
 // Usage: hadal-sim [--device h200-7b] [--load 2] [--seeds 20] ...   (--help names everything)
 // Prints one JSON object a seed and line. overload.py runs the tables of docs/overload.md.
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,6 +35,7 @@ struct Settings {
   std::string lengths = "azure-conversation";
   std::string policy = "hadal";
   std::string mix = "normal:1";
+  std::string known_by = "key";
   std::string rate = "30";
   double load = 1;
   double cv = 1;
@@ -104,6 +108,16 @@ absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
       absl::StrCat("no policy \"", name, "\"; there are hadal, fifo (unbounded) and fifo-bounded (256 waiting)"));
 }
 
+absl::StatusOr<KnownBy> ParseKnownBy(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kNames = {"key", "attempt", "length", "nothing"};
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--known-by: expected key, attempt, length or nothing, got \"", base::View(name), "\""));
+  }
+  return static_cast<KnownBy>(found - kNames.begin());
+}
+
 absl::Status Named(const char* flag, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat("--", flag, ": ", status.message()));
 }
@@ -128,6 +142,10 @@ absl::Status Main(const std::vector<std::string>& args) {
       absl::StrCat("what the refused do, as in hadal-bench: ", absl::StrJoin(bench::RetryPolicyNames(), ", ")));
   flags.AddInt("max-tries", &experiment.max_tries, {0, 1000},
                "tries of a caller, the first included; 0: as many as such a client makes");
+  flags.AddText("known-by", &settings.known_by,
+                "how the server knows a caller that obeys when it returns: key (an idempotency key), attempt (one "
+                "address, attempts counted), length (one address), nothing (and bodies of one length)");
+  flags.AddDuration("lateness", &experiment.lateness, "mean delay of a return after the moment that was told");
   flags.AddInt("batch-lines", &experiment.batch_lines, {0, 4096},
                "lines in flight of a batch (/v1/batches) that runs beside the callers; 0: there is none");
   flags.AddText("policy", &settings.policy, "hadal, fifo (unbounded, no leases) or fifo-bounded (256 requests)");
@@ -170,6 +188,9 @@ absl::Status Main(const std::vector<std::string>& args) {
   }
   absl::StatusOr<std::vector<CallerGroup>> groups = ParseMix(settings.mix);
   if (!groups.ok()) return groups.status();
+  const absl::StatusOr<KnownBy> known_by = ParseKnownBy(settings.known_by);
+  if (!known_by.ok()) return known_by.status();
+  experiment.known_by = *known_by;
   experiment.device = *std::move(device);
   if (experiment.max_tokens >= experiment.device.max_model_len) {
     return absl::InvalidArgumentError(absl::StrCat("--max-tokens=", experiment.max_tokens, " must be below ",

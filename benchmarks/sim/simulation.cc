@@ -118,6 +118,9 @@ class Simulation : private engine::EngineObserver {
   bool SendsLines() const { return experiment_.batch_lines > 0 && SinceStart() < experiment_.workload.duration(); }
   bool IsLine(size_t call) const { return call >= callers_; }
   Call Limited(Call call) const;
+  // How much later than it was told a caller returns.
+  absl::Duration Lateness();
+  admission::RetryCaller ReturningCaller(size_t call) const;
   absl::Status Admit(size_t call);
   // Admission said no, at once or by taking the call out of the queue: its caller decides what to do.
   void Refused(size_t call, const absl::Status& status);
@@ -277,11 +280,34 @@ void Simulation::Refused(size_t call, const absl::Status& status) {
   const Protocol protocol = experiment_.client == "grpc" ? Protocol::kGrpc : Protocol::kHttp;
   const std::optional<double> wait = client_->NextDelay(RefusalResponse(status, protocol), outcome.tries, random_);
   if (wait.has_value()) {
-    events_.push({clock_.Now() + absl::Seconds(*wait) + kRoundTrip, call});
+    events_.push({clock_.Now() + absl::Seconds(*wait) + kRoundTrip + Lateness(), call});
     return;
   }
   outcome.failure = status;
   --open_;
+}
+
+absl::Duration Simulation::Lateness() {
+  if (experiment_.lateness == absl::ZeroDuration()) return absl::ZeroDuration();
+  return experiment_.lateness * std::exponential_distribution<double>()(random_);
+}
+
+admission::RetryCaller Simulation::ReturningCaller(size_t call) const {
+  using admission::KeyQuality;
+  const Outcome& outcome = outcomes_[call];
+  const int32_t attempt = outcome.tries - 1;
+  const auto length = static_cast<uint64_t>(outcome.call.body_bytes);
+  switch (experiment_.known_by) {
+    case KnownBy::kKey:
+      return {.key = call + 1, .quality = KeyQuality::kOwn, .attempt = attempt};
+    case KnownBy::kAttempt:
+      return {.key = length, .quality = attempt == 0 ? KeyQuality::kFirst : KeyQuality::kRetry, .attempt = attempt};
+    case KnownBy::kLength:
+      return {.key = length};
+    case KnownBy::kNothing:
+      return {.key = 1};
+  }
+  return {};
 }
 
 absl::Status Simulation::Admit(size_t call) {
@@ -295,10 +321,7 @@ absl::Status Simulation::Admit(size_t call) {
   // users with an address of their own.
   const std::string sender = wanted.tenant.empty() ? arrival.request_id : wanted.tenant;
   arrival.retry.key = std::hash<std::string>()(sender + "|" + std::to_string(wanted.body_bytes));
-  // Whoever obeys the hint is taken to send an idempotency key, too.
-  if (experiment_.client == "obey" || experiment_.client == "urllib3") {
-    arrival.retry = {call + 1, admission::KeyQuality::kOwn, outcomes_[call].tries - 1};
-  }
+  if (experiment_.client == "obey" || experiment_.client == "urllib3") arrival.retry = ReturningCaller(call);
   absl::StatusOr<admission::Ticket> ticket = admission_->TryAdmit(arrival);
   if (!ticket.ok()) return ticket.status();
 

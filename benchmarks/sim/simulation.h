@@ -16,13 +16,23 @@
 
 namespace hadal::sim {
 
+// By what the server knows a caller when it returns.
+enum class KnownBy : uint8_t {
+  kKey,      // an idempotency key of its own
+  kAttempt,  // all callers have one address, but count their attempts
+  kLength,   // all callers have one address and count nothing: the length of the body is left
+  kNothing,  // and all bodies have the same length
+};
+
 // One run of the server's own admission controller and step loop on a virtual clock.
 struct Experiment {
   DeviceSpec device;
   WorkloadSpec workload;
-  std::string client = "none";  // model of the callers: bench::MakeRetryPolicy
-  int max_tries = 5;            // of a caller, the first included; 0: as many as the model has
-  int batch_lines = 0;          // of a batch that runs beside the callers, in flight at most; 0: there is none
+  std::string client = "none";       // model of the callers: bench::MakeRetryPolicy
+  KnownBy known_by = KnownBy::kKey;  // of clients that obey; others have an address each, or their tenant's
+  absl::Duration lateness;           // with which a caller returns after the moment it was told: the mean, exponential
+  int max_tries = 5;                 // of a caller, the first included; 0: as many as the model has
+  int batch_lines = 0;               // of a batch that runs beside the callers, in flight at most; 0: there is none
   admission::AdmissionOptions admission;  // clock and seed are set by Simulate
   bool lease_memory = true;               // false: leases never run out, as on a server that does not count memory
   int32_t max_tokens = 4096;              // what callers ask for; they do not know how long their output becomes

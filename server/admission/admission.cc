@@ -171,7 +171,10 @@ absl::StatusOr<Ticket> AdmissionController::Decide(const AdmissionRequest& reque
     ticket.returned_ = arrival.timing;
   }
   WakeEvicted(finding.taken);
-  if (take || finding.reason != Reason::kNone) metrics_->CountAttempt(request.priority, subject.prompt_tokens);
+  if (take || finding.reason != Reason::kNone) {
+    metrics_->CountAttempt(request.priority, subject.prompt_tokens);
+    planner_.Watch(request.retry, now);
+  }
   if (state != State::kReady) return RefuseByState(state, subject);
   if (finding.reason != Reason::kNone) return RefuseFor(finding, request, subject);
   // On a refusal the ticket is destroyed here and returns its slot.

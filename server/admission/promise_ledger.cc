@@ -8,19 +8,37 @@ namespace hadal::admission {
 namespace {
 
 // A shared key may have many promises: only so many are compared with a return.
-constexpr int kMostCompared = 16;
+constexpr int kMostCompared = 64;
+
+// Arrivals a second under one key from which strangers would take a promise too often: three in ten within the times in
+// which one is recognised by the moment, or at any time of a window by its count of attempts.
+constexpr double kCrowdOfShared = 1;
+constexpr double kCrowdOfRetries = 0.2;
+constexpr double kCrowdHalfLife = 4;  // seconds
+// What a promise takes in a crowd in which nobody has been seen to return.
+constexpr double kLeastPlaces = 0.1;
+// Of the promises, whose clients return at other moments: nobody is left for those at which none have been seen.
+constexpr double kNearlyAll = 0.75;
+// More are not held for one promise: they would be missing elsewhere.
+constexpr double kMostPlaces = 12;
 
 int64_t BucketOf(absl::Time time) { return absl::ToUnixMicros(time) / absl::ToInt64Microseconds(kForecastBucket); }
 
-// Whether a client that was told to come at `due`, or in whole seconds, would come now.
-bool ComesAsTold(const Promise& promise, absl::Time now) {
-  const auto just_after = [&](absl::Time told) {
-    return now >= told && now <= told + PromiseLedger::kSharedKeyTolerance;
-  };
-  return just_after(promise.due) || just_after(promise.whole);
+bool JustAfter(absl::Time told, absl::Time now, absl::Duration tolerance) {
+  return now >= told && now <= told + tolerance;
 }
 
 }  // namespace
+
+double PromiseLedger::Rate::PerSecond(absl::Time now) const {
+  if (value == 0) return 0;
+  return value * std::exp2(-std::max(0.0, absl::ToDoubleSeconds(now - updated)) / kCrowdHalfLife);
+}
+
+void PromiseLedger::Rate::Count(absl::Time now) {
+  value = PerSecond(now) + std::log(2.0) / kCrowdHalfLife;
+  updated = std::max(updated, now);
+}
 
 PromiseLedger::Amount PromiseLedger::SumUpTo(const PerClass& amounts, request::Priority priority) {
   Amount sum;
@@ -32,10 +50,11 @@ PromiseLedger::Amount PromiseLedger::SumUpTo(const PerClass& amounts, request::P
 }
 
 PromiseLedger::Amount PromiseLedger::Held(request::Priority priority) const {
-  const Amount due = SumUpTo(held_at_due_, priority);
-  const Amount whole = SumUpTo(held_at_whole_, priority);
-  return {share_at_due_.value * due.places + share_at_whole_.value * whole.places,
-          share_at_due_.value * due.blocks + share_at_whole_.value * whole.blocks};
+  const Amount due = SumUpTo(held_[kHeldAtDue], priority);
+  const Amount whole = SumUpTo(held_[kHeldAtWhole], priority);
+  const Amount crowds = SumUpTo(held_[kHeldInCrowds], priority);
+  return {share_at_due_.value * due.places + share_at_whole_.value * whole.places + crowds.places,
+          share_at_due_.value * due.blocks + share_at_whole_.value * whole.blocks + crowds.blocks};
 }
 PromiseLedger::Amount PromiseLedger::Overdue(request::Priority priority) const { return SumUpTo(overdue_, priority); }
 PromiseLedger::Amount PromiseLedger::InBucket(request::Priority priority, int bucket) const {
@@ -55,11 +74,6 @@ int PromiseLedger::ListOf(State state) {
   }
 }
 
-PromiseLedger::PerClass* PromiseLedger::HeldIn(State state) {
-  if (state == State::kAtDue) return &held_at_due_;
-  return state == State::kAtWhole ? &held_at_whole_ : nullptr;
-}
-
 void PromiseLedger::Link(int32_t index, State state) {
   Node& node = nodes_[index];
   List& list = by_key_[node.promise.key].of[ListOf(state)];
@@ -76,28 +90,37 @@ void PromiseLedger::Unlink(int32_t index) {
   (node.next >= 0 ? nodes_[node.next].previous : list.last) = node.previous;
 }
 
-void PromiseLedger::CountInBucket(const Node& node, double sign) {
+void PromiseLedger::Owe(int32_t index, double places) {
+  Node& node = nodes_[index];
   const auto rank = static_cast<size_t>(node.promise.priority);
   Amount& amount = node.bucket < bucket_ ? overdue_[rank] : ring_[static_cast<size_t>(node.bucket % kRing)][rank];
-  amount.places += sign;
-  amount.blocks += sign * static_cast<double>(node.promise.blocks);
+  amount.places += places - node.owed;
+  amount.blocks += (places - node.owed) * static_cast<double>(node.promise.blocks);
+  node.owed = places;
+}
+
+void PromiseLedger::Hold(int32_t index, int held_in, double places) {
+  Node& node = nodes_[index];
+  const auto add = [&](int to, double more) {
+    if (to < 0) return;
+    Amount& amount = held_[static_cast<size_t>(to)][static_cast<size_t>(node.promise.priority)];
+    amount.places += more;
+    amount.blocks += more * static_cast<double>(node.promise.blocks);
+  };
+  add(node.held_in, -node.holding);
+  add(held_in, places);
+  node.held_in = held_in;
+  node.holding = held_in < 0 ? 0 : places;
 }
 
 void PromiseLedger::SetState(int32_t index, State state) {
   Node& node = nodes_[index];
-  const auto hold = [&](State in, double sign) {
-    PerClass* held = HeldIn(in);
-    if (held == nullptr) return;
-    Amount& amount = (*held)[static_cast<size_t>(node.promise.priority)];
-    amount.places += sign;
-    amount.blocks += sign * static_cast<double>(node.promise.blocks);
-  };
-  hold(node.state, -1);
-  hold(state, +1);
+  const int held_in = state == State::kAtDue ? kHeldAtDue : state == State::kAtWhole ? kHeldAtWhole : -1;
+  Hold(index, held_in, 1);
   const int from = ListOf(node.state);
   const int to = ListOf(state);
   // What is over is owed no longer.
-  if ((from == 0 || from == 1) && to != 0 && to != 1) CountInBucket(node, -1);
+  if ((from == 0 || from == 1) && to != 0 && to != 1) Owe(index, 0);
   if (from >= 0 && from != to) Unlink(index);
   if (to >= 0 && from != to) Link(index, state);
   node.state = state;
@@ -116,9 +139,12 @@ uint64_t PromiseLedger::Add(const Promise& promise, absl::Time now) {
   Node& node = nodes_[index];
   node.promise = promise;
   node.held_twice = false;
+  node.counted = false;
+  node.kept = 0;
   node.bucket = std::clamp(BucketOf(promise.due), bucket_, bucket_ + kRing - 1);
   ++node.generation;
-  CountInBucket(node, +1);
+  node.owed = 0;
+  Owe(index, promise.places);
   SetState(index, State::kPending);
   events_.push({promise.due - promise.lead, index, node.generation});
   return NumberOf(index);
@@ -136,6 +162,15 @@ void PromiseLedger::Free(int32_t index) {
   }
 }
 
+void PromiseLedger::Keep(const Found& found) {
+  if (!found.in_crowd) return Remove(found);
+  // One is always held: the client itself may be still to come.
+  Node& node = nodes_[found.index];
+  ++node.kept;
+  Hold(found.index, node.held_in, std::max(1.0, node.holding - 1));
+  if (node.owed > 1) Owe(found.index, std::max(1.0, node.owed - 1));
+}
+
 void PromiseLedger::Remove(const Found& found) {
   const Node& node = nodes_[found.index];
   const bool overlap = node.promise.whole - node.promise.lead < node.promise.due + kTail;
@@ -147,15 +182,22 @@ void PromiseLedger::Remove(const Found& found) {
   Free(found.index);
 }
 
-void PromiseLedger::Next(int32_t index) {
+void PromiseLedger::Go(int32_t index, State state, absl::Time until) {
+  SetState(index, state);
+  events_.push({until, index, nodes_[index].generation});
+}
+
+void PromiseLedger::End(int32_t index) { Go(index, State::kOver, nodes_[index].promise.end + kRememberLate); }
+
+void PromiseLedger::Next(int32_t index, absl::Time now) {
   const Node& node = nodes_[index];
+  const bool open = node.state != State::kOver && node.state != State::kFree;
+  if (const Lists& lists = by_key_.find(node.promise.key)->second; open && IsCrowd(lists, now)) {
+    return NextInCrowd(index, lists, now);
+  }
   const Promise& promise = node.promise;
   const absl::Time held_again = std::max(promise.whole - promise.lead, promise.due + kTail);
   const absl::Time held_until = std::min(promise.whole + kTail, promise.end);
-  const auto go = [&](State state, absl::Time until) {
-    SetState(index, state);
-    events_.push({until, index, node.generation});
-  };
   switch (node.state) {
     case State::kPending: {
       // Where the two would overlap, it is held around the moment at which more return. The client is known all the
@@ -163,32 +205,67 @@ void PromiseLedger::Next(int32_t index) {
       const bool overlap = promise.whole - promise.lead < promise.due + kTail;
       const double at_whole = (1 - share_at_due_.value) * share_at_whole_.value;
       if (overlap && at_whole > share_at_due_.value) {
-        return go(State::kBetween, promise.whole - promise.lead);
+        return Go(index, State::kBetween, promise.whole - promise.lead);
       }
-      return go(State::kAtDue, promise.due + kTail);
+      return Go(index, State::kAtDue, promise.due + kTail);
     }
     case State::kAtDue:
       share_at_due_.Learn(false);
       // When the two moments are close to each other there is nothing between them.
       nodes_[index].held_twice = held_again >= held_until;
-      return go(State::kBetween, node.held_twice ? promise.end : held_again);
+      return Go(index, State::kBetween, node.held_twice ? promise.end : held_again);
     case State::kBetween:
       if (!node.held_twice) {
         nodes_[index].held_twice = true;
-        return go(State::kAtWhole, held_until);
+        return Go(index, State::kAtWhole, held_until);
       }
       return_share_.Learn(false);
-      SetState(index, State::kOver);
-      events_.push({promise.end + kRememberLate, index, node.generation});
-      return;
+      return End(index);
     case State::kAtWhole:
       share_at_whole_.Learn(false);
-      return go(State::kBetween, promise.end);
+      return Go(index, State::kBetween, promise.end);
     case State::kOver:
       return Free(index);
     case State::kFree:
       return;
   }
+}
+
+void PromiseLedger::NextInCrowd(int32_t index, const Lists& lists, absl::Time now) {
+  Node& node = nodes_[index];
+  const Promise& promise = node.promise;
+  const auto open = [&](State state, Moment moment, absl::Time told) {
+    const Opening opening = OpeningAt(lists, moment, now);
+    Go(index, state, told + opening.time);
+    // Not more than was reckoned with when it was made, before the crowd came, perhaps.
+    Hold(index, kHeldInCrowds, std::min(opening.places, promise.places));
+  };
+  if (node.state == State::kPending && OpeningAt(lists, kDue, now).places > 0) {
+    return open(State::kAtDue, kDue, promise.due);
+  }
+  const bool at_whole = OpeningAt(lists, kWhole, now).places > 0;
+  if (node.state == State::kBetween && !node.held_twice && at_whole) {
+    node.held_twice = true;
+    return open(State::kAtWhole, kWhole, promise.whole);
+  }
+  if ((node.state == State::kPending || node.state == State::kAtDue) && at_whole) {
+    return Go(index, State::kBetween, promise.whole - promise.lead);
+  }
+  // Nobody is expected any more, but who comes is still looked at.
+  const absl::Time seen = promise.whole + ReturnLateness::kSpan;
+  if (now < seen) {
+    node.held_twice = true;
+    Owe(index, 0);
+    return Go(index, State::kBetween, seen);
+  }
+  if (!node.counted) {
+    node.counted = true;
+    for (auto& kind : lateness_) {
+      for (ReturnLateness& lateness : kind) lateness.CountMoment();
+    }
+    if (now < promise.end) return Go(index, State::kBetween, promise.end);
+  }
+  End(index);
 }
 
 void PromiseLedger::Advance(absl::Time now) {
@@ -205,7 +282,7 @@ void PromiseLedger::Advance(absl::Time now) {
   while (!events_.empty() && events_.top().at <= now) {
     const Event event = events_.top();
     events_.pop();
-    if (nodes_[event.index].generation == event.generation) Next(event.index);
+    if (nodes_[event.index].generation == event.generation) Next(event.index, event.at);
   }
 }
 
@@ -219,15 +296,89 @@ PromiseLedger::Found PromiseLedger::FindNumber(uint64_t number, absl::Time now) 
   return {kTimings[ListOf(nodes_[index].state)], index};
 }
 
+bool PromiseLedger::IsCrowd(const Lists& lists, absl::Time now) {
+  return lists.arrivals[0].PerSecond(now) > kCrowdOfShared || lists.arrivals[1].PerSecond(now) > kCrowdOfRetries;
+}
+
+bool PromiseLedger::Returns(size_t kind, Moment moment) const {
+  const ReturnLateness& lateness = lateness_[kind][moment];
+  if (lateness.share() > 0 || !lateness.possible()) return lateness.possible();
+  double seen = 0;
+  for (const auto& moments : lateness_) {
+    for (const ReturnLateness& one : moments) seen += one.share();
+  }
+  return seen < kNearlyAll;
+}
+
+PromiseLedger::Opening PromiseLedger::OpeningAt(const Lists& lists, Moment moment, absl::Time now) const {
+  Opening opening;
+  for (size_t kind = 0; kind < kCrowdKinds; ++kind) {
+    const ReturnLateness& lateness = lateness_[kind][moment];
+    if (!Returns(kind, moment)) continue;
+    opening.time = std::max(opening.time, lateness.tolerance());
+    // Until it is known when they return, only the client's own.
+    if (lateness.known()) {
+      opening.places += lists.arrivals[kind].PerSecond(now) * absl::ToDoubleSeconds(lateness.tolerance());
+    }
+  }
+  if (opening.time > absl::ZeroDuration()) opening.places = std::min(opening.places + 1, kMostPlaces);
+  return opening;
+}
+
+double PromiseLedger::PlacesFor(uint64_t key, absl::Time now) const {
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end() || !IsCrowd(found->second, now)) return 1;
+  return std::max(kLeastPlaces,
+                  OpeningAt(found->second, kDue, now).places + OpeningAt(found->second, kWhole, now).places);
+}
+
+void PromiseLedger::CountArrival(uint64_t key, KeyQuality quality, absl::Time now) {
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end() || quality == KeyQuality::kFirst || quality == KeyQuality::kOwn) return;
+  Lists& lists = found->second;
+  const size_t kind = KindOf(quality);
+  lists.arrivals[kind].Count(now);
+  if (!IsCrowd(lists, now)) return;
+  int compared = 0;
+  for (int32_t i = lists.of[1].last; i >= 0 && compared < kMostCompared; i = nodes_[i].previous, ++compared) {
+    lateness_[kind][kDue].CountArrival(now - nodes_[i].promise.due);
+    lateness_[kind][kWhole].CountArrival(now - nodes_[i].promise.whole);
+  }
+}
+
+PromiseLedger::Found PromiseLedger::FindInCrowd(const Lists& lists, KeyQuality quality, absl::Time now) const {
+  Found best;
+  const size_t kind = KindOf(quality);
+  int compared = 0;
+  for (int32_t i = lists.of[1].last; i >= 0 && compared < kMostCompared; i = nodes_[i].previous, ++compared) {
+    const Promise& promise = nodes_[i].promise;
+    const auto open = [&](Moment moment, absl::Time told) {
+      return Returns(kind, moment) && JustAfter(told, now, lateness_[kind][moment].tolerance());
+    };
+    if (!open(kDue, promise.due) && !open(kWhole, promise.whole)) continue;
+    // Not many more than were reckoned with: they are let in whatever the wait is.
+    if (nodes_[i].kept >= promise.places + 2 * std::sqrt(promise.places)) continue;
+    if (best.index < 0 || nodes_[i].holding > nodes_[best.index].holding) best = {ReturnTiming::kInWindow, i, true};
+  }
+  return best;
+}
+
 PromiseLedger::Found PromiseLedger::Find(uint64_t key, KeyQuality quality, absl::Time now) {
   Advance(now);
   const auto found = by_key_.find(key);
   if (found == by_key_.end() || quality == KeyQuality::kFirst) return {};
-  const auto& [pending, open, over] = found->second.of;
+  const Lists& lists = found->second;
+  const auto& [pending, open, over] = lists.of;
+  if (quality != KeyQuality::kOwn && IsCrowd(lists, now)) return FindInCrowd(lists, quality, now);
   if (quality == KeyQuality::kShared) {
     int compared = 0;
+    const size_t kind = KindOf(quality);
     for (int32_t i = open.last; i >= 0 && compared < kMostCompared; i = nodes_[i].previous, ++compared) {
-      if (ComesAsTold(nodes_[i].promise, now)) return {ReturnTiming::kInWindow, i};
+      const Promise& promise = nodes_[i].promise;
+      if ((Returns(kind, kDue) && JustAfter(promise.due, now, kSharedKeyTolerance)) ||
+          (Returns(kind, kWhole) && JustAfter(promise.whole, now, kSharedKeyTolerance))) {
+        return {ReturnTiming::kInWindow, i};
+      }
     }
     return {};
   }

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "server/admission/return_lateness.h"
 #include "server/admission/wait_forecast.h"
 #include "server/request/request.h"
 
@@ -28,6 +29,7 @@ struct Promise {
   uint64_t owner = 0;  // RetryCaller::owner
   request::Priority priority = request::Priority::kNormal;
   int64_t blocks = 0;
+  double places = 1;    // it takes: its client's, and those of strangers (PromiseLedger::PlacesFor)
   absl::Time told;      // when it was refused
   absl::Duration lead;  // how long before its return the place is already held
   absl::Time due;       // when it was told to return
@@ -47,11 +49,16 @@ enum class KeyQuality : uint8_t {
 // the millisecond or at the whole second. A place is held around these two moments, in proportion to how many clients
 // have been seen to return then, and not between them. Memory is bounded: after kMaxPromises, Add fails. Every
 // operation takes O(1) or O(log promises). Not thread-safe.
+//
+// Under a key that many share (one address, one body length), whoever comes first would take the place, and clients
+// that return when told would find it taken. In such a crowd a promise is open to everybody, but only in the few
+// milliseconds after the moments in which clients have been seen to return (ReturnLateness), and places are held for
+// the strangers, too, that come in that time.
 class PromiseLedger {
  public:
   static constexpr size_t kMaxPromises = 1 << 15;
   static constexpr absl::Duration kRememberLate = absl::Seconds(10);
-  // A client with a shared key is recognised only within this time after a moment that it was told.
+  // Outside crowds a client with a shared key is recognised within this time after a moment that it was told.
   static constexpr absl::Duration kSharedKeyTolerance = absl::Milliseconds(150);
 
   struct Amount {
@@ -66,7 +73,8 @@ class PromiseLedger {
   uint64_t Add(const Promise& promise, absl::Time now);
   struct Found {
     ReturnTiming timing = ReturnTiming::kNone;
-    int32_t index = -1;  // good until the next call that changes the ledger
+    int32_t index = -1;     // good until the next call that changes the ledger
+    bool in_crowd = false;  // it may be another's
   };
   // The promise of a returning client. Several under its key: the one whose window ends first. kEarly for own keys
   // only.
@@ -75,7 +83,13 @@ class PromiseLedger {
   Found FindNumber(uint64_t number, absl::Time now);
   uint64_t NumberOf(const Found& found) const { return NumberOf(found.index); }
   const Promise& promise(const Found& found) const { return nodes_[found.index].promise; }
-  // The promise was kept, or replaced by a new one.
+  // An arrival under a key that is not its own, once for each.
+  void CountArrival(uint64_t key, KeyQuality quality, absl::Time now);
+  // How many are let in for one promise of that key: 1 outside crowds.
+  double PlacesFor(uint64_t key, absl::Time now) const;
+  // The client was let in. In a crowd the promise stays open for the others.
+  void Keep(const Found& found);
+  // The promise was kept, or replaced by a new one. Not one found in a crowd.
   void Remove(const Found& found);
   // Its client will not return, for a reason that must not count in return_share().
   void Withdraw(const Found& found) { Free(found.index); }
@@ -101,6 +115,11 @@ class PromiseLedger {
     Promise promise;
     State state = State::kFree;
     bool held_twice = false;  // kAtWhole was, or is now
+    bool counted = false;     // among the moments of lateness_
+    int kept = 0;             // let in for it, in a crowd
+    int held_in = -1;         // of held_; -1: nothing is held
+    double holding = 0;       // places
+    double owed = 0;          // places in its bucket
     uint32_t generation = 0;
     int64_t bucket = 0;
     int32_t previous = -1, next = -1;  // in its key's list of that kind
@@ -108,8 +127,25 @@ class PromiseLedger {
   struct List {
     int32_t first = -1, last = -1;
   };
+  // Arrivals a second, as a decayed average that starts at 0.
+  struct Rate {
+    double PerSecond(absl::Time now) const;
+    void Count(absl::Time now);
+
+    double value = 0;
+    absl::Time updated = absl::InfinitePast();
+  };
+  // kShared and kRetry: other qualities belong to no crowd.
+  static constexpr size_t kCrowdKinds = 2;
   struct Lists {
     std::array<List, 3> of;  // pending, in their window, over
+    std::array<Rate, kCrowdKinds> arrivals;
+  };
+  enum Moment : uint8_t { kDue, kWhole };
+  // Of a promise in a crowd: for how long after a moment it is open, and how many are expected in that time.
+  struct Opening {
+    absl::Duration time;
+    double places = 0;
   };
   struct Event {
     absl::Time at;
@@ -135,15 +171,26 @@ class PromiseLedger {
   }
   static Amount SumUpTo(const PerClass& amounts, request::Priority priority);
   static int ListOf(State state);
+  static size_t KindOf(KeyQuality quality) { return quality == KeyQuality::kRetry ? 1 : 0; }
+  static bool IsCrowd(const Lists& lists, absl::Time now);
+  // Whether clients of that kind return at that moment, as far as it can be told.
+  bool Returns(size_t kind, Moment moment) const;
+  Opening OpeningAt(const Lists& lists, Moment moment, absl::Time now) const;
+  Found FindInCrowd(const Lists& lists, KeyQuality quality, absl::Time now) const;
   void Link(int32_t index, State state);
   void Unlink(int32_t index);
   // Leaves the books and its lists, and is free.
   void Free(int32_t index);
   void SetState(int32_t index, State state);
-  void CountInBucket(const Node& node, double sign);
+  // What it owes in its bucket becomes that many places.
+  void Owe(int32_t index, double places);
+  // Holds that many places for it, instead of what was held. `held_in`: of held_.
+  void Hold(int32_t index, int held_in, double places);
+  void Go(int32_t index, State state, absl::Time until);
   // The time of a node's state is over.
-  void Next(int32_t index);
-  PerClass* HeldIn(State state);
+  void Next(int32_t index, absl::Time now);
+  void NextInCrowd(int32_t index, const Lists& lists, absl::Time now);
+  void End(int32_t index);
 
   std::vector<Node> nodes_;
   std::vector<int32_t> free_;
@@ -152,9 +199,11 @@ class PromiseLedger {
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::array<PerClass, kRing> ring_ = {};
   PerClass overdue_ = {};  // due in buckets that are past
-  PerClass held_at_due_ = {};
-  PerClass held_at_whole_ = {};
-  int64_t bucket_ = 0;  // of the last Advance
+  // Held at `due`, at `whole`, and in crowds.
+  static constexpr int kHeldAtDue = 0, kHeldAtWhole = 1, kHeldInCrowds = 2;
+  std::array<PerClass, 3> held_ = {};
+  std::array<std::array<ReturnLateness, 2>, kCrowdKinds> lateness_;  // by Moment; of all crowds
+  int64_t bucket_ = 0;                                               // of the last Advance
   Share return_share_;
   Share share_at_due_;    // of all, who return then
   Share share_at_whole_;  // of those who did not return before, who return then

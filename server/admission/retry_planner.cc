@@ -46,10 +46,17 @@ RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::P
   return arrival;
 }
 
+void RetryPlanner::Watch(const RetryCaller& caller, absl::Time now) {
+  if (caller.quality == KeyQuality::kOwn || caller.promise != 0) return;
+  base::MutexLock lock(&mutex_);
+  ledger_.Advance(now);
+  ledger_.CountArrival(caller.key, caller.quality, now);
+}
+
 void RetryPlanner::Admit(const RetryCaller& caller, absl::Time now) {
   base::MutexLock lock(&mutex_);
   const PromiseLedger::Found found = Find(caller, now);
-  if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
+  if (found.timing != ReturnTiming::kNone) ledger_.Keep(found);
 }
 
 bool RetryPlanner::Withdraw(uint64_t promise, absl::Time now) {
@@ -73,7 +80,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     plan.forgotten = ledger_.promise(found).end + PromiseLedger::kRememberLate;
     return plan;
   }
-  if (found.timing != ReturnTiming::kNone) ledger_.Remove(found);
+  if (found.timing != ReturnTiming::kNone && !found.in_crowd) ledger_.Remove(found);
   if (curve == nullptr) {
     plan.hint = HintFor(kUnknownWait * BackOff(caller.attempt), Random());
     return plan;
@@ -84,7 +91,8 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     plan.hint = std::clamp(wait * (1 + 0.1 * Random()), kMinGatewayHint, kMaxGatewayHint);
     return plan;
   }
-  const Opening opening = FindOpening(priority, demand, *curve);
+  const double places = caller.quality == KeyQuality::kOwn ? 1 : ledger_.PlacesFor(caller.key, now);
+  const Opening opening = FindOpening(priority, demand, places, *curve);
   // Who was to return once, or not at all, has done so. A promise would cost a third attempt, and be one less for who
   // has made one. It has no wait to be told either: nothing is held for it, and in the rush of returns after a load,
   // where most of these are, what a promise would take is several times too long.
@@ -103,9 +111,10 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   promise.owner = caller.owner;
   promise.priority = priority;
   promise.blocks = demand.blocks;
+  promise.places = places;
   promise.told = now;
   promise.due = now + plan.hint;
-  promise.lead = std::clamp(4 * opening.flow, kMinLead, kMaxLead);
+  promise.lead = std::clamp(4 * places * opening.flow, kMinLead, kMaxLead);
   promise.whole = now + absl::Ceil(plan.hint, absl::Seconds(1));
   promise.end = promise.whole + kWindowSlack + plan.hint / 20;
   plan.promise = ledger_.Add(promise, now);
@@ -171,7 +180,7 @@ RetryPlan RetryPlanner::After(absl::Duration wait) {
   return plan;
 }
 
-RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, const Demand& demand,
+RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, const Demand& demand, double places,
                                                 const CapacityCurve& curve) const {
   Opening opening;
   static const int kLast = static_cast<int>(kLastPromise / kForecastBucket);
@@ -193,10 +202,10 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
     promised[kLast].places += ledger_.InBucket(priority, i).places;
     promised[kLast].blocks += ledger_.InBucket(priority, i).blocks;
   }
-  const double need_blocks = static_cast<double>(demand.blocks);
+  const double need_blocks = places * static_cast<double>(demand.blocks);
   const auto left_at = [&](int capacity, int promises) {
     return std::min(
-        left_of(curve.places[capacity], curve.arriving_places * capacity, promised[promises].places, 1),
+        left_of(curve.places[capacity], curve.arriving_places * capacity, promised[promises].places, places),
         left_of(curve.blocks[capacity], curve.arriving_blocks * capacity, promised[promises].blocks, need_blocks));
   };
   // From the end, as a promise takes capacity from all later moments, too.
@@ -207,9 +216,10 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
     const double gained = column[kLast] - column[0];
     return gained > 0 ? need * absl::ToDoubleSeconds(kLast * kForecastBucket) / gained : seconds;
   };
-  opening.flow = absl::Seconds(std::max(time_for(curve.places, 1), time_for(curve.blocks, need_blocks)));
+  opening.flow =
+      absl::Seconds(std::max(time_for(curve.places, 1), time_for(curve.blocks, static_cast<double>(demand.blocks))));
   if (first > kLast) return opening;
-  opening.need_places = returning * promised[first].places + 1;
+  opening.need_places = returning * promised[first].places + places;
   opening.need_blocks = returning * promised[first].blocks + need_blocks;
   opening.wait = absl::ZeroDuration();
   if (first == 0) return opening;

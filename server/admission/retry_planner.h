@@ -78,6 +78,8 @@ class RetryPlanner {
   };
   // A client asks to be admitted. Changes nothing.
   Arrival Arrive(const RetryCaller& caller, request::Priority priority, absl::Time now);
+  // Counts the arrival, once for each request that is admitted or refused. Before Admit or Refuse.
+  void Watch(const RetryCaller& caller, absl::Time now);
   // Whether that promise can still be kept.
   enum class Holding : uint8_t { kYes, kGone, kOfOthers };
   Holding Holds(uint64_t promise, uint64_t owner, absl::Time now);
@@ -119,8 +121,8 @@ class RetryPlanner {
     double need_places = 0;                          // with the promises before it
     double need_blocks = 0;
   };
-  // When `demand` is free for a client that returns.
-  Opening FindOpening(request::Priority priority, const Demand& demand, const CapacityCurve& curve) const
+  // When `demand` is free for a client that returns, and for the strangers who come with it: `places` in all.
+  Opening FindOpening(request::Priority priority, const Demand& demand, double places, const CapacityCurve& curve) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
                   absl::Duration wait_limit, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -344,6 +344,19 @@ TEST(SimulationTest, PromisesAreKeptAndEstimatesJudged) {
   EXPECT_EQ(Report(experiment)["promises"]["returned"], 0);
 }
 
+TEST(SimulationTest, PromisesAreKeptToCallersWhomNothingTellsApart) {
+  Experiment experiment = WithLimits(AtLoad(57, absl::Seconds(150)));
+  experiment.client = "obey";
+  experiment.known_by = KnownBy::kNothing;
+  experiment.lateness = absl::Milliseconds(3);
+  experiment.admission.surplus_retry = admission::SurplusRetry::kDeny;
+  const nlohmann::json report = Report(experiment);
+  const nlohmann::json& promises = report["promises"];
+  EXPECT_GT(promises["returned"], 150);
+  EXPECT_GE(promises["admitted_ratio"], 0.9) << "0.85 when the first who came took the place";
+  EXPECT_LE(promises["tries_of_served_mean"], 1.2);
+}
+
 TEST(SimulationTest, BadOptionsAreNamed) {
   Experiment experiment = AtLoad(1);
   experiment.admission.max_queue_requests = 0;

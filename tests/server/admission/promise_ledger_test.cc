@@ -2,6 +2,10 @@
 #include "server/admission/promise_ledger.h"
 
 #include <cmath>
+#include <functional>
+#include <queue>
+#include <random>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -202,6 +206,109 @@ TEST(PromiseLedgerTest, MeasuresWhoReturns) {
     if (i % 4 == 0) ledger.Remove(ledger.Find(i, KeyQuality::kOwn, now + absl::Seconds(1.1)));
   }
   EXPECT_NEAR(ledger.return_share(), 0.25, 0.03);
+}
+
+// A crowd under one key, of clients that say nothing of themselves: `per_s` come at any time, and whoever was promised
+// a place returns `late` after the moment told. Counts the returns that are recognised, and the strangers let in.
+struct CrowdResult {
+  int returns = 0, recognised = 0, strangers = 0;
+  double places = 0, held_mean = 0;
+};
+CrowdResult RunCrowd(double per_s, double promises_per_s, absl::Duration late, bool whole_seconds, double seconds) {
+  PromiseLedger ledger;
+  std::mt19937_64 random(1);
+  std::exponential_distribution<double> gap;
+  struct Arrival {
+    absl::Time at;
+    bool returns;
+    bool operator>(const Arrival& other) const { return at > other.at; }
+  };
+  std::priority_queue<Arrival, std::vector<Arrival>, std::greater<>> arrivals;
+  arrivals.push({kStart, false});
+  absl::Time promised = kStart;
+  CrowdResult result;
+  int counted = 0;
+  while (arrivals.top().at < At(seconds)) {
+    const Arrival arrival = arrivals.top();
+    arrivals.pop();
+    const absl::Time now = arrival.at;
+    if (!arrival.returns) arrivals.push({now + absl::Seconds(gap(random) / per_s), false});
+    const PromiseLedger::Found found = ledger.Find(7, KeyQuality::kShared, now);
+    ledger.CountArrival(7, KeyQuality::kShared, now);
+    const bool late_enough = now > At(seconds / 2);
+    if (late_enough) {
+      result.returns += arrival.returns;
+      result.recognised += arrival.returns && found.timing == ReturnTiming::kInWindow;
+      result.strangers += !arrival.returns && found.timing == ReturnTiming::kInWindow;
+      result.held_mean += ledger.Held(Priority::kNormal).places;
+      ++counted;
+    }
+    if (found.timing == ReturnTiming::kInWindow) {
+      ledger.Keep(found);
+      continue;
+    }
+    if (now < promised) continue;
+    promised = now + absl::Seconds(1 / promises_per_s);
+    Promise promise = Of(7, 0);
+    promise.told = now;
+    promise.due = now + absl::Seconds(1 + gap(random));
+    promise.whole = now + absl::Ceil(promise.due - now, absl::Seconds(1));
+    promise.end = promise.whole + absl::Seconds(0.6);
+    promise.places = ledger.PlacesFor(7, now);
+    result.places = promise.places;
+    EXPECT_TRUE(ledger.Add(promise, now));
+    arrivals.push({(whole_seconds ? promise.whole : promise.due) + late, true});
+  }
+  result.held_mean /= counted;
+  ledger.Advance(At(seconds + 60));
+  EXPECT_EQ(ledger.size(), 0u);
+  EXPECT_NEAR(ledger.Held(Priority::kBatch).places, 0, 1e-6) << "nothing stays held";
+  EXPECT_NEAR(ledger.Overdue(Priority::kBatch).places, 0, 1e-6);
+  return result;
+}
+
+TEST(PromiseLedgerTest, InACrowdWhoReturnsFindsItsPlace) {
+  for (const bool whole_seconds : {false, true}) {
+    const CrowdResult crowd = RunCrowd(200, 5, absl::Milliseconds(3), whole_seconds, 300);
+    EXPECT_GE(crowd.returns, 500);
+    EXPECT_GE(crowd.recognised, 0.95 * crowd.returns) << "every stranger once took a place, and the client lost it";
+    // 200 a second in 5 to 10 ms are 1 to 2; at the other moment nobody returns.
+    EXPECT_LE(crowd.strangers, 3 * crowd.returns);
+    EXPECT_GT(crowd.places, 1.5);
+    EXPECT_LT(crowd.places, 4);
+    EXPECT_LT(crowd.held_mean, 4);
+  }
+}
+
+TEST(PromiseLedgerTest, ACrowdMayBeLargerThanAnyPromise) {
+  const CrowdResult crowd = RunCrowd(2000, 2, absl::Milliseconds(30), false, 60);
+  EXPECT_LE(crowd.places, 24) << "12 at each of two moments";
+  EXPECT_LE(crowd.strangers, 34 * crowd.returns) << "and twice the root of that by chance";
+}
+
+TEST(PromiseLedgerTest, WhoKnowsItsNumberIsNoStrangerInACrowd) {
+  PromiseLedger ledger;
+  const uint64_t number = ledger.Add(Of(7, 5.2), kStart);
+  for (int i = 0; i < 100; ++i) ledger.CountArrival(7, KeyQuality::kShared, At(4 + 0.01 * i));
+  EXPECT_EQ(ledger.Find(7, KeyQuality::kShared, At(5.1)).timing, ReturnTiming::kNone);
+  EXPECT_TRUE(ledger.Find(7, KeyQuality::kShared, At(5.21)).in_crowd);
+  const PromiseLedger::Found found = ledger.FindNumber(number, At(5.9));
+  EXPECT_EQ(found.timing, ReturnTiming::kInWindow);
+  EXPECT_FALSE(found.in_crowd);
+  ledger.Keep(found);
+  EXPECT_EQ(ledger.size(), 0u);
+}
+
+TEST(PromiseLedgerTest, FewUnderAKeyAreNoCrowd) {
+  PromiseLedger ledger;
+  ASSERT_TRUE(ledger.Add(Of(7, 5.2), kStart));
+  ledger.CountArrival(7, KeyQuality::kShared, At(3));
+  ledger.CountArrival(7, KeyQuality::kRetry, At(5.25));
+  for (int i = 0; i < 50; ++i) ledger.CountArrival(7, KeyQuality::kFirst, At(5.25));  // states that it has none
+  EXPECT_EQ(ledger.PlacesFor(7, At(5.25)), 1);
+  const PromiseLedger::Found found = ledger.Find(7, KeyQuality::kShared, At(5.3));
+  EXPECT_EQ(found.timing, ReturnTiming::kInWindow);
+  EXPECT_FALSE(found.in_crowd);
 }
 
 TEST(PromiseLedgerTest, MemoryIsBounded) {
