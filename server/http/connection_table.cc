@@ -58,8 +58,8 @@ int64_t ConnectionTable::ending() const {
   return ending_;
 }
 
-bool ConnectionTable::HoldsNoRequest(const Entry& entry, TimePoint now) {
-  return entry.phase == Phase::kSilent || entry.phase == Phase::kClosing ||
+bool ConnectionTable::HoldsNoRequest(const Entry& entry, TimePoint now, std::chrono::milliseconds min_silence) {
+  return entry.phase == Phase::kClosing || (entry.phase == Phase::kSilent && entry.since + min_silence <= now) ||
          (entry.phase == Phase::kIdle && entry.since + kMinWait <= now);
 }
 
@@ -73,7 +73,8 @@ bool ConnectionTable::HoldsPlace(const Entry& entry) {
 
 int64_t ConnectionTable::Places() const { return std::count_if(entries_.begin(), entries_.end(), HoldsPlace); }
 
-ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimePoint now) {
+ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimePoint now,
+                                                           std::chrono::milliseconds min_silence) {
   const Entries::iterator none = entries_.end();
   Entries::iterator oldest = none;
   const auto consider = [&](Entries::iterator it) {
@@ -81,7 +82,7 @@ ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimeP
   };
   const auto may = [&](const Entry& entry) { return of_places ? HoldsPlace(entry) : !entry.evicted; };
   for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-    if (may(*it) && HoldsNoRequest(*it, now)) consider(it);
+    if (may(*it) && HoldsNoRequest(*it, now, min_silence)) consider(it);
   }
   if (oldest != none) return oldest;
 
@@ -97,8 +98,8 @@ ConnectionTable::Entries::iterator ConnectionTable::Choose(bool of_places, TimeP
   return oldest;
 }
 
-std::function<void()> ConnectionTable::Evict(bool of_places, TimePoint now) {
-  const Entries::iterator chosen = Choose(of_places, now);
+std::function<void()> ConnectionTable::Evict(bool of_places, TimePoint now, std::chrono::milliseconds min_silence) {
+  const Entries::iterator chosen = Choose(of_places, now, min_silence);
   if (chosen == entries_.end()) return nullptr;
   chosen->evicted = true;
   ending_ += 1;
@@ -106,11 +107,11 @@ std::function<void()> ConnectionTable::Evict(bool of_places, TimePoint now) {
   return std::exchange(chosen->close, nullptr);
 }
 
-bool ConnectionTable::MakeRoom(TimePoint now) {
+bool ConnectionTable::MakeRoom(TimePoint now, std::chrono::milliseconds min_silence) {
   std::function<void()> close;
   {
     base::MutexLock lock(&mutex_);
-    close = Evict(/*of_places=*/false, now);
+    close = Evict(/*of_places=*/false, now, min_silence);
   }
   if (close == nullptr) return false;
   close();
@@ -124,7 +125,7 @@ bool ConnectionTable::MakePlace(int64_t max_places, TimePoint now) {
     base::MutexLock lock(&mutex_);
     const int64_t places = Places();
     if (places <= max_places) return true;
-    close = Evict(/*of_places=*/true, now);
+    close = Evict(/*of_places=*/true, now, {});
     made = close != nullptr && places - 1 <= max_places;
   }
   if (close != nullptr) close();

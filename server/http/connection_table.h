@@ -36,6 +36,7 @@ class ConnectionTable {
     kClosing,  // its last response has been sent; what still comes is read away
   };
   static constexpr std::chrono::seconds kMinWait{1};
+  static constexpr std::chrono::milliseconds kMinSilence{100};
 
  private:
   struct Entry {
@@ -76,7 +77,8 @@ class ConnectionTable {
   Handle Add(std::string network, std::function<void()> close, TimePoint now);
 
   // Ends one connection by the rules above; false when none gives way. Its descriptor is free once it has been closed.
-  bool MakeRoom(TimePoint now);
+  // Silent ones stay until they have been silent for `min_silence`: who has just connected may be about to send.
+  bool MakeRoom(TimePoint now, std::chrono::milliseconds min_silence = {});
   // Whether at most `max_places` connections hold a place. If there are more, one of them may be ended for that; those
   // that have been told to end count no more.
   bool MakePlace(int64_t max_places, TimePoint now);
@@ -84,14 +86,16 @@ class ConnectionTable {
   int64_t ending() const;
 
  private:
-  static bool HoldsNoRequest(const Entry& entry, TimePoint now);
+  static bool HoldsNoRequest(const Entry& entry, TimePoint now, std::chrono::milliseconds min_silence);
   static bool WaitsForBytes(const Entry& entry, TimePoint now);
   static bool HoldsPlace(const Entry& entry);
   int64_t Places() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The connection that gives way, or end(). `of_places`: among those that hold one.
-  Entries::iterator Choose(bool of_places, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Entries::iterator Choose(bool of_places, TimePoint now, std::chrono::milliseconds min_silence)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Marks the chosen one and returns its closer, to be called without the lock; null when none gives way.
-  std::function<void()> Evict(bool of_places, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::function<void()> Evict(bool of_places, TimePoint now, std::chrono::milliseconds min_silence)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   HttpMetrics* const metrics_;
   mutable base::Mutex mutex_;

@@ -36,7 +36,9 @@ constexpr size_t kReservedDescriptors = 8;
 // How long a connection that was told to end is waited for before the next look.
 constexpr std::chrono::milliseconds kRoomPause{1};
 constexpr int kPausesForOne = 10;
-constexpr int kMaxRoomPauses = 100;
+// Of a burst of clients, nobody gives way until their requests have been looked at; the next ones wait in the backlog,
+// for as long as it takes until those that are idle may be ended (ConnectionTable::kMinWait) and some.
+constexpr int kMaxRoomPauses = 1500;
 // Pause after an accept that failed and nothing could be done.
 constexpr std::chrono::milliseconds kAcceptPause{50};
 // First and longest pause before looking again at a connection whose first bytes do not tell yet what it is.
@@ -111,10 +113,10 @@ asio::awaitable<void> Listener::Accept() {
   }
 }
 
-// Ends connections that only wait until one more can be looked at; gives up when none gives way.
+// Ends connections that only wait until one more can be looked at; gives up when none gives way for long.
 asio::awaitable<void> Listener::AwaitRoom() {
   for (int pauses = 0; IsFull() && acceptor_.is_open() && pauses < kMaxRoomPauses; ++pauses) {
-    if (pauses % kPausesForOne == 0 && !table_->MakeRoom(Clock::now()) && table_->ending() == 0) break;
+    if (pauses % kPausesForOne == 0) table_->MakeRoom(Clock::now(), ConnectionTable::kMinSilence);
     co_await Pause(kRoomPause);
   }
 }

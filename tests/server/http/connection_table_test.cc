@@ -44,6 +44,16 @@ TEST_F(ConnectionTableTest, TheLongestIdleGivesWayFirst) {
   EXPECT_EQ(table_.ending(), 4);
 }
 
+TEST_F(ConnectionTableTest, AClientThatHasJustConnectedHasTimeToSend) {
+  const auto silent = Add("silent", Phase::kSilent, 0);
+  const auto time = ConnectionTable::kMinSilence;
+  EXPECT_FALSE(table_.MakeRoom(At(0) + time - std::chrono::milliseconds(1), time));
+  EXPECT_TRUE(table_.MakeRoom(At(0) + time, time));
+  EXPECT_EQ(closed_, std::vector<std::string>{"silent"});
+  const auto another = Add("another", Phase::kSilent, 0);
+  EXPECT_TRUE(table_.MakeRoom(At(0))) << "where descriptors have run out it has none";
+}
+
 // A refused connection that lingers must not make the next one look admitted.
 TEST_F(ConnectionTableTest, SilentAndClosingOnesHoldNoPlace) {
   const auto busy = Add("busy", Phase::kBusy, 0);

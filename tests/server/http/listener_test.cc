@@ -61,6 +61,21 @@ TEST(ListenerTest, SilentAndIdleConnectionsGiveWay) {
   EXPECT_GT(MetricValue(fixture.base.metrics, "hadal_connections_evicted_total{phase=\"silent\"}"), 0);
 }
 
+// Those that were answered within the last second are not ended for others, which wait instead of being cut off.
+TEST(ListenerTest, AClientThatFindsEveryPlaceInUseWaitsForOne) {
+  HttpFixture::Options options;
+  options.http.max_connections = 1;
+  HttpFixture fixture(ServiceFixture::Says("</think>x"), options);
+  std::vector<std::unique_ptr<RawHttpClient>> clients;
+  for (int i = 0; i < 1 + HttpOptions::kReservedConnections; ++i) {
+    clients.push_back(std::make_unique<RawHttpClient>(fixture.port()));
+    clients.back()->Send("GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+  }
+  for (auto& client : clients) ASSERT_EQ(client->Read().status, 200);
+  EXPECT_EQ(fixture.Do("GET", "/health/live").status, 200);
+  EXPECT_GT(MetricValue(fixture.base.metrics, "hadal_connections_evicted_total{phase=\"idle\"}"), 0);
+}
+
 TEST(ListenerTest, AClientThatEndsBeforeItsProtocolIsKnownIsNotWaitedFor) {
   HttpFixture fixture(ServiceFixture::Says("</think>x"));  // silent connections have a minute
   for (const char* first : {"P", "PRI * HT", "\x16"}) {
