@@ -60,7 +60,20 @@ def stop(server):
 
 
 def ask_beside_a_stopped_one(tmp_path, include, **options):  # noqa: F811
-    """As `ask`, while the server that has the least is stopped, and what the two have answered."""
+    """As `ask`, while the server that has the least is stopped, and what the two have answered.
+
+    What it has said of its load may be old when the calls begin, on a machine that has no time for the program, and then the other one is
+    asked alone. That shows nothing, and is tried again.
+    """
+    for _ in range(4):
+        said, served = ask_once_beside_a_stopped_one(tmp_path, include, **options)
+        _, hedged, _, attempts = said
+        if hedged or not served[1] == attempts:
+            break
+    return said, served
+
+
+def ask_once_beside_a_stopped_one(tmp_path, include, **options):  # noqa: F811
     # Its other request lasts for longer than the test.
     with HadalProcess(NULL) as stops, HadalProcess("--load-format=null:20ms") as other:
         busy = occupy(other)
