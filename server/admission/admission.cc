@@ -233,7 +233,8 @@ AdmissionController::Finding AdmissionController::Find(const AdmissionRequest& r
 int64_t AdmissionController::KeptFreeSlots(const AdmissionRequest& request,
                                            const RetryPlanner::Arrival& arrival) const {
   // Not more than half: who has a promise competes for the rest with those who have one, too.
-  auto kept_free = std::min(static_cast<int64_t>(std::ceil(arrival.kept_free.places)), options_.max_queue_requests / 2);
+  const double expected = std::max(arrival.kept_free.places, arrival.expected_soon);
+  auto kept_free = std::min(static_cast<int64_t>(std::ceil(expected)), options_.max_queue_requests / 2);
   // Who returns without a promise takes what first attempts leave: served in their place it would cost more attempts.
   const bool returns_unpromised =
       arrival.timing != ReturnTiming::kInWindow && (request.retry.attempt > 0 || arrival.surplus);

@@ -43,6 +43,8 @@ RetryPlanner::Arrival RetryPlanner::Arrive(const RetryCaller& caller, request::P
   if (arrival.timing == ReturnTiming::kInWindow) return arrival;
   arrival.surplus = arrival.timing == ReturnTiming::kNone && WasSurplus(caller);
   arrival.kept_free = ledger_.Held(priority);
+  arrival.expected_soon =
+      ledger_.return_share() * (ledger_.InBucket(priority, 0).places + ledger_.InBucket(priority, 1).places);
   return arrival;
 }
 
@@ -75,9 +77,10 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   if (found.timing == ReturnTiming::kEarly) {
     plan.estimate = ledger_.promise(found).due - now;
     plan.hint = std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter);
-    plan.promised = true;
-    plan.promise = ledger_.NumberOf(found);
-    plan.forgotten = ledger_.promise(found).end + PromiseLedger::kRememberLate;
+    // It returns at other moments now: a second later at the least, and whole seconds count from now.
+    Promise promise = ledger_.promise(found);
+    ledger_.Withdraw(found);
+    Hold(promise, now, &plan);
     return plan;
   }
   if (found.timing != ReturnTiming::kNone && !found.in_crowd) ledger_.Remove(found);
@@ -112,16 +115,20 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   promise.priority = priority;
   promise.blocks = demand.blocks;
   promise.places = places;
-  promise.told = now;
-  promise.due = now + plan.hint;
   promise.lead = std::clamp(4 * places * opening.flow, kMinLead, kMaxLead);
-  promise.whole = now + absl::Ceil(plan.hint, absl::Seconds(1));
-  promise.end = promise.whole + kWindowSlack + plan.hint / 20;
-  plan.promise = ledger_.Add(promise, now);
-  plan.promised = plan.promise != 0;
-  plan.forgotten = promise.end + PromiseLedger::kRememberLate;
+  Hold(promise, now, &plan);
   LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
   return plan;
+}
+
+void RetryPlanner::Hold(Promise& promise, absl::Time now, RetryPlan* plan) {
+  promise.told = now;
+  promise.due = now + plan->hint;
+  promise.whole = now + absl::Ceil(plan->hint, absl::Seconds(1));
+  promise.end = promise.whole + kWindowSlack + plan->hint / 20;
+  plan->promise = ledger_.Add(promise, now);
+  plan->promised = plan->promise != 0;
+  plan->forgotten = promise.end + PromiseLedger::kRememberLate;
 }
 
 void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,

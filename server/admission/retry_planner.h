@@ -73,6 +73,9 @@ class RetryPlanner {
     ReturnTiming timing = ReturnTiming::kNone;
     // Capacity that it must leave free for promises of its class and more urgent ones; none for a client in its window.
     PromiseLedger::Amount kept_free;
+    // Clients expected within half a second. Queue slots come free in lumps, when a step ends many answers at once, so
+    // those are kept for longer than the rest.
+    double expected_soon = 0;
     // It was told that no capacity is available within the horizon, and returned nevertheless.
     bool surplus = false;
   };
@@ -124,6 +127,8 @@ class RetryPlanner {
   // When `demand` is free for a client that returns, and for the strangers who come with it: `places` in all.
   Opening FindOpening(request::Priority priority, const Demand& demand, double places, const CapacityCurve& curve) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes that promise for the moments that `plan` tells.
+  void Hold(Promise& promise, absl::Time now, RetryPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
                   absl::Duration wait_limit, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Ghost MakeGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,

@@ -357,6 +357,22 @@ TEST(SimulationTest, PromisesAreKeptToCallersWhomNothingTellsApart) {
   EXPECT_LE(promises["tries_of_served_mean"], 1.2);
 }
 
+// All places of the null model come free at once, every third of a second, and the slots of the queue with them.
+TEST(SimulationTest, PromisesAreKeptWhereSlotsComeFreeInLumps) {
+  Experiment experiment;
+  experiment.device = *FindDevice("null-20ms");
+  experiment.device.max_batch_size = 32;
+  experiment.workload.lengths = *bench::ParseLengthMix("12:16");
+  experiment.workload.rate = *bench::RateProfile::Parse("485", 45);
+  experiment.max_tokens = 16;
+  experiment.client = "obey";
+  experiment.admission.surplus_retry = admission::SurplusRetry::kDeny;
+  const nlohmann::json promises = Report(experiment)["promises"];
+  EXPECT_GT(promises["returned"], 100);
+  ASSERT_FALSE(promises["admitted_ratio"].is_null()) << promises;
+  EXPECT_GE(promises["admitted_ratio"], 0.95) << "0.89 when slots were kept for the last tenth of a second alone";
+}
+
 TEST(SimulationTest, BadOptionsAreNamed) {
   Experiment experiment = AtLoad(1);
   experiment.admission.max_queue_requests = 0;

@@ -181,6 +181,36 @@ TEST(RetryPlannerTest, WhoComesTooEarlyKeepsItsTurn) {
   EXPECT_NEAR(Seconds(second.hint), 2, 1e-6);
 }
 
+TEST(RetryPlannerTest, WhoComesTooEarlyIsExpectedWhenItIsToldNow) {
+  for (const double early_s : {0.2, 1.4}) {
+    for (const bool whole_seconds : {false, true}) {
+      WaitForecast forecast;
+      Publish(forecast, 1);
+      RetryPlanner planner({});
+      const RetryPlan first = Refuse(planner, Caller(1), forecast);
+      const absl::Duration came = first.hint - absl::Seconds(early_s);
+      const RetryPlan second = Refuse(planner, Caller(1), forecast, {}, Priority::kNormal, came);
+      ASSERT_TRUE(second.promised);
+      const absl::Duration told = whole_seconds ? absl::Ceil(second.hint, absl::Seconds(1)) : second.hint;
+      EXPECT_EQ(planner.Arrive(Caller(1), Priority::kNormal, kStart + came + told).timing, ReturnTiming::kInWindow)
+          << early_s << " s too early, told " << told;
+    }
+  }
+}
+
+TEST(RetryPlannerTest, PlacesAreExpectedToBeTakenBeforeTheyAreHeld) {
+  WaitForecast forecast;
+  Publish(forecast, 10);
+  RetryPlanner planner({});
+  const RetryPlan plan = Refuse(planner, Caller(1), forecast);
+  const auto expected = [&](absl::Duration before) {
+    return planner.Arrive(Caller(2), Priority::kNormal, kStart + plan.hint - before).expected_soon;
+  };
+  EXPECT_EQ(expected(absl::Seconds(0.6)), 0);
+  EXPECT_EQ(expected(absl::Seconds(0.2)), 1);
+  EXPECT_EQ(planner.Arrive(Caller(1), Priority::kNormal, kStart + plan.hint).expected_soon, 0) << "its own";
+}
+
 TEST(RetryPlannerTest, EarlierAttemptsWaitLonger) {
   WaitForecast forecast;
   Publish(forecast, 1);
