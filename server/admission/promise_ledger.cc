@@ -138,22 +138,40 @@ uint64_t PromiseLedger::Add(const Promise& promise, absl::Time now) {
   ++live_;
   Node& node = nodes_[index];
   node.promise = promise;
+  ++node.generation;
+  Schedule(index);
+  return NumberOf(index);
+}
+
+void PromiseLedger::Move(const Found& found, const Promise& promise, absl::Time now) {
+  Advance(now);
+  SetState(found.index, State::kOver);  // owes and holds nothing
+  Node& node = nodes_[found.index];
+  node.promise.told = promise.told;
+  node.promise.due = promise.due;
+  node.promise.whole = promise.whole;
+  node.promise.end = promise.end;
+  Schedule(found.index);
+}
+
+void PromiseLedger::Schedule(int32_t index) {
+  Node& node = nodes_[index];
   node.held_twice = false;
   node.counted = false;
   node.kept = 0;
-  node.bucket = std::clamp(BucketOf(promise.due), bucket_, bucket_ + kRing - 1);
-  ++node.generation;
+  node.bucket = std::clamp(BucketOf(node.promise.due), bucket_, bucket_ + kRing - 1);
+  ++node.events;
   node.owed = 0;
-  Owe(index, promise.places);
+  Owe(index, node.promise.places);
   SetState(index, State::kPending);
-  events_.push({promise.due - promise.lead, index, node.generation});
-  return NumberOf(index);
+  events_.push({node.promise.due - node.promise.lead, index, node.events});
 }
 
 void PromiseLedger::Free(int32_t index) {
   const uint64_t key = nodes_[index].promise.key;
   SetState(index, State::kFree);
-  ++nodes_[index].generation;  // its events mean nothing any more
+  ++nodes_[index].generation;
+  ++nodes_[index].events;
   free_.push_back(index);
   --live_;
   const auto found = by_key_.find(key);
@@ -184,7 +202,7 @@ void PromiseLedger::Remove(const Found& found) {
 
 void PromiseLedger::Go(int32_t index, State state, absl::Time until) {
   SetState(index, state);
-  events_.push({until, index, nodes_[index].generation});
+  events_.push({until, index, nodes_[index].events});
 }
 
 void PromiseLedger::End(int32_t index) { Go(index, State::kOver, nodes_[index].promise.end + kRememberLate); }
@@ -282,7 +300,7 @@ void PromiseLedger::Advance(absl::Time now) {
   while (!events_.empty() && events_.top().at <= now) {
     const Event event = events_.top();
     events_.pop();
-    if (nodes_[event.index].generation == event.generation) Next(event.index, event.at);
+    if (nodes_[event.index].events == event.generation) Next(event.index, event.at);
   }
 }
 

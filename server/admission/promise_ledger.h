@@ -89,6 +89,8 @@ class PromiseLedger {
   double PlacesFor(uint64_t key, absl::Time now) const;
   // The client was let in. In a crowd the promise stays open for the others.
   void Keep(const Found& found);
+  // Its client came early and was told other moments: those of `promise`. Keeps its number.
+  void Move(const Found& found, const Promise& promise, absl::Time now);
   // The promise was kept, or replaced by a new one. Not one found in a crowd.
   void Remove(const Found& found);
   // Its client will not return, for a reason that must not count in return_share().
@@ -120,7 +122,8 @@ class PromiseLedger {
     int held_in = -1;         // of held_; -1: nothing is held
     double holding = 0;       // places
     double owed = 0;          // places in its bucket
-    uint32_t generation = 0;
+    uint32_t generation = 0;  // of its number
+    uint32_t events = 0;      // events of earlier ones mean nothing any more
     int64_t bucket = 0;
     int32_t previous = -1, next = -1;  // in its key's list of that kind
   };
@@ -150,7 +153,7 @@ class PromiseLedger {
   struct Event {
     absl::Time at;
     int32_t index;
-    uint32_t generation;
+    uint32_t generation;  // Node::events
     bool operator>(const Event& other) const { return at > other.at; }
   };
   using PerClass = std::array<Amount, request::kNumPriorities>;
@@ -186,6 +189,8 @@ class PromiseLedger {
   void Owe(int32_t index, double places);
   // Holds that many places for it, instead of what was held. `held_in`: of held_.
   void Hold(int32_t index, int held_in, double places);
+  // Pending, with its present moments.
+  void Schedule(int32_t index);
   void Go(int32_t index, State state, absl::Time until);
   // The time of a node's state is over.
   void Next(int32_t index, absl::Time now);

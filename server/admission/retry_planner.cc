@@ -19,6 +19,14 @@ constexpr absl::Duration kWindowSlack = absl::Milliseconds(500);
 
 constexpr absl::Duration kShortestGhost = absl::Milliseconds(500);
 
+// When a client returns that is told `hint` now.
+void SetMoments(absl::Time now, absl::Duration hint, Promise* promise) {
+  promise->told = now;
+  promise->due = now + hint;
+  promise->whole = now + absl::Ceil(hint, absl::Seconds(1));
+  promise->end = promise->whole + kWindowSlack + hint / 20;
+}
+
 double BackOff(int32_t attempt) { return std::pow(kBackOff, std::clamp(attempt, 0, kMostBackOff)); }
 
 }  // namespace
@@ -79,8 +87,11 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
     plan.hint = std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter);
     // It returns at other moments now: a second later at the least, and whole seconds count from now.
     Promise promise = ledger_.promise(found);
-    ledger_.Withdraw(found);
-    Hold(promise, now, &plan);
+    SetMoments(now, plan.hint, &promise);
+    ledger_.Move(found, promise, now);
+    plan.promised = true;
+    plan.promise = ledger_.NumberOf(found);
+    plan.forgotten = promise.end + PromiseLedger::kRememberLate;
     return plan;
   }
   if (found.timing != ReturnTiming::kNone && !found.in_crowd) ledger_.Remove(found);
@@ -116,19 +127,12 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   promise.blocks = demand.blocks;
   promise.places = places;
   promise.lead = std::clamp(4 * places * opening.flow, kMinLead, kMaxLead);
-  Hold(promise, now, &plan);
+  SetMoments(now, plan.hint, &promise);
+  plan.promise = ledger_.Add(promise, now);
+  plan.promised = plan.promise != 0;
+  plan.forgotten = promise.end + PromiseLedger::kRememberLate;
   LeaveGhost(plan, opening, priority, *curve, wait_limit, now);
   return plan;
-}
-
-void RetryPlanner::Hold(Promise& promise, absl::Time now, RetryPlan* plan) {
-  promise.told = now;
-  promise.due = now + plan->hint;
-  promise.whole = now + absl::Ceil(plan->hint, absl::Seconds(1));
-  promise.end = promise.whole + kWindowSlack + plan->hint / 20;
-  plan->promise = ledger_.Add(promise, now);
-  plan->promised = plan->promise != 0;
-  plan->forgotten = promise.end + PromiseLedger::kRememberLate;
 }
 
 void RetryPlanner::LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority,

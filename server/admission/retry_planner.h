@@ -127,8 +127,6 @@ class RetryPlanner {
   // When `demand` is free for a client that returns, and for the strangers who come with it: `places` in all.
   Opening FindOpening(request::Priority priority, const Demand& demand, double places, const CapacityCurve& curve) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Makes that promise for the moments that `plan` tells.
-  void Hold(Promise& promise, absl::Time now, RetryPlan* plan) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
                   absl::Duration wait_limit, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Ghost MakeGhost(const RetryPlan& plan, const Opening& opening, request::Priority priority, const CapacityCurve& curve,
