@@ -244,15 +244,18 @@ RetryPlanner::Opening RetryPlanner::FindOpening(request::Priority priority, cons
 
 RetryPlan RetryPlanner::PlanSurplus(const RetryCaller& caller, absl::Time now) {
   RetryPlan plan;
-  const bool again = caller.attempt > 0 || WasSurplus(caller);
+  // Of callers that nothing tells apart as many are told to stay away as have been here before.
+  const bool anonymous = caller.quality == KeyQuality::kShared && caller.promise == 0;
+  const double chance = anonymous ? surplus_spread_.ChanceOfReturn(now) : 0;
+  const bool again = caller.attempt > 0 || WasSurplus(caller) || (chance > 0 && Random() < chance);
   if (caller.quality == KeyQuality::kOwn) {
     if (surplus_keys_.empty()) surplus_keys_.resize(kSurplusKeys);
     surplus_keys_[caller.key % kSurplusKeys] = caller.key;
   }
   plan.should_retry = options_.surplus == SurplusRetry::kAllow || (options_.surplus == SurplusRetry::kOnce && !again);
   // Of those who are told not to return nobody is expected.
-  plan.hint =
-      plan.should_retry ? surplus_spread_.Next(now, Random(), Random()) : HintFor(absl::InfiniteDuration(), Random());
+  plan.hint = plan.should_retry ? surplus_spread_.Next(now, Random(), Random(), anonymous)
+                                : HintFor(absl::InfiniteDuration(), Random());
   return plan;
 }
 

@@ -86,5 +86,40 @@ TEST(SurplusSpreadTest, WhatIsLongPastDoesNotCount) {
   EXPECT_GE(near, 5);
 }
 
+// Callers that nobody recognises, refused each time: without the chance, all would return for ever.
+TEST(SurplusSpreadTest, AnonymousCallersReturnOnceOnAverage) {
+  for (const int per_second : {2, 50}) {
+    Fixture f;
+    std::multimap<absl::Time, bool> returns;
+    int firsts = 0, told_to_return = 0, arrivals = 0;
+    const auto arrive = [&](absl::Time now) {
+      ++arrivals;
+      if (f.uniform(f.random) < f.spread.ChanceOfReturn(now)) return;
+      const absl::Duration wait = f.spread.Next(now, f.uniform(f.random), f.uniform(f.random), /*anonymous=*/true);
+      ++told_to_return;
+      returns.emplace(now + wait, true);
+    };
+    for (int i = 0; i < 600 * per_second; ++i) {
+      const absl::Time now = kStart + absl::Seconds(1) * i / per_second;
+      while (!returns.empty() && returns.begin()->first <= now) {
+        const absl::Time at = returns.begin()->first;
+        returns.erase(returns.begin());
+        arrive(at);
+      }
+      ++firsts;
+      arrive(now);
+      if (now < kStart + absl::Seconds(19)) EXPECT_EQ(told_to_return, firsts) << "nobody has been here before";
+    }
+    EXPECT_NEAR(told_to_return, firsts, 0.2 * firsts) << per_second;
+    EXPECT_LE(arrivals, 2.2 * firsts) << per_second;
+  }
+}
+
+TEST(SurplusSpreadTest, WhoIsKnownDoesNotCountAsAnonymous) {
+  Fixture f;
+  for (int i = 0; i < 2000; ++i) f.Next(kStart + absl::Milliseconds(i * 20));
+  EXPECT_EQ(f.spread.ChanceOfReturn(kStart + absl::Seconds(40)), 0);
+}
+
 }  // namespace
 }  // namespace hadal::admission
