@@ -23,7 +23,7 @@ struct CallSpec {
   std::string priority;                // x-hadal-priority; empty: not sent
   std::string api_key;                 // empty: not sent
   std::optional<int64_t> deadline_ms;  // told to the server
-  int attempt = 0;                     // earlier attempts of the same request, told to the server as SDKs do
+  int attempt = 0;                     // earlier attempts of the same request, told to the server; 0: not told
   std::string ticket;                  // x-hadal-ticket of the last refusal; empty: not sent
 };
 

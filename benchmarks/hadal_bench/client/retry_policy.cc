@@ -53,6 +53,7 @@ class Obey final : public RetryPolicy {
     if (const std::optional<double> hint = HintSeconds(advice)) return hint;
     return std::min(8.0, 0.5 * std::pow(2, attempts - 1)) * Uniform(random, 0.75, 1.0);
   }
+  bool CountsAttempts() const override { return true; }
 
  private:
   const int max_attempts_;
@@ -126,6 +127,7 @@ class GrpcServiceConfig final : public RetryPolicy {
     return Uniform(random, 0, std::min(30.0, 0.5 * std::pow(2, attempts - 1)));
   }
   void OnServed() override { tokens_ = std::min(kMaxTokens, tokens_ + 1); }
+  bool CountsAttempts() const override { return true; }
 
  private:
   static constexpr double kMaxTokens = 100;  // retryThrottling.maxTokens, with tokenRatio 1

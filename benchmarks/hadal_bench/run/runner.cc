@@ -104,7 +104,7 @@ class Run::Active final : public CallObserver {
     if (!options.classes.empty()) spec.priority = options.classes[planned.traffic_class].value;
     spec.api_key = options.tenants.empty() ? options.api_key : options.tenants[planned.tenant].value;
     spec.deadline_ms = options.deadline_ms;
-    spec.attempt = static_cast<int>(record().attempts.size()) - 1;
+    if (run_->policy_->CountsAttempts()) spec.attempt = static_cast<int>(record().attempts.size()) - 1;
     spec.ticket = std::exchange(ticket_, "");
     record().attempts.back().ticket = !spec.ticket.empty();
     call_ = run_->transport_->Start(spec, this);

@@ -60,11 +60,14 @@ def test_the_report_says_what_hints_were_worth(out):
 def test_the_ticket_of_a_refusal_comes_back(out, flags, brought):
     with FakeServer(refusing(retry_after_ms="10", x_hadal_ticket="t-1")) as server:
         run = measure(server.url, out, *MEASURED, *flags)["runs"][0]
-        returns = [fields.get("x-hadal-ticket") for fields in server.headers if fields.get("x-stainless-retry-count") == "1"]
-        first = [fields for fields in server.headers if "x-stainless-retry-count" not in fields]
-    assert returns == ["t-1" if brought else None] * run["requests"]["offered"] and len(returns) > 5
-    assert not any("x-hadal-ticket" in fields for fields in first)
-    assert run["retry_after"]["tickets"] == (len(returns) if brought else 0)
+        tickets = [fields["x-hadal-ticket"] for fields in server.headers if "x-hadal-ticket" in fields]
+        counts = [fields["x-stainless-retry-count"] for fields in server.headers if "x-stainless-retry-count" in fields]
+    offered = run["requests"]["offered"]
+    assert offered > 5 and run["requests"]["attempts"] == 2 * offered
+    assert tickets == ["t-1"] * (offered if brought else 0)
+    assert run["retry_after"]["tickets"] == len(tickets)
+    # As the OpenAI libraries do; nobody else tells first attempts from others.
+    assert counts == ["1"] * (0 if "--client" in str(flags) else offered)
     assert run["server_reported"] is None and "false_refusals_ratio" not in run["metrics"]  # this server has no such metrics
 
 
