@@ -179,7 +179,8 @@ class PromiseLedger {
   // Whether clients of that kind return at that moment, as far as it can be told.
   bool Returns(size_t kind, Moment moment) const;
   Opening OpeningAt(const Lists& lists, Moment moment, absl::Time now) const;
-  Found FindInCrowd(const Lists& lists, KeyQuality quality, absl::Time now) const;
+  // A promise in whose moment now is: in a crowd the one for which the most is held.
+  Found FindByMoment(const Lists& lists, KeyQuality quality, bool crowd, absl::Time now) const;
   void Link(int32_t index, State state);
   void Unlink(int32_t index);
   // Leaves the books and its lists, and is free.
