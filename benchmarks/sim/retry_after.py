@@ -31,6 +31,9 @@ import overload  # noqa: E402
 LIMITED = {"slots": [], "memory": ["--kv-tokens", "40000"]}
 RATES = {"slots": [26, 27, 28, 29, 30], "memory": [10, 12, 14, 16, 18, 20, 22]}
 CASES = [("deny", "obey"), ("deny", "urllib3"), ("deny", "grpc"), ("once", "obey")]
+# On the virtual clock also callers that nothing tells apart: one address, one length, no ticket, key or count; a few milliseconds late.
+VIRTUAL_CASES = [*CASES, ("deny", "anonymous")]
+ANONYMOUS = ("--client", "obey", "--known-by", "nothing", "--lateness", "3ms")
 LOADS = (2, 5)
 GOALS = {"promises_kept_ratio": (">=", 0.9), "attempts_of_served_mean": ("<=", 1.2), "estimate_error_ratio": ("<=", 0.2), "false_refusals_ratio": ("<=", 0.02)}
 
@@ -89,8 +92,8 @@ def virtual(args):
         peak = earlier["metrics"][f"{limit}/capacity"] if earlier else overload.capacity(run, RATES[limit], flags)
         rows[f"{limit}/capacity"] = peak
         points = {f"{limit}/{surplus}/{client}/{at}": run.submit(
-            "--rate", peak["requests_per_s"], "--load", at, "--client", client, "--surplus-retry", surplus, *flags, *overload.LIMITS)
-            for surplus, client in CASES for at in LOADS}
+            "--rate", peak["requests_per_s"], "--load", at, *(ANONYMOUS if client == "anonymous" else ("--client", client)), "--surplus-retry", surplus,
+            *flags, *overload.LIMITS) for surplus, client in VIRTUAL_CASES for at in LOADS}
         rows |= {name: virtual_row(point.result()) for name, point in points.items()}
     settings = {"device": "h200-7b", "lengths": "azure-conversation", "seeds": args.seeds, "duration": args.duration, "memory": LIMITED["memory"],
                 "limits": overload.LIMITS, **({"capacities_of": earlier["commit"]} if earlier else {})}
@@ -152,7 +155,8 @@ def wall(args):
     return lib.result("retry_after_wall_clock", rows, settings, bandwidth=False)
 
 
-CLIENTS = {"obey": "HTTP, `retry-after-ms`", "urllib3": "HTTP, whole seconds", "grpc": "gRPC, pushback"}
+CLIENTS = {"obey": "HTTP, `retry-after-ms`", "urllib3": "HTTP, whole seconds", "grpc": "gRPC, pushback",
+           "anonymous": "HTTP, `retry-after-ms`, nothing tells them apart"}
 
 
 def figure(value, digits=3):
