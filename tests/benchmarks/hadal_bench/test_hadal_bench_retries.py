@@ -91,3 +91,12 @@ def test_hadal_gets_its_tickets_back_and_says_what_it_refused(start, out, tmp_pa
     assert again["retry_after"]["tickets"] == again["server_reported"]["tickets_taken"] == 0
     assert server.metric('hadal_retry_tickets_total{outcome="accepted"}') == taken
     assert again["server_reported"]["refusals_followed"] < server.metric("hadal_retry_ghosts_total")  # of this run alone
+
+
+def test_promises_are_kept_to_callers_whom_nothing_tells_apart(start, out):
+    """One address, equal bodies, no ticket, key or count of attempts, at twice the capacity: 0.3 were let in when whoever came first took the place."""
+    server = start("--load-format=null:20ms", "--max-batch-size=32", "--surplus-retry=deny", "--wait-limits=high=1s,normal=2s,low=30s")
+    run = measure(server.url, out, "--rate=190", "--warmup=0s", "--duration=24s", "--lengths=12:16", "--exact-length=on", "--client=urllib3", "--drain=5s")["runs"][0]
+    retry = run["retry_after"]
+    assert retry["tickets"] == 0 and retry["held_promises"] >= 20
+    assert retry["held_promises_admitted_ratio"] >= 0.6, retry
