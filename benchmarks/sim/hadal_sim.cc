@@ -109,11 +109,11 @@ absl::Status ApplyPolicy(const std::string& name, Experiment* experiment) {
 }
 
 absl::StatusOr<KnownBy> ParseKnownBy(std::string_view name) {
-  constexpr std::array<std::string_view, 4> kNames = {"key", "attempt", "length", "nothing"};
+  constexpr std::array<std::string_view, 5> kNames = {"key", "attempt", "length", "nothing", "retry"};
   const auto found = std::find(kNames.begin(), kNames.end(), name);
   if (found == kNames.end()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--known-by: expected key, attempt, length or nothing, got \"", base::View(name), "\""));
+        absl::StrCat("--known-by: expected key, attempt, length, nothing or retry, got \"", base::View(name), "\""));
   }
   return static_cast<KnownBy>(found - kNames.begin());
 }
@@ -144,7 +144,9 @@ absl::Status Main(const std::vector<std::string>& args) {
                "tries of a caller, the first included; 0: as many as such a client makes");
   flags.AddText("known-by", &settings.known_by,
                 "how the server knows a caller that obeys when it returns: key (an idempotency key), attempt (one "
-                "address, attempts counted), length (one address), nothing (and bodies of one length)");
+                "address, attempts counted), length (one address), nothing (and bodies of one length), retry (as "
+                "nothing, but further attempts say "
+                "that they are)");
   flags.AddDuration("lateness", &experiment.lateness, "mean delay of a return after the moment that was told");
   flags.AddInt("batch-lines", &experiment.batch_lines, {0, 4096},
                "lines in flight of a batch (/v1/batches) that runs beside the callers; 0: there is none");

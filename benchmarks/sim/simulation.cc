@@ -306,6 +306,8 @@ admission::RetryCaller Simulation::ReturningCaller(size_t call) const {
       return {.key = length};
     case KnownBy::kNothing:
       return {.key = 1};
+    case KnownBy::kRetry:
+      return {.key = 1, .quality = attempt == 0 ? KeyQuality::kShared : KeyQuality::kRetry, .attempt = attempt};
   }
   return {};
 }

@@ -22,6 +22,7 @@ enum class KnownBy : uint8_t {
   kAttempt,  // all callers have one address, but count their attempts
   kLength,   // all callers have one address and count nothing: the length of the body is left
   kNothing,  // and all bodies have the same length
+  kRetry,    // one address, no lengths, but further attempts say that they are: as over gRPC
 };
 
 // One run of the server's own admission controller and step loop on a virtual clock.

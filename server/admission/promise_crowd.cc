@@ -11,6 +11,9 @@ namespace {
 // Of the open promises of a key only so many are compared with an arrival.
 constexpr int kMostCompared = 64;
 
+// By which timers of clients may be early.
+constexpr absl::Duration kTimerError = absl::Milliseconds(1);
+
 // Arrivals a second under one key from which strangers would take a promise too often: three in ten within the times in
 // which one is recognised by the moment, or at any time of a window by its count of attempts.
 constexpr double kCrowdOfShared = 1;
@@ -35,17 +38,22 @@ void PromiseLedger::Rate::Count(absl::Time now) {
   updated = std::max(updated, now);
 }
 
-bool PromiseLedger::IsCrowd(const Lists& lists, absl::Time now) {
-  return lists.arrivals[0].PerSecond(now) > kCrowdOfShared || lists.arrivals[1].PerSecond(now) > kCrowdOfRetries;
+bool PromiseLedger::IsCrowd(const Lists& lists, size_t kind, absl::Time now) {
+  return lists.arrivals[kind].PerSecond(now) > (kind == KindOf(KeyQuality::kShared) ? kCrowdOfShared : kCrowdOfRetries);
 }
 
 bool PromiseLedger::Returns(size_t kind, Moment moment) const {
   const ReturnLateness& lateness = lateness_[kind][moment];
   if (lateness.share() > 0 || !lateness.possible()) return lateness.possible();
-  double seen = 0;
-  for (const auto& moments : lateness_) {
-    for (const ReturnLateness& one : moments) seen += one.share();
+  double seen = 0, seen_to_count = 0;
+  for (size_t k = 0; k < lateness_.size(); ++k) {
+    for (const ReturnLateness& one : lateness_[k]) {
+      seen += one.share();
+      if (k == KindOf(KeyQuality::kRetry)) seen_to_count += one.share();
+    }
   }
+  // Where clients that return count their attempts, who does not is there for the first time.
+  if (kind == KindOf(KeyQuality::kShared) && seen_to_count > 0) return false;
   return seen < kNearlyAll;
 }
 
@@ -85,21 +93,21 @@ void PromiseLedger::CountArrival(uint64_t key, KeyQuality quality, absl::Time no
   }
 }
 
-PromiseLedger::Found PromiseLedger::FindByMoment(const Lists& lists, KeyQuality quality, bool crowd,
-                                                 absl::Time now) const {
+PromiseLedger::Found PromiseLedger::FindByMoment(const Lists& lists, size_t kind, bool crowd, absl::Time now) const {
   Found best;
-  const size_t kind = KindOf(quality);
   const auto open = [&](Moment moment, absl::Time told) {
     const absl::Duration tolerance = crowd ? lateness_[kind][moment].tolerance() : kSharedKeyTolerance;
-    return Returns(kind, moment) && now >= told && now <= told + tolerance;
+    return Returns(kind, moment) && now >= told - kTimerError && now <= told + tolerance;
   };
   int compared = 0;
   for (int32_t i = lists.of[1].last; i >= 0 && compared < kMostCompared; i = nodes_[i].previous, ++compared) {
     const Node& node = nodes_[i];
     if (!open(kDue, node.promise.due) && !open(kWhole, node.promise.whole)) continue;
     // Not many more than were reckoned with: they are let in whatever the wait is.
-    if (crowd && node.kept >= node.promise.places + 2 * std::sqrt(node.promise.places)) continue;
-    if (best.index < 0 || node.holding > nodes_[best.index].holding) best = {ReturnTiming::kInWindow, i, crowd};
+    if (crowd && node.kept[kind] >= node.promise.places + 2 * std::sqrt(node.promise.places)) continue;
+    if (best.index < 0 || node.holding > nodes_[best.index].holding) {
+      best = {ReturnTiming::kInWindow, i, crowd, kind == KindOf(KeyQuality::kRetry)};
+    }
   }
   return best;
 }
@@ -108,7 +116,7 @@ void PromiseLedger::Keep(const Found& found) {
   if (!found.in_crowd) return Remove(found);
   // One is always held: the client itself may be still to come.
   Node& node = nodes_[found.index];
-  ++node.kept;
+  ++node.kept[found.retry ? KindOf(KeyQuality::kRetry) : KindOf(KeyQuality::kShared)];
   Hold(found.index, node.held_in, std::max(1.0, node.holding - 1));
   if (node.owed > 1) Owe(found.index, std::max(1.0, node.owed - 1));
 }

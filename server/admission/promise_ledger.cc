@@ -129,7 +129,7 @@ void PromiseLedger::Schedule(int32_t index) {
   Node& node = nodes_[index];
   node.held_twice = false;
   node.counted = false;
-  node.kept = 0;
+  node.kept = {};
   node.bucket = std::clamp(BucketOf(node.promise.due), bucket_, bucket_ + kRing - 1);
   ++node.events;
   node.owed = 0;
@@ -245,8 +245,9 @@ PromiseLedger::Found PromiseLedger::Find(uint64_t key, KeyQuality quality, absl:
   if (found == by_key_.end() || quality == KeyQuality::kFirst) return {};
   const Lists& lists = found->second;
   const auto& [pending, open, over] = lists.of;
-  const bool crowd = quality != KeyQuality::kOwn && IsCrowd(lists, now);
-  if (crowd || quality == KeyQuality::kShared) return FindByMoment(lists, quality, crowd, now);
+  const size_t kind = KindOf(quality);
+  const bool crowd = quality != KeyQuality::kOwn && IsCrowd(lists, kind, now);
+  if (crowd || quality == KeyQuality::kShared) return FindByMoment(lists, kind, crowd, now);
   if (open.first >= 0) return {ReturnTiming::kInWindow, open.first};
   if (over.last >= 0) return {ReturnTiming::kLate, over.last};
   if (quality == KeyQuality::kOwn && pending.first >= 0) return {ReturnTiming::kEarly, pending.first};

@@ -75,6 +75,7 @@ class PromiseLedger {
     ReturnTiming timing = ReturnTiming::kNone;
     int32_t index = -1;     // good until the next call that changes the ledger
     bool in_crowd = false;  // it may be another's
+    bool retry = false;     // found by a KeyQuality::kRetry
   };
   // The promise of a returning client. Several under its key: the one whose window ends first. kEarly for own keys
   // only.
@@ -118,7 +119,8 @@ class PromiseLedger {
     State state = State::kFree;
     bool held_twice = false;  // kAtWhole was, or is now
     bool counted = false;     // among the moments of lateness_
-    int kept = 0;             // let in for it, in a crowd
+    // Let in for it, in a crowd, by kind.
+    std::array<int, 2> kept = {};
     int held_in = -1;         // of held_; -1: nothing is held
     double holding = 0;       // places
     double owed = 0;          // places in its bucket
@@ -175,12 +177,14 @@ class PromiseLedger {
   static Amount SumUpTo(const PerClass& amounts, request::Priority priority);
   static int ListOf(State state);
   static size_t KindOf(KeyQuality quality) { return quality == KeyQuality::kRetry ? 1 : 0; }
-  static bool IsCrowd(const Lists& lists, absl::Time now);
+  // Whether so many of that kind come that some would take the place of another; of any kind.
+  static bool IsCrowd(const Lists& lists, size_t kind, absl::Time now);
+  static bool IsCrowd(const Lists& lists, absl::Time now) { return IsCrowd(lists, 0, now) || IsCrowd(lists, 1, now); }
   // Whether clients of that kind return at that moment, as far as it can be told.
   bool Returns(size_t kind, Moment moment) const;
   Opening OpeningAt(const Lists& lists, Moment moment, absl::Time now) const;
   // A promise in whose moment now is: in a crowd the one for which the most is held.
-  Found FindByMoment(const Lists& lists, KeyQuality quality, bool crowd, absl::Time now) const;
+  Found FindByMoment(const Lists& lists, size_t kind, bool crowd, absl::Time now) const;
   void Link(int32_t index, State state);
   void Unlink(int32_t index);
   // Leaves the books and its lists, and is free.

@@ -84,7 +84,7 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   const PromiseLedger::Found found = Find(caller, now);
   if (found.timing == ReturnTiming::kEarly) {
     plan.estimate = ledger_.promise(found).due - now;
-    plan.hint = std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter);
+    plan.hint = absl::Ceil(std::clamp(plan.estimate, kMinRetryAfter, kMaxRetryAfter), absl::Milliseconds(1));
     // It returns at other moments now: a second later at the least, and whole seconds count from now.
     Promise promise = ledger_.promise(found);
     SetMoments(now, plan.hint, &promise);
@@ -119,7 +119,8 @@ RetryPlan RetryPlanner::Refuse(const RetryCaller& caller, request::Priority prio
   }
   plan.estimate = opening.wait * ghosts_.median(priority);
   const absl::Duration wait = opening.wait * ghosts_.kappa(priority) * BackOff(caller.attempt);
-  plan.hint = HintFor(std::min(wait, kLastPromise), Random());
+  // What is sent has whole milliseconds: who is told less comes before its time.
+  plan.hint = absl::Ceil(HintFor(std::min(wait, kLastPromise), Random()), absl::Milliseconds(1));
   Promise promise;
   promise.key = caller.key;
   promise.owner = caller.owner;

@@ -53,6 +53,8 @@ TEST(RetryPlannerTest, PromisesItsShareOneAfterTheOther) {
     // Jitter has moved some of the earlier ones back, which leaves room before them.
     ASSERT_NEAR(Seconds(plan.estimate), told, 0.3 + 0.1 * told) << "promise " << i;
     ASSERT_GE(plan.hint, std::max(kMinRetryAfter, plan.estimate)) << "jitter is only added";
+    ASSERT_EQ(plan.hint, absl::Trunc(plan.hint, absl::Milliseconds(1)))
+        << "told whole milliseconds, it comes too early";
     ASSERT_LE(Seconds(plan.hint), std::max(1.0, Seconds(plan.estimate)) * 1.1 + 0.1);
   }
 }
