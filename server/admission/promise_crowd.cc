@@ -19,6 +19,8 @@ constexpr absl::Duration kTimerError = absl::Milliseconds(1);
 constexpr double kCrowdOfShared = 1;
 constexpr double kCrowdOfRetries = 0.2;
 constexpr double kCrowdHalfLife = 4;  // seconds
+// Fewer a second of a kind are as good as none.
+constexpr double kLeastArrivals = 0.05;
 // What a promise takes in a crowd in which nobody has been seen to return.
 constexpr double kLeastPlaces = 0.1;
 // Of the promises, whose clients return at other moments: nobody is left for those at which none have been seen.
@@ -44,7 +46,7 @@ bool PromiseLedger::IsCrowd(const Lists& lists, size_t kind, absl::Time now) {
 
 bool PromiseLedger::Returns(size_t kind, Moment moment) const {
   const ReturnLateness& lateness = lateness_[kind][moment];
-  if (lateness.share() > 0 || !lateness.possible()) return lateness.possible();
+  if (lateness.share() > 0 || !lateness.possible() || !lateness.known()) return lateness.possible();
   double seen = 0, seen_to_count = 0;
   for (size_t k = 0; k < lateness_.size(); ++k) {
     for (const ReturnLateness& one : lateness_[k]) {
@@ -150,8 +152,10 @@ void PromiseLedger::NextInCrowd(int32_t index, const Lists& lists, absl::Time no
   }
   if (!node.counted) {
     node.counted = true;
-    for (auto& kind : lateness_) {
-      for (ReturnLateness& lateness : kind) lateness.CountMoment();
+    for (size_t kind = 0; kind < lateness_.size(); ++kind) {
+      // Of clients that do not come under this key nothing is learned.
+      if (lists.arrivals[kind].PerSecond(now) < kLeastArrivals) continue;
+      for (ReturnLateness& lateness : lateness_[kind]) lateness.CountMoment();
     }
     if (now < promise.end) return Go(index, State::kBetween, promise.end);
   }

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
 #include <queue>
 #include <random>
 #include <vector>
@@ -298,6 +299,42 @@ TEST(PromiseLedgerTest, InACrowdWhoCountsItsAttemptsLosesNoPlaceToFirstOnes) {
     EXPECT_GE(crowd.recognised, 0.95 * crowd.returns) << share;
     EXPECT_EQ(crowd.strangers, 0) << share;
   }
+}
+
+// What was learned of one crowd must not shut out the clients of another, that return in another way.
+TEST(PromiseLedgerTest, ACrowdOfAnotherKindIsLearnedAnew) {
+  PromiseLedger ledger;
+  const auto run = [&](uint64_t key, KeyQuality again, bool whole_seconds, double from_s, double to_s) {
+    std::multimap<double, bool> arrivals;  // whether it returns
+    for (double at = from_s; at < to_s; at += 0.01) arrivals.emplace(at, false);
+    int returns = 0, recognised = 0;
+    for (auto next = arrivals.begin(); next != arrivals.end(); ++next) {
+      const auto [at, returned] = *next;
+      const absl::Time now = At(at);
+      const KeyQuality quality = returned ? again : KeyQuality::kShared;
+      const PromiseLedger::Found found = ledger.Find(key, quality, now);
+      ledger.CountArrival(key, quality, now);
+      returns += returned;
+      if (found.timing == ReturnTiming::kInWindow) {
+        recognised += returned;
+        ledger.Keep(found);
+      } else if (!returned && std::fmod(at * 100 + 0.5, 10) < 1) {
+        Promise promise = Of(key, 0);
+        promise.told = now;
+        promise.due = now + absl::Seconds(1 + std::fmod(at * 0.618, 1));
+        promise.whole = now + absl::Seconds(2);
+        promise.end = promise.whole + absl::Seconds(0.6);
+        promise.places = ledger.PlacesFor(key, now);
+        EXPECT_TRUE(ledger.Add(promise, now));
+        const absl::Time back = (whole_seconds ? promise.whole : promise.due) + absl::Milliseconds(2);
+        if (back < At(to_s)) arrivals.emplace(absl::ToDoubleSeconds(back - kStart), true);
+      }
+    }
+    EXPECT_GT(returns, 50);
+    return static_cast<double>(recognised) / returns;
+  };
+  run(7, KeyQuality::kShared, true, 0, 60);
+  EXPECT_GE(run(8, KeyQuality::kRetry, false, 70, 90), 0.9) << "as over gRPC";
 }
 
 TEST(PromiseLedgerTest, ACrowdMayBeLargerThanAnyPromise) {
