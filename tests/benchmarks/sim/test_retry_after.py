@@ -23,9 +23,14 @@ def test_the_table_of_the_docs_is_that_of_the_results():
     assert done.stdout in (SOURCE / "docs/overload.md").read_text(encoding="utf-8")
 
 
-def test_the_virtual_clock_misses_no_goal():
+# Explained in docs/overload.md, "What falls short".
+KNOWN_MISSES = {f"memory/deny/{client}/2: {figure}" for client in ("obey", "anonymous") for figure in ("estimate_error_ratio", "false_refusals_ratio")}
+
+
+def test_the_virtual_clock_misses_no_further_goal():
     """A result that falls short has to be explained in docs/overload.md first."""
-    assert retry_after.misses(json.loads(RESULTS[0].read_text(encoding="utf-8"))) == []
+    found = {miss.split(" is ")[0] for miss in retry_after.misses(json.loads(RESULTS[0].read_text(encoding="utf-8")))}
+    assert found == KNOWN_MISSES
 
 
 @pytest.mark.parametrize("buckets, median", [
