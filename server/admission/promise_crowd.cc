@@ -19,6 +19,9 @@ constexpr absl::Duration kTimerError = absl::Milliseconds(1);
 constexpr double kCrowdOfShared = 1;
 constexpr double kCrowdOfRetries = 0.2;
 constexpr double kCrowdHalfLife = 4;  // seconds
+// Where so few strangers come in it, clients have this long: a busy machine makes some later than was learned.
+constexpr absl::Duration kPatience = absl::Milliseconds(100);
+constexpr double kFewStrangers = 0.5;
 // Fewer a second of a kind are as good as none.
 constexpr double kLeastArrivals = 0.05;
 // What a promise takes in a crowd in which nobody has been seen to return.
@@ -59,15 +62,21 @@ bool PromiseLedger::Returns(size_t kind, Moment moment) const {
   return seen < kNearlyAll;
 }
 
+absl::Duration PromiseLedger::Tolerance(const Lists& lists, size_t kind, Moment moment, absl::Time now) const {
+  const double per_second = std::max(lists.arrivals[kind].PerSecond(now), 1.0);
+  return std::max(lateness_[kind][moment].tolerance(), std::min(kPatience, absl::Seconds(kFewStrangers / per_second)));
+}
+
 PromiseLedger::Opening PromiseLedger::OpeningAt(const Lists& lists, Moment moment, absl::Time now) const {
   Opening opening;
   for (size_t kind = 0; kind < kCrowdKinds; ++kind) {
     const ReturnLateness& lateness = lateness_[kind][moment];
     if (!Returns(kind, moment)) continue;
-    opening.time = std::max(opening.time, lateness.tolerance());
+    const absl::Duration tolerance = Tolerance(lists, kind, moment, now);
+    opening.time = std::max(opening.time, tolerance);
     // Until it is known when they return, only the client's own.
     if (lateness.known()) {
-      opening.places += lists.arrivals[kind].PerSecond(now) * absl::ToDoubleSeconds(lateness.tolerance());
+      opening.places += lists.arrivals[kind].PerSecond(now) * absl::ToDoubleSeconds(tolerance);
     }
   }
   if (opening.time > absl::ZeroDuration()) opening.places = std::min(opening.places + 1, kMostPlaces);
@@ -98,7 +107,7 @@ void PromiseLedger::CountArrival(uint64_t key, KeyQuality quality, absl::Time no
 PromiseLedger::Found PromiseLedger::FindByMoment(const Lists& lists, size_t kind, bool crowd, absl::Time now) const {
   Found best;
   const auto open = [&](Moment moment, absl::Time told) {
-    const absl::Duration tolerance = crowd ? lateness_[kind][moment].tolerance() : kSharedKeyTolerance;
+    const absl::Duration tolerance = crowd ? Tolerance(lists, kind, moment, now) : kSharedKeyTolerance;
     return Returns(kind, moment) && now >= told - kTimerError && now <= told + tolerance;
   };
   int compared = 0;

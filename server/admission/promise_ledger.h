@@ -182,6 +182,8 @@ class PromiseLedger {
   static bool IsCrowd(const Lists& lists, absl::Time now) { return IsCrowd(lists, 0, now) || IsCrowd(lists, 1, now); }
   // Whether clients of that kind return at that moment, as far as it can be told.
   bool Returns(size_t kind, Moment moment) const;
+  // For how long after a moment arrivals of that kind are taken for returns.
+  absl::Duration Tolerance(const Lists& lists, size_t kind, Moment moment, absl::Time now) const;
   Opening OpeningAt(const Lists& lists, Moment moment, absl::Time now) const;
   // A promise in whose moment now is: in a crowd the one for which the most is held.
   Found FindByMoment(const Lists& lists, size_t kind, bool crowd, absl::Time now) const;

@@ -214,10 +214,10 @@ Outcome Simulate(const char* name, const World& world, absl::Duration measured =
   return outcome;
 }
 
-void ExpectGoals(const Outcome& outcome) {
+void ExpectGoals(const Outcome& outcome, int least_returns = 500) {
   EXPECT_LE(outcome.attempts_per_served(), 1.2);
   EXPECT_GE(outcome.promises_kept(), 0.95);
-  EXPECT_GT(outcome.promised_returns, 500);
+  EXPECT_GT(outcome.promised_returns, least_returns);
   EXPECT_LE(outcome.median_error, 0.2);
   EXPECT_LE(outcome.false_refusals, 0.02 * outcome.ghosts);
   EXPECT_GT(outcome.ghosts, 100);
@@ -227,7 +227,8 @@ TEST(ObedientClientsTest, TwiceTheLoad) { ExpectGoals(Simulate("2x", {})); }
 TEST(ObedientClientsTest, FiveTimesTheLoad) { ExpectGoals(Simulate("5x", {.load = 5})); }
 TEST(ObedientClientsTest, WholeSeconds) { ExpectGoals(Simulate("2x, whole seconds", {.whole_seconds = true})); }
 TEST(ObedientClientsTest, WhoOnlySaysThatItReturns) {
-  ExpectGoals(Simulate("5x, shared keys", {.load = 5, .quality = KeyQuality::kRetry}));
+  // Fewer are promised: others of the crowd are reckoned with.
+  ExpectGoals(Simulate("5x, shared keys", {.load = 5, .quality = KeyQuality::kRetry}), /*least_returns=*/300);
 }
 TEST(ObedientClientsTest, MemoryIsTheLimit) { ExpectGoals(Simulate("2x, memory", {.memory_limited = true})); }
 TEST(ObedientClientsTest, MemoryIsTheLimitInWholeSeconds) {
