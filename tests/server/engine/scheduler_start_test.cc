@@ -17,6 +17,45 @@ using request::Reason;
 
 constexpr absl::Duration kRound = absl::Milliseconds(10);
 
+// Calls with short prompts, whose answers are read after each round.
+class Calls {
+ public:
+  // `pause` passes after each round.
+  explicit Calls(LoopFixture& fixture, absl::Duration pause = 10 * kRound) : f_(fixture), pause_(pause) {}
+
+  std::shared_ptr<request::TokenStream> Submit(Priority priority, int32_t output) {
+    return Keep(f_.Submit(Prompt(), output, priority));
+  }
+  std::shared_ptr<request::TokenStream> Submit(const char* tenant, int32_t output) {
+    auto request = LoopFixture::MakeRequest(Prompt(), output);
+    request->tenant = tenant;
+    return Keep(f_.Submit(std::move(request)));
+  }
+  void Rounds(int count) {
+    for (int i = 0; i < count; ++i) {
+      f_.Round();
+      f_.admission.clock.Advance(pause_);
+      for (const auto& stream : streams_) stream->Read();
+    }
+  }
+  request::TokenStream& stream(size_t index) { return *streams_[index]; }
+  void CancelAll() {
+    for (const auto& stream : streams_) stream->Cancel();
+    f_.RunUntilIdle();
+  }
+
+ private:
+  std::vector<int32_t> Prompt() const { return LoopFixture::Prompt(4, static_cast<int32_t>(streams_.size())); }
+  std::shared_ptr<request::TokenStream> Keep(std::shared_ptr<request::TokenStream> stream) {
+    streams_.push_back(std::move(stream));
+    return streams_.back();
+  }
+
+  LoopFixture& f_;
+  const absl::Duration pause_;
+  std::vector<std::shared_ptr<request::TokenStream>> streams_;
+};
+
 // Requests of a class, high ones, that fill the batch; 60 more of them wait, or `waiting`.
 class Flood {
  public:
@@ -98,129 +137,82 @@ TEST(SchedulerStartTest, AgedRequestsHaveAThirtySecondOfTheBatchBesideHighOnes) 
 // What the more urgent ones leave is a class's own; age adds to it only up to its share.
 TEST(SchedulerStartTest, AgeAddsNothingToAClassThatHasMoreThanItsShare) {
   LoopFixture f({.blocks = 100000, .max_batch_size = 64, .max_batch_tokens = 512});
-  std::vector<std::shared_ptr<request::TokenStream>> streams;
-  const auto submit = [&](Priority priority, int32_t output) {
-    streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
-    return streams.back();
-  };
-  const auto rounds = [&](int count) {
-    for (int i = 0; i < count; ++i) {
-      f.Round();
-      f.admission.clock.Advance(kRound);
-      for (const auto& stream : streams) stream->Read();
-    }
-  };
-  const auto first_low = submit(Priority::kLow, 2000);  // nothing else runs: it had its turn
-  submit(Priority::kLow, 2000);
-  rounds(5);
-  for (int i = 0; i < 62; ++i) submit(Priority::kHigh, 1000);
-  rounds(5);
+  Calls calls(f, kRound);
+  const auto first_low = calls.Submit(Priority::kLow, 2000);  // nothing else runs: it had its turn
+  calls.Submit(Priority::kLow, 2000);
+  calls.Rounds(5);
+  for (int i = 0; i < 62; ++i) calls.Submit(Priority::kHigh, 1000);
+  calls.Rounds(5);
   EXPECT_EQ(f.state().running, 64);
-  const auto waiting = submit(Priority::kLow, 5);
+  const auto waiting = calls.Submit(Priority::kLow, 5);
   f.admission.clock.Advance(absl::Seconds(20));
-  for (int i = 0; i < 4; ++i) submit(Priority::kHigh, 1000);
-  streams[10]->Cancel();  // a place comes free
-  rounds(5);
+  for (int i = 0; i < 4; ++i) calls.Submit(Priority::kHigh, 1000);
+  calls.stream(10).Cancel();  // a place comes free
+  calls.Rounds(5);
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 3) << "a high request has it, as two low ones run";
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[2], 1);
   first_low->Cancel();
-  rounds(5);
+  calls.Rounds(5);
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[2], 0)
       << "one runs, which is less than the share of two";
-  for (const auto& stream : streams) stream->Cancel();
-  f.RunUntilIdle();
+  calls.CancelAll();
 }
 
 TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToMoreUrgentRequestsWhileTheyCome) {
   LoopFixture f({.blocks = 100000, .max_batch_size = 128, .max_batch_tokens = 512});
-  std::vector<std::shared_ptr<request::TokenStream>> streams;
-  const auto submit = [&](Priority priority, int32_t output) {
-    streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
-  };
-  const auto rounds = [&](int count) {
-    for (int i = 0; i < count; ++i) {
-      f.Round();
-      f.admission.clock.Advance(10 * kRound);
-      for (const auto& stream : streams) stream->Read();
-    }
-  };
-  submit(Priority::kHigh, 2);
-  rounds(5);
-  for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
-  rounds(15);  // an eighth of a step's tokens at a time
+  Calls calls(f);
+  calls.Submit(Priority::kHigh, 2);
+  calls.Rounds(5);
+  for (int i = 0; i < 200; ++i) calls.Submit(Priority::kNormal, 500);
+  calls.Rounds(15);  // an eighth of a step's tokens at a time
   EXPECT_EQ(f.state().running, 126);
-  submit(Priority::kHigh, 100);
-  submit(Priority::kHigh, 100);
-  submit(Priority::kHigh, 100);
-  rounds(3);
+  calls.Submit(Priority::kHigh, 100);
+  calls.Submit(Priority::kHigh, 100);
+  calls.Submit(Priority::kHigh, 100);
+  calls.Rounds(3);
   EXPECT_EQ(f.state().running, 128) << "no place stays empty for long, and two of three found one";
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 1);
-  rounds(102);
+  calls.Rounds(102);
   EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], 0) << "it took the place of the first that ended";
-  rounds(115);
+  calls.Rounds(115);
   EXPECT_EQ(f.state().running, 128) << "nothing urgent has come for 10 s";
-  for (const auto& stream : streams) stream->Cancel();
-  f.RunUntilIdle();
+  calls.CancelAll();
 }
 
 // Less than a sixty-fourth of it would be none, and whoever is urgent would wait until an answer ends.
 TEST(SchedulerStartTest, ASmallBatchKeepsOnePlaceForMoreUrgentRequests) {
   for (const auto& [size, kept] : {std::pair{31, 0}, {32, 1}, {63, 1}, {128, 2}}) {
     LoopFixture f({.blocks = 100000, .max_batch_size = size, .max_batch_tokens = 512});
-    std::vector<std::shared_ptr<request::TokenStream>> streams;
-    const auto submit = [&](Priority priority, int32_t output) {
-      streams.push_back(f.Submit(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output, priority));
-    };
-    const auto rounds = [&](int count) {
-      for (int i = 0; i < count; ++i) {
-        f.Round();
-        f.admission.clock.Advance(10 * kRound);
-        for (const auto& stream : streams) stream->Read();
-      }
-    };
-    submit(Priority::kHigh, 2);
-    rounds(5);
-    for (int i = 0; i < 200; ++i) submit(Priority::kNormal, 500);
-    rounds(15);
+    Calls calls(f);
+    calls.Submit(Priority::kHigh, 2);
+    calls.Rounds(5);
+    for (int i = 0; i < 200; ++i) calls.Submit(Priority::kNormal, 500);
+    calls.Rounds(15);
     EXPECT_EQ(f.state().running, size - kept) << size;
-    submit(Priority::kHigh, 20);
-    rounds(2);
+    calls.Submit(Priority::kHigh, 20);
+    calls.Rounds(2);
     EXPECT_EQ(f.admission.controller->GetLoad().waiting_by_class[0], kept > 0 ? 0 : 1) << size;
-    rounds(135);
+    calls.Rounds(135);
     EXPECT_EQ(f.state().running, size) << "nothing urgent has come for 10 s";
-    for (const auto& stream : streams) stream->Cancel();
-    f.RunUntilIdle();
+    calls.CancelAll();
   }
 }
 
 TEST(SchedulerStartTest, ASixtyFourthOfTheBatchIsLeftToTenantsThatAskForLessThanTheirShare) {
   LoopFixture f({.blocks = 100000, .max_batch_size = 128, .max_batch_tokens = 512});
-  std::vector<std::shared_ptr<request::TokenStream>> streams;
-  const auto submit = [&](const char* tenant, int32_t output) {
-    auto request = LoopFixture::MakeRequest(LoopFixture::Prompt(4, static_cast<int32_t>(streams.size())), output);
-    request->tenant = tenant;
-    streams.push_back(f.Submit(std::move(request)));
-  };
-  const auto rounds = [&](int count) {
-    for (int i = 0; i < count; ++i) {
-      f.Round();
-      f.admission.clock.Advance(10 * kRound);
-      for (const auto& stream : streams) stream->Read();
-    }
-  };
-  for (int i = 0; i < 100; ++i) submit("noisy", 500);
-  rounds(2);
-  for (int i = 0; i < 150; ++i) submit("noisy", 500);
-  submit("quiet", 2);
-  rounds(5);
+  Calls calls(f);
+  for (int i = 0; i < 100; ++i) calls.Submit("noisy", 500);
+  calls.Rounds(2);
+  for (int i = 0; i < 150; ++i) calls.Submit("noisy", 500);
+  calls.Submit("quiet", 2);
+  calls.Rounds(5);
   EXPECT_EQ(f.state().running, 126) << "its one request has been served";
-  submit("quiet", 30);
-  rounds(2);
+  calls.Submit("quiet", 30);
+  calls.Rounds(2);
   EXPECT_EQ(f.state().running, 127) << "it did not wait for a place";
-  rounds(135);
+  calls.Rounds(135);
   EXPECT_EQ(f.state().running, 128) << "nothing of a quiet tenant has come for 10 s";
-  for (const auto& stream : streams) stream->Cancel();
-  f.RunUntilIdle();
+  calls.CancelAll();
 }
 
 TEST(SchedulerStartTest, AnAgedPromptGetsAThirtySecondOfTheStepsTokens) {
